@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from time import monotonic
 
 from .certificate import Searched
+from .exhaustive.effort import BRIEF
 from .exhaustive.search import STRATEGY, Exhaustive
 from .line_search import line_search
 from .local_search import improved
 from .nest_search import of_nest, search_nests
-from .protocol import Mapper, Progress, SearchProblem
+from .protocol import Mapper, Progress, SearchProblem, silent
 from .spread_nests import search_spread
 
 
@@ -35,9 +37,17 @@ def _searched(strategy: Mapper, problem: SearchProblem, progress: Progress) -> S
     space = problem.space
     if space.architecture.has_instances:
         return search_spread(strategy, problem, progress)
-    if not space.architecture.tree.is_line:
-        return line_search(strategy, problem, progress)
-    found = strategy.search(problem, progress)
+    if space.architecture.tree.is_line:
+        found = strategy.search(problem, progress)
+    else:
+        found = line_search(strategy, problem, progress)
     if isinstance(strategy, Exhaustive) and not space.constraints:
-        found = search_nests(problem, found, of_nest(strategy.effort))
+        found = search_nests(problem, found, partial(_one_of_several, strategy))
     return found
+
+
+def _one_of_several(strategy: Exhaustive, problem: SearchProblem) -> Searched:
+    """A nest of several by itself, with less effort than one alone is worth."""
+    if problem.space.architecture.tree.is_line:
+        return Exhaustive(of_nest(strategy.effort)).search(problem)
+    return line_search(Exhaustive(BRIEF), problem, silent)

@@ -27,7 +27,6 @@ from .certificate import INTERRUPTED, TIME_LIMIT, Certificate, Moment, RunnerUp,
 from .differences import differences_of_nests
 from .engine_run import EngineRun, bound_nests, run_mapping
 from .exhaustive.effort import Effort
-from .exhaustive.search import Exhaustive
 from .generators import GENERATORS
 from .objectives import EDP, ENERGY, LATENCY
 from .protocol import SearchProblem
@@ -103,7 +102,9 @@ class _Nest:
         return self.value if self.searched is not None else max(self.least, self.inside)
 
 
-def search_nests(problem: SearchProblem, found: Searched, effort: Effort = _OF_NEST) -> Searched:
+def search_nests(
+    problem: SearchProblem, found: Searched, search: Callable[[SearchProblem], Searched]
+) -> Searched:
     """The best of what was found in one nest and of all that several nests could be.
 
     Parameters
@@ -112,8 +113,8 @@ def search_nests(problem: SearchProblem, found: Searched, effort: Effort = _OF_N
         Of the whole cascade, without constraints, on a machine without instances.
     found : Searched
         The best in one nest.
-    effort : Effort
-        Of the search of each nest.
+    search : callable
+        The search of each nest. Raises an ``InputError`` where nothing is legal.
 
     Returns
     -------
@@ -123,7 +124,7 @@ def search_nests(problem: SearchProblem, found: Searched, effort: Effort = _OF_N
     """
     if found.certificate.ended == INTERRUPTED:
         return found
-    return _Cutting(problem, found, effort).best()
+    return _Cutting(problem, found, search).best()
 
 
 @dataclass
@@ -132,7 +133,7 @@ class _Cutting:
 
     problem: SearchProblem
     found: Searched
-    effort: Effort
+    search: Callable[[SearchProblem], Searched]
     begun: float = field(default_factory=monotonic)
     searched: int = 0
     ended: str = ""
@@ -440,7 +441,7 @@ class _Cutting:
             is_over=self.problem.is_over,
         )
         try:
-            found = Exhaustive(self.effort).search(asked)
+            found = self.search(asked)
         except InputError:
             nest.able = nest.run is not None
             nest.searched = replace(

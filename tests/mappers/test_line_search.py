@@ -9,10 +9,15 @@ import pytest
 from brief_search import BRIEFLY
 
 from archsim import Architecture, simulate
+from einsum_cascade import Cascade
+from mappers.engine_run import run_mapping
 from mappers.exhaustive.effort import BRIEF
 from mappers.exhaustive.search import Exhaustive
-from mappers.line_search import lines_of
+from mappers.line_search import line_search, lines_of
+from mappers.machine_search import machine_search
 from mappers.objectives import objective_called
+from mappers.protocol import SearchProblem, silent
+from mappers.space.mapspace import Mapspace
 from mappers.workload_search import search_workload
 from workloads import load
 
@@ -91,6 +96,32 @@ def test_what_is_found_is_legal_here_and_better_than_what_is_known(
     assert where in found.certificate()["strategy"]
     again = simulate(work, machine, found.by_part.mappings[0], engine="event")
     assert (again.cycles, again.traffic) == (result.cycles, result.traffic)
+
+
+TWO_LAYERS = """
+cascade: two-layers
+ranks: [M, K, H, N]
+inputs: {X: [M, K], W: [K, H], V: [H, N]}
+output: Z
+einsums: |
+  Y[m, h] = X[m, k] * W[k, h]
+  S[h] = Y[m, h]
+  R[m, h] = Y[m, h] * S[h]
+  Z[m, n] = R[m, h] * V[h, n]
+"""
+
+
+def test_several_nests_are_looked_at_where_memories_are_side_by_side() -> None:
+    shapes = {"M": 256, "K": 512, "H": 64, "N": 512}
+    space = Mapspace.of(Cascade.parse(TWO_LAYERS).program, branched(), shapes)
+    problem, brief = SearchProblem(space, objective_called("latency")), Exhaustive(effort=BRIEF)
+    one = line_search(brief, problem, silent)
+    found = machine_search(brief, problem, silent)
+    assert len(found.mapping.nests) > 1
+    assert found.certificate.strategy == "exhaustive, with memories in a line, nest by nest"
+    assert found.result.floor.latency_s < found.result.latency_s < 0.99 * one.result.latency_s
+    again = run_mapping(space, found.mapping, problem.objective)
+    assert again.value == found.result.cycles
 
 
 def test_a_line_is_a_machine_of_those_memories(split: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations, pairwise
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from einsum_cascade.ir import Program
 from mappers import nest_search
 from mappers.certificate import Certificate, Searched
 from mappers.engine_run import EngineRun, run_mapping
-from mappers.exhaustive.effort import Effort
+from mappers.exhaustive.search import Exhaustive
 from mappers.generators import GENERATORS
 from mappers.memory import VARIABLE, MappingQuestion
 from mappers.nest_search import search_nests
@@ -94,23 +94,16 @@ def known(run: EngineRun, objective: SearchObjective) -> Searched:
     return Searched(mapping=run.mapping, result=run.result, certificate=certificate)
 
 
-@dataclass
-class Idle:
-    """A strategy that brings nothing."""
-
-    effort: Effort
-
-    def search(self, problem: SearchProblem) -> Searched:
-        """What was known before."""
-        assert problem.known is not None
-        return known(problem.known, problem.objective)
+def idle(problem: SearchProblem) -> Searched:
+    """A search that brings nothing: what was known before."""
+    assert problem.known is not None
+    return known(problem.known, problem.objective)
 
 
 @pytest.mark.parametrize("name", ["latency", "energy", "edp"])
 def test_the_best_of_all_cuts_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nest_search, "_WORTH", 0.0)
     monkeypatch.setattr(nest_search, "_EINSUMS", 1000)
-    monkeypatch.setattr(nest_search, "Exhaustive", Idle)
     objective = objective_called(name)
     program = Cascade.parse(TWO_LAYERS).program
     space = Mapspace.of(program, small(), SHAPES)
@@ -128,7 +121,7 @@ def test_the_best_of_all_cuts_is_found(name: str, monkeypatch: pytest.MonkeyPatc
         return {"latency": cycles, "energy": energy}.get(name, cycles * energy)
 
     one = known(runs[tuple(e.name for e in program.einsums)], objective)
-    found = search_nests(SearchProblem(space, objective, 0.0), one, BRIEFLY.effort)
+    found = search_nests(SearchProblem(space, objective, 0.0), one, idle)
     value = objective.of(found.result)
     if name == "edp":
         # Cycles and energies of nests add up each by themselves: what is taken bounds it.
@@ -149,7 +142,7 @@ def test_several_nests_are_taken_where_they_are_better_and_remembered(
     fused = GENERATORS.fuse(program, space.architecture, shapes)
     one = known(run_mapping(space, fused, objective), objective)
     effort = replace(BRIEFLY.effort, regions=1, sketches=1, subspaces=1, again=0)
-    found = search_nests(SearchProblem(space, objective), one, effort)
+    found = search_nests(SearchProblem(space, objective), one, Exhaustive(effort).search)
     assert objective.of(found.result) < objective.of(one.result)
     assert len(found.mapping.nests) > 1
     assert found.certificate.strategy == "none, nest by nest"
