@@ -44,6 +44,40 @@ class cached_property(functools.cached_property[T]):
         return found
 
 
+class when_asked(Generic[T]):
+    """A field of a dataclass that may be given as what works it out, when it is first asked for.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Sum:
+    ...     of: int
+    ...     total: when_asked[int] = when_asked(0)
+    >>> Sum(3, lambda: print("adding") or 1 + 2 + 3).total
+    adding
+    6
+    >>> Sum(3, lambda: 6) == Sum(3, 6), Sum(3)
+    (True, Sum(of=3, total=0))
+    """
+
+    def __init__(self, default: T) -> None:
+        self._default = default
+
+    def __set_name__(self, owner: type[Any], name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: object | None, owner: type[Any] | None = None) -> T:
+        if instance is None:
+            return self._default
+        found = vars(instance)[self._name]
+        if callable(found):
+            found = vars(instance)[self._name] = found()
+        known: T = found
+        return known
+
+    def __set__(self, instance: object, value: T | Callable[[], T]) -> None:
+        vars(instance)[self._name] = value
+
+
 class Facts:
     """A frozen record that keeps what others work out from it.
 

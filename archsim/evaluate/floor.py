@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from math import prod
 
 from einsum_cascade.affine import Form, Term, digits
@@ -37,6 +38,7 @@ from ..space.access_map import AccessMap
 from ..space.exact import total
 from ..space.nest import LoopNest
 from ..spec.arch import Architecture, ProcessingArray
+from ..spec.words import TensorWords
 from .assigned import busiest_array
 from .delivering import Delivering, delivering_of
 
@@ -131,12 +133,12 @@ def floor_of(bound: Bound, counts: tuple[EinsumCount, ...], work: LeastWork | No
         bandwidth *= machine.copies(machine.home.name)  # of chips in a ring each has its own
     compute = float(work.cycles / machine.clock_hz)
     transfer = float(compulsory / bandwidth) if bandwidth is not None else 0.0
-    leaked = leakage_charges(machine, max(compute, transfer))
+    latency = max(compute, transfer)
     return Floor(
-        latency_s=max(compute, transfer),
+        latency_s=latency,
         compute_s=compute,
         bandwidth_s=transfer,
-        energy_pj=_energy(bound, work, compulsory) + sum(charge.energy_pj for charge in leaked),
+        energy_pj=partial(_energy, machine, bound.words, work, latency),
     )
 
 
@@ -387,11 +389,13 @@ def _moving(nest: LoopNest, access_map: AccessMap) -> tuple[bool, ...]:
     return tuple(loop.variable in access_map.moving for loop in nest.loops)
 
 
-def _energy(bound: Bound, work: LeastWork, compulsory: Fraction) -> float:
-    machine, shares, delivering = bound.architecture, dict(work.shares), dict(work.delivering)
+def _energy(machine: Architecture, words: TensorWords, work: LeastWork, latency_s: float) -> float:
+    """The least energy of some work that takes so long at the least, in pJ."""
+    shares, delivering = dict(work.shares), dict(work.delivering)
+    compulsory = work.words * machine.word_bytes
     outermost = machine.home
     price = memory_access(machine, outermost)
-    prices = PriceList(machine, bound.words)
+    prices = PriceList(machine, words)
     # The cheaper direction: a floor need not know which lines are read and which written.
     found = float(compulsory * 8 / outermost.line_bits) * min(price.read_pj, price.write_pj)
     for count in work.counts:
@@ -399,11 +403,11 @@ def _energy(bound: Bound, work: LeastWork, compulsory: Fraction) -> float:
         least = min(
             sum(operations_pj(machine, array, count.operations))
             + _registers_pj(machine, prices, array, count)
-            + delivering[count.einsum].energy_pj(machine, array, bound.words)
+            + delivering[count.einsum].energy_pj(machine, array, words)
             for array in able
         )
         found += least * float(shares[count.einsum])
-    return found
+    return found + sum(charge.energy_pj for charge in leakage_charges(machine, latency_s))
 
 
 def _registers_pj(

@@ -107,7 +107,7 @@ def _floor(parts: tuple[PartUse, ...]) -> Floor:
     """Parts run one after the other: what no mapping of any can beat adds up."""
     return Floor(
         latency_s=_total(parts, lambda r: r.floor.latency_s),
-        energy_pj=_total(parts, lambda r: r.floor.energy_pj),
+        energy_pj=lambda: _total(parts, lambda r: r.floor.energy_pj),
         compute_s=_total(parts, lambda r: r.floor.compute_s),
         bandwidth_s=_total(parts, lambda r: r.floor.bandwidth_s),
     )

@@ -7,8 +7,10 @@ square micrometres. ``Result.to_dict`` is the JSON of the command line.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
+
+from einsum_cascade.facts import when_asked
 
 from ..cost.folds import Folds
 
@@ -143,7 +145,7 @@ class Bounds:
     """Each input read once, each output written once, in bytes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Floor:
     """What no mapping of this work on this machine can beat (``evaluate.floor``).
 
@@ -152,11 +154,16 @@ class Floor:
 
     latency_s: float = 0.0
     """The larger of the two below; of parts that run one after the other, their sum."""
-    energy_pj: float = 0.0
+    energy_pj: when_asked[float] = when_asked(0.0)
+    """Given as a number, or as what works it out: most who ask for a latency need it not."""
     compute_s: float = 0.0
     """Every operation on an array that does it, all elements at work, arrays side by side."""
     bandwidth_s: float = 0.0
     """Each input read once and each output written once, at the outermost memory's bandwidth."""
+
+    def __getstate__(self) -> dict[str, float]:
+        """The numbers: what works one out stays where it is."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
