@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.facts import Recent
 from einsum_cascade.ir import Affine, Gather, Program
 
 from ..space.iteration import Axis, Loop
+from ..space.loop_space import LoopSpace
 from .addressing import Addressing
 from .checks import selection_problems
 from .initial import initial_einsums
@@ -39,6 +40,14 @@ class _Placed:
     side_by_side: tuple[tuple[tuple[str, ...], int], ...]
     """Members along each dimension of its array, and elements along it."""
 
+    @property
+    def going(self) -> Hashable:
+        """Equal for Einsums whose loops are the same ones whatever the sizes are."""
+        e = self.e
+        return self.variables, *(
+            tuple(x._replace(stride=0) for x in loops) for loops in (e.shared, e.own, e.spatial)
+        )
+
 
 class Arrangement:
     """What a mapping says of a cascade on a machine, whatever the sizes."""
@@ -46,6 +55,8 @@ class Arrangement:
     def __init__(self, first: Bound) -> None:
         self.first = first
         self._placed = [_placed(first, e) for e in first.einsums]
+        goings = [p.going for p in self._placed]
+        self._alike_loops = [goings.index(going) for going in goings]
         self._legal: dict[Pattern, tuple[Problem, ...]] = {}
         self._alike: dict[Pattern, dict[Hashable, Any]] = {}
 
@@ -86,8 +97,8 @@ class Arrangement:
             nest=shared,
             steps=step_count(tiling, shared),
             einsums=tuple(
-                sizes.einsum(p.variables, e)
-                for p, e in zip(self._placed, like.einsums, strict=True)
+                sizes.einsum(p.variables, e, going)
+                for p, e, going in zip(self._placed, like.einsums, self._alike_loops, strict=True)
             ),
             groups=first.groups,
             residency=first.residency,
@@ -126,6 +137,16 @@ def _fits(placed: _Placed, tiling: Tiling) -> bool:
     )
 
 
+class _SizedLoops(NamedTuple):
+    """Loops over axes that have sizes."""
+
+    axes: tuple[Axis, ...]
+    shared: tuple[Loop, ...]
+    own: tuple[Loop, ...]
+    spatial: tuple[Loop, ...]
+    space: LoopSpace
+
+
 class _Sizes:
     """Gives the loops of Einsums other strides."""
 
@@ -140,13 +161,23 @@ class _Sizes:
             new.get(s) == old.get(s) for s in program.once(_weighing)
         )
         self.strides = {m.name: min(m.stride, new[m.rank]) for m in tiling.members.values()}
-        self.spaces: dict[tuple[str, ...], tuple[Axis, ...]] = {}
+        self.loops: dict[int, _SizedLoops] = {}
 
-    def einsum(self, variables: tuple[str, ...], e: BoundEinsum) -> BoundEinsum:
-        """An Einsum with other strides; itself where they are the same."""
-        axes = e.axes if self.same_shapes else self.axes(variables)
-        units = [dict(axis.variables) for axis in axes]
-        shared, own, spatial = (self.loops(x, units) for x in (e.shared, e.own, e.spatial))
+    def einsum(self, variables: tuple[str, ...], e: BoundEinsum, going: int) -> BoundEinsum:
+        """An Einsum with other strides; itself where they are the same.
+
+        Parameters
+        ----------
+        variables : tuple of str
+            Of its iteration space.
+        e : BoundEinsum
+            It, in tiles of other sizes.
+        going : int
+            The same for Einsums with the same loops.
+        """
+        if going not in self.loops:
+            self.loops[going] = self.sized(variables, e)
+        axes, shared, own, spatial, space = self.loops[going]
         same_weights = self.same_shapes or (self.same_weights and not _picks(e))
         # What ``init`` brings may go along ranks of its own.
         settled = self.same_shapes or (same_weights and not e.initial)
@@ -171,35 +202,26 @@ class _Sizes:
             reads=reads,
             write=write,
         )
+        vars(found)["space"] = space
         if not e.initial:
             return found
         innermost = len(self.like.architecture.memories) - 1
         return replace(found, initial=initial_einsums(self.program, self.tiling, found, innermost))
 
-    def axes(self, variables: tuple[str, ...]) -> tuple[Axis, ...]:
-        """Axes of an iteration space; many Einsums have the same variables."""
-        if variables not in self.spaces:
-            self.spaces[variables] = self.tiling.axes(variables)
-        return self.spaces[variables]
+    def sized(self, variables: tuple[str, ...], e: BoundEinsum) -> _SizedLoops:
+        """Axes of these sizes, and an Einsum's loops over them."""
+        axes = e.axes if self.same_shapes else self.tiling.axes(variables)
+        units = [dict(axis.variables) for axis in axes]
+        shared, own, spatial = (
+            tuple([self._loop(x, units) for x in loops]) for loops in (e.shared, e.own, e.spatial)
+        )
+        space = LoopSpace(axes=axes, temporal=(*shared, *own), spatial=spatial)
+        return _SizedLoops(axes, shared, own, spatial, space)
 
-    def loops(self, loops: tuple[Loop, ...], units: list[dict[str, int]]) -> tuple[Loop, ...]:
-        """The loops with the strides of their members; ``units`` are those of each axis."""
-        found: list[Loop] = []
-        for x in loops:
-            stride = self.strides[x.member] * units[x.axis][x.variable]
-            found.append(
-                x
-                if x.stride == stride
-                else Loop(
-                    member=x.member,
-                    axis=x.axis,
-                    stride=stride,
-                    level=x.level,
-                    variable=x.variable,
-                    dimension=x.dimension,
-                )
-            )
-        return tuple(found)
+    def _loop(self, loop: Loop, units: list[dict[str, int]]) -> Loop:
+        """A loop with the stride of its member; ``units`` are those of each axis."""
+        stride = self.strides[loop.member] * units[loop.axis][loop.variable]
+        return loop if loop.stride == stride else loop._replace(stride=stride)
 
 
 def _picks(e: BoundEinsum) -> bool:

@@ -19,9 +19,9 @@ from einsum_cascade.ir import Einsum, Program
 from einsum_cascade.operations import Operations
 
 from ..space.access_map import AccessMap
-from ..space.banded import one
 from ..space.bands import Band, Window
 from ..space.iteration import Axis, Extents, Loop
+from ..space.loop_space import LoopSpace
 from ..space.nest import LoopNest
 from ..spec.arch import Architecture, ProcessingArray
 from ..spec.mapping import Mapping
@@ -92,36 +92,36 @@ class BoundEinsum:
         return (*self.shared, *self.own)
 
     @cached_property
+    def space(self) -> LoopSpace:
+        """Its loops over its axes: one record for all Einsums that an arrangement has alike."""
+        return LoopSpace(
+            axes=self.axes, temporal=self.temporal, spatial=self.spatial, window=self.window
+        )
+
+    @cached_property
     def variables(self) -> frozenset[str]:
         """Rank variables of its iteration space."""
-        return frozenset(v for axis in self.axes for v, _ in axis.variables)
+        return self.space.variables
 
     @cached_property
     def extents(self) -> Extents:
         """The whole iteration space."""
-        return tuple(a.extent for a in self.axes)
+        return self.space.extents
 
     @cached_property
     def widths(self) -> dict[str, int]:
         """Iterations of each loop, by its member, inside the first tile of those around it."""
-        found: dict[str, int] = {}
-        rest = list(self.extents)
-        for loop in self.temporal:
-            found[loop.member] = -(-rest[loop.axis] // loop.stride)
-            rest[loop.axis] = min(rest[loop.axis], loop.stride)
-        for loop in self.spatial:
-            found[loop.member] = -(-rest[loop.axis] // loop.stride)
-        return found
+        return self.space.widths
 
     @cached_property
     def going_round(self) -> tuple[bool, ...]:
         """Whether each loop, the temporal ones first, has more than one iteration."""
-        return tuple(n > 1 for n in self.widths.values())
+        return self.space.going_round
 
     @cached_property
     def going(self) -> tuple[Loop, ...]:
         """Temporal loops of more than one iteration: the others might as well not be there."""
-        return tuple(loop for loop in self.temporal if self.widths[loop.member] > 1)
+        return self.space.going
 
     def stepping(self, access_map: AccessMap, level: int) -> tuple[Loop, ...]:
         """Loops that step through the tiles of an access that a level holds, outermost first.
@@ -164,37 +164,24 @@ class BoundEinsum:
         """Temporal loops outside the tiles that ``level`` holds."""
         return self.nest(level).loops
 
-    @cached_property
-    def _nests(self) -> dict[int, LoopNest]:
-        return {}
-
     def nest(self, level: int) -> LoopNest:
         """The temporal loops outside the tiles that ``level`` holds, as a nest."""
-        if level not in self._nests:
-            loops = tuple(loop for loop in self.temporal if loop.level < level)
-            inner = len(loops) < len(self.temporal)
-            self._nests[level] = self._over(loops) if inner else self.whole
-        return self._nests[level]
+        return self.space.nest(level)
 
     @cached_property
     def whole(self) -> LoopNest:
         """All temporal loops: what one element of the array runs through."""
-        return self._over(self.temporal)
+        return self.space.whole
 
     @cached_property
     def everywhere(self) -> LoopNest:
         """All loops, those laid out over the array inside the temporal ones."""
-        return self._over((*self.temporal, *self.spatial))
-
-    def _over(self, loops: tuple[Loop, ...]) -> LoopNest:
-        return LoopNest(loops=loops, extents=self.extents, window=self.window)
+        return self.space.everywhere
 
     @cached_property
     def points(self) -> int:
         """Points of the tiles that are run, those a mask takes out of a tile included."""
-        if self.window is None:
-            return prod(self.extents)
-        return self.whole.delivered((True,) * len(self.temporal), prod)
+        return self.space.points
 
     @cached_property
     def cycles_of_point(self) -> Fraction:
@@ -204,7 +191,7 @@ class BoundEinsum:
     @cached_property
     def iterations(self) -> int:
         """Temporal iterations: what one processing element runs through."""
-        return self.whole.delivered((True,) * len(self.temporal), one)
+        return self.space.iterations
 
     @cached_property
     def cycles(self) -> Fraction:

@@ -24,10 +24,9 @@ from einsum_cascade.ir import Name, walk
 from ..bound.record import Bound, BoundEinsum
 from ..bound.reuse import found_at
 from ..space.access_map import AccessMap
-from ..space.banded import one
 from ..space.bands import Window
 from ..space.nest import LoopNest
-from .meter import EXACT, Elements, Lanes, Meter, Size, T
+from .meter import EXACT, Elements, Meter, Size, T
 from .random_access import words_in_lines
 
 Amount = int | Fraction
@@ -209,8 +208,7 @@ def register_uses(e: BoundEinsum, number: int, meter: Meter[T], *, waits: bool) 
         none = meter.whole(0)
         return RegisterUses(Uses(points, none), Uses(iterations, none))
     # ``fills`` counts every element of the array that has a point, ``changes`` the first one alone.
-    fills = meter.delivered(e, e.whole, moved, Lanes(e.spatial))
-    changes = meter.delivered(e, e.whole, moved, one)
+    fills, changes = meter.fills(e, moved), meter.changes(e, moved)
     if access_map is e.write:
         lanes = tuple(True for _ in e.spatial)
         everywhere = meter.distinct(e, e.everywhere, (*moved, *lanes))

@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from ..bound.record import BoundEinsum
 from ..space.access_map import AccessMap
+from ..space.banded import one
 from ..space.iteration import Extents, Loop, count_points
 from ..space.nest import LoopNest
 
@@ -89,6 +90,27 @@ class Meter(ABC, Generic[T]):
             What a tile counts, given what the loops leave of each axis.
         """
 
+    def fills(self, e: BoundEinsum, moved: tuple[bool, ...]) -> T:
+        """How often all elements of an Einsum's array that have a point take another value.
+
+        Parameters
+        ----------
+        e : BoundEinsum
+        moved : tuple of bool
+            Whether each of its temporal loops brings another one.
+        """
+        return self.delivered(e, e.whole, moved, Lanes(e.spatial))
+
+    def changes(self, e: BoundEinsum, moved: tuple[bool, ...]) -> T:
+        """How often the first element of an Einsum's array takes another value.
+
+        Parameters
+        ----------
+        e, moved
+            As of ``fills``.
+        """
+        return self.delivered(e, e.whole, moved, one)
+
     @abstractmethod
     def distinct(self, e: BoundEinsum, nest: LoopNest, counted: tuple[bool, ...]) -> T:
         """Distinct indices of the counted loops.
@@ -134,6 +156,14 @@ class ExactMeter(Meter[int]):
         self, e: BoundEinsum, nest: LoopNest, relevant: tuple[bool, ...], size: Size
     ) -> int:
         return nest.delivered(relevant, size)
+
+    @override
+    def fills(self, e: BoundEinsum, moved: tuple[bool, ...]) -> int:
+        return e.space.fills(moved)
+
+    @override
+    def changes(self, e: BoundEinsum, moved: tuple[bool, ...]) -> int:
+        return e.space.changes(moved)
 
     @override
     def distinct(self, e: BoundEinsum, nest: LoopNest, counted: tuple[bool, ...]) -> int:
