@@ -20,9 +20,7 @@ from fractions import Fraction
 from functools import partial
 from math import prod
 
-from einsum_cascade.affine import Form, Term, digits
 from einsum_cascade.ir import Gather, Program
-from einsum_cascade.masks import AtMostZero, inequalities
 
 from ..bound.addressing import Addressing
 from ..bound.initial import with_initial
@@ -40,7 +38,12 @@ from ..space.nest import LoopNest
 from ..spec.arch import Architecture, ProcessingArray
 from ..spec.words import TensorWords
 from .assigned import busiest_array
+from .cut_ranks import cut_by_mapping, cut_of, cut_ranks, in_part, least_shares, member_of
+from .cut_sizes import OwnTiles, TileSizes, best_ranges
 from .delivering import Delivering, delivering_of
+
+_KEPT = 16
+"""Shapes and arrays for which it is remembered what sizes of a cascade's own tiles leave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,8 @@ class LeastWork:
     """By Einsum what comes into whatever array runs it."""
     delivering: tuple[tuple[str, Delivering], ...]
     """By Einsum what arrives at its elements, and what leaves them in parts."""
+    sized: tuple[tuple[tuple[EinsumCount, ...], ...], ...]
+    """By rank that a cascade cuts: what is left at sizes of its tiles, a range at a time."""
     cycles: Fraction
     """Of the busiest array, each Einsum on one of them, all elements at work."""
 
@@ -82,27 +87,31 @@ def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
         Its operations.
     """
     machine = bound.architecture
-    nests = least_nests(bound, _cut_ranks(bound))
+    nests = least_nests(bound, cut_ranks(bound))
     touched = _touched(bound, nests)
     shares = least_shares(bound)
     # Einsums of one instance may be in another order than those of the whole.
     of = {e.name: e for e in bound.einsums}
-    least = tuple(_least(of[c.einsum], c, nests[c.einsum]) for c in counts)
-    made = bound.program.einsum_of
     points = {c.einsum: _least_points(of[c.einsum], c, nests[c.einsum]) for c in counts}
+    least = tuple(_with_points(of[c.einsum], c, points[c.einsum]) for c in counts)
+    made = bound.program.einsum_of
     entering = {name: _entering(bound, of[name], n, made) for name, n in points.items()}
     # Tiles of a cascade's own may reach beyond the end of a tensor, at other sizes less far.
     words = {
         name: min(size, _elements(bound, name)) * Fraction(bound.words.of(name))
         for name, size in touched.items()
     }
+    cycles = busiest_array(_by_array(machine, least, shares, entering), len(machine.arrays))
+    whole = {name for name, loops in nests.items() if len(loops) == 1}
+    sized = bound.program.once(_KnownSizes).of(bound, least, entering, whole)
     return LeastWork(
         words=sum(words.values(), Fraction(0)),
         counts=least,
         shares=tuple(shares.items()),
         entering=tuple(entering.items()),
         delivering=tuple(_delivering(bound, points, shares, words)),
-        cycles=busiest_array(_by_array(machine, least, shares, entering), len(machine.arrays)),
+        sized=tuple(tuple(counts for _, counts in found) for found in sized),
+        cycles=max([cycles, *(min(n for n, _ in found) for found in sized)]),
     )
 
 
@@ -142,13 +151,14 @@ def floor_of(bound: Bound, counts: tuple[EinsumCount, ...], work: LeastWork | No
     )
 
 
-def _least(e: BoundEinsum, count: EinsumCount, nests: tuple[LoopNest, ...]) -> EinsumCount:
-    """The count of an Einsum with as few operations as any mapping does."""
-    points = _least_points(e, count, nests)
+def _with_points(e: BoundEinsum, count: EinsumCount, points: int) -> EinsumCount:
+    """The count of an Einsum with the operations of so many points."""
     read, written = Uses(points, 0), Uses(0, points)
     used = [*((m, read) for m in e.reads), (e.write, written)]
     return replace(
         count,
+        allowed=points,
+        accesses=(),
         operations=tuple((kind, n * points) for kind, n in e.operations),
         registers_by_tensor=tuple((m.access.tensor, RegisterUses(uses, uses)) for m, uses in used),
     )
@@ -161,6 +171,72 @@ def _least_points(e: BoundEinsum, count: EinsumCount, nests: tuple[LoopNest, ...
     return min(nest.delivered((True,) * len(nest.loops), prod) for nest in nests)
 
 
+_Ranges = list[tuple[Fraction, tuple[EinsumCount, ...]]]
+
+
+class _KnownSizes:
+    """What is left at sizes of a program's own tiles, for shapes and arrays that were asked of
+    lately: the same for every mapping, of which a search runs many."""
+
+    def __init__(self, _: Program) -> None:
+        self._known: dict[tuple[object, ...], tuple[_Ranges, ...]] = {}
+
+    def of(
+        self,
+        bound: Bound,
+        least: tuple[EinsumCount, ...],
+        entering: Mapping[str, Entering],
+        whole: Collection[str],
+    ) -> tuple[_Ranges, ...]:
+        """As ``_sized`` says."""
+        machine = bound.architecture
+        copies = tuple(machine.copies(array.name) for array in machine.arrays)
+        free = tuple(bound.once(cut_by_mapping).items())
+        key = (bound.shapes, free, machine.arrays, copies, tuple(c.einsum for c in least))
+        if key not in self._known:
+            found = tuple(_sized(bound, least, entering, whole))
+            if len(self._known) >= _KEPT:
+                self._known.pop(next(iter(self._known)))
+            self._known[key] = found
+        return self._known[key]
+
+
+def _sized(
+    bound: Bound,
+    least: tuple[EinsumCount, ...],
+    entering: Mapping[str, Entering],
+    whole: Collection[str],
+) -> Iterator[_Ranges]:
+    """By rank that a cascade cuts in two: at sizes of its tiles, a range at a time, the least
+    cycles of the busiest array, and counts of Einsums with as many operations as any mapping has.
+    """
+    machine, free = bound.architecture, bound.once(cut_by_mapping)
+    of = {e.name: e for e in bound.einsums}
+    some = {c.einsum: in_part(bound, of[c.einsum], free) for c in least}
+    none = dict.fromkeys(some, Fraction(1))
+    for family, members in free.items():
+        if len(members) != 2:
+            continue  # of three members there are two sizes
+        incomplete = [n for n, cuts in some.items() if family in cuts and n in whole]
+        sizes = OwnTiles(family, *members).ranges(bound, incomplete, free.keys() - {family})
+        if sizes is None:
+            continue
+
+        def counts_at(at: TileSizes) -> tuple[EinsumCount, ...]:
+            points = dict(at.points)
+            return tuple(
+                _with_points(of[c.einsum], c, points.get(c.einsum, 0)) if some[c.einsum] else c
+                for c in least
+            )
+
+        def cycles_at(counts: tuple[EinsumCount, ...]) -> Fraction:
+            came = {c.einsum: replace(entering[c.einsum], points=c.allowed) for c in counts}
+            return busiest_array(_by_array(machine, counts, none, came), len(machine.arrays))
+
+        found = best_ranges(sizes, dict(bound.shapes)[family], lambda at: cycles_at(counts_at(at)))
+        yield [(cycles_at(counts), counts) for counts in map(counts_at, found)]
+
+
 def _entering(bound: Bound, e: BoundEinsum, points: int, made: Collection[str]) -> Entering:
     """What comes into an array for an Einsum, however its points are laid out.
 
@@ -168,7 +244,7 @@ def _entering(bound: Bound, e: BoundEinsum, points: int, made: Collection[str]) 
     has it. It is of use at a point for each of the other ranks' coordinates; of ranks that the
     cascade cuts as a mapping says these are as many as the whole rank has, at any size.
     """
-    program, free, sizes = bound.program, bound.once(_cut_by_mapping), dict(bound.shapes)
+    program, free, sizes = bound.program, bound.once(cut_by_mapping), dict(bound.shapes)
     found = points
     for access_map in e.reads:
         if access_map.access.tensor in made:
@@ -176,7 +252,7 @@ def _entering(bound: Bound, e: BoundEinsum, points: int, made: Collection[str]) 
         uses = 1
         for variable in e.variables - access_map.moving:
             rank = program.rank_of_variable.get(variable, variable.upper())
-            family, _ = _cut_of(program, rank)
+            family, _ = cut_of(program, rank)
             uses *= sizes[family if family in free else rank]
         found = min(found, uses)
     return Entering(points, max(found, 1))
@@ -189,10 +265,10 @@ def _delivering(
     words: Mapping[str, Fraction],
 ) -> Iterator[tuple[str, Delivering]]:
     """What arrives by Einsum, of which any mapping runs so many points, of words that cross."""
-    program, free = bound.program, _cut_by_mapping(bound)
+    program, free = bound.program, cut_by_mapping(bound)
     crossing = {name: n for name, n in words.items() if name not in program.einsum_of}
     for e in bound.einsums:
-        chosen = {v for v in e.variables if _member_of(program, v)[0] in free}
+        chosen = {v for v in e.variables if member_of(program, v)[0] in free}
         settled = not (e.initial or e.name in program.iterative)
         # What stays where a mask leaves tiles out is another question, and so is what is taken in
         # by an Einsum of which some tiles of the cascade's leave next to nothing.
@@ -250,141 +326,6 @@ def _elements(bound: Bound, tensor: str) -> int:
     return prod(sizes[rank] + (rank in begun) for rank in ranks)
 
 
-def least_shares(bound: Bound) -> dict[str, Fraction]:
-    """The share of each Einsum's points that is left at the best sizes of the cascade's tiles.
-
-    An Einsum that goes over all members of a cut rank has as many points at any size. One that
-    goes over some of them alone (a running maximum over M1) could have a single tile, or tiles
-    of a single element: those have a size of one. Under a mask there may be nothing left of it at
-    some size, unless the mask is of positions alone.
-
-    Parameters
-    ----------
-    bound : Bound
-        Any mapping of the cascade.
-
-    Returns
-    -------
-    dict of str to Fraction
-        By Einsum: 1 where no size makes a difference.
-
-    Examples
-    --------
-    Of one-pass attention with 4 tiles of 256 keys, ``RM[m1+1, p]`` is left with a quarter.
-    """
-    free = bound.once(_cut_by_mapping)
-    masked = any(x.where is not None for x in bound.program.einsums)
-    return {e.name: _share(bound, e, free, masked) for e in bound.einsums}
-
-
-def _share(
-    bound: Bound, e: BoundEinsum, free: dict[str, tuple[str, ...]], masked: bool
-) -> Fraction:
-    """The least share of an Einsum's points."""
-    sizes = dict(bound.shapes)
-    extents: dict[str, list[int]] = {family: [] for family in free}
-    gone: dict[str, list[str]] = {family: [] for family in free}
-    for axis in e.axes:
-        family, _ = _member_of(bound.program, axis.variables[0][0])
-        if family in free:
-            members = [_member_of(bound.program, v)[1] for v, _ in axis.variables]
-            # Members that together are positions of the rank are one axis, as long at any size;
-            # M2 and M1 of three are an axis of as many tiles of M0 as there are.
-            if len(members) < len(free[family]):
-                extents[family].append(axis.extent)
-                gone[family] += members
-    whole = _of_positions(bound.program, e)
-    share = Fraction(1)
-    for family, found in extents.items():
-        if family == whole:
-            continue  # each position of the rank once, however it is cut
-        # Members each on an axis of its own: M1 and M0 have M points together at the least,
-        # whatever their sizes; M1 alone may be 1, so that nothing of its extent is left.
-        times = min(gone[family].count(member) for member in free[family])
-        share *= Fraction(sizes[family] ** times, prod(found))
-        if found and masked:
-            return Fraction(0)  # at some sizes there may be no tile that has to be run
-    return min(share, Fraction(1))
-
-
-def _of_positions(program: Program, e: BoundEinsum) -> str:
-    """The cut rank of which an Einsum's mask lets through each position once, and leaves out what
-    the last tile has beyond the end; empty where it has another mask, or none.
-
-    An example: ``where p1*M0 + m0 < P`` of an Einsum over p1 and m0, where M0 is as long as P0.
-    So many points are P, whatever P0 is.
-    """
-    if e.einsum.where is None or len(conditions := inequalities(e.einsum.where)) != 1:
-        return ""
-    (condition,) = conditions
-    if not isinstance(condition, AtMostZero):
-        return ""
-    mine = [(v, *_member_of(program, v)) for axis in e.axes for v, _ in axis.variables]
-    for family in dict.fromkeys(family for _, family, _ in mine if family):
-        names = {v: member.lower() for v, of, member in mine if of == family}
-        members = program.rank_of[family].partition
-        within = digits(members).plus(Form((Term(1), Term(-1, (family,)))))
-        once = sorted(names.values()) == sorted(m.lower() for m in members)
-        if once and _terms(program, condition.form, names) == _terms(program, within, {}):
-            return family
-    return ""
-
-
-def _terms(
-    program: Program, form: Form, names: Mapping[str, str]
-) -> frozenset[tuple[int, tuple[str, ...], str | None]]:
-    """The terms of a form, with ranks that are alike called by the first, and variables renamed."""
-    return frozenset(
-        (
-            t.coefficient,
-            tuple(sorted(_cut_of(program, shape)[1] for shape in t.shapes)),
-            names.get(t.variable or "", t.variable),
-        )
-        for t in form.terms
-    )
-
-
-def _member_of(program: Program, variable: str) -> tuple[str, str]:
-    """The cut rank that a variable goes over a member of, and the member."""
-    return _cut_of(program, program.rank_of_variable.get(variable, variable.upper()))
-
-
-def _cut_by_mapping(bound: Bound) -> dict[str, tuple[str, ...]]:
-    """Ranks that the cascade cuts into sizes that are not the workload's, and their members."""
-    program = bound.program
-    chosen = {*(t.member for t in bound.mapping.tiles), *(u.name for u in program.usual)}
-    # Where picks are of tiles, their size is part of what is computed.
-    reads = (i for e in program.einsums for a in e.reads for i in a.indices)
-    scaled = {shape for i in reads if isinstance(i, Gather) for shape in i.shapes}
-    cut = [
-        r
-        for r in program.ranks
-        if r.partition and not chosen.isdisjoint(r.partition) and scaled.isdisjoint(r.partition)
-    ]
-    families = {_cut_of(program, r.partition[0])[0] for r in cut}
-    return {family: program.rank_of[family].partition for family in families}
-
-
-def _cut_ranks(bound: Bound) -> frozenset[str]:
-    """The same ranks, and those that are cut like them."""
-    free, ranks = bound.once(_cut_by_mapping), (r for r in bound.program.ranks if r.partition)
-    return frozenset(r.name for r in ranks if _cut_of(bound.program, r.partition[0])[0] in free)
-
-
-def _cut_of(program: Program, rank: str) -> tuple[str, str]:
-    """The cut rank that a member is of, and the member; of ranks alike, those of the first."""
-    declared = program.rank_of.get(rank)
-    if declared is not None and declared.like is not None:
-        return _cut_of(program, declared.like)
-    family = program.rank_of.get(declared.family or "") if declared is not None else None
-    if family is None:
-        return "", rank
-    first = program.rank_of[family.like] if family.like is not None else family
-    if not first.partition:
-        return family.name, rank
-    return first.name, first.partition[family.partition.index(rank)]
-
-
 def _moving(nest: LoopNest, access_map: AccessMap) -> tuple[bool, ...]:
     return tuple(loop.variable in access_map.moving for loop in nest.loops)
 
@@ -398,15 +339,21 @@ def _energy(machine: Architecture, words: TensorWords, work: LeastWork, latency_
     prices = PriceList(machine, words)
     # The cheaper direction: a floor need not know which lines are read and which written.
     found = float(compulsory * 8 / outermost.line_bits) * min(price.read_pj, price.write_pj)
-    for count in work.counts:
-        able = machine.arrays_for(kind for kind, _ in count.operations)
-        least = min(
-            sum(operations_pj(machine, array, count.operations))
-            + _registers_pj(machine, prices, array, count)
-            + delivering[count.einsum].energy_pj(machine, array, words)
-            for array in able
+
+    def of_all(counts: tuple[EinsumCount, ...], shares: Mapping[str, Fraction]) -> float:
+        return sum(
+            float(shares.get(count.einsum, 1))
+            * min(
+                sum(operations_pj(machine, array, count.operations))
+                + _registers_pj(machine, prices, array, count)
+                + delivering[count.einsum].energy_pj(machine, array, words)
+                for array in machine.arrays_for(kind for kind, _ in count.operations)
+            )
+            for count in counts
         )
-        found += least * float(shares[count.einsum])
+
+    sized = (min(of_all(counts, {}) for counts in ranges) for ranges in work.sized)
+    found += max([of_all(work.counts, shares), *sized])
     return found + sum(charge.energy_pj for charge in leakage_charges(machine, latency_s))
 
 

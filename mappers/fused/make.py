@@ -60,7 +60,7 @@ _WIDTHS = (None, 64, 16)
 """Lengths of the parts of ranks that a cascade cuts itself: as wide as an array, or shorter where
 all pairs of a part would not fit."""
 
-_SHORT = (8, 4, 2)
+_SHORT = (8, 4, 2, 1)
 """More where values run from part to part: the fewer pairs a part has, the less there is to do, and
 heads beside one another fill the arrays."""
 

@@ -61,7 +61,7 @@ def _smaller(
 
     family = of_width(width)
     least = inf if family is None else _work(program, family)
-    while family is not None and (width := width // 2) > 1:
+    while family is not None and (width := width // 2):
         family = of_width(width)
         if family is None or family in known:
             continue

@@ -22,8 +22,9 @@ from archsim.bound.binding import bind
 from archsim.cost.energy import operations_pj
 from archsim.cost.estimators import memory_access, register_access
 from archsim.cost.spill import count_mapping
+from archsim.evaluate.cut_ranks import least_shares
 from archsim.evaluate.evaluate import evaluate_bound
-from archsim.evaluate.floor import least_shares, least_work
+from archsim.evaluate.floor import least_work
 from archsim.jobs.plan import plan
 from archsim.jobs.run import run_plan
 from archsim.jobs.selection import mapping_called
