@@ -49,6 +49,17 @@ def test_few_tiles_are_cut_into_any_number_of_even_ones(count: int) -> None:
     assert all(-(-count // (size - 1)) > -(-count // size) for size in sizes if size > 1)
 
 
+def test_chunks_are_as_short_as_leaves_least_to_do() -> None:
+    """Where an array is wide and states are small, that is one token."""
+    sizes = {}
+    for width in (2, 64):
+        program = Cascade.load("rwkv-7-chunked").program
+        given = {"B": 1, "H": 40, "E": width, "F": width, "P": 4096}
+        space = Mapspace.of(program, Architecture.load("fusemax"), given)
+        sizes[width] = min(shapes["P0"] for _, shapes in space.families)
+    assert sizes == {2: 1, 64: 4}
+
+
 def test_many_tiles_are_cut_by_divisors_and_halves() -> None:
     assert tile_sizes(4096) == tuple(1 << n for n in range(13))
     assert {1, 3, 5, 67, 201, 335, 1005} <= {*tile_sizes(1005)}
