@@ -14,7 +14,9 @@ from dataclasses import replace
 from functools import partial
 
 from archsim.bound.binder import bind_loops
+from archsim.bound.footprint import limited_requirements
 from archsim.bound.legality import is_there
+from archsim.bound.record import Bound
 from archsim.bound.tiling import build_tiling
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Keep, Mapping
@@ -25,6 +27,7 @@ from .carried import carried
 from .certificate import Searched
 from .exhaustive.effort import BRIEF, USUAL
 from .exhaustive.search import Exhaustive
+from .moves import with_place
 from .protocol import Mapper, Progress, SearchProblem
 from .space.mapspace import Mapspace
 from .stand_in import StandIn
@@ -171,12 +174,12 @@ def brought_from(space: Mapspace, line: Architecture, mapping: Mapping) -> Itera
 
 
 def _with_all(space: Mapspace, mapping: Mapping) -> Mapping:
-    """A mapping whose outermost memory keeps what would be gone before it is read: in the line a
-    memory of another branch kept it."""
+    """A mapping whose outermost memory keeps what would be gone before it is read, as in the line a
+    memory of another branch kept it, and what a memory here has no room for."""
     outer = space.architecture.memories[0].name
     sizes = {t.member: t.size for t in mapping.tiles if isinstance(t.size, int)}
     given = {r: n for r, n in space.given.items() if r not in {t.member for t in mapping.tiles}}
-    # Each time the outermost memory keeps more, so that it ends.
+    # Each time the outermost memory keeps more, or another less, so that it ends.
     while True:
         try:
             tiling = build_tiling(space.program, mapping, given, sizes)
@@ -191,8 +194,27 @@ def _with_all(space: Mapspace, mapping: Mapping) -> Mapping:
             if operand.producer and not is_there(bound, e, number)
         ]
         missing = tuple(t for t in dict.fromkeys(gone) if t not in kept)
-        if not missing:
+        if missing:
+            keep = Keep(level=outer, tensors=(*sorted(kept), *missing))
+            others = tuple(k for k in mapping.keep if k.level != outer)
+            mapping = replace(mapping, keep=(keep, *others))
+            continue
+        lighter = _without_largest(bound, mapping)
+        if lighter == mapping:
             return mapping
-        keep = Keep(level=outer, tensors=(*sorted(kept), *missing))
-        others = tuple(k for k in mapping.keep if k.level != outer)
-        mapping = replace(mapping, keep=(keep, *others))
+        mapping = lighter
+
+
+def _without_largest(bound: Bound, mapping: Mapping) -> Mapping:
+    """A mapping without the tensor that takes most of the first memory that is too full, which goes
+    to the outermost one if it is nowhere else; the same where none is."""
+    full = next((r for r in limited_requirements(bound) if not r.fits), None)
+    outer = bound.architecture.memories[0].name
+    if full is None or full.level == outer:
+        return mapping
+    most = max(full.tensors, key=lambda t: t[1])[0]
+    if not any(most in k.tensors for k in mapping.keep if k.level == full.level):
+        return mapping
+    lighter = with_place(mapping, most, full.level)
+    kept = any(most in k.tensors for k in lighter.keep)
+    return lighter if kept else with_place(lighter, most, outer)

@@ -77,6 +77,12 @@ def _are_torn(program: Program, families: Collection[Family]) -> bool:
     return any(small < large for (_, small), (_, large) in pairwise(sized))
 
 
+def _hold_still(architecture: Architecture) -> bool:
+    """Whether elements of an array hold values while others pass: a tile as long as the array is
+    stays there from one Einsum to the next, what is longer is loaded again."""
+    return any(a.operands == "systolic" and len(a.dimensions) > 1 for a in architecture.arrays)
+
+
 def _work(program: Program, family: Family) -> float:
     """Points of all Einsums; what the last tile of a rank has too much is not counted."""
     sizes = {rank: float(size) for rank, size in family[1].items()}
@@ -95,8 +101,10 @@ class Mapspace:
     given: dict[str, int]
     """Shapes in elements, by rank, without what mappings decide."""
     families: tuple[Family, ...]
-    torn: bool = False
-    """Whether small tiles of the cascade leave less to do, and large ones less to move."""
+    each: int = 0
+    """Regions of each size of the cascade's tiles, at the least, where that is asked for: one where
+    small ones leave less to do and large ones less to move, two where arrays hold still what is as
+    long as they are."""
     slow: bool = False
     """Whether Einsums may run on arrays where one takes longer than all need: for least energy."""
     constraints: Constraints = NO_CONSTRAINTS
@@ -153,7 +161,7 @@ class Mapspace:
             architecture=architecture,
             given=left,
             families=tuple(found),
-            torn=_are_torn(program, found),
+            each=2 if _hold_still(architecture) else int(_are_torn(program, found)),
             slow=slow,
             constraints=constraints,
         )
@@ -201,11 +209,11 @@ class Mapspace:
         within : float
             Cycles; regions with no mapping as fast are left out.
         fair : bool
-            Whether each size of the cascade's tiles has a region with usual cuts besides, where
-            small ones leave less to do and large ones less to move.
+            Whether each size of the cascade's tiles has regions with usual cuts besides (``each``).
         """
         # Constraints on loops and places may leave nothing of a region: others are taken then.
-        enough = self.size if self.constraints else most
+        each = self.each if fair else 0
+        enough = self.size if self.constraints else max(most, each)
         if within < inf:
             enough = max(enough, _LOOKED_AT * most)
         found = [best for grid in self._grids for best in grid.best(enough)]
@@ -221,7 +229,7 @@ class Mapspace:
         able = ((g, p) for g, p in promised if within == inf or p.bound <= within)
         left = ((g, p) for g, p in able if self._is_left(p.region))
         best = [*islice(left, most)]
-        if fair and self.torn:
+        if each:
             best += self._of_each_size(best, left)
         return tuple(promised for _, promised in best)
 
@@ -230,15 +238,17 @@ class Mapspace:
         best: Collection[tuple[RegionGrid, PromisedRegion]],
         others: Iterable[tuple[RegionGrid, PromisedRegion]],
     ) -> Iterator[tuple[RegionGrid, PromisedRegion]]:
-        """One more region of each size of the cascade's tiles that has none with usual cuts: what
-        is moved no bound of cycles knows, and those speak for small tiles."""
+        """More regions of each size of the cascade's tiles that has none with usual cuts: what is
+        moved no bound of cycles knows, and those speak for small tiles."""
         usual = {grid.fixed: grid for grid in reversed(self._grids)}
         missing = [grid for grid in usual.values() if all(grid is not g for g, _ in best)]
+        missing *= self.each
         for grid, promised in others:
             if not missing:
                 return
-            if any(grid is one for one in missing):
-                missing = [one for one in missing if one is not grid]
+            found = next((n for n, one in enumerate(missing) if one is grid), None)
+            if found is not None:
+                del missing[found]
                 yield grid, promised
 
     def _is_left(self, region: Region) -> bool:

@@ -9,11 +9,14 @@ import pytest
 from brief_search import BRIEFLY
 
 from archsim import Architecture, simulate
+from archsim.spec.mapping import Keep
 from einsum_cascade import Cascade
+from einsum_cascade.errors import MappingError
+from mappers.einsum_by_einsum import einsum_by_einsum
 from mappers.engine_run import run_mapping
 from mappers.exhaustive.effort import BRIEF
 from mappers.exhaustive.search import Exhaustive
-from mappers.line_search import line_search, lines_of
+from mappers.line_search import brought_from, line_search, lines_of
 from mappers.machine_search import machine_search
 from mappers.objectives import objective_called
 from mappers.protocol import SearchProblem, silent
@@ -122,6 +125,31 @@ def test_several_nests_are_looked_at_where_memories_are_side_by_side() -> None:
     assert found.result.floor.latency_s < found.result.latency_s < 0.99 * one.result.latency_s
     again = run_mapping(space, found.mapping, problem.objective)
     assert again.value == found.result.cycles
+
+
+def test_what_has_no_room_in_its_branch_goes_to_the_outermost_memory() -> None:
+    shapes = {"M": 64, "K": 64, "H": 64, "N": 64}
+    program = Cascade.parse(TWO_LAYERS).program
+    roomy = Mapspace.of(program, branched(), shapes)
+    line = next(lines_of(roomy.architecture))
+    kept = (
+        Keep(level="far", tensors=("X", "W", "V", "Z")),
+        Keep(level="sums", tensors=("X", "W", "V", "Y", "S", "R")),
+        Keep(level="tiles", tensors=("X", "W", "V", "Y", "S", "R")),
+    )
+    made = replace(einsum_by_einsum(program, line, shapes), keep=kept)
+    (whole,) = brought_from(roomy, line, made)
+    latency = objective_called("latency")
+    run_mapping(roomy, whole, latency)
+    far, *inner = roomy.architecture.memories
+    for capacity in (4096, 1024, 64):
+        memories = (far, *(replace(m, capacity_bytes=capacity) for m in inner))
+        tight = replace(roomy.architecture, memories=memories)
+        space = Mapspace.of(program, tight, shapes)
+        with pytest.raises(MappingError, match="needs"):
+            run_mapping(space, whole, latency)
+        (fitted,) = brought_from(space, line, made)
+        run_mapping(space, fitted, latency)
 
 
 def test_a_line_is_a_machine_of_those_memories(split: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from itertools import combinations
 
@@ -157,3 +158,21 @@ def test_three_memories_have_no_more_tilings_than_can_be_gone_through() -> None:
             columns = [n for n, (rank, _) in enumerate(region.tiles) if rank == cut.rank]
             rows = {tuple(row) for row in region.tilings[:, columns].tolist()}
             assert {min(region.sizes(cut)), max(region.sizes(cut))} <= rows
+
+
+def test_each_size_of_tiles_has_regions_where_arrays_hold_values_still() -> None:
+    """What is longer than the array is loaded for each Einsum anew, which no bound of cycles
+    knows."""
+    program = Cascade.load("attention-1pass").program
+    shapes = {"B": 1, "H": 2, "E": 64, "F": 64, "P": 4096, "M": 4096}
+    base = Architecture.load("fusemax")
+    grid, lanes = base.arrays
+    still = replace(base, arrays=(replace(grid, operands="systolic"), lanes))
+
+    def chunks(machine: Architecture) -> dict[int, int]:
+        space = Mapspace.of(program, machine, shapes)
+        found = (p.region.shapes["M0"] for p in space.regions(2, fair=True))
+        return dict(Counter(found))
+
+    assert chunks(base) == {256: 2}
+    assert chunks(still) == {256: 2, 1024: 2, 4096: 2}
