@@ -238,18 +238,22 @@ class Mapspace:
         best: Collection[tuple[RegionGrid, PromisedRegion]],
         others: Iterable[tuple[RegionGrid, PromisedRegion]],
     ) -> Iterator[tuple[RegionGrid, PromisedRegion]]:
-        """More regions of each size of the cascade's tiles that has none with usual cuts: what is
-        moved no bound of cycles knows, and those speak for small tiles."""
+        """Of each size of the cascade's tiles the best region, and some with usual cuts if it has
+        none: what is moved no bound of cycles knows, and those speak for some sizes alone."""
         usual = {grid.fixed: grid for grid in reversed(self._grids)}
         missing = [grid for grid in usual.values() if all(grid is not g for g, _ in best)]
         missing *= self.each
+        sizes = {grid.fixed for grid, _ in best}
         for grid, promised in others:
-            if not missing:
+            if not missing and len(sizes) == len(usual):
                 return
             found = next((n for n, one in enumerate(missing) if one is grid), None)
             if found is not None:
                 del missing[found]
-                yield grid, promised
+            elif grid.fixed in sizes:
+                continue
+            sizes.add(grid.fixed)
+            yield grid, promised
 
     def _is_left(self, region: Region) -> bool:
         """Whether any mapping of a region may obey all constraints."""

@@ -176,3 +176,16 @@ def test_each_size_of_tiles_has_regions_where_arrays_hold_values_still() -> None
 
     assert chunks(base) == {256: 2}
     assert chunks(still) == {256: 2, 1024: 2, 4096: 2}
+
+
+def test_each_size_of_tiles_has_its_best_region_where_small_ones_leave_less_to_do() -> None:
+    """Not one with usual cuts alone: how good a size is, its best region says."""
+    program = Cascade.load("ssd-chunked-prefill").program
+    shapes = {"B": 1, "E": 16, "F": 8, "G": 1, "S": 10, "P": 512}
+    space = Mapspace.of(program, Architecture.load("flat"), shapes)
+    best: dict[int, Region] = {}
+    for promised in space.regions(space.size):
+        best.setdefault(promised.region.shapes["P0"], promised.region)
+    assert len(best) > 3
+    found = [(p.region.fixed, p.region.cuts) for p in space.regions(2, fair=True)]
+    assert all((region.fixed, region.cuts) in found for region in best.values())
