@@ -21,6 +21,7 @@ from .certificate import INTERRUPTED, TIME_LIMIT
 from .constraint_files import ConstraintFile
 from .exhaustive.curve import KINDS, CapacityRun, with_capacity
 from .exhaustive.team import Team, usual_workers
+from .garbage import seldom_collected
 from .generators import GENERATORS
 from .limited import limited_memory
 from .part_space import space_of
@@ -37,6 +38,7 @@ STEPS = 300
 """Subspaces that a progress bar counts, about."""
 
 
+@seldom_collected()
 def capacity_curves(
     workload: WorkloadLike,
     architecture: Architecture,

@@ -18,6 +18,7 @@ from einsum_cascade.errors import Problem, SpecError, did_you_mean
 
 from .exhaustive.capped import EFFORT, SEARCHES
 from .front import Front
+from .garbage import seldom_collected
 from .generators import GENERATORS
 from .held_front import CAPACITIES, HeldFront, held_front
 from .known_runs import known_runs
@@ -69,6 +70,7 @@ def axes_called(text: str, architecture: Architecture) -> str:
     return limited_memory(architecture, others[0], OPTION).name if others else ""
 
 
+@seldom_collected()
 def search_front(
     workload: WorkloadLike,
     architecture: Architecture,

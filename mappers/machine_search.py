@@ -8,11 +8,9 @@ from time import monotonic
 from .certificate import Searched
 from .exhaustive.effort import BRIEF
 from .exhaustive.search import STRATEGY, Exhaustive
-from .line_search import line_search
 from .local_search import improved
 from .nest_search import of_nest, search_nests
 from .protocol import Mapper, Progress, SearchProblem, silent
-from .spread_nests import search_spread
 
 
 def machine_search(strategy: Mapper | None, problem: SearchProblem, progress: Progress) -> Searched:
@@ -35,11 +33,16 @@ def machine_search(strategy: Mapper | None, problem: SearchProblem, progress: Pr
 
 def _searched(strategy: Mapper, problem: SearchProblem, progress: Progress) -> Searched:
     space = problem.space
+    # Other machines need more to be loaded, which takes as long as a few subspaces.
     if space.architecture.has_instances:
+        from .spread_nests import search_spread
+
         return search_spread(strategy, problem, progress)
     if space.architecture.tree.is_line:
         found = strategy.search(problem, progress)
     else:
+        from .line_search import line_search
+
         found = line_search(strategy, problem, progress)
     if isinstance(strategy, Exhaustive) and not space.constraints:
         found = search_nests(problem, found, partial(_one_of_several, strategy))
@@ -50,4 +53,6 @@ def _one_of_several(strategy: Exhaustive, problem: SearchProblem) -> Searched:
     """A nest of several by itself, with less effort than one alone is worth."""
     if problem.space.architecture.tree.is_line:
         return Exhaustive(of_nest(strategy.effort)).search(problem)
+    from .line_search import line_search
+
     return line_search(Exhaustive(BRIEF), problem, silent)

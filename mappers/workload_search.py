@@ -27,6 +27,7 @@ from einsum_cascade.shapes import with_usual
 
 from .certificate import INTERRUPTED, Searched, added_reasons
 from .constraint_files import ConstraintFile
+from .garbage import seldom_collected
 from .generators import GENERATORS
 from .known_runs import given_runs, known_runs
 from .memory import MappingQuestion
@@ -164,6 +165,7 @@ def _one_or_all(found: list[T]) -> T | list[T]:
     return found[0] if len(found) == 1 else found
 
 
+@seldom_collected()
 def search_workload(
     workload: WorkloadLike,
     architecture: Architecture,

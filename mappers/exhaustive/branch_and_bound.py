@@ -13,8 +13,8 @@ proven optimum.
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from functools import partial
 from math import inf, nextafter
 
@@ -40,6 +40,7 @@ from .answers import (
     region_of,
 )
 from .effort import Effort
+from .in_order import answers_in_order
 from .irregular import NotInBatchesError
 from .kernels.descent import LEAVES
 from .known_tables import TablesOf
@@ -56,10 +57,6 @@ _MUCH = 0.95
 
 _ALIKE = 4
 """Offers of a region with one estimate that are run at once in vain."""
-
-_AHEAD = 8
-"""Subspaces that are asked about before the first has answered, however many processes there are:
-so what is found is the same."""
 
 
 class BranchAndBound:
@@ -102,7 +99,7 @@ class BranchAndBound:
         self.is_over = problem.is_over
         self.ended = ""
         self.waiting: list[Offer] = []
-        self.found = self.sketched = self.all_open = False
+        self.found = self.sketched = self.all_open = self.tired = False
         self.promised: Offer | None = None
         self.legal: OpenSubspace | None = None
         self.refused, self.failed = list[str](), list[MappingError]()
@@ -179,7 +176,13 @@ class BranchAndBound:
 
     def _sketch(self, advance: Advance) -> None:
         """Sketch what has its turn."""
-        for mine, answer in self._in_order(self._next_sketch, OpenSubspace.put_back):
+        for mine, answer in answers_in_order(
+            self.team,
+            self._next_sketch,
+            is_moot=lambda mine: self._near(mine.region.bound),
+            put_back=OpenSubspace.put_back,
+            is_over=self._is_over,
+        ):
             advance(1)
             if self._is_sketched(mine, answer):
                 self.sketches.append(mine)
@@ -194,40 +197,17 @@ class BranchAndBound:
         self.left = [*found, *self.left, *others]
         self.sketched = True
         order = iter([*self.left])
-        for mine, answer in self._in_order(lambda: self._next_look(order), lambda _: None):
+        for mine, answer in answers_in_order(
+            self.team,
+            lambda: self._next_look(order),
+            is_moot=lambda mine: self.tired or self._beaten(mine.region.bound),
+            put_back=lambda _: None,
+            is_over=self._is_over,
+        ):
             self._look(mine, answer)
             self._note()
             advance(1)
         self._run_waiting()
-
-    def _in_order(
-        self,
-        following: Callable[[], tuple[OpenSubspace, SubspaceQuestion] | None],
-        put_back: Callable[[OpenSubspace], None],
-    ) -> Iterator[tuple[OpenSubspace, SubspaceAnswer]]:
-        """Subspaces and what they answered, in the order in which they were asked.
-
-        Parameters
-        ----------
-        following : callable
-            What is asked next, as far as is known by now; None: nothing, as far as is known.
-        put_back : callable
-            Told what has no answer when time is up.
-        """
-        asked = deque[tuple[OpenSubspace, int]]()
-        while True:
-            while len(asked) < _AHEAD and (after := following()) is not None:
-                asked.append((after[0], self.team.submit(after[1])))
-            if not asked:
-                return
-            answer = self.team.answer(asked[0][1], self._is_over)
-            if answer is None:
-                for mine, number in asked:
-                    self.team.cancel(number)
-                    put_back(mine)
-                return
-            assert isinstance(answer, SubspaceAnswer), "what is said of a subspace"
-            yield asked.popleft()[0], answer
 
     def _is_over(self) -> bool:
         """Whether time is up; not before there is something to show."""
@@ -375,7 +355,7 @@ class BranchAndBound:
             self.reached, self.idle = value, 0
         near = self._near(region.bound)
         if self.idle >= (self.effort.patience_near if near else self.effort.patience):
-            self.todo = 0
+            self.todo, self.tired = 0, True
 
     def _certificate(self) -> Certificate:
         assert self.best is not None, "what is certified"

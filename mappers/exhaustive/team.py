@@ -15,20 +15,19 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
-from time import monotonic
+from time import process_time
 from typing import Any, Generic, TypeVar
+
+from ..garbage import COLLECT_AFTER
 
 W = TypeVar("W")
 A = TypeVar("A")
 
 _ALONE_S = 0.2
-"""What is done sooner is not worth a fork."""
+"""What is done in less time of this process is not worth a fork."""
 
 _LOOK_S = 0.05
 """How often it is looked whether time is up."""
-
-_COLLECT_AFTER = 50_000
-"""Objects made between two looks for garbage, as in the command line itself."""
 
 
 def usual_workers() -> int:
@@ -67,7 +66,7 @@ class Team(Generic[W, A]):
         self.work = work
         self.kin = kin
         self.workers = workers
-        self._fork_at = monotonic() + (0.0 if at_once else _ALONE_S)
+        self._fork_at = process_time() + (0.0 if at_once else _ALONE_S)
         self._forked = workers == 1 and not at_once
         self._able = sys.platform == "linux" and multiprocessing.parent_process() is None
         self._helpers: list[_Helper] = []
@@ -140,7 +139,7 @@ class Team(Generic[W, A]):
         self._helpers = []
 
     def _fork(self) -> None:
-        if self._forked or not self._able or monotonic() < self._fork_at:
+        if self._forked or not self._able or process_time() < self._fork_at:
             return
         self._forked = True
         # What is there by now is not looked through for garbage: it would be copied.
@@ -219,7 +218,7 @@ def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
     """Answer pieces until there is nobody to answer to."""
     # Ctrl-C is for the process that waits for this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    gc.set_threshold(_COLLECT_AFTER)
+    gc.set_threshold(COLLECT_AFTER)
     while True:
         try:
             piece = connection.recv()

@@ -357,12 +357,12 @@ class Region:
         order[0] = (*outside, *order[0])
         return [(m.name, r) for m, r in zip(self.architecture.memories, order, strict=True)]
 
-    @property
+    @cached_property
     def bindings(self) -> int:
         """Ways of all Einsums together."""
         return prod(len(ways) for ways in self.ways.values())
 
-    @property
+    @cached_property
     def residencies(self) -> int:
         """Ways to keep tensors."""
         return prod(len(places) for places in self.places.values())
