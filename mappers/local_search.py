@@ -21,7 +21,7 @@ from einsum_cascade.errors import InputError
 
 from .certificate import INTERRUPTED, TIME_LIMIT, Moment, RunnerUp, Searched
 from .differences import differences_of_nests
-from .engine_run import EngineRun, bound_nests, kind_of_nests, run_mapping, run_to_beat
+from .engine_run import EngineRun, KnownNests, bound_nests, kind_of_nests, run_mapping, run_to_beat
 from .moves import Move, moves_of
 from .protocol import SearchProblem
 
@@ -34,6 +34,9 @@ hundredth."""
 
 _LEAST = 1e-4
 """What a change gains at the least, as a share, to be one."""
+
+_HOPELESS = 1.2
+"""How many times the best a runner-up may cost for small changes to be worth it."""
 
 _LEAST_S, _SHARE = 1.0, 0.2
 """Seconds that it takes, at the most: so many, or this share of what the search took."""
@@ -71,7 +74,10 @@ def improved(problem: SearchProblem, found: Searched, began: float) -> Searched:
 def _starts(problem: SearchProblem, found: Searched) -> Iterator[EngineRun]:
     """The best, and the best of another kind."""
     yield _as_run(problem, found.mapping, found.result)
-    if found.runner_up is not None:
+    if found.runner_up is None:
+        return
+    value, other = (problem.objective.of(r) for r in (found.result, found.runner_up.result))
+    if other <= _HOPELESS * value:
         yield _as_run(problem, found.runner_up.mapping, found.runner_up.result)
 
 
@@ -90,6 +96,8 @@ class _Climb:
     left: int = _TRIES
     ended: str = ""
     tried: set[Mapping] = field(default_factory=set)
+    nests: KnownNests = field(default_factory=KnownNests)
+    """Of the best, where it has several."""
 
     def go(self) -> None:
         """Try all changes, one after the other, from what is best by then."""
@@ -124,11 +132,12 @@ class _Climb:
         space, mapping = self.problem.space, self.best.mapping
         try:
             bounds = [bound for _, bound in bound_nests(space, mapping)]
-            run = run_mapping(space, mapping, self.problem.objective)
+            run = run_mapping(space, mapping, self.problem.objective, self.nests)
         except InputError:
             return ()
         if run.value != self.best.value:
             return ()  # the other cascade has the same names
+        self.nests.keep()
         if not mapping.nests:
             # Roles are parts of this machine from here on.
             mapping = bounds[0].mapping
@@ -148,7 +157,8 @@ class _Climb:
         self.runs += 1
         self.left -= 1
         try:
-            run = run_to_beat(self.problem.space, mapping, self.problem.objective, self.best)
+            space, objective = self.problem.space, self.problem.objective
+            run = run_to_beat(space, mapping, objective, self.best, self.nests)
         except InputError:
             return False
         if run is None or not _is_better(self.problem, run, self.best):
@@ -156,6 +166,7 @@ class _Climb:
         if run.value < self.best.value * 0.99:
             self.left = max(self.left, _TRIES)
         self.best = run
+        self.nests.keep()
         return True
 
 

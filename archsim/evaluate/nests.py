@@ -19,6 +19,11 @@ from .evaluate import evaluate_bound
 from .floor import floor_of
 
 
+def result_of_nest(bound: Bound, name: str, engine: str) -> Result:
+    """The result of one nest by itself (for ``Bound.once``). Raises as ``evaluate_bound``."""
+    return evaluate_bound(bound, workload=name, engine=engine)
+
+
 def evaluate_nests(
     program: Program,
     mapping: Mapping,
@@ -52,14 +57,10 @@ def evaluate_nests(
     machine = nests[0][1].architecture
     if problems := [*chips_problems(program, mapping, machine)]:
         raise MappingError(problems)
-    counted = [(bound, count_mapping(bound)) for _, bound in nests]
+    counted = [(bound, bound.once(count_mapping)) for _, bound in nests]
     parts = tuple(
-        PartUse(
-            name=name,
-            times=1,
-            result=evaluate_bound(bound, workload=name, engine=engine, counts=counts),
-        )
-        for (name, _), (bound, counts) in zip(nests, counted, strict=True)
+        PartUse(name=name, times=1, result=bound.once(result_of_nest, name, engine))
+        for name, bound in nests
     )
     shape = {rank: size for bound, _ in counted for rank, size in bound.shapes}
     whole = merged(parts, workload=workload, mapping=mapping.name, shape=tuple(shape.items()))

@@ -153,7 +153,7 @@ def test_it_ends_with_the_best_where_it_is_interrupted(monkeypatch: pytest.Monke
     asked: list[Mapping] = []
 
     def interrupted(
-        space: Mapspace, mapping: Mapping, objective: object, best: EngineRun
+        space: Mapspace, mapping: Mapping, objective: object, best: EngineRun, *_: object
     ) -> EngineRun | None:
         asked.append(mapping)
         if len(asked) == 2:
@@ -222,6 +222,20 @@ def test_it_goes_on_from_the_runner_up_too(only: Callable[..., None]) -> None:
     assert found.runner_up is not None
     assert found.runner_up.differences
     assert ran(found.runner_up.mapping).kind != ran(found.mapping).kind
+
+
+def test_a_runner_up_that_is_far_worse_is_left_alone(only: Callable[..., None]) -> None:
+    good = ran(written())
+    second = of_another_kind(good)
+    only(transposed)
+
+    def runs(other: EngineRun | None) -> int:
+        found = improved(problem(), searched(good, other=other), monotonic())
+        return found.certificate.runs
+
+    far = replace(second.result, cycles=1.3 * good.result.cycles)
+    assert second.value < 1.2 * good.value
+    assert runs(None) == runs(replace(second, result=far)) < runs(second)
 
 
 def test_a_mapping_of_another_cascade_is_beaten_by_what_the_runner_up_becomes(
