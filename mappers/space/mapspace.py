@@ -226,17 +226,17 @@ class Mapspace:
                 order[number], turns[grid.fixed] = turns[grid.fixed], turns[grid.fixed] + 1
             found = [one for _, one in sorted(zip(order, found, strict=True), key=lambda p: p[0])]
         promised = ((grid, grid.region(place, slow=self.slow)) for _, grid, place in found)
-        able = ((g, p) for g, p in promised if within == inf or p.bound <= within)
-        left = ((g, p) for g, p in able if self._is_left(p.region))
-        best = [*islice(left, most)]
+        able = ((g, p) for g, p in promised if self._is_able(p, within))
+        best = [*islice(able, most)]
         if each:
-            best += self._of_each_size(best, left)
+            best += self._of_each_size(best, promised, within)
         return tuple(promised for _, promised in best)
 
     def _of_each_size(
         self,
         best: Collection[tuple[RegionGrid, PromisedRegion]],
         others: Iterable[tuple[RegionGrid, PromisedRegion]],
+        within: float,
     ) -> Iterator[tuple[RegionGrid, PromisedRegion]]:
         """Of each size of the cascade's tiles the best region, and some with usual cuts if it has
         none: what is moved no bound of cycles knows, and those speak for some sizes alone."""
@@ -248,12 +248,19 @@ class Mapspace:
             if not missing and len(sizes) == len(usual):
                 return
             found = next((n for n, one in enumerate(missing) if one is grid), None)
+            # To look at a region takes much longer than to see what it is of.
+            if (found is None and grid.fixed in sizes) or not self._is_able(promised, within):
+                continue
             if found is not None:
                 del missing[found]
-            elif grid.fixed in sizes:
-                continue
             sizes.add(grid.fixed)
             yield grid, promised
+
+    def _is_able(self, promised: PromisedRegion, within: float) -> bool:
+        """Whether a region may have a mapping that obeys all constraints and is fast enough."""
+        if within < inf and not (promised.cycles <= within and promised.bound <= within):
+            return False
+        return self._is_left(promised.region)
 
     def _is_left(self, region: Region) -> bool:
         """Whether any mapping of a region may obey all constraints."""

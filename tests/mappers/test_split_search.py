@@ -13,7 +13,7 @@ from archsim import Architecture, simulate
 from archsim.jobs.selection import derived_mapping, promised_splits, recalled_mapping
 from archsim.jobs.workload import PartLike
 from archsim.spec.mapping import SpreadRank
-from mappers import local_search, machine_search, split_search, workload_search
+from mappers import local_search, split_search, spread_nests, workload_search
 from mappers.certificate import INTERRUPTED, Searched
 from mappers.engine_run import run_mapping
 from mappers.generators import GENERATORS
@@ -126,7 +126,7 @@ def test_what_is_found_of_another_cascade_is_remembered(
 
     monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setattr(split_search, "search_spread", spread)
-    monkeypatch.setattr(machine_search, "search_spread", spread)
+    monkeypatch.setattr(spread_nests, "search_spread", spread)
     monkeypatch.setattr(local_search, "_TRIES", 0)
     # Defaults take long to make.
     none = partial(KnownRuns, runs=())

@@ -19,7 +19,7 @@ from archsim.jobs.best_parts import Spreading
 from archsim.jobs.spreading import part_of
 from archsim.spec.mapping import SpreadRank
 from einsum_cascade import Cascade
-from mappers import machine_search, spread_search
+from mappers import spread_nests, spread_search
 from mappers.objectives import objective_called
 from mappers.spread_search import one_core, placements
 from mappers.workload_search import search_workload
@@ -142,7 +142,7 @@ def test_cores_have_parts_of_what_needs_what_one_of_them_makes(
     assert found.result.floor.latency_s <= found.result.latency_s
     monkeypatch.setattr(spread_search, "copying_spreadings", lambda *_: ())
     # Others have the columns in parts, whose sums meet, or each Einsum a nest of its own.
-    monkeypatch.setattr(machine_search, "search_spread", spread_search.spread_search)
+    monkeypatch.setattr(spread_nests, "search_spread", spread_search.spread_search)
     without = search_workload(work, machine, LATENCY, strategy=BRIEFLY)
     assert found.result.cycles < 0.92 * without.result.cycles
 

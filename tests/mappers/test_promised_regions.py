@@ -1,0 +1,99 @@
+"""The regions that promise most: which they are, and that few are looked at to know it."""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+from itertools import product
+from math import inf
+
+import pytest
+
+from archsim import Architecture
+from einsum_cascade import Cascade
+from mappers.space import grid
+from mappers.space.grid import PromisedRegion, RegionGrid, least_makespan
+from mappers.space.mapspace import Mapspace
+
+SHAPES = {"B": 1, "H": 2, "G": 1, "E": 16, "F": 16, "P": 256}
+
+
+@cache
+def torn() -> Mapspace:
+    """A cascade that cuts a rank itself, in chunks of several sizes."""
+    program = Cascade.load("ssd-chunked-prefill").program
+    given = {rank: size for rank, size in SHAPES.items() if rank in program.settable}
+    sides = ("array_2d.shape.rows=16", "array_2d.shape.columns=16", "array_1d.shape.lanes=16")
+    machine = Architecture.load("fusemax", [f"arrays.{side}" for side in sides])
+    return Mapspace.of(program, machine, given)
+
+
+def one_by_one(space: Mapspace, most: int, within: float) -> list[PromisedRegion]:
+    """The same with every region looked at."""
+    cells = [one for each in space._grids for one in each.best(space.size)]
+    cells.sort(key=lambda one: one[0])
+    every = [(its, its.region(place, slow=space.slow)) for _, its, place in cells]
+    able = [(its, promised) for its, promised in every if promised.bound <= within]
+    found = able[:most]
+    usual: dict[object, RegionGrid] = {}
+    for its in space._grids:
+        usual.setdefault(its.fixed, its)
+    wanted = [u for u in usual.values() if all(u is not its for its, _ in found)] * space.each
+    sizes = {its.fixed for its, _ in found}
+    for its, promised in able[most:]:
+        mine = [n for n, one in enumerate(wanted) if one is its]
+        if mine or its.fixed not in sizes:
+            found.append((its, promised))
+            sizes.add(its.fixed)
+        for number in mine[:1]:
+            del wanted[number]
+    return [promised for _, promised in found]
+
+
+def told(regions: list[PromisedRegion]) -> list[object]:
+    return [(one.region.fixed, one.region.cuts, one.cycles) for one in regions]
+
+
+@pytest.mark.parametrize("share", [1.0, 1.5, 4.0])
+def test_each_size_of_tiles_has_the_region_that_it_has_where_all_are_looked_at(
+    share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = torn()
+    assert space.each
+    assert len({its.fixed for its in space._grids}) > 2
+    within = share * space.regions(1)[0].bound
+    expected = one_by_one(space, 3, within)
+    looked: list[int] = []
+
+    def counted(work: list[dict[str, float]]) -> float:
+        looked.append(len(work))
+        return least_makespan(work)
+
+    monkeypatch.setattr(grid, "least_makespan", counted)
+    found = space.regions(3, within=within, fair=True)
+    assert told([*found]) == told(expected)
+    assert len(looked) < space.size / 4
+
+
+def test_without_a_limit_no_region_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    space = torn()
+    expected = one_by_one(space, 3, inf)
+    monkeypatch.setattr(grid, "least_makespan", lambda _: pytest.fail("it was looked at"))
+    assert told([*space.regions(3, fair=True)]) == told(expected)
+
+
+@pytest.mark.parametrize("arrays", [1, 2, 3])
+def test_the_least_that_the_busiest_array_has_to_do(arrays: int) -> None:
+    rng = random.Random(arrays)
+    for _ in range(60):
+        names = [f"array_{n}" for n in range(arrays)]
+        work = [
+            {a: float(rng.randint(1, 9)) for a in rng.sample(names, rng.randint(1, arrays))}
+            for _ in range(rng.randint(1, 6))
+        ]
+        shared = product(*(able.items() for able in work))
+        least = min(
+            max(sum(cycles for a, cycles in chosen if a == name) for name in names)
+            for chosen in shared
+        )
+        assert least_makespan(work) == least
