@@ -53,22 +53,38 @@ def _smaller(
     long as there is less to do in all: what grows with the chunks of a kernel is not worth it
     because an array is wide."""
 
-    def of_width(width: int) -> Family | None:
-        try:
-            return family_tiles(program, architecture, given, width)
-        except SpecError:
-            return None  # a size that is given does not go with it
-
-    family = of_width(width)
+    family = _of_width(program, architecture, given, width)
     least = inf if family is None else _work(program, family)
     while family is not None and (width := width // 2):
-        family = of_width(width)
+        family = _of_width(program, architecture, given, width)
         if family is None or family in known:
             continue
         if not _is_alike(program, family) or (work := _work(program, family)) >= least:
             return
         least = work
         yield family
+
+
+def _between(
+    program: Program, architecture: Architecture, given: dict[str, int], known: Collection[Family]
+) -> Iterator[Family]:
+    """Tiles twice as wide as the narrowest array, four times, and so on, less wide than the widest:
+    what small ones leave to do and what large ones move may be balanced there."""
+    sides = sides_of(architecture) or (1,)
+    width = sides[0]
+    while (width := 2 * width) < sides[-1]:
+        family = _of_width(program, architecture, given, width)
+        if family is not None and family not in known and _is_alike(program, family):
+            yield family
+
+
+def _of_width(
+    program: Program, architecture: Architecture, given: dict[str, int], width: int
+) -> Family | None:
+    try:
+        return family_tiles(program, architecture, given, width)
+    except SpecError:
+        return None  # a size that is given does not go with it
 
 
 def _are_torn(program: Program, families: Collection[Family]) -> bool:
@@ -154,6 +170,8 @@ class Mapspace:
             if family not in found and (not found or _is_alike(program, family)):
                 found.append(family)
         found += _smaller(program, architecture, given, sides[0], found)
+        if torn := _are_torn(program, found):
+            found += _between(program, architecture, given, found)
         fixed, shapes = found[0]
         left = {r: size for r, size in shapes.items() if r not in decided_by(program, fixed)}
         return cls(
@@ -161,7 +179,7 @@ class Mapspace:
             architecture=architecture,
             given=left,
             families=tuple(found),
-            each=2 if _hold_still(architecture) else int(_are_torn(program, found)),
+            each=2 if _hold_still(architecture) else int(torn),
             slow=slow,
             constraints=constraints,
         )

@@ -189,3 +189,25 @@ def test_each_size_of_tiles_has_its_best_region_where_small_ones_leave_less_to_d
     assert len(best) > 3
     found = [(p.region.fixed, p.region.cuts) for p in space.regions(2, fair=True)]
     assert all((region.fixed, region.cuts) in found for region in best.values())
+
+
+def test_sizes_between_those_of_arrays_are_tried_where_small_tiles_leave_less_to_do() -> None:
+    base = Architecture.load("nvdla-full")
+    wide, narrow = base.arrays
+    columns, rows = wide.dimensions
+    machine = replace(
+        base,
+        arrays=(
+            replace(wide, dimensions=(replace(columns, size=96), replace(rows, size=12))),
+            replace(narrow, dimensions=(replace(narrow.dimensions[0], size=24),)),
+        ),
+    )
+
+    def sizes(cascade: str, rank: str, shapes: dict[str, int]) -> set[int]:
+        space = Mapspace.of(Cascade.load(cascade).program, machine, shapes)
+        return {shapes[rank] for _, shapes in space.families}
+
+    chunked = {"B": 1, "E": 16, "F": 8, "G": 1, "S": 10, "P": 1024}
+    assert sizes("ssd-chunked-prefill", "P0", chunked) >= {12, 24, 48, 96, 384, 1024}
+    attention = {"B": 1, "H": 2, "E": 16, "F": 16, "P": 1024, "M": 1024}
+    assert sizes("attention-1pass", "M0", attention) == {12, 24, 96, 384, 1024}
