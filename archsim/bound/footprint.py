@@ -114,7 +114,11 @@ def _requirement(bound: Bound, level: int, tile: _Tile) -> Requirement:
     memory = bound.architecture.memories[level]
     spill = bound.mapping.spill
     spills = spill is not None and spill.level == memory.name
-    sizes = [_in_words(bound, _tiles(bound, e, level, tile)) for e in bound.einsums]
+    kept = bound.once_of_any_size(_kept_here, level)
+    sizes = [
+        _in_words(bound, _tiles(bound, e, level, tile, here))
+        for e, here in zip(bound.einsums, kept, strict=True)
+    ]
     if spill is not None and spills:
         copies = dict(spill.copies)
         sizes = [{t: n * copies.get(t, 1) for t, n in tiles.items()} for tiles in sizes]
@@ -203,26 +207,53 @@ _Tile = Callable[[Bound, BoundEinsum, AccessMap, int], int]
 """Elements that a level holds of a tensor while an Einsum runs."""
 
 
-def _tiles(bound: Bound, e: BoundEinsum, level: int, tile: _Tile) -> dict[str, int]:
-    found: dict[str, int] = {}
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """Accesses of an Einsum whose tensors a level keeps for it."""
+
+    touches: tuple[int, ...]
+    """Places among the Einsum's own."""
+    started: tuple[tuple[int, int], ...]
+    """Statements of its ``init``, and places among their reads."""
+
+
+def _kept_here(bound: Bound, level: int) -> tuple[_Kept, ...]:
+    """What a level keeps by Einsum: the same whatever the sizes are. Links hold nothing."""
     if bound.architecture.memories[level].ring:
-        return found  # links hold nothing
-    for access_map in e.touches:
+        return (_Kept((), ()),) * len(bound.einsums)
+
+    def here(e: BoundEinsum, access_map: AccessMap) -> bool:
+        return level in bound.memories(e, access_map.access.tensor)
+
+    return tuple(
+        _Kept(
+            tuple(n for n, m in enumerate(e.touches) if here(e, m)),
+            tuple(
+                (s, n) for s, x in enumerate(e.initial) for n, m in enumerate(x.reads) if here(e, m)
+            ),
+        )
+        for e in bound.einsums
+    )
+
+
+def _tiles(bound: Bound, e: BoundEinsum, level: int, tile: _Tile, kept: _Kept) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for number in kept.touches:
+        access_map = e.touches[number]
         tensor = access_map.access.tensor
-        if level in bound.memories(e, tensor):
-            size = tile(bound, e, access_map, level)
-            if bound.instances is not None:
-                size = max(size, at_home(bound, e, access_map, level, size))
-                inside = e.nest(level).first_tile
-                size = size_of_all(bound, e, access_map, level, inside, size)
-            found[tensor] = max(found.get(tensor, 0), size)
-    for start in e.initial:
-        for access_map in start.reads:
-            tensor = access_map.access.tensor
-            if level in bound.memories(e, tensor):
-                size = largest_tile(start, access_map, level)
-                size = max(size, at_home(bound, start, access_map, level, size))
-                found[tensor] = max(found.get(tensor, 0), size)
+        size = tile(bound, e, access_map, level)
+        if bound.instances is not None:
+            size = max(size, at_home(bound, e, access_map, level, size))
+            inside = e.nest(level).first_tile
+            size = size_of_all(bound, e, access_map, level, inside, size)
+        found[tensor] = max(found.get(tensor, 0), size)
+    for statement, number in kept.started:
+        start = e.initial[statement]
+        access_map = start.reads[number]
+        tensor = access_map.access.tensor
+        size = largest_tile(start, access_map, level)
+        size = max(size, at_home(bound, start, access_map, level, size))
+        found[tensor] = max(found.get(tensor, 0), size)
     return found
 
 
@@ -297,23 +328,43 @@ def _together(sizes: list[_Words]) -> _Words:
     return found
 
 
-def _largest_moment(bound: Bound, sizes: list[_Words], level: int) -> _Words:
-    """The largest of the moments at which one group runs."""
-    names = [e.name for e in bound.einsums]
-    tiles = dict(zip(names, sizes, strict=True))
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """Places of the Einsums that run together, and of those whose results wait for later ones."""
+
+    running: tuple[int, ...]
+    waiting: tuple[int, ...]
+
+
+def _moments(bound: Bound, level: int) -> tuple[_Moment, ...]:
+    """The moments at which one group runs: the same whatever the sizes are."""
+    place = bound.position
     number = {name: i for i, group in enumerate(bound.groups) for name in group}
     last_use = {f.access.tensor: number[e.name] for e in bound.einsums for f in e.reads}
+    home = bound.architecture.home_level
+    # What an earlier group made for a later one waits in its outermost memory meanwhile.
+    first = {t: [i for i in bound.residency.memories(t) if i >= home][:1] for t in place}
+    return tuple(
+        _Moment(
+            tuple(place[name] for name in group),
+            tuple(
+                at
+                for name, at in place.items()
+                if number[name] < now < last_use.get(name, -1) and first[name] == [level]
+            ),
+        )
+        for now, group in enumerate(bound.groups)
+    )
+
+
+def _largest_moment(bound: Bound, sizes: list[_Words], level: int) -> _Words:
+    """The largest of the moments at which one group runs."""
     worst: _Words = {}
-    for now, group in enumerate(bound.groups):
-        moment = _together([tiles[name] for name in group])
-        for name in names:
-            # What an earlier group made for a later one waits in its outermost memory meanwhile.
-            homes = [
-                i for i in bound.residency.memories(name) if i >= bound.architecture.home_level
-            ]
-            waits = number[name] < now < last_use.get(name, -1)
-            if waits and homes and level == homes[0]:
-                moment[name] = max(moment.get(name, 0), tiles[name][name])
+    for now in bound.once_of_any_size(_moments, level):
+        moment = _together([sizes[at] for at in now.running])
+        for at in now.waiting:
+            name = bound.einsums[at].name
+            moment[name] = max(moment.get(name, 0), sizes[at][name])
         if sum(moment.values()) > sum(worst.values()):
             worst = moment
     return worst

@@ -6,9 +6,10 @@ them alone has more or fewer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from math import prod
+from typing import NamedTuple
 
 from einsum_cascade.affine import Form, Term, digits
 from einsum_cascade.ir import Gather, Program
@@ -65,39 +66,61 @@ def least_shares(bound: Bound) -> dict[str, Fraction]:
     --------
     Of one-pass attention with 4 tiles of 256 keys, ``RM[m1+1, p]`` is left with a quarter.
     """
-    free = bound.once(cut_by_mapping)
     masked = any(x.where is not None for x in bound.program.einsums)
-    return {e.name: _share(bound, e, free, masked) for e in bound.einsums}
+    sizes, free = dict(bound.shapes), bound.once_of_any_size(_gone_of)
+    return {
+        e.name: _share(e, gone, sizes, masked) for e, gone in zip(bound.einsums, free, strict=True)
+    }
+
+
+class _Gone(NamedTuple):
+    """Members of a cut rank of which an Einsum goes over some alone."""
+
+    family: str
+    axes: tuple[int, ...]
+    """Along which it goes over them."""
+    times: int
+    """How often it goes over all members, each on an axis of its own."""
 
 
 def _share(
-    bound: Bound, e: BoundEinsum, free: dict[str, tuple[str, ...]], masked: bool
+    e: BoundEinsum, gone: tuple[_Gone, ...], sizes: dict[str, int], masked: bool
 ) -> Fraction:
     """The least share of an Einsum's points."""
-    sizes = dict(bound.shapes)
-    extents: dict[str, list[int]] = {family: [] for family in free}
+    if gone and masked:
+        return Fraction(0)  # at some sizes there may be no tile that has to be run
+    share = Fraction(1)
+    for family, axes, times in gone:
+        # M1 and M0 have M points together at the least, whatever their sizes; M1 alone may be 1,
+        # so that nothing of its extent is left.
+        share *= Fraction(sizes[family] ** times, prod([e.extents[axis] for axis in axes]))
+    return min(share, Fraction(1))
+
+
+def _gone_of(bound: Bound) -> tuple[tuple[_Gone, ...], ...]:
+    """By Einsum, of what its share is less than all: the same at any length."""
+    free = cut_by_mapping(bound)
+    return tuple(tuple(_gone(bound.program, e, free)) for e in bound.einsums)
+
+
+def _gone(program: Program, e: BoundEinsum, free: Mapping[str, tuple[str, ...]]) -> Iterator[_Gone]:
+    axes: dict[str, list[int]] = {family: [] for family in free}
     gone: dict[str, list[str]] = {family: [] for family in free}
-    for axis in e.axes:
-        family, _ = member_of(bound.program, axis.variables[0][0])
+    for number, axis in enumerate(e.axes):
+        family, _ = member_of(program, axis.variables[0][0])
         if family in free:
-            members = [member_of(bound.program, v)[1] for v, _ in axis.variables]
+            members = [member_of(program, v)[1] for v, _ in axis.variables]
             # Members that together are positions of the rank are one axis, as long at any size;
             # M2 and M1 of three are an axis of as many tiles of M0 as there are.
             if len(members) < len(free[family]):
-                extents[family].append(axis.extent)
+                axes[family].append(number)
                 gone[family] += members
-    whole = of_positions(bound.program, e)
-    share = Fraction(1)
-    for family, found in extents.items():
-        if family == whole:
-            continue  # each position of the rank once, however it is cut
-        # Members each on an axis of its own: M1 and M0 have M points together at the least,
-        # whatever their sizes; M1 alone may be 1, so that nothing of its extent is left.
-        times = min(gone[family].count(member) for member in free[family])
-        share *= Fraction(sizes[family] ** times, prod(found))
-        if found and masked:
-            return Fraction(0)  # at some sizes there may be no tile that has to be run
-    return min(share, Fraction(1))
+    whole = of_positions(program, e)
+    for family, found in axes.items():
+        # Of ``whole`` each position comes once, however it is cut.
+        if found and family != whole:
+            times = min(gone[family].count(member) for member in free[family])
+            yield _Gone(family, tuple(found), times)
 
 
 def of_positions(program: Program, e: BoundEinsum) -> str:
@@ -155,5 +178,5 @@ def cut_by_mapping(bound: Bound) -> dict[str, tuple[str, ...]]:
 
 def cut_ranks(bound: Bound) -> frozenset[str]:
     """The same ranks, and those that are cut like them."""
-    free, ranks = bound.once(cut_by_mapping), (r for r in bound.program.ranks if r.partition)
+    free, ranks = cut_by_mapping(bound), (r for r in bound.program.ranks if r.partition)
     return frozenset(r.name for r in ranks if cut_of(bound.program, r.partition[0])[0] in free)

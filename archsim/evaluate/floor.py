@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from math import prod
+from typing import NamedTuple
 
 from einsum_cascade.ir import Gather, Program
 
@@ -33,7 +34,6 @@ from ..cost.leakage import leakage_charges
 from ..cost.meter import EXACT
 from ..result.record import Floor
 from ..space.access_map import AccessMap
-from ..space.exact import total
 from ..space.nest import LoopNest
 from ..spec.arch import Architecture, ProcessingArray
 from ..spec.words import TensorWords
@@ -86,8 +86,7 @@ def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
     counts : tuple of EinsumCount
         Its operations.
     """
-    machine = bound.architecture
-    nests = least_nests(bound, cut_ranks(bound))
+    nests = least_nests(bound, bound.once_of_any_size(cut_ranks))
     touched = _touched(bound, nests)
     shares = least_shares(bound)
     # Einsums of one instance may be in another order than those of the whole.
@@ -101,7 +100,7 @@ def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
         name: min(size, _elements(bound, name)) * Fraction(bound.words.of(name))
         for name, size in touched.items()
     }
-    cycles = busiest_array(_by_array(machine, least, shares, entering), len(machine.arrays))
+    cycles = busiest_array(_by_array(bound, shares, entering), len(bound.architecture.arrays))
     whole = {name for name, loops in nests.items() if len(loops) == 1}
     sized = bound.program.once(_KnownSizes).of(bound, least, entering, whole)
     return LeastWork(
@@ -191,7 +190,7 @@ class _KnownSizes:
         """As ``_sized`` says."""
         machine = bound.architecture
         copies = tuple(machine.copies(array.name) for array in machine.arrays)
-        free = tuple(bound.once(cut_by_mapping).items())
+        free = tuple(bound.once_of_any_size(cut_by_mapping).items())
         key = (bound.shapes, free, machine.arrays, copies, tuple(c.einsum for c in least))
         if key not in self._known:
             found = tuple(_sized(bound, least, entering, whole))
@@ -210,9 +209,9 @@ def _sized(
     """By rank that a cascade cuts in two: at sizes of its tiles, a range at a time, the least
     cycles of the busiest array, and counts of Einsums with as many operations as any mapping has.
     """
-    machine, free = bound.architecture, bound.once(cut_by_mapping)
+    arrays, free = len(bound.architecture.arrays), bound.once_of_any_size(cut_by_mapping)
     of = {e.name: e for e in bound.einsums}
-    some = {c.einsum: in_part(bound, of[c.einsum], free) for c in least}
+    some = bound.once_of_any_size(_some)
     none = dict.fromkeys(some, Fraction(1))
     for family, members in free.items():
         if len(members) != 2:
@@ -231,10 +230,16 @@ def _sized(
 
         def cycles_at(counts: tuple[EinsumCount, ...]) -> Fraction:
             came = {c.einsum: replace(entering[c.einsum], points=c.allowed) for c in counts}
-            return busiest_array(_by_array(machine, counts, none, came), len(machine.arrays))
+            return busiest_array(_by_array(bound, none, came), arrays)
 
         found = best_ranges(sizes, dict(bound.shapes)[family], lambda at: cycles_at(counts_at(at)))
         yield [(cycles_at(counts), counts) for counts in map(counts_at, found)]
+
+
+def _some(bound: Bound) -> dict[str, set[str]]:
+    """By Einsum the ranks of which it goes over some members alone."""
+    free = cut_by_mapping(bound)
+    return {e.name: in_part(bound, e, free) for e in bound.einsums}
 
 
 def _entering(bound: Bound, e: BoundEinsum, points: int, made: Collection[str]) -> Entering:
@@ -244,7 +249,7 @@ def _entering(bound: Bound, e: BoundEinsum, points: int, made: Collection[str]) 
     has it. It is of use at a point for each of the other ranks' coordinates; of ranks that the
     cascade cuts as a mapping says these are as many as the whole rank has, at any size.
     """
-    program, free, sizes = bound.program, bound.once(cut_by_mapping), dict(bound.shapes)
+    program, free, sizes = bound.program, bound.once_of_any_size(cut_by_mapping), dict(bound.shapes)
     found = points
     for access_map in e.reads:
         if access_map.access.tensor in made:
@@ -265,7 +270,7 @@ def _delivering(
     words: Mapping[str, Fraction],
 ) -> Iterator[tuple[str, Delivering]]:
     """What arrives by Einsum, of which any mapping runs so many points, of words that cross."""
-    program, free = bound.program, cut_by_mapping(bound)
+    program, free = bound.program, bound.once_of_any_size(cut_by_mapping)
     crossing = {name: n for name, n in words.items() if name not in program.einsum_of}
     for e in bound.einsums:
         chosen = {v for v in e.variables if member_of(program, v)[0] in free}
@@ -370,31 +375,47 @@ def _registers_pj(
     return found / (machine.copies(array.name) * array.elements) if alone else found
 
 
-def _by_array(
-    machine: Architecture,
-    counts: tuple[EinsumCount, ...],
-    shares: dict[str, Fraction],
-    entering: dict[str, Entering],
-) -> list[dict[int, Fraction]]:
-    """Cycles of every Einsum's share on the arrays that can do it, all elements at work.
+class _Able(NamedTuple):
+    """An array that can do an Einsum, by number, and what a point takes of all its elements."""
 
-    Nor is a systolic array done before the values of an input are in it (``cost.folds``). What
+    array: int
+    cycles: Fraction
+    entering: Fraction
+    """The same where points wait for the values of an input, of which each is of use at one."""
+
+
+def _able(bound: Bound) -> dict[str, tuple[_Able, ...]]:
+    """By Einsum the arrays that can do it: the same at any length.
+
+    A systolic array is not done before the values of an input are in it (``cost.folds``). What
     elements share along an axis comes in once for them, in each point's time as many values as the
     others have elements. What each has for itself is loaded along an axis, a cycle an element. In
     a row of elements each is at the edge.
     """
-    kinds = dict.fromkeys(kind for c in counts for kind, _ in c.operations)
-    found: list[dict[int, Fraction]] = [{} for _ in counts]
-    for number, array in enumerate(machine.arrays):
-        able = {kind: done.cycles for kind in kinds if (done := array.operation(kind))}
-        for count, cycles in zip(counts, found, strict=True):
-            if all(kind in able for kind, _ in count.operations):
-                busy = total((times, able[kind]) for kind, times in count.operations)
-                if array.operands == "systolic" and len(array.dimensions) > 1:
-                    came = entering[count.einsum]
-                    hops = min(d.size for d in array.dimensions)
-                    least = min(Fraction(came.points), Fraction(busy))
-                    busy = max(busy, least * Fraction(hops, came.uses))
-                elements = array.elements * machine.copies(array.name)
-                cycles[number] = shares[count.einsum] * busy / elements
-    return found
+    found: dict[str, list[_Able]] = {e.name: [] for e in bound.einsums}
+    for number, array in enumerate(bound.architecture.arrays):
+        elements = array.elements * bound.architecture.copies(array.name)
+        systolic = array.operands == "systolic" and len(array.dimensions) > 1
+        hops = min(d.size for d in array.dimensions) if systolic else 0
+        for e in bound.einsums:
+            if all(array.operation(kind) for kind, _ in e.operations):
+                cycles = array.cycles_of(e.operations)
+                entering = min(Fraction(1), cycles) * hops / elements
+                found[e.name].append(_Able(number, cycles / elements, entering))
+    return {name: tuple(able) for name, able in found.items()}
+
+
+def _by_array(
+    bound: Bound, shares: Mapping[str, Fraction], entering: Mapping[str, Entering]
+) -> list[dict[int, Fraction]]:
+    """Cycles of every Einsum's share of what is entered, on the arrays that can do it, all elements
+    at work."""
+    able = bound.once_of_any_size(_able)
+    return [
+        {
+            a.array: shares[name]
+            * (came.points * (max(a.cycles, a.entering / came.uses) if a.entering else a.cycles))
+            for a in able[name]
+        }
+        for name, came in entering.items()
+    ]
