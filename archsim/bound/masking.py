@@ -14,9 +14,11 @@ from math import prod
 from einsum_cascade import ir
 from einsum_cascade.masks import depends_on_data
 
-from ..space.banded import one, windowed_points
+from ..space.banded import one
 from ..space.bands import Band, Box, Window
 from ..space.iteration import Axis
+from ..space.loop_space import LoopSpace
+from ..space.nest import LoopNest
 from .record import Bound, BoundEinsum
 from .shared import nest_space
 from .tiling import Tiling
@@ -48,11 +50,19 @@ def leave_out_masked(bound: Bound) -> Bound:
         return bound
     found = _masking(bound)
     windows = dict(found.windows)
-    einsums = tuple(
-        replace(e, window=windows.get(e.name), loose=e.name in found.loose) for e in bound.einsums
-    )
+    spaces: dict[tuple[LoopSpace, Window | None], LoopSpace] = {}
+    einsums: list[BoundEinsum] = []
+    for e in bound.einsums:
+        window = windows.get(e.name)
+        masked = replace(e, window=window, loose=e.name in found.loose)
+        vars(masked)["space"] = spaces.setdefault((e.space, window), masked.space)
+        einsums.append(masked)
     return replace(
-        bound, einsums=einsums, steps=found.steps, unskipped=found.notes, idle=found.idle
+        bound,
+        einsums=tuple(einsums),
+        steps=found.steps,
+        unskipped=found.notes,
+        idle=found.idle,
     )
 
 
@@ -213,7 +223,8 @@ def _steps(bound: Bound, band: Band) -> int:
     axes, loops = nest_space(bound.tiling, bound.nest)
     window = window_over(bound.tiling, axes, band, len(loops))
     extents = tuple(a.extent for a in axes)
-    return max(1, windowed_points(loops, extents, window, one))
+    nest = LoopNest(loops=loops, extents=extents, window=window)
+    return max(1, nest.delivered((True,) * len(loops), one))
 
 
 # ------------------------------------------------------------------ bands

@@ -38,11 +38,11 @@ def exact_walk(bound: Bound, group: FusionGroup) -> Walk:
     """
     wanted = {member for read in group.reads for member, _ in read.shifts}
     found = walk(group, frozenset(wanted))
-    steps = found.steps_by_class
+    busy = [(n, found.classes[k].busy) for k, n in found.steps_by_class.items()]
     odd = [
         p.e.name
         for i, p in enumerate(group.parts)
-        if total((n, found.classes[k].busy[i]) for k, n in steps.items()) != p.occupied
+        if total([(n, row[i]) for n, row in busy]) != p.occupied
     ]
     if odd:
         text = f"tiles that hold no point are left out of {', '.join(odd)}"
@@ -105,7 +105,7 @@ class ProgramBuilder:
             return
         moved = [c.loads if role == "load" else c.drains for c in self.steps.classes]
         # Of a memory most Einsums move nothing.
-        words = [total((1, n) for row in rows if (n := row[place])) for rows in moved]
+        words = [total([(1, n) for row in rows if (n := row[place])]) for rows in moved]
         if not any(words):
             return
         task = StepTask(

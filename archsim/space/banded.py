@@ -330,6 +330,8 @@ def windowed_distinct(
     size : callable
         What one iteration counts, given what the loops leave of each axis.
     """
+    if all(counted):
+        return windowed_points(loops, extents, window, size)
     if window.box.empty:
         return 0
     loops, counted = _postponed(loops, counted, window)

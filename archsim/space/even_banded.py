@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from .banded import one, windowed_deliveries, windowed_distinct
+from .banded import one, windowed_deliveries, windowed_distinct, windowed_points
 from .bands import Window
 from .iteration import Extents, Loop
 
@@ -90,6 +90,12 @@ def banded_distinct(
     depths = [depth for depth, count in enumerate(counts) if along[depth] and count > 1]
     times = prod(n for n, wanted, a in zip(counts, counted, along, strict=True) if wanted and not a)
     wanted = tuple(counted[depth] for depth in depths)
+    if all(wanted):
+        # Indices are as many as iterations, of which those further inside are all there.
+        times *= prod(counts[depth] for depth in depths if depth >= window.governed)
+        ruled = [depth for depth in depths if depth < window.governed]
+        alone, left, band = _alone(loops, ruled, extents, window)
+        return times * windowed_points(alone, left, band, one)
     alone, left, band = _alone(loops, depths, extents, window)
     return times * windowed_distinct(alone, wanted, left, band, one)
 

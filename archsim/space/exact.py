@@ -23,5 +23,8 @@ def total(terms: Iterable[tuple[int, Fraction]]) -> Fraction:
     for times, value in terms:
         numerator, denominator = value.as_integer_ratio()
         found[denominator] = found.get(denominator, 0) + times * numerator
+    if len(found) == 1:
+        ((denominator, numerator),) = found.items()
+        return Fraction(numerator, denominator)
     common = lcm(*found)
-    return Fraction(sum(n * (common // d) for d, n in found.items()), common)
+    return Fraction(sum([n * (common // d) for d, n in found.items()]), common)

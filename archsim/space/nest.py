@@ -84,6 +84,15 @@ class LoopNest:
 
     def distinct(self, counted: tuple[bool, ...]) -> int:
         """Distinct indices of the ``counted`` loops; any other loop is entered once."""
+        if counted not in self._distinct:
+            self._distinct[counted] = self._count_distinct(counted)
+        return self._distinct[counted]
+
+    @cached_property
+    def _distinct(self) -> dict[tuple[bool, ...], int]:
+        return {}
+
+    def _count_distinct(self, counted: tuple[bool, ...]) -> int:
         if self._even is None:
             if self.window is None:
                 return count_distinct(self.loops, counted, self.extents)

@@ -21,28 +21,35 @@ def fitted(walk: Walk) -> Walk:
     moved: list[tuple[Fraction, ...]] = []
     for number, part in enumerate(walk.group.parts):
         wanted = part.busy * part.e.iterations
-        work.append(_factor(wanted, ((n, c.busy[number]) for n, c in classes)))
+        work.append(_factor(wanted, [(n, c.busy[number]) for n, c in classes]))
+        rows = _each_once((n, x) for n, c in classes for x in (c.loads[number], c.drains[number]))
         moved.append(
             tuple(
-                _factor(
-                    counted,
-                    ((n, x) for n, c in classes for x in _moved(c, number, memory)),
-                )
+                _factor(counted, [(n, row[memory]) for n, row in rows if row[memory]])
                 for memory, counted in enumerate(part.flows.counted)
             )
         )
-    off = _off(work), [_off(factors) for factors in moved]
-    return replace(walk, classes=tuple(_scaled(c, *off) for c in walk.classes))
+    scaled = _Scaled(_off(work), [_off(factors) for factors in moved])
+    return replace(walk, classes=tuple(scaled.step(c) for c in walk.classes))
+
+
+_Row = tuple[Fraction, ...]
+
+
+def _each_once(rows: Iterable[tuple[int, _Row]]) -> list[tuple[int, _Row]]:
+    """How often each row comes: classes have many rows in common."""
+    times: dict[int, int] = {}
+    known: dict[int, _Row] = {}
+    for n, row in rows:
+        known[id(row)] = row
+        times[id(row)] = times.get(id(row), 0) + n
+    return [(times[number], row) for number, row in known.items()]
 
 
 def _factor(wanted: Fraction, found: Iterable[tuple[int, Fraction]]) -> Fraction:
     """What to multiply shares by that add up to what is ``found``."""
     sum_found = total(found)
     return wanted / sum_found if sum_found else Fraction(0)
-
-
-def _moved(step: StepClass, part: int, memory: int) -> tuple[Fraction, Fraction]:
-    return step.loads[part][memory], step.drains[part][memory]
 
 
 _Off = tuple[tuple[int, Fraction], ...]
@@ -53,15 +60,33 @@ def _off(factors: Sequence[Fraction]) -> _Off:
     return tuple((n, by) for n, by in enumerate(factors) if by != 1)
 
 
-def _scaled(step: StepClass, work: _Off, moved: Sequence[_Off]) -> StepClass:
-    loads, drains = (
-        tuple(_product(row, by) for row, by in zip(rows, moved, strict=True))
-        for rows in (step.loads, step.drains)
-    )
-    return replace(step, busy=_product(step.busy, work), loads=loads, drains=drains)
+class _Scaled:
+    """Rows scaled, each that many classes have in common once."""
+
+    def __init__(self, work: _Off, moved: Sequence[_Off]) -> None:
+        self.work = work
+        self.moved = moved
+        self.known: dict[tuple[int, int], _Row] = {}
+
+    def step(self, step: StepClass) -> StepClass:
+        """A class of steps, which has to be there as long as others are asked for."""
+        loads, drains = (
+            tuple([self.row(n, row) for n, row in enumerate(rows)])
+            for rows in (step.loads, step.drains)
+        )
+        return replace(step, busy=_product(step.busy, self.work), loads=loads, drains=drains)
+
+    def row(self, part: int, row: _Row) -> _Row:
+        """What a part moves."""
+        if not self.moved[part]:
+            return row
+        key = (part, id(row))
+        if key not in self.known:
+            self.known[key] = _product(row, self.moved[part])
+        return self.known[key]
 
 
-def _product(row: tuple[Fraction, ...], factors: _Off) -> tuple[Fraction, ...]:
+def _product(row: _Row, factors: _Off) -> _Row:
     """One by one; nothing is nothing whatever it is scaled by."""
     if not factors:
         return row

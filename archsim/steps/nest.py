@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 from ..bound.masking import window_over
 from ..bound.record import Bound, BoundEinsum
-from ..space.banded import one, windowed_points
+from ..space.banded import one
 from ..space.bands import BandProgression, Box, Run, Window, progressions, runs
 from ..space.iteration import Axis, Extents, Loop, count_points, inside
+from ..space.nest import LoopNest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,9 @@ class StepNest:
             return count_points(loops, extents)
         governed = max(0, self.window.governed - depth)
         window = replace(self.window, box=box, governed=governed)
-        return windowed_points(loops, extents, window, one)
+        return LoopNest(loops=loops, extents=extents, window=window).delivered(
+            (True,) * len(loops), one
+        )
 
     def settled(self, depth: int) -> bool:
         """Whether the first ``depth`` loops go along every rank of the window.

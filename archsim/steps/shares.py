@@ -10,6 +10,8 @@ from collections.abc import Callable, Hashable
 from fractions import Fraction
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from einsum_cascade.facts import cached_property
+
 from ..space.iteration import Extents, Loop, count_points, inside, iterations
 from .flows import Move, Role, StepShare
 from .group import FusionGroup
@@ -73,7 +75,7 @@ class Shares:
         self.held: Numbered[Held] = Numbered()
         self.rows: Numbered[Row] = Numbered()
         self._known: dict[Hashable, Any] = {}
-        self.steps = group.nest.steps(0, group.nest.extents, group.nest.box)
+        self.nest = group.nest
         depths = range(len(group.loops) + 1)
         # How many loops of an Einsum's own are among the first of the group's.
         self.place = [
@@ -81,6 +83,11 @@ class Shares:
         ]
         self.apart = [p.depth for p in group.parts]
         self.ask_fresh = [frozenset(m.flow for m in p.flows.moves if m.again) for p in group.parts]
+
+    @cached_property
+    def steps(self) -> int:
+        """All steps of the group."""
+        return self.nest.steps(0, self.nest.extents, self.nest.box)
 
     def once(self, make: Callable[..., _T], *given: Hashable) -> _T:
         """What a function of the group gives, asked for once."""
