@@ -208,7 +208,7 @@ _Tile = Callable[[Bound, BoundEinsum, AccessMap, int], int]
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _KeptTouches:
     """Accesses of an Einsum whose tensors a level keeps for it."""
 
     touches: tuple[int, ...]
@@ -217,16 +217,16 @@ class _Kept:
     """Statements of its ``init``, and places among their reads."""
 
 
-def _kept_here(bound: Bound, level: int) -> tuple[_Kept, ...]:
+def _kept_here(bound: Bound, level: int) -> tuple[_KeptTouches, ...]:
     """What a level keeps by Einsum: the same whatever the sizes are. Links hold nothing."""
     if bound.architecture.memories[level].ring:
-        return (_Kept((), ()),) * len(bound.einsums)
+        return (_KeptTouches((), ()),) * len(bound.einsums)
 
     def here(e: BoundEinsum, access_map: AccessMap) -> bool:
         return level in bound.memories(e, access_map.access.tensor)
 
     return tuple(
-        _Kept(
+        _KeptTouches(
             tuple(n for n, m in enumerate(e.touches) if here(e, m)),
             tuple(
                 (s, n) for s, x in enumerate(e.initial) for n, m in enumerate(x.reads) if here(e, m)
@@ -236,7 +236,9 @@ def _kept_here(bound: Bound, level: int) -> tuple[_Kept, ...]:
     )
 
 
-def _tiles(bound: Bound, e: BoundEinsum, level: int, tile: _Tile, kept: _Kept) -> dict[str, int]:
+def _tiles(
+    bound: Bound, e: BoundEinsum, level: int, tile: _Tile, kept: _KeptTouches
+) -> dict[str, int]:
     found: dict[str, int] = {}
     for number in kept.touches:
         access_map = e.touches[number]
@@ -329,14 +331,14 @@ def _together(sizes: list[_Words]) -> _Words:
 
 
 @dataclass(frozen=True, slots=True)
-class _Moment:
+class _GroupMoment:
     """Places of the Einsums that run together, and of those whose results wait for later ones."""
 
     running: tuple[int, ...]
     waiting: tuple[int, ...]
 
 
-def _moments(bound: Bound, level: int) -> tuple[_Moment, ...]:
+def _moments(bound: Bound, level: int) -> tuple[_GroupMoment, ...]:
     """The moments at which one group runs: the same whatever the sizes are."""
     place = bound.position
     number = {name: i for i, group in enumerate(bound.groups) for name in group}
@@ -345,7 +347,7 @@ def _moments(bound: Bound, level: int) -> tuple[_Moment, ...]:
     # What an earlier group made for a later one waits in its outermost memory meanwhile.
     first = {t: [i for i in bound.residency.memories(t) if i >= home][:1] for t in place}
     return tuple(
-        _Moment(
+        _GroupMoment(
             tuple(place[name] for name in group),
             tuple(
                 at

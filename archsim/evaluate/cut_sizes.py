@@ -92,6 +92,15 @@ class OwnTiles:
     inner: str
     """The one inside of them."""
 
+    def members(self, program: Program, axis: Axis) -> set[str]:
+        """Those of the rank that an axis goes over."""
+        of = (member_of(program, v) for v, _ in axis.variables)
+        return {member for family, member in of if family == self.rank}
+
+    def grows(self, program: Program, e: BoundEinsum) -> bool:
+        """Whether larger tiles leave more of an Einsum."""
+        return any(self.members(program, a) == {self.inner} for a in e.axes)
+
     def ranges(
         self, bound: Bound, incomplete: Collection[str], others: Collection[str]
     ) -> Callable[[int, int], TileSizes] | None:
@@ -150,7 +159,7 @@ class _PointsLeft:
     @property
     def grows(self) -> bool:
         """Whether larger tiles leave more."""
-        return any(self._members(a) == {self.cut.inner} for a in self.einsum.axes)
+        return self.cut.grows(self.bound.program, self.einsum)
 
     def least(self, rank: int, low: int, high: int) -> int:
         """Points at the least where a rank is so long, and its tiles are of one of the sizes."""
@@ -163,8 +172,7 @@ class _PointsLeft:
 
     def _members(self, axis: Axis) -> set[str]:
         """Those of the rank that an axis goes over."""
-        of = (member_of(self.bound.program, v) for v, _ in axis.variables)
-        return {member for family, member in of if family == self.cut.rank}
+        return self.cut.members(self.bound.program, axis)
 
     def _extent(self, axis: Axis, rank: int, low: int, high: int) -> int:
         members = self._members(axis)

@@ -102,7 +102,9 @@ def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
     }
     cycles = busiest_array(_by_array(bound, shares, entering), len(bound.architecture.arrays))
     whole = {name for name, loops in nests.items() if len(loops) == 1}
-    sized = bound.program.once(_KnownSizes).of(bound, least, entering, whole)
+    known = bound.program.once(_KnownSizes)
+    growing = bound.once_of_any_size(_growing)
+    sized = known.of(bound, least, entering, whole) if growing else ()
     return LeastWork(
         words=sum(words.values(), Fraction(0)),
         counts=least,
@@ -213,11 +215,10 @@ def _sized(
     of = {e.name: e for e in bound.einsums}
     some = bound.once_of_any_size(_some)
     none = dict.fromkeys(some, Fraction(1))
-    for family, members in free.items():
-        if len(members) != 2:
-            continue  # of three members there are two sizes
+    for tiles in bound.once_of_any_size(_growing):
+        family = tiles.rank
         incomplete = [n for n, cuts in some.items() if family in cuts and n in whole]
-        sizes = OwnTiles(family, *members).ranges(bound, incomplete, free.keys() - {family})
+        sizes = tiles.ranges(bound, incomplete, free.keys() - {family})
         if sizes is None:
             continue
 
@@ -234,6 +235,13 @@ def _sized(
 
         found = best_ranges(sizes, dict(bound.shapes)[family], lambda at: cycles_at(counts_at(at)))
         yield [(cycles_at(counts), counts) for counts in map(counts_at, found)]
+
+
+def _growing(bound: Bound) -> tuple[OwnTiles, ...]:
+    """Ranks cut in two of whose larger tiles some Einsum has more; of three members there are two
+    sizes."""
+    cuts = (OwnTiles(rank, *m) for rank, m in cut_by_mapping(bound).items() if len(m) == 2)
+    return tuple(c for c in cuts if any(c.grows(bound.program, e) for e in bound.einsums))
 
 
 def _some(bound: Bound) -> dict[str, set[str]]:
