@@ -392,7 +392,7 @@ def _held(site: Site, e: Einsum, array: str) -> tuple[Memory, list[_Held]]:
             tuple(a for a in accesses if number in held[a] and site.gathers(a)),
             users,
             site,
-            None if memory.capacity_bytes is None else 8 * memory.capacity_bytes,
+            site.room_bits(number, memory),
         )
         for number, memory in enumerate(inner, 1)
     ]

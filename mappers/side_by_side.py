@@ -66,7 +66,7 @@ def soonest(site: Site, e: Einsum, on: ProcessingArray | None = None) -> list[Ar
     Returns
     -------
     list of ArrayLayout
-        One, unless loads cost cycles.
+        One, unless loads cost cycles or Einsums that share loops are laid out in stretches.
 
     Raises
     ------
@@ -198,8 +198,13 @@ def _fitted(site: Site, e: Einsum, able: Iterable[ProcessingArray]) -> list[Arra
         for x in layouts_along(a, cut, cut=False)
     ]
     found.sort(key=lambda layout: (layout.cycles, *_asked(site, e, layout)))
-    # Of broadcast arrays cycles say it all; several layouts of systolic ones load in several ways.
-    return found[:1] if found[0].array.operands == "broadcast" else found[:_LAYOUTS]
+    # Several layouts of systolic arrays load in several ways. Of broadcast ones cycles say it all,
+    # but for what memories beside them have to move for so many Einsums that share loops.
+    if found[0].array.operands != "broadcast":
+        return found[:_LAYOUTS]
+    return [x for x in found if x.cycles <= _NEARLY * found[0].cycles][
+        : None if site.stretched else 1
+    ]
 
 
 def _parts_of(site: Site, runs: Iterable[Run]) -> tuple[LoopPart, ...]:

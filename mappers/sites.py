@@ -52,6 +52,8 @@ class Site:
     """Sizes of tiles that are given longer than their rank, which ``shapes`` has as long as it."""
     fitted: bool = False
     """Whether ranks are cut for what lies side by side, so that stretches of several may."""
+    stretched: bool = False
+    """Whether they do so inside of shared loops, too; else ranks beside others fit there whole."""
 
     @cached_property
     def words(self) -> TensorWords:
@@ -228,6 +230,12 @@ class Site:
 
     def _picked(self, access: Access, tile: Sizes[str, int]) -> PickedAgain:
         return picked_in(self.program, self.whole_shapes, access, tile)
+
+    def room_bits(self, number: int, memory: Memory) -> int | None:
+        """Bits of a memory, the so manyth inside of the outermost one, that the tiles of an
+        Einsum's own loops have to fit in; None where they need not."""
+        del number
+        return None if memory.capacity_bytes is None else 8 * memory.capacity_bytes
 
     def together(self, name: str) -> int:
         """How many Einsums share the loops of one, itself included."""

@@ -54,6 +54,16 @@ def cuts_of(site: Site) -> Iterator[Site]:
             seen.append(cuts)
 
 
+def in_stretches(site: Site) -> tuple[Site, Site]:
+    """A site whose ranks are cut for what lies side by side, and the same with stretches of them
+    side by side inside of shared loops, too.
+
+    There 8 heads fill what 128 keys by 64 values leave of 256 x 256 elements: 2 of them beside the
+    keys and 4 beside the values. Neither side has room for all 8.
+    """
+    return site, replace(site, stretched=True)
+
+
 def _cut_for_steps(site: Site) -> Site | None:
     """The site with its ranks cut for the arrays, each by itself, where short steps leave them
     idle; None where they do not."""

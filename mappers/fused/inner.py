@@ -17,9 +17,12 @@ from ..side_by_side import ArrayLayout, soonest
 from ..sites import LoopPart, Site
 from ..words_moved import LevelLoops
 
-InnerQuestion = tuple[str, tuple[tuple[int, int, tuple[LoopPart, ...]], ...], bool, str | None]
+InnerQuestion = tuple[
+    str, tuple[tuple[int, int, tuple[LoopPart, ...]], ...], bool, bool, str | None
+]
 """An Einsum, of each of its ranks what one iteration leaves, the size, and the parts that it goes
-round by itself, whether it is alone, and on which array it has to be."""
+round by itself, whether stretches of these lie side by side, whether it is alone, and on which
+array it has to be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +49,8 @@ class InnerSite(Site):
             program=site.program,
             architecture=site.architecture,
             shapes=shapes,
+            fitted=site.fitted and site.stretched,
+            stretched=site.stretched,
             whole=site,
             around=around,
         )
@@ -57,7 +62,7 @@ class InnerSite(Site):
     def question(self, e: Einsum, *, alone: bool, on: str | None) -> InnerQuestion:
         """All that the mapping of an Einsum depends on, of one cascade and machine."""
         ranks = ((self.shapes[r], self.whole.shapes[r], self.parts(r)) for r in self.ranks(e))
-        return e.name, tuple(ranks), alone, on
+        return e.name, tuple(ranks), self.stretched, alone, on
 
     def shared(self, name: str) -> tuple[str, ...]:
         """None: what is shared is outside."""
@@ -82,6 +87,13 @@ class InnerSite(Site):
         if not self.alone and outermost and self.gathers(access):
             return 0
         return super().tile_words(access, ranks, tile, memory)
+
+    def room_bits(self, number: int, memory: Memory) -> int | None:
+        """As of any site; but what the second memory holds inside of shared loops it holds whatever
+        an Einsum's own loops are, or there is no room for these loops at all."""
+        if self.stretched and number == 1 and not self.alone:
+            return None
+        return super().room_bits(number, memory)
 
     def together(self, name: str) -> int:
         """How many Einsums share the memories: all of them."""
@@ -136,7 +148,11 @@ def _layouts(site: InnerSite, e: Einsum, on: ProcessingArray | None) -> list[Arr
         sizes = {d.name: d.size for d in layout.array.dimensions}
         if len(layout.along) == 2 and len({sizes[d] for d, _ in layout.along}) == 1:
             (one, first), (other, second) = layout.along
-            found.append(replace(layout, along=((one, second), (other, first))))
+            # Of a rank that lies along both the outer parts come first.
+            swapped = (
+                ((other, first), (one, second)) if site.fitted else ((one, second), (other, first))
+            )
+            found.append(replace(layout, along=swapped))
     return [x for n, x in enumerate(found) if x not in found[:n]]
 
 

@@ -36,7 +36,7 @@ from ..branched import by_branches
 from ..einsum_by_einsum import cut_tiles
 from ..sites import Site
 from ..space.array_tiles import family_tiles
-from .cuts import NarrowBand, cuts_for_band, cuts_of, narrow_band
+from .cuts import NarrowBand, cuts_for_band, cuts_of, in_stretches, narrow_band
 from .even import shared_out
 from .inmost import with_second, without_second
 from .inner import InnerQuestion, InnerSite, inner_cycles, inner_mapping
@@ -142,19 +142,21 @@ def _shared_out(best: _Made) -> Bound:
 
 def _best(program: Program, architecture: Architecture, given: Sizes[str, int]) -> list[_Made]:
     """What promises most, the first of equals, in larger blocks and in blocks as wide as the
-    narrowest array, of which more are left out under a mask; none where nothing is legal and fits.
+    narrowest array, of which more are left out under a mask, and of both in stretches side by side;
+    none where nothing is legal and fits.
     """
-    best: dict[bool, _Made] = {}
-    least: dict[bool, tuple[Fraction, Fraction]] = {}
+    best: dict[tuple[bool, bool], _Made] = {}
+    least: dict[tuple[bool, bool], tuple[Fraction, Fraction]] = {}
     for made in _made(program, architecture, given):
         # What arrays take alone is soon told, and most need not be asked for more.
-        before = least.get(made.larger)
+        kind = made.larger, made.fusion.site.stretched
+        before = least.get(kind)
         if before is not None and array_cycles(made.bound) > before[0]:
             continue
         found = replace(made, bound=_in_registers(made.bound))
         promised = price(found.bound)
         if before is None or promised < before:
-            best[made.larger], least[made.larger] = found, promised
+            best[kind], least[kind] = found, promised
     return [*best.values()]
 
 
@@ -169,10 +171,12 @@ def _made(program: Program, architecture: Architecture, given: Sizes[str, int]) 
                 yield made
         if band is not None:
             for rank, blocks in cuts_for_band(fusion.site, band):
-                yield from fusion.cut_as(blocks).sharing(rank)
+                for site in in_stretches(blocks):
+                    yield from fusion.cut_as(site).sharing(rank)
         else:
             for filling in cuts_of(fusion.site):
-                yield from fusion.cut_as(filling).all()
+                for site in in_stretches(filling):
+                    yield from fusion.cut_as(site).all()
         yield from fusion.picking()
 
 

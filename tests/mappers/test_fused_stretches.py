@@ -1,0 +1,99 @@
+"""Stretches of ranks lie side by side inside of shared loops, too, so that steps fill arrays."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from machines import small
+
+from archsim import Architecture, simulate
+from archsim.validation.check import validate_cascade
+from archsim.validation.mapped import mapped_run
+from einsum_cascade import Cascade
+from einsum_cascade.ir import Program
+from mappers.fused import make
+from mappers.fused.cuts import in_stretches
+from mappers.fused.inner import InnerSite, inner_mapping
+from mappers.generators import GENERATORS
+from mappers.side_by_side import layouts_of, soonest
+from mappers.sites import Site
+from workloads.references import find_reference
+
+STEPS = """
+cascade: steps
+parallel: [H]
+ranks: {P: positions, E: keys, F: values}
+inputs: {Q: [P, E], K: [P, E], V: [P, F]}
+output: O
+init: |
+  S[0, e, f] = 0
+einsums: |
+  S[p+1, e, f] = 0.5 * S[p, e, f] + K[p, e] * V[p, f]
+  O[p, f]      = Q[p, e] * S[p+1, e, f]
+"""
+
+
+def stretched(program: Program, machine: Architecture, shapes: dict[str, int]) -> InnerSite:
+    """The inside of a step, of ranks that are cut so that two of eight heads fit a side."""
+    cuts = {"H": (1, 2), "E": (1,), "F": (1,)}
+    site = Site(program=program, architecture=machine, shapes=shapes, cuts=cuts, fitted=True)
+    return InnerSite.of(in_stretches(site)[1], frozenset({"P"}))
+
+
+@pytest.mark.parametrize(
+    ("workload", "most"), [("kda", 1.4), ("log-linear", 2.5), ("mamba-2-2.7b", 1.1)]
+)
+def test_by_default_heads_fill_what_one_of_them_leaves_idle(workload: str, most: float) -> None:
+    """They took 1.88, 7.57 and 3.4 times their floors: of 8 heads inside of a step only as many lay
+    side by side as one side of the array had room for, and each was all or not."""
+    assert simulate(workload, "fusemax").over_floor < most
+
+
+def test_a_rank_lies_along_both_sides_beside_others() -> None:
+    program, machine = Cascade.parse(STEPS).program, small((16, 16), 4)
+    site = stretched(program, machine, {"H": 8, "P": 9, "E": 8, "F": 4})
+    how = inner_mapping(site, program.einsum_of["S"], alone=False)
+    laid = {name for _, names in how.spatial for name in names}
+    assert laid == {"E", "F", "H0", "H1"}, "8 keys by 2 heads, 4 values by 4 times 2 heads"
+
+
+def test_layouts_nearly_as_soon_as_the_soonest_are_looked_at_there_alone() -> None:
+    program, machine = Cascade.parse(STEPS).program, small((16, 16), 4)
+    site = stretched(program, machine, {"H": 8, "P": 9, "E": 8, "F": 4})
+    e = program.einsum_of["O"]
+    found = soonest(site, e)
+    assert len(found) > 1
+    assert all(x.cycles <= found[0].cycles * 5 / 4 for x in found)
+    assert found[0].cycles == min(x.cycles for x in (*found, *layouts_of(site, e)))
+    assert soonest(replace(site, stretched=False), e) == found[:1]
+
+
+@pytest.mark.parametrize("side", [4, 6])
+@pytest.mark.parametrize("name", ["kimi-delta-attention", "gated-delta-rule-chunked"])
+def test_what_is_made_of_stretches_computes_the_same(
+    name: str, side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever lies along both of two equal sides: its outer parts come first on either."""
+    cascade, machine = Cascade.load(name), small((side, side), 2)
+    usual = make.in_stretches
+    monkeypatch.setattr(make, "in_stretches", lambda site: usual(site)[1:])
+    report = validate_cascade(
+        cascade,
+        reference=find_reference(cascade.program.reference),
+        shapes={"B": 1, "H": 4, "E": 3, "F": 2, "P": 5},
+        trials=1,
+        run=mapped_run(cascade, GENERATORS.fuse, machine, GENERATORS),
+    )
+    assert report.ok, report
+
+
+def test_no_room_is_asked_of_the_second_memory_for_loops_inside_of_it() -> None:
+    """What it holds there it holds in any order of an Einsum's own loops."""
+    program, machine = Cascade.parse(STEPS).program, small((2, 2), 2)
+    outer, buffer = machine.memories
+    machine = replace(machine, memories=(outer, replace(buffer, capacity_bytes=64)))
+    site = stretched(program, machine, {"H": 8, "P": 9, "E": 8, "F": 4})
+    assert site.room_bits(1, machine.memories[1]) is None
+    assert replace(site, alone=True).room_bits(1, machine.memories[1]) == 512
+    assert replace(site, stretched=False).room_bits(1, machine.memories[1]) == 512
