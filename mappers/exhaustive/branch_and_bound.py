@@ -55,6 +55,9 @@ _RUNS = 144
 _MUCH = 0.95
 """An estimate so far below the best is not waited with, where masks are left aside."""
 
+_LITTLE = 0.2
+"""The share of the tolerance that is not worth the sketches that were asked for by then."""
+
 _ALIKE = 4
 """Offers of a region with one estimate that are run at once in vain."""
 
@@ -179,7 +182,7 @@ class BranchAndBound:
         for mine, answer in answers_in_order(
             self.team,
             self._next_sketch,
-            is_moot=lambda mine: self._near(mine.region.bound),
+            is_moot=lambda mine: self._beaten(mine.region.bound, self.tolerance * _LITTLE),
             put_back=OpenSubspace.put_back,
             is_over=self._is_over,
         ):
@@ -220,9 +223,11 @@ class BranchAndBound:
         """Whether cycles alone bound the objective."""
         return self.objective.code == LATENCY
 
-    def _beaten(self, bound: float) -> bool:
-        """Whether nothing above a bound is better than the best by more than the tolerance."""
-        return self.best is not None and bound >= self.best.value * (1 - self.tolerance)
+    def _beaten(self, bound: float, by: float | None = None) -> bool:
+        """Whether nothing above a bound is better than the best by more than the tolerance, or
+        another share."""
+        share = self.tolerance if by is None else by
+        return self.best is not None and bound >= self.best.value * (1 - share)
 
     def _near(self, bound: float) -> bool:
         """Whether nothing above a bound is much better than the best."""
