@@ -106,7 +106,19 @@ def mask_bands(bound: Bound, *, any_loops: bool = False) -> MaskBands:
     return MaskBands(bands=bands, loose=frozenset(loose), without=without)
 
 
-def _masking(bound: Bound) -> Masking:
+def windows_of(bound: Bound) -> dict[str, Window]:
+    """The windows of a mapping's Einsums, by name, as ``leave_out_masked`` gives them.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping, without windows.
+    """
+    return dict(_masking(bound, counted=False).windows)
+
+
+def _masking(bound: Bound, *, counted: bool = True) -> Masking:
+    """What is left out; ``counted``: with how many steps are left."""
     found = mask_bands(bound)
     bands, loose, without = found.bands, found.loose, found.without
     notes = [f"{', '.join(names)}: {_no_band(data)}" for data, names in without.items()]
@@ -128,11 +140,10 @@ def _masking(bound: Bound) -> Masking:
     for e in idle.others:
         # Only whole steps are idle for them: their own loops go over all of a step's tile.
         windows[e.name] = _window(bound.tiling, e, idle.band, len(e.shared))
-    steps = _steps(bound, idle.band)
     return Masking(
         windows=tuple(windows.items()),
         loose=loose,
-        steps=steps,
+        steps=_steps(bound, idle.band) if counted else bound.steps,
         notes=(),
         idle=idle.band,
     )

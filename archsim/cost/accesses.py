@@ -203,7 +203,7 @@ def register_uses(e: BoundEinsum, number: int, meter: Meter[T], *, waits: bool) 
     """
     access_map = e.touches[number]
     moved = _relevant(e.whole, access_map.moving)
-    points, iterations = meter.whole(meter.points(e)), meter.iterations(e)
+    points, iterations = meter.run(e), meter.iterations(e)
     if waits:
         none = meter.whole(0)
         return RegisterUses(Uses(points, none), Uses(iterations, none))

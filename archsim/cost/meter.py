@@ -68,6 +68,10 @@ class Meter(ABC, Generic[T]):
         """Points of the tiles that are run: known whatever the tiles are."""
         return e.points
 
+    def run(self, e: BoundEinsum) -> T:
+        """The same as what this meter counts in."""
+        return self.whole(self.points(e))
+
     @abstractmethod
     def iterations(self, e: BoundEinsum) -> T:
         """Temporal iterations."""

@@ -11,7 +11,8 @@ from archsim.bound.tiling import Tiling
 from .chains import LoopChain, products
 from .kernels.arrays import FlatMeasures, FlatProducts, Floats, Ints
 from .kernels.measured import measure_all
-from .measures import FIXED, Linear, OpenMeasure
+from .left_out import FIXED, shares_left
+from .measures import Linear, OpenMeasure
 
 
 def flatten(measures: Sequence[OpenMeasure]) -> FlatMeasures:
@@ -99,6 +100,11 @@ def measured(measures: Sequence[OpenMeasure], strides: Ints) -> Floats:
     found = np.empty((strides.shape[0], len(measures)))
     flat, factored = flatten(measures), flatten_products(measures)
     measure_all(flat, factored, np.ascontiguousarray(strides), found)
+    bands = [m.band for m in measures]
+    if several := {band: n for n, band in enumerate(dict.fromkeys(b for b in bands if b))}:
+        shares = shares_left([*several], strides)
+        masked = [n for n, band in enumerate(bands) if band]
+        found[:, masked] *= shares[:, [several[band] for band in bands if band]]
     return found
 
 

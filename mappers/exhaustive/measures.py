@@ -8,11 +8,10 @@ mapping with the same loops. ``mappers.exhaustive.batch`` works the sums out for
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import prod
-from types import MappingProxyType
 from typing import NamedTuple
 
 from typing_extensions import override
@@ -26,13 +25,12 @@ from archsim.space.banded import one
 from archsim.space.iteration import Loop
 from archsim.space.nest import LoopNest
 
+from .left_out import FIXED, LeftOut, OpenBand
+
 Number = int | float | Fraction
 
 STAYS, MOVES, ONCE = range(3)
 """What a loop does to a tile: leaves it, brings another one, or is entered once only."""
-
-FIXED = -1
-"""The member of a loop whose stride is the same in all tilings."""
 
 
 class IrregularError(Exception):
@@ -62,12 +60,14 @@ class OpenMeasure(NamedTuple):
     """Total size of what arrives under some loops: ``extents`` are those outside of all.
 
     A tile's size is a product over ``parts``, each a sum of terms (coefficient, digits) in
-    ascending order of coefficients. Loops are those of more than one iteration.
+    ascending order of coefficients. Loops are those of more than one iteration. Of all that there
+    is what a ``band`` leaves.
     """
 
     extents: tuple[int, ...]
     loops: tuple[OpenLoop, ...]
     parts: tuple[tuple[tuple[int, OpenDigits], ...], ...]
+    band: OpenBand | None = None
 
 
 class LinearSum:
@@ -122,8 +122,8 @@ class OpenMeter(Meter[Linear]):
 
     It holds for tilings with the same loops of one
     iteration: such loops do not exist, for the rules of counting, too. A ``relaxed`` meter
-    estimates: of an Einsum with a mask it takes a share of everything, and takes no notice of
-    the lines that gathers fetch, nor of elements that an index addresses twice.
+    estimates: of what a mask leaves out it takes the share that is left of all tiles, and takes no
+    notice of the lines that gathers fetch, nor of elements that an index addresses twice.
 
     Parameters
     ----------
@@ -131,8 +131,8 @@ class OpenMeter(Meter[Linear]):
         Which loops go round.
     relaxed : bool
         Whether it estimates.
-    shares : mapping of str to float
-        Of Einsums with a mask, the share of their points that it lets through.
+    left_out : LeftOut
+        What masks leave out, where it estimates.
     places : dict, optional
         Measures that others asked for already, and their places; new ones are added.
     """
@@ -142,11 +142,11 @@ class OpenMeter(Meter[Linear]):
         tiling: Tiling,
         *,
         relaxed: bool = False,
-        shares: Mapping[str, float] = MappingProxyType({}),
+        left_out: LeftOut | None = None,
         places: dict[OpenMeasure, int] | None = None,
     ) -> None:
         self._relaxed = relaxed
-        self._shares = shares
+        self.left_out = left_out or LeftOut({})
         cut = [m for _, members in tiling.cuts for m in members]
         self._number = {name: n for n, name in enumerate(tiling.members)}
         self._limits = {m.name: tiling.shapes[m.rank] for m in cut}
@@ -173,7 +173,15 @@ class OpenMeter(Meter[Linear]):
     @override
     def points(self, e: BoundEinsum) -> int:
         self._refuse_masks(e)
-        return round(prod(e.extents) * self._shares.get(e.name, 1.0))
+        return prod(e.extents)
+
+    @override
+    def run(self, e: BoundEinsum) -> Linear:
+        if not self.left_out.key(e):
+            return self.whole(self.points(e))
+        parts = (((1, OpenDigits(axis, ((1, True, 1),))),) for axis in range(len(e.extents)))
+        modes = (MOVES for _ in e.whole.loops)
+        return self._form(e, e.whole.loops, modes, tuple(parts))
 
     @override
     def iterations(self, e: BoundEinsum) -> Linear:
@@ -191,12 +199,11 @@ class OpenMeter(Meter[Linear]):
         asked = (id(nest), relevant, type(size), id(sized))
         if asked not in self._asked:
             parts = self._parts_of(size, sized)
-            key = (nest.extents, nest.loops, relevant, parts)
+            key = (nest.extents, nest.loops, relevant, parts, self.left_out.key(e))
             if key not in self._known:
                 modes = (MOVES if moves else STAYS for moves in relevant)
                 self._known[key] = self._form(e, nest.loops, modes, parts)
-            found = self._known[key] * self._shares.get(e.name, 1)
-            self._asked[asked] = found, nest, sized
+            self._asked[asked] = self._known[key], nest, sized
         return self._asked[asked][0]
 
     @override
@@ -204,7 +211,7 @@ class OpenMeter(Meter[Linear]):
         asked = (id(nest), counted)
         if asked not in self._asked:
             modes = (MOVES if wanted else ONCE for wanted in counted)
-            found = self._form(e, nest.loops, modes, ()) * self._shares.get(e.name, 1)
+            found = self._form(e, nest.loops, modes, ())
             self._asked[asked] = found, nest, None
         return self._asked[asked][0]
 
@@ -212,10 +219,28 @@ class OpenMeter(Meter[Linear]):
     def touched(
         self, e: BoundEinsum, nest: LoopNest, relevant: tuple[bool, ...], access_map: AccessMap
     ) -> Linear:
-        """All elements, whatever the tiles."""
-        del nest, relevant
+        """All elements, whatever the tiles, but for what a mask leaves out of those that come."""
         self._refuse_masks(e)
-        return Linear(access_map.size(e.extents) * self._shares.get(e.name, 1))
+        if not self.left_out.key(e):
+            return Linear(access_map.size(e.extents))
+        modes = (MOVES if moves else ONCE for moves in relevant)
+        return self._form(e, nest.loops, modes, self._parts_of(Elements(access_map), access_map))
+
+    def steps_left(self, einsums: Iterable[BoundEinsum]) -> OpenBand | None:
+        """What a mask leaves of the steps of a nest; None: all, as far as is known.
+
+        Parameters
+        ----------
+        einsums : iterable of BoundEinsum
+            All of the nest.
+        """
+        # Where one without a mask is left out, all are.
+        idle = [e for e in einsums if self.left_out.key(e) and e.einsum.where is None]
+        if not idle:
+            return None
+        e = max(idle, key=lambda e: len(e.shared))
+        cuts = [(x.axis, self._open(x)) for x in e.shared if e.widths[x.member] > 1]
+        return self.left_out.band(e, cuts)
 
     def first_tile(
         self, e: BoundEinsum, loops: tuple[Loop, ...], access_map: AccessMap, *, one_copy: bool
@@ -240,6 +265,11 @@ class OpenMeter(Meter[Linear]):
         measure = _normal(e.extents, opened, parts)
         if not measure.loops:
             return Linear(prod(_closed(part, measure.extents) for part in measure.parts))
+        if self.left_out.key(e):
+            # Loops that ``_normal`` has taken away are not among those opened any more.
+            able = self.left_out.governed(e, [x for x in loops if e.widths[x.member] > 1])
+            cuts = [(axis, (m, u, n)) for axis, m, u, n, mode in opened[:able] if mode != ONCE]
+            measure = measure._replace(band=self.left_out.band(e, cuts))
         place = self._places.setdefault(measure, len(self._places))
         return Linear(0, {place: 1})
 

@@ -28,6 +28,7 @@ from .kernels.descent import (
     Search,
     search,
 )
+from .left_out import shares_left
 from .tables import SubspaceRefusedError, Tables
 
 _STATES = 1 << 10
@@ -102,6 +103,7 @@ class SubspaceSearch:
         """
         choices = choices_of(tables)
         nodes = nodes_of(subspace, plain=self.space.plain)
+        left = _steps_left(tables, self.space, subspace)
         for start, cost, tile in priced(self.space, subspace, tables):
             state = fresh_state(choices, len(cost), self.tally)
             # Any weights give a bound: those that suit the first tiling serve the whole batch.
@@ -112,7 +114,8 @@ class SubspaceSearch:
             self.least = min(self.least, float(state.values[:, LEAST].min()))
             for row in range(len(cost)):
                 if state.chosen[row, 0] >= 0:
-                    yield self.proposal(subspace, tables, choices, start + row, row, state)
+                    at = start + row
+                    yield self.proposal(subspace, tables, choices, at, row, state, left=left[at])
 
     def proposal(
         self,
@@ -122,6 +125,8 @@ class SubspaceSearch:
         tiling: int,
         row: int,
         state: Search,
+        *,
+        left: float = 1.0,
     ) -> Proposal:
         """What a kernel has chosen for a tiling, one row of its state.
 
@@ -134,6 +139,8 @@ class SubspaceSearch:
         tiling, row : int
             The number of a tiling in the subspace, and in the batch that ``state`` is of.
         state : Search
+        left : float
+            The share of steps that a mask leaves.
         """
         ways: dict[str, Way] = {}
         places: dict[str, tuple[str, ...]] = {}
@@ -144,7 +151,8 @@ class SubspaceSearch:
                 tensor = tables.tensors[number]
                 places[tensor] = self.space.places[tensor][chosen]
         value = float(state.values[row, VALUE])
-        late = 0.0 if self.objective == ENERGY else _FILL / self.space.steps(subspace, tiling)
+        steps = max(1.0, left * self.space.steps(subspace, tiling))
+        late = 0.0 if self.objective == ENERGY else _FILL / steps
         return Proposal(
             value=value,
             estimate=value * (1 + late),
@@ -155,6 +163,15 @@ class SubspaceSearch:
             ways=ways,
             places=places,
         )
+
+
+def _steps_left(tables: Tables, space: Region, subspace: Subspace) -> list[float]:
+    """The share of steps that a mask leaves, of each tiling."""
+    if tables.steps_left is None:
+        return [1.0] * len(subspace.sizes)
+    strides = strides_of(space, subspace)
+    found: list[float] = shares_left([tables.steps_left], strides)[:, 0].tolist()
+    return found
 
 
 def pruned(tally: Floats) -> tuple[tuple[str, int], ...]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from archsim.bound.footprint import in_step
 from archsim.bound.legality import illegalities
+from archsim.bound.masking import windows_of
 from archsim.bound.record import BoundEinsum
 from archsim.bound.streaming import stream_of
 from archsim.cost.accesses import AccessCount, Uses, accesses_along, register_uses
@@ -27,12 +28,14 @@ from archsim.space.access_map import AccessMap
 from einsum_cascade.errors import MappingError
 
 from ..space.fusion import bound_subspace, bound_ways
+from ..space.least_shares import least_shares
 from ..space.region import Region, Subspace
 from ..space.ways import Way
 from .batch import matrix
 from .held import HeldCosts
 from .kernels.arrays import Floats, Ints
 from .known_costs import NO_ROUTE, KnownCosts, Price
+from .left_out import LeftOut, OpenBand
 from .measures import IrregularError, Linear, LinearSum, OpenMeasure, OpenMeter
 from .routes import AccessRoutes, loops_of
 
@@ -91,6 +94,8 @@ class Tables:
     tile_constants: Floats
     capacities: Floats
     measures: tuple[OpenMeasure, ...]
+    steps_left: OpenBand | None
+    """Of the steps of the shared loops; None: all."""
 
     @property
     def combinations(self) -> int:
@@ -154,9 +159,9 @@ class _Tabulator:
         problems = illegalities(self.base)
         if problems:
             raise MappingError(problems)
-        shares = space.all_ways.shares if relaxed else {}
+        self.left_out = LeftOut(windows_of(self.base) if relaxed else {})
         self.meter = OpenMeter(
-            self.base.tiling, relaxed=relaxed, shares=shares, places=known.places
+            self.base.tiling, relaxed=relaxed, left_out=self.left_out, places=known.places
         )
         # Columns: 0 energy, then one for each array, each memory with a bandwidth, and loads.
         self.memories = [m for m in self.machine.memories if m.bandwidth_bytes_per_s]
@@ -238,6 +243,7 @@ class _Tabulator:
             tile_constants=of_fixed_tiles,
             capacities=np.array([float(memories[n].capacity_bytes or 0) for n in limited]),
             measures=measures,
+            steps_left=self.meter.steps_left(self.base.einsums),
         )
 
     def _row(self, costs: list[Linear]) -> int:
@@ -247,20 +253,27 @@ class _Tabulator:
 
     def _work(self, e: BoundEinsum) -> list[Linear]:
         """What an Einsum costs by itself: operations, and cycles on its array."""
-        key = (e.name, self._going(e), *self.held.anew(e))
+        key = (e.name, self._going(e), *self.held.anew(e), *self.left_out.key(e))
         if key not in self.known.rows:
             self.known.rows[key] = self._working(e)
         return self.known.rows[key]
 
     def _working(self, e: BoundEinsum) -> list[Linear]:
-        points = e.points
-        operations = tuple((kind, n * points) for kind, n in e.operations)
         costs = [Linear()] * self.columns
-        # However a rank is cut, its points are as many: the same number in all tilings.
-        costs[0] = Linear(sum(operations_pj(self.machine, e.array, operations)))
+        costs[0] = self._points(e) * sum(operations_pj(self.machine, e.array, e.operations))
         busy = self.meter.iterations(e) * e.cycles_of_point
         costs[self.column[e.array.name]] = busy + self.held.skew(e)
         return costs
+
+    def _points(self, e: BoundEinsum) -> Linear:
+        """Points that are billed: however ranks are cut as many, or as many as a mask lets through,
+        but for steps that are left out where an Einsum has none."""
+        if e.einsum.where is None:
+            return self.meter.run(e)
+        shapes = self.space.shapes
+        shares = least_shares(self.program, self.machine, shapes).of_points
+        points = prod(shapes[v.upper()] for v in e.variables)
+        return Linear(points * shares.get(e.name, 1.0))
 
     def _access(self, number: int, position: int, access_map: AccessMap) -> AccessEntries:
         """Entries of one access of an Einsum."""
@@ -296,7 +309,8 @@ class _Tabulator:
 
     def _touching_row(self, own: BoundEinsum, position: int, route: int) -> int:
         """The row of one access along a route."""
-        known = (own.name, position, self._going(own), route, *self.held.anew(own))
+        anew = self.held.anew(own)
+        known = (own.name, position, self._going(own), route, *anew, *self.left_out.key(own))
         if known not in self.known.rows:
             self.known.rows[known] = self._touching(own, position, route)
         return self._row(self.known.rows[known])
@@ -331,7 +345,7 @@ class _Tabulator:
 
     def _in_registers(self, e: BoundEinsum, number: int, *, waits: bool) -> Uses[Linear]:
         """What an access does to the registers of its array that are billed."""
-        key = (e.name, number, self._going(e), waits)
+        key = (e.name, number, self._going(e), waits, *self.left_out.key(e))
         if key not in self.known.registers:
             uses = register_uses(e, number, self.meter, waits=waits)
             billed = uses.of_one if e.array.registers.billed == "one" else uses.of_all

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from archsim.spec.arch import Architecture, ProcessingArray
 from archsim.spec.mapping import Tile
 from archsim.spec.words import words_of
-from einsum_cascade.algebra.conditions import with_masks
 from einsum_cascade.ir import Einsum, Program
 from einsum_cascade.operations import operations_of
 
@@ -22,8 +21,8 @@ from .constraints import NO_CONSTRAINTS, Constraints
 from .cuts import Cut, sides_of
 from .factorisation import factorise, unlaid_ranks
 from .layout import LayableRank, fewest_iterations, layouts_of
+from .least_shares import least_shares
 from .region import Region
-from .ways import masked_share
 
 Options = dict[str, tuple[Cut, ...]]
 """Ways to cut each rank."""
@@ -110,8 +109,6 @@ class KnownCells:
 
     iterations: dict[tuple[object, ...], float] = field(default_factory=dict)
     """The fewest of an Einsum, by its array and how its ranks are cut."""
-    shares: dict[tuple[object, ...], float] = field(default_factory=dict)
-    """Of masked Einsums, by the sizes of their ranks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +159,10 @@ class RegionGrid:
         """
         bounds = _GridBounds(program, architecture, shapes, options, constraints)
         bounds.memory = known or bounds.memory
-        cycles = bounds.cycles().reshape([len(cuts) for cuts in options.values()])
+        grid = [len(cuts) for cuts in options.values()]
+        cycles = bounds.cycles().reshape(grid)
+        # A mask is no reason to prefer tiles that fit a rank less well.
+        usual = bounds.cycles(whole=True).reshape(grid) if bounds.masked else cycles
         odd = np.full(cycles.shape, float(unusual))
         for axis, (rank, cuts) in enumerate(options.items()):
             shape = [1] * len(options)
@@ -177,7 +177,7 @@ class RegionGrid:
             shapes=shapes,
             options=options,
             cycles=cycles,
-            order=cycles * (1 + _ODD * odd) * np.where(bounds.fits(), 1.0, _CROWDED),
+            order=usual * (1 + _ODD * odd) * np.where(bounds.fits(), 1.0, _CROWDED),
             constraints=constraints,
         )
 
@@ -257,17 +257,29 @@ class _GridBounds:
             for cut in cuts
         }
 
-    def cycles(self) -> Cells:
-        """Of the busiest array: no mapping of a region has fewer; infinite where there is none."""
+    @property
+    def masked(self) -> bool:
+        """Whether masks leave anything out."""
+        return bool(least_shares(self.program, self.architecture, self.shapes).of_points)
+
+    def cycles(self, *, whole: bool = False) -> Cells:
+        """Of the busiest array: no mapping of a region has fewer; infinite where there is none.
+
+        Parameters
+        ----------
+        whole : bool
+            With the last tile of each rank as likely to be left out by a mask as any other, and not
+            the first to be.
+        """
         operations = self.program.once(operations_of)
         grid = tuple(len(cuts) for cuts in self.options.values())
         left = np.ones(grid, dtype=np.bool_)
         costs: list[dict[str, Cells]] = []
-        for e in with_masks(self.program).einsums:
-            share = self._share(e)
+        for e in self.program.einsums:
+            share = self._share(e, whole=whole)
             costs.append({})
             able = np.zeros(grid, dtype=np.bool_)
-            for array in arrays_of(self.program, self.program.einsum_of[e.name], self.architecture):
+            for array in arrays_of(self.program, e, self.architecture):
                 cycles = float(array.cycles_of(operations[e.name]))
                 iterations = self._iterations(e, array)
                 able |= np.isfinite(iterations)
@@ -281,12 +293,17 @@ class _GridBounds:
         arrays = [a.name for a in self.architecture.arrays]
         return np.where(left, busiest(costs, arrays, grid), inf)
 
-    def _share(self, e: Einsum) -> float:
-        """As ``masked_share``, once for the same sizes."""
-        shares, key = self.memory.shares, (e.name, *self.shapes.items())
-        if key not in shares:
-            shares[key] = masked_share(self.program, e, self.shapes)
-        return shares[key]
+    def _share(self, e: Einsum, *, whole: bool) -> Cells | float:
+        """What masks leave of an Einsum's iterations at the least, for each way to cut ranks."""
+        shares = least_shares(self.program, self.architecture, self.shapes)
+        found: Cells | float = shares.of_points.get(e.name, 1.0)
+        if found == 1 or whole:
+            return found
+        for axis, rank in enumerate(self.options):
+            if rank in self.program.parallel or rank.lower() in e.variables:
+                sides = self._granularity(axis, rank)
+                found = found * shares.left(rank, self.shapes[rank], sides)
+        return found
 
     def fits(self) -> NDArray[np.bool_]:
         """Whether the smallest memory has room for the smallest tiles of each Einsum."""

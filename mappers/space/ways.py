@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from math import inf, prod
 
 from archsim.spec.arch import Architecture
-from einsum_cascade.algebra.conditions import with_masks
-from einsum_cascade.counting.point_counts import count_points
 from einsum_cascade.facts import cached_property
 from einsum_cascade.ir import Einsum, Program
 from einsum_cascade.operations import operations_of
@@ -18,6 +16,7 @@ from .array_tiles import outer_parts_first
 from .constraints import NO_CONSTRAINTS, Constraints
 from .factorisation import Factorisation, unlaid_ranks
 from .layout import Along, LayableRank, Layout, layouts_of
+from .least_shares import least_shares
 
 _LAYOUTS = 4
 """Layouts of an Einsum on one array, at the most."""
@@ -102,15 +101,6 @@ class EinsumWays:
         first = all(a.tensor not in written for a in e.reads)
         return first or all(a.tensor != e.name for x in self.program.einsums for a in x.reads)
 
-    @cached_property
-    def shares(self) -> dict[str, float]:
-        """Of each Einsum with a mask the share of its points that this lets through."""
-        return {
-            e.name: masked_share(self.program, e, self.shapes)
-            for e in with_masks(self.program).einsums
-            if e.where is not None
-        }
-
     @property
     def least_work(self) -> tuple[dict[str, float], ...]:
         """Cycles that each Einsum takes at the least, by the arrays that can do it."""
@@ -126,12 +116,20 @@ class EinsumWays:
         for e in self.program.einsums:
             able = []
             for array in arrays_of(self.program, e, self.architecture):
-                cycles = float(array.cycles_of(operations[e.name])) * self.shares.get(e.name, 1.0)
+                cycles = float(array.cycles_of(operations[e.name])) * self._share(e.name)
                 layouts = self.laid_out(e.name, array.name)
                 if layouts:
                     able.append((array.name, tuple((cycles * x.iterations, x) for x in layouts)))
             found[e.name] = tuple(able)
         return found
+
+    def _share(self, name: str) -> float:
+        """What masks leave of an Einsum's iterations at the least."""
+        shares = least_shares(self.program, self.architecture, self.shapes)
+        cuts = (self._cut_of[r] for r in self.ranks(name))
+        return shares.of(
+            name, ((c.rank, self.shapes[c.rank], prod(n for _, n in c.fine)) for c in cuts)
+        )
 
     def laid_out(self, name: str, array: str) -> tuple[Layout, ...]:
         """What an Einsum may lay out on an array, best first; nothing if not allowed."""
@@ -184,20 +182,3 @@ class EinsumWays:
             ordered = tuple(outer_parts_first(self.program, order))
             seen.setdefault(tuple(r for r in ordered if r in moving), ordered)
         return tuple(seen.values())
-
-
-def masked_share(program: Program, e: Einsum, shapes: dict[str, int]) -> float:
-    """The share of an Einsum's points that its mask lets through.
-
-    Parameters
-    ----------
-    e : Einsum
-        With the masks that its operands hand on.
-    shapes : dict
-        Elements of every rank.
-    """
-    if e.where is None:
-        return 1.0
-    given = {p.name: p.default for p in program.parameters if p.default is not None}
-    points = prod(shapes[v.upper()] for v in e.variables)
-    return count_points(program, e, given | shapes) / points
