@@ -77,3 +77,13 @@ def test_a_token_takes_as_long_as_its_state_is_read_and_written(
     state = 2 * batch * sizes["H"] * sizes["E"] * sizes["F"]
     assert 2 * state < result.traffic_bytes < 2.11 * state
     assert result.over_floor < 1.01
+
+
+def test_several_steps_of_a_token_keep_their_state_inside() -> None:
+    """Where queries read the states of all steps token by token these went through the outermost
+    memory, 12 GiB of them: 128 times the floor."""
+    found = simulate("delta-product", "fusemax", settings=["cascade=delta-product"])
+    sizes = dict(found.shape)
+    states = sizes["N"] * sizes["H"] * sizes["E"] * sizes["F"]
+    assert found.traffic_bytes < 2 * states / 10
+    assert found.over_floor < 3
