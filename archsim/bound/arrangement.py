@@ -133,7 +133,7 @@ def _fits(placed: _Placed, tiling: Tiling) -> bool:
     """Whether an Einsum's loops cover its ranks, and its array has room for those laid out."""
     bounds = tiling.bounds
     return all(bounds[name] == 1 for name in placed.uncovered) and all(
-        prod(bounds[name] for name in names) <= size for names, size in placed.side_by_side
+        prod([bounds[name] for name in names]) <= size for names, size in placed.side_by_side
     )
 
 

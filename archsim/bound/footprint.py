@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
+from einsum_cascade.facts import cached_property
+
 from ..quantities import byte_size
 from ..space.access_map import AccessMap
 from ..space.iteration import first_tile
@@ -16,7 +18,7 @@ from .streaming import stream_of
 from .together import size_of_all
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Requirement:
     """Bytes of live tiles at one memory level, tensor by tensor."""
 
@@ -26,7 +28,7 @@ class Requirement:
     spills: bool = False
     """Whether the level may be asked to hold more than it can."""
 
-    @property
+    @cached_property
     def required_bytes(self) -> Fraction:
         """All live tiles together."""
         return sum((size for _, size in self.tensors), Fraction(0))

@@ -241,9 +241,9 @@ class Bound(Facts):
     def pattern(self) -> Pattern:
         """All of the sizes that decides what is legal, and what is found where."""
         return (
-            tuple(loop.bound == 1 for loop in self.nest),
-            tuple(e.going_round for e in self.einsums),
-            tuple(rank for rank, size in self.shapes if size == 1),
+            tuple([loop.bound == 1 for loop in self.nest]),
+            tuple([e.going_round for e in self.einsums]),
+            tuple([rank for rank, size in self.shapes if size == 1]),
         )
 
     @cached_property

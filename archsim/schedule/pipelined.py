@@ -291,7 +291,9 @@ def _ready(
 
 def _longest(task: StepTask) -> Fraction:
     """Cycles from a task's start to its result, in the class of step where it takes longest."""
-    return max(x for x in task.occupancy if x is not None) + task.late
+    # Many classes take as long as one another; that is known sooner than which is longer.
+    each = {x.as_integer_ratio(): x for x in task.occupancy if x is not None}
+    return max(each.values()) + task.late
 
 
 def _begin_of_outside(

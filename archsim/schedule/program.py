@@ -147,7 +147,7 @@ def ordered(program: StepProgram) -> StepProgram:
     for d in program.dependencies:
         # The least over all classes: one in which the two are of the same period decides their
         # order. A dependency without any (1) decides nothing.
-        ago = min((a for a in program.ago(d) if a is not None), default=1)
+        ago = min([a for a in program.ago(d) if a is not None], default=1)
         if ago < 0 or (ago == 0 and d.before == d.after):
             raise IssueError((program.tasks[d.before].name, program.tasks[d.after].name))
         if ago == 0:

@@ -200,7 +200,7 @@ class AccessMap:
 
     def size(self, extents: Extents) -> int:
         """Distinct elements touched inside ``extents``."""
-        return prod(p.size(extents) for p in self.parts)
+        return prod([p.size(extents) for p in self.parts])
 
     def moving_in(self, extents: Extents) -> frozenset[str]:
         """Rank variables whose loops bring other elements to what holds a tile of ``extents``.
@@ -217,7 +217,7 @@ class AccessMap:
 
     def live(self, extents: Extents) -> int:
         """Elements that must be held at once: one copy along iterative ranks."""
-        return prod(p.size(extents) for p in self.one_copy)
+        return prod([p.size(extents) for p in self.one_copy])
 
 
 def coefficient(term: AffineTerm, shapes: Mapping[str, int]) -> int:

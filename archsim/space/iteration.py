@@ -122,7 +122,8 @@ def count_points(loops: tuple[Loop, ...], extents: Extents) -> int:
     extents : Extents
         What is left of every axis outside all loops.
     """
-    return count_distinct(loops, (True,) * len(loops), extents)
+    even = even_tiles(loops, extents)
+    return count_distinct(loops, (True,) * len(loops), extents) if even is None else prod(even[0])
 
 
 def count_distinct(loops: tuple[Loop, ...], counted: tuple[bool, ...], extents: Extents) -> int:
@@ -149,7 +150,7 @@ def count_distinct(loops: tuple[Loop, ...], counted: tuple[bool, ...], extents: 
     """
     even = even_tiles(loops, extents)
     if even is not None:
-        return prod(count for count, wanted in zip(even[0], counted, strict=True) if wanted)
+        return prod([count for count, wanted in zip(even[0], counted, strict=True) if wanted])
     # From the outside in: how often each remainder comes.
     found = {extents: 1}
     for loop, wanted in zip(loops, counted, strict=True):

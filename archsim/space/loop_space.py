@@ -41,7 +41,7 @@ class LoopSpace:
     @cached_property
     def extents(self) -> Extents:
         """All of every axis."""
-        return tuple(a.extent for a in self.axes)
+        return tuple([a.extent for a in self.axes])
 
     @cached_property
     def widths(self) -> dict[str, int]:

@@ -99,7 +99,7 @@ class LoopNest:
             return windowed_distinct(self.loops, counted, self.extents, self.window, one)
         counts, _ = self._even
         if self.window is None:
-            return prod(n for n, wanted in zip(counts, counted, strict=True) if wanted)
+            return prod([n for n, wanted in zip(counts, counted, strict=True) if wanted])
         return banded_distinct(self.loops, counts, counted, self.extents, self.window)
 
     def touched(self, relevant: tuple[bool, ...], size: Callable[[Extents], int]) -> int:

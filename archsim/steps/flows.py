@@ -63,7 +63,11 @@ class Flow:
         """Whether one tile is all that comes inside the first ``depth`` loops."""
         if depth >= len(self.loops):
             return True
-        return all(extents[axis] <= limit for axis, limit in self._one_tile[depth])
+        # No ``all``: it is asked of each tile in each place.
+        for axis, limit in self._one_tile[depth]:  # noqa: SIM110
+            if extents[axis] > limit:
+                return False
+        return True
 
     def slice(self, depth: int, extents: Extents, first: bool) -> StepShare:
         """A step's share of what arrives inside the first ``depth`` loops.

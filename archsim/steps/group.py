@@ -138,7 +138,7 @@ def fused_group(
     variables = tuple(dict.fromkeys(bound.tiling.members[m].rank.lower() for m in members))
     axes = bound.tiling.axes(variables)
     loops = tuple(_unit_loop(bound, axes, m) for m in members)
-    views = [tuple(_view(e.shared, m) for m in members) for e in einsums]
+    views = [_view(e.shared, members) for e in einsums]
     nest = StepNest(axes=axes, loops=loops, window=nest_window(bound, axes, loops, einsums))
     apart = [_apart(nest, v) for v in views]
     reads = step_reads(bound, einsums, frozenset(members))
@@ -230,8 +230,10 @@ def _part(
     )
 
 
-def _view(shared: tuple[Loop, ...], member: str) -> Loop | None:
-    return next((x for x in shared if x.member == member), None)
+def _view(shared: tuple[Loop, ...], members: list[str]) -> tuple[Loop | None, ...]:
+    """Loops of an Einsum's own by member; None where it has none."""
+    own = {x.member: x for x in shared}
+    return tuple([own.get(member) for member in members])
 
 
 def _unit_loop(bound: Bound, axes: tuple[Axis, ...], name: str) -> Loop:
