@@ -87,7 +87,8 @@ class LeftOut:
         window = self._windows.get(e.name)
         if window is None:
             return None
-        box, strides = window.box, dict(loops)
+        box = window.box
+        strides: dict[int | None, Opened] = dict(loops)
         plus = _side(box.plus, window.plus_scale, strides.get(window.plus))
         minus = _side(box.minus, window.minus_scale, strides.get(window.minus))
         if plus.unit >= box.plus and minus.unit >= box.minus:
