@@ -52,7 +52,9 @@ def busiest_array(einsums: Sequence[Mapping[int, Fraction]], arrays: int) -> Fra
     """
     # In whole numbers: there are many products, and one is the answer.
     unit = lcm(*(x.denominator for cycles in einsums for x in cycles.values()))
-    whole = [{a: int(x * unit) for a, x in cycles.items()} for cycles in einsums]
+    whole = [
+        {a: x.numerator * (unit // x.denominator) for a, x in cycles.items()} for cycles in einsums
+    ]
     # In an order that does not depend on that of the Einsums, of which it is no property.
     whole.sort(key=lambda cycles: (-min(cycles.values()), sorted(cycles.items())))
     shares = _telling(whole, _fixed(einsums, arrays), arrays)
