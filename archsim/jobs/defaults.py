@@ -29,10 +29,11 @@ from einsum_cascade.errors import (
 from ..result.record import Result
 from ..spec.arch import Architecture
 from ..spec.index import mapping_entries
-from ..spec.mapping import BLOCK_BY_BLOCK, EINSUM_BY_EINSUM, FUSED, Mapping
+from ..spec.mapping import BLOCK_BY_BLOCK, EINSUM_BY_EINSUM, FUSED, NEST_BY_NEST, Mapping
 from .alike_picks import MANY_ALIKE, fused_with_more_room, picking_alike
 from .best_parts import Spreading
 from .job import Evaluate, Generators, Job, Refusal, SlowerError
+from .nest_by_nest import cuts_of, nest_by_nest
 from .parts import job_of
 from .programs import program_of
 from .selection import (
@@ -59,6 +60,9 @@ FAR = 2
 FAR_OF_MANY = 1.5
 """The same where memories stand one inside of another: those written for a single one leave the
 innermost with next to nothing."""
+
+VERY_FAR = 4
+"""The same where several nests are known by then."""
 
 _SEARCHED = "the mapping is one that an earlier search for this very problem found"
 
@@ -195,19 +199,45 @@ def known_mappings(
         blocks = blocks_mapping(part, architecture, generators, cascade, way)
         if blocks is not None:
             yield KnownMapping(BLOCK_BY_BLOCK, partial(_itself, blocks))
+    yield from _fused_and_after(part, architecture, generators, cascade, (ways, copying))
+    yield from _split(part, architecture, generators, cascade)
+
+
+def _fused_and_after(
+    part: PartLike,
+    architecture: Architecture,
+    generators: Generators,
+    cascade: str,
+    spread: tuple[tuple[Spreading, ...], tuple[Spreading, ...]],
+) -> Iterator[KnownMapping]:
+    """What is made of Einsums that share loops, of one after the other, and of several nests: of
+    the usual ways to ``spread``, and those in which instances need what one of them makes."""
+    ways, copying = spread
     far = FAR_OF_MANY if len(architecture.memories) > 2 and architecture.tree.is_line else FAR
+    nests = KnownMapping(
+        NEST_BY_NEST,
+        partial(nest_by_nest, part, architecture, generators, cascade),
+        beyond=far,
+    )
+    cuts = cuts_of(part, architecture, generators, cascade)
+    first = cuts.among_picks and architecture.has_instances
+    if first:
+        yield nests
+        far = VERY_FAR
     make = partial(derived_mapping, part, architecture, generators, cascade)
     for name, fuse in ((FUSED, True), (EINSUM_BY_EINSUM, False)):
         # Those that leave most idle last: what is known by then is sooner than they can be.
         for way in sorted((*ways, *copying), key=partial(_idle_twofold, architecture)):
-            beyond = far if fuse else FAR if way in copying else 0
+            beyond = far if fuse or first else FAR if way in copying else 0
             idle = idle_times(architecture, way)
             yield KnownMapping(name, partial(make, way, fuse=fuse), beyond=beyond, idle=idle)
     picking = _picking(part, architecture, cascade, (*copying, *ways))
     if picking is not None:
         more = partial(fused_with_more_room, part, architecture, generators, cascade, picking)
-        yield KnownMapping(FUSED, more, beyond=FAR, idle=idle_times(architecture, picking))
-    yield from _split(part, architecture, generators, cascade)
+        idle = idle_times(architecture, picking)
+        yield KnownMapping(FUSED, more, beyond=max(far, FAR), idle=idle)
+    if cuts.any and not first:
+        yield nests
 
 
 def _picking(

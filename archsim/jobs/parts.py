@@ -9,7 +9,7 @@ from einsum_cascade.shapes import with_usual
 
 from ..spec.arch import Architecture
 from ..spec.index import compute_the_same, mapping_entries
-from ..spec.mapping import BLOCK_BY_BLOCK, EINSUM_BY_EINSUM, FUSED, Mapping
+from ..spec.mapping import BLOCK_BY_BLOCK, EINSUM_BY_EINSUM, FUSED, NEST_BY_NEST, Mapping
 from .job import Generators, Job
 from .programs import program_of
 from .selection import stands_in
@@ -22,6 +22,8 @@ _DERIVED = {
     "memories hold; one written for this cascade may do better",
     FUSED: "a mapping made for any cascade: Einsums share loops, what they hand on stays inside; "
     "one written for this cascade may do better",
+    NEST_BY_NEST: "a mapping made for any cascade: several nests, cut where picks are known and "
+    "where passes begin; one written for this cascade may do better",
 }
 
 

@@ -22,6 +22,8 @@ BLOCK_BY_BLOCK: Final = "block-by-block"
 """The name of every mapping whose memories hold blocks (``mappers.block_by_block``)."""
 FUSED: Final = "fused"
 """The name of every mapping that is made so that Einsums share loops (``mappers.fused``)."""
+NEST_BY_NEST: Final = "nest-by-nest"
+"""The name of every mapping whose nests are made each by itself (``jobs.nest_by_nest``)."""
 MADE: Final = (EINSUM_BY_EINSUM, FUSED)
 """Names of mappings that are made from their cascade."""
 AUTO: Final = "auto"

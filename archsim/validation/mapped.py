@@ -10,6 +10,7 @@ from typing import Any
 from einsum_cascade import Cascade
 from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.ir import Program
+from einsum_cascade.numeric.binding import index_tensors
 
 from ..bound.binding import bind
 from ..bound.nests import nests_of
@@ -126,9 +127,14 @@ def _nest_by_nest(
     """Run several nests, each on what those before it handed on."""
     shapes, parameters = numbers
     known = dict(inputs)
+    positions = index_tensors(program)
     for part in nests_of(program, mapping, shapes):
         bound = bind(part.program, part.mapping, architecture, part.shapes | parameters)
-        own = {t.name: known[t.name] for t in part.program.inputs}
+        # What was picked in one nest is numbers of the cascade's precision there.
+        own = {
+            t.name: known[t.name].astype(int) if t.name in positions else known[t.name]
+            for t in part.program.inputs
+        }
         known |= execute_mapped(bound, own, dtype=dtype, **parameters)
     return {name: known[name] for name in program.outputs}
 

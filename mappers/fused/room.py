@@ -6,11 +6,14 @@ any Einsum is laid out.
 
 from __future__ import annotations
 
+from collections.abc import Mapping as Sizes
+from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
 
-from einsum_cascade.ir import Access, Affine, Program
+from einsum_cascade.ir import Access, Affine, Gather, Program
 
+from ..picked import picked_in
 from ..sites import Site
 from .inner import InnerSite
 from .plans import SharedLoops
@@ -35,37 +38,90 @@ def least_bytes(site: Site, plan: SharedLoops) -> Fraction | int:
         With its ranks cut.
     plan : SharedLoops
         Loops over them. What Einsums read that go through the outermost memory by themselves is not
-        counted, nor along which indices it is not told at once how many elements there are.
+        counted, nor along which indices it is not told at once how many elements there are. Of what
+        is picked there are as many as picks, or as positions.
     """
-    program, tiles = site.program, dict[str, int]()
+    program, tiles = site.program, dict[str, Fraction | int]()
     touched = program.once(_touched)
     for e in program.einsums:
         around = plan.around(site, e)
         if plan.is_alone(around):
             continue
         shapes = InnerSite.of(site, around).shapes
-        for tensor, ranks in touched[e.name]:
-            size = prod([shapes[r] for r in ranks])
-            tiles[tensor] = max(size, tiles.get(tensor, 0))
+        for tile in touched[e.name]:
+            size = prod([shapes[r] for r in tile.ranks])
+            if tile.picked is not None:
+                size *= _elements(site, tile.picked, tile.beside, shapes)
+            tiles[tile.tensor] = max(size, tiles.get(tile.tensor, 0))
     words = sum(size * site.words.of(tensor) for tensor, size in tiles.items())
     return words * site.architecture.word_bytes
 
 
-def _touched(program: Program) -> dict[str, tuple[tuple[str, tuple[str, ...]], ...]]:
-    """Of each Einsum the tensors that it touches, with ranks of which each coordinate is another
-    element that is held."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _TouchedTile:
+    """What an Einsum touches of a tensor."""
+
+    tensor: str
+    ranks: tuple[str, ...]
+    """Each coordinate of them is another element that is held."""
+    picked: Access | None = None
+    """The access, where it picks along one index."""
+    beside: tuple[str, ...] = ()
+    """What is touched at each position that it picks: of K[I[j]*T + t] the T."""
+
+
+def _elements(site: Site, access: Access, beside: tuple[str, ...], shapes: Sizes[str, int]) -> int:
+    """Elements along the index that picks: as many as there are picks, or as positions."""
+    found = picked_in(site.program, site.shapes, access, shapes)
+    (number,) = (n for n, i in enumerate(access.indices) if isinstance(i, Gather))
+    length = site.shapes[site.program.tensor_ranks[access.tensor][number]]
+    at_each = prod(shapes[r] for r in beside)
+    return min(length, min(found.picks, found.positions) * at_each)
+
+
+def _touched(program: Program) -> dict[str, tuple[_TouchedTile, ...]]:
+    """Of each Einsum the tensors that it touches."""
     return {
-        e.name: tuple((a.tensor, _ranks(program, a)) for a in dict.fromkeys((*e.reads, e.target)))
+        e.name: tuple(_tile(program, a) for a in dict.fromkeys((*e.reads, e.target)))
         for e in program.einsums
     }
 
 
-def _ranks(program: Program, access: Access) -> tuple[str, ...]:
-    names = [i.as_variable if isinstance(i, Affine) else None for i in access.indices]
-    others = [i for i, name in zip(access.indices, names, strict=True) if name is None]
-    moved = {v for i in others for v in (i.variables if isinstance(i, Affine) else ())}
-    if any(not isinstance(i, Affine) for i in others):
-        return ()  # picks: neighbours may be the same
+def _tile(program: Program, access: Access) -> _TouchedTile:
+    others = [i for i in access.indices if isinstance(i, Affine)]
+    names = [i.as_variable for i in others]
+    moved = {v for i, name in zip(others, names, strict=True) if name is None for v in i.variables}
     running = program.iterative.get(access.tensor, ())  # of which one copy is held
+    picking = [i for i in access.indices if isinstance(i, Gather)]
+    if picking and (moved or running or len(picking) > 1 or not _one_by_one(picking[0])):
+        return _TouchedTile(tensor=access.tensor, ranks=())  # neighbours may be the same
     plain = (n.upper() for n in dict.fromkeys(names) if n is not None and n not in moved)
-    return tuple(dict.fromkeys((*program.parallel, *(r for r in plain if r not in running))))
+    ranks = dict.fromkeys((*program.parallel, *(r for r in plain if r not in running)))
+    if not picking:
+        return _TouchedTile(tensor=access.tensor, ranks=tuple(ranks))
+    beside = tuple(v.upper() for v in picking[0].offset.variables)
+    moving = tuple(v.upper() for v in picking[0].variables if v.upper() not in ranks)
+    if not {*beside} <= {*moving} or _cut_twice(program, (*ranks, *moving)):
+        return _TouchedTile(tensor=access.tensor, ranks=())
+    return _TouchedTile(tensor=access.tensor, ranks=tuple(ranks), picked=access, beside=beside)
+
+
+def _one_by_one(index: Gather) -> bool:
+    """Whether each coordinate of what moves a pick is another pick, and what is beside it is one
+    run of a rank."""
+    inner = [i.as_variable if isinstance(i, Affine) else None for i in index.access.indices]
+    beside = [t.variable for t in index.offset.terms if t.variable]
+    names = [n.upper() for n in (*inner, *beside) if n is not None]
+    return (
+        None not in inner
+        and len(beside) < 2
+        and all(t.coefficient == 1 and not t.shapes for t in index.offset.terms)
+        and len({*names}) == len(names)
+        and not {*beside} & {*inner}
+    )
+
+
+def _cut_twice(program: Program, ranks: tuple[str, ...]) -> bool:
+    """Whether two of these are parts of one rank, of which the last may be short."""
+    wholes = [program.rank_of[r].family or r for r in ranks if r in program.rank_of]
+    return len({*wholes}) < len(wholes)

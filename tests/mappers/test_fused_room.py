@@ -17,9 +17,18 @@ from mappers.fused.plans import SharedLoops
 from mappers.fused.room import has_no_room, least_bytes
 
 
-@pytest.mark.parametrize("name", ["attention-3pass", "recycled-attention"])
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("attention-3pass", {}),
+        ("recycled-attention", {}),
+        # What picks: blocks of keys, and keys one by one.
+        ("mixture-of-block-attention", {"M": 16, "U": 3, "J": 4}),
+        ("deepseek-sparse-attention-shared", {"M": 16, "J": 3, "R": 2}),
+    ],
+)
 def test_it_is_no_more_than_is_needed_and_the_same_mapping_is_made(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    name: str, own: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each choice of loops is laid out and bound as well: the slow way agrees with all of them."""
     program = Cascade.load(name).program
@@ -27,7 +36,7 @@ def test_it_is_no_more_than_is_needed_and_the_same_mapping_is_made(
     outer, buffer = machine.memories
     machine = replace(machine, memories=(outer, replace(buffer, capacity_bytes=800)))
     leaves = (r.name for r in program.ranks if not r.family and not r.like and r.name != "R")
-    given = dict.fromkeys(leaves, 8) | dict.fromkeys(program.parallel, 2)
+    given = dict.fromkeys(leaves, 8) | dict.fromkeys(program.parallel, 2) | own
     quick = fused(program, machine, given)
     told: list[bool] = []
     legal = make._Fusion._legal

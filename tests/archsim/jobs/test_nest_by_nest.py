@@ -1,0 +1,130 @@
+"""Cascades cut where picks are known and where passes begin, each nest made by itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from archsim import Architecture, simulate
+from archsim.bound.nests import nests_of
+from archsim.jobs.nest_by_nest import NestCuts, cuts_of, nest_by_nest
+from archsim.jobs.stages import stages_by_passes, stages_by_picks
+from archsim.spec.mapping import NEST_BY_NEST, EinsumMapping, Mapping
+from archsim.validation.check import validate_cascade
+from archsim.validation.mapped import mapped_run
+from einsum_cascade import Cascade
+from einsum_cascade.ir import Gather
+from einsum_cascade.yaml.library import builtin_names
+from mappers.generators import GENERATORS
+from workloads import load
+from workloads.references import find_reference
+
+if TYPE_CHECKING:
+    from archsim.jobs.stages import Names
+    from einsum_cascade.ir import Program
+
+# Sizes of tiles that are given; those of other ranks that a cascade cuts nests would choose.
+GIVEN = ("U", "T", "A", "R")
+
+
+def nest(names: Names) -> Mapping:
+    einsums = (EinsumMapping(einsum=name, array="any") for name in names)
+    return Mapping(name="nest", cascade="any", einsums=tuple(einsums))
+
+
+def place_of(stages: tuple[Names, ...]) -> dict[str, int]:
+    return {name: number for number, names in enumerate(stages) for name in names}
+
+
+def gathered(program: Program, name: str) -> set[str]:
+    """Index tensors that an Einsum picks by."""
+    indices = (i for a in program.einsum_of[name].reads for i in a.indices)
+    return {i.access.tensor for i in indices if isinstance(i, Gather)} & {*program.einsum_of}
+
+
+@pytest.mark.parametrize("name", builtin_names("cascades"))
+def test_stages_are_nests_of_all_einsums_in_an_order_in_which_they_can_run(name: str) -> None:
+    program = Cascade.load(name).program
+    for stages in (stages_by_picks(program, GIVEN), stages_by_passes(program, GIVEN)):
+        whole = Mapping(name="all", cascade=name, nests=tuple(nest(names) for names in stages))
+        assert len(nests_of(program, whole, {})) == len(stages)
+    place = place_of(stages_by_picks(program, GIVEN))
+    for e in program.einsums:
+        assert all(place[index] < place[e.name] for index in gathered(program, e.name))
+
+
+def test_a_cascade_is_cut_where_its_picks_are_known_and_where_its_passes_begin() -> None:
+    program = Cascade.load("native-sparse-attention").program
+    scores, window, picked = stages_by_picks(program, GIVEN)
+    assert (scores[0], scores[-1]) == ("KC", "IX")
+    assert window == ("XW", "MW", "NW", "DW", "VW", "OW")
+    assert picked == ("XS", "MS", "NS", "DS", "VS", "OS", "O")
+    place = place_of(stages_by_passes(program, GIVEN))
+    assert place["XS"] == place["MS"] < place["NS"] == place["VS"]
+    # Chunks of keys are gone over twice inside of one pass over all.
+    one_pass = Cascade.load("attention-1pass").program
+    assert len(stages_by_passes(one_pass, ())) == len(stages_by_picks(one_pass, ())) == 1
+
+
+def test_tiles_that_nests_would_have_to_cut_alike_are_not_handed_on() -> None:
+    program = Cascade.load("native-sparse-attention").program
+    assert len(stages_by_picks(program, GIVEN)) == 3
+    place = place_of(stages_by_picks(program, ()))
+    assert place["KC"] == place["XC"]
+
+
+def test_what_is_made_nest_by_nest_computes_the_same() -> None:
+    """Queries that see as many blocks as they pick: no number that nests hand on is absent."""
+    fields = {"seq_len": 32, "P": 8, "H": 2, "U": 4, "J": 3, "E": 8, "F": 8}
+    part, machine = load("moba", **fields).parts[0], Architecture.load("a100-80gb")
+    known = Cascade.load(part.cascade)
+    made = nest_by_nest(part, machine, GENERATORS, part.cascade)
+    assert made.name == NEST_BY_NEST
+    assert len(made.nests) > 1
+    program = known.program
+    report = validate_cascade(
+        known,
+        reference=find_reference(program.reference),
+        shapes=part.shapes_for(program.settable),
+        trials=1,
+        run=mapped_run(known, lambda *_: made, machine, GENERATORS),
+    )
+    assert report.ok, report
+
+
+def test_picked_blocks_are_attended_in_nests_of_their_own() -> None:
+    """In one nest the second pass over scores leaves no room for keys: 4.3 times the floor."""
+    work, machine = load("moba"), Architecture.load("a100-80gb")
+    found = simulate(work, machine)
+    assert found.mapping == NEST_BY_NEST
+    assert found.over_floor < 1.6
+    event = simulate(work, machine, engine="event")
+    assert event.cycles == pytest.approx(found.cycles, rel=1e-3)
+
+
+@pytest.mark.slow
+def test_all_branches_of_native_sparse_attention_are_nests() -> None:
+    """6.3 times the floor in one nest."""
+    assert simulate(load("nsa"), Architecture.load("a100-80gb")).over_floor < 2.8
+
+
+def test_nothing_is_cut_in_one_pass_without_picks_nor_on_chips_in_a_ring() -> None:
+    machine, ring = Architecture.load("a100-80gb"), Architecture.load("tpu-v4i-board")
+    part = load("moba").parts[0]
+    assert cuts_of(part, machine, GENERATORS, part.cascade) == NestCuts(any=True, among_picks=True)
+    assert not cuts_of(part, ring, GENERATORS, part.cascade).any
+    bert, paged = (load(name).parts[0] for name in ("bert-base", "paged-decode"))
+    assert not cuts_of(bert, machine, GENERATORS, "attention-1pass").any
+    assert not cuts_of(paged, machine, GENERATORS, paged.cascade).any
+
+
+def test_what_hands_on_next_to_nothing_is_cut_off() -> None:
+    """A table of biases has no queries to be in parts of: 4.3 times the floor where all SMs make
+    all of it, whichever has what queries."""
+    work, machine = load("t5-bias"), Architecture.load("a100-80gb")
+    found = simulate(work, machine)
+    assert found.mapping == NEST_BY_NEST
+    assert found.over_floor < 1.2
+    # On one core it is near the floor anyhow, and nothing is cut.
+    assert simulate(work, Architecture.load("fusemax")).mapping != NEST_BY_NEST
