@@ -62,7 +62,8 @@ FAR_OF_MANY = 1.5
 innermost with next to nothing."""
 
 VERY_FAR = 4
-"""The same where several nests are known by then."""
+"""The same where several nests are known by then, and for these on a machine without instances:
+there all nests are spread alike."""
 
 _SEARCHED = "the mapping is one that an earlier search for this very problem found"
 
@@ -217,7 +218,7 @@ def _fused_and_after(
     nests = KnownMapping(
         NEST_BY_NEST,
         partial(nest_by_nest, part, architecture, generators, cascade),
-        beyond=far,
+        beyond=far if architecture.has_instances else VERY_FAR,
     )
     cuts = cuts_of(part, architecture, generators, cascade)
     first = cuts.among_picks and architecture.has_instances
