@@ -18,11 +18,9 @@ from math import prod
 
 from archsim.bound.binder import bind_loops
 from archsim.bound.binding import bind, with_parameters
-from archsim.bound.complaints import Complaint
 from archsim.bound.footprint import all_fits
-from archsim.bound.legality import crossed_passes, forgets, illegalities, is_there
+from archsim.bound.legality import crossed_passes, illegalities, is_there
 from archsim.bound.record import Bound
-from archsim.bound.residency import residency
 from archsim.bound.tiling import build_tiling
 from archsim.cost.instances import through_ports
 from archsim.cost.spill import count_mapping
@@ -41,8 +39,17 @@ from .even import shared_out
 from .inmost import with_second, without_second
 from .inner import InnerQuestion, InnerSite, inner_cycles, inner_mapping
 from .picks import blocks_for_picks
-from .plans import SharedLoops, Structure, coarser_plans, heads_of, plans_of, steps_of
+from .plans import (
+    SharedLoops,
+    Structure,
+    carrying_plans,
+    coarser_plans,
+    heads_of,
+    plans_of,
+    steps_of,
+)
 from .price import array_cycles, price
+from .registers import in_registers
 from .room import has_no_room
 
 _EXTRAS = tuple(
@@ -142,18 +149,18 @@ def _shared_out(best: _Made) -> Bound:
 
 def _best(program: Program, architecture: Architecture, given: Sizes[str, int]) -> list[_Made]:
     """What promises most, the first of equals, in larger blocks and in blocks as wide as the
-    narrowest array, of which more are left out under a mask, and of both in stretches side by side;
-    none where nothing is legal and fits.
+    narrowest array, of which more are left out under a mask, of both in stretches side by side, and
+    with states held in arrays; none where nothing is legal and fits.
     """
-    best: dict[tuple[bool, bool], _Made] = {}
-    least: dict[tuple[bool, bool], tuple[Fraction, Fraction]] = {}
+    best: dict[tuple[bool, ...], _Made] = {}
+    least: dict[tuple[bool, ...], tuple[Fraction, Fraction]] = {}
     for made in _made(program, architecture, given):
         # What arrays take alone is soon told, and most need not be asked for more.
-        kind = made.larger, made.fusion.site.stretched
+        kind = made.larger, made.fusion.site.stretched, made.plan.carrying
         before = least.get(kind)
         if before is not None and array_cycles(made.bound) > before[0]:
             continue
-        found = replace(made, bound=_in_registers(made.bound))
+        found = replace(made, bound=in_registers(made.bound))
         promised = price(found.bound)
         if before is None or promised < before:
             best[kind], least[kind] = found, promised
@@ -178,6 +185,7 @@ def _made(program: Program, architecture: Architecture, given: Sizes[str, int]) 
                 for site in in_stretches(filling):
                     yield from fusion.cut_as(site).all()
         yield from fusion.picking()
+        yield from fusion.carrying()
 
 
 def _in_widths(
@@ -294,6 +302,13 @@ class _Fusion:
             return self.plain()
         return self.all() if self.site.program.iterative else iter(())
 
+    def carrying(self) -> Iterator[_Made]:
+        """What is legal and fits where arrays may hold states from step to step."""
+        for plan in dict.fromkeys(carrying_plans(self.site)):
+            made = self._made(plan)
+            if made is not None:
+                yield made
+
     def plain(self) -> Iterator[_Made]:
         """What is legal and fits where nothing is shared that need not be."""
         for plan in dict.fromkeys(plans_of(self.site, 0, fine=False, apart=False)):
@@ -368,7 +383,7 @@ class _Fusion:
             return None
         moved = tuple((name, on) for name, on in even.items() if on != arrays[name])
         other = replace(self, moved=moved)._made(plan)
-        return None if other is None else _in_registers(other.bound)
+        return None if other is None else in_registers(other.bound)
 
     def _cycles(self, plan: SharedLoops, e: Einsum) -> dict[str, Fraction]:
         """Cycles of all runs of an Einsum on each array that can do it."""
@@ -468,33 +483,3 @@ def _cycles(made: Bound, shapes: dict[str, int]) -> Fraction:
     bound = bind(made.program, made.mapping, made.architecture, shapes)
     counts = count_mapping(bound)
     return time_bound(bound, through_ports(bound, counts), "analytical").cycles
-
-
-def _in_registers(bound: Bound) -> Bound:
-    """The same with intermediates in the registers of the array that makes and uses them, as
-    far as that is legal."""
-    kept = {*bound.mapping.keep[0].tensors}
-    for e in bound.einsums:
-        users = [x for x in bound.einsums if any(o.producer == e.name for o in x.operands)]
-        if e.name in kept or any(x.array.name != e.array.name for x in users):
-            continue
-        mapping = _moved(bound.mapping, e.name, e.array.name)
-        complaints: list[Complaint] = []
-        places = residency(bound.program, mapping, bound.architecture, complaints)
-        tried = bound.kept_otherwise(places, mapping)
-        if not complaints and not forgets(tried):
-            bound = tried
-    return bound
-
-
-def _moved(mapping: Mapping, tensor: str, level: str) -> Mapping:
-    """A mapping that keeps a tensor in one level alone."""
-    keep = {k.level: tuple(t for t in k.tensors if t != tensor) for k in mapping.keep}
-    keep[level] = (*keep.get(level, ()), tensor)
-    # Nobody passes it by where it is no longer.
-    einsums = tuple(
-        replace(how, bypass=tuple((n, tuple(t for t in ts if t != tensor)) for n, ts in how.bypass))
-        for how in mapping.einsums
-    )
-    kept = tuple(Keep(level=n, tensors=t) for n, t in keep.items())
-    return replace(mapping, keep=kept, einsums=einsums)

@@ -37,6 +37,8 @@ class SharedLoops:
     """The ranks that need not be shared."""
     apart: bool = False
     """Whether Einsums that are in none of the loops go through the outermost memory."""
+    carrying: bool = False
+    """Whether they go over all steps of a state, so that arrays may hold it."""
     streamed: bool = False
     """Whether those do, too, that are in no loops but the first over ranks that all have."""
 
@@ -159,6 +161,39 @@ def plans_of(
                     heads=len(around),
                     extra=extra,
                     apart=apart,
+                )
+
+
+def carrying_plans(site: Site) -> Iterator[SharedLoops]:
+    """Loops over all steps of states that others read step by step, inside of those over blocks of
+    one rank of the state, or of none: what an array holds of it stays there from step to step.
+
+    A state of 256 x 512 on 256 x 256 elements goes through the memory beside them at every step; in
+    two halves, one after the other, it does not.
+    """
+    program = site.program
+    everyones, stepped, _ = _ranks(site)
+    for e in program.einsums:
+        running = program.iterative.get(e.name, ())
+        if len(running) != 1 or running[0] in (*stepped, *everyones):
+            continue
+        (rank,) = running
+        state = [r for r in site.ranks(e) if r not in (rank, *everyones, *program.parallel)]
+        others = (a for x in program.einsums if x is not e for a in x.reads if a.tensor == e.name)
+        if not state or not any(rank.lower() in a.variables for a in others):
+            continue
+        steps = [p for r in outer_parts_first(program, [rank]) for p in site.parts(r)]
+        for extra in (None, *(r for r in state if len(site.parts(r)) > 1)):
+            blocks = () if extra is None else site.parts(extra)[:-1]
+            for around in dict.fromkeys(heads_of(site)):
+                loops = (*around, *(p for p in (*blocks, *steps) if p.count > 1))
+                yield SharedLoops(
+                    loops=loops,
+                    close=frozenset(),
+                    turning=frozenset(),
+                    heads=len(around),
+                    extra=(rank,) if extra is None else (extra, rank),
+                    carrying=True,
                 )
 
 

@@ -15,7 +15,7 @@ from archsim.spec.arch import Architecture
 from archsim.spec.mapping import EinsumMapping, Mapping
 from einsum_cascade import Cascade
 from einsum_cascade.ir import Program
-from mappers.fused import make
+from mappers.fused import make, registers
 from mappers.fused.make import fused
 from mappers.fused.plans import SharedLoops
 
@@ -62,7 +62,7 @@ def test_it_is_what_it_is_told_of_each(name: str, monkeypatch: pytest.MonkeyPatc
         alike.append(like is not None)
         return found
 
-    monkeypatch.setattr(make, "forgets", all_told)
+    monkeypatch.setattr(registers, "forgets", all_told)
     monkeypatch.setattr(make, "bind_loops", from_names)
     monkeypatch.setattr(make._Fusion, "_legal", at_every_memory)
     assert fused(program, machine, given) == quick
