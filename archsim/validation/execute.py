@@ -10,7 +10,7 @@ step an Einsum runs in all before the next one does, so that what they sum toget
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product, zip_longest
 from typing import Any
 
@@ -18,12 +18,12 @@ import numpy as np
 
 from einsum_cascade.errors import EvaluationError, Problem
 from einsum_cascade.ir import Program
-from einsum_cascade.numeric.binding import bind
+from einsum_cascade.numeric.binding import bind, index_tensors
 from einsum_cascade.numeric.dtypes import Array
 
 from ..bound.record import Bound, BoundEinsum
 from ..space.iteration import Loop, iterations
-from .tensors import Coordinates, TensorStore
+from .tensors import Coordinates, HandedTensor, TensorStore
 
 MOST_ITERATIONS = 2_000_000
 """Temporal iterations one execution may take."""
@@ -57,18 +57,76 @@ def execute_mapped(
     MappingError
         The mapped program cannot be run (undefined reads).
     """
+    made = _run(bound, inputs, {}, dtype, parameters)
+    return {name: tensor.values for name, tensor in made.items()}
+
+
+def execute_nests(
+    nests: Iterable[Bound],
+    inputs: Mapping[str, Any],
+    *,
+    dtype: Any = "float64",
+    **parameters: float,
+) -> dict[str, Array]:
+    """Run several nests of a cascade, each on what those before it handed on.
+
+    Parameters
+    ----------
+    nests : iterable of Bound
+        In the order in which they run, each of some of the cascade's Einsums.
+    inputs, dtype, **parameters
+        As of ``execute_mapped``, of the whole cascade.
+
+    Returns
+    -------
+    dict
+        What the nests made by name: the outputs of the cascade, and what is handed on.
+
+    Raises
+    ------
+    EvaluationError, MappingError
+        As of ``execute_mapped``.
+    """
+    handed: dict[str, HandedTensor] = {}
+    for bound in nests:
+        positions = index_tensors(bound.program)
+        own = {t.name: inputs[t.name] for t in bound.program.inputs if t.name in inputs}
+        for name in (t.name for t in bound.program.inputs if t.name in handed):
+            # What was picked in one nest is numbers of the cascade's precision there.
+            values = handed[name].values
+            own[name] = values.astype(int) if name in positions else values
+        handed |= _run(bound, own, handed, dtype, parameters)
+    return {name: tensor.values for name, tensor in handed.items()}
+
+
+def _run(
+    bound: Bound,
+    inputs: Mapping[str, Any],
+    handed: Mapping[str, HandedTensor],
+    dtype: Any,
+    parameters: Mapping[str, float],
+) -> dict[str, HandedTensor]:
+    """What one nest makes; of inputs that are handed on some elements may be absent."""
+    cores = _walkable(bound)
+    whole = bound if bound.instances is None else bound.instances.whole
+    sizes = {k: v for k, v in whole.shapes if k not in bound.program.parallel}
+    binding = bind(bound.program, inputs, dtype, sizes, parameters)
+    store = TensorStore(bound.program, dict(whole.shapes), binding, handed)
+    # Lanes that a mask leaves out compute, too, and may divide by zero; they store nothing.
+    with np.errstate(all="ignore"):
+        _walk(cores, store)
+        return {name: store.handed_on(name) for name in bound.program.outputs}
+
+
+def _walkable(bound: Bound) -> tuple[_NestWalk, ...]:
+    """What each instance walks. Raises EvaluationError if that takes too long, or cannot be."""
     cores = tuple(_cores(bound))
     total = sum(e.iterations for core in cores for e in core.bound.einsums)
     if total > MOST_ITERATIONS:
         what = f"running this mapping takes {total:,} array steps, more than {MOST_ITERATIONS:,}"
         raise EvaluationError(Problem(what, hint="use smaller shapes"))
     _refuse_shared_scales(bound.program)
-    whole = bound if bound.instances is None else bound.instances.whole
-    sizes = {k: v for k, v in whole.shapes if k not in bound.program.parallel}
-    binding = bind(bound.program, inputs, dtype, sizes, parameters)
-    # Lanes that a mask leaves out compute, too, and may divide by zero; they store nothing.
-    with np.errstate(all="ignore"):
-        return _outputs(cores, TensorStore(bound.program, dict(whole.shapes), binding))
+    return cores
 
 
 def _cores(bound: Bound) -> Iterator[_NestWalk]:
@@ -83,8 +141,8 @@ def _cores(bound: Bound) -> Iterator[_NestWalk]:
         yield _NestWalk(problems[kinds] or bound, begin, bound.instances.whole)
 
 
-def _outputs(cores: Sequence[_NestWalk], store: TensorStore) -> dict[str, Array]:
-    """Walk the nest in all instances and return the outputs in the storage type."""
+def _walk(cores: Sequence[_NestWalk], store: TensorStore) -> None:
+    """Walk the nest in all instances."""
     bound = cores[0].bound
     for e in bound.einsums:
         store.allocate(e.einsum)
@@ -97,7 +155,6 @@ def _outputs(cores: Sequence[_NestWalk], store: TensorStore) -> dict[str, Array]
                     if step is not None:
                         indices, last = step
                         core.run(name, indices, last, store)
-    return {name: store.output(name) for name in bound.program.outputs}
 
 
 def _refuse_shared_scales(program: Program) -> None:

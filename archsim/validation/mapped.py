@@ -10,7 +10,6 @@ from typing import Any
 from einsum_cascade import Cascade
 from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.ir import Program
-from einsum_cascade.numeric.binding import index_tensors
 
 from ..bound.binding import bind
 from ..bound.nests import nests_of
@@ -21,7 +20,7 @@ from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
 from ..spec.words import in_formats
 from ..spec.words import on_machine as with_word
-from .execute import execute_mapped
+from .execute import execute_mapped, execute_nests
 from .inputs import windowed_ranks
 from .trial import Runner
 
@@ -126,16 +125,11 @@ def _nest_by_nest(
 ) -> dict[str, Any]:
     """Run several nests, each on what those before it handed on."""
     shapes, parameters = numbers
-    known = dict(inputs)
-    positions = index_tensors(program)
-    for part in nests_of(program, mapping, shapes):
-        bound = bind(part.program, part.mapping, architecture, part.shapes | parameters)
-        # What was picked in one nest is numbers of the cascade's precision there.
-        own = {
-            t.name: known[t.name].astype(int) if t.name in positions else known[t.name]
-            for t in part.program.inputs
-        }
-        known |= execute_mapped(bound, own, dtype=dtype, **parameters)
+    bounds = (
+        bind(part.program, part.mapping, architecture, part.shapes | parameters)
+        for part in nests_of(program, mapping, shapes)
+    )
+    known = execute_nests(bounds, inputs, dtype=dtype, **parameters)
     return {name: known[name] for name in program.outputs}
 
 

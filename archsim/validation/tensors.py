@@ -42,6 +42,25 @@ class _PartialTensor:
 
 
 @dataclass(frozen=True)
+class HandedTensor:
+    """A tensor that one nest has made, as another finds it.
+
+    What is absent in one is absent in the other: a gather at a pick that there is not has no
+    element, which is not one that is zero.
+    """
+
+    values: Array
+    """In the storage type; zero where nothing is there."""
+    there: Array
+    gone: Mapping[frozenset[int], Array]
+    """As of a tensor being computed."""
+
+    def as_input(self, given: Array) -> _PartialTensor:
+        """The tensor that a nest reads, with its numbers as they were checked."""
+        return _PartialTensor(given, self.there, dict(self.gone))
+
+
+@dataclass(frozen=True)
 class _ArrayLanes(LaneSpace):
     """One point of the iteration space per lane of an array."""
 
@@ -80,16 +99,30 @@ class _LaneEvaluator(Evaluator):
 
 
 class TensorStore:
-    """The tensors of one run, by name."""
+    """The tensors of one run, by name; what nests before it made is there as far as they did."""
 
-    def __init__(self, program: ir.Program, shapes: dict[str, int], binding: Binding) -> None:
+    def __init__(
+        self,
+        program: ir.Program,
+        shapes: dict[str, int],
+        binding: Binding,
+        handed: Mapping[str, HandedTensor],
+    ) -> None:
         self.program = program
         self.shapes = shapes
         self.binding = binding
         self.selections: dict[str, Selection] = {}
         self.tensors = {
-            name: _PartialTensor(a, np.ones(a.shape, bool)) for name, a in binding.inputs.items()
+            name: handed[name].as_input(a)
+            if name in handed
+            else _PartialTensor(a, np.ones(a.shape, bool))
+            for name, a in binding.inputs.items()
         }
+
+    def handed_on(self, name: str) -> HandedTensor:
+        """A tensor for nests that come later."""
+        tensor = self.tensors[name]
+        return HandedTensor(self.output(name), tensor.there, tensor.gone)
 
     def output(self, name: str) -> Array:
         """A tensor in the storage type; elements that are absent are zero."""
