@@ -21,6 +21,7 @@ from einsum_cascade.facts import cached_property
 
 from .cycle_mean import maximum_cycle_mean
 from .event_graph import EventGraph, Issue, longest_chains
+from .first_graphs import first_graphs
 from .makespan import shortest, unsurpassed
 
 # The period grows by a sixteenth where nothing fits: 80 tries come to 128 times the first one.
@@ -120,6 +121,13 @@ def _scheduled(alike: _Alike) -> Issue:
     busiest = max(graph.work)
     mean = maximum_cycle_mean(len(graph.tasks), graph.edges, least=busiest).mean
     period = max(ceil(mean), 1)
+    if first_graphs().over() and (issue := _compiled(graph, period)) is not None:
+        return issue
+    return _in_python(graph, period)
+
+
+def _in_python(graph: EventGraph, period: int) -> Issue:
+    """The order that ends soonest of those in which steps overlap at a period, or do not."""
     found = dict.fromkeys(_in_order(graph, orders) for orders in _orders(graph))
     trial = graph.at_most(_TRIAL_STEPS)
     if (plain := unsurpassed(trial, found)) is not None:
@@ -133,6 +141,26 @@ def _scheduled(alike: _Alike) -> Issue:
             break
         period = ceil(period * _GROWTH)
     return shortest(trial, found)
+
+
+def _compiled(graph: EventGraph, period: int) -> Issue | None:
+    """The same, compiled; None where times do not fit into whole numbers of 64 bits."""
+    from .order_tables import OrderSearch, fit
+
+    trial = graph.at_most(_TRIAL_STEPS)
+    search: OrderSearch | None = None
+    for _ in range(_TRIES):
+        slacks = [int(slack * period) for slack in _SLACKS]
+        if not fit(trial, period, slacks):
+            return None
+        search = search or OrderSearch(trial, _choices(graph))
+        placed, issue = search.at(period, slacks)
+        if placed:
+            return issue
+        if all(never_placed(graph, orders) for orders in _orders(graph)):
+            break
+        period = ceil(period * _GROWTH)
+    return None if search is None else search.at(period, (), plain=True)[1]
 
 
 def _in_order(graph: EventGraph, orders: _Orders) -> Issue:
@@ -160,18 +188,23 @@ def _candidates(graph: EventGraph, period: int) -> Iterator[Issue]:
 
 
 def _orders(graph: EventGraph) -> Iterator[_Orders]:
-    """Written order, with the tasks that wait for nothing put at every place in turn."""
+    """Orders of all resources: every choice of one with every choice of the others."""
+    for combination in product(*_choices(graph)):
+        yield dict(zip(graph.members, combination, strict=True))
+
+
+def _choices(graph: EventGraph) -> list[list[tuple[int, ...]]]:
+    """By resource, written order with the tasks that wait for nothing at every place in turn."""
     bound = {e.before for e in graph.edges} | {e.after for e in graph.edges}
-    choices: list[list[tuple[str, tuple[int, ...]]]] = []
-    for resource, members in graph.members.items():
+    choices: list[list[tuple[int, ...]]] = []
+    for members in graph.members.values():
         tied = [i for i in members if i in bound]
         free = [i for i in members if i not in bound]
         places = range(len(tied) + 1) if free else range(1)
         orders = [(*tied[: len(tied) - p], *free, *tied[len(tied) - p :]) for p in places]
-        choices.append([(resource, order) for order in dict.fromkeys([*orders, members])])
-    # Of tied tasks a and b and a free one x: (a, b, x), (a, x, b) and (x, a, b).
-    for combination in product(*choices):
-        yield dict(combination)
+        # Of tied tasks a and b and a free one x: (a, b, x), (a, x, b) and (x, a, b).
+        choices.append([*dict.fromkeys([*orders, members])])
+    return choices
 
 
 def never_placed(graph: EventGraph, orders: _Orders) -> bool:
