@@ -258,17 +258,20 @@ def _entering(bound: Bound, e: BoundEinsum, points: int, made: Collection[str]) 
     cascade cuts as a mapping says these are as many as the whole rank has, at any size.
     """
     program, free, sizes = bound.program, bound.once_of_any_size(cut_by_mapping), dict(bound.shapes)
-    found = points
-    for access_map in e.reads:
-        if access_map.access.tensor in made:
-            continue  # an array's own results may wait where they are used
-        uses = 1
-        for variable in e.variables - access_map.moving:
+
+    def at_the_most(variables: Collection[str]) -> int:
+        found = 1
+        for variable in variables:
             rank = program.rank_of_variable.get(variable, variable.upper())
             family, _ = cut_of(program, rank)
-            uses *= sizes[family if family in free else rank]
-        found = min(found, uses)
-    return Entering(points, max(found, 1))
+            found *= sizes[family if family in free else rank]
+        return found
+
+    # An array's own results may wait where they are used. Points of this mapping are no measure:
+    # at other sizes of tiles there may be more.
+    came = (m.moving for m in e.reads if m.access.tensor not in made)
+    uses = [at_the_most(e.variables), *(at_the_most(e.variables - moving) for moving in came)]
+    return Entering(points, max(min(uses), 1))
 
 
 def _delivering(
