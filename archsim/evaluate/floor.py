@@ -87,8 +87,12 @@ def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
         Its operations.
     """
     nests = least_nests(bound, bound.once_of_any_size(cut_ranks))
-    touched = _touched(bound, nests)
     shares = least_shares(bound)
+    settled = {name for name, loops in nests.items() if len(loops) == 1}
+    settled -= {e.name for e in bound.einsums if e.einsum.where is not None}
+    # Where tiles of some size may have nothing to run, they touch nothing either.
+    idle = {name for name, share in shares.items() if not share and name not in settled}
+    touched = _touched(bound, nests, idle)
     # Einsums of one instance may be in another order than those of the whole.
     of = {e.name: e for e in bound.einsums}
     points = {c.einsum: _least_points(of[c.einsum], c, nests[c.einsum]) for c in counts}
@@ -300,15 +304,20 @@ def compulsory_words(bound: Bound) -> int | Fraction:
     A mask leaves out the tiles that it leaves empty. Of what a gather picks those are counted
     that are certain to differ.
     """
-    touched = _touched(bound, {e.name: (e.whole,) for e in bound.einsums})
+    touched = _touched(bound, {e.name: (e.whole,) for e in bound.einsums}, ())
     return sum(size * bound.words.of(name) for name, size in touched.items())
 
 
-def _touched(bound: Bound, nests: Mapping[str, tuple[LoopNest, ...]]) -> dict[str, int]:
-    """Elements of inputs and outputs that are touched under some nest of every Einsum."""
+def _touched(
+    bound: Bound, nests: Mapping[str, tuple[LoopNest, ...]], idle: Collection[str]
+) -> dict[str, int]:
+    """Elements of inputs and outputs that are touched under some nest of every Einsum, but for
+    those that may be idle."""
     sizes: dict[str, int] = {}
     ends = {*(t.name for t in bound.program.inputs), *bound.program.outputs}
     for e in with_initial(bound):
+        if e.name in idle:
+            continue
         under = (e.whole,) if e.is_initial else nests[e.name]
         for access_map in (*e.reads, e.write):
             name = access_map.access.tensor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from machines import small
@@ -14,6 +15,7 @@ from archsim.bound.record import Bound
 from archsim.cost.spill import count_mapping
 from archsim.evaluate.assigned import busiest_array
 from archsim.evaluate.cut_sizes import TileSizes, best_ranges
+from archsim.evaluate.evaluate import evaluate_bound
 from archsim.evaluate.floor import floor_of, least_work
 from archsim.spec.mapping import Tile
 from einsum_cascade import Cascade
@@ -34,6 +36,26 @@ def _machine() -> Architecture:
     matrix, vector = machine.arrays
     done = tuple(o for o in matrix.operations if o.kind not in ("exp", "rsqrt", "sigmoid"))
     return replace(machine, arrays=(replace(matrix, operations=done), vector), mapping=None)
+
+
+STRICT = """
+cascade: strict
+title: What follows another in its chunk, of which there is nothing in chunks of one
+source: made up
+ranks:
+  E: width
+  P: {is: positions, partition: [P1, P0]}
+  M: {is: keys, like: P}
+  M0: {is: keys in a chunk, like: P0}
+  S0: {is: others in a chunk, like: P0}
+inputs: {Q: [P, E], K: [M, E]}
+outputs: [X, T]
+einsums: |
+  A[p1, p0, m0]    = Q[p1*P0 + p0, e] * K[p1*M0 + m0, e]
+  G[p1, p0, s0]    = A[p1, p0, m0] * A[p1, s0, m0] where s0 < m0 and m0 <= p0
+  X[p1*P0 + p0, e]    = G[p1, p0, s0] * Q[p1*P0 + s0, e]
+  T[e]             = K[m, e] * K[m, e]
+"""
 
 
 def _by_size(name: str, machine: Architecture, positions: int) -> dict[int, Bound]:
@@ -82,6 +104,17 @@ def test_the_floor_is_below_what_any_size_of_chunks_leaves(name: str) -> None:
     floors = {least_work(b, count_mapping(b)).cycles for b in bounds.values()}
     assert len(floors) == 1
     assert 0 < floors.pop() <= min(map(_cycles, bounds.values()))
+
+
+def test_tiles_that_a_mask_may_leave_empty_touch_nothing_for_certain(tmp_path: Path) -> None:
+    """In chunks of one no query is read: what is read of them in longer ones is no floor."""
+    (tmp_path / "strict.yaml").write_text(STRICT)
+    machine = _machine()
+    slow = replace(machine.memories[0], bandwidth_bytes_per_s=1e6)
+    on = replace(machine, memories=(slow, *machine.memories[1:]))
+    results = [evaluate_bound(b) for b in _by_size(str(tmp_path / "strict.yaml"), on, 6).values()]
+    assert len({r.floor.latency_s for r in results}) == 1
+    assert 0 < results[0].floor.latency_s <= min(r.latency_s for r in results)
 
 
 @pytest.mark.parametrize("name", CHUNKED)
