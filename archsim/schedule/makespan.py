@@ -310,8 +310,10 @@ class _Trials:
         self.resources = len(graph.members)
 
     def end(self, issue: Issue, ends: WorkEnds, limit: int | None) -> int | None:
-        """When the last result is there, in units; None if not before ``limit``."""
+        """When the last result is there, in units; None if not before ``limit``, or never."""
         incoming, window, order = _waits(self.graph, issue)
+        if order is None:
+            return None
         graph, steps, stage = self.graph, self.steps, issue.stage
         tasks = [(i, stage[i], graph.resource[i], graph.occupancy[i], incoming[i]) for i in order]
         free, last = [0] * self.resources, [0] * len(tasks)
@@ -388,7 +390,7 @@ _Waits = list[list[tuple[int, int, int]]]
 """By task, what it waits for: (before, delay, periods ago)."""
 
 
-def _waits(graph: EventGraph, issue: Issue) -> tuple[_Waits, int, tuple[int, ...]]:
+def _waits(graph: EventGraph, issue: Issue) -> tuple[_Waits, int, tuple[int, ...] | None]:
     """What tasks wait for, the periods that the next one depends on, and the firing order."""
     stage, occupancy = issue.stage, graph.occupancy
     incoming: _Waits = [[] for _ in graph.tasks]
@@ -412,6 +414,7 @@ def _flatten(graph: EventGraph, issue: Issue) -> list[_Flat]:
     """The parts of a graph that share neither a resource nor a dependency."""
     stage, occupancy, resource = issue.stage, graph.occupancy, graph.resource
     incoming, _, order = _waits(graph, issue)
+    assert order is not None, "an order of issue has no cycle within a period"
     after = work_ends(graph, issue).after
     found: list[_Flat] = []
     for part in graph.parts:
@@ -438,8 +441,14 @@ def _flatten(graph: EventGraph, issue: Issue) -> list[_Flat]:
     return found
 
 
-def _firing_order(graph: EventGraph, issue: Issue, first: list[tuple[int, int]]) -> tuple[int, ...]:
-    """Tasks of one period so that those waited for within it, ``first``, come first."""
+def _firing_order(
+    graph: EventGraph, issue: Issue, first: list[tuple[int, int]]
+) -> tuple[int, ...] | None:
+    """Tasks of one period so that those waited for within it, ``first``, come first.
+
+    None if some wait for themselves: one that takes no time may share its place with one that is
+    to come after it.
+    """
     position = issue.position
     by_position = sorted(range(len(position)), key=position.__getitem__)
     if all((position[b], b) < (position[a], a) for b, a in first):
@@ -456,7 +465,8 @@ def _firing_order(graph: EventGraph, issue: Issue, first: list[tuple[int, int]])
     left = list(range(len(waits)))
     while left:
         ready = [i for i in left if waits[i] <= fired]
-        assert ready, "an order of issue has no cycle within a period"
+        if not ready:
+            return None
         done.extend(ready)
         fired.update(ready)
         left = [i for i in left if i not in fired]

@@ -6,11 +6,11 @@ import numpy as np
 
 from ..compiled import compiled
 from .placing_kernel import BEYOND, Ints, OrderTables, candidates, copy_row, in_order
-from .trial_kernel import LATE, NEVER, by_position, end_of, work_ends
+from .trial_kernel import LATE, by_position, end_of, work_ends
 
 CHOSEN, UNPLACED, ILLEGAL = range(3)
-"""What ``choose`` comes to: an order, none that keeps all dependencies at the period, or one that
-waits for itself within a period."""
+"""What ``choose`` comes to: an order, none that keeps all dependencies at the period, or only such
+as wait for themselves within a period."""
 
 
 @compiled
@@ -52,8 +52,6 @@ def choose(
         least[n] = work_ends(t, steps, stage[n], by, after)
         if least[n] == sure:
             end = end_of(t, steps, stage[n], by, after, sure + 1)
-            if end == NEVER:
-                return ILLEGAL
             if end != LATE:
                 copy_row(chosen[0], stage[n])
                 copy_row(chosen[1], position[n])
@@ -78,12 +76,12 @@ def choose(
         work_ends(t, steps, stage[now], by, after)
         limit = best_end + 1 if now < best else best_end
         end = end_of(t, steps, stage[now], by, after, limit)
-        if end == NEVER:
-            return ILLEGAL
         if end != LATE:
             best, best_end = now, end
         # It is not tried again.
         least[now] = BEYOND
+    if best < 0:
+        return ILLEGAL
     copy_row(chosen[0], stage[best])
     copy_row(chosen[1], position[best])
     return CHOSEN

@@ -101,7 +101,7 @@ class OrderSearch:
         bool
             Whether any order in which steps overlap keeps all dependencies at the period.
         Issue or None
-            The order, if so; None too where one of them has a circle within a period.
+            The order, if so; None too where all have a circle within a period.
         """
         chosen = np.empty((2, len(self.graph.tasks)), np.int64)
         added = np.array(slacks, np.int64)

@@ -8,7 +8,7 @@ import numpy as np
 from ..compiled import compiled_inside
 from .placing_kernel import BEYOND, Ints, OrderTables, copy_row, last_end
 
-LATE, NEVER = -1, -2
+LATE = -1
 """In place of an end: not before a limit, or never, as some task waits for itself."""
 
 _CHECK = 4
@@ -106,14 +106,14 @@ def _least_left(
 
 @compiled_inside
 def end_of(t: OrderTables, steps: int, stage: Ints, by: Ints, after: Ints, limit: int) -> int:
-    """As ``_Trials.end``, or why there is none."""
+    """As ``_Trials.end``; ``LATE`` for None."""
     tasks, edges = len(stage), len(t.weight)
     ago, into = np.empty(edges, np.int64), np.zeros(tasks + 1, np.int64)
     furthest = 0
     for e in range(edges):
         ago[e] = t.tokens[e] + stage[t.after[e]] - stage[t.before[e]]
         if ago[e] < 0:
-            return NEVER
+            return LATE
         furthest = max(furthest, ago[e])
         into[t.after[e] + 1] += 1
     for i in range(tasks):
@@ -125,7 +125,7 @@ def end_of(t: OrderTables, steps: int, stage: Ints, by: Ints, after: Ints, limit
         filled[t.after[e]] += 1
     order = np.empty(tasks, np.int64)
     if not _fires(t, ago, by, order):
-        return NEVER
+        return LATE
     begin: int = stage[0]
     late: int = stage[0]
     for behind in stage:

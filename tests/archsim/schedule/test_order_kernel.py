@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from fractions import Fraction
 from math import ceil
 from random import Random
 
@@ -12,8 +13,9 @@ from random_graphs import bounded, random_graph
 
 from archsim.schedule import modulo
 from archsim.schedule.cycle_mean import maximum_cycle_mean
-from archsim.schedule.event_graph import EventGraph
+from archsim.schedule.event_graph import EventGraph, GraphDependency, GraphTask
 from archsim.schedule.first_graphs import FirstGraphs
+from archsim.schedule.makespan import makespan
 from archsim.schedule.order_tables import fit
 
 
@@ -67,6 +69,20 @@ def test_times_of_any_size(scale: int) -> None:
         else:
             assert scale > 10**9
             assert found is None
+
+
+def test_a_task_that_takes_no_time_is_not_put_where_it_waits_for_itself() -> None:
+    """B comes at the end of A's period, which is where the next one begins: there A comes first,
+    and needs the room that B leaves."""
+    a = GraphTask(name="A", resource="x", occupancy=Fraction(3), latency=Fraction(8))
+    b = GraphTask(name="B", resource="x", occupancy=Fraction(0), latency=Fraction(5))
+    data = GraphDependency(before=0, after=1, distance=0, delay=Fraction(8))
+    room = GraphDependency(before=1, after=0, distance=3, delay=Fraction(0), room=True)
+    graph = EventGraph(tasks=(a, b), dependencies=(data, room), steps=40)
+    issue = modulo._in_python(graph, period_of(graph))
+    assert issue == modulo._compiled(graph, period_of(graph))
+    # As nothing is ahead, each step waits for the one before: 39 times 8, and the last one's 13.
+    assert makespan(graph, issue).cycles == 39 * 8 + 13
 
 
 def test_the_first_graphs_of_a_process_are_left_to_python(monkeypatch: pytest.MonkeyPatch) -> None:
