@@ -88,11 +88,11 @@ def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
     """
     nests = least_nests(bound, bound.once_of_any_size(cut_ranks))
     shares = least_shares(bound)
-    settled = {name for name, loops in nests.items() if len(loops) == 1}
-    settled -= {e.name for e in bound.einsums if e.einsum.where is not None}
+    whole = {name for name, loops in nests.items() if len(loops) == 1}
+    masked = {e.name for e in bound.einsums if e.einsum.where is not None}
     # Where tiles of some size may have nothing to run, they touch nothing either.
-    idle = {name for name, share in shares.items() if not share and name not in settled}
-    touched = _touched(bound, nests, idle)
+    none = {name for name, share in shares.items() if not share}
+    touched = _touched(bound, nests, none - (whole - masked))
     # Einsums of one instance may be in another order than those of the whole.
     of = {e.name: e for e in bound.einsums}
     points = {c.einsum: _least_points(of[c.einsum], c, nests[c.einsum]) for c in counts}
@@ -105,7 +105,6 @@ def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
         for name, size in touched.items()
     }
     cycles = busiest_array(_by_array(bound, shares, entering), len(bound.architecture.arrays))
-    whole = {name for name, loops in nests.items() if len(loops) == 1}
     known = bound.program.once(_KnownSizes)
     growing = bound.once_of_any_size(_growing)
     sized = known.of(bound, least, entering, whole) if growing else ()
