@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
 from collections.abc import Mapping as Sizes
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import islice, pairwise, permutations
 from math import prod
@@ -357,16 +357,27 @@ class _Held:
     site: Site
     room: int | None
     """Bits that there are for it; None: without an end."""
+    ranks: tuple[str, ...]
+    """Those along which any of them varies."""
+    known: dict[tuple[int, ...], bool] = field(default_factory=dict, compare=False, repr=False)
+    """What fits, by coordinates of these ranks: orders of the same loops ask again and again."""
 
     def fits(self, tile: dict[str, int]) -> bool:
         """Whether it has room for a tile of each of them."""
         if self.room is None:
             return True
+        key = tuple([tile[r] for r in self.ranks])
+        found = self.known.get(key)
+        if found is None:
+            found = self.known[key] = self._fits(tile, self.room)
+        return found
+
+    def _fits(self, tile: dict[str, int], room: int) -> bool:
         held = sum([prod([tile[r] for r in ranks]) * bits for ranks, bits in self.tensors])
         if self.gathered:
             bits = self.users * self.site.architecture.word_bits
             held += bits * sum(self.site.kept_words(a, tile) for a in self.gathered)
-        return held <= self.room
+        return held <= room
 
 
 def _held(site: Site, e: Einsum, array: str) -> tuple[Memory, list[_Held]]:
@@ -393,6 +404,7 @@ def _held(site: Site, e: Einsum, array: str) -> tuple[Memory, list[_Held]]:
             users,
             site,
             site.room_bits(number, memory),
+            tuple({r for a in accesses if number in held[a] for r in site.ranks_of(a)}),
         )
         for number, memory in enumerate(inner, 1)
     ]

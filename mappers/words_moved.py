@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import accumulate, pairwise
 from math import prod
@@ -40,6 +40,23 @@ class Passed:
     """Whether more than a tile's own words come in."""
     result: bool
     """Whether the Einsum writes it."""
+    known: dict[tuple[int, ...], tuple[frozenset[str], Fraction | int]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+    """What is gathered, by memory and tile: orders of the same loops ask again and again."""
+
+    def coming(
+        self, site: Site, tile: dict[str, int], level: LevelLoops, number: int, *, held: bool
+    ) -> tuple[frozenset[str], Fraction | int]:
+        """Of what is gathered the ranks that bring other elements to what has a tile, which may be
+        ``held`` for others that pick it, and the words that the memory of this number moves."""
+        key = (number, held, *[tile[r] for r in self.ranks])
+        found = self.known.get(key)
+        if found is None:
+            moving = site.moving(self.access, tile) if held else self.ranks
+            words = site.tile_words(self.access, self.ranks, tile, level.memory)
+            found = self.known[key] = (moving, words)
+        return found
 
 
 def _times(parts: list[LoopPart], moving: frozenset[str]) -> tuple[int, int]:
@@ -138,16 +155,14 @@ def moved_along(
     for x in passed:
         for at, below in x.steps:
             under, tile = around[: down[below]], tiles[len(around) - down[below]]
-            # What elements of an array take at a time is not held for others that pick it.
-            held = x.gathered and below < len(levels)
-            moving = site.moving(x.access, tile) if held else x.ranks
+            if x.gathered:
+                # What elements of an array take at a time is not held for others that pick it.
+                held = below < len(levels)
+                moving, words = x.coming(site, tile, levels[at], at, held=held)
+            else:
+                moving, words = x.ranks, prod([tile[r] for r in x.ranks]) * x.words
             while under and under[-1].rank not in moving:
                 under.pop()
-            words = (
-                site.tile_words(x.access, x.ranks, tile, levels[at].memory)
-                if x.gathered
-                else prod([tile[r] for r in x.ranks]) * x.words
-            )
             times, over = _times(under, x.ranks)
             if x.result:
                 # Each tile of a result is written whenever it leaves, and read back but the first

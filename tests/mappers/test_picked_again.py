@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -10,8 +11,9 @@ from archsim.bound.binding import bind
 from archsim.spec.arch import Architecture
 from einsum_cascade import Cascade
 from mappers import gathering
-from mappers.einsum_by_einsum import einsum_by_einsum
+from mappers.einsum_by_einsum import einsum_by_einsum, wide
 from mappers.sites import Site
+from mappers.words_moved import LevelLoops, moved_along, moved_bytes, passed_by
 from workloads import load
 
 SHAPES = {"B": 2, "H": 3, "E": 8, "F": 4, "P": 24, "M": 48, "U": 6, "J": 3}
@@ -57,3 +59,29 @@ def test_the_soonest_is_looked_at_where_all_others_take_far_longer(
     slow = [replace(x, cycles=100 * x.cycles) for x in every]
     monkeypatch.setattr(gathering, "layouts_of", lambda *_: slow)
     assert gathering.soonest_fed(site, e) == gathering.soonest(site, e)
+
+
+def test_orders_of_loops_are_judged_as_each_by_itself() -> None:
+    """What is asked again for other orders of the same loops is remembered by memory and tile."""
+    program = Cascade.load("mixture-of-block-attention").program
+    site = Site(
+        program=program, architecture=Architecture.load("h100-sxm"), shapes=SHAPES | {"N": 8}
+    )
+    random.seed(3)
+    compared = 0
+    for e in (x for x in program.einsums if any(site.gathers(a) for a in x.reads)):
+        for layout in gathering.soonest_fed(site, e):
+            array = layout.array.name
+            inside = {r: wide(site, r, layout.names) for r in site.ranks(e)}
+            memories = site.memories(array)
+            passed = passed_by(site, e, array, len(memories))
+            loops = [p for r in site.ranks(e) for p in site.parts(r) if p.name not in layout.names]
+            for _ in range(30):
+                random.shuffle(loops)
+                ends = sorted(random.randint(0, len(loops)) for _ in memories[1:])
+                cut = zip(memories, pairwise([0, *ends, len(loops)]), strict=True)
+                levels = [LevelLoops(m, tuple(loops[a:b])) for m, (a, b) in cut]
+                alone = moved_bytes(site, e, array, levels, inside)
+                assert moved_along(site, passed, levels, inside) == alone
+                compared += 1
+    assert compared >= 60
