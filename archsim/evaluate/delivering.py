@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations, product
 from math import ceil, inf, prod, sqrt
+from typing import NamedTuple
 
 from einsum_cascade.facts import Recent
+from einsum_cascade.operations import Operations
 
-from ..bound.record import BoundEinsum
 from ..cost.estimators import memory_access, register_access
 from ..space.access_map import AccessMap, Digits
+from ..space.iteration import Axis
 from ..spec.arch import Architecture, ProcessingArray
 from ..spec.words import ONE_WORD, TensorWords
 
@@ -331,8 +333,25 @@ def _shared_out(inputs: list[tuple[float, float]], elements: float) -> float:
     return price / share + other * share / elements
 
 
+class Addressed(NamedTuple):
+    """Of an Einsum what decides what arrives for it: no loops, which need more room."""
+
+    name: str
+    axes: tuple[Axis, ...]
+    operations: Operations
+    reads: tuple[AccessMap, ...]
+    write: AccessMap
+    begins: bool
+    """Whether it begins with what inputs hold."""
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """Rank variables of its iteration space."""
+        return frozenset(v for axis in self.axes for v, _ in axis.variables)
+
+
 def delivering_of(
-    e: BoundEinsum,
+    e: Addressed,
     points: int,
     crossing: Mapping[str, Fraction],
     chosen: Collection[str],
@@ -342,7 +361,7 @@ def delivering_of(
 
     Parameters
     ----------
-    e : BoundEinsum
+    e : Addressed
     points : int
         That any mapping runs of it, at the least.
     crossing : mapping
@@ -371,7 +390,7 @@ def _is_plain(access_map: AccessMap) -> bool:
     return all(isinstance(part, Digits) for part in access_map.parts)
 
 
-def _arriving(e: BoundEinsum, access_map: AccessMap) -> Arriving:
+def _arriving(e: Addressed, access_map: AccessMap) -> Arriving:
     sharing = frozenset(e.variables - access_map.moving)
     extents = (a.extent for a in e.axes if not sharing.isdisjoint(v for v, _ in a.variables))
     return Arriving(

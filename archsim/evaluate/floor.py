@@ -14,13 +14,14 @@ of a result (``Bounds``) are of its mapping; the floor is of its work.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from math import prod
 from typing import NamedTuple
 
+from einsum_cascade.facts import when_asked
 from einsum_cascade.ir import Gather, Program
 
 from ..bound.addressing import Addressing
@@ -40,7 +41,7 @@ from ..spec.words import TensorWords
 from .assigned import busiest_array
 from .cut_ranks import cut_by_mapping, cut_of, cut_ranks, in_part, least_shares, member_of
 from .cut_sizes import OwnTiles, TileSizes, best_ranges
-from .delivering import Delivering, delivering_of
+from .delivering import Addressed, Delivering, delivering_of
 
 _KEPT = 16
 """Shapes and arrays for which it is remembered what sizes of a cascade's own tiles leave."""
@@ -62,18 +63,16 @@ class LeastWork:
 
     words: Fraction
     """Of inputs and outputs: each crosses the outermost memory once."""
-    counts: tuple[EinsumCount, ...]
-    """With as few operations as any mapping does."""
     shares: tuple[tuple[str, Fraction], ...]
     """By Einsum what the best sizes of the cascade's tiles leave of it (``least_shares``)."""
-    entering: tuple[tuple[str, Entering], ...]
-    """By Einsum what comes into whatever array runs it."""
-    delivering: tuple[tuple[str, Delivering], ...]
-    """By Einsum what arrives at its elements, and what leaves them in parts."""
     sized: tuple[tuple[tuple[EinsumCount, ...], ...], ...]
     """By rank that a cascade cuts: what is left at sizes of its tiles, a range at a time."""
     cycles: Fraction
     """Of the busiest array, each Einsum on one of them, all elements at work."""
+    counts: when_asked[tuple[EinsumCount, ...]] = when_asked(())
+    """With as few operations as any mapping does: for the energy alone, as the next."""
+    delivering: when_asked[tuple[tuple[str, Delivering], ...]] = when_asked(())
+    """By Einsum what arrives at its elements, and what leaves them in parts."""
 
 
 def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
@@ -94,26 +93,37 @@ def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
     none = {name for name, share in shares.items() if not share}
     touched = _touched(bound, nests, none - (whole - masked))
     # Einsums of one instance may be in another order than those of the whole.
-    of = {e.name: e for e in bound.einsums}
-    points = {c.einsum: _least_points(of[c.einsum], c, nests[c.einsum]) for c in counts}
-    least = tuple(_with_points(of[c.einsum], c, points[c.einsum]) for c in counts)
-    made = bound.program.einsum_of
-    entering = {name: _entering(bound, of[name], n, made) for name, n in points.items()}
+    program, bound_as = bound.program, bound.by_name
+    points = {c.einsum: _least_points(bound_as[c.einsum], c, nests[c.einsum]) for c in counts}
+    made, free = program.einsum_of, bound.once_of_any_size(cut_by_mapping)
+    entering = {name: _entering(bound, bound_as[name], n, made) for name, n in points.items()}
     # Tiles of a cascade's own may reach beyond the end of a tensor, at other sizes less far.
     words = {
         name: min(size, _elements(bound, name)) * Fraction(bound.words.of(name))
         for name, size in touched.items()
     }
     cycles = busiest_array(_by_array(bound, shares, entering), len(bound.architecture.arrays))
-    known = bound.program.once(_KnownSizes)
-    growing = bound.once_of_any_size(_growing)
-    sized = known.of(bound, least, entering, whole) if growing else ()
+
+    # Many results may be kept of which nobody asks the energy: not with all that is bound.
+    of = {
+        e.name: Addressed(e.name, e.axes, e.operations, e.reads, e.write, bool(e.initial))
+        for e in bound.einsums
+    }
+
+    def least() -> tuple[EinsumCount, ...]:
+        return tuple(_with_points(of[c.einsum], c, points[c.einsum]) for c in counts)
+
+    def delivering() -> tuple[tuple[str, Delivering], ...]:
+        return tuple(_delivering(program, of.values(), free, points, shares, words))
+
+    sized: tuple[_Ranges, ...] = ()
+    if bound.once_of_any_size(_growing):
+        sized = program.once(_KnownSizes).of(bound, least(), entering, whole)
     return LeastWork(
         words=sum(words.values(), Fraction(0)),
         counts=least,
         shares=tuple(shares.items()),
-        entering=tuple(entering.items()),
-        delivering=tuple(_delivering(bound, points, shares, words)),
+        delivering=delivering,
         sized=tuple(tuple(counts for _, counts in found) for found in sized),
         cycles=max([cycles, *(min(n for n, _ in found) for found in sized)]),
     )
@@ -155,7 +165,7 @@ def floor_of(bound: Bound, counts: tuple[EinsumCount, ...], work: LeastWork | No
     )
 
 
-def _with_points(e: BoundEinsum, count: EinsumCount, points: int) -> EinsumCount:
+def _with_points(e: BoundEinsum | Addressed, count: EinsumCount, points: int) -> EinsumCount:
     """The count of an Einsum with the operations of so many points."""
     read, written = Uses(points, 0), Uses(0, points)
     used = [*((m, read) for m in e.reads), (e.write, written)]
@@ -278,17 +288,18 @@ def _entering(bound: Bound, e: BoundEinsum, points: int, made: Collection[str]) 
 
 
 def _delivering(
-    bound: Bound,
+    program: Program,
+    einsums: Iterable[Addressed],
+    free: Collection[str],
     points: Mapping[str, int],
     shares: Mapping[str, Fraction],
     words: Mapping[str, Fraction],
 ) -> Iterator[tuple[str, Delivering]]:
     """What arrives by Einsum, of which any mapping runs so many points, of words that cross."""
-    program, free = bound.program, bound.once_of_any_size(cut_by_mapping)
     crossing = {name: n for name, n in words.items() if name not in program.einsum_of}
-    for e in bound.einsums:
+    for e in einsums:
         chosen = {v for v in e.variables if member_of(program, v)[0] in free}
-        settled = not (e.initial or e.name in program.iterative)
+        settled = not (e.begins or e.name in program.iterative)
         # What stays where a mask leaves tiles out is another question, and so is what is taken in
         # by an Einsum of which some tiles of the cascade's leave next to nothing.
         if shares[e.name] == 1 and all(x.where is None for x in program.einsums):
