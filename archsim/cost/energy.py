@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import NamedTuple
 
+from einsum_cascade.facts import Recent
 from einsum_cascade.operations import Operations
 
 from ..spec.arch import Architecture, ProcessingArray
@@ -44,7 +45,7 @@ def charges(
     SpecError
         The technology lacks a memory class or an action that is billed.
     """
-    prices = PriceList(architecture, words)
+    prices = prices_of(architecture, words)
     return tuple(
         Charge(einsum=count.einsum, component=component, energy_pj=energy)
         for count in counts
@@ -98,7 +99,7 @@ def access_pj(
     SpecError
         The technology lacks the memory class of the place.
     """
-    return PriceList(architecture, words).of(access)
+    return prices_of(architecture, words).of(access)
 
 
 class PriceList:
@@ -119,6 +120,17 @@ class PriceList:
         if key not in self._known:
             self._known[key] = _price_of(self._architecture, *key)
         return self._known[key]
+
+
+_PRICES = Recent[PriceList]()
+
+
+def prices_of(architecture: Architecture, words: TensorWords) -> PriceList:
+    """The prices of a machine, which are the same for each run on it."""
+    known = _PRICES.find(architecture, words)
+    if known is not None:
+        return known
+    return _PRICES.keep(PriceList(architecture, words), architecture, words)
 
 
 class PricedAmounts(NamedTuple):

@@ -14,6 +14,7 @@ from math import dist, exp, log
 from typing import NamedTuple
 
 from einsum_cascade.errors import SpecError, did_you_mean
+from einsum_cascade.facts import Recent
 
 from ..spec.arch import Architecture, Memory, ProcessingArray
 from ..spec.technology import Action, AddressAdder, MemoryClass, SramPoint, Technology
@@ -139,6 +140,15 @@ def areas(architecture: Architecture) -> Named:
     SpecError
         The technology cannot size a component.
     """
+    known = _AREAS.find(architecture)
+    return _AREAS.keep(_areas(architecture), architecture) if known is None else known
+
+
+_AREAS = Recent[Named]()
+"""Of machines lately: each run of a machine asks for the same."""
+
+
+def _areas(architecture: Architecture) -> Named:
     technology = architecture.technology
     found: list[tuple[str, float]] = []
     for memory in architecture.memories:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from einsum_cascade.facts import Recent
+
 from ..spec.arch import Architecture, ProcessingArray
 from .energy import Charge
 from .estimators import functional_units
@@ -33,7 +35,15 @@ def leakage_w(architecture: Architecture) -> tuple[tuple[str, float], ...]:
     >>> leakage_w(Architecture.load("fusemax", ["technology.memories.sram.leakage=10 pW/bit"]))
     (('global_buffer', 0.00134217728),)
     """
-    return tuple((name, watts) for name, watts in _components(architecture) if watts)
+    known = _LEAKING.find(architecture)
+    if known is not None:
+        return known
+    found = tuple((name, watts) for name, watts in _components(architecture) if watts)
+    return _LEAKING.keep(found, architecture)
+
+
+_LEAKING = Recent[tuple[tuple[str, float], ...]]()
+"""Of machines lately: each run of a machine asks for the same."""
 
 
 def _components(architecture: Architecture) -> Iterator[tuple[str, float]]:

@@ -181,12 +181,18 @@ def _einsums(bound: Bound, work: list[_Work], timing: Timing) -> tuple[EinsumUse
             array=w.count.array,
             cycles=float(w.occupied),
             operations=_by_kind(w.count),
-            utilization=float(w.busy / timing.cycles),
+            utilization=_quotient(w.busy, timing.cycles),
             traffic=_traffic(bound, (w.count,)),
-            formats=tuple(x for name, _ in w.count.operations if (x := kind_and_format(name))[1]),
+            formats=tuple([x for name, _ in w.count.operations if (x := kind_and_format(name))[1]]),
         )
         for w in work
     )
+
+
+def _quotient(one: Fraction, other: Fraction) -> float:
+    """The nearest number to a quotient, which nobody needs in lowest terms."""
+    (a, b), (c, d) = one.as_integer_ratio(), other.as_integer_ratio()
+    return a * d / (b * c)
 
 
 def _by_kind(count: EinsumCount) -> tuple[tuple[str, int], ...]:
@@ -199,7 +205,7 @@ def _by_kind(count: EinsumCount) -> tuple[tuple[str, int], ...]:
 
 
 def _traffic(bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[LevelTraffic, ...]:
-    word, words = bound.architecture.word_bytes, bound.words
+    word, words = _whole(bound.architecture.word_bytes), bound.words
     links = [m.name for m in bound.architecture.memories if m.ring]
     reads: dict[str, Amount] = {m.name: 0 for m in bound.architecture.memories}
     writes = dict(reads)
@@ -219,7 +225,12 @@ def _traffic(bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[LevelTraffi
     )
 
 
-def _number(value: Fraction) -> float:
+def _whole(value: Fraction) -> Fraction | int:
+    """A whole number where the value is one: with those it is reckoned sooner."""
+    return value.numerator if value.denominator == 1 else value
+
+
+def _number(value: Fraction | int) -> float:
     """An exact integer where the value is one, so that JSON shows it exactly."""
     return int(value) if value.denominator == 1 else float(value)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from heapq import heappop, heappush
-from math import lcm
+from math import gcd, lcm
 
 from ..cost.shares import tie_shares
 
@@ -55,9 +55,10 @@ def busiest_array(einsums: Sequence[Mapping[int, Fraction]], arrays: int) -> Fra
     whole = [
         {a: x.numerator * (unit // x.denominator) for a, x in cycles.items()} for cycles in einsums
     ]
+    fixed = _fixed(whole, arrays)
     # In an order that does not depend on that of the Einsums, of which it is no property.
     whole.sort(key=lambda cycles: (-min(cycles.values()), sorted(cycles.items())))
-    shares = _telling(whole, _fixed(einsums, arrays), arrays)
+    shares = _telling(whole, fixed, arrays)
     # What an Einsum adds to each bound: on the array that is best for it, or on a given one.
     free = [[min([x * s[a] for a, x in cycles.items()]) for s in shares] for cycles in whole]
     root = [sum(column) for column in zip(*free, strict=True)] or [0]
@@ -75,13 +76,25 @@ def busiest_array(einsums: Sequence[Mapping[int, Fraction]], arrays: int) -> Fra
             heappush(open_, (max(bound, max(after)), depth - 1, made, after))
 
 
-def _fixed(einsums: Sequence[Mapping[int, Fraction]], arrays: int) -> list[tuple[int, ...]]:
+def _fixed(whole: Sequence[Mapping[int, int]], arrays: int) -> list[tuple[int, ...]]:
     """Shares that add up to one at the most, rounded down: what they bound is no higher by it."""
     found = [tuple(int(a == n) << _BITS for n in range(arrays)) for a in range(arrays)]
-    for one in tie_shares(einsums, arrays, Fraction(1)):
-        all_of = sum(one)
-        found.append(tuple(int(x * (1 << _BITS) / all_of) for x in one))
+    for one in tie_shares(_unlike(whole), arrays, Fraction(1)):
+        unit = lcm(*(x.denominator for x in one))
+        numbers = [x.numerator * (unit // x.denominator) for x in one]
+        all_of = sum(numbers)
+        found.append(tuple([(x << _BITS) // all_of for x in numbers]))
     return found
+
+
+def _unlike(whole: Sequence[Mapping[int, int]]) -> list[dict[int, Fraction]]:
+    """Einsums without those that tie where an earlier one does: of a kind that the same arrays do
+    as much faster or slower than others do, there are many."""
+    found: dict[tuple[tuple[int, int], ...], None] = {}
+    for cycles in whole:
+        common = gcd(*cycles.values()) or 1
+        found[tuple([(a, x // common) for a, x in cycles.items()])] = None
+    return [{a: Fraction(x) for a, x in cycles} for cycles in found]
 
 
 def _telling(

@@ -17,6 +17,9 @@ from einsum_cascade.masks import AtMostZero, inequalities
 
 from ..bound.record import Bound, BoundEinsum
 
+ALL = Fraction(1)
+"""The share of an Einsum of which something is left at any size of tiles."""
+
 
 def cut_of(program: Program, rank: str) -> tuple[str, str]:
     """The cut rank that a member is of, and the member; of ranks alike, those of the first."""
@@ -87,14 +90,16 @@ def _share(
     e: BoundEinsum, gone: tuple[_Gone, ...], sizes: dict[str, int], masked: bool
 ) -> Fraction:
     """The least share of an Einsum's points."""
-    if gone and masked:
+    if not gone:
+        return ALL
+    if masked:
         return Fraction(0)  # at some sizes there may be no tile that has to be run
-    share = Fraction(1)
+    share = ALL
     for family, axes, times in gone:
         # M1 and M0 have M points together at the least, whatever their sizes; M1 alone may be 1,
         # so that nothing of its extent is left.
         share *= Fraction(sizes[family] ** times, prod([e.extents[axis] for axis in axes]))
-    return min(share, Fraction(1))
+    return min(share, ALL)
 
 
 def _gone_of(bound: Bound) -> tuple[tuple[_Gone, ...], ...]:

@@ -29,7 +29,7 @@ from ..bound.initial import with_initial
 from ..bound.least import least_nests
 from ..bound.record import Bound, BoundEinsum
 from ..cost.accesses import EinsumCount, RegisterUses, Uses
-from ..cost.energy import PriceList, operations_pj
+from ..cost.energy import PriceList, operations_pj, prices_of
 from ..cost.estimators import memory_access
 from ..cost.leakage import leakage_charges
 from ..cost.meter import EXACT
@@ -39,7 +39,7 @@ from ..space.nest import LoopNest
 from ..spec.arch import Architecture, ProcessingArray
 from ..spec.words import TensorWords
 from .assigned import busiest_array
-from .cut_ranks import cut_by_mapping, cut_of, cut_ranks, in_part, least_shares, member_of
+from .cut_ranks import ALL, cut_by_mapping, cut_of, cut_ranks, in_part, least_shares, member_of
 from .cut_sizes import OwnTiles, TileSizes, best_ranges
 from .delivering import Addressed, Delivering, delivering_of
 
@@ -95,8 +95,7 @@ def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
     # Einsums of one instance may be in another order than those of the whole.
     program, bound_as = bound.program, bound.by_name
     points = {c.einsum: _least_points(bound_as[c.einsum], c, nests[c.einsum]) for c in counts}
-    made, free = program.einsum_of, bound.once_of_any_size(cut_by_mapping)
-    entering = {name: _entering(bound, bound_as[name], n, made) for name, n in points.items()}
+    free, entering = bound.once_of_any_size(cut_by_mapping), _entering(bound, points)
     # Tiles of a cascade's own may reach beyond the end of a tensor, at other sizes less far.
     words = {
         name: min(size, _elements(bound, name)) * Fraction(bound.words.of(name))
@@ -227,7 +226,7 @@ def _sized(
     arrays, free = len(bound.architecture.arrays), bound.once_of_any_size(cut_by_mapping)
     of = {e.name: e for e in bound.einsums}
     some = bound.once_of_any_size(_some)
-    none = dict.fromkeys(some, Fraction(1))
+    none = dict.fromkeys(some, ALL)
     for tiles in bound.once_of_any_size(_growing):
         family = tiles.rank
         incomplete = [n for n, cuts in some.items() if family in cuts and n in whole]
@@ -263,28 +262,37 @@ def _some(bound: Bound) -> dict[str, set[str]]:
     return {e.name: in_part(bound, e, free) for e in bound.einsums}
 
 
-def _entering(bound: Bound, e: BoundEinsum, points: int, made: Collection[str]) -> Entering:
-    """What comes into an array for an Einsum, however its points are laid out.
+def _entering(bound: Bound, points: Mapping[str, int]) -> dict[str, Entering]:
+    """By Einsum what comes into an array for it, however its points are laid out."""
+    reused, sizes = bound.once_of_any_size(_reused), dict(bound.shapes)
+    return {
+        name: Entering(n, max(min([prod([sizes[r] for r in x]) for x in reused[name]]), 1))
+        for name, n in points.items()
+    }
+
+
+def _reused(bound: Bound) -> dict[str, list[tuple[str, ...]]]:
+    """By Einsum and input the ranks of which each coordinate uses a value once more.
 
     A value is what has coordinates of its own along all ranks that move an input, as ``folds_of``
     has it. It is of use at a point for each of the other ranks' coordinates; of ranks that the
     cascade cuts as a mapping says these are as many as the whole rank has, at any size.
     """
-    program, free, sizes = bound.program, bound.once_of_any_size(cut_by_mapping), dict(bound.shapes)
+    program, free = bound.program, bound.once_of_any_size(cut_by_mapping)
 
-    def at_the_most(variables: Collection[str]) -> int:
-        found = 1
-        for variable in variables:
-            rank = program.rank_of_variable.get(variable, variable.upper())
-            family, _ = cut_of(program, rank)
-            found *= sizes[family if family in free else rank]
-        return found
+    def counted(variable: str) -> str:
+        rank = program.rank_of_variable.get(variable, variable.upper())
+        family, _ = cut_of(program, rank)
+        return family if family in free else rank
 
-    # An array's own results may wait where they are used. Points of this mapping are no measure:
-    # at other sizes of tiles there may be more.
-    came = (m.moving for m in e.reads if m.access.tensor not in made)
-    uses = [at_the_most(e.variables), *(at_the_most(e.variables - moving) for moving in came)]
-    return Entering(points, max(min(uses), 1))
+    found: dict[str, list[tuple[str, ...]]] = {}
+    for e in bound.einsums:
+        # An array's own results may wait where they are used. Points of this mapping are no
+        # measure: at other sizes of tiles there may be more.
+        came = (m.moving for m in e.reads if m.access.tensor not in program.einsum_of)
+        shared = [e.variables, *(e.variables - moving for moving in came)]
+        found[e.name] = [tuple(counted(v) for v in variables) for variables in shared]
+    return found
 
 
 def _delivering(
@@ -371,7 +379,7 @@ def _energy(machine: Architecture, words: TensorWords, work: LeastWork, latency_
     compulsory = work.words * machine.word_bytes
     outermost = machine.home
     price = memory_access(machine, outermost)
-    prices = PriceList(machine, words)
+    prices = prices_of(machine, words)
     # The cheaper direction: a floor need not know which lines are read and which written.
     found = float(compulsory * 8 / outermost.line_bits) * min(price.read_pj, price.write_pj)
 
@@ -441,11 +449,13 @@ def _by_array(
     """Cycles of every Einsum's share of what is entered, on the arrays that can do it, all elements
     at work."""
     able = bound.once_of_any_size(_able)
-    return [
-        {
-            a.array: shares[name]
-            * (came.points * (max(a.cycles, a.entering / came.uses) if a.entering else a.cycles))
+    found: list[dict[int, Fraction]] = []
+    for name, came in entering.items():
+        cycles = {
+            a.array: came.points
+            * (max(a.cycles, a.entering / came.uses) if a.entering else a.cycles)
             for a in able[name]
         }
-        for name, came in entering.items()
-    ]
+        share = shares[name]
+        found.append(cycles if share is ALL else {a: share * x for a, x in cycles.items()})
+    return found

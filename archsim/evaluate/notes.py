@@ -34,7 +34,12 @@ def _needed(bound: Bound, array: ProcessingArray) -> list[str]:
     return sorted({n for e in bound.einsums if e.array.name == array.name for n, _ in e.operations})
 
 
-def _formats(bound: Bound) -> Iterator[str]:
+def _formats(bound: Bound) -> tuple[str, ...]:
+    """What is said of formats: the same at any size."""
+    return tuple(_told_formats(bound))
+
+
+def _told_formats(bound: Bound) -> Iterator[str]:
     """The formats of tensors, and in which others operations are done or priced."""
     if not bound.program.formats.stated:
         yield from unlike_word(bound.architecture)
@@ -110,14 +115,13 @@ def _in_a_ring(bound: Bound) -> Iterator[str]:
 
 def notes_of(bound: Bound) -> tuple[str, ...]:
     """What the machine's data and the mapping leave unbilled, in sentences."""
-    architecture = bound.architecture
     found: list[str] = []
     if bound.mapping.chosen:
         picked = ", ".join(f"{name} {what}" for name, what in bound.mapping.chosen)
         found.append(f"chosen by the mapping's objective: {picked}")
     found.extend(bound.mapping.moved)
     found.extend(_instances(bound))
-    found.extend(_formats(bound))
+    found.extend(bound.once_of_any_size(_formats))
     if note := spill_note(bound):
         found.append(note)
     found.extend(bound.unskipped)
@@ -129,6 +133,14 @@ def notes_of(bound: Bound) -> tuple[str, ...]:
             "others are run whole"
         )
     found += [h.note(bound.program) for h in bound.program.once(hoistable)]
+    found.extend(bound.once_of_any_size(_of_machine))
+    return tuple(found)
+
+
+def _of_machine(bound: Bound) -> tuple[str, ...]:
+    """What the machine's data leave unbilled, whatever the sizes are."""
+    architecture = bound.architecture
+    found: list[str] = []
     for array in architecture.arrays:
         stood_in = _stand_ins(bound, array)
         if stood_in:

@@ -218,22 +218,58 @@ def einsum_flows(
     steps : tuple of Loop
         Loops whose iterations are steps, outermost first.
     """
-    builder = _Flows(bound, e, steps)
+    own = bound.by_name.get(e.name) is e
+    # How much goes round in a ring is no matter of names.
+    alike = own and not bound.architecture.memories[0].ring
+    plan = bound.once_of_any_size(_plan_of, e.name) if alike else _planned(bound, e)
+    flows = tuple([_flow(e, steps, *key) for key in plan.flows])
+    return _scaled(bound, e, plan, flows, steps, count)
+
+
+class _FlowPlan(NamedTuple):
+    """Flows and moves of an Einsum, of which names and the pattern decide all but sizes."""
+
+    flows: tuple[tuple[int, int], ...]
+    """The number of an access among ``touches``, and the level inside which its tiles are."""
+    moves: tuple[tuple[Move, ...], ...]
+    """By memory, before they are scaled to what is counted."""
+
+
+def _plan_of(bound: Bound, name: str) -> _FlowPlan:
+    """That of one of a mapping's own Einsums, by name (for ``once_of_any_size``)."""
+    return _planned(bound, bound.by_name[name])
+
+
+def _planned(bound: Bound, e: BoundEinsum) -> _FlowPlan:
+    builder = _Flows(bound, e)
     for number, access_map in enumerate(e.touches):
         levels = [stop.level for stop in way_of(bound, e, number)]
         below = [*levels[1:], bound.register_level][: len(levels)]
         builder.access_map(access_map, access_map is e.write, levels, below)
-    return builder.scaled(count)
+    memories = range(len(bound.architecture.memories))
+    moves = tuple(tuple(m for m in builder.moves if m.memory == n) for n in memories)
+    return _FlowPlan(tuple(builder.flows), moves)
+
+
+def _flow(e: BoundEinsum, steps: tuple[Loop, ...], number: int, level: int) -> Flow:
+    access_map = e.touches[number]
+    loops, moving = e.outer(level), e.moved_by(access_map, level)
+    return Flow(
+        access_map=access_map,
+        loops=loops,
+        moving=tuple([loop.variable in moving for loop in loops]),
+        stepped=min(len(loops), len(steps)),
+        steps=steps,
+    )
 
 
 class _Flows:
     """Collects flows and moves of one Einsum."""
 
-    def __init__(self, bound: Bound, e: BoundEinsum, steps: tuple[Loop, ...]) -> None:
+    def __init__(self, bound: Bound, e: BoundEinsum) -> None:
         self.bound = bound
         self.e = e
-        self.steps = steps
-        self.flows: dict[tuple[int, int], Flow] = {}
+        self.flows: list[tuple[int, int]] = []
         self.moves: list[Move] = []
 
     def access_map(
@@ -276,46 +312,47 @@ class _Flows:
                 )
 
     def _flow(self, access_map: AccessMap, level: int) -> int:
-        key = (id(access_map), level)
-        if key not in self.flows:
-            loops, moving = self.e.outer(level), self.e.moved_by(access_map, level)
-            self.flows[key] = Flow(
-                access_map=access_map,
-                loops=loops,
-                moving=tuple(loop.variable in moving for loop in loops),
-                stepped=min(len(loops), len(self.steps)),
-                steps=self.steps,
-            )
-        return list(self.flows).index(key)
+        # What is read twice comes once.
+        number = next(n for n, known in enumerate(self.e.touches) if known is access_map)
+        if (number, level) not in self.flows:
+            self.flows.append((number, level))
+        return self.flows.index((number, level))
 
-    def scaled(self, count: EinsumCount) -> EinsumFlows:
-        """Moves scaled to each memory's counted accesses (by one, but for odd corners)."""
-        flows = tuple(self.flows.values())
-        totals = [f.total(self.e.extents) for f in flows]
-        fires = count_points(self.steps, self.e.extents)
-        words = self.bound.words
-        moves: list[Move] = []
-        every: list[Fraction] = []
-        for index, memory in enumerate(self.bound.architecture.memories):
-            here = [m for m in self.moves if m.memory == index]
-            counted = sum(
-                (a.reads + a.writes) * words.of(a.tensor)
-                for a in count.accesses
-                if a.place == memory.name
-            )
-            # Counts are by the rules of ``cost.accesses``; what is moved step by step has to add up
-            # to them.
-            found = sum(_amount(totals, m) for m in here)
-            every.append(Fraction(counted))
-            if found and found == counted:
-                moves += here
-            elif found:
-                scale = Fraction(counted) / found
-                moves += [replace(m, scale=m.scale * scale) for m in here]
-            elif counted:
-                share = Fraction(counted, fires)
-                moves.append(Move(memory=index, role="load", flow=None, again=False, scale=share))
-        return EinsumFlows(flows=flows, moves=tuple(moves), counted=tuple(every))
+
+def _scaled(
+    bound: Bound,
+    e: BoundEinsum,
+    plan: _FlowPlan,
+    flows: tuple[Flow, ...],
+    steps: tuple[Loop, ...],
+    count: EinsumCount,
+) -> EinsumFlows:
+    """Moves scaled to each memory's counted accesses (by one, but for odd corners)."""
+    totals = [f.total(e.extents) for f in flows]
+    words = bound.words
+    moves: list[Move] = []
+    every: list[Fraction] = []
+    accessed: dict[str, int | Fraction] = {}
+    for a in count.accesses:
+        more = (a.reads + a.writes) * words.of(a.tensor)
+        accessed[a.place] = accessed.get(a.place, 0) + more
+    for index, (memory, here) in enumerate(
+        zip(bound.architecture.memories, plan.moves, strict=True)
+    ):
+        counted = accessed.get(memory.name, 0)
+        # Counts are by the rules of ``cost.accesses``; what is moved step by step has to add up to
+        # them.
+        found = sum([_amount(totals, m) for m in here])
+        every.append(Fraction(counted))
+        if found and found == counted:
+            moves += here
+        elif found:
+            scale = Fraction(counted) / found
+            moves += [replace(m, scale=m.scale * scale) for m in here]
+        elif counted:
+            share = Fraction(counted, count_points(steps, e.extents))
+            moves.append(Move(memory=index, role="load", flow=None, again=False, scale=share))
+    return EinsumFlows(flows=flows, moves=tuple(moves), counted=tuple(every))
 
 
 def _amount(totals: list[StepShare], move: Move) -> Fraction | int:

@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from einsum_cascade.facts import cached_property
 
-from ..space.iteration import Extents, Loop, count_points, inside, iterations
+from ..space.iteration import Extents, Loop, count_points, inside
 from .flows import Move, Role, StepShare
 from .group import FusionGroup
 
@@ -109,20 +109,35 @@ class Shares:
     def entered(self, depth: int, outer: int, total: int, edge: bool, first: bool) -> int:
         """The view inside a loop of ``total`` iterations: the last, the first, or another."""
         view = self.views.values[outer]
-        extents: list[Extents | None] = []
-        fresh: list[tuple[bool, ...]] = []
-        for number, p in enumerate(self.parts):
-            own, now, new = p.loops[depth], view.extents[number], view.fresh[number]
-            if own is not None and now is not None:
-                # An Einsum whose loop goes round as often as the nest's is in the same iteration of
-                # it; of another nobody can tell which of its tiles goes with this one.
-                alike = iterations(now[own.axis], own.stride) == total
-                now = within(now, own, edge) if alike else None
-                if not first and (stale := self.once(self._stale, number, depth)):
-                    new = tuple([f and i not in stale for i, f in enumerate(new)])
-            extents.append(now)
-            fresh.append(new)
+        extents = [*view.extents]
+        fresh = [*view.fresh]
+        # It is asked in each place, of each Einsum.
+        for number, axis, stride, stale in self.once(self._looping, depth):
+            now = extents[number]
+            if now is None:
+                continue
+            # An Einsum whose loop goes round as often as the nest's is in the same iteration of
+            # it; of another nobody can tell which of its tiles goes with this one.
+            left = now[axis]
+            if -(-left // stride) != total:
+                extents[number] = None
+            else:
+                extent = left - (total - 1) * stride if edge else min(left, stride)
+                if extent != left:
+                    extents[number] = (*now[:axis], extent, *now[axis + 1 :])
+            if stale and not first:
+                fresh[number] = tuple([f and i not in stale for i, f in enumerate(fresh[number])])
         return self.views.number(RemainingExtents(tuple(extents), tuple(fresh)))
+
+    def _looping(self, depth: int) -> list[tuple[int, int, int, frozenset[int]]]:
+        """Einsums that run in a loop, each with the axis and the stride of its own view of it, and
+        the flows that are fresh at its first iteration alone."""
+        own = ((number, p.loops[depth]) for number, p in enumerate(self.parts))
+        return [
+            (number, loop.axis, loop.stride, self._stale(number, depth))
+            for number, loop in own
+            if loop is not None
+        ]
 
     def _stale(self, number: int, depth: int) -> frozenset[int]:
         """Flows that are fresh at a loop's first iteration alone: it does not move their tiles."""
