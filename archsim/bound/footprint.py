@@ -10,6 +10,7 @@ from einsum_cascade.facts import cached_property
 
 from ..quantities import byte_size
 from ..space.access_map import AccessMap
+from ..space.exact import total
 from ..space.iteration import first_tile
 from ..spec.mapping import Spill
 from .record import Bound, BoundEinsum
@@ -31,7 +32,7 @@ class Requirement:
     @cached_property
     def required_bytes(self) -> Fraction:
         """All live tiles together."""
-        return sum((size for _, size in self.tensors), Fraction(0))
+        return total((1, size) for _, size in self.tensors)
 
     @property
     def fits(self) -> bool:
@@ -128,9 +129,10 @@ def _requirement(bound: Bound, level: int, tile: _Tile) -> Requirement:
     if spill is not None and spills:
         for tensor, amount in _passing(bound, spill, level).items():
             live[tensor] = live.get(tensor, 0) + amount
+    word_bytes = bound.architecture.word_bytes
     return Requirement(
         level=memory.name,
-        tensors=tuple((t, n * bound.architecture.word_bytes) for t, n in live.items()),
+        tensors=tuple([(t, n * word_bytes) for t, n in live.items()]),
         capacity_bytes=memory.capacity_bytes,
         spills=spills,
     )

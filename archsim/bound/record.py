@@ -186,7 +186,7 @@ class BoundEinsum:
     @cached_property
     def cycles_of_point(self) -> Fraction:
         """Cycles in which an element of the array computes one point."""
-        return self.array.cycles_of(self.operations)
+        return self.array.once(_cycles_of_point, self.operations)
 
     @cached_property
     def iterations(self) -> int:
@@ -197,6 +197,11 @@ class BoundEinsum:
     def cycles(self) -> Fraction:
         """Cycles in which an element of the array computes, over the whole run."""
         return self.iterations * self.cycles_of_point
+
+
+def _cycles_of_point(array: ProcessingArray, operations: Operations) -> Fraction:
+    """Cycles in which an element of an array computes one point (for ``once``)."""
+    return array.cycles_of(operations)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,8 @@ from ..space.banded import one
 from .accesses import in_own_registers
 from .meter import EXACT
 
+_NONE = Fraction(0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Folds:
@@ -221,4 +223,4 @@ def skew_cycles(bound: Bound, e: BoundEinsum) -> Fraction:
         Zero where operands are broadcast (``folds_of`` has nothing to say).
     """
     found = folds_of(bound, e)
-    return Fraction(0 if found is None else found.cycles)
+    return _NONE if found is None else Fraction(found.cycles)

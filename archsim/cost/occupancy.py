@@ -25,7 +25,8 @@ def busy_cycles(bound: Bound, e: BoundEinsum) -> Fraction:
     Fraction
         Work and skew; without waits, reduction latencies and transfers.
     """
-    return work_cycles(e) + skew_cycles(bound, e)
+    skew = skew_cycles(bound, e)
+    return work_cycles(e) + skew if skew else work_cycles(e)
 
 
 def work_cycles(e: BoundEinsum) -> Fraction:

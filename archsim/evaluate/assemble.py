@@ -153,7 +153,8 @@ def _work(bound: Bound, e: BoundEinsum, own: EinsumCount, count: EinsumCount) ->
         elements = e.array.elements * bound.architecture.copies(e.array.name)
         # Of 4 iterations on 128 elements 512 points could be done: with 384 three quarters of the
         # cycles count.
-        busy = work_cycles(e) * Fraction(count.points, own.iterations * elements)
+        numerator, denominator = work_cycles(e).as_integer_ratio()
+        busy = Fraction(numerator * count.points, denominator * own.iterations * elements)
     return _Work(count=count, occupied=busy_cycles(bound, e), busy=busy)
 
 
@@ -205,7 +206,7 @@ def _by_kind(count: EinsumCount) -> tuple[tuple[str, int], ...]:
 
 
 def _traffic(bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[LevelTraffic, ...]:
-    word, words = _whole(bound.architecture.word_bytes), bound.words
+    word_bits, words = bound.architecture.word_bits, bound.words
     links = [m.name for m in bound.architecture.memories if m.ring]
     reads: dict[str, Amount] = {m.name: 0 for m in bound.architecture.memories}
     writes = dict(reads)
@@ -217,20 +218,23 @@ def _traffic(bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[LevelTraffi
     return tuple(
         LevelTraffic(
             level=level,
-            read_bytes=_number(read * word) if read else 0,
-            write_bytes=_number(writes[level] * word) if writes[level] else 0,
+            read_bytes=_bytes(read * word_bits) if read else 0,
+            write_bytes=_bytes(writes[level] * word_bits) if writes[level] else 0,
             links=level in links,
         )
         for level, read in reads.items()
     )
 
 
-def _whole(value: Fraction) -> Fraction | int:
-    """A whole number where the value is one: with those it is reckoned sooner."""
-    return value.numerator if value.denominator == 1 else value
+def _bytes(bits: Amount) -> float:
+    """So many bits in bytes, as ``_number`` has them."""
+    if isinstance(bits, Fraction):
+        return _number(bits / 8)
+    whole, rest = divmod(bits, 8)
+    return bits / 8 if rest else whole
 
 
-def _number(value: Fraction | int) -> float:
+def _number(value: Fraction) -> float:
     """An exact integer where the value is one, so that JSON shows it exactly."""
     return int(value) if value.denominator == 1 else float(value)
 
