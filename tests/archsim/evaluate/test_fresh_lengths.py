@@ -9,6 +9,7 @@ import pytest
 from portions import left
 
 from archsim import Architecture, Mapping
+from archsim.evaluate import floor as floor_module
 from archsim.evaluate.evaluate import evaluate_mapping
 from archsim.result.record import Floor, Result
 from archsim.schedule import modulo
@@ -72,3 +73,39 @@ def test_the_floor_of_the_energy_is_worked_out_when_it_is_asked_for() -> None:
     assert callable(vars(result.floor)["energy_pj"])
     assert 0 < result.floor.energy_pj <= result.energy_pj
     assert vars(result.floor)["energy_pj"] == result.floor.energy_pj
+
+
+def test_what_only_the_energy_of_the_floor_needs_waits_until_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[str] = []
+    for name in ("_with_points", "delivering_of"):
+        real = getattr(floor_module, name)
+        monkeypatch.setattr(
+            floor_module, name, lambda *a, name=name, real=real: made.append(name) or real(*a)
+        )
+    shapes = {"B": 2, "H": 12, "E": 64, "F": 64, "P": 640, "M": 640}
+    machine, how = Architecture.load("fusemax"), Mapping.load("unfused")
+    result = evaluate_mapping(Cascade.load(how.cascade).program, how, machine, shapes)
+    assert result.floor.latency_s > 0
+    assert not made
+    assert result.floor.energy_pj > 0
+    assert {*made} == {"_with_points", "delivering_of"}
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "technology.memories.sram.leakage=10 pW/bit",
+        "memories.global_buffer.capacity=32 MiB",
+        "word=8 bit",
+    ],
+)
+def test_what_a_machine_costs_is_not_that_of_another_of_its_name(setting: str) -> None:
+    how = Mapping.load("fusemax-binding")
+    program = Cascade.load(how.cascade).program
+    shapes = dict(load("bert-base", seq_len=640, cascade=how.cascade).shapes)
+    plain, other = Architecture.load("fusemax"), Architecture.load("fusemax", [setting])
+    found = [told(program, how, m, shapes) for m in (plain, other, plain, other)]
+    assert found[0] == found[2] != found[1] == found[3]
+    assert found[1] == told(replace(program), replace(how), replace(other), shapes)
