@@ -210,7 +210,7 @@ def register_uses(e: BoundEinsum, number: int, meter: Meter[T], *, waits: bool) 
     # ``fills`` counts every element of the array that has a point, ``changes`` the first one alone.
     fills, changes = meter.fills(e, moved), meter.changes(e, moved)
     if access_map is e.write:
-        lanes = tuple(True for _ in e.spatial)
+        lanes = (True,) * len(e.spatial)
         everywhere = meter.distinct(e, e.everywhere, (*moved, *lanes))
         in_one = meter.distinct(e, e.whole, moved)
         return RegisterUses(
@@ -230,7 +230,7 @@ def _updated(updates: T, arrivals: T, elements: T) -> Uses[T]:
 
 
 def _relevant(nest: LoopNest, moving: frozenset[str]) -> tuple[bool, ...]:
-    return tuple(loop.variable in moving for loop in nest.loops)
+    return tuple([loop.variable in moving for loop in nest.loops])
 
 
 def deliveries(e: BoundEinsum, access_map: AccessMap, level: int, meter: Meter[T]) -> T:

@@ -181,6 +181,8 @@ def _least_points(e: BoundEinsum, count: EinsumCount, nests: tuple[LoopNest, ...
     """The points of an Einsum by the mapping that has fewest."""
     if e.einsum.where is not None:
         return count.allowed  # all that its mask lets through, whatever the tiles are
+    if len(nests) == 1 and not nests[0].loops and nests[0].window is None:
+        return prod(nests[0].extents)
     return min(nest.delivered((True,) * len(nest.loops), prod) for nest in nests)
 
 
