@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import partial
-from math import prod
+from math import ceil, prod
 
 from einsum_cascade.facts import cached_property
 from einsum_cascade.ir import Gather
@@ -21,6 +22,7 @@ from ..bound.instances import Instances, PartKinds, Spread
 from ..bound.record import Bound, BoundEinsum
 from ..bound.together import held_together
 from .accesses import AccessCount, Amount, EinsumCount, RegisterUses, Uses, way_of
+from .apart import reach_of, shares_apart
 from .meter import Size
 from .random_access import words_in_lines
 from .ring import over_links
@@ -198,8 +200,12 @@ class _Sums:
         result = one.tensor == e.name
         held = self.bound.memories(e, one.tensor)
 
+        def own(s: Spread) -> bool:
+            ring = level == s.level and self.memories[s.level].ring
+            return level is None or level > s.level or ring
+
         def every(s: Spread, *, reads: bool) -> bool:
-            if level is None or level > s.level or (level == s.level and self.memories[level].ring):
+            if own(s):
                 return not timed  # each has its own, and a link of a ring
             if s.variable in moving:
                 return True
@@ -211,14 +217,22 @@ class _Sums:
                 return not reads and not memory.reduces
             return reads and not memory.multicast
 
-        writes = self._sum(e, problems, lambda p: p.writes(key), lambda s: every(s, reads=False))
+        def of_all(value: Callable[[_PartCount], Amount], *, reads: bool) -> Amount:
+            apart = partial(self._apart, e, problems, moving)
+            return self._sum(
+                e,
+                problems,
+                value,
+                lambda s: every(s, reads=reads),
+                lambda s: None if result or own(s) else apart(s),
+            )
+
+        writes = of_all(lambda p: p.writes(key), reads=False)
         if self._is_passed_on(one):
             # All that came in is passed on once, whoever reads it beside that.
-            used = self._sum(
-                e, problems, lambda p: p.reads(key) - p.writes(key), lambda s: every(s, reads=True)
-            )
+            used = of_all(lambda p: p.reads(key) - p.writes(key), reads=True)
             return replace(one, reads=used + writes, writes=writes)
-        reads = self._sum(e, problems, lambda p: p.reads(key), lambda s: every(s, reads=True))
+        reads = of_all(lambda p: p.reads(key), reads=True)
         if (gathered := self._gathered(e, key)) is not None:
             into, out_of = (partial(self._held, e, problems, gathered, n) for n in (0, 1))
             writes = min(writes, into(lambda s: every(s, reads=False), writes))
@@ -304,14 +318,35 @@ class _Sums:
         problems: list[_PartCount],
         value: Callable[[_PartCount], Amount],
         every: _Weight,
+        apart: Callable[[Spread], tuple[Fraction, ...] | None] = lambda _: None,
     ) -> Amount:
-        """Over all instances along some ranks, and one of those along the others."""
+        """Over all instances along some ranks, and one of those along the others, with what each of
+        the others has ``apart`` from it: shares by kind of part."""
         total: Amount = 0
         for p in problems:
-            weight = prod(
-                s.weight(kind, every=self._is_run_by_each(e, s) and every(s))
-                for s, kind in zip(self.spread, p.kinds, strict=True)
-            )
+            weight: Amount = 1
+            for s, kind in zip(self.spread, p.kinds, strict=True):
+                each = self._is_run_by_each(e, s)
+                shares = apart(s) if s.by_work and each and not every(s) else None
+                weight *= (
+                    s.weight(kind, every=each and every(s)) if shares is None else shares[kind]
+                )
             if weight:
-                total += weight * value(p)
+                # Elements are whole.
+                amount = weight * value(p)
+                total += amount if isinstance(weight, int) else ceil(amount)
         return total
+
+    def _apart(
+        self, e: BoundEinsum, problems: list[_PartCount], moving: frozenset[str], s: Spread
+    ) -> tuple[Fraction, ...] | None:
+        """By kind of part of a rank under a mask the share of what moves with other ranks that is
+        no other's; None: all have the same."""
+        at = self.spread.index(s)
+        parts = {p.kinds[at]: p.einsum for p in reversed(problems)}
+        reaches = [reach_of(parts[kind], s) for kind in range(len(parts))]
+        found = [r for r in reaches if r is not None]
+        if len(found) < len(reaches):
+            return None
+        along = {v for r in found[:1] for v, _ in e.axes[r.axis].variables}
+        return None if moving.isdisjoint(along) else shares_apart([r[1:] for r in found])
