@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ..space.bands import Band
 from ..space.iteration import Loop
 from ..space.nest import LoopNest
-from .masking import MaskBands, band_ranks, mask_bands, window_over
+from .masking import MaskBands, band_ranks, bands_of_any, window_over
 from .record import Bound, BoundEinsum
 
 
@@ -43,7 +43,7 @@ def least_nests(bound: Bound, fine: Collection[str] = ()) -> dict[str, tuple[Loo
         Ranks that the cascade cuts in a size that others may choose otherwise: a step of a part
         may be as short as an element of theirs.
     """
-    masks = mask_bands(bound, any_loops=True)
+    masks = bands_of_any(bound)
     steps = tuple(_idle_steps(bound, masks))
     return {e.name: tuple(_nests(bound, e, masks, steps, fine)) for e in bound.einsums}
 

@@ -7,11 +7,10 @@ all masked Einsums of a step agree and the others provably do nothing then
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from math import prod
+from math import gcd, prod
 
-from einsum_cascade import ir
 from einsum_cascade.masks import depends_on_data
 
 from ..space.banded import one
@@ -19,6 +18,7 @@ from ..space.bands import Band, Box, Window
 from ..space.iteration import Axis
 from ..space.loop_space import LoopSpace
 from ..space.nest import LoopNest
+from .comparisons import ComparedForms, Form, compared, comparisons
 from .record import Bound, BoundEinsum
 from .shared import nest_space
 from .tiling import Tiling
@@ -48,7 +48,7 @@ def leave_out_masked(bound: Bound) -> Bound:
     """
     if all(e.einsum.where is None for e in bound.einsums):
         return bound
-    found = _masking(bound)
+    found = _masking(bound, _mask_bands(bound, _Tiles.of(bound)))
     windows = dict(found.windows)
     spaces: dict[tuple[LoopSpace, Window | None], LoopSpace] = {}
     einsums: list[BoundEinsum] = []
@@ -77,17 +77,23 @@ class MaskBands:
     """By whether the mask depends on data."""
 
 
-def mask_bands(bound: Bound, *, any_loops: bool = False) -> MaskBands:
-    """The bands that the masks of a mapping's Einsums are.
-
-    Equal bands look equal, in whatever order their comparisons are written.
+def bands_of_any(bound: Bound) -> MaskBands:
+    """The bands that masks are, as far as other loops than a mapping's can use them: what any
+    mapping runs has a point of theirs.
 
     Parameters
     ----------
     bound : Bound
-        The mapping.
-    any_loops : bool
-        Whether bands are told that other loops than the mapping's can use.
+        Any mapping of the cascade.
+    """
+    return _mask_bands(bound, _ANY, any_loops=True)
+
+
+def _mask_bands(bound: Bound, tiles: _Tiles, *, any_loops: bool = False) -> MaskBands:
+    """The bands that the masks of a mapping's Einsums are, in tiles of some sizes.
+
+    Equal bands look equal, in whatever order their comparisons are written. ``any_loops``: whether
+    bands are told that other loops than the mapping's can use.
     """
     numbers = _numbers(bound)
     bands: dict[str, Band] = {}
@@ -96,7 +102,7 @@ def mask_bands(bound: Bound, *, any_loops: bool = False) -> MaskBands:
     for e in bound.einsums:
         if e.einsum.where is None:
             continue
-        band, exact = _band(bound.tiling, e, numbers)
+        band, exact = _band(bound.tiling, e, numbers, tiles)
         if band is not None and _told_apart(e, band, any_loops=any_loops):
             turned = any((b.plus, b.minus) == (band.minus, band.plus) for b in bands.values())
             bands[e.name] = _turned(band) if turned else band
@@ -106,20 +112,23 @@ def mask_bands(bound: Bound, *, any_loops: bool = False) -> MaskBands:
     return MaskBands(bands=bands, loose=frozenset(loose), without=without)
 
 
-def windows_of(bound: Bound) -> dict[str, Window]:
-    """The windows of a mapping's Einsums, by name, as ``leave_out_masked`` gives them.
+def windows_of(bound: Bound) -> tuple[dict[str, Window], dict[str, Window]]:
+    """The windows of a mapping's Einsums, by name, as ``leave_out_masked`` gives them were its
+    tiles of any sizes: of single elements, and of whole blocks where masks are of blocks.
 
     Parameters
     ----------
     bound : Bound
         The mapping, without windows.
     """
-    return dict(_masking(bound, counted=False).windows)
+    single = _Tiles(known=True, sizes={axis.name: 1 for e in bound.einsums for axis in e.axes})
+    found = (_mask_bands(bound, tiles) for tiles in (single, _ANY))
+    finest, blocks = (dict(_masking(bound, masks, counted=False).windows) for masks in found)
+    return finest, blocks
 
 
-def _masking(bound: Bound, *, counted: bool = True) -> Masking:
+def _masking(bound: Bound, found: MaskBands, *, counted: bool = True) -> Masking:
     """What is left out; ``counted``: with how many steps are left."""
-    found = mask_bands(bound)
     bands, loose, without = found.bands, found.loose, found.without
     notes = [f"{', '.join(names)}: {_no_band(data)}" for data, names in without.items()]
     windows = {
@@ -306,7 +315,9 @@ def _told_apart(e: BoundEinsum, band: Band, *, any_loops: bool) -> bool:
     return True
 
 
-def _band(tiling: Tiling, e: BoundEinsum, numbers: dict[str, int]) -> tuple[Band | None, bool]:
+def _band(
+    tiling: Tiling, e: BoundEinsum, numbers: dict[str, int], tiles: _Tiles
+) -> tuple[Band | None, bool]:
     """The band that holds all of an Einsum's mask, or None, and whether it is all of the mask.
 
     A comparison that is no band (of the end of a tile: ``p1*M0 + m0 < M``) only cuts off more.
@@ -314,37 +325,73 @@ def _band(tiling: Tiling, e: BoundEinsum, numbers: dict[str, int]) -> tuple[Band
     assert e.einsum.where is not None, "masked Einsums only"
     found: Band | None = None
     exact = True
-    for comparison in _comparisons(e.einsum.where):
+    for comparison in comparisons(e.einsum.where):
         if comparison is None or depends_on_data(comparison):
             return None, False
-        part = _half(tiling, e.axes, comparison, numbers)
+        known = compared(comparison, numbers)
+        part = None if known is None else _half(tiling, e.axes, known, tiles)
         if part is None:
             exact = False
             continue
+        exact = exact and known is not None and known.divisor == 1
         found = part if found is None else _both(found, part)
         if found is None:
             return None, False
+    if found is not None and found.low > found.high and tiles.known:
+        # Of blocks there is nothing where they are drawn together: they stay as wide as they are.
+        single = _Tiles(known=True, sizes=dict.fromkeys(tiles.sizes, 1))
+        return (found, exact) if single == tiles else _band(tiling, e, numbers, single)
     return found, exact
 
 
-def _comparisons(condition: ir.Condition) -> Iterator[ir.Relational | None]:
-    """The comparisons that must all hold; None for what is none."""
-    if isinstance(condition, ir.Logical) and condition.operator == "and":
-        for operand in condition.operands:
-            yield from _comparisons(operand)
-    else:
-        yield condition if isinstance(condition, ir.Relational) else None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tiles:
+    """Elements of which all tiles are multiples, by rank; not ``known``: those of any mapping."""
+
+    known: bool
+    sizes: Mapping[str, int]
+
+    @classmethod
+    def of(cls, bound: Bound) -> _Tiles:
+        """Those of a mapping, of its Einsums and of its steps."""
+        sizes: dict[str, int] = {}
+        spaces = ((e.axes, e.temporal) for e in bound.einsums)
+        for axes, loops in (nest_space(bound.tiling, bound.nest), *spaces):
+            for loop in loops:
+                axis = axes[loop.axis]
+                # A loop of one iteration cuts nothing.
+                if loop.stride < axis.extent:
+                    size = loop.stride * _scale(bound.tiling, axis)
+                    sizes[axis.name] = gcd(sizes.get(axis.name, 0), size)
+        return cls(known=True, sizes=sizes)
+
+    def slack(self, known: ComparedForms, sides: Iterable[str | None]) -> int:
+        """How far two forms may be apart, beyond multiples of their divisor, for which tiles hold
+        points of one and the same block, or of blocks so many apart.
+
+        Of single elements as far as the ends of a block. Tiles, and blocks, are made of pieces of
+        some length: what is in two pieces' tiles is in them whole, and with their last element
+        their first. So do the first ones of a block's last piece and of its first.
+        """
+        if not self.known:
+            # No mapping leaves out what is no further apart than whole blocks.
+            return 0
+        piece = known.divisor
+        for form, side in zip((known.left, known.right), sides, strict=True):
+            size = 1 if side is None else self.sizes.get(side, 0)
+            piece = gcd(piece, size, form.get("", 0))
+        return known.divisor - piece
+
+
+_ANY = _Tiles(known=False, sizes={})
 
 
 def _half(
-    tiling: Tiling, axes: Iterable[Axis], comparison: ir.Relational, numbers: dict[str, int]
+    tiling: Tiling, axes: tuple[Axis, ...], known: ComparedForms, tiles: _Tiles
 ) -> Band | None:
-    """One comparison as a band that is open on one side."""
-    form = _linear(comparison.left, numbers)
-    right = _linear(comparison.right, numbers)
-    if form is None or right is None:
-        return None
-    for name, value in right.items():
+    """One comparison as a band that is open on one side, or on none."""
+    form = dict(known.left)
+    for name, value in known.right.items():
         form[name] = form.get(name, 0) - value
     constant = form.pop("", 0)
     # left - right is plus - minus + constant: of m <= p + 3 it is m - p - 3, so that m - p is at
@@ -353,25 +400,23 @@ def _half(
     if signs is None:
         return None
     plus, minus = signs
-    low, high = -_FAR, _FAR
-    match comparison.operator:
-        case "<=":
-            high = -constant
-        case "<":
-            high = -constant - 1
-        case ">=":
-            low = -constant
-        case ">":
-            low = -constant + 1
-        case "==":
-            low = high = -constant
-        case _:
-            return None
+    slack = 0
+    if known.divisor > 1:
+        sides = (_added(tiling, axes, side) for side in (known.left, known.right))
+        slack = tiles.slack(known, sides)
+    low = -_FAR if known.low is None else known.low * known.divisor - slack - constant
+    high = _FAR if known.high is None else known.high * known.divisor + slack - constant
     # One rank, subtracted: -p + 3 <= 0 is the band of p from 3 on.
     if plus is None:
         assert minus is not None, "a comparison has a rank"
         return Band(plus=minus, minus=None, low=-high, high=-low)
     return Band(plus=plus, minus=minus, low=low, high=high)
+
+
+def _added(tiling: Tiling, axes: tuple[Axis, ...], form: Form) -> str | None:
+    """The only rank of a form, if it is added."""
+    signs = _signs(tiling, axes, {v: c for v, c in form.items() if v})
+    return signs[0] if signs is not None and signs[1] is None else None
 
 
 def _signs(
@@ -410,35 +455,3 @@ def _both(a: Band, b: Band) -> Band | None:
             return None
         b = _turned(b)
     return replace(a, low=max(a.low, b.low), high=min(a.high, b.high))
-
-
-def _linear(node: ir.Expression, numbers: dict[str, int]) -> dict[str, int] | None:
-    """An expression as whole numbers times rank variables; the name "" has the constant."""
-    match node:
-        case ir.Number(value=int(value)):
-            return {"": value}
-        case ir.Name(name=name, kind="variable"):
-            return {name: 1}
-        case ir.Name(name=name) if name in numbers:
-            return {"": numbers[name]}
-        case ir.Unary(operand=operand):
-            return _scaled(_linear(operand, numbers), -1)
-        case ir.Binary(operator="+" | "-", left=left, right=right):
-            a = _linear(left, numbers)
-            b = _scaled(_linear(right, numbers), 1 if node.operator == "+" else -1)
-            if a is None or b is None:
-                return None
-            return {n: a.get(n, 0) + b.get(n, 0) for n in {**a, **b}}
-        case ir.Binary(operator="*", left=left, right=right):
-            a, b = _linear(left, numbers), _linear(right, numbers)
-            if a is None or b is None:
-                return None
-            if set(a) <= {""}:
-                return _scaled(b, a.get("", 0))
-            return _scaled(a, b.get("", 0)) if set(b) <= {""} else None
-        case _:
-            return None
-
-
-def _scaled(form: dict[str, int] | None, factor: int) -> dict[str, int] | None:
-    return None if form is None else {n: factor * c for n, c in form.items()}

@@ -41,6 +41,9 @@ class OpenBand(NamedTuple):
     high: int
     plus: OpenSide
     minus: OpenSide
+    least: tuple[int, int] | None = None
+    """What it is drawn together to, where tiles are whole blocks of a mask of blocks (``low`` and
+    ``high`` are those of single elements); None: it stays."""
 
 
 Opened = tuple[int, int, int]
@@ -54,10 +57,13 @@ class LeftOut:
     ----------
     windows : mapping of str to Window
         By the names of Einsums.
+    least : mapping of str to Window
+        The same for tiles that are whole blocks of a mask of blocks.
     """
 
-    def __init__(self, windows: Mapping[str, Window]) -> None:
+    def __init__(self, windows: Mapping[str, Window], least: Mapping[str, Window]) -> None:
         self._windows = windows
+        self._least = least
 
     def __bool__(self) -> bool:
         return bool(self._windows)
@@ -93,7 +99,11 @@ class LeftOut:
         minus = _side(box.minus, window.minus_scale, strides.get(window.minus))
         if plus.unit >= box.plus and minus.unit >= box.minus:
             return None
-        return OpenBand(max(box.low, -box.minus), min(box.high, box.plus), plus, minus)
+        low, high = max(box.low, -box.minus), min(box.high, box.plus)
+        least = self._least[e.name].box if e.name in self._least else box
+        drawn = (max(low, least.low), min(high, least.high))
+        together = drawn if drawn[0] <= drawn[1] and drawn != (low, high) else None
+        return OpenBand(low, high, plus, minus, together)
 
 
 def _side(elements: int, scale: int, stride: Opened | None) -> OpenSide:
@@ -116,7 +126,7 @@ def shares_left(bands: Sequence[OpenBand], strides: Ints) -> Floats:
     array of float64, (tilings, bands)
     """
     found = np.empty((strides.shape[0], len(bands)))
-    rows = [(b.low, b.high, *b.plus, *b.minus) for b in bands]
-    table = np.array(rows, dtype=np.int64).reshape(-1, 10)
+    rows = [(b.low, b.high, *b.plus, *b.minus, *(b.least or (b.low, b.high))) for b in bands]
+    table = np.array(rows, dtype=np.int64).reshape(-1, 12)
     touched_shares(table, np.ascontiguousarray(strides), found)
     return found

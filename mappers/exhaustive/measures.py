@@ -146,7 +146,7 @@ class OpenMeter(Meter[Linear]):
         places: dict[OpenMeasure, int] | None = None,
     ) -> None:
         self._relaxed = relaxed
-        self.left_out = left_out or LeftOut({})
+        self.left_out = left_out or LeftOut({}, {})
         cut = [m for _, members in tiling.cuts for m in members]
         self._number = {name: n for n, name in enumerate(tiling.members)}
         self._limits = {m.name: tiling.shapes[m.rank] for m in cut}

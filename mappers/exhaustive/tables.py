@@ -159,7 +159,7 @@ class _Tabulator:
         problems = illegalities(self.base)
         if problems:
             raise MappingError(problems)
-        self.left_out = LeftOut(windows_of(self.base) if relaxed else {})
+        self.left_out = LeftOut(*windows_of(self.base)) if relaxed else LeftOut({}, {})
         self.meter = OpenMeter(
             self.base.tiling, relaxed=relaxed, left_out=self.left_out, places=known.places
         )

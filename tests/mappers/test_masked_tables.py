@@ -33,7 +33,7 @@ MASKED = {
     "attention-two-sided-window-1pass": {"P": 200, "M": 240, "W": 16},
     "attention-sliding-window": {"P": 100, "M": 400, "W": 70},
     "attention-causal-1pass": {"P": 256, "M": 256},
-    "attention-chunked-local-1pass": {"P": 240, "M": 240},
+    "attention-chunked-local-1pass": {"P": 240, "M": 240, "C": 48},
 }
 SIDES = ("arrays.array_2d.shape={columns: 14, rows: 12}", "arrays.array_1d.shape.lanes=24")
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
-from math import ceil
+from math import ceil, floor
 
 from nest_leavings import Leavings
 from nest_loops import Element, Step, Tag
@@ -242,7 +242,7 @@ def allowed(einsum: ir.Einsum, at: dict[str, int], shapes: dict[str, int]) -> bo
 
 def value_of(
     node: ir.Condition | ir.Expression, at: dict[str, int], shapes: dict[str, int]
-) -> float:
+) -> float | Fraction:
     """The value of a condition, or of a number inside it."""
     match node:
         case ir.Number(value=value):
@@ -253,7 +253,11 @@ def value_of(
             return shapes[name]
         case ir.Binary(operator=operator, left=left, right=right):
             a, b = value_of(left, at, shapes), value_of(right, at, shapes)
+            if operator == "/":
+                return Fraction(a) / Fraction(b)
             return {"+": a + b, "-": a - b, "*": a * b}[operator]
+        case ir.Call(function="floor", arguments=(inside,)):
+            return floor(value_of(inside, at, shapes))
         case ir.Relational(operator=operator, left=left, right=right):
             a, b = value_of(left, at, shapes), value_of(right, at, shapes)
             return {"<": a < b, "<=": a <= b, ">": a > b, ">=": a >= b, "==": a == b}[operator]

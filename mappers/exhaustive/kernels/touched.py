@@ -33,14 +33,24 @@ def _share(low: int, high: int, x: int, wide: int, y: int, deep: int) -> float:
     return found / (seen * columns)
 
 
+@compiled_inside
+def _divisor(block: int, wide: int, deep: int) -> int:
+    """The greatest that divides all three."""
+    for other in (wide, deep):
+        while other > 0:
+            block, other = other, block % other
+    return block
+
+
 @compiled
 def touched_shares(bands: Ints, strides: Ints, found: Floats) -> None:
     """The share of tiles that each band touches in each tiling.
 
     Parameters
     ----------
-    bands : array of int64, (bands, 10)
-        Low and high, and of each rank its elements, and the member, unit and limit of its tiles.
+    bands : array of int64, (bands, 12)
+        Low and high, and of each rank its elements, and the member, unit and limit of its tiles;
+        what low and high are drawn together to where tiles are whole blocks.
     strides : array of int64, (tilings, members)
     found : array, (tilings, bands)
         Filled.
@@ -53,4 +63,13 @@ def touched_shares(bands: Ints, strides: Ints, found: Floats) -> None:
             wide = _tile(x, bands[band, 3], bands[band, 4], bands[band, 5], mine)
             deep = _tile(y, bands[band, 7], bands[band, 8], bands[band, 9], mine)
             same = row > 0 and bands[band, 3] < 0 and bands[band, 7] < 0
-            found[row, band] = found[0, band] if same else _share(low, high, x, wide, y, deep)
+            if same:
+                found[row, band] = found[0, band]
+                continue
+            least, most = bands[band, 10], bands[band, 11]
+            block = 1 + max(least - low, high - most)
+            # Of tiles that are pieces of blocks, or whole ones, by the first and last pieces.
+            piece = _divisor(block, 0 if wide >= x else wide, 0 if deep >= y else deep) - 1
+            found[row, band] = _share(
+                min(low + piece, least), max(high - piece, most), x, wide, y, deep
+            )
