@@ -2,9 +2,10 @@
 
 Two Python processes, one for each tree, simulate the same fresh lengths in turn, so that
 whatever else the machine does slows both alike; what counts is processor time. Printed are the
-medians and their ratio.
+medians and their ratio. A process that has simulated some 250 fresh lengths chooses orders of issue
+by compiled code; ``--before 300`` lets both do so many first.
 
-    python benchmarks/simulate.py --against 4cf3f47
+    python benchmarks/simulate.py --against 4cf3f47 [--before N]
 """
 
 from __future__ import annotations
@@ -79,13 +80,18 @@ def main() -> None:
     """Print a line for every case: medians in milliseconds and how many times faster."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--against", default="HEAD", help="a revision of this repository")
-    revision = parser.parse_args().against
+    parser.add_argument("--before", type=int, default=0, help="lengths simulated before")
+    told = parser.parse_args()
+    revision, before = told.against, told.before
     with tempfile.TemporaryDirectory() as folder:
         other = Path(folder) / "tree"
         git = ("git", "-C", str(ROOT))
         subprocess.run([*git, "worktree", "add", "-q", "--detach", other, revision], check=True)
         try:
             trees = Tree(ROOT), Tree(other)
+            for tree in trees:
+                for length in range(before):
+                    tree.seconds("bert-base", "fusemax-binding", {"seq_len": 9001 + length})
             print(f"{'case':40} {'here':>9} {revision[:9]:>9} {'faster':>7}")
             for title, (workload, mapping, fields) in CASES.items():
                 here, there = measured(trees, workload, mapping, fields)

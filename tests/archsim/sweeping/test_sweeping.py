@@ -305,7 +305,7 @@ def test_killed_at_any_moment_nothing_is_lost_or_run_twice(tmp_path: Path) -> No
 
 def test_ctrl_c_ends_with_130_and_keeps_what_is_finished(tmp_path: Path) -> None:
     path, out = tmp_path / "many.yaml", tmp_path / "out"
-    path.write_text(json.dumps({"sweep": many(40_000)}))
+    path.write_text(json.dumps({"sweep": many(4000)}))
     process = start(path, out, "--workers", "2", start_new_session=True)
     wait_for(out, 1, process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: to the workers, too
@@ -318,7 +318,7 @@ def test_ctrl_c_ends_with_130_and_keeps_what_is_finished(tmp_path: Path) -> None
     ]
     assert not (out / "results.csv").exists()
     kept = archsim.load_sweep(out)
-    assert 0 < len(kept) < 40_000
+    assert 0 < len(kept) < 4000
     assert (kept["status"] == "ok").all()
 
 
