@@ -25,6 +25,8 @@ _SECONDS = 0.5
 _LARGEST = 1000
 _ANSWER_WITHIN = 10
 """Seconds a scheduler has to answer."""
+_TAKEN_WITHIN = 1.0
+"""Seconds within which a pool takes over what was handed to it."""
 _LOOK_AFTER = 0.2
 """Seconds between two looks whether the process that started this one is there."""
 _COLLECT_AFTER = 50_000
@@ -74,6 +76,10 @@ def others(workers: int) -> Iterator[Pool]:
     try:
         yield Pool(executor, workers)
     finally:
+        # Its thread trips over work that it has not taken over by the time it is told to end.
+        late = time.monotonic() + _TAKEN_WITHIN
+        while not executor._work_ids.empty() and time.monotonic() < late:
+            time.sleep(_TAKEN_WITHIN / 100)
         executor.shutdown(wait=True, kill_workers=True)
 
 

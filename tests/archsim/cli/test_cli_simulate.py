@@ -166,10 +166,10 @@ def test_simulate_refuses_wrong_input(arguments: list[str], said: str) -> None:
 
 
 def test_a_machine_without_room_has_no_legal_mapping() -> None:
-    small = "architecture.memories.global_buffer.capacity=1KiB"
+    small = "architecture.memories.global_buffer.capacity=512B"
     message = refused("simulate", "--set", small, "--set", "seq_len=256", code=3)
     assert "global_buffer needs" in message
-    assert "has 1 KiB" in message
+    assert "has 512 B" in message
 
 
 def test_simulate_is_one_json_object_on_standard_output(tmp_path: Path) -> None:
