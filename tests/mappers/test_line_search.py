@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from brief_search import BRIEFLY
+from products import TWO_LAYERS
 
 from archsim import Architecture, simulate
 from archsim.spec.mapping import Keep
@@ -99,19 +100,6 @@ def test_what_is_found_is_legal_here_and_better_than_what_is_known(
     assert where in found.certificate()["strategy"]
     again = simulate(work, machine, found.by_part.mappings[0], engine="event")
     assert (again.cycles, again.traffic) == (result.cycles, result.traffic)
-
-
-TWO_LAYERS = """
-cascade: two-layers
-ranks: [M, K, H, N]
-inputs: {X: [M, K], W: [K, H], V: [H, N]}
-output: Z
-einsums: |
-  Y[m, h] = X[m, k] * W[k, h]
-  S[h] = Y[m, h]
-  R[m, h] = Y[m, h] * S[h]
-  Z[m, n] = R[m, h] * V[h, n]
-"""
 
 
 def test_several_nests_are_looked_at_where_memories_are_side_by_side() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from brief_search import BRIEFLY
 from commands import run
+from products import TWO_LAYERS
 
 from archsim import Architecture
 from archsim.spec.files.overrides import parse_overrides
@@ -29,17 +30,6 @@ from mappers.protocol import SearchProblem
 from mappers.recollection import recall_search, remember_search
 from mappers.space.mapspace import Mapspace
 
-TWO_LAYERS = """
-cascade: two-layers
-ranks: [M, K, H, N]
-inputs: {X: [M, K], W: [K, H], V: [H, N]}
-output: Z
-einsums: |
-  Y[m, h] = X[m, k] * W[k, h]
-  S[h] = Y[m, h]
-  R[m, h] = Y[m, h] * S[h]
-  Z[m, n] = R[m, h] * V[h, n]
-"""
 SHAPES = {"M": 8, "K": 32, "H": 8, "N": 32}
 
 

@@ -10,3 +10,26 @@ ARRAYS = """\
       operations: {mac: {cycles: 1, bill: {}}}
 """
 """What stands behind the memories in a file: one element, whose products cost a cycle."""
+
+
+def two_memories(far: str = "", near: str = "") -> str:
+    """A file of that array behind two memories with lines of a byte.
+
+    Parameters
+    ----------
+    far, near : str
+        Fields of the outer memory and of the inner one, as a file has them, beside these.
+    """
+    return (
+        f"""
+architecture:
+  name: small
+  technology: accelergy-45nm
+  clock: 1 GHz
+  word: 8 bit
+  memories:
+    - {{name: far, energy: dram_hbm2, line: 8 bit, bandwidth: 1 GB/s, {far}}}
+    - {{name: near, energy: sram, line: 8 bit, {near}}}
+"""
+        + ARRAYS
+    )

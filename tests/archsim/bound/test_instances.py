@@ -9,7 +9,7 @@ from itertools import combinations, pairwise, product
 from pathlib import Path
 
 import pytest
-from one_lane import ARRAYS
+from one_lane import two_memories
 from products import PRODUCT
 
 from archsim import Architecture, Mapping, Result, simulate
@@ -30,18 +30,9 @@ from workloads import load
 AMPLE = "memories.DRAM.bandwidth=1000 TB/s"
 CORES = "memories.DRAM.instances.cores={}"
 
-MACHINE = (
-    """
-architecture:
-  name: small
-  technology: accelergy-45nm
-  clock: 1 GHz
-  word: 8 bit
-  memories:
-    - {name: far, energy: dram_hbm2, line: 8 bit, bandwidth: 1 GB/s, instances: {cores: 3}}
-    - {name: near, energy: sram, line: 8 bit, capacity: 4 KiB, bandwidth: 2 GB/s}
-"""
-    + ARRAYS
+MACHINE = two_memories(
+    far="instances: {cores: 3}",
+    near="capacity: 4 KiB, bandwidth: 2 GB/s",
 )
 
 MAPPING = """

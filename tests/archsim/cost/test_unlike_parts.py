@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from one_lane import ARRAYS
+from one_lane import two_memories
 
 from archsim import Architecture, Mapping
 from archsim.bound.binding import bind
@@ -16,19 +16,9 @@ from archsim.cost.spill import count_mapping
 from archsim.evaluate.evaluate import evaluate_mapping
 from einsum_cascade import Cascade
 
-MACHINE = (
-    """
-architecture:
-  name: small
-  technology: accelergy-45nm
-  clock: 1 GHz
-  word: 8 bit
-  memories:
-    - {name: far, energy: dram_hbm2, line: 8 bit, bandwidth: 1 GB/s, multicast: true,
-       instances: {cores: 3}}
-    - {name: near, energy: sram, line: 8 bit, capacity: 4 KiB, bandwidth: 900 GB/s}
-"""
-    + ARRAYS
+MACHINE = two_memories(
+    far="multicast: true, instances: {cores: 3}",
+    near="capacity: 4 KiB, bandwidth: 900 GB/s",
 )
 
 CASCADE = """
