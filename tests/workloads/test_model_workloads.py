@@ -382,14 +382,15 @@ def test_scopes_of_a_decoding_model() -> None:
 
 def test_a_stack_of_two_kinds_of_layers() -> None:
     work = load("gemma-2-9b", scope="model", phase="decode", cached_len=9999)
-    grouped = "grouped-query-attention"
+    grouped = "grouped-query-attention-softcap"
     keys = [(p.times, dict(p.shapes)["M"]) for p in work.parts if p.cascade == grouped]
     assert keys == [(21, 4096), (21, 10000)]
     prefill = load("gemma-2-9b", scope="model", seq_len=9999).parts
     masked = [(p.cascade, dict(p.shapes).get("W")) for p in prefill if "grouped" in p.cascade]
-    assert masked == [(f"{grouped}-window", 4096), (f"{grouped}-causal", None)]
+    assert masked == [(f"{grouped}-window", 4096), (grouped, None)]
     notes = [p.left_out_by(Cascade.load("attention-1pass").program) for p in prefill]
-    assert [len(n) for n in notes if n] == [1, 1]
+    # The mask, and the cap.
+    assert [len(n) for n in notes if n] == [2, 2]
     assert "the gate's activation function, gelu, is counted as SiLU" in work.left_out
     with pytest.raises(SpecError, match="M: given by hand for one kind of layer"):
         assert load("gemma-2-9b", scope="model", M=5000).parts

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from model_cases import DEEPSEEK_V3, GEMMA2, GPT_OSS, LLAMA, MAMBA2, MINIMAX
+from model_cases import DEEPSEEK_V3, GEMMA2, GPT_OSS, LLAMA, MAMBA2, MINIMAX, MISTRAL
 from places import ROOT
 
 from archsim import Architecture
@@ -123,7 +123,9 @@ RECURRENT: dict[str, dict[str, Any]] = {
 }
 SOFTMAX: dict[str, dict[str, Any]] = {
     "causal, MHA, GQA or MQA": LLAMA,
-    "with a window shorter than the keys": GEMMA2,
+    "with a window shorter than the keys": MISTRAL,
+    "with capped scores and a window": GEMMA2,
+    "with capped scores": GEMMA2 | {"layer_types": ["full_attention"] * 42},
     "with sinks and a window": GPT_OSS,
     "with sinks": GPT_OSS | {"layer_types": ["full_attention"] * 24},
     "latent (MLA)": DEEPSEEK_V3,

@@ -6,7 +6,7 @@ one value of ``kv_rank`` a token among all heads (DeepSeek-V2, arXiv 2405.04434,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -94,18 +94,17 @@ def _softmax(a: SoftmaxAttention, tokens: Tokens) -> LayerAttention:
     if window is not None and alone and tokens.given_keys is None:
         notes.append(f"the window lets the query see {window} of {keys} keys")
         keys = window
-    if a.softcap is not None:
-        notes.append(f"the soft cap of scores at {a.softcap:g} (a tanh each) is not counted")
     shapes = shapes_of(tokens, a.heads, a.qk_width, a.v_width, keys)
+    cascade = _softmax_cascade(a, alone, window)
     if not a.causal and window is not None:
         return _two_sided(a, shapes, window, tokens)
     masked = a.causal and not alone
     return LayerAttention(
-        cascade=_softmax_cascade(a, alone, window),
+        cascade=cascade,
         shapes=(*shapes, (WINDOW, window)) if masked and window is not None else shapes,
         kv_heads=a.kv_heads,
         notes=tuple(notes),
-        omissions=(*(_of_mask(tokens, window) if masked else ()), *_of_sinks(a)),
+        omissions=(*(_of_mask(tokens, window) if masked else ()), *_of_scores(a)),
         stand_ins=(ONE_HEAD,),
         unless_given=((WINDOW, keys),) if a.causal else (),
     )
@@ -168,16 +167,33 @@ def _two_sided(
 
 
 def _softmax_cascade(a: SoftmaxAttention, alone: bool, window: int | None) -> str:
-    """The cascade with the sinks, the mask and the window of a layer."""
-    if not a.causal and window is not None:
-        return TWO_SIDED
+    """The cascade with the mask and the window of a layer, and what it does to scores.
+
+    Raises
+    ------
+    SpecError
+        No cascade here does all of that.
+    """
+    own = [name for name, has in (("sink", a.sinks), ("softcap", a.softcap is not None)) if has]
+    if len(own) > 1:
+        raise SpecError(f"the layer has {' and '.join(own)}: no cascade here computes both")
     if not a.causal:
-        return "attention-sink" if a.sinks else ONE_HEAD
-    if a.sinks:
-        return f"{GROUPED}-sink" if alone or window is None else f"{GROUPED}-sink-window"
+        return _without_mask(own, window)
+    if own:
+        # With a mask, which leaves all keys to the last query alone.
+        return "-".join((GROUPED, *own, *(("window",) if window is not None and not alone else ())))
     if alone:
         return GROUPED
     return f"{GROUPED}-causal" if window is None else f"{GROUPED}-window"
+
+
+def _without_mask(own: list[str], window: int | None) -> str:
+    """The cascade of an encoder's layer, whose heads share nothing."""
+    if not own:
+        return TWO_SIDED if window is not None else ONE_HEAD
+    if own == ["sink"] and window is None:
+        return "attention-sink"
+    raise SpecError(f"the layer has {own[0]} and no causal mask: no cascade here computes both")
 
 
 def _check_causal(a: SoftmaxAttention | LatentAttention, tokens: Tokens) -> None:
@@ -219,9 +235,14 @@ def _of_mask(tokens: Tokens, window: int | None = None) -> tuple[LayerOmission, 
     )
 
 
-def _of_sinks(a: SoftmaxAttention) -> tuple[LayerOmission, ...]:
-    note = "the sink of every head, one more score a query, is not counted"
-    return (LayerOmission(feature="sinks", note=note),) if a.sinks else ()
+def _of_scores(a: SoftmaxAttention) -> Iterator[LayerOmission]:
+    """What leaving out means that a layer does to its scores."""
+    if a.sinks:
+        note = "the sink of every head, one more score a query, is not counted"
+        yield LayerOmission(feature="sinks", note=note)
+    if a.softcap is not None:
+        note = f"the soft cap of scores at {a.softcap:g} (a tanh each) is not counted"
+        yield LayerOmission(feature="softcap", note=note)
 
 
 def _latent(a: LatentAttention, tokens: Tokens) -> LayerAttention:

@@ -10,11 +10,13 @@ from einsum_cascade.rows import tells_apart
 
 WINDOW = "W"
 """The parameter that says how many keys a query sees."""
+CAP = "cap"
+"""The parameter that bounds scores."""
 PICKS = "J"
 """The rank of the keys that an indexer picks."""
 _OF_HEADS = frozenset("HGS")
 
-Feature = Literal["mask", "window", "sinks", "latent", "state", "picks"]
+Feature = Literal["mask", "window", "sinks", "latent", "state", "picks", "softcap"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,8 @@ class LayerOmission:
                 return masked and all(p.name != WINDOW for p in program.parameters)
             case "sinks":
                 return not any({*t.ranks} <= _OF_HEADS for t in program.inputs)
+            case "softcap":
+                return all(p.name != CAP for p in program.parameters)
             case "state":
                 return all("P" in program.tensor_ranks[name] for name in program.outputs)
             case "picks":

@@ -108,7 +108,6 @@ class LatentAttention:
     """Width with rotary embedding, one key for all heads."""
     v_width: int
     causal: bool = True
-    softcap: float | None = None
     indexer: KeyIndexer | None = None
     """What picks the keys; None: a query attends all of them."""
 

@@ -129,6 +129,8 @@ REFERENCES: tuple[Reference, ...] = tuple(
         heads.grouped_query_attention_window,
         heads.grouped_query_attention_sink,
         heads.grouped_query_attention_sink_window,
+        heads.grouped_query_attention_softcap,
+        heads.grouped_query_attention_softcap_window,
         heads.latent_attention,
         retrieval.recycled_attention_full,
         retrieval.recycled_attention,

@@ -37,9 +37,11 @@ def _seen(Q: Array, K: Array, W: float) -> list[list[int]]:
     return [[m for m in range(keys) if end - W < m <= end] for end in ends]
 
 
-def _row(q: Array, k: Array, v: Array, sink: Array | None) -> Array:
+def _row(q: Array, k: Array, v: Array, sink: Array | None, cap: float | None = None) -> Array:
     """One query of one head, (E), over the keys that it sees; zero where it sees none."""
     scores = k @ q
+    if cap is not None:
+        scores = cap * np.tanh(scores / cap)
     if sink is not None:
         scores = np.append(scores, sink)
     if not len(scores):
@@ -48,7 +50,13 @@ def _row(q: Array, k: Array, v: Array, sink: Array | None) -> Array:
 
 
 def _grouped_rows(
-    Q: Array, K: Array, V: Array, W: float, Z: Array | None = None
+    Q: Array,
+    K: Array,
+    V: Array,
+    W: float,
+    Z: Array | None = None,
+    *,
+    cap: float | None = None,
 ) -> dict[str, Array]:
     """Query by query of each head."""
     found = np.zeros((*Q.shape[:-1], V.shape[-1]))
@@ -57,7 +65,8 @@ def _grouped_rows(
         group = (*ahead, g)
         keys = seen[p]
         sink = None if Z is None else Z[(*group, s)]
-        found[(*group, s, p)] = _row(Q[(*group, s, p)], K[group][keys], V[group][keys], sink)
+        query, key, value = Q[(*group, s, p)], K[group][keys], V[group][keys]
+        found[(*group, s, p)] = _row(query, key, value, sink, cap)
     return {"AV": found}
 
 
@@ -81,6 +90,18 @@ def grouped_query_attention_sink_window(
 ) -> dict[str, Array]:
     """As with a window, and one more score a head, ``Z`` of shape (..., G, S)."""
     return _grouped_rows(Q, K, V, W, Z)
+
+
+def grouped_query_attention_softcap(Q: Array, K: Array, V: Array, cap: float) -> dict[str, Array]:
+    """As causal, of the scores ``cap * tanh(x / cap)`` (Gemma 2, arXiv 2408.00118)."""
+    return _grouped_rows(Q, K, V, np.inf, cap=cap)
+
+
+def grouped_query_attention_softcap_window(
+    Q: Array, K: Array, V: Array, cap: float, W: float
+) -> dict[str, Array]:
+    """As with a window, of the scores ``cap * tanh(x / cap)``."""
+    return _grouped_rows(Q, K, V, W, cap=cap)
 
 
 def latent_attention(

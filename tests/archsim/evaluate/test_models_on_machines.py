@@ -98,9 +98,9 @@ def test_a_window_in_a_prefill() -> None:
     # Of 32 tiles of queries the first 16 meet 1 to 16 tiles of keys, the others 17.
     assert result.schedule.steps == 32 * (16 * 17 // 2 + 16 * 17)
     gemma = by_default("gemma-2-9b", seq_len=tokens)
-    assert gemma.mapping == "gqa-window"
+    assert gemma.mapping == "gqa-softcap-window"
     assert operations(gemma, "BQK", "mac") == pairs // 2 * 256
-    assert by_default("gemma-2-9b", seq_len=tokens, layer=1).mapping == "gqa-causal"
+    assert by_default("gemma-2-9b", seq_len=tokens, layer=1).mapping == "gqa-softcap"
 
 
 def test_a_window_in_a_chunk_reads_no_key_before_it() -> None:
@@ -253,17 +253,17 @@ def test_one_mapping_is_for_every_kind_of_layer_it_can_run() -> None:
     machine = Architecture.load("fusemax")
     default = simulate(work, machine)
     assert [p.result.mapping for p in default.parts if "attention" in p.name] == [
-        "gqa-window",
-        "gqa-causal",
+        "gqa-softcap-window",
+        "gqa-softcap",
     ]
     named = simulate(work, machine, Mapping.load("fusemax-binding"))
     attention = [p.result for p in named.parts if "attention" in p.name]
     assert [r.mapping for r in attention] == ["fusemax-binding"] * 2
     assert ["the window of 4096" in " ".join(r.notes) for r in attention] == [True, False]
-    one = simulate(work, machine, Mapping.load("gqa-causal"))
+    one = simulate(work, machine, Mapping.load("gqa-softcap"))
     assert [p.result.mapping for p in one.parts if "attention" in p.name] == [
-        "gqa-window",
-        "gqa-causal",
+        "gqa-softcap-window",
+        "gqa-softcap",
     ]
 
 

@@ -1,0 +1,85 @@
+"""What a layer's configuration says is computed: in latency, energy, operations and summaries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from archsim import Architecture, Mapping, Result, simulate
+from einsum_cascade.errors import MappingError
+from einsum_cascade.yaml.library import builtin_source
+from workloads import load
+from workloads.summary import summarize
+
+FUSEMAX = Architecture.load("fusemax")
+HEADS = 16  # of Gemma 2 9B
+UNCAPPED = "config.attn_logit_softcapping=null"
+
+
+def counted(result: Result, kind: str) -> int:
+    return sum(number for e in result.einsums for k, number in e.operations if k == kind)
+
+
+def pairs(queries: int, keys: int, window: int | None = None) -> int:
+    """Scores that count, one by one: query p stands at p + keys - queries."""
+    ends = range(keys - queries + 1, keys + 1)
+    return sum(min(end, window or end) for end in ends)
+
+
+@pytest.mark.parametrize(
+    ("fields", "mapping", "visible"),
+    [
+        ({"seq_len": 600, "layer": 1}, "gqa-softcap", pairs(600, 600)),
+        ({"seq_len": 5000, "layer": 0}, "gqa-softcap-window", pairs(5000, 5000, 4096)),
+        (
+            {"phase": "chunked-prefill", "cached_len": 4999, "seq_len": 3, "layer": 0, "batch": 2},
+            "gqa-softcap-window",
+            2 * pairs(3, 5002, 4096),
+        ),
+        ({"phase": "decode", "cached_len": 4999, "layer": 0}, "gqa-softcap", 4096),
+        ({"phase": "decode", "cached_len": 4999, "layer": 1, "batch": 3}, "gqa-softcap", 15000),
+    ],
+)
+def test_a_tanh_for_every_score_of_gemma(
+    fields: dict[str, Any], mapping: str, visible: int
+) -> None:
+    work = load("gemma-2-9b", **fields)
+    found = simulate(work, FUSEMAX)
+    assert found.mapping == mapping
+    assert counted(found, "tanh") == HEADS * visible
+    assert not any("soft cap" in note for note in found.notes)
+    without = simulate(load("gemma-2-9b", UNCAPPED, **fields), FUSEMAX)
+    assert counted(without, "tanh") == 0
+    assert found.energy_pj > without.energy_pj
+    assert without.cycles < found.cycles < 1.05 * without.cycles
+    assert found.over_floor < 1.01 * without.over_floor
+
+
+def test_a_mapping_without_the_cap_says_so() -> None:
+    work = load("gemma-2-9b", seq_len=600)
+    note = "the soft cap of scores at 50 (a tanh each) is not counted"
+    for mapping in ("gqa-causal", "fusemax-binding"):
+        found = simulate(work, FUSEMAX, Mapping.load(mapping))
+        assert note in found.notes
+        assert counted(found, "tanh") == 0
+
+
+def test_caps_of_a_whole_model() -> None:
+    """21 layers with a window of 4,096, and 21 that see all of 5,000 keys."""
+    fields = {"phase": "decode", "cached_len": 4999}
+    found = simulate(load("gemma-2-9b", scope="model", **fields), FUSEMAX)
+    assert counted(found, "tanh") == 21 * HEADS * (4096 + 5000)
+    summary = summarize(load("gemma-2-9b", seq_len=5000))
+    assert dict(summary.operations)["tanh"] == 21 * HEADS * (4096 + 5000)
+
+
+def test_a_machine_without_tanh_is_told_so(tmp_path: Path) -> None:
+    plain = tmp_path / "plain.yaml"
+    text = builtin_source("architectures", "fusemax").text
+    lines = [line for line in text.splitlines() if not line.strip().startswith("tanh:")]
+    plain.write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(MappingError, match="cannot do 'tanh', which X needs") as caught:
+        simulate(load("gemma-2-9b", seq_len=600), Architecture.load(plain))
+    assert str(caught.value).endswith("hint: give an array the operations that are missing")
