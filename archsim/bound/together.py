@@ -1,10 +1,11 @@
-"""What instances that each have picks of their own hold together, in a memory that they share.
+"""What instances that each have picks or keys of their own hold together, in a memory that they
+share.
 
 Queries that are spread over cores pick keys by themselves, and may pick the same: of what comes to
 a memory that feeds them all there are no more different elements than there are positions to pick.
 Where the picks of all tiles together are as many as the positions, the memory has room for all of
 these, and each comes in once, whoever picks it: as a tile of one core stays that has as many picks
-as there are positions (``AccessMap.moving_in``).
+as there are positions (``AccessMap.moving_in``). Of keys under a window each has a tile of its own.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from math import prod
 
 from ..space.access_map import AccessMap, Picked
 from ..space.iteration import Extents
+from .part_reach import tiles_apart
 from .record import Bound, BoundEinsum
 
 
@@ -134,7 +136,13 @@ def size_of_all(
     """
     if bound.instances is None:
         return size
-    found = size * bound.instances.copies(access_map, level)
+    copies = bound.instances.copies(access_map, level)
+    found = size * copies
+    for s in bound.instances.spread:
+        if (apart := tiles_apart(bound, e, access_map, level, tile, s)) is not None:
+            along = apart.axis
+            whole = access_map.size((*tile[:along], e.extents[along], *tile[along + 1 :]))
+            found = min(apart.most * found, copies * whole)
     held = held_together(bound, e, access_map, level if to is None else to, tile)
     if held is None:
         return found

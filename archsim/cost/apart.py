@@ -10,47 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import NamedTuple
-
-from ..bound.instances import Spread
-from ..bound.record import BoundEinsum
-
-
-class MaskReach(NamedTuple):
-    """Elements of the other rank of a mask that a part has a point with, from ``begin`` on."""
-
-    axis: int
-    """Of the other rank."""
-    begin: int
-    end: int
-
-
-def reach_of(e: BoundEinsum, s: Spread) -> MaskReach | None:
-    """What a part's Einsum reaches of the rank that its mask compares with the one in parts.
-
-    Parameters
-    ----------
-    e : BoundEinsum
-        As the part has it.
-    s : Spread
-        The rank in parts.
-
-    Returns
-    -------
-    MaskReach or None
-        None where no band leaves it anything out.
-    """
-    window = e.window
-    if window is None or window.plus is None or window.minus is None:
-        return None
-    box = window.box
-    for axis, other in ((window.plus, window.minus), (window.minus, window.plus)):
-        if all(variable != s.variable for variable, _ in e.axes[axis].variables):
-            continue
-        if axis == window.plus:
-            return MaskReach(other, max(0, -box.high), min(box.minus, box.plus - box.low))
-        return MaskReach(other, max(0, box.low), min(box.plus, box.high + box.minus))
-    return None
 
 
 def shares_apart(reaches: Sequence[tuple[int, int]]) -> tuple[Fraction, ...]:

@@ -19,10 +19,12 @@ from einsum_cascade.facts import cached_property
 from einsum_cascade.ir import Gather
 
 from ..bound.instances import Instances, PartKinds, Spread
+from ..bound.part_reach import moves_along, reaches_of, tiles_apart
 from ..bound.record import Bound, BoundEinsum
 from ..bound.together import held_together
+from ..space.access_map import AccessMap
 from .accesses import AccessCount, Amount, EinsumCount, RegisterUses, Uses, way_of
-from .apart import reach_of, shares_apart
+from .apart import shares_apart
 from .meter import Size
 from .random_access import words_in_lines
 from .ring import over_links
@@ -218,13 +220,14 @@ class _Sums:
             return reads and not memory.multicast
 
         def of_all(value: Callable[[_PartCount], Amount], *, reads: bool) -> Amount:
-            apart = partial(self._apart, e, problems, moving)
+            inside = min((n for n in held if level is not None and n > level), default=None)
+            to = inside if reads else level
             return self._sum(
                 e,
                 problems,
                 value,
                 lambda s: every(s, reads=reads),
-                lambda s: None if result or own(s) else apart(s),
+                lambda s: None if own(s) else self._apart(e, touched, s, None if result else to),
             )
 
         writes = of_all(lambda p: p.writes(key), reads=False)
@@ -238,13 +241,13 @@ class _Sums:
             writes = min(writes, into(lambda s: every(s, reads=False), writes))
             reads = min(reads, out_of(lambda s: every(s, reads=True), reads))
         if result and level is not None:
-            met = prod(
-                s.parts
+            met = [
+                s
                 for s in self._own(e)
                 if level <= s.level and s.variable not in moving and every(s, reads=False)
-            )
+            ]
             # Every partial sum but the first is added to one that is there.
-            reads += (met - 1) * self._size(e, problems)
+            reads += ceil(self._added(e, touched, met) * self._size(e, problems))
         return replace(one, reads=reads, writes=writes)
 
     def _gathered(self, e: BoundEinsum, key: _AccessKey) -> _GatheredAt | None:
@@ -338,15 +341,33 @@ class _Sums:
         return total
 
     def _apart(
-        self, e: BoundEinsum, problems: list[_PartCount], moving: frozenset[str], s: Spread
+        self, e: BoundEinsum, touched: list[AccessMap], s: Spread, to: int | None
     ) -> tuple[Fraction, ...] | None:
         """By kind of part of a rank under a mask the share of what moves with other ranks that is
-        no other's; None: all have the same."""
-        at = self.spread.index(s)
-        parts = {p.kinds[at]: p.einsum for p in reversed(problems)}
-        reaches = [reach_of(parts[kind], s) for kind in range(len(parts))]
-        found = [r for r in reaches if r is not None]
-        if len(found) < len(reaches):
+        no other's; None: all have the same. ``to``: the memory that an operand comes to."""
+        reaches = reaches_of(self.bound, e, s)
+        if reaches is None or not any(moves_along(m, e, reaches[0]) for m in touched):
             return None
-        along = {v for r in found[:1] for v, _ in e.axes[r.axis].variables}
-        return None if moving.isdisjoint(along) else shares_apart([r[1:] for r in found])
+        if to is not None and to <= s.level:
+            tile = e.nest(to).first_tile
+            found = (tiles_apart(self.bound, e, m, to, tile, s) for m in touched)
+            # What one leaves is gone when another comes to it later.
+            if (apart := next((t for t in found if t is not None), None)) is not None:
+                return apart.shares
+        return shares_apart([(r.begin, r.end) for r in reaches])
+
+    def _added(self, e: BoundEinsum, touched: list[AccessMap], met: list[Spread]) -> Fraction:
+        """Partial sums that are added to one that is there, as a share of what all are."""
+        times, first = Fraction(prod(s.parts for s in met)), Fraction(1)
+        for s in met:
+            reaches = reaches_of(self.bound, e, s)
+            if reaches is None or not any(moves_along(m, e, reaches[0]) for m in touched):
+                continue
+            # Each has those that it reaches.
+            lengths = [max(0, r.end - r.begin) for r in reaches]
+            new = shares_apart([(r.begin, r.end) for r in reaches])
+            whole = e.extents[reaches[0].axis] * reaches[0].scale
+            times *= Fraction(sum(lengths), s.parts * whole)
+            fresh = (n * share for n, share in zip(lengths, new, strict=True))
+            first *= sum(fresh, Fraction(0)) / whole
+        return times - first

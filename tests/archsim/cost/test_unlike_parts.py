@@ -86,3 +86,36 @@ def test_shares_are_those_of_elements_not_seen_before(seed: int) -> None:
         there = set(range(begin, end))
         assert share * len(there) == len(there - seen)
         seen |= there
+
+
+@pytest.mark.parametrize("where", LET_THROUGH)
+@pytest.mark.parametrize(("queries", "keys"), [(12, 12), (11, 17), (17, 14)])
+@pytest.mark.parametrize("reduces", ["true", "false"])
+def test_every_sum_that_some_part_has_is_written(
+    tmp_path: Path, where: str, queries: int, keys: int, reduces: str
+) -> None:
+    """Of sums over what is in parts those of the part with most to do were written for all that
+    meet on the way; and added to one that is there were all, of keys that no part reaches, too."""
+    cascade, path = tmp_path / "masked.yaml", tmp_path / "mapping.yaml"
+    told = CASCADE.replace("{Q: [P, E], K: [M, E]}", "{Q: [P, E], G: [P, M]}")
+    told = told.replace("output: S", "output: D").replace("MASK", where)
+    cascade.write_text(told.replace("S[p, m] = Q[p, e] * K[m, e]", "D[m, e] = Q[p, e] * G[p, m]"))
+    told = MAPPING.replace("CASCADE", str(cascade)).replace("PARTS", "P").replace("S:", "D:")
+    told = told.replace("far: [M], near: [P, E]", "far: [M], near: [E, P]")
+    path.write_text(told.replace("[Q, K, S]", "[Q, G, D]"))
+    machine = tmp_path / "machine.yaml"
+    machine.write_text(MACHINE.replace("multicast: true", f"multicast: true, reduces: {reduces}"))
+    program, shapes = Cascade.load(cascade).program, {"P": queries, "M": keys, "E": 2}
+    bound = bind(program, Mapping.load(path), Architecture.load(machine), shapes)
+    holds, late = LET_THROUGH[where], keys - queries
+    (spread,) = bound.instances.spread
+    reached = [
+        {m for m in range(keys) for p in range(s, s + n) if holds(p, m, late)}
+        for s, n in ((spread.begin(k), spread.size(k)) for k in range(spread.parts))
+    ]
+    every, first = sum(map(len, reached)), len(set().union(*reached))
+    for counts in (of_all_instances, through_ports):
+        (count,) = counts(bound, count_mapping(bound))
+        (there,) = [a for a in count.accesses if (a.tensor, a.place) == ("D", "far")]
+        found = there.writes, there.reads
+        assert found == ((2 * first, 0) if reduces == "true" else (2 * every, 2 * (every - first)))
