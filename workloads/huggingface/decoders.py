@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AliasChoices, Field
 
-from einsum_cascade.yaml.source import YamlNode, YamlScalar, shorten
+from einsum_cascade.yaml.source import YamlNode, YamlScalar
 
 from ..models import Experts, FeedForward, Layer, ModelConfig, SoftmaxAttention
 from .fields import (
@@ -23,6 +23,7 @@ from .fields import (
     Size,
     SizeOrZero,
     all_full,
+    among_layers,
     attention_biases,
     divided,
     feed_forward,
@@ -120,6 +121,7 @@ class _GemmaConfig(DecoderConfig):
     harmless = ("hidden_act",)
     """The family reads ``hidden_activation`` in its place."""
 
+    vocab_size: Size | None = 256_000
     hidden_activation: str | None = None
     num_key_value_heads: Size = 16
     # Heads need not make up the stream: Gemma 7B has 16 of 256 on a width of 3,072.
@@ -143,6 +145,8 @@ class _Gemma3Config(_Gemma2Config):
         ("sliding_window_size", "sliding_window"),
     )
 
+    # Files of several inputs leave it out.
+    vocab_size: Size | None = 262_208
     attn_logit_softcapping: Positive | None = None
     sliding_window_pattern: Size = 6
 
@@ -283,14 +287,15 @@ def qwen3_vl_moe_text(root: YamlNode) -> ModelConfig:
 def _qwen3_moe_stack(
     root: YamlNode, c: _Qwen3MoeConfig, windows: Sequence[int | None]
 ) -> ModelConfig:
-    d, experts = c.hidden_size, c.num_experts
+    d, experts, unspread = c.hidden_size, c.num_experts, c.mlp_only_layers or ()
+    among_layers(root, "mlp_only_layers", unspread, c.num_hidden_layers)
     dense = feed_forward(c.intermediate_size, gated=True, activation=None)
     layers = []
     for index, window in enumerate(windows):
         mixer = softmax_heads(root, c, c.num_key_value_heads, window=window, qk_norm=True)
         other = 2 * d + 2 * mixer.qk_width
         other += attention_biases(mixer, d) if c.attention_bias else 0
-        sparse = experts and index not in (c.mlp_only_layers or ())
+        sparse = experts and index not in unspread
         ffn: FeedForward | Experts = dense
         if sparse and (index + 1) % c.decoder_sparse_step == 0:
             per_token = routed(root, "num_experts_per_tok", c.num_experts_per_tok, experts)
@@ -326,6 +331,7 @@ def gemma3(root: YamlNode) -> ModelConfig:
 
 class _Gemma3Inputs(SeveralInputs):
     harmless = ("text_config", "vision_config", "mm_tokens_per_image")
+    encoders = ("siglip_vision_model",)
 
 
 def gemma3_of_several_inputs(root: YamlNode) -> ModelConfig:
@@ -350,11 +356,8 @@ def mistral3(root: YamlNode) -> ModelConfig:
 
 def _mistral_or_ministral(root: YamlNode) -> ModelConfig:
     kind = root.child("model_type")
-    named = kind.text if isinstance(kind, YamlScalar) else "mistral"
-    if named not in ("mistral", "ministral3", "mistral3"):
-        text = f"the language model is 'mistral' or 'ministral3', got '{shorten(named)}'"
-        raise refuse(root, "model_type", text)
-    return ministral3(root) if named == "ministral3" else mistral(root)
+    newer = isinstance(kind, YamlScalar) and kind.text == "ministral3"
+    return ministral3(root) if newer else mistral(root)
 
 
 def _gemma_stack(

@@ -30,6 +30,7 @@ from .fields import (
     SiluGate,
     Size,
     SizeOrZero,
+    among_layers,
     attention_biases,
     auto_or_size,
     divided,
@@ -134,9 +135,7 @@ def bamba(root: YamlNode) -> ModelConfig:
     c = read_fields(_BambaConfig, root)
     d, count = c.hidden_size, c.num_hidden_layers
     listed = c.attn_layer_indices or ()
-    if any(index >= count for index in listed):
-        text = f"the layers are 0 to {count - 1}, got {max(listed)}"
-        raise refuse(root, "attn_layer_indices", text)
+    among_layers(root, "attn_layer_indices", listed, count)
     softmax, dual = _softmax(root, c, c.num_key_value_heads), _dual(root, c)
     biases = {"conv_bias": c.mamba_conv_bias, "proj_bias": c.mamba_proj_bias}
     ffn = feed_forward(c.intermediate_size, gated=True, activation=None)

@@ -19,6 +19,7 @@ from .fields import (
     LayerTypes,
     Size,
     attention_biases,
+    class_of,
     divided,
     feed_forward,
     per_layer,
@@ -56,10 +57,10 @@ class _DistilBertConfig(ConfigFields):
 
 class _ModernBertConfig(ConfigFields):
     harmless = (
-        *("decoder_bias", "deterministic_flash_attn", "sparse_pred*", "reference_compile"),
+        *("deterministic_flash_attn", "sparse_pred*", "reference_compile"),
         *("repad_logits_with_grad", "global_rope_theta", "local_rope_theta", "hidden_act"),
     )
-    """Of the head, of training, and rotations; the family reads ``hidden_activation``."""
+    """Of training, and rotations; the family reads ``hidden_activation``."""
 
     hidden_size: Size
     num_hidden_layers: LayerCount
@@ -69,6 +70,8 @@ class _ModernBertConfig(ConfigFields):
     attention_bias: bool = False
     mlp_bias: bool = False
     norm_bias: bool = False
+    classifier_bias: bool = False
+    decoder_bias: bool = True
     global_attn_every_n_layers: Size = 3
     local_attention: Size = 128
     layer_types: LayerTypes | None = None
@@ -76,8 +79,8 @@ class _ModernBertConfig(ConfigFields):
 
 
 class _T5Config(ConfigFields):
-    harmless = ("is_encoder_decoder", "dense_act_fn", "is_gated_act")
-    """The last two follow from ``feed_forward_proj``."""
+    harmless = ("dense_act_fn", "is_gated_act")
+    """They follow from ``feed_forward_proj``."""
 
     d_model: Size
     # Heads need not make up the stream: T5-11B has 128 of 128 on a width of 1,024.
@@ -89,6 +92,7 @@ class _T5Config(ConfigFields):
     relative_attention_num_buckets: Size = 32
     feed_forward_proj: str = Field(default="relu", max_length=40)
     tie_word_embeddings: bool = True
+    is_encoder_decoder: bool = True
 
 
 class _WhisperConfig(ConfigFields):
@@ -201,14 +205,23 @@ def modernbert(root: YamlNode) -> ModelConfig:
         for is_local in local_layers
     ]
     # Norms of embeddings, of the stack and of the head, but none before the first attention;
-    # the head's product; a bias a word.
-    other = 2 * norm + d * d + (c.vocab_size or 0)
+    # the head's product, which may have a bias; and a bias a word.
+    other = 2 * norm + d * d + (d if c.classifier_bias else 0)
+    other += (c.vocab_size or 0) if c.decoder_bias else 0
     return stack(c, "modernbert", d, layers, other)
 
 
 def t5(root: YamlNode) -> ModelConfig:
-    """``T5Config``: encoder layers, then decoder layers, which attend to the encoder too."""
+    """``T5Config``: encoder layers, then decoder layers, which attend to the encoder too.
+
+    ``T5EncoderModel`` among ``architectures`` is the encoder alone, whatever else is said.
+    """
     c = read_fields(_T5Config, root)
+    named = class_of(root)
+    alone = named is not None and named.text.endswith("EncoderModel")
+    if not (c.is_encoder_decoder or alone):
+        text = "only 'T5EncoderModel' in architectures runs without a decoder"
+        raise refuse(root, "is_encoder_decoder", text)
     d = c.d_model
     words = c.feed_forward_proj.split("-")
     if len(words) > 2 or (len(words) == 2 and words[0] != "gated") or not words[-1]:
@@ -224,11 +237,11 @@ def t5(root: YamlNode) -> ModelConfig:
         cross=_heads(c.num_heads, c.d_kv, causal=False),
         other_parameters=3 * d,
     )
-    decoders = c.num_decoder_layers or c.num_layers
+    decoders = 0 if alone else c.num_decoder_layers or c.num_layers
     layers = [encoder] * c.num_layers + [decoder] * decoders
     # Each stack has a last norm, and in its first layer a table of relative positions.
-    other = 2 * d + 2 * c.relative_attention_num_buckets * c.num_heads
-    return stack(c, "t5", d, layers, other)
+    other = d + c.relative_attention_num_buckets * c.num_heads
+    return stack(c, "t5", d, layers, other if alone else 2 * other)
 
 
 def whisper(root: YamlNode) -> ModelConfig:

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from einsum_cascade.errors import Problem, SpecError, nearest
 from einsum_cascade.yaml.numbers import LARGEST_COUNT
 from einsum_cascade.yaml.schema import Fields, expected, shown, validate
-from einsum_cascade.yaml.source import YamlNode, YamlScalar
+from einsum_cascade.yaml.source import YamlNode, YamlScalar, YamlSequence
 
 from ..models import FeedForward, Layer, ModelConfig, SoftmaxAttention, runs_of
 from .unread import unread_problems
@@ -152,6 +152,16 @@ LayerTypes = Annotated[tuple[str, ...], one_a_layer("full_attention", "sliding_a
 ConfigFields.model_rebuild()
 
 
+CLASSES = "architectures"
+
+
+def class_of(root: YamlNode) -> YamlScalar | None:
+    """The first class of ``architectures``, if there is one."""
+    classes = root.child(CLASSES)
+    first = classes.child(0) if isinstance(classes, YamlSequence) else None
+    return first if isinstance(first, YamlScalar) and isinstance(first.value, str) else None
+
+
 def refuse(root: YamlNode, field: str, message: str, hint: str = "") -> SpecError:
     """The error of a field that does not go with others; points at it."""
     return SpecError(Problem(f"{field}: {message}", root.span_of((field,)), hint or None))
@@ -212,6 +222,12 @@ def per_layer(root: YamlNode, field: str, written: tuple[Any, ...], layers: int)
     """Refuse a list that does not have one entry a layer."""
     if len(written) != layers:
         raise refuse(root, field, f"expected one entry for each of {layers} layers", "")
+
+
+def among_layers(root: YamlNode, field: str, listed: Iterable[int], layers: int) -> None:
+    """Refuse indices of layers that there are not."""
+    if (last := max(listed, default=0)) >= layers:
+        raise refuse(root, field, f"the layers are 0 to {layers - 1}, got {last}")
 
 
 _FUNCTIONS = MappingProxyType(

@@ -27,6 +27,7 @@ from .fields import (
     SiluGate,
     Size,
     SizeOrZero,
+    among_layers,
     attention_biases,
     auto_or_size,
     divided,
@@ -143,8 +144,11 @@ class _Qwen3NextConfig(_GatedDeltaConfig):
     mlp_only_layers: tuple[SizeOrZero, ...] = ()
 
 
-_QWEN35 = ("mtp_*", "mamba_ssm_dtype", "num_nextn_predict_layers", "mrope_*")
-"""Layers that predict further tokens, the width of states, and positions."""
+_QWEN35 = (
+    *("mtp_*", "mamba_ssm_dtype", "num_nextn_predict_layers", "mrope_*"),
+    "output_gate_type",
+)
+"""Layers that predict further tokens, the width of states, positions, and a gate's function."""
 
 
 class _Qwen35Config(_GatedDeltaConfig):
@@ -171,6 +175,7 @@ def qwen3_next(root: YamlNode) -> ModelConfig:
     c = read_fields(_Qwen3NextConfig, root)
     dense = feed_forward(c.intermediate_size, gated=True, activation=None)
     ffns: list[FeedForward | Experts] = [dense] * c.num_hidden_layers
+    among_layers(root, "mlp_only_layers", c.mlp_only_layers, c.num_hidden_layers)
     if c.num_experts:
         mixture = _beside_a_shared_one(root, c)
         for index in range(c.decoder_sparse_step - 1, len(ffns), c.decoder_sparse_step):

@@ -17,6 +17,7 @@ from .fields import (
     Size,
     SizeOrZero,
     all_full,
+    among_layers,
     attention_biases,
     feed_forward,
     one_a_layer,
@@ -28,7 +29,7 @@ from .fields import (
     stack,
 )
 from .softmax import DecoderConfig, Halves, decoder_stack, layer_windows, softmax_heads
-from .vision import SeveralInputs, llama4_encoder, of_several_inputs
+from .vision import Llama4Inputs, llama4_encoder, of_several_inputs
 
 
 class _Glm4MoeConfig(DecoderConfig):
@@ -125,8 +126,7 @@ def _sparse_layers(root: YamlNode, c: _Llama4TextConfig) -> frozenset[int]:
     # A step of 2: layers 1, 3, 5, ... from 0. A step of 0: none.
     step, count = c.interleave_moe_layer_step, c.num_hidden_layers
     listed = range(step - 1, count, step) if c.moe_layers is None and step else c.moe_layers or ()
-    if any(index >= count for index in listed):
-        raise refuse(root, "moe_layers", f"the layers are 0 to {count - 1}, got {max(listed)}")
+    among_layers(root, "moe_layers", listed, count)
     for field in ("num_local_experts", "num_experts_per_tok"):
         if listed and not getattr(c, field):
             raise refuse(root, field, "some layers have experts, and this is 0")
@@ -135,6 +135,8 @@ def _sparse_layers(root: YamlNode, c: _Llama4TextConfig) -> frozenset[int]:
 
 def _chunked_layers(root: YamlNode, c: _Llama4TextConfig) -> list[bool]:
     count = c.num_hidden_layers
+    if c.no_rope_layers:
+        per_layer(root, "no_rope_layers", c.no_rope_layers, count)
     if c.layer_types is not None:
         per_layer(root, "layer_types", c.layer_types, count)
         found = [kind == "chunked_attention" for kind in c.layer_types]
@@ -143,14 +145,13 @@ def _chunked_layers(root: YamlNode, c: _Llama4TextConfig) -> list[bool]:
             raise refuse(root, "layer_types", text)
         return found
     if c.no_rope_layers:
-        per_layer(root, "no_rope_layers", c.no_rope_layers, count)
         return [rotated == 1 for rotated in c.no_rope_layers]
     return [(index + 1) % c.no_rope_layer_interval != 0 for index in range(count)]
 
 
 def llama4(root: YamlNode) -> ModelConfig:
     """``Llama4Config``: the language model runs; an encoder of images counts as parameters."""
-    return of_several_inputs(root, SeveralInputs, llama4_text, llama4_encoder)
+    return of_several_inputs(root, Llama4Inputs, llama4_text, llama4_encoder)
 
 
 def _mixture(
@@ -183,6 +184,7 @@ def qwen2_moe(root: YamlNode) -> ModelConfig:
     ffns: list[FeedForward | Experts] = [
         feed_forward(c.intermediate_size, gated=True, activation=None)
     ] * count
+    among_layers(root, "mlp_only_layers", c.mlp_only_layers or (), count)
     if experts:
         shared = c.shared_expert_intermediate_size
         mixture = _mixture(root, experts, c.num_experts_per_tok, c.moe_intermediate_size, shared)
@@ -284,6 +286,8 @@ def minimax_m2(root: YamlNode) -> ModelConfig:
     """``MiniMaxM2Config``: queries and keys normalised over all heads; experts in all layers."""
     c = read_fields(_MiniMaxM2Config, root)
     all_full(root, c.layer_types, c.num_hidden_layers)
+    if c.attn_type_list is not None:
+        per_layer(root, "attn_type_list", c.attn_type_list, c.num_hidden_layers)
     d, experts = c.hidden_size, c.num_local_experts
     mixture = _mixture(root, experts, c.num_experts_per_tok, c.intermediate_size)
 

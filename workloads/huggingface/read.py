@@ -9,14 +9,15 @@ from importlib import import_module
 from types import MappingProxyType
 
 from einsum_cascade.errors import Problem, SpecError
-from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar, YamlSequence, shorten
+from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar, shorten
 
 from ..models import Experts, ModelConfig, WeightFormats
+from .fields import CLASSES, class_of
 from .quantised import FIELD, check_left_out, weight_formats, without_quantisation
 
 Reader = Callable[[YamlNode], ModelConfig]
 
-TYPE, CLASSES = "model_type", "architectures"
+TYPE = "model_type"
 
 
 READERS: Mapping[str, str] = MappingProxyType(
@@ -127,6 +128,11 @@ _REFUSED: Mapping[str, tuple[str, str]] = MappingProxyType(
 """Families near ones that are read: what is not there, and what to use."""
 
 _CLASS = re.compile(r"For[A-Z]\w*|(LMHead|Double\w*)?Model")
+_HEADLESS = re.compile(
+    r"\w*(?<!LMHead)(?<!DoubleHeads)Model"
+    r"|\w*For(SequenceClassification|TokenClassification|QuestionAnswering|MultipleChoice)"
+)
+"""Classes that do not predict words: the stack by itself, or with a head of few classes."""
 
 
 def is_config(node: YamlNode) -> bool:
@@ -173,7 +179,9 @@ def read_config(root: YamlNode) -> ModelConfig:
     model = _function(reader)(without_quantisation(root))
     _check_experts(weights, root, model)
     check_left_out(root, weights, model)
-    return replace(model, source=text, weights=weights)
+    named = class_of(root)
+    predicts = named is None or _HEADLESS.fullmatch(named.text) is None
+    return replace(model, source=text, weights=weights, predicts=predicts)
 
 
 def _check_experts(found: WeightFormats, root: YamlNode, model: ModelConfig) -> None:
@@ -214,9 +222,7 @@ def _family(root: YamlNode) -> tuple[str, YamlNode]:
         return named.text, named
     if named is not None:
         raise SpecError(Problem(f"{TYPE}: expected a text, got {named.kind}", named.span))
-    classes = root.child(CLASSES)
-    first = classes.child(0) if isinstance(classes, YamlSequence) else None
-    if isinstance(first, YamlScalar) and isinstance(first.value, str):
+    if (first := class_of(root)) is not None:
         bare = _CLASS.sub("", first.text).lower()
         plain = {name.replace("_", ""): name for name in READERS}
         return plain.get(bare, first.text), first

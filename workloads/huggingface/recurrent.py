@@ -59,6 +59,7 @@ class _FalconMambaConfig(_MambaConfig):
 
 class _Mamba2Config(ConfigFields):
     harmless = _STEPS_AND_SUMS
+    alike = (("intermediate_size", "inner"),)
 
     hidden_size: Size
     num_hidden_layers: LayerCount
@@ -71,6 +72,11 @@ class _Mamba2Config(ConfigFields):
     chunk_size: Size = 256
     use_bias: bool = False
     use_conv_bias: bool = True
+
+    @property
+    def inner(self) -> int:
+        """The expanded width."""
+        return self.expand * self.hidden_size
 
 
 def mamba(root: YamlNode) -> ModelConfig:
@@ -118,7 +124,7 @@ def mamba2(root: YamlNode) -> ModelConfig:
     """``Mamba2Config``."""
     c = read_fields(_Mamba2Config, root)
     d = c.hidden_size
-    if c.num_heads * c.head_dim != c.expand * d:
+    if c.num_heads * c.head_dim != c.inner:
         raise refuse(
             root,
             "num_heads",

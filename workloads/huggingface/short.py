@@ -26,6 +26,7 @@ from .fields import (
     Positive,
     Size,
     SizeOrZero,
+    among_layers,
     attention_biases,
     divided,
     feed_forward,
@@ -131,6 +132,7 @@ def _lfm2_stack(
     )
     short = ShortConvolution(channels=d, conv_width=c.conv_L_cache)
     listed = c.full_attn_idxs if c.full_attn_idxs is not None else range(count)
+    among_layers(root, "full_attn_idxs", listed, count)
     full = [index in listed for index in range(count)]
     if c.layer_types is not None:
         per_layer(root, "layer_types", c.layer_types, count)
@@ -151,6 +153,7 @@ class _RecurrentGemmaConfig(ConfigFields):
     """A function of each logit, how weights begin, and a constant."""
     alike = (("_block_types", "block_types"),)
 
+    vocab_size: Size | None = 256_000
     hidden_size: Size
     intermediate_size: Size
     num_hidden_layers: LayerCount

@@ -29,8 +29,16 @@ HARMLESS: tuple[str, ...] = (
     *("max_length", "min_length", "remove_invalid_values", "use_cache", "cache_implementation"),
     # Training.
     *("*dropout*", "*_drop_rate", "*_pdrop", "*layerdrop*", "*drop_path*", "initializer_*"),
-    *("init_*", "*_init", "*_init_std", "*_init_scheme", "*loss*", "aux_*", "*_aux", "output_*"),
-    *("return_*", "use_return_dict", "gradient_checkpointing", "router_jitter_noise"),
+    *("init_*", "*_init", "*_init_std", "*_init_scheme", "*loss*", "aux_*", "*_aux"),
+    *("output_attentions", "output_hidden_states", "output_scores", "output_logits"),
+    *(
+        "output_router_logits",
+        "output_past",
+        "return_*",
+        "use_return_dict",
+        "gradient_checkpointing",
+        "router_jitter_noise",
+    ),
     *("summary_*", "classifier_*", "pruned_heads", "rescale_prenorm_residual"),
     # How work is cut and spread, which changes none of it.
     *("pretraining_tp", "ep_size", "tensor_parallel*", "fuse_*", "fused_*", "use_flash*"),

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import ClassVar
+from fnmatch import fnmatchcase
+from typing import Annotated, ClassVar
 
-from einsum_cascade.yaml.source import YamlMapping, YamlNode
+from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar, shorten
 
 from ..models import ModelConfig
-from .fields import ConfigFields, LayerCount, Size, SizeOrZero, divided, read_fields
+from .fields import ConfigFields, LayerCount, Size, SizeOrZero, divided, only, read_fields, refuse
 
 Encoder = Callable[[YamlNode, YamlNode, int], int]
 """Parameters of an encoder and what leads out of it, by its fields, all fields, and the width."""
@@ -26,6 +27,10 @@ class SeveralInputs(ConfigFields):
     """Fields beside those of the two models."""
 
     harmless: ClassVar[tuple[str, ...]] = ("text_config", "vision_config")
+    texts: ClassVar[tuple[str, ...]] = ()
+    """The ``model_type`` of language models; nothing: the family's, or that and ``_text``."""
+    encoders: ClassVar[tuple[str, ...]] = ("*",)
+    """Patterns of the ``model_type`` of encoders."""
 
 
 def of_several_inputs(
@@ -49,11 +54,28 @@ def of_several_inputs(
     if inner is None:
         return text(root)
     read_fields(outer, root)
+    family = _kind(root)
+    usual = (family, f"{family}_text") if family else ("*",)
+    _check_kind(inner, "the language model", outer.texts or usual)
     model = text(_with_ties_of(root, inner))
     if vision is None or not vision.plain():
         return model
+    _check_kind(vision, "the encoder of images", outer.encoders)
     other = model.other_parameters + encoder(vision, root, model.width)
     return replace(model, other_parameters=other)
+
+
+def _kind(node: YamlNode) -> str:
+    named = node.child("model_type")
+    return named.text if isinstance(named, YamlScalar) else ""
+
+
+def _check_kind(node: YamlNode, what: str, known: tuple[str, ...]) -> None:
+    """Refuse a part of another family, whose fields would be read as if it were of this one."""
+    found = _kind(node)
+    if found and not any(fnmatchcase(found, pattern) for pattern in known):
+        words = " or ".join(f"'{pattern}'" for pattern in known)
+        raise refuse(node, "model_type", f"{what} is {words}, got '{shorten(found)}'")
 
 
 def _with_ties_of(root: YamlNode, inner: YamlNode) -> YamlNode:
@@ -101,6 +123,12 @@ def llama4_encoder(vision: YamlNode, root: YamlNode, width: int) -> int:
     return layers + ends + adapter + c.vision_output_dim * width
 
 
+class Llama4Inputs(SeveralInputs):
+    """Of ``Llama4Config``."""
+
+    encoders = ("llama4_vision_model",)
+
+
 class _SiglipConfig(_EncoderConfig):
     hidden_size: Size = 768
     num_hidden_layers: LayerCount = 12
@@ -108,6 +136,7 @@ class _SiglipConfig(_EncoderConfig):
     image_size: Size = 224
     patch_size: Size = 16
     num_channels: Size = 3
+    vision_use_head: Annotated[bool | None, only(False)] = None
 
 
 def siglip_encoder(vision: YamlNode, root: YamlNode, width: int) -> int:
@@ -135,6 +164,8 @@ class Mistral3Inputs(SeveralInputs):
 
     harmless = ("text_config", "vision_config", "projector_hidden_act", "vision_feature_layer")
     """What leads out of the encoder: its function, and of which layer."""
+    texts = ("mistral", "ministral3", "mistral3")
+    encoders = ("pixtral",)
 
     spatial_merge_size: Size = 2
     multimodal_projector_bias: bool = False
@@ -169,6 +200,7 @@ class Qwen35Inputs(SeveralInputs):
     """Of ``Qwen3_5Config``."""
 
     harmless = ("text_config", "vision_config", "language_model_only")
+    encoders = ("qwen3_5*", "qwen3_vl*")
 
 
 class _Qwen3VlVisionConfig(_Qwen35VisionConfig):

@@ -145,6 +145,8 @@ class ModelConfig:
     vocab_size: int | None = None
     tied_embeddings: bool = False
     """Output and input embedding share their weights."""
+    predicts: bool = True
+    """Whether there is an output head; without one the last layer is all that comes out."""
     other_parameters: int = 0
     """Outside layers and embeddings: last norm, position tables, ..."""
     tokens: int | None = None
@@ -191,7 +193,8 @@ class ModelConfig:
         """Parameters of input and output embedding, or None without a vocabulary size."""
         if self.vocab_size is None:
             return None
-        return self.vocab_size * self.width * (1 if self.tied_embeddings else 2)
+        once = self.tied_embeddings or not self.predicts
+        return self.vocab_size * self.width * (1 if once else 2)
 
     @property
     def parameters(self) -> int | None:
@@ -220,7 +223,7 @@ class ModelConfig:
         An encoder's last layer sees all tokens at once and predicts no next one.
         """
         causal = getattr(self.runs[-1].layer.mixer, "causal", True)
-        return self.vocab_size or None if causal else None
+        return self.vocab_size or None if causal and self.predicts else None
 
     @property
     def cached(self) -> Cached:
