@@ -121,6 +121,16 @@ RECURRENT: dict[str, dict[str, Any]] = {
     "SSD (Mamba-2)": MAMBA2,
     "S6 (Mamba)": {"model_type": "mamba", "hidden_size": 64, "num_hidden_layers": 2},
 }
+GATED = {
+    "model_type": "qwen3_next",
+    "layer_types": ["full_attention"] * 2,
+    "hidden_size": 64,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+}
 SOFTMAX: dict[str, dict[str, Any]] = {
     "causal, MHA, GQA or MQA": LLAMA,
     "with a window shorter than the keys": MISTRAL,
@@ -128,6 +138,7 @@ SOFTMAX: dict[str, dict[str, Any]] = {
     "with capped scores": GEMMA2 | {"layer_types": ["full_attention"] * 42},
     "with sinks and a window": GPT_OSS,
     "with sinks": GPT_OSS | {"layer_types": ["full_attention"] * 24},
+    "with an output gate (Qwen3-Next, Qwen3.5)": GATED,
     "latent (MLA)": DEEPSEEK_V3,
     "encoder": {
         "model_type": "vit",

@@ -174,14 +174,17 @@ def _softmax_cascade(a: SoftmaxAttention, alone: bool, window: int | None) -> st
     SpecError
         No cascade here does all of that.
     """
-    own = [name for name, has in (("sink", a.sinks), ("softcap", a.softcap is not None)) if has]
-    if len(own) > 1:
-        raise SpecError(f"the layer has {' and '.join(own)}: no cascade here computes both")
+    has = {"sink": a.sinks, "softcap": a.softcap is not None, "gated": a.gated}
+    own = [name for name in has if has[name]]
+    masked = window is not None and not alone
+    if len(own) > 1 or (masked and a.causal and a.gated):
+        which = " and ".join((*own, *(("a window",) if masked else ())))
+        raise SpecError(f"no cascade here computes attention with {which}")
     if not a.causal:
         return _without_mask(own, window)
     if own:
         # With a mask, which leaves all keys to the last query alone.
-        return "-".join((GROUPED, *own, *(("window",) if window is not None and not alone else ())))
+        return "-".join((GROUPED, *own, *(("window",) if masked else ())))
     if alone:
         return GROUPED
     return f"{GROUPED}-causal" if window is None else f"{GROUPED}-window"
@@ -193,7 +196,7 @@ def _without_mask(own: list[str], window: int | None) -> str:
         return TWO_SIDED if window is not None else ONE_HEAD
     if own == ["sink"] and window is None:
         return "attention-sink"
-    raise SpecError(f"the layer has {own[0]} and no causal mask: no cascade here computes both")
+    raise SpecError(f"no cascade here computes attention with {own[0]} and no causal mask")
 
 
 def _check_causal(a: SoftmaxAttention | LatentAttention, tokens: Tokens) -> None:
@@ -236,13 +239,16 @@ def _of_mask(tokens: Tokens, window: int | None = None) -> tuple[LayerOmission, 
 
 
 def _of_scores(a: SoftmaxAttention) -> Iterator[LayerOmission]:
-    """What leaving out means that a layer does to its scores."""
+    """What leaving out means that a layer does to its scores, or to what comes of them."""
     if a.sinks:
         note = "the sink of every head, one more score a query, is not counted"
         yield LayerOmission(feature="sinks", note=note)
     if a.softcap is not None:
         note = f"the soft cap of scores at {a.softcap:g} (a tanh each) is not counted"
         yield LayerOmission(feature="softcap", note=note)
+    if a.gated:
+        note = "the output's gate, a sigmoid and a product an element, is not counted"
+        yield LayerOmission(feature="gate", note=note)
 
 
 def _latent(a: LatentAttention, tokens: Tokens) -> LayerAttention:

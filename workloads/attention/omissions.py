@@ -16,7 +16,7 @@ PICKS = "J"
 """The rank of the keys that an indexer picks."""
 _OF_HEADS = frozenset("HGS")
 
-Feature = Literal["mask", "window", "sinks", "latent", "state", "picks", "softcap"]
+Feature = Literal["mask", "window", "sinks", "latent", "state", "picks", "softcap", "gate"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,8 @@ class LayerOmission:
                 return not any({*t.ranks} <= _OF_HEADS for t in program.inputs)
             case "softcap":
                 return all(p.name != CAP for p in program.parameters)
+            case "gate":
+                return not any({"P", "F"} <= {*t.ranks} for t in program.inputs)
             case "state":
                 return all("P" in program.tensor_ranks[name] for name in program.outputs)
             case "picks":

@@ -192,7 +192,8 @@ def _softmax(run: LayerRun, a: SoftmaxAttention) -> Iterator[Part]:
     shapes = dict(run.attention.shapes)
     heads = shapes["H"] // run.attention.heads.group
     if a.gated:
-        yield linear("gate-projection", run.tokens, run.width, shapes["H"] * shapes["F"])
+        gates = shapes["H"] * shapes["F"]
+        yield linear("gate-projection", run.tokens, run.width, gates, makes="GT")
     yield from around_heads(run.attention, run.width, heads, shapes["P"])
 
 

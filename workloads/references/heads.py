@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .functions import Array, softmax
+from .functions import Array, sigmoid, softmax
 
 
 def _attend(q: Array, k: Array, v: Array) -> Array:
@@ -102,6 +102,11 @@ def grouped_query_attention_softcap_window(
 ) -> dict[str, Array]:
     """As with a window, of the scores ``cap * tanh(x / cap)``."""
     return _grouped_rows(Q, K, V, W, cap=cap)
+
+
+def grouped_query_attention_gated(Q: Array, K: Array, V: Array, GT: Array) -> dict[str, Array]:
+    """As causal, and times a sigmoid of ``GT``, of shape (..., G, S, P, F)."""
+    return {"Y": _grouped_rows(Q, K, V, np.inf)["AV"] * sigmoid(GT)}
 
 
 def latent_attention(

@@ -83,3 +83,44 @@ def test_a_machine_without_tanh_is_told_so(tmp_path: Path) -> None:
     with pytest.raises(MappingError, match="cannot do 'tanh', which X needs") as caught:
         simulate(load("gemma-2-9b", seq_len=600), Architecture.load(plain))
     assert str(caught.value).endswith("hint: give an array the operations that are missing")
+
+
+@pytest.mark.parametrize(
+    ("fields", "tokens", "sequences"),
+    [
+        ({"seq_len": 700}, 700, 1),
+        ({"phase": "chunked-prefill", "cached_len": 500, "seq_len": 3, "batch": 2}, 3, 2),
+        ({"phase": "decode", "cached_len": 4999, "batch": 3}, 1, 3),
+    ],
+)
+def test_a_sigmoid_for_every_element_of_a_gated_output(
+    fields: dict[str, Any], tokens: int, sequences: int
+) -> None:
+    """16 query heads of 256 on 2 of keys; the gate is read, and its products are the outputs."""
+    elements = sequences * tokens * 16 * 256
+    work = load("qwen3-next-80b-a3b", layer=3, **fields)
+    found = simulate(work, FUSEMAX)
+    assert found.mapping == "gqa-gated"
+    assert counted(found, "sigmoid") == elements
+    assert not any("gate" in note for note in found.notes)
+    plain = simulate(work, FUSEMAX, Mapping.load("gqa-causal"))
+    assert "the output's gate, a sigmoid and a product an element, is not counted" in plain.notes
+    assert counted(plain, "sigmoid") == 0
+    # A word of 16 bits an element; keys are read again where less room is left for queries.
+    more = dram_reads(found) - dram_reads(plain)
+    assert more == 2 * elements
+    assert plain.cycles < found.cycles < 1.02 * plain.cycles
+    assert plain.energy_pj < found.energy_pj
+
+
+def dram_reads(result: Result) -> float:
+    return float(result.to_dict()["traffic_bytes"]["DRAM"]["read"])
+
+
+def test_gates_of_a_whole_model() -> None:
+    """12 of 48 layers are gated softmax; the others have gates of their own, beside."""
+    fields = {"phase": "decode", "cached_len": 99}
+    found = simulate(load("qwen3-next-80b-a3b", scope="model", **fields), FUSEMAX)
+    assert counted(found, "sigmoid") == 12 * 16 * 256
+    summary = summarize(load("qwen3-next-80b-a3b", seq_len=100))
+    assert dict(summary.operations)["sigmoid"] == 12 * 16 * 256
