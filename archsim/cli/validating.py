@@ -6,24 +6,27 @@ What runs it is imported when it runs: ``archsim --help`` imports every command.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Mapping as Named
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from einsum_cascade import Cascade
-from einsum_cascade.errors import InputError
+from einsum_cascade.errors import EvaluationError, InputError
 from einsum_cascade.ir import DTYPES
 from einsum_cascade.number_formats import TensorFormats
 from einsum_cascade.yaml.library import builtin_names
 
 from .console import show, show_json
-from .options import Known, json_option
+from .options import Known, json_option, numbers_of
 
 if TYPE_CHECKING:
     from .. import Architecture, Mapping
     from ..validation.report import ValidationReport
-    from ..validation.trial import ReferenceLike
+    from ..validation.trial import ReferenceLike, Runner
+    from ..validation.validate import NumbersAsked
 
 ALL = "all"
 _CHECK_FAILED = 1
@@ -71,6 +74,13 @@ class TypeOrFormats(Known):
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random inputs."
 )
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="RANK=N",
+    help="A shape (P0=4) or a parameter, instead of a random one. May be given often.",
+)
 @json_option
 @click.pass_context
 def validate_command(
@@ -81,19 +91,21 @@ def validate_command(
     against: str | None,
     dtype: str | TensorFormats,
     seed: int,
+    settings: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Run cascades on random numbers and compare them with independent references.
 
     A cascade whose file names no reference is not checked, unless --against says what it
-    ought to compute. Without a CASCADE: the one of --mapping, else all built-in ones. Exit
+    ought to compute. Shapes are drawn, but for those --set; with several cascades each takes
+    those that it has. Without a CASCADE: the one of --mapping, else all built-in ones. Exit
     code 1 if one fails.
     """
     from .. import Architecture, Mapping
     from ..report.cascades import validation_report
     from ..spec.mapping import MADE
     from ..validation.mapped import check_mapping_fits
-    from ..validation.validate import reference_for
+    from ..validation.validate import asked_of, reference_for
 
     if arch is not None and mapping is None:
         raise InputError(f"--arch {arch} is the machine of --mapping; give both")
@@ -105,16 +117,53 @@ def validate_command(
         check_mapping_fits(chosen, found)
     checks: list[Check] = []
     other = Cascade.load(against) if against else None
-    for cascade in found:
-        reference = reference_for(cascade, other)
-        checks += _checks(cascade, chosen, machine, reference, dtype, seed)
+    for cascade, asked in zip(found, asked_of(found, numbers_of(settings)), strict=True):
+        how = ComparedHow(reference_for(cascade, other), dtype, seed, asked)
+        checks += _checks(cascade, chosen, machine, how)
         if derived:
-            checks.append(_derived_check(cascade, derived, machine, reference, dtype, seed))
+            checks.append(_derived_check(cascade, derived, machine, how))
     if as_json:
         show_json([c.to_dict() for c in checks])
     else:
         show(validation_report([(c.report, c.mapping) for c in checks]))
     context.exit(_CHECK_FAILED if any(c.report.ok is False for c in checks) else 0)
+
+
+@dataclass(frozen=True)
+class ComparedHow:
+    """What a cascade is compared with, and on what numbers."""
+
+    reference: ReferenceLike | None
+    dtype: str | TensorFormats
+    seed: int
+    asked: NumbersAsked
+
+    def check(
+        self,
+        cascade: Cascade,
+        run: Runner | None = None,
+        fitting: Named[str, int] = MappingProxyType({}),
+        trials: int = 3,
+    ) -> ValidationReport:
+        """Run it, or what ``run`` is; ``fitting`` are shapes where none are asked for."""
+        from ..validation.check import validate_cascade
+
+        try:
+            return validate_cascade(
+                cascade,
+                reference=self.reference,
+                shapes={**fitting, **self.asked.shapes},
+                parameters=self.asked.parameters,
+                dtype=self.dtype,
+                seed=self.seed,
+                trials=trials,
+                run=run,
+            )
+        except EvaluationError as wrong:
+            # Of many cascades: shapes that are given need not fit each.
+            of = f"{cascade.name}: "
+            problems = [p if p.span else replace(p, message=of + p.message) for p in wrong.problems]
+            raise EvaluationError(problems) from None
 
 
 def _rounding(cascade: Cascade, dtype: str | TensorFormats) -> Cascade:
@@ -138,46 +187,29 @@ def _names(given: tuple[str, ...], mapping: Mapping | None) -> tuple[str, ...]:
 
 
 def _checks(
-    cascade: Cascade,
-    mapping: Mapping | None,
-    machine: Architecture,
-    reference: ReferenceLike | None,
-    dtype: str | TensorFormats,
-    seed: int,
+    cascade: Cascade, mapping: Mapping | None, machine: Architecture, how: ComparedHow
 ) -> Iterator[Check]:
     """The equations, and the mapped nest where the mapping is for this cascade."""
     from mappers.generators import GENERATORS
 
-    from ..validation.check import validate_cascade
     from ..validation.mapped import mapped_run, mapped_shapes, mapping_fits
 
-    rounding = _rounding(cascade, dtype)
-    yield Check(validate_cascade(cascade, reference=reference, dtype=dtype, seed=seed))
+    yield Check(how.check(cascade))
     if mapping is not None and mapping_fits(mapping, cascade):
-        run = mapped_run(rounding, mapping, machine, GENERATORS)
+        run = mapped_run(_rounding(cascade, how.dtype), mapping, machine, GENERATORS)
         shapes = mapped_shapes(cascade, mapping, machine)
-        report = validate_cascade(
-            cascade, reference=reference, shapes=shapes, dtype=dtype, seed=seed, trials=1, run=run
-        )
-        yield Check(report, mapping.name)
+        yield Check(how.check(cascade, run, shapes, trials=1), mapping.name)
 
 
 def _derived_check(
-    cascade: Cascade,
-    mapping: str,
-    machine: Architecture,
-    reference: ReferenceLike | None,
-    dtype: str | TensorFormats,
-    seed: int,
+    cascade: Cascade, mapping: str, machine: Architecture, how: ComparedHow
 ) -> Check:
     """The nest of the mapping of that name that is made for the cascade."""
     from mappers.generators import GENERATORS
 
     from ..spec.mapping import FUSED
-    from ..validation.check import validate_cascade
     from ..validation.mapped import mapped_run
 
     make = GENERATORS.fuse if mapping == FUSED else GENERATORS.make
-    run = mapped_run(_rounding(cascade, dtype), make, machine, GENERATORS)
-    report = validate_cascade(cascade, reference=reference, dtype=dtype, seed=seed, run=run)
-    return Check(report, mapping)
+    run = mapped_run(_rounding(cascade, how.dtype), make, machine, GENERATORS)
+    return Check(how.check(cascade, run), mapping)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
@@ -26,6 +27,7 @@ def validate(
     against: Named | None = None,
     dtype: str | Mapping[str, str] = "float64",
     seed: int = 0,
+    **sizes_and_parameters: float,
 ) -> ValidationReport:
     """Run a cascade on random numbers, and compare it with what it ought to compute.
 
@@ -34,8 +36,8 @@ def validate(
     cascade : str, path or Cascade
         What is run.
     reference : callable, optional
-        A function of the inputs and parameters by keyword that gives arrays by output, or the
-        array of the only output. By default the one that the cascade's file names.
+        A function of inputs and parameters by keyword that gives arrays by output, or that of the
+        only one. By default the one that the cascade's file names.
     against : str, path or Cascade, optional
         Another cascade with the same inputs, in the place of a function.
     dtype : str or mapping of str to str
@@ -43,6 +45,8 @@ def validate(
         ``accumulate``: ``{"default": "bf16", "K": "fp8_e4m3"}``.
     seed : int
         Of the random numbers.
+    **sizes_and_parameters
+        Shapes by rank (``P=13, P0=4``), and parameters; what is not given is drawn.
 
     Returns
     -------
@@ -54,12 +58,11 @@ def validate(
     CascadeError
         There is no such cascade, or its file names a reference that there is not.
     EvaluationError
-        The reference does not fit the cascade, or two are given.
+        The reference does not fit the cascade, two are given, or it has no such shapes.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from archsim import validate
     >>> def attention(Q, K, V):
     ...     scores = np.exp(Q @ np.swapaxes(K, -1, -2))
     ...     return scores / scores.sum(-1, keepdims=True) @ V
@@ -69,12 +72,65 @@ def validate(
     'attention-3pass'
     """
     found = _loaded(cascade)
-    if against is not None and reference is not None:
-        raise EvaluationError("give a reference, or a cascade to compare with, not both")
+    (asked,) = asked_of([found], sizes_and_parameters)
+    return validate_cascade(
+        found,
+        reference=_compared_with(found, reference, against),
+        dtype=dtype if isinstance(dtype, str) else formats_given(dtype),
+        seed=seed,
+        **vars(asked),
+    )
+
+
+def _compared_with(
+    cascade: Cascade, reference: ReferenceLike | Callable[..., Any] | None, against: Named | None
+) -> ReferenceLike | Callable[..., Any] | None:
     if reference is None:
-        reference = reference_for(found, None if against is None else _loaded(against))
-    types = dtype if isinstance(dtype, str) else formats_given(dtype)
-    return validate_cascade(found, reference=reference, dtype=types, seed=seed)
+        return reference_for(cascade, None if against is None else _loaded(against))
+    if against is not None:
+        raise EvaluationError("give a reference, or a cascade to compare with, not both")
+    return reference
+
+
+@dataclass(frozen=True)
+class NumbersAsked:
+    """What of the numbers that are drawn is given."""
+
+    shapes: Mapping[str, int]
+    """In elements, by rank."""
+    parameters: Mapping[str, float]
+
+
+def asked_of(cascades: Sequence[Cascade], given: Mapping[str, Any]) -> list[NumbersAsked]:
+    """The shapes and parameters of each cascade among those given by name.
+
+    Raises
+    ------
+    EvaluationError
+        A name is a rank or a parameter of none of them; says the nearest.
+    """
+    known: dict[str, None] = {}
+    found: list[NumbersAsked] = []
+    for cascade in cascades:
+        program = cascade.program
+        ranks = dict.fromkeys((*program.parallel, *(r.name for r in program.ranks)))
+        parameters = dict.fromkeys(p.name for p in program.parameters)
+        known |= {**ranks, **parameters}
+        found.append(
+            NumbersAsked(
+                {n: v for n, v in given.items() if n in ranks},
+                {n: v for n, v in given.items() if n in parameters},
+            )
+        )
+    of = f"of '{cascades[0].name}'" if len(cascades) == 1 else "of any of them"
+    wrong = [
+        Problem(f"'{name}' is neither a rank nor a parameter {of}", hint=did_you_mean(name, known))
+        for name in given
+        if name not in known
+    ]
+    if wrong:
+        raise EvaluationError(wrong)
+    return found
 
 
 def formats_given(given: Mapping[str, str]) -> TensorFormats:

@@ -43,11 +43,12 @@ _N = TypeVar("_N", bound=Node)
 class Partition(Rewrite):
     """Cut a rank into members, outermost first.
 
-    Precondition: the rank is declared, has no members yet, nothing is iterative along it,
-    and the members' names are free.
+    Precondition: the rank is declared, has no members yet, some equation walks it, nothing is
+    iterative along it or selects over it, and the members' names are free.
 
     Before -> after (``M=M1,M0``): what reads an input at ``m`` reads it at
-    ``m1*M0 + m0``; what the cascade computes is indexed by ``m1, m0`` instead of ``m``;
+    ``m1*M0 + m0``; what the cascade computes is indexed by ``m1, m0`` instead of ``m``, or,
+    where something reads it at another place than ``m``, written at ``m1*M0 + m0``;
     a reduction over ``m`` reduces over ``m1, m0``. With ``split`` a reduction
     ``X[p] = f :: max[m]`` becomes a local and a global one:
     ``LX[m1, p] = f :: max[m0]``, ``X[p] = LX[m1, p] :: max[m1]``.
@@ -71,9 +72,13 @@ class Partition(Rewrite):
         index = member_index(self.members)
         change = _InMembers(family.variable, variables, index, self._held(program, family))
         einsums = [e for old in program.einsums for e in self._parts(program, change, old)]
+        model = program.model_of(self.rank)
         after = replace(
             program,
             ranks=_with_members(program, family, self.members),
+            usual=tuple(
+                replace(u, name=self.rank) if u.name == model else u for u in program.usual
+            ),
             einsums=tuple(einsums),
             init=tuple(change.of(e) for e in program.init),
             accumulate=tuple((dict(change.held).get(n, n), t) for n, t in program.accumulate),
@@ -88,9 +93,12 @@ class Partition(Rewrite):
         is a tensor in members (``BA``).
         """
         names = Names(program)
+        whole = _read_whole(program, family)
         held = []
         for einsum in program.einsums:
             name = einsum.name
+            if name in whole:
+                continue
             is_kept = name in program.outputs and family.variable in einsum.target.variables
             if is_kept and readers(program, name):
                 held.append((name, names.fresh(f"B{name}")))
@@ -128,6 +136,12 @@ class Partition(Rewrite):
             raise _refuse(family, f"'{self.rank}' is already cut into {listed}")
         if family.family:
             raise _refuse(family, f"'{self.rank}' is itself a member of '{family.family}'")
+        if family.shape is not None:
+            raise _refuse(family, f"'{self.rank}' has a shape of its own, {family.shape}")
+        model = program.rank_of.get(program.model_of(self.rank), family)
+        if model.family is not None:
+            text = f"'{self.rank}' is as long as '{model.name}', a member of '{model.family}'"
+            raise _refuse(family, text)
         if len(self.members) < 2:
             raise _refuse(family, "a partition has at least two members, outermost first")
         taken = {r.name for r in program.ranks} | set(program.parallel)
@@ -136,7 +150,13 @@ class Partition(Rewrite):
                 raise _refuse(family, f"the rank '{member}' exists already")
             if not (member.isupper() and member.isidentifier()):
                 raise _refuse(family, f"'{member}' cannot be a rank, which is upper-case")
+        if not any(family.variable in e.variables for e in program.einsums):
+            raise _refuse(family, f"no equation walks '{self.rank}', it is only gathered from")
         for einsum in (*program.einsums, *program.init):
+            fibers = set(einsum.target.variables) & variables_of(einsum.expression)
+            if einsum.select is not None and family.variable in {*einsum.variables} - fibers:
+                text = f"{einsum.select} selects along '{self.rank}' as a whole"
+                raise refuse(_RULE, text, einsum)
             if self.rank in program.iterative.get(einsum.name, ()):
                 raise refuse(_RULE, f"it is iterative along '{self.rank}'", einsum)
             for access in accesses_of(einsum.expression, einsum.where):
@@ -144,6 +164,9 @@ class Partition(Rewrite):
                     raise refuse(
                         _RULE, f"it reads '{access.tensor}' at the stop '{self.rank}'", einsum
                     )
+        for name in sorted(_read_whole(program, family) & set(program.iterative)):
+            text = f"it is iterative, and read along '{self.rank}' at another place than its own"
+            raise refuse(_RULE, text, program.einsum_of[name])
         return family
 
 
@@ -249,6 +272,22 @@ class _InMembers:
             else:
                 indices.append(index)
         return replace(access, tensor=held[access.tensor], indices=tuple(indices))
+
+
+def _read_whole(program: Program, family: Rank) -> frozenset[str]:
+    """Computed tensors that something reads along the rank at another place than its variable.
+
+    They cannot be told in members there: ``TB[p - m]``, or ``KR[m]`` of what is as long.
+    """
+    found: set[str] = set()
+    for einsum in (*program.einsums, *program.init):
+        for access in accesses_of(einsum.expression, einsum.where):
+            ranks = program.tensor_ranks[access.tensor]
+            for rank, index in zip(ranks, access.indices, strict=True):
+                plain = isinstance(index, Affine) and index.as_variable == family.variable
+                if plain != (rank == family.name):
+                    found.add(access.tensor)
+    return frozenset(found & set(program.einsum_of))
 
 
 def member_index(members: tuple[str, ...]) -> Affine:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..algebra.terms import variables_of
-from ..domains import coordinate_bounds, draw_input, scattered_by
+from ..domains import coordinate_bounds, draw, draw_input, last_value, scattered_by
 from ..errors import EvaluationError
-from ..ir import Einsum, Program
+from ..ir import Affine, Einsum, Parameter, Program
 from ..operations import einsum_operations
 
 if TYPE_CHECKING:
@@ -129,7 +129,21 @@ def proof_shapes(program: Program) -> dict[str, int]:
                 places = math.prod(shapes[r] for r in scattered_by(program, einsum, index))
                 shapes[along] = max(shapes[along], places)
     _give_alike(program, shapes)
+    _cover_windows(program, shapes)
     return shapes
+
+
+def _cover_windows(program: Program, shapes: dict[str, int]) -> None:
+    """Make inputs that are read at sums (``p + t``) as long as these need, in place."""
+    inputs = {t.name for t in program.inputs}
+    reads = (a for e in program.einsums if e.where is None for a in e.reads)
+    for access in (a for a in reads if a.tensor in inputs):
+        for name, index in zip(program.tensor_ranks[access.tensor], access.indices, strict=True):
+            rank = program.rank_of[name]
+            if rank.partition or rank.like is not None or rank.shape is not None:
+                continue
+            if isinstance(index, Affine) and len(index.variables) > 1:
+                shapes[name] = max(shapes[name], last_value(program, index, shapes) + 1)
 
 
 def _give_alike(program: Program, shapes: dict[str, int]) -> None:
@@ -236,9 +250,19 @@ def _run(
 
     own = {r.name for r in program.ranks} | set(program.parallel)
     sizes: dict[str, Any] = {k: v for k, v in shapes.items() if k in own}
-    parameters = {p.name: 0.75 if p.default is None else p.default for p in program.parameters}
+    parameters = {p.name: _number(program, p, shapes) for p in program.parameters}
     with np.errstate(all="ignore"):
         return evaluate(program, inputs, dtype=dtype, sizes=sizes, parameters=parameters)
+
+
+def _number(program: Program, parameter: Parameter, shapes: dict[str, int]) -> float:
+    """What a parameter is taken to be: its default, a number from its domain, or 3/4."""
+    import numpy as np
+
+    domain = program.domain(parameter.name)
+    if parameter.default is not None or domain is None:
+        return 0.75 if parameter.default is None else parameter.default
+    return float(draw(domain, np.random.default_rng(0), (), shapes))
 
 
 def _difference(truth: dict[str, Any], other: dict[str, Any]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from ..algebra.bridge import Bridge, render
@@ -62,14 +62,38 @@ class ReducePasses(Rewrite):
             )
         # A selection is the plainest reason there is: let it speak first.
         waiting.sort(key=lambda g: _selection(RankView(program, g)) is None)
-        found = [reduce_rank(program, grain) for grain in waiting]
-        steps = list(found[0])
+        steps = _all_along(program, waiting)
         for grain in waiting[1:]:
             # A sum over two ranks that now runs along the first may have no running form
             # along the second; one pass over the first was what could be had.
             with suppress(RewriteError):
                 steps.extend(reduce_rank(steps[-1].after, grain))
         return tuple(steps)
+
+
+def _all_along(program: Program, waiting: list[Grain]) -> list[RewriteStep]:
+    """The steps along the first grain, if all have some.
+
+    Raises
+    ------
+    RewriteError
+        Along one there are none; says along which others there are.
+    """
+    found: list[tuple[RewriteStep, ...]] = []
+    refused: list[RewriteError] = []
+    for grain in waiting:
+        try:
+            found.append(reduce_rank(program, grain))
+        except RewriteError as error:
+            refused.append(error)
+    if not refused:
+        return list(found[0])
+    rules = [steps[-1].rule for steps in found]
+    if not rules:
+        raise refused[0]
+    last = refused[0].problems[-1]
+    hints = (*([last.hint] if last.hint else []), f"{' and '.join(rules)} can be derived")
+    raise RewriteError([*refused[0].problems[:-1], replace(last, hint="; ".join(hints))])
 
 
 def _one_state(program: Program, idle: RewriteError) -> tuple[RewriteStep, ...]:

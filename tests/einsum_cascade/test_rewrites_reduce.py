@@ -108,6 +108,15 @@ def test_a_refusal_shows_the_line_of_the_einsum() -> None:
     assert "I[j, p] << topk(QK[m, p], j)" in str(refused.value)
 
 
+def test_a_refusal_says_along_which_ranks_there_is_a_derivation() -> None:
+    """E waits for itself at every step; the keys need one pass for all that."""
+    path = Cascade.load("path-attention")
+    with pytest.raises(RewriteError, match="merged with the next; reduce_passes:M can be derived"):
+        path.rewrite("reduce_passes")
+    assert path.passes("M").count == 2
+    assert path.rewrite("reduce_passes:M").result.passes("M").count == 1
+
+
 def test_the_three_pass_cascade_becomes_the_published_one_pass_cascade() -> None:
     """Equal to Cascade 5, Einsum by Einsum and in the same order, up to names."""
     derivation = Cascade.load("attention-3pass").rewrite("partition:M=M1,M0", "reduce_passes:M1")

@@ -87,6 +87,36 @@ einsums: |
     ]
 
 
+@pytest.mark.parametrize(
+    ("cascade", "wanted"),
+    [
+        ("attention-t5-bias-causal", "TB[h, m1*M0 + m0] = TAB[h, BB[m1*M0 + m0]]"),
+        ("attention-t5-bias-causal", "TB[h, p + M - P - m1*M0 - m0] where"),
+        ("mamba-3-parallel", "KR[b, h, m1*M0 + m0, i, d]"),
+    ],
+)
+def test_partition_leaves_whole_what_is_read_elsewhere(cascade: str, wanted: str) -> None:
+    """A bias is read at the distance, a key at the place of another rank as long."""
+    derivation = Cascade.load(cascade).rewrite("partition:M=M1,M0")
+    assert any(wanted in line for line in equations(derivation.program))
+
+
+@pytest.mark.parametrize(
+    ("cascade", "rule"),
+    [("depthwise-convolution", "partition:C=C1,C0"), ("mixture-of-heads", "partition:M=M1,M0")],
+)
+def test_windows_and_whole_parameters_can_be_proved(cascade: str, rule: str) -> None:
+    """An input read at p + t is long enough, a parameter from its domain."""
+    proof = Cascade.load(cascade).rewrite(rule).proof
+    assert proof is not None
+    assert proof.holds
+
+
+def test_usual_sizes_go_to_the_rank_that_others_are_like() -> None:
+    found = rewrite(Cascade.load("agent-attention"), "partition:I=I1,I0", prove_it=False).program
+    assert {u.name: u.size for u in found.usual} == {"I": 14, "X": 14, "CY": 2, "CX": 2}
+
+
 def test_partition_carries_masks_and_positions() -> None:
     lines = added(Cascade.load("lightning-attention"), "partition:M=M1,M0")
     assert lines[1] == (
@@ -123,6 +153,16 @@ def test_fuse_partition_needs_all_members_together() -> None:
         ("attention-3pass", "partition:M=m1,M0", "'m1' cannot be a rank"),
         ("attention-3pass", "partition:N=N1,N0", "has no rank 'N'"),
         ("attention-3pass", "fuse_partition:M", "'M' has no members"),
+        ("deepseek-sparse-attention", "partition:M=M1,M0", "at 'IX': topk selects along 'M'"),
+        ("deepseek-sparse-attention", "partition:J=J1,J0", "at 'IX': topk selects along 'J'"),
+        ("deepseek-sparse-attention-shared", "partition:M=M1,M0", "no equation walks 'M'"),
+        (
+            "log-linear-attention-recurrent",
+            "partition:L=L1,L0",
+            "at 'S': it is iterative, and read",
+        ),
+        ("agent-attention", "partition:DY=A1,A0", "'DY' has a shape of its own"),
+        ("agent-attention", "partition:UY=A1,A0", "'UY' is as long as 'AY', a member of 'Y'"),
     ],
 )
 def test_partition_refusals(cascade: str, rule: str, reason: str) -> None:

@@ -220,3 +220,25 @@ def test_validate_does_not_make_up_a_huge_input(tmp_path: Path) -> None:
 def test_a_reference_that_is_not_there_is_refused(tmp_path: Path) -> None:
     odd = cascade_file(tmp_path, "softmax_attention", "softmax_atention")
     assert "did you mean 'softmax_attention'?" in refused("validate", odd)
+
+
+def test_validate_takes_shapes_and_parameters() -> None:
+    """Each cascade takes those that it has; one that none has is refused."""
+    given = ["--set", "P=1", "--set", "P0=8", "--set", "M=3", "--set", "cap=2.5"]
+    result = run("validate", "mamba-3-chunked", "attention-softcap-1pass", *given, "--json")
+    assert result.exit_code == 0, result.stderr
+    chunked, capped = (found["shapes"] for found in json.loads(result.stdout))
+    assert (chunked["P"], chunked["P0"], chunked["P1"]) == (1, 8, 1)
+    assert (capped["P"], capped["M"]) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("Q0=3", "'Q0' is neither a rank nor a parameter of 'attention-1pass'"),
+        ("M0=0", "--set M0=0: expected a whole number, at least 1, got 0"),
+        ("M0=2.5", "attention-1pass: shape M0 is a positive whole number, not 2.5"),
+    ],
+)
+def test_validate_refuses_what_is_no_shape(setting: str, said: str) -> None:
+    assert said in refused("validate", "attention-1pass", "--set", setting)
