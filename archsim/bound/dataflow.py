@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from einsum_cascade.ir import Access, Affine, Einsum, Index, Program
 
+from .same_elements import SameElements, same_elements
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Displaced:
@@ -56,6 +58,8 @@ class Operand:
     """Variables of which one iteration makes it read what ``init`` wrote, and nothing else."""
     readers: tuple[str, ...] = ()
     """All Einsums that read just this, itself included, in the order of the cascade."""
+    same: tuple[SameElements, ...] = ()
+    """Accesses that touch the same elements, as far as ranks lie inside of what a memory holds."""
 
 
 def operands_of(program: Program) -> dict[str, tuple[Operand, ...]]:
@@ -90,8 +94,9 @@ def operands_of(program: Program) -> dict[str, tuple[Operand, ...]]:
 
 def _operand(program: Program, access: Access, readers: tuple[str, ...]) -> Operand:
     producer = program.einsum_of.get(access.tensor)
+    same = same_elements(program, access)
     if producer is None:
-        return Operand(access=access, readers=readers)
+        return Operand(access=access, readers=readers, same=same)
     target = producer.target
     pairs = tuple(zip(target.indices, access.indices, strict=True))
     initial = [(w, r) for w, r in pairs if isinstance(w, Affine) and w.offset == 1]
@@ -109,6 +114,7 @@ def _operand(program: Program, access: Access, readers: tuple[str, ...]) -> Oper
             w.variables[0] for w, r in initial if isinstance(r, Affine) and r.offset == 0
         ),
         readers=readers,
+        same=same,
     )
 
 

@@ -9,11 +9,14 @@ holds, a value in each element, another array may go through value by value.
 
 from __future__ import annotations
 
+from einsum_cascade.ir import variables_of
+
 from ..space.access_map import AccessMap
 from ..space.iteration import Loop
 from .barriers import behind_barrier, streaming
 from .dataflow import Operand
 from .record import Bound, BoundEinsum
+from .same_elements import SameElements
 
 
 def found_at(bound: Bound, e: BoundEinsum, number: int, level: int) -> bool:
@@ -50,7 +53,38 @@ def _found_at(bound: Bound, e: BoundEinsum, number: int, level: int) -> bool:
         _step_together(bound, (r, taken), (e, taken), level, frozenset())
         for r in readers
         if begin <= bound.position[r.name] < end and _holds(bound, r, taken.access.tensor, level)
+    ) or any(
+        _brings_the_same(bound, same, (e, number), level)
+        for same in operand.same
+        if begin <= bound.position[same.einsum] <= end
     )
+
+
+def _brings_the_same(
+    bound: Bound, same: SameElements, reader: tuple[BoundEinsum, int], level: int
+) -> bool:
+    """Whether another access has brought all that one touches of a tile in a memory.
+
+    Only where the other steps outside of the memory through nothing of what the two go over in
+    ways of their own, and its mask leaves out no tiles.
+    """
+    taker, number = reader
+    giver = taker if same.einsum == taker.name else bound.by_name[same.einsum]
+    given, taken = giver.reads[same.number], taker.reads[number]
+    if level == bound.register_level or not _holds(bound, giver, taken.access.tensor, level):
+        return False
+    stepped = {x.variable for x in giver.going if x.level < level}
+    parts = () if bound.instances is None else bound.instances.spread
+    if same.whole & {*stepped, *(s.variable for s in parts)}:
+        return False
+    if giver is taker:
+        return same.number < number
+    if bound.position[giver.name] == bound.position[taker.name]:
+        return False
+    where = giver.einsum.where
+    if where is not None and stepped & {*variables_of(where)}:
+        return False
+    return _step_together(bound, (giver, given), (taker, taken), level, frozenset())
 
 
 def _streamed_by(bound: Bound, writer: BoundEinsum, reader: BoundEinsum, operand: Operand) -> bool:

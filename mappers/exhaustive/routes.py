@@ -85,8 +85,9 @@ class AccessRoutes:
         others: tuple[int, ...] = ()
         if position < len(own.reads):
             # What is read is perhaps there, as another that reads it has brought it.
-            place, names = self._base.position, own.operands[position].readers
-            before = (r for r in names if place[r] < place[own.name])
+            place, operand = self._base.position, own.operands[position]
+            names = (*operand.readers, *(same.einsum for same in operand.same))
+            before = (r for r in dict.fromkeys(names) if place[r] < place[own.name])
             others = tuple(self._nest(self._base.by_name[r], registers) for r in before)
         made = NO_ROUTE if writer is None else self._nest(writer, registers)
         return self._nest(own, registers), made, others
