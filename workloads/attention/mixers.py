@@ -28,7 +28,7 @@ from ..models import (
 )
 from . import recurrent
 from .layer_attention import LayerAttention, shapes_of
-from .omissions import PICKS, WINDOW, LayerOmission
+from .omissions import BUCKETS, PICKS, WINDOW, LayerOmission
 from .phases import Tokens
 from .shared_heads import SharedHeads, Variant
 
@@ -36,6 +36,8 @@ GROUPED = "grouped-query-attention"
 """The cascade of one query token a sequence; its name begins those with masks."""
 TWO_SIDED = "attention-two-sided-window-1pass"
 """The cascade of a window that looks both ways; its W is how far it looks to either side."""
+BIASED = "attention-t5-bias"
+"""What the cascades of a learned bias of positions begin with."""
 ONE_HEAD = "attention-1pass"
 """The cascade of heads that share nothing and see everything."""
 
@@ -99,9 +101,13 @@ def _softmax(a: SoftmaxAttention, tokens: Tokens) -> LayerAttention:
     if not a.causal and window is not None:
         return _two_sided(a, shapes, window, tokens)
     masked = a.causal and not alone
+    if masked and window is not None:
+        shapes = (*shapes, (WINDOW, window))
+    if a.buckets is not None:
+        shapes = (*shapes, (BUCKETS, a.buckets))
     return LayerAttention(
         cascade=cascade,
-        shapes=(*shapes, (WINDOW, window)) if masked and window is not None else shapes,
+        shapes=shapes,
         kv_heads=a.kv_heads,
         notes=tuple(notes),
         omissions=(*(_of_mask(tokens, window) if masked else ()), *_of_scores(a)),
@@ -174,12 +180,13 @@ def _softmax_cascade(a: SoftmaxAttention, alone: bool, window: int | None) -> st
     SpecError
         No cascade here does all of that.
     """
-    has = {"sink": a.sinks, "softcap": a.softcap is not None, "gated": a.gated}
-    own = [name for name in has if has[name]]
-    masked = window is not None and not alone
-    if len(own) > 1 or (masked and a.causal and a.gated):
+    own = [name for name, has in _own_features(a).items() if has]
+    masked = window is not None and not (a.causal and alone)
+    if len(own) > 1 or (masked and own and own[0] not in _WINDOWED):
         which = " and ".join((*own, *(("a window",) if masked else ())))
         raise SpecError(f"no cascade here computes attention with {which}")
+    if a.buckets is not None:
+        return f"{BIASED}-causal-1pass" if a.causal else f"{BIASED}-1pass"
     if not a.causal:
         return _without_mask(own, window)
     if own:
@@ -188,6 +195,20 @@ def _softmax_cascade(a: SoftmaxAttention, alone: bool, window: int | None) -> st
     if alone:
         return GROUPED
     return f"{GROUPED}-causal" if window is None else f"{GROUPED}-window"
+
+
+_WINDOWED = frozenset({"sink", "softcap"})
+"""What cascades with a window have, as the ends of their names say."""
+
+
+def _own_features(a: SoftmaxAttention) -> dict[str, bool]:
+    """What a layer does beside softmax, as the ends of cascades' names say."""
+    return {
+        "sink": a.sinks,
+        "softcap": a.softcap is not None,
+        "gated": a.gated,
+        "t5-bias": a.buckets is not None,
+    }
 
 
 def _without_mask(own: list[str], window: int | None) -> str:
@@ -249,6 +270,9 @@ def _of_scores(a: SoftmaxAttention) -> Iterator[LayerOmission]:
     if a.gated:
         note = "the output's gate, a sigmoid and a product an element, is not counted"
         yield LayerOmission(feature="gate", note=note)
+    if a.buckets is not None:
+        note = f"the bias of each score, of {a.buckets} buckets of distances, is not counted"
+        yield LayerOmission(feature="bias", note=note)
 
 
 def _latent(a: LatentAttention, tokens: Tokens) -> LayerAttention:

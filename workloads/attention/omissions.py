@@ -14,9 +14,11 @@ CAP = "cap"
 """The parameter that bounds scores."""
 PICKS = "J"
 """The rank of the keys that an indexer picks."""
+BUCKETS = "N"
+"""The rank of the buckets that distances with one bias are in."""
 _OF_HEADS = frozenset("HGS")
 
-Feature = Literal["mask", "window", "sinks", "latent", "state", "picks", "softcap", "gate"]
+Feature = Literal["mask", "window", "sinks", "latent", "state", "picks", "softcap", "gate", "bias"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,8 @@ class LayerOmission:
                 return all(p.name != CAP for p in program.parameters)
             case "gate":
                 return not any({"P", "F"} <= {*t.ranks} for t in program.inputs)
+            case "bias":
+                return all(r.name != BUCKETS for r in program.ranks)
             case "state":
                 return all("P" in program.tensor_ranks[name] for name in program.outputs)
             case "picks":

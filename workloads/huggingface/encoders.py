@@ -228,11 +228,15 @@ def t5(root: YamlNode) -> ModelConfig:
         message = f"expected an activation such as 'relu' or 'gated-gelu', got '{'-'.join(words)}'"
         raise refuse(root, "feed_forward_proj", message)
     ffn = FeedForward(inner=c.d_ff, gated=words[0] == "gated", activation=words[-1])
+    buckets = c.relative_attention_num_buckets
     encoder = Layer(
-        mixer=_heads(c.num_heads, c.d_kv, causal=False), ffn=ffn, other_parameters=2 * d
+        mixer=replace(_heads(c.num_heads, c.d_kv, causal=False), buckets=buckets),
+        ffn=ffn,
+        other_parameters=2 * d,
     )
+    # Attention to the encoder has no bias.
     decoder = Layer(
-        mixer=_heads(c.num_heads, c.d_kv, causal=True),
+        mixer=replace(_heads(c.num_heads, c.d_kv, causal=True), buckets=buckets),
         ffn=ffn,
         cross=_heads(c.num_heads, c.d_kv, causal=False),
         other_parameters=3 * d,

@@ -35,6 +35,8 @@ class SoftmaxAttention:
     qk_norm: bool = False
     gated: bool = False
     """The output is multiplied by a gate as wide as the values of all query heads."""
+    buckets: int | None = None
+    """Of distances, each with a learned bias of the scores of a head (T5)."""
 
     @property
     def group(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,17 @@ from workloads.summary import summarize
 FUSEMAX = Architecture.load("fusemax")
 HEADS = 16  # of Gemma 2 9B
 UNCAPPED = "config.attn_logit_softcapping=null"
+
+
+T5 = {
+    "model_type": "t5",
+    "d_model": 64,
+    "d_kv": 16,
+    "d_ff": 128,
+    "num_heads": 4,
+    "num_layers": 2,
+    "vocab_size": 100,
+}
 
 
 def counted(result: Result, kind: str) -> int:
@@ -124,3 +136,46 @@ def test_gates_of_a_whole_model() -> None:
     assert counted(found, "sigmoid") == 12 * 16 * 256
     summary = summarize(load("qwen3-next-80b-a3b", seq_len=100))
     assert dict(summary.operations)["sigmoid"] == 12 * 16 * 256
+
+
+def test_biases_of_t5(tmp_path: Path) -> None:
+    """Both stacks add one to each score that counts; attention to the encoder does not."""
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(T5), encoding="utf-8")
+    tokens, heads, layers = 40, 4, 2
+    encoder = simulate(load(str(path), seq_len=tokens, batch=3), FUSEMAX)
+    assert added(encoder) == 3 * heads * tokens * tokens
+    decoder = simulate(load(str(path), seq_len=tokens, batch=3, layer=2), FUSEMAX)
+    assert added(decoder) == 3 * heads * pairs(tokens, tokens)
+    whole = load(str(path), seq_len=tokens, scope="model")
+    cascades = [(part.name.split(".")[-1], part.cascade) for part in whole.parts]
+    assert [c for name, c in cascades if "attention" in name] == [
+        "attention-t5-bias-1pass",
+        "attention-t5-bias-causal-1pass",
+        "attention-1pass",
+    ]
+    fields = {"phase": "decode", "cached_len": tokens - 1}
+    token = simulate(load(str(path), scope="model", **fields), FUSEMAX)
+    assert added(token) == layers * heads * tokens
+    # A word of 16 bits for each of queries, keys, values, the table, and buckets of distances.
+    alone = simulate(load(str(path), layer=2, **fields), FUSEMAX)
+    least = 2 * (heads * 16 * (1 + 2 * tokens) + heads * 32 + tokens)
+    assert least <= dram_reads(alone) < 1.1 * least
+
+
+def added(result: Result) -> int:
+    """Additions of the Einsum that adds biases to scores, but for what finds the distance."""
+    found = 0
+    for e in result.einsums:
+        if e.name.split(".")[-1] == "X":
+            kinds = dict(e.operations)
+            # Where keys may be after the query, p + M - P and m1 M0 + m0 are compared.
+            found += kinds["add"] - 2 * kinds.get("compare", 0)
+    return found
+
+
+def test_a_mapping_without_the_bias_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(T5), encoding="utf-8")
+    found = simulate(load(str(path), seq_len=40), FUSEMAX, Mapping.load("fusemax-binding"))
+    assert "the bias of each score, of 32 buckets of distances, is not counted" in found.notes
