@@ -96,6 +96,8 @@ def _softmax(a: SoftmaxAttention, tokens: Tokens) -> LayerAttention:
     if window is not None and alone and tokens.given_keys is None:
         notes.append(f"the window lets the query see {window} of {keys} keys")
         keys = window
+    if a.qk_norm:
+        notes.append("norms of queries and keys are not counted")
     shapes = shapes_of(tokens, a.heads, a.qk_width, a.v_width, keys)
     cascade = _softmax_cascade(a, alone, window)
     if not a.causal and window is not None:

@@ -50,6 +50,36 @@ _OF_STATE: Mapping[str, tuple[str, str]] = MappingProxyType(
 """By phase the end of a cascade's name, and what becomes of the state in other cascades."""
 
 
+_BESIDE: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "lightning": ("activations of queries, keys and values", "the norm of the output"),
+        "retention": ("rotations of queries and keys", "the norm of the output"),
+        "SSD": (
+            *("the softplus and the products of steps", "the skip of channels"),
+            "the norm of the output",
+        ),
+        "gated-delta": ("functions of decays and strengths", "the norm of the output"),
+        "KDA": ("functions of decays and strengths", "the norm of the output"),
+        "RWKV-7": (
+            *("the shift of tokens", "functions of what is made in low rank", "the bonus"),
+            "the norm of the output",
+        ),
+    }
+)
+"""By kind of mixer, what its layers do element by element beside what cascades compute."""
+_GATE = "the product with the output's gate"
+
+
+def _beside(kind: str, *, gated: bool = True) -> tuple[str, ...]:
+    """What is not counted of a mixer, in a sentence, if there is something."""
+    found = (*_BESIDE.get(kind, ()), *((_GATE,) if gated else ()))
+    if not found:
+        return ()
+    listed = " and ".join(part for part in (", ".join(found[:-1]), found[-1]) if part)
+    plural = len(found) > 1 or listed.endswith("s")
+    return (f"{listed} {'are' if plural else 'is'} not counted",)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Recurrence:
     """The cascade of a recurrent mixer, which moves its state, and what others leave out."""
@@ -74,7 +104,7 @@ def decay(a: DecayAttention, tokens: Tokens) -> LayerAttention:
     return LayerAttention(
         cascade=found.cascade,
         shapes=shapes_of(tokens, a.heads, a.qk_width, a.v_width, tokens.keys),
-        notes=found.notes,
+        notes=(*found.notes, *_beside(a.kind, gated=a.gated)),
         omissions=found.omissions,
     )
 
@@ -87,7 +117,7 @@ def dual(a: StateSpaceDual, tokens: Tokens) -> LayerAttention:
         shapes=shapes_of(tokens, a.heads, a.state, a.head_width, tokens.keys),
         kv_heads=a.groups,
         own_values=True,
-        notes=found.notes,
+        notes=(*found.notes, *_beside(a.kind)),
         omissions=found.omissions,
     )
 
@@ -110,7 +140,7 @@ def delta(a: DeltaAttention, tokens: Tokens) -> LayerAttention:
             shapes=shapes,
             kv_heads=a.key_heads,
             own_values=True,
-            notes=(f"{state} is read and written",),
+            notes=(f"{state} is read and written", *_beside(a.kind)),
         )
     _, not_done = _OF_STATE[tokens.phase]
     shared = "every head of values has its keys apart" if a.key_heads != a.heads else ""
@@ -119,7 +149,7 @@ def delta(a: DeltaAttention, tokens: Tokens) -> LayerAttention:
         shapes=(*shapes, ("P0", min(_DELTA_CHUNK, tokens.queries))),
         kv_heads=a.key_heads,
         own_values=True,
-        notes=(shared,) if shared else (),
+        notes=(*((shared,) if shared else ()), *_beside(a.kind)),
         omissions=(LayerOmission(feature="state", note=f"{state} is {not_done}"),),
     )
 
@@ -133,12 +163,13 @@ def rwkv(a: RwkvAttention, tokens: Tokens) -> LayerAttention:
     state = f"the state, {a.qk_width} x {a.v_width} words a head,"
     shapes = shapes_of(tokens, a.heads, a.qk_width, a.v_width, tokens.keys)
     if tokens.phase == "decode":
-        note = f"{state} is read and written"
-        return LayerAttention(cascade="rwkv-7-step", shapes=shapes, notes=(note,))
+        notes = (f"{state} is read and written", *_beside(a.kind))
+        return LayerAttention(cascade="rwkv-7-step", shapes=shapes, notes=notes)
     _, not_done = _OF_STATE[tokens.phase]
     return LayerAttention(
         cascade="rwkv-7-chunked",
         shapes=(*shapes, ("P0", min(_RWKV_CHUNK, tokens.queries))),
+        notes=_beside(a.kind),
         omissions=(LayerOmission(feature="state", note=f"{state} is {not_done}"),),
     )
 
@@ -162,7 +193,10 @@ def gated(a: GatedRecurrence, tokens: Tokens) -> LayerAttention:
     found = _recurrent(a.kind, tokens, "a word a channel")
     shapes = (("B", tokens.batch), ("C", a.inner), ("M", tokens.keys), ("P", tokens.queries))
     return LayerAttention(
-        cascade=found.cascade, shapes=shapes, notes=found.notes, omissions=found.omissions
+        cascade=found.cascade,
+        shapes=shapes,
+        notes=(*found.notes, *_beside(a.kind)),
+        omissions=found.omissions,
     )
 
 
@@ -175,4 +209,5 @@ def short(a: ShortConvolution, tokens: Tokens) -> LayerAttention:
         ("P", tokens.queries),
         ("T", a.conv_width),
     )
-    return LayerAttention(cascade="depthwise-convolution-linear", shapes=shapes)
+    note = "the products with the gates before and behind the convolution are not counted"
+    return LayerAttention(cascade="depthwise-convolution-linear", shapes=shapes, notes=(note,))

@@ -86,9 +86,9 @@ class _GraniteHybridConfig(_DualFields):
     harmless = (
         *_STEPS,
         *("embedding_multiplier", "logits_scaling", "residual_multiplier"),
-        *("attention_multiplier", "position_embedding_type"),
+        "attention_multiplier",
     )
-    """Constants by which what is there is multiplied, and positions."""
+    """Constants by which what is there is multiplied."""
 
     num_key_value_heads: Size | None = None
     attention_bias: bool = False

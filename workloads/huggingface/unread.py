@@ -55,7 +55,11 @@ HARMLESS: tuple[str, ...] = (
 """Names, and patterns of names, of fields that any family may have."""
 
 NEUTRAL: Mapping[str, tuple[Any, ...]] = MappingProxyType(
-    {"position_embedding_type": ("absolute",), "hidden_act": ("silu", "swish")}
+    {
+        # Rotations are not counted; a bias of scores (alibi, relative_key) would be.
+        "position_embedding_type": ("absolute", "rope", "rope_gptj", "nope"),
+        "hidden_act": ("silu", "swish"),
+    }
 )
 """Values by field that change nothing where the field is not read."""
 

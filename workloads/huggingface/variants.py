@@ -77,9 +77,6 @@ class _Glm4Config(DecoderConfig):
 
 
 class _CohereConfig(DecoderConfig):
-    harmless = ("position_embedding_type",)
-    """Positions are not counted."""
-
     num_key_value_heads: Size | None = None
     attention_bias: bool = False
     use_qk_norm: bool = False
@@ -87,8 +84,8 @@ class _CohereConfig(DecoderConfig):
 
 
 class _Cohere2Config(DecoderConfig):
-    harmless = ("use_embedding_sharing", "use_parallel_embedding", "position_embedding_type")
-    """What is said by other fields, how work is spread, and positions."""
+    harmless = ("use_embedding_sharing", "use_parallel_embedding")
+    """What is said by other fields, and how work is spread."""
     alike = (
         ("layer_switch", "sliding_window_pattern"),
         ("_sliding_window_pattern", "sliding_window_pattern"),

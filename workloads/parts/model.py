@@ -204,6 +204,7 @@ def _layer_notes(work: WorkloadSpec, layer: Layer) -> Iterable[str]:
             f" {touched(ffn, number):.4g} of {ffn.experts} experts: {run} run, {sizes}"
             f" token{'s' * (sizes != '1')} each; no others are read"
         )
+        yield "the choice of experts and the weighted sum of their outputs are not counted"
     if layer.cross is not None:
         cached = "" if work.phase == "prefill" else ", its keys and values in a cache"
         fixed = work.model.encoder_len if work.model is not None else None

@@ -103,8 +103,10 @@ def left_out(work: WorkloadSpec) -> tuple[str, ...]:
     if work.scope == "attention":
         return ()
     activation = ", activation functions" if work.ffn_up == LINEAR else ""
+    # What a model's configuration may have; shapes alone say nothing of positions and constants.
+    of_model = ", rotary embeddings, scales by constants" if work.model is not None else ""
     found = [
-        f"scope {work.scope}: linear layers and attention; normalisations, biases, "
+        f"scope {work.scope}: linear layers and attention; normalisations{of_model}, biases, "
         f"residual sums{activation} are not counted"
     ]
     if work.model is not None:
