@@ -55,7 +55,11 @@ class ModelSummary:
     """Bytes that a token adds to the cache of a sequence, in all layers, 2 an element where the
     workload states no format of it."""
     state_bytes: int | float
-    """Bytes a sequence keeps however long it is, in all layers."""
+    """Bytes a sequence keeps however long it is, in all layers; keys and values of cross attention
+    among them, where the encoder's length is fixed."""
+    encoder_cache_bytes_per_token: int | float
+    """Bytes that a token of the encoder adds beside, for cross attention; 0 where its length is
+    fixed."""
     layers: tuple[tuple[str, int], ...]
     """Kinds of layers, and how many there are of each."""
     source: str = ""
@@ -92,6 +96,8 @@ def summarize(work: Workload) -> ModelSummary:
         text = f"{work.name}: without 'vocab_size' the number of parameters is not known"
         raise SpecError(Problem(text, hint="--set workload.config.vocab_size=..."))
     keys = work.computed.keys if work.computed is not None else work.seq_len or 1
+    encoded = _bytes(work, model.cached_of_encoder)
+    state = _bytes(work, ((_STATE, model.state_elements),))
     decoded = any(getattr(run.layer.mixer, "causal", True) for run in model.runs)
     return ModelSummary(
         name=work.name,
@@ -101,7 +107,8 @@ def summarize(work: Workload) -> ModelSummary:
         keys=keys,
         decoded=decoded,
         cache_bytes_per_token=_bytes(work, model.cached),
-        state_bytes=_bytes(work, ((_STATE, model.state_elements),)),
+        state_bytes=state + (model.encoder_len or 0) * encoded,
+        encoder_cache_bytes_per_token=0 if model.encoder_len else encoded,
         layers=tuple(kinds_of_layers(model).items()),
         source=work.source or model.source,
     )

@@ -28,12 +28,17 @@ def summary_report(summary: ModelSummary) -> Document:
             Fact(
                 "cache",
                 f"{byte_size(summary.cache_bytes_per_token)} a token",
-                f"of a sequence, in all layers; {_state(summary)}",
+                f"of a sequence, in all layers; {_of_encoder(summary)}{_state(summary)}",
             ),
         ),
         tables=((_layers(summary), _operations(summary)),),
         notes=(_of_one(summary),),
     )
+
+
+def _of_encoder(summary: ModelSummary) -> str:
+    each = summary.encoder_cache_bytes_per_token
+    return f"{byte_size(each)} a token of the encoder; " if each else ""
 
 
 def _state(summary: ModelSummary) -> str:

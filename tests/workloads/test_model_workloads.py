@@ -229,6 +229,9 @@ def test_heads_of_a_group_share_b_and_c(phase: str) -> None:
     # Their values are their own: in a cascade without groups they are heads, and no rows.
     assert work.shapes_for(RANKS)["H"] == 80
     assert work.parts[0].folded_for(RANKS) == 1
+    # Of the model's own chunks nothing is left, where there are any.
+    said = "chunks are as long as the mapping makes them, not 256 tokens" in " ".join(work.notes)
+    assert said == (phase != "decode")
 
 
 def test_heads_that_share_keys_are_rows_of_one() -> None:

@@ -119,6 +119,8 @@ def test_active_parameters_are_those_its_authors_publish(name: str) -> None:
         ),
         # Forty states of 64 by 64, and the token before, twice.
         ("rwkv-7-2.9b", 0, 32 * (40 * 64 * 64 + 2 * 2560)),
+        # 32 layers of twenty heads; as many, and the 1,500 tokens of an encoder for each.
+        ("whisper-large-v3", 32 * 20 * (64 + 64), 1500 * 32 * 20 * (64 + 64)),
         ("kimi-linear-48b-a3b", 7 * (512 + 64), 20 * (32 * 128 * 128 + 3 * 3 * 32 * 128)),
     ],
 )
@@ -170,6 +172,10 @@ def test_an_encoder_and_a_decoder(tmp_path: Path) -> None:
     assert dict(found.layers) == {"encoder-MHA": 6, "decoder-MHA": 6}
     assert found.cache_bytes_per_token == 2 * 6 * 8 * (64 + 64)
     assert found.decoded
+    # The decoder's layers keep a key and a value of each token of the encoder, too.
+    assert found.encoder_cache_bytes_per_token == 2 * 6 * 8 * (64 + 64)
+    text = run("show", str(tmp_path / "config.json"), "--summary").stdout
+    assert "12 KiB a token of the encoder" in " ".join(text.split())
     assert not summarize(load("vit-b-16")).decoded
 
 

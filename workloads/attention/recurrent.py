@@ -112,12 +112,14 @@ def decay(a: DecayAttention, tokens: Tokens) -> LayerAttention:
 def dual(a: StateSpaceDual, tokens: Tokens) -> LayerAttention:
     """The heads of a group share B and C, and have X, values in attention's terms, apart."""
     found = _recurrent(a.kind, tokens, f"{a.state} x {a.head_width} words a head")
+    # How a sequence is cut changes no result, but how many products there are inside of chunks.
+    cut = f"chunks are as long as the mapping makes them, not {a.chunk} tokens as the model's are"
     return LayerAttention(
         cascade=found.cascade,
         shapes=shapes_of(tokens, a.heads, a.state, a.head_width, tokens.keys),
         kv_heads=a.groups,
         own_values=True,
-        notes=(*found.notes, *_beside(a.kind)),
+        notes=(*found.notes, *_beside(a.kind), *((cut,) if tokens.phase != "decode" else ())),
         omissions=found.omissions,
     )
 

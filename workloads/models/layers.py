@@ -235,6 +235,14 @@ class ModelConfig:
         return tuple(found.items())
 
     @property
+    def cached_of_encoder(self) -> Cached:
+        """What a token of the encoder adds to the cache: keys and values of cross attention."""
+        cross = [(run.count, run.layer.cross) for run in self.runs if run.layer.cross is not None]
+        keys = sum(count * c.kv_heads * c.qk_width for count, c in cross)
+        values = sum(count * c.kv_heads * c.v_width for count, c in cross)
+        return (("K", keys), ("V", values)) if cross else ()
+
+    @property
     def state_elements(self) -> int:
         """Elements that a sequence keeps however long it is, in all layers."""
         return sum(run.count * run.layer.mixer.state_elements for run in self.runs)
