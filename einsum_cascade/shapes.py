@@ -9,6 +9,7 @@ from typing import SupportsIndex
 
 from . import ir
 from .errors import CascadeError, InputError, Problem, did_you_mean
+from .picks import fewer_picks
 
 
 def resolve_shapes(
@@ -77,6 +78,8 @@ def with_usual(
 ) -> tuple[dict[str, int], dict[str, int]]:
     """The given shapes with usual ones where nothing else fixes a rank.
 
+    Of what picks more than there is to pick from it is as many as there is.
+
     Parameters
     ----------
     fixed : collection of str
@@ -99,6 +102,8 @@ def with_usual(
         full = any(len(known & {f.name, *f.partition}) >= len(f.partition) for f in alike)
         if not full and not names & known:
             found[usual.name] = added[usual.name] = usual.size
+    if any(e.select is not None for e in program.einsums):
+        found |= fewer_picks(program, following(program, found))
     return found, added
 
 

@@ -60,7 +60,13 @@ def job_of(
     given, usual = with_usual(program, shapes, fixed=own)
     derived = (_DERIVED[mapping.name],) if mapping.name in _DERIVED else ()
     sizes = ", ".join(f"{rank} = {size}" for rank, size in usual.items())
-    said = (f"{sizes}: usual for {program.name}; the workload gives none",) if usual else ()
+    said = [f"{sizes}: usual for {program.name}; the workload gives none"] if usual else []
+    wanted = {**shapes, **usual}
+    said += [
+        f"{rank} = {size}, not {wanted[rank]}: there are no more to pick from"
+        for rank, size in given.items()
+        if size < wanted[rank]
+    ]
     another = _another(part, mapping)
     return Job(
         name=name or part.name,

@@ -233,11 +233,6 @@ class _Computation:
         assert isinstance(einsum.expression, ir.Access)
         rank = next(v for v in einsum.target.variables if v not in einsum.expression.variables)
         axis = space.axis(rank)
-        if space.size(rank) > space.shape[-1]:
-            over = space.ranks[einsum.over[0]]
-            what = f"'{einsum.name}' selects {space.size(rank)} of {space.shape[-1]} elements"
-            hint = f"{space.ranks[rank]} must not be larger than {over}"
-            raise EvaluationError(Problem(what, einsum.target.span, hint))
         for part in conjuncts(einsum.where):
             if {rank, *einsum.over} <= set(ir.variables_of(part)):
                 what = f"a condition on '{rank}' and on '{einsum.over[0]}' cannot select"

@@ -19,7 +19,7 @@ def topk(values: Array, excluded: Array | None, count: int) -> tuple[Array, Arra
     excluded : array, optional
         Elements that cannot be selected, broadcast to ``values``.
     count : int
-        How many positions; at most M.
+        How many positions; those beyond M are missing.
 
     Returns
     -------
@@ -32,6 +32,7 @@ def topk(values: Array, excluded: Array | None, count: int) -> tuple[Array, Arra
     # lexsort takes its last key first and is stable: what is excluded ends up at the back.
     order = np.lexsort((-values, skip), axis=-1)
     available = values.shape[-1] - np.count_nonzero(skip, axis=-1)
-    positions = order[..., :count].astype(np.int64)
+    positions = np.zeros((*values.shape[:-1], count), np.int64)
+    positions[..., : order.shape[-1]] = order[..., :count]
     missing = np.arange(count) >= available[..., None]
     return np.where(missing, 0, positions), missing
