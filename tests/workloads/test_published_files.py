@@ -11,7 +11,7 @@ import pytest
 from family_cases import COHERE2, MINIMAX_M2, QWEN2_MOE, QWEN35, decoder
 from hybrid_cases import LFM2
 from later_cases import QWEN3_VL_MOE
-from model_cases import LLAMA, model_of
+from model_cases import DEEPSEEK_V3, LLAMA, model_of
 
 from archsim import simulate
 from einsum_cascade.errors import SpecError
@@ -192,6 +192,19 @@ def test_the_expanded_width_may_be_repeated() -> None:
             "mlp_only_layers: the layers are 0 to 47, got 48",
         ),
         (LFM2 | {"full_attn_idxs": [2, 16]}, "full_attn_idxs: the layers are 0 to 15, got 16"),
+        (
+            QWEN35 | {"text_config": QWEN35["text_config"] | {"tie_word_embeddings": True}},
+            "tie_word_embeddings: text_config says otherwise",
+        ),
+        (DEEPSEEK_V3 | {"n_group": 7}, "n_group: 7 does not divide n_routed_experts, 256"),
+        (
+            DEEPSEEK_V3 | {"n_group": 8, "topk_group": 9},
+            "topk_group: a token goes to 9 groups, there are 8",
+        ),
+        (
+            DEEPSEEK_V3 | {"n_group": 64, "topk_group": 1},
+            "num_experts_per_tok: a token goes to 8 experts, its groups have 4",
+        ),
         (COHERE2 | {"output_gate": True}, "'output_gate' is not read for 'cohere2'"),
     ],
 )

@@ -31,6 +31,7 @@ from .fields import (
     SiluGate,
     Size,
     SizeOrZero,
+    divided,
     grouped_heads,
     head_width,
     one_a_layer,
@@ -81,6 +82,8 @@ class _DeepseekConfig(LatentFields):
     n_shared_experts: SizeOrZero | None
     first_k_dense_replace: SizeOrZero
     moe_layer_freq: Size = 1
+    n_group: SizeOrZero | None = None
+    topk_group: SizeOrZero | None = None
 
     @property
     def qk_width(self) -> int:
@@ -212,6 +215,19 @@ def _own_indexers(root: YamlNode, c: _GlmMoeDsaConfig) -> list[bool]:
     return own
 
 
+def _check_groups(root: YamlNode, c: _DeepseekConfig) -> None:
+    """Groups of experts, of which a token goes to some: they count nothing, but have to exist."""
+    groups, picked, experts = c.n_group or 1, c.topk_group or 1, c.n_routed_experts
+    if experts is None:
+        return
+    each = divided(root, "n_routed_experts", experts, "n_group", groups)
+    if picked > groups:
+        raise refuse(root, "topk_group", f"a token goes to {picked} groups, there are {groups}")
+    if c.num_experts_per_tok > picked * each and groups > 1:
+        text = f"a token goes to {c.num_experts_per_tok} experts, its groups have {picked * each}"
+        raise refuse(root, "num_experts_per_tok", text)
+
+
 def _deepseek(root: YamlNode, family: str, router_biases: bool) -> ModelConfig:
     return _deepseek_stack(root, read_fields(_DeepseekConfig, root), family, router_biases)
 
@@ -237,6 +253,7 @@ def _latent_stack(
 ) -> ModelConfig:
     """Latent attention, layers with experts among them, and layers that pick keys."""
     d, experts = c.hidden_size, c.n_routed_experts or 0
+    _check_groups(root, c)
     dense = FeedForward(inner=c.intermediate_size, gated=True)
     mixture = (
         Experts(

@@ -79,10 +79,16 @@ def _check_kind(node: YamlNode, what: str, known: tuple[str, ...]) -> None:
 
 
 def _with_ties_of(root: YamlNode, inner: YamlNode) -> YamlNode:
-    """The language model's fields; whether embeddings are tied is said outside, too."""
+    """The language model's fields; whether embeddings are tied is said outside, too.
+
+    Which of two that differ is right depends on the version of the class.
+    """
     if not isinstance(root, YamlMapping) or not isinstance(inner, YamlMapping):
         return inner
-    if _TIED in inner.keys:
+    own, outer = inner.child(_TIED), root.child(_TIED)
+    if own is not None and outer is not None and own.plain() != outer.plain():
+        raise refuse(root, _TIED, "text_config says otherwise")
+    if own is not None:
         return inner
     said = tuple((key, node) for key, node in root.entries if key.text == _TIED)
     return YamlMapping(span=inner.span, entries=(*inner.entries, *said))
