@@ -28,16 +28,13 @@ def shares_apart(reaches: Sequence[tuple[int, int]]) -> tuple[Fraction, ...]:
     ['1', '1/2', '1', '0']
     """
     found: list[Fraction] = []
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[int, int]] = []  # without any two that touch: those of a causal mask are one
     for begin, end in reaches:
-        new, at = 0, begin
-        # From one that is seen to the next: what lies between is new.
-        for left, right in sorted(seen):
-            if right > at and left < end:
-                new += max(0, left - at)
-                at = max(at, right)
-        new += max(0, end - at)
-        found.append(Fraction(new, end - begin) if end > begin else Fraction(0))
+        known = sum(max(0, min(end, right) - max(begin, left)) for left, right in seen)
+        new = max(0, end - begin - known)
+        found.append(Fraction(new, end - begin) if new else Fraction(0))
         if new:
-            seen.append((begin, end))
+            touched = [(left, right) for left, right in seen if left <= end and right >= begin]
+            lefts, rights = zip(*touched, (begin, end), strict=True)
+            seen = [x for x in seen if x not in touched] + [(min(lefts), max(rights))]
     return tuple(found)

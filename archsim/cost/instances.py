@@ -9,7 +9,7 @@ the memory (each is written, all but the first are added to what is read back) o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
@@ -325,20 +325,30 @@ class _Sums:
     ) -> Amount:
         """Over all instances along some ranks, and one of those along the others, with what each of
         the others has ``apart`` from it: shares by kind of part."""
+        weights = [self._weights(e, s, every(s), apart) for s in self.spread]
         total: Amount = 0
         for p in problems:
             weight: Amount = 1
-            for s, kind in zip(self.spread, p.kinds, strict=True):
-                each = self._is_run_by_each(e, s)
-                shares = apart(s) if s.by_work and each and not every(s) else None
-                weight *= (
-                    s.weight(kind, every=each and every(s)) if shares is None else shares[kind]
-                )
+            for of_kinds, kind in zip(weights, p.kinds, strict=True):
+                weight *= of_kinds[kind]
             if weight:
                 # Elements are whole.
                 amount = weight * value(p)
                 total += amount if isinstance(weight, int) else ceil(amount)
         return total
+
+    def _weights(
+        self,
+        e: BoundEinsum,
+        s: Spread,
+        every: bool,
+        apart: Callable[[Spread], tuple[Fraction, ...] | None],
+    ) -> Sequence[Amount]:
+        """By kind of part of a rank how many instances count."""
+        each = self._is_run_by_each(e, s)
+        if s.by_work and each and not every and (shares := apart(s)) is not None:
+            return shares
+        return [s.weight(kind, every=each and every) for kind in range(len(s.kinds))]
 
     def _apart(
         self, e: BoundEinsum, touched: list[AccessMap], s: Spread, to: int | None
