@@ -12,7 +12,7 @@ from archsim.spec.arch import Architecture, Memory
 from archsim.spec.mapping import NestLevel
 from archsim.spec.words import TensorWords, words_of
 from einsum_cascade.algebra.conditions import with_masks
-from einsum_cascade.facts import cached_property
+from einsum_cascade.facts import Facts, cached_property
 from einsum_cascade.ir import Access, Einsum, Program, variables_of
 from einsum_cascade.masks import conjuncts, depends_on_data
 
@@ -37,7 +37,7 @@ class LoopPart:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Site:
+class Site(Facts):
     """A cascade with all its shapes, and the machine it is to be laid out on."""
 
     program: Program
@@ -176,12 +176,7 @@ class Site:
     def masked(self, name: str) -> frozenset[str]:
         """Ranks that the mask of an Einsum asks about, where it can be told before it runs: of
         what depends on data nothing is left out."""
-        known = (
-            c
-            for c in conjuncts(with_masks(self.program).einsum_of[name].where)
-            if not depends_on_data(c)
-        )
-        return frozenset(v.upper() for c in known for v in variables_of(c))
+        return self.program.once(_masked, name)
 
     def shared(self, name: str) -> tuple[str, ...]:
         """Ranks of the loops that an Einsum shares with the others of its component."""
@@ -264,6 +259,13 @@ def _ranks_along(program: Program, variables: tuple[str, ...]) -> tuple[str, ...
 
 def _set_along(program: Program, variables: tuple[str, ...]) -> frozenset[str]:
     return frozenset(_ranks_along(program, variables))
+
+
+def _masked(program: Program, name: str) -> frozenset[str]:
+    """Ranks that the mask of an Einsum asks about, but for what depends on data."""
+    where = with_masks(program).einsum_of[name].where
+    known = (c for c in conjuncts(where) if not depends_on_data(c))
+    return frozenset(v.upper() for c in known for v in variables_of(c))
 
 
 def _shared_loops(program: Program, name: str) -> tuple[str, ...]:

@@ -67,7 +67,7 @@ def in_stretches(site: Site) -> tuple[Site, Site]:
 def _cut_for_steps(site: Site) -> Site | None:
     """The site with its ranks cut for the arrays, each by itself, where short steps leave them
     idle; None where they do not."""
-    running = steps_of(site) or [r for rs in site.program.iterative.values() for r in rs]
+    running = [*steps_of(site)] or [r for rs in site.program.iterative.values() for r in rs]
     if not running:
         return None
     inside = InnerSite.of(site, frozenset(p.name for r in running for p in site.parts(r)))

@@ -38,24 +38,10 @@ class InnerSite(Site):
 
     @classmethod
     def of(cls, site: Site, around: frozenset[str]) -> InnerSite:
-        """The inside of some loops of a site."""
-        shapes = dict(site.shapes)
-        for rank in shapes:
-            # Of 4,096 keys in parts M1 (32 of 128) and M0 (128 of 1), M1 around: 128 are inside.
-            gone_round = [p for p in site.parts(rank) if p.name in around]
-            if gone_round:
-                shapes[rank] = min(shapes[rank], gone_round[-1].stride)
-        return cls(
-            program=site.program,
-            architecture=site.architecture,
-            shapes=shapes,
-            fitted=site.fitted and site.stretched,
-            stretched=site.stretched,
-            whole=site,
-            around=around,
-        )
+        """The inside of some loops of a site: the same whenever it is asked for again."""
+        return site.once(_inside, around)
 
-    def parts(self, rank: str) -> tuple[LoopPart, ...]:
+    def _cut(self, rank: str) -> tuple[LoopPart, ...]:
         """The parts of a rank that no shared loop goes round."""
         return tuple(p for p in self.whole.parts(rank) if p.name not in self.around)
 
@@ -99,6 +85,24 @@ class InnerSite(Site):
         """How many Einsums share the memories: all of them."""
         del name
         return len(self.program.einsums)
+
+
+def _inside(site: Site, around: frozenset[str]) -> InnerSite:
+    shapes = dict(site.shapes)
+    for rank in shapes:
+        # Of 4,096 keys in parts M1 (32 of 128) and M0 (128 of 1), M1 around: 128 are inside.
+        gone_round = [p for p in site.parts(rank) if p.name in around]
+        if gone_round:
+            shapes[rank] = min(shapes[rank], gone_round[-1].stride)
+    return InnerSite(
+        program=site.program,
+        architecture=site.architecture,
+        shapes=shapes,
+        fitted=site.fitted and site.stretched,
+        stretched=site.stretched,
+        whole=site,
+        around=around,
+    )
 
 
 def inner_mapping(

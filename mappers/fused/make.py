@@ -10,7 +10,7 @@ out over all arrays (``even``), if that is done sooner.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -160,7 +160,9 @@ def _best(program: Program, architecture: Architecture, given: Sizes[str, int]) 
         before = least.get(kind)
         if before is not None and array_cycles(made.bound) > before[0]:
             continue
-        found = replace(made, bound=in_registers(made.bound))
+        if (bound := made.inward()) is None:
+            continue
+        found = replace(made, bound=in_registers(bound))
         promised = price(found.bound)
         if before is None or promised < before:
             best[kind], least[kind] = found, promised
@@ -304,17 +306,14 @@ class _Fusion:
 
     def carrying(self) -> Iterator[_Made]:
         """What is legal and fits where arrays may hold states from step to step."""
-        for plan in dict.fromkeys(carrying_plans(self.site)):
-            made = self._made(plan)
-            if made is not None:
-                yield made
+        return self._made_of(carrying_plans(self.site))
 
     def plain(self) -> Iterator[_Made]:
         """What is legal and fits where nothing is shared that need not be."""
-        for plan in dict.fromkeys(plans_of(self.site, 0, fine=False, apart=False)):
-            made = self._made(plan)
-            if made is not None:
-                yield made
+        return self._made_of(plans_of(self.site, 0, fine=False, apart=False))
+
+    def _made_of(self, plans: Iterable[SharedLoops]) -> Iterator[_Made]:
+        return (made for p in dict.fromkeys(plans) if (made := self._made(p)) is not None)
 
     def _coarser(self) -> Iterator[_Made]:
         """With the largest blocks of one rank that fit, where arrays are of several widths."""
@@ -342,7 +341,7 @@ class _Fusion:
                     yield made
 
     def _made(self, plan: SharedLoops) -> _Made | None:
-        """With as many of the loops inside of the second memory as leave it room."""
+        """With all of the loops outside of the second memory, if that has room then."""
         # Whether loops can be shared is asked of the cascade, not of their sizes; with Einsums on
         # other arrays than usual it is asked again.
         if plan.extra and not self.moved and plan.structure in self.refused:
@@ -355,24 +354,32 @@ class _Fusion:
         except MappingError:
             self.refused.add(plan.structure)
             return None
-        last = len(plan.loops)
-        least: Bound | None = None
-        if plan.heads < last:
-            # Where the smallest tiles have no room no others do; where a pass is crossed it is so
-            # whichever memory the loops are at.
-            least, crossed = self._legal(plan, inside, last)
-            if crossed:
-                self.refused.add(plan.structure)
-            if crossed or (least is not None and not all_fits(least)):
-                return None
-        for split in range(plan.heads, last + 1):
-            bound = self._legal(plan, inside, split)[0] if split < last or least is None else least
+        bound, crossed = self._legal(plan, inside, len(plan.loops))
+        # Where the smallest tiles have no room no others do; where a pass is crossed it is so
+        # whichever memory the loops are at.
+        if crossed:
+            self.refused.add(plan.structure)
+        if crossed or (bound is not None and not all_fits(bound)):
+            return None
+        if bound is None and (bound := self.inward(plan, inside, None)) is None:
+            return None
+        return _Made(fusion=self, plan=plan, inside=inside, bound=bound)
+
+    def inward(
+        self, plan: SharedLoops, inside: tuple[EinsumMapping, ...], least: Bound | None
+    ) -> Bound | None:
+        """With as many of the loops inside of the second memory as leave it room: with none of them
+        it is the ``least`` that it has to hold. None where they cannot be shared."""
+        for split in range(plan.heads, len(plan.loops)):
+            bound, _ = self._legal(plan, inside, split)
             if bound is None:
                 self.refused.add(plan.structure)
                 return None
-            if bound is least or all_fits(bound):
-                return _Made(fusion=self, plan=plan, bound=bound)
-        return None
+            if all_fits(bound):
+                return bound
+        if least is None:
+            self.refused.add(plan.structure)
+        return least
 
     def evened(self, made: _Made) -> Bound | None:
         """The same with Einsums shared out over all arrays; None where that changes nothing."""
@@ -383,7 +390,8 @@ class _Fusion:
             return None
         moved = tuple((name, on) for name, on in even.items() if on != arrays[name])
         other = replace(self, moved=moved)._made(plan)
-        return None if other is None else in_registers(other.bound)
+        bound = None if other is None else other.inward()
+        return None if bound is None else in_registers(bound)
 
     def _cycles(self, plan: SharedLoops, e: Einsum) -> dict[str, Fraction]:
         """Cycles of all runs of an Einsum on each array that can do it."""
@@ -467,9 +475,15 @@ class _Made:
 
     fusion: _Fusion
     plan: SharedLoops
+    inside: tuple[EinsumMapping, ...]
     bound: Bound
+    """With all shared loops outside of the second memory: arrays do the same wherever they are."""
     larger: bool = False
     """Whether its blocks are as long as a wider array is wide."""
+
+    def inward(self) -> Bound | None:
+        """With as many of the loops inside of the second memory as leave it room."""
+        return self.fusion.inward(self.plan, self.inside, self.bound)
 
 
 def _is_sooner(even: Bound, made: _Made) -> bool:

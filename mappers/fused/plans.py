@@ -138,7 +138,7 @@ def plans_of(
         How many of the loops over blocks are taken, the outermost first; all by default.
     """
     program = site.program
-    everyones, stepped, others = _ranks(site)
+    everyones, stepped, others = site.once(_ranks)
     turning = _turning(site)
     inner = [parts[-1].name for r in stepped if len(parts := site.parts(r)) > 1]
     heads = heads_of(site)
@@ -172,7 +172,7 @@ def carrying_plans(site: Site) -> Iterator[SharedLoops]:
     two halves, one after the other, it does not.
     """
     program = site.program
-    everyones, stepped, _ = _ranks(site)
+    everyones, stepped, _ = site.once(_ranks)
     for e in program.einsums:
         running = program.iterative.get(e.name, ())
         if len(running) != 1 or running[0] in (*stepped, *everyones):
@@ -211,14 +211,14 @@ def coarser_plans(site: Site) -> Iterator[Iterator[SharedLoops]]:
 
 def heads_of(site: Site) -> list[tuple[LoopPart, ...]]:
     """Loops over all ranks that all results have, or over those alone that are parallel."""
-    everyones, _, _ = _ranks(site)
+    everyones, _, _ = site.once(_ranks)
     carried = [r for r in everyones if r in site.program.parallel]
     return [_round(site, ranks) for ranks in (everyones, carried)]
 
 
-def steps_of(site: Site) -> list[str]:
+def steps_of(site: Site) -> tuple[str, ...]:
     """Ranks along which Einsums need one another."""
-    return _ranks(site)[1]
+    return site.once(_ranks)[1]
 
 
 def _round(site: Site, ranks: Iterable[str]) -> tuple[LoopPart, ...]:
@@ -226,7 +226,7 @@ def _round(site: Site, ranks: Iterable[str]) -> tuple[LoopPart, ...]:
     return tuple(p for r in ranks for p in site.parts(r) if p.count > 1)
 
 
-def _ranks(site: Site) -> tuple[list[str], list[str], list[str]]:
+def _ranks(site: Site) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """Ranks that all results have, those along which Einsums need one another, and others that
     several Einsums go over, what most have first."""
     program = site.program
@@ -261,4 +261,4 @@ def _ranks(site: Site) -> tuple[list[str], list[str], list[str]]:
         and (len(site.parts(r)) > 1 or 1 < site.shapes[r] <= _SHORT)
     ]
     others.sort(key=lambda r: (len(site.parts(r)) == 1, -often[r]))
-    return everyones, stepped, others
+    return tuple(everyones), tuple(stepped), tuple(others)
