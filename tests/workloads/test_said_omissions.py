@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from family_cases import NEWER
 from hybrid_cases import HYBRIDS
-from model_cases import LLAMA, model_of
+from model_cases import GEMMA2, LLAMA, model_of
 
 from einsum_cascade.errors import SpecError
 from workloads import load
@@ -69,3 +69,17 @@ def test_a_bias_of_scores_is_refused(biased: str) -> None:
             model_of(fields | {"position_embedding_type": usual})
         with pytest.raises(SpecError, match="'position_embedding_type' is not read"):
             model_of(fields | {"position_embedding_type": biased})
+
+
+def test_which_heads_cap_their_logits() -> None:
+    """RecurrentGemma caps its logits, Gemma 3 may, Llama has no such field."""
+    by_type = {str(case.fields["model_type"]): case.fields for case in HYBRIDS}
+    recurrent = by_type["recurrent_gemma"]
+    assert model_of(recurrent).logit_softcap == 30
+    assert model_of(recurrent | {"logits_soft_cap": None}).logit_softcap is None
+    gemma3 = GEMMA2 | {"model_type": "gemma3_text"}
+    assert model_of(GEMMA2).logit_softcap == 30
+    assert model_of(gemma3).logit_softcap is None
+    assert model_of(gemma3 | {"final_logit_softcapping": 20.0}).logit_softcap == 20
+    with pytest.raises(SpecError, match="'final_logit_softcapping' is not read for 'llama'"):
+        model_of(LLAMA | {"final_logit_softcapping": 30.0})

@@ -34,6 +34,11 @@ class ConfigFields(Fields):
     vocab_size: Size | None = None
     tie_word_embeddings: bool = False
 
+    @property
+    def logit_softcap(self) -> float | None:
+        """The largest that a logit may be, where they are capped by tanh."""
+        return None
+
 
 C = TypeVar("C", bound=ConfigFields)
 
@@ -290,6 +295,7 @@ def stack(
         width=width,
         runs=runs_of(layers),
         vocab_size=c.vocab_size,
+        logit_softcap=c.logit_softcap,
         tied_embeddings=c.tie_word_embeddings,
         other_parameters=other,
     )

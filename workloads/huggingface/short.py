@@ -149,8 +149,8 @@ def _lfm2_stack(
 
 
 class _RecurrentGemmaConfig(ConfigFields):
-    harmless = ("logits_soft_cap", "*_init_variance_scale", "embeddings_scale_by_sqrt_dim")
-    """A function of each logit, how weights begin, and a constant."""
+    harmless = ("*_init_variance_scale", "embeddings_scale_by_sqrt_dim")
+    """How weights begin, and a constant."""
     alike = (("_block_types", "block_types"),)
 
     vocab_size: Size | None = 256_000
@@ -170,6 +170,12 @@ class _RecurrentGemmaConfig(ConfigFields):
     )
     attention_bias: bool = False
     tie_word_embeddings: bool = True
+    logits_soft_cap: Positive | None = 30.0
+
+    @property
+    def logit_softcap(self) -> float | None:
+        """``logits_soft_cap``."""
+        return self.logits_soft_cap
 
 
 def recurrent_gemma(root: YamlNode) -> ModelConfig:

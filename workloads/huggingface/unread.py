@@ -48,8 +48,8 @@ HARMLESS: tuple[str, ...] = (
     *("original_max_position_embeddings", "max_sequence_length", "model_max_length"),
     *("initial_context_length", "relative_attention_max_distance"),
     # Constants inside functions: as many operations, whatever they are.
-    *("*_eps", "*_epsilon", "scale_attn_*", "query_pre_attn_scalar", "final_logit_softcapping"),
-    *("logit_scale", "routed_scaling_factor", "norm_topk_prob", "scoring_func", "topk_method"),
+    *("*_eps", "*_epsilon", "scale_attn_*", "query_pre_attn_scalar", "logit_scale"),
+    *("routed_scaling_factor", "norm_topk_prob", "scoring_func", "topk_method"),
     *("topk_group", "n_group", "swiglu_limit"),
 )
 """Names, and patterns of names, of fields that any family may have."""

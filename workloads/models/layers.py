@@ -143,6 +143,8 @@ class ModelConfig:
     """Of the residual stream."""
     runs: tuple[RepeatedLayer, ...]
     vocab_size: int | None = None
+    logit_softcap: float | None = None
+    """Logits are capped to logit_softcap * tanh(logit / logit_softcap)."""
     tied_embeddings: bool = False
     """Output and input embedding share their weights."""
     predicts: bool = True

@@ -19,7 +19,7 @@ from ..models import (
     RepeatedLayer,
 )
 from ..models.names import part_prefixes
-from ..spec import WorkloadSpec
+from ..spec import LINEAR, WorkloadSpec
 from .layer import LayerRun, spread, touched, unfolds
 from .part import Part, linear
 
@@ -32,6 +32,8 @@ _PLAIN = MappingProxyType(
     }
 )
 """The cascade of the first feed-forward layer, with a gate and, by activation, without."""
+_CAPPED = "linear-layer-softcap"
+"""The cascade of an output head whose logits are capped."""
 
 
 def ffn_up_of(layer: Layer) -> str:
@@ -81,7 +83,9 @@ def _head(work: WorkloadSpec, model: ModelConfig) -> tuple[Part, ...]:
     """The logits of the last token of every sequence, which the next token is drawn from."""
     if work.scope != "model" or model.head_width is None:
         return ()
-    return (linear("output-head", _tokens(work).batch, model.width, model.head_width),)
+    cascade = LINEAR if model.logit_softcap is None else _CAPPED
+    tokens = _tokens(work).batch
+    return (linear("output-head", tokens, model.width, model.head_width, cascade=cascade),)
 
 
 def _runs(work: WorkloadSpec, model: ModelConfig) -> tuple[RepeatedLayer, ...]:

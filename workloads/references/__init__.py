@@ -68,6 +68,7 @@ REFERENCES: tuple[Reference, ...] = tuple(
         layers.linear_layer_relu,
         layers.linear_layer_squared_relu,
         layers.linear_layer_gelu,
+        layers.linear_layer_softcap,
         layers.linear_layer_swiglu,
         layers.projections,
         layers.output_projection,

@@ -24,6 +24,11 @@ def linear_layer_relu(X: Array, W: Array) -> dict[str, Array]:
     return {"Z": np.maximum(X @ W, 0.0)}
 
 
+def linear_layer_softcap(X: Array, W: Array, cap: float) -> dict[str, Array]:
+    """``Z = cap * tanh(X W / cap)``; shapes as ``linear_layer``."""
+    return {"Z": cap * np.tanh(X @ W / cap)}
+
+
 def linear_layer_gelu(X: Array, W: Array) -> dict[str, Array]:
     """``Z = U Phi(U)`` of ``U = X W``, with the normal distribution Phi (arXiv 1606.08415)."""
     return {"Z": np.vectorize(_gelu, otypes=[np.float64])(X @ W)}

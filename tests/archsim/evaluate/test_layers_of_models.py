@@ -79,12 +79,18 @@ def test_a_mapping_without_the_cap_says_so() -> None:
 
 
 def test_caps_of_a_whole_model() -> None:
-    """21 layers with a window of 4,096, and 21 that see all of 5,000 keys."""
+    """21 layers with a window of 4,096, 21 that see all of 5,000 keys, and 256,000 logits."""
     fields = {"phase": "decode", "cached_len": 4999}
     found = simulate(load("gemma-2-9b", scope="model", **fields), FUSEMAX)
-    assert counted(found, "tanh") == 21 * HEADS * (4096 + 5000)
-    summary = summarize(load("gemma-2-9b", seq_len=5000))
-    assert dict(summary.operations)["tanh"] == 21 * HEADS * (4096 + 5000)
+    scores, words = 21 * HEADS * (4096 + 5000), 256_000
+    assert counted(found, "tanh") == scores + words
+    assert dict(summarize(load("gemma-2-9b", seq_len=5000)).operations)["tanh"] == scores + words
+    bare = load("gemma-2-9b", "config.final_logit_softcapping=null", seq_len=5000)
+    assert dict(summarize(bare).operations)["tanh"] == scores
+    # Of a prompt only the last token of each sequence has logits.
+    prompt = load("gemma-2-9b", scope="model", seq_len=64, batch=3)
+    (head,) = (p.result for p in simulate(prompt, FUSEMAX).parts if p.name == "output-head")
+    assert counted(head, "tanh") == 3 * words
 
 
 def test_a_machine_without_tanh_is_told_so(tmp_path: Path) -> None:
