@@ -153,7 +153,8 @@ def draw_input(
 ) -> np.ndarray[Any, Any] | None:
     """Random numbers of the domain of an input, or None where it has none.
 
-    Positions that a result is scattered to differ along what they are scattered by.
+    Positions that a result is scattered to differ along what they are scattered by, and entries
+    along the ranks along which the cascade says that they do.
 
     Parameters
     ----------
@@ -167,16 +168,20 @@ def draw_input(
     import numpy as np
 
     domain = program.domain(tensor.name)
-    if domain is None:
-        return None
-    size = tuple(shapes[r] for r in (*program.parallel, *tensor.ranks))
+    ranks = (*program.parallel, *tensor.ranks)
+    size = tuple(shapes[r] for r in ranks)
+    along = {r for d in program.distinct if d.name == tensor.name for r in d.ranks}
     for einsum in program.einsums:
         for index in einsum.scattered:
             if index.access.tensor == tensor.name:
-                along = scattered_by(program, einsum, index)
-                apart = [len(program.parallel) + tensor.ranks.index(r) for r in along]
-                return _different(rng, size, apart, shapes[domain.rank])
-    return np.asarray(draw(domain, rng, size, shapes))
+                along.update(scattered_by(program, einsum, index))
+    if along:
+        low, high = 0, coordinate_bounds(program, shapes).get(tensor.name, 1) - 1
+        if domain is not None:
+            low, high = _bounds(domain, shapes)
+        apart = [n for n, r in enumerate(ranks) if r in along]
+        return low + _different(rng, size, apart, high + 1 - low)
+    return None if domain is None else np.asarray(draw(domain, rng, size, shapes))
 
 
 def scattered_by(program: ir.Program, einsum: ir.Einsum, index: ir.Gather) -> tuple[str, ...]:
@@ -215,6 +220,127 @@ def _different(
         rows = [rng.integers(0, below, count) for _ in rows]
     found = np.array(rows, np.int64).reshape([size[n] for n in (*rest, *apart)])
     return np.moveaxis(found, range(len(size)), (*rest, *apart))
+
+
+def distinct_problems(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Problem]:
+    """Under ``distinct``: names that are no inputs or hold no positions, ranks they do not have.
+
+    Parameters
+    ----------
+    program : ir.Program
+    spoiled : frozenset of str
+        As of ``domain_problems``.
+    """
+    inputs = {t.name: t for t in program.inputs}
+    statements = (*program.init, *program.einsums)
+    indices = (i for e in statements for a in (*e.reads, e.target) for i in a.indices)
+    gathered_by = {i.access.tensor for i in indices if isinstance(i, ir.Gather)}
+    for named in program.distinct:
+        name = named.name
+        if name in spoiled:
+            continue
+        if name not in inputs:
+            what = f"'distinct' names '{name}', which is no input"
+            yield Problem(what, named.span, did_you_mean(name, inputs))
+            continue
+        if name not in gathered_by:
+            what = f"'distinct' names '{name}', which holds no positions"
+            yield Problem(what, named.span, f"nothing is read or written at {name}[..]")
+        known = (*program.parallel, *inputs[name].ranks)
+        for rank in named.ranks:
+            if rank not in known and rank not in spoiled:
+                what = f"entries of '{name}' cannot differ along '{rank}', which it does not have"
+                yield Problem(what, named.span, did_you_mean(rank, known))
+            if named.ranks.count(rank) > 1:
+                yield Problem(f"'{name}' is distinct along '{rank}' twice", named.span)
+
+
+def alike_at(
+    program: ir.Program,
+    named: ir.Tensor,
+    values: np.ndarray[Any, Any],
+    shapes: Mapping[str, int],
+    parallel: tuple[str, ...],
+) -> str | None:
+    """Which two entries of an input are the same though they must differ, in words; or None.
+
+    Entries that lie wholly beyond the end of a rank that is cut are nobody's: of 5 keys in 2 x 2
+    tiles of 2 the last tile is not asked.
+
+    Parameters
+    ----------
+    program : ir.Program
+    named : Tensor
+        An input and the ranks along which its entries differ, others being the same.
+    values : array
+        Of the input.
+    shapes : mapping
+        Of every rank, in elements.
+    parallel : tuple of str
+        Parallel ranks that the array has.
+    """
+    import numpy as np
+
+    ranks = (*parallel, *next(t.ranks for t in program.inputs if t.name == named.name))
+    along = [n for n, r in enumerate(ranks) if r in named.ranks]
+    others = [n for n in range(len(ranks)) if n not in along]
+    places = np.stack(np.nonzero(_within(program, ranks, shapes)), axis=1)
+    found = values[tuple(places.T)]
+    keys = np.column_stack((places[:, others], found))
+    order = np.lexsort(keys.T[::-1])
+    same = np.nonzero((keys[order[1:]] == keys[order[:-1]]).all(axis=1))[0]
+    if not len(same):
+        return None
+    # Of several the pair that comes first.
+    pairs = sorted(sorted((order[n], order[n + 1])) for n in same)
+    first, second = (places[n].tolist() for n in pairs[0])
+    names = ", ".join(named.ranks)
+    return f"is {found[pairs[0][0]]} at {first} and at {second}: it must differ along {names}"
+
+
+def _within(
+    program: ir.Program, ranks: tuple[str, ...], shapes: Mapping[str, int]
+) -> np.ndarray[Any, Any]:
+    """Which elements of a tensor lie before the ends of the ranks that are cut."""
+    import numpy as np
+
+    found = np.ones([shapes[r] for r in ranks], bool)
+    for family in program.ranks:
+        members = [m for m in family.partition if m in ranks]
+        if not members:
+            continue
+        begin = np.zeros([1] * len(ranks), np.int64)
+        for member in members:
+            inner = family.partition[family.partition.index(member) + 1 :]
+            steps = np.arange(shapes[member]) * math.prod(shapes[m] for m in inner)
+            begin = begin + steps.reshape([-1 if r == member else 1 for r in ranks])
+        found &= begin < shapes[family.name]
+    return found
+
+
+def places_needed(program: ir.Program, shapes: Mapping[str, int]) -> Iterator[tuple[str, int]]:
+    """How long ranks must be at least for entries that differ to point somewhere in them.
+
+    Parameters
+    ----------
+    program : ir.Program
+    shapes : mapping of str to int
+        Of every rank, in elements.
+
+    Yields
+    ------
+    tuple of str and int
+        A rank, and elements that it needs.
+    """
+    along = {d.name: d.ranks for d in program.distinct}
+    for einsum in (*program.init, *program.einsums):
+        for access in einsum.reads:
+            ranks = program.tensor_ranks[access.tensor]
+            for rank, index in zip(ranks, access.indices, strict=True):
+                if isinstance(index, ir.Gather) and index.access.tensor in along:
+                    count = math.prod(shapes.get(r, 1) for r in along[index.access.tensor])
+                    step = max(1, index.coefficient * math.prod(shapes[s] for s in index.shapes))
+                    yield rank, (count - 1) * step + last_value(program, index.offset, shapes) + 1
 
 
 def coordinate_bounds(program: ir.Program, shapes: Mapping[str, int]) -> dict[str, int]:

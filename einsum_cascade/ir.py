@@ -313,6 +313,7 @@ class Program(Node, Facts):
     iterative along rank variable ``v`` when an Einsum writes it at ``v + 1``; its extent
     there is the rank's shape plus one. ``reference`` names the independent function
     the cascade is checked against; ``unverified`` says what was not compared with its publication;
+    ``distinct`` has inputs with the ranks along which their entries differ;
     ``formats`` are of its tensors' numbers, where who runs it states any.
     """
 
@@ -326,6 +327,7 @@ class Program(Node, Facts):
     outputs: tuple[str, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     domains: tuple[Domain, ...] = ()
+    distinct: tuple[Tensor, ...] = ()
     usual: tuple[Usual, ...] = ()
     functions: tuple[UserFunction, ...] = ()
     reductions: tuple[UserReduction, ...] = ()

@@ -106,9 +106,14 @@ def _cascade() -> JsonObject:
         "additionalProperties": False,
     }
     ranks = {"type": "object", "additionalProperties": {"anyOf": [dict(_TEXT), rank]}}
+    ranks_by_input = {
+        "type": ["object", "null"],
+        "additionalProperties": dict(_NAMES),
+    }
     special: JsonObject = {
         **{key: dict(_TEXT) for key in ("cascade", "title", "source", "unverified", "reference")},
         **{key: dict(_NAMES) for key in ("parallel", "output", "outputs")},
+        **dict.fromkeys(("shared", "distinct"), ranks_by_input),
         **dict.fromkeys(("init", "einsums"), equations),
         "ranks": {"anyOf": [ranks, {"type": "array", "items": {"type": "string"}}]},
         "inputs": {"type": "object"},

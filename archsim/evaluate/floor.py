@@ -342,25 +342,31 @@ def _touched(
         for access_map in (*e.reads, e.write):
             name = access_map.access.tensor
             if name in ends:
-                certain = _certain(bound, e, access_map)
-                elements = min(
-                    EXACT.touched(e, nest, _moving(nest, certain), certain) for nest in under
-                )
+                elements = min(_elements_under(bound, e, access_map, nest) for nest in under)
                 # Whether Einsums touch the same elements is not asked: the most that one touches
                 # is moved in any case.
                 sizes[name] = max(sizes.get(name, 0), elements)
     return sizes
 
 
-def _certain(bound: Bound, e: BoundEinsum, access_map: AccessMap) -> AccessMap:
-    """What an access is certain to touch: where it gathers, the picks that differ."""
-    access = access_map.access
-    if not any(isinstance(index, Gather) for index in access.indices):
-        return access_map
-    from einsum_cascade.counting.traffic import certain_access
+def _elements_under(bound: Bound, e: BoundEinsum, access_map: AccessMap, nest: LoopNest) -> int:
+    """Elements that an access is certain to touch under a nest: where it gathers, the picks that
+    differ."""
+    access, program = access_map.access, bound.program
+    share = Fraction(1)
+    if any(isinstance(index, Gather) for index in access.indices):
+        from einsum_cascade.counting.certain_picks import certain_picks
+        from einsum_cascade.counting.traffic import certain_access
 
-    certain = certain_access(bound.program, e.einsum, access)
-    return Addressing(bound.program, bound.tiling, e.axes).of(certain)
+        found = certain_picks(program, e.einsum, access, dict(bound.shapes))
+        # Of a part of the picks another share may lie within the input.
+        if found is not None and (found.share == 1 or not nest.loops):
+            certain, share = found.access, found.share
+        else:
+            certain = certain_access(program, e.einsum, access)
+        access_map = Addressing(program, bound.tiling, e.axes).of(certain)
+    touched = EXACT.touched(e, nest, _moving(nest, access_map), access_map)
+    return int(touched * share)
 
 
 def _elements(bound: Bound, tensor: str) -> int:

@@ -187,10 +187,17 @@ def _notes(analysis: Analysis) -> tuple[str, ...]:
     if picked := picked_from(analysis.program):
         notes.append(
             f"least traffic: of {', '.join(picked)} what gathers pick whatever the data are; picks "
-            "may be the same"
+            f"may be the same{_but_distinct(analysis)}"
         )
     notes += [h.note(analysis.program) for h in hoistable(analysis.program)]
     return tuple(notes)
+
+
+def _but_distinct(analysis: Analysis) -> str:
+    """Which picks are said to differ, in words."""
+    said = (f"entries of {d.name} along {', '.join(d.ranks)}" for d in analysis.program.distinct)
+    differ = " and ".join(said)
+    return f", but {differ} differ" if differ else ""
 
 
 def _text(expression: Any) -> str:

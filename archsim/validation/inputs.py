@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 
 from einsum_cascade import ir
-from einsum_cascade.domains import coordinate_bounds, draw, draw_input, last_value, scattered_by
+from einsum_cascade.domains import (
+    coordinate_bounds,
+    draw,
+    draw_input,
+    last_value,
+    places_needed,
+    scattered_by,
+)
 from einsum_cascade.errors import EvaluationError
 from einsum_cascade.shapes import resolve_shapes
 
@@ -69,6 +76,7 @@ def random_shapes(
         if einsum.where is None:
             drawn.cover_windows(einsum)
         drawn.cover_scatters(einsum)
+    drawn.cover_distinct()
     return resolve_shapes(program, picked, EvaluationError)
 
 
@@ -151,6 +159,12 @@ class _DrawnShapes:
             rank = self.program.scatters_along(index)
             ranks = scattered_by(self.program, einsum, index)
             needed = prod(self.shapes[r] for r in ranks)
+            if rank in self.picked and rank not in self.given:
+                self.picked[rank] = max(self.picked[rank], needed)
+
+    def cover_distinct(self) -> None:
+        """There is a place of its own for each of the entries that differ."""
+        for rank, needed in places_needed(self.program, self.shapes):
             if rank in self.picked and rank not in self.given:
                 self.picked[rank] = max(self.picked[rank], needed)
 

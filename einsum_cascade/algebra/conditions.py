@@ -169,7 +169,7 @@ class Masks:
             if depends_on_data(condition) or not variables_of(condition) <= places:
                 continue
             forms = self._forms(condition)
-            if not _says_all(condition, forms) or not all(_follows(f, given) for f in forms):
+            if not says_all(condition, forms) or not all(_follows(f, given) for f in forms):
                 added.append(condition)
                 given += forms
         return replace(einsum, where=conjunction(einsum.where, *added)) if added else einsum
@@ -200,7 +200,7 @@ class Masks:
         """
         conditions = self.skipped(einsum)
         forms = [f for c in conditions for f in self._forms(c)]
-        if not all(_says_all(c, self._forms(c)) for c in conditions):
+        if not all(says_all(c, self._forms(c)) for c in conditions):
             return False
         every = dict.fromkeys(v for f in forms for v in f.variables)
         kept = [v for v in every if v not in einsum.over]
@@ -281,8 +281,15 @@ def _is_sum(node: Node) -> bool:
     return isinstance(node, Affine) and bool(node.variables) and node.as_variable is None
 
 
-def _says_all(condition: Condition, forms: Sequence[Form]) -> bool:
-    """Whether a condition holds wherever its forms are at most zero."""
+def says_all(condition: Condition, forms: Sequence[Form]) -> bool:
+    """Whether a condition holds wherever its forms are at most zero.
+
+    Parameters
+    ----------
+    condition : Condition
+    forms : sequence of Form
+        At most zero where the condition holds.
+    """
     if isinstance(condition, Logical) and condition.operator == "not":
         (inner,) = condition.operands
         return isinstance(inner, Relational) and inner.operator != "==" and bool(forms)

@@ -51,6 +51,7 @@ def excerpt(program: Program, names: tuple[str, ...]) -> Program:
         inputs=inputs,
         outputs=tuple(e.name for e in inside if e.name in {*program.outputs, *wanted}),
         domains=tuple(d for d in program.domains if d.name in read or d.name not in declared),
+        distinct=tuple(d for d in program.distinct if d.name in read),
         usual=tuple(u for u in program.usual if u.name in ranks or u.name not in program.rank_of),
         init=init,
         einsums=inside,

@@ -1,8 +1,9 @@
 """The least that crosses the outermost memory: what is touched of inputs, and outputs, once.
 
 Of an input that a gather picks from, the picks alone are touched. Where they are is in the
-data; a selection picks as many different positions as it picks, while the entries of a given
-index tensor, and the picks of two selections, may all be the same.
+data; a selection picks as many different positions as it picks, and entries differ where the
+cascade says so (``distinct``), while those of another index tensor, and the picks of two
+selections, may all be the same.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any
 from .. import ir
 from ..affine import digits, linear
 from ..algebra.conditions import Masks
+from ..masks import depends_on_data
+from .certain_picks import apart_along
 from .footprint import tensor_size
 from .points import size_of
 
@@ -82,9 +85,11 @@ def certain_access(program: ir.Program, einsum: ir.Einsum, access: ir.Access) ->
     gathers = _gathers(access)
     if not gathers:
         return access
-    # Around a gathered position its neighbours are touched, whatever the position is.
+    # Around a gathered position its neighbours are touched, whatever the position is, unless a mask
+    # asks where that is.
+    beside = not _asks(einsum)
     moved = (i.offset if isinstance(i, ir.Gather) else i for i in access.indices)
-    kept = tuple(i for i in moved if i.variables or i in access.indices)
+    kept = tuple(i for i in moved if (i.variables and beside) or i in access.indices)
     used = {*_cut(einsum), *(v for i in kept for v in i.variables)}
     picks = [v for gather in gathers for v in _picks(program, gather, used)]
     terms = (ir.AffineTerm(coefficient=1, variable=v) for v in picks)
@@ -101,6 +106,11 @@ def _cut(einsum: ir.Einsum) -> tuple[str, ...]:
     """Variables of an Einsum's mask: what it shows of them to one it may not show to another,
     so that picks along them need not differ."""
     return () if einsum.where is None else ir.variables_of(einsum.where)
+
+
+def _asks(einsum: ir.Einsum) -> bool:
+    """Whether the mask of an Einsum asks data, as where a pick lies."""
+    return depends_on_data(einsum.where)
 
 
 def _gathers(access: ir.Access) -> tuple[ir.Gather, ...]:
@@ -121,8 +131,8 @@ def _touched(program: ir.Program, einsum: ir.Einsum, access: ir.Access) -> Any:
     ranks: list[str] = list(program.parallel)
     for index, rank in zip(access.indices, program.tensor_ranks[access.tensor], strict=True):
         if isinstance(index, ir.Gather):  # picks are counted below
-            if index.offset.variables:
-                ranks.append(_beside(program, index.offset))
+            if index.offset.variables and not _asks(einsum):
+                ranks += _beside(program, index)
             used.update(index.offset.variables)
             continue
         if not index.variables:
@@ -145,39 +155,45 @@ def _along(program: ir.Program, index: ir.Affine, rank: str) -> str:
     return rank
 
 
-def _beside(program: ir.Program, offset: ir.Affine) -> str:
-    """A rank with as many positions as are touched around a gathered one, at least."""
-    first = program.rank_of_variable[offset.variables[0]]
-    family = program.rank_of[first].family
+def _beside(program: ir.Program, gather: ir.Gather) -> list[str]:
+    """Ranks that have as many positions as are touched around a gathered one, at least."""
+    offset = gather.offset
+    every = [program.rank_of_variable[v] for v in offset.variables]
+    family = program.rank_of[every[0]].family
     members = program.rank_of[family].partition if family else ()
-    return family if family and linear(offset).terms == digits(members).terms else first
+    if family and linear(offset).terms == digits(members).terms:
+        return [family]
+    return every if _digits(program, offset) else every[:1]
+
+
+def _digits(program: ir.Program, offset: ir.Affine) -> bool:
+    """Whether an offset such as ``r*T + t`` counts from zero through all its variables' values."""
+    ranks = tuple(program.rank_of_variable[v] for v in offset.variables)
+    return linear(offset).terms == digits(ranks).terms
 
 
 def _apart(program: ir.Program, gather: ir.Gather) -> bool:
     """Whether what is touched around one position is never touched around another."""
-    if not gather.offset.variables:
-        return True
-    variable = gather.offset.as_variable
-    rank = program.rank_of_variable[variable] if variable else None
-    return rank is not None and gather.shapes == (rank,)
+    ranks = sorted(program.rank_of_variable[v] for v in gather.offset.variables)
+    return not ranks or (_digits(program, gather.offset) and sorted(gather.shapes) == ranks)
 
 
 def _picks(program: ir.Program, gather: ir.Gather, used: set[str]) -> Iterable[str]:
-    """The variable with as many values as are certain to be picked; none for one alone."""
+    """The variables with as many values as are certain to be picked; none for one alone."""
     picked = gather.access
     if not _apart(program, gather):
         return
     source = program.einsum_of.get(picked.tensor)
-    if source is None or source.select is None:
-        return
-    written = ir.variables_of(source.expression)
-    for index, wrote in zip(picked.indices, source.target.indices, strict=True):
-        name = index.as_variable if isinstance(index, ir.Affine) else None
-        if set(wrote.variables) & {*written} or name is None or name in used:
+    for name in apart_along(program, picked):
+        if name in used:
             continue
-        masks = Masks(program)
-        others = {v for i in picked.indices if i is not index for v in i.variables}
+        others = {v for v in picked.variables if v != name}
+        masks = program.once(Masks)
         # Of a masked selection one fiber may see all candidates, and the next one none.
-        if not masks.skipped(source) or (masks.sees_all(source) and used.isdisjoint(others)):
+        if (
+            source is None
+            or not masks.skipped(source)
+            or (masks.sees_all(source) and used.isdisjoint(others))
+        ):
             used.add(name)
             yield name

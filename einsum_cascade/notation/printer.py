@@ -208,6 +208,8 @@ def _lines(program: ir.Program) -> Iterator[str]:
     yield from _parameters(program)
     if program.domains:
         yield from _mapping("domains", tuple((d.name, _domain(d)) for d in program.domains))
+    if program.distinct:
+        yield from _mapping("distinct", tuple((d.name, _list(d.ranks)) for d in program.distinct))
     if program.usual:
         yield from _mapping("usual", tuple((u.name, str(u.size)) for u in program.usual))
     yield from _functions(program)

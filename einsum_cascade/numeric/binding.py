@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import ir
-from ..domains import outside
+from ..domains import alike_at, outside
 from ..errors import EvaluationError, Problem, did_you_mean
 from ..shapes import resolve_shapes
 from .dtypes import Array, Precision, cast, common_dtype, is_floating, resolve_dtype
@@ -89,7 +89,7 @@ def bind(
     # Only now: with a name or a kind wrong, shapes would be wrong as a consequence.
     parallel = _parallel(program, arrays)
     shapes = _shapes(program, arrays, parallel, sizes)
-    _domains(program, {**values, **arrays}, shapes)
+    _domains(program, {**values, **arrays}, shapes, parallel)
     wanted = common_dtype(arrays.values()) if dtype is None else resolve_dtype(dtype)
     precision = Precision(wanted, program.accumulate, program.formats)
     stored = {n: _stored(n, a, precision, n in indices) for n, a in arrays.items()}
@@ -209,13 +209,22 @@ def _shapes(
     return resolve_shapes(program, given, EvaluationError)
 
 
-def _domains(program: ir.Program, given: Mapping[str, Any], shapes: Mapping[str, int]) -> None:
+def _domains(
+    program: ir.Program,
+    given: Mapping[str, Any],
+    shapes: Mapping[str, int],
+    parallel: tuple[str, ...],
+) -> None:
+    """Refuse values that are outside of their domains, or alike where they must differ."""
     problems = []
     parameters = {p.name for p in program.parameters}
     for domain in program.domains:
         if wrong := outside(domain, given[domain.name], shapes):
             kind = "parameter" if domain.name in parameters else "input"
             problems.append(Problem(f"{kind} '{domain.name}' {wrong}"))
+    for named in program.distinct:
+        if wrong := alike_at(program, named, given[named.name], shapes, parallel):
+            problems.append(Problem(f"input '{named.name}' {wrong}"))
     if problems:
         raise EvaluationError(problems)
 

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..algebra.terms import variables_of
-from ..domains import coordinate_bounds, draw, draw_input, last_value, scattered_by
+from ..domains import (
+    coordinate_bounds,
+    draw,
+    draw_input,
+    last_value,
+    places_needed,
+    scattered_by,
+)
 from ..errors import EvaluationError
 from ..ir import Affine, Einsum, Parameter, Program
 from ..operations import einsum_operations
@@ -128,6 +135,8 @@ def proof_shapes(program: Program) -> dict[str, int]:
             if along is not None:
                 places = math.prod(shapes[r] for r in scattered_by(program, einsum, index))
                 shapes[along] = max(shapes[along], places)
+    for name, needed in places_needed(program, shapes):
+        shapes[name] = max(shapes[name], needed)
     _give_alike(program, shapes)
     _cover_windows(program, shapes)
     return shapes

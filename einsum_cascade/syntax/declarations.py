@@ -21,7 +21,8 @@ from .shared import SharedInput
 KEYS = (
     *("cascade", "title", "source", "unverified", "reference", "parallel", "shared", "ranks"),
     "inputs",
-    *("output", "outputs", "parameters", "domains", "usual", "functions", "reductions"),
+    *("output", "outputs", "parameters", "domains", "distinct", "usual", "functions"),
+    "reductions",
     *("init", "einsums", "accumulate"),
 )
 """The keys of a cascade file."""
@@ -120,12 +121,24 @@ class Declarations(Reader):
 
     def shared(self) -> Iterator[SharedInput]:
         """Inputs with the parallel ranks that each lacks."""
-        for key, value in self.mapping("shared", "{W: [B]}"):
-            name = self.identifier(key, _TENSOR, "name an input")
+        for key, name, ranks in self.with_ranks("shared", "{W: [B]}", "name a parallel rank"):
+            yield SharedInput(name=name, ranks=ranks, span=key.span)
+
+    def distinct(self) -> Iterator[ir.Tensor]:
+        """Inputs with the ranks along which the entries of each differ."""
+        for key, name, ranks in self.with_ranks("distinct", "{TABLE: [N]}", "name a rank"):
+            yield ir.Tensor(name=name, ranks=ranks, span=key.span)
+
+    def with_ranks(
+        self, key: str, example: str, hint: str
+    ) -> Iterator[tuple[YamlScalar, str, tuple[str, ...]]]:
+        """Inputs of a mapping, each with a rank or a list of ranks."""
+        for name_node, value in self.mapping(key, example):
+            name = self.identifier(name_node, _TENSOR, "name an input")
             items = value.items if isinstance(value, YamlSequence) else (value,)
-            ranks = tuple(self.identifier(i, _RANK, "name a parallel rank") for i in items)
+            ranks = tuple(self.identifier(i, _RANK, hint) for i in items)
             if name and ranks and all(ranks):
-                yield SharedInput(name=name, ranks=ranks, span=key.span)
+                yield name_node, name, ranks
 
     def ranks(self) -> Iterator[ir.Rank]:
         """Declared ranks, the members of a partition right after their family."""

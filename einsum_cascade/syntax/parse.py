@@ -90,6 +90,7 @@ class _CascadeFile(Declarations):
             outputs=tuple(self.outputs()),
             parameters=parameters,
             domains=tuple(self.domains()),
+            distinct=tuple(self.distinct()),
             usual=tuple(self.usual()),
             functions=functions,
             reductions=reductions,

@@ -26,7 +26,7 @@ class SharedInput:
 
 
 def shared_problems(program: ir.Program, shared: tuple[SharedInput, ...]) -> Iterator[Problem]:
-    """Names that are no inputs, ranks that are not parallel."""
+    """Names that are no inputs, ranks that are not parallel or along which entries differ."""
     known = [t.name for t in program.inputs]
     for one in shared:
         if one.name not in known:
@@ -36,6 +36,9 @@ def shared_problems(program: ir.Program, shared: tuple[SharedInput, ...]) -> Ite
             if rank not in program.parallel:
                 what = f"'{one.name}' cannot be shared along '{rank}', which is not parallel"
                 yield Problem(what, one.span, did_you_mean(rank, program.parallel))
+            if any(d.name == one.name and rank in d.ranks for d in program.distinct):
+                what = f"'{one.name}' has no entries that differ along '{rank}': it is shared"
+                yield Problem(what, one.span)
 
 
 def written_out(program: ir.Program, shared: tuple[SharedInput, ...]) -> ir.Program:

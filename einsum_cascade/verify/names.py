@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from .. import ir
 from ..algebra.scalar import operator_problems
-from ..domains import domain_problems
+from ..domains import distinct_problems, domain_problems
 from ..errors import Problem, did_you_mean
 from ..functions import FUNCTIONS, REDUCTIONS
 from ..source import Span
@@ -32,6 +32,7 @@ def name_problems(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Prob
     yield from _partitions(program)
     yield from _accumulated(program)
     yield from domain_problems(program, spoiled)
+    yield from distinct_problems(program, frozenset(spoiled))
     yield from _usual(program, spoiled)
 
 
