@@ -9,8 +9,9 @@ the constants that end in ``_NEXT`` have these by hand.
 In November 2026 they were compared with the configuration classes of Transformers (of
 ``ernie4_5_moe``, ``granitemoe`` and ``mistral3`` in earlier versions) and with public repositories.
 Those have whole copies of GLM-5.1, 5.2 and 5.3, MiniMax-M2 and Qwen3.6 35B (as Qwen3.5), selected
-fields of most others, and these totals (some of another model of the same sizes) but for those of
-Command R, Command R+, StarCoder2 and ERNIE 4.5 21B: where their readers miscount, these agree.
+fields of most others, and these totals (some of another model of the same sizes; ERNIE 4.5 21B's to
+four digits, as llama.cpp counts it) but for those of Command R, Command R+ and StarCoder2: where
+their readers miscount, these agree.
 """
 
 from __future__ import annotations
