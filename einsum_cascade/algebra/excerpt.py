@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ..ir import Affine, Einsum, Name, Program, Tensor, walk
+from ..ir import Affine, Domain, Einsum, Name, Program, Tensor, walk
 from .conditions import with_masks
 
 
@@ -44,19 +44,32 @@ def excerpt(program: Program, names: tuple[str, ...]) -> Program:
         for name in read
         if name not in names
     )
-    ranks = _ranks(program, (*inside, *init), inputs)
+    domains = (
+        *(d for d in program.domains if d.name in read or d.name not in declared),
+        *_positions(program, inside, {t.name for t in inputs}),
+    )
+    ranks = _ranks(replace(program, domains=domains), (*inside, *init), inputs)
     return replace(
         program,
         ranks=tuple(r for r in program.ranks if r.name in ranks),
         inputs=inputs,
         outputs=tuple(e.name for e in inside if e.name in {*program.outputs, *wanted}),
-        domains=tuple(d for d in program.domains if d.name in read or d.name not in declared),
+        domains=domains,
         distinct=tuple(d for d in program.distinct if d.name in read),
         usual=tuple(u for u in program.usual if u.name in ranks or u.name not in program.rank_of),
         init=init,
         einsums=inside,
         reference="",
     )
+
+
+def _positions(program: Program, einsums: tuple[Einsum, ...], inputs: set[str]) -> Iterator[Domain]:
+    """What positions are of that are picked elsewhere: how long is what is scattered to them."""
+    for index in dict.fromkeys(i.access.tensor for e in einsums for i in e.scattered):
+        picks = program.einsum_of.get(index)
+        if index in inputs and picks is not None:
+            rank = program.rank_of_variable[picks.over[0]]
+            yield Domain(name=index, low=0, high=-1, whole=True, rank=rank)
 
 
 def _ranks(program: Program, einsums: tuple[Einsum, ...], inputs: tuple[Tensor, ...]) -> set[str]:

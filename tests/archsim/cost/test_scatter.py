@@ -21,6 +21,7 @@ from archsim.cost.accesses import count_einsum
 from archsim.validation.execute import execute_mapped
 from archsim.validation.inputs import random_inputs, random_shapes
 from einsum_cascade import Cascade, CascadeError
+from einsum_cascade.algebra.excerpt import excerpt
 from einsum_cascade.errors import EvaluationError
 from mappers.einsum_by_einsum import einsum_by_einsum
 
@@ -161,3 +162,17 @@ def test_counts_equal_the_walk(seed: int) -> None:
     walk = NestWalker(program, mapping, machine, shapes, sizes)
     for e in lowered.einsums:
         assert counted(count_einsum(lowered, e)) == walked(walk.walk(e.einsum)), e.name
+
+
+def test_what_is_scattered_to_picks_made_elsewhere_is_as_long_as_these_are_from() -> None:
+    """A nest of its own has the picks as an input, and tables of them were of rank '?'."""
+    program = Cascade.parse(
+        "cascade: table\nranks: {M: keys, E: width, J: picks}\ninputs: {K: [M, E]}\noutput: Z\n"
+        "einsums: |\n  X[m] = K[m, e]\n  I[j] << topk(X[m], j)\n  R[I[j], e] = K[I[j], e] * 2\n"
+        "  Z[e] = R[m, e]\n"
+    ).program
+    part = excerpt(program, ("R", "Z"))
+    assert part.tensor_ranks["R"] == ("M", "E")
+    assert [r.name for r in part.ranks] == ["M", "E", "J"]
+    alone = excerpt(program, ("R",))
+    assert alone.tensor_ranks["R"] == ("M", "E")
