@@ -35,7 +35,7 @@ def _make_blocks(
     return block_by_block(program, architecture, given)
 
 
-_FUSED = "fused, in stretches, states held"
+_FUSED = "fused, in stretches, states held, heads inside of steps"
 """What mappings made by this version of ``fused`` are kept as; another version makes others."""
 
 _WORTH_S = 0.3

@@ -148,9 +148,14 @@ def plans_of(
         # Of the last rank as many coordinates inside as fill the arrays.
         heads = [(*_round(site, everyones[:-1]), *site.parts(r)[:1]) for r in everyones[-1:]]
     others = others[:_MOST]
+    running = {r for ranks in program.iterative.values() for r in ranks}
     for extra in combinations(others, extras):
+        gone_round = {*stepped, *extra}
+        # What heads share comes in once where all of them are inside of steps alone, and stretches
+        # of them side by side fill the arrays.
+        inside = site.fitted and site.stretched and gone_round and gone_round <= running
         for close in dict.fromkeys((frozenset(), frozenset(inner))):
-            for around in dict.fromkeys(heads):
+            for around in dict.fromkeys((*heads, ()) if inside else heads):
                 blocks = [p for r in extra for p in _blocks(site, r, fine=fine)[:outer]]
                 steps = [p for r in outer_parts_first(program, stepped) for p in site.parts(r)]
                 loops = (*around, *(p for p in (*blocks, *steps) if p.count > 1))

@@ -56,8 +56,8 @@ def test_the_fastest_of_those_known_is_taken() -> None:
 
 def test_twice_the_floor_is_reason_enough_to_look_at_shared_loops() -> None:
     """A written mapping at three times its floor was kept: what shares loops takes half of that."""
-    work, machine = load("grouped-lightning", seq_len=512), Architecture.load("fusemax")
-    written = simulate(work, machine, Mapping.load("lightning-attention-grouped-2"))
+    work, machine = load("mlstm", seq_len=512), Architecture.load("fusemax")
+    written = simulate(work, machine, Mapping.load("mlstm-chunked"))
     assert 2 < written.over_floor < 4
     found = simulate(work, machine)
     assert found.mapping == "fused"
