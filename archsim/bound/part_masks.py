@@ -21,22 +21,31 @@ from einsum_cascade.ir import (
     variables_of,
     walk,
 )
+from einsum_cascade.masks import conjuncts, depends_on_data
 
 Lengths = tuple[tuple[str, int], ...]
 """Ranks and how many coordinates they have."""
 
 
-def has_mask_over(program: Program, rank: str) -> bool:
+def has_mask_over(program: Program, rank: str, *, of_data: bool = True) -> bool:
     """Whether an Einsum has a mask that asks about a rank's coordinates, or how long it is, or the
-    rank of which it is a part as the cascade cuts it."""
+    rank of which it is a part as the cascade cuts it.
+
+    Parameters
+    ----------
+    of_data : bool, default True
+        Whether what asks data, too, counts: nobody knows what that leaves out, so that parts of
+        the rank have as much to do.
+    """
     names = {rank, rank.lower()}
     if (declared := program.rank_of.get(rank)) is not None and declared.family is not None:
         names.add(declared.family)
-    conditions = (e.where for e in with_masks(program).einsums if e.where is not None)
+    conditions = (c for e in with_masks(program).einsums for c in conjuncts(e.where))
     return any(
         names & {node.name} if isinstance(node, Name) else rank.lower() in variables_of(node)
-        for where in conditions
-        for node in walk(where)
+        for condition in conditions
+        if of_data or not depends_on_data(condition)
+        for node in walk(condition)
         if isinstance(node, Name | Access)
     )
 

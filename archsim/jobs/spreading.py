@@ -420,7 +420,7 @@ def ranks_apart(
             continue  # it is a length of what is picked from, no more
         if rank.family and rank.name not in (copied or ()):
             continue
-        if not masked and has_mask_over(program, rank.name):
+        if not masked and has_mask_over(program, rank.name, of_data=False):
             continue
         needed = made if copied is None else ()
         if all(_in_parts(program, e, rank.variable, needed) for e in einsums):

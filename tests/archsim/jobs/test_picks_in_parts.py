@@ -10,6 +10,7 @@ import pytest
 
 from archsim import Architecture
 from archsim.bound.binding import bind
+from archsim.bound.part_masks import has_mask_over
 from archsim.evaluate.evaluate import evaluate_bound
 from archsim.jobs.selection import ways_to_spread
 from archsim.jobs.spreading import (
@@ -23,6 +24,7 @@ from archsim.spec.mapping import SpreadRank
 from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run
 from einsum_cascade import Cascade
+from einsum_cascade.algebra.excerpt import excerpt
 from einsum_cascade.errors import MappingError
 from mappers.einsum_by_einsum import einsum_by_einsum
 from mappers.generators import GENERATORS
@@ -106,6 +108,24 @@ def test_queries_fill_all_instances_that_nothing_else_does() -> None:
     program = Cascade.load("mixture-of-block-attention").program
     shapes = {"B": 1, "H": 32, "P": 8192, "M": 8192, "U": 512, "J": 3, "E": 128, "F": 128}
     assert parts(copying_spreadings(program, machine, shapes))[0] == [("H", 4), ("P", 27)]
+
+
+def test_a_mask_that_asks_where_a_pick_lies_makes_no_part_shorter() -> None:
+    """Scores of picked blocks had 4 parts of the queries beside 32 heads: all keys of 32 heads are
+    more than L2 has room for, so that they came again and again."""
+    program, machine = Cascade.load("mixture-of-block-attention").program, "h100-sxm"
+    scores = excerpt(program, ("X", "GM"))
+    shapes = {"B": 1, "H": 32, "P": 8192, "M": 8192, "U": 512, "J": 3, "E": 128}
+    first = spreadings(scores, Architecture.load(machine), shapes)[0]
+    assert [(s.rank, s.parts, s.balanced) for _, ranks in first for s in ranks] == [
+        ("H", 4, False),
+        ("P", 33, False),
+    ]
+    # What the mask of the picks leaves out is known, and not the same for all queries.
+    picks = excerpt(program, ("GT", "GS", "IX"))
+    assert has_mask_over(picks, "P", of_data=False)
+    assert has_mask_over(scores, "P")
+    assert not has_mask_over(scores, "P", of_data=False)
 
 
 def test_sums_meet_where_most_instances_would_be_idle() -> None:
