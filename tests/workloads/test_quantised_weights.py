@@ -171,6 +171,13 @@ def test_layers_behind_the_last_are_not_run() -> None:
         (FP8 | {"kv_cache_dtype": "fp8"}, "'kv_cache_dtype' is not read for 'fp8'"),
         (FP8 | {"ignored_layers": ["model.layers.0.self_attn"]}, "is left out, and fp8 is for"),
         (FP8 | {"modules_to_not_convert": 7}, "'7' is left out"),
+        (FP8 | {"weight_block_size": 128}, "weight_block_size: expected two whole numbers above 0"),
+        (FP8 | {"weight_block_size": [128, 0]}, "expected two whole numbers above 0, got [128, 0]"),
+        (FP8 | {"activation_scheme": "none"}, "activation_scheme: expected dynamic or static"),
+        (
+            MXFP4 | {"modules_to_not_convert": ["model.layers.0.mlp.experts"]},
+            "'model.layers.0.mlp.experts' is left out, and mxfp4 is for experts",
+        ),
     ],
 )
 def test_what_is_refused(tmp_path: Path, value: Any, message: str) -> None:

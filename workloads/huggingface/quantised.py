@@ -87,12 +87,40 @@ def weight_formats(root: YamlNode) -> WeightFormats:
     if value.get("dequantize"):
         return WeightFormats()
     if method == "mxfp4":
+        for module in _kept_modules(value):
+            if "experts" in module.split("."):
+                raise _refused(node, f"'{shorten(module)}' is left out, and mxfp4 is for experts")
         return WeightFormats(experts="mxfp4")
+    _check_blocks(node, value)
     kept = tuple(sorted({part for _, parts in _left_out(node, root) for part in parts}))
     fmt = _FP8.get(str(value.get("fmt") or "e4m3"))
     if fmt is None:
         raise _refused(node, f"fmt: expected e4m3 or e5m2, got '{shorten(str(value['fmt']))}'")
     return WeightFormats(projections=fmt, feed_forward=fmt, experts=fmt, kept=kept)
+
+
+def _check_blocks(node: YamlNode, value: dict[str, Any]) -> None:
+    """Refuse what blocks of fp8, and scales of activations, cannot be."""
+    block, scheme = value.get("weight_block_size"), value.get("activation_scheme")
+    if block is not None and not _two_sizes(block):
+        text = f"weight_block_size: expected two whole numbers above 0, got {shorten(str(block))}"
+        raise _refused(node, text)
+    if scheme not in (None, "dynamic", "static"):
+        text = f"activation_scheme: expected dynamic or static, got {shorten(str(scheme))}"
+        raise _refused(node, text)
+
+
+def _two_sizes(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(type(size) is int and size > 0 for size in value)
+    )
+
+
+def _kept_modules(value: dict[str, Any]) -> Iterator[str]:
+    """Modules that a file says are not converted."""
+    return (str(module) for key in _LEFT_OUT for module in _listed(value.get(key)))
 
 
 def _never(module: str, blocks: int | None) -> bool:
@@ -116,7 +144,7 @@ def _left_out(node: YamlNode, root: YamlNode) -> Iterator[tuple[str, tuple[str, 
     """Modules that are not converted though others of their kind may be, and their parts."""
     value: Any = node.plain()
     blocks = _blocks(root)
-    for module in (str(m) for key in _LEFT_OUT for m in _listed(value.get(key))):
+    for module in _kept_modules(value):
         if _never(module, blocks):
             continue
         if (parts := _PARTS.get(module.rpartition(".")[2])) is None:
