@@ -62,6 +62,8 @@ class ModelSummary:
     fixed."""
     layers: tuple[tuple[str, int], ...]
     """Kinds of layers, and how many there are of each."""
+    beside: tuple[str, ...] = ()
+    """What the published model has that is no part of these layers, in sentences."""
     source: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -110,6 +112,7 @@ def summarize(work: Workload) -> ModelSummary:
         state_bytes=state + (model.encoder_len or 0) * encoded,
         encoder_cache_bytes_per_token=0 if model.encoder_len else encoded,
         layers=tuple(kinds_of_layers(model).items()),
+        beside=model.beside,
         source=work.source or model.source,
     )
 

@@ -32,7 +32,7 @@ def summary_report(summary: ModelSummary) -> Document:
             ),
         ),
         tables=((_layers(summary), _operations(summary)),),
-        notes=(_of_one(summary),),
+        notes=(_of_one(summary), *summary.beside),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -316,7 +317,9 @@ def test_what_else_is_refused(fields: dict[str, Any], wanted: str) -> None:
 @pytest.mark.parametrize("case", PUBLISHED, ids=lambda case: case.name)
 def test_what_published_files_have_beside_changes_nothing(case: Published) -> None:
     beside = BESIDE.get(str(case.fields["model_type"]), TEXT)
-    assert model_of(beside | case.fields) == model_of(case.fields)
+    # Layers that predict further tokens are named, and not counted.
+    found = replace(model_of(beside | case.fields), beside=())
+    assert found == replace(model_of(case.fields), beside=())
 
 
 OF_OTHERS: dict[str, Any] = {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import run
 from family_cases import COHERE2, MINIMAX_M2, QWEN2_MOE, QWEN35, decoder
 from hybrid_cases import LFM2
 from later_cases import QWEN3_VL_MOE
@@ -142,6 +143,27 @@ def test_classes_without_a_head_over_words(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["GPT2LMHeadModel", "GPT2DoubleHeadsModel", "AnyForMaskedLM"])
 def test_classes_with_a_head_over_words(name: str) -> None:
     assert model_of(LLAMA | {"architectures": [name]}).predicts
+
+
+def test_what_is_no_part_of_the_layers_is_said(tmp_path: Path) -> None:
+    """Layers that predict further tokens, and encoders of images."""
+    one = "1 layer that predicts further tokens: neither counted nor run"
+    images = "the encoder of images counts as parameters, and is not run"
+    assert model_of(DEEPSEEK_V3 | {"num_nextn_predict_layers": 1}).beside == (one,)
+    assert model_of(DEEPSEEK_V3 | {"num_nextn_predict_layers": 0}).beside == ()
+    assert model_of(QWEN35).beside == (one, images)
+    assert model_of(MINIMAX_M2).beside == (
+        one.replace("1 layer that predicts", "3 layers that predict"),
+    )
+    assert model_of(MINIMAX_M2 | {"use_mtp": False}).beside == ()
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(QWEN35), encoding="utf-8")
+    text = " ".join(run("show", str(path), "--summary").stdout.split())
+    assert one in text
+    assert images in text
+    whole = load(str(path), scope="model", seq_len=64)
+    assert {one, images} <= set(whole.left_out)
+    assert not {one, images} & set(load(str(path), seq_len=64).left_out)
 
 
 def test_biases_of_a_head_are_counted() -> None:

@@ -14,6 +14,7 @@ from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar, shorte
 from ..models import Experts, ModelConfig, WeightFormats
 from .fields import CLASSES, class_of
 from .quantised import FIELD, check_left_out, weight_formats, without_quantisation
+from .unread import beside_layers
 
 Reader = Callable[[YamlNode], ModelConfig]
 
@@ -181,7 +182,8 @@ def read_config(root: YamlNode) -> ModelConfig:
     check_left_out(root, weights, model)
     named = class_of(root)
     predicts = named is None or _HEADLESS.fullmatch(named.text) is None
-    return replace(model, source=text, weights=weights, predicts=predicts)
+    beside = beside_layers(root)
+    return replace(model, source=text, weights=weights, predicts=predicts, beside=beside)
 
 
 def _check_experts(found: WeightFormats, root: YamlNode, model: ModelConfig) -> None:

@@ -64,6 +64,33 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = MappingProxyType(
 """Values by field that change nothing where the field is not read."""
 
 
+_FURTHER = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules")
+"""Fields that say how many layers predict further tokens."""
+
+
+def beside_layers(root: YamlNode) -> tuple[str, ...]:
+    """What a configuration has that is no part of the layers that run, in sentences."""
+    inner = root.child("text_config")
+    found = []
+    further = max(_count(node, name) for node in (root, inner) for name in _FURTHER)
+    if further and _plain(root, "use_mtp") is not False:
+        layers = "layer that predicts" if further == 1 else "layers that predict"
+        found.append(f"{further} {layers} further tokens: neither counted nor run")
+    if inner is not None and _plain(root, "vision_config"):
+        found.append("the encoder of images counts as parameters, and is not run")
+    return tuple(found)
+
+
+def _plain(node: YamlNode | None, name: str) -> Any:
+    field = node.child(name) if node is not None else None
+    return field.plain() if field is not None else None
+
+
+def _count(node: YamlNode | None, name: str) -> int:
+    value = _plain(node, name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
 def unread_problems(
     root: YamlNode,
     read: frozenset[str],

@@ -156,6 +156,8 @@ class ModelConfig:
     encoder_len: int | None = None
     """Tokens that an encoder computes, where the model fixes them beside its decoder's."""
     weights: WeightFormats = WeightFormats()
+    beside: tuple[str, ...] = ()
+    """What the published model has that is no part of the layers here, in sentences."""
     source: str = ""
 
     @property
