@@ -296,7 +296,30 @@ _GRANITE = {
 }
 
 
+_BLOOM = {
+    "model_type": "bloom",
+    "bias_dropout_fusion": True,
+    "masked_softmax_fusion": True,
+    "n_inner": None,
+    "offset_alibi": 100,
+    "pretraining_tp": 4,
+    "seq_length": 2048,
+    "skip_bias_add": True,
+    "vocab_size": 250880,
+}
+
+
 NEWER = (
+    Published(
+        "bigscience/bloom-7b1",
+        7_069_016_064,
+        _BLOOM | {"n_embed": 4096, "n_layer": 30, "num_attention_heads": 32},
+    ),
+    Published(
+        "bigscience/bloom-560m",
+        559_214_592,
+        _BLOOM | {"hidden_size": 1024, "num_hidden_layers": 24, "n_head": 16},
+    ),
     Published("Qwen/Qwen1.5-MoE-A2.7B", 14_315_784_192, QWEN2_MOE),
     Published(
         "zai-org/GLM-4-9B-0414",

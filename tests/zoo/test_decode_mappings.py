@@ -132,6 +132,7 @@ def test_one_more_token_is_576_words_more() -> None:
         "gqa-window",
         "gqa-sink",
         "gqa-sink-window",
+        "gqa-alibi",
         "gqa-gated",
         "gqa-softcap",
         "gqa-softcap-window",

@@ -23,6 +23,7 @@ PASSES: list[tuple[str, str, int]] = [
     ("grouped-query-attention-window", "M", 1),
     ("grouped-query-attention-sink", "M", 1),
     ("grouped-query-attention-sink-window", "M", 1),
+    ("grouped-query-attention-alibi", "M", 1),
     ("grouped-query-attention-gated", "M", 1),
     ("grouped-query-attention-softcap", "M", 1),
     ("grouped-query-attention-softcap-window", "M", 1),

@@ -210,6 +210,7 @@ def _own_features(a: SoftmaxAttention) -> dict[str, bool]:
         "softcap": a.softcap is not None,
         "gated": a.gated,
         "t5-bias": a.buckets is not None,
+        "alibi": a.alibi,
     }
 
 
@@ -275,6 +276,9 @@ def _of_scores(a: SoftmaxAttention) -> Iterator[LayerOmission]:
     if a.buckets is not None:
         note = f"the bias of each score, of {a.buckets} buckets of distances, is not counted"
         yield LayerOmission(feature="bias", note=note)
+    if a.alibi:
+        note = "the penalty of distance of each score (ALiBi) is not counted"
+        yield LayerOmission(feature="alibi", note=note)
 
 
 def _latent(a: LatentAttention, tokens: Tokens) -> LayerAttention:

@@ -16,9 +16,13 @@ PICKS = "J"
 """The rank of the keys that an indexer picks."""
 BUCKETS = "N"
 """The rank of the buckets that distances with one bias are in."""
+SLOPES = "SL"
+"""What scores of a head lose for a token of distance."""
 _OF_HEADS = frozenset("HGS")
 
-Feature = Literal["mask", "window", "sinks", "latent", "state", "picks", "softcap", "gate", "bias"]
+Feature = Literal[
+    "mask", "window", "sinks", "latent", "state", "picks", "softcap", "gate", "bias", "alibi"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +45,10 @@ class LayerOmission:
             case "window":
                 return masked and all(p.name != WINDOW for p in program.parameters)
             case "sinks":
-                return not any({*t.ranks} <= _OF_HEADS for t in program.inputs)
+                of_heads = (t for t in program.inputs if {*t.ranks} <= _OF_HEADS)
+                return all(t.name == SLOPES for t in of_heads)
+            case "alibi":
+                return all(t.name != SLOPES for t in program.inputs)
             case "softcap":
                 return all(p.name != CAP for p in program.parameters)
             case "gate":

@@ -399,3 +399,40 @@ def gpt2(root: YamlNode) -> ModelConfig:
     )
     # A table of positions, and the last norm with its bias.
     return stack(c, "gpt2", d, [layer] * c.n_layer, c.n_positions * d + 2 * d)
+
+
+class _BloomConfig(ConfigFields):
+    harmless = (
+        *("slow_but_exact", "offset_alibi", "seq_length", "skip_bias_add*", "*_fusion"),
+        "apply_residual_connection_post_layernorm",
+    )
+    """How it is computed, how long sequences were in training, and of what a sum is taken."""
+    alike = (
+        ("n_embed", "hidden_size"),
+        ("num_hidden_layers", "n_layer"),
+        ("num_attention_heads", "n_head"),
+    )
+
+    vocab_size: Size | None = 250_880
+    hidden_size: Size = Field(validation_alias=AliasChoices("n_embed", "hidden_size"))
+    n_layer: LayerCount = Field(validation_alias=AliasChoices("n_layer", "num_hidden_layers"))
+    n_head: Size = Field(validation_alias=AliasChoices("n_head", "num_attention_heads"))
+    n_inner: Size | None = None
+    tie_word_embeddings: bool = True
+
+
+def bloom(root: YamlNode) -> ModelConfig:
+    """``BloomConfig``: scores lose with distance (ALiBi); biases and norms with biases."""
+    c = read_fields(_BloomConfig, root)
+    d, inner = c.hidden_size, c.n_inner or 4 * c.hidden_size
+    width = divided(root, "hidden_size", d, "n_head", c.n_head)
+    mixer = SoftmaxAttention(
+        heads=c.n_head, kv_heads=c.n_head, qk_width=width, v_width=width, alibi=True
+    )
+    layer = Layer(
+        mixer=mixer,
+        ffn=feed_forward(inner, gated=False, activation="gelu"),
+        other_parameters=4 * d + attention_biases(mixer, d) + inner + d,
+    )
+    # A norm of embeddings and the last one, with biases.
+    return stack(c, "bloom", d, [layer] * c.n_layer, 4 * d)

@@ -25,6 +25,7 @@ READERS: Mapping[str, str] = MappingProxyType(
     {
         "bamba": "dual.bamba",
         "bert": "encoders.bert",
+        "bloom": "decoders.bloom",
         "cohere": "variants.cohere",
         "cohere2": "variants.cohere2",
         "deepseek_v2": "latent.deepseek_v2",

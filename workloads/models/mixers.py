@@ -37,6 +37,8 @@ class SoftmaxAttention:
     """The output is multiplied by a gate as wide as the values of all query heads."""
     buckets: int | None = None
     """Of distances, each with a learned bias of the scores of a head (T5)."""
+    alibi: bool = False
+    """A score loses so much of its head for every token between key and query."""
 
     @property
     def group(self) -> int:

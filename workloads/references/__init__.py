@@ -128,6 +128,7 @@ REFERENCES: tuple[Reference, ...] = tuple(
         heads.grouped_query_attention,
         heads.grouped_query_attention_causal,
         heads.grouped_query_attention_window,
+        heads.grouped_query_attention_alibi,
         heads.grouped_query_attention_gated,
         heads.grouped_query_attention_sink,
         heads.grouped_query_attention_sink_window,

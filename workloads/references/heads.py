@@ -37,9 +37,9 @@ def _seen(Q: Array, K: Array, W: float) -> list[list[int]]:
     return [[m for m in range(keys) if end - W < m <= end] for end in ends]
 
 
-def _row(q: Array, k: Array, v: Array, sink: Array | None, cap: float | None = None) -> Array:
+def _row(q: Array, k: Array, v: Array, sink: Array | None, cap: float | None, bias: Array) -> Array:
     """One query of one head, (E), over the keys that it sees; zero where it sees none."""
-    scores = k @ q
+    scores = k @ q + bias
     if cap is not None:
         scores = cap * np.tanh(scores / cap)
     if sink is not None:
@@ -57,6 +57,7 @@ def _grouped_rows(
     Z: Array | None = None,
     *,
     cap: float | None = None,
+    SL: Array | None = None,
 ) -> dict[str, Array]:
     """Query by query of each head."""
     found = np.zeros((*Q.shape[:-1], V.shape[-1]))
@@ -66,7 +67,9 @@ def _grouped_rows(
         keys = seen[p]
         sink = None if Z is None else Z[(*group, s)]
         query, key, value = Q[(*group, s, p)], K[group][keys], V[group][keys]
-        found[(*group, s, p)] = _row(query, key, value, sink, cap)
+        far = p + K.shape[-2] - Q.shape[-2] - np.array(keys, dtype=float)
+        bias = np.zeros(len(keys)) if SL is None else -SL[(*group, s)] * far
+        found[(*group, s, p)] = _row(query, key, value, sink, cap, bias)
     return {"AV": found}
 
 
@@ -102,6 +105,12 @@ def grouped_query_attention_softcap_window(
 ) -> dict[str, Array]:
     """As with a window, of the scores ``cap * tanh(x / cap)``."""
     return _grouped_rows(Q, K, V, W, cap=cap)
+
+
+def grouped_query_attention_alibi(Q: Array, K: Array, V: Array, SL: Array) -> dict[str, Array]:
+    """As causal; a score loses the slope of its head, ``SL`` (..., G, S), for every step back."""
+    slopes = np.broadcast_to(SL, Q.shape[:-2])
+    return _grouped_rows(Q, K, V, np.inf, SL=slopes)
 
 
 def grouped_query_attention_gated(Q: Array, K: Array, V: Array, GT: Array) -> dict[str, Array]:

@@ -28,6 +28,7 @@ T5 = {
     "num_layers": 2,
     "vocab_size": 100,
 }
+BLOOM = {"model_type": "bloom", "hidden_size": 512, "n_layer": 2, "n_head": 8}
 
 
 def counted(result: Result, kind: str) -> int:
@@ -185,3 +186,25 @@ def test_a_mapping_without_the_bias_says_so(tmp_path: Path) -> None:
     path.write_text(json.dumps(T5), encoding="utf-8")
     found = simulate(load(str(path), seq_len=40), FUSEMAX, Mapping.load("fusemax-binding"))
     assert "the bias of each score, of 32 buckets of distances, is not counted" in found.notes
+
+
+def test_the_penalty_of_distance_of_bloom(tmp_path: Path) -> None:
+    """One more product and difference a score, and a slope a head that is read."""
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(BLOOM), encoding="utf-8")
+    for fields, visible in (
+        ({"seq_len": 600}, pairs(600, 600)),
+        ({"phase": "decode", "cached_len": 599, "batch": 3}, 3 * 600),
+    ):
+        work = load(str(path), **fields)
+        found = simulate(work, FUSEMAX)
+        assert found.mapping == "gqa-alibi"
+        # Two of the products are by SL, and of m1 M0.
+        (x,) = (dict(e.operations) for e in found.einsums if e.name == "X")
+        assert x["mul"] == 2 * 8 * visible
+        plain = simulate(work, FUSEMAX, Mapping.load("gqa-causal"))
+        note = "the penalty of distance of each score (ALiBi) is not counted"
+        assert note in plain.notes
+        assert note not in found.notes
+        assert plain.cycles < found.cycles < 1.05 * plain.cycles
+        assert dram_reads(found) == dram_reads(plain) + 2 * 8
