@@ -20,7 +20,13 @@ from archsim.jobs.job import MakeMapping
 from archsim.spec.mapping import Mapping, Tile
 from archsim.spec.words import words_of
 from einsum_cascade.algebra.conditions import with_masks
-from einsum_cascade.algebra.excerpt import crossing, cut_blocks, excerpt, tiled_families
+from einsum_cascade.algebra.excerpt import (
+    crossing,
+    cut_blocks,
+    excerpt,
+    sizes_of_excerpt,
+    tiled_families,
+)
 from einsum_cascade.errors import InputError
 
 from .certificate import INTERRUPTED, TIME_LIMIT, Certificate, Moment, RunnerUp, Searched
@@ -399,9 +405,8 @@ class _Cutting:
 
     def _space(self, nest: _Nest) -> Mapspace:
         program = self.space.program.once(excerpt, nest.names)
-        known = {*program.settable}
         given = self.space.given | {member: size for _, member, size in nest.pinned}
-        own = {name: size for name, size in given.items() if name in known}
+        own = sizes_of_excerpt(self.space.program, program, given)
         return Mapspace.of(program, self.space.architecture, own, slow=self.space.slow)
 
     def _look_at(self, nest: _Nest) -> None:

@@ -20,7 +20,13 @@ from archsim.jobs.partial_results import elements_of
 from archsim.jobs.served import least_times
 from archsim.spec.mapping import Mapping
 from archsim.spec.words import words_of
-from einsum_cascade.algebra.excerpt import crossing, cut_blocks, excerpt, tiled_families
+from einsum_cascade.algebra.excerpt import (
+    crossing,
+    cut_blocks,
+    excerpt,
+    sizes_of_excerpt,
+    tiled_families,
+)
 from einsum_cascade.errors import InputError
 from einsum_cascade.facts import cached_property
 
@@ -106,8 +112,7 @@ def _from(
 def space_of_nest(whole: Mapspace, names: Names) -> Mapspace:
     """The mapspace of some of a cascade's Einsums on the same machine. Raises as that."""
     program = whole.program.once(excerpt, names)
-    known = {*program.settable}
-    given = {name: size for name, size in whole.given.items() if name in known}
+    given = sizes_of_excerpt(whole.program, program, whole.given)
     return Mapspace.of(program, whole.architecture, given, slow=whole.slow)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, field, replace
 
-from einsum_cascade.algebra.excerpt import crossing, excerpt, tiled_families
+from einsum_cascade.algebra.excerpt import crossing, excerpt, sizes_of_excerpt, tiled_families
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
 from einsum_cascade.ir import Program
 
@@ -75,12 +75,11 @@ def part_of_nests(
     """
     ordered = tuple(e.name for e in program.einsums if e.name in names)
     mine = program.once(excerpt, ordered)
-    known = {*mine.settable}
     return NestPart(
         name=ordered[0] if len(ordered) == 1 else f"{ordered[0]} to {ordered[-1]}",
         program=mine,
         mapping=nest,
-        shapes={name: size for name, size in shapes.items() if name in known},
+        shapes=sizes_of_excerpt(program, mine, shapes),
     )
 
 

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import product
 from math import prod
 
-from einsum_cascade.algebra.excerpt import excerpt
+from einsum_cascade.algebra.excerpt import excerpt, sizes_of_excerpt
 from einsum_cascade.errors import InputError, NoLegalMappingError, Problem
 from einsum_cascade.ir import Program
 from einsum_cascade.shapes import with_usual
@@ -39,6 +39,7 @@ from .spreading import (
     seen_by_one,
     spread_over,
     spreadings,
+    with_shared_room,
 )
 from .stages import Names, handed_at, picked_inputs, stages_by_passes, stages_by_picks
 from .workload import PartLike
@@ -252,8 +253,7 @@ class _CutCascade:
 
     def _excerpt(self, names: Names) -> tuple[Program, dict[str, int]]:
         program = self.program.once(excerpt, names)
-        known = {*program.settable}
-        return program, {name: size for name, size in self.given.items() if name in known}
+        return program, sizes_of_excerpt(self.program, program, self.given)
 
     def _fastest(
         self,
@@ -270,17 +270,36 @@ class _CutCascade:
                 least = best.result.floor.compute_s * idle_times(self.architecture, way)
                 if best.result.latency_s <= least or best.result.over_floor <= _NEAR:
                     continue
+            run = self._run(program, given, make, way, best)
+            if run is not None and (
+                best is None or run.result.latency_s < _FASTER * best.result.latency_s
+            ):
+                best = run
+        return best
+
+    def _run(
+        self,
+        program: Program,
+        given: dict[str, int],
+        make: MakeMapping | MakeBlocks,
+        way: Spreading,
+        best: _MadeNest | None,
+    ) -> _MadeNest | None:
+        """The mapping made for a nest spread in one way, with most room of those that fit; None if
+        none is legal, or it takes longer than the best before."""
+        for seen in (
+            *with_shared_room(self.architecture, way),
+            seen_by_one(self.architecture, way),
+        ):
             try:
-                mapping = _spread(program, self.architecture, make, way, given)
+                mapping = _spread(program, self.architecture, make, way, given, seen)
                 bound = bind(program, mapping, self.architecture, given)
                 if best is not None and takes_longer(bound, _FASTER * best.result.latency_s):
-                    continue
-                result = evaluate_bound(bound, workload=program.name)
+                    return None
+                return _MadeNest(mapping, evaluate_bound(bound, workload=program.name))
             except InputError:
                 continue
-            if best is None or result.latency_s < _FASTER * best.result.latency_s:
-                best = _MadeNest(mapping, result)
-        return best
+        return None
 
     def _ways(self, program: Program, given: dict[str, int]) -> list[Spreading]:
         """Ways to spread a nest, those first that take least at the best."""
@@ -313,8 +332,9 @@ def _spread(
     make: MakeMapping | MakeBlocks,
     way: Spreading,
     given: dict[str, int],
+    seen: Architecture,
 ) -> Mapping:
-    made = make(program, seen_by_one(architecture, way), part_of(way, given, program))
+    made = make(program, seen, part_of(way, given, program))
     if made is None:
         raise NoLegalMappingError(Problem("there are no blocks"))
     return spread_over(made, way, architecture, program)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from collections.abc import Mapping as Sizes
 from dataclasses import replace
+from fractions import Fraction
 from itertools import chain
 from math import prod
 from typing import Final
@@ -224,6 +225,32 @@ def seen_by_one(architecture: Architecture, spreading: Spreading) -> Architectur
             )
         )
     return replace(architecture, memories=tuple(reversed(memories)))
+
+
+_SHARED: Final = (Fraction(9, 10), Fraction(3, 4))
+"""How much of the room of all parts under a mask there may be for each of them: beside what they
+all need each has queries and results of its own."""
+
+
+def with_shared_room(architecture: Architecture, spreading: Spreading) -> Iterator[Architecture]:
+    """The machine as one of its instances sees it, with more room than its share, the most first,
+    where parts of a rank under a mask need the same of all that does not move with that rank.
+
+    What is made for it may need more than there is: it is bound on the whole machine.
+    """
+    seen = seen_by_one(architecture, spreading)
+    parts = {name: prod(s.parts or 1 for s in ranks if s.balanced) for name, ranks in spreading}
+    if max(parts.values(), default=1) == 1:
+        return
+    for share in _SHARED:
+        inner = 1
+        memories: list[Memory] = []
+        for memory in reversed(seen.memories):
+            inner *= parts.get(memory.name, 1)
+            room = memory.capacity_bytes
+            more = None if room is None else max(room, int(room * inner * share))
+            memories.append(replace(memory, capacity_bytes=more))
+        yield replace(seen, memories=tuple(reversed(memories)))
 
 
 def spread_over(

@@ -5,10 +5,10 @@ What others hand to them is an input then, and what they hand on an output.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from ..ir import Affine, Domain, Einsum, Name, Program, Tensor, walk
+from ..ir import Access, Affine, Domain, Einsum, Name, Node, Program, Rank, Tensor, walk
 from .conditions import with_masks
 
 
@@ -16,7 +16,8 @@ def excerpt(program: Program, names: tuple[str, ...]) -> Program:
     """A cascade of some of the Einsums of another, for ``Program.once``.
 
     Masks are written out, as what is inherited from Einsums that are left out would be lost.
-    Ranks that none of them goes over are left out; parameters stay.
+    Ranks that none of them goes over are left out; parameters stay. Ranks that are declared
+    alike need not be where no Einsum goes over the same along both (``sizes_of_excerpt``).
 
     Parameters
     ----------
@@ -51,7 +52,11 @@ def excerpt(program: Program, names: tuple[str, ...]) -> Program:
     ranks = _ranks(replace(program, domains=domains), (*inside, *init), inputs)
     return replace(
         program,
-        ranks=tuple(r for r in program.ranks if r.name in ranks),
+        ranks=tuple(
+            r if _asks_alike(program, r, (*inside, *init)) else replace(r, like=None)
+            for r in program.ranks
+            if r.name in ranks
+        ),
         inputs=inputs,
         outputs=tuple(e.name for e in inside if e.name in {*program.outputs, *wanted}),
         domains=domains,
@@ -72,6 +77,77 @@ def _positions(program: Program, einsums: tuple[Einsum, ...], inputs: set[str]) 
             yield Domain(name=index, low=0, high=-1, whole=True, rank=rank)
 
 
+def sizes_of_excerpt(program: Program, part: Program, sizes: Mapping[str, int]) -> dict[str, int]:
+    """Numbers for a part of a cascade, by name, from those for all of it.
+
+    Parameters
+    ----------
+    program : Program
+        The whole cascade.
+    part : Program
+        What ``excerpt`` gives.
+    sizes : mapping
+        Of ranks and parameters.
+
+    Examples
+    --------
+    Keys are as many as queries. Where nothing is read by both they may be cut apart:
+
+    >>> from einsum_cascade import Cascade
+    >>> program = Cascade.load("forgetting-attention").program
+    >>> part = excerpt(program, ("QK",))
+    >>> [r.like for r in part.ranks], sizes_of_excerpt(program, part, {"P": 64, "E": 8})
+    ([None, None, None], {'P': 64, 'E': 8, 'M': 64})
+    """
+    known = {*part.settable}
+    found = {name: size for name, size in sizes.items() if name in known}
+    for rank in part.ranks:
+        whole = program.rank_of[rank.name]
+        if whole.like is None or rank.like is not None:
+            continue
+        alike = [r for r in (rank.name, whole.like) if r in sizes]
+        for name in (rank.name, whole.like) if alike else ():
+            if name in known:
+                found.setdefault(name, sizes[alike[0]])
+    return found
+
+
+def _asks_alike(program: Program, rank: Rank, einsums: tuple[Einsum, ...]) -> bool:
+    """Whether Einsums need a rank to be as long as the one that it is declared to be like: they go
+    over one and the same tensor along either, or both are cut alike."""
+    model = program.rank_of.get(rank.like or "")
+    if model is None:
+        return False
+    if rank.partition and model.partition:
+        return True
+    either = {rank.name, model.name}
+
+    def families(a: Access) -> Iterator[tuple[str, set[str]]]:
+        for index, declared in zip(a.indices, program.tensor_ranks[a.tensor], strict=False):
+            names = (program.rank_of_variable.get(v, v.upper()) for v in index.variables)
+            yield declared, {_family(program, name) for name in names}
+
+    nodes = (node for e in einsums for root in _roots(e) for node in walk(root))
+    accesses = [node for node in nodes if isinstance(node, Access)]
+    if any(d.rank in either for a in accesses if (d := program.domain(a.tensor)) is not None):
+        return True  # positions along one of them
+    return any(
+        _family(program, declared) in either
+        and bool(over & (either - {_family(program, declared)}))
+        for a in accesses
+        for declared, over in families(a)
+    )
+
+
+def _family(program: Program, name: str) -> str:
+    rank = program.rank_of.get(name)
+    return name if rank is None or rank.family is None else rank.family
+
+
+def _roots(e: Einsum) -> tuple[Node, ...]:
+    return (e.target, e.expression, *(() if e.where is None else (e.where,)))
+
+
 def _ranks(program: Program, einsums: tuple[Einsum, ...], inputs: tuple[Tensor, ...]) -> set[str]:
     """Ranks that Einsums or inputs have, or whose sizes they ask for, with all of their families
     and what these are declared to be like."""
@@ -80,7 +156,7 @@ def _ranks(program: Program, einsums: tuple[Einsum, ...], inputs: tuple[Tensor, 
     bodies = (*(f.body for f in program.functions), *(r.body for r in program.reductions))
     for e in einsums:
         pending += [program.rank_of_variable.get(v, v.upper()) for v in e.variables]
-        for root in (e.target, e.expression, *(() if e.where is None else (e.where,))):
+        for root in _roots(e):
             pending += _sizes(root)
     for body in bodies:
         pending += _sizes(body)

@@ -9,8 +9,9 @@ import pytest
 from archsim import Architecture, simulate
 from archsim.bound.nests import nests_of
 from archsim.jobs.nest_by_nest import NestCuts, cuts_of, nest_by_nest
+from archsim.jobs.spreading import seen_by_one, with_shared_room
 from archsim.jobs.stages import stages_by_passes, stages_by_picks
-from archsim.spec.mapping import NEST_BY_NEST, EinsumMapping, Mapping
+from archsim.spec.mapping import NEST_BY_NEST, EinsumMapping, Mapping, SpreadRank
 from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run
 from einsum_cascade import Cascade
@@ -74,19 +75,28 @@ def test_tiles_that_nests_would_have_to_cut_alike_are_not_handed_on() -> None:
     assert place["KC"] == place["XC"]
 
 
-def test_what_is_made_nest_by_nest_computes_the_same() -> None:
-    """First queries see fewer blocks than they pick: what they lack is no zero in a later nest."""
-    fields = {"seq_len": 16, "P": 16, "H": 2, "U": 4, "J": 3, "E": 8, "F": 8}
-    part, machine = load("moba", **fields).parts[0], Architecture.load("a100-80gb")
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        # First queries see fewer blocks than they pick: what they lack is no zero in a later nest.
+        ("moba", {"P": 16, "U": 4, "J": 3}),
+        # Keys are as many as queries, which one nest needs and the other does not.
+        ("fox", {}),
+    ],
+)
+def test_what_is_made_nest_by_nest_computes_the_same(name: str, fields: dict[str, int]) -> None:
+    work = load(name, **fields, seq_len=16, H=2, E=8, F=8)
+    part, machine = work.parts[0], Architecture.load("a100-80gb")
     known = Cascade.load(part.cascade)
     made = nest_by_nest(part, machine, GENERATORS, part.cascade)
     assert made.name == NEST_BY_NEST
     assert len(made.nests) > 1
     program = known.program
+    sizes = {t.member: t.size for n in made.nests for t in n.tiles if t.member in program.rank_of}
     report = validate_cascade(
         known,
         reference=find_reference(program.reference),
-        shapes=part.shapes_for(program.settable),
+        shapes=part.shapes_for(program.settable) | sizes,
         trials=1,
         run=mapped_run(known, lambda *_: made, machine, GENERATORS),
     )
@@ -128,3 +138,26 @@ def test_what_hands_on_next_to_nothing_is_cut_off() -> None:
     assert found.over_floor < 1.2
     # On one core it is near the floor anyhow, and nothing is cut.
     assert simulate(work, Architecture.load("fusemax")).mapping != NEST_BY_NEST
+
+
+@pytest.mark.slow
+def test_gates_are_summed_in_a_nest_of_their_own() -> None:
+    """Beside them queries cannot be in parts, so that parts of F each had all scores; and parts of
+    the queries have room for the keys of all of them: four times the floor, and 2.5."""
+    found = simulate(load("fox", seq_len=1024), Architecture.load("a100-80gb"))
+    assert found.mapping == NEST_BY_NEST
+    assert found.over_floor < 1.7
+
+
+def test_parts_under_a_mask_have_more_room_than_a_share_each() -> None:
+    machine = Architecture.load("a100-80gb")
+    heads = SpreadRank(instances="sms", rank="H", parts=16)
+    queries = SpreadRank(instances="sms", rank="P", parts=4, balanced=True)
+    way = (("L2", (heads, queries)),)
+    share = [m.capacity_bytes for m in seen_by_one(machine, way).memories]
+    more = [[m.capacity_bytes for m in x.memories] for x in with_shared_room(machine, way)]
+    # None outside of the L2, four shares of it at the most, and inside as much as there is.
+    whole = [None, 40 << 20, share[2]]
+    assert share == [None, whole[1] // 64, whole[2]]
+    assert more == [[None, whole[1] // 64 * 4 * n // 20, whole[2]] for n in (18, 15)]
+    assert not [*with_shared_room(machine, (("L2", (heads,)),))]
