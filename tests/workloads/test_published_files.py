@@ -12,7 +12,7 @@ from commands import run
 from family_cases import COHERE2, MINIMAX_M2, QWEN2_MOE, QWEN35, decoder
 from hybrid_cases import LFM2
 from later_cases import QWEN3_VL_MOE
-from model_cases import DEEPSEEK_V3, LLAMA, model_of
+from model_cases import DEEPSEEK_V3, KIMI_LINEAR, LLAMA, model_of
 
 from archsim import simulate
 from einsum_cascade.errors import SpecError
@@ -109,6 +109,13 @@ def test_files_of_gemma_leave_the_vocabulary_to_the_class(
     assert summarize(load(str(path))).parameters == parameters
 
 
+def test_a_vocabulary_that_is_said_outside() -> None:
+    text = {name: value for name, value in QWEN35["text_config"].items() if name != "vocab_size"}
+    moved = QWEN35 | {"text_config": text, "vocab_size": 248320}
+    assert model_of(moved) == model_of(QWEN35)
+    assert model_of(QWEN35 | {"vocab_size": None}) == model_of(QWEN35)
+
+
 def test_the_encoder_of_t5_by_itself() -> None:
     """The text encoder of diffusion models: its file still has the decoder's fields."""
     model = model_of(T5_XXL)
@@ -166,6 +173,25 @@ def test_what_is_no_part_of_the_layers_is_said(tmp_path: Path) -> None:
     assert not {one, images} & set(load(str(path), seq_len=64).left_out)
 
 
+@pytest.mark.parametrize(
+    ("fields", "below"), [(QWEN35, "text_config"), (KIMI_LINEAR, "linear_attn_config")]
+)
+def test_hints_on_fields_below_a_field_can_be_followed(
+    fields: dict[str, Any], below: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "config.json"
+    odd = fields | {below: fields[below] | {"odd": 3}}
+    path.write_text(json.dumps(odd), encoding="utf-8")
+    with pytest.raises(SpecError, match="'odd' is not read") as caught:
+        load(str(path))
+    (problem,) = caught.value.problems
+    assert problem.hint is not None
+    setting = problem.hint.rpartition("--set ")[2]
+    assert setting == f"workload.config.{below}.odd=null"
+    found = load(str(path), setting.removeprefix("workload.")).model
+    assert found == model_of(fields)
+
+
 def test_biases_of_a_head_are_counted() -> None:
     usual = model_of(MODERNBERT).parameters or 0
     assert model_of(MODERNBERT | {"decoder_bias": False}).parameters == usual - 50368
@@ -218,6 +244,7 @@ def test_the_expanded_width_may_be_repeated() -> None:
             QWEN35 | {"text_config": QWEN35["text_config"] | {"tie_word_embeddings": True}},
             "tie_word_embeddings: text_config says otherwise",
         ),
+        (QWEN35 | {"vocab_size": 5}, "vocab_size: text_config says otherwise"),
         (DEEPSEEK_V3 | {"n_group": 7}, "n_group: 7 does not divide n_routed_experts, 256"),
         (
             DEEPSEEK_V3 | {"n_group": 8, "topk_group": 9},

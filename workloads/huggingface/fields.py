@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, TypeVar
@@ -16,7 +17,7 @@ from einsum_cascade.yaml.schema import Fields, expected, shown, validate
 from einsum_cascade.yaml.source import YamlNode, YamlScalar, YamlSequence
 
 from ..models import FeedForward, Layer, ModelConfig, SoftmaxAttention, runs_of
-from .unread import unread_problems
+from .unread import SETTING, unread_problems
 
 MOST_LAYERS = 100_000
 
@@ -72,6 +73,20 @@ def read_fields(model: type[C], root: YamlNode) -> C:
     if problems := [*wrong]:
         raise SpecError(problems)
     return found
+
+
+@contextmanager
+def inside(field: str) -> Iterator[None]:
+    """Let what is wrong with the fields below a field be set there, as hints say it."""
+    try:
+        yield
+    except SpecError as wrong:
+        raise SpecError([_set_inside(problem, field) for problem in wrong.problems]) from None
+
+
+def _set_inside(problem: Problem, field: str) -> Problem:
+    hint = (problem.hint or "").replace(SETTING, f"{SETTING}{field}.")
+    return replace(problem, hint=hint or None)
 
 
 def _whole(value: Any, least: int, most: int) -> int:

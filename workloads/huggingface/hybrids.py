@@ -34,6 +34,7 @@ from .fields import (
     feed_forward,
     grouped_heads,
     head_width,
+    inside,
     one_a_layer,
     per_layer,
     read_fields,
@@ -302,7 +303,8 @@ def kimi_linear(root: YamlNode) -> ModelConfig:
     """
     c = read_fields(_KimiLinearConfig, root)
     inner = root.child("linear_attn_config")
-    linear = read_fields(_KimiDeltaConfig, inner if inner is not None else root)
+    with inside("linear_attn_config"):
+        linear = read_fields(_KimiDeltaConfig, inner if inner is not None else root)
     d, count = c.hidden_size, c.num_hidden_layers
     listed = sorted((*linear.kda_layers, *linear.full_attn_layers))
     if listed != list(range(1, count + 1)):

@@ -64,6 +64,8 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = MappingProxyType(
 """Values by field that change nothing where the field is not read."""
 
 
+SETTING = "workload.config."
+"""What settings of a configuration's fields begin with."""
 _FURTHER = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules")
 """Fields that say how many layers predict further tokens."""
 
@@ -128,7 +130,5 @@ def unread_problems(
             continue
         elif value and value not in NEUTRAL.get(name, ()):
             text = f"'{shorten(name)}' is not read for {family}, and may change what is computed"
-            hint = (
-                f"if it changes nothing, leave it out: --set workload.config.{shorten(name)}=null"
-            )
+            hint = f"if it changes nothing, leave it out: --set {SETTING}{shorten(name)}=null"
             yield Problem(text, key.span, hint)

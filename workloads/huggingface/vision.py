@@ -15,12 +15,23 @@ from typing import Annotated, ClassVar
 from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar, shorten
 
 from ..models import ModelConfig
-from .fields import ConfigFields, LayerCount, Size, SizeOrZero, divided, only, read_fields, refuse
+from .fields import (
+    ConfigFields,
+    LayerCount,
+    Size,
+    SizeOrZero,
+    divided,
+    inside,
+    only,
+    read_fields,
+    refuse,
+)
 
 Encoder = Callable[[YamlNode, YamlNode, int], int]
 """Parameters of an encoder and what leads out of it, by its fields, all fields, and the width."""
 
-_TIED = "tie_word_embeddings"
+_OUTSIDE = frozenset(ConfigFields.model_fields)
+"""Fields of a language model that may stand outside of its own, too."""
 
 
 class SeveralInputs(ConfigFields):
@@ -57,7 +68,8 @@ def of_several_inputs(
     family = _kind(root)
     usual = (family, f"{family}_text") if family else ("*",)
     _check_kind(inner, "the language model", outer.texts or usual)
-    model = text(_with_ties_of(root, inner))
+    with inside("text_config"):
+        model = text(_with_what_is_said_outside(root, inner))
     if vision is None or not vision.plain():
         return model
     _check_kind(vision, "the encoder of images", outer.encoders)
@@ -78,19 +90,21 @@ def _check_kind(node: YamlNode, what: str, known: tuple[str, ...]) -> None:
         raise refuse(node, "model_type", f"{what} is {words}, got '{shorten(found)}'")
 
 
-def _with_ties_of(root: YamlNode, inner: YamlNode) -> YamlNode:
-    """The language model's fields; whether embeddings are tied is said outside, too.
+def _with_what_is_said_outside(root: YamlNode, inner: YamlNode) -> YamlNode:
+    """The language model's fields, and those of them that may stand around them, too.
 
     Which of two that differ is right depends on the version of the class.
     """
     if not isinstance(root, YamlMapping) or not isinstance(inner, YamlMapping):
         return inner
-    own, outer = inner.child(_TIED), root.child(_TIED)
-    if own is not None and outer is not None and own.plain() != outer.plain():
-        raise refuse(root, _TIED, "text_config says otherwise")
-    if own is not None:
-        return inner
-    said = tuple((key, node) for key, node in root.entries if key.text == _TIED)
+    said = []
+    for key, outer in root.entries:
+        if key.text not in _OUTSIDE or outer.plain() is None:
+            continue
+        if (own := inner.child(key.text)) is None:
+            said.append((key, outer))
+        elif own.plain() != outer.plain():
+            raise refuse(root, key.text, "text_config says otherwise")
     return YamlMapping(span=inner.span, entries=(*inner.entries, *said))
 
 
