@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from commands import run
 from family_cases import COHERE2, MINIMAX_M2, QWEN2_MOE, QWEN35, decoder
-from hybrid_cases import LFM2
+from hybrid_cases import LFM2, NEMOTRON_9B
 from later_cases import QWEN3_VL_MOE
 from model_cases import DEEPSEEK_V3, KIMI_LINEAR, LLAMA, model_of
 
@@ -245,6 +245,10 @@ def test_the_expanded_width_may_be_repeated() -> None:
             "tie_word_embeddings: text_config says otherwise",
         ),
         (QWEN35 | {"vocab_size": 5}, "vocab_size: text_config says otherwise"),
+        (
+            NEMOTRON_9B | {"layers_block_type": ["mamba", "moe"] * 28},
+            "hybrid_override_pattern: layers_block_type says otherwise",
+        ),
         (DEEPSEEK_V3 | {"n_group": 7}, "n_group: 7 does not divide n_routed_experts, 256"),
         (
             DEEPSEEK_V3 | {"n_group": 8, "topk_group": 9},

@@ -42,7 +42,9 @@ def test_a_layer_of_bloom(P: int, M: int, M0: int, S: int) -> None:
     wanted = bloom_attention(q, np.repeat(k, S, axis=0), np.repeat(v, S, axis=0))
     inputs = {
         # One sequence; slopes are the same for all.
-        "Q": q.reshape(1, G, S, P, E) / np.sqrt(E), "K": k[None], "V": v[None],
+        "Q": q.reshape(1, G, S, P, E) / np.sqrt(E),
+        "K": k[None],
+        "V": v[None],
         "SL": bloom_slopes(H).reshape(G, S),
     }
     found = Cascade.load("grouped-query-attention-alibi").evaluate(inputs, M0=M0)["AV"]

@@ -275,7 +275,10 @@ def _nemotron_kinds(root: YamlNode, c: _NemotronHConfig) -> list[str]:
     if c.num_hidden_layers is not None:
         field = "layers_block_type" if c.layers_block_type else "hybrid_override_pattern"
         per_layer(root, field, listed, c.num_hidden_layers)
-    return [_BLOCKS[kind] for kind in listed]
+    found = [_BLOCKS[kind] for kind in listed]
+    if found != [_BLOCKS[kind] for kind in c.hybrid_override_pattern or listed]:
+        raise refuse(root, "hybrid_override_pattern", "layers_block_type says otherwise")
+    return found
 
 
 def _nemotron_blocks(root: YamlNode, c: _NemotronHConfig) -> dict[str, _NemotronBlock]:
