@@ -29,6 +29,16 @@ PASSES: list[tuple[str, str, int]] = [
     ("grouped-query-attention-softcap-window", "M", 1),
     ("mla-naive", "M", 1),
     ("mla-absorbed", "M", 1),
+    # Blocks of keys are walked downwards with a running maximum.
+    ("path-attention-chunked-1pass", "Z", 1),
+    ("paged-attention", "M", 1),
+    # Slots are weighed on chip; over pairs a query needs all keys before it weighs a value.
+    ("gated-slot-attention-recurrent", "P", 1),
+    ("gated-slot-attention-chunked", "P", 1),
+    ("gated-slot-attention-parallel", "M", 2),
+    ("based-attention-parallel", "M", 1),
+    ("based-attention-recurrent", "P", 1),
+    ("based-attention-chunked", "P", 1),
     # Maximum, sum, weighted sum. A mask shortens the passes and does not make them fewer.
     ("attention-causal", "M", 3),
     # The division comes after the weighted sum, which waits for the maximum alone.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .functions import Array, sigmoid
+from .functions import Array, sigmoid, softmax
 
 
 def _outer(a: Array, b: Array) -> Array:
@@ -278,3 +278,22 @@ def log_linear_attention(Q: Array, K: Array, V: Array, A: Array, LS: Array) -> d
                 found = found + weight[..., None] * V[..., u, :]
         rows.append(found)
     return {"O": np.stack(rows, axis=-2)}
+
+
+def gated_slot_attention(Q: Array, K: Array, V: Array, G: Array) -> dict[str, Array]:
+    """Gated slot attention (arXiv 2409.07146): what slots hold is a sum over all earlier tokens.
+
+    Parameters
+    ----------
+    G : array, shape (..., P, N)
+        Logarithms of the decays; slot n takes in ``1 - exp(G)`` of a token.
+    """
+    found = np.zeros((*Q.shape[:-1], V.shape[-1]))
+    for head in np.ndindex(*Q.shape[:-2]):
+        queries, keys, values, gates = (x[head] for x in (Q, K, V, G))
+        for t in range(len(queries)):
+            left = np.stack([gates[u + 1 : t + 1].sum(axis=0) for u in range(t + 1)])
+            held = (1 - np.exp(gates[: t + 1])) * np.exp(left)
+            weights = softmax(held.T @ keys[: t + 1] @ queries[t])
+            found[(*head, t)] = weights @ (held.T @ values[: t + 1])
+    return {"O": found}

@@ -131,3 +131,10 @@ def normalised_attention(X: Array, WN: Array, Q: Array, K: Array, V: Array) -> d
     """
     weights = np.tril(Q @ np.swapaxes(K, -1, -2))
     return {"O": weights @ V * np.exp(-np.einsum("...pd,...d->...p", X, WN))[..., None]}
+
+
+def based_attention(Q: Array, K: Array, V: Array) -> dict[str, Array]:
+    """Based (arXiv 2402.18668): causal attention that weighs by ``1 + s + s^2 / 2``."""
+    scores = Q @ np.swapaxes(K, -1, -2)
+    weights = np.tril(((scores + 1) ** 2 + 1) / 2)
+    return {"O": weights @ V / weights.sum(axis=-1, keepdims=True)}

@@ -161,6 +161,30 @@ def differential_attention(
     return {"Y": (1 - lam0) * W * found / size}
 
 
+def paged_attention(
+    Q: Array, KP: Array, VP: Array, TABLE: npt.NDArray[np.int64], M: int
+) -> dict[str, Array]:
+    """The last P tokens of every head over the M keys of the pages that a table names, causally.
+
+    Parameters
+    ----------
+    Q : array, shape (B, G, S, P, E)
+    KP, VP, TABLE : array
+        As for ``paged_attention_decode``.
+    """
+    found = np.zeros((*Q.shape[:-1], VP.shape[-1]))
+    late = M - Q.shape[3]
+    for b, g, s, p in np.ndindex(*Q.shape[:-1]):
+        pages = TABLE[b].ravel()
+        seen = max(late + p + 1, 0)
+        keys = np.concatenate([KP[page][:, g] for page in pages])[:seen]
+        values = np.concatenate([VP[page][:, g] for page in pages])[:seen]
+        if seen:
+            weights = np.exp(keys @ Q[b, g, s, p])
+            found[b, g, s, p] = weights @ values / weights.sum()
+    return {"AV": found}
+
+
 def paged_attention_decode(
     Q: Array, KP: Array, VP: Array, TABLE: npt.NDArray[np.int64], M: int
 ) -> dict[str, Array]:
