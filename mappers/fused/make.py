@@ -10,7 +10,7 @@ out over all arrays (``even``), if that is done sooner.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -46,6 +46,7 @@ from .plans import (
     coarser_plans,
     heads_of,
     plans_of,
+    plans_with_others_outside,
     steps_of,
 )
 from .price import array_cycles, price
@@ -251,6 +252,7 @@ class _Fusion:
                 found = bool(narrow)
                 yield from narrow
             if found and (fine or apart or extras > 1):
+                yield from () if apart else self._each(plans_with_others_outside(self.site))
                 return  # what fits is not made finer
             if extras == 1 and not fine and not apart:
                 larger = [*self._coarser()]
@@ -268,10 +270,8 @@ class _Fusion:
 
     def sharing(self, rank: str) -> Iterator[_Made]:
         """What is legal and fits where loops over blocks of a rank are shared that need not be."""
-        for plan in dict.fromkeys(plans_of(self.site, 1, fine=False, apart=False)):
-            made = self._made(plan) if plan.extra == (rank,) else None
-            if made is not None:
-                yield made
+        plans = plans_of(self.site, 1, fine=False, apart=False)
+        return self._each(plan for plan in plans if plan.extra == (rank,))
 
     def picking(self) -> Iterator[_Made]:
         """What is legal and fits in the largest blocks of what picks, and in smaller ones."""
@@ -306,14 +306,15 @@ class _Fusion:
 
     def carrying(self) -> Iterator[_Made]:
         """What is legal and fits where arrays may hold states from step to step."""
-        return self._made_of(carrying_plans(self.site))
+        return self._each(carrying_plans(self.site))
 
     def plain(self) -> Iterator[_Made]:
         """What is legal and fits where nothing is shared that need not be."""
-        return self._made_of(plans_of(self.site, 0, fine=False, apart=False))
+        return self._each(plans_of(self.site, 0, fine=False, apart=False))
 
-    def _made_of(self, plans: Iterable[SharedLoops]) -> Iterator[_Made]:
-        return (made for p in dict.fromkeys(plans) if (made := self._made(p)) is not None)
+    def _each(self, plans: Iterator[SharedLoops]) -> Iterator[_Made]:
+        found = (self._made(plan) for plan in dict.fromkeys(plans))
+        yield from (made for made in found if made is not None)
 
     def _coarser(self) -> Iterator[_Made]:
         """With the largest blocks of one rank that fit, where arrays are of several widths."""
@@ -326,7 +327,7 @@ class _Fusion:
     def _narrow(self) -> Iterator[_Made]:
         """With blocks of one rank that are a half, a quarter, ... of what an array takes: a wider
         array is no reason to fuse nothing."""
-        plans = dict.fromkeys(plans_of(self.site, 1, fine=False, apart=False))
+        plans = plans_of(self.site, 1, fine=False, apart=False)
         ranks = list(dict.fromkeys(r for plan in plans for r in plan.extra))
         width, found = max(self.site.strides), False
         while not found and width % 2 == 0 and width > _NARROW:
@@ -335,8 +336,7 @@ class _Fusion:
                 if rank in self.crossed or self.site.shapes[rank] <= width:
                     continue
                 site = replace(self.site, blocks={rank: (width,)})
-                cut = self.cut_as(site)
-                for made in cut.sharing(rank):
+                for made in self.cut_as(site).sharing(rank):
                     found = True
                     yield made
 

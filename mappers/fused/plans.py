@@ -169,6 +169,20 @@ def plans_of(
                 )
 
 
+def plans_with_others_outside(site: Site) -> Iterator[SharedLoops]:
+    """Loops over steps with all heads inside, and what is not in these through the outermost
+    memory by itself.
+
+    Of one head after the other inner memories may have room for all of it, but each waits for its
+    own steps.
+    """
+    if steps_of(site):
+        for plan in plans_of(site, 0, fine=False, apart=True):
+            around = (plan.around(site, e) for e in site.program.einsums)
+            if not plan.heads and any(map(plan.is_alone, around)):
+                yield plan
+
+
 def carrying_plans(site: Site) -> Iterator[SharedLoops]:
     """Loops over all steps of states that others read step by step, inside of those over blocks of
     one rank of the state, or of none: what an array holds of it stays there from step to step.

@@ -60,6 +60,13 @@ def test_by_default_heads_fill_what_one_of_them_leaves_idle(
     assert simulate(workload, machine).over_floor < most
 
 
+def test_heads_wait_for_their_steps_together_where_what_is_outside_has_no_room() -> None:
+    """What is outside of the steps fits for one head at a time: then each head waits for its own
+    steps, 5.8 times the floor. It goes through the outermost memory by itself."""
+    found = simulate("delta-product", "fusemax")
+    assert found.over_floor < 3.2
+
+
 def test_written_mappings_of_heads_in_groups_are_near_the_floor() -> None:
     """A decay was raised to a power for every value of a state: 2.3 times the floor."""
     for machine in ("fusemax", "tpu-v4i"):
