@@ -38,7 +38,7 @@ from .cuts import NarrowBand, cuts_for_band, cuts_of, in_stretches, narrow_band
 from .even import shared_out
 from .inmost import with_second, without_second
 from .inner import InnerQuestion, InnerSite, inner_cycles, inner_mapping
-from .picks import blocks_for_picks
+from .picks import beside_short, blocks_for_picks
 from .plans import (
     SharedLoops,
     Structure,
@@ -276,14 +276,15 @@ class _Fusion:
     def picking(self) -> Iterator[_Made]:
         """What is legal and fits in the largest blocks of what picks, and in smaller ones."""
         for sizes in blocks_for_picks(self.site):
-            found: dict[Structure, int] = {}
+            found: dict[tuple[Structure, bool], int] = {}
             left = _SIZES if heads_of(self.site)[0] else _SMALLER
             for cuts in sizes:
-                for site, plan in ((s, p) for s, plans in cuts for p in plans):
-                    if found.get(plan.structure, 0) < _SMALLER:
+                for site, plan in ((x, p) for s, ps in cuts for x in beside_short(s) for p in ps):
+                    kind = plan.structure, site.stretched
+                    if found.get(kind, 0) < _SMALLER:
                         made = self.cut_as(site)._picking(plan)
                         if made is not None:
-                            found[plan.structure] = found.get(plan.structure, 0) + 1
+                            found[kind] = found.get(kind, 0) + 1
                             yield made
                 left -= bool(found)
                 if not left:

@@ -77,6 +77,16 @@ def blocks_for_picks(site: Site) -> Iterator[Iterator[list[BlocksAndLoops]]]:
         yield _from_large_to_small(site, rank, among)
 
 
+def beside_short(site: Site) -> tuple[Site, ...]:
+    """A site, and the same with stretches of ranks side by side inside of shared loops.
+
+    Queries fill one side of an array, and the width of a key, half as long as the other, leaves
+    room there for as many queries again: of all that they pick from each row comes in once for
+    twice as many.
+    """
+    return site, replace(site, stretched=True, fitted=True)
+
+
 def _from_large_to_small(
     site: Site, rank: str, among: frozenset[str]
 ) -> Iterator[list[BlocksAndLoops]]:

@@ -79,3 +79,12 @@ def test_what_is_made_before_picking_comes_in_by_itself_where_it_has_no_room_els
     assert by_name["KC"].nest[0].level == machine.memories[0].name
     assert "G" not in by_name["KC"].outside
     computes_the_same(known, made, machine, shapes)
+
+
+def test_what_a_short_rank_leaves_of_a_side_is_for_more_that_pick() -> None:
+    """256 queries by 128 features of 256 x 256 elements: half of them were idle, and the buffer
+    read each picked row twice as often, at 2.25 times the floor."""
+    result = simulate(load("moba"), "fusemax")
+    assert result.over_floor < 1.4
+    (scores,) = (e for e in result.einsums if e.name == "X")
+    assert scores.cycles < 8e5
