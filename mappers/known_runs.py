@@ -97,6 +97,8 @@ def known_runs(
     for known in known_mappings(part, problem.space.architecture, GENERATORS):
         if found and problem.is_over():
             break
+        if not known.there():
+            continue
         near = min((run.result.over_floor for run in found), default=inf)
         if sparing and near <= known.beyond:
             put_off.append(known)

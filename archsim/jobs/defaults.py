@@ -49,6 +49,7 @@ from .selection import (
     written_ways,
 )
 from .spreading import idle_times
+from .stages import picked_inputs
 from .workload import PartLike
 
 NEAR = 1.1
@@ -100,7 +101,7 @@ def default_job(
     refused: tuple[Refusal, ...] = ()
     unmade: InputError | None = None
     for known in known_mappings(part, architecture, generators):
-        if best is not None and not known.may_be_sooner(best[1]):
+        if (best is not None and not known.may_be_sooner(best[1])) or not known.there():
             continue
         try:
             mapping = known()
@@ -156,6 +157,8 @@ class KnownMapping:
     idle: float = 1
     """How many times what it would take if all instances of the machine were at work its arrays
     take at the least."""
+    there: Callable[[], bool] = lambda: True
+    """Whether there is such a mapping at all, where to tell takes a while: it is asked last."""
 
     def may_be_sooner(self, best: Result) -> bool:
         """Whether it is worth a look beside the best of those before it."""
@@ -220,8 +223,9 @@ def _fused_and_after(
         partial(nest_by_nest, part, architecture, generators, cascade),
         beyond=far if architecture.has_instances else VERY_FAR,
     )
-    cuts = cuts_of(part, architecture, generators, cascade)
-    first = cuts.among_picks and architecture.has_instances
+    cuts = partial(cuts_of, part, architecture, generators, cascade)
+    picked = architecture.has_instances and picked_inputs(program_of(part, architecture, cascade))
+    first = bool(picked) and cuts().among_picks
     if first:
         yield nests
         far = VERY_FAR
@@ -237,8 +241,8 @@ def _fused_and_after(
         more = partial(fused_with_more_room, part, architecture, generators, cascade, picking)
         idle = idle_times(architecture, picking)
         yield KnownMapping(FUSED, more, beyond=max(far, FAR), idle=idle)
-    if cuts.any and not first:
-        yield nests
+    if not first:
+        yield replace(nests, there=lambda: cuts().any)
 
 
 def _picking(

@@ -48,7 +48,8 @@ def test_the_fastest_of_those_known_is_taken() -> None:
     machine = Architecture.load("fusemax", ["memories.DRAM.bandwidth=2 TB/s"])
     work = load("llama-3-8b", phase="decode", cached_len=511, batch=4)
     (part,) = work.parts
-    runs = [simulate(work, machine, k()) for k in known_mappings(part, machine, GENERATORS)]
+    known = (k for k in known_mappings(part, machine, GENERATORS) if k.there())
+    runs = [simulate(work, machine, k()) for k in known]
     assert len(runs) > 1
     best = min(r.latency_s for r in runs)
     assert best <= simulate(work, machine).latency_s <= max(best / 0.98, 1.1 * runs[0].latency_s)

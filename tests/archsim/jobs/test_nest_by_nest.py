@@ -8,6 +8,7 @@ import pytest
 
 from archsim import Architecture, simulate
 from archsim.bound.nests import nests_of
+from archsim.jobs import defaults
 from archsim.jobs.nest_by_nest import NestCuts, cuts_of, nest_by_nest
 from archsim.jobs.spreading import seen_by_one, with_shared_room
 from archsim.jobs.stages import stages_by_passes, stages_by_picks
@@ -161,3 +162,13 @@ def test_parts_under_a_mask_have_more_room_than_a_share_each() -> None:
     assert share == [None, whole[1] // 64, whole[2]]
     assert more == [[None, whole[1] // 64 * 4 * n // 20, whole[2]] for n in (18, 15)]
     assert not [*with_shared_room(machine, (("L2", (heads,)),))]
+
+
+def test_nobody_asks_where_to_cut_what_is_not_to_be_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passes are analysed for that: a twelfth of what the first run of a large cascade takes."""
+
+    def not_asked(*_: object) -> NestCuts:
+        pytest.fail("one nest is less than four times the floor")
+
+    monkeypatch.setattr(defaults, "cuts_of", not_asked)
+    assert 1.1 < simulate("fox", "fusemax").over_floor < 2
