@@ -263,9 +263,27 @@ def with_parameters(program: Program, given: dict[str, int]) -> tuple[Program, d
     if names.isdisjoint(given):
         # The same program keeps what it has worked out about itself.
         return program, given
-    parameters = tuple(replace(p, default=given.get(p.name, p.default)) for p in program.parameters)
+    values = tuple(given.get(p.name, p.default) for p in program.parameters)
     shapes = {name: value for name, value in given.items() if name not in names}
-    return replace(program, parameters=parameters), shapes
+    known = program.once(_valued)
+    told = tuple(map(repr, values))  # 2 and 2.0 are written otherwise
+    if told not in known:
+        if len(known) == _KEPT:
+            known.pop(next(iter(known)))
+        valued = zip(program.parameters, values, strict=True)
+        parameters = tuple(replace(p, default=value) for p, value in valued)
+        known[told] = replace(program, parameters=parameters)
+    return known[told], shapes
+
+
+_KEPT = 8
+"""Programs of other values of parameters that are kept: each has worked out much about itself."""
+
+
+def _valued(program: Program) -> dict[tuple[str, ...], Program]:
+    """By values of its parameters the programs made of one."""
+    del program
+    return {}
 
 
 def _check_capacity(bound: Bound, error: type[MappingError]) -> None:

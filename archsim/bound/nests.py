@@ -12,10 +12,12 @@ from dataclasses import dataclass, field, replace
 
 from einsum_cascade.algebra.excerpt import crossing, excerpt, sizes_of_excerpt, tiled_families
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
+from einsum_cascade.facts import Recent
 from einsum_cascade.ir import Program
 
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping, SpreadRank
+from .record import Bound
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,11 +78,37 @@ def part_of_nests(
     ordered = tuple(e.name for e in program.einsums if e.name in names)
     mine = program.once(excerpt, ordered)
     return NestPart(
-        name=ordered[0] if len(ordered) == 1 else f"{ordered[0]} to {ordered[-1]}",
+        name=nest_name(ordered),
         program=mine,
         mapping=nest,
         shapes=sizes_of_excerpt(program, mine, shapes),
     )
+
+
+def nest_name(names: tuple[str, ...]) -> str:
+    """What a nest of some Einsums is called."""
+    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+
+
+@dataclass(frozen=True, slots=True)
+class BoundNest:
+    """A nest that was bound while it was looked for, which need not be done again."""
+
+    shapes: Sizes[str, int]
+    """Those that it was bound to."""
+    bound: Bound
+
+
+def nests_bound(program: Program) -> Recent[BoundNest]:
+    """By its mapping and the machine the nest of a cascade that was bound last (for ``once``).
+
+    Parameters
+    ----------
+    program : Program
+        The cascade of the nest alone.
+    """
+    del program
+    return Recent(kept=1)
 
 
 def _names(program: Program, mapping: Mapping) -> Iterator[Problem]:

@@ -11,7 +11,7 @@ from einsum_cascade.facts import cached_property
 from einsum_cascade.ir import Program
 
 from ..bound.binding import Choose, bind, with_parameters
-from ..bound.nests import nests_of
+from ..bound.nests import nests_bound, nests_of
 from ..bound.record import Bound
 from ..result.record import Result
 from ..spec.arch import Architecture
@@ -149,6 +149,10 @@ class Job:
             The mapping is not legal on this machine; says why, with the numbers.
         """
         shapes = dict(self.shapes)
+        if self.nest:
+            known = self.program.once(nests_bound).find(self.mapping, self.architecture)
+            if known is not None and known.shapes == shapes:
+                return known.bound
         try:
             return bind(self.program, self.mapping, self.architecture, shapes, choose=self.choose)
         except SpecError as wrong:

@@ -21,9 +21,10 @@ from einsum_cascade.ir import Program
 from einsum_cascade.shapes import with_usual
 
 from ..bound.binding import bind, with_parameters
-from ..bound.nests import in_nests
+from ..bound.nests import BoundNest, in_nests, nest_name, nests_bound
+from ..bound.record import Bound
 from ..evaluate.at_least import takes_longer
-from ..evaluate.evaluate import evaluate_bound
+from ..evaluate.nests import result_of_nest
 from ..result.record import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import NEST_BY_NEST, Mapping
@@ -134,8 +135,11 @@ def nest_by_nest(
     runs = cut.pieces(cut.names)
     if len(runs) < 2:
         raise NoLegalMappingError(Problem("there is no place to cut it into nests"))
-    whole = Mapping(name=NEST_BY_NEST, cascade=cascade)
-    return in_nests(whole, tuple(run.mapping for run in runs))
+    found = in_nests(cut.whole, tuple(run.mapping for run in runs))
+    for nest, run in zip(found.nests, runs, strict=True):
+        known = run.program.once(nests_bound)
+        known.keep(BoundNest(run.given, run.bound), nest, architecture)
+    return found
 
 
 def _cut_cascade(
@@ -144,14 +148,18 @@ def _cut_cascade(
     program = program_of(part, architecture, cascade)
     usual, _ = with_usual(program, part.shapes_for(program.settable))
     program, given = with_parameters(program, dict(usual))
-    return _CutCascade(program, architecture, generators, given)
+    whole = Mapping(name=NEST_BY_NEST, cascade=cascade)
+    return _CutCascade(program, architecture, generators, given, whole)
 
 
 @dataclass(frozen=True, slots=True)
 class _MadeNest:
     """A nest's mapping, and what it takes."""
 
+    program: Program
     mapping: Mapping
+    given: Sizes[str, int]
+    bound: Bound
     result: Result
 
 
@@ -163,6 +171,8 @@ class _CutCascade:
     architecture: Architecture
     generators: Generators
     given: Sizes[str, int]
+    whole: Mapping
+    """The mapping of all nests, yet without any."""
 
     @property
     def names(self) -> Names:
@@ -292,11 +302,14 @@ class _CutCascade:
             seen_by_one(self.architecture, way),
         ):
             try:
-                mapping = _spread(program, self.architecture, make, way, given, seen)
+                made = _spread(program, self.architecture, make, way, given, seen)
+                (mapping,) = in_nests(self.whole, (made,)).nests
                 bound = bind(program, mapping, self.architecture, given)
                 if best is not None and takes_longer(bound, _FASTER * best.result.latency_s):
                     return None
-                return _MadeNest(mapping, evaluate_bound(bound, workload=program.name))
+                name = nest_name(tuple(e.name for e in program.einsums))
+                result = bound.once(result_of_nest, name, "analytical")
+                return _MadeNest(program, mapping, given, bound, result)
             except InputError:
                 continue
         return None

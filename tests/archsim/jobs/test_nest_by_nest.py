@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from archsim import Architecture, simulate
+from archsim.bound.binding import bind, with_parameters
 from archsim.bound.nests import nests_of
-from archsim.jobs import defaults
+from archsim.jobs import defaults, job
 from archsim.jobs.nest_by_nest import NestCuts, cuts_of, nest_by_nest
+from archsim.jobs.parts import job_of
+from archsim.jobs.run import evaluate_job
 from archsim.jobs.spreading import seen_by_one, with_shared_room
 from archsim.jobs.stages import stages_by_passes, stages_by_picks
 from archsim.spec.mapping import NEST_BY_NEST, EinsumMapping, Mapping, SpreadRank
@@ -23,6 +27,8 @@ from workloads import load
 from workloads.references import find_reference
 
 if TYPE_CHECKING:
+    from archsim.bound.record import Bound
+    from archsim.jobs.run import Engine
     from archsim.jobs.stages import Names
     from einsum_cascade.ir import Program
 
@@ -172,3 +178,38 @@ def test_nobody_asks_where_to_cut_what_is_not_to_be_cut(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(defaults, "cuts_of", not_asked)
     assert 1.1 < simulate("fox", "fusemax").over_floor < 2
+
+
+@pytest.mark.parametrize("engine", ["analytical", "event"])
+def test_nests_that_were_bound_to_be_chosen_are_not_bound_again(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are what they would be: the mapping alone, which nobody has bound, takes as long."""
+    work, machine = load("t5-bias"), Architecture.load("a100-80gb")
+    part = work.parts[0]
+    mapping = nest_by_nest(part, machine, GENERATORS, part.cascade)
+    made = job_of(part, mapping, machine, GENERATORS)
+    fresh = replace(made, mapping=replace(mapping, nests=tuple(map(replace, mapping.nests))))
+    bound: list[Mapping] = []
+
+    def told(program: Program, nest: Mapping, *others: Any, **also: Any) -> Bound:
+        bound.append(nest)
+        return bind(program, nest, *others, **also)
+
+    monkeypatch.setattr(job, "bind", told)
+    found = evaluate_job(made, engine)
+    assert not bound
+    assert evaluate_job(fresh, engine) == found
+    assert len(bound) == len(mapping.nests)
+
+
+def test_a_program_with_the_same_values_of_parameters_is_the_same() -> None:
+    program = Cascade.load("attention-sliding-window").program
+    (name,) = (p.name for p in program.parameters)
+    one, shapes = with_parameters(program, {name: 3, "P": 7})
+    assert shapes == {"P": 7}
+    assert with_parameters(program, {name: 3})[0] is one
+    for value in range(4, 20):
+        other, _ = with_parameters(program, {name: value})
+        assert [p.default for p in other.parameters] == [value]
+    assert with_parameters(program, {name: 3})[0] == one
