@@ -178,6 +178,7 @@ REFERENCES: tuple[Reference, ...] = tuple(
         gated.mamba3_mimo,
         gated.log_linear_attention,
         gated.gated_slot_attention,
+        layers.rotary_positions,
         linear.based_attention,
         sparse.deepseek_sparse_attention,
         sparse.deepseek_sparse_attention_shared,

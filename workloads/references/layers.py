@@ -67,3 +67,18 @@ def output_projection(AV: Array, WO: Array) -> dict[str, Array]:
 def feed_forward(X: Array, W1: Array, W2: Array) -> dict[str, Array]:
     """``Y = gelu(X W1) W2``; shapes (N, D), (D, S) and (S, D)."""
     return {"Y": linear_layer_gelu(X, W1)["Z"] @ W2}
+
+
+def rotary_positions(Q: Array, base: float, first: float) -> dict[str, Array]:
+    """Rotary positions (arXiv 2104.09864): complex numbers of two halves, turned.
+
+    Parameters
+    ----------
+    Q : array, shape (..., P, 2, I)
+    base, first : float
+        Channel i turns by ``base^(-i/I)`` a token; the place of the first one.
+    """
+    tokens, channels = Q.shape[-3], Q.shape[-1]
+    angles = np.outer(first + np.arange(tokens), base ** -(np.arange(channels) / channels))
+    turned = (Q[..., 0, :] + 1j * Q[..., 1, :]) * np.exp(1j * angles)
+    return {"X": np.stack([turned.real, turned.imag], axis=-2)}
