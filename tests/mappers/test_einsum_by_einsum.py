@@ -22,6 +22,7 @@ from archsim.spec.arch import ProcessingArray
 from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run
 from einsum_cascade import Cascade
+from einsum_cascade.domains import places_needed
 from einsum_cascade.errors import InputError, MappingError
 from einsum_cascade.ir import Einsum, Program
 from einsum_cascade.operations import einsum_operations
@@ -82,7 +83,11 @@ def computes_the_same(name: str, machine: Architecture) -> None:
     random, ranks = Random(name), cascade.program.ranks
     taken = {e.target.indices[-1].variables[0].upper() for e in cascade.program.einsums if e.select}
     tied = [r.name for r in ranks if r.partition or r.family or r.like or r.shape]
-    alone = [r.name for r in ranks if r.name not in {*tied, *taken}]
+    # Entries of tables that differ need as many places as there are entries.
+    places = {
+        r for r, _ in places_needed(cascade.program, dict.fromkeys(cascade.program.rank_of, 1))
+    }
+    alone = [r.name for r in ranks if r.name not in {*tied, *taken, *places}]
     cut = [r.name for r in ranks if r.partition and not r.like]
     shapes = {}
     if len(ranks) > 4:
