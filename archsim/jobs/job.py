@@ -184,8 +184,9 @@ class JobPlan:
 
     @cached_property
     def single(self) -> bool:
-        """Whether the workload is one job that runs once."""
-        return len(self.jobs) == 1 and self.jobs[0].part.times == 1
+        """Whether the workload is one job that runs once, and no stage of a request."""
+        alone = len(self.jobs) == 1 and self.jobs[0].part.times == 1
+        return alone and self.workload.request is None
 
     @property
     def nests(self) -> tuple[Job, ...]:

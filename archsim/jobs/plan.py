@@ -48,7 +48,7 @@ def plan(
         None of the mappings known for a part is legal; says why for each.
     """
     parts = tuple(workload.parts)
-    single = len(parts) == 1 and parts[0].times == 1
+    single = len(parts) == 1 and parts[0].times == 1 and workload.request is None
     given = given_mappings(workload, mapping)
     judge = once(evaluate)
 

@@ -119,14 +119,14 @@ def _stages(request: RequestLike, parts: tuple[PartUse, ...]) -> RequestUse:
     """What comes before the first token of an answer, and what a further one takes."""
     first = [p for p in parts if p.stage == "prefill"]
     further = [p for p in parts if p.stage == "decode"]
-    steps = max(1, request.answer_len - 1)
+    steps = request.answer_len - 1
     return RequestUse(
         prompt_len=request.prompt_len,
         answer_len=request.answer_len,
         time_to_first_token_s=sum(p.latency_s for p in first),
-        time_per_output_token_s=sum(p.latency_s for p in further) / steps,
+        time_per_output_token_s=sum(p.latency_s for p in further) / steps if steps else None,
         first_token_j=sum(p.energy_pj for p in first) / 1e12,
-        output_token_j=sum(p.energy_pj for p in further) / 1e12 / steps,
+        output_token_j=sum(p.energy_pj for p in further) / 1e12 / steps if steps else None,
     )
 
 

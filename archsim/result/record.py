@@ -228,12 +228,12 @@ class RequestUse:
     prompt_len: int
     answer_len: int
     time_to_first_token_s: float
-    time_per_output_token_s: float
-    """Of the further ones, on average; zero where there are none."""
+    time_per_output_token_s: float | None
+    """Of the further ones, on average; None where there are none."""
     first_token_j: float
     """Energy until the first token is there, in joules."""
-    output_token_j: float
-    """Energy of a further one of every sequence, on average."""
+    output_token_j: float | None
+    """Energy of a further one of every sequence, on average; None where there are none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -135,9 +135,12 @@ def _request(result: Result) -> tuple[Fact, ...]:
             f"{first}; {energy(1e12 * asked.first_token_j)}",
         )
     ]
-    if asked.answer_len > 1:
-        each = f"on average; {energy(1e12 * asked.output_token_j)}"
-        facts.append(Fact("further tokens", seconds(asked.time_per_output_token_s), each))
+    further, joules = asked.time_per_output_token_s, asked.output_token_j
+    if further is None or joules is None:
+        facts.append(Fact("further tokens", "-", "the first is the only one"))
+    else:
+        each = f"on average; {energy(1e12 * joules)}"
+        facts.append(Fact("further tokens", seconds(further), each))
     return tuple(facts)
 
 

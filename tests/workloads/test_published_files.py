@@ -12,7 +12,7 @@ from commands import run
 from family_cases import COHERE2, MINIMAX_M2, QWEN2_MOE, QWEN35, decoder
 from hybrid_cases import LFM2, NEMOTRON_9B
 from later_cases import QWEN3_VL_MOE
-from model_cases import DEEPSEEK_V3, KIMI_LINEAR, LLAMA, model_of
+from model_cases import DEEPSEEK_V3, KIMI_LINEAR, LLAMA, MINIMAX, model_of
 
 from archsim import simulate
 from einsum_cascade.errors import SpecError
@@ -64,6 +64,7 @@ T5_XXL = {
     "tie_word_embeddings": False,
     "vocab_size": 32128,
 }
+VIT = decoder("vit", 768, 3072, 12, 12)
 MODERNBERT = decoder("modernbert", 768, 1152, 22, 12, vocab_size=50368)
 CODESTRAL = {
     "model_type": "mamba2",
@@ -171,6 +172,48 @@ def test_what_is_no_part_of_the_layers_is_said(tmp_path: Path) -> None:
     whole = load(str(path), scope="model", seq_len=64)
     assert {one, images} <= set(whole.left_out)
     assert not {one, images} & set(load(str(path), seq_len=64).left_out)
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        (DEEPSEEK_V3, "num_nextn_predict_layers"),
+        (MINIMAX_M2, "num_mtp_modules"),
+        (QWEN35["text_config"], "mtp_num_hidden_layers"),
+    ],
+)
+@pytest.mark.parametrize(("value", "got"), [(-1, "-1"), ("x", "the text 'x'"), (True, "True")])
+def test_a_number_of_layers_that_is_none(
+    fields: dict[str, Any], name: str, value: Any, got: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(fields | {name: value}), encoding="utf-8")
+    text = f"{name}: expected how many layers predict further tokens, a whole number from 0"
+    with pytest.raises(SpecError, match=rf"config\.json:1:\d+: {text}, got {re.escape(got)}"):
+        load(str(path))
+
+
+@pytest.mark.parametrize("fields", [VIT, GEMMA3_4B])
+def test_images_larger_than_any(fields: dict[str, Any], tmp_path: Path) -> None:
+    """The file and the field, and no rank that follows from it."""
+    path = tmp_path / "config.json"
+    size = 16 * 14 * 10**9
+    huge: dict[str, Any] = {"image_size": size}
+    if "vision_config" in fields:
+        huge = {"vision_config": fields["vision_config"] | huge}
+    path.write_text(json.dumps(fields | huge), encoding="utf-8")
+    text = rf"image_size: {size} pixels a side are .* patches of 1[46], more than 1e15"
+    with pytest.raises(SpecError, match=rf"config\.json:1:\d+: {text}"):
+        load(str(path))
+
+
+def test_a_shared_expert_of_minimax_is_weighed() -> None:
+    """By one number a token, which a weight a channel makes in every layer."""
+    shared = model_of(MINIMAX | {"shared_intermediate_size": 9216}).parameters
+    plain = model_of(MINIMAX).parameters
+    assert shared is not None
+    assert plain is not None
+    assert shared - plain == 80 * (3 * 6144 * 9216 + 6144)
 
 
 @pytest.mark.parametrize(

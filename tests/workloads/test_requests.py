@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,21 @@ def test_the_command() -> None:
     assert found["request"]["prompt_len"] == 100
     assert {part["stage"] for part in found["parts"]} == {"prefill", "decode"}
     assert "first token" in run(*asked).stdout
+
+
+def test_an_answer_of_one_token_has_no_further_ones() -> None:
+    """Nothing is no time at all: both are null, and the table has a dash."""
+    lengths = ("--set", "prompt_len=100", "--set", "answer_len=1")
+    asked = ("simulate", "llama-3-8b", "--set", "phase=request", *lengths, "--set", TWO_LAYERS)
+    found = json.loads(run(*asked, "--json").stdout)
+    assert found["request"]["time_per_output_token_s"] is None
+    assert found["request"]["output_token_j"] is None
+    assert found["request"]["time_to_first_token_s"] > 0
+    assert "further tokens  -  the first is the only one" in re.sub(
+        r" {2,}", "  ", run(*asked).stdout
+    )
+    result = simulate(request("llama-3-8b", 100, 1, TWO_LAYERS), fusemax())
+    assert Result.from_dict(json.loads(json.dumps(result.to_dict()))) == result
 
 
 def test_what_is_no_request(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from .fields import (
     class_of,
     divided,
     feed_forward,
+    patches_of,
     per_layer,
     read_fields,
     refuse,
@@ -283,7 +284,7 @@ def vit(root: YamlNode) -> ModelConfig:
     """``ViTConfig``: a token a patch and one for the class; no pooler, no classifier."""
     c = read_fields(_VitConfig, root)
     d, inner, heads = c.hidden_size, c.intermediate_size, c.num_attention_heads
-    patches = divided(root, "image_size", c.image_size, "patch_size", c.patch_size) ** 2
+    patches = patches_of(root, c.image_size, c.patch_size)
     width = divided(root, "hidden_size", d, "num_attention_heads", heads)
     mixer = _heads(heads, width, causal=False)
     inputs = 3 * d if c.qkv_bias else 0

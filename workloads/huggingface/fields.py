@@ -209,6 +209,23 @@ def divided(root: YamlNode, whole: str, width: int, part: str, count: int) -> in
     return width // count
 
 
+def patches_of(root: YamlNode, image: int, patch: int) -> int:
+    """Square patches of ``patch`` pixels a side in an image of ``image`` pixels a side.
+
+    Raises
+    ------
+    SpecError
+        They do not divide the image, or are more than any rank may have; points at
+        ``image_size``.
+    """
+    patches = divided(root, "image_size", image, "patch_size", patch) ** 2
+    # A token more is the class's.
+    if patches >= LARGEST_COUNT:
+        text = f"{image} pixels a side are {patches:.3g} patches of {patch}, more than 1e15"
+        raise refuse(root, "image_size", text)
+    return patches
+
+
 def auto_or_size(root: YamlNode, field: str, value: Any) -> int | None:
     """A whole number above zero, or None where ``"auto"`` leaves it to the family.
 

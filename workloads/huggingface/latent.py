@@ -348,10 +348,12 @@ def _minimax_stack(
         inner=c.intermediate_size,
         shared_inner=shared,
     )
+    # One number a token weighs the shared expert, where there is one.
+    beside = 2 * d + (d if shared else 0)
     full = Layer(
         mixer=SoftmaxAttention(heads=heads, kv_heads=kv_heads, qk_width=width, v_width=width),
         ffn=ffn,
-        other_parameters=2 * d,
+        other_parameters=beside,
     )
     lightning = Layer(
         mixer=DecayAttention(
@@ -361,7 +363,7 @@ def _minimax_stack(
             decay="slopes as ALiBi's, weaker in later layers",
         ),
         ffn=ffn,
-        other_parameters=2 * d + heads * width,
+        other_parameters=beside + heads * width,
     )
     layers = [full if is_softmax else lightning for is_softmax in softmax]
     return stack(c, family, d, layers, d)

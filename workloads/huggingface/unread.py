@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any
 
-from einsum_cascade.errors import Problem
+from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.yaml.source import YamlMapping, YamlNode, shorten
 
 HARMLESS: tuple[str, ...] = (
@@ -71,7 +71,13 @@ _FURTHER = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_module
 
 
 def beside_layers(root: YamlNode) -> tuple[str, ...]:
-    """What a configuration has that is no part of the layers that run, in sentences."""
+    """What a configuration has that is no part of the layers that run, in sentences.
+
+    Raises
+    ------
+    SpecError
+        It has a number of layers that predict further tokens that is none.
+    """
     inner = root.child("text_config")
     found = []
     further = max(_count(node, name) for node in (root, inner) for name in _FURTHER)
@@ -90,7 +96,13 @@ def _plain(node: YamlNode | None, name: str) -> Any:
 
 def _count(node: YamlNode | None, name: str) -> int:
     value = _plain(node, name)
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+    if node is None or value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        text = f"{name}: expected how many layers predict further tokens, a whole number from 0"
+        got = f"the text '{shorten(value)}'" if isinstance(value, str) else shorten(str(value))
+        raise SpecError(Problem(f"{text}, got {got}", node.span_of((name,))))
+    return value
 
 
 def unread_problems(

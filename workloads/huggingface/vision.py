@@ -20,9 +20,9 @@ from .fields import (
     LayerCount,
     Size,
     SizeOrZero,
-    divided,
     inside,
     only,
+    patches_of,
     read_fields,
     refuse,
 )
@@ -135,7 +135,7 @@ def llama4_encoder(vision: YamlNode, root: YamlNode, width: int) -> int:
     del root
     c = read_fields(_Llama4VisionConfig, vision)
     d, inner = c.hidden_size, c.intermediate_size
-    patches = divided(vision, "image_size", c.image_size, "patch_size", c.patch_size) ** 2
+    patches = patches_of(vision, c.image_size, c.patch_size)
     # Patches in, positions (one for the class, and the class itself), norms at both ends.
     ends = c.num_channels * c.patch_size**2 * d + (patches + 1) * d + d + 4 * d
     adapter = inner * c.projector_input_dim + c.projector_output_dim**2
@@ -164,7 +164,7 @@ def siglip_encoder(vision: YamlNode, root: YamlNode, width: int) -> int:
     del root
     c = read_fields(_SiglipConfig, vision)
     d = c.hidden_size
-    patches = divided(vision, "image_size", c.image_size, "patch_size", c.patch_size) ** 2
+    patches = patches_of(vision, c.image_size, c.patch_size)
     # A product of a patch's pixels, with a bias; positions; the last norm with its bias.
     ends = c.num_channels * c.patch_size**2 * d + d + patches * d + 2 * d
     layers = c.num_hidden_layers * _layer_with_biases(d, c.intermediate_size)
