@@ -99,7 +99,82 @@ _FLASH_NEXT = (
     + 2 * 154880 * 2048
 )
 
+_FALCON = {
+    "model_type": "falcon",
+    "alibi": False,
+    "apply_residual_connection_post_layernorm": False,
+    "bias": False,
+    "hidden_dropout": 0.0,
+    "multi_query": True,
+    "new_decoder_architecture": False,
+    "parallel_attn": True,
+    "vocab_size": 65024,
+}
+FALCON_7B = _FALCON | {"hidden_size": 4544, "num_hidden_layers": 32, "num_attention_heads": 71}
+FALCON_40B = _FALCON | {
+    "hidden_size": 8192,
+    "new_decoder_architecture": True,
+    "num_attention_heads": 128,
+    "num_hidden_layers": 60,
+    "num_kv_heads": 8,
+}
+FALCON_RW = _FALCON | {
+    "alibi": True,
+    "bias": True,
+    "hidden_size": 2048,
+    "multi_query": False,
+    "n_head": 32,
+    "n_layer": 24,
+    "parallel_attn": False,
+    "vocab_size": 50304,
+}
+_TIED = 65024
+"""Words of Falcon, whose tied output head some of its files have once more."""
+MPT_7B: dict[str, Any] = {
+    "model_type": "mpt",
+    "attn_config": {
+        "alibi": True,
+        "alibi_bias_max": 8,
+        "attn_impl": "torch",
+        "attn_pdrop": 0,
+        "attn_type": "multihead_attention",
+        "attn_uses_sequence_id": False,
+        "clip_qkv": None,
+        "prefix_lm": False,
+        "qk_ln": False,
+        "softmax_scale": None,
+    },
+    "d_model": 4096,
+    "emb_pdrop": 0,
+    "embedding_fraction": 1.0,
+    "expansion_ratio": 4,
+    "init_config": {"init_nonlinearity": "relu", "name": "kaiming_normal_"},
+    "init_device": "cpu",
+    "learned_pos_emb": True,
+    "logit_scale": None,
+    "max_seq_len": 2048,
+    "n_heads": 32,
+    "n_layers": 32,
+    "no_bias": True,
+    "norm_type": "low_precision_layernorm",
+    "resid_pdrop": 0,
+    "tokenizer_name": "EleutherAI/gpt-neox-20b",
+    "verbose": 0,
+    "vocab_size": 50432,
+}
+
 LATER = (
+    # The hub counts the tied output head of the 7B and the 180B again: their files have it.
+    Published("tiiuae/falcon-7b", 7_217_189_760 - _TIED * 4544, FALCON_7B),
+    Published("tiiuae/falcon-40b", 41_303_293_952, FALCON_40B),
+    Published(
+        "tiiuae/falcon-180B",
+        179_522_565_120 - _TIED * 14848,
+        FALCON_40B | {"hidden_size": 14848, "num_attention_heads": 232, "num_hidden_layers": 80},
+    ),
+    Published("tiiuae/falcon-rw-1b", 1_311_625_216, FALCON_RW),
+    # Added up by hand, of 32 layers: no other total was found.
+    Published("mosaicml/mpt-7b", 50432 * 4096 + 32 * (12 * 4096**2 + 2 * 4096) + 4096, MPT_7B),
     Published("Qwen/Qwen3-VL-4B-Instruct", 4_437_815_808, QWEN3_VL),
     Published(
         "Qwen/Qwen3-VL-8B-Instruct",

@@ -305,7 +305,7 @@ def test_fields_that_do_not_fit(change: dict[str, Any], wanted: str) -> None:
         ({"model_type": "gemma3", "text_config": 3}, "got the number 3"),
         ({"hidden_size": 3}, "the field 'model_type' is missing"),
         ({"architectures": []}, "the field 'model_type' is missing"),
-        ({"architectures": ["FalconForCausalLM"]}, "models of type 'FalconForCausalLM'"),
+        ({"architectures": ["GPTJForCausalLM"]}, "models of type 'GPTJForCausalLM'"),
     ],
 )
 def test_what_else_is_refused(fields: dict[str, Any], wanted: str) -> None:
@@ -417,7 +417,7 @@ def test_experts_of_qwen3_moe() -> None:
         ("llava", None),
         ("llama3", None),
         ("mt5", None),
-        ("falcon", None),
+        ("gptj", None),
         ("gemma3n", None),
         ("phimoe", None),
     ],

@@ -139,7 +139,12 @@ SOFTMAX: dict[str, dict[str, Any]] = {
     "with sinks and a window": GPT_OSS,
     "with sinks": GPT_OSS | {"layer_types": ["full_attention"] * 24},
     "with an output gate (Qwen3-Next, Qwen3.5)": GATED,
-    "with ALiBi (BLOOM)": {"model_type": "bloom", "hidden_size": 64, "n_layer": 2, "n_head": 4},
+    "with ALiBi (BLOOM, MPT, Falcon-RW)": {
+        "model_type": "bloom",
+        "hidden_size": 64,
+        "n_layer": 2,
+        "n_head": 4,
+    },
     "latent (MLA)": DEEPSEEK_V3,
     "encoder": {
         "model_type": "vit",

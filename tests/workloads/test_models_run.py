@@ -59,7 +59,17 @@ def kinds_of(model: ModelConfig) -> frozenset[str]:
 
 
 def _switches(mixer: object) -> list[str]:
-    names = ("causal", "window", "chunk", "sinks", "gated", "softcap", "q_rank", "low_rank")
+    names = (
+        "causal",
+        "window",
+        "chunk",
+        "sinks",
+        "gated",
+        "softcap",
+        "q_rank",
+        "low_rank",
+        "alibi",
+    )
     return [name for name in names if getattr(mixer, name, None)]
 
 

@@ -98,6 +98,9 @@ def _softmax(a: SoftmaxAttention, tokens: Tokens) -> LayerAttention:
         keys = window
     if a.qk_norm:
         notes.append("norms of queries and keys are not counted")
+    if a.clip is not None:
+        what = f"clips of queries, keys and values at {a.clip:g}"
+        notes.append(f"{what} (a minimum and a maximum an element) are not counted")
     shapes = shapes_of(tokens, a.heads, a.qk_width, a.v_width, keys)
     cascade = _softmax_cascade(a, alone, window)
     if not a.causal and window is not None:

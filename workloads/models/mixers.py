@@ -39,6 +39,8 @@ class SoftmaxAttention:
     """Of distances, each with a learned bias of the scores of a head (T5)."""
     alibi: bool = False
     """A score loses so much of its head for every token between key and query."""
+    clip: float | None = None
+    """Elements of queries, keys and values are at most so far from zero."""
 
     @property
     def group(self) -> int:

@@ -1,0 +1,261 @@
+"""Readers of decoders whose scores may lose with distance (ALiBi): bloom, falcon, mpt.
+
+Field names and the defaults of fields that may be absent are those of the configuration
+classes of Hugging Face Transformers (``BloomConfig``, ``FalconConfig``), and of MPT's own
+configuration, which those of Transformers read only in part.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, Field
+
+from einsum_cascade.yaml.source import YamlNode
+
+from ..models import Layer, ModelConfig, SoftmaxAttention
+from .fields import (
+    ConfigFields,
+    LayerCount,
+    Positive,
+    Size,
+    attention_biases,
+    divided,
+    feed_forward,
+    inside,
+    only,
+    read_fields,
+    refuse,
+    stack,
+)
+
+
+class _BloomConfig(ConfigFields):
+    harmless = (
+        *("slow_but_exact", "offset_alibi", "seq_length", "skip_bias_add*", "*_fusion"),
+        "apply_residual_connection_post_layernorm",
+    )
+    """How it is computed, how long sequences were in training, and of what a sum is taken."""
+    alike = (
+        ("n_embed", "hidden_size"),
+        ("num_hidden_layers", "n_layer"),
+        ("num_attention_heads", "n_head"),
+    )
+
+    vocab_size: Size | None = 250_880
+    hidden_size: Size = Field(validation_alias=AliasChoices("n_embed", "hidden_size"))
+    n_layer: LayerCount = Field(validation_alias=AliasChoices("n_layer", "num_hidden_layers"))
+    n_head: Size = Field(validation_alias=AliasChoices("n_head", "num_attention_heads"))
+    n_inner: Size | None = None
+    tie_word_embeddings: bool = True
+
+
+def bloom(root: YamlNode) -> ModelConfig:
+    """``BloomConfig``: scores lose with distance (ALiBi); biases and norms with biases."""
+    c = read_fields(_BloomConfig, root)
+    d, inner = c.hidden_size, c.n_inner or 4 * c.hidden_size
+    width = divided(root, "hidden_size", d, "n_head", c.n_head)
+    mixer = SoftmaxAttention(
+        heads=c.n_head, kv_heads=c.n_head, qk_width=width, v_width=width, alibi=True
+    )
+    layer = Layer(
+        mixer=mixer,
+        ffn=feed_forward(inner, gated=False, activation="gelu"),
+        other_parameters=4 * d + attention_biases(mixer, d) + inner + d,
+    )
+    # A norm of embeddings and the last one, with biases.
+    return stack(c, "bloom", d, [layer] * c.n_layer, 4 * d)
+
+
+class _FalconConfig(ConfigFields):
+    harmless = ("apply_residual_connection_post_layernorm",)
+    """Nothing in the family reads it."""
+    alike = (
+        ("n_embed", "hidden_size"),
+        ("n_layer", "num_hidden_layers"),
+        ("n_head", "num_attention_heads"),
+        ("n_head_kv", "num_kv_heads"),
+        ("ff_factor", "ff_factor"),
+    )
+
+    vocab_size: Size | None = 65_024
+    hidden_size: Size = Field(validation_alias=AliasChoices("n_embed", "hidden_size"))
+    num_hidden_layers: LayerCount = Field(
+        validation_alias=AliasChoices("num_hidden_layers", "n_layer")
+    )
+    num_attention_heads: Size = Field(
+        validation_alias=AliasChoices("num_attention_heads", "n_head")
+    )
+    num_kv_heads: Size | None = Field(
+        default=None, validation_alias=AliasChoices("num_kv_heads", "n_head_kv")
+    )
+    ffn_hidden_size: Size | None = None
+    activation: str | None = "gelu"
+    alibi: bool = False
+    bias: bool = False
+    multi_query: bool = True
+    parallel_attn: bool = True
+    new_decoder_architecture: bool = False
+    num_ln_in_parallel_attn: Size | None = None
+    tie_word_embeddings: bool = True
+
+    @property
+    def inner(self) -> int:
+        """Of a feed-forward network, in elements."""
+        return self.ffn_hidden_size or 4 * self.hidden_size
+
+    @property
+    def ff_factor(self) -> float:
+        """How many times as wide it is as the stream."""
+        return self.inner / self.hidden_size
+
+
+def falcon(root: YamlNode) -> ModelConfig:
+    """``FalconConfig``: one head of keys, or groups; halves side by side, or in turn (RW)."""
+    c = read_fields(_FalconConfig, root)
+    d, heads = c.hidden_size, c.num_attention_heads
+    width = divided(root, "hidden_size", d, "num_attention_heads", heads)
+    mixer = SoftmaxAttention(
+        heads=heads,
+        kv_heads=_falcon_keys(root, c),
+        qk_width=width,
+        v_width=width,
+        alibi=c.alibi,
+    )
+    # A norm has a weight and a bias a channel.
+    other = 2 * d * _falcon_norms(root, c)
+    other += attention_biases(mixer, d) + c.inner + d if c.bias else 0
+    ffn = feed_forward(c.inner, gated=False, activation=c.activation)
+    layer = Layer(mixer=mixer, ffn=ffn, other_parameters=other)
+    return stack(c, "falcon", d, [layer] * c.num_hidden_layers, 2 * d)
+
+
+def _falcon_keys(root: YamlNode, c: _FalconConfig) -> int:
+    """Heads of keys: the first Falcons have one or all, whatever ``num_kv_heads`` says."""
+    heads = c.num_attention_heads
+    keys = c.num_kv_heads or heads
+    if c.new_decoder_architecture:
+        divided(root, "num_attention_heads", heads, "num_kv_heads", keys)
+        return keys
+    if c.multi_query:
+        # The published file of the 7B has 71 heads of keys in it.
+        return 1
+    if keys != heads:
+        text = f"without new_decoder_architecture all {heads} heads have keys, got {keys}"
+        raise refuse(root, "num_kv_heads", text)
+    return heads
+
+
+def _falcon_norms(root: YamlNode, c: _FalconConfig) -> int:
+    """How many norms a layer has."""
+    newer, said = c.new_decoder_architecture, c.num_ln_in_parallel_attn
+    if not c.parallel_attn:
+        if newer:
+            text = "the halves of new_decoder_architecture are side by side, and this says not"
+            raise refuse(root, "parallel_attn", text)
+        return 2
+    norms = said or (2 if newer else 1)
+    if norms > (2 if newer else 1):
+        most = "1 or 2" if newer else "1 without new_decoder_architecture"
+        raise refuse(root, "num_ln_in_parallel_attn", f"expected {most}, got {norms}")
+    return norms
+
+
+_NORMS = (
+    *("layernorm", "low_precision_layernorm"),
+    *("rmsnorm", "low_precision_rmsnorm", "triton_rmsnorm"),
+)
+
+
+class _MptConfig(ConfigFields):
+    harmless = (*("embedding_fraction", "verbose", "tokenizer_name", "use_pad_tok_in_ffn"),)
+    """Gradients, messages, and what is done about padding."""
+
+    vocab_size: Size | None = 50_368
+    d_model: Size
+    n_heads: Size
+    n_layers: LayerCount
+    expansion_ratio: Size = 4
+    max_seq_len: Size = 2048
+    learned_pos_emb: bool = True
+    no_bias: bool
+    """Classes have two defaults, so that it has to be said."""
+    norm_type: str = "low_precision_layernorm"
+    attn_config: dict[str, Any]
+    tie_word_embeddings: bool = True
+
+
+class _MptAttentionConfig(ConfigFields):
+    harmless = ("attn_impl", "softmax_scale", "alibi_bias_max")
+    """How it is computed, and constants."""
+
+    alibi: bool
+    """Classes have two defaults, so that it has to be said."""
+    rope: bool = False
+    attn_type: str = "multihead_attention"
+    kv_n_heads: Size | None = None
+    clip_qkv: Positive | None = None
+    qk_ln: bool = False
+    prefix_lm: Annotated[bool | None, only(False)] = None
+    attn_uses_sequence_id: Annotated[bool | None, only(False)] = None
+
+
+def mpt(root: YamlNode) -> ModelConfig:
+    """MPT's own configuration, or ``MptConfig``: no biases, and norms without any."""
+    c = read_fields(_MptConfig, root)
+    inner = root.child("attn_config")
+    node = inner if inner is not None else root
+    with inside("attn_config"):
+        a = read_fields(_MptAttentionConfig, node)
+    if a.alibi and a.rope:
+        raise refuse(node, "rope", "a penalty of distance (alibi) stands in its place")
+    if c.norm_type not in _NORMS:
+        known = ", ".join(_NORMS)
+        raise refuse(root, "norm_type", f"expected one of {known}, got '{c.norm_type}'")
+    d, wide = c.d_model, c.expansion_ratio * c.d_model
+    width = divided(root, "d_model", d, "n_heads", c.n_heads)
+    mixer = SoftmaxAttention(
+        heads=c.n_heads,
+        kv_heads=_mpt_keys(node, c, a),
+        qk_width=width,
+        v_width=width,
+        alibi=a.alibi,
+        clip=a.clip_qkv,
+        qk_norm=a.qk_ln,
+    )
+    # A norm has a bias where products have, unless it is of squares.
+    norm = 2 if c.norm_type.endswith("layernorm") and not c.no_bias else 1
+    other = 2 * d * norm + (0 if c.no_bias else attention_biases(mixer, d) + wide + d)
+    # Queries and keys are normalised over all heads.
+    other += (mixer.heads + mixer.kv_heads) * width * norm if a.qk_ln else 0
+    layer = Layer(
+        mixer=mixer,
+        ffn=feed_forward(wide, gated=False, activation="gelu"),
+        other_parameters=other,
+    )
+    # Positions are learned where scores and rotations have none.
+    learned = c.learned_pos_emb and not (a.alibi or a.rope)
+    return stack(
+        c, "mpt", d, [layer] * c.n_layers, d * norm + (c.max_seq_len * d if learned else 0)
+    )
+
+
+def _mpt_keys(node: YamlNode, c: _MptConfig, a: _MptAttentionConfig) -> int:
+    """Heads of keys, as the kind of attention says."""
+    heads, given = c.n_heads, a.kv_n_heads
+    match a.attn_type:
+        case "multihead_attention":
+            keys = heads
+        case "multiquery_attention":
+            keys = 1
+        case "grouped_query_attention":
+            if given is None:
+                raise refuse(node, "attn_type", "'grouped_query_attention' needs kv_n_heads")
+            divided(node, "n_heads", heads, "kv_n_heads", given)
+            return given
+        case other:
+            text = "expected 'multihead_attention', 'multiquery_attention' or"
+            raise refuse(node, "attn_type", f"{text} 'grouped_query_attention', got '{other}'")
+    if given not in (None, keys):
+        raise refuse(node, "kv_n_heads", f"'{a.attn_type}' has {keys}, got {given}")
+    return keys
