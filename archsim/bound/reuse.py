@@ -2,7 +2,8 @@
 
 An Einsum leaves the tile it writes, or reads from outside, at every level that keeps the
 tensor. A later one finds it there, whole or in parts, if the loops that step through the
-tiles of that level are shared by both. Registers hold one value: there, loops of an
+tiles of that level are shared by both, and a mask made the earlier one leave out none that
+the later one comes for. Registers hold one value: there, loops of an
 Einsum's own may go along too, so that one streams what the other takes; and what one array
 holds, a value in each element, another array may go through value by value.
 """
@@ -15,6 +16,7 @@ from ..space.access_map import AccessMap
 from ..space.iteration import Loop
 from .barriers import behind_barrier, streaming
 from .dataflow import Operand
+from .left_behind import brings_all
 from .record import Bound, BoundEinsum
 from .same_elements import SameElements
 
@@ -51,6 +53,7 @@ def _found_at(bound: Bound, e: BoundEinsum, number: int, level: int) -> bool:
     readers = (bound.by_name[name] for name in operand.readers)
     return any(
         _step_together(bound, (r, taken), (e, taken), level, frozenset())
+        and brings_all((r, taken), e, level)
         for r in readers
         if begin <= bound.position[r.name] < end and _holds(bound, r, taken.access.tensor, level)
     ) or any(
@@ -84,7 +87,8 @@ def _brings_the_same(
     where = giver.einsum.where
     if where is not None and stepped & {*variables_of(where)}:
         return False
-    return _step_together(bound, (giver, given), (taker, taken), level, frozenset())
+    together = _step_together(bound, (giver, given), (taker, taken), level, frozenset())
+    return together and brings_all((giver, given), taker, level)
 
 
 def _streamed_by(bound: Bound, writer: BoundEinsum, reader: BoundEinsum, operand: Operand) -> bool:

@@ -43,6 +43,36 @@ class MaskedWalker(NestWalker):
             for step in self.active(e)
         }
 
+    def _left_by(
+        self, einsum: ir.Einsum, access: ir.Access, level: int
+    ) -> list[tuple[ir.Einsum, ir.Access]]:
+        """An earlier reader leaves nothing where it was left out itself: it counts where it ran in
+        all iterations of the loops stepping through tiles in which the one that takes them runs."""
+        found = super()._left_by(einsum, access, level)
+        return [
+            (e, a)
+            for e, a in found
+            if a is e.target or not self._missed(einsum, (e, a), level) & self._run(einsum)
+        ]
+
+    def _missed(
+        self, taker: ir.Einsum, given: tuple[ir.Einsum, ir.Access], level: int
+    ) -> set[tuple[tuple[str, int], ...]]:
+        """Shared iterations of a taker in which an earlier reader brings no tile."""
+        names = [x.name for x in self.stepping(*given, level)]
+
+        def tags(e: ir.Einsum, steps: list[Step]) -> set[tuple[tuple[str, int], ...]]:
+            shared = [self._shared(e, s) for s in steps]
+            return {tuple((n, at[n]) for n in names if n in at) for at in shared}
+
+        brought = tags(given[0], self.active(given[0]))
+        missing = tags(given[0], self.walk_steps(given[0])) - brought
+        return {key for key in self._run(taker) if any(_agree(dict(key), tag) for tag in missing)}
+
+    def _run(self, einsum: ir.Einsum) -> set[tuple[tuple[str, int], ...]]:
+        """Shared iterations in which an Einsum runs."""
+        return {tuple(self._shared(einsum, s).items()) for s in self.active(einsum)}
+
     def _shared(self, einsum: ir.Einsum, step: Step) -> dict[str, int]:
         loops = zip(self.temporal(einsum), step.index, strict=True)
         return {x.name: i for x, i in loops if x.shared}
