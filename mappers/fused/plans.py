@@ -140,7 +140,7 @@ def plans_of(
     program = site.program
     everyones, stepped, others = site.once(_ranks)
     turning = _turning(site)
-    inner = [parts[-1].name for r in stepped if len(parts := site.parts(r)) > 1]
+    closes = [frozenset(), *_inner_steps(site, stepped)]
     heads = heads_of(site)
     if stepped:
         heads += [_round(site, everyones[:-1]), ()]
@@ -154,7 +154,7 @@ def plans_of(
         # What heads share comes in once where all of them are inside of steps alone, and stretches
         # of them side by side fill the arrays.
         inside = site.fitted and site.stretched and gone_round and gone_round <= running
-        for close in dict.fromkeys((frozenset(), frozenset(inner))):
+        for close in dict.fromkeys(closes):
             for around in dict.fromkeys((*heads, ()) if inside else heads):
                 blocks = [p for r in extra for p in _blocks(site, r, fine=fine)[:outer]]
                 steps = [p for r in outer_parts_first(program, stepped) for p in site.parts(r)]
@@ -167,6 +167,14 @@ def plans_of(
                     extra=extra,
                     apart=apart,
                 )
+
+
+def _inner_steps(site: Site, stepped: Iterable[str]) -> list[frozenset[str]]:
+    """Loops over steps inside of blocks that Einsums which do not wait from step to step take
+    whole: of blocks as long as the narrowest array is wide, and as long as the widest."""
+    cut = [parts for r in stepped if len(parts := site.parts(r)) > 1]
+    shortest = frozenset(parts[-1].name for parts in cut)
+    return [shortest, frozenset(p.name for parts in cut for p in parts[1:])]
 
 
 def plans_with_others_outside(site: Site) -> Iterator[SharedLoops]:
