@@ -28,7 +28,7 @@ RETNET = {
     "vocab_size": 32000,
 }
 CASES = {case.name: case.fields for case in PUBLISHED} | {"retnet-1.3b": RETNET}
-PRODUCTS = {"linear-layer-swiglu": 2}
+PRODUCTS = {"linear-layer-swiglu": 2, "linear-layer-swiglu-clamped": 2}
 
 
 def of_fields(folder: Path, fields: dict[str, Any], **more: Any) -> Workload:

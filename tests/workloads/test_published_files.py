@@ -15,6 +15,7 @@ from later_cases import QWEN3_VL_MOE
 from model_cases import DEEPSEEK_V3, KIMI_LINEAR, LLAMA, MINIMAX, model_of
 
 from archsim import simulate
+from einsum_cascade import Cascade
 from einsum_cascade.errors import SpecError
 from workloads import load, summarize
 
@@ -205,6 +206,25 @@ def test_images_larger_than_any(fields: dict[str, Any], tmp_path: Path) -> None:
     text = rf"image_size: {size} pixels a side are .* patches of 1[46], more than 1e15"
     with pytest.raises(SpecError, match=rf"config\.json:1:\d+: {text}"):
         load(str(path))
+
+
+def test_the_clamps_of_gpt_oss_are_computed() -> None:
+    """A minimum and a maximum of one product, a minimum of the other, and one more addition."""
+    work = load("gpt-oss-20b", scope="block", seq_len=64, batch=1)
+    (up,) = (part for part in work.parts if part.name == "expert-up")
+    assert up.cascade == "linear-layer-swiglu-clamped"
+    assert not any("activation" in note for note in work.left_out)
+    counts = Cascade.load(up.cascade).analyze().operations
+    plain = Cascade.load("linear-layer-swiglu").analyze().operations
+    more = {str(k): str(v - plain.get(k, 0)) for k, v in counts.items() if v != plain.get(k, 0)}
+    assert more == {"min": "2*J*N", "max": "J*N", "add": "J*N", "mul": "2*J*N"}
+
+
+@pytest.mark.parametrize("fields", [LLAMA, DEEPSEEK_V3, MINIMAX_M2])
+def test_clamps_of_other_families_are_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(SpecError, match="'swiglu_limit' is not read for"):
+        model_of(fields | {"swiglu_limit": 7.0})
+    assert model_of(fields | {"swiglu_limit": None}) == model_of(fields)
 
 
 def test_a_shared_expert_of_minimax_is_weighed() -> None:

@@ -140,6 +140,11 @@ def gelu(u: float) -> float:
     return u * (1 + math.erf(u / math.sqrt(2))) / 2
 
 
+def gpt_oss(g: float, u: float, limit: float, slope: float) -> float:
+    g, u = min(g, limit), sorted((-limit, u, limit))[1]
+    return (u + 1) * g / (1 + math.exp(-slope * g))
+
+
 def test_linear_layers() -> None:
     x, w, v = draw(5, (4, 6), (6, 3), (6, 3))
     close = np.testing.assert_allclose
@@ -152,6 +157,12 @@ def test_linear_layers() -> None:
         for a, b in zip(gate, rows, strict=True)
     ]
     close(call("linear_layer_swiglu", x, v, w), gated)
+    for limit, slope in ((0.5, 1.702), (100.0, 1.0)):
+        clamped = [
+            [gpt_oss(g, u, limit, slope) for g, u in zip(*rc, strict=True)]
+            for rc in zip(gate, rows, strict=True)
+        ]
+        close(call("linear_layer_swiglu_clamped", x, v, w, limit, slope), clamped)
     (w2,) = draw(6, (3, 6))
     inner = [[gelu(u) for u in r] for r in rows]
     close(

@@ -18,6 +18,7 @@ from ..models import Experts, FeedForward, Layer, ModelConfig, SoftmaxAttention
 from .fields import (
     ConfigFields,
     LayerCount,
+    Positive,
     SiluGate,
     Size,
     SizeOrZero,
@@ -124,6 +125,9 @@ class _GptOssConfig(DecoderConfig):
     sliding_window: Size | None = 128
     num_local_experts: Size = 128
     num_experts_per_tok: Size = 4
+    # Whatever the numbers are, an element takes as many operations.
+    swiglu_limit: Positive = 7.0
+    swiglu_alpha: Positive = 1.702
 
 
 def llama(root: YamlNode) -> ModelConfig:
@@ -289,13 +293,18 @@ def _mistral_or_ministral(root: YamlNode) -> ModelConfig:
 
 
 def gpt_oss(root: YamlNode) -> ModelConfig:
-    """``GptOssConfig``: sinks, windowed and full layers alternate, biases everywhere."""
+    """``GptOssConfig``: sinks, windowed and full layers alternate, biases everywhere.
+
+    Both products of an expert are clamped, and one is added to the second before the gate
+    multiplies it.
+    """
     c = read_fields(_GptOssConfig, root)
     d, experts = c.hidden_size, c.num_local_experts
     ffn = Experts(
         experts=experts,
         per_token=routed(root, "num_experts_per_tok", c.num_experts_per_tok, experts),
         inner=c.intermediate_size,
+        activation="clamped silu",
     )
     slides = [index % 2 == 0 for index in range(c.num_hidden_layers)]
     layers = []

@@ -50,7 +50,7 @@ HARMLESS: tuple[str, ...] = (
     # Constants inside functions: as many operations, whatever they are.
     *("*_eps", "*_epsilon", "scale_attn_*", "query_pre_attn_scalar", "logit_scale"),
     *("routed_scaling_factor", "norm_topk_prob", "scoring_func", "topk_method"),
-    *("topk_group", "n_group", "swiglu_limit"),
+    *("topk_group", "n_group"),
 )
 """Names, and patterns of names, of fields that any family may have."""
 

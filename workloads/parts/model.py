@@ -23,7 +23,9 @@ from ..spec import LINEAR, WorkloadSpec
 from .layer import LayerRun, spread, touched, unfolds
 from .part import Part, linear
 
-_GATED = "linear-layer-swiglu"
+_GATED = MappingProxyType(
+    {"silu": "linear-layer-swiglu", "clamped silu": "linear-layer-swiglu-clamped"}
+)
 _PLAIN = MappingProxyType(
     {
         "gelu": "linear-layer-gelu",
@@ -31,7 +33,7 @@ _PLAIN = MappingProxyType(
         "squared relu": "linear-layer-squared-relu",
     }
 )
-"""The cascade of the first feed-forward layer, with a gate and, by activation, without."""
+"""The cascade of the first feed-forward layer by activation, with a gate and without."""
 _CAPPED = "linear-layer-softcap"
 """The cascade of an output head whose logits are capped."""
 
@@ -47,8 +49,10 @@ def ffn_up_of(layer: Layer) -> str:
         A built-in cascade; of experts, that of each.
     """
     ffn = layer.ffn.network if isinstance(layer.ffn, Experts) else layer.ffn
-    if ffn is None or ffn.gated:
-        return _GATED
+    if ffn is None:
+        return _GATED["silu"]
+    if ffn.gated:
+        return _GATED.get(ffn.function, _GATED["silu"])
     return _PLAIN.get(ffn.function, _PLAIN["gelu"])
 
 
@@ -194,7 +198,7 @@ def _layer_notes(work: WorkloadSpec, layer: Layer) -> Iterable[str]:
     if ffn is not None and work.model is not None and _said(work, work.model):
         yield f"the first feed-forward layer is '{work.ffn_up}', the model's is '{usual}'"
     network = ffn.network if isinstance(ffn, Experts) else ffn
-    if network is not None and network.gated and network.function != "silu":
+    if network is not None and network.gated and network.function not in _GATED:
         yield f"the gate's activation function, {network.function}, is counted as SiLU"
     if network is not None and not network.gated and network.function not in _PLAIN:
         yield f"the activation function, {network.function}, is counted as GELU"

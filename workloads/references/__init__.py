@@ -70,6 +70,7 @@ REFERENCES: tuple[Reference, ...] = tuple(
         layers.linear_layer_gelu,
         layers.linear_layer_softcap,
         layers.linear_layer_swiglu,
+        layers.linear_layer_swiglu_clamped,
         layers.projections,
         layers.output_projection,
         layers.feed_forward,

@@ -47,6 +47,19 @@ def linear_layer_swiglu(X: Array, WG: Array, WU: Array) -> dict[str, Array]:
     return {"Z": gate * np.exp(-np.logaddexp(0.0, -gate)) * (X @ WU)}
 
 
+def linear_layer_swiglu_clamped(
+    X: Array, WG: Array, WU: Array, limit: float, slope: float
+) -> dict[str, Array]:
+    """``Z = (u + 1) g sigma(slope g)`` of clamped products (gpt-oss).
+
+    ``g`` is ``X WG`` up to ``limit``, ``u`` is ``X WU`` between ``-limit`` and ``limit``; both
+    weights have the shape (..., D, J).
+    """
+    gate, up = X @ WG, np.clip(X @ WU, -limit, limit)
+    gate = np.where(gate > limit, limit, gate)
+    return {"Z": (up + 1) * gate * np.exp(-np.logaddexp(0.0, -slope * gate))}
+
+
 def projections(X: Array, WQ: Array, WK: Array, WV: Array) -> dict[str, Array]:
     """Queries, keys and values of each head: ``Q[h] = X WQ[:, h]`` and so on.
 

@@ -244,7 +244,8 @@ def test_a_buffer_that_holds_no_tile_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("activation", "cycles", "matmuls"), [("relu", 1, 1), ("gelu", 8, 1), ("swiglu", 15, 2)]
+    ("activation", "cycles", "matmuls"),
+    [("relu", 1, 1), ("gelu", 8, 1), ("swiglu", 15, 2), ("swiglu-clamped", 21, 2)],
 )
 @pytest.mark.parametrize("sizes", [(65536, 768, 3072), (1000, 200, 700), (5, 3, 2)])
 def test_an_activation_follows_in_the_same_elements(
@@ -264,6 +265,6 @@ def test_an_activation_follows_in_the_same_elements(
     assert longest <= found.cycles <= longest + 2 * ends + matmuls * d + cycles
 
 
-@pytest.mark.parametrize("name", ["", "-relu", "-gelu", "-swiglu"])
+@pytest.mark.parametrize("name", ["", "-relu", "-gelu", "-swiglu", "-swiglu-clamped"])
 def test_every_mapping_computes_what_its_cascade_says(name: str) -> None:
     assert command("validate", LINEAR + name, "--mapping", LINEAR + name).exit_code == 0
