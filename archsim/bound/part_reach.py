@@ -27,10 +27,10 @@ class MaskReach(NamedTuple):
     scale: int
     """Elements of that rank in a unit of the axis."""
     first: int
-    """Where it would begin, and
-    """
+    """The first element, in elements of the rank, if the rank went on at both ends: may be below
+    zero."""
     past: int
-    """where it would end, if the rank went on at both ends."""
+    """What would come after the last element then: may be beyond the rank."""
     whole: int
     """Elements of the rank."""
 

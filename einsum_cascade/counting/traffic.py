@@ -85,11 +85,11 @@ def certain_access(program: ir.Program, einsum: ir.Einsum, access: ir.Access) ->
     gathers = _gathers(access)
     if not gathers:
         return access
-    # Around a gathered position its neighbours are touched, whatever the position is, unless a mask
-    # asks where that is.
-    beside = not _asks(einsum)
-    moved = (i.offset if isinstance(i, ir.Gather) else i for i in access.indices)
-    kept = tuple(i for i in moved if (i.variables and beside) or i in access.indices)
+    kept = tuple(
+        i.offset if isinstance(i, ir.Gather) else i
+        for i in access.indices
+        if not isinstance(i, ir.Gather) or _has_beside(program, einsum, i)
+    )
     used = {*_cut(einsum), *(v for i in kept for v in i.variables)}
     picks = [v for gather in gathers for v in _picks(program, gather, used)]
     terms = (ir.AffineTerm(coefficient=1, variable=v) for v in picks)
@@ -108,9 +108,26 @@ def _cut(einsum: ir.Einsum) -> tuple[str, ...]:
     return () if einsum.where is None else ir.variables_of(einsum.where)
 
 
-def _asks(einsum: ir.Einsum) -> bool:
-    """Whether the mask of an Einsum asks data, as where a pick lies."""
-    return depends_on_data(einsum.where)
+def _has_beside(program: ir.Program, einsum: ir.Einsum, gather: ir.Gather) -> bool:
+    """Whether the neighbours of a gathered position are touched, whatever the position is.
+
+    A mask that asks data may show a part of them alone, and so does the end of a rank of whose
+    last block not all is there. What moves on to another pick, too, is beside none.
+    """
+    offset = gather.offset
+    if not offset.variables or depends_on_data(einsum.where):
+        return False
+    if not {*offset.variables}.isdisjoint(gather.access.variables):
+        return False
+    ranks = (program.rank_of[program.rank_of_variable[v]] for v in offset.variables)
+    return _family(program, offset) is not None or all(r.family is None for r in ranks)
+
+
+def _family(program: ir.Program, offset: ir.Affine) -> str | None:
+    """The rank through all of which an offset goes, part by part."""
+    family = program.rank_of[program.rank_of_variable[offset.variables[0]]].family
+    members = program.rank_of[family].partition if family else ()
+    return family if linear(offset).terms == digits(members).terms else None
 
 
 def _gathers(access: ir.Access) -> tuple[ir.Gather, ...]:
@@ -131,7 +148,7 @@ def _touched(program: ir.Program, einsum: ir.Einsum, access: ir.Access) -> Any:
     ranks: list[str] = list(program.parallel)
     for index, rank in zip(access.indices, program.tensor_ranks[access.tensor], strict=True):
         if isinstance(index, ir.Gather):  # picks are counted below
-            if index.offset.variables and not _asks(einsum):
+            if _has_beside(program, einsum, index):
                 ranks += _beside(program, index)
             used.update(index.offset.variables)
             continue
@@ -158,11 +175,9 @@ def _along(program: ir.Program, index: ir.Affine, rank: str) -> str:
 def _beside(program: ir.Program, gather: ir.Gather) -> list[str]:
     """Ranks that have as many positions as are touched around a gathered one, at least."""
     offset = gather.offset
-    every = [program.rank_of_variable[v] for v in offset.variables]
-    family = program.rank_of[every[0]].family
-    members = program.rank_of[family].partition if family else ()
-    if family and linear(offset).terms == digits(members).terms:
+    if (family := _family(program, offset)) is not None:
         return [family]
+    every = [program.rank_of_variable[v] for v in offset.variables]
     return every if _digits(program, offset) else every[:1]
 
 

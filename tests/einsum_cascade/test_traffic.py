@@ -63,6 +63,8 @@ def test_no_run_touches_less(text: str, seed: int) -> None:
         ("C[p, e] = K[X[p, 0]*E + e, 0, 0]", lambda m, j, e: m + e),
         ("I[j] << topk(S[m, 0], j); C[j, e] = K[I[j]*E + e, 0, 0]", lambda m, j, e: m + j * e),
         ("I[j] << topk(S[m, 0], j); C[j, e] = K[I[j]*2 + e, 0, 0]", lambda m, j, e: m + e),
+        # What goes on to another pick with the place beside it may be at the same row.
+        ("C[p, e] = K[X[p, 0] + p, 0, e]", lambda m, j, e: m + e),
         # Each query sees one pick, and all may see the same row.
         (
             "I[p, j] << topk(S[m, p], j); C[p, j, e] = K[I[p, j], 0, e] where j == p",

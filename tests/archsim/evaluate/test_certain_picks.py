@@ -132,6 +132,24 @@ def test_where_less_is_certain_the_floor_moves_less(old: str, new: str) -> None:
             assert _least(program, shapes) <= _touched(program, shapes, scores), (shapes, kind)
 
 
+def test_a_block_may_end_before_its_last_cell() -> None:
+    """One block of 4 cells where there are 2: no mask of the reader says so."""
+    text = """
+cascade: cells
+ranks: {Y: {is: cells, partition: [N, R]}, M: keys, E: width}
+inputs: {S: [Y], K: [M, E], TABLE: [N]}
+outputs: [X, Z]
+einsums: |
+  X[n] = S[n*R + r]
+  Z[e] = K[TABLE[0]*R + r, e]
+"""
+    program, shapes = _program(text, {"Y": 2, "R": 4, "M": 20, "E": 3})
+    inputs = {"S": np.ones(2), "K": np.ones((20, 3)), "TABLE": np.zeros(1, int)}
+    found = Cascade.parse(text).evaluate(inputs, Y=2, R=4)
+    assert found["Z"].tolist() == [2, 2, 2]  # of ones: each sums two cells
+    assert _least(program, shapes) <= 2 + 2 * 3 + 1
+
+
 @pytest.mark.parametrize("keys", [12, 11, 9])
 @pytest.mark.parametrize(
     ("along", "pages"),
