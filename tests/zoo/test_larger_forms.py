@@ -28,12 +28,18 @@ def test_chunks_of_delta_product_begin_anywhere(tokens: int, last: int, chunk: i
     close(found, evaluated("delta-product", inputs, J=3)["O"])
 
 
-@pytest.mark.parametrize("length", [64 * 5 + 3, 64])
-def test_levels_of_chunks_are_those_of_their_positions(length: int) -> None:
+@pytest.mark.parametrize(
+    ("length", "levels"),
+    [(64 * 5 + 3, 10), (64, 10), (64 * 17, 12), (64 * 9, 8), (64 * 3, 7), (200, 4)],
+)
+def test_levels_of_chunks_are_those_of_their_positions(length: int, levels: int) -> None:
+    """Carries through no, one and all levels; what is carried beyond the last is seen no more."""
     inputs = draw(6, Q=(1, 1, length, 3), K=(1, 1, length, 3), V=(1, 1, length, 2))
-    inputs |= draw(7, LS=(1, 1, length, 10)) | {"A": -0.1 * np.abs(inputs["Q"][..., 0])}
+    inputs |= draw(7, LS=(1, 1, length, levels)) | {"A": -0.1 * np.abs(inputs["Q"][..., 0])}
     found = evaluated("log-linear-attention-chunked", inputs)["O"]
-    close(found, reference("log_linear_attention", **inputs)["O"])
+    if 2 ** (levels - 1) >= length:
+        close(found, reference("log_linear_attention", **inputs)["O"])
+    close(found, evaluated("log-linear-attention-recurrent", inputs)["O"])
 
 
 def test_chunks_of_log_linear_attention_have_their_length() -> None:
