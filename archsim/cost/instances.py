@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
+from itertools import islice
 from math import ceil, prod
 
 from einsum_cascade.facts import cached_property
@@ -36,7 +37,7 @@ _Weight = Callable[[Spread], bool]
 """Whether all instances count along a rank; else one stands for them."""
 
 
-def through_ports(bound: Bound, counts: Counts) -> Counts:
+def through_ports(bound: Bound, counts: Counts, some: int | None = None) -> Counts:
     """Counts of one instance, but of memories that feed several those of all of these.
 
     What takes time: all instances work at once, and share what is outside of them.
@@ -45,9 +46,12 @@ def through_ports(bound: Bound, counts: Counts) -> Counts:
     ----------
     counts : tuple of EinsumCount
         Of the bound mapping: of an instance with whole parts.
+    some : int, optional
+        Problems of instances that are looked at, those with most work first. Of so many accesses
+        are no more than of all, but where chips pass on to one another what they get.
     """
     instances = bound.instances
-    return counts if instances is None else _Sums(bound, counts, instances).counts(timed=True)
+    return counts if instances is None else _Sums(bound, counts, instances, some).counts(timed=True)
 
 
 def of_all_instances(bound: Bound, counts: Counts) -> Counts:
@@ -115,7 +119,9 @@ def _times(count: EinsumCount, *, number: int) -> int:
 class _Sums:
     """Sums over instances."""
 
-    def __init__(self, bound: Bound, counts: Counts, instances: Instances) -> None:
+    def __init__(
+        self, bound: Bound, counts: Counts, instances: Instances, some: int | None = None
+    ) -> None:
         self.bound = bound
         self.spread = instances.spread
         self.levels = {m.name: n for n, m in enumerate(bound.architecture.memories)}
@@ -123,7 +129,7 @@ class _Sums:
         self.remade = instances.remade
         self.problems: list[tuple[PartKinds, Bound, Counts]] = [
             (kinds, other or bound, other.once(count_mapping) if other else counts)
-            for kinds, other in instances.problems.items()
+            for kinds, other in islice(instances.problems.items(), some)
         ]
         if self.memories[0].ring:
             self.problems = [

@@ -39,6 +39,8 @@ def takes_longer(bound: Bound, seconds: float, *, before: Iterable[Bound] = ()) 
     limit = Fraction(seconds * (1 + 1e-9)) * bound.architecture.clock_hz
     least = Fraction(0)
     for nest in (*before, bound):
+        if any(least + cycles > limit for cycles in _of_some(nest)):
+            return True
         for counts in _run_together(nest):
             least += _busiest(nest, counts)
             if least > limit:
@@ -46,13 +48,37 @@ def takes_longer(bound: Bound, seconds: float, *, before: Iterable[Bound] = ()) 
     return False
 
 
-def _run_together(bound: Bound) -> Iterator[tuple[EinsumCount, ...]]:
-    """Counts of what runs together, one group after the other."""
+_FEW = 8
+"""Problems of instances that are counted together without a look at a part of them first."""
+
+
+def _of_some(bound: Bound) -> Iterator[Fraction]:
+    """Cycles that a mapping takes at the least, as its arrays alone tell, and then what memories
+    move for some of the parts that instances have of a rank under a mask: what is far slower shows
+    so before each of them is counted."""
+    instances, groups = bound.instances, _groups(bound)
+    if instances is None or bound.mapping.spill is not None or bound.architecture.memories[0].ring:
+        return
+    yield sum((max(_arrays(bound, names).values()) for names in groups), Fraction(0))
+    number = len(instances.problems)
+    for some in (number // 4, number // 2) if number >= _FEW else ():
+        ported = through_ports(bound, bound.once(count_mapping), some)
+        together = (tuple(c for c in ported if c.einsum in names) for names in groups)
+        yield sum((_busiest(bound, counts) for counts in together), Fraction(0))
+
+
+def _groups(bound: Bound) -> list[tuple[str, ...]]:
+    """Names of Einsums that run together, one group after the other."""
     every = tuple(e.name for e in bound.einsums)
-    groups = [every]
     if kind_of(bound).in_turn:
         written = [tuple(t.einsum for t in group) for group in bound.mapping.schedule.groups]
-        groups = written or [(name,) for name in every]
+        return written or [(name,) for name in every]
+    return [every]
+
+
+def _run_together(bound: Bound) -> Iterator[tuple[EinsumCount, ...]]:
+    """Counts of what runs together, one group after the other."""
+    groups = _groups(bound)
     if bound.instances is None and bound.mapping.spill is None:
         yield from (tuple(bound.once(count_of, name) for name in names) for names in groups)
         return
@@ -62,12 +88,17 @@ def _run_together(bound: Bound) -> Iterator[tuple[EinsumCount, ...]]:
 
 def _busiest(bound: Bound, counts: tuple[EinsumCount, ...]) -> Fraction:
     """Cycles of the array, or memory, that has most to do."""
-    arrays: dict[str, Fraction] = {}
-    for count in counts:
-        busy = busy_cycles(bound, bound.by_name[count.einsum])
-        arrays[count.array] = arrays.get(count.array, Fraction(0)) + busy
     memories = (
         transfer_cycles(bound, memory, memory_bytes(bound, counts, memory))
         for memory in bound.architecture.memories
     )
+    arrays = _arrays(bound, tuple(count.einsum for count in counts))
     return max((*arrays.values(), *memories), default=Fraction(0))
+
+
+def _arrays(bound: Bound, names: tuple[str, ...]) -> dict[str, Fraction]:
+    """Cycles by array that some Einsums keep it busy."""
+    busy: dict[str, Fraction] = {}
+    for e in (bound.by_name[name] for name in names):
+        busy[e.array.name] = busy.get(e.array.name, Fraction(0)) + busy_cycles(bound, e)
+    return busy

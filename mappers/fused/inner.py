@@ -105,6 +105,10 @@ def _inside(site: Site, around: frozenset[str]) -> InnerSite:
     )
 
 
+def _by_itself(site: InnerSite) -> InnerSite:
+    return replace(site, alone=True)
+
+
 def inner_mapping(
     site: InnerSite, e: Einsum, *, alone: bool, on: ProcessingArray | None = None
 ) -> EinsumMapping:
@@ -120,7 +124,7 @@ def inner_mapping(
     on : ProcessingArray, optional
         One that can do it.
     """
-    site = replace(site, alone=alone)
+    site = site.once(_by_itself) if alone else site
     best: tuple[tuple[Slow, int], ArrayLayout, list[LevelLoops]] | None = None
     for layout in _layouts(site, e, on):
         # No order of its loops is sooner done than the array is by itself.
