@@ -114,11 +114,12 @@ def sizes_of_excerpt(program: Program, part: Program, sizes: Mapping[str, int]) 
 
 def _asks_alike(program: Program, rank: Rank, einsums: tuple[Einsum, ...]) -> bool:
     """Whether Einsums need a rank to be as long as the one that it is declared to be like: they go
-    over one and the same tensor along either, or both are cut alike."""
+    over one and the same tensor along either, or both are cut alike. What is like a tile stays so:
+    a mapping chooses its size."""
     model = program.rank_of.get(rank.like or "")
     if model is None:
         return False
-    if rank.partition and model.partition:
+    if model.family is not None or (rank.partition and model.partition):
         return True
     either = {rank.name, model.name}
 

@@ -18,7 +18,7 @@ from .. import ir
 from ..affine import Form, linear
 from ..algebra.conditions import Masks, says_all
 from ..algebra.terms import rebuild
-from ..masks import AtMostZero, conjuncts, depends_on_data, inequalities
+from ..masks import AtMostZero, depends_on_data, inequalities
 
 _PICK = "a pick"
 """Stands for the picked position in a condition: no rank variable is called so."""
@@ -228,7 +228,7 @@ class _Fiber:
             pick = ir.Name(name=_PICK, kind="variable")
             return pick if node == self._gather.access else node
 
-        for condition in conjuncts(self.einsum.where):
+        for condition in self.program.once(Masks).skipped(self.einsum):
             for sums in self._sums(rebuild(condition, named)):
                 yield None if sums is None else self._ways(sums)
 

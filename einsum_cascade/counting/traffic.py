@@ -90,7 +90,7 @@ def certain_access(program: ir.Program, einsum: ir.Einsum, access: ir.Access) ->
         for i in access.indices
         if not isinstance(i, ir.Gather) or _has_beside(program, einsum, i)
     )
-    used = {*_cut(einsum), *(v for i in kept for v in i.variables)}
+    used = {*_cut(program, einsum), *(v for i in kept for v in i.variables)}
     picks = [v for gather in gathers for v in _picks(program, gather, used)]
     terms = (ir.AffineTerm(coefficient=1, variable=v) for v in picks)
     return replace(access, indices=(*kept, *(ir.Affine(terms=(term,)) for term in terms)))
@@ -102,10 +102,10 @@ def _reads(program: ir.Program, tensor: str) -> tuple[tuple[ir.Einsum, ir.Access
     return tuple((e, a) for e in einsums for a in e.reads if a.tensor == tensor)
 
 
-def _cut(einsum: ir.Einsum) -> tuple[str, ...]:
-    """Variables of an Einsum's mask: what it shows of them to one it may not show to another,
-    so that picks along them need not differ."""
-    return () if einsum.where is None else ir.variables_of(einsum.where)
+def _cut(program: ir.Program, einsum: ir.Einsum) -> set[str]:
+    """Variables of what an Einsum's points are left out by: what it shows of them to one it may
+    not show to another, so that picks along them need not differ."""
+    return {v for c in program.once(Masks).skipped(einsum) for v in ir.variables_of(c)}
 
 
 def _has_beside(program: ir.Program, einsum: ir.Einsum, gather: ir.Gather) -> bool:
@@ -115,7 +115,8 @@ def _has_beside(program: ir.Program, einsum: ir.Einsum, gather: ir.Gather) -> bo
     last block not all is there. What moves on to another pick, too, is beside none.
     """
     offset = gather.offset
-    if not offset.variables or depends_on_data(einsum.where):
+    asked = any(depends_on_data(c) for c in program.once(Masks).skipped(einsum))
+    if asked or not offset.variables:
         return False
     if not {*offset.variables}.isdisjoint(gather.access.variables):
         return False
@@ -158,7 +159,7 @@ def _touched(program: ir.Program, einsum: ir.Einsum, access: ir.Access) -> Any:
             ranks.append(_along(program, index, rank))
         # A diagonal X[a, a] has as many elements as a.
         used.update(index.variables)
-    used.update(_cut(einsum))
+    used.update(_cut(program, einsum))
     for gather in _gathers(access):
         ranks += (program.rank_of_variable[v] for v in _picks(program, gather, used))
     return size_of(program, ranks)

@@ -10,6 +10,7 @@ import pytest
 from archsim.validation.inputs import random_inputs, random_shapes
 from einsum_cascade import Cascade, CascadeError
 from einsum_cascade.algebra.excerpt import excerpt
+from einsum_cascade.counting.certain_picks import certain_picks
 from einsum_cascade.counting.symbolic import analyze
 from einsum_cascade.errors import EvaluationError
 from einsum_cascade.rewrites.proof import proof_shapes
@@ -121,3 +122,24 @@ def test_the_least_traffic_has_a_page_for_each_entry() -> None:
         program = Cascade.parse(shared.replace("{TABLE: [N]}", along)).program
         least = analyze(program).subs(sizes).traffic_min
         assert least == beside + pages * 2 * 5, along
+
+
+def test_what_a_mask_leaves_out_of_an_operand_is_not_certain_to_be_read() -> None:
+    """No query is shown more than one page, by the scores that the values are weighted with."""
+    masked = """
+cascade: weighted
+ranks: {P: queries, N: pages of a sequence, T: slots, C: pages, E: width}
+inputs: {Q: [P, E], K: [C, T, E], V: [C, T, E], TABLE: [N]}
+output: O
+distinct: {TABLE: [N]}
+einsums: |
+  X[p, n, t] = Q[p, e] * K[TABLE[n], t, e] where 4*n <= p
+  O[p, e]    = X[p, n, t] * V[TABLE[n], t, e]
+"""
+    program = Cascade.parse(masked).program
+    sizes = {"P": 4, "N": 8, "T": 2, "C": 9, "E": 3}
+    one, both = 2 * 3, 2 * 4 * 3
+    assert analyze(program).subs(sizes).traffic_min == both + 2 * one + 8  # Q, O; K, V; TABLE
+    reader = program.einsum_of["O"]
+    values = next(a for a in reader.reads if a.tensor == "V")
+    assert certain_picks(program, reader, values, sizes) is None

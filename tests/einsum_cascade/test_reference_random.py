@@ -14,6 +14,7 @@ from random_cascades import cascades
 
 from archsim.validation.inputs import random_inputs, random_parameters, windowed_ranks
 from einsum_cascade import Cascade, EvaluationError
+from einsum_cascade.domains import places_needed
 from einsum_cascade.shapes import resolve_shapes
 from einsum_cascade.yaml.library import builtin_names
 
@@ -80,14 +81,18 @@ def test_builtin_cascades_mean_what_they_say(name: str) -> None:
         for rank in program.ranks:
             if rank.partition:
                 given_shapes |= dict.fromkeys(rank.partition[1:], 2)
-                other = few and (rank.like or rank.name) != cut[0]
-                given_shapes[rank.name] = size - 2 if other else size
+                if rank.like is None:  # else as long as what it is like
+                    other = few and rank.name != cut[0]
+                    given_shapes[rank.name] = size - 2 if other else size
             elif rank.family is None and rank.like is None:
                 most = 3 if few or rank.name in chosen else 5  # no more is selected than there is
                 given_shapes[rank.name] = rank.shape or int(rng.integers(2, most))
         # Read at sums of others, each of at most 5.
         summed = (r for r in windowed_ranks(program) if program.rank_of[r].shape is None)
         given_shapes |= dict.fromkeys(summed, 10)
+        # Entries that differ need as many places as there are entries.
+        needed = places_needed(program, resolve_shapes(program, given_shapes))
+        given_shapes |= {r: max(n, given_shapes[r]) for r, n in needed}
         shapes = resolve_shapes(program, given_shapes)
         inputs = random_inputs(program, shapes, rng)
         parameters = random_parameters(program, {}, rng, shapes)
