@@ -204,7 +204,9 @@ class _Fiber:
         told = [found for found in sums if found is not None]
         if len(told) < len(sums):
             return False
-        free = sorted({v for ways in told for way in ways for v in way if v} - moving - {_PICK})
+        # Where a pick lies is the data's to say: no end of the rank may be chosen for it.
+        fixed = {*moving, _PICK, self._rank.lower()}
+        free = sorted({v for ways in told for way in ways for v in way if v} - fixed)
         if len(free) > _MOST_CORNERS or not all(self._whole(v) for v in free):
             return False
         for ends in itertools.product((False, True), repeat=len(free)):

@@ -132,6 +132,25 @@ def test_where_less_is_certain_the_floor_moves_less(old: str, new: str) -> None:
             assert _least(program, shapes) <= _touched(program, shapes, scores), (shapes, kind)
 
 
+@pytest.mark.parametrize(
+    ("mask", "keys"),
+    [("<= p + M - P", 8), ("< p + M - P", 1), ("< 1", 1)],
+)
+def test_where_a_pick_lies_is_for_the_data_to_say(mask: str, keys: int) -> None:
+    """Of two blocks of 4 keys the mask may leave out any, unless it shows all that there are."""
+    text = f"""
+cascade: masked
+ranks: {{P: queries, E: width, J: picks, M: {{is: keys, partition: [N, T]}}}}
+inputs: {{S: [P, N], K: [M, E]}}
+output: X
+einsums: |
+  I[p, j] << topk(S[p, n], j)
+  X[p] = K[I[p, j]*T + t, e] where I[p, j]*T + t {mask}
+"""
+    program, shapes = _program(text, {"P": 1, "M": 12, "T": 4, "J": 2, "E": 3})
+    assert _least(program, shapes) == 3 + 3 * keys
+
+
 def test_a_block_may_end_before_its_last_cell() -> None:
     """One block of 4 cells where there are 2: no mask of the reader says so."""
     text = """
