@@ -15,7 +15,7 @@ from typing import Any
 from .. import ir
 from ..affine import digits, linear
 from ..algebra.conditions import Masks
-from ..masks import depends_on_data
+from ..masks import conjuncts, depends_on_data
 from .certain_picks import apart_along
 from .footprint import tensor_size
 from .points import size_of
@@ -102,10 +102,28 @@ def _reads(program: ir.Program, tensor: str) -> tuple[tuple[ir.Einsum, ir.Access
     return tuple((e, a) for e in einsums for a in e.reads if a.tensor == tensor)
 
 
+def _left_out_by(program: ir.Program, einsum: ir.Einsum) -> Iterable[ir.Condition]:
+    """What leaves out points of an Einsum: its mask, and those of its operands but for what says
+    that there is a pick, which is asked of the selection (``_picks``)."""
+    own = {*conjuncts(einsum.where)}
+    for condition in program.once(Masks).skipped(einsum):
+        if condition in own or not _says_picked(program, condition):
+            yield condition
+
+
+def _says_picked(program: ir.Program, condition: ir.Condition) -> bool:
+    """Whether a condition is that an entry of a selection is a position."""
+    match condition:  # as conjuncts spell it
+        case ir.Relational(operator="<=", left=ir.Number(value=0), right=ir.Access(tensor=picks)):
+            source = program.einsum_of.get(picks)
+            return source is not None and source.select is not None
+    return False
+
+
 def _cut(program: ir.Program, einsum: ir.Einsum) -> set[str]:
     """Variables of what an Einsum's points are left out by: what it shows of them to one it may
     not show to another, so that picks along them need not differ."""
-    return {v for c in program.once(Masks).skipped(einsum) for v in ir.variables_of(c)}
+    return {v for c in _left_out_by(program, einsum) for v in ir.variables_of(c)}
 
 
 def _has_beside(program: ir.Program, einsum: ir.Einsum, gather: ir.Gather) -> bool:
@@ -115,7 +133,7 @@ def _has_beside(program: ir.Program, einsum: ir.Einsum, gather: ir.Gather) -> bo
     last block not all is there. What moves on to another pick, too, is beside none.
     """
     offset = gather.offset
-    asked = any(depends_on_data(c) for c in program.once(Masks).skipped(einsum))
+    asked = any(depends_on_data(c) for c in _left_out_by(program, einsum))
     if asked or not offset.variables:
         return False
     if not {*offset.variables}.isdisjoint(gather.access.variables):
