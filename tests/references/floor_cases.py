@@ -24,7 +24,7 @@ from archsim.validation.inputs import random_shapes
 from einsum_cascade.algebra.excerpt import cut_blocks, excerpt
 from einsum_cascade.errors import InputError
 from einsum_cascade.functions import OPERATION_KINDS
-from einsum_cascade.ir import Program
+from einsum_cascade.ir import Program, walk
 from mappers.einsum_by_einsum import einsum_by_einsum
 from workloads.references import find_reference
 
@@ -83,9 +83,10 @@ def _array(random: Random, name: str, sides: int, kinds: tuple[str, ...]) -> dic
 
 def small_shapes(program: Program, random: Random, *, own: bool) -> dict[str, int]:
     """Shapes of a few elements; sizes of the cascade's own tiles among them, or for mappings to
-    choose."""
+    choose, unless what is computed asks for them."""
     drawn = random_shapes(program, {}, np.random.default_rng(random.randrange(2**30)))
-    members = {m for r in program.ranks for m in r.partition}
+    asked = {getattr(n, "name", "") for f in program.functions for n in walk(f.body)}
+    members = {m for r in program.ranks for m in r.partition} - asked
     return {r: n for r, n in drawn.items() if r in program.settable and (own or r not in members)}
 
 
