@@ -393,6 +393,7 @@ def _illegal(bound: Bound, spread: tuple[Spread, ...]) -> Iterator[str]:
         users = [e for e in bound.einsums if variable in e.variables]
         if not users:
             yield f"no Einsum has the rank {s.rank}, which is spread over {s.instances}"
+        yield from _over_all(bound, s)
         for e in users:
             where = e.einsum.where
             if where is not None and not all(
@@ -409,6 +410,17 @@ def _illegal(bound: Bound, spread: tuple[Spread, ...]) -> Iterator[str]:
             if s.rank in ranks:
                 yield f"{tensor} runs along {s.rank}: its steps follow one another"
         yield from torn(bound, s, remade_by_each(bound, s))
+
+
+def _over_all(bound: Bound, s: Spread) -> Iterator[str]:
+    """Einsums that go over a rank of whose tiles instances have parts: they would do what one
+    instance has of it."""
+    declared = bound.program.rank_of.get(s.rank)
+    family = None if declared is None else declared.family
+    if family is not None and s.parts > 1:
+        for e in bound.einsums:
+            if family.lower() in e.variables:
+                yield f"{e.name} goes over all of {family}, of which instances have parts ({s.rank})"
 
 
 def _unlike_parts(tiling: Tiling, e: BoundEinsum, s: Spread) -> Iterator[str]:
