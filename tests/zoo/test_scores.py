@@ -117,7 +117,9 @@ def pages(order: list[int]) -> dict[str, Any]:
     return {"Q": drawn_at["Q"], **moved, "TABLE": place[table]}
 
 
+@pytest.mark.filterwarnings("ignore:input 'TABLE' is")
 def test_where_a_page_lies_does_not_matter() -> None:
+    """Nor that the sequences share one."""
     cascade = Cascade.load("paged-attention-decode")
     first, other = pages(list(range(8))), pages([3, 6, 0, 7, 1, 5, 2, 4])
     for keys in (1, 9, 10, 12):
@@ -127,6 +129,7 @@ def test_where_a_page_lies_does_not_matter() -> None:
             close(found["AV"], reference("paged_attention_decode", **first, M=keys)["AV"])
 
 
+@pytest.mark.filterwarnings("ignore:input 'TABLE' is")
 def test_what_lies_behind_the_last_key_is_not_read() -> None:
     cascade = Cascade.load("paged-attention-decode")
     inputs = pages(list(range(8)))
