@@ -420,7 +420,8 @@ def _over_all(bound: Bound, s: Spread) -> Iterator[str]:
     if family is not None and s.parts > 1:
         for e in bound.einsums:
             if family.lower() in e.variables:
-                yield f"{e.name} goes over all of {family}, of which instances have parts ({s.rank})"
+                text = f"{e.name} goes over all of {family}, of which instances have"
+                yield f"{text} parts ({s.rank})"
 
 
 def _unlike_parts(tiling: Tiling, e: BoundEinsum, s: Spread) -> Iterator[str]:
