@@ -8,6 +8,7 @@ from math import prod
 import numpy as np
 import pytest
 from machines import small
+from portions import left
 from random_picks import touched
 
 from archsim.bound.binding import bind
@@ -107,14 +108,14 @@ def test_no_data_ask_for_less_than_the_floor_moves(sizes: dict[str, int]) -> Non
     [
         # No query is shown all of what it picks.
         (" * T + r * T + t <= p + M - P", " * T + r * T + t < p + M - P"),
-        (" * T + r * T + t <= p + M - P", " * T + r * T + t == p + M - P"),
-        ("<= p + M - P\n  I", "< p + M - P\n  I"),
+        left(" * T + r * T + t <= p + M - P", " * T + r * T + t == p + M - P"),
+        left("<= p + M - P\n  I", "< p + M - P\n  I"),
         # The picks of two queries: the same, or not.
-        ("topk(A[p, n], j)", "topk(A[p, n], j) where n > 0"),
-        ("K[I[p, j]*R*T + r*T + t, e]", "K[I[p, j]*R*T + r*T + t, e] * K[I[p, 0]*R*T, 0]"),
+        left("topk(A[p, n], j)", "topk(A[p, n], j) where n > 0"),
+        left("K[I[p, j]*R*T + r*T + t, e]", "K[I[p, j]*R*T + r*T + t, e] * K[I[p, 0]*R*T, 0]"),
         ("Z[p] = K[I[p, j]", "Z[p] = K[I[j, j]"),
         # Windows that overlap, and that leave gaps.
-        ("I[p, j]*R*T + r*T + t", "I[p, j]*T + r*T + t"),
+        left("I[p, j]*R*T + r*T + t", "I[p, j]*T + r*T + t"),
         ("I[p, j]*R*T + r*T + t", "I[p, j]*R*T + t"),
     ],
 )
