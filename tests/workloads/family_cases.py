@@ -41,7 +41,7 @@ def decoder(kind: str, width: int, inner: int, layers: int, heads: int, **more: 
     }
 
 
-_SIGLIP = {
+SIGLIP = {
     "hidden_size": 1152,
     "image_size": 896,
     "intermediate_size": 4304,
@@ -439,7 +439,7 @@ NEWER = (
             "text_config": decoder("gemma3_text", 5376, 21504, 62, 32)
             | {"head_dim": 128, "num_key_value_heads": 16, "query_pre_attn_scalar": 168}
             | {"sliding_window": 1024, "vocab_size": 262208},
-            "vision_config": _SIGLIP,
+            "vision_config": SIGLIP,
         },
     ),
     Published("Qwen/Qwen3.5-27B", 27_781_427_952 - QWEN35_NEXT, QWEN35),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from commands import run
-from family_cases import COHERE2, MINIMAX_M2, QWEN2_MOE, QWEN35, decoder
+from family_cases import COHERE2, MINIMAX_M2, QWEN2_MOE, QWEN35, SIGLIP, decoder
 from hybrid_cases import LFM2, NEMOTRON_9B
 from later_cases import QWEN3_VL_MOE
 from model_cases import DEEPSEEK_V3, KIMI_LINEAR, LLAMA, MINIMAX, model_of
@@ -18,17 +18,6 @@ from archsim import simulate
 from einsum_cascade import Cascade
 from einsum_cascade.errors import SpecError
 from workloads import load, summarize
-
-SIGLIP = {
-    "hidden_size": 1152,
-    "image_size": 896,
-    "intermediate_size": 4304,
-    "model_type": "siglip_vision_model",
-    "num_attention_heads": 16,
-    "num_hidden_layers": 27,
-    "patch_size": 14,
-    "vision_use_head": False,
-}
 
 
 def gemma3(**text: Any) -> dict[str, Any]:

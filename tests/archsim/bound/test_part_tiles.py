@@ -6,6 +6,7 @@ from itertools import pairwise, zip_longest
 from pathlib import Path
 
 import pytest
+from masked_product import CASCADE
 from one_lane import ARRAYS
 
 from archsim import Architecture, Mapping
@@ -31,15 +32,6 @@ architecture:
 """
     + ARRAYS
 )
-
-CASCADE = """
-cascade: masked-product
-ranks: {P: queries, M: keys, E: width}
-inputs: {Q: [P, E], K: [M, E]}
-output: S
-einsums: |
-  S[p, m] = Q[p, e] * K[m, e] where MASK
-"""
 
 MAPPING = """
 mapping:

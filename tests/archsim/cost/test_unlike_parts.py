@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from masked_product import CASCADE
 from one_lane import two_memories
 
 from archsim import Architecture, Mapping
@@ -20,15 +21,6 @@ MACHINE = two_memories(
     far="multicast: true, instances: {cores: 3}",
     near="capacity: 4 KiB, bandwidth: 900 GB/s",
 )
-
-CASCADE = """
-cascade: masked-product
-ranks: {P: queries, M: keys, E: width}
-inputs: {Q: [P, E], K: [M, E]}
-output: S
-einsums: |
-  S[p, m] = Q[p, e] * K[m, e] where MASK
-"""
 
 MAPPING = """
 mapping:
