@@ -82,6 +82,14 @@ def test_parameters_are_those_its_authors_publish(name: str) -> None:
     assert sum(count for _, count in found.layers) == model.layer_count
 
 
+def test_biases_of_experts_not_chosen_are_not_active() -> None:
+    """gpt-oss: 5.13 and 3.61 billion, to all digits that its card has (arXiv 2508.10925)."""
+    for name, active in {"gpt-oss-120b": 5_132_849_472, "gpt-oss-20b": 3_608_307_264}.items():
+        model = load(name).model
+        assert model is not None
+        assert model.active_parameters == active + model.width * (model.vocab_size or 0)
+
+
 @pytest.mark.parametrize("name", WITHOUT_EMBEDDINGS)
 def test_active_parameters_are_those_its_authors_publish(name: str) -> None:
     model = load(name).model

@@ -305,6 +305,7 @@ def gpt_oss(root: YamlNode) -> ModelConfig:
         per_token=routed(root, "num_experts_per_tok", c.num_experts_per_tok, experts),
         inner=c.intermediate_size,
         activation="clamped silu",
+        biases=2 * c.intermediate_size + d,
     )
     slides = [index % 2 == 0 for index in range(c.num_hidden_layers)]
     layers = []
@@ -312,7 +313,7 @@ def gpt_oss(root: YamlNode) -> ModelConfig:
         mixer = softmax_heads(root, c, c.num_key_value_heads, window=window, sinks=True)
         # A sink a head; for each expert the biases of the router and of both its layers.
         other = 2 * d + mixer.heads + (attention_biases(mixer, d) if c.attention_bias else 0)
-        other += experts * (1 + 2 * c.intermediate_size + d)
+        other += experts * (1 + ffn.biases)
         layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other))
     return stack(c, "gpt_oss", d, layers, d)
 

@@ -53,6 +53,8 @@ class Experts:
     gated: bool = True
     activation: str = ""
     """As its family has it; empty: SiLU of a gate, GELU without one."""
+    biases: int = 0
+    """Of one routed expert; they are among its layer's ``other_parameters``."""
 
     @property
     def network(self) -> FeedForward:
@@ -71,6 +73,11 @@ class Experts:
     def idle_weights(self, width: int) -> int:
         """Parameters of the experts that one token does not go to."""
         return (self.experts - self.per_token) * self.network.weights(width)
+
+    @property
+    def idle_biases(self) -> int:
+        """Biases of the experts that one token does not go to."""
+        return (self.experts - self.per_token) * self.biases
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,7 +222,7 @@ class ModelConfig:
             return None
         mixtures = ((r.count, r.layer.ffn) for r in self.runs)
         return whole - sum(
-            count * ffn.idle_weights(self.width)
+            count * (ffn.idle_weights(self.width) + ffn.idle_biases)
             for count, ffn in mixtures
             if isinstance(ffn, Experts)
         )
