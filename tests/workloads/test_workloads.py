@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from commands import refused
 
+from archsim import simulate
 from einsum_cascade import Cascade
 from einsum_cascade.errors import SpecError
 from einsum_cascade.yaml.library import builtin_names, builtin_source
@@ -123,6 +124,30 @@ def test_a_model_may_have_more_ranks_than_another_cascade() -> None:
     with pytest.raises(SpecError) as caught:
         load("bert-base", cascade="log-softmax", E=3).shapes_for(ranks_of("log-softmax"))
     assert "E=3: cascade 'log-softmax' has no rank 'E'" in str(caught.value)
+
+
+def test_a_parameter_of_the_cascade(tmp_path: Path) -> None:
+    """By its name, whatever its case: a mask that needs its number asks for it so."""
+    windowed = builtin_source("cascades", "attention-sliding-window").text
+    windowed = windowed.replace("- W <", "- near <")
+    write(tmp_path, windowed.replace("parameters: {W: 5}", "parameters: [near]"), "mine.yaml")
+    path = write(tmp_path, "workload: {model: t5-small, batch: 1, cascade: mine.yaml, near: 8}")
+    ranks = (*ranks_of(str(tmp_path / "mine.yaml")), "near")
+    assert load(path).shapes_for(ranks)["near"] == 8
+    assert load(path, near="1K").shape("near") == 1024
+    scores = simulate(path, "fusemax", near=3, seq_len=8).einsums[0].operations
+    assert dict(scores)["mac"] == 8 * 64 * (8 * 3 - 3)
+    for wrong, told in {
+        "nera: 8": "1:62: unknown field 'nera'.*did you mean 'near'",
+        "near: 0": "1:68: near: expected a whole number, at least 1, got 0",
+        "near: 8, seqlen: 4": "1:71: unknown field 'seqlen'.*did you mean 'seq_len'",
+        "batch: x, nera: 8": "batch: expected a whole number.*unknown field 'nera'",
+    }.items():
+        text = f"workload: {{model: t5-small, cascade: mine.yaml, H: 8, E: 64, {wrong}}}"
+        with pytest.raises(SpecError, match=f"(?s){told}"):
+            load(write(tmp_path, text))
+    with pytest.raises(SpecError, match="near=8: unknown field 'near'"):
+        load("t5-small", near=8)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, PlainValidator
+from pydantic_core import PydanticCustomError
 
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
 from einsum_cascade.number_formats import ACCUMULATE, FORMATS
@@ -118,6 +119,8 @@ class FileFields:
     """The fields of a model, or some that change it."""
     formats_at: tuple[tuple[str, Span], ...] = ()
     """Where the format of each tensor was written."""
+    numbers: tuple[tuple[YamlScalar, YamlScalar], ...] = ()
+    """Fields of no known name, and their values: a cascade may have such parameters."""
 
 
 def setting_fields(settings: Iterable[Setting]) -> FileFields:
@@ -181,7 +184,13 @@ def _ranks_together(fields: YamlMapping) -> YamlMapping:
 def file_fields(root: YamlNode) -> FileFields:
     """Check one file, or the settings, and resolve the names in it."""
     path = section(root, KEY)
-    spec = validate(WorkloadFields, root, path)
+    known, numbers = _numbers_apart(root)
+    try:
+        spec = validate(WorkloadFields, known, path)
+    except SpecError:
+        # Together with what is wrong elsewhere.
+        validate(WorkloadFields, root, path)
+        raise
     cascade = model = ffn_up = None
     if spec.cascade is not None:
         cascade = referred("cascades", spec.cascade, root.span_of((*path, "cascade")))
@@ -198,7 +207,46 @@ def file_fields(root: YamlNode) -> FileFields:
     if sums and FORMATS[sums].block > 1:
         text = f"accumulate: a sum has no neighbours that share its scale, as values of {sums} do"
         raise SpecError(Problem(text, root.span_of((*path, "formats", ACCUMULATE))))
-    return FileFields(spec, cascade, places, fields, config, formats)
+    return FileFields(spec, cascade, places, fields, config, formats, numbers)
+
+
+def _numbers_apart(root: YamlNode) -> tuple[YamlNode, tuple[tuple[YamlScalar, YamlScalar], ...]]:
+    """The tree without fields of no known name that have one value, and these fields."""
+    fields = root.child(KEY)
+    if not isinstance(fields, YamlMapping):
+        return root, ()
+    found = tuple(
+        (k, v)
+        for k, v in fields.entries
+        if k.text not in WorkloadFields.model_fields and isinstance(v, YamlScalar)
+    )
+    if not found:
+        return root, ()
+    kept = tuple(entry for entry in fields.entries if entry not in found)
+    return _one(KEY, YamlMapping(span=fields.span, entries=kept)), found
+
+
+def unknown_field(name: YamlScalar, parameters: Iterable[str]) -> Problem:
+    """The problem of a field that neither a workload nor its cascade has."""
+    known = (*WorkloadFields.model_fields, *WorkloadFields.also_known, *parameters)
+    text = f"unknown field '{shorten(name.text)}'"
+    return Problem(text, name.span, did_you_mean(name.text, known))
+
+
+def parameter(name: YamlScalar, value: YamlScalar) -> int:
+    """The number of a cascade's parameter.
+
+    Raises
+    ------
+    SpecError
+        It is no whole number above zero.
+    """
+    try:
+        return parse_count(value.value)
+    except PydanticCustomError as wrong:
+        context = wrong.context or {}
+        text = f"{name.text}: {context.get('text', '')}"
+        raise SpecError(Problem(text, value.span, context.get("hint") or None)) from None
 
 
 def _one(key: str, node: YamlNode) -> YamlMapping:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from einsum_cascade import Cascade
 from einsum_cascade.errors import SpecError
 from einsum_cascade.number_formats import TensorFormats
 from einsum_cascade.source import Span
-from einsum_cascade.yaml.source import YamlNode
+from einsum_cascade.yaml.source import YamlNode, YamlScalar
 
 from ..attention.shared_heads import bounded
 from ..parts.model import ffn_up_of
 from ..workload import Workload
 from .config_tree import config_over
-from .fields import FileFields, WorkloadFields
+from .fields import FileFields, WorkloadFields, parameter, unknown_field
 from .model import ModelLayer, TokenChoice, model_layer, places_of, shared_heads
 
 
@@ -28,6 +29,7 @@ class _Merge:
     formats: dict[str, str] = field(default_factory=dict)
     formats_at: dict[str, Span] = field(default_factory=dict)
     config: YamlNode | None = None
+    numbers: dict[str, tuple[YamlScalar, YamlScalar]] = field(default_factory=dict)
 
     def add(self, layer: FileFields) -> None:
         """Lay a layer over the others; its ranks win over its batch and lengths."""
@@ -50,6 +52,7 @@ class _Merge:
         self.stated.update(layer.places)
         self.formats.update(spec.formats)
         self.formats_at.update(layer.formats_at)
+        self.numbers.update((name.text, (name, value)) for name, value in layer.numbers)
         for key in _KEPT:
             if (value := getattr(spec, key)) not in (None, ""):
                 self.chosen[key] = value
@@ -122,6 +125,7 @@ def merged(layers: list[FileFields], name: str) -> Workload:
         if {"B", "P", "M"}.isdisjoint(merge.ranks):
             chosen["computed"] = found.tokens
         chosen["heads"] = shared_heads(found.attention, shapes, choice, merge.ranks)
+    merge.ranks |= _parameters(merge, chosen.get("cascade"))
     if chosen.get("cascade") is None:
         text = f"{name}: the workload names no cascade, for example 'attention-1pass'"
         raise SpecError(text)
@@ -135,6 +139,19 @@ def merged(layers: list[FileFields], name: str) -> Workload:
         formats=TensorFormats.by_name(merge.formats),
         formats_at=tuple(merge.formats_at.items()),
     )
+
+
+def _parameters(merge: _Merge, cascade: str | None) -> dict[str, int]:
+    """The cascade's parameters among the fields that no workload has, and that they were stated."""
+    if not merge.numbers:
+        return {}
+    found = Cascade.load(cascade).program.parameters if cascade is not None else ()
+    names = {p.name for p in found}
+    unknown = [at for at, _ in merge.numbers.values() if at.text not in names]
+    if unknown:
+        raise SpecError([unknown_field(at, names) for at in unknown])
+    merge.stated.update((name, at.span) for name, (at, _) in merge.numbers.items())
+    return {name: parameter(at, value) for name, (at, value) in merge.numbers.items()}
 
 
 def _model_fields(found: ModelLayer) -> dict[str, Any]:
