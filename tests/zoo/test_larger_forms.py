@@ -29,6 +29,35 @@ def test_chunks_of_delta_product_begin_anywhere(tokens: int, last: int, chunk: i
 
 
 @pytest.mark.parametrize(
+    ("tokens", "steps", "chunk"),
+    [(1, 3, 4), (1, 1, 1), (5, 3, 1), (7, 1, 3), (8, 2, 4), (6, 4, 5), (4, 2, 64)],
+)
+def test_chunks_of_whole_tokens_invert_their_system(tokens: int, steps: int, chunk: int) -> None:
+    """As the recurrence has it, which knows no chunks: also with one step a token, more than two,
+    and chunks of one token, that do not divide the length, and longer than it."""
+    shapes = (1, 2, tokens, steps)
+    inputs = draw(6, Q=(1, 2, tokens, 4), K=(*shapes, 4), V=(*shapes, 3))
+    inputs |= {"BETA": 1 + np.tanh(inputs["V"][..., 0]), "G": -np.abs(inputs["Q"][..., 0])}
+    found = evaluated("delta-product-token-chunks", inputs, P0=chunk)["O"]
+    assert np.abs(found).max() > 0.1
+    close(found, reference("delta_product", **inputs, J=steps)["O"])
+    inputs |= {n: inputs[n].reshape(1, 2, tokens * steps, -1) for n in ("K", "V", "BETA")}
+    inputs["BETA"] = inputs["BETA"][..., 0]
+    close(found, evaluated("delta-product", inputs, J=steps)["O"])
+    close(found, evaluated("delta-product-chunked", inputs, J=steps, X0=chunk)["O"])
+
+
+def test_an_inverse_in_a_chunk_is_that_of_its_system() -> None:
+    """T (I - A) is the unit matrix, where the two axes of a step are one."""
+    inputs = draw(7, Q=(1, 1, 5, 4), K=(1, 1, 5, 3, 4), V=(1, 1, 5, 3, 3))
+    inputs |= {"BETA": 1 + np.tanh(inputs["V"][..., 0]), "G": -np.abs(inputs["Q"][..., 0])}
+    cascade = Cascade.load("delta-product-token-chunks")
+    every = cascade.evaluate(inputs, keep="all", P0=5)
+    inverse, taken = (np.array(every[n]).reshape(15, 15) for n in ("T", "A"))
+    close(inverse @ (np.eye(15) - np.tril(taken, -1)), np.eye(15))
+
+
+@pytest.mark.parametrize(
     ("length", "levels"),
     [(64 * 5 + 3, 10), (64, 10), (64 * 17, 12), (64 * 9, 8), (64 * 3, 7), (200, 4)],
 )

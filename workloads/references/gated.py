@@ -84,9 +84,11 @@ def delta_product(Q: Array, K: Array, V: Array, BETA: Array, G: Array, J: int) -
     Q : array, shape (..., P, E)
     K, V, BETA : array, shape (..., N, E), (..., N, F), (..., N)
         J steps for every token, one after the other (the last may have fewer); keys are made
-        unit vectors.
+        unit vectors. Or with an axis for the steps of a token, (..., P, J, E), ..., (..., P, J).
     G : array, shape (..., P)
     """
+    if BETA.ndim > G.ndim:
+        K, V, BETA = (x.reshape(*G.shape[:-1], -1, *x.shape[G.ndim + 1 :]) for x in (K, V, BETA))
     keys = _unit(K)
     state = np.zeros((*K.shape[:-2], K.shape[-1], V.shape[-1]))
     rows = []
