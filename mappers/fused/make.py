@@ -14,17 +14,15 @@ from collections.abc import Iterator
 from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import islice
 from math import prod
 
 from archsim.bound.binder import bind_loops
-from archsim.bound.binding import bind, with_parameters
+from archsim.bound.binding import with_parameters
 from archsim.bound.footprint import all_fits
 from archsim.bound.legality import crossed_passes, illegalities, is_there
 from archsim.bound.record import Bound
 from archsim.bound.tiling import build_tiling
-from archsim.cost.instances import through_ports
-from archsim.cost.spill import count_mapping
-from archsim.evaluate.one_answer import time_bound
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import FUSED, EinsumMapping, Keep, Mapping, NestLevel, Schedule, Tile
 from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem, SpecError
@@ -48,8 +46,9 @@ from .plans import (
     plans_of,
     plans_with_others_outside,
     steps_of,
+    streamed_plans,
 )
-from .price import array_cycles, price
+from .price import array_cycles, price, run_cycles, soonest_of
 from .registers import in_registers
 from .room import has_no_room
 
@@ -82,9 +81,6 @@ loops over heads: no other way finds room in smaller blocks."""
 _BETTER = Fraction(19, 20)
 """The share of what is promised that a choice of other arrays must promise, to be run."""
 
-_NEAR = Fraction(3, 2)
-"""How many times the least that is promised another may take to be run, too."""
-
 
 def fused(program: Program, architecture: Architecture, given: Sizes[str, int]) -> Mapping:
     """The most promising mapping that keeps intermediates in inner memories.
@@ -112,16 +108,9 @@ def fused(program: Program, architecture: Architecture, given: Sizes[str, int]) 
     """
     found = [*_promising(program, architecture, given)]
     if found:
-        return _soonest(found).mapping
+        return soonest_of(found).mapping
     text = f"no tiles of fused loops fit the memories of {architecture.name}"
     raise NoLegalMappingError(Problem(text))
-
-
-def _soonest(found: list[tuple[Bound, dict[str, int]]]) -> Bound:
-    """What promises most; of about as much what is sooner done as it will be run."""
-    promised = [price(bound)[0] for bound, _ in found]
-    near = [x for x, cycles in zip(found, promised, strict=True) if cycles <= _NEAR * min(promised)]
-    return near[0][0] if len(near) == 1 else min(near, key=lambda x: _cycles(*x))[0]
 
 
 def _promising(
@@ -171,6 +160,17 @@ def _best(program: Program, architecture: Architecture, given: Sizes[str, int]) 
 
 
 def _made(program: Program, architecture: Architecture, given: Sizes[str, int]) -> Iterator[_Made]:
+    """What is legal and fits; if nothing does, with less of it under the loops over steps."""
+    found = False
+    for made in _fits(program, architecture, given):
+        found = True
+        yield made
+    if not found and program.iterative:
+        for _, fusion in _in_widths(*with_parameters(program, dict(given)), architecture):
+            yield from fusion.streaming()
+
+
+def _fits(program: Program, architecture: Architecture, given: Sizes[str, int]) -> Iterator[_Made]:
     band: NarrowBand | None = None
     asked = False
     for width, fusion in _in_widths(*with_parameters(program, dict(given)), architecture):
@@ -312,6 +312,12 @@ class _Fusion:
     def plain(self) -> Iterator[_Made]:
         """What is legal and fits where nothing is shared that need not be."""
         return self._each(plans_of(self.site, 0, fine=False, apart=False))
+
+    def streaming(self) -> Iterator[_Made]:
+        """What is legal and fits in the largest blocks of each rank that leave room for a state."""
+        for choices in streamed_plans(self.site):
+            tried = (self.cut_as(site)._made(plan) for site, plan in choices)
+            yield from islice((made for made in tried if made is not None), 1)
 
     def _each(self, plans: Iterator[SharedLoops]) -> Iterator[_Made]:
         found = (self._made(plan) for plan in dict.fromkeys(plans))
@@ -490,11 +496,4 @@ class _Made:
 def _is_sooner(even: Bound, made: _Made) -> bool:
     """Whether a mapping is sooner done: more arrays at work wait for one another more often."""
     shapes = made.fusion.given
-    return _cycles(even, shapes) < _cycles(made.bound, shapes)
-
-
-def _cycles(made: Bound, shapes: dict[str, int]) -> Fraction:
-    # Bound as it will be run: tiles that masks leave empty are left out.
-    bound = bind(made.program, made.mapping, made.architecture, shapes)
-    counts = count_mapping(bound)
-    return time_bound(bound, through_ports(bound, counts), "analytical").cycles
+    return run_cycles(even, shapes) < run_cycles(made.bound, shapes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from einsum_cascade.ir import Einsum, Program
@@ -222,6 +222,27 @@ def carrying_plans(site: Site) -> Iterator[SharedLoops]:
                     extra=(rank,) if extra is None else (extra, rank),
                     carrying=True,
                 )
+
+
+def streamed_plans(site: Site) -> Iterator[Iterator[tuple[Site, SharedLoops]]]:
+    """Loops over the blocks of a rank, inside of heads and outside of steps, with what lacks the
+    rank through the outermost memory by itself: for each rank of a state that need not be shared
+    blocks of a half of it, a quarter, and so on.
+
+    A state of 256 x 256 has no room in 160 KiB beside what is added to it; a quarter of it has, and
+    the keys of all steps, which have no such part, are gone through for each.
+    """
+    everyones, stepped, _ = site.once(_ranks)
+    running = (e for e, along in site.program.iterative.items() if {*along} & {*stepped})
+    state = dict.fromkeys(r for name in running for r in site.ranks(site.program.einsum_of[name]))
+    for rank in (r for r in state if r not in (*everyones, *stepped)):
+        halves = (site.shapes[rank] >> n for n in range(1, site.shapes[rank].bit_length()))
+        yield (
+            (cut, replace(plan, streamed=True))
+            for cut in (replace(site, blocks={rank: (size,)}) for size in halves)
+            for plan in plans_of(cut, 1, fine=False, apart=False, outer=1)
+            if plan.heads and plan.extra == (rank,)
+        )
 
 
 def coarser_plans(site: Site) -> Iterator[Iterator[SharedLoops]]:

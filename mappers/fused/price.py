@@ -1,20 +1,29 @@
-"""What a bound mapping promises to take, without a schedule."""
+"""What a bound mapping promises to take, without a schedule, and what it takes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping as Sizes
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
 from math import prod
 
+from archsim.bound.binding import bind
 from archsim.bound.masking import leave_out_masked
 from archsim.bound.record import Bound, BoundEinsum
 from archsim.cost.accesses import accesses_of
+from archsim.cost.instances import through_ports
 from archsim.cost.meter import EXACT
 from archsim.cost.occupancy import busy_cycles, reduction_latency, work_cycles
+from archsim.cost.spill import count_mapping
+from archsim.evaluate.one_answer import time_bound
 from archsim.space.bands import Box
 from archsim.space.iteration import first_tile, iterations
 
 from ..components import strongly_connected_components
+
+_NEAR = Fraction(3, 2)
+"""How many times the least that is promised another may take to be run, too."""
 
 _LOOKED_AT = 256
 """Tiles along one side of a band that are looked at."""
@@ -60,6 +69,27 @@ def array_cycles(bound: Bound) -> Fraction:
         taken = work_cycles(e) * shares[e.name]
         busy[e.array.name] = busy.get(e.array.name, Fraction(0)) + taken
     return max(busy.values())
+
+
+def soonest_of(found: Sequence[tuple[Bound, Sizes[str, int]]]) -> Bound:
+    """What promises most; of about as much what is sooner done as it will be run.
+
+    Parameters
+    ----------
+    found : sequence of tuple
+        Mappings, and the shapes that they are bound to.
+    """
+    promised = [price(bound)[0] for bound, _ in found]
+    near = [x for x, cycles in zip(found, promised, strict=True) if cycles <= _NEAR * min(promised)]
+    return near[0][0] if len(near) == 1 else min(near, key=lambda x: run_cycles(*x))[0]
+
+
+def run_cycles(made: Bound, shapes: Sizes[str, int]) -> Fraction:
+    """Cycles of a mapping as the engine has them, of given shapes."""
+    # Bound as it will be run: tiles that masks leave empty are left out.
+    bound = bind(made.program, made.mapping, made.architecture, dict(shapes))
+    counts = count_mapping(bound)
+    return time_bound(bound, through_ports(bound, counts), "analytical").cycles
 
 
 def _shares(bound: Bound) -> dict[str, Fraction]:

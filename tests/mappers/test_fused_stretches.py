@@ -56,9 +56,9 @@ def stretched(program: Program, machine: Architecture, shapes: dict[str, int]) -
 def test_by_default_heads_fill_what_one_of_them_leaves_idle(
     workload: str, machine: str, most: float
 ) -> None:
-    """They took 1.88, 7.57, 3.4, 1.11, 5.35 and 3.06 times their floors: of 8 heads inside of a step only
-    as many lay side by side as one side of the array had room for, and each was all or not, or
-    heads were outside of all steps."""
+    """They took 1.88, 7.57, 3.4, 1.11, 5.35 and 3.06 times their floors: of 8 heads inside of
+    a step only as many lay side by side as one side of the array had room for, and each was all or
+    not, or heads were outside of all steps."""
     assert simulate(workload, machine).over_floor < most
 
 

@@ -26,7 +26,7 @@ def small_fsa() -> Architecture:
 def test_what_is_found_in_a_line_is_better_once_it_has_settled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Parts of the cascade are searched, too, for several nests: theirs take less than all of it."""
+    """Parts of the cascade are searched, too, for several nests: theirs take less than all."""
     objective, before, settle = objective_called("latency"), [], Transfer.settle
 
     def told(search: Transfer) -> None:
