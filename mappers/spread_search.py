@@ -19,6 +19,7 @@ from typing import Final
 
 from archsim.bound.part_masks import moved_masks, whole_lengths
 from archsim.jobs.best_parts import Spreading
+from archsim.jobs.inward import brought_inward
 from archsim.jobs.served import least_moved, least_times
 from archsim.jobs.spreading import (
     copying_spreadings,
@@ -27,7 +28,7 @@ from archsim.jobs.spreading import (
     spreadings,
 )
 from archsim.spec.arch import Architecture
-from archsim.spec.mapping import Keep, Mapping, NestLevel
+from archsim.spec.mapping import Keep, Mapping
 from einsum_cascade.errors import InputError
 from einsum_cascade.ir import Program
 
@@ -284,30 +285,5 @@ def placements(
     shared = next((level.loops for level in mapping.nest if level.level == outer), ())
     own = any(level.level == outer for e in mapping.einsums for level in e.nest)
     for number in range(0 if own else 1, len(shared) + 1):
-        inward = _inward(mapping, outer, inner, number)
+        inward = brought_inward(mapping, outer, inner, number)
         yield spread_over(inward, spreading, architecture, program)
-
-
-def _inward(mapping: Mapping, outer: str, inner: str, number: int) -> Mapping:
-    """The innermost shared loops of a memory, and all that Einsums have of their own there, at a
-    memory inside of it."""
-    nest: list[NestLevel] = []
-    for level in mapping.nest:
-        if level.level != outer:
-            nest.append(level)
-            continue
-        stay = len(level.loops) - number
-        nest.append(replace(level, loops=level.loops[:stay]))
-        nest.append(replace(level, level=inner, loops=level.loops[stay:]))
-    einsums = (
-        replace(
-            e,
-            nest=tuple(
-                replace(level, level=inner) if level.level == outer else level for level in e.nest
-            ),
-        )
-        for e in mapping.einsums
-    )
-    return replace(
-        mapping, nest=tuple(level for level in nest if level.loops), einsums=tuple(einsums)
-    )

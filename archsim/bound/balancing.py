@@ -132,7 +132,17 @@ def _rows_at_once(sample: Bound, rank: str) -> int:
         for e in sample.einsums
         if rank.lower() in e.variables
     )
-    return min((rows for rows in found if rows > 1), default=1)
+    at_once = min((rows for rows in found if rows > 1), default=1)
+    return -(-at_once // _unit(sample.tiling, rank))
+
+
+def _unit(tiling: Tiling, rank: str) -> int:
+    """Elements in one coordinate of a rank: more than one of a tile that the cascade cuts."""
+    declared = tiling.program.rank_of.get(rank)
+    if declared is None or declared.family is None:
+        return 1
+    members = tiling.program.rank_of[declared.family].partition
+    return prod(tiling.shapes[m] for m in members[members.index(rank) + 1 :])
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +192,7 @@ def _of_einsum(
     if window is None or (family or rank) not in names:
         return float(e.cycles) / rows, _RowWork(0.0, None, False, 1)
     plus = names[0] == (family or rank)
-    unit = 1
-    if family is not None:
-        members = sample.program.rank_of[family].partition
-        unit = prod(sample.tiling.shapes[m] for m in members[members.index(rank) + 1 :])
+    unit = _unit(sample.tiling, rank)
     own = _cut(window.box, 0, rows * unit, plus=plus)
     # As all of the rank has it: long enough for any row.
     far = _cut(window.box, -begin * unit, (1 << 60), plus=plus)

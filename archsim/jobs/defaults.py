@@ -25,6 +25,7 @@ from einsum_cascade.errors import (
     Problem,
     SpecError,
 )
+from einsum_cascade.shapes import with_usual
 
 from ..result.record import Result
 from ..spec.arch import Architecture
@@ -50,6 +51,7 @@ from .selection import (
 )
 from .spreading import idle_times
 from .stages import picked_inputs
+from .tiles_in_parts import TilesInParts, mapping_with_tiles, ways_with_tiles
 from .workload import PartLike
 
 NEAR = 1.1
@@ -236,6 +238,7 @@ def _fused_and_after(
             beyond = far if fuse or first else FAR if way in copying else 0
             idle = idle_times(architecture, way)
             yield KnownMapping(name, partial(make, way, fuse=fuse), beyond=beyond, idle=idle)
+    yield from _in_tiles(part, architecture, generators, cascade)
     picking = _picking(part, architecture, cascade, (*copying, *ways))
     if picking is not None:
         more = partial(fused_with_more_room, part, architecture, generators, cascade, picking)
@@ -243,6 +246,24 @@ def _fused_and_after(
         yield KnownMapping(FUSED, more, beyond=max(far, FAR), idle=idle)
     if not first:
         yield replace(nests, there=lambda: cuts().any)
+
+
+def _in_tiles(
+    part: PartLike, architecture: Architecture, generators: Generators, cascade: str
+) -> Iterator[KnownMapping]:
+    """What is made of Einsums that share loops whose tiles are in parts for idle instances."""
+    if not architecture.has_instances:
+        return
+    program = program_of(part, architecture, cascade)
+    given, _ = with_usual(program, part.shapes_for(program.settable))
+    for tiles in ways_with_tiles(program, architecture, given):
+
+        def made(tiles: TilesInParts = tiles) -> Mapping:
+            found = mapping_with_tiles(program, architecture, given, generators.fuse, tiles)
+            return replace(found, cascade=cascade)
+
+        idle = idle_times(architecture, tiles.way)
+        yield KnownMapping(FUSED, made, beyond=NEAR, idle=idle)
 
 
 def _picking(

@@ -467,16 +467,22 @@ def _in_parts(program: Program, e: Einsum, variable: str, made: Collection[str])
     if any(a.tensor in made and not lies_in_parts(a, variable) for a in e.reads):
         return False
     return all(
-        _is_of_part(program, i, variable) or is_own_pick(program, a, i, variable)
+        is_of_part(program, i, variable) or is_own_pick(program, a, i, variable)
         for a in accesses
         for i in a.indices
         if variable in i.variables
     )
 
 
-def _is_of_part(program: Program, index: Index, variable: str) -> bool:
+def is_of_part(program: Program, index: Index, variable: str) -> bool:
     """Whether a part of a rank is a part of what an index goes over: the rank, or one that it is a
-    part of (``archsim.bound`` has the last word: what is outside of it has to be one)."""
+    part of (``archsim.bound`` has the last word: what is outside of it has to be one).
+
+    Parameters
+    ----------
+    variable : str
+        The rank variable in parts.
+    """
     if not isinstance(index, Affine):
         return False
     if index.as_variable == variable:

@@ -51,6 +51,7 @@ from .plans import (
 from .price import array_cycles, price, run_cycles, soonest_of
 from .registers import in_registers
 from .room import has_no_room
+from .widths import SHORT, widths_of
 
 _EXTRAS = tuple(
     (extras, fine, apart)
@@ -62,14 +63,6 @@ whether Einsums that are in no shared loop may go through the outermost memory b
 
 _NARROW = 16
 """Coordinates down to which blocks are made narrower than an array, where no wider ones fit."""
-
-_WIDTHS = (None, 64, 16)
-"""Lengths of the parts of ranks that a cascade cuts itself: as wide as an array, or shorter where
-all pairs of a part would not fit."""
-
-_SHORT = (8, 4, 2, 1)
-"""More where values run from part to part: the fewer pairs a part has, the less there is to do, and
-heads beside one another fill the arrays."""
 
 _SMALLER = 3
 """Sizes of blocks of what picks that are tried in each way, from the largest that fits."""
@@ -198,9 +191,9 @@ def _in_widths(
     seen: list[dict[str, int]] = []
     laid_out: dict[InnerQuestion, EinsumMapping] = {}
     refused: set[Structure] = set()
-    for width in (*_WIDTHS, *_SHORT):
+    for width, longer in widths_of(program):
         try:
-            tiles, shapes = family_tiles(program, architecture, given, width)
+            tiles, shapes = family_tiles(program, architecture, given, width, longer)
         except SpecError:
             if not seen:
                 raise
@@ -299,7 +292,7 @@ class _Fusion:
 
     def of_width(self, width: int | None) -> Iterator[_Made]:
         """What is looked at where the cascade's own parts are so long."""
-        if width not in _SHORT:
+        if width not in SHORT:
             return self.all()
         if steps_of(self.site):
             return self.plain()

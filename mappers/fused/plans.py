@@ -308,5 +308,7 @@ def _ranks(site: Site) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...
         and often[r] > 1
         and (len(site.parts(r)) > 1 or 1 < site.shapes[r] <= _SHORT)
     ]
-    others.sort(key=lambda r: (len(site.parts(r)) == 1, -often[r]))
+    # Tiles that a cascade cuts are blocks by themselves, however few they are.
+    tiles = {r.partition[0] for r in program.ranks if r.partition}
+    others.sort(key=lambda r: (len(site.parts(r)) == 1 and r not in tiles, -often[r]))
     return tuple(everyones), tuple(stepped), tuple(others)

@@ -48,6 +48,7 @@ def family_tiles(
     architecture: Architecture,
     given: Mapping[str, int],
     width: int | None = None,
+    longer: str = "",
 ) -> tuple[tuple[Tile, ...], dict[str, int]]:
     """Tiles for ranks that the cascade itself cuts, and the shapes of all ranks.
 
@@ -62,6 +63,8 @@ def family_tiles(
         Shapes in elements, by rank.
     width : int, optional
         Coordinates of innermost parts.
+    longer : str
+        The rank whose innermost part is twice as long; by default none.
 
     Raises
     ------
@@ -78,7 +81,8 @@ def family_tiles(
         if not size or any(m in told for m in rank.partition):
             continue
         for member in reversed(rank.partition[1:]):
-            chosen = min(size, widest) if member == rank.partition[-1] else isqrt(size)
+            long = 2 * widest if rank.name == longer else widest
+            chosen = min(size, long) if member == rank.partition[-1] else isqrt(size)
             size = -(-size // chosen)
             tiles.append(Tile(rank=rank.name, member=member, size=chosen))
     fixed = known | {t.member: t.size for t in tiles if isinstance(t.size, int)}

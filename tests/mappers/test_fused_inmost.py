@@ -74,7 +74,7 @@ def test_blocks_are_as_large_as_have_room_where_arrays_are_of_several_widths(
     cycles = []
     for plans in (make.coarser_plans, lambda _: iter(())):
         monkeypatch.setattr(make, "coarser_plans", plans)
-        monkeypatch.setattr(make, "_WIDTHS", (None,))
+        monkeypatch.setattr(make, "widths_of", lambda _: iter([(None, "")]))
         made = fused(program, machine, shapes)
         cycles.append(evaluate_mapping(program, made, machine, shapes).cycles)
     assert cycles[0] < 0.8 * cycles[1]
