@@ -55,11 +55,21 @@ class Masks:
 
     @cached_property
     def _absent(self) -> dict[str, frozenset[Condition]]:
+        return self._without(ends=False)
+
+    @cached_property
+    def _absent_or_beyond(self) -> dict[str, frozenset[Condition]]:
+        """As ``_absent``, and that an element is in no tile beyond the end of its rank."""
+        return self._without(ends=True)
+
+    def _without(self, *, ends: bool) -> dict[str, frozenset[Condition]]:
         found: dict[str, frozenset[Condition]] = {}
         for einsum in self.program.einsums:
             over = frozenset(einsum.over)
             every = self._at_points(einsum, found)
             own = {c for c in every if not variables_of(c) & over}
+            if ends:
+                own |= {*self._inside(frozenset(einsum.target.variables))}
             if einsum.select is not None and len(own) < len(every):
                 # There may be fewer candidates than are wanted; a pick that is none is no position.
                 zero = Number(value=0)
@@ -165,7 +175,8 @@ class Masks:
         places = frozenset(einsum.variables)
         given = [*self._ends(places), *(f for c in own for f in self._forms(c))]
         added: list[Condition] = []
-        for condition in sorted(self.skipped(einsum) - {*own}, key=expression_text):
+        skipped = self._at_points(einsum, self._absent_or_beyond)
+        for condition in sorted(skipped - {*own}, key=expression_text):
             if depends_on_data(condition) or not variables_of(condition) <= places:
                 continue
             forms = self._forms(condition)
@@ -175,11 +186,25 @@ class Masks:
         return replace(einsum, where=conjunction(einsum.where, *added)) if added else einsum
 
     def _ends(self, places: frozenset[str]) -> Iterator[Form]:
-        """What is at most zero as no tile goes beyond the end of its rank."""
+        """What is at most zero as no tile, and no variable, goes beyond the end of its rank."""
         for rank in self.program.ranks:
+            if (whole := rank.name.lower()) in places:
+                end = Form((Term(1, (rank.name,)), Term(-1)))
+                yield self._alike(Form((Term(1, (), whole),)).minus(end))
             if rank.partition and {m.lower() for m in rank.partition} <= places:
                 end = Form((Term(1, (rank.name,)), Term(-1)))
                 yield self._alike(digits(rank.partition).minus(end))
+
+    def _inside(self, places: frozenset[str]) -> Iterator[Condition]:
+        """That a place is not beyond the end of a rank whose tiles may be cut short.
+
+        What reads it there at another variable, as long as a tile, has no point beyond the end.
+        """
+        for rank in self.program.ranks:
+            if rank.partition and {m.lower() for m in rank.partition} <= places:
+                place = affine_value(index_of(digits(rank.partition)))
+                end = affine_value(index_of(Form((Term(1, (rank.name,)),))))
+                yield Relational(operator="<", left=place, right=end)
 
     def _forms(self, condition: Condition) -> tuple[Form, ...]:
         """What is at most zero where a condition holds."""
