@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from collections.abc import Mapping as Sizes
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import accumulate, product
 from math import prod
@@ -88,11 +88,27 @@ class _Blocks:
     layouts: dict[str, ArrayLayout]
     """Of every Einsum: what arrays take is the same however blocks are cut."""
     tiles: tuple[_Tile, ...] = ()
+    known: dict[object, tuple[Fraction, Fraction]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+    """What ``moved`` has said, of any blocks of these layouts."""
 
     def cut(self, tiles: tuple[_Tile, ...]) -> _Blocks:
         """The ranks cut into these tiles, too."""
         blocks = {r: tuple(sorted({t[r] for t in tiles})) for r in self.site.shapes}
         return replace(self, site=replace(self.site, blocks=blocks), tiles=tiles)
+
+    def moved(self, e: Einsum) -> tuple[Fraction, Fraction]:
+        """What an Einsum moves (``moved_bytes``): its own ranks decide, of which it has few."""
+        site, layout = self.site, self.layouts[e.name]
+        ranks = site.ranks(e)
+        key = (e.name, tuple([tuple([tile[r] for r in ranks]) for tile in self.tiles]))
+        found = self.known.get(key)
+        if found is None:
+            inside = {r: wide(site, r, layout.names) for r in ranks}
+            found = moved_bytes(site, e, layout.array.name, self.levels(e), inside)
+            self.known[key] = found
+        return found
 
     def levels(self, e: Einsum) -> list[LevelLoops]:
         """An Einsum's loops by memory: those of its result outside, sums inside."""
@@ -183,10 +199,8 @@ def _slow(blocks: _Blocks) -> tuple[Fraction, Fraction, Fraction]:
     site = blocks.site
     total = memories = all_bytes = Fraction(0)
     for e in site.program.einsums:
-        layout = blocks.layouts[e.name]
-        inside = {r: wide(site, r, layout.names) for r in site.ranks(e)}
-        slowest, moving = moved_bytes(site, e, layout.array.name, blocks.levels(e), inside)
-        busy = layout.cycles / site.architecture.clock_hz
+        slowest, moving = blocks.moved(e)
+        busy = blocks.layouts[e.name].cycles / site.architecture.clock_hz
         total += max(slowest, busy)
         memories += slowest
         all_bytes += moving

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 from machines import small
@@ -16,6 +17,7 @@ from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
+from mappers import block_by_block as block
 from mappers.block_by_block import _tiles, _tiles_in, block_by_block
 from mappers.einsum_by_einsum import tile_bytes
 from mappers.generators import GENERATORS
@@ -150,3 +152,21 @@ def test_tiles_that_fit_are_those_of_which_no_einsum_has_too_much() -> None:
         assert found == [tile for tile, size in zip(every, held, strict=True) if size <= room]
         counts.append(len(found))
     assert 0 < counts[0] < counts[1] < counts[2] < counts[3] == len(every)
+
+
+def test_an_einsum_is_asked_once_for_its_own_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a cascade of many ranks there are thousands of tiles, and few of an Einsum's own."""
+    asked: list[str] = []
+    whole = block.moved_bytes
+
+    def counted(*args: Any) -> Any:
+        asked.append(args[1].name)
+        return whole(*args)
+
+    monkeypatch.setattr(block, "moved_bytes", counted)
+    program = Cascade.load("attention-3pass").program
+    given = {"B": 1, "H": 1, "E": 8, "F": 8, "P": 16, "M": 16}
+    assert block_by_block(program, fed_slowly(1 << 20), given) is not None
+    # Of E, F, P and M there are 36 tiles; SD has those of P and M alone, 9, in two ways to lie.
+    assert 0 < asked.count("SD") <= 2 * 9
+    assert asked.count("SD") < asked.count("QK") < 2 * 36
