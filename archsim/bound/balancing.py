@@ -9,16 +9,21 @@ through there, holds of any other rows.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from math import prod
 from typing import TYPE_CHECKING, Final
 
 from ..space.bands import Box
+from ..space.strips import Strip, points_until
+from .mask_bands import bands_of_several
 from .tiling import Tiling
 
 if TYPE_CHECKING:
     from .record import Bound, BoundEinsum
+
+_FAR: Final = 1 << 60
+"""More rows than any rank has."""
 
 _PRECISION: Final = 1 / 256
 """The share of what one step of rows has to do at which the search for the cuts ends."""
@@ -156,9 +161,13 @@ class _RowWork:
     """Whether rows are what the box has as x."""
     unit: int
     """Elements of the box in one coordinate of the rank."""
+    strips: tuple[Strip, ...] = ()
+    """Where a mask is several bands: the points, in the place of the box."""
 
     def until(self, row: int) -> float:
         """Cycles of all rows before one."""
+        if self.strips:
+            return self.cycles * points_until(self.strips, row * self.unit)
         if self.box is None:
             return self.cycles * row
         return self.cycles * _cut(self.box, 0, row * self.unit, plus=self.plus).points
@@ -173,8 +182,7 @@ def _row_work(sample: Bound, rank: str, begin: int) -> list[list[_RowWork]]:
             here = found.setdefault(e.array.name, {})
             here[like] = here.get(like, 0.0) + cycles
     return [
-        [_RowWork(cycles, like.box, like.plus, like.unit) for like, cycles in here.items()]
-        for here in found.values()
+        [replace(like, cycles=cycles) for like, cycles in here.items()] for here in found.values()
     ]
 
 
@@ -193,11 +201,36 @@ def _of_einsum(
         return float(e.cycles) / rows, _RowWork(0.0, None, False, 1)
     plus = names[0] == (family or rank)
     unit = _unit(sample.tiling, rank)
+    if strips := _strips(sample, e, family or rank, begin * unit):
+        end = (begin + rows) * unit
+        points = points_until(strips, end) - points_until(strips, begin * unit)
+        cycles = float(e.cycles) / points if points else 0.0
+        return cycles, _RowWork(0.0, None, plus, unit, strips)
     own = _cut(window.box, 0, rows * unit, plus=plus)
     # As all of the rank has it: long enough for any row.
-    far = _cut(window.box, -begin * unit, (1 << 60), plus=plus)
+    far = _cut(window.box, -begin * unit, _FAR, plus=plus)
     cycles = float(e.cycles) / own.points if own.points else 0.0
     return cycles, _RowWork(0.0, far, plus, unit)
+
+
+def _strips(sample: Bound, e: BoundEinsum, rows: str, begin: int) -> tuple[Strip, ...]:
+    """The points of a mask that is several bands, for any rows: those of the sample begin at
+    ``begin``. Empty where it is none."""
+    bands = bands_of_several(sample, e)
+    others = {r for b in bands for r in (b.plus, b.minus) if r not in (None, rows)}
+    if len(others) != 1:
+        return ()
+    most = sample.tiling.shapes[str(*others)] - 1
+    found: list[Strip] = []
+    for band in bands:
+        low, high = (-band.high, -band.low) if band.plus == rows else (band.low, band.high)
+        if band.minus is not None:
+            found.append(Strip(low - begin, high - begin, 0, most, 0, _FAR))
+        elif band.plus == rows:
+            found.append(Strip(-_FAR, _FAR, 0, most, max(0, band.low + begin), band.high + begin))
+        else:
+            found.append(Strip(-_FAR, _FAR, max(0, band.low), min(most, band.high), 0, _FAR))
+    return tuple(found)
 
 
 def _cut(box: Box, first: int, end: int, *, plus: bool) -> Box:

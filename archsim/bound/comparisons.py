@@ -23,8 +23,8 @@ class ComparedForms:
     divisor: int = 1
 
 
-def comparisons(condition: ir.Condition) -> Iterator[ir.Relational | None]:
-    """The comparisons that must all hold; None for what is none.
+def conjunction(condition: ir.Condition) -> Iterator[ir.Condition]:
+    """The conditions that must all hold, each whole.
 
     Parameters
     ----------
@@ -33,9 +33,9 @@ def comparisons(condition: ir.Condition) -> Iterator[ir.Relational | None]:
     """
     if isinstance(condition, ir.Logical) and condition.operator == "and":
         for operand in condition.operands:
-            yield from comparisons(operand)
+            yield from conjunction(operand)
     else:
-        yield condition if isinstance(condition, ir.Relational) else None
+        yield condition
 
 
 def compared(comparison: ir.Relational, numbers: Mapping[str, int]) -> ComparedForms | None:

@@ -7,9 +7,9 @@ all masked Einsums of a step agree and the others provably do nothing then
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import gcd, prod
+from math import gcd
 
 from einsum_cascade.masks import depends_on_data
 
@@ -18,13 +18,10 @@ from ..space.bands import Band, Box, Window
 from ..space.iteration import Axis
 from ..space.loop_space import LoopSpace
 from ..space.nest import LoopNest
-from .comparisons import ComparedForms, Form, compared, comparisons
+from .mask_bands import ANY_SIZES, TileMultiples, band_of, numbers_of, scale_of, turned
 from .record import Bound, BoundEinsum
 from .shared import nest_space
 from .tiling import Tiling
-
-_FAR = 1 << 80
-"""Farther than any two coordinates are apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +45,7 @@ def leave_out_masked(bound: Bound) -> Bound:
     """
     if all(e.einsum.where is None for e in bound.einsums):
         return bound
-    found = _masking(bound, _mask_bands(bound, _Tiles.of(bound)))
+    found = _masking(bound, _mask_bands(bound, _tile_sizes(bound)))
     windows = dict(found.windows)
     spaces: dict[tuple[LoopSpace, Window | None], LoopSpace] = {}
     einsums: list[BoundEinsum] = []
@@ -86,30 +83,45 @@ def bands_of_any(bound: Bound) -> MaskBands:
     bound : Bound
         Any mapping of the cascade.
     """
-    return _mask_bands(bound, _ANY, any_loops=True)
+    return _mask_bands(bound, ANY_SIZES, any_loops=True)
 
 
-def _mask_bands(bound: Bound, tiles: _Tiles, *, any_loops: bool = False) -> MaskBands:
+def _mask_bands(bound: Bound, tiles: TileMultiples, *, any_loops: bool = False) -> MaskBands:
     """The bands that the masks of a mapping's Einsums are, in tiles of some sizes.
 
     Equal bands look equal, in whatever order their comparisons are written. ``any_loops``: whether
-    bands are told that other loops than the mapping's can use.
+    bands are told that other loops than the mapping's can use, and of masks of which one or
+    another lets a point through, one.
     """
-    numbers = _numbers(bound)
+    numbers = numbers_of(bound)
     bands: dict[str, Band] = {}
     loose: set[str] = set()
     without: dict[bool, list[str]] = {}
     for e in bound.einsums:
         if e.einsum.where is None:
             continue
-        band, exact = _band(bound.tiling, e, numbers, tiles)
+        band, exact = band_of(bound.tiling, e, numbers, tiles, within=any_loops)
         if band is not None and _told_apart(e, band, any_loops=any_loops):
-            turned = any((b.plus, b.minus) == (band.minus, band.plus) for b in bands.values())
-            bands[e.name] = _turned(band) if turned else band
+            other = any((b.plus, b.minus) == (band.minus, band.plus) for b in bands.values())
+            bands[e.name] = turned(band) if other else band
             loose |= set() if exact else {e.name}
         else:
             without.setdefault(depends_on_data(e.einsum.where), []).append(e.name)
     return MaskBands(bands=bands, loose=frozenset(loose), without=without)
+
+
+def _tile_sizes(bound: Bound) -> TileMultiples:
+    """Elements of which all tiles of a mapping are multiples, of its Einsums and of its steps."""
+    sizes: dict[str, int] = {}
+    spaces = ((e.axes, e.temporal) for e in bound.einsums)
+    for axes, loops in (nest_space(bound.tiling, bound.nest), *spaces):
+        for loop in loops:
+            axis = axes[loop.axis]
+            # A loop of one iteration cuts nothing.
+            if loop.stride < axis.extent:
+                size = loop.stride * scale_of(bound.tiling, axis)
+                sizes[axis.name] = gcd(sizes.get(axis.name, 0), size)
+    return TileMultiples(known=True, sizes=sizes)
 
 
 def windows_of(bound: Bound) -> tuple[dict[str, Window], dict[str, Window]]:
@@ -121,8 +133,10 @@ def windows_of(bound: Bound) -> tuple[dict[str, Window], dict[str, Window]]:
     bound : Bound
         The mapping, without windows.
     """
-    single = _Tiles(known=True, sizes={axis.name: 1 for e in bound.einsums for axis in e.axes})
-    found = (_mask_bands(bound, tiles) for tiles in (single, _ANY))
+    single = TileMultiples(
+        known=True, sizes={axis.name: 1 for e in bound.einsums for axis in e.axes}
+    )
+    found = (_mask_bands(bound, tiles) for tiles in (single, ANY_SIZES))
     finest, blocks = (dict(_masking(bound, masks, counted=False).windows) for masks in found)
     return finest, blocks
 
@@ -163,16 +177,6 @@ def _no_band(data: bool) -> str:
     if data:
         return "its mask depends on data; every point that it might let through is counted"
     return "its mask is no band of two ranks; masked tiles are run"
-
-
-def _numbers(bound: Bound) -> dict[str, int]:
-    """Whole numbers by name: shapes, and parameters that are whole."""
-    parameters = {
-        p.name: int(p.default)
-        for p in bound.program.parameters
-        if p.default is not None and p.default == int(p.default)
-    }
-    return parameters | dict(bound.shapes)
 
 
 # ------------------------------------------------------------------ idle steps
@@ -268,7 +272,7 @@ def window_over(tiling: Tiling, axes: tuple[Axis, ...], band: Band, governed: in
     governed : int
         How many loops, from the outermost, leave out what is empty.
     """
-    places = {a.name: (number, _scale(tiling, a)) for number, a in enumerate(axes)}
+    places = {a.name: (number, scale_of(tiling, a)) for number, a in enumerate(axes)}
     plus, plus_scale = places.get(band.plus, (None, 1))
     minus, minus_scale = places.get(band.minus or "", (None, 1))
     across = 1 if band.minus is None else tiling.shapes[band.minus]
@@ -280,17 +284,6 @@ def window_over(tiling: Tiling, axes: tuple[Axis, ...], band: Band, governed: in
         box=Box(band.low, band.high, tiling.shapes[band.plus], across),
         governed=governed,
     )
-
-
-def _scale(tiling: Tiling, axis: Axis) -> int:
-    """Elements of the rank per unit of an axis: the members that are not gone along."""
-    rank = tiling.program.rank_of.get(axis.name)
-    if rank is None or not rank.partition:
-        return 1
-    present = {v for v, _ in axis.variables}
-    if rank.name.lower() in present:
-        return 1
-    return prod(tiling.shapes[m] for m in rank.partition if m.lower() not in present)
 
 
 def _told_apart(e: BoundEinsum, band: Band, *, any_loops: bool) -> bool:
@@ -313,145 +306,3 @@ def _told_apart(e: BoundEinsum, band: Band, *, any_loops: bool) -> bool:
         if [order.index(v) for v in loops] != sorted(order.index(v) for v in loops):
             return False
     return True
-
-
-def _band(
-    tiling: Tiling, e: BoundEinsum, numbers: dict[str, int], tiles: _Tiles
-) -> tuple[Band | None, bool]:
-    """The band that holds all of an Einsum's mask, or None, and whether it is all of the mask.
-
-    A comparison that is no band (of the end of a tile: ``p1*M0 + m0 < M``) only cuts off more.
-    """
-    assert e.einsum.where is not None, "masked Einsums only"
-    found: Band | None = None
-    exact = True
-    for comparison in comparisons(e.einsum.where):
-        if comparison is None or depends_on_data(comparison):
-            return None, False
-        known = compared(comparison, numbers)
-        part = None if known is None else _half(tiling, e.axes, known, tiles)
-        if part is None:
-            exact = False
-            continue
-        exact = exact and known is not None and known.divisor == 1
-        found = part if found is None else _both(found, part)
-        if found is None:
-            return None, False
-    if found is not None and found.low > found.high and tiles.known:
-        # Of blocks there is nothing where they are drawn together: they stay as wide as they are.
-        single = _Tiles(known=True, sizes=dict.fromkeys(tiles.sizes, 1))
-        return (found, exact) if single == tiles else _band(tiling, e, numbers, single)
-    return found, exact
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Tiles:
-    """Elements of which all tiles are multiples, by rank; not ``known``: those of any mapping."""
-
-    known: bool
-    sizes: Mapping[str, int]
-
-    @classmethod
-    def of(cls, bound: Bound) -> _Tiles:
-        """Those of a mapping, of its Einsums and of its steps."""
-        sizes: dict[str, int] = {}
-        spaces = ((e.axes, e.temporal) for e in bound.einsums)
-        for axes, loops in (nest_space(bound.tiling, bound.nest), *spaces):
-            for loop in loops:
-                axis = axes[loop.axis]
-                # A loop of one iteration cuts nothing.
-                if loop.stride < axis.extent:
-                    size = loop.stride * _scale(bound.tiling, axis)
-                    sizes[axis.name] = gcd(sizes.get(axis.name, 0), size)
-        return cls(known=True, sizes=sizes)
-
-    def slack(self, known: ComparedForms, sides: Iterable[str | None]) -> int:
-        """How far two forms may be apart, beyond multiples of their divisor, for which tiles hold
-        points of one and the same block, or of blocks so many apart.
-
-        Of single elements as far as the ends of a block. Tiles, and blocks, are made of pieces of
-        some length: what is in two pieces' tiles is in them whole, and with their last element
-        their first. So do the first ones of a block's last piece and of its first.
-        """
-        if not self.known:
-            # No mapping leaves out what is no further apart than whole blocks.
-            return 0
-        piece = known.divisor
-        for form, side in zip((known.left, known.right), sides, strict=True):
-            size = 1 if side is None else self.sizes.get(side, 0)
-            piece = gcd(piece, size, form.get("", 0))
-        return known.divisor - piece
-
-
-_ANY = _Tiles(known=False, sizes={})
-
-
-def _half(
-    tiling: Tiling, axes: tuple[Axis, ...], known: ComparedForms, tiles: _Tiles
-) -> Band | None:
-    """One comparison as a band that is open on one side, or on none."""
-    form = dict(known.left)
-    for name, value in known.right.items():
-        form[name] = form.get(name, 0) - value
-    constant = form.pop("", 0)
-    # left - right is plus - minus + constant: of m <= p + 3 it is m - p - 3, so that m - p is at
-    # most 3.
-    signs = _signs(tiling, axes, form)
-    if signs is None:
-        return None
-    plus, minus = signs
-    slack = 0
-    if known.divisor > 1:
-        sides = (_added(tiling, axes, side) for side in (known.left, known.right))
-        slack = tiles.slack(known, sides)
-    low = -_FAR if known.low is None else known.low * known.divisor - slack - constant
-    high = _FAR if known.high is None else known.high * known.divisor + slack - constant
-    # One rank, subtracted: -p + 3 <= 0 is the band of p from 3 on.
-    if plus is None:
-        assert minus is not None, "a comparison has a rank"
-        return Band(plus=minus, minus=None, low=-high, high=-low)
-    return Band(plus=plus, minus=minus, low=low, high=high)
-
-
-def _added(tiling: Tiling, axes: tuple[Axis, ...], form: Form) -> str | None:
-    """The only rank of a form, if it is added."""
-    signs = _signs(tiling, axes, {v: c for v, c in form.items() if v})
-    return signs[0] if signs is not None and signs[1] is None else None
-
-
-def _signs(
-    tiling: Tiling, axes: Iterable[Axis], form: dict[str, int]
-) -> tuple[str | None, str | None] | None:
-    """The rank that is added and the one subtracted; None if it is not so simple."""
-    found: dict[int, str] = {}
-    left = {v: c for v, c in form.items() if c}
-    for axis in axes:
-        given = [left.pop(v, 0) for v, _ in axis.variables]
-        if not any(given):
-            continue
-        # m1*M0 + m0 has coefficients that are the strides of the axis, 256 and 1: it is the
-        # position along it, added or subtracted.
-        sign = given[-1]
-        if abs(sign) != 1 or sign in found or _scale(tiling, axis) != 1:
-            return None
-        if any(g != sign * stride for g, (_, stride) in zip(given, axis.variables, strict=True)):
-            return None
-        found[sign] = axis.name
-    if left or not found:
-        return None
-    return found.get(1), found.get(-1)
-
-
-def _turned(band: Band) -> Band:
-    """The same band, the other of its two ranks subtracted."""
-    assert band.minus is not None, "of two ranks"
-    return Band(plus=band.minus, minus=band.plus, low=-band.high, high=-band.low)
-
-
-def _both(a: Band, b: Band) -> Band | None:
-    """Both bands at once, if they are between the same ranks."""
-    if (a.plus, a.minus) != (b.plus, b.minus):
-        if (a.plus, a.minus) != (b.minus, b.plus):
-            return None
-        b = _turned(b)
-    return replace(a, low=max(a.low, b.low), high=min(a.high, b.high))

@@ -49,13 +49,25 @@ from .selection import (
     ways_to_spread,
     written_ways,
 )
-from .spreading import idle_times
+from .spreading import idle_times, spreadings
 from .stages import picked_inputs
-from .tiles_in_parts import TilesInParts, mapping_with_tiles, ways_with_tiles
+from .tiles_in_parts import (
+    TilesInParts,
+    mapping_with_tiles,
+    ways_with_tiles,
+    without_balanced,
+)
 from .workload import PartLike
 
 NEAR = 1.1
 """How many times its floor a run may take to be taken without a look at others."""
+
+_NEARLY = 1.2
+"""How many times its floor a run may take without a look at balanced parts that are unlike one
+another, which are bound one by one."""
+
+_UNEVEN = 2
+"""Ways with such parts that are tried, those first that use most instances."""
 
 FAR = 2
 """How many times its floor a run may take without a look at mappings that take long to make."""
@@ -251,19 +263,23 @@ def _fused_and_after(
 def _in_tiles(
     part: PartLike, architecture: Architecture, generators: Generators, cascade: str
 ) -> Iterator[KnownMapping]:
-    """What is made of Einsums that share loops whose tiles are in parts for idle instances."""
+    """What is made of Einsums that share loops whose tiles are in parts for idle instances, and
+    where balanced parts of a rank may be far longer than their mean."""
     if not architecture.has_instances:
         return
     program = program_of(part, architecture, cascade)
     given, _ = with_usual(program, part.shapes_for(program.settable))
-    for tiles in ways_with_tiles(program, architecture, given):
+    usual = map(without_balanced, spreadings(program, architecture, given))
+    uneven = [x for x in usual if x is not None][:_UNEVEN]
+    found = (*ways_with_tiles(program, architecture, given), *uneven)
+    for tiles in found:
 
         def made(tiles: TilesInParts = tiles) -> Mapping:
             found = mapping_with_tiles(program, architecture, given, generators.fuse, tiles)
             return replace(found, cascade=cascade)
 
         idle = idle_times(architecture, tiles.way)
-        yield KnownMapping(FUSED, made, beyond=NEAR, idle=idle)
+        yield KnownMapping(FUSED, made, beyond=_NEARLY, idle=idle)
 
 
 def _picking(

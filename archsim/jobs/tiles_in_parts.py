@@ -85,6 +85,16 @@ def ways_with_tiles(
     return tuple(found[:_WAYS])
 
 
+def without_balanced(way: Spreading) -> TilesInParts | None:
+    """A usual way to spread with a rank in balanced parts, and the same without it: a mapping made
+    for all of the rank fits each of them. None where there is none, or more than one memory."""
+    if len(way) != 1 or _is_even(way):
+        return None
+    ((memory, ranks),) = way
+    rest = tuple(s for s in ranks if not s.balanced)
+    return TilesInParts(((memory, rest),) if rest else (), way)
+
+
 def _is_open(program: Program, given: Sizes[str, int], member: str) -> bool:
     """Whether tiles are as long as a mapping cuts them, or summed over: others the usual ways have
     in parts (``copying_spreadings``)."""

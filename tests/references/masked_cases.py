@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
 from nest_cases import Case
@@ -43,6 +44,15 @@ MASKS = (
     "p < 3",
 )
 
+ONE_OR_ANOTHER = (
+    "m1*M0 + m0 <= p + M - P or m1*M0 + m0 < 3",
+    "m1*M0 + m0 < 2 or p - 1 <= m1*M0 + m0 and m1*M0 + m0 <= p",
+    "m1*M0 + m0 < p - 3 or m1*M0 + m0 == p",
+    "p < 2 or m1*M0 + m0 <= p - 4",
+    "p >= 6 or p < 1",
+)
+"""Masks that are no band: each has a point where one or another of two holds."""
+
 
 def one_pass(mask: str) -> Cascade:
     return Cascade.parse(ONE_PASS.replace("MASK", mask))
@@ -53,9 +63,9 @@ def masked(case: Case) -> Bound:
     return leave_out_masked(bind_loops(case.program, case.mapping, case.architecture, tiling))
 
 
-def masked_attention(seed: int) -> Case:
+def masked_attention(seed: int, masks: Sequence[str] = MASKS) -> Case:
     random = Random(seed)
-    program = one_pass(random.choice(MASKS)).program
+    program = one_pass(random.choice(masks)).program
     shapes = {
         "B": random.choice((1, 2)),
         "E": random.choice((1, 3)),
