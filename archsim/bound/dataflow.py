@@ -25,6 +25,8 @@ class Displaced:
 
     variables: frozenset[str]
     """Those of both places: a loop over none of them leaves the two in one tile."""
+    written: frozenset[str]
+    """Those of where it is written: tiles that no loop over them brings hold all of its places."""
     before: str | None = None
     fixed: bool = False
 
@@ -166,10 +168,15 @@ def _written_by_now(wrote: Index, read: Index) -> bool:
 
 
 def _displaced(wrote: Index, read: Index) -> Displaced:
-    variables = frozenset({*wrote.variables, *read.variables})
+    written = frozenset(wrote.variables)
+    variables = written | {*read.variables}
     if not isinstance(wrote, Affine) or not isinstance(read, Affine) or wrote.offset != 1:
-        return Displaced(variables=variables)
+        return Displaced(variables=variables, written=written)
     if not read.variables:
-        return Displaced(variables=variables, fixed=True)
+        return Displaced(variables=variables, written=written, fixed=True)
     before = read.variables == wrote.variables and read.offset == 0
-    return Displaced(variables=variables, before=wrote.variables[0] if before else None)
+    return Displaced(
+        variables=variables,
+        written=written,
+        before=wrote.variables[0] if before else None,
+    )

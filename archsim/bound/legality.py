@@ -18,6 +18,7 @@ from .barriers import behind_barrier, streaming
 from .dataflow import Operand
 from .record import Bound, BoundEinsum
 from .reuse import is_left_for
+from .unfinished import unfinished_states
 
 
 def illegalities(bound: Bound) -> tuple[Problem, ...]:
@@ -39,7 +40,12 @@ def illegalities(bound: Bound) -> tuple[Problem, ...]:
         crossed_passes(bound),
         _read_ahead(bound),
         _crossed_streams(bound),
-        [*_broken_recursions(bound), *_split_recursions(bound), *_waiting_recursions(bound)],
+        [
+            *_broken_recursions(bound),
+            *_split_recursions(bound),
+            *_waiting_recursions(bound),
+            *unfinished_states(bound),
+        ],
         [*_lost_tensors(bound), *_lost_state(bound)],
     )
     return next((tuple(dict.fromkeys(found)) for found in kinds if found), ())
@@ -198,6 +204,8 @@ def crossed_stream(
     if producer is None or bound.residency.memories(producer.name):
         return None
     loops = producer.stepping(producer.write, bound.register_level)
+    # What is taken at its end stays when the loop is over.
+    loops = tuple(x for x in loops if x.variable not in operand.last)
     for loop in streaming(producer, loops):
         if consumer.name in (after := behind_barrier(bound, producer, consumer, loop)):
             return loop, after

@@ -187,17 +187,22 @@ def _same_tile(
 ) -> bool:
     """Whether an access stays inside the tile that was written, index by index.
 
-    A running value read an iteration later is there if no other tile came in between.
+    A running value read an iteration later is there if no other tile came in between, and wherever
+    a tile has all places of an index it may be read at any.
     """
     displaced = reader.operands[number].displaced
     if not displaced:
         return True
     outside = [x.variable for x in writer.stepping(writer.write, level)]
+    parts = () if bound.instances is None else [s.variable for s in bound.instances.spread]
     stepped = {*outside}
     if level == bound.register_level:
         stepped |= {x.variable for x in reader.stepping(reader.reads[number], level)}
     for index in displaced:
         if index.fixed or not stepped & index.variables:
+            continue
+        # Of a state of rows by columns that is held as a whole any row may be read.
+        if not index.written & {*outside, *parts}:
             continue
         if index.before is None:
             return False
