@@ -114,9 +114,11 @@ class _Bands:
         """The band of conditions that must all hold, and whether it is all of them."""
         found: Band | None = None
         exact = True
-        for part, whole in map(self._part, conjunction(condition)):
+        for one in conjunction(condition):
+            part, whole = self._part(one)
             if part is None:
-                if not whole:
+                # Alternatives between other ranks only cut off more, as what is no band does.
+                if not whole and (self.within or not isinstance(one, Logical)):
                     return None, False
                 exact = False
                 continue
