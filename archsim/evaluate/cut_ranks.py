@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from einsum_cascade.affine import Form, Term, digits
 from einsum_cascade.ir import Gather, Program
-from einsum_cascade.masks import AtMostZero, inequalities
+from einsum_cascade.masks import AtMostZero, Opaque, inequalities
 
 from ..bound.record import Bound, BoundEinsum
 
@@ -133,22 +133,49 @@ def of_positions(program: Program, e: BoundEinsum) -> str:
     the last tile has beyond the end; empty where it has another mask, or none.
 
     An example: ``where p1*M0 + m0 < P`` of an Einsum over p1 and m0, where M0 is as long as P0.
-    So many points are P, whatever P0 is.
+    So many points are P, whatever P0 is, and so they are from the last tile to the first, ``where
+    (P1 - p1 - 1)*M0 + m0 < P``.
     """
     if e.einsum.where is None or len(conditions := inequalities(e.einsum.where)) != 1:
         return ""
     (condition,) = conditions
-    if not isinstance(condition, AtMostZero):
-        return ""
     mine = [(v, *member_of(program, v)) for axis in e.axes for v, _ in axis.variables]
     for family in dict.fromkeys(family for _, family, _ in mine if family):
         names = {v: member.lower() for v, of, member in mine if of == family}
         members = program.rank_of[family].partition
-        within = digits(members).plus(Form((Term(1), Term(-1, (family,)))))
         once = sorted(names.values()) == sorted(m.lower() for m in members)
-        if once and _terms(program, condition.form, names) == _terms(program, within, {}):
+        if once and is_end(program, condition, family, names) is not None:
             return family
     return ""
+
+
+def is_end(
+    program: Program, condition: AtMostZero | Opaque, family: str, names: Mapping[str, str]
+) -> bool | None:
+    """Whether a condition that lets through what is inside of a cut rank counts its outermost tiles
+    from the last; None where it is no such condition.
+
+    Parameters
+    ----------
+    names : mapping
+        The member of the rank, as a variable, that each of some variables goes over.
+    """
+    if not isinstance(condition, AtMostZero):
+        return None
+    members = program.rank_of[family].partition
+    found = _terms(program, condition.form, names)
+    forwards = digits(members).plus(Form((Term(1), Term(-1, (family,)))))
+    if found == _terms(program, forwards, {}):
+        return False
+    # Of P1 tiles of P0 the one of number P1 - p1 - 1, all of whose digits but the first stay.
+    outer, *inner = members
+    first = (Term(1, (outer, *inner)), Term(-1, tuple(inner)))
+    turned = tuple(
+        Term(-t.coefficient, t.shapes, t.variable) if t.variable == outer.lower() else t
+        for t in forwards.terms
+    )
+    backwards = Form(turned).plus(Form(first))
+    return True if found == _terms(program, backwards, {}) else None
 
 
 def _terms(

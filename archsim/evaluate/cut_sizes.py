@@ -15,13 +15,12 @@ from fractions import Fraction
 from heapq import heappop, heappush
 from math import isqrt, prod
 
-from einsum_cascade.affine import Form
-from einsum_cascade.ir import Program
-from einsum_cascade.masks import AtMostZero, inequalities
+from einsum_cascade.ir import Access, Condition, Name, Program, Relational, walk
+from einsum_cascade.masks import AtMostZero, Opaque, conjuncts, inequalities
 
 from ..bound.record import Bound, BoundEinsum
 from ..space.iteration import Axis
-from .cut_ranks import cut_of, member_of
+from .cut_ranks import cut_of, is_end, member_of
 
 _HALVED = 40
 """Ranges that are halved at the most; what they bound by then is as valid."""
@@ -135,17 +134,57 @@ class OwnTiles:
         return found
 
     def _is_counted(self, bound: Bound, e: BoundEinsum) -> bool:
-        """Whether it is known how many points an Einsum has at any size."""
-        return e.einsum.where is None or all(
-            isinstance(c, AtMostZero) and self._is_inside(bound.program, c.form)
-            for c in inequalities(e.einsum.where)
-        )
+        """Whether it is known how many points an Einsum has at any size, at the least.
 
-    def _is_inside(self, program: Program, form: Form) -> bool:
-        """Whether a condition is of places inside of a tile, whatever its size: the larger tile
-        lets through all that the smaller one does."""
-        of = (member_of(program, t.variable) for t in form.terms if t.variable)
-        return all(not t.shapes for t in form.terms) and (self.rank, self.outer) not in of
+        A mask that knows no sizes lets through of more and of larger tiles all that it does of
+        fewer and smaller ones. Besides it may ask for what is inside of the rank: all tiles but the
+        last one are, as a whole.
+        """
+        if e.einsum.where is None:
+            return True
+        program, backwards = bound.program, False
+        others: list[Condition] = []
+        for condition in conjuncts(e.einsum.where):
+            ends = {self._is_end(program, part) for part in inequalities(condition)}
+            if ends == {None}:
+                others.append(condition)
+            backwards |= True in ends
+        if not all(map(_knows_no_sizes, others)):
+            return False
+        # From the last tile to the first that one comes first: what is not inside is at the
+        # beginning, and all others are one place on.
+        return not backwards or all(self._is_of_distances(program, c) for c in others)
+
+    def _is_end(self, program: Program, condition: AtMostZero | Opaque) -> bool | None:
+        variables = condition.form.variables if isinstance(condition, AtMostZero) else ()
+        names = {v: m.lower() for v in variables for f, m in [member_of(program, v)] if f}
+        return is_end(program, condition, self.rank, names)
+
+    def _is_of_distances(self, program: Program, condition: Condition) -> bool:
+        """Whether a mask lets through the same where all tiles are one place on."""
+        for node in walk(condition):
+            if not isinstance(node, Relational):
+                continue
+            for part in inequalities(node):
+                if not isinstance(part, AtMostZero):
+                    return False
+                moved = [
+                    t.coefficient
+                    for t in part.form.terms
+                    if t.variable and member_of(program, t.variable) == (self.rank, self.outer)
+                ]
+                if sum(moved):
+                    return False
+        return True
+
+
+def _knows_no_sizes(condition: Condition) -> bool:
+    """Whether a mask asks about places alone, which it compares with one another and with numbers
+    that stay the same."""
+    return not any(
+        isinstance(node, Access) or (isinstance(node, Name) and node.kind == "shape")
+        for node in walk(condition)
+    )
 
 
 @dataclass(frozen=True)
@@ -167,8 +206,7 @@ class _PointsLeft:
             return prod(self._extent(a, rank, low, high) for a in self.einsum.axes)
         if low == high:
             return self._let_through(rank, low)
-        goes = any(self.cut.outer in self._members(a) for a in self.einsum.axes)
-        return (rank // high if goes else 1) * self._let_through(low, low)
+        return self._let_through(low * (rank // high), low)
 
     def _members(self, axis: Axis) -> set[str]:
         """Those of the rank that an axis goes over."""

@@ -27,6 +27,8 @@ CHUNKED = (
     "ssd-chunked-prefill",
     "gated-delta-rule-chunked",
     "mlstm-chunked",
+    "path-attention-chunked",
+    "path-attention-chunked-1pass",
 )
 
 

@@ -145,6 +145,8 @@ einsums: |
     [
         ("p1*M0 + m0 < P", True),
         ("P - 1 >= m0 + p1*P0", True),
+        ("(P1 - p1 - 1)*M0 + m0 < P", True),
+        ("(P1 - p1)*M0 + m0 < P", False),
         ("p1*M0 + m0 < P - 2", False),
         ("p1*E + m0 < P", False),
         ("p1 + m0 < P", False),
