@@ -13,7 +13,7 @@ from ..fitting import fitted, least_cycles
 from ..side_by_side import soonest
 from ..sites import Site
 from .inner import InnerSite
-from .plans import steps_of
+from .plans import free_ranks, steps_of
 
 _IDLE = Fraction(5, 4)
 """How many times the cycles that full arrays would take steps may take without ranks being cut
@@ -52,6 +52,31 @@ def cuts_of(site: Site) -> Iterator[Site]:
             if cuts not in seen:
                 yield replace(site, cuts=cuts, fitted=True)
             seen.append(cuts)
+
+
+def leaves_idle(sites: list[Site], promised: list[Fraction]) -> bool:
+    """Whether all of some mappings, which promise so many cycles each, take longer than the one of
+    some sites that is soonest done with all elements at work."""
+    full = (sum(least_cycles(s, e) for e in s.program.einsums) for s in sites)
+    least = min(full, default=0)
+    return all(cycles > _IDLE * least for cycles in promised)
+
+
+def side_by_side_steps(site: Site) -> Iterator[tuple[str, Site]]:
+    """A rank along which nothing waits, and the site with two, four, ... of its coordinates beside
+    one another, where short steps leave arrays idle; the others are gone round.
+
+    So many as fill the elements that hold what is carried from step to step: it stays there.
+    """
+    if _cut_for_steps(site) is None:
+        return
+    most = max(a.elements for a in site.architecture.arrays)
+    for rank in free_ranks(site):
+        cuts: tuple[int, ...] = (1, 2)
+        while cuts[-1] < min(site.shapes[rank], most):
+            # Two along one side of an array and two along the other are four.
+            yield rank, replace(site, cuts={rank: cuts}, fitted=True)
+            cuts = (*cuts, 2 * cuts[-1])
 
 
 def in_stretches(site: Site) -> tuple[Site, Site]:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice
 from math import prod
 
 from archsim.bound.binder import bind_loops
@@ -25,19 +25,27 @@ from archsim.bound.record import Bound
 from archsim.bound.tiling import build_tiling
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import FUSED, EinsumMapping, Keep, Mapping, NestLevel, Schedule, Tile
-from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem, SpecError
+from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem
 from einsum_cascade.ir import Einsum, Program
 
 from ..branched import by_branches
 from ..einsum_by_einsum import cut_tiles
 from ..sites import Site
-from ..space.array_tiles import family_tiles
-from .cuts import NarrowBand, cuts_for_band, cuts_of, in_stretches, narrow_band
+from .cuts import (
+    NarrowBand,
+    cuts_for_band,
+    cuts_of,
+    in_stretches,
+    leaves_idle,
+    narrow_band,
+    side_by_side_steps,
+)
 from .even import shared_out
 from .inmost import with_second, without_second
 from .inner import InnerQuestion, InnerSite, inner_cycles, inner_mapping
 from .picks import beside_short, blocks_for_picks
 from .plans import (
+    EXTRAS,
     SharedLoops,
     Structure,
     carrying_plans,
@@ -51,15 +59,7 @@ from .plans import (
 from .price import array_cycles, price, run_cycles, soonest_of
 from .registers import in_registers
 from .room import has_no_room
-from .widths import SHORT, widths_of
-
-_EXTRAS = tuple(
-    (extras, fine, apart)
-    for apart in (False, True)
-    for extras, fine in ((0, False), (1, False), (1, True), (2, False), (2, True))
-)
-"""How many ranks that need not be shared have loops that are, and whether by one coordinate;
-whether Einsums that are in no shared loop may go through the outermost memory by themselves."""
+from .widths import SHORT, parts_in_widths
 
 _NARROW = 16
 """Coordinates down to which blocks are made narrower than an array, where no wider ones fit."""
@@ -125,9 +125,11 @@ def _shared_out(best: _Made) -> Bound:
     """A mapping, or the same with its Einsums shared out over all arrays, if that is sooner."""
     even = best.fusion.evened(best)
     promised = _BETTER * price(best.bound)[0]
-    if even is not None and price(even)[0] < promised and _is_sooner(even, best):
-        return even
-    return best.bound
+    if even is None or price(even)[0] >= promised:
+        return best.bound
+    # More arrays at work wait for one another more often.
+    shapes = best.fusion.given
+    return even if run_cycles(even, shapes) < run_cycles(best.bound, shapes) else best.bound
 
 
 def _best(program: Program, architecture: Architecture, given: Sizes[str, int]) -> list[_Made]:
@@ -137,7 +139,8 @@ def _best(program: Program, architecture: Architecture, given: Sizes[str, int]) 
     """
     best: dict[tuple[bool, ...], _Made] = {}
     least: dict[tuple[bool, ...], tuple[Fraction, Fraction]] = {}
-    for made in _made(program, architecture, given):
+    fusions = [*_in_widths(*with_parameters(program, dict(given)), architecture)]
+    for made in chain(_made(fusions), _side_by_side(fusions, least)):
         # What arrays take alone is soon told, and most need not be asked for more.
         kind = made.larger, made.fusion.site.stretched, made.plan.carrying
         before = least.get(kind)
@@ -152,21 +155,21 @@ def _best(program: Program, architecture: Architecture, given: Sizes[str, int]) 
     return [*best.values()]
 
 
-def _made(program: Program, architecture: Architecture, given: Sizes[str, int]) -> Iterator[_Made]:
+def _made(fusions: list[tuple[int | None, _Fusion]]) -> Iterator[_Made]:
     """What is legal and fits; if nothing does, with less of it under the loops over steps."""
     found = False
-    for made in _fits(program, architecture, given):
+    for made in _fits(fusions):
         found = True
         yield made
-    if not found and program.iterative:
-        for _, fusion in _in_widths(*with_parameters(program, dict(given)), architecture):
+    for _, fusion in () if found else fusions:
+        if fusion.site.program.iterative:
             yield from fusion.streaming()
 
 
-def _fits(program: Program, architecture: Architecture, given: Sizes[str, int]) -> Iterator[_Made]:
+def _fits(fusions: list[tuple[int | None, _Fusion]]) -> Iterator[_Made]:
     band: NarrowBand | None = None
     asked = False
-    for width, fusion in _in_widths(*with_parameters(program, dict(given)), architecture):
+    for width, fusion in fusions:
         if band is None:
             for made in fusion.of_width(width):
                 if not asked:
@@ -184,29 +187,31 @@ def _fits(program: Program, architecture: Architecture, given: Sizes[str, int]) 
         yield from fusion.carrying()
 
 
+def _side_by_side(
+    fusions: list[tuple[int | None, _Fusion]],
+    least: dict[tuple[bool, ...], tuple[Fraction, Fraction]],
+) -> Iterator[_Made]:
+    """With some coordinates of a rank beside one another, as many as fill what holds a state, where
+    the ``least`` that was promised by then leaves arrays idle."""
+    idle = leaves_idle([x.site for _, x in fusions], [cycles for cycles, _ in least.values()])
+    for _, fusion in fusions if idle else ():
+        for rank, beside in side_by_side_steps(fusion.site):
+            for site in in_stretches(beside):
+                yield from fusion.cut_as(site).beside(rank)
+
+
 def _in_widths(
     program: Program, given: dict[str, int], architecture: Architecture
 ) -> Iterator[tuple[int | None, _Fusion]]:
     """Lengths of the parts of ranks that a cascade cuts itself, and what can be made with them."""
-    seen: list[dict[str, int]] = []
     laid_out: dict[InnerQuestion, EinsumMapping] = {}
     refused: set[Structure] = set()
-    for width, longer in widths_of(program):
-        try:
-            tiles, shapes = family_tiles(program, architecture, given, width, longer)
-        except SpecError:
-            if not seen:
-                raise
-            continue
-        if shapes in seen:
-            continue
-        seen.append(dict(shapes))
-        shapes |= {m: min(shapes[m], shapes[r.name]) for r in program.ranks for m in r.partition}
+    for width, tiles, shapes in parts_in_widths(program, given, architecture):
         site = Site(program=program, architecture=architecture, shapes=shapes)
         fusion = _Fusion(
             site=site,
             given={r: n for r, n in given.items() if r not in {t.member for t in tiles}},
-            family=tuple(tiles),
+            family=tiles,
             tiles=(*tiles, *cut_tiles(site)),
             known=laid_out,
             refused=refused,
@@ -239,7 +244,7 @@ class _Fusion:
         """What is legal and fits, a mapping for each choice of shared loops."""
         # Ranks cut for the arrays are one more way to do what is found without, not a last one.
         found = self.site.fitted
-        for extras, fine, apart in _EXTRAS:
+        for extras, fine, apart in EXTRAS:
             if fine and not apart and not found:
                 narrow = [*self._narrow()]
                 found = bool(narrow)
@@ -265,6 +270,15 @@ class _Fusion:
         """What is legal and fits where loops over blocks of a rank are shared that need not be."""
         plans = plans_of(self.site, 1, fine=False, apart=False)
         return self._each(plan for plan in plans if plan.extra == (rank,))
+
+    def beside(self, rank: str) -> Iterator[_Made]:
+        """What is legal and fits with some coordinates of a rank beside one another: of one that
+        need not be shared all others are gone round."""
+        site = self.site
+        plain = plans_of(site, 0, fine=False, apart=False)
+        plans = [*plain, *plans_of(site, 1, fine=False, apart=False, outer=1)]
+        heads = {p.rank for plan in plans for p in plan.loops[: plan.heads]}
+        return self._each(p for p in plans if rank in heads or p.extra == (rank,))
 
     def picking(self) -> Iterator[_Made]:
         """What is legal and fits in the largest blocks of what picks, and in smaller ones."""
@@ -484,9 +498,3 @@ class _Made:
     def inward(self) -> Bound | None:
         """With as many of the loops inside of the second memory as leave it room."""
         return self.fusion.inward(self.plan, self.inside, self.bound)
-
-
-def _is_sooner(even: Bound, made: _Made) -> bool:
-    """Whether a mapping is sooner done: more arrays at work wait for one another more often."""
-    shapes = made.fusion.given
-    return run_cycles(even, shapes) < run_cycles(made.bound, shapes)

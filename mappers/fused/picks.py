@@ -127,7 +127,7 @@ def _in_blocks(site: Site, rank: str, size: int, among: frozenset[str]) -> Block
         SharedLoops(
             loops=(*heads, *blocks),
             close=close,
-            turning=among,
+            turning=frozenset((name, rank) for name in among),
             heads=len(heads),
             extra=(rank,),
             apart=bool(close),
@@ -149,7 +149,7 @@ def _in_finer(
         SharedLoops(
             loops=(*heads, *blocks),
             close=frozenset(p.name for p in blocks if p.stride < size),
-            turning=beside,
+            turning=frozenset((name, rank) for name in beside),
             heads=len(heads),
             extra=(rank,),
         )

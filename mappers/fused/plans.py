@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, product
 
 from einsum_cascade.ir import Einsum, Program
 
@@ -18,8 +18,20 @@ _MOST = 4
 """Ranks beside those that have to be shared, of which one is taken, too."""
 
 
+EXTRAS = tuple(
+    (extras, fine, apart)
+    for apart in (False, True)
+    for extras, fine in ((0, False), (1, False), (1, True), (2, False), (2, True))
+)
+"""How many ranks that need not be shared have loops that are, and whether by one coordinate;
+whether Einsums that are in no shared loop may go through the outermost memory by themselves."""
+
 Structure = tuple[tuple[tuple[str, bool], ...], tuple[str, ...], bool, bool, bool]
 """Choices of shared loops that differ in sizes alone have the same one."""
+
+
+Turning = frozenset[tuple[str, str]]
+"""Einsums, and ranks whose loops they go round even where others do not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +41,8 @@ class SharedLoops:
     loops: tuple[LoopPart, ...]
     close: frozenset[str]
     """Those that only the ``turning`` Einsums go round."""
-    turning: frozenset[str]
-    """Einsums that need one another from step to step, or their running values."""
+    turning: Turning
+    """Einsums that need one another from step to step of a rank, or their running values."""
     heads: int
     """How many of the first loops are over ranks that all results have."""
     extra: tuple[str, ...] = ()
@@ -63,25 +75,46 @@ class SharedLoops:
         # Loops over H, P1, M1: what has no M is inside of H and P1 alone; what has no P is inside
         # of H alone, even if it has M, for it is done before P1 goes round.
         for part in self.loops:
-            if part.rank not in ranks or (part.name in self.close and e.name not in self.turning):
+            if part.rank not in ranks:
+                break
+            if part.name in self.close and (e.name, part.rank) not in self.turning:
                 break
             found.append(part.name)
         return frozenset(found)
 
 
-def _turning(site: Site) -> frozenset[str]:
+def _turning(site: Site) -> list[Turning]:
     """Einsums that need one another from step to step, those that read their running values one
-    by one, and what is between them."""
+    by one, and what is between them: along each rank, and where several have some, those along
+    any of them in the loops over all, too."""
+    along = {rank: _turning_along(site, rank) for rank in steps_of(site)}
+    each = frozenset((name, rank) for rank, names in along.items() for name in names)
+    between = _between(site.program, {name for name, _ in each})
+    return [*dict.fromkeys((each, frozenset((n, r) for n in between for r in along)))]
+
+
+def _turning_along(site: Site, rank: str) -> frozenset[str]:
+    """The same along one rank alone."""
     program = site.program
-    groups = {name: g for g in site.groups if len(g) > 1 for name in g}
-    found = {*groups}
-    for e in program.einsums:
-        for a in e.reads:
-            ranks = program.iterative.get(a.tensor, ()) if a.tensor in groups else ()
-            if any(rank.lower() in a.variables for rank in ranks):
-                found.add(e.name)
-    before, after = reaching(program, found, back=True), reaching(program, found, back=False)
-    return frozenset(found | (before & after))
+    stepped = {
+        name
+        for g in site.groups
+        if len(g) > 1 and any(rank in program.iterative.get(n, ()) for n in g)
+        for name in g
+    }
+    running = {n for n in stepped if rank in program.iterative.get(n, ())}
+    reading = {
+        e.name
+        for e in program.einsums
+        if any(a.tensor in running and rank.lower() in a.variables for a in e.reads)
+    }
+    return _between(program, stepped | reading)
+
+
+def _between(program: Program, names: set[str]) -> frozenset[str]:
+    """Einsums, and those that need some of them and that others of them need."""
+    before, after = reaching(program, names, back=True), reaching(program, names, back=False)
+    return frozenset(names | (before & after))
 
 
 def reaching(program: Program, names: set[str], *, back: bool) -> set[str]:
@@ -139,7 +172,7 @@ def plans_of(
     """
     program = site.program
     everyones, stepped, others = site.once(_ranks)
-    turning = _turning(site)
+    turnings = _turning(site)
     closes = [frozenset(), *_inner_steps(site, stepped)]
     heads = heads_of(site)
     if stepped:
@@ -154,19 +187,31 @@ def plans_of(
         # What heads share comes in once where all of them are inside of steps alone, and stretches
         # of them side by side fill the arrays.
         inside = site.fitted and site.stretched and gone_round and gone_round <= running
-        for close in dict.fromkeys(closes):
-            for around in dict.fromkeys((*heads, ()) if inside else heads):
-                blocks = [p for r in extra for p in _blocks(site, r, fine=fine)[:outer]]
-                steps = [p for r in outer_parts_first(program, stepped) for p in site.parts(r)]
-                loops = (*around, *(p for p in (*blocks, *steps) if p.count > 1))
+        blocks = [p for r in extra for p in _blocks(site, r, fine=fine)[:outer]]
+        around = dict.fromkeys((*heads, ()) if inside else heads)
+        for close, first, steps in product(dict.fromkeys(closes), around, _orders(site)):
+            loops = (*first, *(p for p in (*blocks, *steps) if p.count > 1))
+            for turning in turnings if close else turnings[:1]:
                 yield SharedLoops(
                     loops=loops,
                     close=close,
                     turning=turning,
-                    heads=len(around),
+                    heads=len(first),
                     extra=extra,
                     apart=apart,
                 )
+
+
+def _orders(site: Site) -> Iterator[tuple[LoopPart, ...]]:
+    """Loops over all steps, those outermost along which most Einsums go, or those innermost.
+
+    Where keys are turned step by step, and softmax goes from block to block of keys, the steps of
+    a block of keys may follow one another, or the blocks of keys of a step: then all keys come in
+    at each step.
+    """
+    stepped = steps_of(site)
+    for ranks in dict.fromkeys((stepped, stepped[::-1])):
+        yield tuple(p for r in outer_parts_first(site.program, ranks) for p in site.parts(r))
 
 
 def _inner_steps(site: Site, stepped: Iterable[str]) -> list[frozenset[str]]:
@@ -267,6 +312,17 @@ def heads_of(site: Site) -> list[tuple[LoopPart, ...]]:
 def steps_of(site: Site) -> tuple[str, ...]:
     """Ranks along which Einsums need one another."""
     return site.once(_ranks)[1]
+
+
+def free_ranks(site: Site) -> tuple[str, ...]:
+    """The last rank that all results have, and outer parts of ranks that the cascade cuts along
+    which no Einsum needs another, those that all steps have."""
+    program = site.program
+    everyones, stepped, others = site.once(_ranks)
+    outer = {r.partition[0] for r in program.ranks if r.partition}
+    turning = [e for e in program.einsums if any(e.name in g for g in site.groups if len(g) > 1)]
+    found = [r for r in others if r in outer and all(r in site.ranks(e) for e in turning)]
+    return (*everyones[-1:], *(r for r in found if r not in stepped))
 
 
 def _round(site: Site, ranks: Iterable[str]) -> tuple[LoopPart, ...]:

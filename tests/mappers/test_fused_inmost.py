@@ -12,7 +12,7 @@ from mapped_checks import computes_the_same
 from archsim.bound.binding import bind
 from archsim.evaluate.evaluate import evaluate_mapping
 from einsum_cascade import Cascade
-from mappers.fused import make
+from mappers.fused import make, widths
 from mappers.fused.inmost import with_second, without_second
 from mappers.fused.make import fused
 
@@ -74,7 +74,7 @@ def test_blocks_are_as_large_as_have_room_where_arrays_are_of_several_widths(
     cycles = []
     for plans in (make.coarser_plans, lambda _: iter(())):
         monkeypatch.setattr(make, "coarser_plans", plans)
-        monkeypatch.setattr(make, "widths_of", lambda _: iter([(None, "")]))
+        monkeypatch.setattr(widths, "widths_of", lambda _: iter([(None, "")]))
         made = fused(program, machine, shapes)
         cycles.append(evaluate_mapping(program, made, machine, shapes).cycles)
     assert cycles[0] < 0.8 * cycles[1]
