@@ -31,6 +31,7 @@ PASSES: list[tuple[str, str, int]] = [
     ("mla-absorbed", "M", 1),
     # Blocks of keys are walked downwards with a running maximum.
     ("path-attention-chunked-1pass", "Z", 1),
+    ("path-attention-1pass", "M", 1),
     ("rotary-positions", "D", 1),
     ("paged-attention", "M", 1),
     # Slots are weighed on chip; over pairs a query needs all keys before it weighs a value.

@@ -142,6 +142,7 @@ def test_turned_keys_chunk_by_chunk(size: int) -> None:
     wanted = reference("path_attention", **inputs)["O"]
     close(evaluated("path-attention-chunked", inputs, P0=size)["O"], wanted, 10)
     close(evaluated("path-attention-chunked-1pass", inputs, P0=size)["O"], wanted, 10)
+    close(evaluated("path-attention-1pass", inputs, M0=size)["O"], wanted, 10)
     if size == 1:
         close(evaluated("path-attention", inputs)["O"], wanted, 10)
         inputs["BETA"][:] = 0
