@@ -72,9 +72,10 @@ _UNEVEN = 2
 FAR = 2
 """How many times its floor a run may take without a look at mappings that take long to make."""
 
-FAR_OF_MANY = 1.5
-"""The same where memories stand one inside of another: those written for a single one leave the
-innermost with next to nothing."""
+FAR_OF_MANY = 1.4
+"""The same where memories stand one inside of another, as mappings written for a single one leave
+the innermost with next to nothing, and for what shares loops on a machine without instances, where
+one mapping is made, and not one for each way to share the work."""
 
 VERY_FAR = 4
 """The same where several nests are known by then, and for these on a machine without instances:
@@ -248,6 +249,8 @@ def _fused_and_after(
         # Those that leave most idle last: what is known by then is sooner than they can be.
         for way in sorted((*ways, *copying), key=partial(_idle_twofold, architecture)):
             beyond = far if fuse or first else FAR if way in copying else 0
+            if fuse and not architecture.has_instances:
+                beyond = FAR_OF_MANY
             idle = idle_times(architecture, way)
             yield KnownMapping(name, partial(make, way, fuse=fuse), beyond=beyond, idle=idle)
     yield from _in_tiles(part, architecture, generators, cascade)
