@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from commands import refused, run
+from portions import portions
 from test_exhaustive import mappings, small_space
 
 from archsim import Architecture
@@ -25,7 +26,7 @@ from mappers.objectives import OBJECTIVES
 from mappers.space.mapspace import Mapspace
 from workloads import load
 
-SEEDS = 16
+SEEDS = 8
 CAPACITIES = (4, 24, 64, 128, 1024)
 PRODUCT = """cascade: product
 ranks: {M: rows, K: summed}
@@ -78,7 +79,7 @@ def compared(space: Mapspace, memory: str, capacities: Sequence[int]) -> list[fl
     return [runs.get(("traffic", c), inf) for c in capacities]
 
 
-@pytest.mark.parametrize("first", [SEEDS, pytest.param(0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("first", portions(32, SEEDS))
 def test_a_curve_has_the_least_of_all_mappings_at_each_capacity(first: int) -> None:
     curves = 0
     for seed in range(first, first + SEEDS):

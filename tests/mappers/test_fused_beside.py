@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from machines import small
 from mapped_checks import computes_the_same
+from portions import left
 
 from archsim import simulate
 from archsim.bound.binding import with_parameters
@@ -48,7 +49,7 @@ def test_by_default_a_block_of_keys_stays_in_the_array_while_it_is_turned() -> N
     assert found.over_floor < 1.25
 
 
-@pytest.mark.parametrize(("workload", "most"), [("path", 2), ("kda", 1.1)])
+@pytest.mark.parametrize(("workload", "most"), [left("path", 2), ("kda", 1.1)])
 def test_by_default_as_many_heads_as_fill_the_array_are_beside_one_another(
     workload: str, most: float
 ) -> None:

@@ -8,6 +8,7 @@ from itertools import product
 from math import inf
 
 import pytest
+from portions import left
 
 from archsim import Architecture
 from einsum_cascade import Cascade
@@ -54,7 +55,7 @@ def told(regions: list[PromisedRegion]) -> list[object]:
     return [(one.region.fixed, one.region.cuts, one.cycles) for one in regions]
 
 
-@pytest.mark.parametrize("share", [1.0, 1.5, 4.0])
+@pytest.mark.parametrize("share", [left(1.0), 1.5, left(4.0)])
 def test_each_size_of_tiles_has_the_region_that_it_has_where_all_are_looked_at(
     share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:

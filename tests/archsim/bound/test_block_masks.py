@@ -11,6 +11,7 @@ from masked_cases import masked, one_pass
 from nest_cases import Case
 from nest_mappings import random_machine, random_mapping
 from nest_masks import MaskedWalker
+from portions import portions
 
 from archsim import Architecture, Mapping
 from archsim.bound.binding import bind, with_parameters
@@ -61,9 +62,10 @@ def of_whole_blocks(bound: Bound, block: int, moved: int) -> bool:
     return moved % block == 0
 
 
-def test_no_tile_with_a_point_is_left_out_and_of_whole_blocks_all_others_are() -> None:
+@pytest.mark.parametrize("first", portions(400, 100))
+def test_no_tile_with_a_point_is_left_out_and_of_whole_blocks_all_others_are(first: int) -> None:
     exact = windows = 0
-    for seed in range(400):
+    for seed in range(first, first + 100):
         case, block, moved = random_blocks(seed)
         lowered = masked(case)
         walker = MaskedWalker(case, lowered)
@@ -76,8 +78,8 @@ def test_no_tile_with_a_point_is_left_out_and_of_whole_blocks_all_others_are() -
             where = f"seed {seed}, {e.name}"
             assert e.iterations == wanted or (wide and e.iterations > wanted), where
             exact += e.iterations == wanted < len(walker.walk_steps(e.einsum))
-    assert exact > 200
-    assert windows > 1000
+    assert exact > 50
+    assert windows > 250
 
 
 def chunks(block: int, *, keys: int = 1024, queries: int = 1024) -> Bound:

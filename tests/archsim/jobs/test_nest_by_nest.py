@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from portions import left
 
 from archsim import Architecture, simulate
 from archsim.bound.binding import bind, with_parameters
@@ -86,7 +87,7 @@ def test_tiles_that_nests_would_have_to_cut_alike_are_not_handed_on() -> None:
     ("name", "fields"),
     [
         # First queries see fewer blocks than they pick: what they lack is no zero in a later nest.
-        ("moba", {"P": 16, "U": 4, "J": 3}),
+        left("moba", {"P": 16, "U": 4, "J": 3}),
         # Keys are as many as queries, which one nest needs and the other does not.
         ("fox", {}),
     ],
@@ -136,6 +137,7 @@ def test_nothing_is_cut_in_one_pass_without_picks_nor_on_chips_in_a_ring() -> No
     assert not cuts_of(paged, machine, GENERATORS, paged.cascade).any
 
 
+@pytest.mark.slow
 def test_what_hands_on_next_to_nothing_is_cut_off() -> None:
     """A table of biases has no queries to be in parts of: 4.3 times the floor where all SMs make
     all of it, whichever has what queries."""
