@@ -175,11 +175,14 @@ class Masks:
         places = frozenset(einsum.variables)
         given = [*self._ends(places), *(f for c in own for f in self._forms(c))]
         added: list[Condition] = []
-        skipped = self._at_points(einsum, self._absent_or_beyond)
-        for condition in sorted(skipped - {*own}, key=expression_text):
+        skipped = self.skipped(einsum)
+        beyond = self._at_points(einsum, self._absent_or_beyond) - skipped
+        for condition in sorted((skipped | beyond) - {*own}, key=expression_text):
             if depends_on_data(condition) or not variables_of(condition) <= places:
                 continue
             forms = self._forms(condition)
+            if condition in beyond and not all(map(_is_a_place, forms)):
+                continue
             if not says_all(condition, forms) or not all(_follows(f, given) for f in forms):
                 added.append(condition)
                 given += forms
@@ -362,6 +365,11 @@ def _spelt(program: Program) -> Program:
     if all(a is b for a, b in zip(spelt, program.einsums, strict=True)):
         return program
     return replace(program, einsums=spelt)
+
+
+def _is_a_place(form: Form) -> bool:
+    """Whether what is not to be beyond an end stands at one place, not at some multiple of it."""
+    return all(t.coefficient == 1 for t in form.terms if t.variable is not None)
 
 
 def _certain_reads(node: Node) -> Iterator[Access]:

@@ -95,6 +95,9 @@ class Leavings(Nest):
         for wrote, read in zip(left[1].indices, taken[1].indices, strict=True):
             if read == wrote or not stepped & {*wrote.variables, *read.variables}:
                 continue
+            if not {*wrote.variables} & {*names}:
+                # No loop brings another tile along it: all of its places are in this one.
+                continue
             running = isinstance(wrote, ir.Affine) and wrote.offset == 1
             if not running or not isinstance(read, ir.Affine):
                 return False
