@@ -18,7 +18,7 @@ from hybrid_cases import (
     NEMOTRON_9B,
     RECURRENT_GEMMA,
 )
-from model_cases import LLAMA, model_of
+from model_cases import JAMBA, LLAMA, model_of
 
 from einsum_cascade.errors import SpecError
 from workloads import load, summarize
@@ -61,6 +61,16 @@ def test_blocks_of_nemotron() -> None:
         fields = dict(NEMOTRON_3_NANO)
         pattern = fields.pop("hybrid_override_pattern")
         assert model_of(fields | {"layers_block_type": [names[k] for k in pattern]}) == model
+
+
+def test_jamba_with_one_expert_is_dense() -> None:
+    """Nothing is routed, so that how many experts a token goes to need not be said."""
+    experts, one = model_of(JAMBA), model_of(JAMBA | {"num_experts": 1})
+    assert experts.parameters is not None
+    # Sixteen layers lose fifteen experts of three matrices each, and the router.
+    less = 16 * (15 * 3 * 4096 * 14336 + 16 * 4096)
+    assert one.parameters == experts.parameters - less
+    assert one.active_parameters == one.parameters
 
 
 def test_experts_without_gates_run_as_such(tmp_path: Path) -> None:

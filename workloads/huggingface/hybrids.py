@@ -79,16 +79,18 @@ def jamba(root: YamlNode) -> ModelConfig:
             raise refuse(root, field, f"{offset} is not below the period, {period}")
     d = c.hidden_size
     dense = feed_forward(c.intermediate_size, gated=True, activation=None)
-    per_token = routed(root, "num_experts_per_tok", c.num_experts_per_tok, c.num_experts)
-    mixture = Experts(experts=c.num_experts, per_token=per_token, inner=c.intermediate_size)
+    mixture: FeedForward | Experts = dense
+    if c.num_experts > 1:  # with a single one its authors' layers are dense, and no token is routed
+        per_token = routed(root, "num_experts_per_tok", c.num_experts_per_tok, c.num_experts)
+        mixture = Experts(experts=c.num_experts, per_token=per_token, inner=c.intermediate_size)
     softmax, mamba = softmax_heads(root, c, c.num_key_value_heads), _mamba(root, c)
     layers = []
     for index in range(c.num_hidden_layers):
         # Jamba: of every 8 layers from 0 the one at 4 attends, and those at 1, 3, 5 and 7 have
         # experts.
         attends = index % c.attn_layer_period == c.attn_layer_offset
-        sparse = index % c.expert_layer_period == c.expert_layer_offset and c.num_experts > 1
-        ffn: FeedForward | Experts = mixture if sparse else dense
+        sparse = index % c.expert_layer_period == c.expert_layer_offset
+        ffn = mixture if sparse else dense
         mixer = softmax if attends else mamba
         other = 2 * d + (0 if attends else _beside_mamba(c, mamba))
         layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other))
