@@ -316,6 +316,7 @@ def test_where_nothing_that_obeys_is_legal_the_constraints_are_told(tmp_path: Pa
     assert "mine.yaml:3:19: K must be kept in global_buffer" in told
 
 
+@pytest.mark.slow
 def test_what_is_found_under_constraints_is_not_remembered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

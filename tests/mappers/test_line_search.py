@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from brief_search import BRIEFLY
+from portions import left
 from products import TWO_LAYERS
 
 from archsim import Architecture, simulate
@@ -82,7 +83,7 @@ def branched() -> Architecture:
 
 @pytest.mark.parametrize(
     ("cascade", "cores"),
-    [("attention-1pass", 1), pytest.param("attention-3pass", 2, marks=pytest.mark.slow)],
+    [left("attention-1pass", 1), left("attention-3pass", 2)],
 )
 def test_what_is_found_is_legal_here_and_better_than_what_is_known(
     cascade: str, cores: int

@@ -76,6 +76,7 @@ def test_each_size_of_tiles_has_the_region_that_it_has_where_all_are_looked_at(
     assert len(looked) < space.size / 4
 
 
+@pytest.mark.slow
 def test_without_a_limit_no_region_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     space = torn()
     expected = one_by_one(space, 3, inf)

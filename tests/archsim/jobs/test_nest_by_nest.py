@@ -89,7 +89,7 @@ def test_tiles_that_nests_would_have_to_cut_alike_are_not_handed_on() -> None:
         # First queries see fewer blocks than they pick: what they lack is no zero in a later nest.
         left("moba", {"P": 16, "U": 4, "J": 3}),
         # Keys are as many as queries, which one nest needs and the other does not.
-        ("fox", {}),
+        left("fox", {}),
     ],
 )
 def test_what_is_made_nest_by_nest_computes_the_same(name: str, fields: dict[str, int]) -> None:
