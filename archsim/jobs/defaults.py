@@ -72,7 +72,7 @@ _UNEVEN = 2
 FAR = 2
 """How many times its floor a run may take without a look at mappings that take long to make."""
 
-FAR_OF_MANY = 1.4
+LESS_FAR = 1.4
 """The same where memories stand one inside of another, as mappings written for a single one leave
 the innermost with next to nothing, and for what shares loops on a machine without instances, where
 one mapping is made, and not one for each way to share the work."""
@@ -232,7 +232,7 @@ def _fused_and_after(
     """What is made of Einsums that share loops, of one after the other, and of several nests: of
     the usual ways to ``spread``, and those in which instances need what one of them makes."""
     ways, copying = spread
-    far = FAR_OF_MANY if len(architecture.memories) > 2 and architecture.tree.is_line else FAR
+    far = LESS_FAR if len(architecture.memories) > 2 and architecture.tree.is_line else FAR
     nests = KnownMapping(
         NEST_BY_NEST,
         partial(nest_by_nest, part, architecture, generators, cascade),
@@ -250,7 +250,7 @@ def _fused_and_after(
         for way in sorted((*ways, *copying), key=partial(_idle_twofold, architecture)):
             beyond = far if fuse or first else FAR if way in copying else 0
             if fuse and not architecture.has_instances:
-                beyond = FAR_OF_MANY
+                beyond = LESS_FAR
             idle = idle_times(architecture, way)
             yield KnownMapping(name, partial(make, way, fuse=fuse), beyond=beyond, idle=idle)
     yield from _in_tiles(part, architecture, generators, cascade)

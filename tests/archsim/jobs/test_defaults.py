@@ -65,7 +65,7 @@ def test_twice_the_floor_is_reason_enough_to_look_at_shared_loops() -> None:
     assert found.latency_s < 0.6 * written.latency_s
 
 
-def test_of_a_single_core_shared_loops_are_looked_at_half_above() -> None:
+def test_of_a_single_core_shared_loops_are_looked_at_sooner() -> None:
     """A written mapping at 1.7 times its floor was kept: what shares loops takes 1.03."""
     work, machine = load("falcon-mamba-7b", seq_len=512), Architecture.load("tpu-v4i")
     written = simulate(work, machine, Mapping.load("mamba-s6"))

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from mapped_checks import computes_the_same
 from portions import left
 
 from archsim import Architecture, simulate
@@ -18,14 +19,11 @@ from archsim.jobs.run import evaluate_job
 from archsim.jobs.spreading import seen_by_one, with_shared_room
 from archsim.jobs.stages import stages_by_passes, stages_by_picks
 from archsim.spec.mapping import NEST_BY_NEST, EinsumMapping, Mapping, SpreadRank
-from archsim.validation.check import validate_cascade
-from archsim.validation.mapped import mapped_run
 from einsum_cascade import Cascade
 from einsum_cascade.ir import Gather
 from einsum_cascade.yaml.library import builtin_names
 from mappers.generators import GENERATORS
 from workloads import load
-from workloads.references import find_reference
 
 if TYPE_CHECKING:
     from archsim.bound.record import Bound
@@ -101,14 +99,7 @@ def test_what_is_made_nest_by_nest_computes_the_same(name: str, fields: dict[str
     assert len(made.nests) > 1
     program = known.program
     sizes = {t.member: t.size for n in made.nests for t in n.tiles if t.member in program.rank_of}
-    report = validate_cascade(
-        known,
-        reference=find_reference(program.reference),
-        shapes=part.shapes_for(program.settable) | sizes,
-        trials=1,
-        run=mapped_run(known, lambda *_: made, machine, GENERATORS),
-    )
-    assert report.ok, report
+    computes_the_same(known, made, machine, part.shapes_for(program.settable) | sizes)
 
 
 def test_picked_blocks_are_attended_in_nests_of_their_own() -> None:

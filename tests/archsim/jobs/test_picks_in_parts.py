@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import pytest
+from mapped_checks import computes_the_same
 
 from archsim import Architecture
 from archsim.bound.binding import bind
@@ -21,15 +22,11 @@ from archsim.jobs.spreading import (
     spreadings,
 )
 from archsim.spec.mapping import SpreadRank
-from archsim.validation.check import validate_cascade
-from archsim.validation.mapped import mapped_run
 from einsum_cascade import Cascade
 from einsum_cascade.algebra.excerpt import excerpt
 from einsum_cascade.errors import MappingError
 from mappers.einsum_by_einsum import einsum_by_einsum
-from mappers.generators import GENERATORS
 from workloads import load
-from workloads.references import find_reference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,14 +55,7 @@ def spread(program: Program, machine: Architecture, shapes: Mapping[str, int]) -
 def test_queries_in_parts_pick_what_they_pick_together(cascade: str, given: dict[str, int]) -> None:
     """A mask that reads the picks, too, is that of the part: ``IX[p, j] * U + u <= p + M - P``."""
     known, machine = Cascade.load(cascade), Architecture.load(MACHINE)
-    report = validate_cascade(
-        known,
-        reference=find_reference(known.program.reference),
-        shapes=given,
-        trials=1,
-        run=mapped_run(known, spread, machine, GENERATORS),
-    )
-    assert report.ok, report
+    computes_the_same(known, spread, machine, given)
 
 
 def test_all_parts_together_compute_what_one_core_does() -> None:
