@@ -31,7 +31,7 @@ rooms: ## which room may import which (docs/architecture.md), lazy imports inclu
 check: lint types rooms ## all that must hold before a commit, but for tests
 
 fast: ## the tests that take a moment: language, bound mappings, counts, the command line
-	pytest -n 2 -m 'not slow' tests/einsum_cascade/test_parse.py tests/archsim tests/test_readme.py
+	pytest -n 2 -m 'not slow' tests/einsum_cascade/syntax/test_parse.py tests/archsim tests/test_readme.py
 
 test: ## all tests, the slow ones included
 	pytest -n 2

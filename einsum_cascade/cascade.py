@@ -161,13 +161,13 @@ class Cascade:
 
     def latex(self) -> str:
         """The equations in LaTeX."""
-        from .notation.latex import program_latex
+        from .notation.typeset import program_latex
 
         return program_latex(self.program)
 
     def dot(self) -> str:
         """The dependency graph in Graphviz' DOT language."""
-        from .notation.render import program_dot
+        from .notation.typeset import program_dot
 
         return program_dot(self.program)
 
@@ -175,6 +175,6 @@ class Cascade:
         return f"$${self.latex()}$$"
 
     def _repr_html_(self) -> str:
-        from .notation.render import program_html
+        from .notation.typeset import program_html
 
         return program_html(self.program)

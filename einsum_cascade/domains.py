@@ -180,7 +180,7 @@ def draw_input(
         if domain is not None:
             low, high = _bounds(domain, shapes)
         apart = [n for n, r in enumerate(ranks) if r in along]
-        return low + _different(rng, size, apart, high + 1 - low)
+        return low + _draw_distinct(rng, size, apart, high + 1 - low)
     return None if domain is None else np.asarray(draw(domain, rng, size, shapes))
 
 
@@ -206,7 +206,7 @@ def scattered_by(program: ir.Program, einsum: ir.Einsum, index: ir.Gather) -> tu
     return tuple(program.rank_of_variable[v] for v in own)
 
 
-def _different(
+def _draw_distinct(
     rng: np.random.Generator, size: tuple[int, ...], apart: list[int], below: int
 ) -> np.ndarray[Any, Any]:
     """Whole numbers that differ along some axes."""
@@ -255,7 +255,7 @@ def distinct_problems(program: ir.Program, spoiled: frozenset[str]) -> Iterator[
                 yield Problem(f"'{name}' is distinct along '{rank}' twice", named.span)
 
 
-def alike_at(
+def repeated_entries(
     program: ir.Program,
     named: ir.Tensor,
     values: np.ndarray[Any, Any],
@@ -284,7 +284,7 @@ def alike_at(
     ranks = (*parallel, *next(t.ranks for t in program.inputs if t.name == named.name))
     along = [n for n, r in enumerate(ranks) if r in named.ranks]
     others = [n for n in range(len(ranks)) if n not in along]
-    places = np.stack(np.nonzero(_within(program, ranks, shapes)), axis=1)
+    places = np.stack(np.nonzero(_inside_cut_ranks(program, ranks, shapes)), axis=1)
     found = values[tuple(places.T)]
     keys = np.column_stack((places[:, others], found))
     order = np.lexsort(keys.T[::-1])
@@ -298,7 +298,7 @@ def alike_at(
     return f"is {found[pairs[0][0]]} at {first} and at {second}: it must differ along {names}"
 
 
-def _within(
+def _inside_cut_ranks(
     program: ir.Program, ranks: tuple[str, ...], shapes: Mapping[str, int]
 ) -> np.ndarray[Any, Any]:
     """Which elements of a tensor lie before the ends of the ranks that are cut."""

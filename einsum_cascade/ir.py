@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from .facts import Facts, cached_property
+from .memo import Memoized, cached_property
 from .number_formats import TensorFormats
 from .source import Span
 
@@ -305,7 +305,7 @@ class Usual(Node):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Program(Node, Facts):
+class Program(Node, Memoized):
     """A whole cascade as written: what ``Cascade`` (the public class) wraps.
 
     ``parallel`` ranks are carried by every tensor and omitted from the equations.

@@ -56,12 +56,12 @@ def einsum_operations(program: Program, einsum: Einsum) -> Operations:
     (('exp', 1), ('sub', 1))
     """
     if program.einsum_of.get(einsum.name) is einsum:
-        return program.once(_own_operations, einsum.name)
+        return program.memo(_own_operations, einsum.name)
     return _counted(program, einsum)
 
 
 def _own_operations(program: Program, name: str) -> Operations:
-    """Operations of one of the program's own Einsums, by name (for ``Program.once``)."""
+    """Operations of one of the program's own Einsums, by name (for ``Program.memo``)."""
     return _counted(program, program.einsum_of[name])
 
 
@@ -116,14 +116,14 @@ def kind_and_format(name: str) -> tuple[str, str]:
     return kind, fmt
 
 
-def told(name: str) -> str:
+def operation_label(name: str) -> str:
     """An operation in words: ``mac in fp8_e4m3``."""
     kind, fmt = kind_and_format(name)
     return f"{kind} in {fmt}" if fmt else kind
 
 
 def operations_of(program: Program) -> dict[str, Operations]:
-    """Operations of every Einsum of a cascade, by name (for ``Program.once``)."""
+    """Operations of every Einsum of a cascade, by name (for ``Program.memo``)."""
     return {e.name: einsum_operations(program, e) for e in program.einsums}
 
 

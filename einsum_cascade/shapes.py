@@ -1,15 +1,15 @@
-"""Shapes: the size of every rank from the few a user gives."""
+"""Shapes: the size of every rank from the few a user gives, and symmetry of ranks."""
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from math import prod
 from typing import SupportsIndex
 
 from . import ir
 from .errors import CascadeError, InputError, Problem, did_you_mean
-from .picks import fewer_picks
+from .ir import Affine, Einsum, Name, Node, Program, variables_of, walk
 
 
 def resolve_shapes(
@@ -73,7 +73,7 @@ def resolve_shapes(
     return {name: shapes[name] for name in order if name in shapes}
 
 
-def with_usual(
+def complete_shapes(
     program: ir.Program, given: Mapping[str, int], fixed: Collection[str] = ()
 ) -> tuple[dict[str, int], dict[str, int]]:
     """The given shapes with usual ones where nothing else fixes a rank.
@@ -103,7 +103,7 @@ def with_usual(
         if not full and not names & known:
             found[usual.name] = added[usual.name] = usual.size
     if any(e.select is not None for e in program.einsums):
-        found |= fewer_picks(program, following(program, found))
+        found |= clip_selections(program, derived_shapes(program, found))
     return found, added
 
 
@@ -140,12 +140,12 @@ def _fixed(program: ir.Program, shapes: dict[str, int], problems: list[Problem])
             problems.append(Problem(what))
 
 
-def following(program: ir.Program, given: Mapping[str, int]) -> dict[str, int]:
+def derived_shapes(program: ir.Program, given: Mapping[str, int]) -> dict[str, int]:
     """Shapes that are given, and those that follow from them; the rest is left out.
 
     >>> from einsum_cascade import Cascade
     >>> program = Cascade.load("delta-product-chunked").program
-    >>> found = following(program, {"P": 7, "J": 2, "X0": 4})
+    >>> found = derived_shapes(program, {"P": 7, "J": 2, "X0": 4})
     >>> found["N"], found["X1"], found["M0"]
     (14, 4, 4)
     """
@@ -214,3 +214,169 @@ def _consistent(rank: ir.Rank, shapes: dict[str, int], problems: list[Problem]) 
         product = " * ".join(rest)
         text += f": {outer} must be ceil({rank.name} / {product}) = {needed}"
         problems.append(Problem(text))
+
+
+def clip_selections(program: ir.Program, shapes: Mapping[str, int]) -> dict[str, int]:
+    """Shapes of ranks that count more picks than there are to pick from: as many as there are.
+
+    What is picked beyond that is absent, and so is all that is computed of it, so that the
+    smaller rank says the same. Ranks that count anything else beside picks keep their shape.
+
+    Parameters
+    ----------
+    program : Program
+    shapes : mapping of str to int
+        By rank, those that are known.
+
+    Returns
+    -------
+    dict of str to int
+        By rank that counts picks; empty where there is enough to pick from.
+
+    Examples
+    --------
+    Four blocks, of which eight are to be picked.
+
+    >>> from einsum_cascade import Cascade
+    >>> program = Cascade.load("mixture-of-block-attention").program
+    >>> clip_selections(program, {"N": 4, "J": 8}), clip_selections(program, {"N": 4, "J": 3})
+    ({'J': 4}, {})
+    """
+    found: dict[str, int] = {}
+    for einsum in program.einsums:
+        if (rank := _selection_rank(program, einsum)) is None:
+            continue
+        there = shapes.get(program.rank_of_variable[einsum.over[0]])
+        wanted = found.get(rank, shapes.get(rank))
+        if there is None or wanted is None or wanted <= there:
+            continue
+        if program.memo(_has_only_selected_elements, rank):
+            found[rank] = there
+    return found
+
+
+def _selection_rank(program: ir.Program, einsum: ir.Einsum) -> str | None:
+    """The rank that counts what an Einsum selects; None where it selects nothing."""
+    if einsum.select is None:
+        return None
+    candidates = ir.variables_of(einsum.expression)
+    return next(program.rank_of_variable[v] for v in einsum.target.variables if v not in candidates)
+
+
+def _has_only_selected_elements(program: ir.Program, rank: str) -> bool:
+    """Whether whatever has the rank is of a pick, so that nothing is there without one."""
+    declared = program.rank_of[rank]
+    if declared.partition or declared.family or declared.like or declared.shape is not None:
+        return False
+    if any(r.like == rank for r in program.ranks) or _shape_is_used(program, rank):
+        return False
+    if any(rank in ranks for ranks in program.iterative.values()):
+        return False
+    if any(rank in program.tensor_ranks[t.name] for t in program.inputs):
+        return False
+    variable, of_selections = declared.variable, set[str]()
+    for einsum in program.einsums:
+        if variable not in einsum.variables:
+            continue
+        selects = _selection_rank(program, einsum)
+        if selects is None and not any(
+            a.tensor in of_selections and _is_at(a, variable)
+            for a in _unconditional_reads(einsum.expression)
+        ):
+            return False
+        if selects not in (None, rank):
+            return False
+        if variable in einsum.target.variables:
+            if not _is_at(einsum.target, variable):
+                return False
+            of_selections.add(einsum.name)
+    return True
+
+
+def _is_at(access: ir.Access, variable: str) -> bool:
+    return any(isinstance(i, ir.Affine) and i.as_variable == variable for i in access.indices)
+
+
+def _shape_is_used(program: ir.Program, rank: str) -> bool:
+    """Whether the shape of a rank stands in an equation or a domain, as a number."""
+    parts: list[ir.Node] = [f.body for f in program.functions]
+    for einsum in (*program.einsums, *program.init):
+        parts += [einsum.target, einsum.expression, *([einsum.where] if einsum.where else [])]
+    return any(d.rank == rank for d in program.domains) or any(
+        _uses_shape(node, rank) for part in parts for node in ir.walk(part)
+    )
+
+
+def _uses_shape(node: ir.Node, rank: str) -> bool:
+    if isinstance(node, ir.Affine):
+        return any(rank in t.shapes for t in node.terms)
+    return isinstance(node, ir.Name | ir.Gather) and rank in (
+        node.shapes if isinstance(node, ir.Gather) else (node.name,)
+    )
+
+
+def _unconditional_reads(node: ir.Node) -> Iterator[ir.Access]:
+    """Accesses that are read at every point, those inside of indices included."""
+    if isinstance(node, ir.Access):
+        yield node
+    if isinstance(node, ir.Call) and node.function == "where":
+        return
+    for child in ir.children(node):
+        yield from _unconditional_reads(child)
+
+
+def rank_asymmetry(program: Program, rank: str) -> str | None:
+    """What does not treat every coordinate of a rank alike (``Einsum 'QK'``), or None.
+
+    A cascade treats them alike when the rank's variable is only ever a plain index
+    (``Q[p, e]``, or ``Q[p1*P0 + p0, e]`` by the members of a partition): not reduced, not
+    compared (``where m <= p``), not a number (``lam ** p``), not part of a longer index
+    (``X[p - m]``), and when nothing else depends on its shape. Then twice the coordinates
+    are twice the same work on the same other operands.
+
+    Parameters
+    ----------
+    program : Program
+    rank : str
+
+    Returns
+    -------
+    str or None
+        The Einsum, as it stands in a message; None where more coordinates change nothing.
+    """
+    own = next((r for r in program.ranks if r.name == rank), None)
+    members = () if own is None else own.partition
+    names = (rank, *members)
+    for other in program.ranks:
+        if other.like in names:
+            return f"rank '{other.name}'"
+    for einsum in (*program.init, *program.einsums):
+        if _distinguishes(einsum, rank, members):
+            return f"Einsum '{einsum.name}'"
+    return None
+
+
+def _distinguishes(einsum: Einsum, rank: str, members: tuple[str, ...]) -> bool:
+    variables = {name.lower() for name in (rank, *members)}
+    compared = () if einsum.where is None else walk(einsum.where)
+    if variables & {*einsum.over, *(v for n in compared for v in variables_of(n))}:
+        return True
+    nodes = (*walk(einsum.expression), *walk(einsum.target), *compared)
+    whole = {name.lower() for name in members}
+    return any(_is_not_a_plain_index(node, rank, variables, whole) for node in nodes)
+
+
+def _is_not_a_plain_index(node: Node, rank: str, variables: set[str], whole: set[str]) -> bool:
+    """Whether a node uses the rank otherwise than as a plain index."""
+    match node:
+        case Name(name=name):
+            return name in variables or name.upper() == rank
+        case Affine() if any(rank in term.shapes for term in node.terms):
+            return True
+        case Affine() if variables.isdisjoint(node.variables):
+            return False
+        case Affine():
+            by_members = set(node.variables) == whole and all(t.variable for t in node.terms)
+            return node.as_variable is None and not by_members
+        case _:
+            return False

@@ -241,7 +241,7 @@ def _are_slower(nests: tuple[tuple[str, Bound], ...], seconds: float, known: Kno
 
 def _seconds(name: str, bound: Bound) -> float:
     """What a nest takes; it is run at most once."""
-    return bound.once(result_of_nest, name, "analytical").latency_s
+    return bound.memo(result_of_nest, name, "analytical").latency_s
 
 
 def _obeying(space: Mapspace | Region, mapping: Mapping) -> Bound:

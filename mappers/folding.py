@@ -12,7 +12,7 @@ from math import ceil, prod
 
 from archsim.cost.folds import Folds
 from archsim.spec.arch import ProcessingArray
-from einsum_cascade.facts import cached_property
+from einsum_cascade.memo import cached_property
 
 Ranks = frozenset[str]
 """Ranks along which a tensor varies."""

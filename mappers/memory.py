@@ -24,7 +24,7 @@ from archsim.writing import OutputFolder
 from einsum_cascade.errors import InputError
 from einsum_cascade.ir import Program
 from einsum_cascade.notation.printer import program_text
-from einsum_cascade.yaml.library import file_is_there
+from einsum_cascade.yaml.library import file_exists
 
 VARIABLE = "ARCHSIM_CACHE"
 """The environment variable that names the directory."""
@@ -123,7 +123,7 @@ def _keep(path: Path | None, text: str) -> None:
 
 def _kept(path: Path) -> str | None:
     """The text that was kept; None where there is none, or it is not all as it was."""
-    if not file_is_there(path):
+    if not file_exists(path):
         return None
     with suppress(OSError, UnicodeDecodeError):
         head, _, text = path.read_text(encoding="utf-8").partition("\n")

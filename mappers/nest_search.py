@@ -214,7 +214,7 @@ class _Cutting:
 
     def _blocks(self) -> tuple[tuple[str, ...], ...]:
         """Runs of Einsums between the places where a cut may be worth it."""
-        finest = self.space.program.once(cut_blocks)
+        finest = self.space.program.memo(cut_blocks)
         costs: list[tuple[float, int]] = []
         for at in range(1, len(finest)):
             least = self._least_cut(tuple(n for block in finest[:at] for n in block))
@@ -250,7 +250,7 @@ class _Cutting:
         ranks = (*program.parallel, *program.tensor_ranks[tensor])
         if any(r not in self.space.shapes for r in ranks):
             return inf
-        words = program.once(words_of, machine.word_bits).of(tensor)
+        words = program.memo(words_of, machine.word_bits).of(tensor)
         return float(prod(self.space.shapes[r] for r in ranks) * words * machine.word_bytes)
 
     def _moving(self, moved: float) -> tuple[float, float]:
@@ -404,7 +404,7 @@ class _Cutting:
         return energy if self.objective.code == ENERGY else seconds * clock
 
     def _space(self, nest: _Nest) -> Mapspace:
-        program = self.space.program.once(excerpt, nest.names)
+        program = self.space.program.memo(excerpt, nest.names)
         given = self.space.given | {member: size for _, member, size in nest.pinned}
         own = sizes_of_excerpt(self.space.program, program, given)
         return Mapspace.of(program, self.space.architecture, own, slow=self.space.slow)

@@ -11,7 +11,7 @@ from archsim.jobs.workload import PartLike
 from archsim.spec.arch import Architecture
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError
-from einsum_cascade.shapes import with_usual
+from einsum_cascade.shapes import complete_shapes
 
 from .constraint_files import ConstraintFile, constraints_of
 from .space.mapspace import Mapspace
@@ -35,7 +35,7 @@ def space_of(
     Raises as ``Mapspace.of``.
     """
     program = program_of(part, architecture, cascade)
-    given, _ = with_usual(program, part.shapes_for(program.settable))
+    given, _ = complete_shapes(program, part.shapes_for(program.settable))
     try:
         program, shapes = with_parameters(program, given)
         obeyed = constraints_of(constraints, program, architecture)

@@ -261,7 +261,7 @@ def _at_once(site: Site, parts: tuple[LoopPart, ...]) -> Fraction:
 
 def layable(site: Site, e: Einsum) -> frozenset[str]:
     """Ranks that may run side by side: no running ones, none with an own part inside."""
-    return site.program.once(_with_none_inside, site.ranks(e)) - site.unlayable(e.name)
+    return site.program.memo(_with_none_inside, site.ranks(e)) - site.unlayable(e.name)
 
 
 def _with_none_inside(program: Program, ranks: tuple[str, ...]) -> frozenset[str]:

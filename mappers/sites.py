@@ -12,9 +12,9 @@ from archsim.spec.arch import Architecture, Memory
 from archsim.spec.mapping import NestLevel
 from archsim.spec.words import TensorWords, words_of
 from einsum_cascade.algebra.conditions import with_masks
-from einsum_cascade.facts import Facts, cached_property
 from einsum_cascade.ir import Access, Einsum, Program, variables_of
 from einsum_cascade.masks import conjuncts, depends_on_data
+from einsum_cascade.memo import Memoized, cached_property
 
 from .components import strongly_connected_components
 from .picked import PickedAgain, gathers, in_lines, picked_in
@@ -37,7 +37,7 @@ class LoopPart:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Site(Facts):
+class Site(Memoized):
     """A cascade with all its shapes, and the machine it is to be laid out on."""
 
     program: Program
@@ -58,7 +58,7 @@ class Site(Facts):
     @cached_property
     def words(self) -> TensorWords:
         """Words of the machine that a value of each tensor takes."""
-        return self.program.once(words_of, self.architecture.word_bits)
+        return self.program.memo(words_of, self.architecture.word_bits)
 
     def memories(self, array: str) -> tuple[Memory, ...]:
         """Memories that feed an array, outermost first."""
@@ -101,7 +101,7 @@ class Site(Facts):
     @cached_property
     def groups(self) -> tuple[tuple[str, ...], ...]:
         """Einsums that need one another, components in the order of what they need."""
-        return self.program.once(strongly_connected_components)
+        return self.program.memo(strongly_connected_components)
 
     @cached_property
     def strides(self) -> tuple[int, ...]:
@@ -167,20 +167,20 @@ class Site(Facts):
 
     def ranks(self, e: Einsum) -> tuple[str, ...]:
         """Ranks an Einsum goes over, those of its result first."""
-        return self.program.once(_ranks_along, e.variables)
+        return self.program.memo(_ranks_along, e.variables)
 
     def ranks_of(self, access: Access) -> frozenset[str]:
         """Ranks along which a tensor varies where it is accessed so."""
-        return self.program.once(_set_along, access.variables)
+        return self.program.memo(_set_along, access.variables)
 
     def masked(self, name: str) -> frozenset[str]:
         """Ranks that the mask of an Einsum asks about, where it can be told before it runs: of
         what depends on data nothing is left out."""
-        return self.program.once(_masked, name)
+        return self.program.memo(_masked, name)
 
     def shared(self, name: str) -> tuple[str, ...]:
         """Ranks of the loops that an Einsum shares with the others of its component."""
-        return self.program.once(_shared_loops, name)
+        return self.program.memo(_shared_loops, name)
 
     @property
     def whole_shapes(self) -> dict[str, int]:
@@ -270,12 +270,12 @@ def _masked(program: Program, name: str) -> frozenset[str]:
 
 def _shared_loops(program: Program, name: str) -> tuple[str, ...]:
     """Ranks of the loops that an Einsum shares with the others of its component."""
-    group = next(g for g in program.once(strongly_connected_components) if name in g)
+    group = next(g for g in program.memo(strongly_connected_components) if name in g)
     read = {a.tensor for n in group for a in program.einsum_of[n].reads}
     running = [r for n in group if n in read for r in program.iterative.get(n, ())]
     if not running:
         return ()
-    have = {n: program.once(_ranks_along, program.einsum_of[n].variables) for n in group}
+    have = {n: program.memo(_ranks_along, program.einsum_of[n].variables) for n in group}
     # What only some of them go along is done again and again inside of what all do.
     running.sort(key=lambda rank: -sum(rank in ranks for ranks in have.values()))
     outer = dict.fromkeys(_outer_first(program, running))

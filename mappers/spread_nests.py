@@ -28,7 +28,7 @@ from einsum_cascade.algebra.excerpt import (
     tiled_families,
 )
 from einsum_cascade.errors import InputError
-from einsum_cascade.facts import cached_property
+from einsum_cascade.memo import cached_property
 
 from .certificate import INTERRUPTED, Certificate, Moment, RunnerUp, Searched
 from .differences import differences_of_nests
@@ -111,7 +111,7 @@ def _from(
 
 def space_of_nest(whole: Mapspace, names: Names) -> Mapspace:
     """The mapspace of some of a cascade's Einsums on the same machine. Raises as that."""
-    program = whole.program.once(excerpt, names)
+    program = whole.program.memo(excerpt, names)
     given = sizes_of_excerpt(whole.program, program, whole.given)
     return Mapspace.of(program, whole.architecture, given, slow=whole.slow)
 
@@ -130,7 +130,7 @@ class Cuts:
         program = self.whole.program
         found: list[Names] = []
         before: Names = ()
-        for block in program.once(cut_blocks):
+        for block in program.memo(cut_blocks):
             torn = any(tiled_families(program, t) for t in crossing(program, before))
             joined = found and (torn or len(found) == _BLOCKS)
             found = [*found[:-1], (*found[-1], *block)] if joined else [*found, block]
@@ -174,7 +174,7 @@ class Cuts:
         speed = machine.home.bandwidth_bytes_per_s
         if speed is None or not first:
             return 0.0
-        words = program.once(words_of, machine.word_bits)
+        words = program.memo(words_of, machine.word_bits)
         handed = crossing(program, self._names(0, first))
         moved = sum(
             elements_of(program, program.tensor_ranks[t], self.whole.shapes) * words.of(t)

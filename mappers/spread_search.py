@@ -220,7 +220,7 @@ def _of_middle_part(whole: Mapspace, spreading: Spreading) -> Program:
             # behind.
             begin = (extent + extent // -(spread.parts or 1)) // 2
             lengths = whole_lengths(program, spread.rank, whole.given)
-            program = program.once(moved_masks, spread.rank, begin, lengths)
+            program = program.memo(moved_masks, spread.rank, begin, lengths)
     return program
 
 

@@ -22,8 +22,8 @@ from archsim.spec.files.mapping_text import mapping_dict
 from archsim.spec.mapping import Mapping
 from einsum_cascade import Cascade
 from einsum_cascade.errors import Problem, SpecError
-from einsum_cascade.facts import cached_property
-from einsum_cascade.shapes import with_usual
+from einsum_cascade.memo import cached_property
+from einsum_cascade.shapes import complete_shapes
 
 from .certificate import INTERRUPTED, Searched, added_reasons
 from .constraint_files import ConstraintFile
@@ -260,7 +260,7 @@ def _question(part: PartLike, problem: SearchProblem) -> MappingQuestion:
     """What a search of a part answers."""
     machine = problem.space.architecture
     program = program_of(part, machine)
-    given, _ = with_usual(program, part.shapes_for(program.settable))
+    given, _ = complete_shapes(program, part.shapes_for(program.settable))
     return MappingQuestion(
         program=program, architecture=machine, shapes=given, objective=problem.objective.name
     )

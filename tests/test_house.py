@@ -89,9 +89,9 @@ def test_files_and_functions_are_small() -> None:
     long: list[str] = []
     for file in (*FILES, *(ROOT / "tests").rglob("*.py")):
         text = file.read_text(encoding="utf-8")
-        if text.count("\n") > 500:
+        if text.count("\n") > 800:
             long.append(f"{file.relative_to(ROOT)}: {text.count(chr(10))} lines")
-        most = 120 if "kernel" in str(file.relative_to(ROOT)) else 60
+        most = 120 if "kernel" in str(file.relative_to(ROOT)) else 80
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef) and node.end_lineno is not None:
                 size = node.end_lineno - node.lineno + 1

@@ -12,7 +12,7 @@ from einsum_cascade.algebra.conditions import with_masks
 from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.ir import Program
 from einsum_cascade.operations import operations_of
-from einsum_cascade.shapes import resolve_shapes, with_usual
+from einsum_cascade.shapes import complete_shapes, resolve_shapes
 
 from .attention.phases import Tokens
 from .models import ModelConfig
@@ -144,7 +144,7 @@ def _of_part(part: Part) -> Counter[str]:
     from einsum_cascade.counting.point_counts import count_points
 
     program = with_masks(Cascade.load(part.cascade).program)
-    given, _ = with_usual(program, part.shapes_for(program.settable))
+    given, _ = complete_shapes(program, part.shapes_for(program.settable))
     numbers = _numbers(program, given)
     batch = 1
     for rank in program.parallel:

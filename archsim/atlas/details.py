@@ -7,7 +7,7 @@ from typing import Any
 
 from einsum_cascade.counting.symbolic import Analysis
 from einsum_cascade.ir import Program
-from einsum_cascade.notation.mathml import expression_mathml, program_mathml
+from einsum_cascade.notation.typeset import expression_mathml, program_mathml
 from einsum_cascade.source import html_text
 
 from ..quantities import byte_size, energy, percent, seconds

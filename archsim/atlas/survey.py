@@ -10,7 +10,7 @@ from einsum_cascade import Cascade
 from einsum_cascade.counting.symbolic import Analysis
 from einsum_cascade.errors import CascadeError, InputError
 from einsum_cascade.ir import Program
-from einsum_cascade.shapes import resolve_shapes, with_usual
+from einsum_cascade.shapes import complete_shapes, resolve_shapes
 from einsum_cascade.yaml.library import builtin_source, is_file_name, read_source
 from mappers.generators import GENERATORS
 
@@ -185,7 +185,7 @@ def _sized(
 def _shapes(program: Program, scenario: Scenario) -> dict[str, int]:
     """All shapes of a cascade, from the workload's and usual ones. Raises InputError."""
     given = {r: n for r, n in scenario.workload.shapes if r in program.settable}
-    return resolve_shapes(program, with_usual(program, given)[0])
+    return resolve_shapes(program, complete_shapes(program, given)[0])
 
 
 def _runs(to_survey: AtlasPlan, cascade: str, advance: Callable[[str], Any]) -> Iterator[AtlasRun]:
@@ -227,7 +227,7 @@ def _simulated(
     program = Cascade.load(cascade).program
     shapes = {r: n for r, n in work.shapes if r in program.settable}
     fixed = [t.member for t in mapping.tiles] if mapping else []
-    given, _ = with_usual(program, shapes, fixed)
+    given, _ = complete_shapes(program, shapes, fixed)
     # A file's cascade can be called anything, like a built-in one too.
     how = mapping or replace(GENERATORS.make(program, machine, given), cascade=cascade)
     if len(shapes) == len(work.shapes):

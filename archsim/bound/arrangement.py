@@ -14,8 +14,8 @@ from math import prod
 from typing import Any, NamedTuple
 
 from einsum_cascade.errors import Problem, SpecError
-from einsum_cascade.facts import Recent
 from einsum_cascade.ir import Affine, Gather, Program
+from einsum_cascade.memo import IdentityCache
 
 from ..space.iteration import Axis, Loop
 from ..space.loop_space import LoopSpace
@@ -158,7 +158,7 @@ class _Sizes:
         self.same_shapes = new == old
         # A coefficient such as M0 of ``m1*M0`` is all of a shape that an access depends on.
         self.same_weights = self.same_shapes or all(
-            new.get(s) == old.get(s) for s in program.once(_weighing)
+            new.get(s) == old.get(s) for s in program.memo(_weighing)
         )
         self.strides = {m.name: min(m.stride, new[m.rank]) for m in tiling.members.values()}
         self.loops: dict[int, _SizedLoops] = {}
@@ -237,7 +237,7 @@ def _weighing(program: Program) -> frozenset[str]:
     return frozenset(s for t in terms if t.variable for s in t.shapes)
 
 
-def arrangements(program: Program) -> Recent[Arrangement]:
-    """Those of a cascade that were used lately, by mapping and machine (for ``Program.once``)."""
+def arrangements(program: Program) -> IdentityCache[Arrangement]:
+    """Those of a cascade that were used lately, by mapping and machine (for ``Program.memo``)."""
     del program
-    return Recent()
+    return IdentityCache()

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from einsum_cascade.algebra.conditions import with_masks
 from einsum_cascade.errors import MappingError, SpecError, did_you_mean
-from einsum_cascade.facts import cached_property
 from einsum_cascade.ir import Einsum, Program
+from einsum_cascade.memo import cached_property
 from einsum_cascade.operations import operations_of
 
 from ..space.iteration import Axis, Loop
@@ -226,7 +226,7 @@ class _Binder:
         spatial = self._spatial(places, einsum, how, array)
         self.complaints.extend(cover_problems(how, axes, (*shared, *own, *spatial), self.tiling))
         self.complaints.extend(level_problems(how, (*shared, *own), self.architecture))
-        operations = self.program.once(operations_of)[einsum.name]
+        operations = self.program.memo(operations_of)[einsum.name]
         self.complaints.extend(operation_problems(how, array, operations))
         bound = BoundEinsum(
             einsum=einsum,
@@ -238,7 +238,7 @@ class _Binder:
             outside=outside,
             bypass=frozenset((level, t) for level, tensors in how.bypass for t in tensors),
             operations=operations,
-            operands=self.program.once(operands_of)[einsum.name],
+            operands=self.program.memo(operands_of)[einsum.name],
             reads=known.reads if known else tuple(addressing.of(a) for a in einsum.reads),
             write=known.write if known else addressing.of(einsum.target),
         )

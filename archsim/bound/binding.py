@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Protocol
 
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError, Problem, SpecError
-from einsum_cascade.facts import Recent
 from einsum_cascade.ir import Program
+from einsum_cascade.memo import IdentityCache
 
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
@@ -210,21 +210,21 @@ def whole_of_nests(program: Program, nests: Sequence[Bound]) -> Bound:
 
 def _named(program: Program, mapping: Mapping, architecture: Architecture) -> Mapping:
     """The mapping with the machine's names in it: the same one every time it is asked for."""
-    known = program.once(_names)
+    known = program.memo(_names)
     found = known.find(mapping, architecture)
     return found or known.keep(on_machine(program, mapping, architecture), mapping, architecture)
 
 
-def _names(program: Program) -> Recent[Mapping]:
+def _names(program: Program) -> IdentityCache[Mapping]:
     del program
-    return Recent()
+    return IdentityCache()
 
 
 def _closed(
     program: Program, mapping: Mapping, architecture: Architecture, shapes: dict[str, int]
 ) -> Bound:
     """Bind a mapping without open choices."""
-    known = program.once(arrangements)
+    known = program.memo(arrangements)
     arrangement = known.find(mapping, architecture)
     plain = arrangement.first.mapping if arrangement else in_turn(mapping)
     sizes, open_tiles = tile_sizes(plain, architecture)
@@ -245,7 +245,7 @@ def _closed(
     for member in open_tiles:
         bound = fit_tile(arrangement, bound, shapes, sizes, member, asked)
     bound = leave_out_masked(bound)
-    bound.tell(room_of, asked.room)
+    bound.seed(room_of, asked.room)
     return bound
 
 
@@ -265,7 +265,7 @@ def with_parameters(program: Program, given: dict[str, int]) -> tuple[Program, d
         return program, given
     values = tuple(given.get(p.name, p.default) for p in program.parameters)
     shapes = {name: value for name, value in given.items() if name not in names}
-    known = program.once(_valued)
+    known = program.memo(_valued)
     told = tuple(map(repr, values))  # 2 and 2.0 are written otherwise
     if told not in known:
         if len(known) == _KEPT:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from einsum_cascade.facts import cached_property
 from einsum_cascade.ir import Einsum, Program
+from einsum_cascade.memo import cached_property
 
 from ..spec.arch import Architecture
 from ..spec.mapping import EinsumMapping

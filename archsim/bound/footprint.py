@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from einsum_cascade.facts import cached_property
+from einsum_cascade.memo import cached_property
 
 from ..quantities import byte_size
 from ..space.access_map import AccessMap
@@ -68,7 +68,7 @@ def requirements(bound: Bound) -> tuple[Requirement, ...]:
         In bytes, of every memory from the outermost, unlimited ones included.
     """
     levels = range(len(bound.architecture.memories))
-    return tuple(bound.once(requirement, i) for i in levels)
+    return tuple(bound.memo(requirement, i) for i in levels)
 
 
 def all_fits(bound: Bound) -> bool:
@@ -78,12 +78,12 @@ def all_fits(bound: Bound) -> bool:
 
 def limited_requirements(bound: Bound) -> Iterator[Requirement]:
     """``requirements`` of memories that have a capacity."""
-    return (bound.once(requirement, i) for i in _limited(bound))
+    return (bound.memo(requirement, i) for i in _limited(bound))
 
 
 def whole_tiles(bound: Bound) -> Iterator[Requirement]:
     """``limited_requirements`` as they would be if nothing streamed."""
-    return (bound.once(_whole_tiles, i) for i in _limited(bound))
+    return (bound.memo(_whole_tiles, i) for i in _limited(bound))
 
 
 def _limited(bound: Bound) -> Iterator[int]:

@@ -17,8 +17,8 @@ from math import prod
 from typing import TYPE_CHECKING, Final
 
 from einsum_cascade.errors import MappingError, Problem, SpecError, did_you_mean
-from einsum_cascade.facts import cached_property
 from einsum_cascade.ir import Access, Affine, Index, Program, walk
+from einsum_cascade.memo import cached_property
 from einsum_cascade.notation.printer import index_text
 
 from ..space.access_map import AccessMap
@@ -222,7 +222,7 @@ def _of_parts(program: Program, spread: tuple[Spread, ...], tiling: Tiling) -> P
     """The cascade whose indices know how long ranks are that are in parts."""
     for s in spread:
         if s.parts > 1:
-            program = program.once(
+            program = program.memo(
                 whole_indices, s.rank, whole_lengths(program, s.rank, tiling.shapes)
             )
     return program
@@ -247,7 +247,7 @@ class _BoundParts:
             for s, number in zip(spread, numbers, strict=True):
                 if s.by_work:
                     whole = whole_lengths(self.program, s.rank, self.tiling.shapes)
-                    program = program.once(moved_masks, s.rank, s.begin(number), whole)
+                    program = program.memo(moved_masks, s.rank, s.begin(number), whole)
             shapes = _shapes(self.tiling, spread, kinds)
             self.known[numbers] = self.bind(program, self.mapping, shapes)
         return self.known[numbers]

@@ -69,7 +69,7 @@ def room_decides(mapping: Mapping) -> bool:
 
 def stays(bound: Bound, architecture: Architecture) -> bool:
     """Whether tiles that were fitted come out the same on a machine of other capacities."""
-    room = bound.once(room_of)
+    room = bound.memo(room_of)
     return room is None or room.has(architecture)
 
 
@@ -112,8 +112,8 @@ def moved(bound: Bound, architecture: Architecture) -> Bound:
     """As ``rebind``, with what memories must hold, which is the same whatever they can."""
     found = rebind(bound, architecture)
     for level, memory in enumerate(architecture.memories):
-        needed = bound.once(requirement, level)
-        found.tell(requirement, replace(needed, capacity_bytes=memory.capacity_bytes), level)
+        needed = bound.memo(requirement, level)
+        found.seed(requirement, replace(needed, capacity_bytes=memory.capacity_bytes), level)
     return found
 
 

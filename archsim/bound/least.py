@@ -76,14 +76,14 @@ def _idle_steps(bound: Bound, masks: MaskBands) -> Iterator[_IdleSteps]:
         return
     # Few cascades have masks.
     from einsum_cascade.algebra.excerpt import inseparable
-    from einsum_cascade.idle.steps import busy_einsums
+    from einsum_cascade.no_op_steps import active_einsums
 
     program = bound.program
     declared = program.rank_of
     members = (declared[r].partition or (r,) for r in band_ranks(masks.bands) if r in declared)
     variables = sorted(m.lower() for m in chain.from_iterable(members))
     unused = frozenset(chain.from_iterable(masks.without.values()))
-    beside = program.once(inseparable)
+    beside = program.memo(inseparable)
     # A mapping may share the loops of any of these variables, and what is idle then differs.
     for count in range(1, len(variables) + 1):
         for chosen in map(frozenset, combinations(variables, count)):
@@ -91,7 +91,7 @@ def _idle_steps(bound: Bound, masks: MaskBands) -> Iterator[_IdleSteps]:
             for band in dict.fromkeys(masks.bands[n] for n in inside if n in masks.bands):
                 alike = tuple(n for n in inside if masks.bands.get(n) == band)
                 other = {n for n in inside if n in masks.bands}.difference(alike)
-                busy = unused | other | program.once(busy_einsums, alike, chosen)
+                busy = unused | other | program.memo(active_einsums, alike, chosen)
                 idle = frozenset(n for n in inside if busy.isdisjoint(beside[n]))
                 if not idle <= {*alike}:
                     yield _IdleSteps(chosen, band, idle)

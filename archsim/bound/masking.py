@@ -2,7 +2,7 @@
 
 A masked Einsum leaves out every iteration in which its mask lets nothing through. Where
 all masked Einsums of a step agree and the others provably do nothing then
-(``einsum_cascade.idle.steps``), the whole step is left out.
+(``einsum_cascade.no_op_steps``), the whole step is left out.
 """
 
 from __future__ import annotations
@@ -229,10 +229,10 @@ def idle_band(
     different = {bands[name] for name in masked}
     if len(different) > 1:
         return f"{masked[0]} and others have different masks"
-    from einsum_cascade.idle.steps import idle_problem
+    from einsum_cascade.no_op_steps import no_op_obstacle
 
     # A cascade is bound in many ways, and proved once.
-    problem = bound.program.once(idle_problem, masked, stepping)
+    problem = bound.program.memo(no_op_obstacle, masked, stepping)
     return different.pop() if problem is None else problem
 
 

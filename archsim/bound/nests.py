@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 
 from einsum_cascade.algebra.excerpt import crossing, excerpt, sizes_of_excerpt, tiled_families
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
-from einsum_cascade.facts import Recent
 from einsum_cascade.ir import Program
+from einsum_cascade.memo import IdentityCache
 
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping, SpreadRank
@@ -76,7 +76,7 @@ def part_of_nests(
         By rank, and parameters, of the whole cascade.
     """
     ordered = tuple(e.name for e in program.einsums if e.name in names)
-    mine = program.once(excerpt, ordered)
+    mine = program.memo(excerpt, ordered)
     return NestPart(
         name=nest_name(ordered),
         program=mine,
@@ -99,7 +99,7 @@ class BoundNest:
     bound: Bound
 
 
-def nests_bound(program: Program) -> Recent[BoundNest]:
+def nests_bound(program: Program) -> IdentityCache[BoundNest]:
     """By its mapping and the machine the nest of a cascade that was bound last (for ``once``).
 
     Parameters
@@ -108,7 +108,7 @@ def nests_bound(program: Program) -> Recent[BoundNest]:
         The cascade of the nest alone.
     """
     del program
-    return Recent(kept=1)
+    return IdentityCache(kept=1)
 
 
 def _names(program: Program, mapping: Mapping) -> Iterator[Problem]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping as Sizes
 from dataclasses import replace
 from math import prod
 
+from einsum_cascade.affine import affine_value
 from einsum_cascade.algebra.conditions import with_masks
-from einsum_cascade.algebra.indices import affine_value
 from einsum_cascade.algebra.terms import map_einsum, rebuild
 from einsum_cascade.ir import (
     Access,

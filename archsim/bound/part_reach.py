@@ -96,7 +96,7 @@ def reaches_of(bound: Bound, e: BoundEinsum, s: Spread) -> tuple[MaskReach, ...]
     s : Spread
         The rank in parts.
     """
-    return bound.once(_reaches, e.name, s)
+    return bound.memo(_reaches, e.name, s)
 
 
 def _reaches(bound: Bound, name: str, s: Spread) -> tuple[MaskReach, ...] | None:

@@ -14,8 +14,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from typing_extensions import override
 
-from einsum_cascade.facts import Facts, cached_property
 from einsum_cascade.ir import Einsum, Program
+from einsum_cascade.memo import Memoized, cached_property
 from einsum_cascade.operations import Operations
 
 from ..space.access_map import AccessMap
@@ -186,7 +186,7 @@ class BoundEinsum:
     @cached_property
     def cycles_of_point(self) -> Fraction:
         """Cycles in which an element of the array computes one point."""
-        return self.array.once(_cycles_of_point, self.operations)
+        return self.array.memo(_cycles_of_point, self.operations)
 
     @cached_property
     def iterations(self) -> int:
@@ -205,7 +205,7 @@ def _cycles_of_point(array: ProcessingArray, operations: Operations) -> Fraction
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bound(Facts):
+class Bound(Memoized):
     """A mapping bound to everything it needs, structurally legal."""
 
     program: Program
@@ -230,7 +230,7 @@ class Bound(Facts):
     @cached_property
     def words(self) -> TensorWords:
         """How many words of the machine a value of each tensor takes."""
-        return self.program.once(words_of, self.architecture.word_bits)
+        return self.program.memo(words_of, self.architecture.word_bits)
 
     def apart(self, one: str, other: str) -> bool:
         """Whether two Einsums run one after the other, over all their loops each.
@@ -301,7 +301,7 @@ class Bound(Facts):
 
     @override
     def __getstate__(self) -> dict[str, Any]:
-        """The record alone, as of ``Facts``."""
+        """The record alone, as of ``Memoized``."""
         derived = ("alike", "_where_kept")
         return {name: v for name, v in super().__getstate__().items() if name not in derived}
 
@@ -393,7 +393,7 @@ class Bound(Facts):
         found = object.__new__(Bound)
         vars(found).update(vars(self))
         vars(found).update(changed)
-        for name in ("alike", "_facts"):
+        for name in ("alike", "_memo"):
             vars(found).pop(name, None)
         return found
 

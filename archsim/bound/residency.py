@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
-from einsum_cascade.facts import cached_property
 from einsum_cascade.ir import Program
+from einsum_cascade.memo import cached_property
 
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping

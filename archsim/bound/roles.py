@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from einsum_cascade.errors import Problem, SpecError
-from einsum_cascade.facts import cached_property
 from einsum_cascade.ir import Program
-from einsum_cascade.operations import einsum_operations, told
+from einsum_cascade.memo import cached_property
+from einsum_cascade.operations import einsum_operations, operation_label
 
 from ..spec.arch import Architecture, ProcessingArray
 from ..spec.mapping import (
@@ -178,7 +178,7 @@ class _Naming:
 
     def _told(self, einsum: str) -> str:
         before, after = self.moved[einsum]
-        lacking = ", ".join(map(told, before.cannot_do(self._kinds(einsum))))
+        lacking = ", ".join(map(operation_label, before.cannot_do(self._kinds(einsum))))
         return f"{einsum} runs on {after.name}: {before.name} cannot do {lacking}"
 
     def _kinds(self, einsum: str) -> tuple[str, ...]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from einsum_cascade.errors import CascadeError, Problem, SpecError, did_you_mean
-from einsum_cascade.facts import cached_property
 from einsum_cascade.ir import Program
+from einsum_cascade.memo import cached_property
 from einsum_cascade.shapes import resolve_shapes
 
 from ..space.iteration import Axis, iterations

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import NamedTuple
 
-from einsum_cascade.facts import Recent
+from einsum_cascade.memo import IdentityCache
 from einsum_cascade.operations import Operations
 
 from ..spec.arch import Architecture, ProcessingArray
@@ -122,7 +122,7 @@ class PriceList:
         return self._known[key]
 
 
-_PRICES = Recent[PriceList]()
+_PRICES = IdentityCache[PriceList]()
 
 
 def prices_of(architecture: Architecture, words: TensorWords) -> PriceList:

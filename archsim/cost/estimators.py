@@ -14,7 +14,7 @@ from math import dist, exp, log
 from typing import NamedTuple
 
 from einsum_cascade.errors import SpecError, did_you_mean
-from einsum_cascade.facts import Recent
+from einsum_cascade.memo import IdentityCache
 
 from ..spec.arch import Architecture, Memory, ProcessingArray
 from ..spec.technology import Action, AddressAdder, MemoryClass, SramPoint, Technology
@@ -144,7 +144,7 @@ def areas(architecture: Architecture) -> Named:
     return _AREAS.keep(_areas(architecture), architecture) if known is None else known
 
 
-_AREAS = Recent[Named]()
+_AREAS = IdentityCache[Named]()
 """Of machines lately: each run of a machine asks for the same."""
 
 

@@ -16,8 +16,8 @@ from functools import partial
 from itertools import islice
 from math import ceil, prod
 
-from einsum_cascade.facts import cached_property
 from einsum_cascade.ir import Gather
+from einsum_cascade.memo import cached_property
 
 from ..bound.instances import Instances, PartKinds, Spread
 from ..bound.part_reach import moves_along, reaches_of, tiles_apart
@@ -128,7 +128,7 @@ class _Sums:
         self.memories, self.ring = bound.architecture.memories, instances.ring
         self.remade = instances.remade
         self.problems: list[tuple[PartKinds, Bound, Counts]] = [
-            (kinds, other or bound, other.once(count_mapping) if other else counts)
+            (kinds, other or bound, other.memo(count_mapping) if other else counts)
             for kinds, other in islice(instances.problems.items(), some)
         ]
         if self.memories[0].ring:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from einsum_cascade.facts import Recent
+from einsum_cascade.memo import IdentityCache
 
 from ..spec.arch import Architecture, ProcessingArray
 from .energy import Charge
@@ -42,7 +42,7 @@ def leakage_w(architecture: Architecture) -> tuple[tuple[str, float], ...]:
     return _LEAKING.keep(found, architecture)
 
 
-_LEAKING = Recent[tuple[tuple[str, float], ...]]()
+_LEAKING = IdentityCache[tuple[tuple[str, float], ...]]()
 """Of machines lately: each run of a machine asks for the same."""
 
 

@@ -31,12 +31,12 @@ def count_mapping(bound: Bound) -> tuple[EinsumCount, ...]:
     MappingError
         A mask needs a parameter that has no value, or an index is too irregular to be counted.
     """
-    counts = tuple(bound.once(count_of, e.name) for e in bound.einsums)
+    counts = tuple(bound.memo(count_of, e.name) for e in bound.einsums)
     return spilled(bound, counts, spilled_share(bound))
 
 
 def count_of(bound: Bound, name: str) -> EinsumCount[int]:
-    """The counts of one Einsum as if nothing spilled (for ``Bound.once``). Raises as above."""
+    """The counts of one Einsum as if nothing spilled (for ``Bound.memo``). Raises as above."""
     return count_einsum(bound, bound.by_name[name])
 
 
@@ -52,7 +52,7 @@ def spilled_share(bound: Bound) -> Fraction:
     if spill is None:
         return Fraction(0)
     names = [m.name for m in bound.architecture.memories]
-    return share_of(bound.once(requirement, names.index(spill.level)))
+    return share_of(bound.memo(requirement, names.index(spill.level)))
 
 
 def share_of(required: Requirement) -> Fraction:
@@ -171,7 +171,7 @@ def spill_note(bound: Bound) -> str:
         return ""
     names = [m.name for m in bound.architecture.memories]
     level = names.index(spill.level)
-    required = bound.once(requirement, level)
+    required = bound.memo(requirement, level)
     kept = [t for t, _ in bound.residency.places if level in bound.residency.memories(t)]
     home = names[_outside(bound, level)]
     return (

@@ -62,7 +62,7 @@ def _of_some(bound: Bound) -> Iterator[Fraction]:
     yield sum((max(_arrays(bound, names).values()) for names in groups), Fraction(0))
     number = len(instances.problems)
     for some in (number // 4, number // 2) if number >= _FEW else ():
-        ported = through_ports(bound, bound.once(count_mapping), some)
+        ported = through_ports(bound, bound.memo(count_mapping), some)
         together = (tuple(c for c in ported if c.einsum in names) for names in groups)
         yield sum((_busiest(bound, counts) for counts in together), Fraction(0))
 
@@ -80,9 +80,9 @@ def _run_together(bound: Bound) -> Iterator[tuple[EinsumCount, ...]]:
     """Counts of what runs together, one group after the other."""
     groups = _groups(bound)
     if bound.instances is None and bound.mapping.spill is None:
-        yield from (tuple(bound.once(count_of, name) for name in names) for names in groups)
+        yield from (tuple(bound.memo(count_of, name) for name in names) for names in groups)
         return
-    ported = through_ports(bound, bound.once(count_mapping))
+    ported = through_ports(bound, bound.memo(count_mapping))
     yield from (tuple(c for c in ported if c.einsum in names) for names in groups)
 
 

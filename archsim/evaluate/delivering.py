@@ -15,7 +15,7 @@ from itertools import combinations, product
 from math import ceil, inf, prod, sqrt
 from typing import NamedTuple
 
-from einsum_cascade.facts import Recent
+from einsum_cascade.memo import IdentityCache
 from einsum_cascade.operations import Operations
 
 from ..cost.estimators import memory_access, register_access
@@ -286,7 +286,7 @@ class _ArrivalPrices:
         return self._written[tensor]
 
 
-_PRICES = Recent[tuple[_ArrivalPrices, _ArrivalPrices]](kept=16)
+_PRICES = IdentityCache[tuple[_ArrivalPrices, _ArrivalPrices]](kept=16)
 
 
 def _prices_of(

@@ -80,7 +80,7 @@ def evaluate_bound(
             key=lambda run: run.timing.cycles,
         )
         bound, counts, timing = longest.bound, longest.counts, longest.timing
-    counts = counts or bound.once(count_mapping)
+    counts = counts or bound.memo(count_mapping)
     refuse_no_time(bound, timing.cycles)
     return assemble(bound, counts, timing, workload, engine, least)
 
@@ -95,5 +95,5 @@ class _TimedInstance:
 
 
 def _timed(bound: Bound, counts: tuple[EinsumCount, ...], engine: str) -> _TimedInstance:
-    counts = counts or bound.once(count_mapping)
+    counts = counts or bound.memo(count_mapping)
     return _TimedInstance(bound, counts, time_bound(bound, through_ports(bound, counts), engine))

@@ -21,8 +21,8 @@ from functools import partial
 from math import prod
 from typing import NamedTuple
 
-from einsum_cascade.facts import when_asked
 from einsum_cascade.ir import Gather, Program
+from einsum_cascade.memo import lazy_field
 
 from ..bound.addressing import Addressing
 from ..bound.initial import with_initial
@@ -69,9 +69,9 @@ class LeastWork:
     """By rank that a cascade cuts: what is left at sizes of its tiles, a range at a time."""
     cycles: Fraction
     """Of the busiest array, each Einsum on one of them, all elements at work."""
-    counts: when_asked[tuple[EinsumCount, ...]] = when_asked(())
+    counts: lazy_field[tuple[EinsumCount, ...]] = lazy_field(())
     """With as few operations as any mapping does: for the energy alone, as the next."""
-    delivering: when_asked[tuple[tuple[str, Delivering], ...]] = when_asked(())
+    delivering: lazy_field[tuple[tuple[str, Delivering], ...]] = lazy_field(())
     """By Einsum what arrives at its elements, and what leaves them in parts."""
 
 
@@ -117,7 +117,7 @@ def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
 
     sized: tuple[_Ranges, ...] = ()
     if bound.once_of_any_size(_growing):
-        sized = program.once(_KnownSizes).of(bound, least(), entering, whole)
+        sized = program.memo(_KnownSizes).of(bound, least(), entering, whole)
     return LeastWork(
         words=sum(words.values(), Fraction(0)),
         counts=least,
@@ -355,15 +355,14 @@ def _elements_under(bound: Bound, e: BoundEinsum, access_map: AccessMap, nest: L
     access, program = access_map.access, bound.program
     share = Fraction(1)
     if any(isinstance(index, Gather) for index in access.indices):
-        from einsum_cascade.counting.certain_picks import certain_picks
-        from einsum_cascade.counting.traffic import certain_access
+        from einsum_cascade.counting.traffic import guaranteed_access, guaranteed_elements
 
-        found = certain_picks(program, e.einsum, access, dict(bound.shapes))
+        found = guaranteed_elements(program, e.einsum, access, dict(bound.shapes))
         # Of a part of the picks another share may lie within the input.
         if found is not None and (found.share == 1 or not nest.loops):
             certain, share = found.access, found.share
         else:
-            certain = certain_access(program, e.einsum, access)
+            certain = guaranteed_access(program, e.einsum, access)
         access_map = Addressing(program, bound.tiling, e.axes).of(certain)
     touched = EXACT.touched(e, nest, _moving(nest, access_map), access_map)
     return int(touched * share)

@@ -20,7 +20,7 @@ from .floor import floor_of
 
 
 def result_of_nest(bound: Bound, name: str, engine: str) -> Result:
-    """The result of one nest by itself (for ``Bound.once``). Raises as ``evaluate_bound``."""
+    """The result of one nest by itself (for ``Bound.memo``). Raises as ``evaluate_bound``."""
     return evaluate_bound(bound, workload=name, engine=engine)
 
 
@@ -57,9 +57,9 @@ def evaluate_nests(
     machine = nests[0][1].architecture
     if problems := [*chips_problems(program, mapping, machine)]:
         raise MappingError(problems)
-    counted = [(bound, bound.once(count_mapping)) for _, bound in nests]
+    counted = [(bound, bound.memo(count_mapping)) for _, bound in nests]
     parts = tuple(
-        PartUse(name=name, times=1, result=bound.once(result_of_nest, name, engine))
+        PartUse(name=name, times=1, result=bound.memo(result_of_nest, name, engine))
         for name, bound in nests
     )
     shape = {rank: size for bound, _ in counted for rank, size in bound.shapes}

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from math import prod
 
 from einsum_cascade.ir import Name, Parameter, walk
-from einsum_cascade.operations import kind_and_format, told
-from einsum_cascade.rewrites.hoist import hoistable
+from einsum_cascade.operations import kind_and_format, operation_label
+from einsum_cascade.rewrites.products import hoistable
 
 from ..bound.record import Bound
 from ..cost.estimators import unlike_word
@@ -25,7 +25,7 @@ def _stand_ins(bound: Bound, array: ProcessingArray) -> str:
             assert operation is not None, "operations are checked when binding"
             unlisted = kind_and_format(name)[0] == "copy"
             how = "a cycle, unbilled" if unlisted else f"done as {operation.kind}"
-            found.append(f"{told(name)} is not listed ({how})")
+            found.append(f"{operation_label(name)} is not listed ({how})")
     return "; ".join(found)
 
 
@@ -56,7 +56,7 @@ def _told_formats(bound: Bound) -> Iterator[str]:
             if not operation.format:
                 anyhow[kind], formats[fmt or "words"] = None, None
             elif fmt and operation.format != fmt:
-                yield f"{array.name}: {told(name)} is done in {operation.format}"
+                yield f"{array.name}: {operation_label(name)} is done in {operation.format}"
         if anyhow:
             named = ", ".join(formats)
             yield (
@@ -132,7 +132,7 @@ def notes_of(bound: Bound) -> tuple[str, ...]:
             f"{', '.join(masked)}: tiles that the mask leaves without a point are not run; the "
             "others are run whole"
         )
-    found += [h.note(bound.program) for h in bound.program.once(hoistable)]
+    found += [h.note(bound.program) for h in bound.program.memo(hoistable)]
     found.extend(bound.once_of_any_size(_of_machine))
     return tuple(found)
 

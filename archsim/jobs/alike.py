@@ -10,7 +10,7 @@ from typing import Final, Generic, TypeVar
 
 from typing_extensions import override
 
-from einsum_cascade.facts import Recent
+from einsum_cascade.memo import IdentityCache
 from einsum_cascade.number_formats import TensorFormats
 
 from ..bound.footprint import all_fits
@@ -124,7 +124,7 @@ class AlikeJobs:
         self._at_hand: list[tuple[tuple[Mapping, _Shapes, TensorFormats], _Key]] = []
         self._bound: _Latest[_BoundAlike] = _Latest(kept)
         self._runs: _Latest[_BoundOnce] = _Latest(kept)
-        self._arrays: Recent[_ArrayKeys] = Recent()
+        self._arrays: IdentityCache[_ArrayKeys] = IdentityCache()
         self._results = _RecentResults(None if kept is None else _RESULTS_KEPT)
 
     def evaluate(self, job: Job, /) -> Result:

@@ -15,7 +15,7 @@ from math import prod
 
 from einsum_cascade.errors import MappingError
 from einsum_cascade.ir import Program
-from einsum_cascade.shapes import with_usual
+from einsum_cascade.shapes import complete_shapes
 
 from ..bound.binding import bind
 from ..spec.arch import Architecture
@@ -103,7 +103,7 @@ def fused_with_more_room(
         None fits; says why the last does not.
     """
     program = program_of(part, architecture, cascade)
-    given, _ = with_usual(program, part.shapes_for(program.settable))
+    given, _ = complete_shapes(program, part.shapes_for(program.settable))
     one = part_of(way, given, program)
     why: MappingError | None = None
     for seen in with_more_room(program, architecture, way):

@@ -25,7 +25,7 @@ from einsum_cascade.errors import (
     Problem,
     SpecError,
 )
-from einsum_cascade.shapes import with_usual
+from einsum_cascade.shapes import complete_shapes
 
 from ..result.record import Result
 from ..spec.arch import Architecture
@@ -271,7 +271,7 @@ def _in_tiles(
     if not architecture.has_instances:
         return
     program = program_of(part, architecture, cascade)
-    given, _ = with_usual(program, part.shapes_for(program.settable))
+    given, _ = complete_shapes(program, part.shapes_for(program.settable))
     usual = map(without_balanced, spreadings(program, architecture, given))
     uneven = [x for x in usual if x is not None][:_UNEVEN]
     found = (*ways_with_tiles(program, architecture, given), *uneven)

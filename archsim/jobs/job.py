@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from einsum_cascade.errors import InputError, Problem, SpecError
-from einsum_cascade.facts import cached_property
 from einsum_cascade.ir import Program
+from einsum_cascade.memo import cached_property
 
 from ..bound.binding import Choose, bind, with_parameters
 from ..bound.nests import nests_bound, nests_of
@@ -150,7 +150,7 @@ class Job:
         """
         shapes = dict(self.shapes)
         if self.nest:
-            known = self.program.once(nests_bound).find(self.mapping, self.architecture)
+            known = self.program.memo(nests_bound).find(self.mapping, self.architecture)
             if known is not None and known.shapes == shapes:
                 return known.bound
         try:

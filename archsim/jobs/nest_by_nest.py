@@ -18,7 +18,7 @@ from math import prod
 from einsum_cascade.algebra.excerpt import excerpt, sizes_of_excerpt
 from einsum_cascade.errors import InputError, NoLegalMappingError, Problem
 from einsum_cascade.ir import Program
-from einsum_cascade.shapes import with_usual
+from einsum_cascade.shapes import complete_shapes
 
 from ..bound.binding import bind, with_parameters
 from ..bound.nests import BoundNest, in_nests, nest_name, nests_bound
@@ -137,7 +137,7 @@ def nest_by_nest(
         raise NoLegalMappingError(Problem("there is no place to cut it into nests"))
     found = in_nests(cut.whole, tuple(run.mapping for run in runs))
     for nest, run in zip(found.nests, runs, strict=True):
-        known = run.program.once(nests_bound)
+        known = run.program.memo(nests_bound)
         known.keep(BoundNest(run.given, run.bound), nest, architecture)
     return found
 
@@ -146,7 +146,7 @@ def _cut_cascade(
     part: PartLike, architecture: Architecture, generators: Generators, cascade: str
 ) -> _CutCascade:
     program = program_of(part, architecture, cascade)
-    usual, _ = with_usual(program, part.shapes_for(program.settable))
+    usual, _ = complete_shapes(program, part.shapes_for(program.settable))
     program, given = with_parameters(program, dict(usual))
     whole = Mapping(name=NEST_BY_NEST, cascade=cascade)
     return _CutCascade(program, architecture, generators, given, whole)
@@ -246,7 +246,7 @@ class _CutCascade:
         return sum(self.bytes_of(program, tensor) for tensor in tensors)
 
     def bytes_of(self, program: Program, tensor: str) -> float:
-        words = program.once(words_of, self.architecture.word_bits).of(tensor)
+        words = program.memo(words_of, self.architecture.word_bits).of(tensor)
         ranks = dict.fromkeys((*program.parallel, *program.tensor_ranks[tensor]))
         elements = prod(self._length(program, rank) for rank in ranks)
         return float(elements * words * self.architecture.word_bytes)
@@ -262,7 +262,7 @@ class _CutCascade:
         return -(-extent_of(program, whole, self.given) // inner)
 
     def _excerpt(self, names: Names) -> tuple[Program, dict[str, int]]:
-        program = self.program.once(excerpt, names)
+        program = self.program.memo(excerpt, names)
         return program, sizes_of_excerpt(self.program, program, self.given)
 
     def _fastest(
@@ -308,7 +308,7 @@ class _CutCascade:
                 if best is not None and takes_longer(bound, _FASTER * best.result.latency_s):
                     return None
                 name = nest_name(tuple(e.name for e in program.einsums))
-                result = bound.once(result_of_nest, name, "analytical")
+                result = bound.memo(result_of_nest, name, "analytical")
                 return _MadeNest(program, mapping, given, bound, result)
             except InputError:
                 continue

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.ir import Program
-from einsum_cascade.rows import tells_apart
-from einsum_cascade.shapes import with_usual
+from einsum_cascade.shapes import complete_shapes, rank_asymmetry
 
 from ..spec.arch import Architecture
 from ..spec.index import compute_the_same, mapping_entries
@@ -57,7 +56,7 @@ def job_of(
         if mapping.cascade == part.cascade:
             raise
         raise SpecError([_for_another(part, mapping), *wrong.problems]) from None
-    given, usual = with_usual(program, shapes, fixed=own)
+    given, usual = complete_shapes(program, shapes, fixed=own)
     derived = (_DERIVED[mapping.name],) if mapping.name in _DERIVED else ()
     sizes = ", ".join(f"{rank} = {size}" for rank, size in usual.items())
     said = [f"{sizes}: usual for {program.name}; the workload gives none"] if usual else []
@@ -107,7 +106,7 @@ def _for_another(part: PartLike, mapping: Mapping) -> Problem:
 
 def _refuse_unlike_rows(program: Program, folded: int) -> None:
     """Refuse to take query heads as more queries where the cascade tells queries apart."""
-    apart = tells_apart(program, "P") if folded > 1 else None
+    apart = rank_asymmetry(program, "P") if folded > 1 else None
     if apart is not None:
         text = (
             f"cascade '{program.name}' tells queries apart by their position ({apart}), so"

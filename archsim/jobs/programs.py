@@ -8,7 +8,7 @@ from einsum_cascade import Cascade
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
 from einsum_cascade.ir import Access, Einsum, Program, walk
 from einsum_cascade.number_formats import ACCUMULATE, DEFAULT
-from einsum_cascade.operations import einsum_operations, kind_and_format, told
+from einsum_cascade.operations import einsum_operations, kind_and_format, operation_label
 from einsum_cascade.source import Span
 
 from ..spec.arch import OF_WORDS, Architecture
@@ -30,7 +30,7 @@ def program_of(part: PartLike, architecture: Architecture, cascade: str = "") ->
         There is no such cascade, or it is wrong.
     """
     program = Cascade.load(cascade or part.cascade).program
-    return program.once(in_formats, on_machine(part.formats, architecture.word_bits))
+    return program.memo(in_formats, on_machine(part.formats, architecture.word_bits))
 
 
 def refuse_unknown_tensors(workload: WorkloadLike, programs: Iterable[Program]) -> None:
@@ -79,7 +79,8 @@ def refuse_what_nobody_computes(
             kind, fmt = kind_and_format(name)
             own = dict.fromkeys(o.format for o in operations if o.kind == kind and o.format)
             if fmt and own and not architecture.arrays_for([name]):
-                text = f"no array of {architecture.name} does {told(name)}, which {e.name} needs"
+                asked = f"{operation_label(name)}, which {e.name} needs"
+                text = f"no array of {architecture.name} does {asked}"
                 known = ", ".join(x for x in own if x != OF_WORDS)
                 hint = f"{kind} is done in {known}; 'convert' or 'wider' of an array say what else"
                 raise SpecError(Problem(text, _stated(workload, program, e.name, fmt), hint))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError, Problem, SpecError
-from einsum_cascade.shapes import with_usual
+from einsum_cascade.shapes import complete_shapes
 
 from ..spec.arch import Architecture
 from ..spec.index import compute_the_same, interchangeable_entries, mapping_entries
@@ -89,7 +89,7 @@ def derived_mapping(
     # The part may name a file, whose cascade can be called anything, like a built-in one too.
     cascade = cascade or part.cascade
     program = program_of(part, architecture, cascade)
-    given, _ = with_usual(program, part.shapes_for(program.settable))
+    given, _ = complete_shapes(program, part.shapes_for(program.settable))
     spreading = spreadings(program, architecture, given)[way] if isinstance(way, int) else way
     seen = seen_by_one(architecture, spreading)
     make = generators.fuse if fuse else generators.make
@@ -118,7 +118,7 @@ def blocks_mapping(
     spreading : Spreading
     """
     program = program_of(part, architecture, cascade)
-    given, _ = with_usual(program, part.shapes_for(program.settable))
+    given, _ = complete_shapes(program, part.shapes_for(program.settable))
     if not spreading:
         return None
     seen = seen_by_one(architecture, spreading)
@@ -146,7 +146,7 @@ def ways_to_spread(
     if not architecture.has_instances:
         return ((),)
     program = program_of(part, architecture, cascade)
-    given, _ = with_usual(program, part.shapes_for(program.settable))
+    given, _ = complete_shapes(program, part.shapes_for(program.settable))
     return spreadings(program, architecture, given)
 
 
@@ -169,7 +169,7 @@ def written_ways(
     if not architecture.has_instances or any(level.spatial for level in mapping.nest):
         return (mapping,)
     program = program_of(part, architecture, mapping.cascade)
-    given, _ = with_usual(program, part.shapes_for(program.settable))
+    given, _ = complete_shapes(program, part.shapes_for(program.settable))
     ways = spreadings(program, architecture, given)
     return tuple(spread_over(mapping, way, architecture, program) for way in ways)
 
@@ -186,7 +186,7 @@ def copying_ways(part: PartLike, architecture: Architecture, cascade: str) -> tu
     if not architecture.has_instances:
         return ()
     program = program_of(part, architecture, cascade)
-    given, _ = with_usual(program, part.shapes_for(program.settable))
+    given, _ = complete_shapes(program, part.shapes_for(program.settable))
     return copying_spreadings(program, architecture, given)
 
 
@@ -273,7 +273,7 @@ def split_ways(
         program = program_of(part, architecture, name)
         if part.left_out_by(program):
             continue
-        given, _ = with_usual(program, part.shapes_for(program.settable))
+        given, _ = complete_shapes(program, part.shapes_for(program.settable))
         for number, way in enumerate(spreadings(program, architecture, given)):
             if splitting(program, way):
                 found.append((name, number))
@@ -310,7 +310,7 @@ def _least_time(
     from .served import least_times
 
     program = program_of(part, architecture, cascade)
-    given, _ = with_usual(program, part.shapes_for(program.settable))
+    given, _ = complete_shapes(program, part.shapes_for(program.settable))
     ways = spreadings(program, architecture, given)
     able = [way for way in ways if summed or not splitting(program, way)]
     return min(least_times(program, architecture, given, able))
@@ -329,7 +329,7 @@ def recalled_mapping(
         What remembers mappings.
     """
     program = program_of(part, architecture)
-    given, _ = with_usual(program, part.shapes_for(program.settable))
+    given, _ = complete_shapes(program, part.shapes_for(program.settable))
     found = generators.recall(program, architecture, given)
     if found is None or found.cascade != program.name:
         return found  # nothing, or one of another cascade that computes the same

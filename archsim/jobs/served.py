@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from einsum_cascade.errors import InputError
-from einsum_cascade.facts import cached_property
 from einsum_cascade.ir import Program
+from einsum_cascade.memo import cached_property
 from einsum_cascade.passes.analysis import analyze_passes
 
 from ..spec.arch import Architecture, Memory
@@ -216,7 +216,7 @@ class _Served:
             return found
         # Of what is not associative nobody counts passes: one.
         with suppress(InputError):
-            for rank in self.program.once(analyze_passes).ranks:
+            for rank in self.program.memo(analyze_passes).ranks:
                 whole = whole_rank_of(self.program, rank.rank) == rank.rank
                 for t in (t for t in rank.tensors if whole and not rank.at_most):
                     if t.tensor in again and len({*t.read}) > 1:
@@ -238,7 +238,7 @@ class _Served:
         """Bytes of an input that all instances and one of them keep for it to be read once: of
         ranks that are gone over once loops are around those of others."""
         ranks = {whole_rank_of(self.program, r) for r in self.program.tensor_ranks[tensor]}
-        words = self.program.once(words_of, self.architecture.word_bits).of(tensor)
+        words = self.program.memo(words_of, self.architecture.word_bits).of(tensor)
         of_all = part = one * float(words * self.architecture.word_bytes)
         for rank in ranks | {*self.program.parallel}:
             number = parts.get(rank, one)
@@ -327,7 +327,7 @@ class _Served:
         return own | {*self.program.parallel}
 
     def _bytes(self, tensor: str) -> float:
-        words = self.program.once(words_of, self.architecture.word_bits).of(tensor)
+        words = self.program.memo(words_of, self.architecture.word_bits).of(tensor)
         ranks = self.program.tensor_ranks[tensor]
         elements = elements_of(self.program, ranks, self.given)
         return float(elements * words * self.architecture.word_bytes)

@@ -75,7 +75,7 @@ def stages_by_passes(program: Program, given: Collection[str]) -> tuple[Names, .
     made, after = program.einsum_of, set[tuple[str, str]]()
     with suppress(InputError):  # what is not associative has no passes
         # Parts of a rank that a cascade cuts are gone over again inside of one pass over it.
-        for rank in (r for r in program.once(analyze_passes).ranks if r.grain != "member"):
+        for rank in (r for r in program.memo(analyze_passes).ranks if r.grain != "member"):
             for barrier in rank.barriers:
                 if {*barrier.revisits} & made.keys():
                     reads = made[barrier.einsum].reads
@@ -102,7 +102,7 @@ def handed_at(
     """
     found: list[tuple[float, Names]] = []
     before: Names = ()
-    for block in program.once(cut_blocks)[:-1]:
+    for block in program.memo(cut_blocks)[:-1]:
         before = (*before, *block)
         handed = crossing(program, before)
         if not any(_is_cut_by_nests(program, tensor, given) for tensor in handed):
@@ -115,7 +115,7 @@ def _stages(
 ) -> tuple[Names, ...]:
     """Groups of Einsums, each of them connected, where some of them come ``after`` a tensor that
     they read."""
-    made, joined = program.einsum_of, program.once(inseparable)
+    made, joined = program.einsum_of, program.memo(inseparable)
     level = dict.fromkeys(made, 0)
     # Einsums that hand on a value that runs along a rank are at one level. Those that need one
     # another across an edge would rise for ever: there are no more levels than edges.
@@ -140,7 +140,7 @@ def _connected(program: Program, given: Collection[str], level: dict[str, int]) 
     tiles of a rank that the cascade cuts, which nests would have to cut alike."""
     first = {name: name for name in level}
     for e in program.einsums:
-        near = {*program.once(inseparable)[e.name]}
+        near = {*program.memo(inseparable)[e.name]}
         near |= {
             t
             for t in _needs(program, e)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from einsum_cascade.counting.traffic import picked_from
-from einsum_cascade.rewrites.hoist import hoistable
+from einsum_cascade.counting.traffic import gathered_inputs
+from einsum_cascade.rewrites.products import hoistable
 
 from ..document import Column, Document, Fact, Table
 
@@ -184,7 +184,7 @@ def _notes(analysis: Analysis) -> tuple[str, ...]:
         notes.append(f"unverified: {analysis.program.unverified}")
     if masked := [e.einsum for e in analysis.by_einsum if e.at_most]:
         notes.append(f"at most: a mask that reads data may leave out some of {', '.join(masked)}")
-    if picked := picked_from(analysis.program):
+    if picked := gathered_inputs(analysis.program):
         notes.append(
             f"least traffic: of {', '.join(picked)} what gathers pick whatever the data are; picks "
             f"may be the same{_but_distinct(analysis)}"

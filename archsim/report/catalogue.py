@@ -12,9 +12,9 @@ from einsum_cascade.yaml.library import (
     Kind,
     builtin_names,
     builtin_source,
-    could_mean,
     is_file_name,
     read_source,
+    similar_builtins,
 )
 from einsum_cascade.yaml.source import YamlMapping, YamlScalar, read_yaml
 
@@ -96,7 +96,7 @@ def find(name: str) -> tuple[CatalogueEntry, ...]:
     found = tuple(_builtin(k, name) for k in KINDS if name in builtin_names(k.folder))
     found = tuple(e for e in found if e.kind != "reproduction") or found
     if not found:
-        close = nearest(name, sorted({n for k in KINDS for n in could_mean(k.folder, name)}))
+        close = nearest(name, sorted({n for k in KINDS for n in similar_builtins(k.folder, name)}))
         kinds = ", ".join(k.plural for k in KINDS)
         hint = f"did you mean '{close}'?" if close else f"'archsim list KIND' names all: {kinds}"
         raise SpecError(f"nothing built in is called '{name}'; {hint}")

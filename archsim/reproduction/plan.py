@@ -16,9 +16,9 @@ from pydantic import AfterValidator, Field, PlainValidator
 
 from einsum_cascade.errors import InputError, Problem, SpecError, did_you_mean
 from einsum_cascade.source import visible
+from einsum_cascade.yaml.library import spec_tree
 from einsum_cascade.yaml.schema import Count, Fields, Title, expected, section, validate
 from einsum_cascade.yaml.source import Path, YamlNode, shorten
-from einsum_cascade.yaml.spec_files import spec_tree
 
 from ..spec.files.fields import Name, Words
 from .values import BY_NAME, PLAIN, RATIOS

@@ -10,7 +10,7 @@ from math import isfinite
 from pathlib import Path
 
 from einsum_cascade.errors import InputError, did_you_mean
-from einsum_cascade.yaml.library import file_is_there, folder_is_there, read_source
+from einsum_cascade.yaml.library import file_exists, folder_exists, read_source
 
 from ..document import Column, Document, Table
 from ..result.record import Result
@@ -37,9 +37,9 @@ def read_published(plan: Reproduction, folder: Path) -> tuple[PublishedValue, ..
     InputError
         The folder holds none of the files, or one cannot be read as the plan says.
     """
-    if not folder_is_there(folder):
+    if not folder_exists(folder):
         raise InputError(f"--published {folder}: there is no such folder")
-    there = [t for t in plan.tables if file_is_there(folder / t.file)]
+    there = [t for t in plan.tables if file_exists(folder / t.file)]
     if not there:
         files = ", ".join(dict.fromkeys(t.file for t in plan.tables)) or "no file"
         raise InputError(f"--published {folder}: expected {files} there, found none")

@@ -8,7 +8,7 @@ from itertools import chain
 from statistics import fmean, geometric_mean, harmonic_mean
 from types import MappingProxyType
 
-from einsum_cascade.facts import cached_property
+from einsum_cascade.memo import cached_property
 
 from ..result.record import Result
 from .plan import MeanName, OmittedCost, PublishedFigure, PublishedMean, Reproduction

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from einsum_cascade.facts import when_asked
+from einsum_cascade.memo import lazy_field
 
 from ..cost.folds import Folds
 
@@ -154,7 +154,7 @@ class Floor:
 
     latency_s: float = 0.0
     """The larger of the two below; of parts that run one after the other, their sum."""
-    energy_pj: when_asked[float] = when_asked(0.0)
+    energy_pj: lazy_field[float] = lazy_field(0.0)
     """Given as a number, or as what works it out: most who ask for a latency need it not."""
     compute_s: float = 0.0
     """Every operation on an array that does it, all elements at work, arrays side by side."""

@@ -15,7 +15,7 @@ from fractions import Fraction
 from math import lcm
 from typing import NamedTuple
 
-from einsum_cascade.facts import cached_property
+from einsum_cascade.memo import cached_property
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

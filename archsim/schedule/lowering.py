@@ -219,7 +219,7 @@ class ProgramBuilder:
         """Cycles until the first operands are there, and until the last results are."""
         memory = self.bound.architecture.home
         word = self.bound.architecture.word_bytes
-        filled = self.bound.once(first_fill, self.group.inside)
-        drained = self.bound.once(last_drain)
+        filled = self.bound.memo(first_fill, self.group.inside)
+        drained = self.bound.memo(last_drain)
         fill, drain = (transfer_cycles(self.bound, memory, n * word) for n in (filled, drained))
         return fill, drain

@@ -17,7 +17,7 @@ from itertools import accumulate, pairwise, product
 from math import ceil
 from operator import add
 
-from einsum_cascade.facts import cached_property
+from einsum_cascade.memo import cached_property
 
 from .cycle_mean import maximum_cycle_mean
 from .event_graph import EventGraph, Issue, longest_chains

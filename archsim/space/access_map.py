@@ -8,8 +8,8 @@ from itertools import product
 from math import prod
 
 from einsum_cascade.errors import MappingError, Problem
-from einsum_cascade.facts import cached_property
 from einsum_cascade.ir import Access, Affine, AffineTerm, Gather, Index
+from einsum_cascade.memo import cached_property
 from einsum_cascade.source import Span
 
 from .iteration import Axis, Extents, iterations

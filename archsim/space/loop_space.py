@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from einsum_cascade.facts import cached_property
+from einsum_cascade.memo import cached_property
 
 from .banded import one
 from .bands import Window

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
-from einsum_cascade.facts import cached_property
+from einsum_cascade.memo import cached_property
 
 from .banded import one, windowed_deliveries, windowed_distinct
 from .bands import Window

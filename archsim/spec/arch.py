@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from einsum_cascade.errors import SpecError
-from einsum_cascade.facts import Facts
+from einsum_cascade.memo import Memoized
 from einsum_cascade.number_formats import FORMATS
 from einsum_cascade.operations import in_format, kind_and_format
 
@@ -139,7 +139,7 @@ class Registers:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProcessingArray(Facts):
+class ProcessingArray(Memoized):
     """A spatial array of identical processing elements."""
 
     name: str
@@ -190,7 +190,7 @@ class ProcessingArray(Facts):
         >>> array.operation("exp") is None
         True
         """
-        return self.once(_operation, kind)
+        return self.memo(_operation, kind)
 
     def listed(self, kind: str) -> Operation | None:
         """The entry for ``kind`` in the operations table itself, or None.

@@ -38,7 +38,7 @@ ONE_WORD = TensorWords()
 
 
 def words_of(program: Program, word_bits: int) -> TensorWords:
-    """The words of a cascade's tensors, for ``Program.once``.
+    """The words of a cascade's tensors, for ``Program.memo``.
 
     Examples
     --------
@@ -64,7 +64,7 @@ def _share(bits: Fraction, word_bits: int) -> Fraction | int:
 
 
 def in_formats(program: Program, formats: TensorFormats) -> Program:
-    """A cascade on numbers of some formats, for ``Program.once``."""
+    """A cascade on numbers of some formats, for ``Program.memo``."""
     return replace(program, formats=formats) if formats.stated else program
 
 

@@ -12,7 +12,7 @@ from fractions import Fraction
 from math import prod
 from typing import Literal, NamedTuple
 
-from einsum_cascade.facts import cached_property
+from einsum_cascade.memo import cached_property
 
 from ..bound.record import Bound, BoundEinsum
 from ..cost.accesses import EinsumCount, way_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from einsum_cascade.facts import cached_property
+from einsum_cascade.memo import cached_property
 
 from ..bound.record import Bound, BoundEinsum
 from ..cost.accesses import EinsumCount

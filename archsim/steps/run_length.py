@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from einsum_cascade.facts import cached_property
+from einsum_cascade.memo import cached_property
 
 
 @dataclass(frozen=True, slots=True)

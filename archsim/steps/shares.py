@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable
 from fractions import Fraction
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from einsum_cascade.facts import cached_property
+from einsum_cascade.memo import cached_property
 
 from ..space.iteration import Extents, Loop, count_points, inside
 from .flows import Move, Role, StepShare
@@ -89,7 +89,7 @@ class Shares:
         """All steps of the group."""
         return self.nest.steps(0, self.nest.extents, self.nest.box)
 
-    def once(self, make: Callable[..., _T], *given: Hashable) -> _T:
+    def memo(self, make: Callable[..., _T], *given: Hashable) -> _T:
         """What a function of the group gives, asked for once."""
         key = (make.__name__, given)
         if (found := self._known.get(key, _UNKNOWN)) is _UNKNOWN:
@@ -112,7 +112,7 @@ class Shares:
         extents = [*view.extents]
         fresh = [*view.fresh]
         # It is asked in each place, of each Einsum.
-        for number, axis, stride, stale in self.once(self._looping, depth):
+        for number, axis, stride, stale in self.memo(self._looping, depth):
             now = extents[number]
             if now is None:
                 continue
@@ -174,8 +174,8 @@ class Shares:
 
     def arriving(self, depth: int, view: int, held: int) -> tuple[tuple[int, int, int], ...]:
         """Those that stay from here on, and did not outside."""
-        waiting = self.once(self._waiting, held)
-        return self.once(self.staying, depth, view, waiting) if any(waiting) else ()
+        waiting = self.memo(self._waiting, held)
+        return self.memo(self.staying, depth, view, waiting) if any(waiting) else ()
 
     def _waiting(self, held: int) -> tuple[tuple[int, ...], ...]:
         """By Einsum, its flows of which no tile stays yet."""
@@ -240,7 +240,7 @@ class Shares:
     def moved(self, role: Role, runs: tuple[bool, ...], held: int) -> tuple[int, ...]:
         """By Einsum, the number of what it moves in a step."""
         return tuple(
-            self.once(self._row, role, number, runs[number], slices)
+            self.memo(self._row, role, number, runs[number], slices)
             for number, slices in enumerate(self.held.values[held])
         )
 

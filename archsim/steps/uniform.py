@@ -46,7 +46,7 @@ def uniform_walk(bound: Bound, group: FusionGroup) -> Walk:
     steps = bound.steps
     apart = [_one_run(bound, p) if p.depth is not None else Fraction(0) for p in group.parts]
     busy = tuple((p.occupied - a) / steps for p, a in zip(group.parts, apart, strict=True))
-    ends = bound.once(first_fill, group.inside) + bound.once(last_drain)
+    ends = bound.memo(first_fill, group.inside) + bound.memo(last_drain)
     loads, drains = _moved(bound, group, steps, ends)
     step = StepClass(
         runs=(True,) * len(group.parts),

@@ -252,7 +252,7 @@ class _Walker:
             back=self.back(depth, state, first, run, nest) if asked else None,
         )
         shares = self.shares
-        view = shares.once(shares.entered, depth, state.view, total, edge, first)
+        view = shares.memo(shares.entered, depth, state.view, total, edge, first)
         return self.sliced(depth + 1, _WalkState(nest, run.box, (*state.at, at), view, state.held))
 
     def back(
@@ -274,18 +274,18 @@ class _Walker:
 
     def steps(self, depth: int, extents: Extents, box: Box | None) -> int:
         """Steps inside the first ``depth`` loops."""
-        return self.shares.once(self.group.nest.steps, depth, extents, box)
+        return self.shares.memo(self.group.nest.steps, depth, extents, box)
 
     def sliced(self, depth: int, state: _WalkState) -> _WalkState:
         """The state with the shares of tiles that stay to the end of the walk."""
         shares, held = self.shares, state.held
-        arriving = shares.once(shares.arriving, depth, state.view, held)
+        arriving = shares.memo(shares.arriving, depth, state.view, held)
         if arriving:
-            held = shares.once(shares.keep, held, arriving, *self.fuller(depth, state))
+            held = shares.memo(shares.keep, held, arriving, *self.fuller(depth, state))
         if depth in shares.apart:
             box = state.box if self.group.nest.settled(depth) else None
             steps = self.steps(depth, state.nest, box)
-            held = shares.once(shares.spread, depth, state.view, state.held, held, steps)
+            held = shares.memo(shares.spread, depth, state.view, state.held, held, steps)
         if held == state.held:
             return state
         return _WalkState(state.nest, state.box, state.at, state.view, held)
@@ -303,10 +303,10 @@ class _Walker:
         """One step."""
         shares = self.shares
         ends = tuple((a.first, a.last) for a in state.at)
-        runs = shares.once(self.runs, ends, state.view)
-        busy = shares.once(shares.busy, runs, state.view)
-        loads = shares.once(shares.moved, "load", runs, state.held)
-        drains = shares.once(shares.moved, "drain", runs, state.held)
+        runs = shares.memo(self.runs, ends, state.view)
+        busy = shares.memo(shares.busy, runs, state.view)
+        loads = shares.memo(shares.moved, "load", runs, state.held)
+        drains = shares.memo(shares.moved, "drain", runs, state.held)
         back = tuple(a.back for a in state.at)
 
         def found() -> StepClass:

@@ -10,9 +10,8 @@ from hashlib import sha256
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, Problem, SpecError, did_you_mean
 from einsum_cascade.notation.printer import program_text
-from einsum_cascade.yaml.library import Kind
+from einsum_cascade.yaml.library import Kind, resolve_reference, spec_tree
 from einsum_cascade.yaml.source import YamlScalar
-from einsum_cascade.yaml.spec_files import referred, spec_tree
 
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
@@ -88,7 +87,7 @@ def _machine_places(sweep: Sweep) -> Iterator[tuple[int, ...]]:
 
 def _wrong_names(sweep: Sweep) -> Iterator[Problem]:
     for kind, name in _named(sweep):
-        yield from problems_of(partial(referred, kind, name.text, name.span))
+        yield from problems_of(partial(resolve_reference, kind, name.text, name.span))
 
 
 def _named(sweep: Sweep) -> Iterator[tuple[Kind, YamlScalar]]:
@@ -126,7 +125,7 @@ def contents_of(sweep: Sweep) -> str:
     """
     found = sha256()
     for kind, name in sorted(_named(sweep), key=lambda n: (n[0], n[1].text)):
-        where = referred(kind, name.text, name.span)
+        where = resolve_reference(kind, name.text, name.span)
         found.update(f"{kind} {name.text}\n{spec_tree(kind, where).plain()!r}\n".encode())
         found.update(_read(kind, where).encode())
     return found.hexdigest()

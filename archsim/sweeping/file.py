@@ -14,7 +14,7 @@ from einsum_cascade.errors import InputError, Problem, SpecError, did_you_mean
 from einsum_cascade.source import Source
 from einsum_cascade.yaml.edit import Setting, written_setting
 from einsum_cascade.yaml.library import read_source
-from einsum_cascade.yaml.schema import Count, Fields, Title, section, shown, validate
+from einsum_cascade.yaml.schema import Count, Fields, Title, format_value, section, validate
 from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar, YamlSequence, read_yaml
 
 from ..spec.files.fields import one_or_more
@@ -219,7 +219,7 @@ def _axis(key: YamlScalar, node: YamlNode) -> SweepAxis:
     if not isinstance(node, YamlMapping):
         text = f"{name}: expected a list of values, or from, to and steps, got {node.kind}"
         raise SpecError(
-            Problem(text, node.span, f"{name}: [{shown(node.plain())}]".replace("'", ""))
+            Problem(text, node.span, f"{name}: [{format_value(node.plain())}]".replace("'", ""))
         )
     return _axis_of_fields(key, role, node)
 

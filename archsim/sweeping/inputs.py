@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from einsum_cascade.errors import InputError, Problem, SpecError
 from einsum_cascade.yaml.edit import Setting, written_setting
+from einsum_cascade.yaml.library import resolve_reference
 from einsum_cascade.yaml.source import YamlScalar
-from einsum_cascade.yaml.spec_files import referred
 
 from ..jobs.job import Generators
 from ..jobs.selection import ByPart, Given, mapping_called, usual_mapping
@@ -184,18 +184,18 @@ class InputLoader:
 
         name = self._name("workload", places)
         given = self._overrides("workload", places)
-        return load(referred("workloads", name.text, name.span), given.workload)
+        return load(resolve_reference("workloads", name.text, name.span), given.workload)
 
     def _load_machine(self, places: tuple[int, ...]) -> Architecture:
         name = self._name("architecture", places)
         given = self._overrides("architecture", places)
-        found = referred("architectures", name.text, name.span)
+        found = resolve_reference("architectures", name.text, name.span)
         return self._machines.machine(found, given)
 
     def _load_mapping(self, places: tuple[int, ...]) -> Mapping:
         name = self._name("mapping", places)
         given = self._overrides("mapping", places)
-        return Mapping.load(referred("mappings", name.text, name.span), given)
+        return Mapping.load(resolve_reference("mappings", name.text, name.span), given)
 
     def _name(self, part: Input, places: tuple[int, ...]) -> YamlScalar:
         for axis, place in zip(self.sweep.axes, places, strict=True):

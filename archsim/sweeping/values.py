@@ -11,8 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.source import Span
-from einsum_cascade.yaml.numbers import exact_number
-from einsum_cascade.yaml.source import Scalar, YamlNode, YamlScalar, YamlSequence
+from einsum_cascade.yaml.source import Scalar, YamlNode, YamlScalar, YamlSequence, exact_number
 
 from ..spec.files import units
 from ..spec.files.units import QuantityKind

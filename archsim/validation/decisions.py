@@ -16,7 +16,7 @@ import numpy as np
 
 from einsum_cascade import Cascade, ir
 from einsum_cascade.errors import NotANumberError
-from einsum_cascade.numeric.rounding import largest
+from einsum_cascade.numeric.dtypes import largest
 
 
 def decisions(program: ir.Program) -> tuple[str, ...]:

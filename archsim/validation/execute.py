@@ -18,8 +18,8 @@ import numpy as np
 
 from einsum_cascade.errors import EvaluationError, Problem
 from einsum_cascade.ir import Program
-from einsum_cascade.numeric.binding import bind, index_tensors
 from einsum_cascade.numeric.dtypes import Array
+from einsum_cascade.numeric.inputs import bind, index_tensors
 
 from ..bound.record import Bound, BoundEinsum
 from ..space.iteration import Loop, iterations

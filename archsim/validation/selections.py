@@ -9,7 +9,7 @@ import numpy as np
 
 from einsum_cascade import ir
 from einsum_cascade.numeric.dtypes import Array
-from einsum_cascade.numeric.selection import topk
+from einsum_cascade.numeric.reductions import topk
 
 
 @dataclass(frozen=True)

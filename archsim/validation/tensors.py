@@ -13,10 +13,10 @@ import numpy as np
 
 from einsum_cascade import ir
 from einsum_cascade.masks import conjuncts
-from einsum_cascade.numeric.binding import Binding
+from einsum_cascade.numeric.aligned import AlignedArray, AlignedSpace, Excluded
 from einsum_cascade.numeric.dtypes import Array, cast
 from einsum_cascade.numeric.expressions import Evaluator
-from einsum_cascade.numeric.lanes import Excluded, Lane, LaneSpace
+from einsum_cascade.numeric.inputs import Binding
 from einsum_cascade.numeric.reductions import UFUNCS
 from einsum_cascade.numeric.targets import deciding_places, tensor_shape, unwritten_places
 from einsum_cascade.operations import identity_of
@@ -61,7 +61,7 @@ class HandedTensor:
 
 
 @dataclass(frozen=True)
-class _ArrayLanes(LaneSpace):
+class _ArrayLanes(AlignedSpace):
     """One point of the iteration space per lane of an array."""
 
     coordinates: Mapping[str, Array] | None = None
@@ -88,7 +88,7 @@ class _LaneEvaluator(Evaluator):
 
     read_from: TensorStore | None = None
 
-    def value(self, node: ir.Expression | ir.Condition) -> Lane:
+    def value(self, node: ir.Expression | ir.Condition) -> AlignedArray:
         """The value of an expression in every lane."""
         if isinstance(node, ir.Access):
             assert self.read_from is not None, "a lane belongs to a run"
@@ -205,7 +205,7 @@ class TensorStore:
         _, absent = self._excluded(einsum, evaluator, lane, evaluator.space.shape)
         self._settle(einsum, tensor, at, absent)
 
-    def _evaluated(self, einsum: ir.Einsum, lanes: Coordinates) -> tuple[Evaluator, Lane]:
+    def _evaluated(self, einsum: ir.Einsum, lanes: Coordinates) -> tuple[Evaluator, AlignedArray]:
         """An Einsum's expression in every lane, and what evaluated it."""
         space = _ArrayLanes(
             parallel=(),
@@ -248,7 +248,7 @@ class TensorStore:
             np.atleast_1d(tensor.there)[tuple(i[~missing] for i in at)] = True
 
     def _excluded(
-        self, einsum: ir.Einsum, evaluator: Evaluator, lane: Lane, width: tuple[int, ...]
+        self, einsum: ir.Einsum, evaluator: Evaluator, lane: AlignedArray, width: tuple[int, ...]
     ) -> tuple[Array, dict[frozenset[str], Array]]:
         """Lanes without a point, and those whose element of the result is absent, by what decides.
 
@@ -303,7 +303,7 @@ class TensorStore:
 
     # --------------------------------------------------------------- reading
 
-    def fetch(self, access: ir.Access, lanes: Coordinates) -> Lane:
+    def fetch(self, access: ir.Access, lanes: Coordinates) -> AlignedArray:
         """The elements of a tensor that the lanes read; absent ones are excluded.
 
         Parameters
@@ -341,7 +341,7 @@ class TensorStore:
                 missing = missing & ~gone
         if missing.any():
             excluded.append(Excluded(frozenset(access.variables), missing))
-        return Lane(values, tuple(excluded))
+        return AlignedArray(values, tuple(excluded))
 
     def _unpicked(self, access: ir.Access, lanes: Coordinates) -> list[Excluded]:
         """Lanes in which an index tensor has no position for an access."""
@@ -392,7 +392,7 @@ def _fold(
 ) -> None:
     """A user's reduction, one lane after the other: lanes may meet at one result."""
     first, second = declared.arguments
-    space = LaneSpace((), ("",), {}, {"": 1}, {"": ""})
+    space = AlignedSpace((), ("",), {}, {"": 1}, {"": ""})
     for *place, value in zip(*where, values, strict=True):
         arguments = {first: np.array([results[tuple(place)]]), second: np.array([value])}
         evaluator = Evaluator(program, space, {}, parameters, results.dtype, arguments)

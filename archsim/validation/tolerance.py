@@ -8,9 +8,8 @@ from math import prod
 from types import MappingProxyType
 
 from einsum_cascade import ir
-from einsum_cascade.numeric.dtypes import Precision, dtype_of
-from einsum_cascade.numeric.rounding import unit_roundoff
-from einsum_cascade.numeric.schedule import IterativeLoop, einsums_of, schedule
+from einsum_cascade.numeric.dtypes import Precision, dtype_of, unit_roundoff
+from einsum_cascade.numeric.reference import IterativeLoop, einsums_of, schedule
 
 LAMBDA = 4.0
 """How many deviations of the rounding error are allowed; see ``tolerance``."""

@@ -17,13 +17,13 @@ from ..affine import (
     Families,
     Form,
     Term,
+    affine_value,
     collected,
     digits,
     index_of,
     linear,
     linear_expression,
 )
-from ..facts import cached_property
 from ..ir import (
     Access,
     Affine,
@@ -41,9 +41,9 @@ from ..ir import (
     walk,
 )
 from ..masks import AtMostZero, conjuncts, depends_on_data, inequalities
+from ..memo import cached_property
 from ..notation.printer import expression_text
 from ..operations import identity_of
-from .indices import affine_value
 from .terms import conjunction, rebuild, substitute_variables, variable, variables_of
 
 
@@ -87,7 +87,7 @@ class Masks:
         self, einsum: Einsum, absent: Mapping[str, frozenset[Condition]]
     ) -> frozenset[Condition]:
         found = set(conjuncts(einsum.where))
-        for access in _certain_reads(einsum.expression):
+        for access in _unconditional_reads(einsum.expression):
             if access.tensor != einsum.name:
                 found |= self._inherited(access, absent)
         return frozenset(found)
@@ -152,7 +152,7 @@ class Masks:
 
         return rebuild(condition, change)
 
-    def spelt(self, einsum: Einsum) -> Einsum:
+    def with_full_mask(self, einsum: Einsum) -> Einsum:
         """The Einsum with all its mask written out, what it has from its operands included.
 
         What an operand's mask asks of data, or of a place that nothing here names, is left out:
@@ -168,7 +168,7 @@ class Masks:
         >>> text = head + "  Y[m, p] = X[m, p] where m <= p\\n  Z[p] = exp(Y[m, p])\\n"
         >>> program = Cascade.parse(text).program
         >>> from ..notation.printer import statement_text
-        >>> statement_text(Masks(program).spelt(program.einsum_of["Z"]))
+        >>> statement_text(Masks(program).with_full_mask(program.einsum_of["Z"]))
         'Z[p] = exp(Y[m, p]) where m <= p'
         """
         own = conjuncts(einsum.where)
@@ -181,9 +181,9 @@ class Masks:
             if depends_on_data(condition) or not variables_of(condition) <= places:
                 continue
             forms = self._forms(condition)
-            if condition in beyond and not all(map(_is_a_place, forms)):
+            if condition in beyond and not all(map(_has_unit_coefficients, forms)):
                 continue
-            if not says_all(condition, forms) or not all(_follows(f, given) for f in forms):
+            if not is_implied_by(condition, forms) or not all(_is_implied(f, given) for f in forms):
                 added.append(condition)
                 given += forms
         return replace(einsum, where=conjunction(einsum.where, *added)) if added else einsum
@@ -193,10 +193,10 @@ class Masks:
         for rank in self.program.ranks:
             if (whole := rank.name.lower()) in places:
                 end = Form((Term(1, (rank.name,)), Term(-1)))
-                yield self._alike(Form((Term(1, (), whole),)).minus(end))
+                yield self._with_model_shapes(Form((Term(1, (), whole),)).minus(end))
             if rank.partition and {m.lower() for m in rank.partition} <= places:
                 end = Form((Term(1, (rank.name,)), Term(-1)))
-                yield self._alike(digits(rank.partition).minus(end))
+                yield self._with_model_shapes(digits(rank.partition).minus(end))
 
     def _inside(self, places: frozenset[str]) -> Iterator[Condition]:
         """That a place is not beyond the end of a rank whose tiles may be cut short.
@@ -212,34 +212,34 @@ class Masks:
     def _forms(self, condition: Condition) -> tuple[Form, ...]:
         """What is at most zero where a condition holds."""
         parts = inequalities(condition)
-        return tuple(self._alike(p.form) for p in parts if isinstance(p, AtMostZero))
+        return tuple(self._with_model_shapes(p.form) for p in parts if isinstance(p, AtMostZero))
 
-    def _alike(self, form: Form) -> Form:
+    def _with_model_shapes(self, form: Form) -> Form:
         """A form with one name for shapes that are declared alike."""
         model = self.program.model_of
         return collected(
             tuple(Term(t.coefficient, tuple(map(model, t.shapes)), t.variable) for t in form.terms)
         )
 
-    def sees_all(self, einsum: Einsum) -> bool:
+    def sees_every_candidate(self, einsum: Einsum) -> bool:
         """Whether for some element no mask removes a point of what is reduced or selected from.
 
         Looked for at the ends of the other ranks: of ``m <= p + M - P`` the last p sees all m.
         """
         conditions = self.skipped(einsum)
         forms = [f for c in conditions for f in self._forms(c)]
-        if not all(says_all(c, self._forms(c)) for c in conditions):
+        if not all(is_implied_by(c, self._forms(c)) for c in conditions):
             return False
         every = dict.fromkeys(v for f in forms for v in f.variables)
         kept = [v for v in every if v not in einsum.over]
         for ends in itertools.product((False, True), repeat=len(kept)):
             at = dict(zip(kept, ends, strict=True))
-            if all(_never_positive(self._alike(_at_ends(f, at))) for f in forms):
+            if all(_never_positive(self._with_model_shapes(_at_ends(f, at))) for f in forms):
                 return True
         return False
 
     def may_skip(self, einsum: Einsum) -> bool:
-        """Whether a point may be skipped for what ``spelt`` leaves out: data decide it."""
+        """Whether a point may be skipped for what ``with_full_mask`` leaves out: data decide it."""
         return any(depends_on_data(c) for c in self.skipped(einsum))
 
     def keeps_points(self, old: Einsum, new: Einsum) -> bool:
@@ -309,7 +309,7 @@ def _is_sum(node: Node) -> bool:
     return isinstance(node, Affine) and bool(node.variables) and node.as_variable is None
 
 
-def says_all(condition: Condition, forms: Sequence[Form]) -> bool:
+def is_implied_by(condition: Condition, forms: Sequence[Form]) -> bool:
     """Whether a condition holds wherever its forms are at most zero.
 
     Parameters
@@ -324,13 +324,13 @@ def says_all(condition: Condition, forms: Sequence[Form]) -> bool:
     return isinstance(condition, Relational) and condition.operator != "!=" and bool(forms)
 
 
-def _follows(wanted: Form, given: Sequence[Form]) -> bool:
+def _is_implied(wanted: Form, given: Sequence[Form]) -> bool:
     """Whether ``wanted <= 0`` where all given forms are: by itself, by one, or by two of them.
 
     >>> less = lambda a, b: Form((Term(1, (), a), Term(-1, (), b)))  # a <= b
-    >>> _follows(less("m", "q"), [less("m", "p"), less("p", "q")])
+    >>> _is_implied(less("m", "q"), [less("m", "p"), less("p", "q")])
     True
-    >>> _follows(less("q", "m"), [less("m", "p"), less("p", "q")])
+    >>> _is_implied(less("q", "m"), [less("m", "p"), less("p", "q")])
     False
     """
     rest = [wanted.minus(g) for g in given]
@@ -356,27 +356,27 @@ def with_masks(program: Program) -> Program:
     Program
         The same object where nothing has to be added, and whenever it is asked again.
     """
-    return program.once(_spelt)
+    return program.memo(_with_full_masks)
 
 
-def _spelt(program: Program) -> Program:
+def _with_full_masks(program: Program) -> Program:
     masks = Masks(program)
-    spelt = tuple(masks.spelt(e) for e in program.einsums)
-    if all(a is b for a, b in zip(spelt, program.einsums, strict=True)):
+    with_full_mask = tuple(masks.with_full_mask(e) for e in program.einsums)
+    if all(a is b for a, b in zip(with_full_mask, program.einsums, strict=True)):
         return program
-    return replace(program, einsums=spelt)
+    return replace(program, einsums=with_full_mask)
 
 
-def _is_a_place(form: Form) -> bool:
+def _has_unit_coefficients(form: Form) -> bool:
     """Whether what is not to be beyond an end stands at one place, not at some multiple of it."""
     return all(t.coefficient == 1 for t in form.terms if t.variable is not None)
 
 
-def _certain_reads(node: Node) -> Iterator[Access]:
+def _unconditional_reads(node: Node) -> Iterator[Access]:
     """Accesses that are read at every point: not those that a ``where`` call may skip."""
     if isinstance(node, Access):
         yield node
     if isinstance(node, Call) and node.function == "where":
         return
     for child in children(node):
-        yield from _certain_reads(child)
+        yield from _unconditional_reads(child)

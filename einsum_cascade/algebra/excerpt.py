@@ -13,7 +13,7 @@ from .conditions import with_masks
 
 
 def excerpt(program: Program, names: tuple[str, ...]) -> Program:
-    """A cascade of some of the Einsums of another, for ``Program.once``.
+    """A cascade of some of the Einsums of another, for ``Program.memo``.
 
     Masks are written out, as what is inherited from Einsums that are left out would be lost.
     Ranks that none of them goes over are left out; parameters stay. Ranks that are declared
@@ -186,7 +186,7 @@ def crossing(program: Program, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def cut_blocks(program: Program) -> tuple[tuple[str, ...], ...]:
-    """The shortest runs of Einsums between which a cascade can be cut, for ``Program.once``.
+    """The shortest runs of Einsums between which a cascade can be cut, for ``Program.memo``.
 
     Not cut are Einsums that hand on a value that runs along a rank: its readers want some
     of its steps, and its own writer the last one.
@@ -235,7 +235,7 @@ def inseparable(program: Program) -> dict[str, frozenset[str]]:
     Examples
     --------
     >>> from einsum_cascade import Cascade
-    >>> found = Cascade.load("attention-causal-1pass").program.once(inseparable)
+    >>> found = Cascade.load("attention-causal-1pass").program.memo(inseparable)
     >>> sorted(found["LM"]), sorted(found["RM"])
     (['LM'], ['PRM', 'RM', 'SLN'])
     """

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
+from ..affine import affine_value, gather_value, substituted
 from ..functions import REDUCTIONS
 from ..ir import (
     Access,
@@ -28,7 +29,6 @@ from ..ir import (
     walk,
 )
 from ..ir import variables_of as ordered_variables
-from .indices import affine_value, gather_value, substituted
 
 _N = TypeVar("_N", bound=Node)
 

@@ -13,9 +13,8 @@ from typing import Any
 
 from .. import ir
 from ..analysis_report import PassAnalysis, RankPasses, TensorPasses
-from ..facts import cached_property
-from .indicators import rank_symbol
-from .points import factored, size_of
+from ..memo import cached_property
+from .points import factored, rank_symbol, size_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

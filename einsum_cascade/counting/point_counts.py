@@ -17,20 +17,18 @@ from typing import Any
 
 from .. import ir
 from ..errors import MappingError, Problem
-from .indicators import conjunctions, inlined
-from .inequalities import Inequality
-from .periods import Periodic
-from .points import CountedAxis, last_tile, signed_spaces
+from .inequalities import Inequality, Periodic
+from .points import CountedAxis, conjunctions, inlined, last_tile, signed_spaces
 
-_MOST = 10**9
+_MAX_COMBINATIONS = 10**9
 """Combinations of the other variables that are gone through at most, steps of halving included."""
 # As many at once that an array of them has 8 MiB.
-_AT_ONCE = 1 << 20
-_LONG = 1 << 10
+_COMBINATIONS_PER_BATCH = 1 << 20
+_MIN_VALUES_FOR_PERIODS = 1 << 10
 """Values of an axis for each combination of the others from which on periods are looked for."""
-_MANY = 1 << 22
+_MIN_COMBINATIONS_TO_SPLIT = 1 << 22
 """Combinations from which on a short axis is taken value by value."""
-_SHORT = 64
+_MAX_SPLIT_VALUES = 64
 """Values of such an axis at most: each takes some milliseconds to write out."""
 
 
@@ -61,7 +59,7 @@ def count_points(program: ir.Program, einsum: ir.Einsum, numbers: Mapping[str, f
     # By the names under which ``spaces`` writes them; no file can use these.
     numbers = {**numbers, **dict(_last_tiles(program, numbers))}
     for times, space in signed_spaces(program, einsum):
-        total += _Numbers(numbers, einsum).space(times, space.axes, space.inequalities)
+        total += _NumericShapes(numbers, einsum).space(times, space.axes, space.inequalities)
     return total
 
 
@@ -93,11 +91,11 @@ class Mask:
         >>> sorted(mask.needs), mask.untied
         (['M', 'P'], ('E',))
         """
-        return program.once(_mask_of, einsum.variables, einsum.where)
+        return program.memo(_mask_of, einsum.variables, einsum.where)
 
 
 def _mask_of(program: ir.Program, variables: tuple[str, ...], where: ir.Condition | None) -> Mask:
-    """Of Einsums that are masked alike, whatever else they are (for ``Program.once``)."""
+    """Of Einsums that are masked alike, whatever else they are (for ``Program.memo``)."""
     terms = conjunctions(inlined(program, where))
     named = {s.name for _, parts in terms for i in parts for s in i.free_symbols}
     own = {v: _family(program, program.rank_of_variable[v]) for v in variables}
@@ -129,7 +127,7 @@ def _last_tiles(program: ir.Program, numbers: Mapping[str, float]) -> Iterator[t
 
 
 @dataclass(frozen=True)
-class _Range:
+class _NumericAxis:
     """An axis in numbers: ``size`` values, each of ``tile`` points, ``total`` in all."""
 
     symbol: Any
@@ -139,7 +137,7 @@ class _Range:
 
 
 @dataclass(frozen=True)
-class _Numbers:
+class _NumericShapes:
     numbers: Mapping[str, float]
     einsum: ir.Einsum
 
@@ -179,7 +177,8 @@ class _Numbers:
         """
         symbols = frozenset(a.symbol for a in axes)
         ranges = [
-            _Range(a.symbol, *(self._whole(x) for x in (a.size, a.tile, a.total))) for a in axes
+            _NumericAxis(a.symbol, *(self._whole(x) for x in (a.size, a.tile, a.total)))
+            for a in axes
         ]
         left = [self._value(i, symbols) for i in inequalities]
         if any(not i.free_symbols and not i <= 0 for i in left):
@@ -202,9 +201,9 @@ class _Numbers:
             found *= self._group(group, mine) if mine else group[0].total
         return found
 
-    def _group(self, axes: list[_Range], inequalities: list[Any]) -> int:
+    def _group(self, axes: list[_NumericAxis], inequalities: list[Any]) -> int:
         """Points of axes that inequalities tie together."""
-        found = _tied(tuple(axes), tuple(inequalities))
+        found = _count_coupled(tuple(axes), tuple(inequalities))
         if found is None:
             where = self.einsum.where
             text = f"{self.einsum.name}: its mask ties too many points together to count them"
@@ -213,7 +212,7 @@ class _Numbers:
 
 
 @lru_cache(maxsize=4096)
-def _tied(axes: tuple[_Range, ...], inequalities: tuple[Any, ...]) -> int | None:
+def _count_coupled(axes: tuple[_NumericAxis, ...], inequalities: tuple[Any, ...]) -> int | None:
     """Points of axes that inequalities tie together; None where they are too many to count.
 
     Remembered, as Einsums of a cascade share masks and one shape is run on many machines: going
@@ -222,35 +221,38 @@ def _tied(axes: tuple[_Range, ...], inequalities: tuple[Any, ...]) -> int | None
     forms = [Inequality.of(i) for i in inequalities]
     # One axis is counted from its bounds: the product of the others is the work. Where nothing
     # bounds any, all are gone through.
-    work = {a: w for a in (*axes, _NOTHING) if (w := _work(a, axes, forms)) is not None}
+    work = {a: w for a in (*axes, _NO_AXIS) if (w := _work(a, axes, forms)) is not None}
     x = min(work, key=lambda a: work[a])
-    if work[x] > _MOST:
+    if work[x] > _MAX_COMBINATIONS:
         return None
     others = [a for a in axes if a is not x]
     if (found := _by_periods(x, others, forms)) is not None:
         return found
-    if work[x] >= _MANY and (found := _value_by_value(axes, inequalities)) is not None:
+    if (
+        work[x] >= _MIN_COMBINATIONS_TO_SPLIT
+        and (found := _value_by_value(axes, inequalities)) is not None
+    ):
         return found
     combinations = prod(a.size for a in others)
     return sum(
-        _counted(x, others, forms, start, min(start + _AT_ONCE, combinations))
-        for start in range(0, combinations, _AT_ONCE)
+        _count_batch(x, others, forms, start, min(start + _COMBINATIONS_PER_BATCH, combinations))
+        for start in range(0, combinations, _COMBINATIONS_PER_BATCH)
     )
 
 
-def _value_by_value(axes: Sequence[_Range], inequalities: Sequence[Any]) -> int | None:
+def _value_by_value(axes: Sequence[_NumericAxis], inequalities: Sequence[Any]) -> int | None:
     """Points at each value of the shortest axis, where the others are not tied to one another but
     by that; None where they are, or it is long.
 
     >>> import sympy
     >>> p, l, j = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "plj")
-    >>> axes = [_Range(p, 8, 1, 8), _Range(l, 3, 1, 3), _Range(j, 4, 1, 4)]
+    >>> axes = [_NumericAxis(p, 8, 1, 8), _NumericAxis(l, 3, 1, 3), _NumericAxis(j, 4, 1, 4)]
     >>> _value_by_value(axes, [p - 2**l * sympy.floor(p / 2**l), j - l])  # 8 + 2 * 4 + 3 * 2
     22
     """
     short = min(axes, key=lambda a: a.size)
     others = [a for a in axes if a is not short]
-    if len(others) < 2 or short.size > _SHORT or short.tile != 1:
+    if len(others) < 2 or short.size > _MAX_SPLIT_VALUES or short.tile != 1:
         return None
     total = 0
     for value in range(short.size):
@@ -263,7 +265,7 @@ def _value_by_value(axes: Sequence[_Range], inequalities: Sequence[Any]) -> int 
         counts = 1
         for axis in others:
             mine = tuple(i for i, named in zip(left, naming, strict=True) if axis in named)
-            found = _tied((axis,), mine) if mine else axis.total
+            found = _count_coupled((axis,), mine) if mine else axis.total
             if found is None:
                 return None
             counts *= found
@@ -271,7 +273,7 @@ def _value_by_value(axes: Sequence[_Range], inequalities: Sequence[Any]) -> int 
     return total
 
 
-def _again(y: _Range, forms: Sequence[Inequality]) -> int | None:
+def _count_along_one_axis(y: _NumericAxis, forms: Sequence[Inequality]) -> int | None:
     """Points of one axis along which whatever holds does so again and again; None where it does
     not, or the axis is short."""
     import sympy
@@ -282,22 +284,24 @@ def _again(y: _Range, forms: Sequence[Inequality]) -> int | None:
     if period is None or period >= y.size:
         return None
     whole, rest = divmod(y.size, period)
-    first, last = (_counted(_NOTHING, [y], forms, 0, stop) for stop in (period, rest))
+    first, last = (_count_batch(_NO_AXIS, [y], forms, 0, stop) for stop in (period, rest))
     return whole * first + last
 
 
-def _by_periods(x: _Range, others: Sequence[_Range], forms: Sequence[Inequality]) -> int | None:
+def _by_periods(
+    x: _NumericAxis, others: Sequence[_NumericAxis], forms: Sequence[Inequality]
+) -> int | None:
     """Points whose bounds repeat along x and a long axis; None where they do not, or are few."""
-    y = max(others, key=lambda a: a.size, default=_NOTHING)
+    y = max(others, key=lambda a: a.size, default=_NO_AXIS)
     rest = [a for a in others if a is not y]
     # Each combination of the rest is a call of numpy on a period, where going through all points is
     # one on arrays of them: it pays where y alone has the points.
-    if y.size < _LONG * prod(a.size for a in rest):
+    if y.size < _MIN_VALUES_FOR_PERIODS * prod(a.size for a in rest):
         return None
     if any(a.tile != 1 for a in (x, *others)):
         return None
-    if x is _NOTHING:
-        return None if rest else _again(y, forms)
+    if x is _NO_AXIS:
+        return None if rest else _count_along_one_axis(y, forms)
     periodic = Periodic.of(x.symbol, y.symbol, forms)
     total = 0
     for at in product(*(range(a.size) for a in rest)):
@@ -309,27 +313,31 @@ def _by_periods(x: _Range, others: Sequence[_Range], forms: Sequence[Inequality]
     return total
 
 
-_NOTHING = _Range(None, 1, 1, 1)
+_NO_AXIS = _NumericAxis(None, 1, 1, 1)
 """What is counted where no axis is."""
 
 
-def _work(x: _Range, axes: Sequence[_Range], forms: Sequence[Inequality]) -> int | None:
+def _work(x: _NumericAxis, axes: Sequence[_NumericAxis], forms: Sequence[Inequality]) -> int | None:
     """Evaluations when ``x`` is counted from its bounds; None where they are no bounds of it."""
     naming = [f for f in forms if f.names(x.symbol)]
     if not all(f.bounds(x.symbol) for f in naming):
         return None
-    halvings = sum(f.takes(x.symbol, x.size) for f in naming if not f.is_linear)
+    halvings = sum(f.evaluations(x.symbol, x.size) for f in naming if not f.is_linear)
     return prod(a.size for a in axes if a is not x) * max(1, halvings)
 
 
-def _counted(
-    x: _Range, others: Sequence[_Range], forms: Sequence[Inequality], start: int, stop: int
+def _count_batch(
+    x: _NumericAxis,
+    others: Sequence[_NumericAxis],
+    forms: Sequence[Inequality],
+    start: int,
+    stop: int,
 ) -> int:
     """Points of ``x`` at a run of combinations of the other axes."""
     import numpy as np
 
     # As objects they are Python's own numbers: slow, and without a largest one.
-    kind: Any = np.int64 if _small(x, others, forms, stop - start) else object
+    kind: Any = np.int64 if _fits_int64(x, others, forms, stop - start) else object
     at = np.arange(start, stop, dtype=np.int64)
     values: dict[Any, Any] = {}
     # The number of a combination, taken apart like a number of mixed radix, the last axis fastest:
@@ -357,7 +365,9 @@ def _counted(
     return int(np.sum(np.maximum(ends[1] - ends[0], 0) * weight * holds))
 
 
-def _small(x: _Range, others: Sequence[_Range], forms: Sequence[Inequality], count: int) -> bool:
+def _fits_int64(
+    x: _NumericAxis, others: Sequence[_NumericAxis], forms: Sequence[Inequality], count: int
+) -> bool:
     """Whether every number on the way fits 64 bits."""
     sizes = {a.symbol: a.size for a in (x, *others)}
     largest = [x.size * x.tile, x.total * prod(a.tile for a in others) * count]

@@ -26,20 +26,20 @@ class SumOverSymbols(sympy.Sum):  # type: ignore[misc]
         return found
 
 
-_FEW = 64
+_MAX_EXPANDED_TERMS = 64
 """Terms of a sum that are added up one by one."""
 
 
-def added_up(expression: Any) -> Any:
+def evaluate_sums(expression: Any) -> Any:
     """An expression whose sums are added up, where they are polynomials or short.
 
     What is rounded or clipped in symbols has no closed form: term by term sympy takes minutes
     for some thousand of them, and what comes out has a term for each.
 
     >>> i, N = sympy.Symbol("i", integer=True), sympy.Symbol("N", integer=True, positive=True)
-    >>> added_up(SumOverSymbols(i, (i, 0, 1000 * N)).subs(N, 4))
+    >>> evaluate_sums(SumOverSymbols(i, (i, 0, 1000 * N)).subs(N, 4))
     8002000
-    >>> added_up(SumOverSymbols(sympy.Min(i, N), (i, 0, 4095)))
+    >>> evaluate_sums(SumOverSymbols(sympy.Min(i, N), (i, 0, 4095)))
     Sum(Min(N, i), (i, 0, 4095))
     """
     if not expression.has(sympy.Sum):
@@ -55,4 +55,4 @@ def _is_short(total: Any) -> bool:
     limits = [limit for s in sums for limit in s.limits]
     terms = sympy.Mul(*(high - low + 1 for _, low, high in limits))
     rounded = total.has(sympy.Min, sympy.Max, sympy.floor, sympy.ceiling)
-    return bool(terms.is_number and terms <= _FEW) or not rounded
+    return bool(terms.is_number and terms <= _MAX_EXPANDED_TERMS) or not rounded

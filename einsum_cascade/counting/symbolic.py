@@ -14,7 +14,7 @@ from .. import ir
 from ..algebra.conditions import Masks, with_masks
 from ..analysis_report import PASS_HEADINGS, PassAnalysis, html_table, pass_rows
 from ..errors import CascadeError, Problem, did_you_mean
-from ..facts import cached_property
+from ..memo import cached_property
 from ..operations import einsum_operations
 from ..passes.analysis import analyze_passes
 from ..shapes import resolve_shapes
@@ -25,9 +25,8 @@ from .footprint import (
     extra_traffic,
     footprints,
 )
-from .indicators import rank_symbol
-from .points import factored, points_of, size_of
-from .traffic import least_traffic
+from .points import factored, points_of, rank_symbol, size_of
+from .traffic import compulsory_traffic
 
 BUFFER = "buffer"
 """The symbol of the elements a buffer holds per coordinate of the outer ranks."""
@@ -142,7 +141,7 @@ class Analysis:
             shapes contradict each other.
         """
 
-        from .sums import added_up
+        from .sums import evaluate_sums
 
         values = _values(self.program, shapes)
 
@@ -150,7 +149,7 @@ class Analysis:
 
         def put(expression: Any) -> Any:
             if expression not in known:
-                known[expression] = added_up(_with_numbers(expression, values))
+                known[expression] = evaluate_sums(_with_numbers(expression, values))
             return known[expression]
 
         return replace(
@@ -305,7 +304,7 @@ def analyze(program: ir.Program) -> Analysis:
         passes=passes,
         by_einsum=tuple(_operations(program, e, masks) for e in with_masks(program).einsums),
         footprint=footprints(program, passes),
-        traffic_min=factored(least_traffic(program)),
+        traffic_min=factored(compulsory_traffic(program)),
         extra=extra_traffic(program, passes),
     )
 
@@ -361,7 +360,7 @@ def _values(program: ir.Program, shapes: Mapping[str, SupportsIndex]) -> dict[An
     return found
 
 
-def _with_alike(
+def _with_like_ranks(
     program: ir.Program, given: Mapping[str, SupportsIndex]
 ) -> dict[str, SupportsIndex]:
     """Shapes given, and those of ranks declared alike."""
@@ -392,7 +391,7 @@ def _number(name: str, value: Any) -> Any:
 def _derived(program: ir.Program, given: Mapping[str, SupportsIndex]) -> dict[str, int]:
     """Shapes given and shapes that follow, family by family; the rest may stay unknown."""
     found: dict[str, int] = {}
-    given = _with_alike(program, given)
+    given = _with_like_ranks(program, given)
     for rank in program.ranks:
         if rank.family is not None:
             continue

@@ -1,27 +1,30 @@
-"""The least that crosses the outermost memory: what is touched of inputs, and outputs, once.
+"""Compulsory traffic: elements of inputs that every execution reads, and outputs written once.
 
-Of an input that a gather picks from, the picks alone are touched. Where they are is in the
-data; a selection picks as many different positions as it picks, and entries differ where the
-cascade says so (``distinct``), while those of another index tensor, and the picks of two
-selections, may all be the same.
+A gather reads the gathered elements only. Their positions are data: a selection gathers as many
+different positions as it selects, entries of an index tensor differ where the cascade says so
+(``distinct``), and all other gathered positions may coincide. Under a mask, the point at which
+the mask removes nothing decides, mostly the last query.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import prod
 from typing import Any
 
 from .. import ir
-from ..affine import digits, linear
-from ..algebra.conditions import Masks
-from ..masks import conjuncts, depends_on_data
-from .certain_picks import apart_along
+from ..affine import Form, digits, linear
+from ..algebra.conditions import Masks, is_implied_by
+from ..algebra.terms import rebuild
+from ..masks import AtMostZero, conjuncts, depends_on_data, inequalities
 from .footprint import tensor_size
 from .points import size_of
 
 
-def least_traffic(program: ir.Program) -> Any:
+def compulsory_traffic(program: ir.Program) -> Any:
     """Elements of inputs that are touched whatever the data are, and of outputs.
 
     Masks are not asked which elements of an input nobody sees: it counts whole.
@@ -29,12 +32,12 @@ def least_traffic(program: ir.Program) -> Any:
     >>> from einsum_cascade import Cascade
     >>> head = "cascade: a\\nranks: [M, J, E]\\ninputs: {S: [M], K: [M, E]}\\noutput: C\\n"
     >>> lines = "einsums: |\\n  I[j] << topk(S[m], j)\\n  C[j, e] = K[I[j], e]\\n"
-    >>> least_traffic(Cascade.parse(head + lines).program)  # S, J rows of K, and C
+    >>> compulsory_traffic(Cascade.parse(head + lines).program)  # S, J rows of K, and C
     2*E*J + M
     """
     import sympy
 
-    inputs = (_least_of(program, t.name) for t in program.inputs)
+    inputs = (_guaranteed_size(program, t.name) for t in program.inputs)
     return sympy.Add(*inputs, *(_written(program, t) for t in program.outputs))
 
 
@@ -58,13 +61,13 @@ def _may_lack(program: ir.Program, index: ir.Gather) -> bool:
     return picks is not None and bool(Masks(program).skipped(picks))
 
 
-def picked_from(program: ir.Program) -> tuple[str, ...]:
+def gathered_inputs(program: ir.Program) -> tuple[str, ...]:
     """Inputs of which no more is certain to be touched than what gathers pick."""
     names = (t.name for t in program.inputs)
     return tuple(n for n in names if all(_gathers(a) for _, a in _reads(program, n)))
 
 
-def certain_access(program: ir.Program, einsum: ir.Einsum, access: ir.Access) -> ir.Access:
+def guaranteed_access(program: ir.Program, einsum: ir.Einsum, access: ir.Access) -> ir.Access:
     """An access that touches as many elements as another is certain to, whatever is picked.
 
     Parameters
@@ -79,7 +82,7 @@ def certain_access(program: ir.Program, einsum: ir.Einsum, access: ir.Access) ->
     >>> lines = "einsums: |\\n  I[j] << topk(S[m], j)\\n  C[j, e] = K[I[j], e]\\n"
     >>> program = Cascade.parse(head + lines).program
     >>> reader = program.einsum_of["C"]
-    >>> certain_access(program, reader, reader.reads[0]).variables
+    >>> guaranteed_access(program, reader, reader.reads[0]).variables
     ('e', 'j')
     """
     gathers = _gathers(access)
@@ -88,10 +91,10 @@ def certain_access(program: ir.Program, einsum: ir.Einsum, access: ir.Access) ->
     kept = tuple(
         i.offset if isinstance(i, ir.Gather) else i
         for i in access.indices
-        if not isinstance(i, ir.Gather) or _has_beside(program, einsum, i)
+        if not isinstance(i, ir.Gather) or _reads_neighbours(program, einsum, i)
     )
-    used = {*_cut(program, einsum), *(v for i in kept for v in i.variables)}
-    picks = [v for gather in gathers for v in _picks(program, gather, used)]
+    used = {*_masked_variables(program, einsum), *(v for i in kept for v in i.variables)}
+    picks = [v for gather in gathers for v in _distinct_variables(program, gather, used)]
     terms = (ir.AffineTerm(coefficient=1, variable=v) for v in picks)
     return replace(access, indices=(*kept, *(ir.Affine(terms=(term,)) for term in terms)))
 
@@ -102,16 +105,16 @@ def _reads(program: ir.Program, tensor: str) -> tuple[tuple[ir.Einsum, ir.Access
     return tuple((e, a) for e in einsums for a in e.reads if a.tensor == tensor)
 
 
-def _left_out_by(program: ir.Program, einsum: ir.Einsum) -> Iterable[ir.Condition]:
+def _mask_conditions(program: ir.Program, einsum: ir.Einsum) -> Iterable[ir.Condition]:
     """What leaves out points of an Einsum: its mask, and those of its operands but for what says
-    that there is a pick, which is asked of the selection (``_picks``)."""
+    that there is a pick, which is asked of the selection (``_distinct_variables``)."""
     own = {*conjuncts(einsum.where)}
-    for condition in program.once(Masks).skipped(einsum):
-        if condition in own or not _says_picked(program, condition):
+    for condition in program.memo(Masks).skipped(einsum):
+        if condition in own or not _tests_a_selection(program, condition):
             yield condition
 
 
-def _says_picked(program: ir.Program, condition: ir.Condition) -> bool:
+def _tests_a_selection(program: ir.Program, condition: ir.Condition) -> bool:
     """Whether a condition is that an entry of a selection is a position."""
     match condition:  # as conjuncts spell it
         case ir.Relational(operator="<=", left=ir.Number(value=0), right=ir.Access(tensor=picks)):
@@ -120,20 +123,20 @@ def _says_picked(program: ir.Program, condition: ir.Condition) -> bool:
     return False
 
 
-def _cut(program: ir.Program, einsum: ir.Einsum) -> set[str]:
+def _masked_variables(program: ir.Program, einsum: ir.Einsum) -> set[str]:
     """Variables of what an Einsum's points are left out by: what it shows of them to one it may
     not show to another, so that picks along them need not differ."""
-    return {v for c in _left_out_by(program, einsum) for v in ir.variables_of(c)}
+    return {v for c in _mask_conditions(program, einsum) for v in ir.variables_of(c)}
 
 
-def _has_beside(program: ir.Program, einsum: ir.Einsum, gather: ir.Gather) -> bool:
+def _reads_neighbours(program: ir.Program, einsum: ir.Einsum, gather: ir.Gather) -> bool:
     """Whether the neighbours of a gathered position are touched, whatever the position is.
 
     A mask that asks data may show a part of them alone, and so does the end of a rank of whose
     last block not all is there. What moves on to another pick, too, is beside none.
     """
     offset = gather.offset
-    asked = any(depends_on_data(c) for c in _left_out_by(program, einsum))
+    asked = any(depends_on_data(c) for c in _mask_conditions(program, einsum))
     if asked or not offset.variables:
         return False
     if not {*offset.variables}.isdisjoint(gather.access.variables):
@@ -153,22 +156,24 @@ def _gathers(access: ir.Access) -> tuple[ir.Gather, ...]:
     return tuple(i for i in access.indices if isinstance(i, ir.Gather))
 
 
-def _least_of(program: ir.Program, tensor: str) -> Any:
+def _guaranteed_size(program: ir.Program, tensor: str) -> Any:
     """The most that one access is certain to touch: others may touch the same."""
     import sympy
 
     whole = tensor_size(program, tensor)
-    found = dict.fromkeys(_touched(program, e, access) for e, access in _reads(program, tensor))
+    found = dict.fromkeys(
+        _accessed_size(program, e, access) for e, access in _reads(program, tensor)
+    )
     return whole if whole in found or not found else sympy.Max(*found)
 
 
-def _touched(program: ir.Program, einsum: ir.Einsum, access: ir.Access) -> Any:
+def _accessed_size(program: ir.Program, einsum: ir.Einsum, access: ir.Access) -> Any:
     used: set[str] = set()
     ranks: list[str] = list(program.parallel)
     for index, rank in zip(access.indices, program.tensor_ranks[access.tensor], strict=True):
         if isinstance(index, ir.Gather):  # picks are counted below
-            if _has_beside(program, einsum, index):
-                ranks += _beside(program, index)
+            if _reads_neighbours(program, einsum, index):
+                ranks += _neighbour_ranks(program, index)
             used.update(index.offset.variables)
             continue
         if not index.variables:
@@ -177,9 +182,9 @@ def _touched(program: ir.Program, einsum: ir.Einsum, access: ir.Access) -> Any:
             ranks.append(_along(program, index, rank))
         # A diagonal X[a, a] has as many elements as a.
         used.update(index.variables)
-    used.update(_cut(program, einsum))
+    used.update(_masked_variables(program, einsum))
     for gather in _gathers(access):
-        ranks += (program.rank_of_variable[v] for v in _picks(program, gather, used))
+        ranks += (program.rank_of_variable[v] for v in _distinct_variables(program, gather, used))
     return size_of(program, ranks)
 
 
@@ -191,7 +196,7 @@ def _along(program: ir.Program, index: ir.Affine, rank: str) -> str:
     return rank
 
 
-def _beside(program: ir.Program, gather: ir.Gather) -> list[str]:
+def _neighbour_ranks(program: ir.Program, gather: ir.Gather) -> list[str]:
     """Ranks that have as many positions as are touched around a gathered one, at least."""
     offset = gather.offset
     if (family := _family(program, offset)) is not None:
@@ -206,28 +211,335 @@ def _digits(program: ir.Program, offset: ir.Affine) -> bool:
     return linear(offset).terms == digits(ranks).terms
 
 
-def _apart(program: ir.Program, gather: ir.Gather) -> bool:
+def _neighbours_are_disjoint(program: ir.Program, gather: ir.Gather) -> bool:
     """Whether what is touched around one position is never touched around another."""
     ranks = sorted(program.rank_of_variable[v] for v in gather.offset.variables)
     return not ranks or (_digits(program, gather.offset) and sorted(gather.shapes) == ranks)
 
 
-def _picks(program: ir.Program, gather: ir.Gather, used: set[str]) -> Iterable[str]:
+def _distinct_variables(program: ir.Program, gather: ir.Gather, used: set[str]) -> Iterable[str]:
     """The variables with as many values as are certain to be picked; none for one alone."""
-    picked = gather.access
-    if not _apart(program, gather):
+    positions = gather.access
+    if not _neighbours_are_disjoint(program, gather):
         return
-    source = program.einsum_of.get(picked.tensor)
-    for name in apart_along(program, picked):
+    source = program.einsum_of.get(positions.tensor)
+    for name in distinct_along(program, positions):
         if name in used:
             continue
-        others = {v for v in picked.variables if v != name}
-        masks = program.once(Masks)
+        others = {v for v in positions.variables if v != name}
+        masks = program.memo(Masks)
         # Of a masked selection one fiber may see all candidates, and the next one none.
         if (
             source is None
             or not masks.skipped(source)
-            or (masks.sees_all(source) and used.isdisjoint(others))
+            or (masks.sees_every_candidate(source) and used.isdisjoint(others))
         ):
             used.add(name)
             yield name
+
+
+_POSITION = "a pick"
+"""Stands for the picked position in a condition: no rank variable is called so."""
+
+_MAX_CORNER_VARIABLES = 6
+"""Variables of which each is tried at both ends."""
+
+_Weights = dict[str, int]
+"""A sum of variables, each with its weight; the constant is that of ''."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuaranteedElements:
+    """Elements of an input that a gather is certain to touch."""
+
+    access: ir.Access
+    """Touches as many, or a few more, without a gather: picks are variables along which they
+    differ."""
+    share: Fraction
+    """Of its elements those that are certain: what is picked at the end of the input may go
+    beyond it."""
+
+
+def distinct_along(program: ir.Program, access: ir.Access) -> tuple[str, ...]:
+    """Variables along which the entries of an index tensor differ, all others being the same.
+
+    Parameters
+    ----------
+    program : Program
+    access : Access
+        Of the tensor by which something is gathered.
+
+    >>> from einsum_cascade import Cascade
+    >>> program = Cascade.load("paged-attention-decode").program
+    >>> pages = program.einsum_of["BQK"].reads[2]
+    >>> pages.tensor, distinct_along(program, pages)
+    ('TABLE', ('b', 'm1', 'n'))
+    """
+    source = program.einsum_of.get(access.tensor)
+    if source is not None and source.select is not None:
+        from_ = {*ir.variables_of(source.expression)}
+        apart = [from_.isdisjoint(i.variables) for i in source.target.indices]
+    else:
+        along = {r for d in program.distinct if d.name == access.tensor for r in d.ranks}
+        apart = [r in along for r in program.tensor_ranks.get(access.tensor, ())]
+    pairs = tuple(zip(access.indices, apart, strict=True))
+    # What moves another index, too, goes on to entries that nothing is said of.
+    others = {v for index, differs in pairs if not differs for v in index.variables}
+    moving = (linear(i) for i, differs in pairs if differs and isinstance(i, ir.Affine))
+    alone = (f.variables[0] for f in moving if sum(t.variable is not None for t in f.terms) == 1)
+    return tuple(dict.fromkeys(v for v in alone if v not in others))
+
+
+def guaranteed_elements(
+    program: ir.Program, einsum: ir.Einsum, access: ir.Access, shapes: Mapping[str, int]
+) -> GuaranteedElements | None:
+    """What is certain to be touched for some point of the ranks that masks look at.
+
+    Parameters
+    ----------
+    program : Program
+    einsum : Einsum
+        The one that reads.
+    access : Access
+        One of its reads, of an input.
+    shapes : mapping of str to int
+        Of every rank, in elements.
+
+    Returns
+    -------
+    CertainPicks or None
+        None where no picks are certain to differ, or several indices are picked.
+    """
+    gathers = [n for n, i in enumerate(access.indices) if isinstance(i, ir.Gather)]
+    if len(gathers) != 1:
+        return None
+    return _GatherBound(program, einsum, access, gathers[0], shapes).picks()
+
+
+@dataclass(frozen=True, slots=True)
+class _GatherBound:
+    """An access that gathers along one index."""
+
+    program: ir.Program
+    einsum: ir.Einsum
+    access: ir.Access
+    place: int
+    shapes: Mapping[str, int]
+
+    @property
+    def _gather(self) -> ir.Gather:
+        index = self.access.indices[self.place]
+        assert isinstance(index, ir.Gather)
+        return index
+
+    @property
+    def _others(self) -> tuple[ir.Index, ...]:
+        return (*self.access.indices[: self.place], *self.access.indices[self.place + 1 :])
+
+    def picks(self) -> GuaranteedElements | None:
+        gather = self._gather
+        plain = {v for i in self._others for v in i.variables}
+        beside = {*gather.offset.variables}
+        picks = [v for v in distinct_along(self.program, gather.access) if v not in plain | beside]
+        if (
+            not picks
+            or not self._neighbours_are_disjoint()
+            or not self._sees_every_candidate({*picks} | plain | beside)
+        ):
+            return None
+        share = self._share_within_input(picks, plain)
+        if share is None:
+            return None
+        kept = (*self._others, *((gather.offset,) if gather.offset.variables else ()))
+        terms = (ir.AffineTerm(variable=v) for v in picks)
+        indices = (*kept, *(ir.Affine(terms=(term,)) for term in terms))
+        return GuaranteedElements(replace(self.access, indices=indices), share)
+
+    # ----------------------------------------------------------------- around a position
+
+    @property
+    def _step(self) -> int:
+        gather = self._gather
+        return gather.coefficient * prod(self.shapes[s] for s in gather.shapes)
+
+    def _ends(self, weights: _Weights) -> tuple[int, int]:
+        """The least and the largest value of a sum."""
+        low = high = weights.get("", 0)
+        for variable, weight in weights.items():
+            if variable:
+                reach = weight * (self._size(variable) - 1)
+                low, high = low + min(0, reach), high + max(0, reach)
+        return low, high
+
+    def _neighbours_are_disjoint(self) -> bool:
+        """Whether what is touched around one position is never touched around another."""
+        low, high = self._ends(self._weights(linear(self._gather.offset)))
+        return self._step > high - low
+
+    def _share_within_input(self, picks: list[str], plain: set[str]) -> Fraction | None:
+        """The share of what picks touch that lies within the input, whichever are picked."""
+        step, length = self._step, self.shapes[self._rank]
+        offset = self._weights(linear(self._gather.offset))
+        low, high = self._ends(offset)
+        last = self._last
+        count = prod(self._size(v) for v in picks)
+        if last is None or (low >= 0 and last * step + high < length and count <= last + 1):
+            return Fraction(1)
+        wide = high + 1 - low
+        cut = any(self._rank_of(v).family for v in picks)
+        # As many beside one position as there are combinations, without a gap, and no other
+        # index that tells some of them apart.
+        whole = prod(self._size(v) for v in offset if v) == wide
+        shared = plain.intersection(offset)
+        if low < 0 or cut or not whole or shared:
+            return None
+        there = min(count, last + 1)  # more may be asked for than there is to pick from
+        beyond = (last + 1 - n for n in range(1, there + 1))
+        lost = sum(min(wide, max(0, n * step + high + 1 - length)) for n in beyond)
+        return Fraction(there * wide - lost, count * wide)
+
+    @property
+    def _rank(self) -> str:
+        """The rank of which positions are picked."""
+        return self.program.tensor_ranks[self.access.tensor][self.place]
+
+    @property
+    def _last(self) -> int | None:
+        """The largest entry of the index tensor; None where nothing bounds it, and every entry
+        that is read is a position that there is."""
+        tensor = self._gather.access.tensor
+        source, domain = self.program.einsum_of.get(tensor), self.program.domain(tensor)
+        if source is not None:
+            return prod(self._size(v) for v in source.over) - 1
+        if domain is None or not domain.whole or domain.low < 0:
+            return None
+        return int(domain.high) + (self.shapes[domain.rank] if domain.rank else 0)
+
+    # --------------------------------------------------------------------------- masks
+
+    def _sees_every_candidate(self, moving: set[str]) -> bool:
+        """Whether some point of the ranks that do not move the access is shown all it picks.
+
+        Looked for at the ends of these ranks.
+        """
+        sums = [*self._of_reader(), *self._of_selection()]
+        told = [found for found in sums if found is not None]
+        if len(told) < len(sums):
+            return False
+        # Where a pick lies is the data's to say: no end of the rank may be chosen for it.
+        fixed = {*moving, _POSITION, self._rank.lower()}
+        free = sorted({v for ways in told for way in ways for v in way if v} - fixed)
+        if len(free) > _MAX_CORNER_VARIABLES or not all(self._whole(v) for v in free):
+            return False
+        for ends in itertools.product((False, True), repeat=len(free)):
+            at = {v: (self._size(v) - 1) * end for v, end in zip(free, ends, strict=True)}
+            if all(any(self._maximum(way, at) <= 0 for way in ways) for ways in told):
+                return True
+        return False
+
+    def _whole(self, variable: str) -> bool:
+        """Whether any value of a variable goes with any of the rest of what it is a part of."""
+        family = self._rank_of(variable).family
+        if family is None:
+            return True
+        members = self.program.rank_of[family].partition
+        return prod(self.shapes[m] for m in members) == self.shapes[family]
+
+    def _of_reader(self) -> Iterable[list[_Weights] | None]:
+        """What is at most zero where the reader's mask holds, each in all ways to say it."""
+
+        def named(node: ir.Node) -> ir.Node:
+            pick = ir.Name(name=_POSITION, kind="variable")
+            return pick if node == self._gather.access else node
+
+        for condition in self.program.memo(Masks).skipped(self.einsum):
+            for sums in self._sums(rebuild(condition, named)):
+                yield None if sums is None else self._alternatives(sums)
+
+    def _alternatives(self, sums: _Weights) -> list[_Weights] | None:
+        """A sum with a pick in it, of a pick or of what lies around it within the input."""
+        weight = sums.get(_POSITION, 0)
+        if not weight:
+            return [sums]
+        if self._last is None:
+            return None
+        found = [sums]
+        if weight % self._step == 0 and self._rank.lower() not in sums:
+            # Of I*T + t <= p the position, which lies within the rank, in the place of I*T + t.
+            position = {**sums, self._rank.lower(): weight // self._step}
+            del position[_POSITION]
+            for v, n in self._weights(linear(self._gather.offset)).items():
+                position[v] = position.get(v, 0) - n * (weight // self._step)
+            found.append({v: n for v, n in position.items() if n})
+        return found
+
+    def _of_selection(self) -> Iterable[list[_Weights] | None]:
+        """What is at most zero where a candidate is one, told of what the reader goes over."""
+        source = self.program.einsum_of.get(self._gather.access.tensor)
+        if source is None:
+            return
+        pairs = zip(source.target.indices, self._gather.access.indices, strict=True)
+        read = {w.variables[0]: r for w, r in pairs if isinstance(w, ir.Affine) and w.as_variable}
+        for condition in self.program.memo(Masks).skipped(source):
+            for sums in self._sums(condition):
+                yield None if sums is None else self._in_reader_variables(sums, source, read)
+
+    def _in_reader_variables(
+        self, sums: _Weights, source: ir.Einsum, read: Mapping[str, ir.Index]
+    ) -> list[_Weights] | None:
+        """A sum of what a selection goes over as one of what its reader does."""
+        found: _Weights = {}
+        for variable, weight in sums.items():
+            index = read.get(variable)
+            if not variable or variable in source.over:
+                # Any candidate: what is least certain of them.
+                most = weight * (self._size(variable) - 1) if variable else weight
+                found[""] = found.get("", 0) + (max(0, most) if variable else most)
+            elif isinstance(index, ir.Affine):
+                for v, n in self._weights(linear(index)).items():
+                    found[v] = found.get(v, 0) + n * weight
+            else:
+                return None
+        return [{v: n for v, n in found.items() if n or not v}]
+
+    def _sums(self, condition: ir.Condition) -> Iterable[_Weights | None]:
+        """Sums that are at most zero wherever a condition holds; None where it is no such thing."""
+        parts = inequalities(condition, self.shapes)
+        forms = tuple(p.form for p in parts if isinstance(p, AtMostZero))
+        if (
+            depends_on_data(condition)
+            or len(forms) < len(parts)
+            or not is_implied_by(condition, forms)
+        ):
+            return [None]
+        return [self._weights(form) for form in forms]
+
+    # ------------------------------------------------------------------------- numbers
+
+    def _maximum(self, sums: _Weights, at: Mapping[str, int]) -> int:
+        """The largest value of a sum where some variables have values."""
+        found = sums.get("", 0)
+        for variable, weight in sums.items():
+            if variable in at:
+                found += weight * at[variable]
+            elif variable:
+                found += max(0, weight * self._largest(variable))
+        return found
+
+    def _largest(self, variable: str) -> int:
+        if variable == _POSITION:
+            return self._last or 0
+        return self._size(variable) - 1
+
+    def _rank_of(self, variable: str) -> ir.Rank:
+        return self.program.rank_of[self.program.rank_of_variable[variable]]
+
+    def _size(self, variable: str) -> int:
+        return self.shapes[self.program.rank_of_variable[variable]]
+
+    def _weights(self, form: Form) -> _Weights:
+        found: _Weights = {}
+        for t in form.terms:
+            weight = t.coefficient * prod(self.shapes[s] for s in t.shapes)
+            found[t.variable or ""] = found.get(t.variable or "", 0) + weight
+        return found

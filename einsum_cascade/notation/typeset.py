@@ -1,8 +1,4 @@
-"""The equations of a cascade as they are typeset: one printer over two sets of tokens.
-
-What an equation looks like is said once, here; ``latex`` and ``mathml`` say how its pieces are
-spelt.
-"""
+"""Typeset cascades: LaTeX, MathML, HTML and DOT, by one printer over sets of tokens."""
 
 from __future__ import annotations
 
@@ -10,9 +6,13 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Any
 
 from .. import ir
 from ..functions import COMPARISONS, FUNCTIONS, REDUCTIONS, Function, Reduction, Relation, Strength
+from ..source import html_text, visible
+from .printer import statements_text
 
 _SUBSCRIPT = re.compile(r"([A-Za-z]+)([0-9]+)")
 
@@ -252,3 +252,246 @@ class Typesetter:
                 return spelt.infix(spelt.both if operator == "and" else spelt.either).join(parts)
             case _:
                 return self._value(node)[0]
+
+
+def program_latex(program: ir.Program) -> str:
+    """The equations as a LaTeX ``aligned`` block, initialisation first.
+
+    Returns
+    -------
+    str
+        Without ``$``; one equation per line, aligned at its ``=``.
+    """
+    body = " \\\\\n".join(Typesetter(_Latex()).equations(program))
+    return f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}"
+
+
+def _escape(name: str) -> str:
+    return name.replace("_", r"\_")
+
+
+def _operator(name: str) -> str:
+    return rf"\operatorname{{{_escape(name)}}}"
+
+
+class _Latex(Notation):
+    times = r"\cdot"
+    infinity = r"\infty"
+    both = r"\land"
+    either = r"\lor"
+    negation = r"\lnot "
+
+    def letter(self, name: str) -> str:
+        return name
+
+    def word(self, name: str) -> str:
+        return rf"\mathrm{{{_escape(name)}}}"
+
+    def digits(self, text: str) -> str:
+        return text
+
+    def sign(self, text: str) -> str:
+        return text
+
+    def infix(self, text: str) -> str:
+        return f" {text} "
+
+    def comparison(self, row: Relation) -> str:
+        return row.latex
+
+    def reduction(self, name: str, row: Reduction | None) -> str:
+        return row.latex if row is not None else _operator(name)
+
+    def function(self, name: str, row: Function | None) -> str:
+        return row.latex_name if row is not None and row.latex_name else _operator(name)
+
+    def template(self, row: Function) -> str:
+        return row.latex
+
+    def row(self, text: str) -> str:
+        return text
+
+    def listed(self, parts: Iterable[str]) -> str:
+        return ", ".join(parts)
+
+    def fenced(self, text: str) -> str:
+        return rf"\left({text}\right)"
+
+    def subscript(self, base: str, below: str) -> str:
+        return f"{base}_{{{below}}}"
+
+    def power(self, base: str, exponent: str) -> str:
+        return f"{base}^{{{exponent}}}"
+
+    def fraction(self, above: str, below: str) -> str:
+        return rf"\frac{{{above}}}{{{below}}}"
+
+    def reduced(self, operator: str, over: str, value: str) -> str:
+        return f"{self.subscript(operator, over)} {value}"
+
+    def selected(self, name: str, over: str, value: str) -> str:
+        return rf"{self.subscript(_operator(name), over)}\; {value}"
+
+    def restricted(self, value: str, condition: str) -> str:
+        return rf"{value} \quad \text{{where }} {condition}"
+
+    def equation(self, target: str, value: str) -> str:
+        return f"{target} &= {value}"
+
+
+def program_mathml(program: ir.Program) -> str:
+    """The equations as one ``<math>`` element, aligned at ``=``, initialisation first.
+
+    Returns
+    -------
+    str
+        To be put into HTML as it is; names in it are escaped.
+    """
+    rows = "".join(Typesetter(_MathMl()).equations(program))
+    return f'<math displaystyle="true"><mtable class="equations">{rows}</mtable></math>'
+
+
+@lru_cache(maxsize=1024)
+def expression_mathml(expression: Any) -> str:
+    """A number or a sympy expression in the shapes as a ``<math>`` element.
+
+    Parameters
+    ----------
+    expression : int or sympy expression
+        A count, a footprint or traffic, in the shapes.
+    """
+    import sympy
+    from sympy.printing.mathml import mathml
+
+    body = mathml(sympy.Integer(0) + expression, printer="presentation")
+    return f"<math>{body}</math>"
+
+
+class _MathMl(Notation):
+    times = "·"
+    infinity = "∞"
+    both = "∧"
+    either = "∨"
+    negation = "<mo>¬</mo>"
+
+    def letter(self, name: str) -> str:
+        return f"<mi>{html_text(name)}</mi>"
+
+    def word(self, name: str) -> str:
+        return f'<mi mathvariant="normal">{html_text(name)}</mi>'
+
+    def digits(self, text: str) -> str:
+        return f"<mn>{text}</mn>"
+
+    def sign(self, text: str) -> str:
+        return f"<mo>{html_text(text)}</mo>"
+
+    def infix(self, text: str) -> str:
+        return self.sign(text)
+
+    def comparison(self, row: Relation) -> str:
+        return row.mathml
+
+    def reduction(self, name: str, row: Reduction | None) -> str:
+        return self.sign(row.mathml) if row is not None and row.mathml else self.word(name)
+
+    def function(self, name: str, row: Function | None) -> str:  # noqa: ARG002
+        return self.word(name)
+
+    def template(self, row: Function) -> str:
+        return row.mathml
+
+    def row(self, text: str) -> str:
+        return f"<mrow>{text}</mrow>"
+
+    def listed(self, parts: Iterable[str]) -> str:
+        return '<mo separator="true">,</mo>'.join(parts)
+
+    def fenced(self, text: str) -> str:
+        return self.row(f"<mo>(</mo>{text}<mo>)</mo>")
+
+    def subscript(self, base: str, below: str) -> str:
+        return f"<msub>{base}{below}</msub>"
+
+    def power(self, base: str, exponent: str) -> str:
+        return f"<msup>{base}{exponent}</msup>"
+
+    def fraction(self, above: str, below: str) -> str:
+        return f"<mfrac>{self.row(above)}{self.row(below)}</mfrac>"
+
+    def reduced(self, operator: str, over: str, value: str) -> str:
+        return f"<munder>{operator}{self.row(over)}</munder>{value}"
+
+    def selected(self, name: str, over: str, value: str) -> str:
+        return self.reduced(self.word(name), over, self.fenced(value))
+
+    def restricted(self, value: str, condition: str) -> str:
+        return f'{value}<mspace width="1em"/><mtext>where&nbsp;</mtext>{condition}'
+
+    def equation(self, target: str, value: str) -> str:
+        cells = "".join(f"<mtd>{c}</mtd>" for c in (target, self.sign("="), value))
+        return f"<mtr>{cells}</mtr>"
+
+
+# ------------------------------------------------------------------------- DOT and HTML
+
+
+def program_dot(program: ir.Program) -> str:
+    """The dependency graph in Graphviz' DOT language.
+
+    Inputs are boxes, outputs have a double border, iterative tensors are grey; a dashed
+    edge carries the value of the iteration before.
+
+    Returns
+    -------
+    str
+        One node per input and Einsum, whose tooltip is the equation; ends with a line break.
+    """
+    from ..ordering import dependences
+
+    delayed = {(d.writer, d.reader) for d in dependences(program) if d.delayed}
+    at_once = {(d.writer, d.reader) for d in dependences(program) if not d.delayed}
+    lines = [f"digraph {_quote(program.name)} {{", "  rankdir=TB;", "  node [shape=ellipse];"]
+    lines += [f"  {_quote(t.name)} [shape=box];" for t in program.inputs]
+    for einsum, text in zip(program.einsums, statements_text(program.einsums), strict=True):
+        label = re.sub(" +=", " =", text, count=1)
+        style = f"label={_quote(einsum.name)}, tooltip={_quote(label)}"
+        if einsum.name in program.outputs:
+            style += ", peripheries=2"
+        if einsum.name in program.iterative:
+            style += ', style=filled, fillcolor="lightgrey"'
+        lines.append(f"  {_quote(einsum.name)} [{style}];")
+    for writer, reader in _edges(program):
+        dashed = (writer, reader) in delayed and (writer, reader) not in at_once
+        lines.append(
+            f"  {_quote(writer)} -> {_quote(reader)}{' [style=dashed]' if dashed else ''};"
+        )
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def _edges(program: ir.Program) -> Iterator[tuple[str, str]]:
+    pairs = ((a.tensor, e.name) for e in program.einsums for a in e.reads)
+    yield from dict.fromkeys(pairs)
+
+
+def _quote(text: str) -> str:
+    return '"' + visible(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ") + '"'
+
+
+def program_html(program: ir.Program) -> str:
+    """Name, title and typeset equations as HTML, the text folded below; all of it escaped.
+
+    Returns
+    -------
+    str
+        One ``<div>``; its equations are LaTeX between ``$$``, which Jupyter typesets.
+    """
+    lines = [*statements_text(program.init), *statements_text(program.einsums)]
+    heading = f"<strong>{html_text(program.name)}</strong>"
+    title = f"<br>{html_text(program.title)}" if program.title else ""
+    if program.unverified:
+        title += f"<br><em>unverified: {html_text(program.unverified)}</em>"
+    equations = html_text(f"$${program_latex(program)}$$")
+    text = html_text("\n".join(lines))
+    folded = f"<details><summary>as text</summary><pre>{text}</pre></details>"
+    return f"<div>{heading}{title}<div>{equations}</div>{folded}</div>"

@@ -1,9 +1,17 @@
-"""Number types by name, and in which type an Einsum computes, accumulates and stores."""
+"""Number types: which type an Einsum computes, accumulates and stores in, and rounding to formats.
+
+Floating-point formats round to nearest, ties to even, and values beyond the largest become the
+largest; infinities stay. An integer format has one scale for a tensor, which makes the largest
+magnitude the largest number. Block-scaled formats have scales along the last rank: those of the
+OCP Microscaling specification (1.0, section 6.3) are powers of two, those of nvfp4 are in
+fp8_e4m3 under one scale for the whole tensor.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -12,7 +20,7 @@ import numpy.typing as npt
 
 from .. import ir
 from ..errors import EvaluationError, Problem, did_you_mean
-from ..number_formats import TensorFormats
+from ..number_formats import FORMATS, NumberFormat, TensorFormats
 
 Array = npt.NDArray[Any]
 DType = np.dtype[Any]
@@ -111,7 +119,6 @@ class Precision:
         if not fmt.name:
             return values
         # Not above: few evaluations are of formats.
-        from .rounding import rounded
 
         return rounded(values, fmt)
 
@@ -133,3 +140,154 @@ def cast(values: Array, dtype: DType) -> Array:
         return values
     with np.errstate(all="ignore"):
         return values.astype(dtype)
+
+
+_ELEMENTS = {
+    "bf16": "bfloat16",
+    "fp8_e4m3": "float8_e4m3fn",
+    "fp8_e5m2": "float8_e5m2",
+    "fp4_e2m1": "float4_e2m1fn",
+    "mxfp8": "float8_e4m3fn",
+    "mxfp6": "float6_e2m3fn",
+    "mxfp4": "float4_e2m1fn",
+    "nvfp4": "float4_e2m1fn",
+}
+_LARGEST = {"fp32": (2 - 2.0**-23) * 2.0**127, "fp16": 65504.0}
+_TF32_BITS = FORMATS["tf32"].significand
+
+
+def rounded(values: Array, fmt: NumberFormat) -> Array:
+    """Values in a format, in the type in which they come.
+
+    Parameters
+    ----------
+    values : array
+        Of any shape, of float32 or float64; blocks lie along the last axis.
+    fmt : NumberFormat
+        One of ``FORMATS``.
+
+    Examples
+    --------
+    The largest of a block of 32 decides its scale, here 1: between 4 and 6 there is nothing.
+
+    >>> rounded(np.array([6.0, 4.9, 0.2, 1.1]), FORMATS["mxfp4"]).tolist()
+    [6.0, 4.0, 0.0, 1.0]
+    >>> rounded(np.array([1.0, -0.5, 0.1]), FORMATS["int4"]).round(4).tolist()
+    [1.0, -0.5714, 0.1429]
+    """
+    finite = np.isfinite(values)
+    known = np.where(finite, values, 0.0)
+    with np.errstate(all="ignore"):
+        if fmt.exponent == 0:
+            found = _whole(known, fmt)
+        elif fmt.block > 1:
+            found = _in_blocks(known, fmt)
+        else:
+            found = _floating(known, fmt)
+    kept: Array = np.where(finite, found, values).astype(values.dtype)
+    return kept
+
+
+def unit_roundoff(fmt: NumberFormat) -> float:
+    """The largest error of rounding, relative to the value; of scaled formats, to the largest
+    value under the scale.
+
+    >>> [unit_roundoff(FORMATS[name]) for name in ("bf16", "mxfp4", "mxfp8")]
+    [0.00390625, 0.25, 0.125]
+    """
+    if fmt.exponent == 0:
+        return 0.5 / _largest_whole(fmt)
+    half: float = 2.0**-fmt.significand
+    if fmt.block == 1:
+        return half
+    # What lies between the largest element and the next power of two becomes the largest.
+    element = _element(fmt)
+    return float(max(half, 1 - _largest_element(element) / 2.0 ** _exponent_above(element)))
+
+
+def largest(fmt: NumberFormat) -> float:
+    """The largest value of a format; none where a scale goes with the values.
+
+    >>> [largest(FORMATS[name]) for name in ("fp8_e4m3", "fp16", "mxfp8", "int8")]
+    [448.0, 65504.0, inf, inf]
+    """
+    if fmt.exponent == 0 or fmt.block > 1 or fmt.name == "tf32":
+        return float("inf")
+    return _LARGEST[fmt.name] if fmt.name in _LARGEST else float(_largest_element(_element(fmt)))
+
+
+def _floating(values: Array, fmt: NumberFormat) -> Array:
+    if fmt.name == "tf32":
+        fraction, exponent = np.frexp(values)
+        # The exponents are those of float32; of fractions in [0.5, 1) 11 bits are kept.
+        scale = 2.0**_TF32_BITS
+        return np.asarray(np.ldexp(np.rint(fraction * scale) / scale, exponent))
+    if fmt.name in ("fp32", "fp16"):
+        element: DType = np.dtype(np.float32 if fmt.name == "fp32" else np.float16)
+        most = _LARGEST[fmt.name]
+    else:
+        element = _element(fmt)
+        most = _largest_element(element)
+    return np.clip(values, -most, most).astype(element).astype(np.float64)
+
+
+def _largest_whole(fmt: NumberFormat) -> int:
+    return int(2 ** (fmt.element_bits - 1) - 1)
+
+
+def _whole(values: Array, fmt: NumberFormat) -> Array:
+    most = _largest_whole(fmt)
+    scale = float(np.max(np.abs(values), initial=0.0)) / most
+    return values if not scale else np.clip(np.rint(values / scale), -most, most) * scale
+
+
+def _in_blocks(values: Array, fmt: NumberFormat) -> Array:
+    """Blocks along the last axis, the last one filled up with zeros."""
+    flat = np.atleast_1d(values).astype(np.float64)
+    length = flat.shape[-1]
+    rest = -length % fmt.block
+    padded = np.pad(flat, [*[(0, 0)] * (flat.ndim - 1), (0, rest)])
+    blocks = padded.reshape(*padded.shape[:-1], -1, fmt.block)
+    largest = np.max(np.abs(blocks), axis=-1, keepdims=True, initial=0.0)
+    element = _element(fmt)
+    most = _largest_element(element)
+    # Of mxfp4 (largest element 6, so that top = 3): a block whose largest is 100 = 0.78 * 2**7 has
+    # the scale 2**(7 - 3) = 16, and 100 / 16 = 6.25 becomes 6.
+    scale = _scales(largest, most, _exponent_above(element), fmt)
+    inside = np.clip(np.where(scale > 0, blocks / np.where(scale > 0, scale, 1), 0), -most, most)
+    found = inside.astype(element).astype(np.float64) * scale
+    return np.asarray(found.reshape(padded.shape)[..., :length].reshape(values.shape))
+
+
+def _scales(largest: Array, most: float, top: int, fmt: NumberFormat) -> Array:
+    if fmt.name != "nvfp4":
+        # The specification takes floor(log2 largest) less that of the largest element. frexp's
+        # exponents are both one more, and their difference the same.
+        _, exponent = np.frexp(largest)
+        return np.asarray(np.where(largest > 0, np.ldexp(1.0, exponent - top), 0.0))
+    eight = FORMATS["fp8_e4m3"]
+    # One scale for the tensor makes the largest scale of a block 448, the largest of fp8_e4m3.
+    whole = float(np.max(largest, initial=0.0)) / (most * _largest_element(_element(eight)))
+    return _floating(largest / most / whole, eight) * whole if whole else largest
+
+
+@cache
+def _element(fmt: NumberFormat) -> DType:
+    import ml_dtypes
+
+    found: DType = np.dtype(getattr(ml_dtypes, _ELEMENTS[fmt.name]))
+    return found
+
+
+@cache
+def _largest_element(element: DType) -> float:
+    """The largest value of an element."""
+    import ml_dtypes
+
+    limits: Any = ml_dtypes.finfo
+    return float(limits(element).max)
+
+
+def _exponent_above(element: DType) -> int:
+    """The exponent of the power of two above the largest element."""
+    return int(np.frexp(_largest_element(element))[1])

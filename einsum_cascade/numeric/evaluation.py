@@ -13,14 +13,11 @@ from .. import ir
 from ..errors import EvaluationError, NotANumberError, Problem
 from ..masks import conjuncts
 from ..operations import identity_of
-from .accesses import Store
-from .binding import Binding
-from .contraction import contract, factors
+from .aligned import AlignedArray, AlignedSpace, Excluded, Outside, Store, union
 from .dtypes import Array, cast
 from .expressions import Evaluator
-from .lanes import Excluded, Lane, LaneSpace, Outside, union
-from .reductions import Operator, reduce_axes
-from .selection import topk
+from .inputs import Binding
+from .reductions import Operator, contract, factors, reduce_axes, topk
 
 Absences = Mapping[frozenset[str], Array]
 """Elements that are absent, by the rank variables that decide so."""
@@ -66,7 +63,7 @@ def compute(
         It reads beyond a tensor, or (``NotANumberError``) gives what is not a number.
     """
     target = tuple(v for v in einsum.target.variables if v not in fixed)
-    space = LaneSpace(
+    space = AlignedSpace(
         parallel=binding.parallel,
         variables=target + einsum.over,
         fixed={v: fixed[v] for v in einsum.variables if v in fixed},
@@ -120,10 +117,10 @@ class _Computation:
 
     # --------------------------------------------------------------- what takes part
 
-    def _restriction(self) -> tuple[Lane, ...]:
+    def _restriction(self) -> tuple[AlignedArray, ...]:
         """The ends of partitioned fibers and the parts of ``where``, as exclusions."""
         # Lanes of which the values do not matter: they are here for what they exclude.
-        found = [Lane(self.evaluator.space.scalar(0), (e,)) for e in self._ends()]
+        found = [AlignedArray(self.evaluator.space.scalar(0), (e,)) for e in self._ends()]
         for part in conjuncts(self.einsum.where):
             lane = self.evaluator.condition(part)
             excluded = ~lane.values
@@ -155,7 +152,7 @@ class _Computation:
                 if beyond.any():
                     yield Excluded(frozenset(m.lower() for m in members), beyond)
 
-    def _masks(self, lanes: tuple[Lane, ...]) -> tuple[tuple[Array, ...], Absences]:
+    def _masks(self, lanes: tuple[AlignedArray, ...]) -> tuple[tuple[Array, ...], Absences]:
         """Points that do not take part, and elements of the result that are absent.
 
         An element is absent when it is excluded by what does not depend on the reduced
@@ -255,7 +252,7 @@ class _Computation:
             absent = {**absent, fiber: absent.get(fiber, np.False_) | missing}
         return self._finished(np.moveaxis(positions, -1, axis), absent)
 
-    def _kept_space(self) -> LaneSpace:
+    def _kept_space(self) -> AlignedSpace:
         """The space without the reduced variables."""
         space = self.evaluator.space
         return replace(space, variables=space.variables[: self.kept - len(space.parallel)])

@@ -1,18 +1,34 @@
-"""Evaluating expressions and conditions on aligned arrays."""
+"""Evaluation of expressions and conditions on aligned arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
+from types import MappingProxyType
 
 import numpy as np
 
 from .. import ir
-from .accesses import Store, read
+from ..functions import ARITHMETIC, COMPARISONS, FUNCTIONS, Arithmetic, Function, Relation, of
+from .aligned import AlignedArray, AlignedSpace, Store, merged, read
 from .dtypes import Array, DType, cast
-from .functions import BINARY, CALLS, COMPARE
-from .lanes import Lane, LaneSpace, merged
+
+
+def _on_arrays(
+    rows: Mapping[str, Function] | Mapping[str, Arithmetic] | Mapping[str, Relation],
+) -> Mapping[str, Callable[..., Array]]:
+    return MappingProxyType({name: of(np, row.numpy) for name, row in rows.items()})
+
+
+CALLS = _on_arrays(FUNCTIONS)
+"""Functions; one of any number of arguments takes two of them."""
+
+BINARY = _on_arrays(ARITHMETIC)
+"""Arithmetic operators."""
+
+COMPARE = _on_arrays(COMPARISONS)
+"""Comparisons inside conditions."""
 
 
 @dataclass(frozen=True)
@@ -25,17 +41,17 @@ class Evaluator:
     """
 
     program: ir.Program
-    space: LaneSpace
+    space: AlignedSpace
     store: Store
     parameters: Mapping[str, float]
     working: DType
     arguments: Mapping[str, Array] = field(default_factory=dict)
 
-    def value(self, node: ir.Expression | ir.Condition) -> Lane:
+    def value(self, node: ir.Expression | ir.Condition) -> AlignedArray:
         """The value of an expression."""
         match node:
             case ir.Number(value=value):
-                return Lane(self.space.scalar(float(value)))
+                return AlignedArray(self.space.scalar(float(value)))
             case ir.Name():
                 return self._name(node)
             case ir.Access():
@@ -53,28 +69,28 @@ class Evaluator:
             case _:
                 return self.condition(node)
 
-    def _name(self, node: ir.Name) -> Lane:
+    def _name(self, node: ir.Name) -> AlignedArray:
         match node.kind:
             case "variable":
-                return Lane(self.space.values(node.name).astype(np.float64))
+                return AlignedArray(self.space.values(node.name).astype(np.float64))
             case "shape":
-                return Lane(self.space.scalar(float(self.space.shapes[node.name])))
+                return AlignedArray(self.space.scalar(float(self.space.shapes[node.name])))
             case "parameter":
-                return Lane(self.space.scalar(self.parameters[node.name]))
+                return AlignedArray(self.space.scalar(self.parameters[node.name]))
             case _:
-                return Lane(self.arguments[node.name])
+                return AlignedArray(self.arguments[node.name])
 
-    def _apply(self, lanes: tuple[Lane, ...], function: object) -> Lane:
+    def _apply(self, lanes: tuple[AlignedArray, ...], function: object) -> AlignedArray:
         assert callable(function)
         return merged(lanes, np.asarray(reduce(function, self._alike(lanes))))
 
-    def _alike(self, lanes: tuple[Lane, ...]) -> list[Array]:
+    def _alike(self, lanes: tuple[AlignedArray, ...]) -> list[Array]:
         """Operands in one type."""
         if len({lane.values.dtype for lane in lanes}) == 1:
             return [lane.values for lane in lanes]
         return [cast(lane.values, self.working) for lane in lanes]
 
-    def _call(self, node: ir.Call) -> Lane:
+    def _call(self, node: ir.Call) -> AlignedArray:
         lanes = tuple(self.value(a) for a in node.arguments)
         for declared in self.program.functions:
             if declared.name == node.function:
@@ -86,7 +102,7 @@ class Evaluator:
             return self._apply(lanes, function)
         return lanes[0].with_values(np.asarray(function(lanes[0].values)))
 
-    def _where(self, node: ir.Call) -> Lane:
+    def _where(self, node: ir.Call) -> AlignedArray:
         """``where(c, a, b)``: what is not chosen excludes nothing and is not read."""
         condition, yes, no = node.arguments
         chooser = self.condition(condition)
@@ -99,7 +115,7 @@ class Evaluator:
         first, second = self._alike(chosen)
         return merged((chooser, *chosen), np.where(chooser.values, first, second))
 
-    def condition(self, node: ir.Expression | ir.Condition) -> Lane:
+    def condition(self, node: ir.Expression | ir.Condition) -> AlignedArray:
         """The truth of a condition; ``and`` and ``or`` stop at the first operand that decides."""
         match node:
             case ir.Relational(operator=operator, left=left, right=right):
@@ -112,7 +128,7 @@ class Evaluator:
             case _:
                 raise TypeError(f"not a condition: {node!r}")
 
-    def _chain(self, operands: tuple[ir.Condition, ...], until: bool) -> Lane:
+    def _chain(self, operands: tuple[ir.Condition, ...], until: bool) -> AlignedArray:
         found = self.condition(operands[0])
         variables = frozenset(ir.variables_of(operands[0]))
         for operand in operands[1:]:
@@ -124,7 +140,7 @@ class Evaluator:
         return found
 
 
-def _known(lane: Lane) -> Array:
+def _known(lane: AlignedArray) -> Array:
     """Where a lane has a value that means something."""
     found = np.ones((1,) * lane.values.ndim, bool)
     for flags in lane.unknown:

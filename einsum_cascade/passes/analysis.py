@@ -1,4 +1,4 @@
-"""How often a cascade has to pass over a rank, and why.
+"""Number of passes a cascade makes over a rank, and the barriers that cause them.
 
 A *pass* over a fiber is one traversal of all its elements. Two Einsums need different
 passes when both traverse fibers of the same tensor (directly, or through tensors computed
@@ -10,16 +10,18 @@ is one plus the longest chain of such pairs (Nayak et al., MICRO 2024, section I
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .. import ir
-from ..algebra.scalar import operator_problems
+from ..algebra.reduction_laws import operator_problems
 from ..analysis_report import Barrier, GrainKind, PassAnalysis, RankPasses, TensorPasses
 from ..errors import CascadeError, Problem
+from ..functions import REDUCTIONS
 from ..graphs import connected
-from .levels import Constraint, Level
-from .nodes import nodes_of
-from .reasons import explain
+from .nodes import PassNode, nodes_of
+from .relations import ReadChain
 from .traversals import Order, Pair, Traversals
 
 MAX_EINSUMS = 500
@@ -107,7 +109,7 @@ class _RankAnalysis:
         numbers, sweeps = strict.numbers, sweep.numbers
         count, loops = max(numbers.values()), max(sweeps.values())
         # One pass cannot be too many, so hope, which costs as much again, is not asked there.
-        at_most = count > 1 and self._hoped < count
+        at_most = count > 1 and self._optimistic < count
         if count == loops:  # the same number: prefer the assignment that no loop contradicts
             numbers = sweeps
         return RankPasses(
@@ -123,9 +125,9 @@ class _RankAnalysis:
         )
 
     @property
-    def _hoped(self) -> int:
+    def _optimistic(self) -> int:
         """Passes if all were true that could not be shown; what is shown is no less."""
-        pairs = self.traversals.hoped.pairs(self.name, self.traversing)
+        pairs = self.traversals.optimistic.pairs(self.name, self.traversing)
         tied = {(p.earlier, p.later) for p in pairs}
         return max(self._level(pairs, tied, sharing=True).numbers.values())
 
@@ -203,3 +205,330 @@ class _RankAnalysis:
             TensorPasses(tensor=t, written=written.get(t), read=tuple(sorted(read.get(t, ()))))
             for t in names
         )
+
+
+MAX_SEARCHED = 7
+"""Traversals whose orders are searched exhaustively; behind these either order is taken to do."""
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """``later`` is in no earlier pass than ``earlier``; in a later one if order forbids.
+
+    ``order`` None: they share nothing, and only their sequence counts.
+    """
+
+    earlier: str
+    later: str
+    order: Order | None
+
+
+@dataclass(frozen=True)
+class Level:
+    """What passes are assigned to: Einsums, in groups that traverse common tensors.
+
+    ``B`` has to wait for all of ``A``, and ``C`` reads both in one loop:
+
+    >>> wait = Constraint("A", "B", Order.NEVER)
+    >>> together = Constraint("B", "C", Order.ANY)
+    >>> Level(("A", "B", "C"), (), (wait, together)).numbers
+    {'A': 1, 'B': 2, 'C': 2}
+
+    Two running sums in opposite directions over one tensor need two passes of it:
+
+    >>> up, down = Constraint("U", "U", Order.UP), Constraint("D", "D", Order.DOWN)
+    >>> Level(("U", "D"), (frozenset("UD"),), (up, down)).numbers
+    {'U': 1, 'D': 2}
+    """
+
+    names: tuple[str, ...]
+    groups: tuple[frozenset[str], ...]
+    constraints: tuple[Constraint, ...]
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """The pass of every Einsum; as early as its dependences allow."""
+        orders: dict[str, tuple[Order, ...]] = {}
+        best = self._assigned(orders)
+        for group in self.groups:
+            if not self._conflicts(group):
+                continue
+            best, orders = self._searched(group, orders)
+        return best
+
+    def _conflicts(self, group: frozenset[str]) -> bool:
+        needs = {c.order for c in self.constraints if c.earlier in group and c.later in group}
+        return Order.UP in needs and Order.DOWN in needs
+
+    def _searched(
+        self, group: frozenset[str], orders: Mapping[str, tuple[Order, ...]]
+    ) -> tuple[dict[str, int], dict[str, tuple[Order, ...]]]:
+        # A direction for each pass there is now and three to move to; 2**7 sequences at most.
+        length = min(max(self._assigned(orders).values()) + 3, MAX_SEARCHED)
+        found: list[tuple[int, int, int]] = []
+        for sequence in itertools.product((Order.UP, Order.DOWN), repeat=length):
+            tried = {**orders, **dict.fromkeys(group, sequence)}
+            numbers = self._assigned(tried)
+            # Fewest passes, then everything as early as can be; the place in the list breaks ties,
+            # so that ascending order, which is tried first, wins them.
+            found.append((max(numbers.values()), sum(numbers.values()), len(found)))
+            if found[-1] == min(found):
+                best, chosen = numbers, tried
+        return best, chosen
+
+    def _assigned(self, orders: Mapping[str, tuple[Order, ...]]) -> dict[str, int]:
+        numbers = dict.fromkeys(self.names, 1)
+        # On a cycle of barriers the numbers would rise without end.
+        limit = len(self.names) + MAX_SEARCHED
+        changed = True
+        while changed:
+            changed = False
+            for c in self.constraints:
+                needed = _earliest(c, numbers, orders)
+                if needed > numbers[c.later] and needed <= limit:
+                    numbers[c.later] = needed
+                    changed = True
+        return numbers
+
+
+def _earliest(
+    c: Constraint, numbers: Mapping[str, int], orders: Mapping[str, tuple[Order, ...]]
+) -> int:
+    """The first pass ``later`` can be in, given where ``earlier`` is now."""
+    here = max(numbers[c.earlier], numbers[c.later])
+    if c.order is None or c.order is Order.ANY:
+        return here
+    if c.order is Order.NEVER:
+        return max(here, numbers[c.earlier] + 1) if c.earlier != c.later else here
+    # From here on UP or DOWN: free where no order was searched for this group, and met by itself
+    # where ``later`` is in a later pass than ``earlier`` anyhow.
+    sequence = orders.get(c.later)
+    if sequence is None or (c.earlier != c.later and here > numbers[c.earlier]):
+        return here
+    # One that needs an order with itself has to find a traversal that goes its way. Of two,
+    # the later one need only leave the pass of the earlier: then the whole fiber is behind it.
+    while here <= len(sequence) and sequence[here - 1] is not c.order:
+        here += 1
+        if c.earlier != c.later:
+            break
+    return here
+
+
+def explain(
+    traversals: Traversals,
+    rank: str,
+    traversing: dict[str, tuple[str, ...]],
+    node: PassNode,
+    number: int,
+    forcing: list[Pair],
+) -> Barrier:
+    """The barrier before ``node``, which opens pass ``number``, from the pairs that force it.
+
+    The shortest path of reads is told. No pair means that no dependence forces the
+    barrier: two loops run in opposite directions over the same fibers.
+
+    Parameters
+    ----------
+    traversals : Traversals
+    rank : str
+    traversing : dict of str to tuple of str
+        By node the variables with which it goes along the rank.
+    node : PassNode
+    number : int
+        From 2.
+    forcing : list of Pair
+        Of each an earlier node, ``node``, and the reads between the two that need the whole fiber.
+    """
+    words = _Words(traversals, rank)
+    revisits = _revisits(traversals, traversing, node, forcing)
+    paths = [path for p in forcing if (path := _path(traversals, rank, p, traversing))]
+    if not paths:
+        return words.opposite(node, number, revisits)
+    path = min(paths, key=len)
+    return words.barrier(path, number, revisits)
+
+
+def _path(
+    traversals: Traversals, rank: str, pair: Pair, traversing: dict[str, tuple[str, ...]]
+) -> tuple[str, ...]:
+    """Node names from the earlier to the later one, along the reads that lose the rank."""
+    ends = [(u, v) for u in traversing[pair.earlier] for v in traversing[pair.later]]
+    lost = [s for s in pair.steps if any(traversals.loses(rank, s, u, v) for u, v in ends)]
+    return min((_names(s) for s in (lost or pair.steps)), key=len)
+
+
+def _names(step: ReadChain | None) -> tuple[str, ...]:
+    found: list[str] = []
+    while step is not None:
+        if step.node in found:  # a loop on the way: only where it was left matters
+            del found[found.index(step.node) + 1 :]
+        else:
+            found.append(step.node)
+        step = step.before
+    return tuple(reversed(found))
+
+
+def _revisits(
+    traversals: Traversals,
+    traversing: dict[str, tuple[str, ...]],
+    node: PassNode,
+    forcing: list[Pair],
+) -> tuple[str, ...]:
+    """Tensors ``node`` reads along the rank whose fibers the earlier ones traverse."""
+    before = {
+        place
+        for p in forcing
+        for v in traversing[p.earlier]
+        for place in traversals.provenance.of(traversals.dependences.node_of[p.earlier], v)
+    }
+    found = []
+    for v in traversing[node.name]:
+        for tensor, writes in traversals.provenance.own_tensors(node, v):
+            if not writes and traversals.provenance.places_of(node, tensor, v) & before:
+                found.append(tensor)
+    return tuple(dict.fromkeys(found))
+
+
+class _Words:
+    """Sentences about the nodes of one cascade and one of its ranks."""
+
+    def __init__(self, traversals: Traversals, rank: str) -> None:
+        self._traversals = traversals
+        self._rank = rank
+        known = traversals.program.rank_of.get(rank)
+        partition = known.partition if known is not None else ()
+        self._variables = (rank.lower(), *(m.lower() for m in partition))
+        self._einsums = traversals.program.einsum_of
+
+    def barrier(self, path: tuple[str, ...], number: int, revisits: tuple[str, ...]) -> Barrier:
+        nodes = [self._traversals.dependences.node_of[name] for name in path]
+        first, last = nodes[0], nodes[-1]
+        sentences, links = self._beginning(first, nodes[1])
+        for before, node, after in zip(nodes, nodes[1:-1], nodes[2:], strict=False):
+            sentences.append(self._middle(before, node, after))
+            links.append(self._link(node, after))
+        sentences.append(self._end(nodes[-2], last, number, revisits))
+        links.append(last.owner)
+        chain = " -> ".join(dict.fromkeys(links))
+        return Barrier(
+            rank=self._rank,
+            einsum=last.owner,
+            opens=number,
+            because=tuple(sentences),
+            chain=chain,
+            revisits=revisits,
+        )
+
+    def opposite(self, node: PassNode, number: int, revisits: tuple[str, ...]) -> Barrier:
+        at = self._rank.lower()
+        what = (
+            f"{node.owner} needs the elements along {at} in the opposite order to the loop "
+            f"before it, so one traversal cannot serve both"
+        )
+        return Barrier(
+            rank=self._rank,
+            einsum=node.owner,
+            opens=number,
+            because=(what,),
+            chain=f"{node.owner} (opposite order of {at})",
+            revisits=revisits,
+        )
+
+    # -------------------------------------------------------------------- sentences
+
+    def _beginning(self, first: PassNode, after: PassNode) -> tuple[list[str], list[str]]:
+        """What the first node traverses, and what it does."""
+        at = self._rank.lower()
+        program = self._traversals.program
+        inputs = {t.name for t in program.inputs}
+        tensors = [
+            t
+            for v in self._variables
+            for t, w in self._traversals.provenance.own_tensors(first, v)
+            if not w
+        ]
+        tensor = next((t for t in tensors if t != first.tensor), None)
+        sentences, links = [], []
+        if tensor is not None:
+            verb = "is read" if tensor in inputs else "is produced"
+            sentences.append(f"{tensor} {verb} element by element along {at}")
+            links.append(tensor)
+        sentences.append(self._does(first, tensor, after))
+        links.append(self._link(first, after))
+        return sentences, links
+
+    def _does(self, node: PassNode, tensor: str | None, after: PassNode) -> str:
+        einsum = self._einsums.get(node.owner)
+        over = self._over(einsum)
+        what = tensor or "its operand"
+        if einsum is not None and over:
+            names = " and ".join(over)
+            by = "topk" if einsum.select else einsum.reduction
+            verb = "selects from" if einsum.select else "reduces"
+            return (
+                f"{node.owner} {verb} {what} over {names} by {_operator(by)}: "
+                f"complete only when every {names} has been seen"
+            )
+        if self._at_stop(node, after):
+            return (
+                f"{node.owner} is carried from step to step along {self._rank.lower()}: "
+                f"the value at its stop is known only after the last step"
+            )
+        return f"{node.owner} is computed element by element along {self._rank.lower()}"
+
+    def _middle(self, before: PassNode, node: PassNode, after: PassNode) -> str:
+        over = self._over(self._einsums.get(node.owner))
+        if over:
+            return self._does(node, before.owner, after)
+        if self._at_stop(node, after):
+            return f"{self._does(node, None, after)}, and it needs {before.owner}"
+        return f"{node.owner} needs {before.owner}"
+
+    def _end(self, before: PassNode, node: PassNode, number: int, revisits: tuple[str, ...]) -> str:
+        at = self._rank.lower()
+        needs = before.owner if before.owner != node.owner else "the positions that were chosen"
+        einsum = self._einsums.get(before.owner)
+        if einsum is not None and einsum.select:
+            needs = f"the positions in {before.owner}"
+        if revisits:
+            again = f" and touches {_listed(revisits)} along {at} again"
+        else:
+            again = f" and goes along {at}"
+        return f"{node.owner} needs {needs}{again}: it can only start pass {number}"
+
+    def _at_stop(self, node: PassNode, after: PassNode) -> bool:
+        """Whether ``after`` reads the last coordinate of a tensor carried along the rank."""
+        if self._rank not in self._traversals.program.iterative.get(node.tensor, ()):
+            return False
+        ranks = self._traversals.program.tensor_ranks[node.tensor]
+        return any(
+            rank == self._rank and not form.variables and form.shape_terms
+            for read in after.reads
+            if read.tensor == node.tensor
+            for rank, form in zip(ranks, read.forms, strict=False)
+        )
+
+    def _link(self, node: PassNode, after: PassNode) -> str:
+        einsum = self._einsums.get(node.owner)
+        over = self._over(einsum)
+        if einsum is not None and over:
+            by = "topk" if einsum.select else einsum.reduction
+            return f"{node.owner} ({_operator(by)} over {', '.join(over)})"
+        if self._at_stop(node, after):
+            return f"{node.owner} (at its stop)"
+        return node.owner
+
+    def _over(self, einsum: ir.Einsum | None) -> tuple[str, ...]:
+        if einsum is None:
+            return ()
+        families = self._traversals.families
+        own = {*self._variables, families.family_of(self._rank.lower())}
+        return tuple(v for v in einsum.over if v in own)
+
+
+def _operator(name: str) -> str:
+    return REDUCTIONS[name].word if name in REDUCTIONS else name
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from .. import ir
 from ..affine import Families, Form, Term, linear
 from ..algebra.conditions import Masks
-from ..facts import cached_property
 from ..masks import Before, Compared, orders_of
+from ..memo import cached_property
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _statement(
     for access in einsum.reads:
         if any(isinstance(i, ir.Gather) for i in access.indices):
             name = f"{einsum.name}<{kind}{position}.{len(picks)}"
-            pick = _pick(program, families, einsum, access, name)
+            pick = _gather_node(program, families, einsum, access, name)
             picks.append(pick)
             reads.append(Read(pick.tensor, pick.target))
         elif access not in inner:
@@ -111,7 +111,7 @@ def _statement(
         compared=compared,
     )
     if einsum.scattered:
-        scatter = _scatter(program, families, einsum, f"{einsum.name}>{position}")
+        scatter = _scatter_node(program, families, einsum, f"{einsum.name}>{position}")
         written = tuple(f for i in einsum.target.indices for f in _spread(families, i))
         return [*picks, replace(node, tensor=scatter.reads[0].tensor, target=written), scatter]
     return [*picks, node]
@@ -124,7 +124,9 @@ def _spread(families: Families, index: ir.Index) -> tuple[Form, ...]:
     return (families.fold(linear(index)),)
 
 
-def _scatter(program: ir.Program, families: Families, einsum: ir.Einsum, name: str) -> PassNode:
+def _scatter_node(
+    program: ir.Program, families: Families, einsum: ir.Einsum, name: str
+) -> PassNode:
     """The node that puts results in place: each may come from any place that is scattered."""
     target: list[Form] = []
     source: list[Form] = []
@@ -159,7 +161,7 @@ def _scatter(program: ir.Program, families: Families, einsum: ir.Einsum, name: s
     )
 
 
-def _pick(
+def _gather_node(
     program: ir.Program, families: Families, einsum: ir.Einsum, access: ir.Access, name: str
 ) -> PassNode:
     """The node that fetches ``access``: it stands where its position tensors say."""

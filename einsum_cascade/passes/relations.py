@@ -1,11 +1,4 @@
-"""Which element of an earlier Einsum an element of a later one needs.
-
-A relation between a coordinate ``u`` of a source and a coordinate ``v`` of a reader is an
-interval: ``u - v`` (or ``u + v - (shape - 1)`` when one runs backwards) lies in
-``[low, high]``. ``BOUNDED`` stands for a width that another rank's shape fixes, infinity
-for one that grows with the rank itself. Nothing known is the interval of everything: the
-reader needs *every* ``u``. Relations are composed along reads until nothing new appears.
-"""
+"""Distances between two coordinates, as far as they are known: intervals, and how they add up."""
 
 from __future__ import annotations
 
@@ -16,10 +9,102 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ..affine import Families, Form
-from ..facts import cached_property
 from ..graphs import connected, on_cycles
-from .intervals import BOUNDED, EQUAL, Interval, add, coarser, finer
+from ..memo import cached_property
 from .nodes import PassNode, Read
+
+# A mark rather than a size: sums come out as small whole numbers, as this, or as infinity.
+BOUNDED = 1e9
+
+
+@dataclass(frozen=True)
+class Interval:
+    """``sign`` +1: ``u - v`` is in ``[low, high]``; -1: ``u + v - (shape - 1)`` is.
+
+    A reader at ``v`` of ``u = v - 1`` that is read at ``w`` with ``v`` in ``w..w+2``:
+
+    >>> Interval(-1, -1).then(Interval(0, 2))
+    Interval(low=-1, high=1, sign=1)
+
+    Read backwards twice is forwards again:
+
+    >>> Interval(0, 1, -1).then(Interval(0, 0, -1))
+    Interval(low=0, high=1, sign=1)
+    """
+
+    low: float
+    high: float
+    sign: int = 1
+
+    def then(self, other: Interval) -> Interval:
+        """``u`` to ``v`` by this interval, ``v`` to ``w`` by ``other``: ``u`` to ``w``."""
+        if other is EQUAL:  # the common case, not worth an addition
+            return self
+        # Backwards u + w is (u + v) - (v - w), so the second interval counts negative.
+        low, high = (other.low, other.high) if self.sign > 0 else (-other.high, -other.low)
+        return Interval(add(self.low, low), add(self.high, high), self.sign * other.sign)
+
+    @property
+    def everything(self) -> bool:
+        """Whether the interval says nothing."""
+        return self.low == -math.inf and self.high == math.inf
+
+    def inside(self, other: Interval) -> bool:
+        """Whether ``other`` allows all this one does."""
+        return self.sign == other.sign and other.low <= self.low and self.high <= other.high
+
+    def meet(self, other: Interval) -> Interval:
+        """Both hold. Intervals of opposite sign cannot be combined; the first stays."""
+        if self.sign != other.sign:
+            return self
+        return Interval(max(self.low, other.low), min(self.high, other.high), self.sign)
+
+    def cover(self, other: Interval) -> Interval | None:
+        """Either holds; None when that is everything."""
+        if self.sign != other.sign:
+            return None
+        found = Interval(min(self.low, other.low), max(self.high, other.high), self.sign)
+        return None if found.everything else found
+
+
+def add(a: float, b: float) -> float:
+    """A bounded width stays bounded whatever whole number is added to it.
+
+    >>> add(BOUNDED, -3), add(-3, -BOUNDED), add(BOUNDED, math.inf)
+    (1000000000.0, -1000000000.0, inf)
+    """
+    if math.isinf(a) or math.isinf(b):
+        return a if math.isinf(a) else b
+    total = a + b
+    if abs(total) >= BOUNDED / 2:
+        return math.copysign(BOUNDED, total)
+    if abs(a) >= BOUNDED / 2 or abs(b) >= BOUNDED / 2:  # opposite widths: either sign
+        return math.copysign(BOUNDED, a if abs(a) >= BOUNDED / 2 else b)
+    return total
+
+
+EQUAL = Interval(0, 0)
+
+
+def coarser(whole: Interval) -> Interval:
+    """A shift of elements as a shift of tiles.
+
+    The next element is in the same tile or a later one:
+
+    >>> coarser(Interval(1, 1)), coarser(Interval(-1, 0))
+    (Interval(low=0.0, high=1000000000.0, sign=1), Interval(low=-1000000000.0, high=0.0, sign=1))
+    """
+    low = whole.low if math.isinf(whole.low) else (0.0 if whole.low >= 0 else -BOUNDED)
+    high = whole.high if math.isinf(whole.high) else (0.0 if whole.high <= 0 else BOUNDED)
+    return Interval(low, high, whole.sign)
+
+
+def finer(outer: Interval) -> Interval:
+    """A shift of tiles as a shift of elements; inside a tile any element may be meant."""
+    low = outer.low if math.isinf(outer.low) else -BOUNDED
+    high = outer.high if math.isinf(outer.high) else BOUNDED
+    return Interval(low, high, outer.sign)
+
 
 # Per node; past it what is known is joined to what all agree on. Knowing less can only ask for
 # more passes, never for fewer.
@@ -144,7 +229,7 @@ def closed(
     node: PassNode,
     families: Families,
     moving: frozenset[str],
-    hopeful: bool = False,
+    is_optimistic: bool = False,
 ) -> State:
     """Add what masks and the make-up of families imply, and where the chain meets new ranks.
 
@@ -176,8 +261,8 @@ def closed(
     _families(found, node, families)
     if node.masks:
         _masked(found, node, families)
-    if hopeful:
-        _hoped(found, node)
+    if is_optimistic:
+        _optimistic(found, node)
     return tuple(sorted((k, i) for k, i in found.items() if not i.everything))
 
 
@@ -196,7 +281,7 @@ def _masked(found: dict[tuple[str, str], Interval], node: PassNode, families: Fa
     _families(found, node, families)
 
 
-def _hoped(found: dict[tuple[str, str], Interval], node: PassNode) -> None:
+def _optimistic(found: dict[tuple[str, str], Interval], node: PassNode) -> None:
     """The most a mask can say that no order follows from: what it compares is close together.
 
     Not where the other position belongs to the source too: then the mask bounds the fiber.
@@ -310,7 +395,7 @@ class Dependences:
     nodes: tuple[PassNode, ...]
     families: Families
     edges: tuple[ReadEdge, ...]
-    hopeful: bool = False
+    is_optimistic: bool = False
     """Take from masks the most they can say, right or wrong: a bound on what was missed."""
 
     @cached_property
@@ -350,7 +435,7 @@ class Dependences:
         return found
 
     def _closed(self, known: dict[tuple[str, str], Interval], node: PassNode) -> State:
-        return closed(known, node, self.families, self.moving, self.hopeful)
+        return closed(known, node, self.families, self.moving, self.is_optimistic)
 
     @cached_property
     def reached(self) -> dict[str, dict[str, tuple[ReadChain, ...]]]:
@@ -366,11 +451,11 @@ class Dependences:
         return frozenset(v for part in connected((), pairs) if part & shifted for v in part)
 
     @cached_property
-    def hoped(self) -> Dependences:
+    def optimistic(self) -> Dependences:
         """The same with the most that masks can say; itself where that is nothing new."""
         if not any(n.compared for n in self.nodes):
             return self
-        return replace(self, hopeful=True)
+        return replace(self, is_optimistic=True)
 
     def _reached(self, source: PassNode) -> dict[str, tuple[ReadChain, ...]]:
         """Every node that depends on ``source``, with the states it may be in."""
@@ -392,7 +477,7 @@ class Dependences:
         if len(found) >= MAX_STATES:
             joined = step.at.state
             for old in found:
-                joined = _joined(joined, old.at.state)
+                joined = _generalized(joined, old.at.state)
             step = ReadChain(step.node, self._known(joined), step.before)
             found.clear()
         found.append(step)
@@ -406,18 +491,18 @@ def _carried(state: State, edge: ReadEdge) -> dict[tuple[str, str], Interval]:
             if tie is EQUAL:
                 new = known
             else:
-                new = _looped(known, tie) if edge.looping else known.then(tie)
+                new = _repeated(known, tie) if edge.looping else known.then(tie)
             old = found.get((u, read))
             found[(u, read)] = new if old is None else old.meet(new)
     return found
 
 
-def _looped(known: Interval, tie: Interval) -> Interval:
+def _repeated(known: Interval, tie: Interval) -> Interval:
     """A shift on a cycle repeats without end.
 
     ``v - 1`` is ``v - 2`` after one more turn, and any earlier one after enough of them:
 
-    >>> _looped(EQUAL, Interval(-1, -1))
+    >>> _repeated(EQUAL, Interval(-1, -1))
     Interval(low=-inf, high=-1, sign=1)
     """
     new = known.then(tie)
@@ -445,7 +530,7 @@ def _implied(mine: Mapping[tuple[str, str], Interval], other: KnownState) -> boo
     return all(k in mine and mine[k].inside(i) for k, i in other.state)
 
 
-def _joined(a: State, b: State) -> State:
+def _generalized(a: State, b: State) -> State:
     """What two states agree on: of a pair that one says nothing of, nothing is known."""
     theirs = dict(b)
     both = ((k, i.cover(theirs[k])) for k, i in a if k in theirs)

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .base import Rewrite, RewriteStep
     from .chunk import Chunk
-    from .derivation import Derivation, rewrite
+    from .derivation import RULES, Derivation, Rule, parse_rule, rewrite
     from .factor import Factor
     from .iterative import MakeIterative
     from .partition import FusePartition, Partition
     from .proof import Proof, prove
     from .reassociate import Reassociate
     from .reduce_passes import ReducePasses
-    from .rules import RULES, Rule, parse_rule
     from .separate import Separate
 
 __all__ = [
@@ -38,7 +37,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "RULES": "rules",
+    "RULES": "derivation",
     "Chunk": "chunk",
     "Derivation": "derivation",
     "Factor": "factor",
@@ -49,10 +48,10 @@ _HOMES = {
     "Reassociate": "reassociate",
     "ReducePasses": "reduce_passes",
     "Rewrite": "base",
-    "Rule": "rules",
+    "Rule": "derivation",
     "Separate": "separate",
     "RewriteStep": "base",
-    "parse_rule": "rules",
+    "parse_rule": "derivation",
     "prove": "proof",
     "rewrite": "derivation",
 }

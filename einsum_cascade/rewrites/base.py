@@ -8,7 +8,7 @@ from typing import ClassVar
 from ..algebra.terms import in_order
 from ..errors import Problem, RewriteError, did_you_mean
 from ..ir import Einsum, Program
-from ..verify.program import check
+from ..verify import check
 
 
 @dataclass(frozen=True, kw_only=True)

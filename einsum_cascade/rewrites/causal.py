@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import sympy
 
-from ..algebra.bridge import Bridge, tidy
 from ..algebra.conditions import Masks
+from ..algebra.sympy_bridge import Bridge, tidy
 from ..algebra.terms import accesses_of, at_access, substitute_variables, variables_of
 from ..ir import (
     Access,
@@ -110,7 +110,7 @@ def causal_sum(program: Program, einsum: Einsum, query: str, key: str) -> Causal
         elif used != {query, key}:
             queries.append(part)
         elif variables_of(*accesses_of(part.value)) & {query, key}:
-            raise refuse(_RULE, _tied(program, part, query, key), einsum)
+            raise refuse(_RULE, _coupling(program, part, query, key), einsum)
         else:
             weights.append(part)
     if not keys or any(p.count < 0 for p in keys):
@@ -125,7 +125,7 @@ def causal_sum(program: Program, einsum: Einsum, query: str, key: str) -> Causal
     return CausalSum(einsum, tuple(queries), tuple(keys), inner, decay)
 
 
-def _tied(program: Program, part: ProductPart, query: str, key: str) -> str:
+def _coupling(program: Program, part: ProductPart, query: str, key: str) -> str:
     for access in accesses_of(part.value):
         source = program.einsum_of.get(access.tensor)
         if source is not None and {query, key} <= set(source.target.variables):

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, TypeVar
 
-from ..algebra.indices import add_affine, affine_value, scale_affine
+from ..affine import add_affine, affine_value, scale_affine
 from ..algebra.terms import (
     Names,
     conjunction,

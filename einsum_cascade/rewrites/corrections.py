@@ -15,7 +15,15 @@ from typing import Any
 
 import sympy
 
-from ..algebra.bridge import Bridge, Operator, free_factor, positive_tensors, render, symbol_text
+from ..algebra.sweeps import RankView, gathers_through
+from ..algebra.sympy_bridge import (
+    Bridge,
+    Operator,
+    free_factor,
+    positive_tensors,
+    render,
+    symbol_text,
+)
 from ..algebra.terms import (
     accesses_of,
     at_access,
@@ -24,9 +32,8 @@ from ..algebra.terms import (
     target_variables,
     variables_of,
 )
-from ..algebra.view import RankView, gathers_through
-from ..facts import cached_property
 from ..ir import Access, Einsum, Expression, Name, UserReduction
+from ..memo import cached_property
 
 OLD, NEW = "'", "''"
 """Marks on a final tensor's name: its value before and after one more step."""
@@ -45,7 +52,7 @@ _DISTRIBUTES: dict[str, tuple[Operator, ...]] = {
     "prod": ("**",),
 }
 
-_LONGEST_SHOWN = 200
+_MAX_FACTOR_CHARACTERS = 200
 """Characters; a longer formula in a message explains nothing."""
 
 
@@ -96,7 +103,7 @@ class Corrections:
         """
         if einsum.name not in self._found:
             try:
-                self._found[einsum.name] = self._work_out(einsum)
+                self._found[einsum.name] = self._derive(einsum)
             except Blocked as blocked:
                 # Kept as well: that there is none takes sympy as long to find out.
                 self._found[einsum.name] = blocked
@@ -105,7 +112,7 @@ class Corrections:
             raise found
         return found
 
-    def _work_out(self, einsum: Einsum) -> Correction:
+    def _derive(self, einsum: Einsum) -> Correction:
         self._check_form(einsum)
         bridge = Bridge(self.view.program, self._positive)
         value = bridge.to_sympy(einsum.expression)
@@ -156,7 +163,7 @@ class Corrections:
         correction = self.of(source)
         factor = substitute_variables(correction.factor, at_access(source, access))
         moved = bridge.to_sympy(factor)
-        return acted(bridge.symbol(access), correction.operator, moved)
+        return apply_operator(bridge.symbol(access), correction.operator, moved)
 
     def _operators(self, einsum: Einsum) -> tuple[Operator, ...]:
         if not einsum.over:
@@ -181,7 +188,7 @@ class Corrections:
         local = sorted(symbol_text(n) for n in bridge.nodes(factor) if not self._is_free(n, bound))
         if local:
             change = render(bridge, factor)
-            shown = f" = {change}" if len(change) <= _LONGEST_SHOWN else ""
+            shown = f" = {change}" if len(change) <= _MAX_FACTOR_CHARACTERS else ""
             return (
                 f"{_NONE}: when {_finals_text(bridge, factor)} moves on, {_INVERSE[operator]}"
                 f"{shown} still depends on {', '.join(local)}"
@@ -209,7 +216,7 @@ class Corrections:
         return not variables_of(node) & set(bound)
 
 
-def acted(value: Any, operator: Operator, factor: Any) -> Any:
+def apply_operator(value: Any, operator: Operator, factor: Any) -> Any:
     """``value (operator) factor``."""
     match operator:
         case "*":
@@ -241,8 +248,8 @@ def distributes(bridge: Bridge, reduction: UserReduction, operator: Operator) ->
         body = bridge.to_sympy(reduction.body)
         return body.subs({first: left, second: right}, simultaneous=True)
 
-    outside = acted(merged(a, b), operator, c)
-    inside = merged(acted(a, operator, c), acted(b, operator, c))
+    outside = apply_operator(merged(a, b), operator, c)
+    inside = merged(apply_operator(a, operator, c), apply_operator(b, operator, c))
     return bool(sympy.simplify(outside - inside) == 0)
 
 

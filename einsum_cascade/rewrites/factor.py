@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from ..algebra.bridge import Bridge, positive_tensors
 from ..algebra.conditions import Masks
+from ..algebra.sympy_bridge import Bridge, positive_tensors
 from ..algebra.terms import Names, drop_unread, product_name, replace_einsum, settled, variables_of
 from ..ir import Access, Binary, Einsum, Expression, Number, Program
 from ..notation.printer import expression_text

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, TypeVar
 
-from ..affine import digits, index_of
-from ..algebra.indices import add_affine, affine_value
+from ..affine import add_affine, affine_value, digits, index_of
 from ..algebra.terms import (
     Names,
     accesses_of,
@@ -70,7 +69,7 @@ class Partition(Rewrite):
         family = self._checked(program)
         variables = tuple(m.lower() for m in self.members)
         index = member_index(self.members)
-        change = _InMembers(family.variable, variables, index, self._held(program, family))
+        change = _InMembers(family.variable, variables, index, self._stored_whole(program, family))
         einsums = [e for old in program.einsums for e in self._parts(program, change, old)]
         model = program.model_of(self.rank)
         after = replace(
@@ -86,7 +85,7 @@ class Partition(Rewrite):
         text = f"{family.variable} = {index_text(index, tight=True)}"
         return (step(str(self), program, after, text),)
 
-    def _held(self, program: Program, family: Rank) -> tuple[tuple[str, str], ...]:
+    def _stored_whole(self, program: Program, family: Rank) -> tuple[tuple[str, str], ...]:
         """Computed tensors, and what each is called in members.
 
         An output keeps its name and its place in the whole rank; what others read of it
@@ -218,7 +217,9 @@ class FusePartition(Rewrite):
             return _whole_name(part, whole, family.variable)
 
         def fuse(part: _N) -> _N:
-            return rebuild(rebuild(part, change), lambda n: _joined(n, members, family.variable))
+            return rebuild(
+                rebuild(part, change), lambda n: _fused_index(n, members, family.variable)
+            )
 
         target = fuse(einsum.target)
         expression = fuse(einsum.expression)
@@ -319,7 +320,7 @@ def _whole_name(part: Node, whole: Affine, name: str) -> Node:
     return part
 
 
-def _joined(part: Node, members: tuple[str, ...], name: str) -> Node:
+def _fused_index(part: Node, members: tuple[str, ...], name: str) -> Node:
     """``X[m1, m0, p]`` as ``X[m, p]``."""
     if not isinstance(part, Access):
         return part

@@ -23,9 +23,9 @@ from ..operations import einsum_operations
 if TYPE_CHECKING:
     import numpy as np
 
-_SWEPT = 12
-_MEMBERS = {2: (3, 4), 3: (3, 2, 2), 4: (3, 2, 2, 1)}
-_OTHER = (3, 4, 5, 2)
+_SWEPT_SHAPE = 12
+_MEMBER_SHAPES = {2: (3, 4), 3: (3, 2, 2), 4: (3, 2, 2, 1)}
+_OTHER_SHAPES = (3, 4, 5, 2)
 _TOLERANCE = 1e-9
 
 
@@ -109,7 +109,7 @@ def proof_shapes(program: Program) -> dict[str, int]:
     plain = 0
     for rank in program.ranks:
         if rank.partition:
-            members = _MEMBERS.get(len(rank.partition), (2,) * len(rank.partition))
+            members = _MEMBER_SHAPES.get(len(rank.partition), (2,) * len(rank.partition))
             shapes[rank.name] = 1
             for member, size in zip(rank.partition, members, strict=True):
                 shapes[member] = size
@@ -117,9 +117,11 @@ def proof_shapes(program: Program) -> dict[str, int]:
         elif rank.shape is not None:
             shapes[rank.name] = rank.shape
         elif rank.family is None:
-            shapes[rank.name] = _SWEPT if rank.name in swept else _OTHER[plain % len(_OTHER)]
+            shapes[rank.name] = (
+                _SWEPT_SHAPE if rank.name in swept else _OTHER_SHAPES[plain % len(_OTHER_SHAPES)]
+            )
             plain += 1
-    _give_alike(program, shapes)
+    _equate_like_ranks(program, shapes)
     for einsum in program.einsums:
         if einsum.select is not None:
             # No more can be selected than there is.
@@ -137,7 +139,7 @@ def proof_shapes(program: Program) -> dict[str, int]:
                 shapes[along] = max(shapes[along], places)
     for name, needed in places_needed(program, shapes):
         shapes[name] = max(shapes[name], needed)
-    _give_alike(program, shapes)
+    _equate_like_ranks(program, shapes)
     _cover_windows(program, shapes)
     return shapes
 
@@ -155,7 +157,7 @@ def _cover_windows(program: Program, shapes: dict[str, int]) -> None:
                 shapes[name] = max(shapes[name], last_value(program, index, shapes) + 1)
 
 
-def _give_alike(program: Program, shapes: dict[str, int]) -> None:
+def _equate_like_ranks(program: Program, shapes: dict[str, int]) -> None:
     """Give ranks the shapes of those they are like, in place; a rank that has a shape of its own,
     or is cut where the other is not, gives its shape to the other."""
     for rank in program.ranks:

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from ..algebra.bridge import symbol_text
 from ..algebra.conditions import Masks
+from ..algebra.sweeps import readable_map
+from ..algebra.sympy_bridge import symbol_text
 from ..algebra.terms import (
     Names,
     accesses_of,
@@ -21,7 +22,6 @@ from ..algebra.terms import (
     variable,
     variables_of,
 )
-from ..algebra.view import readable_map
 from ..errors import RewriteError
 from ..ir import Access, Binary, Call, Einsum, Expression, Number, Program, Unary
 from ..ir import variables_of as ordered_variables

@@ -6,9 +6,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from ..algebra.bridge import Bridge, render
+from ..algebra.sweeps import Grain, RankView, grain_of
+from ..algebra.sympy_bridge import Bridge, render
 from ..algebra.terms import accesses_of, tensors_of
-from ..algebra.view import Grain, RankView, grain_of
 from ..errors import Problem, RewriteError
 from ..ir import Einsum, Gather, Program, walk
 from ..notation.printer import expression_text
@@ -16,12 +16,11 @@ from .base import Rewrite, RewriteStep, refuse, step
 from .chunk import Chunk
 from .corrections import NEW, OLD, Blocked, Corrections, marked
 from .factor import factor_out
-from .plan import RunningPlan, plan_of
-from .running import write
+from .running import RunningPlan, plan_of, write
 from .separate import separated
 
 # So that a rule that undoes another does not go on for ever.
-_MOST_STEPS = 200
+_MAX_STEPS = 200
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ def reduce_rank(program: Program, grain: Grain) -> tuple[RewriteStep, ...]:
         When a reduction has no correction, or nothing waits for the end of a sweep.
     """
     steps: list[RewriteStep] = []
-    while len(steps) < _MOST_STEPS:
+    while len(steps) < _MAX_STEPS:
         view = RankView(program, grain)
         if nothing_to_reduce(view):
             break

@@ -1,20 +1,20 @@
-"""Writing the running form: finals become iterative, corrected sums follow them.
-
-Names are made from the original's: ``LT`` is the local reduction of ``T`` over one tile,
-``RT`` the running one, ``CT`` the correction a change of ``T`` asks for, ``PT`` the
-previous running value after correction, ``UT`` another value as known up to this step,
-``FT`` a value made finite where a mask has let nothing through yet.
-"""
+"""Running form of a sweep: finals become iterative, and corrected sums follow them."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import numpy as np
 
 from ..algebra.conditions import Masks
+from ..algebra.sweeps import RankView, is_map, non_stop_indices
 from ..algebra.terms import (
     Names,
     accesses_of,
+    at_access,
     bare,
     combine,
     conjunction,
@@ -22,20 +22,343 @@ from ..algebra.terms import (
     in_order,
     map_einsum,
     number,
+    readers,
+    replace_accesses,
     settled,
+    shape,
+    stop_rank,
+    substitute_variables,
+    target_variables,
     variable,
     variables_of,
     zero,
 )
-from ..algebra.view import RankView
-from ..ir import Access, Binary, Call, Condition, Einsum, Expression, Name, Program, Relational
+from ..functions import ARITHMETIC, FUNCTIONS, of
+from ..ir import (
+    Access,
+    Affine,
+    Binary,
+    Call,
+    Condition,
+    Einsum,
+    Expression,
+    Name,
+    Node,
+    Number,
+    Program,
+    Relational,
+    Unary,
+)
 from ..masks import conjuncts
 from ..notation.printer import expression_text
 from ..operations import identity_of
-from .corrections import OLD, Correction, Corrections
-from .plan import RunningPlan, bases_below
-from .start import leaves_identity
-from .values import RunningValues
+from .corrections import NEW, OLD, Blocked, Correction, Corrections, apply_operator, known_reduction
+
+
+@dataclass(frozen=True)
+class RunningPlan:
+    """What is to be made running along a grain.
+
+    Attributes
+    ----------
+    targets : tuple of str
+        Stale reductions, to be kept running and corrected.
+    cone : frozenset of str
+        Stale Einsums the targets are computed through (targets included).
+    bases : frozenset of str
+        Reductions whose running value is needed (targets included).
+    derived : frozenset of str
+        Values without the grain, computed from bases, that the cone reads.
+    """
+
+    targets: tuple[str, ...]
+    cone: frozenset[str]
+    bases: frozenset[str]
+    derived: frozenset[str]
+
+
+def plan_of(view: RankView, corrections: Corrections) -> RunningPlan:
+    """Everything the stale reductions of a view need running.
+
+    Raises
+    ------
+    Blocked
+        When a target has no correction, or a value it needs cannot be kept running.
+    """
+    program = view.program
+    targets = tuple(e.name for e in view.stale_reductions)
+    for name in targets:
+        corrections.of(program.einsum_of[name])
+    cone, pending = set(targets), list(targets)
+    while pending:
+        for access in program.einsum_of[pending.pop()].reads:
+            if access.tensor in view.stale and access.tensor not in cone:
+                cone.add(access.tensor)
+                pending.append(access.tensor)
+    masks = Masks(program)
+    for name in targets:
+        _check_masks(view, masks, program.einsum_of[name])
+    bases, derived = _finals(view, cone)
+    bases |= cone & set(targets)
+    for name in sorted(bases):
+        _check_base(view, program.einsum_of[name])
+    for name in sorted(derived):
+        if not is_map(program.einsum_of[name]):
+            raise Blocked(
+                program.einsum_of[name],
+                "it reduces results of the sweep over another rank: its value so far "
+                "cannot be written in one expression",
+            )
+    return RunningPlan(targets, frozenset(cone), frozenset(bases), frozenset(derived))
+
+
+def _finals(view: RankView, cone: set[str]) -> tuple[set[str], set[str]]:
+    """Reductions, and values computed from them, that the cone reads."""
+    einsum_of = view.program.einsum_of
+    bases: set[str] = set()
+    derived: set[str] = set()
+    pending = [a for name in sorted(cone) for a in view.final_reads(einsum_of[name])]
+    while pending:
+        name = pending.pop().tensor
+        if name in bases or name in derived or view.is_iterative(name):
+            continue
+        if view.sweeps(einsum_of[name]):
+            bases.add(name)
+        else:
+            derived.add(name)
+            pending.extend(view.final_reads(einsum_of[name]))
+    return bases, derived
+
+
+def _check_base(view: RankView, einsum: Einsum) -> None:
+    if einsum.select is not None:
+        raise Blocked(
+            einsum,
+            f"{einsum.select} is a selection, not a reduction: no correction exists, what is "
+            "selected at the end may be nothing that was selected on the way",
+        )
+    if not known_reduction(view, einsum):
+        raise Blocked(
+            einsum,
+            f"the reduction '{einsum.reduction}' is not proved associative, so it has no "
+            "running form",
+        )
+    if target_variables(einsum) is None and readers(view.program, einsum.name):
+        raise Blocked(einsum, "its target is not indexed by bare rank variables")
+
+
+def _check_masks(view: RankView, masks: Masks, target: Einsum) -> None:
+    """A target must be empty as long as a max or min it depends on has seen nothing.
+
+    Until then its running value is the identity, which no correction can spoil; anything
+    else would have been computed from an infinity.
+    """
+    for base in bases_below(view, target):
+        if not masks.may_be_infinite(base):
+            continue
+        lacking = masks.skipped(base) - masks.skipped(target)
+        lacking_infinity = masks.infinite_sources(base) - masks.sources(target)
+        if lacking or lacking_infinity:
+            raise Blocked(
+                target,
+                f"it takes elements that the mask of '{base.name}' leaves out, and so may "
+                f"need '{base.name}' before that has seen any",
+            )
+
+
+def bases_below(view: RankView, einsum: Einsum) -> tuple[Einsum, ...]:
+    """The reductions over the grain an Einsum needs the end of, in written order."""
+    found: set[str] = set()
+    seen = {einsum.name}
+    pending = [einsum]
+    while pending:
+        for access in pending.pop().reads:
+            source = view.program.einsum_of.get(access.tensor)
+            if source is None or source.name in seen:
+                continue
+            seen.add(source.name)
+            pending.append(source)
+            if view.reduces(source):
+                found.add(source.name)
+    return tuple(e for e in view.program.einsums if e.name in found)
+
+
+_N = TypeVar("_N", bound=Node)
+
+
+@dataclass
+class RunningValues:
+    """Names of running values, filled while a plan is written.
+
+    Attributes
+    ----------
+    running : dict
+        The iterative tensor by the reduction it replaces.
+    in_sweep : bool
+        Whether the sweep reads finals as known so far; False leaves them to its end.
+    so_far : dict
+        The tensor that holds a value computed from running ones, after each step.
+    finite : dict
+        The same where an infinity of an empty mask is replaced by 0.
+    """
+
+    view: RankView
+    running: Mapping[str, str]
+    in_sweep: bool = True
+    so_far: dict[str, str] = field(default_factory=dict)
+    finite: dict[str, str] = field(default_factory=dict)
+
+    def at(self, access: Access, step: Affine) -> Access:
+        """A running value at a coordinate of the grain."""
+        return Access(tensor=self.running[access.tensor], indices=(step, *access.indices))
+
+    def final(self, node: _N) -> _N:
+        """For a later pass: running values are read at the end of the sweep."""
+        stop = shape(self.view.grain.rank)
+
+        def change(access: Access) -> Expression | None:
+            return self.at(access, stop) if access.tensor in self.running else None
+
+        return replace_accesses(node, change)
+
+    def now(self, node: _N, *, finite: bool = True) -> _N:
+        """For this pass: finals are read as known after this step."""
+        if not self.in_sweep:
+            return self.final(node)
+
+        def change(access: Access) -> Expression | None:
+            if self.view.is_final(access):
+                return self.new(access, finite=finite)
+            name = self.so_far.get(access.tensor)
+            return replace(access, tensor=name) if name else None
+
+        return replace_accesses(node, change)
+
+    def new(self, access: Access, *, finite: bool = True) -> Access:
+        """A final value as known after this step."""
+        name, grain = access.tensor, self.view.grain.variable
+        held = (self.finite.get(name) if finite else None) or self.so_far.get(name)
+        if held:
+            return Access(tensor=held, indices=(variable(grain), *non_stop_indices(access)))
+        return self._moved(access, variable(grain, 1))
+
+    def old(self, access: Access) -> Expression:
+        """A final value before this step; what is computed from others is computed again."""
+        source = self.view.program.einsum_of[access.tensor]
+        if access.tensor in self.running or self.view.is_iterative(access.tensor):
+            return self._moved(access, variable(self.view.grain.variable))
+        body = substitute_variables(source.expression, at_access(source, access))
+
+        def change(inner: Access) -> Expression | None:
+            return self.old(inner) if self.view.is_final(inner) else None
+
+        return replace_accesses(body, change)
+
+    def unmarked(self, factor: Expression) -> Expression:
+        """A correction with the real values in the place of its marked ones."""
+
+        def change(access: Access) -> Expression | None:
+            if access.tensor.endswith(NEW):
+                return self.new(replace(access, tensor=access.tensor.removesuffix(NEW)))
+            if access.tensor.endswith(OLD):
+                return self.old(replace(access, tensor=access.tensor.removesuffix(OLD)))
+            return None
+
+        return replace_accesses(factor, change)
+
+    def _moved(self, access: Access, step: Affine) -> Access:
+        if access.tensor in self.running:
+            return self.at(access, step)
+        rank = self.view.grain.rank
+        indices = tuple(step if stop_rank(i) == rank else i for i in access.indices)
+        return replace(access, indices=indices)
+
+
+_NUMERIC: Mapping[str, Callable[..., Any]] = MappingProxyType(
+    {
+        name: row.real if row.most is None else of(np, row.numpy)
+        for name, row in FUNCTIONS.items()
+        if row.sympy and row.algebra
+    }
+)
+"""The functions that corrections are made of."""
+
+
+def leaves_identity(view: RankView, einsum: Einsum, correction: Correction) -> bool:
+    """Whether the first correction leaves the identity it acts on as it is.
+
+    ``exp(-inf - x)`` times an empty sum is 0: good. ``d2 / d1`` with ``d1 = 0`` times an
+    empty sum is not a number: the first correction must then be left out.
+
+    Parameters
+    ----------
+    view : RankView
+    einsum : Einsum
+        The reduction whose running value is corrected.
+    correction : Correction
+    """
+    identity = identity_of(view.program, einsum.reduction)
+    with np.errstate(all="ignore"):
+        factor = _evaluate(_at_start(view, correction.factor))
+        left = np.float64(identity)
+        value = apply_operator(left, correction.operator, factor)
+    # An infinite factor may happen to leave an infinite identity alone; it still is a
+    # division by zero on a machine.
+    sound = correction.operator == "+" or bool(np.isfinite(factor))
+    return sound and bool(value == left)
+
+
+def _at_start(view: RankView, factor: Expression) -> Expression:
+    """The factor with what is final replaced by what it is before the first step."""
+
+    def change(access: Access) -> Expression | None:
+        name = access.tensor
+        if name.endswith(NEW):
+            return None
+        bare = Access(tensor=name.removesuffix(OLD), indices=access.indices)
+        if not name.endswith(OLD) and not view.is_final(bare):
+            return None
+        return _start_of(view, bare)
+
+    return replace_accesses(factor, change)
+
+
+def _start_of(view: RankView, access: Access) -> Expression | None:
+    source = view.program.einsum_of[access.tensor]
+    if view.is_iterative(access.tensor):
+        first = next((i for i in view.program.init if i.name == access.tensor), None)
+        return first.expression if first is not None else None
+    if view.sweeps(source):
+        return Number(value=identity_of(view.program, source.reduction))
+    return _at_start(view, substitute_variables(source.expression, at_access(source, access)))
+
+
+def _evaluate(expression: Expression) -> Any:
+    """The expression in float64, anything still unknown standing for some finite number.
+
+    Only infinities and zeros matter here, so unknowns are distinct numbers of ordinary
+    size, and names stand for 1.5.
+    """
+    accesses = dict.fromkeys(accesses_of(expression))
+    return _number(expression, {a: np.float64(1.25 + 0.5 * k) for k, a in enumerate(accesses)})
+
+
+def _number(node: Expression | Condition, values: Mapping[Access, Any]) -> Any:
+    match node:
+        case Number(value=value):
+            return np.float64(value)
+        case Name():
+            return np.float64(1.5)
+        case Access():
+            return values[node]
+        case Unary(operand=operand):
+            return -_number(operand, values)
+        case Binary(operator=operator, left=left, right=right):
+            return ARITHMETIC[operator].python(_number(left, values), _number(right, values))
+        case Call(function=function, arguments=arguments) if function in _NUMERIC:
+            return _NUMERIC[function](*(_number(a, values) for a in arguments))
+    return np.float64("nan")
+
 
 Expansion = Generator[Einsum, None, Expression]
 """Writes Einsums, and returns the expression that reads their result."""

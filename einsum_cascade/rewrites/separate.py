@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import sympy
 
-from ..algebra.bridge import Bridge, expand_products, render
 from ..algebra.conditions import Masks
+from ..algebra.sweeps import readable_map
+from ..algebra.sympy_bridge import Bridge, expand_products, render
 from ..algebra.terms import drop_unread, replace_accesses, replace_einsum, variables_of
-from ..algebra.view import readable_map
 from ..ir import Access, Binary, Einsum, Expression, Program, Unary
 from ..notation.printer import expression_text
 from .base import Rewrite, RewriteStep, einsum_named, refuse, step

@@ -1,22 +1,25 @@
-"""Declarations: what a cascade file says before its equations.
-
-Everything that can still be read is read, so that all the mistakes of a file come out
-in one report; what a mistake made unreadable is not complained about a second time.
-"""
+"""Declarations of a cascade file, from its ranks to its shared inputs."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from .. import ir
+from ..algebra.terms import rebuild, variable
 from ..domains import whole_domain
 from ..errors import Problem, did_you_mean, nearest
 from ..source import Span
-from ..yaml.numbers import LARGEST_COUNT, exact_number
-from ..yaml.source import YamlMapping, YamlNode, YamlScalar, YamlSequence, shorten
-from .shared import SharedInput
+from ..yaml.source import (
+    LARGEST_COUNT,
+    YamlMapping,
+    YamlNode,
+    YamlScalar,
+    YamlSequence,
+    exact_number,
+    shorten,
+)
 
 KEYS = (
     *("cascade", "title", "source", "unverified", "reference", "parallel", "shared", "ranks"),
@@ -326,3 +329,94 @@ def _written(node: YamlScalar) -> str:
     if node.value is None:
         return ""
     return node.text.rstrip("\n") if node.style in ("|", ">") else node.text
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedInput:
+    """An input and the parallel ranks that it lacks."""
+
+    name: str
+    ranks: tuple[str, ...]
+    span: Span | None
+
+
+def shared_problems(program: ir.Program, shared: tuple[SharedInput, ...]) -> Iterator[Problem]:
+    """Names that are no inputs, ranks that are not parallel or along which entries differ."""
+    known = [t.name for t in program.inputs]
+    for one in shared:
+        if one.name not in known:
+            what = f"'shared' names '{one.name}', which is no input"
+            yield Problem(what, one.span, did_you_mean(one.name, known))
+        for rank in one.ranks:
+            if rank not in program.parallel:
+                what = f"'{one.name}' cannot be shared along '{rank}', which is not parallel"
+                yield Problem(what, one.span, did_you_mean(rank, program.parallel))
+            if any(d.name == one.name and rank in d.ranks for d in program.distinct):
+                what = f"'{one.name}' has no entries that differ along '{rank}': it is shared"
+                yield Problem(what, one.span)
+
+
+def expand_shared_inputs(program: ir.Program, shared: tuple[SharedInput, ...]) -> ir.Program:
+    """The program with its parallel ranks in the equations, each tensor with those it has.
+
+    Parameters
+    ----------
+    program : Program
+        Verified, with parallel ranks that no equation names.
+    shared : tuple of SharedInput
+        Inputs that lack some of them.
+
+    Returns
+    -------
+    Program
+        Without parallel ranks. Those of a tensor come before its own, in the order of
+        ``parallel``.
+    """
+    carried = _carried(program, {s.name: frozenset(s.ranks) for s in shared})
+
+    def explicit(node: ir.Node) -> ir.Node:
+        if not isinstance(node, ir.Access):
+            return node
+        ranks = (r for r in program.parallel if r in carried[node.tensor])
+        return replace(node, indices=(*(variable(r.lower()) for r in ranks), *node.indices))
+
+    def statement(einsum: ir.Einsum) -> ir.Einsum:
+        where = None if einsum.where is None else rebuild(einsum.where, explicit)
+        return replace(
+            einsum,
+            target=rebuild(einsum.target, explicit),
+            expression=rebuild(einsum.expression, explicit),
+            where=where,
+        )
+
+    named = {r.name for r in program.ranks}
+    added = (ir.Rank(name=r, span=program.span) for r in program.parallel if r not in named)
+    return replace(
+        program,
+        parallel=(),
+        ranks=(*added, *program.ranks),
+        inputs=tuple(
+            replace(t, ranks=(*(r for r in program.parallel if r in carried[t.name]), *t.ranks))
+            for t in program.inputs
+        ),
+        init=tuple(statement(e) for e in program.init),
+        einsums=tuple(statement(e) for e in program.einsums),
+    )
+
+
+def _carried(
+    program: ir.Program, lacking: Mapping[str, frozenset[str]]
+) -> dict[str, frozenset[str]]:
+    """The parallel ranks of every tensor: those of what it is computed from."""
+    every = frozenset(program.parallel)
+    found = {t.name: every - lacking.get(t.name, frozenset()) for t in program.inputs}
+    statements = (*program.init, *program.einsums)
+    found.update((e.name, frozenset()) for e in statements)
+    grown = True
+    while grown:
+        grown = False
+        for einsum in statements:
+            ranks = found[einsum.name].union(*(found[a.tensor] for a in einsum.reads))
+            grown |= ranks != found[einsum.name]
+            found[einsum.name] = ranks
+    return found

@@ -9,12 +9,10 @@ from typing import Any
 from .. import ir
 from ..errors import CascadeError, Problem
 from ..source import Source
-from ..verify.program import verify
+from ..verify import verify
 from ..yaml.source import YamlMapping, YamlNode, YamlScalar, YamlSequence, read_yaml, shorten
-from .declarations import IDENTIFIER, RESERVED, Declarations
-from .equations import Converter, NameScope
-from .shared import shared_problems, written_out
-from .statements import Piece, Statement, cut, parse_piece
+from .declarations import IDENTIFIER, RESERVED, Declarations, expand_shared_inputs, shared_problems
+from .equations import Converter, NameScope, Piece, Statement, parse_piece, split_statements
 
 MAX_STATEMENTS = 2000
 """How many equations a block may have."""
@@ -51,7 +49,7 @@ def parse_program(source: Source) -> ir.Program:
         problems.extend(verify(program, frozenset(document.spoiled)))
     if problems:
         raise CascadeError(in_order(problems))
-    return written_out(program, shared) if shared else program
+    return expand_shared_inputs(program, shared) if shared else program
 
 
 def in_order(problems: list[Problem]) -> list[Problem]:
@@ -190,7 +188,7 @@ class _CascadeFile(Declarations):
                 self.wrong(f"equations are text, not {scalar.kind}", scalar.span, f"{key}: |")
                 self.unreadable = True
                 continue
-            pieces, problems = cut(scalar)
+            pieces, problems = split_statements(scalar)
             self.problems.extend(problems)
             if len(pieces) > MAX_STATEMENTS:
                 what = f"{len(pieces)} statements are more than a cascade may have"

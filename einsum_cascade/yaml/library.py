@@ -1,23 +1,25 @@
-"""The specifications that ship with the project: what there is, and their texts."""
+"""Specification files: built-in ones by name, files of users, and references between files."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal, get_args
 
-from ..errors import InputError, SpecError, did_you_mean, nearest
-from ..source import Source
-from .source import MAX_CHARACTERS, shorten
+from ..errors import InputError, Problem, SpecError, did_you_mean, nearest
+from ..source import Source, Span
+from .edit import Setting, SettingSpan, apply_settings
+from .source import MAX_CHARACTERS, YamlNode, read_yaml, shorten
 
 Kind = Literal["cascades", "architectures", "mappings", "workloads", "technology", "reproductions"]
 
 _SUFFIX = ".yaml"
 
-_MOST_LISTED = 20
+_MAX_LISTED_NAMES = 20
 """More names than these are not told one by one."""
 
 
@@ -69,17 +71,17 @@ def builtin_source(kind: Kind, name: str, error: type[InputError] = SpecError) -
 
 def no_builtin(kind: Kind, name: str) -> str:
     """That there is no built-in specification of a kind and name, in words."""
-    return f"there is no built-in {_word(kind)} '{shorten(name)}'"
+    return f"there is no built-in {_kind_word(kind)} '{shorten(name)}'"
 
 
 def builtin_hint(kind: Kind, name: str) -> str:
     """What a wrong name may have meant: the nearest, one of another kind, or where they are."""
     names = builtin_names(kind)
-    others = [_word(k) for k in get_args(Kind) if k != kind and name in builtin_names(k)]
-    meant = could_mean(kind, name)
+    others = [_kind_word(k) for k in get_args(Kind) if k != kind and name in builtin_names(k)]
+    meant = similar_builtins(kind, name)
     if not others and nearest(name, meant) is not None:
         return did_you_mean(name, meant)
-    if not others and len(names) <= _MOST_LISTED:
+    if not others and len(names) <= _MAX_LISTED_NAMES:
         return f"known: {', '.join(sorted(names))}"
     listed = "technologies" if kind == "technology" else kind
     where = f"'archsim list {listed}' names all {len(names)}"
@@ -101,7 +103,7 @@ def cascade_setting(name: str) -> str:
     return f"name a workload for its shapes, and set its cascade: --set cascade={name}"
 
 
-def could_mean(kind: Kind, name: str) -> tuple[str, ...]:
+def similar_builtins(kind: Kind, name: str) -> tuple[str, ...]:
     """Built-in names that a wrong one may have meant.
 
     A model of another size, or of another number, is another model: ``qwen3-30b`` may have meant
@@ -125,7 +127,7 @@ def _numbers(name: str) -> list[str]:
     return re.findall(r"\d+", name)
 
 
-def _word(kind: Kind) -> str:
+def _kind_word(kind: Kind) -> str:
     return "technology" if kind == "technology" else kind.removesuffix("s")
 
 
@@ -149,7 +151,7 @@ def is_file_name(name: str) -> bool:
     return "/" in name or "\\" in name or name.lower().endswith((".yaml", ".yml", ".json"))
 
 
-def file_is_there(path: Path) -> bool:
+def file_exists(path: Path) -> bool:
     """Whether there is such a file; a path that no system takes is of none.
 
     Parameters
@@ -163,8 +165,8 @@ def file_is_there(path: Path) -> bool:
         return False
 
 
-def folder_is_there(path: Path) -> bool:
-    """As ``file_is_there``, of a folder."""
+def folder_exists(path: Path) -> bool:
+    """As ``file_exists``, of a folder."""
     try:
         return path.is_dir()
     except (OSError, ValueError):
@@ -195,3 +197,83 @@ def read_source(path: str | os.PathLike[str], error: type[InputError] = SpecErro
         return Source(name, data.decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise error(f"{name}: the file is not UTF-8 text") from None
+
+
+def spec_tree(
+    kind: Kind,
+    name: str | os.PathLike[str],
+    settings: Iterable[Setting] = (),
+    error: type[InputError] = SpecError,
+) -> YamlNode:
+    """The tree of a built-in specification or a file, with settings made.
+
+    Parameters
+    ----------
+    kind : str
+        The folder of the built-in ones.
+    name : str or path
+        A text with a slash or a ``.yaml``/``.json`` suffix is a file, as is any path
+        object; every other text is a built-in name.
+    settings : iterable of Setting
+        Applied from the root of the file.
+
+    Raises
+    ------
+    InputError
+        (as ``error``) There is none, it is not YAML, or a setting has no place in it.
+    """
+    if isinstance(name, str) and not is_file_name(name):
+        source = builtin_source(kind, name, error)
+    else:
+        source = read_source(name, error)
+    try:
+        root = _tree(source)
+    except SpecError as wrong:
+        raise error(wrong.problems) from None
+    return apply_settings(root, settings, error)
+
+
+@lru_cache(maxsize=32)
+def _tree(source: Source) -> YamlNode:
+    """The tree of a text: many settings may be made in it, one after the other."""
+    return read_yaml(source)
+
+
+def resolve_reference(
+    kind: Kind, name: str, span: Span, error: type[InputError] = SpecError
+) -> str:
+    """A built-in name, or a file's path seen from here, that was written at ``span``.
+
+    A path is relative to the file that holds it; in a setting, to where the user is.
+
+    Raises
+    ------
+    InputError
+        (as ``error``) There is none; says the nearest built-in name.
+
+    Parameters
+    ----------
+    kind : str
+        The folder of the built-in ones.
+    name : str
+        A built-in name or a file's.
+    span : Span
+        Where it was written: in a file, or in a setting.
+    error : type of InputError, optional
+        Which error a wrong name is.
+
+    Returns
+    -------
+    str
+        What ``spec_tree`` takes.
+    """
+    if is_file_name(name):
+        beside = "" if isinstance(span, SettingSpan) else Path(span.source.name).parent
+        path = beside / Path(name)
+        if not file_exists(path):
+            raise error(Problem(f"there is no file '{path}'", span))
+        found = str(path)
+        return found if is_file_name(found) else f"./{found}"
+    if name not in builtin_names(kind):
+        raise error(Problem(no_builtin(kind, name), span, builtin_hint(kind, name)))
+    return name

@@ -16,8 +16,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from ..errors import InputError, Problem, SpecError, did_you_mean, nearest
 from .edit import SettingSpan
-from .numbers import LARGEST_COUNT, exact_number
-from .source import Path, YamlMapping, YamlNode, YamlScalar, shorten
+from .source import LARGEST_COUNT, Path, YamlMapping, YamlNode, YamlScalar, exact_number, shorten
 
 
 class Fields(BaseModel):
@@ -33,7 +32,7 @@ class Fields(BaseModel):
 M = TypeVar("M", bound=Fields)
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value that is not what was expected, for a message.
 
     Parameters
@@ -86,20 +85,20 @@ def parse_count(value: Any, least: int = 1) -> int:
     wanted = "expected a whole number"
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise expected(f"{wanted} such as 4096 or '4K', got {_kind(value)}")
-    shown = shorten(str(value))
+    format_value = shorten(str(value))
     number = exact_number(value)
     if number is None and isinstance(value, str):
         meant = value.upper()
         hint = f"did you mean '{meant}'?" if exact_number(meant) is not None else ""
-        raise expected(f"{wanted} such as 4096 or '4K', got '{shown}'", hint)
+        raise expected(f"{wanted} such as 4096 or '4K', got '{format_value}'", hint)
     if number is None:
-        raise expected(f"{wanted}, got {shown}, which is not finite")
+        raise expected(f"{wanted}, got {format_value}, which is not finite")
     if number != int(number):
-        raise expected(f"{wanted}, got {shown}")
+        raise expected(f"{wanted}, got {format_value}")
     if number < least:
-        raise expected(f"{wanted}, at least {least}, got {shown}")
+        raise expected(f"{wanted}, at least {least}, got {format_value}")
     if number > LARGEST_COUNT:
-        raise expected(f"{wanted} up to 1e15, got {shown}")
+        raise expected(f"{wanted} up to 1e15, got {format_value}")
     return int(number)
 
 
@@ -123,12 +122,12 @@ def _rank(text: str) -> str:
 
 _TITLE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+ -]*")
 
-LONGEST_NAME = 80
+MAX_NAME_LENGTH = 80
 """Characters of a name."""
 
 
 def _title(text: str) -> str:
-    if not _TITLE.fullmatch(text) or len(text) > LONGEST_NAME:
+    if not _TITLE.fullmatch(text) or len(text) > MAX_NAME_LENGTH:
         raise expected(f"expected a name, got '{shorten(text)}'")
     return text
 

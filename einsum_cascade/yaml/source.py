@@ -1,23 +1,19 @@
-"""YAML (and JSON) texts as a tree of frozen nodes that know where they were written.
-
-The tree is built from parser events, never from constructed objects: no tag can run
-anything, deep nesting cannot exhaust the stack, and an alias shares its node, so a text
-that expands into billions of nodes is refused by counting. Scalars follow the YAML 1.2
-core schema (``1e3`` is a number; ``no`` and ``on`` are words).
-"""
+"""YAML and JSON texts as trees of frozen nodes with positions, and counts such as ``64K``."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from math import isinf
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 
 from ..errors import InputError, Problem, SpecError
-from ..facts import cached_property
+from ..memo import cached_property
 from ..source import Source, Span
 
 MAX_CHARACTERS = 4_000_000
@@ -471,3 +467,37 @@ def _align(scalar: YamlScalar) -> Iterator[tuple[int, int]]:
             place = found
             line, column = found[0], found[1] + 1
         yield place
+
+
+LARGEST_COUNT = 10**15
+"""More of anything than this is a slip of the pen."""
+
+_COUNT = re.compile(r"([-+]?)([0-9][0-9_]*(?:\.[0-9]+)?)\s*([KMG]?)")
+_BINARY = MappingProxyType({"": 1, "K": 2**10, "M": 2**20, "G": 2**30})
+_MAX_COUNT_CHARACTERS = 40
+
+
+def exact_number(value: str | float) -> Fraction | None:
+    """The number that is meant, exact; K, M and G after it are binary.
+
+    None: the text is no number, or the number is not finite.
+
+    Parameters
+    ----------
+    value : str or float
+        As read; a text has at most 40 characters.
+
+    Returns
+    -------
+    Fraction or None
+
+    >>> exact_number("1.5K"), exact_number(0.5), exact_number("many")
+    (Fraction(1536, 1), Fraction(1, 2), None)
+    """
+    if not isinstance(value, str):
+        return Fraction(value) if value - value == 0 else None
+    found = _COUNT.fullmatch(value.strip())
+    if found is None or len(value) > _MAX_COUNT_CHARACTERS:
+        return None
+    sign, digits, suffix = found.groups()
+    return Fraction(f"{sign}{digits.replace('_', '')}") * _BINARY[suffix]

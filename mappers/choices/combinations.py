@@ -18,7 +18,7 @@ from archsim.spec.mapping import (
     Spill,
     Tile,
 )
-from einsum_cascade.facts import cached_property
+from einsum_cascade.memo import cached_property
 from einsum_cascade.source import Span
 
 

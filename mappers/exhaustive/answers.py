@@ -12,7 +12,7 @@ from math import inf
 import numpy as np
 
 from einsum_cascade.errors import MappingError
-from einsum_cascade.facts import cached_property
+from einsum_cascade.memo import cached_property
 
 from ..engine_run import EngineRun, run_mapping
 from ..objectives import SearchObjective

@@ -39,7 +39,7 @@ class InnerSite(Site):
     @classmethod
     def of(cls, site: Site, around: frozenset[str]) -> InnerSite:
         """The inside of some loops of a site: the same whenever it is asked for again."""
-        return site.once(_inside, around)
+        return site.memo(_inside, around)
 
     def _cut(self, rank: str) -> tuple[LoopPart, ...]:
         """The parts of a rank that no shared loop goes round."""
@@ -124,7 +124,7 @@ def inner_mapping(
     on : ProcessingArray, optional
         One that can do it.
     """
-    site = site.once(_by_itself) if alone else site
+    site = site.memo(_by_itself) if alone else site
     best: tuple[tuple[Slow, int], ArrayLayout, list[LevelLoops]] | None = None
     for layout in _layouts(site, e, on):
         # No order of its loops is sooner done than the array is by itself.

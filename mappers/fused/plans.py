@@ -171,7 +171,7 @@ def plans_of(
         How many of the loops over blocks are taken, the outermost first; all by default.
     """
     program = site.program
-    everyones, stepped, others = site.once(_ranks)
+    everyones, stepped, others = site.memo(_ranks)
     turnings = _turning(site)
     closes = [frozenset(), *_inner_steps(site, stepped)]
     heads = heads_of(site)
@@ -244,7 +244,7 @@ def carrying_plans(site: Site) -> Iterator[SharedLoops]:
     two halves, one after the other, it does not.
     """
     program = site.program
-    everyones, stepped, _ = site.once(_ranks)
+    everyones, stepped, _ = site.memo(_ranks)
     for e in program.einsums:
         running = program.iterative.get(e.name, ())
         if len(running) != 1 or running[0] in (*stepped, *everyones):
@@ -277,7 +277,7 @@ def streamed_plans(site: Site) -> Iterator[Iterator[tuple[Site, SharedLoops]]]:
     A state of 256 x 256 has no room in 160 KiB beside what is added to it; a quarter of it has, and
     the keys of all steps, which have no such part, are gone through for each.
     """
-    everyones, stepped, _ = site.once(_ranks)
+    everyones, stepped, _ = site.memo(_ranks)
     running = (e for e, along in site.program.iterative.items() if {*along} & {*stepped})
     state = dict.fromkeys(r for name in running for r in site.ranks(site.program.einsum_of[name]))
     for rank in (r for r in state if r not in (*everyones, *stepped)):
@@ -304,21 +304,21 @@ def coarser_plans(site: Site) -> Iterator[Iterator[SharedLoops]]:
 
 def heads_of(site: Site) -> list[tuple[LoopPart, ...]]:
     """Loops over all ranks that all results have, or over those alone that are parallel."""
-    everyones, _, _ = site.once(_ranks)
+    everyones, _, _ = site.memo(_ranks)
     carried = [r for r in everyones if r in site.program.parallel]
     return [_round(site, ranks) for ranks in (everyones, carried)]
 
 
 def steps_of(site: Site) -> tuple[str, ...]:
     """Ranks along which Einsums need one another."""
-    return site.once(_ranks)[1]
+    return site.memo(_ranks)[1]
 
 
 def free_ranks(site: Site) -> tuple[str, ...]:
     """The last rank that all results have, and outer parts of ranks that the cascade cuts along
     which no Einsum needs another, those that all steps have."""
     program = site.program
-    everyones, stepped, others = site.once(_ranks)
+    everyones, stepped, others = site.memo(_ranks)
     outer = {r.partition[0] for r in program.ranks if r.partition}
     turning = [e for e in program.einsums if any(e.name in g for g in site.groups if len(g) > 1)]
     found = [r for r in others if r in outer and all(r in site.ranks(e) for e in turning)]

@@ -42,7 +42,7 @@ def least_bytes(site: Site, plan: SharedLoops) -> Fraction | int:
         is picked there are as many as picks, or as positions.
     """
     program, tiles = site.program, dict[str, Fraction | int]()
-    touched = program.once(_touched)
+    touched = program.memo(_touched)
     for e in program.einsums:
         around = plan.around(site, e)
         if plan.is_alone(around):

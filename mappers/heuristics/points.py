@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsim.spec.mapping import Mapping
-from einsum_cascade.facts import cached_property
+from einsum_cascade.memo import cached_property
 
 from ..objectives import LATENCY, SearchObjective
 from ..space.fusion import candidates_of, subspaces_of

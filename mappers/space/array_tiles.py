@@ -9,7 +9,7 @@ from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Tile
 from einsum_cascade.errors import SpecError
 from einsum_cascade.ir import Program
-from einsum_cascade.shapes import following, resolve_shapes
+from einsum_cascade.shapes import derived_shapes, resolve_shapes
 
 
 def array_strides(architecture: Architecture) -> tuple[int, ...]:
@@ -75,7 +75,7 @@ def family_tiles(
     known = {rank: size for rank, size in given.items() if rank in ranks}
     widest = width or max((d.size for a in architecture.arrays for d in a.dimensions), default=1)
     tiles: list[Tile] = []
-    told = following(program, known)
+    told = derived_shapes(program, known)
     for rank in program.ranks:
         size = told.get(rank.name, told.get(rank.like or "", 0))
         if not size or any(m in told for m in rank.partition):

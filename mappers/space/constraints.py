@@ -13,7 +13,7 @@ from functools import partial
 
 from archsim.bound.record import Bound, BoundEinsum
 from einsum_cascade.errors import Problem
-from einsum_cascade.facts import cached_property
+from einsum_cascade.memo import cached_property
 from einsum_cascade.source import Span
 
 from .sizes import SizeRange

@@ -215,7 +215,7 @@ def unlaid_ranks(program: Program, einsum: str = "") -> frozenset[str]:
     einsum : str
         Of this Einsum also those along which its own value runs.
     """
-    return program.once(_turned_ranks) | {*program.iterative.get(einsum, ())}
+    return program.memo(_turned_ranks) | {*program.iterative.get(einsum, ())}
 
 
 def _turned_ranks(program: Program) -> frozenset[str]:

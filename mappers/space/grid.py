@@ -271,7 +271,7 @@ class _GridBounds:
             With the last tile of each rank as likely to be left out by a mask as any other, and not
             the first to be.
         """
-        operations = self.program.once(operations_of)
+        operations = self.program.memo(operations_of)
         grid = tuple(len(cuts) for cuts in self.options.values())
         left = np.ones(grid, dtype=np.bool_)
         costs: list[dict[str, Cells]] = []
@@ -310,7 +310,7 @@ class _GridBounds:
         axes = {rank: self._granularity(n, rank) for n, rank in enumerate(self.options)}
         capacities = [m.capacity_bytes for m in self.architecture.memories if m.capacity_bytes]
         room = min(capacities, default=inf) / float(self.architecture.word_bytes)
-        words = self.program.once(words_of, self.architecture.word_bits)
+        words = self.program.memo(words_of, self.architecture.word_bits)
         found = np.ones([len(cuts) for cuts in self.options.values()], dtype=np.bool_)
         for e in self.program.einsums:
             total: Cells = np.zeros([1] * len(self.options))

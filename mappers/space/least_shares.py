@@ -93,7 +93,7 @@ def least_shares(
     shapes : dict
         Elements of every rank, and of parts of those that the cascade cuts.
     """
-    return program.once(_least_shares, architecture, tuple(shapes.items()))
+    return program.memo(_least_shares, architecture, tuple(shapes.items()))
 
 
 def _least_shares(

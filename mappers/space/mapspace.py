@@ -14,8 +14,8 @@ from math import inf, prod
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Tile
 from einsum_cascade.errors import SpecError
-from einsum_cascade.facts import cached_property
 from einsum_cascade.ir import Program
+from einsum_cascade.memo import cached_property
 
 from ..arrays import arrays_of
 from .array_tiles import decided_by, family_tiles

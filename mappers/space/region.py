@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Tile
-from einsum_cascade.facts import cached_property
 from einsum_cascade.ir import Program
+from einsum_cascade.memo import cached_property
 
 from ..arrays import arrays_of
 from .array_tiles import decided_by

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from math import inf, prod
 
 from archsim.spec.arch import Architecture
-from einsum_cascade.facts import cached_property
 from einsum_cascade.ir import Einsum, Program
+from einsum_cascade.memo import cached_property
 from einsum_cascade.operations import operations_of
 
 from ..arrays import arrays_of
@@ -111,7 +111,7 @@ class EinsumWays:
     @cached_property
     def _able(self) -> dict[str, tuple[tuple[str, tuple[tuple[float, Layout], ...]], ...]]:
         """By Einsum, the arrays that can do it with its layouts there and their cycles."""
-        operations = self.program.once(operations_of)
+        operations = self.program.memo(operations_of)
         found = {}
         for e in self.program.einsums:
             able = []

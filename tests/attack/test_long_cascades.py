@@ -7,7 +7,7 @@ from pathlib import Path
 from commands import refused, run
 
 from einsum_cascade import Cascade
-from einsum_cascade.numeric.schedule import schedule
+from einsum_cascade.numeric.reference import schedule
 from einsum_cascade.passes.analysis import MAX_EINSUMS
 
 

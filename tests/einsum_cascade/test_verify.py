@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from einsum_cascade import Cascade, CascadeError, ir
-from einsum_cascade.verify.program import check, verify
+from einsum_cascade.verify import check, verify
 
 ONE_PASS = """cascade: t
 parallel: [B, H]

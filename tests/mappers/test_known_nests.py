@@ -42,8 +42,8 @@ def written() -> Mapping:
     tiles half as long as they might be."""
     space = small()
     nests = tuple(
-        einsum_by_einsum(space.program.once(excerpt, names), space.architecture, SHAPES)
-        for names in space.program.once(cut_blocks)
+        einsum_by_einsum(space.program.memo(excerpt, names), space.architecture, SHAPES)
+        for names in space.program.memo(cut_blocks)
     )
     whole = in_nests(Mapping(name="nests", cascade=space.program.name), nests)
     named = (bound.mapping for _, bound in bound_nests(space, whole))

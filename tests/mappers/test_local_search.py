@@ -187,8 +187,8 @@ def test_nests_that_are_certainly_slower_together_are_not_run() -> None:
     slow = in_nests(
         Mapping(name="slow", cascade=program.name),
         tuple(
-            einsum_by_einsum(program.once(excerpt, names), small().architecture, SHAPES)
-            for names in program.once(cut_blocks)
+            einsum_by_einsum(program.memo(excerpt, names), small().architecture, SHAPES)
+            for names in program.memo(cut_blocks)
         ),
     )
     assert len(slow.nests) > 1

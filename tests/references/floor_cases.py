@@ -106,14 +106,14 @@ def mappings(
         yield spread
         if not own and random.random() < 0.3:
             yield _sized(program, spread, random.choice(sizes))
-    blocks = program.once(cut_blocks)
+    blocks = program.memo(cut_blocks)
     for _ in range(min(3, len(blocks) - 1)):
         count = random.randint(1, min(3, len(blocks) - 1))
         places = sorted(random.sample(range(1, len(blocks)), count))
         ends = [0, *places, len(blocks)]
         names = [tuple(n for b in blocks[x:y] for n in b) for x, y in pairwise(ends)]
         try:
-            made = tuple(_nest(program.once(excerpt, n), on, given, random) for n in names)
+            made = tuple(_nest(program.memo(excerpt, n), on, given, random) for n in names)
         except InputError:
             continue
         yield in_nests(replace(base, name="nests"), made)

@@ -6,7 +6,7 @@ import pytest
 
 from archsim import Cascade, simulate
 from archsim.bound.binding import with_parameters
-from einsum_cascade.shapes import resolve_shapes, with_usual
+from einsum_cascade.shapes import complete_shapes, resolve_shapes
 from einsum_cascade.yaml.library import builtin_names
 from workloads import load
 
@@ -22,7 +22,7 @@ def test_every_kernel_workload_gives_all_shapes() -> None:
     for name in KERNELS:
         program = Cascade.load(load(name).cascade).program
         program, given = with_parameters(program, load(name).shapes_for(program.settable))
-        found, usual = with_usual(program, given)
+        found, usual = complete_shapes(program, given)
         # Sizes of chunks alone are left to mappings.
         resolve_shapes(program, {m: 64 for r in program.ranks for m in r.partition[1:]} | found)
         assert not usual, name

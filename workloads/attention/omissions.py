@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from einsum_cascade.ir import Program
-from einsum_cascade.rows import tells_apart
+from einsum_cascade.shapes import rank_asymmetry
 
 WINDOW = "W"
 """The parameter that says how many keys a query sees."""
@@ -38,7 +38,7 @@ class LayerOmission:
         One without any mask lacks that, and no window is missed beside it. One that leaves a
         state behind has an output that is not of a position.
         """
-        masked = tells_apart(program, "P") is not None
+        masked = rank_asymmetry(program, "P") is not None
         match self.feature:
             case "mask":
                 return not masked

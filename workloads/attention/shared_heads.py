@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from einsum_cascade.errors import SpecError
-from einsum_cascade.yaml.numbers import LARGEST_COUNT
+from einsum_cascade.yaml.source import LARGEST_COUNT
 
 GROUPS, SHARING = "G", "S"
 """The ranks of groups, and of heads inside one."""

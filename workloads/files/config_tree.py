@@ -7,7 +7,7 @@ from pathlib import Path
 
 from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.yaml.edit import SettingSpan
-from einsum_cascade.yaml.library import file_is_there, read_source
+from einsum_cascade.yaml.library import file_exists, read_source
 from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar, read_yaml
 
 from ..huggingface.read import is_config
@@ -31,7 +31,7 @@ def config_tree(fields: YamlNode | None) -> YamlNode | None:
         raise SpecError(Problem(text, node.span))
     inside = isinstance(node.span, SettingSpan)
     path = (Path() if inside else Path(node.span.source.name).parent) / node.text
-    if not file_is_there(path):
+    if not file_exists(path):
         raise SpecError(Problem(f"there is no file '{path}'", node.span))
     root = read_yaml(read_source(path))
     if not is_config(root):

@@ -13,7 +13,7 @@ from einsum_cascade.errors import Problem, SpecError, did_you_mean
 from einsum_cascade.number_formats import ACCUMULATE, FORMATS
 from einsum_cascade.source import Span
 from einsum_cascade.yaml.edit import Setting, apply_settings
-from einsum_cascade.yaml.library import cascade_setting
+from einsum_cascade.yaml.library import cascade_setting, resolve_reference
 from einsum_cascade.yaml.schema import (
     Count,
     Fields,
@@ -26,7 +26,6 @@ from einsum_cascade.yaml.schema import (
     validate,
 )
 from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar, shorten
-from einsum_cascade.yaml.spec_files import referred
 
 from ..attention.phases import AskedPhase
 from ..huggingface.read import is_config
@@ -193,11 +192,11 @@ def file_fields(root: YamlNode) -> FileFields:
         raise
     cascade = model = ffn_up = None
     if spec.cascade is not None:
-        cascade = referred("cascades", spec.cascade, root.span_of((*path, "cascade")))
+        cascade = resolve_reference("cascades", spec.cascade, root.span_of((*path, "cascade")))
     if spec.ffn_up is not None:
-        ffn_up = referred("cascades", spec.ffn_up, root.span_of((*path, "ffn_up")))
+        ffn_up = resolve_reference("cascades", spec.ffn_up, root.span_of((*path, "ffn_up")))
     if spec.model is not None:
-        model = referred("workloads", spec.model, root.span_of((*path, "model")))
+        model = resolve_reference("workloads", spec.model, root.span_of((*path, "model")))
     places = tuple((rank, root.key_span((*path, "shape", rank))) for rank in spec.shape)
     fields = root.at(path)
     config = config_tree(fields)

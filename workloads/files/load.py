@@ -9,7 +9,7 @@ from os import PathLike
 
 from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.yaml.edit import Setting, parse_setting, python_setting
-from einsum_cascade.yaml.spec_files import spec_tree
+from einsum_cascade.yaml.library import spec_tree
 
 from ..workload import Workload
 from .fields import FileFields, file_fields, setting_fields, workload_tree

@@ -12,9 +12,8 @@ from pydantic import ConfigDict, PlainValidator
 from pydantic_core import PydanticCustomError
 
 from einsum_cascade.errors import Problem, SpecError, nearest
-from einsum_cascade.yaml.numbers import LARGEST_COUNT
-from einsum_cascade.yaml.schema import Fields, expected, shown, validate
-from einsum_cascade.yaml.source import YamlNode, YamlScalar, YamlSequence
+from einsum_cascade.yaml.schema import Fields, expected, format_value, validate
+from einsum_cascade.yaml.source import LARGEST_COUNT, YamlNode, YamlScalar, YamlSequence
 
 from ..models import FeedForward, Layer, ModelConfig, SoftmaxAttention, runs_of
 from .unread import SETTING, unread_problems
@@ -100,7 +99,7 @@ def _whole(value: Any, least: int, most: int) -> int:
 
 
 def _shown(value: Any) -> str:
-    return f"the text {shown(value)}" if isinstance(value, str) else shown(value)
+    return f"the text {format_value(value)}" if isinstance(value, str) else format_value(value)
 
 
 def _size(value: Any) -> int:
@@ -152,7 +151,7 @@ def only(*allowed: str | bool) -> PlainValidator:
 
     def read(value: Any) -> None:
         if value is not None and value not in allowed:
-            words = " or ".join(shown(word) for word in allowed)
+            words = " or ".join(format_value(word) for word in allowed)
             raise expected(f"expected {words}, which all models of the family have")
 
     return PlainValidator(read)

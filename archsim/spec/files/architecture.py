@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, PlainValidator
 
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
 from einsum_cascade.functions import OPERATION_KINDS
+from einsum_cascade.yaml.library import resolve_reference
 from einsum_cascade.yaml.schema import (
     Count,
     Fields,
@@ -20,7 +21,6 @@ from einsum_cascade.yaml.schema import (
     validate,
 )
 from einsum_cascade.yaml.source import Path, YamlMapping, YamlNode, YamlScalar
-from einsum_cascade.yaml.spec_files import referred
 
 from ..arch import Architecture, Dimension, Memory, Overlap, ProcessingArray, Registers
 from ..memory_tree import tree_problems
@@ -278,7 +278,7 @@ def build_architecture(
         else tuple(_array(a, spec.word) for a in spec.arrays),
         mapping=None
         if spec.mapping is None
-        else referred("mappings", spec.mapping, root.span_of((KEY, "mapping"))),
+        else resolve_reference("mappings", spec.mapping, root.span_of((KEY, "mapping"))),
         source=root.span.source.name,
     )
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, PlainValidator, WithJsonSc
 
 from einsum_cascade.errors import did_you_mean
 from einsum_cascade.number_formats import FORMATS
-from einsum_cascade.yaml.schema import LONGEST_NAME, expected
+from einsum_cascade.yaml.schema import MAX_NAME_LENGTH, expected
 from einsum_cascade.yaml.source import shorten
 
 from . import units
@@ -20,7 +20,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
 def _name(text: str) -> str:
-    if not _NAME.fullmatch(text) or len(text) > LONGEST_NAME:
+    if not _NAME.fullmatch(text) or len(text) > MAX_NAME_LENGTH:
         raise expected(f"expected a name of letters, digits, '_' and '-', got '{shorten(text)}'")
     return text
 

@@ -7,8 +7,7 @@ from functools import lru_cache
 from os import PathLike
 from typing import Literal
 
-from einsum_cascade.yaml.library import is_file_name
-from einsum_cascade.yaml.spec_files import referred, spec_tree
+from einsum_cascade.yaml.library import is_file_name, resolve_reference, spec_tree
 
 from ..arch import Architecture
 from ..mapping import Mapping
@@ -72,7 +71,7 @@ def _architecture(name: Name, given: Overrides, recent: RecentArrays) -> Archite
     known = recent.find(arrays_node(root))
     spec = check_architecture(root, known)
     span = root.span_of((ARCHITECTURE, "technology"))
-    technology = load_technology(referred("technology", spec.technology, span), given)
+    technology = load_technology(resolve_reference("technology", spec.technology, span), given)
     machine = build_architecture(spec, root, technology, known)
     if known is None:
         read = ArraysRead(

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from einsum_cascade.errors import SpecError
+from einsum_cascade.yaml.library import resolve_reference
 from einsum_cascade.yaml.schema import Fields, section, validate
 from einsum_cascade.yaml.source import Path, YamlNode
-from einsum_cascade.yaml.spec_files import referred
 
 from ..mapping import (
     FIT,
@@ -60,7 +60,7 @@ def build_mapping(root: YamlNode) -> Mapping:
         raise SpecError(problems)
     return Mapping(
         name=spec.name,
-        cascade=referred("cascades", spec.cascade, root.span_of((*path, "cascade"))),
+        cascade=resolve_reference("cascades", spec.cascade, root.span_of((*path, "cascade"))),
         machine=spec.machine,
         tiles=_tiles(spec.partition, root, (KEY,)),
         nest=_nest_levels(spec.nest, root, (KEY,)),
@@ -82,7 +82,7 @@ def _built_nest(whole: MappingFields, root: YamlNode, at: int) -> Mapping:
     spec = whole.nests[at]
     return Mapping(
         name=whole.name,
-        cascade=referred("cascades", whole.cascade, root.span_of((KEY, "cascade"))),
+        cascade=resolve_reference("cascades", whole.cascade, root.span_of((KEY, "cascade"))),
         machine=whole.machine,
         tiles=_tiles(spec.partition, root, path),
         nest=_nest_levels(spec.nest, root, path),

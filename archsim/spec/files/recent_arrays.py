@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from einsum_cascade.facts import Recent
+from einsum_cascade.memo import IdentityCache
 from einsum_cascade.yaml.edit import Setting, apply_settings
 from einsum_cascade.yaml.source import YamlNode
 
@@ -12,7 +12,7 @@ _KEPT = 32
 """Arrays that are remembered: a grid has some sizes of them, in any order."""
 
 
-class RecentArrays(Recent[ArraysRead]):
+class RecentArrays(IdentityCache[ArraysRead]):
     """Those that were read lately, by their node in the file with settings made."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from math import isfinite
 from typing import Any
 
 from einsum_cascade.errors import nearest
-from einsum_cascade.yaml.schema import expected, shown
+from einsum_cascade.yaml.schema import expected, format_value
 from einsum_cascade.yaml.source import shorten
 
 from .plain_units import definitions, plain_factor
@@ -100,10 +100,10 @@ def parse_quantity(value: Any, measure: QuantityKind) -> Fraction:
     """
     wanted = f"expected {measure.what} such as '{measure.example}'"
     if isinstance(value, bool) or value is None or not isinstance(value, str | int | float):
-        raise expected(f"{wanted}, got {shown(value)}")
+        raise expected(f"{wanted}, got {format_value(value)}")
     if not isinstance(value, str):
         if isinstance(value, float) and not isfinite(value):
-            raise expected(f"{wanted}, got {shown(value)}, which is not finite")
+            raise expected(f"{wanted}, got {format_value(value)}, which is not finite")
         unit = measure.example.rpartition(" ")[2]
         given = f"{value:g}" if isinstance(value, float) else shorten(str(value))
         _check_sign(Fraction(value), given, measure, wanted)
@@ -135,13 +135,13 @@ def parse_number(value: Any, *, zero: bool = True) -> Fraction:
     if isinstance(value, str) and (found := _NUMBER.fullmatch(value.strip())):
         number = _number(found, wanted)
     elif isinstance(value, bool) or not isinstance(value, int | float):
-        raise expected(f"{wanted}, got {shown(value)}")
+        raise expected(f"{wanted}, got {format_value(value)}")
     elif abs(value) > 10**_LARGEST_EXPONENT or not isfinite(value):
-        raise expected(f"{wanted}, got {shown(value)}, which is no size for it")
+        raise expected(f"{wanted}, got {format_value(value)}, which is no size for it")
     else:
         number = _exact(repr(value), 0)
     if number < 0 or (number == 0 and not zero):
-        raise expected(f"{wanted}, got {shown(value)}")
+        raise expected(f"{wanted}, got {format_value(value)}")
     return number
 
 

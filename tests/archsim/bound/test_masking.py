@@ -34,7 +34,7 @@ from archsim.space.progressions import Beat, EvenStretch, stretches
 from archsim.validation.execute import execute_mapped
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError
-from einsum_cascade.idle.steps import idle_problem
+from einsum_cascade.no_op_steps import no_op_obstacle
 from mappers.einsum_by_einsum import einsum_by_einsum
 from workloads import load
 
@@ -336,7 +336,7 @@ def masked_names(cascade: Cascade) -> list[str]:
 
 def test_one_pass_attention_is_idle_where_the_mask_is_shut() -> None:
     cascade = one_pass(MASKS[0])
-    assert idle_problem(cascade.program, masked_names(cascade), {"m1", "p"}) is None
+    assert no_op_obstacle(cascade.program, masked_names(cascade), {"m1", "p"}) is None
 
 
 @pytest.mark.parametrize(
@@ -360,7 +360,7 @@ def test_a_step_that_does_something_is_not_left_out(old: str, new: str, reason: 
     if "N[p]" in changed:
         changed = changed.replace("RNV[M1, p] / RD[M1, p]", "RNV[M1, p] / RD[M1, p] * N[p]")
     cascade = Cascade.parse(changed)
-    problem = idle_problem(cascade.program, masked_names(cascade), {"m1", "p"})
+    problem = no_op_obstacle(cascade.program, masked_names(cascade), {"m1", "p"})
     assert problem is not None
     assert reason in problem
 

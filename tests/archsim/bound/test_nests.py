@@ -35,11 +35,11 @@ def cut(
     program: Program, shapes: dict[str, int], *places: int, on: Architecture = MACHINE
 ) -> Mapping:
     """A mapping of several nests, each one Einsum after the other."""
-    blocks = program.once(cut_blocks)
+    blocks = program.memo(cut_blocks)
     ends = [0, *places, len(blocks)]
     nests: list[Mapping] = []
     for first, last in pairwise(ends):
-        part = program.once(excerpt, tuple(n for block in blocks[first:last] for n in block))
+        part = program.memo(excerpt, tuple(n for block in blocks[first:last] for n in block))
         own = {r: n for r, n in shapes.items() if r in part.settable}
         nests.append(einsum_by_einsum(part, on, own))
     return in_nests(replace(nests[0], name="cut", cascade=program.name), tuple(nests))

@@ -10,7 +10,7 @@ from archsim.spec.mapping import EinsumMapping, Keep, Mapping, NestLevel, Schedu
 from archsim.validation.mapped import mapped_run
 from archsim.validation.validate import validate_cascade
 from einsum_cascade import Cascade
-from einsum_cascade.idle.steps import idle_problem
+from einsum_cascade.no_op_steps import no_op_obstacle
 from mappers.generators import GENERATORS
 
 TEXT = """
@@ -76,5 +76,5 @@ einsums: |
 def test_a_window_of_another_length_reaches_into_other_steps(length: str) -> None:
     """The tile before an empty one reads on into it, where E is longer than M0."""
     program = Cascade.parse(WINDOW.replace("IS", length)).program
-    problem = idle_problem(program, ["Z"], ["m1", "p"])
+    problem = no_op_obstacle(program, ["Z"], ["m1", "p"])
     assert (problem is None) == ("like" in length)

@@ -17,7 +17,7 @@ from archsim.evaluate.evaluate import evaluate_bound
 from archsim.jobs.programs import program_of
 from archsim.jobs.selection import copying_ways, derived_mapping, ways_to_spread
 from einsum_cascade.errors import InputError
-from einsum_cascade.shapes import with_usual
+from einsum_cascade.shapes import complete_shapes
 from mappers.generators import GENERATORS
 from workloads import load
 
@@ -30,7 +30,7 @@ def in_parts(name: str) -> list[Bound]:
     Einsum after the other, so that it has most to move."""
     (part,) = load(name, seq_len=WORKS[name]).parts
     program = program_of(part, MACHINE, part.cascade)
-    given, _ = with_usual(program, part.shapes_for(program.settable))
+    given, _ = complete_shapes(program, part.shapes_for(program.settable))
     found: list[Bound] = []
     every = (ways_to_spread(part, MACHINE, part.cascade), copying_ways(part, MACHINE, part.cascade))
     for way in (way for ways in every for way in ways):
@@ -92,7 +92,7 @@ def groups_of(bound: Bound) -> list[tuple[str, ...]]:
 def counted(bound: Bound) -> int:
     """How many parts are counted."""
     others = (other for _, other in bound.instances.others)
-    return sum(key[0] is count_mapping for b in (bound, *others) for key in b._facts)
+    return sum(key[0] is count_mapping for b in (bound, *others) for key in b._memo)
 
 
 @pytest.mark.parametrize("name", WORKS)

@@ -76,7 +76,7 @@ def test_tiles_are_fitted_once_for_all_capacities_between() -> None:
         (job,) = plan(work, machine, mapping, generators=GENERATORS).jobs
         fresh = outcome(None, job)
         assert outcome(alike, job) == fresh
-        if not isinstance(fresh, str) and (room := job.bind().once(room_of)):
+        if not isinstance(fresh, str) and (room := job.bind().memo(room_of)):
             rooms.add(room)
 
     for capacity in range(1 << 17, 1 << 20, 1 << 17):

@@ -39,7 +39,7 @@ from archsim.spec.mapping import (
 )
 from einsum_cascade import Cascade
 from einsum_cascade.errors import SpecError
-from einsum_cascade.shapes import with_usual
+from einsum_cascade.shapes import complete_shapes
 from einsum_cascade.source import Source
 from einsum_cascade.yaml.library import builtin_names
 from einsum_cascade.yaml.source import read_yaml
@@ -83,7 +83,7 @@ def test_built_in_mappings(name: str) -> None:
 def test_mappings_made_for_every_cascade(name: str, size: int) -> None:
     program = Cascade.load(name).program
     alone = [r.name for r in program.ranks if not (r.family or r.like or r.shape)]
-    shapes, _ = with_usual(program, dict.fromkeys((*program.parallel, *alone), size))
+    shapes, _ = complete_shapes(program, dict.fromkeys((*program.parallel, *alone), size))
     text = written(einsum_by_einsum(program, MACHINE, shapes))
     assert max(map(len, text.splitlines())) < 100
 

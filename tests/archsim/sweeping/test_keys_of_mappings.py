@@ -13,7 +13,7 @@ import archsim
 from archsim import Architecture, Mapping, simulate
 from archsim.jobs.programs import program_of
 from archsim.sweeping.store import opened
-from einsum_cascade.shapes import with_usual
+from einsum_cascade.shapes import complete_shapes
 from mappers.memory import MappingQuestion, remember
 from workloads import load
 
@@ -25,7 +25,7 @@ def _remembered(name: str) -> None:
     machine = Architecture.load(MACHINE)
     (part,) = load(WORK, seq_len=256, batch=1).parts
     program = program_of(part, machine)
-    given, _ = with_usual(program, part.shapes_for(program.settable))
+    given, _ = complete_shapes(program, part.shapes_for(program.settable))
     question = MappingQuestion(
         program=program, architecture=machine, shapes=given, objective="latency"
     )

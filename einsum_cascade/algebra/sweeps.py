@@ -1,0 +1,250 @@
+"""Sweeps along one rank: Einsums that traverse it, and those that wait for a sweep to end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import Problem, RewriteError, did_you_mean
+from ..ir import Access, Affine, Condition, Einsum, Expression, Gather, Program, walk
+from ..masks import conjuncts
+from ..memo import cached_property
+from .terms import (
+    accesses_of,
+    at_access,
+    replace_accesses,
+    stop_rank,
+    substitute_variables,
+    target_variables,
+)
+
+
+@dataclass(frozen=True)
+class Grain:
+    """The swept rank: its name, its variable, and the variables held inside one step."""
+
+    family: str
+    rank: str
+    variable: str
+    inner: tuple[str, ...] = ()
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """All variables that together run over the family."""
+        return frozenset((self.variable, *self.inner))
+
+
+def grain_of(program: Program, rank: str) -> Grain:
+    """The grain of a rank: a family, its outermost member, or a rank without members.
+
+    Parameters
+    ----------
+    program : Program
+    rank : str
+        A declared rank.
+
+    >>> from einsum_cascade import Cascade
+    >>> grain = grain_of(Cascade.load("attention-1pass").program, "M")
+    >>> grain.variable, grain.inner
+    ('m1', ('m0',))
+
+    Raises
+    ------
+    RewriteError
+        When there is no such rank, or it is a member that is not the outermost.
+    """
+    found = program.rank_of.get(rank)
+    if found is None:
+        hint = did_you_mean(rank, program.rank_of)
+        raise RewriteError(Problem(f"'{program.name}' has no rank '{rank}'", hint=hint))
+    family = program.rank_of[found.family] if found.family else found
+    members = family.partition
+    if not members:
+        return Grain(family.name, family.name, family.variable)
+    if found.family and found.name != members[0]:
+        raise RewriteError(
+            Problem(
+                f"'{rank}' lies inside '{members[0]}': one step of the outermost member "
+                f"holds it, it is not swept",
+                found.span,
+                f"name '{family.name}' or '{members[0]}'",
+            )
+        )
+    inner = tuple(program.rank_of[m].variable for m in members[1:])
+    return Grain(family.name, members[0], program.rank_of[members[0]].variable, inner)
+
+
+@dataclass(frozen=True)
+class RankView:
+    """A program along one grain."""
+
+    program: Program
+    grain: Grain
+
+    def sweeps(self, einsum: Einsum) -> bool:
+        """Whether the Einsum runs over the grain (kept or reduced)."""
+        return self.grain.variable in einsum.variables
+
+    def reduces(self, einsum: Einsum) -> bool:
+        """Whether the Einsum reduces or selects over the grain."""
+        return self.grain.variable in einsum.over
+
+    def carries(self, einsum: Einsum) -> bool:
+        """Whether the Einsum's tensor is indexed by the grain."""
+        return self.grain.variable in einsum.target.variables
+
+    def is_iterative(self, tensor: str) -> bool:
+        """Whether a tensor is iterative along the grain."""
+        return self.grain.rank in self.program.iterative.get(tensor, ())
+
+    def is_stop_read(self, access: Access) -> bool:
+        """Whether an access reads an iterative tensor at the end of the sweep."""
+        return self.is_iterative(access.tensor) and any(
+            stop_rank(i) == self.grain.rank for i in access.indices
+        )
+
+    def is_final(self, access: Access) -> bool:
+        """Whether what an access reads is known only after a whole sweep."""
+        return access.tensor in self.finals or self.is_stop_read(access)
+
+    @cached_property
+    def finals(self) -> frozenset[str]:
+        """Tensors without the grain that are known only after a whole sweep."""
+        found: set[str] = set()
+        grown = True
+        while grown:
+            before = len(found)
+            for einsum in self.program.einsums:
+                # Over and over, for an iterative tensor is read above the line that writes it.
+                if not self.carries(einsum) and (
+                    self.sweeps(einsum) or self._reads_final(einsum, found)
+                ):
+                    found.add(einsum.name)
+            grown = len(found) > before
+        return frozenset(found)
+
+    def _reads_final(self, einsum: Einsum, finals: set[str]) -> bool:
+        return any(
+            a.tensor in finals or self.is_stop_read(a)
+            for a in accesses_of(einsum.expression, einsum.where)
+            if a.tensor != einsum.name
+        )
+
+    @cached_property
+    def stale(self) -> frozenset[str]:
+        """Einsums that sweep the grain and need, somehow, a final value."""
+        found: set[str] = set()
+        grown = True
+        while grown:
+            before = len(found)
+            for einsum in self.program.einsums:
+                if self.sweeps(einsum) and any(
+                    self.is_final(a) or a.tensor in found
+                    for a in accesses_of(einsum.expression, einsum.where)
+                    if a.tensor != einsum.name
+                ):
+                    found.add(einsum.name)
+            grown = len(found) > before
+        return frozenset(found)
+
+    @cached_property
+    def stale_reductions(self) -> tuple[Einsum, ...]:
+        """Stale Einsums that reduce over the grain, in written order."""
+        return tuple(e for e in self.program.einsums if e.name in self.stale and self.reduces(e))
+
+    def depends(self, *nodes: Expression | Condition | None) -> bool:
+        """Whether anything read below the nodes is final or stale."""
+        return any(self.is_final(a) or a.tensor in self.stale for a in accesses_of(*nodes))
+
+    def final_reads(self, einsum: Einsum) -> tuple[Access, ...]:
+        """The final values an Einsum itself reads, each once."""
+        reads = accesses_of(einsum.expression, einsum.where)
+        return tuple(dict.fromkeys(a for a in reads if self.is_final(a)))
+
+    def inlined(self, einsum: Einsum) -> Expression:
+        """The Einsum's expression with the stale maps it reads written out.
+
+        In the Einsum's variables; a stale tensor is left where ``readable_map`` has no body for it.
+        """
+        return self._inlined(einsum, einsum.expression)
+
+    def _inlined(self, reader: Einsum, expression: Expression) -> Expression:
+        def change(access: Access) -> Expression | None:
+            if access.tensor not in self.stale:
+                return None
+            body = readable_map(self.program, access, reader)
+            return None if body is None else self._inlined(reader, body)
+
+        return replace_accesses(expression, change)
+
+
+def is_map(einsum: Einsum) -> bool:
+    """Whether an Einsum only maps: nothing reduced, selected or carried.
+
+    Returns
+    -------
+    bool
+        A mask does not make it false: it thins the points of a map, not what a point computes.
+    """
+    return (
+        not einsum.over
+        and einsum.select is None
+        and target_variables(einsum) is not None
+        and all(a.tensor != einsum.name for a in accesses_of(einsum.expression))
+    )
+
+
+def readable_map(program: Program, access: Access, reader: Einsum) -> Expression | None:
+    """What a map computes where ``reader`` reads it, or None when it is not a map.
+
+    A map with a mask is written out only where the reader has the same mask, for outside
+    of it there is nothing to read.
+
+    Parameters
+    ----------
+    program : Program
+    access : Access
+        A read by ``reader``.
+    reader : Einsum
+
+    Returns
+    -------
+    Expression or None
+        In the variables of ``reader``. None also for what is read through a gather.
+    """
+    source = program.einsum_of.get(access.tensor)
+    if source is None or not is_map(source) or source.name in program.iterative:
+        return None
+    if any(isinstance(i, Gather) for i in access.indices):
+        return None
+    values = at_access(source, access)
+    if source.where is not None:
+        mask = substitute_variables(source.where, values)
+        if not set(conjuncts(mask)) <= set(conjuncts(reader.where)):
+            return None
+    return substitute_variables(source.expression, values)
+
+
+def gathers_through(node: Expression | Condition, tensor: str) -> bool:
+    """Whether ``tensor`` is read as an index of another access below the node.
+
+    Parameters
+    ----------
+    node : Expression or Condition
+    tensor : str
+        One that holds positions, such as the result of ``topk``.
+    """
+    return any(
+        isinstance(part, Gather) and any(a.tensor == tensor for a in accesses_of(part.access))
+        for part in walk(node)
+    )
+
+
+def non_stop_indices(access: Access) -> tuple[Affine | Gather, ...]:
+    """The indices of an access without those that are a rank's stop.
+
+    Returns
+    -------
+    tuple of Affine or Gather
+        ``(p,)`` for ``RD[M1, p]``: what is left once the running value has a step of its own.
+    """
+    return tuple(i for i in access.indices if stop_rank(i) is None)

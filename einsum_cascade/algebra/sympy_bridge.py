@@ -1,0 +1,417 @@
+"""Conversion between expressions of the IR and sympy, node by node in both directions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Literal
+
+import sympy
+
+from ..functions import ARITHMETIC, FUNCTIONS, of
+from ..ir import (
+    Access,
+    Binary,
+    Call,
+    Condition,
+    Expression,
+    Logical,
+    Name,
+    Number,
+    Program,
+    Relational,
+    Unary,
+)
+from ..notation.printer import access_text, expression_text
+from .terms import is_builtin_reduction as is_builtin
+from .terms import number, rebuild
+
+Operator = Literal["*", "+", "**"]
+"""How a correction acts on the value it corrects (``**``: the value to the correction)."""
+
+_FUNCTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
+    {
+        name: of(sympy, row.sympy)
+        for name, row in FUNCTIONS.items()
+        if row.sympy is not None and row.algebra
+    }
+)
+# Back again: what is a class of sympy's own; the others are powers and maxima of these.
+_BACK = tuple((kind, name) for name, kind in _FUNCTIONS.items() if isinstance(kind, type))
+
+
+class Bridge:
+    """One conversation with sympy: the same access is the same symbol all along.
+
+    Parameters
+    ----------
+    program : Program
+        Where user functions are declared.
+    positive : frozenset of str
+        Tensors whose elements are known to be positive.
+    """
+
+    def __init__(self, program: Program, positive: frozenset[str] = frozenset()) -> None:
+        self._positive = positive
+        self._functions = {f.name: f for f in program.functions}
+        self._symbols: dict[Access | Name, Any] = {}
+        self._nodes: dict[Any, Access | Name] = {}
+
+    def symbol(self, node: Access | Name) -> Any:
+        """The symbol that stands for an access, a shape, a parameter or a variable."""
+        if node not in self._symbols:
+            text = symbol_text(node)
+            if isinstance(node, Name):
+                positive = node.kind != "variable"
+            else:
+                positive = node.tensor.rstrip("'") in self._positive
+            symbol = (
+                sympy.Symbol(text, positive=True) if positive else sympy.Symbol(text, real=True)
+            )
+            self._symbols[node] = symbol
+            self._nodes[symbol] = node
+        return self._symbols[node]
+
+    def node(self, symbol: Any) -> Access | Name:
+        """What a symbol stands for."""
+        return self._nodes[symbol]
+
+    def nodes(self, value: Any) -> tuple[Access | Name, ...]:
+        """What the symbols of a sympy expression stand for."""
+        return tuple(self._nodes[s] for s in value.free_symbols if s in self._nodes)
+
+    # ------------------------------------------------------------------ IR -> sympy
+
+    def to_sympy(self, expression: Expression) -> Any:
+        """The sympy form of an expression."""
+        match expression:
+            case Number(value=value):
+                return constant(value)
+            case Name() | Access():
+                return self.symbol(expression)
+            case Unary(operand=operand):
+                return -self.to_sympy(operand)
+            case Binary(operator=operator, left=left, right=right):
+                apply = ARITHMETIC[operator].python
+                return apply(self.to_sympy(left), self.to_sympy(right))
+            case Call():
+                return self._call(expression)
+
+    def _call(self, call: Call) -> Any:
+        if call.function == "where":
+            condition, *rest = call.arguments
+            name, operands = self._condition(condition)
+            values = [self.to_sympy(_value(a)) for a in rest]
+            return self._opaque_function(f"where {name}")(*operands, *values)
+        arguments = [self.to_sympy(_value(a)) for a in call.arguments]
+        if call.function in self._functions:
+            return self._user(call)
+        if call.function in _FUNCTIONS:
+            return _FUNCTIONS[call.function](*arguments)
+        return self._opaque_function(call.function)(*arguments)
+
+    def _user(self, call: Call) -> Any:
+        declared = self._functions[call.function]
+        values = dict(zip(declared.arguments, call.arguments, strict=True))
+
+        def change(part: Any) -> Any:
+            if isinstance(part, Name) and part.name in values:
+                return values[part.name]
+            return part
+
+        return self.to_sympy(rebuild(declared.body, change))
+
+    def _opaque_function(self, name: str) -> Any:
+        return sympy.Function(name, real=True)
+
+    def _condition(self, condition: Expression | Condition) -> tuple[str, list[Any]]:
+        """A name that carries the shape of a condition, and its operands."""
+        if isinstance(condition, Relational):
+            sides = [self.to_sympy(condition.left), self.to_sympy(condition.right)]
+            return condition.operator, sides
+        if isinstance(condition, Logical):
+            parts = [self._condition(o) for o in condition.operands]
+            name = f"({condition.operator} {' '.join(n for n, _ in parts)})"
+            return name, [v for _, values in parts for v in values]
+        return "", [self.to_sympy(condition)]
+
+    # ------------------------------------------------------------------ sympy -> IR
+
+    def from_sympy(self, value: Any) -> Expression:
+        """The IR form of a sympy expression.
+
+        Raises
+        ------
+        ValueError
+            When it holds something the language cannot say (a ``where``, a constant
+            such as pi).
+        """
+        if value.is_Symbol:
+            return self._nodes[value]
+        if value.is_Number:
+            return _literal(value)
+        if value.is_Add:
+            return self._sum(value)
+        if value.is_Mul:
+            return self._product(value)
+        if isinstance(value, sympy.exp):
+            return Call(function="exp", arguments=(self.from_sympy(value.args[0]),))
+        if value.is_Pow:
+            return self._power(value)
+        arguments = tuple(self.from_sympy(a) for a in value.args)
+        for kind, name in _BACK:
+            if isinstance(value, kind):
+                return Call(function=name, arguments=arguments)
+        name = value.func.__name__
+        if name.startswith("where ") or not value.args:
+            raise ValueError(f"'{value}' has no form in the language")
+        return Call(function=name, arguments=arguments)
+
+    def _sum(self, value: Any) -> Expression:
+        # 2*a + 2*b is written 2 * (a + b): one multiplication.
+        content, rest = value.primitive()
+        if content.is_Integer and content != 1:
+            inside = self.from_sympy(rest)
+            return Binary(operator="*", left=number(int(content)), right=inside)
+        terms = sorted(value.args, key=lambda t: (_negative(t), sympy.default_sort_key(t)))
+        total: Expression | None = None
+        for term in terms:
+            if total is None:
+                total = self.from_sympy(term)
+            elif _negative(term):
+                total = Binary(operator="-", left=total, right=self.from_sympy(-term))
+            else:
+                total = Binary(operator="+", left=total, right=self.from_sympy(term))
+        assert total is not None
+        return total
+
+    def _product(self, value: Any) -> Expression:
+        if _negative(value):
+            return Unary(operator="-", operand=self.from_sympy(-value))
+        above, below = [], []
+        for factor in value.args:
+            base, exponent = factor.as_base_exp()
+            if factor.is_Rational and factor.q != 1 and factor.p == 1:
+                below.append(1 / factor)
+            elif not isinstance(factor, sympy.exp) and _negative(exponent):
+                below.append(base**-exponent)
+            else:
+                above.append(factor)
+        top = self._chain(above) if above else Number(value=1)
+        return Binary(operator="/", left=top, right=self._chain(below)) if below else top
+
+    def _chain(self, factors: list[Any]) -> Expression:
+        parts = [self.from_sympy(f) for f in factors]
+        product = parts[0]
+        for part in parts[1:]:
+            product = Binary(operator="*", left=product, right=part)
+        return product
+
+    def _power(self, value: Any) -> Expression:
+        base, exponent = value.base, value.exp
+        if exponent == sympy.Rational(1, 2):
+            return Call(function="sqrt", arguments=(self.from_sympy(base),))
+        if exponent == sympy.Rational(-1, 2):
+            return Call(function="rsqrt", arguments=(self.from_sympy(base),))
+        if exponent == 2 and base.is_Symbol:
+            # A square as a product is one multiply-accumulate inside a sum.
+            return self._chain([base, base])
+        if _negative(exponent):
+            below = self.from_sympy(base**-exponent)
+            return Binary(operator="/", left=Number(value=1), right=below)
+        return Binary(operator="**", left=self.from_sympy(base), right=self.from_sympy(exponent))
+
+
+def free_factor(new: Any, old: Any, operator: Operator) -> Any:
+    """``c`` with ``new = old (operator) c``, as simple as sympy gets it.
+
+    Parameters
+    ----------
+    new, old : expression
+        The value to reach, and the value there is.
+    operator : str
+        ``*``, ``+`` or ``**``.
+
+    >>> x, a, b = sympy.symbols("x a b", real=True)
+    >>> free_factor(sympy.exp(x - b), sympy.exp(x - a), "*")
+    exp(a - b)
+
+    Returns
+    -------
+    expression
+        Any symbol may be left in it: whether it is free of what it should be, the caller looks.
+    """
+    match operator:
+        case "+":
+            return sympy.simplify(sympy.expand(new - old))
+        case "*":
+            ratio = _quotient(_scaled_outside(new), _scaled_outside(old))
+        case "**":
+            ratio = sympy.log(new) / sympy.log(old)
+            ratio = sympy.simplify(sympy.expand_log(ratio, force=True))
+    return ratio
+
+
+def _scaled_outside(value: Any) -> Any:
+    """Positive factors taken out of the larger of 0 and a product: relu(2 z) is 2 relu(z).
+
+    >>> x, z = sympy.symbols("x z", real=True)
+    >>> _scaled_outside(sympy.Max(0, z * sympy.exp(x)))
+    exp(x)*Max(0, z)
+    """
+
+    def taken(largest: Any) -> Any:
+        rest = [a for a in largest.args if a != 0]
+        if len(largest.args) != 2 or len(rest) != 1 or not rest[0].is_Mul:
+            return largest
+        positive = [f for f in rest[0].args if f.is_positive]
+        others = [f for f in rest[0].args if not f.is_positive]
+        return sympy.Mul(*positive, sympy.Max(0, sympy.Mul(*others)))
+
+    return value.replace(lambda e: isinstance(e, sympy.Max), taken)
+
+
+def _quotient(new: Any, old: Any) -> Any:
+    """``new / old`` with the exponents of exp joined, expanded and joined again.
+
+    ``simplify`` alone leaves ``exp((x - a)/t)`` over ``exp((x - b)/t)`` in pieces.
+    """
+    ratio = sympy.powsimp(sympy.cancel(sympy.together(new / old)), combine="exp", deep=True)
+    return tidy(ratio)
+
+
+def tidy(value: Any) -> Any:
+    """Exponentials joined into one, like terms collected, no power of a sum split.
+
+    Parameters
+    ----------
+    value : sympy expression
+
+    Returns
+    -------
+    sympy expression
+        Equal to ``value``; of two forms the one with fewer symbols, then fewer operations.
+
+    >>> x, a, b = sympy.symbols("x a b", real=True)
+    >>> tidy(sympy.exp(x - b) / sympy.exp(x - a))
+    exp(a - b)
+    """
+    joined = sympy.powsimp(sympy.expand(value, deep=False), combine="exp", deep=True)
+    joined = joined.replace(
+        lambda e: isinstance(e, sympy.exp),
+        lambda e: sympy.exp(sympy.factor_terms(sympy.expand(e.args[0]))),
+    )
+    joined = sympy.powsimp(joined, combine="exp", deep=True)
+    simple = sympy.powsimp(sympy.simplify(joined), combine="exp", deep=True)
+    # simplify may also make it longer, or bring symbols back that had cancelled.
+    return min((joined, simple), key=lambda e: (len(e.free_symbols), sympy.count_ops(e)))
+
+
+def expand_products(value: Any) -> tuple[Any, ...]:
+    """The terms of the value as a finite sum of products.
+
+    ``exp(x - d)`` is not split into ``exp(x) * exp(-d)``: that is an identity on paper
+    and an overflow on a machine.
+
+    Parameters
+    ----------
+    value : sympy expression
+
+    Returns
+    -------
+    tuple of sympy expression
+        Their sum is ``value``; one where nothing expands.
+
+    >>> x, d = sympy.symbols("x d", real=True)
+    >>> sorted(map(str, expand_products((x - d) ** 2)))
+    ['-2*d*x', 'd**2', 'x**2']
+    """
+    expanded = sympy.expand(
+        value, power_exp=False, log=False, mul=True, multinomial=True, power_base=True
+    )
+    return tuple(sympy.Add.make_args(expanded))
+
+
+def symbol_text(node: Access | Name) -> str:
+    """How what a symbol stands for reads in a derivation: ``QK[m,p]``.
+
+    Returns
+    -------
+    str
+        Without blanks, so that a symbol's name is one word in the middle of a formula.
+    """
+    return node.name if isinstance(node, Name) else access_text(node, tight=True)
+
+
+def render(bridge: Bridge, value: Any) -> str:
+    """A sympy expression as one line, in the language where it can be said in it.
+
+    Parameters
+    ----------
+    bridge : Bridge
+        The one whose symbols ``value`` holds.
+    value : sympy expression
+
+    Returns
+    -------
+    str
+        In sympy's own notation where a part has no form in the language (a Piecewise, say).
+    """
+    try:
+        return expression_text(bridge.from_sympy(value))
+    except ValueError:
+        return str(sympy.sstr(value))
+
+
+def positive_tensors(program: Program) -> frozenset[str]:
+    """Tensors sympy proves positive, such as a sum of exponentials without a mask.
+
+    Returns
+    -------
+    frozenset of str
+        Not those with a mask or a selection: with no element they are the identity, and 0 is
+        not positive.
+    """
+    found: frozenset[str] = frozenset()
+    for einsum in program.einsums:
+        if einsum.where is None and einsum.select is None and is_builtin(einsum.reduction):
+            bridge = Bridge(program, found)
+            if bridge.to_sympy(einsum.expression).is_positive:
+                found |= {einsum.name}
+    return found
+
+
+def constant(value: int | float) -> Any:
+    """A number as sympy has it, exact.
+
+    Returns
+    -------
+    sympy number
+        A float is the decimal number that is written: 0.1 is 1/10, not the nearest binary.
+    """
+    if isinstance(value, int):
+        return sympy.Integer(value)
+    if math.isinf(value):
+        return sympy.oo if value > 0 else -sympy.oo
+    return sympy.Rational(str(value))
+
+
+def _literal(value: Any) -> Expression:
+    if value.is_Integer:
+        return number(int(value))
+    if value in (sympy.oo, -sympy.oo):
+        return number(float(value))
+    if not value.is_finite:
+        raise ValueError(f"'{value}' has no form in the language")
+    return number(float(value))
+
+
+def _value(node: Expression | Condition) -> Expression:
+    """An argument that is no condition; only ``where`` has one, and it comes first."""
+    assert not isinstance(node, Relational | Logical)
+    return node
+
+
+def _negative(value: Any) -> bool:
+    return bool(value.could_extract_minus_sign()) and not (value.is_Add and len(value.args) > 1)

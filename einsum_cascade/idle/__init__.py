@@ -1,1 +1,0 @@
-"""What a step does where masks let nothing through."""

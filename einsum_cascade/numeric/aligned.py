@@ -1,0 +1,405 @@
+"""Arrays aligned on the iteration space of an Einsum, and tensor accesses that produce them.
+
+An aligned array has one axis per parallel rank and one per free rank variable, in the
+order of the ``AlignedSpace``; an axis it does not vary along has length 1. Aligned arrays
+broadcast against one another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import reduce
+from math import prod
+
+import numpy as np
+
+from .. import ir
+from ..errors import EvaluationError, Problem
+from .dtypes import Array
+
+
+@dataclass(frozen=True)
+class AlignedSpace:
+    """The iteration space of one Einsum inside the loops that surround it.
+
+    Attributes
+    ----------
+    parallel : tuple of str
+        The parallel ranks the inputs carry.
+    variables : tuple of str
+        Free rank variables, those of the target first.
+    fixed : mapping
+        The value of every rank variable a surrounding loop walks.
+    shapes : mapping
+        The shape of every rank.
+    ranks : mapping
+        The rank of every rank variable.
+    """
+
+    parallel: tuple[str, ...]
+    variables: tuple[str, ...]
+    fixed: Mapping[str, int]
+    shapes: Mapping[str, int]
+    ranks: Mapping[str, str]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The length of every axis."""
+        leading = tuple(self.shapes[rank] for rank in self.parallel)
+        return leading + tuple(self.size(v) for v in self.variables)
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.parallel) + len(self.variables)
+
+    def size(self, variable: str) -> int:
+        """How many values a free variable takes."""
+        return self.shapes[self.ranks[variable]]
+
+    def axis(self, variable: str) -> int:
+        """The axis of a free variable."""
+        return len(self.parallel) + self.variables.index(variable)
+
+    def values(self, variable: str) -> Array:
+        """The values of a variable, int64, aligned."""
+        if variable in self.fixed:
+            return np.full((1,) * self.ndim, self.fixed[variable], np.int64)
+        shape = [1] * self.ndim
+        shape[self.axis(variable)] = self.size(variable)
+        return np.arange(self.size(variable), dtype=np.int64).reshape(shape)
+
+    def range(self, variable: str) -> tuple[int, int]:
+        """The least and the largest value of a variable."""
+        if variable in self.fixed:
+            return self.fixed[variable], self.fixed[variable]
+        return 0, self.size(variable) - 1
+
+    def scalar(self, value: float) -> Array:
+        """A constant, float64, aligned."""
+        return np.full((1,) * self.ndim, value, np.float64)
+
+    def point(self, flags: Array) -> str:
+        """The first point where ``flags`` holds, in words: `` at m = 3, p = 0``."""
+        found = np.argwhere(flags)[0].tolist()
+        names = (*self.parallel, *self.variables)
+        parts = [f"{v} = {x}" for v, x in self.fixed.items()]
+        along = zip(names, found, flags.shape, strict=True)
+        parts += [f"{name} = {x}" for name, x, size in along if size > 1]
+        return f" at {', '.join(parts)}" if parts else ""
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """Points that are not part of the iteration space, and the variables that decide."""
+
+    variables: frozenset[str]
+    flags: Array
+
+
+@dataclass(frozen=True)
+class Outside:
+    """Points at which an access reaches beyond its tensor, or what nothing has set."""
+
+    flags: Array
+    access: ir.Access
+
+
+@dataclass(frozen=True)
+class AlignedArray:
+    """An expression over the iteration space.
+
+    Where a point is ``excluded`` or ``outside``, its value means nothing (but is there).
+    """
+
+    values: Array
+    excluded: tuple[Excluded, ...] = ()
+    outside: tuple[Outside, ...] = ()
+
+    @property
+    def unknown(self) -> tuple[Array, ...]:
+        """Flags of the points whose value means nothing."""
+        return (*(e.flags for e in self.excluded), *(o.flags for o in self.outside))
+
+    def with_values(self, values: Array) -> AlignedArray:
+        """The same points, other values."""
+        return AlignedArray(values, self.excluded, self.outside)
+
+    def only_where(self, flags: Array, variables: frozenset[str]) -> AlignedArray:
+        """Exclusions and reads beyond the end count only where ``flags`` holds.
+
+        Parameters
+        ----------
+        flags : array of bool
+            Aligned on the iteration space.
+        variables : frozenset of str
+            Rank variables that ``flags`` depend on: what they let through now depends on these too.
+        """
+        excluded = tuple(Excluded(e.variables | variables, e.flags & flags) for e in self.excluded)
+        outside = tuple(Outside(o.flags & flags, o.access) for o in self.outside)
+        return AlignedArray(self.values, excluded, outside)
+
+
+def merged(lanes: tuple[AlignedArray, ...], values: Array) -> AlignedArray:
+    """An expression of several operands: what excludes one excludes all."""
+    return AlignedArray(
+        values,
+        tuple(e for lane in lanes for e in lane.excluded),
+        tuple(o for lane in lanes for o in lane.outside),
+    )
+
+
+def union(flags: tuple[Array, ...], ndim: int) -> Array | None:
+    """Where any of some aligned flags holds; None when there are none."""
+    if not flags:
+        return None
+    found = np.zeros((1,) * ndim, bool)
+    for one in flags:
+        found = found | one
+    return found if found.any() else None
+
+
+@dataclass
+class Buffer:
+    """A tensor being computed: values, and which elements are absent or not set.
+
+    ``absent`` has flags by what decides: the places of the indices, parallel ranks not counted,
+    along which elements are absent together. ``X[m, p] where p > 2`` lacks whole fibers of m,
+    and a sum over m of it has no element there either. ``unset`` is None while every element is
+    set. Values of absent elements are 0. Axes: the parallel ranks, then the tensor's own.
+    ``carry`` is the axis of the iterative rank, along which an excluded step leaves the state
+    as it was.
+    """
+
+    values: Array
+    absent: dict[frozenset[int], Array] = field(default_factory=dict)
+    unset: Array | None = None
+    carry: int | None = None
+
+    def write(
+        self,
+        where: tuple[slice | int | Array, ...],
+        values: Array,
+        absent: Mapping[frozenset[int], Array],
+    ) -> None:
+        """Store a slab; where two ``init`` statements set an element, the later one counts."""
+        self.values[where] = values
+        if self.unset is not None:
+            self.unset[where] = False
+        for deciding in absent:
+            if deciding not in self.absent:
+                self.absent[deciding] = np.zeros(self.values.shape, bool)
+        for deciding, flags in self.absent.items():
+            flags[where] = absent.get(deciding, False)
+
+    def carry_forward(self, first: int, last: int) -> None:
+        """Let absent elements ``first`` to ``last`` along the iterative axis keep the state."""
+        if self.carry is None or not self.absent:
+            return
+        values = np.moveaxis(self.values, self.carry, 0)
+        causes = [np.moveaxis(flags, self.carry, 0) for flags in self.absent.values()]
+        # One after the other: the step before may have been skipped, too, and have got its state
+        # just now; flags are copied with it, for a state that is absent stays so.
+        for at in range(first, last + 1):
+            skipped = np.logical_or.reduce([absent[at : at + 1] for absent in causes])
+            for kept in (values, *causes):
+                kept[at : at + 1][skipped] = kept[at - 1 : at][skipped]
+
+
+Store = Mapping[str, Buffer]
+
+# Indices are int64 arrays, which wrap round silently. Ends are therefore worked out first, in whole
+# numbers of Python, which do not: what stays below this has no wrapped index.
+_LARGEST = 2**62
+
+
+@dataclass(frozen=True)
+class _Numeric:
+    """An affine index with the shapes put in: ``constant + sum of coefficient * variable``.
+
+    Not an ``affine.Form``: an iterative rank comes here at every step, and this is read faster.
+    """
+
+    constant: int
+    terms: tuple[tuple[int, str], ...]
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        return tuple(v for _, v in self.terms)
+
+
+def read(space: AlignedSpace, store: Store, access: ir.Access) -> AlignedArray:
+    """The elements an access reads, aligned.
+
+    Elements that are absent exclude their points; coordinates beyond the tensor, and
+    elements nothing has set, are ``outside``.
+    """
+    free = [v for i in access.indices if isinstance(i, ir.Affine) for v in _free(i, space)]
+    gathers = any(isinstance(i, ir.Gather) for i in access.indices)
+    # Of X[a, a] slices would give all pairs and not the diagonal.
+    if gathers or len(set(free)) < len(free):
+        return _scattered(space, store, access)
+    return _sliced(space, store[access.tensor], access)
+
+
+def _free(index: ir.Affine, space: AlignedSpace) -> tuple[str, ...]:
+    return tuple(v for v in index.variables if v not in space.fixed)
+
+
+def _linear(index: ir.Affine, space: AlignedSpace) -> _Numeric:
+    constant = 0
+    found: dict[str, int] = {}
+    for term in index.terms:
+        coefficient = term.coefficient * prod(space.shapes[s] for s in term.shapes)
+        if term.variable is None:
+            constant += coefficient
+        elif term.variable in space.fixed:
+            constant += coefficient * space.fixed[term.variable]
+        else:
+            found[term.variable] = found.get(term.variable, 0) + coefficient
+    linear = _Numeric(constant, tuple((c, v) for v, c in found.items() if c))
+    if max(abs(x) for x in _interval(linear, space)) > _LARGEST:
+        raise EvaluationError(Problem("this index grows beyond 2**62", index.span))
+    return linear
+
+
+def _interval(linear: _Numeric, space: AlignedSpace) -> tuple[int, int]:
+    # Exact: each variable has one term, from 0 to its size - 1, so that each term is at one of its
+    # ends.
+    ends = [(c * (space.size(v) - 1)) for c, v in linear.terms]
+    low = linear.constant + sum(min(0, e) for e in ends)
+    return low, linear.constant + sum(max(0, e) for e in ends)
+
+
+def _aligned(linear: _Numeric, space: AlignedSpace) -> Array:
+    start = np.full((1,) * space.ndim, linear.constant, np.int64)
+    return reduce(lambda sum_, t: sum_ + t[0] * space.values(t[1]), linear.terms, start)
+
+
+def _is_out_of_bounds(index: Array, extent: int) -> Array:
+    return (index < 0) | (index >= extent)
+
+
+def _sliced(space: AlignedSpace, buffer: Buffer, access: ir.Access) -> AlignedArray:
+    """Every index is affine and no variable occurs in two: slices where possible."""
+    leading = len(space.parallel)
+    selectors: list[slice | int | Array] = []
+    labels: list[str] = list(space.parallel)
+    outside: list[Outside] = []
+    for index, extent in zip(access.indices, buffer.values.shape[leading:], strict=True):
+        assert isinstance(index, ir.Affine)
+        linear = _linear(index, space)
+        low, high = _interval(linear, space)
+        if low < 0 or high >= extent:
+            flags = _is_out_of_bounds(_aligned(linear, space), extent)
+            outside.append(Outside(flags, access))
+        labels.extend(linear.variables)
+        # An index of two variables is two axes: X[e, 2*p + r] has the labels e, p, r.
+        selectors.append(_selector(linear, space, extent))
+
+    def chosen(array: Array) -> Array:
+        return _placed(_take(array, selectors, leading), labels, space)
+
+    return _flagged(AlignedArray(chosen(buffer.values), (), tuple(outside)), buffer, chosen, access)
+
+
+def _flagged(
+    lane: AlignedArray, buffer: Buffer, chosen: Callable[[Array], Array], access: ir.Access
+) -> AlignedArray:
+    """Add what the elements read say themselves; beyond the tensor they say nothing."""
+    excluded, outside = list(lane.excluded), list(lane.outside)
+    for deciding, flags in buffer.absent.items():
+        absent = chosen(flags)
+        for beyond in lane.outside:
+            absent = absent & ~beyond.flags
+        if absent.any():
+            variables = (v for place in deciding for v in access.indices[place].variables)
+            excluded.append(Excluded(frozenset(variables), absent))
+    if buffer.unset is not None and (unset := chosen(buffer.unset)).any():
+        outside.append(Outside(unset, access))
+    return AlignedArray(lane.values, tuple(excluded), tuple(outside))
+
+
+def _selector(linear: _Numeric, space: AlignedSpace, extent: int) -> slice | int | Array:
+    if not linear.terms:
+        return min(max(linear.constant, 0), extent - 1)
+    low, high = _interval(linear, space)
+    if len(linear.terms) == 1 and linear.terms[0][0] == 1 and low >= 0 and high < extent:
+        return slice(low, high + 1)
+    sizes = tuple(space.size(v) for v in linear.variables)
+    index = np.full(sizes, linear.constant, np.int64)
+    for axis, (coefficient, variable) in enumerate(linear.terms):
+        along = [1] * len(sizes)
+        along[axis] = -1
+        index += coefficient * np.arange(space.size(variable), dtype=np.int64).reshape(along)
+    # What lies beyond reads the nearest element: it is flagged, and wrong only if it takes part.
+    return np.clip(index, 0, extent - 1)
+
+
+def _take(array: Array, selectors: list[slice | int | Array], leading: int) -> Array:
+    # From the last axis to the first, so that the axes still to come keep their places.
+    for axis in reversed(range(len(selectors))):
+        selector = selectors[axis]
+        # An array of n axes puts n in the place of the one that it is taken along.
+        if isinstance(selector, np.ndarray):
+            array = np.take(array, selector, axis=leading + axis)
+        else:
+            array = array[(slice(None),) * (leading + axis) + (selector,)]
+    return array
+
+
+def _placed(array: Array, labels: list[str], space: AlignedSpace) -> Array:
+    """Bring axes named by ``labels`` to their places in the space."""
+    names = (*space.parallel, *space.variables)
+    order = [labels.index(n) for n in names if n in labels]
+    present = tuple(slice(None) if n in labels else None for n in names)
+    # None makes an axis of length 1.
+    return np.asarray(array.transpose(order)[present])
+
+
+def _moved(index: ir.Gather, positions: Array, space: AlignedSpace) -> Array:
+    """Gathered positions scaled and moved: ``I[j]*T + t``."""
+    factor = index.coefficient * prod(space.shapes[s] for s in index.shapes)
+    linear = _linear(index.offset, space)
+    farthest = max(abs(x) for x in _interval(linear, space))
+    if max(map(abs, (int(positions.min()), int(positions.max())))) * abs(factor) > (
+        _LARGEST - farthest
+    ):
+        raise EvaluationError(Problem("this index grows beyond 2**62", index.span))
+    return factor * positions + _aligned(linear, space)
+
+
+def _scattered(space: AlignedSpace, store: Store, access: ir.Access) -> AlignedArray:
+    """The general case: one aligned index array per axis."""
+    buffer = store[access.tensor]
+    leading = len(space.parallel)
+    indices: list[Array] = []
+    for axis, rank in enumerate(space.parallel):
+        along = [1] * space.ndim
+        along[axis] = -1
+        indices.append(np.arange(space.shapes[rank]).reshape(along))
+    excluded: list[Excluded] = []
+    outside: list[Outside] = []
+    for index, extent in zip(access.indices, buffer.values.shape[leading:], strict=True):
+        if isinstance(index, ir.Gather):
+            inner = read(space, store, index.access)
+            at = inner.values if index.plain else _moved(index, inner.values, space)
+            beyond = _is_out_of_bounds(at, extent)
+            # Where there is no position, nothing is picked, whatever the other indices are.
+            excluded.extend(inner.excluded)
+            outside.extend(inner.outside)
+        else:
+            at = _aligned(_linear(index, space), space)
+            beyond = _is_out_of_bounds(at, extent)
+        if beyond.any():
+            outside.append(Outside(beyond, access))
+        indices.append(np.clip(at, 0, extent - 1))
+    places = tuple(indices)
+    # One array for each axis, parallel ranks too: numpy then picks point by point.
+
+    def chosen(array: Array) -> Array:
+        return np.asarray(array[places])
+
+    lane = AlignedArray(chosen(buffer.values), tuple(excluded), tuple(outside))
+    return _flagged(lane, buffer, chosen, access)

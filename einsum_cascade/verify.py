@@ -1,0 +1,738 @@
+"""Verifier: checks names, indices, reductions and order, and reports every problem at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+
+from . import ir
+from .affine import digits, linear
+from .algebra.reduction_laws import operator_problems
+from .domains import distinct_problems, domain_problems
+from .errors import CascadeError, Problem, did_you_mean
+from .functions import FUNCTIONS, REDUCTIONS, SELECTIONS
+from .ordering import Dependence, chain_text, cycles, dependences, too_early
+from .source import Span
+
+
+def verify(program: ir.Program, spoiled: frozenset[str] = frozenset()) -> tuple[Problem, ...]:
+    """Every problem of a program.
+
+    Parameters
+    ----------
+    program : ir.Program
+        A program as parsed, or as a rewrite built it (without spans).
+    spoiled : frozenset of str
+        Names a mistake found earlier left half declared; nothing is said about their
+        absence.
+
+    Returns
+    -------
+    tuple of Problem
+        Empty when the program is well formed.
+    """
+    found: dict[Problem, None] = {}
+    for problem in name_problems(program, spoiled):
+        found.setdefault(problem)
+    for problem in index_problems(program, spoiled):
+        found.setdefault(problem)
+    for problem in _flow_problems(program, spoiled):
+        found.setdefault(problem)
+    return tuple(found)
+
+
+def check(program: ir.Program) -> ir.Program:
+    """The program itself when it is well formed.
+
+    Raises
+    ------
+    CascadeError
+        Carries every problem.
+    """
+    if problems := verify(program):
+        raise CascadeError(problems)
+    return program
+
+
+def _flow_problems(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Problem]:
+    yield from _outputs(program, spoiled)
+    yield from _initialised(program, spoiled)
+    yield from _order(program)
+    # What would have used a thing may be the very line that could not be read.
+    if not spoiled:
+        yield from _unused(program)
+
+
+def _outputs(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Problem]:
+    inputs = {t.name for t in program.inputs}
+    written = {e.name for e in program.einsums}
+    if not program.outputs and not spoiled:
+        yield Problem("the cascade has no output", program.span, "such as 'output: AV'")
+    for name in dict.fromkeys(program.outputs):
+        span = program.place("output", name)
+        if program.outputs.count(name) > 1:
+            yield Problem(f"output '{name}' is named twice", span)
+        if name in inputs:
+            yield Problem(f"output '{name}' is an input", span)
+        elif name not in written and name not in spoiled:
+            yield Problem(f"output '{name}' is never written", span, did_you_mean(name, written))
+
+
+def _initialised(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Problem]:
+    """Iterative tensors have a coordinate 0, and only they do."""
+    started = {e.name for e in program.init}
+    for name, ranks in program.iterative.items():
+        if name not in started and name not in spoiled:
+            einsum = program.einsum_of[name]
+            variables = [program.rank_of[r].variable for r in ranks]
+            indices = ", ".join("0" if v in variables else v for v in einsum.target.variables)
+            what = f"iterative tensor '{name}' has no coordinate 0 along {' and '.join(ranks)}"
+            yield Problem(what, einsum.target.span, f"add to init: {name}[{indices}] = ...")
+    inputs = {t.name for t in program.inputs}
+    for einsum in program.init:
+        if einsum.name not in program.iterative and einsum.name not in spoiled:
+            what = f"init sets '{einsum.name}', which no Einsum writes at v+1"
+            yield Problem(what, einsum.target.span, did_you_mean(einsum.name, program.iterative))
+        for access in einsum.reads:
+            if access.tensor not in inputs and access.tensor in program.einsum_of:
+                what = f"init reads '{access.tensor}'; it can only read inputs"
+                yield Problem(what, access.span)
+
+
+def _order(program: ir.Program) -> Iterator[Problem]:
+    names = {e.name for e in program.einsums} - {t.name for t in program.inputs}
+    if len(names) < len(program.einsums):
+        # A tensor written twice has been reported; its order means nothing.
+        return
+    edges = dependences(program)
+    in_cycle: set[str] = set()
+    for group, chain in cycles(edges):
+        in_cycle |= group
+        yield _cycle(chain)
+    for edge in too_early(program, edges):
+        if edge.reader not in in_cycle or edge.writer not in in_cycle:
+            yield _early(program, edge)
+
+
+def _cycle(chain: tuple[Dependence, ...]) -> Problem:
+    first = chain[0]
+    if len(chain) == 1:
+        what = f"'{first.reader}' depends on itself"
+    else:
+        what = f"these Einsums depend on one another: {chain_text(chain)}"
+    hint = "a cycle needs a tensor written at v+1 and read at v, with v on the left all along"
+    return Problem(what, first.access.span, hint)
+
+
+def _early(program: ir.Program, edge: Dependence) -> Problem:
+    order = [e.name for e in program.einsums]
+    if order.index(edge.writer) > order.index(edge.reader):
+        what = f"'{edge.reader}' reads '{edge.writer}', which is written later"
+        hint = f"move the Einsum of '{edge.reader}' below that of '{edge.writer}'"
+    else:
+        what = f"'{edge.reader}' needs all of '{edge.writer}' before its iteration ends"
+        hint = f"move the Einsum of '{edge.reader}' below the whole iteration"
+    return Problem(what, edge.access.span, hint)
+
+
+def _unused(program: ir.Program) -> Iterator[Problem]:
+    """Tensors no output depends on; inputs, parameters and ranks nothing mentions."""
+    written = program.einsum_of
+    statements = (*program.init, *program.einsums)
+    read = {a.tensor for e in statements for a in e.reads}
+    # A misspelt name makes the right one look unused; it has been reported itself.
+    if any(name not in written for name in program.outputs) or not program.outputs:
+        return
+    if any(name not in program.tensor_ranks for name in read):
+        return
+    reads: dict[str, list[str]] = {}
+    for e in statements:
+        reads.setdefault(e.name, []).extend(a.tensor for a in e.reads)
+    live: set[str] = set()
+    stack = list(program.outputs)
+    while stack:
+        name = stack.pop()
+        if name not in live:
+            live.add(name)
+            stack.extend(reads.get(name, ()))
+    for name, einsum in written.items():
+        if name not in live:
+            yield Problem(f"'{name}' is never used: no output depends on it", einsum.target.span)
+    for tensor in program.inputs:
+        if tensor.name not in read:
+            yield Problem(f"input '{tensor.name}' is never read", tensor.span)
+    names = _mentioned(program)
+    for parameter in program.parameters:
+        if parameter.name not in names:
+            yield Problem(f"parameter '{parameter.name}' is never used", parameter.span)
+    for rank in program.ranks:
+        if not names & {rank.name, rank.variable, *rank.partition, *_variables(rank.partition)}:
+            yield Problem(f"rank '{rank.name}' is never used", rank.span)
+
+
+def _variables(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(n.lower() for n in names)
+
+
+def _mentioned(program: ir.Program) -> frozenset[str]:
+    """Ranks, rank variables and parameters that occur somewhere."""
+    found = {rank for tensor in program.inputs for rank in tensor.ranks}
+    roots: list[ir.Node] = [f.body for f in program.functions]
+    roots.extend(r.body for r in program.reductions)
+    for einsum in (*program.init, *program.einsums):
+        roots.extend(n for n in (einsum.target, einsum.expression, einsum.where) if n is not None)
+    for node in (n for root in roots for n in ir.walk(root)):
+        if isinstance(node, ir.Name):
+            found.add(node.name)
+        elif isinstance(node, ir.Affine):
+            for term in node.terms:
+                found.update(term.shapes)
+                found.update((term.variable,) if term.variable else ())
+    return frozenset(found)
+
+
+_RANK = re.compile(r"[A-Z][A-Z0-9_]*")
+_TENSOR = re.compile(r"[A-Z][A-Za-z0-9_]*")
+
+MAX_EXPANSION = 1000
+"""How many operations a user's function may come to with its calls written out."""
+
+Declared = tuple[str, str, Span | None]
+"""A kind of thing, its name, and where it is declared."""
+
+
+def name_problems(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Problem]:
+    """Problems of names: duplicates, clashes, spelling, functions and reductions."""
+    yield from _spelling(program)
+    yield from _duplicates(_ranks(program))
+    yield from _written_twice(program)
+    yield from _duplicates(_values(program))
+    yield from _callables(program, spoiled)
+    yield from _partitions(program)
+    yield from _accumulated(program)
+    yield from domain_problems(program, spoiled)
+    yield from distinct_problems(program, frozenset(spoiled))
+    yield from _usual(program, spoiled)
+
+
+def _usual(program: ir.Program, spoiled: Collection[str]) -> Iterator[Problem]:
+    """Usual sizes of what is no rank and no parameter, or of a rank that has its size already."""
+    known = program.settable
+    for usual in program.usual:
+        rank = program.rank_of.get(usual.name)
+        if usual.name not in known and usual.name not in spoiled:
+            hint = did_you_mean(usual.name, known)
+            yield Problem(
+                f"'usual' names '{usual.name}', which is no rank and no parameter", usual.span, hint
+            )
+        elif rank is not None and rank.like:
+            text = f"{rank.name} is as long as {rank.like}, so its size cannot be given"
+            yield Problem(text, usual.span, f"give the usual size of {rank.like}")
+        elif rank is not None and rank.shape:
+            yield Problem(f"{rank.name} is always {rank.shape}", usual.span)
+
+
+def _ranks(program: ir.Program) -> Iterator[Declared]:
+    for name in program.parallel:
+        yield ("rank", name, program.place("parallel", name))
+    for rank in program.ranks:
+        yield ("rank", rank.name, rank.span)
+
+
+def _values(program: ir.Program) -> Iterator[Declared]:
+    """What may stand as a bare name or before ``[`` or ``(``; ranks apart from tensors."""
+    for tensor in program.inputs:
+        yield ("input", tensor.name, tensor.span)
+    for parameter in program.parameters:
+        yield ("parameter", parameter.name, parameter.span)
+    for function in program.functions:
+        yield ("function", function.name, function.span)
+    for name in program.einsum_of:
+        if all(name != t.name for t in program.inputs):
+            yield ("tensor", name, program.einsum_of[name].target.span)
+
+
+def _duplicates(declared: Iterable[Declared]) -> Iterator[Problem]:
+    seen: dict[str, Declared] = {}
+    for kind, name, span in declared:
+        if name not in seen:
+            seen[name] = (kind, name, span)
+            continue
+        other, _, first = seen[name]
+        where = f" (first on line {first.line})" if first else ""
+        if kind == other:
+            yield Problem(f"{kind} '{name}' is declared twice{where}", span)
+        else:
+            article = "an" if other[0] in "aeiou" else "a"
+            yield Problem(f"{kind} '{name}' has the name of {article} {other}{where}", span)
+
+
+def _spelling(program: ir.Program) -> Iterator[Problem]:
+    for _, name, span in _ranks(program):
+        if not _RANK.fullmatch(name):
+            yield Problem(f"rank '{name}' is not upper-case", span, f"write {name.upper()}")
+    tensors = [(t.name, t.span) for t in program.inputs]
+    tensors += [(e.name, e.target.span) for e in program.einsums]
+    for name, span in tensors:
+        if not _TENSOR.fullmatch(name):
+            hint = f"write {name[:1].upper()}{name[1:]}; lower-case names are rank variables"
+            yield Problem(f"tensor '{name}' does not begin upper-case", span, hint)
+    taken = {r.variable: "rank variable" for r in program.ranks}
+    taken |= {r.name: "rank" for r in program.ranks}
+    taken |= dict.fromkeys(program.parallel, "rank")
+    taken |= dict.fromkeys(FUNCTIONS, "function")
+    # Parameters are keywords of Cascade.evaluate, beside its own.
+    taken |= dict.fromkeys(("self", "program", "inputs", "dtype", "keep"), "setting of evaluate")
+    for parameter in program.parameters:
+        if parameter.name in taken:
+            what = f"parameter '{parameter.name}' has the name of a {taken[parameter.name]}"
+            yield Problem(what, parameter.span)
+
+
+def _written_twice(program: ir.Program) -> Iterator[Problem]:
+    first: dict[str, ir.Einsum] = {}
+    inputs = {t.name for t in program.inputs}
+    for einsum in program.einsums:
+        span = einsum.target.span
+        if einsum.name in inputs:
+            yield Problem(f"input '{einsum.name}' cannot be written", span)
+        elif einsum.name in first:
+            before = first[einsum.name].target.span
+            where = f" (first on line {before.line})" if before else ""
+            yield Problem(f"tensor '{einsum.name}' is written twice{where}", span)
+        first.setdefault(einsum.name, einsum)
+
+
+def _callables(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Problem]:
+    for function in program.functions:
+        if function.name in FUNCTIONS:
+            yield Problem(f"function '{function.name}' is built in already", function.span)
+    for reduction in program.reductions:
+        if reduction.name in REDUCTIONS:
+            yield Problem(f"reduction '{reduction.name}' is built in already", reduction.span)
+    reductions = [("reduction", r.name, r.span) for r in program.reductions]
+    yield from _duplicates(reductions)
+    bodies = [f.body for f in program.functions] + [r.body for r in program.reductions]
+    for body in bodies:
+        yield from call_problems(program, body, spoiled)
+    expansion = tuple(_expansion(program))
+    yield from expansion
+    if not expansion:
+        # It computes the bodies, so they must come to an end.
+        yield from operator_problems(program)
+
+
+def _expansion(program: ir.Program) -> Iterator[Problem]:
+    """Functions that call themselves, or grow beyond measure by calling one another."""
+    nodes = {f.name: ir.walk(f.body) for f in program.functions}
+    calls = {
+        name: [n.function for n in below if isinstance(n, ir.Call) and n.function in nodes]
+        for name, below in nodes.items()
+    }
+    sizes: dict[str, int] = {}
+    # Callees first; who is never ready calls itself, or calls one that does.
+    while ready := [n for n in calls if n not in sizes and all(c in sizes for c in calls[n])]:
+        for name in ready:
+            sizes[name] = len(nodes[name]) + sum(sizes[c] for c in calls[name])
+    for function in program.functions:
+        if function.name not in sizes:
+            what = f"function '{function.name}' calls itself, or one that does"
+            yield Problem(what, function.span)
+        elif sizes[function.name] > MAX_EXPANSION:
+            what = f"function '{function.name}' expands to {sizes[function.name]} operations"
+            yield Problem(f"{what}; at most {MAX_EXPANSION} are allowed", function.span)
+
+
+def call_problems(program: ir.Program, root: ir.Node, spoiled: frozenset[str]) -> Iterator[Problem]:
+    """Unknown functions, wrong numbers of arguments, and division by a literal zero."""
+    arity = {f.name: (f.least, f.most) for f in FUNCTIONS.values()}
+    arity |= {f.name: (len(f.arguments), len(f.arguments)) for f in program.functions}
+    for node in ir.walk(root):
+        match node:
+            case ir.Call(function=name) if name not in arity:
+                if name in spoiled:
+                    continue
+                yield Problem(f"unknown function '{name}'", node.span, did_you_mean(name, arity))
+            case ir.Call(function=name, arguments=arguments):
+                least, most = arity[name]
+                if len(arguments) < least or (most is not None and len(arguments) > most):
+                    wanted = f"{least}" if most == least else f"at least {least}"
+                    what = f"'{name}' takes {wanted} argument{'s' * (wanted != '1')}"
+                    yield Problem(f"{what}, not {len(arguments)}", node.span)
+            case ir.Binary(operator="/", right=ir.Number(value=0)):
+                yield Problem("division by zero", node.span)
+            case _:
+                pass
+
+
+def _partitions(program: ir.Program) -> Iterator[Problem]:
+    for rank in program.ranks:
+        if rank.like is not None:
+            yield from _alike(program, rank)
+        like = program.rank_of.get(rank.like or "")
+        # A member has no line of its own: what is like it says which length it has.
+        apart = like is not None and like.family is None
+        if rank.shape is not None and (rank.partition or apart):
+            what = f"rank '{rank.name}' has a shape and takes it from elsewhere, too"
+            yield Problem(what, rank.span, "leave out 'shape', or 'partition' and 'like'")
+        if rank.family is not None:
+            family = program.rank_of.get(rank.family)
+            if family is None or rank.name not in family.partition:
+                yield Problem(f"rank '{rank.name}' is no part of '{rank.family}'", rank.span)
+            if rank.partition:
+                yield Problem(f"rank '{rank.name}' is partitioned twice over", rank.span)
+        for member in rank.partition:
+            known = program.rank_of.get(member)
+            if known is not None and known.family != rank.name:
+                yield Problem(f"rank '{member}' belongs to two partitions", known.span)
+
+
+def _alike(program: ir.Program, rank: ir.Rank) -> Iterator[Problem]:
+    other = program.rank_of.get(rank.like or "")
+    if other is None or other is rank:
+        hint = did_you_mean(rank.like or "", (r for r in program.rank_of if r != rank.name))
+        yield Problem(
+            f"rank '{rank.name}' is like '{rank.like}', which is no rank", rank.span, hint
+        )
+    elif rank.partition and len(other.partition) not in (0, len(rank.partition)):
+        what = f"ranks '{rank.name}' and '{other.name}' are alike, but not partitioned alike"
+        yield Problem(what, rank.span)
+
+
+def _accumulated(program: ir.Program) -> Iterator[Problem]:
+    for name, _ in program.accumulate:
+        if name not in program.einsum_of:
+            hint = did_you_mean(name, program.einsum_of)
+            what = f"'accumulate' names '{name}', which no Einsum writes"
+            yield Problem(what, program.place("accumulate", name), hint)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """An index at a position of a tensor, inside an Einsum."""
+
+    program: ir.Program
+    einsum: ir.Einsum
+    tensor: str
+    rank: str
+    index: ir.Index
+    guarded: bool
+
+    def problem(self, message: str, hint: str | None = None) -> Problem:
+        """A problem at this index."""
+        return Problem(message, self.index.span, hint)
+
+
+def index_problems(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Problem]:
+    """Problems of every statement taken by itself."""
+    for einsum in program.init:
+        yield from _init_target(program, einsum)
+        yield from _statement(program, einsum, spoiled)
+    for einsum in program.einsums:
+        yield from _target(program, einsum)
+        yield from _statement(program, einsum, spoiled)
+    for tensor in program.inputs:
+        yield from _input(program, tensor, spoiled)
+
+
+def _input(program: ir.Program, tensor: ir.Tensor, spoiled: frozenset[str]) -> Iterator[Problem]:
+    for rank in tensor.ranks:
+        if rank in program.parallel:
+            what = f"input '{tensor.name}' carries parallel rank '{rank}' already"
+            yield Problem(what, tensor.span, f"leave {rank} out")
+        elif rank not in program.rank_of and rank not in spoiled:
+            hint = did_you_mean(rank, program.rank_of)
+            yield Problem(f"input '{tensor.name}' has unknown rank '{rank}'", tensor.span, hint)
+
+
+def _statement(
+    program: ir.Program, einsum: ir.Einsum, spoiled: frozenset[str]
+) -> Iterator[Problem]:
+    yield from _names(program, einsum)
+    yield from _mixed(program, einsum)
+    yield from _reduction(program, einsum, spoiled)
+    roots = [einsum.expression] if einsum.where is None else [einsum.expression, einsum.where]
+    for root in roots:
+        yield from call_problems(program, root, spoiled)
+    # Whether a guard keeps every read inside depends on shapes: that is seen when it is evaluated.
+    guards = {a for n in ir.walk(einsum.expression) if _is_where(n) for a in ir.walk(n)}
+    for access in einsum.reads:
+        guarded = einsum.where is not None or access in guards
+        yield from _read(program, einsum, access, guarded, spoiled)
+
+
+def _is_where(node: ir.Node) -> bool:
+    return isinstance(node, ir.Call) and node.function == "where"
+
+
+# ------------------------------------------------------------------------- names
+
+
+def _names(program: ir.Program, einsum: ir.Einsum) -> Iterator[Problem]:
+    """Names the parser resolves; a program built by a rewrite is held to the same."""
+    parameters = {p.name for p in program.parameters}
+    known = {
+        "variable": set(program.rank_of_variable),
+        "shape": set(program.rank_of),
+        "parameter": parameters,
+    }
+    roots = [n for n in (einsum.target, einsum.expression, einsum.where) if n is not None]
+    for node in (n for root in roots for n in ir.walk(root)):
+        if isinstance(node, ir.Name) and node.name not in known.get(node.kind, ()):
+            hint = did_you_mean(node.name, known.get(node.kind, ()))
+            yield Problem(f"unknown {node.kind} '{node.name}'", node.span, hint)
+        if isinstance(node, ir.Affine):
+            for term in node.terms:
+                for name in (*term.shapes, *(() if term.variable is None else (term.variable,))):
+                    pool = known["variable"] if name == term.variable else known["shape"]
+                    if name not in pool:
+                        what = f"unknown rank '{name}' in an index"
+                        yield Problem(what, term.span, did_you_mean(name, pool))
+
+
+def _mixed(program: ir.Program, einsum: ir.Einsum) -> Iterator[Problem]:
+    """A family and its members walk one rank twice over, independently."""
+    for rank in program.ranks:
+        if rank.partition and rank.variable in einsum.variables:
+            members = [m.lower() for m in rank.partition if m.lower() in einsum.variables]
+            if members:
+                what = f"'{rank.variable}' and {_listed(tuple(members))} walk rank '{rank.name}'"
+                hint = f"in one Einsum use {rank.variable} or {family_text(program, rank.name)}"
+                yield Problem(f"{what} independently of one another", einsum.target.span, hint)
+
+
+def family_text(program: ir.Program, family: str) -> str:
+    """The index of a whole family by its members: ``m1*M0 + m0``."""
+    members = program.rank_of[family].partition
+    terms = ["*".join([m.lower(), *members[i + 1 :]]) for i, m in enumerate(members)]
+    return " + ".join(terms)
+
+
+def _reduction(
+    program: ir.Program, einsum: ir.Einsum, spoiled: frozenset[str]
+) -> Iterator[Problem]:
+    known = (*REDUCTIONS, *(r.name for r in program.reductions))
+    if einsum.reduction not in known and einsum.reduction not in spoiled:
+        what = f"unknown reduction '{einsum.reduction}'"
+        yield Problem(what, einsum.target.span, did_you_mean(einsum.reduction, known))
+    right = ir.variables_of(einsum.expression)
+    missing = tuple(v for v in right if v not in einsum.target.variables)
+    if einsum.over != missing:
+        what = f"'{einsum.name}' reduces over {_listed(einsum.over)}, not {_listed(missing)}"
+        yield Problem(what, einsum.target.span)
+    elif not missing and einsum.reduction != "+":
+        yield Problem(
+            f"'{einsum.name}' reduces nothing by '{einsum.reduction}'", einsum.target.span
+        )
+    if einsum.where is not None:
+        for variable in ir.variables_of(einsum.where):
+            if variable not in right and variable not in einsum.target.variables:
+                what = f"'{variable}' stands only in the condition of '{einsum.name}'"
+                yield Problem(what, einsum.where.span, "it must be an index of the equation")
+    if einsum.select is not None:
+        yield from _selection(einsum)
+
+
+def _listed(variables: tuple[str, ...]) -> str:
+    return ", ".join(f"'{v}'" for v in variables) if variables else "nothing"
+
+
+def _selection(einsum: ir.Einsum) -> Iterator[Problem]:
+    span = einsum.target.span
+    if einsum.select not in SELECTIONS:
+        hint = did_you_mean(einsum.select or "", SELECTIONS)
+        yield Problem(f"'{einsum.select}' is not a selection", span, hint)
+    if not isinstance(einsum.expression, ir.Access):
+        yield Problem("a selection selects from a tensor", span)
+        return
+    if len(einsum.over) != 1:
+        what = f"a selection is over one rank, not {_listed(einsum.over)}"
+        yield Problem(what, span)
+    free = [v for v in einsum.target.variables if v not in einsum.expression.variables]
+    if len(free) != 1:
+        yield Problem(f"a selection adds one variable, not {_listed(tuple(free))}", span)
+
+
+# ------------------------------------------------------------------------- targets
+
+
+def _target(program: ir.Program, einsum: ir.Einsum) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for index in einsum.target.indices:
+        if isinstance(index, ir.Gather):
+            yield from _scatter(program, einsum, index)
+            continue
+        for variable in index.variables:
+            if variable in seen:
+                what = f"'{variable}' indexes '{einsum.name}' twice on the left"
+                yield Problem(what, index.span)
+            seen.add(variable)
+        if index.as_variable or index.offset == 1 or family_of(program, index):
+            continue
+        if not index.variables:
+            what = f"'{einsum.name}' is written at one coordinate only"
+            yield Problem(what, index.span, "coordinate 0 of an iterative tensor belongs to init")
+        else:
+            hint = "write a rank variable, or v+1 for an iterative tensor"
+            yield Problem(f"'{einsum.name}' cannot be written at this index", index.span, hint)
+
+
+def _scatter(program: ir.Program, einsum: ir.Einsum, index: ir.Gather) -> Iterator[Problem]:
+    """``C[I[j], e] = ...``: where the positions come from, and what else indexes the result."""
+    name, written = index.access.tensor, f"'{einsum.name}'"
+    if not index.plain or any(isinstance(i, ir.Gather) for i in index.access.indices):
+        what = f"{written} is scattered by elements of '{name}' as they are, without arithmetic"
+        yield Problem(what, index.span, "compute the positions beforehand, or cut the rank")
+    if len(einsum.scattered) > 1:
+        yield Problem(f"{written} is scattered along more than one rank", index.span)
+    if einsum.name in program.iterative or einsum.select is not None:
+        yield Problem(
+            f"a running or selected result like {written} cannot be scattered", index.span
+        )
+    writer = program.einsum_of.get(name)
+    if writer is not None and writer.select is None:
+        hint = "an input of whole numbers, or the result of '<< topk(...)'"
+        yield Problem(f"'{name}' does not hold coordinates", index.span, hint)
+        return
+    rank = program.scatters_along(index)
+    if rank is None:
+        hint = f"say so by 'domains: {{{name}: 0..N-1}}', N the rank"
+        yield Problem(
+            f"nothing tells how long {written} is where '{name}' points", index.span, hint
+        )
+    elif rank.lower() in einsum.variables:
+        what = f"'{rank.lower()}' walks the rank along which {written} is scattered"
+        yield Problem(what, index.span, "give the positions on the right a rank of their own")
+
+
+def _init_target(program: ir.Program, einsum: ir.Einsum) -> Iterator[Problem]:
+    writer = program.einsum_of.get(einsum.name)
+    if writer is None or einsum.name not in program.iterative:
+        return
+    wanted = writer.target.indices
+    if len(einsum.target.indices) != len(wanted):
+        what = f"'{einsum.name}' has {len(wanted)} indices, not {len(einsum.target.indices)}"
+        yield Problem(what, einsum.target.span)
+        return
+    starts = 0
+    for index, other in zip(einsum.target.indices, wanted, strict=True):
+        is_zero = isinstance(index, ir.Affine) and not index.terms
+        iterates = isinstance(other, ir.Affine) and other.offset == 1
+        starts += is_zero and iterates
+        same = isinstance(index, ir.Affine) and index.as_variable in other.variables
+        if not same and not (is_zero and iterates):
+            right = "0" if iterates else " ".join(other.variables) or "the same index"
+            what = f"init of '{einsum.name}' must have '{right}' here"
+            yield Problem(what, index.span)
+    if not starts:
+        yield Problem(f"init of '{einsum.name}' sets no coordinate 0", einsum.target.span)
+
+
+def family_of(program: ir.Program, index: ir.Index) -> str | None:
+    """The family ``M`` if an index is exactly ``m1*M0 + m0`` over all its members."""
+    if not isinstance(index, ir.Affine) or len(index.terms) < 2:
+        return None
+    first = program.rank_of_variable.get(index.terms[0].variable or "")
+    family = program.rank_of[first].family if first else None
+    if family is None or family not in program.rank_of:
+        return None
+    members = program.rank_of[family].partition
+    return family if {*linear(index).terms} == {*digits(members).terms} else None
+
+
+# ------------------------------------------------------------------------- reads
+
+
+def _read(
+    program: ir.Program,
+    einsum: ir.Einsum,
+    access: ir.Access,
+    guarded: bool,
+    spoiled: frozenset[str],
+) -> Iterator[Problem]:
+    ranks = program.tensor_ranks.get(access.tensor)
+    if ranks is None:
+        if access.tensor not in spoiled:
+            hint = did_you_mean(access.tensor, program.tensor_ranks)
+            what = f"'{access.tensor}' is neither an input nor written by an Einsum"
+            yield Problem(what, access.span, hint)
+        return
+    if len(ranks) != len(access.indices):
+        shape = f"[{', '.join(r.lower() for r in ranks)}]" if ranks else ", a rank-zero tensor"
+        count = len(access.indices)
+        what = f"'{access.tensor}' is read with {count} ind{'ex' if count == 1 else 'ices'}"
+        yield Problem(what, access.span, f"it is {access.tensor}{shape}")
+        return
+    for rank, index in zip(ranks, access.indices, strict=True):
+        place = _Place(program, einsum, access.tensor, rank, index, guarded)
+        if isinstance(index, ir.Gather):
+            yield from _gather(place, index)
+        else:
+            yield from _affine(place, index)
+
+
+def _gather(place: _Place, index: ir.Gather) -> Iterator[Problem]:
+    name = index.access.tensor
+    writer = place.program.einsum_of.get(name)
+    if writer is not None and writer.select is None:
+        hint = "an input of whole numbers, or the result of '<< topk(...)'"
+        yield place.problem(f"'{name}' does not hold coordinates", hint)
+
+
+def _affine(place: _Place, index: ir.Affine) -> Iterator[Problem]:
+    if not index.variables:
+        yield from _constant(place, index)
+        return
+    offset = index.offset
+    if offset is None:
+        family = family_of(place.program, index)
+        apart = family not in (None, place.rank)
+        if apart and not place.program.alike(family or "", place.rank):
+            yield place.problem(f"this index walks '{family}', but '{place.rank}' is expected")
+        return
+    found = place.program.rank_of_variable.get(index.variables[0])
+    if found is None:
+        return
+    if found != place.rank and not place.program.alike(found, place.rank):
+        yield place.problem(
+            f"'{index.variables[0]}' walks rank '{found}', but '{place.tensor}' has "
+            f"'{place.rank}' here",
+            _rank_hint(place, found),
+        )
+        return
+    iterative = place.rank in place.program.iterative.get(place.tensor, ())
+    # An iterative tensor has one coordinate more, the state before the first step.
+    last = 1 if iterative else 0
+    if not place.guarded and not 0 <= offset <= last:
+        what = f"this reads beyond the end of '{place.tensor}' along '{place.rank}'"
+        if offset < 0:
+            what = f"this reads before the start of '{place.tensor}' along '{place.rank}'"
+        yield place.problem(what, "restrict the equation by 'where', or read another coordinate")
+
+
+def _rank_hint(place: _Place, found: str) -> str | None:
+    rank = place.program.rank_of.get(place.rank)
+    if rank is None:
+        return None
+    if found in rank.partition:
+        return f"write {family_text(place.program, rank.name)}"
+    return f"write {rank.variable}"
+
+
+def _constant(place: _Place, index: ir.Affine) -> Iterator[Problem]:
+    iterative = place.rank in place.program.iterative.get(place.tensor, ())
+    shapes = {s for t in index.terms for s in t.shapes}
+    value = sum(t.coefficient for t in index.terms if not t.shapes)
+    if not shapes:
+        if value < 0:
+            yield place.problem("a coordinate cannot be negative")
+        return
+    if shapes == {place.rank} and len(index.terms) == 1 and index.terms[0].coefficient == 1:
+        if not iterative:
+            what = f"coordinate {place.rank} is beyond the end of '{place.tensor}'"
+            yield place.problem(what, f"its last coordinate is {place.rank}-1")
+        return
+    if len(shapes) == 1 and shapes != {place.rank}:
+        other = next(iter(shapes))
+        yield place.problem(f"shape '{other}' indexes rank '{place.rank}' of '{place.tensor}'")

@@ -1,1 +1,0 @@
-"""Is a program well formed? Every problem of a file, at once."""

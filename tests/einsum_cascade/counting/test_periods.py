@@ -1,0 +1,61 @@
+"""What is counted period by period is what going through all points finds."""
+
+from __future__ import annotations
+
+import numpy as np
+import sympy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from einsum_cascade.counting.inequalities import Inequality, Periodic
+
+X, Y, L = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "xyl")
+OFFSETS = st.integers(-9, 9)
+
+
+@st.composite
+def inequalities(draw: st.DrawFn) -> sympy.Expr:
+    """One that repeats along both variables, mostly."""
+    below = draw(st.sampled_from([1, 2, 3, 4, 6, 2**L]))
+    sign, apart = draw(st.sampled_from([1, -1])), draw(OFFSETS)
+    step = draw(st.integers(1, 3))
+    one, other = sympy.floor((step * X + draw(OFFSETS)) / below), sympy.floor(step * Y / below)
+    kind = draw(st.integers(0, 4))
+    if kind == 0:
+        return sign * (X - Y) + apart
+    if kind == 1:
+        return sign * (one - other) + draw(st.integers(-1, 1))
+    if kind == 2:
+        return Y - 2 * sympy.floor((Y + apart) / 2)
+    if kind == 3:
+        return sign * (L - 1)
+    return sign * (sympy.ceiling((X - Y) / below) + apart)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    forms=st.lists(inequalities(), min_size=1, max_size=3),
+    size=st.integers(1, 40),
+    steps=st.integers(1, 60),
+    level=st.integers(0, 4),
+)
+def test_points_are_those_of_going_through_them(
+    forms: list[sympy.Expr], size: int, steps: int, level: int
+) -> None:
+    read = [Inequality.of(f) for f in forms if f.free_symbols]
+    at = {X: np.arange(size)[:, None], Y: np.arange(steps)[None, :], L: np.array(level)}
+    wanted = np.ones((size, steps), dtype=bool)
+    for form in read:
+        wanted = wanted & form.holds(at)
+    periodic = Periodic.of(X, Y, read)
+    assert periodic is not None
+    assert periodic.count(size, steps, {L: level}) == int(wanted.sum())
+
+
+def test_what_does_not_repeat_is_told() -> None:
+    for text in ("x - 2*y", "x - 3", "floor(x/4) - y"):
+        periodic = Periodic.of(X, Y, [Inequality.of(sympy.sympify(text, {"x": X, "y": Y}))])
+        assert periodic is not None
+        assert periodic.count(30, 30, {}) is None
+    squares = Inequality.of(sympy.floor(X * Y / 3) - 5)
+    assert Periodic.of(X, Y, [squares]) is None
