@@ -12,7 +12,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
 from einsum_cascade.errors import Problem, SpecError
-from mappers.generators import GENERATORS
+from mappers.construct.generators import GENERATORS
 
 from .comparison.compare import Comparison, compare_contenders, contenders_of
 from .comparison.scaling import ARRAYS
@@ -182,7 +182,7 @@ def search(
         Something named does not exist, or no mapping of a part is legal.
     """
     # Not above: it imports the search.
-    from mappers.objectives import objective_called
+    from mappers.problem.objectives import objective_called
     from mappers.strategies import unless_usual
     from mappers.workload_search import search_workload
 

@@ -19,8 +19,8 @@ from archsim.jobs.plan import plan
 from archsim.schedule.kinds import time_mapping
 from einsum_cascade import Cascade
 from einsum_cascade.yaml.library import builtin_names
-from mappers.choices.choose import choose
-from mappers.generators import GENERATORS
+from mappers.construct.choices import choose
+from mappers.construct.generators import GENERATORS
 
 Case = tuple[Mapping, tuple[tuple[str, int], ...]]
 

@@ -27,7 +27,7 @@ from archsim.spec.files.overrides import parse_overrides
 from einsum_cascade.errors import InputError
 from einsum_cascade.yaml.library import builtin_names
 from mappers.memory import VARIABLE
-from mappers.objectives import objective_called
+from mappers.problem.objectives import objective_called
 from mappers.workload_search import search_workload
 from workloads import load
 

@@ -17,15 +17,14 @@ from archsim.bound.binder import bind_loops
 from archsim.bound.tiling import build_tiling
 from archsim.cost.accesses import count_einsum
 from einsum_cascade import Cascade
-from mappers.exhaustive.batch import measured
-from mappers.exhaustive.search import exhaustive
-from mappers.exhaustive.subspaces import strides_of
-from mappers.exhaustive.tables import tabulate
-from mappers.objectives import OBJECTIVES
+from mappers.exact.batch import measured
+from mappers.exact.search import exhaustive
+from mappers.exact.subspaces import strides_of
+from mappers.exact.tables import tabulate
+from mappers.problem.objectives import OBJECTIVES
 from mappers.space.fusion import subspaces_of
 from mappers.space.mapspace import Mapspace
-from mappers.space.region import Region, Subspace
-from mappers.space.written import mapping_of
+from mappers.space.region import Region, Subspace, mapping_of
 
 BERT = {"B": 64, "H": 12, "E": 64, "F": 64}
 BATCH = 200_000
@@ -73,9 +72,9 @@ def rate(cascade: str, tokens: int) -> None:
 
 def one_by_one(space: Region, subspace: Subspace) -> float:
     """Mappings a second, bound and counted each."""
-    ways = {e: found[0] for e, found in space.ways.items()}
+    placements = {e: found[0] for e, found in space.placements.items()}
     places = {t: found[-1] for t, found in space.places.items()}
-    mapping = mapping_of(space, subspace.skeleton, subspace.sizes[0], ways, places)
+    mapping = mapping_of(space, subspace.skeleton, subspace.sizes[0], placements, places)
     sizes = {t.member: t.size for t in mapping.tiles if isinstance(t.size, int)}
     like = None
     start = time.process_time()

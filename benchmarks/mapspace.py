@@ -19,7 +19,7 @@ from archsim import Architecture
 from archsim.quantities import count, energy
 from archsim.spec.files.overrides import parse_overrides
 from mappers.memory import VARIABLE
-from mappers.objectives import objective_called
+from mappers.problem.objectives import objective_called
 from mappers.workload_search import search_workload
 from workloads import load
 

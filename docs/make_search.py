@@ -18,10 +18,10 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from archsim import Architecture
 from archsim.result.plots.style import PAGE_IN, PALETTE, Picture, headline, look
-from mappers.certificate import Moment
-from mappers.objectives import objective_called
-from mappers.part_space import space_of
-from mappers.protocol import SearchProblem
+from mappers.problem.certificate import Moment
+from mappers.problem.objectives import objective_called
+from mappers.problem.part_space import space_of
+from mappers.problem.protocol import SearchProblem
 from mappers.strategies import strategy_called
 from workloads import load
 

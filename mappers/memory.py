@@ -31,7 +31,7 @@ VARIABLE = "ARCHSIM_CACHE"
 
 
 @dataclass(frozen=True, kw_only=True)
-class MappingQuestion:
+class MappingKey:
     """What a mapping is the answer to: ``shapes`` in elements by rank, parameters among them."""
 
     program: Program
@@ -62,7 +62,7 @@ RUNNER_UP = "-runner-up"
 """What is kept beside a mapping is named by it and this: the runner-up of its search."""
 
 
-def recall(question: MappingQuestion, which: str = "") -> Mapping | None:
+def recall(question: MappingKey, which: str = "") -> Mapping | None:
     """The mapping that a search found for just this problem, if one did.
 
     Parameters
@@ -80,7 +80,7 @@ def recall(question: MappingQuestion, which: str = "") -> Mapping | None:
 
 
 def remember(
-    question: MappingQuestion, mapping: Mapping, which: str = "", *, another: bool = False
+    question: MappingKey, mapping: Mapping, which: str = "", *, another: bool = False
 ) -> None:
     """Keep a mapping; where nothing can be written, nothing is.
 
@@ -96,13 +96,13 @@ def remember(
     _keep(_place(question, f"{which}.yaml"), mapping_text(kept))
 
 
-def recall_beside(question: MappingQuestion) -> str | None:
+def recall_beside(question: MappingKey) -> str | None:
     """What else was kept of a search, if anything was."""
     path = _place(question, ".json")
     return None if path is None else _kept(path)
 
 
-def remember_beside(question: MappingQuestion, text: str) -> None:
+def remember_beside(question: MappingKey, text: str) -> None:
     """Keep what else is known of a search; where nothing can be written, nothing is.
 
     Parameters
@@ -136,7 +136,7 @@ def _sealed(text: str) -> str:
     return f"# {sha256(text.rstrip().encode()).hexdigest()}"
 
 
-def _place(question: MappingQuestion, suffix: str) -> Path | None:
+def _place(question: MappingKey, suffix: str) -> Path | None:
     named = os.environ.get(VARIABLE)
     if named == "":
         return None

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
 
 if TYPE_CHECKING:
-    from .protocol import Mapper
+    from .problem.protocol import Mapper
 
 STRATEGIES = {
-    "exhaustive": "mappers.exhaustive.search",
-    "anneal": "mappers.heuristics.annealing",
-    "random": "mappers.heuristics.at_random",
-    "optuna": "mappers.heuristics.with_optuna",
+    "exhaustive": "mappers.exact.search",
+    "anneal": "mappers.local.annealing",
+    "random": "mappers.local.trials",
+    "optuna": "mappers.local.optuna_search",
 }
 """By name, the module whose ``STRATEGY`` is the mapper: imported when it is asked for, as the
 command line lists the names without a need for what they stand for."""
@@ -46,7 +46,7 @@ def strategy_called(name: str, **options: int) -> Mapper:
     """
     if name not in STRATEGIES:
         raise SpecError(f"there is no strategy '{name}'; {did_you_mean(name, STRATEGIES)}")
-    from .protocol import Mapper
+    from .problem.protocol import Mapper
 
     found: Any = import_module(STRATEGIES[name]).STRATEGY
     for option, value in options.items():

@@ -25,16 +25,24 @@ from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.memo import cached_property
 from einsum_cascade.shapes import complete_shapes
 
-from .certificate import INTERRUPTED, Searched, added_reasons
-from .constraint_files import ConstraintFile
-from .garbage import seldom_collected
-from .generators import GENERATORS
-from .known_runs import given_runs, known_runs
-from .memory import MappingQuestion
-from .objectives import EDP, LATENCY, SearchObjective, objective_called
-from .part_space import name_of, space_of
-from .protocol import TOLERANCE, Advance, Clock, Mapper, Progress, SearchProblem, at_once, silent
-from .recollection import recall_search, remember_search
+from .construct.generators import GENERATORS
+from .memory import MappingKey
+from .problem.certificate import INTERRUPTED, Searched, added_reasons
+from .problem.constraint_files import ConstraintFile
+from .problem.incumbents import given_runs, incumbents_of, recall_search, remember_search
+from .problem.objectives import EDP, LATENCY, SearchObjective, objective_called
+from .problem.part_space import name_of, space_of
+from .problem.protocol import (
+    TOLERANCE,
+    Advance,
+    Clock,
+    Mapper,
+    Progress,
+    SearchProblem,
+    at_once,
+    infrequent_collection,
+    silent,
+)
 from .space.mapspace import Mapspace
 from .strategies import strategy_called
 
@@ -165,7 +173,7 @@ def _one_or_all(found: list[T]) -> T | list[T]:
     return found[0] if len(found) == 1 else found
 
 
-@seldom_collected()
+@infrequent_collection()
 def search_workload(
     workload: WorkloadLike,
     architecture: Architecture,
@@ -202,7 +210,7 @@ def search_workload(
     SpecError
         Something named does not exist, or shapes are missing.
     MappingError
-        As ``Mapper.search`` and ``known_runs``.
+        As ``Mapper.search`` and ``incumbents_of``.
     """
     check_start(workload, start, constraints)
     clock = Clock(time_limit_s)
@@ -256,12 +264,12 @@ def best_mappings(
     return search_workload(workload, architecture, latency, progress=progress).by_part
 
 
-def _question(part: PartLike, problem: SearchProblem) -> MappingQuestion:
+def _question(part: PartLike, problem: SearchProblem) -> MappingKey:
     """What a search of a part answers."""
     machine = problem.space.architecture
     program = program_of(part, machine)
     given, _ = complete_shapes(program, part.shapes_for(program.settable))
-    return MappingQuestion(
+    return MappingKey(
         program=program, architecture=machine, shapes=given, objective=problem.objective.name
     )
 
@@ -307,14 +315,15 @@ def _searched(
         value = problem.objective.of(before.result)
         return PartSearched(name=part.name, found=before, value=value, times=part.times)
     # What is remembered needs no search, which takes a third of a second to load.
-    from .machine_search import machine_search
-    from .split_search import with_splits
+    from .part_search import search_machine, with_split_reductions
 
-    known, splits = with_splits(strategy, part, problem, known_runs(part, problem, start), progress)
+    known, splits = with_split_reductions(
+        strategy, part, problem, incumbents_of(part, problem, start), progress
+    )
     asked = replace(problem, known=known.best, others=known.others)
     if splits.interrupted:
         asked = replace(asked, is_over=at_once, is_late=at_once)
-    found = machine_search(strategy, asked, progress)
+    found = search_machine(strategy, asked, progress)
     found, late = known.made_good(replace(found, certificate=splits.beside(found.certificate)))
     if all(found.mapping is not run.mapping for run in (*known.runs, *late)):
         # The cascade by the name or file that the part gives.

@@ -34,7 +34,7 @@ def _no_mapping_is_remembered() -> None:
 def _what_is_made_is_made_once() -> Iterator[None]:
     """Mappings whose Einsums share loops take seconds to make, and follow from what they are made
     for alone. Tests of how they are made ask for that themselves."""
-    from mappers.fused import make  # not above: tests of the language alone need none of it
+    from mappers.construct import fused as make
 
     fused = cache(lambda program, machine, given: make_fused(program, machine, dict(given)))
     make_fused = make.fused
@@ -49,6 +49,6 @@ def _searches_stay_in_one_process() -> Iterator[None]:
     for one another, and compile the kernels once more. Tests of forking ask for it themselves."""
     with pytest.MonkeyPatch.context() as patch:
         if "PYTEST_XDIST_WORKER" in os.environ:
-            for module in ("mappers.exhaustive.branch_and_bound", "mappers.capacity_search"):
+            for module in ("mappers.exact.branch_and_bound", "mappers.pareto.capacity_search"):
                 patch.setattr(f"{module}.usual_workers", lambda: 1)
         yield

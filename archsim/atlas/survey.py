@@ -12,7 +12,7 @@ from einsum_cascade.errors import CascadeError, InputError
 from einsum_cascade.ir import Program
 from einsum_cascade.shapes import complete_shapes, resolve_shapes
 from einsum_cascade.yaml.library import builtin_source, is_file_name, read_source
-from mappers.generators import GENERATORS
+from mappers.construct.generators import GENERATORS
 
 from ..jobs.job import Job
 from ..jobs.plan import plan

@@ -29,7 +29,7 @@ BindClosed = Callable[[Mapping], Bound]
 
 
 class Choose(Protocol):
-    """What resolves the open choices of a mapping (``mappers.choices`` does)."""
+    """What resolves the open choices of a mapping (``mappers.construct.choices`` does)."""
 
     def __call__(
         self,

@@ -94,7 +94,7 @@ def _compare(
     settings: tuple[str, ...],
     equal: Equal,
 ) -> Comparison:
-    from mappers.generators import GENERATORS
+    from mappers.construct.generators import GENERATORS
     from workloads import load
 
     from ..comparison.compare import Contender, compare_contenders

@@ -12,8 +12,8 @@ from .console import say, show, show_json
 from .options import refuse_mapping_settings
 
 if TYPE_CHECKING:
-    from mappers.capacity import CapacityCurves
-    from mappers.front import Front
+    from mappers.pareto.capacity import CapacityCurves
+    from mappers.pareto.front import Front
     from workloads import Workload
 
     from .. import Architecture
@@ -38,8 +38,8 @@ def show_front(asked: Problems, axes: str, how: Asked, places: Written, *, as_js
     InputError
         Something named does not exist, or the workload has several parts.
     """
-    from mappers.front_report import front_report
-    from mappers.front_search import axes_called, search_front
+    from mappers.pareto.front_search import axes_called, search_front
+    from mappers.views.reports import front_report
 
     from ..spec.mapping import Mapping
     from .mapping import bars, check_places
@@ -80,8 +80,8 @@ def show_capacity(
     InputError
         Something named does not exist, or the workload has several parts.
     """
-    from mappers.capacity_report import capacity_report
-    from mappers.capacity_search import capacity_curves
+    from mappers.pareto.capacity_search import capacity_curves
+    from mappers.views.reports import capacity_report
 
     from .mapping import bars, check_places
 
@@ -117,13 +117,13 @@ def show_capacity(
 
 
 def _front_picture(front: Front) -> Picture:
-    from mappers.front_plot import plot_front
+    from mappers.views.plots import plot_front
 
     return plot_front(front)
 
 
 def _capacity_picture(curves: CapacityCurves) -> Picture:
-    from mappers.capacity_plot import plot_capacity
+    from mappers.views.plots import plot_capacity
 
     return plot_capacity(curves)
 
@@ -146,7 +146,7 @@ def _loaded(asked: Problems) -> tuple[Workload, Architecture]:
 
 
 def _write_front(front: Front, folder: Path) -> tuple[Path, ...]:
-    from mappers.front_plot import plot_front
+    from mappers.views.plots import plot_front
 
     from ..spec.files.mapping_text import mapping_text
 

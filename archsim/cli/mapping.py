@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from einsum_cascade.errors import InputError, Problem
-from mappers.objectives import OBJECTIVES, objective_called
+from mappers.problem.objectives import OBJECTIVES, objective_called
 from mappers.strategies import STRATEGIES, unless_usual
 
 from ..writing import OutputFolder, write_whole
@@ -22,7 +22,7 @@ from .options import Known, json_option, refuse_mapping_settings, settings_optio
 from .progress import progress
 
 if TYPE_CHECKING:
-    from mappers.constraint_files import ConstraintFile
+    from mappers.problem.constraint_files import ConstraintFile
     from mappers.workload_search import WorkloadSearched
     from workloads import Workload
 
@@ -151,7 +151,7 @@ def map_command(
     if as_json:
         show_json(found.to_dict())
         return
-    from mappers.report import search_report
+    from mappers.views.reports import search_report
 
     from ..result.report import report
 
@@ -192,7 +192,7 @@ def _drawn(found: WorkloadSearched, plot: Path | None) -> tuple[Path, ...]:
     """How the best and the bound met, where somebody wants to see it."""
     if plot is None:
         return ()
-    from mappers.history_plot import plot_history
+    from mappers.views.plots import plot_history
 
     return (write_whole(plot, plot_history(found).write),)
 
@@ -201,7 +201,7 @@ def _constraints(fixed: tuple[str, ...], forbidden: tuple[str, ...]) -> tuple[Co
     """Files of constraints, read."""
     if not fixed and not forbidden:
         return ()
-    from mappers.constraint_files import ConstraintFile
+    from mappers.problem.constraint_files import ConstraintFile
 
     return (
         *(ConstraintFile.read(name, must=True) for name in fixed),

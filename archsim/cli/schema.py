@@ -51,7 +51,7 @@ def _mapping() -> JsonObject:
 
 
 def _constraints() -> JsonObject:
-    from mappers.constraint_files import KEY, ConstraintFields
+    from mappers.problem.constraint_files import KEY, ConstraintFields
 
     return _section(KEY, ConstraintFields)
 

@@ -133,7 +133,7 @@ def _asked(
     workload: str, architecture: str, mappings: tuple[str, ...], settings: tuple[str, ...]
 ) -> tuple[WorkloadLike, Architecture, Given]:
     """What is simulated: read from the names, with the settings."""
-    from mappers.generators import GENERATORS
+    from mappers.construct.generators import GENERATORS
 
     from ..jobs.asked import machine_asked, mapping_asked, workload_asked
     from ..spec.files.overrides import parse_overrides
@@ -153,7 +153,7 @@ def _find(work: WorkloadLike, machine: Architecture, /) -> ByPart:
 
 
 def _planned(work: WorkloadLike, machine: Architecture, how: Given) -> JobPlan:
-    from mappers.generators import GENERATORS
+    from mappers.construct.generators import GENERATORS
 
     from ..jobs.plan import plan
 

@@ -66,7 +66,7 @@ def sweep_command(
 def _run(
     sweep: Path, out: Path, workers: int | None, dask: str | None, limit: int | None
 ) -> SweepDone:
-    from mappers.generators import GENERATORS
+    from mappers.construct.generators import GENERATORS
 
     from ..sweeping.file import load_sweep_file
     from ..sweeping.sweep import run_sweep

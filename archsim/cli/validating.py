@@ -190,7 +190,7 @@ def _checks(
     cascade: Cascade, mapping: Mapping | None, machine: Architecture, how: ComparedHow
 ) -> Iterator[Check]:
     """The equations, and the mapped nest where the mapping is for this cascade."""
-    from mappers.generators import GENERATORS
+    from mappers.construct.generators import GENERATORS
 
     from ..validation.mapped import mapped_run, mapped_shapes, mapping_fits
 
@@ -205,7 +205,7 @@ def _derived_check(
     cascade: Cascade, mapping: str, machine: Architecture, how: ComparedHow
 ) -> Check:
     """The nest of the mapping of that name that is made for the cascade."""
-    from mappers.generators import GENERATORS
+    from mappers.construct.generators import GENERATORS
 
     from ..spec.mapping import FUSED
     from ..validation.mapped import mapped_run

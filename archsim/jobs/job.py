@@ -20,7 +20,7 @@ from .workload import PartLike, WorkloadLike
 
 
 class MakeMapping(Protocol):
-    """Makes a mapping for any cascade on a machine (``mappers.einsum_by_einsum``, ``fused``)."""
+    """Make a mapping of any cascade on a machine."""
 
     def __call__(
         self, program: Program, architecture: Architecture, given: Sizes[str, int], /
@@ -40,7 +40,7 @@ class RecallMapping(Protocol):
 
 
 class MakeBlocks(Protocol):
-    """Makes a mapping whose memories hold blocks (``mappers.block_by_block``)."""
+    """Makes a mapping whose memories hold blocks (``mappers.construct.block_by_block``)."""
 
     def __call__(
         self, program: Program, architecture: Architecture, given: Sizes[str, int], /

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import cache, partial
 
 from einsum_cascade.errors import InputError
-from mappers.choices.choose import ChoiceMemory, choose
+from mappers.construct.choices import ChoiceMemory, choose
 from workloads import Workload, load
 
 from ..api import simulate

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from .files.overrides import Overriding
 
 EINSUM_BY_EINSUM: Final = "einsum-by-einsum"
-"""The name of every mapping that is made from its cascade (``mappers.einsum_by_einsum``)."""
+"""Name of the unfused mapping that ``mappers.construct.einsum_by_einsum`` makes."""
 BLOCK_BY_BLOCK: Final = "block-by-block"
-"""The name of every mapping whose memories hold blocks (``mappers.block_by_block``)."""
+"""The name of every mapping whose memories hold blocks (``mappers.construct.block_by_block``)."""
 FUSED: Final = "fused"
-"""The name of every mapping that is made so that Einsums share loops (``mappers.fused``)."""
+"""Name of the mapping whose Einsums share loops (``mappers.construct.fused``)."""
 NEST_BY_NEST: Final = "nest-by-nest"
 """The name of every mapping whose nests are made each by itself (``jobs.nest_by_nest``)."""
 MADE: Final = (EINSUM_BY_EINSUM, FUSED)

@@ -1,1 +1,1 @@
-"""The space of mappings: factorisations, layouts, fusion."""
+"""The mapspace: factorisations, placements on arrays, fusion and residency."""

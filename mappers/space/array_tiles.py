@@ -1,15 +1,36 @@
-"""Tiles as large as array dimensions: what a machine suggests where nobody says a size."""
+"""Arrays that can run an Einsum, and default tile sizes derived from array dimensions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from math import isqrt
 
-from archsim.spec.arch import Architecture
+from archsim.spec.arch import Architecture, ProcessingArray
 from archsim.spec.mapping import Tile
-from einsum_cascade.errors import SpecError
-from einsum_cascade.ir import Program
+from einsum_cascade.errors import MappingError, Problem, SpecError
+from einsum_cascade.ir import Einsum, Program
+from einsum_cascade.operations import einsum_operations, operation_label
 from einsum_cascade.shapes import derived_shapes, resolve_shapes
+
+
+def arrays_of(
+    program: Program, einsum: Einsum, architecture: Architecture
+) -> tuple[ProcessingArray, ...]:
+    """The arrays that can do all operations of an Einsum, in the order of the machine.
+
+    Raises
+    ------
+    MappingError
+        There is none.
+    """
+    kinds = [kind for kind, _ in einsum_operations(program, einsum)]
+    able = architecture.arrays_for(kinds)
+    if not able:
+        wanted = ", ".join(map(operation_label, kinds))
+        text = f"{einsum.name}: no array of {architecture.name} can do all of {wanted}"
+        hint = "give an array the operations that are missing"
+        raise MappingError(Problem(text, einsum.span, hint))
+    return able
 
 
 def array_strides(architecture: Architecture) -> tuple[int, ...]:

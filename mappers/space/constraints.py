@@ -1,9 +1,4 @@
-"""Constraints on a mapspace: what must hold of a mapping, and what must not.
-
-Each is a statement about a mapping as it is bound: its arrays, its loops that go round more than
-once, and its places. A space leaves out by the same statements what cannot obey them; what the
-engine runs is asked again, so that a mapping from elsewhere obeys them, too.
-"""
+"""Sizes that constraints ask for: of a tile in a memory, of a part along a dimension."""
 
 from __future__ import annotations
 
@@ -16,7 +11,37 @@ from einsum_cascade.errors import Problem
 from einsum_cascade.memo import cached_property
 from einsum_cascade.source import Span
 
-from .sizes import SizeRange
+
+@dataclass(frozen=True, slots=True)
+class SizeRange:
+    """Coordinates of a rank, from the least to the most; no most is any number.
+
+    Examples
+    --------
+    >>> str(SizeRange(256, 256)), str(SizeRange(1, 64)), str(SizeRange(8)), str(SizeRange(8, 64))
+    ('256', 'at most 64', 'at least 8', 'from 8 to 64')
+    """
+
+    least: int = 1
+    most: int | None = None
+
+    def __contains__(self, size: int) -> bool:
+        return self.least <= size and (self.most is None or size <= self.most)
+
+    def __str__(self) -> str:
+        if self.most is None:
+            return f"at least {self.least:,}"
+        if self.least == self.most:
+            return f"{self.least:,}"
+        if self.least == 1:
+            return f"at most {self.most:,}"
+        return f"from {self.least:,} to {self.most:,}"
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Its least and its most, where there is one."""
+        return (self.least,) if self.most is None else (self.least, self.most)
+
 
 Lying = Mapping[tuple[str, str], int]
 """By array dimension and rank of which a part lies along it, how many coordinates that has."""

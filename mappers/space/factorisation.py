@@ -1,20 +1,99 @@
-"""How ranks are cut into what an array takes at once and what each memory holds."""
+"""Factorisations of ranks into spatial parts and the tile each memory holds."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from archsim.bound.fit import divisors
+from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Tile
 from einsum_cascade.ir import Program
 
-from ..components import strongly_connected_components
-from .cuts import Cut
+from .components import strongly_connected_components
+
+Cut = tuple[int, ...]
+
+_DEEPEST = 2
+"""Tiles of one rank, one in the other, at the most."""
+
+
+def sides_of(architecture: Architecture) -> tuple[int, ...]:
+    """Sizes of all array dimensions, ascending, each once."""
+    return tuple(sorted({d.size for a in architecture.arrays for d in a.dimensions} - {1}))
+
+
+def cuts_of(size: int, sides: Iterable[int]) -> tuple[Cut, ...]:
+    """Cuts of a rank that fill array dimensions.
+
+    Parameters
+    ----------
+    size : int
+        Elements of the rank.
+    sides : iterable of int
+        Sizes of array dimensions.
+
+    Returns
+    -------
+    tuple of tuple of int
+        Each once; a stride as long as the rank stands for all of it.
+
+    Examples
+    --------
+    1,024 keys on dimensions of 128 and 1,024 elements:
+
+    >>> cuts_of(1024, (128, 1024))
+    ((128,), (1024,), (128, 1024), ())
+    """
+    sides = sorted({*sides} - {1})
+    found: dict[Cut, None] = {}
+    for depth in range(1, _DEEPEST + 1):
+        for chosen in combinations(sides, depth):
+            found[_nested(size, chosen)] = None
+    return (*(cut for cut in found if cut), ())
+
+
+def cuts_beside(size: int, sides: Iterable[int], companions: Iterable[int]) -> tuple[Cut, ...]:
+    """Cuts of a rank of which a part lies beside a shorter rank.
+
+    Parameters
+    ----------
+    companions : iterable of int
+        Sizes of shorter ranks: what these leave of a dimension is a stride.
+
+    Examples
+    --------
+    Beside heads that are 64 long a dimension of 256 has room for four keys:
+
+    >>> cuts_beside(1000, (256,), (64,))
+    ((4,), (4, 256))
+    """
+    found: dict[Cut, None] = {}
+    for companion in companions:
+        for side in sides:
+            if 1 < (beside := side // companion) < min(size, side):
+                found[_nested(size, (beside,))] = None
+                found[_nested(size, (beside, side))] = None
+    return tuple(found)
+
+
+def _nested(size: int, sides: Iterable[int]) -> Cut:
+    """Strides that fill some dimensions, the smallest first, up to the whole rank."""
+    strides: list[int] = []
+    for side in sides:
+        below = strides[-1] if strides else 1
+        if below >= size:
+            break
+        stride = min(size, side // below * below)
+        if stride > below:
+            strides.append(stride)
+    return tuple(strides)
+
 
 _ALL = 64
 """Ranks of so many tiles are cut in every way."""

@@ -11,8 +11,7 @@ from archsim.bound.tiling import build_tiling
 from einsum_cascade.errors import MappingError
 
 from .factorisation import Factorisation, stepped_ranks
-from .region import Region, Subspace
-from .written import mapping_of, with_ways
+from .region import Region, Subspace, mapping_of, with_placements
 
 _GOLDEN = 0.6180339887498949
 """Multiples of the golden ratio fall evenly into one, however many there are."""
@@ -160,15 +159,15 @@ def bound_subspace(space: Region, subspace: Subspace) -> Bound:
         Loops are out of order or missing.
     """
     everywhere = {t: found[-1] for t, found in space.all_places.items()}
-    ways = {n: found[0] for n, found in space.ways.items()}
-    mapping = mapping_of(space, subspace.skeleton, subspace.sizes[0], ways, everywhere)
+    placements = {n: found[0] for n, found in space.placements.items()}
+    mapping = mapping_of(space, subspace.skeleton, subspace.sizes[0], placements, everywhere)
     sizes = {t.member: t.size for t in mapping.tiles if isinstance(t.size, int)}
     given = {r: n for r, n in space.shapes.items() if r not in sizes}
     tiling = build_tiling(space.program, mapping, given, sizes)
     return bind_loops(space.program, mapping, space.architecture, tiling)
 
 
-def bound_ways(
+def bound_placements(
     space: Region, subspace: Subspace, like: Bound, alternative: int
 ) -> tuple[BoundEinsum, ...]:
     """The Einsums of a subspace in other ways, those alone that have so many.
@@ -185,5 +184,7 @@ def bound_ways(
     MappingError
         Loops are out of order or missing.
     """
-    able = {n: found[alternative] for n, found in space.ways.items() if alternative < len(found)}
-    return bind_otherwise(like, with_ways(space, subspace.skeleton, like.mapping, able), able)
+    able = {
+        n: found[alternative] for n, found in space.placements.items() if alternative < len(found)
+    }
+    return bind_otherwise(like, with_placements(space, subspace.skeleton, like.mapping, able), able)

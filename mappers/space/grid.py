@@ -1,28 +1,109 @@
-"""Regions side by side: every way to cut each rank, with what it lets arrays do at the best."""
+"""Grid of regions: every factorisation of each rank, each cell with a makespan bound."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from math import inf, prod
 
 import numpy as np
 from numpy.typing import NDArray
 
+from archsim.cost.shares import tie_shares
 from archsim.spec.arch import Architecture, ProcessingArray
 from archsim.spec.mapping import Tile
 from archsim.spec.words import words_of
 from einsum_cascade.ir import Einsum, Program
 from einsum_cascade.operations import operations_of
 
-from ..arrays import arrays_of
-from .busiest import Cells, busiest
+from .array_tiles import arrays_of
 from .constraints import NO_CONSTRAINTS, Constraints
-from .cuts import Cut, sides_of
-from .factorisation import factorise, unlaid_ranks
-from .layout import LayableRank, fewest_iterations, layouts_of
-from .least_shares import least_shares
+from .factorisation import Cut, factorise, sides_of, unlaid_ranks
+from .mask_bounds import mask_shares
+from .placements import LayableRank, fewest_iterations, layouts_of
 from .region import Region
+
+Cells = NDArray[np.float64]
+"""A number for every region: an axis for each rank, or of length one where it does not matter
+how that is cut."""
+
+_ASSIGNMENTS = 32
+"""Ways to share out the largest Einsums that are told apart."""
+
+
+def busiest(
+    costs: Sequence[dict[str, Cells]], arrays: Sequence[str], grid: tuple[int, ...]
+) -> Cells:
+    """The least cycles of the busiest array, of each region.
+
+    Of the largest Einsums all ways to share them out are told apart, each of them on one array
+    as in any mapping. The others may be split among arrays: then the bound is at shares where
+    one of them costs as much on two arrays (``archsim.cost.shares``). Were all of them split, a
+    lane that multiplies as well as the matrix array would seem to take a share of each product.
+
+    Parameters
+    ----------
+    costs : sequence of dict
+        Of every Einsum the cycles on each array that can do it.
+    arrays : sequence of str
+        All arrays.
+    grid : tuple of int
+        The shape of the result.
+
+    Examples
+    --------
+    Two products of 90 cycles, or ten times as many on the lanes, which another 10 keep busy:
+
+    >>> product = {"matrix": np.array([90.0]), "lanes": np.array([900.0])}
+    >>> other = {"lanes": np.array([10.0])}
+    >>> busiest([product, product, other], ("matrix", "lanes"), (1,))
+    array([180.])
+    """
+    best = [{arrays.index(a): float(c.min()) for a, c in able.items()} for able in costs]
+    shares = tie_shares(best, len(arrays), 1.0)
+    apart = _largest(best)
+    others = [able for number, able in enumerate(costs) if number not in apart]
+    split = [_split(others, dict(zip(arrays, one, strict=True)), grid) for one in shares]
+    found = np.full(grid, np.inf)
+    for assigned in product(*([*costs[number]] for number in apart)):
+        # With the largest so assigned, every choice of shares bounds the busiest array from below:
+        # the best of these bounds counts, and of all assignments the one with least to do.
+        loads = {a: np.zeros(1) for a in arrays}
+        for number, array in zip(apart, assigned, strict=True):
+            loads[array] = loads[array] + costs[number][array]
+        least = np.zeros(grid)
+        for one, rest in zip(shares, split, strict=True):
+            total = rest
+            for share, load in zip(one, loads.values(), strict=True):
+                total = total + share * load
+            least = np.maximum(least, total / sum(one))
+        found = np.minimum(found, least)
+    return found
+
+
+def _largest(best: Sequence[dict[int, float]]) -> tuple[int, ...]:
+    """The Einsums with most work that more than one array can do, as many as are told apart."""
+    several = [n for n, able in enumerate(best) if len(able) > 1]
+    several.sort(key=lambda n: -min(best[n].values()))
+    found: list[int] = []
+    for number in several:
+        if prod(len(best[n]) for n in (*found, number)) > _ASSIGNMENTS:
+            break
+        found.append(number)
+    return tuple(found)
+
+
+def _split(
+    costs: Sequence[dict[str, Cells]], share: dict[str, float], grid: tuple[int, ...]
+) -> Cells:
+    """The sum of the least cycles of Einsums at some shares of arrays."""
+    total = np.zeros(grid)
+    for able in costs:
+        least = [cycles * share[array] for array, cycles in able.items()]
+        total = total + np.minimum.reduce(np.broadcast_arrays(*least))
+    return total
+
 
 Options = dict[str, tuple[Cut, ...]]
 """Ways to cut each rank."""
@@ -51,7 +132,7 @@ class PromisedRegion:
     @property
     def bound(self) -> float:
         """The same where every Einsum runs on one array only."""
-        return float(max(self.cycles, least_makespan(self.region.all_ways.least_work)))
+        return float(max(self.cycles, least_makespan(self.region.all_placements.least_work)))
 
 
 _NEVER = 1e30
@@ -104,7 +185,7 @@ def _undominated(loads: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True, slots=True)
-class KnownCells:
+class CellMemo:
     """What grids of one mapspace have in common: most differ in how one rank is cut."""
 
     iterations: dict[tuple[object, ...], float] = field(default_factory=dict)
@@ -137,7 +218,7 @@ class RegionGrid:
         options: Options,
         unusual: int = 0,
         constraints: Constraints = NO_CONSTRAINTS,
-        known: KnownCells | None = None,
+        known: CellMemo | None = None,
     ) -> RegionGrid:
         """The grid of some options.
 
@@ -247,7 +328,7 @@ class _GridBounds:
         self.architecture = architecture
         self.shapes = shapes
         self.options = options
-        self.memory = KnownCells()
+        self.memory = CellMemo()
         self.known: dict[tuple[object, ...], Cells] = {}
         """Iterations by ranks and array: Einsums that go over the same ranks are full alike."""
         parallel = program.parallel
@@ -260,7 +341,7 @@ class _GridBounds:
     @property
     def masked(self) -> bool:
         """Whether masks leave anything out."""
-        return bool(least_shares(self.program, self.architecture, self.shapes).of_points)
+        return bool(mask_shares(self.program, self.architecture, self.shapes).of_points)
 
     def cycles(self, *, whole: bool = False) -> Cells:
         """Of the busiest array: no mapping of a region has fewer; infinite where there is none.
@@ -295,7 +376,7 @@ class _GridBounds:
 
     def _share(self, e: Einsum, *, whole: bool) -> Cells | float:
         """What masks leave of an Einsum's iterations at the least, for each way to cut ranks."""
-        shares = least_shares(self.program, self.architecture, self.shapes)
+        shares = mask_shares(self.program, self.architecture, self.shapes)
         found: Cells | float = shares.of_points.get(e.name, 1.0)
         if found == 1 or whole:
             return found

@@ -17,13 +17,11 @@ from einsum_cascade.errors import SpecError
 from einsum_cascade.ir import Program
 from einsum_cascade.memo import cached_property
 
-from ..arrays import arrays_of
-from .array_tiles import decided_by, family_tiles
+from .array_tiles import arrays_of, decided_by, family_tiles
 from .constraints import NO_CONSTRAINTS, Constraints, MappingConstraint, RunsOn
-from .cuts import cuts_beside, cuts_of, sides_of
-from .factorisation import unlaid_ranks
+from .factorisation import cuts_beside, cuts_of, sides_of, unlaid_ranks
 from .fusion import allowed_subspaces, crossing, shareable_ranks
-from .grid import KnownCells, Options, PromisedRegion, RegionGrid, RegionKey
+from .grid import CellMemo, Options, PromisedRegion, RegionGrid, RegionKey
 from .region import Region
 
 _LOOKED_AT = 8
@@ -191,7 +189,7 @@ class Mapspace:
 
     @cached_property
     def _grids(self) -> tuple[RegionGrid, ...]:
-        known = KnownCells()
+        known = CellMemo()
         return tuple(
             RegionGrid.of(
                 self.program,
@@ -288,7 +286,7 @@ class Mapspace:
         if key not in self._left:
             able = all(region.sizes(cut) for cut in region.factorisations)
             able = able and all(region.places.values()) and self._may_share(region)
-            able = able and all(region.ways.values())
+            able = able and all(region.placements.values())
             self._left[key] = able and self._has_subspaces(region)
         return self._left[key]
 
@@ -298,7 +296,7 @@ class Mapspace:
             cut = region.factorisation_of.get(rank)
             if cut is None or not (cut.levelled or cut.outside) or cut.whole:
                 return False
-            known = rank in self._crossed or cut.outside or not all(region.ways.values())
+            known = rank in self._crossed or cut.outside or not all(region.placements.values())
             # A boundary crosses the loops of a rank wherever they go round, or nowhere.
             if not known and (crossed := crossing(region, rank)) is not None:
                 self._crossed[rank] = crossed

@@ -22,16 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsim.spec.arch import Architecture
-from archsim.spec.mapping import Tile
+from archsim.spec.mapping import EinsumMapping, Keep, Mapping, NestLevel, Schedule, Tile
 from einsum_cascade.ir import Program
 from einsum_cascade.memo import cached_property
 
-from ..arrays import arrays_of
-from .array_tiles import decided_by
+from .array_tiles import arrays_of, decided_by, outer_parts_first
 from .constraints import NO_CONSTRAINTS, Constraints, SharedRanks
-from .cuts import Cut
-from .factorisation import Factorisation, closed, factorise, stepped_ranks
-from .ways import SLOWEST, EinsumWays, Way
+from .factorisation import Cut, Factorisation, closed, factorise, stepped_ranks
+from .placements import SLOWEST, EinsumPlacement, EinsumPlacements
 
 Ints = NDArray[np.int64]
 
@@ -325,12 +323,14 @@ class Region:
     @property
     def leaves_aside(self) -> bool:
         """Whether there are such ways: some array is too slow for an Einsum that it could do."""
-        return any(max(able.values()) > self.slower for able in self.all_ways.least_work if able)
+        return any(
+            max(able.values()) > self.slower for able in self.all_placements.least_work if able
+        )
 
     @cached_property
-    def all_ways(self) -> EinsumWays:
+    def all_placements(self) -> EinsumPlacements:
         """What makes the ways of Einsums."""
-        return EinsumWays(
+        return EinsumPlacements(
             program=self.program,
             architecture=self.architecture,
             shapes=self.shapes,
@@ -342,9 +342,9 @@ class Region:
         )
 
     @cached_property
-    def ways(self) -> dict[str, tuple[Way, ...]]:
+    def placements(self) -> dict[str, tuple[EinsumPlacement, ...]]:
         """How each Einsum may run. In a subspace some of its ways may be the same."""
-        return {e.name: tuple(self.all_ways.of(e)) for e in self.program.einsums}
+        return {e.name: tuple(self.all_placements.of(e)) for e in self.program.einsums}
 
     def nest(self, skeleton: Skeleton) -> SharedRanks:
         """The ranks of all shared loops that go round, by memory."""
@@ -360,7 +360,7 @@ class Region:
     @cached_property
     def bindings(self) -> int:
         """Ways of all Einsums together."""
-        return prod(len(ways) for ways in self.ways.values())
+        return prod(len(placements) for placements in self.placements.values())
 
     @cached_property
     def residencies(self) -> int:
@@ -414,3 +414,131 @@ def _distinct(rows: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], Ints]:
     bits = 1 << np.arange(rows.shape[1], dtype=np.int64)[::-1]
     _, first, which = np.unique(rows @ bits, return_index=True, return_inverse=True)
     return rows[first], which.reshape(-1)
+
+
+def mapping_of(
+    region: Region,
+    skeleton: Skeleton,
+    sizes: Ints,
+    placements: dict[str, EinsumPlacement],
+    places: dict[str, tuple[str, ...]],
+) -> Mapping:
+    """One mapping of the space.
+
+    Parameters
+    ----------
+    sizes : array of int64, (tiles,)
+    ways : dict
+        How every Einsum runs.
+    places : dict
+        The levels that keep each tensor.
+    """
+    levels = [m.name for m in region.architecture.memories]
+    held = dict(zip((m for _, m in region.tiles), map(int, sizes), strict=True))
+    nest = _nest(region, skeleton)
+    used = [*levels, *(a.name for a in region.architecture.arrays)]
+    keep = ((level, tuple(t for t, found in places.items() if level in found)) for level in used)
+    return Mapping(
+        name="searched",
+        cascade=region.program.name,
+        tiles=(*region.fixed, *(t for cut in region.factorisations for t in cut.tiles(held))),
+        nest=tuple(
+            NestLevel(level=level, loops=tuple(loops))
+            for level, loops in zip(levels, nest, strict=True)
+            if loops
+        ),
+        einsums=tuple(
+            _einsum(region, skeleton, e.name, placements[e.name]) for e in region.program.einsums
+        ),
+        keep=tuple(Keep(level=level, tensors=found) for level, found in keep if found),
+        schedule=Schedule(kind="pipelined"),
+    )
+
+
+def with_placements(
+    region: Region, skeleton: Skeleton, mapping: Mapping, placements: dict[str, EinsumPlacement]
+) -> Mapping:
+    """The same mapping with other ways of some Einsums.
+
+    Parameters
+    ----------
+    region : Region
+    skeleton : Skeleton
+        Of the mapping.
+    mapping : Mapping
+    ways : dict of str to Way
+        By Einsum; those that are absent stay as they are.
+    """
+    found = tuple(
+        _einsum(region, skeleton, how.einsum, placements[how.einsum])
+        if how.einsum in placements
+        else how
+        for how in mapping.einsums
+    )
+    return replace(mapping, einsums=found)
+
+
+def _nest(region: Region, skeleton: Skeleton) -> list[list[str]]:
+    """All shared loops by memory. Those of one iteration are behind the loops they are
+    inside of, or else at the outermost."""
+    nest = [list(loops) for loops in skeleton.order]
+    going = {m for loops in nest for m in loops}
+    for rank in reversed(outer_parts_first(region.program, skeleton.shared)):
+        before = [outer for outer, inner in region.parts if inner == rank]
+        around = [m for m in going if region.rank_of[m] in before]
+        for member in region.factorisation_of[rank].levelled:
+            if member not in going:
+                level, place = max((_find(nest, m) for m in around), default=(0, 0))
+                nest[level].insert(place, member)
+            around.append(member)
+    outside = [c.outside for c in region.factorisations if c.outside]
+    return [[*outside, *nest[0]], *nest[1:]]
+
+
+def _einsum(region: Region, skeleton: Skeleton, name: str, way: EinsumPlacement) -> EinsumMapping:
+    laid = {m for _, members in way.along for m in members}
+    loops: list[list[str]] = [[] for _ in region.architecture.memories]
+    shared = () if way.alone else skeleton.shared
+    going = {m for order in skeleton.order for m in order} if way.alone else set[str]()
+    deepest = max((n for n, order in enumerate(skeleton.order) if order), default=0)
+    deepest = 0 if way.alone else deepest
+    reached: dict[str, int] = {}
+    for rank in way.order:
+        cut = region.factorisation_of[rank]
+        if rank not in shared:
+            # A loop that goes round once may be anywhere but outside of a shared one, or of
+            # one over an outer part: the deepest memory that has one of these is inside them.
+            at = max([deepest, *(reached.get(outer, 0) for outer, x in region.parts if x == rank)])
+            for level, member in enumerate(cut.levelled):
+                at = max(at, level) if member in skeleton.own or member in going else at
+                loops[at].append(member)
+            reached[rank] = at
+        loops[-1] += [m for m, _ in reversed(cut.fine) if m not in laid]
+    levels = [m.name for m in region.architecture.memories]
+    return EinsumMapping(
+        einsum=name,
+        array=way.array,
+        spatial=way.along,
+        outside=_outside(region, skeleton, name) if way.alone else (),
+        nest=tuple(
+            NestLevel(level=level, loops=tuple(found))
+            for level, found in zip(levels, loops, strict=True)
+            if found
+        ),
+    )
+
+
+def _outside(region: Region, skeleton: Skeleton, name: str) -> tuple[str, ...]:
+    """The shared loops that an Einsum has ranks of and stays out of."""
+    mine = (
+        region.factorisation_of[r]
+        for r in skeleton.shared
+        if r in region.all_placements.ranks(name)
+    )
+    return tuple(m for cut in mine for m in cut.levelled)
+
+
+def _find(nest: list[list[str]], member: str) -> tuple[int, int]:
+    """The memory of a loop, and the place behind it there."""
+    level = next(n for n, loops in enumerate(nest) if member in loops)
+    return level, nest[level].index(member) + 1

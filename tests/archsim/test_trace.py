@@ -19,7 +19,7 @@ from archsim.jobs.plan import plan
 from archsim.jobs.run import run_plan
 from archsim.trace import Trace, trace
 from einsum_cascade.errors import InputError
-from mappers.generators import GENERATORS
+from mappers.construct.generators import GENERATORS
 
 FUSEMAX = Architecture.load("fusemax")
 SEQUENTIAL = [

@@ -156,7 +156,9 @@ def test_a_cache_that_takes_nothing_changes_nothing(
 ) -> None:
     expected = run("simulate", *SMALL).stdout
     monkeypatch.setenv("ARCHSIM_CACHE", cache)
-    monkeypatch.setattr("mappers.generators._WORTH_S", 0.0)  # what is made is worth keeping
+    monkeypatch.setattr(
+        "mappers.construct.generators._WORTH_S", 0.0
+    )  # what is made is worth keeping
     result = run("simulate", *SMALL)
     assert result.exit_code == 0, result.output
     assert result.stdout == expected
@@ -179,7 +181,9 @@ def test_no_home_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HOME", "XDG_CACHE_HOME", "ARCHSIM_CACHE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", "/nowhere")
-    monkeypatch.setattr("mappers.generators._WORTH_S", 0.0)  # what is made is worth keeping
+    monkeypatch.setattr(
+        "mappers.construct.generators._WORTH_S", 0.0
+    )  # what is made is worth keeping
     assert run("simulate", *SMALL).exit_code == 0
     assert not Path("/nowhere").exists(), "a home is not made"
 

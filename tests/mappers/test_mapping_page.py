@@ -12,8 +12,8 @@ from places import ROOT
 from archsim import Architecture, Mapping, loop_nest, simulate
 from archsim.quantities import byte_size, count, energy, seconds
 from archsim.result.record import Result
-from mappers.part_space import space_of
-from mappers.protocol import TOLERANCE
+from mappers.problem.part_space import space_of
+from mappers.problem.protocol import TOLERANCE
 from mappers.space.fusion import subspaces_of
 from mappers.space.mapspace import Mapspace
 from mappers.space.region import Region

@@ -12,13 +12,13 @@ from commands import refused, run
 
 from archsim import Architecture, simulate
 from einsum_cascade.errors import MappingError, NoLegalMappingError, SpecError
-from mappers.certificate import Certificate, Searched
-from mappers.engine_run import run_mapping
-from mappers.heuristics.annealing import Annealing
-from mappers.objectives import objective_called
-from mappers.protocol import Progress, SearchProblem, silent
+from mappers.local.annealing import Annealing
+from mappers.problem.certificate import Certificate, Searched
+from mappers.problem.engine_run import run_mapping
+from mappers.problem.objectives import objective_called
+from mappers.problem.protocol import Progress, SearchProblem, silent
 from mappers.space.fusion import candidates_of, subspaces_of
-from mappers.space.written import mapping_of
+from mappers.space.region import mapping_of
 from mappers.strategies import STRATEGIES, strategy_called
 from mappers.workload_search import search_workload
 from workloads import load
@@ -36,11 +36,11 @@ class FirstLegal:
         space = problem.space.regions(1)[0].region
         subspaces = subspaces_of(space)
         advance = progress(len(subspaces))
-        ways = {e: found[0] for e, found in space.ways.items()}
+        placements = {e: found[0] for e, found in space.placements.items()}
         places = dict.fromkeys(space.places, (space.architecture.memories[0].name,))
         tried = 0
         for subspace, row in product(subspaces, (0, -1)):
-            mapping = mapping_of(space, subspace.skeleton, subspace.sizes[row], ways, places)
+            mapping = mapping_of(space, subspace.skeleton, subspace.sizes[row], placements, places)
             tried += 1
             advance(row == 0)
             try:

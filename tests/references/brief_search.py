@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mappers.exhaustive.effort import BRIEF
-from mappers.exhaustive.search import Exhaustive
+from mappers.exact.policy import BRIEF
+from mappers.exact.search import Exhaustive
 
 BRIEFLY = Exhaustive(effort=BRIEF)

@@ -25,7 +25,7 @@ from einsum_cascade.algebra.excerpt import cut_blocks, excerpt
 from einsum_cascade.errors import InputError
 from einsum_cascade.functions import OPERATION_KINDS
 from einsum_cascade.ir import Program, walk
-from mappers.einsum_by_einsum import einsum_by_einsum
+from mappers.construct.einsum_by_einsum import einsum_by_einsum
 from workloads.references import find_reference
 
 KINDS = ("line", "one array", "tree", "cores", "chips", "ring", "systolic")

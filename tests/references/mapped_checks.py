@@ -7,7 +7,7 @@ from archsim.jobs.job import MakeMapping
 from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run
 from einsum_cascade import Cascade
-from mappers.generators import GENERATORS
+from mappers.construct.generators import GENERATORS
 from workloads.references import find_reference
 
 

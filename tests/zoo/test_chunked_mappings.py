@@ -14,7 +14,7 @@ from archsim.steps.group import fused_group
 from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run, mapped_shapes
 from einsum_cascade import Cascade
-from mappers.generators import GENERATORS
+from mappers.construct.generators import GENERATORS
 from workloads.references import find_reference
 
 MAPPINGS = ("lightning-attention-2", "retnet-chunked", "ssd-chunked")

@@ -10,7 +10,7 @@ from archsim.result.record import Result
 from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run, mapped_shapes
 from einsum_cascade import Cascade
-from mappers.generators import GENERATORS
+from mappers.construct.generators import GENERATORS
 from workloads.references import find_reference
 
 WORD = 2  # bytes

@@ -14,7 +14,7 @@ from archsim.cost.spill import count_mapping
 from archsim.evaluate.evaluate import evaluate_bound, evaluate_mapping
 from einsum_cascade import Cascade
 from einsum_cascade.ir import Number
-from mappers.einsum_by_einsum import einsum_by_einsum
+from mappers.construct.einsum_by_einsum import einsum_by_einsum
 
 MACHINE = Architecture.load("fusemax")
 

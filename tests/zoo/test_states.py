@@ -17,8 +17,8 @@ from archsim.validation.inputs import random_inputs
 from archsim.validation.mapped import mapped_run, mapped_shapes
 from einsum_cascade import Cascade
 from einsum_cascade.shapes import resolve_shapes
-from mappers.choices.choose import choose
-from mappers.generators import GENERATORS
+from mappers.construct.choices import choose
+from mappers.construct.generators import GENERATORS
 from workloads.references import find_reference
 
 Array = np.ndarray[Any, Any]

@@ -19,7 +19,7 @@ from archsim.jobs.selection import mapping_called
 from archsim.spec.arch import Memory
 from archsim.spec.mapping import EINSUM_BY_EINSUM
 from einsum_cascade.errors import InputError
-from mappers.generators import GENERATORS
+from mappers.construct.generators import GENERATORS
 from workloads import load
 
 WORK = (

@@ -28,7 +28,7 @@ from einsum_cascade.counting.symbolic import Analysis
 from einsum_cascade.errors import MappingError
 from einsum_cascade.notation.typeset import expression_mathml, program_mathml
 from einsum_cascade.yaml.library import builtin_names, builtin_source
-from mappers.generators import GENERATORS
+from mappers.construct.generators import GENERATORS
 from workloads import load
 
 CASCADES = ("attention-1pass", "attention-3pass", "layer-norm", "linear-attention")

@@ -11,8 +11,8 @@ from archsim import Architecture
 from archsim.spec.mapping import Mapping
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
-from mappers.engine_run import EngineRun, run_mapping
-from mappers.objectives import objective_called
+from mappers.problem.engine_run import EngineRun, run_mapping
+from mappers.problem.objectives import objective_called
 from mappers.space.mapspace import Mapspace
 
 TWO = """

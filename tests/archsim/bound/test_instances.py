@@ -23,8 +23,8 @@ from archsim.jobs.spreading import spread_over
 from archsim.spec.mapping import SpreadRank
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError
-from mappers.choices.choose import choose
-from mappers.einsum_by_einsum import einsum_by_einsum
+from mappers.construct.choices import choose
+from mappers.construct.einsum_by_einsum import einsum_by_einsum
 from workloads import load
 
 AMPLE = "memories.DRAM.bandwidth=1000 TB/s"

@@ -15,7 +15,7 @@ from archsim.bound.tiling import build_tiling
 from archsim.cost.spill import count_mapping
 from archsim.evaluate.evaluate import evaluate_bound
 from einsum_cascade import Cascade
-from mappers.choices.choose import ChoiceMemory, choose
+from mappers.construct.choices import ChoiceMemory, choose
 
 SHAPES = {
     "fusemax-binding": {"B": 2, "H": 3, "E": 40, "F": 48, "P": 5000, "M": 3000},

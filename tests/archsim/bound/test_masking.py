@@ -35,7 +35,7 @@ from archsim.validation.execute import execute_mapped
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError
 from einsum_cascade.no_op_steps import no_op_obstacle
-from mappers.einsum_by_einsum import einsum_by_einsum
+from mappers.construct.einsum_by_einsum import einsum_by_einsum
 from workloads import load
 
 # ------------------------------------------------------------------ windows

@@ -24,8 +24,8 @@ from einsum_cascade import Cascade
 from einsum_cascade.algebra.excerpt import cut_blocks, excerpt
 from einsum_cascade.errors import MappingError, SpecError
 from einsum_cascade.ir import Program
-from mappers.einsum_by_einsum import einsum_by_einsum
-from mappers.generators import GENERATORS
+from mappers.construct.einsum_by_einsum import einsum_by_einsum
+from mappers.construct.generators import GENERATORS
 
 SHAPES = {"B": 2, "H": 2, "E": 16, "F": 16, "P": 40, "M": 24}
 MACHINE = Architecture.load("fusemax")

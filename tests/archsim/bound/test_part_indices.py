@@ -9,7 +9,7 @@ from archsim.evaluate.evaluate import evaluate_mapping
 from archsim.jobs.spreading import spread_over
 from archsim.spec.mapping import SpreadRank
 from einsum_cascade import Cascade
-from mappers.einsum_by_einsum import einsum_by_einsum
+from mappers.construct.einsum_by_einsum import einsum_by_einsum
 
 
 @pytest.mark.parametrize(("length", "words"), [("M", 40), ("M1", 24), ("M1*M0", 40)])

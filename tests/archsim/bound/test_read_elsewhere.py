@@ -11,7 +11,7 @@ from archsim.validation.mapped import mapped_run
 from archsim.validation.validate import validate_cascade
 from einsum_cascade import Cascade
 from einsum_cascade.no_op_steps import no_op_obstacle
-from mappers.generators import GENERATORS
+from mappers.construct.generators import GENERATORS
 
 TEXT = """
 cascade: c

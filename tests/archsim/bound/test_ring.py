@@ -17,12 +17,12 @@ from archsim.result.json import result_from_dict, result_to_dict
 from archsim.spec.files.mapping_text import mapping_text
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError, SpecError
-from mappers.choices.choose import choose
-from mappers.engine_run import run_mapping
-from mappers.objectives import OBJECTIVES
-from mappers.protocol import SearchProblem, silent
+from mappers.construct.choices import choose
+from mappers.problem.engine_run import run_mapping
+from mappers.problem.objectives import OBJECTIVES
+from mappers.problem.protocol import SearchProblem, silent
+from mappers.relax.multi_core import multi_core_search
 from mappers.space.mapspace import Mapspace
-from mappers.spread_search import spread_search
 
 CHIPS = 3
 
@@ -265,7 +265,7 @@ def test_a_search_lets_go_round_what_has_no_room(small: Path) -> None:
     def searched(room: int) -> Result:
         machine = Architecture.load(small / "machine.yaml", [f"memories.home.capacity={room}B"])
         space = Mapspace.of(program, machine, shapes)
-        found = spread_search(BRIEFLY, SearchProblem(space, latency), silent)
+        found = multi_core_search(BRIEFLY, SearchProblem(space, latency), silent)
         again = run_mapping(space, found.mapping, latency)
         assert again.value == found.certificate.value
         return found.result

@@ -28,7 +28,7 @@ from einsum_cascade.errors import InputError, MappingError
 from einsum_cascade.source import Source
 from einsum_cascade.yaml.library import builtin_source
 from einsum_cascade.yaml.source import read_yaml
-from mappers.generators import GENERATORS
+from mappers.construct.generators import GENERATORS
 from workloads.references import find_reference
 
 FUSEMAX = Architecture.load("fusemax")

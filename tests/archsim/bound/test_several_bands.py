@@ -20,8 +20,8 @@ from archsim.space.strips import Strip, points_until
 from archsim.spec.mapping import SpreadRank
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError
-from mappers.einsum_by_einsum import einsum_by_einsum
-from mappers.fused.make import fused
+from mappers.construct.einsum_by_einsum import einsum_by_einsum
+from mappers.construct.fused import fused
 from workloads import load
 
 LET_THROUGH = {

@@ -11,7 +11,7 @@ from archsim.jobs.spreading import spread_over
 from archsim.spec.mapping import SpreadRank
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
-from mappers.einsum_by_einsum import einsum_by_einsum
+from mappers.construct.einsum_by_einsum import einsum_by_einsum
 
 CASCADE = """
 cascade: in-steps

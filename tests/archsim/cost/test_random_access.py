@@ -13,7 +13,7 @@ from archsim.evaluate.evaluate import evaluate_mapping
 from archsim.space.access_map import AccessMapper
 from archsim.space.iteration import Axis
 from einsum_cascade import Cascade
-from mappers.einsum_by_einsum import einsum_by_einsum
+from mappers.construct.einsum_by_einsum import einsum_by_einsum
 from workloads import load
 
 GATHERING = """

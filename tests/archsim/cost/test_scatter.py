@@ -23,7 +23,7 @@ from archsim.validation.inputs import random_inputs, random_shapes
 from einsum_cascade import Cascade, CascadeError
 from einsum_cascade.algebra.excerpt import excerpt
 from einsum_cascade.errors import EvaluationError
-from mappers.einsum_by_einsum import einsum_by_einsum
+from mappers.construct.einsum_by_einsum import einsum_by_einsum
 
 GIVEN = """
 cascade: given

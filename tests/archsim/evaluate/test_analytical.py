@@ -23,7 +23,7 @@ from archsim.cost.estimators import action_pj, memory_access, register_access
 from archsim.evaluate.evaluate import evaluate_mapping
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError, SpecError
-from mappers.einsum_by_einsum import einsum_by_einsum
+from mappers.construct.einsum_by_einsum import einsum_by_einsum
 
 
 @given(st.integers(1, 3000))

@@ -18,7 +18,7 @@ from archsim.jobs.programs import program_of
 from archsim.jobs.selection import copying_ways, derived_mapping, ways_to_spread
 from einsum_cascade.errors import InputError
 from einsum_cascade.shapes import complete_shapes
-from mappers.generators import GENERATORS
+from mappers.construct.generators import GENERATORS
 from workloads import load
 
 WORKS = {"nsa": 1024, "moba": 2048, "llama-3-8b": 1024}

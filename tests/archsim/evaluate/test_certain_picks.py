@@ -17,7 +17,7 @@ from archsim.evaluate.floor import least_work
 from einsum_cascade import Cascade, ir
 from einsum_cascade.domains import draw_input
 from einsum_cascade.shapes import resolve_shapes
-from mappers.einsum_by_einsum import einsum_by_einsum
+from mappers.construct.einsum_by_einsum import einsum_by_einsum
 
 BLOCKS = """
 cascade: blocks

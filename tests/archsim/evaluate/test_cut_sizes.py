@@ -20,7 +20,7 @@ from archsim.evaluate.evaluate import evaluate_bound
 from archsim.evaluate.floor import floor_of, least_work
 from archsim.spec.mapping import Tile
 from einsum_cascade import Cascade
-from mappers.einsum_by_einsum import einsum_by_einsum
+from mappers.construct.einsum_by_einsum import einsum_by_einsum
 
 CHUNKED = (
     "rwkv-7-chunked",

@@ -29,9 +29,9 @@ from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError, SpecError
 from einsum_cascade.ir import Program
 from einsum_cascade.yaml.library import builtin_names
-from mappers.choices.choose import choose
-from mappers.einsum_by_einsum import einsum_by_einsum
-from mappers.generators import GENERATORS
+from mappers.construct.choices import choose
+from mappers.construct.einsum_by_einsum import einsum_by_einsum
+from mappers.construct.generators import GENERATORS
 from workloads import load
 
 WIDTHS = {

@@ -33,9 +33,9 @@ from archsim.spec.index import mapping_entries
 from archsim.spec.mapping import EINSUM_BY_EINSUM, Mapping
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError
-from mappers.einsum_by_einsum import einsum_by_einsum
-from mappers.generators import GENERATORS
-from mappers.objectives import OBJECTIVES
+from mappers.construct.einsum_by_einsum import einsum_by_einsum
+from mappers.construct.generators import GENERATORS
+from mappers.problem.objectives import OBJECTIVES
 from mappers.workload_search import search_workload
 from workloads import load
 

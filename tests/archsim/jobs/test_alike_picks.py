@@ -16,8 +16,8 @@ from archsim.jobs.spreading import part_of, seen_by_one, spread_over
 from archsim.spec.mapping import FUSED, SpreadRank
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError, NoLegalMappingError
-from mappers.fused.make import fused
-from mappers.generators import GENERATORS
+from mappers.construct.fused import fused
+from mappers.construct.generators import GENERATORS
 from workloads import load
 
 if TYPE_CHECKING:

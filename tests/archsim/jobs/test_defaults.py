@@ -13,7 +13,7 @@ from archsim.jobs.job import Job
 from archsim.jobs.run import evaluate_job
 from archsim.jobs.selection import mapping_called
 from einsum_cascade.errors import MappingError
-from mappers.generators import GENERATORS
+from mappers.construct.generators import GENERATORS
 from workloads import load
 
 

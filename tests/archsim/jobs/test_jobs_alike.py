@@ -14,7 +14,7 @@ from archsim.jobs.job import Job
 from archsim.jobs.plan import plan
 from archsim.jobs.run import evaluate_job
 from einsum_cascade.errors import InputError
-from mappers.generators import GENERATORS
+from mappers.construct.generators import GENERATORS
 from workloads import load
 
 RUNS = (

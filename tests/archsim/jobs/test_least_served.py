@@ -15,7 +15,7 @@ from archsim.jobs.spreading import part_of, seen_by_one, splitting, spread_over,
 from archsim.spec.mapping import SpreadRank
 from einsum_cascade import Cascade
 from einsum_cascade.algebra.excerpt import excerpt
-from mappers.generators import GENERATORS
+from mappers.construct.generators import GENERATORS
 
 LATENT = {"B": 1, "H": 16, "D": 16, "R": 8, "L": 32, "F": 16, "P": 1, "M": 512}
 ABSORBED = Cascade.load("mla-absorbed-2pass").program

@@ -22,7 +22,7 @@ from archsim.spec.mapping import NEST_BY_NEST, EinsumMapping, Mapping, SpreadRan
 from einsum_cascade import Cascade
 from einsum_cascade.ir import Gather
 from einsum_cascade.yaml.library import builtin_names
-from mappers.generators import GENERATORS
+from mappers.construct.generators import GENERATORS
 from workloads import load
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from archsim.spec.mapping import SpreadRank
 from einsum_cascade import Cascade
 from einsum_cascade.algebra.excerpt import excerpt
 from einsum_cascade.errors import MappingError
-from mappers.einsum_by_einsum import einsum_by_einsum
+from mappers.construct.einsum_by_einsum import einsum_by_einsum
 from workloads import load
 
 if TYPE_CHECKING:

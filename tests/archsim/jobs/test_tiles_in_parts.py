@@ -14,7 +14,7 @@ from archsim.bound.binding import bind
 from archsim.jobs.best_parts import parts_of
 from archsim.jobs.tiles_in_parts import divisible_tiles, mapping_with_tiles, ways_with_tiles
 from einsum_cascade import Cascade
-from mappers.fused.make import fused
+from mappers.construct.fused import fused
 from workloads import load
 
 if TYPE_CHECKING:

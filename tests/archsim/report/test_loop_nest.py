@@ -13,7 +13,7 @@ from archsim.bound.binding import bind
 from archsim.bound.record import Bound
 from archsim.report.loop_nest import loop_nest as nest_of
 from einsum_cascade import Cascade
-from mappers.choices.choose import choose
+from mappers.construct.choices import choose
 
 SHAPES = {"B": 2, "H": 3, "E": 64, "F": 64, "P": 1024, "M": 1024}
 

@@ -43,9 +43,8 @@ from einsum_cascade.shapes import complete_shapes
 from einsum_cascade.source import Source
 from einsum_cascade.yaml.library import builtin_names
 from einsum_cascade.yaml.source import read_yaml
-from mappers.choices.choose import choose
-from mappers.choices.combinations import candidates
-from mappers.einsum_by_einsum import einsum_by_einsum
+from mappers.construct.choices import candidates, choose
+from mappers.construct.einsum_by_einsum import einsum_by_einsum
 from workloads import load
 
 MACHINE = Architecture.load("fusemax")

@@ -16,7 +16,7 @@ from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError, SpecError
 from einsum_cascade.number_formats import FORMATS, TensorFormats
 from einsum_cascade.operations import einsum_operations
-from mappers.generators import GENERATORS
+from mappers.construct.generators import GENERATORS
 
 MAC = "arrays.array_2d.operations.mac"
 SHAPES = {"N": 512, "D": 512, "J": 512}

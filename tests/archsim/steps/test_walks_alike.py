@@ -26,7 +26,7 @@ from archsim.steps.limits import StepsError
 from archsim.steps.run_length import RunLengths
 from archsim.steps.walk import walk
 from einsum_cascade import Cascade
-from mappers.generators import GENERATORS
+from mappers.construct.generators import GENERATORS
 
 
 def banded(mask: str, queries: int, keys: int, inner: int) -> Bound:

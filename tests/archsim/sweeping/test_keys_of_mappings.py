@@ -14,7 +14,7 @@ from archsim import Architecture, Mapping, simulate
 from archsim.jobs.programs import program_of
 from archsim.sweeping.store import opened
 from einsum_cascade.shapes import complete_shapes
-from mappers.memory import MappingQuestion, remember
+from mappers.memory import MappingKey, remember
 from workloads import load
 
 WORK, MACHINE = "bert-base", "fusemax-micro24"
@@ -26,9 +26,7 @@ def _remembered(name: str) -> None:
     (part,) = load(WORK, seq_len=256, batch=1).parts
     program = program_of(part, machine)
     given, _ = complete_shapes(program, part.shapes_for(program.settable))
-    question = MappingQuestion(
-        program=program, architecture=machine, shapes=given, objective="latency"
-    )
+    question = MappingKey(program=program, architecture=machine, shapes=given, objective="latency")
     remember(question, replace(Mapping.load(name), name=f"found-{name}"))
 
 

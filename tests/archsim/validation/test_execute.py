@@ -16,7 +16,7 @@ from archsim.validation.execute import execute_mapped
 from archsim.validation.mapped import mapped_run
 from einsum_cascade import Cascade
 from einsum_cascade.errors import EvaluationError, MappingError
-from mappers.generators import GENERATORS
+from mappers.construct.generators import GENERATORS
 from workloads.references import find_reference
 
 SMALL = (

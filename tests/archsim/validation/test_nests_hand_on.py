@@ -16,7 +16,7 @@ from archsim.validation.mapped import mapped_run
 from einsum_cascade import Cascade
 from einsum_cascade.ir import Gather
 from einsum_cascade.yaml.library import builtin_names
-from mappers.generators import GENERATORS
+from mappers.construct.generators import GENERATORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

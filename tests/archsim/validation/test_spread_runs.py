@@ -16,8 +16,8 @@ from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run, mapped_shapes
 from archsim.validation.report import ValidationReport
 from einsum_cascade import Cascade
-from mappers.einsum_by_einsum import einsum_by_einsum
-from mappers.generators import GENERATORS
+from mappers.construct.einsum_by_einsum import einsum_by_einsum
+from mappers.construct.generators import GENERATORS
 from workloads.references import find_reference
 
 

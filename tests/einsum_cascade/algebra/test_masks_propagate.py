@@ -21,7 +21,7 @@ from einsum_cascade.counting.symbolic import analyze
 from einsum_cascade.notation.printer import program_text
 from einsum_cascade.shapes import resolve_shapes
 from einsum_cascade.yaml.library import builtin_names
-from mappers.generators import GENERATORS
+from mappers.construct.generators import GENERATORS
 
 
 def points_there(oracle: Pointwise, einsum: ir.Einsum) -> int:

@@ -1,1 +1,0 @@
-"""Open choices of a mapping file: combinations, and the cheapest legal one."""

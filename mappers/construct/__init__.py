@@ -1,0 +1,1 @@
+"""Generators: mappings built for any cascade by rules, without a search."""

@@ -1,0 +1,204 @@
+"""Blocked mapping: each memory holds a tile of every rank, chosen from the inside out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from collections.abc import Mapping as Sizes
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from itertools import accumulate, product
+from math import prod
+from operator import itemgetter
+
+from archsim.spec.arch import Architecture
+from archsim.spec.mapping import BLOCK_BY_BLOCK, EinsumMapping, Keep, Mapping, Schedule
+from einsum_cascade.ir import Einsum, Program
+
+from ..space.array_tiles import family_tiles, outer_parts_first
+from .context import MappingContext
+from .einsum_by_einsum import cut_tiles, mapped_einsum, smaller, tile_bytes, wide
+from .spatial_factorisation import ArrayLayout, sharing, soonest
+from .traffic_estimate import LevelLoops, moved_bytes
+
+_USERS = 2
+"""A tile is in use while the next one comes."""
+
+_MOST = 1 << 14
+"""Tiles that are looked at: of a cascade of many ranks there are millions."""
+
+_Tile = dict[str, int]
+"""Coordinates of every rank that a memory holds at a time."""
+
+
+def block_by_block(
+    program: Program, architecture: Architecture, given: Sizes[str, int]
+) -> Mapping | None:
+    """The mapping whose memories hold blocks: of all tiles that fit, those that make its slowest
+    part least slow, memory by memory from the innermost.
+
+    Parameters
+    ----------
+    given : mapping
+        As for ``einsum_by_einsum``.
+
+    Returns
+    -------
+    Mapping or None
+        Named ``block-by-block``, sequential, every tensor kept in every memory. None where
+        Einsums feed one another from iteration to iteration, where there is nothing to cut or too
+        much, or where memories are side by side.
+
+    Raises
+    ------
+    SpecError, MappingError
+        As ``einsum_by_einsum``.
+    """
+    tiles, shapes = family_tiles(program, architecture, given)
+    context = MappingContext(program=program, architecture=architecture, shapes=shapes)
+    if tiles or context.nest or len(architecture.memories) < 2 or not architecture.tree.is_line:
+        return None
+    if prod(map(len, _sizes(context, dict.fromkeys(context.shapes, 1)).values())) > _MOST:
+        return None
+    ways = (lambda e: soonest(context, e)[0], lambda e: sharing(context, e))
+    blocks = min((_chosen(context, way) for way in ways), key=_slow)
+    context = blocks.context
+    tensors = (*(t.name for t in program.inputs), *(e.name for e in program.einsums))
+    return Mapping(
+        name=BLOCK_BY_BLOCK,
+        cascade=program.name,
+        tiles=tuple(cut_tiles(context)),
+        einsums=tuple(_einsum(blocks, e) for e in program.einsums),
+        keep=tuple(Keep(level=m.name, tensors=tensors) for m in architecture.memories),
+        schedule=Schedule(kind="sequential"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Blocks:
+    """Tiles of all memories but the outermost, outermost first, and the ranks cut so."""
+
+    context: MappingContext
+    layouts: dict[str, ArrayLayout]
+    """Of every Einsum: what arrays take is the same however blocks are cut."""
+    tiles: tuple[_Tile, ...] = ()
+    known: dict[object, tuple[Fraction, Fraction]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+    """What ``moved`` has said, of any blocks of these layouts."""
+
+    def cut(self, tiles: tuple[_Tile, ...]) -> _Blocks:
+        """The ranks cut into these tiles, too."""
+        blocks = {r: tuple(sorted({t[r] for t in tiles})) for r in self.context.shapes}
+        return replace(self, context=replace(self.context, blocks=blocks), tiles=tiles)
+
+    def moved(self, e: Einsum) -> tuple[Fraction, Fraction]:
+        """What an Einsum moves (``moved_bytes``): its own ranks decide, of which it has few."""
+        context, layout = self.context, self.layouts[e.name]
+        ranks = context.ranks(e)
+        key = (e.name, tuple([tuple([tile[r] for r in ranks]) for tile in self.tiles]))
+        found = self.known.get(key)
+        if found is None:
+            inside = {r: wide(context, r, layout.names) for r in ranks}
+            found = moved_bytes(context, e, layout.array.name, self.levels(e), inside)
+            self.known[key] = found
+        return found
+
+    def levels(self, e: Einsum) -> list[LevelLoops]:
+        """An Einsum's loops by memory: those of its result outside, sums inside."""
+        context, laid = self.context, self.layouts[e.name].names
+        results = {*context.program.parallel, *(v.upper() for v in e.target.variables)}
+        ranks = sorted(context.ranks(e), key=lambda r: r not in results)
+        ordered = outer_parts_first(context.program, ranks)
+        found: list[LevelLoops] = []
+        # What has one coordinate goes round in the outermost memory.
+        above = {rank: max(2, size) for rank, size in context.shapes.items()}
+        for memory, tile in zip(context.architecture.memories, (*self.tiles, {}), strict=True):
+            loops = (
+                p
+                for r in ordered
+                for p in context.parts(r)
+                if p.name not in laid and tile.get(r, 1) <= p.stride < above[r]
+            )
+            found.append(LevelLoops(memory, tuple(loops)))
+            above = tile
+        return found
+
+
+def _chosen(context: MappingContext, way: Callable[[Einsum], ArrayLayout]) -> _Blocks:
+    """The tiles of every memory, each chosen with all that is outside of it in the outermost."""
+    _, *inner = context.architecture.memories
+    # A tile is held by all memories outside of it, too: it has to fit the smallest of these.
+    rooms = list(accumulate((memory.capacity_bytes for memory in inner), smaller))
+    uncut = _Blocks(context=context, layouts={e.name: way(e) for e in context.program.einsums})
+    chosen: tuple[_Tile, ...] = ()
+    for number, room in reversed([*enumerate(rooms)]):
+        least = chosen[0] if chosen else dict.fromkeys(context.shapes, 1)
+        able = _tiles(context, least) if room is None else _tiles_in(context, least, room)
+        # Until it is their turn memories further out hold the same tile: only loops of the
+        # outermost are around.
+        options = [uncut.cut((*(tile for _ in range(number + 1)), *chosen)) for tile in able]
+        options = options or [uncut.cut((*(least for _ in range(number + 1)), *chosen))]
+        chosen = min(options, key=_slow).tiles[number:]
+    return uncut.cut(chosen)
+
+
+def _tiles(context: MappingContext, least: _Tile) -> Iterator[_Tile]:
+    """Tiles of all ranks that hold a smaller one."""
+    sizes = _sizes(context, least)
+    for combination in product(*sizes.values()):
+        yield {**context.shapes, **dict(zip(sizes, combination, strict=True))}
+
+
+def _sizes(context: MappingContext, least: _Tile) -> dict[str, list[int]]:
+    """Sizes of tiles by rank: doubled again and again, up to all of a rank."""
+    used = dict.fromkeys(r for e in context.program.einsums for r in context.ranks(e))
+    sizes: dict[str, list[int]] = {}
+    for rank in used:
+        size = context.shapes[rank]
+        step = max([least[rank], *(s for s in context.strides if s < size)])
+        found = []
+        while step < size:
+            found.append(step)
+            step *= 2
+        # Parallel ranks are not shared by anything: nothing is gained by more at a time.
+        sizes[rank] = found[:1] or [size] if rank in context.program.parallel else [*found, size]
+    return sizes
+
+
+def _tiles_in(context: MappingContext, least: _Tile, room: int) -> Iterator[_Tile]:
+    """Those of which the tiles of each Einsum take half of a memory at the most."""
+    # Einsums have few of the ranks, so that most of what each holds has been asked before.
+    ranks = [(e, _part_of(tuple(context.ranks(e)))) for e in context.program.einsums]
+    known: list[dict[object, bool]] = [{} for _ in ranks]
+    for tile in _tiles(context, least):
+        for (e, own), found in zip(ranks, known, strict=True):
+            key = own(tile)
+            fits = found.get(key)
+            if fits is None:
+                fits = found[key] = _USERS * tile_bytes(context, e, tile) <= room
+            if not fits:
+                break
+        else:
+            yield tile
+
+
+def _part_of(ranks: tuple[str, ...]) -> Callable[[_Tile], object]:
+    """What tells tiles apart for an Einsum of some ranks; of none nothing does."""
+    return itemgetter(*ranks) if ranks else lambda _: None
+
+
+def _slow(blocks: _Blocks) -> tuple[Fraction, Fraction, Fraction]:
+    """Seconds until all Einsums are done, those of their slowest memories, bytes that all move."""
+    context = blocks.context
+    total = memories = all_bytes = Fraction(0)
+    for e in context.program.einsums:
+        slowest, moving = blocks.moved(e)
+        busy = blocks.layouts[e.name].cycles / context.architecture.clock_hz
+        total += max(slowest, busy)
+        memories += slowest
+        all_bytes += moving
+    return total, memories, all_bytes
+
+
+def _einsum(blocks: _Blocks, e: Einsum) -> EinsumMapping:
+    return mapped_einsum(e, blocks.layouts[e.name], blocks.levels(e))

@@ -1,0 +1,476 @@
+"""Open choices of a mapping file: their combinations, and the cheapest legal one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import lru_cache, reduce
+from heapq import heapify, heappop, heappush
+from itertools import product
+from math import prod
+from typing import TypeVar
+
+from archsim.bound.binding import BindClosed
+from archsim.bound.complaints import Complaint
+from archsim.bound.layout import rebind
+from archsim.bound.record import Bound, BoundEinsum
+from archsim.bound.residency import residency
+from archsim.bound.spill_checks import (
+    einsum_problems,
+    factor_problems,
+    spill_problems,
+    tensor_problems,
+)
+from archsim.bound.tiling import tile_size
+from archsim.cost.accesses import AccessCount, Amount, accesses_of
+from archsim.cost.meter import EXACT
+from archsim.cost.occupancy import busy_cycles
+from archsim.cost.spill import spilled_accesses, spilled_share
+from archsim.spec.arch import Architecture
+from archsim.spec.mapping import (
+    Case,
+    ChoiceObjective,
+    EinsumMapping,
+    EinsumPatch,
+    Keep,
+    Mapping,
+    Spill,
+    Tile,
+)
+from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem, SpecError
+from einsum_cascade.ir import Program
+from einsum_cascade.memo import cached_property
+from einsum_cascade.source import Span
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One combination of alternatives, and the mapping it makes."""
+
+    open: Mapping
+    """The mapping with its choices."""
+    chosen: tuple[tuple[str, str], ...]
+    active: tuple[int, ...]
+    """Positions of the cases that apply."""
+
+    @property
+    def cases(self) -> tuple[Case, ...]:
+        """The cases that apply."""
+        return tuple(self.open.cases[n] for n in self.active)
+
+    @cached_property
+    def shaping(self) -> tuple[int, ...]:
+        """Positions of those that change loops: candidates alike in them differ in places only."""
+        cases = zip(self.active, self.cases, strict=True)
+        return tuple(n for n, case in cases if case.tiles or case.nest or case.einsums)
+
+    @cached_property
+    def mapping(self) -> Mapping:
+        """The mapping with the cases that apply, one after the other."""
+        return _patched(self.open, self.chosen, self.cases)
+
+    @cached_property
+    def objective(self) -> ChoiceObjective:
+        """What the combination is priced by."""
+        found = _with_objectives(self.open.objective, self.cases)
+        assert found is not None, "a mapping with choices has an objective"
+        return found
+
+
+def candidates(mapping: Mapping) -> tuple[Candidate, ...]:
+    """Combinations that make different mappings, in order."""
+    return _candidates(mapping, mapping.choices[0].span if mapping.choices else None)
+
+
+@lru_cache(maxsize=8)
+def _candidates(mapping: Mapping, _: Span | None) -> tuple[Candidate, ...]:
+    """As ``candidates``; mappings alike of two files are told apart by a place in them."""
+    return tuple(_combinations(mapping))
+
+
+def _combinations(mapping: Mapping) -> Iterator[Candidate]:
+    names = [c.name for c in mapping.choices]
+    seen: set[tuple[int, ...]] = set()
+    # Per alternative, the cases that it does not rule out.
+    allowed = {
+        (c.name, alternative): frozenset(
+            n
+            for n, case in enumerate(mapping.cases)
+            if alternative in dict(case.when).get(c.name, (alternative,))
+        )
+        for c in mapping.choices
+        for alternative in c.alternatives
+    }
+    for picked in product(*(c.alternatives for c in mapping.choices)):
+        chosen = dict(zip(names, picked, strict=True))
+        active = tuple(sorted(frozenset.intersection(*(allowed[p] for p in chosen.items()))))
+        if active not in seen:
+            seen.add(active)
+            # What no case that applies asks about makes no difference.
+            asked = {name for number in active for name, _ in mapping.cases[number].when}
+            picks = tuple((n, a) for n, a in chosen.items() if n in asked)
+            yield Candidate(open=mapping, chosen=picks, active=active)
+
+
+def _patched(
+    mapping: Mapping, chosen: tuple[tuple[str, str], ...], cases: tuple[Case, ...]
+) -> Mapping:
+    nests = [c.nest for c in cases if c.nest]
+    return replace(
+        mapping,
+        tiles=_with_tiles(mapping.tiles, (t for case in cases for t in case.tiles)),
+        nest=nests[-1] if nests else mapping.nest,
+        einsums=_with_einsums(mapping.einsums, tuple(p for c in cases for p in c.einsums)),
+        keep=_with_keep(mapping.keep, tuple(k for c in cases for k in c.keep)),
+        spill=_with_spills(mapping.spill, cases),
+        objective=None,
+        choices=(),
+        cases=(),
+        chosen=chosen,
+    )
+
+
+def _with_tiles(tiles: Iterable[Tile], more: Iterable[Tile]) -> tuple[Tile, ...]:
+    """Tiles of a rank stand together, as a file would have them."""
+    found: dict[str, dict[str, Tile]] = {}
+    for tile in (*tiles, *more):
+        found.setdefault(tile.rank, {})[tile.member] = tile
+    return tuple(tile for members in found.values() for tile in members.values())
+
+
+def _with_einsums(
+    einsums: tuple[EinsumMapping, ...], patches: tuple[EinsumPatch, ...]
+) -> tuple[EinsumMapping, ...]:
+    found = {e.einsum: e for e in einsums}
+    for patch in patches:
+        name = patch.mapping.einsum
+        if name not in found:
+            found[name] = patch.mapping
+            continue
+        # A file calls loops what the record calls a nest.
+        changes = {
+            field: getattr(patch.mapping, "nest" if field == "loops" else field)
+            for field in patch.given
+        }
+        if "loops" in changes:
+            changes["nest"] = changes.pop("loops")
+        found[name] = replace(found[name], **changes)
+    return tuple(found.values())
+
+
+def _with_keep(keep: tuple[Keep, ...], more: tuple[Keep, ...]) -> tuple[Keep, ...]:
+    found = {k.level: k for k in keep}
+    for k in more:
+        before = found.get(k.level, replace(k, tensors=()))
+        tensors = tuple(dict.fromkeys((*before.tensors, *k.tensors)))
+        found[k.level] = replace(before, tensors=tensors)
+    return tuple(found.values())
+
+
+def _with_spills(spill: Spill | None, cases: tuple[Case, ...]) -> Spill | None:
+    given = [s for s in (spill, *(c.spill for c in cases)) if s is not None]
+    if not given:
+        return None
+    return Spill(
+        level=next((s.level for s in reversed(given) if s.level), ""),
+        copies=_merged(s.copies for s in given),
+        staged=_merged(s.staged for s in given),
+        span=given[0].span,
+    )
+
+
+def _with_objectives(
+    objective: ChoiceObjective | None, cases: tuple[Case, ...]
+) -> ChoiceObjective | None:
+    given = [o for o in (objective, *(c.objective for c in cases)) if o is not None]
+    if not given:
+        return None
+    return ChoiceObjective(
+        latency_of=next((o.latency_of for o in reversed(given) if o.latency_of), ()),
+        start_cycles=_merged(o.start_cycles for o in given),
+        first_tiles=_merged(o.first_tiles for o in given),
+        span=given[0].span,
+    )
+
+
+_V = TypeVar("_V")
+
+
+def _merged(parts: Iterable[tuple[tuple[str, _V], ...]]) -> tuple[tuple[str, _V], ...]:
+    """Pairs of all parts; later ones replace those of the same name."""
+    return tuple({name: value for part in parts for name, value in part}.items())
+
+
+_MOST = 20_000
+"""Combinations that are tried at most."""
+
+
+def choose(
+    program: Program,
+    mapping: Mapping,
+    architecture: Architecture,
+    lower: BindClosed,
+    bind: BindClosed,
+    memory: ChoiceMemory | None = None,
+) -> Bound:
+    """The cheapest legal combination of a mapping's open choices, bound.
+
+    Parameters
+    ----------
+    lower : callable
+        Binds without asking whether the result is legal (no tile may be ``fit``).
+    bind : callable
+        Binds and refuses what is not legal.
+    memory : ChoiceMemory, optional
+        Remembers from one machine to the next of the same layout.
+
+    Raises
+    ------
+    SpecError
+        Choices, cases or the objective name something that does not exist.
+    MappingError
+        No combination is legal; says why the first that was tried is not.
+    """
+    size = reduce(lambda n, c: n * len(c.alternatives), mapping.choices, 1)
+    if size > _MOST:
+        text = f"{size} combinations of choices are more than the {_MOST} that are tried"
+        raise SpecError(Problem(text, mapping.choices[0].span, "pin some of them"))
+    _check(program, mapping)
+    tiles = (*mapping.tiles, *(t for case in mapping.cases for t in case.tiles))
+    fitted = any(tile_size(t, architecture) is None for t in tiles)
+    prices = _Prices(architecture, bind if fitted else lower, memory or ChoiceMemory(), fitted)
+    waiting: list[_Waiting] = []
+    refused: list[MappingError] = []
+    for number, candidate in enumerate(candidates(mapping)):
+        try:
+            waiting.append(_Waiting(prices.least(candidate), number, candidate))
+        except MappingError as error:
+            refused.append(error)
+    heapify(waiting)
+    while waiting:
+        first = heappop(waiting)
+        try:
+            # All that wait cost this much at the least, priced or not.
+            if first.priced:
+                return bind(first.candidate.mapping)
+            cost = prices.price(first.candidate, first.cost)
+            heappush(waiting, replace(first, cost=cost, priced=True))
+        except MappingError as error:
+            refused.append(error)
+    raise NoLegalMappingError(refused[0].problems)
+
+
+@dataclass(order=True, slots=True)
+class _Waiting:
+    """A candidate in the order of costs; of equals the one that is written first."""
+
+    cost: Fraction
+    """In cycles; what it costs at the least until it is ``priced``."""
+    number: int
+    candidate: Candidate = field(compare=False)
+    priced: bool = field(default=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    """Words that a level moves for an Einsum and a tensor."""
+
+    level: str
+    kept: Amount
+    """If nothing spills."""
+    spilled: Amount
+    """If everything does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Loops:
+    """What candidates with the same loops have in common."""
+
+    bound: Bound
+    runs: dict[str, int]
+    """How often each Einsum starts."""
+    moved: dict[tuple[object, ...], tuple[_Moved, ...]] = field(default_factory=dict)
+    """By Einsum, tensor, where that is kept, and the level that spills."""
+
+    @classmethod
+    def of(cls, bound: Bound) -> _Loops:
+        return cls(bound=bound, runs={e.name: _runs(bound, e) for e in bound.einsums})
+
+
+_Active = tuple[int, ...]
+"""Positions of the cases that apply."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceMemory:
+    """What candidates do on every machine of one layout, whatever its speeds."""
+
+    loops: dict[_Active, _Loops] = field(default_factory=dict)
+    moved: dict[_Active, tuple[tuple[str, Amount], ...]] = field(default_factory=dict)
+    """Words that each memory moves for the Einsums of the objective."""
+
+
+class _Prices:
+    """What candidates cost, with what they have in common worked out once.
+
+    Where tiles are ``fitted`` their sizes depend on all that is chosen, so that every
+    candidate has loops of its own.
+    """
+
+    def __init__(
+        self, architecture: Architecture, bind: BindClosed, memory: ChoiceMemory, fitted: bool
+    ) -> None:
+        self.architecture = architecture
+        self.bind = bind
+        self.memory = memory
+        self.fitted = fitted
+        cycles = architecture.word_bytes * architecture.clock_hz
+        self.per_word = {
+            m.name: cycles / m.bandwidth_bytes_per_s if m.bandwidth_bytes_per_s else Fraction(0)
+            for m in architecture.memories
+        }
+        """Cycles to move a word, by memory."""
+        self.busy: dict[_Active, dict[str, Fraction]] = {}
+        """Cycles of each Einsum on its array, by what shapes loops."""
+
+    def least(self, candidate: Candidate) -> Fraction:
+        """What a candidate costs even if its transfers cost nothing, in cycles.
+
+        The busiest array works from the arrival of the first tiles on, and starts add up.
+        """
+        objective, loops, busy = candidate.objective, self._loops(candidate), self._busy(candidate)
+        tiling = loops.bound.tiling
+        wrong = [*factor_problems(tiling, objective.span, objective.first_tiles)]
+        if wrong:
+            raise SpecError(wrong)
+        work: dict[str, Fraction] = {}
+        for e in _priced(objective, loops.bound):
+            work[e.array.name] = work.get(e.array.name, Fraction(0)) + busy[e.name]
+        words = loops.bound.words
+        tiles = objective.first_tiles
+        first = sum(tiling.elements(factors) * words.of(tensor) for tensor, factors in tiles)
+        outermost = self.architecture.home.name
+        return max(work.values()) + first * self.per_word[outermost] + _starts(objective, loops)
+
+    def price(self, candidate: Candidate, least: Fraction) -> Fraction:
+        """The objective of a candidate, in cycles."""
+        moved = self.memory.moved.get(candidate.active)
+        if moved is None:
+            moved = tuple(self._elements(candidate))
+            self.memory.moved[candidate.active] = moved
+        started = _starts(candidate.objective, self._loops(candidate))
+        return max(least, *(n * self.per_word[m] + started for m, n in moved))
+
+    def _elements(self, candidate: Candidate) -> Iterator[tuple[str, Amount]]:
+        """What each memory moves for the Einsums of a candidate's objective."""
+        loops = self._loops(candidate)
+        # Speeds of the machine that loops were bound for first play no part in what is moved.
+        bound = _kept(loops.bound, candidate.mapping)
+        share = spilled_share(bound)
+        memories = [m.name for m in self.architecture.memories]
+        nothing: dict[str, Amount] = dict.fromkeys(memories, 0)
+        kept, spilled = dict(nothing), dict(nothing)
+        for e in _priced(candidate.objective, bound):
+            for moved in _moved(loops, bound, e):
+                if moved.level in kept:
+                    kept[moved.level] += moved.kept
+                    spilled[moved.level] += moved.spilled
+        # What a level moves is linear in the share that spills.
+        return ((m, kept[m] + share * (spilled[m] - kept[m])) for m in memories)
+
+    def _shaping(self, candidate: Candidate) -> _Active:
+        return candidate.active if self.fitted else candidate.shaping
+
+    def _loops(self, candidate: Candidate) -> _Loops:
+        key = self._shaping(candidate)
+        if key not in self.memory.loops:
+            self.memory.loops[key] = _Loops.of(self.bind(candidate.mapping))
+        return self.memory.loops[key]
+
+    def _busy(self, candidate: Candidate) -> dict[str, Fraction]:
+        key = self._shaping(candidate)
+        if key not in self.busy:
+            bound = rebind(self._loops(candidate).bound, self.architecture)
+            self.busy[key] = {e.name: busy_cycles(bound, e) for e in bound.einsums}
+        return self.busy[key]
+
+
+def _kept(bound: Bound, mapping: Mapping) -> Bound:
+    """The same loops with a candidate's tensors on its levels."""
+    program, machine = bound.program, bound.architecture
+    wrong = [*spill_problems(program, mapping, machine, bound.tiling)]
+    if wrong:
+        raise SpecError(wrong)
+    complaints: list[Complaint] = []
+    places = residency(program, mapping, machine, complaints)
+    if complaints:
+        raise MappingError([c.problem for c in complaints])
+    return replace(bound, mapping=mapping, residency=places)
+
+
+def _priced(objective: ChoiceObjective, bound: Bound) -> Iterator[BoundEinsum]:
+    """Einsums that the objective is about."""
+    wanted = objective.latency_of
+    return (e for e in bound.einsums if not wanted or e.name in wanted)
+
+
+def _moved(loops: _Loops, bound: Bound, e: BoundEinsum) -> Iterator[_Moved]:
+    """What one Einsum makes levels move, tensor by tensor."""
+    spill = bound.mapping.spill
+    parts = (e, *e.initial)
+    for tensor in dict.fromkeys(f.access.tensor for part in parts for f in part.touches):
+        # Nothing else of a candidate with these loops decides what is moved.
+        key = (e.name, tensor, bound.residency.of(tensor), spill and spill.level)
+        if key not in loops.moved:
+            accesses = tuple(
+                a
+                for part in parts
+                for number, access_map in enumerate(part.touches)
+                if access_map.access.tensor == tensor
+                for a in accesses_of(bound, part, number, EXACT)
+            )
+            spilled = spilled_accesses(bound, accesses, Fraction(1)) if spill else accesses
+            levels = dict.fromkeys(a.place for a in (*accesses, *spilled))
+            words = bound.words.of(tensor)
+            loops.moved[key] = tuple(
+                _Moved(
+                    level,
+                    _elements_at(level, accesses) * words,
+                    _elements_at(level, spilled) * words,
+                )
+                for level in levels
+            )
+        yield from loops.moved[key]
+
+
+def _elements_at(level: str, accesses: tuple[AccessCount, ...]) -> int:
+    """Elements read and written at a level, where nothing spills or everything does."""
+    amount = sum(a.reads + a.writes for a in accesses if a.place == level)
+    assert amount == int(amount), "shares come in later"
+    return int(amount)
+
+
+def _starts(objective: ChoiceObjective, loops: _Loops) -> int:
+    """Cycles of all starts of the Einsums that the objective is about."""
+    cycles = dict(objective.start_cycles)
+    priced = (e.name for e in _priced(objective, loops.bound))
+    return sum(cycles[name] * loops.runs[name] for name in priced if name in cycles)
+
+
+def _runs(bound: Bound, e: BoundEinsum) -> int:
+    """Iterations of an Einsum's shared loops at the outermost memory: it starts in each."""
+    mine = {x.member for x in e.shared if x.level == 0}
+    return prod(loop.bound for loop in bound.nest if loop.member in mine)
+
+
+def _check(program: Program, mapping: Mapping) -> None:
+    """Names in an objective, or a part of one, that exist nowhere."""
+    wrong: list[Problem] = []
+    for part in (mapping.objective, *(case.objective for case in mapping.cases)):
+        if part is not None:
+            named = (*part.latency_of, *(n for n, _ in part.start_cycles))
+            wrong += einsum_problems(program, part.span, named)
+            wrong += tensor_problems(program, part.span, (t for t, _ in part.first_tiles))
+    if wrong:
+        raise SpecError(wrong)

@@ -1,0 +1,465 @@
+"""Unfused baseline: one Einsum after the other, every tensor through memory."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator
+from collections.abc import Mapping as Sizes
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from itertools import islice, pairwise, permutations
+from math import prod
+
+from archsim.bound.binding import bind
+from archsim.spec.arch import Architecture, Memory
+from archsim.spec.mapping import (
+    EINSUM_BY_EINSUM,
+    EinsumMapping,
+    Keep,
+    Mapping,
+    NestLevel,
+    PhaseTask,
+    Schedule,
+    Tile,
+)
+from einsum_cascade.errors import MappingError
+from einsum_cascade.ir import Access, Einsum, Program
+
+from ..space.array_tiles import family_tiles, outer_parts_first
+from .context import LoopPart, MappingContext
+from .memory_trees import by_branches
+from .spatial_factorisation import ORDERS, ArrayLayout, fitted, least_cycles, soonest_fed
+from .traffic_estimate import LevelLoops, grown, moved_along, passed_by
+
+
+def einsum_by_einsum(
+    program: Program, architecture: Architecture, given: Sizes[str, int]
+) -> Mapping:
+    """The mapping that takes one Einsum of a cascade after the other.
+
+    Parameters
+    ----------
+    program : Program
+    architecture : Architecture
+    given : mapping
+        Shapes in elements by rank; tiles that the cascade itself names are chosen where they
+        are absent. Names that are no rank of the cascade are passed over.
+
+    Returns
+    -------
+    Mapping
+        Named ``einsum-by-einsum``, sequential, every tensor kept in every memory; but what an
+        Einsum uses once passes by a memory without room for what its array takes at a time. Where
+        that does not help, parts of the arrays stay idle.
+
+    Raises
+    ------
+    SpecError
+        Shapes are missing or contradict one another.
+    MappingError
+        No array of the machine can do all operations of an Einsum.
+    """
+    mapping, has_room = _made(program, architecture, given)
+    if has_room:
+        return mapping
+    try:
+        bind(program, mapping, architecture, dict(given))
+    except MappingError:
+        machine = architecture
+        for _ in range(_HALVINGS):
+            machine = _narrower(machine)
+            narrow, has_room = _made(program, machine, given)
+            if has_room:
+                return narrow
+    return mapping
+
+
+_HALVINGS = 2
+"""How often sides of arrays are halved for want of room: what leaves more idle is no answer."""
+
+
+def _narrower(architecture: Architecture) -> Architecture:
+    """The machine with arrays half as long on each side: what lies along them does so here."""
+    arrays = (
+        replace(a, dimensions=tuple(replace(d, size=-(-d.size // 2)) for d in a.dimensions))
+        for a in architecture.arrays
+    )
+    return replace(architecture, arrays=tuple(arrays))
+
+
+def _made(
+    program: Program, architecture: Architecture, given: Sizes[str, int]
+) -> tuple[Mapping, bool]:
+    """The mapping, and whether all memories have room for what arrays take at a time."""
+    tiles, shapes = family_tiles(program, architecture, given)
+    # A tile that is given longer than its rank holds no more than the rank has.
+    held = {m: min(shapes[m], shapes[r.name]) for r in program.ranks for m in r.partition}
+    longer = {m: shapes[m] for m, size in held.items() if size < shapes[m]}
+    shapes |= held
+    context = MappingContext(
+        program=program, architecture=architecture, shapes=shapes, longer=longer
+    )
+    tensors = (*(t.name for t in program.inputs), *(e.name for e in program.einsums))
+    # What lies side by side has to fit for all that such a tile might hold.
+    context, made = _best_cut(context, may_cut=not longer)
+    groups = (tuple(PhaseTask(einsum=n) for n in group) for group in context.groups)
+    past, has_room = _passing_by(context, made)
+    mapping = Mapping(
+        name=EINSUM_BY_EINSUM,
+        cascade=program.name,
+        tiles=(*tiles, *cut_tiles(context)),
+        nest=context.nest,
+        einsums=tuple(replace(x.mapped, bypass=tuple(past.get(x.mapped.einsum, ()))) for x in made),
+        keep=tuple(Keep(level=m.name, tensors=tensors) for m in architecture.memories),
+        schedule=Schedule(kind="sequential", groups=tuple(groups)),
+    )
+    return by_branches(program, architecture, mapping), has_room
+
+
+def cut_tiles(context: MappingContext) -> Iterator[Tile]:
+    """The tiles that the ranks of a site are cut into."""
+    used = dict.fromkeys(r for e in context.program.einsums for r in context.ranks(e))
+    for rank in used:
+        for outer, inner in pairwise(context.parts(rank)):
+            yield Tile(rank=rank, member=inner.name, size=outer.stride // inner.stride)
+
+
+_BETTER = Fraction(19, 20)
+"""The share of the time that ranks must take which are cut each by itself, to be preferred."""
+
+Slow = tuple[Fraction, Fraction, Fraction]
+"""Seconds until memories and array are done, those of the slowest memory, bytes that all move."""
+
+
+@dataclass(frozen=True, slots=True)
+class _InItsLoops:
+    """An Einsum on the array and in the loops that are soonest done."""
+
+    mapped: EinsumMapping
+    layout: ArrayLayout
+    slow: Slow
+
+    @property
+    def cycles(self) -> Fraction:
+        """That the array is busy."""
+        return self.layout.cycles
+
+
+def _best_cut(
+    context: MappingContext, *, may_cut: bool
+) -> tuple[MappingContext, list[_InItsLoops]]:
+    """All Einsums, ranks cut at the sides of arrays, or each by itself where that is faster."""
+    made = [_einsum(context, e) for e in context.program.einsums]
+    if not may_cut:
+        return context, made
+    least = [
+        max(x.slow[1], least_cycles(context, e) / context.architecture.clock_hz)
+        for x, e in zip(made, context.program.einsums, strict=True)
+    ]
+    enough = _BETTER * sum(x.slow[0] for x in made)
+    if sum(least) < enough:
+        other = fitted(context, {x.mapped.einsum: x.cycles for x in made})
+        again = [_einsum(other, e) for e in context.program.einsums]
+        if sum(x.slow[0] for x in again) < enough:
+            return other, again
+    return context, made
+
+
+def _einsum(context: MappingContext, e: Einsum) -> _InItsLoops:
+    found = [(layout, *nest_of(context, e, layout)) for layout in soonest_fed(context, e)]
+    layout, levels, slow = min(found, key=lambda x: x[2])
+    shared = context.shared(e.name)
+    # Loops of other components are in the nest as well: this Einsum stays out of them.
+    mine = {p.name for r in shared for p in context.parts(r)}
+    everyones = [name for level in context.nest for name in level.loops]
+    outside = tuple(name for name in everyones if name not in mine)
+    mapped = replace(mapped_einsum(e, layout, levels), outside=outside)
+    return _InItsLoops(mapped, layout, slow)
+
+
+def _passing_by(
+    context: MappingContext, made: Iterable[_InItsLoops]
+) -> tuple[dict[str, list[tuple[str, tuple[str, ...]]]], bool]:
+    """By Einsum memories and what passes by them. Of those that do not hold at a time what the
+    arrays of a component take at a time, the largest tensors pass by whose elements an Einsum uses
+    once: they lose nothing. What is used again has to fit; whether it does."""
+    layouts = {x.mapped.einsum: x.layout for x in made}
+    passing: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
+    has_room = True
+    for group in context.groups:
+        for memory in context.architecture.memories[1:]:
+            taken = {name: _taken(context, name, layouts[name], memory) for name in group}
+            sizes: dict[str, Fraction | int] = {}
+            for tensor, bits in (pair for own in taken.values() for pair in own.items()):
+                sizes[tensor] = max(bits, sizes.get(tensor, 0))
+            again = {t for name in group for t in taken[name] if not _once(context, name, t)}
+            past = tuple(_largest(sizes, again, memory))
+            left = sum(bits for tensor, bits in sizes.items() if tensor not in past)
+            has_room &= memory.capacity_bytes is None or left <= 8 * memory.capacity_bytes
+            for name in group:
+                if mine := tuple(t for t in past if t in taken[name]):
+                    passing.setdefault(name, []).append((memory.name, mine))
+    return passing, has_room
+
+
+def _taken(
+    context: MappingContext, name: str, layout: ArrayLayout, memory: Memory
+) -> dict[str, Fraction | int]:
+    """Bits that an Einsum's array takes at a time of each tensor that comes to it by a memory."""
+    e, array = context.program.einsum_of[name], layout.array.name
+    inside = {r: wide(context, r, layout.names) for r in context.ranks(e)}
+    feeding = context.memories(array)
+    taken: dict[str, Fraction | int] = {}
+    for a in context.accesses(e):
+        if memory in (feeding[n] for n in context.held(array, e, a)):
+            words = prod(inside[r] for r in context.ranks_of(a)) * context.words.of(a.tensor)
+            bits = words * context.architecture.word_bits
+            taken[a.tensor] = max(bits, taken.get(a.tensor, 0))
+    return taken
+
+
+def _once(context: MappingContext, name: str, tensor: str) -> bool:
+    """Whether an Einsum comes to each element of a tensor at one point alone."""
+    e = context.program.einsum_of[name]
+    accesses = [a for a in (*e.reads, e.target) if a.tensor == tensor]
+    return len(accesses) == 1 and context.ranks_of(accesses[0]) == {*context.ranks(e)}
+
+
+def _largest(
+    sizes: Sizes[str, Fraction | int], again: Container[str], memory: Memory
+) -> Iterator[str]:
+    """The largest tensors, in bits, until a memory holds all others; none used ``again``."""
+    left = sum(sizes.values())
+    for tensor in sorted(sizes, key=lambda t: -sizes[t]):
+        if memory.capacity_bytes is None or left <= 8 * memory.capacity_bytes:
+            return
+        if tensor not in again:
+            yield tensor
+            left -= sizes[tensor]
+
+
+def mapped_einsum(e: Einsum, layout: ArrayLayout, levels: Iterable[LevelLoops]) -> EinsumMapping:
+    """An Einsum laid out on an array, with loops of its own at some memories.
+
+    Parameters
+    ----------
+    e : Einsum
+    layout : ArrayLayout
+    levels : iterable of LevelLoops
+        As of ``nest_of``; those without loops are left out.
+    """
+    return EinsumMapping(
+        einsum=e.name,
+        array=layout.array.name,
+        spatial=layout.along,
+        nest=tuple(
+            NestLevel(level=level.memory.name, loops=tuple(p.name for p in level.loops))
+            for level in levels
+            if level.loops
+        ),
+    )
+
+
+def nest_of(
+    context: MappingContext, e: Einsum, layout: ArrayLayout
+) -> tuple[list[LevelLoops], Slow]:
+    """An Einsum's own loops, in the order in which the slowest of its memories and its array is
+    soonest done: where a systolic array is loaded, what is loaded had better stay.
+
+    Of orders alike in that the one that keeps its slowest memory busy for the least time, then the
+    one that moves fewest bytes; of those the first, which has the
+    ranks of the result outside and sums innermost. Weights that eight tokens share are read
+    eight times in the written order of a linear layer, and once with the tokens inside.
+
+    Parameters
+    ----------
+    site : Site
+    e : Einsum
+    layout : ArrayLayout
+
+    Returns
+    -------
+    list of LevelLoops
+        Of the memories that feed its array, outermost first.
+    Slow
+        Seconds and bytes of one run of all these loops.
+    """
+    laid = layout.names
+    shared = context.shared(e.name)
+    together = [p for r in shared for p in context.parts(r)]
+    results = {*context.program.parallel, *(v.upper() for v in e.target.variables)}
+    own = sorted((r for r in context.ranks(e) if r not in shared), key=lambda r: r not in results)
+    inside = {r: wide(context, r, laid) for r in context.ranks(e)}
+    outermost, held = _held(context, e, layout.array.name)
+    passed = passed_by(context, e, layout.array.name, 1 + len(held))
+
+    def nested(ranks: Iterable[str]) -> list[LevelLoops]:
+        ordered = outer_parts_first(context.program, ranks)
+        loops = [p for r in ordered for p in context.parts(r) if p.name not in laid]
+        return _levels(context, outermost, held, loops, inside)
+
+    # Ranks of every tensor are best outside, in any order; what does not go round is no matter.
+    # So are not those that move picks alone: what is picked may stay while others pick.
+    common = frozenset.intersection(
+        *(context.moving(a, context.shapes) for a in (*e.reads, e.target))
+    )
+    outer = [r for r in own if r in common]
+    moving = [r for r in own if any(p.name not in laid and p.count > 1 for p in context.parts(r))]
+    free = [r for r in moving if r not in common]
+    still = [r for r in own if r not in common and r not in moving]
+    orders = islice(permutations(free), ORDERS)
+    # A loop over one coordinate, inside of a sum, would look as if it moved the sum each time.
+    nests = (nested((*outer, *still, *order)) for order in orders)
+
+    def slow(nest: list[LevelLoops]) -> Slow:
+        slowest, moved = moved_along(context, passed, nest, inside)
+        loops = (*together, *(p for level in nest for p in level.loops))
+        ranks = dict.fromkeys(p.rank for p in loops)
+        busy = layout.laid.cycles([(r, layout.rounds[r]) for r in ranks])
+        return max(slowest, busy / context.architecture.clock_hz), slowest, moved
+
+    best, least = min(((nest, slow(nest)) for nest in nests), key=lambda found: found[1])
+    for finer in _finer(context, e, best):
+        if (found := slow(finer)) <= least:
+            best, least = finer, found
+    return best, least
+
+
+def _finer(
+    context: MappingContext, e: Einsum, nest: list[LevelLoops]
+) -> Iterator[list[LevelLoops]]:
+    """A nest with more and more of the loops of its innermost memories further out: tiles are
+    smaller, and less is waited for at both ends.
+
+    A loop goes out only as long as all tensors that it moves are moved outside already: others
+    stay for the Einsums to come.
+    """
+    levels = [*nest]
+    accesses = [context.ranks_of(a) for a in (*e.reads, e.target)]
+    for number in range(1, len(levels)):
+        while levels[number].loops:
+            part, *inner = levels[number].loops
+            outside = {p.rank for level in levels[:number] for p in level.loops if p.count > 1}
+            if any(part.rank in ranks and not ranks & outside for ranks in accesses):
+                break
+            before = levels[number - 1]
+            levels[number - 1] = LevelLoops(before.memory, (*before.loops, part))
+            levels[number] = LevelLoops(levels[number].memory, tuple(inner))
+            yield [*levels]
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What an inner memory holds of the tensors that an Einsum touches."""
+
+    memory: Memory
+    tensors: tuple[tuple[frozenset[str], Fraction | int], ...]
+    """Of each its ranks, and bits of a value."""
+    gathered: tuple[Access, ...]
+    """Those of which a tile may be less than its ranks say."""
+    users: int
+    """How many there are at a time."""
+    context: MappingContext
+    room: int | None
+    """Bits that there are for it; None: without an end."""
+    ranks: tuple[str, ...]
+    """Those along which any of them varies."""
+    known: dict[tuple[int, ...], bool] = field(default_factory=dict, compare=False, repr=False)
+    """What fits, by coordinates of these ranks: orders of the same loops ask again and again."""
+
+    def fits(self, tile: dict[str, int]) -> bool:
+        """Whether it has room for a tile of each of them."""
+        if self.room is None:
+            return True
+        key = tuple([tile[r] for r in self.ranks])
+        found = self.known.get(key)
+        if found is None:
+            found = self.known[key] = self._fits(tile, self.room)
+        return found
+
+    def _fits(self, tile: dict[str, int], room: int) -> bool:
+        held = sum([prod([tile[r] for r in ranks]) * bits for ranks, bits in self.tensors])
+        if self.gathered:
+            bits = self.users * self.context.architecture.word_bits
+            held += bits * sum(self.context.kept_words(a, tile) for a in self.gathered)
+        return held <= room
+
+
+def _held(context: MappingContext, e: Einsum, array: str) -> tuple[Memory, list[_Held]]:
+    """The outermost memory of an array, and what those inside of it hold.
+
+    Half of a memory is left to what others keep there; a component's Einsums share the rest.
+    """
+    users = 2 * context.together(e.name)
+    # Bits of tiles times ``users`` must be no more than the memory's: each Einsum's share is so
+    # many times smaller.
+    outermost, *inner = context.memories(array)
+    accesses = context.accesses(e)
+    held = {a: context.held(array, e, a) for a in accesses}
+    bits = users * context.architecture.word_bits
+    return outermost, [
+        _Held(
+            memory,
+            tuple(
+                (context.ranks_of(a), bits * context.words.of(a.tensor))
+                for a in accesses
+                if number in held[a] and not context.gathers(a)
+            ),
+            tuple(a for a in accesses if number in held[a] and context.gathers(a)),
+            users,
+            context,
+            context.room_bits(number, memory),
+            tuple({r for a in accesses if number in held[a] for r in context.ranks_of(a)}),
+        )
+        for number, memory in enumerate(inner, 1)
+    ]
+
+
+def _levels(
+    context: MappingContext,
+    outermost: Memory,
+    inner: list[_Held],
+    loops: list[LoopPart],
+    inside: dict[str, int],
+) -> list[LevelLoops]:
+    """Loops by memory, outermost first: each memory is given as many as its tiles allow."""
+    levels: list[LevelLoops] = []
+    end = len(loops)
+    # From the inside out: a loop that an inner memory takes makes the tiles of outer ones larger.
+    for number, held in reversed([*enumerate(inner)]):
+        start = end
+        while start:
+            part = loops[start - 1]
+            larger = inside | {part.rank: grown(context, inside, part)}
+            # It, and all outside of it, hold the tiles of what passes them.
+            if not all(x.fits(larger) for x in inner[: number + 1]):
+                break
+            inside, start = larger, start - 1
+        levels.append(LevelLoops(held.memory, tuple(loops[start:end])))
+        end = start
+    levels.append(LevelLoops(outermost, tuple(loops[:end])))
+    return levels[::-1]
+
+
+def smaller(one: int | None, other: int | None) -> int | None:
+    """The smaller of two capacities, None being without an end."""
+    return other if one is None else one if other is None else min(one, other)
+
+
+def tile_bytes(context: MappingContext, e: Einsum, inside: dict[str, int]) -> Fraction:
+    """Bytes of the tiles of all tensors that an Einsum touches, at the most."""
+    return bytes_of(context, context.accesses(e), inside)
+
+
+def bytes_of(
+    context: MappingContext, accesses: Iterable[Access], inside: dict[str, int]
+) -> Fraction:
+    """Bytes of the tiles of some accesses, at the most."""
+    return context.architecture.word_bytes * sum(
+        prod(inside[r] for r in context.ranks_of(a)) * context.words.of(a.tensor) for a in accesses
+    )
+
+
+def wide(context: MappingContext, rank: str, laid: set[str]) -> int:
+    """Coordinates of a rank that are laid out."""
+    wide = prod(p.count for p in context.parts(rank) if p.name in laid)
+    return min(context.shapes[rank], wide)

@@ -1,0 +1,505 @@
+"""Fused mapping: intermediates stay in the inner memories, for any cascade."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Mapping as Sizes
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from itertools import chain, islice
+from math import prod
+
+from archsim.bound.binder import bind_loops
+from archsim.bound.binding import with_parameters
+from archsim.bound.footprint import all_fits
+from archsim.bound.legality import crossed_passes, illegalities, is_there
+from archsim.bound.record import Bound
+from archsim.bound.tiling import build_tiling
+from archsim.spec.arch import Architecture
+from archsim.spec.mapping import FUSED, EinsumMapping, Keep, Mapping, NestLevel, Schedule, Tile
+from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem
+from einsum_cascade.ir import Einsum, Program
+
+from .context import MappingContext
+from .einsum_by_einsum import cut_tiles
+from .fused_loops import (
+    EXTRAS,
+    SharedLoops,
+    Structure,
+    beside_short,
+    blocks_for_picks,
+    carrying_plans,
+    coarser_plans,
+    heads_of,
+    plans_of,
+    plans_with_others_outside,
+    steps_of,
+    streamed_plans,
+)
+from .fused_tiles import (
+    SHORT,
+    InnerContext,
+    InnerQuestion,
+    NarrowBand,
+    cuts_for_band,
+    cuts_of,
+    has_no_room,
+    in_stretches,
+    inner_cycles,
+    inner_mapping,
+    leaves_idle,
+    narrow_band,
+    parts_in_widths,
+    shared_out,
+    side_by_side_steps,
+)
+from .fused_variants import (
+    array_cycles,
+    in_registers,
+    price,
+    run_cycles,
+    soonest_of,
+    with_second,
+    without_second,
+)
+from .memory_trees import by_branches
+
+_NARROW = 16
+"""Coordinates down to which blocks are made narrower than an array, where no wider ones fit."""
+
+_SMALLER = 3
+"""Sizes of blocks of what picks that are tried in each way, from the largest that fits."""
+
+_SIZES = 6
+"""The same in all ways together, where what is made before picking may come in by itself under the
+loops over heads: no other way finds room in smaller blocks."""
+
+_BETTER = Fraction(19, 20)
+"""The share of what is promised that a choice of other arrays must promise, to be run."""
+
+
+def fused(program: Program, architecture: Architecture, given: Sizes[str, int]) -> Mapping:
+    """The most promising mapping that keeps intermediates in inner memories.
+
+    Parameters
+    ----------
+    program : Program
+    architecture : Architecture
+    given : mapping
+        Shapes in elements by rank, as of ``einsum_by_einsum``.
+
+    Returns
+    -------
+    Mapping
+        Named ``fused``, pipelined.
+
+    Raises
+    ------
+    SpecError
+        Shapes are missing or contradict one another.
+    MappingError
+        No array of the machine can do all operations of an Einsum.
+    NoLegalMappingError
+        Nothing that was tried is legal and fits.
+    """
+    found = [*_promising(program, architecture, given)]
+    if found:
+        return soonest_of(found).mapping
+    text = f"no tiles of fused loops fit the memories of {architecture.name}"
+    raise NoLegalMappingError(Problem(text))
+
+
+def _promising(
+    program: Program, architecture: Architecture, given: Sizes[str, int]
+) -> Iterator[tuple[Bound, dict[str, int]]]:
+    """The most promising mapping whose loops are shared inside of the second memory, and the one
+    whose loops are inside of the third; with the shapes that they are bound to."""
+    for machine in (architecture, without_second(architecture)):
+        if machine is None or len(machine.memories) < 2:
+            continue
+        for best in _best(program, machine, given):
+            bound = _shared_out(best)
+            whole = bound if machine is architecture else with_second(bound, architecture)
+            if whole is not None:
+                yield whole, best.fusion.given
+
+
+def _shared_out(best: _Made) -> Bound:
+    """A mapping, or the same with its Einsums shared out over all arrays, if that is sooner."""
+    even = best.fusion.evened(best)
+    promised = _BETTER * price(best.bound)[0]
+    if even is None or price(even)[0] >= promised:
+        return best.bound
+    # More arrays at work wait for one another more often.
+    shapes = best.fusion.given
+    return even if run_cycles(even, shapes) < run_cycles(best.bound, shapes) else best.bound
+
+
+def _best(program: Program, architecture: Architecture, given: Sizes[str, int]) -> list[_Made]:
+    """What promises most, the first of equals, in larger blocks and in blocks as wide as the
+    narrowest array, of which more are left out under a mask, of both in stretches side by side, and
+    with states held in arrays; none where nothing is legal and fits.
+    """
+    best: dict[tuple[bool, ...], _Made] = {}
+    least: dict[tuple[bool, ...], tuple[Fraction, Fraction]] = {}
+    fusions = [*_in_widths(*with_parameters(program, dict(given)), architecture)]
+    for made in chain(_made(fusions), _side_by_side(fusions, least)):
+        # What arrays take alone is soon told, and most need not be asked for more.
+        kind = made.larger, made.fusion.context.stretched, made.plan.carrying
+        before = least.get(kind)
+        if before is not None and array_cycles(made.bound) > before[0]:
+            continue
+        if (bound := made.inward()) is None:
+            continue
+        found = replace(made, bound=in_registers(bound))
+        promised = price(found.bound)
+        if before is None or promised < before:
+            best[kind], least[kind] = found, promised
+    return [*best.values()]
+
+
+def _made(fusions: list[tuple[int | None, _Fusion]]) -> Iterator[_Made]:
+    """What is legal and fits; if nothing does, with less of it under the loops over steps."""
+    found = False
+    for made in _fits(fusions):
+        found = True
+        yield made
+    for _, fusion in () if found else fusions:
+        if fusion.context.program.iterative:
+            yield from fusion.streaming()
+
+
+def _fits(fusions: list[tuple[int | None, _Fusion]]) -> Iterator[_Made]:
+    band: NarrowBand | None = None
+    asked = False
+    for width, fusion in fusions:
+        if band is None:
+            for made in fusion.of_width(width):
+                if not asked:
+                    band, asked = narrow_band(made.bound), True
+                yield made
+        if band is not None:
+            for rank, blocks in cuts_for_band(fusion.context, band):
+                for context in in_stretches(blocks):
+                    yield from fusion.cut_as(context).sharing(rank)
+        else:
+            for filling in cuts_of(fusion.context):
+                for context in in_stretches(filling):
+                    yield from fusion.cut_as(context).all()
+        yield from fusion.picking()
+        yield from fusion.carrying()
+
+
+def _side_by_side(
+    fusions: list[tuple[int | None, _Fusion]],
+    least: dict[tuple[bool, ...], tuple[Fraction, Fraction]],
+) -> Iterator[_Made]:
+    """With some coordinates of a rank beside one another, as many as fill what holds a state, where
+    the ``least`` that was promised by then leaves arrays idle."""
+    idle = leaves_idle([x.context for _, x in fusions], [cycles for cycles, _ in least.values()])
+    for _, fusion in fusions if idle else ():
+        for rank, beside in side_by_side_steps(fusion.context):
+            for context in in_stretches(beside):
+                yield from fusion.cut_as(context).beside(rank)
+
+
+def _in_widths(
+    program: Program, given: dict[str, int], architecture: Architecture
+) -> Iterator[tuple[int | None, _Fusion]]:
+    """Lengths of the parts of ranks that a cascade cuts itself, and what can be made with them."""
+    laid_out: dict[InnerQuestion, EinsumMapping] = {}
+    refused: set[Structure] = set()
+    for width, tiles, shapes in parts_in_widths(program, given, architecture):
+        context = MappingContext(program=program, architecture=architecture, shapes=shapes)
+        fusion = _Fusion(
+            context=context,
+            given={r: n for r, n in given.items() if r not in {t.member for t in tiles}},
+            family=tiles,
+            tiles=(*tiles, *cut_tiles(context)),
+            known=laid_out,
+            refused=refused,
+        )
+        yield width, fusion
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fusion:
+    """Mappings of a cascade whose ranks are cut in one way."""
+
+    context: MappingContext
+    given: dict[str, int]
+    family: tuple[Tile, ...]
+    """Tiles of ranks that the cascade cuts itself."""
+    tiles: tuple[Tile, ...]
+    """All of them."""
+    known: dict[InnerQuestion, EinsumMapping]
+    """What was laid out before, whatever loops were around it."""
+    moved: tuple[tuple[str, str], ...] = ()
+    """Arrays of Einsums that are not on the one that is soonest done with them."""
+    before: list[Bound] = field(default_factory=list)
+    """What was bound last, if anything was."""
+    refused: set[Structure]
+    """Choices of loops that cannot be shared, whatever their sizes."""
+    crossed: set[str] = field(default_factory=set)
+    """Ranks of which is known that the boundary of a pass crosses their loops."""
+
+    def all(self) -> Iterator[_Made]:
+        """What is legal and fits, a mapping for each choice of shared loops."""
+        # Ranks cut for the arrays are one more way to do what is found without, not a last one.
+        found = self.context.fitted
+        for extras, fine, apart in EXTRAS:
+            if fine and not apart and not found:
+                narrow = [*self._narrow()]
+                found = bool(narrow)
+                yield from narrow
+            if found and (fine or apart or extras > 1):
+                yield from () if apart else self._each(plans_with_others_outside(self.context))
+                return  # what fits is not made finer
+            if extras == 1 and not fine and not apart:
+                larger = [*self._coarser()]
+                found |= bool(larger)
+                yield from larger
+            for plan in dict.fromkeys(plans_of(self.context, extras, fine=fine, apart=apart)):
+                made = None if self.crossed & {*plan.extra} else self._made(plan)
+                if made is not None:
+                    found = True
+                    yield made
+
+    def cut_as(self, context: MappingContext) -> _Fusion:
+        """The same with its ranks cut in another way."""
+        return replace(self, context=context, tiles=(*self.family, *cut_tiles(context)))
+
+    def sharing(self, rank: str) -> Iterator[_Made]:
+        """What is legal and fits where loops over blocks of a rank are shared that need not be."""
+        plans = plans_of(self.context, 1, fine=False, apart=False)
+        return self._each(plan for plan in plans if plan.extra == (rank,))
+
+    def beside(self, rank: str) -> Iterator[_Made]:
+        """What is legal and fits with some coordinates of a rank beside one another: of one that
+        need not be shared all others are gone round."""
+        context = self.context
+        plain = plans_of(context, 0, fine=False, apart=False)
+        plans = [*plain, *plans_of(context, 1, fine=False, apart=False, outer=1)]
+        heads = {p.rank for plan in plans for p in plan.loops[: plan.heads]}
+        return self._each(p for p in plans if rank in heads or p.extra == (rank,))
+
+    def picking(self) -> Iterator[_Made]:
+        """What is legal and fits in the largest blocks of what picks, and in smaller ones."""
+        for sizes in blocks_for_picks(self.context):
+            found: dict[tuple[Structure, bool], int] = {}
+            left = _SIZES if heads_of(self.context)[0] else _SMALLER
+            for cuts in sizes:
+                for context, plan in (
+                    (x, p) for s, ps in cuts for x in beside_short(s) for p in ps
+                ):
+                    kind = plan.structure, context.stretched
+                    if found.get(kind, 0) < _SMALLER:
+                        made = self.cut_as(context)._picking(plan)
+                        if made is not None:
+                            found[kind] = found.get(kind, 0) + 1
+                            yield made
+                left -= bool(found)
+                if not left:
+                    break
+
+    def _picking(self, plan: SharedLoops) -> _Made | None:
+        """What is made before anything is picked comes in by itself where it has no room else."""
+        made = self._made(plan)
+        if made is None and plan.heads + (not plan.apart):
+            made = self._made(replace(plan, streamed=True))
+        return made
+
+    def of_width(self, width: int | None) -> Iterator[_Made]:
+        """What is looked at where the cascade's own parts are so long."""
+        if width not in SHORT:
+            return self.all()
+        if steps_of(self.context):
+            return self.plain()
+        return self.all() if self.context.program.iterative else iter(())
+
+    def carrying(self) -> Iterator[_Made]:
+        """What is legal and fits where arrays may hold states from step to step."""
+        return self._each(carrying_plans(self.context))
+
+    def plain(self) -> Iterator[_Made]:
+        """What is legal and fits where nothing is shared that need not be."""
+        return self._each(plans_of(self.context, 0, fine=False, apart=False))
+
+    def streaming(self) -> Iterator[_Made]:
+        """What is legal and fits in the largest blocks of each rank that leave room for a state."""
+        for choices in streamed_plans(self.context):
+            tried = (self.cut_as(context)._made(plan) for context, plan in choices)
+            yield from islice((made for made in tried if made is not None), 1)
+
+    def _each(self, plans: Iterator[SharedLoops]) -> Iterator[_Made]:
+        found = (self._made(plan) for plan in dict.fromkeys(plans))
+        yield from (made for made in found if made is not None)
+
+    def _coarser(self) -> Iterator[_Made]:
+        """With the largest blocks of one rank that fit, where arrays are of several widths."""
+        for plans in coarser_plans(self.context):
+            able = (p for p in plans if not self.crossed & {*p.extra})
+            made = next((made for plan in able if (made := self._made(plan)) is not None), None)
+            if made is not None:
+                yield replace(made, larger=True)
+
+    def _narrow(self) -> Iterator[_Made]:
+        """With blocks of one rank that are a half, a quarter, ... of what an array takes: a wider
+        array is no reason to fuse nothing."""
+        plans = plans_of(self.context, 1, fine=False, apart=False)
+        ranks = list(dict.fromkeys(r for plan in plans for r in plan.extra))
+        width, found = max(self.context.strides), False
+        while not found and width % 2 == 0 and width > _NARROW:
+            width //= 2
+            for rank in ranks:
+                if rank in self.crossed or self.context.shapes[rank] <= width:
+                    continue
+                context = replace(self.context, blocks={rank: (width,)})
+                for made in self.cut_as(context).sharing(rank):
+                    found = True
+                    yield made
+
+    def _made(self, plan: SharedLoops) -> _Made | None:
+        """With all of the loops outside of the second memory, if that has room then."""
+        # Whether loops can be shared is asked of the cascade, not of their sizes; with Einsums on
+        # other arrays than usual it is asked again.
+        if plan.extra and not self.moved and plan.structure in self.refused:
+            return None
+        if has_no_room(self.context, plan):
+            return None
+        try:
+            # Wherever the loops are, Einsums do the same inside of them.
+            inside = tuple(self._einsum(plan, n) for n in range(len(self.context.program.einsums)))
+        except MappingError:
+            self.refused.add(plan.structure)
+            return None
+        bound, crossed = self._legal(plan, inside, len(plan.loops))
+        # Where the smallest tiles have no room no others do; where a pass is crossed it is so
+        # whichever memory the loops are at.
+        if crossed:
+            self.refused.add(plan.structure)
+        if crossed or (bound is not None and not all_fits(bound)):
+            return None
+        if bound is None and (bound := self.inward(plan, inside, None)) is None:
+            return None
+        return _Made(fusion=self, plan=plan, inside=inside, bound=bound)
+
+    def inward(
+        self, plan: SharedLoops, inside: tuple[EinsumMapping, ...], least: Bound | None
+    ) -> Bound | None:
+        """With as many of the loops inside of the second memory as leave it room: with none of them
+        it is the ``least`` that it has to hold. None where they cannot be shared."""
+        for split in range(plan.heads, len(plan.loops)):
+            bound, _ = self._legal(plan, inside, split)
+            if bound is None:
+                self.refused.add(plan.structure)
+                return None
+            if all_fits(bound):
+                return bound
+        if least is None:
+            self.refused.add(plan.structure)
+        return least
+
+    def evened(self, made: _Made) -> Bound | None:
+        """The same with Einsums shared out over all arrays; None where that changes nothing."""
+        plan, arrays = made.plan, {e.name: e.array.name for e in made.bound.einsums}
+        work = {e.name: self._cycles(plan, e) for e in self.context.program.einsums}
+        even = shared_out(work, arrays)
+        if even == arrays:
+            return None
+        moved = tuple((name, on) for name, on in even.items() if on != arrays[name])
+        other = replace(self, moved=moved)._made(plan)
+        bound = None if other is None else other.inward()
+        return None if bound is None else in_registers(bound)
+
+    def _cycles(self, plan: SharedLoops, e: Einsum) -> dict[str, Fraction]:
+        """Cycles of all runs of an Einsum on each array that can do it."""
+        around = plan.around(self.context, e)
+        runs = prod((p.mean for p in plan.loops if p.name in around), start=Fraction(1))
+        once = inner_cycles(InnerContext.of(self.context, around), e)
+        return {array: runs * cycles for array, cycles in once.items()}
+
+    def _legal(
+        self, plan: SharedLoops, inside: tuple[EinsumMapping, ...], split: int
+    ) -> tuple[Bound | None, bool]:
+        """A mapping in which nothing is lost; None where the loops cannot be shared. And whether
+        that is because the boundary of a pass crosses them."""
+        program = self.context.program
+        outer = {*(t.name for t in program.inputs), *program.outputs}
+        while True:
+            # What no inner memory can keep until it is used goes through the outermost one; that
+            # may leave other tensors without a place. Each time ``outer`` grows, so that it ends.
+            try:
+                bound = self._loops(self._mapping(plan, inside, split, outer))
+            except MappingError:
+                return None, False
+            if crossed_passes(bound):
+                self.crossed.update(plan.extra if len(plan.extra) == 1 else ())
+                return None, True
+            lost = {
+                operand.producer
+                for e in bound.einsums
+                for number, operand in enumerate(e.operands)
+                if operand.producer and not is_there(bound, e, number)
+            }
+            if lost <= outer:
+                return (None if illegalities(bound) else bound), False
+            outer |= lost
+
+    def _mapping(
+        self, plan: SharedLoops, inside: tuple[EinsumMapping, ...], split: int, outer: set[str]
+    ) -> Mapping:
+        program, (outermost, *inner) = self.context.program, self.context.architecture.memories
+        tensors = (*(t.name for t in program.inputs), *(e.name for e in program.einsums))
+        names = tuple(p.name for p in plan.loops)
+        nest = ((outermost.name, names[:split]), (inner[0].name, names[split:]))
+        kept = Keep(level=outermost.name, tensors=tuple(t for t in tensors if t in outer))
+        mapping = Mapping(
+            name=FUSED,
+            cascade=program.name,
+            tiles=self.tiles,
+            nest=tuple(NestLevel(level=level, loops=loops) for level, loops in nest if loops),
+            einsums=inside,
+            keep=(kept, *(Keep(level=m.name, tensors=tensors) for m in inner)),
+            schedule=Schedule(),
+        )
+        return by_branches(program, self.context.architecture, mapping)
+
+    def _einsum(self, plan: SharedLoops, number: int) -> EinsumMapping:
+        e = self.context.program.einsums[number]
+        around = plan.around(self.context, e)
+        inside, alone = InnerContext.of(self.context, around), plan.is_alone(around)
+        on = dict(self.moved).get(e.name)
+        key = inside.question(e, alone=alone, on=on)
+        if key not in self.known:
+            array = None if on is None else self.context.architecture.array(on)
+            self.known[key] = inner_mapping(inside, e, alone=alone, on=array)
+        outside = tuple(p.name for p in plan.loops if p.name not in around)
+        return replace(self.known[key], outside=outside)
+
+    def _loops(self, mapping: Mapping) -> Bound:
+        context = self.context
+        sizes = {t.member: t.size for t in self.tiles if isinstance(t.size, int)}
+        tiling = build_tiling(context.program, mapping, self.given, sizes)
+        # What Einsums address is the same in all loops over the same shapes.
+        like = next(iter(self.before), None)
+        bound = bind_loops(context.program, mapping, context.architecture, tiling, like)
+        self.before[:] = [bound]
+        return bound
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Made:
+    """A mapping that is legal and fits, and what it was made of."""
+
+    fusion: _Fusion
+    plan: SharedLoops
+    inside: tuple[EinsumMapping, ...]
+    bound: Bound
+    """With all shared loops outside of the second memory: arrays do the same wherever they are."""
+    larger: bool = False
+    """Whether its blocks are as long as a wider array is wide."""
+
+    def inward(self) -> Bound | None:
+        """With as many of the loops inside of the second memory as leave it room."""
+        return self.fusion.inward(self.plan, self.inside, self.bound)

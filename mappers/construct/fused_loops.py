@@ -1,0 +1,521 @@
+"""Candidates for shared loops of a fused mapping, gathers included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import combinations, product
+from math import prod
+
+from einsum_cascade.ir import Einsum, Gather, Program
+
+from ..space.array_tiles import outer_parts_first
+from .context import LoopPart, MappingContext, gathers
+
+_SHORT = 64
+"""Coordinates of ranks that arrays take whole, up to which their loops are shared, too."""
+
+_MOST = 4
+"""Ranks beside those that have to be shared, of which one is taken, too."""
+
+
+EXTRAS = tuple(
+    (extras, fine, apart)
+    for apart in (False, True)
+    for extras, fine in ((0, False), (1, False), (1, True), (2, False), (2, True))
+)
+"""How many ranks that need not be shared have loops that are, and whether by one coordinate;
+whether Einsums that are in no shared loop may go through the outermost memory by themselves."""
+
+Structure = tuple[tuple[tuple[str, bool], ...], tuple[str, ...], bool, bool, bool]
+"""Choices of shared loops that differ in sizes alone have the same one."""
+
+
+Turning = frozenset[tuple[str, str]]
+"""Einsums, and ranks whose loops they go round even where others do not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedLoops:
+    """Loops that Einsums share, outermost first."""
+
+    loops: tuple[LoopPart, ...]
+    close: frozenset[str]
+    """Those that only the ``turning`` Einsums go round."""
+    turning: Turning
+    """Einsums that need one another from step to step of a rank, or their running values."""
+    heads: int
+    """How many of the first loops are over ranks that all results have."""
+    extra: tuple[str, ...] = ()
+    """The ranks that need not be shared."""
+    apart: bool = False
+    """Whether Einsums that are in none of the loops go through the outermost memory."""
+    carrying: bool = False
+    """Whether they go over all steps of a state, so that arrays may hold it."""
+    streamed: bool = False
+    """Whether those do, too, that are in no loops but the first over ranks that all have."""
+
+    @property
+    def structure(self) -> Structure:
+        """Ranks of the loops inside of those that all results have, and whether down to single
+        coordinates, those of them that need not be shared, whether some Einsums only turn in them,
+        and which are apart."""
+        inner = dict.fromkeys((p.rank, p.stride == 1) for p in self.loops[self.heads :])
+        return tuple(inner), self.extra, bool(self.close), self.apart, self.streamed
+
+    def is_alone(self, around: frozenset[str]) -> bool:
+        """Whether an Einsum in these of the loops goes through the outermost memory by itself."""
+        if not self.streamed:
+            return self.apart and not around
+        return around <= {p.name for p in self.loops[: self.heads]}
+
+    def around(self, context: MappingContext, e: Einsum) -> frozenset[str]:
+        """The loops that an Einsum is in: those down to the first over a rank that it lacks."""
+        ranks = {*context.ranks(e)}
+        found: list[str] = []
+        # Loops over H, P1, M1: what has no M is inside of H and P1 alone; what has no P is inside
+        # of H alone, even if it has M, for it is done before P1 goes round.
+        for part in self.loops:
+            if part.rank not in ranks:
+                break
+            if part.name in self.close and (e.name, part.rank) not in self.turning:
+                break
+            found.append(part.name)
+        return frozenset(found)
+
+
+def _turning(context: MappingContext) -> list[Turning]:
+    """Einsums that need one another from step to step, those that read their running values one
+    by one, and what is between them: along each rank, and where several have some, those along
+    any of them in the loops over all, too."""
+    along = {rank: _turning_along(context, rank) for rank in steps_of(context)}
+    each = frozenset((name, rank) for rank, names in along.items() for name in names)
+    between = _between(context.program, {name for name, _ in each})
+    return [*dict.fromkeys((each, frozenset((n, r) for n in between for r in along)))]
+
+
+def _turning_along(context: MappingContext, rank: str) -> frozenset[str]:
+    """The same along one rank alone."""
+    program = context.program
+    stepped = {
+        name
+        for g in context.groups
+        if len(g) > 1 and any(rank in program.iterative.get(n, ()) for n in g)
+        for name in g
+    }
+    running = {n for n in stepped if rank in program.iterative.get(n, ())}
+    reading = {
+        e.name
+        for e in program.einsums
+        if any(a.tensor in running and rank.lower() in a.variables for a in e.reads)
+    }
+    return _between(program, stepped | reading)
+
+
+def _between(program: Program, names: set[str]) -> frozenset[str]:
+    """Einsums, and those that need some of them and that others of them need."""
+    before, after = reaching(program, names, back=True), reaching(program, names, back=False)
+    return frozenset(names | (before & after))
+
+
+def reaching(program: Program, names: set[str], *, back: bool) -> set[str]:
+    """Einsums that some need, or that need them.
+
+    Parameters
+    ----------
+    program : Program
+    names : set of str
+        Of the Einsums to begin with.
+    back : bool
+        Whether what they need is asked for.
+    """
+    needs = {e.name: {a.tensor for a in e.reads} for e in program.einsums}
+    found, waiting = set[str](), [*names]
+    while waiting:
+        name = waiting.pop()
+        near = needs[name] if back else {n for n, read in needs.items() if name in read}
+        new = (near & needs.keys()) - found
+        found |= new
+        waiting += new
+    return found
+
+
+def _blocks(context: MappingContext, rank: str, *, fine: bool) -> tuple[LoopPart, ...]:
+    """The loops over the blocks of a rank, or over all of a short one or a ``fine`` one."""
+    parts = context.parts(rank)
+    return parts if fine else parts[:-1] or parts
+
+
+def plans_of(
+    context: MappingContext, extras: int, *, fine: bool, apart: bool, outer: int | None = None
+) -> Iterator[SharedLoops]:
+    """Choices of shared loops, of so many ranks that need not be shared.
+
+    Outermost are ranks that all results have, heads and sequences; all of them, or all but the
+    last, or none where values run along another rank: heads that are left inside fill the arrays
+    while one step waits for the other. Then ranks that need not be shared, in blocks as large as
+    an array is wide or ``fine`` ones of one coordinate, and those along which Einsums need one
+    another. Of arrays of several widths that is the least; blocks are larger under the ``outer``
+    loops over them alone.
+
+    Parameters
+    ----------
+    site : Site
+        With its ranks cut for the arrays.
+    extras : int
+        Ranks that need not be shared, none to two.
+    fine : bool
+        Whether these are gone round coordinate by coordinate.
+    apart : bool
+        Whether Einsums that are in no shared loop go through the outermost memory.
+    outer : int, optional
+        How many of the loops over blocks are taken, the outermost first; all by default.
+    """
+    program = context.program
+    everyones, stepped, others = context.memo(_ranks)
+    turnings = _turning(context)
+    closes = [frozenset(), *_inner_steps(context, stepped)]
+    heads = heads_of(context)
+    if stepped:
+        heads += [_round(context, everyones[:-1]), ()]
+    if context.fitted:
+        # Of the last rank as many coordinates inside as fill the arrays.
+        heads = [(*_round(context, everyones[:-1]), *context.parts(r)[:1]) for r in everyones[-1:]]
+    others = others[:_MOST]
+    running = {r for ranks in program.iterative.values() for r in ranks}
+    for extra in combinations(others, extras):
+        gone_round = {*stepped, *extra}
+        # What heads share comes in once where all of them are inside of steps alone, and stretches
+        # of them side by side fill the arrays.
+        inside = context.fitted and context.stretched and gone_round and gone_round <= running
+        blocks = [p for r in extra for p in _blocks(context, r, fine=fine)[:outer]]
+        around = dict.fromkeys((*heads, ()) if inside else heads)
+        for close, first, steps in product(dict.fromkeys(closes), around, _orders(context)):
+            loops = (*first, *(p for p in (*blocks, *steps) if p.count > 1))
+            for turning in turnings if close else turnings[:1]:
+                yield SharedLoops(
+                    loops=loops,
+                    close=close,
+                    turning=turning,
+                    heads=len(first),
+                    extra=extra,
+                    apart=apart,
+                )
+
+
+def _orders(context: MappingContext) -> Iterator[tuple[LoopPart, ...]]:
+    """Loops over all steps, those outermost along which most Einsums go, or those innermost.
+
+    Where keys are turned step by step, and softmax goes from block to block of keys, the steps of
+    a block of keys may follow one another, or the blocks of keys of a step: then all keys come in
+    at each step.
+    """
+    stepped = steps_of(context)
+    for ranks in dict.fromkeys((stepped, stepped[::-1])):
+        yield tuple(p for r in outer_parts_first(context.program, ranks) for p in context.parts(r))
+
+
+def _inner_steps(context: MappingContext, stepped: Iterable[str]) -> list[frozenset[str]]:
+    """Loops over steps inside of blocks that Einsums which do not wait from step to step take
+    whole: of blocks as long as the narrowest array is wide, and as long as the widest."""
+    cut = [parts for r in stepped if len(parts := context.parts(r)) > 1]
+    shortest = frozenset(parts[-1].name for parts in cut)
+    return [shortest, frozenset(p.name for parts in cut for p in parts[1:])]
+
+
+def plans_with_others_outside(context: MappingContext) -> Iterator[SharedLoops]:
+    """Loops over steps with all heads inside, and what is not in these through the outermost
+    memory by itself.
+
+    Of one head after the other inner memories may have room for all of it, but each waits for its
+    own steps.
+    """
+    if steps_of(context):
+        for plan in plans_of(context, 0, fine=False, apart=True):
+            around = (plan.around(context, e) for e in context.program.einsums)
+            if not plan.heads and any(map(plan.is_alone, around)):
+                yield plan
+
+
+def carrying_plans(context: MappingContext) -> Iterator[SharedLoops]:
+    """Loops over all steps of states that others read step by step, inside of those over blocks of
+    one rank of the state, or of none: what an array holds of it stays there from step to step.
+
+    A state of 256 x 512 on 256 x 256 elements goes through the memory beside them at every step; in
+    two halves, one after the other, it does not.
+    """
+    program = context.program
+    everyones, stepped, _ = context.memo(_ranks)
+    for e in program.einsums:
+        running = program.iterative.get(e.name, ())
+        if len(running) != 1 or running[0] in (*stepped, *everyones):
+            continue
+        (rank,) = running
+        state = [r for r in context.ranks(e) if r not in (rank, *everyones, *program.parallel)]
+        others = (a for x in program.einsums if x is not e for a in x.reads if a.tensor == e.name)
+        if not state or not any(rank.lower() in a.variables for a in others):
+            continue
+        steps = [p for r in outer_parts_first(program, [rank]) for p in context.parts(r)]
+        for extra in (None, *(r for r in state if len(context.parts(r)) > 1)):
+            blocks = () if extra is None else context.parts(extra)[:-1]
+            for around in dict.fromkeys(heads_of(context)):
+                loops = (*around, *(p for p in (*blocks, *steps) if p.count > 1))
+                yield SharedLoops(
+                    loops=loops,
+                    close=frozenset(),
+                    turning=frozenset(),
+                    heads=len(around),
+                    extra=(rank,) if extra is None else (extra, rank),
+                    carrying=True,
+                )
+
+
+def streamed_plans(
+    context: MappingContext,
+) -> Iterator[Iterator[tuple[MappingContext, SharedLoops]]]:
+    """Loops over the blocks of a rank, inside of heads and outside of steps, with what lacks the
+    rank through the outermost memory by itself: for each rank of a state that need not be shared
+    blocks of a half of it, a quarter, and so on.
+
+    A state of 256 x 256 has no room in 160 KiB beside what is added to it; a quarter of it has, and
+    the keys of all steps, which have no such part, are gone through for each.
+    """
+    everyones, stepped, _ = context.memo(_ranks)
+    running = (e for e, along in context.program.iterative.items() if {*along} & {*stepped})
+    state = dict.fromkeys(
+        r for name in running for r in context.ranks(context.program.einsum_of[name])
+    )
+    for rank in (r for r in state if r not in (*everyones, *stepped)):
+        halves = (context.shapes[rank] >> n for n in range(1, context.shapes[rank].bit_length()))
+        yield (
+            (cut, replace(plan, streamed=True))
+            for cut in (replace(context, blocks={rank: (size,)}) for size in halves)
+            for plan in plans_of(cut, 1, fine=False, apart=False, outer=1)
+            if plan.heads and plan.extra == (rank,)
+        )
+
+
+def coarser_plans(context: MappingContext) -> Iterator[Iterator[SharedLoops]]:
+    """The same with loops over larger blocks of one rank, for each rank and way to share them those
+    over the largest blocks first."""
+    found: dict[tuple[object, ...], list[SharedLoops]] = {}
+    for outer in range(1, len(context.strides)):
+        for plan in plans_of(context, 1, fine=False, apart=False, outer=outer):
+            if len(_blocks(context, plan.extra[0], fine=False)) > outer:
+                key = plan.extra, plan.close, plan.loops[: plan.heads]
+                found.setdefault(key, []).append(plan)
+    yield from map(iter, found.values())
+
+
+def heads_of(context: MappingContext) -> list[tuple[LoopPart, ...]]:
+    """Loops over all ranks that all results have, or over those alone that are parallel."""
+    everyones, _, _ = context.memo(_ranks)
+    carried = [r for r in everyones if r in context.program.parallel]
+    return [_round(context, ranks) for ranks in (everyones, carried)]
+
+
+def steps_of(context: MappingContext) -> tuple[str, ...]:
+    """Ranks along which Einsums need one another."""
+    return context.memo(_ranks)[1]
+
+
+def free_ranks(context: MappingContext) -> tuple[str, ...]:
+    """The last rank that all results have, and outer parts of ranks that the cascade cuts along
+    which no Einsum needs another, those that all steps have."""
+    program = context.program
+    everyones, stepped, others = context.memo(_ranks)
+    outer = {r.partition[0] for r in program.ranks if r.partition}
+    turning = [e for e in program.einsums if any(e.name in g for g in context.groups if len(g) > 1)]
+    found = [r for r in others if r in outer and all(r in context.ranks(e) for e in turning)]
+    return (*everyones[-1:], *(r for r in found if r not in stepped))
+
+
+def _round(context: MappingContext, ranks: Iterable[str]) -> tuple[LoopPart, ...]:
+    """All loops over some ranks that go round."""
+    return tuple(p for r in ranks for p in context.parts(r) if p.count > 1)
+
+
+def _ranks(context: MappingContext) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Ranks that all results have, those along which Einsums need one another, and others that
+    several Einsums go over, what most have first."""
+    program = context.program
+    einsums = program.einsums
+    often: dict[str, int] = {}
+    for e in einsums:
+        for rank in context.ranks(e):
+            often[rank] = often.get(rank, 0) + 1
+    needed = {
+        r for g in context.groups if len(g) > 1 for n in g for r in program.iterative.get(n, ())
+    }
+    stepped = sorted(needed, key=lambda r: (-often.get(r, 0), r))
+    families = {r.name for r in program.ranks if r.family or r.partition}
+    masked = frozenset[str]().union(*(context.masked(e.name) for e in einsums))
+    everyones = [
+        r
+        for r in often
+        if r in program.parallel
+        or (
+            r not in needed
+            and r not in families
+            and r not in masked
+            and len(context.parts(r)) == 1
+            and all(r.lower() in e.target.variables for e in einsums)
+        )
+    ]
+    # A loop that one Einsum alone would go round shares nothing.
+    others = [
+        r
+        for r in often
+        if r not in everyones
+        and r not in needed
+        and often[r] > 1
+        and (len(context.parts(r)) > 1 or 1 < context.shapes[r] <= _SHORT)
+    ]
+    # Tiles that a cascade cuts are blocks by themselves, however few they are.
+    tiles = {r.partition[0] for r in program.ranks if r.partition}
+    others.sort(key=lambda r: (len(context.parts(r)) == 1 and r not in tiles, -often[r]))
+    return tuple(everyones), tuple(stepped), tuple(others)
+
+
+_FINER = (4, 8)
+"""How many times finer the blocks are in which goes round what has nothing to do with picks."""
+
+_RANKS = 2
+"""Ranks that move picks, of which blocks are made."""
+
+
+def among_picks(program: Program) -> frozenset[str]:
+    """Einsums that read what was picked, those between them, and what is made of these alone."""
+    found = {e.name for e in program.einsums if any(map(gathers, e.reads))}
+    before, after = (reaching(program, found, back=back) for back in (True, False))
+    found |= before & after
+    for e in program.einsums:
+        if found and {a.tensor for a in e.reads} <= found:
+            found.add(e.name)
+    return frozenset(found)
+
+
+def ranks_that_pick(context: MappingContext, names: frozenset[str]) -> list[str]:
+    """Ranks that all of these Einsums' results have, and along which picks move."""
+    einsums = [e for e in context.program.einsums if e.name in names]
+    moved = dict.fromkeys(
+        v
+        for e in einsums
+        for a in e.reads
+        for index in a.indices
+        if isinstance(index, Gather)
+        for v in index.access.variables
+    )
+    own = {
+        m for r in context.program.ranks if r.family or r.partition for m in (r.name, *r.partition)
+    }
+    ranks = [v.upper() for v in moved if all(v in e.target.variables for e in einsums)]
+    able = (r for r in ranks if r not in own and r not in context.program.parallel)
+    return [r for r in able if context.shapes[r] > 1][:_RANKS]
+
+
+def beside_picks(program: Program, among: frozenset[str]) -> frozenset[str]:
+    """Einsums that need nothing of what is ``among`` picks, and of which that needs nothing: a
+    window beside the blocks that are picked."""
+    before, after = (reaching(program, {*among}, back=back) for back in (True, False))
+    return frozenset(e.name for e in program.einsums) - before - after
+
+
+BlocksAndLoops = tuple[MappingContext, list[SharedLoops]]
+"""A site cut into blocks, and loops over them."""
+
+
+def blocks_for_picks(context: MappingContext) -> Iterator[Iterator[list[BlocksAndLoops]]]:
+    """Of each rank along which picks move the site cut into blocks, from large to small, and the
+    loops over them, shared by all Einsums or by those among the picks alone.
+
+    Parameters
+    ----------
+    site : Site
+        With its ranks cut for the arrays.
+    """
+    among = among_picks(context.program)
+    for rank in ranks_that_pick(context, among) if among else ():
+        yield _from_large_to_small(context, rank, among)
+
+
+def beside_short(context: MappingContext) -> tuple[MappingContext, ...]:
+    """A site, and the same with stretches of ranks side by side inside of shared loops.
+
+    Queries fill one side of an array, and the width of a key, half as long as the other, leaves
+    room there for as many queries again: of all that they pick from each row comes in once for
+    twice as many.
+    """
+    return context, replace(context, stretched=True, fitted=True)
+
+
+def _from_large_to_small(
+    context: MappingContext, rank: str, among: frozenset[str]
+) -> Iterator[list[BlocksAndLoops]]:
+    beside = beside_picks(context.program, among)
+    # The largest power of two that is no more: of 1,000 queries, 500 of which fit, 256. One block
+    # of all of them would be no loop. 0, which fits nowhere, stays 0.
+    size = 1 << (min(context.shapes[rank] - 1, _most(context, rank, among))).bit_length() >> 1
+    while size:
+        found = [_in_blocks(context, rank, size, among)]
+        if beside:
+            finer = (size // n for n in _FINER if size >= n)
+            found += [_in_finer(context, rank, (fine, size), beside) for fine in finer]
+        yield found
+        size //= 2
+
+
+def _most(context: MappingContext, rank: str, among: frozenset[str]) -> int:
+    """Coordinates of a rank for which the second memory holds the largest result among picks, of
+    one head and sequence: no larger blocks need be tried."""
+    capacity = context.architecture.memories[1].capacity_bytes
+    if capacity is None:
+        return context.shapes[rank]
+    einsums = (e for e in context.program.einsums if e.name in among)
+    bytes_of_one = max(
+        context.architecture.word_bytes
+        * context.words.of(e.name)
+        * prod(context.shapes[v.upper()] for v in e.target.variables if v.upper() != rank)
+        for e in einsums
+    )
+    return int(capacity / bytes_of_one)
+
+
+def _in_blocks(
+    context: MappingContext, rank: str, size: int, among: frozenset[str]
+) -> BlocksAndLoops:
+    """Loops over blocks, around all Einsums or around those among the picks."""
+    cut = replace(context, blocks={rank: (size,)})
+    blocks = tuple(p for p in cut.parts(rank) if p.stride >= size and p.count > 1)
+    return cut, [
+        SharedLoops(
+            loops=(*heads, *blocks),
+            close=close,
+            turning=frozenset((name, rank) for name in among),
+            heads=len(heads),
+            extra=(rank,),
+            apart=bool(close),
+        )
+        for heads in dict.fromkeys(heads_of(cut))
+        for close in (frozenset[str](), frozenset(p.name for p in blocks))
+    ]
+
+
+def _in_finer(
+    context: MappingContext, rank: str, sizes: tuple[int, int], beside: frozenset[str]
+) -> BlocksAndLoops:
+    """Loops over blocks, around all Einsums, and inside over finer ones, around what has nothing
+    to do with picks: that would take the room that they need."""
+    fine, size = sizes
+    cut = replace(context, blocks={rank: (fine, size)})
+    blocks = tuple(p for p in cut.parts(rank) if p.stride >= fine and p.count > 1)
+    return cut, [
+        SharedLoops(
+            loops=(*heads, *blocks),
+            close=frozenset(p.name for p in blocks if p.stride < size),
+            turning=frozenset((name, rank) for name in beside),
+            heads=len(heads),
+            extra=(rank,),
+        )
+        for heads in dict.fromkeys(heads_of(cut))
+    ]

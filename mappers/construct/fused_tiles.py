@@ -1,0 +1,557 @@
+"""Tiles under shared loops: cuts for arrays, the problem left inside, and its footprint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from collections.abc import Mapping as Sizes
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import prod
+
+from archsim.bound.masking import leave_out_masked
+from archsim.bound.record import Bound
+from archsim.spec.arch import Architecture, Memory, ProcessingArray
+from archsim.spec.mapping import EinsumMapping, Tile
+from einsum_cascade.errors import SpecError
+from einsum_cascade.ir import Access, Affine, Einsum, Gather, Program
+
+from ..space.array_tiles import arrays_of, family_tiles
+from .context import LoopPart, MappingContext, gathered_in
+from .einsum_by_einsum import Slow, mapped_einsum, nest_of
+from .fused_loops import SharedLoops, free_ranks, steps_of
+from .spatial_factorisation import ArrayLayout, fitted, least_cycles, soonest, soonest_fed
+from .traffic_estimate import LevelLoops
+
+_WIDTHS = (None, 128, 64, 32, 16)
+"""As wide as an array, or shorter where all pairs of a part would not fit, or leave more to do."""
+
+SHORT = (8, 4, 2, 1)
+"""More where values run from part to part: the fewer pairs a part has, the less there is to do, and
+heads beside one another fill the arrays."""
+
+
+def widths_of(program: Program) -> Iterator[tuple[int | None, str]]:
+    """Lengths of parts, None for as long as an array is wide, and the rank whose parts are twice as
+    long, if any are.
+
+    Of two ranks that a cascade cuts one may have what the other leaves it room for: beside 128
+    queries an SM has room for the gradients of 64 keys, but not of 128.
+
+    Parameters
+    ----------
+    program : Program
+    """
+    cut = [r for r in program.ranks if r.partition]
+    each_alone = len(cut) > 1 and not any(r.like for r in cut)
+    for width in (*_WIDTHS, *SHORT):
+        yield width, ""
+        if each_alone and width is not None and width not in SHORT:
+            yield from ((width, r.name) for r in cut)
+
+
+def parts_in_widths(
+    program: Program, given: dict[str, int], architecture: Architecture
+) -> Iterator[tuple[int | None, tuple[Tile, ...], dict[str, int]]]:
+    """By length the tiles of such parts, and all shapes; lengths that make the same parts once.
+
+    Raises
+    ------
+    SpecError
+        Shapes are missing or contradict one another.
+    """
+    seen: list[dict[str, int]] = []
+    for width, longer in widths_of(program):
+        try:
+            tiles, shapes = family_tiles(program, architecture, given, width, longer)
+        except SpecError:
+            if not seen:
+                raise
+            continue
+        if shapes in seen:
+            continue
+        seen.append(dict(shapes))
+        shapes |= {m: min(shapes[m], shapes[r.name]) for r in program.ranks for m in r.partition}
+        yield width, tuple(tiles), shapes
+
+
+InnerQuestion = tuple[
+    str, tuple[tuple[int, int, tuple[LoopPart, ...]], ...], bool, bool, str | None
+]
+"""An Einsum, of each of its ranks what one iteration leaves, the size, and the parts that it goes
+round by itself, whether stretches of these lie side by side, whether it is alone, and on which
+array it has to be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InnerContext(MappingContext):
+    """A site as an Einsum sees it that is in some shared loops: of ranks that these go over there
+    is what one iteration leaves."""
+
+    whole: MappingContext
+    around: frozenset[str]
+    """Names of the loops."""
+    alone: bool = False
+    """Whether what is in the outermost memory comes in under an Einsum's own loops, too."""
+
+    @classmethod
+    def of(cls, context: MappingContext, around: frozenset[str]) -> InnerContext:
+        """The inside of some loops of a site: the same whenever it is asked for again."""
+        return context.memo(_inside, around)
+
+    def _cut(self, rank: str) -> tuple[LoopPart, ...]:
+        """The parts of a rank that no shared loop goes round."""
+        return tuple(p for p in self.whole.parts(rank) if p.name not in self.around)
+
+    def question(self, e: Einsum, *, alone: bool, on: str | None) -> InnerQuestion:
+        """All that the mapping of an Einsum depends on, of one cascade and machine."""
+        ranks = ((self.shapes[r], self.whole.shapes[r], self.parts(r)) for r in self.ranks(e))
+        return e.name, tuple(ranks), self.stretched, alone, on
+
+    def shared(self, name: str) -> tuple[str, ...]:
+        """None: what is shared is outside."""
+        del name
+        return ()
+
+    def unlayable(self, name: str) -> frozenset[str]:
+        """Ranks along which values run."""
+        return frozenset(self.program.iterative.get(name, ()))
+
+    @property
+    def whole_shapes(self) -> dict[str, int]:
+        """Coordinates of all ranks, whatever loops are around."""
+        return self.whole.shapes
+
+    def tile_words(
+        self, access: Access, ranks: frozenset[str], tile: Sizes[str, int], memory: Memory
+    ) -> Fraction | int:
+        """Words that a memory moves for a tile: of what is gathered under shared loops the
+        outermost one moves as many whatever lies side by side."""
+        outermost = memory.name == self.architecture.home.name
+        if not self.alone and outermost and self.gathers(access):
+            return 0
+        return super().tile_words(access, ranks, tile, memory)
+
+    def room_bits(self, number: int, memory: Memory) -> int | None:
+        """As of any site; but what the second memory holds inside of shared loops it holds whatever
+        an Einsum's own loops are, or there is no room for these loops at all."""
+        if self.stretched and number == 1 and not self.alone:
+            return None
+        return super().room_bits(number, memory)
+
+    def together(self, name: str) -> int:
+        """How many Einsums share the memories: all of them."""
+        del name
+        return len(self.program.einsums)
+
+
+def _inside(context: MappingContext, around: frozenset[str]) -> InnerContext:
+    shapes = dict(context.shapes)
+    for rank in shapes:
+        # Of 4,096 keys in parts M1 (32 of 128) and M0 (128 of 1), M1 around: 128 are inside.
+        gone_round = [p for p in context.parts(rank) if p.name in around]
+        if gone_round:
+            shapes[rank] = min(shapes[rank], gone_round[-1].stride)
+    return InnerContext(
+        program=context.program,
+        architecture=context.architecture,
+        shapes=shapes,
+        fitted=context.fitted and context.stretched,
+        stretched=context.stretched,
+        whole=context,
+        around=around,
+    )
+
+
+def _by_itself(context: InnerContext) -> InnerContext:
+    return replace(context, alone=True)
+
+
+def inner_mapping(
+    context: InnerContext, e: Einsum, *, alone: bool, on: ProcessingArray | None = None
+) -> EinsumMapping:
+    """An Einsum inside of the loops that it shares: on the array that is soonest done with it, or
+    one that is given, its own loops at the inner memories; or at any, if it is ``alone``.
+
+    Parameters
+    ----------
+    site : InnerSite
+    e : Einsum
+    alone : bool
+        Whether it goes through the outermost memory by itself.
+    on : ProcessingArray, optional
+        One that can do it.
+    """
+    context = context.memo(_by_itself) if alone else context
+    best: tuple[tuple[Slow, int], ArrayLayout, list[LevelLoops]] | None = None
+    for layout in _layouts(context, e, on):
+        # No order of its loops is sooner done than the array is by itself.
+        if best is not None and layout.cycles / context.architecture.clock_hz > best[0][0][0]:
+            continue
+        nest, slow = nest_of(context, e, layout)
+        found = slow, _late(context, e, layout)
+        if best is None or found < best[0]:
+            best = found, layout, nest
+    assert best is not None, "there is no Einsum without a layout"
+    _, layout, levels = best
+    if len(levels) > 1 and not alone:
+        # What is in the outermost memory comes in under shared loops alone.
+        first, second, *others = levels
+        levels = [replace(second, loops=(*first.loops, *second.loops)), *others]
+    return mapped_einsum(e, layout, levels)
+
+
+def inner_cycles(context: InnerContext, e: Einsum) -> dict[str, Fraction]:
+    """Cycles of one run of an Einsum inside of the loops that it shares, on each array."""
+    able = arrays_of(context.program, e, context.architecture)
+    return {array.name: soonest(context, e, array)[0].cycles for array in able}
+
+
+def _layouts(context: InnerContext, e: Einsum, on: ProcessingArray | None) -> list[ArrayLayout]:
+    """What is soonest done, and the same with two dimensions of one size exchanged."""
+    found = soonest_fed(context, e, on)
+    for layout in tuple(found):
+        sizes = {d.name: d.size for d in layout.array.dimensions}
+        if len(layout.along) == 2 and len({sizes[d] for d, _ in layout.along}) == 1:
+            (one, first), (other, second) = layout.along
+            # Of a rank that lies along both the outer parts come first.
+            swapped = (
+                ((other, first), (one, second))
+                if context.fitted
+                else ((one, second), (other, first))
+            )
+            found.append(replace(layout, along=swapped))
+    return [x for n, x in enumerate(found) if x not in found[:n]]
+
+
+def _late(context: MappingContext, e: Einsum, layout: ArrayLayout) -> int:
+    """Cycles that a sum along the dimensions of an array comes late."""
+    results = {*e.target.variables}
+    rank_of = {p.name: p.rank for r in context.ranks(e) for p in context.parts(r)}
+    late = {d.name: d.reduction_latency_cycles for d in layout.array.dimensions}
+    parallel = context.program.parallel
+    return sum(
+        late[d]
+        for d, names in layout.along
+        if any(rank_of[n] not in parallel and rank_of[n].lower() not in results for n in names)
+    )
+
+
+_IDLE = Fraction(5, 4)
+"""How many times the cycles that full arrays would take steps may take without ranks being cut
+otherwise."""
+
+_ODD = Fraction(4, 5)
+"""The share of its cycles that a cascade may need with all elements at work, at the most, for its
+ranks to be cut for arrays of odd sizes."""
+
+_NARROW_BAND = 4
+"""How many times as long as a band is wide ranks are, at the least, for it to be narrow."""
+
+_BLOCKS = (1, 2, 4)
+"""How many blocks are as long as a band is wide."""
+
+
+def cuts_of(context: MappingContext) -> Iterator[MappingContext]:
+    """A site with its ranks cut each by itself, where steps leave arrays idle, or sides of arrays
+    do that do not divide one another."""
+    filling = _cut_for_steps(context)
+    if filling is not None:
+        yield filling
+        return
+    einsums, arrays = context.program.einsums, context.architecture.arrays
+    if {d.size for a in arrays for d in a.dimensions} <= {1, *context.strides}:
+        return
+    if any(
+        context.shapes[m] > context.shapes[r.name]
+        for r in context.program.ranks
+        for m in r.partition
+    ):
+        return
+    # Ranks that all have may lie side by side, or be gone round outside, one coordinate inside.
+    one = replace(context, shapes=context.shapes | dict.fromkeys(context.program.parallel, 1))
+    seen: list[dict[str, tuple[int, ...]]] = []
+    for inside in (context, one):
+        took = {e.name: soonest(inside, e)[0].cycles for e in einsums}
+        if sum(least_cycles(inside, e) for e in einsums) < _ODD * sum(took.values()):
+            cuts = fitted(inside, took).cuts
+            if cuts not in seen:
+                yield replace(context, cuts=cuts, fitted=True)
+            seen.append(cuts)
+
+
+def leaves_idle(sites: list[MappingContext], promised: list[Fraction]) -> bool:
+    """Whether all of some mappings, which promise so many cycles each, take longer than the one of
+    some sites that is soonest done with all elements at work."""
+    full = (sum(least_cycles(s, e) for e in s.program.einsums) for s in sites)
+    least = min(full, default=0)
+    return all(cycles > _IDLE * least for cycles in promised)
+
+
+def side_by_side_steps(context: MappingContext) -> Iterator[tuple[str, MappingContext]]:
+    """A rank along which nothing waits, and the site with two, four, ... of its coordinates beside
+    one another, where short steps leave arrays idle; the others are gone round.
+
+    So many as fill the elements that hold what is carried from step to step: it stays there.
+    """
+    if _cut_for_steps(context) is None:
+        return
+    most = max(a.elements for a in context.architecture.arrays)
+    for rank in free_ranks(context):
+        cuts: tuple[int, ...] = (1, 2)
+        while cuts[-1] < min(context.shapes[rank], most):
+            # Two along one side of an array and two along the other are four.
+            yield rank, replace(context, cuts={rank: cuts}, fitted=True)
+            cuts = (*cuts, 2 * cuts[-1])
+
+
+def in_stretches(context: MappingContext) -> tuple[MappingContext, MappingContext]:
+    """A site whose ranks are cut for what lies side by side, and the same with stretches of them
+    side by side inside of shared loops, too.
+
+    There 8 heads fill what 128 keys by 64 values leave of 256 x 256 elements: 2 of them beside the
+    keys and 4 beside the values. Neither side has room for all 8.
+    """
+    return context, replace(context, stretched=True)
+
+
+def _cut_for_steps(context: MappingContext) -> MappingContext | None:
+    """The site with its ranks cut for the arrays, each by itself, where short steps leave them
+    idle; None where they do not."""
+    running = [*steps_of(context)] or [r for rs in context.program.iterative.values() for r in rs]
+    if not running:
+        return None
+    inside = InnerContext.of(context, frozenset(p.name for r in running for p in context.parts(r)))
+    took = {e.name: soonest(inside, e)[0].cycles for e in context.program.einsums}
+    least = sum(least_cycles(inside, e) for e in context.program.einsums)
+    if least * _IDLE > sum(took.values()):
+        return None
+    return replace(context, cuts=fitted(inside, took).cuts, fitted=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NarrowBand:
+    """What a mask lets through of ranks that are much longer than it is wide."""
+
+    ranks: tuple[str, ...]
+    """The two ranks; of one that the cascade cuts itself the innermost part."""
+    width: int
+    """Coordinates that it lets through for each of the other rank's."""
+
+
+def narrow_band(bound: Bound) -> NarrowBand | None:
+    """The band of a mapping's masks, if it is narrow.
+
+    Outside of tiles of one rank by another nothing is run. Of tiles longer than the band is wide
+    most is: 256 queries by 256 keys of a window of 5.
+    """
+    for e in leave_out_masked(bound).einsums:
+        window = e.window
+        if window is None or window.plus is None or window.minus is None:
+            continue
+        box, names = window.box, [e.axes[n].name for n in (window.plus, window.minus)]
+        width = -(-box.points // max(box.plus, box.minus))
+        if width * _NARROW_BAND > min(box.plus, box.minus):
+            return None
+        ranks = (bound.program.rank_of[name] for name in names)
+        return NarrowBand(
+            ranks=tuple(r.partition[-1] if r.partition else r.name for r in ranks),
+            width=max(1, width),
+        )
+    return None
+
+
+def cuts_for_band(
+    context: MappingContext, band: NarrowBand
+) -> Iterator[tuple[str, MappingContext]]:
+    """A rank, and the site with loops over blocks of it about as long as a band is wide; other
+    ranks are cut for the arrays inside of these, each by itself."""
+    widest = max(context.strides, default=1)
+    for rank, other in (band.ranks, band.ranks[::-1]):
+        if context.program.rank_of[rank].family:
+            continue
+        # Powers of two: of a band of 100 blocks of 64, 32 and 16.
+        sizes = (1 << (band.width // n).bit_length() - 1 for n in _BLOCKS if band.width >= n)
+        for size in dict.fromkeys((widest, *sizes)):
+            if 1 < size < context.shapes[rank]:
+                yield rank, _cut_for_blocks(context, rank, other, size)
+
+
+def _cut_for_blocks(context: MappingContext, rank: str, other: str, size: int) -> MappingContext:
+    """Inside of blocks of one rank, and tiles of another that are no longer."""
+    begun = replace(context, cuts={rank: (size,), other: (size,)})
+    around = [p.name for r in (rank, other) for p in begun.parts(r)[:-1]]
+    around += [p.name for r in steps_of(context) if r != other for p in begun.parts(r)]
+    inside = InnerContext.of(begun, frozenset(around))
+    took = {e.name: soonest(inside, e)[0].cycles for e in context.program.einsums}
+    cuts = dict(fitted(inside, took).cuts)
+    for name in (rank, other):
+        finer = (n for n in cuts.get(name, ()) if n < size and size % n == 0)
+        cuts[name] = (*finer, size)
+    return replace(context, cuts=cuts, fitted=True)
+
+
+def has_no_room(context: MappingContext, plan: SharedLoops) -> bool:
+    """Whether the second memory cannot hold the tiles of loops all of which are outside of it:
+    under fewer loops tiles are larger. False where that is not told so soon."""
+    architecture = context.architecture
+    second = architecture.memories[1]
+    if second.capacity_bytes is None or second.ring or not architecture.tree.is_line:
+        return False
+    return least_bytes(context, plan) > second.capacity_bytes
+
+
+def least_bytes(context: MappingContext, plan: SharedLoops) -> Fraction | int:
+    """Bytes of the tiles in the second memory with all shared loops outside of it, at the least.
+
+    Parameters
+    ----------
+    site : Site
+        With its ranks cut.
+    plan : SharedLoops
+        Loops over them. What Einsums read that go through the outermost memory by themselves is not
+        counted, nor along which indices it is not told at once how many elements there are. Of what
+        is picked there are as many as picks, or as positions.
+    """
+    program, tiles = context.program, dict[str, Fraction | int]()
+    touched = program.memo(_touched)
+    for e in program.einsums:
+        around = plan.around(context, e)
+        if plan.is_alone(around):
+            continue
+        shapes = InnerContext.of(context, around).shapes
+        for tile in touched[e.name]:
+            size = prod([shapes[r] for r in tile.ranks])
+            if tile.picked is not None:
+                size *= _elements(context, tile.picked, tile.beside, shapes)
+            tiles[tile.tensor] = max(size, tiles.get(tile.tensor, 0))
+    words = sum(size * context.words.of(tensor) for tensor, size in tiles.items())
+    return words * context.architecture.word_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _CoveredTile:
+    """What an Einsum touches of a tensor."""
+
+    tensor: str
+    ranks: tuple[str, ...]
+    """Each coordinate of them is another element that is held."""
+    picked: Access | None = None
+    """The access, where it picks along one index."""
+    beside: tuple[str, ...] = ()
+    """What is touched at each position that it picks: of K[I[j]*T + t] the T."""
+
+
+def _elements(
+    context: MappingContext, access: Access, beside: tuple[str, ...], shapes: Sizes[str, int]
+) -> int:
+    """Elements along the index that picks: as many as there are picks, or as positions."""
+    found = gathered_in(context.program, context.shapes, access, shapes)
+    (number,) = (n for n, i in enumerate(access.indices) if isinstance(i, Gather))
+    length = context.shapes[context.program.tensor_ranks[access.tensor][number]]
+    at_each = prod(shapes[r] for r in beside)
+    return min(length, min(found.picks, found.positions) * at_each)
+
+
+def _touched(program: Program) -> dict[str, tuple[_CoveredTile, ...]]:
+    """Of each Einsum the tensors that it touches."""
+    return {
+        e.name: tuple(_tile(program, a) for a in dict.fromkeys((*e.reads, e.target)))
+        for e in program.einsums
+    }
+
+
+def _tile(program: Program, access: Access) -> _CoveredTile:
+    others = [i for i in access.indices if isinstance(i, Affine)]
+    names = [i.as_variable for i in others]
+    moved = {v for i, name in zip(others, names, strict=True) if name is None for v in i.variables}
+    running = program.iterative.get(access.tensor, ())  # of which one copy is held
+    picking = [i for i in access.indices if isinstance(i, Gather)]
+    if picking and (moved or running or len(picking) > 1 or not _one_by_one(picking[0])):
+        return _CoveredTile(tensor=access.tensor, ranks=())  # neighbours may be the same
+    plain = (n.upper() for n in dict.fromkeys(names) if n is not None and n not in moved)
+    ranks = dict.fromkeys((*program.parallel, *(r for r in plain if r not in running)))
+    if not picking:
+        return _CoveredTile(tensor=access.tensor, ranks=tuple(ranks))
+    beside = tuple(v.upper() for v in picking[0].offset.variables)
+    moving = tuple(v.upper() for v in picking[0].variables if v.upper() not in ranks)
+    if not {*beside} <= {*moving} or _cut_twice(program, (*ranks, *moving)):
+        return _CoveredTile(tensor=access.tensor, ranks=())
+    return _CoveredTile(tensor=access.tensor, ranks=tuple(ranks), picked=access, beside=beside)
+
+
+def _one_by_one(index: Gather) -> bool:
+    """Whether each coordinate of what moves a pick is another pick, and what is beside it is one
+    run of a rank."""
+    inner = [i.as_variable if isinstance(i, Affine) else None for i in index.access.indices]
+    beside = [t.variable for t in index.offset.terms if t.variable]
+    names = [n.upper() for n in (*inner, *beside) if n is not None]
+    return (
+        None not in inner
+        and len(beside) < 2
+        and all(t.coefficient == 1 and not t.shapes for t in index.offset.terms)
+        and len({*names}) == len(names)
+        and not {*beside} & {*inner}
+    )
+
+
+def _cut_twice(program: Program, ranks: tuple[str, ...]) -> bool:
+    """Whether two of these are parts of one rank, of which the last may be short."""
+    wholes = [program.rank_of[r].family or r for r in ranks if r in program.rank_of]
+    return len({*wholes}) < len(wholes)
+
+
+def shared_out(
+    work: Mapping[str, Mapping[str, Fraction]], arrays: Mapping[str, str]
+) -> dict[str, str]:
+    """The array of each Einsum, after all moves and exchanges that leave the busiest less to do.
+
+    Parameters
+    ----------
+    work : mapping
+        Cycles of each Einsum on the arrays that can do it.
+    arrays : mapping
+        The array of each Einsum to begin with.
+
+    Examples
+    --------
+    Two products and an exponential, all as soon done on one array as on the other:
+
+    >>> cycles = {"QK": Fraction(64), "SN": Fraction(6), "AV": Fraction(64)}
+    >>> alike = {name: dict.fromkeys("ab", n) for name, n in cycles.items()}
+    >>> shared_out(alike, dict.fromkeys(alike, "a"))
+    {'QK': 'b', 'SN': 'a', 'AV': 'a'}
+    """
+    found = dict(arrays)
+    # Each time the busiest array has less to do, and there are finitely many ways: it ends.
+    while (better := _better(work, found)) is not None:
+        found = better
+    return found
+
+
+def _better(
+    work: Mapping[str, Mapping[str, Fraction]], arrays: dict[str, str]
+) -> dict[str, str] | None:
+    """With one Einsum moved, or two exchanged, so that the busiest array is least busy."""
+    names = dict.fromkeys(array for able in work.values() for array in able)
+    loads = {
+        a: sum((work[n][a] for n, on in arrays.items() if on == a), Fraction(0)) for a in names
+    }
+    busiest = max(loads, key=lambda a: loads[a])
+    least, best = loads[busiest], None
+    for name in (n for n, on in arrays.items() if on == busiest):
+        for other in work[name]:
+            if other == busiest:
+                continue
+            there = (n for n, on in arrays.items() if on == other and busiest in work[n])
+            for back in (None, *there):
+                moved = loads | {
+                    busiest: loads[busiest] - work[name][busiest],
+                    other: loads[other] + work[name][other],
+                }
+                if back is not None:
+                    moved[busiest] += work[back][busiest]
+                    moved[other] -= work[back][other]
+                if max(moved.values()) < least:
+                    least = max(moved.values())
+                    best = arrays | {name: other} | ({} if back is None else {back: busiest})
+    return best

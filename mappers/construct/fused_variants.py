@@ -1,0 +1,254 @@
+"""Variants of a fused mapping (level bypass, operands in registers) and their estimated cycles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as Sizes
+from dataclasses import replace
+from fractions import Fraction
+from functools import lru_cache
+from math import prod
+
+from archsim.bound.binder import bind_loops
+from archsim.bound.binding import bind
+from archsim.bound.complaints import Complaint
+from archsim.bound.footprint import all_fits
+from archsim.bound.legality import forgets, illegalities
+from archsim.bound.masking import leave_out_masked
+from archsim.bound.record import Bound, BoundEinsum
+from archsim.bound.residency import residency
+from archsim.cost.accesses import accesses_of
+from archsim.cost.instances import through_ports
+from archsim.cost.meter import EXACT
+from archsim.cost.occupancy import busy_cycles, reduction_latency, work_cycles
+from archsim.cost.spill import count_mapping
+from archsim.evaluate.one_answer import time_bound
+from archsim.space.bands import Box
+from archsim.space.iteration import first_tile, iterations
+from archsim.spec.arch import Architecture
+from archsim.spec.mapping import Keep, Mapping, NestLevel
+from einsum_cascade.errors import MappingError
+
+from ..space.components import strongly_connected_components
+
+
+def without_second(architecture: Architecture) -> Architecture | None:
+    """The machine without the memory inside of the outermost one; None where there is none to
+    spare, or memories are side by side."""
+    first, *inner = architecture.memories
+    if len(inner) < 2 or not architecture.tree.is_line:
+        return None
+    return replace(architecture, memories=(first, *inner[1:]))
+
+
+def with_second(bound: Bound, architecture: Architecture) -> Bound | None:
+    """A mapping of the machine without its second memory on the whole machine: the memory holds
+    what comes from the outermost one, under as few loops as leave it room.
+
+    Parameters
+    ----------
+    bound : Bound
+        Legal, and fitting.
+    architecture : Architecture
+        The whole machine.
+
+    Returns
+    -------
+    Bound or None
+        None where it has no room under any loops.
+    """
+    return next((x for x in _moved_in(bound, architecture) if all_fits(x)), None)
+
+
+def _moved_in(bound: Bound, architecture: Architecture) -> Iterator[Bound]:
+    first, second, *_ = (m.name for m in architecture.memories)
+    mapping = bound.mapping
+    outside = next((n.loops for n in mapping.nest if n.level == first), ())
+    inside = tuple(n for n in mapping.nest if n.level != first)
+    held = next(k.tensors for k in mapping.keep if k.level == first)
+    keep = (*(k for k in mapping.keep if k.level != second), Keep(level=second, tensors=held))
+    # From no loop around what the second memory holds, which asks for most room, to all of them.
+    for split in range(len(outside) + 1):
+        levels = ((first, outside[:split]), (second, outside[split:]))
+        nest = tuple(NestLevel(level=level, loops=loops) for level, loops in levels if loops)
+        moved = replace(mapping, nest=(*nest, *inside), keep=keep)
+        try:
+            found = bind_loops(bound.program, moved, architecture, bound.tiling)
+        except MappingError:
+            return
+        if not illegalities(found):
+            yield found
+
+
+def in_registers(bound: Bound) -> Bound:
+    """The same with intermediates in the registers of the array that makes and uses them, as
+    far as that is legal."""
+    kept = {*bound.mapping.keep[0].tensors}
+    for e in bound.einsums:
+        users = [x for x in bound.einsums if any(o.producer == e.name for o in x.operands)]
+        if e.name in kept or any(x.array.name != e.array.name for x in users):
+            continue
+        mapping = _moved(bound.mapping, e.name, e.array.name)
+        complaints: list[Complaint] = []
+        places = residency(bound.program, mapping, bound.architecture, complaints)
+        tried = bound.kept_otherwise(places, mapping)
+        if not complaints and not forgets(tried):
+            bound = tried
+    return bound
+
+
+def _moved(mapping: Mapping, tensor: str, level: str) -> Mapping:
+    """A mapping that keeps a tensor in one level alone."""
+    keep = {k.level: tuple(t for t in k.tensors if t != tensor) for k in mapping.keep}
+    keep[level] = (*keep.get(level, ()), tensor)
+    # Nobody passes it by where it is no longer.
+    einsums = tuple(
+        replace(how, bypass=tuple((n, tuple(t for t in ts if t != tensor)) for n, ts in how.bypass))
+        for how in mapping.einsums
+    )
+    kept = tuple(Keep(level=n, tensors=t) for n, t in keep.items())
+    return replace(mapping, keep=kept, einsums=einsums)
+
+
+_NEAR = Fraction(3, 2)
+"""How many times the least that is promised another may take to be run, too."""
+
+_LOOKED_AT = 256
+"""Tiles along one side of a band that are looked at."""
+
+
+def price(bound: Bound) -> tuple[Fraction, Fraction]:
+    """Cycles of the slowest, and of all together.
+
+    The slowest of arrays, memories, and Einsums that need one another from step to step: these
+    take turns, and wait for sums that come late. Of an Einsum of which a mask leaves tiles out all
+    is taken as the share of its iterations that are run.
+
+    Parameters
+    ----------
+    bound : Bound
+        A mapping with all of its loops.
+
+    Returns
+    -------
+    tuple of Fraction
+        To compare mappings of one cascade with one another: the engine has the last word.
+    """
+    machine, shares = bound.architecture, _shares(bound)
+    busy: dict[str, Fraction] = {}
+    times = {e.name: busy_cycles(bound, e) * shares[e.name] for e in bound.einsums}
+    for e in bound.einsums:
+        busy[e.array.name] = busy.get(e.array.name, Fraction(0)) + times[e.name]
+    words = _words(bound, shares)
+    per_word = machine.word_bytes * machine.clock_hz
+    found = [*busy.values(), *_turns(bound, times, shares)]
+    for memory in machine.memories:
+        if memory.bandwidth_bytes_per_s is not None:
+            moved = words.get(memory.name, Fraction(0))
+            found.append(moved * per_word / memory.bandwidth_bytes_per_s)
+    return max(found), sum(found, Fraction(0))
+
+
+def array_cycles(bound: Bound) -> Fraction:
+    """Cycles of the busiest array alone: ``price`` is no less, wherever tensors are kept."""
+    shares = _shares(bound)
+    busy: dict[str, Fraction] = {}
+    for e in bound.einsums:
+        taken = work_cycles(e) * shares[e.name]
+        busy[e.array.name] = busy.get(e.array.name, Fraction(0)) + taken
+    return max(busy.values())
+
+
+def soonest_of(found: Sequence[tuple[Bound, Sizes[str, int]]]) -> Bound:
+    """What promises most; of about as much what is sooner done as it will be run.
+
+    Parameters
+    ----------
+    found : sequence of tuple
+        Mappings, and the shapes that they are bound to.
+    """
+    promised = [price(bound)[0] for bound, _ in found]
+    near = [x for x, cycles in zip(found, promised, strict=True) if cycles <= _NEAR * min(promised)]
+    return near[0][0] if len(near) == 1 else min(near, key=lambda x: run_cycles(*x))[0]
+
+
+def run_cycles(made: Bound, shapes: Sizes[str, int]) -> Fraction:
+    """Cycles of a mapping as the engine has them, of given shapes."""
+    # Bound as it will be run: tiles that masks leave empty are left out.
+    bound = bind(made.program, made.mapping, made.architecture, dict(shapes))
+    counts = count_mapping(bound)
+    return time_bound(bound, through_ports(bound, counts), "analytical").cycles
+
+
+def _shares(bound: Bound) -> dict[str, Fraction]:
+    """The share of each Einsum's iterations that its mask, or that of its steps, leaves to run."""
+    return {e.name: _share(e) for e in leave_out_masked(bound).einsums}
+
+
+def _share(e: BoundEinsum) -> Fraction:
+    window = e.window
+    if window is None:
+        return Fraction(1)
+    tile = first_tile(e.extents, e.temporal[: window.governed])
+    x = window.box.plus if window.plus is None else tile[window.plus] * window.plus_scale
+    y = window.box.minus if window.minus is None else tile[window.minus] * window.minus_scale
+    return band_coverage(window.box, x, y)
+
+
+@lru_cache(maxsize=1 << 12)
+def band_coverage(box: Box, x: int, y: int) -> Fraction:
+    """The share of tiles that hold any point of a band: near enough of many, which are not all
+    looked at.
+
+    Parameters
+    ----------
+    box : Box
+        The band.
+    x, y : int
+        Elements of a tile along either side.
+
+    Examples
+    --------
+    Of 4 x 4 tiles of two keys and two queries a causal mask leaves ten, a window of two seven:
+
+    >>> band_coverage(Box(-7, 0, 8, 8), 2, 2), band_coverage(Box(-1, 0, 8, 8), 2, 2)
+    (Fraction(5, 8), Fraction(7, 16))
+    """
+    count, across = iterations(box.plus, x), iterations(box.minus, y)
+    looked_at = range(0, count, -(-count // _LOOKED_AT))
+    found = 0
+    for number in looked_at:
+        first, last = box.tile(number, x, plus=True).touched(y, plus=False)
+        found += max(0, min(across - 1, last) - max(0, first) + 1)
+    return Fraction(max(1, found), len(looked_at) * across)
+
+
+def _words(bound: Bound, shares: dict[str, Fraction]) -> dict[str, Fraction]:
+    """Words that each memory and register file moves for others."""
+    found: dict[str, Fraction] = {}
+    for e in bound.einsums:
+        for part in (e, *e.initial):
+            for number in range(len(part.touches)):
+                for access in accesses_of(bound, part, number, EXACT):
+                    moved = (access.reads + access.writes) * bound.words.of(access.tensor)
+                    before = found.get(access.place, Fraction(0))
+                    found[access.place] = before + moved * shares[e.name]
+    return found
+
+
+def _turns(bound: Bound, times: dict[str, Fraction], shares: dict[str, Fraction]) -> list[Fraction]:
+    """Cycles of Einsums that take turns, for each group of them."""
+    found = []
+    for group in strongly_connected_components(bound.program):
+        if len(group) > 1:
+            late = (
+                reduction_latency(bound.by_name[n]) * _runs(bound, n) * shares[n] for n in group
+            )
+            found.append(sum((times[n] for n in group), sum(late, Fraction(0))))
+    return found
+
+
+def _runs(bound: Bound, name: str) -> int:
+    """How often an Einsum starts."""
+    e = bound.by_name[name]
+    return prod(e.widths[loop.member] for loop in e.shared)

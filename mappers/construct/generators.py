@@ -1,0 +1,91 @@
+"""Generators handed to ``archsim``: mappings that no file spells out.
+
+All are imported when they are first asked for: most runs have a written mapping without open
+choices, and a command should not wait for what it does not use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Sizes
+from dataclasses import replace
+from time import monotonic
+from typing import Final
+
+from archsim.bound.binding import BindClosed
+from archsim.bound.record import Bound
+from archsim.jobs.job import Generators
+from archsim.spec.arch import Architecture
+from archsim.spec.mapping import Mapping
+from einsum_cascade.ir import Program
+
+
+def _make(program: Program, architecture: Architecture, given: Sizes[str, int], /) -> Mapping:
+    """One Einsum after the other (``einsum_by_einsum``)."""
+    from .einsum_by_einsum import einsum_by_einsum
+
+    return einsum_by_einsum(program, architecture, given)
+
+
+def _make_blocks(
+    program: Program, architecture: Architecture, given: Sizes[str, int], /
+) -> Mapping | None:
+    """Blocks in every memory (``block_by_block``)."""
+    from .block_by_block import block_by_block
+
+    return block_by_block(program, architecture, given)
+
+
+_FUSED = "fused, in stretches, states held, heads inside of steps"
+"""What mappings made by this version of ``fused`` are kept as; another version makes others."""
+
+_WORTH_S = 0.3
+"""What is made sooner is made again: a sweep would keep thousands of them."""
+
+
+def _fuse(program: Program, architecture: Architecture, given: Sizes[str, int], /) -> Mapping:
+    """Intermediates in inner memories (``fused.make``); what takes long is kept from one run to the
+    next."""
+    from ..memory import MappingKey, recall, remember
+    from .fused import fused
+
+    question = MappingKey(
+        program=program, architecture=architecture, shapes=given, objective=_FUSED, folder="made"
+    )
+    if (known := recall(question)) is not None:
+        # It is one that was made, wherever it was kept: what is said of written ones is not meant.
+        return replace(known, source="")
+    begun = monotonic()
+    made = fused(program, architecture, given)
+    if monotonic() - begun > _WORTH_S:
+        remember(question, made)
+    return made
+
+
+def _choose(
+    program: Program,
+    mapping: Mapping,
+    architecture: Architecture,
+    lower: BindClosed,
+    bind: BindClosed,
+) -> Bound:
+    """The cheapest legal combination of alternatives (``choices.choose``)."""
+    from .choices import choose
+
+    return choose(program, mapping, architecture, lower, bind)
+
+
+def _recall(
+    program: Program, architecture: Architecture, given: Sizes[str, int], /
+) -> Mapping | None:
+    """What a search for the least latency found before (``memory``)."""
+    from ..memory import MappingKey, recall
+
+    return recall(
+        MappingKey(program=program, architecture=architecture, shapes=given, objective="latency")
+    )
+
+
+GENERATORS: Final = Generators(
+    make=_make, make_blocks=_make_blocks, fuse=_fuse, choose=_choose, recall=_recall
+)
+"""Einsums that share loops, in blocks, or one after the other, where nobody wrote a mapping; the
+cheapest of open choices; and what was searched before."""

@@ -1,0 +1,79 @@
+"""Residency on memory trees: mappings whose tensors pass all memories of their own branch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from archsim.bound.branches import Routes, touched_by
+from archsim.bound.near import passing
+from archsim.spec.arch import Architecture
+from archsim.spec.mapping import EinsumMapping, Keep, Mapping, NestLevel
+from einsum_cascade.ir import Program
+
+
+def by_branches(program: Program, architecture: Architecture, mapping: Mapping) -> Mapping:
+    """A mapping in which tensors are where they pass on their way, and go one way to each Einsum.
+
+    What the outermost memory keeps stays there; what it does not keep, but what is made in one
+    branch and read in another which have nothing else in common, comes to it.
+
+    Parameters
+    ----------
+    mapping : Mapping
+        Of named parts, which keeps tensors in inner memories as if all fed every array. The same
+        one where all do.
+    """
+    if architecture.tree.is_line:
+        return mapping
+    arrays = {how.einsum: how.array for how in mapping.einsums}
+    routes = Routes(program=program, architecture=architecture, arrays=arrays)
+    names = [m.name for m in architecture.memories]
+    kept: dict[str, set[int]] = {}
+    in_memories = [k for k in mapping.keep if k.level in names]
+    for keep in in_memories:
+        for tensor in keep.tensors:
+            kept.setdefault(tensor, set()).add(names.index(keep.level))
+    for tensor, levels in kept.items():
+        meeting = routes.meeting(tensor)
+        passed = routes.everywhere(tensor)
+        wanted = {i for i in levels if i == 0 or i in passed} or {*passed} - {0} or {0}
+        # Inside of where all ways part, and there.
+        kept[tensor] = wanted if min(wanted, default=meeting) <= meeting else wanted | {meeting}
+    return replace(
+        mapping,
+        keep=(
+            *(
+                Keep(level=name, tensors=tuple(t for t, levels in kept.items() if number in levels))
+                for number, name in enumerate(names)
+            ),
+            *(k for k in mapping.keep if k not in in_memories),
+        ),
+        einsums=tuple(_one_way(how, routes, kept, names) for how in mapping.einsums),
+    )
+
+
+def _one_way(
+    how: EinsumMapping, routes: Routes, kept: dict[str, set[int]], names: list[str]
+) -> EinsumMapping:
+    e = routes.program.einsum_of[how.einsum]
+    how = replace(how, nest=_where_fed(how, routes.architecture))
+    strays = (
+        (names[i], tensor)
+        for tensor in touched_by(routes.program, e)
+        for i in routes.strays(e.name, tensor, kept.get(tensor, ()))
+    )
+    return passing(how, strays)
+
+
+def _where_fed(how: EinsumMapping, architecture: Architecture) -> tuple[NestLevel, ...]:
+    """An Einsum's own loops: those at a memory that does not feed its array are at the next one
+    that does, or at the last, whose loops are inside of all tiles."""
+    names = [m.name for m in architecture.memories]
+    fed = sorted({*architecture.tree.feeding(how.array), len(names) - 1})
+    moved: dict[str, tuple[str, ...]] = {}
+    for level in how.nest:
+        at = level.level
+        if at in names:
+            at = names[next(i for i in fed if i >= names.index(at))]
+        moved[at] = (*moved.get(at, ()), *level.loops)
+    return tuple(NestLevel(level=at, loops=loops) for at, loops in moved.items())

@@ -1,0 +1,681 @@
+"""Spatial factorisation: layouts of an Einsum on an array that leave few elements idle.
+
+Ranks are cut for array dimensions, folds of systolic arrays are estimated from the layout alone,
+and the layouts that finish first are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import chain, islice, permutations
+from math import ceil, prod
+
+from archsim.cost.folds import Folds
+from archsim.spec.arch import Dimension, ProcessingArray
+from einsum_cascade.ir import Access, Einsum, Program
+from einsum_cascade.memo import cached_property
+from einsum_cascade.operations import einsum_operations
+
+from ..space.array_tiles import arrays_of
+from .context import LoopPart, MappingContext
+
+_KEPT = 6
+"""Layouts of the first axes of an array that are continued along the next."""
+
+_STRETCHES = 3
+"""Lengths of a stretch that are tried: as few rounds as there can be, one more, ..."""
+
+_SIDE_BY_SIDE = 3
+"""Ranks of which stretches lie side by side along one axis, at the most."""
+
+Run = tuple[str, tuple[int, ...]]
+"""A stretch of a rank: its name, and the strides of the parts that lie side by side."""
+
+
+@dataclass(frozen=True, slots=True)
+class CutRank:
+    """A rank, where it is cut, and how many of its parts are laid out, from the inside.
+
+    Examples
+    --------
+    25 coordinates in 4 tiles of 7 take 4 rounds with the 7 side by side:
+
+    >>> CutRank(25, (1, 7), laid=1).rounds
+    4
+    """
+
+    size: int
+    strides: tuple[int, ...] = (1,)
+    """Coordinates from one to the next of each part, ascending, from 1."""
+    laid: int = 0
+
+    @property
+    def rounds(self) -> int:
+        """How often loops over the other parts go round."""
+        return 1 if self.laid == len(self.strides) else -(-self.size // self.strides[self.laid])
+
+    def within(self, room: int, *, cut: bool) -> Iterator[tuple[CutRank, int]]:
+        """The rank with one stretch more laid out, and the length of that.
+
+        Parameters
+        ----------
+        room : int
+            Coordinates at the most.
+        cut : bool
+            Whether the rank may be cut once more.
+
+        Examples
+        --------
+        40 coordinates on an axis of 9 are 5 rounds of 8, 6 of 7, or 7 of 6:
+
+        >>> [length for _, length in CutRank(40).within(9, cut=True)]
+        [8, 7, 6]
+        """
+        first, parts = self.laid, len(self.strides)
+        if first == parts:
+            return
+        begin, length = self.strides[first], 1
+        for part in range(first, parts):
+            above = self.strides[part + 1] if part + 1 < parts else self.size
+            length *= -(-above // self.strides[part])
+            if length > room:
+                break
+            yield CutRank(self.size, self.strides, part + 1), length
+        if not cut:
+            return
+        if first + 1 < parts:
+            lengths = _even(self.strides[first + 1] // begin, room)
+        else:
+            lengths = _stretches(-(-self.size // begin), room)
+        for length in lengths:
+            strides = (*self.strides[: first + 1], begin * length, *self.strides[first + 1 :])
+            yield CutRank(self.size, strides, first + 1), length
+
+
+def _stretches(count: int, room: int) -> Iterator[int]:
+    """Lengths that fit of stretches of a part, as equal as can be, the longest first."""
+    least = max(2, -(-count // room))
+    lengths = (-(-count // n) for n in range(least, least + _STRETCHES))
+    return (n for n in dict.fromkeys(lengths) if n > 1)
+
+
+def _even(count: int, room: int) -> Iterator[int]:
+    """The longest length that fits and divides a part."""
+    divisors = (n for n in range(min(room, count - 1), 1, -1) if count % n == 0)
+    return (n for n in [next(divisors, 0)] if n)
+
+
+_Beam = list[tuple[int, int, dict[str, CutRank], tuple[Run, ...]]]
+"""Rounds, the room that is left, all ranks, and what lies along an axis."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaidRanks:
+    """What lies along the dimensions of an array."""
+
+    ranks: dict[str, CutRank]
+    rounds: int
+    """How often loops over all ranks go round."""
+    along: tuple[tuple[str, tuple[Run, ...]], ...] = ()
+    """By dimension in use; of a rank that lies along several the outer part comes first."""
+
+    def onto(self, dimension: Dimension, *, cut: bool) -> list[LaidRanks]:
+        """What may lie along one dimension more, nothing among it, the fewest rounds first."""
+        beam: _Beam = [(self.rounds, dimension.size, self.ranks, ())]
+        found = [*beam]
+        for _ in range(_SIDE_BY_SIDE):
+            more: _Beam = []
+            for rounds, room, ranks, along in beam:
+                have = {name for name, _ in along}
+                for name, rank in ranks.items():
+                    before = rank.rounds
+                    if name in have or before == 1 or room == 1:
+                        continue
+                    for laid, length in rank.within(room, cut=cut):
+                        if laid.rounds < before:
+                            run = (name, laid.strides[rank.laid : laid.laid])
+                            state = ranks | {name: laid}
+                            # ``rounds`` is a product over all ranks: this one's factor is put in
+                            # the place of the old.
+                            fewer = rounds // before * laid.rounds
+                            more.append((fewer, room // length, state, (*along, run)))
+            if not more:
+                break
+            beam = sorted(more, key=lambda x: (x[0], -x[1]))[:_KEPT]
+            found += beam
+        found.sort(key=lambda x: x[0])
+        return [
+            LaidRanks(
+                ranks, rounds, ((dimension.name, along), *self.along) if along else self.along
+            )
+            for rounds, _, ranks, along in found[:_KEPT]
+        ]
+
+
+def layouts_along(
+    array: ProcessingArray, ranks: dict[str, CutRank], *, cut: bool
+) -> list[LaidRanks]:
+    """Layouts on an array that go round least often, in rising order.
+
+    Parameters
+    ----------
+    ranks : dict of str to CutRank
+        What may be laid out, nothing of it yet.
+    cut : bool
+        Whether ranks may be cut where that makes a layout better.
+    """
+    found: list[LaidRanks] = []
+    for order in permutations(array.dimensions):
+        beam = [LaidRanks(ranks, prod(r.rounds for r in ranks.values()))]
+        for dimension in order:
+            beam = [x for state in beam for x in state.onto(dimension, cut=cut)]
+            beam.sort(key=lambda x: x.rounds)
+            beam = beam[:_KEPT]
+        found += beam
+        if len({d.size for d in array.dimensions}) == 1:
+            break
+    return sorted(found, key=lambda x: x.rounds)
+
+
+Ranks = frozenset[str]
+"""Ranks along which a tensor varies."""
+
+Rounds = Sequence[tuple[str, int]]
+"""Loops over time, outermost first: the rank of each, and how often it goes round."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Laid:
+    """What lies side by side on an array: ranks along its dimensions, and who varies with them."""
+
+    array: ProcessingArray
+    along: tuple[tuple[str, Ranks], ...]
+    reads: tuple[Ranks, ...]
+    result: Ranks
+    point_cycles: Fraction
+    """Cycles that an element is busy with a point."""
+
+    @cached_property
+    def _shared(self) -> tuple[frozenset[str], ...]:
+        """Of each read, and of the result: the dimensions along which it does not vary."""
+        return tuple(
+            frozenset(d for d, ranks in self.along if not ranks & varies)
+            for varies in (*self.reads, self.result)
+        )
+
+    @cached_property
+    def _own(self) -> tuple[tuple[Ranks, bool], ...]:
+        """What varies along most dimensions, and whether it is loaded: a result begins where it
+        is, and in a row of elements each is at the edge."""
+        least = min(map(len, self._shared))
+        touched = (*self.reads, self.result)
+        row = len(self.array.dimensions) == 1
+        return tuple(
+            (varies, place < len(self.reads) and not row)
+            for place, (varies, axes) in enumerate(zip(touched, self._shared, strict=True))
+            if len(axes) == least
+        )
+
+    @cached_property
+    def _load_cycles(self) -> int:
+        reduced = self._shared[-1]
+        return min(d.size for d in self.array.dimensions if d.name in reduced or not reduced)
+
+    @cached_property
+    def _skew(self) -> tuple[tuple[str, int], ...]:
+        hopping = frozenset[str]().union(*self._shared)
+        return tuple((d.name, d.size - 1) for d in self.array.dimensions if d.name in hopping)
+
+    def least_cycles(self, rounds: Rounds) -> Fraction:
+        """As ``cycles``, in the order of the loops that takes least: innermost are ranks that
+        nothing which is loaded has, or those that something which stays in place lacks."""
+        if self._broadcasts:
+            return self.cycles(rounds)
+        loaded = frozenset[str]().union(*(varies for varies, is_loaded in self._own if is_loaded))
+        orders = [(loaded, varies) for varies, _ in self._own]
+        orders += [(varies, loaded) for varies, _ in self._own]
+        return min(
+            self.cycles(sorted(rounds, key=lambda x: (x[0] not in outer, x[0] not in then)))
+            for outer, then in orders
+        )
+
+    @property
+    def _broadcasts(self) -> bool:
+        return self.array.operands == "broadcast" or not self.along
+
+    def cycles(self, rounds: Rounds) -> Fraction:
+        """Cycles that an Einsum occupies the array: its work, and what skew and loads add.
+
+        Parameters
+        ----------
+        rounds : sequence of (str, int)
+            All loops over time, outermost first.
+        """
+        work = self.point_cycles * prod(count for _, count in rounds)
+        if self._broadcasts:
+            return work
+        changes = [(_changes(varies, rounds), loaded) for varies, loaded in self._own]
+        loads = max((n for n, loaded in changes if loaded), default=0)
+        load = self._load_cycles
+        # Nothing is bound: what is loaded is taken to come from elsewhere.
+        streams = self.array.overlap == "streams"
+        lost = Folds(
+            einsum="",
+            array=self.array.name,
+            folds=min(n for n, _ in changes),
+            skew=() if streams else self._skew,
+            loads=loads,
+            load_cycles=load,
+            overlap=self.array.overlap is True,
+            stall=max(0, ceil(load - work / loads)) if loads else 0,
+            drain=load - 1 if streams else 0,
+        )
+        return work + lost.cycles
+
+
+def _changes(varies: Ranks, rounds: Rounds) -> int:
+    """How often a tensor's value in an element of the array is another."""
+    # Of loops m 4, n 3 and k 5 from the outside in a value that varies along m changes 4 times, one
+    # that varies along n 12 times: inside of the innermost that moves it, it stays.
+    going = [(rank, count) for rank, count in rounds if count > 1]
+    while going and going[-1][0] not in varies:
+        going.pop()
+    return prod(count for _, count in going)
+
+
+_LAYOUTS = 3
+"""Layouts on systolic arrays of which the memories are asked, too."""
+
+ORDERS = 120
+"""Orders of an Einsum's loops that are tried: all of five ranks that some tensor lacks."""
+
+_NEARLY = Fraction(5, 4)
+"""How many times the least cycles a layout may take that reads less at a time."""
+
+_Along = tuple[tuple[str, tuple[LoopPart, ...]], ...]
+"""The dimensions in use of an array, and what is laid out along each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayLayout:
+    """An array, what is laid out along its dimensions, and how long it is busy."""
+
+    array: ProcessingArray
+    along: tuple[tuple[str, tuple[str, ...]], ...]
+    laid: Laid
+    rounds: dict[str, int]
+    """How often loops over each rank go round beside that, ragged edges exact."""
+    cycles: Fraction
+    """In the order of loops that suits it."""
+
+    @property
+    def names(self) -> set[str]:
+        """Parts that are laid out."""
+        return {name for _, names in self.along for name in names}
+
+
+def soonest(
+    context: MappingContext, e: Einsum, on: ProcessingArray | None = None
+) -> list[ArrayLayout]:
+    """The array that is soonest done with an Einsum, and how; the first of equals.
+
+    Where loads cost cycles, some that are soon done, and those that fill the arrays: what they
+    ask of memories differs.
+
+    Parameters
+    ----------
+    site : Site
+        The cascade and the machine.
+    e : Einsum
+        One of the cascade's.
+    on : ProcessingArray, optional
+        One that can do it; by default any may.
+
+    Returns
+    -------
+    list of ArrayLayout
+        One, unless loads cost cycles or Einsums that share loops are laid out in stretches.
+
+    Raises
+    ------
+    MappingError
+        No array can do all of its operations.
+    """
+    able = arrays_of(context.program, e, context.architecture) if on is None else (on,)
+    if context.fitted:
+        return _fitted(context, e, able)
+    filling = [_layouts(context, e, a, filling=True) for a in able]
+    if all(a.operands == "broadcast" for a in able):
+        return sorted(chain(*filling), key=lambda layout: layout.cycles)[:1]
+    others = (_layouts(context, e, a) for a in able)
+    soon = sorted(chain(*filling, *others), key=lambda layout: layout.cycles)
+    if not context.architecture.tree.is_line:
+        # What is held still decides which of several memories is asked for much.
+        return [
+            x
+            for n, x in enumerate(soon)
+            if x not in soon[:n] and x.cycles <= _NEARLY * soon[0].cycles
+        ]
+    return [*soon[:_LAYOUTS], *(x for x in chain(*filling) if x not in soon[:_LAYOUTS])]
+
+
+def sharing(context: MappingContext, e: Einsum) -> ArrayLayout:
+    """Of layouts that are done nearly as soon as any the one that reads fewest operands at a time:
+    32 x 32 results share 32 of one operand and 32 of the other, but 32 sums for each of 32 results
+    need 1,024 of one. Raises as ``soonest``."""
+    first = soonest(context, e)[0]
+    able = arrays_of(context.program, e, context.architecture)
+    others = chain(*(_layouts(context, e, a) for a in able))
+
+    def read(layout: ArrayLayout) -> tuple[int, Fraction]:
+        laid = {
+            r: [p for p in context.parts(r) if p.name in layout.names] for r in context.ranks(e)
+        }
+        wide = {r: prod(p.count for p in parts) for r, parts in laid.items()}
+        return sum(prod(wide[r] for r in context.ranks_of(a)) for a in e.reads), layout.cycles
+
+    return min((first, *(x for x in others if x.cycles <= _NEARLY * first.cycles)), key=read)
+
+
+def layouts_of(context: MappingContext, e: Einsum) -> list[ArrayLayout]:
+    """All layouts that are looked at, on every array that can do an Einsum, the soonest first."""
+    able = arrays_of(context.program, e, context.architecture)
+    found = (_layouts(context, e, a, filling=filling) for a in able for filling in (True, False))
+    return sorted(chain(*found), key=lambda layout: layout.cycles)
+
+
+def _layouts(
+    context: MappingContext, e: Einsum, array: ProcessingArray, *, filling: bool = False
+) -> list[ArrayLayout]:
+    """Layouts with any ranks along an array's axes: what varies along all of them is loaded for
+    each of its values. Or those ``filling`` it.
+
+    Ranks of a mask are better gone through in time, where their empty tiles are left out.
+    """
+    able = layable(context, e) - context.masked(e.name)
+    ranks = [r for r in context.ranks(e) if r in able and context.shapes[r] > 1]
+    axes = min(len(ranks), len(array.dimensions))
+    found = (
+        (_laid_out(context, e, order) for order in _axis_orders(array))
+        if filling
+        else (
+            _laid_out(context, e, next(_axis_orders(array)), first, filled=filled)
+            for first in islice(permutations(ranks, axes), ORDERS)
+            for filled in (True, False)
+        )
+    )
+    alongs: dict[tuple[tuple[str, tuple[str, ...]], ...], _Along] = {}
+    for x in found:
+        along = tuple((d.name, x[d.name]) for d in array.dimensions if d.name in x)
+        alongs.setdefault(tuple((d, tuple([p.name for p in parts])) for d, parts in along), along)
+    takes = array.cycles_of(einsum_operations(context.program, e))
+    return [_layout(context, e, array, along, takes) for along in alongs.values()]
+
+
+def _axis_orders(array: ProcessingArray) -> Iterator[tuple[Dimension, ...]]:
+    """Orders in which the axes of an array are filled, whatever order they are written in.
+
+    First to be filled, and so with what fills it best, is one along which nothing is late.
+    """
+    first = sorted(array.dimensions, key=lambda d: (d.reduction_latency_cycles, -d.size))
+    return permutations(first)
+
+
+def _laid_out(
+    context: MappingContext,
+    e: Einsum,
+    order: tuple[Dimension, ...],
+    first: tuple[str, ...] = (),
+    *,
+    filled: bool = True,
+) -> dict[str, tuple[LoopPart, ...]]:
+    """Fill each axis in turn with what fills it best; beside that, with ranks that fit whole.
+
+    ``first`` are the ranks that axes begin with; unless they are to be ``filled``, nothing comes
+    beside them.
+
+    Of a dimension of 128 elements: 64 queries take half of it, and 2 heads that fit whole the rest.
+    """
+    able = layable(context, e)
+    free = dict.fromkeys(r for r in context.ranks(e) if r in able)
+    along: dict[str, tuple[LoopPart, ...]] = {}
+    for number, dimension in enumerate(order):
+        room, found = dimension.size, list[LoopPart]()
+        while fitting := _fitting(context, free, room, whole=bool(found)):
+            if found and not filled:
+                break
+            asked = [] if found else [x for x in fitting if x[0].rank in first[number:][:1]]
+            best = max(asked or fitting, key=lambda parts: _filling(context, e, parts))
+            found += best
+            # A tile that is given longer than its rank takes the room of all of it.
+            room //= max(context.extent(p) for p in best)
+            free.pop(best[0].rank)
+        if found:
+            along[dimension.name] = tuple(found)
+    return along
+
+
+def _fitted(
+    context: MappingContext, e: Einsum, able: Iterable[ProcessingArray]
+) -> list[ArrayLayout]:
+    """Layouts of ranks that are cut each by itself, the soonest first; of equals those that are
+    not late, then those that read least at a time."""
+    able_ranks = layable(context, e)  # a set: what is first of equals is said by the Einsum
+    ranks = {r: context.parts(r)[::-1] for r in context.ranks(e) if r in able_ranks}
+    cut = {r: CutRank(context.shapes[r], tuple(p.stride for p in ps)) for r, ps in ranks.items()}
+    found = [
+        _layout(context, e, a, tuple((d, _parts_of(context, runs)) for d, runs in x.along), takes)
+        for a in able
+        for takes in (a.cycles_of(einsum_operations(context.program, e)),)
+        for x in layouts_along(a, cut, cut=False)
+    ]
+    found.sort(key=lambda layout: (layout.cycles, *_asked(context, e, layout)))
+    # Several layouts of systolic arrays load in several ways. Of broadcast ones cycles say it all,
+    # but for what memories beside them have to move for so many Einsums that share loops.
+    if found[0].array.operands != "broadcast":
+        return found[:_LAYOUTS]
+    return [x for x in found if x.cycles <= _NEARLY * found[0].cycles][
+        : None if context.stretched else 1
+    ]
+
+
+def _parts_of(context: MappingContext, runs: Iterable[Run]) -> tuple[LoopPart, ...]:
+    return tuple(p for rank, strides in runs for p in context.parts(rank) if p.stride in strides)
+
+
+def _asked(context: MappingContext, e: Einsum, layout: ArrayLayout) -> tuple[int, int]:
+    """Cycles that sums come late, and operands that are read at a time."""
+    late = {d.name: d.reduction_latency_cycles for d in layout.array.dimensions}
+    result = context.ranks_of(e.target)
+    reduced = (late[d] for d, ranks in layout.laid.along if ranks - result)
+    wide = {
+        r: prod(p.count for p in context.parts(r) if p.name in layout.names)
+        for r in context.ranks(e)
+    }
+    return sum(reduced), sum(prod(wide[r] for r in context.ranks_of(a)) for a in e.reads)
+
+
+def _layout(
+    context: MappingContext,
+    e: Einsum,
+    array: ProcessingArray,
+    along: _Along,
+    point_cycles: Fraction,
+) -> ArrayLayout:
+    laid = Laid(
+        array=array,
+        along=tuple((d, frozenset(p.rank for p in parts)) for d, parts in along),
+        reads=tuple(context.ranks_of(a) for a in e.reads),
+        result=context.ranks_of(e.target),
+        point_cycles=point_cycles,
+    )
+    wide = dict.fromkeys(context.ranks(e), 1)
+    for part in (p for _, parts in along for p in parts):
+        wide[part.rank] *= part.count
+    rounds = {r: -(-context.shapes[r] // n) for r, n in wide.items()}
+    return ArrayLayout(
+        array=array,
+        along=tuple((d, tuple(p.name for p in parts)) for d, parts in along),
+        laid=laid,
+        rounds=rounds,
+        cycles=laid.least_cycles([*rounds.items()]),
+    )
+
+
+def _filling(
+    context: MappingContext, e: Einsum, parts: tuple[LoopPart, ...]
+) -> tuple[Fraction, int]:
+    """What an axis is best filled with: most coordinates of a rank and, of as many, those of one
+    that fewer tensors have, as the tiles of all that have it are so much larger."""
+    have = [a for a in (*e.reads, e.target) if parts[0].rank in context.ranks_of(a)]
+    # 100 coordinates in rounds of 64 are 50 a round; in rounds of 50 they are as many.
+    return _at_once(context, parts), -len(have)
+
+
+def _at_once(context: MappingContext, parts: tuple[LoopPart, ...]) -> Fraction:
+    """Coordinates of a rank in a round on average: its last tile may be a sliver."""
+    size = context.shapes[parts[0].rank]
+    return Fraction(size, -(-size // prod(p.count for p in parts)))
+
+
+def layable(context: MappingContext, e: Einsum) -> frozenset[str]:
+    """Ranks that may run side by side: no running ones, none with an own part inside."""
+    return context.program.memo(_with_none_inside, context.ranks(e)) - context.unlayable(e.name)
+
+
+def _with_none_inside(program: Program, ranks: tuple[str, ...]) -> frozenset[str]:
+    """Those of some ranks of which no part inside is among them."""
+    mine = frozenset(ranks)
+    return mine - {
+        member
+        for rank in program.ranks
+        for place, member in enumerate(rank.partition)
+        if mine & {*rank.partition[place + 1 :]}
+    }
+
+
+def _fitting(
+    context: MappingContext, ranks: Iterable[str], room: int, *, whole: bool
+) -> list[tuple[LoopPart, ...]]:
+    """Of every rank the parts that fit, if more than one coordinate does."""
+    found: list[tuple[LoopPart, ...]] = []
+    for rank in ranks:
+        parts, wide = context.within(rank, room)
+        if parts and (wide >= context.shapes[rank] or not whole):
+            found.append(parts)
+    return found
+
+
+_SLOWER = 2
+"""How many times the cycles of the soonest a layout may take where something is gathered."""
+
+_GATHER_LAYOUTS = 12
+"""Layouts of such an Einsum that are looked at."""
+
+
+def soonest_fed(
+    context: MappingContext, e: Einsum, on: ProcessingArray | None = None
+) -> list[ArrayLayout]:
+    """As ``soonest``; of an Einsum that gathers those whose array is soonest fed."""
+    found = soonest(context, e, on)
+    gathered = [a for a in e.reads if context.gathers(a)]
+    if not gathered:
+        return found
+    others = (x for x in layouts_of(context, e) if on is None or x.array == on)
+    near = (x for x in others if x.cycles <= _SLOWER * found[0].cycles)
+    # Where ranks are cut each by itself all others may take far longer than the soonest.
+    distinct = {(x.array.name, x.along): x for x in (*found, *near)}.values()
+    return sorted(distinct, key=lambda x: _fed(context, e, x, gathered))[:_GATHER_LAYOUTS]
+
+
+def _fed(
+    context: MappingContext, e: Einsum, layout: ArrayLayout, gathered: list[Access]
+) -> Fraction:
+    """Seconds of an Einsum whose array takes what it gathers anew from the memory beside it, at
+    every step."""
+    memory = context.memories(layout.array.name)[-1]
+    seconds = layout.cycles / context.architecture.clock_hz
+    if memory.bandwidth_bytes_per_s is None:
+        return seconds
+    wide = dict.fromkeys(context.ranks(e), 1)
+    for rank in wide:
+        laid = prod(p.count for p in context.parts(rank) if p.name in layout.names)
+        wide[rank] = min(context.shapes[rank], laid)
+    words = sum(context.tile_words(a, context.ranks_of(a), wide, memory) for a in gathered)
+    moved = words * prod(layout.rounds.values()) * context.architecture.word_bytes
+    return max(seconds, moved / memory.bandwidth_bytes_per_s)
+
+
+def fitted(context: MappingContext, took: dict[str, Fraction]) -> MappingContext:
+    """The site with its ranks cut each by itself, at what the Einsums that take longest lay out.
+
+    Parameters
+    ----------
+    site : Site
+        A cascade and a machine, all ranks cut at the sides of its arrays.
+    took : dict of str to Fraction
+        Cycles that each Einsum takes so.
+    """
+    cuts: dict[str, tuple[int, ...]] = {}
+    # Greedy: what takes longest has its way, and later Einsums may only cut further what it has
+    # cut.
+    known: dict[_Question, LaidRanks] = {}
+    for e in sorted(context.program.einsums, key=lambda e: -took[e.name]):
+        cuts |= {r: cut.strides for r, cut in _best(context, e, cuts, known).ranks.items()}
+    # Ranks that nothing lays out are cut for the memories' sake, as before.
+    longer = {r: _longer(context, s) for r, s in cuts.items() if len(s) > 1}
+    return replace(context, cuts=longer, fitted=True)
+
+
+def least_cycles(context: MappingContext, e: Einsum) -> Fraction:
+    """Cycles of an Einsum with as many elements of an array at work as its ranks can keep so."""
+    wide = prod(context.shapes[r] for r in layable(context, e) & {*context.ranks(e)})
+    points = prod(context.shapes[r] for r in context.ranks(e))
+    able = arrays_of(context.program, e, context.architecture)
+    return min(_point_cycles(context, e, a) * points / min(wide, a.elements) for a in able)
+
+
+_Question = tuple[str, tuple[tuple[str, int, tuple[int, ...]], ...]]
+"""An array, and the ranks to be laid out on it."""
+
+
+def _best(
+    context: MappingContext,
+    e: Einsum,
+    cuts: dict[str, tuple[int, ...]],
+    known: dict[_Question, LaidRanks],
+) -> LaidRanks:
+    """What takes fewest cycles, ranks being cut as they are and once more for each axis."""
+    able = layable(context, e)
+    ranks = {
+        r: CutRank(context.shapes[r], cuts.get(r, (1,)))
+        for r in context.ranks(e)
+        if r in able and context.shapes[r] > 1
+    }
+
+    def laid(array: ProcessingArray) -> LaidRanks:
+        asked = (array.name, tuple((r, c.size, c.strides) for r, c in ranks.items()))
+        if asked not in known:
+            known[asked] = layouts_along(array, ranks, cut=True)[0]
+        return known[asked]
+
+    def cycles(array: ProcessingArray) -> Fraction:
+        return _point_cycles(context, e, array) * laid(array).rounds
+
+    return laid(min(arrays_of(context.program, e, context.architecture), key=cycles))
+
+
+def _point_cycles(context: MappingContext, e: Einsum, array: ProcessingArray) -> Fraction:
+    return array.cycles_of(einsum_operations(context.program, e))
+
+
+def _longer(context: MappingContext, strides: tuple[int, ...]) -> tuple[int, ...]:
+    """Cuts with those that follow at the sides of arrays: tiles of memories are as before."""
+    found = [*strides]
+    # Whole multiples of what is laid out: with strides 1 and 50 and a side of 128 there follows
+    # 100.
+    for side in context.strides:
+        if side // found[-1] > 1:
+            found.append(side // found[-1] * found[-1])
+    return tuple(found)

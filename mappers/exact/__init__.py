@@ -1,0 +1,1 @@
+"""Exact search of a mapspace: branch and bound, with a certificate."""

@@ -1,0 +1,601 @@
+"""Spaces whose mappings cannot be priced in batches as they are: masks and gathers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from math import inf, nextafter
+from typing import TypeVar
+
+from einsum_cascade.errors import MappingError, Problem
+
+from ..problem.certificate import INTERRUPTED, TIME_LIMIT, Certificate, Searched
+from ..problem.engine_run import EngineRun
+from ..problem.objectives import LATENCY, SearchObjective
+from ..problem.protocol import Advance, SearchProblem, never
+from ..problem.search_log import SearchLog
+from ..space.fusion import candidates_of
+from ..space.grid import PromisedRegion
+from ..space.infeasibility import explain_infeasibility, no_legal_mapping
+from ..space.mapspace import Mapspace
+from .kernels.descent import LEAVES
+from .policy import Effort
+from .process_pool import ProcessPool, answers_in_order, usual_workers
+from .questions import (
+    Answer,
+    Answering,
+    Offer,
+    OpenRegion,
+    OpenSubspace,
+    Question,
+    RegionState,
+    RunAnswer,
+    SubspaceAnswer,
+    SubspaceKey,
+    SubspaceQuestion,
+    left_out,
+    region_of,
+    why_none,
+)
+from .subspaces import TablesOf
+from .tables import SubspaceRefusedError, tabulate
+
+T = TypeVar("T")
+
+
+class NotInBatchesError(Exception):
+    """A space whose mappings cannot be priced in batches as they are."""
+
+
+def in_batches(problem: SearchProblem, search: Callable[[bool], T]) -> T:
+    """What a search finds that is told whether to leave masks and gathers aside.
+
+    It is told to where an Einsum has a mask, or where it finds that it has to.
+    """
+    if not any(e.where is not None for e in problem.space.program.einsums):
+        with suppress(NotInBatchesError):
+            return search(False)
+    return search(True)
+
+
+R = TypeVar("R")
+
+_AT_ONCE = 6
+"""Subspaces that are sketched of the most promising region before another is."""
+
+_FIRST = 2
+"""Subspaces of every region that are sketched before more of any."""
+
+_EARLY = 4
+"""Regions that are opened, and sketched as far as any, before all others, where bounds tell little
+of them: something good is known soon."""
+
+
+@dataclass
+class RegionScheduler:
+    """Whose turn it is.
+
+    Parameters
+    ----------
+    regions : sequence of RegionState
+        All that are open, most promising first.
+    effort : Effort
+        Of the search.
+    more : float
+        Sketches that are left when each region has had its few.
+    early : bool
+        Whether a few regions come before all others.
+    is_near : callable
+        Whether a bound says that a region has nothing much better than the best.
+    """
+
+    regions: Sequence[RegionState]
+    """Grows from stage to stage."""
+    effort: Effort
+    more: float
+    early: bool
+    is_near: Callable[[float], bool]
+    turn: list[RegionState] = field(default_factory=list)
+    first: bool = False
+    """Whether it is the turn of those that come before all others."""
+
+    def stages(self, promising: Sequence[R]) -> Iterator[Sequence[R]]:
+        """What is opened, some after the others: a few regions are, and are sketched, sooner than
+        all."""
+        if self.early:
+            self.first = True
+            yield promising[:_EARLY]
+            self.first = False
+            promising = promising[_EARLY:]
+        yield promising
+
+    def few(self, most: float) -> RegionState | None:
+        """A region that has had fewer sketches than each is to have; none that is worse than
+        ``most`` but for the first of them."""
+        few = self.effort.sketches
+        for enough in (min(_FIRST, few), few):
+            unasked = few if self.first else _FIRST
+            for region in self.regions:
+                if region.wants(enough, unasked, most) and not self.is_near(region.bound):
+                    return region
+        return None
+
+    def again(self, worst: Callable[[], float]) -> RegionState | None:
+        """A region of those that promise most, until there are enough sketches.
+
+        Parameters
+        ----------
+        worst : callable
+            Asked each time before one is taken: what looks worse is worth a glance alone.
+        """
+        if self.first:
+            return None
+        self.turn = [r for r in self.turn if r.left and not self.is_near(r.bound)]
+        if not self.turn and self.more > 0:
+            most = worst()
+            able = [r for r in self.regions if r.left and not self.is_near(r.bound)]
+            able = [r for r in able if r.estimate <= most]
+            best = min(able, key=lambda r: (r.estimate, r.bound), default=None)
+            self.turn = [best] * _AT_ONCE if best is not None else []
+            self.more -= len(self.turn)
+        return self.turn.pop() if self.turn else None
+
+
+def promising_regions(
+    space: Mapspace,
+    effort: Effort,
+    timed: bool,
+    cap: tuple[SearchObjective, float] | None,
+) -> tuple[PromisedRegion, ...]:
+    """The regions of a space that promise most, as many as there are to be opened.
+
+    Parameters
+    ----------
+    timed : bool
+        Whether cycles tell which are good.
+    cap : tuple, optional
+        Another objective, and how much of it is too much.
+    """
+    most = min(effort.regions if timed or cap else effort.untimed, space.size)
+    within = cap[1] if cap is not None and cap[0].code == LATENCY else inf
+    return space.regions(round(most), spread=not (timed or cap), within=within, fair=True)
+
+
+_RUNS = 144
+"""Engine runs, times Einsums, of a space whose mappings cannot be priced in batches."""
+
+_MUCH = 0.95
+"""An estimate so far below the best is not waited with, where masks are left aside."""
+
+_LITTLE = 0.2
+"""The share of the tolerance that is not worth the sketches that were asked for by then."""
+
+_ALIKE = 4
+"""Offers of a region with one estimate that are run at once in vain."""
+
+
+class BranchAndBound:
+    """One search of a space; ``relaxed`` leaves masks and gathers aside, as for ``OpenMeter``.
+
+    ``before`` has ``leasts`` of a search for the objective that ``cap`` is of: what is above it
+    there is not asked about again.
+
+    What tables ``tables_of`` makes is this process's to know: with others than ``tabulate`` it
+    does all by itself.
+    """
+
+    def __init__(
+        self,
+        problem: SearchProblem,
+        effort: Effort,
+        *,
+        relaxed: bool = False,
+        cap: tuple[SearchObjective, float] | None = None,
+        tables_of: TablesOf = tabulate,
+        log: SearchLog | None = None,
+        before: Mapping[SubspaceKey, float] | None = None,
+    ) -> None:
+        self.log = log or SearchLog()
+        self.before = before or {}
+        self.leasts: dict[SubspaceKey, float] = {}
+        """What nothing is below of what was asked about, in the objective of this search."""
+        self.cap = cap
+        self.relaxed = relaxed
+        self.effort = effort
+        self.todo = effort.subspaces
+        self.idle, self.reached, self.unopened = 0, inf, inf
+        self.space = problem.space
+        self.objective = problem.objective
+        self.tolerance = problem.tolerance
+        self.tried: set[Hashable] = set()
+        self.in_vain: Counter[tuple[int, float]] = Counter()
+        self.best = problem.known
+        self.start = problem.known.value if problem.known is not None else inf
+        self.is_over = problem.is_over
+        self.ended = ""
+        self.waiting: list[Offer] = []
+        self.found = self.sketched = self.all_open = self.tired = False
+        self.promised: Offer | None = None
+        self.legal: OpenSubspace | None = None
+        self.refused, self.failed = list[str](), list[MappingError]()
+        self.opened: list[RegionState] = []
+        more, early = (effort.more_sketches, not self._timed) if cap is None else (0.0, False)
+        self.turns = RegionScheduler(self.opened, effort, more, early=early, is_near=self._near)
+        self.candidates = self.runs = self.lost = self.same_loops = 0
+        self.left, self.sketches = list[OpenSubspace](), list[OpenSubspace]()
+        self.crossed: dict[str, bool] = {}
+        self.regions: list[OpenRegion] = []
+        self.answering = Answering(
+            opened=self.regions,
+            objective=problem.objective,
+            tables_of=tables_of,
+            # What slack leaves out counts in the gap: a tenth leaves the rest of the tolerance to
+            # what a run is slower than its bound.
+            slack=0.0 if problem.objective.exact else self.tolerance / 10,
+            cap=inf if cap is None else cap[1],
+            most=self._most,
+            relaxed=relaxed,
+        )
+        self.team = self._new_team()
+
+    def run(self, advance: Advance) -> Searched:
+        try:
+            for some in self.turns.stages(self._promising()):
+                self._open(some)
+                self.all_open = not self.turns.first
+                self._note()
+                self._sketch(advance)
+            self._go_through(advance)
+        except KeyboardInterrupt:
+            # The best so far is what was asked for; without one there is nothing to say.
+            if self.best is None:
+                raise
+            self.ended = INTERRUPTED
+        finally:
+            self.team.close()
+        if self.best is None:
+            raise self._nothing()
+        self._note()
+        return Searched(
+            mapping=self.best.mapping, result=self.best.result, certificate=self._certificate()
+        )
+
+    def _promising(self) -> tuple[PromisedRegion, ...]:
+        """The regions that promise most."""
+        promising = promising_regions(self.space, self.effort, self._timed, self.cap)
+        if (beside := self.space.bound_beside(promising)) < inf:
+            self.unopened = beside if self._timed else 0.0
+        return promising
+
+    def _open(self, promising: Iterable[PromisedRegion]) -> None:
+        """Open some regions, before others are asked about any."""
+        self.team.close()
+        self.team = self._new_team()
+        for promised in promising:
+            bound = promised.bound if self._timed else 0.0
+            if self._beaten(bound) or self._is_over():
+                self.unopened = min(self.unopened, bound)
+                continue
+            opened = OpenRegion.of(promised.region, bound, self.crossed)
+            self.candidates += candidates_of(promised.region, opened.subspaces)
+            number, left = len(self.regions), [*range(len(opened.subspaces))]
+            self.opened.append(RegionState(number=number, opened=opened, left=left))
+            self.regions.append(opened)
+
+    def _new_team(self) -> ProcessPool[Question, Answer]:
+        """Who knows the regions that are open by now."""
+        alone = self.answering.tables_of is not tabulate
+        # What another process does can be left in the middle when time is up.
+        limited = self.is_over is not never and not alone
+        return ProcessPool(
+            self.answering, 1 if alone else usual_workers(), at_once=limited, affinity=region_of
+        )
+
+    def _sketch(self, advance: Advance) -> None:
+        """Sketch what has its turn."""
+        for mine, answer in answers_in_order(
+            self.team,
+            self._next_sketch,
+            is_moot=lambda mine: self._beaten(mine.region.bound, self.tolerance * _LITTLE),
+            put_back=OpenSubspace.put_back,
+            is_over=self._is_over,
+        ):
+            advance(1)
+            if self._is_sketched(mine, answer):
+                self.sketches.append(mine)
+        if self.turns.first and self.sketches:
+            self._glance(min(self.sketches, key=lambda one: one.estimate))
+
+    def _go_through(self, advance: Advance) -> None:
+        """Search what was sketched in all ways, until nothing is left that is worth it."""
+        # Sorting is stable: of equals those come first that were asked first.
+        found = sorted(self.sketches, key=lambda one: one.estimate)
+        others = [OpenSubspace(region=r, number=n) for r in self.opened for n in r.left]
+        self.left = [*found, *self.left, *others]
+        self.sketched = True
+        order = iter([*self.left])
+        for mine, answer in answers_in_order(
+            self.team,
+            lambda: self._next_look(order),
+            is_moot=lambda mine: self.tired or self._beaten(mine.region.bound),
+            put_back=lambda _: None,
+            is_over=self._is_over,
+        ):
+            self._look(mine, answer)
+            self._note()
+            advance(1)
+        self._run_waiting()
+
+    def _is_over(self) -> bool:
+        """Whether time is up; not before there is something to show."""
+        if self.best is not None and not self.ended and self.is_over():
+            self.ended = TIME_LIMIT
+        return bool(self.ended)
+
+    @property
+    def _timed(self) -> bool:
+        """Whether cycles alone bound the objective."""
+        return self.objective.code == LATENCY
+
+    def _beaten(self, bound: float, by: float | None = None) -> bool:
+        """Whether nothing above a bound is better than the best by more than the tolerance, or
+        another share."""
+        share = self.tolerance if by is None else by
+        return self.best is not None and bound >= self.best.value * (1 - share)
+
+    def _near(self, bound: float) -> bool:
+        """Whether nothing above a bound is much better than the best."""
+        return self.best is not None and bound >= self.best.value * (1 - self.effort.near)
+
+    def _next_sketch(self) -> tuple[OpenSubspace, SubspaceQuestion] | None:
+        """What is sketched next: a few subspaces of each region, then more of the best ones."""
+        if self._is_over():
+            return None
+        while (region := self._next_region()) is not None:
+            mine = OpenSubspace(region=region, number=region.left.pop(0))
+            region.sketched += 1
+            if not self._ruled_out(mine, plain=True):
+                # What is worse than others by far is of no interest, but need not beat the best.
+                limit = self.best.value * self.effort.of_interest if self.best is not None else inf
+                return mine, mine.asked(limit, plain=not self._at_once(region))
+            self.left.append(mine)
+        return None
+
+    def _at_once(self, region: RegionState) -> bool:
+        """Whether subspaces are searched in all ways where others are sketched. Where masks are
+        left aside a sketch tells better which promise most: of more ways more are mistaken."""
+        return region.opened.at_once and not self.relaxed
+
+    def _next_region(self) -> RegionState | None:
+        """The region of which a subspace is sketched next."""
+        # What settles ties has no use for regions that do not look better than what there was.
+        most = inf
+        if self.cap and self.best:
+            most = min(self.best.value * (1 + self.effort.near), self.start * (1 - self.tolerance))
+        return self.turns.few(most) or self.turns.again(self._worst)
+
+    def _worst(self) -> float:
+        """What looks worse is worth a glance alone; the engine says what others are measured by."""
+        found, self.promised = self.promised, None
+        if found is not None and self.best is not None and found.estimate < self.best.value:
+            self._run(found)
+        return self.best.value * self.effort.further if self.best is not None else inf
+
+    def _ruled_out(self, mine: OpenSubspace, *, plain: bool) -> bool:
+        """Whether all of a subspace is above the cap, as another search has told."""
+        return self.cap is not None and self.before.get(mine.key(plain=plain), 0.0) > self.cap[1]
+
+    def _much_better(self, offer: Offer) -> bool:
+        """Whether an offer is run at once: what is open may be worth no more than a glance, and of
+        a region's offers that look alike a few are enough."""
+        share = _MUCH if self.relaxed else 1 - self.effort.near
+        new = self.in_vain[offer.region, offer.estimate] < _ALIKE
+        return self.best is None or (new and offer.estimate < self.best.value * share)
+
+    def _is_sketched(self, mine: OpenSubspace, answer: SubspaceAnswer) -> bool:
+        """Take note of a sketch; False where no mapping of the subspace is legal."""
+        region = mine.region
+        self.leasts[mine.key(plain=True)] = answer.least
+        mine.answer = answer if self._at_once(region) else None
+        if answer.refused is not None:
+            # It is left out, cost little, and another is sketched in its place.
+            region.sketched -= 1
+            self._refuse(answer.refused)
+            self.lost += len(mine.subspace.sizes) * region.of_tiling
+            return False
+        for offer in answer.offers[:1]:
+            mine.estimate = offer.estimate
+            region.estimate = min(region.estimate, mine.estimate)
+            self.log.promise(offer.estimate, mine.kind, partial(self._engine, offer))
+            if self._much_better(offer):
+                self._run(offer)
+            elif self.promised is None or offer.promise < self.promised.promise:
+                self.promised = offer
+        return True
+
+    def _glance(self, mine: OpenSubspace) -> None:
+        """Search what looks best by now in all ways, before more is sketched."""
+        if mine.answer is None:
+            asked = self.team.submit(mine.asked(self._limit(), plain=False), first=True)
+            answer = self.team.answer(asked, self._is_over)
+            if isinstance(answer, SubspaceAnswer) and answer.refused is None:
+                mine.answer = answer
+                for offer in (one for one in answer.offers[:1] if self._much_better(one)):
+                    self._run(offer)
+
+    def _next_look(
+        self, order: Iterator[OpenSubspace]
+    ) -> tuple[OpenSubspace, SubspaceQuestion] | None:
+        """What is searched in all ways next."""
+        mine = self._still_open(order)
+        return None if mine is None else (mine, mine.asked(self._limit(), plain=False))
+
+    def _limit(self) -> float:
+        """What is searched in all ways is to be better than that."""
+        if self.relaxed:
+            # What is worse than all of these is not run; what is as good may tie better.
+            full = len(self.waiting) == self._most
+            return nextafter(self.waiting[-1].value, inf) if full else inf
+        return self.best.value if self.best is not None else inf
+
+    def _still_open(self, order: Iterator[OpenSubspace]) -> OpenSubspace | None:
+        """The next subspace that is worth a search in all ways and had none; what was searched so
+        when others were sketched is taken note of when it would be asked about."""
+        while self.todo > 0 and not self._is_over() and (mine := next(order, None)) is not None:
+            beaten = self._beaten(mine.region.bound) or self._ruled_out(mine, plain=False)
+            self.todo -= not beaten
+            if mine.answer is not None:
+                self._look(mine, mine.answer)
+            elif not beaten:
+                return mine
+        return None
+
+    def _look(self, mine: OpenSubspace, answer: SubspaceAnswer) -> None:
+        """Take note of what a subspace has in all ways."""
+        self.left.remove(mine)
+        region, tilings = mine.region, len(mine.subspace.sizes)
+        self.leasts[mine.key(plain=False)] = answer.least
+        if answer.refused is not None:
+            self._refuse(answer.refused)
+            self.lost += tilings * region.of_tiling
+            return
+        region.least = min(region.least, answer.least)
+        region.tally += answer.tally
+        self._run_promising(answer.offers)
+        self._tire(region)
+        self.legal = self.legal or mine
+        self.same_loops += tilings * (region.of_tiling - answer.combinations)
+
+    def _tire(self, region: RegionState) -> None:
+        """Give up where many subspaces brought nothing."""
+        self.idle += 1
+        value = self.best.value if self.best is not None else inf
+        if value < self.reached * (1 - self.tolerance):
+            self.reached, self.idle = value, 0
+        near = self._near(region.bound)
+        if self.idle >= (self.effort.patience_near if near else self.effort.patience):
+            self.todo, self.tired = 0, True
+
+    def _certificate(self) -> Certificate:
+        assert self.best is not None, "what is certified"
+        evaluated = int(sum(region.tally[LEAVES] for region in self.opened))
+        return Certificate(
+            strategy="exhaustive, masks and gathers aside" if self.relaxed else "exhaustive",
+            objective=self.objective.name,
+            candidates=self.candidates,
+            evaluated=evaluated,
+            reasons=tuple(self._reasons(evaluated).items()),
+            runs=self.runs,
+            gap=max(0.0, 1 - self._least() / self.best.value),
+            tolerance=self.tolerance,
+            value=self.best.value,
+            floor=self.objective.floor(self.best.result),
+            ended=self.ended,
+        )
+
+    def _reasons(self, evaluated: int) -> dict[str, int]:
+        """Why candidates were left out, and how many for each reason."""
+        found = {"loops not legal": self.lost, "the same loops": self.same_loops}
+        for why, count in left_out(self.opened, self.left, self._beaten):
+            found[why] = found.get(why, 0) + count
+        if self.ended == INTERRUPTED:
+            # Nobody knows where: what is not told by now was not looked at.
+            rest = self.candidates - evaluated - sum(found.values())
+            found["not looked at"] = found.get("not looked at", 0) + rest
+        return found
+
+    def _refuse(self, why: SubspaceRefusedError) -> None:
+        """Go on without a subspace whose loops are not legal."""
+        if why.irregular:
+            if not self.relaxed:
+                raise NotInBatchesError
+            raise MappingError(Problem(f"the cascade cannot be searched: {why}"))
+        self.refused.append(str(why))
+
+    def _run_promising(self, offers: tuple[Offer, ...]) -> None:
+        """Run what a subspace has that may be better than the best by more than the tolerance."""
+        if self.relaxed:
+            self.waiting = sorted((*self.waiting, *offers), key=lambda f: f.promise)[: self._most]
+            # What looks much better than the best is run at once, and tells what to look for.
+            if offers and self._much_better(offers[0]):
+                self._run(offers[0])
+                self.waiting = [one for one in self.waiting if one is not offers[0]]
+            return
+        for found in offers:
+            # The way of the first step counts where no more than the tolerance hangs on it.
+            sure = found.estimate <= found.value * (1 + self.tolerance)
+            if not self._beaten(found.estimate if sure else found.value):
+                self._run(found)
+
+    def _run_waiting(self) -> None:
+        """Run the most promising mappings of a space whose values are estimates."""
+        numbers = [self.team.submit(found) for found in self.waiting if self._is_new(found)]
+        for number in numbers:
+            self._ran(self.team.answer(number, self._is_over))
+
+    @property
+    def _most(self) -> int:
+        """How many mappings are run where values are estimates."""
+        return max(3, _RUNS // len(self.space.program.einsums))
+
+    def _run(self, found: Offer) -> None:
+        """Let the engine say what an offer is worth."""
+        best = self.best
+        if self._is_new(found):
+            self._ran(self.team.answer(self.team.submit(found, first=True), self._is_over))
+            self.in_vain[found.region, found.estimate] += self.best is best
+
+    def _is_new(self, found: Offer) -> bool:
+        """Whether an offer was not run before: what is sketched is found again in all ways."""
+        before = len(self.tried)
+        self.tried.add(found.key)
+        return len(self.tried) > before
+
+    def _ran(self, answer: Answer | None) -> None:
+        if answer is None:
+            return
+        assert isinstance(answer, RunAnswer), "what is said of an offer"
+        self.runs += 1
+        run = answer.run
+        if run is None:
+            assert answer.refused is not None, "one of the two"
+            self.failed.append(answer.refused)
+            return
+        if self.cap is not None and self.cap[0].of(run.result) > self.cap[1]:
+            return
+        self.log.ran(run)
+        if self.best is None or run.value < self.best.value:
+            self.best, self.found = run, True
+            self._note()
+
+    def _engine(self, offer: Offer) -> EngineRun:
+        """An offer run here. Raises ``MappingError``."""
+        answer = self.answering.run(offer)
+        if answer.run is None:
+            assert answer.refused is not None, "one of the two"
+            raise answer.refused
+        return answer.run
+
+    def _note(self) -> None:
+        value = self.best.value if self.best is not None else inf
+        self.log.note(self.runs, value, self._least())
+
+    def _least(self) -> float:
+        """What no mapping is below, as far as the search has got."""
+        bounds = [self.unopened if self.all_open else 0.0]
+        for region in self.opened:
+            if not self.relaxed:
+                bounds.append(max(region.bound, region.least))
+        bounds += [found.region.bound for found in self.left]
+        if self.relaxed or self.ended == INTERRUPTED or not self.sketched:
+            bounds += [region.bound for region in self.opened]
+        floor = 0.0 if self.best is None else self.objective.floor(self.best.result)
+        return max(min(bounds), floor)
+
+    def _nothing(self) -> MappingError:
+        """Why there is no mapping: constraints leave none, nothing fits, or nothing is legal."""
+        why = why_none(self.space, self.failed, self.legal, self.refused)
+        return explain_infeasibility(self.space) or no_legal_mapping(self.space, why)

@@ -1,0 +1,46 @@
+"""Flat arrays that compiled code receives, in named tuples, as Numba takes them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+class FlatMeasures(NamedTuple):
+    """Measures as arrays; ``first_*`` say where each one's rows begin, with one more at the end.
+
+    Rows of ``loops`` are ``OpenLoop``; of ``terms`` (coefficient, axis), with digits from
+    ``first_digit`` on; of ``digits`` (stride, told apart, tuples inside). Parts of a size are
+    ranges of terms.
+    """
+
+    extents: Ints
+    first_extent: Ints
+    loops: Ints
+    first_loop: Ints
+    parts: Ints
+    first_part: Ints
+    terms: Ints
+    first_digit: Ints
+    digits: Ints
+
+
+class FlatProducts(NamedTuple):
+    """Measures as products of chains, which are measures of one axis each.
+
+    ``factors`` are chains, ``turning`` loops of ``chains`` one of which must always turn;
+    chains that are ``fixed`` are the same in all tilings.
+    """
+
+    chains: FlatMeasures
+    fixed: Ints
+    factors: Ints
+    first_factor: Ints
+    turning: Ints
+    first_turning: Ints
+    walked: Ints

@@ -1,0 +1,561 @@
+"""Compiled bounds: cost to go of open decisions, and Lagrange multipliers of memory capacities."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archsim.compiled import compiled_inside
+
+from ...problem.objectives import ENERGY
+from .arrays import Floats, Ints
+
+EINSUM, TENSOR = range(2)
+
+
+class Choices(NamedTuple):
+    """The decisions of a subspace, flat.
+
+    Rows of ``decisions``: kind, number of the Einsum or tensor, alternatives. ``works`` is by
+    Einsum. Accesses of tensor t, rows (Einsum, first entry), are those from ``first[t]`` on.
+    Tiles of tensor t (rows of ``tiles``: memory, Einsum, the way in which it has this one or -1:
+    in all) are those from ``first_tile[t]`` on, their bytes given by tiling. Before decision d the
+    frontier are the rows (Einsum, its factor in the number of a state) of ``frontier`` from
+    ``first_frontier[d]`` on, and states are numbered from ``first_state[d]``.
+    """
+
+    decisions: Ints
+    works: Ints
+    writers: Ints
+    alternatives: Ints
+    """Of every Einsum."""
+    accesses: Ints
+    first: Ints
+    rows: Ints
+    """Of every entry the row of its costs; -1 where it is not legal."""
+    kept: NDArray[np.bool_]
+    tiles: Ints
+    first_tile: Ints
+    capacities: Floats
+    frontier: Ints
+    first_frontier: Ints
+    first_state: Ints
+
+
+@compiled_inside
+def state_of(c: Choices, decision: int, picked: Ints) -> int:
+    """The number of the frontier's state before a decision."""
+    # Of mixed radix: with S in 2 ways and A in 3 their factors are 1 and 2, and S in way 1 with A
+    # in way 2 is 1 + 2 * 2 = 5 beyond the first state of the decision.
+    state = c.first_state[decision]
+    for row in range(c.first_frontier[decision], c.first_frontier[decision + 1]):
+        state += picked[c.frontier[row, 0]] * c.frontier[row, 1]
+    return int(state)
+
+
+@compiled_inside
+def _unpack(c: Choices, decision: int, state: int, picked: Ints) -> None:
+    """Set the arrays of the frontier's Einsums; -1 for all others."""
+    for number in range(picked.shape[0]):
+        picked[number] = -1
+    for row in range(c.first_frontier[decision], c.first_frontier[decision + 1]):
+        number = c.frontier[row, 0]
+        # The digit back: 5 // 2 % 3 = 2 for A, 5 // 1 % 2 = 1 for S.
+        picked[number] = state // c.frontier[row, 1] % c.alternatives[number]
+
+
+class Plan(NamedTuple):
+    """What the least costs to go are made of, the same for all costs that choices may have.
+
+    What a tensor's places cost is up to the Einsums that touch it: states in which these are
+    alike have it in common. Of each such, and of each of its places, every access of the tensor
+    is a range of ``rows``, the least of which it takes.
+    """
+
+    after: Ints
+    """(states,): the state after the decision; of one about an Einsum, after its first choice."""
+    step: Ints
+    """(decisions,): how much further the state is after each further choice."""
+    alike: Ints
+    """(states,): before a decision about a tensor, the number of what is alike."""
+    first_alike: Ints
+    """(decisions + 1,)"""
+    accesses: Ints
+    """(decisions,): how many a tensor has."""
+    first_range: Ints
+    """(decisions,): of (alike, place, access) in this order."""
+    ranges: Ints
+    """(ranges + 1,): where each begins in ``rows``."""
+    rows: Ints
+
+
+@compiled_inside
+def _touching(c: Choices, decision: int, factors: Ints) -> int:
+    """How many states the frontier's Einsums have that touch a tensor; their factors in it, 0 of
+    those that do not."""
+    number, states = c.decisions[decision, 1], 1
+    for row in range(c.first_frontier[decision], c.first_frontier[decision + 1]):
+        einsum = c.frontier[row, 0]
+        touches = c.writers[number] == einsum
+        for access in range(c.first[number], c.first[number + 1]):
+            touches = touches or c.accesses[access, 0] == einsum
+        factors[row] = states if touches else 0
+        if touches:
+            states *= c.alternatives[einsum]
+    return states
+
+
+@compiled_inside
+def _states_planned(c: Choices, p: Plan, factors: Ints, picked: Ints) -> None:
+    """Fill what is said of states."""
+    alike = 0
+    for decision in range(c.decisions.shape[0]):
+        kind, number = c.decisions[decision, 0], c.decisions[decision, 1]
+        p.first_alike[decision] = alike
+        p.step[decision] = 0
+        together = _touching(c, decision, factors) if kind == TENSOR else 0
+        for state in range(c.first_state[decision], c.first_state[decision + 1]):
+            _unpack(c, decision, state - c.first_state[decision], picked)
+            if kind == EINSUM:
+                # A choice k moves the state by k times the Einsum's factor, or not at all if nobody
+                # asks for it any more: choice 1 against choice 0 tells by how much.
+                picked[number] = 1
+                p.step[decision] = state_of(c, decision + 1, picked)
+                picked[number] = 0
+                p.step[decision] -= state_of(c, decision + 1, picked)
+            p.after[state] = state_of(c, decision + 1, picked)
+            p.alike[state] = alike
+            if kind == TENSOR:
+                for row in range(c.first_frontier[decision], c.first_frontier[decision + 1]):
+                    p.alike[state] += factors[row] * picked[c.frontier[row, 0]]
+        alike += together
+    p.first_alike[c.decisions.shape[0]] = alike
+
+
+@compiled_inside
+def _ranges_planned(c: Choices, decision: int, p: Plan, picked: Ints, begun: int, end: int) -> int:
+    """Fill the ranges of what is alike as picked, from number ``begun`` on; the end of rows."""
+    number, places = c.decisions[decision, 1], c.decisions[decision, 2]
+    writer = c.writers[number]
+    writers = c.alternatives[writer] if writer >= 0 else 1
+    for place in range(places):
+        for access in range(c.first[number], c.first[number + 1]):
+            p.ranges[begun] = end
+            begun += 1
+            own = c.accesses[access, 0]
+            for k in range(c.alternatives[own]):
+                for w in range(writers):
+                    mine = picked[own] < 0 or picked[own] == k
+                    theirs = writer < 0 or picked[writer] < 0 or picked[writer] == w
+                    # The write itself, or the read of a running value: both are done in one way.
+                    if mine and theirs and (writer != own or w == k):
+                        # Entries of an access go by the way of its Einsum, then that of the
+                        # tensor's writer, then the tensor's places.
+                        entry = c.accesses[access, 1] + (k * writers + w) * places + place
+                        if c.rows[entry] >= 0:
+                            p.rows[end] = c.rows[entry]
+                            end += 1
+    p.ranges[begun] = end
+    return end
+
+
+@compiled_inside
+def planned(c: Choices) -> Plan:
+    """The plan of some choices."""
+    decisions, states = c.decisions.shape[0], c.first_state[c.decisions.shape[0]]
+    factors = np.zeros(c.frontier.shape[0], np.int64)
+    picked = np.empty(c.works.shape[0], np.int64)
+    accesses = np.zeros(decisions, np.int64)
+    first_range = np.zeros(decisions, np.int64)
+    ranges = rows = 0
+    for decision in range(decisions):
+        first_range[decision] = ranges
+        if c.decisions[decision, 0] == TENSOR:
+            number, writer = c.decisions[decision, 1], c.writers[c.decisions[decision, 1]]
+            writers = c.alternatives[writer] if writer >= 0 else 1
+            lists = _touching(c, decision, factors) * c.decisions[decision, 2]
+            accesses[decision] = c.first[number + 1] - c.first[number]
+            ranges += lists * accesses[decision]
+            for access in range(c.first[number], c.first[number + 1]):
+                rows += lists * writers * c.alternatives[c.accesses[access, 0]]
+    p = Plan(
+        np.empty(states, np.int64),
+        np.empty(decisions, np.int64),
+        np.empty(states, np.int64),
+        np.empty(decisions + 1, np.int64),
+        accesses,
+        first_range,
+        np.zeros(ranges + 1, np.int64),
+        np.empty(rows, np.int64),
+    )
+    _states_planned(c, p, factors, picked)
+    done, end = np.zeros(p.first_alike[decisions], np.bool_), 0
+    for decision in range(decisions):
+        if c.decisions[decision, 0] == TENSOR:
+            each = c.decisions[decision, 2] * accesses[decision]
+            # States come so that what is alike appears in the order of its numbers.
+            for state in range(c.first_state[decision], c.first_state[decision + 1]):
+                if not done[p.alike[state]]:
+                    done[p.alike[state]] = True
+                    begun = first_range[decision]
+                    begun += (p.alike[state] - p.first_alike[decision]) * each
+                    _unpack(c, decision, state - c.first_state[decision], picked)
+                    end = _ranges_planned(c, decision, p, picked, begun, end)
+    return p
+
+
+@compiled_inside
+def _least_places(
+    cost: Floats,
+    p: tuple[Ints, Ints],
+    begun: int,
+    end: int,
+    accesses: int,
+    rent: Floats,
+    scratch: tuple[Floats, Floats],
+    found: Floats,
+) -> None:
+    """The least that a tensor costs in any places: (sums,), with ranges of (place, access).
+    In each it pays its ``rent``, (places, sums).
+
+    Who is forgotten chooses anew for each access: it costs no more than together.
+    """
+    ranges, rows = p
+    least, value = scratch
+    sums = found.shape[0]
+    for g in range(sums):
+        found[g] = np.inf if accesses else 0.0
+    places = 0
+    while begun < end:
+        for g in range(sums):
+            value[g] = rent[places, g]
+        for access in range(begun, begun + accesses):
+            for g in range(sums):
+                least[g] = np.inf
+            for place in range(ranges[access], ranges[access + 1]):
+                for g in range(sums):
+                    least[g] = min(least[g], cost[rows[place], g])
+            for g in range(sums):
+                value[g] += least[g]
+        begun += accesses
+        places += 1
+        for g in range(sums):
+            found[g] = min(found[g], value[g])
+
+
+@compiled_inside
+def least_to_go(
+    c: Choices, p: Plan, cost: Floats, rent: Floats, off: Floats, to_go: Floats
+) -> None:
+    """The least weighted costs from every state of every frontier on, some sums at a time.
+
+    Parameters
+    ----------
+    cost : array, (rows, sums)
+        Weighted costs.
+    rent : array, (tensors, places, sums)
+        What a tensor costs in its places beside.
+    off : array, (sums,)
+        What all costs beside, at the end.
+    to_go : array, (states, sums)
+        Filled: of the states before decision d those from ``c.first_state[d]`` on.
+    """
+    end, sums = c.decisions.shape[0], cost.shape[1]
+    scratch = np.empty(sums), np.empty(sums)
+    known = np.empty((p.first_alike[end], sums))
+    for g in range(sums):
+        to_go[c.first_state[end], g] = off[g]
+    # From the last decision back: what is after each state is known by then.
+    for decision in range(end - 1, -1, -1):
+        number, alternatives = c.decisions[decision, 1], c.decisions[decision, 2]
+        if c.decisions[decision, 0] == EINSUM:
+            for state in range(c.first_state[decision], c.first_state[decision + 1]):
+                for g in range(sums):
+                    to_go[state, g] = np.inf
+                for choice in range(alternatives):
+                    row = c.rows[c.works[number] + choice]
+                    after = p.after[state] + choice * p.step[decision]
+                    for g in range(sums):
+                        to_go[state, g] = min(to_go[state, g], cost[row, g] + to_go[after, g])
+            continue
+        each = alternatives * p.accesses[decision]
+        for alike in range(p.first_alike[decision], p.first_alike[decision + 1]):
+            begun = p.first_range[decision] + (alike - p.first_alike[decision]) * each
+            flat, pays, accesses = (p.ranges, p.rows), rent[number], p.accesses[decision]
+            _least_places(cost, flat, begun, begun + each, accesses, pays, scratch, known[alike])
+        for state in range(c.first_state[decision], c.first_state[decision + 1]):
+            for g in range(sums):
+                to_go[state, g] = known[p.alike[state], g] + to_go[p.after[state], g]
+
+
+_ROUNDED = 1e-9
+"""The share of a bound that rounding may have added to it."""
+
+_SHORTER = 0.7
+"""How much shorter a step is after one that led to no better bound."""
+
+_BEYOND = 1.02
+"""How far beyond what is to be shown steps aim: they come near what they aim at, but not to it."""
+
+
+@compiled_inside
+def share_of(size: float, capacity: float) -> float:
+    """What share of a memory some bytes take; of one that holds nothing, the bytes."""
+    return size / max(capacity, 1.0)
+
+
+@compiled_inside
+def least_sizes(c: Choices, tile: Floats, found: Floats) -> None:
+    """What share of every memory a tensor takes at the least, in whatever ways: (tensors,
+    memories), filled.
+
+    Parameters
+    ----------
+    tile : array, (tiles,)
+        Bytes of one tiling's.
+    """
+    for tensor in range(found.shape[0]):
+        first, end = c.first_tile[tensor], c.first_tile[tensor + 1]
+        for memory in range(found.shape[1]):
+            largest = 0.0
+            for row in range(first, end):
+                place, einsum, way = c.tiles[row]
+                if place != memory or way > 0:
+                    continue
+                if way < 0:
+                    largest = max(largest, tile[row])
+                    continue
+                least = np.inf
+                for other in range(c.alternatives[einsum]):
+                    size = 0.0
+                    for mine in range(first, end):
+                        same = c.tiles[mine, 0] == memory and c.tiles[mine, 1] == einsum
+                        if same and c.tiles[mine, 2] == other:
+                            size = max(size, tile[mine])
+                    least = min(least, size)
+                largest = max(largest, least)
+            found[tensor, memory] = share_of(largest, c.capacities[memory])
+
+
+@compiled_inside
+def multipliers_of(
+    c: Choices, sizes: Floats, weights: Floats, g: int, most: Floats, rent: Floats, off: Floats
+) -> None:
+    """What tensors pay in their places, (tensors, places, sums), and what is taken off: of one sum.
+
+    Parameters
+    ----------
+    weights : array, (sums, columns + memories)
+    g : int
+        The number of the sum.
+    most : array, (columns + memories,)
+        What a column, or a memory, must not be above; infinite without a limit.
+    """
+    columns = weights.shape[1] - sizes.shape[1]
+    off[g] = 0.0
+    for column in range(weights.shape[1]):
+        if most[column] < np.inf:
+            off[g] -= weights[g, column] * most[column]
+    for tensor in range(rent.shape[0]):
+        for places in range(rent.shape[1]):
+            rent[tensor, places, g] = 0.0
+            for memory in range(sizes.shape[1]):
+                if c.kept[tensor, places, memory]:
+                    share = sizes[tensor, memory]
+                    rent[tensor, places, g] += weights[g, columns + memory] * share
+
+
+@compiled_inside
+def weighted_cost(cost: Floats, weights: Floats) -> Floats:
+    """Sums of columns of all rows: (rows, sums)."""
+    found = np.zeros((cost.shape[0], weights.shape[0]))
+    for g in range(weights.shape[0]):
+        for column in range(cost.shape[1]):
+            if weights[g, column] != 0.0:
+                for row in range(cost.shape[0]):
+                    found[row, g] += weights[g, column] * cost[row, column]
+    return found
+
+
+@compiled_inside
+def _least_row(p: Plan, weighted: Floats, listed: int) -> int:
+    """The row of a range that costs least; -1 where it is empty."""
+    least, found = np.inf, -1
+    for place in range(p.ranges[listed], p.ranges[listed + 1]):
+        row = p.rows[place]
+        if weighted[row, 0] < least:
+            least, found = weighted[row, 0], row
+    return found
+
+
+@compiled_inside
+def _taken(
+    c: Choices,
+    p: Plan,
+    cost: Floats,
+    sizes: Floats,
+    bound: tuple[Floats, Floats, Floats],
+    found: Floats,
+) -> None:
+    """What the choices cost of which a bound is the sum: every column, and every memory's share.
+
+    Parameters
+    ----------
+    bound : weighted, rent, to_go
+        Of one sum, as of ``least_to_go``.
+    found : array, (columns + memories,)
+        Filled.
+    """
+    weighted, rent, to_go = bound
+    columns = cost.shape[1]
+    for column in range(found.shape[0]):
+        found[column] = 0.0
+    state = c.first_state[0]
+    for decision in range(c.decisions.shape[0]):
+        number, alternatives = c.decisions[decision, 1], c.decisions[decision, 2]
+        least, chosen = np.inf, -1
+        if c.decisions[decision, 0] == EINSUM:
+            for choice in range(alternatives):
+                after = p.after[state] + choice * p.step[decision]
+                value = weighted[c.rows[c.works[number] + choice], 0] + to_go[after, 0]
+                if value < least:
+                    least, chosen = value, choice
+            row = c.rows[c.works[number] + chosen]
+            for column in range(columns):
+                found[column] += cost[row, column]
+            state = p.after[state] + chosen * p.step[decision]
+            continue
+        accesses = p.accesses[decision]
+        begun = p.first_range[decision]
+        begun += (p.alike[state] - p.first_alike[decision]) * alternatives * accesses
+        for places in range(alternatives if accesses else 0):
+            value = rent[number, places, 0]
+            for access in range(accesses):
+                row = _least_row(p, weighted, begun + places * accesses + access)
+                value += weighted[row, 0] if row >= 0 else np.inf
+            if value < least:
+                least, chosen = value, places
+        if chosen >= 0:
+            for access in range(accesses):
+                row = _least_row(p, weighted, begun + chosen * accesses + access)
+                for column in range(columns):
+                    found[column] += cost[row, column]
+            for memory in range(sizes.shape[1]):
+                if c.kept[number, chosen, memory]:
+                    found[columns + memory] += sizes[number, memory]
+        state = p.after[state]
+
+
+@compiled_inside
+def _step(
+    objective: int, taken: Floats, most: Floats, columns: int, scale: float, along: Floats
+) -> float:
+    """The way in which a bound rises, ``along`` which weights go; its square.
+
+    Weights of limits rise where more is taken than there is, and fall where there is room. Those
+    that latency is a mean of add up to one.
+    """
+    mean, square = 0.0, 0.0
+    if objective != ENERGY:
+        for column in range(1, columns):
+            mean += taken[column] / (columns - 1)
+    for column in range(along.shape[0]):
+        along[column] = 0.0
+        if most[column] < np.inf:
+            # How much more than there is was taken, as a share: a memory asked for twice what it
+            # holds has 1, one that is half empty -0.5.
+            along[column] = taken[column] / most[column] - 1.0
+        elif objective != ENERGY and 0 < column < columns:
+            along[column] = (taken[column] - mean) / scale
+        square += along[column] ** 2
+    return square
+
+
+@compiled_inside
+def _go(
+    objective: int,
+    weights: Floats,
+    most: Floats,
+    columns: int,
+    scale: float,
+    along: Floats,
+    far: float,
+) -> None:
+    """Change weights along a step, to such as bound."""
+    total = 0.0
+    for column in range(along.shape[0]):
+        # A rent is in what the objective counts in, for all of a memory (``most`` is 1 there).
+        unit = scale / most[column] if most[column] < np.inf else 1.0
+        weights[0, column] = max(0.0, weights[0, column] + far * along[column] * unit)
+        if most[column] == np.inf and 0 < column < columns:
+            total += weights[0, column]
+    if objective != ENERGY:
+        for column in range(1, columns):
+            if total > 0.0:
+                weights[0, column] /= total
+            else:
+                weights[0, column] = 1.0 / (columns - 1)
+
+
+@compiled_inside
+def raise_multipliers(
+    c: Choices,
+    p: Plan,
+    objective: int,
+    limits: tuple[float, int],
+    most: Floats,
+    cost: Floats,
+    sizes: Floats,
+    weights: Floats,
+) -> float:
+    """A bound of one tiling, raised.
+
+    Parameters
+    ----------
+    objective : int
+        Whether energy is bounded, or latency.
+    limits : goal, times
+        What is enough to show, and how many steps are tried at the most.
+    most : array, (columns + memories,)
+        As of ``multipliers_of``, infinite for all columns of the objective.
+    weights : array, (1, columns + memories)
+        To begin with, and the best found.
+
+    Returns
+    -------
+    float
+        What no choice is below.
+    """
+    goal, times = limits
+    columns = cost.shape[1]
+    to_go = np.empty((c.first_state[c.decisions.shape[0]] + 1, 1))
+    rent = np.empty((sizes.shape[0], c.kept.shape[1], 1))
+    off, taken, along = np.empty(1), np.empty(most.shape[0]), np.empty(most.shape[0])
+    kept = weights.copy()
+    best, aim, shorter = -np.inf, goal, 1.0
+    for _ in range(times):
+        weighted = weighted_cost(cost, weights)
+        multipliers_of(c, sizes, weights, 0, most, rent, off)
+        least_to_go(c, p, weighted, rent, off, to_go)
+        bound = to_go[c.first_state[0], 0]
+        if bound > best:
+            best = bound
+            kept[:] = weights
+            # What is far above is aimed at step by step.
+            aim = min(goal, 2 * best)
+        else:
+            shorter *= _SHORTER
+        if best >= goal or best <= 0.0 or best == np.inf:
+            break
+        _taken(c, p, cost, sizes, (weighted, rent, to_go), taken)
+        square = _step(objective, taken, most, columns, aim, along)
+        if square == 0.0:
+            break
+        # As far as would lead ``towards`` there if the bound rose as steeply all the way (Polyak's
+        # rule).
+        towards = best + shorter * (_BEYOND * aim - best)
+        _go(objective, weights, most, columns, aim, along, (towards - bound) / aim / square)
+    weights[:] = kept
+    return best * (1 - _ROUNDED)

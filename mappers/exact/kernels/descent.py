@@ -1,0 +1,620 @@
+"""Compiled branch and bound over the choices of one tiling."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archsim.compiled import compiled, compiled_inside
+
+from ...problem.objectives import EDP, ENERGY, LATENCY
+from .arrays import Floats, Ints
+from .bounds import (
+    EINSUM,
+    TENSOR,
+    Choices,
+    Plan,
+    least_sizes,
+    least_to_go,
+    multipliers_of,
+    planned,
+    raise_multipliers,
+    share_of,
+    weighted_cost,
+)
+
+
+@compiled_inside
+def size_of(c: Choices, tile: Floats, tensor: int, memory: int, picked: Ints) -> float:
+    """Bytes of a tensor's largest tile at a memory, of Einsums in the ways that are picked."""
+    largest = 0.0
+    for row in range(c.first_tile[tensor], c.first_tile[tensor + 1]):
+        place, einsum, way = c.tiles[row]
+        if place == memory and (way < 0 or picked[einsum] == way):
+            largest = max(largest, tile[row])
+    return float(largest)
+
+
+@compiled_inside
+def always(c: Choices, tile: Floats, none: Ints, room: Floats) -> None:
+    """Bytes that the decisions from each on need whatever is chosen; ``none`` is picked."""
+    end = c.decisions.shape[0]
+    for memory in range(room.shape[1]):
+        room[end, memory] = 0.0
+        for depth in range(end - 1, -1, -1):
+            room[depth, memory] = room[depth + 1, memory]
+            if c.decisions[depth, 0] == TENSOR:
+                tensor = c.decisions[depth, 1]
+                always = True
+                for places in range(c.decisions[depth, 2]):
+                    always = always and c.kept[tensor, places, memory]
+                if always:
+                    room[depth, memory] += size_of(c, tile, tensor, memory, none)
+
+
+@compiled_inside
+def holds(capacities: Floats, used: Floats, room: Floats) -> bool:
+    """Whether memories have room for what is used and what is there whatever is chosen."""
+    fits = True
+    for memory in range(used.shape[0]):
+        fits = fits and used[memory] + room[memory] <= capacities[memory]
+    return fits
+
+
+@compiled_inside
+def fits(
+    c: Choices,
+    capacities: Floats,
+    tensor: int,
+    places: int,
+    tile: Floats,
+    picked: Ints,
+    used: Floats,
+    room: Floats,
+) -> bool:
+    """Add the bytes of a tensor in some places; False where they are too many.
+
+    Parameters
+    ----------
+    tensor, places : int
+        Numbers of the tensor and of where it is kept.
+    tile : array, (tiles,)
+        Bytes.
+    picked : array, (einsums,)
+        The way of every Einsum.
+    used : array, (memories,)
+        Bytes by now; changed.
+    room : array, (memories,)
+        Bytes that later decisions need in any case.
+    """
+    for memory in range(used.shape[0]):
+        if c.kept[tensor, places, memory]:
+            used[memory] += size_of(c, tile, tensor, memory, picked)
+    return holds(capacities, used, room)
+
+
+@compiled_inside
+def _options_of_tensor(
+    c: Choices, cost: Floats, decision: int, picked: Ints, options: Floats, usable: Ints
+) -> int:
+    """Add what a tensor costs in each of its places; in how many it would be lost."""
+    tensor, alternatives = c.decisions[decision, 1], c.decisions[decision, 2]
+    accesses, rows, columns = c.accesses, c.rows, cost.shape[1]
+    writer = c.writers[tensor]
+    written = picked[writer] if writer >= 0 else 0
+    writers = c.alternatives[writer] if writer >= 0 else 1
+    lost = 0
+    for access in range(c.first[tensor], c.first[tensor + 1]):
+        own = picked[accesses[access, 0]]
+        entry = accesses[access, 1] + (own * writers + written) * alternatives
+        for places in range(alternatives):
+            row = rows[entry + places]
+            if row >= 0:
+                for column in range(columns):
+                    options[places, column] += cost[row, column]
+            elif usable[places]:
+                usable[places] = 0
+                lost += 1
+    return lost
+
+
+@compiled_inside
+def _is_better(
+    options: Floats, columns: int, kept: NDArray[np.bool_], other: int, choice: int
+) -> bool:
+    """Whether places cost no more than others in any column and are in no other memory."""
+    for column in range(columns):
+        if options[other, column] > options[choice, column]:
+            return False
+    for memory in range(kept.shape[1]):
+        if kept[other, memory] and not kept[choice, memory]:
+            return False
+    return True
+
+
+@compiled_inside
+def options_of(
+    c: Choices, cost: Floats, decision: int, picked: Ints, options: Floats, usable: Ints
+) -> int:
+    """Costs of the alternatives of a decision; how many of them are not legal. Columns that
+    ``options`` has beside those of ``cost`` are zeros.
+
+    Sets ``usable`` to 1, to 0 where a tensor is lost, and to -1 where another alternative
+    costs no more in any column and keeps the tensor in no other memory.
+
+    Parameters
+    ----------
+    cost : array, (rows, columns)
+        Of one tiling.
+    decision : int
+        Its number.
+    picked : array, (einsums,)
+        The way of every Einsum that has one by now.
+    options : array, (alternatives, columns or more)
+        Filled.
+    usable : array, (alternatives,)
+        Filled.
+    """
+    kind, number = c.decisions[decision, 0], c.decisions[decision, 1]
+    alternatives, columns = c.decisions[decision, 2], cost.shape[1]
+    for choice in range(alternatives):
+        usable[choice] = 1
+        for column in range(options.shape[1]):
+            options[choice, column] = 0.0
+    if kind == EINSUM:
+        for choice in range(alternatives):
+            row = c.rows[c.works[number] + choice]
+            for column in range(columns):
+                options[choice, column] = cost[row, column]
+        return 0
+    lost = _options_of_tensor(c, cost, decision, picked, options, usable)
+    for choice in range(alternatives):
+        for other in range(alternatives):
+            able = usable[choice] == 1 and usable[other] == 1 and choice != other
+            if able and _is_better(options, columns, c.kept[number], other, choice):
+                usable[choice] = -1
+    return lost
+
+
+LEAVES, BOUND, CAPACITY, ILLEGAL, WORSE, UNSEEN = range(6)
+"""Places in ``Search.tally``: combinations tried, and left out because of the bound, of a
+memory's capacity, because a tensor is lost, for another alternative that is better in every
+way, or because a tiling took too long."""
+
+VALUE, TIE, LEAST = range(3)
+"""Places in a row of ``Search.values``: the best value, what decides between equals, and
+what no choice of the tiling is below."""
+
+
+_NODES_OF_STEP = 50
+"""Decisions of a tiling for each step that raises its bound: these take no longer than those."""
+
+
+class Search(NamedTuple):
+    """State of a search and what it found: per tiling the value, what it ties by, choices."""
+
+    values: Floats
+    """(tilings, 3)"""
+    chosen: Ints
+    """(tilings, decisions), -1 where nothing is better than the limit."""
+    tally: Floats
+
+
+class SizedSearch(NamedTuple):
+    """The best with memories of some sizes: its value, its tiling, -1 where there is none new, and
+    its choices."""
+
+    values: Floats
+    """(sizes,): what is known before, and is to be beaten."""
+    tilings: Ints
+    chosen: Ints
+    """(sizes, decisions)"""
+    tally: Floats
+
+
+@compiled_inside
+def _value(
+    objective: int,
+    costs: Floats,
+    more: Floats,
+    weights: Floats,
+    to_go: Floats,
+    state: int,
+    enough: float,
+) -> float:
+    """The least objective of what has cost so much, and more, and is in a state of the frontier.
+
+    The first row of weights is energy, the second energy with rents; the others add up columns of
+    cycles. It may be too little, but not below ``enough``.
+    """
+    energy = costs[0] + more[0] + to_go[state, 0]
+    if objective != LATENCY:
+        rented = to_go[state, 1]
+        for column in range(costs.shape[0]):
+            rented += weights[1, column] * (costs[column] + more[column])
+        energy = max(energy, rented)
+    if objective == ENERGY:
+        return float(energy)
+    # Energy and latency of a product each have a bound; neither is negative, so that the product of
+    # the two bounds is one as well.
+    scale = 1.0 if objective == LATENCY else energy
+    value = 0.0
+    for g in range(2, weights.shape[0]):
+        total = to_go[state, g]
+        for column in range(costs.shape[0]):
+            total += weights[g, column] * (costs[column] + more[column])
+        value = max(value, total * scale)
+        if value > enough:
+            return float(value)
+    return float(value)
+
+
+@compiled_inside
+def _bounds(
+    c: Choices,
+    plan: Plan,
+    cost: Floats,
+    sizes: Floats,
+    weights: Floats,
+    rented: int,
+    most: Floats,
+    to_go: Floats,
+) -> None:
+    """The least weighted costs to go, for every row of weights; limits count in the rented one."""
+    sums = weights.shape[0]
+    rent, off = np.zeros((sizes.shape[0], c.kept.shape[1], sums)), np.zeros(sums)
+    multipliers_of(c, sizes, weights, rented, most, rent, off)
+    least_to_go(c, plan, weighted_cost(cost, weights), rent, off, to_go)
+
+
+@compiled_inside
+def _sum(amounts: Floats) -> float:
+    total = 0.0
+    for n in range(amounts.shape[0]):
+        total += amounts[n]
+    return total
+
+
+@compiled_inside
+def _promising(
+    objective: int,
+    after: tuple[int, int],
+    here: tuple[Floats, Floats, Ints, int],
+    bounds: tuple[Floats, Floats],
+    found: tuple[Ints, Floats],
+    limits: tuple[float, float],
+) -> int:
+    """The usable alternatives of a decision, the most promising first; how many there are.
+
+    Parameters
+    ----------
+    after : tuple of int
+        The state after the first alternative, and how much further it is after each other.
+    here : costs, options, usable, alternatives
+        Of the decision.
+    bounds : weights, to_go
+        As of ``_value``.
+    found : order, values
+        Filled.
+    limits : best, cap
+        What leads above ``cap`` in the other objective is left out; values above the best are
+        no more than that.
+    """
+    other = ENERGY if objective == LATENCY else LATENCY
+    costs, options, usable, alternatives = here
+    weights, to_go = bounds
+    order, values = found
+    best, cap = limits
+    count = 0
+    for choice in range(alternatives):
+        if usable[choice] != 1:
+            continue
+        state = after[0] + choice * after[1]
+        more = options[choice]
+        values[choice] = _value(objective, costs, more, weights, to_go, state, best)
+        if cap < np.inf and _value(other, costs, more, weights, to_go, state, cap) > cap:
+            continue
+        # Sorted as they come: there are few.
+        place = count
+        while place > 0 and values[order[place - 1]] > values[choice]:
+            order[place] = order[place - 1]
+            place -= 1
+        order[place] = choice
+        count += 1
+    return count
+
+
+class _Scratch(NamedTuple):
+    """What a descent writes over: rows are decisions."""
+
+    so_far: Floats
+    used: Floats
+    options: Floats
+    order: Ints
+    values: Floats
+    usable: Ints
+    able: Ints
+    at: Ints
+    picked: Ints
+    state: Ints
+    """Of the frontier before each decision, and after all."""
+    below: Floats
+    """Combinations of the decisions from each on."""
+    nothing: Floats
+
+
+@compiled_inside
+def _scratch(c: Choices, columns: int) -> _Scratch:
+    """For so many columns, those of memories' shares among them."""
+    end, memories = c.decisions.shape[0], c.capacities.shape[0]
+    widest = 1
+    for depth in range(end):
+        widest = max(widest, c.decisions[depth, 2])
+    below = np.ones(end + 1)
+    for depth in range(end - 1, -1, -1):
+        below[depth] = below[depth + 1] * c.decisions[depth, 2]
+    return _Scratch(
+        np.zeros((end + 1, columns)),
+        np.zeros((end + 1, memories)),
+        np.empty((end, widest, columns)),
+        np.empty((end, widest), np.int64),
+        np.empty((end, widest)),
+        np.empty(widest, np.int64),
+        np.zeros(end, np.int64),
+        np.zeros(end, np.int64),
+        np.zeros(c.works.shape[0], np.int64),
+        np.zeros(end + 1, np.int64),
+        below,
+        np.zeros(columns),
+    )
+
+
+@compiled_inside
+def _shares(c: Choices, depth: int, capacities: Floats, tile: Floats, x: _Scratch) -> None:
+    """Add what shares of memories a tensor takes in each of its places to what these cost."""
+    tensor = c.decisions[depth, 1]
+    columns = x.nothing.shape[0] - capacities.shape[0]
+    for memory in range(capacities.shape[0]):
+        share = share_of(size_of(c, tile, tensor, memory, x.picked), capacities[memory])
+        for places in range(c.decisions[depth, 2]):
+            if c.kept[tensor, places, memory]:
+                x.options[depth, places, columns + memory] = share
+
+
+@compiled_inside
+def _descend(
+    c: Choices,
+    plan: Plan,
+    objective: int,
+    limits: tuple[float, float, int, float, bool],
+    weights: Floats,
+    here: tuple[Floats, Floats, Floats, Floats],
+    capacities: Floats,
+    x: _Scratch,
+    found: tuple[Floats, Ints, Floats],
+) -> None:
+    """The best choices of one tiling, below a limit.
+
+    Parameters
+    ----------
+    limits : limit, slack, nodes, cap, settle
+        As of ``search``.
+    here : cost, tile, room, to_go
+        Of the tiling: costs of all rows, bytes of all tiles, those that are there whatever is
+        chosen, and least costs to go.
+    found : values, chosen, tally
+        As of ``Search``, of this tiling alone.
+    """
+    limit, slack, nodes, cap, settle = limits
+    cost, tile, room, to_go = here
+    result, chosen, tally = found
+    end, columns, memories = c.decisions.shape[0], x.nothing.shape[0], capacities.shape[0]
+    other = ENERGY if objective == LATENCY else LATENCY
+    # It is 0, but no literal: those are types of their own, compiled for once more.
+    first = c.first_state[0]
+    best, second = limit, np.inf
+    for step in range(end):
+        chosen[step] = -1
+    result[VALUE] = result[TIE] = np.inf
+    least = _value(objective, x.so_far[0], x.nothing, weights, to_go, first, np.inf)
+    x.state[0] = first
+    before, looked = _sum(tally), 0
+    result[LEAST] = least
+    if least >= best * (1 - slack):
+        tally[BOUND] += x.below[0]
+        return
+    if not holds(capacities, x.used[0], room[0]):
+        tally[CAPACITY] += x.below[0]
+        return
+    depth, entered = first, True
+    while depth >= 0 and looked < nodes:
+        looked += 1
+        number, alternatives = c.decisions[depth, 1], c.decisions[depth, 2]
+        if entered:
+            lost = options_of(c, cost, depth, x.picked, x.options[depth], x.usable)
+            if c.decisions[depth, 0] == TENSOR:
+                _shares(c, depth, capacities, tile, x)
+            count = _promising(
+                objective,
+                (plan.after[x.state[depth]], plan.step[depth]),
+                (x.so_far[depth], x.options[depth], x.usable, alternatives),
+                (weights, to_go),
+                (x.order[depth], x.values[depth]),
+                (best, cap),
+            )
+            x.able[depth] = count
+            tally[ILLEGAL] += lost * x.below[depth + 1]
+            tally[WORSE] += (alternatives - lost - count) * x.below[depth + 1]
+            x.at[depth] = -1
+            entered = False
+        x.at[depth] += 1
+        if x.at[depth] >= x.able[depth]:
+            depth -= 1
+            continue
+        choice = x.order[depth, x.at[depth]]
+        value = x.values[depth, choice]
+        # In order of values: all that follow are worse, too.
+        if value > best:
+            tally[BOUND] += (x.able[depth] - x.at[depth]) * x.below[depth + 1]
+            depth -= 1
+            continue
+        for column in range(columns):
+            more = x.options[depth, choice, column]
+            # A row for each decision: to go back is to look at the row before, and nothing is
+            # undone.
+            x.so_far[depth + 1, column] = x.so_far[depth, column] + more
+        for memory in range(memories):
+            x.used[depth + 1, memory] = x.used[depth, memory]
+        if c.decisions[depth, 0] == EINSUM:
+            x.picked[number] = choice
+        elif not fits(
+            c, capacities, number, choice, tile, x.picked, x.used[depth + 1], room[depth + 1]
+        ):
+            tally[CAPACITY] += x.below[depth + 1]
+            continue
+        state = plan.after[x.state[depth]] + choice * plan.step[depth]
+        x.state[depth + 1] = state
+        tie = _value(other, x.so_far[depth + 1], x.nothing, weights, to_go, state, np.inf)
+        # Of what beats the best by no more than the slack, only what ties better goes on.
+        close = value >= best * (1 - slack)
+        if close and (not settle or tie >= second * (1 - slack)):
+            tally[BOUND] += x.below[depth + 1]
+        elif depth + 1 < end:
+            depth += 1
+            entered = True
+        else:
+            tally[LEAVES] += 1
+            best, second = min(best, value), tie
+            result[VALUE], result[TIE] = best, tie
+            for step in range(end):
+                chosen[step] = x.order[step, x.at[step]]
+    if looked == nodes:
+        tally[UNSEEN] += x.below[0] - (_sum(tally) - before)
+        result[LEAST] = least
+    else:
+        # All was looked at: nothing is better than the best by more than the slack.
+        result[LEAST] = max(least, best * (1 - slack))
+
+
+@compiled
+def search(
+    c: Choices,
+    objective: int,
+    limit: float,
+    slack: float,
+    nodes: int,
+    cap: float,
+    settle: bool,
+    steps: int,
+    weights: Floats,
+    cost: Floats,
+    tile: Floats,
+    s: Search,
+) -> None:
+    """The best choices of every tiling whose objective is below ``limit``.
+
+    Parameters
+    ----------
+    limit, slack : float
+        Nothing as high is looked for, nor what is better than the best by less than a share.
+    nodes : int
+        Decisions looked at for one tiling at the most.
+    cap : float
+        What the other objective (of energy and latency) must not be above.
+    settle : bool
+        Whether, of choices that are as good, the best in the other objective is looked for.
+    steps : int
+        Steps at the most, in which rents are looked for that raise the bound of a tiling.
+    weights : array, (sums, columns + memories)
+        Sums of columns to bound by: energy alone, energy with rents, then cycles. Rents are looked
+        for, from those of the second and the last sum on.
+    cost, tile : arrays, (tilings, rows, columns) and (tilings, tiles)
+    """
+    end, columns, memories = c.decisions.shape[0], cost.shape[2], c.capacities.shape[0]
+    to_go = np.empty((c.first_state[end] + 1, weights.shape[0]))
+    room = np.zeros((end + 1, memories))
+    sizes = np.empty((c.first.shape[0] - 1, memories))
+    none = np.full(c.works.shape[0], -1, np.int64)
+    x = _scratch(c, columns + memories)
+    plan = planned(c)
+    most = np.full(columns + memories, np.inf)
+    # Shares of a memory add up to one at the most; the other objective is below its cap.
+    most[columns:] = 1.0
+    if objective == ENERGY:
+        most[1:columns] = cap
+    elif objective == LATENCY:
+        most[0] = cap
+    weights = weights.copy()
+    rented = 1 if objective == ENERGY else weights.shape[0] - 1
+    # Of a product either factor is bounded by itself.
+    enough = np.inf if objective == EDP else limit * (1 - slack)
+    goal = enough, min(steps, nodes // _NODES_OF_STEP)
+    for tiling in range(cost.shape[0]):
+        least_sizes(c, tile[tiling], sizes)
+        costs, row = cost[tiling], weights[rented : rented + 1]
+        if goal[1] > 0:
+            least = raise_multipliers(c, plan, objective, goal, most, costs, sizes, row)
+            if least >= enough:
+                s.values[tiling, VALUE] = s.values[tiling, TIE] = np.inf
+                s.values[tiling, LEAST] = least
+                s.chosen[tiling, :] = -1
+                s.tally[BOUND] += x.below[0]
+                continue
+        always(c, tile[tiling], none, room)
+        _bounds(c, plan, costs, sizes, weights, rented, most, to_go)
+        here = (costs, tile[tiling], room, to_go)
+        found = (s.values[tiling], s.chosen[tiling], s.tally)
+        limits = (limit, slack, nodes, cap, settle)
+        _descend(c, plan, objective, limits, weights, here, c.capacities, x, found)
+
+
+@compiled
+def search_sized(
+    c: Choices, sizes: Floats, equal: float, nodes: int, cost: Floats, tile: Floats, s: SizedSearch
+) -> None:
+    """The least of one column with memories of some sizes, over all tilings.
+
+    Bounds do not depend on what memories hold: they are worked out once for a tiling.
+
+    Parameters
+    ----------
+    sizes : array, (sizes, memories)
+        Bytes that each memory holds, in an order in which nothing fits that did not fit later.
+    equal : float
+        Values that differ by no more than this share are one.
+    nodes : int
+        Decisions looked at for one tiling and size, at the most.
+    cost, tile : arrays, (tilings, rows, 1) and (tilings, tiles)
+    """
+    end = c.decisions.shape[0]
+    memories = c.capacities.shape[0]
+    # Rents would be others for every size.
+    weights, most = np.zeros((2, 1 + memories)), np.full(1 + memories, np.inf)
+    weights[:, 0] = 1.0
+    unrented = np.zeros((c.first.shape[0] - 1, memories))
+    to_go = np.empty((c.first_state[end] + 1, 2))
+    room = np.zeros((end + 1, memories))
+    none = np.full(c.works.shape[0], -1, np.int64)
+    x = _scratch(c, 1 + memories)
+    plan = planned(c)
+    result, chosen = np.empty(3), np.empty(end, np.int64)
+    for tiling in range(cost.shape[0]):
+        always(c, tile[tiling], none, room)
+        _bounds(c, plan, cost[tiling], unrented, weights, 1, most, to_go)
+        here = (cost[tiling], tile[tiling], room, to_go)
+        limit = np.inf
+        for size in range(sizes.shape[0]):
+            # What fits less fits more.
+            limit = min(limit, s.values[size])
+            if to_go[c.first_state[0], 0] >= limit * (1 - equal):
+                continue
+            limits = (limit, 0.0, nodes, np.inf, True)
+            found = (result, chosen, s.tally)
+            _descend(c, plan, ENERGY, limits, weights, here, sizes[size], x, found)
+            if chosen[0] >= 0 and result[VALUE] < limit * (1 - equal):
+                limit = s.values[size] = result[VALUE]
+                s.tilings[size] = tiling
+                for step in range(end):
+                    s.chosen[size, step] = chosen[step]

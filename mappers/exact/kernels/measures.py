@@ -1,0 +1,288 @@
+"""Compiled measures of tilings, and the tiles that mask bands cover."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from archsim.compiled import compiled, compiled_inside
+
+from .arrays import FlatMeasures, FlatProducts, Floats, Ints
+
+_LOOKED_AT = 1 << 12
+"""Rows of tiles that are looked at, at the most: of more every other one, or fewer."""
+
+
+@compiled_inside
+def _tile(elements: int, member: int, unit: int, limit: int, strides: Ints) -> int:
+    stride = unit if member < 0 else unit * min(strides[member], limit)
+    return int(max(1, min(stride, elements)))
+
+
+@compiled_inside
+def _share(low: int, high: int, x: int, wide: int, y: int, deep: int) -> float:
+    """The share of tiles of ``wide`` by ``deep`` elements, of ``x`` by ``y``, that have a point
+    whose coordinates differ by ``low`` to ``high``."""
+    columns, rows = -(-x // wide), -(-y // deep)
+    every = -(-rows // _LOOKED_AT)
+    found, seen = 0, 0
+    for row in range(0, rows, every):
+        first, last = row * deep, min(y, (row + 1) * deep) - 1
+        # Neighbours in a row of points have neighbours in the next: no gap is between them.
+        begin, end = max(0, first + low), min(x - 1, last + high)
+        if begin <= end:
+            found += end // wide - begin // wide + 1
+        seen += 1
+    return found / (seen * columns)
+
+
+@compiled_inside
+def _divisor(block: int, wide: int, deep: int) -> int:
+    """The greatest that divides all three."""
+    for other in (wide, deep):
+        while other > 0:
+            block, other = other, block % other
+    return block
+
+
+@compiled
+def band_coverages(bands: Ints, strides: Ints, found: Floats) -> None:
+    """The share of tiles that each band touches in each tiling.
+
+    Parameters
+    ----------
+    bands : array of int64, (bands, 12)
+        Low and high, and of each rank its elements, and the member, unit and limit of its tiles;
+        what low and high are drawn together to where tiles are whole blocks.
+    strides : array of int64, (tilings, members)
+    found : array, (tilings, bands)
+        Filled.
+    """
+    for band in range(bands.shape[0]):
+        low, high = bands[band, 0], bands[band, 1]
+        x, y = bands[band, 2], bands[band, 6]
+        for row in range(strides.shape[0]):
+            mine = strides[row]
+            wide = _tile(x, bands[band, 3], bands[band, 4], bands[band, 5], mine)
+            deep = _tile(y, bands[band, 7], bands[band, 8], bands[band, 9], mine)
+            same = row > 0 and bands[band, 3] < 0 and bands[band, 7] < 0
+            if same:
+                found[row, band] = found[0, band]
+                continue
+            least, most = bands[band, 10], bands[band, 11]
+            block = 1 + max(least - low, high - most)
+            # Of tiles that are pieces of blocks, or whole ones, by the first and last pieces.
+            piece = _divisor(block, 0 if wide >= x else wide, 0 if deep >= y else deep) - 1
+            found[row, band] = _share(
+                min(low + piece, least), max(high - piece, most), x, wide, y, deep
+            )
+
+
+_STAYS, _MOVES = 0, 1
+_DEEPEST = 64
+"""Loops of a measure at the most: each goes round twice or more, and 2^64 iterations are more
+than any run has."""
+
+
+@compiled_inside
+def _stride(f: FlatMeasures, loop: int, strides: Ints) -> int:
+    member, unit = f.loops[loop, 1], f.loops[loop, 2]
+    return int(unit if member < 0 else unit * min(strides[member], f.loops[loop, 3]))
+
+
+@compiled_inside
+def _digits_of(f: FlatMeasures, term: int, extent: int) -> int:
+    """Distinct tuples of the digits told apart inside an extent.
+
+    Counted digit by digit, as a number is read: of 10 elements in tiles of 4, with tile and place
+    told apart, 2 tiles of 4 tuples and 2 of the third are 10; with the tile alone told apart there
+    are 2, and one more for what is left.
+    """
+    found = 0
+    for row in range(f.first_digit[term], f.first_digit[term + 1]):
+        stride = f.digits[row, 0]
+        if f.digits[row, 1]:
+            found += extent // stride * f.digits[row, 2]
+            extent %= stride
+            if extent == 0:
+                return int(found)
+        elif extent > stride:
+            extent = stride
+    return int(found + 1)
+
+
+@compiled_inside
+def _size(f: FlatMeasures, measure: int, now: Ints) -> float:
+    """The size of a tile of some extents; NaN where it is irregular."""
+    size = 1.0
+    # As ``Sum.size`` of ``archsim.space.access_map``, which enumerates what has gaps: here that is
+    # NaN.
+    for part in range(f.first_part[measure], f.first_part[measure + 1]):
+        run, unit = 1, 0
+        for term in range(f.parts[part], f.parts[part + 1]):
+            coefficient = f.terms[term, 0]
+            values = _digits_of(f, term, now[f.terms[term, 1]])
+            if values <= 1:
+                continue
+            if unit == 0:
+                unit, run = coefficient, values
+            elif coefficient % unit != 0 or coefficient // unit > run:
+                return np.nan
+            else:
+                run += coefficient // unit * (values - 1)
+        # Distinct values are all steps of the smallest coefficient from the first to the last.
+        size *= run
+    return size
+
+
+@compiled_inside
+def _total(
+    f: FlatMeasures, measure: int, strides: Ints, now: Ints, stack: Ints, first: Floats
+) -> float:
+    """One measure of one tiling.
+
+    ``stack`` holds per loop: what was left outside it, whole iterations, and the length of
+    a shorter last one (0: none; -1: it is being run). ``first`` holds, per loop, total and
+    first tile of the whole iterations, and whether the last tile is the first.
+    """
+    begin, end = f.first_loop[measure], f.first_loop[measure + 1]
+    for axis in range(f.first_extent[measure], f.first_extent[measure + 1]):
+        now[axis - f.first_extent[measure]] = f.extents[axis]
+    depth = begin
+    while True:
+        while depth < end:
+            axis, mode = f.loops[depth, 0], f.loops[depth, 4]
+            stride = _stride(f, depth, strides)
+            here = depth - begin
+            stack[here, 0] = now[axis]
+            whole, last = now[axis] // stride, now[axis] % stride
+            if whole == 0:
+                # Less than a stride is left: one iteration takes all of it.
+                whole, last = 1, 0
+            else:
+                now[axis] = stride
+            # Entered once, in its first iteration, which is the fullest (``measures.ONCE``).
+            if mode > _MOVES:
+                whole, last = 1, 0
+            stack[here, 1], stack[here, 2] = whole, last
+            depth += 1
+        tile = _size(f, measure, now)
+        # What the loops from ``depth`` on deliver, their first tile, and whether their last one is
+        # it: keys of 10 in tiles of 4 are 4 + 4 + 2 = 10, end with another tile than the first, and
+        # so are delivered again in each of 3 iterations of a loop over queries outside: 30.
+        total, head, returns = tile, tile, True
+        while depth > begin:
+            depth -= 1
+            here, axis, mode = depth - begin, f.loops[depth, 0], f.loops[depth, 4]
+            whole, last = stack[here, 1], stack[here, 2]
+            if last >= 0:
+                if mode == _STAYS:
+                    # A first tile that is still there from the end before is not fetched again.
+                    total = whole * total - ((whole - 1) * head if returns else 0.0)
+                elif whole > 1:
+                    total, returns = whole * total, False
+                if last > 0:
+                    first[here, 0], first[here, 1] = total, head
+                    first[here, 2] = 1.0 if returns else 0.0
+                    now[axis], stack[here, 2] = last, -1
+                    depth += 1
+                    break
+            else:
+                total += first[here, 0]
+                if mode == _STAYS:
+                    total -= head if first[here, 2] > 0 else 0.0
+                else:
+                    returns = False
+                head = first[here, 1]
+            now[axis] = stack[here, 0]
+        else:
+            return total
+
+
+@compiled_inside
+def _factor(f: FlatMeasures, chain: int, strides: Ints, turns: Ints, whole: Floats) -> float:
+    """One chain of one tiling; NaN where whole tiles are not cut evenly.
+
+    Sets ``turns`` of its loops: whether a loop goes round more than once whenever it is run.
+    ``whole`` holds the factors inside the iterations of loops that are not cut short.
+    """
+    begin, end = f.first_loop[chain], f.first_loop[chain + 1]
+    sized = f.first_part[chain] < f.first_part[chain + 1]
+    term = f.parts[f.first_part[chain]]
+    rest = f.extents[f.first_extent[chain]]
+    inner = 1
+    for loop in range(end - 1, begin - 1, -1):
+        stride = _stride(f, loop, strides)
+        here = loop - begin
+        if loop == end - 1:
+            whole[here] = _digits_of(f, term, stride) if sized else 1.0
+        # Whole tiles would have a shorter last one inside, and what is inside them is no product.
+        elif stride % inner != 0:
+            return np.nan
+        else:
+            times = stride // inner
+            whole[here] = whole[here + 1] * (1 if f.loops[loop + 1, 4] > _MOVES else times)
+            turns[loop + 1] = times > 1
+        inner = stride
+    total = 0.0
+    for loop in range(begin, end):
+        stride = _stride(f, loop, strides)
+        times = rest // stride
+        turns[loop] = (loop == begin or turns[loop] > 0) and rest > stride
+        if f.loops[loop, 4] > _MOVES:
+            if times > 0:
+                total += whole[loop - begin]
+                rest = 0
+        else:
+            total += times * whole[loop - begin]
+            rest -= times * stride
+        if rest == 0:
+            return total
+    return total + (_digits_of(f, term, rest) if sized else 1.0)
+
+
+@compiled_inside
+def _turned(p: FlatProducts, measure: int, turns: Ints) -> bool:
+    """Whether a measure is the product of its chains."""
+    if p.walked[measure]:
+        return False
+    begin, end = p.first_turning[measure], p.first_turning[measure + 1]
+    for place in range(begin, end):
+        if turns[p.turning[place]] > 0:
+            return True
+    return bool(begin == end)
+
+
+@compiled
+def measure_all(f: FlatMeasures, p: FlatProducts, strides: Ints, found: Floats) -> None:
+    """All measures of all tilings: rows of ``strides`` (members) to rows of ``found``.
+
+    Parameters
+    ----------
+    f, p : FlatMeasures, FlatProducts
+        The measures one by one, and as products of chains.
+    strides : array of int64, (tilings, members)
+    found : array, (tilings, measures)
+        Filled; NaN where a size is irregular.
+    """
+    now = np.empty(_DEEPEST, np.int64)
+    stack = np.empty((_DEEPEST, 3), np.int64)
+    first = np.empty((_DEEPEST, 3))
+    chains = p.chains.first_loop.shape[0] - 1
+    factors = np.empty(chains)
+    turns = np.empty(p.chains.loops.shape[0], np.int64)
+    whole = np.empty(_DEEPEST)
+    for row in range(strides.shape[0]):
+        mine = strides[row]
+        for chain in range(chains):
+            if row > 0 and p.fixed[chain] > 0:
+                continue
+            factors[chain] = _factor(p.chains, chain, mine, turns, whole)
+        for measure in range(found.shape[1]):
+            total = np.nan
+            if _turned(p, measure, turns):
+                total = 1.0
+                for place in range(p.first_factor[measure], p.first_factor[measure + 1]):
+                    total *= factors[p.factors[place]]
+            if np.isnan(total):
+                total = _total(f, measure, mine, now, stack, first)
+            found[row, measure] = total

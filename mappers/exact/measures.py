@@ -1,0 +1,510 @@
+"""Counts of a mapping as functions of its tile sizes, and the share that masks leave of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+from typing_extensions import override
+
+from archsim.bound.record import BoundEinsum
+from archsim.bound.tiling import Tiling
+from archsim.cost.meter import Elements, Lanes, Meter, Size
+from archsim.cost.random_access import InLines
+from archsim.space.access_map import AccessMap, CoupledIndices, Digits, Part, Picked, Sum
+from archsim.space.banded import one
+from archsim.space.bands import Window
+from archsim.space.iteration import Loop
+from archsim.space.nest import LoopNest
+
+from .kernels.arrays import Floats, Ints
+from .kernels.measures import band_coverages
+
+FIXED = -1
+"""The member of a loop whose stride is the same in all tilings."""
+
+
+class OpenSide(NamedTuple):
+    """Tiles of one rank of a band: of ``unit * min(stride of the member, limit)`` elements, or of
+    ``unit`` where the member is ``FIXED``."""
+
+    elements: int
+    """Of all the rank."""
+    member: int
+    unit: int
+    limit: int
+
+
+class OpenBand(NamedTuple):
+    """A band between two ranks that are cut into tiles of open sizes: x - y is from ``low`` to
+    ``high``."""
+
+    low: int
+    high: int
+    plus: OpenSide
+    minus: OpenSide
+    least: tuple[int, int] | None = None
+    """What it is drawn together to, where tiles are whole blocks of a mask of blocks (``low`` and
+    ``high`` are those of single elements); None: it stays."""
+
+
+Opened = tuple[int, int, int]
+"""A loop's member, unit and limit, as an ``OpenLoop`` has them."""
+
+
+class MaskedShares:
+    """The windows of the Einsums of a subspace, whatever the ways of these.
+
+    Parameters
+    ----------
+    windows : mapping of str to Window
+        By the names of Einsums.
+    least : mapping of str to Window
+        The same for tiles that are whole blocks of a mask of blocks.
+    """
+
+    def __init__(self, windows: Mapping[str, Window], least: Mapping[str, Window]) -> None:
+        self._windows = windows
+        self._least = least
+
+    def __bool__(self) -> bool:
+        return bool(self._windows)
+
+    def governed(self, e: BoundEinsum, loops: Sequence[Loop]) -> int:
+        """How many of some of its loops, from the outermost, leave out what is empty: where an
+        Einsum has no mask itself, those that make a step."""
+        if e.name not in self._windows:
+            return 0
+        return len(loops) if e.einsum.where is not None else sum(x in e.shared for x in loops)
+
+    def key(self, e: BoundEinsum) -> tuple[object, ...]:
+        """What decides which tiles are left out, beside an Einsum's loops."""
+        if e.name not in self._windows:
+            return ()
+        shared = () if e.einsum.where is not None else tuple(x.member for x in e.shared)
+        return (self._windows[e.name].box, shared)
+
+    def band(self, e: BoundEinsum, loops: Sequence[tuple[int, Opened]]) -> OpenBand | None:
+        """What is left under some loops; None: all.
+
+        Parameters
+        ----------
+        loops : sequence of (int, (int, int, int))
+            Axes of the loops that leave tiles out, outermost first, and what is open of them.
+        """
+        window = self._windows.get(e.name)
+        if window is None:
+            return None
+        box = window.box
+        strides: dict[int | None, Opened] = dict(loops)
+        plus = _side(box.plus, window.plus_scale, strides.get(window.plus))
+        minus = _side(box.minus, window.minus_scale, strides.get(window.minus))
+        if plus.unit >= box.plus and minus.unit >= box.minus:
+            return None
+        low, high = max(box.low, -box.minus), min(box.high, box.plus)
+        least = self._least[e.name].box if e.name in self._least else box
+        drawn = (max(low, least.low), min(high, least.high))
+        together = drawn if drawn[0] <= drawn[1] and drawn != (low, high) else None
+        return OpenBand(low, high, plus, minus, together)
+
+
+def _side(elements: int, scale: int, stride: Opened | None) -> OpenSide:
+    if stride is None:
+        return OpenSide(elements, FIXED, elements, 0)
+    member, unit, limit = stride
+    return OpenSide(elements, member, unit * scale, limit)
+
+
+def shares_left(bands: Sequence[OpenBand], strides: Ints) -> Floats:
+    """The shares of tiles that bands touch.
+
+    Parameters
+    ----------
+    bands : sequence of OpenBand
+    strides : array of int64, (tilings, members)
+
+    Returns
+    -------
+    array of float64, (tilings, bands)
+    """
+    found = np.empty((strides.shape[0], len(bands)))
+    rows = [(b.low, b.high, *b.plus, *b.minus, *(b.least or (b.low, b.high))) for b in bands]
+    table = np.array(rows, dtype=np.int64).reshape(-1, 12)
+    band_coverages(table, np.ascontiguousarray(strides), found)
+    return found
+
+
+Number = int | float | Fraction
+
+STAYS, MOVES, ONCE = range(3)
+"""What a loop does to a tile: leaves it, brings another one, or is entered once only."""
+
+
+class IrregularError(Exception):
+    """A count that a batch cannot work out: a mask, or an index too irregular."""
+
+
+class OpenLoop(NamedTuple):
+    """A loop whose stride is ``unit * min(stride of the member, limit)``, or ``unit`` where the
+    member is ``FIXED``."""
+
+    axis: int
+    member: int
+    unit: int
+    limit: int
+    mode: int
+
+
+class OpenDigits(NamedTuple):
+    """Distinct digits on an axis: per variable the stride, whether it is told apart, and how
+    many tuples of the inner ones there are inside one stride."""
+
+    axis: int
+    digits: tuple[tuple[int, bool, int], ...]
+
+
+class OpenMeasure(NamedTuple):
+    """Total size of what arrives under some loops: ``extents`` are those outside of all.
+
+    A tile's size is a product over ``parts``, each a sum of terms (coefficient, digits) in
+    ascending order of coefficients. Loops are those of more than one iteration. Of all that there
+    is what a ``band`` leaves.
+    """
+
+    extents: tuple[int, ...]
+    loops: tuple[OpenLoop, ...]
+    parts: tuple[tuple[tuple[int, OpenDigits], ...], ...]
+    band: OpenBand | None = None
+
+
+class LinearSum:
+    """A sum of multiples of ``Linear`` that is added up in place."""
+
+    def __init__(self) -> None:
+        self.constant: Number = 0
+        self.terms: dict[int, Number] = {}
+
+    def add(self, form: Linear, factor: Number) -> None:
+        """Add a multiple."""
+        terms = self.terms
+        self.constant += form.constant * factor
+        for place, multiple in form.terms.items():
+            terms[place] = terms.get(place, 0) + multiple * factor
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A number plus multiples of measures, by their places in a list."""
+
+    constant: Number = 0
+    terms: dict[int, Number] = field(default_factory=dict)
+
+    def __add__(self, other: Linear | Number) -> Linear:
+        if not isinstance(other, Linear):
+            return Linear(self.constant + other, self.terms)
+        terms = dict(self.terms)
+        for place, factor in other.terms.items():
+            terms[place] = terms.get(place, 0) + factor
+        return Linear(self.constant + other.constant, terms)
+
+    __radd__ = __add__
+
+    def __mul__(self, factor: Number) -> Linear:
+        return Linear(self.constant * factor, {p: f * factor for p, f in self.terms.items()})
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Linear:
+        return self * -1
+
+    def __sub__(self, other: Linear | Number) -> Linear:
+        return self + -other
+
+    def __rsub__(self, other: Number) -> Linear:
+        return -self + other
+
+
+class OpenMeter(Meter[Linear]):
+    """Measures loops with open strides: equal measures are the same one.
+
+    It holds for tilings with the same loops of one
+    iteration: such loops do not exist, for the rules of counting, too. A ``relaxed`` meter
+    estimates: of what a mask leaves out it takes the share that is left of all tiles, and takes no
+    notice of the lines that gathers fetch, nor of elements that an index addresses twice.
+
+    Parameters
+    ----------
+    tiling : Tiling
+        Which loops go round.
+    relaxed : bool
+        Whether it estimates.
+    left_out : LeftOut
+        What masks leave out, where it estimates.
+    places : dict, optional
+        Measures that others asked for already, and their places; new ones are added.
+    """
+
+    def __init__(
+        self,
+        tiling: Tiling,
+        *,
+        relaxed: bool = False,
+        masked_shares: MaskedShares | None = None,
+        places: dict[OpenMeasure, int] | None = None,
+    ) -> None:
+        self._relaxed = relaxed
+        self.masked_shares = masked_shares or MaskedShares({}, {})
+        cut = [m for _, members in tiling.cuts for m in members]
+        self._number = {name: n for n, name in enumerate(tiling.members)}
+        self._limits = {m.name: tiling.shapes[m.rank] for m in cut}
+        self._strides = {m.name: min(m.stride, self._limits[m.name]) for m in cut}
+        self._places: dict[OpenMeasure, int] = {} if places is None else places
+        self._known: dict[tuple[object, ...], Linear] = {}
+        """Answers, by the loops and the size that were asked about."""
+        self._asked: dict[tuple[object, ...], tuple[Linear, object, object]] = {}
+        """The same by which objects these are, with the objects, so that no other is taken for
+        one of them. A nest of an Einsum is asked about for every way of every access."""
+        self._parts: dict[tuple[object, ...], tuple[_Parts, object]] = {}
+        """Parts of sizes, by objects in the same way."""
+        self._opened: dict[tuple[str, int], tuple[int, int, int]] = {}
+
+    @property
+    def measures(self) -> tuple[OpenMeasure, ...]:
+        """All that were asked for, by their places."""
+        return tuple(self._places)
+
+    @override
+    def whole(self, number: int) -> Linear:
+        return Linear(number)
+
+    @override
+    def points(self, e: BoundEinsum) -> int:
+        self._refuse_masks(e)
+        return prod(e.extents)
+
+    @override
+    def run(self, e: BoundEinsum) -> Linear:
+        if not self.masked_shares.key(e):
+            return self.whole(self.points(e))
+        parts = (((1, OpenDigits(axis, ((1, True, 1),))),) for axis in range(len(e.extents)))
+        modes = (MOVES for _ in e.whole.loops)
+        return self._form(e, e.whole.loops, modes, tuple(parts))
+
+    @override
+    def iterations(self, e: BoundEinsum) -> Linear:
+        return self.distinct(e, e.whole, (True,) * len(e.temporal))
+
+    @override
+    def delivered(
+        self, e: BoundEinsum, nest: LoopNest, relevant: tuple[bool, ...], size: Size
+    ) -> Linear:
+        sized: object = size
+        if isinstance(size, Elements):
+            sized = size.access_map
+        elif isinstance(size, Lanes):
+            sized = size.spatial
+        asked = (id(nest), relevant, type(size), id(sized))
+        if asked not in self._asked:
+            parts = self._parts_of(size, sized)
+            key = (nest.extents, nest.loops, relevant, parts, self.masked_shares.key(e))
+            if key not in self._known:
+                modes = (MOVES if moves else STAYS for moves in relevant)
+                self._known[key] = self._form(e, nest.loops, modes, parts)
+            self._asked[asked] = self._known[key], nest, sized
+        return self._asked[asked][0]
+
+    @override
+    def distinct(self, e: BoundEinsum, nest: LoopNest, counted: tuple[bool, ...]) -> Linear:
+        asked = (id(nest), counted)
+        if asked not in self._asked:
+            modes = (MOVES if wanted else ONCE for wanted in counted)
+            found = self._form(e, nest.loops, modes, ())
+            self._asked[asked] = found, nest, None
+        return self._asked[asked][0]
+
+    @override
+    def touched(
+        self, e: BoundEinsum, nest: LoopNest, relevant: tuple[bool, ...], access_map: AccessMap
+    ) -> Linear:
+        """All elements, whatever the tiles, but for what a mask leaves out of those that come."""
+        self._refuse_masks(e)
+        if not self.masked_shares.key(e):
+            return Linear(access_map.size(e.extents))
+        modes = (MOVES if moves else ONCE for moves in relevant)
+        return self._form(e, nest.loops, modes, self._parts_of(Elements(access_map), access_map))
+
+    def steps_left(self, einsums: Iterable[BoundEinsum]) -> OpenBand | None:
+        """What a mask leaves of the steps of a nest; None: all, as far as is known.
+
+        Parameters
+        ----------
+        einsums : iterable of BoundEinsum
+            All of the nest.
+        """
+        # Where one without a mask is left out, all are.
+        idle = [e for e in einsums if self.masked_shares.key(e) and e.einsum.where is None]
+        if not idle:
+            return None
+        e = max(idle, key=lambda e: len(e.shared))
+        cuts = [(x.axis, self._open(x)) for x in e.shared if e.widths[x.member] > 1]
+        return self.masked_shares.band(e, cuts)
+
+    def first_tile(
+        self, e: BoundEinsum, loops: tuple[Loop, ...], access_map: AccessMap, *, one_copy: bool
+    ) -> Linear:
+        """The size of the largest tile under ``loops``."""
+        asked = (one_copy, id(access_map))
+        if asked not in self._parts:
+            parts = access_map.one_copy if one_copy else access_map.parts
+            found = tuple(_access_map_parts(parts, relaxed=self._relaxed))
+            self._parts[asked] = found, access_map
+        return self._form(e, loops, (ONCE for _ in loops), self._parts[asked][0])
+
+    def _form(
+        self, e: BoundEinsum, loops: tuple[Loop, ...], modes: Iterable[int], parts: _Parts
+    ) -> Linear:
+        self._refuse_masks(e)
+        opened = [
+            (loop.axis, *self._open(loop), mode)
+            for loop, mode in zip(loops, modes, strict=True)
+            if e.widths[loop.member] > 1
+        ]
+        measure = _normal(e.extents, opened, parts)
+        if not measure.loops:
+            return Linear(prod(_closed(part, measure.extents) for part in measure.parts))
+        if self.masked_shares.key(e):
+            # Loops that ``_normal`` has taken away are not among those opened any more.
+            able = self.masked_shares.governed(e, [x for x in loops if e.widths[x.member] > 1])
+            cuts = [(axis, (m, u, n)) for axis, m, u, n, mode in opened[:able] if mode != ONCE]
+            measure = measure._replace(band=self.masked_shares.band(e, cuts))
+        place = self._places.setdefault(measure, len(self._places))
+        return Linear(0, {place: 1})
+
+    def _refuse_masks(self, e: BoundEinsum) -> None:
+        if e.einsum.where is not None and not self._relaxed:
+            raise IrregularError(f"{e.name}: a mask makes tiles unlike")
+
+    def _parts_of(self, size: Size, sized: object) -> _Parts:
+        asked = (type(size), id(sized))
+        if asked not in self._parts:
+            self._parts[asked] = self._sized(size), sized
+        return self._parts[asked][0]
+
+    def _sized(self, size: Size) -> _Parts:
+        """The parts of a size."""
+        if size is one:
+            return ()
+        if isinstance(size, Lanes):
+            axes = dict.fromkeys(loop.axis for loop in size.spatial)
+            # All that temporal loops leave of an axis is laid out along it.
+            return tuple(((1, OpenDigits(axis, ((1, True, 1),))),) for axis in axes)
+        if isinstance(size, InLines):
+            if not self._relaxed:
+                raise IrregularError("gathered lines make reads uneven")
+            size = Elements(size.access_map)
+        assert isinstance(size, Elements), "counting measures nothing else"
+        return tuple(_access_map_parts(size.access_map.parts, relaxed=self._relaxed))
+
+    def _open(self, loop: Loop) -> tuple[int, int, int]:
+        """The member of a loop, its unit and its limit, as ``OpenLoop`` has them."""
+        key = (loop.member, loop.stride)
+        if key not in self._opened:
+            self._opened[key] = FIXED, loop.stride, 0
+            if loop.member in self._strides:
+                # Bound loops have the first tiling's strides; what is left over is there in all
+                # tilings.
+                unit, rest = divmod(loop.stride, self._strides[loop.member])
+                assert not rest, "strides on an axis are multiples of those on the rank"
+                self._opened[key] = self._number[loop.member], unit, self._limits[loop.member]
+        return self._opened[key]
+
+
+_Parts = tuple[tuple[tuple[int, OpenDigits], ...], ...]
+
+
+def _access_map_parts(
+    parts: tuple[Part, ...], *, relaxed: bool
+) -> Iterator[tuple[tuple[int, OpenDigits], ...]]:
+    for part in parts:
+        if isinstance(part, Digits):
+            yield ((1, _digits(part)),)
+        elif isinstance(part, Picked):
+            if not relaxed:
+                raise IrregularError("more picks than positions are no product")
+            yield from _access_map_parts((*part.picks, *part.beside), relaxed=relaxed)
+        elif isinstance(part, Sum) and not (relaxed and _uneven(part)):
+            # A sign only shifts the values of a sum. The kernel looks for gaps from the
+            # smallest coefficient up.
+            terms = ((abs(c), _digits(d)) for c, d in part.terms if c)
+            yield tuple(sorted(terms, key=lambda t: t[0]))
+        elif not relaxed:
+            raise IrregularError("indices that share axes are counted one by one")
+        else:
+            apart = (
+                part.axes if isinstance(part, CoupledIndices) else tuple(d for _, d in part.terms)
+            )
+            yield from (((1, _digits(d)),) for d in apart)
+
+
+def _uneven(part: Sum) -> bool:
+    """Whether values of a sum may have gaps."""
+    return len(part.terms) > 1 and any(abs(c) != 1 for c, _ in part.terms)
+
+
+def _digits(digits: Digits) -> OpenDigits:
+    """Digits with what each stride holds of the inner ones.
+
+    >>> _digits(Digits(axis=0, strides=((4, True), (1, True))))  # a tile of 4 holds 4 places
+    OpenDigits(axis=0, digits=((4, True, 4), (1, True, 1)))
+    """
+    found: list[tuple[int, bool, int]] = []
+    below = 1
+    inner: tuple[tuple[int, bool], ...] = ()
+    for stride, kept in reversed(digits.strides):
+        below = Digits(axis=0, strides=inner).size((stride,)) if inner else 1
+        found.append((stride, kept, below))
+        inner = ((stride, kept), *inner)
+    return OpenDigits(digits.axis, tuple(reversed(found)))
+
+
+def _normal(
+    extents: tuple[int, ...], loops: list[tuple[int, int, int, int, int]], parts: _Parts
+) -> OpenMeasure:
+    """The measure without what changes nothing, so that equal ones look alike.
+
+    Parameters
+    ----------
+    loops : list of tuple
+        Of each what an ``OpenLoop`` has.
+    """
+    sized = {d.axis for part in parts for _, d in part}
+    # Innermost, such a loop leaves the tile as it is, and nothing is inside to notice.
+    while loops and loops[-1][-1] != MOVES and loops[-1][0] not in sized:
+        loops.pop()
+    axes = sorted({*sized, *(loop[0] for loop in loops)})
+    place = {axis: n for n, axis in enumerate(axes)}
+    return OpenMeasure(
+        extents=tuple([extents[a] for a in axes]),
+        loops=tuple([OpenLoop(place[axis], *rest) for axis, *rest in loops]),
+        parts=tuple(
+            sorted(
+                [
+                    tuple([(c, OpenDigits(place[d.axis], d.digits)) for c, d in part])
+                    for part in parts
+                ]
+            )
+        ),
+    )
+
+
+def _closed(part: tuple[tuple[int, OpenDigits], ...], extents: tuple[int, ...]) -> int:
+    """The size of a part where no loop is open."""
+    terms = tuple(
+        (c, Digits(axis=d.axis, strides=tuple((s, kept) for s, kept, _ in d.digits)))
+        for c, d in part
+    )
+    return Sum(terms=terms, span=None).size(extents)

@@ -1,0 +1,285 @@
+"""Process pool: forked workers, or this process where forking does not pay; answers in order."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from time import process_time
+from typing import Any, Generic, TypeVar
+
+from ..problem.protocol import COLLECT_AFTER
+from .questions import Answer, Question, SubspaceAnswer, SubspaceQuestion
+
+W = TypeVar("W")
+A = TypeVar("A")
+
+_ALONE_S = 0.2
+"""What is done in less time of this process is not worth a fork."""
+
+_POLL_S = 0.05
+"""How often it is looked whether time is up."""
+
+
+def usual_workers() -> int:
+    """Processes that work at a time: one for each core; one where a process cannot be forked, and
+    in a process that is itself one of several."""
+    if sys.platform != "linux" or multiprocessing.parent_process() is not None:
+        return 1
+    return len(os.sched_getaffinity(0))
+
+
+class ProcessPool(Generic[W, A]):
+    """Does pieces of work; answers are asked for in any order.
+
+    Parameters
+    ----------
+    work : callable
+        The answer to a piece. Pieces and answers can be pickled.
+    workers : int
+        Processes; with one, this process does all.
+    at_once : bool
+        Whether they are forked without a look how long the work takes. Only what another process
+        does can be left in the middle.
+    kin : callable, optional
+        Pieces of which this is the same cost less after one another: a process that has done one
+        takes others before it takes what is new to it. None: any process is as good.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[W], A],
+        workers: int,
+        *,
+        at_once: bool = False,
+        affinity: Callable[[W], Hashable] = lambda _: None,
+    ) -> None:
+        self.work = work
+        self.affinity = affinity
+        self.workers = workers
+        self._fork_at = process_time() + (0.0 if at_once else _ALONE_S)
+        self._forked = workers == 1 and not at_once
+        self._able = sys.platform == "linux" and multiprocessing.parent_process() is None
+        self._processes: list[_Worker] = []
+        self._pieces: dict[int, W] = {}
+        self._queue: deque[int] = deque()
+        self._answers: dict[int, tuple[A | None, BaseException | None]] = {}
+        self._number = 0
+
+    @property
+    def forked(self) -> bool:
+        """Whether others work beside this process."""
+        return bool(self._processes)
+
+    def begin(self) -> None:
+        """Fork, and let others begin with what is in line, before an answer is asked for."""
+        self._fork_at = 0.0
+        self._fork()
+
+    def submit(self, piece: W, *, first: bool = False) -> int:
+        """Put a piece in line, before all others that wait or behind them; its number."""
+        self._number += 1
+        self._pieces[self._number] = piece
+        if first:
+            self._queue.appendleft(self._number)
+        else:
+            self._queue.append(self._number)
+        self._hand_out()
+        return self._number
+
+    def cancel(self, number: int) -> None:
+        """Nobody wants the answer to a piece any more."""
+        self._pieces.pop(number, None)
+        self._answers.pop(number, None)
+        with suppress(ValueError):
+            self._queue.remove(number)
+
+    def answer(self, number: int, is_over: Callable[[], bool]) -> A | None:
+        """The answer to a piece; None where time was up before it was there.
+
+        Raises
+        ------
+        Exception
+            What the work raised.
+        """
+        self._fork()
+        while number not in self._answers:
+            if is_over():
+                return None
+            if not self._processes:
+                self._queue.remove(number)
+                self._answer_here(number)
+                break
+            self._hand_out()
+            busy = {m.connection: m for m in self._processes if m.number is not None}
+            for connection in wait([*busy], timeout=_POLL_S):
+                self._receive(busy[connection])  # type: ignore[index]
+        found, wrong = self._answers.pop(number)
+        self._pieces.pop(number, None)
+        if wrong is not None:
+            raise wrong
+        return found
+
+    def close(self) -> None:
+        """End all processes, whatever they are at."""
+        for worker in self._processes:
+            worker.process.kill()
+        for worker in self._processes:
+            worker.process.join()
+            worker.connection.close()
+        self._processes = []
+
+    def _fork(self) -> None:
+        if self._forked or not self._able or process_time() < self._fork_at:
+            return
+        self._forked = True
+        # What is there by now is not looked through for garbage: it would be copied.
+        gc.freeze()
+        context = multiprocessing.get_context("fork")
+        for _ in range(self.workers):
+            here, there = context.Pipe()
+            process = context.Process(target=_serve, args=(there, self.work), daemon=True)
+            process.start()
+            there.close()
+            self._processes.append(_Worker(process, here))
+        gc.unfreeze()
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        for worker in [*self._processes]:
+            if worker.number is None and self._queue:
+                number = self._fitting(worker)
+                self._queue.remove(number)
+                try:
+                    worker.connection.send(self._pieces[number])
+                    worker.number = number
+                except OSError:
+                    self._lose(worker, number)
+
+    def _fitting(self, worker: _Worker) -> int:
+        """The piece in line that a process does next."""
+        affinity = {number: self.affinity(self._pieces[number]) for number in self._queue}
+        first = self._queue[0]
+        if affinity[first] is None:
+            return first
+        # What it knows already, else what nobody does, else the first in line.
+        apart = {k for other in self._processes for k in other.affinity}
+        mine = (n for n, k in affinity.items() if k in worker.affinity)
+        found = next(mine, None) or next((n for n, k in affinity.items() if k not in apart), first)
+        worker.affinity.add(affinity[found])
+        return found
+
+    def _receive(self, worker: _Worker) -> None:
+        number = worker.number
+        assert number is not None, "who is asked has something to do"
+        try:
+            answer = worker.connection.recv()
+        except (EOFError, OSError):
+            self._lose(worker, number)
+            return
+        worker.number = None
+        if number in self._pieces:
+            self._answers[number] = answer
+
+    def _lose(self, worker: _Worker, number: int) -> None:
+        """Do without a process that was killed, perhaps for want of memory."""
+        self._processes.remove(worker)
+        worker.connection.close()
+        if number in self._pieces:
+            self._answer_here(number)
+
+    def _answer_here(self, number: int) -> None:
+        try:
+            self._answers[number] = self.work(self._pieces[number]), None
+        except Exception as wrong:  # noqa: BLE001 - told to whoever asks
+            self._answers[number] = None, wrong
+
+
+class _Worker:
+    """A process, what it is told and answers through, and the number of what it does."""
+
+    def __init__(self, process: Any, connection: Connection) -> None:
+        self.process = process
+        self.connection = connection
+        self.number: int | None = None
+        self.affinity: set[Hashable] = set()
+
+
+def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
+    """Answer pieces until there is nobody to answer to."""
+    # Ctrl-C is for the process that waits for this one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.set_threshold(COLLECT_AFTER)
+    while True:
+        try:
+            piece = connection.recv()
+        except EOFError:
+            return
+        answer: tuple[Any, BaseException | None]
+        try:
+            answer = work(piece), None
+        except Exception as wrong:  # noqa: BLE001 - told to whoever asks
+            answer = None, wrong
+        try:
+            connection.send(answer)
+        except OSError:
+            return
+
+
+T = TypeVar("T")
+
+_AHEAD = 8
+"""Subspaces that are asked about before the first has answered, however many processes there are:
+so what is found is the same."""
+
+
+def answers_in_order(
+    team: ProcessPool[Question, Answer],
+    following: Callable[[], tuple[T, SubspaceQuestion] | None],
+    *,
+    is_moot: Callable[[T], bool],
+    put_back: Callable[[T], None],
+    is_over: Callable[[], bool],
+) -> Iterator[tuple[T, SubspaceAnswer]]:
+    """What was asked about, and what was answered, in the order in which it was asked.
+
+    Parameters
+    ----------
+    team : Team
+        Who answers.
+    following : callable
+        What is asked next, as far as is known by now; None: nothing, as far as is known.
+    is_moot : callable
+        Whether an answer is of no use any more, by what was learnt since it was asked for.
+    put_back : callable
+        Told what has no answer: of no use, or not there when time is up.
+    is_over : callable
+        Whether time is up.
+    """
+    asked = deque[tuple[T, int]]()
+    while True:
+        while len(asked) < _AHEAD and (after := following()) is not None:
+            asked.append((after[0], team.submit(after[1])))
+        if not asked:
+            return
+        first, number = asked[0]
+        if is_moot(first):
+            asked.popleft()
+            team.cancel(number)
+            put_back(first)
+            continue
+        answer = team.answer(number, is_over)
+        if answer is None:
+            for mine, number in asked:
+                team.cancel(number)
+                put_back(mine)
+            return
+        assert isinstance(answer, SubspaceAnswer), "what is said of a subspace"
+        asked.popleft()
+        yield first, answer

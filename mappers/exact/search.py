@@ -1,0 +1,148 @@
+"""Exhaustive strategy: every mapping of a space is priced, or proven to be no better.
+
+Among mappings as good as the best in one objective, to the tolerance, a second search takes the
+best in the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from archsim.spec.mapping import Mapping
+
+from ..problem.certificate import INTERRUPTED, Searched
+from ..problem.engine_run import EngineRun
+from ..problem.objectives import OBJECTIVES, SearchObjective
+from ..problem.protocol import TOLERANCE, Advance, Progress, SearchProblem, silent
+from ..problem.search_log import SearchLog
+from ..space.mapspace import Mapspace
+from .branch_and_bound import BranchAndBound, in_batches
+from .policy import USUAL, Effort
+from .questions import SubspaceKey
+
+
+def tied(problem: SearchProblem, first: Searched, cap: float) -> Searched:
+    """What a search found, or a mapping that was known and is as good, if that is better in the
+    other objective.
+
+    Parameters
+    ----------
+    cap : float
+        The objective up to which a mapping is as good.
+    """
+    known = (problem.known, *problem.others)
+    as_good = [run for run in known if run is not None and run.value <= cap]
+    best = min(as_good, key=lambda run: problem.objective.tie(run.result), default=None)
+    if best is None or problem.objective.tie(first.result) <= problem.objective.tie(best.result):
+        return first
+    return instead(problem, first, best.mapping, best)
+
+
+def instead(
+    problem: SearchProblem, first: Searched, mapping: Mapping, found: Searched | EngineRun
+) -> Searched:
+    """A mapping as good as the first that a search found, with the certificate of that search.
+
+    Parameters
+    ----------
+    found : Searched or EngineRun
+        Where its result is from.
+    """
+    value, bound = problem.objective.of(found.result), first.certificate.bound
+    more = found.certificate.runs if isinstance(found, Searched) else 0
+    certificate = replace(
+        first.certificate,
+        runs=first.certificate.runs + more,
+        value=value,
+        gap=max(0.0, 1 - bound / value),
+    )
+    return replace(first, mapping=mapping, result=found.result, certificate=certificate)
+
+
+_SHOWN = 1_000
+"""Steps of a progress bar, at the most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exhaustive:
+    """Every mapping of a space is priced, or shown to be no better (``Mapper``)."""
+
+    effort: Effort = USUAL
+
+    def search(self, problem: SearchProblem, progress: Progress = silent) -> Searched:
+        """The best mapping of a space, with its certificate.
+
+        Raises
+        ------
+        NoLegalMappingError
+            No mapping is known, and none of the space is legal; says why the first are not.
+        MappingError
+            Indices of the cascade are too irregular to be priced in batches.
+        """
+        advance = progress(round(min(self.effort.subspaces, _SHOWN)))
+        log = SearchLog(problem.known, problem.others)
+
+        def searched(aside: bool) -> tuple[Searched, dict[SubspaceKey, float]]:
+            search = BranchAndBound(problem, self.effort, relaxed=aside, log=log)
+            return search.run(advance), search.leasts
+
+        found, leasts = in_batches(problem, searched)
+        if problem.objective.other is not None:
+            other = OBJECTIVES[problem.objective.other]
+            found = self._settled(problem, found, leasts, other, advance)
+        over = bool(found.certificate.ended) or problem.is_over()
+        second = log.runner_up(problem.space, found.mapping, more=not over)
+        return replace(
+            found, runner_up=second, history=log.end(found.certificate.runs), ran=log.best()
+        )
+
+    def _settled(
+        self,
+        problem: SearchProblem,
+        first: Searched,
+        leasts: dict[SubspaceKey, float],
+        other: SearchObjective,
+        advance: Advance,
+    ) -> Searched:
+        """Of what is as good as the first, to the tolerance, the best in the other objective."""
+        cap = problem.objective.of(first.result) * (1 + problem.tolerance)
+        if problem.known is not None:
+            # Never worse than what is known.
+            cap = min(cap, problem.known.value)
+        first = tied(problem, first, cap)
+        if first.certificate.ended or not self.effort.again:
+            return first
+        known = EngineRun(value=other.of(first.result), mapping=first.mapping, result=first.result)
+        second = replace(problem, objective=other, known=known)
+        effort = replace(
+            self.effort, subspaces=self.effort.again, regions=self.effort.again_regions
+        )
+
+        def searched(aside: bool) -> tuple[Searched, bool]:
+            search = BranchAndBound(
+                second, effort, relaxed=aside, cap=(problem.objective, cap), before=leasts
+            )
+            return search.run(advance), search.found
+
+        found, is_new = in_batches(second, searched)
+        if found.certificate.ended == INTERRUPTED:
+            # Whoever cannot wait for this does not wait for other parts either.
+            first = replace(first, certificate=replace(first.certificate, ended=INTERRUPTED))
+        if not is_new:
+            return first
+        mapping = replace(found.mapping, name=f"best-{problem.objective.name}")
+        return instead(problem, first, mapping, found)
+
+
+STRATEGY = Exhaustive()
+
+
+def exhaustive(
+    space: Mapspace,
+    objective: SearchObjective,
+    *,
+    tolerance: float = TOLERANCE,
+    effort: Effort = USUAL,
+) -> Searched:
+    """The best mapping of a space, with its certificate. Raises as ``Exhaustive.search``."""
+    problem = SearchProblem(space=space, objective=objective, tolerance=tolerance)
+    return Exhaustive(effort=effort).search(problem)

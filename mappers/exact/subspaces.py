@@ -1,0 +1,488 @@
+"""Search of a subspace: its tilings priced in batches, from tables that searches share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from math import inf, prod
+from typing import Protocol
+
+import numpy as np
+
+from archsim.cost.shares import tie_shares
+
+from ..problem.objectives import ENERGY
+from ..problem.protocol import never
+from ..space.placements import EinsumPlacement
+from ..space.region import Region, Subspace
+from .batch import measured
+from .kernels.arrays import Floats, Ints
+from .kernels.bounds import EINSUM, TENSOR, Choices
+from .kernels.descent import (
+    BOUND,
+    CAPACITY,
+    ILLEGAL,
+    LEAST,
+    TIE,
+    UNSEEN,
+    VALUE,
+    WORSE,
+    Search,
+    search,
+)
+from .measures import shares_left
+from .tables import CostMemo, SubspaceRefusedError, Tables, tabulate
+
+_STATES = 1 << 10
+"""States of a frontier at the most."""
+
+_MIXTURES = 24
+"""Mixtures of arrays at the most."""
+
+_NODES = 300_000
+"""Decisions looked at in a subspace, shared out among its tilings."""
+
+_NODES_OF_SKETCH = 30_000
+"""The same in the simplest ways, to see which subspaces promise most."""
+
+_NODES_OF_TILING = 300, 50_000
+"""Decisions looked at for one tiling, at the least and at the most."""
+
+STEPS = 24
+"""Steps that raise the bound of one tiling, at the most."""
+
+_FILL = 2
+"""Steps that pass before arrays and memories all have something to do, about."""
+
+_BATCH = 256
+"""Tilings whose costs are laid out at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """The best choices of one tiling of a subspace."""
+
+    value: float
+    """The objective, or less: latency is that of the busiest array or memory."""
+    estimate: float
+    """What it may be: latency with the first step's way through arrays and memories."""
+    tie: float
+    """What decides between equals: latency in cycles, or energy in pJ."""
+    region: Region
+    subspace: Subspace
+    sizes: Ints
+    placements: dict[str, EinsumPlacement]
+    places: dict[str, tuple[str, ...]]
+
+
+@dataclass(kw_only=True)
+class SubspaceSearch:
+    """Searches subspaces one after the other and remembers how much was looked at.
+
+    ``limit`` is the value that is to be beaten, by the share ``slack`` at the least; the other
+    objective (of energy and latency) is to be no more than ``cap``. No value of any tiling is
+    below ``least``. Bounds are raised in so many ``steps`` at the most.
+    """
+
+    space: Region
+    objective: int
+    slack: float = 0.0
+    cap: float = np.inf
+    limit: float = np.inf
+    least: float = np.inf
+    steps: int = STEPS
+
+    def __post_init__(self) -> None:
+        self.tally = np.zeros(6)
+
+    def search(self, subspace: Subspace, tables: Tables) -> Iterator[Proposal]:
+        """The best choices of every tiling of a subspace that may beat the limit.
+
+        Raises
+        ------
+        SubspaceRefusedError
+            The size of some tile cannot be worked out in a batch.
+        """
+        choices = choices_of(tables)
+        nodes = nodes_of(subspace, plain=self.space.plain)
+        left = _steps_left(tables, self.space, subspace)
+        for start, cost, tile in priced(self.space, subspace, tables):
+            state = fresh_state(choices, len(cost), self.tally)
+            # Any weights give a bound: those that suit the first tiling serve the whole batch.
+            weights = weights_of(tables, choices, cost[0], len(self.space.architecture.arrays))
+            # What a sketch is for, which subspaces promise most, equals do not tell.
+            limits = (self.limit, self.slack, nodes, self.cap, not self.space.plain, self.steps)
+            search(choices, self.objective, *limits, weights, cost, tile, state)
+            self.least = min(self.least, float(state.values[:, LEAST].min()))
+            for row in range(len(cost)):
+                if state.chosen[row, 0] >= 0:
+                    at = start + row
+                    yield self.proposal(subspace, tables, choices, at, row, state, left=left[at])
+
+    def proposal(
+        self,
+        subspace: Subspace,
+        tables: Tables,
+        choices: Choices,
+        tiling: int,
+        row: int,
+        state: Search,
+        *,
+        left: float = 1.0,
+    ) -> Proposal:
+        """What a kernel has chosen for a tiling, one row of its state.
+
+        Parameters
+        ----------
+        subspace : Subspace
+        tables : Tables
+        choices : Choices
+            Of its tables.
+        tiling, row : int
+            The number of a tiling in the subspace, and in the batch that ``state`` is of.
+        state : Search
+        left : float
+            The share of steps that a mask leaves.
+        """
+        placements: dict[str, EinsumPlacement] = {}
+        places: dict[str, tuple[str, ...]] = {}
+        for (kind, number, _), chosen in zip(choices.decisions, state.chosen[row], strict=True):
+            if kind == EINSUM:
+                placements[tables.einsums[number]] = tables.placements[number][chosen]
+            else:
+                tensor = tables.tensors[number]
+                places[tensor] = self.space.places[tensor][chosen]
+        value = float(state.values[row, VALUE])
+        steps = max(1.0, left * self.space.steps(subspace, tiling))
+        late = 0.0 if self.objective == ENERGY else _FILL / steps
+        return Proposal(
+            value=value,
+            estimate=value * (1 + late),
+            tie=float(state.values[row, TIE]),
+            region=self.space,
+            subspace=subspace,
+            sizes=subspace.sizes[tiling],
+            placements=placements,
+            places=places,
+        )
+
+
+def _steps_left(tables: Tables, space: Region, subspace: Subspace) -> list[float]:
+    """The share of steps that a mask leaves, of each tiling."""
+    if tables.steps_left is None:
+        return [1.0] * len(subspace.sizes)
+    strides = strides_of(space, subspace)
+    found: list[float] = shares_left([tables.steps_left], strides)[:, 0].tolist()
+    return found
+
+
+def pruned(tally: Floats) -> tuple[tuple[str, int], ...]:
+    """Mappings that were left out, by reason.
+
+    Parameters
+    ----------
+    tally : array, (6,)
+        As of ``SubspaceSearch``, or a sum of such.
+    """
+    reasons = {
+        "no better": BOUND,
+        "over capacity": CAPACITY,
+        "tensor lost": ILLEGAL,
+        "worse places": WORSE,
+        "too many to look at": UNSEEN,
+    }
+    return tuple((why, int(tally[place])) for why, place in reasons.items())
+
+
+def strides_of(space: Region, subspace: Subspace) -> Ints:
+    """Strides of all members, in the order of a tiling, by row of the subspace's sizes."""
+    columns: list[Ints] = []
+    one = np.ones(len(subspace.sizes), dtype=np.int64)
+    place = {member: n for n, (_, member) in enumerate(space.tiles)}
+    for rank in space.tiled_ranks:
+        cut = space.factorisation_of.get(rank)
+        counts = dict(cut.fine) if cut is not None else {}
+        # From the innermost member on: of P0: 256, P1 open and P2 they are 1, 256, and 256 times
+        # P1.
+        inner: list[Ints] = []
+        stride = one
+        for member in cut.members if cut is not None else (rank,):
+            inner.append(stride)
+            count = subspace.sizes[:, place[member]] if member in place else counts.get(member, 1)
+            stride = stride * count
+        columns += reversed(inner)
+    return np.stack(columns, axis=1) if columns else np.zeros((len(one), 0), dtype=np.int64)
+
+
+def priced(
+    space: Region, subspace: Subspace, tables: Tables
+) -> Iterator[tuple[int, Floats, Floats]]:
+    """Batches of a subspace's tilings: the first one's number, the costs of all entries, (tilings,
+    rows, columns), and the bytes of all tiles, (tilings, tiles).
+
+    Parameters
+    ----------
+    space : Region
+    subspace : Subspace
+        Of the region.
+    tables : Tables
+        Of the subspace.
+
+    Raises
+    ------
+    SubspaceRefusedError
+        The size of some tile cannot be worked out in a batch.
+    """
+    strides = strides_of(space, subspace)
+    for start in range(0, len(strides), _BATCH):
+        rows = strides[start : start + _BATCH]
+        amounts = measured(tables.measures, rows)
+        if np.isnan(amounts).any():
+            raise SubspaceRefusedError("an index is too irregular", irregular=True)
+        shape = (len(rows), -1, tables.columns)
+        cost = (amounts @ tables.coefficients.T + tables.constants).reshape(shape)
+        yield start, cost, amounts @ tables.tile_coefficients.T + tables.tile_constants
+
+
+def fresh_state(choices: Choices, tilings: int, tally: Floats) -> Search:
+    """A state for the kernel to fill.
+
+    Parameters
+    ----------
+    choices : Choices
+    tilings : int
+        Of a batch.
+    tally : array
+        Counted on, over all batches (``kernels.descent`` says of what).
+    """
+    return Search(
+        values=np.empty((tilings, 3)),
+        chosen=np.empty((tilings, choices.decisions.shape[0]), np.int64),
+        tally=tally,
+    )
+
+
+def nodes_of(subspace: Subspace, *, plain: bool = False) -> int:
+    """Decisions that are looked at for one tiling of a subspace; ``plain``: in a sketch."""
+    fewest, most = _NODES_OF_TILING
+    together = _NODES_OF_SKETCH if plain else _NODES
+    return min(most, max(fewest, together // len(subspace.sizes)))
+
+
+def choices_of(tables: Tables) -> Choices:
+    """A subspace's decisions in the order they are taken."""
+    order: list[tuple[int, int, int]] = []
+    touching = [
+        {a.einsum for a in tables.accesses if a.tensor == t} for t in range(len(tables.tensors))
+    ]
+    for number, alternatives in enumerate(map(len, tables.placements)):
+        order.append((EINSUM, number, alternatives))
+        # A tensor's places are decided when the last Einsum that touches it has its way.
+        ready = (t for t, einsums in enumerate(touching) if max(einsums, default=0) == number)
+        order += [(TENSOR, t, tables.places[t]) for t in ready]
+    rows = sorted(tables.accesses, key=lambda a: a.tensor)
+    counts = [len([a for a in rows if a.tensor == t]) for t in range(len(tables.tensors))]
+    tiles = [(t.memory, t.einsum, t.way) for t in tables.tiles]
+    of_tensor = [sum(t.tensor == n for t in tables.tiles) for n in range(len(tables.tensors))]
+    frontier = _frontiers(tables, order, touching)
+    states = [prod(len(tables.placements[e]) for e in before) for before in frontier]
+    return Choices(
+        decisions=np.array(order, dtype=np.int64),
+        works=np.array(tables.works, dtype=np.int64),
+        writers=np.array(tables.writers, dtype=np.int64),
+        alternatives=np.array([len(w) for w in tables.placements], dtype=np.int64),
+        accesses=np.array([(a.einsum, a.first) for a in rows], dtype=np.int64).reshape(-1, 2),
+        first=_begins(counts),
+        rows=tables.entries,
+        kept=tables.kept,
+        tiles=np.array(tiles, dtype=np.int64).reshape(-1, 3),
+        first_tile=_begins(of_tensor),
+        capacities=tables.capacities,
+        frontier=np.array(
+            [row for before in frontier for row in _factors(tables, before)], dtype=np.int64
+        ).reshape(-1, 2),
+        first_frontier=_begins([len(before) for before in frontier]),
+        first_state=_begins(states),
+    )
+
+
+def _begins(lengths: list[int]) -> Ints:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def _frontiers(
+    tables: Tables, order: list[tuple[int, int, int]], touching: list[set[int]]
+) -> list[list[int]]:
+    """Before each decision, and after all, Einsums with an array whose tensors wait for places.
+
+    Where there are too many, the first ones are forgotten for good: bounds are lower then.
+    """
+    found: list[list[int]] = []
+    forgotten: set[int] = set()
+    for depth in range(len(order) + 1):
+        decided = [number for kind, number, _ in order[:depth] if kind == EINSUM]
+        wanted = {e for kind, t, _ in order[depth:] if kind == TENSOR for e in touching[t]}
+        now = [e for e in decided if e in wanted - forgotten]
+        # Once forgotten, for good: each state is worked out from the one before it.
+        while prod(len(tables.placements[e]) for e in now) > _STATES:
+            forgotten.add(now.pop(0))
+        found.append(now)
+    return found
+
+
+def _factors(tables: Tables, einsums: list[int]) -> Iterator[tuple[int, int]]:
+    """Einsums of a frontier with their factors in the number of a state."""
+    factor = 1
+    for number in einsums:
+        yield number, factor
+        factor *= len(tables.placements[number])
+
+
+def weights_of(tables: Tables, choices: Choices, cost: Floats, arrays: int) -> Floats:
+    """Sums of columns that bound: energy twice, cycles of each place, mixtures of arrays, and one
+    of all places.
+
+    The best mixture (the largest least sum) is one in which some Einsums cost as much on one
+    array as on another (``archsim.cost.shares``).
+
+    Parameters
+    ----------
+    tables : Tables
+    choices : Choices
+        Of the tables.
+    cost : array, (rows, columns)
+        Of one tiling: any weights bound, and those that suit it are taken for others as well.
+    arrays : int
+        Columns of arrays: the first behind energy.
+
+    Returns
+    -------
+    array, (sums, columns + memories)
+        Those of cycles add up to one; rents are 0.
+    """
+    work: list[dict[int, float]] = []
+    for number, alternatives in enumerate(map(len, tables.placements)):
+        first = choices.works[number]
+        cycles = cost[tables.entries[first : first + alternatives], 1 : 1 + arrays]
+        # An alternative has cycles on its own array only, so that the others are zeros here.
+        own = [(a, cycles[cycles[:, a] > 0, a]) for a in range(arrays)]
+        work.append({a: float(found.min()) for a, found in own if found.size})
+    mixtures = sorted(
+        {tuple(x / sum(shares) for x in shares) for shares in tie_shares(work, arrays, 1.0)}
+    )
+    sums = [column_sum(tables.columns, n) for n in (0, 0, *range(1, tables.columns))]
+    # Every so many of them, so that no more are left.
+    for shares in mixtures[:: max(1, -(-len(mixtures) // _MIXTURES))]:
+        row = np.zeros(tables.columns)
+        row[1 : 1 + arrays] = shares
+        sums.append(row)
+    even = np.zeros(tables.columns)
+    even[1:] = 1 / (tables.columns - 1)
+    return with_multipliers([*sums, even], len(choices.capacities))
+
+
+def column_sum(columns: int, column: int) -> Floats:
+    """A sum of columns that is one of them."""
+    found: Floats = np.zeros(columns)
+    found[column] = 1.0
+    return found
+
+
+def with_multipliers(sums: Sequence[Floats], memories: int) -> Floats:
+    """Sums of columns, as rows that have a rent for each memory, which is 0."""
+    rows = np.stack([*sums])
+    return np.pad(rows, ((0, 0), (0, memories)))
+
+
+_NEAR = 1.02
+"""What promises to be worse than the best by more is not handed on."""
+
+_Key = tuple[object, ...]
+
+
+class TablesOf(Protocol):
+    """What makes the tables of a subspace: ``tabulate``, or ``TableMemo`` that remember."""
+
+    def __call__(
+        self, space: Region, subspace: Subspace, *, relaxed: bool, known: CostMemo | None
+    ) -> Tables:
+        """The tables. Raises ``SubspaceRefusedError``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableMemo:
+    """Makes the tables of each subspace once, whatever they are searched for.
+
+    Searches of one space, with slow arrays or without, masks left aside in all of them or in none.
+    """
+
+    _found: dict[_Key, tuple[Region, Subspace, Tables]] = field(default_factory=dict)
+    _refused: dict[_Key, SubspaceRefusedError] = field(default_factory=dict)
+
+    def __call__(
+        self, space: Region, subspace: Subspace, *, relaxed: bool, known: CostMemo | None
+    ) -> Tables:
+        """The tables of a subspace, made before or now. Raises as ``tabulate``."""
+        key = (space.fixed, space.cuts, space.slow, space.plain, subspace.skeleton)
+        if key in self._refused:
+            raise self._refused[key]
+        if key not in self._found:
+            try:
+                tables = tabulate(space, subspace, relaxed=relaxed, known=known)
+            except SubspaceRefusedError as why:
+                self._refused[key] = why
+                raise
+            self._found[key] = (space, subspace, tables)
+        return self._found[key][2]
+
+    @property
+    def all(self) -> Iterator[tuple[Region, Subspace, Tables]]:
+        """Subspaces tabulated, in all ways or in the simplest."""
+        yield from self._found.values()
+
+    @property
+    def whole(self) -> Iterator[tuple[Region, Subspace, Tables]]:
+        """Subspaces tabulated in all ways, not in the simplest alone."""
+        return (found for found in self._found.values() if not found[0].plain)
+
+
+def proposals_below(
+    known: TableMemo,
+    objective: int,
+    *,
+    limit: float,
+    cap: float = inf,
+    is_over: Callable[[], bool] = never,
+) -> tuple[list[Proposal], float]:
+    """What the subspaces tabulated in all ways have to offer under a cap.
+
+    Parameters
+    ----------
+    objective : int
+        ``ENERGY`` or ``LATENCY``, in pJ or cycles.
+    limit : float
+        Its value that is to be beaten.
+    cap : float
+        What the other one must not be above.
+    is_over : callable
+        Whether time is up: what there is by then will do, and nothing is proven.
+
+    Returns
+    -------
+    proposals : list of Proposal
+        Those about as good as the best, best first.
+    least : float
+        What no mapping of these subspaces is below: the limit, or less.
+    """
+    found: list[Proposal] = []
+    least = best = limit
+    for region, subspace, tables in known.whole:
+        if is_over():
+            least = 0.0
+            break
+        search = SubspaceSearch(space=region, objective=objective, cap=cap, limit=best)
+        found += search.search(subspace, tables)
+        least = min(least, search.least)
+        best = min(limit, min((_NEAR * f.value for f in found), default=inf))
+    return sorted((f for f in found if f.value <= best), key=lambda f: (f.value, f.tie)), least

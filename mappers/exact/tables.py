@@ -1,0 +1,733 @@
+"""Cost tables of a subspace: the cost of every choice as a sum of measures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archsim.bound.footprint import in_step
+from archsim.bound.legality import crossed_stream, illegalities, interruption, is_there
+from archsim.bound.masking import windows_of
+from archsim.bound.record import Bound, BoundEinsum
+from archsim.bound.residency import Home, Residency
+from archsim.bound.streaming import stream_of
+from archsim.cost.accesses import (
+    AccessCount,
+    StopOnTheWay,
+    Uses,
+    accesses_along,
+    in_own_registers,
+    register_uses,
+    way_of,
+)
+from archsim.cost.energy import access_pj, operations_pj
+from archsim.cost.folds import HeldStill, held_still
+from archsim.cost.meter import EXACT
+from archsim.space.access_map import AccessMap
+from archsim.space.banded import one
+from einsum_cascade.errors import MappingError
+
+from ..space.fusion import bound_placements, bound_subspace
+from ..space.mask_bounds import mask_shares
+from ..space.placements import EinsumPlacement
+from ..space.region import Region, Subspace
+from .batch import matrix
+from .kernels.arrays import Floats, Ints
+from .measures import (
+    IrregularError,
+    Linear,
+    LinearSum,
+    MaskedShares,
+    OpenBand,
+    OpenMeasure,
+    OpenMeter,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What an element costs at a place."""
+
+    read_pj: float
+    write_pj: float
+    cycles: float
+    """To move it; 0 where bandwidth is unlimited."""
+
+
+Route = tuple[tuple[StopOnTheWay, ...], bool]
+"""Places on the way of an access, and whether what it reads waits in its own registers."""
+
+NO_ROUTE = -1
+"""Of an access whose tensor would be lost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostMemo:
+    """Costs that subspaces of one region have in common."""
+
+    places: dict[OpenMeasure, int] = field(default_factory=dict)
+    """Measures, by their places in sums."""
+    rows: dict[tuple[object, ...], list[Linear]] = field(default_factory=dict)
+    goings: dict[tuple[object, ...], int] = field(default_factory=dict)
+    """Arrays and loops of Einsums, numbered: what decides what they cost."""
+    nests: dict[tuple[object, ...], int] = field(default_factory=dict)
+    """The same with what is shared of the loops: what decides what an Einsum finds of others."""
+    routes: dict[Route, int] = field(default_factory=dict)
+    """Routes of accesses, numbered."""
+    alternatives: dict[tuple[object, ...], list[int]] = field(default_factory=dict)
+    """By an access and the loops of who has to do with its tensor the routes for those of the
+    tensor's places that are in memories alone, or in registers."""
+    registers: dict[tuple[object, ...], Uses[Linear]] = field(default_factory=dict)
+    prices: dict[tuple[str, str], Price] = field(default_factory=dict)
+    """By place and tensor."""
+    tiles: dict[tuple[object, ...], Linear] = field(default_factory=dict)
+    """Bytes that an access has at a level, by the loops outside of it."""
+    residencies: dict[str, list[Residency]] = field(default_factory=dict)
+    """The places of all tensors, with each alternative of one."""
+
+    def going(self, e: BoundEinsum) -> int:
+        """The number of an Einsum's array and its loops: all of it that decides its costs."""
+        spatial = tuple((x.member, x.dimension) for x in e.spatial)
+        key = (e.array.name, tuple((x.member, x.level) for x in e.going), spatial)
+        return self.goings.setdefault(key, len(self.goings))
+
+    def nest(self, e: BoundEinsum) -> int:
+        """The number of all of an Einsum that decides what it finds, and what others find of it."""
+        shared = sum(e.widths[x.member] > 1 for x in e.shared)
+        key = (self.going(e), shared, e.outside)
+        return self.nests.setdefault(key, len(self.nests))
+
+    def outer_nest(self, e: BoundEinsum, inner: int, *, line: bool) -> int:
+        """The number of all of an Einsum that decides what it finds in memories, and what others
+        find of it there: its loops outside of the innermost of them.
+
+        Parameters
+        ----------
+        inner : int
+            The index of the innermost memory.
+        line : bool
+            Whether all arrays have the same memories.
+        """
+        outer = tuple((x.member, x.level) for x in e.going if x.level < inner)
+        shared = sum(e.widths[x.member] > 1 and x.level < inner for x in e.shared)
+        key = (outer, shared, e.outside, "" if line else e.array.name)
+        return self.nests.setdefault(key, len(self.nests))
+
+
+def loops_of(e: BoundEinsum, access_map: AccessMap) -> tuple[object, ...]:
+    """All of an Einsum that decides whether another finds what it leaves: its array, the loops
+    that step through the tensor at each level, and what is laid out."""
+    levels = {loop.level for loop in e.going} | {1 + max((x.level for x in e.going), default=0)}
+    stepping = tuple((n, e.stepping(access_map, n)) for n in sorted(levels))
+    return e.array.name, stepping, frozenset(x.member for x in e.spatial)
+
+
+class AccessRoutes:
+    """The routes of one subspace; those that others of its region have, too, are known.
+
+    Parameters
+    ----------
+    base : Bound
+        A mapping of the subspace.
+    known : KnownCosts
+        Of the region; what is new is added.
+    """
+
+    def __init__(self, space: Region, base: Bound, known: CostMemo) -> None:
+        self._space = space
+        self._base = base
+        self._known = known
+        self._inner = base.register_level - 1
+        self._nests: dict[tuple[int, bool], int] = {}
+        self._kinds: dict[str, tuple[tuple[bool, tuple[int, ...]], ...]] = {}
+        self._route_of: dict[int, Route] = {}
+
+    def __getitem__(self, number: int) -> Route:
+        """The route of a number that ``of`` gave."""
+        if number not in self._route_of:
+            self._route_of |= {n: route for route, n in self._known.routes.items()}
+        return self._route_of[number]
+
+    def of(self, own: BoundEinsum, writer: BoundEinsum | None, position: int) -> list[int]:
+        """The number of the route of an access, for each of the tensor's places; ``NO_ROUTE``
+        where it would be lost.
+
+        Parameters
+        ----------
+        own, writer : BoundEinsum
+            Whose access it is, and who writes the tensor, in some ways; all others are as in the
+            subspace's mapping. None: it is an input.
+        position : int
+            Among the Einsum's ``touches``.
+        """
+        found: dict[int, int] = {}
+        for registers, places in self._places(own.touches[position].access.tensor):
+            key = (own.name, position, registers, *self._loops(own, writer, position, registers))
+            known = self._known.alternatives
+            if key not in known:
+                known[key] = self._worked_out(own, writer, position, places)
+            found.update(zip(places, known[key], strict=True))
+        return [found[place] for place in range(len(found))]
+
+    def _places(self, tensor: str) -> tuple[tuple[bool, tuple[int, ...]], ...]:
+        """Numbers of a tensor's places: those in registers, and those in memories alone."""
+        if tensor not in self._kinds:
+            kept = [r.registers(tensor) for r in self._residencies(tensor)]
+            kinds = (
+                (kind, tuple(n for n, x in enumerate(kept) if bool(x) is kind))
+                for kind in (False, True)
+            )
+            self._kinds[tensor] = tuple((kind, places) for kind, places in kinds if places)
+        return self._kinds[tensor]
+
+    def _loops(
+        self, own: BoundEinsum, writer: BoundEinsum | None, position: int, registers: bool
+    ) -> tuple[object, ...]:
+        """The loops of who has to do with a tensor: all that decide which way an access goes."""
+        others: tuple[int, ...] = ()
+        if position < len(own.reads):
+            # What is read is perhaps there, as another that reads it has brought it.
+            place, operand = self._base.position, own.operands[position]
+            names = (*operand.readers, *(same.einsum for same in operand.same))
+            before = (r for r in dict.fromkeys(names) if place[r] < place[own.name])
+            others = tuple(self._nest(self._base.by_name[r], registers) for r in before)
+        made = NO_ROUTE if writer is None else self._nest(writer, registers)
+        return self._nest(own, registers), made, others
+
+    def _nest(self, e: BoundEinsum, registers: bool) -> int:
+        """The number of what decides what an Einsum finds, and what others find of it.
+
+        What memories hold, loops inside of all of them do not change.
+        """
+        if (id(e), registers) not in self._nests:
+            number = (
+                self._known.nest(e)
+                if registers
+                else self._known.outer_nest(
+                    e, self._inner, line=self._base.architecture.tree.is_line
+                )
+            )
+            self._nests[id(e), registers] = number
+        return self._nests[id(e), registers]
+
+    def _worked_out(
+        self,
+        own: BoundEinsum,
+        writer: BoundEinsum | None,
+        position: int,
+        places: tuple[int, ...],
+    ) -> list[int]:
+        numbers = self._known.routes
+        mixed = self._base.with_loops_of(own if writer is None else writer, own)
+        residencies = self._residencies(own.touches[position].access.tensor)
+        found: list[int] = []
+        for place in places:
+            route = _route(mixed.kept_otherwise(residencies[place]), own, position)
+            number = NO_ROUTE if route is None else numbers.setdefault(route, len(numbers))
+            found.append(number)
+        return found
+
+    def _residencies(self, tensor: str) -> list[Residency]:
+        """The places of all tensors, with each of one's alternatives."""
+        known = self._known.residencies
+        if tensor not in known:
+            levels = {m.name: n for n, m in enumerate(self._space.architecture.memories)}
+            kept = dict(self._base.residency.places)
+            found: list[Residency] = []
+            for places in self._space.places[tensor]:
+                kept[tensor] = tuple(Home(name, levels.get(name)) for name in places)
+                found.append(Residency(places=tuple(kept.items())))
+            known[tensor] = found
+        return known[tensor]
+
+
+def _route(bound: Bound, e: BoundEinsum, number: int) -> Route | None:
+    """Where one access goes through; None where the tensor would be lost."""
+    # Accesses are the reads in order, and then the write.
+    if number == len(e.reads):
+        if interruption(bound, e) is not None:
+            return None
+        return way_of(bound, e, number), False
+    if not is_there(bound, e, number) or crossed_stream(bound, e, e.operands[number]):
+        return None
+    return way_of(bound, e, number), in_own_registers(bound, e, number)
+
+
+class StationaryOperandCosts:
+    """Cycles of skew and loads of the Einsums of one subspace.
+
+    Parameters
+    ----------
+    base : Bound
+        The subspace's first tiling.
+    variants : mapping of str to sequence of BoundEinsum
+        Every Einsum in all of its ways.
+    """
+
+    def __init__(
+        self, base: Bound, variants: Mapping[str, Sequence[BoundEinsum]], meter: OpenMeter
+    ) -> None:
+        self._base, self._variants, self._meter = base, variants, meter
+        self._known: dict[int, tuple[BoundEinsum, HeldStill | None]] = {}
+        self._counted: dict[int, int | None] = {}
+        """The operand whose loads count, of Einsums as they are known."""
+
+    def anew(self, e: BoundEinsum) -> tuple[str, ...]:
+        """Shared loops at whose steps an Einsum loads anew, as others hold something still in the
+        same elements in between, whatever their ways."""
+        if e.array.overlap != "streams" or self._held(e) is None:
+            return ()
+        turns = any(
+            name != e.name
+            and not self._base.apart(e.name, name)
+            and all(v.array.name == e.array.name and v.spatial for v in others)
+            for name, others in self._variants.items()
+        )
+        return tuple(loop.member for loop in e.shared) if turns else ()
+
+    def skew(self, e: BoundEinsum) -> Linear:
+        """Cycles in which the array drains and fills between folds."""
+        held = self._held(e)
+        if held is None or not held.skew or e.array.overlap == "streams":
+            return Linear()
+        cycles = sum(n for _, n in held.skew)
+        if e.array.overlap:
+            return Linear(cycles)
+        folds = [self._changes(e, number) for number in held.own]
+        # The fewest of them count: which these are depends on the tiling.
+        return folds[0] * cycles if all(other == folds[0] for other in folds) else Linear()
+
+    def loads(self, e: BoundEinsum, number: int, *, waits: bool) -> Linear:
+        """Cycles in which an operand is loaded into the elements.
+
+        Parameters
+        ----------
+        number : int
+            The operand's; only one costs any.
+        waits : bool
+            Whether it waits in registers of the array.
+        """
+        held = self._held(e)
+        if held is None or waits or self._counted_of(e, held) != number:
+            return Linear()
+        cycles = held.load_cycles
+        if e.array.overlap == "streams" and self._comes_from_elsewhere(e, number):
+            cycles += held.load_cycles - 1
+        return self._changes(e, number) * cycles
+
+    def _changes(self, e: BoundEinsum, number: int) -> Linear:
+        return self._meter.delivered(e, e.whole, self._relevant(e, number), one)
+
+    def _relevant(self, e: BoundEinsum, number: int) -> tuple[bool, ...]:
+        """Loops at which what an element holds is another, or was put aside since."""
+        anew, moving = bool(self.anew(e)), e.touches[number].moving
+        return tuple(
+            loop.variable in moving or (anew and loop in e.shared) for loop in e.whole.loops
+        )
+
+    def _counted_of(self, e: BoundEinsum, held: HeldStill) -> int | None:
+        """The operand whose loads count: the one that is loaded most often in the first tiling."""
+        if id(e) not in self._counted:
+            able = held.loaded if held.load_cycles else ()
+            self._counted[id(e)] = max(
+                able,
+                key=lambda number: EXACT.delivered(e, e.whole, self._relevant(e, number), one),
+                default=None,
+            )
+        return self._counted[id(e)]
+
+    def _comes_from_elsewhere(self, e: BoundEinsum, number: int) -> bool:
+        """Whether an operand is no result of the array itself, whatever the ways of its writer."""
+        writers = self._variants.get(e.touches[number].access.tensor, ())
+        return all(writer.array.name != e.array.name for writer in writers)
+
+    def _held(self, e: BoundEinsum) -> HeldStill | None:
+        if id(e) not in self._known:
+            self._known[id(e)] = e, held_still(e)
+        return self._known[id(e)][1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccessEntries:
+    """Entries of one access: ``(k * writers + w) * places + o`` from ``first`` on, for
+    way ``k`` of its Einsum, ``w`` of the tensor's writer, and places ``o``."""
+
+    einsum: int
+    tensor: int
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class TileEntry:
+    """A tensor's tile at a memory, both by number, as an Einsum has it in one way; -1: in all."""
+
+    tensor: int
+    memory: int
+    einsum: int
+    way: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tables:
+    """The choices of a subspace and what they cost.
+
+    Costs are columns: energy in pJ, then cycles of every array and every memory, and of loads that
+    hide behind the work of an array. Many entries cost the same: each has the number of a row, and
+    -1 where it is not legal.
+    """
+
+    einsums: tuple[str, ...]
+    tensors: tuple[str, ...]
+    placements: tuple[tuple[EinsumPlacement, ...], ...]
+    """Alternatives of each Einsum; its entries begin at ``works``."""
+    works: tuple[int, ...]
+    writers: tuple[int, ...]
+    """By tensor, the Einsum that writes it, or -1."""
+    places: tuple[int, ...]
+    """Alternatives of each tensor."""
+    accesses: tuple[AccessEntries, ...]
+    entries: Ints
+    """Of every entry its row."""
+    coefficients: Floats
+    """(rows * columns, measures)"""
+    constants: Floats
+    columns: int
+    kept: NDArray[np.bool_]
+    """(tensors, places, memories): whether these places are in a memory of limited size."""
+    tiles: tuple[TileEntry, ...]
+    """In the order of their tensors; the largest of those of one tensor and memory must fit."""
+    tile_coefficients: Floats
+    """(tiles, measures): their bytes."""
+    tile_constants: Floats
+    capacities: Floats
+    measures: tuple[OpenMeasure, ...]
+    steps_left: OpenBand | None
+    """Of the steps of the shared loops; None: all."""
+
+    @property
+    def combinations(self) -> int:
+        """Ways and places of all Einsums and tensors together."""
+        return prod(map(len, self.placements)) * prod(self.places)
+
+
+class SubspaceRefusedError(Exception):
+    """No mapping of a subspace is legal, or none can be worked out in a batch."""
+
+    def __init__(self, why: str, *, irregular: bool = False) -> None:
+        super().__init__(why)
+        self.irregular = irregular
+
+
+def tabulate(
+    space: Region, subspace: Subspace, *, relaxed: bool = False, known: CostMemo | None = None
+) -> Tables:
+    """The tables of a subspace.
+
+    Parameters
+    ----------
+    subspace : Subspace
+        One of the space; its first tiling is bound, and what is counted holds for all.
+    relaxed : bool
+        As for ``OpenMeter``: masks and gathers are left aside.
+    known : KnownCosts, optional
+        Of other subspaces of the region; what is new is added.
+
+    Returns
+    -------
+    Tables
+        Energies in pJ and cycles, as sums of measures of the tiling.
+
+    Raises
+    ------
+    SubspaceRefusedError
+        No mapping of the subspace is legal, or its counts are no sums of measures.
+    """
+    try:
+        return _Tabulator(space, subspace, known or CostMemo(), relaxed=relaxed).tables()
+    except MappingError as error:
+        raise SubspaceRefusedError(error.problems[0].message) from None
+    except IrregularError as error:
+        raise SubspaceRefusedError(str(error), irregular=True) from None
+
+
+class _Tabulator:
+    """Builds the tables of one subspace."""
+
+    def __init__(
+        self, space: Region, subspace: Subspace, known: CostMemo, *, relaxed: bool
+    ) -> None:
+        self.known = known
+        self.space = space
+        self.program = space.program
+        self.machine = space.architecture
+        self.names = [e.name for e in self.program.einsums]
+        self.tensors = list(space.places)
+        self.variants = self._variants(subspace)
+        problems = illegalities(self.base)
+        if problems:
+            raise MappingError(problems)
+        self.masked_shares = (
+            MaskedShares(*windows_of(self.base)) if relaxed else MaskedShares({}, {})
+        )
+        self.meter = OpenMeter(
+            self.base.tiling, relaxed=relaxed, masked_shares=self.masked_shares, places=known.places
+        )
+        # Columns: 0 energy, then one for each array, each memory with a bandwidth, and loads.
+        self.memories = [m for m in self.machine.memories if m.bandwidth_bytes_per_s]
+        self.column = {a.name: n for n, a in enumerate(self.machine.arrays, start=1)}
+        first = 1 + len(self.column)
+        self.column |= {m.name: n for n, m in enumerate(self.memories, start=first)}
+        first = 1 + len(self.column)
+        behind = [a for a in self.machine.arrays if a.operands == "systolic" and a.overlap is True]
+        self.loading = {a.name: n for n, a in enumerate(behind, start=first)}
+        """Of arrays whose loads hide behind work the column of these loads."""
+        self.columns = 1 + len(self.column) + len(self.loading)
+        self.held = StationaryOperandCosts(self.base, self.variants, self.meter)
+        self.rows: list[list[Linear]] = []
+        self.entries: list[int] = []
+        self.routes = AccessRoutes(space, self.base, known)
+        self._goings: dict[int, int] = {}
+
+    def _variants(self, subspace: Subspace) -> dict[str, tuple[BoundEinsum, ...]]:
+        """Every Einsum in each of its ways that differ; also sets the mapping they come from."""
+        placements = self.space.placements
+        found: dict[str, list[BoundEinsum]] = {name: [] for name in self.names}
+        self.placements: dict[str, list[EinsumPlacement]] = {name: [] for name in self.names}
+        seen: set[tuple[object, ...]] = set()
+        self.base = bound_subspace(self.space, subspace)
+        # An Einsum's loops do not depend on the ways of others: not all combinations are bound.
+        for number in range(max(len(able) for able in placements.values())):
+            bound = self.base.einsums
+            if number:
+                bound = bound_placements(self.space, subspace, self.base, number)
+            for e in bound:
+                if self.space.constraints.broken_by_loops(e) is not None:
+                    continue
+                going = tuple((x.member, x.level) for x in e.going)
+                if (e.name, e.array.name, going) not in seen:
+                    seen.add((e.name, e.array.name, going))
+                    found[e.name].append(e)
+                    self.placements[e.name].append(placements[e.name][number])
+        for name, variants in found.items():
+            if not variants:
+                broken = self.space.constraints.broken_by_loops(self.base.by_name[name])
+                raise MappingError(broken.text if broken else f"{name} cannot run so")
+        return {name: tuple(variants) for name, variants in found.items()}
+
+    def tables(self) -> Tables:
+        """All of them."""
+        works = []
+        for name in self.names:
+            works.append(len(self.entries))
+            self.entries += [self._row(self._work(variant)) for variant in self.variants[name]]
+        accesses = [
+            self._access(number, position, access_map)
+            for number, name in enumerate(self.names)
+            for position, access_map in enumerate(self.variants[name][0].touches)
+        ]
+        tiles = sorted(self._tiles(), key=lambda pair: pair[0].tensor)
+        forms, sizes = [x for row in self.rows for x in row], [size for _, size in tiles]
+        used = dict.fromkeys(place for form in (*forms, *sizes) for place in form.terms)
+        asked = self.meter.measures
+        measures = tuple(asked[place] for place in used)
+        columns = {place: n for n, place in enumerate(used)}
+        coefficients, constants = matrix(forms, columns)
+        of_tiles, of_fixed_tiles = matrix(sizes, columns)
+        limited, memories = self._limited, self.machine.memories
+        return Tables(
+            einsums=tuple(self.names),
+            tensors=tuple(self.tensors),
+            placements=tuple(tuple(self.placements[n]) for n in self.names),
+            works=tuple(works),
+            writers=tuple(self.names.index(t) if t in self.names else -1 for t in self.tensors),
+            places=tuple(len(self.space.places[t]) for t in self.tensors),
+            accesses=tuple(accesses),
+            entries=np.array(self.entries, dtype=np.int64),
+            coefficients=coefficients,
+            constants=constants,
+            columns=self.columns,
+            kept=self._kept(),
+            tiles=tuple(tile for tile, _ in tiles),
+            tile_coefficients=of_tiles,
+            tile_constants=of_fixed_tiles,
+            capacities=np.array([float(memories[n].capacity_bytes or 0) for n in limited]),
+            measures=measures,
+            steps_left=self.meter.steps_left(self.base.einsums),
+        )
+
+    def _row(self, costs: list[Linear]) -> int:
+        """The number of a new row of costs."""
+        self.rows.append(costs)
+        return len(self.rows) - 1
+
+    def _work(self, e: BoundEinsum) -> list[Linear]:
+        """What an Einsum costs by itself: operations, and cycles on its array."""
+        key = (e.name, self._going(e), *self.held.anew(e), *self.masked_shares.key(e))
+        if key not in self.known.rows:
+            self.known.rows[key] = self._working(e)
+        return self.known.rows[key]
+
+    def _working(self, e: BoundEinsum) -> list[Linear]:
+        costs = [Linear()] * self.columns
+        costs[0] = self._points(e) * sum(operations_pj(self.machine, e.array, e.operations))
+        busy = self.meter.iterations(e) * e.cycles_of_point
+        costs[self.column[e.array.name]] = busy + self.held.skew(e)
+        return costs
+
+    def _points(self, e: BoundEinsum) -> Linear:
+        """Points that are billed: however ranks are cut as many, or as many as a mask lets through,
+        but for steps that are left out where an Einsum has none."""
+        if e.einsum.where is None:
+            return self.meter.run(e)
+        shapes = self.space.shapes
+        shares = mask_shares(self.program, self.machine, shapes).of_points
+        points = prod(shapes[v.upper()] for v in e.variables)
+        return Linear(points * shares.get(e.name, 1.0))
+
+    def _access(self, number: int, position: int, access_map: AccessMap) -> AccessEntries:
+        """Entries of one access of an Einsum."""
+        name, tensor = self.names[number], access_map.access.tensor
+        first = len(self.entries)
+        writing = access_map is self.variants[name][0].write
+        others = () if writing else self.variants.get(tensor, ())
+        routes: dict[tuple[int, int], list[int]] = {}
+        numbers: dict[tuple[object, ...], int] = {}
+        mine = [
+            numbers.setdefault(loops_of(v, v.touches[position]), len(numbers))
+            for v in self.variants[name]
+        ]
+        written = [numbers.setdefault(loops_of(v, v.write), len(numbers)) for v in others]
+        for k, own in enumerate(self.variants[name]):
+            rows: dict[int, int] = {NO_ROUTE: NO_ROUTE}
+            lines: dict[int, list[int]] = {}
+            # An Einsum that writes is its own writer. Its entries with another way of the writer
+            # are there to keep the numbering regular, and are never looked at.
+            writers = others or (own if writing else None,) * self._writers(tensor)
+            for w, writer in enumerate(writers):
+                there = written[w] if others else -1
+                if there not in lines:
+                    key = (mine[k], there)
+                    if key not in routes:
+                        routes[key] = self.routes.of(own, writer, position)
+                    for route in routes[key]:
+                        if route not in rows:
+                            rows[route] = self._touching_row(own, position, route)
+                    lines[there] = [rows[route] for route in routes[key]]
+                self.entries += lines[there]
+        return AccessEntries(einsum=number, tensor=self.tensors.index(tensor), first=first)
+
+    def _touching_row(self, own: BoundEinsum, position: int, route: int) -> int:
+        """The row of one access along a route."""
+        anew = self.held.anew(own)
+        known = (own.name, position, self._going(own), route, *anew, *self.masked_shares.key(own))
+        if known not in self.known.rows:
+            self.known.rows[known] = self._touching(own, position, route)
+        return self._row(self.known.rows[known])
+
+    def _going(self, e: BoundEinsum) -> int:
+        """The number of an Einsum's array and loops, the same in all subspaces of the region."""
+        if id(e) not in self._goings:
+            self._goings[id(e)] = self.known.going(e)
+        return self._goings[id(e)]
+
+    def _writers(self, tensor: str) -> int:
+        return len(self.variants.get(tensor, ("",)))
+
+    def _touching(self, e: BoundEinsum, number: int, route: int) -> list[Linear]:
+        """What one access costs: its Einsum's loops and its route decide it."""
+        costs = [LinearSum() for _ in range(self.columns)]
+        way, waits = self.routes[route]
+        tensor = e.touches[number].access.tensor
+        own = self._in_registers(e, number, waits=waits)
+        accesses = accesses_along(self.base, e, number, way, self.meter)
+        moved = [(a.place, a.reads, a.writes) for a in accesses]
+        for place, reads, writes in ((e.array.name, own.reads, own.writes), *moved):
+            price = self._price(place, tensor)
+            costs[0].add(reads, price.read_pj)
+            costs[0].add(writes, price.write_pj)
+            if price.cycles:
+                costs[self.column[place]].add(reads + writes, price.cycles)
+        array = e.array.name
+        column = self.loading.get(array, self.column[array])
+        costs[column].add(self.held.loads(e, number, waits=waits), 1)
+        return [Linear(c.constant, c.terms) for c in costs]
+
+    def _in_registers(self, e: BoundEinsum, number: int, *, waits: bool) -> Uses[Linear]:
+        """What an access does to the registers of its array that are billed."""
+        key = (e.name, number, self._going(e), waits, *self.masked_shares.key(e))
+        if key not in self.known.registers:
+            uses = register_uses(e, number, self.meter, waits=waits)
+            billed = uses.of_one if e.array.registers.billed == "one" else uses.of_all
+            self.known.registers[key] = billed
+        return self.known.registers[key]
+
+    def _price(self, place: str, tensor: str) -> Price:
+        key = (place, tensor)
+        if key not in self.known.prices:
+            words = self.base.words
+            # As a result is billed, so that a search cannot see another price.
+            one = AccessCount(einsum="", tensor=tensor, place=place, reads=1, writes=0)
+            read = access_pj(self.machine, one, words)[1]
+            write = access_pj(self.machine, replace(one, reads=0, writes=1), words)[1]
+            memory = self.machine.memory(place)
+            cycles = 0.0
+            if memory is not None and memory.bandwidth_bytes_per_s:
+                clock = words.of(tensor) * self.machine.word_bytes * self.machine.clock_hz
+                cycles = float(clock / memory.bandwidth_bytes_per_s)
+            self.known.prices[key] = Price(read_pj=read, write_pj=write, cycles=cycles)
+        return self.known.prices[key]
+
+    @property
+    def _limited(self) -> list[int]:
+        return [n for n, m in enumerate(self.machine.memories) if m.capacity_bytes is not None]
+
+    def _kept(self) -> NDArray[np.bool_]:
+        most = max(len(places) for places in self.space.places.values())
+        names = [self.machine.memories[n].name for n in self._limited]
+        found = np.zeros((len(self.tensors), most, len(names)), dtype=np.bool_)
+        for t, tensor in enumerate(self.tensors):
+            for o, places in enumerate(self.space.places[tensor]):
+                found[t, o] = [name in places for name in names]
+        return found
+
+    def _tiles(self) -> Iterator[tuple[TileEntry, Linear]]:
+        """Tiles of each tensor at each memory of limited size, and their bytes."""
+        for number, level in enumerate(self._limited):
+            known: list[tuple[int, Linear]] = []
+            for einsum, name in enumerate(self.names):
+                variants = self.variants[name]
+                for position, access_map in enumerate(variants[0].touches):
+                    tensor = self.tensors.index(access_map.access.tensor)
+                    sizes = [self._tile(v, position, level) for v in variants]
+                    for way, size in enumerate(sizes):
+                        if all(other == size for other in sizes):
+                            # Most accesses of a tensor have one and the same tile.
+                            if way == 0 and not any(t == tensor and x == size for t, x in known):
+                                known.append((tensor, size))
+                                yield TileEntry(tensor, number, einsum, -1), size
+                        else:
+                            yield TileEntry(tensor, number, einsum, way), size
+
+    def _tile(self, e: BoundEinsum, position: int, level: int) -> Linear:
+        """Bytes of a tensor's tile as an Einsum has it at a level."""
+        access_map = e.touches[position]
+        tensor = access_map.access.tensor
+        outer, stream = e.outer(level), stream_of(self.base, e, tensor, level)
+        one_copy = in_step(self.base, tensor, level)
+        going = (
+            tuple(x.member for x in loops if e.widths[x.member] > 1) for loops in (outer, stream)
+        )
+        key = (e.name, position, level, one_copy, *going)
+        if key not in self.known.tiles:
+            size = self.meter.first_tile(e, (*outer, *stream), access_map, one_copy=one_copy)
+            self.known.tiles[key] = size * self._bytes_of(tensor)
+        return self.known.tiles[key]
+
+    def _bytes_of(self, tensor: str) -> Fraction:
+        """Bytes of an element."""
+        return Fraction(self.base.words.of(tensor) * self.machine.word_bytes)

@@ -1,1 +1,0 @@
-"""Exhaustive search: branch and bound over a mapspace, with a certificate."""

@@ -1,1 +1,0 @@
-"""What is compiled: measures of tilings, and the branch and bound over choices."""

@@ -1,1 +1,0 @@
-"""Mappings for any cascade that keep what Einsums hand on in the inner memories."""

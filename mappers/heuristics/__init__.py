@@ -1,1 +1,0 @@
-"""Strategies that try mappings one by one, and prove nothing: at random, annealing, optuna."""

@@ -1,0 +1,1 @@
+"""Local search and other strategies that try mappings one by one."""

@@ -1,0 +1,422 @@
+"""Local search: moves to neighbours of the best mapping, as long as one improves it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import partial
+from itertools import combinations, pairwise, permutations
+from time import monotonic
+
+from archsim.bound.record import Bound
+from archsim.result.record import Result
+from archsim.spec.arch import Architecture
+from archsim.spec.mapping import EinsumMapping, Keep, Mapping, Tile
+from einsum_cascade.errors import InputError
+
+from ..problem.certificate import (
+    INTERRUPTED,
+    TIME_LIMIT,
+    Moment,
+    RunnerUp,
+    Searched,
+    differences_of_nests,
+)
+from ..problem.engine_run import (
+    EngineRun,
+    NestMemo,
+    bound_nests,
+    kind_of_nests,
+    run_mapping,
+    run_to_beat,
+)
+from ..problem.protocol import SearchProblem
+
+Move = Callable[[Mapping], Mapping]
+"""Gives the changed mapping; the same one where there is nothing to change."""
+
+_TIMES = tuple(
+    Fraction(*f) for f in ((2, 1), (1, 2), (4, 1), (1, 4), (3, 1), (3, 2), (2, 3), (3, 4))
+)
+"""How many times as long a tile becomes."""
+
+
+def moves_of(
+    architecture: Architecture, mapping: Mapping, sizes: dict[str, int], fixed: Sequence[str] = ()
+) -> Iterator[Move]:
+    """All small changes, those that may change most first.
+
+    Parameters
+    ----------
+    mapping : Mapping
+        Of one nest, that names memories and arrays by their names.
+    sizes : dict of str to int
+        Lengths of its tiles by member, in coordinates, where it does not write them as numbers.
+    fixed : sequence of str
+        Members whose tiles stay as they are.
+    """
+    for tile in mapping.tiles:
+        if tile.member not in fixed and (tile.member in sizes or isinstance(tile.size, int)):
+            for times in _TIMES:
+                yield partial(with_tile, member=tile.member, times=times, sizes=sizes)
+    tensors = tuple(dict.fromkeys(t for k in mapping.keep for t in k.tensors))
+    memories = [m.name for m in architecture.memories]
+    places = [*memories, *(a.name for a in architecture.arrays)]
+    for tensor in tensors:
+        for place in places:
+            yield partial(with_place, tensor=tensor, place=place)
+    for how in mapping.einsums:
+        for one, other in combinations(range(len(how.spatial)), 2):
+            yield partial(transposed, einsum=how.einsum, one=one, other=other)
+    yield from _moves_of_loops(architecture, mapping)
+
+
+def _moves_of_loops(architecture: Architecture, mapping: Mapping) -> Iterator[Move]:
+    shared = [loop for level in mapping.nest for loop in level.loops]
+    memories = [m.name for m in architecture.memories]
+    for loop in shared:
+        for memory in memories:
+            yield partial(with_loop_at, loop=loop, memory=memory)
+    for loop, before in permutations(shared, 2):
+        yield partial(with_loop_before, loop=loop, before=before)
+    for how in mapping.einsums:
+        for level in how.nest:
+            for loop, before in permutations(level.loops, 2):
+                yield partial(with_own_loop_before, einsum=how.einsum, loop=loop, before=before)
+        for loop in shared:
+            yield partial(with_outside, einsum=how.einsum, loop=loop)
+
+
+def with_tile(mapping: Mapping, member: str, times: Fraction, sizes: dict[str, int]) -> Mapping:
+    """Tiles of a rank longer or shorter, at least one coordinate.
+
+    Examples
+    --------
+    >>> cut = Mapping(name="m", cascade="c", tiles=(Tile(rank="P", member="P0", size=48),))
+    >>> with_tile(cut, "P0", Fraction(3, 2), {}).tiles[0].size
+    72
+    """
+
+    def changed(tile: Tile) -> Tile:
+        size = tile.size if isinstance(tile.size, int) else sizes[tile.member]
+        return replace(tile, size=max(1, int(size * times)))
+
+    tiles = tuple(changed(t) if t.member == member else t for t in mapping.tiles)
+    return replace(mapping, tiles=tiles)
+
+
+def with_place(mapping: Mapping, tensor: str, place: str) -> Mapping:
+    """A mapping that keeps a tensor in a memory or the registers of an array; one that does,
+    without it there.
+
+    Examples
+    --------
+    >>> one = with_place(Mapping(name="m", cascade="c"), "K", "latches")
+    >>> [(k.level, k.tensors) for k in one.keep]
+    [('latches', ('K',))]
+    >>> [k.tensors for k in with_place(one, "K", "latches").keep]
+    [()]
+    """
+    there = [k for k in mapping.keep if k.level == place]
+    if not there:
+        return replace(mapping, keep=(*mapping.keep, Keep(level=place, tensors=(tensor,))))
+    keep = tuple(_toggled(k, tensor) if k.level == place else k for k in mapping.keep)
+    return replace(mapping, keep=keep)
+
+
+def _toggled(keep: Keep, tensor: str) -> Keep:
+    others = tuple(t for t in keep.tensors if t != tensor)
+    return replace(keep, tensors=others if tensor in keep.tensors else (*others, tensor))
+
+
+def transposed(mapping: Mapping, einsum: str, one: int, other: int) -> Mapping:
+    """An Einsum's ranks along two dimensions of its array in each other's places."""
+
+    def changed(how: EinsumMapping) -> EinsumMapping:
+        spatial = list(how.spatial)
+        (first, its), (second, others) = spatial[one], spatial[other]
+        spatial[one], spatial[other] = (first, others), (second, its)
+        return replace(how, spatial=tuple(spatial))
+
+    return _with_einsum(mapping, einsum, changed)
+
+
+def with_outside(mapping: Mapping, einsum: str, loop: str) -> Mapping:
+    """An Einsum outside of a shared loop; one that is, inside of it."""
+
+    def changed(how: EinsumMapping) -> EinsumMapping:
+        others = tuple(name for name in how.outside if name != loop)
+        return replace(how, outside=others if loop in how.outside else (*others, loop))
+
+    return _with_einsum(mapping, einsum, changed)
+
+
+def with_own_loop_before(mapping: Mapping, einsum: str, loop: str, before: str) -> Mapping:
+    """One of an Einsum's own loops right outside of another at the same memory."""
+
+    def changed(how: EinsumMapping) -> EinsumMapping:
+        nest = tuple(
+            replace(level, loops=_moved(level.loops, loop, before))
+            if {loop, before} <= {*level.loops}
+            else level
+            for level in how.nest
+        )
+        return replace(how, nest=nest)
+
+    return _with_einsum(mapping, einsum, changed)
+
+
+def with_loop_before(mapping: Mapping, loop: str, before: str) -> Mapping:
+    """A shared loop right outside of another, at its memory.
+
+    Examples
+    --------
+    >>> from archsim.spec.mapping import NestLevel
+    >>> levels = (NestLevel(level="DRAM", loops=("H", "P")), NestLevel(level="SRAM", loops=("M",)))
+    >>> moved = with_loop_before(Mapping(name="m", cascade="c", nest=levels), "P", "M")
+    >>> [(level.level, level.loops) for level in moved.nest]
+    [('DRAM', ('H',)), ('SRAM', ('P', 'M'))]
+    """
+    nest = []
+    for level in mapping.nest:
+        others = tuple(name for name in level.loops if name != loop)
+        nest.append(replace(level, loops=_moved((*others, loop), loop, before)))
+        if before not in level.loops:
+            nest[-1] = replace(level, loops=others)
+    return replace(mapping, nest=tuple(nest))
+
+
+def with_loop_at(mapping: Mapping, loop: str, memory: str) -> Mapping:
+    """A shared loop at another memory, inside of what is there, or outside where it comes from
+    further in; where the mapping has no loops at that memory, the same mapping."""
+    levels = [level.level for level in mapping.nest]
+    here = next(n for n, level in enumerate(mapping.nest) if loop in level.loops)
+    if memory not in levels or levels[here] == memory:
+        return mapping
+    nest = list(mapping.nest)
+    nest[here] = replace(nest[here], loops=tuple(x for x in nest[here].loops if x != loop))
+    there = levels.index(memory)
+    loops = nest[there].loops
+    nest[there] = replace(nest[there], loops=(*loops, loop) if there < here else (loop, *loops))
+    return replace(mapping, nest=tuple(nest))
+
+
+def _moved(loops: tuple[str, ...], loop: str, before: str) -> tuple[str, ...]:
+    others = [name for name in loops if name != loop]
+    if before not in others:
+        return loops
+    others.insert(others.index(before), loop)
+    return tuple(others)
+
+
+def _with_einsum(
+    mapping: Mapping, einsum: str, changed: Callable[[EinsumMapping], EinsumMapping]
+) -> Mapping:
+    einsums = tuple(changed(how) if how.einsum == einsum else how for how in mapping.einsums)
+    return replace(mapping, einsums=einsums)
+
+
+_FAR = 0.02
+"""Of what is proven within this share of the best, no small change matters."""
+
+_TRIES = 400
+"""Changes of a mapping that are tried, at the most; as many again after each that gains a
+hundredth."""
+
+_LEAST = 1e-4
+"""What a change gains at the least, as a share, to be one."""
+
+_HOPELESS = 1.2
+"""How many times the best a runner-up may cost for small changes to be worth it."""
+
+_LEAST_S, _SHARE = 1.0, 0.2
+"""Seconds that it takes, at the most: so many, or this share of what the search took."""
+
+
+def improve_locally(problem: SearchProblem, found: Searched, began: float) -> Searched:
+    """What was found, or what small changes make of it, which the engine has run.
+
+    Parameters
+    ----------
+    problem : SearchProblem
+        What was searched.
+    began : float
+        When the search did, in seconds of ``time.monotonic``.
+
+    Returns
+    -------
+    Searched
+        Its certificate's bound is what was proven before: a change may leave the space.
+    """
+    certificate = found.certificate
+    if certificate.ended == INTERRUPTED or certificate.gap <= _FAR:
+        return found
+    now, best = monotonic(), found
+    end = now + max(_LEAST_S, _SHARE * (now - began))
+    for start in _starts(problem, found):
+        climb = _Climb(problem, start, end)
+        climb.go()
+        best = _with(problem, best, climb, began)
+        if climb.ended:
+            break
+    return best
+
+
+def _starts(problem: SearchProblem, found: Searched) -> Iterator[EngineRun]:
+    """The best, and the best of another kind."""
+    yield _as_run(problem, found.mapping, found.result)
+    if found.runner_up is None:
+        return
+    value, other = (problem.objective.of(r) for r in (found.result, found.runner_up.result))
+    if other <= _HOPELESS * value:
+        yield _as_run(problem, found.runner_up.mapping, found.runner_up.result)
+
+
+def _as_run(problem: SearchProblem, mapping: Mapping, result: Result) -> EngineRun:
+    return EngineRun(value=problem.objective.of(result), mapping=mapping, result=result)
+
+
+@dataclass
+class _Climb:
+    """From one mapping to better ones next to it."""
+
+    problem: SearchProblem
+    best: EngineRun
+    end: float
+    runs: int = 0
+    left: int = _TRIES
+    ended: str = ""
+    tried: set[Mapping] = field(default_factory=set)
+    nests: NestMemo = field(default_factory=NestMemo)
+    """Of the best, where it has several."""
+
+    def go(self) -> None:
+        """Try all changes, one after the other, from what is best by then."""
+        try:
+            self._climb()
+        except KeyboardInterrupt:
+            self.ended = INTERRUPTED
+
+    def _climb(self) -> None:
+        moves = self._moves()
+        while not self._over():
+            before = self.best
+            for move in moves:
+                # What is better by a change may be better still by the same once more.
+                while self._try(move(self.best.mapping)):
+                    pass
+                if self._over():
+                    return
+            if self.best is before:
+                return
+
+    def _over(self) -> bool:
+        if self.left <= 0 or monotonic() >= self.end:
+            return True
+        # With more time more might be found: it is not the answer to the next question.
+        if self.problem.is_late():
+            self.ended = TIME_LIMIT
+        return bool(self.ended)
+
+    def _moves(self) -> tuple[Move, ...]:
+        """Changes of each nest; none of a mapping of another cascade that stands in for this."""
+        space, mapping = self.problem.space, self.best.mapping
+        try:
+            bounds = [bound for _, bound in bound_nests(space, mapping)]
+            run = run_mapping(space, mapping, self.problem.objective, self.nests)
+        except InputError:
+            return ()
+        if run.value != self.best.value:
+            return ()  # the other cascade has the same names
+        self.nests.keep()
+        if not mapping.nests:
+            # Roles are parts of this machine from here on.
+            mapping = bounds[0].mapping
+            self.best = replace(self.best, mapping=mapping)
+        found: list[Move] = []
+        for number, bound in enumerate(bounds):
+            nest = mapping.nests[number] if mapping.nests else mapping
+            moves = moves_of(space.architecture, nest, _sizes(bound), tuple(space.given))
+            found += (partial(_in_nest, number, m) for m in moves) if mapping.nests else moves
+        return tuple(found)
+
+    def _try(self, mapping: Mapping) -> bool:
+        """Whether a mapping is better than the best, which it is then."""
+        if mapping in self.tried or self._over():
+            return False
+        self.tried.add(mapping)
+        self.runs += 1
+        self.left -= 1
+        try:
+            space, objective = self.problem.space, self.problem.objective
+            run = run_to_beat(space, mapping, objective, self.best, self.nests)
+        except InputError:
+            return False
+        if run is None or not _is_better(self.problem, run, self.best):
+            return False
+        if run.value < self.best.value * 0.99:
+            self.left = max(self.left, _TRIES)
+        self.best = run
+        self.nests.keep()
+        return True
+
+
+def _is_better(problem: SearchProblem, run: EngineRun, best: EngineRun) -> bool:
+    """Whether it is better, or as good and better in the other objective."""
+    tie = problem.objective.tie
+    if run.value != best.value:
+        return run.value < best.value * (1 - _LEAST)
+    return tie(run.result) < tie(best.result) * (1 - _LEAST)
+
+
+def _with(problem: SearchProblem, found: Searched, climb: _Climb, began: float) -> Searched:
+    """The better of what was found and where a climb ended."""
+    before, best = found.certificate, climb.best
+    runs = before.runs + climb.runs
+    certificate = replace(before, runs=runs, ended=climb.ended or before.ended)
+    if not _is_better(problem, best, _as_run(problem, found.mapping, found.result)):
+        return replace(found, certificate=certificate)
+    bound = before.bound
+    gap = max(0.0, 1 - bound / best.value) if best.value else 0.0
+    last = Moment(monotonic() - began, runs, best.value, min(bound, best.value))
+    return replace(
+        found,
+        mapping=best.mapping,
+        result=best.result,
+        certificate=replace(certificate, value=best.value, gap=gap),
+        runner_up=_beaten(problem, found, best),
+        history=(*found.history, last),
+    )
+
+
+def _beaten(problem: SearchProblem, found: Searched, best: EngineRun) -> RunnerUp | None:
+    """The runner-up, which is of another kind than the best: of the two that were the best of
+    their kinds before, and where the best differs from it."""
+    runner_up = found.runner_up
+    if runner_up is None:
+        return None
+    space = problem.space
+    now = bound_nests(space, best.mapping)
+    for mapping, result in ((runner_up.mapping, runner_up.result), (found.mapping, found.result)):
+        try:
+            other = bound_nests(space, mapping)
+        except InputError:
+            continue  # it is of another cascade, and has nothing to be compared by
+        if kind_of_nests(other) != kind_of_nests(now):
+            differences = differences_of_nests(now, other)
+            return RunnerUp(mapping=mapping, result=result, differences=differences)
+    return None
+
+
+def _sizes(bound: Bound) -> dict[str, int]:
+    """Lengths of tiles by member, in coordinates."""
+    cuts = (members for _, members in bound.tiling.cuts)
+    pairs = (pair for members in cuts for pair in pairwise(members))
+    return {inner.name: outer.stride for outer, inner in pairs}
+
+
+def _in_nest(number: int, move: Move, mapping: Mapping) -> Mapping:
+    nests = list(mapping.nests)
+    nests[number] = move(nests[number])
+    return replace(mapping, nests=tuple(nests))

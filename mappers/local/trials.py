@@ -1,0 +1,441 @@
+"""Mappings of a space as points that the engine tries one by one; the strategy ``random``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from math import inf
+from random import Random
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archsim.spec.mapping import Mapping
+from einsum_cascade.errors import MappingError, Problem
+from einsum_cascade.memo import cached_property
+
+from ..problem.certificate import Certificate, Searched
+from ..problem.engine_run import EngineRun, run_mapping
+from ..problem.objectives import LATENCY, SearchObjective
+from ..problem.protocol import Advance, Progress, SearchProblem, silent
+from ..problem.search_log import SearchLog
+from ..space.fusion import candidates_of, subspaces_of
+from ..space.infeasibility import explain_infeasibility, no_legal_mapping
+from ..space.mapspace import Mapspace
+from ..space.region import Region, Subspace, mapping_of
+
+_REGIONS = 12
+"""Regions that points are of, where cycles tell which are good."""
+
+_UNTIMED = 40
+"""The same where they do not."""
+
+_ELSEWHERE = 0.5
+"""Tensors of a random point that are not in the outermost memory alone: this share at the most.
+The more there are, the likelier is one that is gone when it is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class MappingPoint:
+    """A mapping: numbers of a region, and of what is chosen in it."""
+
+    region: int
+    subspace: int
+    tiling: int
+    placements: tuple[int, ...]
+    """Of each Einsum, in the order of the cascade."""
+    places: tuple[int, ...]
+    """Of each tensor, in the order of ``Region.places``."""
+
+
+class OpenChoices:
+    """What is open in one region, listed."""
+
+    def __init__(self, region: Region) -> None:
+        self.region = region
+        outermost = (region.architecture.memories[0].name,)
+        self.placements = tuple(region.placements.values())
+        self.places = tuple(region.places.values())
+        # Where a constraint keeps a tensor elsewhere, too, the first of its places stands in.
+        self.outermost = tuple(
+            found.index(outermost) if outermost in found else 0 for found in self.places
+        )
+
+    @cached_property
+    def subspaces(self) -> tuple[Subspace, ...]:
+        """All there are, those that share what most Einsums have first."""
+        return subspaces_of(self.region)
+
+    @cached_property
+    def candidates(self) -> int:
+        """How many mappings the region has."""
+        return candidates_of(self.region, self.subspaces)
+
+    @cached_property
+    def sharing(self) -> dict[tuple[str, ...], list[int]]:
+        """Numbers of subspaces by the ranks that they share."""
+        found: dict[tuple[str, ...], list[int]] = {}
+        for number, subspace in enumerate(self.subspaces):
+            found.setdefault(subspace.skeleton.shared, []).append(number)
+        return found
+
+    def tilings(self, shared: tuple[str, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Tilings of all subspaces that share some ranks, and (subspace, tiling) of each."""
+        numbers = self.sharing[shared]
+        sizes = [self.subspaces[n].sizes for n in numbers]
+        which = [
+            (n, row) for n, rows in zip(numbers, sizes, strict=True) for row in range(len(rows))
+        ]
+        return np.concatenate(sizes), np.array(which)
+
+
+class Points:
+    """The points of a mapspace's most promising regions."""
+
+    def __init__(self, space: Mapspace, objective: SearchObjective) -> None:
+        timed = objective.code == LATENCY
+        most = min(_REGIONS if timed else _UNTIMED, space.size)
+        promised = space.regions(most, spread=not timed)
+        if nothing := explain_infeasibility(space):
+            raise nothing
+        self.program = space.program
+        self.regions = tuple(OpenChoices(one.region) for one in promised)
+        self.bound = 0.0
+        """What no mapping of the space is below, in the objective."""
+        if timed:
+            self.bound = min(space.bound_beside(promised), *(one.bound for one in promised))
+
+    def mapping(self, point: MappingPoint) -> Mapping:
+        """A point as a mapping."""
+        choices = self.regions[point.region]
+        region, subspace = choices.region, choices.subspaces[point.subspace]
+        placements = {
+            e: found[n]
+            for (e, found), n in zip(region.placements.items(), point.placements, strict=True)
+        }
+        places = {
+            t: found[n] for (t, found), n in zip(region.places.items(), point.places, strict=True)
+        }
+        return mapping_of(
+            region, subspace.skeleton, subspace.sizes[point.tiling], placements, places
+        )
+
+    def draw(self, random: Random) -> MappingPoint:
+        """Any point: of a promising region more likely than of others."""
+        weights = [1 / (1 + n) for n in range(len(self.regions))]
+        (number,) = random.choices(range(len(self.regions)), weights)
+        choices = self.regions[number]
+        # Every set of shared ranks is as likely as another, however many orders it has.
+        subspace = random.choice(choices.sharing[random.choice([*choices.sharing])])
+        elsewhere = random.random() * _ELSEWHERE
+        return MappingPoint(
+            region=number,
+            subspace=subspace,
+            tiling=random.randrange(len(choices.subspaces[subspace].sizes)),
+            placements=tuple(random.randrange(len(found)) for found in choices.placements),
+            places=tuple(
+                random.randrange(len(found)) if random.random() < elsewhere else outermost
+                for found, outermost in zip(choices.places, choices.outermost, strict=True)
+            ),
+        )
+
+    def like(self, mapping: Mapping, number: int) -> MappingPoint:
+        """The point of a region that has most of a mapping, which need not be of the space.
+
+        Shared ranks, arrays and places are taken over, where the region has them.
+        """
+        choices = self.regions[number]
+        arrays = {e.einsum: (e.array, bool(e.outside)) for e in mapping.einsums}
+        placements = [
+            next((n for n, w in enumerate(f) if (w.array, w.alone) == arrays.get(e)), 0)
+            for e, f in choices.region.placements.items()
+        ]
+        kept = {t: {k.level for k in mapping.keep if t in k.tensors} for t in choices.region.places}
+        places = [
+            next((n for n, levels in enumerate(found) if {*levels} == kept[t]), outermost)
+            for (t, found), outermost in zip(
+                choices.region.places.items(), choices.outermost, strict=True
+            )
+        ]
+        loops = [loop for level in mapping.nest for loop in level.loops]
+        shared = {_rank_of(loop, choices.region.factorisation_of) for loop in loops}
+        sharing = max(choices.sharing, key=lambda ranks: -len({*ranks} ^ shared))
+        # Those with the most loops are last: each memory holds a part.
+        subspace = choices.sharing[sharing][-1]
+        return MappingPoint(number, subspace, 0, tuple(placements), tuple(places))
+
+    def near(self, point: MappingPoint, random: Random) -> MappingPoint:
+        """A point that differs in one thing, now and then in several; perhaps in none."""
+        moves = (self._tiling, self._way, self._place, self._order, self._sharing, self._region)
+        (move,) = random.choices(moves, (4, 4, 4, 2, 1, 1))
+        return move(point, random)
+
+    def _tiling(self, point: MappingPoint, random: Random) -> MappingPoint:
+        """One tile a size larger or smaller; loops may begin to go round, or cease to."""
+        choices = self.regions[point.region]
+        subspace = choices.subspaces[point.subspace]
+        rows, which = choices.tilings(subspace.skeleton.shared)
+        mine = subspace.sizes[point.tiling]
+        if not mine.size:
+            return point
+        column = random.randrange(mine.size)
+        # Tilings that differ from this one in one column alone; of their sizes the next ones below
+        # and above.
+        others = np.delete(rows, column, axis=1) == np.delete(mine, column)
+        alike = others.all(axis=1) & (rows[:, column] != mine[column])
+        if not alike.any():
+            chosen = which[random.randrange(len(which))]
+        else:
+            sizes = np.unique(rows[alike, column])
+            around = [*sizes[sizes < mine[column]][-1:], *sizes[sizes > mine[column]][:1]]
+            of_size = which[alike & (rows[:, column] == random.choice(around))]
+            chosen = of_size[random.randrange(len(of_size))]
+        return replace(point, subspace=int(chosen[0]), tiling=int(chosen[1]))
+
+    def _way(self, point: MappingPoint, random: Random) -> MappingPoint:
+        """Another way of one Einsum."""
+        numbers = [len(found) for found in self.regions[point.region].placements]
+        return replace(point, placements=_changed(point.placements, numbers, random))
+
+    def _place(self, point: MappingPoint, random: Random) -> MappingPoint:
+        """Other places of one tensor."""
+        numbers = [len(found) for found in self.regions[point.region].places]
+        return replace(point, places=_changed(point.places, numbers, random))
+
+    def _order(self, point: MappingPoint, random: Random) -> MappingPoint:
+        """The same loops of the same tiles in another order."""
+        choices = self.regions[point.region]
+        loops = [{*order} for order in choices.subspaces[point.subspace].skeleton.order]
+        skeleton = choices.subspaces[point.subspace].skeleton
+        same = [
+            number
+            for number in choices.sharing[skeleton.shared]
+            if choices.subspaces[number].skeleton.own == skeleton.own
+            and [{*order} for order in choices.subspaces[number].skeleton.order] == loops
+        ]
+        return replace(point, subspace=random.choice(same))
+
+    def _sharing(self, point: MappingPoint, random: Random) -> MappingPoint:
+        """Other shared ranks, the same tiles if these have them."""
+        choices = self.regions[point.region]
+        mine = choices.subspaces[point.subspace].sizes[point.tiling]
+        rows, which = choices.tilings(random.choice([*choices.sharing]))
+        same = which[(rows == mine).all(axis=1)]
+        found = same if len(same) else which
+        subspace, tiling = found[random.randrange(len(found))]
+        return replace(point, subspace=int(subspace), tiling=int(tiling))
+
+    def _region(self, point: MappingPoint, random: Random) -> MappingPoint:
+        """Ranks cut otherwise, arrays and places as they were."""
+        was = self.regions[point.region]
+        number = random.randrange(len(self.regions))
+        choices = self.regions[number]
+        placements = tuple(
+            _as_near(mine[n].array, mine[n].alone, [(w.array, w.alone) for w in found])
+            for n, mine, found in zip(
+                point.placements, was.placements, choices.placements, strict=True
+            )
+        )
+        shared = was.subspaces[point.subspace].skeleton.shared
+        numbers = choices.sharing.get(shared) or choices.sharing[random.choice([*choices.sharing])]
+        subspace = random.choice(numbers)
+        tiling = random.randrange(len(choices.subspaces[subspace].sizes))
+        return MappingPoint(number, subspace, tiling, placements, point.places)
+
+
+def _changed(chosen: tuple[int, ...], numbers: list[int], random: Random) -> tuple[int, ...]:
+    """One of some choices made anew, of those where there is one."""
+    free = [n for n, number in enumerate(numbers) if number > 1]
+    if not free:
+        return chosen
+    at = random.choice(free)
+    other = (chosen[at] + random.randrange(1, numbers[at])) % numbers[at]
+    return (*chosen[:at], other, *chosen[at + 1 :])
+
+
+def _as_near(array: str, alone: bool, placements: list[tuple[str, bool]]) -> int:
+    """The first way on an array, alone or not, or else the first."""
+    return placements.index((array, alone)) if (array, alone) in placements else 0
+
+
+def _rank_of(loop: str, ranks: Collection[str]) -> str:
+    """The rank that a loop of some mapping is over: members are called by it and a number."""
+    names = (loop[:end] for end in range(len(loop), 0, -1))
+    return next((name for name in names if name in ranks), loop)
+
+
+EVALUATIONS = 300
+"""Legal mappings that are run, where nobody says how many."""
+
+_ATTEMPTS = 10
+"""Points that are looked at, at the most, for each that is to be run: many are not legal."""
+
+
+class MappingTrials:
+    """The points that a strategy tries of a problem.
+
+    Parameters
+    ----------
+    evaluations : int
+        Legal ones after which it is over.
+    """
+
+    def __init__(
+        self, problem: SearchProblem, evaluations: int, advance: Advance | None = None
+    ) -> None:
+        self.problem = problem
+        self.points = Points(problem.space, problem.objective)
+        self.best = problem.known
+        self.seen = SearchLog(problem.known, problem.others)
+        self.ended = ""
+        self._advance = advance or (lambda _: None)
+        self._evaluations = evaluations
+        self._values: dict[MappingPoint, float] = {}
+        self._legal = self._attempts = 0
+        self._failed: MappingError | None = None
+        self._note()
+
+    @property
+    def done(self) -> float:
+        """The share of what is to be looked at that was."""
+        attempts = self._attempts / (_ATTEMPTS * self._evaluations)
+        return max(self._legal / self._evaluations, attempts)
+
+    def is_over(self) -> bool:
+        """Whether nothing more is to be tried."""
+        if self.best is not None:
+            if not self.ended and self.problem.is_over():
+                self.ended = "time limit"
+            proven = self.points.bound >= self.best.value * (1 - self.problem.tolerance)
+            if self.ended or proven:
+                return True
+        return self.done >= 1
+
+    def value(self, point: MappingPoint) -> float:
+        """The objective of a point; infinite where it is not legal."""
+        self._attempts += 1
+        if point not in self._values:
+            self._values[point] = self._run(point)
+        return self._values[point]
+
+    def _run(self, point: MappingPoint) -> float:
+        mapping = self.points.mapping(point)
+        objective = self.problem.objective
+        named = replace(mapping, name=f"best-{objective.name}")
+        try:
+            run = run_mapping(self.points.regions[point.region].region, named, objective)
+        except MappingError as error:
+            self._failed = self._failed or error
+            return inf
+        self._legal += 1
+        self._advance(1)
+        self.seen.ran(run)
+        tie = self.problem.objective.tie
+        if self.best is None or (run.value, tie(run.result)) < (
+            self.best.value,
+            tie(self.best.result),
+        ):
+            self.best = run
+            self._note()
+        return run.value
+
+    def _note(self) -> None:
+        best, objective = self.best, self.problem.objective
+        floor = 0.0 if best is None else objective.floor(best.result)
+        value = inf if best is None else best.value
+        self.seen.note(self._legal, value, max(self.points.bound, floor))
+
+    def searched(self, strategy: str) -> Searched:
+        """The best, with what is certain about it.
+
+        Raises
+        ------
+        NoLegalMappingError
+            There is none; says why the first was not legal.
+        """
+        if self.best is None:
+            tried = self._failed.problems if self._failed else [Problem("no mapping was tried")]
+            raise no_legal_mapping(self.problem.space, tried)
+        return Searched(
+            mapping=self.best.mapping,
+            result=self.best.result,
+            certificate=self._certificate(strategy, self.best),
+            runner_up=self.seen.runner_up(self.problem.space, self.best.mapping),
+            history=self.seen.end(self._legal),
+        )
+
+    def _certificate(self, strategy: str, best: EngineRun) -> Certificate:
+        opened = {point.region for point in self._values}
+        candidates = sum(self.points.regions[n].candidates for n in opened)
+        objective = self.problem.objective
+        floor = objective.floor(best.result)
+        refused = len(self._values) - self._legal
+        return Certificate(
+            strategy=strategy,
+            objective=objective.name,
+            candidates=candidates,
+            evaluated=self._legal,
+            reasons=(
+                ("not legal", refused),
+                ("not looked at", candidates - self._legal - refused),
+            ),
+            runs=self._legal,
+            gap=max(0.0, 1 - max(self.points.bound, floor) / best.value),
+            tolerance=self.problem.tolerance,
+            value=best.value,
+            floor=floor,
+            ended=self.ended,
+        )
+
+
+def search_by(
+    walk: Callable[[MappingTrials], None],
+    strategy: str,
+    evaluations: int,
+    problem: SearchProblem,
+    progress: Progress,
+) -> Searched:
+    """What a walk over points finds, also where it is interrupted.
+
+    Parameters
+    ----------
+    walk : callable
+        Tries points until ``MappingTrials.is_over``.
+    strategy : str
+        Its name.
+
+    Raises
+    ------
+    NoLegalMappingError
+        No mapping is known and none was found legal.
+    """
+    trials = MappingTrials(problem, evaluations, progress(evaluations))
+    try:
+        walk(trials)
+    except KeyboardInterrupt:
+        # The best so far is what was asked for; without one there is nothing to say.
+        if trials.best is None:
+            raise
+        trials.ended = "interrupted"
+    return trials.searched(strategy)
+
+
+@dataclass(frozen=True, slots=True)
+class RandomSearch:
+    """Points drawn at random: what any other strategy has to beat (``Mapper``)."""
+
+    seed: int = 0
+    evaluations: int = EVALUATIONS
+
+    def search(self, problem: SearchProblem, progress: Progress = silent) -> Searched:
+        """The best of some points. Raises as ``search_by``."""
+        return search_by(self.walk, "random", self.evaluations, problem, progress)
+
+    def walk(self, trials: MappingTrials) -> None:
+        """Try points until it is over."""
+        random = Random(self.seed)  # noqa: S311
+        while not trials.is_over():
+            trials.value(trials.points.draw(random))
+
+
+STRATEGY = RandomSearch()

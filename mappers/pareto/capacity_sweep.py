@@ -1,0 +1,360 @@
+"""Capacity sweep: least traffic and least energy at several capacities, in one exact search.
+
+A subspace is tabulated once, whatever a memory holds: capacities are limits of the branch and
+bound alone. Of its columns two are kept here, bytes of the outermost memory and energy; a tiling
+whose least is no better than what is known at a capacity is not looked at there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import chain, islice
+from math import inf
+from typing import Literal
+
+import numpy as np
+
+from archsim.spec.arch import Architecture
+from archsim.spec.mapping import Mapping
+from einsum_cascade.errors import MappingError
+
+from ..exact.branch_and_bound import BranchAndBound, NotInBatchesError
+from ..exact.kernels.arrays import Floats
+from ..exact.kernels.bounds import Choices
+from ..exact.kernels.descent import LEAST, Search, SizedSearch, search, search_sized
+from ..exact.policy import USUAL, Effort
+from ..exact.subspaces import (
+    Proposal,
+    SubspaceSearch,
+    TableMemo,
+    choices_of,
+    column_sum,
+    fresh_state,
+    nodes_of,
+    priced,
+    with_multipliers,
+)
+from ..exact.tables import CostMemo, SubspaceRefusedError, Tables, tabulate
+from ..problem.certificate import INTERRUPTED, TIME_LIMIT
+from ..problem.engine_run import EngineRun, run_mapping
+from ..problem.objectives import ENERGY, OBJECTIVES
+from ..problem.protocol import Advance, SearchProblem, never
+from ..space.fusion import subspaces_of
+from ..space.mapspace import Mapspace
+from ..space.region import Region, Subspace, mapping_of
+
+Kind = Literal["traffic", "energy"]
+"""What is to be least: bytes of the outermost memory, or pJ."""
+
+KINDS: tuple[Kind, Kind] = ("traffic", "energy")
+
+EFFORT = replace(USUAL, untimed=8, sketches=2, more_sketches=8, subspaces=8, patience=6)
+"""Of the search for the least energy whose tables are taken, too."""
+
+_EQUAL = 1e-12
+"""Values that differ by no more than this share are one, however they were added up."""
+
+_LITTLE = 1e-3
+"""What the least energy counts for in bytes, where two mappings move as many."""
+
+_FEW = 128
+"""Subspaces of a space of which all are looked at, in all regions."""
+
+_TRIES = 3
+"""Mappings that the engine runs, at the most, for one point of a curve."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapacityRun:
+    """A mapping that the engine has run on a machine with so much of a memory."""
+
+    capacity_bytes: int
+    kind: Kind
+    run: EngineRun
+
+    @property
+    def value(self) -> float:
+        """Bytes of the outermost memory, or pJ."""
+        return value_of(self.kind, self.run)
+
+
+def value_of(kind: Kind, run: EngineRun) -> float:
+    """Bytes of the outermost memory in one run, or pJ."""
+    result = run.result
+    return result.traffic_bytes if kind == "traffic" else OBJECTIVES["energy"].of(result)
+
+
+def least(kind: Kind, one: EngineRun | None, other: EngineRun | None) -> EngineRun | None:
+    """The better of two runs; of equals the first."""
+    if one is None or other is None:
+        return one or other
+    return other if value_of(kind, other) < value_of(kind, one) else one
+
+
+def with_capacity(machine: Architecture, memory: str, capacity: int) -> Architecture:
+    """A machine with so much of a memory; what an access costs is as of its own.
+
+    Parameters
+    ----------
+    memory : str
+        One of limited size.
+    capacity : int
+        In bytes.
+    """
+    memories = tuple(
+        replace(m, capacity_bytes=capacity, billed_bytes=m.billed_bytes or m.capacity_bytes)
+        if m.name == memory
+        else m
+        for m in machine.memories
+    )
+    return replace(machine, memories=memories)
+
+
+def metered(machine: Architecture) -> Architecture:
+    """A machine whose outermost memory takes a cycle for each byte, so that cycles are bytes."""
+    outermost, *inner = machine.memories
+    rate = Fraction(machine.clock_hz)
+    return replace(machine, memories=(replace(outermost, bandwidth_bytes_per_s=rate), *inner))
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A subspace with its tables, and what is looked for in it."""
+
+    kinds: tuple[Kind, ...]
+    region: Region
+    subspace: Subspace
+    tables: Tables
+
+
+class CapacityCurve:
+    """The least traffic and energy of a space at some capacities of a memory.
+
+    Parameters
+    ----------
+    space : Mapspace
+        On the machine as it is.
+    memory : str
+        One of limited size, not the outermost.
+    capacities : sequence of int
+        In bytes, ascending.
+    is_half_over, is_over : callable
+        Whether the time of the first half is up, in which ranks are not cut, and all of it.
+    is_late : callable
+        Whether what was found need not be confirmed any more, but for a first point.
+    """
+
+    def __init__(
+        self,
+        space: Mapspace,
+        memory: str,
+        capacities: Sequence[int],
+        *,
+        effort: Effort = EFFORT,
+        is_half_over: Callable[[], bool] = never,
+        is_over: Callable[[], bool] = never,
+        is_late: Callable[[], bool] = never,
+        relaxed: bool = False,
+    ) -> None:
+        self.machine, self.memory, self.capacities = space.architecture, memory, tuple(capacities)
+        largest = with_capacity(self.machine, memory, self.capacities[-1])
+        self.space = replace(space, architecture=metered(largest))
+        self.effort, self.relaxed = effort, relaxed
+        self.is_half_over, self.is_over, self.is_late = is_half_over, is_over, is_late
+        self.ended = ""
+        self.runs = 0
+        self.little = 0.0
+        limited = [m.name for m in self.space.architecture.memories if m.capacity_bytes is not None]
+        self.limit = limited.index(memory)
+        # Of costs: after energy and the arrays come the memories, the outermost first.
+        self.column = 1 + len(self.machine.arrays)
+        self.best = {kind: [inf] * len(self.capacities) for kind in KINDS}
+        self.found: dict[tuple[Kind, int], list[Proposal]] = {}
+
+    def run(self, advance: Advance) -> tuple[CapacityRun, ...]:
+        """What was found, confirmed by the engine: at each capacity, in ascending order, the least
+        of both kinds where anything fits. Interrupted, it is what was found by then; late, the
+        largest capacities have no points."""
+        try:
+            for look in self._tables(advance):
+                if self._ends():
+                    break
+                self._look(look)
+        except KeyboardInterrupt:
+            self.ended = INTERRUPTED
+        return tuple(self._confirmed())
+
+    def _tables(self, advance: Advance) -> Iterator[_Look]:
+        """Subspaces with their tables, and what is looked for in them: the least traffic where
+        ranks are not cut, so that tiles may be of any size, and both where a search looks for the
+        least energy. Of a small space all."""
+        regions = self._all_regions()
+        if regions:
+            yield from filter(None, self._simple(KINDS, regions, subspaces_of, advance))
+            return
+        uncut = self._simple(("traffic",), self.space.uncut(), self._unlike, advance)
+        for look in uncut:
+            if look is not None:
+                yield look
+            if self.is_half_over():
+                self.ended = TIME_LIMIT
+                break
+        problem = SearchProblem(self.space, OBJECTIVES["energy"], is_over=self.is_over)
+        others = TableMemo()
+        with_energy = BranchAndBound(problem, self.effort, relaxed=self.relaxed, tables_of=others)
+        # Where nothing fits whose ranks are cut, something may whose ranks are not.
+        with suppress(MappingError):
+            with_energy.run(advance)
+        if with_energy.ended == INTERRUPTED:
+            raise KeyboardInterrupt
+        for region, subspace, tables in others.all:
+            yield _Look(KINDS, region, subspace, tables)
+        if not self.found:
+            yield from filter(None, uncut)
+
+    def _simple(
+        self,
+        kinds: tuple[Kind, ...],
+        regions: Sequence[Region],
+        subspaces: Callable[[Region], Iterable[Subspace]],
+        advance: Advance,
+    ) -> Iterator[_Look | None]:
+        """Subspaces of some regions, one after the other; None for those whose loops are refused,
+        of which there may be many."""
+        for region in regions:
+            costs = CostMemo()
+            for subspace in subspaces(region):
+                advance(1)
+                try:
+                    tables = tabulate(region, subspace, relaxed=self.relaxed, known=costs)
+                except SubspaceRefusedError as why:
+                    if why.irregular and not self.relaxed:
+                        raise NotInBatchesError from None
+                    yield None
+                else:
+                    yield _Look(kinds, region, subspace, tables)
+
+    def _all_regions(self) -> list[Region]:
+        """The regions of a space that is small enough to look at all of it; none of others."""
+        if self.space.size > self.effort.regions:
+            return []
+        regions = [one.region for one in self.space.regions(self.space.size)]
+        most = max(_FEW, self.effort.subspaces)
+        if most < inf:
+            subspaces = chain.from_iterable(map(subspaces_of, regions))
+            if sum(1 for _ in islice(subspaces, round(most) + 1)) > most:
+                return []
+        return regions
+
+    def _ends(self) -> bool:
+        """Whether time is up; not before there is something to show."""
+        over = bool(self.found) and self.is_over()
+        self.ended = TIME_LIMIT if over else self.ended
+        return over
+
+    def _unlike(self, region: Region) -> Iterator[Subspace]:
+        """Subspaces of a region that may differ in what goes to and from the outermost memory and
+        in what the memory holds: the order of loops inside of it makes no difference."""
+        names = [m.name for m in self.machine.memories]
+        outside = names.index(self.memory)
+        seen: set[tuple[object, ...]] = set()
+        for subspace in subspaces_of(region):
+            skeleton = subspace.skeleton
+            inside = tuple(frozenset(loops) for loops in skeleton.order[outside:])
+            key = (skeleton.shared, skeleton.own, skeleton.order[:outside], inside)
+            if key not in seen:
+                seen.add(key)
+                yield subspace
+
+    def _look(self, look: _Look) -> None:
+        """See what a subspace has to offer at every capacity."""
+        region, subspace, tables = look.region, look.subspace, look.tables
+        choices, nodes = choices_of(tables), nodes_of(subspace)
+        searched = SubspaceSearch(space=region, objective=ENERGY)
+        sizes = np.repeat(choices.capacities[None], len(self.capacities), axis=0)
+        sizes[:, self.limit] = self.capacities
+        for start, cost, tile in priced(region, subspace, tables):
+            for kind in look.kinds:
+                mine = np.ascontiguousarray(cost[:, :, :1])
+                if kind == "traffic":
+                    # Of mappings that move as many bytes the one of least energy.
+                    if not self.little:
+                        self.little = _LITTLE / self._least_root(choices, mine, tile)
+                    mine = self.little * mine + cost[:, :, self.column, None]
+                state = SizedSearch(
+                    values=np.array(self.best[kind]),
+                    tilings=np.full(len(sizes), -1),
+                    chosen=np.full((len(sizes), len(choices.decisions)), -1),
+                    tally=searched.tally,
+                )
+                search_sized(choices, sizes, _EQUAL, nodes, mine, tile, state)
+                self.best[kind] = state.values.tolist()
+                for number in np.flatnonzero(state.tilings >= 0):
+                    found = Search(
+                        values=state.values[:, None].repeat(3, axis=1),
+                        chosen=state.chosen,
+                        tally=state.tally,
+                    )
+                    tiling = start + int(state.tilings[number])
+                    proposal = searched.proposal(
+                        subspace, tables, choices, tiling, int(number), found
+                    )
+                    key = (kind, self.capacities[number])
+                    self.found.setdefault(key, []).append(proposal)
+
+    @staticmethod
+    def _least_root(choices: Choices, cost: Floats, tile: Floats) -> float:
+        """What no choice of any tiling is below, whatever memories hold."""
+        # With a limit of 0 each tiling is left at its bound, which is all that is asked for.
+        state = fresh_state(choices, len(cost), np.zeros(6))
+        weights = with_multipliers([column_sum(1, 0)] * 2, len(choices.capacities))
+        search(choices, ENERGY, 0.0, 0.0, 0, inf, True, 0, weights, cost, tile, state)
+        return float(state.values[:, LEAST].min())
+
+    def _confirmed(self) -> Iterator[CapacityRun]:
+        """The best at each capacity, run by the engine there. What fits less fits more."""
+        best: dict[Kind, EngineRun | None] = dict.fromkeys(KINDS)
+        for capacity in self.capacities:
+            for kind in KINDS:
+                if any(best.values()) and self.is_late():
+                    self.ended = self.ended or TIME_LIMIT
+                    return
+                if kind == "energy":
+                    best[kind] = least(kind, best[kind], best["traffic"])
+                best[kind] = least(kind, best[kind], self._first(kind, capacity))
+                if (run := best[kind]) is not None:
+                    yield CapacityRun(capacity_bytes=capacity, kind=kind, run=run)
+
+    def _first(self, kind: Kind, capacity: int) -> EngineRun | None:
+        """The best that was found at one capacity, of those that the engine takes."""
+        for proposal in self.found.get((kind, capacity), [])[::-1][:_TRIES]:
+            region, skeleton = proposal.region, proposal.subspace.skeleton
+            chosen = (proposal.sizes, proposal.placements, proposal.places)
+            mapping = replace(mapping_of(region, skeleton, *chosen), name=f"least-{kind}")
+            run = self._run(capacity, mapping)
+            if run is not None:
+                return run
+        return None
+
+    def _run(self, capacity: int, mapping: Mapping) -> EngineRun | None:
+        self.runs += 1
+        return run_with(
+            replace(self.space, architecture=self.machine), self.memory, capacity, mapping
+        )
+
+
+def run_with(space: Mapspace, memory: str, capacity: int, mapping: Mapping) -> EngineRun | None:
+    """A mapping run on a space's machine with so much of a memory; None where the engine refuses
+    it.
+
+    Parameters
+    ----------
+    capacity : int
+        In bytes.
+    """
+    machine = with_capacity(space.architecture, memory, capacity)
+    with suppress(MappingError):
+        return run_mapping(replace(space, architecture=machine), mapping, OBJECTIVES["energy"])
+    return None

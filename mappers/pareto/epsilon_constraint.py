@@ -1,0 +1,339 @@
+"""Least energy under caps of latency (epsilon constraint), over subspaces tabulated before.
+
+Between the fastest mapping and the one of least energy the gaps of a front are halved, the largest
+first. Tables of both ends are searched again under each cap: nothing is tabulated twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import inf, log, sqrt
+
+from einsum_cascade.errors import MappingError
+
+from ..exact.branch_and_bound import BranchAndBound, in_batches
+from ..exact.policy import USUAL, Effort
+from ..exact.questions import SubspaceKey
+from ..exact.subspaces import Proposal, TableMemo, proposals_below
+from ..problem.certificate import INTERRUPTED, Searched
+from ..problem.engine_run import EngineRun, run_mapping
+from ..problem.objectives import ENERGY, LATENCY, OBJECTIVES
+from ..problem.protocol import Advance, Clock, SearchProblem, never
+from ..space.grid import PromisedRegion
+from ..space.mapspace import Mapspace
+from ..space.region import mapping_of
+from .front import FrontRun, undominated
+
+SEARCHES = 16
+"""Searches under a cap, at the most."""
+
+POINTS = 12
+"""Points of a front, at the most."""
+
+NAME = "best-below"
+"""Of a mapping that a search under a cap found."""
+
+_RUNS = 3
+"""Engine runs of a search under a cap, at the most."""
+
+_SMALL = 1e-3
+"""A gap of the front that is less of its whole area is left as it is."""
+
+EFFORT = replace(USUAL, sketches=3, more_sketches=24, subspaces=64, patience=16)
+"""Less than a single search takes: each of the two ends is one."""
+
+
+SLOW_EFFORT = replace(EFFORT, sketches=2, more_sketches=12, subspaces=24)
+"""For the least energy on slow arrays, where that is not all of a space."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwoObjectiveFront:
+    """Runs of a front, what no energy at each of their latencies is below, and the two ends."""
+
+    runs: tuple[FrontRun, ...]
+    bounds_pj: tuple[float, ...]
+    least: tuple[Searched, Searched]
+    searches: int
+    engine_runs: int
+    ended: str
+
+
+@dataclass(frozen=True, slots=True)
+class _FrontGap:
+    """Between two neighbours of a front: nothing found in it takes ``cycles`` or less and is
+    better than ``energy_pj``; the right one takes ``to_cycles`` and ``to_energy_pj``."""
+
+    cycles: float
+    energy_pj: float
+    to_cycles: float
+    to_energy_pj: float
+
+    @property
+    def area(self) -> float:
+        # Of ratios: a slow end that saves next to nothing would make all that is near the fast
+        # one small.
+        if self.to_cycles <= self.cycles or self.to_energy_pj >= self.energy_pj:
+            return 0.0
+        return log(self.to_cycles / self.cycles) * log(self.energy_pj / self.to_energy_pj)
+
+
+def epsilon_constraint_front(
+    problem: SearchProblem,
+    advance: Advance,
+    *,
+    clock: Clock,
+    effort: Effort = EFFORT,
+) -> TwoObjectiveFront:
+    """Latency against energy over a space.
+
+    Parameters
+    ----------
+    problem : SearchProblem
+        Its objective is not looked at, ``known`` is a point of the front like others.
+    clock : Clock
+        Shared out among the least latency, the least energy, and what is between.
+
+    Raises
+    ------
+    NoLegalMappingError, MappingError
+        As ``Exhaustive.search``.
+    """
+    return in_batches(
+        problem,
+        lambda aside: _EpsilonConstraintSearch(problem, effort, relaxed=aside).run(advance, clock),
+    )
+
+
+class _EpsilonConstraintSearch:
+    """One front."""
+
+    def __init__(self, problem: SearchProblem, effort: Effort, *, relaxed: bool) -> None:
+        self.problem, self.effort, self.relaxed = problem, effort, relaxed
+        self.space: Mapspace = problem.space
+        self.known = TableMemo()
+        self.whole: dict[tuple[object, ...], PromisedRegion] = {}
+        self.runs: list[FrontRun] = []
+        self.engine_runs = self.searches = 0
+        self.is_over: Callable[[], bool] = never
+        self.proven: list[tuple[float, float]] = []
+        """Caps in cycles, and energies that nothing below each of them is below."""
+
+    def run(self, advance: Advance, clock: Clock) -> TwoObjectiveFront:
+        for run in self.problem.others:
+            self._keep(run)
+        first = self._end("latency", advance, clock.share(3), self.problem.known)
+        ended = first.certificate.ended
+        if ended == INTERRUPTED:
+            # Whoever cannot wait has one point, and what is proven of its energy without a search.
+            second = self._as_known(first)
+        else:
+            least = min(
+                (self._run_of(first, "energy"), *self.problem.others),
+                key=lambda run: OBJECTIVES["energy"].of(run.result),
+            )
+            second = self._least_energy(least, advance, clock)
+            ended = second.certificate.ended or ended
+        self.proven.append((inf, second.certificate.bound))
+        if ended != INTERRUPTED:
+            ended = self._between(first, second, advance, clock.share(1)) or ended
+        found = spread_out(undominated(self.runs, self.problem.tolerance))
+        return TwoObjectiveFront(
+            runs=found,
+            bounds_pj=tuple(max(b for cap, b in self.proven if r.cycles <= cap) for r in found),
+            least=(first, second),
+            searches=self.searches,
+            engine_runs=self.engine_runs,
+            ended=ended,
+        )
+
+    def _least_energy(self, known: EngineRun, advance: Advance, clock: Clock) -> Searched:
+        """The least energy; on arrays that are of no use where time counts, too."""
+        found = self._end("energy", advance, clock.share(2), known)
+        aside = any(one.region.leaves_aside for one in self.space.regions(1))
+        if not aside or found.certificate.ended:
+            return found
+        again = self._run_of(found, "energy")
+        return self._end("energy", advance, clock.share(2), again, slow=True)
+
+    def _end(
+        self,
+        name: str,
+        advance: Advance,
+        is_over: Callable[[], bool],
+        known: EngineRun | None,
+        *,
+        slow: bool = False,
+    ) -> Searched:
+        """The least in one objective; its subspaces are kept for searches under caps. ``slow`` is
+        as of the space."""
+        objective = OBJECTIVES[name]
+        if known is not None:
+            known = replace(known, value=objective.of(known.result))
+            self._keep(known)
+        space, effort = replace(self.space, slow=slow), self.effort
+        if slow and space.size > effort.untimed:
+            effort = SLOW_EFFORT
+        problem = replace(
+            self.problem, space=space, objective=objective, known=known, is_over=is_over
+        )
+        search = BranchAndBound(problem, effort, relaxed=self.relaxed, tables_of=self.known)
+        found = search.run(advance)
+        self.engine_runs += found.certificate.runs
+        self._keep(self._run_of(found, name))
+        if found.certificate.ended == INTERRUPTED:
+            # What is left was not written down.
+            return found
+        if name == "latency" and self._settle(found, search.leasts, problem, advance):
+            found = replace(found, certificate=replace(found.certificate, ended=INTERRUPTED))
+        unfinished = {one.region.number for one in search.left}
+        for opened in search.opened:
+            if opened.number not in unfinished:
+                key = (opened.region.fixed, opened.region.cuts)
+                self.whole[key] = PromisedRegion(region=opened.region, cycles=opened.bound)
+        return found
+
+    def _settle(
+        self,
+        first: Searched,
+        leasts: dict[SubspaceKey, float],
+        problem: SearchProblem,
+        advance: Advance,
+    ) -> bool:
+        """Look for less energy in what is as fast as the fastest: the subspaces that have it need
+        not be among those that a search of either end goes through. Whether it was interrupted."""
+        if not self.effort.again or first.certificate.ended:
+            return False
+        cap = first.certificate.value * (1 + problem.tolerance)
+        known = self._run_of(first, "energy")
+        second = replace(problem, objective=OBJECTIVES["energy"], known=known)
+        effort = replace(
+            self.effort, subspaces=self.effort.again, regions=self.effort.again_regions
+        )
+        search = BranchAndBound(
+            second,
+            effort,
+            relaxed=self.relaxed,
+            tables_of=self.known,
+            cap=(problem.objective, cap),
+            before=leasts,
+        )
+        found = search.run(advance)
+        self.engine_runs += found.certificate.runs
+        self._keep(self._run_of(found, "energy"))
+        return found.certificate.ended == INTERRUPTED
+
+    def _as_known(self, found: Searched) -> Searched:
+        """What a search for the least latency found, as one for the least energy that did not
+        look any further."""
+        energy = OBJECTIVES["energy"]
+        value, floor = energy.of(found.result), energy.floor(found.result)
+        certificate = replace(
+            found.certificate,
+            objective="energy",
+            value=value,
+            floor=floor,
+            gap=max(0.0, 1 - floor / value),
+        )
+        return replace(found, certificate=certificate)
+
+    def _between(
+        self, first: Searched, second: Searched, advance: Advance, is_over: Callable[[], bool]
+    ) -> str:
+        """Halve gaps of the front; why that ended early, if it did."""
+        self.is_over = is_over
+        tolerance = self.problem.tolerance
+        cycles, energy = OBJECTIVES["latency"], OBJECTIVES["energy"]
+        try:
+            # Of what is as fast the least energy, of what takes as little the fastest.
+            left = self._least(ENERGY, cycles.of(first.result) * (1 + tolerance))
+            right = self._least(LATENCY, energy.of(second.result) * (1 + tolerance))
+            gaps = [_FrontGap(left.cycles, left.energy_pj, right.cycles, right.energy_pj)]
+            whole = gaps[0].area
+            while self.searches < SEARCHES and gaps:
+                gap = max(gaps, key=lambda g: g.area)
+                gaps.remove(gap)
+                if gap.area <= _SMALL * whole:
+                    break
+                if is_over():
+                    return "time limit"
+                gaps += self._halved(gap)
+                advance(1)
+        except KeyboardInterrupt:
+            return INTERRUPTED
+        return ""
+
+    def _halved(self, gap: _FrontGap) -> tuple[_FrontGap, ...]:
+        """What is left of a gap after a search below a latency in its middle."""
+        # Between 100 and 400 cycles 200: as an area is of ratios, so is its middle. What is found
+        # may be faster, say 150: from 100 to 150 there may be more, from 150 to 200 nothing takes
+        # less energy.
+        middle = sqrt(gap.cycles * gap.to_cycles)
+        found = self._least(ENERGY, middle)
+        before = _FrontGap(gap.cycles, gap.energy_pj, found.cycles, found.energy_pj)
+        return before, _FrontGap(middle, found.energy_pj, gap.to_cycles, gap.to_energy_pj)
+
+    def _least(self, objective: int, cap: float) -> FrontRun:
+        """The least energy of what is no slower than a cap, or the least latency of what takes no
+        more; among all that the engine has run, and what it runs now."""
+        self.searches += 1
+        best = self._best(objective, cap)
+        limit = best.energy_pj if objective == ENERGY else best.cycles
+        found, least = proposals_below(
+            self.known, objective, limit=limit, cap=cap, is_over=self.is_over
+        )
+        if objective == ENERGY and not self.relaxed:
+            self.proven.append((cap, self._proven(cap, least)))
+        for one in found[:_RUNS]:
+            if one.value < limit * (1 - self.problem.tolerance):
+                self._try(one)
+        return self._best(objective, cap)
+
+    def _best(self, objective: int, cap: float) -> FrontRun:
+        if objective == ENERGY:
+            able = [r for r in self.runs if r.cycles <= cap]
+            return min(able, key=lambda r: (r.energy_pj, r.cycles))
+        able = [r for r in self.runs if r.energy_pj <= cap]
+        return min(able, key=lambda r: (r.cycles, r.energy_pj))
+
+    def _proven(self, cap: float, least: float) -> float:
+        """What no mapping as fast as a cap takes less energy than: where every region was searched
+        as a whole whose bound does not say that it is slower, as is what it left aside."""
+        whole = [*self.whole.values()]
+        aside = min((p.region.slower for p in whole), default=inf)
+        return least if min(aside, self.space.bound_beside(whole)) > cap else 0.0
+
+    def _try(self, found: Proposal) -> None:
+        mapping = mapping_of(
+            found.region, found.subspace.skeleton, found.sizes, found.placements, found.places
+        )
+        self.engine_runs += 1
+        mapping = replace(mapping, name=NAME)
+        try:
+            self._keep(run_mapping(found.region, mapping, OBJECTIVES["energy"]))
+        except MappingError:
+            # A promise that the engine does not keep.
+            return
+
+    def _run_of(self, found: Searched, name: str) -> EngineRun:
+        return EngineRun(
+            value=OBJECTIVES[name].of(found.result), mapping=found.mapping, result=found.result
+        )
+
+    def _keep(self, run: EngineRun) -> None:
+        self.runs.append(FrontRun.of(run.mapping, run.result))
+
+
+def spread_out(runs: tuple[FrontRun, ...]) -> tuple[FrontRun, ...]:
+    """A dozen of many points: of neighbours that differ least the slower goes, never an end.
+
+    Parameters
+    ----------
+    runs : tuple of FrontRun
+        None of them better in both, the fastest first.
+    """
+    found = [*runs]
+    while len(found) > POINTS:
+        inner = range(1, len(found) - 1)
+        found.pop(min(inner, key=lambda n: found[n - 1].energy_pj - found[n].energy_pj))
+    return tuple(found)

@@ -1,0 +1,1 @@
+"""Search problem and search result: objective, constraints, incumbents, certificate."""

@@ -1,0 +1,316 @@
+"""Files of constraints on a mapspace (``map --fix FILE``, ``map --forbid FILE``).
+
+A file says the same for both: what must hold of a mapping, or what must not. Each name of a list
+is a statement of its own, except where a list stands for alternatives (``array``, ``innermost``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, PositiveInt
+
+from archsim.spec.arch import Architecture
+from archsim.spec.files.fields import Name, Names, one_or_more
+from archsim.spec.roles import array_in_role, memory_in_role
+from einsum_cascade.errors import Problem, SpecError, did_you_mean
+from einsum_cascade.ir import Program
+from einsum_cascade.yaml.library import read_source
+from einsum_cascade.yaml.schema import Fields, Rank, section, validate
+from einsum_cascade.yaml.source import Path, YamlNode, read_yaml
+
+from ..space.constraints import (
+    Constraints,
+    HasTiles,
+    IsAlone,
+    IsInnermost,
+    IsKept,
+    IsOutside,
+    IsShared,
+    LiesAlong,
+    MappingConstraint,
+    RunsOn,
+    SizeRange,
+)
+
+KEY = "constraints"
+
+_RANKS = "a rank that Einsums go over in"
+
+Ranks = Annotated[tuple[Rank, ...], BeforeValidator(one_or_more)]
+
+
+class SizeFields(Fields):
+    """How many coordinates: a number, or the least and the most."""
+
+    at_least: int = Field(default=1, ge=1)
+    """The fewest."""
+    at_most: int | None = Field(default=None, ge=1)
+    """The most; any number where none is given."""
+
+
+def _exactly(value: Any) -> Any:
+    """A number by itself is the least and the most."""
+    number = isinstance(value, int) and not isinstance(value, bool)
+    return {"at_least": value, "at_most": value} if number else value
+
+
+Size = Annotated[
+    SizeFields, BeforeValidator(_exactly, json_schema_input_type=PositiveInt | SizeFields)
+]
+
+
+def _each_of_any_size(value: Any) -> Any:
+    """Names by themselves are of ranks any part of which may lie there."""
+    names = one_or_more(value)
+    return {name: {} for name in names} if _are_texts(names) else value
+
+
+def _are_texts(names: Any) -> bool:
+    return isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+
+
+RanksAlong = Annotated[
+    dict[Rank, Size],
+    BeforeValidator(
+        _each_of_any_size, json_schema_input_type=Rank | tuple[Rank, ...] | dict[Rank, Size]
+    ),
+]
+
+
+class EinsumConstraintFields(Fields):
+    """How an Einsum runs."""
+
+    array: Names = ()
+    """The arrays it may run on."""
+    spatial: dict[Name, RanksAlong] = Field(default_factory=dict)
+    """By dimension, ranks that lie along it, perhaps each with how much of it does."""
+    innermost: Ranks = ()
+    """Ranks one of which is its innermost loop."""
+    alone: bool | None = None
+    """Whether it stays outside of all shared loops."""
+
+
+class ConstraintFields(Fields):
+    """The section ``constraints``."""
+
+    einsums: dict[str, EinsumConstraintFields] = Field(default_factory=dict)
+    """By name, how each runs."""
+    shared: Ranks = ()
+    """Ranks whose loops Einsums share."""
+    order: dict[Name, Ranks] = Field(default_factory=dict)
+    """By level, ranks in the order of their loops."""
+    tiles: dict[Name, dict[Rank, Size]] = Field(default_factory=dict)
+    """By memory, how many coordinates of a rank its tiles have."""
+    keep: dict[Name, Names] = Field(default_factory=dict)
+    """By level, tensors that it holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConstraintFile:
+    """A file of constraints, read: its names are not looked up yet."""
+
+    fields: ConstraintFields
+    root: YamlNode
+    must: bool
+
+    @classmethod
+    def read(cls, name: str, *, must: bool) -> ConstraintFile:
+        """Read a file.
+
+        Parameters
+        ----------
+        must : bool
+            Whether what it says must hold, or must not.
+
+        Raises
+        ------
+        SpecError
+            It cannot be read, or says something that is no constraint.
+        """
+        root = read_yaml(read_source(name))
+        fields = validate(ConstraintFields, root, section(root, KEY))
+        return cls(fields=fields, root=root, must=must)
+
+
+def constraints_of(
+    files: Iterable[ConstraintFile], program: Program, architecture: Architecture
+) -> Constraints:
+    """The constraints of some files on the mappings of a cascade on a machine.
+
+    Raises
+    ------
+    SpecError
+        A file names what the cascade or the machine does not have; says the nearest.
+    """
+    found: list[MappingConstraint] = []
+    wrong: list[Problem] = []
+    for file in files:
+        reader = _NamesOfFile(file, program, architecture)
+        mine = [*reader.constraints()]
+        if not mine and not reader.wrong:
+            wrong.append(Problem("there is no constraint in this file", file.root.key_span((KEY,))))
+        found += mine
+        wrong += reader.wrong
+    if wrong:
+        raise SpecError(wrong)
+    return Constraints(tuple(dict.fromkeys(found)))
+
+
+class _NamesOfFile:
+    """Looks the names of one file up."""
+
+    def __init__(self, file: ConstraintFile, program: Program, architecture: Architecture) -> None:
+        self.fields, self.root, self.must = file.fields, file.root, file.must
+        self.program = program
+        self.architecture = architecture
+        self.wrong: list[Problem] = []
+        walked = dict.fromkeys(v.upper() for e in program.einsums for v in e.variables)
+        self.ranks = (*dict.fromkeys((*program.parallel, *walked)),)
+        self.tensors = (*(t.name for t in program.inputs), *(e.name for e in program.einsums))
+        self.memories = tuple(m.name for m in architecture.memories)
+        self.arrays = tuple(a.name for a in architecture.arrays)
+
+    def constraints(self) -> Iterator[MappingConstraint]:
+        """All of the file whose names are right; the others join ``wrong``."""
+        for name, fields in self.fields.einsums.items():
+            path: Path = (KEY, "einsums", name)
+            if self._knows(name, self.program.einsum_of, "an Einsum of", path, key=True):
+                yield from self._einsum(name, fields, path)
+        for place, rank in enumerate(self.fields.shared):
+            here: Path = (KEY, "shared", place)
+            if self._is_rank(rank, here):
+                yield self._constraint(IsShared(rank), here)
+        for name, ranks in self.fields.order.items():
+            path = (KEY, "order", name)
+            memory = memory_in_role(self.architecture, name) or name
+            known = self._knows(memory, self.memories, "a memory of", path, key=True, machine=True)
+            right = [self._is_rank(r, (*path, n)) for n, r in enumerate(ranks)]
+            if known and all(right):
+                yield from self._order(memory, ranks, path)
+        for name, sizes in self.fields.tiles.items():
+            yield from self._tiles(name, sizes)
+        for name, tensors in self.fields.keep.items():
+            yield from self._keep(name, tensors)
+
+    def _order(
+        self, memory: str, ranks: tuple[str, ...], path: Path
+    ) -> Iterator[MappingConstraint]:
+        """Loops in an order: none may be the other way round; or none may be so."""
+        if len({*ranks}) < max(2, len(ranks)):
+            text = "an order is of two ranks or more, each named once"
+            self.wrong.append(Problem(text, self.root.key_span(path)))
+            return
+        for outer, inner in combinations(ranks, 2):
+            pair = (inner, outer) if self.must else (outer, inner)
+            span = self.root.span_of((*path, ranks.index(inner)))
+            yield MappingConstraint(statement=IsOutside(memory, *pair), must=False, span=span)
+
+    def _tiles(self, name: str, sizes: dict[str, SizeFields]) -> Iterator[MappingConstraint]:
+        path: Path = (KEY, "tiles", name)
+        memory = memory_in_role(self.architecture, name) or name
+        known = self._knows(memory, self.memories, "a memory of", path, key=True, machine=True)
+        if known and memory == self.memories[0]:
+            text = f"{memory} is the outermost memory: it holds all of a rank, and not a tile"
+            self.wrong.append(Problem(text, self.root.key_span(path)))
+            return
+        for rank, fields in sizes.items():
+            here: Path = (*path, rank)
+            size = self._size(fields, here)
+            if self._knows(rank, self.ranks, _RANKS, here, key=True) and known and size:
+                yield self._constraint(HasTiles(memory, rank, size), here)
+
+    def _size(self, fields: SizeFields, path: Path) -> SizeRange | None:
+        """A range; if nothing is in it, that is wrong."""
+        if fields.at_most is not None and fields.at_most < fields.at_least:
+            text = f"no size is at least {fields.at_least:,} and at most {fields.at_most:,}"
+            self.wrong.append(Problem(text, self.root.span_of(path)))
+            return None
+        return SizeRange(fields.at_least, fields.at_most)
+
+    def _keep(self, name: str, tensors: tuple[str, ...]) -> Iterator[MappingConstraint]:
+        path: Path = (KEY, "keep", name)
+        level = memory_in_role(self.architecture, name) or self._array(name)
+        levels = (*self.memories, *self.arrays)
+        known = self._knows(level, levels, "a memory or an array of", path, key=True, machine=True)
+        for place, tensor in enumerate(tensors):
+            here: Path = (*path, place)
+            if self._knows(tensor, self.tensors, "a tensor of", here) and known:
+                yield self._constraint(IsKept(tensor, level), here)
+
+    def _einsum(
+        self, e: str, fields: EinsumConstraintFields, path: Path
+    ) -> Iterator[MappingConstraint]:
+        if fields.array:
+            arrays = tuple(self._array(name) for name in fields.array)
+            right = [
+                self._knows(a, self.arrays, "an array of", (*path, "array", n), machine=True)
+                for n, a in enumerate(arrays)
+            ]
+            if all(right):
+                yield self._constraint(RunsOn(e, arrays), (*path, "array"))
+        dimensions = [d.name for a in self.architecture.arrays for d in a.dimensions]
+        for dimension, ranks in fields.spatial.items():
+            at: Path = (*path, "spatial", dimension)
+            what = "a dimension of an array of"
+            known = self._knows(dimension, dimensions, what, at, key=True, machine=True)
+            listed = self.root.at((*at, 0)) is not None
+            for place, (rank, asked) in enumerate(ranks.items()):
+                here: Path = (*at, place if listed else rank)
+                sized = bool(asked.model_fields_set)
+                size = self._size(asked, here) if sized else None
+                if self._is_rank(rank, here, e, key=True) and known and (size or not sized):
+                    yield self._constraint(LiesAlong(e, dimension, rank, size), here)
+        if fields.innermost:
+            at = (*path, "innermost")
+            right = [self._is_rank(r, (*at, n), e) for n, r in enumerate(fields.innermost)]
+            if all(right):
+                yield self._constraint(IsInnermost(e, fields.innermost), at)
+        if fields.alone is not None:
+            must = self.must is fields.alone
+            span = self.root.span_of((*path, "alone"))
+            yield MappingConstraint(statement=IsAlone(e), must=must, span=span)
+
+    def _array(self, name: str) -> str:
+        """An array by its name or role."""
+        array = array_in_role(self.architecture, name)
+        return array.name if array is not None else name
+
+    def _is_rank(self, rank: str, path: Path, einsum: str = "", *, key: bool = False) -> bool:
+        """Whether Einsums, or one, go over a rank."""
+        if not self._knows(rank, self.ranks, _RANKS, path, key=key):
+            return False
+        if not einsum:
+            return True
+        variables = self.program.einsum_of[einsum].variables
+        mine = {*self.program.parallel, *(v.upper() for v in variables)}
+        return self._knows(rank, mine, f"a rank that {einsum} goes over in", path, key=key)
+
+    def _knows(
+        self,
+        name: str,
+        known: Collection[str],
+        what: str,
+        path: Path,
+        *,
+        key: bool = False,
+        machine: bool = False,
+    ) -> bool:
+        """Whether a name is known; if not, that is wrong."""
+        if name in known:
+            return True
+        whose = self.architecture.name if machine else self.program.name
+        span = self.root.key_span(path) if key else self.root.span_of(path)
+        text = f"'{name}' is not {what} {whose}"
+        self.wrong.append(Problem(text, span, did_you_mean(name, known)))
+        return False
+
+    def _constraint(
+        self,
+        statement: RunsOn | LiesAlong | IsInnermost | IsShared | IsKept | HasTiles,
+        path: Path,
+    ) -> MappingConstraint:
+        return MappingConstraint(statement=statement, must=self.must, span=self.root.span_of(path))

@@ -1,0 +1,258 @@
+"""Mappings run by the engine, which has the last word on their objective."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from archsim.bound.binding import bind
+from archsim.bound.nests import NestPart, nests_of
+from archsim.bound.record import Bound
+from archsim.evaluate.at_least import takes_longer
+from archsim.evaluate.evaluate import evaluate_bound
+from archsim.evaluate.nests import evaluate_nests, result_of_nest
+from archsim.result.record import Result
+from archsim.spec.arch import Architecture
+from archsim.spec.mapping import Mapping
+from einsum_cascade.errors import MappingError, Problem
+
+from ..construct.choices import choose
+from ..space.constraints import broken_problem
+from ..space.mapspace import Mapspace
+from ..space.region import Region
+from .objectives import LATENCY, SearchObjective
+
+_NEXT_NEST = "|"
+
+Kind = tuple[str, ...]
+"""Ranks whose loops are shared and go round, outermost first, whatever memory they are at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineRun:
+    """A mapping that the engine has run."""
+
+    value: float
+    """Its objective."""
+    mapping: Mapping
+    result: Result
+    kind: Kind = ()
+
+
+def kind_of(ranks: Iterable[str]) -> Kind:
+    """Of what kind a mapping is: loops over one rank right inside one another are one.
+
+    Parameters
+    ----------
+    ranks : iterable of str
+        Of all shared loops that go round, outermost first.
+
+    Examples
+    --------
+    >>> kind_of(["B", "M1", "P", "P", "M1"])
+    ('B', 'M1', 'P', 'M1')
+    """
+    return tuple(rank for rank, _ in groupby(ranks))
+
+
+def kind_of_bound(bound: Bound) -> Kind:
+    """Of what kind a mapping is."""
+    return kind_of(x.rank for x in bound.nest if x.bound > 1)
+
+
+def kind_of_nests(nests: Iterable[tuple[str, Bound]]) -> Kind:
+    """Of what kind a mapping of several nests is, or of one."""
+    kinds = [kind_of_bound(bound) for _, bound in nests]
+    if len(kinds) == 1:
+        return kinds[0]
+    return tuple(rank for kind in kinds for rank in (*kind, _NEXT_NEST))
+
+
+def bound_mapping(space: Mapspace | Region, mapping: Mapping) -> Bound:
+    """A mapping of a space's cascade, in the space or not, with its sizes.
+
+    Raises
+    ------
+    MappingError
+        It is not legal on the space's machine.
+    """
+    own = {tile.member for tile in mapping.tiles}
+    given = {rank: size for rank, size in space.given.items() if rank not in own}
+    return bind(space.program, mapping, space.architecture, given, choose=choose)
+
+
+class NestMemo:
+    """The nests of one mapping, bound and run: one next to it has all of them but those changed.
+
+    Of mappings of one space, whose nests are of the same Einsums.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[object, tuple[NestPart, Bound]] = {}
+        self._last: dict[object, tuple[NestPart, Bound]] = {}
+
+    def bound(self, parts: Sequence[NestPart], architecture: Architecture) -> tuple[Bound, ...]:
+        """Nests of a mapping, of which those that are known are not bound again. Raises as
+        ``bind``."""
+        self._last = {}
+        for part in parts:
+            key = (part.mapping, id(part.program), tuple(part.shapes.items()))
+            bound = self._kept[key][1] if key in self._kept else bound_part(part, architecture)
+            self._last[key] = (part, bound)
+        return tuple(bound for _, bound in self._last.values())
+
+    def keep(self) -> None:
+        """Know the nests that were bound last, which have run, and forget all others."""
+        self._kept = self._last
+
+    def has_run(self, bound: Bound) -> bool:
+        """Whether a nest is one of those known."""
+        return any(bound is known for _, known in self._kept.values())
+
+
+def bound_part(part: NestPart, architecture: Architecture) -> Bound:
+    """One nest of several, bound. Raises as ``bind``."""
+    return bind(part.program, part.mapping, architecture, part.shapes)
+
+
+def bound_nests(
+    space: Mapspace | Region, mapping: Mapping, known: NestMemo | None = None
+) -> tuple[tuple[str, Bound], ...]:
+    """Each nest of a mapping by its name, bound; one where it has no several.
+
+    Parameters
+    ----------
+    known : KnownNests, optional
+        Of a mapping next to it.
+
+    Raises
+    ------
+    SpecError
+        The nests do not go together.
+    MappingError
+        One is not legal on the space's machine.
+    """
+    if not mapping.nests:
+        return (("", bound_mapping(space, mapping)),)
+    own = {tile.member for nest in mapping.nests for tile in nest.tiles}
+    given = {rank: size for rank, size in space.given.items() if rank not in own}
+    parts = nests_of(space.program, mapping, given)
+    bounds = (known or NestMemo()).bound(parts, space.architecture)
+    return tuple((part.name, bound) for part, bound in zip(parts, bounds, strict=True))
+
+
+def _obeying_nests(
+    space: Mapspace | Region, mapping: Mapping, known: NestMemo | None = None
+) -> tuple[tuple[str, Bound], ...]:
+    if space.constraints:
+        text = f"constraints are on one nest, and the mapping '{mapping.name}' has several"
+        raise MappingError(Problem(text, mapping.span))
+    return bound_nests(space, mapping, known)
+
+
+def _run_nests(
+    space: Mapspace | Region,
+    mapping: Mapping,
+    nests: tuple[tuple[str, Bound], ...],
+    objective: SearchObjective,
+) -> EngineRun:
+    result = evaluate_nests(space.program, mapping, nests)
+    return EngineRun(
+        value=objective.of(result), mapping=mapping, result=result, kind=kind_of_nests(nests)
+    )
+
+
+def run_mapping(
+    space: Mapspace | Region,
+    mapping: Mapping,
+    objective: SearchObjective,
+    known: NestMemo | None = None,
+) -> EngineRun:
+    """A mapping of a space's cascade, in the space or not, run by the engine.
+
+    Parameters
+    ----------
+    space : Mapspace or Region
+        Whose cascade, shapes and machine are taken.
+    mapping : Mapping
+        Its own tiles win over the space's; choices that it leaves open are made.
+    objective : SearchObjective
+        What ``EngineRun.value`` is of.
+    known : KnownNests, optional
+        Of a mapping next to it, where it has several nests.
+
+    Raises
+    ------
+    MappingError
+        The mapping is not legal on the space's machine, does not fit, or breaks a constraint of
+        the space.
+    """
+    if mapping.nests:
+        return _run_nests(space, mapping, _obeying_nests(space, mapping, known), objective)
+    return _run_bound(_obeying(space, mapping), mapping, objective)
+
+
+def run_to_beat(
+    space: Mapspace | Region,
+    mapping: Mapping,
+    objective: SearchObjective,
+    best: EngineRun,
+    known: NestMemo | None = None,
+) -> EngineRun | None:
+    """The same, or None as soon as it is certain to be slower than the best, where that decides.
+
+    Parameters
+    ----------
+    best : EngineRun
+        What it has to be as good as.
+    known : KnownNests, optional
+        The nests of the best, where it has several.
+
+    Raises
+    ------
+    MappingError
+        As ``run_mapping``, as far as it was looked at.
+    """
+    if mapping.nests:
+        known = known or NestMemo()
+        nests = _obeying_nests(space, mapping, known)
+        if objective.code == LATENCY and _are_slower(nests, best.result.latency_s, known):
+            return None
+        return _run_nests(space, mapping, nests, objective)
+    if objective.code != LATENCY:
+        return run_mapping(space, mapping, objective)
+    bound = _obeying(space, mapping)
+    if takes_longer(bound, best.result.latency_s):
+        return None
+    return _run_bound(bound, mapping, objective)
+
+
+def _are_slower(nests: tuple[tuple[str, Bound], ...], seconds: float, known: NestMemo) -> bool:
+    """Whether nests take longer, one after the other: no more of them is run than tells."""
+    # Results are rounded to floats: what is as long but for that is not longer.
+    limit = seconds * (1 + 1e-9)
+    new = [bound for _, bound in nests if not known.has_run(bound)]
+    spent = sum(_seconds(*nest) for nest in nests if known.has_run(nest[1]))
+    if new and takes_longer(new[-1], limit - spent, before=new[:-1]):
+        return True
+    return sum(_seconds(*nest) for nest in nests) > limit
+
+
+def _seconds(name: str, bound: Bound) -> float:
+    """What a nest takes; it is run at most once."""
+    return bound.memo(result_of_nest, name, "analytical").latency_s
+
+
+def _obeying(space: Mapspace | Region, mapping: Mapping) -> Bound:
+    bound = bound_mapping(space, mapping)
+    if broken := space.constraints.broken(bound):
+        raise MappingError(broken_problem(broken, f"the mapping '{mapping.name}'"))
+    return bound
+
+
+def _run_bound(bound: Bound, mapping: Mapping, objective: SearchObjective) -> EngineRun:
+    result = evaluate_bound(bound)
+    return EngineRun(
+        value=objective.of(result), mapping=mapping, result=result, kind=kind_of_bound(bound)
+    )

@@ -1,0 +1,271 @@
+"""Incumbents of a search: mappings given, built in, generated or remembered.
+
+A remembered search is kept whole: mapping, certificate, runner-up and history."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from math import inf, isfinite
+from typing import Any
+
+from archsim.jobs.defaults import KnownMapping, known_mappings
+from archsim.jobs.job import Refusal
+from archsim.jobs.workload import PartLike
+from archsim.spec.mapping import Mapping
+from einsum_cascade.errors import InputError
+
+from ..construct.generators import GENERATORS
+from ..memory import RUNNER_UP, MappingKey, recall, recall_beside, remember, remember_beside
+from ..space.mapspace import Mapspace
+from .certificate import Certificate, Moment, RunnerUp, Searched, differences_of_nests
+from .engine_run import EngineRun, bound_nests, run_mapping
+from .objectives import LATENCY, SearchObjective
+from .part_space import name_of, space_of
+from .protocol import SearchProblem
+
+_AT_THE_FLOOR = 1.01
+"""How many times its floor what was found may cost for no other to be worth its making."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Incumbents:
+    """Mappings known for a part, and those that are not worth making unless a search needs them."""
+
+    part: PartLike
+    problem: SearchProblem
+    runs: tuple[EngineRun, ...]
+    """Of those that are legal, the best first; of those that are as good the best in the other
+    objective is first."""
+    put_off: tuple[KnownMapping, ...] = ()
+    """Dear to make, and tried by nobody whose latency is as near its floor as what is known."""
+    refused: tuple[Refusal, ...] = ()
+    """Those that are not legal here in any way to spread them, or break a constraint, and why."""
+
+    @property
+    def best(self) -> EngineRun | None:
+        """What a search begins with."""
+        return self.runs[0] if self.runs else None
+
+    @property
+    def others(self) -> tuple[EngineRun, ...]:
+        """What it may compare with."""
+        return self.runs[1:]
+
+    def made_good(self, found: Searched) -> tuple[Searched, tuple[EngineRun, ...]]:
+        """What was found, or a mapping that was put off and is better, and what of those ran.
+
+        They are made where what was found could be better.
+        """
+        floor = self.problem.objective.floor(found.result)
+        value = self.problem.objective.of(found.result)
+        if not self.put_off or value <= _AT_THE_FLOOR * floor or found.certificate.ended:
+            return found, ()
+        late: list[EngineRun] = []
+        for known in self.put_off:
+            if self.problem.is_over():
+                break
+            late += _Runs(self.part, self.problem).of(known)
+        runs = best_first(self.problem, late)
+        if not runs or runs[0].value >= value:
+            return found, runs
+        # It need not be of the space, so that what bounds the space may be above it.
+        gap = max(0.0, 1 - found.certificate.bound / runs[0].value)
+        certificate = replace(found.certificate, value=runs[0].value, gap=gap)
+        best = replace(found, mapping=runs[0].mapping, result=runs[0].result)
+        return replace(best, certificate=certificate), runs
+
+
+def incumbents_of(
+    part: PartLike, problem: SearchProblem, start: Sequence[Mapping], *, sparing: bool = True
+) -> Incumbents:
+    """The mappings known for a part that are legal here.
+
+    Where there are constraints only those count that obey them.
+
+    Parameters
+    ----------
+    sparing : bool
+        Whether what is dear to make is put off where latency is searched, and what is there is
+        near enough to its floor for a plain run. Of energy, one end of a front, floors of latency
+        tell nothing.
+
+    Raises
+    ------
+    MappingError
+        One to begin with is not legal, or breaks a constraint.
+    """
+    found = given_runs(part, problem, start)
+    sparing = sparing and problem.objective.code == LATENCY
+    put_off: list[KnownMapping] = []
+    runs = _Runs(part, problem)
+    for known in known_mappings(part, problem.space.architecture, GENERATORS):
+        if found and problem.is_over():
+            break
+        if not known.there():
+            continue
+        near = min((run.result.over_floor for run in found), default=inf)
+        if sparing and near <= known.beyond:
+            put_off.append(known)
+        else:
+            found += runs.of(known)
+    return Incumbents(
+        part=part,
+        problem=problem,
+        runs=best_first(problem, found),
+        put_off=tuple(put_off),
+        refused=runs.refused,
+    )
+
+
+class _Runs:
+    """Runs of known mappings, and which of them are not legal."""
+
+    def __init__(self, part: PartLike, problem: SearchProblem) -> None:
+        self.part, self.problem = part, problem
+        self._legal: set[str] = set()
+        self._refused: dict[str, Refusal] = {}
+
+    @property
+    def refused(self) -> tuple[Refusal, ...]:
+        """Mappings of which no way to spread them is legal."""
+        return tuple(r for name, r in self._refused.items() if name not in self._legal)
+
+    def of(self, known: KnownMapping) -> tuple[EngineRun, ...]:
+        """A known mapping, run; nothing where it is not legal, or breaks a constraint."""
+        try:
+            mapping, space = known(), self.problem.space
+            if mapping.cascade not in (self.part.cascade, name_of(self.part)):
+                if space.constraints:
+                    return ()
+                space = space_of(self.part, space.architecture, mapping.cascade)
+            run = run_mapping(space, mapping, self.problem.objective)
+        except InputError as wrong:
+            self._refused.setdefault(known.name, Refusal(known.name, wrong.problems[0].message))
+            return ()
+        self._legal.add(known.name)
+        return (run,)
+
+
+def given_runs(part: PartLike, problem: SearchProblem, start: Sequence[Mapping]) -> list[EngineRun]:
+    """The mappings given for a part, the best first; none where none is of its cascade.
+
+    Raises
+    ------
+    MappingError
+        One is not legal, or breaks a constraint.
+    """
+    mine = (part.cascade, name_of(part))
+    given = (mapping for mapping in start if mapping.cascade in mine)
+    runs = [run_mapping(problem.space, mapping, problem.objective) for mapping in given]
+    return [*best_first(problem, runs)]
+
+
+def best_first(problem: SearchProblem, runs: Iterable[EngineRun]) -> tuple[EngineRun, ...]:
+    """Runs by the objective; of those that are as good the best in the other one is first."""
+    return tuple(sorted(runs, key=lambda run: (run.value, problem.objective.tie(run.result))))
+
+
+_EDITION = 1
+"""Of the search: what another one proved is not taken."""
+
+_EQUAL = 1e-9
+"""Values of one mapping that differ by no more than this share are one."""
+
+
+def remember_search(question: MappingKey, found: Searched, *, another: bool = False) -> None:
+    """Keep what a search found.
+
+    Parameters
+    ----------
+    question : MappingQuestion
+        What it is the answer to.
+    found : Searched
+        Through: neither ended early nor of a constrained space.
+    another : bool
+        Whether its mapping is of another cascade that computes the same, which it names. Then no
+        runner-up is kept: there may be none of that cascade.
+    """
+    remember(question, found.mapping, another=another)
+    second = None if another else found.runner_up
+    if second is not None:
+        remember(question, second.mapping, RUNNER_UP)
+    known = {
+        "edition": _EDITION,
+        "certificate": asdict(found.certificate),
+        "history": [
+            [m.seconds, m.runs, m.value if isfinite(m.value) else None, m.bound]
+            for m in found.history
+        ],
+        "runner_up": second is not None,
+    }
+    remember_beside(question, json.dumps(known))
+
+
+def recall_search(
+    question: MappingKey,
+    space_of: Callable[[str], Mapspace],
+    objective: SearchObjective,
+    tolerance: float,
+) -> Searched | None:
+    """What a search found for just this problem, if one did.
+
+    Parameters
+    ----------
+    space_of : callable
+        Gives the whole space of the question, by the name of the cascade that the mapping is of.
+    tolerance : float
+        That of the search.
+    """
+    mapping, text = recall(question), recall_beside(question)
+    if mapping is None or text is None:
+        return None
+    # What cannot be read any more is searched for again.
+    with suppress(InputError, ValueError, TypeError, KeyError):
+        known = json.loads(text)
+        second = recall(question, RUNNER_UP) if known["runner_up"] else None
+        space = space_of(mapping.cascade)
+        return _recalled(known, (mapping, second), space, objective, tolerance)
+    return None
+
+
+def _recalled(
+    known: dict[str, Any],
+    mappings: tuple[Mapping, Mapping | None],
+    space: Mapspace,
+    objective: SearchObjective,
+    tolerance: float,
+) -> Searched | None:
+    mapping, second = mappings
+    certificate = _certificate(known["certificate"])
+    if known["edition"] != _EDITION or certificate.tolerance != tolerance:
+        return None
+    run = run_mapping(space, mapping, objective)
+    if abs(run.value - certificate.value) > _EQUAL * certificate.value:
+        return None
+    return Searched(
+        mapping=mapping,
+        result=run.result,
+        certificate=certificate,
+        runner_up=None if second is None else _runner_up(second, mapping, space, objective),
+        history=tuple(
+            Moment(seconds, runs, inf if value is None else value, bound)
+            for seconds, runs, value, bound in known["history"]
+        ),
+    )
+
+
+def _certificate(fields: dict[str, Any]) -> Certificate:
+    reasons = tuple((why, count) for why, count in fields["reasons"])
+    found = Certificate(**(fields | {"reasons": reasons, "constraints": ()}))
+    return replace(found, remembered=True)
+
+
+def _runner_up(
+    mapping: Mapping, winner: Mapping, space: Mapspace, objective: SearchObjective
+) -> RunnerUp:
+    run = run_mapping(space, mapping, objective)
+    others = differences_of_nests(bound_nests(space, winner), bound_nests(space, mapping))
+    return RunnerUp(mapping=mapping, result=run.result, differences=others)

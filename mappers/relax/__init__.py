@@ -1,0 +1,1 @@
+"""Searches of relaxations: simpler machines whose mappings are lifted back to the real one."""

@@ -1,0 +1,548 @@
+"""Core relaxation: one core's part is searched, and its mappings partitioned over all cores.
+
+One memory stands for all that several cores share, as slow as the slowest of what comes through
+there. Each way to partition the cascade over cores is a relaxation; chips in a ring have one more,
+whose inputs go round the links."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Mapping as Sizes
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import partial
+from itertools import chain
+from math import prod
+from typing import Final
+
+from archsim.bound.part_masks import moved_masks, whole_lengths
+from archsim.jobs.best_parts import Spreading
+from archsim.jobs.inward import brought_inward
+from archsim.jobs.partial_results import whole_rank_of
+from archsim.jobs.served import least_moved, least_times
+from archsim.jobs.spreading import copying_spreadings, part_of, seen_by_one, spread_over, spreadings
+from archsim.spec.arch import Architecture, Memory
+from archsim.spec.mapping import Keep, Mapping, NestLevel
+from archsim.spec.roles import memory_in_role
+from archsim.spec.words import words_of
+from einsum_cascade.errors import InputError
+from einsum_cascade.ir import Program
+
+from ..construct.memory_trees import by_branches
+from ..problem.certificate import Searched
+from ..problem.engine_run import EngineRun
+from ..problem.objectives import LATENCY
+from ..problem.protocol import Mapper, Progress, SearchProblem
+from ..space.mapspace import Mapspace
+from .chain import chain_search
+from .relaxation import (
+    Relaxation,
+    RelaxedSearch,
+    first_incumbent,
+    projected_constraints,
+    with_constrained_places,
+)
+
+
+def shapes_of_part(
+    spreading: Spreading, given: Sizes[str, int], program: Program
+) -> dict[str, int]:
+    """Shapes of a core's part: the cascade's cuts as given, if none of their parts is spread.
+
+    Parameters
+    ----------
+    spreading : Spreading
+    given : mapping
+        Shapes of the whole work in elements by rank.
+    program : Program
+    """
+    spread = (program.rank_of.get(s.rank) for _, ranks in spreading for s in ranks)
+    of_cut = any(declared is not None and declared.family for declared in spread)
+    return part_of(spreading, given, program if of_cut else None)
+
+
+@dataclass(frozen=True, slots=True)
+class _CompulsoryTensor:
+    """A tensor that comes or goes once: elements in bits, and the ranks it varies along."""
+
+    bits: Fraction
+    ranks: frozenset[str]
+    users: frozenset[str]
+    """The ranks of all Einsums that read or write it: of others one core has a part, and no other
+    core needs it."""
+    result: bool
+
+
+def core_view(
+    program: Program, architecture: Architecture, spreading: Spreading, given: Sizes[str, int]
+) -> Architecture:
+    """The machine of one core: one memory in the place of all that several cores share.
+
+    It is as fast as the slowest of them is for one core where each tensor comes once: what cores
+    share is counted once for all, but in a memory that feeds them without multicast once for each,
+    beside what comes into it.
+
+    Parameters
+    ----------
+    given : mapping
+        Shapes of the whole work in elements by rank.
+
+    Examples
+    --------
+    Of 108 cores those of a row share X, those of a column W. L2 gives each of them both, so that
+    a core has little more than a 120th of its bandwidth:
+
+    >>> from archsim.spec.mapping import SpreadRank
+    >>> from einsum_cascade import Cascade
+    >>> machine = Architecture.load("a100-80gb")
+    >>> ways = [SpreadRank(instances="sms", rank=r, parts=n) for r, n in (("N", 12), ("J", 9))]
+    >>> layer = Cascade.load("linear-layer").program
+    >>> shapes = {"N": 1200, "D": 1000, "J": 900}
+    >>> core = core_view(layer, machine, (("L2", tuple(ways)),), shapes)
+    >>> [m.name for m in core.memories]
+    ['HBM', 'L1']
+    >>> round(7219.2e9 / core.memories[0].bandwidth_bytes_per_s)
+    118
+    """
+    if architecture.memories[0].ring:
+        # A chip holds what it works on: it is the machine, or has cores of its own.
+        chip = _inside_of(architecture, 0, architecture.memories[1])
+        return core_view(program, chip, spreading, given)
+    feeding = [n for n, m in enumerate(architecture.memories) if m.instances]
+    last = max(feeding, default=0)
+    if last and last == len(architecture.memories) - 1:
+        # Nothing is inside of it but arrays: it is the core's own memory, in parts.
+        seen = seen_by_one(architecture, spreading)
+        return replace(seen, memories=tuple(map(without_instances, seen.memories)))
+    spread = [
+        (n, s.rank, s.parts or 1)
+        for n, m in enumerate(architecture.memories)
+        for name, ranks in spreading
+        if name == m.name
+        for s in ranks
+    ]
+    shapes = shapes_of_part(spreading, given, program)
+    moved = _compulsory(program, architecture, shapes)
+    speeds = [
+        m.bandwidth_bytes_per_s * _share(n, m, moved, spread)
+        for n, m in enumerate(architecture.memories[: last + 1])
+        if m.bandwidth_bytes_per_s is not None
+    ]
+    outermost = replace(
+        without_instances(architecture.memories[0]), bandwidth_bytes_per_s=min(speeds, default=None)
+    )
+    return _inside_of(architecture, last, outermost)
+
+
+def _inside_of(architecture: Architecture, last: int, outermost: Memory) -> Architecture:
+    """A machine of what is inside of a memory, with another in the place of all that is outside."""
+    gone = {m.name for m in architecture.memories[: last + 1]} | {outermost.name}
+    inner = (m for m in architecture.memories[last + 1 :] if m.name != outermost.name)
+    memories = (replace(m, inside=outermost.name) if m.inside in gone else m for m in inner)
+    whole = (replace(outermost, inside=None), *memories)
+    return replace(architecture, memories=whole, mapping=None)
+
+
+def without_instances(memory: Memory) -> Memory:
+    return replace(memory, instances=(), multicast=False, reduces=False)
+
+
+def _compulsory(
+    program: Program, architecture: Architecture, shapes: Sizes[str, int]
+) -> tuple[_CompulsoryTensor, ...]:
+    """Inputs and outputs of a core's part."""
+    bits = words_of(program, architecture.word_bits)
+    found = [(t.name, (*program.parallel, *t.ranks), False) for t in program.inputs]
+    for name in program.outputs:
+        named = (v.upper() for v in program.einsum_of[name].target.variables)
+        ranks = dict.fromkeys(whole_rank_of(program, rank) for rank in named)
+        found.append((name, (*program.parallel, *ranks), True))
+    return tuple(
+        _CompulsoryTensor(
+            bits=Fraction(prod(shapes.get(r, 1) for r in ranks)) * bits.of(name),
+            ranks=_with_parts(program, ranks),
+            users=_users(program, name),
+            result=result,
+        )
+        for name, ranks, result in found
+    )
+
+
+def _users(program: Program, tensor: str) -> frozenset[str]:
+    """Ranks of the Einsums that read or write a tensor."""
+    using = (e for e in program.einsums if tensor in (e.name, *(a.tensor for a in e.reads)))
+    named = {whole_rank_of(program, v.upper()) for e in using for v in e.variables}
+    return _with_parts(program, (*program.parallel, *named))
+
+
+def _with_parts(program: Program, ranks: Collection[str]) -> frozenset[str]:
+    """Ranks, and what the cascade cuts them into: who has a part of that has a part of the rank."""
+    declared = (program.rank_of.get(rank) for rank in ranks)
+    return frozenset(chain(ranks, *(d.partition for d in declared if d is not None)))
+
+
+def _share(
+    number: int,
+    memory: Memory,
+    moved: Sequence[_CompulsoryTensor],
+    spread: Sequence[tuple[int, str, int]],
+) -> Fraction:
+    """The share of a memory's bandwidth that a core has, where all do the same at once."""
+
+    # What is spread outside of it tells copies of the memory apart, each with a bandwidth.
+    ways = [(level, rank, parts) for level, rank, parts in spread if level >= number]
+
+    def served(tensor: _CompulsoryTensor) -> int:
+        once = memory.reduces if tensor.result else memory.multicast
+        all_of = (
+            parts
+            for level, rank, parts in ways
+            if rank in tensor.ranks or (level == number and not once and rank in tensor.users)
+        )
+        return prod(all_of)
+
+    def filled(tensor: _CompulsoryTensor) -> int:
+        """Copies of an operand that come into it, where something is outside."""
+        if tensor.result or not number:
+            return 0
+        return prod(parts for _, rank, parts in ways if rank in tensor.ranks)
+
+    one = sum((t.bits for t in moved), start=Fraction(0))
+    every = sum(t.bits * (served(t) + filled(t)) for t in moved)
+    return one / every if every else Fraction(1)
+
+
+def with_ring_capacity(
+    chip: Architecture, spreading: Spreading, program: Program, shapes: Sizes[str, int]
+) -> Architecture:
+    """A chip that has room for a copy of what goes round where it has room for a part of it, and
+    for another that passes.
+
+    Parameters
+    ----------
+    shapes : mapping
+        Of the part of the work that a chip has, in elements by rank.
+    """
+    outer, *inner = chip.memories
+    if outer.capacity_bytes is None:
+        return chip
+    words = words_of(program, chip.word_bits)
+    spread = [s for _, ranks in spreading for s in ranks]
+    parts = prod(s.parts or 1 for s in spread)
+    going_round = sum(
+        words.of(t.name) * prod(shapes.get(r, 1) for r in (*program.parallel, *t.ranks))
+        for t in program.inputs
+        if not {s.rank for s in spread} & {*t.ranks}
+    )
+    held = Fraction(2, parts) if parts > 2 else Fraction(1, 2)
+    more = int(going_round * chip.word_bits * (1 - held) / 8)
+    room = replace(outer, capacity_bytes=outer.capacity_bytes + more)
+    return replace(chip, memories=(room, *inner))
+
+
+def lifted_around_ring(
+    mapping: Mapping, spreading: Spreading, program: Program, architecture: Architecture
+) -> Iterator[Mapping]:
+    """The mapping of a chip spread over a ring of them, with what all need going round along one
+    rank after the other: the engine says which can.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Whose outermost memory is a ring of links.
+    """
+    links = architecture.memories[0].name
+    spread = {s.rank for name, ranks in spreading if name == links for s in ranks}
+    needed = (t.ranks for t in program.inputs if not spread & {*t.ranks})
+    ranks = dict.fromkeys(rank for ranks in needed for rank in ranks)
+    for tiled in _at_links(mapping, architecture):
+        moved = spread_over(tiled, spreading, architecture)
+        for rank in ranks:
+            nest = (
+                replace(level, ring=(rank,)) if level.level == links else level
+                for level in moved.nest
+            )
+            yield replace(moved, nest=tuple(nest))
+
+
+def _at_links(mapping: Mapping, architecture: Architecture) -> Iterator[Mapping]:
+    """The mapping with all loops of the memory inside of the links at these, and with more and more
+    of the shared loops of memories further in, so that tiles get smaller."""
+    links, home = architecture.memories[0].name, architecture.home.name
+
+    def at_links(nest: tuple[NestLevel, ...]) -> tuple[NestLevel, ...]:
+        return tuple(
+            replace(n, level=links) if _named(n.level, architecture) == home else n for n in nest
+        )
+
+    einsums = tuple(replace(e, nest=at_links(e.nest)) for e in mapping.einsums)
+    nest = at_links(mapping.nest)
+    first = nest[0].loops if nest and nest[0].level == links else ()
+    inner = nest[1:] if nest and nest[0].level == links else nest
+    for number in range(sum(len(n.loops) for n in inner) + 1):
+        left, levels = number, []
+        loops = list(first)
+        for level in inner:
+            loops += level.loops[:left]
+            levels.append(replace(level, loops=level.loops[left:]))
+            left = max(0, left - len(level.loops))
+        outermost = NestLevel(level=links, loops=tuple(loops))
+        kept = (level for level in levels if level.loops or level.spatial)
+        yield replace(mapping, nest=(outermost, *kept), einsums=einsums)
+
+
+def _named(level: str, architecture: Architecture) -> str:
+    return memory_in_role(architecture, level) or level
+
+
+CORE_SUFFIX: Final = ", of one core's part"
+"""What is searched of such a machine, as certificates say it behind the strategy."""
+
+
+def multi_core_search(strategy: Mapper, problem: SearchProblem, progress: Progress) -> Searched:
+    """The best mapping that spreads the best ones of a core.
+
+    Parameters
+    ----------
+    problem : SearchProblem
+        Its space is that of the whole machine, whose own mappings are not enumerated.
+
+    Returns
+    -------
+    Searched
+        Its certificate counts the mappings of a core; the gap is against the floor of any mapping
+        on the whole machine.
+
+    Raises
+    ------
+    NoLegalMappingError
+        No mapping is known, and none was found legal.
+    """
+    search = RelaxedSearch(strategy, problem, CORE_SUFFIX)
+    is_ring = problem.space.architecture.memories[0].ring
+    for spreading in partitionings_of(problem.space):
+        if search.best is None or not search.is_done:
+            ran = search.ran
+            _look_at(search, core_relaxation, spreading, progress)
+            if is_ring and search.ran == ran:
+                # There is no room for copies of what all chips need: it may go round.
+                _look_at(search, ring_relaxation, spreading, progress)
+    return search.found()
+
+
+def partitionings_of(space: Mapspace) -> tuple[Spreading, ...]:
+    """Ways to spread a cascade; on a single core only where there is no other.
+
+    Where they leave cores idle, those in which all need what one of them makes come first: it takes
+    that one as long as any would take for itself, as chips in a ring do.
+    """
+    program, machine = space.program, space.architecture
+    usual = spreadings(program, machine, space.given)
+    copying = copying_spreadings(program, machine, space.given)
+    ways = tuple(way for way in (*copying, *usual) if way) or usual
+    # Those that promise most first: what is found tells which of the others cannot be better.
+    times = least_times(program, machine, space.given, ways)
+    return tuple(way for _, way in sorted(zip(times, ways, strict=True), key=lambda p: p[0]))
+
+
+def core_relaxations(space: Mapspace, memory: str = "") -> Iterator[Callable[[], Relaxation]]:
+    """Yield a maker of the problem of one core for each partitioning of a cascade."""
+    return (
+        partial(core_relaxation, space, spreading, memory) for spreading in partitionings_of(space)
+    )
+
+
+def core_relaxation(whole: Mapspace, spreading: Spreading, memory: str = "") -> Relaxation:
+    """The problem of a core, and what brings its mappings to all of them.
+
+    Parameters
+    ----------
+    memory : str
+        One that the core has to see: of what it shares with others it has its share.
+
+    Raises
+    ------
+    InputError
+        A core cannot do its part.
+    """
+    shapes = shapes_of_part(spreading, whole.given, whole.program)
+    machine = core_view(whole.program, whole.architecture, spreading, whole.given)
+    share, sees_all = 1, _is_shared(whole.architecture, memory)
+    if sees_all:
+        machine, share = _view_of_shared(whole.architecture, spreading, memory)
+    program, obeyed = (
+        _of_middle_part(whole, spreading),
+        projected_constraints(whole, machine, shapes),
+    )
+    space = Mapspace.of(program, machine, shapes, obeyed, slow=whole.slow)
+
+    def lifted(mapping: Mapping) -> Iterator[Mapping]:
+        if sees_all:
+            # It says itself which loops are at the memory that cores share, and what that keeps.
+            yield from _lifted_from_shared(whole, machine, mapping, spreading)
+            return
+        for placed in placements(mapping, spreading, whole.architecture, whole.program):
+            yield with_constrained_places(whole, machine, placed)
+
+    return Relaxation(space=space, lifted=lifted, share=share)
+
+
+def _is_shared(architecture: Architecture, memory: str) -> bool:
+    """Whether a memory feeds instances, or is outside of one that does."""
+    names = [m.name for m in architecture.memories]
+    return bool(memory) and any(m.instances for m in architecture.memories[names.index(memory) :])
+
+
+def _view_of_shared(
+    architecture: Architecture, spreading: Spreading, memory: str
+) -> tuple[Architecture, int]:
+    """A core between the outermost memory and one that it shares, and how many share that: what is
+    inside of it makes no difference to what is outside."""
+    seen = {m.name: without_instances(m) for m in seen_by_one(architecture, spreading).memories}
+    outer = replace(seen[architecture.home.name], inside=None)
+    inner = replace(seen[memory], inside=None)
+    arrays = tuple(replace(a, reads=(), writes=()) for a in architecture.arrays)
+    machine = replace(architecture, memories=(outer, inner), arrays=arrays, mapping=None)
+    names = [m.name for m in architecture.memories]
+    fed = {m.name for m in architecture.memories[names.index(memory) :]}
+    return machine, prod(s.parts or 1 for name, ranks in spreading if name in fed for s in ranks)
+
+
+def _lifted_from_shared(
+    whole: Mapspace, machine: Architecture, mapping: Mapping, spreading: Spreading
+) -> Iterator[Mapping]:
+    """The mapping of a core between two memories, spread over all cores: with all in those that it
+    does not see, and with nothing; with all that comes from outside in what it shares, so that it
+    comes once for all cores, and with what it keeps there itself."""
+    outer, shared = (m.name for m in machine.memories)
+    inside = whole.architecture.memories[whole.architecture.home_level :]
+    unseen = [m.name for m in inside if m.name not in (outer, shared)]
+    tensors = (*(t.name for t in whole.program.inputs), *(e.name for e in whole.program.einsums))
+    everything = tuple(Keep(level=name, tensors=tensors) for name in unseen)
+    held = {k.level: k.tensors for k in mapping.keep}
+    at_once = dict.fromkeys((*held.get(outer, ()), *held.get(shared, ())))
+    others = tuple(k for k in mapping.keep if k.level != shared)
+    for more in dict.fromkeys((everything, ())):
+        for here in dict.fromkeys((tuple(at_once), held.get(shared, ()))):
+            keep = (*others, *([Keep(level=shared, tensors=here)] if here else []), *more)
+            spread = spread_over(replace(mapping, keep=keep), spreading, whole.architecture)
+            yield by_branches(whole.program, whole.architecture, replace(spread, keep=keep))
+
+
+def ring_relaxation(whole: Mapspace, spreading: Spreading) -> Relaxation:
+    """Return the problem of a chip that passes its part of shared inputs around a ring.
+
+    ``core_relaxation`` gives each core a copy instead.
+    """
+    core = core_relaxation(whole, spreading)
+    machine = with_ring_capacity(
+        core.space.architecture, spreading, whole.program, core.space.given
+    )
+
+    def lifted(mapping: Mapping) -> Iterator[Mapping]:
+        for placed in lifted_around_ring(mapping, spreading, whole.program, whole.architecture):
+            yield with_constrained_places(whole, machine, placed)
+
+    return Relaxation(space=replace(core.space, architecture=machine), lifted=lifted)
+
+
+def _look_at(
+    search: RelaxedSearch,
+    of_way: Callable[[Mapspace, Spreading], Relaxation],
+    spreading: Spreading,
+    progress: Progress,
+) -> None:
+    """Search the problem of a core, and run what is found on all of them."""
+    if _moves_more(search, spreading):
+        return
+    try:
+        core = of_way(search.problem.space, spreading)
+        known = first_incumbent(core.space, search.problem)
+        if _beaten(search, core.space, known):
+            return
+    except InputError as wrong:
+        search.refused.append(wrong)
+        return
+    # A core whose memories are side by side is searched with them in a line.
+    how = None if core.space.architecture.tree.is_line else chain_search
+    search.look_at(core.space, known, core.lifted, progress, how)
+
+
+def _of_middle_part(whole: Mapspace, spreading: Spreading) -> Program:
+    """The cascade as a core has it: of a rank under a mask with balanced parts, whose sizes the
+    mapping decides, it has one of their mean length from the middle, and so of their mean work."""
+    program = whole.program
+    for spread in chain.from_iterable(ranks for _, ranks in spreading):
+        if spread.balanced:
+            extent = whole.given[spread.rank]
+            # ``extent // -n`` is minus the length of a part, rounded up: as much is before it as
+            # behind.
+            begin = (extent + extent // -(spread.parts or 1)) // 2
+            lengths = whole_lengths(program, spread.rank, whole.given)
+            program = program.memo(moved_masks, spread.rank, begin, lengths)
+    return program
+
+
+_FAR: Final = 2.0
+"""How many times what the best takes a core may take at the least for its way to be worth a search:
+the memory that stands for all that cores share may be slower than they are. Mamba-2 on ``h100-sxm``
+takes 78 K cycles on a core at the least, by one way to spread it, and 48 K on all of them."""
+
+
+_SLOWER: Final = 1.25
+"""How many times what the best takes inputs have to take memories for a way to be worth no search:
+they count whole, and picks read a part of them."""
+
+
+def _moves_more(search: RelaxedSearch, spreading: Spreading) -> bool:
+    """Whether inputs alone take memories clearly longer in a way than the best does in all."""
+    best, space = search.best, search.problem.space
+    if best is None or search.problem.objective.code != LATENCY:
+        return False
+    seconds = least_moved(space.program, space.architecture, space.given, spreading)
+    return seconds * float(space.architecture.clock_hz) > _SLOWER * best.value
+
+
+def _beaten(search: RelaxedSearch, one: Mapspace, known: EngineRun | None) -> bool:
+    """Whether the parts of a way are so large, or need so much of what they share, that none of its
+    mappings is better."""
+    best, problem = search.best, search.problem
+    if best is None or problem.objective.code != LATENCY:
+        return False
+    if known is not None and problem.objective.floor(known.result) > _FAR * best.value:
+        return True
+    promising = one.regions(1)
+    return bool(promising) and promising[0].bound >= best.value * (1 - problem.tolerance)
+
+
+def placements(
+    mapping: Mapping, spreading: Spreading, architecture: Architecture, program: Program
+) -> Iterator[Mapping]:
+    """The mapping of a core spread over all: with its loops as they are, and with more and more of
+    those of the outermost memory at the one that feeds the cores.
+
+    Parameters
+    ----------
+    mapping : Mapping
+        Of one core's part, which knows one memory in the place of all that cores share.
+    spreading : Spreading
+    architecture : Architecture
+        The whole machine.
+    program : Program
+
+    Yields
+    ------
+    Mapping
+        Of the whole machine; not all of them are legal.
+    """
+    yield spread_over(mapping, spreading, architecture, program)
+    outer = architecture.home.name
+    feeding = [m.name for m in architecture.memories if m.instances and m.name != outer]
+    if not feeding or not spreading:
+        return
+    inner = feeding[-1]
+    shared = next((level.loops for level in mapping.nest if level.level == outer), ())
+    own = any(level.level == outer for e in mapping.einsums for level in e.nest)
+    for number in range(0 if own else 1, len(shared) + 1):
+        inward = brought_inward(mapping, outer, inner, number)
+        yield spread_over(inward, spreading, architecture, program)

@@ -1,0 +1,88 @@
+"""Explanation of an empty mapspace: the constraints that leave no mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
+
+from einsum_cascade.errors import NoLegalMappingError, Problem
+
+from .array_tiles import arrays_of
+from .constraints import Constraints, HasTiles, IsKept, IsShared, MappingConstraint, RunsOn
+from .fusion import shareable_ranks
+from .mapspace import Mapspace
+
+_LOOKED_AT = 8
+"""Regions in which sizes of tiles are looked for."""
+
+
+def explain_infeasibility(space: Mapspace) -> NoLegalMappingError | None:
+    """The fewest constraints that leave nothing of a space together; None if something is left.
+
+    Of these each is needed: without any of them there would be mappings to look at.
+    """
+    if not space.constraints or space.regions(1):
+        return None
+    left = [*space.constraints.all]
+    for one in space.constraints.all:
+        others = [c for c in left if c is not one]
+        if not replace(space, constraints=Constraints(tuple(others))).regions(1):
+            left = others
+    if len(left) == 1:
+        (alone,) = left
+        text = f"nothing of the mapspace is left where {alone.text}"
+        return NoLegalMappingError(Problem(text, alone.span, _hint(space, alone)))
+    both = "both" if len(left) == 2 else "all"
+    text = f"nothing of the mapspace is left under these constraints, {both} of them together:"
+    return NoLegalMappingError([Problem(text), *(Problem(c.text, c.span) for c in left)])
+
+
+def no_legal_mapping(space: Mapspace, why: Sequence[Problem]) -> NoLegalMappingError:
+    """That no mapping of a space is legal: why the first are not, and what all have to obey.
+
+    Parameters
+    ----------
+    why : sequence of Problem
+        What is wrong with those that were looked at.
+    """
+    obeyed = space.constraints.all
+    if not obeyed:
+        return NoLegalMappingError(why)
+    text = "no mapping that obeys the constraints was found legal; the first is not, as"
+    also = "what is to be obeyed:" if len(obeyed) > 1 else "what is to be obeyed is this:"
+    told = (Problem(c.text, c.span) for c in obeyed)
+    return NoLegalMappingError([Problem(text), *why, Problem(also), *told])
+
+
+def _hint(space: Mapspace, constraint: MappingConstraint) -> str | None:
+    """What could be there instead."""
+    free = replace(space, constraints=Constraints())
+    match constraint.statement:
+        case RunsOn(einsum, _):
+            e = space.program.einsum_of[einsum]
+            able = (a.name for a in arrays_of(space.program, e, space.architecture))
+            return f"what can do all operations of {einsum}: {', '.join(able)}"
+        case IsKept(tensor, _):
+            places = free.regions(1)[0].region.places[tensor]
+            return f"{tensor} may be kept in {'; '.join(' and '.join(p) for p in places)}"
+        case HasTiles(memory, rank, _):
+            sizes = _tile_sizes(free, memory, rank)
+            return f"tiles of {rank} in {memory} may have {', '.join(f'{n:,}' for n in sizes)}"
+        case IsShared():
+            shared = shareable_ranks(free.regions(1)[0].region)
+            return f"ranks whose loops may be shared: {', '.join(shared) or 'none'}"
+        case _:
+            return None
+
+
+def _tile_sizes(space: Mapspace, memory: str, rank: str) -> list[int]:
+    """Sizes of tiles of a rank in a memory, as regions have them that are cut for arrays or not."""
+    found: set[int] = set()
+    inner = len(space.architecture.memories)
+    inner -= [m.name for m in space.architecture.memories].index(memory)
+    for promised in space.regions(_LOOKED_AT):
+        cut, size = promised.region.factorisation_of[rank], promised.region.shapes[rank]
+        fine = prod(n for _, n in cut.fine)
+        found |= {min(size, fine * prod(row[:inner])) for row in cut.sizes()}
+    return sorted(found)

@@ -1,0 +1,164 @@
+"""Lower bounds of the work that masks leave, for any mapping with given tile sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archsim.bound.binder import bind_loops
+from archsim.bound.least import least_nests
+from archsim.bound.record import Bound
+from archsim.bound.tiling import build_tiling
+from archsim.space.nest import LoopNest
+from archsim.spec.arch import Architecture
+from archsim.spec.mapping import EinsumMapping, Keep, NestLevel, Schedule
+from archsim.spec.mapping import Mapping as MachineMapping
+from einsum_cascade.algebra.conditions import with_masks
+from einsum_cascade.counting.point_counts import count_points
+from einsum_cascade.ir import Einsum, Program, variables_of
+
+from .array_tiles import arrays_of, outer_parts_first
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class MaskShares:
+    """Shares of Einsums that no mapping is below, and the ranks along which there is less."""
+
+    of_points: Mapping[str, float]
+    """By Einsum, of all its points; of those of which something is left out."""
+    ranks: frozenset[str]
+    """That masks ask about."""
+
+    def of(self, name: str, cuts: Iterable[tuple[str, int, int]]) -> float:
+        """The share of an Einsum's iterations.
+
+        Parameters
+        ----------
+        name : str
+            The Einsum's.
+        cuts : iterable of (str, int, int)
+            Each of its ranks, how long it is, and how many coordinates of it arrays take at the
+            most.
+
+        Examples
+        --------
+        Of 25 keys a mask lets 12 through. In tiles of 12 all of them may be in one of three:
+
+        >>> round(MaskShares({"S": 0.48}, frozenset("M")).of("S", [("M", 25, 12)]), 3)
+        0.333
+        """
+        found = self.of_points.get(name, 1.0)
+        if found < 1:
+            for rank, size, side in cuts:
+                found *= float(self.left(rank, size, side))
+        return found
+
+    def left(self, rank: str, size: int, sides: float | Floats) -> float | Floats:
+        """How much shorter a rank is than its tiles together: the last one, which is cut short, may
+        be one that a mask leaves out.
+
+        Parameters
+        ----------
+        rank : str
+            1 for one that no mask asks about.
+        size : int
+            Of the rank.
+        sides : number, or array
+            Of its tiles.
+        """
+        return size / (-(-size // sides) * sides) if rank in self.ranks else 1.0
+
+
+def mask_shares(program: Program, architecture: Architecture, shapes: dict[str, int]) -> MaskShares:
+    """What masks leave of a cascade's Einsums at the least.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        A machine that can do all of its operations.
+    shapes : dict
+        Elements of every rank, and of parts of those that the cascade cuts.
+    """
+    return program.memo(_least_shares, architecture, tuple(shapes.items()))
+
+
+def _least_shares(
+    program: Program, architecture: Architecture, sizes: tuple[tuple[str, int], ...]
+) -> MaskShares:
+    masked = [e for e in with_masks(program).einsums if e.where is not None]
+    if not masked:
+        return MaskShares({}, frozenset())
+    shapes = dict(sizes)
+    found = {e.name: masked_share(program, e, shapes) for e in masked}
+    bound = _point_by_point(program, architecture, shapes)
+    nests = least_nests(bound)
+    for e in bound.einsums:
+        if e.name not in found:
+            points = prod(shapes[v.upper()] for v in e.variables)
+            found[e.name] = min(_points(nest) for nest in nests[e.name]) / points
+    ranks = {rank for e in masked for rank in _asked_alone(program, e)}
+    return MaskShares({name: share for name, share in found.items() if share < 1}, frozenset(ranks))
+
+
+def _asked_alone(program: Program, e: Einsum) -> Iterator[str]:
+    """Ranks that an Einsum's mask asks about, without parts beside outer parts of the same rank:
+    along all of it, what is cut short is as often left out as any other tile."""
+    asked = {v.upper() for v in variables_of(e.where)} if e.where is not None else set[str]()
+    for rank in asked:
+        declared = program.rank_of.get(rank)
+        family = declared.family if declared is not None else None
+        members = program.rank_of[family].partition if family else (rank,)
+        if asked.isdisjoint(members[: members.index(rank)]):
+            yield rank
+
+
+def _points(nest: LoopNest) -> int:
+    return nest.delivered((True,) * len(nest.loops), prod)
+
+
+def _point_by_point(program: Program, architecture: Architecture, shapes: dict[str, int]) -> Bound:
+    """A mapping whose Einsums each go over their points, on whatever array."""
+    tensors = dict.fromkeys((*(t.name for t in program.inputs), *(e.name for e in program.einsums)))
+    mapping = MachineMapping(
+        name="points",
+        cascade=program.name,
+        einsums=tuple(
+            EinsumMapping(
+                einsum=e.name,
+                array=arrays_of(program, e, architecture)[0].name,
+                nest=(NestLevel(level="", loops=_ranks_of(program, e)),),
+            )
+            for e in program.einsums
+        ),
+        keep=(Keep(level=architecture.home.name, tensors=tuple(tensors)),),
+        schedule=Schedule(kind="sequential"),
+    )
+    return bind_loops(program, mapping, architecture, build_tiling(program, mapping, shapes, {}))
+
+
+def _ranks_of(program: Program, e: Einsum) -> tuple[str, ...]:
+    ranks = outer_parts_first(program, sorted(v.upper() for v in e.variables))
+    return (*program.parallel, *(r for r in ranks if r not in program.parallel))
+
+
+def masked_share(program: Program, e: Einsum, shapes: dict[str, int]) -> float:
+    """The share of an Einsum's points that its mask lets through.
+
+    Parameters
+    ----------
+    e : Einsum
+        With the masks that its operands hand on.
+    shapes : dict
+        Elements of every rank.
+    """
+    if e.where is None:
+        return 1.0
+    given = {p.name: p.default for p in program.parameters if p.default is not None}
+    points = prod(shapes[v.upper()] for v in e.variables)
+    return count_points(program, e, given | shapes) / points

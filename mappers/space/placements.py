@@ -1,0 +1,335 @@
+"""Placements of an Einsum in a region: array, ranks along its dimensions, loop orders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import inf, prod
+
+from archsim.spec.arch import Architecture, Dimension
+from einsum_cascade.ir import Einsum, Program
+from einsum_cascade.memo import cached_property
+from einsum_cascade.operations import operations_of
+
+from .array_tiles import arrays_of, outer_parts_first
+from .constraints import NO_CONSTRAINTS, Constraints
+from .factorisation import Factorisation, unlaid_ranks
+from .mask_bounds import mask_shares
+
+Along = tuple[tuple[str, tuple[str, ...]], ...]
+"""Pairs of an array dimension and the members along it."""
+
+Counts = tuple[tuple[int, ...], ...]
+"""By rank how many coordinates each of its members has, inner ones first."""
+
+Taken = tuple[int, ...]
+"""How many members of each rank are laid out."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayableRank:
+    """A rank of an Einsum: its elements, and its members that arrays may take, inner ones first."""
+
+    rank: str
+    size: int
+    fine: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Members along dimensions, and how many times the array is filled so."""
+
+    along: Along
+    iterations: int
+
+
+def _any(along: Along) -> bool:
+    """Any layout will do."""
+    del along
+    return True
+
+
+def layouts_of(
+    ranks: Sequence[LayableRank],
+    dimensions: Sequence[Dimension],
+    still: int = 1,
+    allowed: Callable[[Along], bool] = _any,
+) -> tuple[Layout, ...]:
+    """Layouts of an Einsum on an array, those of the fewest iterations first.
+
+    Parameters
+    ----------
+    ranks : sequence of LayableRank
+        The Einsum's, those first that are to be laid out first where it makes no difference.
+    dimensions : sequence of Dimension
+        Of the array.
+    still : int
+        Iterations over what cannot be laid out.
+    allowed : callable
+        Whether members may lie so.
+
+    Examples
+    --------
+    Queries and keys on 128 x 128 elements, and on 1,024 lanes:
+
+    >>> ranks = [LayableRank("P", 1024, (("P0", 128), ("P1", 8))),
+    ...          LayableRank("M", 1024, (("M0", 128),))]
+    >>> square = [Dimension(name="columns", size=128), Dimension(name="rows", size=128)]
+    >>> best = layouts_of(ranks, square)[0]
+    >>> best.along, best.iterations
+    ((('columns', ('P0',)), ('rows', ('M0',))), 64)
+    >>> best = layouts_of(ranks, [Dimension(name="lanes", size=1024)])[0]
+    >>> best.along, best.iterations
+    ((('lanes', ('P1', 'P0')),), 1024)
+    """
+    found: dict[frozenset[tuple[int, frozenset[str]]], Layout] = {}
+    counts = tuple(tuple(n for _, n in r.fine) for r in ranks)
+    for taken in _filled(counts, [d.size for d in dimensions], (0,) * len(ranks)):
+        along: list[tuple[str, tuple[str, ...]]] = []
+        before = (0,) * len(ranks)
+        for dimension, after in zip(dimensions, taken, strict=True):
+            members = [
+                member
+                for rank, low, high in zip(ranks, before, after, strict=True)
+                for member, _ in reversed(rank.fine[low:high])
+            ]
+            if members:
+                along.append((dimension.name, tuple(members)))
+            # Outer parts of a rank are named first, on whatever dimension they are.
+            if any(0 < low < high for low, high in zip(before, after, strict=True)):
+                along.insert(0, along.pop())
+            before = after
+        if not allowed(tuple(along)):
+            continue
+        times = _times(ranks, before)
+        # Along dimensions of one size members may change places: the same layout.
+        sizes = {d.name: d.size for d in dimensions}
+        same = frozenset((sizes[name], frozenset(members)) for name, members in along)
+        found.setdefault(same, Layout(tuple(along), times * still))
+    return tuple(sorted(found.values(), key=lambda layout: layout.iterations))
+
+
+def fewest_iterations(ranks: Sequence[LayableRank], dimensions: Sequence[Dimension]) -> int:
+    """How many times an array is filled by the best of ``layouts_of``, where any is allowed."""
+    counts = tuple(tuple(n for _, n in r.fine) for r in ranks)
+    sizes = [r.size for r in ranks]
+    return min(
+        prod(-(-size // n) for size, n in zip(sizes, covered, strict=True))
+        for covered in _covered(counts, tuple(d.size for d in dimensions))
+    )
+
+
+@lru_cache(maxsize=1 << 14)
+def _covered(counts: Counts, rooms: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """Coordinates of each rank that lie on an array at once, in every way that fills it: of ranks
+    of whatever length, by the counts of their members, inner ones first."""
+    # What is taken in the end counts, not along which dimensions: most ways come to the same.
+    found: set[Taken] = {(0,) * len(counts)}
+    for room in rooms:
+        found = {after for taken in found for after in _along(counts, room, taken, 0)}
+    return tuple(
+        dict.fromkeys(
+            tuple(prod(mine[:k]) for mine, k in zip(counts, taken, strict=True)) for taken in found
+        )
+    )
+
+
+def _times(ranks: Sequence[LayableRank], taken: Sequence[int]) -> int:
+    """How many times an array is filled that takes so many members of each rank."""
+    covered = (prod(n for _, n in r.fine[:k]) for r, k in zip(ranks, taken, strict=True))
+    return prod(-(-r.size // n) for r, n in zip(ranks, covered, strict=True))
+
+
+def _filled(counts: Counts, rooms: Sequence[int], taken: Taken) -> Iterator[tuple[Taken, ...]]:
+    """What is taken after each dimension, in every way that fills one after the other."""
+    if not rooms:
+        yield ()
+        return
+    for after in _along(counts, rooms[0], taken, 0):
+        for others in _filled(counts, rooms[1:], after):
+            yield (after, *others)
+
+
+def _along(counts: Counts, room: int, taken: Taken, number: int) -> Iterator[Taken]:
+    """Ways to fill a dimension so that nothing more fits, from one rank on."""
+    if number == len(counts):
+        # Where something more would fit this is no way: the one that takes it comes by itself.
+        fits = any(k < len(mine) and mine[k] <= room for mine, k in zip(counts, taken, strict=True))
+        if not fits:
+            yield taken
+        return
+    options = [(taken, room)]
+    for member in range(taken[number], len(counts[number])):
+        room //= counts[number][member]
+        if not room:
+            break
+        options.append(((*taken[:number], member + 1, *taken[number + 1 :]), room))
+    for after, left in reversed(options):
+        yield from _along(counts, left, after, number + 1)
+
+
+_LAYOUTS = 4
+"""Layouts of an Einsum on one array, at the most."""
+
+_SMALL, _OF_SMALL = 0.02, 2
+"""Of an Einsum with less than such a share of the work so many are enough."""
+
+_NEAR = 2
+"""Layouts that fill an array less by more than this factor are left aside."""
+
+SLOWEST = 2
+"""So are ways in which one Einsum takes so many times longer than all have to take together."""
+
+
+@dataclass(frozen=True, slots=True)
+class EinsumPlacement:
+    """How an Einsum runs: its array, what lies along it, and the order of its own loops."""
+
+    array: str
+    along: Along
+    order: tuple[str, ...]
+    """Its ranks, outermost first, parallel ones and those that others share among them."""
+    alone: bool = False
+    """Whether it stays outside of all shared loops, before them or after."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EinsumPlacements:
+    """Ways of the Einsums of a cascade whose ranks are cut so."""
+
+    program: Program
+    architecture: Architecture
+    shapes: dict[str, int]
+    factorisations: tuple[Factorisation, ...]
+    least_cycles: float
+    """What no mapping takes less than: ways that are much slower are left aside."""
+    slow: bool
+    """Whether these are not, as nobody asks how long anything takes."""
+    plain: bool
+    """Whether each Einsum has few layouts on an array, and one order of loops, alone."""
+    constraints: Constraints = NO_CONSTRAINTS
+
+    @cached_property
+    def _cut_of(self) -> dict[str, Factorisation]:
+        return {cut.rank: cut for cut in self.factorisations}
+
+    def of(self, e: Einsum) -> Iterator[EinsumPlacement]:
+        """How an Einsum may run. In a subspace some of these ways may be the same."""
+        found = [
+            (work, array, layout)
+            for array, layouts in self._able[e.name]
+            for work, layout in layouts[: self._alternatives(e)]
+            if work <= _NEAR * layouts[0][0]
+        ]
+        if not found:
+            return
+        most = max(SLOWEST * self.least_cycles, min(work for work, _, _ in found))
+        most = inf if self.slow else most
+        # Which loop is innermost is known once it is bound: where that is open, all orders are.
+        one = self.plain and not self.constraints.are_on_loops_of(e.name)
+        for work, array, layout in found:
+            if work <= most:
+                orders = self._orders(e, layout.along)[: 1 if one else None]
+                yield from (EinsumPlacement(array, layout.along, order) for order in orders)
+        if self._may_be_alone(e):
+            for array, layouts in self._able[e.name]:
+                if layouts[0][0] <= most:
+                    for order in self._orders(e, layouts[0][1].along):
+                        yield EinsumPlacement(array, layouts[0][1].along, order, alone=True)
+
+    def _alternatives(self, e: Einsum) -> int:
+        """Layouts of an Einsum on one array that are looked at."""
+        if self.plain:
+            return _OF_SMALL
+        least = min(layouts[0][0] for _, layouts in self._able[e.name])
+        return _LAYOUTS if least > _SMALL * self.least_cycles else _OF_SMALL
+
+    def _may_be_alone(self, e: Einsum) -> bool:
+        """Whether an Einsum may run before all shared loops, as it needs no other, or after them,
+        as no other needs it."""
+        written = {x.name for x in self.program.einsums}
+        first = all(a.tensor not in written for a in e.reads)
+        return first or all(a.tensor != e.name for x in self.program.einsums for a in x.reads)
+
+    @property
+    def least_work(self) -> tuple[dict[str, float], ...]:
+        """Cycles that each Einsum takes at the least, by the arrays that can do it."""
+        return tuple(
+            {array: layouts[0][0] for array, layouts in able} for able in self._able.values()
+        )
+
+    @cached_property
+    def _able(self) -> dict[str, tuple[tuple[str, tuple[tuple[float, Layout], ...]], ...]]:
+        """By Einsum, the arrays that can do it with its layouts there and their cycles."""
+        operations = self.program.memo(operations_of)
+        found = {}
+        for e in self.program.einsums:
+            able = []
+            for array in arrays_of(self.program, e, self.architecture):
+                cycles = float(array.cycles_of(operations[e.name])) * self._share(e.name)
+                layouts = self.laid_out(e.name, array.name)
+                if layouts:
+                    able.append((array.name, tuple((cycles * x.iterations, x) for x in layouts)))
+            found[e.name] = tuple(able)
+        return found
+
+    def _share(self, name: str) -> float:
+        """What masks leave of an Einsum's iterations at the least."""
+        shares = mask_shares(self.program, self.architecture, self.shapes)
+        cuts = (self._cut_of[r] for r in self.ranks(name))
+        return shares.of(
+            name, ((c.rank, self.shapes[c.rank], prod(n for _, n in c.fine)) for c in cuts)
+        )
+
+    def laid_out(self, name: str, array: str) -> tuple[Layout, ...]:
+        """What an Einsum may lay out on an array, best first; nothing if not allowed."""
+        machine = self.architecture.array(array)
+        assert machine is not None, "arrays come from the machine"
+        unlaid = unlaid_ranks(self.program, name)
+        cuts = [self._cut_of[r] for r in self.ranks(name)]
+        cuts.sort(key=lambda c: self._common[c.rank])
+        free = [
+            LayableRank(c.rank, self.shapes[c.rank], c.fine) for c in cuts if c.rank not in unlaid
+        ]
+        still = prod(self.shapes[c.rank] for c in cuts if c.rank in unlaid)
+        allowed = self.constraints.layouts(name, array, self._part_of.__getitem__)
+        return layouts_of(free, machine.dimensions, still, allowed)
+
+    @cached_property
+    def _part_of(self) -> dict[str, tuple[str, int]]:
+        """Of every member that arrays may take its rank, and how many parts there are."""
+        return {member: (cut.rank, n) for cut in self.factorisations for member, n in cut.fine}
+
+    @cached_property
+    def _common(self) -> dict[str, int]:
+        """Ranks by how many Einsums have them, the most common first, parallel ones last."""
+        variables = [e.variables for e in self.program.einsums]
+        often = {c.rank: sum(c.rank.lower() in v for v in variables) for c in self.factorisations}
+        return {rank: n for n, rank in enumerate(sorted(often, key=lambda r: -often[r]))}
+
+    def ranks(self, name: str) -> tuple[str, ...]:
+        """Ranks of an Einsum, in the order of the cuts."""
+        variables = self.program.einsum_of[name].variables
+        parallel = self.program.parallel
+        return tuple(r for r in self._cut_of if r in parallel or r.lower() in variables)
+
+    def _orders(self, e: Einsum, along: Along) -> tuple[tuple[str, ...], ...]:
+        """Orders of an Einsum's ranks: each of those that go round once inside of all others,
+        which are as written, those of the result outside of what it sums over."""
+        laid = {m for _, members in along for m in members}
+        ranks = self.ranks(e.name)
+        results = {*(v.upper() for v in e.target.variables), *self.program.parallel}
+        moving = [
+            r
+            for r in ranks
+            if (c := self._cut_of[r]).levelled or any(m not in laid for m, n in c.fine if n > 1)
+        ]
+        first = sorted(ranks, key=lambda r: r not in results)
+        # Of QK[p, m] = Q[p, e] * K[m, e]: (P, M, E) as written, then with P, M or E innermost.
+        found = [first, *([*(x for x in first if x != r), r] for r in moving)]
+        seen: dict[tuple[str, ...], tuple[str, ...]] = {}
+        for order in found:
+            ordered = tuple(outer_parts_first(self.program, order))
+            seen.setdefault(tuple(r for r in ordered if r in moving), ordered)
+        return tuple(seen.values())

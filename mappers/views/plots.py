@@ -1,0 +1,240 @@
+"""Pictures of searches, fronts and capacity curves. Imports matplotlib: load it only to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import ceil, isfinite, log2, nan
+from typing import TYPE_CHECKING
+
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from archsim.document import picture_text
+from archsim.quantities import byte_size, count, energy, seconds
+from archsim.result.plots.style import FAINT, PAGE_IN, PALETTE, Picture, headline, look
+
+from ..pareto.capacity import CapacityCurves, CapacityPoint
+from ..pareto.front import Front
+from ..workload_search import PartSearched, WorkloadSearched
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
+
+
+_BEST, _BOUND = PALETTE[0], PALETTE[1]
+_COLUMNS = 3
+_FAR = 2.0
+"""Best and bound so many times apart are drawn on a logarithmic axis."""
+_NEAR = 0.02
+"""Values that differ by less than this share are not blown up."""
+
+
+def plot_history(found: WorkloadSearched) -> Picture:
+    """The best mapping and what no mapping is below over the time of the search.
+
+    Both curves are steps: what is known at a time holds until something better is. What lies
+    between them when the search ends is the gap of the certificate. A panel for each part that was
+    searched by itself.
+    """
+    parts = [p for p in found.parts if p.found.history]
+    columns = min(_COLUMNS, max(1, len(parts)))
+    rows = max(1, ceil(len(parts) / columns))
+    with look():
+        size = (max(4.6, 3.0 * columns), 2.6 * rows)
+        figure = Picture(figsize=size, layout="constrained")
+        panels = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axes, part in zip(panels, parts, strict=False):
+            _draw_history(axes, part, found)
+        for axes in panels[len(parts) :]:
+            axes.set_visible(False)
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        what = f"{found.objective.name} of {found.result.workload} on {found.result.architecture}"
+        headline(figure, f"The search for the least {what}")
+    return figure
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectiveScale:
+    """How an objective is drawn: latency in seconds, energy in picojoules."""
+
+    unit: float
+    """What a value is multiplied by."""
+    shown: Callable[[float], str]
+
+    @classmethod
+    def of(cls, found: WorkloadSearched) -> ObjectiveScale:
+        """That of a search's objective, whose latency is in cycles."""
+        result = found.result
+        match found.objective.name:
+            case "latency":
+                return cls(result.latency_s / result.cycles if result.cycles else 0.0, seconds)
+            case "energy":
+                return cls(1.0, energy)
+            case _:
+                return cls(1.0, lambda value: f"{count(value)} {found.objective.unit}")
+
+
+def _draw_history(axes: Axes, part: PartSearched, found: WorkloadSearched) -> None:
+    history, scale = part.found.history, ObjectiveScale.of(found)
+    at = [m.seconds for m in history]
+    values = [scale.unit * m.value if isfinite(m.value) else nan for m in history]
+    bounds = [scale.unit * m.bound or nan for m in history]
+    axes.fill_between(at, bounds, values, step="post", color=FAINT, alpha=0.35, linewidth=0)
+    axes.step(at, values, where="post", color=_BEST, label="best mapping")
+    axes.step(at, bounds, where="post", color=_BOUND, label="no mapping is below (proven)")
+    changes = [n for n, m in enumerate(history) if not n or m.value < history[n - 1].value]
+    axes.plot([at[n] for n in changes], [values[n] for n in changes], "o", color=_BEST)
+    if floor := scale.unit * part.found.certificate.floor:
+        axes.axhline(floor, color="0.45", linestyle=":", linewidth=0.9, label="floor")
+    axes.set_xlim(0, 1.02 * at[-1] or 1.0)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    scale_values(axes, [*values, *bounds], scale.shown)
+    axes.set_xlabel("seconds of the search")
+    gap = part.found.certificate.gap
+    said = "optimal" if part.found.certificate.optimal else f"gap {100 * gap:.2g} %"
+    axes.set_title(picture_text(f"{part.name}: {scale.shown(values[-1])}, {said}"), loc="left")
+
+
+def scale_values(axes: Axes, values: Sequence[float], shown: Callable[[float], str]) -> None:
+    """An axis of an objective, logarithmic where values are far from one another.
+
+    Parameters
+    ----------
+    values : sequence of float
+        All that is drawn.
+    shown : callable
+        How a value is said.
+    """
+    there = [v for v in values if isfinite(v) and v > 0]
+    if there and max(there) > _FAR * min(there):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_minor_locator(NullLocator())
+    else:
+        if there and max(there) < (1 + _NEAR) * min(there):
+            axes.set_ylim(min(there) * (1 - _NEAR), max(there) * (1 + _NEAR))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_formatter(lambda y, _: shown(y))
+
+
+_FOUND, _BOUND = PALETTE[0], PALETTE[1]
+_BYTES = FuncFormatter(lambda held, _: byte_size(round(2.0**held)))
+_WIDE = 4
+"""Latencies further apart than by this factor are drawn on a logarithmic axis."""
+
+
+def plot_front(front: Front) -> Picture:
+    """Energy over latency: what was found, a step from point to point, and what is proven.
+
+    Between two points the energy is that of the faster one: no mapping known is better. The axes
+    end near the points, as what is saved may be a few percent; what is proven is drawn where it
+    is that near, and said in the legend. Of a front of three the points have the colour of what
+    they hold.
+    """
+    with look():
+        figure = Picture(figsize=(PAGE_IN, 4.0), layout="constrained")
+        axes = figure.subplots()
+        if front.memory:
+            label = f"held in {front.memory}"
+            figure.colorbar(_draw_held(axes, front), ax=axes, label=label, format=_BYTES)
+        else:
+            _draw_front(axes, front)
+            figure.legend(loc="outside lower left")
+        headline(figure, f"{front.workload} on {front.architecture}")
+    return figure
+
+
+def _draw_front(axes: Axes, front: Front) -> None:
+    late = [p.result.latency_s for p in front.points]
+    spent = [p.result.energy_pj for p in front.points]
+    proven = [p.result.energy_pj * (1 - p.gap) for p in front.points]
+    wide = max(late[-1] - late[0], 0.02 * late[0])
+    tall = max(spent[0] - spent[-1], 0.02 * spent[0])
+    end = late[-1] + 0.2 * wide
+    axes.step([*late, end], [*spent, spent[-1]], where="post", color=_FOUND)
+    axes.plot(late, spent, "o", color=_FOUND, label="found, by number")
+    least = f"no mapping of the space is below (proven): {energy(proven[0])} and less"
+    bounds = [*proven, proven[-1]]
+    axes.step([*late, end], bounds, where="post", color=_BOUND, linestyle="--", label=least)
+    axes.set_xlim(late[0] - 0.15 * wide, end)
+    axes.set_ylim(spent[-1] - 0.35 * tall, spent[0] + 0.15 * tall)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    _name(axes, late, spent, [""] * len(late))
+
+
+def _draw_held(axes: Axes, front: Front) -> PathCollection:
+    """Points with the colour of what they hold, a step for each factor of two."""
+    late = [p.result.latency_s for p in front.points]
+    spent = [p.result.energy_pj for p in front.points]
+    held = [p.held_bytes or 0.0 for p in front.points]
+    least = min((b for b in held if b), default=1.0)
+    shades = [log2(max(b, least / 4)) for b in held]
+    dots = axes.scatter(late, spent, c=shades, cmap="viridis_r", s=40, zorder=2)
+    axes.margins(0.12)
+    if late[-1] > _WIDE * late[0]:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+        axes.xaxis.set_minor_locator(NullLocator())
+    _name(axes, late, spent, [f": {byte_size(b)}" for b in held])
+    return dots
+
+
+def _name(axes: Axes, late: Sequence[float], spent: Sequence[float], more: Sequence[str]) -> None:
+    for number, (x, y, text) in enumerate(zip(late, spent, more, strict=True), start=1):
+        axes.annotate(f"{number}{text}", (x, y), xytext=(5, 4), textcoords="offset points")
+    axes.xaxis.set_major_formatter(lambda x, _: seconds(x))
+    axes.yaxis.set_major_formatter(lambda y, _: energy(y))
+    axes.set_xlabel("latency")
+    axes.set_ylabel("energy")
+
+
+_BOUND = "#666666"
+
+
+def plot_capacity(curves: CapacityCurves) -> Picture:
+    """Traffic of the outermost memory, and energy, over the capacity of the memory."""
+    both = (("fused", curves.fused), ("Einsum by Einsum", curves.einsum_by_einsum))
+    with look():
+        figure = Picture(figsize=(8, 3.4), layout="constrained")
+        traffic, spent = figure.subplots(1, 2)
+        for colour, (label, series) in zip(PALETTE, both, strict=False):
+            _draw_curve(traffic, series.traffic, lambda p: p.result.traffic_bytes, (colour, label))
+            _draw_curve(spent, series.energy, lambda p: p.result.energy_pj, (colour, label))
+        bound = f"bound of the passes: {byte_size(curves.bound_bytes)}"
+        traffic.axhline(curves.bound_bytes, color=_BOUND, linestyle="--", label=bound)
+        _finish(traffic, curves, f"least traffic of {curves.outermost}", byte_size)
+        _finish(spent, curves, "least energy", energy)
+        figure.legend(*traffic.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        title = picture_text(f"{curves.workload} on {curves.architecture}")
+        figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def _draw_curve(
+    axes: Axes,
+    points: Sequence[CapacityPoint],
+    value: Callable[[CapacityPoint], float],
+    drawn: tuple[str, str],
+) -> None:
+    """A series: what fits a capacity holds up to the next one."""
+    colour, label = drawn
+    sizes = [p.capacity_bytes for p in points]
+    values = [value(p) for p in points]
+    axes.step(sizes, values, where="post", color=colour)
+    axes.plot(sizes, values, "o", color=colour, label=label)
+
+
+def _finish(axes: Axes, curves: CapacityCurves, title: str, shown: Callable[[float], str]) -> None:
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.axvline(curves.own_bytes, color=_BOUND, linestyle=":", linewidth=0.9)
+    ticks = curves.capacities[::3]
+    axes.set_xticks(ticks, [byte_size(c) for c in ticks], rotation=30, ha="right")
+    axes.xaxis.set_minor_locator(NullLocator())
+    # Bytes are counted in powers of two, and energies differ by a few percent.
+    axes.yaxis.set_major_locator(LogLocator(base=2) if shown is byte_size else MaxNLocator(5))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(lambda y, _: shown(y))
+    axes.set_xlabel(picture_text(f"capacity of {curves.memory} (dotted: this machine's)"))
+    axes.set_title(picture_text(title), loc="left")

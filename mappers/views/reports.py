@@ -1,0 +1,294 @@
+"""Text reports of searches, fronts and capacity curves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from archsim.document import Column, Document, Fact, Table
+from archsim.quantities import bar, byte_size, count, energy, percent, seconds
+from archsim.result.limits import limits
+from archsim.result.record import Result
+from archsim.spec.mapping import Mapping
+
+from ..pareto.capacity import CapacityCurves, CapacitySeries
+from ..pareto.front import Front
+from ..problem.certificate import Certificate
+from ..workload_search import PartSearched, WorkloadSearched
+
+_DIFFERENCES = 8
+"""Differences from a runner-up that are told, at the most."""
+
+
+def search_report(found: WorkloadSearched, usual: Result | None = None) -> Document:
+    """How good the mappings found are, and how much was looked at to know.
+
+    Parameters
+    ----------
+    usual : Result, optional
+        What the workload does under its usual mappings, to compare with.
+    """
+    first = found.parts[0].found.certificate
+    return Document(
+        title=f"the least {first.objective} of {found.result.workload} "
+        f"on {found.result.architecture}",
+        facts=(
+            *_compared(found.result, usual),
+            _bound_by(found.result),
+            *(_proof(p.name, p.found.certificate) for p in found.parts),
+            *(Fact("constraint", "obeyed", text) for text in first.constraints),
+        ),
+        notes=tuple(
+            f"{p.name} could not begin with '{r.mapping}': {r.reason}"
+            for p in found.parts
+            for r in p.refused
+        ),
+        listings=found.loop_nests,
+        tables=(
+            *([(_limits(found.result),)] if found.result.latency_s else []),
+            *[(_against_runner_up(p),) for p in found.parts if p.found.runner_up is not None],
+            (_coverage(found),),
+        ),
+    )
+
+
+def _limits(result: Result) -> Table:
+    """What bounds the latency: how long each array and each memory works for it."""
+    rows = [
+        (x.name, x.kind, seconds(x.seconds), percent(x.share), bar(min(1.0, x.share)))
+        for x in limits(result)
+    ]
+    return Table(
+        title="what bounds the latency",
+        columns=(
+            Column("part", "name"),
+            Column("works at", "text"),
+            Column("for"),
+            Column("of the latency"),
+            Column("", "bar"),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def _against_runner_up(part: PartSearched) -> Table:
+    """What the best mapping of another kind loses, and where it differs."""
+    mine, other = part.found.result, part.found.runner_up
+    assert other is not None, "what it is put against"
+    its = other.result
+    rows = [
+        ("mapping", part.found.mapping.name, _name_of(other.mapping)),
+        ("latency", seconds(mine.latency_s), _lost(its.latency_s, mine.latency_s, seconds)),
+        ("energy", energy(mine.energy_pj), _lost(its.energy_pj, mine.energy_pj, energy)),
+    ]
+    if mine.bound_by != its.bound_by:
+        rows.append(("bound by", mine.bound_by, its.bound_by))
+    rows += [(d.what, d.here, d.there) for d in other.differences[:_DIFFERENCES]]
+    if more := len(other.differences) - _DIFFERENCES:
+        rows += [(f"{more} more differ", "", "")] if more > 0 else []
+    return Table(
+        title=f"{part.name}: against the best found that shares other loops, or in another order",
+        columns=(Column("", "name"), Column("here", "text"), Column("runner-up", "text")),
+        rows=tuple(rows),
+    )
+
+
+def _name_of(mapping: Mapping) -> str:
+    """The name of one that was known; a search gives all that it tries the same."""
+    return "found" if mapping.name.startswith("best-") else mapping.name
+
+
+def _lost(its: float, mine: float, shown: Callable[[float], str]) -> str:
+    """A number of the runner-up, and how much more it is."""
+    if not mine or percent(abs(its / mine - 1)) == percent(0.0):
+        return shown(its)
+    change = its / mine - 1
+    return f"{shown(its)}, {percent(abs(change))} {'more' if change > 0 else 'less'}"
+
+
+def _compared(result: Result, usual: Result | None) -> tuple[Fact, ...]:
+    """Latency and energy, and how they differ from those of the usual mappings."""
+    pairs = (
+        ("latency", seconds, result.latency_s, usual.latency_s if usual else 0.0),
+        ("energy", energy, result.energy_pj, usual.energy_pj if usual else 0.0),
+    )
+    name = usual.mapping if usual else ""
+    return tuple(
+        Fact(what, shown(mine), _against(mine, its, name)) for what, shown, mine, its in pairs
+    )
+
+
+def _bound_by(result: Result) -> Fact:
+    """What the steady state waits for, and how much of the time is not steady."""
+    share = result.schedule.fill_drain_cycles / result.cycles if result.cycles else 0.0
+    return Fact("bound by", result.bound_by, f"{percent(share)} of the time are fill and drain")
+
+
+def _against(mine: float, other: float, name: str) -> str:
+    """How a number differs from that of other mappings; nothing where there are none."""
+    if not other:
+        return ""
+    change = mine / other - 1
+    if percent(abs(change)) == percent(0.0):
+        return f"as under {name}"
+    return f"{percent(abs(change))} {'more' if change > 0 else 'less'} than under {name}"
+
+
+def _proof(part: str, certificate: Certificate) -> Fact:
+    """What the certificate proves, in a sentence."""
+    space = "constrained space" if certificate.constraints else "space"
+    above = certificate.value / certificate.floor if certificate.floor else 0.0
+    beside = f"; {above:.2f}x the floor of any mapping" if above else ""
+    ended = f"; {certificate.ended}" if certificate.ended else ""
+    if certificate.gap == 0 or (certificate.optimal and certificate.gap < 1e-9):
+        return Fact(part, "optimal", f"no mapping of the {space} is better{beside}")
+    share = _share(certificate.gap)
+    if certificate.optimal:
+        text = f"no mapping of the {space} is better by more than {share}{beside}"
+        return Fact(part, "optimal", text)
+    whose = f"no mapping of the {space}"
+    if certificate.is_floor:
+        whose = "proven only against the floor: no mapping"
+    text = f"{whose} can be better by more than {share}{beside}{ended}"
+    return Fact(part, "not proven", f"{text}; searched {certificate.strategy}")
+
+
+def _share(gap: float) -> str:
+    return f"{100 * gap:.2g} %"
+
+
+def _coverage(found: WorkloadSearched) -> Table:
+    """Candidates of every part, evaluated and pruned."""
+    names = [p.name for p in found.parts]
+    certificates = [p.found.certificate for p in found.parts]
+    reasons = dict.fromkeys(why for c in certificates for why, _ in c.reasons)
+    rows = [
+        ("candidates", *(count(c.candidates) for c in certificates)),
+        ("evaluated", *(count(c.evaluated) for c in certificates)),
+        ("run by the engine", *(count(c.runs) for c in certificates)),
+        *(
+            (f"pruned: {why}", *(count(dict(c.reasons).get(why, 0)) for c in certificates))
+            for why in reasons
+        ),
+    ]
+    return Table(
+        title="how the space was covered",
+        columns=(Column("mappings", "name"), *(Column(name) for name in names)),
+        rows=tuple(rows),
+    )
+
+
+def front_report(front: Front) -> Document:
+    """The points of a front, fastest first, and how sure each is."""
+    rows = [
+        (
+            str(number),
+            point.mapping.name,
+            seconds(point.result.latency_s),
+            count(round(point.result.cycles)),
+            energy(point.result.energy_pj),
+            byte_size(point.result.traffic_bytes),
+            *(() if point.held_bytes is None else (byte_size(point.held_bytes),)),
+            percent(point.gap),
+        )
+        for number, point in enumerate(front.points, start=1)
+    ]
+    held = (f"in {front.memory}",) if front.memory else ()
+    columns = (
+        Column("point", "name"),
+        Column("mapping", "text"),
+        *(Column(t) for t in ("latency", "cycles", "energy", "traffic", *held, "energy gap")),
+    )
+    axes = "latency against energy" + (f" and what {front.memory} holds" if front.memory else "")
+    those = f"in that latency, with as little in {front.memory}," if held else "in that latency,"
+    latency, least = front.least
+    ended = {"": "", "interrupted": "it was interrupted"}
+    notes = (
+        f"energy gap: how much less energy any mapping of the space could take {those} "
+        "at the most; what is not searched counts as the floor of any mapping",
+        *((ended.get(front.ended, "ended by its time limit"),) if front.ended else ()),
+    )
+    return Document(
+        title=f"{axes} of {front.workload} on {front.architecture}",
+        facts=(
+            Fact("least latency", seconds(front.points[0].result.latency_s), _sure(latency)),
+            Fact("least energy", energy(front.least_energy_pj), _sure(least)),
+            Fact("searches", str(2 + front.searches), f"{count(front.runs)} mappings run"),
+        ),
+        tables=((Table(title="mappings", columns=columns, rows=tuple(rows)),),),
+        notes=notes,
+    )
+
+
+def _sure(certificate: Certificate) -> str:
+    """What is proven of an end."""
+    share = f"{100 * certificate.gap:.2g} %"
+    if certificate.is_floor:
+        return f"proven only against the floor: no mapping can be better by more than {share}"
+    return f"no mapping of the space can be better by more than {share}"
+
+
+def capacity_report(curves: CapacityCurves) -> Document:
+    """Traffic and energy at each capacity, fused and Einsum by Einsum."""
+    both = [_by_capacity(curves.fused), _by_capacity(curves.einsum_by_einsum)]
+    rows = [
+        (byte_size(capacity), *(cell for found in both for cell in found.get(capacity, ("-", "-"))))
+        for capacity in curves.capacities
+    ]
+    enough = next(
+        (
+            byte_size(p.capacity_bytes)
+            for p in curves.fused.traffic
+            if p.result.traffic_bytes <= curves.bound_bytes * _AT_BOUND
+        ),
+        "",
+    )
+    ended = {"": "", "interrupted": "it was interrupted"}
+    return Document(
+        title=f"traffic and energy of {curves.workload} on {curves.architecture} "
+        f"against the capacity of {curves.memory}",
+        facts=(
+            Fact("bound", byte_size(curves.bound_bytes), "no mapping of the cascade moves less"),
+            Fact("reached with", enough or "none of these", f"of {curves.memory}, fused"),
+            Fact("mappings run", str(curves.runs)),
+        ),
+        tables=(
+            (
+                Table(
+                    title=f"least {curves.outermost} traffic, and least energy",
+                    columns=(
+                        Column(curves.memory, "name"),
+                        *(Column(t) for t in ("fused", "energy", "Einsum by Einsum", "its energy")),
+                    ),
+                    rows=tuple(rows),
+                ),
+            ),
+        ),
+        notes=(
+            f"an access costs what it does with {byte_size(curves.own_bytes)} of {curves.memory}, "
+            "whatever the capacity",
+            *((ended.get(curves.ended, "ended by its time limit"),) if curves.ended else ()),
+            *_not_confirmed(curves),
+        ),
+    )
+
+
+def _not_confirmed(curves: CapacityCurves) -> tuple[str, ...]:
+    """That the largest capacities have no points, where time was up before their mappings ran."""
+    last = max(p.capacity_bytes for p in curves.fused.traffic)
+    largest = [capacity for capacity in curves.capacities if capacity > last]
+    if not curves.ended or not largest:
+        return ()
+    return (f"no mapping was run with {byte_size(largest[0])} or more: give it more time",)
+
+
+_AT_BOUND = 1.001
+"""What moves no more than this times the bound is at the bound."""
+
+
+def _by_capacity(series: CapacitySeries) -> dict[int, tuple[str, str]]:
+    """Shown traffic and energy, by capacity."""
+    least = {p.capacity_bytes: energy(p.result.energy_pj) for p in series.energy}
+    return {
+        p.capacity_bytes: (byte_size(p.result.traffic_bytes), least.get(p.capacity_bytes, "-"))
+        for p in series.traffic
+    }

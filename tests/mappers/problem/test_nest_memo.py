@@ -1,0 +1,131 @@
+"""Mappings of several nests next to one another: what is the same of them is worked out once."""
+
+from __future__ import annotations
+
+import gc
+from fractions import Fraction
+from functools import cache
+from itertools import islice
+
+import pytest
+
+from archsim import Architecture
+from archsim.bound.nests import in_nests
+from archsim.bound.record import Bound
+from archsim.spec.mapping import Mapping
+from einsum_cascade import Cascade
+from einsum_cascade.algebra.excerpt import cut_blocks, excerpt
+from einsum_cascade.errors import InputError
+from mappers.construct.einsum_by_einsum import einsum_by_einsum
+from mappers.local.local_search import _in_nest, moves_of, with_tile
+from mappers.problem import engine_run
+from mappers.problem.engine_run import EngineRun, NestMemo, bound_nests, run_mapping, run_to_beat
+from mappers.problem.objectives import SearchObjective, objective_called
+from mappers.problem.protocol import COLLECT_AFTER, infrequent_collection
+from mappers.space.mapspace import Mapspace
+
+SHAPES = {"B": 1, "H": 2, "E": 16, "F": 16, "M": 48, "P": 64}
+HALF = Fraction(1, 2)
+SIDES = ("array_2d.shape.rows=8", "array_2d.shape.columns=8", "array_1d.shape.lanes=8")
+
+
+@cache
+def small() -> Mapspace:
+    machine = Architecture.load("fusemax", [f"arrays.{side}" for side in SIDES])
+    return Mapspace.of(Cascade.load("attention-3pass").program, machine, SHAPES)
+
+
+@cache
+def written() -> Mapping:
+    """Nests of one Einsum after the other, with parts of the machine by their names, and with
+    tiles half as long as they might be."""
+    space = small()
+    nests = tuple(
+        einsum_by_einsum(space.program.memo(excerpt, names), space.architecture, SHAPES)
+        for names in space.program.memo(cut_blocks)
+    )
+    whole = in_nests(Mapping(name="nests", cascade=space.program.name), nests)
+    named = (bound.mapping for _, bound in bound_nests(space, whole))
+    return in_nests(whole, tuple(with_tile(n, n.tiles[0].member, HALF, {}) for n in named))
+
+
+def changed() -> list[Mapping]:
+    """Every fourth of the small changes of each nest."""
+    whole, space = written(), small()
+    found: list[Mapping] = []
+    for number, (nest, (_, bound)) in enumerate(
+        zip(whole.nests, bound_nests(space, whole), strict=True)
+    ):
+        sizes = {m: 4 for _, members in bound.tiling.cuts for m in (x.name for x in members)}
+        moves = moves_of(space.architecture, nest, sizes)
+        found += (_in_nest(number, move, whole) for move in islice(moves, 0, None, 4))
+    return found
+
+
+def outcome(
+    mapping: Mapping, objective: SearchObjective, best: EngineRun, known: NestMemo | None
+) -> EngineRun | str | None:
+    try:
+        return run_to_beat(small(), mapping, objective, best, known)
+    except InputError as wrong:
+        return str(wrong)
+
+
+@pytest.mark.parametrize("name", ["latency", "energy"])
+def test_what_is_known_of_other_nests_changes_no_run(name: str) -> None:
+    objective, known = objective_called(name), NestMemo()
+    best = run_mapping(small(), written(), objective, known)
+    known.keep()
+    assert best == run_mapping(small(), written(), objective)
+    better = 0
+    for mapping in changed():
+        found = outcome(mapping, objective, best, known)
+        assert found == outcome(mapping, objective, best, None)
+        if isinstance(found, EngineRun):
+            assert found == run_mapping(small(), mapping, objective)
+            better += found.value < best.value
+        elif found is None:
+            assert run_mapping(small(), mapping, objective).value > best.value
+    assert better
+
+
+def test_only_the_nest_that_changed_is_bound_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    objective, known = objective_called("energy"), NestMemo()
+    best = run_mapping(small(), written(), objective, known)
+    known.keep()
+    mappings = changed()
+    bound: list[str] = []
+
+    def counted(part: engine_run.NestPart, architecture: Architecture) -> Bound:
+        bound.append(part.name)
+        return engine_run.bind(part.program, part.mapping, architecture, part.shapes)
+
+    monkeypatch.setattr(engine_run, "bound_part", counted)
+    for mapping in mappings:
+        outcome(mapping, objective, best, known)
+    assert len(written().nests) > 3
+    assert 0 < len(bound) <= len(mappings)
+
+
+def test_what_was_not_kept_is_forgotten() -> None:
+    known, space = NestMemo(), small()
+    bounds = [b for _, b in bound_nests(space, written(), known)]
+    assert not any(map(known.has_run, bounds))
+    known.keep()
+    assert all(map(known.has_run, bounds))
+    other = _in_nest(0, lambda nest: nest, written())
+    assert [b for _, b in bound_nests(space, other, known)] == bounds
+    bound_nests(space, changed()[0], known)
+    assert all(map(known.has_run, bounds))
+
+
+def test_garbage_is_looked_for_as_often_as_before_once_a_search_is_over() -> None:
+    before = gc.get_threshold()
+    try:
+        for young in (700, 2 * COLLECT_AFTER, 0):
+            gc.set_threshold(young, 10, 10)
+            with infrequent_collection():
+                assert gc.get_threshold()[0] == (COLLECT_AFTER if young == 700 else young)
+            assert gc.get_threshold() == (young, 10, 10)
+    finally:
+        gc.set_threshold(*before)

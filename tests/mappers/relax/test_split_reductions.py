@@ -1,0 +1,151 @@
+"""Cascades whose sums may be in parts over cores are searched where that promises more."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+from brief_search import BRIEFLY
+
+from archsim import Architecture, simulate
+from archsim.jobs.selection import derived_mapping, promised_splits, recalled_mapping
+from archsim.jobs.workload import PartLike
+from archsim.spec.mapping import SpreadRank
+from mappers import part_search as split_search
+from mappers import workload_search
+from mappers.construct.generators import GENERATORS
+from mappers.cut import nest_search as spread_nests
+from mappers.local import local_search
+from mappers.memory import VARIABLE
+from mappers.part_search import with_split_reductions
+from mappers.problem.certificate import INTERRUPTED, Searched
+from mappers.problem.engine_run import run_mapping
+from mappers.problem.incumbents import Incumbents
+from mappers.problem.objectives import objective_called
+from mappers.problem.part_space import space_of
+from mappers.problem.protocol import Mapper, Progress, SearchProblem, silent
+from mappers.relax.relaxation import RelaxedSearch
+from mappers.workload_search import search_workload
+from workloads import load
+
+LATENCY = objective_called("latency")
+OTHER = "mla-absorbed-2pass"
+SPREAD = tuple(SpreadRank(instances="sms", rank=r, parts=4) for r in ("H", "M"))
+WORK = """
+workload:
+  name: latents
+  cascade: mla-absorbed
+  shape: {B: 1, H: 16, D: 16, R: 8, L: 32, F: 16, P: 1, M: 1024}
+"""
+
+
+@pytest.fixture
+def part(tmp_path: Path) -> PartLike:
+    (tmp_path / "latents.yaml").write_text(WORK)
+    (found,) = load(tmp_path / "latents.yaml").parts
+    return found
+
+
+def cores(*settings: str) -> Architecture:
+    """16 cores that share an L2 that is no faster than the memory outside of it."""
+    given = ("bandwidth=3350 GB/s", "instances.sms=16", *settings)
+    return Architecture.load("h100-sxm", [f"memories.L2.{s}" for s in given])
+
+
+def test_what_is_found_of_another_cascade_is_known(
+    part: PartLike, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def first(strategy: Mapper, problem: SearchProblem, progress: Progress) -> Searched:
+        """What is made for one way to spread, for a search of all."""
+        machine = problem.space.architecture
+        search = RelaxedSearch(strategy, problem, "")
+        mapping = derived_mapping(part, machine, GENERATORS, OTHER, (("L2", SPREAD),))
+        run = run_mapping(problem.space, mapping, problem.objective)
+        if problem.known is None or run.value < problem.known.value:
+            search.best = replace(run, mapping=replace(mapping, cascade="whatever"))
+        return search.found()
+
+    monkeypatch.setattr(split_search, "search_multi_core", first)
+    problem = SearchProblem(space_of(part, cores()), LATENCY)
+    nothing = Incumbents(part=part, problem=problem, runs=())
+    known, searches = with_split_reductions(BRIEFLY, part, problem, nothing, silent)
+    assert known.best is not None
+    assert known.best.mapping.cascade == OTHER
+    assert run_mapping(space_of(part, cores(), OTHER), known.best.mapping, LATENCY) == known.best
+    # Nothing is better than what is found: it is not known twice, but what was done counts.
+    again, more = with_split_reductions(BRIEFLY, part, problem, known, silent)
+    assert again.runs == known.runs
+    (certificate,) = more.certificates
+    both = searches.beside(replace(certificate, runs=3, candidates=5, reasons=(("why", 5),)))
+    assert (both.runs, both.candidates, both.reasons) == (3, 5, (("why", 5),))
+    assert more.beside(both).candidates == 5 + certificate.candidates
+
+
+def test_an_interrupted_search_of_another_cascade_ends_the_whole(
+    part: PartLike, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(strategy: Mapper, problem: SearchProblem, progress: Progress) -> Searched:
+        search = RelaxedSearch(strategy, problem, "")
+        machine = problem.space.architecture
+        mapping = derived_mapping(part, machine, GENERATORS, OTHER, (("L2", SPREAD),))
+        search.best = run_mapping(problem.space, mapping, problem.objective)
+        found = search.found()
+        return replace(found, certificate=replace(found.certificate, ended=INTERRUPTED))
+
+    monkeypatch.setattr(split_search, "search_multi_core", interrupted)
+    monkeypatch.setattr(split_search, "promised_splits", lambda *_: (OTHER, OTHER))
+    problem = SearchProblem(space_of(part, cores()), LATENCY)
+    nothing = Incumbents(part=part, problem=problem, runs=())
+    _, searches = with_split_reductions(BRIEFLY, part, problem, nothing, silent)
+    (certificate,) = searches.certificates
+    assert searches.interrupted
+    # What was not searched to its end is not remembered as if it had been.
+    assert searches.beside(replace(certificate, ended="")).ended == INTERRUPTED
+
+
+def test_keys_are_in_parts_where_each_core_would_read_all_of_them(part: PartLike) -> None:
+    assert promised_splits(part, cores()) == (OTHER,)
+    assert promised_splits(part, cores("multicast=true")) == ()
+    assert promised_splits(part, cores("bandwidth=900 TB/s")) == ()
+    assert promised_splits(part, Architecture.load("fusemax")) == ()
+
+
+def test_what_is_found_of_another_cascade_is_remembered(
+    part: PartLike, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searches: list[str] = []
+
+    def spread(strategy: Mapper, problem: SearchProblem, progress: Progress) -> Searched:
+        """What is made for one way to spread, of the other cascade; what is known, of its own."""
+        searches.append(problem.space.program.name)
+        search = RelaxedSearch(strategy, problem, "")
+        if problem.space.program.name == OTHER:
+            machine = problem.space.architecture
+            mapping = derived_mapping(part, machine, GENERATORS, OTHER, (("L2", SPREAD),))
+            search.best = run_mapping(problem.space, mapping, problem.objective)
+        return search.found()
+
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setattr(split_search, "search_multi_core", spread)
+    monkeypatch.setattr(spread_nests, "search_multi_core", spread)
+    monkeypatch.setattr(local_search, "_TRIES", 0)
+    # Defaults take long to make.
+    none = partial(Incumbents, runs=())
+    monkeypatch.setattr(
+        workload_search, "incumbents_of", lambda part, problem, _: none(part=part, problem=problem)
+    )
+    work, machine = load(tmp_path / "latents.yaml"), cores()
+    found, again = (search_workload(work, machine, LATENCY) for _ in range(2))
+    assert searches == [OTHER, "mla-absorbed"]
+    assert [s.certificate().get("remembered", False) for s in (found, again)] == [False, True]
+    for searched in (found, again):
+        (its,) = searched.parts
+        assert its.found.mapping.cascade == OTHER
+    assert again.result.cycles == found.result.cycles
+    # Who asks for what is known is given it, too.
+    recalled = recalled_mapping(part, machine, GENERATORS)
+    assert recalled is not None
+    assert recalled.cascade == OTHER
+    assert simulate(work, machine, recalled).cycles == found.result.cycles
