@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from einsum_cascade.number_formats import TensorFormats
 from einsum_cascade.source import Span
 
-from .attention.omissions import LayerOmission
+from .attention.layer_attention import LayerOmission
 from .attention.phases import Phase, Tokens
 from .attention.shared_heads import SharedHeads
 from .models import ModelConfig

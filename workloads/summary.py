@@ -16,10 +16,10 @@ from einsum_cascade.shapes import complete_shapes, resolve_shapes
 
 from .attention.phases import Tokens
 from .models import ModelConfig
+from .models.layers import kinds_of_layers
 from .models.mixers import Cached
-from .models.names import kinds_of_layers
+from .parts.model import with_tokens
 from .parts.part import Part
-from .parts.rephase import with_tokens
 from .workload import Workload
 
 ELEMENT_BITS = 16
@@ -133,19 +133,19 @@ def _operations(
     one = with_tokens(replace(work, scope="model"), model, tokens)
     found: Counter[str] = Counter()
     for part in one.parts:
-        for kind, number in _of_part(part).items():
+        for kind, number in _part_operations(part).items():
             found[kind] += part.times * number
     return tuple((kind, -(-n // tokens.queries)) for kind, n in sorted(found.items()))
 
 
-def _of_part(part: Part) -> Counter[str]:
+def _part_operations(part: Part) -> Counter[str]:
     """Operations of one run, where every rank that a mapping may cut is a single tile."""
     # Not above: it counts with sympy, and only a summary asks for it.
     from einsum_cascade.counting.point_counts import count_points
 
     program = with_masks(Cascade.load(part.cascade).program)
     given, _ = complete_shapes(program, part.shapes_for(program.settable))
-    numbers = _numbers(program, given)
+    numbers = _rank_sizes(program, given)
     batch = 1
     for rank in program.parallel:
         batch *= int(numbers.get(rank, 1))
@@ -158,7 +158,7 @@ def _of_part(part: Part) -> Counter[str]:
     return found
 
 
-def _numbers(program: Program, given: dict[str, int]) -> dict[str, float]:
+def _rank_sizes(program: Program, given: dict[str, int]) -> dict[str, float]:
     ranks = {*program.parallel, *(r.name for r in program.ranks)}
     shapes = {rank: size for rank, size in given.items() if rank in ranks}
     for rank in program.ranks:

@@ -1,14 +1,19 @@
-"""A workload: what to compute, on what shapes, and the parts that this is."""
+"""Workloads: a cascade and its shapes, and the parts that they run."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 
-from .card import workload_card
-from .parts.part import Part
-from .parts.scope import attention_part, left_out, parts_of
-from .spec import WorkloadSpec
+from einsum_cascade.errors import Problem, SpecError
+from einsum_cascade.source import html_text
+
+from .attention.phases import Tokens
+from .models import ModelConfig
+from .parts.layer import Block
+from .parts.model import layer_notes, model_notes, model_parts, with_tokens
+from .parts.part import Part, Shapes
+from .spec import LINEAR, Request, WorkloadSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,3 +48,222 @@ class Workload(WorkloadSpec):
 
     def _repr_html_(self) -> str:
         return workload_card(self)
+
+
+def workload_card(workload: WorkloadSpec) -> str:
+    """Its cascade, scope, phase and shapes as an HTML fragment, every text escaped."""
+    shapes = ", ".join(f"{rank} {size:,}" for rank, size in workload.shapes)
+    facts = [
+        ("cascade", workload.cascade),
+        ("scope", workload.scope),
+        ("phase", workload.phase),
+        ("shapes", shapes),
+    ]
+    if workload.layers is not None:
+        facts.append(("layers", f"{workload.layers:,}"))
+    facts += [("note", note) for note in workload.notes]
+    rows = "".join(
+        f"<tr><td style='text-align:left'><b>{html_text(label)}</b></td>"
+        f"<td style='text-align:left'>{html_text(value)}</td></tr>"
+        for label, value in facts
+    )
+    return f"<div><h4>workload {html_text(workload.name)}</h4><table>{rows}</table></div>"
+
+
+PROMPT, ANSWER = "prefill", "decode"
+"""The stages of a request, which its parts are named after."""
+_STRETCHES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Neighbouring tokens of an answer that count as the one in their middle."""
+
+    cached_len: int
+    """Tokens before the one in the middle."""
+    times: int
+
+
+def stretches(request: Request) -> tuple[Stretch, ...]:
+    """The tokens that are decoded, in stretches that differ by one token at most.
+
+    Where there are two in the middle, stretches take the earlier and the later one by turns.
+    A cost that grows evenly with the cache adds up to what all tokens cost.
+
+    Examples
+    --------
+    >>> [(s.cached_len, s.times) for s in stretches(Request(prompt_len=100, answer_len=4))]
+    [(100, 1), (101, 1), (102, 1)]
+    >>> found = stretches(Request(prompt_len=100, answer_len=101))
+    >>> len(found), sum(s.times for s in found), sum(s.times * s.cached_len for s in found)
+    (8, 100, 14950)
+    """
+    steps = request.answer_len - 1
+    count = min(steps, _STRETCHES)
+    found = []
+    even = 0
+    for index in range(count):
+        first, end = index * steps // count, (index + 1) * steps // count
+        doubled = first + end - 1
+        middle = (doubled + even % 2) // 2
+        even += doubled % 2
+        found.append(Stretch(cached_len=request.prompt_len + middle, times=end - first))
+    return tuple(found)
+
+
+def decode_workloads(
+    work: WorkloadSpec, model: ModelConfig, request: Request
+) -> Iterator[tuple[Stretch, WorkloadSpec]]:
+    """The decoding workload of each stretch.
+
+    Raises
+    ------
+    SpecError
+        Widths were given by hand.
+    """
+    batch = work.computed.batch if work.computed is not None else work.batch or 1
+    for stretch in stretches(request):
+        tokens = Tokens(phase="decode", batch=batch, seq_len=1, cached_len=stretch.cached_len)
+        yield stretch, with_tokens(work, model, tokens)
+
+
+def merge_stages(
+    prompt: tuple[Part, ...], answer: list[tuple[Stretch, tuple[Part, ...]]]
+) -> tuple[Part, ...]:
+    """All parts of a request; those of several stretches that are alike are one."""
+    found = [replace(part, name=f"{PROMPT}.{part.name}", stage=PROMPT) for part in prompt]
+    alike: dict[tuple[str, str, Shapes], Part] = {}
+    keys: list[int] = []
+    for stretch, parts in answer:
+        for part in parts:
+            known = alike.get(like := (part.name, part.cascade, part.shapes))
+            if known is None:
+                known = replace(part, times=0, stage=ANSWER)
+                keys.append(stretch.cached_len + 1)
+            alike[like] = replace(known, times=known.times + stretch.times * part.times)
+    names = [name for name, _, _ in alike]
+    for part, at in zip(alike.values(), keys, strict=True):
+        several = names.count(part.name) > 1
+        name = f"{ANSWER}.{part.name}" + (f"-at-{at}" if several else "")
+        found.append(replace(part, name=name))
+    return tuple(found)
+
+
+def request_note(request: Request) -> str:
+    """How an answer is simulated, in a sentence."""
+    found = stretches(request)
+    steps = request.answer_len - 1
+    first = (
+        f"a request of {request.prompt_len:,} tokens, whose answer's first comes out of the prompt"
+    )
+    if not found:
+        return f"{first} and is its only one"
+    if len(found) == steps:
+        return f"{first}; each of {steps:,} further ones is simulated"
+    return (
+        f"{first}; {steps:,} further ones in {len(found)} stretches, each of which counts as the"
+        " token in its middle"
+    )
+
+
+def attention_part(work: WorkloadSpec) -> Part:
+    """The attention of a workload by itself.
+
+    Parameters
+    ----------
+    work : WorkloadSpec
+        Of any scope; in a wider one this part stands between the projections.
+    """
+    return Part(
+        name="attention",
+        cascade=work.cascade,
+        shapes=work.shapes,
+        stated=work.stated,
+        heads=work.heads,
+        notes=(*layer_notes(work), *work.notes),
+        omissions=work.omissions,
+        stand_ins=work.stand_ins,
+        unless_given=work.unless_given,
+        weights=work.model.weights.projections if work.model is not None else "",
+    )
+
+
+def parts_of(work: WorkloadSpec) -> tuple[Part, ...]:
+    """What a workload runs, in order: attention alone, one layer, or all layers.
+
+    Raises
+    ------
+    SpecError
+        The scope needs a width, a number of layers or a shape that is not given.
+    """
+    parts: Iterable[Part] = _scope_parts(work)
+    if work.formats.stated:
+        parts = (part.in_formats(work.formats) for part in parts)
+    return tuple(part.with_own_weights() for part in parts)
+
+
+def _scope_parts(work: WorkloadSpec) -> tuple[Part, ...]:
+    if work.request is not None and work.model is not None:
+        return _request_parts(work, work.model, work.request)
+    attention = attention_part(work)
+    if work.scope == "attention":
+        return (attention,)
+    if work.model is not None:
+        return model_parts(work, attention, work.model)
+    layers = 1 if work.scope == "block" else work.layers
+    if work.model_width is None or work.ffn_width is None or layers is None:
+        wanted = ("model_width", "ffn_width", *(("layers",) if layers is None else ()))
+        absent = [name for name in wanted if getattr(work, name) is None]
+        hint = f"add {absent[0]} to the workload, or --set {absent[0]}=..."
+        text = f"{work.name}: scope '{work.scope}' needs {', '.join(absent)}"
+        raise SpecError(Problem(text, hint=hint))
+    return Block(
+        attention=attention,
+        model_width=work.model_width,
+        ffn_width=work.ffn_width,
+        ffn_up=work.ffn_up,
+        times=layers,
+    ).parts()
+
+
+def _request_parts(work: WorkloadSpec, model: ModelConfig, request: Request) -> tuple[Part, ...]:
+    prompt = replace(work, request=None)
+    answer = [
+        (stretch, _scope_parts(one)) for stretch, one in decode_workloads(prompt, model, request)
+    ]
+    return merge_stages(_scope_parts(prompt), answer)
+
+
+def left_out(work: WorkloadSpec) -> tuple[str, ...]:
+    """What the scope of a workload leaves out, in sentences.
+
+    Returns
+    -------
+    tuple of str
+        Notes of the result. Empty for attention alone, which promises no more.
+    """
+    if work.request is not None and work.model is not None:
+        prompt = replace(work, request=None)
+        answer = (one for _, one in decode_workloads(prompt, work.model, work.request))
+        said = (note for one in (prompt, *answer) for note in left_out(one))
+        return (request_note(work.request), *dict.fromkeys(said))
+    if work.scope == "attention":
+        return ()
+    activation = ", activation functions" if work.ffn_up == LINEAR else ""
+    # What a model's configuration may have; shapes alone say nothing of positions and constants.
+    of_model = ", rotary embeddings, scales by constants" if work.model is not None else ""
+    found = [
+        f"scope {work.scope}: linear layers and attention; normalisations{of_model}, biases, "
+        f"residual sums{activation} are not counted"
+    ]
+    if work.model is not None:
+        return (*found, *model_notes(work, work.model))
+    if work.scope == "model":
+        found.append(f"{work.layers} layers alike; embeddings and output head are not counted")
+    queries, keys = work.shape("P"), work.shape("M")
+    if queries is not None and keys is not None and queries != keys:
+        found.append(
+            f"keys and values are projected for all M = {keys:,} keys beside P = {queries:,} "
+            "queries: none comes from a cache"
+        )
+    return tuple(found)

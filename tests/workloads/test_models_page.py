@@ -58,7 +58,7 @@ def mixer_cell(mixer: Any) -> str:
             found = f"MLA {mixer.heads} x ({width}), cache {mixer.kv_rank}+{mixer.rope_width}"
             if (index := mixer.indexer) is not None:
                 by = "a layer before" if index.shared else f"{index.heads} x {index.width}"
-                found += f", {index.picks} keys picked by {by}"
+                found += f", {index.top_k} keys picked by {by}"
             return found
         case DecayAttention() | RwkvAttention():
             return f"{mixer.kind} {mixer.heads} x {mixer.qk_width}"

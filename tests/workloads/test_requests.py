@@ -16,8 +16,8 @@ from model_cases import T5
 
 from archsim import Architecture, Result, simulate
 from workloads import Workload, load, summarize
-from workloads.parts.request import stretches
 from workloads.spec import Request
+from workloads.workload import stretches
 
 TWO_LAYERS = "config.num_hidden_layers=2"
 

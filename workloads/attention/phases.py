@@ -9,7 +9,7 @@ from ..models import Layer, Mixer, ModelConfig, RepeatedLayer
 
 Phase = Literal["prefill", "decode", "chunked-prefill"]
 PHASES: tuple[str, ...] = get_args(Phase)
-AskedPhase = Literal["prefill", "decode", "chunked-prefill", "request"]
+RequestedPhase = Literal["prefill", "decode", "chunked-prefill", "request"]
 """What may be asked for: a request is a prefill, and then decoding."""
 
 
@@ -55,7 +55,7 @@ class Tokens:
             return self.given_keys
         return self.cached_len + (1 if self.phase == "decode" else self.seq_len)
 
-    def seen(self, window: int | None = None) -> int:
+    def attended_pairs(self, window: int | None = None) -> int:
         """Pairs of a query and a key no later than it and inside its window.
 
         The last query is at the last key. Query after query sees one key more, until its
@@ -66,7 +66,7 @@ class Tokens:
         Of four tokens the queries see 1, 2, 3 and 4 keys; with a window of two 1, 2, 2, 2.
 
         >>> tokens = Tokens(phase="prefill", batch=1, seq_len=4, cached_len=0)
-        >>> tokens.seen(), tokens.seen(window=2)
+        >>> tokens.attended_pairs(), tokens.attended_pairs(window=2)
         (10, 7)
         """
         widest = self.keys if window is None else window
@@ -78,29 +78,29 @@ class Tokens:
 
         return up_to(self.keys) - up_to(self.keys - self.queries)
 
-    def seen_on_both_sides(self, reach: int) -> int:
+    def attended_pairs_both_sides(self, reach: int) -> int:
         """Pairs of a query and a key at most ``reach`` before or behind it, of all tokens.
 
         Examples
         --------
         Of four tokens with one on either side the queries see 2, 3, 3 and 2 keys.
 
-        >>> Tokens(phase="prefill", batch=1, seq_len=4, cached_len=0).seen_on_both_sides(1)
+        >>> Tokens(phase="prefill", batch=1, seq_len=4, cached_len=0).attended_pairs_both_sides(1)
         10
         """
         # The keys up to a query's own and those from it on are as many, all queries together; its
         # own is in both.
-        return 2 * self.seen(reach + 1) - self.keys
+        return 2 * self.attended_pairs(reach + 1) - self.keys
 
 
-def tokens_of(model: ModelConfig, layer: Layer, tokens: Tokens) -> Tokens:
+def layer_tokens(model: ModelConfig, layer: Layer, tokens: Tokens) -> Tokens:
     """The tokens that a layer of a model computes: of an encoder, as many as the model says."""
     if model.encoder_len is None or layer.cross is not None:
         return tokens
     return Tokens(phase="prefill", batch=tokens.batch, seq_len=model.encoder_len, cached_len=0)
 
 
-def running(model: ModelConfig, phase: Phase) -> tuple[RepeatedLayer, ...]:
+def running_layers(model: ModelConfig, phase: Phase) -> tuple[RepeatedLayer, ...]:
     """The layers of a model that run in a phase.
 
     An encoder has run before a decoder has a cache: with a cache only layers that attend to
@@ -121,7 +121,7 @@ def running(model: ModelConfig, phase: Phase) -> tuple[RepeatedLayer, ...]:
     return model.runs
 
 
-def usual_layer(model: ModelConfig, phase: Phase) -> int:
+def default_layer(model: ModelConfig, phase: Phase) -> int:
     """The index of the first of the most frequent layers that run, by their mixers.
 
     Returns
@@ -132,7 +132,7 @@ def usual_layer(model: ModelConfig, phase: Phase) -> int:
     """
     counts: dict[Mixer, int] = {}
     first: dict[Mixer, int] = {}
-    runs = running(model, phase)
+    runs = running_layers(model, phase)
     # Those that do not run come first.
     at = model.layer_count - sum(run.count for run in runs)
     for run in runs:

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from einsum_cascade.errors import SpecError
 from einsum_cascade.yaml.source import LARGEST_COUNT
 
-GROUPS, SHARING = "G", "S"
+GROUPS, GROUP_HEADS = "G", "S"
 """The ranks of groups, and of heads inside one."""
 
 
-def bounded(rank: str, size: int) -> int:
+def checked_size(rank: str, size: int) -> int:
     """A shape that was computed, as large as one that is written may be.
 
     Raises
@@ -59,9 +59,9 @@ class SharedHeads:
         """How many query heads become rows of one head in a cascade of those ranks."""
         # A cascade that knows of groups does not fold, nor one with shapes of its own; nor one that
         # has no query tokens to fold heads into.
-        apart = {GROUPS, SHARING} <= set(ranks) or self.variant(ranks) is not None
-        apart = apart or self.own_values
-        return 1 if apart or not {"H", "P"} <= set(ranks) else self.group
+        unfolded = {GROUPS, GROUP_HEADS} <= set(ranks) or self.variant(ranks) is not None
+        unfolded = unfolded or self.own_values
+        return 1 if unfolded or not {"H", "P"} <= set(ranks) else self.group
 
     def shapes(self, shapes: Mapping[str, int], ranks: Collection[str]) -> dict[str, int]:
         """The shapes of a workload as a cascade of those ranks wants them.
@@ -99,25 +99,25 @@ class SharedHeads:
         found = dict(shapes)
         if variant := self.variant(ranks):
             return found | {r: n for r, n in variant.shapes if r not in self.given}
-        if {GROUPS, SHARING} <= set(ranks):
+        if {GROUPS, GROUP_HEADS} <= set(ranks):
             return self._grouped(found, whole="H" in ranks)
         if (folded := self.folded(ranks)) > 1:
             found["H"] //= folded
-            found["P"] = bounded("P", folded * found["P"])
+            found["P"] = checked_size("P", folded * found["P"])
         return found
 
     def _grouped(self, found: dict[str, int], *, whole: bool) -> dict[str, int]:
         """With groups and the heads of each; ``whole``: the cascade says how they make up H."""
         heads = found.get("H")
         if whole or heads is None:
-            return {SHARING: self.group} | found
-        groups = found.get(GROUPS) or heads // found.get(SHARING, self.group)
-        sharing = found.get(SHARING) or heads // max(groups, 1)
+            return {GROUP_HEADS: self.group} | found
+        groups = found.get(GROUPS) or heads // found.get(GROUP_HEADS, self.group)
+        sharing = found.get(GROUP_HEADS) or heads // max(groups, 1)
         if groups * sharing != heads:
-            given = ", ".join(f"{r} = {found[r]}" for r in (GROUPS, SHARING) if r in found)
+            given = ", ".join(f"{r} = {found[r]}" for r in (GROUPS, GROUP_HEADS) if r in found)
             text = f"{given}: groups of so many do not make up H = {heads} query heads"
             raise SpecError(text)
-        return found | {GROUPS: groups, SHARING: sharing}
+        return found | {GROUPS: groups, GROUP_HEADS: sharing}
 
     def notes(self, shapes: Mapping[str, int], ranks: Collection[str]) -> tuple[str, ...]:
         """What folding does to the shapes, in a sentence.

@@ -1,9 +1,11 @@
-"""The fields of a workload file, and one file's (or the settings') as they are read."""
+"""Fields of a workload file or of settings, and the model configuration they name."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, PlainValidator
@@ -12,8 +14,8 @@ from pydantic_core import PydanticCustomError
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
 from einsum_cascade.number_formats import ACCUMULATE, FORMATS
 from einsum_cascade.source import Span
-from einsum_cascade.yaml.edit import Setting, apply_settings
-from einsum_cascade.yaml.library import cascade_setting, resolve_reference
+from einsum_cascade.yaml.edit import Setting, SettingSpan, apply_settings
+from einsum_cascade.yaml.library import cascade_setting, file_exists, read_source, resolve_reference
 from einsum_cascade.yaml.schema import (
     Count,
     Fields,
@@ -25,12 +27,66 @@ from einsum_cascade.yaml.schema import (
     section,
     validate,
 )
-from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar, shorten
+from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar, read_yaml, shorten
 
-from ..attention.phases import AskedPhase
+from ..attention.phases import RequestedPhase
 from ..huggingface.read import is_config
 from ..spec import SCOPES, Scope
-from .config_tree import CONFIG, config_tree
+
+CONFIG = "config"
+
+
+def config_tree(fields: YamlNode | None) -> YamlNode | None:
+    """What ``config:`` says among the fields of a workload: a mapping, or a file's root.
+
+    Raises
+    ------
+    SpecError
+        It is neither, or the file is not there or is no model's configuration.
+    """
+    node = fields.child(CONFIG) if fields is not None else None
+    if node is None or isinstance(node, YamlMapping):
+        return node
+    if not (isinstance(node, YamlScalar) and isinstance(node.value, str)):
+        text = f"{CONFIG}: expected the fields of a model or a file, got {node.kind}"
+        raise SpecError(Problem(text, node.span))
+    inside = isinstance(node.span, SettingSpan)
+    path = (Path() if inside else Path(node.span.source.name).parent) / node.text
+    if not file_exists(path):
+        raise SpecError(Problem(f"there is no file '{path}'", node.span))
+    root = read_yaml(read_source(path))
+    if not is_config(root):
+        text = f"'{path}' is no model's configuration: it has no 'model_type'"
+        raise SpecError(Problem(text, node.span))
+    return root
+
+
+def override_config(base: YamlNode | None, over: YamlNode) -> YamlNode:
+    """A model with fields changed; ``over`` itself where it is a model of its own.
+
+    Parameters
+    ----------
+    base : YamlNode or None
+        The configuration of the workloads below, if one has any.
+    over : YamlNode
+        Some fields, or a whole configuration (it has a ``model_type``).
+    """
+    if base is None or is_config(over):
+        return over
+    return _merge_mappings(base, over)
+
+
+def _merge_mappings(base: YamlNode, over: YamlNode) -> YamlNode:
+    """Fields of ``over`` win, mapping by mapping (the reader bounds their depth)."""
+    if not (isinstance(base, YamlMapping) and isinstance(over, YamlMapping)):
+        return over
+    kept = tuple(
+        (key, value if (new := over.child(key.text)) is None else _merge_mappings(value, new))
+        for key, value in base.entries
+    )
+    added = tuple((key, value) for key, value in over.entries if base.child(key.text) is None)
+    return dataclasses.replace(base, entries=(*kept, *added))
+
 
 KEY = "workload"
 
@@ -77,7 +133,7 @@ class WorkloadFields(Fields):
     """Shape of B."""
     seq_len: Count | None = None
     """Shape of P and of M."""
-    phase: AskedPhase | None = None
+    phase: RequestedPhase | None = None
     """What of the tokens is computed."""
     cached_len: Annotated[int | None, PlainValidator(_count_or_zero)] = None
     """Tokens before these, in decode and chunked prefill."""
@@ -125,7 +181,7 @@ class FileFields:
 def setting_fields(settings: Iterable[Setting]) -> FileFields:
     """Settings as a file of their own that lies over the others."""
     made = [
-        Setting(path=(_key(KEY, setting.span), *setting.path), value=setting.value)
+        Setting(path=(_key_node(KEY, setting.span), *setting.path), value=setting.value)
         for setting in settings
     ]
     if not made:
@@ -141,7 +197,7 @@ def workload_tree(root: YamlNode) -> YamlNode:
     fields = root.child(KEY)
     if fields is None and is_config(root):
         # A model's own configuration is a workload of nothing else.
-        return _one(KEY, _one(CONFIG, root))
+        return _single_entry(KEY, _single_entry(CONFIG, root))
     if fields is None and root.span.source.name.lower().endswith(".json"):
         text = "expected 'workload' and its fields, or a model's fields with its 'model_type'"
         raise SpecError(Problem(text, root.span))
@@ -152,17 +208,19 @@ def workload_tree(root: YamlNode) -> YamlNode:
     beside: tuple[tuple[YamlScalar, YamlNode], ...] = ()
     if isinstance(fields, YamlScalar) and fields.value is not None and root.child("name") is None:
         # `workload: NAME` beside its fields.
-        entries = tuple((_key("name", k.span) if k.text == KEY else k, v) for k, v in root.entries)
+        entries = tuple(
+            (_key_node("name", k.span) if k.text == KEY else k, v) for k, v in root.entries
+        )
         fields = YamlMapping(span=root.span, entries=entries)
     else:
         beside = tuple((k, v) for k, v in root.entries if k.text != KEY)
     if isinstance(fields, YamlMapping):
-        fields = _ranks_together(fields)
-    own = () if fields is None else ((_key(KEY, root.span), fields),)
+        fields = _collect_ranks(fields)
+    own = () if fields is None else ((_key_node(KEY, root.span), fields),)
     return YamlMapping(span=root.span, entries=(*own, *beside))
 
 
-def _ranks_together(fields: YamlMapping) -> YamlMapping:
+def _collect_ranks(fields: YamlMapping) -> YamlMapping:
     ranks = [(k, v) for k, v in fields.entries if is_rank(k.text)]
     others = [(k, v) for k, v in fields.entries if not is_rank(k.text)]
     if not ranks:
@@ -176,14 +234,14 @@ def _ranks_together(fields: YamlMapping) -> YamlMapping:
         if names.count(key.text) > 1:
             raise SpecError(Problem(f"'{key.text}' is given twice", key.span))
     shape = YamlMapping(span=ranks[0][0].span, entries=tuple(ranks))
-    entries = (*others, (_key("shape", shape.span), shape))
+    entries = (*others, (_key_node("shape", shape.span), shape))
     return YamlMapping(span=fields.span, entries=entries)
 
 
 def file_fields(root: YamlNode) -> FileFields:
     """Check one file, or the settings, and resolve the names in it."""
     path = section(root, KEY)
-    known, numbers = _numbers_apart(root)
+    known, numbers = _split_parameters(root)
     try:
         spec = validate(WorkloadFields, known, path)
     except SpecError:
@@ -209,7 +267,7 @@ def file_fields(root: YamlNode) -> FileFields:
     return FileFields(spec, cascade, places, fields, config, formats, numbers)
 
 
-def _numbers_apart(root: YamlNode) -> tuple[YamlNode, tuple[tuple[YamlScalar, YamlScalar], ...]]:
+def _split_parameters(root: YamlNode) -> tuple[YamlNode, tuple[tuple[YamlScalar, YamlScalar], ...]]:
     """The tree without fields of no known name that have one value, and these fields."""
     fields = root.child(KEY)
     if not isinstance(fields, YamlMapping):
@@ -222,7 +280,7 @@ def _numbers_apart(root: YamlNode) -> tuple[YamlNode, tuple[tuple[YamlScalar, Ya
     if not found:
         return root, ()
     kept = tuple(entry for entry in fields.entries if entry not in found)
-    return _one(KEY, YamlMapping(span=fields.span, entries=kept)), found
+    return _single_entry(KEY, YamlMapping(span=fields.span, entries=kept)), found
 
 
 def unknown_field(name: YamlScalar, parameters: Iterable[str]) -> Problem:
@@ -248,9 +306,9 @@ def parameter(name: YamlScalar, value: YamlScalar) -> int:
         raise SpecError(Problem(text, value.span, context.get("hint") or None)) from None
 
 
-def _one(key: str, node: YamlNode) -> YamlMapping:
-    return YamlMapping(span=node.span, entries=((_key(key, node.span), node),))
+def _single_entry(key: str, node: YamlNode) -> YamlMapping:
+    return YamlMapping(span=node.span, entries=((_key_node(key, node.span), node),))
 
 
-def _key(text: str, span: Span) -> YamlScalar:
+def _key_node(text: str, span: Span) -> YamlScalar:
     return YamlScalar(span=span, value=text, text=text)

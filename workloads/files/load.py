@@ -1,22 +1,423 @@
-"""Workload files: a model's shapes, a batch, a sequence length, and what to compute."""
+"""Workload files: fields and settings merged, then the layer and tokens of a model chosen."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from os import PathLike
+from typing import Any
 
+from einsum_cascade import Cascade
 from einsum_cascade.errors import Problem, SpecError
+from einsum_cascade.number_formats import TensorFormats
+from einsum_cascade.source import Span
 from einsum_cascade.yaml.edit import Setting, parse_setting, python_setting
 from einsum_cascade.yaml.library import spec_tree
+from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar
 
+from ..attention.cascades import attention_of
+from ..attention.layer_attention import LayerAttention
+from ..attention.phases import Phase, RequestedPhase, Tokens, default_layer, layer_tokens
+from ..attention.shared_heads import SharedHeads, checked_size
+from ..huggingface.read import read_config
+from ..models import ModelConfig
+from ..parts.model import ffn_up_of
+from ..spec import Request
 from ..workload import Workload
-from .fields import FileFields, file_fields, setting_fields, workload_tree
-from .merge import OF_LAYERS, merged
-from .model import places_of
+from .fields import (
+    FileFields,
+    WorkloadFields,
+    file_fields,
+    override_config,
+    parameter,
+    setting_fields,
+    unknown_field,
+    workload_tree,
+)
 
-_MOST_LAYERS = 8
+DEFAULT_LENGTH = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenChoice:
+    """What a user chose, file by file, already merged; None where nothing was said."""
+
+    asked: RequestedPhase = "prefill"
+    batch: int | None = None
+    seq_len: int | None = None
+    cached_len: int | None = None
+    prompt_len: int | None = None
+    answer_len: int | None = None
+    layer: int | None = None
+    places: Mapping[str, Span]
+    """Where each field was said last."""
+
+    @property
+    def phase(self) -> Phase:
+        """The phase of the tokens computed first: a request begins with a prefill."""
+        return "prefill" if self.asked == "request" else self.asked
+
+    @property
+    def request(self) -> Request | None:
+        """The request that is asked for, if it is one."""
+        if self.prompt_len is None or self.answer_len is None:
+            return None
+        return Request(prompt_len=self.prompt_len, answer_len=self.answer_len)
+
+    def problem(self, name: str, message: str, hint: str | None = None) -> SpecError:
+        """An error about a field, where it was written."""
+        return SpecError(Problem(f"{name}: {message}", self.places.get(name), hint))
+
+    def checked(self) -> TokenChoice:
+        """The same choice.
+
+        Raises
+        ------
+        SpecError
+            ``cached_len`` is missing, or stands beside a phase without a cache; or
+            ``seq_len`` beside one of a single token; likewise for the lengths of a request.
+        """
+        if self.asked == "request":
+            return self._checked_request()
+        for name in ("prompt_len", "answer_len"):
+            if getattr(self, name) is not None:
+                raise self.problem(name, "only phase 'request' has a prompt and an answer")
+        if self.phase == "prefill" and self.cached_len:
+            hint = "phase=decode or phase=chunked-prefill have a cache"
+            raise self.problem("cached_len", "a prefill starts from an empty cache", hint)
+        if self.phase != "prefill" and self.cached_len is None:
+            what = "needs cached_len, the tokens of a sequence that came before"
+            raise self.problem("phase", f"'{self.phase}' {what}", "for example cached_len=8191")
+        if self.phase == "decode" and self.seq_len is not None:
+            text = "decoding computes one token a sequence; cached_len says how many came before"
+            raise self.problem("seq_len", text)
+        return self
+
+    def _checked_request(self) -> TokenChoice:
+        """A request, whose prompt is what is computed first."""
+        for name in ("seq_len", "cached_len"):
+            if getattr(self, name) is not None:
+                raise self.problem(
+                    name, "a request has a prompt_len and an answer_len in its place"
+                )
+        if self.request is None:
+            text = "'request' needs prompt_len and answer_len, the tokens asked and answered"
+            raise self.problem("phase", text, "for example prompt_len=4096 and answer_len=512")
+        return replace(self, seq_len=self.prompt_len)
+
+    def refuse_cache(self) -> None:
+        """Refuse a phase with a cache: what is asked for is an encoder's.
+
+        Raises
+        ------
+        SpecError
+            Tokens come before those computed.
+        """
+        if self.asked != "prefill":
+            text = f"an encoder computes all tokens at once, so '{self.asked}' has no cache to read"
+            raise self.problem("phase", text, "phase=prefill, with seq_len tokens")
+
+    def shapes(self) -> dict[str, int]:
+        """B, P and M, as far as they are given."""
+        found = {} if self.batch is None else {"B": self.batch}
+        cached = self.cached_len or 0
+        queries = 1 if self.phase == "decode" else self.seq_len
+        if queries is not None:
+            found |= {"P": queries, "M": cached + queries}
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelLayer:
+    """One layer of a model as a workload."""
+
+    model: ModelConfig
+    index: int
+    attention: LayerAttention
+    tokens: Tokens
+    notes: tuple[str, ...]
+
+    @property
+    def ffn_width(self) -> int | None:
+        """Width inside its feed-forward network (inside one expert), or None."""
+        ffn = self.model.layer(self.index).ffn
+        return None if ffn is None else ffn.inner
+
+
+def model_layer(config: YamlNode, choice: TokenChoice, ranks: Mapping[str, int]) -> ModelLayer:
+    """The attention of the layer that was chosen, else of the most frequent one.
+
+    Parameters
+    ----------
+    config : YamlNode
+        The fields of a Hugging Face configuration.
+    choice : TokenChoice
+        Phase, lengths and layer.
+    ranks : dict of str to int
+        Shapes that are given by hand and win.
+
+    Raises
+    ------
+    SpecError
+        The configuration is wrong, there is no such layer, or nothing computes it.
+    """
+    model = read_config(config)
+    # A request is decoded in the end, by what has a cache.
+    phase = choice.phase if choice.request is None else "decode"
+    index = default_layer(model, phase) if choice.layer is None else choice.layer
+    if index >= model.layer_count:
+        last = model.layer_count - 1
+        raise choice.problem("layer", f"the model's layers are 0 to {last}, got {index}")
+    if choice.request is not None:
+        _check_request(model, choice, by_hand=not {"P", "M"}.isdisjoint(ranks))
+    layer = model.layer(index)
+    if layer.cross is None and not getattr(layer.mixer, "causal", True):
+        choice.refuse_cache()
+    tokens, assumed = _tokens(model, choice, ranks)
+    try:
+        attention = attention_of(layer.mixer, layer_tokens(model, layer, tokens))
+    except SpecError as wrong:
+        place = next((choice.places[n] for n in ("M", "P", "seq_len") if n in choice.places), None)
+        raise SpecError([Problem(p.message, place, p.hint) for p in wrong.problems]) from None
+    by_hand = not {"P", "M"}.isdisjoint(ranks)
+    return ModelLayer(
+        model=model,
+        index=index,
+        attention=attention,
+        tokens=tokens,
+        notes=(*(() if by_hand else assumed), *attention.notes),
+    )
+
+
+def _check_request(model: ModelConfig, choice: TokenChoice, by_hand: bool) -> None:
+    """Refuse requests to what does not answer token by token."""
+    if by_hand:
+        raise choice.problem("phase", "P and M are given by hand, and follow from a request")
+    cross = any(run.layer.cross is not None for run in model.runs)
+    if cross and model.encoder_len is None:
+        text = "an encoder and a decoder have lengths of their own, and no request is made of these"
+        raise choice.problem("phase", text, "phase=prefill, and phase=decode")
+
+
+def _tokens(
+    model: ModelConfig, choice: TokenChoice, ranks: Mapping[str, int]
+) -> tuple[Tokens, tuple[str, ...]]:
+    """The tokens computed, and a note where their number was not given."""
+    length = choice.seq_len or model.tokens or DEFAULT_LENGTH
+    assumed = choice.seq_len is None and model.tokens is None and choice.phase != "decode"
+    tokens = Tokens(
+        phase=choice.phase,
+        batch=choice.batch or 1,
+        seq_len=length,
+        cached_len=choice.cached_len or 0,
+        given_queries=ranks.get("P"),
+        given_keys=ranks.get("M"),
+    )
+    return tokens, (f"seq_len was not given: {length} tokens are taken",) if assumed else ()
+
+
+def shared_heads(
+    attention: LayerAttention,
+    shapes: Mapping[str, int],
+    choice: TokenChoice,
+    ranks: Collection[str],
+) -> SharedHeads:
+    """How the query heads that are computed share keys and values.
+
+    Parameters
+    ----------
+    attention : LayerAttention
+        The layer's.
+    shapes : mapping of str to int
+        The layer's, with those given by hand.
+    choice : TokenChoice
+        Where fields were written, for a problem's place.
+    ranks : collection of str
+        Ranks whose shapes were given by hand.
+
+    Raises
+    ------
+    SpecError
+        H was given by hand and does not divide into groups as large as the model's.
+    """
+    kv_heads, heads = attention.kv_heads, shapes.get("H", 1)
+    group = dict(attention.shapes)["H"] // kv_heads if kv_heads else 1
+    group = heads if kv_heads == 1 else group
+    if heads % group:
+        text = f"{heads} query heads are not groups of {group}, which share keys and values"
+        raise choice.problem("H", text)
+    return SharedHeads(
+        group=group,
+        variants=attention.variants,
+        given=tuple(ranks),
+        own_values=attention.own_values,
+    )
+
+
+def field_spans(trees: Iterable[YamlNode | None]) -> dict[str, Span]:
+    """Where each field, and each rank below ``shape``, was written; later trees win."""
+    found: dict[str, Span] = {}
+    for tree in trees:
+        for part in (tree, tree.child("shape") if tree is not None else None):
+            if isinstance(part, YamlMapping):
+                found |= {key.text: key.span for key, _ in part.entries}
+    return found
+
+
+@dataclass(slots=True)
+class _Merge:
+    """What the layers say together."""
+
+    chosen: dict[str, Any] = field(default_factory=dict)
+    ranks: dict[str, int] = field(default_factory=dict)
+    stated: dict[str, Span] = field(default_factory=dict)
+    formats: dict[str, str] = field(default_factory=dict)
+    formats_at: dict[str, Span] = field(default_factory=dict)
+    config: YamlNode | None = None
+    numbers: dict[str, tuple[YamlScalar, YamlScalar]] = field(default_factory=dict)
+
+    def add(self, layer: FileFields) -> None:
+        """Lay a layer over the others; its ranks win over its batch and lengths."""
+        spec = layer.spec
+        if layer.config is not None:
+            self.config = override_config(self.config, layer.config)
+            if self.config is layer.config:
+                # Another model: what was said of the one below does not hold.
+                self.ranks.clear()
+                self.stated.clear()
+                self.chosen = {k: v for k, v in self.chosen.items() if k not in _MODEL_FIELDS}
+        for rank in _overridden_ranks(spec):
+            self.ranks.pop(rank, None)
+        for length in _VOID_LENGTHS.get(spec.phase or "", ()):
+            self.chosen.pop(length, None)
+        self.ranks.update(spec.shape)
+        if layer.cascade is not None:
+            self.chosen["cascade"] = layer.cascade
+            self.stated.clear()
+        self.stated.update(layer.places)
+        self.formats.update(spec.formats)
+        self.formats_at.update(layer.formats_at)
+        self.numbers.update((name.text, (name, value)) for name, value in layer.numbers)
+        for key in _MERGED_FIELDS:
+            if (value := getattr(spec, key)) not in (None, ""):
+                self.chosen[key] = value
+
+
+LAYER_FIELDS = ("layers", "model_width", "ffn_width", "ffn_up")
+_REQUEST_LENGTHS = ("prompt_len", "answer_len")
+_TOKEN_FIELDS = ("phase", "batch", "seq_len", "cached_len", *_REQUEST_LENGTHS, "layer")
+_VOID_LENGTHS = {
+    "prefill": ("cached_len", *_REQUEST_LENGTHS),
+    "chunked-prefill": _REQUEST_LENGTHS,
+    "decode": ("seq_len", "cached_len", *_REQUEST_LENGTHS),
+    "request": ("seq_len", "cached_len"),
+}
+"""What a phase makes of the lengths of the layers below: these no longer hold."""
+_OWN_FIELDS = ("layers", "model_width", "ffn_width", "ffn_up", "source")
+_ENCODER = "encoder"
+_MERGED_FIELDS = ("name", "scope", _ENCODER, *_TOKEN_FIELDS, *_OWN_FIELDS)
+_MODEL_FIELDS = ("cascade", "layer", _ENCODER, *_OWN_FIELDS)
+
+
+def _overridden_ranks(spec: WorkloadFields) -> tuple[str, ...]:
+    """Ranks of the layers below that this layer's other fields set anew."""
+    lengths = (spec.seq_len, spec.phase, spec.cached_len, spec.prompt_len)
+    return (
+        *(("B",) if spec.batch is not None else ()),
+        *(("P", "M") if any(v is not None for v in lengths) else ()),
+    )
+
+
+def merge_files(layers: list[FileFields], name: str) -> Workload:
+    """The workload of some files and settings over one another.
+
+    Parameters
+    ----------
+    layers : list of FileFields
+        The lowest first: the models a workload starts from, its file, settings.
+    name : str
+        The workload's, where no file says another.
+
+    Raises
+    ------
+    SpecError
+        Together they are none: no cascade is named, or fields do not go together.
+    """
+    merge = _Merge()
+    for layer in layers:
+        merge.add(layer)
+    said = {key: merge.chosen.pop(key) for key in _TOKEN_FIELDS if key in merge.chosen}
+    if "phase" in said:
+        said["asked"] = said.pop("phase")
+    choice = TokenChoice(**said, places=field_spans([layer.fields for layer in layers])).checked()
+    if merge.chosen.pop(_ENCODER, False):
+        choice.refuse_cache()
+    if merge.config is None and choice.layer is not None:
+        hint = "only a model's configuration has layers that differ"
+        raise choice.problem("layer", f"{name} has no 'config', this changes nothing", hint)
+    if merge.config is None and choice.request is not None:
+        raise choice.problem("phase", f"{name} has no 'config': only a model answers a request")
+    chosen = {"name": name, **merge.chosen}
+    shapes = choice.shapes()
+    if merge.config is not None:
+        for key in ("layers", "model_width", "ffn_width"):
+            if key in chosen:
+                hint = "change it there, for example config.num_hidden_layers=2"
+                raise choice.problem(key, "the model's configuration says this", hint)
+        found = model_layer(merge.config, choice, merge.ranks)
+        chosen = {**_model_fields(found), **chosen}
+        shapes = dict(found.attention.shapes) | merge.ranks
+        if {"B", "P", "M"}.isdisjoint(merge.ranks):
+            chosen["computed"] = found.tokens
+        chosen["heads"] = shared_heads(found.attention, shapes, choice, merge.ranks)
+    merge.ranks |= _parameters(merge, chosen.get("cascade"))
+    if chosen.get("cascade") is None:
+        text = f"{name}: the workload names no cascade, for example 'attention-1pass'"
+        raise SpecError(text)
+    return Workload(
+        **chosen,
+        phase=choice.phase,
+        cached_len=choice.cached_len or 0,
+        request=choice.request,
+        shapes=tuple((r, checked_size(r, n)) for r, n in sorted((shapes | merge.ranks).items())),
+        stated=tuple(merge.stated.items()),
+        formats=TensorFormats.by_name(merge.formats),
+        formats_at=tuple(merge.formats_at.items()),
+    )
+
+
+def _parameters(merge: _Merge, cascade: str | None) -> dict[str, int]:
+    """The cascade's parameters among the fields that no workload has, and that they were stated."""
+    if not merge.numbers:
+        return {}
+    found = Cascade.load(cascade).program.parameters if cascade is not None else ()
+    names = {p.name for p in found}
+    unknown = [at for at, _ in merge.numbers.values() if at.text not in names]
+    if unknown:
+        raise SpecError([unknown_field(at, names) for at in unknown])
+    merge.stated.update((name, at.span) for name, (at, _) in merge.numbers.items())
+    return {name: parameter(at, value) for name, (at, value) in merge.numbers.items()}
+
+
+def _model_fields(found: ModelLayer) -> dict[str, Any]:
+    return {
+        "cascade": found.attention.cascade,
+        "model": found.model,
+        "layer": found.index,
+        "notes": found.notes,
+        "omissions": found.attention.omissions,
+        "stand_ins": found.attention.stand_ins,
+        "unless_given": found.attention.unless_given,
+        "model_width": found.model.width,
+        "ffn_width": found.ffn_width,
+        "ffn_up": ffn_up_of(found.model.layer(found.index)),
+        "layers": found.model.layer_count,
+        "source": found.model.source,
+    }
+
+
+_MAX_BASE_MODELS = 8
 
 
 def load(
@@ -52,24 +453,24 @@ def load(
     given = [parse_setting(s, prefix="") if isinstance(s, str) else s for s in texts]
     top = setting_fields([*given, *(python_setting(k, v) for k, v in fields.items())])
     layers = [top, file_fields(workload_tree(spec_tree("workloads", name)))]
-    found = merged(_with_models(layers, name), os.fspath(name))
-    _refuse_without_effect(found, layers, name)
+    found = merge_files(_with_base_models(layers, name), os.fspath(name))
+    _refuse_ineffective_settings(found, layers, name)
     return found
 
 
-def _with_models(layers: list[FileFields], name: str | PathLike[str]) -> list[FileFields]:
+def _with_base_models(layers: list[FileFields], name: str | PathLike[str]) -> list[FileFields]:
     """Settings, their file, and the workloads it starts from; lowest first."""
     found = list(layers)
     model = layers[0].spec.model or layers[1].spec.model
     while model is not None:
         found.append(file_fields(workload_tree(spec_tree("workloads", model))))
         model = found[-1].spec.model
-        if len(found) > _MOST_LAYERS:
+        if len(found) > _MAX_BASE_MODELS:
             raise SpecError(f"{name}: its models name one another without end")
     return found[::-1]
 
 
-def _refuse_without_effect(
+def _refuse_ineffective_settings(
     found: Workload, layers: list[FileFields], name: str | PathLike[str]
 ) -> None:
     """Refuse settings that the result does not depend on.
@@ -81,8 +482,8 @@ def _refuse_without_effect(
         that is complete by itself takes nothing.
     """
     settings, file = layers
-    places = places_of([settings.fields])
-    unused = [key for key in OF_LAYERS if getattr(settings.spec, key) is not None]
+    places = field_spans([settings.fields])
+    unused = [key for key in LAYER_FIELDS if getattr(settings.spec, key) is not None]
     if found.scope == "attention" and unused:
         hint = "add scope=block or scope=model"
         text = f"{unused[0]}: scope 'attention' runs attention alone, this changes nothing"
@@ -101,7 +502,7 @@ def _refuse_without_effect(
         return
     bare = replace(settings, spec=settings.spec.model_copy(update={"model": None}))
     try:
-        without = merged(_with_models([bare, file], name), os.fspath(name))
+        without = merge_files(_with_base_models([bare, file], name), os.fspath(name))
     except SpecError:
         return
     if without == found:

@@ -19,14 +19,14 @@ from .fields import (
     LayerTypes,
     Size,
     attention_biases,
+    build_model,
+    check_per_layer,
     class_of,
-    divided,
+    exact_quotient,
     feed_forward,
+    field_error,
     patches_of,
-    per_layer,
     read_fields,
-    refuse,
-    stack,
 )
 
 
@@ -44,7 +44,7 @@ class _BertConfig(ConfigFields):
 
 
 class _DistilBertConfig(ConfigFields):
-    harmless = ("sinusoidal_pos_embds", "tie_weights_")
+    ignored = ("sinusoidal_pos_embds", "tie_weights_")
     """With what the table of positions begins, and a setting of old."""
 
     dim: Size
@@ -57,7 +57,7 @@ class _DistilBertConfig(ConfigFields):
 
 
 class _ModernBertConfig(ConfigFields):
-    harmless = (
+    ignored = (
         *("deterministic_flash_attn", "sparse_pred*", "reference_compile"),
         *("repad_logits_with_grad", "global_rope_theta", "local_rope_theta", "hidden_act"),
     )
@@ -80,7 +80,7 @@ class _ModernBertConfig(ConfigFields):
 
 
 class _T5Config(ConfigFields):
-    harmless = ("dense_act_fn", "is_gated_act")
+    ignored = ("dense_act_fn", "is_gated_act")
     """They follow from ``feed_forward_proj``."""
 
     d_model: Size
@@ -97,7 +97,7 @@ class _T5Config(ConfigFields):
 
 
 class _WhisperConfig(ConfigFields):
-    harmless = (
+    ignored = (
         *("is_encoder_decoder", "scale_embedding", "num_hidden_layers", "max_target_length"),
         *("apply_spec_augment", "mask_*", "median_filter_width", "use_weighted_layer_sum"),
         *("forced_decoder_ids", "use_timestamps*", "lang_ids", "task_ids"),
@@ -119,7 +119,7 @@ class _WhisperConfig(ConfigFields):
 
 
 class _VitConfig(ConfigFields):
-    harmless = ("encoder_stride", "pooler_*")
+    ignored = ("encoder_stride", "pooler_*")
     """Of heads that are not read."""
 
     hidden_act: str | None = None
@@ -152,7 +152,7 @@ def roberta(root: YamlNode) -> ModelConfig:
 def _bert(root: YamlNode, family: str) -> ModelConfig:
     c = read_fields(_BertConfig, root)
     d, inner, heads = c.hidden_size, c.intermediate_size, c.num_attention_heads
-    width = divided(root, "hidden_size", d, "num_attention_heads", heads)
+    width = exact_quotient(root, "hidden_size", d, "num_attention_heads", heads)
     mixer = _heads(heads, width, causal=c.is_decoder)
     cross = _heads(heads, width, causal=False) if c.add_cross_attention else None
     # Two norms, each of a weight and a bias a channel; then biases of all products.
@@ -166,21 +166,21 @@ def _bert(root: YamlNode, family: str) -> ModelConfig:
     )
     # Positions, kinds of sentence and their norm; then the pooler.
     tables = (c.max_position_embeddings + c.type_vocab_size) * d + 2 * d
-    return stack(c, family, d, [layer] * c.num_hidden_layers, tables + d * d + d)
+    return build_model(c, family, d, [layer] * c.num_hidden_layers, tables + d * d + d)
 
 
 def distilbert(root: YamlNode) -> ModelConfig:
     """``DistilBertConfig``: as bert, without kinds of sentences and without a pooler."""
     c = read_fields(_DistilBertConfig, root)
     d, inner = c.dim, c.hidden_dim
-    mixer = _heads(c.n_heads, divided(root, "dim", d, "n_heads", c.n_heads), causal=False)
+    mixer = _heads(c.n_heads, exact_quotient(root, "dim", d, "n_heads", c.n_heads), causal=False)
     layer = Layer(
         mixer=mixer,
         ffn=feed_forward(inner, gated=False, activation=c.activation),
         other_parameters=4 * d + attention_biases(mixer, d) + inner + d,
     )
     tables = c.max_position_embeddings * d + 2 * d
-    return stack(c, "distilbert", d, [layer] * c.n_layers, tables)
+    return build_model(c, "distilbert", d, [layer] * c.n_layers, tables)
 
 
 def modernbert(root: YamlNode) -> ModelConfig:
@@ -188,14 +188,14 @@ def modernbert(root: YamlNode) -> ModelConfig:
     c = read_fields(_ModernBertConfig, root)
     d, inner, heads = c.hidden_size, c.intermediate_size, c.num_attention_heads
     full = _heads(
-        heads, divided(root, "hidden_size", d, "num_attention_heads", heads), causal=False
+        heads, exact_quotient(root, "hidden_size", d, "num_attention_heads", heads), causal=False
     )
     # A query sees local_attention // 2 keys before it, itself, and as many behind it.
     local = replace(full, window=2 * (c.local_attention // 2) + 1)
     count = c.num_hidden_layers
     local_layers = [index % c.global_attn_every_n_layers != 0 for index in range(count)]
     if c.layer_types is not None:
-        per_layer(root, "layer_types", c.layer_types, count)
+        check_per_layer(root, "layer_types", c.layer_types, count)
         local_layers = [kind == "sliding_attention" for kind in c.layer_types]
     norm = 2 * d if c.norm_bias else d
     biases = attention_biases(full, d) if c.attention_bias else 0
@@ -209,7 +209,7 @@ def modernbert(root: YamlNode) -> ModelConfig:
     # the head's product, which may have a bias; and a bias a word.
     other = 2 * norm + d * d + (d if c.classifier_bias else 0)
     other += (c.vocab_size or 0) if c.decoder_bias else 0
-    return stack(c, "modernbert", d, layers, other)
+    return build_model(c, "modernbert", d, layers, other)
 
 
 def t5(root: YamlNode) -> ModelConfig:
@@ -222,12 +222,12 @@ def t5(root: YamlNode) -> ModelConfig:
     alone = named is not None and named.text.endswith("EncoderModel")
     if not (c.is_encoder_decoder or alone):
         text = "only 'T5EncoderModel' in architectures runs without a decoder"
-        raise refuse(root, "is_encoder_decoder", text)
+        raise field_error(root, "is_encoder_decoder", text)
     d = c.d_model
     words = c.feed_forward_proj.split("-")
     if len(words) > 2 or (len(words) == 2 and words[0] != "gated") or not words[-1]:
         message = f"expected an activation such as 'relu' or 'gated-gelu', got '{'-'.join(words)}'"
-        raise refuse(root, "feed_forward_proj", message)
+        raise field_error(root, "feed_forward_proj", message)
     ffn = FeedForward(inner=c.d_ff, gated=words[0] == "gated", activation=words[-1])
     buckets = c.relative_attention_num_buckets
     encoder = Layer(
@@ -246,17 +246,17 @@ def t5(root: YamlNode) -> ModelConfig:
     layers = [encoder] * c.num_layers + [decoder] * decoders
     # Each stack has a last norm, and in its first layer a table of relative positions.
     other = d + c.relative_attention_num_buckets * c.num_heads
-    return stack(c, "t5", d, layers, other if alone else 2 * other)
+    return build_model(c, "t5", d, layers, other if alone else 2 * other)
 
 
 def whisper(root: YamlNode) -> ModelConfig:
     """``WhisperConfig``: an encoder of a fixed length, and a decoder that attends to it."""
     c = read_fields(_WhisperConfig, root)
     d = c.d_model
-    encoder_width = divided(
+    encoder_width = exact_quotient(
         root, "d_model", d, "encoder_attention_heads", c.encoder_attention_heads
     )
-    decoder_width = divided(
+    decoder_width = exact_quotient(
         root, "d_model", d, "decoder_attention_heads", c.decoder_attention_heads
     )
     # Keys have no biases; a norm has a weight and a bias.
@@ -276,7 +276,7 @@ def whisper(root: YamlNode) -> ModelConfig:
     # Two convolutions of three taps, positions of both stacks, and the last norm of each.
     sounds = 3 * c.num_mel_bins * d + d + 3 * d * d + d
     positions = (c.max_source_positions + c.max_target_positions) * d
-    model = stack(c, "whisper", d, layers, sounds + positions + 4 * d)
+    model = build_model(c, "whisper", d, layers, sounds + positions + 4 * d)
     return replace(model, encoder_len=c.max_source_positions)
 
 
@@ -285,7 +285,7 @@ def vit(root: YamlNode) -> ModelConfig:
     c = read_fields(_VitConfig, root)
     d, inner, heads = c.hidden_size, c.intermediate_size, c.num_attention_heads
     patches = patches_of(root, c.image_size, c.patch_size)
-    width = divided(root, "hidden_size", d, "num_attention_heads", heads)
+    width = exact_quotient(root, "hidden_size", d, "num_attention_heads", heads)
     mixer = _heads(heads, width, causal=False)
     inputs = 3 * d if c.qkv_bias else 0
     layer = Layer(

@@ -1,10 +1,17 @@
-"""Fields of a Hugging Face ``config.json``: their types, and checks of one against another."""
+"""Fields of a Hugging Face ``config.json``: their types, their checks, and those that are ignored.
+
+A configuration has dozens of fields for training, generation and file handling. These change
+no shape and no operation that is counted, and may be there. Any other field that its family
+does not read may change what is computed (experts, kinds of layers, quantised weights), and is
+refused unless its value turns it off.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -13,12 +20,148 @@ from pydantic_core import PydanticCustomError
 
 from einsum_cascade.errors import Problem, SpecError, nearest
 from einsum_cascade.yaml.schema import Fields, expected, format_value, validate
-from einsum_cascade.yaml.source import LARGEST_COUNT, YamlNode, YamlScalar, YamlSequence
+from einsum_cascade.yaml.source import (
+    LARGEST_COUNT,
+    YamlMapping,
+    YamlNode,
+    YamlScalar,
+    YamlSequence,
+    shorten,
+)
 
 from ..models import FeedForward, Layer, ModelConfig, SoftmaxAttention, runs_of
-from .unread import SETTING, unread_problems
 
-MOST_LAYERS = 100_000
+IGNORED: tuple[str, ...] = (
+    # What the file is, and who wrote it.
+    *("model_type", "architectures", "source", "name", "title", "license", "language", "_*"),
+    *("name_or_path", "auto_map", "*_version", "torch_dtype", "dtype", "torchscript"),
+    *("use_bfloat16", "*_in_fp32", "tokenizer_class", "prefix", "id2label", "label2id"),
+    *("num_labels", "problem_type", "finetuning_task", "task_specific_params"),
+    # Tokens with a meaning, and how text is generated.
+    *("*_token_id", "*_token_ids", "*_token_index", "bad_words_ids", "*suppress_tokens"),
+    *("do_sample", "early_stopping", "temperature", "top_k", "top_p", "typical_p", "num_beams"),
+    *("num_beam_groups", "num_return_sequences", "*_penalty", "*no_repeat_ngram_size"),
+    *("max_length", "min_length", "remove_invalid_values", "use_cache", "cache_implementation"),
+    # Training.
+    *("*dropout*", "*_drop_rate", "*_pdrop", "*layerdrop*", "*drop_path*", "initializer_*"),
+    *("init_*", "*_init", "*_init_std", "*_init_scheme", "*loss*", "aux_*", "*_aux"),
+    *("output_attentions", "output_hidden_states", "output_scores", "output_logits"),
+    *(
+        "output_router_logits",
+        "output_past",
+        "return_*",
+        "use_return_dict",
+        "gradient_checkpointing",
+        "router_jitter_noise",
+    ),
+    *("summary_*", "classifier_*", "pruned_heads", "rescale_prenorm_residual"),
+    # How work is cut and spread, which changes none of it.
+    *("pretraining_tp", "ep_size", "tensor_parallel*", "fuse_*", "fused_*", "use_flash*"),
+    *("attn_implementation", "chunk_size_feed_forward", "reorder_and_upcast_attn"),
+    # Positions: rotations are not counted. How long a sequence may be says not how long it is.
+    *("rope_*", "rotary_*", "*_rotary_*", "max_position_embeddings", "n_positions", "n_ctx"),
+    *("original_max_position_embeddings", "max_sequence_length", "model_max_length"),
+    *("initial_context_length", "relative_attention_max_distance"),
+    # Constants inside functions: as many operations, whatever they are.
+    *("*_eps", "*_epsilon", "scale_attn_*", "query_pre_attn_scalar", "logit_scale"),
+    *("routed_scaling_factor", "norm_topk_prob", "scoring_func", "topk_method"),
+    *("topk_group", "n_group"),
+)
+"""Names, and patterns of names, of fields that any family may have."""
+
+NEUTRAL: Mapping[str, tuple[Any, ...]] = MappingProxyType(
+    {
+        # Rotations are not counted; a bias of scores (alibi, relative_key) would be.
+        "position_embedding_type": ("absolute", "rope", "rope_gptj", "nope"),
+        "hidden_act": ("silu", "swish"),
+    }
+)
+"""Values by field that change nothing where the field is not read."""
+
+
+SETTING = "workload.config."
+"""What settings of a configuration's fields begin with."""
+_FURTHER = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules")
+"""Fields that say how many layers predict further tokens."""
+
+
+def omitted_parts(root: YamlNode) -> tuple[str, ...]:
+    """What a configuration has that is no part of the layers that run, in sentences.
+
+    Raises
+    ------
+    SpecError
+        It has a number of layers that predict further tokens that is none.
+    """
+    inner = root.child("text_config")
+    found = []
+    further = max(_count(node, name) for node in (root, inner) for name in _FURTHER)
+    if further and _plain(root, "use_mtp") is not False:
+        layers = "layer that predicts" if further == 1 else "layers that predict"
+        found.append(f"{further} {layers} further tokens: neither counted nor run")
+    if inner is not None and _plain(root, "vision_config"):
+        found.append("the encoder of images counts as parameters, and is not run")
+    return tuple(found)
+
+
+def _plain(node: YamlNode | None, name: str) -> Any:
+    field = node.child(name) if node is not None else None
+    return field.plain() if field is not None else None
+
+
+def _count(node: YamlNode | None, name: str) -> int:
+    value = _plain(node, name)
+    if node is None or value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        text = f"{name}: expected how many layers predict further tokens, a whole number from 0"
+        got = f"the text '{shorten(value)}'" if isinstance(value, str) else shorten(str(value))
+        raise SpecError(Problem(f"{text}, got {got}", node.span_of((name,))))
+    return value
+
+
+def unread_problems(
+    root: YamlNode,
+    read: frozenset[str],
+    family: str,
+    *,
+    ignored: tuple[str, ...] = (),
+    aliases: Mapping[str, Any] = MappingProxyType({}),
+) -> Iterator[Problem]:
+    """Fields that nothing reads and that may change what is computed.
+
+    Parameters
+    ----------
+    root : YamlNode
+        The configuration.
+    read : frozenset of str
+        Fields that the family's reader knows.
+    family : str
+        Its name, for the message.
+    harmless : tuple of str
+        Names and patterns beside ``IGNORED``.
+    alike : mapping
+        Other names of what was read, and the value that they must have.
+    """
+    if not isinstance(root, YamlMapping):
+        return
+    for key, node in root.entries:
+        name = key.text
+        value = node.plain()
+        if name in aliases:
+            # A list in a file is a tuple once it is read.
+            if (tuple(value) if isinstance(value, list) else value) not in (None, aliases[name]):
+                text = f"{name}: expected {aliases[name]}, as the other fields say"
+                yield Problem(text, node.span)
+        elif name in read or any(fnmatchcase(name, p) for p in (*IGNORED, *ignored)):
+            continue
+        elif value and value not in NEUTRAL.get(name, ()):
+            text = f"'{shorten(name)}' is not read for {family}, and may change what is computed"
+            hint = f"if it changes nothing, leave it out: --set {SETTING}{shorten(name)}=null"
+            yield Problem(text, key.span, hint)
+
+
+MAX_LAYERS = 100_000
 
 
 class ConfigFields(Fields):
@@ -26,9 +169,9 @@ class ConfigFields(Fields):
 
     model_config = ConfigDict(extra="ignore")
 
-    harmless: ClassVar[tuple[str, ...]] = ()
+    ignored: ClassVar[tuple[str, ...]] = ()
     """Names and patterns of fields that change nothing in this family."""
-    alike: ClassVar[tuple[tuple[str, str], ...]] = ()
+    aliases: ClassVar[tuple[tuple[str, str], ...]] = ()
     """Further names of fields, and those that they repeat."""
 
     vocab_size: Size | None = None
@@ -61,13 +204,13 @@ def read_fields(model: type[C], root: YamlNode) -> C:
     found = validate(model, root)
     named = root.child("model_type")
     family = f"'{named.text}'" if isinstance(named, YamlScalar) else "such a model"
-    alike = {other: getattr(found, name) for other, name in model.alike}
+    aliases = {other: getattr(found, name) for other, name in model.aliases}
     wrong = unread_problems(
         root,
-        frozenset(model.model_fields) - {other for other, _ in model.alike},
+        frozenset(model.model_fields) - {other for other, _ in model.aliases},
         family,
-        harmless=model.harmless,
-        alike=alike,
+        ignored=model.ignored,
+        aliases=aliases,
     )
     if problems := [*wrong]:
         raise SpecError(problems)
@@ -75,15 +218,15 @@ def read_fields(model: type[C], root: YamlNode) -> C:
 
 
 @contextmanager
-def inside(field: str) -> Iterator[None]:
+def errors_inside(field: str) -> Iterator[None]:
     """Let what is wrong with the fields below a field be set there, as hints say it."""
     try:
         yield
     except SpecError as wrong:
-        raise SpecError([_set_inside(problem, field) for problem in wrong.problems]) from None
+        raise SpecError([_move_inside(problem, field) for problem in wrong.problems]) from None
 
 
-def _set_inside(problem: Problem, field: str) -> Problem:
+def _move_inside(problem: Problem, field: str) -> Problem:
     hint = (problem.hint or "").replace(SETTING, f"{SETTING}{field}.")
     return replace(problem, hint=hint or None)
 
@@ -111,7 +254,7 @@ def _size_or_zero(value: Any) -> int:
 
 
 def _layers(value: Any) -> int:
-    return _whole(value, 1, MOST_LAYERS)
+    return _whole(value, 1, MAX_LAYERS)
 
 
 def _positive(value: Any) -> float:
@@ -129,7 +272,7 @@ LayerCount = Annotated[int, PlainValidator(_layers)]
 Positive = Annotated[float, PlainValidator(_positive)]
 
 
-def one_a_layer(*allowed: str | int) -> PlainValidator:
+def one_per_layer(*allowed: str | int) -> PlainValidator:
     """A list with one of some words (or numbers) a layer; tells the first that is wrong."""
 
     def read(value: Any) -> tuple[str | int, ...]:
@@ -146,7 +289,7 @@ def one_a_layer(*allowed: str | int) -> PlainValidator:
     return PlainValidator(read)
 
 
-def only(*allowed: str | bool) -> PlainValidator:
+def constant(*allowed: str | bool) -> PlainValidator:
     """What a family always has: any other value is of a model that is not read, null says it."""
 
     def read(value: Any) -> None:
@@ -166,7 +309,7 @@ def _silu(value: Any) -> str | None:
 SiluGate = Annotated[str | None, PlainValidator(_silu)]
 """The activation function of what has SiLU alone."""
 
-LayerTypes = Annotated[tuple[str, ...], one_a_layer("full_attention", "sliding_attention")]
+LayerTypes = Annotated[tuple[str, ...], one_per_layer("full_attention", "sliding_attention")]
 
 ConfigFields.model_rebuild()
 
@@ -181,12 +324,12 @@ def class_of(root: YamlNode) -> YamlScalar | None:
     return first if isinstance(first, YamlScalar) and isinstance(first.value, str) else None
 
 
-def refuse(root: YamlNode, field: str, message: str, hint: str = "") -> SpecError:
+def field_error(root: YamlNode, field: str, message: str, hint: str = "") -> SpecError:
     """The error of a field that does not go with others; points at it."""
     return SpecError(Problem(f"{field}: {message}", root.span_of((field,)), hint or None))
 
 
-def divided(root: YamlNode, whole: str, width: int, part: str, count: int) -> int:
+def exact_quotient(root: YamlNode, whole: str, width: int, part: str, count: int) -> int:
     """``width / count``, where the one has to divide the other.
 
     Parameters
@@ -204,7 +347,7 @@ def divided(root: YamlNode, whole: str, width: int, part: str, count: int) -> in
         It does not; names both fields.
     """
     if width % count:
-        raise refuse(root, part, f"{count} does not divide {whole}, {width}")
+        raise field_error(root, part, f"{count} does not divide {whole}, {width}")
     return width // count
 
 
@@ -217,11 +360,11 @@ def patches_of(root: YamlNode, image: int, patch: int) -> int:
         They do not divide the image, or are more than any rank may have; points at
         ``image_size``.
     """
-    patches = divided(root, "image_size", image, "patch_size", patch) ** 2
+    patches = exact_quotient(root, "image_size", image, "patch_size", patch) ** 2
     # A token more is the class's.
     if patches >= LARGEST_COUNT:
         text = f"{image} pixels a side are {patches:.3g} patches of {patch}, more than 1e15"
-        raise refuse(root, "image_size", text)
+        raise field_error(root, "image_size", text)
     return patches
 
 
@@ -238,32 +381,32 @@ def auto_or_size(root: YamlNode, field: str, value: Any) -> int | None:
     try:
         return _size(value)
     except PydanticCustomError as wrong:
-        raise refuse(root, field, f"{wrong.message()}, or 'auto'") from None
+        raise field_error(root, field, f"{wrong.message()}, or 'auto'") from None
 
 
 def head_width(root: YamlNode, width: int, heads: int, given: int | None) -> int:
     """``head_dim`` where it is given, else the width of the stream over the heads."""
     if given is not None:
         return given
-    return divided(root, "hidden_size", width, "num_attention_heads", heads)
+    return exact_quotient(root, "hidden_size", width, "num_attention_heads", heads)
 
 
 def grouped_heads(root: YamlNode, heads: int, kv_heads: int) -> int:
     """The heads of keys and values, which share out the query heads evenly."""
-    divided(root, "num_attention_heads", heads, "num_key_value_heads", kv_heads)
+    exact_quotient(root, "num_attention_heads", heads, "num_key_value_heads", kv_heads)
     return kv_heads
 
 
-def per_layer(root: YamlNode, field: str, written: tuple[Any, ...], layers: int) -> None:
+def check_per_layer(root: YamlNode, field: str, written: tuple[Any, ...], layers: int) -> None:
     """Refuse a list that does not have one entry a layer."""
     if len(written) != layers:
-        raise refuse(root, field, f"expected one entry for each of {layers} layers", "")
+        raise field_error(root, field, f"expected one entry for each of {layers} layers", "")
 
 
-def among_layers(root: YamlNode, field: str, listed: Iterable[int], layers: int) -> None:
+def check_layer_indices(root: YamlNode, field: str, listed: Iterable[int], layers: int) -> None:
     """Refuse indices of layers that there are not."""
     if (last := max(listed, default=0)) >= layers:
-        raise refuse(root, field, f"the layers are 0 to {layers - 1}, got {last}")
+        raise field_error(root, field, f"the layers are 0 to {layers - 1}, got {last}")
 
 
 _FUNCTIONS = MappingProxyType(
@@ -280,19 +423,19 @@ def feed_forward(inner: int, gated: bool, activation: str | None) -> FeedForward
     return usual if name == usual.function else replace(usual, activation=name)
 
 
-def all_full(root: YamlNode, layer_types: tuple[str, ...] | None, layers: int) -> None:
+def check_full_attention(root: YamlNode, layer_types: tuple[str, ...] | None, layers: int) -> None:
     """Refuse ``layer_types`` of a family whose layers all see every key."""
     if layer_types is None:
         return
-    per_layer(root, "layer_types", layer_types, layers)
+    check_per_layer(root, "layer_types", layer_types, layers)
     if other := next((kind for kind in layer_types if kind != "full_attention"), None):
-        raise refuse(root, "layer_types", f"this family has no layers of '{other}'")
+        raise field_error(root, "layer_types", f"this family has no layers of '{other}'")
 
 
-def routed(root: YamlNode, field: str, per_token: int, experts: int) -> int:
+def checked_per_token(root: YamlNode, field: str, per_token: int, experts: int) -> int:
     """Experts a token goes to, at most all of them."""
     if per_token > experts:
-        raise refuse(root, field, f"a token goes to {per_token} experts, there are {experts}")
+        raise field_error(root, field, f"a token goes to {per_token} experts, there are {experts}")
     return per_token
 
 
@@ -303,7 +446,7 @@ def attention_biases(attention: SoftmaxAttention, width: int, output: bool = Tru
     return inputs + (width if output else 0)
 
 
-def stack(
+def build_model(
     c: ConfigFields, family: str, width: int, layers: Iterable[Layer], other: int
 ) -> ModelConfig:
     """The model of some layers.

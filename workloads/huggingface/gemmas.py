@@ -12,13 +12,21 @@ from typing import ClassVar
 from einsum_cascade.yaml.source import YamlNode
 
 from ..models import Layer, ModelConfig
-from .fields import Positive, Size, all_full, attention_biases, feed_forward, read_fields, stack
+from .fields import (
+    Positive,
+    Size,
+    attention_biases,
+    build_model,
+    check_full_attention,
+    feed_forward,
+    read_fields,
+)
 from .softmax import DecoderConfig, layer_windows, softmax_heads
-from .vision import SeveralInputs, of_several_inputs, siglip_encoder
+from .vision import MultimodalConfig, multimodal_model, siglip_encoder
 
 
 class _GemmaConfig(DecoderConfig):
-    harmless = ("hidden_act",)
+    ignored = ("hidden_act",)
     """The family reads ``hidden_activation`` in its place."""
 
     vocab_size: Size | None = 256_000
@@ -31,7 +39,7 @@ class _GemmaConfig(DecoderConfig):
 
 
 class _Gemma2Config(_GemmaConfig):
-    alike: ClassVar[tuple[tuple[str, str], ...]] = (("sliding_window_size", "sliding_window"),)
+    aliases: ClassVar[tuple[tuple[str, str], ...]] = (("sliding_window_size", "sliding_window"),)
 
     num_attention_heads: Size = 8
     num_key_value_heads: Size = 4
@@ -46,7 +54,7 @@ class _Gemma2Config(_GemmaConfig):
 
 
 class _Gemma3Config(_Gemma2Config):
-    alike = (
+    aliases = (
         ("_sliding_window_pattern", "sliding_window_pattern"),
         ("sliding_window_size", "sliding_window"),
     )
@@ -61,36 +69,36 @@ class _Gemma3Config(_Gemma2Config):
 def gemma(root: YamlNode) -> ModelConfig:
     """``GemmaConfig``."""
     c = read_fields(_GemmaConfig, root)
-    all_full(root, c.layer_types, c.num_hidden_layers)
+    check_full_attention(root, c.layer_types, c.num_hidden_layers)
     return _gemma_stack(root, c, "gemma", [None] * c.num_hidden_layers, norms=2)
 
 
 def gemma2(root: YamlNode) -> ModelConfig:
     """``Gemma2Config``: windowed and full layers alternate, the first has the window."""
     c = read_fields(_Gemma2Config, root)
-    slides = [index % 2 == 0 for index in range(c.num_hidden_layers)]
-    windows = layer_windows(root, c, c.sliding_window, slides)
+    windowed = [index % 2 == 0 for index in range(c.num_hidden_layers)]
+    windows = layer_windows(root, c, c.sliding_window, windowed)
     return _gemma_stack(root, c, "gemma2", windows, norms=4, softcap=c.attn_logit_softcapping)
 
 
 def gemma3(root: YamlNode) -> ModelConfig:
     """``Gemma3TextConfig``: the last of every ``sliding_window_pattern`` layers is full."""
     c = read_fields(_Gemma3Config, root)
-    slides = [(i + 1) % c.sliding_window_pattern != 0 for i in range(c.num_hidden_layers)]
+    windowed = [(i + 1) % c.sliding_window_pattern != 0 for i in range(c.num_hidden_layers)]
     # Of a pattern of 6: layers 5, 11, 17, ... from 0 are full.
-    windows = layer_windows(root, c, c.sliding_window, slides)
+    windows = layer_windows(root, c, c.sliding_window, windowed)
     softcap = c.attn_logit_softcapping
     return _gemma_stack(root, c, "gemma3", windows, norms=4, softcap=softcap, qk_norm=True)
 
 
-class _Gemma3Inputs(SeveralInputs):
-    harmless = ("text_config", "vision_config", "mm_tokens_per_image")
+class _Gemma3MultimodalConfig(MultimodalConfig):
+    ignored = ("text_config", "vision_config", "mm_tokens_per_image")
     encoders = ("siglip_vision_model",)
 
 
-def gemma3_of_several_inputs(root: YamlNode) -> ModelConfig:
+def gemma3_multimodal(root: YamlNode) -> ModelConfig:
     """``Gemma3Config``: the language model runs; an encoder of images counts as parameters."""
-    return of_several_inputs(root, _Gemma3Inputs, gemma3, siglip_encoder)
+    return multimodal_model(root, _Gemma3MultimodalConfig, gemma3, siglip_encoder)
 
 
 def _gemma_stack(
@@ -116,4 +124,4 @@ def _gemma_stack(
         activation = c.hidden_activation or "gelu"
         ffn = feed_forward(c.intermediate_size, gated=True, activation=activation)
         layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other))
-    return stack(c, family, d, layers, d)
+    return build_model(c, family, d, layers, d)

@@ -31,15 +31,15 @@ from .fields import (
     SiluGate,
     Size,
     SizeOrZero,
-    divided,
+    build_model,
+    check_per_layer,
+    checked_per_token,
+    exact_quotient,
+    field_error,
     grouped_heads,
     head_width,
-    one_a_layer,
-    per_layer,
+    one_per_layer,
     read_fields,
-    refuse,
-    routed,
-    stack,
 )
 
 
@@ -67,9 +67,9 @@ class LatentFields(ConfigFields):
 
 
 class _DeepseekConfig(LatentFields):
-    harmless: ClassVar[tuple[str, ...]] = ("num_nextn_predict_layers",)
+    ignored: ClassVar[tuple[str, ...]] = ("num_nextn_predict_layers",)
     """Layers that predict further tokens are no part of what is read."""
-    alike = (("num_key_value_heads", "num_attention_heads"), ("qk_head_dim", "qk_width"))
+    aliases = (("num_key_value_heads", "num_attention_heads"), ("qk_head_dim", "qk_width"))
     """Every head has keys of its own once they are unfolded."""
 
     hidden_act: SiluGate = None
@@ -109,7 +109,7 @@ def kimi_k2(root: YamlNode) -> ModelConfig:
 class _DeepseekV32Config(_DeepseekConfig):
     # One name after the other, of the same: every layer attends to picked keys.
     layer_types: (
-        Annotated[tuple[str, ...], one_a_layer("deepseek_sparse_attention", "indexed_attention")]
+        Annotated[tuple[str, ...], one_per_layer("deepseek_sparse_attention", "indexed_attention")]
         | None
     ) = None
     q_lora_rank: Size
@@ -122,20 +122,20 @@ def deepseek_v32(root: YamlNode) -> ModelConfig:
     """``DeepseekV32Config``: as deepseek_v3, but that an indexer picks the keys of a query."""
     c = read_fields(_DeepseekV32Config, root)
     _check_kinds(root, c)
-    index = KeyIndexer(heads=c.index_n_heads, width=c.index_head_dim, picks=c.index_topk)
+    index = KeyIndexer(heads=c.index_n_heads, width=c.index_head_dim, top_k=c.index_topk)
     return _deepseek_stack(root, c, "deepseek_v32", router_biases=True, indexer=index)
 
 
 def _check_kinds(root: YamlNode, c: _DeepseekV32Config) -> None:
     if c.layer_types is not None:
-        per_layer(root, "layer_types", c.layer_types, c.num_hidden_layers)
+        check_per_layer(root, "layer_types", c.layer_types, c.num_hidden_layers)
 
 
 class _Glm4MoeLiteConfig(_DeepseekConfig):
-    harmless = ("num_nextn_predict_layers", "head_dim", "mtp_*")
+    ignored = ("num_nextn_predict_layers", "head_dim", "mtp_*")
 
     first_k_dense_replace: SizeOrZero = 1
-    mlp_layer_types: Annotated[tuple[str, ...], one_a_layer("dense", "sparse")] | None = None
+    mlp_layer_types: Annotated[tuple[str, ...], one_per_layer("dense", "sparse")] | None = None
 
 
 def glm4_moe_lite(root: YamlNode) -> ModelConfig:
@@ -150,11 +150,11 @@ def _letters(value: Any) -> Any:
     return list(value) if isinstance(value, str) else value
 
 
-_PATTERN = one_a_layer("F", "S", "full", "shared")
+_PATTERN = one_per_layer("F", "S", "full", "shared")
 
 
 class _GlmMoeDsaConfig(_DeepseekV32Config):
-    harmless = (
+    ignored = (
         *("num_nextn_predict_layers", "head_dim", "indexer_rope_interleave", "mtp_*"),
         *("index_share_for_mtp_iteration", "moe_router_dtype"),
     )
@@ -165,8 +165,8 @@ class _GlmMoeDsaConfig(_DeepseekV32Config):
     index_head_dim: Size = 128
     index_topk: Size = 2048
     first_k_dense_replace: SizeOrZero = 3
-    mlp_layer_types: Annotated[tuple[str, ...], one_a_layer("dense", "sparse")] | None = None
-    indexer_types: Annotated[tuple[str, ...], one_a_layer("full", "shared")] | None = None
+    mlp_layer_types: Annotated[tuple[str, ...], one_per_layer("dense", "sparse")] | None = None
+    indexer_types: Annotated[tuple[str, ...], one_per_layer("full", "shared")] | None = None
     index_topk_freq: Size = 1
     index_skip_topk_offset: SizeOrZero = 2
     index_topk_pattern: Annotated[tuple[str, ...], _PATTERN, BeforeValidator(_letters)] | None = (
@@ -179,7 +179,7 @@ def glm_moe_dsa(root: YamlNode) -> ModelConfig:
     c = read_fields(_GlmMoeDsaConfig, root)
     _check_kinds(root, c)
     sparse = _sparse_layers(root, c, c.mlp_layer_types)
-    index = KeyIndexer(heads=c.index_n_heads, width=c.index_head_dim, picks=c.index_topk)
+    index = KeyIndexer(heads=c.index_n_heads, width=c.index_head_dim, top_k=c.index_topk)
     indexers = [replace(index, shared=not own) for own in _own_indexers(root, c)]
     return _latent_stack(root, c, "glm_moe_dsa", sparse, indexers, router_biases=True)
 
@@ -191,10 +191,12 @@ def _sparse_layers(
     count = c.num_hidden_layers
     found = [i >= c.first_k_dense_replace and i % c.moe_layer_freq == 0 for i in range(count)]
     if listed is not None:
-        per_layer(root, "mlp_layer_types", listed, count)
+        check_per_layer(root, "mlp_layer_types", listed, count)
         found = [kind == "sparse" for kind in listed]
         if any(found) and not c.n_routed_experts:
-            raise refuse(root, "mlp_layer_types", "some layers have experts, and there are none")
+            raise field_error(
+                root, "mlp_layer_types", "some layers have experts, and there are none"
+            )
     return [bool(c.n_routed_experts) and sparse for sparse in found]
 
 
@@ -208,10 +210,10 @@ def _own_indexers(root: YamlNode, c: _GlmMoeDsaConfig) -> list[bool]:
         ("indexer_types", c.indexer_types),
     ):
         if listed is not None:
-            per_layer(root, field, listed, count)
+            check_per_layer(root, field, listed, count)
             own = [kind in ("full", "F") for kind in listed]
     if not own[0]:
-        raise refuse(root, "indexer_types", "the first layer has no picks to share")
+        raise field_error(root, "indexer_types", "the first layer has no picks to share")
     return own
 
 
@@ -220,12 +222,14 @@ def _check_groups(root: YamlNode, c: _DeepseekConfig) -> None:
     groups, picked, experts = c.n_group or 1, c.topk_group or 1, c.n_routed_experts
     if experts is None:
         return
-    each = divided(root, "n_routed_experts", experts, "n_group", groups)
+    each = exact_quotient(root, "n_routed_experts", experts, "n_group", groups)
     if picked > groups:
-        raise refuse(root, "topk_group", f"a token goes to {picked} groups, there are {groups}")
+        raise field_error(
+            root, "topk_group", f"a token goes to {picked} groups, there are {groups}"
+        )
     if c.num_experts_per_tok > picked * each and groups > 1:
         text = f"a token goes to {c.num_experts_per_tok} experts, its groups have {picked * each}"
-        raise refuse(root, "num_experts_per_tok", text)
+        raise field_error(root, "num_experts_per_tok", text)
 
 
 def _deepseek(root: YamlNode, family: str, router_biases: bool) -> ModelConfig:
@@ -258,7 +262,9 @@ def _latent_stack(
     mixture = (
         Experts(
             experts=experts,
-            per_token=routed(root, "num_experts_per_tok", c.num_experts_per_tok, experts),
+            per_token=checked_per_token(
+                root, "num_experts_per_tok", c.num_experts_per_tok, experts
+            ),
             inner=c.moe_intermediate_size,
             # Shared experts are one network as wide as all of them.
             shared_inner=c.moe_intermediate_size * (c.n_shared_experts or 0),
@@ -267,21 +273,21 @@ def _latent_stack(
         else None
     )
     layers = []
-    for spread, indexer in zip(sparse, indexers, strict=True):
+    for is_sparse, indexer in zip(sparse, indexers, strict=True):
         # Both latents are normalised, too, and the key of an indexer, with a bias.
         other = 2 * d + (c.q_lora_rank or 0) + c.kv_lora_rank
         other += 2 * indexer.width if indexer and not indexer.shared else 0
         # DeepSeek-V3's router adds a bias to the score of each expert, which balances their load
         # (arXiv 2412.19437).
-        other += experts if spread and router_biases else 0
-        ffn = mixture if spread and mixture is not None else dense
+        other += experts if is_sparse and router_biases else 0
+        ffn = mixture if is_sparse and mixture is not None else dense
         mixer = replace(c.latent_attention, indexer=indexer)
         layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other))
-    return stack(c, family, d, layers, d)
+    return build_model(c, family, d, layers, d)
 
 
 class _MiniMaxConfig(ConfigFields):
-    harmless = (
+    ignored = (
         "*_attention_alpha",
         "*_attention_beta",
         "mlp_alpha_factor",
@@ -305,12 +311,12 @@ class _MiniMaxConfig(ConfigFields):
     num_local_experts: Size = 8
     num_experts_per_tok: Size = 2
     layer_types: (
-        Annotated[tuple[str, ...], one_a_layer("full_attention", "linear_attention")] | None
+        Annotated[tuple[str, ...], one_per_layer("full_attention", "linear_attention")] | None
     ) = None
 
 
 class _MiniMaxText01Config(_MiniMaxConfig):
-    attn_type_list: Annotated[tuple[int, ...], one_a_layer(0, 1)]
+    attn_type_list: Annotated[tuple[int, ...], one_per_layer(0, 1)]
     """A 0 for each lightning layer, a 1 for each softmax layer."""
     shared_intermediate_size: SizeOrZero = 0
 
@@ -321,7 +327,7 @@ def minimax(root: YamlNode) -> ModelConfig:
     # The first, the third, and so on.
     softmax = [bool((index + 1) % 2) for index in range(c.num_hidden_layers)]
     if c.layer_types is not None:
-        per_layer(root, "layer_types", c.layer_types, c.num_hidden_layers)
+        check_per_layer(root, "layer_types", c.layer_types, c.num_hidden_layers)
         softmax = [kind == "full_attention" for kind in c.layer_types]
     return _minimax_stack(root, c, "minimax", softmax, shared=0)
 
@@ -329,7 +335,7 @@ def minimax(root: YamlNode) -> ModelConfig:
 def minimax_text_01(root: YamlNode) -> ModelConfig:
     """MiniMax-Text-01's own configuration, which lists the kind of each layer."""
     c = read_fields(_MiniMaxText01Config, root)
-    per_layer(root, "attn_type_list", c.attn_type_list, c.num_hidden_layers)
+    check_per_layer(root, "attn_type_list", c.attn_type_list, c.num_hidden_layers)
     softmax = [kind == 1 for kind in c.attn_type_list]
     shared = c.shared_intermediate_size
     return _minimax_stack(root, c, "minimax_text_01", softmax, shared)
@@ -344,7 +350,7 @@ def _minimax_stack(
     experts = c.num_local_experts
     ffn = Experts(
         experts=experts,
-        per_token=routed(root, "num_experts_per_tok", c.num_experts_per_tok, experts),
+        per_token=checked_per_token(root, "num_experts_per_tok", c.num_experts_per_tok, experts),
         inner=c.intermediate_size,
         shared_inner=shared,
     )
@@ -366,4 +372,4 @@ def _minimax_stack(
         other_parameters=beside + heads * width,
     )
     layers = [full if is_softmax else lightning for is_softmax in softmax]
-    return stack(c, family, d, layers, d)
+    return build_model(c, family, d, layers, d)

@@ -16,24 +16,24 @@ from .fields import (
     SiluGate,
     Size,
     SizeOrZero,
-    all_full,
-    among_layers,
     attention_biases,
+    build_model,
+    check_full_attention,
+    check_layer_indices,
+    check_per_layer,
+    checked_per_token,
+    constant,
     feed_forward,
-    one_a_layer,
-    only,
-    per_layer,
+    field_error,
+    one_per_layer,
     read_fields,
-    refuse,
-    routed,
-    stack,
 )
 from .softmax import DecoderConfig, Halves, decoder_stack, layer_windows, softmax_heads
-from .vision import Llama4Inputs, llama4_encoder, of_several_inputs
+from .vision import Llama4MultimodalConfig, llama4_encoder, multimodal_model
 
 
 class _Glm4MoeConfig(DecoderConfig):
-    harmless = ("num_nextn_predict_layers", "use_grouped_mm")
+    ignored = ("num_nextn_predict_layers", "use_grouped_mm")
     """Layers that predict further tokens are no part of what is read."""
 
     hidden_act: SiluGate = None
@@ -50,7 +50,7 @@ class _Glm4MoeConfig(DecoderConfig):
 def glm4_moe(root: YamlNode) -> ModelConfig:
     """``Glm4MoeConfig``: the first layers are dense, the others have experts, some for all."""
     c = read_fields(_Glm4MoeConfig, root)
-    all_full(root, c.layer_types, c.num_hidden_layers)
+    check_full_attention(root, c.layer_types, c.num_hidden_layers)
     d, experts = c.hidden_size, c.n_routed_experts
     mixer = softmax_heads(root, c, c.num_key_value_heads, qk_norm=c.use_qk_norm)
     other = 2 * d + (2 * mixer.qk_width if c.use_qk_norm else 0)
@@ -59,7 +59,7 @@ def glm4_moe(root: YamlNode) -> ModelConfig:
     dense = feed_forward(c.intermediate_size, gated=True, activation=None)
     mixture = Experts(
         experts=experts,
-        per_token=routed(root, "num_experts_per_tok", c.num_experts_per_tok, experts),
+        per_token=checked_per_token(root, "num_experts_per_tok", c.num_experts_per_tok, experts),
         inner=c.moe_intermediate_size,
         shared_inner=c.moe_intermediate_size * c.n_shared_experts,
     )
@@ -70,11 +70,11 @@ def glm4_moe(root: YamlNode) -> ModelConfig:
         # The router has a bias an expert, by which loads are evened out.
         more = experts if sparse else 0
         layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other + more))
-    return stack(c, "glm4_moe", d, layers, d)
+    return build_model(c, "glm4_moe", d, layers, d)
 
 
 class _Llama4TextConfig(DecoderConfig):
-    harmless = ("attn_temperature_tuning", "attn_scale", "floor_scale", "use_qk_norm", "for_llm_*")
+    ignored = ("attn_temperature_tuning", "attn_scale", "floor_scale", "use_qk_norm", "for_llm_*")
     """Scales of queries, and norms without weights."""
 
     hidden_act: SiluGate = None
@@ -89,11 +89,11 @@ class _Llama4TextConfig(DecoderConfig):
     interleave_moe_layer_step: SizeOrZero = 1
     moe_layers: tuple[SizeOrZero, ...] | None = None
     attention_chunk_size: Size | None = 8192
-    no_rope_layers: Annotated[tuple[int, ...], one_a_layer(0, 1)] | None = None
+    no_rope_layers: Annotated[tuple[int, ...], one_per_layer(0, 1)] | None = None
     no_rope_layer_interval: Size = 4
     attention_bias: bool = False
     layer_types: (
-        Annotated[tuple[str, ...], one_a_layer("full_attention", "chunked_attention")] | None
+        Annotated[tuple[str, ...], one_per_layer("full_attention", "chunked_attention")] | None
     ) = None
 
 
@@ -110,7 +110,9 @@ def llama4_text(root: YamlNode) -> ModelConfig:
         mixer = replace(full, chunk=c.attention_chunk_size) if chunked else full
         ffn: FeedForward | Experts = dense
         if index in sparse:
-            per_token = routed(root, "num_experts_per_tok", c.num_experts_per_tok, experts)
+            per_token = checked_per_token(
+                root, "num_experts_per_tok", c.num_experts_per_tok, experts
+            )
             ffn = Experts(
                 experts=experts,
                 per_token=per_token,
@@ -118,7 +120,7 @@ def llama4_text(root: YamlNode) -> ModelConfig:
                 shared_inner=c.intermediate_size,
             )
         layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other))
-    return stack(c, "llama4_text", d, layers, d)
+    return build_model(c, "llama4_text", d, layers, d)
 
 
 def _sparse_layers(root: YamlNode, c: _Llama4TextConfig) -> frozenset[int]:
@@ -126,23 +128,23 @@ def _sparse_layers(root: YamlNode, c: _Llama4TextConfig) -> frozenset[int]:
     # A step of 2: layers 1, 3, 5, ... from 0. A step of 0: none.
     step, count = c.interleave_moe_layer_step, c.num_hidden_layers
     listed = range(step - 1, count, step) if c.moe_layers is None and step else c.moe_layers or ()
-    among_layers(root, "moe_layers", listed, count)
+    check_layer_indices(root, "moe_layers", listed, count)
     for field in ("num_local_experts", "num_experts_per_tok"):
         if listed and not getattr(c, field):
-            raise refuse(root, field, "some layers have experts, and this is 0")
+            raise field_error(root, field, "some layers have experts, and this is 0")
     return frozenset(listed)
 
 
 def _chunked_layers(root: YamlNode, c: _Llama4TextConfig) -> list[bool]:
     count = c.num_hidden_layers
     if c.no_rope_layers:
-        per_layer(root, "no_rope_layers", c.no_rope_layers, count)
+        check_per_layer(root, "no_rope_layers", c.no_rope_layers, count)
     if c.layer_types is not None:
-        per_layer(root, "layer_types", c.layer_types, count)
+        check_per_layer(root, "layer_types", c.layer_types, count)
         found = [kind == "chunked_attention" for kind in c.layer_types]
         if any(found) and c.attention_chunk_size is None:
             text = "'chunked_attention' needs an attention_chunk_size"
-            raise refuse(root, "layer_types", text)
+            raise field_error(root, "layer_types", text)
         return found
     if c.no_rope_layers:
         return [rotated == 1 for rotated in c.no_rope_layers]
@@ -151,14 +153,14 @@ def _chunked_layers(root: YamlNode, c: _Llama4TextConfig) -> list[bool]:
 
 def llama4(root: YamlNode) -> ModelConfig:
     """``Llama4Config``: the language model runs; an encoder of images counts as parameters."""
-    return of_several_inputs(root, Llama4Inputs, llama4_text, llama4_encoder)
+    return multimodal_model(root, Llama4MultimodalConfig, llama4_text, llama4_encoder)
 
 
 def _mixture(
     root: YamlNode, experts: int, per_token: int, inner: int, shared: int = 0, field: str = ""
 ) -> Experts:
     """Experts of which a token goes to some, checked against how many there are."""
-    chosen = routed(root, field or "num_experts_per_tok", per_token, experts)
+    chosen = checked_per_token(root, field or "num_experts_per_tok", per_token, experts)
     return Experts(experts=experts, per_token=chosen, inner=inner, shared_inner=shared)
 
 
@@ -184,7 +186,7 @@ def qwen2_moe(root: YamlNode) -> ModelConfig:
     ffns: list[FeedForward | Experts] = [
         feed_forward(c.intermediate_size, gated=True, activation=None)
     ] * count
-    among_layers(root, "mlp_only_layers", c.mlp_only_layers or (), count)
+    check_layer_indices(root, "mlp_only_layers", c.mlp_only_layers or (), count)
     if experts:
         shared = c.shared_expert_intermediate_size
         mixture = _mixture(root, experts, c.num_experts_per_tok, c.moe_intermediate_size, shared)
@@ -193,7 +195,7 @@ def qwen2_moe(root: YamlNode) -> ModelConfig:
                 ffns[index] = mixture
     # Every second layer up to so many, the first among them, where windows are switched on.
     window = (c.sliding_window or None) if c.use_sliding_window else None
-    slides = [index % 2 == 0 and index < c.max_window_layers for index in range(count)]
+    windowed = [index % 2 == 0 and index < c.max_window_layers for index in range(count)]
 
     def beside(halves: Halves) -> int:
         biases = attention_biases(halves.mixer, d, output=False) if c.qkv_bias else 0
@@ -206,7 +208,7 @@ def qwen2_moe(root: YamlNode) -> ModelConfig:
         "qwen2_moe",
         c.num_key_value_heads,
         beside,
-        windows=layer_windows(root, c, window, slides),
+        windows=layer_windows(root, c, window, windowed),
         ffns=ffns,
     )
 
@@ -222,7 +224,7 @@ class _OlmoeConfig(DecoderConfig):
 def olmoe(root: YamlNode) -> ModelConfig:
     """``OlmoeConfig``: experts in all layers; queries and keys normalised over all heads."""
     c = read_fields(_OlmoeConfig, root)
-    all_full(root, c.layer_types, c.num_hidden_layers)
+    check_full_attention(root, c.layer_types, c.num_hidden_layers)
     d = c.hidden_size
     mixture = _mixture(root, c.num_experts, c.num_experts_per_tok, c.intermediate_size)
 
@@ -236,7 +238,7 @@ def olmoe(root: YamlNode) -> ModelConfig:
 
 
 class _GraniteMoeConfig(DecoderConfig):
-    harmless = (
+    ignored = (
         *("embedding_multiplier", "logits_scaling", "residual_multiplier"),
         "attention_multiplier",
     )
@@ -252,7 +254,7 @@ class _GraniteMoeConfig(DecoderConfig):
 def granitemoe(root: YamlNode) -> ModelConfig:
     """``GraniteMoeConfig``: as granite, with experts in all layers."""
     c = read_fields(_GraniteMoeConfig, root)
-    all_full(root, c.layer_types, c.num_hidden_layers)
+    check_full_attention(root, c.layer_types, c.num_hidden_layers)
     d = c.hidden_size
     mixture = _mixture(root, c.num_local_experts, c.num_experts_per_tok, c.intermediate_size)
 
@@ -264,12 +266,12 @@ def granitemoe(root: YamlNode) -> ModelConfig:
 
 
 class _MiniMaxM2Config(DecoderConfig):
-    harmless = (
+    ignored = (
         *("use_mtp", "num_mtp_modules", "mtp_transformer_layers", "layernorm_*"),
         *("mlp_intermediate_size", "shared_moe_mode"),
     )
     """Further tokens, and what no layer has."""
-    alike = (("num_experts", "num_local_experts"),)
+    aliases = (("num_experts", "num_local_experts"),)
 
     num_key_value_heads: Size | None = 8
     head_dim: Size | None = 128
@@ -277,17 +279,17 @@ class _MiniMaxM2Config(DecoderConfig):
     num_local_experts: Size = 256
     num_experts_per_tok: Size = 8
     use_qk_norm: bool = True
-    qk_norm_type: Annotated[str | None, only("per_layer")] = None
+    qk_norm_type: Annotated[str | None, constant("per_layer")] = None
     use_routing_bias: bool = True
-    attn_type_list: Annotated[tuple[int, ...], one_a_layer(1)] | None = None
+    attn_type_list: Annotated[tuple[int, ...], one_per_layer(1)] | None = None
 
 
 def minimax_m2(root: YamlNode) -> ModelConfig:
     """``MiniMaxM2Config``: queries and keys normalised over all heads; experts in all layers."""
     c = read_fields(_MiniMaxM2Config, root)
-    all_full(root, c.layer_types, c.num_hidden_layers)
+    check_full_attention(root, c.layer_types, c.num_hidden_layers)
     if c.attn_type_list is not None:
-        per_layer(root, "attn_type_list", c.attn_type_list, c.num_hidden_layers)
+        check_per_layer(root, "attn_type_list", c.attn_type_list, c.num_hidden_layers)
     d, experts = c.hidden_size, c.num_local_experts
     mixture = _mixture(root, experts, c.num_experts_per_tok, c.intermediate_size)
 
@@ -303,13 +305,13 @@ def minimax_m2(root: YamlNode) -> ModelConfig:
 
 
 class _Ernie45MoeConfig(DecoderConfig):
-    harmless = (
+    ignored = (
         *("moe_norm_min", "moe_use_aux_free", "moe_gate*", "moe_capacity"),
         "num_nextn_predict_layers",
     )
     """How experts are chosen; capacities are of training; and layers that predict further
     tokens, which are no part of what is read."""
-    alike = (("num_experts", "moe_num_experts"), ("num_experts_per_tok", "moe_k"))
+    aliases = (("num_experts", "moe_num_experts"), ("num_experts_per_tok", "moe_k"))
 
     num_key_value_heads: Size | None = 4
     hidden_act: SiluGate = None
@@ -320,14 +322,14 @@ class _Ernie45MoeConfig(DecoderConfig):
     moe_layer_start_index: SizeOrZero = 1
     moe_layer_end_index: int = -1
     moe_layer_interval: Size = 1
-    use_rmsnorm: Annotated[bool | None, only(True)] = None
+    use_rmsnorm: Annotated[bool | None, constant(True)] = None
     tie_word_embeddings: bool = True
 
 
 def ernie4_5_moe(root: YamlNode) -> ModelConfig:
     """``Ernie4_5_MoeConfig``: the first layers are dense; some experts are for all tokens."""
     c = read_fields(_Ernie45MoeConfig, root)
-    all_full(root, c.layer_types, c.num_hidden_layers)
+    check_full_attention(root, c.layer_types, c.num_hidden_layers)
     d, count, inner = c.hidden_size, c.num_hidden_layers, c.moe_intermediate_size
     shared = inner * c.moe_num_shared_experts
     mixture = _mixture(root, c.moe_num_experts, c.moe_k, inner, shared, "moe_k")

@@ -12,9 +12,8 @@ from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar, shorten
 
 from ..models import Experts, ModelConfig, WeightFormats
-from .fields import CLASSES, class_of
-from .quantised import FIELD, check_left_out, weight_formats, without_quantisation
-from .unread import beside_layers
+from .fields import CLASSES, class_of, omitted_parts
+from .quantization import FIELD, check_unconverted, weight_formats, without_quantization
 
 Reader = Callable[[YamlNode], ModelConfig]
 
@@ -23,39 +22,39 @@ TYPE = "model_type"
 
 READERS: Mapping[str, str] = MappingProxyType(
     {
-        "bamba": "dual.bamba",
+        "bamba": "mamba2_hybrids.bamba",
         "bert": "encoders.bert",
-        "bloom": "sloped.bloom",
-        "cohere": "variants.cohere",
-        "cohere2": "variants.cohere2",
+        "bloom": "alibi.bloom",
+        "cohere": "decoders.cohere",
+        "cohere2": "decoders.cohere2",
         "deepseek_v2": "latent.deepseek_v2",
         "deepseek_v3": "latent.deepseek_v3",
         "deepseek_v32": "latent.deepseek_v32",
         "distilbert": "encoders.distilbert",
-        "ernie4_5": "variants.ernie4_5",
+        "ernie4_5": "decoders.ernie4_5",
         "ernie4_5_moe": "mixtures.ernie4_5_moe",
-        "exaone4": "variants.exaone4",
-        "falcon": "sloped.falcon",
+        "exaone4": "decoders.exaone4",
+        "falcon": "alibi.falcon",
         "falcon_mamba": "recurrent.falcon_mamba",
         "gemma": "gemmas.gemma",
         "gemma2": "gemmas.gemma2",
-        "gemma3": "gemmas.gemma3_of_several_inputs",
+        "gemma3": "gemmas.gemma3_multimodal",
         "gemma3_text": "gemmas.gemma3",
-        "glm4": "variants.glm4",
+        "glm4": "decoders.glm4",
         "glm4_moe": "mixtures.glm4_moe",
         "glm4_moe_lite": "latent.glm4_moe_lite",
         "glm_moe_dsa": "latent.glm_moe_dsa",
         "gpt2": "decoders.gpt2",
         "gpt_neox": "decoders.gpt_neox",
         "gpt_oss": "decoders.gpt_oss",
-        "granite": "variants.granite",
+        "granite": "decoders.granite",
         "granitemoe": "mixtures.granitemoe",
-        "granitemoehybrid": "dual.granitemoehybrid",
+        "granitemoehybrid": "mamba2_hybrids.granitemoehybrid",
         "jamba": "hybrids.jamba",
         "kimi_k2": "latent.kimi_k2",
         "kimi_linear": "hybrids.kimi_linear",
-        "lfm2": "short.lfm2",
-        "lfm2_moe": "short.lfm2_moe",
+        "lfm2": "hybrids.lfm2",
+        "lfm2_moe": "hybrids.lfm2_moe",
         "llama": "decoders.llama",
         "llama4": "mixtures.llama4",
         "llama4_text": "mixtures.llama4_text",
@@ -65,15 +64,15 @@ READERS: Mapping[str, str] = MappingProxyType(
         "minimax_m1": "latent.minimax_text_01",
         "minimax_m2": "mixtures.minimax_m2",
         "minimax_text_01": "latent.minimax_text_01",
-        "ministral3": "variants.ministral3",
+        "ministral3": "decoders.ministral3",
         "mistral": "decoders.mistral",
         "mistral3": "decoders.mistral3",
         "mixtral": "decoders.mixtral",
         "modernbert": "encoders.modernbert",
-        "mpt": "sloped.mpt",
-        "nemotron_h": "dual.nemotron_h",
+        "mpt": "alibi.mpt",
+        "nemotron_h": "mamba2_hybrids.nemotron_h",
         "olmo2": "decoders.olmo2",
-        "olmo3": "variants.olmo3",
+        "olmo3": "decoders.olmo3",
         "olmoe": "mixtures.olmoe",
         "phi": "decoders.phi",
         "phi3": "decoders.phi3",
@@ -90,13 +89,13 @@ READERS: Mapping[str, str] = MappingProxyType(
         "qwen3_vl_moe": "decoders.qwen3_vl_moe",
         "qwen3_vl_moe_text": "decoders.qwen3_vl_moe_text",
         "qwen3_vl_text": "decoders.qwen3",
-        "recurrent_gemma": "short.recurrent_gemma",
+        "recurrent_gemma": "hybrids.recurrent_gemma",
         "retnet": "recurrent.retnet",
         "roberta": "encoders.roberta",
-        "rwkv7": "rwkv.rwkv7",
-        "seed_oss": "variants.seed_oss",
-        "smollm3": "variants.smollm3",
-        "starcoder2": "variants.starcoder2",
+        "rwkv7": "recurrent.rwkv7",
+        "seed_oss": "decoders.seed_oss",
+        "smollm3": "decoders.smollm3",
+        "starcoder2": "decoders.starcoder2",
         "t5": "encoders.t5",
         "transnormer": "recurrent.transnormer",
         "vit": "encoders.vit",
@@ -174,18 +173,18 @@ def read_config(root: YamlNode) -> ModelConfig:
     if reader is None:
         text = f"models of type '{shorten(family)}' are not read"
         known = f"known: {', '.join(sorted(READERS))}"
-        meant = next((f"did you mean '{name}'? " for name in _spelt_alike(family)), "")
+        meant = next((f"did you mean '{name}'? " for name in _similar_names(family)), "")
         hint = f"{meant}{known}"
         raise SpecError(Problem(text, where.span, hint))
     source = root.child("source")
     text = source.text if isinstance(source, YamlScalar) else ""
     weights = weight_formats(root)
-    model = _function(reader)(without_quantisation(root))
+    model = _function(reader)(without_quantization(root))
     _check_experts(weights, root, model)
-    check_left_out(root, weights, model)
+    check_unconverted(root, weights, model)
     named = class_of(root)
     predicts = named is None or _HEADLESS.fullmatch(named.text) is None
-    beside = beside_layers(root)
+    beside = omitted_parts(root)
     return replace(model, source=text, weights=weights, predicts=predicts, beside=beside)
 
 
@@ -198,16 +197,16 @@ def _check_experts(found: WeightFormats, root: YamlNode, model: ModelConfig) -> 
         raise SpecError(Problem(text, node.span if node is not None else None))
 
 
-def _spelt_alike(family: str) -> Iterator[str]:
+def _similar_names(family: str) -> Iterator[str]:
     """Families whose name differs from a word in case, marks between, and doubled letters alone.
 
     One letter may make another family: ``jamba`` is no misspelt ``mamba``, and ``qwen3_moe``
     has experts that ``qwen3`` lacks.
     """
-    return (name for name in READERS if _letters(name) == _letters(family))
+    return (name for name in READERS if _bare_letters(name) == _bare_letters(family))
 
 
-def _letters(name: str) -> str:
+def _bare_letters(name: str) -> str:
     bare = re.sub(r"[^a-z0-9]", "", name.lower())
     return re.sub(r"([a-z])\1+", r"\1", bare)
 

@@ -1,30 +1,41 @@
-"""Readers of stacks without softmax: mamba, mamba2, retnet, transnormer.
+"""Readers of stacks without softmax: Mamba, Mamba-2, retention, TransNormer, RWKV-7.
 
 Field names and defaults are those of ``MambaConfig`` and ``Mamba2Config`` (Hugging Face
-Transformers), ``RetNetConfig`` (torchscale's, and flash-linear-attention's), and
-TransNormerLLM's own configuration.
+Transformers), ``RetNetConfig`` (torchscale's, and flash-linear-attention's), TransNormerLLM's
+own configuration, and ``RWKV7Config`` of flash-linear-attention.
 """
 
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any, ClassVar
+from math import sqrt
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from einsum_cascade.yaml.source import YamlMapping, YamlNode
 
-from ..models import DecayAttention, FeedForward, Layer, ModelConfig, SelectiveScan, StateSpaceDual
+from ..models import (
+    DecayAttention,
+    FeedForward,
+    Layer,
+    ModelConfig,
+    RwkvAttention,
+    SelectiveScan,
+    StateSpaceDual,
+)
 from .fields import (
     ConfigFields,
     LayerCount,
     Positive,
     Size,
     auto_or_size,
-    divided,
+    build_model,
+    check_per_layer,
+    exact_quotient,
+    field_error,
     read_fields,
-    refuse,
-    stack,
 )
 
 _STEPS_AND_SUMS = ("time_step_*", "rms_norm", "pad_vocab_size_multiple", "norm_before_gate")
@@ -32,8 +43,8 @@ _STEPS_AND_SUMS = ("time_step_*", "rms_norm", "pad_vocab_size_multiple", "norm_b
 
 
 class _MambaConfig(ConfigFields):
-    harmless: ClassVar[tuple[str, ...]] = _STEPS_AND_SUMS
-    alike: ClassVar[tuple[tuple[str, str], ...]] = (
+    ignored: ClassVar[tuple[str, ...]] = _STEPS_AND_SUMS
+    aliases: ClassVar[tuple[tuple[str, str], ...]] = (
         ("d_model", "hidden_size"),
         ("n_layer", "num_hidden_layers"),
     )
@@ -52,14 +63,14 @@ class _MambaConfig(ConfigFields):
 
 
 class _FalconMambaConfig(_MambaConfig):
-    harmless = (*_STEPS_AND_SUMS, "use_mambapy", "mixer_rms_eps")
+    ignored = (*_STEPS_AND_SUMS, "use_mambapy", "mixer_rms_eps")
     """Its norms of the steps, of B and of C have no weights."""
-    alike = ()
+    aliases = ()
 
 
 class _Mamba2Config(ConfigFields):
-    harmless = _STEPS_AND_SUMS
-    alike = (("intermediate_size", "inner"),)
+    ignored = _STEPS_AND_SUMS
+    aliases = (("intermediate_size", "inner"),)
 
     hidden_size: Size
     num_hidden_layers: LayerCount
@@ -85,7 +96,7 @@ def mamba(root: YamlNode) -> ModelConfig:
     d, inner = c.hidden_size, c.expand * c.hidden_size
     for field, width in (("intermediate_size", c.intermediate_size), ("d_inner", c.d_inner)):
         if width not in (None, inner):
-            raise refuse(root, field, f"{width} is not the expanded width, {c.expand} x {d}")
+            raise field_error(root, field, f"{width} is not the expanded width, {c.expand} x {d}")
     return _selective(root, c, "mamba", inner)
 
 
@@ -94,7 +105,7 @@ def falcon_mamba(root: YamlNode) -> ModelConfig:
     c = read_fields(_FalconMambaConfig, root)
     inner = c.intermediate_size or c.expand * c.hidden_size
     if c.d_inner not in (None, inner):
-        raise refuse(root, "d_inner", f"{c.d_inner} is not the inner width, {inner}")
+        raise field_error(root, "d_inner", f"{c.d_inner} is not the inner width, {inner}")
     return _selective(root, c, "falcon_mamba", inner)
 
 
@@ -107,10 +118,10 @@ def _selective(root: YamlNode, c: _MambaConfig, family: str, inner: int) -> Mode
     other = d + 2 * inner + (inner if c.use_conv_bias else 0)
     other += 2 * inner + d if c.use_bias else 0
     layer = Layer(mixer=mixer, ffn=None, other_parameters=other)
-    return stack(c, family, d, [layer] * c.num_hidden_layers, d)
+    return build_model(c, family, d, [layer] * c.num_hidden_layers, d)
 
 
-def beside_dual(a: StateSpaceDual, width: int, *, conv_bias: bool, proj_bias: bool) -> int:
+def ssd_other_parameters(a: StateSpaceDual, width: int, *, conv_bias: bool, proj_bias: bool) -> int:
     """Parameters of Mamba-2's mixer beside its products.
 
     The norm of its output, and A, the bias of the steps and the skip, a number a head each;
@@ -125,13 +136,13 @@ def mamba2(root: YamlNode) -> ModelConfig:
     c = read_fields(_Mamba2Config, root)
     d = c.hidden_size
     if c.num_heads * c.head_dim != c.inner:
-        raise refuse(
+        raise field_error(
             root,
             "num_heads",
             f"{c.num_heads} heads of head_dim {c.head_dim} are not the expanded width,"
             f" {c.expand} x {d}",
         )
-    divided(root, "num_heads", c.num_heads, "n_groups", c.n_groups)
+    exact_quotient(root, "num_heads", c.num_heads, "n_groups", c.n_groups)
     mixer = StateSpaceDual(
         heads=c.num_heads,
         head_width=c.head_dim,
@@ -140,13 +151,13 @@ def mamba2(root: YamlNode) -> ModelConfig:
         conv_width=c.conv_kernel,
         chunk=c.chunk_size,
     )
-    other = d + beside_dual(mixer, d, conv_bias=c.use_conv_bias, proj_bias=c.use_bias)
+    other = d + ssd_other_parameters(mixer, d, conv_bias=c.use_conv_bias, proj_bias=c.use_bias)
     layer = Layer(mixer=mixer, ffn=None, other_parameters=other)
-    return stack(c, "mamba2", d, [layer] * c.num_hidden_layers, d)
+    return build_model(c, "mamba2", d, [layer] * c.num_hidden_layers, d)
 
 
 class _TorchscaleRetNetConfig(ConfigFields):
-    harmless = (
+    ignored = (
         "deepnorm",
         "subln",
         "no_scale_embedding",
@@ -165,7 +176,7 @@ class _TorchscaleRetNetConfig(ConfigFields):
 
 
 class _FlaRetNetConfig(ConfigFields):
-    harmless = ("attn_mode", "conv_size", "elementwise_affine", "clamp_min")
+    ignored = ("attn_mode", "conv_size", "elementwise_affine", "clamp_min")
     """How it is computed, the width of a convolution that is off, and what norms have."""
 
     hidden_size: Size
@@ -189,12 +200,12 @@ def _torchscale_retnet(root: YamlNode) -> ModelConfig:
     d, heads, field = c.decoder_embed_dim, c.decoder_retention_heads, "decoder_retention_heads"
     mixer = _retention(
         heads,
-        divided(root, "decoder_embed_dim", d, field, heads),
-        divided(root, "decoder_value_embed_dim", c.decoder_value_embed_dim, field, heads),
+        exact_quotient(root, "decoder_embed_dim", d, field, heads),
+        exact_quotient(root, "decoder_value_embed_dim", c.decoder_value_embed_dim, field, heads),
     )
     ffn = FeedForward(inner=c.decoder_ffn_embed_dim, gated=True)
     layer = Layer(mixer=mixer, ffn=ffn, other_parameters=2 * d)
-    return stack(c, "retnet", d, [layer] * c.decoder_layers, d)
+    return build_model(c, "retnet", d, [layer] * c.decoder_layers, d)
 
 
 def _fla_retnet(root: YamlNode) -> ModelConfig:
@@ -209,20 +220,20 @@ def _fla_retnet(root: YamlNode) -> ModelConfig:
     values = _expanded(root, "expand_v", d, c.expand_v)
     mixer = _retention(
         heads,
-        divided(root, "hidden_size x expand_k", keys, "num_heads", heads),
-        divided(root, "hidden_size x expand_v", values, "num_heads", heads),
+        exact_quotient(root, "hidden_size x expand_k", keys, "num_heads", heads),
+        exact_quotient(root, "hidden_size x expand_v", values, "num_heads", heads),
         gated=c.use_output_gate,
     )
     ffn = FeedForward(inner=inner, gated=True)
     layer = Layer(mixer=mixer, ffn=ffn, other_parameters=2 * d + mixer.v_width)
-    return stack(c, "retnet", d, [layer] * c.num_hidden_layers, d)
+    return build_model(c, "retnet", d, [layer] * c.num_hidden_layers, d)
 
 
 def _expanded(root: YamlNode, field: str, width: int, factor: float) -> int:
     # Exact, so that a width that is not whole is refused instead of rounded.
     wide = Fraction(factor) * width
     if wide.denominator != 1:
-        raise refuse(root, field, f"{factor} times hidden_size, {width}, is no whole number")
+        raise field_error(root, field, f"{factor} times hidden_size, {width}, is no whole number")
     return int(wide)
 
 
@@ -238,7 +249,7 @@ def _retention(heads: int, qk_width: int, v_width: int, gated: bool = True) -> D
 
 
 class _TransNormerConfig(ConfigFields):
-    harmless = (
+    ignored = (
         "norm_type",
         "no_scale_embedding",
         "linear_use_lrpe_list",
@@ -263,7 +274,7 @@ def transnormer(root: YamlNode) -> ModelConfig:
     """TransNormerLLM: lightning attention of ``hidden_dim``, norms without parameters."""
     c = read_fields(_TransNormerConfig, root)
     d, heads = c.decoder_embed_dim, c.decoder_attention_heads
-    width = divided(root, "hidden_dim", c.hidden_dim, "decoder_attention_heads", heads)
+    width = exact_quotient(root, "hidden_dim", c.hidden_dim, "decoder_attention_heads", heads)
     mixer = DecayAttention(
         heads=heads,
         qk_width=width,
@@ -274,4 +285,90 @@ def transnormer(root: YamlNode) -> ModelConfig:
     # Of queries, keys, values and the gate; of the outputs of both halves; of gate and up.
     biases = 4 * c.hidden_dim + 2 * d + 2 * c.glu_dim if c.bias else 0
     layer = Layer(mixer=mixer, ffn=ffn, other_parameters=biases)
-    return stack(c, "transnormer", d, [layer] * c.decoder_layers, 0)
+    return build_model(c, "transnormer", d, [layer] * c.decoder_layers, 0)
+
+
+_ACTIVATIONS = MappingProxyType({"sqrelu": "squared relu", "relu2": "squared relu"})
+
+
+def _listed(value: Any) -> Any:
+    return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+class _Rwkv7Config(ConfigFields):
+    ignored = ("attn_mode", "use_l2warp")
+    """How it is computed, and trained."""
+
+    hidden_size: Size
+    num_hidden_layers: LayerCount
+    head_dim: Size | None = 64
+    num_heads: Size | None = None
+    hidden_ratio: Positive | None = 4.0
+    intermediate_size: Size | None = None
+    hidden_act: str = "sqrelu"
+    decay_low_rank_dim: Size | None = None
+    a_low_rank_dim: Size | None = None
+    v_low_rank_dim: Size | None = None
+    gate_low_rank_dim: Size | None = None
+    value_dim: Annotated[tuple[Size, ...] | None, BeforeValidator(_listed)] = None
+    norm_first: bool = True
+    norm_bias: bool = True
+
+
+def rwkv7(root: YamlNode) -> ModelConfig:
+    """``RWKV7Config``: layers with softmax among them (``attn``) are refused."""
+    c = read_fields(_Rwkv7Config, root)
+    d, count, heads = c.hidden_size, c.num_hidden_layers, _heads(root, c)
+    values = c.value_dim or (d,)
+    values = values * count if len(values) == 1 else values
+    check_per_layer(root, "value_dim", values, count)
+    if c.hidden_act not in _ACTIVATIONS:
+        known = ", ".join(f"'{name}'" for name in _ACTIVATIONS)
+        raise field_error(root, "hidden_act", f"expected {known}, got '{c.hidden_act}'")
+    ffn = FeedForward(inner=_inner(c), gated=False, activation=_ACTIVATIONS[c.hidden_act])
+    # As wide as heads are, in the 64 of the published ones.
+    scale = d // heads / 64
+    norm = 2 * d if c.norm_bias else d
+    layers = []
+    for index, wide in enumerate(values):
+        mixer = RwkvAttention(
+            heads=heads,
+            qk_width=d // heads,
+            v_width=exact_quotient(root, "value_dim", wide, "num_heads", heads),
+            decay_rank=c.decay_low_rank_dim or _rank(2.5 * scale, d),
+            rate_rank=c.a_low_rank_dim or _rank(2.5 * scale, d),
+            gate_rank=c.gate_low_rank_dim or _rank(5, d),
+            value_rank=(c.v_low_rank_dim or _rank(1.7 * scale, d)) if index else None,
+        )
+        # Two norms, and one of the embedding; how far each of seven inputs is shifted; scales of
+        # keys, rates and the bonus; biases of decays, rates and shares; the norm of heads.
+        other = 2 * norm + (norm if c.norm_first and not index else 0) + 7 * d + 3 * d
+        other += 2 * d + (wide if index else 0) + 2 * wide
+        layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other))
+    return build_model(c, "rwkv7", d, layers, norm)
+
+
+def _heads(root: YamlNode, c: _Rwkv7Config) -> int:
+    d = c.hidden_size
+    if c.head_dim is None and c.num_heads is None:
+        raise field_error(root, "head_dim", "one of head_dim and num_heads is needed")
+    if c.head_dim is None:
+        exact_quotient(root, "hidden_size", d, "num_heads", c.num_heads or 1)
+        return c.num_heads or 1
+    found = exact_quotient(root, "hidden_size", d, "head_dim", c.head_dim)
+    if c.num_heads not in (None, found):
+        text = f"hidden_size {d} has {found} heads of head_dim {c.head_dim}, not {c.num_heads}"
+        raise field_error(root, "num_heads", text)
+    return found
+
+
+def _inner(c: _Rwkv7Config) -> int:
+    """As given, or so many times the width, up to a multiple of 32."""
+    if c.intermediate_size is not None:
+        return c.intermediate_size
+    return 32 * -(-int(c.hidden_size * (c.hidden_ratio or 4)) // 32)
+
+
+def _rank(factor: float, width: int) -> int:
+    """The rank of a width, to the nearest multiple of 32."""
+    return max(32, round(factor * sqrt(width) / 32) * 32)

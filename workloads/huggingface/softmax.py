@@ -13,12 +13,12 @@ from .fields import (
     LayerCount,
     LayerTypes,
     Size,
+    build_model,
+    check_per_layer,
     feed_forward,
+    field_error,
     grouped_heads,
     head_width,
-    per_layer,
-    refuse,
-    stack,
 )
 
 
@@ -66,15 +66,15 @@ def softmax_heads(
 
 
 def layer_windows(
-    root: YamlNode, c: DecoderConfig, window: int | None, slides: Sequence[bool]
+    root: YamlNode, c: DecoderConfig, window: int | None, windowed: Sequence[bool]
 ) -> list[int | None]:
     """The window of each layer: as ``layer_types`` says, else by the family's rule."""
     if c.layer_types is not None:
-        per_layer(root, "layer_types", c.layer_types, c.num_hidden_layers)
-        slides = [kind == "sliding_attention" for kind in c.layer_types]
-        if any(slides) and window is None:
-            raise refuse(root, "layer_types", "'sliding_attention' needs a sliding_window")
-    return [window if slide else None for slide in slides]
+        check_per_layer(root, "layer_types", c.layer_types, c.num_hidden_layers)
+        windowed = [kind == "sliding_attention" for kind in c.layer_types]
+        if any(windowed) and window is None:
+            raise field_error(root, "layer_types", "'sliding_attention' needs a sliding_window")
+    return [window if slide else None for slide in windowed]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,4 +128,4 @@ def decoder_stack(
         mixer = softmax_heads(root, c, kv_heads, window=window, qk_norm=qk_norm)
         other = beside(Halves(mixer=mixer, ffn=ffn))
         layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other))
-    return stack(c, family, c.hidden_size, layers, c.hidden_size if last is None else last)
+    return build_model(c, family, c.hidden_size, layers, c.hidden_size if last is None else last)

@@ -20,33 +20,33 @@ from .fields import (
     LayerCount,
     Size,
     SizeOrZero,
-    inside,
-    only,
+    constant,
+    errors_inside,
+    field_error,
     patches_of,
     read_fields,
-    refuse,
 )
 
 Encoder = Callable[[YamlNode, YamlNode, int], int]
 """Parameters of an encoder and what leads out of it, by its fields, all fields, and the width."""
 
-_OUTSIDE = frozenset(ConfigFields.model_fields)
+_OUTER_FIELDS = frozenset(ConfigFields.model_fields)
 """Fields of a language model that may stand outside of its own, too."""
 
 
-class SeveralInputs(ConfigFields):
+class MultimodalConfig(ConfigFields):
     """Fields beside those of the two models."""
 
-    harmless: ClassVar[tuple[str, ...]] = ("text_config", "vision_config")
+    ignored: ClassVar[tuple[str, ...]] = ("text_config", "vision_config")
     texts: ClassVar[tuple[str, ...]] = ()
     """The ``model_type`` of language models; nothing: the family's, or that and ``_text``."""
     encoders: ClassVar[tuple[str, ...]] = ("*",)
     """Patterns of the ``model_type`` of encoders."""
 
 
-def of_several_inputs(
+def multimodal_model(
     root: YamlNode,
-    outer: type[SeveralInputs],
+    outer: type[MultimodalConfig],
     text: Callable[[YamlNode], ModelConfig],
     encoder: Encoder,
 ) -> ModelConfig:
@@ -68,8 +68,8 @@ def of_several_inputs(
     family = _kind(root)
     usual = (family, f"{family}_text") if family else ("*",)
     _check_kind(inner, "the language model", outer.texts or usual)
-    with inside("text_config"):
-        model = text(_with_what_is_said_outside(root, inner))
+    with errors_inside("text_config"):
+        model = text(_with_outer_fields(root, inner))
     if vision is None or not vision.plain():
         return model
     _check_kind(vision, "the encoder of images", outer.encoders)
@@ -87,10 +87,10 @@ def _check_kind(node: YamlNode, what: str, known: tuple[str, ...]) -> None:
     found = _kind(node)
     if found and not any(fnmatchcase(found, pattern) for pattern in known):
         words = " or ".join(f"'{pattern}'" for pattern in known)
-        raise refuse(node, "model_type", f"{what} is {words}, got '{shorten(found)}'")
+        raise field_error(node, "model_type", f"{what} is {words}, got '{shorten(found)}'")
 
 
-def _with_what_is_said_outside(root: YamlNode, inner: YamlNode) -> YamlNode:
+def _with_outer_fields(root: YamlNode, inner: YamlNode) -> YamlNode:
     """The language model's fields, and those of them that may stand around them, too.
 
     Which of two that differ is right depends on the version of the class.
@@ -99,17 +99,17 @@ def _with_what_is_said_outside(root: YamlNode, inner: YamlNode) -> YamlNode:
         return inner
     said = []
     for key, outer in root.entries:
-        if key.text not in _OUTSIDE or outer.plain() is None:
+        if key.text not in _OUTER_FIELDS or outer.plain() is None:
             continue
         if (own := inner.child(key.text)) is None:
             said.append((key, outer))
         elif own.plain() != outer.plain():
-            raise refuse(root, key.text, "text_config says otherwise")
+            raise field_error(root, key.text, "text_config says otherwise")
     return YamlMapping(span=inner.span, entries=(*inner.entries, *said))
 
 
 class _EncoderConfig(ConfigFields):
-    harmless = ("*",)
+    ignored = ("*",)
     """Parameters alone are counted."""
 
 
@@ -143,7 +143,7 @@ def llama4_encoder(vision: YamlNode, root: YamlNode, width: int) -> int:
     return layers + ends + adapter + c.vision_output_dim * width
 
 
-class Llama4Inputs(SeveralInputs):
+class Llama4MultimodalConfig(MultimodalConfig):
     """Of ``Llama4Config``."""
 
     encoders = ("llama4_vision_model",)
@@ -156,7 +156,7 @@ class _SiglipConfig(_EncoderConfig):
     image_size: Size = 224
     patch_size: Size = 16
     num_channels: Size = 3
-    vision_use_head: Annotated[bool | None, only(False)] = None
+    vision_use_head: Annotated[bool | None, constant(False)] = None
 
 
 def siglip_encoder(vision: YamlNode, root: YamlNode, width: int) -> int:
@@ -179,10 +179,10 @@ class _PixtralConfig(_EncoderConfig):
     num_channels: Size = 3
 
 
-class Mistral3Inputs(SeveralInputs):
+class Mistral3MultimodalConfig(MultimodalConfig):
     """Of ``Mistral3Config``."""
 
-    harmless = ("text_config", "vision_config", "projector_hidden_act", "vision_feature_layer")
+    ignored = ("text_config", "vision_config", "projector_hidden_act", "vision_feature_layer")
     """What leads out of the encoder: its function, and of which layer."""
     texts = ("mistral", "ministral3", "mistral3")
     encoders = ("pixtral",)
@@ -193,7 +193,7 @@ class Mistral3Inputs(SeveralInputs):
 
 def pixtral_encoder(vision: YamlNode, root: YamlNode, width: int) -> int:
     """``PixtralVisionConfig`` as Mistral 3 has it: patches are merged, and pass two products."""
-    c, outer = read_fields(_PixtralConfig, vision), read_fields(Mistral3Inputs, root)
+    c, outer = read_fields(_PixtralConfig, vision), read_fields(Mistral3MultimodalConfig, root)
     d = c.hidden_size
     # No biases: four projections, a gated network, two norms.
     layer = 4 * d * d + 3 * d * c.intermediate_size + 2 * d
@@ -216,10 +216,10 @@ class _Qwen35VisionConfig(_EncoderConfig):
     out_hidden_size: Size = 3584
 
 
-class Qwen35Inputs(SeveralInputs):
+class Qwen35MultimodalConfig(MultimodalConfig):
     """Of ``Qwen3_5Config``."""
 
-    harmless = ("text_config", "vision_config", "language_model_only")
+    ignored = ("text_config", "vision_config", "language_model_only")
     encoders = ("qwen3_5*", "qwen3_vl*")
 
 

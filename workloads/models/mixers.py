@@ -90,7 +90,7 @@ class KeyIndexer:
 
     heads: int
     width: int
-    picks: int
+    top_k: int
     """Keys that a query attends at most."""
     shared: bool = False
     """Whether the picks are those of a layer before (GLM-5.2): none is scored here."""
@@ -159,9 +159,9 @@ class LatentAttention:
             first = self.q_rank * (width + queries)
         down = width * (self.kv_rank + self.rope_width)
         up = self.kv_rank * self.heads * (self.nope_width + self.v_width)
-        return first + down + up + self.heads * self.v_width * width + self._picking(width)
+        return first + down + up + self.heads * self.v_width * width + self._indexer_weights(width)
 
-    def _picking(self, width: int) -> int:
+    def _indexer_weights(self, width: int) -> int:
         """The indexer's queries, of the queries' latent, its key, and a weight for each head."""
         if (index := self.indexer) is None or index.shared:
             return 0

@@ -1,4 +1,4 @@
-"""What one layer of a model runs: its mixer between projections, its feed-forward network.
+"""Parts of one layer: its mixer between projections, its feed-forward network.
 
 Widths are those of ``models``; N tokens are B sequences of P. Normalisations, biases, residual
 sums, rotary embeddings, and products with a gate are no parts.
@@ -16,7 +16,7 @@ from typing import Any
 from einsum_cascade import Cascade
 from einsum_cascade.errors import Problem, SpecError
 
-from ..attention.shared_heads import SharedHeads, bounded
+from ..attention.shared_heads import SharedHeads, checked_size
 from ..models import (
     DecayAttention,
     DeltaAttention,
@@ -33,6 +33,7 @@ from ..models import (
     StateSpaceDual,
     WeightFormats,
 )
+from ..spec import LINEAR
 from .part import Part, linear
 
 CONVOLUTION, LINEAR_CONVOLUTION = "depthwise-convolution", "depthwise-convolution-linear"
@@ -91,7 +92,7 @@ class LayerRun:
             return
         # Heads of keys and values: each serves a group of query heads.
         heads = dict(self.cross.shapes)["H"] // self.cross.heads.group
-        parts = around_heads(self.cross, self.width, heads, self.encoder_tokens)
+        parts = with_projections(self.cross, self.width, heads, self.encoder_tokens)
         yield from (replace(part, name=f"cross-{part.name}") for part in parts)
 
     def _feed_forward(self) -> Iterator[Part]:
@@ -103,7 +104,7 @@ class LayerRun:
             if ffn.shared_inner:
                 dense = self.weights.feed_forward
                 yield from self._products("shared-expert", self.tokens, ffn.shared_inner, dense)
-            for name, count, tokens in spread(ffn, self.tokens):
+            for name, count, tokens in expert_groups(ffn, self.tokens):
                 yield from self._products(name, tokens, ffn.inner, self.weights.experts, count)
 
     def _products(
@@ -116,7 +117,7 @@ class LayerRun:
         yield from (replace(part, weights=weights) for part in (first, second))
 
 
-def touched(ffn: Experts, tokens: int) -> float:
+def expected_experts(ffn: Experts, tokens: int) -> float:
     """Experts that some token goes to, as expected of a router that favours none.
 
     Each of n experts misses a token with probability 1 - k/n, and all tokens independently.
@@ -124,7 +125,7 @@ def touched(ffn: Experts, tokens: int) -> float:
     Examples
     --------
     >>> mixture = Experts(experts=8, per_token=2, inner=1024)
-    >>> [round(touched(mixture, tokens), 6) for tokens in (1, 2, 64)]
+    >>> [round(expected_experts(mixture, tokens), 6) for tokens in (1, 2, 64)]
     [2.0, 3.5, 8.0]
     """
     n, k = ffn.experts, ffn.per_token
@@ -133,10 +134,10 @@ def touched(ffn: Experts, tokens: int) -> float:
     return float(n if k == n else -n * expm1(tokens * log1p(-k / n)))
 
 
-def spread(ffn: Experts, tokens: int) -> tuple[tuple[str, int, int], ...]:
+def expert_groups(ffn: Experts, tokens: int) -> tuple[tuple[str, int, int], ...]:
     """Names, numbers of experts that run, and tokens of each.
 
-    As many run as are expected (``touched``, rounded to a whole number); tokens times
+    As many run as are expected (``expected_experts``, rounded to a whole number); tokens times
     ``per_token`` assignments are spread evenly over these, and where they do not divide,
     some experts have one more.
 
@@ -146,20 +147,20 @@ def spread(ffn: Experts, tokens: int) -> tuple[tuple[str, int, int], ...]:
     12 assignments five of seven have two.
 
     >>> mixture = Experts(experts=8, per_token=2, inner=1024)
-    >>> spread(mixture, 6)
+    >>> expert_groups(mixture, 6)
     (('fuller-expert', 5, 2), ('expert', 2, 1))
-    >>> spread(mixture, 1)
+    >>> expert_groups(mixture, 1)
     (('expert', 2, 1),)
     """
     # A single token goes to ``per_token`` of them, so that no fewer run.
-    running = max(ffn.per_token, round(touched(ffn, tokens)))
+    running = max(ffn.per_token, round(expected_experts(ffn, tokens)))
     each, more = divmod(tokens * ffn.per_token, running)
     found = (("fuller-expert", more, each + 1), ("expert", running - more, each))
     some = [(name, count, size) for name, count, size in found if count and size]
     return (("expert", *some[0][1:]),) if len(some) == 1 else tuple(some)
 
 
-def around_heads(
+def with_projections(
     attention: Part, width: int, key_heads: int | None = None, new_keys: int | None = None
 ) -> tuple[Part, ...]:
     """Attention of heads between the four projections of its stream.
@@ -194,11 +195,11 @@ def _softmax(run: LayerRun, a: SoftmaxAttention) -> Iterator[Part]:
     if a.gated:
         gates = shapes["H"] * shapes["F"]
         yield linear("gate-projection", run.tokens, run.width, gates, makes="GT")
-    yield from around_heads(run.attention, run.width, heads, shapes["P"])
+    yield from with_projections(run.attention, run.width, heads, shapes["P"])
 
 
 def _latent(run: LayerRun, a: LatentAttention) -> Iterator[Part]:
-    _refuse_by_hand(run, a.kind)
+    _refuse_given_ranks(run, a.kind)
     n, queries = run.tokens, a.heads * (a.nope_width + a.rope_width)
     if a.q_rank is None:
         yield linear("query-projection", n, run.width, queries)
@@ -218,14 +219,14 @@ def _latent(run: LayerRun, a: LatentAttention) -> Iterator[Part]:
     yield linear("output-projection", n, a.heads * a.v_width, run.width)
 
 
-def unfolds(cascade: str, heads: SharedHeads) -> bool:
+def unfolds_latent(cascade: str, heads: SharedHeads) -> bool:
     """Whether a cascade computes on the latent, and unfolds it itself."""
     return heads.variant([rank.name for rank in Cascade.load(cascade).program.ranks]) is not None
 
 
 def _unfolding(run: LayerRun, a: LatentAttention) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
     """What unfolds keys and values, before and after attention; nothing if attention does."""
-    if unfolds(run.attention.cascade, run.attention.heads):
+    if unfolds_latent(run.attention.cascade, run.attention.heads):
         return (), ()
     shapes = dict(run.attention.shapes)
     if shapes["E"] == a.kv_rank + a.rope_width and shapes["F"] == a.kv_rank:
@@ -242,7 +243,7 @@ def _unfolding(run: LayerRun, a: LatentAttention) -> tuple[tuple[Part, ...], tup
 
 
 def _decay(run: LayerRun, a: DecayAttention) -> Iterator[Part]:
-    _refuse_by_hand(run, a.kind)
+    _refuse_given_ranks(run, a.kind)
     n, values = run.tokens, a.heads * a.v_width
     for name in ("query", "key"):
         yield linear(f"{name}-projection", n, run.width, a.heads * a.qk_width)
@@ -254,7 +255,7 @@ def _decay(run: LayerRun, a: DecayAttention) -> Iterator[Part]:
 
 
 def _dual(run: LayerRun, a: StateSpaceDual) -> Iterator[Part]:
-    _refuse_by_hand(run, a.kind)
+    _refuse_given_ranks(run, a.kind)
     n = run.tokens
     # In one product the gate Z, what is convolved (X, B and C), and a step size a head.
     yield linear("input-projection", n, run.width, a.inner + a.convolved + a.heads)
@@ -264,7 +265,7 @@ def _dual(run: LayerRun, a: StateSpaceDual) -> Iterator[Part]:
 
 
 def _scan(run: LayerRun, a: SelectiveScan) -> Iterator[Part]:
-    _refuse_by_hand(run, a.kind)
+    _refuse_given_ranks(run, a.kind)
     n = run.tokens
     # X and the gate Z; after the convolution the step's latent, B and C are made of X.
     yield linear("input-projection", n, run.width, 2 * a.inner)
@@ -276,7 +277,7 @@ def _scan(run: LayerRun, a: SelectiveScan) -> Iterator[Part]:
 
 
 def _delta(run: LayerRun, a: DeltaAttention) -> Iterator[Part]:
-    _refuse_by_hand(run, a.kind)
+    _refuse_given_ranks(run, a.kind)
     n, keys, values = run.tokens, a.key_heads * a.qk_width, a.heads * a.v_width
     for name, width in (("query", keys), ("key", keys), ("value", values)):
         yield linear(f"{name}-projection", n, run.width, width)
@@ -294,7 +295,7 @@ def _delta(run: LayerRun, a: DeltaAttention) -> Iterator[Part]:
 
 
 def _rwkv(run: LayerRun, a: RwkvAttention) -> Iterator[Part]:
-    _refuse_by_hand(run, a.kind)
+    _refuse_given_ranks(run, a.kind)
     n, keys, values = run.tokens, a.heads * a.qk_width, a.heads * a.v_width
     for name, width in (("receptance", keys), ("key", keys), ("value", values)):
         yield linear(f"{name}-projection", n, run.width, width)
@@ -306,7 +307,7 @@ def _rwkv(run: LayerRun, a: RwkvAttention) -> Iterator[Part]:
 
 
 def _gated(run: LayerRun, a: GatedRecurrence) -> Iterator[Part]:
-    _refuse_by_hand(run, a.kind)
+    _refuse_given_ranks(run, a.kind)
     n = run.tokens
     # The channels, and the gate of what comes out of them.
     yield linear("input-projection", n, run.width, 2 * a.inner)
@@ -318,7 +319,7 @@ def _gated(run: LayerRun, a: GatedRecurrence) -> Iterator[Part]:
 
 
 def _short(run: LayerRun, a: ShortConvolution) -> Iterator[Part]:
-    _refuse_by_hand(run, a.kind)
+    _refuse_given_ranks(run, a.kind)
     # The channels, and a gate before and one behind their convolution.
     yield linear("input-projection", run.tokens, run.width, 3 * a.channels)
     yield run.attention
@@ -329,11 +330,17 @@ def _convolution(run: LayerRun, channels: int, taps: int, cascade: str = CONVOLU
     """The tokens computed, and the taps before them: of a cache, or zeros."""
     shapes = dict(run.attention.shapes)
     b, p = shapes["B"], shapes["P"]
-    sizes = (("B", b), ("C", channels), ("M", bounded("M", p + taps - 1)), ("P", p), ("T", taps))
+    sizes = (
+        ("B", b),
+        ("C", channels),
+        ("M", checked_size("M", p + taps - 1)),
+        ("P", p),
+        ("T", taps),
+    )
     return Part(name="convolution", cascade=cascade, shapes=sizes)
 
 
-def _refuse_by_hand(run: LayerRun, kind: str) -> None:
+def _refuse_given_ranks(run: LayerRun, kind: str) -> None:
     """Projections follow the model, and a width given by hand would not go with them."""
     given = sorted(set(run.attention.heads.given) - {"B", "P", "M"})
     if given:
@@ -356,3 +363,58 @@ _BY_MIXER: Mapping[type[Mixer], Callable[[LayerRun, Any], Iterator[Part]]] = Map
         ShortConvolution: _short,
     }
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """A layer of a model: attention with its projections, and a feed-forward network.
+
+    ``attention`` has shapes of B sequences, H heads of width E (queries and keys) and F
+    (values), P queries and M keys a sequence. Projections and feed-forward network are
+    matrix multiplications over the tokens of all sequences together. Normalisations,
+    biases and residual sums are left out.
+
+    Raises
+    ------
+    SpecError
+        Attention has no shape of a rank that the projections need.
+    """
+
+    attention: Part
+    model_width: int
+    """Width of the residual stream, D."""
+    ffn_width: int
+    """Width inside the feed-forward network, S."""
+    key_heads: int | None = None
+    """Heads of keys and values; None: as many as of queries. Fewer share them (GQA, MQA)."""
+    new_keys: int | None = None
+    """Keys a sequence that are projected here, perhaps none; None: all. The others come from
+    a cache."""
+    ffn_up: str = LINEAR
+    """The cascade that widens a token inside the feed-forward network, its activation
+    function and gate included: a built-in name or a file; ranks as ``linear-layer``."""
+    times: int = 1
+    """How many such layers there are."""
+    name: str = ""
+    """Put before the names of its parts where a model has several kinds of layers."""
+
+    def __post_init__(self) -> None:
+        given = dict(self.attention.shapes)
+        if missing := [rank for rank in "BHEFPM" if rank not in given]:
+            what = f"the shape{'s' * (len(missing) > 1)} of {', '.join(missing)}"
+            raise SpecError(f"projections and feed-forward layers need {what}")
+
+    def parts(self) -> tuple[Part, ...]:
+        """The parts of the layer in the order they run."""
+        shapes = dict(self.attention.shapes)
+        tokens = shapes["B"] * shapes["P"]
+        d, inner = self.model_width, self.ffn_width
+        parts = (
+            *with_projections(self.attention, d, self.key_heads, self.new_keys),
+            linear("ffn-up", tokens, d, inner, cascade=self.ffn_up),
+            linear("ffn-down", tokens, inner, d),
+        )
+        name = f"{self.name}." if self.name else ""
+        return tuple(
+            replace(part, name=name + part.name, times=part.times * self.times) for part in parts
+        )

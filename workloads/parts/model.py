@@ -1,26 +1,20 @@
-"""The parts of a model's layers: each kind of layer once, with how often it occurs."""
+"""Parts of a model's layers, and the same model with other tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
 from types import MappingProxyType
+from typing import TypeVar
 
 from einsum_cascade.errors import Problem, SpecError
 
-from ..attention.mixers import attention_of, heads_of
-from ..attention.phases import Tokens, running, tokens_of
-from ..models import (
-    Experts,
-    LatentAttention,
-    Layer,
-    Mixer,
-    ModelConfig,
-    RepeatedLayer,
-)
-from ..models.names import part_prefixes
+from ..attention.cascades import attention_of, heads_of
+from ..attention.phases import Tokens, default_layer, layer_tokens, running_layers
+from ..models import Experts, LatentAttention, Layer, Mixer, ModelConfig, RepeatedLayer
+from ..models.layers import part_prefixes
 from ..spec import LINEAR, WorkloadSpec
-from .layer import LayerRun, spread, touched, unfolds
+from .layer import LayerRun, expected_experts, expert_groups, unfolds_latent
 from .part import Part, linear
 
 _GATED = MappingProxyType(
@@ -78,7 +72,7 @@ def model_parts(work: WorkloadSpec, attention: Part, model: ModelConfig) -> tupl
     layers = (
         replace(part, name=name + part.name, times=part.times * run.count)
         for name, run in zip(names, runs, strict=True)
-        for part in _layer(work, attention, model, run.layer).parts()
+        for part in _layer_run(work, attention, model, run.layer).parts()
     )
     return (*layers, *_head(work, model))
 
@@ -95,15 +89,15 @@ def _head(work: WorkloadSpec, model: ModelConfig) -> tuple[Part, ...]:
 def _runs(work: WorkloadSpec, model: ModelConfig) -> tuple[RepeatedLayer, ...]:
     if work.scope == "block":
         return (RepeatedLayer(count=1, layer=model.layer(work.layer or 0)),)
-    return replace(model, runs=running(model, work.phase)).kinds()
+    return replace(model, runs=running_layers(model, work.phase)).kinds()
 
 
-def _layer(work: WorkloadSpec, attention: Part, model: ModelConfig, layer: Layer) -> LayerRun:
+def _layer_run(work: WorkloadSpec, attention: Part, model: ModelConfig, layer: Layer) -> LayerRun:
     own = model.layer(work.layer or 0)
     # Layers with the chosen layer's mixer run its attention, with what was given by hand.
     mine = layer.mixer == own.mixer
     tokens = _tokens(work)
-    own_tokens = tokens_of(model, layer, tokens)
+    own_tokens = layer_tokens(model, layer, tokens)
     part = attention if mine else _other_attention(work, attention, layer.mixer, own_tokens)
     cross, encoded = None, model.encoder_len or tokens.keys
     if layer.cross is not None:
@@ -113,14 +107,14 @@ def _layer(work: WorkloadSpec, attention: Part, model: ModelConfig, layer: Layer
         layer=layer,
         width=model.width,
         attention=part,
-        ffn_up=work.ffn_up if _said(work, model) else ffn_up_of(layer),
+        ffn_up=work.ffn_up if _ffn_up_given(work, model) else ffn_up_of(layer),
         cross=cross,
         weights=model.weights,
         encoder_tokens=encoded if cross and work.phase == "prefill" else 0,
     )
 
 
-def _said(work: WorkloadSpec, model: ModelConfig) -> bool:
+def _ffn_up_given(work: WorkloadSpec, model: ModelConfig) -> bool:
     """Whether a user chose the first feed-forward layer; then it is for every kind of layer."""
     return work.ffn_up != ffn_up_of(model.layer(work.layer or 0))
 
@@ -163,7 +157,7 @@ def layer_notes(work: WorkloadSpec) -> tuple[str, ...]:
         f"attention of layer {work.layer} ({mixer.kind}) alone: {alike} of the model's"
         f" {work.model.layer_count} layers have it"
     )
-    if isinstance(mixer, LatentAttention) and not unfolds(work.cascade, work.heads):
+    if isinstance(mixer, LatentAttention) and not unfolds_latent(work.cascade, work.heads):
         return (alone, "projections into and out of the latent are not counted")
     return (alone,)
 
@@ -171,20 +165,20 @@ def layer_notes(work: WorkloadSpec) -> tuple[str, ...]:
 def model_notes(work: WorkloadSpec, model: ModelConfig) -> tuple[str, ...]:
     """What the parts of a model's layers leave out or assume, in sentences."""
     runs = _runs(work, model)
-    found = [note for run in runs for note in _layer_notes(work, run.layer)]
+    found = [note for run in runs for note in _ffn_notes(work, run.layer)]
     if work.scope == "model":
         count = sum(run.count for run in runs)
         which = f"all {count} layers"
         if count != model.layer_count:
             which = f"the {count} decoder layers, of {model.layer_count}: the encoder ran before"
-        found += [f"{which}; {_of_head(model)}", *model.beside]
+        found += [f"{which}; {_head_note(model)}", *model.beside]
     if str(model.weights):
         scales = "; scales of blocks of fp8 are not counted" * ("fp8" in str(model.weights))
         found.append(f"formats of weights: {model.weights}{scales}")
     return tuple(dict.fromkeys(found))
 
 
-def _of_head(model: ModelConfig) -> str:
+def _head_note(model: ModelConfig) -> str:
     if model.head_width is not None:
         return "the output head for the last token of each sequence; embeddings are looked up"
     if model.vocab_size is None:
@@ -192,10 +186,10 @@ def _of_head(model: ModelConfig) -> str:
     return "embeddings and output head are not counted"
 
 
-def _layer_notes(work: WorkloadSpec, layer: Layer) -> Iterable[str]:
+def _ffn_notes(work: WorkloadSpec, layer: Layer) -> Iterable[str]:
     ffn, tokens = layer.ffn, _tokens(work)
     usual = ffn_up_of(layer)
-    if ffn is not None and work.model is not None and _said(work, work.model):
+    if ffn is not None and work.model is not None and _ffn_up_given(work, work.model):
         yield f"the first feed-forward layer is '{work.ffn_up}', the model's is '{usual}'"
     network = ffn.network if isinstance(ffn, Experts) else ffn
     if network is not None and network.gated and network.function not in _GATED:
@@ -204,12 +198,12 @@ def _layer_notes(work: WorkloadSpec, layer: Layer) -> Iterable[str]:
         yield f"the activation function, {network.function}, is counted as GELU"
     if isinstance(ffn, Experts):
         number = tokens.batch * tokens.queries
-        groups = spread(ffn, number)
+        groups = expert_groups(ffn, number)
         run = sum(count for _, count, _ in groups)
         sizes = " or ".join(str(size) for _, _, size in groups)
         yield (
             f"a router that favours none sends {number:,} token{'s' * (number != 1)} to"
-            f" {touched(ffn, number):.4g} of {ffn.experts} experts: {run} run, {sizes}"
+            f" {expected_experts(ffn, number):.4g} of {ffn.experts} experts: {run} run, {sizes}"
             f" token{'s' * (sizes != '1')} each; no others are read"
         )
         yield "the choice of experts and the weighted sum of their outputs are not counted"
@@ -218,3 +212,51 @@ def _layer_notes(work: WorkloadSpec, layer: Layer) -> Iterable[str]:
         fixed = work.model.encoder_len if work.model is not None else None
         long = f"taken to be {tokens.keys}" if fixed is None else f"{fixed}"
         yield f"the encoder's output is {long} tokens long{cached}"
+
+
+W = TypeVar("W", bound=WorkloadSpec)
+
+
+def with_tokens(work: W, model: ModelConfig, tokens: Tokens) -> W:
+    """A model's workload for other tokens, by the cascades that compute these.
+
+    Parameters
+    ----------
+    work : WorkloadSpec
+        Its scope stays, and its layer where that runs then.
+    model : ModelConfig
+        The workload's.
+    tokens : Tokens
+        The phase, sequences, and lengths.
+
+    Raises
+    ------
+    SpecError
+        Widths were given by hand, which cascades of other phases may not follow.
+    """
+    given = sorted(set(work.heads.given) - {"B", "P", "M"})
+    if given:
+        text = f"{', '.join(given)}: given by hand, and other tokens take the model's widths"
+        raise SpecError(Problem(text, hint="change config in its place"))
+    usual = default_layer(model, tokens.phase)
+    index = work.layer if work.layer is not None and work.layer >= usual else usual
+    layer = model.layer(index)
+    found = attention_of(layer.mixer, layer_tokens(model, layer, tokens))
+    said = work.ffn_up != ffn_up_of(model.layer(work.layer or 0))
+    return replace(
+        work,
+        phase=tokens.phase,
+        computed=tokens,
+        cached_len=tokens.cached_len,
+        layer=index,
+        cascade=found.cascade,
+        shapes=found.shapes,
+        heads=heads_of(found),
+        ffn_up=work.ffn_up if said else ffn_up_of(model.layer(index)),
+        notes=found.notes,
+        omissions=found.omissions,
+        stand_ins=found.stand_ins,
+        unless_given=found.unless_given,
+        stated=(),
+        request=None,
+    )

@@ -11,15 +11,15 @@ from einsum_cascade.ir import Program
 from einsum_cascade.number_formats import TensorFormats
 from einsum_cascade.source import Span
 
-from ..attention.omissions import LayerOmission
-from ..attention.shared_heads import GROUPS, SHARING, SharedHeads, bounded
+from ..attention.layer_attention import LayerOmission
+from ..attention.shared_heads import GROUP_HEADS, GROUPS, SharedHeads, checked_size
 from ..spec import LINEAR
 
 Shapes = tuple[tuple[str, int], ...]
 
-_OF_TOKENS = frozenset("BMNP")
+_TOKEN_RANKS = frozenset("BMNP")
 """Ranks of sequences, and of the tokens of attention and of linear layers."""
-_RESULT = "Z"
+_OUTPUT = "Z"
 """What a linear layer makes."""
 
 
@@ -68,7 +68,7 @@ class Part:
         program = Cascade.load(self.cascade).program if self.weights else None
         if program is None or "B" in program.parallel:
             return self
-        own = [t.name for t in program.inputs if _OF_TOKENS.isdisjoint(t.ranks)]
+        own = [t.name for t in program.inputs if _TOKEN_RANKS.isdisjoint(t.ranks)]
         tensors = dict.fromkeys(own, self.weights) | dict(self.formats.tensors)
         formats = replace(self.formats, tensors=tuple(sorted(tensors.items())))
         return replace(self, formats=formats)
@@ -104,7 +104,7 @@ class Part:
                 did_you_mean(rank, ranks),
             )
             for rank, span in self.stated
-            if rank not in ranks and not (rank == "H" and {GROUPS, SHARING} <= {*ranks})
+            if rank not in ranks and not (rank == "H" and {GROUPS, GROUP_HEADS} <= {*ranks})
         ]
         if problems:
             raise SpecError(problems)
@@ -121,7 +121,7 @@ class Part:
 
     def left_out_by(self, program: Program) -> tuple[str, ...]:
         """What a cascade leaves out of this part, in sentences."""
-        return tuple(o.note for o in self.omissions if o.in_program(program))
+        return tuple(o.note for o in self.omissions if o.applies_to(program))
 
 
 def linear(
@@ -155,6 +155,6 @@ def linear(
         There are more tokens than anything may have.
     """
     sizes = (("D", features), ("J", projected), ("N", tokens))
-    shapes = tuple((rank, bounded(rank, size)) for rank, size in sizes)
-    made = ((_RESULT, makes),) if makes else ()
+    shapes = tuple((rank, checked_size(rank, size)) for rank, size in sizes)
+    made = ((_OUTPUT, makes),) if makes else ()
     return Part(name=name, cascade=cascade, shapes=shapes, times=times, made=made)

@@ -16,36 +16,29 @@ from pydantic import BeforeValidator
 
 from einsum_cascade.yaml.source import YamlNode
 
-from ..models import (
-    Experts,
-    FeedForward,
-    Layer,
-    ModelConfig,
-    SoftmaxAttention,
-    StateSpaceDual,
-)
+from ..models import Experts, FeedForward, Layer, ModelConfig, SoftmaxAttention, StateSpaceDual
 from .fields import (
     ConfigFields,
     LayerCount,
     SiluGate,
     Size,
     SizeOrZero,
-    among_layers,
     attention_biases,
     auto_or_size,
-    divided,
+    build_model,
+    check_layer_indices,
+    check_per_layer,
+    checked_per_token,
+    constant,
+    exact_quotient,
     feed_forward,
+    field_error,
     grouped_heads,
     head_width,
-    one_a_layer,
-    only,
-    per_layer,
+    one_per_layer,
     read_fields,
-    refuse,
-    routed,
-    stack,
 )
-from .recurrent import beside_dual
+from .recurrent import ssd_other_parameters
 
 _STEPS = ("time_step_*", "mamba_dt_*", "num_logits_to_keep", "use_mamba_kernels")
 """How step sizes begin and are bounded, and of which tokens logits are given back."""
@@ -54,7 +47,7 @@ _STEPS = ("time_step_*", "mamba_dt_*", "num_logits_to_keep", "use_mamba_kernels"
 class _DualFields(ConfigFields):
     """What bamba and granitemoehybrid say of their layers alike."""
 
-    harmless: ClassVar[tuple[str, ...]] = _STEPS
+    ignored: ClassVar[tuple[str, ...]] = _STEPS
 
     hidden_size: Size
     intermediate_size: Size
@@ -83,7 +76,7 @@ _KINDS = ("mamba", "attention", "linear_attention", "full_attention")
 
 
 class _GraniteHybridConfig(_DualFields):
-    harmless = (
+    ignored = (
         *_STEPS,
         *("embedding_multiplier", "logits_scaling", "residual_multiplier"),
         "attention_multiplier",
@@ -95,8 +88,8 @@ class _GraniteHybridConfig(_DualFields):
     num_local_experts: SizeOrZero = 8
     num_experts_per_tok: SizeOrZero = 2
     shared_intermediate_size: Size = 1024
-    normalization_function: Annotated[str | None, only("rmsnorm")] = None
-    layer_types: Annotated[tuple[str, ...], one_a_layer(*_KINDS)] | None = None
+    normalization_function: Annotated[str | None, constant("rmsnorm")] = None
+    layer_types: Annotated[tuple[str, ...], one_per_layer(*_KINDS)] | None = None
 
 
 def _dual(root: YamlNode, c: _DualFields) -> StateSpaceDual:
@@ -104,11 +97,11 @@ def _dual(root: YamlNode, c: _DualFields) -> StateSpaceDual:
     inner, heads = c.mamba_expand * c.hidden_size, c.mamba_n_heads
     given = auto_or_size(root, "mamba_d_head", c.mamba_d_head)
     expanded = "mamba_expand x hidden_size"
-    width = given or divided(root, expanded, inner, "mamba_n_heads", heads)
+    width = given or exact_quotient(root, expanded, inner, "mamba_n_heads", heads)
     if heads * width != inner:
         text = f"{heads} heads of mamba_d_head {width} are not {expanded}, {inner}"
-        raise refuse(root, "mamba_n_heads", text)
-    divided(root, "mamba_n_heads", heads, "mamba_n_groups", c.mamba_n_groups)
+        raise field_error(root, "mamba_n_heads", text)
+    exact_quotient(root, "mamba_n_heads", heads, "mamba_n_groups", c.mamba_n_groups)
     return StateSpaceDual(
         heads=heads,
         head_width=width,
@@ -135,15 +128,15 @@ def bamba(root: YamlNode) -> ModelConfig:
     c = read_fields(_BambaConfig, root)
     d, count = c.hidden_size, c.num_hidden_layers
     listed = c.attn_layer_indices or ()
-    among_layers(root, "attn_layer_indices", listed, count)
+    check_layer_indices(root, "attn_layer_indices", listed, count)
     softmax, dual = _softmax(root, c, c.num_key_value_heads), _dual(root, c)
     biases = {"conv_bias": c.mamba_conv_bias, "proj_bias": c.mamba_proj_bias}
     ffn = feed_forward(c.intermediate_size, gated=True, activation=None)
     attends = Layer(mixer=softmax, ffn=ffn, other_parameters=2 * d)
-    other = 2 * d + beside_dual(dual, d, **biases)
+    other = 2 * d + ssd_other_parameters(dual, d, **biases)
     recurs = Layer(mixer=dual, ffn=ffn, other_parameters=other)
     layers = [attends if index in listed else recurs for index in range(count)]
-    return stack(c, "bamba", d, layers, d)
+    return build_model(c, "bamba", d, layers, d)
 
 
 def granitemoehybrid(root: YamlNode) -> ModelConfig:
@@ -154,21 +147,21 @@ def granitemoehybrid(root: YamlNode) -> ModelConfig:
     shared = c.shared_intermediate_size
     ffn: FeedForward | Experts = feed_forward(shared, gated=True, activation=None)
     if experts:
-        per_token = routed(root, "num_experts_per_tok", c.num_experts_per_tok, experts)
+        per_token = checked_per_token(root, "num_experts_per_tok", c.num_experts_per_tok, experts)
         if not per_token:
-            raise refuse(root, "num_experts_per_tok", "layers have experts, and this is 0")
+            raise field_error(root, "num_experts_per_tok", "layers have experts, and this is 0")
         ffn = Experts(
             experts=experts, per_token=per_token, inner=c.intermediate_size, shared_inner=shared
         )
     biases = {"conv_bias": c.mamba_conv_bias, "proj_bias": c.mamba_proj_bias}
     other = 2 * d + (attention_biases(softmax, d) if c.attention_bias else 0)
     attends = Layer(mixer=softmax, ffn=ffn, other_parameters=other)
-    other = 2 * d + beside_dual(dual, d, **biases)
+    other = 2 * d + ssd_other_parameters(dual, d, **biases)
     recurs = Layer(mixer=dual, ffn=ffn, other_parameters=other)
     kinds = c.layer_types or ("mamba",) * count
-    per_layer(root, "layer_types", kinds, count)
+    check_per_layer(root, "layer_types", kinds, count)
     layers = [attends if kind in _ATTENDS else recurs for kind in kinds]
-    return stack(c, "granitemoehybrid", d, layers, d)
+    return build_model(c, "granitemoehybrid", d, layers, d)
 
 
 _BLOCKS: Mapping[str, str] = MappingProxyType(
@@ -193,19 +186,19 @@ def _letters(value: Any) -> Any:
 
 
 _NemotronPattern = (
-    Annotated[tuple[str, ...], one_a_layer(*_BLOCKS), BeforeValidator(_letters)] | None
+    Annotated[tuple[str, ...], one_per_layer(*_BLOCKS), BeforeValidator(_letters)] | None
 )
 
 
 class _NemotronHConfig(ConfigFields):
-    harmless = (
+    ignored = (
         *_STEPS,
         *("expand", "num_nextn_predict_layers", "mtp_*", "mamba_ssm_cache_dtype"),
         *("moe_shared_expert_overlap", "n_shared_experts"),
     )
     """Heads say how wide a state is; further tokens, what is done at once, and the number of
     shared experts, of which there is always one."""
-    alike = (
+    aliases = (
         ("attention_head_dim", "head_dim"),
         ("mamba_num_groups", "n_groups"),
         ("mamba_state_dim", "ssm_state_size"),
@@ -259,25 +252,25 @@ def nemotron_h(root: YamlNode) -> ModelConfig:
             continue
         if closed:
             text = "a feed-forward network stands behind no mixer of its own, and is not read"
-            raise refuse(root, "hybrid_override_pattern", text)
+            raise field_error(root, "hybrid_override_pattern", text)
         before = layers.pop()
         other = before.other_parameters + block.other
         layers.append(Layer(mixer=before.mixer, ffn=block.part, other_parameters=other))
         closed = True
-    return stack(c, "nemotron_h", c.hidden_size, layers, c.hidden_size)
+    return build_model(c, "nemotron_h", c.hidden_size, layers, c.hidden_size)
 
 
 def _nemotron_kinds(root: YamlNode, c: _NemotronHConfig) -> list[str]:
     listed = c.layers_block_type or c.hybrid_override_pattern
     if not listed:
         text = "it says which blocks there are: give it, or layers_block_type"
-        raise refuse(root, "hybrid_override_pattern", text)
+        raise field_error(root, "hybrid_override_pattern", text)
     if c.num_hidden_layers is not None:
         field = "layers_block_type" if c.layers_block_type else "hybrid_override_pattern"
-        per_layer(root, field, listed, c.num_hidden_layers)
+        check_per_layer(root, field, listed, c.num_hidden_layers)
     found = [_BLOCKS[kind] for kind in listed]
     if found != [_BLOCKS[kind] for kind in c.hybrid_override_pattern or listed]:
-        raise refuse(root, "hybrid_override_pattern", "layers_block_type says otherwise")
+        raise field_error(root, "hybrid_override_pattern", "layers_block_type says otherwise")
     return found
 
 
@@ -289,7 +282,7 @@ def _nemotron_blocks(root: YamlNode, c: _NemotronHConfig) -> dict[str, _Nemotron
         qk_width=c.head_dim,
         v_width=c.head_dim,
     )
-    divided(root, "mamba_num_heads", c.mamba_num_heads, "n_groups", c.n_groups)
+    exact_quotient(root, "mamba_num_heads", c.mamba_num_heads, "n_groups", c.n_groups)
     dual = StateSpaceDual(
         heads=c.mamba_num_heads,
         head_width=c.mamba_head_dim,
@@ -300,7 +293,7 @@ def _nemotron_blocks(root: YamlNode, c: _NemotronHConfig) -> dict[str, _Nemotron
     )
     dense = feed_forward(c.intermediate_size, gated=False, activation=c.mlp_hidden_act)
     biases = dense.inner + d if c.mlp_bias else 0
-    states = beside_dual(dual, d, conv_bias=c.use_conv_bias, proj_bias=c.use_bias)
+    states = ssd_other_parameters(dual, d, conv_bias=c.use_conv_bias, proj_bias=c.use_bias)
     found = {
         "M": _NemotronBlock(part=dual, other=d + states),
         "*": _NemotronBlock(
@@ -318,11 +311,11 @@ def _nemotron_experts(root: YamlNode, c: _NemotronHConfig, dense: FeedForward) -
     d, experts = c.hidden_size, c.n_routed_experts
     for field in ("n_routed_experts", "num_experts_per_tok"):
         if not getattr(c, field):
-            raise refuse(root, field, "some blocks have experts, and this is 0")
+            raise field_error(root, field, "some blocks have experts, and this is 0")
     shared = c.moe_shared_expert_intermediate_size
     mixture = Experts(
         experts=experts,
-        per_token=routed(root, "num_experts_per_tok", c.num_experts_per_tok, experts),
+        per_token=checked_per_token(root, "num_experts_per_tok", c.num_experts_per_tok, experts),
         inner=c.moe_intermediate_size,
         shared_inner=shared,
         gated=False,

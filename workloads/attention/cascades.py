@@ -1,4 +1,4 @@
-"""One layer's attention in a phase: the cascade that computes it, its shapes, and notes.
+"""Cascades that compute one layer's attention in a phase, with their shapes and notes.
 
 Latent attention in its absorbed form shares one key of ``kv_rank + rope_width`` elements and
 one value of ``kv_rank`` a token among all heads (DeepSeek-V2, arXiv 2405.04434, section 2.1).
@@ -7,7 +7,7 @@ one value of ``kv_rank`` a token among all heads (DeepSeek-V2, arXiv 2405.04434,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -26,11 +26,9 @@ from ..models import (
     SoftmaxAttention,
     StateSpaceDual,
 )
-from . import recurrent
-from .layer_attention import LayerAttention, shapes_of
-from .omissions import BUCKETS, PICKS, WINDOW, LayerOmission
+from .layer_attention import BUCKETS, GATHERED, WINDOW, LayerAttention, LayerOmission, shapes_of
 from .phases import Tokens
-from .shared_heads import SharedHeads, Variant
+from .shared_heads import SharedHeads, Variant, checked_size
 
 GROUPED = "grouped-query-attention"
 """The cascade of one query token a sequence; its name begins those with masks."""
@@ -84,10 +82,10 @@ def heads_of(found: LayerAttention) -> SharedHeads:
 def _softmax(a: SoftmaxAttention, tokens: Tokens) -> LayerAttention:
     """A causal layer by groups of query heads; one token a sequence needs no mask."""
     _check_causal(a, tokens)
-    inside = _in_chunks(a, tokens)
+    inside = _chunk_tokens(a, tokens)
     if inside is not tokens:
         found = _softmax(replace(a, chunk=None), inside)
-        return replace(found, notes=(*found.notes, _of_chunks(a, tokens, inside)))
+        return replace(found, notes=(*found.notes, _chunk_note(a, tokens, inside)))
     window = a.window if a.window is not None and a.window < tokens.keys else None
     alone = tokens.queries == 1
     keys, notes = tokens.keys, []
@@ -115,13 +113,13 @@ def _softmax(a: SoftmaxAttention, tokens: Tokens) -> LayerAttention:
         shapes=shapes,
         kv_heads=a.kv_heads,
         notes=tuple(notes),
-        omissions=(*(_of_mask(tokens, window) if masked else ()), *_of_scores(a)),
+        omissions=(*(_mask_omissions(tokens, window) if masked else ()), *_score_omissions(a)),
         stand_ins=(ONE_HEAD,),
         unless_given=((WINDOW, keys),) if a.causal else (),
     )
 
 
-def _in_chunks(a: SoftmaxAttention, tokens: Tokens) -> Tokens:
+def _chunk_tokens(a: SoftmaxAttention, tokens: Tokens) -> Tokens:
     """What the queries of a layer with chunks see: whole chunks are sequences by themselves.
 
     Raises
@@ -150,7 +148,7 @@ def _in_chunks(a: SoftmaxAttention, tokens: Tokens) -> Tokens:
     return Tokens(phase="prefill", batch=tokens.batch * whole, seq_len=a.chunk, cached_len=0)
 
 
-def _of_chunks(a: SoftmaxAttention, tokens: Tokens, inside: Tokens) -> str:
+def _chunk_note(a: SoftmaxAttention, tokens: Tokens, inside: Tokens) -> str:
     if inside.batch != tokens.batch:
         return f"chunks of {a.chunk} tokens see nothing of one another: they are as many sequences"
     return f"the chunk of {a.chunk} lets the last query see {inside.keys} of {tokens.keys} keys"
@@ -162,11 +160,11 @@ def _two_sided(
     """A query in the middle of its window, which sees as many keys on either side."""
     # A window of 129 is the query's own key, 64 before it and 64 behind.
     reach = window // 2
-    seen = tokens.seen_on_both_sides(reach)
+    attended_pairs = tokens.attended_pairs_both_sides(reach)
     note = (
         f"the window of {window} keys, {reach} on either side, is not applied:"
         f" {tokens.queries * tokens.keys:,} scores a query head are computed,"
-        f" {seen:,} of them count"
+        f" {attended_pairs:,} of them count"
     )
     return LayerAttention(
         cascade=TWO_SIDED,
@@ -185,7 +183,7 @@ def _softmax_cascade(a: SoftmaxAttention, alone: bool, window: int | None) -> st
     SpecError
         No cascade here does all of that.
     """
-    own = [name for name, has in _own_features(a).items() if has]
+    own = [name for name, has in _score_features(a).items() if has]
     masked = window is not None and not (a.causal and alone)
     if len(own) > 1 or (masked and own and own[0] not in _WINDOWED):
         which = " and ".join((*own, *(("a window",) if masked else ())))
@@ -193,7 +191,7 @@ def _softmax_cascade(a: SoftmaxAttention, alone: bool, window: int | None) -> st
     if a.buckets is not None:
         return f"{BIASED}-causal-1pass" if a.causal else f"{BIASED}-1pass"
     if not a.causal:
-        return _without_mask(own, window)
+        return _bidirectional_cascade(own, window)
     if own:
         # With a mask, which leaves all keys to the last query alone.
         return "-".join((GROUPED, *own, *(("window",) if masked else ())))
@@ -206,7 +204,7 @@ _WINDOWED = frozenset({"sink", "softcap"})
 """What cascades with a window have, as the ends of their names say."""
 
 
-def _own_features(a: SoftmaxAttention) -> dict[str, bool]:
+def _score_features(a: SoftmaxAttention) -> dict[str, bool]:
     """What a layer does beside softmax, as the ends of cascades' names say."""
     return {
         "sink": a.sinks,
@@ -217,7 +215,7 @@ def _own_features(a: SoftmaxAttention) -> dict[str, bool]:
     }
 
 
-def _without_mask(own: list[str], window: int | None) -> str:
+def _bidirectional_cascade(own: list[str], window: int | None) -> str:
     """The cascade of an encoder's layer, whose heads share nothing."""
     if not own:
         return TWO_SIDED if window is not None else ONE_HEAD
@@ -245,13 +243,13 @@ def _check_causal(a: SoftmaxAttention | LatentAttention, tokens: Tokens) -> None
         )
 
 
-def _of_mask(tokens: Tokens, window: int | None = None) -> tuple[LayerOmission, ...]:
+def _mask_omissions(tokens: Tokens, window: int | None = None) -> tuple[LayerOmission, ...]:
     """What leaving the mask out means, or the window alone."""
     # Of 4,096 queries and keys 16,777,216 pairs, of which 8,390,656 are under a causal mask.
-    pairs, seen = tokens.queries * tokens.keys, tokens.seen(window)
+    pairs, attended_pairs = tokens.queries * tokens.keys, tokens.attended_pairs(window)
 
     def note(what: str, computed: int) -> str:
-        counts = f"{computed:,} scores a query head are computed, {seen:,} of them count"
+        counts = f"{computed:,} scores a query head are computed, {attended_pairs:,} of them count"
         return f"{what} not applied: {counts}"
 
     if window is None:
@@ -260,12 +258,12 @@ def _of_mask(tokens: Tokens, window: int | None = None) -> tuple[LayerOmission, 
     return (
         LayerOmission(feature="mask", note=note(both, pairs)),
         LayerOmission(
-            feature="window", note=note(f"the window of {window} keys is", tokens.seen())
+            feature="window", note=note(f"the window of {window} keys is", tokens.attended_pairs())
         ),
     )
 
 
-def _of_scores(a: SoftmaxAttention) -> Iterator[LayerOmission]:
+def _score_omissions(a: SoftmaxAttention) -> Iterator[LayerOmission]:
     """What leaving out means that a layer does to its scores, or to what comes of them."""
     if a.sinks:
         note = "the sink of every head, one more score a query, is not counted"
@@ -287,9 +285,9 @@ def _of_scores(a: SoftmaxAttention) -> Iterator[LayerOmission]:
 def _latent(a: LatentAttention, tokens: Tokens) -> LayerAttention:
     """Unfolded keys and values in a prefill; the cache itself, absorbed, in decoding."""
     if a.indexer is not None:
-        return _picked(a, a.indexer, tokens)
+        return _sparse_latent(a, a.indexer, tokens)
     _check_causal(a, tokens)
-    mask = _of_mask(tokens) if a.causal and tokens.queries > 1 else ()
+    mask = _mask_omissions(tokens) if a.causal and tokens.queries > 1 else ()
     # Absorbed, a score takes kv_rank + rope_width products (576 in DeepSeek-V3), unfolded
     # nope_width + rope_width (192): absorbing pays where a cache is read for one token.
     if tokens.phase != "decode":
@@ -324,34 +322,34 @@ def _latent(a: LatentAttention, tokens: Tokens) -> LayerAttention:
     )
 
 
-def _picked(a: LatentAttention, index: KeyIndexer, tokens: Tokens) -> LayerAttention:
+def _sparse_latent(a: LatentAttention, index: KeyIndexer, tokens: Tokens) -> LayerAttention:
     """The latents that an indexer picks; all of them, as ever, where it would pick all.
 
-    An indexer scores every key for every query with small heads and keeps the best ``picks`` of
+    An indexer scores every key for every query with small heads and keeps the best ``top_k`` of
     them; attention goes over the latents at those places alone (a gather).
     """
     dense = _latent(replace(a, indexer=None), tokens)
-    if tokens.keys <= index.picks:
+    if tokens.keys <= index.top_k:
         note = f"the indexer would pick all {tokens.keys} keys: none is scored by it"
         return replace(dense, notes=(*dense.notes, note))
     cached = a.kv_rank + a.rope_width
     sizes = (
         *(("A", a.nope_width), ("C", a.kv_rank), ("D", index.width), ("F", a.v_width)),
-        *((PICKS, index.picks), ("N", index.heads), ("R", a.rope_width)),
+        *((GATHERED, index.top_k), ("N", index.heads), ("R", a.rope_width)),
     )
-    note = f"each query attends all keys before it, and not {index.picks} that an indexer picks"
+    note = f"each query attends all keys before it, and not {index.top_k} that an indexer picks"
     scored = (
-        f"sparse attention to latents: {index.picks:,} of {tokens.keys:,} keys are attended,"
+        f"sparse attention to latents: {index.top_k:,} of {tokens.keys:,} keys are attended,"
         " those that a layer before has picked"
         if index.shared
         else f"sparse attention to latents: {index.heads} heads of an indexer score"
-        f" {tokens.keys:,} keys, and {index.picks:,} are attended"
+        f" {tokens.keys:,} keys, and {index.top_k:,} are attended"
     )
     return LayerAttention(
         cascade=f"deepseek-sparse-attention{'-shared' if index.shared else ''}",
         shapes=shapes_of(tokens, a.heads, cached, a.kv_rank, tokens.keys),
         kv_heads=1,
-        variants=(Variant(rank=PICKS, shapes=sizes), _unfolding(a)),
+        variants=(Variant(rank=GATHERED, shapes=sizes), _unfolding(a)),
         notes=(scored,),
         omissions=(*dense.omissions, LayerOmission(feature="picks", note=note)),
         stand_ins=(ONE_HEAD, "mla-absorbed"),
@@ -365,16 +363,211 @@ def _unfolding(a: LatentAttention) -> Variant:
     return Variant(rank="L", shapes=shapes)
 
 
+_CHUNKED_CASCADES: Mapping[str, str] = MappingProxyType(
+    {
+        "lightning": "lightning-attention-2",
+        "retention": "retnet-chunked",
+        "SSD": "ssd-chunked",
+        "S6": "mamba-s6",
+        "RG-LRU": "rg-lru",
+    }
+)
+"""By kind of mixer, the cascade of a sequence in chunks, or positions. ``-prefill`` leaves its
+state behind, ``-resumed`` also begins from one."""
+_STEP_CASCADES: Mapping[str, str] = MappingProxyType(
+    {
+        "lightning": "lightning-attention-step",
+        "retention": "retnet-step",
+        "SSD": "ssd-step",
+        "S6": "mamba-s6-step",
+        "RG-LRU": "rg-lru-step",
+    }
+)
+"""By kind of mixer, the cascade of one token."""
+_STATE_FORMS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "prefill": ("prefill", "not written at the end"),
+        "chunked-prefill": ("resumed", "neither read nor written"),
+    }
+)
+"""By phase the end of a cascade's name, and what becomes of the state in other cascades."""
+
+
+_UNCOUNTED: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "lightning": ("activations of queries, keys and values", "the norm of the output"),
+        "retention": ("rotations of queries and keys", "the norm of the output"),
+        "SSD": (
+            *("the softplus and the products of steps", "the skip of channels"),
+            "the norm of the output",
+        ),
+        "gated-delta": ("functions of decays and strengths", "the norm of the output"),
+        "KDA": ("functions of decays and strengths", "the norm of the output"),
+        "RWKV-7": (
+            *("the shift of tokens", "functions of what is made in low rank", "the bonus"),
+            "the norm of the output",
+        ),
+    }
+)
+"""By kind of mixer, what its layers do element by element beside what cascades compute."""
+_GATE = "the product with the output's gate"
+
+
+def _uncounted(kind: str, *, gated: bool = True) -> tuple[str, ...]:
+    """What is not counted of a mixer, in a sentence, if there is something."""
+    found = (*_UNCOUNTED.get(kind, ()), *((_GATE,) if gated else ()))
+    if not found:
+        return ()
+    listed = " and ".join(part for part in (", ".join(found[:-1]), found[-1]) if part)
+    plural = len(found) > 1 or listed.endswith("s")
+    return (f"{listed} {'are' if plural else 'is'} not counted",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Recurrence:
+    """The cascade of a recurrent mixer, which moves its state, and what others leave out."""
+
+    cascade: str
+    notes: tuple[str, ...] = ()
+    omissions: tuple[LayerOmission, ...] = ()
+
+
+def _recurrent(kind: str, tokens: Tokens, state: str) -> _Recurrence:
+    if tokens.phase == "decode":
+        return _Recurrence(
+            cascade=_STEP_CASCADES[kind], notes=(f"the state, {state}, is read and written",)
+        )
+    form, not_done = _STATE_FORMS[tokens.phase]
+    omission = LayerOmission(feature="state", note=f"the state, {state}, is {not_done}")
+    return _Recurrence(cascade=f"{_CHUNKED_CASCADES[kind]}-{form}", omissions=(omission,))
+
+
+def _decay(a: DecayAttention, tokens: Tokens) -> LayerAttention:
+    found = _recurrent(a.kind, tokens, f"{a.qk_width} x {a.v_width} words a head")
+    return LayerAttention(
+        cascade=found.cascade,
+        shapes=shapes_of(tokens, a.heads, a.qk_width, a.v_width, tokens.keys),
+        notes=(*found.notes, *_uncounted(a.kind, gated=a.gated)),
+        omissions=found.omissions,
+    )
+
+
+def _dual(a: StateSpaceDual, tokens: Tokens) -> LayerAttention:
+    """The heads of a group share B and C, and have X, values in attention's terms, apart."""
+    found = _recurrent(a.kind, tokens, f"{a.state} x {a.head_width} words a head")
+    # How a sequence is cut changes no result, but how many products there are inside of chunks.
+    cut = f"chunks are as long as the mapping makes them, not {a.chunk} tokens as the model's are"
+    return LayerAttention(
+        cascade=found.cascade,
+        shapes=shapes_of(tokens, a.heads, a.state, a.head_width, tokens.keys),
+        kv_heads=a.groups,
+        own_values=True,
+        notes=(*found.notes, *_uncounted(a.kind), *((cut,) if tokens.phase != "decode" else ())),
+        omissions=found.omissions,
+    )
+
+
+_DELTA: Mapping[str, str] = MappingProxyType(
+    {"gated-delta": "gated-delta-rule", "KDA": "kimi-delta-attention"}
+)
+"""By kind of the delta rule, its cascade; ``-chunked`` takes a sequence, ``-step`` a token."""
+_DELTA_CHUNK = 64
+"""Tokens a chunk, as in the kernels of flash-linear-attention."""
+
+
+def _delta(a: DeltaAttention, tokens: Tokens) -> LayerAttention:
+    """A token from the state, or a sequence in chunks, which leaves its state to itself."""
+    state = f"the state, {a.qk_width} x {a.v_width} words a head,"
+    shapes = shapes_of(tokens, a.heads, a.qk_width, a.v_width, tokens.keys)
+    if tokens.phase == "decode":
+        return LayerAttention(
+            cascade=f"{_DELTA[a.kind]}-step",
+            shapes=shapes,
+            kv_heads=a.key_heads,
+            own_values=True,
+            notes=(f"{state} is read and written", *_uncounted(a.kind)),
+        )
+    _, not_done = _STATE_FORMS[tokens.phase]
+    shared = "every head of values has its keys apart" if a.key_heads != a.heads else ""
+    return LayerAttention(
+        cascade=f"{_DELTA[a.kind]}-chunked",
+        shapes=(*shapes, ("P0", min(_DELTA_CHUNK, tokens.queries))),
+        kv_heads=a.key_heads,
+        own_values=True,
+        notes=(*((shared,) if shared else ()), *_uncounted(a.kind)),
+        omissions=(LayerOmission(feature="state", note=f"{state} is {not_done}"),),
+    )
+
+
+_RWKV_CHUNK = 16
+"""Tokens a chunk, as in the authors' kernels: decays of channels differ in each pair of tokens."""
+
+
+def _rwkv(a: RwkvAttention, tokens: Tokens) -> LayerAttention:
+    """A token from the state, or a sequence in chunks, which leaves its state to itself."""
+    state = f"the state, {a.qk_width} x {a.v_width} words a head,"
+    shapes = shapes_of(tokens, a.heads, a.qk_width, a.v_width, tokens.keys)
+    if tokens.phase == "decode":
+        notes = (f"{state} is read and written", *_uncounted(a.kind))
+        return LayerAttention(cascade="rwkv-7-step", shapes=shapes, notes=notes)
+    _, not_done = _STATE_FORMS[tokens.phase]
+    return LayerAttention(
+        cascade="rwkv-7-chunked",
+        shapes=(*shapes, ("P0", min(_RWKV_CHUNK, tokens.queries))),
+        notes=_uncounted(a.kind),
+        omissions=(LayerOmission(feature="state", note=f"{state} is {not_done}"),),
+    )
+
+
+def _scan(a: SelectiveScan, tokens: Tokens) -> LayerAttention:
+    found = _recurrent(a.kind, tokens, f"{a.state} words a channel")
+    shapes = (
+        ("B", tokens.batch),
+        ("C", a.inner),
+        ("M", tokens.keys),
+        ("N", a.state),
+        ("P", tokens.queries),
+    )
+    return LayerAttention(
+        cascade=found.cascade, shapes=shapes, notes=found.notes, omissions=found.omissions
+    )
+
+
+def _gated(a: GatedRecurrence, tokens: Tokens) -> LayerAttention:
+    """RG-LRU: one word of state a channel."""
+    found = _recurrent(a.kind, tokens, "a word a channel")
+    shapes = (("B", tokens.batch), ("C", a.inner), ("M", tokens.keys), ("P", tokens.queries))
+    return LayerAttention(
+        cascade=found.cascade,
+        shapes=shapes,
+        notes=(*found.notes, *_uncounted(a.kind)),
+        omissions=found.omissions,
+    )
+
+
+def _short(a: ShortConvolution, tokens: Tokens) -> LayerAttention:
+    """A convolution of its own: the tokens computed, and the taps before them."""
+    shapes = (
+        ("B", tokens.batch),
+        ("C", a.channels),
+        ("M", checked_size("M", tokens.queries + a.conv_width - 1)),
+        ("P", tokens.queries),
+        ("T", a.conv_width),
+    )
+    note = "the products with the gates before and behind the convolution are not counted"
+    return LayerAttention(cascade="depthwise-convolution-linear", shapes=shapes, notes=(note,))
+
+
 _BY_MIXER: Mapping[type[Mixer], Callable[[Any, Tokens], LayerAttention]] = MappingProxyType(
     {
         SoftmaxAttention: _softmax,
         LatentAttention: _latent,
-        DecayAttention: recurrent.decay,
-        StateSpaceDual: recurrent.dual,
-        SelectiveScan: recurrent.scan,
-        DeltaAttention: recurrent.delta,
-        RwkvAttention: recurrent.rwkv,
-        GatedRecurrence: recurrent.gated,
-        ShortConvolution: recurrent.short,
+        DecayAttention: _decay,
+        StateSpaceDual: _dual,
+        SelectiveScan: _scan,
+        DeltaAttention: _delta,
+        RwkvAttention: _rwkv,
+        GatedRecurrence: _gated,
+        ShortConvolution: _short,
     }
 )

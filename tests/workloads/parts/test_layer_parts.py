@@ -17,7 +17,7 @@ from einsum_cascade.errors import SpecError
 from einsum_cascade.yaml.library import builtin_names
 from workloads import Part, Workload, load
 from workloads.models import Experts, Layer, SelectiveScan
-from workloads.parts.layer import spread, touched
+from workloads.parts.layer import expected_experts, expert_groups
 
 SHIPPED = tuple(name for name in builtin_names("workloads") if load(name).model is not None)
 RETNET = {
@@ -153,12 +153,12 @@ def test_tokens_are_spread_over_the_experts_they_reach(
     per_token = min(per_token, experts)
     ffn = Experts(experts=experts, per_token=per_token, inner=8)
     missed = float((1 - Fraction(per_token, experts)) ** tokens)
-    assert touched(ffn, tokens) == pytest.approx(experts * (1 - missed), rel=1e-9)
-    running = max(per_token, round(touched(ffn, tokens)))
+    assert expected_experts(ffn, tokens) == pytest.approx(experts * (1 - missed), rel=1e-9)
+    running = max(per_token, round(expected_experts(ffn, tokens)))
     dealt = [0] * running
     for assignment in range(tokens * per_token if tokens * per_token < 10**5 else 0):
         dealt[assignment % running] += 1
-    groups = spread(ffn, tokens)
+    groups = expert_groups(ffn, tokens)
     sizes = sorted(size for _, count, size in groups for _ in range(count))
     assert sum(sizes) == tokens * per_token
     assert sizes == sorted(dealt) or not sum(dealt)

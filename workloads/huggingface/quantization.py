@@ -1,4 +1,4 @@
-"""``quantization_config``: in which formats a checkpoint keeps its weights.
+"""Formats of a checkpoint's weights, read from ``quantization_config``.
 
 ``fp8`` as DeepSeek-V3 and Qwen3 have it (transformers, ``FineGrainedFP8Config``): all linear
 layers but the output head and routers, and but small projections that a file names for all layers
@@ -24,15 +24,15 @@ _FP8 = MappingProxyType(
         **dict.fromkeys(("e5m2", "float8_e5m2"), "fp8_e5m2"),
     }
 )
-_KEPT = (
+_UNCONVERTED_SUFFIXES = (
     *("lm_head", "gate", "router", "embed_tokens", "norm", "layernorm"),
     *("e_score_correction_bias", "vision_tower", "multi_modal_projector"),
     *("conv1d", "A_log", "dt_bias", ".bias"),
 )
 """Last words of modules that are not converted, which are never converted here."""
-_ELSEWHERE = frozenset(("mtp", "visual", "vision_tower", "multi_modal_projector"))
+_OTHER_MODULES = frozenset(("mtp", "visual", "vision_tower", "multi_modal_projector"))
 """Words of modules that are no part of the layers that run."""
-_PARTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+_PARTS_BY_MODULE: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         # Qwen3-Next has both in one module, Qwen3.5 in two.
         "in_proj_ba": ("beta-projection", "decay-projection"),
@@ -59,7 +59,7 @@ _KNOWN: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 _GROUPS = ": their groups have scales and zero points, which no format here counts"
-_LEFT_OUT = ("modules_to_not_convert", "ignored_layers")
+_UNCONVERTED_KEYS = ("modules_to_not_convert", "ignored_layers")
 
 
 def weight_formats(root: YamlNode) -> WeightFormats:
@@ -78,24 +78,28 @@ def weight_formats(root: YamlNode) -> WeightFormats:
     if not isinstance(method, str) or method not in _KNOWN:
         said = f"'{shorten(str(method))}'" if isinstance(value, dict) else shorten(str(value))
         why = _GROUPS if method in ("gptq", "awq") else ""
-        raise _refused(
+        raise _quantization_error(
             node, f"weights quantised by {said} are not read{why}", "known: fp8, mxfp4; "
         )
-    known = (*_KNOWN[method], *_LEFT_OUT)
+    known = (*_KNOWN[method], *_UNCONVERTED_KEYS)
     if other := next((key for key, found in value.items() if key not in known and found), None):
-        raise _refused(node, f"'{shorten(str(other))}' is not read for '{method}'")
+        raise _quantization_error(node, f"'{shorten(str(other))}' is not read for '{method}'")
     if value.get("dequantize"):
         return WeightFormats()
     if method == "mxfp4":
         for module in _kept_modules(value):
             if "experts" in module.split("."):
-                raise _refused(node, f"'{shorten(module)}' is left out, and mxfp4 is for experts")
+                raise _quantization_error(
+                    node, f"'{shorten(module)}' is left out, and mxfp4 is for experts"
+                )
         return WeightFormats(experts="mxfp4")
     _check_blocks(node, value)
-    kept = tuple(sorted({part for _, parts in _left_out(node, root) for part in parts}))
+    kept = tuple(sorted({part for _, parts in _unconverted_modules(node, root) for part in parts}))
     fmt = _FP8.get(str(value.get("fmt") or "e4m3"))
     if fmt is None:
-        raise _refused(node, f"fmt: expected e4m3 or e5m2, got '{shorten(str(value['fmt']))}'")
+        raise _quantization_error(
+            node, f"fmt: expected e4m3 or e5m2, got '{shorten(str(value['fmt']))}'"
+        )
     return WeightFormats(projections=fmt, feed_forward=fmt, experts=fmt, kept=kept)
 
 
@@ -104,10 +108,10 @@ def _check_blocks(node: YamlNode, value: dict[str, Any]) -> None:
     block, scheme = value.get("weight_block_size"), value.get("activation_scheme")
     if block is not None and not _two_sizes(block):
         text = f"weight_block_size: expected two whole numbers above 0, got {shorten(str(block))}"
-        raise _refused(node, text)
+        raise _quantization_error(node, text)
     if scheme not in (None, "dynamic", "static"):
         text = f"activation_scheme: expected dynamic or static, got {shorten(str(scheme))}"
-        raise _refused(node, text)
+        raise _quantization_error(node, text)
 
 
 def _two_sizes(value: Any) -> bool:
@@ -120,15 +124,19 @@ def _two_sizes(value: Any) -> bool:
 
 def _kept_modules(value: dict[str, Any]) -> Iterator[str]:
     """Modules that a file says are not converted."""
-    return (str(module) for key in _LEFT_OUT for module in _listed(value.get(key)))
+    return (str(module) for key in _UNCONVERTED_KEYS for module in _listed(value.get(key)))
 
 
-def _never(module: str, blocks: int | None) -> bool:
+def _is_never_converted(module: str, blocks: int | None) -> bool:
     """Whether a module is never converted here, or is of no layer that runs."""
     number = _LAYER.search(module)
     # Layers that predict further tokens are numbered on behind the last.
     behind = number is not None and blocks is not None and int(number[1]) >= blocks
-    return behind or module.endswith(_KEPT) or not _ELSEWHERE.isdisjoint(module.split("."))
+    return (
+        behind
+        or module.endswith(_UNCONVERTED_SUFFIXES)
+        or not _OTHER_MODULES.isdisjoint(module.split("."))
+    )
 
 
 def _blocks(root: YamlNode) -> int | None:
@@ -140,39 +148,41 @@ def _blocks(root: YamlNode) -> int | None:
     return None
 
 
-def _left_out(node: YamlNode, root: YamlNode) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _unconverted_modules(node: YamlNode, root: YamlNode) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Modules that are not converted though others of their kind may be, and their parts."""
     value: Any = node.plain()
     blocks = _blocks(root)
     for module in _kept_modules(value):
-        if _never(module, blocks):
+        if _is_never_converted(module, blocks):
             continue
-        if (parts := _PARTS.get(module.rpartition(".")[2])) is None:
-            raise _refused(node, f"'{shorten(module)}' is left out, and fp8 is for all layers")
+        if (parts := _PARTS_BY_MODULE.get(module.rpartition(".")[2])) is None:
+            raise _quantization_error(
+                node, f"'{shorten(module)}' is left out, and fp8 is for all layers"
+            )
         yield module, parts
 
 
-def check_left_out(root: YamlNode, found: WeightFormats, model: ModelConfig) -> None:
+def check_unconverted(root: YamlNode, found: WeightFormats, model: ModelConfig) -> None:
     """Refuse parts that are not converted in some of the layers that have them, or in none."""
     node = root.child(FIELD)
     if node is None or not found.kept:
         return
     every = range(model.layer_count)
     named: dict[str, set[int]] = {part: set() for part in found.kept}
-    for module, parts in _left_out(node, root):
+    for module, parts in _unconverted_modules(node, root):
         number = _LAYER.search(module)
-        if not any(_has(model.layer(i).mixer, parts[0]) for i in every):
-            raise _refused(node, f"'{shorten(module)}' is left out, and no layer has it")
+        if not any(_has_part(model.layer(i).mixer, parts[0]) for i in every):
+            raise _quantization_error(node, f"'{shorten(module)}' is left out, and no layer has it")
         for part in parts:
             named[part].update([int(number[1])] if number else every)
     for part, layers in named.items():
-        other = (i for i in every if i not in layers and _has(model.layer(i).mixer, part))
+        other = (i for i in every if i not in layers and _has_part(model.layer(i).mixer, part))
         if (one := next(other, None)) is not None:
             text = f"{part} is left out of some layers, and is converted in layer {one}"
-            raise _refused(node, f"{text}: fp8 is for all layers, or for none")
+            raise _quantization_error(node, f"{text}: fp8 is for all layers, or for none")
 
 
-def _has(mixer: Mixer, part: str) -> bool:
+def _has_part(mixer: Mixer, part: str) -> bool:
     if part == "indexer-weight-projection":
         index = mixer.indexer if isinstance(mixer, LatentAttention) else None
         return index is not None and not index.shared
@@ -183,12 +193,12 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value] * (value is not None)
 
 
-def _refused(node: YamlNode, message: str, known: str = "") -> SpecError:
+def _quantization_error(node: YamlNode, message: str, known: str = "") -> SpecError:
     hint = f"{known}--set workload.config.{FIELD}=null runs weights as wide as the machine's words"
     return SpecError(Problem(f"{FIELD}: {message}", node.span, hint))
 
 
-def without_quantisation(root: YamlNode) -> YamlNode:
+def without_quantization(root: YamlNode) -> YamlNode:
     """The configuration without that field, for those who read the others."""
     if not isinstance(root, YamlMapping):
         return root

@@ -1,4 +1,4 @@
-"""Readers of decoders whose scores may lose with distance (ALiBi): bloom, falcon, mpt.
+"""Readers of decoders with ALiBi: bloom, falcon, mpt.
 
 Field names and the defaults of fields that may be absent are those of the configuration
 classes of Hugging Face Transformers (``BloomConfig``, ``FalconConfig``), and of MPT's own
@@ -20,23 +20,23 @@ from .fields import (
     Positive,
     Size,
     attention_biases,
-    divided,
+    build_model,
+    constant,
+    errors_inside,
+    exact_quotient,
     feed_forward,
-    inside,
-    only,
+    field_error,
     read_fields,
-    refuse,
-    stack,
 )
 
 
 class _BloomConfig(ConfigFields):
-    harmless = (
+    ignored = (
         *("slow_but_exact", "offset_alibi", "seq_length", "skip_bias_add*", "*_fusion"),
         "apply_residual_connection_post_layernorm",
     )
     """How it is computed, how long sequences were in training, and of what a sum is taken."""
-    alike = (
+    aliases = (
         ("n_embed", "hidden_size"),
         ("num_hidden_layers", "n_layer"),
         ("num_attention_heads", "n_head"),
@@ -54,7 +54,7 @@ def bloom(root: YamlNode) -> ModelConfig:
     """``BloomConfig``: scores lose with distance (ALiBi); biases and norms with biases."""
     c = read_fields(_BloomConfig, root)
     d, inner = c.hidden_size, c.n_inner or 4 * c.hidden_size
-    width = divided(root, "hidden_size", d, "n_head", c.n_head)
+    width = exact_quotient(root, "hidden_size", d, "n_head", c.n_head)
     mixer = SoftmaxAttention(
         heads=c.n_head, kv_heads=c.n_head, qk_width=width, v_width=width, alibi=True
     )
@@ -64,13 +64,13 @@ def bloom(root: YamlNode) -> ModelConfig:
         other_parameters=4 * d + attention_biases(mixer, d) + inner + d,
     )
     # A norm of embeddings and the last one, with biases.
-    return stack(c, "bloom", d, [layer] * c.n_layer, 4 * d)
+    return build_model(c, "bloom", d, [layer] * c.n_layer, 4 * d)
 
 
 class _FalconConfig(ConfigFields):
-    harmless = ("apply_residual_connection_post_layernorm",)
+    ignored = ("apply_residual_connection_post_layernorm",)
     """Nothing in the family reads it."""
-    alike = (
+    aliases = (
         ("n_embed", "hidden_size"),
         ("n_layer", "num_hidden_layers"),
         ("n_head", "num_attention_heads"),
@@ -114,10 +114,10 @@ def falcon(root: YamlNode) -> ModelConfig:
     """``FalconConfig``: one head of keys, or groups; halves side by side, or in turn (RW)."""
     c = read_fields(_FalconConfig, root)
     d, heads = c.hidden_size, c.num_attention_heads
-    width = divided(root, "hidden_size", d, "num_attention_heads", heads)
+    width = exact_quotient(root, "hidden_size", d, "num_attention_heads", heads)
     mixer = SoftmaxAttention(
         heads=heads,
-        kv_heads=_falcon_keys(root, c),
+        kv_heads=_falcon_kv_heads(root, c),
         qk_width=width,
         v_width=width,
         alibi=c.alibi,
@@ -127,22 +127,22 @@ def falcon(root: YamlNode) -> ModelConfig:
     other += attention_biases(mixer, d) + c.inner + d if c.bias else 0
     ffn = feed_forward(c.inner, gated=False, activation=c.activation)
     layer = Layer(mixer=mixer, ffn=ffn, other_parameters=other)
-    return stack(c, "falcon", d, [layer] * c.num_hidden_layers, 2 * d)
+    return build_model(c, "falcon", d, [layer] * c.num_hidden_layers, 2 * d)
 
 
-def _falcon_keys(root: YamlNode, c: _FalconConfig) -> int:
+def _falcon_kv_heads(root: YamlNode, c: _FalconConfig) -> int:
     """Heads of keys: the first Falcons have one or all, whatever ``num_kv_heads`` says."""
     heads = c.num_attention_heads
     keys = c.num_kv_heads or heads
     if c.new_decoder_architecture:
-        divided(root, "num_attention_heads", heads, "num_kv_heads", keys)
+        exact_quotient(root, "num_attention_heads", heads, "num_kv_heads", keys)
         return keys
     if c.multi_query:
         # The published file of the 7B has 71 heads of keys in it.
         return 1
     if keys != heads:
         text = f"without new_decoder_architecture all {heads} heads have keys, got {keys}"
-        raise refuse(root, "num_kv_heads", text)
+        raise field_error(root, "num_kv_heads", text)
     return heads
 
 
@@ -152,12 +152,12 @@ def _falcon_norms(root: YamlNode, c: _FalconConfig) -> int:
     if not c.parallel_attn:
         if newer:
             text = "the halves of new_decoder_architecture are side by side, and this says not"
-            raise refuse(root, "parallel_attn", text)
+            raise field_error(root, "parallel_attn", text)
         return 2
     norms = said or (2 if newer else 1)
     if norms > (2 if newer else 1):
         most = "1 or 2" if newer else "1 without new_decoder_architecture"
-        raise refuse(root, "num_ln_in_parallel_attn", f"expected {most}, got {norms}")
+        raise field_error(root, "num_ln_in_parallel_attn", f"expected {most}, got {norms}")
     return norms
 
 
@@ -168,7 +168,7 @@ _NORMS = (
 
 
 class _MptConfig(ConfigFields):
-    harmless = (*("embedding_fraction", "verbose", "tokenizer_name", "use_pad_tok_in_ffn"),)
+    ignored = (*("embedding_fraction", "verbose", "tokenizer_name", "use_pad_tok_in_ffn"),)
     """Gradients, messages, and what is done about padding."""
 
     vocab_size: Size | None = 50_368
@@ -186,7 +186,7 @@ class _MptConfig(ConfigFields):
 
 
 class _MptAttentionConfig(ConfigFields):
-    harmless = ("attn_impl", "softmax_scale", "alibi_bias_max")
+    ignored = ("attn_impl", "softmax_scale", "alibi_bias_max")
     """How it is computed, and constants."""
 
     alibi: bool
@@ -196,8 +196,8 @@ class _MptAttentionConfig(ConfigFields):
     kv_n_heads: Size | None = None
     clip_qkv: Positive | None = None
     qk_ln: bool = False
-    prefix_lm: Annotated[bool | None, only(False)] = None
-    attn_uses_sequence_id: Annotated[bool | None, only(False)] = None
+    prefix_lm: Annotated[bool | None, constant(False)] = None
+    attn_uses_sequence_id: Annotated[bool | None, constant(False)] = None
 
 
 def mpt(root: YamlNode) -> ModelConfig:
@@ -205,18 +205,18 @@ def mpt(root: YamlNode) -> ModelConfig:
     c = read_fields(_MptConfig, root)
     inner = root.child("attn_config")
     node = inner if inner is not None else root
-    with inside("attn_config"):
+    with errors_inside("attn_config"):
         a = read_fields(_MptAttentionConfig, node)
     if a.alibi and a.rope:
-        raise refuse(node, "rope", "a penalty of distance (alibi) stands in its place")
+        raise field_error(node, "rope", "a penalty of distance (alibi) stands in its place")
     if c.norm_type not in _NORMS:
         known = ", ".join(_NORMS)
-        raise refuse(root, "norm_type", f"expected one of {known}, got '{c.norm_type}'")
+        raise field_error(root, "norm_type", f"expected one of {known}, got '{c.norm_type}'")
     d, wide = c.d_model, c.expansion_ratio * c.d_model
-    width = divided(root, "d_model", d, "n_heads", c.n_heads)
+    width = exact_quotient(root, "d_model", d, "n_heads", c.n_heads)
     mixer = SoftmaxAttention(
         heads=c.n_heads,
-        kv_heads=_mpt_keys(node, c, a),
+        kv_heads=_mpt_kv_heads(node, c, a),
         qk_width=width,
         v_width=width,
         alibi=a.alibi,
@@ -235,12 +235,12 @@ def mpt(root: YamlNode) -> ModelConfig:
     )
     # Positions are learned where scores and rotations have none.
     learned = c.learned_pos_emb and not (a.alibi or a.rope)
-    return stack(
+    return build_model(
         c, "mpt", d, [layer] * c.n_layers, d * norm + (c.max_seq_len * d if learned else 0)
     )
 
 
-def _mpt_keys(node: YamlNode, c: _MptConfig, a: _MptAttentionConfig) -> int:
+def _mpt_kv_heads(node: YamlNode, c: _MptConfig, a: _MptAttentionConfig) -> int:
     """Heads of keys, as the kind of attention says."""
     heads, given = c.n_heads, a.kv_n_heads
     match a.attn_type:
@@ -250,12 +250,12 @@ def _mpt_keys(node: YamlNode, c: _MptConfig, a: _MptAttentionConfig) -> int:
             keys = 1
         case "grouped_query_attention":
             if given is None:
-                raise refuse(node, "attn_type", "'grouped_query_attention' needs kv_n_heads")
-            divided(node, "n_heads", heads, "kv_n_heads", given)
+                raise field_error(node, "attn_type", "'grouped_query_attention' needs kv_n_heads")
+            exact_quotient(node, "n_heads", heads, "kv_n_heads", given)
             return given
         case other:
             text = "expected 'multihead_attention', 'multiquery_attention' or"
-            raise refuse(node, "attn_type", f"{text} 'grouped_query_attention', got '{other}'")
+            raise field_error(node, "attn_type", f"{text} 'grouped_query_attention', got '{other}'")
     if given not in (None, keys):
-        raise refuse(node, "kv_n_heads", f"'{a.attn_type}' has {keys}, got {given}")
+        raise field_error(node, "kv_n_heads", f"'{a.attn_type}' has {keys}, got {given}")
     return keys

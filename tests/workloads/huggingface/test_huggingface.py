@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fields_beside import BESIDE, TEXT
+from ignored_fields import BESIDE, TEXT
 from model_cases import (
     DEEPSEEK_V3,
     GEMMA2,

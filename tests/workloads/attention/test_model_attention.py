@@ -170,15 +170,15 @@ def test_what_the_mask_leaves_is_said() -> None:
 def test_what_a_window_leaves_is_said() -> None:
     """Of 5000 queries 4096 see 1 to 4096 keys, the others 4096 each."""
     work = load("mistral-7b", seq_len=5000)
-    seen = 4096 * 4097 // 2 + 904 * 4096
+    attended_pairs = 4096 * 4097 // 2 + 904 * 4096
     both = left_out(work)
     assert both == (
         "the causal mask and the window of 4096 keys are not applied: 25,000,000 scores a query"
-        f" head are computed, {seen:,} of them count"
+        f" head are computed, {attended_pairs:,} of them count"
     )
     assert left_out(work, CAUSAL) == (
         f"the window of 4096 keys is not applied: {5000 * 5001 // 2:,} scores a query"
-        f" head are computed, {seen:,} of them count"
+        f" head are computed, {attended_pairs:,} of them count"
     )
     assert left_out(work, "grouped-query-attention-window") == ""
 
@@ -189,4 +189,4 @@ def test_pairs_are_those_one_by_one(queries: int, cached: int, window: int | Non
     keys = range(queries + cached)
     wide = queries + cached if window is None else window
     pairs = [(p, m) for p in range(queries) for m in keys if p + cached - wide < m <= p + cached]
-    assert tokens.seen(window) == len(pairs)
+    assert tokens.attended_pairs(window) == len(pairs)

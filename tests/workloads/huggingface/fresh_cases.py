@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import Any
 
 from family_cases import GLM_5, GLM_5_NEXT, QWEN35, QWEN35_MOE, decoder
-from fields_beside import TEXT
 from hybrid_cases import GRANITE_H_TINY, LFM2
+from ignored_fields import TEXT
 
 FRESH: dict[str, tuple[int, dict[str, Any]]] = {
     "meta-llama/Llama-3.2-1B": (

@@ -30,7 +30,7 @@ from workloads.models import (
     SoftmaxAttention,
     StateSpaceDual,
 )
-from workloads.models.names import kinds_of_layers
+from workloads.models.layers import kinds_of_layers
 
 MICRO = next(case.fields for case in HYBRIDS if case.name.endswith("h-micro"))
 

@@ -14,7 +14,7 @@ from model_cases import LLAMA_4_SCOUT, WHISPER, model_of
 from einsum_cascade import Cascade
 from einsum_cascade.errors import SpecError
 from workloads import Workload, load, summarize
-from workloads.attention.mixers import attention_of
+from workloads.attention.cascades import attention_of
 from workloads.attention.phases import Tokens
 from workloads.models import Experts, SoftmaxAttention
 
@@ -52,7 +52,7 @@ def test_chunks_see_their_own_tokens(chunk: int, cached: int, queries: int, batc
         seq_len=shape["P"],
         cached_len=shape["M"] - shape["P"],
     )
-    assert shape["B"] * own.seen() == batch * pairs
+    assert shape["B"] * own.attended_pairs() == batch * pairs
 
 
 @settings(deadline=None, max_examples=30)
@@ -61,7 +61,7 @@ def test_a_window_that_looks_both_ways(reach: int, length: int) -> None:
     """Against every query and every key."""
     tokens = Tokens(phase="prefill", batch=1, seq_len=length, cached_len=0)
     pairs = sum(abs(p - m) <= reach for p in range(length) for m in range(length))
-    assert tokens.seen_on_both_sides(min(reach, length - 1)) == pairs
+    assert tokens.attended_pairs_both_sides(min(reach, length - 1)) == pairs
     mixer = SoftmaxAttention(
         heads=2, kv_heads=2, qk_width=4, v_width=4, causal=False, window=2 * reach + 1
     )
