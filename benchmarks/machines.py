@@ -94,11 +94,11 @@ class Row:
     def cells(self) -> tuple[str, ...]:
         """The row in a table of one workload: what was found, and how near that is."""
         if self.refused:
-            return (self.refused, "", "", "", "")
+            return (self.refused, "", "", "")
         said = "{:,.0f}".format if self.objective == "latency" else energy
         shown = (said(self.found), said(self.floor), f"{self.found / self.floor:.3f}")
         cut = " *" if self.ended else ""
-        return (*shown, f"{100 * self.gap:.1f} %", f"{self.processors:.0f}{cut}")
+        return (*shown, f"{100 * self.gap:.1f} %{cut}")
 
 
 BEGIN = "<!-- what follows is written by benchmarks/machines.py -->"
@@ -108,13 +108,13 @@ BEGIN = "<!-- what follows is written by benchmarks/machines.py -->"
 def page(rows: dict[tuple[str, str, str], Row], before: str) -> str:
     """A page that ends with a table for each workload, machine by machine."""
     lines = [before.split(BEGIN)[0] + BEGIN, ""]
-    heading = ("machine", "cycles", "floor", "times it", "gap", "s")
+    heading = ("machine", "cycles", "floor", "times it", "gap")
     for work in WORKS:
         both = (*heading, "energy", *heading[2:])
         lines += [f"## {work.name}", "", f"| {' | '.join(both)} |", "|---" * len(both) + "|"]
         for machine in builtin_names("architectures"):
             found = [rows.get((machine, work.name, name)) for name in ("latency", "energy")]
-            cells = [c for row in found for c in (row.cells if row else ("not run", *("",) * 4))]
+            cells = [c for row in found for c in (row.cells if row else ("not run", *("",) * 3))]
             lines.append(f"| `{machine}` | {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines)

@@ -21,6 +21,9 @@ from .yaml.source import read_yaml
 
 COMMAND = "python -m einsum_cascade.taxonomy > docs/taxonomy.md"
 
+MAX_CHAINS = 4
+"""Barriers of a cascade that the document shows: most cascades have no more."""
+
 
 @dataclass(frozen=True, slots=True)
 class System:
@@ -64,12 +67,14 @@ def taxonomy_markdown() -> str:
     analyses = {n: Cascade.load(n).analyze() for n in names}
     parts = (
         "# Attention by passes over the keys",
-        f"Computed by `{COMMAND}`; a test compares. What a pass is stands in `passes.md`.",
+        f"Computed by `{COMMAND}`; a test compares. `passes.md` defines a pass.",
         _systems(taxonomy, analyses),
-        "## Every built-in cascade",
-        "Ranks that one pass is enough for are left out, members of partitioned ranks too "
-        "(`archsim analyze NAME` shows them all).",
+        "## Cascades of several passes",
+        "Ranks with one pass are left out, members of partitioned ranks too, and all but the first "
+        f"{MAX_CHAINS} barriers of a cascade (`archsim analyze NAME` shows them all).",
         _cascades(analyses),
+        "## Cascades of one pass over every rank",
+        ", ".join(f"`{name}`" for name, analysis in analyses.items() if not _several(analysis)),
     )
     return "\n\n".join(parts) + "\n"
 
@@ -97,13 +102,20 @@ def _systems(taxonomy: Taxonomy, analyses: dict[str, Analysis]) -> str:
     return _table(heading, [cells for _, cells in sorted(rows)])
 
 
+def _several(analysis: Analysis) -> list[RankPasses]:
+    """Return the ranks, without members of partitioned ones, that a cascade passes over again."""
+    return [r for r in analysis.passes.ranks if r.count > 1 and r.grain != "member"]
+
+
 def _cascades(analyses: dict[str, Analysis]) -> str:
     rows = []
     for name, analysis in analyses.items():
-        several = [r for r in analysis.passes.ranks if r.count > 1 and r.grain != "member"]
-        counts = ", ".join(f"{r.rank}: {r.counted}" for r in several) or "one over every rank"
-        chains = "; ".join(_chains(r) for r in several) or "none"
-        rows.append((f"`{name}`", counts, chains))
+        if several := _several(analysis):
+            counts = ", ".join(f"{r.rank}: {r.counted}" for r in several)
+            chains = [f"`{b.chain}`" for r in several for b in r.barriers]
+            if len(chains) > MAX_CHAINS:
+                chains[MAX_CHAINS:] = [f"{len(chains) - MAX_CHAINS} more"]
+            rows.append((f"`{name}`", counts, "; ".join(chains) or "none"))
     return _table(("cascade", "passes", "barriers"), rows)
 
 
