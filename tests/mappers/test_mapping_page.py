@@ -1,4 +1,4 @@
-"""What docs/mapping.md shows is what there is."""
+"""Runs and spaces agree with docs/mapping.md and docs/maintainers/search.md."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from mappers.workload_search import WorkloadSearched
 from workloads import load
 
 PAGE = (ROOT / "docs" / "mapping.md").read_text(encoding="utf-8")
+NOTES = (ROOT / "docs" / "maintainers" / "search.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
 
 
-def row(title: str) -> list[str]:
-    """The cells of a row of a table of the page, without its title."""
-    (line,) = re.findall(rf"^\| {re.escape(title)} \|(.*)\|$", PAGE, flags=re.MULTILINE)
+def row(title: str, page: str = PAGE) -> list[str]:
+    """Return the cells of a row of a table of a page, without its title."""
+    (line,) = re.findall(rf"^\| {re.escape(title)} \|(.*)\|$", page, flags=re.MULTILINE)
     return [cell.strip() for cell in line.split("|")]
 
 
@@ -99,10 +100,11 @@ def test_the_example_begins_with_the_published_mapping() -> None:
 def test_the_space_of_the_example_is_as_large_as_it_says() -> None:
     every = bert_space()
     assert f"has {every.size} regions" in PAGE
+    assert f"has {every.size} regions" in NOTES
     space = every.regions(1)[0].region
     for shared, title in ((("P", "M1"), "P, M1"), (("P",), "P"), (("M1",), "M1"), ((), "none")):
         subspaces = [*space.subspaces(shared)]
-        assert row(title) == [str(len(subspaces)), str(sum(len(u.sizes) for u in subspaces))]
+        assert row(title, NOTES) == [str(len(subspaces)), str(sum(len(u.sizes) for u in subspaces))]
     factors = (tilings_of(space), space.bindings, space.residencies)
     text = " · ".join(map(count, factors))
-    assert f"{text} = {count(size(space))} candidates" in PAGE
+    assert f"{text} = {count(size(space))} candidates" in NOTES
