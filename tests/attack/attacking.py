@@ -62,7 +62,7 @@ def main() -> int:
 
 
 def _points(seed: int, number: int) -> None:
-    """Tell where a property does not hold; docs/engine.md says which need not, and why."""
+    """Tell where a property does not hold; docs/maintainers/engine.md says which may not."""
     counts: Counter[str] = Counter()
     for at in range(number):
         point = Point.drawn(seed, at)
