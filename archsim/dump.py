@@ -9,9 +9,8 @@ from typing import Final
 from .bound.dump import bound_text
 from .bound.record import Bound
 from .cost.dump import counts_text
-from .cost.instances import through_ports
-from .cost.ring import over_links
-from .cost.spill import count_mapping
+from .counts.cores import counts_at_ports, over_links
+from .counts.spill import count_mapping
 from .jobs.job import JobPlan
 from .schedule.dump import program_text
 from .schedule.kinds import exact_walks, kind_of
@@ -25,7 +24,7 @@ def _counts(bound: Bound) -> str:
 
 
 def _programs(bound: Bound) -> str:
-    walks = exact_walks(bound, through_ports(bound, count_mapping(bound)))
+    walks = exact_walks(bound, counts_at_ports(bound, count_mapping(bound)))
     programs = kind_of(bound).programs(bound, walks)
     return "\n\n".join(program_text(program) for program in programs)
 

@@ -14,9 +14,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from .cost.instances import through_ports
-from .cost.spill import count_mapping
-from .events.engine import GroupRun, time_events
+from .counts.cores import counts_at_ports
+from .counts.spill import count_mapping
+from .engine.latency import GroupRun, time_events
 from .jobs.job import Job, JobPlan
 from .spec.arch import Architecture
 from .writing import write_whole
@@ -116,7 +116,7 @@ def trace(plan: JobPlan) -> Trace:
 def _runs(job: Job) -> tuple[GroupRun, ...]:
     """What a job runs, with its turns logged."""
     bound = job.bind()
-    return time_events(bound, through_ports(bound, count_mapping(bound)), logged=True).runs
+    return time_events(bound, counts_at_ports(bound, count_mapping(bound)), logged=True).runs
 
 
 def timeline(

@@ -15,11 +15,11 @@ from collections.abc import Callable
 
 from archsim import Architecture, Mapping
 from archsim.bound.binding import bind
-from archsim.evaluate.evaluate import evaluate_mapping
+from archsim.engine.evaluate import evaluate_mapping
 from archsim.schedule.average import timed_step
 from archsim.schedule.event_graph import EventGraph
 from archsim.schedule.lowering import ProgramBuilder
-from archsim.schedule.makespan import makespan, shortest
+from archsim.schedule.makespan import makespan, shortest_order
 from archsim.schedule.modulo import modulo_schedule
 from archsim.schedule.pipelined import unordered
 from archsim.steps.group import fused_group
@@ -53,7 +53,7 @@ def command(*arguments: str) -> Callable[[], object]:
 
 def graph_of(tokens: int) -> EventGraph:
     """The event graph of BERT's one-pass attention."""
-    from archsim.cost.accesses import count_einsum
+    from archsim.counts.accesses import count_einsum
 
     shapes = {**BERT, "P": tokens, "M": tokens}
     bound = bind(CASCADE, BINDING, FUSEMAX, shapes)
@@ -85,7 +85,7 @@ def main() -> None:
     steps = EventGraph(tasks=graph.tasks, dependencies=graph.dependencies, steps=20_000)
     compare(
         "20,000 steps fired one by one / jumping over the repetition",
-        lambda: shortest(steps, [issue]),
+        lambda: shortest_order(steps, [issue]),
         lambda: makespan(steps, issue),
     )
 

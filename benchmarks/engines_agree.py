@@ -12,9 +12,8 @@ from time import perf_counter
 import workloads
 from archsim import Architecture, Mapping
 from archsim.bound.binding import bind
-from archsim.cost.spill import count_mapping
-from archsim.evaluate.one_answer import time_bound
-from archsim.events.engine import time_events
+from archsim.counts.spill import count_mapping
+from archsim.engine.latency import time_bound, time_events
 from archsim.jobs.plan import plan
 from archsim.schedule.kinds import time_mapping
 from einsum_cascade import Cascade

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from archsim import Architecture, Mapping
 from archsim.bound.binding import bind
 from archsim.bound.record import Bound
-from archsim.cost.accesses import EinsumCount, count_einsum
-from archsim.events.engine import event_programs, time_events
-from archsim.events.flat import run_program
+from archsim.counts.accesses import EinsumCount, count_einsum
+from archsim.engine.events import run_program
+from archsim.engine.latency import event_programs, time_events
 from archsim.schedule.kinds import time_mapping
 from archsim.schedule.program import StepProgram
 from einsum_cascade import Cascade

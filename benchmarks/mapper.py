@@ -15,7 +15,7 @@ from machines import used
 from archsim import Architecture
 from archsim.bound.binder import bind_loops
 from archsim.bound.tiling import build_tiling
-from archsim.cost.accesses import count_einsum
+from archsim.counts.accesses import count_einsum
 from einsum_cascade import Cascade
 from mappers.exact.batch import measured
 from mappers.exact.search import exhaustive

@@ -15,8 +15,7 @@ from archsim.jobs.run import run_plan
 from archsim.jobs.selection import ByPart, recalled_mapping
 from archsim.jobs.workload import PartLike, WorkloadLike
 from archsim.report.loop_nest import loop_nest
-from archsim.result.limits import limits
-from archsim.result.record import Result
+from archsim.result.record import Result, limits
 from archsim.spec.arch import Architecture
 from archsim.spec.files.mapping_text import mapping_dict
 from archsim.spec.mapping import Mapping

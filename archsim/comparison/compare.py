@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from einsum_cascade.errors import InputError, Problem, did_you_mean
 
-from ..cost.estimators import unlike_word
+from ..energy.estimators import unlike_word
 from ..jobs.job import Generators, Refusal, told_of
 from ..jobs.plan import plan
 from ..jobs.run import run_plan

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 from ..bound.record import Bound
-from .accesses import AccessCount, Amount, EinsumCount
-from .folds import folds_of
-from .occupancy import busy_cycles
+from ..counts.accesses import AccessCount, Amount, EinsumCount
+from ..counts.occupancy import busy_cycles, folds_of
 
 
 def counts_text(bound: Bound, counts: Iterable[EinsumCount]) -> str:

@@ -23,19 +23,19 @@ from ..bound.layout import (
     stays,
 )
 from ..bound.record import Bound
-from ..cost.accesses import EinsumCount
-from ..cost.spill import count_mapping, spilled_share
-from ..evaluate.evaluate import evaluate_bound
-from ..evaluate.floor import LeastWork, least_work
-from ..evaluate.one_answer import time_bound
-from ..evaluate.other_capacities import MemoryPrices, OtherCapacities, differ_in_capacities
+from ..bounds.floor import LeastWork, least_work
+from ..counts.accesses import EinsumCount
+from ..counts.spill import count_mapping, spilled_share
+from ..engine.capacity_variants import CapacityVariants, MemoryPrices, differ_in_capacities
+from ..engine.evaluate import evaluate_bound
+from ..engine.latency import time_bound
 from ..result.record import Result
 from ..schedule.kinds import exact_walks
 from ..schedule.timing import Timing
 from ..spec.arch import Architecture, ProcessingArray
 from ..spec.mapping import Mapping
 from ..steps.group import Walk
-from ..steps.limits import StepsError
+from ..steps.run_length import StepsError
 from .job import Job
 from .run import evaluate_job
 
@@ -227,7 +227,7 @@ class _Pace:
     def __init__(self, timing: Timing, prices: MemoryPrices) -> None:
         self._timing = timing
         self._prices = prices
-        self._last: OtherCapacities | None = None
+        self._last: CapacityVariants | None = None
 
     def result(
         self, bound: Bound, workload: str, counts: tuple[EinsumCount, ...], least: LeastWork
@@ -240,7 +240,7 @@ class _Pace:
             bound, workload=workload, counts=counts, timing=self._timing, least=least
         )
         if bound.mapping.spill is None:
-            self._last = OtherCapacities(found, bound, counts, least, self._prices)
+            self._last = CapacityVariants(found, bound, counts, least, self._prices)
         return found
 
     def known(self, machine: Architecture) -> Result | None:

@@ -23,8 +23,8 @@ from einsum_cascade.shapes import complete_shapes
 from ..bound.binding import bind, with_parameters
 from ..bound.nests import BoundNest, in_nests, nest_name, nests_bound
 from ..bound.record import Bound
-from ..evaluate.at_least import takes_longer
-from ..evaluate.nests import result_of_nest
+from ..engine.early_exit import takes_longer
+from ..engine.evaluate import result_of_nest
 from ..result.record import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import NEST_BY_NEST, Mapping

@@ -9,8 +9,8 @@ from typing import Literal
 from einsum_cascade.errors import InputError
 from einsum_cascade.number_formats import TensorFormats
 
-from ..evaluate.at_least import takes_longer
-from ..evaluate.evaluate import evaluate_bound
+from ..engine.early_exit import takes_longer
+from ..engine.evaluate import evaluate_bound
 from ..result.record import PartUse, RequestUse, Result
 from ..spec.mapping import Mapping
 from .job import Evaluate, Job, JobPlan, SlowerError, told_of
@@ -36,7 +36,7 @@ def evaluate_job(job: Job, engine: Engine = "analytical") -> Result:
         return job.known
     if job.mapping.nests:
         # Not above: few mappings have several.
-        from ..evaluate.nests import evaluate_nests
+        from ..engine.evaluate import evaluate_nests
 
         parts = tuple((nest.nest, nest.bind()) for nest in job.nests)
         return evaluate_nests(job.program, job.mapping, parts, workload=job.name, engine=engine)

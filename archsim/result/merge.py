@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, count
 
-from ..cost.folds import Folds
+from ..counts.occupancy import Folds
 from .record import (
     ArrayRoof,
     ArrayUse,
@@ -47,7 +47,7 @@ def merged(
     notes : tuple of str
         What the workload itself leaves out, before the notes of the parts.
     """
-    parts = tuple(_told_apart(parts))
+    parts = tuple(_with_distinct_names(parts))
     first = parts[0].result
     cycles = sum(p.cycles for p in parts)
     names = _names(parts)
@@ -60,7 +60,7 @@ def merged(
         shape=shape,
         latency_s=sum(p.latency_s for p in parts),
         cycles=cycles,
-        bound_by=_most((p.result.bound_by, p.cycles) for p in parts),
+        bound_by=_largest_share((p.result.bound_by, p.cycles) for p in parts),
         arrays=tuple(_array(parts, a.array, cycles) for a in first.arrays),
         traffic=tuple(_level(parts, t.level) for t in first.traffic),
         buffers=tuple(_buffer(parts, b.level) for b in first.buffers),
@@ -123,7 +123,7 @@ def _roofs(parts: tuple[PartUse, ...]) -> Roofs:
     return Roofs(arrays=tuple(found.values()), memories=parts[0].result.roofs.memories)
 
 
-def _told_apart(parts: tuple[PartUse, ...]) -> Iterator[PartUse]:
+def _with_distinct_names(parts: tuple[PartUse, ...]) -> Iterator[PartUse]:
     """The parts, those of a name already taken with a number behind it."""
     taken: set[str] = set()
     for part in parts:
@@ -156,7 +156,7 @@ def _added(pairs: Iterable[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
     return tuple(found.items())
 
 
-def _most(shares: Iterable[tuple[str, float]]) -> str:
+def _largest_share(shares: Iterable[tuple[str, float]]) -> str:
     """The name with the largest sum, the first of equals."""
     return max(_added(shares), key=lambda share: share[1])[0]
 

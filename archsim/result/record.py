@@ -1,7 +1,7 @@
-"""What a simulation returns: frozen, exact where counting is exact, with its proof.
+"""Record of a run: frozen, exact where counting is exact, with its bounds and floor.
 
-Units are in the field names: cycles of the machine's clock, seconds, bytes, picojoules,
-square micrometres. ``Result.to_dict`` is the JSON of the command line.
+Units are in the field names: cycles of the machine's clock, seconds, bytes, picojoules, square
+micrometres. ``Result.to_dict`` is the JSON of the command line.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from einsum_cascade.memo import lazy_field
 
-from ..cost.folds import Folds
+from ..counts.occupancy import Folds
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from ..document import Document
     from .plots.style import Picture
+
 
 SCHEMA_VERSION = 1
 
@@ -386,19 +387,19 @@ class Result:
 
     def to_row(self) -> dict[str, str | float]:
         """What ran, and its totals, under the names that columns of a sweep have."""
-        from .row import result_row
+        from .export import result_row
 
         return result_row(self)
 
     def to_frame(self) -> DataFrame:
         """Cycles, energy and traffic of every Einsum, a row each, as a pandas frame."""
-        from .row import result_frame
+        from .export import result_frame
 
         return result_frame(self)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of ``simulate --json``; ``from_dict`` reads it."""
-        from .json import result_to_dict
+        from .export import result_to_dict
 
         return result_to_dict(self)
 
@@ -411,6 +412,57 @@ class Result:
         InputError
             It is not such an object.
         """
-        from .json import result_from_dict
+        from .export import result_from_dict
 
         return result_from_dict(data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """An array that computes or a memory that moves data, and for how long."""
+
+    name: str
+    kind: Literal["compute", "bandwidth"]
+    seconds: float
+    """How long it takes for all its work, whatever it waits for."""
+    share: float
+    """Of the latency; what bounds a run is near 1."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``archsim map --json`` says."""
+        return {"name": self.name, "kind": self.kind, "seconds": self.seconds, "share": self.share}
+
+
+def limits(result: Result) -> tuple[Limit, ...]:
+    """Arrays and memories of a run, the one that works longest first.
+
+    Parameters
+    ----------
+    result : Result
+        Of the engine; memories without a bandwidth bound nothing and are left out.
+
+    Examples
+    --------
+    >>> from archsim import simulate
+    >>> [(x.name, x.kind, round(x.share, 2)) for x in limits(simulate("bert-base"))[:2]]
+    [('array_1d', 'compute', 1.0), ('array_2d', 'compute', 0.96)]
+    >>> [(x.name, x.kind, round(x.share, 2)) for x in limits(simulate("bert-base"))[2:]]
+    [('global_buffer', 'bandwidth', 0.15), ('DRAM', 'bandwidth', 0.13)]
+    """
+    whole = result.latency_s
+    if not whole:
+        return ()
+    cycle = whole / result.cycles if result.cycles else 0.0
+    moved = {t.level: t.total_bytes for t in result.traffic}
+    found = [
+        Limit(name=a.array, kind="compute", seconds=s, share=s / whole)
+        for a in result.arrays
+        for s in (a.occupied_cycles * cycle,)
+    ]
+    found += [
+        Limit(name=m.level, kind="bandwidth", seconds=s, share=s / whole)
+        for m in result.roofs.memories
+        if m.bytes_per_s
+        for s in (moved.get(m.level, 0.0) / m.bytes_per_s,)
+    ]
+    return tuple(sorted(found, key=lambda x: -x.seconds))

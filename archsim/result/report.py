@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Literal
 
-from ..cost.folds import Folds
+from ..counts.occupancy import Folds
 from ..document import Column, Document, Fact, Table
 from ..quantities import area, bar, byte_size, count, energy, engineering, percent, ratio, seconds
 from .record import EinsumUse, LevelBuffer, LevelTraffic, Named, Result, ScheduleReport

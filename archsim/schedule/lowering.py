@@ -13,14 +13,12 @@ from typing import NamedTuple
 from einsum_cascade.errors import Problem
 
 from ..bound.record import Bound
-from ..cost.occupancy import reduction_latency, transfer_cycles
+from ..counts.occupancy import reduction_latency, transfer_cycles
 from ..space.exact import total
 from ..spec.arch import Memory
-from ..steps.ends import first_fill, last_drain
-from ..steps.flows import Role
-from ..steps.group import FusionGroup, Walk
-from ..steps.limits import StepsError
-from ..steps.shifts import Shifts
+from ..steps.flows import Role, first_fill, last_drain
+from ..steps.group import FusionGroup, Shifts, Walk
+from ..steps.run_length import StepsError
 from ..steps.walk import walk
 from .program import StepDependency, StepProgram, StepTask
 

@@ -1,9 +1,12 @@
-"""How long a timed event graph takes for a given number of steps, exactly.
+"""Makespan of a timed event graph for a given number of steps, exactly, and its lower bounds.
 
-Every task starts as early as its dependencies and the order of issue allow. After a
-transient the starts of all tasks that hang together advance by the same amount every few
-periods; as the system is (max,+) linear they go on doing so, and the repeated part is
-jumped over.
+Every task starts as early as its dependencies and the order of issue allow. After a transient the
+starts of all connected tasks advance by the same amount every few periods; as the system is
+(max,+) linear they continue to do so, and the repeated part is jumped over.
+
+The lower bounds are heads and tails around the work of a resource (Carlier, *The one-machine
+sequencing problem*, 1982): a resource cannot begin a task before the chain of results that leads
+to it (its *head*), and after its last task the chain that follows is still to come (its *tail*).
 """
 
 from __future__ import annotations
@@ -13,9 +16,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from typing import NamedTuple
 
 from .event_graph import EventGraph, Issue
-from .heads_tails import WorkEnds, least_end, least_of_any, work_ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +163,7 @@ class _PeriodRun:
         return None
 
 
-_CHECK = 4
+_PERIODS_BETWEEN_CHECKS = 4
 """Periods between two looks at whether a run can still win."""
 
 _MODULUS = (1 << 61) - 1
@@ -264,10 +267,10 @@ def makespan(graph: EventGraph, issue: Issue) -> Makespan:
     return Makespan(Fraction(end, graph.unit), simulated)
 
 
-def unsurpassed(graph: EventGraph, issues: Iterable[Issue]) -> Issue | None:
+def first_optimal(graph: EventGraph, issues: Iterable[Issue]) -> Issue | None:
     """The first of some orders of issue that can end a graph as soon as any, if it does.
 
-    ``shortest`` of these and any more behind them is the same then.
+    ``shortest_order`` of these and any more behind them is the same then.
     """
     least = least_of_any(graph)
     for issue in issues:
@@ -277,7 +280,7 @@ def unsurpassed(graph: EventGraph, issues: Iterable[Issue]) -> Issue | None:
     return None
 
 
-def shortest(graph: EventGraph, issues: Iterable[Issue]) -> Issue:
+def shortest_order(graph: EventGraph, issues: Iterable[Issue]) -> Issue:
     """The first of some orders of issue that ends a graph soonest, step by step.
 
     Those that may end soonest are tried first, until no other can be better; an order is
@@ -335,7 +338,7 @@ class _Trials:
                     free[resource] = start + occupancy
             if (
                 limit is not None
-                and period % _CHECK == 0
+                and period % _PERIODS_BETWEEN_CHECKS == 0
                 # Later on the task whose tail it is may be done.
                 and period < first + steps - 1
                 and self._least(free, issue, ends, period) >= limit
@@ -482,3 +485,80 @@ def _advance(now: _Row, before: _Row) -> int | None:
         if a is None or b is None or a - b != advance:
             return None
     return advance
+
+
+class WorkEnds(NamedTuple):
+    """What a run takes beside the work of a resource at the least, in units, by resource."""
+
+    before: tuple[int, ...]
+    """In which the resource waits for the first of something."""
+    after: tuple[int, ...]
+    """From the end of its work to the last result."""
+
+
+def work_ends(graph: EventGraph, issue: Issue) -> WorkEnds:
+    """What comes before and after the work of every resource, in an order of issue.
+
+    Of a task's head there is left what the turns of its resource before its first one do not
+    fill, and of its tail what those after its last one do not. Only the busiest resources have
+    either here: others seldom decide.
+    """
+    stage, position = issue.stage, issue.position
+    before, after = [0] * len(graph.work), [0] * len(graph.work)
+    for number, members in graph.busiest:
+        order = [
+            (stage[i], graph.occupancy[i], graph.heads[i], graph.tails[i])
+            for i in sorted(members, key=position.__getitem__)
+        ]
+        stages = sorted({turn[0] for turn in order})
+        early = late = 0
+        # From stage to stage: turns in whole periods before its first one, then those in it.
+        done = active = 0
+        last = stages[0]
+        for now in stages:
+            # ``active`` is the work in a period of all tasks whose stage has come: they have turns
+            # from their own stage on, ``now - last`` periods of them since the stage before this
+            # one.
+            done += (now - last) * active
+            last, filled = now, done
+            for x, work, head, _ in order:
+                if x == now and head - filled > early:
+                    early = head - filled
+                if x <= now:
+                    filled += work
+            active = filled - done
+        # The same backwards, for what is left after its last turn.
+        left = active = 0
+        for now in reversed(stages):
+            left += (last - now) * active
+            last, filled = now, left
+            for x, work, _, tail in reversed(order):
+                if x >= now:
+                    filled += work
+                if x == now and tail - filled > late:
+                    late = tail - filled
+            active = filled - left
+        # In a run so short that some task is done before another begins, a head may go by
+        # while a tail does.
+        before[number] = early if graph.steps > stages[-1] - stages[0] + 1 else 0
+        after[number] = late
+    return WorkEnds(tuple(before), tuple(after))
+
+
+def least_end(graph: EventGraph, ends: WorkEnds) -> int:
+    """What no run of all steps ends before, in units."""
+    each = zip(ends.before, graph.work, ends.after, strict=True)
+    return max((early + graph.steps * work + late for early, work, late in each), default=0)
+
+
+def least_of_any(graph: EventGraph) -> int:
+    """What no run of all steps ends before in any order of issue, in units.
+
+    Something comes first on a resource, and something last.
+    """
+    around = (
+        min(graph.heads[i] for i in members)
+        + min(graph.tails[i] - graph.occupancy[i] for i in members)
+        for _, members in graph.busiest
+    )
+    return graph.steps * max(graph.work) + max(around)

@@ -10,9 +10,10 @@ trial.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import accumulate, pairwise, product
 from math import ceil
 from operator import add
@@ -21,12 +22,11 @@ from einsum_cascade.memo import cached_property
 
 from .cycle_mean import maximum_cycle_mean
 from .event_graph import EventGraph, Issue, longest_chains
-from .first_graphs import first_graphs
-from .makespan import shortest, unsurpassed
+from .makespan import first_optimal, shortest_order
 
 # The period grows by a sixteenth where nothing fits: 80 tries come to 128 times the first one.
-_GROWTH = 17 / 16
-_TRIES = 80
+_PERIOD_GROWTH = 17 / 16
+_MAX_PERIODS_TRIED = 80
 _SLACKS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 """Waits added between resources, in periods: patience lets the first tiles run ahead."""
 # Orders are compared over so many steps, which shows their fill and drain and how they go on.
@@ -34,7 +34,7 @@ _TRIAL_STEPS = 32
 _PATIENT = 3
 """Rounds of putting off after which a look is worth while at who does it to whom."""
 
-_KEPT = 512
+_MAX_CACHED_ORDERS = 512
 """Graphs whose orders are remembered: most mappings that a search tries have steps like others."""
 
 _Orders = dict[str, tuple[int, ...]]
@@ -83,11 +83,11 @@ def modulo_schedule(graph: EventGraph) -> Issue:
     3152
     2464
     """
-    return _scheduled(_Alike.of(graph))
+    return _scheduled(_OrderKey.of(graph))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Alike:
+class _OrderKey:
     """A graph, equal to all others of which the same order is chosen.
 
     That is chosen by whole numbers of units and who shares a resource: what tasks are called, why
@@ -103,7 +103,7 @@ class _Alike:
     graph: EventGraph = field(compare=False, repr=False)
 
     @classmethod
-    def of(cls, graph: EventGraph) -> _Alike:
+    def of(cls, graph: EventGraph) -> _OrderKey:
         rooms = (d.room for d in graph.dependencies)
         return cls(
             resource=graph.resource,
@@ -115,8 +115,8 @@ class _Alike:
         )
 
 
-@lru_cache(maxsize=_KEPT)
-def _scheduled(alike: _Alike) -> Issue:
+@lru_cache(maxsize=_MAX_CACHED_ORDERS)
+def _scheduled(alike: _OrderKey) -> Issue:
     graph = alike.graph
     busiest = max(graph.work)
     mean = maximum_cycle_mean(len(graph.tasks), graph.edges, least=busiest).mean
@@ -130,26 +130,26 @@ def _in_python(graph: EventGraph, period: int) -> Issue:
     """The order that ends soonest of those in which steps overlap at a period, or do not."""
     found = dict.fromkeys(_in_order(graph, orders) for orders in _orders(graph))
     trial = graph.at_most(_TRIAL_STEPS)
-    if (plain := unsurpassed(trial, found)) is not None:
+    if (plain := first_optimal(trial, found)) is not None:
         return plain
-    for _ in range(_TRIES):
+    for _ in range(_MAX_PERIODS_TRIED):
         overlapped = dict.fromkeys(_candidates(graph, period))
         if overlapped:
             found.update(overlapped)
             break
-        if all(never_placed(graph, orders) for orders in _orders(graph)):
+        if all(is_never_placeable(graph, orders) for orders in _orders(graph)):
             break
-        period = ceil(period * _GROWTH)
-    return shortest(trial, found)
+        period = ceil(period * _PERIOD_GROWTH)
+    return shortest_order(trial, found)
 
 
 def _compiled(graph: EventGraph, period: int) -> Issue | None:
     """The same, compiled; None where times do not fit into whole numbers of 64 bits."""
-    from .order_tables import OrderSearch, fit
+    from .order_kernel import OrderSearch, fit
 
     trial = graph.at_most(_TRIAL_STEPS)
     search: OrderSearch | None = None
-    for _ in range(_TRIES):
+    for _ in range(_MAX_PERIODS_TRIED):
         slacks = [int(slack * period) for slack in _SLACKS]
         if not fit(trial, period, slacks):
             return None
@@ -157,9 +157,9 @@ def _compiled(graph: EventGraph, period: int) -> Issue | None:
         placed, issue = search.at(period, slacks)
         if placed:
             return issue
-        if all(never_placed(graph, orders) for orders in _orders(graph)):
+        if all(is_never_placeable(graph, orders) for orders in _orders(graph)):
             break
-        period = ceil(period * _GROWTH)
+        period = ceil(period * _PERIOD_GROWTH)
     return None if search is None else search.at(period, (), plain=True)[1]
 
 
@@ -207,7 +207,7 @@ def _choices(graph: EventGraph) -> list[list[tuple[int, ...]]]:
     return choices
 
 
-def never_placed(graph: EventGraph, orders: _Orders) -> bool:
+def is_never_placeable(graph: EventGraph, orders: _Orders) -> bool:
     """Whether tasks that a resource runs back to back wait for themselves at any period.
 
     Who waits for a result that comes later than its slot behind the other's is a period late.
@@ -221,12 +221,12 @@ def never_placed(graph: EventGraph, orders: _Orders) -> bool:
             for e in graph.edges
             if e.weight > 0 and e.before in slot and e.after in slot
         ]
-        if _grows_for_ever(late, order):
+        if _has_positive_cycle(late, order):
             return True
     return False
 
 
-def _grows_for_ever(edges: Iterable[tuple[int, int, int]], nodes: Iterable[int]) -> bool:
+def _has_positive_cycle(edges: Iterable[tuple[int, int, int]], nodes: Iterable[int]) -> bool:
     """Whether weights add up to more than nothing round some circle."""
     far = dict.fromkeys(nodes, 0)
     for _ in range(len(far) + 1):
@@ -248,14 +248,14 @@ class _Pattern:
     period: int
     followers: tuple[tuple[tuple[int, int], ...], ...]
     """Per task, who waits for it: (after, weight less tokens' periods)."""
-    hastier: tuple[_Pattern, ...] = ()
+    tighter: tuple[_Pattern, ...] = ()
     """One with less slack, if there is one: nothing is there sooner with more."""
     known: dict[tuple[tuple[int, ...], ...], _Slotted | None] = field(default_factory=dict)
     """What is placed already, by the orders of the first resources."""
 
     @classmethod
     def build(
-        cls, graph: EventGraph, period: int, slack: int, hastier: Iterable[_Pattern] = ()
+        cls, graph: EventGraph, period: int, slack: int, tighter: Iterable[_Pattern] = ()
     ) -> _Pattern:
         followers: list[list[tuple[int, int]]] = [[] for _ in graph.tasks]
         for e, d in zip(graph.edges, graph.dependencies, strict=True):
@@ -267,7 +267,7 @@ class _Pattern:
             graph=graph,
             period=period,
             followers=tuple(map(tuple, followers)),
-            hastier=tuple(hastier),
+            tighter=tuple(tighter),
         )
 
     @cached_property
@@ -275,7 +275,7 @@ class _Pattern:
         """Earliest starts as far as dependencies go, or None."""
         everyone = range(len(self.graph.tasks))
         starts = [0 for _ in everyone]
-        for one in self.hastier:
+        for one in self.tighter:
             if one.ready is None:
                 return None
             starts = [*one.ready]
@@ -289,7 +289,7 @@ class _Pattern:
             for before, followers in enumerate(self.followers)
             for after, weight in followers
         ]
-        least = [one.tails for one in self.hastier]
+        least = [one.tails for one in self.tighter]
         return longest_chains([*(least or [self.graph.latency])[0]], links)
 
     def phased(self, orders: _Orders) -> list[int] | None:
@@ -412,15 +412,15 @@ class _Pattern:
         """
         period, all_followers = self.period, self.followers
         # In bytes, so that who is put off is looked for in no time: mostly few are.
-        put_off = bytearray(len(starts))
+        delayed = bytearray(len(starts))
         because = [-1] * len(starts)
         for i in late:
-            put_off[i] = 1
+            delayed[i] = 1
         for number in range(len(starts) + 2):
             again = False
             before = -1
-            while (before := put_off.find(1, before + 1)) >= 0:
-                put_off[before] = 0
+            while (before := delayed.find(1, before + 1)) >= 0:
+                delayed[before] = 0
                 start = starts[before]
                 if limit is not None and start + tails[before] >= limit:
                     return None
@@ -434,7 +434,7 @@ class _Pattern:
                             reach = slot - period * ((slot - reach) // period)
                         starts[after] = reach
                         because[after] = before
-                        put_off[after] = 1
+                        delayed[after] = 1
                         again |= after <= before
             if not again:
                 return starts
@@ -464,12 +464,12 @@ class _Pattern:
             circle = [*circle[turn:], *circle[:turn]]
             start = starts[circle[0]]
             for before, after in pairwise([*reversed([*circle, circle[0]])]):
-                start = self._put_off(before, after, start, slots[after])
+                start = self._delayed_start(before, after, start, slots[after])
             if start > starts[circle[0]]:
                 return True
         return False
 
-    def _put_off(self, before: int, after: int, start: int, slot: int | None) -> int:
+    def _delayed_start(self, before: int, after: int, start: int, slot: int | None) -> int:
         """When a task can start that waits for one which starts then."""
         reach = start + max(weight for i, weight in self.followers[before] if i == after)
         return reach if slot is None else slot - self.period * ((slot - reach) // self.period)
@@ -482,3 +482,25 @@ def _issue(starts: list[int], period: int) -> Issue:
         stage=tuple([s - least for s in stages]),
         position=tuple([s % period for s in starts]),
     )
+
+
+@dataclass
+class JitThreshold:
+    """Those that are left to Python: each takes some milliseconds, as do, but for a hundred times
+    as long, the import of a compiler and the reading of what it compiled."""
+
+    alone: int = 250
+    beside: int = 16
+    """Where Numba is there already."""
+
+    def over(self) -> bool:
+        """Whether one more is none of them."""
+        self.alone -= 1
+        self.beside -= 1
+        return self.alone < 0 or (self.beside < 0 and "numba" in sys.modules)
+
+
+@cache
+def first_graphs() -> JitThreshold:
+    """Those of the whole process: what costs an import once need not be put off for ever."""
+    return JitThreshold()

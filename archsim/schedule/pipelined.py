@@ -12,24 +12,24 @@ from typing import Literal
 from einsum_cascade.errors import MappingError, Problem
 
 from ..bound.record import Bound
-from ..cost.accesses import EinsumCount
+from ..counts.accesses import EinsumCount
+from ..spec.mapping import FIT
 from ..steps.group import FusionGroup, GroupPart, Walk, fused_group
 from ..steps.uniform import uniform_walk
 from .average import AverageStep, average_step, timed_step, unless_ends
 from .cycle_mean import CriticalCycle, DeadlockError, maximum_cycle_mean
 from .event_graph import EventGraph, Issue, period_edges
-from .lookahead import settled_lookahead
 from .lowering import ProgramBuilder
 from .makespan import makespan
 from .modulo import modulo_schedule
 from .program import IssueError, StepDependency, StepProgram, StepTask, ordered
 from .timing import Timing
 
-Patience = Literal["all", "abroad", "none"]
+WaitingPolicy = Literal["all", "abroad", "none"]
 """Whose results an Einsum outside loops is put off for, to a later period: everybody's; those of
 other arrays alone, as its own runs what comes before it first in any case; or nobody's."""
 
-_PATIENCE: tuple[Patience, ...] = ("all", "abroad", "none")
+_WAITING_POLICIES: tuple[WaitingPolicy, ...] = ("all", "abroad", "none")
 
 
 class Pipelined:
@@ -184,7 +184,7 @@ class _IssuePlan:
 
 def _attempts(
     builder: ProgramBuilder, program: StepProgram
-) -> Iterator[tuple[Patience, _IssuePlan]]:
+) -> Iterator[tuple[WaitingPolicy, _IssuePlan]]:
     """Orders of issue with whom they put Einsums outside loops off for, the best ones first.
 
     Patience keeps arrays from waiting, but puts tasks apart that may have to be close: those of
@@ -195,12 +195,12 @@ def _attempts(
     for distance in distances:
         step = average_step(program, distance=distance)
         plans.append(_IssuePlan(step, *_issue(builder.bound, step.graph)))
-        yield _PATIENCE[0], plans[-1]
+        yield _WAITING_POLICIES[0], plans[-1]
     # In written order nothing is ahead of what it waits for.
     last = plans[-1]
     plans.append(_IssuePlan(last.step, _flat_issue(last.step.graph), last.period))
-    yield _PATIENCE[0], plans[-1]
-    yield from product(_PATIENCE[1:], plans)
+    yield _WAITING_POLICIES[0], plans[-1]
+    yield from product(_WAITING_POLICIES[1:], plans)
 
 
 def _issue(bound: Bound, graph: EventGraph) -> tuple[Issue, int]:
@@ -229,7 +229,7 @@ def _staged(
     program: StepProgram,
     plan: _IssuePlan,
     lookahead: int,
-    patience: Patience,
+    patience: WaitingPolicy,
 ) -> StepProgram:
     """The program with a stage and a priority for every task, and the rest of its room.
 
@@ -303,7 +303,7 @@ def _begin_of_outside(
     when: dict[str, Fraction],
     longest: dict[str, Fraction],
     period: int,
-    patience: Patience,
+    patience: WaitingPolicy,
 ) -> Fraction:
     """When an Einsum outside loops goes, at its place in some period.
 
@@ -365,3 +365,75 @@ def _roomy(
             )
         )
     return replace(program, dependencies=(*program.dependencies, *found))
+
+
+def settled_lookahead(bound: Bound, group: FusionGroup) -> int:
+    """Tiles in flight of a pipelined schedule, ``fit`` worked out.
+
+    Raises
+    ------
+    MappingError
+        More than the registers hold.
+    """
+    wanted = bound.mapping.schedule.lookahead
+    most = fitted_lookahead(bound, group)
+    lookahead = most if wanted == FIT else int(wanted)
+    if lookahead > most:
+        text = f"{lookahead} tiles in flight do not fit into the registers: they hold {most}"
+        hint = "write fewer, or 'lookahead: fit'"
+        raise MappingError(Problem(text, bound.mapping.schedule.span, hint))
+    return lookahead
+
+
+def fitted_lookahead(bound: Bound, group: FusionGroup) -> int:
+    """The most tiles whose waiting values the registers of every array hold at once.
+
+    A value waits where its consumer also needs something that another array makes of it:
+    scores stay in the 2D array while the 1D array turns their maximum into the running
+    one. Each tile in flight takes one register for each of them; every other value is used
+    as it comes, and streaming operands pass through latches of their own.
+    """
+    operands: dict[str, set[str]] = {p.e.name: set() for p in group.parts}
+    for read in group.reads:
+        if not read.shifts:
+            operands[read.consumer].add(read.producer)
+    where = {p.e.name: p.e.array.name for p in group.parts}
+    depths = {p.e.array.name: p.e.array.registers.depth for p in group.parts}
+    return max(
+        1,
+        min(
+            # 10 registers, two values of each tile that wait: 5 tiles.
+            depth // max(1, len(_waiting(bound, array, operands, where)))
+            for array, depth in depths.items()
+        ),
+    )
+
+
+def _waiting(
+    bound: Bound, array: str, operands: dict[str, set[str]], where: dict[str, str]
+) -> set[str]:
+    """Values in an array's registers that wait for what another array makes of them."""
+    found: set[str] = set()
+    for value in operands:
+        if array not in bound.residency.registers(value):
+            continue
+        abroad = _made_elsewhere(value, operands, where)
+        consumers = [n for n, needs in operands.items() if value in needs and where[n] == array]
+        if any(operands[n] & abroad for n in consumers):
+            found.add(value)
+    return found
+
+
+def _made_elsewhere(value: str, operands: dict[str, set[str]], where: dict[str, str]) -> set[str]:
+    """Einsums of the same step that follow from a value by way of another array."""
+    home = where[value]
+    reached: set[tuple[str, bool]] = {(value, False)}
+    pending = [(value, False)]
+    while pending:
+        name, left = pending.pop()
+        for follower, needs in operands.items():
+            state = (follower, left or where[follower] != home)
+            if name in needs and state not in reached:
+                reached.add(state)
+                pending.append(state)
+    return {name for name, left in reached if left}

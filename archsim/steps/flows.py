@@ -1,8 +1,9 @@
-"""What one Einsum moves between levels, step by step: exact shares of the counted traffic.
+"""Words that one Einsum moves between levels, step by step: exact shares of the counted traffic.
 
-A tile that arrives stays until a loop that moves it steps on. Its bytes are moved in equal
-slices over the steps of its stay (the next tile takes its place piece by piece), so that
-what all steps move adds up to what ``counts`` counts.
+A tile that arrives stays until a loop that moves it steps on. Its words are moved in equal slices
+over the steps of its stay (the next tile replaces it piece by piece), so that all steps together
+move what is counted. The first fill and the last drain, before the first step and after the last,
+are here too.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Literal, NamedTuple
 from einsum_cascade.memo import cached_property
 
 from ..bound.record import Bound, BoundEinsum
-from ..cost.accesses import EinsumCount, way_of
+from ..bound.together import size_of_all
+from ..counts.accesses import EinsumCount, path_of
 from ..space.access_map import AccessMap
 from ..space.iteration import (
     Extents,
@@ -29,7 +31,7 @@ from ..space.iteration import (
     split,
 )
 
-_AS_IT_IS = Fraction(1)
+_UNSCALED = Fraction(1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,7 +245,7 @@ def _plan_of(bound: Bound, name: str) -> _FlowPlan:
 def _planned(bound: Bound, e: BoundEinsum) -> _FlowPlan:
     builder = _Flows(bound, e)
     for number, access_map in enumerate(e.touches):
-        levels = [stop.level for stop in way_of(bound, e, number)]
+        levels = [stop.level for stop in path_of(bound, e, number)]
         below = [*levels[1:], bound.register_level][: len(levels)]
         builder.access_map(access_map, access_map is e.write, levels, below)
     memories = range(len(bound.architecture.memories))
@@ -277,14 +279,14 @@ class _Flows:
     ) -> None:
         """Moves of one operand, or of the result."""
         share = self.bound.words.of(access_map.access.tensor)
-        scale = _AS_IT_IS if share == 1 else Fraction(share)
+        scale = _UNSCALED if share == 1 else Fraction(share)
 
         def move(memory: int, role: Role, flow: int, *, again: bool) -> None:
             self.moves.append(Move(memory=memory, role=role, flow=flow, again=again, scale=scale))
 
         # Memory 0 is links between chips: what comes over them is counted by itself.
         if levels[:1] == [0] and self.bound.architecture.memories[0].ring:
-            self._passed_on(access_map, levels[1], scale)
+            self._passed_along_ring(access_map, levels[1], scale)
             levels, below = levels[1:], below[1:]
         for level, inner in zip(levels, below, strict=True):
             if level == self.bound.register_level:
@@ -300,7 +302,7 @@ class _Flows:
             if level != levels[0]:
                 move(level, "load", self._flow(access_map, level), again=result)
 
-    def _passed_on(self, access_map: AccessMap, home: int, scale: Fraction) -> None:
+    def _passed_along_ring(self, access_map: AccessMap, home: int, scale: Fraction) -> None:
         """Moves of what goes round in a ring: tiles of others come over a link, are written where
         an instance holds its own, and read from there to be passed on."""
         instances = self.bound.instances
@@ -359,4 +361,57 @@ def _amount(totals: list[StepShare], move: Move) -> Fraction | int:
     assert move.flow is not None
     total = totals[move.flow]
     amount = total.again if move.again else total.arrives
-    return amount if move.scale is _AS_IT_IS else amount * move.scale
+    return amount if move.scale is _UNSCALED else amount * move.scale
+
+
+def first_fill(bound: Bound, inside: tuple[str, ...]) -> int | Fraction:
+    """Words that come from the outermost memory before the first step can begin.
+
+    Parameters
+    ----------
+    inside : tuple of str
+        Einsums that run at every step. Those of them that wait for none of the others begin
+        the step; tiles of what they read are awaited, each tensor's once.
+    """
+    needed: dict[str, int] = {}
+    level = bound.architecture.home_level
+    for e in bound.einsums:
+        waits = any(a.tensor in inside for a in e.einsum.reads)
+        if e.name in inside and not waits:
+            tile = first_tile(e.extents, e.shared)
+            for f in e.reads:
+                if level in bound.residency.memories(f.access.tensor)[: level + 1]:
+                    inner = (n for n in bound.memories(e, f.access.tensor) if n > level)
+                    to = next(inner, bound.register_level)
+                    size = size_of_all(bound, e, f, level, tile, f.size(tile), to=to)
+                    needed[f.access.tensor] = max(needed.get(f.access.tensor, 0), size)
+    return sum(n * bound.words.of(tensor) for tensor, n in needed.items())
+
+
+def last_drain(bound: Bound) -> int | Fraction:
+    """Words of the last step's outputs, which go to the outermost memory after all steps.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping.
+
+    Returns
+    -------
+    int or Fraction
+        Those of whole tiles, together: a ragged last one counts as the first.
+    """
+    outputs = [e for e in bound.einsums if e.name in bound.program.outputs]
+    return sum(
+        e.write.size(first_tile(e.extents, e.shared))
+        * _copies(bound, e.write)
+        * bound.words.of(e.name)
+        for e in outputs
+    )
+
+
+def _copies(bound: Bound, access_map: AccessMap) -> int:
+    """Tiles of a tensor that cross the outermost memory's port at a time."""
+    if bound.instances is None:
+        return 1
+    return bound.instances.copies(access_map, bound.architecture.home_level)

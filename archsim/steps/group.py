@@ -1,20 +1,23 @@
-"""Einsums that run together step by step, and what each class of their steps does."""
+"""Groups of Einsums that run together: their step loops, hand-overs, and step classes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from einsum_cascade.memo import cached_property
 
+from ..bound.dataflow import Operand
+from ..bound.masking import window_over
 from ..bound.record import Bound, BoundEinsum
-from ..cost.accesses import EinsumCount
-from ..cost.occupancy import busy_cycles
-from ..space.iteration import Axis, Loop, count_points, first_tile, inside
+from ..counts.accesses import EinsumCount
+from ..counts.occupancy import busy_cycles
+from ..space.banded import one
+from ..space.bands import BandProgression, Box, Run, Window, progressions, runs
+from ..space.iteration import Axis, Extents, Loop, count_points, first_tile, inside
+from ..space.nest import LoopNest
 from .flows import EinsumFlows, einsum_flows
-from .nest import StepNest, nest_window
 from .run_length import RunLengths, steps_by_class
-from .shifts import StepRead, step_reads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,13 +143,13 @@ def fused_group(
     loops = tuple(_unit_loop(bound, axes, m) for m in members)
     views = [_view(e.shared, members) for e in einsums]
     nest = StepNest(axes=axes, loops=loops, window=nest_window(bound, axes, loops, einsums))
-    apart = [_apart(nest, v) for v in views]
+    first_outside = [_first_loop_outside(nest, v) for v in views]
     reads = step_reads(bound, einsums, frozenset(members))
-    outside = {e.name: out for e, out in zip(einsums, apart, strict=True)}
+    outside = {e.name: out for e, out in zip(einsums, first_outside, strict=True)}
     needed = _needed(reads, outside, members)
     parts = tuple(
         _part(bound, counts, e, (view, e.own), out, e.name in needed)
-        for e, view, out in zip(einsums, views, apart, strict=True)
+        for e, view, out in zip(einsums, views, first_outside, strict=True)
     )
     return FusionGroup(
         name=" ".join(e.name for e in einsums),
@@ -249,7 +252,7 @@ def _unit_loop(bound: Bound, axes: tuple[Axis, ...], name: str) -> Loop:
     raise AssertionError(f"{name} is no axis of the nest")
 
 
-def _apart(nest: StepNest, view: tuple[Loop | None, ...]) -> int | None:
+def _first_loop_outside(nest: StepNest, view: tuple[Loop | None, ...]) -> int | None:
     """The first loop of more than one iteration that an Einsum stays out of."""
     extents = nest.extents
     for depth, (loop, own) in enumerate(zip(nest.loops, view, strict=True)):
@@ -257,3 +260,182 @@ def _apart(nest: StepNest, view: tuple[Loop | None, ...]) -> int | None:
             return depth
         extents = inside(extents, loop, min(extents[loop.axis], loop.stride))
     return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepNest:
+    """Loops over axes; with a ``window``, only iterations that hold a point are steps."""
+
+    axes: tuple[Axis, ...]
+    loops: tuple[Loop, ...]
+    window: Window | None = None
+
+    @property
+    def extents(self) -> Extents:
+        """The whole iteration space."""
+        return tuple(a.extent for a in self.axes)
+
+    @property
+    def box(self) -> Box | None:
+        """The band outside all loops; None where nothing is left out."""
+        if self.window is None or self.window.box.full:
+            return None
+        return self.window.box.trimmed()
+
+    def ramps(self, depth: int, extents: Extents, box: Box | None) -> tuple[BandProgression, ...]:
+        """Iterations of a loop inside the ones around it, in as few ramps as there are."""
+        return progressions(*self._cut(depth, extents, box))
+
+    def turns(self, depth: int, extents: Extents, box: Box | None) -> tuple[Run, ...]:
+        """Iterations of a loop inside the ones around it, in groups of like ones."""
+        return runs(*self._cut(depth, extents, box))
+
+    def _cut(
+        self, depth: int, extents: Extents, box: Box | None
+    ) -> tuple[int, int, Box | None, tuple[bool, int] | None]:
+        """What ``ramps`` wants to know of a loop."""
+        loop = self.loops[depth]
+        if self.window is None or depth >= self.window.governed:
+            return extents[loop.axis], loop.stride, None, None
+        return extents[loop.axis], loop.stride, box, self.window.side(loop.axis)
+
+    def steps(self, depth: int, extents: Extents, box: Box | None) -> int:
+        """Steps inside the first ``depth`` loops."""
+        loops = self.loops[depth:]
+        if self.window is None or box is None:
+            return count_points(loops, extents)
+        governed = max(0, self.window.governed - depth)
+        window = replace(self.window, box=box, governed=governed)
+        return LoopNest(loops=loops, extents=extents, window=window).delivered(
+            (True,) * len(loops), one
+        )
+
+    def settled(self, depth: int) -> bool:
+        """Whether the first ``depth`` loops go along every rank of the window.
+
+        What is left of it then depends on how far apart the two ranks' tiles are, not on
+        where they are, and is the same many times over.
+        """
+        if self.window is None:
+            return True
+        entered = {loop.axis for loop in self.loops[:depth]}
+        ranks = {a for a in (self.window.plus, self.window.minus) if a is not None}
+        return ranks <= entered
+
+    def indices(self, step: int) -> tuple[tuple[str, int], ...]:
+        """Where a step is: the iteration of every loop, by member.
+
+        Parameters
+        ----------
+        step : int
+            From 0, in the order of the nest.
+
+        Returns
+        -------
+        tuple of (str, int)
+            Iterations from 0, counted with those that hold no point and are no steps.
+        """
+        extents, box = self.extents, self.box
+        found: list[tuple[str, int]] = []
+        for depth, loop in enumerate(self.loops):
+            for run in self.turns(depth, extents, box):
+                within = inside(extents, loop, run.extent)
+                body = self.steps(depth + 1, within, run.box)
+                if step < run.count * body:
+                    break
+                step -= run.count * body
+            index, step = divmod(step, body)
+            found.append((loop.member, run.first + index))
+            extents, box = within, run.box
+        return tuple(found)
+
+
+def nest_window(
+    bound: Bound,
+    axes: tuple[Axis, ...],
+    loops: tuple[Loop, ...],
+    einsums: tuple[BoundEinsum, ...],
+) -> Window | None:
+    """The window of the steps that some Einsums share; None where every step is run.
+
+    Parameters
+    ----------
+    bound : Bound
+    axes : tuple of Axis
+        Those that the loops go along.
+    loops : tuple of Loop
+        Whose iterations are steps.
+    einsums : tuple of BoundEinsum
+        That run in them.
+    """
+    if bound.idle is None:
+        return None
+    ranks = {axes[loop.axis].name for loop in loops}
+    if not ranks & {bound.idle.plus, bound.idle.minus}:
+        return None
+    whole = [e for e in einsums if not e.outside]
+    if any(e.window is None for e in whole):
+        return None
+    window = window_over(bound.tiling, axes, bound.idle, len(loops))
+    return None if window.box.empty else window
+
+
+Shifts = tuple[tuple[str, int], ...]
+"""Iterations of shared loops between writing and reading, by the loop's member."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRead:
+    """An operand of an Einsum that one which runs together with it makes."""
+
+    producer: str
+    consumer: str
+    shifts: Shifts
+    """Empty where it is made in the same step."""
+
+
+def step_reads(
+    bound: Bound, einsums: tuple[BoundEinsum, ...], members: frozenset[str]
+) -> tuple[StepRead, ...]:
+    """All that some Einsums, in the loops ``members``, hand to one another.
+
+    Left out is what no step waits for: an Einsum that goes along the whole rank within one
+    step hands its running value on by itself.
+
+    Parameters
+    ----------
+    bound : Bound
+    einsums : tuple of BoundEinsum
+        That run together.
+    members : frozenset of str
+        The loops whose iterations are steps.
+    """
+    by_name = {e.name: e for e in einsums}
+    found: list[StepRead] = []
+    for e in einsums:
+        for operand in e.operands:
+            writer = by_name.get(operand.producer or "")
+            shifts = None if writer is None else _shifts(bound, writer, e, operand)
+            if writer is not None and shifts is not None and all(m in members for m, _ in shifts):
+                found.append(StepRead(producer=writer.name, consumer=e.name, shifts=shifts))
+    return tuple(found)
+
+
+def _shifts(
+    bound: Bound, writer: BoundEinsum, reader: BoundEinsum, operand: Operand
+) -> Shifts | None:
+    """How many iterations of which shared loops ago an element was written, if any step's."""
+    found: list[tuple[str, int]] = []
+    for variable, shift in operand.shifts:
+        # What goes along the rank inside a step sees all of it at once.
+        within = any(
+            x.variable == variable and e.widths[x.member] > 1
+            for e in (writer, reader)
+            for x in (*e.own, *e.spatial)
+        )
+        if reader is writer or not within:
+            inner = [loop.member for loop in bound.nest if loop.rank.lower() == variable][-1:]
+            if not inner:
+                return None
+            found.append((inner[0], shift))
+    return tuple(found)

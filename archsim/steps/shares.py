@@ -35,9 +35,9 @@ class Numbered(Generic[_T]):
 
     def number(self, value: _T) -> int:
         """The number of a value, a new one where it is not known."""
-        return self.told(value, value)
+        return self.number_for(value, value)
 
-    def told(self, key: Hashable, value: _T) -> int:
+    def number_for(self, key: Hashable, value: _T) -> int:
         """The number of a value that ``key`` alone tells from others."""
         number = self._numbers.setdefault(key, len(self.values))
         if number == len(self.values):
@@ -169,7 +169,7 @@ class Shares:
                 # steps inside.
                 if place >= flow.stepped or flow.stays(place, extents):
                     share = flow.slice(place, extents, now.fresh[number][i])
-                    found.append((number, i, self.slices.told(share.key, share)))
+                    found.append((number, i, self.slices.number_for(share.key, share)))
         return tuple(found)
 
     def arriving(self, depth: int, view: int, held: int) -> tuple[tuple[int, int, int], ...]:
@@ -193,7 +193,7 @@ class Shares:
             scaled = share
             if many != of:
                 slice_ = self.slices.values[share].times(Fraction(many, of))
-                scaled = self.slices.told(slice_.key, slice_)
+                scaled = self.slices.number_for(slice_.key, slice_)
             known[number] = (*known[number][:i], scaled, *known[number][i + 1 :])
         return self.held.number(tuple(known))
 
@@ -207,7 +207,7 @@ class Shares:
                     for i in range(len(p.flows.flows))
                 )
                 known[number] = tuple(
-                    self.slices.told(t.key, t)
+                    self.slices.number_for(t.key, t)
                     for t in (whole.times(Fraction(1, steps)) for whole in totals)
                 )
         return self.held.number(tuple(known))
@@ -235,7 +235,7 @@ class Shares:
 
     def _numbered(self, row: Row) -> int:
         """The number of a row; whole numbers are told apart sooner than fractions are."""
-        return self.rows.told(tuple([x.as_integer_ratio() for x in row]), row)
+        return self.rows.number_for(tuple([x.as_integer_ratio() for x in row]), row)
 
     def moved(self, role: Role, runs: tuple[bool, ...], held: int) -> tuple[int, ...]:
         """By Einsum, the number of what it moves in a step."""

@@ -12,9 +12,9 @@ from fractions import Fraction
 from math import prod
 
 from ..bound.record import Bound
-from ..cost.accesses import Amount
-from ..cost.occupancy import reduction_latency
-from .ends import first_fill, last_drain
+from ..counts.accesses import Amount
+from ..counts.occupancy import reduction_latency
+from .flows import first_fill, last_drain
 from .group import FusionGroup, GroupPart, StepClass, Walk
 from .run_length import OneStep, repeat
 

@@ -1,28 +1,32 @@
-"""Walks the shared nest of some Einsums and classes its steps by what they do, exactly.
+"""Exact walk of the shared nest of a group: classes of steps by what they do, as run lengths.
 
-A step is one iteration of the loops that the Einsums share. Its class tells which Einsums
-run and for how long (edge tiles are as small as they are), what they move, and how many
-steps ago a running value was written. An Einsum that stays outside a loop runs at the
-loop's first iteration if others inside need its result, else at the last. What it moves is
-spread evenly over the loop's steps: it is fetched ahead, and handed outwards meanwhile.
+Shares of masked tiles are rescaled, so that all steps together do what is counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from typing import NamedTuple
 
 from einsum_cascade.errors import Problem
 
 from ..space.bands import BandProgression, Box, Run
+from ..space.exact import total
 from ..space.iteration import Extents, inside, iterations
 from ..space.progressions import beats, stretches
-from .fit import fitted
 from .group import FusionGroup, StepClass, Walk
-from .growth import rows_grown
-from .limits import VISITS_AT_MOST, StepsError
-from .run_length import OneStep, RunLengths, renamed_classes, repeat, sequence
+from .run_length import (
+    MAX_VISITS,
+    OneStep,
+    RunLengths,
+    StepsError,
+    renamed_classes,
+    repeat,
+    rows_grown,
+    sequence,
+)
 from .shares import Numbered, Shares, within
 
 
@@ -65,7 +69,7 @@ def walk(group: FusionGroup, wanted: frozenset[str] = frozenset()) -> Walk:
     runs = walker.visit(0, walker.start())
     found = _in_order(Walk(group=group, run_lengths=runs, classes=tuple(walker.classes.values)))
     masked = any(p.e.window is not None for p in group.parts)
-    return fitted(found) if masked else found
+    return rescaled(found) if masked else found
 
 
 def _in_order(found: Walk) -> Walk:
@@ -125,8 +129,8 @@ class _Walker:
     def look(self, places: int = 1) -> None:
         """Count more places that are gone to. Raises StepsError where they are too many."""
         self.visits += places
-        if self.visits > VISITS_AT_MOST:
-            text = f"steps are too unlike: they differ in more than {VISITS_AT_MOST:,} places"
+        if self.visits > MAX_VISITS:
+            text = f"steps are too unlike: they differ in more than {MAX_VISITS:,} places"
             raise StepsError(text)
 
     def start(self) -> _WalkState:
@@ -293,7 +297,7 @@ class _Walker:
     def fuller(self, depth: int, state: _WalkState) -> tuple[int, int]:
         """Steps of a tile's stay, and those of them that are not left out.
 
-        Outside the loops that settle which are, an average is as good (``fitted``).
+        Outside the loops that settle which are, an average is as good (``rescaled``).
         """
         if state.box is None or not self.group.nest.settled(depth):
             return 1, 1
@@ -357,3 +361,92 @@ def _turns(
         yield Run(count - 1, begin, extent, box), first, False, False
         count, begin, first = 1, begin + count - 1, False
     yield Run(count, begin, extent, box), first, last, True
+
+
+def rescaled(walk: Walk) -> Walk:
+    """A walk over masked tiles, its shares scaled so that they add up to what is counted.
+
+    Where iterations inside a step are left out, or an Einsum outside a loop runs at the
+    loop's end for all tiles at once, a class by itself does not say how much is done.
+    """
+    classes = [(walk.steps_by_class[k], c) for k, c in enumerate(walk.classes)]
+    work: list[Fraction] = []
+    moved: list[tuple[Fraction, ...]] = []
+    for number, part in enumerate(walk.group.parts):
+        wanted = part.busy * part.e.iterations
+        work.append(_factor(wanted, [(n, c.busy[number]) for n, c in classes]))
+        rows = _with_multiplicity(
+            (n, x) for n, c in classes for x in (c.loads[number], c.drains[number])
+        )
+        moved.append(
+            tuple(
+                _factor(counted, [(n, row[memory]) for n, row in rows if row[memory]])
+                for memory, counted in enumerate(part.flows.counted)
+            )
+        )
+    scaled = _Scaled(_non_unit(work), [_non_unit(factors) for factors in moved])
+    return replace(walk, classes=tuple(scaled.step(c) for c in walk.classes))
+
+
+_Row = tuple[Fraction, ...]
+
+
+def _with_multiplicity(rows: Iterable[tuple[int, _Row]]) -> list[tuple[int, _Row]]:
+    """How often each row comes: classes have many rows in common."""
+    times: dict[int, int] = {}
+    known: dict[int, _Row] = {}
+    for n, row in rows:
+        known[id(row)] = row
+        times[id(row)] = times.get(id(row), 0) + n
+    return [(times[number], row) for number, row in known.items()]
+
+
+def _factor(wanted: Fraction, found: Iterable[tuple[int, Fraction]]) -> Fraction:
+    """What to multiply shares by that add up to what is ``found``."""
+    sum_found = total(found)
+    return wanted / sum_found if sum_found else Fraction(0)
+
+
+_NonUnit = tuple[tuple[int, Fraction], ...]
+"""Places in a row, and the factors there: those that are not one."""
+
+
+def _non_unit(factors: Sequence[Fraction]) -> _NonUnit:
+    return tuple((n, by) for n, by in enumerate(factors) if by != 1)
+
+
+class _Scaled:
+    """Rows scaled, each that many classes have in common once."""
+
+    def __init__(self, work: _NonUnit, moved: Sequence[_NonUnit]) -> None:
+        self.work = work
+        self.moved = moved
+        self.known: dict[tuple[int, int], _Row] = {}
+
+    def step(self, step: StepClass) -> StepClass:
+        """A class of steps, which has to be there as long as others are asked for."""
+        loads, drains = (
+            tuple([self.row(n, row) for n, row in enumerate(rows)])
+            for rows in (step.loads, step.drains)
+        )
+        return replace(step, busy=_product(step.busy, self.work), loads=loads, drains=drains)
+
+    def row(self, part: int, row: _Row) -> _Row:
+        """What a part moves."""
+        if not self.moved[part]:
+            return row
+        key = (part, id(row))
+        if key not in self.known:
+            self.known[key] = _product(row, self.moved[part])
+        return self.known[key]
+
+
+def _product(row: _Row, factors: _NonUnit) -> _Row:
+    """One by one; nothing is nothing whatever it is scaled by."""
+    if not factors:
+        return row
+    found = list(row)
+    for n, by in factors:
+        if row[n]:
+            found[n] = row[n] * by
+    return tuple(found)

@@ -23,10 +23,10 @@ from archsim.bound.spill_checks import (
     tensor_problems,
 )
 from archsim.bound.tiling import tile_size
-from archsim.cost.accesses import AccessCount, Amount, accesses_of
-from archsim.cost.meter import EXACT
-from archsim.cost.occupancy import busy_cycles
-from archsim.cost.spill import spilled_accesses, spilled_share
+from archsim.counts.accesses import AccessCount, Amount, accesses_of
+from archsim.counts.meter import EXACT
+from archsim.counts.occupancy import busy_cycles
+from archsim.counts.spill import spilled_accesses, spilled_share
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import (
     Case,

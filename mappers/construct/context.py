@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from math import prod
 
-from archsim.cost.random_access import neighbours
+from archsim.counts.meter import contiguous_words
 from archsim.spec.arch import Architecture, Memory
 from archsim.spec.mapping import NestLevel
 from archsim.spec.words import TensorWords, words_of
@@ -94,7 +94,7 @@ def words_in_lines(
     """
     rank_of = {v: v.upper() for v in access.variables}
     whole = {v: shapes[r] for v, r in rank_of.items()}
-    run = neighbours(access, {v: tile[r] for v, r in rank_of.items()}, whole)
+    run = contiguous_words(access, {v: tile[r] for v, r in rank_of.items()}, whole)
     # Of 3 neighbours in lines of 8 words a line comes for each 3: 8/3 times the words.
     return words * (-(-run // line) * line) / run
 

@@ -17,12 +17,12 @@ from archsim.bound.legality import forgets, illegalities
 from archsim.bound.masking import leave_out_masked
 from archsim.bound.record import Bound, BoundEinsum
 from archsim.bound.residency import residency
-from archsim.cost.accesses import accesses_of
-from archsim.cost.instances import through_ports
-from archsim.cost.meter import EXACT
-from archsim.cost.occupancy import busy_cycles, reduction_latency, work_cycles
-from archsim.cost.spill import count_mapping
-from archsim.evaluate.one_answer import time_bound
+from archsim.counts.accesses import accesses_of
+from archsim.counts.cores import counts_at_ports
+from archsim.counts.meter import EXACT
+from archsim.counts.occupancy import busy_cycles, reduction_latency, work_cycles
+from archsim.counts.spill import count_mapping
+from archsim.engine.latency import time_bound
 from archsim.space.bands import Box
 from archsim.space.iteration import first_tile, iterations
 from archsim.spec.arch import Architecture
@@ -177,7 +177,7 @@ def run_cycles(made: Bound, shapes: Sizes[str, int]) -> Fraction:
     # Bound as it will be run: tiles that masks leave empty are left out.
     bound = bind(made.program, made.mapping, made.architecture, dict(shapes))
     counts = count_mapping(bound)
-    return time_bound(bound, through_ports(bound, counts), "analytical").cycles
+    return time_bound(bound, counts_at_ports(bound, counts), "analytical").cycles
 
 
 def _shares(bound: Bound) -> dict[str, Fraction]:

@@ -14,7 +14,7 @@ from math import inf, prod
 from time import monotonic
 
 from archsim.bound.nests import in_nests
-from archsim.cost.estimators import memory_access
+from archsim.energy.estimators import memory_access
 from archsim.jobs.job import MakeMapping
 from archsim.jobs.partial_results import elements_of
 from archsim.jobs.served import least_times

@@ -13,8 +13,7 @@ from typing_extensions import override
 
 from archsim.bound.record import BoundEinsum
 from archsim.bound.tiling import Tiling
-from archsim.cost.meter import Elements, Lanes, Meter, Size
-from archsim.cost.random_access import InLines
+from archsim.counts.meter import Elements, InLines, Lanes, Meter, Size
 from archsim.space.access_map import AccessMap, CoupledIndices, Digits, Part, Picked, Sum
 from archsim.space.banded import one
 from archsim.space.bands import Window

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from archsim.cost.shares import tie_shares
+from archsim.bounds.makespan import tie_shares
 
 from ..problem.objectives import ENERGY
 from ..problem.protocol import never
@@ -343,7 +343,7 @@ def weights_of(tables: Tables, choices: Choices, cost: Floats, arrays: int) -> F
     of all places.
 
     The best mixture (the largest least sum) is one in which some Einsums cost as much on one
-    array as on another (``archsim.cost.shares``).
+    array as on another (``archsim.bounds.makespan``).
 
     Parameters
     ----------

@@ -16,18 +16,18 @@ from archsim.bound.masking import windows_of
 from archsim.bound.record import Bound, BoundEinsum
 from archsim.bound.residency import Home, Residency
 from archsim.bound.streaming import stream_of
-from archsim.cost.accesses import (
+from archsim.counts.accesses import (
     AccessCount,
-    StopOnTheWay,
+    PathStop,
     Uses,
-    accesses_along,
+    accesses_on_path,
     in_own_registers,
+    path_of,
     register_uses,
-    way_of,
 )
-from archsim.cost.energy import access_pj, operations_pj
-from archsim.cost.folds import HeldStill, held_still
-from archsim.cost.meter import EXACT
+from archsim.counts.meter import EXACT
+from archsim.counts.occupancy import StationaryOperand, stationary_operand
+from archsim.energy.charges import access_pj, operations_pj
 from archsim.space.access_map import AccessMap
 from archsim.space.banded import one
 from einsum_cascade.errors import MappingError
@@ -59,7 +59,7 @@ class Price:
     """To move it; 0 where bandwidth is unlimited."""
 
 
-Route = tuple[tuple[StopOnTheWay, ...], bool]
+Route = tuple[tuple[PathStop, ...], bool]
 """Places on the way of an access, and whether what it reads waits in its own registers."""
 
 NO_ROUTE = -1
@@ -252,10 +252,10 @@ def _route(bound: Bound, e: BoundEinsum, number: int) -> Route | None:
     if number == len(e.reads):
         if interruption(bound, e) is not None:
             return None
-        return way_of(bound, e, number), False
+        return path_of(bound, e, number), False
     if not is_there(bound, e, number) or crossed_stream(bound, e, e.operands[number]):
         return None
-    return way_of(bound, e, number), in_own_registers(bound, e, number)
+    return path_of(bound, e, number), in_own_registers(bound, e, number)
 
 
 class StationaryOperandCosts:
@@ -273,7 +273,7 @@ class StationaryOperandCosts:
         self, base: Bound, variants: Mapping[str, Sequence[BoundEinsum]], meter: OpenMeter
     ) -> None:
         self._base, self._variants, self._meter = base, variants, meter
-        self._known: dict[int, tuple[BoundEinsum, HeldStill | None]] = {}
+        self._known: dict[int, tuple[BoundEinsum, StationaryOperand | None]] = {}
         self._counted: dict[int, int | None] = {}
         """The operand whose loads count, of Einsums as they are known."""
 
@@ -330,7 +330,7 @@ class StationaryOperandCosts:
             loop.variable in moving or (anew and loop in e.shared) for loop in e.whole.loops
         )
 
-    def _counted_of(self, e: BoundEinsum, held: HeldStill) -> int | None:
+    def _counted_of(self, e: BoundEinsum, held: StationaryOperand) -> int | None:
         """The operand whose loads count: the one that is loaded most often in the first tiling."""
         if id(e) not in self._counted:
             able = held.loaded if held.load_cycles else ()
@@ -346,9 +346,9 @@ class StationaryOperandCosts:
         writers = self._variants.get(e.touches[number].access.tensor, ())
         return all(writer.array.name != e.array.name for writer in writers)
 
-    def _held(self, e: BoundEinsum) -> HeldStill | None:
+    def _held(self, e: BoundEinsum) -> StationaryOperand | None:
         if id(e) not in self._known:
-            self._known[id(e)] = e, held_still(e)
+            self._known[id(e)] = e, stationary_operand(e)
         return self._known[id(e)][1]
 
 
@@ -644,7 +644,7 @@ class _Tabulator:
         way, waits = self.routes[route]
         tensor = e.touches[number].access.tensor
         own = self._in_registers(e, number, waits=waits)
-        accesses = accesses_along(self.base, e, number, way, self.meter)
+        accesses = accesses_on_path(self.base, e, number, way, self.meter)
         moved = [(a.place, a.reads, a.writes) for a in accesses]
         for place, reads, writes in ((e.array.name, own.reads, own.writes), *moved):
             price = self._price(place, tensor)

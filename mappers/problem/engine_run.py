@@ -9,9 +9,8 @@ from itertools import groupby
 from archsim.bound.binding import bind
 from archsim.bound.nests import NestPart, nests_of
 from archsim.bound.record import Bound
-from archsim.evaluate.at_least import takes_longer
-from archsim.evaluate.evaluate import evaluate_bound
-from archsim.evaluate.nests import evaluate_nests, result_of_nest
+from archsim.engine.early_exit import takes_longer
+from archsim.engine.evaluate import evaluate_bound, evaluate_nests, result_of_nest
 from archsim.result.record import Result
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Mapping

@@ -10,7 +10,7 @@ from math import inf, prod
 import numpy as np
 from numpy.typing import NDArray
 
-from archsim.cost.shares import tie_shares
+from archsim.bounds.makespan import tie_shares
 from archsim.spec.arch import Architecture, ProcessingArray
 from archsim.spec.mapping import Tile
 from archsim.spec.words import words_of
@@ -39,7 +39,7 @@ def busiest(
 
     Of the largest Einsums all ways to share them out are told apart, each of them on one array
     as in any mapping. The others may be split among arrays: then the bound is at shares where
-    one of them costs as much on two arrays (``archsim.cost.shares``). Were all of them split, a
+    one of them costs as much on two arrays (``archsim.bounds.makespan``). Were all of them split, a
     lane that multiplies as well as the matrix array would seem to take a share of each product.
 
     Parameters

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsim.bound.binder import bind_loops
-from archsim.bound.least import least_nests
 from archsim.bound.record import Bound
 from archsim.bound.tiling import build_tiling
+from archsim.bounds.minimal_domain import minimal_domains
 from archsim.space.nest import LoopNest
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import EinsumMapping, Keep, NestLevel, Schedule
@@ -97,7 +97,7 @@ def _least_shares(
     shapes = dict(sizes)
     found = {e.name: masked_share(program, e, shapes) for e in masked}
     bound = _point_by_point(program, architecture, shapes)
-    nests = least_nests(bound)
+    nests = minimal_domains(bound)
     for e in bound.einsums:
         if e.name not in found:
             points = prod(shapes[v.upper()] for v in e.variables)

@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 from archsim.document import Column, Document, Fact, Table
 from archsim.quantities import bar, byte_size, count, energy, percent, seconds
-from archsim.result.limits import limits
-from archsim.result.record import Result
+from archsim.result.record import Result, limits
 from archsim.spec.mapping import Mapping
 
 from ..pareto.capacity import CapacityCurves, CapacitySeries

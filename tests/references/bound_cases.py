@@ -13,7 +13,7 @@ from archsim.bound.binder import bind_loops
 from archsim.bound.binding import bind
 from archsim.bound.record import Bound
 from archsim.bound.tiling import build_tiling
-from archsim.cost.accesses import EinsumCount
+from archsim.counts.accesses import EinsumCount
 from einsum_cascade import Cascade
 from einsum_cascade.algebra.conditions import with_masks
 

@@ -13,8 +13,7 @@ import numpy as np
 
 from archsim.bound.binding import bind
 from archsim.bound.nests import in_nests, nests_of
-from archsim.evaluate.evaluate import evaluate_bound
-from archsim.evaluate.nests import evaluate_nests
+from archsim.engine.evaluate import evaluate_bound, evaluate_nests
 from archsim.jobs.best_parts import Spreading
 from archsim.jobs.spreading import spread_over
 from archsim.result.record import Result

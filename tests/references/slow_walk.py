@@ -14,8 +14,14 @@ from archsim.space.bands import Box, Run
 from archsim.space.iteration import Extents, Loop, count_points, inside, iterations, split
 from archsim.steps.flows import Move, Role, StepShare
 from archsim.steps.group import FusionGroup, GroupPart, StepClass, Walk
-from archsim.steps.limits import StepsError
-from archsim.steps.run_length import OneStep, RunLengths, repeat, sequence, steps_by_class
+from archsim.steps.run_length import (
+    OneStep,
+    RunLengths,
+    StepsError,
+    repeat,
+    sequence,
+    steps_by_class,
+)
 from einsum_cascade.errors import Problem
 
 

@@ -7,8 +7,8 @@ from machines import small
 
 from archsim import Architecture, Mapping
 from archsim.bound.binding import bind
-from archsim.cost.spill import count_mapping
-from archsim.evaluate.evaluate import evaluate_mapping
+from archsim.counts.spill import count_mapping
+from archsim.engine.evaluate import evaluate_mapping
 from archsim.result.record import Result
 from archsim.steps.group import fused_group
 from archsim.validation.check import validate_cascade

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from archsim import Architecture, Mapping
-from archsim.evaluate.evaluate import evaluate_mapping
+from archsim.engine.evaluate import evaluate_mapping
 from archsim.result.record import Result
 from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run, mapped_shapes

@@ -10,7 +10,7 @@ import pytest
 from machines import small
 
 from archsim import Architecture, Mapping
-from archsim.evaluate.evaluate import evaluate_mapping
+from archsim.engine.evaluate import evaluate_mapping
 from archsim.result.record import Result
 from archsim.validation.check import validate_cascade
 from archsim.validation.inputs import random_inputs

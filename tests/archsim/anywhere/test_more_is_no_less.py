@@ -14,7 +14,7 @@ from odd_machines import loaded, odd_machine
 from portions import left, portions
 
 from archsim import Architecture, Mapping, Result, simulate
-from archsim.evaluate.evaluate import evaluate_mapping
+from archsim.engine.evaluate import evaluate_mapping
 from archsim.jobs.selection import mapping_called
 from archsim.spec.arch import Memory
 from archsim.spec.mapping import EINSUM_BY_EINSUM

@@ -16,7 +16,7 @@ from odd_machines import loaded, odd_machine, renamed, shuffled
 from portions import portions
 
 from archsim import Architecture, Result, simulate
-from archsim.evaluate.evaluate import evaluate_mapping
+from archsim.engine.evaluate import evaluate_mapping
 from archsim.jobs.selection import mapping_called
 from archsim.spec.mapping import EINSUM_BY_EINSUM, Mapping
 from einsum_cascade import Cascade

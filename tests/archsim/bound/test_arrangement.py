@@ -17,7 +17,7 @@ from archsim.bound.binding import bind
 from archsim.bound.legality import illegalities
 from archsim.bound.record import Bound
 from archsim.bound.tiling import Tiling, build_tiling
-from archsim.cost.accesses import StopOnTheWay, way_of
+from archsim.counts.accesses import PathStop, path_of
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError
 
@@ -34,9 +34,9 @@ def other_sizes(case: Case, random: Random) -> Tiling | None:
         return None
 
 
-def ways(bound: Bound) -> list[tuple[StopOnTheWay, ...]]:
+def ways(bound: Bound) -> list[tuple[PathStop, ...]]:
     """The ways of all accesses."""
-    return [way_of(bound, e, n) for e in bound.einsums for n in range(len(e.touches))]
+    return [path_of(bound, e, n) for e in bound.einsums for n in range(len(e.touches))]
 
 
 @pytest.mark.parametrize("make", [random_case, varied_case, started_case])

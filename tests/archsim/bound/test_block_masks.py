@@ -16,7 +16,7 @@ from portions import portions
 from archsim import Architecture, Mapping
 from archsim.bound.binding import bind, with_parameters
 from archsim.bound.record import Bound
-from archsim.evaluate.evaluate import evaluate_bound
+from archsim.engine.evaluate import evaluate_bound
 from einsum_cascade import Cascade
 
 CHUNKED = "attention-chunked-local-1pass"

@@ -20,10 +20,10 @@ from archsim import Architecture, Mapping, simulate
 from archsim.bound.binding import bind
 from archsim.bound.footprint import requirements
 from archsim.bound.legality import illegalities
-from archsim.cost.accesses import count_einsum
-from archsim.events.engine import event_programs
-from archsim.events.flat import run_program
-from archsim.steps.limits import StepsError
+from archsim.counts.accesses import count_einsum
+from archsim.engine.events import run_program
+from archsim.engine.latency import event_programs
+from archsim.steps.run_length import StepsError
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError, SpecError
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from masked_cases import masked, masked_attention, one_pass
 
-from archsim.cost.accesses import count_einsum
+from archsim.counts.accesses import count_einsum
 from einsum_cascade.counting.point_counts import count_points
 
 BAND = "m1*M0 + m0 <= p"

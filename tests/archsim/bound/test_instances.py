@@ -14,9 +14,9 @@ from products import PRODUCT
 
 from archsim import Architecture, Mapping, Result, simulate
 from archsim.bound.binding import bind
-from archsim.cost.instances import of_all_instances
-from archsim.cost.spill import count_mapping
-from archsim.evaluate.evaluate import evaluate_bound, evaluate_mapping
+from archsim.counts.cores import counts_of_all_cores
+from archsim.counts.spill import count_mapping
+from archsim.engine.evaluate import evaluate_bound, evaluate_mapping
 from archsim.jobs.best_parts import best_parts
 from archsim.jobs.selection import ways_to_spread
 from archsim.jobs.spreading import spread_over
@@ -233,7 +233,7 @@ def test_parts_under_a_mask_each_do_what_it_lets_through(
     assert bound.instances is not None
     (spread,) = bound.instances.spread
     assert [parts[n] for n in spread.by_work] == sorted(parts, reverse=True)
-    (count,) = of_all_instances(bound, count_mapping(bound))
+    (count,) = counts_of_all_cores(bound, count_mapping(bound))
     assert dict(count.operations) == {"mac": sum(work)}
     # The part with most to do is what takes time; its keys are read by it, and by others fewer.
     (own,) = count_mapping(bound)
@@ -260,7 +260,7 @@ def test_parts_of_a_cut_rank_under_a_mask_do_together_what_one_instance_does(
     made = einsum_by_einsum(program, machine, shapes)
     parts = SpreadRank(instances="cores", rank=rank, parts=number, balanced=balanced)
     whole, together = (
-        of_all_instances(bound, count_mapping(bound))
+        counts_of_all_cores(bound, count_mapping(bound))
         for bound in (
             bind(program, mapping, machine, shapes)
             for mapping in (made, spread_over(made, (("DRAM", (parts,)),), machine))
@@ -306,7 +306,7 @@ def test_balanced_parts_are_cut_where_the_longest_is_shortest(
     ]
     program, mapping = Cascade.load(cascade).program, Mapping.load(path)
     bound = bind(program, mapping, machine, shapes)
-    (own,), (every,) = count_mapping(bound), of_all_instances(bound, count_mapping(bound))
+    (own,), (every,) = count_mapping(bound), counts_of_all_cores(bound, count_mapping(bound))
     assert dict(every.operations) == {"mac": sum(work)}
     assert own.allowed == balanced_by_hand(work, 3)
     # Each of the cores reads its own queries, and all keys before it looks at the first.
@@ -457,7 +457,7 @@ def test_a_last_part_may_lack_accesses_that_whole_parts_have() -> None:
     assert sum(len(c.accesses) for c in whole) != sum(len(c.accesses) for c in rest)
     found, wanted = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     parts = instances.spread[0].parts - 1
-    all_counts = of_all_instances(bound, whole)
+    all_counts = counts_of_all_cores(bound, whole)
     for into, counts, times in ((found, all_counts, 1), (wanted, whole, parts), (wanted, rest, 1)):
         for access in (a for count in counts for a in count.accesses):
             if access.place != "DRAM":  # what all share of that comes once

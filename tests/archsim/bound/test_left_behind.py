@@ -11,8 +11,8 @@ from nest_walker import NestWalker, allowed
 
 from archsim.bound.binding import bind
 from archsim.bound.record import Bound
-from archsim.cost.accesses import count_einsum
-from archsim.cost.spill import count_mapping
+from archsim.counts.accesses import count_einsum
+from archsim.counts.spill import count_mapping
 from archsim.schedule.lowering import exact_walk
 from archsim.spec.mapping import EinsumMapping, Keep, Mapping, NestLevel, Schedule, Tile
 from archsim.steps.group import fused_group

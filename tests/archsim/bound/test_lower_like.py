@@ -12,8 +12,8 @@ from archsim.bound.binding import bind
 from archsim.bound.layout import layout, rebind
 from archsim.bound.roles import on_machine
 from archsim.bound.tiling import build_tiling
-from archsim.cost.spill import count_mapping
-from archsim.evaluate.evaluate import evaluate_bound
+from archsim.counts.spill import count_mapping
+from archsim.engine.evaluate import evaluate_bound
 from einsum_cascade import Cascade
 from mappers.construct.choices import ChoiceMemory, choose
 

@@ -21,7 +21,7 @@ from portions import left, portions
 from archsim import Architecture, Mapping, simulate
 from archsim.bound.binder import bind_loops
 from archsim.bound.binding import bind
-from archsim.cost.accesses import count_einsum
+from archsim.counts.accesses import count_einsum
 from archsim.space.banded import (
     one,
     tiles_delivered,

@@ -11,9 +11,8 @@ from archsim import Architecture, simulate
 from archsim.bound.binding import bind
 from archsim.bound.nests import in_nests, nests_of
 from archsim.bound.record import Bound
-from archsim.evaluate.at_least import takes_longer
-from archsim.evaluate.evaluate import evaluate_mapping
-from archsim.evaluate.nests import evaluate_nests
+from archsim.engine.early_exit import takes_longer
+from archsim.engine.evaluate import evaluate_mapping, evaluate_nests
 from archsim.jobs.spreading import spread_over
 from archsim.result.record import Floor
 from archsim.spec.files.mapping_text import mapping_text

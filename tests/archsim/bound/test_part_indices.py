@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from archsim import Architecture
-from archsim.evaluate.evaluate import evaluate_mapping
+from archsim.engine.evaluate import evaluate_mapping
 from archsim.jobs.spreading import spread_over
 from archsim.spec.mapping import SpreadRank
 from einsum_cascade import Cascade

@@ -12,9 +12,9 @@ from one_lane import ARRAYS
 from archsim import Architecture, Mapping
 from archsim.bound.binding import bind
 from archsim.bound.footprint import requirements
-from archsim.cost.instances import through_ports
-from archsim.cost.spill import count_mapping
-from archsim.evaluate.evaluate import evaluate_mapping
+from archsim.counts.cores import counts_at_ports
+from archsim.counts.spill import count_mapping
+from archsim.engine.evaluate import evaluate_mapping
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
 
@@ -144,7 +144,7 @@ def test_what_comes_to_a_shared_memory_is_what_no_part_has_left_there(
     for sizes in SIZES:
         inner = {"[P0, M0, E]": "[P1, P0, M0, E]"}
         case = Case(tmp_path, where, sizes, OUTER="[M1]", **inner)
-        (count,) = through_ports(case.bound, count_mapping(case.bound))
+        (count,) = counts_at_ports(case.bound, count_mapping(case.bound))
         (found,) = [a.writes for a in count.accesses if (a.tensor, a.place) == ("K", "shared")]
         held = [set[int](), *case.held()]
         loads = sum(len(now - before) for before, now in pairwise(held))

@@ -8,7 +8,7 @@ import pytest
 from machines import small
 
 from archsim import Architecture
-from archsim.evaluate.evaluate import evaluate_mapping
+from archsim.engine.evaluate import evaluate_mapping
 from archsim.jobs.spreading import spread_over
 from archsim.spec.arch import Memory
 from archsim.spec.mapping import Mapping, SpreadRank

@@ -12,8 +12,8 @@ from one_lane import ARRAYS
 from products import PRODUCT
 
 from archsim import Architecture, Mapping, Result, simulate
-from archsim.evaluate.evaluate import evaluate_mapping
-from archsim.result.json import result_from_dict, result_to_dict
+from archsim.engine.evaluate import evaluate_mapping
+from archsim.result.export import result_from_dict, result_to_dict
 from archsim.spec.files.mapping_text import mapping_text
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError, SpecError

@@ -16,7 +16,7 @@ from portions import some
 from archsim import Architecture, Mapping, Result
 from archsim.bound.binding import bind
 from archsim.bound.roles import on_machine
-from archsim.evaluate.evaluate import evaluate_mapping
+from archsim.engine.evaluate import evaluate_mapping
 from archsim.spec.arch import Dimension, Memory, ProcessingArray
 from archsim.spec.files.mapping import build_mapping
 from archsim.spec.index import builtin_mappings

@@ -13,7 +13,7 @@ from portions import some
 
 from archsim import Architecture, Mapping, simulate
 from archsim.bound.binding import bind
-from archsim.evaluate.evaluate import evaluate_bound
+from archsim.engine.evaluate import evaluate_bound
 from archsim.jobs.job import MakeMapping
 from archsim.jobs.spreading import spread_over
 from archsim.space.strips import Strip, points_until

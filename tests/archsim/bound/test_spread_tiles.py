@@ -6,7 +6,7 @@ import pytest
 
 from archsim import Architecture
 from archsim.bound.binding import bind
-from archsim.evaluate.evaluate import evaluate_bound
+from archsim.engine.evaluate import evaluate_bound
 from archsim.jobs.spreading import spread_over
 from archsim.spec.mapping import SpreadRank
 from einsum_cascade import Cascade

@@ -23,8 +23,8 @@ from archsim.bound.footprint import held_tile, largest_tile, requirements, whole
 from archsim.bound.legality import illegalities
 from archsim.bound.record import Bound
 from archsim.bound.streaming import in_flight, streams_over
-from archsim.cost.spill import count_mapping
-from archsim.events.engine import time_events
+from archsim.counts.spill import count_mapping
+from archsim.engine.latency import time_events
 from archsim.spec.arch import Registers
 from archsim.spec.mapping import Keep, PhaseTask, Schedule
 from einsum_cascade import Cascade, ir

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from archsim import Architecture, Mapping, Result, simulate
-from archsim.evaluate.at_least import takes_longer
+from archsim.engine.early_exit import takes_longer
 from archsim.jobs.defaults import known_mappings
 from archsim.jobs.job import Job
 from archsim.jobs.run import evaluate_job

@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 
 from archsim import Architecture
-from archsim.evaluate.evaluate import evaluate_mapping
+from archsim.engine.evaluate import evaluate_mapping
 from archsim.jobs.best_parts import Spreading, numbers_of_parts
 from archsim.jobs.served import least_moved, least_served, least_times
 from archsim.jobs.spreading import part_of, seen_by_one, splitting, spread_over, spreadings

@@ -12,7 +12,7 @@ from mapped_checks import computes_the_same
 from archsim import Architecture
 from archsim.bound.binding import bind
 from archsim.bound.part_masks import has_mask_over
-from archsim.evaluate.evaluate import evaluate_bound
+from archsim.engine.evaluate import evaluate_bound
 from archsim.jobs.selection import ways_to_spread
 from archsim.jobs.spreading import (
     copying_spreadings,

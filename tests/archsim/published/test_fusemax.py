@@ -20,8 +20,8 @@ from portions import portions
 import workloads
 from archsim import Architecture, Mapping, Result, simulate
 from archsim.bound.binding import bind
-from archsim.cost.estimators import memory_access, register_access
-from archsim.cost.spill import count_mapping
+from archsim.counts.spill import count_mapping
+from archsim.energy.estimators import memory_access, register_access
 from archsim.schedule.kinds import time_mapping
 from einsum_cascade import Cascade
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from places import PUBLICATIONS
 
 from archsim import Architecture, Mapping, Result, simulate
-from archsim.evaluate.evaluate import evaluate_mapping
+from archsim.engine.evaluate import evaluate_mapping
 from einsum_cascade import Cascade
 from einsum_cascade.errors import NoLegalMappingError
 from workloads import Workload, load

@@ -19,7 +19,7 @@ from places import PUBLICATIONS
 
 from archsim import Architecture, Mapping, Result, simulate
 from archsim.bound.binding import bind
-from archsim.cost.spill import count_mapping
+from archsim.counts.spill import count_mapping
 from archsim.schedule.kinds import time_mapping
 from einsum_cascade import Cascade
 from workloads import load

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from archsim import Architecture, Mapping, Result, simulate
 from archsim.bound.binding import bind
-from archsim.cost.occupancy import busy_cycles
-from archsim.evaluate.evaluate import evaluate_mapping
+from archsim.counts.occupancy import busy_cycles
+from archsim.engine.evaluate import evaluate_mapping
 from archsim.spec.arch import ProcessingArray
 from einsum_cascade import Cascade
 from workloads import load

@@ -14,8 +14,14 @@ from random_graphs import bounded, random_graph, random_issue
 
 from archsim.schedule.cycle_mean import maximum_cycle_mean
 from archsim.schedule.event_graph import EventGraph, GraphDependency, GraphTask, Issue, period_edges
-from archsim.schedule.heads_tails import least_end, least_of_any, work_ends
-from archsim.schedule.makespan import makespan, shortest, unsurpassed
+from archsim.schedule.makespan import (
+    first_optimal,
+    least_end,
+    least_of_any,
+    makespan,
+    shortest_order,
+    work_ends,
+)
 from archsim.schedule.modulo import modulo_schedule
 
 
@@ -112,16 +118,16 @@ def test_the_shortest_order_is_the_first_with_the_least_makespan(seed: int) -> N
     issues = [random_issue(random, graph) for _ in range(6)]
     issues.insert(random.randrange(6), modulo_schedule(graph))
     found = min(issues, key=lambda i: makespan(graph, i).cycles)
-    assert shortest(graph, issues) is found
-    assert unsurpassed(graph, issues) in (None, found)
+    assert shortest_order(graph, issues) is found
+    assert first_optimal(graph, issues) in (None, found)
 
 
 def test_an_order_that_no_other_can_surpass_is_taken_at_once() -> None:
     """A producer that never waits for room; one that waits for each result."""
     plain, ahead = Issue(stage=(0, 0), position=(0, 1)), Issue(stage=(0, 1), position=(0, 1))
     assert least_of_any(_two(4, 100, late=0)) == 101
-    assert unsurpassed(_two(4, 100, late=0), [plain, ahead]) is plain
-    assert unsurpassed(_two(1, 100), [plain]) is None
+    assert first_optimal(_two(4, 100, late=0), [plain, ahead]) is plain
+    assert first_optimal(_two(1, 100), [plain]) is None
 
 
 @pytest.mark.parametrize("seed", range(120))

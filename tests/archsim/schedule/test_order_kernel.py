@@ -14,9 +14,9 @@ from random_graphs import bounded, random_graph
 from archsim.schedule import modulo
 from archsim.schedule.cycle_mean import maximum_cycle_mean
 from archsim.schedule.event_graph import EventGraph, GraphDependency, GraphTask
-from archsim.schedule.first_graphs import FirstGraphs
 from archsim.schedule.makespan import makespan
-from archsim.schedule.order_tables import fit
+from archsim.schedule.modulo import JitThreshold
+from archsim.schedule.order_kernel import fit
 
 
 def period_of(graph: EventGraph) -> int:
@@ -88,7 +88,7 @@ def test_a_task_that_takes_no_time_is_not_put_where_it_waits_for_itself() -> Non
 def test_the_first_graphs_of_a_process_are_left_to_python(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some where Numba is there, more where it is not."""
     for there, most in ((True, 16), (False, 250)):
-        first = FirstGraphs()
+        first = JitThreshold()
         if there:
             monkeypatch.setitem(sys.modules, "numba", modulo)
         else:

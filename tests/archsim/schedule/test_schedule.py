@@ -17,8 +17,8 @@ from archsim import Architecture, Mapping, simulate
 from archsim.bound.binding import bind
 from archsim.bound.legality import illegalities
 from archsim.bound.record import Bound
-from archsim.cost.accesses import EinsumCount, count_einsum
-from archsim.cost.occupancy import busy_cycles, memory_bytes, reduction_latency, transfer_cycles
+from archsim.counts.accesses import EinsumCount, count_einsum
+from archsim.counts.occupancy import busy_cycles, memory_bytes, reduction_latency, transfer_cycles
 from archsim.schedule.average import timed_step
 from archsim.schedule.kinds import time_mapping
 from archsim.schedule.lowering import ProgramBuilder

@@ -9,8 +9,8 @@ import pytest
 from machines import small
 
 from archsim.bound.binding import bind
-from archsim.cost.accesses import deliveries
-from archsim.cost.meter import EXACT
+from archsim.counts.accesses import deliveries
+from archsim.counts.meter import EXACT
 from archsim.spec.mapping import EinsumMapping, Keep, Mapping, NestLevel, Schedule, Tile
 from einsum_cascade import Cascade
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 import pytest
 
 from archsim import Architecture, Mapping
-from archsim.evaluate.evaluate import evaluate_mapping
+from archsim.engine.evaluate import evaluate_mapping
 from archsim.result.record import Result
 from archsim.spec.files.operations import FormatFields
 from archsim.spec.words import in_formats

@@ -12,12 +12,11 @@ from portions import portions
 
 from archsim.bound.legality import illegalities
 from archsim.bound.record import Bound
-from archsim.cost.accesses import EinsumCount, count_einsum
-from archsim.cost.occupancy import busy_cycles
+from archsim.counts.accesses import EinsumCount, count_einsum
+from archsim.counts.occupancy import busy_cycles
 from archsim.space.iteration import count_points
 from archsim.steps.group import FusionGroup, GroupPart, Walk, fused_group, single_group
-from archsim.steps.limits import StepsError
-from archsim.steps.run_length import length, run_lengths_text, steps_by_class, unrolled
+from archsim.steps.run_length import StepsError, length, run_lengths_text, steps_by_class, unrolled
 from archsim.steps.walk import walk
 from einsum_cascade.ir import Gather
 

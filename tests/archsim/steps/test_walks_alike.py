@@ -17,13 +17,11 @@ from slow_walk import slow_walk
 from archsim import Architecture, Mapping
 from archsim.bound.binding import bind
 from archsim.bound.record import Bound
-from archsim.cost.spill import count_mapping
+from archsim.counts.spill import count_mapping
 from archsim.space.bands import BandProgression
 from archsim.space.progressions import Beat, EvenStretch, stretches
 from archsim.steps.group import FusionGroup, fused_group, single_group
-from archsim.steps.growth import rows_grown
-from archsim.steps.limits import StepsError
-from archsim.steps.run_length import RunLengths
+from archsim.steps.run_length import RunLengths, StepsError, rows_grown
 from archsim.steps.walk import walk
 from einsum_cascade import Cascade
 from mappers.construct.generators import GENERATORS

@@ -11,7 +11,7 @@ import pytest
 from machines import small
 
 from archsim import Architecture, simulate
-from archsim.evaluate.evaluate import evaluate_mapping
+from archsim.engine.evaluate import evaluate_mapping
 from archsim.spec.mapping import BLOCK_BY_BLOCK, Mapping
 from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run

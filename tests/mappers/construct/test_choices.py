@@ -12,8 +12,8 @@ from portions import portions
 from archsim import Architecture, Mapping, simulate
 from archsim.bound.binding import bind
 from archsim.bound.record import Bound
-from archsim.cost.occupancy import busy_cycles
-from archsim.cost.spill import count_mapping
+from archsim.counts.occupancy import busy_cycles
+from archsim.counts.spill import count_mapping
 from archsim.spec.mapping import ChoiceObjective
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError, NoLegalMappingError

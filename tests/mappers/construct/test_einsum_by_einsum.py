@@ -17,7 +17,7 @@ from portions import portions, some
 
 from archsim import Architecture, simulate
 from archsim.bound.binding import bind
-from archsim.evaluate.evaluate import evaluate_mapping
+from archsim.engine.evaluate import evaluate_mapping
 from archsim.spec.arch import ProcessingArray
 from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run

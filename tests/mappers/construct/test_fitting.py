@@ -10,7 +10,7 @@ import pytest
 from machines import small
 
 from archsim import Architecture
-from archsim.evaluate.evaluate import evaluate_mapping
+from archsim.engine.evaluate import evaluate_mapping
 from archsim.spec.arch import Dimension, ProcessingArray, Registers
 from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run

@@ -12,8 +12,8 @@ import pytest
 from archsim import Architecture
 from archsim.bound.binding import bind
 from archsim.bound.record import Bound, BoundEinsum
-from archsim.cost.occupancy import busy_cycles
-from archsim.evaluate.evaluate import evaluate_bound
+from archsim.counts.occupancy import busy_cycles
+from archsim.engine.evaluate import evaluate_bound
 from archsim.spec.arch import Overlap
 from archsim.spec.mapping import EinsumMapping
 from einsum_cascade import Cascade

@@ -15,7 +15,7 @@ from machines import small
 
 from archsim import Architecture, Mapping, simulate
 from archsim.bound.binding import bind
-from archsim.evaluate.evaluate import evaluate_mapping
+from archsim.engine.evaluate import evaluate_mapping
 from archsim.spec.arch import Architecture as Machine
 from archsim.spec.files.mapping_text import mapping_text
 from archsim.validation.check import validate_cascade

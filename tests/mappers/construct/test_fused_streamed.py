@@ -9,7 +9,7 @@ from machines import small
 
 from archsim import simulate
 from archsim.bound.binding import bind
-from archsim.evaluate.evaluate import evaluate_bound
+from archsim.engine.evaluate import evaluate_bound
 from archsim.spec.arch import Architecture
 from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run

@@ -15,7 +15,7 @@ from nest_cases import billed_case
 from portions import left, portions
 
 from archsim.bound.binding import bind
-from archsim.evaluate.evaluate import evaluate_bound
+from archsim.engine.evaluate import evaluate_bound
 from archsim.result.record import Result
 from archsim.spec.arch import Architecture, Memory, Operation
 from archsim.spec.mapping import Mapping

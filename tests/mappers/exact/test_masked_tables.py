@@ -13,8 +13,8 @@ from test_tables import picked, priced
 from archsim import Architecture
 from archsim.bound.binding import bind, with_parameters
 from archsim.bound.record import Bound
-from archsim.cost.occupancy import busy_cycles
-from archsim.evaluate.evaluate import evaluate_bound
+from archsim.counts.occupancy import busy_cycles
+from archsim.engine.evaluate import evaluate_bound
 from archsim.spec.mapping import Mapping
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError

@@ -16,7 +16,7 @@ from archsim.bound.initial import with_initial
 from archsim.bound.record import Bound
 from archsim.bound.streaming import stream_of
 from archsim.bound.tiling import build_tiling
-from archsim.cost.accesses import AccessCount, EinsumCount, count_einsum
+from archsim.counts.accesses import AccessCount, EinsumCount, count_einsum
 from einsum_cascade.errors import InputError
 from mappers.exact.batch import matrix, measured, strides_of
 from mappers.exact.measures import IrregularError, Linear, OpenMeter

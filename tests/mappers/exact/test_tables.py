@@ -17,8 +17,8 @@ from archsim.bound.binding import bind
 from archsim.bound.footprint import held_tile, largest_tile, requirement
 from archsim.bound.record import Bound
 from archsim.bound.tiling import build_tiling
-from archsim.cost.occupancy import busy_cycles, work_cycles
-from archsim.evaluate.evaluate import evaluate_bound
+from archsim.counts.occupancy import busy_cycles, work_cycles
+from archsim.engine.evaluate import evaluate_bound
 from archsim.spec.arch import Overlap
 from archsim.spec.mapping import Mapping
 from archsim.spec.words import in_formats

@@ -14,7 +14,7 @@ from machines import cores, small
 
 import archsim
 from archsim import Architecture, Mapping, simulate
-from archsim.evaluate.evaluate import evaluate_mapping
+from archsim.engine.evaluate import evaluate_mapping
 from archsim.jobs.best_parts import Spreading
 from archsim.jobs.spreading import part_of
 from archsim.spec.mapping import SpreadRank

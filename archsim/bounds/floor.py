@@ -1,0 +1,476 @@
+"""What no mapping of a cascade on a machine does with less of: the floor.
+
+Every Einsum runs on the array that suits all together best, all elements of an array at work and
+all arrays side by side, and costs the energy of where that is least; every input that is touched
+and every output crosses the outermost memory once.
+Each operand is read from registers at each point, and a result is written to them.
+What comes into a systolic array comes over one of its edges, an element at a time. What arrives
+at elements of an array is read once for those that can share it (``delivering``).
+Points that a mask takes out are not computed, whatever the tiles are, nor steps that are provably
+idle without them. Where a cascade itself cuts a rank and a mapping chooses the size
+(``M: [M1, M0]``), an Einsum is counted at the size at which it has the fewest points. The bounds
+of a result (``Bounds``) are of its mapping; the floor is of its work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import partial
+from math import prod
+from typing import NamedTuple
+
+from einsum_cascade.ir import Gather, Program
+from einsum_cascade.memo import lazy_field
+
+from ..bound.addressing import Addressing
+from ..bound.initial import with_initial
+from ..bound.record import Bound, BoundEinsum
+from ..counts.accesses import EinsumCount, RegisterUses, Uses
+from ..counts.meter import EXACT
+from ..energy.charges import PriceList, leakage_charges, operations_pj, prices_of
+from ..energy.estimators import memory_access
+from ..result.record import Floor
+from ..space.access_map import AccessMap
+from ..space.nest import LoopNest
+from ..spec.arch import Architecture, ProcessingArray
+from ..spec.words import TensorWords
+from .makespan import makespan_bound
+from .minimal_domain import minimal_domains
+from .operand_delivery import EinsumAccesses, OperandDelivery, operand_delivery_of
+from .tile_sizes import (
+    ALL,
+    FreeTileSize,
+    TileSizes,
+    best_ranges,
+    cut_ranks,
+    declared_partition_of,
+    free_partitions,
+    least_shares,
+    partially_covered,
+    partition_member_of,
+)
+
+_MAX_CACHED_SIZES = 16
+"""Shapes and arrays for which it is remembered what sizes of a cascade's own tiles leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayInflow:
+    """What an Einsum takes in of the input of which it uses each value least often."""
+
+    points: int
+    """At the least."""
+    uses: int
+    """Points at which one value is of use, at the most; of an Einsum without inputs all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeastWork:
+    """What no mapping of a cascade's work on the arrays of a machine does with less of."""
+
+    words: Fraction
+    """Of inputs and outputs: each crosses the outermost memory once."""
+    shares: tuple[tuple[str, Fraction], ...]
+    """By Einsum what the best sizes of the cascade's tiles leave of it (``least_shares``)."""
+    sized: tuple[tuple[tuple[EinsumCount, ...], ...], ...]
+    """By rank that a cascade cuts: what is left at sizes of its tiles, a range at a time."""
+    cycles: Fraction
+    """Of the busiest array, each Einsum on one of them, all elements at work."""
+    counts: lazy_field[tuple[EinsumCount, ...]] = lazy_field(())
+    """With as few operations as any mapping does: for the energy alone, as the next."""
+    delivering: lazy_field[tuple[tuple[str, OperandDelivery], ...]] = lazy_field(())
+    """By Einsum what arrives at its elements, and what leaves them in parts."""
+
+
+def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
+    """The least work of any mapping; as ``floor_of``. Speeds of memories do not matter to it.
+
+    Parameters
+    ----------
+    bound : Bound
+        Any mapping of the cascade.
+    counts : tuple of EinsumCount
+        Its operations.
+    """
+    nests = minimal_domains(bound, bound.once_of_any_size(cut_ranks))
+    shares = least_shares(bound)
+    whole = {name for name, loops in nests.items() if len(loops) == 1}
+    masked = {e.name for e in bound.einsums if e.einsum.where is not None}
+    # Where tiles of some size may have nothing to run, they touch nothing either.
+    none = {name for name, share in shares.items() if not share}
+    touched = _touched(bound, nests, none - (whole - masked))
+    # Einsums of one instance may be in another order than those of the whole.
+    program, bound_as = bound.program, bound.by_name
+    points = {c.einsum: _least_points(bound_as[c.einsum], c, nests[c.einsum]) for c in counts}
+    free, inflow = bound.once_of_any_size(free_partitions), _inflow_of(bound, points)
+    # Tiles of a cascade's own may reach beyond the end of a tensor, at other sizes less far.
+    words = {
+        name: min(size, _elements(bound, name)) * Fraction(bound.words.of(name))
+        for name, size in touched.items()
+    }
+    cycles = makespan_bound(_by_array(bound, shares, inflow), len(bound.architecture.arrays))
+
+    # Many results may be kept of which nobody asks the energy: not with all that is bound.
+    of = {
+        e.name: EinsumAccesses(e.name, e.axes, e.operations, e.reads, e.write, bool(e.initial))
+        for e in bound.einsums
+    }
+
+    def least() -> tuple[EinsumCount, ...]:
+        return tuple(_with_points(of[c.einsum], c, points[c.einsum]) for c in counts)
+
+    def delivering() -> tuple[tuple[str, OperandDelivery], ...]:
+        return tuple(_operand_deliveries(program, of.values(), free, points, shares, words))
+
+    sized: tuple[_Ranges, ...] = ()
+    if bound.once_of_any_size(_growing):
+        sized = program.memo(_SizeCache).of(bound, least(), inflow, whole)
+    return LeastWork(
+        words=sum(words.values(), Fraction(0)),
+        counts=least,
+        shares=tuple(shares.items()),
+        delivering=delivering,
+        sized=tuple(tuple(counts for _, counts in found) for found in sized),
+        cycles=max([cycles, *(min(n for n, _ in found) for found in sized)]),
+    )
+
+
+def floor_of(bound: Bound, counts: tuple[EinsumCount, ...], work: LeastWork | None = None) -> Floor:
+    """The floor of a mapping's work: the same for every mapping of the cascade.
+
+    Parameters
+    ----------
+    bound : Bound
+        Any mapping of the cascade: of it only the cascade, its shapes and the machine are
+        looked at.
+    counts : tuple of EinsumCount
+        Its operations, which are the same by any mapping but for sizes of the cascade's own
+        tiles and steps that are left out.
+    work : LeastWork, optional
+        That of the same cascade on a machine of the same arrays, if known.
+
+    Returns
+    -------
+    Floor
+        Seconds, and pJ.
+    """
+    machine = bound.architecture
+    work = work or least_work(bound, counts)
+    compulsory = work.words * machine.word_bytes
+    bandwidth = machine.home.bandwidth_bytes_per_s
+    if bandwidth is not None:
+        bandwidth *= machine.copies(machine.home.name)  # of chips in a ring each has its own
+    compute = float(work.cycles / machine.clock_hz)
+    transfer = float(compulsory / bandwidth) if bandwidth is not None else 0.0
+    latency = max(compute, transfer)
+    return Floor(
+        latency_s=latency,
+        compute_s=compute,
+        bandwidth_s=transfer,
+        energy_pj=partial(_energy, machine, bound.words, work, latency),
+    )
+
+
+def _with_points(e: BoundEinsum | EinsumAccesses, count: EinsumCount, points: int) -> EinsumCount:
+    """The count of an Einsum with the operations of so many points."""
+    read, written = Uses(points, 0), Uses(0, points)
+    used = [*((m, read) for m in e.reads), (e.write, written)]
+    return replace(
+        count,
+        allowed=points,
+        accesses=(),
+        operations=tuple((kind, n * points) for kind, n in e.operations),
+        registers_by_tensor=tuple((m.access.tensor, RegisterUses(uses, uses)) for m, uses in used),
+    )
+
+
+def _least_points(e: BoundEinsum, count: EinsumCount, nests: tuple[LoopNest, ...]) -> int:
+    """The points of an Einsum by the mapping that has fewest."""
+    if e.einsum.where is not None:
+        return count.allowed  # all that its mask lets through, whatever the tiles are
+    if len(nests) == 1 and not nests[0].loops and nests[0].window is None:
+        return prod(nests[0].extents)
+    return min(nest.delivered((True,) * len(nest.loops), prod) for nest in nests)
+
+
+_Ranges = list[tuple[Fraction, tuple[EinsumCount, ...]]]
+
+
+class _SizeCache:
+    """What is left at sizes of a program's own tiles, for shapes and arrays that were asked of
+    lately: the same for every mapping, of which a search runs many."""
+
+    def __init__(self, _: Program) -> None:
+        self._known: dict[tuple[object, ...], tuple[_Ranges, ...]] = {}
+
+    def of(
+        self,
+        bound: Bound,
+        least: tuple[EinsumCount, ...],
+        inflow: Mapping[str, ArrayInflow],
+        whole: Collection[str],
+    ) -> tuple[_Ranges, ...]:
+        """As ``_sized`` says."""
+        machine = bound.architecture
+        copies = tuple(machine.copies(array.name) for array in machine.arrays)
+        free = tuple(bound.once_of_any_size(free_partitions).items())
+        key = (bound.shapes, free, machine.arrays, copies, tuple(c.einsum for c in least))
+        if key not in self._known:
+            found = tuple(_sized(bound, least, inflow, whole))
+            if len(self._known) >= _MAX_CACHED_SIZES:
+                self._known.pop(next(iter(self._known)))
+            self._known[key] = found
+        return self._known[key]
+
+
+def _sized(
+    bound: Bound,
+    least: tuple[EinsumCount, ...],
+    inflow: Mapping[str, ArrayInflow],
+    whole: Collection[str],
+) -> Iterator[_Ranges]:
+    """By rank that a cascade cuts in two: at sizes of its tiles, a range at a time, the least
+    cycles of the busiest array, and counts of Einsums with as many operations as any mapping has.
+    """
+    arrays, free = len(bound.architecture.arrays), bound.once_of_any_size(free_partitions)
+    of = {e.name: e for e in bound.einsums}
+    some = bound.once_of_any_size(_some)
+    none = dict.fromkeys(some, ALL)
+    for tiles in bound.once_of_any_size(_growing):
+        family = tiles.rank
+        incomplete = [n for n, cuts in some.items() if family in cuts and n in whole]
+        sizes = tiles.ranges(bound, incomplete, free.keys() - {family})
+        if sizes is None:
+            continue
+
+        def counts_at(at: TileSizes) -> tuple[EinsumCount, ...]:
+            points = dict(at.points)
+            return tuple(
+                _with_points(of[c.einsum], c, points.get(c.einsum, 0)) if some[c.einsum] else c
+                for c in least
+            )
+
+        def cycles_at(counts: tuple[EinsumCount, ...]) -> Fraction:
+            came = {c.einsum: replace(inflow[c.einsum], points=c.allowed) for c in counts}
+            return makespan_bound(_by_array(bound, none, came), arrays)
+
+        found = best_ranges(sizes, dict(bound.shapes)[family], lambda at: cycles_at(counts_at(at)))
+        yield [(cycles_at(counts), counts) for counts in map(counts_at, found)]
+
+
+def _growing(bound: Bound) -> tuple[FreeTileSize, ...]:
+    """Ranks cut in two of whose larger tiles some Einsum has more; of three members there are two
+    sizes."""
+    cuts = (FreeTileSize(rank, *m) for rank, m in free_partitions(bound).items() if len(m) == 2)
+    return tuple(c for c in cuts if any(c.grows(bound.program, e) for e in bound.einsums))
+
+
+def _some(bound: Bound) -> dict[str, set[str]]:
+    """By Einsum the ranks of which it goes over some members alone."""
+    free = free_partitions(bound)
+    return {e.name: partially_covered(bound, e, free) for e in bound.einsums}
+
+
+def _inflow_of(bound: Bound, points: Mapping[str, int]) -> dict[str, ArrayInflow]:
+    """By Einsum what comes into an array for it, however its points are laid out."""
+    reused, sizes = bound.once_of_any_size(_reused), dict(bound.shapes)
+    return {
+        name: ArrayInflow(n, max(min([prod([sizes[r] for r in x]) for x in reused[name]]), 1))
+        for name, n in points.items()
+    }
+
+
+def _reused(bound: Bound) -> dict[str, list[tuple[str, ...]]]:
+    """By Einsum and input the ranks of which each coordinate uses a value once more.
+
+    A value is what has coordinates of its own along all ranks that move an input, as ``folds_of``
+    has it. It is of use at a point for each of the other ranks' coordinates; of ranks that the
+    cascade cuts as a mapping says these are as many as the whole rank has, at any size.
+    """
+    program, free = bound.program, bound.once_of_any_size(free_partitions)
+
+    def counted(variable: str) -> str:
+        rank = program.rank_of_variable.get(variable, variable.upper())
+        family, _ = declared_partition_of(program, rank)
+        return family if family in free else rank
+
+    found: dict[str, list[tuple[str, ...]]] = {}
+    for e in bound.einsums:
+        # An array's own results may wait where they are used. Points of this mapping are no
+        # measure: at other sizes of tiles there may be more.
+        came = (m.moving for m in e.reads if m.access.tensor not in program.einsum_of)
+        shared = [e.variables, *(e.variables - moving for moving in came)]
+        found[e.name] = [tuple(counted(v) for v in variables) for variables in shared]
+    return found
+
+
+def _operand_deliveries(
+    program: Program,
+    einsums: Iterable[EinsumAccesses],
+    free: Collection[str],
+    points: Mapping[str, int],
+    shares: Mapping[str, Fraction],
+    words: Mapping[str, Fraction],
+) -> Iterator[tuple[str, OperandDelivery]]:
+    """What arrives by Einsum, of which any mapping runs so many points, of words that cross."""
+    crossing = {name: n for name, n in words.items() if name not in program.einsum_of}
+    for e in einsums:
+        chosen = {v for v in e.variables if partition_member_of(program, v)[0] in free}
+        settled = not (e.begins or e.name in program.iterative)
+        # What stays where a mask leaves tiles out is another question, and so is what is taken in
+        # by an Einsum of which some tiles of the cascade's leave next to nothing.
+        if shares[e.name] == 1 and all(x.where is None for x in program.einsums):
+            yield e.name, operand_delivery_of(e, points[e.name], crossing, chosen, settled)
+        else:
+            yield e.name, OperandDelivery(points=0)
+
+
+def compulsory_words(bound: Bound) -> int | Fraction:
+    """Words of all inputs and outputs that a mapping's tiles touch: each moved once at least.
+
+    A mask leaves out the tiles that it leaves empty. Of what a gather picks those are counted
+    that are certain to differ.
+    """
+    touched = _touched(bound, {e.name: (e.whole,) for e in bound.einsums}, ())
+    return sum(size * bound.words.of(name) for name, size in touched.items())
+
+
+def _touched(
+    bound: Bound, nests: Mapping[str, tuple[LoopNest, ...]], idle: Collection[str]
+) -> dict[str, int]:
+    """Elements of inputs and outputs that are touched under some nest of every Einsum, but for
+    those that may be idle."""
+    sizes: dict[str, int] = {}
+    ends = {*(t.name for t in bound.program.inputs), *bound.program.outputs}
+    for e in with_initial(bound):
+        if e.name in idle:
+            continue
+        under = (e.whole,) if e.is_initial else nests[e.name]
+        for access_map in (*e.reads, e.write):
+            name = access_map.access.tensor
+            if name in ends:
+                elements = min(_elements_under(bound, e, access_map, nest) for nest in under)
+                # Whether Einsums touch the same elements is not asked: the most that one touches
+                # is moved in any case.
+                sizes[name] = max(sizes.get(name, 0), elements)
+    return sizes
+
+
+def _elements_under(bound: Bound, e: BoundEinsum, access_map: AccessMap, nest: LoopNest) -> int:
+    """Elements that an access is certain to touch under a nest: where it gathers, the picks that
+    differ."""
+    access, program = access_map.access, bound.program
+    share = Fraction(1)
+    if any(isinstance(index, Gather) for index in access.indices):
+        from einsum_cascade.counting.traffic import guaranteed_access, guaranteed_elements
+
+        found = guaranteed_elements(program, e.einsum, access, dict(bound.shapes))
+        # Of a part of the picks another share may lie within the input.
+        if found is not None and (found.share == 1 or not nest.loops):
+            certain, share = found.access, found.share
+        else:
+            certain = guaranteed_access(program, e.einsum, access)
+        access_map = Addressing(program, bound.tiling, e.axes).of(certain)
+    touched = EXACT.touched(e, nest, _moving(nest, access_map), access_map)
+    return int(touched * share)
+
+
+def _elements(bound: Bound, tensor: str) -> int:
+    """Elements that a tensor has, with the coordinate that an iterative one begins at."""
+    program, sizes = bound.program, dict(bound.shapes)
+    begun = program.iterative.get(tensor, ())
+    ranks = (*program.parallel, *program.tensor_ranks[tensor])
+    return prod(sizes[rank] + (rank in begun) for rank in ranks)
+
+
+def _moving(nest: LoopNest, access_map: AccessMap) -> tuple[bool, ...]:
+    return tuple(loop.variable in access_map.moving for loop in nest.loops)
+
+
+def _energy(machine: Architecture, words: TensorWords, work: LeastWork, latency_s: float) -> float:
+    """The least energy of some work that takes so long at the least, in pJ."""
+    shares, delivering = dict(work.shares), dict(work.delivering)
+    compulsory = work.words * machine.word_bytes
+    outermost = machine.home
+    price = memory_access(machine, outermost)
+    prices = prices_of(machine, words)
+    # The cheaper direction: a floor need not know which lines are read and which written.
+    found = float(compulsory * 8 / outermost.line_bits) * min(price.read_pj, price.write_pj)
+
+    def of_all(counts: tuple[EinsumCount, ...], shares: Mapping[str, Fraction]) -> float:
+        return sum(
+            float(shares.get(count.einsum, 1))
+            * min(
+                sum(operations_pj(machine, array, count.operations))
+                + _registers_pj(machine, prices, array, count)
+                + delivering[count.einsum].energy_pj(machine, array, words)
+                for array in machine.arrays_for(kind for kind, _ in count.operations)
+            )
+            for count in counts
+        )
+
+    sized = (min(of_all(counts, {}) for counts in ranges) for ranges in work.sized)
+    found += max([of_all(work.counts, shares), *sized])
+    return found + sum(charge.energy_pj for charge in leakage_charges(machine, latency_s))
+
+
+def _registers_pj(
+    machine: Architecture, prices: PriceList, array: ProcessingArray, count: EinsumCount
+) -> float:
+    """Least energy of an Einsum's own registers on an array, in pJ."""
+    found = 0.0
+    for tensor, uses in count.registers_by_tensor:
+        price = prices.at(array.name, tensor).energy
+        found += uses.of_all.reads * price.read_pj + uses.of_all.writes * price.write_pj
+    # Where one element alone is billed, it has no less to do than an equal part of all.
+    alone = array.registers.billed == "one"
+    return found / (machine.copies(array.name) * array.elements) if alone else found
+
+
+class _Able(NamedTuple):
+    """An array that can do an Einsum, by number, and what a point takes of all its elements."""
+
+    array: int
+    cycles: Fraction
+    inflow: Fraction
+    """The same where points wait for the values of an input, of which each is of use at one."""
+
+
+def _able(bound: Bound) -> dict[str, tuple[_Able, ...]]:
+    """By Einsum the arrays that can do it: the same at any length.
+
+    A systolic array is not done before the values of an input are in it (``cost.folds``). What
+    elements share along an axis comes in once for them, in each point's time as many values as the
+    others have elements. What each has for itself is loaded along an axis, a cycle an element. In
+    a row of elements each is at the edge.
+    """
+    found: dict[str, list[_Able]] = {e.name: [] for e in bound.einsums}
+    for number, array in enumerate(bound.architecture.arrays):
+        elements = array.elements * bound.architecture.copies(array.name)
+        systolic = array.operands == "systolic" and len(array.dimensions) > 1
+        hops = min(d.size for d in array.dimensions) if systolic else 0
+        for e in bound.einsums:
+            if all(array.operation(kind) for kind, _ in e.operations):
+                cycles = array.cycles_of(e.operations)
+                inflow = min(Fraction(1), cycles) * hops / elements
+                found[e.name].append(_Able(number, cycles / elements, inflow))
+    return {name: tuple(able) for name, able in found.items()}
+
+
+def _by_array(
+    bound: Bound, shares: Mapping[str, Fraction], inflow: Mapping[str, ArrayInflow]
+) -> list[dict[int, Fraction]]:
+    """Cycles of every Einsum's share of what is entered, on the arrays that can do it, all elements
+    at work."""
+    able = bound.once_of_any_size(_able)
+    found: list[dict[int, Fraction]] = []
+    for name, came in inflow.items():
+        cycles = {
+            a.array: came.points * (max(a.cycles, a.inflow / came.uses) if a.inflow else a.cycles)
+            for a in able[name]
+        }
+        share = shares[name]
+        found.append(cycles if share is ALL else {a: share * x for a, x in cycles.items()})
+    return found

@@ -1,0 +1,443 @@
+"""Least work of Einsums over all sizes of the tiles that a cascade declares.
+
+A cascade may partition a rank itself (``M: [M1, M0]``) and leave the size to the mapping. Einsums
+over all members have as many points at any size. Others grow or shrink with the tile: work on the
+pairs of a chunk grows with its length, work done once a chunk shrinks. The floor needs the best
+of all sizes for all Einsums together. Sizes are many, so that ranges of sizes are bounded from
+below, and the ranges with the smallest bounds are halved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from heapq import heappop, heappush
+from math import isqrt, prod
+from typing import NamedTuple
+
+from einsum_cascade.affine import Form, Term, digits
+from einsum_cascade.ir import Access, Condition, Gather, Name, Program, Relational, walk
+from einsum_cascade.masks import AtMostZero, Opaque, conjuncts, inequalities
+
+from ..bound.record import Bound, BoundEinsum
+from ..space.iteration import Axis
+
+ALL = Fraction(1)
+"""The share of an Einsum of which something is left at any size of tiles."""
+
+
+def declared_partition_of(program: Program, rank: str) -> tuple[str, str]:
+    """The cut rank that a member is of, and the member; of ranks alike, those of the first."""
+    declared = program.rank_of.get(rank)
+    if declared is not None and declared.like is not None:
+        return declared_partition_of(program, declared.like)
+    family = program.rank_of.get(declared.family or "") if declared is not None else None
+    if family is None:
+        return "", rank
+    first = program.rank_of[family.like] if family.like is not None else family
+    if not first.partition:
+        return family.name, rank
+    return first.name, first.partition[family.partition.index(rank)]
+
+
+def partition_member_of(program: Program, variable: str) -> tuple[str, str]:
+    """The cut rank that a variable goes over a member of, and the member."""
+    return declared_partition_of(program, program.rank_of_variable.get(variable, variable.upper()))
+
+
+def partially_covered(
+    bound: Bound, e: BoundEinsum, free: Mapping[str, tuple[str, ...]]
+) -> set[str]:
+    """Ranks that the cascade cuts of which an Einsum goes over members, but not over positions."""
+    whole = positional_rank(bound.program, e)
+    axes = ([partition_member_of(bound.program, v) for v, _ in axis.variables] for axis in e.axes)
+    return {of[0][0] for of in axes if len(of) < len(free.get(of[0][0], ()))} - {whole}
+
+
+def least_shares(bound: Bound) -> dict[str, Fraction]:
+    """The share of each Einsum's points that is left at the best sizes of the cascade's tiles.
+
+    An Einsum that goes over all members of a cut rank has as many points at any size. One that
+    goes over some of them alone (a running maximum over M1) could have a single tile, or tiles
+    of a single element: those have a size of one. Under a mask there may be nothing left of it at
+    some size, unless the mask is of positions alone.
+
+    Parameters
+    ----------
+    bound : Bound
+        Any mapping of the cascade.
+
+    Returns
+    -------
+    dict of str to Fraction
+        By Einsum: 1 where no size makes a difference.
+
+    Examples
+    --------
+    Of one-pass attention with 4 tiles of 256 keys, ``RM[m1+1, p]`` is left with a quarter.
+    """
+    masked = any(x.where is not None for x in bound.program.einsums)
+    sizes, free = dict(bound.shapes), bound.once_of_any_size(_partial_ranks)
+    return {
+        e.name: _share(e, gone, sizes, masked) for e, gone in zip(bound.einsums, free, strict=True)
+    }
+
+
+class _PartialRank(NamedTuple):
+    """Members of a cut rank of which an Einsum goes over some alone."""
+
+    family: str
+    axes: tuple[int, ...]
+    """Along which it goes over them."""
+    times: int
+    """How often it goes over all members, each on an axis of its own."""
+
+
+def _share(
+    e: BoundEinsum, gone: tuple[_PartialRank, ...], sizes: dict[str, int], masked: bool
+) -> Fraction:
+    """The least share of an Einsum's points."""
+    if not gone:
+        return ALL
+    if masked:
+        return Fraction(0)  # at some sizes there may be no tile that has to be run
+    share = ALL
+    for family, axes, times in gone:
+        # M1 and M0 have M points together at the least, whatever their sizes; M1 alone may be 1,
+        # so that nothing of its extent is left.
+        share *= Fraction(sizes[family] ** times, prod([e.extents[axis] for axis in axes]))
+    return min(share, ALL)
+
+
+def _partial_ranks(bound: Bound) -> tuple[tuple[_PartialRank, ...], ...]:
+    """By Einsum, of what its share is less than all: the same at any length."""
+    free = free_partitions(bound)
+    return tuple(tuple(_partial_ranks_of(bound.program, e, free)) for e in bound.einsums)
+
+
+def _partial_ranks_of(
+    program: Program, e: BoundEinsum, free: Mapping[str, tuple[str, ...]]
+) -> Iterator[_PartialRank]:
+    axes: dict[str, list[int]] = {family: [] for family in free}
+    gone: dict[str, list[str]] = {family: [] for family in free}
+    for number, axis in enumerate(e.axes):
+        family, _ = partition_member_of(program, axis.variables[0][0])
+        if family in free:
+            members = [partition_member_of(program, v)[1] for v, _ in axis.variables]
+            # Members that together are positions of the rank are one axis, as long at any size;
+            # M2 and M1 of three are an axis of as many tiles of M0 as there are.
+            if len(members) < len(free[family]):
+                axes[family].append(number)
+                gone[family] += members
+    whole = positional_rank(program, e)
+    for family, found in axes.items():
+        # Of ``whole`` each position comes once, however it is cut.
+        if found and family != whole:
+            times = min(gone[family].count(member) for member in free[family])
+            yield _PartialRank(family, tuple(found), times)
+
+
+def positional_rank(program: Program, e: BoundEinsum) -> str:
+    """The cut rank of which an Einsum's mask lets through each position once, and leaves out what
+    the last tile has beyond the end; empty where it has another mask, or none.
+
+    An example: ``where p1*M0 + m0 < P`` of an Einsum over p1 and m0, where M0 is as long as P0.
+    So many points are P, whatever P0 is, and so they are from the last tile to the first, ``where
+    (P1 - p1 - 1)*M0 + m0 < P``.
+    """
+    if e.einsum.where is None or len(conditions := inequalities(e.einsum.where)) != 1:
+        return ""
+    (condition,) = conditions
+    mine = [(v, *partition_member_of(program, v)) for axis in e.axes for v, _ in axis.variables]
+    for family in dict.fromkeys(family for _, family, _ in mine if family):
+        names = {v: member.lower() for v, of, member in mine if of == family}
+        members = program.rank_of[family].partition
+        once = sorted(names.values()) == sorted(m.lower() for m in members)
+        if once and bounds_positions(program, condition, family, names) is not None:
+            return family
+    return ""
+
+
+def bounds_positions(
+    program: Program, condition: AtMostZero | Opaque, family: str, names: Mapping[str, str]
+) -> bool | None:
+    """Whether a condition that lets through what is inside of a cut rank counts its outermost tiles
+    from the last; None where it is no such condition.
+
+    Parameters
+    ----------
+    names : mapping
+        The member of the rank, as a variable, that each of some variables goes over.
+    """
+    if not isinstance(condition, AtMostZero):
+        return None
+    members = program.rank_of[family].partition
+    found = _terms(program, condition.form, names)
+    forwards = digits(members).plus(Form((Term(1), Term(-1, (family,)))))
+    if found == _terms(program, forwards, {}):
+        return False
+    # Of P1 tiles of P0 the one of number P1 - p1 - 1, all of whose digits but the first stay.
+    outer, *inner = members
+    first = (Term(1, (outer, *inner)), Term(-1, tuple(inner)))
+    turned = tuple(
+        Term(-t.coefficient, t.shapes, t.variable) if t.variable == outer.lower() else t
+        for t in forwards.terms
+    )
+    backwards = Form(turned).plus(Form(first))
+    return True if found == _terms(program, backwards, {}) else None
+
+
+def _terms(
+    program: Program, form: Form, names: Mapping[str, str]
+) -> frozenset[tuple[int, tuple[str, ...], str | None]]:
+    """The terms of a form, with ranks that are alike called by the first, and variables renamed."""
+    return frozenset(
+        (
+            t.coefficient,
+            tuple(sorted(declared_partition_of(program, shape)[1] for shape in t.shapes)),
+            names.get(t.variable or "", t.variable),
+        )
+        for t in form.terms
+    )
+
+
+def free_partitions(bound: Bound) -> dict[str, tuple[str, ...]]:
+    """Ranks that the cascade cuts into sizes that are not the workload's, and their members."""
+    program = bound.program
+    chosen = {*(t.member for t in bound.mapping.tiles), *(u.name for u in program.usual)}
+    # Where picks are of tiles, their size is part of what is computed.
+    reads = (i for e in program.einsums for a in e.reads for i in a.indices)
+    scaled = {shape for i in reads if isinstance(i, Gather) for shape in i.shapes}
+    cut = [
+        r
+        for r in program.ranks
+        if r.partition and not chosen.isdisjoint(r.partition) and scaled.isdisjoint(r.partition)
+    ]
+    families = {declared_partition_of(program, r.partition[0])[0] for r in cut}
+    return {family: program.rank_of[family].partition for family in families}
+
+
+def cut_ranks(bound: Bound) -> frozenset[str]:
+    """The same ranks, and those that are cut like them."""
+    free, ranks = free_partitions(bound), (r for r in bound.program.ranks if r.partition)
+    return frozenset(
+        r.name for r in ranks if declared_partition_of(bound.program, r.partition[0])[0] in free
+    )
+
+
+_MAX_BISECTIONS = 40
+"""Ranges that are halved at the most; what they bound by then is as valid."""
+
+
+@dataclass(frozen=True)
+class TileSizes:
+    """Sizes of a tile from ``low`` to ``high``, and what is left of Einsums at each of them."""
+
+    low: int
+    high: int
+    points: tuple[tuple[str, int], ...]
+    """By Einsum, at the least: of those that have as many at any size, nothing is said."""
+
+
+def best_ranges(
+    ranges: Callable[[int, int], TileSizes], longest: int, least: Callable[[TileSizes], Fraction]
+) -> tuple[TileSizes, ...]:
+    """Ranges that have all sizes up to the longest; those whose bound is least are the narrowest.
+
+    Parameters
+    ----------
+    ranges : callable
+        The range of sizes from one to another.
+    longest : int
+        In elements; longer tiles leave as much as this.
+    least : callable
+        What a range is bounded by.
+
+    Examples
+    --------
+    What shrinks from 64 beside what grows by 1 is least at 8, where both together are 16:
+
+    >>> def points(low: int, high: int) -> TileSizes:
+    ...     return TileSizes(low, high, (("shrinks", -(-64 // high)), ("grows", low)))
+    >>> found = best_ranges(points, 64, lambda r: Fraction(sum(n for _, n in r.points)))
+    >>> min((sum(n for _, n in r.points), r.low, r.high) for r in found)
+    (16, 8, 8)
+    """
+    number = 0
+    open_: list[tuple[Fraction, int, TileSizes]] = []
+
+    def add(low: int, high: int) -> None:
+        nonlocal number
+        number += 1
+        heappush(open_, (least(found := ranges(low, high)), number, found))
+
+    add(1, longest)
+    for _ in range(_MAX_BISECTIONS):
+        _, _, best = open_[0]
+        if best.low == best.high:
+            break
+        heappop(open_)
+        # As wide in proportion: what is left is a matter of how many times as long tiles are.
+        middle = min(best.high - 1, isqrt(best.low * best.high))
+        add(best.low, middle)
+        add(middle + 1, best.high)
+    return tuple(found for _, _, found in open_)
+
+
+@dataclass(frozen=True)
+class FreeTileSize:
+    """A rank that a cascade cuts in two, in tiles of a size that is for mappings to choose."""
+
+    rank: str
+    outer: str
+    """The member that goes over its tiles."""
+    inner: str
+    """The one inside of them."""
+
+    def members(self, program: Program, axis: Axis) -> set[str]:
+        """Those of the rank that an axis goes over."""
+        of = (partition_member_of(program, v) for v, _ in axis.variables)
+        return {member for family, member in of if family == self.rank}
+
+    def grows(self, program: Program, e: BoundEinsum) -> bool:
+        """Whether larger tiles leave more of an Einsum."""
+        return any(self.members(program, a) == {self.inner} for a in e.axes)
+
+    def ranges(
+        self, bound: Bound, incomplete: Collection[str], others: Collection[str]
+    ) -> Callable[[int, int], TileSizes] | None:
+        """What is left of Einsums at sizes from one to another; None where no size is better.
+
+        Parameters
+        ----------
+        bound : Bound
+            Any mapping of the cascade.
+        incomplete : collection of str
+            Einsums that have other points at other sizes, and no steps that a mapping may leave
+            out though they have no mask.
+        others : collection of str
+            Ranks beside it of whose tiles mappings choose the size.
+        """
+        program, whole = bound.program, dict(bound.shapes)[self.rank]
+        mine = [
+            e
+            for e in bound.einsums
+            if e.name in incomplete
+            and all(partition_member_of(program, v)[0] not in others for v in e.variables)
+        ]
+        told = [_PointsLeft(self, bound, e) for e in mine if self._is_counted(bound, e)]
+        if not any(c.grows for c in told):
+            return None
+
+        def found(low: int, high: int) -> TileSizes:
+            return TileSizes(
+                low, high, tuple((c.einsum.name, c.least(whole, low, high)) for c in told)
+            )
+
+        return found
+
+    def _is_counted(self, bound: Bound, e: BoundEinsum) -> bool:
+        """Whether it is known how many points an Einsum has at any size, at the least.
+
+        A mask that knows no sizes lets through of more and of larger tiles all that it does of
+        fewer and smaller ones. Besides it may ask for what is inside of the rank: all tiles but the
+        last one are, as a whole.
+        """
+        if e.einsum.where is None:
+            return True
+        program, backwards = bound.program, False
+        others: list[Condition] = []
+        for condition in conjuncts(e.einsum.where):
+            ends = {self._bounds_positions(program, part) for part in inequalities(condition)}
+            if ends == {None}:
+                others.append(condition)
+            backwards |= True in ends
+        if not all(map(_is_free_of_sizes, others)):
+            return False
+        # From the last tile to the first that one comes first: what is not inside is at the
+        # beginning, and all others are one place on.
+        return not backwards or all(self._is_of_distances(program, c) for c in others)
+
+    def _bounds_positions(self, program: Program, condition: AtMostZero | Opaque) -> bool | None:
+        variables = condition.form.variables if isinstance(condition, AtMostZero) else ()
+        names = {v: m.lower() for v in variables for f, m in [partition_member_of(program, v)] if f}
+        return bounds_positions(program, condition, self.rank, names)
+
+    def _is_of_distances(self, program: Program, condition: Condition) -> bool:
+        """Whether a mask lets through the same where all tiles are one place on."""
+        for node in walk(condition):
+            if not isinstance(node, Relational):
+                continue
+            for part in inequalities(node):
+                if not isinstance(part, AtMostZero):
+                    return False
+                moved = [
+                    t.coefficient
+                    for t in part.form.terms
+                    if t.variable
+                    and partition_member_of(program, t.variable) == (self.rank, self.outer)
+                ]
+                if sum(moved):
+                    return False
+        return True
+
+
+def _is_free_of_sizes(condition: Condition) -> bool:
+    """Whether a mask asks about places alone, which it compares with one another and with numbers
+    that stay the same."""
+    return not any(
+        isinstance(node, Access) or (isinstance(node, Name) and node.kind == "shape")
+        for node in walk(condition)
+    )
+
+
+@dataclass(frozen=True)
+class _PointsLeft:
+    """The points of an Einsum at any size of a cut rank's tiles."""
+
+    cut: FreeTileSize
+    bound: Bound
+    einsum: BoundEinsum
+
+    @property
+    def grows(self) -> bool:
+        """Whether larger tiles leave more."""
+        return self.cut.grows(self.bound.program, self.einsum)
+
+    def least(self, rank: int, low: int, high: int) -> int:
+        """Points at the least where a rank is so long, and its tiles are of one of the sizes."""
+        if self.einsum.einsum.where is None:
+            return prod(self._extent(a, rank, low, high) for a in self.einsum.axes)
+        if low == high:
+            return self._let_through(rank, low)
+        return self._let_through(low * (rank // high), low)
+
+    def _members(self, axis: Axis) -> set[str]:
+        """Those of the rank that an axis goes over."""
+        return self.cut.members(self.bound.program, axis)
+
+    def _extent(self, axis: Axis, rank: int, low: int, high: int) -> int:
+        members = self._members(axis)
+        if not members:
+            return axis.extent
+        if len(members) == 2:
+            return rank
+        return low if members == {self.cut.inner} else -(-rank // high)
+
+    def _let_through(self, rank: int, size: int) -> int:
+        """Points that its mask lets through where a rank is so long, and its tiles are."""
+        from einsum_cascade.counting.point_counts import count_points
+
+        program, cut = self.bound.program, self.cut
+        numbers: dict[str, float] = {
+            p.name: p.default for p in program.parameters if p.default is not None
+        }
+        numbers |= dict(self.bound.shapes)
+        sizes = {cut.outer: -(-rank // size), cut.inner: size}
+        for declared in program.ranks:
+            family, member = declared_partition_of(program, (*declared.partition, declared.name)[0])
+            if family == cut.rank:
+                numbers[declared.name] = rank if declared.partition else sizes[member]
+        points = count_points(program, self.einsum.einsum, numbers)
+        return points * prod(dict(self.bound.shapes)[r] for r in program.parallel)

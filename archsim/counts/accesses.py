@@ -1,0 +1,446 @@
+"""How often each level is read and written: exact counts per Einsum and tensor.
+
+The rules are Timeloop's. Inputs: a level receives a tile whenever a relevant loop outside
+it moves; its parent is read once for all array elements that share a value. Outputs: a
+level is updated by whatever arrives from below; an arrival that is not the first for its
+element reads the partial result back (``reads = updates - distinct elements``) and hands
+it down again. The first touch only writes, and handing a finished tile outwards reads
+nothing below. Every operand passes through the registers of the array that uses it, and
+the registers count as one more level.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import prod
+from typing import Any, Generic, NamedTuple, overload
+
+from typing_extensions import TypeVar
+
+from einsum_cascade.errors import MappingError, Problem
+from einsum_cascade.ir import Name, walk
+
+from ..bound.record import Bound, BoundEinsum
+from ..bound.reuse import found_at
+from ..space.access_map import AccessMap
+from ..space.bands import Window
+from ..space.nest import LoopNest
+from .meter import EXACT, Elements, Meter, Size, T, words_in_lines
+
+Amount = int | Fraction
+"""A number of elements; a fraction only where a share of a level spills."""
+
+A_co = TypeVar("A_co", covariant=True, default=Amount)
+"""What elements are counted in: numbers, or what a meter puts in their place."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessCount(Generic[A_co]):
+    """Elements of one tensor that one Einsum reads and writes at one place."""
+
+    einsum: str
+    tensor: str
+    place: str
+    reads: A_co
+    writes: A_co
+
+
+class Uses(NamedTuple, Generic[A_co]):
+    """Reads and writes of registers."""
+
+    reads: A_co
+    writes: A_co
+
+
+class RegisterUses(NamedTuple, Generic[A_co]):
+    """What one access does to registers: those of all elements together, and of the first."""
+
+    of_all: Uses[A_co]
+    of_one: Uses[A_co]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EinsumCount(Generic[A_co]):
+    """All counts of one Einsum.
+
+    ``iterations`` are temporal: what one array element runs through. ``registers`` counts
+    its own array's register files twice: summed over all elements, and in the first one.
+    """
+
+    einsum: str
+    array: str
+    points: int
+    allowed: int
+    """Points that the Einsum's mask lets through: those that are computed and billed."""
+    iterations: A_co
+    operations: tuple[tuple[str, int], ...]
+    accesses: tuple[AccessCount[A_co], ...]
+    registers: AccessCount[A_co]
+    registers_of_one: AccessCount[A_co]
+    registers_by_tensor: tuple[tuple[str, RegisterUses[A_co]], ...] = ()
+    """The same, access by access, where values of tensors are not all a word."""
+
+
+@overload
+def count_einsum(bound: Bound, e: BoundEinsum) -> EinsumCount[int]: ...
+
+
+@overload
+def count_einsum(bound: Bound, e: BoundEinsum, meter: Meter[T]) -> EinsumCount[T]: ...
+
+
+def count_einsum(bound: Bound, e: BoundEinsum, meter: Meter[Any] = EXACT) -> EinsumCount[Any]:
+    """Count one Einsum's operations and accesses.
+
+    Where what it writes begins with inputs, bringing these is among its accesses.
+
+    Raises
+    ------
+    MappingError
+        Its mask needs a parameter that has no value.
+    """
+    allowed = allowed_points(bound, e, meter)
+    touches = [(part, n) for part in (e, *e.initial) for n in range(len(part.touches))]
+    used = [registers_of(bound, part, n, meter) for part, n in touches]
+    return EinsumCount(
+        einsum=e.name,
+        array=e.array.name,
+        points=meter.points(e),
+        allowed=allowed,
+        iterations=meter.iterations(e),
+        operations=tuple((kind, n * allowed) for kind, n in e.operations),
+        accesses=tuple(a for part, n in touches for a in accesses_of(bound, part, n, meter)),
+        registers=_in_registers_of(e, [uses.of_all for uses in used], meter),
+        registers_of_one=_in_registers_of(e, [uses.of_one for uses in used], meter),
+        registers_by_tensor=()
+        if bound.words.alike
+        else tuple(
+            (part.touches[n].access.tensor, uses)
+            for (part, n), uses in zip(touches, used, strict=True)
+        ),
+    )
+
+
+def _in_registers_of(e: BoundEinsum, used: list[Uses[T]], meter: Meter[T]) -> AccessCount[T]:
+    reads = writes = meter.whole(0)
+    for uses in used:
+        reads, writes = reads + uses.reads, writes + uses.writes
+    return AccessCount(einsum=e.name, tensor="", place=e.array.name, reads=reads, writes=writes)
+
+
+def allowed_points(bound: Bound, e: BoundEinsum, meter: Meter[Any]) -> int:
+    """Points of the iteration space that the mask lets through.
+
+    What depends on data is taken to let everything through: nobody can count it beforehand.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping, for shapes and parameters.
+    e : BoundEinsum
+    meter : Meter
+        Says how many points there are without a mask.
+
+    Returns
+    -------
+    int
+        With parallel ranks.
+
+    Raises
+    ------
+    MappingError
+        The mask needs a parameter that has no value.
+    """
+    if e.einsum.where is None:
+        return meter.points(e)
+    if e.window is not None and not e.loose:
+        return _inside(e, e.window)
+    from einsum_cascade.counting.point_counts import count_points
+
+    shapes = dict(bound.shapes)
+    given = {p.name: p.default for p in bound.program.parameters if p.default is not None}
+    used = {n.name for n in walk(e.einsum.where) if isinstance(n, Name) and n.kind == "parameter"}
+    if absent := sorted(used - given.keys()):
+        text = f"{e.name}: its mask needs a number for {', '.join(absent)}"
+        raise MappingError(Problem(text, e.einsum.where.span, f"--set {absent[0]}=..."))
+    points = count_points(bound.program, e.einsum, given | shapes)
+    return points * prod(shapes[r] for r in bound.program.parallel)
+
+
+def _inside(e: BoundEinsum, window: Window) -> int:
+    """Points inside the band that an Einsum's mask is: those of its two ranks, times the rest."""
+    across = prod(n for axis, n in enumerate(e.extents) if window.side(axis) is None)
+    return across * window.box.points
+
+
+def registers_of(bound: Bound, e: BoundEinsum, number: int, meter: Meter[T]) -> RegisterUses[T]:
+    """Accesses of an Einsum to its own array's registers for one tensor.
+
+    An operand is read at every use and written when it changes. A result is written at
+    every update and read back at all but an element's first; a partial result that comes
+    back from outside is written once more.
+
+    Parameters
+    ----------
+    number : int
+        The access's place among the Einsum's ``touches``: its reads in order, then its write.
+    """
+    reads = number < len(e.reads)
+    return register_uses(e, number, meter, waits=reads and in_own_registers(bound, e, number))
+
+
+def register_uses(e: BoundEinsum, number: int, meter: Meter[T], *, waits: bool) -> RegisterUses[T]:
+    """The same where it is known whether an operand waits where the Einsum runs.
+
+    Parameters
+    ----------
+    e, number, meter
+        As of ``registers_of``.
+    waits : bool
+        What ``in_own_registers`` says of an operand; False of a result.
+    """
+    access_map = e.touches[number]
+    moved = _relevant(e.whole, access_map.moving)
+    points, iterations = meter.run(e), meter.iterations(e)
+    if waits:
+        none = meter.whole(0)
+        return RegisterUses(Uses(points, none), Uses(iterations, none))
+    # ``fills`` counts every element of the array that has a point, ``changes`` the first one alone.
+    fills, changes = meter.fills(e, moved), meter.changes(e, moved)
+    if access_map is e.write:
+        lanes = (True,) * len(e.spatial)
+        everywhere = meter.distinct(e, e.everywhere, (*moved, *lanes))
+        in_one = meter.distinct(e, e.whole, moved)
+        return RegisterUses(
+            _updated(points, fills, everywhere), _updated(iterations, changes, in_one)
+        )
+    return RegisterUses(Uses(points, fills), Uses(iterations, changes))
+
+
+def _updated(updates: T, arrivals: T, elements: T) -> Uses[T]:
+    """Reads and writes of a result in registers.
+
+    All updates write; all but an element's first read what is there. An element that arrives again
+    brings its partial result from outside, which is written, too: of 64 updates of 4 elements that
+    come 3 times each there are 60 reads and 64 + 12 - 4 = 72 writes.
+    """
+    return Uses(updates - elements, updates + arrivals - elements)
+
+
+def _relevant(nest: LoopNest, moving: frozenset[str]) -> tuple[bool, ...]:
+    return tuple([loop.variable in moving for loop in nest.loops])
+
+
+def deliveries(e: BoundEinsum, access_map: AccessMap, level: int, meter: Meter[T]) -> T:
+    """Elements of a tensor that arrive at ``level`` under the loops outside it.
+
+    For the register level the tile is what all array elements take together, shared
+    values once.
+
+    Parameters
+    ----------
+    e : BoundEinsum
+    access_map : AccessMap
+        One of its ``touches``.
+    level : int
+        Index of a memory, or the register level.
+    meter : Meter
+        What answers, and what in.
+    """
+    return _arriving(e, access_map, level, Elements(access_map), meter)
+
+
+def _arriving(e: BoundEinsum, access_map: AccessMap, level: int, size: Size, meter: Meter[T]) -> T:
+    nest = e.nest(level)
+    return meter.delivered(e, nest, _relevant(nest, e.moved_by(access_map, level)), size)
+
+
+def touched(e: BoundEinsum, access_map: AccessMap, level: int, meter: Meter[T]) -> T:
+    """Distinct elements of a tensor in the tiles that ever come to ``level``.
+
+    Parameters
+    ----------
+    e : BoundEinsum
+        The Einsum that brings them.
+    access_map : AccessMap
+        One of its ``touches``.
+    level : int
+        A memory's index from the outermost, or the level of the registers below them all.
+    meter : Meter
+        What answers, and what in.
+    """
+    nest = e.nest(level)
+    return meter.touched(e, nest, _relevant(nest, e.moved_by(access_map, level)), access_map)
+
+
+def _in_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:
+    """Whether registers, somewhere, still hold an intermediate when an Einsum reads it."""
+    operand = e.operands[number]
+    if operand.producer is None:
+        return False
+    # What no memory keeps for it can come from nowhere else.
+    kept = bound.memories(e, operand.producer)
+    return not kept or found_at(bound, e, number, bound.register_level)
+
+
+def in_own_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:
+    """Whether an operand waits where an Einsum runs, so that nothing brings it there.
+
+    Parameters
+    ----------
+    bound : Bound
+    e : BoundEinsum
+    number : int
+        The operand's place among the Einsum's reads.
+    """
+    return bound.once_alike(_in_own_registers, e, number)
+
+
+def _in_own_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:
+    own = e.array.name in bound.registers(e, e.operands[number].access.tensor)
+    return own and _in_registers(bound, e, number)
+
+
+@dataclass(frozen=True, slots=True)
+class PathStop:
+    """A place on the way of a tensor: a memory by its level, or registers of another array."""
+
+    place: str
+    level: int
+
+
+def path_of(bound: Bound, e: BoundEinsum, number: int) -> tuple[PathStop, ...]:
+    """Places that an access of an Einsum goes through, outermost first.
+
+    An operand comes from the innermost place where it is found already; there is none on the
+    way of one that waits in the Einsum's own registers. A result goes to all that keep it.
+
+    Parameters
+    ----------
+    number : int
+        The access's place among the Einsum's ``touches``.
+    """
+    return bound.once_alike(_path_of, e, number)
+
+
+def _path_of(bound: Bound, e: BoundEinsum, number: int) -> tuple[PathStop, ...]:
+    tensor = e.touches[number].access.tensor
+    memories = bound.architecture.memories
+    kept = [PathStop(memories[level].name, level) for level in bound.memories(e, tensor)]
+    arrays = [a for a in bound.registers(e, tensor) if a != e.array.name]
+    others = [PathStop(a, bound.register_level) for a in arrays]
+    if number == len(e.reads):
+        return (*kept, *others)
+    if in_own_registers(bound, e, number):
+        return ()
+    if others and _in_registers(bound, e, number):
+        kept = others[:1]
+    found = [n for n, stop in enumerate(kept) if found_at(bound, e, number, stop.level)]
+    return tuple(kept[max(found, default=0) :])
+
+
+def accesses_of(bound: Bound, e: BoundEinsum, number: int, meter: Meter[T]) -> list[AccessCount[T]]:
+    """What one operand, or the result, of an Einsum reads and writes where.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping.
+    e : BoundEinsum
+        One of its Einsums, or a statement of ``init``.
+    number : int
+        The access's place among the Einsum's ``touches``: its reads in order, then its write.
+    meter : Meter
+        What answers, and what in.
+
+    Returns
+    -------
+    list of AccessCount
+        Elements read and written, place by place from the outermost; none of an operand that
+        waits in the Einsum's own registers.
+    """
+    return accesses_on_path(bound, e, number, path_of(bound, e, number), meter)
+
+
+def accesses_on_path(
+    bound: Bound, e: BoundEinsum, number: int, way: tuple[PathStop, ...], meter: Meter[T]
+) -> list[AccessCount[T]]:
+    """The same along a way that is known, wherever tensors are kept.
+
+    Parameters
+    ----------
+    bound, e, number, meter
+        As of ``accesses_of``.
+    way : tuple of StopOnTheWay
+        What ``path_of`` says.
+    """
+    if number == len(e.reads):
+        return _output(bound, e, way, meter)
+    return _input(bound, e, e.reads[number], way, meter)
+
+
+def _input(
+    bound: Bound,
+    e: BoundEinsum,
+    access_map: AccessMap,
+    way: tuple[PathStop, ...],
+    meter: Meter[T],
+) -> list[AccessCount[T]]:
+    """Reads of an operand: from where it is still found, level by level inwards."""
+    if not way:
+        return []
+    below = [*(stop.level for stop in way[1:]), bound.register_level]
+    arriving = [
+        meter.whole(0),
+        *(deliveries(e, access_map, level, meter) for level in below[:-1]),
+    ]
+    return [
+        AccessCount(
+            einsum=e.name,
+            tensor=access_map.access.tensor,
+            place=stop.place,
+            reads=_read(bound, e, access_map, stop.level, inside, meter),
+            writes=writes,
+        )
+        for stop, inside, writes in zip(way, below, arriving, strict=True)
+    ]
+
+
+def _read(
+    bound: Bound, e: BoundEinsum, access_map: AccessMap, level: int, inside: int, meter: Meter[T]
+) -> T:
+    """Elements that one level reads for the tiles of another inside it."""
+    machine = bound.architecture
+    if level == bound.register_level:
+        return deliveries(e, access_map, inside, meter)
+    bits = machine.word_bits * bound.words.of(access_map.access.tensor)
+    size = words_in_lines(e, access_map, machine.memories[level], bits)
+    return _arriving(e, access_map, inside, size, meter)
+
+
+def _output(
+    bound: Bound, e: BoundEinsum, way: tuple[PathStop, ...], meter: Meter[T]
+) -> list[AccessCount[T]]:
+    """Writes of a result on its way out, and partial results on their way back."""
+    memories = [stop for stop in way if stop.level < bound.register_level]
+    below = [*(stop.level for stop in memories[1:]), bound.register_level]
+    # What each memory gets from the one inside it. 8 results that are summed over 4 tiles of k,
+    # with other results in between, arrive 32 times: 24 of these read a partial result back.
+    updates = [deliveries(e, e.write, level, meter) for level in below]
+    # Timeloop's rule: the first arrival of an element only writes, any other reads it back.
+    again = [
+        arriving - touched(e, e.write, level, meter)
+        for arriving, level in zip(updates, below, strict=True)
+    ]
+    # What comes back is handed down again, from each memory to the next one inside.
+    handed_down = [meter.whole(0), *again]
+    moved = [*zip(updates, again, handed_down, strict=False)][: len(memories)]
+    refill = again[-1] if memories else meter.whole(0)
+    moved += [(updates[-1], again[-1], refill)] * (len(way) - len(memories))
+    return [
+        AccessCount(
+            einsum=e.name, tensor=e.name, place=stop.place, reads=back, writes=arriving + refilled
+        )
+        for stop, (arriving, back, refilled) in zip(way, moved, strict=True)
+    ]

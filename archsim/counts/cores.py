@@ -1,0 +1,484 @@
+"""Counts of all cores together, from the counts of each core.
+
+A core runs its part of the partitioned ranks. Memories inside a core are accessed by that core
+alone. A memory that feeds several cores moves, part by part, each tensor that a partitioned rank
+indexes. It reads any other tensor once for all cores if the network multicasts, else once a core.
+Partial sums over a partitioned rank meet in that memory or on the way to it.
+
+Under a mask, cores read different spans of a shared tensor: each counts its unique halo. On a
+ring of links, each core holds its own part, receives the others over one link tile by tile, and
+passes them on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import partial
+from itertools import islice
+from math import ceil, prod
+
+from einsum_cascade.ir import Gather
+from einsum_cascade.memo import cached_property
+
+from ..bound.instances import Instances, PartKinds, Spread
+from ..bound.part_reach import moves_along, reaches_of, tiles_apart
+from ..bound.record import Bound, BoundEinsum
+from ..bound.ring import Ring
+from ..bound.together import held_together
+from ..space.access_map import AccessMap
+from .accesses import AccessCount, Amount, EinsumCount, RegisterUses, Uses, deliveries, path_of
+from .meter import EXACT, Size, words_in_lines
+from .spill import count_mapping
+
+Counts = tuple[EinsumCount, ...]
+
+_Counted = Callable[[Spread], bool]
+"""Whether all instances count along a rank; else one stands for them."""
+
+
+def counts_at_ports(bound: Bound, counts: Counts, some: int | None = None) -> Counts:
+    """Counts of one instance, but of memories that feed several those of all of these.
+
+    What takes time: all instances work at once, and share what is outside of them.
+
+    Parameters
+    ----------
+    counts : tuple of EinsumCount
+        Of the bound mapping: of an instance with whole parts.
+    some : int, optional
+        Problems of instances that are looked at, those with most work first. Of so many accesses
+        are no more than of all, but where chips pass on to one another what they get.
+    """
+    instances = bound.instances
+    return (
+        counts
+        if instances is None
+        else _CoreSums(bound, counts, instances, some).counts(timed=True)
+    )
+
+
+def counts_of_all_cores(bound: Bound, counts: Counts) -> Counts:
+    """Counts of all instances together: what is done, and what costs energy.
+
+    Parameters
+    ----------
+    bound : Bound
+        What one instance with whole parts runs.
+    counts : tuple of EinsumCount
+        Of that instance.
+    """
+    instances = bound.instances
+    return counts if instances is None else _CoreSums(bound, counts, instances).counts(timed=False)
+
+
+_AccessKey = tuple[str, str, int]
+"""A tensor, a place, and which of the accesses to both it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _PartCount:
+    """What an instance runs, by which parts it has of ranks."""
+
+    kinds: PartKinds
+    einsum: BoundEinsum
+    count: EinsumCount
+
+    @cached_property
+    def accesses(self) -> dict[_AccessKey, AccessCount]:
+        """Every access: a part may lack some, as a loop that goes round once keeps a tile."""
+        found: dict[_AccessKey, AccessCount] = {}
+        for access in self.count.accesses:
+            times = sum(key[:2] == (access.tensor, access.place) for key in found)
+            found[access.tensor, access.place, times] = access
+        return found
+
+    def reads(self, key: _AccessKey) -> Amount:
+        """Elements read by an access; none where there is no such access."""
+        access = self.accesses.get(key)
+        return 0 if access is None else access.reads
+
+    def writes(self, key: _AccessKey) -> Amount:
+        """Elements written by an access."""
+        access = self.accesses.get(key)
+        return 0 if access is None else access.writes
+
+
+@dataclass(frozen=True, slots=True)
+class _GatheredAt:
+    """A place on the way of an operand that is picked."""
+
+    number: int
+    """Of the operand."""
+    place: str
+    levels: tuple[int | None, int]
+    """The memory itself, if anything comes to it from outside, and what is next inside of it."""
+
+
+def _times(count: EinsumCount, *, number: int) -> int:
+    """How often an operation is done."""
+    return count.operations[number][1]
+
+
+class _CoreSums:
+    """Sums over instances."""
+
+    def __init__(
+        self, bound: Bound, counts: Counts, instances: Instances, some: int | None = None
+    ) -> None:
+        self.bound = bound
+        self.spread = instances.spread
+        self.levels = {m.name: n for n, m in enumerate(bound.architecture.memories)}
+        self.memories, self.ring = bound.architecture.memories, instances.ring
+        self.remade = instances.remade
+        self.problems: list[tuple[PartKinds, Bound, Counts]] = [
+            (kinds, other or bound, other.memo(count_mapping) if other else counts)
+            for kinds, other in islice(instances.problems.items(), some)
+        ]
+        if self.memories[0].ring:
+            self.problems = [
+                (kinds, one, over_links(one, all_of, instances.ring))
+                for kinds, one, all_of in self.problems
+            ]
+
+    def counts(self, *, timed: bool) -> Counts:
+        """Of every Einsum."""
+        return tuple(self._of(e, timed=timed) for e in self.bound.einsums)
+
+    def _of(self, e: BoundEinsum, *, timed: bool) -> EinsumCount:
+        problems = [
+            _PartCount(kinds=kinds, einsum=bound.by_name[e.name], count=count)
+            for kinds, bound, counts in self.problems
+            for count in counts
+            if count.einsum == e.name
+        ]
+        one = problems[0].count
+        keys = dict.fromkeys(key for p in problems for key in p.accesses)
+        places = tuple(self._access(e, key, problems, timed=timed) for key in keys)
+        if timed:
+            return replace(one, accesses=places)
+
+        def all_of(value: Callable[[EinsumCount], Amount]) -> Amount:
+            return self._sum(e, problems, lambda p: value(p.count), lambda _: True)
+
+        def registers(value: Callable[[EinsumCount], AccessCount]) -> AccessCount:
+            reads, writes = all_of(lambda c: value(c).reads), all_of(lambda c: value(c).writes)
+            return replace(value(one), reads=reads, writes=writes)
+
+        return replace(
+            one,
+            points=int(all_of(lambda c: c.points)),
+            # What there is to do, however often it is done.
+            allowed=int(
+                self._sum(
+                    e, problems, lambda p: p.count.allowed, lambda s: s.variable in e.variables
+                )
+            ),
+            operations=tuple(
+                (kind, int(all_of(partial(_times, number=number))))
+                for number, (kind, _) in enumerate(one.operations)
+            ),
+            accesses=places,
+            registers=registers(lambda c: c.registers),
+            registers_of_one=registers(lambda c: c.registers_of_one),
+            registers_by_tensor=tuple(
+                (tensor, self._uses(e, problems, number))
+                for number, (tensor, _) in enumerate(one.registers_by_tensor)
+            ),
+        )
+
+    def _uses(self, e: BoundEinsum, problems: list[_PartCount], number: int) -> RegisterUses:
+        def together(of: Callable[[RegisterUses], Uses]) -> Uses:
+            def one(p: _PartCount) -> Uses:
+                return of(p.count.registers_by_tensor[number][1])
+
+            return Uses(
+                reads=self._sum(e, problems, lambda p: one(p).reads, lambda _: True),
+                writes=self._sum(e, problems, lambda p: one(p).writes, lambda _: True),
+            )
+
+        return RegisterUses(
+            of_all=together(lambda u: u.of_all), of_one=together(lambda u: u.of_one)
+        )
+
+    def _access(
+        self, e: BoundEinsum, key: _AccessKey, problems: list[_PartCount], *, timed: bool
+    ) -> AccessCount:
+        """One place of one tensor."""
+        one = next(p.accesses[key] for p in problems if key in p.accesses)
+        level = self.levels.get(one.place)
+        touched = [m for m in e.touches if m.access.tensor == one.tensor]
+        moving = frozenset[str]().union(*(m.moving for m in touched))
+        result = one.tensor == e.name
+        held = self.bound.memories(e, one.tensor)
+
+        def own(s: Spread) -> bool:
+            ring = level == s.level and self.memories[s.level].ring
+            return level is None or level > s.level or ring
+
+        def every(s: Spread, *, reads: bool) -> bool:
+            if own(s):
+                return not timed  # each has its own, and a link of a ring
+            if s.variable in moving:
+                return True
+            memory = self.memories[s.level]
+            # The network begins at the innermost memory outside of the instances that has it.
+            if level != max((i for i in held if i <= s.level), default=level):
+                return False
+            if result:
+                return not reads and not memory.reduces
+            return reads and not memory.multicast
+
+        def of_all(value: Callable[[_PartCount], Amount], *, reads: bool) -> Amount:
+            inside = min((n for n in held if level is not None and n > level), default=None)
+            to = inside if reads else level
+            return self._sum(
+                e,
+                problems,
+                value,
+                lambda s: every(s, reads=reads),
+                lambda s: (
+                    None
+                    if own(s)
+                    else self._unique_halo_by_kind(e, touched, s, None if result else to)
+                ),
+            )
+
+        writes = of_all(lambda p: p.writes(key), reads=False)
+        if self._is_passed_on(one):
+            # All that came in is passed on once, whoever reads it beside that.
+            used = of_all(lambda p: p.reads(key) - p.writes(key), reads=True)
+            return replace(one, reads=used + writes, writes=writes)
+        reads = of_all(lambda p: p.reads(key), reads=True)
+        if (gathered := self._gathered(e, key)) is not None:
+            into, out_of = (
+                partial(self._shared_gather_traffic, e, problems, gathered, n) for n in (0, 1)
+            )
+            writes = min(writes, into(lambda s: every(s, reads=False), writes))
+            reads = min(reads, out_of(lambda s: every(s, reads=True), reads))
+        if result and level is not None:
+            met = [
+                s
+                for s in self._own(e)
+                if level <= s.level and s.variable not in moving and every(s, reads=False)
+            ]
+            # Every partial sum but the first is added to one that is there.
+            reads += ceil(self._partial_sums_added(e, touched, met) * self._size(e, problems))
+        return replace(one, reads=reads, writes=writes)
+
+    def _gathered(self, e: BoundEinsum, key: _AccessKey) -> _GatheredAt | None:
+        """The access that a key is of, if it gathers: where it stops, and where inside of that."""
+        tensor, place, times = key
+        for number, access_map in enumerate(e.reads):
+            if access_map.access.tensor != tensor:
+                continue
+            way = path_of(self.bound, e, number)
+            levels = (*(stop.level for stop in way), self.bound.register_level)
+            for stop, inside in zip(way, levels[1:], strict=True):
+                if stop.place == place and not times:
+                    gathers = any(isinstance(i, Gather) for i in access_map.access.indices)
+                    arrives = stop.level if stop.level != levels[0] else None
+                    return _GatheredAt(number, stop.place, (arrives, inside)) if gathers else None
+                times -= stop.place == place
+        return None
+
+    def _shared_gather_traffic(
+        self,
+        e: BoundEinsum,
+        problems: list[_PartCount],
+        gathered: _GatheredAt,
+        which: int,
+        every: _Counted,
+        otherwise: Amount,
+    ) -> Amount:
+        """What moves of picks that a memory holds for all instances together, each element once."""
+        access_map, level = e.reads[gathered.number], gathered.levels[which]
+        if level is None or level == self.bound.register_level:
+            return otherwise
+        tile = e.nest(level).first_tile
+        held = held_together(self.bound, e, access_map, level, tile)
+        if held is None:
+            return otherwise
+        size: Size = held.access_map.size
+        if which and (memory := self.bound.architecture.memory(gathered.place)) is not None:
+            bits = self.bound.architecture.word_bits * self.bound.words.of(access_map.access.tensor)
+            size = words_in_lines(held.e, held.access_map, memory, bits)
+        return self._sum(
+            e,
+            problems,
+            lambda p: held.delivered(p.einsum, level, size),
+            lambda s: s.variable not in held.shared and every(s),
+        )
+
+    def _is_passed_on(self, access: AccessCount) -> bool:
+        """Whether instances pass on in a ring what an access brings to where they hold it."""
+        at_home = access.place == self.bound.architecture.home.name
+        return at_home and self.ring.rank(access.tensor) is not None
+
+    def _size(self, e: BoundEinsum, problems: list[_PartCount]) -> Amount:
+        """Elements of what an Einsum writes, of all parts."""
+        return self._sum(
+            e,
+            problems,
+            lambda p: p.einsum.write.size(p.einsum.extents),
+            lambda s: s.variable in e.write.moving,
+        )
+
+    def _own(self, e: BoundEinsum) -> Iterator[Spread]:
+        return (s for s in self.spread if s.variable in e.variables)
+
+    def _is_run_by_each(self, e: BoundEinsum, s: Spread) -> bool:
+        """Whether every instance runs an Einsum, its part or all of it; else one does for all."""
+        return s.variable in e.variables or (e.name, s.rank) in self.remade
+
+    def _sum(
+        self,
+        e: BoundEinsum,
+        problems: list[_PartCount],
+        value: Callable[[_PartCount], Amount],
+        every: _Counted,
+        apart: Callable[[Spread], tuple[Fraction, ...] | None] = lambda _: None,
+    ) -> Amount:
+        """Over all instances along some ranks, and one of those along the others, with what each of
+        the others has ``apart`` from it: shares by kind of part."""
+        weights = [self._weights(e, s, every(s), apart) for s in self.spread]
+        total: Amount = 0
+        for p in problems:
+            weight: Amount = 1
+            for of_kinds, kind in zip(weights, p.kinds, strict=True):
+                weight *= of_kinds[kind]
+            if weight:
+                # Elements are whole.
+                amount = weight * value(p)
+                total += amount if isinstance(weight, int) else ceil(amount)
+        return total
+
+    def _weights(
+        self,
+        e: BoundEinsum,
+        s: Spread,
+        every: bool,
+        apart: Callable[[Spread], tuple[Fraction, ...] | None],
+    ) -> Sequence[Amount]:
+        """By kind of part of a rank how many instances count."""
+        each = self._is_run_by_each(e, s)
+        if s.by_work and each and not every and (shares := apart(s)) is not None:
+            return shares
+        return [s.weight(kind, every=each and every) for kind in range(len(s.kinds))]
+
+    def _unique_halo_by_kind(
+        self, e: BoundEinsum, touched: list[AccessMap], s: Spread, to: int | None
+    ) -> tuple[Fraction, ...] | None:
+        """By kind of part of a rank under a mask the share of what moves with other ranks that is
+        no other's; None: all have the same. ``to``: the memory that an operand comes to."""
+        reaches = reaches_of(self.bound, e, s)
+        if reaches is None or not any(moves_along(m, e, reaches[0]) for m in touched):
+            return None
+        if to is not None and to <= s.level:
+            tile = e.nest(to).first_tile
+            found = (tiles_apart(self.bound, e, m, to, tile, s) for m in touched)
+            # What one leaves is gone when another comes to it later.
+            if (apart := next((t for t in found if t is not None), None)) is not None:
+                return apart.shares
+        return unique_halo_shares([(r.begin, r.end) for r in reaches])
+
+    def _partial_sums_added(
+        self, e: BoundEinsum, touched: list[AccessMap], met: list[Spread]
+    ) -> Fraction:
+        """Partial sums that are added to one that is there, as a share of what all are."""
+        times, first = Fraction(prod(s.parts for s in met)), Fraction(1)
+        for s in met:
+            reaches = reaches_of(self.bound, e, s)
+            if reaches is None or not any(moves_along(m, e, reaches[0]) for m in touched):
+                continue
+            # Each has those that it reaches.
+            lengths = [max(0, r.end - r.begin) for r in reaches]
+            new = unique_halo_shares([(r.begin, r.end) for r in reaches])
+            whole = e.extents[reaches[0].axis] * reaches[0].scale
+            times *= Fraction(sum(lengths), s.parts * whole)
+            fresh = (n * share for n, share in zip(lengths, new, strict=True))
+            first *= sum(fresh, Fraction(0)) / whole
+        return times - first
+
+
+def unique_halo_shares(reaches: Sequence[tuple[int, int]]) -> tuple[Fraction, ...]:
+    """By part the share of what it reaches that none before it does.
+
+    Parameters
+    ----------
+    reaches : sequence of (int, int)
+        First element and end of every part's.
+
+    Examples
+    --------
+    Of what the second reaches half is new, of the third all, and of the last nothing:
+
+    >>> [str(share) for share in unique_halo_shares([(4, 8), (2, 6), (8, 9), (3, 7)])]
+    ['1', '1/2', '1', '0']
+    """
+    found: list[Fraction] = []
+    seen: list[tuple[int, int]] = []  # without any two that touch: those of a causal mask are one
+    for begin, end in reaches:
+        known = sum(max(0, min(end, right) - max(begin, left)) for left, right in seen)
+        new = max(0, end - begin - known)
+        found.append(Fraction(new, end - begin) if new else Fraction(0))
+        if new:
+            touched = [(left, right) for left, right in seen if left <= end and right >= begin]
+            lefts, rights = zip(*touched, (begin, end), strict=True)
+            seen = [x for x in seen if x not in touched] + [(min(lefts), max(rights))]
+    return tuple(found)
+
+
+def over_links(
+    bound: Bound, counts: tuple[EinsumCount, ...], ring: Ring
+) -> tuple[EinsumCount, ...]:
+    """Counts of an instance with what comes to it over one link of a ring.
+
+    Parameters
+    ----------
+    bound : Bound
+        What the instance runs, on a machine whose outermost memory is a ring.
+    counts : tuple of EinsumCount
+        Of all that it needs, as if it came from a memory.
+    ring : Ring
+        What goes round.
+    """
+    return tuple(
+        replace(c, accesses=tuple(_accesses(bound, bound.by_name[c.einsum], c, ring)))
+        for c in counts
+    )
+
+
+def _accesses(
+    bound: Bound, e: BoundEinsum, count: EinsumCount, ring: Ring
+) -> Iterator[AccessCount]:
+    """Accesses of an Einsum in their order: those of each operand along its way, and the result."""
+    found = iter(count.accesses)
+    for part in (e, *e.initial):
+        for number in range(len(part.touches)):
+            way = path_of(bound, part, number)
+            places = [next(found) for _ in way]
+            outermost = bool(way) and way[0].level == 0
+            yield from _at_home(part, number, places, ring) if outermost else places
+
+
+def _at_home(
+    e: BoundEinsum, number: int, places: list[AccessCount], ring: Ring
+) -> list[AccessCount]:
+    """Accesses on a way that begins at the links."""
+    links, home, *inner = places
+    if number == len(e.reads):
+        # It stays where it is made; what is added to comes back from there.
+        written = home.writes - links.reads
+        return [replace(links, reads=0, writes=0), replace(home, writes=written), *inner]
+    passed = 0
+    if ring.rank(links.tensor) is not None:
+        every = deliveries(replace(e, window=None), e.reads[number], 1, EXACT)
+        # Its own part comes over no link; all others are passed on to it.
+        passed = every - every // ring.parts
+    return [
+        replace(links, reads=passed, writes=0),
+        replace(home, reads=home.reads + passed, writes=passed),
+        *inner,
+    ]

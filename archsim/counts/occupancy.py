@@ -1,0 +1,322 @@
+"""Cycles that a mapping keeps arrays and memories busy, with the folds of systolic arrays.
+
+A value that several elements along an axis share (an operand that does not vary along it, or a
+result that is reduced along it) hops from one element to the next, a cycle each: the last of
+``size`` elements works ``size - 1`` cycles after the first. A *fold* is the run between two
+fillings of the array, during which the stationary operand stays. Between folds the array drains
+and fills again, and stationary operands are loaded along an axis first.
+
+On an array that overlaps ``streams``, a streamed operand follows the one before it, and the skew
+of either hides. A load cannot follow: it waits until the last value has left along its axis, and
+then takes a cycle an element. An element of such an array holds one stationary value, so that
+Einsums that alternate in the steps of a nest load theirs anew at each step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+
+from ..bound.record import Bound, BoundEinsum
+from ..space.access_map import AccessMap
+from ..space.banded import one
+from ..spec.arch import Memory
+from .accesses import EinsumCount, in_own_registers
+from .meter import EXACT
+
+
+def busy_cycles(bound: Bound, e: BoundEinsum) -> Fraction:
+    """Cycles in which an Einsum occupies its array over the whole run.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping: it says which operands of a systolic array wait there already.
+    e : BoundEinsum
+        One of its Einsums.
+
+    Returns
+    -------
+    Fraction
+        Work and skew; without waits, reduction latencies and transfers.
+    """
+    skew = skew_cycles(bound, e)
+    return work_cycles(e) + skew if skew else work_cycles(e)
+
+
+def work_cycles(e: BoundEinsum) -> Fraction:
+    """Cycles in which an element of the array computes, over the whole run.
+
+    Returns
+    -------
+    Fraction
+        Temporal iterations times cycles per point: exact, though an operation may take part
+        of a cycle.
+    """
+    return e.cycles
+
+
+def reduction_latency(e: BoundEinsum) -> int:
+    """Cycles by which a spatial reduction is late: the sum over the axes it crosses.
+
+    Where a systolic array drains between folds, the hops along an axis are among the
+    cycles it is occupied, and only what is later than they are is left.
+
+    Parameters
+    ----------
+    e : BoundEinsum
+        An Einsum; what it does not reduce across the array is never late.
+    """
+    axes = {loop.dimension for loop in e.spatial if loop.variable in e.einsum.over}
+    drained = e.array.operands == "systolic" and e.array.overlap is False
+    return sum(
+        max(0, d.reduction_latency_cycles - (d.size - 1 if drained else 0))
+        for d in e.array.dimensions
+        if d.name in axes
+    )
+
+
+def transfer_cycles(bound: Bound, memory: Memory, moved_bytes: Fraction) -> Fraction:
+    """Cycles a memory needs to move some bytes; zero when its bandwidth is unlimited.
+
+    Parameters
+    ----------
+    bound : Bound
+        Where the clock comes from: cycles are those of the arrays.
+    memory : Memory
+        The memory, with its bandwidth in bytes per second.
+    moved_bytes : Fraction
+        Reads and writes together, in bytes.
+    """
+    if memory.bandwidth_bytes_per_s is None:
+        return Fraction(0)
+    return moved_bytes * bound.architecture.clock_hz / memory.bandwidth_bytes_per_s
+
+
+def memory_bytes(bound: Bound, counts: tuple[EinsumCount, ...], memory: Memory) -> Fraction:
+    """Bytes a memory moves, reads and writes, for some Einsums.
+
+    Parameters
+    ----------
+    bound : Bound
+        Where the width of each tensor's values comes from.
+    counts : tuple of EinsumCount
+        Accesses in elements.
+    memory : Memory
+
+    Returns
+    -------
+    Fraction
+        Of the whole run; a value may take part of a byte.
+    """
+    words = bound.words
+    moved = sum(
+        (a.reads + a.writes) * words.of(a.tensor)
+        for c in counts
+        for a in c.accesses
+        if a.place == memory.name
+    )
+    return moved * bound.architecture.word_bytes
+
+
+_NONE = Fraction(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folds:
+    """What skew costs one Einsum on a systolic array, over the whole run.
+
+    A fold is what runs between two fillings of the array. Every fold pays the skew and
+    every load its cycles; the first alone where fill and drain overlap with work.
+    """
+
+    einsum: str
+    array: str
+    folds: int
+    skew: tuple[tuple[str, int], ...]
+    """Axes along which values hop, and the cycles of it: elements less one."""
+    loads: int
+    """How often operands are loaded that every element has its own of."""
+    load_cycles: int
+    overlap: bool
+    stall: int = 0
+    """Cycles by which a load is longer than the work that it hides behind."""
+    drain: int = 0
+    """Cycles that a load waits until what streamed before has left the array."""
+    runs: int = 1
+    """How often all of this happens: the times a part of a workload runs."""
+
+    @property
+    def cycles(self) -> int:
+        """Cycles beyond the work itself, of all runs.
+
+        Where loads overlap with work, the first has none to hide behind, and each other one
+        that of a fold: 256 loads of 256 cycles behind a cycle of work each take 65,536.
+
+        Examples
+        --------
+        >>> loads = Folds(einsum="Z", array="a", folds=256, skew=(), loads=256, load_cycles=256,
+        ...               overlap=True, stall=255)
+        >>> loads.cycles + 256 * 1
+        65537
+        """
+        skew = sum(n for _, n in self.skew)
+        if not self.overlap:
+            # Every fold waits for the last value to have hopped through; every load for itself.
+            load = self.drain + self.load_cycles
+            return self.runs * (self.folds * skew + self.loads * load)
+        waits = max(self.loads - 1, 0) * self.stall
+        return self.runs * (
+            min(1, self.folds) * skew + min(1, self.loads) * self.load_cycles + waits
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StationaryOperand:
+    """What an Einsum has in the elements of a systolic array while other values pass through."""
+
+    skew: tuple[tuple[str, int], ...]
+    """As ``Folds``; what streams has none."""
+    own: tuple[int, ...]
+    """What varies along most axes, so that every element has its own part: accesses by number."""
+    loaded: tuple[int, ...]
+    """Operands among these; a result begins in its element."""
+    load_cycles: int
+
+
+def stationary_operand(e: BoundEinsum) -> StationaryOperand | None:
+    """What stays in the array; None where operands are broadcast, or nothing is laid out."""
+    if e.array.operands == "broadcast" or not e.spatial:
+        return None
+    shared = [_shared_axes(e, access_map) for access_map in e.touches]
+    hopping = {axis for axes in shared for axis in axes}
+    # Z[m, n] = A[m, k] * B[n, k] with m along rows and n along columns: A is shared by columns, B
+    # by rows, Z by neither, so that Z stays in its element (output-stationary). With k along rows
+    # and n along columns it is B that stays (weight-stationary).
+    least, result = min(map(len, shared)), len(e.reads)
+    own = tuple(n for n, axes in enumerate(shared) if len(axes) == least)
+    return StationaryOperand(
+        skew=tuple(
+            (d.name, d.size - 1) for d in e.array.dimensions if d.name in hopping and d.size > 1
+        ),
+        own=own,
+        loaded=tuple(n for n in own if n != result),
+        load_cycles=_load_cycles(e, shared[result]),
+    )
+
+
+def folds_of(bound: Bound, e: BoundEinsum) -> Folds | None:
+    """What skew costs an Einsum; None where it costs nothing.
+
+    Folds are not trimmed at ragged edges. For a GEMM without overlap the cycles are
+    SCALE-Sim's (its report + 1): output-stationary ``K + R + C - 2`` a fold, weight- and
+    input-stationary ``T + 2 R + C - 2``.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping: it says which operands wait in the array's registers already.
+    e : BoundEinsum
+        One of its Einsums.
+
+    Returns
+    -------
+    Folds or None
+        None also where operands are broadcast, or nothing is laid out side by side.
+    """
+    held = stationary_operand(e)
+    if held is None:
+        return None
+    skew, own = held.skew, held.own
+    # What waits in the registers is there: no loads.
+    loaded = [n for n in held.loaded if not in_own_registers(bound, e, n)]
+    load_cycles = held.load_cycles
+    streams = e.array.overlap == "streams"
+    turns = streams and _alternates_with_others(bound, e)
+    changes = {n: _changes(e, e.touches[n], anew=turns) for n in own}
+    loads = max((changes[n] for n in loaded), default=0) if load_cycles else 0
+    if streams:
+        skew = ()
+    if not skew and not loads:
+        return None
+    drain = load_cycles - 1 if loads and streams and _waits(bound, e, loaded) else 0
+    return Folds(
+        einsum=e.name,
+        array=e.array.name,
+        folds=min(changes.values()),
+        skew=skew,
+        loads=loads,
+        load_cycles=load_cycles if loads else 0,
+        overlap=e.array.overlap is True,
+        stall=_stall(e, loads, load_cycles) if loads and e.array.overlap is True else 0,
+        drain=drain,
+    )
+
+
+def _alternates_with_others(bound: Bound, e: BoundEinsum) -> bool:
+    """Whether another Einsum of the same steps holds something still in the same elements."""
+    return any(
+        other is not e
+        and other.array.name == e.array.name
+        and other.spatial
+        and not bound.apart(e.name, other.name)
+        for other in bound.einsums
+    )
+
+
+def _changes(e: BoundEinsum, access_map: AccessMap, *, anew: bool) -> int:
+    """How often a tensor's value in an element is another, or was put aside since."""
+    relevant = tuple(
+        (anew and loop in e.shared) or loop.variable in access_map.moving for loop in e.whole.loops
+    )
+    return EXACT.delivered(e, e.whole, relevant, one)
+
+
+def _waits(bound: Bound, e: BoundEinsum, loaded: list[int]) -> bool:
+    """Whether something that is loaded comes from elsewhere. Results of the array itself that
+    come back are what it drains: nothing else is on its way."""
+    makers = [bound.producer(e.operands[n]) for n in loaded]
+    return any(maker is None or maker.array.name != e.array.name for maker in makers)
+
+
+def _stall(e: BoundEinsum, loads: int, load_cycles: int) -> int:
+    """Whole cycles by which a load is longer than the work between two of them."""
+    work = e.iterations * e.cycles_of_point / loads
+    return max(0, ceil(load_cycles - work))
+
+
+def _shared_axes(e: BoundEinsum, access_map: AccessMap) -> frozenset[str]:
+    """Axes of the array in use along which a tensor does not vary."""
+    used = {loop.dimension for loop in e.spatial if loop.dimension is not None}
+    moved = {x.dimension for x in e.spatial if x.variable in access_map.moving}
+    return frozenset(used - moved)
+
+
+def _load_cycles(e: BoundEinsum, reduced: frozenset[str]) -> int:
+    """Loads come along the axis that partial sums leave by, else along any: the shortest.
+
+    In a row of elements each is at the edge, and nothing is loaded through others.
+    """
+    if len(e.array.dimensions) == 1:
+        return 0
+    sizes = {d.name: d.size for d in e.array.dimensions}
+    return min(n for axis, n in sizes.items() if axis in reduced or not reduced)
+
+
+def skew_cycles(bound: Bound, e: BoundEinsum) -> Fraction:
+    """Cycles that an Einsum occupies its array beyond its work, over the whole run.
+
+    Parameters
+    ----------
+    bound : Bound
+    e : BoundEinsum
+        One of its Einsums.
+
+    Returns
+    -------
+    Fraction
+        Zero where operands are broadcast (``folds_of`` has nothing to say).
+    """
+    found = folds_of(bound, e)
+    return _NONE if found is None else Fraction(found.cycles)

@@ -1,0 +1,1 @@
+"""Energy and area: prices of a technology, and the charges of a run."""

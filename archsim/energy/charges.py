@@ -1,0 +1,303 @@
+"""Energy of a run: counts times prices of the technology, and leakage while the run lasts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import NamedTuple
+
+from einsum_cascade.memo import IdentityCache
+from einsum_cascade.operations import Operations
+
+from ..counts.accesses import AccessCount, EinsumCount
+from ..spec.arch import Architecture, ProcessingArray
+from ..spec.words import ONE_WORD, TensorWords
+from .estimators import AccessEnergy, action_pj, functional_units, memory_access, register_access
+
+
+class Charge(NamedTuple):
+    """Energy of one Einsum at one component."""
+
+    einsum: str
+    component: str
+    energy_pj: float
+
+
+def charges(
+    architecture: Architecture, counts: tuple[EinsumCount, ...], words: TensorWords = ONE_WORD
+) -> tuple[Charge, ...]:
+    """Every picojoule of a run, by Einsum and component.
+
+    Components are memories, ``<array>`` (its functional units) and ``<array>.registers``.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        The machine, with the technology that prices its actions.
+    counts : tuple of EinsumCount
+        What every Einsum does, in elements, with what spills.
+    words : TensorWords, optional
+        Words of the machine that a value of each tensor takes.
+
+    Raises
+    ------
+    SpecError
+        The technology lacks a memory class or an action that is billed.
+    """
+    prices = prices_of(architecture, words)
+    return tuple(
+        Charge(einsum=count.einsum, component=component, energy_pj=energy)
+        for count in counts
+        for component, energy in _of_einsum(architecture, prices, count).items()
+    )
+
+
+def _of_einsum(
+    architecture: Architecture, prices: PriceList, count: EinsumCount
+) -> dict[str, float]:
+    found: dict[str, float] = {}
+    array = architecture.array(count.array)
+    assert array is not None, "arrays are checked when a mapping is bound"
+    # The published evaluation bills the registers of one element of each array.
+    own = _own_registers(count, array)
+    charged = [prices.of(access) for access in (*count.accesses, *own)]
+    charged += [
+        (array.name, energy) for energy in operations_pj(architecture, array, count.operations)
+    ]
+    for component, energy in charged:
+        found[component] = found.get(component, 0.0) + energy
+    return found
+
+
+def _own_registers(count: EinsumCount, array: ProcessingArray) -> Iterator[AccessCount]:
+    """Accesses to an Einsum's own registers, of values as wide as each other."""
+    of_one = array.registers.billed == "one"
+    if not count.registers_by_tensor:
+        yield count.registers_of_one if of_one else count.registers
+    for tensor, uses in count.registers_by_tensor:
+        found = uses.of_one if of_one else uses.of_all
+        yield replace(count.registers, tensor=tensor, reads=found.reads, writes=found.writes)
+
+
+def access_pj(
+    architecture: Architecture, access: AccessCount, words: TensorWords = ONE_WORD
+) -> tuple[str, float]:
+    """What is charged for the accesses to one place: a component, and its energy in pJ.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        The machine, with the technology that prices its actions.
+    access : AccessCount
+        Elements read and written at a memory, or at an array: in its registers.
+    words : TensorWords, optional
+        Words of the machine that a value of each tensor takes.
+
+    Raises
+    ------
+    SpecError
+        The technology lacks the memory class of the place.
+    """
+    return prices_of(architecture, words).of(access)
+
+
+class PriceList:
+    """Prices of places, for values of each width."""
+
+    def __init__(self, architecture: Architecture, words: TensorWords) -> None:
+        self._architecture = architecture
+        self._words = words
+        self._known: dict[tuple[str, Fraction | int], PlacePrice] = {}
+
+    def of(self, access: AccessCount) -> tuple[str, float]:
+        """What is charged for some accesses: the component, and its energy in pJ."""
+        return self.at(access.place, access.tensor).of(access)
+
+    def at(self, place: str, tensor: str) -> PlacePrice:
+        """What is charged for a tensor's values at a place: a memory, or an array's registers."""
+        key = (place, self._words.of(tensor))
+        if key not in self._known:
+            self._known[key] = _price_of(self._architecture, *key)
+        return self._known[key]
+
+
+_PRICES = IdentityCache[PriceList]()
+
+
+def prices_of(architecture: Architecture, words: TensorWords) -> PriceList:
+    """The prices of a machine, which are the same for each run on it."""
+    known = _PRICES.find(architecture, words)
+    if known is not None:
+        return known
+    return _PRICES.keep(PriceList(architecture, words), architecture, words)
+
+
+class PricedAmounts(NamedTuple):
+    """Lines of a memory, or values in registers, that are read and written and paid for."""
+
+    reads: float | Fraction
+    writes: float | Fraction
+
+    def pj(self, price: AccessEnergy) -> float:
+        """What they cost at a price of each."""
+        return self.reads * price.read_pj + self.writes * price.write_pj
+
+
+def priced_lines(
+    architecture: Architecture, count: EinsumCount, words: TensorWords, memory: str
+) -> tuple[PricedAmounts, ...]:
+    """Lines of a memory that an Einsum pays for, access by access; as ``charges`` has them.
+
+    Parameters
+    ----------
+    architecture, words
+        As of ``charges``.
+    count : EinsumCount
+        Of the Einsum.
+    memory : str
+        Its name.
+    """
+    return tuple(
+        _price_of(architecture, memory, words.of(access.tensor)).priced(access)
+        for access in count.accesses
+        if access.place == memory
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PlacePrice:
+    """What is charged at one place: a component, and its energy for some values."""
+
+    component: str
+    share: Fraction
+    """Of what is priced that a value takes: of a line of a memory, of a value in registers."""
+    energy: AccessEnergy
+
+    def priced(self, access: AccessCount) -> PricedAmounts:
+        """How many lines, or values, are priced for some accesses."""
+        part, whole = self.share.numerator, self.share.denominator
+        return PricedAmounts(access.reads * part / whole, access.writes * part / whole)
+
+    def of(self, access: AccessCount) -> tuple[str, float]:
+        """What is charged for some accesses: the component, and its energy in pJ."""
+        return self.component, self.priced(access).pj(self.energy)
+
+
+def _price_of(architecture: Architecture, place: str, words: Fraction | int) -> PlacePrice:
+    """The price of values of so many words at a place: a memory, or an array's registers."""
+    bits = architecture.word_bits * words
+    memory = architecture.memory(place)
+    if memory is None:
+        array = architecture.array(place)
+        assert array is not None, "places are checked when a mapping is bound"
+        energy = register_access(architecture, array, bits)
+        return PlacePrice(f"{array.name}.registers", Fraction(1), energy)
+    # A memory is priced by the line; a part of a line costs its part.
+    line = memory_access(architecture, memory)
+    return PlacePrice(memory.name, Fraction(bits) / memory.line_bits, line)
+
+
+def operations_pj(
+    architecture: Architecture, array: ProcessingArray, operations: Operations
+) -> Iterator[float]:
+    """What is charged for so many operations on an array in pJ, action by action.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        The machine, for its technology.
+    array : ProcessingArray
+        The array that bills them: an operation may be several actions there.
+    operations : tuple of (str, int)
+        Kinds, and how many of each are computed.
+
+    Raises
+    ------
+    SpecError
+        The technology lacks an action of a bill.
+    """
+    for kind, times in operations:
+        operation = array.operation(kind)
+        assert operation is not None, "operations are checked when a mapping is bound"
+        for action, uses in operation.bill:
+            # As exact as the fraction, which costs more than the price does.
+            done = times * uses.numerator / uses.denominator
+            yield done * action_pj(architecture.technology, action)
+
+
+LEAKAGE = "leakage"
+"""What the energy is of, in the place of an Einsum: all of them wait for it to end."""
+
+
+def leakage_w(architecture: Architecture) -> tuple[tuple[str, float], ...]:
+    """Power in W that components take whether they are used or not, those that take any, all
+    instances of a component together.
+
+    Units of an array leak by the actions that they do, its registers and memories on the chip by
+    the bit, and a DRAM idles as a whole.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        The machine, with its technology.
+
+    Examples
+    --------
+    No technology that ships has any. Of 16 MiB at 10 pW a bit:
+
+    >>> leakage_w(Architecture.load("fusemax"))
+    ()
+    >>> leakage_w(Architecture.load("fusemax", ["technology.memories.sram.leakage=10 pW/bit"]))
+    (('global_buffer', 0.00134217728),)
+    """
+    known = _LEAKING.find(architecture)
+    if known is not None:
+        return known
+    found = tuple((name, watts) for name, watts in _components(architecture) if watts)
+    return _LEAKING.keep(found, architecture)
+
+
+_LEAKING = IdentityCache[tuple[tuple[str, float], ...]]()
+"""Of machines lately: each run of a machine asks for the same."""
+
+
+def _components(architecture: Architecture) -> Iterator[tuple[str, float]]:
+    technology = architecture.technology
+    for memory in architecture.memories:
+        kind = technology.memory(memory.energy)
+        if kind is not None and kind.kind == "dram":
+            yield memory.name, architecture.copies(memory.name) * kind.idle_w
+        elif kind is not None:
+            held = memory.billed_bytes or memory.capacity_bytes or 0
+            bits = 8 * held * architecture.copies(memory.name)
+            yield memory.name, bits * kind.leakage_w_per_bit
+    for array in architecture.arrays:
+        copies = architecture.copies(array.name)
+        yield f"{array.name}.registers", copies * _registers(architecture, array)
+        units = (technology.action(name) for name in functional_units(array))
+        leaking = sum(u.leakage_w for u in units if u is not None)
+        yield array.name, copies * array.elements * leaking
+
+
+def _registers(architecture: Architecture, array: ProcessingArray) -> float:
+    kind = architecture.technology.memory(array.registers.energy)
+    width = array.registers.width_bits or architecture.word_bits
+    per_bit = 0.0 if kind is None else kind.leakage_w_per_bit
+    return array.elements * array.registers.depth * width * per_bit
+
+
+def leakage_charges(architecture: Architecture, seconds: float) -> tuple[Charge, ...]:
+    """What leakage costs in so long a time, by component.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        The machine, with its technology.
+    seconds : float
+        Of the run.
+    """
+    return tuple(
+        Charge(einsum=LEAKAGE, component=name, energy_pj=1e12 * watts * seconds)
+        for name, watts in leakage_w(architecture)
+    )

@@ -1,0 +1,464 @@
+"""Assembly of a result from counts, timing and prices, with the roofs of the machine and notes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import prod
+
+from einsum_cascade.ir import Name, Parameter, walk
+from einsum_cascade.operations import kind_and_format, operation_label
+from einsum_cascade.rewrites.products import hoistable
+
+from ..bound.footprint import requirements
+from ..bound.record import Bound, BoundEinsum
+from ..bounds.floor import LeastWork, compulsory_words, floor_of
+from ..counts.accesses import Amount, EinsumCount
+from ..counts.cores import counts_at_ports, counts_of_all_cores
+from ..counts.occupancy import busy_cycles, folds_of, work_cycles
+from ..counts.spill import spill_note
+from ..energy.charges import charges, leakage_charges, leakage_w
+from ..energy.estimators import areas, unlike_word
+from ..result.record import (
+    ArrayRoof,
+    ArrayUse,
+    Bounds,
+    EinsumUse,
+    LevelBuffer,
+    LevelTraffic,
+    MemoryRoof,
+    Named,
+    Result,
+    Roofs,
+    ScheduleReport,
+    in_machine_order,
+)
+from ..schedule.timing import Timing
+from ..space.exact import total
+from ..spec.arch import Architecture, ProcessingArray
+
+
+@dataclass(frozen=True, slots=True)
+class EnergyBy:
+    """Picojoules of a run by component, in the machine's order, and by Einsum."""
+
+    by_component: Named
+    by_einsum: Named
+
+
+def assemble(
+    bound: Bound,
+    counts: tuple[EinsumCount, ...],
+    timing: Timing,
+    workload: str,
+    engine: str,
+    least: LeastWork | None = None,
+) -> Result:
+    """The record of a run: what was counted, how long it took, and what both cost.
+
+    Parameters
+    ----------
+    counts : tuple of EinsumCount
+        Accesses and operations of every Einsum, in elements.
+    timing : Timing
+        Cycles of the run, by either engine.
+    least : LeastWork, optional
+        Of the same work on the same arrays, if known.
+    """
+    architecture = bound.architecture
+    seconds = float(timing.cycles / architecture.clock_hz)
+    whole = bound if bound.instances is None else bound.instances.whole
+    own, counts = counts, counts_of_all_cores(bound, counts)
+    bill = charges(architecture, counts, bound.words) + leakage_charges(architecture, seconds)
+    charged = tuple((c.einsum, c.component, c.energy_pj) for c in bill)
+    energy = energy_by(architecture, charged)
+    work = [_work(bound, e, *both) for e, *both in zip(bound.einsums, own, counts, strict=True)]
+    traffic = _traffic(bound, counts)
+    cycles = float(timing.cycles)
+    return Result(
+        workload=workload,
+        architecture=architecture.name,
+        mapping=bound.mapping.name,
+        engine=engine,
+        shape=bound.shapes,
+        latency_s=seconds,
+        cycles=cycles,
+        bound_by=timing.bound_by,
+        arrays=_arrays(bound, work, timing),
+        traffic=traffic,
+        buffers=buffers_of(architecture, (r.required_bytes for r in requirements(bound))),
+        energy_by_component=energy.by_component,
+        energy_by_einsum=energy.by_einsum,
+        area_by_component=areas(architecture),
+        bounds=_bounds(whole, work, _traffic(bound, counts_at_ports(bound, own))),
+        floor=floor_of(whole, counts, least),
+        einsums=_einsums(bound, work, timing),
+        schedule=_schedule(bound, timing),
+        tiles=tuple((m.name, bound.tiling.bound(m)) for m in bound.tiling.members.values()),
+        notes=(*notes_of(bound), *timing.notes),
+        charges=charged,
+        roofs=roofs_of(bound),
+        folds=tuple(f for e in bound.einsums if (f := folds_of(bound, e)) is not None),
+    )
+
+
+def energy_by(machine: Architecture, charges: Sequence[tuple[str, str, float]]) -> EnergyBy:
+    """A bill by component, in the machine's order, and by Einsum.
+
+    Parameters
+    ----------
+    machine : Architecture
+        Whose memories and arrays the components are.
+    charges : sequence of (Einsum, component, pJ)
+        As of a result.
+    """
+    by_component: dict[str, float] = {}
+    by_einsum: dict[str, float] = {}
+    for einsum, component, energy in charges:
+        by_component[component] = by_component.get(component, 0.0) + energy
+        by_einsum[einsum] = by_einsum.get(einsum, 0.0) + energy
+    ordered = in_machine_order(
+        by_component.items(),
+        (m.name for m in machine.memories),
+        (a.name for a in machine.arrays),
+    )
+    return EnergyBy(ordered, tuple(by_einsum.items()))
+
+
+def _schedule(bound: Bound, timing: Timing) -> ScheduleReport:
+    return ScheduleReport(
+        kind=bound.mapping.schedule.kind,
+        steps=timing.steps,
+        period_cycles=float(timing.period),
+        fill_drain_cycles=float(timing.fill_drain),
+        critical=timing.critical,
+        lookahead=timing.lookahead,
+        simulated_events=timing.simulated,
+        timed_by=timing.timed_by,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """What an Einsum does on its array, in cycles of the whole run."""
+
+    count: EinsumCount
+    occupied: Fraction
+    busy: Fraction
+    """Those in which it computes, weighed by the share of the array's elements at work."""
+
+
+def _work(bound: Bound, e: BoundEinsum, own: EinsumCount, count: EinsumCount) -> _Work:
+    """Of an Einsum that one instance counts by itself, and all of them together."""
+    busy = Fraction(0)
+    if own.iterations:  # else a mask lets nothing through
+        elements = e.array.elements * bound.architecture.copies(e.array.name)
+        # Of 4 iterations on 128 elements 512 points could be done: with 384 three quarters of the
+        # cycles count.
+        numerator, denominator = work_cycles(e).as_integer_ratio()
+        busy = Fraction(numerator * count.points, denominator * own.iterations * elements)
+    return _Work(count=count, occupied=busy_cycles(bound, e), busy=busy)
+
+
+def _arrays(bound: Bound, work: list[_Work], timing: Timing) -> tuple[ArrayUse, ...]:
+    found: list[ArrayUse] = []
+    for array in bound.architecture.arrays:
+        here = [w for w in work if w.count.array == array.name]
+        occupied = total((1, w.occupied) for w in here)
+        busy = total((1, w.busy) for w in here)
+        found.append(
+            ArrayUse(
+                array=array.name,
+                occupied_cycles=float(occupied),
+                busy_cycles=float(busy),
+                utilization=float(busy / timing.cycles),
+            )
+        )
+    return tuple(found)
+
+
+def _einsums(bound: Bound, work: list[_Work], timing: Timing) -> tuple[EinsumUse, ...]:
+    return tuple(
+        EinsumUse(
+            name=w.count.einsum,
+            array=w.count.array,
+            cycles=float(w.occupied),
+            operations=_by_kind(w.count),
+            utilization=_quotient(w.busy, timing.cycles),
+            traffic=_traffic(bound, (w.count,)),
+            formats=tuple([x for name, _ in w.count.operations if (x := kind_and_format(name))[1]]),
+        )
+        for w in work
+    )
+
+
+def _quotient(one: Fraction, other: Fraction) -> float:
+    """The nearest number to a quotient, which nobody needs in lowest terms."""
+    (a, b), (c, d) = one.as_integer_ratio(), other.as_integer_ratio()
+    return a * d / (b * c)
+
+
+def _by_kind(count: EinsumCount) -> tuple[tuple[str, int], ...]:
+    """Operations by kind, whatever their format."""
+    found: dict[str, int] = {}
+    for name, times in count.operations:
+        kind, _ = kind_and_format(name)
+        found[kind] = found.get(kind, 0) + times
+    return tuple(found.items())
+
+
+def _traffic(bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[LevelTraffic, ...]:
+    word_bits, words = bound.architecture.word_bits, bound.words
+    links = [m.name for m in bound.architecture.memories if m.ring]
+    reads: dict[str, Amount] = {m.name: 0 for m in bound.architecture.memories}
+    writes = dict(reads)
+    for count in counts:
+        for a in count.accesses:
+            if a.place in reads:
+                reads[a.place] += a.reads * words.of(a.tensor)
+                writes[a.place] += a.writes * words.of(a.tensor)
+    return tuple(
+        LevelTraffic(
+            level=level,
+            read_bytes=_bytes(read * word_bits) if read else 0,
+            write_bytes=_bytes(writes[level] * word_bits) if writes[level] else 0,
+            links=level in links,
+        )
+        for level, read in reads.items()
+    )
+
+
+def _bytes(bits: Amount) -> float:
+    """So many bits in bytes, as ``_number`` has them."""
+    if isinstance(bits, Fraction):
+        return _number(bits / 8)
+    whole, rest = divmod(bits, 8)
+    return bits / 8 if rest else whole
+
+
+def _number(value: Fraction) -> float:
+    """An exact integer where the value is one, so that JSON shows it exactly."""
+    return int(value) if value.denominator == 1 else float(value)
+
+
+def buffers_of(machine: Architecture, needed: Iterable[Fraction]) -> tuple[LevelBuffer, ...]:
+    """What memories of a capacity must hold, and can.
+
+    Parameters
+    ----------
+    machine : Architecture
+        Whose they are.
+    needed : iterable of Fraction
+        Bytes of all of its memories, the outermost first.
+    """
+    return tuple(
+        LevelBuffer(
+            level=memory.name,
+            required_bytes=_number(required),
+            capacity_bytes=memory.capacity_bytes,
+        )
+        for memory, required in zip(machine.memories, needed, strict=True)
+        if memory.capacity_bytes is not None
+    )
+
+
+def _bounds(bound: Bound, work: list[_Work], traffic: tuple[LevelTraffic, ...]) -> Bounds:
+    """Array work alone, traffic alone at full bandwidth, and compulsory traffic.
+
+    ``traffic`` is that of one instance where a memory has several.
+    """
+    architecture = bound.architecture
+    cycles = [
+        total((1, w.occupied) for w in work if w.count.array == array.name)
+        for array in architecture.arrays
+    ]
+    transfers = [Fraction(0)]
+    for memory, moved in zip(architecture.memories, traffic, strict=True):
+        if memory.bandwidth_bytes_per_s is not None:
+            transfers.append(Fraction(moved.total_bytes) / memory.bandwidth_bytes_per_s)
+    return Bounds(
+        compute_s=float(max(cycles) / architecture.clock_hz),
+        bandwidth_s=float(max(transfers)),
+        traffic_bytes=_number(compulsory_words(bound) * architecture.word_bytes),
+    )
+
+
+def roofs_of(bound: Bound) -> Roofs:
+    """The roofs of the arrays that a mapping uses, and of all memories."""
+    return bound.once_of_any_size(_roofs_of)
+
+
+def _roofs_of(bound: Bound) -> Roofs:
+    used = {e.array.name for e in bound.einsums}
+    return Roofs(
+        arrays=tuple(_array_roof(bound, a) for a in bound.architecture.arrays if a.name in used),
+        memories=tuple(
+            MemoryRoof(
+                level=m.name,
+                bytes_per_s=None
+                if m.bandwidth_bytes_per_s is None
+                else float(m.bandwidth_bytes_per_s * bound.architecture.copies(m.name)),
+            )
+            for m in bound.architecture.memories
+        ),
+    )
+
+
+def _array_roof(bound: Bound, array: ProcessingArray) -> ArrayRoof:
+    kinds = [k for e in bound.einsums if e.array is array for k, _ in e.operations]
+    cycles = {k: o.cycles for k in kinds if (o := array.operation(k)) is not None}
+    # What takes no time would put the roof at infinity: it is named, and left aside.
+    listed = [o.cycles for o in array.operations if o.cycles > 0]
+    fastest = min(listed, default=Fraction(1))
+    elements = array.elements * bound.architecture.copies(array.name)
+    return ArrayRoof(
+        array=array.name,
+        peak_ops_per_s=float(elements * bound.architecture.clock_hz / fastest),
+        untimed=tuple(dict.fromkeys(kind_and_format(k)[0] for k, n in cycles.items() if not n)),
+    )
+
+
+def _stand_ins(bound: Bound, array: ProcessingArray) -> str:
+    """Which operations the array's table lacks, and what is done and billed instead."""
+    found: list[str] = []
+    for name in _needed(bound, array):
+        if array.listed(name) is None:
+            operation = array.operation(name)
+            assert operation is not None, "operations are checked when binding"
+            unlisted = kind_and_format(name)[0] == "copy"
+            how = "a cycle, unbilled" if unlisted else f"done as {operation.kind}"
+            found.append(f"{operation_label(name)} is not listed ({how})")
+    return "; ".join(found)
+
+
+def _needed(bound: Bound, array: ProcessingArray) -> list[str]:
+    """Names of the operations that a mapping does on an array."""
+    return sorted({n for e in bound.einsums if e.array.name == array.name for n, _ in e.operations})
+
+
+def _formats(bound: Bound) -> tuple[str, ...]:
+    """What is said of formats: the same at any size."""
+    return tuple(_format_notes(bound))
+
+
+def _format_notes(bound: Bound) -> Iterator[str]:
+    """The formats of tensors, and in which others operations are done or priced."""
+    if not bound.program.formats.stated:
+        yield from unlike_word(bound.architecture)
+        return
+    yield f"formats: {bound.program.formats}"
+    for array in bound.architecture.arrays:
+        anyhow: dict[str, None] = {}
+        formats: dict[str, None] = {}
+        for name in _needed(bound, array):
+            kind, fmt = kind_and_format(name)
+            operation = array.operation(name)
+            if operation is None or kind == "copy":
+                continue
+            if not operation.format:
+                anyhow[kind], formats[fmt or "words"] = None, None
+            elif fmt and operation.format != fmt:
+                yield f"{array.name}: {operation_label(name)} is done in {operation.format}"
+        if anyhow:
+            named = ", ".join(formats)
+            yield (
+                f"{array.name} names no formats of its own for {', '.join(anyhow)}, which cost the"
+                f" same in {named}"
+            )
+
+
+def _mask_parameters(bound: Bound) -> list[Parameter]:
+    """Parameters on which masks, and so the counts, depend."""
+    used = {
+        node.name
+        for e in bound.einsums
+        if e.einsum.where is not None
+        for node in walk(e.einsum.where)
+        if isinstance(node, Name)
+    }
+    return [p for p in bound.program.parameters if p.name in used and p.default is not None]
+
+
+def _core_notes(bound: Bound) -> Iterator[str]:
+    """What runs on how many instances of what."""
+    spread = bound.instances.spread if bound.instances is not None else ()
+    for number, memory in enumerate(bound.architecture.memories):
+        for name, count in memory.instances:
+            here = [s for s in spread if (s.level, s.instances) == (number, name)]
+            parts = ", ".join(f"{s.rank} in {s.parts} parts of {s.told}" for s in here)
+            used = prod(s.parts for s in here)
+            yield f"{used} of {count} {name} are used" + (f": {parts}" if parts else "")
+    yield from _ring_notes(bound)
+    for s in spread:
+        made = [e.name for e in bound.einsums if (e.name, s.rank) in _replicated(bound)]
+        if made:
+            yield f"each of {s.parts} {s.instances} makes {', '.join(made)} for itself"
+
+
+def _replicated(bound: Bound) -> frozenset[tuple[str, str]]:
+    return bound.instances.remade if bound.instances is not None else frozenset()
+
+
+def _ring_notes(bound: Bound) -> Iterator[str]:
+    """What each of several instances holds, where links in a ring are all that is between them."""
+    instances = bound.instances
+    if instances is None or not bound.architecture.memories[0].ring:
+        return
+    ring = instances.ring
+    ((name, _),) = bound.architecture.memories[0].instances
+    if ring.tensors:
+        parts = ", ".join(
+            f"{tensor} in {ring.parts} parts of {rank}" for tensor, rank in ring.tensors
+        )
+        yield f"each of {ring.parts} {name} passes on to the next what it has: {parts}"
+    if ring.copied:
+        yield f"each of {ring.parts} {name} has a copy of {', '.join(ring.copied)} before it begins"
+
+
+def notes_of(bound: Bound) -> tuple[str, ...]:
+    """What the machine's data and the mapping leave unbilled, in sentences."""
+    found: list[str] = []
+    if bound.mapping.chosen:
+        picked = ", ".join(f"{name} {what}" for name, what in bound.mapping.chosen)
+        found.append(f"chosen by the mapping's objective: {picked}")
+    found.extend(bound.mapping.moved)
+    found.extend(_core_notes(bound))
+    found.extend(bound.once_of_any_size(_formats))
+    if note := spill_note(bound):
+        found.append(note)
+    found.extend(bound.unskipped)
+    found += [f"{p.name} = {p.default:g}" for p in _mask_parameters(bound)]
+    masked = [e.name for e in bound.einsums if e.window is not None]
+    if masked:
+        found.append(
+            f"{', '.join(masked)}: tiles that the mask leaves without a point are not run; the "
+            "others are run whole"
+        )
+    found += [h.note(bound.program) for h in bound.program.memo(hoistable)]
+    found.extend(bound.once_of_any_size(_of_machine))
+    return tuple(found)
+
+
+def _of_machine(bound: Bound) -> tuple[str, ...]:
+    """What the machine's data leave unbilled, whatever the sizes are."""
+    architecture = bound.architecture
+    found: list[str] = []
+    for array in architecture.arrays:
+        stood_in = _stand_ins(bound, array)
+        if stood_in:
+            found.append(f"{array.name}: {stood_in}")
+        if array.registers.billed == "one":
+            found.append(
+                f"{array.name}: register accesses of its own Einsums are billed for one element "
+                f"of {array.elements}"
+            )
+    for memory in architecture.memories:
+        if memory.bandwidth_bytes_per_s is None:
+            found.append(f"{memory.name}: bandwidth is taken as unlimited")
+    if architecture.launch_s is not None:
+        micro = 1e6 * architecture.launch_s
+        found.append(f"to start a kernel takes {micro:.3g} us more, in no latency here")
+    leaking = "" if leakage_w(architecture) else "leakage, "
+    found.append(f"{leaking}clock and on-chip network energy are not billed")
+    return tuple(found)

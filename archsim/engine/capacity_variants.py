@@ -1,0 +1,164 @@
+"""Results on machines that differ in memory capacities alone, repriced from one known result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from operator import attrgetter
+from typing import Final
+
+from ..bound.footprint import requirements
+from ..bound.record import Bound
+from ..bounds.floor import LeastWork, floor_of
+from ..counts.accesses import EinsumCount
+from ..energy.charges import PricedAmounts, leakage_charges, leakage_w, priced_lines
+from ..energy.estimators import AccessEnergy, memory_access, memory_area, memory_rows
+from ..result.record import Floor, Result
+from ..spec.arch import Architecture, Memory
+from ..spec.technology import Technology
+from .assemble import buffers_of, energy_by
+
+_CAPACITIES: Final = ("capacity_bytes", "billed_bytes")
+_MAX_CACHED_PRICES: Final = 4096
+
+_but_capacities = attrgetter(*(f.name for f in fields(Memory) if f.name not in _CAPACITIES))
+_but_memories = attrgetter(
+    *(f.name for f in fields(Architecture) if f.compare and f.name != "memories")
+)
+
+
+def differ_in_capacities(one: Architecture, other: Architecture) -> bool:
+    """Whether two machines are the same, but for what memories hold."""
+    return (
+        _but_memories(one) == _but_memories(other)
+        and len(one.memories) == len(other.memories)
+        and all(
+            a is b or _but_capacities(a) == _but_capacities(b)
+            for a, b in zip(one.memories, other.memories, strict=True)
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _MemoryPrice:
+    """What a line of a memory costs, and all of it in area; zero if it is not on the chip."""
+
+    line: AccessEnergy
+    area_um2: float
+
+
+class MemoryPrices:
+    """Prices of memories, each worked out once: neighbouring machines have most in common."""
+
+    def __init__(self) -> None:
+        self._technology: Technology | None = None
+        self._known: dict[tuple[object, ...], _MemoryPrice] = {}
+
+    def of(self, machine: Architecture, memory: Memory) -> _MemoryPrice:
+        """The price of one of a machine's memories. Raises SpecError as ``areas``."""
+        if machine.technology is not self._technology or len(self._known) > _MAX_CACHED_PRICES:
+            self._technology, self._known = machine.technology, {}
+        copies = machine.copies(memory.name)
+        key = (memory.name, memory.energy, memory.line_bits, memory_rows(memory), copies)
+        if key not in self._known:
+            line, area = memory_access(machine, memory), memory_area(machine, memory)
+            self._known[key] = _MemoryPrice(line, area or 0.0)
+        return self._known[key]
+
+
+class CapacityVariants:
+    """A result, and what it is on machines that differ in capacities alone.
+
+    Parameters
+    ----------
+    known : Result
+        Of a mapping on its machine. It neither spills nor is one of several instances.
+    bound : Bound
+        The mapping on the machine.
+    counts, least
+        As of ``assemble``; both are the same on all of the machines.
+    prices : MemoryPrices
+        Where prices of memories are known.
+    """
+
+    def __init__(
+        self,
+        known: Result,
+        bound: Bound,
+        counts: tuple[EinsumCount, ...],
+        least: LeastWork,
+        prices: MemoryPrices,
+    ) -> None:
+        self.machine = bound.architecture
+        self._known = known
+        self._bound = bound
+        self._counts = counts
+        self._least = least
+        self._prices = prices
+        self._needed = tuple(r.required_bytes for r in requirements(bound))
+        leaking = len(leakage_w(self.machine))
+        kinds = self.machine.technology.memories
+        self._leaks = leaking > 0 or any(kind.leakage_w_per_bit for kind in kinds)
+        # What leaks is charged last (``assemble``), a line for each component.
+        self._charges = known.charges[: len(known.charges) - leaking]
+        self._lines: dict[tuple[str, str], tuple[PricedAmounts, ...]] = {}
+
+    def on(self, machine: Architecture) -> Result | None:
+        """The result on one of the machines; None where not all fits.
+
+        Raises
+        ------
+        SpecError
+            The technology cannot price a memory.
+        """
+        if any(
+            m.capacity_bytes is not None and needed > m.capacity_bytes
+            for m, needed in zip(machine.memories, self._needed, strict=True)
+        ):
+            return None
+        prices = {
+            memory.name: self._prices.of(machine, memory)
+            for memory, there in zip(machine.memories, self.machine.memories, strict=True)
+            if memory != there
+        }
+        charges = tuple(self._charges_at(prices))
+        if self._leaks:
+            leaked = leakage_charges(machine, self._known.latency_s)
+            charges += tuple((c.einsum, c.component, c.energy_pj) for c in leaked)
+        energy = energy_by(machine, charges)
+        return replace(
+            self._known,
+            buffers=buffers_of(machine, self._needed),
+            energy_by_component=energy.by_component,
+            energy_by_einsum=energy.by_einsum,
+            area_by_component=tuple(
+                (name, found.area_um2 if (found := prices.get(name)) else area)
+                for name, area in self._known.area_by_component
+            ),
+            floor=self._floor(machine),
+            charges=charges,
+        )
+
+    def _charges_at(self, prices: dict[str, _MemoryPrice]) -> Iterator[tuple[str, str, float]]:
+        """What is charged, but for what leaks, where some memories have other prices."""
+        for charge in self._charges:
+            einsum, component, _ = charge
+            price = prices.get(component)
+            if price is None:
+                yield charge
+            else:
+                lines = self._lines_of(einsum, component)
+                yield einsum, component, sum((x.pj(price.line) for x in lines), 0.0)
+
+    def _lines_of(self, einsum: str, memory: str) -> tuple[PricedAmounts, ...]:
+        key = (einsum, memory)
+        if key not in self._lines:
+            count = next(c for c in self._counts if c.einsum == einsum)
+            self._lines[key] = priced_lines(self.machine, count, self._bound.words, memory)
+        return self._lines[key]
+
+    def _floor(self, machine: Architecture) -> Floor:
+        """What it costs at least depends on what leaks, and on the outermost memory."""
+        if machine.home == self.machine.home and not self._leaks:
+            return self._known.floor
+        return floor_of(self._bound.on(machine), self._counts, self._least)

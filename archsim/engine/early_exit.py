@@ -1,0 +1,104 @@
+"""Early exit: a mapping whose arrays or memories alone take longer than a known latency.
+
+Of several mappings the fastest is taken. A mapping that certainly takes longer need not be run,
+nor counted to its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+
+from ..bound.record import Bound
+from ..counts.accesses import EinsumCount
+from ..counts.cores import counts_at_ports
+from ..counts.occupancy import busy_cycles, memory_bytes, transfer_cycles
+from ..counts.spill import count_mapping, count_of
+from ..schedule.kinds import kind_of
+
+
+def takes_longer(bound: Bound, seconds: float, *, before: Iterable[Bound] = ()) -> bool:
+    """Whether a bound mapping certainly takes longer, as soon as that is certain.
+
+    An array does one thing after the other, and so does a memory: what runs together takes no less
+    than the busiest of them, and what runs in turn the sum of that. ``False`` promises nothing.
+
+    Parameters
+    ----------
+    seconds : float
+        A latency of something else.
+    before : iterable of Bound, optional
+        Other nests of the mapping, which are through before it begins: what they take counts, too.
+
+    Raises
+    ------
+    MappingError
+        As ``count_mapping``.
+    """
+    # Results are rounded to floats: what is as long but for that is not longer.
+    limit = Fraction(seconds * (1 + 1e-9)) * bound.architecture.clock_hz
+    least = Fraction(0)
+    for nest in (*before, bound):
+        if any(least + cycles > limit for cycles in _sampled_bounds(nest)):
+            return True
+        for counts in _run_together(nest):
+            least += _busiest(nest, counts)
+            if least > limit:
+                return True
+    return False
+
+
+_MIN_PROBLEMS_TO_SAMPLE = 8
+"""Problems of instances that are counted together without a look at a part of them first."""
+
+
+def _sampled_bounds(bound: Bound) -> Iterator[Fraction]:
+    """Cycles that a mapping takes at the least, as its arrays alone tell, and then what memories
+    move for some of the parts that instances have of a rank under a mask: what is far slower shows
+    so before each of them is counted."""
+    instances, groups = bound.instances, _groups(bound)
+    if instances is None or bound.mapping.spill is not None or bound.architecture.memories[0].ring:
+        return
+    yield sum((max(_arrays(bound, names).values()) for names in groups), Fraction(0))
+    number = len(instances.problems)
+    for some in (number // 4, number // 2) if number >= _MIN_PROBLEMS_TO_SAMPLE else ():
+        ported = counts_at_ports(bound, bound.memo(count_mapping), some)
+        together = (tuple(c for c in ported if c.einsum in names) for names in groups)
+        yield sum((_busiest(bound, counts) for counts in together), Fraction(0))
+
+
+def _groups(bound: Bound) -> list[tuple[str, ...]]:
+    """Names of Einsums that run together, one group after the other."""
+    every = tuple(e.name for e in bound.einsums)
+    if kind_of(bound).in_turn:
+        written = [tuple(t.einsum for t in group) for group in bound.mapping.schedule.groups]
+        return written or [(name,) for name in every]
+    return [every]
+
+
+def _run_together(bound: Bound) -> Iterator[tuple[EinsumCount, ...]]:
+    """Counts of what runs together, one group after the other."""
+    groups = _groups(bound)
+    if bound.instances is None and bound.mapping.spill is None:
+        yield from (tuple(bound.memo(count_of, name) for name in names) for names in groups)
+        return
+    ported = counts_at_ports(bound, bound.memo(count_mapping))
+    yield from (tuple(c for c in ported if c.einsum in names) for names in groups)
+
+
+def _busiest(bound: Bound, counts: tuple[EinsumCount, ...]) -> Fraction:
+    """Cycles of the array, or memory, that has most to do."""
+    memories = (
+        transfer_cycles(bound, memory, memory_bytes(bound, counts, memory))
+        for memory in bound.architecture.memories
+    )
+    arrays = _arrays(bound, tuple(count.einsum for count in counts))
+    return max((*arrays.values(), *memories), default=Fraction(0))
+
+
+def _arrays(bound: Bound, names: tuple[str, ...]) -> dict[str, Fraction]:
+    """Cycles by array that some Einsums keep it busy."""
+    busy: dict[str, Fraction] = {}
+    for e in (bound.by_name[name] for name in names):
+        busy[e.array.name] = busy.get(e.array.name, Fraction(0)) + busy_cycles(bound, e)
+    return busy

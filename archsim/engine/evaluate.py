@@ -1,0 +1,206 @@
+"""Evaluation of bound mappings: counts, timing of the critical core, and the result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Final
+
+from einsum_cascade.errors import MappingError
+from einsum_cascade.ir import Program
+
+from ..bound.binding import Choose, bind, whole_of_nests
+from ..bound.instances import total_iterations
+from ..bound.nests import chips_problems
+from ..bound.record import Bound
+from ..bounds.floor import LeastWork, floor_of
+from ..counts.accesses import EinsumCount
+from ..counts.cores import counts_at_ports, counts_of_all_cores
+from ..counts.spill import count_mapping
+from ..result.merge import merged
+from ..result.record import PartUse, Result
+from ..schedule.timing import Timing, refuse_no_time
+from ..spec.arch import Architecture
+from ..spec.mapping import Mapping
+from .assemble import assemble
+from .latency import time_bound
+
+
+def evaluate_mapping(
+    program: Program,
+    mapping: Mapping,
+    architecture: Architecture,
+    shapes: dict[str, int],
+    *,
+    workload: str = "",
+    engine: str = "analytical",
+    choose: Choose | None = None,
+) -> Result:
+    """Counts, latency, energy, area and bounds of a mapping.
+
+    Parameters
+    ----------
+    shapes : dict of str to int
+        Shapes by rank, in elements, and parameters of the cascade.
+    workload : str
+        What the result says it is of.
+    engine : str
+        ``"analytical"`` or ``"event"``.
+    choose : Choose, optional
+        Resolves the mapping's open choices, as in ``bind``.
+
+    Raises
+    ------
+    SpecError, MappingError
+        As ``bind``, and where the schedule contradicts the cascade's dependencies.
+    """
+    bound = bind(program, mapping, architecture, shapes, choose=choose)
+    return evaluate_bound(bound, workload=workload, engine=engine)
+
+
+def evaluate_bound(
+    bound: Bound,
+    *,
+    workload: str = "",
+    engine: str = "analytical",
+    counts: tuple[EinsumCount, ...] = (),
+    timing: Timing | None = None,
+    least: LeastWork | None = None,
+) -> Result:
+    """Counts, latency, energy, area and bounds of a mapping that is bound.
+
+    What is known from a machine of the same layout need not be worked out again: ``counts`` are
+    those of ``count_mapping``, ``timing`` is that of ``time_bound`` at the same pace, and
+    ``least`` that of ``least_work`` on the same arrays.
+
+    Raises
+    ------
+    MappingError
+        The schedule contradicts the cascade's dependencies, nothing takes time, or the
+        engine does not count something yet.
+    """
+    if timing is None:
+        longest = max(
+            (
+                _timed(one, counts if one is bound else (), engine)
+                for one in critical_core_candidates(bound)
+            ),
+            key=lambda run: run.timing.cycles,
+        )
+        bound, counts, timing = longest.bound, longest.counts, longest.timing
+    counts = counts or bound.memo(count_mapping)
+    refuse_no_time(bound, timing.cycles)
+    return assemble(bound, counts, timing, workload, engine, least)
+
+
+@dataclass(frozen=True, slots=True)
+class _TimedInstance:
+    """A bound mapping, what it counts, and how long its instance takes."""
+
+    bound: Bound
+    counts: tuple[EinsumCount, ...]
+    timing: Timing
+
+
+def _timed(bound: Bound, counts: tuple[EinsumCount, ...], engine: str) -> _TimedInstance:
+    counts = counts or bound.memo(count_mapping)
+    return _TimedInstance(bound, counts, time_bound(bound, counts_at_ports(bound, counts), engine))
+
+
+# Parts within a sixteenth of the most there is to do, and three of them with the first: what each
+# takes has to be run.
+_CANDIDATE_WORK_SHARE: Final = Fraction(15, 16)
+_MAX_CANDIDATES: Final = 3
+
+
+def critical_core_candidates(bound: Bound) -> Iterator[Bound]:
+    """A bound mapping as each of the instances has it that may take the longest.
+
+    Balanced parts have as much to do as one another, but for the rows of a tile: of those with
+    nearly the most some are given, each in its turn as what stands for all.
+    """
+    yield bound
+    instances = bound.instances
+    spread = () if instances is None else instances.spread
+    at = next((n for n, s in enumerate(spread) if s.begins), None)
+    if at is None:
+        return
+    most = total_iterations(bound)
+    for kind in range(1, min(_MAX_CANDIDATES, len(spread[at].kinds))):
+        led = _with_critical_part(bound, at, kind)
+        if total_iterations(led) < _CANDIDATE_WORK_SHARE * most:
+            return  # these are in the order of what there is to do
+        yield led
+
+
+def _with_critical_part(bound: Bound, at: int, kind: int) -> Bound:
+    """The same instances, where another kind of a spread rank's parts stands for all."""
+    instances = bound.instances
+    assert instances is not None, "nothing is spread"
+
+    def other(number: int) -> int:
+        return {0: kind, kind: 0}.get(number, number)
+
+    s = instances.spread[at]
+    by_work = tuple(s.by_work[other(n)] for n in range(len(s.by_work)))
+    spread = (*instances.spread[:at], replace(s, by_work=by_work), *instances.spread[at + 1 :])
+    problems = {
+        (*kinds[:at], other(kinds[at]), *kinds[at + 1 :]): problem or replace(bound, instances=None)
+        for kinds, problem in instances.problems.items()
+    }
+    first = problems.pop((0,) * len(spread))
+    others = tuple(problems.items())
+    return replace(first, instances=replace(instances, spread=spread, others=others))
+
+
+def result_of_nest(bound: Bound, name: str, engine: str) -> Result:
+    """The result of one nest by itself (for ``Bound.memo``). Raises as ``evaluate_bound``."""
+    return evaluate_bound(bound, workload=name, engine=engine)
+
+
+def evaluate_nests(
+    program: Program,
+    mapping: Mapping,
+    nests: tuple[tuple[str, Bound], ...],
+    *,
+    workload: str = "",
+    engine: str = "analytical",
+) -> Result:
+    """Counts, latency, energy, area and bounds of a mapping of several nests.
+
+    Nothing of two nests overlaps, and what one hands to another crosses the outermost memory. The
+    floor is that of the cascade, by any mapping.
+
+    Parameters
+    ----------
+    program : Program
+        The whole cascade.
+    mapping : Mapping
+        The whole mapping.
+    nests : tuple of tuple
+        Each nest's name and its mapping, bound, in the order in which they run.
+    workload, engine : str
+        As of ``evaluate_mapping``.
+
+    Raises
+    ------
+    MappingError
+        As ``evaluate_bound``, and where chips in a ring read what others of them made in another
+        nest.
+    """
+    machine = nests[0][1].architecture
+    if problems := [*chips_problems(program, mapping, machine)]:
+        raise MappingError(problems)
+    counted = [(bound, bound.memo(count_mapping)) for _, bound in nests]
+    parts = tuple(
+        PartUse(name=name, times=1, result=bound.memo(result_of_nest, name, engine))
+        for name, bound in nests
+    )
+    shape = {rank: size for bound, _ in counted for rank, size in bound.shapes}
+    whole = merged(parts, workload=workload, mapping=mapping.name, shape=tuple(shape.items()))
+    # What nests hand to one another need not cross the outermost memory, and what masks of one
+    # leave out of another may be left out.
+    every = whole_of_nests(program, [bound for bound, _ in counted])
+    counts = tuple(count for bound, own in counted for count in counts_of_all_cores(bound, own))
+    return replace(whole, floor=floor_of(every, counts))

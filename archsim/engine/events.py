@@ -1,0 +1,600 @@
+"""Event programs as flat integer arrays, and their runs.
+
+Times are whole numbers of a unit of a cycle. The unit is the common denominator of all times, so
+that the run is exact. Where the run would then be too long for 64 bits, the unit is the finest
+power of two that fits, and times that are no multiple of it are rounded up.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache, partial
+from itertools import accumulate, chain
+from math import lcm
+
+from ..schedule.program import StepDependency, StepProgram, components
+from ..space.exact import total
+from ..steps.run_length import OneStep, Repeat, RunLengths, Seq, StepsError, length, steps_by_class
+from .kernel import run
+from .tables import (
+    DONE,
+    END,
+    FIRED,
+    LOG_FIELDS,
+    LOGGED,
+    LOOP,
+    LOOP_FIELDS,
+    NEXT,
+    OVERFLOW,
+    REGISTERS,
+    ROWS,
+    STEP,
+    TOP_SHIFT,
+    TOP_STEPS,
+    KernelProgram,
+    Log,
+    Marks,
+    Numbers,
+    State,
+    filled,
+)
+
+_MAX_TIME_UNITS = 1 << 61
+"""Units a run may last."""
+
+MAX_EVENTS = 2_000_000_000
+"""Task events a run may take before it is given up."""
+
+_EVENTS_PER_INTERRUPT_CHECK = 20_000_000
+"""Task events between two chances to interrupt."""
+
+_EVENTS_BEFORE_NUMBA = 100_000
+"""Task events that Python fires in a process before Numba is imported for the rest: much longer
+takes neither."""
+
+_PERIODS_COMPARED_PER_EVENT = 32
+"""Periods of a state that are compared in about the time of a task event."""
+
+_MAX_DISTANCE = 4096
+"""Periods that a dependency may reach back; farther ones wait for this one."""
+
+_MAX_LAG = 4 * _MAX_DISTANCE
+"""Periods that a task may be behind another: a state has all of them, to be copied and compared."""
+
+_LOG_HEAD = 8000
+_LOG_TAIL = 8000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """One turn of a task on its resource, in cycles."""
+
+    task: str
+    resource: str
+    step: int
+    start: Fraction
+    end: Fraction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """A stretch of a run that no slice shows, in cycles.
+
+    ``steps`` were skipped because they repeat what came before; None: they were run, but
+    are too many to keep.
+    """
+
+    steps: int | None
+    start: Fraction
+    end: Fraction
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventRun:
+    """How a program ran: cycles to its last result, and the work of finding out."""
+
+    cycles: Fraction
+    fired: int
+    """Task events simulated."""
+    turns: int
+    """Task events of the whole run."""
+    period: Fraction | None
+    """Cycles per step of the outermost repetition, where one was found."""
+    unit: int
+    """Units of time per cycle."""
+    exact: bool
+    """Whether all times are whole numbers of the unit."""
+    slices: tuple[Slice, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+
+
+def run_program(
+    program: StepProgram, *, jumping: bool = True, logged: bool = False, most: int = MAX_EVENTS
+) -> EventRun:
+    """Run a program to its end.
+
+    Parameters
+    ----------
+    jumping : bool
+        Whether repetitions are skipped (the result is the same).
+    logged : bool
+        Whether to return slices: the first and the last few thousand simulated turns.
+    most : int
+        Task events after which to give up.
+
+    Raises
+    ------
+    StepsError
+        The run is too long for whole numbers, does not settle in ``most`` events, or has a task
+        too far behind another.
+
+    Examples
+    --------
+    A tile takes 3 cycles to make and 2 to use, on another array; of 1000 steps some are run:
+
+    >>> from ..schedule.program import StepTask
+    >>> make = StepTask(name="A", resource="one", occupancy=(Fraction(3),))
+    >>> use = StepTask(name="B", resource="other", occupancy=(Fraction(2),))
+    >>> flow = StepDependency(before=0, after=1, distance=(0,))
+    >>> steps = Repeat(1000, OneStep(0))
+    >>> program = StepProgram(tasks=(make, use), dependencies=(flow,), run_lengths=steps)
+    >>> found = run_program(program)
+    >>> str(found.cycles), str(found.period), found.turns, found.fired < 20
+    ('3002', '3', 2000, True)
+    """
+    runs = [_run(p, jumping, logged, most) for p in components(program)]
+    slowest = max(runs, key=lambda r: r.cycles)
+    return EventRun(
+        cycles=slowest.cycles,
+        fired=sum(r.fired for r in runs),
+        turns=sum(r.turns for r in runs),
+        period=slowest.period,
+        unit=min(r.unit for r in runs),
+        exact=all(r.exact for r in runs),
+        slices=tuple(s for r in runs for s in r.slices),
+        gaps=slowest.gaps,
+    )
+
+
+def time_unit(program: StepProgram) -> tuple[int, bool]:
+    """Units per cycle, and whether every time is a whole number of them.
+
+    Raises
+    ------
+    StepsError
+        Even whole cycles are too many.
+    """
+    turns = steps_by_class(program.run_lengths)
+    often = [turns.get(kind, 0) for kind in range(len(program.tasks[0].occupancy))]
+    # One turn after the other, none beside another, is the longest a run can take.
+    terms = [(1, x) for _, x in program.start]
+    count = 0
+    for t in program.tasks:
+        for times, occupancy in zip(often, t.occupancy, strict=True):
+            if occupancy is not None:
+                # A turn has two times, and either may be rounded up by less than a unit.
+                terms += [(times, occupancy), (times, t.late)]
+                count += 2 * times
+    exact = lcm(*{x.denominator for _, x in terms})
+    longest = total(terms)
+    if longest * exact < _MAX_TIME_UNITS:
+        return exact, True
+    unit = 1
+    if longest + count >= _MAX_TIME_UNITS:
+        raise StepsError(
+            f"the run has {count // 2:.3g} task events and may take {float(longest):.3g} cycles: "
+            "too long for the whole numbers of the event engine"
+        )
+    # Each of ``count`` times may be rounded up by less than a unit.
+    while longest * (2 * unit) + count < _MAX_TIME_UNITS:
+        unit *= 2
+    return unit, False
+
+
+@dataclass(kw_only=True)
+class FlatRun:
+    """A program's arrays, those of its state, and how many classes its future depends on."""
+
+    program: KernelProgram
+    state: State
+    marks: Marks
+    log: Log
+    reach: int
+
+
+def flatten(program: StepProgram, unit: int, logged: bool = False) -> FlatRun:
+    """Arrays of a program whose tasks are in firing order, times in ``unit`` per cycle.
+
+    Raises
+    ------
+    StepsError
+        A task is too far behind another.
+    """
+    least = min(t.stage for t in program.tasks)
+    reach = max(t.stage for t in program.tasks) - least
+    if reach > _MAX_LAG:
+        raise StepsError(f"a task is {reach:,} steps behind another")
+    code, depth = _code(program, reach)
+    p = _program(program, unit, code)
+    back = max(*p.need, reach, 1)
+    tasks, resources = len(program.tasks), len(program.resources)
+    # Back 4 needs 5 rows, the newest among them, and has 8.
+    # A ring of periods, longer than anything looks back; of a power of two a mask finds the row.
+    rows = 1 << back.bit_length()
+    start = dict(program.start)
+    free = [_units(start.get(n, Fraction(0)), unit) for n in program.resources]
+    return FlatRun(
+        program=p,
+        state=State(
+            kind=filled(-1, rows),
+            result=filled(-1, rows, tasks),
+            leave=filled(-1, rows, tasks),
+            free=free,
+            used=filled(0, resources),
+            last=filled(-1, tasks),
+            loops=filled(0, depth, LOOP_FIELDS),
+            regs=filled(0, REGISTERS),
+        ),
+        marks=Marks(
+            back=back,
+            kind=filled(0, depth, back),
+            result=filled(0, depth, back, tasks),
+            leave=filled(0, depth, back, tasks),
+            free=filled(0, depth, resources),
+            used=filled(0, depth, resources),
+            last=filled(0, depth, tasks),
+            rate=filled(0, tasks),
+            pace=filled(0, resources),
+            held=filled(0, resources),
+        ),
+        log=Log(
+            rows=filled(0, _LOG_HEAD + _LOG_TAIL if logged else 1, LOG_FIELDS),
+            tail=_LOG_TAIL if logged else 0,
+        ),
+        reach=reach,
+    )
+
+
+def _program(program: StepProgram, unit: int, code: Numbers) -> KernelProgram:
+    tasks = program.tasks
+    names = {name: number for number, name in enumerate(program.resources)}
+    least = min(t.stage for t in tasks)
+    incoming: list[list[tuple[StepDependency, list[int]]]] = [[] for _ in tasks]
+    need = [0] * len(tasks)
+    for d in program.dependencies:
+        waits = program.ago(d)
+        known = [x for x in waits if x is not None]
+        assert min(known, default=0) >= 0, "an order respects dependencies"
+        ago = [-1 if x is None else min(x, _MAX_DISTANCE) for x in waits]
+        need[d.before] = max(need[d.before], *ago)
+        if not program.in_turn(d):
+            incoming[d.after].append((d, ago))
+    flat = [d for ds in incoming for d, _ in ds]
+    agos = [ago for ds in incoming for _, ago in ds]
+    occupancy = [[-1 if x is None else _units(x, unit) for x in t.occupancy] for t in tasks]
+    return KernelProgram(
+        code=code,
+        occupancy=_by_class(occupancy),
+        late=[_units(t.late, unit) for t in tasks],
+        ago=_by_class(agos or [[-1] * len(occupancy[0])]),
+        stage=[t.stage - least for t in tasks],
+        resource=[names[t.resource] for t in tasks],
+        first=list(accumulate((len(ds) for ds in incoming), initial=0)),
+        before=[d.before for d in flat] or [0],
+        room=[int(d.room) for d in flat] or [0],
+        need=need,
+    )
+
+
+def _by_class(columns: list[list[int]]) -> Numbers:
+    """A row for each class of step."""
+    return list(chain.from_iterable(zip(*columns, strict=True)))
+
+
+def _units(cycles: Fraction, unit: int) -> int:
+    """Units that some cycles take, the last one in part."""
+    return -(-cycles.numerator * unit // cycles.denominator)
+
+
+_Instruction = tuple[int, int, int, int, int]
+
+
+def _code(program: StepProgram, drain: int) -> tuple[Numbers, int]:
+    """Instructions of a run, with ``drain`` empty periods after it, and its loops' depth.
+
+    >>> from ..schedule.program import StepTask
+    >>> task = StepTask(name="A", resource="array", occupancy=(Fraction(4),))
+    >>> runs = Repeat(3, OneStep(0))
+    >>> numbers, depth = _code(StepProgram(tasks=(task,), dependencies=(), run_lengths=runs), 1)
+    >>> [numbers[at : at + 5] for at in range(0, 20, 5)]  # LOOP, STEP, END, STEP
+    [[1, 3, 0, 1, 0], [0, 0, 0, 0, 0], [2, 1, 0, 1, 1], [0, -1, 0, 0, 0]]
+    """
+    code = _Code(program)
+    deepest = code.emit(program.run_lengths, 0, True)
+    # Tasks of late stages are behind: they still work when the last step has begun.
+    code.rows += [(STEP, -1, 0, 0, 0)] * drain
+    return list(chain.from_iterable(code.rows)), max(deepest, 1)
+
+
+class _Code:
+    """Instructions of a program's run, as they are written."""
+
+    def __init__(self, program: StepProgram) -> None:
+        self.rows: list[_Instruction] = []
+        classes = zip(*(t.occupancy for t in program.tasks), strict=True)
+        self.uses = [
+            frozenset(
+                t.resource for t, x in zip(program.tasks, times, strict=True) if x is not None
+            )
+            for times in classes
+        ]
+
+    def emit(self, part: RunLengths, depth: int, top: bool) -> int:
+        """Write a part's instructions down. The depth of its innermost loops.
+
+        ``top`` says that it is in no loop, but for rows.
+        """
+        if isinstance(part, OneStep):
+            self.rows.append((STEP, part.kind, 0, 0, 0))
+            return depth
+        if isinstance(part, Repeat):
+            return self.loop(GrowingPart(part.count, 0, part.body), depth, top)
+        deepest = depth
+        for inner in with_rows(part.parts, partial(resources_used, self.uses)):
+            found = (
+                self.even_rows(inner, depth, top)
+                if isinstance(inner, EvenRows)
+                else self.emit(inner, depth, top)
+            )
+            deepest = max(deepest, found)
+        return deepest
+
+    def loop(self, part: GrowingPart, depth: int, top: bool) -> int:
+        """A repetition, or one of some rows."""
+        steps = length(part.body)
+        self.rows.append((LOOP, part.count, depth, steps, part.more))
+        begin = len(self.rows)
+        deepest = self.emit(part.body, depth + 1, False)
+        self.rows.append((END, begin, depth, steps, int(top)))
+        return deepest
+
+    def even_rows(self, rows: EvenRows, depth: int, top: bool) -> int:
+        """Rows that are alike but for how long loops are."""
+        self.rows.append((ROWS, rows.count, depth, 0, 0))
+        begin = len(self.rows)
+        deepest = max(
+            self.emit(p.body, depth + 1, top)
+            if (p.count, p.more) == (1, 0)
+            else self.loop(p, depth + 1, top)
+            for p in rows.parts
+        )
+        steps = [(p, length(p.body)) for p in rows.parts]
+        first, more = sum(p.count * n for p, n in steps), sum(p.more * n for p, n in steps)
+        self.rows.append((NEXT, begin, depth, first, more))
+        return deepest
+
+
+def _run(program: StepProgram, jumping: bool, logged: bool, most: int) -> EventRun:
+    unit, exact = time_unit(program)
+    flat = flatten(program, unit, logged)
+    regs = flat.state.regs
+    status = None
+    while status != DONE:
+        left = most - regs[FIRED]
+        if left <= 0:
+            raise StepsError(f"the run has not settled after {most:,} task events")
+        status = _go_on(flat, left, jumping)
+        if status == OVERFLOW:
+            raise StepsError("the run is too long for whole numbers")
+    slices, gaps = _shown(program, flat, unit, regs[LOGGED]) if logged else ((), ())
+    return EventRun(
+        cycles=_end(program, flat, unit),
+        fired=regs[FIRED],
+        turns=_turns(program),
+        period=_period(flat, unit),
+        unit=unit,
+        exact=exact,
+        slices=slices,
+        gaps=gaps,
+    )
+
+
+@dataclass
+class _PythonBudget:
+    """Task events that are still fired in Python."""
+
+    left: int
+
+
+@cache
+def _python_budget() -> _PythonBudget:
+    """One for the whole process: what costs an import once need not be put off for ever."""
+    return _PythonBudget(_EVENTS_BEFORE_NUMBA)
+
+
+def _go_on(flat: FlatRun, left: int, jumping: bool) -> int:
+    """Run some of the ``left`` events: the first of a process in Python, unless Numba is there.
+
+    Most runs settle after some hundred events, which take less time than it takes to import a
+    compiler.
+    """
+    patience, regs = _python_budget(), flat.state.regs
+    tables = flat.program, flat.state, flat.marks, flat.log
+    # To compare states takes longer the farther back anything looks.
+    each = 1 + flat.marks.back // _PERIODS_COMPARED_PER_EVENT
+    if patience.left >= each and "numba" not in sys.modules:
+        before = regs[FIRED]
+        status = run(*tables, flat.reach, min(patience.left // each, left), jumping)
+        patience.left -= each * (regs[FIRED] - before)
+        return status
+    from . import native
+
+    return native.run(*tables, flat.reach, min(_EVENTS_PER_INTERRUPT_CHECK, left), jumping)
+
+
+def _end(program: StepProgram, flat: FlatRun, unit: int) -> Fraction:
+    """Cycles to the last result, and to what follows it."""
+    extra = dict(program.ends)
+    last = {t.name: end for t, end in zip(program.tasks, flat.state.last, strict=True) if end >= 0}
+    latest = Fraction(max(last.values(), default=0), unit)
+    followed = (Fraction(last[name], unit) + more for name, more in extra.items() if name in last)
+    return max((latest, *followed))
+
+
+def _turns(program: StepProgram) -> int:
+    turns = steps_by_class(program.run_lengths)
+    runs = (
+        turns.get(k, 0) for t in program.tasks for k, x in enumerate(t.occupancy) if x is not None
+    )
+    return sum(runs)
+
+
+def _period(flat: FlatRun, unit: int) -> Fraction | None:
+    steps = flat.state.regs[TOP_STEPS]
+    return Fraction(flat.state.regs[TOP_SHIFT], unit * steps) if steps else None
+
+
+def _shown(
+    program: StepProgram, flat: FlatRun, unit: int, logged: int
+) -> tuple[tuple[Slice, ...], tuple[Gap, ...]]:
+    """Slices in the order they were fired, and what is missing between them."""
+    numbers = iter(flat.log.rows)
+    # One iterator in each place: it gives out rows.
+    log = list(zip(*(numbers,) * LOG_FIELDS, strict=True))
+    head, tail = _LOG_HEAD, flat.log.tail
+    stretches = [log[:logged]]
+    if logged > len(log):
+        # The ring's next row to be written over is its oldest.
+        turn = head + (logged - head) % tail
+        stretches = [log[:head], [*log[turn:], *log[head:turn]]]
+    slices: list[Slice] = []
+    breaks: list[tuple[int, int | None]] = []
+    for rows in stretches:
+        if slices:
+            breaks.append((len(slices), None))
+        for i, step, start, end in rows:
+            if i < 0:
+                breaks.append((len(slices), step))
+            else:
+                t = program.tasks[i]
+                times = Fraction(start, unit), Fraction(end, unit)
+                slices.append(
+                    Slice(task=t.name, resource=t.resource, step=step, start=times[0], end=times[1])
+                )
+    return tuple(slices), tuple(_gaps(slices, breaks))
+
+
+def _gaps(slices: list[Slice], breaks: list[tuple[int, int | None]]) -> Iterator[Gap]:
+    """Times between the last slice before a break and the first one after it."""
+    ends = [*(place for place, _ in breaks[1:]), len(slices)][: len(breaks)]
+    for (place, steps), end in zip(breaks, ends, strict=True):
+        before = max((s.end for s in slices[:place]), default=Fraction(0))
+        after = min((s.start for s in slices[place:end]), default=before)
+        if after > before:
+            yield Gap(steps=steps, start=before, end=after)
+
+
+_MIN_ROWS = 6
+"""Rows below which nothing is gained: some are run to know the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class GrowingPart:
+    """A repetition, ``count`` times in the first row and ``more`` times more in each next one."""
+
+    count: int
+    more: int
+    body: OneStep | Seq
+
+
+@dataclass(frozen=True, slots=True)
+class EvenRows:
+    """``count`` rows, one after the other, of which the first is given."""
+
+    count: int
+    parts: tuple[GrowingPart, ...]
+
+
+def with_rows(
+    parts: Sequence[RunLengths], busy: Callable[[RunLengths], frozenset[str]]
+) -> Iterator[RunLengths | EvenRows]:
+    """The parts of a sequence, those together that are rows which grow evenly.
+
+    >>> from ..steps.run_length import repeat, sequence
+    >>> a, b = OneStep(0), OneStep(1)
+    >>> run = sequence(part for n in range(1, 9) for part in (a, repeat(2 * n, b)))
+    >>> [rows] = with_rows(run.parts, lambda _: frozenset({"DRAM"}))
+    >>> rows.count, [(part.count, part.more) for part in rows.parts]
+    (8, [(1, 0), (2, 2)])
+
+    Parameters
+    ----------
+    parts : sequence of RunLengths
+        What comes one after the other, no two neighbours the same.
+    busy : callable
+        The resources that are used in a part. What grows uses all that its row does: else one
+        stood still for longer in every row, and what waits for it might change.
+    """
+    pairs = [(p.count, p.body) if isinstance(p, Repeat) else (1, p) for p in parts]
+    numbers: dict[OneStep | Seq, int] = {}
+    bodies = [numbers.setdefault(body, len(numbers)) for _, body in pairs]
+    counts = [count for count, _ in pairs]
+    again = _next_equal(bodies)
+    at = 0
+    while at < len(parts):
+        apart = again[at]
+        alike = _grown_evenly(bodies, counts, at, apart) if apart else 0
+        rows = alike // apart if apart else 0
+        first = tuple(
+            GrowingPart(counts[i], counts[i + apart] - counts[i], pairs[i][1])
+            for i in range(at, at + apart if rows >= _MIN_ROWS else at)
+        )
+        if first and any(p.more for p in first) and _is_busy(first, busy):
+            yield EvenRows(rows, first)
+            at += rows * apart
+        else:
+            # No other rows as far apart begin before where these end.
+            end = at + max(1, alike - 2 * apart)
+            yield from parts[at:end]
+            at = end
+
+
+def _next_equal(bodies: Sequence[int]) -> list[int]:
+    """By part, how far it is to the next one with the same body; 0: there is none."""
+    found = [0] * len(bodies)
+    last: dict[int, int] = {}
+    for at in reversed(range(len(bodies))):
+        found[at] = last.get(bodies[at], at) - at
+        last[bodies[at]] = at
+    return found
+
+
+def _grown_evenly(bodies: Sequence[int], counts: Sequence[int], at: int, apart: int) -> int:
+    """How many parts from one on are rows, ``apart`` parts each, that grow evenly.
+
+    Of ``a b^2 a b^4 a b^6 c`` (counts 1, 2, 1, 4, 1, 6) six parts are rows of two: each count lies
+    in the middle of those ``apart`` before and behind it.
+    """
+    end = at
+    while (
+        end + 2 * apart < len(bodies)
+        and bodies[end] == bodies[end + apart] == bodies[end + 2 * apart]
+        and counts[end] + counts[end + 2 * apart] == 2 * counts[end + apart]
+    ):
+        end += 1
+    return end - at + 2 * apart if end > at else 0
+
+
+def _is_busy(parts: tuple[GrowingPart, ...], busy: Callable[[RunLengths], frozenset[str]]) -> bool:
+    """Whether whatever is used in a row is used in all of its parts that grow."""
+    used = [busy(p.body) for p in parts]
+    every = frozenset[str]().union(*used)
+    return all(here == every for p, here in zip(parts, used, strict=True) if p.more)
+
+
+def resources_used(uses: Sequence[frozenset[str]], runs: RunLengths) -> frozenset[str]:
+    """What the steps of a run use, by what those of each class do."""
+    return frozenset[str]().union(*(uses[kind] for kind in steps_by_class(runs)))

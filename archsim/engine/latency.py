@@ -1,0 +1,204 @@
+"""Latency of a bound mapping: a run of its real steps, or of an average step.
+
+A mapping is one run, or with a ``sequential`` schedule one run after the other. Each is lowered
+to a step program and fired task by task (``kernel``). A run settles after some hundred task
+events, whatever its length. Where the steps are too many, or too unlike to be classed, the
+average step of the program is timed instead, and the result says so (``Timing.timed_by``). Both
+engines accept the same mappings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from ..bound.record import Bound
+from ..counts.accesses import EinsumCount
+from ..schedule.kinds import exact_walks, kind_of, time_mapping
+from ..schedule.program import StepProgram
+from ..schedule.timing import Timing, refuse_no_time
+from ..space.exact import total
+from ..steps.group import FusionGroup, Walk
+from ..steps.run_length import StepsError, steps_by_class
+from .events import MAX_EVENTS, EventRun, run_program
+
+_MAX_EVENTS_BY_ENGINE = {"analytical": 20_000_000, "event": MAX_EVENTS}
+"""Task events after which an engine takes the average step: some seconds, or some minutes."""
+
+
+def time_bound(
+    bound: Bound, counts: tuple[EinsumCount, ...], engine: str, walks: tuple[Walk, ...] = ()
+) -> Timing:
+    """Latency of a bound mapping.
+
+    Parameters
+    ----------
+    engine : str
+        ``"event"`` is more patient than ``"analytical"``; else they are the same.
+    walks : tuple of Walk, optional
+        The real steps of what runs together, if known.
+
+    Raises
+    ------
+    MappingError
+        The schedule contradicts the cascade's dependencies, or deadlocks.
+    """
+    try:
+        return time_events(bound, counts, walks=walks, most=_MAX_EVENTS_BY_ENGINE[engine]).timing
+    except StepsError as refused:
+        average = time_mapping(bound, counts)
+        why = refused.problems[0].message
+        note = f"an average step was timed, not the real ones: {why}"
+        return replace(average, timed_by="average", notes=(*average.notes, note))
+
+
+# Not all of it: even what bounds a run waits for its first operands.
+_BOUNDING_SHARE = Fraction(98, 100)
+"""A resource that is busy for this share of a run bounds it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupRun:
+    """Einsums that ran together, from which cycle on, and how."""
+
+    group: FusionGroup
+    program: StepProgram
+    start: Fraction
+    run: EventRun
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventTiming:
+    """A run's timing, the task events it took to know it, and what was seen of them."""
+
+    timing: Timing
+    events: int
+    """Task events of the whole run."""
+    runs: tuple[GroupRun, ...]
+
+
+def event_programs(
+    bound: Bound, counts: tuple[EinsumCount, ...], walks: tuple[Walk, ...] = ()
+) -> tuple[tuple[FusionGroup, StepProgram], ...]:
+    """The programs of a mapping, one after the other, with what they run.
+
+    ``walks`` are those of what runs together, if known.
+
+    Returns
+    -------
+    tuple of (FusionGroup, StepProgram)
+        One, but for a ``sequential`` schedule of several groups.
+
+    Raises
+    ------
+    MappingError
+        The schedule contradicts the cascade's dependencies, or deadlocks.
+    """
+    walks = walks or exact_walks(bound, counts)
+    programs = kind_of(bound).programs(bound, walks)
+    return tuple((w.group, program) for w, program in zip(walks, programs, strict=True))
+
+
+def time_events(
+    bound: Bound,
+    counts: tuple[EinsumCount, ...],
+    *,
+    jumping: bool = True,
+    logged: bool = False,
+    walks: tuple[Walk, ...] = (),
+    most: int = MAX_EVENTS,
+) -> EventTiming:
+    """Latency of a bound mapping by running its tiles.
+
+    ``walks`` are as in ``event_programs``, ``most`` is as in ``run_program``.
+
+    Parameters
+    ----------
+    bound : Bound
+    counts : tuple of EinsumCount
+        Accesses in elements.
+    jumping : bool, default True
+        Whether repetitions are skipped; the result is the same.
+    logged : bool, default False
+        Whether turns are written down, for a timeline.
+
+    Returns
+    -------
+    EventTiming
+        In cycles.
+
+    Raises
+    ------
+    MappingError
+        As ``event_programs``.
+    StepsError
+        The steps cannot be told apart, or are too many.
+    """
+    programs = event_programs(bound, counts, walks)
+    runs: list[GroupRun] = []
+    at = Fraction(0)
+    for group, program in programs:
+        run = run_program(program, jumping=jumping, logged=logged, most=most)
+        runs.append(GroupRun(group=group, program=program, start=at, run=run))
+        at += run.cycles
+    refuse_no_time(bound, at)
+    return EventTiming(
+        timing=_timing(bound, tuple(runs), at),
+        events=sum(r.run.turns for r in runs),
+        runs=tuple(runs),
+    )
+
+
+def _timing(bound: Bound, runs: tuple[GroupRun, ...], cycles: Fraction) -> Timing:
+    slowest = max(runs, key=lambda r: r.run.cycles)
+    found = _bound(slowest.program, slowest.run)
+    if found is None:
+        # Nothing works all the time: the average step tells what waits for what.
+        average = kind_of(bound).average(bound, tuple(r.group for r in runs))
+        found = average.bound_by, average.critical
+    limit, critical = found
+    simulated = sum(r.run.fired for r in runs)
+    notes = tuple(
+        f"{r.group.name}: times are rounded up to whole multiples of {1 / r.run.unit:.3g} cycles, "
+        "the finest that 64 bits hold"
+        for r in runs
+        if not r.run.exact
+    )
+    if kind_of(bound).in_turn:
+        # The steps are those of each group's own loops: of all together the run is one.
+        return Timing(
+            cycles=cycles,
+            steps=1,
+            period=cycles,
+            bound_by=limit,
+            critical=(f"{slowest.group.name} on {limit}",),
+            simulated=simulated,
+            notes=notes,
+        )
+    period = slowest.run.period or cycles / bound.steps
+    return Timing(
+        cycles=cycles,
+        steps=bound.steps,
+        # What repeats may be slower than what does not: then no one period is that of all steps.
+        period=min(period, cycles / bound.steps),
+        bound_by=limit,
+        critical=critical,
+        lookahead=slowest.program.lookahead,
+        simulated=simulated,
+        notes=notes,
+    )
+
+
+def _bound(program: StepProgram, run: EventRun) -> tuple[str, tuple[str, ...]] | None:
+    """The resource that is busy most of a run, and its tasks."""
+    turns = steps_by_class(program.run_lengths)
+    busy: dict[str, list[tuple[int, Fraction]]] = {}
+    names: dict[str, list[str]] = {}
+    for t in program.tasks:
+        here = busy.setdefault(t.resource, [])
+        here += ((turns.get(k, 0), x) for k, x in enumerate(t.occupancy) if x)
+        names.setdefault(t.resource, []).append(t.name)
+    load = {resource: total(terms) for resource, terms in busy.items()}
+    busiest = max(load, key=lambda r: load[r])
+    mostly = load[busiest] >= _BOUNDING_SHARE * run.cycles
+    return (busiest, tuple(names[busiest])) if mostly else None

@@ -1,1 +1,0 @@
-"""From a bound mapping to a result, by either engine."""

@@ -1,0 +1,111 @@
+"""Results of lengths that come after others are those of lengths of which nothing is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+from portions import left
+
+from archsim import Architecture, Mapping
+from archsim.bounds import floor as floor_module
+from archsim.engine.evaluate import evaluate_mapping
+from archsim.result.record import Floor, Result
+from archsim.schedule import modulo
+from einsum_cascade import Cascade
+from einsum_cascade.errors import InputError
+from einsum_cascade.ir import Program
+from workloads import load
+
+LENGTHS = (1, 2, 3, 31, 64, 129, 255, 256, 257, 300, 512, 700, 1024, 2048, 3001)
+"""Of one tile or several, the last one of them whole or not."""
+
+MAPPINGS = (
+    "fusemax-binding",
+    "fusemax-arch",
+    "fusemax-window",
+    "unfused",
+    left("fusemax-causal"),
+    left("ssd-chunked"),
+)
+"""Pipelined, in phases, masked, one Einsum after the other; and others that take longer."""
+
+
+def told(program: Program, how: Mapping, machine: Architecture, shapes: dict[str, int]) -> object:
+    """The result of a run, or why there is none."""
+    try:
+        return evaluate_mapping(program, how, machine, shapes).to_dict()
+    except InputError as refused:
+        return str(refused)
+
+
+@pytest.mark.parametrize("mapping", MAPPINGS)
+def test_lengths_in_any_order_are_as_if_afresh(mapping: str) -> None:
+    how, machine = Mapping.load(mapping), Architecture.load("fusemax")
+    program = Cascade.load(how.cascade).program
+    lengths = [*LENGTHS, *LENGTHS]
+    Random(mapping).shuffle(lengths)
+    seen: dict[int, object] = {}
+    for length in lengths:
+        shapes = dict(load("bert-base", batch=2, seq_len=length, cascade=how.cascade).shapes)
+        found = told(program, how, machine, shapes)
+        if length not in seen:
+            modulo._scheduled.cache_clear()
+            # Who is equal but another one knows nothing.
+            seen[length] = told(replace(program), replace(how), replace(machine), shapes)
+        assert found == seen[length], length
+    assert len({str(x) for x in seen.values()}) == len(LENGTHS)
+    assert sum(isinstance(x, dict) for x in seen.values()) > len(LENGTHS) // 2
+
+
+def test_the_floor_of_the_energy_is_worked_out_when_it_is_asked_for() -> None:
+    result: Result = evaluate_mapping(
+        Cascade.load("attention-1pass").program,
+        Mapping.load("fusemax-binding"),
+        Architecture.load("fusemax"),
+        {"B": 2, "H": 12, "E": 64, "F": 64, "P": 640, "M": 640},
+    )
+    asked: list[int] = []
+    floor = Floor(latency_s=1.0, energy_pj=lambda: float(len(asked) or asked.append(1) or 1))
+    assert not asked
+    assert (floor.energy_pj, floor.energy_pj, asked) == (1.0, 1.0, [1])
+    assert callable(vars(result.floor)["energy_pj"])
+    assert 0 < result.floor.energy_pj <= result.energy_pj
+    assert vars(result.floor)["energy_pj"] == result.floor.energy_pj
+
+
+def test_what_only_the_energy_of_the_floor_needs_waits_until_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[str] = []
+    for name in ("_with_points", "delivering_of"):
+        real = getattr(floor_module, name)
+        monkeypatch.setattr(
+            floor_module, name, lambda *a, name=name, real=real: made.append(name) or real(*a)
+        )
+    shapes = {"B": 2, "H": 12, "E": 64, "F": 64, "P": 640, "M": 640}
+    machine, how = Architecture.load("fusemax"), Mapping.load("unfused")
+    result = evaluate_mapping(Cascade.load(how.cascade).program, how, machine, shapes)
+    assert result.floor.latency_s > 0
+    assert not made
+    assert result.floor.energy_pj > 0
+    assert {*made} == {"_with_points", "delivering_of"}
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "technology.memories.sram.leakage=10 pW/bit",
+        "memories.global_buffer.capacity=32 MiB",
+        "word=8 bit",
+    ],
+)
+def test_what_a_machine_costs_is_not_that_of_another_of_its_name(setting: str) -> None:
+    how = Mapping.load("fusemax-binding")
+    program = Cascade.load(how.cascade).program
+    shapes = dict(load("bert-base", seq_len=640, cascade=how.cascade).shapes)
+    plain, other = Architecture.load("fusemax"), Architecture.load("fusemax", [setting])
+    found = [told(program, how, m, shapes) for m in (plain, other, plain, other)]
+    assert found[0] == found[2] != found[1] == found[3]
+    assert found[1] == told(replace(program), replace(how), replace(other), shapes)
