@@ -54,6 +54,13 @@ class Listing:
     lines: tuple[str, ...]
 
 
+def first_names(names: Iterable[str], most: int = 12) -> str:
+    """Join the first names, and say how many more there are."""
+    found = list(names)
+    more = f", and {len(found) - most} more" if len(found) > most else ""
+    return ", ".join(found[:most]) + more
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """A title, facts, listings, rows of tables that may stand side by side, and notes."""

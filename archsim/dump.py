@@ -7,11 +7,11 @@ from types import MappingProxyType
 from typing import Final
 
 from .bound.dump import bound_text
-from .bound.record import Bound
 from .cost.dump import counts_text
 from .counts.cores import counts_at_ports, over_links
 from .counts.spill import count_mapping
 from .jobs.job import JobPlan
+from .nest.record import Bound
 from .schedule.dump import program_text
 from .schedule.kinds import exact_walks, kind_of
 

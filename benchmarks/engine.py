@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable
 
 from archsim import Architecture, Mapping
-from archsim.bound.binding import bind
 from archsim.engine.evaluate import evaluate_mapping
+from archsim.legality.binding import bind
 from archsim.schedule.average import timed_step
 from archsim.schedule.event_graph import EventGraph
 from archsim.schedule.lowering import ProgramBuilder

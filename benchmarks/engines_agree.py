@@ -11,10 +11,10 @@ from time import perf_counter
 
 import workloads
 from archsim import Architecture, Mapping
-from archsim.bound.binding import bind
 from archsim.counts.spill import count_mapping
 from archsim.engine.latency import time_bound, time_events
 from archsim.jobs.plan import plan
+from archsim.legality.binding import bind
 from archsim.schedule.kinds import time_mapping
 from einsum_cascade import Cascade
 from einsum_cascade.yaml.library import builtin_names

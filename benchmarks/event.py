@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable
 
 from archsim import Architecture, Mapping
-from archsim.bound.binding import bind
-from archsim.bound.record import Bound
 from archsim.counts.accesses import EinsumCount, count_einsum
 from archsim.engine.events import run_program
 from archsim.engine.latency import event_programs, time_events
+from archsim.legality.binding import bind
+from archsim.nest.record import Bound
 from archsim.schedule.kinds import time_mapping
 from archsim.schedule.program import StepProgram
 from einsum_cascade import Cascade

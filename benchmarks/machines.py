@@ -23,7 +23,7 @@ from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 
 from archsim import Architecture
 from archsim.quantities import count, energy
-from archsim.spec.files.overrides import parse_overrides
+from archsim.spec.overrides import parse_overrides
 from einsum_cascade.errors import InputError
 from einsum_cascade.yaml.library import builtin_names
 from mappers.memory import VARIABLE

@@ -13,9 +13,9 @@ import numpy as np
 from machines import used
 
 from archsim import Architecture
-from archsim.bound.binder import bind_loops
-from archsim.bound.tiling import build_tiling
 from archsim.counts.accesses import count_einsum
+from archsim.nest.binder import bind_loops
+from archsim.nest.tiling import build_tiling
 from einsum_cascade import Cascade
 from mappers.exact.batch import measured
 from mappers.exact.search import exhaustive

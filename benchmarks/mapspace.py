@@ -17,7 +17,7 @@ from machines import used
 
 from archsim import Architecture
 from archsim.quantities import count, energy
-from archsim.spec.files.overrides import parse_overrides
+from archsim.spec.overrides import parse_overrides
 from mappers.memory import VARIABLE
 from mappers.problem.objectives import objective_called
 from mappers.workload_search import search_workload

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .footprint import held_tile
-from .record import Bound, BoundEinsum
+from ..legality.footprint import resident_tile
+from ..nest.record import Bound, BoundEinsum
 
 
 def bound_text(bound: Bound) -> str:
@@ -62,11 +62,11 @@ def _einsum(bound: Bound, e: BoundEinsum, indent: str) -> Iterator[str]:
     inner = indent + "  "
     for loop in e.own:
         level = bound.architecture.memories[loop.level].name
-        yield f"{inner}for {loop.member} of {e.widths[loop.member]:,} @ {level}"
+        yield f"{inner}for {loop.member} of {e.trip_counts[loop.member]:,} @ {level}"
         inner += "  "
     for loop in e.spatial:
-        yield f"{inner}across {loop.dimension}: {loop.member} of {e.widths[loop.member]:,}"
-    for number in range(len(e.touches)):
+        yield f"{inner}across {loop.dimension}: {loop.member} of {e.trip_counts[loop.member]:,}"
+    for number in range(len(e.access_maps)):
         yield f"{inner}{_access(bound, e, number)}"
     if e.window is not None:
         yield f"{inner}tiles outside {e.window.box.low} <= distance <= {e.window.box.high} left out"
@@ -74,14 +74,14 @@ def _einsum(bound: Bound, e: BoundEinsum, indent: str) -> Iterator[str]:
 
 def _access(bound: Bound, e: BoundEinsum, number: int) -> str:
     """One access: who wrote it, and the tile at every level that holds it."""
-    tensor = e.touches[number].access.tensor
+    tensor = e.access_maps[number].access.tensor
     memories = bound.architecture.memories
     held = [
-        f"{memories[level].name} {held_tile(bound, e, e.touches[number], level):,}"
+        f"{memories[level].name} {resident_tile(bound, e, e.access_maps[number], level):,}"
         for level in bound.memories(e, tensor)
     ]
     held += [f"registers of {array}" for array in bound.registers(e, tensor)]
-    held.append(f"tile {held_tile(bound, e, e.touches[number], bound.register_level):,}")
+    held.append(f"tile {resident_tile(bound, e, e.access_maps[number], bound.register_level):,}")
     if number == len(e.reads):
         return f"writes {tensor}: {' > '.join(reversed(held))}"
     operand = e.operands[number]

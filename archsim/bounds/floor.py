@@ -24,18 +24,18 @@ from typing import NamedTuple
 from einsum_cascade.ir import Gather, Program
 from einsum_cascade.memo import lazy_field
 
-from ..bound.addressing import Addressing
-from ..bound.initial import with_initial
-from ..bound.record import Bound, BoundEinsum
 from ..counts.accesses import EinsumCount, RegisterUses, Uses
 from ..counts.meter import EXACT
 from ..energy.charges import PriceList, leakage_charges, operations_pj, prices_of
 from ..energy.estimators import memory_access
+from ..iteration.access_map import AccessMap
+from ..iteration.loop_nest import LoopNest
+from ..nest.binder import with_initial
+from ..nest.record import Bound, BoundEinsum
+from ..nest.tiling import Addressing
 from ..result.record import Floor
-from ..space.access_map import AccessMap
-from ..space.nest import LoopNest
 from ..spec.arch import Architecture, ProcessingArray
-from ..spec.words import TensorWords
+from ..spec.tensor_words import TensorWords
 from .makespan import makespan_bound
 from .minimal_domain import minimal_domains
 from .operand_delivery import EinsumAccesses, OperandDelivery, operand_delivery_of
@@ -94,7 +94,7 @@ def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
     counts : tuple of EinsumCount
         Its operations.
     """
-    nests = minimal_domains(bound, bound.once_of_any_size(cut_ranks))
+    nests = minimal_domains(bound, bound.remember_for_pattern(cut_ranks))
     shares = least_shares(bound)
     whole = {name for name, loops in nests.items() if len(loops) == 1}
     masked = {e.name for e in bound.einsums if e.einsum.where is not None}
@@ -104,7 +104,7 @@ def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
     # Einsums of one instance may be in another order than those of the whole.
     program, bound_as = bound.program, bound.by_name
     points = {c.einsum: _least_points(bound_as[c.einsum], c, nests[c.einsum]) for c in counts}
-    free, inflow = bound.once_of_any_size(free_partitions), _inflow_of(bound, points)
+    free, inflow = bound.remember_for_pattern(free_partitions), _inflow_of(bound, points)
     # Tiles of a cascade's own may reach beyond the end of a tensor, at other sizes less far.
     words = {
         name: min(size, _elements(bound, name)) * Fraction(bound.words.of(name))
@@ -125,7 +125,7 @@ def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
         return tuple(_operand_deliveries(program, of.values(), free, points, shares, words))
 
     sized: tuple[_Ranges, ...] = ()
-    if bound.once_of_any_size(_growing):
+    if bound.remember_for_pattern(_growing):
         sized = program.memo(_SizeCache).of(bound, least(), inflow, whole)
     return LeastWork(
         words=sum(words.values(), Fraction(0)),
@@ -215,7 +215,7 @@ class _SizeCache:
         """As ``_sized`` says."""
         machine = bound.architecture
         copies = tuple(machine.copies(array.name) for array in machine.arrays)
-        free = tuple(bound.once_of_any_size(free_partitions).items())
+        free = tuple(bound.remember_for_pattern(free_partitions).items())
         key = (bound.shapes, free, machine.arrays, copies, tuple(c.einsum for c in least))
         if key not in self._known:
             found = tuple(_sized(bound, least, inflow, whole))
@@ -234,11 +234,11 @@ def _sized(
     """By rank that a cascade cuts in two: at sizes of its tiles, a range at a time, the least
     cycles of the busiest array, and counts of Einsums with as many operations as any mapping has.
     """
-    arrays, free = len(bound.architecture.arrays), bound.once_of_any_size(free_partitions)
+    arrays, free = len(bound.architecture.arrays), bound.remember_for_pattern(free_partitions)
     of = {e.name: e for e in bound.einsums}
-    some = bound.once_of_any_size(_some)
+    some = bound.remember_for_pattern(_some)
     none = dict.fromkeys(some, ALL)
-    for tiles in bound.once_of_any_size(_growing):
+    for tiles in bound.remember_for_pattern(_growing):
         family = tiles.rank
         incomplete = [n for n, cuts in some.items() if family in cuts and n in whole]
         sizes = tiles.ranges(bound, incomplete, free.keys() - {family})
@@ -275,7 +275,7 @@ def _some(bound: Bound) -> dict[str, set[str]]:
 
 def _inflow_of(bound: Bound, points: Mapping[str, int]) -> dict[str, ArrayInflow]:
     """By Einsum what comes into an array for it, however its points are laid out."""
-    reused, sizes = bound.once_of_any_size(_reused), dict(bound.shapes)
+    reused, sizes = bound.remember_for_pattern(_reused), dict(bound.shapes)
     return {
         name: ArrayInflow(n, max(min([prod([sizes[r] for r in x]) for x in reused[name]]), 1))
         for name, n in points.items()
@@ -289,7 +289,7 @@ def _reused(bound: Bound) -> dict[str, list[tuple[str, ...]]]:
     has it. It is of use at a point for each of the other ranks' coordinates; of ranks that the
     cascade cuts as a mapping says these are as many as the whole rank has, at any size.
     """
-    program, free = bound.program, bound.once_of_any_size(free_partitions)
+    program, free = bound.program, bound.remember_for_pattern(free_partitions)
 
     def counted(variable: str) -> str:
         rank = program.rank_of_variable.get(variable, variable.upper())
@@ -464,7 +464,7 @@ def _by_array(
 ) -> list[dict[int, Fraction]]:
     """Cycles of every Einsum's share of what is entered, on the arrays that can do it, all elements
     at work."""
-    able = bound.once_of_any_size(_able)
+    able = bound.remember_for_pattern(_able)
     found: list[dict[int, Fraction]] = []
     for name, came in inflow.items():
         cycles = {

@@ -11,11 +11,11 @@ from collections.abc import Collection, Iterator
 from itertools import chain, combinations
 from typing import NamedTuple
 
-from ..bound.masking import MaskBands, band_ranks, bands_of_any, window_over
-from ..bound.record import Bound, BoundEinsum
-from ..space.bands import Band
-from ..space.iteration import Loop
-from ..space.nest import LoopNest
+from ..iteration.bands import Band
+from ..iteration.loop_nest import LoopNest
+from ..iteration.loops import Loop
+from ..nest.masks import MaskBands, band_ranks, bands_of_any, window_over
+from ..nest.record import Bound, BoundEinsum
 
 
 class _NoOpSteps(NamedTuple):

@@ -19,10 +19,10 @@ from einsum_cascade.memo import IdentityCache
 from einsum_cascade.operations import Operations
 
 from ..energy.estimators import memory_access, register_access
-from ..space.access_map import AccessMap, Digits
-from ..space.iteration import Axis
+from ..iteration.access_map import AccessMap, Digits
+from ..iteration.loops import Axis
 from ..spec.arch import Architecture, ProcessingArray
-from ..spec.words import ONE_WORD, TensorWords
+from ..spec.tensor_words import ONE_WORD, TensorWords
 
 _LANE_STEPS_PER_DOUBLING = 4
 """Steps in which the number of elements that add up one result is doubled."""

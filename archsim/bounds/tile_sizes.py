@@ -20,8 +20,8 @@ from einsum_cascade.affine import Form, Term, digits
 from einsum_cascade.ir import Access, Condition, Gather, Name, Program, Relational, walk
 from einsum_cascade.masks import AtMostZero, Opaque, conjuncts, inequalities
 
-from ..bound.record import Bound, BoundEinsum
-from ..space.iteration import Axis
+from ..iteration.loops import Axis
+from ..nest.record import Bound, BoundEinsum
 
 ALL = Fraction(1)
 """The share of an Einsum of which something is left at any size of tiles."""
@@ -78,7 +78,7 @@ def least_shares(bound: Bound) -> dict[str, Fraction]:
     Of one-pass attention with 4 tiles of 256 keys, ``RM[m1+1, p]`` is left with a quarter.
     """
     masked = any(x.where is not None for x in bound.program.einsums)
-    sizes, free = dict(bound.shapes), bound.once_of_any_size(_partial_ranks)
+    sizes, free = dict(bound.shapes), bound.remember_for_pattern(_partial_ranks)
     return {
         e.name: _share(e, gone, sizes, masked) for e, gone in zip(bound.einsums, free, strict=True)
     }

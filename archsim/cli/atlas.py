@@ -71,7 +71,7 @@ def _plan(
     from .. import Mapping
     from ..atlas.survey import AtlasPlan, Scenario
     from ..spec.files.load import load_architectures
-    from ..spec.files.overrides import parse_overrides
+    from ..spec.overrides import parse_overrides
 
     given = parse_overrides(settings)
     refuse_mapping_settings("atlas", given)

@@ -74,7 +74,7 @@ def show_command(
 def _show_summary(name: str, settings: tuple[str, ...], as_json: bool) -> None:
     from workloads import load, summarize
 
-    from ..spec.files.overrides import Overrides
+    from ..spec.overrides import Overrides
 
     given = Overrides.of_part("workload", settings)
     found = summarize(load(name.removeprefix("workload/"), given.workload))

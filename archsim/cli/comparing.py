@@ -100,7 +100,7 @@ def _compare(
     from ..comparison.compare import Contender, compare_contenders
     from ..jobs.selection import mapping_called
     from ..spec.files.load import load_architectures
-    from ..spec.files.overrides import parse_overrides
+    from ..spec.overrides import parse_overrides
 
     given = parse_overrides(settings)
     refuse_mapping_settings("compare", given)

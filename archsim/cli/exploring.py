@@ -137,7 +137,7 @@ def _loaded(asked: Problems) -> tuple[Workload, Architecture]:
     from workloads import load
 
     from .. import Architecture
-    from ..spec.files.overrides import parse_overrides
+    from ..spec.overrides import parse_overrides
 
     workload, architecture, settings = asked
     given = parse_overrides(settings)

@@ -243,7 +243,7 @@ def _searched(
     from workloads import load
 
     from .. import Architecture, simulate
-    from ..spec.files.overrides import parse_overrides
+    from ..spec.overrides import parse_overrides
 
     given = parse_overrides(settings)
     refuse_mapping_settings("map", given, "the mapping is what is searched for")

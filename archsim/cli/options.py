@@ -12,7 +12,7 @@ from einsum_cascade.errors import CascadeError, InputError, Problem, nearest
 if TYPE_CHECKING:
     from einsum_cascade.yaml.edit import Setting
 
-    from ..spec.files.overrides import Overrides
+    from ..spec.overrides import Overrides
 
 
 class Known(click.Choice[str]):

@@ -118,7 +118,7 @@ def _rewritten(workload: str, settings: tuple[str, ...], rules: tuple[str, ...])
 
     from ..jobs.asked import workload_asked
     from ..jobs.workload import own_part
-    from ..spec.files.overrides import parse_overrides
+    from ..spec.overrides import parse_overrides
 
     own = own_part(workload_asked(workload, parse_overrides(settings)))
     derived = rewrite(Cascade.load(own.cascade), *rules, prove_it=False).result
@@ -136,7 +136,7 @@ def _asked(
     from mappers.construct.generators import GENERATORS
 
     from ..jobs.asked import machine_asked, mapping_asked, workload_asked
-    from ..spec.files.overrides import parse_overrides
+    from ..spec.overrides import parse_overrides
 
     given = parse_overrides(settings)
     work = workload_asked(workload, given)

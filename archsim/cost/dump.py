@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
-from ..bound.record import Bound
 from ..counts.accesses import AccessCount, Amount, EinsumCount
 from ..counts.occupancy import busy_cycles, folds_of
+from ..nest.record import Bound
 
 
 def counts_text(bound: Bound, counts: Iterable[EinsumCount]) -> str:

@@ -21,11 +21,11 @@ from typing_extensions import TypeVar
 from einsum_cascade.errors import MappingError, Problem
 from einsum_cascade.ir import Name, walk
 
-from ..bound.record import Bound, BoundEinsum
-from ..bound.reuse import found_at
-from ..space.access_map import AccessMap
-from ..space.bands import Window
-from ..space.nest import LoopNest
+from ..iteration.access_map import AccessMap
+from ..iteration.bands import Window
+from ..iteration.loop_nest import LoopNest
+from ..legality.reuse import finds_tile_at
+from ..nest.record import Bound, BoundEinsum
 from .meter import EXACT, Elements, Meter, Size, T, words_in_lines
 
 Amount = int | Fraction
@@ -101,8 +101,8 @@ def count_einsum(bound: Bound, e: BoundEinsum, meter: Meter[Any] = EXACT) -> Ein
         Its mask needs a parameter that has no value.
     """
     allowed = allowed_points(bound, e, meter)
-    touches = [(part, n) for part in (e, *e.initial) for n in range(len(part.touches))]
-    used = [registers_of(bound, part, n, meter) for part, n in touches]
+    access_maps = [(part, n) for part in (e, *e.initial) for n in range(len(part.access_maps))]
+    used = [registers_of(bound, part, n, meter) for part, n in access_maps]
     return EinsumCount(
         einsum=e.name,
         array=e.array.name,
@@ -110,14 +110,14 @@ def count_einsum(bound: Bound, e: BoundEinsum, meter: Meter[Any] = EXACT) -> Ein
         allowed=allowed,
         iterations=meter.iterations(e),
         operations=tuple((kind, n * allowed) for kind, n in e.operations),
-        accesses=tuple(a for part, n in touches for a in accesses_of(bound, part, n, meter)),
+        accesses=tuple(a for part, n in access_maps for a in accesses_of(bound, part, n, meter)),
         registers=_in_registers_of(e, [uses.of_all for uses in used], meter),
         registers_of_one=_in_registers_of(e, [uses.of_one for uses in used], meter),
         registers_by_tensor=()
         if bound.words.alike
         else tuple(
-            (part.touches[n].access.tensor, uses)
-            for (part, n), uses in zip(touches, used, strict=True)
+            (part.access_maps[n].access.tensor, uses)
+            for (part, n), uses in zip(access_maps, used, strict=True)
         ),
     )
 
@@ -154,7 +154,7 @@ def allowed_points(bound: Bound, e: BoundEinsum, meter: Meter[Any]) -> int:
     """
     if e.einsum.where is None:
         return meter.points(e)
-    if e.window is not None and not e.loose:
+    if e.window is not None and not e.partially_masked:
         return _inside(e, e.window)
     from einsum_cascade.counting.point_counts import count_points
 
@@ -184,7 +184,7 @@ def registers_of(bound: Bound, e: BoundEinsum, number: int, meter: Meter[T]) -> 
     Parameters
     ----------
     number : int
-        The access's place among the Einsum's ``touches``: its reads in order, then its write.
+        The access's place among the Einsum's ``access_maps``: its reads in order, then its write.
     """
     reads = number < len(e.reads)
     return register_uses(e, number, meter, waits=reads and in_own_registers(bound, e, number))
@@ -200,7 +200,7 @@ def register_uses(e: BoundEinsum, number: int, meter: Meter[T], *, waits: bool) 
     waits : bool
         What ``in_own_registers`` says of an operand; False of a result.
     """
-    access_map = e.touches[number]
+    access_map = e.access_maps[number]
     moved = _relevant(e.whole, access_map.moving)
     points, iterations = meter.run(e), meter.iterations(e)
     if waits:
@@ -210,7 +210,7 @@ def register_uses(e: BoundEinsum, number: int, meter: Meter[T], *, waits: bool) 
     fills, changes = meter.fills(e, moved), meter.changes(e, moved)
     if access_map is e.write:
         lanes = (True,) * len(e.spatial)
-        everywhere = meter.distinct(e, e.everywhere, (*moved, *lanes))
+        everywhere = meter.distinct(e, e.full_nest, (*moved, *lanes))
         in_one = meter.distinct(e, e.whole, moved)
         return RegisterUses(
             _updated(points, fills, everywhere), _updated(iterations, changes, in_one)
@@ -242,7 +242,7 @@ def deliveries(e: BoundEinsum, access_map: AccessMap, level: int, meter: Meter[T
     ----------
     e : BoundEinsum
     access_map : AccessMap
-        One of its ``touches``.
+        One of its ``access_maps``.
     level : int
         Index of a memory, or the register level.
     meter : Meter
@@ -264,7 +264,7 @@ def touched(e: BoundEinsum, access_map: AccessMap, level: int, meter: Meter[T]) 
     e : BoundEinsum
         The Einsum that brings them.
     access_map : AccessMap
-        One of its ``touches``.
+        One of its ``access_maps``.
     level : int
         A memory's index from the outermost, or the level of the registers below them all.
     meter : Meter
@@ -281,7 +281,7 @@ def _in_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:
         return False
     # What no memory keeps for it can come from nowhere else.
     kept = bound.memories(e, operand.producer)
-    return not kept or found_at(bound, e, number, bound.register_level)
+    return not kept or finds_tile_at(bound, e, number, bound.register_level)
 
 
 def in_own_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:
@@ -294,7 +294,7 @@ def in_own_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:
     number : int
         The operand's place among the Einsum's reads.
     """
-    return bound.once_alike(_in_own_registers, e, number)
+    return bound.remember_access(_in_own_registers, e, number)
 
 
 def _in_own_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:
@@ -319,13 +319,13 @@ def path_of(bound: Bound, e: BoundEinsum, number: int) -> tuple[PathStop, ...]:
     Parameters
     ----------
     number : int
-        The access's place among the Einsum's ``touches``.
+        The access's place among the Einsum's ``access_maps``.
     """
-    return bound.once_alike(_path_of, e, number)
+    return bound.remember_access(_path_of, e, number)
 
 
 def _path_of(bound: Bound, e: BoundEinsum, number: int) -> tuple[PathStop, ...]:
-    tensor = e.touches[number].access.tensor
+    tensor = e.access_maps[number].access.tensor
     memories = bound.architecture.memories
     kept = [PathStop(memories[level].name, level) for level in bound.memories(e, tensor)]
     arrays = [a for a in bound.registers(e, tensor) if a != e.array.name]
@@ -336,7 +336,7 @@ def _path_of(bound: Bound, e: BoundEinsum, number: int) -> tuple[PathStop, ...]:
         return ()
     if others and _in_registers(bound, e, number):
         kept = others[:1]
-    found = [n for n, stop in enumerate(kept) if found_at(bound, e, number, stop.level)]
+    found = [n for n, stop in enumerate(kept) if finds_tile_at(bound, e, number, stop.level)]
     return tuple(kept[max(found, default=0) :])
 
 
@@ -350,7 +350,7 @@ def accesses_of(bound: Bound, e: BoundEinsum, number: int, meter: Meter[T]) -> l
     e : BoundEinsum
         One of its Einsums, or a statement of ``init``.
     number : int
-        The access's place among the Einsum's ``touches``: its reads in order, then its write.
+        The access's place among the Einsum's ``access_maps``: its reads in order, then its write.
     meter : Meter
         What answers, and what in.
 

@@ -22,19 +22,17 @@ from math import ceil, prod
 from einsum_cascade.ir import Gather
 from einsum_cascade.memo import cached_property
 
-from ..bound.instances import Instances, PartKinds, Spread
-from ..bound.part_reach import moves_along, reaches_of, tiles_apart
-from ..bound.record import Bound, BoundEinsum
-from ..bound.ring import Ring
-from ..bound.together import held_together
-from ..space.access_map import AccessMap
+from ..iteration.access_map import AccessMap
+from ..nest.partition import PartKinds, RankPartition, Ring
+from ..nest.record import Bound, BoundEinsum, CorePartitioning
+from ..nest.shared_tiles import halos_of, shared_gather, unique_halo, varies_along_halo
 from .accesses import AccessCount, Amount, EinsumCount, RegisterUses, Uses, deliveries, path_of
 from .meter import EXACT, Size, words_in_lines
 from .spill import count_mapping
 
 Counts = tuple[EinsumCount, ...]
 
-_Counted = Callable[[Spread], bool]
+_Counted = Callable[[RankPartition], bool]
 """Whether all instances count along a rank; else one stands for them."""
 
 
@@ -125,13 +123,13 @@ class _CoreSums:
     """Sums over instances."""
 
     def __init__(
-        self, bound: Bound, counts: Counts, instances: Instances, some: int | None = None
+        self, bound: Bound, counts: Counts, instances: CorePartitioning, some: int | None = None
     ) -> None:
         self.bound = bound
         self.spread = instances.spread
         self.levels = {m.name: n for n, m in enumerate(bound.architecture.memories)}
         self.memories, self.ring = bound.architecture.memories, instances.ring
-        self.remade = instances.remade
+        self.replicated = instances.replicated
         self.problems: list[tuple[PartKinds, Bound, Counts]] = [
             (kinds, other or bound, other.memo(count_mapping) if other else counts)
             for kinds, other in islice(instances.problems.items(), some)
@@ -208,16 +206,16 @@ class _CoreSums:
         """One place of one tensor."""
         one = next(p.accesses[key] for p in problems if key in p.accesses)
         level = self.levels.get(one.place)
-        touched = [m for m in e.touches if m.access.tensor == one.tensor]
+        touched = [m for m in e.access_maps if m.access.tensor == one.tensor]
         moving = frozenset[str]().union(*(m.moving for m in touched))
         result = one.tensor == e.name
         held = self.bound.memories(e, one.tensor)
 
-        def own(s: Spread) -> bool:
+        def own(s: RankPartition) -> bool:
             ring = level == s.level and self.memories[s.level].ring
             return level is None or level > s.level or ring
 
-        def every(s: Spread, *, reads: bool) -> bool:
+        def every(s: RankPartition, *, reads: bool) -> bool:
             if own(s):
                 return not timed  # each has its own, and a link of a ring
             if s.variable in moving:
@@ -297,7 +295,7 @@ class _CoreSums:
         if level is None or level == self.bound.register_level:
             return otherwise
         tile = e.nest(level).first_tile
-        held = held_together(self.bound, e, access_map, level, tile)
+        held = shared_gather(self.bound, e, access_map, level, tile)
         if held is None:
             return otherwise
         size: Size = held.access_map.size
@@ -313,8 +311,8 @@ class _CoreSums:
 
     def _is_passed_on(self, access: AccessCount) -> bool:
         """Whether instances pass on in a ring what an access brings to where they hold it."""
-        at_home = access.place == self.bound.architecture.home.name
-        return at_home and self.ring.rank(access.tensor) is not None
+        resident_on_chip = access.place == self.bound.architecture.home.name
+        return resident_on_chip and self.ring.rank(access.tensor) is not None
 
     def _size(self, e: BoundEinsum, problems: list[_PartCount]) -> Amount:
         """Elements of what an Einsum writes, of all parts."""
@@ -325,12 +323,12 @@ class _CoreSums:
             lambda s: s.variable in e.write.moving,
         )
 
-    def _own(self, e: BoundEinsum) -> Iterator[Spread]:
+    def _own(self, e: BoundEinsum) -> Iterator[RankPartition]:
         return (s for s in self.spread if s.variable in e.variables)
 
-    def _is_run_by_each(self, e: BoundEinsum, s: Spread) -> bool:
+    def _is_run_by_each(self, e: BoundEinsum, s: RankPartition) -> bool:
         """Whether every instance runs an Einsum, its part or all of it; else one does for all."""
-        return s.variable in e.variables or (e.name, s.rank) in self.remade
+        return s.variable in e.variables or (e.name, s.rank) in self.replicated
 
     def _sum(
         self,
@@ -338,7 +336,7 @@ class _CoreSums:
         problems: list[_PartCount],
         value: Callable[[_PartCount], Amount],
         every: _Counted,
-        apart: Callable[[Spread], tuple[Fraction, ...] | None] = lambda _: None,
+        apart: Callable[[RankPartition], tuple[Fraction, ...] | None] = lambda _: None,
     ) -> Amount:
         """Over all instances along some ranks, and one of those along the others, with what each of
         the others has ``apart`` from it: shares by kind of part."""
@@ -357,9 +355,9 @@ class _CoreSums:
     def _weights(
         self,
         e: BoundEinsum,
-        s: Spread,
+        s: RankPartition,
         every: bool,
-        apart: Callable[[Spread], tuple[Fraction, ...] | None],
+        apart: Callable[[RankPartition], tuple[Fraction, ...] | None],
     ) -> Sequence[Amount]:
         """By kind of part of a rank how many instances count."""
         each = self._is_run_by_each(e, s)
@@ -368,29 +366,29 @@ class _CoreSums:
         return [s.weight(kind, every=each and every) for kind in range(len(s.kinds))]
 
     def _unique_halo_by_kind(
-        self, e: BoundEinsum, touched: list[AccessMap], s: Spread, to: int | None
+        self, e: BoundEinsum, touched: list[AccessMap], s: RankPartition, to: int | None
     ) -> tuple[Fraction, ...] | None:
         """By kind of part of a rank under a mask the share of what moves with other ranks that is
         no other's; None: all have the same. ``to``: the memory that an operand comes to."""
-        reaches = reaches_of(self.bound, e, s)
-        if reaches is None or not any(moves_along(m, e, reaches[0]) for m in touched):
+        reaches = halos_of(self.bound, e, s)
+        if reaches is None or not any(varies_along_halo(m, e, reaches[0]) for m in touched):
             return None
         if to is not None and to <= s.level:
             tile = e.nest(to).first_tile
-            found = (tiles_apart(self.bound, e, m, to, tile, s) for m in touched)
+            found = (unique_halo(self.bound, e, m, to, tile, s) for m in touched)
             # What one leaves is gone when another comes to it later.
             if (apart := next((t for t in found if t is not None), None)) is not None:
                 return apart.shares
         return unique_halo_shares([(r.begin, r.end) for r in reaches])
 
     def _partial_sums_added(
-        self, e: BoundEinsum, touched: list[AccessMap], met: list[Spread]
+        self, e: BoundEinsum, touched: list[AccessMap], met: list[RankPartition]
     ) -> Fraction:
         """Partial sums that are added to one that is there, as a share of what all are."""
         times, first = Fraction(prod(s.parts for s in met)), Fraction(1)
         for s in met:
-            reaches = reaches_of(self.bound, e, s)
-            if reaches is None or not any(moves_along(m, e, reaches[0]) for m in touched):
+            reaches = halos_of(self.bound, e, s)
+            if reaches is None or not any(varies_along_halo(m, e, reaches[0]) for m in touched):
                 continue
             # Each has those that it reaches.
             lengths = [max(0, r.end - r.begin) for r in reaches]
@@ -456,7 +454,7 @@ def _accesses(
     """Accesses of an Einsum in their order: those of each operand along its way, and the result."""
     found = iter(count.accesses)
     for part in (e, *e.initial):
-        for number in range(len(part.touches)):
+        for number in range(len(part.access_maps)):
             way = path_of(bound, part, number)
             places = [next(found) for _ in way]
             outermost = bool(way) and way[0].level == 0

@@ -17,11 +17,11 @@ from typing_extensions import override
 
 from einsum_cascade.ir import Access, Gather, Index
 
-from ..bound.record import BoundEinsum
-from ..space.access_map import AccessMap
-from ..space.banded import one
-from ..space.iteration import Extents, Loop, count_points
-from ..space.nest import LoopNest
+from ..iteration.access_map import AccessMap
+from ..iteration.loop_nest import LoopNest
+from ..iteration.loops import Extents, Loop, count_points
+from ..iteration.windowed import one
+from ..nest.record import BoundEinsum
 from ..spec.arch import Memory
 
 Size = Callable[[Extents], int]

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 
-from ..bound.record import Bound, BoundEinsum
-from ..space.access_map import AccessMap
-from ..space.banded import one
+from ..iteration.access_map import AccessMap
+from ..iteration.windowed import one
+from ..nest.record import Bound, BoundEinsum
 from ..spec.arch import Memory
 from .accesses import EinsumCount, in_own_registers
 from .meter import EXACT
@@ -189,7 +189,7 @@ def stationary_operand(e: BoundEinsum) -> StationaryOperand | None:
     """What stays in the array; None where operands are broadcast, or nothing is laid out."""
     if e.array.operands == "broadcast" or not e.spatial:
         return None
-    shared = [_shared_axes(e, access_map) for access_map in e.touches]
+    shared = [_shared_axes(e, access_map) for access_map in e.access_maps]
     hopping = {axis for axes in shared for axis in axes}
     # Z[m, n] = A[m, k] * B[n, k] with m along rows and n along columns: A is shared by columns, B
     # by rows, Z by neither, so that Z stays in its element (output-stationary). With k along rows
@@ -234,7 +234,7 @@ def folds_of(bound: Bound, e: BoundEinsum) -> Folds | None:
     load_cycles = held.load_cycles
     streams = e.array.overlap == "streams"
     turns = streams and _alternates_with_others(bound, e)
-    changes = {n: _changes(e, e.touches[n], anew=turns) for n in own}
+    changes = {n: _changes(e, e.access_maps[n], anew=turns) for n in own}
     loads = max((changes[n] for n in loaded), default=0) if load_cycles else 0
     if streams:
         skew = ()
@@ -260,7 +260,7 @@ def _alternates_with_others(bound: Bound, e: BoundEinsum) -> bool:
         other is not e
         and other.array.name == e.array.name
         and other.spatial
-        and not bound.apart(e.name, other.name)
+        and not bound.in_different_groups(e.name, other.name)
         for other in bound.einsums
     )
 

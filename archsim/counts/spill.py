@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
-from ..bound.footprint import Requirement, requirement
-from ..bound.record import Bound
+from ..legality.footprint import Requirement, requirement
+from ..nest.record import Bound
 from ..quantities import byte_size
 from .accesses import AccessCount, Amount, EinsumCount, count_einsum
 

@@ -12,7 +12,7 @@ from einsum_cascade.operations import Operations
 
 from ..counts.accesses import AccessCount, EinsumCount
 from ..spec.arch import Architecture, ProcessingArray
-from ..spec.words import ONE_WORD, TensorWords
+from ..spec.tensor_words import ONE_WORD, TensorWords
 from .estimators import AccessEnergy, action_pj, functional_units, memory_access, register_access
 
 

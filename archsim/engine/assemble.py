@@ -11,8 +11,6 @@ from einsum_cascade.ir import Name, Parameter, walk
 from einsum_cascade.operations import kind_and_format, operation_label
 from einsum_cascade.rewrites.products import hoistable
 
-from ..bound.footprint import requirements
-from ..bound.record import Bound, BoundEinsum
 from ..bounds.floor import LeastWork, compulsory_words, floor_of
 from ..counts.accesses import Amount, EinsumCount
 from ..counts.cores import counts_at_ports, counts_of_all_cores
@@ -20,6 +18,9 @@ from ..counts.occupancy import busy_cycles, folds_of, work_cycles
 from ..counts.spill import spill_note
 from ..energy.charges import charges, leakage_charges, leakage_w
 from ..energy.estimators import areas, unlike_word
+from ..iteration.exact import total
+from ..legality.footprint import requirements
+from ..nest.record import Bound, BoundEinsum
 from ..result.record import (
     ArrayRoof,
     ArrayUse,
@@ -35,7 +36,6 @@ from ..result.record import (
     in_machine_order,
 )
 from ..schedule.timing import Timing
-from ..space.exact import total
 from ..spec.arch import Architecture, ProcessingArray
 
 
@@ -286,7 +286,7 @@ def _bounds(bound: Bound, work: list[_Work], traffic: tuple[LevelTraffic, ...]) 
 
 def roofs_of(bound: Bound) -> Roofs:
     """The roofs of the arrays that a mapping uses, and of all memories."""
-    return bound.once_of_any_size(_roofs_of)
+    return bound.remember_for_pattern(_roofs_of)
 
 
 def _roofs_of(bound: Bound) -> Roofs:
@@ -386,7 +386,7 @@ def _core_notes(bound: Bound) -> Iterator[str]:
     for number, memory in enumerate(bound.architecture.memories):
         for name, count in memory.instances:
             here = [s for s in spread if (s.level, s.instances) == (number, name)]
-            parts = ", ".join(f"{s.rank} in {s.parts} parts of {s.told}" for s in here)
+            parts = ", ".join(f"{s.rank} in {s.parts} parts of {s.size_text}" for s in here)
             used = prod(s.parts for s in here)
             yield f"{used} of {count} {name} are used" + (f": {parts}" if parts else "")
     yield from _ring_notes(bound)
@@ -397,7 +397,7 @@ def _core_notes(bound: Bound) -> Iterator[str]:
 
 
 def _replicated(bound: Bound) -> frozenset[tuple[str, str]]:
-    return bound.instances.remade if bound.instances is not None else frozenset()
+    return bound.instances.replicated if bound.instances is not None else frozenset()
 
 
 def _ring_notes(bound: Bound) -> Iterator[str]:
@@ -424,7 +424,7 @@ def notes_of(bound: Bound) -> tuple[str, ...]:
         found.append(f"chosen by the mapping's objective: {picked}")
     found.extend(bound.mapping.moved)
     found.extend(_core_notes(bound))
-    found.extend(bound.once_of_any_size(_formats))
+    found.extend(bound.remember_for_pattern(_formats))
     if note := spill_note(bound):
         found.append(note)
     found.extend(bound.unskipped)
@@ -436,7 +436,7 @@ def notes_of(bound: Bound) -> tuple[str, ...]:
             "others are run whole"
         )
     found += [h.note(bound.program) for h in bound.program.memo(hoistable)]
-    found.extend(bound.once_of_any_size(_of_machine))
+    found.extend(bound.remember_for_pattern(_of_machine))
     return tuple(found)
 
 

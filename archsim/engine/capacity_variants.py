@@ -7,12 +7,12 @@ from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import Final
 
-from ..bound.footprint import requirements
-from ..bound.record import Bound
 from ..bounds.floor import LeastWork, floor_of
 from ..counts.accesses import EinsumCount
 from ..energy.charges import PricedAmounts, leakage_charges, leakage_w, priced_lines
 from ..energy.estimators import AccessEnergy, memory_access, memory_area, memory_rows
+from ..legality.footprint import requirements
+from ..nest.record import Bound
 from ..result.record import Floor, Result
 from ..spec.arch import Architecture, Memory
 from ..spec.technology import Technology

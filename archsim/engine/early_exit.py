@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
-from ..bound.record import Bound
 from ..counts.accesses import EinsumCount
 from ..counts.cores import counts_at_ports
 from ..counts.occupancy import busy_cycles, memory_bytes, transfer_cycles
 from ..counts.spill import count_mapping, count_of
+from ..nest.record import Bound
 from ..schedule.kinds import kind_of
 
 

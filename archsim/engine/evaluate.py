@@ -10,14 +10,14 @@ from typing import Final
 from einsum_cascade.errors import MappingError
 from einsum_cascade.ir import Program
 
-from ..bound.binding import Choose, bind, whole_of_nests
-from ..bound.instances import total_iterations
-from ..bound.nests import chips_problems
-from ..bound.record import Bound
 from ..bounds.floor import LeastWork, floor_of
 from ..counts.accesses import EinsumCount
 from ..counts.cores import counts_at_ports, counts_of_all_cores
 from ..counts.spill import count_mapping
+from ..legality.binding import Choose, bind, bind_whole_cascade
+from ..nest.cores import iterations_of_core
+from ..nest.record import Bound
+from ..nest.sequence import ring_problems
 from ..result.merge import merged
 from ..result.record import PartUse, Result
 from ..schedule.timing import Timing, refuse_no_time
@@ -126,10 +126,10 @@ def critical_core_candidates(bound: Bound) -> Iterator[Bound]:
     at = next((n for n, s in enumerate(spread) if s.begins), None)
     if at is None:
         return
-    most = total_iterations(bound)
+    most = iterations_of_core(bound)
     for kind in range(1, min(_MAX_CANDIDATES, len(spread[at].kinds))):
         led = _with_critical_part(bound, at, kind)
-        if total_iterations(led) < _CANDIDATE_WORK_SHARE * most:
+        if iterations_of_core(led) < _CANDIDATE_WORK_SHARE * most:
             return  # these are in the order of what there is to do
         yield led
 
@@ -190,7 +190,7 @@ def evaluate_nests(
         nest.
     """
     machine = nests[0][1].architecture
-    if problems := [*chips_problems(program, mapping, machine)]:
+    if problems := [*ring_problems(program, mapping, machine)]:
         raise MappingError(problems)
     counted = [(bound, bound.memo(count_mapping)) for _, bound in nests]
     parts = tuple(
@@ -201,6 +201,6 @@ def evaluate_nests(
     whole = merged(parts, workload=workload, mapping=mapping.name, shape=tuple(shape.items()))
     # What nests hand to one another need not cross the outermost memory, and what masks of one
     # leave out of another may be left out.
-    every = whole_of_nests(program, [bound for bound, _ in counted])
+    every = bind_whole_cascade(program, [bound for bound, _ in counted])
     counts = tuple(count for bound, own in counted for count in counts_of_all_cores(bound, own))
     return replace(whole, floor=floor_of(every, counts))

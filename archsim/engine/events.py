@@ -15,8 +15,8 @@ from functools import cache, partial
 from itertools import accumulate, chain
 from math import lcm
 
+from ..iteration.exact import total
 from ..schedule.program import StepDependency, StepProgram, components
-from ..space.exact import total
 from ..steps.run_length import OneStep, Repeat, RunLengths, Seq, StepsError, length, steps_by_class
 from .kernel import run
 from .tables import (

@@ -12,12 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from ..bound.record import Bound
 from ..counts.accesses import EinsumCount
+from ..iteration.exact import total
+from ..nest.record import Bound
 from ..schedule.kinds import exact_walks, kind_of, time_mapping
 from ..schedule.program import StepProgram
 from ..schedule.timing import Timing, refuse_no_time
-from ..space.exact import total
 from ..steps.group import FusionGroup, Walk
 from ..steps.run_length import StepsError, steps_by_class
 from .events import MAX_EVENTS, EventRun, run_program

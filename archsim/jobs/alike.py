@@ -13,22 +13,22 @@ from typing_extensions import override
 from einsum_cascade.memo import IdentityCache
 from einsum_cascade.number_formats import TensorFormats
 
-from ..bound.footprint import all_fits
-from ..bound.layout import (
-    arrays_layout,
-    memories_layout,
-    moved,
-    room_decides,
-    speeds,
-    stays,
-)
-from ..bound.record import Bound
 from ..bounds.floor import LeastWork, least_work
 from ..counts.accesses import EinsumCount
 from ..counts.spill import count_mapping, spilled_share
 from ..engine.capacity_variants import CapacityVariants, MemoryPrices, differ_in_capacities
 from ..engine.evaluate import evaluate_bound
 from ..engine.latency import time_bound
+from ..legality.binding_key import (
+    arrays_key,
+    bandwidth_key,
+    depends_on_capacities,
+    keeps_fitted_tiles,
+    memories_key,
+    rebind_with_footprint,
+)
+from ..legality.footprint import all_fits
+from ..nest.record import Bound
 from ..result.record import Result
 from ..schedule.kinds import exact_walks
 from ..schedule.timing import Timing
@@ -101,7 +101,7 @@ class _ArrayKeys:
 
     @classmethod
     def of(cls, arrays: tuple[ProcessingArray, ...]) -> _ArrayKeys:
-        return cls(same=_Key(arrays), laid_out=_Key(arrays_layout(arrays)))
+        return cls(same=_Key(arrays), laid_out=_Key(arrays_key(arrays)))
 
 
 class AlikeJobs:
@@ -138,18 +138,18 @@ class AlikeJobs:
             return evaluate_bound(job.bind(), workload=job.name)
         work = self._work(mapping, job.shapes, job.program.formats)
         arrays = self._array_keys(machine.arrays)
-        memories = memories_layout(machine, capacities=room_decides(mapping))
+        memories = memories_key(machine, capacities=depends_on_capacities(mapping))
         placed = _Key(work, memories, arrays.laid_out)
         known = self._bound.of(placed, _BoundAlike).of(job)
         if known.instances is not None:
             # It is several mappings in one, of which each would have to be moved.
             return evaluate_bound(job.bind(), workload=job.name)
-        bound = moved(known, machine)
+        bound = rebind_with_footprint(known, machine)
         if not all_fits(bound):
             # Says what does not fit, and where it is written.
             return evaluate_bound(job.bind(), workload=job.name)
         cut = (bound.tiling.cuts, tuple(bound.tiling.shapes.items()), spilled_share(bound))
-        memories = memories_layout(machine, capacities=False)
+        memories = memories_key(machine, capacities=False)
         same = _Key(work, memories, arrays.laid_out, cut)
         run = self._runs.of(same, lambda: _BoundOnce(bound, self._results))
         return run.evaluate(bound, job.name, arrays)
@@ -177,7 +177,7 @@ class _BoundAlike:
     def of(self, job: Job) -> Bound:
         """One that is the job's but for its machine. Raises as ``Job.bind``."""
         for known in self._known:
-            if stays(known, job.architecture):
+            if keeps_fitted_tiles(known, job.architecture):
                 return known
         self._known = [job.bind(), *self._known[: _SIZES_KEPT - 1]]
         return self._known[0]
@@ -198,7 +198,7 @@ class _BoundOnce:
         """The result on the machine that the mapping was moved to."""
         machine = bound.architecture
         least = self._least.of(arrays.same, lambda: least_work(bound, self.counts))
-        pace = self._paces.of(_Key(arrays.same, speeds(machine)), lambda: self._paced(bound))
+        pace = self._paces.of(_Key(arrays.same, bandwidth_key(machine)), lambda: self._paced(bound))
         self.results.of(pace)
         return pace.result(bound, workload, self.counts, least)
 

@@ -2,7 +2,7 @@
 
 Of a memory that feeds instances each has its share: that is all the room there is where none holds
 what another needs. Instances that have queries of their own pick from the same positions, which the
-memory holds once for all of them (``archsim.bound.together``), so that a share is too small for
+memory holds once for all of them (``archsim.nest.shared_tiles``), so that a share is too small for
 what it could hold. How much more there is depends on what else a mapping keeps there. It is tried:
 what is made is bound on the whole machine, which has the last word.
 """
@@ -17,7 +17,7 @@ from einsum_cascade.errors import MappingError
 from einsum_cascade.ir import Program
 from einsum_cascade.shapes import complete_shapes
 
-from ..bound.binding import bind
+from ..legality.binding import bind
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
 from .best_parts import Spreading

@@ -10,9 +10,9 @@ from einsum_cascade.errors import InputError, Problem, SpecError
 from einsum_cascade.yaml.edit import parse_setting, python_setting
 
 from ..spec.arch import Architecture
-from ..spec.files.overrides import Overrides, sorted_settings
 from ..spec.mapping import AUTO, MADE
 from ..spec.mapping import Mapping as MappingSpec
+from ..spec.overrides import Overrides, sorted_settings
 from .job import Generators
 from .selection import ByPart, Given, mapping_called, usual_mapping
 from .workload import WorkloadLike

@@ -10,9 +10,9 @@ from einsum_cascade.errors import InputError, Problem, SpecError
 from einsum_cascade.ir import Program
 from einsum_cascade.memo import cached_property
 
-from ..bound.binding import Choose, bind, with_parameters
-from ..bound.nests import nests_bound, nests_of
-from ..bound.record import Bound
+from ..legality.binding import Choose, bind, with_parameters
+from ..nest.record import Bound
+from ..nest.sequence import nests_of, remembered_nests
 from ..result.record import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
@@ -150,7 +150,7 @@ class Job:
         """
         shapes = dict(self.shapes)
         if self.nest:
-            known = self.program.memo(nests_bound).find(self.mapping, self.architecture)
+            known = self.program.memo(remembered_nests).find(self.mapping, self.architecture)
             if known is not None and known.shapes == shapes:
                 return known.bound
         try:

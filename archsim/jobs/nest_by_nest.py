@@ -20,15 +20,15 @@ from einsum_cascade.errors import InputError, NoLegalMappingError, Problem
 from einsum_cascade.ir import Program
 from einsum_cascade.shapes import complete_shapes
 
-from ..bound.binding import bind, with_parameters
-from ..bound.nests import BoundNest, in_nests, nest_name, nests_bound
-from ..bound.record import Bound
 from ..engine.early_exit import takes_longer
 from ..engine.evaluate import result_of_nest
+from ..legality.binding import bind, with_parameters
+from ..nest.record import Bound
+from ..nest.sequence import BoundNest, join_nests, nest_name, remembered_nests
 from ..result.record import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import NEST_BY_NEST, Mapping
-from ..spec.words import words_of
+from ..spec.tensor_words import words_of
 from .best_parts import Spreading
 from .job import Generators, MakeBlocks, MakeMapping
 from .partial_results import extent_of, whole_rank_of
@@ -135,9 +135,9 @@ def nest_by_nest(
     runs = cut.pieces(cut.names)
     if len(runs) < 2:
         raise NoLegalMappingError(Problem("there is no place to cut it into nests"))
-    found = in_nests(cut.whole, tuple(run.mapping for run in runs))
+    found = join_nests(cut.whole, tuple(run.mapping for run in runs))
     for nest, run in zip(found.nests, runs, strict=True):
-        known = run.program.memo(nests_bound)
+        known = run.program.memo(remembered_nests)
         known.keep(BoundNest(run.given, run.bound), nest, architecture)
     return found
 
@@ -303,7 +303,7 @@ class _CutCascade:
         ):
             try:
                 made = _spread(program, self.architecture, make, way, given, seen)
-                (mapping,) = in_nests(self.whole, (made,)).nests
+                (mapping,) = join_nests(self.whole, (made,)).nests
                 bound = bind(program, mapping, self.architecture, given)
                 if best is not None and takes_longer(bound, _FASTER * best.result.latency_s):
                     return None

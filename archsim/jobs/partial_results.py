@@ -10,7 +10,7 @@ from typing import Final
 
 from einsum_cascade.ir import Access, Affine, Einsum, Program, walk
 
-from ..bound.part_masks import has_mask_over
+from ..nest.partition import has_mask_over
 from ..spec.arch import Architecture
 from .best_parts import Spreading, parts_of
 

@@ -12,7 +12,7 @@ from einsum_cascade.operations import einsum_operations, kind_and_format, operat
 from einsum_cascade.source import Span
 
 from ..spec.arch import OF_WORDS, Architecture
-from ..spec.words import in_formats, on_machine
+from ..spec.tensor_words import in_formats, with_word_bits
 from .workload import PartLike, WorkloadLike
 
 
@@ -30,7 +30,7 @@ def program_of(part: PartLike, architecture: Architecture, cascade: str = "") ->
         There is no such cascade, or it is wrong.
     """
     program = Cascade.load(cascade or part.cascade).program
-    return program.memo(in_formats, on_machine(part.formats, architecture.word_bits))
+    return program.memo(in_formats, with_word_bits(part.formats, architecture.word_bits))
 
 
 def refuse_unknown_tensors(workload: WorkloadLike, programs: Iterable[Program]) -> None:

@@ -22,7 +22,7 @@ from .spreading import copying_spreadings, part_of, seen_by_one, splitting, spre
 from .workload import PartLike, WorkloadLike, own_part
 
 if TYPE_CHECKING:
-    from ..spec.files.overrides import Overriding
+    from ..spec.overrides import Overriding
 
 
 @dataclass(frozen=True, slots=True)

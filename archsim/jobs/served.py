@@ -24,7 +24,7 @@ from einsum_cascade.passes.analysis import analyze_passes
 
 from ..spec.arch import Architecture, Memory
 from ..spec.mapping import SpreadRank
-from ..spec.words import words_of
+from ..spec.tensor_words import words_of
 from .best_parts import Spreading, ways_in_parts
 from .partial_results import elements_of, extent_of, whole_rank_of
 

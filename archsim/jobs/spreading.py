@@ -19,8 +19,7 @@ from typing import Final
 from einsum_cascade.algebra.conditions import with_masks
 from einsum_cascade.ir import Access, Affine, Einsum, Gather, Index, Program, walk
 
-from ..bound.part_masks import has_mask_over
-from ..bound.part_picks import is_own_pick, lies_in_parts
+from ..nest.partition import has_mask_over, is_local_gather, is_partitioned_along
 from ..spec.arch import Architecture, Memory
 from ..spec.mapping import Keep, Mapping, NestLevel, SpreadRank
 from ..spec.roles import memory_in_role
@@ -308,7 +307,7 @@ def _common(program: Program, spread: Collection[str]) -> tuple[str, ...]:
             for v in spread
             if a.tensor in made
             and v in e.variables
-            and not lies_in_parts(a, v)
+            and not is_partitioned_along(a, v)
             and v not in made[a.tensor].variables
         )
     )
@@ -464,10 +463,10 @@ def _in_parts(program: Program, e: Einsum, variable: str, made: Collection[str])
     accesses = [e.target, *e.reads]
     if e.where is not None:
         accesses += (node for node in walk(e.where) if isinstance(node, Access))
-    if any(a.tensor in made and not lies_in_parts(a, variable) for a in e.reads):
+    if any(a.tensor in made and not is_partitioned_along(a, variable) for a in e.reads):
         return False
     return all(
-        is_of_part(program, i, variable) or is_own_pick(program, a, i, variable)
+        is_of_part(program, i, variable) or is_local_gather(program, a, i, variable)
         for a in accesses
         for i in a.indices
         if variable in i.variables

@@ -18,8 +18,8 @@ from typing import Final
 from einsum_cascade.errors import InputError, NoLegalMappingError, Problem
 from einsum_cascade.ir import Access, Einsum, Program, walk
 
-from ..bound.binding import bind, with_parameters
-from ..bound.part_masks import has_mask_over
+from ..legality.binding import bind, with_parameters
+from ..nest.partition import has_mask_over
 from ..spec.arch import Architecture, Memory
 from ..spec.mapping import Mapping, SpreadRank
 from .best_parts import Spreading, parts_of

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from itertools import groupby
 from math import prod
 
-from ..bound.footprint import Requirement, held_tile, requirement
-from ..bound.record import Bound, BoundEinsum, SharedLoop
-from ..bound.together import size_of_all
 from ..document import Document, Listing
+from ..iteration.loops import Loop
 from ..jobs.job import JobPlan
+from ..legality.footprint import Requirement, requirement, resident_tile
+from ..nest.record import Bound, BoundEinsum, SharedLoop
+from ..nest.shared_tiles import size_for_all_cores
 from ..quantities import byte_size
-from ..space.iteration import Loop
 
 _LINE = 98
 """Columns, as far as tensors of a memory go in one line."""
@@ -157,7 +157,7 @@ class _FusedNest:
             for level in range(told + 1, loop.level + 1):
                 yield from self._held(level, same, depth)
             told = max(told, loop.level)
-            n = e.widths[loop.member]
+            n = e.trip_counts[loop.member]
             tile = _tile(loop.variable.upper(), loop.stride)
             yield _LoopLine(depth, f"for {loop.member} in [0:{n:,})", tile)
             depth += 1
@@ -173,12 +173,12 @@ class _FusedNest:
         if self.memories[level].ring:
             return  # links hold nothing
         for e in einsums:
-            for touched in e.touches:
+            for touched in e.access_maps:
                 tensor = touched.access.tensor
                 if level in self.bound.memories(e, tensor):
-                    size = held_tile(self.bound, e, touched, level)
+                    size = resident_tile(self.bound, e, touched, level)
                     tile = e.nest(level).first_tile
-                    size = size_of_all(self.bound, e, touched, level, tile, size)
+                    size = size_for_all_cores(self.bound, e, touched, level, tile, size)
                     sizes[tensor] = max(sizes.get(tensor, 0), size)
         if not sizes:
             return
@@ -188,13 +188,13 @@ class _FusedNest:
         yield from _listed(depth, self.memories[level].name + full, kept)
 
     def _touched(self, einsums: Iterable[BoundEinsum]) -> list[str]:
-        return [*dict.fromkeys(t.access.tensor for e in einsums for t in e.touches)]
+        return [*dict.fromkeys(t.access.tensor for e in einsums for t in e.access_maps)]
 
     def _in_registers(self, tensor: str, array: str) -> bool:
         return any(
             array in self.bound.registers(e, tensor)
             for e in self.einsums
-            if any(t.access.tensor == tensor for t in e.touches)
+            if any(t.access.tensor == tensor for t in e.access_maps)
         )
 
 
@@ -225,7 +225,7 @@ def _fullness(has: Requirement) -> str:
 
 def _own(e: BoundEinsum) -> list[Loop]:
     """Loops of its own that go round."""
-    return [x for x in e.own if e.widths[x.member] > 1]
+    return [x for x in e.own if e.trip_counts[x.member] > 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +252,7 @@ def _laid_out(e: BoundEinsum) -> list[_SideBySide]:
 
 def _shape(e: BoundEinsum) -> tuple[object, ...]:
     """What two Einsums have in common that are told in one line."""
-    loops = [(x.member, x.level, e.widths[x.member]) for x in _own(e)]
+    loops = [(x.member, x.level, e.trip_counts[x.member]) for x in _own(e)]
     return e.array.name, loops, _laid_out(e)
 
 

@@ -10,13 +10,13 @@ from mappers.construct.choices import ChoiceMemory, choose
 from workloads import Workload, load
 
 from ..api import simulate
-from ..bound.layout import layout
 from ..jobs.alike import AlikeJobs
 from ..jobs.job import Job
+from ..legality.binding_key import binding_key
 from ..result.record import Result
 from ..spec.arch import Architecture
-from ..spec.files.overrides import parse_overrides
 from ..spec.mapping import Mapping
+from ..spec.overrides import parse_overrides
 from .sweep import MissingRun, Outcome, RunRequest
 
 _Key = tuple[Mapping, object, tuple[tuple[str, int], ...]]
@@ -62,7 +62,7 @@ class Simulator:
         """A job that remembers what each combination of open choices moves, if it has any."""
         if not job.mapping.choices:
             return job
-        alike = (job.mapping, layout(job.architecture), shapes)
+        alike = (job.mapping, binding_key(job.architecture), shapes)
         memory = self._choices.setdefault(alike, ChoiceMemory())
         return replace(job, choose=partial(choose, memory=memory))
 

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from ..bound.record import Bound
-from ..space.exact import total
+from ..iteration.exact import total
+from ..nest.record import Bound
 from ..steps.run_length import length, steps_by_class
 from .event_graph import EventGraph, GraphDependency, GraphTask
 from .program import StepProgram, StepTask

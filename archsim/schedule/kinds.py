@@ -13,10 +13,10 @@ from typing import Protocol
 
 from einsum_cascade.errors import MappingError, Problem, SpecError, did_you_mean
 
-from ..bound.record import Bound
-from ..bound.streaming import DOUBLE
 from ..counts.accesses import EinsumCount
-from ..space.exact import total
+from ..iteration.exact import total
+from ..legality.footprint import DOUBLE_BUFFERED
+from ..nest.record import Bound
 from ..spec.mapping import PhaseTask
 from ..steps.group import FusionGroup, Walk, fused_group, single_group
 from ..steps.run_length import steps_by_class
@@ -123,7 +123,9 @@ class Sequential:
 
     def programs(self, bound: Bound, walks: tuple[Walk, ...]) -> tuple[StepProgram, ...]:
         """A program for each group, its first fill and last drain among its steps."""
-        return tuple(overlapped(ProgramBuilder(bound, walk), DOUBLE, ends=False) for walk in walks)
+        return tuple(
+            overlapped(ProgramBuilder(bound, walk), DOUBLE_BUFFERED, ends=False) for walk in walks
+        )
 
     def average(self, bound: Bound, groups: tuple[FusionGroup, ...]) -> Timing:
         """Group after group, each as long as its busiest array or its transfers.
@@ -135,7 +137,7 @@ class Sequential:
         slowest = (Fraction(-1), "", "")
         for group in groups:
             builder = ProgramBuilder(bound, whole_walk(bound, group))
-            what, longest = _longest(bound, unordered(builder, DOUBLE, ends=False))
+            what, longest = _longest(bound, unordered(builder, DOUBLE_BUFFERED, ends=False))
             total += longest
             here = {p.e.name for p in group.parts}
             names = ", ".join(e.name for e in bound.einsums if e.name in here)
@@ -357,11 +359,11 @@ def _phased(builder: ProgramBuilder) -> StepProgram:
     for name in builder.group.inside:
         for memory, level in builder.loads(name):
             builder.wait(memory, name, 0, f"{level} -> {name}")
-            builder.wait(name, memory, DOUBLE, f"room to prefetch from {level}", room=True)
+            builder.wait(name, memory, DOUBLE_BUFFERED, f"room to prefetch from {level}", room=True)
         for memory, level in builder.drains(name):
             builder.wait(name, memory, 0, f"{name} -> {level}")
-            builder.wait(memory, name, DOUBLE, f"room for what goes to {level}", room=True)
-    builder.pace(DOUBLE - 1)
+            builder.wait(memory, name, DOUBLE_BUFFERED, f"room for what goes to {level}", room=True)
+    builder.pace(DOUBLE_BUFFERED - 1)
     for name, task in builder.tasks.items():
         stage, priority = _turn(builder, name, place, groups, ahead)
         settled = name in place

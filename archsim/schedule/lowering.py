@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from einsum_cascade.errors import Problem
 
-from ..bound.record import Bound
 from ..counts.occupancy import reduction_latency, transfer_cycles
-from ..space.exact import total
+from ..iteration.exact import total
+from ..nest.record import Bound
 from ..spec.arch import Memory
 from ..steps.flows import Role, first_fill, last_drain
 from ..steps.group import FusionGroup, Shifts, Walk

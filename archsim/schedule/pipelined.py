@@ -11,8 +11,8 @@ from typing import Literal
 
 from einsum_cascade.errors import MappingError, Problem
 
-from ..bound.record import Bound
 from ..counts.accesses import EinsumCount
+from ..nest.record import Bound
 from ..spec.mapping import FIT
 from ..steps.group import FusionGroup, GroupPart, Walk, fused_group
 from ..steps.uniform import uniform_walk

@@ -8,7 +8,7 @@ from typing import Literal
 
 from einsum_cascade.errors import MappingError, Problem
 
-from ..bound.record import Bound
+from ..nest.record import Bound
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,11 +20,14 @@ from einsum_cascade.memo import Memoized
 from einsum_cascade.number_formats import FORMATS
 from einsum_cascade.operations import in_format, kind_and_format
 
+from ..document import Column, Document, Fact, Table, first_names, to_html
+from ..quantities import byte_size, engineering
 from .memory_tree import MemoryTree, memory_tree, tree_problems
+from .reading import read
 from .technology import Technology
 
 if TYPE_CHECKING:
-    from .files.overrides import Overriding
+    from .overrides import Overriding
 
 
 def _exact(value: float | Fraction, what: str) -> Fraction:
@@ -370,16 +373,10 @@ class Architecture:
         >>> [(array.name, array.elements) for array in machine.arrays]
         [('array_2d', 32768), ('array_1d', 256)]
         """
-        # The files know the types, and pydantic is not for those who only hold one.
-        from .files.load import load_architecture
-
-        return load_architecture(name, overrides)
+        return read(Architecture, name, overrides)
 
     def _repr_html_(self) -> str:
-        from ..document import to_html
-        from .cards import architecture_card
-
-        return to_html(architecture_card(self))
+        return to_html(_card(self))
 
     @property
     def word_bytes(self) -> Fraction:
@@ -406,3 +403,44 @@ class Architecture:
         """
         wanted = tuple(kinds)
         return tuple(array for array in self.arrays if not array.cannot_do(wanted))
+
+
+def _card(machine: Architecture) -> Document:
+    """Summarise a machine: clock, word, memories outermost first, arrays and their operations."""
+    memories = Table(
+        title="memories",
+        columns=(Column("memory", "name"), Column("capacity"), Column("bandwidth")),
+        rows=tuple((m.name, _capacity(m), _bandwidth(m)) for m in machine.memories),
+    )
+    arrays = Table(
+        title="arrays",
+        columns=(Column("array", "name"), Column("elements", "text"), Column("operations", "text")),
+        rows=tuple(
+            (a.name, _shape(a), first_names(o.kind for o in a.operations)) for a in machine.arrays
+        ),
+    )
+    facts = [
+        Fact("clock", engineering(float(machine.clock_hz), "Hz", digits=3)),
+        Fact("word", f"{machine.word_bits} bit"),
+        Fact("technology", machine.technology.name, f"{machine.technology.node_nm} nm"),
+    ]
+    if machine.mapping is not None:
+        facts.append(Fact("designed for", machine.mapping))
+    return Document(
+        title=f"architecture {machine.name}",
+        facts=tuple(facts),
+        tables=((memories,), (arrays,)),
+    )
+
+
+def _capacity(memory: Memory) -> str:
+    return "unlimited" if memory.capacity_bytes is None else byte_size(memory.capacity_bytes)
+
+
+def _bandwidth(memory: Memory) -> str:
+    found = memory.bandwidth_bytes_per_s
+    return "unlimited" if found is None else engineering(float(found), "B/s")
+
+
+def _shape(array: ProcessingArray) -> str:
+    return " x ".join(f"{d.size} {d.name}" for d in array.dimensions)

@@ -1,7 +1,7 @@
 """The mapping as written: loop order, partition, binding, residency and schedule.
 
 A mapping names ranks and array dimensions; sizes come only when it is bound to a cascade,
-shapes and a machine (``archsim.bound.record``). Arrays and memories are named as the machine
+shapes and a machine (``archsim.nest.record``). Arrays and memories are named as the machine
 names them, or by the role they play on any machine (``archsim.spec.roles``).
 """
 
@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from einsum_cascade.source import Span
 
+from ..document import Document, Fact, first_names, to_html
+from .reading import read
+
 if TYPE_CHECKING:
-    from .files.overrides import Overriding
+    from .overrides import Overriding
 
 EINSUM_BY_EINSUM: Final = "einsum-by-einsum"
 """Name of the unfused mapping that ``mappers.construct.einsum_by_einsum`` makes."""
@@ -50,7 +53,7 @@ class DimensionRef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Least:
+class MinimumSize:
     """``min(matrix.columns, vector.lanes)``: what fits the narrowest of some axes."""
 
     sizes: tuple[int | DimensionRef, ...]
@@ -65,7 +68,7 @@ BALANCED: Final = "balanced"
 """Parts of a rank written ``balanced`` or ``4 balanced``: as large as lets all do as much."""
 FITTED: Final = (FIT, WHOLE_OR_ONE, EVEN)
 """Sizes that depend on what fits."""
-TileSize = int | DimensionRef | Least | Literal["fit", "whole", "whole or one", "even"]
+TileSize = int | DimensionRef | MinimumSize | Literal["fit", "whole", "whole or one", "even"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +118,7 @@ class EinsumMapping:
     array: str
     spatial: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Pairs of an array dimension and the ranks laid out along it; no name where the array
-    that has a role lacks the dimension (``archsim.bound.roles``)."""
+    that has a role lacks the dimension (``archsim.nest.roles``)."""
     nest: tuple[NestLevel, ...] = ()
     """The Einsum's own temporal loops, outermost first, below the shared nest. Loops
     given as a plain list belong to the innermost memory."""
@@ -253,7 +256,7 @@ class Mapping:
     """Which Einsums a machine runs on another array than in their role, and why, in sentences."""
     nests: tuple[Mapping, ...] = ()
     """Fused nests that run one after the other, each with some of the Einsums, its own loops and
-    tiles; all that says how Einsums run is in them then (``archsim.bound.nests``)."""
+    tiles; all that says how Einsums run is in them then (``archsim.nest.sequence``)."""
     source: str = field(default="", compare=False)
 
     @classmethod
@@ -280,16 +283,10 @@ class Mapping:
         >>> mapping.schedule.lookahead
         3
         """
-        # The files know the types, and pydantic is not for those who only hold one.
-        from .files.load import load_mapping
-
-        return load_mapping(name, overrides)
+        return read(Mapping, name, overrides)
 
     def _repr_html_(self) -> str:
-        from ..document import to_html
-        from .cards import mapping_card
-
-        return to_html(mapping_card(self))
+        return to_html(_card(self))
 
     def einsum(self, name: str) -> EinsumMapping | None:
         """How Einsum ``name`` is mapped, or None."""
@@ -301,3 +298,24 @@ class Mapping:
         if self.nests:
             return self.nests[0].span
         return self.einsums[0].span if self.einsums else None
+
+
+def _card(mapping: Mapping) -> Document:
+    """Summarise a mapping: cascade, schedule, tiles, shared loops and Einsums by array."""
+    arrays: dict[str, list[str]] = {}
+    for e in mapping.einsums:
+        arrays.setdefault(e.array, []).append(e.einsum)
+    facts = [
+        Fact("cascade", mapping.cascade),
+        Fact("schedule", mapping.schedule.kind, f"lookahead {mapping.schedule.lookahead}")
+        if mapping.schedule.kind == "pipelined"
+        else Fact("schedule", mapping.schedule.kind),
+    ]
+    if mapping.tiles:
+        facts.append(Fact("tiles", ", ".join(f"{t.member} = {t.size}" for t in mapping.tiles)))
+    for level in mapping.nest:
+        facts.append(Fact(f"loops at {level.level}", ", ".join(level.loops) or "none"))
+    facts += [Fact(f"on {array}", first_names(einsums)) for array, einsums in arrays.items()]
+    if mapping.choices:
+        facts.append(Fact("open choices", ", ".join(c.name for c in mapping.choices)))
+    return Document(title=f"mapping {mapping.name}", facts=tuple(facts))

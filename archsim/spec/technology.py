@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 from os import PathLike
 from typing import TYPE_CHECKING
 
+from ..document import Document, Fact, first_names, to_html
+from .reading import read
+
 if TYPE_CHECKING:
-    from .files.overrides import Overriding
+    from .overrides import Overriding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,16 +114,10 @@ class Technology:
         >>> technology.node_nm, technology.action("exp").energy_pj
         (45, 90.0)
         """
-        # The files know the types, and pydantic is not for those who only hold one.
-        from .files.load import load_technology
-
-        return load_technology(name, overrides)
+        return read(Technology, name, overrides)
 
     def _repr_html_(self) -> str:
-        from ..document import to_html
-        from .cards import technology_card
-
-        return to_html(technology_card(self))
+        return to_html(_card(self))
 
     def action(self, name: str) -> Action | None:
         """The action called ``name``, or None."""
@@ -129,3 +126,19 @@ class Technology:
     def memory(self, name: str) -> MemoryClass | None:
         """The memory class called ``name``, or None."""
         return next((m for m in self.memories if m.name == name), None)
+
+
+def _card(technology: Technology) -> Document:
+    """Summarise a technology: its node, and the actions and memory classes that it bills."""
+    facts = (
+        Fact("node", f"{technology.node_nm} nm"),
+        Fact(
+            "actions", str(len(technology.actions)), first_names(a.name for a in technology.actions)
+        ),
+        Fact(
+            "memories",
+            str(len(technology.memories)),
+            first_names(m.name for m in technology.memories),
+        ),
+    )
+    return Document(title=f"technology {technology.name}", facts=facts)

@@ -15,11 +15,9 @@ from typing import Literal, NamedTuple
 
 from einsum_cascade.memo import cached_property
 
-from ..bound.record import Bound, BoundEinsum
-from ..bound.together import size_of_all
 from ..counts.accesses import EinsumCount, path_of
-from ..space.access_map import AccessMap
-from ..space.iteration import (
+from ..iteration.access_map import AccessMap
+from ..iteration.loops import (
     Extents,
     Loop,
     count_deliveries,
@@ -30,6 +28,8 @@ from ..space.iteration import (
     inside,
     split,
 )
+from ..nest.record import Bound, BoundEinsum
+from ..nest.shared_tiles import size_for_all_cores
 
 _UNSCALED = Fraction(1)
 
@@ -223,7 +223,7 @@ def einsum_flows(
     own = bound.by_name.get(e.name) is e
     # How much goes round in a ring is no matter of names.
     alike = own and not bound.architecture.memories[0].ring
-    plan = bound.once_of_any_size(_plan_of, e.name) if alike else _planned(bound, e)
+    plan = bound.remember_for_pattern(_plan_of, e.name) if alike else _planned(bound, e)
     flows = tuple([_flow(e, steps, *key) for key in plan.flows])
     return _scaled(bound, e, plan, flows, steps, count)
 
@@ -232,19 +232,19 @@ class _FlowPlan(NamedTuple):
     """Flows and moves of an Einsum, of which names and the pattern decide all but sizes."""
 
     flows: tuple[tuple[int, int], ...]
-    """The number of an access among ``touches``, and the level inside which its tiles are."""
+    """The number of an access among ``access_maps``, and the level inside which its tiles are."""
     moves: tuple[tuple[Move, ...], ...]
     """By memory, before they are scaled to what is counted."""
 
 
 def _plan_of(bound: Bound, name: str) -> _FlowPlan:
-    """That of one of a mapping's own Einsums, by name (for ``once_of_any_size``)."""
+    """That of one of a mapping's own Einsums, by name (for ``remember_for_pattern``)."""
     return _planned(bound, bound.by_name[name])
 
 
 def _planned(bound: Bound, e: BoundEinsum) -> _FlowPlan:
     builder = _Flows(bound, e)
-    for number, access_map in enumerate(e.touches):
+    for number, access_map in enumerate(e.access_maps):
         levels = [stop.level for stop in path_of(bound, e, number)]
         below = [*levels[1:], bound.register_level][: len(levels)]
         builder.access_map(access_map, access_map is e.write, levels, below)
@@ -254,7 +254,7 @@ def _planned(bound: Bound, e: BoundEinsum) -> _FlowPlan:
 
 
 def _flow(e: BoundEinsum, steps: tuple[Loop, ...], number: int, level: int) -> Flow:
-    access_map = e.touches[number]
+    access_map = e.access_maps[number]
     loops, moving = e.outer(level), e.moved_by(access_map, level)
     return Flow(
         access_map=access_map,
@@ -315,7 +315,7 @@ class _Flows:
 
     def _flow(self, access_map: AccessMap, level: int) -> int:
         # What is read twice comes once.
-        number = next(n for n, known in enumerate(self.e.touches) if known is access_map)
+        number = next(n for n, known in enumerate(self.e.access_maps) if known is access_map)
         if (number, level) not in self.flows:
             self.flows.append((number, level))
         return self.flows.index((number, level))
@@ -383,7 +383,7 @@ def first_fill(bound: Bound, inside: tuple[str, ...]) -> int | Fraction:
                 if level in bound.residency.memories(f.access.tensor)[: level + 1]:
                     inner = (n for n in bound.memories(e, f.access.tensor) if n > level)
                     to = next(inner, bound.register_level)
-                    size = size_of_all(bound, e, f, level, tile, f.size(tile), to=to)
+                    size = size_for_all_cores(bound, e, f, level, tile, f.size(tile), to=to)
                     needed[f.access.tensor] = max(needed.get(f.access.tensor, 0), size)
     return sum(n * bound.words.of(tensor) for tensor, n in needed.items())
 

@@ -7,15 +7,15 @@ from fractions import Fraction
 
 from einsum_cascade.memo import cached_property
 
-from ..bound.dataflow import Operand
-from ..bound.masking import window_over
-from ..bound.record import Bound, BoundEinsum
 from ..counts.accesses import EinsumCount
 from ..counts.occupancy import busy_cycles
-from ..space.banded import one
-from ..space.bands import BandProgression, Box, Run, Window, progressions, runs
-from ..space.iteration import Axis, Extents, Loop, count_points, first_tile, inside
-from ..space.nest import LoopNest
+from ..iteration.bands import BandProgression, Box, Run, Window, progressions, runs
+from ..iteration.loop_nest import LoopNest
+from ..iteration.loops import Axis, Extents, Loop, count_points, first_tile, inside
+from ..iteration.windowed import one
+from ..nest.dataflow import Operand
+from ..nest.masks import window_over
+from ..nest.record import Bound, BoundEinsum
 from .flows import EinsumFlows, einsum_flows
 from .run_length import RunLengths, steps_by_class
 
@@ -429,7 +429,7 @@ def _shifts(
     for variable, shift in operand.shifts:
         # What goes along the rank inside a step sees all of it at once.
         within = any(
-            x.variable == variable and e.widths[x.member] > 1
+            x.variable == variable and e.trip_counts[x.member] > 1
             for e in (writer, reader)
             for x in (*e.own, *e.spatial)
         )

@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from einsum_cascade.memo import cached_property
 
-from ..space.iteration import Extents, Loop, count_points, inside
+from ..iteration.loops import Extents, Loop, count_points, inside
 from .flows import Move, Role, StepShare
 from .group import FusionGroup
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from fractions import Fraction
 from math import prod
 
-from ..bound.record import Bound
 from ..counts.accesses import Amount
 from ..counts.occupancy import reduction_latency
+from ..nest.record import Bound
 from .flows import first_fill, last_drain
 from .group import FusionGroup, GroupPart, StepClass, Walk
 from .run_length import OneStep, repeat

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from einsum_cascade.errors import Problem
 
-from ..space.bands import BandProgression, Box, Run
-from ..space.exact import total
-from ..space.iteration import Extents, inside, iterations
-from ..space.progressions import beats, stretches
+from ..iteration.bands import BandProgression, Box, Run
+from ..iteration.exact import total
+from ..iteration.loops import Extents, inside, iterations
+from ..iteration.windowed import repeat_periods, stretches
 from .group import FusionGroup, StepClass, Walk
 from .run_length import (
     MAX_VISITS,
@@ -112,7 +112,7 @@ class _Walker:
         self.entered: dict[_Turn, RunLengths] = {}
         self.ramps: dict[_Ramp, list[RunLengths]] = {}
         window = group.nest.window
-        self.beats = () if window is None else beats(group.loops, window)
+        self.repeat_periods = () if window is None else repeat_periods(group.loops, window)
         self.grain = () if window is None else window.grain(group.loops)
         depths = range(len(group.loops))
         out = [[p for p in group.parts if p.loops[d] is None] for d in depths]
@@ -202,7 +202,7 @@ class _Walker:
             return self.turn(where, run, turn)
 
         found: list[RunLengths] = []
-        for stretch in stretches(ramp, self.beats[where[0]]):
+        for stretch in stretches(ramp, self.repeat_periods[where[0]]):
             found += map(at, range(len(found), stretch.begin))
             found += self.stretch(at, range(stretch.begin, stretch.end), stretch.period)
         return [*found, *map(at, range(len(found), ramp.count))]

@@ -18,10 +18,10 @@ from ..jobs.job import Generators
 from ..jobs.selection import ByPart, Given, mapping_called, usual_mapping
 from ..jobs.workload import WorkloadLike
 from ..spec.arch import Architecture
+from ..spec.files.load import MachineCache
 from ..spec.files.mapping_text import mapping_dict
-from ..spec.files.overrides import Overrides, section_of, sorted_settings
-from ..spec.files.recent_machines import RecentMachines
 from ..spec.mapping import AUTO, MADE, Mapping
+from ..spec.overrides import Overrides, section_of, sorted_settings
 from .points import Point
 from .spec import DEFAULT, Sweep, SweepAxis
 from .values import text_of
@@ -110,7 +110,7 @@ class InputLoader:
             part: tuple(n for n, axis in enumerate(sweep.axes) if _concerns(axis, part))
             for part in ("workload", "architecture", "mapping")
         }
-        self._machines = RecentMachines()
+        self._machines = MachineCache()
         of_axis = lru_cache(maxsize=_VALUES_KEPT)
         self._set_by: Callable[[int, int], tuple[Setting, ...]] = of_axis(self._set_by_axis)
         self._told_by: Callable[[int, int], tuple[tuple[str, str], ...]]

@@ -21,8 +21,8 @@ from einsum_cascade.ir import Program
 from einsum_cascade.numeric.dtypes import Array
 from einsum_cascade.numeric.inputs import bind, index_tensors
 
-from ..bound.record import Bound, BoundEinsum
-from ..space.iteration import Loop, iterations
+from ..iteration.loops import Loop, iterations
+from ..nest.record import Bound, BoundEinsum
 from .tensors import Coordinates, HandedTensor, TensorStore
 
 MOST_ITERATIONS = 2_000_000
@@ -37,7 +37,7 @@ def execute_mapped(
     Parameters
     ----------
     bound : Bound
-        The mapping bound to shapes and a machine (``archsim.bound.binding.bind``).
+        The mapping bound to shapes and a machine (``archsim.legality.binding.bind``).
     inputs : mapping
         An array per input, the parallel ranks first: ``Q`` of shape (B, H, P, E).
     dtype : str or numpy type
@@ -287,7 +287,7 @@ def _stays_out_of(bound: Bound, e: BoundEinsum) -> tuple[str, ...]:
     """Shared loops that an Einsum is outside of while others that run with it are inside."""
     if not e.outside:
         return ()
-    others = [x for x in bound.einsums if not bound.apart(x.name, e.name)]
+    others = [x for x in bound.einsums if not bound.in_different_groups(x.name, e.name)]
     return tuple(m for m in e.outside if any(m not in x.outside for x in others))
 
 

@@ -11,15 +11,14 @@ from einsum_cascade import Cascade
 from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.ir import Program
 
-from ..bound.binding import bind
-from ..bound.nests import nests_of
-from ..bound.roles import on_machine
-from ..bound.tiling import tile_size
 from ..jobs.job import Generators, MakeMapping
+from ..legality.binding import bind
+from ..nest.roles import resolve_roles
+from ..nest.sequence import nests_of
+from ..nest.tiling import tile_size
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
-from ..spec.words import in_formats
-from ..spec.words import on_machine as with_word
+from ..spec.tensor_words import in_formats, with_word_bits
 from .execute import execute_mapped, execute_nests
 from .inputs import windowed_ranks
 from .trial import Runner
@@ -95,7 +94,7 @@ def mapped_run(
         shapes, and EvaluationError where running it would take too long.
     """
     program = cascade.program
-    program = in_formats(program, with_word(program.formats, architecture.word_bits))
+    program = in_formats(program, with_word_bits(program.formats, architecture.word_bits))
     names = {p.name for p in program.parameters}
 
     def run(inputs: dict[str, Any], *, dtype: Any, **numbers: Any) -> dict[str, Any]:
@@ -164,7 +163,7 @@ def mapped_shapes(cascade: Cascade, mapping: Mapping, architecture: Architecture
     """
     program = cascade.program
     nests = mapping.nests or (mapping,)
-    named = [on_machine(program, nest, architecture) for nest in nests]
+    named = [resolve_roles(program, nest, architecture) for nest in nests]
     sizes = [{t.member: tile_size(t, architecture) or 1 for t in nest.tiles} for nest in named]
     shapes: dict[str, int] = dict.fromkeys(program.parallel, _PARALLEL)
     windowed = windowed_ranks(program)

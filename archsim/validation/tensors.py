@@ -21,7 +21,7 @@ from einsum_cascade.numeric.reductions import UFUNCS
 from einsum_cascade.numeric.targets import deciding_places, tensor_shape, unwritten_places
 from einsum_cascade.operations import identity_of
 
-from ..space.access_map import coefficient
+from ..iteration.access_map import coefficient
 from .selections import Selection
 
 Coordinates = dict[str, Array]

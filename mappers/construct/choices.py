@@ -11,22 +11,17 @@ from itertools import product
 from math import prod
 from typing import TypeVar
 
-from archsim.bound.binding import BindClosed
-from archsim.bound.complaints import Complaint
-from archsim.bound.layout import rebind
-from archsim.bound.record import Bound, BoundEinsum
-from archsim.bound.residency import residency
-from archsim.bound.spill_checks import (
-    einsum_problems,
-    factor_problems,
-    spill_problems,
-    tensor_problems,
-)
-from archsim.bound.tiling import tile_size
 from archsim.counts.accesses import AccessCount, Amount, accesses_of
 from archsim.counts.meter import EXACT
 from archsim.counts.occupancy import busy_cycles
 from archsim.counts.spill import spilled_accesses, spilled_share
+from archsim.legality.binding import BindClosed
+from archsim.legality.binding_key import rebind
+from archsim.nest.checks import einsum_problems, factor_problems, spill_problems, tensor_problems
+from archsim.nest.problems import EinsumProblem
+from archsim.nest.record import Bound, BoundEinsum
+from archsim.nest.residency import residency
+from archsim.nest.tiling import tile_size
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import (
     Case,
@@ -402,7 +397,7 @@ def _kept(bound: Bound, mapping: Mapping) -> Bound:
     wrong = [*spill_problems(program, mapping, machine, bound.tiling)]
     if wrong:
         raise SpecError(wrong)
-    complaints: list[Complaint] = []
+    complaints: list[EinsumProblem] = []
     places = residency(program, mapping, machine, complaints)
     if complaints:
         raise MappingError([c.problem for c in complaints])
@@ -419,14 +414,14 @@ def _moved(loops: _Loops, bound: Bound, e: BoundEinsum) -> Iterator[_Moved]:
     """What one Einsum makes levels move, tensor by tensor."""
     spill = bound.mapping.spill
     parts = (e, *e.initial)
-    for tensor in dict.fromkeys(f.access.tensor for part in parts for f in part.touches):
+    for tensor in dict.fromkeys(f.access.tensor for part in parts for f in part.access_maps):
         # Nothing else of a candidate with these loops decides what is moved.
         key = (e.name, tensor, bound.residency.of(tensor), spill and spill.level)
         if key not in loops.moved:
             accesses = tuple(
                 a
                 for part in parts
-                for number, access_map in enumerate(part.touches)
+                for number, access_map in enumerate(part.access_maps)
                 if access_map.access.tensor == tensor
                 for a in accesses_of(bound, part, number, EXACT)
             )

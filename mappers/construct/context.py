@@ -11,7 +11,7 @@ from math import prod
 from archsim.counts.meter import contiguous_words
 from archsim.spec.arch import Architecture, Memory
 from archsim.spec.mapping import NestLevel
-from archsim.spec.words import TensorWords, words_of
+from archsim.spec.tensor_words import TensorWords, words_of
 from einsum_cascade.algebra.conditions import with_masks
 from einsum_cascade.ir import Access, Einsum, Gather, Program, variables_of
 from einsum_cascade.masks import conjuncts, depends_on_data

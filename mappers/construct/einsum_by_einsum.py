@@ -9,7 +9,7 @@ from fractions import Fraction
 from itertools import islice, pairwise, permutations
 from math import prod
 
-from archsim.bound.binding import bind
+from archsim.legality.binding import bind
 from archsim.spec.arch import Architecture, Memory
 from archsim.spec.mapping import (
     EINSUM_BY_EINSUM,

@@ -9,12 +9,12 @@ from fractions import Fraction
 from itertools import chain, islice
 from math import prod
 
-from archsim.bound.binder import bind_loops
-from archsim.bound.binding import with_parameters
-from archsim.bound.footprint import all_fits
-from archsim.bound.legality import crossed_passes, illegalities, is_there
-from archsim.bound.record import Bound
-from archsim.bound.tiling import build_tiling
+from archsim.legality.binding import with_parameters
+from archsim.legality.dependences import crossed_passes, illegalities, is_still_held
+from archsim.legality.footprint import all_fits
+from archsim.nest.binder import bind_loops
+from archsim.nest.record import Bound
+from archsim.nest.tiling import build_tiling
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import FUSED, EinsumMapping, Keep, Mapping, NestLevel, Schedule, Tile
 from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem
@@ -440,7 +440,7 @@ class _Fusion:
                 operand.producer
                 for e in bound.einsums
                 for number, operand in enumerate(e.operands)
-                if operand.producer and not is_there(bound, e, number)
+                if operand.producer and not is_still_held(bound, e, number)
             }
             if lost <= outer:
                 return (None if illegalities(bound) else bound), False

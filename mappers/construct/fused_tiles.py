@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import prod
 
-from archsim.bound.masking import leave_out_masked
-from archsim.bound.record import Bound
+from archsim.nest.masks import skip_masked_tiles
+from archsim.nest.record import Bound
 from archsim.spec.arch import Architecture, Memory, ProcessingArray
 from archsim.spec.mapping import EinsumMapping, Tile
 from einsum_cascade.errors import SpecError
@@ -344,7 +344,7 @@ def narrow_band(bound: Bound) -> NarrowBand | None:
     Outside of tiles of one rank by another nothing is run. Of tiles longer than the band is wide
     most is: 256 queries by 256 keys of a window of 5.
     """
-    for e in leave_out_masked(bound).einsums:
+    for e in skip_masked_tiles(bound).einsums:
         window = e.window
         if window is None or window.plus is None or window.minus is None:
             continue

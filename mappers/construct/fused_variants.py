@@ -9,22 +9,22 @@ from fractions import Fraction
 from functools import lru_cache
 from math import prod
 
-from archsim.bound.binder import bind_loops
-from archsim.bound.binding import bind
-from archsim.bound.complaints import Complaint
-from archsim.bound.footprint import all_fits
-from archsim.bound.legality import forgets, illegalities
-from archsim.bound.masking import leave_out_masked
-from archsim.bound.record import Bound, BoundEinsum
-from archsim.bound.residency import residency
 from archsim.counts.accesses import accesses_of
 from archsim.counts.cores import counts_at_ports
 from archsim.counts.meter import EXACT
 from archsim.counts.occupancy import busy_cycles, reduction_latency, work_cycles
 from archsim.counts.spill import count_mapping
 from archsim.engine.latency import time_bound
-from archsim.space.bands import Box
-from archsim.space.iteration import first_tile, iterations
+from archsim.iteration.bands import Box
+from archsim.iteration.loops import first_tile, iterations
+from archsim.legality.binding import bind
+from archsim.legality.dependences import illegalities, loses_tensors
+from archsim.legality.footprint import all_fits
+from archsim.nest.binder import bind_loops
+from archsim.nest.masks import skip_masked_tiles
+from archsim.nest.problems import EinsumProblem
+from archsim.nest.record import Bound, BoundEinsum
+from archsim.nest.residency import residency
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Keep, Mapping, NestLevel
 from einsum_cascade.errors import MappingError
@@ -89,10 +89,10 @@ def in_registers(bound: Bound) -> Bound:
         if e.name in kept or any(x.array.name != e.array.name for x in users):
             continue
         mapping = _moved(bound.mapping, e.name, e.array.name)
-        complaints: list[Complaint] = []
+        complaints: list[EinsumProblem] = []
         places = residency(bound.program, mapping, bound.architecture, complaints)
         tried = bound.kept_otherwise(places, mapping)
-        if not complaints and not forgets(tried):
+        if not complaints and not loses_tensors(tried):
             bound = tried
     return bound
 
@@ -182,7 +182,7 @@ def run_cycles(made: Bound, shapes: Sizes[str, int]) -> Fraction:
 
 def _shares(bound: Bound) -> dict[str, Fraction]:
     """The share of each Einsum's iterations that its mask, or that of its steps, leaves to run."""
-    return {e.name: _share(e) for e in leave_out_masked(bound).einsums}
+    return {e.name: _share(e) for e in skip_masked_tiles(bound).einsums}
 
 
 def _share(e: BoundEinsum) -> Fraction:
@@ -228,7 +228,7 @@ def _words(bound: Bound, shares: dict[str, Fraction]) -> dict[str, Fraction]:
     found: dict[str, Fraction] = {}
     for e in bound.einsums:
         for part in (e, *e.initial):
-            for number in range(len(part.touches)):
+            for number in range(len(part.access_maps)):
                 for access in accesses_of(bound, part, number, EXACT):
                     moved = (access.reads + access.writes) * bound.words.of(access.tensor)
                     before = found.get(access.place, Fraction(0))
@@ -251,4 +251,4 @@ def _turns(bound: Bound, times: dict[str, Fraction], shares: dict[str, Fraction]
 def _runs(bound: Bound, name: str) -> int:
     """How often an Einsum starts."""
     e = bound.by_name[name]
-    return prod(e.widths[loop.member] for loop in e.shared)
+    return prod(e.trip_counts[loop.member] for loop in e.shared)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from archsim.bound.branches import Routes, touched_by
-from archsim.bound.near import passing
+from archsim.nest.residency import Routes, touched_by
+from archsim.nest.roles import with_bypass
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import EinsumMapping, Keep, Mapping, NestLevel
 from einsum_cascade.ir import Program
@@ -57,12 +57,12 @@ def _one_way(
 ) -> EinsumMapping:
     e = routes.program.einsum_of[how.einsum]
     how = replace(how, nest=_where_fed(how, routes.architecture))
-    strays = (
+    passed_memories = (
         (names[i], tensor)
         for tensor in touched_by(routes.program, e)
-        for i in routes.strays(e.name, tensor, kept.get(tensor, ()))
+        for i in routes.passed_memories(e.name, tensor, kept.get(tensor, ()))
     )
-    return passing(how, strays)
+    return with_bypass(how, passed_memories)
 
 
 def _where_fed(how: EinsumMapping, architecture: Architecture) -> tuple[NestLevel, ...]:

@@ -13,13 +13,13 @@ from itertools import pairwise
 from math import inf, prod
 from time import monotonic
 
-from archsim.bound.nests import in_nests
 from archsim.energy.estimators import memory_access
 from archsim.jobs.job import MakeMapping
 from archsim.jobs.partial_results import elements_of
 from archsim.jobs.served import least_times
+from archsim.nest.sequence import join_nests
 from archsim.spec.mapping import Mapping, Tile
-from archsim.spec.words import words_of
+from archsim.spec.tensor_words import words_of
 from einsum_cascade.algebra.conditions import with_masks
 from einsum_cascade.algebra.excerpt import (
     crossing,
@@ -175,7 +175,7 @@ class _NestSearch:
         nests = [self.nests[place] for place in self.path]
         runs = [nest.run for nest in nests if nest.run is not None]
         whole = Mapping(name=f"best-{self.objective.name}", cascade=self.space.program.name)
-        mapping = in_nests(
+        mapping = join_nests(
             whole,
             tuple(_with_pinned(r.mapping, n.pinned) for r, n in zip(runs, nests, strict=True)),
         )
@@ -557,7 +557,7 @@ def _search_nests(
             space = space_of_nest(problem.space, names)
             asked = replace(problem, space=space, known=None, others=())
             searched.append(multi_core_search(strategy, asked, progress))
-        mapping = in_nests(whole, tuple(s.mapping for s in searched))
+        mapping = join_nests(whole, tuple(s.mapping for s in searched))
         run = run_mapping(problem.space, mapping, problem.objective)
     return run, tuple(s.certificate for s in searched)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from archsim.bound.tiling import Tiling
+from archsim.nest.tiling import Tiling
 
 from .kernels.arrays import FlatMeasures, FlatProducts, Floats, Ints
 from .kernels.measures import measure_all

@@ -11,14 +11,14 @@ from typing import NamedTuple
 import numpy as np
 from typing_extensions import override
 
-from archsim.bound.record import BoundEinsum
-from archsim.bound.tiling import Tiling
 from archsim.counts.meter import Elements, InLines, Lanes, Meter, Size
-from archsim.space.access_map import AccessMap, CoupledIndices, Digits, Part, Picked, Sum
-from archsim.space.banded import one
-from archsim.space.bands import Window
-from archsim.space.iteration import Loop
-from archsim.space.nest import LoopNest
+from archsim.iteration.access_map import AccessMap, CoupledIndices, Digits, GatheredIndex, Part, Sum
+from archsim.iteration.bands import Window
+from archsim.iteration.loop_nest import LoopNest
+from archsim.iteration.loops import Loop
+from archsim.iteration.windowed import one
+from archsim.nest.record import BoundEinsum
+from archsim.nest.tiling import Tiling
 
 from .kernels.arrays import Floats, Ints
 from .kernels.measures import band_coverages
@@ -349,7 +349,7 @@ class OpenMeter(Meter[Linear]):
         if not idle:
             return None
         e = max(idle, key=lambda e: len(e.shared))
-        cuts = [(x.axis, self._open(x)) for x in e.shared if e.widths[x.member] > 1]
+        cuts = [(x.axis, self._open(x)) for x in e.shared if e.trip_counts[x.member] > 1]
         return self.masked_shares.band(e, cuts)
 
     def first_tile(
@@ -370,14 +370,14 @@ class OpenMeter(Meter[Linear]):
         opened = [
             (loop.axis, *self._open(loop), mode)
             for loop, mode in zip(loops, modes, strict=True)
-            if e.widths[loop.member] > 1
+            if e.trip_counts[loop.member] > 1
         ]
         measure = _normal(e.extents, opened, parts)
         if not measure.loops:
             return Linear(prod(_closed(part, measure.extents) for part in measure.parts))
         if self.masked_shares.key(e):
             # Loops that ``_normal`` has taken away are not among those opened any more.
-            able = self.masked_shares.governed(e, [x for x in loops if e.widths[x.member] > 1])
+            able = self.masked_shares.governed(e, [x for x in loops if e.trip_counts[x.member] > 1])
             cuts = [(axis, (m, u, n)) for axis, m, u, n, mode in opened[:able] if mode != ONCE]
             measure = measure._replace(band=self.masked_shares.band(e, cuts))
         place = self._places.setdefault(measure, len(self._places))
@@ -431,7 +431,7 @@ def _access_map_parts(
     for part in parts:
         if isinstance(part, Digits):
             yield ((1, _digits(part)),)
-        elif isinstance(part, Picked):
+        elif isinstance(part, GatheredIndex):
             if not relaxed:
                 raise IrregularError("more picks than positions are no product")
             yield from _access_map_parts((*part.picks, *part.beside), relaxed=relaxed)

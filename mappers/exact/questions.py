@@ -8,7 +8,7 @@ from math import inf
 
 import numpy as np
 
-from archsim.bound.binding import bind
+from archsim.legality.binding import bind
 from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import MappingError, Problem
 from einsum_cascade.memo import cached_property

@@ -10,12 +10,6 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from archsim.bound.footprint import in_step
-from archsim.bound.legality import crossed_stream, illegalities, interruption, is_there
-from archsim.bound.masking import windows_of
-from archsim.bound.record import Bound, BoundEinsum
-from archsim.bound.residency import Home, Residency
-from archsim.bound.streaming import stream_of
 from archsim.counts.accesses import (
     AccessCount,
     PathStop,
@@ -28,8 +22,13 @@ from archsim.counts.accesses import (
 from archsim.counts.meter import EXACT
 from archsim.counts.occupancy import StationaryOperand, stationary_operand
 from archsim.energy.charges import access_pj, operations_pj
-from archsim.space.access_map import AccessMap
-from archsim.space.banded import one
+from archsim.iteration.access_map import AccessMap
+from archsim.iteration.windowed import one
+from archsim.legality.dependences import crossed_stream, illegalities, interruption, is_still_held
+from archsim.legality.footprint import keeps_one_copy, stream_of
+from archsim.nest.masks import windows_of
+from archsim.nest.record import Bound, BoundEinsum
+from archsim.nest.residency import Home, Residency
 from einsum_cascade.errors import MappingError
 
 from ..space.fusion import bound_placements, bound_subspace
@@ -93,12 +92,12 @@ class CostMemo:
     def going(self, e: BoundEinsum) -> int:
         """The number of an Einsum's array and its loops: all of it that decides its costs."""
         spatial = tuple((x.member, x.dimension) for x in e.spatial)
-        key = (e.array.name, tuple((x.member, x.level) for x in e.going), spatial)
+        key = (e.array.name, tuple((x.member, x.level) for x in e.nonunit_loops), spatial)
         return self.goings.setdefault(key, len(self.goings))
 
     def nest(self, e: BoundEinsum) -> int:
         """The number of all of an Einsum that decides what it finds, and what others find of it."""
-        shared = sum(e.widths[x.member] > 1 for x in e.shared)
+        shared = sum(e.trip_counts[x.member] > 1 for x in e.shared)
         key = (self.going(e), shared, e.outside)
         return self.nests.setdefault(key, len(self.nests))
 
@@ -113,8 +112,8 @@ class CostMemo:
         line : bool
             Whether all arrays have the same memories.
         """
-        outer = tuple((x.member, x.level) for x in e.going if x.level < inner)
-        shared = sum(e.widths[x.member] > 1 and x.level < inner for x in e.shared)
+        outer = tuple((x.member, x.level) for x in e.nonunit_loops if x.level < inner)
+        shared = sum(e.trip_counts[x.member] > 1 and x.level < inner for x in e.shared)
         key = (outer, shared, e.outside, "" if line else e.array.name)
         return self.nests.setdefault(key, len(self.nests))
 
@@ -122,7 +121,9 @@ class CostMemo:
 def loops_of(e: BoundEinsum, access_map: AccessMap) -> tuple[object, ...]:
     """All of an Einsum that decides whether another finds what it leaves: its array, the loops
     that step through the tensor at each level, and what is laid out."""
-    levels = {loop.level for loop in e.going} | {1 + max((x.level for x in e.going), default=0)}
+    levels = {loop.level for loop in e.nonunit_loops} | {
+        1 + max((x.level for x in e.nonunit_loops), default=0)
+    }
     stepping = tuple((n, e.stepping(access_map, n)) for n in sorted(levels))
     return e.array.name, stepping, frozenset(x.member for x in e.spatial)
 
@@ -163,10 +164,10 @@ class AccessRoutes:
             Whose access it is, and who writes the tensor, in some ways; all others are as in the
             subspace's mapping. None: it is an input.
         position : int
-            Among the Einsum's ``touches``.
+            Among the Einsum's ``access_maps``.
         """
         found: dict[int, int] = {}
-        for registers, places in self._places(own.touches[position].access.tensor):
+        for registers, places in self._places(own.access_maps[position].access.tensor):
             key = (own.name, position, registers, *self._loops(own, writer, position, registers))
             known = self._known.alternatives
             if key not in known:
@@ -224,7 +225,7 @@ class AccessRoutes:
     ) -> list[int]:
         numbers = self._known.routes
         mixed = self._base.with_loops_of(own if writer is None else writer, own)
-        residencies = self._residencies(own.touches[position].access.tensor)
+        residencies = self._residencies(own.access_maps[position].access.tensor)
         found: list[int] = []
         for place in places:
             route = _route(mixed.kept_otherwise(residencies[place]), own, position)
@@ -253,7 +254,7 @@ def _route(bound: Bound, e: BoundEinsum, number: int) -> Route | None:
         if interruption(bound, e) is not None:
             return None
         return path_of(bound, e, number), False
-    if not is_there(bound, e, number) or crossed_stream(bound, e, e.operands[number]):
+    if not is_still_held(bound, e, number) or crossed_stream(bound, e, e.operands[number]):
         return None
     return path_of(bound, e, number), in_own_registers(bound, e, number)
 
@@ -284,7 +285,7 @@ class StationaryOperandCosts:
             return ()
         turns = any(
             name != e.name
-            and not self._base.apart(e.name, name)
+            and not self._base.in_different_groups(e.name, name)
             and all(v.array.name == e.array.name and v.spatial for v in others)
             for name, others in self._variants.items()
         )
@@ -325,7 +326,7 @@ class StationaryOperandCosts:
 
     def _relevant(self, e: BoundEinsum, number: int) -> tuple[bool, ...]:
         """Loops at which what an element holds is another, or was put aside since."""
-        anew, moving = bool(self.anew(e)), e.touches[number].moving
+        anew, moving = bool(self.anew(e)), e.access_maps[number].moving
         return tuple(
             loop.variable in moving or (anew and loop in e.shared) for loop in e.whole.loops
         )
@@ -343,7 +344,7 @@ class StationaryOperandCosts:
 
     def _comes_from_elsewhere(self, e: BoundEinsum, number: int) -> bool:
         """Whether an operand is no result of the array itself, whatever the ways of its writer."""
-        writers = self._variants.get(e.touches[number].access.tensor, ())
+        writers = self._variants.get(e.access_maps[number].access.tensor, ())
         return all(writer.array.name != e.array.name for writer in writers)
 
     def _held(self, e: BoundEinsum) -> StationaryOperand | None:
@@ -508,7 +509,7 @@ class _Tabulator:
             for e in bound:
                 if self.space.constraints.broken_by_loops(e) is not None:
                     continue
-                going = tuple((x.member, x.level) for x in e.going)
+                going = tuple((x.member, x.level) for x in e.nonunit_loops)
                 if (e.name, e.array.name, going) not in seen:
                     seen.add((e.name, e.array.name, going))
                     found[e.name].append(e)
@@ -528,7 +529,7 @@ class _Tabulator:
         accesses = [
             self._access(number, position, access_map)
             for number, name in enumerate(self.names)
-            for position, access_map in enumerate(self.variants[name][0].touches)
+            for position, access_map in enumerate(self.variants[name][0].access_maps)
         ]
         tiles = sorted(self._tiles(), key=lambda pair: pair[0].tensor)
         forms, sizes = [x for row in self.rows for x in row], [size for _, size in tiles]
@@ -598,7 +599,7 @@ class _Tabulator:
         routes: dict[tuple[int, int], list[int]] = {}
         numbers: dict[tuple[object, ...], int] = {}
         mine = [
-            numbers.setdefault(loops_of(v, v.touches[position]), len(numbers))
+            numbers.setdefault(loops_of(v, v.access_maps[position]), len(numbers))
             for v in self.variants[name]
         ]
         written = [numbers.setdefault(loops_of(v, v.write), len(numbers)) for v in others]
@@ -642,7 +643,7 @@ class _Tabulator:
         """What one access costs: its Einsum's loops and its route decide it."""
         costs = [LinearSum() for _ in range(self.columns)]
         way, waits = self.routes[route]
-        tensor = e.touches[number].access.tensor
+        tensor = e.access_maps[number].access.tensor
         own = self._in_registers(e, number, waits=waits)
         accesses = accesses_on_path(self.base, e, number, way, self.meter)
         moved = [(a.place, a.reads, a.writes) for a in accesses]
@@ -701,7 +702,7 @@ class _Tabulator:
             known: list[tuple[int, Linear]] = []
             for einsum, name in enumerate(self.names):
                 variants = self.variants[name]
-                for position, access_map in enumerate(variants[0].touches):
+                for position, access_map in enumerate(variants[0].access_maps):
                     tensor = self.tensors.index(access_map.access.tensor)
                     sizes = [self._tile(v, position, level) for v in variants]
                     for way, size in enumerate(sizes):
@@ -715,12 +716,13 @@ class _Tabulator:
 
     def _tile(self, e: BoundEinsum, position: int, level: int) -> Linear:
         """Bytes of a tensor's tile as an Einsum has it at a level."""
-        access_map = e.touches[position]
+        access_map = e.access_maps[position]
         tensor = access_map.access.tensor
         outer, stream = e.outer(level), stream_of(self.base, e, tensor, level)
-        one_copy = in_step(self.base, tensor, level)
+        one_copy = keeps_one_copy(self.base, tensor, level)
         going = (
-            tuple(x.member for x in loops if e.widths[x.member] > 1) for loops in (outer, stream)
+            tuple(x.member for x in loops if e.trip_counts[x.member] > 1)
+            for loops in (outer, stream)
         )
         key = (e.name, position, level, one_copy, *going)
         if key not in self.known.tiles:

@@ -9,7 +9,7 @@ from functools import partial
 from itertools import combinations, pairwise, permutations
 from time import monotonic
 
-from archsim.bound.record import Bound
+from archsim.nest.record import Bound
 from archsim.result.record import Result
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import EinsumMapping, Keep, Mapping, Tile

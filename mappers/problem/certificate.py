@@ -8,7 +8,7 @@ from itertools import chain
 from math import isfinite
 from typing import Any
 
-from archsim.bound.record import Bound, BoundEinsum
+from archsim.nest.record import Bound, BoundEinsum
 from archsim.result.record import Result
 from archsim.spec.files.mapping_text import mapping_dict
 from archsim.spec.mapping import Mapping
@@ -259,7 +259,11 @@ def _left(bound: Bound, e: BoundEinsum) -> Iterator[str]:
 
 
 def _own(e: BoundEinsum) -> Iterator[str]:
-    return (f"{x.variable.upper()} {e.widths[x.member]:,}" for x in e.own if e.widths[x.member] > 1)
+    return (
+        f"{x.variable.upper()} {e.trip_counts[x.member]:,}"
+        for x in e.own
+        if e.trip_counts[x.member] > 1
+    )
 
 
 def _lying(e: BoundEinsum) -> Iterator[str]:

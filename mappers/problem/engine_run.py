@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from archsim.bound.binding import bind
-from archsim.bound.nests import NestPart, nests_of
-from archsim.bound.record import Bound
 from archsim.engine.early_exit import takes_longer
 from archsim.engine.evaluate import evaluate_bound, evaluate_nests, result_of_nest
+from archsim.legality.binding import bind
+from archsim.nest.record import Bound
+from archsim.nest.sequence import NestPart, nests_of
 from archsim.result.record import Result
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Mapping

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
-from archsim.bound.binder import bind_loops
-from archsim.bound.footprint import limited_requirements
-from archsim.bound.legality import is_there
-from archsim.bound.record import Bound
-from archsim.bound.tiling import build_tiling
+from archsim.legality.dependences import is_still_held
+from archsim.legality.footprint import limited_requirements
+from archsim.nest.binder import bind_loops
+from archsim.nest.record import Bound
+from archsim.nest.tiling import build_tiling
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Keep, Mapping
 from einsum_cascade.errors import InputError
@@ -188,7 +188,7 @@ def _with_all(space: Mapspace, mapping: Mapping) -> Mapping:
             operand.producer
             for e in bound.einsums
             for number, operand in enumerate(e.operands)
-            if operand.producer and not is_there(bound, e, number)
+            if operand.producer and not is_still_held(bound, e, number)
         ]
         missing = tuple(t for t in dict.fromkeys(gone) if t not in kept)
         if missing:

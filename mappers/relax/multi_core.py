@@ -15,16 +15,16 @@ from itertools import chain
 from math import prod
 from typing import Final
 
-from archsim.bound.part_masks import moved_masks, whole_lengths
 from archsim.jobs.best_parts import Spreading
 from archsim.jobs.inward import brought_inward
 from archsim.jobs.partial_results import whole_rank_of
 from archsim.jobs.served import least_moved, least_times
 from archsim.jobs.spreading import copying_spreadings, part_of, seen_by_one, spread_over, spreadings
+from archsim.nest.partition import shift_masks, whole_lengths
 from archsim.spec.arch import Architecture, Memory
 from archsim.spec.mapping import Keep, Mapping, NestLevel
 from archsim.spec.roles import memory_in_role
-from archsim.spec.words import words_of
+from archsim.spec.tensor_words import words_of
 from einsum_cascade.errors import InputError
 from einsum_cascade.ir import Program
 
@@ -479,7 +479,7 @@ def _of_middle_part(whole: Mapspace, spreading: Spreading) -> Program:
             # behind.
             begin = (extent + extent // -(spread.parts or 1)) // 2
             lengths = whole_lengths(program, spread.rank, whole.given)
-            program = program.memo(moved_masks, spread.rank, begin, lengths)
+            program = program.memo(shift_masks, spread.rank, begin, lengths)
     return program
 
 

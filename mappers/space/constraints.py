@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from archsim.bound.record import Bound, BoundEinsum
+from archsim.nest.record import Bound, BoundEinsum
 from einsum_cascade.errors import Problem
 from einsum_cascade.memo import cached_property
 from einsum_cascade.source import Span
@@ -105,7 +105,7 @@ class IsInnermost:
 
     def holds(self, e: BoundEinsum) -> bool:
         """Whether it is; it is not where no loop goes round."""
-        return bool(e.going) and e.going[-1].variable.upper() in self.ranks
+        return bool(e.nonunit_loops) and e.nonunit_loops[-1].variable.upper() in self.ranks
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class IsAlone:
 
     def holds(self, e: BoundEinsum) -> bool:
         """Whether it does."""
-        return any(loop.member in e.outside for loop in e.going)
+        return any(loop.member in e.outside for loop in e.nonunit_loops)
 
 
 @dataclass(frozen=True, slots=True)

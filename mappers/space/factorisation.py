@@ -10,7 +10,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from archsim.bound.fit import divisors
+from archsim.legality.fit import divisors
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Tile
 from einsum_cascade.ir import Program

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from archsim.bound.binder import bind_loops, bind_otherwise
-from archsim.bound.legality import crossed_passes
-from archsim.bound.record import Bound, BoundEinsum
-from archsim.bound.tiling import build_tiling
+from archsim.legality.dependences import crossed_passes
+from archsim.nest.binder import bind_loops, rebind_einsums
+from archsim.nest.record import Bound, BoundEinsum
+from archsim.nest.tiling import build_tiling
 from einsum_cascade.errors import MappingError
 
 from .factorisation import Factorisation, stepped_ranks
@@ -187,4 +187,4 @@ def bound_placements(
     able = {
         n: found[alternative] for n, found in space.placements.items() if alternative < len(found)
     }
-    return bind_otherwise(like, with_placements(space, subspace.skeleton, like.mapping, able), able)
+    return rebind_einsums(like, with_placements(space, subspace.skeleton, like.mapping, able), able)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from archsim.bounds.makespan import tie_shares
 from archsim.spec.arch import Architecture, ProcessingArray
 from archsim.spec.mapping import Tile
-from archsim.spec.words import words_of
+from archsim.spec.tensor_words import words_of
 from einsum_cascade.ir import Einsum, Program
 from einsum_cascade.operations import operations_of
 

@@ -9,11 +9,11 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from archsim.bound.binder import bind_loops
-from archsim.bound.record import Bound
-from archsim.bound.tiling import build_tiling
 from archsim.bounds.minimal_domain import minimal_domains
-from archsim.space.nest import LoopNest
+from archsim.iteration.loop_nest import LoopNest
+from archsim.nest.binder import bind_loops
+from archsim.nest.record import Bound
+from archsim.nest.tiling import build_tiling
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import EinsumMapping, Keep, NestLevel, Schedule
 from archsim.spec.mapping import Mapping as MachineMapping

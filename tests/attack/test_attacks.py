@@ -81,7 +81,7 @@ def test_what_is_met_well_is_not_called_mishandled(
 
 def test_a_window_that_cannot_be_counted_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     words = ("simulate", "mistral-7b", "flat", "--set", "seq_len=40001", "--set", "batch=1")
-    monkeypatch.setattr("archsim.space.banded.MOST_WALKED", 1)
+    monkeypatch.setattr("archsim.iteration.windowed.MAX_ITERATIONS_VISITED", 1)
     assert "repeat too seldom to be counted" in refused(*words, code=2)
 
 

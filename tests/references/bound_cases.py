@@ -9,11 +9,11 @@ from nest_walker import EinsumWalk, NestWalker
 
 import workloads
 from archsim import Architecture, Mapping, Result
-from archsim.bound.binder import bind_loops
-from archsim.bound.binding import bind
-from archsim.bound.record import Bound
-from archsim.bound.tiling import build_tiling
 from archsim.counts.accesses import EinsumCount
+from archsim.legality.binding import bind
+from archsim.nest.binder import bind_loops
+from archsim.nest.record import Bound
+from archsim.nest.tiling import build_tiling
 from einsum_cascade import Cascade
 from einsum_cascade.algebra.conditions import with_masks
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from archsim.bound.binding import bind
-from archsim.bound.nests import in_nests, nests_of
 from archsim.engine.evaluate import evaluate_bound, evaluate_nests
 from archsim.jobs.best_parts import Spreading
 from archsim.jobs.spreading import spread_over
+from archsim.legality.binding import bind
+from archsim.nest.sequence import join_nests, nests_of
 from archsim.result.record import Result
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Mapping, SpreadRank
@@ -115,7 +115,7 @@ def mappings(
             made = tuple(_nest(program.memo(excerpt, n), on, given, random) for n in names)
         except InputError:
             continue
-        yield in_nests(replace(base, name="nests"), made)
+        yield join_nests(replace(base, name="nests"), made)
 
 
 def _plain(program: Program, on: Architecture, given: dict[str, int]) -> Mapping:

@@ -8,10 +8,10 @@ from random import Random
 from nest_cases import Case
 from nest_mappings import random_machine, random_mapping
 
-from archsim.bound.binder import bind_loops
-from archsim.bound.masking import leave_out_masked
-from archsim.bound.record import Bound
-from archsim.bound.tiling import build_tiling
+from archsim.nest.binder import bind_loops
+from archsim.nest.masks import skip_masked_tiles
+from archsim.nest.record import Bound
+from archsim.nest.tiling import build_tiling
 from einsum_cascade import Cascade
 
 ONE_PASS = """
@@ -60,7 +60,7 @@ def one_pass(mask: str) -> Cascade:
 
 def masked(case: Case) -> Bound:
     tiling = build_tiling(case.program, case.mapping, case.given, case.sizes)
-    return leave_out_masked(bind_loops(case.program, case.mapping, case.architecture, tiling))
+    return skip_masked_tiles(bind_loops(case.program, case.mapping, case.architecture, tiling))
 
 
 def masked_attention(seed: int, masks: Sequence[str] = MASKS) -> Case:

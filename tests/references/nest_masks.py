@@ -6,7 +6,7 @@ from nest_cases import Case
 from nest_loops import Element, Step, Tag
 from nest_walker import NestWalker, allowed
 
-from archsim.bound.record import Bound
+from archsim.nest.record import Bound
 from einsum_cascade import ir
 
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from archsim.space.bands import Box, Run
-from archsim.space.iteration import Extents, Loop, count_points, inside, iterations, split
+from archsim.iteration.bands import Box, Run
+from archsim.iteration.loops import Extents, Loop, count_points, inside, iterations, split
 from archsim.steps.flows import Move, Role, StepShare
 from archsim.steps.group import FusionGroup, GroupPart, StepClass, Walk
 from archsim.steps.run_length import (

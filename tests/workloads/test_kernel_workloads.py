@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from archsim import Cascade, simulate
-from archsim.bound.binding import with_parameters
+from archsim.legality.binding import with_parameters
 from einsum_cascade.shapes import complete_shapes, resolve_shapes
 from einsum_cascade.yaml.library import builtin_names
 from workloads import load

@@ -6,9 +6,9 @@ import pytest
 from machines import small
 
 from archsim import Architecture, Mapping
-from archsim.bound.binding import bind
 from archsim.counts.spill import count_mapping
 from archsim.engine.evaluate import evaluate_mapping
+from archsim.legality.binding import bind
 from archsim.result.record import Result
 from archsim.steps.group import fused_group
 from archsim.validation.check import validate_cascade

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from archsim import Architecture, Mapping
-from archsim.bound.binding import bind
-from archsim.bound.record import Bound
 from archsim.counts.spill import count_mapping
 from archsim.engine.evaluate import evaluate_bound, evaluate_mapping
+from archsim.legality.binding import bind
+from archsim.nest.record import Bound
 from einsum_cascade import Cascade
 from einsum_cascade.ir import Number
 from mappers.construct.einsum_by_einsum import einsum_by_einsum

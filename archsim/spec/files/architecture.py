@@ -1,4 +1,4 @@
-"""Architecture files: memories, arrays, what their elements can do and what it bills."""
+"""Architecture files: memories, arrays, and the operations of their elements."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, PlainValidator
 
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
 from einsum_cascade.functions import OPERATION_KINDS
+from einsum_cascade.number_formats import FORMATS
 from einsum_cascade.yaml.library import resolve_reference
 from einsum_cascade.yaml.schema import (
     Count,
@@ -22,7 +23,16 @@ from einsum_cascade.yaml.schema import (
 )
 from einsum_cascade.yaml.source import Path, YamlMapping, YamlNode, YamlScalar
 
-from ..arch import Architecture, Dimension, Memory, Overlap, ProcessingArray, Registers
+from ..arch import (
+    OF_WORDS,
+    Architecture,
+    Dimension,
+    Memory,
+    Operation,
+    Overlap,
+    ProcessingArray,
+    Registers,
+)
 from ..memory_tree import tree_problems
 from ..technology import Technology
 from .fields import (
@@ -33,11 +43,92 @@ from .fields import (
     Frequency,
     Name,
     Names,
+    Number,
     Seconds,
     SquareMicrometres,
     Words,
 )
-from .operations import AnyOperation, costs_of, operations
+
+
+class CostFields(Fields):
+    """What an operation costs."""
+
+    cycles: Number
+    """How long an element is busy."""
+    bill: dict[str, Number]
+    """By action of the technology, how often it is billed."""
+
+
+class FormatFields(Fields):
+    """What an operation costs in each of some formats, and in no other."""
+
+    fp32: CostFields | None = None
+    tf32: CostFields | None = None
+    bf16: CostFields | None = None
+    fp16: CostFields | None = None
+    fp8_e4m3: CostFields | None = None
+    fp8_e5m2: CostFields | None = None
+    fp4_e2m1: CostFields | None = None
+    int32: CostFields | None = None
+    int16: CostFields | None = None
+    int8: CostFields | None = None
+    int4: CostFields | None = None
+    mxfp8: CostFields | None = None
+    mxfp6: CostFields | None = None
+    mxfp4: CostFields | None = None
+    nvfp4: CostFields | None = None
+
+    def by_format(self) -> Iterator[tuple[str, CostFields]]:
+        """Formats in the order in which they are written, and what the operation costs in each."""
+        for name in self.model_fields_set:
+            cost = getattr(self, name)
+            if name in FORMATS and cost is not None:
+                yield name, cost
+
+
+class OperationFields(FormatFields):
+    """What an operation costs in any format, but for those that are named."""
+
+    cycles: Number
+    """How long an element is busy."""
+    bill: dict[str, Number]
+    """By action of the technology, how often it is billed."""
+
+
+def _chosen(value: Any) -> FormatFields:
+    named = isinstance(value, dict) and not FORMATS.keys().isdisjoint(value)
+    plain = isinstance(value, dict) and not {"cycles", "bill"}.isdisjoint(value)
+    model = FormatFields if named and not plain else OperationFields
+    return model.model_validate(value)
+
+
+AnyOperation = Annotated[
+    OperationFields | FormatFields,
+    PlainValidator(_chosen, json_schema_input_type=OperationFields | FormatFields),
+]
+
+
+def costs_of(fields: FormatFields) -> Iterator[tuple[str, CostFields | OperationFields]]:
+    """What an operation costs by format; without a name, in any other."""
+    if isinstance(fields, OperationFields):
+        yield "", fields
+    yield from sorted(fields.by_format(), key=lambda pair: [*FORMATS].index(pair[0]))
+
+
+def operations(kind: str, fields: FormatFields, word_bits: int) -> Iterator[Operation]:
+    """An operation in all formats that a file names.
+
+    Where it names formats alone, one as wide as the word does values of no stated format.
+    """
+    for fmt, cost in costs_of(fields):
+        yield Operation(kind=kind, cycles=cost.cycles, bill=(*cost.bill.items(),), format=fmt)
+    if not isinstance(fields, OperationFields):
+        for fmt, cost in costs_of(fields):
+            if FORMATS[fmt].bits == word_bits:
+                bill = (*cost.bill.items(),)
+                yield Operation(kind=kind, cycles=cost.cycles, bill=bill, format=OF_WORDS)
+                return
+
 
 KEY = "architecture"
 ARRAYS = "arrays"

@@ -1,8 +1,6 @@
 """Quantities with units, as users write them: ``400 GiB/s``, ``16 MiB``, ``3.9 pJ/bit``.
 
-pint knows the units and checks the dimension, where they are not written in the usual way;
-the number stays an exact ``Fraction``.
-"""
+The usual spellings are read from a table; pint is imported for any other."""
 
 from __future__ import annotations
 
@@ -11,16 +9,101 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, lru_cache
 from math import isfinite
+from types import MappingProxyType
 from typing import Any
 
 from einsum_cascade.errors import nearest
 from einsum_cascade.yaml.schema import expected, format_value
 from einsum_cascade.yaml.source import shorten
 
-from .plain_units import definitions, plain_factor
+_PREFIXES = (
+    (("kibi", "Ki"), Fraction(1024)),
+    (("mebi", "Mi"), Fraction(1024**2)),
+    (("gibi", "Gi"), Fraction(1024**3)),
+    (("tebi", "Ti"), Fraction(1024**4)),
+    (("kilo", "k"), Fraction(10**3)),
+    (("mega", "M"), Fraction(10**6)),
+    (("giga", "G"), Fraction(10**9)),
+    (("tera", "T"), Fraction(10**12)),
+    (("milli", "m"), Fraction(1, 10**3)),
+    (("micro", "u", "µ", "μ"), Fraction(1, 10**6)),
+    (("nano", "n"), Fraction(1, 10**9)),
+    (("pico", "p"), Fraction(1, 10**12)),
+    (("femto", "f"), Fraction(1, 10**15)),
+)
+_UNITS = (
+    (("bit", "b"), "[information]", Fraction(1), (1, 0, 0, 0)),
+    (("byte", "B"), "8 * bit", Fraction(8), (1, 0, 0, 0)),
+    (("second", "s"), "[time]", Fraction(1), (0, 1, 0, 0)),
+    (("hertz", "Hz"), "1 / second", Fraction(1), (0, -1, 0, 0)),
+    (("joule", "J"), "[energy]", Fraction(1), (0, 0, 1, 0)),
+    (("watt", "W"), "joule / second", Fraction(1), (0, -1, 1, 0)),
+    (("meter", "m"), "[length]", Fraction(1), (0, 0, 0, 1)),
+)
+"""Names, what pint is told, and the same as a factor and powers of the four dimensions."""
+
+_Powers = tuple[int, int, int, int]
+_NONE: _Powers = (0, 0, 0, 0)
+
+_SPELLED = MappingProxyType(
+    {
+        prefix + name: (scale * factor, powers)
+        for prefixes, scale in (((("",), Fraction(1))), *_PREFIXES)
+        for prefix in prefixes
+        for names, _, factor, powers in _UNITS
+        for name in names
+        # Long names go with long names: 'megabyte' and 'MB', not 'mebiB'.
+        if not prefix or (prefix == prefixes[0]) == (name == names[0])
+    }
+)
+
+_FACTOR = re.compile(r"\s*([/*]?)\s*([A-Za-zµμ]+)\s*(?:(?:\^|\*\*)\s*([1-9])|(²))?")
+
+
+def definitions() -> tuple[str, ...]:
+    """What pint is told, a line for each prefix and unit."""
+    prefixes = (
+        f"{names[0]}- = {scale.numerator} / {scale.denominator} = "
+        + " = ".join(f"{name}-" for name in names[1:])
+        for names, scale in _PREFIXES
+    )
+    units = (f"{names[0]} = {told} = {names[1]}" for names, told, _, _ in _UNITS)
+    return (*prefixes, *units)
+
+
+def plain_factor(unit: str, target: str) -> Fraction | None:
+    """How many ``target`` one ``unit`` is; None where a spelling or a dimension is not plain.
+
+    Examples
+    --------
+    >>> plain_factor("KiB", "bit"), plain_factor("kB", "bit")
+    (Fraction(8192, 1), Fraction(8000, 1))
+    >>> plain_factor("GB/s", "Hz") is None
+    True
+    """
+    one, other = _read(unit), _read(target)
+    if one is None or other is None or one[1] != other[1]:
+        return None
+    return one[0] / other[0]
+
+
+def _read(text: str) -> tuple[Fraction, _Powers] | None:
+    """The product a text stands for; None if it is none of the usual spellings."""
+    total, powers, end = Fraction(1), _NONE, 0
+    while end < len(text):
+        found = _FACTOR.match(text, end)
+        if found is None or found[2] not in _SPELLED or bool(found[1]) != bool(end):
+            return None
+        factor, own = _SPELLED[found[2]]
+        power = int(found[3] or (2 if found[4] else 1)) * (-1 if found[1] == "/" else 1)
+        total *= factor**power
+        a, b, c, d = (p + power * q for p, q in zip(powers, own, strict=True))
+        powers, end = (a, b, c, d), found.end()
+    return (total, powers) if end else None
+
 
 _LARGEST_EXPONENT = 30
-_NUMBER = re.compile(r"([-+]?)([0-9][0-9_]*\.?[0-9]*|\.[0-9]+)(?:[eE]([-+]?[0-9]+))?")
+_NUMBER_TEXT = re.compile(r"([-+]?)([0-9][0-9_]*\.?[0-9]*|\.[0-9]+)(?:[eE]([-+]?[0-9]+))?")
 _NOT_A_NUMBER = re.compile(r"[-+]?\.?(inf|infinity|nan)\b", re.IGNORECASE)
 _WORD = r"[A-Za-zµμ]+(?:\s*(?:\^|\*\*)\s*[1-9]|[²])?"
 _UNIT = re.compile(rf"{_WORD}(?:\s*[/*]\s*{_WORD})*")
@@ -111,7 +194,7 @@ def parse_quantity(value: Any, measure: QuantityKind) -> Fraction:
     text = value.strip()
     if _NOT_A_NUMBER.match(text):
         raise expected(f"{wanted}, got '{shorten(text)}', which is not finite")
-    found = _NUMBER.match(text)
+    found = _NUMBER_TEXT.match(text)
     if found is None or len(text) > _MOST_CHARACTERS:
         raise expected(f"{wanted}, got '{shorten(text)}'")
     number, unit = _number(found, wanted), text[found.end() :].strip()
@@ -132,7 +215,7 @@ def parse_number(value: Any, *, zero: bool = True) -> Fraction:
         It is something else.
     """
     wanted = "expected a number, zero or more" if zero else "expected a number above zero"
-    if isinstance(value, str) and (found := _NUMBER.fullmatch(value.strip())):
+    if isinstance(value, str) and (found := _NUMBER_TEXT.fullmatch(value.strip())):
         number = _number(found, wanted)
     elif isinstance(value, bool) or not isinstance(value, int | float):
         raise expected(f"{wanted}, got {format_value(value)}")

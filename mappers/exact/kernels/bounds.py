@@ -98,11 +98,11 @@ def _touching(c: Choices, decision: int, factors: Ints) -> int:
     number, states = c.decisions[decision, 1], 1
     for row in range(c.first_frontier[decision], c.first_frontier[decision + 1]):
         einsum = c.frontier[row, 0]
-        touches = c.writers[number] == einsum
+        accessed = c.writers[number] == einsum
         for access in range(c.first[number], c.first[number + 1]):
-            touches = touches or c.accesses[access, 0] == einsum
-        factors[row] = states if touches else 0
-        if touches:
+            accessed = accessed or c.accesses[access, 0] == einsum
+        factors[row] = states if accessed else 0
+        if accessed:
             states *= c.alternatives[einsum]
     return states
 

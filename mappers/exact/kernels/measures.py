@@ -114,8 +114,8 @@ def _digits_of(f: FlatMeasures, term: int, extent: int) -> int:
 def _size(f: FlatMeasures, measure: int, now: Ints) -> float:
     """The size of a tile of some extents; NaN where it is irregular."""
     size = 1.0
-    # As ``Sum.size`` of ``archsim.space.access_map``, which enumerates what has gaps: here that is
-    # NaN.
+    # As ``Sum.size`` (``archsim.iteration.access_map``), but NaN where that enumerates
+    # a set with gaps.
     for part in range(f.first_part[measure], f.first_part[measure + 1]):
         run, unit = 1, 0
         for term in range(f.parts[part], f.parts[part + 1]):

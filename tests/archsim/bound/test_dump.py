@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from archsim import Architecture, Mapping
-from archsim.bound.binding import bind
 from archsim.bound.dump import bound_text
-from archsim.bound.record import Bound
 from archsim.cost.dump import counts_text
 from archsim.counts.spill import count_mapping
+from archsim.legality.binding import bind
+from archsim.nest.record import Bound
 from einsum_cascade import Cascade
 
 SHAPES = {"B": 64, "H": 12, "E": 64, "F": 64, "P": 2048, "M": 2048}

@@ -11,11 +11,11 @@ from machines import small
 from nest_cases import billed_case
 from nest_mappings import random_mapping
 
-from archsim.bound.binding import bind
-from archsim.bound.record import Bound
 from archsim.bounds.floor import least_work
 from archsim.counts.occupancy import busy_cycles
 from archsim.counts.spill import count_mapping
+from archsim.legality.binding import bind
+from archsim.nest.record import Bound
 from archsim.spec.arch import Architecture, Overlap
 from archsim.spec.mapping import EinsumMapping, Keep, Mapping, NestLevel
 from einsum_cascade import Cascade

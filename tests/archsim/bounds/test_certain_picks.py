@@ -11,9 +11,9 @@ from machines import small
 from portions import left
 from random_picks import touched
 
-from archsim.bound.binding import bind
 from archsim.bounds.floor import least_work
 from archsim.counts.spill import count_mapping
+from archsim.legality.binding import bind
 from einsum_cascade import Cascade, ir
 from einsum_cascade.domains import draw_input
 from einsum_cascade.shapes import resolve_shapes

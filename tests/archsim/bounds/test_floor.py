@@ -18,7 +18,6 @@ from portions import left
 from random_picks import SHAPES, picked, touched_in_a_run
 
 from archsim import Architecture, simulate
-from archsim.bound.binding import bind
 from archsim.bounds.floor import least_work
 from archsim.bounds.tile_sizes import least_shares
 from archsim.counts.spill import count_mapping
@@ -28,6 +27,7 @@ from archsim.engine.evaluate import evaluate_bound
 from archsim.jobs.plan import plan
 from archsim.jobs.run import run_plan
 from archsim.jobs.selection import mapping_called
+from archsim.legality.binding import bind
 from archsim.result.record import Result
 from archsim.spec.index import mapping_entries
 from archsim.spec.mapping import EINSUM_BY_EINSUM, Mapping

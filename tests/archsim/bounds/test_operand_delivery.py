@@ -14,15 +14,15 @@ from machines import small
 from nest_cases import billed_case
 from nest_mappings import random_mapping
 
-from archsim.bound.binding import bind
-from archsim.bound.record import Bound
 from archsim.bounds.floor import least_work
 from archsim.bounds.operand_delivery import ArrivingOperand, OperandDelivery
 from archsim.counts.spill import count_mapping
 from archsim.engine.evaluate import evaluate_bound
+from archsim.legality.binding import bind
+from archsim.nest.record import Bound
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import EinsumMapping, Keep, Mapping, NestLevel, Tile
-from archsim.spec.words import ONE_WORD
+from archsim.spec.tensor_words import ONE_WORD
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError
 

@@ -11,13 +11,13 @@ from machines import small
 from portions import left
 
 from archsim import Architecture
-from archsim.bound.binding import bind
-from archsim.bound.record import Bound
 from archsim.bounds.floor import floor_of, least_work
 from archsim.bounds.makespan import makespan_bound
 from archsim.bounds.tile_sizes import TileSizes, best_ranges
 from archsim.counts.spill import count_mapping
 from archsim.engine.evaluate import evaluate_bound
+from archsim.legality.binding import bind
+from archsim.nest.record import Bound
 from archsim.spec.mapping import Tile
 from einsum_cascade import Cascade
 from mappers.construct.einsum_by_einsum import einsum_by_einsum

@@ -11,8 +11,8 @@ from nest_cases import random_case, varied_case
 from nest_starts import StartWalker, started_case
 from portions import portions
 
-from archsim.bound.footprint import requirements
 from archsim.counts.accesses import count_einsum
+from archsim.legality.footprint import requirements
 from einsum_cascade.ir import Gather
 
 CASES = 400
@@ -42,8 +42,8 @@ def test_groups_and_bypasses_equal_the_walk(first: int) -> None:
             found = counted(count_einsum(lowered, e))
             assert found == walked(walk.walk(e.einsum)), f"seed {seed}, {e.name}"
             passing += bool(e.bypass)
-        for level, found_at in enumerate(requirements(lowered)):
-            words = found_at.required_bytes / case.architecture.word_bytes
+        for level, finds_tile_at in enumerate(requirements(lowered)):
+            words = finds_tile_at.required_bytes / case.architecture.word_bytes
             assert words == required(walk, level), f"seed {seed}, level {level}"
         grouped += any(len(g) > 1 for g in lowered.groups) and len(lowered.groups) > 1
     assert grouped > 1
@@ -60,8 +60,8 @@ def test_what_running_values_begin_with_equals_the_walk(first: int) -> None:
             continue
         lowered, walk = bound(case), walker(case)
         starts = StartWalker.of(walk)
-        for level, found_at in enumerate(requirements(lowered)):
-            words = found_at.required_bytes / case.architecture.word_bytes
+        for level, finds_tile_at in enumerate(requirements(lowered)):
+            words = finds_tile_at.required_bytes / case.architecture.word_bytes
             assert words == required(walk, level), f"seed {seed}, level {level}"
         for e in lowered.einsums:
             statements = [s for s in case.program.init if s.name == e.name]

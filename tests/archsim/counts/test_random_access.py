@@ -10,8 +10,8 @@ import pytest
 from archsim import Architecture, simulate
 from archsim.counts.meter import contiguous_words
 from archsim.engine.evaluate import evaluate_mapping
-from archsim.space.access_map import AccessMapper
-from archsim.space.iteration import Axis
+from archsim.iteration.access_map import AccessMapper
+from archsim.iteration.loops import Axis
 from einsum_cascade import Cascade
 from mappers.construct.einsum_by_einsum import einsum_by_einsum
 from workloads import load

@@ -14,10 +14,10 @@ from nest_mappings import random_machine, random_mapping
 from nest_walker import NestWalker
 
 from archsim import Architecture
-from archsim.bound.binder import bind_loops
-from archsim.bound.binding import bind
-from archsim.bound.tiling import build_tiling
 from archsim.counts.accesses import count_einsum
+from archsim.legality.binding import bind
+from archsim.nest.binder import bind_loops
+from archsim.nest.tiling import build_tiling
 from archsim.validation.execute import execute_mapped
 from archsim.validation.inputs import random_inputs, random_shapes
 from einsum_cascade import Cascade, CascadeError

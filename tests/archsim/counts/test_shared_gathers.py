@@ -8,12 +8,12 @@ from random import Random
 import pytest
 
 from archsim import Architecture, Mapping
-from archsim.bound.binding import bind
-from archsim.bound.footprint import requirement
-from archsim.bound.record import Bound
 from archsim.counts.accesses import AccessCount
 from archsim.counts.cores import counts_at_ports, counts_of_all_cores
 from archsim.counts.spill import count_mapping
+from archsim.legality.binding import bind
+from archsim.legality.footprint import requirement
+from archsim.nest.record import Bound
 from archsim.steps.flows import first_fill
 from einsum_cascade import Cascade
 

@@ -17,8 +17,8 @@ from nest_walker import NestWalker
 from portions import portions
 
 from archsim import Architecture, Mapping, simulate
-from archsim.bound.footprint import requirements
 from archsim.counts.spill import count_mapping, spill_note, spilled_share
+from archsim.legality.footprint import requirements
 from archsim.spec.mapping import Spill
 from einsum_cascade import ir
 from einsum_cascade.errors import InputError, MappingError

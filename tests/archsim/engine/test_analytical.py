@@ -17,10 +17,10 @@ from nest_walker import NestWalker
 
 import workloads
 from archsim import Architecture, Mapping, Result, simulate
-from archsim.bound.binding import bind
-from archsim.bound.fit import divisors
 from archsim.energy.estimators import action_pj, memory_access, register_access
 from archsim.engine.evaluate import evaluate_mapping
+from archsim.legality.binding import bind
+from archsim.legality.fit import divisors
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError, SpecError
 from mappers.construct.einsum_by_einsum import einsum_by_einsum

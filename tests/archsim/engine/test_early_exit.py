@@ -7,8 +7,6 @@ from fractions import Fraction
 import pytest
 
 from archsim import Architecture
-from archsim.bound.binding import bind
-from archsim.bound.record import Bound
 from archsim.counts.cores import counts_at_ports
 from archsim.counts.occupancy import busy_cycles, memory_bytes, transfer_cycles
 from archsim.counts.spill import count_mapping
@@ -16,6 +14,8 @@ from archsim.engine.early_exit import takes_longer
 from archsim.engine.evaluate import evaluate_bound
 from archsim.jobs.programs import program_of
 from archsim.jobs.selection import copying_ways, derived_mapping, ways_to_spread
+from archsim.legality.binding import bind
+from archsim.nest.record import Bound
 from einsum_cascade.errors import InputError
 from einsum_cascade.shapes import complete_shapes
 from mappers.construct.generators import GENERATORS

@@ -14,13 +14,13 @@ from portions import portions
 
 import workloads
 from archsim import Architecture, Mapping, simulate
-from archsim.bound.binding import bind
-from archsim.bound.legality import illegalities
-from archsim.bound.record import Bound
 from archsim.counts.accesses import count_einsum
 from archsim.counts.occupancy import busy_cycles, memory_bytes, transfer_cycles
 from archsim.engine.events import run_program
 from archsim.engine.latency import event_programs, time_events
+from archsim.legality.binding import bind
+from archsim.legality.dependences import illegalities
+from archsim.nest.record import Bound
 from archsim.schedule.kinds import time_mapping
 from archsim.schedule.program import StepProgram
 from archsim.spec.mapping import EinsumMapping, Keep, NestLevel, PhaseTask, Schedule

@@ -13,13 +13,13 @@ from nest_masks import MaskedWalker
 
 import workloads
 from archsim import Architecture, Mapping, simulate
-from archsim.bound.binding import bind
-from archsim.bound.legality import illegalities
-from archsim.bound.record import Bound
 from archsim.counts.occupancy import busy_cycles
 from archsim.counts.spill import count_mapping
 from archsim.engine.events import run_program
 from archsim.engine.latency import event_programs
+from archsim.legality.binding import bind
+from archsim.legality.dependences import illegalities
+from archsim.nest.record import Bound
 from archsim.schedule.lowering import exact_walk
 from archsim.spec.mapping import Schedule
 from archsim.steps.group import Walk, fused_group

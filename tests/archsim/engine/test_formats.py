@@ -14,14 +14,14 @@ from nest_masks import MaskedWalker
 
 import workloads
 from archsim import Architecture, Mapping, Result, simulate
-from archsim.bound.binding import bind
-from archsim.bound.record import Bound
 from archsim.counts.occupancy import memory_bytes
 from archsim.counts.spill import count_mapping
 from archsim.energy.estimators import memory_access, register_access
 from archsim.engine.evaluate import evaluate_mapping
+from archsim.legality.binding import bind
+from archsim.nest.record import Bound
 from archsim.schedule.kinds import exact_walks
-from archsim.spec.words import in_formats
+from archsim.spec.tensor_words import in_formats
 from archsim.steps.run_length import StepsError
 from einsum_cascade.errors import MappingError, SpecError
 from einsum_cascade.number_formats import FORMATS, TensorFormats

@@ -9,9 +9,9 @@ import pytest
 from mapped_checks import computes_the_same
 
 from archsim import Architecture, simulate
-from archsim.bound.binding import bind
 from archsim.jobs.selection import copying_ways, spread_in_way
 from archsim.jobs.spreading import copying_spreadings, part_of, seen_by_one, spread_over
+from archsim.legality.binding import bind
 from archsim.spec.mapping import Keep, NestLevel, SpreadRank
 from archsim.spec.mapping import Mapping as Written
 from einsum_cascade import Cascade

@@ -8,11 +8,11 @@ import pytest
 from portions import left
 
 from archsim import Architecture, Mapping
-from archsim.bound.room import Room, room_of
 from archsim.jobs.alike import AlikeJobs
 from archsim.jobs.job import Job
 from archsim.jobs.plan import plan
 from archsim.jobs.run import evaluate_job
+from archsim.legality.fit import CapacityInterval, capacity_interval_of
 from einsum_cascade.errors import InputError
 from mappers.construct.generators import GENERATORS
 from workloads import load
@@ -69,14 +69,14 @@ def outcome(alike: AlikeJobs | None, job: Job) -> object:
 def test_tiles_are_fitted_once_for_all_capacities_between() -> None:
     """Also up to the last byte with which the next size does not fit, and with less than any."""
     work, mapping = load("bert-base", seq_len=2048, batch=1), Mapping.load("fusemax-binding")
-    alike, rooms = AlikeJobs(), set[Room]()
+    alike, rooms = AlikeJobs(), set[CapacityInterval]()
 
     def same(capacity: int) -> None:
         machine = Architecture.load("fusemax", [f"memories.global_buffer.capacity={capacity} B"])
         (job,) = plan(work, machine, mapping, generators=GENERATORS).jobs
         fresh = outcome(None, job)
         assert outcome(alike, job) == fresh
-        if not isinstance(fresh, str) and (room := job.bind().memo(room_of)):
+        if not isinstance(fresh, str) and (room := job.bind().memo(capacity_interval_of)):
             rooms.add(room)
 
     for capacity in range(1 << 17, 1 << 20, 1 << 17):

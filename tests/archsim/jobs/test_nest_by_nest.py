@@ -10,14 +10,14 @@ from mapped_checks import computes_the_same
 from portions import left
 
 from archsim import Architecture, simulate
-from archsim.bound.binding import bind, with_parameters
-from archsim.bound.nests import nests_of
 from archsim.jobs import defaults, job
 from archsim.jobs.nest_by_nest import NestCuts, cuts_of, nest_by_nest
 from archsim.jobs.parts import job_of
 from archsim.jobs.run import evaluate_job
 from archsim.jobs.spreading import seen_by_one, with_shared_room
 from archsim.jobs.stages import stages_by_passes, stages_by_picks
+from archsim.legality.binding import bind, with_parameters
+from archsim.nest.sequence import nests_of
 from archsim.spec.mapping import NEST_BY_NEST, EinsumMapping, Mapping, SpreadRank
 from einsum_cascade import Cascade
 from einsum_cascade.ir import Gather
@@ -26,9 +26,9 @@ from mappers.construct.generators import GENERATORS
 from workloads import load
 
 if TYPE_CHECKING:
-    from archsim.bound.record import Bound
     from archsim.jobs.run import Engine
     from archsim.jobs.stages import Names
+    from archsim.nest.record import Bound
     from einsum_cascade.ir import Program
 
 # Sizes of tiles that are given; those of other ranks that a cascade cuts nests would choose.

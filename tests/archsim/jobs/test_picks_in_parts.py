@@ -10,8 +10,6 @@ import pytest
 from mapped_checks import computes_the_same
 
 from archsim import Architecture
-from archsim.bound.binding import bind
-from archsim.bound.part_masks import has_mask_over
 from archsim.engine.evaluate import evaluate_bound
 from archsim.jobs.selection import ways_to_spread
 from archsim.jobs.spreading import (
@@ -21,6 +19,8 @@ from archsim.jobs.spreading import (
     spread_over,
     spreadings,
 )
+from archsim.legality.binding import bind
+from archsim.nest.partition import has_mask_over
 from archsim.spec.mapping import SpreadRank
 from einsum_cascade import Cascade
 from einsum_cascade.algebra.excerpt import excerpt

@@ -10,9 +10,9 @@ from mapped_checks import computes_the_same
 from portions import left
 
 from archsim import Architecture, simulate
-from archsim.bound.binding import bind
 from archsim.jobs.best_parts import parts_of
 from archsim.jobs.tiles_in_parts import divisible_tiles, mapping_with_tiles, ways_with_tiles
+from archsim.legality.binding import bind
 from einsum_cascade import Cascade
 from mappers.construct.fused import fused
 from workloads import load

@@ -19,9 +19,9 @@ from portions import portions
 
 import workloads
 from archsim import Architecture, Mapping, Result, simulate
-from archsim.bound.binding import bind
 from archsim.counts.spill import count_mapping
 from archsim.energy.estimators import memory_access, register_access
+from archsim.legality.binding import bind
 from archsim.schedule.kinds import time_mapping
 from einsum_cascade import Cascade
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from places import PUBLICATIONS
 
 from archsim import Architecture, Mapping, Result, simulate
-from archsim.bound.binding import bind
 from archsim.counts.spill import count_mapping
+from archsim.legality.binding import bind
 from archsim.schedule.kinds import time_mapping
 from einsum_cascade import Cascade
 from workloads import load

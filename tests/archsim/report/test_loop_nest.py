@@ -9,8 +9,8 @@ import pytest
 from commands import run
 
 from archsim import Architecture, Mapping, loop_nest
-from archsim.bound.binding import bind
-from archsim.bound.record import Bound
+from archsim.legality.binding import bind
+from archsim.nest.record import Bound
 from archsim.report.loop_nest import loop_nest as nest_of
 from einsum_cascade import Cascade
 from mappers.construct.choices import choose

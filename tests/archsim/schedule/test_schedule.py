@@ -14,11 +14,11 @@ from nest_walker import NestWalker
 
 import workloads
 from archsim import Architecture, Mapping, simulate
-from archsim.bound.binding import bind
-from archsim.bound.legality import illegalities
-from archsim.bound.record import Bound
 from archsim.counts.accesses import EinsumCount, count_einsum
 from archsim.counts.occupancy import busy_cycles, memory_bytes, reduction_latency, transfer_cycles
+from archsim.legality.binding import bind
+from archsim.legality.dependences import illegalities
+from archsim.nest.record import Bound
 from archsim.schedule.average import timed_step
 from archsim.schedule.kinds import time_mapping
 from archsim.schedule.lowering import ProgramBuilder

@@ -17,7 +17,7 @@ from nest_cases import varied_case
 from portions import some
 
 from archsim import Architecture
-from archsim.bound.binding import bind
+from archsim.legality.binding import bind
 from archsim.spec.files.mapping import build_mapping
 from archsim.spec.files.mapping_text import mapping_dict, mapping_text
 from archsim.spec.mapping import (
@@ -28,8 +28,8 @@ from archsim.spec.mapping import (
     EinsumMapping,
     EinsumPatch,
     Keep,
-    Least,
     Mapping,
+    MinimumSize,
     NestLevel,
     PhaseTask,
     Schedule,
@@ -160,7 +160,7 @@ COUNTS = st.integers(1, 10**15)
 SIZES = (
     COUNTS
     | DIMENSIONS
-    | st.builds(Least, sizes=st.lists(COUNTS | DIMENSIONS, min_size=1, max_size=5).map(tuple))
+    | st.builds(MinimumSize, sizes=st.lists(COUNTS | DIMENSIONS, min_size=1, max_size=5).map(tuple))
     | st.sampled_from(("fit", "whole", "whole or one", "even"))
 )
 FACTORS = st.lists(WORDS | COUNTS, min_size=1, max_size=4).map(tuple)
@@ -412,7 +412,7 @@ mapping:
 def test_the_text_is_for_people() -> None:
     base = Mapping.load("unfused")
     qk, gm, *_ = base.einsums
-    size = Least(sizes=(DimensionRef(array="matrix", dimension="rows"), 64))
+    size = MinimumSize(sizes=(DimensionRef(array="matrix", dimension="rows"), 64))
     many = tuple(f"tensor{n}" for n in range(14))
     tasks = (PhaseTask(einsum="QK"), PhaseTask(einsum="GM", shift=-1)), (PhaseTask(einsum="on"),)
     mapping = replace(

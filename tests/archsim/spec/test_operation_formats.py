@@ -10,8 +10,8 @@ import pytest
 from archsim import Architecture, Mapping
 from archsim.engine.evaluate import evaluate_mapping
 from archsim.result.record import Result
-from archsim.spec.files.operations import FormatFields
-from archsim.spec.words import in_formats
+from archsim.spec.files.architecture import FormatFields
+from archsim.spec.tensor_words import in_formats
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError, SpecError
 from einsum_cascade.number_formats import FORMATS, TensorFormats

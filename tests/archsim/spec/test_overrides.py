@@ -10,11 +10,9 @@ import pytest
 from commands import refused, run
 
 from archsim.spec.arch import Architecture
-from archsim.spec.files.load import load_architectures
-from archsim.spec.files.overrides import Overrides, parse_overrides
-from archsim.spec.files.recent_arrays import RecentArrays
-from archsim.spec.files.recent_machines import RecentMachines
+from archsim.spec.files.load import ArrayCache, MachineCache, load_architectures
 from archsim.spec.mapping import Mapping
+from archsim.spec.overrides import Overrides, parse_overrides
 from archsim.spec.technology import Technology
 from einsum_cascade.errors import SpecError
 from workloads import load
@@ -237,7 +235,7 @@ def test_all_wrong_settings_are_told_at_once() -> None:
 
 
 def test_arrays_that_were_read_before_are_those_read_afresh() -> None:
-    recent = RecentArrays()
+    recent = ArrayCache()
     for settings in (
         ["memories.DRAM.bandwidth=1 TB/s"],
         ["memories.DRAM.bandwidth=2 TB/s"],
@@ -254,7 +252,7 @@ def test_arrays_that_were_read_before_are_those_read_afresh() -> None:
 
 
 def test_arrays_that_are_set_alike_are_read_once() -> None:
-    recent = RecentArrays()
+    recent = ArrayCache()
     rows, more = "arrays.array_2d.shape.rows=128", "arrays.array_1d.shape.lanes=64"
     machines = [
         load_architectures(["fusemax"], Overrides.of_part("architecture", settings), recent)[0]
@@ -274,7 +272,7 @@ def test_arrays_that_are_set_alike_are_read_once() -> None:
     assert machines[2].clock_hz == 2e9
 
 
-def outcome(given: Overrides, recent: RecentArrays | None) -> object:
+def outcome(given: Overrides, recent: ArrayCache | None) -> object:
     try:
         return load_architectures(["fusemax"], given, recent)
     except SpecError as wrong:
@@ -282,7 +280,7 @@ def outcome(given: Overrides, recent: RecentArrays | None) -> object:
 
 
 def test_machines_that_differ_in_sizes_alone_are_those_read_afresh() -> None:
-    recent, sizes = RecentMachines(), "memories.global_buffer.capacity="
+    recent, sizes = MachineCache(), "memories.global_buffer.capacity="
     for settings in (
         [f"{sizes}1 MiB"],
         [f"{sizes}3 MiB"],
@@ -314,12 +312,12 @@ def test_machines_that_differ_in_sizes_alone_are_those_read_afresh() -> None:
 
 
 def test_a_machine_of_another_size_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    recent = RecentMachines()
+    recent = MachineCache()
 
     def sized(size: str) -> Architecture:
         given = [f"memories.global_buffer.capacity={size}", "memories.DRAM.bandwidth=1 TB/s"]
         return recent.machine("fusemax", Overrides.of_part("architecture", given))
 
     sized("2 MiB")
-    monkeypatch.setattr("archsim.spec.files.recent_machines.load_architectures", None)
+    monkeypatch.setattr("archsim.spec.files.load.load_architectures", None)
     assert sized("3 MiB").memories[1].capacity_bytes == 3 << 20

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from archsim.spec.arch import Architecture
 from archsim.spec.files.architecture import build_architecture, check_architecture
 from archsim.spec.files.mapping import build_mapping
-from archsim.spec.files.overrides import parse_overrides
 from archsim.spec.files.technology import build_technology
 from archsim.spec.mapping import Mapping
+from archsim.spec.overrides import parse_overrides
 from archsim.spec.technology import Technology
 from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.source import Source

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 
 from archsim.spec.files import units
-from archsim.spec.files.plain_units import plain_factor
-from archsim.spec.files.units import parse_number, parse_quantity
+from archsim.spec.files.units import parse_number, parse_quantity, plain_factor
 
 GIB = 2**30
 

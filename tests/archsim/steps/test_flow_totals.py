@@ -7,8 +7,8 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archsim.space.access_map import AccessMap, Digits
-from archsim.space.iteration import Extents, Loop, inside, iterations
+from archsim.iteration.access_map import AccessMap, Digits
+from archsim.iteration.loops import Extents, Loop, inside, iterations
 from archsim.steps.flows import Flow
 from einsum_cascade import Cascade
 

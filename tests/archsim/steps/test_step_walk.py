@@ -10,11 +10,11 @@ from bound_cases import bert, bound, walker
 from nest_cases import random_case
 from portions import portions
 
-from archsim.bound.legality import illegalities
-from archsim.bound.record import Bound
 from archsim.counts.accesses import EinsumCount, count_einsum
 from archsim.counts.occupancy import busy_cycles
-from archsim.space.iteration import count_points
+from archsim.iteration.loops import count_points
+from archsim.legality.dependences import illegalities
+from archsim.nest.record import Bound
 from archsim.steps.group import FusionGroup, GroupPart, Walk, fused_group, single_group
 from archsim.steps.run_length import StepsError, length, run_lengths_text, steps_by_class, unrolled
 from archsim.steps.walk import walk

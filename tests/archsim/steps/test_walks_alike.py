@@ -15,11 +15,11 @@ from nest_cases import random_case
 from slow_walk import slow_walk
 
 from archsim import Architecture, Mapping
-from archsim.bound.binding import bind
-from archsim.bound.record import Bound
 from archsim.counts.spill import count_mapping
-from archsim.space.bands import BandProgression
-from archsim.space.progressions import Beat, EvenStretch, stretches
+from archsim.iteration.bands import BandProgression
+from archsim.iteration.windowed import EvenStretch, RepeatPeriod, stretches
+from archsim.legality.binding import bind
+from archsim.nest.record import Bound
 from archsim.steps.group import FusionGroup, fused_group, single_group
 from archsim.steps.run_length import RunLengths, StepsError, rows_grown
 from archsim.steps.walk import walk
@@ -117,9 +117,11 @@ def test_bands_inside_of_larger_tiles_are_walked_alike(monkeypatch: pytest.Monke
     """Tiles of 16 keys beside tiles of 256 queries, which are tiles of 16."""
     periods: set[int] = set()
 
-    def along(ramp: BandProgression, beats: Sequence[Beat]) -> tuple[EvenStretch, ...]:
-        found = stretches(ramp, beats)
-        periods.update(x.period for x in found if x.period < beats[0].period)
+    def along(
+        ramp: BandProgression, repeat_periods: Sequence[RepeatPeriod]
+    ) -> tuple[EvenStretch, ...]:
+        found = stretches(ramp, repeat_periods)
+        periods.update(x.period for x in found if x.period < repeat_periods[0].period)
         return found
 
     monkeypatch.setattr("archsim.steps.walk.stretches", along)

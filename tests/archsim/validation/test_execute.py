@@ -9,8 +9,8 @@ import pytest
 from portions import left
 
 from archsim import Architecture, Mapping
-from archsim.bound.binding import bind
 from archsim.counts.spill import count_mapping
+from archsim.legality.binding import bind
 from archsim.validation.check import validate_cascade
 from archsim.validation.execute import execute_mapped
 from archsim.validation.mapped import mapped_run

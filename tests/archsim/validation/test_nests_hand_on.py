@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from archsim import Architecture
-from archsim.bound.nests import in_nests, part_of_nests
 from archsim.jobs.stages import stages_by_passes, stages_by_picks
+from archsim.nest.sequence import join_nests, nest_part
 from archsim.spec.mapping import Mapping
 from archsim.validation.inputs import random_inputs, random_parameters, random_shapes
 from archsim.validation.mapped import mapped_run
@@ -39,9 +39,9 @@ def cut(program: Program, stages: tuple[Names, ...], shapes: dict[str, int]) -> 
     machine = Architecture.load("fusemax")
     nests = []
     for names in stages:
-        part = part_of_nests(program, Mapping(name="", cascade=""), names, shapes)
+        part = nest_part(program, Mapping(name="", cascade=""), names, shapes)
         nests.append(GENERATORS.make(part.program, machine, part.shapes))
-    return in_nests(Mapping(name="cut", cascade=program.name), tuple(nests))
+    return join_nests(Mapping(name="cut", cascade=program.name), tuple(nests))
 
 
 @pytest.mark.parametrize("stages_of", [stages_by_picks, stages_by_passes])

@@ -10,10 +10,10 @@ import pytest
 from portions import portions
 
 from archsim import Architecture, Mapping, simulate
-from archsim.bound.binding import bind
-from archsim.bound.record import Bound
 from archsim.counts.occupancy import busy_cycles
 from archsim.counts.spill import count_mapping
+from archsim.legality.binding import bind
+from archsim.nest.record import Bound
 from archsim.spec.mapping import ChoiceObjective
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError, NoLegalMappingError

@@ -16,8 +16,8 @@ from nest_mappings import random_machine
 from portions import portions, some
 
 from archsim import Architecture, simulate
-from archsim.bound.binding import bind
 from archsim.engine.evaluate import evaluate_mapping
+from archsim.legality.binding import bind
 from archsim.spec.arch import ProcessingArray
 from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run

@@ -10,10 +10,10 @@ from random import Random
 import pytest
 
 from archsim import Architecture
-from archsim.bound.binding import bind
-from archsim.bound.record import Bound, BoundEinsum
 from archsim.counts.occupancy import busy_cycles
 from archsim.engine.evaluate import evaluate_bound
+from archsim.legality.binding import bind
+from archsim.nest.record import Bound, BoundEinsum
 from archsim.spec.arch import Overlap
 from archsim.spec.mapping import EinsumMapping
 from einsum_cascade import Cascade
@@ -93,7 +93,7 @@ def test_cycles_are_those_of_the_engine(cascade: str) -> None:
         mapping = replace(mapping, einsums=tuple(_shuffled(random, e) for e in mapping.einsums))
         lowered = bind(program, mapping, unlimited(machine), shapes)
         for e in lowered.einsums:
-            rounds = [(x.variable, e.widths[x.member]) for x in e.temporal]
+            rounds = [(x.variable, e.trip_counts[x.member]) for x in e.temporal]
             mine, cycles = laid(e), busy_cycles(lowered, e)
             assert mine.cycles(rounds) == cycles, f"{e.name} of {shapes}"
             assert mine.least_cycles(rounds) == min(map(mine.cycles, by_rank(rounds)))

@@ -14,8 +14,8 @@ import pytest
 from machines import small
 
 from archsim import Architecture, Mapping, simulate
-from archsim.bound.binding import bind
 from archsim.engine.evaluate import evaluate_mapping
+from archsim.legality.binding import bind
 from archsim.spec.arch import Architecture as Machine
 from archsim.spec.files.mapping_text import mapping_text
 from archsim.validation.check import validate_cascade

@@ -9,7 +9,7 @@ import pytest
 from machines import small
 
 from archsim import simulate
-from archsim.space.bands import Box
+from archsim.iteration.bands import Box
 from mappers.construct.fused_variants import band_coverage
 from workloads import load
 

@@ -8,7 +8,7 @@ from mapped_checks import computes_the_same
 from portions import left
 
 from archsim import simulate
-from archsim.bound.binding import with_parameters
+from archsim.legality.binding import with_parameters
 from einsum_cascade import Cascade
 from mappers.construct import fused as make
 from mappers.construct.context import MappingContext

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from machines import small
 
-from archsim.bound.footprint import requirement
-from archsim.bound.record import Bound
+from archsim.legality.footprint import requirement
+from archsim.nest.record import Bound
 from archsim.spec.mapping import EinsumMapping
 from einsum_cascade import Cascade
 from mappers.construct import fused as make

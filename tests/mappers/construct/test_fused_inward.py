@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 from machines import small
 
-from archsim.bound.record import Bound
+from archsim.nest.record import Bound
 from archsim.spec.mapping import EinsumMapping
 from einsum_cascade import Cascade
 from mappers.construct import fused as make

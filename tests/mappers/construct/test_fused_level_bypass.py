@@ -9,8 +9,8 @@ import pytest
 from machines import small
 from mapped_checks import computes_the_same
 
-from archsim.bound.binding import bind
 from archsim.engine.evaluate import evaluate_mapping
+from archsim.legality.binding import bind
 from einsum_cascade import Cascade
 from mappers.construct import fused as make
 from mappers.construct import fused_tiles as widths

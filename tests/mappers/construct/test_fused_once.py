@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 from machines import small
 
-from archsim.bound import binder
-from archsim.bound.legality import forgets, illegalities
-from archsim.bound.record import Bound
-from archsim.bound.tiling import Tiling
+from archsim.legality.dependences import illegalities, loses_tensors
+from archsim.nest import binder
+from archsim.nest.record import Bound
+from archsim.nest.tiling import Tiling
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import EinsumMapping, Mapping
 from einsum_cascade import Cascade
@@ -35,7 +35,7 @@ def test_it_is_what_it_is_told_of_each(name: str, monkeypatch: pytest.MonkeyPatc
     def all_told(bound: Bound) -> bool:
         """All that makes a mapping illegal, of one that knows nothing of others."""
         told = bool(illegalities(replace(bound)))
-        assert forgets(bound) == told
+        assert loses_tensors(bound) == told
         forgotten.append(told)
         return told
 
@@ -63,7 +63,7 @@ def test_it_is_what_it_is_told_of_each(name: str, monkeypatch: pytest.MonkeyPatc
         alike.append(like is not None)
         return found
 
-    monkeypatch.setattr(registers, "forgets", all_told)
+    monkeypatch.setattr(registers, "loses_tensors", all_told)
     monkeypatch.setattr(make, "bind_loops", from_names)
     monkeypatch.setattr(make._Fusion, "_legal", at_every_memory)
     assert fused(program, machine, given) == quick

@@ -8,8 +8,8 @@ import pytest
 from machines import small
 
 from archsim import simulate
-from archsim.bound.binding import bind
 from archsim.engine.evaluate import evaluate_bound
+from archsim.legality.binding import bind
 from archsim.spec.arch import Architecture
 from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from archsim.api import simulate
-from archsim.bound.binding import bind
+from archsim.legality.binding import bind
 from archsim.spec.arch import Architecture
 from einsum_cascade import Cascade
 from mappers.construct import spatial_factorisation as gathering

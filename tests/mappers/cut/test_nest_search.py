@@ -13,7 +13,7 @@ from commands import run
 from products import TWO_LAYERS
 
 from archsim import Architecture
-from archsim.spec.files.overrides import parse_overrides
+from archsim.spec.overrides import parse_overrides
 from einsum_cascade import Cascade
 from einsum_cascade.algebra.excerpt import cut_blocks, excerpt
 from einsum_cascade.errors import InputError

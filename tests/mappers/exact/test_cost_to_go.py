@@ -79,9 +79,9 @@ def choices(draw: st.DrawFn) -> Choices:
         rows[n] = n if legal[n % len(legal)] else -1
     order = [(EINSUM, 0, placements[0]), (EINSUM, 1, placements[1]), (TENSOR, 0, places[0])]
     order += [(EINSUM, 2, placements[2]), (TENSOR, 1, places[1]), (TENSOR, 2, places[2])]
-    forgets = draw(st.booleans())
+    loses_tensors = draw(st.booleans())
     kept = [[], [0], [0, 1], [0, 1], [0, 1, 2], [0, 1, 2], []]
-    frontier = [[e for e in now if not (forgets and e == 0)] for now in kept]
+    frontier = [[e for e in now if not (loses_tensors and e == 0)] for now in kept]
     flat = [(e, prod(placements[x] for x in now if x < e)) for now in frontier for e in now]
     states = [prod(placements[e] for e in now) for now in frontier]
     return Choices(

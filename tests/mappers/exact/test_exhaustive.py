@@ -14,8 +14,8 @@ import pytest
 from nest_cases import billed_case
 from portions import left, portions
 
-from archsim.bound.binding import bind
 from archsim.engine.evaluate import evaluate_bound
+from archsim.legality.binding import bind
 from archsim.result.record import Result
 from archsim.spec.arch import Architecture, Memory, Operation
 from archsim.spec.mapping import Mapping

@@ -11,10 +11,10 @@ from portions import some
 from test_tables import picked, priced
 
 from archsim import Architecture
-from archsim.bound.binding import bind, with_parameters
-from archsim.bound.record import Bound
 from archsim.counts.occupancy import busy_cycles
 from archsim.engine.evaluate import evaluate_bound
+from archsim.legality.binding import bind, with_parameters
+from archsim.nest.record import Bound
 from archsim.spec.mapping import Mapping
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError

@@ -10,13 +10,11 @@ from nest_cases import Case, varied_case
 from nest_starts import started_case
 from portions import portions
 
-from archsim.bound.binder import bind_loops
-from archsim.bound.footprint import held_tile, in_step, largest_tile
-from archsim.bound.initial import with_initial
-from archsim.bound.record import Bound
-from archsim.bound.streaming import stream_of
-from archsim.bound.tiling import build_tiling
 from archsim.counts.accesses import AccessCount, EinsumCount, count_einsum
+from archsim.legality.footprint import keeps_one_copy, largest_tile, resident_tile, stream_of
+from archsim.nest.binder import bind_loops, with_initial
+from archsim.nest.record import Bound
+from archsim.nest.tiling import build_tiling
 from einsum_cascade.errors import InputError
 from mappers.exact.batch import matrix, measured, strides_of
 from mappers.exact.measures import IrregularError, Linear, OpenMeter
@@ -47,7 +45,7 @@ def tiles(lowered: Bound, meter: OpenMeter | None) -> list[object]:
     touched = [
         (e, f, level)
         for e in lowered.einsums
-        for f in e.touches
+        for f in e.access_maps
         for level in range(lowered.register_level + 1)
     ]
     held = [
@@ -55,10 +53,10 @@ def tiles(lowered: Bound, meter: OpenMeter | None) -> list[object]:
             e,
             (*e.outer(level), *stream_of(lowered, e, f.access.tensor, level)),
             f,
-            one_copy=in_step(lowered, f.access.tensor, level),
+            one_copy=keeps_one_copy(lowered, f.access.tensor, level),
         )
         if meter
-        else held_tile(lowered, e, f, level)
+        else resident_tile(lowered, e, f, level)
         for e, f, level in touched
     ]
     return held + [
@@ -73,7 +71,8 @@ def tiles(lowered: Bound, meter: OpenMeter | None) -> list[object]:
 def structure(lowered: Bound) -> object:
     """What the rules of counting depend on beside measures: which loops go round."""
     return [
-        [e.widths[x.member] > 1 for x in (*e.temporal, *e.spatial)] for e in with_initial(lowered)
+        [e.trip_counts[x.member] > 1 for x in (*e.temporal, *e.spatial)]
+        for e in with_initial(lowered)
     ]
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from archsim import Architecture
 from archsim.compiled import compiled
-from archsim.spec.files.overrides import parse_overrides
+from archsim.spec.overrides import parse_overrides
 from einsum_cascade import Cascade
 from mappers.exact.kernels.arrays import Floats
 from mappers.exact.kernels.bounds import (

@@ -12,16 +12,16 @@ import pytest
 from portions import some
 
 from archsim import Architecture
-from archsim.bound.binder import bind_loops
-from archsim.bound.binding import bind
-from archsim.bound.footprint import held_tile, largest_tile, requirement
-from archsim.bound.record import Bound
-from archsim.bound.tiling import build_tiling
 from archsim.counts.occupancy import busy_cycles, work_cycles
 from archsim.engine.evaluate import evaluate_bound
+from archsim.legality.binding import bind
+from archsim.legality.footprint import largest_tile, requirement, resident_tile
+from archsim.nest.binder import bind_loops
+from archsim.nest.record import Bound
+from archsim.nest.tiling import build_tiling
 from archsim.spec.arch import Overlap
 from archsim.spec.mapping import Mapping
-from archsim.spec.words import in_formats
+from archsim.spec.tensor_words import in_formats
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
 from einsum_cascade.number_formats import TensorFormats
@@ -213,7 +213,7 @@ def test_tables_say_what_memories_hold() -> None:
                     mine[tensor] = max(mine.get(tensor, 0.0), size)
             assert mine == held
             streaming += sum(
-                held_tile(lowered, e, e.write, level) < largest_tile(e, e.write, level)
+                resident_tile(lowered, e, e.write, level) < largest_tile(e, e.write, level)
                 for e in lowered.einsums
                 if not e.write.running
             )

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from archsim import Architecture
-from archsim.bound.nests import in_nests
+from archsim.nest.sequence import join_nests
 from archsim.spec.mapping import Mapping
 from einsum_cascade import Cascade
 from einsum_cascade.algebra.excerpt import cut_blocks, excerpt
@@ -190,7 +190,7 @@ def test_what_is_certainly_slower_is_not_run() -> None:
 
 def test_nests_that_are_certainly_slower_together_are_not_run() -> None:
     latency, program = objective_called("latency"), small().program
-    slow = in_nests(
+    slow = join_nests(
         Mapping(name="slow", cascade=program.name),
         tuple(
             einsum_by_einsum(program.memo(excerpt, names), small().architecture, SHAPES)

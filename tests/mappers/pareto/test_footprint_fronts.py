@@ -30,7 +30,7 @@ from mappers.space.mapspace import Mapspace
 TOLERANCE = 1e-3
 
 
-def all_held(space: Mapspace, memory: str) -> list[FootprintRun]:
+def holds_all_positions(space: Mapspace, memory: str) -> list[FootprintRun]:
     """All legal mappings of a space, with what each holds of a memory."""
     found = []
     for region, mapping in mappings(space):
@@ -66,7 +66,7 @@ def test_nothing_as_fast_that_holds_no_more_is_below_what_is_proven() -> None:
             Clock(None),
             first,
         )
-        runs = all_held(space, limited[0])
+        runs = holds_all_positions(space, limited[0])
         for one in found.runs:
             able = (
                 r.run.energy_pj
@@ -80,7 +80,7 @@ def test_nothing_as_fast_that_holds_no_more_is_below_what_is_proven() -> None:
 
 def test_what_is_left_out_is_no_better_than_what_stays() -> None:
     space = next(s for s in map(small_space, range(40)) if s and s.architecture.memories[1:])
-    one = all_held(space, space.architecture.memories[1].name)[0]
+    one = holds_all_positions(space, space.architecture.memories[1].name)[0]
 
     def at(cycles: float, energy_pj: float, held: float) -> FootprintRun:
         run = replace(one.run, cycles=cycles, energy_pj=energy_pj)

@@ -19,8 +19,8 @@ from places import ROOT
 from test_exhaustive import LITTLE, mappings, small_space
 
 from archsim import Architecture, Mapping
-from archsim.bound.binding import bind
-from archsim.bound.record import Bound
+from archsim.legality.binding import bind
+from archsim.nest.record import Bound
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError, NoLegalMappingError, SpecError
 from mappers.exact.policy import THOROUGH
@@ -148,7 +148,7 @@ def obeys(bound: Bound, said: dict[str, Any], *, must: bool) -> bool:
     if field == "array":
         return must is (how.array == value[0])
     if field == "alone":
-        going = {loop.member for loop in bound.by_name[name].going}
+        going = {loop.member for loop in bound.by_name[name].nonunit_loops}
         return (must is value) is bool(going & {*how.outside})
     if field == "spatial":
         ((dimension, ranks),) = value.items()
@@ -158,7 +158,7 @@ def obeys(bound: Bound, said: dict[str, Any], *, must: bool) -> bool:
             return must is bool(laid)
         wide = prod(tiling.bounds[m] for m in laid)
         return must is (bool(laid) and is_of(wide, ranks[rank]))
-    last = [loop.member for loop in bound.by_name[name].going][-1:]
+    last = [loop.member for loop in bound.by_name[name].nonunit_loops][-1:]
     return must is any(tiling.members[m].rank in value for m in last)
 
 

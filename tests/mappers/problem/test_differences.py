@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from archsim import Architecture, Mapping
-from archsim.bound.binding import bind
-from archsim.bound.record import Bound
+from archsim.legality.binding import bind
+from archsim.nest.record import Bound
 from einsum_cascade import Cascade
 from mappers.problem.certificate import Difference, differences
 

@@ -10,8 +10,8 @@ from itertools import islice
 import pytest
 
 from archsim import Architecture
-from archsim.bound.nests import in_nests
-from archsim.bound.record import Bound
+from archsim.nest.record import Bound
+from archsim.nest.sequence import join_nests
 from archsim.spec.mapping import Mapping
 from einsum_cascade import Cascade
 from einsum_cascade.algebra.excerpt import cut_blocks, excerpt
@@ -44,9 +44,9 @@ def written() -> Mapping:
         einsum_by_einsum(space.program.memo(excerpt, names), space.architecture, SHAPES)
         for names in space.program.memo(cut_blocks)
     )
-    whole = in_nests(Mapping(name="nests", cascade=space.program.name), nests)
+    whole = join_nests(Mapping(name="nests", cascade=space.program.name), nests)
     named = (bound.mapping for _, bound in bound_nests(space, whole))
-    return in_nests(whole, tuple(with_tile(n, n.tiles[0].member, HALF, {}) for n in named))
+    return join_nests(whole, tuple(with_tile(n, n.tiles[0].member, HALF, {}) for n in named))
 
 
 def changed() -> list[Mapping]:

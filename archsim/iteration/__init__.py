@@ -1,0 +1,1 @@
+"""Iteration spaces, tiles, bands and access maps: exact integer counts without a machine."""

@@ -1,0 +1,365 @@
+"""Loop nests over an iteration space: exact counts of deliveries, tiles and points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from einsum_cascade.memo import cached_property
+
+from .bands import Window
+from .loops import (
+    Axis,
+    Extents,
+    Loop,
+    RaggedTiles,
+    count_distinct,
+    count_points,
+    even_deliveries,
+    even_tiles,
+    first_tile,
+    ragged_deliveries,
+    ragged_tiles,
+)
+from .windowed import one, windowed_deliveries, windowed_distinct, windowed_points
+
+
+def banded_deliveries(
+    loops: tuple[Loop, ...],
+    counts: Sequence[int],
+    relevant: tuple[bool, ...],
+    extents: Extents,
+    window: Window,
+) -> int:
+    """How often a tile is delivered, as ``banded.windowed_deliveries`` with a size of one.
+
+    Parameters
+    ----------
+    loops : tuple of Loop
+        Loops, outermost first.
+    counts : sequence of int
+        Iterations of each inside the others, if no window left any out.
+    relevant : tuple of bool
+        Whether each loop brings another tile.
+    extents : Extents
+        What is left of every axis outside all loops.
+    window : Window
+        The band outside of which iterations are left out.
+
+    Examples
+    --------
+    4 tiles of keys under a causal mask of 4 tiles of queries, 8 heads outside and 64 embeddings
+    inside: those that are not left out are 10 in each head.
+
+    >>> from .bands import Box
+    >>> loops = tuple(
+    ...     Loop(member="", axis=axis, stride=stride, level=0, variable="")
+    ...     for axis, stride in enumerate((1, 2, 2, 1))
+    ... )
+    >>> causal = Window(plus=1, minus=2, box=Box(-7, 0, 8, 8), governed=4)
+    >>> banded_deliveries(loops, (8, 4, 4, 64), (True, True, False, True), (8, 8, 8, 64), causal)
+    5120
+    """
+    if window.box.empty:
+        return 0
+    fixed = _constant_trip_counts(loops, window)
+    # A loop of one iteration changes nothing, nor do innermost ones that leave the tile.
+    depths = [depth for depth, count in enumerate(counts) if count > 1]
+    while depths and not relevant[depths[-1]]:
+        depths.pop()
+    if depths and fixed[depths[-1]]:
+        # Inside every iteration of the others there are several tiles: none stays.
+        relevant = (True,) * len(loops)
+    if all(relevant[depth] for depth in depths):
+        times = prod(counts[depth] for depth in depths if fixed[depth])
+        depths = [depth for depth in depths if not fixed[depth]]
+    else:
+        times = 1
+    moves = tuple(relevant[depth] for depth in depths)
+    alone, left, band = _projected(loops, depths, extents, window)
+    return times * windowed_deliveries(alone, moves, left, band, one)
+
+
+def banded_distinct(
+    loops: tuple[Loop, ...],
+    counts: Sequence[int],
+    counted: tuple[bool, ...],
+    extents: Extents,
+    window: Window,
+) -> int:
+    """Distinct indices of the ``counted`` loops; the rest as of ``banded_deliveries``.
+
+    Parameters
+    ----------
+    counted : tuple of bool
+        Whether each loop's iterations are told apart; any other is entered once.
+    """
+    if window.box.empty:
+        return 0
+    along = [window.side(loop.axis) is not None for loop in loops]
+    depths = [depth for depth, count in enumerate(counts) if along[depth] and count > 1]
+    times = prod(n for n, wanted, a in zip(counts, counted, along, strict=True) if wanted and not a)
+    wanted = tuple(counted[depth] for depth in depths)
+    if all(wanted):
+        # Indices are as many as iterations, of which those further inside are all there.
+        times *= prod(counts[depth] for depth in depths if depth >= window.governed)
+        ruled = [depth for depth in depths if depth < window.governed]
+        alone, left, band = _projected(loops, ruled, extents, window)
+        return times * windowed_points(alone, left, band, one)
+    alone, left, band = _projected(loops, depths, extents, window)
+    return times * windowed_distinct(alone, wanted, left, band, one)
+
+
+def _constant_trip_counts(loops: tuple[Loop, ...], window: Window) -> list[bool]:
+    """Whether each loop has as many iterations wherever it is entered."""
+    return [
+        depth >= window.governed or window.side(loop.axis) is None
+        for depth, loop in enumerate(loops)
+    ]
+
+
+def _projected(
+    loops: tuple[Loop, ...], depths: list[int], extents: Extents, window: Window
+) -> tuple[tuple[Loop, ...], Extents, Window]:
+    """Some of the loops without their names and other axes, and the window over them."""
+    axes = list(dict.fromkeys(loops[depth].axis for depth in depths))
+    place = {axis: number for number, axis in enumerate(axes)}
+    alone = tuple(
+        Loop(member="", axis=place[loop.axis], stride=loop.stride, level=0, variable="")
+        for loop in (loops[depth] for depth in depths)
+    )
+    plus, minus = (place.get(a) if a is not None else None for a in (window.plus, window.minus))
+    band = Window(
+        plus=plus,
+        minus=minus,
+        plus_scale=1 if plus is None else window.plus_scale,
+        minus_scale=1 if minus is None else window.minus_scale,
+        box=window.box,
+        governed=sum(depth < window.governed for depth in depths),
+    )
+    return alone, tuple(extents[axis] for axis in axes), band
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopNest:
+    """Loops, outermost first, over the ``extents`` of an iteration space.
+
+    ``window`` says which iterations a mask leaves out; None: no one.
+
+    A loop over 10 rows in tiles of 4 has 3 iterations. The tiles of a tensor that does not
+    vary along the rows are delivered once; those of one that does bring 4 + 4 + 2 rows:
+
+    >>> rows = Loop(member="M1", axis=0, stride=4, level=0, variable="m")
+    >>> nest = LoopNest(loops=(rows,), extents=(10, 8))
+    >>> nest.delivered((True,), lambda extents: extents[0] * extents[1])
+    80
+    >>> nest.delivered((False,), lambda extents: extents[1])
+    8
+    >>> nest.distinct((True,)), nest.first_tile
+    (3, (4, 8))
+    """
+
+    loops: tuple[Loop, ...]
+    extents: Extents
+    window: Window | None = None
+
+    @cached_property
+    def first_tile(self) -> Extents:
+        """What remains inside the first iteration of all loops: the largest tile."""
+        return first_tile(self.extents, self.loops)
+
+    @cached_property
+    def _even(self) -> tuple[list[int], Extents] | None:
+        return even_tiles(self.loops, self.extents)
+
+    @cached_property
+    def _ragged(self) -> RaggedTiles:
+        return ragged_tiles(self.loops, self.extents)
+
+    def delivered(self, relevant: tuple[bool, ...], size: Callable[[Extents], int]) -> int:
+        """Total size of all tiles that come under the loops, moved by the relevant ones.
+
+        Parameters
+        ----------
+        relevant : tuple of bool
+            Whether each loop brings another tile. One that does not leaves the tile where it
+            is (Timeloop's rule).
+        size : callable
+            Size of the tile given what the loops leave of each axis.
+        """
+        if self._even is None:
+            if self.window is None:
+                return ragged_deliveries(self._ragged, relevant, size)
+            return windowed_deliveries(self.loops, relevant, self.extents, self.window, size)
+        counts, inside = self._even
+        if self.window is None:
+            return even_deliveries(counts, relevant) * size(inside)
+        return size(inside) * banded_deliveries(
+            self.loops, counts, relevant, self.extents, self.window
+        )
+
+    def distinct(self, counted: tuple[bool, ...]) -> int:
+        """Distinct indices of the ``counted`` loops; any other loop is entered once."""
+        if counted not in self._distinct:
+            self._distinct[counted] = self._count_distinct(counted)
+        return self._distinct[counted]
+
+    @cached_property
+    def _distinct(self) -> dict[tuple[bool, ...], int]:
+        return {}
+
+    def _count_distinct(self, counted: tuple[bool, ...]) -> int:
+        if self._even is None:
+            if self.window is None:
+                return count_distinct(self.loops, counted, self.extents)
+            return windowed_distinct(self.loops, counted, self.extents, self.window, one)
+        counts, _ = self._even
+        if self.window is None:
+            return prod([n for n, wanted in zip(counts, counted, strict=True) if wanted])
+        return banded_distinct(self.loops, counts, counted, self.extents, self.window)
+
+    def touched(self, relevant: tuple[bool, ...], size: Callable[[Extents], int]) -> int:
+        """Distinct elements in all tiles that ever come under the loops.
+
+        Parameters
+        ----------
+        relevant : tuple of bool
+            Whether each loop brings another tile.
+        size : callable
+            Size of the tile given what the loops leave of each axis; no less for a larger one.
+        """
+        whole = size(self.extents)
+        if self.window is None:
+            return whole
+        # Tiles that a mask leaves out are never touched; gaps inside those it cuts are.
+        if self._even is None:
+            tiles = windowed_distinct(self.loops, relevant, self.extents, self.window, size)
+        else:
+            tiles = size(self._even[1]) * self.distinct(relevant)
+        return min(whole, tiles)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopSpace:
+    """``temporal`` loops over some axes, and inside them those laid out over an array.
+
+    Of 10 rows in tiles of 4, one by one on 4 lanes:
+
+    >>> rows = Loop(member="M1", axis=0, stride=4, level=0, variable="m")
+    >>> lanes = Loop(member="M0", axis=0, stride=1, level=0, variable="m", dimension="lanes")
+    >>> axis = Axis(name="M", extent=10, variables=(("m", 1),))
+    >>> space = LoopSpace(axes=(axis,), temporal=(rows,), spatial=(lanes,))
+    >>> space.iterations, space.points, space.fills((True,)), space.fills((False,))
+    (3, 10, 10, 4)
+    """
+
+    axes: tuple[Axis, ...]
+    temporal: tuple[Loop, ...]
+    spatial: tuple[Loop, ...]
+    window: Window | None = None
+    """What is left out because of a mask; None: nothing."""
+
+    @cached_property
+    def variables(self) -> frozenset[str]:
+        """Rank variables of the axes."""
+        return frozenset(v for axis in self.axes for v, _ in axis.variables)
+
+    @cached_property
+    def extents(self) -> Extents:
+        """All of every axis."""
+        return tuple([a.extent for a in self.axes])
+
+    @cached_property
+    def trip_counts(self) -> dict[str, int]:
+        """Iterations of each loop, by its member, inside the first tile of those around it."""
+        found: dict[str, int] = {}
+        rest = list(self.extents)
+        for loop in self.temporal:
+            found[loop.member] = -(-rest[loop.axis] // loop.stride)
+            rest[loop.axis] = min(rest[loop.axis], loop.stride)
+        for loop in self.spatial:
+            found[loop.member] = -(-rest[loop.axis] // loop.stride)
+        return found
+
+    @cached_property
+    def loop_is_nonunit(self) -> tuple[bool, ...]:
+        """Whether each loop, the temporal ones first, has more than one iteration."""
+        return tuple([n > 1 for n in self.trip_counts.values()])
+
+    @cached_property
+    def nonunit_loops(self) -> tuple[Loop, ...]:
+        """Temporal loops of more than one iteration: the others might as well not be there."""
+        return tuple(loop for loop in self.temporal if self.trip_counts[loop.member] > 1)
+
+    @cached_property
+    def _nests(self) -> dict[int, LoopNest]:
+        return {}
+
+    def nest(self, level: int) -> LoopNest:
+        """The temporal loops outside the tiles that a level holds, as a nest."""
+        if level not in self._nests:
+            loops = tuple([loop for loop in self.temporal if loop.level < level])
+            inner = len(loops) < len(self.temporal)
+            self._nests[level] = self._over(loops) if inner else self.whole
+        return self._nests[level]
+
+    @cached_property
+    def whole(self) -> LoopNest:
+        """All temporal loops: what one element of the array runs through."""
+        return self._over(self.temporal)
+
+    @cached_property
+    def full_nest(self) -> LoopNest:
+        """All loops, those laid out over the array inside the temporal ones."""
+        return self._over((*self.temporal, *self.spatial))
+
+    def _over(self, loops: tuple[Loop, ...]) -> LoopNest:
+        return LoopNest(loops=loops, extents=self.extents, window=self.window)
+
+    @cached_property
+    def points(self) -> int:
+        """Points of the tiles that are run, those a mask takes out of a tile included."""
+        if self.window is None:
+            return prod(self.extents)
+        return self.whole.delivered((True,) * len(self.temporal), prod)
+
+    @cached_property
+    def iterations(self) -> int:
+        """Temporal iterations: what one processing element runs through."""
+        return self.changes((True,) * len(self.temporal))
+
+    @cached_property
+    def _changes(self) -> dict[tuple[bool, ...], int]:
+        return {}
+
+    def changes(self, moved: tuple[bool, ...]) -> int:
+        """How often the first element of the array takes another value.
+
+        Parameters
+        ----------
+        moved : tuple of bool
+            Whether each temporal loop brings another one.
+        """
+        if moved not in self._changes:
+            self._changes[moved] = self.whole.delivered(moved, one)
+        return self._changes[moved]
+
+    @cached_property
+    def _fills(self) -> dict[tuple[bool, ...], int]:
+        return {}
+
+    def fills(self, moved: tuple[bool, ...]) -> int:
+        """How often all elements of the array that have a point take another value, together.
+
+        Parameters
+        ----------
+        moved : tuple of bool
+            As of ``changes``.
+        """
+        if moved not in self._fills:
+            self._fills[moved] = self.whole.delivered(moved, self._lanes)
+        return self._fills[moved]
+
+    def _lanes(self, extents: Extents) -> int:
+        return count_points(self.spatial, extents)

@@ -1,0 +1,1 @@
+"""Legality: whether a bound nest computes its cascade and fits its memories; ``bind`` itself."""

@@ -1,0 +1,292 @@
+"""Binding of a mapping: loops get sizes, tiles are fitted, illegal mappings are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError, Problem, SpecError
+from einsum_cascade.ir import Program
+from einsum_cascade.memo import IdentityCache
+
+from ..nest.binder import bind_loops
+from ..nest.cores import bind_partitioned, is_partitioned, unfused_reference
+from ..nest.masks import skip_masked_tiles
+from ..nest.parametric import ParametricNest, parametric_nests
+from ..nest.record import Bound
+from ..nest.roles import loops_for_missing_axes, resolve_roles
+from ..nest.tiling import build_tiling
+from ..spec.arch import Architecture
+from ..spec.mapping import Mapping
+from .dependences import illegalities
+from .fit import CapacityQueries, capacity_interval_of, fit_tile, tile_sizes
+from .footprint import all_fits, limited_requirements, requirements
+
+BindClosed = Callable[[Mapping], Bound]
+"""Binds a mapping without open choices. Raises ``MappingError`` where it cannot be."""
+
+
+class Choose(Protocol):
+    """What resolves the open choices of a mapping (``mappers.construct.choices`` does)."""
+
+    def __call__(
+        self,
+        program: Program,
+        mapping: Mapping,
+        architecture: Architecture,
+        lower: BindClosed,
+        bind: BindClosed,
+    ) -> Bound:
+        """The combination of alternatives that is taken, bound.
+
+        Parameters
+        ----------
+        lower : callable
+            Binds one combination without asking whether the result is legal.
+        bind : callable
+            Binds one combination and refuses what is not legal.
+        """
+        ...
+
+
+def bind(
+    program: Program,
+    mapping: Mapping,
+    architecture: Architecture,
+    shapes: dict[str, int],
+    *,
+    choose: Choose | None = None,
+) -> Bound:
+    """Bind a mapping with its tiles fitted, and refuse it if it is not legal.
+
+    Parameters
+    ----------
+    shapes : dict
+        Shapes by rank. It may name parameters of the cascade, too: a mask that needs them
+        takes those.
+    choose : Choose, optional
+        Resolves open choices (``mapping.choices``).
+
+    Raises
+    ------
+    SpecError
+        The mapping or the shapes name something that does not exist, or the mapping leaves
+        choices open and nobody makes them.
+    MappingError
+        The mapping breaks a dependency, loses a tensor, or needs more than a level holds; or it has
+        several nests, each of which is bound by itself (``nests_of``).
+    NoLegalMappingError
+        No size of a tile written ``fit``, ``even`` or ``whole or one`` makes the mapping fit,
+        or no combination of open choices is legal.
+    """
+    if mapping.nests:
+        text = (
+            f"the mapping '{mapping.name}' has {len(mapping.nests)} nests, and one is needed here"
+        )
+        raise MappingError(Problem(text, mapping.span))
+    try:
+        return _bind_on_machine(program, mapping, architecture, shapes, choose)
+    except InputError as wrong:
+        if mapping.machine in ("", architecture.name):
+            raise
+        text = (
+            f"mapping '{mapping.name}' is made for {mapping.machine}, not for {architecture.name}"
+        )
+        raise type(wrong)((Problem(text), *wrong.problems)) from None
+
+
+def _bind_on_machine(
+    program: Program,
+    mapping: Mapping,
+    architecture: Architecture,
+    shapes: dict[str, int],
+    choose: Choose | None,
+) -> Bound:
+    """Bind a mapping, whichever machine it is for."""
+    program, shapes = with_parameters(program, shapes)
+    mapping = _with_machine_names(program, mapping, architecture)
+    if is_partitioned(mapping) or architecture.memories[0].ring:
+        # Until it is known what goes round a ring, chips would need room for copies.
+        rings = any(level.ring for level in mapping.nest)
+        chip = _with_unlimited_home(architecture) if rings else architecture
+
+        def of_one(part: Program, inner: Mapping, own: dict[str, int]) -> Bound:
+            return _bind_on_one_core(part, inner, chip, own, choose)
+
+        def of_all(all_of: Program, inner: Mapping, own: dict[str, int]) -> Bound:
+            return _bind_unchecked(all_of, inner, architecture, own)
+
+        bound = bind_partitioned(program, mapping, architecture, shapes, of_one, of_all)
+        bound = _with_architecture(architecture, bound) if rings else bound
+        # What feeds the instances holds the tiles of all of them.
+        _check_capacity(bound, MappingError)
+        return bound
+    return _bind_on_one_core(program, mapping, architecture, shapes, choose)
+
+
+def _with_unlimited_home(architecture: Architecture) -> Architecture:
+    """The machine with a home memory that holds as much as is asked for."""
+    home = replace(architecture.home, capacity_bytes=None)
+    memories = (home if m.name == home.name else m for m in architecture.memories)
+    return replace(architecture, memories=tuple(memories))
+
+
+def _with_architecture(architecture: Architecture, bound: Bound) -> Bound:
+    """What all instances run, on the machine as it is."""
+    instances = bound.instances
+    assert instances is not None, "what is spread has instances"
+    others = tuple((kinds, replace(b, architecture=architecture)) for kinds, b in instances.others)
+    return replace(bound, architecture=architecture, instances=replace(instances, others=others))
+
+
+def _bind_on_one_core(
+    program: Program,
+    mapping: Mapping,
+    architecture: Architecture,
+    shapes: dict[str, int],
+    choose: Choose | None,
+) -> Bound:
+    """Bind a mapping that spreads nothing over instances, its open choices made."""
+    if not mapping.choices:
+        return _bind_closed(program, mapping, architecture, shapes)
+    if choose is None:
+        names = ", ".join(c.name for c in mapping.choices)
+        text = f"the mapping '{mapping.name}' leaves open: {names}; nobody is given to choose"
+        raise SpecError(Problem(text, mapping.choices[0].span, "pin them, or pass 'choose'"))
+    like: Bound | None = None
+
+    def bound(candidate: Mapping) -> Bound:
+        nonlocal like
+        candidate = loops_for_missing_axes(candidate)
+        sizes, _ = tile_sizes(candidate, architecture)
+        tiling = build_tiling(program, candidate, shapes, sizes)
+        like = bind_loops(program, candidate, architecture, tiling, like)
+        return like
+
+    def closed(candidate: Mapping) -> Bound:
+        return _bind_closed(program, candidate, architecture, shapes)
+
+    return choose(program, mapping, architecture, bound, closed)
+
+
+def _bind_unchecked(
+    program: Program, mapping: Mapping, architecture: Architecture, shapes: dict[str, int]
+) -> Bound:
+    """Bind a mapping, legal or not, with the least size of tiles that are open."""
+    plain = loops_for_missing_axes(mapping)
+    sizes, _ = tile_sizes(plain, architecture)
+    tiling = build_tiling(program, plain, shapes, sizes)
+    return skip_masked_tiles(bind_loops(program, plain, architecture, tiling))
+
+
+def bind_whole_cascade(program: Program, nests: Sequence[Bound]) -> Bound:
+    """All of a cascade's work, of which nests each do some Einsums: for what the work itself is.
+
+    Parameters
+    ----------
+    program : Program
+        The whole cascade.
+    nests : sequence of Bound
+        At least one.
+    """
+    works = [b if b.instances is None else b.instances.whole for b in nests]
+    mapping = unfused_reference(works)
+    sizes = {t.member: t.size for t in mapping.tiles if isinstance(t.size, int)}
+    found: dict[str, int] = {}
+    for work in works:
+        found = {**work.tiling.shapes, **found}
+    # How many tiles there are follows from their size.
+    cut = {
+        m for r in program.ranks if not sizes.keys().isdisjoint(r.partition) for m in r.partition
+    }
+    shapes = {rank: n for rank, n in found.items() if rank not in cut}
+    values = {p.name: p.default for b in works for p in b.program.parameters}
+    valued = tuple(replace(p, default=values.get(p.name, p.default)) for p in program.parameters)
+    told = program if valued == program.parameters else replace(program, parameters=valued)
+    return _bind_unchecked(told, mapping, works[0].architecture, shapes)
+
+
+def _with_machine_names(program: Program, mapping: Mapping, architecture: Architecture) -> Mapping:
+    """The mapping with the machine's names in it: the same one every time it is asked for."""
+    known = program.memo(_resolved_mappings)
+    found = known.find(mapping, architecture)
+    return found or known.keep(resolve_roles(program, mapping, architecture), mapping, architecture)
+
+
+def _resolved_mappings(program: Program) -> IdentityCache[Mapping]:
+    del program
+    return IdentityCache()
+
+
+def _bind_closed(
+    program: Program, mapping: Mapping, architecture: Architecture, shapes: dict[str, int]
+) -> Bound:
+    """Bind a mapping without open choices."""
+    known = program.memo(parametric_nests)
+    parametric_nest = known.find(mapping, architecture)
+    plain = parametric_nest.first.mapping if parametric_nest else loops_for_missing_axes(mapping)
+    sizes, open_tiles = tile_sizes(plain, architecture)
+    tiling = build_tiling(program, plain, shapes, sizes)
+    bound = parametric_nest.bound(tiling) if parametric_nest else None
+    if parametric_nest is None or bound is None:
+        # This is where names are looked up, and what is wrong with them or with sizes is told.
+        bound = bind_loops(program, plain, architecture, tiling)
+        parametric_nest = known.keep(ParametricNest(bound), mapping, architecture)
+    problems = bound.remember_for_pattern(illegalities)
+    if problems:
+        raise MappingError(problems)
+    _check_capacity(bound, NoLegalMappingError if open_tiles else MappingError)
+    if not open_tiles:
+        return skip_masked_tiles(bound)
+    asked = CapacityQueries(limited_requirements(bound))
+    # In the order in which they are written: the first takes what room it can use.
+    for member in open_tiles:
+        bound = fit_tile(parametric_nest, bound, shapes, sizes, member, asked)
+    bound = skip_masked_tiles(bound)
+    bound.seed(capacity_interval_of, asked.room)
+    return bound
+
+
+def with_parameters(program: Program, given: dict[str, int]) -> tuple[Program, dict[str, int]]:
+    """The program with the given parameters as defaults, and the shapes that are left.
+
+    Parameters
+    ----------
+    program : Program
+        The cascade.
+    given : dict of str to int
+        Numbers by name, shapes and parameters together.
+    """
+    names = {p.name for p in program.parameters}
+    if names.isdisjoint(given):
+        # The same program keeps what it has worked out about itself.
+        return program, given
+    values = tuple(given.get(p.name, p.default) for p in program.parameters)
+    shapes = {name: value for name, value in given.items() if name not in names}
+    known = program.memo(_programs_by_parameters)
+    told = tuple(map(repr, values))  # 2 and 2.0 are written otherwise
+    if told not in known:
+        if len(known) == _MAX_PARAMETER_VARIANTS:
+            known.pop(next(iter(known)))
+        valued = zip(program.parameters, values, strict=True)
+        parameters = tuple(replace(p, default=value) for p, value in valued)
+        known[told] = replace(program, parameters=parameters)
+    return known[told], shapes
+
+
+_MAX_PARAMETER_VARIANTS = 8
+"""Programs of other values of parameters that are kept: each has worked out much about itself."""
+
+
+def _programs_by_parameters(program: Program) -> dict[tuple[str, ...], Program]:
+    """By values of its parameters the programs made of one."""
+    del program
+    return {}
+
+
+def _check_capacity(bound: Bound, error: type[MappingError]) -> None:
+    if not all_fits(bound):
+        short = [r for r in requirements(bound) if not r.fits]
+        spans = {k.level: k.span for k in bound.mapping.keep}
+        raise error([Problem(str(r), spans.get(r.level), "use smaller tiles") for r in short])

@@ -1,0 +1,518 @@
+"""Dependences of a bound mapping: whether it computes what its cascade says.
+
+A mapping is illegal if a fused loop crosses the boundary between two passes; if Einsums that
+alternate do not share the loop; if a tensor is no longer held when it is read; if a running value
+is lost between two iterations of its rank, or is read before all of a step is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from einsum_cascade.errors import Problem
+from einsum_cascade.ir import Einsum
+
+from ..iteration.loops import Loop
+from ..nest.dataflow import Operand
+from ..nest.record import Bound, BoundEinsum
+from .reuse import behind_barrier, is_still_held_for, streaming
+
+
+def illegalities(bound: Bound) -> tuple[Problem, ...]:
+    """Why a mapping is not legal (capacity aside): all problems of the first kind found.
+
+    An order that cannot be run loses tensors, too, but that is no news.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping.
+
+    Returns
+    -------
+    tuple of Problem
+        Each once; none if the mapping computes what its cascade says.
+    """
+    kinds = (
+        crossed_passes(bound),
+        _read_ahead(bound),
+        _crossed_streams(bound),
+        [
+            *_broken_recursions(bound),
+            *_split_recursions(bound),
+            *_waiting_recursions(bound),
+            *recurrence_order_problems(bound),
+        ],
+        [*_lost_tensors(bound), *_lost_state(bound)],
+    )
+    return next((tuple(dict.fromkeys(found)) for found in kinds if found), ())
+
+
+def loses_tensors(bound: Bound) -> bool:
+    """Whether a mapping is not legal that would be with each tensor in some other place.
+
+    All else that ``illegalities`` looks at is a matter of loops and their order.
+
+    Parameters
+    ----------
+    bound : Bound
+        As one that is legal, but for where tensors are kept.
+    """
+    return bool(_crossed_streams(bound) or _lost_tensors(bound) or _lost_state(bound))
+
+
+def complete_after(bound: Bound, e: BoundEinsum, operand: Operand, loop: Loop) -> bool:
+    """Whether an operand of an Einsum is complete only when ``loop`` is over.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping.
+    e : BoundEinsum
+        Who reads.
+    operand : Operand
+        One of its operands.
+    loop : Loop
+        A shared loop, in which ``e`` may or may not run.
+
+    Returns
+    -------
+    bool
+        False of an input, and of what another group of the schedule writes.
+    """
+    producer = bound.producer(operand)
+    if producer is None or bound.in_different_groups(producer.name, e.name):
+        return False
+    if loop.variable in operand.ends:
+        return True
+    if producer is e:
+        return False
+    mine = _shared_loop(producer, loop.member)
+    only_producer = mine is not None and _shared_loop(e, loop.member) is None
+    if only_producer and loop.variable in producer.einsum.target.variables and not operand.initial:
+        # It takes the whole rank, by this variable or another, while its producer goes along it.
+        return True
+    if loop.variable not in producer.einsum.over:
+        return False
+    return mine is not None and not (operand.earlier and _inside_its_rank(bound, producer, mine))
+
+
+def _shared_loop(e: BoundEinsum, member: str) -> Loop | None:
+    """The shared loop of a name, if an Einsum runs in it."""
+    # Asked a hundred thousand times of a cascade of 25 Einsums: a plain loop takes half the time.
+    for loop in e.shared:
+        if loop.member == member:
+            return loop
+    return None
+
+
+def _inside_its_rank(bound: Bound, e: BoundEinsum, loop: Loop) -> bool:
+    """Whether a loop is inside all loops over the ranks a running value goes along."""
+    ranks = {r.lower() for r in bound.program.iterative.get(e.name, ())}
+    within = e.temporal[e.temporal.index(loop) :]
+    return not any(x.variable in ranks and e.trip_counts[x.member] > 1 for x in within)
+
+
+def crossed_passes(bound: Bound) -> list[Problem]:
+    """Shared loops that the boundary between two passes crosses.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping, legal or not.
+
+    Returns
+    -------
+    list of Problem
+        One for each loop and each Einsum that begins a pass inside it.
+    """
+    found: list[Problem] = []
+    for shared in bound.nest:
+        if shared.bound == 1:
+            continue
+        # By Einsum what it waits for until the loop is over, directly or by what it reads.
+        after: dict[str, str] = {}
+        anyones = next((x for e in bound.einsums if (x := _shared_loop(e, shared.member))), None)
+        for e in bound.einsums:
+            after = {n: t for n, t in after.items() if not bound.in_different_groups(n, e.name)}
+            loop = _shared_loop(e, shared.member)
+            probe = loop or anyones
+            for operand in e.operands:
+                tensor = operand.access.tensor
+                late = probe is not None and complete_after(bound, e, operand, probe)
+                if late or (tensor in after and not operand.earlier):
+                    after[e.name] = tensor
+            if e.name in after and loop is not None:
+                found.append(_crossing_problem(bound, e, after, shared.member))
+                # Told once: who reads it would only repeat the complaint.
+                del after[e.name]
+    return found
+
+
+def _crossing_problem(
+    bound: Bound, e: BoundEinsum, after: dict[str, str], member: str, what: str = ""
+) -> Problem:
+    chain = [e.name]
+    while chain[-1] in after and after[chain[-1]] not in chain:
+        chain.append(after[chain[-1]])
+    how = bound.mapping.einsum(e.name)
+    path = " -> ".join(reversed(chain))
+    begin = what or f"{e.name} runs inside the shared loop {member}"
+    hint = f"take {member} out of 'nest', or use a cascade that needs one pass less"
+    return Problem(
+        f"{begin}, but needs {chain[-1]}, which is complete only after {member} ({path}): a "
+        "fused loop cannot cross the boundary between two passes",
+        how.span if how else None,
+        "keep it in a memory, or use a cascade that needs one pass less" if what else hint,
+    )
+
+
+def _crossed_streams(bound: Bound) -> list[Problem]:
+    """What streams through registers cannot wait for the end of the loop it streams in."""
+    found: list[Problem] = []
+    for consumer in bound.einsums:
+        for operand in consumer.operands:
+            if (stream := crossed_stream(bound, consumer, operand)) is not None:
+                loop, after = stream
+                what = (
+                    f"{consumer.name} takes {operand.producer} from registers as it comes, loop "
+                    f"{loop.member} by {loop.member}"
+                )
+                found.append(_crossing_problem(bound, consumer, after, loop.member, what))
+    return found
+
+
+def crossed_stream(
+    bound: Bound, consumer: BoundEinsum, operand: Operand
+) -> tuple[Loop, dict[str, str]] | None:
+    """The loop that an operand streams in and that its consumer waits for the end of, and
+    what waits for what there. None: nothing streams, or nothing waits.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping.
+    consumer : BoundEinsum
+        An Einsum.
+    operand : Operand
+        One of its operands; what any memory keeps does not stream.
+    """
+    producer = bound.producer(operand)
+    if producer is None or bound.residency.memories(producer.name):
+        return None
+    loops = producer.stepping(producer.write, bound.register_level)
+    # What is taken at its end stays when the loop is over.
+    loops = tuple(x for x in loops if x.variable not in operand.last)
+    for loop in streaming(producer, loops):
+        if consumer.name in (after := behind_barrier(bound, producer, consumer, loop)):
+            return loop, after
+    return None
+
+
+def _read_ahead(bound: Bound) -> list[Problem]:
+    """Inside a shared loop nothing may be read that a later iteration writes."""
+    found: list[Problem] = []
+    for e in bound.einsums:
+        for operand in e.operands:
+            producer = bound.producer(operand)
+            if producer is None or producer is e or not operand.ahead:
+                continue
+            if bound.in_different_groups(producer.name, e.name):
+                continue
+            members = {x.member for x in e.shared if e.trip_counts[x.member] > 1}
+            loops = [
+                x for x in producer.shared if x.member in members and x in producer.nonunit_loops
+            ]
+            ahead = [x.member for moved in operand.ahead for x in loops if x.variable in moved]
+            if ahead:
+                how = bound.mapping.einsum(e.name)
+                text = (
+                    f"{e.name} reads {producer.name} where a later iteration of {ahead[0]} writes "
+                    f"it, but shares the loop over {ahead[0]}"
+                )
+                hint = f"take {ahead[0]} out of 'nest'"
+                found.append(Problem(text, how.span if how else None, hint))
+    return found
+
+
+def _lost_tensors(bound: Bound) -> list[Problem]:
+    """An intermediate must outlive, where it is kept, the loops between its two ends."""
+    return [
+        _lost_tensor(bound, consumer, number)
+        for consumer in bound.einsums
+        for number in range(len(consumer.operands))
+        if not is_still_held(bound, consumer, number)
+    ]
+
+
+def is_still_held(bound: Bound, consumer: BoundEinsum, number: int) -> bool:
+    """Whether what an Einsum reads (its operand of a number) is still kept anywhere then.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping.
+    consumer : BoundEinsum
+        The Einsum that reads.
+    number : int
+        The operand's place among what it reads.
+    """
+    operand = consumer.operands[number]
+    producer = bound.producer(operand)
+    if producer is None or _reads_init(bound, operand):
+        return True
+    # The outermost home holds the largest tiles: what is gone from there is gone everywhere.
+    return is_still_held_for(bound, consumer, number, _outermost(bound, producer.name))
+
+
+def _reads_init(bound: Bound, operand: Operand) -> bool:
+    """Whether an operand is coordinate 0 of an iterative tensor and nothing else."""
+    if operand.initial or not operand.initial_if_single:
+        return operand.initial
+    return any(bound.tiling.shapes[v.upper()] == 1 for v in operand.initial_if_single)
+
+
+def _outermost(bound: Bound, tensor: str) -> int:
+    memories = bound.residency.memories(tensor)
+    return memories[0] if memories else bound.register_level
+
+
+def _lost_tensor(bound: Bound, consumer: BoundEinsum, number: int) -> Problem:
+    producer = bound.producer(consumer.operands[number])
+    assert producer is not None, "what comes from outside is never gone"
+    level = _outermost(bound, producer.name)
+    places = ", ".join(p.name for p in bound.residency.of(producer.name))
+    wrote = [x.member for x in producer.stepping(producer.write, level)]
+    reads = [x.member for x in consumer.stepping(consumer.reads[number], level)]
+    how = bound.mapping.einsum(consumer.name)
+    fused = ""
+    if bound.in_different_groups(producer.name, consumer.name):
+        why = f"{producer.name} has run over {_listed((*wrote, *reads))} by then"
+        fused = "; or fuse the two: in one group of the schedule they share the nest"
+    elif differing := [m for m in (*wrote, *reads) if (m in wrote) != (m in reads)]:
+        why = f"they do not share the loop over {_listed(differing)}"
+    elif wrote != reads:
+        why = f"their loops over {_listed(wrote)} are not in the same order"
+    elif any(x.member in wrote for x in (*producer.own, *consumer.own)):
+        why = f"the loop over {_listed(wrote)} is not in the nest they share"
+    else:
+        why = f"it reads beyond the tile of {_listed(wrote)}"
+    return Problem(
+        f"{producer.name} is kept in {places} only, one tile at a time, and is gone when "
+        f"{consumer.name} reads it: {why}",
+        how.span if how else None,
+        f"keep {producer.name} in {bound.architecture.home.name}, or in a memory "
+        f"outside these loops{fused}",
+    )
+
+
+def _listed(members: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(members))
+
+
+def _lost_state(bound: Bound) -> list[Problem]:
+    """Running values and partial sums must outlive the loops between their updates."""
+    found: list[Problem] = []
+    for e in bound.einsums:
+        if (between := interruption(bound, e)) is not None:
+            over, inside = between
+            how = bound.mapping.einsum(e.name)
+            places = ", ".join(p.name for p in bound.residency.of(e.name))
+            found.append(
+                Problem(
+                    f"{e.name} is carried from one {over.member} to the next, but {places} "
+                    f"cannot hold it over the loop {inside.member} in between",
+                    how.span if how else None,
+                    f"keep {e.name} in a memory outside {inside.member}",
+                )
+            )
+    return found
+
+
+def interruption(bound: Bound, e: BoundEinsum) -> tuple[Loop, Loop] | None:
+    """The loops between which a running value or partial sum is lost: the one over whose
+    iterations it is carried, and one inside that brings other tiles. None: it is not lost.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping.
+    e : BoundEinsum
+        One of its Einsums; it loses nothing that it neither runs along nor sums over.
+    """
+    ranks = {r.lower() for r in bound.program.iterative.get(e.name, ())}
+    returning = ranks | set(_reduced(e.einsum))
+    moving = e.write.moving - ranks
+    level = _outermost(bound, e.name)
+    for number, loop in enumerate(e.nonunit_loops):
+        # Inside of it a loop brings other tiles: this one is gone before the next update comes.
+        if loop.variable in returning:
+            for x in e.nonunit_loops[number + 1 :]:
+                if x.level < level and x.variable in moving:
+                    return loop, x
+    return None
+
+
+def _broken_recursions(bound: Bound) -> list[Problem]:
+    """Einsums that feed one another from iteration to iteration must run in step."""
+    position = bound.position
+    return [
+        _out_of_step(bound, e, operand.producer, loop)
+        for e in bound.einsums
+        for operand in e.operands
+        if operand.producer and position[operand.producer] >= position[e.name]
+        for loop in _loops_that_cannot_alternate(bound, e, operand.producer)[:1]
+    ]
+
+
+def _split_recursions(bound: Bound) -> list[Problem]:
+    """A running value must be complete before the next iteration: no partial sums outside."""
+    found: list[Problem] = []
+    back = {
+        operand.producer
+        for e in bound.einsums
+        for operand in e.operands
+        if operand.producer and bound.position[e.name] <= bound.position[operand.producer]
+    }
+    for e in bound.einsums:
+        if e.name not in back:
+            continue
+        ranks = {r.lower() for r in bound.program.iterative.get(e.name, ())}
+        loops = e.nonunit_loops
+        inner = [i for i, x in enumerate(loops) if x.variable in ranks]
+        before = loops[: inner[-1]] if inner else []
+        sums = [x.member for x in before if x.variable in _reduced(e.einsum)]
+        if sums:
+            how = bound.mapping.einsum(e.name)
+            member = loops[inner[-1]].member
+            text = (
+                f"{e.name} is complete only after {sums[0]}, but every {member} inside that loop "
+                "needs the one before"
+            )
+            span = how.span if how else None
+            found.append(Problem(text, span, f"put {sums[0]} inside {member}"))
+    return found
+
+
+def _waiting_recursions(bound: Bound) -> list[Problem]:
+    """What waits for all of a loop, and is needed again inside of it, cannot come in time.
+
+    ``Y[p+1] = X[p, J]``, where X is a recursion over j that starts from ``Y[p]``: with the loop
+    over J outside of that over P the first step of every p would need Y of the p before.
+    """
+    found: list[Problem] = []
+    for e in bound.einsums:
+        for operand in e.operands:
+            producer = bound.producer(operand)
+            if producer is None or producer is e or not bound.program.iterative:
+                continue
+            for number, loop in enumerate(producer.shared):
+                inside = [x for x in producer.shared[number + 1 :] if _shared_loop(e, x.member)]
+                if not inside or _shared_loop(e, loop.member):
+                    continue
+                if not complete_after(bound, e, operand, loop):
+                    continue
+                ranks = _ranks_between(bound, e, producer) - {loop.variable}
+                if late := [
+                    x for x in inside if x.variable in ranks and e.trip_counts[x.member] > 1
+                ]:
+                    how = bound.mapping.einsum(e.name)
+                    text = (
+                        f"{e.name} is complete only after {loop.member}, but every "
+                        f"{late[0].member} inside that loop needs the one before"
+                    )
+                    hint = f"put {loop.member} inside {late[0].member}"
+                    found.append(Problem(text, how.span if how else None, hint))
+    return found
+
+
+def _ranks_between(bound: Bound, e: BoundEinsum, producer: BoundEinsum) -> set[str]:
+    """Ranks along which values run on a way from an Einsum back to one that it reads; none if
+    there is no such way."""
+    needed = _ancestors(bound, producer)
+    if e.name not in needed:
+        return set()
+    around = needed & _ancestors(bound, e) | {e.name, producer.name}
+    return {r.lower() for name in around for r in bound.program.iterative.get(name, ())}
+
+
+def _ancestors(bound: Bound, e: BoundEinsum) -> set[str]:
+    """All Einsums that one needs, by itself or by what it needs."""
+    found: set[str] = set()
+    waiting = [e]
+    while waiting:
+        reads = {operand.producer for operand in waiting.pop().operands if operand.producer}
+        waiting += [bound.by_name[name] for name in reads - found]
+        found |= reads
+    return found
+
+
+def _loops_that_cannot_alternate(bound: Bound, e: BoundEinsum, tensor: str) -> list[Loop]:
+    """Loops over which an Einsum cannot take turns with the one that writes a tensor."""
+    ranks = {r.lower() for r in bound.program.iterative.get(tensor, ())}
+    loops = e.spatial
+    others: list[Loop] = []
+    if tensor != e.name:
+        alone = bound.in_different_groups(tensor, e.name)
+        loops = (*(e.temporal if alone else e.own), *loops)
+        # Nor may the other go along the rank by itself, while this one is in a shared loop.
+        producer = bound.by_name[tensor]
+        others = [x for x in producer.own if producer.trip_counts[x.member] > 1]
+    going = [*(x for x in loops if e.trip_counts[x.member] > 1), *others]
+    return [x for x in going if x.variable in ranks]
+
+
+def _out_of_step(bound: Bound, e: BoundEinsum, tensor: str, loop: Loop) -> Problem:
+    how = bound.mapping.einsum(e.name)
+    span = how.span if how else None
+    member = loop.member
+    if loop.dimension is not None:
+        return Problem(
+            f"{e.name} needs {tensor} of the {member} before, but {member} is laid out along "
+            f"{loop.dimension}, where all run at the same time",
+            span,
+            f"make {member} a loop",
+        )
+    text = f"{e.name} needs {tensor} of the {member} before, and {tensor} needs {e.name}: "
+    if bound.in_different_groups(tensor, e.name):
+        text += f"they take turns at every {member} and cannot run one after the other"
+        return Problem(text, span, "choose another 'schedule'")
+    text += f"they take turns at every {member}, which must be a loop they share"
+    return Problem(text, span, f"add {member} to 'nest'")
+
+
+def _reduced(einsum: Einsum) -> tuple[str, ...]:
+    return tuple(v for v in einsum.over if v not in einsum.target.variables)
+
+
+def recurrence_order_problems(bound: Bound) -> list[Problem]:
+    """All places of a running value must be done before a step of its own reads it at any of them.
+
+    ``X[s+1, p] = X[s, p] - L[p, s] * X[s, s]``: with the loop over P outside of that over S a row
+    would be through all steps before the next one had its first.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping.
+
+    Returns
+    -------
+    list of Problem
+        One for each Einsum whose loops are in such an order.
+    """
+    found: list[Problem] = []
+    for e in bound.einsums:
+        ranks = {r.lower() for r in bound.program.iterative.get(e.name, ())}
+        ahead = {v for o in e.operands if o.producer == e.name for moved in o.ahead for v in moved}
+        for number, loop in enumerate(e.nonunit_loops if ahead else ()):
+            steps = [x.member for x in e.nonunit_loops[number + 1 :] if x.variable in ranks]
+            if loop.variable in ahead - ranks and steps:
+                how = bound.mapping.einsum(e.name)
+                text = (
+                    f"{e.name} reads {e.name} where a later iteration of {loop.member} writes it, "
+                    f"and every {steps[0]} inside that loop needs all of the one before"
+                )
+                hint = f"put {loop.member} inside {steps[0]}"
+                found.append(Problem(text, how.span if how else None, hint))
+                break
+    return found

@@ -1,0 +1,253 @@
+"""Balanced partition of a masked rank: parts with equal work.
+
+Queries of a causal layer differ in work: the last quarter of them has seven sixteenths of it. Parts
+are contiguous, and cut where all of them take equally long. The time of a row follows from one part
+that is bound: the cycles of each array for each point that the mask lets through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from math import prod
+from typing import Final
+
+from ..iteration.bands import BandStrip, Box, points_until
+from .masks import bands_of_several
+from .record import Bound, BoundEinsum
+from .tiling import Tiling
+
+_BEYOND_ANY_ROW: Final = 1 << 60
+"""More rows than any rank has."""
+
+_BISECTION_TOLERANCE: Final = 1 / 256
+"""The share of what one step of rows has to do at which the search for the cuts ends."""
+
+
+def balanced_begins(
+    tiling: Tiling, rank: str, parts: int, sample: Bound, begin: int
+) -> tuple[int, ...]:
+    """Where parts of a rank begin, so that the longest is as short as it can be.
+
+    Cuts are where tiles end that an array does at once, as far as these are cut alike. Parts that
+    are no larger than such a tile are alike: each takes as long as its last row, and an array that
+    holds a whole part has no room for a longer one.
+
+    Parameters
+    ----------
+    sample : Bound
+        The mapping on one part, whose masks know where it begins.
+    begin : int
+        The coordinate at which that is.
+
+    Returns
+    -------
+    tuple of int
+        From 0; fewer than ``parts`` where so few take no longer.
+    """
+    extent = tiling.shapes[rank]
+    grain = _rows_at_once(sample, rank)
+    if grain * parts >= extent:
+        return tuple(range(0, extent, -(-extent // parts)))
+    work = _row_work(sample, rank, begin)
+
+    @cache
+    def until(row: int) -> tuple[float, ...]:
+        return tuple(sum(w.until(row) for w in ways) for ways in work)
+
+    return equal_parts(until, extent, parts, grain)
+
+
+def equal_parts(
+    until: Callable[[int], tuple[float, ...]], extent: int, parts: int, grain: int
+) -> tuple[int, ...]:
+    """Where parts begin of which the one with most to do has as little as it can have.
+
+    Parameters
+    ----------
+    until : callable
+        What there is to do in all rows before one, by who does it.
+    grain : int
+        Parts begin at multiples of it.
+
+    Examples
+    --------
+    Row n of 64 has n + 1 keys: the first of two halves takes a quarter of the time, so that it has
+    45 rows (1,035 keys) instead, and the second 19 (1,045).
+
+    >>> equal_parts(lambda row: (row * (row + 1) / 2,), 64, 2, 1)
+    (0, 45)
+    >>> equal_parts(lambda row: (row * (row + 1) / 2,), 64, 4, 8)
+    (0, 32, 48, 56)
+    """
+    total = until(extent)
+    # Work along a band grows or falls: the most that one step of rows has to do is at an end.
+    step = max(
+        b - a
+        for first in (0, (extent - 1) // grain * grain)
+        for a, b in zip(until(first), until(min(extent, first + grain)), strict=True)
+    )
+    # With this much a part, greedy parts are enough: each but the last has its share.
+    low, high = max(total) / parts, max(total)
+    found: tuple[int, ...] = (0,)
+    while high - low > step * _BISECTION_TOLERANCE:
+        most = (low + high) / 2
+        begins = _greedy(until, extent, parts, grain, most)
+        if begins is None:
+            low = most
+        else:
+            found, high = begins, most
+    return found
+
+
+def _greedy(
+    until: Callable[[int], tuple[float, ...]], extent: int, parts: int, grain: int, most: float
+) -> tuple[int, ...] | None:
+    """As few parts as there can be that have no more than so much to do; None if too many."""
+    begins = [0]
+    while True:
+        before = until(begins[-1])
+
+        def fits(row: int, before: tuple[float, ...] = before) -> bool:
+            return all(b - a <= most for a, b in zip(before, until(row), strict=True))
+
+        if fits(extent):
+            return tuple(begins)
+        # The last multiple of the grain up to which rows still fit, by bisection.
+        low, high = begins[-1] // grain, -(-extent // grain)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if fits(middle * grain) else (low, middle)
+        if low * grain == begins[-1] or len(begins) == parts:
+            return None
+        begins.append(low * grain)
+
+
+def _rows_at_once(sample: Bound, rank: str) -> int:
+    """Coordinates of a rank that lie along an array, in the Einsum that has the fewest there."""
+    declared = sample.program.rank_of.get(rank)
+    axis = declared.family if declared is not None and declared.family else rank
+    found = (
+        prod(e.trip_counts[loop.member] for loop in e.spatial if e.axes[loop.axis].name == axis)
+        for e in sample.einsums
+        if rank.lower() in e.variables
+    )
+    at_once = min((rows for rows in found if rows > 1), default=1)
+    return -(-at_once // _elements_per_coordinate(sample.tiling, rank))
+
+
+def _elements_per_coordinate(tiling: Tiling, rank: str) -> int:
+    """Elements in one coordinate of a rank: more than one of a tile that the cascade cuts."""
+    declared = tiling.program.rank_of.get(rank)
+    if declared is None or declared.family is None:
+        return 1
+    members = tiling.program.rank_of[declared.family].partition
+    return prod(tiling.shapes[m] for m in members[members.index(rank) + 1 :])
+
+
+@dataclass(frozen=True, slots=True)
+class _RowWork:
+    """What Einsums take that have the same band over rows, or none (``box`` is None)."""
+
+    cycles: float
+    """For a point of the box, or for a row."""
+    box: Box | None
+    plus: bool
+    """Whether rows are what the box has as x."""
+    unit: int
+    """Elements of the box in one coordinate of the rank."""
+    strips: tuple[BandStrip, ...] = ()
+    """Where a mask is several bands: the points, in the place of the box."""
+
+    def until(self, row: int) -> float:
+        """Cycles of all rows before one."""
+        if self.strips:
+            return self.cycles * points_until(self.strips, row * self.unit)
+        if self.box is None:
+            return self.cycles * row
+        return self.cycles * _rows_of_box(self.box, 0, row * self.unit, plus=self.plus).points
+
+
+def _row_work(sample: Bound, rank: str, begin: int) -> list[list[_RowWork]]:
+    """By array, what its Einsums do in rows of a rank."""
+    found: dict[str, dict[_RowWork, float]] = {}
+    for e in sample.einsums:
+        if (one := _of_einsum(sample, e, rank, begin)) is not None:
+            cycles, like = one
+            here = found.setdefault(e.array.name, {})
+            here[like] = here.get(like, 0.0) + cycles
+    return [
+        [replace(like, cycles=cycles) for like, cycles in here.items()] for here in found.values()
+    ]
+
+
+def _of_einsum(
+    sample: Bound, e: BoundEinsum, rank: str, begin: int
+) -> tuple[float, _RowWork] | None:
+    """Cycles of a point or row, and which; None where an Einsum does the same in all parts."""
+    if rank.lower() not in e.variables:
+        return None
+    rows, window = sample.tiling.shapes[rank], e.window
+    declared = sample.program.rank_of.get(rank)
+    family = declared.family if declared is not None else None
+    sides = () if window is None else (window.plus, window.minus)
+    names = [None if side is None else e.axes[side].name for side in sides]
+    if window is None or (family or rank) not in names:
+        return float(e.cycles) / rows, _RowWork(0.0, None, False, 1)
+    plus = names[0] == (family or rank)
+    unit = _elements_per_coordinate(sample.tiling, rank)
+    if strips := _band_strips(sample, e, family or rank, begin * unit):
+        end = (begin + rows) * unit
+        points = points_until(strips, end) - points_until(strips, begin * unit)
+        cycles = float(e.cycles) / points if points else 0.0
+        return cycles, _RowWork(0.0, None, plus, unit, strips)
+    own = _rows_of_box(window.box, 0, rows * unit, plus=plus)
+    # As all of the rank has it: long enough for any row.
+    far = _rows_of_box(window.box, -begin * unit, _BEYOND_ANY_ROW, plus=plus)
+    cycles = float(e.cycles) / own.points if own.points else 0.0
+    return cycles, _RowWork(0.0, far, plus, unit)
+
+
+def _band_strips(sample: Bound, e: BoundEinsum, rows: str, begin: int) -> tuple[BandStrip, ...]:
+    """The points of a mask that is several bands, for any rows: those of the sample begin at
+    ``begin``. Empty where it is none."""
+    bands = bands_of_several(sample, e)
+    others = {r for b in bands for r in (b.plus, b.minus) if r not in (None, rows)}
+    if len(others) != 1:
+        return ()
+    most = sample.tiling.shapes[str(*others)] - 1
+    found: list[BandStrip] = []
+    for band in bands:
+        low, high = (-band.high, -band.low) if band.plus == rows else (band.low, band.high)
+        if band.minus is not None:
+            found.append(BandStrip(low - begin, high - begin, 0, most, 0, _BEYOND_ANY_ROW))
+        elif band.plus == rows:
+            found.append(
+                BandStrip(
+                    -_BEYOND_ANY_ROW,
+                    _BEYOND_ANY_ROW,
+                    0,
+                    most,
+                    max(0, band.low + begin),
+                    band.high + begin,
+                )
+            )
+        else:
+            found.append(
+                BandStrip(
+                    -_BEYOND_ANY_ROW,
+                    _BEYOND_ANY_ROW,
+                    max(0, band.low),
+                    min(most, band.high),
+                    0,
+                    _BEYOND_ANY_ROW,
+                )
+            )
+    return tuple(found)
+
+
+def _rows_of_box(box: Box, first: int, end: int, *, plus: bool) -> Box:
+    """A box of rows from ``first`` up to ``end``, seen from there."""
+    if plus:
+        return Box(box.low - first, box.high - first, end - first, box.minus)
+    return Box(box.low + first, box.high + first, box.plus, end - first)

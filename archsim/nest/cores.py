@@ -1,0 +1,481 @@
+"""Ranks partitioned over cores: the mapping of one core, and how it is part of the whole.
+
+A memory may feed several copies of its inner part (``instances: {cores: 24}``). A mapping
+partitions ranks over them (``spatial: {cores: H}``): each core runs the same loops on its part, as
+the mapping of a smaller problem. All parts but the last have one size, so that few problems stand
+for all. Under a mask over a partitioned rank each part is a problem of its own, ordered by work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise, product
+from math import prod
+from typing import Final
+
+from einsum_cascade.errors import MappingError, Problem, SpecError, did_you_mean
+from einsum_cascade.ir import Access, Affine, Index, Program, walk
+from einsum_cascade.notation.printer import index_text
+
+from ..iteration.access_map import AccessMap
+from ..spec.arch import Architecture
+from ..spec.mapping import EinsumMapping, Keep, Mapping, NestLevel, Schedule, SpreadRank, Tile
+from .balancing import balanced_begins
+from .partition import (
+    PartKinds,
+    RankPartition,
+    has_mask_over,
+    is_local_gather,
+    is_partitioned_along,
+    keep_whole_lengths,
+    shift_masks,
+    whole_lengths,
+)
+from .record import Bound, BoundEinsum, CorePartitioning
+from .ring import ring_of
+from .tiling import Tiling, build_tiling, tile_size
+
+
+def unfused_reference(nests: Sequence[Bound]) -> Mapping:
+    """The mapping of nests in which every Einsum is done one point after the other.
+
+    Parameters
+    ----------
+    nests : sequence of Bound
+        Each has some of the Einsums. Where they cut a rank of the cascade in other sizes, that of
+        the first is taken.
+    """
+    tiles: dict[str, Tile] = {}
+    for bound in nests:
+        for t in bound.mapping.tiles:
+            # Which of the cascade's own tiles have sizes of the mapping's choice.
+            if t.member in bound.program.rank_of:
+                tiles.setdefault(t.member, replace(t, size=bound.tiling.shapes[t.member]))
+    tensors = dict.fromkeys(
+        name for b in nests for name in (*(t.name for t in b.program.inputs), *b.by_name)
+    )
+    first = nests[0]
+    return Mapping(
+        name=first.mapping.name,
+        cascade=first.mapping.cascade,
+        tiles=tuple(tiles.values()),
+        einsums=tuple(
+            EinsumMapping(
+                einsum=e.name,
+                array=e.array.name,
+                nest=(NestLevel(level="", loops=_ranks_of(e)),),
+            )
+            for bound in nests
+            for e in bound.einsums
+        ),
+        keep=(Keep(level=first.architecture.home.name, tensors=tuple(tensors)),),
+        schedule=Schedule(kind="sequential"),
+    )
+
+
+def _ranks_of(e: BoundEinsum) -> tuple[str, ...]:
+    """Its ranks; of those that the cascade cuts the tiles, outermost first."""
+    return tuple(v.upper() for axis in e.axes for v, _ in axis.variables)
+
+
+def cross_core_dependences(
+    bound: Bound, s: RankPartition, replicated: frozenset[str]
+) -> Iterator[str]:
+    """Tensors that one instance makes and another needs, and no memory of both holds.
+
+    Parameters
+    ----------
+    replicated : frozenset of str
+        Einsums that each instance runs for itself.
+    """
+    if s.rank in bound.program.parallel:
+        return
+    parent = bound.architecture.memories[s.level].name
+    for e, producer, access_map in _handed(bound):
+        tensor = access_map.access.tensor
+        apart = s.variable not in e.variables and s.variable not in producer.variables
+        if (
+            apart
+            or producer.name in replicated
+            or is_partitioned_along(access_map.access, s.variable)
+        ):
+            continue
+        if not _is_held(bound, e, tensor, s):
+            who = f"{tensor} is needed by all {s.instances}"
+            yield f"{who}, but {parent} does not hold it for {e.name}"
+
+
+def replicated_einsums(bound: Bound, s: RankPartition) -> frozenset[str]:
+    """Einsums that each chip of a ring runs for itself: they have no part of the rank that is
+    spread, and what has one needs what they make, or another of them does. Results of the whole
+    cascade are none: they are there once."""
+    if not bound.architecture.memories[s.level].ring or s.rank in bound.program.parallel:
+        return frozenset()
+    found: set[str] = set()
+    while True:
+        more = {
+            producer.name
+            for e, producer, access_map in _handed(bound)
+            if (s.variable in e.variables or e.name in found)
+            and s.variable not in producer.variables
+            and not _is_held(bound, e, access_map.access.tensor, s)
+        }
+        if more <= found:
+            return frozenset(found - {*bound.program.outputs})
+        found |= more
+
+
+def _handed(bound: Bound) -> Iterator[tuple[BoundEinsum, BoundEinsum, AccessMap]]:
+    """Every read of what an Einsum made: who reads, who made it, and the read."""
+    for e in bound.einsums:
+        for operand, access_map in zip(e.operands, e.reads, strict=True):
+            producer = bound.producer(operand)
+            if producer is not None:
+                yield e, producer, access_map
+
+
+def _is_held(bound: Bound, e: BoundEinsum, tensor: str, s: RankPartition) -> bool:
+    return any(level <= s.level for level in bound.memories(e, tensor))
+
+
+def iterations_of_core(bound: Bound) -> int:
+    """What an instance has to do, in iterations of all Einsums."""
+    return sum(e.iterations for e in bound.einsums)
+
+
+BindShapes = Callable[[Program, Mapping, dict[str, int]], Bound]
+"""Binds a mapping of a cascade to shapes."""
+
+
+def is_partitioned(mapping: Mapping) -> bool:
+    """Whether a mapping spreads any rank over instances."""
+    return any(level.spatial for level in mapping.nest)
+
+
+def bind_partitioned(
+    program: Program,
+    mapping: Mapping,
+    architecture: Architecture,
+    shapes: dict[str, int],
+    bind_one: BindShapes,
+    bind_whole: BindShapes,
+) -> Bound:
+    """Bind a mapping that spreads ranks: the mapping of one instance, and what it is part of.
+
+    Parameters
+    ----------
+    shapes : dict
+        Those of the whole work.
+    bind_one : callable
+        Binds the mapping of an instance, and refuses what is not legal.
+    bind_whole : callable
+        Binds all of the work without asking whether it is legal.
+
+    Raises
+    ------
+    SpecError
+        There is no such rank, or nothing that it could be spread over.
+    MappingError
+        The ranks cannot be worked on in parts, or an instance would need what is in another.
+    """
+    inner = _mapping_of_core(mapping)
+    sizes = {t.member: tile_size(t, architecture) or 1 for t in inner.tiles}
+    tiling = build_tiling(program, inner, shapes, sizes)
+    spread = tuple(_rank_partitions(mapping, architecture, tiling))
+    everything, program = program, _with_whole_lengths(program, spread, tiling)
+    first = bind_one(program, inner, _shapes(tiling, spread, (0,) * len(spread)))
+    illegal = (*_illegal(first, spread), *_uneven(tiling, spread))
+    if problems := [Problem(text, first.mapping.span) for text in illegal]:
+        raise MappingError(problems)
+    ring = ring_of(mapping, first, spread)
+    parts = _BoundParts(program, first.mapping, tiling, bind_one)
+    masked = _masked(program, spread, first.mapping)
+    for s in masked:
+        at = spread.index(s)
+        if s.balanced:
+            spread = _balanced(spread, at, parts)
+            parts = replace(parts, known={})
+        spread = _ordered_by_work(spread, at, parts)
+    bound = parts.of(spread, (0,) * len(spread)) if masked else first
+    every = product(*(range(len(s.kinds)) for s in spread))
+    others = tuple((kinds, parts.of(spread, kinds)) for kinds in every if any(kinds))
+    whole = bind_whole(everything, unfused_reference((bound,)), dict(tiling.shapes))
+    replicated = frozenset((name, s.rank) for s in spread for name in replicated_einsums(bound, s))
+    instances = CorePartitioning(
+        spread=spread, whole=whole, others=others, ring=ring, replicated=replicated
+    )
+    return replace(bound, instances=instances)
+
+
+def _with_whole_lengths(
+    program: Program, spread: tuple[RankPartition, ...], tiling: Tiling
+) -> Program:
+    """The cascade whose indices know how long ranks are that are in parts."""
+    for s in spread:
+        if s.parts > 1:
+            program = program.memo(
+                keep_whole_lengths, s.rank, whole_lengths(program, s.rank, tiling.shapes)
+            )
+    return program
+
+
+@dataclass(frozen=True, slots=True)
+class _BoundParts:
+    """The problems of instances, each bound once."""
+
+    program: Program
+    mapping: Mapping
+    tiling: Tiling
+    bind: BindShapes
+    known: dict[tuple[int, ...], Bound] = field(default_factory=dict)
+    """By the numbers of parts."""
+
+    def of(self, spread: tuple[RankPartition, ...], kinds: PartKinds) -> Bound:
+        """The mapping of an instance that has parts of these kinds."""
+        numbers = tuple(s.kinds[kind][0] for s, kind in zip(spread, kinds, strict=True))
+        if numbers not in self.known:
+            program = self.program
+            for s, number in zip(spread, numbers, strict=True):
+                if s.by_work:
+                    whole = whole_lengths(self.program, s.rank, self.tiling.shapes)
+                    program = program.memo(shift_masks, s.rank, s.begin(number), whole)
+            shapes = _shapes(self.tiling, spread, kinds)
+            self.known[numbers] = self.bind(program, self.mapping, shapes)
+        return self.known[numbers]
+
+
+def _masked(
+    program: Program, spread: tuple[RankPartition, ...], mapping: Mapping
+) -> list[RankPartition]:
+    """Spread ranks under a mask: one of them at the most."""
+    found = [s for s in spread if s.parts > 1 and has_mask_over(program, s.rank)]
+    if len(found) > 1:
+        names = " and ".join(s.rank for s in found)
+        text = f"masks are over {names}: of ranks with a mask one may be spread over instances"
+        raise MappingError(Problem(text, mapping.span))
+    return found
+
+
+_MAX_PARTS: Final = 256
+"""Parts under a mask, at the most: each is bound and counted by itself."""
+
+
+def _balanced(
+    spread: tuple[RankPartition, ...], at: int, parts: _BoundParts
+) -> tuple[RankPartition, ...]:
+    """Spread ranks, with parts of one under a mask that take as long as one another."""
+    masked = spread[at]
+    even = replace(masked, by_work=tuple(range(masked.parts)))
+    # The sample is the last whole part.
+    number = max(0, masked.parts - 1 - masked.ragged)
+    kinds = tuple(number if i == at else 0 for i in range(len(spread)))
+    sample = parts.of((*spread[:at], even, *spread[at + 1 :]), kinds)
+    begins = balanced_begins(parts.tiling, masked.rank, masked.parts, sample, even.begin(number))
+    sizes = [b - a for a, b in pairwise((*begins, parts.tiling.shapes[masked.rank]))]
+    found = replace(masked, parts=len(sizes), part=max(sizes), last=sizes[-1], begins=begins)
+    return (*spread[:at], found, *spread[at + 1 :])
+
+
+def _ordered_by_work(
+    spread: tuple[RankPartition, ...], at: int, parts: _BoundParts
+) -> tuple[RankPartition, ...]:
+    """Spread ranks, with the parts of one under a mask in the order of what there is to do."""
+    masked = spread[at]
+    if masked.parts > _MAX_PARTS:
+        text = (
+            f"{masked.rank} has {masked.parts} parts under a mask, at most {_MAX_PARTS} are bound"
+        )
+        raise MappingError(Problem(text, hint="use fewer parts"))
+
+    def ordered(numbers: Iterable[int]) -> tuple[RankPartition, ...]:
+        return (*spread[:at], replace(masked, by_work=tuple(numbers)), *spread[at + 1 :])
+
+    unordered = ordered(range(masked.parts))
+    kinds = (tuple(n if i == at else 0 for i in range(len(spread))) for n in range(masked.parts))
+    work = [iterations_of_core(parts.of(unordered, k)) for k in kinds]
+    return ordered(sorted(range(masked.parts), key=lambda n: -work[n]))
+
+
+def _mapping_of_core(mapping: Mapping) -> Mapping:
+    """What an instance runs."""
+    levels = (replace(level, spatial=(), ring=()) for level in mapping.nest)
+    return replace(mapping, nest=tuple(level for level in levels if level.loops))
+
+
+def _shapes(tiling: Tiling, spread: tuple[RankPartition, ...], kinds: PartKinds) -> dict[str, int]:
+    """Shapes of the problem of an instance."""
+    found = dict(tiling.shapes)
+    for s, kind in zip(spread, kinds, strict=True):
+        found[s.rank] = s.extent(kind)
+        declared = tiling.program.rank_of.get(s.rank)
+        if s.parts > 1 and declared is not None and declared.family is not None:
+            # The cascade's own tiles: all of the rank follows from them. One part is all of it, and
+            # its last tile may be shorter.
+            found.pop(declared.family, None)
+    return found
+
+
+def _rank_partitions(
+    mapping: Mapping, architecture: Architecture, tiling: Tiling
+) -> Iterator[RankPartition]:
+    """Every rank that is spread, with the size of its parts."""
+    names = [m.name for m in architecture.memories]
+    for level in mapping.nest:
+        if level.spatial and level.level not in names:
+            hint = did_you_mean(level.level, names)
+            raise SpecError(Problem(f"no memory is called '{level.level}'", level.span, hint))
+        left = dict(architecture.memories[names.index(level.level)].instances)
+        for asked in level.spatial:
+            if asked.instances not in left:
+                raise SpecError(_no_instances(level, asked, left))
+            found = _rank_partition(
+                level, asked, tiling, left[asked.instances], names.index(level.level)
+            )
+            # Of 24 cores, with H in 6 parts, 4 are left for each part of the next rank.
+            left[asked.instances] //= found.parts
+            yield found
+
+
+def _rank_partition(
+    level: NestLevel, asked: SpreadRank, tiling: Tiling, available: int, number: int
+) -> RankPartition:
+    """One rank in parts, at most as many as there are instances for it."""
+    declared = tiling.program.rank_of.get(asked.rank)
+    if asked.rank in tiling.shapes and not (declared is not None and declared.partition):
+        rank, extent = asked.rank, tiling.shapes[asked.rank]
+        # 10 heads for 4 instances are parts of 3, 3, 3 and 1.
+        part = -(-extent // min(asked.parts or available, extent))
+    else:
+        member = tiling.members.get(asked.rank)
+        if member is None or tiling.of_rank(member.rank)[0] != member:
+            text = f"'{asked.rank}' is neither a rank nor the outermost tile of one"
+            tiles = [
+                m for m in tiling.members if tiling.of_rank(tiling.members[m].rank)[0].name == m
+            ]
+            hint = did_you_mean(asked.rank, dict.fromkeys((*tiling.shapes, *tiles)))
+            raise SpecError(Problem(text, level.span, hint))
+        if asked.parts is not None:
+            text = f"{asked.rank} is a tile, of which each instance has one: it has no parts"
+            hint = f"write {member.rank}: {asked.parts}, or leave out the number"
+            raise SpecError(Problem(text, level.span, hint))
+        # One tile for each instance, as the mapping cuts them.
+        rank, extent = member.rank, tiling.shapes[member.rank]
+        part = min(extent, member.stride)
+    parts = -(-extent // part)
+    if parts > available:
+        text = (
+            f"{asked.rank} has {parts} parts, but there are {available} {asked.instances} below"
+            f" {level.level} for it"
+        )
+        raise MappingError(Problem(text, level.span, "use larger tiles, or fewer parts"))
+    return RankPartition(
+        rank=rank,
+        level=number,
+        instances=asked.instances,
+        available=available,
+        parts=parts,
+        part=part,
+        last=extent - part * (parts - 1),
+        balanced=asked.balanced,
+    )
+
+
+def _no_instances(level: NestLevel, asked: SpreadRank, there: dict[str, int]) -> Problem:
+    """That a memory does not feed what a rank is spread over."""
+    hint = f"give {level.level} in the architecture 'instances: {{{asked.instances}: 4}}'"
+    if there:
+        hint = did_you_mean(asked.instances, there) or f"there are: {', '.join(there)}"
+    text = f"{level.level} has no instances called '{asked.instances}'"
+    return Problem(text, level.span, hint)
+
+
+def _illegal(bound: Bound, spread: tuple[RankPartition, ...]) -> Iterator[str]:
+    """Why ranks cannot be worked on in parts, each with all it needs."""
+    for s in spread:
+        variable = s.variable
+        users = [e for e in bound.einsums if variable in e.variables]
+        if not users:
+            yield f"no Einsum has the rank {s.rank}, which is spread over {s.instances}"
+        yield from _over_all(bound, s)
+        for e in users:
+            where = e.einsum.where
+            if where is not None and not all(
+                _is_of_part(bound.tiling, node, index, s)
+                for node in walk(where)
+                if isinstance(node, Access)
+                for index in node.indices
+            ):
+                yield f"{e.name} has a mask that reads data of other parts of {s.rank}"
+            if e.einsum.select is not None and variable in e.einsum.over:
+                yield f"{e.name} picks from all of {s.rank}, of which instances have parts"
+            yield from _non_local_accesses(bound.tiling, e, s)
+        for tensor, ranks in bound.program.iterative.items():
+            if s.rank in ranks:
+                yield f"{tensor} runs along {s.rank}: its steps follow one another"
+        yield from cross_core_dependences(bound, s, replicated_einsums(bound, s))
+
+
+def _over_all(bound: Bound, s: RankPartition) -> Iterator[str]:
+    """Einsums that go over a rank of whose tiles instances have parts: they would do what one
+    instance has of it."""
+    declared = bound.program.rank_of.get(s.rank)
+    family = None if declared is None else declared.family
+    if family is not None and s.parts > 1:
+        for e in bound.einsums:
+            if family.lower() in e.variables:
+                text = f"{e.name} goes over all of {family}, of which instances have"
+                yield f"{text} parts ({s.rank})"
+
+
+def _non_local_accesses(tiling: Tiling, e: BoundEinsum, s: RankPartition) -> Iterator[str]:
+    """Accesses that need more of a tensor than the part of their instance."""
+    for access_map in e.access_maps:
+        for index in access_map.access.indices:
+            if not _is_of_part(tiling, access_map.access, index, s):
+                name = access_map.access.tensor
+                where = index_text(index)
+                yield f"{e.name} takes {name} at {where}, which may be in another part of {s.rank}"
+
+
+def _uneven(tiling: Tiling, spread: tuple[RankPartition, ...]) -> Iterator[str]:
+    """Ranks that the cascade cuts into tiles of which the last is shorter: an instance would take
+    its own last one for as long as the others."""
+    for s in spread:
+        declared = tiling.program.rank_of.get(s.rank)
+        if s.parts == 1 or declared is None or declared.family is None:
+            continue
+        members = tiling.program.rank_of[declared.family].partition
+        even = prod(tiling.shapes[m] for m in members)
+        if (length := tiling.shapes.get(declared.family, even)) != even:
+            product = " x ".join(f"{m} = {tiling.shapes[m]}" for m in members)
+            yield (
+                f"{declared.family} = {length} is not {product}: parts of {s.rank} over"
+                f" {s.instances} have to be of whole tiles"
+            )
+
+
+def _is_of_part(tiling: Tiling, access: Access, index: Index, s: RankPartition) -> bool:
+    """Whether what an index goes over is in the part of an instance, or there for all of them."""
+    return (
+        s.variable not in index.variables
+        or _in_order(tiling, index, s)
+        or is_local_gather(tiling.program, access, index, s.variable)
+    )
+
+
+def _in_order(tiling: Tiling, index: Index, s: RankPartition) -> bool:
+    """Whether parts of a rank are parts of what an index goes over: the rank itself, or all of a
+    rank that the cascade cuts, whose outermost part is spread (of which there is more than one)."""
+    if not isinstance(index, Affine):
+        return False
+    program = tiling.program
+    family = program.rank_of[s.rank].family if s.rank in program.rank_of else None
+    if family is None:
+        return index.as_variable == s.variable
+    members = program.rank_of[family].partition
+    digits = {(m.lower(), *sorted(members[n + 1 :])) for n, m in enumerate(members)}
+    terms = {(t.variable, *sorted(t.shapes)) for t in index.terms if t.coefficient == 1}
+    whole = len(terms) == len(index.terms) and terms == digits
+    outer = members[: members.index(s.rank)]
+    outermost = all(tiling.shapes[m] == 1 for m in outer)
+    return index.as_variable == s.variable or (outermost and whole)

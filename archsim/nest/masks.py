@@ -1,0 +1,680 @@
+"""Masks of a bound mapping: the band of each mask, and the tiles and steps that are skipped.
+
+A masked Einsum skips every iteration in which its mask lets nothing through. Where all masked
+Einsums of a step agree and the others provably do nothing then (``einsum_cascade.idle.steps``),
+the whole step is skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import gcd, prod
+
+from einsum_cascade import ir
+from einsum_cascade.ir import Condition, Logical, Relational
+from einsum_cascade.masks import depends_on_data
+
+from ..iteration.bands import Band, Box, Window
+from ..iteration.loop_nest import LoopNest, LoopSpace
+from ..iteration.loops import Axis
+from ..iteration.windowed import one
+from .record import Bound, BoundEinsum, nest_space
+from .tiling import Tiling
+
+Form = dict[str, int]
+"""Whole numbers by rank variable that are multiplied with it and added up; "" has the constant."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedForms:
+    """``low <= left - right <= high``, or so of what is left of both when they are divided by a
+    number and rounded down; None: no end."""
+
+    left: Form
+    right: Form
+    low: int | None
+    high: int | None
+    divisor: int = 1
+
+
+def conjunction(condition: ir.Condition) -> Iterator[ir.Condition]:
+    """The conditions that must all hold, each whole.
+
+    Parameters
+    ----------
+    condition : Condition
+        Of a mask.
+    """
+    if isinstance(condition, ir.Logical) and condition.operator == "and":
+        for operand in condition.operands:
+            yield from conjunction(operand)
+    else:
+        yield condition
+
+
+def compared(comparison: ir.Relational, numbers: Mapping[str, int]) -> ComparedForms | None:
+    """A comparison of forms, or of two that are divided by the same number and rounded down.
+
+    Parameters
+    ----------
+    comparison : Relational
+    numbers : mapping
+        Shapes and whole parameters by name.
+
+    Returns
+    -------
+    ComparedForms or None
+        None where it is neither, or says that something is different.
+    """
+    left, right = (_quotient(x, numbers) for x in (comparison.left, comparison.right))
+    if left is None or right is None or left[1] != right[1]:
+        return None
+    low, high = {
+        "<=": (None, 0),
+        "<": (None, -1),
+        ">=": (0, None),
+        ">": (1, None),
+        "==": (0, 0),
+    }.get(comparison.operator, (None, None))
+    if low is None and high is None:
+        return None
+    return ComparedForms(left=left[0], right=right[0], low=low, high=high, divisor=left[1])
+
+
+def _quotient(node: ir.Expression, numbers: Mapping[str, int]) -> tuple[Form, int] | None:
+    """A form, and what it is divided by before it is rounded down."""
+    match node:
+        case ir.Call(
+            function="floor", arguments=(ir.Binary(operator="/", left=above, right=below),)
+        ):
+            divided, by = _linear(above, numbers), _linear(below, numbers)
+            if divided is None or by is None or set(by) != {""} or by[""] < 1:
+                return None
+            return divided, by[""]
+        case _:
+            form = _linear(node, numbers)
+            return None if form is None else (form, 1)
+
+
+def _linear(node: ir.Expression, numbers: Mapping[str, int]) -> Form | None:
+    """An expression as whole numbers times rank variables; the name "" has the constant."""
+    match node:
+        case ir.Number(value=int(value)):
+            return {"": value}
+        case ir.Name(name=name, kind="variable"):
+            return {name: 1}
+        case ir.Name(name=name) if name in numbers:
+            return {"": numbers[name]}
+        case ir.Unary(operand=operand):
+            return _scaled(_linear(operand, numbers), -1)
+        case ir.Binary(operator="+" | "-", left=left, right=right):
+            a = _linear(left, numbers)
+            b = _scaled(_linear(right, numbers), 1 if node.operator == "+" else -1)
+            if a is None or b is None:
+                return None
+            return {n: a.get(n, 0) + b.get(n, 0) for n in {**a, **b}}
+        case ir.Binary(operator="*", left=left, right=right):
+            a, b = _linear(left, numbers), _linear(right, numbers)
+            if a is None or b is None:
+                return None
+            if set(a) <= {""}:
+                return _scaled(b, a.get("", 0))
+            return _scaled(a, b.get("", 0)) if set(b) <= {""} else None
+        case _:
+            return None
+
+
+def _scaled(form: Form | None, factor: int) -> Form | None:
+    return None if form is None else {n: factor * c for n, c in form.items()}
+
+
+_BEYOND_ANY_DISTANCE = 1 << 80
+"""Farther than any two coordinates are apart."""
+
+
+def scale_of(tiling: Tiling, axis: Axis) -> int:
+    """Elements of the rank per unit of an axis: the members that are not gone along."""
+    rank = tiling.program.rank_of.get(axis.name)
+    if rank is None or not rank.partition:
+        return 1
+    present = {v for v, _ in axis.variables}
+    if rank.name.lower() in present:
+        return 1
+    return prod(tiling.shapes[m] for m in rank.partition if m.lower() not in present)
+
+
+def band_of(
+    tiling: Tiling,
+    e: BoundEinsum,
+    numbers: dict[str, int],
+    tiles: TileMultiples,
+    *,
+    within: bool = False,
+) -> tuple[Band | None, bool]:
+    """The band that holds all of an Einsum's mask, or None, and whether it is all of the mask.
+
+    A comparison that is no band (of the end of a tile: ``p1*M0 + m0 < M``) only cuts off more. Of
+    masks of which one or another lets a point through it is the one that holds all of them.
+
+    Parameters
+    ----------
+    tiling : Tiling
+    e : BoundEinsum
+        Masked.
+    numbers : dict
+        Shapes and whole parameters by name.
+    tiles : TileMultiples
+        Of the mapping.
+    within : bool
+        Whether one of several such masks is meant instead, the one of most points: what other
+        loops leave out is outside of it, too.
+    """
+    where = e.einsum.where
+    assert where is not None, "masked Einsums only"
+    if depends_on_data(where):
+        return None, False
+    found, exact = _BandFinder(tiling, e.axes, numbers, tiles, within).of(where)
+    if found is not None and found.low > found.high and tiles.known:
+        # Of blocks there is nothing where they are drawn together: they stay as wide as they are.
+        single = TileMultiples(known=True, sizes=dict.fromkeys(tiles.sizes, 1))
+        if single != tiles:
+            return band_of(tiling, e, numbers, single, within=within)
+    return found, exact
+
+
+def bands_of_several(bound: Bound, e: BoundEinsum) -> tuple[Band, ...]:
+    """Bands of which one or another lets through each point that an Einsum's mask does; empty where
+    its mask is none of this kind.
+
+    Parameters
+    ----------
+    bound : Bound
+    e : BoundEinsum
+    """
+    where = e.einsum.where
+    if not isinstance(where, Logical) or where.operator != "or" or depends_on_data(where):
+        return ()
+    told = _BandFinder(bound.tiling, e.axes, integer_constants(bound), ANY_SIZES, False)
+    found = [band for band, _ in map(told.of, where.operands) if band is not None]
+    return tuple(found) if len(found) == len(where.operands) else ()
+
+
+def integer_constants(bound: Bound) -> dict[str, int]:
+    """Whole numbers by name: shapes, and parameters that are whole."""
+    parameters = {
+        p.name: int(p.default)
+        for p in bound.program.parameters
+        if p.default is not None and p.default == int(p.default)
+    }
+    return parameters | dict(bound.shapes)
+
+
+@dataclass(frozen=True, slots=True)
+class _BandFinder:
+    """What bands of conditions depend on."""
+
+    tiling: Tiling
+    axes: tuple[Axis, ...]
+    numbers: dict[str, int]
+    tiles: TileMultiples
+    within: bool
+
+    def of(self, condition: Condition) -> tuple[Band | None, bool]:
+        """The band of conditions that must all hold, and whether it is all of them."""
+        found: Band | None = None
+        exact = True
+        for conjunct in conjunction(condition):
+            part, whole = self._part(conjunct)
+            if part is None:
+                # Alternatives between other ranks only cut off more, as what is no band does.
+                if not whole and (self.within or not isinstance(conjunct, Logical)):
+                    return None, False
+                exact = False
+                continue
+            exact = exact and whole
+            found = part if found is None else _intersection(found, part)
+            if found is None:
+                return None, False
+        return found, exact
+
+    def _part(self, condition: Condition) -> tuple[Band | None, bool]:
+        """The band of one condition and whether it is all of it; None and whether there may be a
+        band without it."""
+        if isinstance(condition, Relational):
+            known = compared(condition, self.numbers)
+            part = (
+                None
+                if known is None
+                else _band_of_comparison(self.tiling, self.axes, known, self.tiles)
+            )
+            return part, part is None or (known is not None and known.divisor == 1)
+        if not isinstance(condition, Logical) or condition.operator != "or":
+            return None, False
+        parts = [band for band, _ in map(self.of, condition.operands) if band is not None]
+        if len(parts) < len(condition.operands):
+            return None, False
+        return (self._largest(parts) if self.within else self._enclosing(parts)), False
+
+    def _largest(self, parts: list[Band]) -> Band:
+        """The band of most points, the first of equals."""
+        return max(parts, key=lambda band: Fraction(self._box(band).points, self._box(band).minus))
+
+    def _box(self, band: Band) -> Box:
+        across = 1 if band.minus is None else self.tiling.shapes[band.minus]
+        return Box(band.low, band.high, self.tiling.shapes[band.plus], across)
+
+    def _enclosing(self, parts: list[Band]) -> Band | None:
+        """The band that holds all of some; None where they are between other ranks."""
+        between = next((b for b in parts if b.minus is not None), parts[0])
+        turns = [self._between(b, between) for b in parts]
+        known = [b for b in turns if b is not None]
+        if len(known) < len(parts):
+            return None
+        low, high = min(b.low for b in known), max(b.high for b in known)
+        return replace(between, low=low, high=high)
+
+    def _between(self, band: Band, other: Band) -> Band | None:
+        """The band between the ranks of another that holds all of a band; None where there is
+        none: ``m < L`` is ``m - p < L`` for queries p from 0 on."""
+        if (band.plus, band.minus) == (other.plus, other.minus):
+            return band
+        if (band.plus, band.minus) == (other.minus, other.plus):
+            return swapped(band)
+        if band.minus is not None or other.minus is None:
+            return None
+        shapes = self.tiling.shapes
+        if band.plus == other.plus:
+            return replace(other, low=band.low - (shapes[other.minus] - 1), high=band.high)
+        if band.plus == other.minus:
+            return replace(other, low=-band.high, high=shapes[other.plus] - 1 - band.low)
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TileMultiples:
+    """Elements of which all tiles are multiples, by rank; not ``known``: those of any mapping."""
+
+    known: bool
+    sizes: Mapping[str, int]
+
+    def slack(self, known: ComparedForms, sides: Iterable[str | None]) -> int:
+        """How far two forms may be apart, beyond multiples of their divisor, for which tiles hold
+        points of one and the same block, or of blocks so many apart.
+
+        Of single elements as far as the ends of a block. Tiles, and blocks, are made of pieces of
+        some length: what is in two pieces' tiles is in them whole, and with their last element
+        their first. So do the first ones of a block's last piece and of its first.
+        """
+        if not self.known:
+            # No mapping leaves out what is no further apart than whole blocks.
+            return 0
+        piece = known.divisor
+        for form, side in zip((known.left, known.right), sides, strict=True):
+            size = 1 if side is None else self.sizes.get(side, 0)
+            piece = gcd(piece, size, form.get("", 0))
+        return known.divisor - piece
+
+
+ANY_SIZES = TileMultiples(known=False, sizes={})
+
+
+def _band_of_comparison(
+    tiling: Tiling, axes: tuple[Axis, ...], known: ComparedForms, tiles: TileMultiples
+) -> Band | None:
+    """One comparison as a band that is open on one side, or on none."""
+    form = dict(known.left)
+    for name, value in known.right.items():
+        form[name] = form.get(name, 0) - value
+    constant = form.pop("", 0)
+    # left - right is plus - minus + constant: of m <= p + 3 it is m - p - 3, so that m - p is at
+    # most 3.
+    signs = _signs(tiling, axes, form)
+    if signs is None:
+        return None
+    plus, minus = signs
+    slack = 0
+    if known.divisor > 1:
+        sides = (_added(tiling, axes, side) for side in (known.left, known.right))
+        slack = tiles.slack(known, sides)
+    low = (
+        -_BEYOND_ANY_DISTANCE if known.low is None else known.low * known.divisor - slack - constant
+    )
+    high = (
+        _BEYOND_ANY_DISTANCE
+        if known.high is None
+        else known.high * known.divisor + slack - constant
+    )
+    # One rank, subtracted: -p + 3 <= 0 is the band of p from 3 on.
+    if plus is None:
+        assert minus is not None, "a comparison has a rank"
+        return Band(plus=minus, minus=None, low=-high, high=-low)
+    return Band(plus=plus, minus=minus, low=low, high=high)
+
+
+def _added(tiling: Tiling, axes: tuple[Axis, ...], form: Form) -> str | None:
+    """The only rank of a form, if it is added."""
+    signs = _signs(tiling, axes, {v: c for v, c in form.items() if v})
+    return signs[0] if signs is not None and signs[1] is None else None
+
+
+def _signs(
+    tiling: Tiling, axes: Iterable[Axis], form: dict[str, int]
+) -> tuple[str | None, str | None] | None:
+    """The rank that is added and the one subtracted; None if it is not so simple."""
+    found: dict[int, str] = {}
+    left = {v: c for v, c in form.items() if c}
+    for axis in axes:
+        given = [left.pop(v, 0) for v, _ in axis.variables]
+        if not any(given):
+            continue
+        # m1*M0 + m0 has coefficients that are the strides of the axis, 256 and 1: it is the
+        # position along it, added or subtracted.
+        sign = given[-1]
+        if abs(sign) != 1 or sign in found or scale_of(tiling, axis) != 1:
+            return None
+        if any(g != sign * stride for g, (_, stride) in zip(given, axis.variables, strict=True)):
+            return None
+        found[sign] = axis.name
+    if left or not found:
+        return None
+    return found.get(1), found.get(-1)
+
+
+def swapped(band: Band) -> Band:
+    """The same band, the other of its two ranks subtracted."""
+    assert band.minus is not None, "of two ranks"
+    return Band(plus=band.minus, minus=band.plus, low=-band.high, high=-band.low)
+
+
+def _intersection(a: Band, b: Band) -> Band | None:
+    """Both bands at once, if they are between the same ranks."""
+    if (a.plus, a.minus) != (b.plus, b.minus):
+        if (a.plus, a.minus) != (b.minus, b.plus):
+            return None
+        b = swapped(b)
+    return replace(a, low=max(a.low, b.low), high=min(a.high, b.high))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Masking:
+    """Windows by Einsum, the steps that are left, and what is not left out and why."""
+
+    windows: tuple[tuple[str, Window], ...]
+    partially_masked: frozenset[str]
+    """Einsums whose masks leave out points inside their windows, too."""
+    steps: int
+    notes: tuple[str, ...]
+    idle: Band | None = None
+    """Outside of it whole steps are left out."""
+
+
+def skip_masked_tiles(bound: Bound) -> Bound:
+    """The mapping with the windows of its masked Einsums, and of steps that are idle.
+
+    Where a mask is no band, or a step is not idle, nothing is left out; its
+    ``unskipped`` then says so.
+    """
+    if all(e.einsum.where is None for e in bound.einsums):
+        return bound
+    found = _masking(bound, _mask_bands(bound, _tile_sizes(bound)))
+    windows = dict(found.windows)
+    spaces: dict[tuple[LoopSpace, Window | None], LoopSpace] = {}
+    einsums: list[BoundEinsum] = []
+    for e in bound.einsums:
+        window = windows.get(e.name)
+        masked = replace(e, window=window, partially_masked=e.name in found.partially_masked)
+        vars(masked)["space"] = spaces.setdefault((e.space, window), masked.space)
+        einsums.append(masked)
+    return replace(
+        bound,
+        einsums=tuple(einsums),
+        steps=found.steps,
+        unskipped=found.notes,
+        idle=found.idle,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskBands:
+    """Bands of masked Einsums by name, and the Einsums whose masks are none that can be used."""
+
+    bands: dict[str, Band]
+    partially_masked: frozenset[str]
+    """Whose masks leave out points inside their bands, too."""
+    without: dict[bool, list[str]]
+    """By whether the mask depends on data."""
+
+
+def bands_of_any(bound: Bound) -> MaskBands:
+    """The bands that masks are, as far as other loops than a mapping's can use them: what any
+    mapping runs has a point of theirs.
+
+    Parameters
+    ----------
+    bound : Bound
+        Any mapping of the cascade.
+    """
+    return _mask_bands(bound, ANY_SIZES, any_loops=True)
+
+
+def _mask_bands(bound: Bound, tiles: TileMultiples, *, any_loops: bool = False) -> MaskBands:
+    """The bands that the masks of a mapping's Einsums are, in tiles of some sizes.
+
+    Equal bands look equal, in whatever order their comparisons are written. ``any_loops``: whether
+    bands are told that other loops than the mapping's can use, and of masks of which one or
+    another lets a point through, one.
+    """
+    numbers = integer_constants(bound)
+    bands: dict[str, Band] = {}
+    partially_masked: set[str] = set()
+    without: dict[bool, list[str]] = {}
+    for e in bound.einsums:
+        if e.einsum.where is None:
+            continue
+        band, exact = band_of(bound.tiling, e, numbers, tiles, within=any_loops)
+        if band is not None and _is_monotone(e, band, any_loops=any_loops):
+            other = any((b.plus, b.minus) == (band.minus, band.plus) for b in bands.values())
+            bands[e.name] = swapped(band) if other else band
+            partially_masked |= set() if exact else {e.name}
+        else:
+            without.setdefault(depends_on_data(e.einsum.where), []).append(e.name)
+    return MaskBands(bands=bands, partially_masked=frozenset(partially_masked), without=without)
+
+
+def _tile_sizes(bound: Bound) -> TileMultiples:
+    """Elements of which all tiles of a mapping are multiples, of its Einsums and of its steps."""
+    sizes: dict[str, int] = {}
+    spaces = ((e.axes, e.temporal) for e in bound.einsums)
+    for axes, loops in (nest_space(bound.tiling, bound.nest), *spaces):
+        for loop in loops:
+            axis = axes[loop.axis]
+            # A loop of one iteration cuts nothing.
+            if loop.stride < axis.extent:
+                size = loop.stride * scale_of(bound.tiling, axis)
+                sizes[axis.name] = gcd(sizes.get(axis.name, 0), size)
+    return TileMultiples(known=True, sizes=sizes)
+
+
+def windows_of(bound: Bound) -> tuple[dict[str, Window], dict[str, Window]]:
+    """The windows of a mapping's Einsums, by name, as ``skip_masked_tiles`` gives them were its
+    tiles of any sizes: of single elements, and of whole blocks where masks are of blocks.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping, without windows.
+    """
+    single = TileMultiples(
+        known=True, sizes={axis.name: 1 for e in bound.einsums for axis in e.axes}
+    )
+    found = (_mask_bands(bound, tiles) for tiles in (single, ANY_SIZES))
+    finest, blocks = (dict(_masking(bound, masks, counted=False).windows) for masks in found)
+    return finest, blocks
+
+
+def _masking(bound: Bound, found: MaskBands, *, counted: bool = True) -> Masking:
+    """What is left out; ``counted``: with how many steps are left."""
+    bands, partially_masked, without = found.bands, found.partially_masked, found.without
+    notes = [f"{', '.join(names)}: {_no_band(data)}" for data, names in without.items()]
+    windows = {
+        e.name: _window(bound.tiling, e, bands[e.name], len(e.temporal))
+        for e in bound.einsums
+        if e.name in bands
+    }
+    idle = None if notes else _no_op_steps(bound, bands)
+    if isinstance(idle, str):
+        notes.append(f"{idle}, so that the other Einsums run in masked tiles too")
+    if not isinstance(idle, _NoOpSteps):
+        return Masking(
+            windows=tuple(windows.items()),
+            partially_masked=partially_masked,
+            steps=bound.steps,
+            notes=tuple(notes),
+        )
+    for e in idle.others:
+        # Only whole steps are idle for them: their own loops go over all of a step's tile.
+        windows[e.name] = _window(bound.tiling, e, idle.band, len(e.shared))
+    return Masking(
+        windows=tuple(windows.items()),
+        partially_masked=partially_masked,
+        steps=_steps(bound, idle.band) if counted else bound.steps,
+        notes=(),
+        idle=idle.band,
+    )
+
+
+def _no_band(data: bool) -> str:
+    """What is done with a mask that leaves no tiles out, in words."""
+    if data:
+        return "its mask depends on data; every point that it might let through is counted"
+    return "its mask is no band of two ranks; masked tiles are run"
+
+
+# ------------------------------------------------------------------ idle steps
+
+
+@dataclass(frozen=True)
+class _NoOpSteps:
+    """A band outside of which whole steps are idle, and the unmasked Einsums of a step."""
+
+    band: Band
+    others: tuple[BoundEinsum, ...]
+
+
+def _no_op_steps(bound: Bound, bands: dict[str, Band]) -> _NoOpSteps | str | None:
+    """The idle steps; or why there are none; or None where no step could be."""
+    ranks = band_ranks(bands)
+    stepping = frozenset(
+        loop.rank.lower() for loop in bound.nest if _family(bound.tiling, loop.rank) in ranks
+    )
+    found = no_op_band(bound, bands, stepping)
+    if found is None or isinstance(found, str):
+        return found
+    inside = (e for e in bound.einsums if stepping <= {*e.einsum.variables})
+    return _NoOpSteps(found, tuple(e for e in inside if e.name not in bands))
+
+
+def band_ranks(bands: Mapping[str, Band]) -> frozenset[str]:
+    """The ranks between which bands are."""
+    return frozenset(r for b in bands.values() for r in (b.plus, b.minus) if r)
+
+
+def no_op_band(
+    bound: Bound, bands: Mapping[str, Band], stepping: frozenset[str]
+) -> Band | str | None:
+    """The band outside of which steps are idle; or why none are; or None where none could be.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping.
+    bands : mapping
+        Bands of its masked Einsums, by name.
+    stepping : frozenset of str
+        Rank variables of the loops whose iteration is a step, of the bands' ranks.
+    """
+    inside = [e for e in bound.einsums if stepping <= {*e.einsum.variables}]
+    masked = tuple(e.name for e in inside if e.name in bands)
+    if not stepping or not masked:
+        return None
+    different = {bands[name] for name in masked}
+    if len(different) > 1:
+        return f"{masked[0]} and others have different masks"
+    from einsum_cascade.no_op_steps import no_op_obstacle
+
+    # A cascade is bound in many ways, and proved once.
+    problem = bound.program.memo(no_op_obstacle, masked, stepping)
+    return different.pop() if problem is None else problem
+
+
+def _family(tiling: Tiling, rank: str) -> str:
+    """The rank whose elements a rank goes along: its family, or itself."""
+    declared = tiling.program.rank_of.get(rank)
+    return declared.family if declared is not None and declared.family else rank
+
+
+def _steps(bound: Bound, band: Band) -> int:
+    """Steps of the shared nest that are not idle (one, if all are)."""
+    axes, loops = nest_space(bound.tiling, bound.nest)
+    window = window_over(bound.tiling, axes, band, len(loops))
+    extents = tuple(a.extent for a in axes)
+    nest = LoopNest(loops=loops, extents=extents, window=window)
+    return max(1, nest.delivered((True,) * len(loops), one))
+
+
+# ------------------------------------------------------------------ bands
+
+
+def _window(tiling: Tiling, e: BoundEinsum, band: Band, governed: int) -> Window:
+    return window_over(tiling, e.axes, band, governed)
+
+
+def window_over(tiling: Tiling, axes: tuple[Axis, ...], band: Band, governed: int) -> Window:
+    """A band over the axes of an iteration space, in elements of the ranks.
+
+    Parameters
+    ----------
+    tiling : Tiling
+        Shapes of the ranks, and members of those that are partitioned.
+    axes : tuple of Axis
+        Axes of the space; a rank of the band need not be among them.
+    band : Band
+        What a mask lets through.
+    governed : int
+        How many loops, from the outermost, leave out what is empty.
+    """
+    places = {a.name: (number, scale_of(tiling, a)) for number, a in enumerate(axes)}
+    plus, plus_scale = places.get(band.plus, (None, 1))
+    minus, minus_scale = places.get(band.minus or "", (None, 1))
+    across = 1 if band.minus is None else tiling.shapes[band.minus]
+    return Window(
+        plus=plus,
+        minus=minus,
+        plus_scale=plus_scale,
+        minus_scale=minus_scale,
+        box=Box(band.low, band.high, tiling.shapes[band.plus], across),
+        governed=governed,
+    )
+
+
+def _is_monotone(e: BoundEinsum, band: Band, *, any_loops: bool) -> bool:
+    """Whether loops over one axis of a band all have one variable, outermost ones first.
+
+    An access that moves with an inner variable but not with an outer one would see tiles
+    come back that are told apart by nothing.
+    """
+    for number, axis in enumerate(e.axes):
+        if axis.name not in (band.plus, band.minus):
+            continue
+        order = [v for v, _ in axis.variables]
+        for access_map in (*e.reads, e.write):
+            moving = [v in access_map.access.variables for v in order]
+            if moving != sorted(moving, reverse=True):
+                return False
+        if any_loops:
+            continue
+        loops = [loop.variable for loop in e.temporal if loop.axis == number]
+        if [order.index(v) for v in loops] != sorted(order.index(v) for v in loops):
+            return False
+    return True

@@ -1,0 +1,235 @@
+"""Parametric loop nest: a bound mapping without its sizes, bound again to other shapes or tiles.
+
+The loops of each Einsum, the residency of tensors and their addresses follow from names. Shapes and
+tile sizes only give strides to loops. Bound mappings with the same loops of one iteration share all
+that follows from these alone, such as legality (``Bound.alike``)."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any, NamedTuple
+
+from einsum_cascade.errors import SpecError
+from einsum_cascade.ir import Affine, Gather, Program
+from einsum_cascade.memo import IdentityCache
+
+from ..iteration.loop_nest import LoopSpace
+from ..iteration.loops import Axis, Loop
+from .binder import initial_einsums
+from .checks import selection_problems
+from .record import Bound, BoundEinsum, UnitLoopPattern, shared_loops, step_count
+from .tiling import Addressing, Tiling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Placed:
+    """An Einsum as it was first bound, and what of it other sizes may break."""
+
+    e: BoundEinsum
+    variables: tuple[str, ...]
+    """Of its iteration space, those of the parallel ranks first."""
+    uncovered: tuple[str, ...]
+    """Members of its ranks that it has no loop for: each must be one iteration."""
+    side_by_side: tuple[tuple[tuple[str, ...], int], ...]
+    """Members along each dimension of its array, and elements along it."""
+
+    @property
+    def loop_key(self) -> Hashable:
+        """Equal for Einsums whose loops are the same ones whatever the sizes are."""
+        e = self.e
+        return self.variables, *(
+            tuple(x._replace(stride=0) for x in loops) for loops in (e.shared, e.own, e.spatial)
+        )
+
+
+class ParametricNest:
+    """What a mapping says of a cascade on a machine, whatever the sizes."""
+
+    def __init__(self, first: Bound) -> None:
+        self.first = first
+        self._placed = [_placed(first, e) for e in first.einsums]
+        goings = [p.loop_key for p in self._placed]
+        self._equal_loops = [goings.index(loop_key) for loop_key in goings]
+        self._facts_by_pattern: dict[UnitLoopPattern, dict[Hashable, Any]] = {
+            first.pattern: first.alike
+        }
+
+    def bound(self, tiling: Tiling, like: Bound | None = None) -> Bound | None:
+        """The mapping in tiles of other sizes, or on other shapes.
+
+        Parameters
+        ----------
+        tiling : Tiling
+            The cascade's ranks, cut by this mapping.
+        like : Bound, optional
+            The same on other sizes: an Einsum that is the same is taken from there.
+
+        Returns
+        -------
+        Bound or None
+            None where an Einsum no longer covers its ranks, or does not fit its array: who
+            binds afresh is told which and why.
+
+        Raises
+        ------
+        SpecError
+            An Einsum selects more than there is.
+        """
+        like, first = like or self.first, self.first
+        if wrong := [*selection_problems(first.program, tiling)]:
+            raise SpecError(wrong)
+        if not all(_fits(p, tiling) for p in self._placed):
+            return None
+        sizes = _Sizes(first.program, tiling, like)
+        shared = shared_loops(first.mapping, first.architecture, tiling)
+        found = Bound(
+            program=first.program,
+            mapping=first.mapping,
+            architecture=first.architecture,
+            shapes=tuple(tiling.shapes.items()),
+            tiling=tiling,
+            nest=shared,
+            steps=step_count(tiling, shared),
+            einsums=tuple(
+                sizes.einsum(p.variables, e, loop_key)
+                for p, e, loop_key in zip(
+                    self._placed, like.einsums, self._equal_loops, strict=True
+                )
+            ),
+            groups=first.groups,
+            residency=first.residency,
+        )
+        vars(found)["alike"] = self._facts_by_pattern.setdefault(found.pattern, {})
+        return found
+
+
+def _placed(bound: Bound, e: BoundEinsum) -> _Placed:
+    ranks = (v.upper() for axis in e.axes for v, _ in axis.variables)
+    looped = {loop.member for loop in (*e.temporal, *e.spatial)}
+    members = (m.name for rank in ranks for m in bound.tiling.of_rank(rank))
+    dimensions = {d.name: d.size for d in e.array.dimensions}
+    return _Placed(
+        e=e,
+        variables=(*(r.lower() for r in bound.program.parallel), *e.einsum.variables),
+        uncovered=tuple(name for name in members if name not in looped),
+        side_by_side=tuple(
+            (tuple(x.member for x in e.spatial if x.dimension == name), size)
+            for name, size in dimensions.items()
+        ),
+    )
+
+
+def _fits(placed: _Placed, tiling: Tiling) -> bool:
+    """Whether an Einsum's loops cover its ranks, and its array has room for those laid out."""
+    bounds = tiling.bounds
+    return all(bounds[name] == 1 for name in placed.uncovered) and all(
+        prod([bounds[name] for name in names]) <= size for names, size in placed.side_by_side
+    )
+
+
+class _SizedLoops(NamedTuple):
+    """Loops over axes that have sizes."""
+
+    axes: tuple[Axis, ...]
+    shared: tuple[Loop, ...]
+    own: tuple[Loop, ...]
+    spatial: tuple[Loop, ...]
+    space: LoopSpace
+
+
+class _Sizes:
+    """Gives the loops of Einsums other strides."""
+
+    def __init__(self, program: Program, tiling: Tiling, like: Bound) -> None:
+        self.program = program
+        self.tiling = tiling
+        self.like = like
+        old, new = like.tiling.shapes, tiling.shapes
+        self.same_shapes = new == old
+        # A coefficient such as M0 of ``m1*M0`` is all of a shape that an access depends on.
+        self.same_weights = self.same_shapes or all(
+            new.get(s) == old.get(s) for s in program.memo(_coefficient_shapes)
+        )
+        self.strides = {m.name: min(m.stride, new[m.rank]) for m in tiling.members.values()}
+        self.loops: dict[int, _SizedLoops] = {}
+
+    def einsum(self, variables: tuple[str, ...], e: BoundEinsum, loop_key: int) -> BoundEinsum:
+        """An Einsum with other strides; itself where they are the same.
+
+        Parameters
+        ----------
+        variables : tuple of str
+            Of its iteration space.
+        e : BoundEinsum
+            It, in tiles of other sizes.
+        loop_key : int
+            The same for Einsums with the same loops.
+        """
+        if loop_key not in self.loops:
+            self.loops[loop_key] = self.sized(variables, e)
+        axes, shared, own, spatial, space = self.loops[loop_key]
+        same_weights = self.same_shapes or (self.same_weights and not _has_gather(e))
+        # What ``init`` brings may go along ranks of its own.
+        settled = self.same_shapes or (same_weights and not e.initial)
+        if settled and (axes, shared, own, spatial) == (e.axes, e.shared, e.own, e.spatial):
+            return e if e.window is None else replace(e, window=None, partially_masked=False)
+        reads, write = e.reads, e.write
+        if not (same_weights and [a.variables for a in axes] == [a.variables for a in e.axes]):
+            addressing = Addressing(self.program, self.tiling, axes)
+            reads = tuple(addressing.of(a) for a in e.einsum.reads)
+            write = addressing.of(e.einsum.target)
+        found = BoundEinsum(
+            einsum=e.einsum,
+            array=e.array,
+            axes=axes,
+            shared=shared,
+            own=own,
+            spatial=spatial,
+            outside=e.outside,
+            bypass=e.bypass,
+            operations=e.operations,
+            operands=e.operands,
+            reads=reads,
+            write=write,
+        )
+        vars(found)["space"] = space
+        if not e.initial:
+            return found
+        innermost = len(self.like.architecture.memories) - 1
+        return replace(found, initial=initial_einsums(self.program, self.tiling, found, innermost))
+
+    def sized(self, variables: tuple[str, ...], e: BoundEinsum) -> _SizedLoops:
+        """Axes of these sizes, and an Einsum's loops over them."""
+        axes = e.axes if self.same_shapes else self.tiling.axes(variables)
+        units = [dict(axis.variables) for axis in axes]
+        shared, own, spatial = (
+            tuple([self._loop(x, units) for x in loops]) for loops in (e.shared, e.own, e.spatial)
+        )
+        space = LoopSpace(axes=axes, temporal=(*shared, *own), spatial=spatial)
+        return _SizedLoops(axes, shared, own, spatial, space)
+
+    def _loop(self, loop: Loop, units: list[dict[str, int]]) -> Loop:
+        """A loop with the stride of its member; ``units`` are those of each axis."""
+        stride = self.strides[loop.member] * units[loop.axis][loop.variable]
+        return loop if loop.stride == stride else loop._replace(stride=stride)
+
+
+def _has_gather(e: BoundEinsum) -> bool:
+    """Whether data says where something lies: at most as many elements count as there are."""
+    accesses = (*e.einsum.reads, e.einsum.target)
+    return any(isinstance(index, Gather) for a in accesses for index in a.indices)
+
+
+def _coefficient_shapes(program: Program) -> frozenset[str]:
+    """Shapes that are coefficients of a variable in an index of some Einsum."""
+    accesses = (a for e in program.einsums for a in (*e.reads, e.target))
+    terms = (n for a in accesses for i in a.indices if isinstance(i, Affine) for n in i.terms)
+    return frozenset(s for t in terms if t.variable for s in t.shapes)
+
+
+def parametric_nests(program: Program) -> IdentityCache[ParametricNest]:
+    """Those of a cascade that were used lately, by mapping and machine (for ``Program.memo``)."""
+    del program
+    return IdentityCache()

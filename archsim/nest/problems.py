@@ -1,0 +1,50 @@
+"""Problems of a mapping, merged where they are the same for many Einsums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from einsum_cascade.errors import Problem
+from einsum_cascade.source import Span
+
+_MAX_LISTED = 3
+"""Further Einsums that a problem names."""
+
+
+@dataclass(frozen=True, slots=True)
+class EinsumProblem:
+    """A problem, and the Einsum or tensor that its text begins with ("" if with none)."""
+
+    about: str
+    text: str
+    span: Span | None = None
+    hint: str | None = None
+
+    @property
+    def problem(self) -> Problem:
+        """What a person reads."""
+        return Problem(f"{self.about}{self.text}", self.span, self.hint)
+
+
+def merge_equal_problems(complaints: Iterable[EinsumProblem]) -> list[Problem]:
+    """The problems, those that differ only in whom they are about as one.
+
+    >>> wrong = [EinsumProblem(name, " loops over P twice") for name in ("BQK", "SN", "SD")]
+    >>> [p.message for p in merge_equal_problems(wrong)]
+    ['BQK loops over P twice; likewise SN, SD']
+    """
+    alike: dict[str, list[EinsumProblem]] = {}
+    for complaint in complaints:
+        alike.setdefault(complaint.text, []).append(complaint)
+    return [_merged(found) for found in alike.values()]
+
+
+def _merged(found: list[EinsumProblem]) -> Problem:
+    first = found[0].problem
+    others = [c.about for c in found[1:] if c.about]
+    if not others:
+        return first
+    more = f" and {len(others) - _MAX_LISTED} more" if len(others) > _MAX_LISTED else ""
+    listed = ", ".join(others[:_MAX_LISTED])
+    return Problem(f"{first.message}; likewise {listed}{more}", first.span, first.hint)

@@ -1,0 +1,556 @@
+"""Bound mappings: loops with sizes, and the access map of every access.
+
+Every model reads this record: per Einsum the axes of its iteration space, its loops outermost
+first, and the array it runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from fractions import Fraction
+from math import prod
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from typing_extensions import override
+
+from einsum_cascade.ir import Einsum, Program
+from einsum_cascade.memo import Memoized, cached_property
+from einsum_cascade.operations import Operations
+
+from ..iteration.access_map import AccessMap
+from ..iteration.bands import Band, Window
+from ..iteration.loop_nest import LoopNest, LoopSpace
+from ..iteration.loops import Axis, Extents, Loop, count_points, iterations
+from ..spec.arch import Architecture, ProcessingArray
+from ..spec.mapping import Mapping
+from ..spec.tensor_words import TensorWords, words_of
+from .dataflow import Operand
+from .partition import NO_RING, PartKinds, RankPartition, Ring
+from .residency import Residency
+from .tiling import Tiling
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+UnitLoopPattern = tuple[tuple[bool, ...], tuple[tuple[bool, ...], ...], tuple[str, ...]]
+"""Which loops of the shared nest and of every Einsum go round once, and ranks of one element."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedLoop:
+    """A temporal loop of the shared nest: ``bound`` iterations of the first tile."""
+
+    member: str
+    rank: str
+    level: int
+    bound: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundEinsum:
+    """One Einsum with its loops: ``shared`` and ``own`` temporal, then ``spatial``."""
+
+    einsum: Einsum
+    array: ProcessingArray
+    axes: tuple[Axis, ...]
+    shared: tuple[Loop, ...]
+    own: tuple[Loop, ...]
+    spatial: tuple[Loop, ...]
+    outside: tuple[str, ...]
+    """Members of the shared nest the Einsum stays out of."""
+    bypass: frozenset[tuple[str, str]]
+    """Pairs of a level's name and a tensor that this Einsum passes by it."""
+    operations: Operations
+    operands: tuple[Operand, ...]
+    """What it reads and who writes that, in the order of ``reads``."""
+    reads: tuple[AccessMap, ...]
+    write: AccessMap
+    initial: tuple[BoundEinsum, ...] = ()
+    """Statements of ``init`` that bring inputs into what it writes (see ``initial``)."""
+    window: Window | None = None
+    """What the Einsum leaves out because of a mask; None: nothing."""
+    partially_masked: bool = False
+    """Whether its mask leaves out points inside the window, too."""
+    is_initial: bool = False
+    """Whether it is a statement of ``init``, which runs before all Einsums of its tile."""
+
+    @cached_property
+    def name(self) -> str:
+        """The tensor it writes."""
+        return self.einsum.name
+
+    @cached_property
+    def access_maps(self) -> tuple[AccessMap, ...]:
+        """All its accesses."""
+        return (*self.reads, self.write)
+
+    @cached_property
+    def temporal(self) -> tuple[Loop, ...]:
+        """All temporal loops, outermost first."""
+        return (*self.shared, *self.own)
+
+    @cached_property
+    def space(self) -> LoopSpace:
+        """Its loops over its axes: one record for all Einsums that an arrangement has alike."""
+        return LoopSpace(
+            axes=self.axes, temporal=self.temporal, spatial=self.spatial, window=self.window
+        )
+
+    @cached_property
+    def variables(self) -> frozenset[str]:
+        """Rank variables of its iteration space."""
+        return self.space.variables
+
+    @cached_property
+    def extents(self) -> Extents:
+        """The whole iteration space."""
+        return self.space.extents
+
+    @cached_property
+    def trip_counts(self) -> dict[str, int]:
+        """Iterations of each loop, by its member, inside the first tile of those around it."""
+        return self.space.trip_counts
+
+    @cached_property
+    def loop_is_nonunit(self) -> tuple[bool, ...]:
+        """Whether each loop, the temporal ones first, has more than one iteration."""
+        return self.space.loop_is_nonunit
+
+    @cached_property
+    def nonunit_loops(self) -> tuple[Loop, ...]:
+        """Temporal loops of more than one iteration: the others might as well not be there."""
+        return self.space.nonunit_loops
+
+    def stepping(self, access_map: AccessMap, level: int) -> tuple[Loop, ...]:
+        """Loops that step through the tiles of an access that a level holds, outermost first.
+
+        Inside the innermost loop that moves the tensor a tile stays.
+
+        Parameters
+        ----------
+        access_map : AccessMap
+            One of the Einsum's ``access_maps``.
+        level : int
+            A memory's index from the outermost, or the register level below them all.
+        """
+        moving = self.moved_by(access_map, level)
+        key = (moving, level)
+        if key not in self._stepping:
+            loops = [loop for loop in self.nonunit_loops if loop.level < level]
+            while loops and loops[-1].variable not in moving:
+                loops.pop()
+            self._stepping[key] = tuple(loops)
+        return self._stepping[key]
+
+    @cached_property
+    def _stepping(self) -> dict[tuple[frozenset[str], int], tuple[Loop, ...]]:
+        return {}
+
+    def moved_by(self, access_map: AccessMap, level: int) -> frozenset[str]:
+        """Rank variables whose loops bring other elements of a tensor to a level.
+
+        Parameters
+        ----------
+        access_map, level
+            As of ``stepping``.
+        """
+        nest = self.nest(level)
+        # What elements of an array take at a time is not held: each has what it picks itself.
+        return access_map.moving if nest is self.whole else access_map.moving_in(nest.first_tile)
+
+    def outer(self, level: int) -> tuple[Loop, ...]:
+        """Temporal loops outside the tiles that ``level`` holds."""
+        return self.nest(level).loops
+
+    def nest(self, level: int) -> LoopNest:
+        """The temporal loops outside the tiles that ``level`` holds, as a nest."""
+        return self.space.nest(level)
+
+    @cached_property
+    def whole(self) -> LoopNest:
+        """All temporal loops: what one element of the array runs through."""
+        return self.space.whole
+
+    @cached_property
+    def full_nest(self) -> LoopNest:
+        """All loops, those laid out over the array inside the temporal ones."""
+        return self.space.full_nest
+
+    @cached_property
+    def points(self) -> int:
+        """Points of the tiles that are run, those a mask takes out of a tile included."""
+        return self.space.points
+
+    @cached_property
+    def cycles_of_point(self) -> Fraction:
+        """Cycles in which an element of the array computes one point."""
+        return self.array.memo(_cycles_of_point, self.operations)
+
+    @cached_property
+    def iterations(self) -> int:
+        """Temporal iterations: what one processing element runs through."""
+        return self.space.iterations
+
+    @cached_property
+    def cycles(self) -> Fraction:
+        """Cycles in which an element of the array computes, over the whole run."""
+        return self.iterations * self.cycles_of_point
+
+
+def _cycles_of_point(array: ProcessingArray, operations: Operations) -> Fraction:
+    """Cycles in which an element of an array computes one point (for ``once``)."""
+    return array.cycles_of(operations)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound(Memoized):
+    """A mapping bound to everything it needs, structurally legal."""
+
+    program: Program
+    mapping: Mapping
+    architecture: Architecture
+    shapes: tuple[tuple[str, int], ...]
+    tiling: Tiling
+    nest: tuple[SharedLoop, ...]
+    steps: int
+    einsums: tuple[BoundEinsum, ...]
+    """In the order in which they run."""
+    groups: tuple[tuple[str, ...], ...]
+    """Einsums that share loops; one group after another (a fused mapping has one)."""
+    residency: Residency
+    unskipped: tuple[str, ...] = ()
+    """Why masked tiles are run all the same, where they are."""
+    idle: Band | None = None
+    """A band outside of which whole steps of the nest are left out."""
+    instances: CorePartitioning | None = None
+    """Where all this is what one of several instances runs: how it is part of a whole."""
+
+    @cached_property
+    def words(self) -> TensorWords:
+        """How many words of the machine a value of each tensor takes."""
+        return self.program.memo(words_of, self.architecture.word_bits)
+
+    def in_different_groups(self, one: str, other: str) -> bool:
+        """Whether two Einsums run one after the other, over all their loops each.
+
+        Parameters
+        ----------
+        one, other : str
+            Names of Einsums; those of one group run together.
+        """
+        return self._group_of[one] != self._group_of[other]
+
+    @cached_property
+    def pattern(self) -> UnitLoopPattern:
+        """All of the sizes that decides what is legal, and what is found where."""
+        return (
+            tuple([loop.bound == 1 for loop in self.nest]),
+            tuple([e.loop_is_nonunit for e in self.einsums]),
+            tuple([rank for rank, size in self.shapes if size == 1]),
+        )
+
+    @cached_property
+    def alike(self) -> dict[Hashable, Any]:
+        """What follows from names and the pattern alone (see ``remember_access``).
+
+        An arrangement hands the same one to all that it binds to sizes of one pattern.
+        """
+        return {}
+
+    def remember_access(
+        self, make: Callable[[Bound, BoundEinsum, int], T], e: BoundEinsum, number: int
+    ) -> T:
+        """What a function says of an access, if only names and the pattern decide it.
+
+        Parameters
+        ----------
+        make : callable
+            At the top of a module: it is known by its identity.
+        e : BoundEinsum
+            An Einsum; of one that is not the mapping's own nothing is remembered.
+        number : int
+            The access's place among the Einsum's ``access_maps``.
+        """
+        if self.by_name.get(e.name) is not e:
+            return make(self, e, number)
+        key = (make, e.name, number)
+        if key not in self.alike:
+            self.alike[key] = make(self, e, number)
+        found: T = self.alike[key]
+        return found
+
+    def remember_for_pattern(
+        self, make: Callable[Concatenate[Bound, P], T], *given: P.args, **none: P.kwargs
+    ) -> T:
+        """What a function says of the mapping, if only names and the pattern decide it.
+
+        Parameters
+        ----------
+        make : callable
+            As of ``remember_access``.
+        given : hashable
+            What else it takes: names and numbers of levels.
+        """
+        key = (make, given)
+        if key not in self.alike:
+            self.alike[key] = make(self, *given, **none)
+        found: T = self.alike[key]
+        return found
+
+    @override
+    def __getstate__(self) -> dict[str, Any]:
+        """The record alone, as of ``Memoized``."""
+        derived = ("alike", "_where_kept")
+        return {name: v for name, v in super().__getstate__().items() if name not in derived}
+
+    @cached_property
+    def _group_of(self) -> dict[str, int]:
+        return {name: number for number, group in enumerate(self.groups) for name in group}
+
+    @cached_property
+    def by_name(self) -> dict[str, BoundEinsum]:
+        """Einsums by the tensor they write."""
+        return {e.name: e for e in self.einsums}
+
+    @cached_property
+    def position(self) -> dict[str, int]:
+        """Places of the Einsums in the order in which they run, by name."""
+        return {e.name: number for number, e in enumerate(self.einsums)}
+
+    def producer(self, operand: Operand) -> BoundEinsum | None:
+        """The Einsum that writes an operand; None for an input."""
+        return self.by_name[operand.producer] if operand.producer else None
+
+    def memories(self, e: BoundEinsum, tensor: str) -> tuple[int, ...]:
+        """Indices of the memories that hold a tensor for an Einsum, outermost first.
+
+        Parameters
+        ----------
+        e : BoundEinsum
+            The Einsum; a level that it passes the tensor by, or that does not feed its array, is
+            left out.
+        tensor : str
+            A tensor of the cascade.
+        """
+        kept = self.residency.memories(tensor)
+        if not (tree := self.architecture.tree).is_line:
+            made = self.by_name[tensor].array.name if tensor in self.by_name else None
+            reach = tree.reach(e.array.name, result=tensor == e.name, made=made)
+            kept = tuple(i for i in kept if i in reach)
+        if not e.bypass:
+            return kept
+        names = self.architecture.memories
+        return tuple(i for i in kept if (names[i].name, tensor) not in e.bypass)
+
+    def registers(self, e: BoundEinsum, tensor: str) -> tuple[str, ...]:
+        """Arrays whose registers hold a tensor for an Einsum.
+
+        Parameters
+        ----------
+        e, tensor
+            As of ``memories``.
+        """
+        kept = self.residency.registers(tensor)
+        if not e.bypass:
+            return kept
+        return tuple(a for a in kept if (a, tensor) not in e.bypass)
+
+    def kept_otherwise(self, residency: Residency, mapping: Mapping | None = None) -> Bound:
+        """The same loops with tensors in other places: names are not gone through again.
+
+        Parameters
+        ----------
+        residency : Residency
+            Of all tensors.
+        mapping : Mapping, optional
+            What says so, other than the bound one in what it keeps alone.
+        """
+        return self._with(residency=residency, mapping=mapping or self.mapping)
+
+    def with_loops_of(self, *einsums: BoundEinsum) -> Bound:
+        """The same mapping with other loops of some Einsums, on whatever arrays.
+
+        Parameters
+        ----------
+        einsums : BoundEinsum
+            Of one name the last one counts.
+        """
+        put = {e.name: e for e in einsums}
+        found = self._with(
+            einsums=tuple(put.get(e.name, e) for e in self.einsums),
+            by_name=self.by_name | put,
+            _where_kept={},
+        )
+        vars(found).pop("pattern", None)
+        return found
+
+    def _with(self, **changed: Any) -> Bound:
+        """The same but for fields on which what follows from names does not depend."""
+        for name in ("by_name", "position", "_group_of", "words", "_where_kept"):
+            getattr(self, name)  # worked out here, for all
+        found = object.__new__(Bound)
+        vars(found).update(vars(self))
+        vars(found).update(changed)
+        for name in ("alike", "_memo"):
+            vars(found).pop(name, None)
+        return found
+
+    def on(self, architecture: Architecture) -> Bound:
+        """The same loops on a machine with the same arrays and memories of the same names.
+
+        Parameters
+        ----------
+        architecture : Architecture
+            It may be as fast and as large as it likes.
+        """
+        return self._with(architecture=architecture)
+
+    @cached_property
+    def _where_kept(self) -> dict[Hashable, bool]:
+        """Answers of ``remember_for_residency``, of all that ``kept_otherwise`` makes, too."""
+        return {}
+
+    def remember_for_residency(
+        self,
+        make: Callable[[Bound, BoundEinsum, int, int], bool],
+        e: BoundEinsum,
+        number: int,
+        level: int,
+    ) -> bool:
+        """What a function says of an operand at a level, if beside loops only this decides it:
+        whether the level keeps the tensor, and which registers do.
+
+        Parameters
+        ----------
+        make, e, number
+            As of ``remember_access``.
+        level : int
+            A memory's index from the outermost, or the register level below them all.
+        """
+        if self.by_name.get(e.name) is not e:
+            return make(self, e, number, level)
+        tensor = e.access_maps[number].access.tensor
+        kept = level in self.residency.memories(tensor), self.residency.registers(tensor)
+        key = (make, e.name, number, level, kept)
+        if key not in self._where_kept:
+            self._where_kept[key] = make(self, e, number, level)
+        return self._where_kept[key]
+
+    @property
+    def register_level(self) -> int:
+        """The level index of the arrays' registers: below every memory."""
+        return len(self.architecture.memories)
+
+    def inner_bound(self, member: str) -> int:
+        """Steps between two neighbouring iterations of a shared loop."""
+        names = [loop.member for loop in self.nest]
+        return prod(loop.bound for loop in self.nest[names.index(member) + 1 :])
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorePartitioning:
+    """How a bound mapping, which is that of one instance, is part of a whole."""
+
+    spread: tuple[RankPartition, ...]
+    whole: Bound
+    """The same mapping on all of the work, whether it fits or not: for what the work itself is."""
+    others: tuple[tuple[PartKinds, Bound], ...] = ()
+    """The mapping of instances that have other parts of a rank than the bound mapping."""
+    ring: Ring = NO_RING
+    """What they pass on to one another."""
+    replicated: frozenset[tuple[str, str]] = frozenset()
+    """By names: Einsums that each runs for itself, and ranks in parts of which it has none."""
+
+    @cached_property
+    def problems(self) -> dict[PartKinds, Bound | None]:
+        """All problems that instances run; None stands for the bound mapping itself."""
+        return {(0,) * len(self.spread): None, **dict(self.others)}
+
+    def copies(self, access_map: AccessMap, level: int) -> int:
+        """How many tiles of instances a memory that feeds them has of a tensor, side by side.
+
+        Parameters
+        ----------
+        level : int
+            The memory's index.
+        """
+        return prod(
+            s.parts for s in self.spread if s.level >= level and s.variable in access_map.moving
+        )
+
+
+def shared_loops(
+    mapping: Mapping, architecture: Architecture, tiling: Tiling
+) -> tuple[SharedLoop, ...]:
+    """The shared nest of a mapping, outermost first, with the iterations of the first tile.
+
+    Parameters
+    ----------
+    mapping : Mapping
+    architecture : Architecture
+    tiling : Tiling
+        The cascade's ranks, cut by the mapping.
+
+    Returns
+    -------
+    tuple of SharedLoop
+        Bounds inside one iteration of the outer loops over the same rank.
+    """
+    levels = {m.name: i for i, m in enumerate(architecture.memories)}
+    left = dict(tiling.shapes)
+    found: list[SharedLoop] = []
+    for level in mapping.nest:
+        for name in level.loops:
+            member = tiling.members[name]
+            count = iterations(left[member.rank], member.stride)
+            left[member.rank] = min(left[member.rank], member.stride)
+            found.append(
+                SharedLoop(member=name, rank=member.rank, level=levels[level.level], bound=count)
+            )
+    return tuple(found)
+
+
+def nest_space(
+    tiling: Tiling, nest: tuple[SharedLoop, ...]
+) -> tuple[tuple[Axis, ...], tuple[Loop, ...]]:
+    """Axes that shared loops go along, and the loops on them.
+
+    Parameters
+    ----------
+    tiling : Tiling
+        The cascade's ranks, cut.
+    nest : tuple of SharedLoop
+        Loops of the shared nest, outermost first.
+    """
+    axes = tiling.axes(tuple(dict.fromkeys(loop.rank.lower() for loop in nest)))
+    places = {v: (number, unit) for number, a in enumerate(axes) for v, unit in a.variables}
+    loops: list[Loop] = []
+    for loop in nest:
+        variable = loop.rank.lower()
+        axis, unit = places[variable]
+        # A tile larger than its rank is the whole rank.
+        size = min(tiling.members[loop.member].stride, tiling.shapes[loop.rank])
+        loops.append(
+            Loop(
+                member=loop.member,
+                axis=axis,
+                stride=size * unit,
+                level=loop.level,
+                variable=variable,
+            )
+        )
+    return axes, tuple(loops)
+
+
+def step_count(tiling: Tiling, nest: tuple[SharedLoop, ...]) -> int:
+    """Iterations of the shared nest, ragged edges exact.
+
+    Parameters
+    ----------
+    tiling, nest
+        As of ``nest_space``.
+    """
+    axes, loops = nest_space(tiling, nest)
+    # Iterations are as many in any order; outer tiles first is the order to count in.
+    outer_first = tuple(sorted(loops, key=lambda loop: -loop.stride))
+    return count_points(outer_first, tuple(a.extent for a in axes))

@@ -1,0 +1,307 @@
+"""Residency: the memories that keep each tensor, and its routes on a tree of memories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from einsum_cascade.errors import Problem, SpecError, did_you_mean
+from einsum_cascade.ir import Einsum, Program
+from einsum_cascade.memo import cached_property
+
+from ..spec.arch import Architecture
+from ..spec.mapping import EinsumMapping, Mapping
+from ..spec.roles import ROLES
+from .problems import EinsumProblem
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """A level that keeps a tensor: a memory by index, or an array's registers."""
+
+    name: str
+    memory: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Residency:
+    """Places of every tensor, outermost first; registers come last, in the order of the machine."""
+
+    places: tuple[tuple[str, tuple[Home, ...]], ...]
+
+    @cached_property
+    def _places_of(self) -> dict[str, tuple[Home, ...]]:
+        return dict(self.places)
+
+    def of(self, tensor: str) -> tuple[Home, ...]:
+        """Where a tensor is kept."""
+        return self._places_of[tensor]
+
+    @cached_property
+    def _memories_of(self) -> dict[str, tuple[int, ...]]:
+        return {t: tuple(p.memory for p in f if p.memory is not None) for t, f in self.places}
+
+    def memories(self, tensor: str) -> tuple[int, ...]:
+        """Indices of the memories that keep a tensor, outermost first."""
+        return self._memories_of[tensor]
+
+    def registers(self, tensor: str) -> tuple[str, ...]:
+        """Arrays whose registers keep a tensor, in the order of the machine."""
+        return self._registers_of[tensor]
+
+    @cached_property
+    def _registers_of(self) -> dict[str, tuple[str, ...]]:
+        return {t: tuple(p.name for p in found if p.memory is None) for t, found in self.places}
+
+
+def residency(
+    program: Program, mapping: Mapping, architecture: Architecture, complaints: list[EinsumProblem]
+) -> Residency:
+    """Places of every tensor of a cascade; tensors kept nowhere join ``complaints``.
+
+    Raises
+    ------
+    SpecError
+        ``keep`` names a level or a tensor that does not exist.
+    """
+    inputs = {t.name for t in program.inputs}
+    tensors = [*(t.name for t in program.inputs), *(e.name for e in program.einsums)]
+    memories = {m.name: i for i, m in enumerate(architecture.memories)}
+    arrays = [a.name for a in architecture.arrays]
+    levels = [*memories, *arrays]
+    wrong = [*_past_homes(mapping, architecture)]
+    found: dict[str, list[Home]] = {t: [] for t in tensors}
+    for keep in mapping.keep:
+        if keep.level not in levels:
+            hint = did_you_mean(keep.level, [*levels, *ROLES])
+            wrong.append(Problem(f"the machine has no level '{keep.level}'", keep.span, hint))
+            continue
+        for tensor in keep.tensors:
+            if tensor not in found:
+                hint = did_you_mean(tensor, tensors)
+                wrong.append(Problem(f"the cascade has no tensor '{tensor}'", keep.span, hint))
+            elif keep.level in arrays and tensor in inputs:
+                text = f"{tensor} is an input: it comes from memory whenever it is used"
+                hint = f"registers of {keep.level} keep what Einsums write; leave {tensor} out"
+                wrong.append(Problem(text, keep.span, hint))
+            else:
+                found[tensor].append(Home(keep.level, memories.get(keep.level)))
+    if wrong:
+        raise SpecError(wrong)
+    span = mapping.keep[0].span if mapping.keep else mapping.span
+    for tensor, places in found.items():
+        # Registers in the order of the machine, too: the first that hold an operand give it.
+        places.sort(key=lambda p: levels.index(p.name))
+        produced = tensor in program.einsum_of
+        ends = tensor in program.outputs or not produced
+        if ends and (not places or places[0].memory != architecture.home_level):
+            outermost, end = architecture.home.name, "output" if produced else "input"
+            text = f" is an {end} of the cascade: {outermost} must keep it"
+            hint = f"add {tensor} to 'keep: {{{outermost}: [...]}}'"
+            # Each input is named by itself; outputs that lack a home are told together.
+            complaint = (tensor, text) if produced else ("", f"{tensor}{text}")
+            complaints.append(EinsumProblem(*complaint, span, hint))
+        elif ends and architecture.memories[0].ring:
+            # What an instance needs of others comes over the links.
+            places.insert(0, Home(architecture.memories[0].name, 0))
+        elif not places:
+            complaints.append(
+                EinsumProblem(
+                    "",
+                    f"no level keeps {tensor}",
+                    span,
+                    hint=f"add {tensor} to a level under 'keep'",
+                )
+            )
+    return Residency(places=tuple((t, tuple(p)) for t, p in found.items()))
+
+
+def _past_homes(mapping: Mapping, architecture: Architecture) -> Iterator[Problem]:
+    """What would pass by the memory that holds all where links in a ring are outside of it."""
+    links, home = architecture.memories[0], architecture.home.name
+    if not links.ring:
+        return
+    for keep in mapping.keep:
+        if keep.level == links.name:
+            text = f"{links.name} is a ring of links, which hold nothing"
+            hint = f"keep {', '.join(keep.tensors)} in {home}, which is inside of it"
+            yield Problem(text, keep.span, hint)
+    for how in mapping.einsums:
+        for level, tensors in how.bypass:
+            if level in (links.name, home):
+                text = f"{how.einsum} passes {', '.join(tensors)} by {level}"
+                hint = f"what comes over the links of a ring goes through {home}"
+                yield Problem(text, how.span, hint)
+    if mapping.spill is not None:
+        text = f"what spills from {mapping.spill.level} has no place outside of a ring of links"
+        yield Problem(text, mapping.spill.span, "leave out 'spill'")
+
+
+def touched_by(program: Program, e: Einsum) -> tuple[str, ...]:
+    """Tensors an Einsum touches: its operands in order, what its ``init`` reads, its result."""
+    starts = (a.tensor for s in program.init if s.name == e.name for a in s.reads)
+    reads = dict.fromkeys((*(a.tensor for a in e.reads), *starts))
+    return (*(t for t in reads if t != e.name), e.name)
+
+
+@dataclass(frozen=True)
+class Routes:
+    """The memories that tensors pass if each goes as near as it can to where it is used."""
+
+    program: Program
+    architecture: Architecture
+    arrays: dict[str, str]
+    """By Einsum the array that it runs on."""
+
+    @cached_property
+    def homes(self) -> dict[tuple[str, str], int]:
+        """By Einsum and tensor, the innermost memory on the way."""
+        tree = self.architecture.tree
+        found: dict[tuple[str, str], int] = {}
+        for e in self.program.einsums:
+            if (array := self.arrays.get(e.name)) is None:
+                continue
+            for number, tensor in enumerate(touched_by(self.program, e)):
+                own = tensor == e.name
+                made = self.arrays.get(tensor)
+                found[e.name, tensor] = tree.home(array, None if own else number, made)
+        return found
+
+    def ends(self, tensor: str, einsums: Iterable[str] | None = None) -> set[int]:
+        """Innermost memories of a tensor, of all that touch it or of some of these."""
+        among = None if einsums is None else {*einsums}
+        return {
+            home
+            for (name, t), home in self.homes.items()
+            if t == tensor and (among is None or name in among)
+        }
+
+    def meeting(self, tensor: str) -> int:
+        """The innermost memory that a tensor passes for all that touch it; the outermost if
+        nobody does."""
+        return self.architecture.tree.common(self.ends(tensor) or {0})
+
+    def nearest(self, tensor: str, einsums: Iterable[str] | None = None) -> set[int]:
+        """Memories that keep a tensor as near as they can, and the one in which it changes from
+        one branch to another."""
+        ends = self.ends(tensor, einsums)
+        if len(ends) > 1 and tensor in self.program.einsum_of:
+            return ends | {self.architecture.tree.common(ends)}
+        return ends
+
+    def everywhere(self, tensor: str) -> set[int]:
+        """All memories on all ways of a tensor; the outermost at least."""
+        paths = self.architecture.tree.paths
+        return {0, *(i for end in self.ends(tensor) for i in paths[end])}
+
+    def reach(self, einsum: str, tensor: str) -> frozenset[int]:
+        """Memories that an Einsum can take a tensor from, or hand it to."""
+        return self.architecture.tree.reach(
+            self.arrays[einsum], result=tensor == einsum, made=self.arrays.get(tensor)
+        )
+
+    def passed_memories(self, einsum: str, tensor: str, kept: Iterable[int]) -> tuple[int, ...]:
+        """Memories that an Einsum passes a tensor by: they keep it for others, and its array could
+        reach them, but its way is another.
+
+        Parameters
+        ----------
+        kept : iterable of int
+            Memories that keep the tensor.
+        """
+        tree = self.architecture.tree
+        reach = self.reach(einsum, tensor)
+        way = tree.paths[self.homes[einsum, tensor]]
+        return tuple(sorted(i for i in kept if i in reach and i not in way))
+
+
+def branch_problems(
+    program: Program, mapping: Mapping, places: Residency, architecture: Architecture
+) -> Iterator[EinsumProblem]:
+    """What memories side by side make impossible: tensors that are out of reach, or come from
+    two at once, and loops at memories that feed nothing of an Einsum.
+
+    Parameters
+    ----------
+    program : Program
+    mapping : Mapping
+    places : Residency
+        What each level keeps.
+    architecture : Architecture
+        One in a line has no such problems.
+    """
+    tree = architecture.tree
+    if tree.is_line:
+        return
+    names = [m.name for m in architecture.memories]
+    arrays = {how.einsum: how.array for how in mapping.einsums if architecture.array(how.array)}
+    routes = Routes(program=program, architecture=architecture, arrays=arrays)
+    reached: dict[str, set[int]] = {}
+    for how in mapping.einsums:
+        einsum = program.einsum_of.get(how.einsum)
+        if einsum is None or how.einsum not in arrays:
+            continue
+        for tensor in touched_by(program, einsum):
+            kept = places.memories(tensor)
+            reach = routes.reach(how.einsum, tensor)
+            reached.setdefault(tensor, set()).update(reach)
+            passed = {level for level, tensors in how.bypass if tensor in tensors}
+            here = [i for i in kept if i in reach and names[i] not in passed]
+            yield from _unreachable(how, tensor, kept[:1], here, routes)
+            yield from _two_ways(how, tensor, here, architecture)
+        # Loops at the last memory are inside of all tiles, of whatever branch.
+        fed = {*(names[i] for i in tree.feeding(how.array)), *names[-1:]}
+        for level in how.nest:
+            if level.level in names and level.level not in fed:
+                text = f" has loops at {level.level}, which does not feed {how.array}"
+                yield EinsumProblem(
+                    how.einsum, text, level.span or how.span, _fed_by(architecture, how)
+                )
+    for keep in mapping.keep:
+        for tensor in keep.tensors if keep.level in names else ():
+            if tensor in reached and names.index(keep.level) not in reached[tensor]:
+                text = f": {keep.level} keeps it, but feeds nothing that touches it"
+                yield EinsumProblem(tensor, text, keep.span)
+
+
+def _fed_by(architecture: Architecture, how: EinsumMapping) -> str:
+    fed = sorted(architecture.tree.feeding(how.array))
+    return f"{how.array} is fed by {', '.join(architecture.memories[i].name for i in fed)}"
+
+
+def _unreachable(
+    how: EinsumMapping,
+    tensor: str,
+    outermost: tuple[int, ...],
+    here: list[int],
+    routes: Routes,
+) -> Iterator[EinsumProblem]:
+    """A tensor whose outermost memory does not feed the array of an Einsum."""
+    if not outermost or outermost[0] in here:
+        return
+    architecture, (far,) = routes.architecture, outermost
+    tree, reach = architecture.tree, routes.reach(how.einsum, tensor)
+    if far in reach:
+        return  # passed by, which ``groups.bypass_problems`` tells
+    meeting = architecture.memories[max(i for i in tree.paths[far] if i in reach)].name
+    far_name, does = architecture.memories[far].name, "writes" if tensor == how.einsum else "reads"
+    toward = "takes nothing from" if tensor == how.einsum else "does not feed"
+    text = f" {does} {tensor}, which {far_name} keeps, but {far_name} {toward} {how.array}"
+    hint = f"keep {tensor} in {meeting}, too: it is outside of both"
+    yield EinsumProblem(how.einsum, text, how.span, hint)
+
+
+def _two_ways(
+    how: EinsumMapping, tensor: str, here: list[int], architecture: Architecture
+) -> Iterator[EinsumProblem]:
+    """A tensor that two memories side by side have for one Einsum."""
+    paths = architecture.tree.paths
+    for n, inner in enumerate(here[1:]):
+        outer = here[n]
+        if outer not in paths[inner]:
+            one, other = (architecture.memories[i].name for i in (outer, inner))
+            verb = "hands over" if tensor == how.einsum else "takes"
+            text = f" {verb} {tensor} by {one} and by {other}, which are side by side"
+            hint = f"keep {tensor} in one of them, or write 'bypass: {{{other}: {tensor}}}'"
+            yield EinsumProblem(how.einsum, text, how.span, hint)
+            return

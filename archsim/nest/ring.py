@@ -1,0 +1,175 @@
+"""Ring of links between cores: tensors that are passed to a neighbour, and those that are copied.
+
+Where a ring of links feeds the cores (``ring: true``), no memory is outside of them. An input that
+all cores need is copied to each; or, where the mapping names a rank (``ring: M``), each core begins
+with its part of the input and passes on what it had while the next part arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from math import prod
+
+from einsum_cascade.errors import MappingError, Problem, SpecError
+from einsum_cascade.ir import Affine
+
+from ..iteration.access_map import AccessMap
+from ..iteration.loops import first_tile
+from ..spec.mapping import Mapping, NestLevel
+from .partition import NO_RING, RankPartition, Ring
+from .record import Bound, BoundEinsum
+
+
+def ring_of(mapping: Mapping, bound: Bound, spread: tuple[RankPartition, ...]) -> Ring:
+    """What goes round among the instances of a mapping.
+
+    Parameters
+    ----------
+    mapping : Mapping
+        As it is written.
+    bound : Bound
+        What one instance runs.
+    spread : tuple of Spread
+        What instances have parts of.
+
+    Raises
+    ------
+    SpecError
+        The mapping asks for a ring where there is none, or of a rank that nothing goes over.
+    MappingError
+        An instance would need what no neighbour passes on, or parts are not whole tiles.
+    """
+    links = bound.architecture.memories[0]
+    asked = next((level for level in mapping.nest if level.ring), None)
+    if asked is not None and not (links.ring and asked.level == links.name):
+        text = f"{asked.level} is no ring of links in which {asked.ring[0]} could go round"
+        hint = "give the outermost memory of the architecture 'ring: true'"
+        raise SpecError(Problem(text, asked.span, hint))
+    partitions = {s.variable: s for s in spread if links.ring and s.level == 0 and s.parts > 1}
+    if not partitions:
+        return NO_RING
+    span = asked.span if asked is not None else mapping.span
+    if problems := [Problem(text, span) for text in _kept_from_others(bound, partitions)]:
+        raise MappingError(problems)
+    shared = [t.name for t in bound.program.inputs if _is_shared(bound, t.name, partitions)]
+    rank_of = {t: r for t in shared for r in reversed(_ranks_of(bound, t, asked))}
+    ring = Ring(
+        parts=prod(s.parts for s in partitions.values()),
+        tensors=tuple(rank_of.items()),
+        copied=tuple(t for t in shared if t not in rank_of),
+    )
+    if asked is not None:
+        _check(bound, ring, asked, partitions)
+    return ring
+
+
+def _ranks_of(bound: Bound, tensor: str, asked: NestLevel | None) -> list[str]:
+    ranks = bound.program.tensor_ranks[tensor]
+    return [] if asked is None else [r for r in asked.ring if r in ranks]
+
+
+def _touching(bound: Bound, tensor: str) -> Iterator[tuple[BoundEinsum, AccessMap]]:
+    """All accesses to a tensor, each with its Einsum."""
+    for e in bound.einsums:
+        for part in (e, *e.initial):
+            yield from ((part, m) for m in part.access_maps if m.access.tensor == tensor)
+
+
+def _is_shared(bound: Bound, tensor: str, partitions: dict[str, RankPartition]) -> bool:
+    """Whether an instance needs more of a tensor than what goes with its own part."""
+    return any(not m.moving.issuperset(partitions) for _, m in _touching(bound, tensor))
+
+
+def _kept_from_others(bound: Bound, partitions: dict[str, RankPartition]) -> Iterator[str]:
+    """What is made in instances and belongs to no single one of them: no memory is outside of them
+    where it could meet."""
+    links = bound.architecture.memories[0].name
+    for e in bound.einsums:
+        tensor = e.name
+        if 0 in bound.memories(e, tensor) and _is_shared(bound, tensor, partitions):
+            spread = " and ".join(s.rank for v, s in partitions.items() if v not in e.write.moving)
+            names = next(iter(partitions.values())).instances
+            yield (
+                f"{tensor} does not go over {spread}, of which {names} have parts: {links} is a"
+                " ring of links, where no results of theirs meet"
+            )
+
+
+def _check(
+    bound: Bound, ring: Ring, asked: NestLevel, partitions: dict[str, RankPartition]
+) -> None:
+    """Refuse a ring that does not close, or whose parts are not whole tiles."""
+    for rank in asked.ring:
+        if rank not in {r for _, r in ring.tensors}:
+            text = f"no input that all instances need goes over {rank}, which is to go round"
+            raise SpecError(Problem(text, asked.span))
+    ((names, available),) = bound.architecture.memories[0].instances
+    problems: list[str] = []
+    if ring.parts != available:
+        problems.append(f"a ring of {available} {names} does not close over {ring.parts} of them")
+    for s in partitions.values():
+        if s.ragged or s.begins:
+            parts = f"{s.rank} in {s.parts} parts of {s.size_text}"
+            problems.append(f"{parts}: in a ring all have to be of one size")
+    for tensor, rank in ring.tensors:
+        for e, access_map in _touching(bound, tensor):
+            problems += _not_in_tiles(bound, e, access_map, rank, ring, partitions)
+    if problems:
+        raise MappingError([Problem(text, asked.span) for text in dict.fromkeys(problems)])
+
+
+def _not_in_tiles(
+    bound: Bound,
+    e: BoundEinsum,
+    access_map: AccessMap,
+    rank: str,
+    ring: Ring,
+    partitions: dict[str, RankPartition],
+) -> Iterator[str]:
+    """Why what goes over the links is not the tiles of other parts."""
+    tensor = access_map.access.tensor
+    if moving := [s.rank for v, s in partitions.items() if v in access_map.moving]:
+        yield f"{tensor} goes over {moving[0]}, which is spread: it would not go all the way round"
+        return
+    at = _axis_of(bound, e, access_map, rank)
+    if at is None:
+        yield f"{e.name} does not take {tensor} along {rank} in order, as it would go round"
+        return
+    part, tile = Fraction(e.extents[at], ring.parts), first_tile(e.extents, e.outer(1))[at]
+    if part % tile:
+        links, home = (m.name for m in bound.architecture.memories[:2])
+        yield (
+            f"{tensor} is in parts of {float(part):g} along {rank}, which are not whole tiles of"
+            f" {tile}: loops over {rank} at {links} make the tiles that come to {home}"
+        )
+
+
+def elements_in_transit(
+    bound: Bound, e: BoundEinsum, access_map: AccessMap, ring: Ring, tile: int
+) -> int:
+    """Elements of the part of a tensor that is on its way through an instance: tiles are passed on
+    up to a part ahead of those that are worked on.
+
+    Parameters
+    ----------
+    e, access_map
+        What reads a tensor that goes round.
+    tile : int
+        Elements of one of the tiles that come over the links.
+    """
+    at = _axis_of(bound, e, access_map, ring.rank(access_map.access.tensor) or "")
+    assert at is not None, "what goes round is checked when it is bound"
+    # Tiles in a part, so many elements each.
+    return tile * (e.extents[at] // ring.parts // first_tile(e.extents, e.outer(1))[at])
+
+
+def _axis_of(bound: Bound, e: BoundEinsum, access_map: AccessMap, rank: str) -> int | None:
+    """The axis of an Einsum that goes over a rank of what it reads, element by element."""
+    access = access_map.access
+    index = access.indices[bound.program.tensor_ranks[access.tensor].index(rank)]
+    if not isinstance(index, Affine) or len(index.terms) != len(index.variables):
+        return None
+    for at, axis in enumerate(e.axes):
+        if {v for v, _ in axis.variables} == {*index.variables}:
+            return at if axis.extent == dict(bound.shapes)[rank] else None
+    return None

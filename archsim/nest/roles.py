@@ -1,0 +1,545 @@
+"""Roles of a mapping resolved on a machine: its parts by their names.
+
+An Einsum that the array in its role cannot do goes to one that can. Ranks along an axis which that
+array lacks become loops at the same place in the nest, and a tensor that passed between the
+registers of the two arrays passes through the innermost memory. Of memories side by side, the
+innermost is the one that feeds each array. Names of a machine's parts stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from einsum_cascade.errors import Problem, SpecError
+from einsum_cascade.ir import Program
+from einsum_cascade.memo import cached_property
+from einsum_cascade.operations import einsum_operations, operation_label
+
+from ..spec.arch import Architecture, ProcessingArray
+from ..spec.mapping import (
+    Case,
+    DimensionRef,
+    EinsumMapping,
+    EinsumPatch,
+    Keep,
+    Mapping,
+    MinimumSize,
+    NestLevel,
+    Spill,
+    Tile,
+)
+from ..spec.roles import NEAREST, ROLES, array_in_role, axis_in_role, memory_in_role
+from .residency import Routes, touched_by
+
+
+class InnermostLevels:
+    """The memories that tensors are in which a mapping keeps ``nearest``.
+
+    Of a machine whose memories are in a line that is the innermost. Else a tensor is in the
+    memory that feeds the array of each Einsum that touches it; what is made in one branch and read
+    in another is in the innermost memory that both are inside of, too.
+    """
+
+    def __init__(self, program: Program, architecture: Architecture, mapping: Mapping) -> None:
+        self.program = program
+        self.architecture = architecture
+        self.memories = [m.name for m in architecture.memories]
+        self.branched = not architecture.tree.is_line
+        self.routes = Routes(program=program, architecture=architecture, arrays={})
+        self.with_bypass = {
+            (how.einsum, t)
+            for how in mapping.einsums
+            for level, tensors in how.bypass
+            if self.names_several_memories(level)
+            for t in tensors
+        }
+        """Pairs of an Einsum and a tensor that it passes by what is nearest."""
+        self.given: dict[str, set[int]] = {}
+        """Memories that were given to a tensor, by that."""
+
+    def names_several_memories(self, level: str) -> bool:
+        """Whether a word of a mapping stands for memories that differ from array to array."""
+        return (
+            self.branched
+            and level == NEAREST
+            and memory_in_role(self.architecture, level) is not None
+        )
+
+    def place_on_arrays(self, arrays: dict[str, str]) -> None:
+        """Say which array each Einsum is on."""
+        known = {a.name for a in self.architecture.arrays}
+        self.routes = replace(
+            self.routes, arrays={e: array for e, array in arrays.items() if array in known}
+        )
+
+    def _levels(self, tensor: str) -> set[int]:
+        if not self.branched:
+            return {len(self.memories) - 1}
+        users = {e for e in self.routes.arrays if (e, tensor) not in self.with_bypass}
+        # What nobody touches is for binding to refuse, by its name.
+        return self.routes.nearest(tensor, users) or {len(self.memories) - 1}
+
+    def places(
+        self, tensors: Iterable[str], einsum: str | None = None
+    ) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Memories and what they keep of tensors that are nearest.
+
+        Parameters
+        ----------
+        tensors : iterable of str
+            What is kept.
+        einsum : str or None
+            Of an Einsum that passes them by: those that it would take them from.
+        """
+        for tensor in tensors:
+            for level in sorted(self._levels(tensor)):
+                if einsum is None:
+                    self.given.setdefault(tensor, set()).add(level)
+                elif level not in self._reach(einsum, tensor):
+                    continue
+                yield self.memories[level], (tensor,)
+
+    def _reach(self, einsum: str, tensor: str) -> frozenset[int]:
+        if einsum not in self.routes.arrays:
+            return frozenset()
+        return self.routes.reach(einsum, tensor)
+
+    def spilling(self, spill: Spill) -> str:
+        """The memory that spills.
+
+        Raises
+        ------
+        SpecError
+            What may spill is in several.
+        """
+        tensors = [t for t, _ in (*spill.copies, *spill.staged)]
+        levels = {level for t in tensors for level in self._levels(t)}
+        if len(levels) == 1:
+            return self.memories[levels.pop()]
+        names = ", ".join(self.memories[i] for i in sorted(levels))
+        name = self.architecture.name
+        text = f"several memories of {name} are '{NEAREST}' ({names}), and one may spill"
+        raise SpecError(Problem(text, spill.span, "name it"))
+
+    def check(self, case: Case) -> None:
+        """Refuse an open choice of what is nearest where an array has several memories beside.
+
+        Raises
+        ------
+        SpecError
+            The choice would have to say which of them.
+        """
+        for keep in case.keep:
+            for tensor in keep.tensors if self.names_several_memories(keep.level) else ():
+                for how, _ in self._passed_memories(tensor, self._levels(tensor)):
+                    text = (
+                        f"{how} could take {tensor} from several memories of "
+                        f"{self.architecture.name} that are side by side: an open choice of what "
+                        f"is {NEAREST} does not say which"
+                    )
+                    raise SpecError(Problem(text, keep.span, "name the memory"))
+
+    def _passed_memories(
+        self, tensor: str, levels: set[int]
+    ) -> Iterator[tuple[str, tuple[int, ...]]]:
+        for e in self.routes.arrays:
+            einsum = self.program.einsum_of.get(e)
+            if einsum is None or tensor not in touched_by(self.program, einsum):
+                continue
+            if (e, tensor) not in self.with_bypass and (
+                found := self.routes.passed_memories(e, tensor, levels)
+            ):
+                yield e, found
+
+    def with_single_routes(self, mapping: Mapping) -> Mapping:
+        """A mapping whose Einsums take each tensor that is nearest by one way."""
+        if not self.branched:
+            return mapping
+        passed: dict[str, list[tuple[str, str]]] = {}
+        for tensor, levels in self.given.items():
+            for e, found in self._passed_memories(tensor, levels):
+                passed.setdefault(e, []).extend((self.memories[i], tensor) for i in found)
+        return replace(
+            mapping,
+            einsums=tuple(with_bypass(how, passed.get(how.einsum, ())) for how in mapping.einsums),
+        )
+
+
+def with_bypass(how: EinsumMapping, pairs: Iterable[tuple[str, str]]) -> EinsumMapping:
+    """An Einsum that passes further tensors by memories: pairs of a memory and a tensor."""
+    found = {level: [*tensors] for level, tensors in how.bypass}
+    for level, tensor in pairs:
+        held = found.setdefault(level, [])
+        held += [tensor] if tensor not in held else []
+    return replace(how, bypass=tuple((level, tuple(ts)) for level, ts in found.items()))
+
+
+_Tensors = tuple[str, tuple[str, ...]]
+"""A level, and tensors there."""
+
+NO_AXIS = ""
+"""The axis of what cannot lie side by side on the array it is on."""
+
+
+def has_roles(mapping: Mapping) -> bool:
+    """Whether a mapping, or one of its cases, names any part of a machine by its role."""
+    parts: tuple[Mapping | Case, ...] = (mapping, *mapping.cases)
+    return any(name in ROLES for part in parts for name in _named_by(part))
+
+
+def _named_by(part: Mapping | Case) -> Iterator[str]:
+    """Every word for a part of a machine."""
+    hows = [e.mapping if isinstance(e, EinsumPatch) else e for e in part.einsums]
+    for how in hows:
+        yield how.array
+        yield from (level for level, _ in how.bypass)
+    yield from (n.level for nest in (part.nest, *(how.nest for how in hows)) for n in nest)
+    yield from (k.level for k in part.keep)
+    if part.spill is not None:
+        yield part.spill.level
+    for tile in part.tiles:
+        sizes = tile.size.sizes if isinstance(tile.size, MinimumSize) else (tile.size,)
+        yield from (size.array for size in sizes if isinstance(size, DimensionRef))
+
+
+def resolve_roles(program: Program, mapping: Mapping, architecture: Architecture) -> Mapping:
+    """The mapping with the names of a machine's parts where it has roles.
+
+    Open choices stay open. What is named, but exists nowhere, stays for binding to refuse.
+
+    Parameters
+    ----------
+    program : Program
+        The cascade: its operations decide which array an Einsum goes to.
+    mapping : Mapping
+        As written.
+    architecture : Architecture
+        The machine.
+
+    Returns
+    -------
+    Mapping
+        The same object if there are no roles in it.
+
+    Raises
+    ------
+    SpecError
+        A level is named by its role, and by its name beside it.
+
+    Examples
+    --------
+    >>> from archsim import Mapping
+    >>> from einsum_cascade import Cascade
+    >>> mapping = Mapping.load("fusemax-binding")
+    >>> program = Cascade.load(mapping.cascade).program
+    >>> mapping.einsum("LM").array
+    'matrix'
+    >>> resolve_roles(program, mapping, Architecture.load("fusemax")).einsum("LM").array
+    'array_2d'
+
+    The elements of FLAT's matrix array have no maximum.
+
+    >>> found = resolve_roles(program, mapping, Architecture.load("flat"))
+    >>> found.einsum("LM").array, found.moved[0]
+    ('array_1d', 'LM runs on array_1d: array_2d cannot do max')
+    """
+    if not has_roles(mapping):
+        return mapping
+    naming = _RoleResolver(program, architecture, mapping)
+    found = naming.named()
+    displaced = _displaced(found, naming.moved)
+    if displaced:
+        found = _route_through_memory(program, found, naming.innermost, displaced)
+    return naming.innermost.with_single_routes(found)
+
+
+def loops_for_missing_axes(mapping: Mapping) -> Mapping:
+    """A mapping without open choices, with loops where an array has no axis to lie along.
+
+    Parameters
+    ----------
+    mapping : Mapping
+        Its parts named as the machine names them (``resolve_roles``).
+    """
+    if not any(axis == NO_AXIS for how in mapping.einsums for axis, _ in how.spatial):
+        return mapping
+    return replace(mapping, einsums=tuple(map(_with_loops, mapping.einsums)))
+
+
+def _with_loops(how: EinsumMapping) -> EinsumMapping:
+    ranks = tuple(rank for axis, names in how.spatial if axis == NO_AXIS for rank in names)
+    if not ranks:
+        return how
+    along = tuple(pair for pair in how.spatial if pair[0] != NO_AXIS)
+    # Innermost, where they lay side by side.
+    inner = NestLevel(level="", loops=ranks, span=how.span)
+    return replace(how, spatial=along, nest=(*how.nest, inner))
+
+
+class _RoleResolver:
+    """Puts names where a mapping has roles, and notes which Einsums change arrays."""
+
+    def __init__(self, program: Program, architecture: Architecture, mapping: Mapping) -> None:
+        self.program = program
+        self.architecture = architecture
+        self.mapping = mapping
+        self.written = {how.einsum: how.array for how in mapping.einsums}
+        self.inner = len(architecture.memories) > 1
+        self.innermost = InnermostLevels(program, architecture, mapping)
+        self.moved: dict[str, tuple[ProcessingArray, ProcessingArray]] = {}
+        """By Einsum the array it was written for, and the one it runs on."""
+
+    def named(self) -> Mapping:
+        mapping = self.mapping
+        parts: tuple[Mapping | Case, ...] = (mapping, *mapping.cases)
+        lists: list[Sequence[Keep | NestLevel]] = [p.keep for p in parts] + [p.nest for p in parts]
+        if wrong := [problem for levels in lists for problem in self._duplicate_levels(levels)]:
+            raise SpecError(wrong)
+        self.innermost.place_on_arrays({how.einsum: self._runs_on(how) for how in mapping.einsums})
+        found = replace(
+            mapping,
+            tiles=tuple(map(self._tile, mapping.tiles)),
+            nest=_merged_nest(mapping.nest, self._level),
+            einsums=tuple(self._einsum(how, how.array) for how in mapping.einsums),
+            keep=self._kept(mapping.keep),
+            spill=self._spill(mapping.spill),
+            cases=tuple(map(self._case, mapping.cases)),
+        )
+        return replace(found, moved=tuple(self._move_text(name) for name in self.moved))
+
+    def _duplicate_levels(self, levels: Sequence[Keep | NestLevel]) -> Iterator[Problem]:
+        """A level that is there by its role and by its name: the one would do nothing."""
+        by_name = {k.level: k for k in levels}
+        for k in levels:
+            name = self._level(k.level)
+            if (
+                name != k.level
+                and name in by_name
+                and not self.innermost.names_several_memories(k.level)
+            ):
+                text = (
+                    f"'{name}' is the {k.level} of {self.architecture.name}, which is there already"
+                )
+                yield Problem(text, by_name[name].span, f"write '{k.level}' in its place")
+
+    def _move_text(self, einsum: str) -> str:
+        before, after = self.moved[einsum]
+        lacking = ", ".join(map(operation_label, before.cannot_do(self._kinds(einsum))))
+        return f"{einsum} runs on {after.name}: {before.name} cannot do {lacking}"
+
+    def _kinds(self, einsum: str) -> tuple[str, ...]:
+        found = self.program.einsum_of.get(einsum)
+        operations = () if found is None else einsum_operations(self.program, found)
+        return tuple(kind for kind, _ in operations)
+
+    @cached_property
+    def _in_role(self) -> dict[str, ProcessingArray]:
+        found = {role: array_in_role(self.architecture, role) for role in ROLES}
+        return {role: array for role, array in found.items() if array is not None}
+
+    @cached_property
+    def _levels(self) -> dict[str, str]:
+        """Memories, and arrays for their registers, by role."""
+        memories = {role: memory_in_role(self.architecture, role) for role in ROLES}
+        found = {role: array.name for role, array in self._in_role.items()}
+        return found | {role: name for role, name in memories.items() if name is not None}
+
+    def _level(self, name: str) -> str:
+        return self._levels.get(name, name)
+
+    def _array(self, einsum: str, written: str) -> ProcessingArray | None:
+        """The array an Einsum runs on, where that is written as a role."""
+        array = self._in_role.get(written)
+        if array is None or not array.cannot_do(kinds := self._kinds(einsum)):
+            return array
+        able = self.architecture.arrays_for(kinds)
+        if not able:
+            return array
+        self.moved[einsum] = (array, able[0])
+        return able[0]
+
+    def _runs_on(self, how: EinsumMapping) -> str:
+        array = self._array(how.einsum, how.array)
+        return how.array if array is None else array.name
+
+    def _einsum(self, how: EinsumMapping, role: str) -> EinsumMapping:
+        """``role`` is the array of the Einsum, which a patch need not repeat."""
+        array = self._array(how.einsum, role)
+        spatial = how.spatial
+        if array is not None:
+            spatial = tuple(
+                (axis_in_role(array, role, axis) or NO_AXIS, names) for axis, names in how.spatial
+            )
+        return replace(
+            how,
+            array=array.name if array is not None and how.array else how.array,
+            spatial=spatial,
+            nest=_merged_nest(how.nest, self._level),
+            bypass=_merged(
+                place
+                for level, tensors in how.bypass
+                # Nobody passes by the only memory there is.
+                if level != NEAREST or self.inner
+                for place in self._places(level, tensors, how.einsum)
+            ),
+        )
+
+    def _patch(self, patch: EinsumPatch) -> EinsumPatch:
+        how = patch.mapping
+        role = how.array or self.written.get(how.einsum, "")
+        return replace(patch, mapping=self._einsum(how, role))
+
+    def _tile(self, tile: Tile) -> Tile:
+        size = tile.size
+        if isinstance(size, MinimumSize):
+            least = MinimumSize(sizes=tuple(map(self._extent, size.sizes)))
+            return replace(tile, size=least)
+        return replace(tile, size=self._extent(size)) if isinstance(size, DimensionRef) else tile
+
+    def _extent(self, size: int | DimensionRef) -> int | DimensionRef:
+        if isinstance(size, int) or (array := self._in_role.get(size.array)) is None:
+            return size
+        axis = axis_in_role(array, size.array, size.dimension)
+        # Along an axis that is not there lies one of each.
+        return 1 if axis is None else DimensionRef(array=array.name, dimension=axis)
+
+    def _kept(self, keep: tuple[Keep, ...]) -> tuple[Keep, ...]:
+        found: dict[str, Keep] = {}
+        for k in keep:
+            for level, held in self._places(k.level, k.tensors):
+                before = found.get(level, replace(k, level=level, tensors=()))
+                tensors = tuple(dict.fromkeys((*before.tensors, *held)))
+                found[level] = replace(before, tensors=tensors)
+        return tuple(found.values())
+
+    def _places(
+        self, level: str, tensors: tuple[str, ...], einsum: str | None = None
+    ) -> Iterator[_Tensors]:
+        """Memories that tensors are kept in, or passed by for an Einsum."""
+        if self.innermost.names_several_memories(level):
+            yield from self.innermost.places(tensors, einsum)
+        else:
+            yield self._level(level), tensors
+
+    def _spill(self, spill: Spill | None) -> Spill | None:
+        if spill is None:
+            return None
+        if self.innermost.names_several_memories(spill.level):
+            return replace(spill, level=self.innermost.spilling(spill))
+        return replace(spill, level=self._level(spill.level))
+
+    def _case(self, case: Case) -> Case:
+        self.innermost.check(case)
+        return replace(
+            case,
+            tiles=tuple(map(self._tile, case.tiles)),
+            nest=_merged_nest(case.nest, self._level),
+            einsums=tuple(map(self._patch, case.einsums)),
+            keep=self._kept(case.keep),
+            spill=self._spill(case.spill),
+        )
+
+
+def _merged_nest(
+    nest: tuple[NestLevel, ...], level_of: Callable[[str], str]
+) -> tuple[NestLevel, ...]:
+    """The levels by name; the loops of two roles that one memory has follow one another."""
+    found: dict[str, NestLevel] = {}
+    for part in nest:
+        name = level_of(part.level)
+        before = found.get(name, replace(part, level=name, loops=()))
+        found[name] = replace(before, loops=(*before.loops, *part.loops))
+    return tuple(found.values())
+
+
+def _merged(pairs: Iterable[_Tensors]) -> tuple[_Tensors, ...]:
+    found: dict[str, tuple[str, ...]] = {}
+    for name, tensors in pairs:
+        found[name] = tuple(dict.fromkeys((*found.get(name, ()), *tensors)))
+    return tuple(found.items())
+
+
+@dataclass(frozen=True, slots=True)
+class _MovedEinsum:
+    """An Einsum that does not run as it was written."""
+
+    array: str
+    """The one it runs on."""
+    lost: frozenset[str]
+    """Variables that lay along an axis which that array lacks."""
+
+
+def _displaced(mapping: Mapping, moved: Iterable[str]) -> dict[str, _MovedEinsum]:
+    """Einsums on another array than in their role, or on one of fewer axes."""
+    tiles = (*mapping.tiles, *(tile for case in mapping.cases for tile in case.tiles))
+    cut = {tile.member: tile.rank for tile in tiles}
+    lost: dict[str, set[str]] = {name: set() for name in moved}
+    patches = (patch.mapping for case in mapping.cases for patch in case.einsums)
+    for how in (*mapping.einsums, *patches):
+        names = [n for axis, ranks in how.spatial if axis == NO_AXIS for n in ranks]
+        if names:
+            variables = (v.lower() for n in names for v in (n, cut.get(n, n)))
+            lost.setdefault(how.einsum, set()).update(variables)
+    return {
+        how.einsum: _MovedEinsum(how.array, frozenset(lost[how.einsum]))
+        for how in mapping.einsums
+        if how.einsum in lost
+    }
+
+
+def _route_through_memory(
+    program: Program,
+    mapping: Mapping,
+    innermost: InnermostLevels,
+    displaced: dict[str, _MovedEinsum],
+) -> Mapping:
+    """Let what displaced Einsums read and write pass through the innermost memory.
+
+    Registers of another array hold a tile in the layout of that array, which is not theirs;
+    nor do their own where what lay along an axis now comes one after the other.
+    """
+    memories = innermost.memories
+    kept = {k.level: list(k.tensors) for k in mapping.keep}
+    bypass: dict[str, dict[str, list[str]]] = {name: {} for name in displaced}
+    left: dict[str, set[str]] = {level: set() for level in kept}
+    for name, e in displaced.items():
+        einsum = program.einsum_of.get(name)
+        for access in dict.fromkeys((einsum.target, *einsum.reads) if einsum else ()):
+            tensor, homes = access.tensor, [n for n, held in kept.items() if access.tensor in held]
+            own = e.array in homes and not e.lost & {*access.variables}
+            strange = [n for n in homes if n not in memories and not (own and n == e.array)]
+            if not strange or (own and tensor != name):
+                continue
+            if not own and not {*homes} & {*memories}:
+                for level, _ in innermost.places((tensor,)):
+                    kept.setdefault(level, []).append(tensor)
+            for level in strange:
+                if tensor == name:
+                    left[level].add(tensor)
+                else:
+                    bypass[name].setdefault(level, []).append(tensor)
+    spans = {k.level: k.span for k in mapping.keep}
+    found = tuple(Keep(level=n, tensors=tuple(held), span=spans.get(n)) for n, held in kept.items())
+    return replace(
+        mapping,
+        einsums=tuple(_passing(how, bypass.get(how.einsum, {}), left) for how in mapping.einsums),
+        keep=_holding(found, left),
+        cases=tuple(replace(case, keep=_holding(case.keep, left)) for case in mapping.cases),
+    )
+
+
+def _holding(keep: tuple[Keep, ...], left: dict[str, set[str]]) -> tuple[Keep, ...]:
+    return tuple(replace(k, tensors=_without(k.tensors, left.get(k.level, ()))) for k in keep)
+
+
+def _without(tensors: Iterable[str], left: Iterable[str]) -> tuple[str, ...]:
+    return tuple(tensor for tensor in tensors if tensor not in left)
+
+
+def _passing(
+    how: EinsumMapping, more: dict[str, list[str]], left: dict[str, set[str]]
+) -> EinsumMapping:
+    """The Einsum passing further registers by, and none that no longer hold anything."""
+    pairs = (*how.bypass, *((level, tuple(tensors)) for level, tensors in more.items()))
+    found = ((level, _without(tensors, left.get(level, ()))) for level, tensors in pairs)
+    return replace(how, bypass=_merged(pair for pair in found if pair[1]))

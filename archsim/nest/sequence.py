@@ -1,0 +1,230 @@
+"""Sequence of nests: a mapping whose nests run one after the other, each with some Einsums.
+
+Every nest is a mapping of its own, of a cascade of its own (``algebra.excerpt``). A tensor that one
+hands to another is written to the outermost memory and read from there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Mapping as Sizes
+from dataclasses import dataclass, field, replace
+
+from einsum_cascade.algebra.excerpt import crossing, excerpt, sizes_of_excerpt, tiled_families
+from einsum_cascade.errors import Problem, SpecError, did_you_mean
+from einsum_cascade.ir import Program
+from einsum_cascade.memo import IdentityCache
+
+from ..spec.arch import Architecture
+from ..spec.mapping import Mapping, SpreadRank
+from .record import Bound
+
+
+@dataclass(frozen=True, kw_only=True)
+class NestPart:
+    """One nest of several: its Einsums as a cascade, and how that is mapped."""
+
+    name: str
+    """Its Einsum, or the first and the last of them."""
+    program: Program
+    mapping: Mapping
+    shapes: dict[str, int] = field(repr=False)
+    """Shapes that its cascade has, and parameters."""
+
+
+def nests_of(program: Program, mapping: Mapping, shapes: Sizes[str, int]) -> tuple[NestPart, ...]:
+    """The nests of a mapping, in the order in which they run.
+
+    Parameters
+    ----------
+    program : Program
+        The whole cascade.
+    shapes : mapping
+        By rank, and parameters of the cascade.
+
+    Raises
+    ------
+    SpecError
+        A nest names no Einsum, an Einsum is in no nest or in two, or runs before what it reads;
+        what one hands to another runs along a rank, or is of tiles that both cut otherwise.
+    """
+    groups = [tuple(e.einsum for e in nest.einsums) for nest in mapping.nests]
+    problems = [*_names(program, mapping)]
+    if not problems:
+        problems = [
+            *_disorder(program, mapping, groups),
+            *_mismatched_tiles(program, mapping, groups),
+        ]
+    if problems:
+        raise SpecError(problems)
+    return tuple(
+        nest_part(program, nest, group, shapes)
+        for nest, group in zip(mapping.nests, groups, strict=True)
+    )
+
+
+def nest_part(
+    program: Program, nest: Mapping, names: tuple[str, ...], shapes: Sizes[str, int]
+) -> NestPart:
+    """One nest of several, whose Einsums are known to go together.
+
+    Parameters
+    ----------
+    program : Program
+        The whole cascade.
+    nest : Mapping
+    names : tuple of str
+        Its Einsums.
+    shapes : mapping
+        By rank, and parameters, of the whole cascade.
+    """
+    ordered = tuple(e.name for e in program.einsums if e.name in names)
+    mine = program.memo(excerpt, ordered)
+    return NestPart(
+        name=nest_name(ordered),
+        program=mine,
+        mapping=nest,
+        shapes=sizes_of_excerpt(program, mine, shapes),
+    )
+
+
+def nest_name(names: tuple[str, ...]) -> str:
+    """What a nest of some Einsums is called."""
+    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+
+
+@dataclass(frozen=True, slots=True)
+class BoundNest:
+    """A nest that was bound while it was looked for, which need not be done again."""
+
+    shapes: Sizes[str, int]
+    """Those that it was bound to."""
+    bound: Bound
+
+
+def remembered_nests(program: Program) -> IdentityCache[BoundNest]:
+    """By its mapping and the machine the nest of a cascade that was bound last (for ``once``).
+
+    Parameters
+    ----------
+    program : Program
+        The cascade of the nest alone.
+    """
+    del program
+    return IdentityCache(kept=1)
+
+
+def _names(program: Program, mapping: Mapping) -> Iterator[Problem]:
+    names = [e.name for e in program.einsums]
+    seen: set[str] = set()
+    for nest in mapping.nests:
+        for how in nest.einsums:
+            if how.einsum not in names:
+                text = f"the cascade {program.name} has no Einsum '{how.einsum}'"
+                yield Problem(text, how.span, did_you_mean(how.einsum, names))
+            elif how.einsum in seen:
+                yield Problem(f"{how.einsum} is in two nests", how.span)
+            seen.add(how.einsum)
+    for name in names:
+        if name not in seen:
+            yield Problem(f"no nest runs {name}", mapping.span)
+
+
+def _disorder(
+    program: Program, mapping: Mapping, groups: list[tuple[str, ...]]
+) -> Iterator[Problem]:
+    """Einsums that read what a later nest writes, and values that run from nest to nest."""
+    place = {name: number for number, group in enumerate(groups) for name in group}
+    for e in program.einsums:
+        for tensor in dict.fromkeys(a.tensor for a in e.reads if a.tensor in place):
+            span = mapping.nests[place[e.name]].span
+            if place[tensor] > place[e.name]:
+                yield Problem(
+                    f"{e.name} runs in an earlier nest than {tensor}, which it reads", span
+                )
+            elif place[tensor] < place[e.name] and tensor in program.iterative:
+                along = ", ".join(program.iterative[tensor])
+                text = f"{tensor} runs along {along}: {e.name}, which reads it, is in another nest"
+                yield Problem(text, span, f"put {e.name} into the nest of {tensor}")
+
+
+def _mismatched_tiles(
+    program: Program, mapping: Mapping, groups: list[tuple[str, ...]]
+) -> Iterator[Problem]:
+    """Tiles of the cascade's own that two nests hand on and cut otherwise."""
+    for number, group in enumerate(groups):
+        for tensor in crossing(program, group):
+            for family in tiled_families(program, tensor):
+                mine = _sizes(program, mapping.nests[number], family)
+                for other, nest in zip(
+                    groups[number + 1 :], mapping.nests[number + 1 :], strict=True
+                ):
+                    reads = any(
+                        a.tensor == tensor
+                        for e in program.einsums
+                        if e.name in other
+                        for a in e.reads
+                    )
+                    if reads and _sizes(program, nest, family) != mine:
+                        text = (
+                            f"{tensor} is made of tiles of {family}, which two nests cut otherwise"
+                        )
+                        yield Problem(text, nest.span)
+
+
+def _sizes(program: Program, nest: Mapping, family: str) -> list[tuple[str, object]]:
+    members = program.rank_of[family].partition
+    return [(t.member, t.size) for t in nest.tiles if t.member in members]
+
+
+def ring_problems(
+    program: Program, mapping: Mapping, architecture: Architecture
+) -> Iterator[Problem]:
+    """What chips in a ring make in one nest, and others of them read in a later one.
+
+    Links hold nothing, so that it stays with the chip that made it; what would come over the links
+    between two nests is not counted.
+
+    Parameters
+    ----------
+    program : Program
+        The whole cascade.
+    mapping : Mapping
+        Of several nests.
+    """
+    links = architecture.memories[0]
+    if not links.ring:
+        return
+    maker = {how.einsum: nest for nest in mapping.nests for how in nest.einsums}
+    for e in program.einsums:
+        for tensor in dict.fromkeys(a.tensor for a in e.reads if a.tensor in maker):
+            made, read = (
+                _parts_of(program, maker[x], tensor, links.name) for x in (tensor, e.name)
+            )
+            if made != read:
+                yield Problem(
+                    f"{e.name} reads {tensor} by other parts than those in which chips make it "
+                    f"({_parts(read)}, and {_parts(made)}): what changes chips between two nests"
+                    " is not counted",
+                    maker[e.name].span,
+                    f"spread both nests by the same parts of {tensor}, or map them as one",
+                )
+
+
+def _parts_of(program: Program, nest: Mapping, tensor: str, links: str) -> tuple[SpreadRank, ...]:
+    """Of a tensor's ranks, those of which each chip has a part, and in how many."""
+    families = {m: r.name for r in program.ranks for m in r.partition}
+    ranks = {*program.parallel, *program.tensor_ranks[tensor]}
+    ranks |= {families[r] for r in ranks if r in families}
+    spread = (s for level in nest.nest if level.level == links for s in level.spatial)
+    return tuple(s for s in spread if s.rank in ranks or families.get(s.rank) in ranks)
+
+
+def _parts(spread: tuple[SpreadRank, ...]) -> str:
+    return " and ".join(f"parts of {s.rank}" for s in spread) or "not in parts"
+
+
+def join_nests(mapping: Mapping, nests: tuple[Mapping, ...]) -> Mapping:
+    """A mapping of several nests, with the name and the cascade of one."""
+    name, cascade = mapping.name, mapping.cascade
+    same = tuple(replace(n, name=name, cascade=cascade) for n in nests)
+    return Mapping(name=name, cascade=cascade, nests=same)

@@ -1,0 +1,298 @@
+"""Tiling: how ranks are cut into members, their sizes, and access maps on the axes they form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import prod
+
+from einsum_cascade.errors import CascadeError, Problem, SpecError, did_you_mean
+from einsum_cascade.ir import Access, Program
+from einsum_cascade.memo import cached_property
+from einsum_cascade.shapes import resolve_shapes
+
+from ..iteration.access_map import AccessMap, AccessMapper
+from ..iteration.loops import Axis, iterations
+from ..spec.arch import Architecture
+from ..spec.mapping import WHOLE, DimensionRef, Factors, Mapping, MinimumSize, Tile
+from ..spec.roles import ARRAY_ROLES
+
+_UNCUT = 10**15
+"""More iterations than any rank has: a tile is cut to its rank."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A loopable part of a rank: one iteration covers ``stride`` coordinates of it."""
+
+    name: str
+    rank: str
+    stride: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiling:
+    """A cascade's ranks with shapes, and the members the mapping cuts them into."""
+
+    program: Program
+    shapes: dict[str, int]
+    cuts: tuple[tuple[str, tuple[Member, ...]], ...]
+    """Per cut rank its members, outermost first."""
+
+    @cached_property
+    def ranks(self) -> tuple[str, ...]:
+        """Ranks that Einsums iterate over: parallel ones and those without members."""
+        leaves = [r.name for r in self.program.ranks if not r.partition]
+        families = [r.name for r in self.program.ranks if r.partition]
+        return (*self.program.parallel, *leaves, *families)
+
+    @cached_property
+    def members(self) -> dict[str, Member]:
+        """Every loopable name."""
+        return {m.name: m for rank in self.ranks for m in self.of_rank(rank)}
+
+    def of_rank(self, rank: str) -> tuple[Member, ...]:
+        """Members of a rank, outermost first; an uncut rank is its own."""
+        return self._by_rank.get(rank) or (Member(rank, rank, 1),)
+
+    @cached_property
+    def _by_rank(self) -> dict[str, tuple[Member, ...]]:
+        return {rank: (Member(rank, rank, 1),) for rank in self.ranks} | dict(self.cuts)
+
+    def bound(self, member: Member) -> int:
+        """Iterations of a member inside one iteration of the next outer one."""
+        return self.bounds[member.name]
+
+    def elements(self, factors: Factors) -> int:
+        """A product of members' bounds and numbers."""
+        return prod(f if isinstance(f, int) else self.bounds[f] for f in factors)
+
+    @cached_property
+    def bounds(self) -> dict[str, int]:
+        """``bound`` of every member, by name."""
+        found: dict[str, int] = {}
+        for rank in self.ranks:
+            extent = self.shapes[rank]
+            for member in self.of_rank(rank):
+                found[member.name] = iterations(extent, member.stride)
+                extent = min(extent, member.stride)
+        return found
+
+    def axes(self, variables: tuple[str, ...]) -> tuple[Axis, ...]:
+        """Axes of an iteration space: members of one family share an axis.
+
+        Parameters
+        ----------
+        variables : tuple of str
+            Of an Einsum's iteration space.
+
+        Returns
+        -------
+        tuple of Axis
+            In the order of the first variable of each.
+        """
+        if variables not in self._axes:
+            self._axes[variables] = self._axes_of(variables)
+        return self._axes[variables]
+
+    @cached_property
+    def _axes(self) -> dict[tuple[str, ...], tuple[Axis, ...]]:
+        return {}
+
+    def _axes_of(self, variables: tuple[str, ...]) -> tuple[Axis, ...]:
+        found: list[Axis] = []
+        done: set[str] = set()
+        for variable in variables:
+            if variable in done:
+                continue
+            axis = self._family_axis(variable, variables) or Axis(
+                name=variable.upper(),
+                extent=self.shapes[variable.upper()],
+                variables=((variable, 1),),
+            )
+            found.append(axis)
+            done.update(v for v, _ in axis.variables)
+        return tuple(found)
+
+    def _family_axis(self, variable: str, variables: tuple[str, ...]) -> Axis | None:
+        """The axis of a partitioned family, if its outer members are all iterated over."""
+        rank = self.program.rank_of.get(variable.upper())
+        if rank is None or rank.family is None:
+            return None
+        members = self.program.rank_of[rank.family].partition
+        present = [m for m in members if m.lower() in variables]
+        if tuple(present) != members[: len(present)] or rank.name not in present:
+            return None
+        sizes = [self.shapes[m] for m in members]
+        below = prod(sizes[len(present) :])
+        pairs = tuple((m.lower(), prod(sizes[i + 1 : len(present)])) for i, m in enumerate(present))
+        # Along m1 alone, of M cut into (M1, M0), the axis has a unit for each tile.
+        extent = iterations(self.shapes[rank.family], below)
+        return Axis(name=rank.family, extent=extent, variables=pairs)
+
+
+def tile_size(tile: Tile, architecture: Architecture) -> int | None:
+    """The size of a tile on a machine; None when it depends on what fits.
+
+    Raises
+    ------
+    SpecError
+        The machine has no such array or dimension.
+    """
+    if tile.size == WHOLE:
+        return _UNCUT
+    if isinstance(tile.size, MinimumSize):
+        return min(_extent(size, tile, architecture) for size in tile.size.sizes)
+    if isinstance(tile.size, int | DimensionRef):
+        return _extent(tile.size, tile, architecture)
+    return None
+
+
+def _extent(size: int | DimensionRef, tile: Tile, architecture: Architecture) -> int:
+    """A number, or the size of an array's axis."""
+    if isinstance(size, int):
+        return size
+    array = architecture.array(size.array)
+    if array is None:
+        names = [a.name for a in architecture.arrays]
+        hint = did_you_mean(size.array, [*names, *ARRAY_ROLES])
+        raise SpecError(Problem(f"no array is called '{size.array}'", tile.span, hint))
+    axis = array.dimension(size.dimension)
+    if axis is None:
+        hint = did_you_mean(size.dimension, [d.name for d in array.dimensions])
+        text = f"{array.name} has no dimension '{size.dimension}'"
+        raise SpecError(Problem(text, tile.span, hint))
+    return axis.size
+
+
+def build_tiling(
+    program: Program,
+    mapping: Mapping,
+    given: dict[str, int],
+    sizes: dict[str, int],
+) -> Tiling:
+    """Cut the ranks of ``program`` by member sizes.
+
+    Parameters
+    ----------
+    given : dict
+        Shapes of the workload, by rank.
+    sizes : dict
+        Size of every member the mapping names, in iterations of the next inner member.
+
+    Raises
+    ------
+    SpecError
+        A tile names no rank of the cascade, or shapes do not resolve.
+    """
+    own = {m: r.name for r in program.ranks for m in r.partition}
+    known = {r.name for r in program.ranks} | set(program.parallel)
+    fixed = dict(given)
+    cuts: dict[str, list[Tile]] = {}
+    for tile in mapping.tiles:
+        if tile.rank not in known:
+            raise SpecError(
+                Problem(
+                    f"the cascade has no rank '{tile.rank}'",
+                    tile.span,
+                    did_you_mean(tile.rank, known),
+                )
+            )
+        if tile.member in known and own.get(tile.member) != tile.rank:
+            text = f"'{tile.member}' is a rank of the cascade, and no tile of {tile.rank}"
+            raise SpecError(Problem(text, tile.span))
+        if tile.member in own:
+            if tile.size == WHOLE:
+                text = f"{tile.member} is a rank of the cascade, which needs a number"
+                raise SpecError(Problem(text, tile.span))
+            size = sizes[tile.member]
+            if given.get(tile.member, size) != size:
+                text = (
+                    f"the workload sets {tile.member} = {given[tile.member]}, this makes it {size}"
+                )
+                hint = f"change it in the mapping: mapping.partition.{tile.rank}.{tile.member}"
+                raise SpecError(Problem(text, tile.span, hint))
+            fixed[tile.member] = size
+        else:
+            cuts.setdefault(tile.rank, []).append(tile)
+    try:
+        shapes = resolve_shapes(program, fixed)
+    except CascadeError as error:
+        raise SpecError(error.problems) from None
+    if missing := [f"'{r}'" for r in program.parallel if r not in shapes]:
+        what = "shapes are" if len(missing) > 1 else "shape is"
+        raise SpecError(f"{what} missing: {', '.join(missing)}")
+    chains = tuple((rank, tuple(_chain(rank, tiles, sizes))) for rank, tiles in cuts.items())
+    return Tiling(program=program, shapes=shapes, cuts=chains)
+
+
+def recut(
+    tiling: Tiling, mapping: Mapping, given: dict[str, int], sizes: dict[str, int], rank: str
+) -> Tiling:
+    """A tiling with other sizes of a rank's tiles.
+
+    Parameters
+    ----------
+    given, sizes : dict
+        As of ``build_tiling``.
+    rank : str
+        The rank; sizes of all others are as before.
+    """
+    tiles = [t for t in mapping.tiles if t.rank == rank]
+    if any(t.member in tiling.shapes for t in tiles):
+        # Members of the cascade's own are shapes, and may settle those of others.
+        return build_tiling(tiling.program, mapping, given, sizes)
+    chain = tuple(_chain(rank, tiles, sizes))
+    cuts = tuple((r, chain if r == rank else known) for r, known in tiling.cuts)
+    return replace(tiling, cuts=cuts)
+
+
+def _chain(rank: str, tiles: list[Tile], sizes: dict[str, int]) -> Iterator[Member]:
+    """Members outermost first: the implied one counts what the given ones leave.
+
+    Of M0: 256 and M1: 4 one iteration of M2 covers 1024 coordinates, one of M1 256, one of M0 1.
+    """
+    numbered = sorted((_number(rank, t), t) for t in tiles)
+    for position, (number, tile) in enumerate(numbered):
+        if number != position:
+            raise SpecError(
+                Problem(
+                    f"tiles of {rank} are numbered from {rank}0 without gaps, not {tile.member}",
+                    tile.span,
+                )
+            )
+    strides = [1]
+    for _, tile in numbered:
+        strides.append(strides[-1] * sizes[tile.member])
+    yield Member(f"{rank}{len(numbered)}", rank, strides[-1])
+    for position in reversed(range(len(numbered))):
+        yield Member(f"{rank}{position}", rank, strides[position])
+
+
+def _number(rank: str, tile: Tile) -> int:
+    suffix = tile.member.removeprefix(rank)
+    if not tile.member.startswith(rank) or not suffix.isdecimal():
+        raise SpecError(
+            Problem(
+                f"a tile of {rank} is called {rank}0, {rank}1, ..., not {tile.member}", tile.span
+            )
+        )
+    return int(suffix)
+
+
+class Addressing:
+    """Works out access maps on the axes of one iteration space."""
+
+    def __init__(self, program: Program, tiling: Tiling, axes: tuple[Axis, ...]) -> None:
+        carried = tuple(r.lower() for r in program.parallel)
+        self._mapper = AccessMapper(axes, tiling.shapes, carried)
+        self._running = program.iterative
+        self._ranks = program.tensor_ranks
+        self._shapes = tiling.shapes
+
+    def of(self, access: Access) -> AccessMap:
+        """What an access addresses; a running value in one copy along its ranks."""
+        running = self._running.get(access.tensor, ())
+        ranks = self._ranks.get(access.tensor, ())
+        lengths = tuple(self._shapes[r] + (r in running) for r in ranks)
+        return self._mapper.map(access, frozenset(r.lower() for r in running), lengths)

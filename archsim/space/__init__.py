@@ -1,1 +1,0 @@
-"""Iteration spaces, tiles and bands: whole numbers, and no machine."""

@@ -1,0 +1,73 @@
+"""Tensor words: the number of machine words that a value of each tensor takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from einsum_cascade.ir import Program
+from einsum_cascade.number_formats import TensorFormats
+
+
+@dataclass(frozen=True, slots=True)
+class TensorWords:
+    """Words of a machine that one value of each tensor takes.
+
+    Whatever a memory moves or holds is counted in these: a value of 8 bits is half a word of 16.
+    """
+
+    shares: tuple[tuple[str, Fraction | int], ...] = ()
+    other: Fraction | int = 1
+    """Of tensors that have no share of their own."""
+
+    @property
+    def alike(self) -> bool:
+        """Whether a value of any tensor is a word."""
+        return self.other == 1 and all(share == 1 for _, share in self.shares)
+
+    def of(self, tensor: str) -> Fraction | int:
+        """Words that one value of a tensor takes; 1 where its format is not stated."""
+        for name, share in self.shares:
+            if name == tensor:
+                return share
+        return self.other
+
+
+ONE_WORD = TensorWords()
+"""A value of any tensor is a word."""
+
+
+def words_of(program: Program, word_bits: int) -> TensorWords:
+    """The words of a cascade's tensors, for ``Program.memo``.
+
+    Examples
+    --------
+    >>> from einsum_cascade import Cascade
+    >>> program = Cascade.load("attention-1pass").program
+    >>> words_of(program, 16).alike
+    True
+    >>> formats = TensorFormats(default="bf16", tensors=(("K", "mxfp4"),))
+    >>> words = words_of(in_formats(program, formats), 16)
+    >>> words.of("Q"), words.of("K")
+    (1, Fraction(17, 64))
+    """
+    formats = program.formats
+    return TensorWords(
+        shares=tuple((t, _share(formats.bits_of(t), word_bits)) for t, _ in formats.tensors),
+        other=_share(formats.bits_of(""), word_bits) if formats.default else 1,
+    )
+
+
+def _share(bits: Fraction, word_bits: int) -> Fraction | int:
+    share = bits / word_bits
+    return int(share) if share.denominator == 1 else share
+
+
+def in_formats(program: Program, formats: TensorFormats) -> Program:
+    """A cascade on numbers of some formats, for ``Program.memo``."""
+    return replace(program, formats=formats) if formats.stated else program
+
+
+def with_word_bits(formats: TensorFormats, word_bits: int) -> TensorFormats:
+    """Formats that know how wide values of no stated format are; none where none are stated."""
+    return replace(formats, word_bits=word_bits) if formats.stated else formats

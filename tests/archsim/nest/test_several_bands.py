@@ -1,0 +1,121 @@
+"""Masks of which one or another lets a point through: the band around them, and parts of rows."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from machines import small
+from masked_cases import ONE_OR_ANOTHER, masked, masked_attention, one_pass
+from portions import some
+
+from archsim import Architecture, Mapping, simulate
+from archsim.engine.evaluate import evaluate_bound
+from archsim.iteration.bands import BandStrip, points_until
+from archsim.jobs.job import MakeMapping
+from archsim.jobs.spreading import spread_over
+from archsim.legality.binding import bind
+from archsim.spec.mapping import SpreadRank
+from einsum_cascade import Cascade
+from einsum_cascade.errors import InputError
+from mappers.construct.einsum_by_einsum import einsum_by_einsum
+from mappers.construct.fused import fused
+from workloads import load
+
+LET_THROUGH = {
+    ONE_OR_ANOTHER[0]: lambda m, p, late: m <= p + late or m < 3,
+    ONE_OR_ANOTHER[1]: lambda m, p, late: m < 2 or p - 1 <= m <= p,
+    ONE_OR_ANOTHER[2]: lambda m, p, late: m < p - 3 or m == p,
+    ONE_OR_ANOTHER[3]: lambda m, p, late: p < 2 or m <= p - 4,
+    ONE_OR_ANOTHER[4]: lambda m, p, late: p >= 6 or p < 1,
+}
+SEEDS = range(300)
+END = st.integers(-6, 9)
+STRIPS = st.lists(st.builds(BandStrip, END, END, END, END, st.integers(0, 5), END), max_size=4)
+
+
+@given(STRIPS, st.integers(0, 12))
+def test_points_in_any_of_some_strips_are_those_one_by_one(
+    strips: list[BandStrip], row: int
+) -> None:
+    def holds(s: BandStrip, x: int, r: int) -> bool:
+        return s.low <= x - r <= s.high and s.first <= x <= s.last and s.begin <= r <= s.end
+
+    places = product(range(-8, 12), range(row))
+    assert points_until(strips, row) == sum(any(holds(s, x, r) for s in strips) for x, r in places)
+
+
+def test_no_point_of_a_mask_is_outside_of_its_window() -> None:
+    narrow = 0
+    for seed in SEEDS:
+        for mask in ONE_OR_ANOTHER:
+            try:
+                case = masked_attention(seed, (mask,))
+                bound = masked(case)
+            except InputError:
+                continue
+            e = bound.by_name["BQK"]
+            if e.window is None:
+                continue
+            assert e.partially_masked
+            shapes = case.shapes
+            axes = [a.name for a in e.axes]
+            tiles = product(range(shapes["M"]), range(shapes["P"]))
+            for m, p in tiles:
+                begin = tuple({"M": m, "P": p}.get(a, 0) for a in axes)
+                extents = tuple(1 if a in "MP" else n for a, n in zip(axes, e.extents, strict=True))
+                if LET_THROUGH[mask](m, p, shapes["M"] - shapes["P"]):
+                    assert e.window.holds(begin, extents), (seed, mask, m, p)
+                else:
+                    narrow += not e.window.holds(begin, extents)
+    assert narrow > 100
+
+
+@pytest.mark.parametrize("mask", some(ONE_OR_ANOTHER, 2))
+@pytest.mark.parametrize("make", [einsum_by_einsum, fused])
+def test_floors_are_no_more_than_what_is_left_of_such_masks_takes(
+    mask: str, make: MakeMapping
+) -> None:
+    program = one_pass(mask).program
+    for wide, deep, tile in ((8, 10, 2), (11, 7, 3), (16, 16, 1)):
+        shapes = {"B": 1, "E": 2, "P": wide, "M": deep, "M0": tile}
+        for machine in (small((4, 2), 3), small((1, 2), 1)):
+            bound = bind(program, make(program, machine, shapes), machine, shapes)
+            result = evaluate_bound(bound)
+            assert result.floor.latency_s <= result.latency_s * (1 + 1e-12)
+            assert result.floor.energy_pj <= result.energy_pj * (1 + 1e-9)
+            event = evaluate_bound(bound, engine="event")
+            assert event.cycles == pytest.approx(result.cycles, rel=0.02)
+
+
+@pytest.mark.parametrize("parts", [2, 3, 5])
+def test_parts_of_queries_do_together_what_all_do(parts: int) -> None:
+    """Of a prefix that all see nothing is lost where queries are in parts, and parts are balanced:
+    the first queries have as many keys as there are in the prefix."""
+    program = Cascade.load("attention-prefix").program
+    machine = Architecture.load("fusemax", ["memories.DRAM.instances.cores=5"])
+    shapes = {"B": 1, "H": 1, "E": 8, "F": 8, "P": 4096, "M": 4096, "L": 2048}
+    one = einsum_by_einsum(program, machine, shapes)
+    rank = SpreadRank(instances="cores", rank="P", parts=parts, balanced=True)
+    spread = spread_over(one, ((machine.memories[0].name, (rank,)),), machine, program)
+    whole, found = (evaluate_bound(bind(program, m, machine, shapes)) for m in (one, spread))
+    assert [dict(e.operations) for e in found.einsums] == [
+        dict(e.operations) for e in whole.einsums
+    ]
+    assert found.floor.latency_s <= found.latency_s
+    bound = bind(program, spread, machine, shapes)
+    assert bound.instances is not None
+    (cut,) = bound.instances.spread
+    ends = [*cut.begins[1:], 4096]
+    keys = [sum(max(p + 1, 2048) for p in range(*x)) for x in zip(cut.begins, ends, strict=True)]
+    assert max(keys) < 1.2 * sum(keys) / parts
+
+
+def test_a_prefix_leaves_tiles_out() -> None:
+    """Half of the tiles are behind both the prefix and the query."""
+    work, written = load("prefix-lm"), Mapping.load("fusemax-prefix")
+    for engine in ("analytical", "event"):
+        found = simulate(work, "fusemax", written, engine=engine)
+        assert 1 <= found.over_floor < 1.5
