@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
     from .api import compare, loop_nest, search, simulate, sweep
     from .comparison.compare import Comparison
-    from .plotting.plot import plot
-    from .result.record import Result
+    from .result.result import Result
     from .spec.arch import Architecture
     from .spec.mapping import Mapping
     from .spec.technology import Technology
-    from .sweeping.frame import load_sweep
+    from .sweeping.export import load_sweep
     from .validation.validate import validate
+    from .views.plot import plot
 
     __version__: str
 
@@ -44,14 +44,14 @@ _HOMES = {
     "Cascade": "einsum_cascade",
     "Comparison": "archsim.comparison.compare",
     "Mapping": "archsim.spec.mapping",
-    "Result": "archsim.result.record",
+    "Result": "archsim.result.result",
     "Technology": "archsim.spec.technology",
     "Workload": "workloads",
     "compare": "archsim.api",
     "load": "workloads",
-    "load_sweep": "archsim.sweeping.frame",
+    "load_sweep": "archsim.sweeping.export",
     "loop_nest": "archsim.api",
-    "plot": "archsim.plotting.plot",
+    "plot": "archsim.views.plot",
     "search": "archsim.api",
     "simulate": "archsim.api",
     "sweep": "archsim.api",

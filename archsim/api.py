@@ -16,20 +16,19 @@ from mappers.construct.generators import GENERATORS
 
 from .comparison.compare import Comparison, compare_contenders, contenders_of
 from .comparison.scaling import ARRAYS
-from .jobs.asked import (
-    AskedMapping,
+from .plan.inputs import (
+    MappingArgument,
     Name,
-    machine_asked,
-    mapping_asked,
+    load_machine,
+    load_mapping,
+    load_workload,
     overrides_of,
-    workload_asked,
 )
-from .jobs.job import Evaluate
-from .jobs.plan import plan
-from .jobs.run import Engine, evaluate_job, run_plan
-from .jobs.selection import ByPart
-from .jobs.workload import WorkloadLike
-from .result.record import Result
+from .plan.job import Evaluate
+from .plan.planner import Engine, evaluate_job, plan, run_plan
+from .plan.selection import ByPart
+from .plan.workload import WorkloadLike
+from .result.result import Result
 from .spec.arch import Architecture
 from .spec.mapping import AUTO, Mapping
 
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
 def simulate(
     workload: WorkloadLike | Name,
     architecture: Architecture | Name = "fusemax",
-    mapping: AskedMapping = None,
+    mapping: MappingArgument = None,
     settings: str | Sequence[str] = (),
     *,
     engine: Engine = "analytical",
@@ -95,9 +94,9 @@ def simulate(
     (29.7, 'array_1d')
     """
     given = overrides_of(settings, fields)
-    work = workload_asked(workload, given)
-    machine = machine_asked(architecture, given)
-    how = mapping_asked(mapping, work, machine, given, generators=GENERATORS, find=_find)
+    work = load_workload(workload, given)
+    machine = load_machine(architecture, given)
+    how = load_mapping(mapping, work, machine, given, generators=GENERATORS, find=_find)
     judge = evaluate or evaluate_job
     jobs = plan(work, machine, how, generators=GENERATORS, evaluate=judge)
     return run_plan(jobs, engine=engine, evaluate=evaluate)
@@ -106,7 +105,7 @@ def simulate(
 def loop_nest(
     workload: WorkloadLike | Name,
     architecture: Architecture | Name = "fusemax",
-    mapping: AskedMapping = None,
+    mapping: MappingArgument = None,
     settings: str | Sequence[str] = (),
     **fields: int | float | str,
 ) -> Document:
@@ -135,12 +134,12 @@ def loop_nest(
           BQK                        on array_2d
             for E in [0:64)
     """
-    from .report.loop_nest import loop_nests
+    from .views.loop_nest import loop_nests
 
     given = overrides_of(settings, fields)
-    work = workload_asked(workload, given)
-    machine = machine_asked(architecture, given)
-    how = mapping_asked(mapping, work, machine, given, generators=GENERATORS, find=_find)
+    work = load_workload(workload, given)
+    machine = load_machine(architecture, given)
+    how = load_mapping(mapping, work, machine, given, generators=GENERATORS, find=_find)
     return loop_nests(plan(work, machine, how, generators=GENERATORS))
 
 
@@ -192,8 +191,8 @@ def search(
         text = f"mapping.{setting.field}: the mapping is what is searched for"
         raise SpecError(Problem(text, setting.span))
     return search_workload(
-        workload_asked(workload, given),
-        machine_asked(architecture, given),
+        load_workload(workload, given),
+        load_machine(architecture, given),
         objective_called(objective),
         strategy=unless_usual(strategy),
         start=tuple(m if isinstance(m, Mapping) else Mapping.load(m) for m in start),
@@ -248,7 +247,7 @@ def compare(
         hint = "Architecture.load(NAME, [FIELD=VALUE]) is another machine"
         raise SpecError(Problem(text, settings[0].span, hint))
     return compare_contenders(
-        workload_asked(workload, given),
+        load_workload(workload, given),
         contenders_of(architectures, mappings, find=_find),
         iso_area=iso_area,
         iso_power=iso_power,
@@ -301,8 +300,8 @@ def sweep(
     from pathlib import Path
     from tempfile import TemporaryDirectory
 
+    from .sweeping.export import load_sweep
     from .sweeping.file import sweep_asked
-    from .sweeping.frame import load_sweep
     from .sweeping.sweep import run_sweep
 
     with TemporaryDirectory() as passing:

@@ -13,8 +13,8 @@ import workloads
 from archsim import Architecture, Mapping
 from archsim.counts.spill import count_mapping
 from archsim.engine.latency import time_bound, time_events
-from archsim.jobs.plan import plan
 from archsim.legality.binding import bind
+from archsim.plan.planner import plan
 from archsim.schedule.kinds import time_mapping
 from einsum_cascade import Cascade
 from einsum_cascade.yaml.library import builtin_names

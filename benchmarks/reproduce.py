@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable
 
 from archsim.reproduction import Reproduction
+from archsim.reproduction.batches import RunRequest
 from archsim.reproduction.simulator import Simulator
 from archsim.reproduction.study import planned_runs
-from archsim.reproduction.sweep import RunRequest
 
 
 def seconds(action: Callable[[], object]) -> float:

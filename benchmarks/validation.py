@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from archsim import Architecture, load, simulate
-from archsim.result.plots.style import Picture
+from archsim.figure_style import Picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

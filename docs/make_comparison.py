@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from archsim import Architecture, Comparison, compare
-from archsim.result.plots.style import Picture
+from archsim.figure_style import Picture
 from workloads import load
 
 if TYPE_CHECKING:

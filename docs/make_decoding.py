@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from archsim import Architecture, Result, simulate
+from archsim.figure_style import Picture
 from archsim.quantities import energy, seconds
-from archsim.result.plots.style import Picture
 from workloads import Workload, load
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from archsim.document import Document, to_markdown
 from archsim.reproduction import Reproduction, Study, study
-from archsim.reproduction.output import drawn
+from archsim.reproduction.figures import drawn
 from archsim.reproduction.tables import billings, headline, omissions
 
 FOLDER = Path(__file__).parent

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import yaml
 
 from archsim import Architecture, Mapping, plot, simulate, sweep
+from archsim.figure_style import Picture
 from archsim.quantities import byte_size, energy, percent, ratio, seconds
-from archsim.result.plots.breakdown import draw_array_time, draw_energy
-from archsim.result.plots.style import Picture
+from archsim.result.figures import draw_array_time, draw_energy
 from archsim.spec.index import interchangeable_entries
 from einsum_cascade.errors import MappingError
 from workloads import load
@@ -23,7 +23,7 @@ from workloads import load
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from archsim.result.record import Result
+    from archsim.result.result import Result
 
 LENGTHS = tuple(2**k for k in range(10, 21, 2))
 """Sequence lengths: 1K, 4K, ... 1M tokens."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from matplotlib.ticker import LogLocator, NullLocator
 
 from archsim import Architecture
-from archsim.result.plots.style import PAGE_IN, PALETTE, Picture, headline, look
+from archsim.figure_style import PAGE_IN, PALETTE, Picture, headline, look
 from mappers.problem.certificate import Moment
 from mappers.problem.objectives import objective_called
 from mappers.problem.part_space import space_of

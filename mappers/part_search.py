@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
 
-from archsim.jobs.selection import promised_splits
-from archsim.jobs.workload import PartLike
+from archsim.plan.selection import promising_split_reductions
+from archsim.plan.workload import PartLike
 from einsum_cascade.errors import InputError
 
 from .cut.nest_search import nest_effort, search_multi_core, search_nests
@@ -130,4 +130,4 @@ def with_split_reductions(
 def _cascades(part: PartLike, problem: SearchProblem) -> Iterator[str]:
     """Names of cascades whose parts promise more than those of the part's own."""
     if not problem.space.constraints and problem.objective.code == LATENCY:
-        yield from promised_splits(part, problem.space.architecture)
+        yield from promising_split_reductions(part, problem.space.architecture)

@@ -8,17 +8,17 @@ from functools import partial
 from typing import Any, TypeVar
 
 from archsim.document import Listing
-from archsim.jobs.job import JobPlan, Refusal
-from archsim.jobs.plan import plan
-from archsim.jobs.programs import program_of, refuse_unknown_tensors
-from archsim.jobs.run import run_plan
-from archsim.jobs.selection import ByPart, recalled_mapping
-from archsim.jobs.workload import PartLike, WorkloadLike
-from archsim.report.loop_nest import loop_nest
-from archsim.result.record import Result, limits
+from archsim.plan.job import JobPlan, Refusal
+from archsim.plan.planner import plan, run_plan
+from archsim.plan.programs import program_of, refuse_unknown_tensors
+from archsim.plan.selection import ByPart, recalled_mapping
+from archsim.plan.workload import PartLike, WorkloadLike
+from archsim.result.record import limits
+from archsim.result.result import Result
 from archsim.spec.arch import Architecture
 from archsim.spec.files.mapping_text import mapping_dict
 from archsim.spec.mapping import Mapping
+from archsim.views.loop_nest import loop_nest
 from einsum_cascade import Cascade
 from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.memo import cached_property

@@ -12,7 +12,7 @@ from places import ROOT
 from archsim import Architecture, simulate, sweep
 from archsim.cli.application import archsim
 from archsim.quantities import byte_size, energy, percent, seconds
-from archsim.validation.check import validate_cascade
+from archsim.validation.validate import validate_cascade
 from einsum_cascade import Cascade
 from einsum_cascade.yaml.library import builtin_names
 from workloads import load

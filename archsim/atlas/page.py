@@ -10,10 +10,8 @@ from typing import Any
 
 from einsum_cascade.source import html_text
 
-from ..result.record import Result
-from .columns import LEGEND, MEASURES, SIZES, Shown, utilization
-from .run import AtlasRun
-from .survey import AtlasEntry, AtlasPlan
+from ..result.result import Result
+from .survey import LEGEND, MEASURES, SIZES, AtlasEntry, AtlasPlan, AtlasRun, Shown, utilization
 
 
 def atlas_html(plan: AtlasPlan, entries: tuple[AtlasEntry, ...]) -> str:

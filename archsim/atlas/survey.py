@@ -1,31 +1,211 @@
-"""What the atlas shows: each cascade analysed, and run by the mappings that name it."""
+"""Survey of the atlas: every cascade is analysed, and simulated with each mapping of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from einsum_cascade import Cascade
+from einsum_cascade.analysis_report import RankPasses
 from einsum_cascade.counting.symbolic import Analysis
 from einsum_cascade.errors import CascadeError, InputError
 from einsum_cascade.ir import Program
+from einsum_cascade.notation.typeset import expression_mathml, program_mathml
 from einsum_cascade.shapes import complete_shapes, resolve_shapes
+from einsum_cascade.source import html_text
 from einsum_cascade.yaml.library import builtin_source, is_file_name, read_source
 from mappers.construct.generators import GENERATORS
 
-from ..jobs.job import Job
-from ..jobs.plan import plan
-from ..jobs.run import evaluate_job, run_plan
-from ..jobs.workload import WorkloadLike, own_part
-from ..result.record import Result
+from ..plan.job import Job
+from ..plan.planner import evaluate_job, plan, run_plan
+from ..plan.workload import WorkloadLike, own_part
+from ..quantities import byte_size, energy, engineering, percent, seconds
+from ..result.result import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import EINSUM_BY_EINSUM, Mapping
-from .columns import SIZES, Shown, most_passes
-from .details import details_html
-from .run import AtlasRun
 
-_WORTH_PROCESSES = 8
+
+@dataclass(frozen=True, kw_only=True)
+class AtlasRun:
+    """A cascade under one mapping on one machine at one length, or why it does not run."""
+
+    machine: str
+    mapping: str
+    length: str
+    result: Result | None
+    refusal: str = ""
+
+
+Shown = tuple[str, float | str | None, str]
+"""A text, the value to sort by (None: there is none), and a remark to hover over."""
+
+
+def _operation_count(analysis: Analysis) -> Shown:
+    value = float(analysis.total_operations)
+    return engineering(value, ""), value, "a multiply-accumulate is one"
+
+
+def _traffic(analysis: Analysis) -> Shown:
+    value = float(analysis.traffic_min)
+    return engineering(value, ""), value, "inputs and outputs once"
+
+
+def _state(analysis: Analysis) -> Shown:
+    """The largest of what later passes over a rank come back to."""
+    needs: list[tuple[float, str]] = [
+        (float(f.needed), f.rank) for f in analysis.footprint if _is_number(f.needed)
+    ]
+    value, rank = max(needs, default=(0.0, ""))
+    if not value:
+        return "none", 0.0, "no pass comes back to what an earlier one has seen"
+    return engineering(value, ""), value, f"held over {rank} for later passes"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) or bool(getattr(value, "is_number", False))
+
+
+SIZES: Final[tuple[tuple[str, str, Callable[[Analysis], Shown]], ...]] = (
+    ("operations", "operations", _operation_count),
+    ("least", "least traffic (elements)", _traffic),
+    ("state", "held for later passes (elements)", _state),
+)
+"""What the analysis says with a workload's shapes: field, heading, measure."""
+
+MEASURES: Final[tuple[tuple[str, str, Callable[[Result], Shown]], ...]] = (
+    ("latency", "latency", lambda r: (seconds(r.latency_s), r.latency_s, f"bound by {r.bound_by}")),
+    ("traffic", "traffic", lambda r: (byte_size(r.traffic_bytes), r.traffic_bytes, "")),
+    ("energy", "energy", lambda r: (energy(r.energy_pj), r.energy_pj, "")),
+)
+"""What the simulation says: field, heading, measure."""
+
+LEGEND: Final = (
+    "Passes: traversals of a whole fiber that no mapping can avoid; those inside a tile of a "
+    "partitioned rank are told below, cascade by cascade. Held for later passes: "
+    "elements per fiber that cost traffic when the buffer cannot hold them. The mapping shown is "
+    "the fastest built-in one that is legal; hover over a number for what bounds it. Cascades that "
+    "no mapping is written for run one Einsum after the other, every tensor through memory: they "
+    "stand and are sorted apart, as their latency says little of the algorithm."
+)
+
+
+def most_passes(ranks: Sequence[RankPasses]) -> tuple[str, str]:
+    """The largest number of passes as text, and the ranks that need as many.
+
+    Where no whole fiber needs a second pass, the members of a partition that do are told.
+    """
+    whole = [r for r in ranks if r.grain != "member"]
+    most = max((r.count for r in whole), default=0)
+    often = [r for r in whole if r.count == most]
+    told = min(often, key=lambda r: r.at_most).counted if often else "0"
+    if most > 1:
+        return told, " ".join(r.rank for r in often)
+    members = ", ".join(f"{r.rank} {r.counted}" for r in ranks if r.count > 1)
+    return told, f"every whole rank; members: {members}" if members else "every rank"
+
+
+def utilization(array: str) -> str:
+    """The field of an array's utilization."""
+    return f"use:{array}"
+
+
+def details_html(program: Program, analysis: Analysis, runs: tuple[AtlasRun, ...]) -> str:
+    """A ``<details>`` element that the table's names link to."""
+    name = html_text(program.name)
+    source = f'<p class="source">{html_text(program.origin)}</p>' if program.origin else ""
+    doubt = (
+        f'<p><span class="unverified">unverified</span> {html_text(program.unverified)}</p>'
+        if program.unverified
+        else ""
+    )
+    parts = (
+        f'<div class="box">{program_mathml(program)}</div>',
+        _passes(analysis),
+        _footprints(analysis),
+        _operations_table(analysis),
+        _runs_table(runs),
+    )
+    return (
+        f'<details class="cascade" id="cascade-{name}"><summary><h2>{name}</h2> '
+        f"{html_text(program.title)}</summary>{source}{doubt}{''.join(parts)}</details>"
+    )
+
+
+def _table(title: str, heading: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """Cells are HTML already."""
+    found = list(rows)
+    if not found:
+        return ""
+    head = "".join(f"<th>{h}</th>" for h in heading)
+    body = "".join("<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in found)
+    return (
+        f'<h3>{title}</h3><div class="box"><table class="data"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _passes(analysis: Analysis) -> str:
+    rows = []
+    for r in analysis.passes.ranks:
+        groups = (
+            f"<b>{number}</b> {html_text(' '.join(e for e, p in r.pass_of if p == number))}"
+            for number in range(1, r.count + 1)
+        )
+        chains = "\n".join(html_text(b.chain) for b in r.barriers)
+        rows.append(
+            (
+                html_text(r.rank),
+                r.counted,
+                " &nbsp; ".join(groups),
+                f'<span class="because">{chains or "none"}</span>',
+            )
+        )
+    return _table("Passes", ("rank", "passes", "Einsums by pass", "barriers"), rows)
+
+
+def _footprints(analysis: Analysis) -> str:
+    rows = (
+        (
+            html_text(f.rank),
+            html_text(" ".join(f.per)),
+            expression_mathml(f.total),
+            expression_mathml(f.needed),
+        )
+        for f in analysis.footprint
+    )
+    heading = ("while traversing", "for each of", "elements held", "for later passes")
+    return _table("Live footprint", heading, rows)
+
+
+def _operations_table(analysis: Analysis) -> str:
+    rows: list[tuple[Any, ...]] = [
+        (html_text(kind), expression_mathml(n)) for kind, n in analysis.operations.items()
+    ]
+    rows.append(("<i>least traffic, elements</i>", expression_mathml(analysis.traffic_min)))
+    return _table("Operations", ("kind", "count"), rows)
+
+
+def _runs_table(runs: tuple[AtlasRun, ...]) -> str:
+    heading = ("mapping", "machine", "length", "latency", "utilization", "traffic", "energy")
+    return _table("Simulated", heading, (_run_cells(r) for r in runs))
+
+
+def _run_cells(run: AtlasRun) -> tuple[str, ...]:
+    place = (html_text(run.mapping), html_text(run.machine), html_text(run.length))
+    if run.result is None:
+        return (*place, f'<span class="none">{html_text(run.refusal)}</span>', "", "", "")
+    used = ", ".join(f"{html_text(a)} {percent(u)}" for a, u in run.result.utilization.items())
+    return (
+        *place,
+        f"{seconds(run.result.latency_s)}, bound by {html_text(run.result.bound_by)}",
+        used,
+        byte_size(run.result.traffic_bytes),
+        energy(run.result.energy_pj),
+    )
+
+
+_MIN_CASCADES_FOR_PROCESSES = 8
 """Cascades below which processes take longer to start than they save."""
 
 
@@ -125,15 +305,15 @@ def survey(
         A process was killed.
     """
     names = to_survey.cascades
-    if workers == 1 or len(names) < _WORTH_PROCESSES:
+    if workers == 1 or len(names) < _MIN_CASCADES_FOR_PROCESSES:
         return tuple(_entry(to_survey, name, advance) for name in names)
     # Not above: a survey of a few cascades need not wait for it.
     from concurrent.futures import as_completed
 
-    from ..sweeping.workers import killed_workers_told, processes
+    from ..sweeping.workers import processes, report_killed_workers
 
     found: dict[int, AtlasEntry] = {}
-    with processes(workers) as pool, killed_workers_told("nothing was written"):
+    with processes(workers) as pool, report_killed_workers("nothing was written"):
         # Long ones first: with one of them at the end all other processes would wait for it.
         order = sorted(range(len(names)), key=lambda at: -_length(names[at]))
         tasks = [pool.executor.submit(_numbered, to_survey.only(names[at]), at) for at in order]

@@ -36,7 +36,7 @@ def analyze_command(
 
     --set M=64K puts a number for a shape; without it results are expressions in the shapes.
     """
-    from ..report.cascades import analysis_dict, analysis_report
+    from ..views.analysis import analysis_dict, analysis_report
 
     found = Cascade.load(cascade)
     if rules:

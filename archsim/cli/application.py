@@ -22,7 +22,7 @@ from click.exceptions import Exit
 from einsum_cascade.errors import InputError, NoLegalMappingError, did_you_mean
 from einsum_cascade.source import visible
 
-from .waiting import waiting
+from .console import waiting
 
 _MODULES = MappingProxyType(
     {

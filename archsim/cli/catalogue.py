@@ -1,24 +1,205 @@
-"""``archsim list`` and ``archsim show``."""
+"""Commands ``archsim list`` and ``archsim show``."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from einsum_cascade.errors import InputError
-from einsum_cascade.source import visible
+from einsum_cascade.errors import InputError, Problem, SpecError, nearest
+from einsum_cascade.source import Source, visible
+from einsum_cascade.yaml.library import (
+    Kind,
+    builtin_names,
+    builtin_source,
+    is_file_name,
+    read_source,
+    similar_builtins,
+)
+from einsum_cascade.yaml.source import YamlMapping, YamlScalar, read_yaml
 
-from ..report.catalogue import KINDS, CatalogueEntry, entries, find
+from ..document import Column, Document, Fact, Table
+from ..quantities import byte_size, engineering
 from .console import console, say, show, show_json
-from .options import Known, json_option, settings_option
+from .options import ChoiceWithHint, json_option, settings_option
 
 if TYPE_CHECKING:
-    from ..document import Document
+    from workloads import ModelSummary
+
+
+class SpecKind(NamedTuple):
+    """A kind of specification: as users say it, as its file's key, as its folder."""
+
+    plural: str
+    singular: str
+    folder: Kind
+
+
+KINDS = (
+    SpecKind("cascades", "cascade", "cascades"),
+    SpecKind("architectures", "architecture", "architectures"),
+    SpecKind("mappings", "mapping", "mappings"),
+    SpecKind("workloads", "workload", "workloads"),
+    SpecKind("technologies", "technology", "technology"),
+    SpecKind("reproductions", "reproduction", "reproductions"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueEntry:
+    """One specification: its kind (in the singular), its name and its text."""
+
+    kind: str
+    name: str
+    source: Source
+
+    @property
+    def description(self) -> str:
+        """The file's ``title``, or an empty string."""
+        return self._text("title")
+
+    @property
+    def unverified(self) -> str:
+        """What the file says could not be compared with its source, or an empty string."""
+        return self._text("unverified")
+
+    def _text(self, key: str) -> str:
+        root = read_yaml(self.source)
+        for node in (root, root.child(self.kind)):
+            text = node.child(key) if node is not None else None
+            if isinstance(text, YamlScalar):
+                return " ".join(text.text.split())
+        return ""
+
+
+def entries(plural: str) -> tuple[CatalogueEntry, ...]:
+    """The built-in specifications of a kind, sorted by name.
+
+    Parameters
+    ----------
+    plural : str
+        As ``archsim list`` has it: one of ``KINDS``, such as ``architectures``.
+    """
+    kind = next(k for k in KINDS if k.plural == plural)
+    return tuple(_builtin(kind, name) for name in builtin_names(kind.folder))
+
+
+def find(name: str) -> tuple[CatalogueEntry, ...]:
+    """Every specification a name may mean: a built-in of any kind, or one file.
+
+    ``architecture/flat`` (or ``architectures/flat``) is the built-in of that kind alone. A
+    reproduction, called after what it reproduces, gives way to anything else of its name.
+
+    Raises
+    ------
+    SpecError
+        There is none; says the nearest name.
+    """
+    word, _, rest = name.partition("/")
+    for kind in KINDS:
+        if word in kind and rest in builtin_names(kind.folder):
+            return (_builtin(kind, rest),)
+    if is_file_name(name):
+        return (_file(Path(name)),)
+    found = tuple(_builtin(k, name) for k in KINDS if name in builtin_names(k.folder))
+    found = tuple(e for e in found if e.kind != "reproduction") or found
+    if not found:
+        close = nearest(name, sorted({n for k in KINDS for n in similar_builtins(k.folder, name)}))
+        kinds = ", ".join(k.plural for k in KINDS)
+        hint = f"did you mean '{close}'?" if close else f"'archsim list KIND' names all: {kinds}"
+        raise SpecError(f"nothing built in is called '{name}'; {hint}")
+    return found
+
+
+def _builtin(kind: SpecKind, name: str) -> CatalogueEntry:
+    return CatalogueEntry(kind.singular, name, builtin_source(kind.folder, name))
+
+
+def _file(path: Path) -> CatalogueEntry:
+    source = read_source(path)
+    return CatalogueEntry(_kind_of(source), str(path), source)
+
+
+def _kind_of(source: Source) -> str:
+    """The kind a file's keys say; a workload and a mapping may name a cascade too."""
+    root = read_yaml(source)
+    keys = root.keys if isinstance(root, YamlMapping) else ()
+    for kind in reversed(KINDS):
+        if kind.singular in keys:
+            return kind.singular
+    if "model_type" in keys:
+        return "workload"  # a model's own configuration
+    expected = ", ".join(f"'{k.singular}'" for k in KINDS)
+    raise SpecError(
+        Problem(f"expected one of the keys {expected}, got {root.kind} without", root.span)
+    )
+
+
+def summary_report(summary: ModelSummary) -> Document:
+    """The summary of a model as ``archsim show --summary`` prints it.
+
+    Parameters
+    ----------
+    summary : ModelSummary
+        What ``workloads.summarize`` returned.
+    """
+    return Document(
+        title=summary.name,
+        subtitle=summary.source,
+        facts=(
+            Fact("parameters", f"{summary.parameters:,}", "embeddings and output head included"),
+            Fact("active", f"{summary.active_parameters:,}", "without experts not chosen"),
+            Fact(
+                "cache",
+                f"{byte_size(summary.cache_bytes_per_token)} a token",
+                f"of a sequence, in all layers; {_of_encoder(summary)}{_state(summary)}",
+            ),
+        ),
+        tables=((_layers(summary), _operations(summary)),),
+        notes=(_of_one(summary), *summary.beside),
+    )
+
+
+def _of_encoder(summary: ModelSummary) -> str:
+    each = summary.encoder_cache_bytes_per_token
+    return f"{byte_size(each)} a token of the encoder; " if each else ""
+
+
+def _state(summary: ModelSummary) -> str:
+    if not summary.state_bytes:
+        return "no state beside it"
+    return f"beside it a state of {byte_size(summary.state_bytes)}, however long"
+
+
+def _of_one(summary: ModelSummary) -> str:
+    if summary.decoded:
+        return (
+            f"operations are of one token decoded after {summary.keys - 1:,} others, in all layers"
+            " and the output head: --set seq_len=N for another length"
+        )
+    return f"operations are of one of {summary.keys:,} tokens computed at once, on average"
+
+
+def _layers(summary: ModelSummary) -> Table:
+    return Table(
+        title="layers",
+        columns=(Column("kind", "name"), Column("layers")),
+        rows=tuple((kind, f"{count:,}") for kind, count in summary.layers),
+    )
+
+
+def _operations(summary: ModelSummary) -> Table:
+    return Table(
+        title="operations of a token",
+        columns=(Column("kind", "name"), Column("operations")),
+        rows=tuple((kind, engineering(n, "")) for kind, n in summary.operations),
+    )
 
 
 @click.command("list")
-@click.argument("kind", metavar="KIND", type=Known([k.plural for k in KINDS]))
+@click.argument("kind", metavar="KIND", type=ChoiceWithHint([k.plural for k in KINDS]))
 @json_option
 def list_command(kind: str, as_json: bool) -> None:
     """List what is built in, by KIND.
@@ -39,7 +220,7 @@ def list_command(kind: str, as_json: bool) -> None:
 
 @click.command("show")
 @click.argument("name")
-@click.option("--format", "form", type=Known(["yaml", "latex", "dot"]), default="yaml")
+@click.option("--format", "form", type=ChoiceWithHint(["yaml", "latex", "dot"]), default="yaml")
 @click.option(
     "--summary", is_flag=True, help="A model's parameters, layers, and what a token takes."
 )
@@ -81,7 +262,6 @@ def _show_summary(name: str, settings: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         show_json(found.to_dict())
         return
-    from ..report.models import summary_report
 
     show(summary_report(found))
 

@@ -98,7 +98,7 @@ def _compare(
     from workloads import load
 
     from ..comparison.compare import Contender, compare_contenders
-    from ..jobs.selection import mapping_called
+    from ..plan.selection import mapping_called
     from ..spec.files.load import load_architectures
     from ..spec.overrides import parse_overrides
 

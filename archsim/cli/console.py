@@ -1,4 +1,4 @@
-"""What goes to the terminal: rich for people, JSON for programs, never both."""
+"""Terminal output: text for people, JSON for programs, and a line while a command works."""
 
 from __future__ import annotations
 
@@ -6,23 +6,125 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Event, Lock, Thread
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from einsum_cascade.source import visible
 
-from .waiting import clear_waiting, no_waiting
-
 if TYPE_CHECKING:
+    from typing import TextIO
+
     from rich.console import Console
 
     from ..document import Document
 
 
+_AFTER_S = 2.0
+_EVERY_S = 0.5
+_KEY = "archsim.waiting"
+
+
+class WaitingSign:
+    """Says on one line for how long there is nothing else to see, and takes it back."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = Lock()
+        self._done = Event()
+        self._since = monotonic()
+        self._said = 0
+        self._muted = 0
+        self._thread = Thread(target=self._watch, daemon=True)
+
+    def start(self) -> None:
+        """Begin to look at the clock."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take back what was said, for good."""
+        self._done.set()
+        self._thread.join()
+        self.clear()
+
+    def clear(self) -> None:
+        """Make room for a line that somebody prints, and wait anew."""
+        with self._lock:
+            if self._said:
+                self._write("\r" + " " * self._said + "\r")
+            self._said = 0
+            self._since = monotonic()
+
+    def mute(self, muted: bool) -> None:
+        """Say nothing while something else, such as a bar, shows what is done."""
+        self.clear()
+        with self._lock:
+            self._muted += 1 if muted else -1
+
+    def _watch(self) -> None:
+        while not self._done.wait(_EVERY_S):
+            with self._lock:
+                waited = monotonic() - self._since
+                if waited >= _AFTER_S and not self._muted:
+                    text = f"working, {waited:.0f} s (Ctrl-C ends it)"
+                    self._write("\r" + text)
+                    self._said = len(text)
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):
+            self._done.set()  # nobody is there to be told
+
+
+@contextmanager
+def waiting(context: click.Context) -> Iterator[None]:
+    """While a command runs, tell a person at a terminal that it does."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield
+        return
+    sign = WaitingSign(sys.stderr)
+    context.meta[_KEY] = sign
+    sign.start()
+    try:
+        yield
+    finally:
+        del context.meta[_KEY]
+        sign.stop()
+
+
+def clear_waiting_sign() -> None:
+    """Before a line is printed: take back the sign, if one is shown."""
+    if (sign := _shown()) is not None:
+        sign.clear()
+
+
+@contextmanager
+def without_waiting_sign() -> Iterator[None]:
+    """While a bar is shown: it is the sign."""
+    sign = _shown()
+    if sign is None:
+        yield
+        return
+    sign.mute(True)
+    try:
+        yield
+    finally:
+        sign.mute(False)
+
+
+def _shown() -> WaitingSign | None:
+    context = click.get_current_context(silent=True)
+    found = context.meta.get(_KEY) if context is not None else None
+    return found if isinstance(found, WaitingSign) else None
+
+
 def say(text: str = "", *, err: bool = False) -> None:
     """Print a line, or many; to standard error with ``err``. Control characters are escaped."""
-    clear_waiting()
+    clear_waiting_sign()
     click.echo(visible(text), err=err)
 
 
@@ -30,7 +132,7 @@ def console() -> Console:
     """A console on the present standard output; texts are never read as markup."""
     from rich.console import Console
 
-    clear_waiting()
+    clear_waiting_sign()
     return Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
 
 
@@ -82,7 +184,7 @@ def progress(steps: int) -> Iterator[Callable[[str], None]]:
         TextColumn("{task.description}", markup=False),
     )
     shown = Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal)
-    with no_waiting(), shown:
+    with without_waiting_sign(), shown:
         task = shown.add_task("", total=steps)
         begun = False
 

@@ -20,7 +20,7 @@ from einsum_cascade.errors import InputError
 from ..writing import OutputFolder, write_whole
 
 if TYPE_CHECKING:
-    from ..result.record import Result
+    from ..result.result import Result
 
 
 def write_result(result: Result, folder: Path) -> tuple[Path, ...]:

@@ -1,12 +1,13 @@
-"""``archsim map``."""
+"""Command ``archsim map``: the best mapping, a Pareto front or a capacity curve."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -18,18 +19,21 @@ from mappers.strategies import STRATEGIES, unless_usual
 from ..writing import OutputFolder, write_whole
 from .console import say, show, show_json
 from .files import NamedPath, check_file, check_folder, write_result
-from .options import Known, json_option, refuse_mapping_settings, settings_option
+from .options import ChoiceWithHint, json_option, refuse_mapping_settings, settings_option
 from .progress import progress
 
 if TYPE_CHECKING:
+    from mappers.pareto.capacity import CapacityCurves
+    from mappers.pareto.front import Front
     from mappers.problem.constraint_files import ConstraintFile
     from mappers.workload_search import WorkloadSearched
     from workloads import Workload
 
     from .. import Architecture
-    from ..jobs.selection import ByPart
-    from ..jobs.workload import WorkloadLike
-    from ..result.record import Result
+    from ..figure_style import Picture
+    from ..plan.selection import ByPart
+    from ..plan.workload import WorkloadLike
+    from ..result.result import Result
     from ..spec.mapping import Mapping
 
 
@@ -38,14 +42,14 @@ if TYPE_CHECKING:
 @click.argument("architecture", metavar="ARCH")
 @click.option(
     "--objective",
-    type=Known(OBJECTIVES),
+    type=ChoiceWithHint(OBJECTIVES),
     default="latency",
     show_default=True,
     help="What is to be small; edp is energy times latency.",
 )
 @click.option(
     "--strategy",
-    type=Known(STRATEGIES),
+    type=ChoiceWithHint(STRATEGIES),
     default="exhaustive",
     show_default=True,
     help="How the mapspace is searched.",
@@ -129,25 +133,21 @@ def map_command(
     limit = _seconds(time_limit)
     options = {"seed": seed, "evaluations": evaluations}
     given = tuple((name, value) for name, value in options.items() if value is not None)
-    how = Asked(objective, strategy, starts, limit, _constraints(fixed, forbidden), given)
+    how = SearchRequest(objective, strategy, starts, limit, _constraints(fixed, forbidden), given)
     asked = (workload, architecture, settings)
     if pareto is not None:
-        from .exploring import show_front
-
-        _refuse_beside("--pareto", "objective", "strategy", "seed", "evaluations", "memory")
+        _refuse_combination("--pareto", "objective", "strategy", "seed", "evaluations", "memory")
         show_front(asked, pareto, how, (out, plot), as_json=as_json)
         return
     if memory is not None:
-        from .exploring import show_capacity
-
         others = ("objective", "strategy", "seed", "evaluations", "starts")
-        _refuse_beside("--capacity-curve", *others)
+        _refuse_combination("--capacity-curve", *others)
         show_capacity(asked, memory, how, (out, plot), as_json=as_json)
         return
     check_places(out, plot)
     found, usual = _searched(workload, architecture, how, settings)
     written = (*write_result(found.result, out), *_write_mappings(found, out)) if out else ()
-    written = (*written, *_drawn(found, plot))
+    written = (*written, *_write_history(found, plot))
     if as_json:
         show_json(found.to_dict())
         return
@@ -165,7 +165,7 @@ def map_command(
 
 
 @dataclass(frozen=True)
-class Asked:
+class SearchRequest:
     """How a search is to be done."""
 
     objective: str
@@ -182,13 +182,13 @@ def check_places(out: Path | None, plot: Path | None) -> None:
     if out:
         check_folder(out)
     if plot:
-        from ..result.plots.style import check_suffix
+        from ..figure_style import check_suffix
 
         check_suffix(plot)
         check_file(plot)
 
 
-def _drawn(found: WorkloadSearched, plot: Path | None) -> tuple[Path, ...]:
+def _write_history(found: WorkloadSearched, plot: Path | None) -> tuple[Path, ...]:
     """How the best and the bound met, where somebody wants to see it."""
     if plot is None:
         return ()
@@ -209,7 +209,7 @@ def _constraints(fixed: tuple[str, ...], forbidden: tuple[str, ...]) -> tuple[Co
     )
 
 
-def _refuse_beside(option: str, *others: str) -> None:
+def _refuse_combination(option: str, *others: str) -> None:
     """Refuse options that say otherwise what is searched for, or how."""
     context = click.get_current_context()
     for other in others:
@@ -237,7 +237,7 @@ def _seconds(text: str | None) -> float | None:
 
 
 def _searched(
-    workload: str, architecture: str, how: Asked, settings: tuple[str, ...]
+    workload: str, architecture: str, how: SearchRequest, settings: tuple[str, ...]
 ) -> tuple[WorkloadSearched, Result | None]:
     """What is found, and what the usual mappings do."""
     from workloads import load
@@ -260,14 +260,14 @@ def _searched(
     return found, usual
 
 
-def searched(work: Workload, machine: Architecture, how: Asked) -> WorkloadSearched:
+def searched(work: Workload, machine: Architecture, how: SearchRequest) -> WorkloadSearched:
     """The best mappings of a workload, with a progress bar for each part."""
     from mappers.workload_search import search_workload
 
     from ..spec.mapping import Mapping
 
     starts = tuple(Mapping.load(name) for name in how.starts)
-    with bars() as start:
+    with part_progress() as start:
         return search_workload(
             work,
             machine,
@@ -284,12 +284,12 @@ def found_or_searched(work: WorkloadLike, machine: Architecture, /) -> ByPart:
     """The fastest mapping of every part, remembered or searched with a progress bar for each."""
     from mappers.workload_search import best_mappings
 
-    with bars() as start:
+    with part_progress() as start:
         return best_mappings(work, machine, progress=start)
 
 
 @contextmanager
-def bars() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
+def part_progress() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
     """What shows a progress bar for one part after the other."""
     with ExitStack() as stack:
 
@@ -310,4 +310,147 @@ def _write_mappings(found: WorkloadSearched, folder: Path) -> tuple[Path, ...]:
     with OutputFolder(folder) as out:
         for name, mapping in mappings.items():
             out.text(f"{name}.yaml", mapping_text(mapping, folder))
+    return out.paths
+
+
+T = TypeVar("T")
+
+Problems = tuple[str, str, tuple[str, ...]]
+"""A workload, a machine, and settings, as they are typed."""
+
+
+Written = tuple[Path | None, Path | None]
+"""A folder and a picture, where they are asked for."""
+
+
+def show_front(
+    asked: Problems, axes: str, how: SearchRequest, places: Written, *, as_json: bool
+) -> None:
+    """What ``map --pareto`` does.
+
+    Raises
+    ------
+    InputError
+        Something named does not exist, or the workload has several parts.
+    """
+    from mappers.pareto.front_search import axes_called, search_front
+    from mappers.views.reports import front_report
+
+    from ..spec.mapping import Mapping
+
+    out, plot = places
+    check_places(out, plot)
+    work, machine = _loaded(asked)
+    memory = axes_called(axes, machine)
+    starts = tuple(Mapping.load(name) for name in how.starts)
+    with part_progress() as start:
+        front = search_front(
+            work,
+            machine,
+            progress=start,
+            start=starts,
+            time_limit_s=how.time_limit_s,
+            constraints=how.constraints,
+            memory=memory,
+        )
+    written = (
+        *(_write_front(front, out) if out else ()),
+        *_write_picture(_front_picture, front, plot),
+    )
+    if as_json:
+        show_json(front.to_dict())
+        return
+    show(front_report(front))
+    if not written:
+        say("--out DIR writes the mappings and a picture", err=True)
+    for path in written:
+        say(f"wrote {path}", err=True)
+
+
+def show_capacity(
+    asked: Problems, memory: str, how: SearchRequest, places: Written, *, as_json: bool
+) -> None:
+    """What ``map --capacity-curve`` does.
+
+    Raises
+    ------
+    InputError
+        Something named does not exist, or the workload has several parts.
+    """
+    from mappers.pareto.capacity_search import capacity_curves
+    from mappers.views.reports import capacity_report
+
+    out, plot = places
+    check_places(out, plot)
+    work, machine = _loaded(asked)
+    with part_progress() as start:
+        curves = capacity_curves(
+            work,
+            machine,
+            memory,
+            progress=start,
+            time_limit_s=how.time_limit_s,
+            constraints=how.constraints,
+        )
+    written = _write_picture(_capacity_picture, curves, plot)
+    if out:
+        exact = json.dumps(curves.to_dict(), indent=2, allow_nan=False)
+        picture = _capacity_picture(curves)
+        with OutputFolder(out) as folder:
+            folder.text("capacity.json", exact)
+            folder.file("capacity.png", picture.write)
+            folder.file("capacity.svg", picture.write)
+        written = (*written, *folder.paths)
+    if as_json:
+        show_json(curves.to_dict())
+        return
+    show(capacity_report(curves))
+    if not written:
+        say("--out DIR writes the numbers, the mappings and a picture", err=True)
+    for path in written:
+        say(f"wrote {path}", err=True)
+
+
+def _front_picture(front: Front) -> Picture:
+    from mappers.views.plots import plot_front
+
+    return plot_front(front)
+
+
+def _capacity_picture(curves: CapacityCurves) -> Picture:
+    from mappers.views.plots import plot_capacity
+
+    return plot_capacity(curves)
+
+
+def _write_picture(draw: Callable[[T], Picture], what: T, path: Path | None) -> tuple[Path, ...]:
+    """A picture in a file, where one is asked for."""
+    return (write_whole(path, draw(what).write),) if path else ()
+
+
+def _loaded(asked: Problems) -> tuple[Workload, Architecture]:
+    from workloads import load
+
+    from .. import Architecture
+    from ..spec.overrides import parse_overrides
+
+    workload, architecture, settings = asked
+    given = parse_overrides(settings)
+    refuse_mapping_settings("map", given, "the mapping is what is searched for")
+    return load(workload, given.workload), Architecture.load(architecture, given)
+
+
+def _write_front(front: Front, folder: Path) -> tuple[Path, ...]:
+    from mappers.views.plots import plot_front
+
+    from ..spec.files.mapping_text import mapping_text
+
+    exact = json.dumps(front.to_dict(), indent=2, allow_nan=False)
+    picture = plot_front(front)
+    with OutputFolder(folder) as out:
+        for n, point in enumerate(front.points, start=1):
+            out.text(f"mapping-{n}.yaml", mapping_text(point.mapping, folder))
+        out.text("front.json", exact)
+        out.file("front.png", picture.savefig)
+        out.file("front.svg", picture.savefig)
     return out.paths

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..spec.overrides import Overrides
 
 
-class Known(click.Choice[str]):
+class ChoiceWithHint(click.Choice[str]):
     """A choice that answers a wrong word with the nearest right one."""
 
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:

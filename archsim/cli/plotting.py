@@ -11,7 +11,7 @@ from .console import say
 from .files import NamedPath, check_file
 
 if TYPE_CHECKING:
-    from ..plotting.source import Drawable
+    from ..views.plot import Drawable
 
 
 @click.command("plot")
@@ -46,9 +46,8 @@ def plot_command(
     KIND is of a sweep pareto, heatmap, lines, bars, breakdown or parallel; of a simulation
     breakdown, roofline, waterfall or capacity; of a comparison bars or capacity.
     """
-    from ..plotting.options import PlotOptions
-    from ..plotting.plot import draw, kind_for, usual_suffix, write
-    from ..plotting.source import load_drawable
+    from ..views.frame import PlotOptions
+    from ..views.plot import draw, kind_for, load_drawable, usual_suffix, write
 
     if out:
         check_file(out)

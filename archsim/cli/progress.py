@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from einsum_cascade.source import visible
 
-from .waiting import no_waiting
+from .console import without_waiting_sign
 
 Advance = Callable[[int], None]
 
@@ -40,7 +40,10 @@ def progress(what: str, total: int, *, done: int = 0, unit: str = "") -> Iterato
     ]
     if unit:
         columns += [TextColumn("{task.fields[rate]}"), Left(), TextColumn("left")]
-    with no_waiting(), Progress(*columns, console=Console(file=sys.stderr), transient=True) as bar:
+    with (
+        without_waiting_sign(),
+        Progress(*columns, console=Console(file=sys.stderr), transient=True) as bar,
+    ):
         task = bar.add_task(visible(what), total=total, completed=done, rate="")
 
         def advance(amount: int) -> None:

@@ -94,7 +94,7 @@ def _show(found: Study, figures: tuple[int, ...], beside: tuple[PublishedValue, 
 
 def _write(found: Study, beside: tuple[PublishedValue, ...], folder: Path, workers: int) -> None:
     """Tables as CSV and Markdown, figures as SVG and PNG."""
-    from ..reproduction.output import drawn, texts
+    from ..reproduction.figures import drawn, texts
 
     with OutputFolder(folder) as out:
         for name, text in texts(found, beside):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from .console import show_json
-from .options import Known
+from .options import ChoiceWithHint
 
 if TYPE_CHECKING:
     from einsum_cascade.yaml.schema import Fields
@@ -144,7 +144,7 @@ KINDS: Final = tuple(_MAKERS)
 
 
 @click.command("schema")
-@click.argument("kind", metavar="KIND", type=Known(KINDS))
+@click.argument("kind", metavar="KIND", type=ChoiceWithHint(KINDS))
 def schema_command(kind: str) -> None:
     """Print the JSON Schema of a KIND of file, for editors that complete and check.
 

@@ -9,14 +9,14 @@ import click
 
 from .console import say, show, show_json
 from .files import NamedPath, check_file, check_folder, write_result
-from .options import Known, json_option, settings_option
+from .options import ChoiceWithHint, json_option, settings_option
 
 if TYPE_CHECKING:
     from .. import Architecture
-    from ..jobs.job import JobPlan
-    from ..jobs.selection import ByPart, Given
-    from ..jobs.workload import WorkloadLike
-    from ..result.record import Result
+    from ..plan.job import JobPlan
+    from ..plan.selection import ByPart, Given
+    from ..plan.workload import WorkloadLike
+    from ..result.result import Result
 
 
 @click.command("simulate")
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--engine",
-    type=Known(["analytical", "event"]),
+    type=ChoiceWithHint(["analytical", "event"]),
     help="Which of two limits: event runs 100 times as many steps before it takes an average one.",
 )
 @click.option(
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 @click.option(
     "--dump",
     "stage",
-    type=Known(["bound", "counts", "program"]),
+    type=ChoiceWithHint(["bound", "counts", "program"]),
     help="Print a stage in between, and no result: loops, counts, or the step program.",
 )
 def simulate_command(
@@ -85,18 +85,18 @@ def simulate_command(
         check_file(trace)
     settings = _rewritten(workload, settings, rules)
     asked = _asked(workload, architecture, mappings, settings)
-    from ..jobs.run import run_plan
+    from ..plan.planner import run_plan
 
     plan = _planned(*asked)
     if stage:
-        from ..dump import dump
+        from ..views.dump import dump
 
         say(dump(plan, stage))
         return
     result = run_plan(plan, engine=engine or ("event" if trace else "analytical"))
     written = write_result(result, out) if out else ()
     if trace:
-        from ..trace import trace as timeline
+        from ..views.trace import trace as timeline
 
         timeline(plan).save(trace)
         written = (*written, trace)
@@ -116,11 +116,11 @@ def _rewritten(workload: str, settings: tuple[str, ...], rules: tuple[str, ...])
     from einsum_cascade import Cascade
     from einsum_cascade.rewrites import rewrite
 
-    from ..jobs.asked import workload_asked
-    from ..jobs.workload import own_part
+    from ..plan.inputs import load_workload
+    from ..plan.workload import own_part
     from ..spec.overrides import parse_overrides
 
-    own = own_part(workload_asked(workload, parse_overrides(settings)))
+    own = own_part(load_workload(workload, parse_overrides(settings)))
     derived = rewrite(Cascade.load(own.cascade), *rules, prove_it=False).result
     folder = click.get_current_context().with_resource(TemporaryDirectory())
     file = Path(folder) / f"{derived.program.name}.yaml"
@@ -135,13 +135,13 @@ def _asked(
     """What is simulated: read from the names, with the settings."""
     from mappers.construct.generators import GENERATORS
 
-    from ..jobs.asked import machine_asked, mapping_asked, workload_asked
+    from ..plan.inputs import load_machine, load_mapping, load_workload
     from ..spec.overrides import parse_overrides
 
     given = parse_overrides(settings)
-    work = workload_asked(workload, given)
-    machine = machine_asked(architecture, given)
-    how = mapping_asked(mappings, work, machine, given, generators=GENERATORS, find=_find)
+    work = load_workload(workload, given)
+    machine = load_machine(architecture, given)
+    how = load_mapping(mappings, work, machine, given, generators=GENERATORS, find=_find)
     return work, machine, how
 
 
@@ -155,7 +155,7 @@ def _find(work: WorkloadLike, machine: Architecture, /) -> ByPart:
 def _planned(work: WorkloadLike, machine: Architecture, how: Given) -> JobPlan:
     from mappers.construct.generators import GENERATORS
 
-    from ..jobs.plan import plan
+    from ..plan.planner import plan
 
     return plan(work, machine, how, generators=GENERATORS)
 
@@ -165,7 +165,7 @@ def _show_result(result: Result, explained: JobPlan | None, written: tuple[Path,
 
     show(report(result))
     if explained is not None:
-        from ..report.loop_nest import loop_nests
+        from ..views.loop_nest import loop_nests
 
         for document in (loop_nests(explained), explain(result)):
             say()

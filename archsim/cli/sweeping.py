@@ -19,8 +19,8 @@ from .progress import Advance, progress
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..jobs.selection import ByPart
-    from ..jobs.workload import WorkloadLike
+    from ..plan.selection import ByPart
+    from ..plan.workload import WorkloadLike
     from ..spec.arch import Architecture
     from ..sweeping.sweep import SweepDone
 

@@ -20,7 +20,7 @@ from einsum_cascade.number_formats import TensorFormats
 from einsum_cascade.yaml.library import builtin_names
 
 from .console import show, show_json
-from .options import Known, json_option, numbers_of
+from .options import ChoiceWithHint, json_option, numbers_of
 
 if TYPE_CHECKING:
     from .. import Architecture, Mapping
@@ -44,7 +44,7 @@ class Check:
         return self.report.to_dict() | {"mapping": self.mapping}
 
 
-class TypeOrFormats(Known):
+class TypeOrFormats(ChoiceWithHint):
     """A type by name, or formats of tensors: ``default=bf16,K=fp8_e4m3``."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -102,10 +102,10 @@ def validate_command(
     code 1 if one fails.
     """
     from .. import Architecture, Mapping
-    from ..report.cascades import validation_report
     from ..spec.mapping import MADE
     from ..validation.mapped import check_mapping_fits
     from ..validation.validate import asked_of, reference_for
+    from ..views.analysis import validation_report
 
     if arch is not None and mapping is None:
         raise InputError(f"--arch {arch} is the machine of --mapping; give both")
@@ -146,7 +146,7 @@ class ComparedHow:
         trials: int = 3,
     ) -> ValidationReport:
         """Run it, or what ``run`` is; ``fitting`` are shapes where none are asked for."""
-        from ..validation.check import validate_cascade
+        from ..validation.validate import validate_cascade
 
         try:
             return validate_cascade(

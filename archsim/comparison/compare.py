@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 from einsum_cascade.errors import InputError, Problem, did_you_mean
 
 from ..energy.estimators import unlike_word
-from ..jobs.job import Generators, Refusal, told_of
-from ..jobs.plan import plan
-from ..jobs.run import run_plan
-from ..jobs.selection import ByPart
-from ..result.record import Result
+from ..plan.job import Generators, Refusal, naming_part
+from ..plan.planner import plan, run_plan
+from ..plan.selection import ByPart
+from ..result.result import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import AUTO, Mapping
 from .scaling import ARRAYS, COPIES, Change, Scaling, check_areas, scale_to_area, total_area
 
 if TYPE_CHECKING:
     from ..document import Document
-    from ..jobs.workload import WorkloadLike
-    from ..result.plots.style import Picture
+    from ..figure_style import Picture
+    from ..plan.workload import WorkloadLike
 
 
 class FindMappings(Protocol):
@@ -334,7 +333,7 @@ def _run(workload: WorkloadLike, contender: Contender, generators: Generators) -
         jobs = plan(workload, machine, given, generators=generators)
         result = run_plan(jobs)
     except InputError as wrong:
-        raise told_of(contender.label, wrong) from None
+        raise naming_part(contender.label, wrong) from None
     if not result.energy_pj > 0:
         raise InputError(f"{contender.label} needs no energy, so there is no ratio of energies")
     told = unlike_word(contender.machine)

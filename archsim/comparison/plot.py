@@ -8,8 +8,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from ..document import picture_text
+from ..figure_style import Picture, palette, wrapped_name
 from ..quantities import area, energy, percent, ratio, seconds
-from ..result.plots.style import Picture, folded, palette
 from .compare import ComparedMachine, Comparison
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def plot_comparison(comparison: Comparison, width_in: float = _WIDE_IN) -> Pictu
     speed.set_title(f"speedup over {first}", loc="left", fontsize=10)
     joules.set_title(f"energy, {first} = 100 %", loc="left", fontsize=10)
     space.set_title(f"area, {first} = 100 %", loc="left", fontsize=10)
-    names = [_name(r) if beside else folded(picture_text(r.label), 14) for r in rows]
+    names = [_name(r) if beside else wrapped_name(picture_text(r.label), 14) for r in rows]
     speed.set_yticks(range(len(rows)), names)
     speed.set_ylim(len(rows) - 0.5, -0.5)
     handles = [Patch(color=colours[c], label=c) for c in components]

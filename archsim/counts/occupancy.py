@@ -21,6 +21,7 @@ from math import ceil
 from ..iteration.access_map import AccessMap
 from ..iteration.windowed import one
 from ..nest.record import Bound, BoundEinsum
+from ..result.record import Folds
 from ..spec.arch import Memory
 from .accesses import EinsumCount, in_own_registers
 from .meter import EXACT
@@ -121,55 +122,6 @@ def memory_bytes(bound: Bound, counts: tuple[EinsumCount, ...], memory: Memory) 
 
 
 _NONE = Fraction(0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Folds:
-    """What skew costs one Einsum on a systolic array, over the whole run.
-
-    A fold is what runs between two fillings of the array. Every fold pays the skew and
-    every load its cycles; the first alone where fill and drain overlap with work.
-    """
-
-    einsum: str
-    array: str
-    folds: int
-    skew: tuple[tuple[str, int], ...]
-    """Axes along which values hop, and the cycles of it: elements less one."""
-    loads: int
-    """How often operands are loaded that every element has its own of."""
-    load_cycles: int
-    overlap: bool
-    stall: int = 0
-    """Cycles by which a load is longer than the work that it hides behind."""
-    drain: int = 0
-    """Cycles that a load waits until what streamed before has left the array."""
-    runs: int = 1
-    """How often all of this happens: the times a part of a workload runs."""
-
-    @property
-    def cycles(self) -> int:
-        """Cycles beyond the work itself, of all runs.
-
-        Where loads overlap with work, the first has none to hide behind, and each other one
-        that of a fold: 256 loads of 256 cycles behind a cycle of work each take 65,536.
-
-        Examples
-        --------
-        >>> loads = Folds(einsum="Z", array="a", folds=256, skew=(), loads=256, load_cycles=256,
-        ...               overlap=True, stall=255)
-        >>> loads.cycles + 256 * 1
-        65537
-        """
-        skew = sum(n for _, n in self.skew)
-        if not self.overlap:
-            # Every fold waits for the last value to have hopped through; every load for itself.
-            load = self.drain + self.load_cycles
-            return self.runs * (self.folds * skew + self.loads * load)
-        waits = max(self.loads - 1, 0) * self.stall
-        return self.runs * (
-            min(1, self.folds) * skew + min(1, self.loads) * self.load_cycles + waits
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

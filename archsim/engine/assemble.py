@@ -30,11 +30,11 @@ from ..result.record import (
     LevelTraffic,
     MemoryRoof,
     Named,
-    Result,
     Roofs,
     ScheduleReport,
     in_machine_order,
 )
+from ..result.result import Result
 from ..schedule.timing import Timing
 from ..spec.arch import Architecture, ProcessingArray
 

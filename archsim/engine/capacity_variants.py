@@ -13,7 +13,8 @@ from ..energy.charges import PricedAmounts, leakage_charges, leakage_w, priced_l
 from ..energy.estimators import AccessEnergy, memory_access, memory_area, memory_rows
 from ..legality.footprint import requirements
 from ..nest.record import Bound
-from ..result.record import Floor, Result
+from ..result.record import Floor
+from ..result.result import Result
 from ..spec.arch import Architecture, Memory
 from ..spec.technology import Technology
 from .assemble import buffers_of, energy_by

@@ -19,7 +19,8 @@ from ..nest.cores import iterations_of_core
 from ..nest.record import Bound
 from ..nest.sequence import ring_problems
 from ..result.merge import merged
-from ..result.record import PartUse, Result
+from ..result.record import PartUse
+from ..result.result import Result
 from ..schedule.timing import Timing, refuse_no_time
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping

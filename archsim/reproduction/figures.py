@@ -1,9 +1,6 @@
-"""Figures of a study. This module imports matplotlib: load it only to draw.
+"""Figures of a study, and the files of a study's output folder.
 
-A figure has a row for every panel and billing; models stand side by side in it, and bars of
-one length together, in the order of the plan's configurations. Bars of one
-colour are one path, which is many times faster than one rectangle at a time.
-"""
+This module imports matplotlib: import it only to draw."""
 
 from __future__ import annotations
 
@@ -19,14 +16,27 @@ from matplotlib.path import Path
 from matplotlib.text import Text
 from matplotlib.ticker import NullFormatter
 
-from ..result.plots.style import Picture
+from ..document import Document, to_markdown
+from ..figure_style import Picture
+from .batches import Finished, nothing, shared
 from .plan import FigurePanel
-from .study import FigureData
-from .tables import tokens
-from .values import is_share
+from .published import PublishedValue, beside_csv, beside_document
+from .runs import is_share
+from .study import FigureData, Study
+from .tables import (
+    billings,
+    figure_csv,
+    figure_document,
+    headline,
+    means_csv,
+    omissions,
+    runs_csv,
+    tokens,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
 
 _COLOURS = (
     *("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb"),
@@ -367,3 +377,63 @@ def _label_points(data: FigureData, axes: Axes) -> None:
             highest[label] = max(highest.get(label, (y, x)), (y, x))
     for label, (y, x) in highest.items():
         axes.annotate(label, (x, y), xytext=(5, 5), textcoords="offset points", fontsize=_REMARK)
+
+
+def texts(study: Study, published: tuple[PublishedValue, ...] = ()) -> Iterator[tuple[str, str]]:
+    """Names and contents of all text files.
+
+    Parameters
+    ----------
+    study : Study
+        Its runs are done.
+    published : tuple of PublishedValue
+        Numbers of the publication to set ours beside; without them there is no
+        ``published.csv``.
+
+    Returns
+    -------
+    iterator of (str, str)
+        ``report.md`` comes last, as it holds all tables before it.
+    """
+    yield "headline.csv", means_csv(study)
+    yield "runs.csv", runs_csv(study)
+    documents: list[Document] = [headline(study)]
+    if published:
+        yield "published.csv", beside_csv(study, published)
+        documents.append(beside_document(study, published))
+    documents += [d for d in (billings(study), omissions(study)) if d is not None]
+    for figure in study.plan.figures:
+        yield f"figure-{figure.number:02d}.csv", figure_csv(study.data(figure))
+        documents.append(figure_document(study, figure))
+    yield "report.md", "\n".join(to_markdown(d) for d in documents)
+
+
+def drawn(
+    study: Study, workers: int = 1, finished: Finished = nothing
+) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of all pictures, drawn by several processes.
+
+    Parameters
+    ----------
+    workers : int
+        Processes; 1 draws in this one.
+    finished : callable
+        Told 1 for each figure that is done.
+
+    Returns
+    -------
+    iterator of (str, bytes)
+        Each figure in every form, in the order of the plan.
+    """
+    figures = study.plan.figures
+    found = shared(_pictures, [study.data(figure) for figure in figures], workers)
+    for figure, pictures in zip(figures, found, strict=True):
+        finished(1)
+        for form, picture in pictures.items():
+            yield f"figure-{figure.number:02d}.{form}", picture
+
+
+def _pictures(data: FigureData) -> dict[str, bytes]:
+    # Not above: who draws nothing need not wait for matplotlib.
+
+    return pictures(data)

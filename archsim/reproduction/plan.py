@@ -21,7 +21,7 @@ from einsum_cascade.yaml.schema import Count, Fields, Title, expected, section, 
 from einsum_cascade.yaml.source import Path, YamlNode, shorten
 
 from ..spec.files.fields import Name, Words
-from .values import BY_NAME, PLAIN, RATIOS
+from .runs import BY_NAME, PLAIN, RATIOS
 
 KEY = "reproduction"
 

@@ -13,11 +13,11 @@ from einsum_cascade.errors import InputError, did_you_mean
 from einsum_cascade.yaml.library import file_exists, folder_exists, read_source
 
 from ..document import Column, Document, Table
-from ..result.record import Result
+from ..result.result import Result
 from .plan import PublishedTable, Reproduction
+from .runs import quantity_of
 from .study import Study, StudyRun
 from .tables import csv_text, tokens
-from .values import quantity_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

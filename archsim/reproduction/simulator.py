@@ -10,14 +10,14 @@ from mappers.construct.choices import ChoiceMemory, choose
 from workloads import Workload, load
 
 from ..api import simulate
-from ..jobs.alike import AlikeJobs
-from ..jobs.job import Job
 from ..legality.binding_key import binding_key
-from ..result.record import Result
+from ..plan.incremental import IncrementalEvaluator
+from ..plan.job import Job
+from ..result.result import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
 from ..spec.overrides import parse_overrides
-from .sweep import MissingRun, Outcome, RunRequest
+from .batches import MissingRun, Outcome, RunRequest
 
 _Key = tuple[Mapping, object, tuple[tuple[str, int], ...]]
 """A mapping (it names its cascade), a machine or its layout, and shapes."""
@@ -34,7 +34,7 @@ class Simulator:
         self._workload = cache(_load_workload)
         self._architecture = cache(Architecture.load)
         self._mapping = cache(Mapping.load)
-        self._alike = AlikeJobs()
+        self._alike = IncrementalEvaluator()
         self._choices: dict[_Key, ChoiceMemory] = {}
         self._results: dict[_Key, Result] = {}
 

@@ -10,10 +10,10 @@ from types import MappingProxyType
 
 from einsum_cascade.memo import cached_property
 
-from ..result.record import Result
+from ..result.result import Result
+from .batches import Finished, MissingRun, Outcome, RunRequest, nothing, run_all
 from .plan import MeanName, OmittedCost, PublishedFigure, PublishedMean, Reproduction
-from .sweep import Finished, MissingRun, Outcome, RunRequest, nothing, run_all
-from .values import RATIOS, quantity_of, ratio
+from .runs import RATIOS, quantity_of, ratio
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,11 @@ from io import StringIO
 
 from ..document import Column, Document, Table
 from ..quantities import seconds
-from ..result.record import Result
+from ..result.result import Result
+from .batches import MissingRun
 from .plan import PublishedFigure, PublishedMean, Reproduction
+from .runs import PLAIN, is_share, quantity_of
 from .study import FigureData, ShownNumbers, Study
-from .sweep import MissingRun
-from .values import PLAIN, is_share, quantity_of
 
 ABSENT = "missing"
 """What a cell shows for a run that gave nothing."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from einsum_cascade.errors import InputError
 
-from ..counts.occupancy import Folds
 from .record import (
     SCHEMA_VERSION,
     ArrayRoof,
@@ -16,21 +15,24 @@ from .record import (
     Bounds,
     EinsumUse,
     Floor,
+    Folds,
     LevelBuffer,
     LevelTraffic,
     MemoryRoof,
     PartUse,
     RequestUse,
-    Result,
     Roofs,
+    RunRecord,
     ScheduleReport,
 )
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+R = TypeVar("R", bound=RunRecord)
+"""The record itself, or the public class of it."""
 
 
-def result_to_dict(result: Result) -> dict[str, Any]:
+def result_to_dict(result: RunRecord) -> dict[str, Any]:
     """The JSON object of a result; ``result_from_dict`` reads it."""
     charges: dict[str, dict[str, float]] = {}
     for einsum, component, energy in result.charges:
@@ -79,7 +81,7 @@ def result_to_dict(result: Result) -> dict[str, Any]:
     }
 
 
-def _of_tokens(result: Result) -> dict[str, float | None]:
+def _of_tokens(result: RunRecord) -> dict[str, float | None]:
     """Of a whole model alone: what a token takes."""
     if result.tokens is None:
         return {}
@@ -116,7 +118,7 @@ def _formats(einsum: EinsumUse) -> dict[str, list[str]]:
     return found
 
 
-def result_from_dict(data: Mapping[str, Any]) -> Result:
+def result_from_dict(data: Mapping[str, Any], make: type[R]) -> R:
     """The result an object of ``result_to_dict`` was made of.
 
     Raises
@@ -131,17 +133,17 @@ def result_from_dict(data: Mapping[str, Any]) -> Result:
             f"got {'version ' + repr(version) if version is not None else 'something else'}"
         )
     try:
-        return _read(data)
+        return _read(data, make)
     except KeyError as missing:
         raise InputError(f"the JSON object of a result has no {missing}") from None
     except (AttributeError, TypeError, ValueError) as wrong:
         raise InputError(f"the JSON object of a result is wrong: {wrong}") from None
 
 
-def _read(data: Mapping[str, Any]) -> Result:
+def _read(data: Mapping[str, Any], make: type[R]) -> R:
     energy = data["energy_pj"]
     schedule = data["schedule"]
-    return Result(
+    return make(
         **{k: data[k] for k in ("workload", "architecture", "mapping", "engine")},
         **{k: data[k] for k in ("latency_s", "cycles", "bound_by")},
         shape=tuple(data["shape"].items()),
@@ -171,7 +173,7 @@ def _read(data: Mapping[str, Any]) -> Result:
             PartUse(
                 name=p["name"],
                 times=p["times"],
-                result=result_from_dict(p["result"]),
+                result=result_from_dict(p["result"], make),
                 stage=p.get("stage", ""),
             )
             for p in data.get("parts", ())
@@ -242,7 +244,7 @@ _UNITS = (
 """Of what columns begin with."""
 
 
-def result_row(result: Result) -> dict[str, Cell]:
+def result_row(result: RunRecord) -> dict[str, Cell]:
     """What ran, and its totals, under the names that columns of a sweep have.
 
     Returns
@@ -270,7 +272,7 @@ def result_row(result: Result) -> dict[str, Cell]:
     }
 
 
-def result_frame(result: Result) -> DataFrame:
+def result_frame(result: RunRecord) -> DataFrame:
     """A row for every Einsum; of a workload in parts, of each part's, all of its runs together.
 
     Returns

@@ -11,21 +11,22 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, count
 
-from ..counts.occupancy import Folds
 from .record import (
     ArrayRoof,
     ArrayUse,
     Bounds,
     EinsumUse,
     Floor,
+    Folds,
     LevelBuffer,
     LevelTraffic,
     PartUse,
-    Result,
     Roofs,
+    RunRecord,
     ScheduleReport,
     in_machine_order,
 )
+from .result import Result
 
 
 def merged(
@@ -140,12 +141,12 @@ def _names(parts: tuple[PartUse, ...]) -> dict[tuple[str, str], str]:
     return {(p, e): e if alone.count(e) == 1 else f"{p}.{e}" for p, e in own}
 
 
-def _einsum_names(result: Result) -> Iterator[str]:
+def _einsum_names(result: RunRecord) -> Iterator[str]:
     yield from (e.name for e in result.einsums)
     yield from (name for name, _ in result.energy_by_einsum)
 
 
-def _total(parts: tuple[PartUse, ...], number: Callable[[Result], float]) -> float:
+def _total(parts: tuple[PartUse, ...], number: Callable[[RunRecord], float]) -> float:
     return sum(p.times * number(p.result) for p in parts)
 
 

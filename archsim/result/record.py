@@ -6,20 +6,11 @@ micrometres. ``Result.to_dict`` is the JSON of the command line.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from einsum_cascade.memo import lazy_field
-
-from ..counts.occupancy import Folds
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
-    from ..document import Document
-    from .plots.style import Picture
-
 
 SCHEMA_VERSION = 1
 
@@ -78,6 +69,55 @@ class LevelBuffer:
     level: str
     required_bytes: float
     capacity_bytes: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folds:
+    """What skew costs one Einsum on a systolic array, over the whole run.
+
+    A fold is what runs between two fillings of the array. Every fold pays the skew and
+    every load its cycles; the first alone where fill and drain overlap with work.
+    """
+
+    einsum: str
+    array: str
+    folds: int
+    skew: tuple[tuple[str, int], ...]
+    """Axes along which values hop, and the cycles of it: elements less one."""
+    loads: int
+    """How often operands are loaded that every element has its own of."""
+    load_cycles: int
+    overlap: bool
+    stall: int = 0
+    """Cycles by which a load is longer than the work that it hides behind."""
+    drain: int = 0
+    """Cycles that a load waits until what streamed before has left the array."""
+    runs: int = 1
+    """How often all of this happens: the times a part of a workload runs."""
+
+    @property
+    def cycles(self) -> int:
+        """Cycles beyond the work itself, of all runs.
+
+        Where loads overlap with work, the first has none to hide behind, and each other one
+        that of a fold: 256 loads of 256 cycles behind a cycle of work each take 65,536.
+
+        Examples
+        --------
+        >>> loads = Folds(einsum="Z", array="a", folds=256, skew=(), loads=256, load_cycles=256,
+        ...               overlap=True, stall=255)
+        >>> loads.cycles + 256 * 1
+        65537
+        """
+        skew = sum(n for _, n in self.skew)
+        if not self.overlap:
+            # Every fold waits for the last value to have hopped through; every load for itself.
+            load = self.drain + self.load_cycles
+            return self.runs * (self.folds * skew + self.loads * load)
+        waits = max(self.loads - 1, 0) * self.stall
+        return self.runs * (
+            min(1, self.folds) * skew + min(1, self.loads) * self.load_cycles + waits
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +234,7 @@ class PartUse:
 
     name: str
     times: int
-    result: Result
+    result: RunRecord
     stage: str = ""
     """Of a request: ``prefill`` or ``decode``."""
 
@@ -238,8 +278,8 @@ class RequestUse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """Everything a simulation found out."""
+class RunRecord:
+    """Everything a simulation found out; ``Result`` is this, and shows itself."""
 
     workload: str
     architecture: str
@@ -312,110 +352,6 @@ class Result:
         """Latency over the floor's, which is 1 or more; 1 where no floor is known."""
         return self.latency_s / self.floor.latency_s if self.floor.latency_s else 1.0
 
-    # What shows or writes a result is imported when it is asked for: all of it reads this record,
-    # and no command should wait for matplotlib that draws nothing.
-
-    def table(self) -> Document:
-        """The one-screen report; prints as text and shows as HTML in Jupyter."""
-        from .report import report
-
-        return report(self)
-
-    def explain(self) -> Document:
-        """Where each cycle, each byte and each picojoule came from."""
-        from .report import explain
-
-        return explain(self)
-
-    def plot_time(self) -> Picture:
-        """How each array spends the run, by Einsum or part (a matplotlib figure)."""
-        from .plots.breakdown import plot_time
-
-        return plot_time(self)
-
-    def plot_waterfall(self, width: float = 7.0) -> Picture:
-        """From the floor to the latency: what costs how much (a matplotlib figure).
-
-        Parameters
-        ----------
-        width : float
-            In inches: 3.3 is a column of a paper, 7 a page.
-        """
-        return self._drawn("waterfall", width)
-
-    def plot_breakdown(self, width: float = 7.0) -> Picture:
-        """Time of each array and energy, by Einsum or part, and energy by component."""
-        return self._drawn("breakdown", width)
-
-    def plot_capacity(self, width: float = 7.0) -> Picture:
-        """What live tiles take of the memories."""
-        return self._drawn("capacity", width)
-
-    def _drawn(self, kind: ResultPicture, width: float) -> Picture:
-        from .plots.draw import draw_result
-
-        return draw_result(self, kind, width)
-
-    def plot_utilization(self) -> Picture:
-        """Useful work of each array as shares of elapsed time, Einsum by Einsum."""
-        from .plots.utilization import plot_utilization
-
-        return plot_utilization(self)
-
-    def plot_roofline(self) -> Picture:
-        """Every Einsum and the run under the roofs of arrays and memories.
-
-        Raises
-        ------
-        InputError
-            The result does not say what the machine can do (it was made by hand).
-        """
-        from .plots.roofline import plot_roofline
-
-        return plot_roofline(self)
-
-    def plot_energy(self) -> Picture:
-        """Energy by component, and by Einsum or part (a matplotlib figure)."""
-        from .plots.breakdown import plot_energy
-
-        return plot_energy(self)
-
-    def _repr_html_(self) -> str:
-        from ..document import to_html
-
-        return to_html(self.table())
-
-    def to_row(self) -> dict[str, str | float]:
-        """What ran, and its totals, under the names that columns of a sweep have."""
-        from .export import result_row
-
-        return result_row(self)
-
-    def to_frame(self) -> DataFrame:
-        """Cycles, energy and traffic of every Einsum, a row each, as a pandas frame."""
-        from .export import result_frame
-
-        return result_frame(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON object of ``simulate --json``; ``from_dict`` reads it."""
-        from .export import result_to_dict
-
-        return result_to_dict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Result:
-        """The result that ``data``, from ``to_dict`` or its JSON, was made of.
-
-        Raises
-        ------
-        InputError
-            It is not such an object.
-        """
-        from .export import result_from_dict
-
-        return result_from_dict(data)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
@@ -433,12 +369,12 @@ class Limit:
         return {"name": self.name, "kind": self.kind, "seconds": self.seconds, "share": self.share}
 
 
-def limits(result: Result) -> tuple[Limit, ...]:
+def limits(result: RunRecord) -> tuple[Limit, ...]:
     """Arrays and memories of a run, the one that works longest first.
 
     Parameters
     ----------
-    result : Result
+    result : RunRecord
         Of the engine; memories without a bandwidth bound nothing and are left out.
 
     Examples

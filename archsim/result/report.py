@@ -1,15 +1,22 @@
-"""What a result, an analysis or a validation says to a person: documents of tables."""
+"""Reports of a result: headline facts, tables by Einsum and by part, and explanations."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final, Literal
 
-from ..counts.occupancy import Folds
 from ..document import Column, Document, Fact, Table
 from ..quantities import area, bar, byte_size, count, energy, engineering, percent, ratio, seconds
-from .record import EinsumUse, LevelBuffer, LevelTraffic, Named, Result, ScheduleReport
-from .report_parts import part_schedules, parts_schedule, parts_table
+from .record import (
+    EinsumUse,
+    Folds,
+    LevelBuffer,
+    LevelTraffic,
+    Named,
+    PartUse,
+    RunRecord,
+    ScheduleReport,
+)
 
 _NAME: Final[Literal["name"]] = "name"
 _TEXT: Final[Literal["text"]] = "text"
@@ -17,12 +24,12 @@ _BAR: Final[Literal["bar"]] = "bar"
 _EXACT_BELOW = 10_000
 
 
-def report(result: Result) -> Document:
+def report(result: RunRecord) -> Document:
     """The one-screen report of a simulation.
 
     Parameters
     ----------
-    result : Result
+    result : RunRecord
         What ``archsim.simulate`` returned.
 
     Returns
@@ -48,12 +55,12 @@ def report(result: Result) -> Document:
     )
 
 
-def explain(result: Result) -> Document:
+def explain(result: RunRecord) -> Document:
     """Where each cycle, each byte and each picojoule came from.
 
     Parameters
     ----------
-    result : Result
+    result : RunRecord
         Of one part or several; tables that would have no rows are left out.
 
     Returns
@@ -77,12 +84,12 @@ def explain(result: Result) -> Document:
     )
 
 
-def _shape(result: Result) -> str:
+def _shape(result: RunRecord) -> str:
     sizes = "  ".join(f"{rank}={size:,}" for rank, size in result.shape)
     return f"{sizes}  ({result.engine} engine)"
 
 
-def _facts(result: Result) -> tuple[Fact, ...]:
+def _facts(result: RunRecord) -> tuple[Fact, ...]:
     clock = result.cycles / result.latency_s if result.latency_s else 0.0
     bounds = result.bounds
     compute, bandwidth = seconds(bounds.compute_s), seconds(bounds.bandwidth_s)
@@ -123,7 +130,7 @@ def _facts(result: Result) -> tuple[Fact, ...]:
     )
 
 
-def _request(result: Result) -> tuple[Fact, ...]:
+def _request(result: RunRecord) -> tuple[Fact, ...]:
     """When the first token of an answer is there, and each further one."""
     if (asked := result.request) is None:
         return ()
@@ -144,7 +151,7 @@ def _request(result: Result) -> tuple[Fact, ...]:
     return tuple(facts)
 
 
-def _tokens(result: Result) -> tuple[Fact, ...]:
+def _tokens(result: RunRecord) -> tuple[Fact, ...]:
     """What a token takes, where a whole model runs."""
     if result.tokens is None or result.tokens_per_s is None or result.joules_per_token is None:
         return ()
@@ -154,7 +161,7 @@ def _tokens(result: Result) -> tuple[Fact, ...]:
     return (Fact("tokens", f"{shown} tokens/s", f"{result.tokens:,} computed, {each} each"),)
 
 
-def _floor(result: Result) -> Fact:
+def _floor(result: RunRecord) -> Fact:
     floor = result.floor
     compute, bandwidth = seconds(floor.compute_s), seconds(floor.bandwidth_s)
     return Fact(
@@ -165,7 +172,7 @@ def _floor(result: Result) -> Fact:
     )
 
 
-def _power(result: Result) -> str:
+def _power(result: RunRecord) -> str:
     watts = result.energy_pj / 1e12 / result.latency_s if result.latency_s else 0.0
     return engineering(watts, "W")
 
@@ -174,7 +181,7 @@ def _over(value: float, bound: float, name: str = "bound") -> str:
     return f"{ratio(value / bound)} the {name}" if bound else f"the {name} is zero"
 
 
-def _schedule(result: Result) -> Fact:
+def _schedule(result: RunRecord) -> Fact:
     s = result.schedule
     ahead = f"lookahead {s.lookahead}, " if s.lookahead is not None else ""
     return Fact(
@@ -189,11 +196,11 @@ def _steps(schedule: ScheduleReport) -> str:
     return f"{count(schedule.steps)} {steps} of {count(schedule.period_cycles)} cycles"
 
 
-def _loops(result: Result) -> str:
+def _loops(result: RunRecord) -> str:
     return "loops: " + "  ".join(f"{k}={n:,}" for k, n in result.tiles) if result.tiles else ""
 
 
-def _latency_parts(result: Result) -> tuple[Fact, ...]:
+def _latency_parts(result: RunRecord) -> tuple[Fact, ...]:
     s = result.schedule
     if result.parts:
         sums = f"sum over {len(result.parts)} parts, each as often as it runs"
@@ -215,7 +222,7 @@ def _latency_parts(result: Result) -> tuple[Fact, ...]:
     )
 
 
-def _arrays(result: Result) -> Table:
+def _arrays(result: RunRecord) -> Table:
     return Table(
         title="arrays",
         columns=(
@@ -238,7 +245,7 @@ def _arrays(result: Result) -> Table:
     )
 
 
-def _memories(result: Result) -> Table:
+def _memories(result: RunRecord) -> Table:
     buffers = {b.level: b for b in result.buffers}
     traffic = {t.level: t for t in result.traffic}
     levels = dict.fromkeys((*traffic, *buffers))
@@ -273,7 +280,7 @@ def _held(buffer: LevelBuffer | None) -> tuple[str, str, str]:
     return (byte_size(buffer.required_bytes), byte_size(buffer.capacity_bytes), full)
 
 
-def _einsums(result: Result) -> Table:
+def _einsums(result: RunRecord) -> Table:
     spent = dict(result.energy_by_einsum)
     total = sum(spent.values())
     used = {e.name for e in result.einsums}
@@ -324,7 +331,7 @@ def _shares(title: str, what: str, show: Callable[[float], str], parts: Named) -
     )
 
 
-def _energy_matrix(result: Result) -> Table:
+def _energy_matrix(result: RunRecord) -> Table:
     """A row per Einsum, a column per component."""
     components = tuple(dict.fromkeys(c for _, c, _ in result.charges))
     spent: dict[tuple[str, str], float] = {}
@@ -340,7 +347,7 @@ def _energy_matrix(result: Result) -> Table:
     )
 
 
-def _traffic_by_einsum(result: Result) -> Table:
+def _traffic_by_einsum(result: RunRecord) -> Table:
     return Table(
         title="traffic by Einsum",
         columns=(
@@ -363,11 +370,11 @@ def _traffic_by_einsum(result: Result) -> Table:
     )
 
 
-def _level_total(result: Result, level: str) -> float:
+def _level_total(result: RunRecord, level: str) -> float:
     return sum(t.total_bytes for t in result.traffic if t.level == level)
 
 
-def _folds(result: Result) -> Table:
+def _folds(result: RunRecord) -> Table:
     """Terms of every fold on a systolic array, and what they come to."""
     cycles = {e.name: e.cycles for e in result.einsums}
     return Table(
@@ -403,7 +410,7 @@ def _paid(folds: Folds) -> str:
     return f"once, then {count(folds.stall)} a load" if folds.stall else "once"
 
 
-def _operations(result: Result) -> Table:
+def _operations(result: RunRecord) -> Table:
     return Table(
         title="operations, exactly",
         columns=(
@@ -412,4 +419,74 @@ def _operations(result: Result) -> Table:
             Column("count"),
         ),
         rows=tuple((e.name, kind, f"{n:,}") for e in result.einsums for kind, n in e.operations),
+    )
+
+
+def parts_table(result: RunRecord) -> Table:
+    """A row per part, all its runs together; no rows where a result has no parts."""
+    return Table(
+        title="parts, one after the other",
+        columns=(
+            Column("part", "name"),
+            Column("runs"),
+            Column("mapping", "text"),
+            *(Column(c) for c in ("latency", "share")),
+            Column("bound by", "text"),
+            *(Column(c) for c in ("traffic", "energy", "share")),
+        ),
+        rows=tuple(_part(p, result) for p in result.parts),
+    )
+
+
+def _part(part: PartUse, whole: RunRecord) -> tuple[str, ...]:
+    return (
+        part.name,
+        f"{part.times:,}",
+        part.result.mapping,
+        seconds(part.latency_s),
+        percent(part.latency_s / whole.latency_s),
+        part.result.bound_by,
+        byte_size(part.traffic_bytes),
+        energy(part.energy_pj),
+        percent(part.energy_pj / whole.energy_pj) if whole.energy_pj else "-",
+    )
+
+
+def parts_schedule(result: RunRecord) -> Fact:
+    """How parts follow one another, in a line."""
+    runs = sum(p.times for p in result.parts)
+    return Fact(
+        "schedule",
+        "in parts",
+        f"{runs:,} runs one after the other, "
+        f"{count(result.schedule.fill_drain_cycles)} cycles of fill and drain in all",
+    )
+
+
+def part_schedules(result: RunRecord) -> Table:
+    """How one run of each part comes to its cycles, and its loops."""
+    return Table(
+        title="one run of each part",
+        columns=(
+            Column("part", "name"),
+            Column("schedule", "text"),
+            *(Column(c) for c in ("cycles", "steps", "cycles a step", "fill and drain")),
+            Column("bound by", "text"),
+            Column("loops", "text"),
+        ),
+        rows=tuple(_part_schedule(p) for p in result.parts),
+    )
+
+
+def _part_schedule(part: PartUse) -> tuple[str, ...]:
+    s = part.result.schedule
+    return (
+        part.name,
+        s.kind,
+        count(part.result.cycles),
+        count(s.steps),
+        count(s.period_cycles),
+        count(s.fill_drain_cycles),
+        part.result.bound_by,
+        " ".join(f"{name}={n:,}" for name, n in part.result.tiles if n > 1),
     )

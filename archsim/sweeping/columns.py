@@ -1,13 +1,25 @@
-"""The columns of the results, and their units."""
+"""Columns and rows of a sweep's results: units, conditions, and their stored form."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+import operator
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from operator import attrgetter
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Any, Final, Literal, TypeVar
+
+from einsum_cascade.errors import Problem, SpecError
+from einsum_cascade.yaml.source import Scalar
 
 from ..spec.files import units
 from ..spec.files.units import QuantityKind
+from .spec import Condition, Sweep, SweepAxis
+from .values import measured, symbol
 
 Status = Literal["ok", "refused", "excluded"]
 
@@ -74,3 +86,159 @@ def header(axes: Iterable[str], members: Iterable[str]) -> tuple[str, ...]:
     members = tuple(members)
     grouped = (m for each in LEVELS for m in members if m.startswith(each))
     return tuple(dict.fromkeys(("point", *axes, *TEXTS, *NUMBERS, *grouped, "bound_by")))
+
+
+J = TypeVar("J")
+
+COLUMNS: Final = ("point", "key", *TEXTS, *NUMBERS, "bound_by", "axes", "members", "inputs")
+"""Columns of the store."""
+
+RowColumns = Sequence[Any]
+"""Values of a row in the order of ``COLUMNS``: numbers, texts, and texts of JSON."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointRow:
+    """What is known of a point once it was run. Numbers are None where it was refused."""
+
+    point: int
+    key: str
+    status: Status
+    message: str
+    workload: str
+    architecture: str
+    mapping: str
+    axes: tuple[Scalar, ...]
+    """The value on every axis, as its column shows it."""
+    numbers: tuple[float | None, ...] = (None,) * 5
+    """As ``columns.NUMBERS``."""
+    members: tuple[tuple[str, float], ...] = ()
+    """Columns of memories and arrays."""
+    bound_by: str | None = None
+    inputs: str = ""
+    """All that it ran with, as JSON: mappings that were searched for stand there in full."""
+
+
+def as_columns(row: PointRow) -> RowColumns:
+    """What is kept of a row: texts and numbers."""
+    return (
+        *(row.point, row.key, *_texts(row), *row.numbers, row.bound_by),
+        *(_json(row.axes), _json(dict(row.members)), row.inputs),
+    )
+
+
+def text_of(text: Any, kind: type[J]) -> J:
+    """What a text of JSON holds: a file with a page that is damaged has something else there."""
+    with suppress(TypeError, ValueError):
+        if isinstance(found := json.loads(text), kind):
+            return found
+    raise sqlite3.DatabaseError("what it keeps of a point is damaged")
+
+
+def as_row(found: RowColumns) -> PointRow:
+    """The row of which this was kept. Raises sqlite3.DatabaseError where it is damaged."""
+    point, key, *rest = found
+    texts, numbers, others = rest[:_NUMBERS_AT], rest[_NUMBERS_AT:_OTHERS_AT], rest[_OTHERS_AT:]
+    bound_by, axes, members, inputs = others
+    return PointRow(
+        point=point,
+        key=key,
+        numbers=tuple(numbers),
+        bound_by=bound_by,
+        axes=tuple(text_of(axes, list)),
+        members=tuple(text_of(members, dict).items()),
+        inputs=inputs,
+        **dict(zip(TEXTS, texts, strict=True)),
+    )
+
+
+_texts = attrgetter(*TEXTS)
+_json = json.JSONEncoder(ensure_ascii=False).encode
+_NUMBERS_AT: Final = len(TEXTS)
+_OTHERS_AT: Final = _NUMBERS_AT + len(NUMBERS)
+"""Where columns begin, behind the point and its key."""
+
+
+_SIGNS = MappingProxyType(
+    {
+        "<=": operator.le,
+        "<": operator.lt,
+        ">=": operator.ge,
+        ">": operator.gt,
+        "==": operator.eq,
+        "!=": operator.ne,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """A condition whose right side is a number of the column's unit, or a text."""
+
+    condition: Condition
+    value: Fraction | str
+
+    def failure(self, row: Mapping[str, Any]) -> str:
+        """Why a row does not hold it; empty if it does."""
+        column = self.condition.column
+        found = row.get(column)
+        if found is None:
+            return f"{self.condition.text}: there is no {column} here"
+        left: Any = found if isinstance(self.value, str) else _exact(found)
+        if left is not None and _SIGNS[self.condition.sign](left, self.value):
+            return ""
+        shown = f"{found:.6g}" if isinstance(found, float) else found
+        return f"{self.condition.text} does not hold: {column} is {shown}"
+
+
+def _exact(value: Scalar) -> Fraction | None:
+    found = measured(value)
+    return None if found is None else found.number
+
+
+def thresholds(sweep: Sweep) -> tuple[Threshold, ...]:
+    """The conditions of a sweep, their right sides in the units of the columns.
+
+    Raises
+    ------
+    SpecError
+        A right side is no number of the column's kind.
+    """
+    axes = {axis.name: axis for axis in sweep.axes}
+    found: list[Threshold] = []
+    problems: list[Problem] = []
+    for condition in sweep.conditions:
+        try:
+            value = _right_side(condition, axes.get(condition.column))
+        except SpecError as wrong:
+            problems += wrong.problems
+        else:
+            found.append(Threshold(condition, value))
+    if problems:
+        raise SpecError(problems)
+    return tuple(found)
+
+
+def _right_side(condition: Condition, axis: SweepAxis | None) -> Fraction | str:
+    column, text = condition.column, condition.value
+    share = stem(column) == "utilization." and text.endswith("%")
+    found = measured(text.removesuffix("%").rstrip() if share else text)
+    if share and found is not None:
+        return found.number / 100
+    if axis is not None:
+        kind, number = axis.kind, any(_exact(v.shown) is not None for v in axis.values)
+    else:
+        kind, number = kind_of(column), column in ("point", *NUMBERS) or stem(column) != column
+    if not number:
+        if condition.sign not in ("==", "!="):
+            what = f"where: {column} is a text, which is '==' or '!=' another"
+            raise SpecError(Problem(what, condition.node.span))
+        return text
+    right = found is not None and (
+        found.kind in (None, kind) or (axis is not None and kind is None)
+    )
+    if found is None or not right:
+        example = f"{column} {condition.sign} {kind.example if kind else '4K'}"
+        what = f"where: '{text}' is no number of {symbol(kind) or 'that'} to compare {column} with"
+        raise SpecError(Problem(what, condition.node.span, example))
+    return found.number

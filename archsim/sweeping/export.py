@@ -1,4 +1,4 @@
-"""The results as files: ``results.csv``, and ``results.parquet`` where pyarrow is there."""
+"""Results of a sweep as CSV, Parquet and a pandas frame."""
 
 from __future__ import annotations
 
@@ -8,25 +8,31 @@ from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
 from itertools import islice
 from operator import attrgetter
+from os import PathLike
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from einsum_cascade.errors import InputError
+from einsum_cascade.source import Source
 from einsum_cascade.yaml.source import Scalar
 
 from ..writing import write_whole
-from .columns import NUMBERS, TEXTS, header, unit_of
-from .rows import PointRow
+from .columns import NUMBERS, TEXTS, PointRow, header, unit_of
+from .file import read_sweep
 from .spec import Sweep
 from .store import Store, opened
 from .values import symbol
-from .workers import killed_workers_told, others
+from .workers import extra_processes, report_killed_workers
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 
 CSV: Final = "results.csv"
 PARQUET: Final = "results.parquet"
-_AT_ONCE = 4_000
+_ROWS_PER_PIECE = 4_000
 """Rows that are held at once: memory does not grow with their number."""
-_WORTH_A_PROCESS = 20_000
+_MIN_ROWS_FOR_A_PROCESS = 20_000
 """Rows below which another process takes longer to start than it saves."""
 
 
@@ -90,9 +96,9 @@ def export(store: Store, sweep: Sweep, *, workers: int = 1) -> tuple[Path, ...]:
     asked = (sweep, columns)
     if not has_parquet():
         return (_write_csv(store, *asked),)
-    if workers == 1 or store.count() < _WORTH_A_PROCESS:
+    if workers == 1 or store.count() < _MIN_ROWS_FOR_A_PROCESS:
         return _write_csv(store, *asked), _write_parquet(store, *asked)
-    with others(1) as pool, killed_workers_told("the store has it all, start again"):
+    with extra_processes(1) as pool, report_killed_workers("the store has it all, start again"):
         other = pool.executor.submit(_parquet_of, store.folder, *asked)
         return _write_csv(store, *asked), other.result()
 
@@ -116,7 +122,7 @@ def has_parquet() -> bool:
     return find_spec("pyarrow") is not None
 
 
-def withdraw(folder: Path) -> None:
+def remove_stale_results(folder: Path) -> None:
     """Take away results that are of fewer points than the store will have."""
     for name in (CSV, PARQUET):
         (folder / name).unlink(missing_ok=True)
@@ -161,7 +167,7 @@ def _as_texts(values: Iterable[Scalar]) -> list[str | None]:
 
 
 def _in_pieces(rows: Iterator[PointRow]) -> Iterator[list[PointRow]]:
-    while piece := list(islice(rows, _AT_ONCE)):
+    while piece := list(islice(rows, _ROWS_PER_PIECE)):
         yield piece
 
 
@@ -177,3 +183,49 @@ def _type(sweep: Sweep, column: str) -> type[Any]:
     if column == "point":
         return int
     return str if column in (*TEXTS, "bound_by") else float
+
+
+def load_sweep(folder: str | PathLike[str]) -> DataFrame:
+    """The results of a sweep, finished or not: a row for each point that was run.
+
+    Parameters
+    ----------
+    folder : str or path
+        What was given as ``--out``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns as in ``results.csv``; ``attrs["units"]`` has the unit of every column that has
+        one, ``attrs["sweep"]`` the sweep's name, ``attrs["points"]`` how many points it has,
+        ``attrs["axes"]`` the columns of its axes and ``attrs["work_axes"]`` those of them that
+        change what is computed, and not how.
+
+    Raises
+    ------
+    InputError
+        The folder holds no sweep.
+    """
+    with opened(Path(folder)) as store:
+        return frame_of(store)
+
+
+def frame_of(store: Store) -> DataFrame:
+    """The frame of a store that is open."""
+    # Not above: it takes longer to import than most commands take to run.
+    from pandas import DataFrame
+
+    meta = store.meta()
+    sweep = read_sweep(Source(meta.source, meta.text))
+    columns = columns_of(store, sweep)
+    rows = list(map(RowValues(sweep, columns).of, store.results()))
+    frame = DataFrame(rows, columns=list(columns))
+    frame.attrs |= {
+        "sweep": meta.name,
+        "version": meta.version,
+        "points": meta.total,
+        "units": units_of(sweep, columns),
+        "axes": [axis.name for axis in sweep.axes],
+        "work_axes": [axis.name for axis in sweep.axes if axis.varies_work],
+    }
+    return frame

@@ -13,8 +13,7 @@ from typing import Any, Final, TypeVar
 
 from einsum_cascade.errors import InputError
 
-from .columns import NUMBERS, TEXTS
-from .rows import COLUMNS, PointRow, RowColumns, as_row, text_of
+from .columns import COLUMNS, NUMBERS, TEXTS, PointRow, RowColumns, as_row, text_of
 
 FILE: Final = "store.sqlite"
 J = TypeVar("J")

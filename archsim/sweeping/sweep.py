@@ -1,29 +1,322 @@
-"""Running a sweep: what is not finished yet is run, batch by batch, and kept."""
+"""Sweep runs: checks before the first point, then batches of a grid or of an Optuna study."""
 
 from __future__ import annotations
 
+import hashlib
 import pickle
+import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
+from functools import partial
+from hashlib import sha256
+from itertools import islice, pairwise
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Final, Protocol
 
-from ..jobs.job import Generators
+from einsum_cascade import Cascade
+from einsum_cascade.errors import InputError, Problem, SpecError, did_you_mean
+from einsum_cascade.notation.printer import program_text
+from einsum_cascade.yaml.library import Kind, resolve_reference, spec_tree
+from einsum_cascade.yaml.source import YamlScalar
+
+from ..plan.job import Generators
+from ..spec.arch import Architecture
+from ..spec.mapping import Mapping
 from ..version import installed_version
-from .checks import check_sweep, contents_of
-from .export import export, withdraw
-from .inputs import BestMappings, InputLoader
-from .points import Point, point_at
-from .run import BatchDone, SweepTask
-from .spec import SearchedPoints, Sweep
+from .columns import LEVELS, NUMBERS, PointRow, thresholds
+from .export import export, remove_stale_results
+from .run import UNWRITTEN, BatchDone, BestMappings, InputLoader, SweepTask, name_of, problems_of
+from .spec import Point, Role, SearchedPoints, Sweep, SweepAxis, places_at, point_at, shuffled
 from .store import Store, StoredSweep, opened_for
+from .values import measured
 from .workers import Pool, batches_done, cluster, processes, usable_cores
+
+_KINDS: dict[Role, Kind] = {
+    "workload": "workloads",
+    "architecture": "architectures",
+    "mapping": "mappings",
+}
+
+
+def check_sweep(sweep: Sweep, loader: InputLoader) -> None:
+    """Refuse what is wrong for every point; what is wrong for some is in their rows.
+
+    Raises
+    ------
+    SpecError
+        A name is of nothing, a condition compares with no number, or a setting is wrong at the
+        first point and at the last.
+    """
+    problems = list(_wrong_names(sweep))
+    try:
+        thresholds(sweep)
+    except SpecError as wrong:
+        problems += wrong.problems
+    if problems:
+        raise SpecError(problems)
+    first = Point(0, tuple(0 for _ in sweep.axes))
+    last = Point(0, tuple(len(axis.values) - 1 for axis in sweep.axes))
+    everywhere = {p.span for p in _wrong_at(loader, last)}
+    found = [p for p in _wrong_at(loader, first) if p.span and p.span in everywhere]
+    found = found or list(_wrong_members(sweep, loader))
+    if found:
+        raise SpecError(found)
+
+
+def _wrong_members(sweep: Sweep, loader: InputLoader) -> Iterator[Problem]:
+    """Conditions on a memory, an array or a component that none of the machines has."""
+    members: set[str] = set()
+    for place in _machine_places(sweep):
+        try:
+            machine = loader.machine(Point(0, place))
+        except InputError:
+            return
+        levels = [m.name for m in machine.memories]
+        members |= {f"traffic_bytes.{n}" for n in levels} | {f"buffer_bytes.{n}" for n in levels}
+        arrays = [a.name for a in machine.arrays]
+        members |= {f"utilization.{n}" for n in arrays}
+        registers = (f"{n}.registers" for n in arrays)
+        members |= {f"energy_pj.{n}" for n in (*levels, *arrays, *registers)}
+    known = {*members, *(axis.name for axis in sweep.axes)}
+    for condition in sweep.conditions:
+        if condition.column.startswith(LEVELS) and condition.column not in known:
+            text = f"where: there is no column '{condition.column}'"
+            hint = did_you_mean(condition.column, members)
+            yield Problem(text, condition.node.span, hint)
+
+
+def _machine_places(sweep: Sweep) -> Iterator[tuple[int, ...]]:
+    """A point for each machine."""
+    for n, axis in enumerate(sweep.axes):
+        if axis.role == "architecture":
+            for place in range(len(axis.values)):
+                yield tuple(place if n == k else 0 for k in range(len(sweep.axes)))
+            return
+    yield tuple(0 for _ in sweep.axes)
+
+
+def _wrong_names(sweep: Sweep) -> Iterator[Problem]:
+    for kind, name in _named(sweep):
+        yield from problems_of(partial(resolve_reference, kind, name.text, name.span))
+
+
+def _named(sweep: Sweep) -> Iterator[tuple[Kind, YamlScalar]]:
+    """Every name of a file that a sweep has, and the kind of what it names."""
+    for part, kind in _KINDS.items():
+        fixed: YamlScalar | None = getattr(sweep, part)
+        if fixed is not None and fixed.text not in UNWRITTEN:
+            yield kind, fixed
+    for axis in sweep.axes:
+        meant: Kind | None = "cascades" if axis.varies_cascade else _KINDS.get(axis.role)
+        if meant is None:
+            continue
+        for place in range(len(axis.values)):
+            name = name_of(axis, place)
+            if axis.role != "mapping" or name.text not in UNWRITTEN:
+                yield meant, name
+    for setting in sweep.settings:
+        named = setting.field in ("cascade", "workload.cascade")
+        if named and isinstance(setting.value, YamlScalar):
+            yield "cascades", setting.value
+
+
+def _wrong_at(loader: InputLoader, point: Point) -> tuple[Problem, ...]:
+    return (
+        *problems_of(lambda: loader.workload(point)),
+        *problems_of(lambda: loader.machine(point)),
+        *problems_of(lambda: loader.written(point)),
+    )
+
+
+def contents_of(sweep: Sweep) -> str:
+    """A name for what the files that a sweep names hold: who changes one asks anew.
+
+    Of a file that names others (a technology, a model, a cascade) what is read with them counts.
+    """
+    found = sha256()
+    for kind, name in sorted(_named(sweep), key=lambda n: (n[0], n[1].text)):
+        where = resolve_reference(kind, name.text, name.span)
+        found.update(f"{kind} {name.text}\n{spec_tree(kind, where).plain()!r}\n".encode())
+        found.update(_read(kind, where).encode())
+    return found.hexdigest()
+
+
+def _read(kind: Kind, name: str) -> str:
+    """What a file says together with those that it names; nothing if it needs settings."""
+    from workloads import load
+
+    try:
+        if kind == "architectures":
+            return repr(replace(Architecture.load(name), source=""))
+        if kind == "cascades":
+            return program_text(Cascade.load(name).program)
+        if kind == "mappings":
+            mapping = Mapping.load(name)
+            return repr(mapping) + program_text(Cascade.load(mapping.cascade).program)
+        work = load(name)
+        return repr(replace(work, source="")) + program_text(Cascade.load(work.cascade).program)
+    except InputError:
+        return ""
+
+
+FILE: Final = "study.sqlite"
+_TRIALS_PER_GENERATION: Final = 8
+"""Points that are asked for together, before any of them is told."""
+_MAX_TRIALS_PENDING: Final = 16
+"""Times a point is asked for that was run before; then one that was not is drawn."""
+_POINT: Final = "point"
+_STATUS: Final = "status"
+"""The constraint of a trial: refused and excluded points are alike."""
+
+
+class StudyPoints:
+    """The points of a search, as they are asked for.
+
+    Parameters
+    ----------
+    store : Store
+        The study is kept beside it, and brought up to it.
+
+    Raises
+    ------
+    InputError
+        Optuna is not installed.
+    """
+
+    def __init__(self, sweep: Sweep, choice: SearchedPoints, store: Store) -> None:
+        try:
+            import optuna
+        except ImportError:
+            text = "a search needs Optuna, which is not installed: pip install 'archsim[optuna]'"
+            raise InputError(text) from None
+        self._optuna: Any = optuna
+        self._sweep, self._choice = sweep, choice
+        self._study = self._opened(store)
+        self._waiting: deque[Point] = deque()
+        self._open: dict[int, Any] = {}
+        self._taken: set[tuple[int, ...]] = set()
+        self._next = 0
+        self._draw = 0
+        for trial in self._study.get_trials(deepcopy=False):
+            self._resume(trial, store)
+
+    def next(self, most: int) -> tuple[Point, ...]:
+        """The next point to run; none while results are awaited, and after the last."""
+        if most and not self._waiting and not self._open:
+            last = min(self._next + _TRIALS_PER_GENERATION, self._choice.trials)
+            for number in range(self._next, last):
+                self._ask(number)
+        return (self._waiting.popleft(),) if most and self._waiting else ()
+
+    def done(self, batch: BatchDone) -> None:
+        """Tell the study what points gave, once their rows are in the store."""
+        for row in batch.rows:
+            self._tell(row)
+
+    def _tell(self, row: PointRow) -> None:
+        trial = self._open.pop(row.point)
+        with warnings.catch_warnings():
+            # It was set already if the last run ended just here; it was the same.
+            warnings.simplefilter("ignore")
+            trial.set_constraint(_STATUS, 0.0 if row.status == "ok" else 1.0)
+        self._study.tell(trial, self._values(row))
+
+    def _opened(self, store: Store) -> Any:
+        """The study of the folder, made if it is not there."""
+        from sqlalchemy import URL
+
+        optuna = self._optuna
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        url = URL.create("sqlite", database=str((store.folder / FILE).absolute()))
+        return optuna.create_study(
+            study_name=self._sweep.name,
+            storage=url.render_as_string(),
+            directions=["minimize"] * len(self._choice.objectives),
+            sampler=self._sampler(0, 0),
+            load_if_exists=True,
+        )
+
+    def _resume(self, trial: Any, store: Store) -> None:
+        """Take up a trial of an earlier run."""
+        states = self._optuna.trial.TrialState
+        number = trial.user_attrs.get(_POINT)
+        if number is None:
+            # Asked for a point that was taken, or ended before it was known which.
+            if trial.state == states.RUNNING:
+                self._study.tell(trial.number, state=states.FAIL)
+            return
+        places = tuple(trial.params[axis.name] for axis in self._sweep.axes)
+        self._taken.add(places)
+        self._next = max(self._next, number + 1)
+        if trial.state != states.RUNNING:
+            return
+        self._open[number] = self._optuna.trial.Trial(self._study, trial._trial_id)
+        row = store.row(number)
+        if row is None:
+            self._waiting.append(Point(number, places))
+        else:
+            self._tell(row)
+
+    def _ask(self, number: int) -> None:
+        """Ask for one more point, one that was not run before."""
+        for attempt in range(_MAX_TRIALS_PENDING + 1):
+            if attempt == _MAX_TRIALS_PENDING:
+                self._enqueue_another()
+            self._study.sampler = self._sampler(number, attempt)
+            trial = self._study.ask()
+            places = tuple(_suggested(trial, axis) for axis in self._sweep.axes)
+            if places not in self._taken:
+                break
+            self._study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
+        trial.set_user_attr(_POINT, number)
+        self._taken.add(places)
+        self._open[number] = trial
+        self._waiting.append(Point(number, places))
+        self._next = number + 1
+
+    def _enqueue_another(self) -> None:
+        """Have the study ask for a point that was not run: the next in a random order."""
+        grid = self._sweep.grid
+        while True:
+            places = places_at(self._sweep, shuffled(self._draw, grid, self._choice.seed))
+            self._draw += 1
+            if places not in self._taken:
+                names = (axis.name for axis in self._sweep.axes)
+                self._study.enqueue_trial(dict(zip(names, places, strict=True)))
+                return
+
+    def _sampler(self, number: int, attempt: int) -> Any:
+        """A sampler whose choice follows from the seed and the point alone."""
+        text = f"{self._choice.seed}:{number}:{attempt}".encode()
+        seed = int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "big")
+        return self._optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+
+    def _values(self, row: PointRow) -> list[float]:
+        """What is to be small; of a refused point, which is no candidate, zeros."""
+        named = dict(zip(NUMBERS, row.numbers, strict=True)) | dict(row.members)
+        return [named.get(name) or 0.0 for name in self._choice.objectives]
+
+
+def _suggested(trial: Any, axis: SweepAxis) -> int:
+    """The place on an axis that a trial has."""
+    last = len(axis.values) - 1
+    if _in_order(axis):
+        return int(trial.suggest_int(axis.name, 0, last))
+    return int(trial.suggest_categorical(axis.name, range(last + 1)))
+
+
+def _in_order(axis: SweepAxis) -> bool:
+    """Whether neighbouring values of an axis are near to one another: numbers that rise."""
+    found = [measured(v.shown) for v in axis.values]
+    numbers: Iterator[Any] = (m.number for m in found if m is not None)
+    return all(m is not None for m in found) and all(a < b for a, b in pairwise(numbers))
+
 
 _BLOCK = 4096
 """Points whose state is asked of the store at once."""
-_WORTH_A_PROCESS = 16
+_MIN_POINTS_FOR_A_PROCESS = 16
 """Points below which another process takes longer to start than it saves."""
 
 Advance = Callable[[int], None]
@@ -98,7 +391,7 @@ def run_sweep(
         now = left if limit is None else min(left, limit)
         workers = workers or _usual_workers(now)
         if now:
-            withdraw(folder)
+            remove_stale_results(folder)
             with progress(before + now, before) as advance:
                 pool = cluster(dask) if dask else processes(workers)
                 _run(task, store, now, pool, advance)
@@ -164,7 +457,6 @@ class PointSource(Protocol):
 def _source(sweep: Sweep, store: Store) -> PointSource:
     if isinstance(sweep.points, SearchedPoints):
         # Not above: few sweeps are searches.
-        from .study import StudyPoints
 
         return StudyPoints(sweep, sweep.points, store)
     return _GridPoints(sweep, store)
@@ -192,4 +484,4 @@ def _open_points(sweep: Sweep, store: Store) -> Iterator[Point]:
 
 
 def _usual_workers(points: int) -> int:
-    return max(1, min(usable_cores(), points // _WORTH_A_PROCESS))
+    return max(1, min(usable_cores(), points // _MIN_POINTS_FOR_A_PROCESS))

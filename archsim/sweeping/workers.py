@@ -17,19 +17,19 @@ from typing import Any
 from einsum_cascade.errors import InputError
 
 from ..version import installed_version
-from .points import Point
 from .run import BatchDone, run_batch
+from .spec import Point
 
-_SECONDS = 0.5
+_BATCH_SECONDS = 0.5
 """What a batch should take: what is lost when the power goes, and how often the store writes."""
-_LARGEST = 1000
-_ANSWER_WITHIN = 10
+_MAX_BATCH = 1000
+_SCHEDULER_TIMEOUT_S = 10
 """Seconds a scheduler has to answer."""
-_TAKEN_WITHIN = 1.0
+_HANDOVER_S = 1.0
 """Seconds within which a pool takes over what was handed to it."""
-_LOOK_AFTER = 0.2
+_PARENT_POLL_S = 0.2
 """Seconds between two looks whether the process that started this one is there."""
-_COLLECT_AFTER = 50_000
+_GC_THRESHOLD = 50_000
 """Objects made between two looks for garbage, as in the command line itself."""
 
 NextPoints = Callable[[int], tuple[Point, ...]]
@@ -60,12 +60,12 @@ def processes(workers: int) -> Iterator[Pool]:
     if workers == 1:
         yield Pool(SameProcess(), 1)
         return
-    with others(workers) as pool:
+    with extra_processes(workers) as pool:
         yield pool
 
 
 @contextmanager
-def others(workers: int) -> Iterator[Pool]:
+def extra_processes(workers: int) -> Iterator[Pool]:
     """Some processes beside this one; they are gone afterwards, whatever happened."""
     # With one process nothing of joblib is needed: it would be a tenth of a second.
     from joblib.externals.loky import ProcessPoolExecutor
@@ -77,9 +77,9 @@ def others(workers: int) -> Iterator[Pool]:
         yield Pool(executor, workers)
     finally:
         # Its thread trips over work that it has not taken over by the time it is told to end.
-        late = time.monotonic() + _TAKEN_WITHIN
+        late = time.monotonic() + _HANDOVER_S
         while not executor._work_ids.empty() and time.monotonic() < late:
-            time.sleep(_TAKEN_WITHIN / 100)
+            time.sleep(_HANDOVER_S / 100)
         executor.shutdown(wait=True, kill_workers=True)
 
 
@@ -102,7 +102,7 @@ def cluster(address: str) -> Iterator[Pool]:
     parts_of: Any = get_address_host_port
     try:
         parts_of(address)
-        client = connect(address, timeout=_ANSWER_WITHIN, set_as_default=False)
+        client = connect(address, timeout=_SCHEDULER_TIMEOUT_S, set_as_default=False)
     except (OSError, ValueError) as wrong:
         raise InputError(f"no Dask scheduler answers at '{address}': {wrong}") from None
     try:
@@ -135,13 +135,13 @@ def _check_versions(client: Any) -> None:
 def _begin(parent: int) -> None:
     """Ctrl-C is for the process that waits for this one, and without that one it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    gc.set_threshold(_COLLECT_AFTER)
+    gc.set_threshold(_GC_THRESHOLD)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
 def _end_with(parent: int) -> None:
     while os.getppid() == parent:
-        time.sleep(_LOOK_AFTER)
+        time.sleep(_PARENT_POLL_S)
     os._exit(1)
 
 
@@ -165,7 +165,7 @@ def batches_done(pool: Pool, task: bytes, next_points: NextPoints) -> Iterator[B
         finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
         for future in finished:
             try:
-                with killed_workers_told(_KEPT):
+                with report_killed_workers(_KEPT):
                     batch = future.result()
             except Exception as wrong:
                 if not _is_of_cluster(wrong):
@@ -176,7 +176,7 @@ def batches_done(pool: Pool, task: bytes, next_points: NextPoints) -> Iterator[B
 
 
 @contextmanager
-def killed_workers_told(left: str) -> Iterator[None]:
+def report_killed_workers(left: str) -> Iterator[None]:
     """Say of a process of a pool that the system ended it.
 
     Parameters
@@ -207,8 +207,8 @@ def _is_of_cluster(wrong: Exception) -> bool:
 
 def _next_size(size: int, batch: BatchDone) -> int:
     """At most twice as many: the first points of a process take longer than those after them."""
-    wanted = int(_SECONDS * len(batch.columns) / max(batch.seconds, 1e-6))
-    return max(1, min(wanted, 2 * size, _LARGEST))
+    wanted = int(_BATCH_SECONDS * len(batch.columns) / max(batch.seconds, 1e-6))
+    return max(1, min(wanted, 2 * size, _MAX_BATCH))
 
 
 def usable_cores() -> int:

@@ -23,7 +23,7 @@ from einsum_cascade.numeric.inputs import bind, index_tensors
 
 from ..iteration.loops import Loop, iterations
 from ..nest.record import Bound, BoundEinsum
-from .tensors import Coordinates, HandedTensor, TensorStore
+from .tensors import Coordinates, IntermediateTensor, TensorStore
 
 MOST_ITERATIONS = 2_000_000
 """Temporal iterations one execution may take."""
@@ -87,7 +87,7 @@ def execute_nests(
     EvaluationError, MappingError
         As of ``execute_mapped``.
     """
-    handed: dict[str, HandedTensor] = {}
+    handed: dict[str, IntermediateTensor] = {}
     for bound in nests:
         positions = index_tensors(bound.program)
         own = {t.name: inputs[t.name] for t in bound.program.inputs if t.name in inputs}
@@ -102,10 +102,10 @@ def execute_nests(
 def _run(
     bound: Bound,
     inputs: Mapping[str, Any],
-    handed: Mapping[str, HandedTensor],
+    handed: Mapping[str, IntermediateTensor],
     dtype: Any,
     parameters: Mapping[str, float],
-) -> dict[str, HandedTensor]:
+) -> dict[str, IntermediateTensor]:
     """What one nest makes; of inputs that are handed on some elements may be absent."""
     cores = _walkable(bound)
     whole = bound if bound.instances is None else bound.instances.whole

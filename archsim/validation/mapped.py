@@ -11,11 +11,11 @@ from einsum_cascade import Cascade
 from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.ir import Program
 
-from ..jobs.job import Generators, MakeMapping
 from ..legality.binding import bind
 from ..nest.roles import resolve_roles
 from ..nest.sequence import nests_of
 from ..nest.tiling import tile_size
+from ..plan.job import Generators, MakeMapping
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
 from ..spec.tensor_words import in_formats, with_word_bits

@@ -1,11 +1,8 @@
-"""Tensors of a mapped run: what lanes read, and what becomes of what they compute.
-
-Partial results stay in the working type until an Einsum reads them.
-"""
+"""Tensors of a mapped run: values that lanes read and write, and selections of candidates."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
@@ -17,12 +14,11 @@ from einsum_cascade.numeric.aligned import AlignedArray, AlignedSpace, Excluded
 from einsum_cascade.numeric.dtypes import Array, cast
 from einsum_cascade.numeric.expressions import Evaluator
 from einsum_cascade.numeric.inputs import Binding
-from einsum_cascade.numeric.reductions import UFUNCS
+from einsum_cascade.numeric.reductions import UFUNCS, topk
 from einsum_cascade.numeric.targets import deciding_places, tensor_shape, unwritten_places
 from einsum_cascade.operations import identity_of
 
 from ..iteration.access_map import coefficient
-from .selections import Selection
 
 Coordinates = dict[str, Array]
 """Per rank variable its value in every lane."""
@@ -42,7 +38,7 @@ class _PartialTensor:
 
 
 @dataclass(frozen=True)
-class HandedTensor:
+class IntermediateTensor:
     """A tensor that one nest has made, as another finds it.
 
     What is absent in one is absent in the other: a gather at a pick that there is not has no
@@ -106,7 +102,7 @@ class TensorStore:
         program: ir.Program,
         shapes: dict[str, int],
         binding: Binding,
-        handed: Mapping[str, HandedTensor],
+        handed: Mapping[str, IntermediateTensor],
     ) -> None:
         self.program = program
         self.shapes = shapes
@@ -119,10 +115,10 @@ class TensorStore:
             for name, a in binding.inputs.items()
         }
 
-    def handed_on(self, name: str) -> HandedTensor:
+    def handed_on(self, name: str) -> IntermediateTensor:
         """A tensor for nests that come later."""
         tensor = self.tensors[name]
-        return HandedTensor(self.output(name), tensor.there, tensor.gone)
+        return IntermediateTensor(self.output(name), tensor.there, tensor.gone)
 
     def output(self, name: str) -> Array:
         """A tensor in the storage type; elements that are absent are zero."""
@@ -187,7 +183,7 @@ class TensorStore:
             return lanes
         width = np.broadcast_shapes(*(np.shape(c) for c in lanes.values()))
         nowhere = np.zeros(width, bool)
-        for e in self._unpicked(einsum.target, lanes):
+        for e in self._not_gathered(einsum.target, lanes):
             nowhere = nowhere | e.flags
         return {v: np.broadcast_to(c, width)[~nowhere] for v, c in lanes.items()}
 
@@ -332,7 +328,7 @@ class TensorStore:
             if access.tensor not in self.binding.inputs:  # which are in their formats already
                 values = self.binding.precision.kept(access.tensor, values)
         missing = ~(tensor.there[tuple(clipped)] & inside)
-        excluded = self._unpicked(access, lanes)
+        excluded = self._not_gathered(access, lanes)
         for deciding, flags in tensor.gone.items():
             gone = missing & flags[tuple(clipped)]
             if gone.any():
@@ -343,7 +339,7 @@ class TensorStore:
             excluded.append(Excluded(frozenset(access.variables), missing))
         return AlignedArray(values, tuple(excluded))
 
-    def _unpicked(self, access: ir.Access, lanes: Coordinates) -> list[Excluded]:
+    def _not_gathered(self, access: ir.Access, lanes: Coordinates) -> list[Excluded]:
         """Lanes in which an index tensor has no position for an access."""
         gathers = (i for i in access.indices if isinstance(i, ir.Gather))
         return [e for g in gathers for e in self.fetch(g.access, lanes).excluded]
@@ -397,3 +393,53 @@ def _fold(
         arguments = {first: np.array([results[tuple(place)]]), second: np.array([value])}
         evaluator = Evaluator(program, space, {}, parameters, results.dtype, arguments)
         results[tuple(place)] = evaluator.value(declared.body).values.reshape(-1)[0]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What ``I[j, p] << topk(S[m, p], j)`` has met so far: every candidate m of each p."""
+
+    fibers: tuple[str, ...]
+    """Variables that tell selections apart (p), the parallel ones first."""
+    chosen: str
+    """The variable that counts what is selected (j)."""
+    candidate: str
+    """The variable that is selected over (m)."""
+    count: int
+    values: Array
+    met: Array
+
+    @classmethod
+    def of(cls, einsum: ir.Einsum, parallel: Sequence[str], sizes: Mapping[str, int]) -> Selection:
+        """Nothing met yet; ``sizes`` are shapes by variable."""
+        targets = einsum.target.variables
+        (over,) = einsum.over
+        chosen = next(v for v in targets if v not in ir.variables_of(einsum.expression))
+        fibers = (*parallel, *(v for v in targets if v != chosen))
+        shape = tuple(sizes[v] for v in (*fibers, over))
+        return cls(
+            fibers, chosen, over, sizes[chosen], np.zeros(shape), np.zeros(shape, dtype=bool)
+        )
+
+    def meet(
+        self, lanes: Mapping[str, Array], candidates: Array, allowed: Array
+    ) -> tuple[Array, Array]:
+        """Take in the candidates of the allowed lanes.
+
+        Returns
+        -------
+        tuple of array
+            For each of these lanes the position that is its j-th largest by now, and
+            whether there is one.
+        """
+        fiber = tuple(lanes[v][allowed] for v in self.fibers)
+        place = (*fiber, lanes[self.candidate][allowed])
+        self.values[place] = candidates[allowed]
+        self.met[place] = True
+        lines = (len(place[-1]), self.values.shape[-1])
+        values, met = (np.broadcast_to(a[fiber], lines) for a in (self.values, self.met))
+        positions, missing = topk(values, ~met, self.count)
+        number = lanes[self.chosen][allowed][:, None]
+        found = np.take_along_axis(positions, number, axis=-1)[:, 0]
+        there = ~np.take_along_axis(missing, number, axis=-1)[:, 0]
+        return found, there

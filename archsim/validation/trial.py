@@ -1,4 +1,4 @@
-"""One random input of a cascade: run on it, and compared with a reference."""
+"""Trials: a cascade run on one random input, within a rounding tolerance of a reference."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from math import prod
+from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from einsum_cascade import Cascade
+from einsum_cascade import Cascade, ir
 from einsum_cascade.errors import EvaluationError, NotANumberError, Problem
 from einsum_cascade.number_formats import TensorFormats
-from einsum_cascade.numeric.dtypes import dtype_of
+from einsum_cascade.numeric.dtypes import Precision, dtype_of, largest, unit_roundoff
+from einsum_cascade.numeric.reference import IterativeLoop, einsums_of, schedule
 
-from .decisions import beyond_rounding
 from .inputs import random_inputs, random_parameters, random_shapes
 from .report import ValidationReport
-from .tolerance import tolerance
 
 _MOVED = 2.0**-30
 """How far inputs are moved, as a share of each, to see how far that moves the result."""
@@ -115,7 +116,7 @@ class Trial:
         close = errors[1] <= limit
         beyond: tuple[str, ...] = ()
         if self.formats.stated and not close and not failure:
-            beyond = beyond_rounding(self.cascade, rounding, self.inputs, self.numbers)
+            beyond = unexplained_by_rounding(self.cascade, rounding, self.inputs, self.numbers)
         if not close and not failure and not beyond:
             beyond = self._steep(reference, expected, errors[1] / limit)
         unchecked = close and reference is None and run is None and not self.formats.stated
@@ -200,3 +201,134 @@ def _errors(expected: Arrays, found: Arrays) -> tuple[float, float]:
         absolute = max(absolute, worst)
         relative = max(relative, worst / scale if scale else math.inf if worst else 0.0)
     return absolute, relative
+
+
+LAMBDA = 4.0
+"""How many deviations of the rounding error are allowed; see ``tolerance``."""
+
+_ROUNDINGS_PER_POINT = 3
+_UNIT_ROUNDOFF: Mapping[str, float] = MappingProxyType(
+    {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+)
+
+
+def tolerance(program: ir.Program, shapes: Mapping[str, int], dtype: str) -> float:
+    """How large a relative error rounding explains.
+
+    Every Einsum rounds its result once to ``dtype`` (unit roundoff u_s); before that it
+    makes, in its working type (u_w), one rounding per reduced element and about three for
+    its map. An Einsum in a recurrence does so at every step. Roundings are independent
+    and as often up as down, so the errors of n of them grow as sqrt(n) (Higham and Mary,
+    SIAM J. Sci. Comput. 41(5), 2019, where the factor in front is about 4, too). A tensor in a
+    format of its own has that format's roundoff, and so has an input::
+
+        LAMBDA * (u_s * sqrt(results) + u_w * sqrt(roundings inside))
+
+    Parameters
+    ----------
+    program : Program
+        The cascade; each of its Einsums is counted once, or once a step of a recurrence.
+    shapes : mapping of str to int
+        Elements by rank.
+    dtype : str
+        The type that tensors are stored in, one of ``ir.DTYPES``.
+
+    Examples
+    --------
+    A product over four features in float16 rounds once to 11 bits (and in float32 before):
+
+    >>> from einsum_cascade import Cascade
+    >>> program = Cascade.load("linear-layer").program
+    >>> f"{tolerance(program, {'N': 4, 'D': 4, 'J': 4}, 'float16'):.6f}, {4 * 2**-11:.6f}"
+    '0.001954, 0.001953'
+    """
+    precision = Precision(dtype_of(dtype), program.accumulate, program.formats)
+    rank = program.rank_of_variable
+    inputs = (program.formats.of(t.name) for t in program.inputs)
+    stored = sum(unit_roundoff(fmt) ** 2 for fmt in inputs if fmt.name)
+    inside = 0.0
+    for step in schedule(program):
+        for einsum in einsums_of(step):
+            steps = shapes[rank[step.variable]] if isinstance(step, IterativeLoop) else 1
+            narrow = precision.accumulator(einsum.name)
+            working = narrow or precision.working(einsum.name)
+            reduced = prod(shapes[rank[v]] for v in einsum.over)
+            fmt = program.formats.of(einsum.name)
+            stored += steps * (unit_roundoff(fmt) if fmt.name else _UNIT_ROUNDOFF[dtype]) ** 2
+            inside += steps * (_ROUNDINGS_PER_POINT + reduced) * _UNIT_ROUNDOFF[working.name] ** 2
+    return LAMBDA * (math.sqrt(stored) + math.sqrt(inside))
+
+
+def decisions(program: ir.Program) -> tuple[str, ...]:
+    """Tensors that hold positions or flags: ``<<``, and ``where(X > Y, 1, 0)`` of tensors."""
+    return tuple(e.name for e in program.einsums if e.select is not None or _is_flag(e))
+
+
+def _is_flag(einsum: ir.Einsum) -> bool:
+    match einsum.expression:
+        case ir.Call(function="where", arguments=(condition, ir.Number(), ir.Number())):
+            return not einsum.over and any(isinstance(n, ir.Access) for n in ir.walk(condition))
+        case _:
+            return False
+
+
+def changes_decisions(
+    cascade: Cascade, inputs: Mapping[str, Any], dtype: str, numbers: Mapping[str, Any]
+) -> bool:
+    """Whether a run in ``dtype`` decides anything otherwise than one in float64.
+
+    Parameters
+    ----------
+    cascade : Cascade
+        What is run.
+    inputs, numbers : mapping
+        Arrays, rounded to ``dtype`` already; sizes and parameters.
+    dtype : str
+        One of ``ir.DTYPES``.
+    """
+    names = decisions(cascade.program)
+    if not names or dtype == "float64":
+        return False
+    wide = {n: a if a.dtype.kind == "i" else a.astype(float) for n, a in inputs.items()}
+    try:
+        narrow = cascade.evaluate(inputs, dtype=dtype, keep="all", **numbers)
+    except NotANumberError:
+        return False  # to be reported, not drawn again
+    exact = cascade.evaluate(wide, dtype="float64", keep="all", **numbers)
+    return any(not np.array_equal(narrow[n].astype(float), exact[n]) for n in names)
+
+
+def unexplained_by_rounding(
+    cascade: Cascade, rounding: Cascade, inputs: Mapping[str, Any], numbers: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """What formats change in a run that no rounding of its results explains, in words.
+
+    Parameters
+    ----------
+    cascade, rounding : Cascade
+        What is run in float64, and the same with formats.
+    inputs, numbers : mapping
+        Arrays as drawn; sizes and parameters.
+
+    Returns
+    -------
+    tuple of str
+        Selections and flags that come out otherwise, and tensors that would be larger than the
+        largest value of their format, at which they stay.
+    """
+    wide = {n: a if a.dtype.kind == "i" else a.astype(float) for n, a in inputs.items()}
+    exact = cascade.evaluate(wide, dtype="float64", keep="all", **numbers)
+    narrow = rounding.evaluate(inputs, dtype="float32", keep="all", **numbers)
+    found = [
+        f"{name} is decided otherwise by scores that are rounded"
+        for name in decisions(cascade.program)
+        if not np.array_equal(np.asarray(narrow[name], dtype=float), exact[name])
+    ]
+    for name, values in (wide | exact).items():
+        fmt = rounding.program.formats.of(name)
+        if not fmt.name or values.dtype.kind != "f":
+            continue
+        most = float(np.max(np.abs(values[np.isfinite(values)]), initial=0.0))
+        if most > largest(fmt):
+            found.append(f"{name} comes to {most:.3g}, and {fmt.name} ends at {largest(fmt):.3g}")
+    return tuple(found)

@@ -1,20 +1,224 @@
-"""``archsim.validate``: a cascade against what its file, a function or another cascade says."""
+"""Validation of a cascade against a built-in reference, a function or another cascade."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
+from types import MappingProxyType
 from typing import Any
 
-from einsum_cascade import Cascade
+import numpy as np
+
+from einsum_cascade import Cascade, ir
 from einsum_cascade.errors import CascadeError, EvaluationError, InputError, Problem, did_you_mean
 from einsum_cascade.number_formats import FORMATS, TensorFormats
+from einsum_cascade.numeric.dtypes import SUMS, resolve_dtype
 
-from .check import validate_cascade
-from .given import reference_of
+from .inputs import random_shapes
 from .report import ValidationReport
-from .trial import ReferenceLike
+from .trial import ReferenceLike, Runner, Trial, changes_decisions
+
+
+@dataclass(frozen=True)
+class GivenReference:
+    """A function under a name."""
+
+    name: str
+    function: Callable[..., Any]
+    """Takes arrays and parameters by keyword, gives arrays by output, or one array."""
+
+
+def as_reference(given: ReferenceLike | Callable[..., Any]) -> ReferenceLike:
+    """A reference as ``validate_cascade`` takes it; a function is known by its own name."""
+    if isinstance(given, ReferenceLike):
+        return given
+    return GivenReference(getattr(given, "__name__", "the reference given"), given)
+
+
+def reference_of(other: Cascade, cascade: Cascade) -> GivenReference:
+    """Another cascade, in float64, as the reference of one with the same inputs.
+
+    Parameters
+    ----------
+    other : Cascade
+        What is taken to be right. Tiles that its inputs do not fix are of any size.
+    cascade : Cascade
+        What is compared with it.
+
+    Raises
+    ------
+    EvaluationError
+        The two have inputs of other names, or of other numbers of ranks.
+    """
+    mine, theirs = cascade.program, other.program
+    wide = {t.name: len(t.ranks) + len(mine.parallel) for t in mine.inputs}
+    wanted = {t.name: len(t.ranks) + len(theirs.parallel) for t in theirs.inputs}
+    if wide != wanted:
+        told = "; ".join(
+            f"{program.name} has {', '.join(f'{t.name} of {len(t.ranks)}' for t in program.inputs)}"
+            f" and {len(program.parallel)} parallel"
+            for program in (mine, theirs)
+        )
+        text = f"inputs of '{mine.name}' and '{theirs.name}' differ in names or numbers of ranks"
+        raise EvaluationError(Problem(text, hint=told))
+    given = {p.name for p in theirs.parameters}
+
+    def evaluate(**arrays: Any) -> dict[str, Any]:
+        numbers = {n: v for n, v in arrays.items() if n in given}
+        inputs = {n: v for n, v in arrays.items() if n not in given}
+        numbers |= _sizes(other, inputs)
+        return dict(other.evaluate(inputs, dtype="float64", **numbers))
+
+    names = (*wanted, *(p.name for p in theirs.parameters))
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    taken = [inspect.Parameter(name, keyword) for name in names]
+    evaluate.__signature__ = inspect.Signature(taken)  # type: ignore[attr-defined]
+    return GivenReference(theirs.name, evaluate)
+
+
+def _sizes(cascade: Cascade, inputs: Mapping[str, Any]) -> dict[str, int]:
+    """Shapes of a cascade that its inputs do not carry."""
+    program = cascade.program
+    known: dict[str, int] = {}
+    for tensor in program.inputs:
+        ranks = (*program.parallel, *tensor.ranks)
+        known |= dict(zip(ranks, inputs[tensor.name].shape, strict=True))
+    # Of ranks that are alike one says the shape of both.
+    alone = [r.name for r in program.ranks if r.like in known]
+    given = {rank: size for rank, size in known.items() if rank not in alone}
+    found = random_shapes(program, given, np.random.default_rng(0))
+    return {rank: size for rank, size in found.items() if rank not in known}
+
+
+TRIALS = 3
+"""Random inputs tried, each with shapes of its own."""
+
+_MOST_DRAWS = 100
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+def validate_cascade(
+    cascade: Cascade,
+    *,
+    reference: ReferenceLike | Callable[..., Any] | None = None,
+    shapes: Mapping[str, int] = _NONE,
+    parameters: Mapping[str, float] = _NONE,
+    dtype: str | TensorFormats = "float64",
+    seed: int = 0,
+    trials: int = TRIALS,
+    run: Runner | None = None,
+) -> ValidationReport:
+    """Run a cascade on random inputs and compare it with a reference.
+
+    The inputs are rounded to ``dtype`` first; the reference gets the same numbers in
+    float64.
+
+    Parameters
+    ----------
+    cascade : Cascade
+        What is run.
+    reference : ReferenceLike or callable, optional
+        An independent function, ``workloads.references.find_reference`` of the name in
+        the cascade file, or one of your own: it takes inputs and parameters by keyword, and
+        gives arrays by output, or the array of the only one. Without one the cascade is
+        compared with its own evaluation in float64, and the report says "not checked".
+    shapes, parameters : mapping
+        Shapes and parameters to use; the rest is drawn.
+    dtype : str or TensorFormats
+        One of ``ir.DTYPES``; or formats, tensor by tensor, to which a run in float32 rounds. The
+        reference gets inputs that are not rounded then: what is lost with them counts, too.
+    seed : int
+        Of everything that is drawn.
+    trials : int
+        How many random inputs to try.
+    run : callable, optional
+        Takes what ``Cascade.evaluate`` takes; that by default.
+
+    Raises
+    ------
+    EvaluationError
+        Shapes or parameters are wrong, the reference does not fit the cascade, or the
+        cascade cannot be run on such inputs.
+    """
+    formats = dtype if isinstance(dtype, TensorFormats) else TensorFormats()
+    name = resolve_dtype("float32" if isinstance(dtype, TensorFormats) else dtype).name
+    _check_asked(cascade, parameters, trials)
+    _check_formats(cascade.program, formats)
+    compared = None if reference is None else as_reference(reference)
+    if compared is not None:
+        _check_fits(cascade.program, compared)
+    rng = np.random.default_rng(seed)
+    done: list[ValidationReport] = []
+    set_aside = 0
+    for _ in range(trials):
+        trial, again = _settled(cascade, rng, shapes, parameters, name, formats)
+        set_aside += again
+        done.append(trial.report(compared, run))
+    worst = max(done, key=lambda r: (r.ok is False, r.max_rel_error / r.tolerance))
+    return replace(worst, set_aside=set_aside)
+
+
+def _check_asked(cascade: Cascade, parameters: Mapping[str, float], trials: int) -> None:
+    """Refuse parameters that the cascade has not, and no trials at all."""
+    known = {p.name for p in cascade.program.parameters}
+    unknown = [Problem(f"'{n}' is not a parameter") for n in parameters if n not in known]
+    if unknown or trials < 1:
+        raise EvaluationError(unknown or Problem("at least one trial is needed"))
+
+
+def _check_formats(program: ir.Program, formats: TensorFormats) -> None:
+    """Refuse formats of tensors that are not there, and sums in what nothing here adds up in."""
+    known = [*(t.name for t in program.inputs), *(e.name for e in program.einsums)]
+    wrong = [
+        Problem(f"'{program.name}' has no tensor '{name}'", hint=did_you_mean(name, known))
+        for name, _ in formats.tensors
+        if name not in known
+    ]
+    if formats.accumulate not in ("", *SUMS):
+        text = f"sums are run in {', '.join(SUMS)}, not in {formats.accumulate}"
+        wrong.append(Problem(text))
+    if wrong:
+        raise EvaluationError(wrong)
+
+
+def _settled(
+    cascade: Cascade,
+    rng: np.random.Generator,
+    shapes: Mapping[str, int],
+    parameters: Mapping[str, float],
+    dtype: str,
+    formats: TensorFormats,
+) -> tuple[Trial, int]:
+    """A trial in which rounding decides nothing, and how many were drawn before it.
+
+    After ``_MOST_DRAWS`` the last one is taken as it is, and will fail. Formats may decide: that
+    is what they cost.
+    """
+    for again in range(_MOST_DRAWS):
+        trial = Trial.drawn(cascade, rng, shapes, parameters, dtype, formats)
+        if formats.stated or not changes_decisions(cascade, trial.inputs, dtype, trial.numbers):
+            return trial, again
+    return trial, _MOST_DRAWS
+
+
+def _check_fits(program: ir.Program, reference: ReferenceLike) -> None:
+    """The reference takes what the cascade has, and perhaps shapes of its ranks by name."""
+    taken = inspect.signature(reference.function).parameters
+    given = [t.name for t in program.inputs] + [p.name for p in program.parameters]
+    shapes = [r.name for r in program.ranks]
+    required = [n for n, p in taken.items() if p.default is p.empty and n not in shapes]
+    if missing := [n for n in required if n not in given]:
+        what = f"reference '{reference.name}' needs {', '.join(missing)}"
+    elif extra := [n for n in given if n not in taken]:
+        what = f"reference '{reference.name}' knows no {', '.join(extra)}"
+    else:
+        return
+    raise EvaluationError(
+        Problem(f"{what}; it takes {', '.join(taken)}", hint=f"'{program.name}' does not fit it")
+    )
+
 
 Named = str | PathLike[str] | Cascade
 """A built-in name, a file, or a cascade."""

@@ -10,9 +10,9 @@ from dataclasses import replace
 from time import monotonic
 from typing import Final
 
-from archsim.jobs.job import Generators
 from archsim.legality.binding import BindClosed
 from archsim.nest.record import Bound
+from archsim.plan.job import Generators
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Mapping
 from einsum_cascade.ir import Program

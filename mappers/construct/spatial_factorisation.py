@@ -11,7 +11,7 @@ from fractions import Fraction
 from itertools import chain, islice, permutations
 from math import ceil, prod
 
-from archsim.counts.occupancy import Folds
+from archsim.result.record import Folds
 from archsim.spec.arch import Dimension, ProcessingArray
 from einsum_cascade.ir import Access, Einsum, Program
 from einsum_cascade.memo import cached_property

@@ -14,10 +14,10 @@ from math import inf, prod
 from time import monotonic
 
 from archsim.energy.estimators import memory_access
-from archsim.jobs.job import MakeMapping
-from archsim.jobs.partial_results import elements_of
-from archsim.jobs.served import least_times
 from archsim.nest.sequence import join_nests
+from archsim.plan.bandwidth_bound import bandwidth_bounds
+from archsim.plan.job import MakeMapping
+from archsim.plan.partial_results import elements_of
 from archsim.spec.mapping import Mapping, Tile
 from archsim.spec.tensor_words import words_of
 from einsum_cascade.algebra.conditions import with_masks
@@ -631,7 +631,7 @@ class CutEstimates:
         except InputError:
             return inf
         ways = partitionings_of(space)
-        return min(least_times(space.program, space.architecture, space.given, ways))
+        return min(bandwidth_bounds(space.program, space.architecture, space.given, ways))
 
     def _handed(self, first: int) -> float:
         """The time to write what crosses a cut; that it is read counts where it is."""

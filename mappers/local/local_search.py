@@ -10,7 +10,7 @@ from itertools import combinations, pairwise, permutations
 from time import monotonic
 
 from archsim.nest.record import Bound
-from archsim.result.record import Result
+from archsim.result.result import Result
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import EinsumMapping, Keep, Mapping, Tile
 from einsum_cascade.errors import InputError

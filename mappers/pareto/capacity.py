@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from archsim.result.record import Result
+from archsim.result.result import Result
 from archsim.spec.arch import Architecture, Memory
 from archsim.spec.files.mapping_text import mapping_dict
 from archsim.spec.mapping import Mapping

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from multiprocessing.synchronize import Event
 
-from archsim.jobs.plan import plan
-from archsim.jobs.run import run_plan
-from archsim.jobs.selection import ByPart
-from archsim.jobs.workload import PartLike, WorkloadLike
-from archsim.result.record import Result
+from archsim.plan.planner import plan, run_plan
+from archsim.plan.selection import ByPart
+from archsim.plan.workload import PartLike, WorkloadLike
+from archsim.result.result import Result
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import InputError, NoLegalMappingError

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from archsim.result.record import Result
+from archsim.result.result import Result
 from archsim.spec.files.mapping_text import mapping_dict
 from archsim.spec.mapping import Mapping
 

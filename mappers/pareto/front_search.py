@@ -8,11 +8,10 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from archsim.jobs.plan import plan
-from archsim.jobs.run import run_plan
-from archsim.jobs.selection import ByPart
-from archsim.jobs.workload import WorkloadLike
-from archsim.result.record import Result
+from archsim.plan.planner import plan, run_plan
+from archsim.plan.selection import ByPart
+from archsim.plan.workload import WorkloadLike
+from archsim.result.result import Result
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Mapping
 from archsim.spec.roles import memory_in_role

@@ -9,7 +9,7 @@ from math import isfinite
 from typing import Any
 
 from archsim.nest.record import Bound, BoundEinsum
-from archsim.result.record import Result
+from archsim.result.result import Result
 from archsim.spec.files.mapping_text import mapping_dict
 from archsim.spec.mapping import Mapping
 

@@ -11,7 +11,7 @@ from archsim.engine.evaluate import evaluate_bound, evaluate_nests, result_of_ne
 from archsim.legality.binding import bind
 from archsim.nest.record import Bound
 from archsim.nest.sequence import NestPart, nests_of
-from archsim.result.record import Result
+from archsim.result.result import Result
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import MappingError, Problem

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, replace
 from math import inf, isfinite
 from typing import Any
 
-from archsim.jobs.defaults import KnownMapping, known_mappings
-from archsim.jobs.job import Refusal
-from archsim.jobs.workload import PartLike
+from archsim.plan.defaults import KnownMapping, known_mappings
+from archsim.plan.job import Refusal
+from archsim.plan.workload import PartLike
 from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import InputError
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from einsum_cascade.errors import SpecError, did_you_mean
 
 if TYPE_CHECKING:
-    from archsim.result.record import Result
+    from archsim.result.result import Result
 
 
 ENERGY, LATENCY, EDP = range(3)

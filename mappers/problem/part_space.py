@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from archsim.jobs.programs import program_of
-from archsim.jobs.workload import PartLike
 from archsim.legality.binding import with_parameters
+from archsim.plan.programs import program_of
+from archsim.plan.workload import PartLike
 from archsim.spec.arch import Architecture
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError

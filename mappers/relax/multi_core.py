@@ -15,12 +15,18 @@ from itertools import chain
 from math import prod
 from typing import Final
 
-from archsim.jobs.best_parts import Spreading
-from archsim.jobs.inward import brought_inward
-from archsim.jobs.partial_results import whole_rank_of
-from archsim.jobs.served import least_moved, least_times
-from archsim.jobs.spreading import copying_spreadings, part_of, seen_by_one, spread_over, spreadings
 from archsim.nest.partition import shift_masks, whole_lengths
+from archsim.plan.bandwidth_bound import bandwidth_bounds, input_bandwidth_bound
+from archsim.plan.partial_results import whole_rank_of
+from archsim.plan.partition_factors import Partitioning
+from archsim.plan.partitioned_tiles import sink_loops
+from archsim.plan.partitioning import (
+    critical_core_shapes,
+    machine_of_one_core,
+    partition_mapping,
+    replicating_partitionings,
+    usual_partitionings,
+)
 from archsim.spec.arch import Architecture, Memory
 from archsim.spec.mapping import Keep, Mapping, NestLevel
 from archsim.spec.roles import memory_in_role
@@ -45,7 +51,7 @@ from .relaxation import (
 
 
 def shapes_of_part(
-    spreading: Spreading, given: Sizes[str, int], program: Program
+    spreading: Partitioning, given: Sizes[str, int], program: Program
 ) -> dict[str, int]:
     """Shapes of a core's part: the cascade's cuts as given, if none of their parts is spread.
 
@@ -58,7 +64,7 @@ def shapes_of_part(
     """
     spread = (program.rank_of.get(s.rank) for _, ranks in spreading for s in ranks)
     of_cut = any(declared is not None and declared.family for declared in spread)
-    return part_of(spreading, given, program if of_cut else None)
+    return critical_core_shapes(spreading, given, program if of_cut else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,7 @@ class _CompulsoryTensor:
 
 
 def core_view(
-    program: Program, architecture: Architecture, spreading: Spreading, given: Sizes[str, int]
+    program: Program, architecture: Architecture, spreading: Partitioning, given: Sizes[str, int]
 ) -> Architecture:
     """The machine of one core: one memory in the place of all that several cores share.
 
@@ -112,7 +118,7 @@ def core_view(
     last = max(feeding, default=0)
     if last and last == len(architecture.memories) - 1:
         # Nothing is inside of it but arrays: it is the core's own memory, in parts.
-        seen = seen_by_one(architecture, spreading)
+        seen = machine_of_one_core(architecture, spreading)
         return replace(seen, memories=tuple(map(without_instances, seen.memories)))
     spread = [
         (n, s.rank, s.parts or 1)
@@ -213,7 +219,7 @@ def _share(
 
 
 def with_ring_capacity(
-    chip: Architecture, spreading: Spreading, program: Program, shapes: Sizes[str, int]
+    chip: Architecture, spreading: Partitioning, program: Program, shapes: Sizes[str, int]
 ) -> Architecture:
     """A chip that has room for a copy of what goes round where it has room for a part of it, and
     for another that passes.
@@ -241,7 +247,7 @@ def with_ring_capacity(
 
 
 def lifted_around_ring(
-    mapping: Mapping, spreading: Spreading, program: Program, architecture: Architecture
+    mapping: Mapping, spreading: Partitioning, program: Program, architecture: Architecture
 ) -> Iterator[Mapping]:
     """The mapping of a chip spread over a ring of them, with what all need going round along one
     rank after the other: the engine says which can.
@@ -256,7 +262,7 @@ def lifted_around_ring(
     needed = (t.ranks for t in program.inputs if not spread & {*t.ranks})
     ranks = dict.fromkeys(rank for ranks in needed for rank in ranks)
     for tiled in _at_links(mapping, architecture):
-        moved = spread_over(tiled, spreading, architecture)
+        moved = partition_mapping(tiled, spreading, architecture)
         for rank in ranks:
             nest = (
                 replace(level, ring=(rank,)) if level.level == links else level
@@ -330,18 +336,18 @@ def multi_core_search(strategy: Mapper, problem: SearchProblem, progress: Progre
     return search.found()
 
 
-def partitionings_of(space: Mapspace) -> tuple[Spreading, ...]:
+def partitionings_of(space: Mapspace) -> tuple[Partitioning, ...]:
     """Ways to spread a cascade; on a single core only where there is no other.
 
     Where they leave cores idle, those in which all need what one of them makes come first: it takes
     that one as long as any would take for itself, as chips in a ring do.
     """
     program, machine = space.program, space.architecture
-    usual = spreadings(program, machine, space.given)
-    copying = copying_spreadings(program, machine, space.given)
+    usual = usual_partitionings(program, machine, space.given)
+    copying = replicating_partitionings(program, machine, space.given)
     ways = tuple(way for way in (*copying, *usual) if way) or usual
     # Those that promise most first: what is found tells which of the others cannot be better.
-    times = least_times(program, machine, space.given, ways)
+    times = bandwidth_bounds(program, machine, space.given, ways)
     return tuple(way for _, way in sorted(zip(times, ways, strict=True), key=lambda p: p[0]))
 
 
@@ -352,7 +358,7 @@ def core_relaxations(space: Mapspace, memory: str = "") -> Iterator[Callable[[],
     )
 
 
-def core_relaxation(whole: Mapspace, spreading: Spreading, memory: str = "") -> Relaxation:
+def core_relaxation(whole: Mapspace, spreading: Partitioning, memory: str = "") -> Relaxation:
     """The problem of a core, and what brings its mappings to all of them.
 
     Parameters
@@ -394,11 +400,13 @@ def _is_shared(architecture: Architecture, memory: str) -> bool:
 
 
 def _view_of_shared(
-    architecture: Architecture, spreading: Spreading, memory: str
+    architecture: Architecture, spreading: Partitioning, memory: str
 ) -> tuple[Architecture, int]:
     """A core between the outermost memory and one that it shares, and how many share that: what is
     inside of it makes no difference to what is outside."""
-    seen = {m.name: without_instances(m) for m in seen_by_one(architecture, spreading).memories}
+    seen = {
+        m.name: without_instances(m) for m in machine_of_one_core(architecture, spreading).memories
+    }
     outer = replace(seen[architecture.home.name], inside=None)
     inner = replace(seen[memory], inside=None)
     arrays = tuple(replace(a, reads=(), writes=()) for a in architecture.arrays)
@@ -409,7 +417,7 @@ def _view_of_shared(
 
 
 def _lifted_from_shared(
-    whole: Mapspace, machine: Architecture, mapping: Mapping, spreading: Spreading
+    whole: Mapspace, machine: Architecture, mapping: Mapping, spreading: Partitioning
 ) -> Iterator[Mapping]:
     """The mapping of a core between two memories, spread over all cores: with all in those that it
     does not see, and with nothing; with all that comes from outside in what it shares, so that it
@@ -425,11 +433,11 @@ def _lifted_from_shared(
     for more in dict.fromkeys((everything, ())):
         for here in dict.fromkeys((tuple(at_once), held.get(shared, ()))):
             keep = (*others, *([Keep(level=shared, tensors=here)] if here else []), *more)
-            spread = spread_over(replace(mapping, keep=keep), spreading, whole.architecture)
+            spread = partition_mapping(replace(mapping, keep=keep), spreading, whole.architecture)
             yield by_branches(whole.program, whole.architecture, replace(spread, keep=keep))
 
 
-def ring_relaxation(whole: Mapspace, spreading: Spreading) -> Relaxation:
+def ring_relaxation(whole: Mapspace, spreading: Partitioning) -> Relaxation:
     """Return the problem of a chip that passes its part of shared inputs around a ring.
 
     ``core_relaxation`` gives each core a copy instead.
@@ -448,8 +456,8 @@ def ring_relaxation(whole: Mapspace, spreading: Spreading) -> Relaxation:
 
 def _look_at(
     search: RelaxedSearch,
-    of_way: Callable[[Mapspace, Spreading], Relaxation],
-    spreading: Spreading,
+    of_way: Callable[[Mapspace, Partitioning], Relaxation],
+    spreading: Partitioning,
     progress: Progress,
 ) -> None:
     """Search the problem of a core, and run what is found on all of them."""
@@ -468,7 +476,7 @@ def _look_at(
     search.look_at(core.space, known, core.lifted, progress, how)
 
 
-def _of_middle_part(whole: Mapspace, spreading: Spreading) -> Program:
+def _of_middle_part(whole: Mapspace, spreading: Partitioning) -> Program:
     """The cascade as a core has it: of a rank under a mask with balanced parts, whose sizes the
     mapping decides, it has one of their mean length from the middle, and so of their mean work."""
     program = whole.program
@@ -494,12 +502,12 @@ _SLOWER: Final = 1.25
 they count whole, and picks read a part of them."""
 
 
-def _moves_more(search: RelaxedSearch, spreading: Spreading) -> bool:
+def _moves_more(search: RelaxedSearch, spreading: Partitioning) -> bool:
     """Whether inputs alone take memories clearly longer in a way than the best does in all."""
     best, space = search.best, search.problem.space
     if best is None or search.problem.objective.code != LATENCY:
         return False
-    seconds = least_moved(space.program, space.architecture, space.given, spreading)
+    seconds = input_bandwidth_bound(space.program, space.architecture, space.given, spreading)
     return seconds * float(space.architecture.clock_hz) > _SLOWER * best.value
 
 
@@ -516,7 +524,7 @@ def _beaten(search: RelaxedSearch, one: Mapspace, known: EngineRun | None) -> bo
 
 
 def placements(
-    mapping: Mapping, spreading: Spreading, architecture: Architecture, program: Program
+    mapping: Mapping, spreading: Partitioning, architecture: Architecture, program: Program
 ) -> Iterator[Mapping]:
     """The mapping of a core spread over all: with its loops as they are, and with more and more of
     those of the outermost memory at the one that feeds the cores.
@@ -535,7 +543,7 @@ def placements(
     Mapping
         Of the whole machine; not all of them are legal.
     """
-    yield spread_over(mapping, spreading, architecture, program)
+    yield partition_mapping(mapping, spreading, architecture, program)
     outer = architecture.home.name
     feeding = [m.name for m in architecture.memories if m.instances and m.name != outer]
     if not feeding or not spreading:
@@ -544,5 +552,5 @@ def placements(
     shared = next((level.loops for level in mapping.nest if level.level == outer), ())
     own = any(level.level == outer for e in mapping.einsums for level in e.nest)
     for number in range(0 if own else 1, len(shared) + 1):
-        inward = brought_inward(mapping, outer, inner, number)
-        yield spread_over(inward, spreading, architecture, program)
+        inward = sink_loops(mapping, outer, inner, number)
+        yield partition_mapping(inward, spreading, architecture, program)

@@ -10,7 +10,7 @@ from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, replace
 from time import monotonic
 
-from archsim.result.record import Result
+from archsim.result.result import Result
 from archsim.spec.arch import Architecture
 from archsim.spec.index import mapping_entries
 from archsim.spec.mapping import Keep, Mapping, NestLevel

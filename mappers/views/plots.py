@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from archsim.document import picture_text
+from archsim.figure_style import FAINT, PAGE_IN, PALETTE, Picture, headline, look
 from archsim.quantities import byte_size, count, energy, seconds
-from archsim.result.plots.style import FAINT, PAGE_IN, PALETTE, Picture, headline, look
 
 from ..pareto.capacity import CapacityCurves, CapacityPoint
 from ..pareto.front import Front

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from archsim.document import Column, Document, Fact, Table
 from archsim.quantities import bar, byte_size, count, energy, percent, seconds
-from archsim.result.record import Result, limits
+from archsim.result.record import limits
+from archsim.result.result import Result
 from archsim.spec.mapping import Mapping
 
 from ..pareto.capacity import CapacityCurves, CapacitySeries

@@ -95,7 +95,7 @@ def test_properties_hold_of_a_point_and_a_broken_one_is_seen(
 
 
 def test_a_traceback_is_mishandled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("archsim.report.cascades.analysis_report", lambda *_: 1 / 0)
+    monkeypatch.setattr("archsim.views.analysis.analysis_report", lambda *_: 1 / 0)
     found = mishandled(Attack(words=("analyze", "attention-3pass")), tmp_path)
     assert found is not None
     assert "ZeroDivisionError" in found

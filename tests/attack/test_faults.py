@@ -18,9 +18,9 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile
 from places import ROOT
 
 from archsim.atlas.survey import AtlasPlan, survey
-from archsim.cli.waiting import WaitingSign
+from archsim.cli.console import WaitingSign
 from archsim.compiled import KeptCode, compiled
-from archsim.reproduction.sweep import shared
+from archsim.reproduction.batches import shared
 from archsim.writing import OutputFolder, Write, write_whole
 from einsum_cascade.errors import InputError
 
@@ -191,8 +191,8 @@ def test_no_home_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_somebody_who_waits_is_told_on_one_line_that_is_taken_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("archsim.cli.waiting._AFTER_S", 0.02)
-    monkeypatch.setattr("archsim.cli.waiting._EVERY_S", 0.01)
+    monkeypatch.setattr("archsim.cli.console._AFTER_S", 0.02)
+    monkeypatch.setattr("archsim.cli.console._EVERY_S", 0.01)
     stream = io.StringIO()
     sign = WaitingSign(stream)
     sign.start()

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from archsim.writing import OutputFolder, exchange, write_whole
-from archsim.writing.exchange import move_together
+from archsim import writing as exchange
+from archsim.writing import OutputFolder, move_together, write_whole
 
 NAMES = ("a.txt", "b.txt", "c.txt")
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from archsim.engine.evaluate import evaluate_bound, evaluate_nests
-from archsim.jobs.best_parts import Spreading
-from archsim.jobs.spreading import spread_over
 from archsim.legality.binding import bind
 from archsim.nest.sequence import join_nests, nests_of
-from archsim.result.record import Result
+from archsim.plan.partition_factors import Partitioning
+from archsim.plan.partitioning import partition_mapping
+from archsim.result.result import Result
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Mapping, SpreadRank
 from archsim.validation.inputs import random_shapes
@@ -101,7 +101,7 @@ def mappings(
     for way in _ways(program, on, random):
         # Links hold nothing, partial results neither.
         summed = not on.memories[0].ring and random.random() < 0.7
-        spread = spread_over(base, way, on, program if summed else None)
+        spread = partition_mapping(base, way, on, program if summed else None)
         yield spread
         if not own and random.random() < 0.3:
             yield _sized(program, spread, random.choice(sizes))
@@ -128,7 +128,7 @@ def _nest(part: Program, on: Architecture, given: dict[str, int], random: Random
     shapes = {r: n for r, n in given.items() if r in part.settable}
     made = _plain(part, on, shapes)
     for way in _ways(part, on, random)[:4]:
-        spread = spread_over(made, way, on, None if on.memories[0].ring else part)
+        spread = partition_mapping(made, way, on, None if on.memories[0].ring else part)
         try:
             bind(part, spread, on, shapes)
         except InputError:
@@ -137,13 +137,13 @@ def _nest(part: Program, on: Architecture, given: dict[str, int], random: Random
     return made
 
 
-def _ways(program: Program, on: Architecture, random: Random) -> list[Spreading]:
+def _ways(program: Program, on: Architecture, random: Random) -> list[Partitioning]:
     """Each rank in parts, and some pairs of ranks, whether that is legal or not."""
     able = [(m.name, name, most) for m in on.memories for name, most in m.instances]
     ranks = [*program.parallel, *(r.name for r in program.ranks)]
     if not able:
         return []
-    found: list[Spreading] = []
+    found: list[Partitioning] = []
     for rank in ranks:
         memory, name, most = random.choice(able)
         parts, balanced = random.randint(2, most), random.random() < 0.3

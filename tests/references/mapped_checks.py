@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from archsim import Architecture, Mapping
-from archsim.jobs.job import MakeMapping
-from archsim.validation.check import validate_cascade
+from archsim.plan.job import MakeMapping
 from archsim.validation.mapped import mapped_run
+from archsim.validation.validate import validate_cascade
 from einsum_cascade import Cascade
 from mappers.construct.generators import GENERATORS
 from workloads.references import find_reference

@@ -14,7 +14,7 @@ from model_cases import DEEPSEEK_V3, GEMMA2, GPT_OSS, LLAMA, MAMBA2, MINIMAX, MI
 from places import ROOT
 
 from archsim import Architecture
-from archsim.jobs.selection import usual_mapping
+from archsim.plan.selection import usual_mapping
 from einsum_cascade.yaml.library import builtin_names, builtin_source
 from einsum_cascade.yaml.source import read_yaml
 from workloads import load

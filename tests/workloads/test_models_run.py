@@ -17,8 +17,8 @@ from later_cases import LATER
 from model_cases import PUBLISHED, model_of
 
 from archsim import Architecture, Result, simulate
-from archsim.jobs.job import Job
-from archsim.jobs.run import evaluate_job
+from archsim.plan.job import Job
+from archsim.plan.planner import evaluate_job
 from einsum_cascade.yaml.library import builtin_names
 from workloads import Workload, load
 from workloads.models import ModelConfig

@@ -9,10 +9,10 @@ from archsim import Architecture, Mapping
 from archsim.counts.spill import count_mapping
 from archsim.engine.evaluate import evaluate_mapping
 from archsim.legality.binding import bind
-from archsim.result.record import Result
+from archsim.result.result import Result
 from archsim.steps.group import fused_group
-from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run, mapped_shapes
+from archsim.validation.validate import validate_cascade
 from einsum_cascade import Cascade
 from mappers.construct.generators import GENERATORS
 from workloads.references import find_reference

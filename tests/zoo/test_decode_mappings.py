@@ -6,9 +6,9 @@ import pytest
 
 from archsim import Architecture, Mapping
 from archsim.engine.evaluate import evaluate_mapping
-from archsim.result.record import Result
-from archsim.validation.check import validate_cascade
+from archsim.result.result import Result
 from archsim.validation.mapped import mapped_run, mapped_shapes
+from archsim.validation.validate import validate_cascade
 from einsum_cascade import Cascade
 from mappers.construct.generators import GENERATORS
 from workloads.references import find_reference

@@ -11,10 +11,10 @@ from machines import small
 
 from archsim import Architecture, Mapping
 from archsim.engine.evaluate import evaluate_mapping
-from archsim.result.record import Result
-from archsim.validation.check import validate_cascade
+from archsim.result.result import Result
 from archsim.validation.inputs import random_inputs
 from archsim.validation.mapped import mapped_run, mapped_shapes
+from archsim.validation.validate import validate_cascade
 from einsum_cascade import Cascade
 from einsum_cascade.shapes import resolve_shapes
 from mappers.construct.choices import choose

@@ -15,7 +15,7 @@ from portions import left, portions
 
 from archsim import Architecture, Mapping, Result, simulate
 from archsim.engine.evaluate import evaluate_mapping
-from archsim.jobs.selection import mapping_called
+from archsim.plan.selection import mapping_called
 from archsim.spec.arch import Memory
 from archsim.spec.mapping import EINSUM_BY_EINSUM
 from einsum_cascade.errors import InputError

@@ -17,7 +17,7 @@ from portions import portions
 
 from archsim import Architecture, Result, simulate
 from archsim.engine.evaluate import evaluate_mapping
-from archsim.jobs.selection import mapping_called
+from archsim.plan.selection import mapping_called
 from archsim.spec.mapping import EINSUM_BY_EINSUM, Mapping
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError

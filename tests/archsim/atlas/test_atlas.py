@@ -17,11 +17,10 @@ from portions import some
 
 from archsim import Architecture, Mapping, simulate
 from archsim.atlas import survey as surveys
-from archsim.atlas.columns import most_passes
 from archsim.atlas.page import atlas_html
-from archsim.atlas.survey import AtlasEntry, AtlasPlan, Scenario, survey
+from archsim.atlas.survey import AtlasEntry, AtlasPlan, Scenario, most_passes, survey
 from archsim.cli import archsim
-from archsim.jobs.selection import mapping_called
+from archsim.plan.selection import mapping_called
 from archsim.spec.mapping import EINSUM_BY_EINSUM
 from einsum_cascade import Cascade
 from einsum_cascade.counting.symbolic import Analysis
@@ -196,7 +195,7 @@ def test_progress_is_told_as_often_as_promised(
 def test_several_processes_survey_the_same(
     plan: AtlasPlan, entries: tuple[AtlasEntry, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(surveys, "_WORTH_PROCESSES", 1)
+    monkeypatch.setattr(surveys, "_MIN_CASCADES_FOR_PROCESSES", 1)
     some = replace(plan, cascades=CASCADES[1:], machines=plan.machines[:1])
     told: list[str] = []
     # Threads take the work as processes do, and need not be started.

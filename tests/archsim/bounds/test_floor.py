@@ -24,11 +24,10 @@ from archsim.counts.spill import count_mapping
 from archsim.energy.charges import operations_pj
 from archsim.energy.estimators import memory_access, register_access
 from archsim.engine.evaluate import evaluate_bound
-from archsim.jobs.plan import plan
-from archsim.jobs.run import run_plan
-from archsim.jobs.selection import mapping_called
 from archsim.legality.binding import bind
-from archsim.result.record import Result
+from archsim.plan.planner import plan, run_plan
+from archsim.plan.selection import mapping_called
+from archsim.result.result import Result
 from archsim.spec.index import mapping_entries
 from archsim.spec.mapping import EINSUM_BY_EINSUM, Mapping
 from einsum_cascade import Cascade

@@ -14,8 +14,7 @@ from commands import python, refused, run
 from places import ROOT
 
 from archsim.cli.application import Commands
-from archsim.cli.catalogue import _listing
-from archsim.report.catalogue import find
+from archsim.cli.catalogue import _listing, find
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError, Problem
 from einsum_cascade.source import Source, Span
 

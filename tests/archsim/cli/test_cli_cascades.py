@@ -11,7 +11,7 @@ import pytest
 from commands import refused, run
 from places import ROOT
 
-from archsim.validation.check import ValidationReport, validate_cascade
+from archsim.validation.validate import ValidationReport, validate_cascade
 from einsum_cascade import Cascade
 
 
@@ -119,7 +119,7 @@ def test_validate_all_covers_every_built_in_cascade(monkeypatch: pytest.MonkeyPa
         assert options["reference"] is not None, cascade.name
         return replace(first, cascade=cascade.name, independent=True, ok=True)
 
-    monkeypatch.setattr("archsim.validation.check.validate_cascade", named)
+    monkeypatch.setattr("archsim.validation.validate.validate_cascade", named)
     found = validated("all")
     names = [e["name"] for e in json.loads(run("list", "cascades", "--json").stdout)]
     assert [f["cascade"] for f in found] == names

@@ -9,7 +9,7 @@ import pytest
 
 from archsim import Architecture, Mapping
 from archsim.engine.evaluate import evaluate_mapping
-from archsim.result.record import Result
+from archsim.result.result import Result
 from archsim.spec.arch import Operation, ProcessingArray
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError

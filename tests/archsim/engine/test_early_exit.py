@@ -12,10 +12,14 @@ from archsim.counts.occupancy import busy_cycles, memory_bytes, transfer_cycles
 from archsim.counts.spill import count_mapping
 from archsim.engine.early_exit import takes_longer
 from archsim.engine.evaluate import evaluate_bound
-from archsim.jobs.programs import program_of
-from archsim.jobs.selection import copying_ways, derived_mapping, ways_to_spread
 from archsim.legality.binding import bind
 from archsim.nest.record import Bound
+from archsim.plan.programs import program_of
+from archsim.plan.selection import (
+    derived_mapping,
+    partitionings_of_part,
+    replicating_partitionings_of_part,
+)
 from einsum_cascade.errors import InputError
 from einsum_cascade.shapes import complete_shapes
 from mappers.construct.generators import GENERATORS
@@ -32,7 +36,10 @@ def in_parts(name: str) -> list[Bound]:
     program = program_of(part, MACHINE, part.cascade)
     given, _ = complete_shapes(program, part.shapes_for(program.settable))
     found: list[Bound] = []
-    every = (ways_to_spread(part, MACHINE, part.cascade), copying_ways(part, MACHINE, part.cascade))
+    every = (
+        partitionings_of_part(part, MACHINE, part.cascade),
+        replicating_partitionings_of_part(part, MACHINE, part.cascade),
+    )
     for way in (way for ways in every for way in ways):
         if any(s.balanced and s.parts <= 32 for _, ranks in way for s in ranks):
             try:

@@ -17,10 +17,10 @@ from archsim.counts.accesses import count_einsum
 from archsim.counts.spill import count_mapping
 from archsim.engine.evaluate import evaluate_mapping
 from archsim.engine.latency import time_bound, time_events
-from archsim.jobs.selection import mapping_called
 from archsim.legality.binding import bind
 from archsim.legality.dependences import illegalities
 from archsim.nest.record import Bound
+from archsim.plan.selection import mapping_called
 from archsim.schedule.kinds import time_mapping
 from archsim.spec.index import builtin_mappings
 from archsim.spec.mapping import EINSUM_BY_EINSUM

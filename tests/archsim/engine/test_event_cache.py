@@ -25,7 +25,7 @@ def sealed(folder: Path) -> Path:
     """A copy of the packages beside whose modules nothing can be kept."""
     for package in PACKAGES:
         shutil.copytree(ROOT / package, folder / package, ignore=lambda *_: {"__pycache__"})
-    (folder / "archsim" / "events" / "__pycache__").touch()
+    (folder / "archsim" / "engine" / "__pycache__").touch()
     return folder
 
 
@@ -55,11 +55,11 @@ def test_the_kernel_is_kept_in_the_users_cache_or_nowhere(tmp_path: Path) -> Non
     assert json.loads(said)["schedule"]["simulated_events"] > 1000
     assert list(caches.rglob("kernel.run-*.nbi"))
     # Where nothing can be kept the kernel is there too; a small function is as soon compiled.
-    small = folder / "archsim" / "events" / "small.py"
+    small = folder / "archsim" / "engine" / "small.py"
     small.write_text(
         "from ..compiled import compiled\nfrom . import kernel\n\n\n"
         "@compiled\ndef twice(x: int) -> int:\n    return 2 * x\n\n\n"
         "assert callable(kernel.run)\nprint(twice(21))\n"
     )
     nowhere = Path("/dev/null/nowhere")
-    assert python(folder, nowhere, "-c", "import archsim.events.small") == "42\n"
+    assert python(folder, nowhere, "-c", "import archsim.engine.small") == "42\n"

@@ -11,7 +11,8 @@ from portions import left
 from archsim import Architecture, Mapping
 from archsim.bounds import floor as floor_module
 from archsim.engine.evaluate import evaluate_mapping
-from archsim.result.record import Floor, Result
+from archsim.result.record import Floor
+from archsim.result.result import Result
 from archsim.schedule import modulo
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError
@@ -79,7 +80,7 @@ def test_what_only_the_energy_of_the_floor_needs_waits_until_it_is_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made: list[str] = []
-    for name in ("_with_points", "delivering_of"):
+    for name in ("_with_points", "operand_delivery_of"):
         real = getattr(floor_module, name)
         monkeypatch.setattr(
             floor_module, name, lambda *a, name=name, real=real: made.append(name) or real(*a)
@@ -90,7 +91,7 @@ def test_what_only_the_energy_of_the_floor_needs_waits_until_it_is_asked_for(
     assert result.floor.latency_s > 0
     assert not made
     assert result.floor.energy_pj > 0
-    assert {*made} == {"_with_points", "delivering_of"}
+    assert {*made} == {"_with_points", "operand_delivery_of"}
 
 
 @pytest.mark.parametrize(

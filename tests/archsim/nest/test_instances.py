@@ -16,10 +16,10 @@ from archsim import Architecture, Mapping, Result, simulate
 from archsim.counts.cores import counts_of_all_cores
 from archsim.counts.spill import count_mapping
 from archsim.engine.evaluate import evaluate_bound, evaluate_mapping
-from archsim.jobs.best_parts import best_parts
-from archsim.jobs.selection import ways_to_spread
-from archsim.jobs.spreading import spread_over
 from archsim.legality.binding import bind
+from archsim.plan.partition_factors import partition_factors
+from archsim.plan.partitioning import partition_mapping
+from archsim.plan.selection import partitionings_of_part
 from archsim.spec.mapping import SpreadRank
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError
@@ -263,7 +263,7 @@ def test_parts_of_a_cut_rank_under_a_mask_do_together_what_one_instance_does(
         counts_of_all_cores(bound, count_mapping(bound))
         for bound in (
             bind(program, mapping, machine, shapes)
-            for mapping in (made, spread_over(made, (("DRAM", (parts,)),), machine))
+            for mapping in (made, partition_mapping(made, (("DRAM", (parts,)),), machine))
         )
     )
     masked = [n for n, e in enumerate(program.einsums) if e.where is not None]
@@ -328,7 +328,7 @@ def test_of_balanced_parts_the_one_that_takes_longest_takes_the_time() -> None:
     ranks = [("G", 8, False), ("P", 3, True)]
     spread = tuple(SpreadRank(instances="cores", rank=r, parts=n, balanced=b) for r, n, b in ranks)
     shapes = {"B": 1, "G": 8, "S": 4, "E": 128, "F": 128, "P": 1000, "M": 1000}
-    bound = bind(program, spread_over(mapping, (("L2", spread),), machine), machine, shapes)
+    bound = bind(program, partition_mapping(mapping, (("L2", spread),), machine), machine, shapes)
     assert bound.instances is not None
     alone = [replace(bound, instances=None), *(b for _, b in bound.instances.others)]
     cycles = [evaluate_bound(b).cycles for b in alone]
@@ -350,7 +350,7 @@ def test_parts_that_an_array_holds_whole_stay_as_long_as_they_are() -> None:
 def test_a_masked_rank_is_cut_for_instances_that_others_leave_idle() -> None:
     machine = Architecture.load("fusemax", [CORES.format(64), AMPLE])
     work = load("llama-3-8b", seq_len=256, batch=1)
-    ways = ways_to_spread(work.parts[0], machine, work.cascade)
+    ways = partitionings_of_part(work.parts[0], machine, work.cascade)
     parts = [[(s.rank, s.parts) for _, ranks in way for s in ranks] for way in ways]
     assert [("G", 8), ("S", 4), ("P", 2)] in parts
     assert any("64 of 64 cores are used" in note for note in simulate(work, machine).notes)
@@ -363,10 +363,10 @@ def test_splits_of_keys_are_read_once_by_whoever_has_them() -> None:
     made = einsum_by_einsum(program, machine, {**shapes, "H": 1, "M2": 1})
     ranks = [SpreadRank(instances="cores", rank=r, parts=n) for r, n in (("H", 2), ("M2", 4))]
     split = evaluate_mapping(
-        program, spread_over(made, (("DRAM", tuple(ranks)),), machine), machine, shapes
+        program, partition_mapping(made, (("DRAM", tuple(ranks)),), machine), machine, shapes
     )
     alone = evaluate_mapping(
-        program, spread_over(made, (("DRAM", tuple(ranks[:1])),), machine), machine, shapes
+        program, partition_mapping(made, (("DRAM", tuple(ranks[:1])),), machine), machine, shapes
     )
     assert "8 of 8 cores are used: H in 2 parts of 1, M2 in 4 parts of 1" in split.notes
     # Keys and values of 512 tokens and two heads, each by one core; beside them partial results.
@@ -391,7 +391,7 @@ def test_splits_of_unlike_length_are_refused() -> None:
     program = Cascade.load("attention-2pass").program
     shapes = {"B": 1, "H": 1, "E": 4, "F": 4, "P": 4, "M": 16, "M0": 5}
     made = einsum_by_einsum(program, machine, shapes)
-    spread = spread_over(
+    spread = partition_mapping(
         made, (("DRAM", (SpreadRank(instances="cores", rank="M1", parts=3),)),), machine
     )
     with pytest.raises(MappingError, match="M = 16 is not M1 = 4 x M0 = 5: parts of M1"):
@@ -466,7 +466,7 @@ def test_a_last_part_may_lack_accesses_that_whole_parts_have() -> None:
 
 
 def test_more_instances_than_any_machine_has_take_no_longer() -> None:
-    parts = best_parts({"B": 64, "H": 12, "P": 10**9}, 10**15, False)
+    parts = partition_factors({"B": 64, "H": 12, "P": 10**9}, 10**15, False)
     assert parts["B"] == 64
     assert 1 <= parts["P"] <= 10**9
 

@@ -10,10 +10,10 @@ import pytest
 from archsim import Architecture, simulate
 from archsim.engine.early_exit import takes_longer
 from archsim.engine.evaluate import evaluate_mapping, evaluate_nests
-from archsim.jobs.spreading import spread_over
 from archsim.legality.binding import bind
 from archsim.nest.record import Bound
 from archsim.nest.sequence import join_nests, nests_of
+from archsim.plan.partitioning import partition_mapping
 from archsim.result.record import Floor
 from archsim.spec.files.mapping_text import mapping_text
 from archsim.spec.mapping import Mapping, SpreadRank
@@ -123,7 +123,7 @@ def test_the_floor_of_nests_that_are_spread_is_that_of_all_instances() -> None:
         for part in nests_of(program, mapping, shapes):
             how = part.mapping
             if spread:
-                how = spread_over(how, ((first.name, (heads,)),), machine)
+                how = partition_mapping(how, ((first.name, (heads,)),), machine)
             nests.append((part.name, bind(part.program, how, machine, part.shapes)))
         return evaluate_nests(program, mapping, tuple(nests)).floor
 

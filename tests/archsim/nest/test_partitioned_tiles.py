@@ -6,8 +6,8 @@ import pytest
 
 from archsim import Architecture
 from archsim.engine.evaluate import evaluate_bound
-from archsim.jobs.spreading import spread_over
 from archsim.legality.binding import bind
+from archsim.plan.partitioning import partition_mapping
 from archsim.spec.mapping import SpreadRank
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
@@ -32,11 +32,11 @@ def test_steps_of_all_parts_are_not_those_of_one(parts: int) -> None:
     machine = Architecture.load("fusemax", ["memories.DRAM.instances.cores=4"])
     over = ((machine.memories[0].name, (SpreadRank(instances="cores", rank="P", parts=parts),)),)
     tiled = Cascade.parse(CASCADE.replace("STEP", "p*J + j")).program
-    spread = spread_over(einsum_by_einsum(tiled, machine, SHAPES), over, machine, tiled)
+    spread = partition_mapping(einsum_by_einsum(tiled, machine, SHAPES), over, machine, tiled)
     result = evaluate_bound(bind(tiled, spread, machine, SHAPES))
     assert dict(result.einsums[0].operations)["mac"] == 16 * 8
 
     whole = Cascade.parse(CASCADE.replace("STEP", "n")).program
-    spread = spread_over(einsum_by_einsum(whole, machine, SHAPES), over, machine, whole)
+    spread = partition_mapping(einsum_by_einsum(whole, machine, SHAPES), over, machine, whole)
     with pytest.raises(MappingError, match=r"KK goes over all of N, of which .* parts \(P\)"):
         bind(whole, spread, machine, SHAPES)

@@ -9,11 +9,11 @@ from machines import small
 
 from archsim import Architecture
 from archsim.engine.evaluate import evaluate_mapping
-from archsim.jobs.spreading import spread_over
+from archsim.plan.partitioning import partition_mapping
 from archsim.spec.arch import Memory
 from archsim.spec.mapping import Mapping, SpreadRank
-from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run
+from archsim.validation.validate import validate_cascade
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
 from mappers.construct.einsum_by_einsum import einsum_by_einsum
@@ -44,7 +44,7 @@ def ring_of_chips() -> Architecture:
 
 def spread(mapping: Mapping, machine: Architecture, **parts: int) -> Mapping:
     ranks = tuple(SpreadRank(instances="chips", rank=r, parts=n) for r, n in parts.items())
-    return spread_over(mapping, (("links", ranks),), machine)
+    return partition_mapping(mapping, (("links", ranks),), machine)
 
 
 @pytest.mark.parametrize("engine", ["analytical", "event"])

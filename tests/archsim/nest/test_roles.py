@@ -21,8 +21,8 @@ from archsim.spec.arch import Dimension, Memory, ProcessingArray
 from archsim.spec.files.mapping import build_mapping
 from archsim.spec.index import builtin_mappings
 from archsim.spec.roles import array_in_role, axis_in_role, memory_in_role
-from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run, mapped_shapes
+from archsim.validation.validate import validate_cascade
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError
 from einsum_cascade.source import Source

@@ -14,9 +14,9 @@ from portions import some
 from archsim import Architecture, Mapping, simulate
 from archsim.engine.evaluate import evaluate_bound
 from archsim.iteration.bands import BandStrip, points_until
-from archsim.jobs.job import MakeMapping
-from archsim.jobs.spreading import spread_over
 from archsim.legality.binding import bind
+from archsim.plan.job import MakeMapping
+from archsim.plan.partitioning import partition_mapping
 from archsim.spec.mapping import SpreadRank
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError
@@ -99,7 +99,7 @@ def test_parts_of_queries_do_together_what_all_do(parts: int) -> None:
     shapes = {"B": 1, "H": 1, "E": 8, "F": 8, "P": 4096, "M": 4096, "L": 2048}
     one = einsum_by_einsum(program, machine, shapes)
     rank = SpreadRank(instances="cores", rank="P", parts=parts, balanced=True)
-    spread = spread_over(one, ((machine.memories[0].name, (rank,)),), machine, program)
+    spread = partition_mapping(one, ((machine.memories[0].name, (rank,)),), machine, program)
     whole, found = (evaluate_bound(bind(program, m, machine, shapes)) for m in (one, spread))
     assert [dict(e.operations) for e in found.einsums] == [
         dict(e.operations) for e in whole.einsums

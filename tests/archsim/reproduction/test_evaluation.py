@@ -10,8 +10,8 @@ from places import PUBLICATIONS, ROOT
 
 from archsim.reproduction import Reproduction, Study, study
 from archsim.reproduction.published import difference, read_published
+from archsim.reproduction.runs import quantity_of
 from archsim.reproduction.study import StudyRun
-from archsim.reproduction.values import quantity_of
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,9 @@ from matplotlib.text import Text
 
 import archsim
 from archsim import Comparison, Result, compare, simulate
-from archsim.plotting.plot import COMPARISON_KINDS, RESULT_KINDS
-from archsim.result.plots.latency import latency_steps
-from archsim.result.plots.shares import share_bars
+from archsim.result.figures import latency_steps, share_bars
 from archsim.result.record import Floor
+from archsim.views.plot import COMPARISON_KINDS, RESULT_KINDS
 from einsum_cascade.errors import InputError
 
 

@@ -13,10 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from archsim import Architecture, Result, simulate
-from archsim.result.plots.labels import LabelBox
-from archsim.result.plots.roofline import plot_roofline, spots
-from archsim.result.plots.utilization import plot_utilization, spread
+from archsim.result.figures import plot_utilization, spread
 from archsim.result.record import MemoryRoof, Roofs
+from archsim.result.roofline import LabelBox, plot_roofline, spots
 from einsum_cascade.errors import InputError
 from workloads import load
 

@@ -10,9 +10,8 @@ from matplotlib.text import Text
 from portions import left
 
 from archsim import Architecture, Result, simulate
-from archsim.result.plots.breakdown import plot_energy, plot_time
-from archsim.result.plots.roofline import plot_roofline
-from archsim.result.plots.utilization import plot_utilization
+from archsim.result.figures import plot_energy, plot_time, plot_utilization
+from archsim.result.roofline import plot_roofline
 from workloads import load
 
 

@@ -26,10 +26,10 @@ from archsim.result.record import (
     EinsumUse,
     LevelBuffer,
     LevelTraffic,
-    Result,
     ScheduleReport,
 )
 from archsim.result.report import explain, report
+from archsim.result.result import Result
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from archsim import Architecture, Mapping, simulate
-from archsim.result.record import Result
+from archsim.result.result import Result
 from einsum_cascade.errors import InputError
 from workloads import load
 

@@ -9,7 +9,7 @@ import pytest
 
 from archsim import Architecture, Mapping
 from archsim.engine.evaluate import evaluate_mapping
-from archsim.result.record import Result
+from archsim.result.result import Result
 from archsim.spec.files.architecture import FormatFields
 from archsim.spec.tensor_words import in_formats
 from einsum_cascade import Cascade

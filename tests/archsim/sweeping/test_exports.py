@@ -26,7 +26,7 @@ def test_two_processes_write_the_same_files(
     archsim.sweep(SWEEP, out=tmp_path)
     files = [tmp_path / export.CSV, tmp_path / export.PARQUET]
     before = [path.read_bytes() for path in files]
-    monkeypatch.setattr(export, "_WORTH_A_PROCESS", 1)
+    monkeypatch.setattr(export, "_MIN_ROWS_FOR_A_PROCESS", 1)
     for path in files:
         path.unlink()
     with opened(tmp_path) as store:

@@ -25,7 +25,7 @@ import archsim
 from archsim import Architecture, Mapping, simulate
 from archsim.sweeping import sweep as sweeping
 from archsim.sweeping import workers
-from archsim.sweeping.rows import as_columns
+from archsim.sweeping.columns import as_columns
 from archsim.sweeping.run import run_batch
 from archsim.sweeping.store import opened
 from einsum_cascade.errors import InputError
@@ -419,7 +419,7 @@ def test_a_search_asks_for_the_same_points_however_it_is_run(tmp_path: Path) -> 
 def test_a_search_goes_on_after_a_kill_between_row_and_study(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from archsim.sweeping.study import StudyPoints
+    from archsim.sweeping.sweep import StudyPoints
 
     done, calls = StudyPoints.done, []
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from archsim import Architecture
-from archsim.jobs.stages import stages_by_passes, stages_by_picks
 from archsim.nest.sequence import join_nests, nest_part
+from archsim.plan.nest_cuts import stages_by_gathers, stages_by_passes
 from archsim.spec.mapping import Mapping
 from archsim.validation.inputs import random_inputs, random_parameters, random_shapes
 from archsim.validation.mapped import mapped_run
@@ -21,7 +21,7 @@ from mappers.construct.generators import GENERATORS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from archsim.jobs.stages import Names
+    from archsim.plan.nest_cuts import Names
     from einsum_cascade.ir import Program
 
 
@@ -44,7 +44,7 @@ def cut(program: Program, stages: tuple[Names, ...], shapes: dict[str, int]) -> 
     return join_nests(Mapping(name="cut", cascade=program.name), tuple(nests))
 
 
-@pytest.mark.parametrize("stages_of", [stages_by_picks, stages_by_passes])
+@pytest.mark.parametrize("stages_of", [stages_by_gathers, stages_by_passes])
 @pytest.mark.parametrize("name", PICKING)
 def test_nests_of_picking_cascades_compute_what_their_equations_say(
     name: str, stages_of: Callable[..., tuple[Names, ...]]

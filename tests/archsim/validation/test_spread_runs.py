@@ -8,13 +8,13 @@ import pytest
 from machines import small
 
 from archsim import Architecture
-from archsim.jobs.spreading import spread_over
+from archsim.plan.partitioning import partition_mapping
 from archsim.spec.arch import Memory
 from archsim.spec.mapping import Mapping, SpreadRank
 from archsim.validation import execute
-from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run, mapped_shapes
 from archsim.validation.report import ValidationReport
+from archsim.validation.validate import validate_cascade
 from einsum_cascade import Cascade
 from mappers.construct.einsum_by_einsum import einsum_by_einsum
 from mappers.construct.generators import GENERATORS
@@ -64,7 +64,7 @@ def checked(name: str, spread: dict[str, int], *, balanced: str = "") -> Validat
         for r, n in spread.items()
     )
     made = einsum_by_einsum(cascade.program, machine, shapes)
-    mapping = spread_over(made, (("DRAM", ranks),), machine)
+    mapping = partition_mapping(made, (("DRAM", ranks),), machine)
     how = mapped_run(cascade, mapping, machine, GENERATORS)
     reference = find_reference(cascade.program.reference)
     return validate_cascade(cascade, reference=reference, shapes=shapes, trials=1, run=how)

@@ -13,10 +13,10 @@ import pytest
 from portions import some
 
 from archsim import validate
-from archsim.validation.check import validate_cascade
 from archsim.validation.inputs import random_inputs, random_parameters, random_shapes
 from archsim.validation.report import ValidationReport
-from archsim.validation.tolerance import tolerance
+from archsim.validation.trial import tolerance
+from archsim.validation.validate import validate_cascade
 from einsum_cascade import Cascade
 from einsum_cascade.errors import EvaluationError
 from einsum_cascade.yaml.library import builtin_names

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from commands import run
 
-from archsim.validation.check import validate_cascade
-from archsim.validation.decisions import decides_otherwise, decisions
+from archsim.validation.trial import changes_decisions, decisions
+from archsim.validation.validate import validate_cascade
 from einsum_cascade import Cascade
 from workloads.references import Reference
 
@@ -38,9 +38,9 @@ def test_a_tie_within_rounding_is_found(second: float, otherwise: bool) -> None:
         "  I[j]", "  T[m] = S[m] + V[m]\n  I[j]", 1
     )
     inputs = {"S": np.array([1.0, 1.0]), "V": np.array([0.0, second - 1])}
-    found = decides_otherwise(Cascade.parse(text), inputs, "bfloat16", {})
+    found = changes_decisions(Cascade.parse(text), inputs, "bfloat16", {})
     assert found is otherwise
-    assert not decides_otherwise(Cascade.parse(text), inputs, "float64", {})
+    assert not changes_decisions(Cascade.parse(text), inputs, "float64", {})
 
 
 STEEP = """

@@ -13,8 +13,8 @@ from machines import small
 from archsim import Architecture, simulate
 from archsim.engine.evaluate import evaluate_mapping
 from archsim.spec.mapping import BLOCK_BY_BLOCK, Mapping
-from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run
+from archsim.validation.validate import validate_cascade
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
 from mappers.construct import block_by_block as block

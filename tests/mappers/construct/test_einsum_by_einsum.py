@@ -19,8 +19,8 @@ from archsim import Architecture, simulate
 from archsim.engine.evaluate import evaluate_mapping
 from archsim.legality.binding import bind
 from archsim.spec.arch import ProcessingArray
-from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run
+from archsim.validation.validate import validate_cascade
 from einsum_cascade import Cascade
 from einsum_cascade.domains import places_needed
 from einsum_cascade.errors import InputError, MappingError

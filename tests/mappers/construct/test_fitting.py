@@ -12,8 +12,8 @@ from machines import small
 from archsim import Architecture
 from archsim.engine.evaluate import evaluate_mapping
 from archsim.spec.arch import Dimension, ProcessingArray, Registers
-from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run
+from archsim.validation.validate import validate_cascade
 from einsum_cascade import Cascade
 from mappers.construct.context import MappingContext
 from mappers.construct.einsum_by_einsum import einsum_by_einsum

@@ -18,8 +18,8 @@ from archsim.engine.evaluate import evaluate_mapping
 from archsim.legality.binding import bind
 from archsim.spec.arch import Architecture as Machine
 from archsim.spec.files.mapping_text import mapping_text
-from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run
+from archsim.validation.validate import validate_cascade
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError, NoLegalMappingError
 from einsum_cascade.yaml.library import builtin_names

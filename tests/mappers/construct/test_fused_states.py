@@ -8,8 +8,8 @@ import pytest
 from machines import small
 
 from archsim import simulate
-from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run
+from archsim.validation.validate import validate_cascade
 from einsum_cascade import Cascade
 from mappers.construct import fused as make
 from mappers.construct.context import MappingContext

@@ -11,8 +11,8 @@ from archsim import simulate
 from archsim.engine.evaluate import evaluate_bound
 from archsim.legality.binding import bind
 from archsim.spec.arch import Architecture
-from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run
+from archsim.validation.validate import validate_cascade
 from einsum_cascade import Cascade
 from einsum_cascade.errors import NoLegalMappingError
 from mappers.construct import fused as make

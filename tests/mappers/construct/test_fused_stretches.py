@@ -8,8 +8,8 @@ import pytest
 from machines import small
 
 from archsim import Architecture, simulate
-from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run
+from archsim.validation.validate import validate_cascade
 from einsum_cascade import Cascade
 from einsum_cascade.ir import Program
 from mappers.construct import fused as make

@@ -16,7 +16,7 @@ from portions import left, portions
 
 from archsim.engine.evaluate import evaluate_bound
 from archsim.legality.binding import bind
-from archsim.result.record import Result
+from archsim.result.result import Result
 from archsim.spec.arch import Architecture, Memory, Operation
 from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError

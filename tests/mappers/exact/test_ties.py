@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 
 from archsim import Architecture, Mapping, simulate
-from archsim.result.record import Result
+from archsim.result.result import Result
 from mappers.exact.search import tied
 from mappers.problem.certificate import Certificate, Searched
 from mappers.problem.engine_run import EngineRun

@@ -8,7 +8,7 @@ import pytest
 from brief_search import BRIEFLY
 
 from archsim import Architecture, Mapping
-from archsim.jobs.defaults import KnownMapping
+from archsim.plan.defaults import KnownMapping
 from mappers.problem.certificate import Certificate, Searched
 from mappers.problem.engine_run import EngineRun, run_mapping
 from mappers.problem.incumbents import Incumbents, incumbents_of

@@ -15,8 +15,8 @@ from machines import cores, small
 import archsim
 from archsim import Architecture, Mapping, simulate
 from archsim.engine.evaluate import evaluate_mapping
-from archsim.jobs.best_parts import Spreading
-from archsim.jobs.spreading import part_of
+from archsim.plan.partition_factors import Partitioning
+from archsim.plan.partitioning import critical_core_shapes
 from archsim.spec.mapping import SpreadRank
 from einsum_cascade import Cascade
 from mappers.cut import nest_search as spread_nests
@@ -95,7 +95,7 @@ def test_a_core_has_the_share_that_the_engine_gives_it(
     )
     given = {"N": 48, "D": 64, "J": 96}
     ranks = tuple(SpreadRank(instances="cores", rank=r, parts=n) for r, n in parts)
-    spreading: Spreading = (("L2", ranks),)
+    spreading: Partitioning = (("L2", ranks),)
     core = core_view(program, machine, spreading, given)
     path = folder / "once.yaml"
     path.write_text(
@@ -111,7 +111,7 @@ def test_a_core_has_the_share_that_the_engine_gives_it(
         for m in machine.memories[:2]
         if m.bandwidth_bytes_per_s
     )
-    alone = evaluate_mapping(program, once, core, part_of(spreading, given)).traffic[0]
+    alone = evaluate_mapping(program, once, core, critical_core_shapes(spreading, given)).traffic[0]
     speed = core.memories[0].bandwidth_bytes_per_s
     assert speed is not None
     assert float(alone.total_bytes / speed) == pytest.approx(slowest)
@@ -141,7 +141,7 @@ def test_cores_have_parts_of_what_needs_what_one_of_them_makes(
     work = load(folder / "rows.yaml")
     found = search_workload(work, machine, LATENCY, strategy=BRIEFLY)
     assert found.result.floor.latency_s <= found.result.latency_s
-    monkeypatch.setattr(multi_core_search, "copying_spreadings", lambda *_: ())
+    monkeypatch.setattr(multi_core_search, "replicating_partitionings", lambda *_: ())
     # Others have the columns in parts, whose sums meet, or each Einsum a nest of its own.
     monkeypatch.setattr(spread_nests, "search_multi_core", multi_core_search.multi_core_search)
     without = search_workload(work, machine, LATENCY, strategy=BRIEFLY)
@@ -154,7 +154,7 @@ def test_what_has_a_part_of_a_cut_rank_comes_to_each_core_for_its_own() -> None:
     program = Cascade.load("ssd-chunked-prefill").program
     machine = Architecture.load("h100-sxm")
     given = {"B": 1, "H": 80, "G": 1, "S": 80, "E": 128, "F": 64, "P": 4096}
-    spreading: Spreading = (("L2", (SpreadRank(instances="sms", rank="S", parts=80),)),)
+    spreading: Partitioning = (("L2", (SpreadRank(instances="sms", rank="S", parts=80),)),)
     core = core_view(program, machine, spreading, given)
     length, heads, cores = 4096, 80, 80
     own = 2 * heads * length * 64 + heads * length + heads * 128 * 64  # X and Y, A, SO

@@ -10,8 +10,8 @@ import pytest
 from brief_search import BRIEFLY
 
 from archsim import Architecture, simulate
-from archsim.jobs.selection import derived_mapping, promised_splits, recalled_mapping
-from archsim.jobs.workload import PartLike
+from archsim.plan.selection import derived_mapping, promising_split_reductions, recalled_mapping
+from archsim.plan.workload import PartLike
 from archsim.spec.mapping import SpreadRank
 from mappers import part_search as split_search
 from mappers import workload_search
@@ -95,7 +95,7 @@ def test_an_interrupted_search_of_another_cascade_ends_the_whole(
         return replace(found, certificate=replace(found.certificate, ended=INTERRUPTED))
 
     monkeypatch.setattr(split_search, "search_multi_core", interrupted)
-    monkeypatch.setattr(split_search, "promised_splits", lambda *_: (OTHER, OTHER))
+    monkeypatch.setattr(split_search, "promising_split_reductions", lambda *_: (OTHER, OTHER))
     problem = SearchProblem(space_of(part, cores()), LATENCY)
     nothing = Incumbents(part=part, problem=problem, runs=())
     _, searches = with_split_reductions(BRIEFLY, part, problem, nothing, silent)
@@ -106,10 +106,10 @@ def test_an_interrupted_search_of_another_cascade_ends_the_whole(
 
 
 def test_keys_are_in_parts_where_each_core_would_read_all_of_them(part: PartLike) -> None:
-    assert promised_splits(part, cores()) == (OTHER,)
-    assert promised_splits(part, cores("multicast=true")) == ()
-    assert promised_splits(part, cores("bandwidth=900 TB/s")) == ()
-    assert promised_splits(part, Architecture.load("fusemax")) == ()
+    assert promising_split_reductions(part, cores()) == (OTHER,)
+    assert promising_split_reductions(part, cores("multicast=true")) == ()
+    assert promising_split_reductions(part, cores("bandwidth=900 TB/s")) == ()
+    assert promising_split_reductions(part, Architecture.load("fusemax")) == ()
 
 
 def test_what_is_found_of_another_cascade_is_remembered(

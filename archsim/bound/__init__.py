@@ -1,1 +1,0 @@
-"""A mapping bound to a cascade, shapes and a machine; whether it is legal."""

@@ -1,1 +1,0 @@
-"""What a bound mapping costs: accesses, footprint, energy, area, occupancy."""

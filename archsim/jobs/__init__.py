@@ -1,1 +1,0 @@
-"""Which mapping runs which part of a workload: the planner."""

@@ -1,0 +1,333 @@
+"""Bandwidth bound of a partitioning: least time of the memory that feeds the cores."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from collections.abc import Mapping as Sizes
+from contextlib import suppress
+from dataclasses import dataclass
+from math import prod
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from einsum_cascade.errors import InputError
+from einsum_cascade.ir import Program
+from einsum_cascade.memo import cached_property
+from einsum_cascade.passes.analysis import analyze_passes
+
+from ..spec.arch import Architecture, Memory
+from ..spec.mapping import SpreadRank
+from ..spec.tensor_words import words_of
+from .partial_results import elements_of, extent_of, whole_rank_of
+from .partition_factors import Partitioning, all_partition_factors
+
+_MAX_TIME_OF_EXTRA_PARTITIONING: Final = 0.8
+"""The share of what other ways take at the least that a way must stay below to be one more."""
+
+_INPUT_CAPACITY_SHARE: Final = 0.75
+"""The share of an instance's memory that one input may have: others need some, too."""
+
+Amounts = npt.NDArray[np.float64]
+"""Of each way to spread that is compared."""
+
+
+_NEARLY_FASTEST_RATIO: Final = 1.15
+"""How many times the least time ways may take that are as good."""
+
+
+def bandwidth_optimal(
+    program: Program,
+    architecture: Architecture,
+    given: Sizes[str, int],
+    choices: Collection[tuple[str, ...]],
+    others: Collection[Partitioning],
+) -> Partitioning | None:
+    """The way that takes the least time at the best, if that is clearly less than of all others.
+
+    Parameters
+    ----------
+    choices : collection of tuple of str
+        Ranks that may be in parts together.
+    others : collection
+        Ways that are known.
+
+    Returns
+    -------
+    tuple or None
+        None also where instances are fed by several memories, or pass on what they have in a ring.
+
+    Examples
+    --------
+    A token of 128 heads that share 4K latent keys, on 132 cores: 4 of the heads and 32 of the keys.
+
+    >>> from einsum_cascade import Cascade
+    >>> machine = Architecture.load("h100-sxm")
+    >>> program = Cascade.load("mla-absorbed-2pass").program
+    >>> shapes = {"B": 1, "H": 128, "D": 128, "R": 64, "L": 512, "F": 128, "P": 1, "M": 4096}
+    >>> ((memory, partitionings),) = bandwidth_optimal(program, machine, shapes, [("H", "M")], [])
+    >>> memory, [(s.rank, s.parts) for s in partitionings]
+    ('L2', [('H', 4), ('M', 32)])
+    """
+    fed = [(m, name, n) for m in architecture.memories for name, n in m.instances]
+    if len(fed) != 1 or architecture.memories[0].ring:
+        return None
+    ((memory, instances, available),) = fed
+    partitionings = _BandwidthBound(program, architecture, memory, given)
+    tried = [
+        parts
+        for ranks in choices
+        for parts in all_partition_factors({r: given[r] for r in ranks if given[r] > 1}, available)
+    ]
+    known = [_parts(partitioning) for partitioning in others]
+    times, sums = partitionings.times((*tried, *known))
+    best = times[: len(tried)].min()
+    if known and best > _MAX_TIME_OF_EXTRA_PARTITIONING * times[len(tried) :].min():
+        return None
+    # What overlaps at the best does not in full: of ways about as good the one with least in all,
+    # of those whose parts are alike if there are any, which can be cut for arrays in more ways.
+    near = np.flatnonzero(times[: len(tried)] <= _NEARLY_FASTEST_RATIO * best)
+    found = tried[
+        min(near, key=lambda w: (any(given[r] % n for r, n in tried[w].items()), sums[w]))
+    ]
+    spread = tuple(
+        SpreadRank(instances=instances, rank=r, parts=n) for r, n in found.items() if n > 1
+    )
+    return ((memory.name, spread),) if spread else None
+
+
+def bandwidth_bounds(
+    program: Program,
+    architecture: Architecture,
+    given: Sizes[str, int],
+    partitionings: Collection[Partitioning],
+) -> tuple[float, ...]:
+    """What ways to spread take at the best, in seconds, where each instance reads what it needs
+    once; nothing is told, and all are 0, where instances are fed by several memories or in a
+    ring.
+
+    Parameters
+    ----------
+    program : Program
+    architecture : Architecture
+    given : mapping
+        Shapes in elements by rank.
+    ways : collection of Spreading
+    """
+    served = _served(program, architecture, given)
+    if served is None:
+        return (0.0,) * len(partitionings)
+    times, _ = served.times([_parts(partitioning) for partitioning in partitionings])
+    return tuple(float(time) for time in times)
+
+
+def input_bandwidth_bound(
+    program: Program, architecture: Architecture, given: Sizes[str, int], partitioning: Partitioning
+) -> float:
+    """What inputs alone take in one way, whatever else moves: how large a piece is of what
+    Einsums hand on follows from tiles where the cascade cuts ranks. Nothing is told, either, where
+    an input has parts of such a rank. Otherwise as ``bandwidth_bounds``.
+    """
+    served = _served(program, architecture, given)
+    ranks = {r for t in program.inputs for r in program.tensor_ranks[t.name]}
+    if served is None or any(whole_rank_of(program, r) != r for r in ranks):
+        return 0.0
+    return max(float(t[0]) for t in served.moving([_parts(partitioning)], only_inputs=True))
+
+
+def _parts(partitioning: Partitioning) -> dict[str, int]:
+    return {s.rank: s.parts or 1 for _, spread in partitioning for s in spread}
+
+
+def _served(
+    program: Program, architecture: Architecture, given: Sizes[str, int]
+) -> _BandwidthBound | None:
+    fed = [m for m in architecture.memories for _ in m.instances]
+    if len(fed) != 1 or fed[0].ring:
+        return None
+    return _BandwidthBound(program, architecture, fed[0], given)
+
+
+def _by_rank(partitionings: Collection[Sizes[str, int]]) -> tuple[dict[str, Amounts], Amounts]:
+    """Numbers of parts of all ways by rank, and a 1 for each way."""
+    ranks = dict.fromkeys(r for partitioning in partitionings for r in partitioning)
+    parts = {
+        r: np.array([partitioning.get(r, 1) for partitioning in partitionings], dtype=np.float64)
+        for r in ranks
+    }
+    return parts, np.ones(len(partitionings))
+
+
+@dataclass
+class _BandwidthBound:
+    """Times that ways to spread take at the least, in seconds: what moves where each instance
+    reads what it needs once, or once a pass where it has no room to keep it, and what instances do
+    where their arrays are full."""
+
+    program: Program
+    architecture: Architecture
+    memory: Memory
+    given: Sizes[str, int]
+
+    @cached_property
+    def _rate(self) -> float:
+        """Points a second of an instance."""
+        widest = max(prod(d.size for d in a.dimensions) for a in self.architecture.arrays)
+        return widest * float(self.architecture.clock_hz)
+
+    def times(self, partitionings: Collection[Sizes[str, int]]) -> tuple[Amounts, Amounts]:
+        """The time of each way, given as parts by rank: of what is busy longest, and of all."""
+        parts, one = _by_rank(partitionings)
+        busy = [self._work(parts, one) / self._rate, *self.moving(partitionings)]
+        return np.maximum.reduce(busy), np.add.reduce(busy)
+
+    def moving(
+        self, partitionings: Collection[Sizes[str, int]], *, only_inputs: bool = False
+    ) -> list[Amounts]:
+        """The time of the outermost memory in each way, and of the one that feeds instances."""
+        parts, one = _by_rank(partitionings)
+        outer, memory = self.architecture.home, self.memory
+        moved, served = self._moved(parts, one), self._served(parts, one, only_inputs)
+        if memory.name != outer.name:
+            served = served + moved
+        amounts = ((outer, moved), (memory, served))
+        found = [n / float(m.bandwidth_bytes_per_s) for m, n in amounts if m.bandwidth_bytes_per_s]
+        return found or [0 * one]
+
+    def _moved(self, parts: Sizes[str, Amounts], one: Amounts) -> Amounts:
+        """Bytes of all inputs: of one that is gone over again as often as that where it is too
+        large to stay with the instances, or for all of them where they are fed."""
+        moved, room = 0 * one, self.memory.capacity_bytes
+        for name in (t.name for t in self.program.inputs):
+            of_all, part = self._refetched_bytes(name, parts, one)
+            here = room is None or self.memory.name == self.architecture.home.name
+            stays = self._fits_core_memory(part) | (one > 0 if here else of_all <= (room or 0))
+            moved = moved + self._bytes(name) * np.where(stays, 1, self._refetches(name))
+        return moved
+
+    @cached_property
+    def _passes(self) -> dict[str, dict[str, int]]:
+        """Of inputs that are gone over again once all of a rank is seen: how often, by rank."""
+        found: dict[str, dict[str, int]] = {}
+        readers = [{a.tensor for a in e.reads} for e in self.program.einsums]
+        again = {t.name for t in self.program.inputs if sum(t.name in r for r in readers) > 1}
+        if not again:
+            return found
+        # Of what is not associative nobody counts passes: one.
+        with suppress(InputError):
+            for rank in self.program.memo(analyze_passes).ranks:
+                whole = whole_rank_of(self.program, rank.rank) == rank.rank
+                for t in (t for t in rank.tensors if whole and not rank.at_most):
+                    if t.tensor in again and len({*t.read}) > 1:
+                        found.setdefault(t.tensor, {})[rank.rank] = len({*t.read})
+        return found
+
+    def _refetches(self, tensor: str) -> int:
+        return max(self._passes.get(tensor, {}).values(), default=1)
+
+    @cached_property
+    def _outside(self) -> set[str]:
+        """Ranks that loops around all of the Einsums can go along."""
+        of_each = [self._ranks(e.target.variables) for e in self.program.einsums]
+        return set.intersection(*of_each)
+
+    def _refetched_bytes(
+        self, tensor: str, parts: Sizes[str, Amounts], one: Amounts
+    ) -> tuple[Amounts, Amounts]:
+        """Bytes of an input that all instances and one of them keep for it to be read once: of
+        ranks that are gone over once loops are around those of others."""
+        ranks = {whole_rank_of(self.program, r) for r in self.program.tensor_ranks[tensor]}
+        words = self.program.memo(words_of, self.architecture.word_bits).of(tensor)
+        of_all = part = one * float(words * self.architecture.word_bytes)
+        for rank in ranks | {*self.program.parallel}:
+            number = parts.get(rank, one)
+            length = np.ceil(extent_of(self.program, rank, self.given) / number)
+            again = rank in self._passes.get(tensor, {}) and rank not in self._outside
+            size = length if again else one
+            of_all, part = of_all * size * number, part * size
+        return of_all, part
+
+    def _fits_core_memory(self, part: Amounts) -> npt.NDArray[np.bool_]:
+        """Whether an instance's own memory has room for so much."""
+        names = [m.name for m in self.architecture.memories]
+        inner = self.architecture.memories[names.index(self.memory.name) + 1 :]
+        rooms = [m.capacity_bytes for m in inner]
+        most = max((n for n in rooms if n is not None), default=None)
+        return part <= (np.inf if most is None or None in rooms else _INPUT_CAPACITY_SHARE * most)
+
+    def _work(self, parts: Sizes[str, Amounts], one: Amounts) -> Amounts:
+        """Points of an instance, where the largest part of each rank counts."""
+        work = 0 * one
+        for e in self.program.einsums:
+            points = one * prod(self._extents(e.variables).values())
+            for rank, size in self._extents(e.variables).items():
+                if rank in parts:
+                    # 100 keys in 3 parts: 34 are in the largest.
+                    points = points / size * np.ceil(size / parts[rank])
+            work = work + points
+        return work
+
+    def _extents(self, variables: Collection[str]) -> dict[str, int]:
+        """Coordinates that an Einsum goes to by rank. Of a rank that the cascade cuts, and of which
+        it has not all parts, the innermost one is taken to be as long as an array is wide."""
+        found = {r: extent_of(self.program, r, self.given) for r in self._ranks(variables)}
+        own = {v.upper() for v in variables}
+        width = max(d.size for a in self.architecture.arrays for d in a.dimensions)
+        for rank in (r for r in self.program.ranks if r.partition and r.name in found):
+            tile = min(width, found[rank.name])
+            if rank.partition[-1] not in own and own & {*rank.partition}:
+                found[rank.name] = -(-found[rank.name] // tile)
+            elif not own & {rank.name, *rank.partition[:-1]}:
+                found[rank.name] = tile
+        return found
+
+    def _served(
+        self, parts: Sizes[str, Amounts], one: Amounts, only_inputs: bool = False
+    ) -> Amounts:
+        """Bytes that instances read and write: of each tensor what the Einsum reads that has most
+        of them at work, and partial results, which are read and written where they meet."""
+        copies: dict[str, Amounts] = {}
+        met = 0 * one
+        made = self.program.einsum_of
+        for e in self.program.einsums:
+            mine = self._ranks(e.variables) & parts.keys()
+            for access in e.reads:
+                own = self._ranks(access.variables)
+                if access.tensor in made and (only_inputs or mine <= own):
+                    continue  # it need not leave the instance
+                times = self._times(parts, mine - own, one)
+                times = one if self.memory.multicast else times
+                copies[access.tensor] = np.maximum(copies.get(access.tensor, one), times)
+            if only_inputs:
+                continue
+            partial = self._times(parts, mine - self._ranks(e.target.variables), one)
+            # A memory that adds up itself is written to; from another partial results are read
+            # again.
+            once = 1 if self.memory.reduces else 2
+            met = met + self._bytes(e.name) * np.where(partial > 1, once * partial, 0)
+        for tensor, times in copies.items():
+            again = self._refetches(tensor)
+            if again > 1:
+                _, part = self._refetched_bytes(tensor, parts, one)
+                times = times * np.where(self._fits_core_memory(part), 1, again)
+            met = met + self._bytes(tensor) * times
+        return met
+
+    @staticmethod
+    def _times(parts: Sizes[str, Amounts], ranks: set[str], one: Amounts) -> Amounts:
+        """Parts of ranks together."""
+        times = one
+        for rank in sorted(ranks):
+            times = times * parts[rank]
+        return times
+
+    def _ranks(self, variables: Collection[str]) -> set[str]:
+        own = {whole_rank_of(self.program, v.upper()) for v in variables}
+        return own | {*self.program.parallel}
+
+    def _bytes(self, tensor: str) -> float:
+        words = self.program.memo(words_of, self.architecture.word_bits).of(tensor)
+        ranks = self.program.tensor_ranks[tensor]
+        elements = elements_of(self.program, ranks, self.given)
+        return float(elements * words * self.architecture.word_bytes)

@@ -1,0 +1,154 @@
+"""Workloads, machines and mappings that a user asks for by name and settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Any
+
+from einsum_cascade.errors import InputError, Problem, SpecError
+from einsum_cascade.yaml.edit import parse_setting, python_setting
+
+from ..spec.arch import Architecture
+from ..spec.mapping import AUTO, MADE
+from ..spec.mapping import Mapping as MappingSpec
+from ..spec.overrides import Overrides, sorted_settings
+from .job import Generators
+from .selection import ByPart, Given, mapping_called, usual_mapping
+from .workload import WorkloadLike
+
+if TYPE_CHECKING:
+    from einsum_cascade.yaml.edit import Setting
+
+
+FindMappings = Callable[[WorkloadLike, Architecture], ByPart]
+Name = str | PathLike[str]
+MappingArgument = Given | Name | Sequence[MappingSpec | Name]
+"""A mapping or its name, several of them, one for each part, ``"auto"``, or nothing."""
+
+
+def overrides_of(settings: str | Sequence[str], fields: Mapping[str, Any]) -> Overrides:
+    """Settings as texts (``FIELD=VALUE``) and as keywords, by the specification they are for.
+
+    Raises
+    ------
+    SpecError
+        One is no setting, or is for no specification.
+    """
+    texts = (settings,) if isinstance(settings, str) else settings
+    problems: list[Problem] = []
+    found: list[Setting] = []
+    for text in (*texts, *(f"{k}={v}" for k, v in fields.items() if "." in k)):
+        try:
+            found.append(parse_setting(text, prefix=""))
+        except SpecError as wrong:
+            problems += wrong.problems
+    found += [python_setting(k, v) for k, v in fields.items() if "." not in k]
+    return sorted_settings(found, problems)
+
+
+def load_workload(workload: WorkloadLike | Name, given: Overrides) -> WorkloadLike:
+    """A workload by its name with settings, or one that is loaded already.
+
+    Raises
+    ------
+    SpecError
+        There is none, it is wrong, or settings are given of one that is loaded already.
+    """
+    if isinstance(workload, str | PathLike):
+        # Not above: what knows models stands beside this package, and not all need it.
+        from workloads import load
+
+        return load(workload, given.workload)
+    if given.workload:
+        setting = given.workload[0]
+        text = f"{setting.field}: the workload is loaded already, nothing is set in it any more"
+        hint = f'workloads.load("{workload.name}", {setting.field}=...), or give its name'
+        raise SpecError(Problem(text, setting.span, hint))
+    return workload
+
+
+def load_machine(architecture: Architecture | Name, given: Overrides) -> Architecture:
+    """A machine by its name with settings, or one that is loaded already. Raises SpecError."""
+    if not isinstance(architecture, Architecture):
+        return Architecture.load(architecture, given)
+    settings = (*given.architecture, *given.technology)
+    if settings:
+        text = f"{settings[0].field}: the architecture is loaded already, nothing is set in it"
+        hint = "give its name, or Architecture.load(NAME, [FIELD=VALUE])"
+        raise SpecError(Problem(text, settings[0].span, hint))
+    return architecture
+
+
+def load_mapping(
+    mapping: MappingArgument,
+    workload: WorkloadLike,
+    machine: Architecture,
+    given: Overrides,
+    *,
+    generators: Generators,
+    find: FindMappings,
+) -> Given:
+    """How a workload is mapped, as the planner takes it.
+
+    Parameters
+    ----------
+    mapping : Mapping, name, sequence of both, ByPart, or None
+        Names are of built-in mappings or files; ``einsum-by-einsum`` is made, and ``auto`` is
+        what ``find`` finds.
+    given : Overrides
+        Of which those of the mapping are taken.
+
+    Raises
+    ------
+    SpecError
+        There is no such mapping, or it takes no settings.
+    MappingError
+        None is found, or none can be made.
+    """
+    if isinstance(mapping, ByPart):
+        _refuse_settings(given, "one mapping for each part is given")
+        return mapping
+    one = mapping is None or isinstance(mapping, str | PathLike | MappingSpec)
+    several: Sequence[MappingSpec | Name] = (
+        (() if mapping is None else (mapping,)) if one else tuple(mapping)  # type: ignore[arg-type, assignment]
+    )
+    names = [m if isinstance(m, MappingSpec) else fspath(m) for m in several]
+    if AUTO in names:
+        if len(names) > 1 or given.mapping:
+            text = f"mapping {AUTO} searches for every part's mapping: give no other, and no field"
+            raise InputError(text)
+        return find(workload, machine)
+    if given.mapping and not names:
+        usual = usual_mapping(workload, machine)
+        names = [usual.name] if usual else []
+    _check_settings(names, given)
+    return [
+        m if isinstance(m, MappingSpec) else mapping_called(m, workload, machine, generators, given)
+        for m in names
+    ]
+
+
+def _check_settings(names: Sequence[MappingSpec | str], given: Overrides) -> None:
+    """Refuse settings of a mapping that is not written, not alone, or not given by name."""
+    if not given.mapping or (
+        len(names) == 1 and names[0] not in MADE and isinstance(names[0], str)
+    ):
+        return
+    if len(names) > 1:
+        _refuse_settings(
+            given, f"is for one mapping, but {len(names)} are given: change it in its file"
+        )
+    if not names:
+        why = ": no mapping is written for this cascade, and one that is made takes no settings"
+        _refuse_settings(given, why, "write one, and name its file: --mapping FILE")
+    if isinstance(names[0], MappingSpec):
+        _refuse_settings(given, ": the mapping is loaded already, nothing is set in it any more")
+    _refuse_settings(given, f": {names[0]} is made from the cascade and takes no settings")
+
+
+def _refuse_settings(given: Overrides, why: str, hint: str = "") -> None:
+    if given.mapping:
+        setting = given.mapping[0]
+        gap = "" if why.startswith(":") else " "
+        raise InputError(Problem(f"mapping.{setting.field}{gap}{why}", setting.span, hint))

@@ -1,0 +1,227 @@
+"""Jobs: one part of a workload under one mapping on one machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Sizes
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from einsum_cascade.errors import InputError, Problem, SpecError
+from einsum_cascade.ir import Program
+from einsum_cascade.memo import cached_property
+
+from ..legality.binding import Choose, bind, with_parameters
+from ..nest.record import Bound
+from ..nest.sequence import nests_of, remembered_nests
+from ..result.result import Result
+from ..spec.arch import Architecture
+from ..spec.mapping import Mapping
+from .workload import PartLike, WorkloadLike
+
+
+class MakeMapping(Protocol):
+    """Make a mapping of any cascade on a machine."""
+
+    def __call__(
+        self, program: Program, architecture: Architecture, given: Sizes[str, int], /
+    ) -> Mapping:
+        """The mapping for shapes in elements by rank. Raises MappingError where there is none."""
+        ...
+
+
+class RecallMapping(Protocol):
+    """Remembers the fastest mapping that an earlier search found (``mappers.memory``)."""
+
+    def __call__(
+        self, program: Program, architecture: Architecture, given: Sizes[str, int], /
+    ) -> Mapping | None:
+        """The mapping found for just these shapes in elements by rank, if there is one."""
+        ...
+
+
+class MakeBlocks(Protocol):
+    """Makes a mapping whose memories hold blocks (``mappers.construct.block_by_block``)."""
+
+    def __call__(
+        self, program: Program, architecture: Architecture, given: Sizes[str, int], /
+    ) -> Mapping | None:
+        """The mapping for shapes in elements by rank; None where there is nothing to cut."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generators:
+    """Where mappings come from that no file spells out; ``mappers`` hands them in.
+
+    ``archsim`` knows what a mapping costs, not how one is found: that room stands above it.
+    """
+
+    make: MakeMapping
+    """A mapping where nobody wrote one."""
+    make_blocks: MakeBlocks
+    """One in blocks, for machines of many cores."""
+    fuse: MakeMapping
+    """One whose Einsums share loops, where that fits."""
+    choose: Choose
+    """The best combination of a mapping's open choices, bound."""
+    recall: RecallMapping
+    """A mapping that was searched before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A mapping that a machine cannot run, and the first reason why."""
+
+    mapping: str
+    reason: str
+
+
+class SlowerError(Exception):
+    """A run that certainly takes longer than its job allows, and was not timed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A part of a workload under one mapping on one machine.
+
+    ``shapes`` are those that the part gives and the usual ones of its cascade, in elements
+    by rank; parameters of the cascade may be among them.
+    """
+
+    name: str
+    """Of what runs: the workload, or one of its parts."""
+    part: PartLike
+    program: Program
+    mapping: Mapping
+    shapes: tuple[tuple[str, int], ...]
+    architecture: Architecture
+    choose: Choose
+    notes: tuple[str, ...] = ()
+    """What the cascade leaves out of the part, and what was assumed, in sentences."""
+    known: Result | None = None
+    """Its result, where the mapping was chosen by it."""
+    refused: tuple[Refusal, ...] = ()
+    """Mappings that were tried before its own."""
+    nest: str = ""
+    """Of the nests of one mapping the one that it is."""
+    searched: bool = False
+    """Whether its mapping is what a search found."""
+    limit_s: float | None = None
+    """Seconds of another run: if this one certainly takes longer, it need not be timed."""
+    foreign: Problem | None = None
+    """What is said first of shapes that the mapping lacks, where its cascade computes something
+    else than the part's."""
+
+    @cached_property
+    def nests(self) -> tuple[Job, ...]:
+        """What is bound by itself: a job for each of the mapping's nests, or this one.
+
+        Raises
+        ------
+        SpecError
+            The nests do not go together.
+        """
+        if not self.mapping.nests:
+            return (self,)
+        program, shapes = with_parameters(self.program, dict(self.shapes))
+        return tuple(
+            replace(
+                self,
+                name=f"{self.name}, {part.name}",
+                nest=part.name,
+                program=part.program,
+                mapping=part.mapping,
+                shapes=tuple(part.shapes.items()),
+                known=None,
+                notes=(),
+            )
+            for part in nests_of(program, self.mapping, shapes)
+        )
+
+    def bind(self) -> Bound:
+        """The mapping bound to the job's cascade, shapes and machine.
+
+        Raises
+        ------
+        SpecError
+            The mapping or the shapes name something that does not exist.
+        MappingError
+            The mapping is not legal on this machine; says why, with the numbers.
+        """
+        shapes = dict(self.shapes)
+        if self.nest:
+            known = self.program.memo(remembered_nests).find(self.mapping, self.architecture)
+            if known is not None and known.shapes == shapes:
+                return known.bound
+        try:
+            return bind(self.program, self.mapping, self.architecture, shapes, choose=self.choose)
+        except SpecError as wrong:
+            if self.foreign is None:
+                raise
+            raise SpecError([self.foreign, *wrong.problems]) from None
+
+
+class Evaluate(Protocol):
+    """What simulates one job: ``evaluate_job``, or something that remembers."""
+
+    def __call__(self, job: Job, /) -> Result:
+        """The result of a job, without the job's own notes.
+
+        Raises as ``Job.bind``, and ``SlowerError`` where the job has a limit and is above it.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobPlan:
+    """What runs, one after the other, when a workload runs on a machine."""
+
+    workload: WorkloadLike
+    architecture: Architecture
+    jobs: tuple[Job, ...]
+    searched: bool = False
+    """Whether the mappings are what a search found, one for each part."""
+
+    @cached_property
+    def single(self) -> bool:
+        """Whether the workload is one job that runs once, and no stage of a request."""
+        alone = len(self.jobs) == 1 and self.jobs[0].part.times == 1
+        return alone and self.workload.request is None
+
+    @property
+    def nests(self) -> tuple[Job, ...]:
+        """All that is bound by itself, in the order in which it runs: jobs, or nests of these."""
+        return tuple(nest for job in self.jobs for nest in job.nests)
+
+    @property
+    def mappings(self) -> tuple[Mapping, ...]:
+        """The mapping of every job."""
+        return tuple(job.mapping for job in self.jobs)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What the workload has and the cascades that run lack, in sentences."""
+        found = (note for job in self.jobs for note in job.part.left_out_by(job.program))
+        return tuple(dict.fromkeys(found))
+
+    @property
+    def refused(self) -> tuple[Refusal, ...]:
+        """Mappings that were tried before those that run, each once."""
+        return tuple(dict.fromkeys(r for job in self.jobs for r in job.refused))
+
+
+def naming_part(name: str, error: InputError) -> InputError:
+    """The error, saying which part of a workload it is about.
+
+    Parameters
+    ----------
+    name : str
+        Of the part, set before each message.
+
+    Returns
+    -------
+    InputError
+        Of the same class: the exit code of the command line follows from it.
+    """
+    problems = [replace(p, message=f"{name}: {p.message}") for p in error.problems]
+    return type(error)(problems)

@@ -1,0 +1,532 @@
+"""Cuts of a cascade into nests, each mapped and partitioned by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from collections.abc import Mapping as Sizes
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from math import prod
+
+from einsum_cascade.algebra.excerpt import (
+    crossing,
+    cut_blocks,
+    excerpt,
+    inseparable,
+    sizes_of_excerpt,
+    tiled_families,
+)
+from einsum_cascade.errors import InputError, NoLegalMappingError, Problem
+from einsum_cascade.ir import Einsum, Gather, Program
+from einsum_cascade.passes.analysis import analyze_passes
+from einsum_cascade.shapes import complete_shapes
+
+from ..engine.early_exit import takes_longer
+from ..engine.evaluate import result_of_nest
+from ..legality.binding import bind, with_parameters
+from ..nest.record import Bound
+from ..nest.sequence import BoundNest, join_nests, nest_name, remembered_nests
+from ..result.result import Result
+from ..spec.arch import Architecture
+from ..spec.mapping import NEST_BY_NEST, Mapping
+from ..spec.tensor_words import words_of
+from .job import Generators, MakeBlocks, MakeMapping
+from .partial_results import extent_of, whole_rank_of
+from .partition_factors import Partitioning
+from .partitioning import (
+    critical_core_shapes,
+    idle_factor,
+    machine_of_one_core,
+    machines_with_shared_capacity,
+    partition_mapping,
+    replicating_partitionings,
+    usual_partitionings,
+)
+from .programs import program_of
+from .workload import PartLike
+
+Names = tuple[str, ...]
+"""Einsums of a nest, in the order of the cascade."""
+
+
+def gathered_inputs(program: Program) -> frozenset[str]:
+    """Inputs of which some is picked."""
+    return frozenset(
+        a.tensor
+        for e in program.einsums
+        for a in e.reads
+        if a.tensor not in program.einsum_of and any(isinstance(i, Gather) for i in a.indices)
+    )
+
+
+def stages_by_gathers(program: Program, given: Collection[str]) -> tuple[Names, ...]:
+    """Einsums up to what is picked, and those that read it, each with what feeds them alone.
+
+    Parameters
+    ----------
+    program : Program
+    given : collection of str
+        Ranks whose sizes are given: of others that the cascade cuts nests would choose tiles of
+        their own.
+
+    Examples
+    --------
+    >>> from einsum_cascade import Cascade
+    >>> program = Cascade.load("mixture-of-block-attention").program
+    >>> stages_by_gathers(program, ("U",))
+    (('KS', 'KC', 'GT', 'GS', 'IX'), ('X', 'GM', 'SN', 'SD', 'NV', 'O'))
+    """
+    made = program.einsum_of
+    after = {
+        (index.access.tensor, e.name)
+        for e in program.einsums
+        for a in e.reads
+        for index in a.indices
+        if isinstance(index, Gather) and index.access.tensor in made
+    }
+    return _stages(program, given, after)
+
+
+def stages_by_passes(program: Program, given: Collection[str]) -> tuple[Names, ...]:
+    """Einsums of one pass over what others of them make, each with what feeds them alone.
+
+    Parameters
+    ----------
+    program, given
+        As of ``stages_by_gathers``.
+
+    Examples
+    --------
+    >>> from einsum_cascade import Cascade
+    >>> stages_by_passes(Cascade.load("attention-3pass").program, ())
+    (('QK', 'GM'), ('SN', 'SD'), ('A', 'AV'))
+    """
+    made, after = program.einsum_of, set[tuple[str, str]]()
+    with suppress(InputError):  # what is not associative has no passes
+        # Parts of a rank that a cascade cuts are gone over again inside of one pass over it.
+        for rank in (r for r in program.memo(analyze_passes).ranks if r.grain != "member"):
+            for barrier in rank.barriers:
+                if {*barrier.revisits} & made.keys():
+                    reads = made[barrier.einsum].reads
+                    after |= {(a.tensor, barrier.einsum) for a in reads}
+    return _stages(program, given, after)
+
+
+def traffic_at_cuts(
+    program: Program, given: Collection[str], sizes: Callable[[str], float]
+) -> list[tuple[float, Names]]:
+    """What crosses each place at which a cascade can be cut, and the Einsums before it.
+
+    Parameters
+    ----------
+    program : Program
+    sizes : callable
+        That of a tensor.
+
+    Returns
+    -------
+    list of tuple
+        In the order of the cascade. A place with tiles in hand that nests would have to cut alike
+        is none.
+    """
+    found: list[tuple[float, Names]] = []
+    before: Names = ()
+    for block in program.memo(cut_blocks)[:-1]:
+        before = (*before, *block)
+        handed = crossing(program, before)
+        if not any(_is_cut_by_nests(program, tensor, given) for tensor in handed):
+            found.append((sum(map(sizes, handed)), before))
+    return found
+
+
+def _stages(
+    program: Program, given: Collection[str], after: Collection[tuple[str, str]]
+) -> tuple[Names, ...]:
+    """Groups of Einsums, each of them connected, where some of them come ``after`` a tensor that
+    they read."""
+    made, joined = program.einsum_of, program.memo(inseparable)
+    level = dict.fromkeys(made, 0)
+    # Einsums that hand on a value that runs along a rank are at one level. Those that need one
+    # another across an edge would rise for ever: there are no more levels than edges.
+    for _ in range(len(made)):
+        before = dict(level)
+        for e in program.einsums:
+            needs = [level[t] + ((t, e.name) in after) for t in _needs(program, e)]
+            for name in joined[e.name]:
+                level[name] = max(level[name], min(max(needs, default=0), len(after)))
+        if level == before:
+            break
+    return tuple(_in_order(program, _connected(program, given, level)))
+
+
+def _needs(program: Program, e: Einsum) -> list[str]:
+    """The Einsums whose results one reads, itself left out."""
+    return [t for t in dict.fromkeys(a.tensor for a in e.reads) if t in program.einsum_of]
+
+
+def _connected(program: Program, given: Collection[str], level: dict[str, int]) -> dict[str, str]:
+    """By Einsum the first of its group: those of one level that hand something to one another, or
+    tiles of a rank that the cascade cuts, which nests would have to cut alike."""
+    first = {name: name for name in level}
+    for e in program.einsums:
+        near = {*program.memo(inseparable)[e.name]}
+        near |= {
+            t
+            for t in _needs(program, e)
+            if level[t] == level[e.name] or _is_cut_by_nests(program, t, given)
+        }
+        groups = {first[n] for n in near}
+        lead = next(n for n in first if n in groups)
+        first = {n: lead if g in groups else g for n, g in first.items()}
+    return first
+
+
+def _is_cut_by_nests(program: Program, tensor: str, given: Collection[str]) -> bool:
+    families = (program.rank_of[r].partition for r in tiled_families(program, tensor))
+    return any(member not in given for members in families for member in members[1:])
+
+
+def _in_order(program: Program, first: dict[str, str]) -> Iterator[Names]:
+    """Groups after those that they read from; those that need one another are one."""
+    left: dict[str, set[str]] = {}
+    for name, lead in first.items():
+        left.setdefault(lead, set()).add(name)
+    while left:
+        ready = [
+            lead
+            for lead, group in left.items()
+            if all(
+                first[t] == lead or first[t] not in left
+                for name in group
+                for t in _needs(program, program.einsum_of[name])
+            )
+        ]
+        group = left.pop(ready[0]) if ready else set().union(*left.values())
+        yield tuple(name for name in first if name in group)
+        if not ready:
+            return
+
+
+_ACCEPTED_FLOOR_RATIO = 1.1
+"""How many times its floor a nest may take without a look at other ways to map it."""
+
+_FLOOR_RATIO_TO_TRY_CUTS = 1.5
+"""How many times its floor a nest may take without a look at it in pieces."""
+
+_FLOOR_RATIO_TO_TRY_UNFUSED = 2
+"""How many times its floor a nest may take without a look at one Einsum after the other."""
+
+_MAX_PARTITIONINGS_PER_NEST = 3
+"""Ways to spread a nest that are tried, those that promise most."""
+
+_MAIN_TRAFFIC_SHARE = 0.5
+"""The share of what comes in and goes out that what is picked from is most of."""
+
+_NEGLIGIBLE_HANDOFF_SHARE = 0.03
+"""The share of what comes in and goes out that pieces may hand on to be cut apart unasked."""
+
+_MAX_HANDOFF_SHARE_OF_GAIN = 0.5
+"""The share of what is to be won that handing on may take."""
+
+_HANDOFF_ACCESSES = 2
+"""What is handed on is written and read."""
+
+_MAX_LATENCY_RATIO_OF_CUT = 0.98
+"""The share of another's latency that what is more pieces has to stay below."""
+
+
+@dataclass(frozen=True, slots=True)
+class NestCuts:
+    """What is known of a cascade's places to be cut before any nest is made."""
+
+    any: bool
+    """Whether there are any: where what is picked is known, where a pass begins, or where next to
+    nothing is handed on."""
+    at_gathers: bool = False
+    """Whether it picks, and is cut where that is known or where a pass begins: in one nest
+    instances share little then, and it takes long to make."""
+
+
+def cuts_of(
+    part: PartLike, architecture: Architecture, generators: Generators, cascade: str
+) -> NestCuts:
+    """Whether a part's cascade can be cut for ``nest_by_nest``.
+
+    Of chips in a ring nothing is cut, as what nests hand on would change chips. Nor is a single
+    pass over what is picked from inputs that are most of what there is: its floor is far below all
+    mappings, as picks may be the same.
+
+    Parameters
+    ----------
+    part, architecture, generators, cascade
+        As of ``nest_by_nest``.
+    """
+    if architecture.memories[0].ring:
+        return NestCuts(any=False)
+    cut = _cut_cascade(part, architecture, generators, cascade)
+    picked = gathered_inputs(cut.program)
+    if len(_stages_of_cascade(cut.program, cut.given)) > 1:
+        return NestCuts(any=True, at_gathers=bool(picked))
+    size = partial(cut.bytes_of, cut.program)
+    if sum(map(size, picked)) >= _MAIN_TRAFFIC_SHARE * cut.outside(cut.program):
+        return NestCuts(any=False)
+    return NestCuts(any=len([*cut.negligible_cuts(cut.names)]) > 1)
+
+
+def nest_by_nest(
+    part: PartLike, architecture: Architecture, generators: Generators, cascade: str
+) -> Mapping:
+    """The mapping made for a part, cut where that is faster.
+
+    Parameters
+    ----------
+    part : PartLike
+    architecture : Architecture
+        Without links in a ring: what nests hand on would change chips.
+    generators : Generators
+        What makes mappings.
+    cascade : str
+        The part's own, or one that computes the same.
+
+    Raises
+    ------
+    MappingError
+        A nest cannot be mapped, or nothing is cut.
+    """
+    cut = _cut_cascade(part, architecture, generators, cascade)
+    runs = cut.pieces(cut.names)
+    if len(runs) < 2:
+        raise NoLegalMappingError(Problem("there is no place to cut it into nests"))
+    found = join_nests(cut.whole, tuple(run.mapping for run in runs))
+    for nest, run in zip(found.nests, runs, strict=True):
+        known = run.program.memo(remembered_nests)
+        known.keep(BoundNest(run.given, run.bound), nest, architecture)
+    return found
+
+
+def _cut_cascade(
+    part: PartLike, architecture: Architecture, generators: Generators, cascade: str
+) -> _CutCascade:
+    program = program_of(part, architecture, cascade)
+    usual, _ = complete_shapes(program, part.shapes_for(program.settable))
+    program, given = with_parameters(program, dict(usual))
+    whole = Mapping(name=NEST_BY_NEST, cascade=cascade)
+    return _CutCascade(program, architecture, generators, given, whole)
+
+
+@dataclass(frozen=True, slots=True)
+class _MadeNest:
+    """A nest's mapping, and what it takes."""
+
+    program: Program
+    mapping: Mapping
+    given: Sizes[str, int]
+    bound: Bound
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class _CutCascade:
+    """A cascade, and where its nests run."""
+
+    program: Program
+    architecture: Architecture
+    generators: Generators
+    given: Sizes[str, int]
+    whole: Mapping
+    """The mapping of all nests, yet without any."""
+
+    @property
+    def names(self) -> Names:
+        """All of its Einsums."""
+        return tuple(e.name for e in self.program.einsums)
+
+    def best(self, names: Names) -> tuple[_MadeNest, ...]:
+        """Some of the Einsums in one nest, or in several, where one takes far longer than it might
+        and several are faster. Raises InputError where there is no legal mapping of them."""
+        program, given = self._excerpt(names)
+        # Einsums that had better be apart are not asked about in all ways together.
+        most = 1 if len(_stages_of_cascade(program, given)) > 1 else _MAX_PARTITIONINGS_PER_NEST
+        one = self._fastest(program, given, None, (self.generators.fuse,), most)
+        if one is not None and one.result.over_floor <= _FLOOR_RATIO_TO_TRY_CUTS:
+            return (one,)
+        worth = None if one is None else one.result.latency_s - one.result.floor.latency_s
+        try:
+            several = self.pieces(names, worth)
+        except InputError:
+            several = ()
+        if several and (
+            one is None or _sum(several) < _MAX_LATENCY_RATIO_OF_CUT * one.result.latency_s
+        ):
+            return several
+        if one is None or one.result.over_floor > _FLOOR_RATIO_TO_TRY_UNFUSED:
+            others = (self.generators.make_blocks, self.generators.make)
+            one = self._fastest(program, given, one, others, _MAX_PARTITIONINGS_PER_NEST)
+        if one is None:
+            raise NoLegalMappingError(Problem(f"no mapping of {names[0]} to {names[-1]} is legal"))
+        return (one,)
+
+    def pieces(self, names: Names, worth_s: float | None = None) -> tuple[_MadeNest, ...]:
+        """Some of the Einsums in several nests; none where there is no place to cut them, or what
+        they hand on alone takes about as long as is to be won."""
+        program, given = self._excerpt(names)
+        stages = _stages_of_cascade(program, given)
+        if len(stages) < 2:
+            stages = self._cheapest_cut(program, given, worth_s)
+        if len(stages) < 2:
+            return ()
+        apart = (piece for stage in stages for piece in self.negligible_cuts(stage))
+        return tuple(run for piece in apart for run in self.best(piece))
+
+    def _cheapest_cut(
+        self, program: Program, given: dict[str, int], worth_s: float | None
+    ) -> tuple[Names, ...]:
+        """Two pieces with the least to hand on between them."""
+        places = traffic_at_cuts(program, given, partial(self.bytes_of, program))
+        names = tuple(e.name for e in program.einsums)
+        if not places:
+            return (names,)
+        handed, before = min(places, key=lambda place: place[0])
+        speed = self.architecture.home.bandwidth_bytes_per_s
+        if (
+            speed
+            and worth_s is not None
+            and _HANDOFF_ACCESSES * handed / float(speed) > _MAX_HANDOFF_SHARE_OF_GAIN * worth_s
+        ):
+            return (names,)
+        return before, names[len(before) :]
+
+    def negligible_cuts(self, names: Names) -> Iterator[Names]:
+        """Pieces that hand on next to nothing, beside what comes in and goes out."""
+        program, given = self._excerpt(names)
+        size = partial(self.bytes_of, program)
+        least = self.outside(program)
+        begun = 0
+        for handed, before in traffic_at_cuts(program, given, size):
+            if _HANDOFF_ACCESSES * handed <= _NEGLIGIBLE_HANDOFF_SHARE * least:
+                yield names[begun : len(before)]
+                begun = len(before)
+        yield names[begun:]
+
+    def outside(self, program: Program) -> float:
+        """Bytes that come in and go out."""
+        tensors = (*(t.name for t in program.inputs), *program.outputs)
+        return sum(self.bytes_of(program, tensor) for tensor in tensors)
+
+    def bytes_of(self, program: Program, tensor: str) -> float:
+        words = program.memo(words_of, self.architecture.word_bits).of(tensor)
+        ranks = dict.fromkeys((*program.parallel, *program.tensor_ranks[tensor]))
+        elements = prod(self._length(program, rank) for rank in ranks)
+        return float(elements * words * self.architecture.word_bytes)
+
+    def _length(self, program: Program, rank: str) -> int:
+        """Coordinates of a rank; of the outermost part of one that the cascade cuts, how many parts
+        there are."""
+        if rank in self.given:
+            return self.given[rank]
+        whole = whole_rank_of(program, rank)
+        parts = program.rank_of[whole].partition if whole in program.rank_of else ()
+        inner = prod(self.given.get(m, 1) for m in parts[1:] if rank != whole)
+        return -(-extent_of(program, whole, self.given) // inner)
+
+    def _excerpt(self, names: Names) -> tuple[Program, dict[str, int]]:
+        program = self.program.memo(excerpt, names)
+        return program, sizes_of_excerpt(self.program, program, self.given)
+
+    def _fastest(
+        self,
+        program: Program,
+        given: dict[str, int],
+        best: _MadeNest | None,
+        makers: tuple[MakeMapping | MakeBlocks, ...],
+        most: int,
+    ) -> _MadeNest | None:
+        """The fastest mapping that is made in one of the ways to spread a nest, of so many at the
+        ``most``, or the best before; None if none is legal."""
+        for make, partitioning in product(makers, self._partitionings(program, given)[:most]):
+            if best is not None:
+                least = best.result.floor.compute_s * idle_factor(self.architecture, partitioning)
+                if (
+                    best.result.latency_s <= least
+                    or best.result.over_floor <= _ACCEPTED_FLOOR_RATIO
+                ):
+                    continue
+            run = self._run(program, given, make, partitioning, best)
+            if run is not None and (
+                best is None
+                or run.result.latency_s < _MAX_LATENCY_RATIO_OF_CUT * best.result.latency_s
+            ):
+                best = run
+        return best
+
+    def _run(
+        self,
+        program: Program,
+        given: dict[str, int],
+        make: MakeMapping | MakeBlocks,
+        partitioning: Partitioning,
+        best: _MadeNest | None,
+    ) -> _MadeNest | None:
+        """The mapping made for a nest spread in one way, with most room of those that fit; None if
+        none is legal, or it takes longer than the best before."""
+        for seen in (
+            *machines_with_shared_capacity(self.architecture, partitioning),
+            machine_of_one_core(self.architecture, partitioning),
+        ):
+            try:
+                made = _core_problem(program, self.architecture, make, partitioning, given, seen)
+                (mapping,) = join_nests(self.whole, (made,)).nests
+                bound = bind(program, mapping, self.architecture, given)
+                if best is not None and takes_longer(
+                    bound, _MAX_LATENCY_RATIO_OF_CUT * best.result.latency_s
+                ):
+                    return None
+                name = nest_name(tuple(e.name for e in program.einsums))
+                result = bound.memo(result_of_nest, name, "analytical")
+                return _MadeNest(program, mapping, given, bound, result)
+            except InputError:
+                continue
+        return None
+
+    def _partitionings(self, program: Program, given: dict[str, int]) -> list[Partitioning]:
+        """Ways to spread a nest, those first that take least at the best."""
+        machine = self.architecture
+        if not machine.has_instances:
+            return [()]
+        # Not above: it takes numpy, without which one core is simulated.
+        from .bandwidth_bound import bandwidth_bounds
+
+        usual = usual_partitionings(program, machine, given)
+        partitionings = (*usual, *replicating_partitionings(program, machine, given))
+        times = bandwidth_bounds(program, machine, given, partitionings)
+        order = zip(partitionings, times, strict=True)
+        return [
+            partitioning
+            for partitioning, _ in sorted(order, key=lambda x: (x[1], idle_factor(machine, x[0])))
+        ]
+
+
+def _stages_of_cascade(program: Program, given: Sizes[str, int]) -> tuple[Names, ...]:
+    """Where picks are known, or else where passes begin."""
+    stages = stages_by_gathers(program, given)
+    return stages if len(stages) > 1 else stages_by_passes(program, given)
+
+
+def _sum(runs: tuple[_MadeNest, ...]) -> float:
+    return sum(run.result.latency_s for run in runs)
+
+
+def _core_problem(
+    program: Program,
+    architecture: Architecture,
+    make: MakeMapping | MakeBlocks,
+    partitioning: Partitioning,
+    given: dict[str, int],
+    seen: Architecture,
+) -> Mapping:
+    made = make(program, seen, critical_core_shapes(partitioning, given, program))
+    if made is None:
+        raise NoLegalMappingError(Problem("there are no blocks"))
+    return partition_mapping(made, partitioning, architecture, program)

@@ -1,0 +1,151 @@
+"""Partial results of partitioned sums, which cores combine in a shared memory."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Mapping as Sizes
+from itertools import chain
+from math import prod
+from typing import Final
+
+from einsum_cascade.ir import Access, Affine, Einsum, Program, walk
+
+from ..nest.partition import has_mask_over
+from ..spec.arch import Architecture
+from .partition_factors import Partitioning, cores_used
+
+
+def summed_ranks(program: Program) -> Iterator[str]:
+    """Ranks of which every Einsum can do a part, and some sum up what they do: instances have
+    partial results, which meet in the memory outside of them."""
+    stepped = {*chain.from_iterable(program.iterative.values())}
+    alike = {r.like for r in program.ranks} | {r.name for r in program.ranks if r.like}
+    for rank in program.ranks:
+        if rank.family or rank.partition or rank.name in stepped or rank.name in alike:
+            continue
+        if has_mask_over(program, rank.name):
+            continue
+        users = [e for e in program.einsums if rank.variable in e.variables]
+        if all(_divisible(e, rank.variable) for e in users) and any(
+            rank.variable not in e.target.variables for e in users
+        ):
+            yield rank.name
+
+
+SMALL_PARTIAL_SHARE: Final = 1 / 16
+"""How much partial results may be, as a share of what is read, to be worth it."""
+
+FEW_CORES_SHARE: Final = 1 / 3
+"""The share of instances in use up to which partial results may be as much as what is read."""
+
+EQUAL_PARTIAL_SHARE: Final = 1.0
+
+MAX_PARTIAL_SHARE: Final = 16.0
+"""How many times what is read partial results may be where they are worth the time they take."""
+
+_MAX_COMBINING_TIME_SHARE: Final = 1 / 2
+"""The share of the time that work takes in fewer parts in which partial results may come and go."""
+
+
+def has_small_partial_results(
+    program: Program, partitioning: Partitioning, given: Sizes[str, int], share: float
+) -> bool:
+    """Whether partial results of all instances are little beside the inputs, a ``share`` at the
+    most: those of the keys of one query are, those of the width of queries and keys (a part of
+    every score) are not.
+
+    Parameters
+    ----------
+    program : Program
+    way : Spreading
+    given : mapping
+        Shapes in elements by rank.
+    share : float
+        As above; more than 1 where partial results may be more than the inputs.
+    """
+    inputs = (elements_of(program, t.ranks, given) for t in program.inputs)
+    return _partial(program, partitioning, given) <= share * sum(inputs)
+
+
+def has_fast_partial_results(
+    program: Program,
+    architecture: Architecture,
+    given: Sizes[str, int],
+    partitioning: Partitioning,
+    wider: Partitioning,
+) -> bool:
+    """Whether partial results come and go in a part of the time, at the most, that the work takes
+    on those instances which a way with fewer parts has.
+
+    Parameters
+    ----------
+    program : Program
+    architecture : Architecture
+    given : mapping
+        Shapes in elements by rank.
+    way, wider : Spreading
+        One without parts of what is summed up, and the same with them.
+    """
+    points = sum(
+        elements_of(program, (v.upper() for v in e.variables), given) for e in program.einsums
+    )
+    at_once = cores_used(partitioning) * max(a.elements for a in architecture.arrays)
+    working = points / (at_once * architecture.clock_hz)
+    meeting = {memory for memory, ranks in wider if ranks != dict(partitioning).get(memory)}
+    speeds = [m.bandwidth_bytes_per_s for m in architecture.memories if m.name in meeting]
+    # Each instance writes its own, and they are read to be put together.
+    words = 2 * _partial(program, wider, given)
+    moving = (words * architecture.word_bytes / speed for speed in speeds if speed is not None)
+    return max(moving, default=0) <= _MAX_COMBINING_TIME_SHARE * working
+
+
+def _partial(program: Program, partitioning: Partitioning, given: Sizes[str, int]) -> int:
+    """Elements of the partial results that all instances have."""
+    summed = {*summed_ranks(program)}
+    spread = [s for _, ranks in partitioning for s in ranks if s.rank in summed]
+    copies = prod(s.parts or 1 for s in spread)
+    meeting = (
+        program.einsum_of[t] for t in partial_results(program, {s.rank.lower() for s in spread})
+    )
+    return copies * sum(
+        elements_of(program, (v.upper() for v in e.target.variables), given) for e in meeting
+    )
+
+
+def elements_of(program: Program, ranks: Iterable[str], given: Sizes[str, int]) -> int:
+    """Coordinates of some ranks and those that all have, tiles of a rank together as many as that
+    has."""
+    names = dict.fromkeys(whole_rank_of(program, rank) for rank in (*program.parallel, *ranks))
+    return prod(extent_of(program, rank, given) for rank in names)
+
+
+def whole_rank_of(program: Program, rank: str) -> str:
+    """The rank that a rank is a part of, as the cascade cuts it, or itself."""
+    declared = program.rank_of.get(rank)
+    return declared.family if declared is not None and declared.family else rank
+
+
+def extent_of(program: Program, rank: str, given: Sizes[str, int]) -> int:
+    """Elements of a rank, of a part of one those of all of it."""
+    return given.get(whole_rank_of(program, rank), 1)
+
+
+def _divisible(e: Einsum, variable: str) -> bool:
+    """Whether an Einsum takes operands at the coordinates of a part, and picks from none."""
+    if e.select is not None and variable in e.over:
+        return False
+    if e.where is not None and any(
+        isinstance(node, Access) and variable in node.variables for node in walk(e.where)
+    ):
+        return False
+    indices = [i for a in (e.target, *e.reads) for i in a.indices if variable in i.variables]
+    return all(isinstance(i, Affine) and i.as_variable == variable for i in indices)
+
+
+def partial_results(program: Program, spread: Collection[str]) -> tuple[str, ...]:
+    """Tensors of which instances have partial results: sums over what is spread."""
+    return tuple(
+        e.name
+        for e in program.einsums
+        if any(v in e.variables and v not in e.target.variables for v in spread)
+    )

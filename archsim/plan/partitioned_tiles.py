@@ -1,0 +1,305 @@
+"""Partitionings of a cascade's own tiles over idle cores, with shared loops sunk inward."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Mapping as Sizes
+from dataclasses import dataclass, replace
+from itertools import chain, product
+from math import prod
+from typing import Final
+
+from einsum_cascade.errors import InputError, NoLegalMappingError, Problem
+from einsum_cascade.ir import Access, Einsum, Program, walk
+
+from ..legality.binding import bind, with_parameters
+from ..nest.partition import has_mask_over
+from ..spec.arch import Architecture, Memory
+from ..spec.mapping import Mapping, NestLevel, SpreadRank
+from .job import MakeMapping
+from .partial_results import elements_of, partial_results
+from .partition_factors import Partitioning, cores_used
+from .partitioning import (
+    critical_core_shapes,
+    follows_partition,
+    idle_factor,
+    machine_of_one_core,
+    partition_mapping,
+    usual_partitionings,
+)
+
+
+def sink_loops(mapping: Mapping, outer: str, inner: str, number: int) -> Mapping:
+    """The innermost shared loops of a memory, and all that Einsums have of their own there, at a
+    memory inside of it.
+
+    Parameters
+    ----------
+    mapping : Mapping
+    outer, inner : str
+        The memories, as the mapping names them.
+    number : int
+        Of the shared loops.
+    """
+    nest: list[NestLevel] = []
+    for level in mapping.nest:
+        if level.level != outer:
+            nest.append(level)
+            continue
+        stay = len(level.loops) - number
+        nest.append(replace(level, loops=level.loops[:stay]))
+        nest.append(replace(level, level=inner, loops=level.loops[stay:]))
+    einsums = (
+        replace(
+            e,
+            nest=tuple(
+                replace(level, level=inner) if level.level == outer else level for level in e.nest
+            ),
+        )
+        for e in mapping.einsums
+    )
+    return replace(
+        mapping, nest=tuple(level for level in nest if level.loops), einsums=tuple(einsums)
+    )
+
+
+_MAX_IDLE_RATIO: Final = 1.25
+"""How many times as many instances as in the best way may have nothing to do."""
+
+_MAX_PARTITIONINGS: Final = 2
+"""Ways that are tried: a mapping is made for each."""
+
+_MAX_PARTITIONED_TILES: Final = 128
+"""Parts of tiles at the most: under a mask each is counted by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class TilePartitioning:
+    """A way to spread a cascade in which tiles that it cuts itself are in parts."""
+
+    rest: Partitioning
+    """The same without them: what the mapping of an instance is made for."""
+    partitioning: Partitioning
+
+
+def tile_partitionings(
+    program: Program, architecture: Architecture, given: Sizes[str, int]
+) -> tuple[TilePartitioning, ...]:
+    """Ways to spread a cascade with parts of tiles for instances that other ranks leave idle, those
+    with the fewest partial results first, and of them the one with most parts of others.
+
+    Parameters
+    ----------
+    program : Program
+    architecture : Architecture
+    given : mapping
+        Shapes in elements by rank, and parameters.
+
+    Returns
+    -------
+    tuple
+        Empty where instances are fed by several memories, or by links in a ring.
+    """
+    fed = [(m, name, n) for m in architecture.memories for name, n in m.instances]
+    if len(fed) != 1 or architecture.memories[0].ring:
+        return ()
+    ((memory, name, available),) = fed
+    members = [m for m in divisible_tiles(program) if _is_open(program, given, m)]
+    if not members:
+        return ()
+    usual = usual_partitionings(program, architecture, given)
+    rests = {
+        partitioning
+        for partitioning in usual
+        if 2 * cores_used(partitioning) <= available and _is_even(partitioning)
+    }
+    found = [
+        _beside(program, rest, memory, SpreadRank(instances=name, rank=m, parts=parts))
+        for rest, m in product(rests, members)
+        if (
+            parts := min(
+                _MAX_PARTITIONED_TILES, available // cores_used(rest), _length(program, given, m)
+            )
+        )
+        > 1
+    ]
+    least = min((idle_factor(architecture, x.partitioning) for x in found), default=1.0)
+    found = [
+        x for x in found if idle_factor(architecture, x.partitioning) <= _MAX_IDLE_RATIO * least
+    ]
+    found.sort(
+        key=lambda x: (_partial_elements(program, given, x.partitioning), -cores_used(x.rest))
+    )
+    return tuple(found[:_MAX_PARTITIONINGS])
+
+
+def without_unequal_tiles(partitioning: Partitioning) -> TilePartitioning | None:
+    """A usual way to spread with a rank in balanced parts, and the same without it: a mapping made
+    for all of the rank fits each of them. None where there is none, or more than one memory."""
+    if len(partitioning) != 1 or _is_even(partitioning):
+        return None
+    ((memory, ranks),) = partitioning
+    rest = tuple(s for s in ranks if not s.balanced)
+    return TilePartitioning(((memory, rest),) if rest else (), partitioning)
+
+
+def _is_open(program: Program, given: Sizes[str, int], member: str) -> bool:
+    """Whether tiles are as long as a mapping cuts them, or summed over: others the usual ways have
+    in parts (``replicating_partitionings``)."""
+    family = program.rank_of[member].family or member
+    told = any(m in given for m in program.rank_of[family].partition)
+    return not told or bool(partial_results(program, {member.lower()}))
+
+
+def _is_even(partitioning: Partitioning) -> bool:
+    """Whether none of a way's ranks is in balanced parts: of these one has a mask at the most."""
+    return not any(s.balanced for _, ranks in partitioning for s in ranks)
+
+
+def _beside(
+    program: Program, rest: Partitioning, memory: Memory, tiles: SpreadRank
+) -> TilePartitioning:
+    """A way to spread other ranks, and tiles in parts beside them."""
+    masked = has_mask_over(program, tiles.rank, of_data=False)
+    ((_, ranks),) = rest or ((memory.name, ()),)
+    partitioning = ((memory.name, (*ranks, replace(tiles, balanced=masked))),)
+    return TilePartitioning(rest, partitioning)
+
+
+def _length(program: Program, given: Sizes[str, int], member: str) -> int:
+    """Coordinates of the rank that is cut: there are no more tiles of it."""
+    return given.get(program.rank_of[member].family or member, 1)
+
+
+def _partial_elements(program: Program, given: Sizes[str, int], partitioning: Partitioning) -> int:
+    """Elements of the partial results of all instances."""
+    parts = {s.rank.lower(): s.parts or 1 for _, ranks in partitioning for s in ranks}
+    found = 0
+    for name in partial_results(program, parts):
+        e = program.einsum_of[name]
+        copies = prod(n for v, n in parts.items() if v in {*e.variables} - {*e.target.variables})
+        found += copies * elements_of(program, (v.upper() for v in e.target.variables), given)
+    return found
+
+
+def divisible_tiles(program: Program) -> tuple[str, ...]:
+    """Outermost tiles of ranks that a cascade cuts itself of which every Einsum can do a part,
+    whether it sums over them or not.
+
+    Parameters
+    ----------
+    program : Program
+
+    Examples
+    --------
+    Each tile of queries meets each tile of keys by itself in the gradients of attention. Where
+    values run from one tile of keys to the next no instance can begin in the middle:
+
+    >>> from einsum_cascade import Cascade
+    >>> divisible_tiles(Cascade.load("flash-attention-2-backward").program)
+    ('P1', 'M1')
+    >>> divisible_tiles(Cascade.load("attention-1pass").program)
+    ()
+    """
+    stepped = {*chain.from_iterable(program.iterative.values())}
+    alike = {r.like for r in program.ranks} | {r.name for r in program.ranks if r.like}
+    found: list[str] = []
+    for rank in program.ranks:
+        if not rank.partition or {rank.name, *rank.partition} & (stepped | alike):
+            continue
+        whole, member = rank.variable, rank.partition[0]
+        using = [e for e in program.einsums if member.lower() in e.variables]
+        able = all(_divisible(program, e, member.lower()) for e in using)
+        if using and able and not any(whole in e.variables for e in program.einsums):
+            found.append(member)
+    return tuple(found)
+
+
+def _divisible(program: Program, e: Einsum, variable: str) -> bool:
+    """Whether an Einsum takes operands at the coordinates of a part, picks from none, and asks for
+    no data of others."""
+    if e.select is not None and variable in e.over:
+        return False
+    asked = () if e.where is None else (n for n in walk(e.where) if isinstance(n, Access))
+    if any(variable in node.variables for node in asked):
+        return False
+    return all(
+        follows_partition(program, i, variable)
+        for a in (e.target, *e.reads)
+        for i in a.indices
+        if variable in i.variables
+    )
+
+
+def mapping_with_partitioned_tiles(
+    program: Program,
+    architecture: Architecture,
+    given: Sizes[str, int],
+    fuse: MakeMapping,
+    tiles: TilePartitioning,
+) -> Mapping:
+    """The mapping whose Einsums share loops, with its tiles in parts, and as many of the loops at
+    the memory that feeds the instances as leave it room.
+
+    Parameters
+    ----------
+    program : Program
+    architecture : Architecture
+    given : mapping
+        Shapes in elements by rank, and parameters.
+    fuse : MakeMapping
+        Makes the mapping of an instance.
+    tiles : TilesInParts
+        One of ``tile_partitionings``.
+
+    Raises
+    ------
+    SpecError, MappingError
+        As ``MakeMapping``; none that is made is legal.
+    """
+    made = fuse(
+        program,
+        _machine_of_one_core(architecture, tiles),
+        critical_core_shapes(tiles.rest, given, program),
+    )
+    told, sizes = with_parameters(program, dict(given))
+    refused: InputError | None = None
+    for mapping in _with_loops_sunk(made, architecture, tiles.partitioning):
+        spread = partition_mapping(mapping, tiles.partitioning, architecture, program)
+        try:
+            bind(told, spread, architecture, sizes)
+        except InputError as wrong:
+            refused = wrong.with_traceback(None)
+        else:
+            return spread
+    assert refused is not None, "one mapping is bound at the least"
+    raise NoLegalMappingError(Problem(refused.problems[0].message))
+
+
+def _machine_of_one_core(architecture: Architecture, tiles: TilePartitioning) -> Architecture:
+    """The machine as an instance sees it that shares what comes from outside with those that have
+    other tiles, but has its own share of what the memory serves that feeds them all."""
+    shared, own = (
+        machine_of_one_core(architecture, partitioning)
+        for partitioning in (tiles.rest, tiles.partitioning)
+    )
+    speeds = {m.name: m.bandwidth_bytes_per_s for m in own.memories}
+    ((feeding, _),) = tiles.partitioning
+    memories = tuple(
+        replace(m, bandwidth_bytes_per_s=speeds[m.name]) if m.name == feeding else m
+        for m in shared.memories
+    )
+    return replace(shared, memories=memories)
+
+
+def _with_loops_sunk(
+    made: Mapping, architecture: Architecture, partitioning: Partitioning
+) -> Iterator[Mapping]:
+    """A mapping with all, fewer and none of its outermost loops at the memory that feeds the
+    instances."""
+    outer = architecture.home.name
+    loops = next((level.loops for level in made.nest if level.level == outer), ())
+    for memory, _ in partitioning if partitioning[0][0] != outer else ():
+        for number in range(len(loops), 0, -1):
+            yield sink_loops(made, outer, memory, number)
+    yield made

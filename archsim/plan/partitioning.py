@@ -1,0 +1,522 @@
+"""Partitionings of a cascade over the cores of a machine, and mappings that use them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from collections.abc import Mapping as Sizes
+from dataclasses import replace
+from fractions import Fraction
+from itertools import chain
+from math import prod
+from typing import Final
+
+from einsum_cascade.algebra.conditions import with_masks
+from einsum_cascade.ir import Access, Affine, Einsum, Gather, Index, Program, walk
+
+from ..nest.partition import has_mask_over, is_local_gather, is_partitioned_along
+from ..spec.arch import Architecture, Memory
+from ..spec.mapping import Keep, Mapping, NestLevel, SpreadRank
+from ..spec.roles import memory_in_role
+from .partial_results import (
+    EQUAL_PARTIAL_SHARE,
+    FEW_CORES_SHARE,
+    MAX_PARTIAL_SHARE,
+    SMALL_PARTIAL_SHARE,
+    has_fast_partial_results,
+    has_small_partial_results,
+    partial_results,
+    summed_ranks,
+)
+from .partition_factors import (
+    MAX_CORES_ENUMERATED,
+    Partitioning,
+    cores_used,
+    distinct_partitionings,
+    partition_factors,
+    useful_factors,
+)
+
+
+def usual_partitionings(
+    program: Program, architecture: Architecture, given: Sizes[str, int]
+) -> tuple[Partitioning, ...]:
+    """Ways to spread a cascade over the instances of a machine, the one with most parts first.
+
+    Parameters
+    ----------
+    given : mapping
+        Shapes in elements by rank, and parameters.
+
+    Returns
+    -------
+    tuple
+        The last one spreads nothing, and is all there is on a machine without instances.
+    """
+    if not architecture.has_instances:
+        return ((),)
+    parallel = tuple(r for r in program.parallel if r in given)
+    others = tuple(r for r in independent_ranks(program) if r in given)
+    tried = [((*parallel, *others), False), ((*parallel, *others), True), (parallel, False)]
+    found = [_balanced_partitioning(architecture, given, names, square) for names, square in tried]
+    masked = [r for r in independent_ranks(program, masked=True) if r in given and r not in others]
+    # Parts under a mask come beside others where there are others: they are worked out one by one.
+    begun = [partitioning for partitioning in found if partitioning] or found
+    more = [
+        _with_idle_cores_used(architecture, given, partitioning, rank, masked=True)
+        for partitioning in begun
+        for rank in masked
+    ]
+    more += [_with_factors(architecture, given, (*parallel, *others), rank) for rank in masked]
+    if sum(len(m.instances) for m in architecture.memories) > 1:
+        # What a rank does for outer instances it cannot do for inner ones that are more.
+        more += [_with_idle_cores_used(architecture, given, found[-1], rank) for rank in others]
+    summed = [r for r in summed_ranks(program) if r in given]
+    idle = [partitioning for partitioning in found if _leaves_idle(architecture, partitioning)]
+    all_idle = len(idle) == len(found)
+    split = [
+        wider
+        for partitioning in idle
+        for wider in _splitting_reduction(
+            program, architecture, given, partitioning, summed, all_idle=all_idle
+        )
+    ]
+    # Not above: it takes numpy, without which one core is simulated.
+    from .bandwidth_bound import bandwidth_optimal
+
+    choices = ((*parallel, *others, *more_of) for more_of in ((), *((r,) for r in summed)))
+    least = bandwidth_optimal(program, architecture, given, [*choices], [w for w in found if w])
+    ways = (
+        partitioning
+        for partitioning in (*more, *found, *split, least, ())
+        if partitioning is not None
+    )
+    return distinct_partitionings(ways, program.parallel, given)
+
+
+def _splitting_reduction(
+    program: Program,
+    architecture: Architecture,
+    given: Sizes[str, int],
+    partitioning: Partitioning,
+    summed: list[str],
+    *,
+    all_idle: bool,
+) -> list[Partitioning]:
+    """A way to spread with parts of what is summed up, where partial results are few; else, if all
+    ways leave instances idle, where they take less time than it saves."""
+    few = cores_used(partitioning) <= FEW_CORES_SHARE * _available(architecture)
+    found = [
+        x
+        for rank in summed
+        if (x := _with_idle_cores_used(architecture, given, partitioning, rank))
+    ]
+    cheap = EQUAL_PARTIAL_SHARE if few else SMALL_PARTIAL_SHARE
+    return [x for x in found if has_small_partial_results(program, x, given, cheap)] or [
+        x
+        for x in found
+        if all_idle
+        and has_small_partial_results(program, x, given, MAX_PARTIAL_SHARE)
+        and has_fast_partial_results(program, architecture, given, partitioning, x)
+    ]
+
+
+def replicating_partitionings(
+    program: Program, architecture: Architecture, given: Sizes[str, int]
+) -> tuple[Partitioning, ...]:
+    """Return partitionings for cores that ``usual_partitionings`` leave idle.
+
+    A core takes a tile of a rank if it also has what all cores need, which one core makes
+    and the memory that feeds the cores holds.
+
+    80 heads of Mamba-2 that share their keys are 80 parts once the scores of a chunk are there.
+    """
+    usual = usual_partitionings(program, architecture, given)
+    apart = [partitioning for partitioning in usual if not splits_reduction(program, partitioning)]
+    if not architecture.has_instances or not all(_leaves_idle(architecture, w) for w in apart):
+        return ()
+    outermost = outermost_tiles(program, given)
+    sizes = {**given, **outermost}
+    parallel = tuple(r for r in program.parallel if r in sizes)
+    strict = tuple(r for r in independent_ranks(program) if r in sizes)
+    wider = [
+        r for r in independent_ranks(program, copied=outermost) if r in sizes and r not in strict
+    ]
+    masked = [
+        r
+        for r in independent_ranks(program, masked=True, copied=outermost)
+        if r in sizes and r not in (*strict, *wider)
+    ]
+    choices = [(*parallel, *strict, *wider), *((*parallel, *strict, r) for r in wider)]
+    found = [
+        _balanced_partitioning(architecture, sizes, ranks, square)
+        for ranks in choices
+        for square in (False, True)
+    ]
+    more = [
+        _with_idle_cores_used(architecture, sizes, partitioning, rank, masked=True)
+        for partitioning in dict.fromkeys(
+            (*found[:1], _balanced_partitioning(architecture, sizes, parallel, False))
+        )
+        if _leaves_idle(architecture, partitioning)
+        for rank in masked
+    ]
+    # Fewer heads at a time, each in more parts: the memory that feeds them has room for all that
+    # these could pick.
+    picking = (
+        _with_factors(architecture, sizes, parallel, r) for r in masked if gathers_along(program, r)
+    )
+    ways = (*picking, *more, *found)
+    return tuple(
+        dict.fromkeys(
+            partitioning for partitioning in ways if partitioning and partitioning not in usual
+        )
+    )
+
+
+def gathers_along(program: Program, rank: str) -> bool:
+    """Whether something is picked at each coordinate of a rank."""
+    indices = (i for e in program.einsums for a in e.reads for i in a.indices)
+    return any(isinstance(i, Gather) and rank.lower() in i.access.variables for i in indices)
+
+
+def splits_reduction(program: Program, partitioning: Partitioning) -> bool:
+    """Whether instances have parts of what an Einsum sums up."""
+    summed = {*summed_ranks(program)}
+    return any(s.rank in summed for _, ranks in partitioning for s in ranks)
+
+
+def critical_core_shapes(
+    partitioning: Partitioning, given: Sizes[str, int], program: Program | None = None
+) -> dict[str, int]:
+    """Shapes of the largest problem that an instance has.
+
+    Parameters
+    ----------
+    program : Program, optional
+        The cascade: a rank that it cuts is shorter where its outermost part is spread.
+    """
+    found = dict(given)
+    if program is not None:
+        found |= {r: n for r, n in outermost_tiles(program, given).items() if r not in found}
+    for spread in chain.from_iterable(ranks for _, ranks in partitioning):
+        whole = found[spread.rank]
+        found[spread.rank] = -(-whole // (spread.parts or 1))
+        declared = program.rank_of.get(spread.rank) if program is not None else None
+        if declared is not None and declared.family in found:
+            found[declared.family] = found[declared.family] // whole * found[spread.rank]
+    return found
+
+
+def outermost_tiles(program: Program, given: Sizes[str, int]) -> dict[str, int]:
+    """Sizes of the outermost parts of ranks that the cascade cuts, of which there are more than
+    one: of those that are cut evenly by sizes that are given.
+
+    Examples
+    --------
+    80 heads of which all share their keys are one group of 80: what is outermost are these.
+
+    >>> from einsum_cascade import Cascade
+    >>> program = Cascade.load("ssd-chunked-prefill").program
+    >>> outermost_tiles(program, {"H": 80, "S": 80}), outermost_tiles(program, {"H": 80, "S": 10})
+    ({'S': 80}, {'G': 8})
+    """
+    found: dict[str, int] = {}
+    for rank in (r for r in program.ranks if r.partition):
+        sizes = [given.get(m) for m in rank.partition]
+        inner = prod(n for n in sizes[1:] if n is not None)
+        if rank.name not in given or None in sizes[1:] or given[rank.name] % inner:
+            continue
+        every = (given[rank.name] // inner, *(n or 1 for n in sizes[1:]))
+        first = next((n for n, size in enumerate(every) if size > 1), None)
+        if first is not None:
+            found[rank.partition[first]] = every[first]
+    return found
+
+
+def machine_of_one_core(architecture: Architecture, partitioning: Partitioning) -> Architecture:
+    """The machine as one of its instances sees it: of what feeds them, and of what is outside of
+    that, it has its share of room and speed. It is no more than that where they need the same.
+    Links in a ring it does not see: what it works on is its own."""
+    parts = {name: prod(s.parts or 1 for s in ranks) for name, ranks in partitioning}
+    memories: list[Memory] = []
+    sharing = 1
+    for memory in reversed(architecture.memories[architecture.home_level :]):
+        sharing *= parts.get(memory.name, 1)
+        room, speed = memory.capacity_bytes, memory.bandwidth_bytes_per_s
+        memories.append(
+            replace(
+                memory,
+                capacity_bytes=None if room is None else max(1, room // sharing),
+                bandwidth_bytes_per_s=None if speed is None else speed / sharing,
+            )
+        )
+    return replace(architecture, memories=tuple(reversed(memories)))
+
+
+_SHARED_CAPACITY_SHARES: Final = (Fraction(9, 10), Fraction(3, 4))
+"""How much of the room of all parts under a mask there may be for each of them: beside what they
+all need each has queries and results of its own."""
+
+
+def machines_with_shared_capacity(
+    architecture: Architecture, partitioning: Partitioning
+) -> Iterator[Architecture]:
+    """The machine as one of its instances sees it, with more room than its share, the most first,
+    where parts of a rank under a mask need the same of all that does not move with that rank.
+
+    What is made for it may need more than there is: it is bound on the whole machine.
+    """
+    seen = machine_of_one_core(architecture, partitioning)
+    parts = {name: prod(s.parts or 1 for s in ranks if s.balanced) for name, ranks in partitioning}
+    if max(parts.values(), default=1) == 1:
+        return
+    for share in _SHARED_CAPACITY_SHARES:
+        inner = 1
+        memories: list[Memory] = []
+        for memory in reversed(seen.memories):
+            inner *= parts.get(memory.name, 1)
+            room = memory.capacity_bytes
+            more = None if room is None else max(room, int(room * inner * share))
+            memories.append(replace(memory, capacity_bytes=more))
+        yield replace(seen, memories=tuple(reversed(memories)))
+
+
+def partition_mapping(
+    mapping: Mapping,
+    partitioning: Partitioning,
+    architecture: Architecture,
+    program: Program | None = None,
+) -> Mapping:
+    """A mapping whose ranks are spread, beside those loops that it has at the same memory.
+
+    Parameters
+    ----------
+    program : Program, optional
+        The cascade: where instances have parts of what it sums up, the results of all are kept in
+        the memory that feeds them.
+    """
+    nest = list(mapping.nest)
+    words = [*(n.level for n in mapping.nest), *(k.level for k in mapping.keep)]
+    keep = mapping.keep
+    for memory, ranks in partitioning:
+        # A mapping names a memory by its role or by its name, not by both.
+        word = next((w for w in words if memory_in_role(architecture, w) == memory), memory)
+        at = next((n for n, level in enumerate(nest) if level.level == word), None)
+        if at is None:
+            nest.insert(0, NestLevel(level=word, loops=(), spatial=ranks))
+        else:
+            nest[at] = replace(nest[at], spatial=ranks)
+        if memory != architecture.memories[0].name and word not in (k.level for k in keep):
+            # What comes from outside for several of the instances comes once.
+            keep = (*keep, Keep(level=word, tensors=_outermost(mapping, architecture)))
+        if program is not None:
+            variables = {s.rank.lower() for s in ranks}
+            keep = _keeping(
+                keep, word, (*partial_results(program, variables), *_common(program, variables))
+            )
+    return replace(mapping, nest=tuple(nest), keep=keep)
+
+
+def _keeping(keep: tuple[Keep, ...], word: str, tensors: tuple[str, ...]) -> tuple[Keep, ...]:
+    """What levels keep, and one of them some tensors besides."""
+    return tuple(
+        replace(k, tensors=tuple(dict.fromkeys((*k.tensors, *tensors)))) if k.level == word else k
+        for k in keep
+    )
+
+
+def _common(program: Program, spread: Collection[str]) -> tuple[str, ...]:
+    """Tensors that all instances need, and none of them has a part of."""
+    made = program.einsum_of
+    return tuple(
+        dict.fromkeys(
+            a.tensor
+            for e in program.einsums
+            for a in e.reads
+            for v in spread
+            if a.tensor in made
+            and v in e.variables
+            and not is_partitioned_along(a, v)
+            and v not in made[a.tensor].variables
+        )
+    )
+
+
+def _outermost(mapping: Mapping, architecture: Architecture) -> tuple[str, ...]:
+    """Tensors that a mapping keeps in the outermost memory."""
+    name = architecture.memories[0].name
+    kept = (k for k in mapping.keep if (memory_in_role(architecture, k.level) or k.level) == name)
+    return tuple(t for k in kept for t in k.tensors)
+
+
+def _balanced_partitioning(
+    architecture: Architecture, shapes: Sizes[str, int], ranks: tuple[str, ...], square: bool
+) -> Partitioning:
+    """As many parts as there are instances, or fewer where that leaves less to do for each."""
+    left = {rank: shapes[rank] for rank in ranks}
+    found: list[tuple[str, tuple[SpreadRank, ...]]] = []
+    for memory in architecture.memories:
+        here: list[SpreadRank] = []
+        for name, available in memory.instances:
+            parts = partition_factors({r: n for r, n in left.items() if n > 1}, available, square)
+            here += (SpreadRank(instances=name, rank=r, parts=n) for r, n in parts.items() if n > 1)
+            # A rank that is in parts already stays with these.
+            left = {rank: n for rank, n in left.items() if parts.get(rank, 1) == 1}
+        if here:
+            found.append((memory.name, tuple(here)))
+    return tuple(found)
+
+
+def _with_idle_cores_used(
+    architecture: Architecture,
+    shapes: Sizes[str, int],
+    partitioning: Partitioning,
+    rank: str,
+    *,
+    masked: bool = False,
+) -> Partitioning | None:
+    """A way to spread with parts of one more rank for instances that it leaves idle."""
+    of_memory = dict(partitioning)
+    most = _MAX_UNEQUAL_TILES_OF_ONE_RANK if masked else MAX_CORES_ENUMERATED
+    able: list[tuple[str, SpreadRank]] = []
+    for memory in architecture.memories:
+        here = of_memory.get(memory.name, ())
+        for name, available in memory.instances:
+            used = prod(s.parts or 1 for s in here if s.instances == name)
+            parts = max(useful_factors(shapes[rank], min(most, available // used)), default=1)
+            more = SpreadRank(instances=name, rank=rank, parts=parts, balanced=masked)
+            able += [(memory.name, more)] if parts > 1 else []
+    if not able:
+        return None
+    at, more = max(able, key=lambda x: x[1].parts or 1)  # of equals the outer ones
+    of_memory[at] = (*of_memory.get(at, ()), more)
+    return tuple((m.name, of_memory[m.name]) for m in architecture.memories if m.name in of_memory)
+
+
+def _with_factors(
+    architecture: Architecture, shapes: Sizes[str, int], ranks: tuple[str, ...], rank: str
+) -> Partitioning | None:
+    """As many balanced parts of a rank as leave the least to do for each instance, with what parts
+    of others these leave room for.
+
+    Examples
+    --------
+    32 heads and 3 parts of the queries are 96 of 108 SMs. With 4 of the heads and 27 all have work:
+
+    >>> machine = Architecture.load("a100-80gb")
+    >>> ((memory, ways),) = _with_factors(machine, {"G": 8, "S": 4, "P": 8192}, ("G", "S"), "P")
+    >>> memory, [(s.rank, s.parts) for s in ways]
+    ('L2', [('G', 4), ('P', 27)])
+    """
+    fed = [(m.name, name, n) for m in architecture.memories for name, n in m.instances]
+    if len(fed) != 1:
+        return None
+    ((memory, instances, available),) = fed
+    sizes = {r: shapes[r] for r in ranks if shapes[r] > 1}
+    ways = [
+        (partition_factors(sizes, available // parts, False), parts)
+        for parts in useful_factors(shapes[rank], min(_MAX_UNEQUAL_TILES, available))
+    ]
+    others, parts = min(
+        ways, key=lambda w: (prod(-(-n // w[0].get(r, 1)) for r, n in sizes.items()) / w[1], w[1])
+    )
+    if parts == 1:
+        return None
+    spread = [SpreadRank(instances=instances, rank=r, parts=n) for r, n in others.items() if n > 1]
+    spread.append(SpreadRank(instances=instances, rank=rank, parts=parts, balanced=True))
+    return ((memory, tuple(spread)),)
+
+
+_MANY_IDLE_SHARE: Final = 0.75
+"""The share of instances in use up to which a way to spread leaves many idle."""
+
+
+def _leaves_idle(architecture: Architecture, partitioning: Partitioning) -> bool:
+    return cores_used(partitioning) <= _MANY_IDLE_SHARE * _available(architecture)
+
+
+def idle_factor(architecture: Architecture, partitioning: Partitioning) -> float:
+    """How many instances a machine has for each that has something to do."""
+    return _available(architecture) / cores_used(partitioning)
+
+
+def _available(architecture: Architecture) -> int:
+    return prod(n for m in architecture.memories for _, n in m.instances)
+
+
+_MAX_UNEQUAL_TILES: Final = 32
+"""Parts that differ in work, at the most: each is counted by itself."""
+
+_MAX_UNEQUAL_TILES_OF_ONE_RANK: Final = 128
+"""The same where no other rank is in as many parts."""
+
+
+def independent_ranks(
+    program: Program, *, masked: bool = False, copied: Collection[str] | None = None
+) -> Iterator[str]:
+    """Ranks beside the parallel ones that can be worked on in parts, in the order declared: those
+    under no mask, or ``masked`` ones, too.
+
+    Parameters
+    ----------
+    copied : collection of str, optional
+        Parts of ranks that the cascade cuts that may be in parts, too. Where it is given, Einsums
+        may need what others make that have no part of a rank: all instances read it.
+    """
+    einsums = with_masks(program).einsums
+    stepped = {*chain.from_iterable(program.iterative.values())}
+    alike = {r.like for r in program.ranks} | {r.name for r in program.ranks if r.like}
+    made = {e.name for e in einsums}
+    gone_over = {v for e in einsums for v in e.variables}
+    for rank in program.ranks:
+        if rank.partition or rank.name in stepped or rank.name in alike:
+            continue
+        if rank.variable not in gone_over:
+            continue  # it is a length of what is picked from, no more
+        if rank.family and rank.name not in (copied or ()):
+            continue
+        if not masked and has_mask_over(program, rank.name, of_data=False):
+            continue
+        needed = made if copied is None else ()
+        if all(_is_partitionable(program, e, rank.variable, needed) for e in einsums):
+            yield rank.name
+
+
+def _is_partitionable(program: Program, e: Einsum, variable: str, made: Collection[str]) -> bool:
+    """Whether an Einsum can do a part of a rank with that part of its operands, those ``made`` by
+    others of the cascade included: what all instances need no single one of them can make."""
+    if variable not in e.variables:
+        return True
+    if variable not in e.target.variables:
+        return False  # it sums over all of them
+    accesses = [e.target, *e.reads]
+    if e.where is not None:
+        accesses += (node for node in walk(e.where) if isinstance(node, Access))
+    if any(a.tensor in made and not is_partitioned_along(a, variable) for a in e.reads):
+        return False
+    return all(
+        follows_partition(program, i, variable) or is_local_gather(program, a, i, variable)
+        for a in accesses
+        for i in a.indices
+        if variable in i.variables
+    )
+
+
+def follows_partition(program: Program, index: Index, variable: str) -> bool:
+    """Whether a part of a rank is a part of what an index goes over: the rank, or one that it is a
+    part of (``archsim.bound`` has the last word: what is outside of it has to be one).
+
+    Parameters
+    ----------
+    variable : str
+        The rank variable in parts.
+    """
+    if not isinstance(index, Affine):
+        return False
+    if index.as_variable == variable:
+        return True
+    declared = program.rank_of.get(variable.upper())
+    if declared is None or declared.family is None:
+        return False
+    members = program.rank_of[declared.family].partition
+    return {t.variable for t in index.terms} == {m.lower() for m in members}

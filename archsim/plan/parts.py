@@ -1,0 +1,116 @@
+"""Jobs of the parts of a workload, each under a given mapping."""
+
+from __future__ import annotations
+
+from einsum_cascade.errors import Problem, SpecError
+from einsum_cascade.ir import Program
+from einsum_cascade.shapes import complete_shapes, rank_asymmetry
+
+from ..spec.arch import Architecture
+from ..spec.index import compute_the_same, mapping_entries
+from ..spec.mapping import BLOCK_BY_BLOCK, EINSUM_BY_EINSUM, FUSED, NEST_BY_NEST, Mapping
+from .job import Generators, Job
+from .programs import program_of
+from .selection import stands_in
+from .workload import PartLike
+
+_DERIVED = {
+    EINSUM_BY_EINSUM: "a mapping made for any cascade: one Einsum after the other, every tensor "
+    "through memory; one written for this cascade may do better",
+    BLOCK_BY_BLOCK: "a mapping made for any cascade: one Einsum after the other, in blocks that "
+    "memories hold; one written for this cascade may do better",
+    FUSED: "a mapping made for any cascade: Einsums share loops, what they hand on stays inside; "
+    "one written for this cascade may do better",
+    NEST_BY_NEST: "a mapping made for any cascade: several nests, cut where picks are known and "
+    "where passes begin; one written for this cascade may do better",
+}
+
+
+def job_of(
+    part: PartLike,
+    mapping: Mapping,
+    architecture: Architecture,
+    generators: Generators,
+    *,
+    name: str = "",
+) -> Job:
+    """One part under one mapping: its shapes, the usual ones of the cascade, and what to say.
+
+    Parameters
+    ----------
+    name : str
+        What the result is called; by default as the part.
+
+    Raises
+    ------
+    SpecError
+        The cascade does not exist, or tells query heads apart that the part folds into rows.
+    """
+    program = program_of(part, architecture, mapping.cascade)
+    ranks = (*program.parallel, *(r.name for r in program.ranks))
+    _refuse_unlike_rows(program, part.folded_for(ranks))
+    own = [t.member for m in (mapping, *mapping.nests) for t in m.tiles]
+    try:
+        shapes = part.shapes_for(program.settable, program.name)
+    except SpecError as wrong:
+        if mapping.cascade == part.cascade:
+            raise
+        raise SpecError([_for_another(part, mapping), *wrong.problems]) from None
+    given, usual = complete_shapes(program, shapes, fixed=own)
+    derived = (_DERIVED[mapping.name],) if mapping.name in _DERIVED else ()
+    sizes = ", ".join(f"{rank} = {size}" for rank, size in usual.items())
+    said = [f"{sizes}: usual for {program.name}; the workload gives none"] if usual else []
+    wanted = {**shapes, **usual}
+    said += [
+        f"{rank} = {size}, not {wanted[rank]}: there are no more to pick from"
+        for rank, size in given.items()
+        if size < wanted[rank]
+    ]
+    another = _another(part, mapping)
+    return Job(
+        name=name or part.name,
+        part=part,
+        program=program,
+        mapping=mapping,
+        shapes=tuple(given.items()),
+        architecture=architecture,
+        choose=generators.choose,
+        foreign=_for_another(part, mapping) if another else None,
+        notes=(
+            *another,
+            *part.notes_for(ranks),
+            *part.left_out_by(program),
+            *said,
+            *derived,
+        ),
+    )
+
+
+def _another(part: PartLike, mapping: Mapping) -> tuple[str, ...]:
+    """Says so where a mapping's cascade computes something else than the part's."""
+    own, other = part.cascade, mapping.cascade
+    if other == own or stands_in(part, other) or compute_the_same(own, other):
+        return ()
+    return (f"mapping '{mapping.name}' runs {other}, which does not compute what {own} does",)
+
+
+def _for_another(part: PartLike, mapping: Mapping) -> Problem:
+    """That a mapping is for another cascade than a part's, and which are for that."""
+    text = f"mapping '{mapping.name}' is for cascade '{mapping.cascade}', not '{part.cascade}'"
+    others = ", ".join(entry.name for entry in mapping_entries(part.cascade))
+    hint = (
+        f"mappings of '{part.cascade}': {others}" if others else f"or --mapping {EINSUM_BY_EINSUM}"
+    )
+    return Problem(text, mapping.span, hint)
+
+
+def _refuse_unlike_rows(program: Program, folded: int) -> None:
+    """Refuse to take query heads as more queries where the cascade tells queries apart."""
+    apart = rank_asymmetry(program, "P") if folded > 1 else None
+    if apart is not None:
+        text = (
+            f"cascade '{program.name}' tells queries apart by their position ({apart}), so"
+            f" {folded} query heads that share keys and values cannot be rows of one head"
+        )
+        hint = "use a cascade without a mask, or one with ranks for such heads (G groups of S)"
+        raise SpecError(Problem(text, hint=hint))

@@ -1,1 +1,0 @@
-"""What analyses, validations and lists say to a person."""

@@ -1,0 +1,617 @@
+"""Figures of a result: time, energy, utilization, latency waterfall, buffer capacity.
+
+This module imports matplotlib: import it only to draw."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.patches import Patch
+
+from einsum_cascade.errors import InputError
+
+from ..document import picture_text
+from ..figure_style import (
+    FAINT,
+    IDLE,
+    PALETTE,
+    Picture,
+    headline,
+    ink_on,
+    look,
+    name_bars,
+    palette,
+    wrapped_name,
+)
+from ..quantities import byte_size, energy, percent, seconds
+from .roofline import plot_roofline
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from .record import ArrayUse, LevelBuffer, Named, ResultPicture, RunRecord
+
+
+_LABEL_SHARE = 0.055
+"""A segment narrower than this share of the axis, or than its name, is named below the bar."""
+
+_CHARACTER_SHARE = 0.009
+"""What a character of a label takes of the axis, with a margin."""
+
+_LINE_CHARACTERS = 115
+"""Of the names below a bar; those of an overlong list are in the plot of utilization."""
+
+_MIN_NAMED_TIME_SHARE = 0.0005
+"""Below this a share shows as 0.0 % and is not named at all."""
+
+_HEIGHT = 0.62
+"""Of a bar; the rest of a row is for the labels below it."""
+
+
+def plot_time(result: RunRecord) -> Picture:
+    """How each array spends the run: one bar per array, one segment per Einsum.
+
+    A segment's width is the Einsum's cycles on the array over the elapsed cycles. A
+    workload in parts has a bar of its parts, in order, and below it what each array works
+    in the time of each part.
+    """
+    rows = len(result.arrays) + bool(result.parts)
+    figure = Picture(figsize=(9, 0.7 + 0.75 * max(1, rows)), layout="constrained")
+    draw_array_time(figure.subplots(), result)
+    return figure
+
+
+def plot_energy(result: RunRecord) -> Picture:
+    """Energy by component, and by Einsum or part, as two bars of shares."""
+    figure = Picture(figsize=(9, 2.4), layout="constrained")
+    draw_energy(figure.subplots(), result)
+    return figure
+
+
+def draw_array_time(axes: Axes, result: RunRecord) -> None:
+    """Draw one bar per array into ``axes``: its Einsums, then the time it waits."""
+    if result.parts:
+        _draw_part_time(axes, result)
+        return
+    colours = run_colours(result)
+    for row, use in enumerate(result.arrays):
+        parts = [(e.name, e.cycles) for e in result.einsums if e.array == use.array and e.cycles]
+        idle = max(0.0, 1 - sum(c for _, c in parts) / result.cycles)
+        _stack(axes, row, parts, result.cycles, colours)
+        axes.barh(row, idle, _HEIGHT, left=1 - idle, color=IDLE)
+        if idle >= _LABEL_SHARE:
+            text = f"waiting\n{percent(idle)}"
+            axes.text(1 - idle / 2, row, text, ha="center", va="center", fontsize=7)
+    _rows(axes, [a.array for a in result.arrays])
+    axes.set_title(
+        f"time of each array in {seconds(result.latency_s)} (grey: waiting), "
+        f"bound by {result.bound_by}",
+        loc="left",
+    )
+
+
+def _draw_part_time(axes: Axes, result: RunRecord) -> None:
+    """A bar of the parts, and one per array: in each part's time, work before waiting."""
+    colours = run_colours(result)
+    _stack(axes, 0, [(p.name, p.cycles) for p in result.parts], result.cycles, colours)
+    left = 0.0
+    for part in result.parts:
+        share = part.cycles / result.cycles
+        works = {a.array: a.occupied_cycles / part.result.cycles for a in part.result.arrays}
+        for row, use in enumerate(result.arrays, start=1):
+            busy = share * min(1.0, works[use.array])
+            colour = colours[part.name]
+            axes.barh(row, share, _HEIGHT, left=left, color=IDLE)
+            axes.barh(row, busy, _HEIGHT, left=left, color=colour)
+            if busy >= _LABEL_SHARE:
+                text = percent(works[use.array])
+                at, ink = left + busy / 2, ink_on(colour)
+                axes.text(at, row, text, ha="center", va="center", fontsize=7, color=ink)
+        left += share
+    _rows(axes, ["parts", *(a.array for a in result.arrays)])
+    axes.set_title(
+        f"time of each part in {seconds(result.latency_s)}, and the share of it that each "
+        f"array works (grey: waiting)",
+        loc="left",
+    )
+
+
+def draw_energy(axes: Axes, result: RunRecord) -> None:
+    """Draw energy by component and by Einsum (or by part) into ``axes``."""
+    if result.parts:
+        what, shares = "by part", tuple((p.name, p.energy_pj) for p in result.parts)
+    else:
+        what, shares = "by Einsum", result.energy_by_einsum
+    components = palette([name for name, _ in result.energy_by_component])
+    _stack(axes, 0, result.energy_by_component, result.energy_pj, components)
+    _stack(axes, 1, shares, result.energy_pj, run_colours(result))
+    _rows(axes, ["by component", what])
+    axes.set_title(f"energy: {energy(result.energy_pj)}", loc="left")
+
+
+def _stack(
+    axes: Axes, row: int, parts: Named | list[tuple[str, float]], whole: float, colours: _Colours
+) -> None:
+    """A stacked bar; what is too narrow for a label inside it is named below, in order."""
+    left = 0.0
+    narrow: list[str] = []
+    for name, value in parts:
+        share = value / whole if whole else 0.0
+        colour = colours[name]
+        axes.barh(row, share, _HEIGHT, left=left, color=colour, edgecolor="white", linewidth=0.5)
+        if share >= max(_LABEL_SHARE, _CHARACTER_SHARE * len(name)):
+            text = f"{name}\n{percent(share)}"
+            ink = ink_on(colour)
+            axes.text(left + share / 2, row, text, ha="center", va="center", fontsize=7, color=ink)
+        elif share >= _MIN_NAMED_TIME_SHARE:
+            narrow.append(f"{name} {percent(share)}")
+        left += share
+    if narrow:
+        text = f"narrow ones, left to right: {_one_line(narrow)}"
+        axes.text(0, row + _HEIGHT / 2 + 0.03, text, ha="left", va="top", fontsize=7)
+
+
+def _one_line(names: list[str]) -> str:
+    """As many names as there is room for below a bar, and how many more there are."""
+    text = ", ".join(names)
+    shown = len(names)
+    while shown > 1 and len(text) > _LINE_CHARACTERS:
+        shown -= 1
+        text = f"{', '.join(names[:shown])}, and {len(names) - shown} more"
+    return text
+
+
+def _rows(axes: Axes, names: list[str]) -> None:
+    """Name the bars, first on top, and make the axis a percentage."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(left=False)
+
+
+_Colours = dict[str, str]
+
+
+def run_colours(result: RunRecord) -> _Colours:
+    """A colour for every part of a run, else for every Einsum: alike in all its pictures."""
+    return palette([piece.name for piece in result.parts or result.einsums])
+
+
+_LEAST = 0.01
+"""Of every bar; what is less in all of them has no entry of its own."""
+_MOST = 13
+_OTHERS, _WAITING_SHARE = "others", "waiting"
+_OTHERS_COLOUR = "#777777"
+_COMPONENT = "#555555"
+_SHARE_ROW_IN = 0.27
+_LINE_IN = 0.165
+
+
+@dataclass(frozen=True, slots=True)
+class ShareBar:
+    """A bar of shares: its name, and (piece, share) from left to right."""
+
+    name: str
+    pieces: tuple[tuple[str, float], ...]
+
+
+def share_bars(result: RunRecord) -> tuple[ShareBar, ...]:
+    """Time of each array and the energy, as shares of Einsums or parts.
+
+    What an array does not work it waits; small pieces are taken together.
+    """
+    bars = [
+        *(ShareBar(f"{a.array}, time", _time(result, a)) for a in result.arrays),
+        ShareBar("energy", _energy(result)),
+    ]
+    best: dict[str, float] = {}
+    for bar in bars:
+        for name, share in bar.pieces:
+            best[name] = max(share, best.get(name, 0.0))
+    large = sorted((n for n in best if best[n] >= _LEAST), key=lambda n: -best[n])[:_MOST]
+    return tuple(_without_small(bar, frozenset(large)) for bar in bars)
+
+
+def _time(result: RunRecord, use: ArrayUse) -> tuple[tuple[str, float], ...]:
+    if result.parts:
+        return tuple(
+            (p.name, p.times * sum(_occupied(p.result, use.array)) / result.cycles)
+            for p in result.parts
+        )
+    mine = (e for e in result.einsums if e.array == use.array)
+    return tuple((e.name, e.cycles / result.cycles) for e in mine)
+
+
+def _occupied(result: RunRecord, array: str) -> list[float]:
+    return [a.occupied_cycles for a in result.arrays if a.array == array]
+
+
+def _energy(result: RunRecord) -> tuple[tuple[str, float], ...]:
+    whole = result.energy_pj or 1.0
+    spent: Named = result.energy_by_einsum
+    if result.parts:
+        spent = tuple((p.name, p.energy_pj) for p in result.parts)
+    return tuple((name, pj / whole) for name, pj in spent)
+
+
+def _without_small(bar: ShareBar, large: frozenset[str]) -> ShareBar:
+    kept = [(n, s) for n, s in bar.pieces if n in large]
+    rest = sum(s for n, s in bar.pieces if n not in large)
+    idle = 1 - rest - sum(s for _, s in kept)
+    if rest > 0:
+        kept.append((_OTHERS, rest))
+    if idle > 1e-9:
+        kept.append((_WAITING_SHARE, idle))
+    return ShareBar(bar.name, tuple(kept))
+
+
+def plot_breakdown(result: RunRecord, width_in: float = 7.0) -> Picture:
+    """Time of each array and energy by Einsum or part; below it, energy by component.
+
+    A colour is an Einsum's (or part's) in all bars; components, which are others, have none.
+    """
+    bars = share_bars(result)
+    components = [(n, pj) for n, pj in result.energy_by_component if pj > 0]
+    rows = (len(bars), len(components))
+    colours = {**run_colours(result), _OTHERS: _OTHERS_COLOUR, _WAITING_SHARE: IDLE}
+    names = [n for n in colours if any(n == piece for b in bars for piece, _ in b.pieces)]
+    columns = max(1, int(width_in / (0.42 + 0.068 * max(map(len, names)))))
+    legend = _LINE_IN * math.ceil(len(names) / columns)
+    high = 1.45 + _SHARE_ROW_IN * sum(rows) + legend
+    figure = Picture(figsize=(width_in, high), layout="constrained")
+    upper, lower = figure.subplots(2, 1, height_ratios=[rows[0] + 0.6, rows[1] + 0.6])
+    _draw_shares(upper, bars, colours)
+    whole = f"{seconds(result.latency_s)}, {energy(result.energy_pj)}"
+    upper.set_title(f"by {'part' if result.parts else 'Einsum'}: {whole}", loc="left")
+    _draw_components(lower, components, result.energy_pj)
+    lower.set_title("energy by component", loc="left")
+    handles = [Patch(color=colours[n], label=n) for n in names]
+    figure.legend(handles=handles, loc="outside upper left", ncols=columns)
+    return figure
+
+
+def _draw_shares(axes: Axes, bars: Sequence[ShareBar], colours: dict[str, str]) -> None:
+    for at, bar in enumerate(bars):
+        left = 0.0
+        for name, share in bar.pieces:
+            axes.barh(
+                at, share, 0.72, left=left, color=colours[name], edgecolor="white", linewidth=0.4
+            )
+            left += share
+    name_bars(axes, [wrapped_name(b.name, 16) for b in bars])
+    _shares_axis(axes)
+
+
+def _draw_components(axes: Axes, components: Sequence[tuple[str, float]], whole: float) -> None:
+    for at, (_, pj) in enumerate(components):
+        share = pj / whole
+        axes.barh(at, share, 0.72, color=_COMPONENT)
+        text = f"{percent(share)} ({energy(pj)})"
+        inside = share > 0.6
+        axes.annotate(
+            text, (share, at), xytext=(-3 if inside else 3, 0), textcoords="offset points",
+            va="center", ha="right" if inside else "left", fontsize=7,
+            color="white" if inside else "black",
+        )  # fmt: skip
+    name_bars(axes, [wrapped_name(name, 20) for name, _ in components])
+    _shares_axis(axes)
+
+
+def _shares_axis(axes: Axes) -> None:
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+
+
+_WIDTH = 0.32
+"""Of a bar; the rest of its unit is for the names beside it."""
+
+_MIN_NAMED_USE_SHARE = 0.0005
+"""Below this a share shows as 0.0 % and is not named."""
+
+_IDLE, _WAITING_USE = "(elements idle)", "(waiting)"
+"""Parts that are no Einsum's."""
+
+_CHARACTER = 0.12
+"""Inches of a column for each character of the longest name beside it."""
+
+_LINE = 0.17
+"""Height of a line of text, in inches."""
+
+
+def plot_utilization(result: RunRecord) -> Picture:
+    """One column per array: an Einsum's part is its useful work over the elapsed time.
+
+    The parts add up to the array's utilization. Above them, hatched: the array is taken,
+    but elements idle (small or ragged tiles, fill and drain); the rest: it waits. A
+    workload in parts has a segment per part.
+    """
+    columns = [_parts(result, use) for use in result.arrays]
+    named = max(sum(share >= _MIN_NAMED_USE_SHARE for _, share in c) for c in columns)
+    height = max(3.6, 1.1 + _LINE * (named + 1))
+    longest = max(len(n) for c in columns for n, share in c if share >= _MIN_NAMED_USE_SHARE)
+    width = max(2.6, _CHARACTER * longest)
+    figure = Picture(figsize=(1.0 + width * len(result.arrays), height), layout="constrained")
+    axes = figure.subplots()
+    colours = run_colours(result)
+    gap = _LINE / (height - 1.0)
+    for at, column in enumerate(columns):
+        _column(axes, at, column, colours, gap)
+    axes.set_xticks(
+        range(len(result.arrays)),
+        [f"{a.array}\n{percent(a.utilization)}" for a in result.arrays],
+    )
+    axes.set_xlim(-0.3, len(result.arrays) - 0.3)
+    axes.set_ylim(0, 1)
+    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+    axes.set_ylabel(f"share of {seconds(result.latency_s)}")
+    axes.set_title(
+        picture_text(f"{result.workload} on {result.architecture}\nmapped by {result.mapping}"),
+        loc="left",
+        fontsize=10,
+    )
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(bottom=False)
+    return figure
+
+
+def _parts(result: RunRecord, use: ArrayUse) -> list[tuple[str, float]]:
+    """Names and shares of one column from below, idle elements and waiting last."""
+    if result.parts:
+        parts = [(p.name, p.times * _busy(p.result, use) / result.cycles) for p in result.parts]
+    else:
+        parts = [(e.name, e.utilization) for e in result.einsums if e.array == use.array]
+    taken = use.occupied_cycles / result.cycles
+    idle = max(0.0, taken - use.utilization)
+    return [*parts, (_IDLE, idle), (_WAITING_USE, max(0.0, 1 - taken))]
+
+
+def _busy(result: RunRecord, use: ArrayUse) -> float:
+    return sum(a.busy_cycles for a in result.arrays if a.array == use.array)
+
+
+def _column(
+    axes: Axes, at: int, parts: list[tuple[str, float]], colours: dict[str, str], gap: float
+) -> None:
+    """Draw one column, and every name beside its part, apart from the others."""
+    looks: dict[str, dict[str, Any]] = {
+        _IDLE: {"facecolor": "white", "edgecolor": "0.6", "hatch": "////"},
+        _WAITING_USE: {"facecolor": "white", "edgecolor": "0.75"},
+    }
+    bottom = 0.0
+    labels: list[tuple[str, float]] = []
+    for name, share in parts:
+        look = looks.get(name) or {"facecolor": colours[name], "edgecolor": "white"}
+        axes.bar(at, share, _WIDTH, bottom=bottom, linewidth=0.5, **look)
+        if share >= _MIN_NAMED_USE_SHARE:
+            labels.append((f"{name} {percent(share)}", bottom + share / 2))
+        bottom += share
+    places = spread([y for _, y in labels], gap)
+    edge = at + _WIDTH / 2
+    for (text, y), place in zip(labels, places, strict=True):
+        axes.plot([edge, edge + 0.05], [y, place], color="0.6", linewidth=0.6, clip_on=False)
+        axes.text(edge + 0.07, place, text, va="center", ha="left", fontsize=8)
+
+
+def spread(places: Sequence[float], gap: float) -> list[float]:
+    """Ascending places moved as little as needed to be ``gap`` apart.
+
+    Neighbours that are too close become a group around the middle of its members.
+    """
+    groups: list[list[float]] = []
+    for place in places:
+        groups.append([place])
+        while len(groups) > 1 and _low(groups[-1], gap) < _high(groups[-2], gap) + gap:
+            groups[-2:] = [groups[-2] + groups[-1]]
+    found: list[float] = []
+    for group in groups:
+        found += [_low(group, gap) + i * gap for i in range(len(group))]
+    return found
+
+
+def _low(group: list[float], gap: float) -> float:
+    """Where a group begins: around its middle, but inside 0..1 where there is room."""
+    length = (len(group) - 1) * gap
+    middle = sum(group) / len(group) - length / 2
+    return max(gap / 2, min(middle, 1.0 - gap / 2 - length))
+
+
+def _high(group: list[float], gap: float) -> float:
+    return _low(group, gap) + (len(group) - 1) * gap
+
+
+_FLOOR, _MAPPING, _WAITING_STEP, _ENDS = FAINT, PALETTE[0], PALETTE[1], PALETTE[3]
+_TOTAL = "#444444"
+_MOST_PARTS = 10
+_MIN_STEP_SHARE = 0.001
+"""Of the latency; parts that cost less than that above their floor are taken together."""
+_STEP_ROW_IN = 0.27
+_TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyStep:
+    """One bar of a waterfall: where it begins and ends, in seconds, and what it is."""
+
+    name: str
+    begin_s: float
+    end_s: float
+    colour: str
+
+    @property
+    def length_s(self) -> float:
+        """How much it adds."""
+        return self.end_s - self.begin_s
+
+
+def latency_steps(result: RunRecord) -> tuple[LatencyStep, ...]:
+    """What latency is made of, one step on the other, first the floor and last the latency.
+
+    The floor is what no mapping beats. What is above it up to the bound, which no schedule of
+    this mapping beats, is the mapping's: elements at rest, and bytes that cross again. The rest
+    is the schedule's: arrays and memories that wait for one another while tiles follow one
+    another, then fill and drain. Of a workload in parts each part adds what it is above its
+    own floor, the largest first.
+
+    Parameters
+    ----------
+    result : RunRecord
+        Of ``simulate``.
+
+    Raises
+    ------
+    InputError
+        It has no floor (it was made by hand).
+    """
+    if not result.floor.latency_s:
+        raise InputError("this result has no floor, which the waterfall begins at")
+    heights = _of_parts(result) if result.parts else _of_one(result)
+    steps: list[LatencyStep] = []
+    level = 0.0
+    for name, height, colour in heights:
+        steps.append(LatencyStep(name, level, level + height, colour))
+        level += height
+    return (*steps, LatencyStep("latency", 0.0, result.latency_s, _TOTAL))
+
+
+def _of_one(result: RunRecord) -> list[tuple[str, float, str]]:
+    floor, latency = result.floor, result.latency_s
+    bound = min(latency, max(floor.latency_s, result.bounds.compute_s, result.bounds.bandwidth_s))
+    clock = result.cycles / latency
+    ends = min(latency - bound, result.schedule.fill_drain_cycles / clock)
+    by = "compute" if floor.compute_s >= floor.bandwidth_s else "bandwidth"
+    mine = "compute" if result.bounds.compute_s >= result.bounds.bandwidth_s else "bandwidth"
+    return [
+        (f"floor: {by}, by any mapping", floor.latency_s, _FLOOR),
+        (f"this mapping: more {mine}", bound - floor.latency_s, _MAPPING),
+        ("waiting for one another", latency - bound - ends, _WAITING_STEP),
+        ("fill and drain", ends, _ENDS),
+    ]
+
+
+def _of_parts(result: RunRecord) -> list[tuple[str, float, str]]:
+    above = [(p.name, p.latency_s - p.times * p.result.floor.latency_s) for p in result.parts]
+    above.sort(key=lambda part: -part[1])
+    large = [part for part in above[:_MOST_PARTS] if part[1] >= _MIN_STEP_SHARE * result.latency_s]
+    shown, rest = large, above[len(large) :]
+    steps = [("floor of all parts", result.floor.latency_s, _FLOOR)]
+    steps += [(f"{name}: above its floor", height, _MAPPING) for name, height in shown]
+    if rest:
+        left = sum(height for _, height in rest)
+        steps.append((f"{len(rest)} more parts, above theirs", left, _MAPPING))
+    return steps
+
+
+def plot_waterfall(result: RunRecord, width_in: float = 7.0) -> Picture:
+    """From the floor to the latency: what costs how much.
+
+    Raises
+    ------
+    InputError
+        The result has no floor.
+    """
+    steps = latency_steps(result)
+    high = 0.75 + _STEP_ROW_IN * len(steps)
+    figure = Picture(figsize=(width_in, high), layout="constrained")
+    axes = figure.subplots()
+    for at, step in enumerate(steps):
+        axes.barh(at, step.length_s, 0.68, left=step.begin_s, color=step.colour)
+        share = step.length_s / result.latency_s
+        text = seconds(step.length_s) if at == len(steps) - 1 else percent(share)
+        _beside(axes, at, step, result.latency_s, text)
+        if at < len(steps) - 2:
+            axes.plot([step.end_s] * 2, [at, at + 1], color="0.5", linewidth=0.6, zorder=0)
+    wide = 40 if width_in > 5 else 18
+    name_bars(axes, [wrapped_name(s.name, wide) for s in steps])
+    axes.set_xlim(0, 1.02 * result.latency_s)
+    headline(figure, f"{result.workload} on {result.architecture}, mapped by {result.mapping}")
+    _seconds_axis(axes, result.latency_s)
+    return figure
+
+
+def _beside(axes: Axes, at: int, step: LatencyStep, whole: float, text: str) -> None:
+    """Write at the end of a bar where there is room, else before it; in a long one inside."""
+    inside = step.length_s > 0.3 * whole
+    right = not inside and step.end_s < 0.85 * whole
+    x = step.end_s if right or inside else step.begin_s
+    axes.annotate(
+        text, (x, at), xytext=(3 if right else -3, 0), textcoords="offset points", va="center",
+        ha="left" if right else "right", fontsize=7,
+        color="white" if inside and step.colour != _FLOOR else "black",
+    )  # fmt: skip
+
+
+def _seconds_axis(axes: Axes, whole: float) -> None:
+    """A readable unit of time along the lower edge."""
+    factor, unit = next((f for f in _TIMES if whole >= f[0]), _TIMES[-1])
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x / factor:,.4g}")
+    axes.set_xlabel(f"time ({unit})")
+
+
+def plot_capacity(result: RunRecord, width_in: float = 7.0) -> Picture:
+    """What live tiles take of each memory that has a limit, and of those without, how much.
+
+    Raises
+    ------
+    InputError
+        The mapping keeps nothing anywhere.
+    """
+    return plot_capacities([(result.architecture, result)], width_in)
+
+
+def plot_capacities(runs: Sequence[tuple[str, RunRecord]], width_in: float) -> Picture:
+    """What live tiles take of the memories, run by run."""
+    rows = [(name, b) for name, r in runs for b in r.buffers if b.required_bytes]
+    if not rows:
+        raise InputError("capacity: the mapping keeps no tiles in any memory")
+    several = len(runs) > 1
+    figure = Picture(figsize=(width_in, 0.75 + _STEP_ROW_IN * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    for at, (_, buffer) in enumerate(rows):
+        _level(axes, at, buffer)
+    texts = [f"{picture_text(name)}: {b.level}" if several else b.level for name, b in rows]
+    name_bars(axes, [wrapped_name(t, 40 if width_in > 5 else 18) for t in texts])
+    axes.set_xlim(0, 1.0)
+    axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+    axes.set_xlabel("share of the memory that live tiles take")
+    return figure
+
+
+def _level(axes: Axes, at: int, buffer: LevelBuffer) -> None:
+    needed = byte_size(buffer.required_bytes, digits=3)
+    if buffer.capacity_bytes is None:
+        axes.text(0.01, at, f"{needed}, without a limit", va="center", fontsize=7)
+        return
+    share = buffer.required_bytes / buffer.capacity_bytes
+    axes.barh(at, 1, 0.68, color="white", edgecolor=FAINT, linewidth=0.7)
+    axes.barh(at, min(1.0, share), 0.68, color=PALETTE[0])
+    text = f"{needed} of {byte_size(buffer.capacity_bytes, digits=3)} ({percent(share)})"
+    inside = share > 0.5
+    axes.text(
+        min(1.0, share) - 0.01 if inside else share + 0.01, at, text, va="center", fontsize=7,
+        ha="right" if inside else "left", color="white" if inside else "black",
+    )  # fmt: skip
+
+
+_DRAWING = {
+    "roofline": plot_roofline,
+    "waterfall": plot_waterfall,
+    "breakdown": plot_breakdown,
+    "capacity": plot_capacity,
+}
+
+
+def draw_result(result: RunRecord, kind: ResultPicture, width_in: float) -> Picture:
+    """The picture of a kind.
+
+    Raises
+    ------
+    InputError
+        The result lacks what it shows: it was made by hand.
+    """
+    with look():
+        return _DRAWING[kind](result, width_in)

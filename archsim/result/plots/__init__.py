@@ -1,1 +1,0 @@
-"""Pictures of a result. The modules here import matplotlib: load them only to draw."""

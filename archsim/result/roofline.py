@@ -1,0 +1,416 @@
+"""Rooflines of a result, one panel per memory, with labels that do not overlap.
+
+This module imports matplotlib: import it only to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import cos, hypot, pi, sin
+from textwrap import fill
+from typing import TYPE_CHECKING, NamedTuple
+
+from matplotlib.textpath import TextPath
+from matplotlib.ticker import EngFormatter
+
+from einsum_cascade.errors import InputError
+
+from ..document import picture_text
+from ..figure_style import Picture, headline, palette
+from ..quantities import engineering
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from matplotlib.axes import Axes
+
+    from .record import EinsumUse, MemoryRoof, Roofs, RunRecord
+
+
+_LEAST_PANEL_IN = 3.2
+"""Least width of a panel beside another."""
+
+_NARROW_IN = 4.0
+"""A panel below this is narrow."""
+_NARROW_LABEL, _WIDE_LABEL = 13, 28
+"""Characters of a line of a label, where it can be broken."""
+
+_FEW_PARTS = 10
+"""So many parts all have a number."""
+
+_LEAST_TIME = 0.03
+"""Of the run's; what takes less has no number where there are more parts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A point under the roofs: operations a byte, operations a second."""
+
+    name: str
+    array: str
+    intensity: float
+    ops_per_s: float
+    whole_run: bool = False
+
+
+def plot_roofline(result: RunRecord, width_in: float | None = None) -> Picture:
+    """Log-log rooflines: a panel per memory, a roof per array, a point per Einsum.
+
+    Parameters
+    ----------
+    result : RunRecord
+        A simulation's result.
+    width_in : float, optional
+        In inches; by itself as wide as its panels need side by side. Narrow panels stand below
+        one another.
+
+    Raises
+    ------
+    InputError
+        The result has no roofs.
+
+    Notes
+    -----
+    An Einsum's operations a second are its operations over the longer of the time it takes
+    its array and the time the memory moves its bytes. The run has a point per array: the
+    array's operations over the latency, over all bytes of the memory. A mac is one
+    operation; operations that take no cycles are not counted. A workload in parts has a
+    point per part and array instead of one per Einsum, with a number: below the panels is
+    whose it is.
+    """
+    if not result.roofs.arrays or not result.roofs.memories:
+        raise InputError("this result does not say what its machine can do at the most")
+    levels = [m for m in result.roofs.memories if spots(result, m)]
+    number = max(1, len(levels))
+    wide = width_in or 1.0 + 5.6 * number
+    beside = number if wide / number > _LEAST_PANEL_IN else 1
+    rows = -(-number // beside)
+    high = 4.8 if width_in is None else 0.4 + rows * (0.5 + min(3.2, 0.85 * wide / beside))
+    figure = Picture(figsize=(wide, high), layout="constrained")
+    panels = figure.subplots(rows, beside, squeeze=False).ravel()
+    for axes, memory in zip(panels, levels, strict=False):
+        _panel(axes, result, memory, wide / beside)
+    subject = f"{result.workload} on {result.architecture}, mapped by {result.mapping}"
+    if width_in is None:
+        figure.suptitle(picture_text(subject), x=0.01, ha="left", fontsize=11)
+    else:
+        headline(figure, subject)
+    numbers = _part_numbers(result) if result.parts else None
+    if numbers:
+        figure.supxlabel(_key(numbers, int(16 * wide)), x=0.01, ha="left", fontsize=8)
+    # Constrained layout moves the axes; labels need their final places.
+    figure.draw_without_rendering()
+    for axes, memory in zip(panels, levels, strict=False):
+        longest = _NARROW_LABEL if wide / beside < _NARROW_IN else _WIDE_LABEL
+        _name_spots(axes, spots(result, memory), numbers, longest)
+    return figure
+
+
+def _part_numbers(result: RunRecord) -> dict[str, str]:
+    """A number for each part, in the order they run: there is no room for names.
+
+    Of many parts those that take hardly any time have none.
+    """
+    quick = _nameless(result)
+    named = [p.name for p in result.parts if p.name not in quick]
+    return {name: str(at) for at, name in enumerate(dict.fromkeys(named), start=1)}
+
+
+def _key(numbers: dict[str, str], characters: int) -> str:
+    """What the numbers stand for; a number stays with its name when lines are broken."""
+    hard_blank = "\u00a0"
+    entries = [f"{number}{hard_blank}{name}" for name, number in numbers.items()]
+    return fill((2 * hard_blank + " ").join(entries), characters, break_on_hyphens=False)
+
+
+def spots(result: RunRecord, memory: MemoryRoof) -> list[Spot]:
+    """Points of one panel: Einsums (or parts) that use the memory, then the run."""
+    if result.parts:
+        found = [
+            spot
+            for part in result.parts
+            for spot in _runs(part.result, memory, result.roofs, part.name, whole_run=False)
+        ]
+    else:
+        found = list(_einsums(result, memory))
+    return [*found, *_runs(result, memory, result.roofs, "run", whole_run=True)]
+
+
+def _einsums(result: RunRecord, memory: MemoryRoof) -> Iterator[Spot]:
+    untimed = _untimed(result.roofs)
+    clock = result.cycles / result.latency_s
+    for e in result.einsums:
+        moved = sum(t.total_bytes for t in e.traffic if t.level == memory.level)
+        ops = _operations(e, untimed)
+        time = max(e.cycles / clock, moved / memory.bytes_per_s if memory.bytes_per_s else 0.0)
+        if moved and ops and time:
+            yield Spot(e.name, e.array, ops / moved, ops / time)
+
+
+def _runs(
+    result: RunRecord, memory: MemoryRoof, roofs: Roofs, name: str, *, whole_run: bool
+) -> Iterator[Spot]:
+    """A run, or a part of one, on each array."""
+    untimed = _untimed(roofs)
+    moved = sum(t.total_bytes for t in result.traffic if t.level == memory.level)
+    for roof in roofs.arrays:
+        ops = sum(_operations(e, untimed) for e in result.einsums if e.array == roof.array)
+        if moved and ops:
+            text = f"{name} ({roof.array})" if whole_run else name
+            yield Spot(text, roof.array, ops / moved, ops / result.latency_s, whole_run)
+
+
+def _untimed(roofs: Roofs) -> dict[str, set[str]]:
+    return {r.array: set(r.untimed) for r in roofs.arrays}
+
+
+def _operations(einsum: EinsumUse, untimed: dict[str, set[str]]) -> int:
+    free = untimed.get(einsum.array, set())
+    return sum(n for kind, n in einsum.operations if kind not in free)
+
+
+def _panel(axes: Axes, result: RunRecord, memory: MemoryRoof, wide_in: float) -> None:
+    found = spots(result, memory)
+    peaks = {r.array: r.peak_ops_per_s for r in result.roofs.arrays}
+    colours = palette([a.array for a in result.arrays])
+    left, right = _range(
+        [s.intensity for s in found]
+        + [p / memory.bytes_per_s for p in peaks.values() if memory.bytes_per_s]
+    )
+    low, high = _range([s.ops_per_s for s in found] + list(peaks.values()))
+    axes.set(xscale="log", yscale="log", xlim=(left, right), ylim=(low, high))
+    for array, peak in peaks.items():
+        begin = left if memory.bytes_per_s is None else max(left, peak / memory.bytes_per_s)
+        axes.plot([begin, right], [peak, peak], color=colours[array], linewidth=1.6)
+    for peak in dict.fromkeys(peaks.values()):
+        names = "\n".join(a for a, p in peaks.items() if p == peak)
+        text = f" {names}\n {engineering(peak, 'op/s')}"
+        axes.text(right, peak, text, ha="left", va="center", fontsize=8, color="0.25")
+    if memory.bytes_per_s is not None:
+        top = max(peaks.values()) / memory.bytes_per_s
+        axes.plot([left, top], [left * memory.bytes_per_s, top * memory.bytes_per_s], color="0.35")
+        for peak in peaks.values():
+            axes.plot([peak / memory.bytes_per_s] * 2, [low, peak], color="0.8", linewidth=0.6)
+    for s in found:
+        axes.plot(
+            s.intensity,
+            s.ops_per_s,
+            marker="D" if s.whole_run else "o",
+            markersize=8 if s.whole_run else 5,
+            markeredgecolor="black" if s.whole_run else "white",
+            markeredgewidth=0.8,
+            color=colours[s.array],
+            linestyle="none",
+            zorder=3,
+        )
+    _describe(axes, result, memory, found, wide_in)
+
+
+def _describe(
+    axes: Axes, result: RunRecord, memory: MemoryRoof, found: list[Spot], wide_in: float
+) -> None:
+    limit = "bandwidth without limit"
+    if memory.bytes_per_s is not None:
+        limit = engineering(memory.bytes_per_s, "B/s")
+    narrow = wide_in < _NARROW_IN
+    axes.set_title(f"{memory.level}: {limit}", loc="left", fontsize=8.5 if narrow else 10)
+    used = {s.name for s in found}
+    quiet = [u.name for u in result.parts or result.einsums if u.name not in used]
+    below = f"\nno traffic here: {_wrapped(quiet, int(11 * wide_in))}" if quiet else ""
+    if _nameless(result):
+        below += (
+            f"\nwithout a number: parts of less than {100 * _LEAST_TIME:.0f} % of the time each"
+        )
+    axes.set_xlabel(
+        f"operations a byte of {memory.level} traffic (op/B){below}", fontsize=8 if narrow else 9
+    )
+    axes.set_ylabel("operations a second (op/s)", fontsize=8 if narrow else 9)
+    axes.yaxis.set_major_formatter(EngFormatter(sep=" "))
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:,g}")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _wrapped(names: list[str], width: int) -> str:
+    return fill(", ".join(names), width, initial_indent=" " * 17).lstrip()
+
+
+def _range(values: list[float]) -> tuple[float, float]:
+    """Limits of a logarithmic axis with room around the values."""
+    low, high = min(values), max(values)
+    room = max(3.0, (high / low) ** 0.12)
+    return low / room, high * room
+
+
+def _nameless(result: RunRecord) -> frozenset[str]:
+    """Of many parts those that take hardly any time: there is no room for all of them."""
+    if len(result.parts) <= _FEW_PARTS:
+        return frozenset()
+    least = _LEAST_TIME * result.latency_s
+    return frozenset(p.name for p in result.parts if p.latency_s < least)
+
+
+def _name_spots(
+    axes: Axes, found: list[Spot], numbers: dict[str, str] | None, longest: int
+) -> None:
+    """Name the points, or number them; the run's first, since they are larger."""
+    order = sorted(found, key=lambda s: not s.whole_run)
+    names = [(s, s.name if s.whole_run or numbers is None else numbers.get(s.name)) for s in order]
+    place_labels(axes, [Label(n, s.intensity, s.ops_per_s) for s, n in names if n], longest)
+
+
+_SIZE = 8
+"""Of the font, in points."""
+
+_LINE = 1.25 * _SIZE
+"""Height of a line of text, in points."""
+
+_RINGS = 20
+"""Distances at which a text is tried, a line apart."""
+
+_MARKER = 5.0
+"""Half the side of the square a point keeps free, in points."""
+
+
+_THICK = 1.0
+"""Lines at least this thick, in points, are kept clear of."""
+
+
+class Label(NamedTuple):
+    """A text at a point, in data coordinates."""
+
+    text: str
+    x: float
+    y: float
+
+
+class LabelBox(NamedTuple):
+    """A rectangle on the canvas, in points."""
+
+    left: float
+    bottom: float
+    right: float
+    top: float
+
+    def meets(self, other: LabelBox) -> bool:
+        """Whether the two overlap."""
+        return (
+            self.left < other.right
+            and other.left < self.right
+            and self.bottom < other.top
+            and other.bottom < self.top
+        )
+
+    def beyond(self, other: LabelBox) -> bool:
+        """Whether a part of this lies outside the other."""
+        return (
+            self.left < other.left
+            or self.right > other.right
+            or self.bottom < other.bottom
+            or self.top > other.top
+        )
+
+
+def place_labels(axes: Axes, labels: Sequence[Label], longest: int = 28) -> None:
+    """Write each text as near to its point as there is room; a line joins distant ones.
+
+    Texts keep clear of one another, of the points, and of the texts and thick lines that
+    the axes have already. Points at one place share a text, of lines of ``longest`` characters.
+    The axes' limits and size must be final.
+    """
+    figure = axes.figure
+    scale = 72.0 / figure.dpi
+    frame = axes.get_window_extent()
+    inside = LabelBox(*(v * scale for v in (frame.x0, frame.y0, frame.x1, frame.y1)))
+    merged = [
+        (label._replace(text=_folded(label.text, longest)), x, y)
+        for label, x, y in _merged(axes, labels, scale)
+    ]
+    taken = [LabelBox(x - _MARKER, y - _MARKER, x + _MARKER, y + _MARKER) for _, x, y in merged]
+    taken += _drawn(axes, scale)
+    for label, x, y in merged:
+        box = _free(label.text, x, y, taken, inside)
+        taken.append(box)
+        middle = ((box.left + box.right) / 2 - x, (box.bottom + box.top) / 2 - y)
+        far = (
+            abs(middle[1]) > 9 + (box.top - box.bottom) / 2
+            or abs(middle[0]) > 14 + (box.right - box.left) / 2
+        )
+        axes.annotate(
+            label.text,
+            (label.x, label.y),
+            xytext=middle,
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=_SIZE,
+            zorder=4,
+            arrowprops={"arrowstyle": "-", "color": "0.55", "linewidth": 0.6} if far else None,
+        )
+
+
+def _folded(text: str, longest: int) -> str:
+    return fill(text, longest, break_long_words=False, break_on_hyphens=False)
+
+
+def _drawn(axes: Axes, scale: float) -> list[LabelBox]:
+    """What texts must keep clear of: other texts, and lines as chains of small boxes."""
+    frames = [text.get_window_extent() for text in axes.texts]
+    found = [LabelBox(*(v * scale for v in (f.x0, f.y0, f.x1, f.y1))) for f in frames]
+    for line in axes.lines:
+        ends = axes.transData.transform(line.get_xydata()) * scale
+        if line.get_linewidth() < _THICK or len(ends) != 2:
+            continue
+        (x0, y0), (x1, y1) = ends
+        pieces = max(1, int(max(abs(x1 - x0), abs(y1 - y0)) / 4))
+        for i in range(pieces + 1):
+            x, y = x0 + (x1 - x0) * i / pieces, y0 + (y1 - y0) * i / pieces
+            found.append(LabelBox(x - 2, y - 2, x + 2, y + 2))
+    return found
+
+
+def _merged(axes: Axes, labels: Sequence[Label], scale: float) -> list[tuple[Label, float, float]]:
+    """Labels with their points on the canvas, texts of one point joined."""
+    found: list[tuple[Label, float, float]] = []
+    for label in labels:
+        x, y = (v * scale for v in axes.transData.transform((label.x, label.y)))
+        for at, (other, a, b) in enumerate(found):
+            if abs(x - a) < 2 and abs(y - b) < 2:
+                found[at] = (other._replace(text=f"{other.text}, {label.text}"), a, b)
+                break
+        else:
+            found.append((label, x, y))
+    return found
+
+
+def _free(text: str, x: float, y: float, taken: Sequence[LabelBox], inside: LabelBox) -> LabelBox:
+    """The nearest free place for a text, or the nearest inside the axes if none is free."""
+    lines = text.splitlines()
+    width, height = max(map(_width, lines)) + 4, _LINE * len(lines)
+    fallback: LabelBox | None = None
+    for dx, dy in _offsets(width, height):
+        box = LabelBox(
+            x + dx - width / 2, y + dy - height / 2, x + dx + width / 2, y + dy + height / 2
+        )
+        if box.beyond(inside):
+            continue
+        fallback = fallback or box
+        if not any(box.meets(other) for other in taken):
+            return box
+    return fallback or LabelBox(x - width / 2, y + _MARKER, x + width / 2, y + _MARKER + height)
+
+
+def _width(line: str) -> float:
+    """Of a line of text, in points."""
+    return float(TextPath((0, 0), line, size=_SIZE).get_extents().width)
+
+
+def _offsets(width: float, height: float) -> list[tuple[float, float]]:
+    """Middles of a text around its point (above, below, beside, aslant), near ones first."""
+    found = []
+    for ring in range(_RINGS):
+        away = _MARKER + 1 + ring * _LINE
+        for turn in (0.5, 1.5, 0.0, 1.0, 0.25, 0.75, 1.25, 1.75):
+            across, up = cos(turn * pi), sin(turn * pi)
+            found.append((across * (away + width / 2), up * (away + height / 2)))
+    # A line to a text far to the side runs along a roof and looks like a part of it.
+    return sorted(found, key=lambda at: hypot(2 * at[0], at[1]))

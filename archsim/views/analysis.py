@@ -1,0 +1,283 @@
+"""Reports of the analysis and of the validation of cascades."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from einsum_cascade.counting.traffic import gathered_inputs
+from einsum_cascade.rewrites.products import hoistable
+
+from ..document import Column, Document, Fact, Table
+
+if TYPE_CHECKING:
+    from einsum_cascade.analysis_report import RankPasses
+    from einsum_cascade.counting.symbolic import Analysis
+
+    from ..validation.report import ValidationReport
+
+
+def analysis_report(analysis: Analysis, rank: str | None = None) -> Document:
+    """Passes, their barriers with reasons, footprints, operations and traffic.
+
+    Parameters
+    ----------
+    analysis : Analysis
+        What ``Cascade.analyze`` returned.
+    rank : str, optional
+        The only rank to report passes and footprints of.
+
+    Raises
+    ------
+    CascadeError
+        The cascade has no such rank.
+    """
+    ranks = analysis.passes.ranks if rank is None else (analysis.passes.of(rank),)
+    names = [r.rank for r in ranks]
+    program = analysis.program
+    return Document(
+        title=f"{program.name}: {program.title}" if program.title else program.name,
+        subtitle=_meanings(analysis, names),
+        facts=_facts(analysis, ranks),
+        tables=tuple(
+            (table,)
+            for table in (
+                _passes(ranks),
+                _barriers(ranks),
+                _footprints(analysis, names),
+                _operations(analysis),
+                _traffic(analysis),
+            )
+            if table.rows
+        ),
+        notes=_notes(analysis),
+    )
+
+
+def analysis_dict(analysis: Analysis, rank: str | None = None) -> dict[str, Any]:
+    """The JSON object of ``analyze --json``, of one rank alone where ``rank`` is given.
+
+    Raises
+    ------
+    CascadeError
+        The cascade has no such rank.
+    """
+    found = analysis.to_dict()
+    if rank is not None:
+        found["ranks"] = {rank: analysis.passes.of(rank).to_dict()}
+        for key in ("footprint", "footprint_elements"):
+            found[key] = {r: v for r, v in found[key].items() if r == rank}
+    return found
+
+
+def _meanings(analysis: Analysis, names: list[str]) -> str:
+    ranks = analysis.program.rank_of
+    told = (f"{n} {ranks[n].meaning}" for n in names if n in ranks and ranks[n].meaning)
+    return ", ".join(told)
+
+
+def _facts(analysis: Analysis, ranks: tuple[RankPasses, ...]) -> tuple[Fact, ...]:
+    most = max(ranks, key=lambda r: (r.count, not r.at_most))
+    often = [r.rank for r in ranks if r.count == most.count and r.grain != "member"]
+    over = ", ".join(often) if often else most.rank
+    return (
+        Fact("passes", most.counted, f"over {over}"),
+        Fact(
+            "least traffic", f"{_text(analysis.traffic_min)} elements", "inputs and outputs, once"
+        ),
+        Fact("intensity", f"{_text(analysis.intensity)}", "operations per element of it"),
+    )
+
+
+def _passes(ranks: tuple[RankPasses, ...]) -> Table:
+    return Table(
+        title="passes over each rank",
+        columns=(Column("rank", "name"), Column("passes"), Column("Einsums by pass", "text")),
+        rows=tuple((_grain(r), r.counted, _by_pass(r)) for r in ranks),
+    )
+
+
+def _grain(passes: RankPasses) -> str:
+    return f"  {passes.rank}" if passes.grain == "member" else passes.rank
+
+
+def _by_pass(passes: RankPasses) -> str:
+    groups = (
+        f"{number}: {' '.join(e for e, p in passes.pass_of if p == number)}"
+        for number in range(1, passes.count + 1)
+    )
+    return "  |  ".join(groups)
+
+
+def _barriers(ranks: tuple[RankPasses, ...]) -> Table:
+    return Table(
+        title="why each pass begins",
+        columns=(
+            Column("rank", "name"),
+            Column("pass"),
+            Column("Einsum", "name"),
+            Column("because", "text"),
+        ),
+        rows=tuple(
+            (b.rank, str(b.opens), b.einsum, "\n".join((b.chain, *b.because)))
+            for r in ranks
+            for b in r.barriers
+        ),
+    )
+
+
+def _footprints(analysis: Analysis, names: list[str]) -> Table:
+    return Table(
+        title="elements held while a rank is traversed",
+        columns=(
+            Column("rank", "name"),
+            Column("for each of", "text"),
+            Column("held", "text"),
+            Column("for later passes", "text"),
+            Column("longer than one element", "text"),
+        ),
+        rows=tuple(
+            (
+                f.rank,
+                " ".join(f.per),
+                _text(f.total),
+                _text(f.needed),
+                ", ".join(f"{t.tensor} {_text(t.along)}" for t in f.tensors if t.along != 1) or "-",
+            )
+            for f in analysis.footprint
+            if f.rank in names
+        ),
+    )
+
+
+def _operations(analysis: Analysis) -> Table:
+    return Table(
+        title="operations",
+        columns=(Column("kind", "name"), Column("count", "text"), Column("Einsums", "text")),
+        rows=tuple(
+            (
+                kind,
+                _text(total),
+                " ".join(e.einsum for e in analysis.by_einsum if kind in dict(e.operations)),
+            )
+            for kind, total in analysis.operations.items()
+        ),
+    )
+
+
+def _traffic(analysis: Analysis) -> Table:
+    return Table(
+        title="traffic when the buffer is too small",
+        columns=(
+            Column("rank", "name"),
+            Column("buffer below", "text"),
+            Column("adds (elements)", "text"),
+            Column("by", "text"),
+        ),
+        rows=tuple((x.rank, _text(x.needed), _text(x.cheapest), x.choice) for x in analysis.extra),
+    )
+
+
+def _notes(analysis: Analysis) -> tuple[str, ...]:
+    notes = []
+    if analysis.program.unverified:
+        notes.append(f"unverified: {analysis.program.unverified}")
+    if masked := [e.einsum for e in analysis.by_einsum if e.at_most]:
+        notes.append(f"at most: a mask that reads data may leave out some of {', '.join(masked)}")
+    if picked := gathered_inputs(analysis.program):
+        notes.append(
+            f"least traffic: of {', '.join(picked)} what gathers pick whatever the data are; picks "
+            f"may be the same{_distinct_gathers(analysis)}"
+        )
+    notes += [h.note(analysis.program) for h in hoistable(analysis.program)]
+    return tuple(notes)
+
+
+def _distinct_gathers(analysis: Analysis) -> str:
+    """Which picks are said to differ, in words."""
+    said = (f"entries of {d.name} along {', '.join(d.ranks)}" for d in analysis.program.distinct)
+    differ = " and ".join(said)
+    return f", but {differ} differ" if differ else ""
+
+
+def _text(expression: Any) -> str:
+    """An expression in the shapes; a whole number with thousands separators."""
+    if getattr(expression, "is_Integer", False):
+        return f"{int(expression):,}"
+    if getattr(expression, "is_Rational", False):
+        return f"{float(expression):,.6g}"
+    return str(expression)
+
+
+# ----------------------------------------------------------------------- validation
+
+
+def validation_report(checks: Sequence[tuple[ValidationReport, str | None]]) -> Document:
+    """One row per cascade run: errors, tolerance, what it was compared with.
+
+    Parameters
+    ----------
+    checks : sequence of (ValidationReport, str or None)
+        With the mapping under which a cascade was run, if any.
+    """
+    good = sum(check.ok is True for check, _ in checks)
+    beyond = sum(bool(check.beyond) for check, _ in checks)
+    unknown = sum(check.ok is None for check, _ in checks) - beyond
+    compared = len(checks) - unknown - beyond
+    known = f"{good} of {compared} as they should be"
+    title = ", ".join(
+        [
+            *([known] if compared else []),
+            *([f"{unknown} not checked"] if unknown else []),
+            *([f"{beyond} not comparable"] if beyond else []),
+        ]
+    )
+    dtypes = " and ".join(dict.fromkeys(check.dtype for check, _ in checks))
+    mapped = any(mapping for _, mapping in checks)
+    table = Table(
+        title="",
+        columns=(
+            Column("cascade", "name"),
+            *((Column("run as", "text"),) if mapped else ()),
+            Column("", "name"),
+            *(Column(c) for c in ("rel error", "tolerance", "abs error")),
+            Column("compared with", "text"),
+        ),
+        rows=tuple(_validated(check, mapping, mapped) for check, mapping in checks),
+    )
+    return Document(
+        title=f"{title}, in {dtypes}",
+        tables=((table,),),
+        notes=tuple(note for check, _ in checks for note in _validation_notes(check)),
+    )
+
+
+def _validation_notes(check: ValidationReport) -> Iterator[str]:
+    if check.failure:
+        yield f"{check.cascade}: {check.failure}"
+    if check.beyond:
+        yield f"{check.cascade}: not comparable, for {check.beyond}"
+    elif check.ok is None:
+        yield (
+            f"{check.cascade}: nothing says what it ought to compute; --against another cascade, "
+            "or validate(cascade, reference=a function of the inputs) in Python, checks it"
+        )
+    if check.set_aside:
+        inputs = "input was" if check.set_aside == 1 else "inputs were"
+        yield (
+            f"{check.cascade}: {check.set_aside} random {inputs} drawn again, where rounding to "
+            f"{check.dtype} alone changes what is selected"
+        )
+
+
+def _validated(check: ValidationReport, mapping: str | None, mapped: bool) -> tuple[str, ...]:
+    way = f"mapped by {mapping}" if mapping else "equations"
+    return (
+        check.cascade,
+        *((way,) if mapped else ()),
+        check.verdict,
+        f"{check.max_rel_error:.1e}",
+        f"{check.tolerance:.1e}",
+        f"{check.max_abs_error:.1e}",
+        check.against,
+    )

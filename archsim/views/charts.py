@@ -1,0 +1,509 @@
+"""Charts of a frame: lines, bars against a baseline, heat maps, stacked breakdowns.
+
+This module imports matplotlib: import it only to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm, Normalize, to_rgb, to_rgba
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import NullLocator
+
+from einsum_cascade.errors import InputError, Problem, did_you_mean
+
+from ..document import picture_text
+from ..figure_style import FAINT, ORDERED, Picture, ink_on, palette, wrapped_name
+from ..sweeping.columns import unit_of
+from .axes import AxisChoice, best_of, colour_of, facet_of, measure_of, shown
+from .frame import (
+    FrameView,
+    PlotOptions,
+    column_called,
+    is_ordered,
+    need_numbers,
+    numbers_of,
+    values_of_axis,
+)
+from .panels import (
+    Panel,
+    Shade,
+    handles_of,
+    legend,
+    measured_axis,
+    named_axis,
+    panels_of,
+    remarks,
+    set_axis,
+    set_scale,
+    shaded,
+    shades_of,
+    texts_of_axis,
+    thinned,
+)
+from .scales import PlotScale, label_of, scale_of, short, ticks_of, with_unit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.axes import Axes
+
+
+LINES_OPTIONS = ("x", "y", "colour", "facet")
+
+
+def draw_lines(view: FrameView, options: PlotOptions) -> Picture:
+    """What a measured column does over a setting, a line for each colour.
+
+    By itself: over the axis with most numbers; of several points at one place the best.
+
+    Raises
+    ------
+    InputError
+        Nothing moves, or a column is not there.
+    """
+    slots = AxisChoice(view)
+    x = options.x or slots.longest(ordered=True) or slots.longest(ordered=False)
+    if x is None:
+        raise InputError("lines: no setting has two values, so there is nothing to draw over")
+    slots = slots.take(column_called(view, x, "x"))
+    y = measure_of(view, options.y, "y", but=slots.taken)
+    need_numbers(view, y, "y")
+    # A colour that is asked for does not stand in the panels, too.
+    kept = slots.take(options.colour)
+    facet = facet_of(kept, options.facet)
+    slots = slots.take(facet)
+    colour = colour_of(slots, options.colour)
+    slots = slots.take(colour)
+    view = best_of(view, slots, y)
+    shades = shades_of(view, colour)
+    figure, panels = panels_of(view, facet, options.width_in, share="xy")
+    for panel in panels:
+        places = set_axis(panel, view, x)
+        scale = measured_axis(panel.axes, "y", view, y)
+        panel.axes.label_outer()
+        for shade, part in shaded(panel.view, colour, shades):
+            # Lines that lie on one another show by their markers: each is smaller than the last.
+            later = len(shades) - shades.index(shade) - 1
+            rows = part.frame.assign(place=part.frame[x].map(places)).sort_values("place")
+            drawn = [scale.drawn(n) for n in rows[y]]
+            panel.axes.plot(
+                rows["place"], drawn, color=shade.colour, marker=shade.marker,
+                markersize=4 + min(5, 1.6 * later),
+            )  # fmt: skip
+        panel.axes.grid(alpha=0.25, linewidth=0.5)
+    legend(figure, colour, handles_of(shades))
+    remarks(figure, view.told)
+    return figure
+
+
+BARS_OPTIONS = ("x", "y", "colour", "facet", "baseline")
+
+_MOST_GROUPS = 30
+_LABEL_IN, _UPRIGHT_IN = 0.26, 0.11
+"""Least widths of a bar with a number above it, level and upright."""
+
+
+def draw_bars(view: FrameView, options: PlotOptions) -> Picture:
+    """A measured column over that of a baseline, a group of bars for each setting.
+
+    By itself: latency by machine, mapping or cascade, over that of the first one.
+
+    Raises
+    ------
+    InputError
+        Nothing is to be compared, or a column or the baseline is not there.
+    """
+    colour = _compared(view, options)
+    slots = AxisChoice(view).take(colour)
+    x = options.x and column_called(view, options.x, "x")
+    slots = slots.take(x)
+    facet = options.facet and facet_of(slots, options.facet)
+    slots = slots.take(facet)
+    if x is None:
+        x = slots.first(lambda a: a in view.work, lambda a: not is_ordered(view, a))
+        slots = slots.take(x)
+    if facet is None:
+        facet = facet_of(slots, None)
+        slots = slots.take(facet)
+    if x is not None and slots.size(x) > _MOST_GROUPS:
+        raise InputError(
+            f"bars: '{x}' has {slots.size(x)} values, at most {_MOST_GROUPS} are drawn"
+        )
+    y = measure_of(view, options.y, "y", but=slots.taken)
+    need_numbers(view, y, "y")
+    view = best_of(view, slots, y)
+    shades = shades_of(view, colour)
+    base = _baseline(colour, shades, options.baseline)
+    figure, panels = panels_of(view, facet, options.width_in, share="y")
+    for panel in panels:
+        _groups(panel, view, x, y, shades, base, colour)
+        panel.axes.set_ylabel(f"{label_of(y)} over baseline's")
+        panel.axes.label_outer()
+    legend(figure, colour, [_patch(s, s is base) for s in shades])
+    unit = view.units.get(y)
+    told = []
+    if x is None and facet is None:
+        first = view.frame[view.frame[colour] == base.value][y]
+        told = [f"1 is {short(float(first.iloc[0]), unit)}"]
+    remarks(figure, (*told, *view.told))
+    return figure
+
+
+def _patch(shade: Shade, is_base: bool) -> Patch:
+    return Patch(color=shade.colour, label=f"{shade.label} (baseline)" if is_base else shade.label)
+
+
+def _compared(view: FrameView, options: PlotOptions) -> str:
+    """The column whose values stand beside one another."""
+    if options.colour is not None:
+        colour = colour_of(AxisChoice(view), options.colour)
+    else:
+        free = AxisChoice(view).take(options.x).take(options.facet)
+        colour = free.first(
+            lambda a: a not in view.work and not is_ordered(view, a) and free.size(a) <= 14,
+            lambda a: a not in view.work and free.size(a) <= 14,
+            lambda a: free.size(a) <= 14,
+        )
+    if colour is None:
+        raise InputError("bars: no setting has from 2 to 14 values, so there is nothing to compare")
+    return colour
+
+
+def _baseline(column: str, shades: Sequence[Shade], given: str | None) -> Shade:
+    """The shade that others are measured by: as asked, else the first."""
+    if given is None:
+        return shades[0]
+    for shade in shades:
+        if given in (str(shade.value), shade.label):
+            return shade
+    known = [s.label for s in shades]
+    text = f"baseline: no point has {column} '{given}'"
+    raise InputError(Problem(text, hint=did_you_mean(given, known) or ", ".join(known)))
+
+
+def _groups(
+    panel: Panel,
+    whole: FrameView,
+    x: str | None,
+    y: str,
+    shades: Sequence[Shade],
+    base: Shade,
+    colour: str,
+) -> None:
+    """Draw the groups of a panel; one without its baseline stays empty."""
+    values: tuple[Any, ...] = (None,) if x is None else values_of_axis(whole, x)
+    frame = panel.view.frame
+    wide = 0.8 / len(shades)
+    room = 0.8 * panel.wide_in / (len(values) * len(shades))
+    for at, value in enumerate(values):
+        rows = frame if x is None else frame[frame[x] == value]
+        found = dict(zip(rows[colour], rows[y], strict=True))
+        if not found.get(base.value):
+            panel.axes.text(at, 0, "no baseline", rotation=90, ha="center", va="bottom", fontsize=6)
+            continue
+        for n, shade in enumerate(shades):
+            if shade.value not in found:
+                continue
+            ratio = found[shade.value] / found[base.value]
+            place = at + (n - (len(shades) - 1) / 2) * wide
+            panel.axes.bar(place, ratio, 0.92 * wide, color=shade.colour)
+            if room >= _UPRIGHT_IN and shade is not base:
+                text = f"{ratio:.2f}" if ratio < 10 else f"{ratio:,.1f}"
+                panel.axes.annotate(
+                    text, (place, ratio), xytext=(0, 1.5), textcoords="offset points",
+                    rotation=0 if room >= _LABEL_IN else 90, ha="center", va="bottom", fontsize=6.5,
+                )  # fmt: skip
+    panel.axes.axhline(1, color="0.4", linewidth=0.7, linestyle=":")
+    texts = [""] if x is None else [shown(whole, x, v) for v in values]
+    named_axis(panel, texts, "" if x is None else label_of(x))
+    if x is None:
+        panel.axes.tick_params(axis="x", length=0)
+    panel.axes.margins(y=0.14)
+    panel.axes.set_ylim(bottom=0)
+
+
+_BAR_IN = 0.3
+"""What the bar of colours takes of each panel."""
+_LETTER_IN = 0.06
+_MANY = 600
+"""Cells from which on a map is drawn as an image, without numbers."""
+
+HEATMAP_OPTIONS = ("x", "y", "colour", "facet")
+
+
+def draw_heatmap(view: FrameView, options: PlotOptions) -> Picture:
+    """A measured column over two settings: a number or a name by its colour.
+
+    By itself: the least latency over the two axes with most values. ``colour`` may be a column of
+    names (``bound_by``): that of the point of least latency.
+
+    Raises
+    ------
+    InputError
+        Fewer than two settings move, or a column is not there.
+    """
+    slots = _places(view, options)
+    x, y = slots.taken[-2:]
+    value = measure_of(view, options.colour, "colour", but=(x, y))
+    facet = facet_of(slots, options.facet)
+    view = best_of(view, slots.take(facet), value)
+    figure, panels = panels_of(view, facet, options.width_in, height=0.7, share="xy")
+    if numbers_of(view.frame[value]) is None:
+        names = values_of_axis(view, value)
+        colours = palette([picture_text(str(n)) for n in names])
+        for panel in panels:
+            _cells(panel, x, y, value, view, lambda v: colours[picture_text(str(v))], None)
+        legend(figure, value, [Patch(color=c, label=n) for n, c in colours.items()])
+    else:
+        numbers = need_numbers(view, value, "colour")
+        scale = scale_of(numbers, view.units.get(value))
+        drawn = [scale.drawn(n) for n in numbers]
+        norm = (LogNorm if scale.log else Normalize)(min(drawn), max(drawn))
+        shade = ScalarMappable(norm, mpl.colormaps[ORDERED])
+        for panel in panels:
+            _cells(panel, x, y, value, view, lambda v: shade.cmap(norm(scale.drawn(v))), scale)
+        _bar(figure, panels, shade, scale, value, (min(drawn), max(drawn)))
+    remarks(figure, view.told)
+    return figure
+
+
+def _places(view: FrameView, options: PlotOptions) -> AxisChoice:
+    """What stands across and up, which are the last two taken."""
+    slots = AxisChoice(view).take(options.facet)
+    given = [(options.x, "x"), (options.y, "y")]
+    for name, place in given:
+        if name is not None:
+            slots = slots.take(column_called(view, name, place))
+    if options.x is not None and options.x == options.y:
+        raise InputError(f"heatmap: '{options.x}' cannot stand across and up")
+    found: list[str] = []
+    for name, _ in given:
+        chosen = name or slots.longest_choice()
+        if chosen is None:
+            moving = ", ".join(view.axes) or "none"
+            text = f"heatmap: it needs two settings of two values or more, there is {moving}"
+            raise InputError(Problem(text, hint="archsim plot DIR lines"))
+        slots = slots if name else slots.take(chosen)
+        found.append(chosen)
+    return AxisChoice(view, tuple(t for t in slots.taken if t not in found) + tuple(found))
+
+
+def _cells(
+    panel: Panel,
+    x: str,
+    y: str,
+    value: str,
+    whole: FrameView,
+    colour: Callable[[Any], Any],
+    scale: PlotScale | None,
+) -> None:
+    """Draw the cells of a panel; with numbers in them where there is room."""
+    across, up = values_of_axis(whole, x), values_of_axis(whole, y)
+    axes = panel.axes
+    names = max(
+        len(line) for text in texts_of_axis(whole, y)[0] for line in wrapped_name(text).split("\n")
+    )
+    room = (panel.wide_in - _BAR_IN - _LETTER_IN * names) / len(across)
+    texts = [_short(scale.drawn(v)) for v in whole.frame[value]] if scale else []
+    written = bool(texts) and room >= _LETTER_IN * (1 + max(map(len, texts)))
+    found = {
+        (across.index(a), up.index(b)): v
+        for a, b, v in zip(*(panel.view.frame[c] for c in (x, y, value)), strict=True)
+    }
+    if len(found) > _MANY:
+        _pixels(axes, found, (len(across), len(up)), colour)
+    for place, v in found.items() if len(found) <= _MANY else ():
+        shade = colour(v)
+        corner = (place[0] - 0.5, place[1] - 0.5)
+        axes.add_patch(Rectangle(corner, 1, 1, facecolor=shade, edgecolor="white", linewidth=0.5))
+        if written and scale is not None:
+            ink = ink_on(to_rgb(shade))
+            text = _short(scale.drawn(v))
+            axes.text(*place, text, ha="center", va="center", fontsize=6.5, color=ink)
+    axes.set_xlim(-0.5, len(across) - 0.5)
+    axes.set_ylim(-0.5, len(up) - 0.5)
+    for axis, column, values in ((axes.xaxis, x, across), (axes.yaxis, y, up)):
+        texts, unit = texts_of_axis(whole, column)
+        every = thinned(texts, panel.wide_in) if axis is axes.xaxis else 1
+        if axis is axes.yaxis:
+            texts = [wrapped_name(text) for text in texts]
+        axis.set_ticks(range(0, len(values), every), texts[::every])
+        axis.set_minor_locator(NullLocator())
+        axis.set_label_text(with_unit(label_of(column), unit))
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.label_outer()
+
+
+def _pixels(
+    axes: Axes,
+    found: dict[tuple[int, int], Any],
+    size: tuple[int, int],
+    colour: Callable[[Any], Any],
+) -> None:
+    """Cells of a large map as one image: thousands of rectangles take long to draw."""
+    image = np.ones((size[1], size[0], 4))
+    for (at, up), value in found.items():
+        image[up, at] = to_rgba(colour(value))
+    extent = (-0.5, size[0] - 0.5, -0.5, size[1] - 0.5)
+    axes.imshow(image, origin="lower", extent=extent, aspect="auto", interpolation="nearest")
+
+
+def _short(number: float) -> str:
+    return f"{number:.3g}" if 0.001 <= abs(number) < 1000 else f"{number:,.0f}"
+
+
+def _bar(
+    figure: Picture,
+    panels: Sequence[Panel],
+    shade: ScalarMappable,
+    scale: PlotScale,
+    value: str,
+    ends: tuple[float, float],
+) -> None:
+    """The colours of the numbers."""
+    label = with_unit(label_of(value), scale.unit)
+    bar = figure.colorbar(shade, ax=[p.axes for p in panels], label=label, pad=0.02, aspect=25)
+    bar.outline.set_visible(False)
+    if scale.log:
+        ticks = ticks_of(*ends, binary=scale.binary)
+        bar.set_ticks(list(ticks), labels=[f"{t:,.6g}" for t in ticks])
+        bar.ax.minorticks_off()
+
+
+BREAKDOWN_OPTIONS = ("x", "y", "facet")
+
+LATENCY, FLOOR, BOUND_BY = "latency_s", "floor_latency_s", "bound_by"
+_FLOOR = "floor: no mapping beats it"
+_MOST_ROWS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class StackedQuantity:
+    """Something that is made of pieces: its name, and the columns that add up to it."""
+
+    name: str
+    columns: tuple[str, ...]
+
+
+def draw_breakdown(view: FrameView, options: PlotOptions) -> Picture:
+    """Bars of pieces: latency as its floor and what is above it, bytes or energy by place.
+
+    ``y`` is ``latency_s`` (by itself, where a floor is known), or what columns begin with of
+    which each memory or component has one: ``traffic_bytes``, ``buffer_bytes``, ``energy_pj``.
+
+    Raises
+    ------
+    InputError
+        There are no such columns, or too many bars.
+    """
+    whole = _whole(view, options.y)
+    slots = AxisChoice(view).take(options.x and column_called(view, options.x, "x"))
+    facet = facet_of(slots, options.facet)
+    slots = slots.take(facet)
+    x = options.x or slots.first(
+        lambda a: not is_ordered(view, a) and slots.size(a) <= _MOST_ROWS,
+        lambda a: slots.size(a) <= _MOST_ROWS,
+    )
+    if x is None and facet is not None and options.facet is None:
+        x, facet = facet, None
+    slots = slots.take(x)
+    if x is not None and slots.size(x) > _MOST_ROWS:
+        raise InputError(f"breakdown: '{x}' has {slots.size(x)} values, at most {_MOST_ROWS} fit")
+    view = best_of(view, slots, LATENCY if LATENCY in view.frame.columns else whole.columns[0])
+    rows = 1 if x is None else slots.size(x)
+    figure, panels = panels_of(view, facet, options.width_in, height=0.1 * rows, share="y")
+    names = list(
+        dict.fromkeys(n for p in panels for r in _rows(p, x) for n, _ in _pieces(r, whole))
+    )
+    colours = palette([n for n in names if n != _FLOOR]) | {_FLOOR: FAINT}
+    for panel in panels:
+        _stacks(panel, view, x, whole, colours)
+    legend(figure, whole.name, [Patch(color=colours[n], label=n) for n in names])
+    remarks(figure, view.told)
+    return figure
+
+
+def _whole(view: FrameView, given: str | None) -> StackedQuantity:
+    """What is taken apart."""
+    named = [str(c) for c in view.frame.columns]
+    latency = LATENCY in named and FLOOR in named
+    stems = [
+        s
+        for s in ("traffic_bytes", "buffer_bytes", "energy_pj")
+        if any(c.startswith(f"{s}.") for c in named)
+    ]
+    known = ([LATENCY] if latency else []) + stems
+    if not known:
+        text = "breakdown: the frame has no floor, and no bytes or energy by place: nothing adds up"
+        raise InputError(Problem(text, hint=f"its columns are {', '.join(named)}"))
+    asked = known[0] if given is None else given.removesuffix(".")
+    if asked not in known:
+        hint = did_you_mean(asked, known) or f"it can be {', '.join(known)}"
+        raise InputError(Problem(f"y: '{given}' is not made of pieces", hint=hint))
+    if asked == LATENCY:
+        return StackedQuantity(LATENCY, (FLOOR, LATENCY))
+    return StackedQuantity(asked, tuple(c for c in named if c.startswith(f"{asked}.")))
+
+
+def _rows(panel: Panel, x: str | None) -> Iterator[Any]:
+    frame = panel.view.frame
+    if x is None:
+        yield frame.iloc[0]
+        return
+    for value in values_of_axis(panel.view, x):
+        yield frame[frame[x] == value].iloc[0]
+
+
+def _pieces(row: Any, whole: StackedQuantity) -> list[tuple[str, float]]:
+    """Names of a row's pieces, and how much each is."""
+    if whole.name == LATENCY:
+        above = row[LATENCY] - row[FLOOR]
+        why = (
+            f"above it, bound by {picture_text(str(row[BOUND_BY]))}"
+            if BOUND_BY in row
+            else "above it"
+        )
+        return [(_FLOOR, row[FLOOR]), (why, max(0.0, above))]
+    return [(picture_text(c.partition(".")[2]), row[c]) for c in whole.columns if row[c] == row[c]]
+
+
+def _stacks(
+    panel: Panel, view: FrameView, x: str | None, whole: StackedQuantity, colours: dict[str, str]
+) -> None:
+    axes = panel.axes
+    rows = [(row, _pieces(row, whole)) for row in _rows(panel, x)]
+    ends = [sum(size for _, size in pieces) for _, pieces in rows]
+    scale = scale_of(ends, unit_of(whole.columns[0]), log=False)
+    texts = _texts(view, x)
+    for row, pieces in rows:
+        at = 0 if x is None else values_of_axis(view, x).index(row[x])
+        left = 0.0
+        for name, size in pieces:
+            wide = scale.drawn(size)
+            axes.barh(
+                at, wide, 0.7, left=left, color=colours[name], edgecolor="white", linewidth=0.3
+            )
+            left += wide
+    set_scale(axes, "x", scale, (0, scale.drawn(max(ends))))
+    axes.set_xlim(0, 1.05 * scale.drawn(max(ends)))
+    axes.set_yticks(range(len(texts)), texts)
+    axes.set_ylim(len(texts) - 0.5, -0.5)
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel(with_unit(label_of(whole.name), scale.unit))
+    if x is not None and is_ordered(view, x):
+        axes.set_ylabel(label_of(x))
+    if not panel.first:
+        axes.set_ylabel("")
+        axes.tick_params(axis="y", labelleft=False)
+
+
+def _texts(view: FrameView, x: str | None) -> Sequence[str]:
+    return [""] if x is None else [wrapped_name(shown(view, x, v)) for v in values_of_axis(view, x)]

@@ -1,0 +1,277 @@
+"""Loop nests as text: memories with the tiles they keep, loops with sizes, Einsums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from math import prod
+
+from ..document import Document, Listing
+from ..iteration.loops import Loop
+from ..legality.footprint import Requirement, requirement, resident_tile
+from ..nest.record import Bound, BoundEinsum, SharedLoop
+from ..nest.shared_tiles import size_for_all_cores
+from ..plan.job import JobPlan
+from ..quantities import byte_size
+
+_LINE = 98
+"""Columns, as far as tensors of a memory go in one line."""
+_REMARK = 56
+"""The column in which remarks begin, unless lines are longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class _LoopLine:
+    depth: int
+    text: str
+    remark: str = ""
+
+    @property
+    def wide(self) -> str:
+        return "  " * self.depth + self.text
+
+
+def loop_nest(bound: Bound, title: str = "") -> Listing:
+    """The loops of a mapping that go round, outermost first.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping, with sizes.
+    title : str
+        Above it; what the mapping is called without.
+
+    Returns
+    -------
+    Listing
+        ``for P2 in [0:16)`` goes round 16 times, with the coordinates of a rank that each time
+        has beside it. ``global_buffer [K 32 KiB]`` is what that memory holds inside of the
+        loops above, and stands where its tiles begin to be stepped through. ``par-for`` is laid
+        out along a dimension of an array, or over instances.
+    """
+    lines = [line for group in bound.groups for line in _FusedNest(bound, group).lines()]
+    width = min(_REMARK, max((len(x.wide) for x in lines if x.remark), default=0))
+    told = (f"{x.wide:<{width}}  {x.remark}" if x.remark else x.wide for x in lines)
+    return Listing(title=title or f"loops of {bound.mapping.name}", lines=tuple(told))
+
+
+def loop_nests(plan: JobPlan) -> Document:
+    """The loop nest of every part of a workload, those that are alike once.
+
+    Parameters
+    ----------
+    plan : JobPlan
+        What runs.
+
+    Raises
+    ------
+    SpecError, MappingError
+        As ``Job.bind``.
+    """
+    found: dict[tuple[str, ...], Listing] = {}
+    for job in plan.nests:
+        listing = loop_nest(job.bind(), f"{job.name} as loops, by {job.mapping.name}")
+        found.setdefault(listing.lines, listing)
+    title = f"{plan.workload.name} on {plan.architecture.name}"
+    return Document(title=title, listings=tuple(found.values()))
+
+
+class _FusedNest:
+    """The loops of Einsums that share some."""
+
+    def __init__(self, bound: Bound, group: Sequence[str]) -> None:
+        self.bound = bound
+        self.einsums = tuple(bound.by_name[name] for name in group)
+        self.memories = bound.architecture.memories
+        self.said: set[int] = set()
+
+    def lines(self) -> Iterator[_LoopLine]:
+        bound = self.bound
+        if len(bound.groups) > 1 and self.einsums[0].name == bound.groups[0][0]:
+            yield _LoopLine(0, f"{len(bound.groups)} nests, one after the other")
+        yield from self._held(0, self.einsums, 0)
+        for array in bound.architecture.arrays:
+            kept = [t for t in self._touched(self.einsums) if self._in_registers(t, array.name)]
+            if kept:
+                yield from _wrapped_listing(0, f"registers of {array.name}", kept)
+        for spread in bound.instances.spread if bound.instances is not None else ():
+            text = f"par-for {spread.rank} in [0:{spread.parts:,})"
+            remark = f"over {spread.instances} of {self.memories[spread.level].name}"
+            each = _tile(spread.rank, spread.part)
+            yield _LoopLine(0, text, f"{remark}, {each}" if each else remark)
+        going = tuple(loop for loop in bound.nest if loop.bound > 1)
+        yield from self._loops(going, self.einsums, 0, 0)
+
+    def _loops(
+        self, loops: tuple[SharedLoop, ...], einsums: Sequence[BoundEinsum], depth: int, told: int
+    ) -> Iterator[_LoopLine]:
+        """Shared loops with all that stands inside of them, and what stays out of them beside.
+
+        ``told`` is the innermost memory whose tiles are said.
+        """
+        if not einsums:
+            return
+        if not loops:
+            yield from self._bodies(einsums, depth, told)
+            return
+        loop, *rest = loops
+        before, inside, after = _around(loop.member, einsums)
+        if inside:
+            # What is stepped through from here on is held for all that follows.
+            for level in range(told + 1, loop.level + 1):
+                yield from self._held(level, einsums, depth)
+            told = max(told, loop.level)
+        yield from self._loops((*rest,), before, depth, told)
+        if inside:
+            each = self.bound.tiling.members[loop.member].stride
+            yield _LoopLine(
+                depth, f"for {loop.member} in [0:{loop.bound:,})", _tile(loop.rank, each)
+            )
+            yield from self._loops((*rest,), inside, depth + 1, told)
+        yield from self._loops((*rest,), after, depth, told)
+
+    def _bodies(self, einsums: Sequence[BoundEinsum], depth: int, told: int) -> Iterator[_LoopLine]:
+        """Einsums inside of all loops that they share: those with the same loops as one."""
+        innermost = len(self.memories) - 1
+        levels = [x.level for e in einsums for x in _own_loops(e)]
+        for level in range(told + 1, min([*levels, innermost]) + 1):
+            yield from self._held(level, einsums, depth)
+            told = level
+        for _, alike in groupby(einsums, key=_line_key):
+            same = [*alike]
+            yield from self._body(same, depth, told)
+
+    def _body(self, same: Sequence[BoundEinsum], depth: int, told: int) -> Iterator[_LoopLine]:
+        e = same[0]
+        each = ", one after the other" if len(same) > 1 and _own_loops(e) else ""
+        yield _LoopLine(depth, ", ".join(x.name for x in same), f"on {e.array.name}{each}")
+        depth += 1
+        for loop in _own_loops(e):
+            for level in range(told + 1, loop.level + 1):
+                yield from self._held(level, same, depth)
+            told = max(told, loop.level)
+            n = e.trip_counts[loop.member]
+            tile = _tile(loop.variable.upper(), loop.stride)
+            yield _LoopLine(depth, f"for {loop.member} in [0:{n:,})", tile)
+            depth += 1
+        for level in range(told + 1, len(self.memories)):
+            yield from self._held(level, same, depth)
+        for dimension, members in groupby(_spatial_tiles(e), key=lambda x: x.dimension):
+            yield from _side_by_side(e, dimension, [*members], depth)
+
+    def _held(self, level: int, einsums: Sequence[BoundEinsum], depth: int) -> Iterator[_LoopLine]:
+        """The tiles of a memory, and how full it is at the most."""
+        word, words = self.bound.architecture.word_bytes, self.bound.words
+        sizes: dict[str, int] = {}
+        if self.memories[level].ring:
+            return  # links hold nothing
+        for e in einsums:
+            for touched in e.access_maps:
+                tensor = touched.access.tensor
+                if level in self.bound.memories(e, tensor):
+                    size = resident_tile(self.bound, e, touched, level)
+                    tile = e.nest(level).first_tile
+                    size = size_for_all_cores(self.bound, e, touched, level, tile, size)
+                    sizes[tensor] = max(sizes.get(tensor, 0), size)
+        if not sizes:
+            return
+        kept = [f"{t} {byte_size(float(n * words.of(t) * word))}" for t, n in sizes.items()]
+        full = "" if level in self.said else _fullness(requirement(self.bound, level))
+        self.said.add(level)
+        yield from _wrapped_listing(depth, self.memories[level].name + full, kept)
+
+    def _touched(self, einsums: Iterable[BoundEinsum]) -> list[str]:
+        return [*dict.fromkeys(t.access.tensor for e in einsums for t in e.access_maps)]
+
+    def _in_registers(self, tensor: str, array: str) -> bool:
+        return any(
+            array in self.bound.registers(e, tensor)
+            for e in self.einsums
+            if any(t.access.tensor == tensor for t in e.access_maps)
+        )
+
+
+def _around(
+    member: str, einsums: Sequence[BoundEinsum]
+) -> tuple[list[BoundEinsum], list[BoundEinsum], list[BoundEinsum]]:
+    """What comes before a shared loop, what goes round it, and what comes after it."""
+    inside = [e for e in einsums if member not in e.outside]
+    late = {e.name for e in inside}
+    before: list[BoundEinsum] = []
+    after: list[BoundEinsum] = []
+    for e in einsums:
+        if member in e.outside:
+            follows = any(o.producer in late for o in e.operands)
+            (after if follows else before).append(e)
+            late |= {e.name} if follows else set()
+    return before, inside, after
+
+
+def _fullness(has: Requirement) -> str:
+    """How much of a memory is taken at the fullest moment."""
+    if has.capacity_bytes is None:
+        return ""
+    spills = "" if has.fits_whole else ", the rest spills"
+    taken, there = float(has.required_bytes), float(has.capacity_bytes)
+    return f", {byte_size(taken)} of {byte_size(there)}{spills}"
+
+
+def _own_loops(e: BoundEinsum) -> list[Loop]:
+    """Loops of its own that go round."""
+    return [x for x in e.own if e.trip_counts[x.member] > 1]
+
+
+@dataclass(frozen=True, slots=True)
+class _SpatialTile:
+    """A part of a rank along a dimension of an array, and how many there are of it."""
+
+    dimension: str
+    member: str
+    parts: int
+
+
+def _spatial_tiles(e: BoundEinsum) -> list[_SpatialTile]:
+    """What lies side by side: of several parts of a rank the inner one is inside of the outer."""
+    left = {x.axis: e.extents[x.axis] for x in e.spatial}
+    for loop in e.temporal:
+        if loop.axis in left:
+            left[loop.axis] = min(left[loop.axis], loop.stride)
+    parts: dict[str, int] = {}
+    for loop in sorted(e.spatial, key=lambda x: -x.stride):
+        parts[loop.member] = -(-left[loop.axis] // loop.stride)
+        left[loop.axis] = min(left[loop.axis], loop.stride)
+    return [_SpatialTile(x.dimension or "", x.member, parts[x.member]) for x in e.spatial]
+
+
+def _line_key(e: BoundEinsum) -> tuple[object, ...]:
+    """What two Einsums have in common that are told in one line."""
+    loops = [(x.member, x.level, e.trip_counts[x.member]) for x in _own_loops(e)]
+    return e.array.name, loops, _spatial_tiles(e)
+
+
+def _tile(rank: str, each: int) -> str:
+    return f"{each:,} of {rank} each" if each > 1 else ""
+
+
+def _side_by_side(
+    e: BoundEinsum, dimension: str, laid: Sequence[_SpatialTile], depth: int
+) -> Iterator[_LoopLine]:
+    taken = prod(x.parts for x in laid)
+    if taken > 1:
+        text = " x ".join(f"{x.member} in [0:{x.parts:,})" for x in laid if x.parts > 1)
+        size = next(d.size for d in e.array.dimensions if d.name == dimension)
+        yield _LoopLine(depth, f"par-for {text}", f"{dimension}: {taken:,} of {size:,}")
+
+
+def _wrapped_listing(depth: int, level: str, kept: Sequence[str]) -> Iterator[_LoopLine]:
+    """A level and what it keeps, over as many lines as that takes."""
+    text = f"{level} ["
+    room = _LINE - 2 * depth
+    for n, item in enumerate(kept):
+        end = "]" if n == len(kept) - 1 else ", "
+        if len(text) + len(item) > room:
+            yield _LoopLine(depth, text.rstrip())
+            text = " " * (len(level) + 2)
+        text += item + end
+    yield _LoopLine(depth, text)

@@ -1,0 +1,291 @@
+"""Panels of a chart: axes, legends and remarks, sized for a column or a page of a paper."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from textwrap import fill
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import matplotlib as mpl
+from matplotlib.colors import to_hex
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, NullLocator
+
+from ..document import picture_text
+from ..figure_style import MARKERS, ORDERED, PALETTE, Picture
+from .axes import shown
+from .frame import FrameView, is_ordered, need_numbers, numbers_written, values_of_axis
+from .scales import PlotScale, label_of, scale_of, ticks_of, with_unit
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+
+
+Side = Literal["x", "y"]
+
+_TALL_IN: Final = 2.5
+_PANEL_IN: Final = 2.1
+"""Least width of a panel."""
+_CHARACTERS_IN: Final = 20.5
+"""Characters of a remark on an inch."""
+_REMARK_LINE_IN: Final = 0.108
+_LEGEND_LINE_IN: Final = 0.165
+_MOST_HANDLES: Final = 13
+_TICK_IN: Final = 0.075
+"""Width of a character below an axis."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Panel:
+    """One pair of axes, and the rows that it shows."""
+
+    axes: Axes
+    view: FrameView
+    name: str
+    wide_in: float
+    """About how wide it is inside its axes."""
+    first: bool
+    """Whether it stands at the left of its row."""
+
+
+def panels_of(
+    view: FrameView, facet: str | None, width_in: float, *, height: float = 0.8, share: str = ""
+) -> tuple[Picture, tuple[Panel, ...]]:
+    """A figure with a panel for every value of a column.
+
+    Parameters
+    ----------
+    height : float
+        Of a panel, over its width.
+    share : str
+        Axes that all panels have in common: "", "x", "y" or "xy".
+    """
+    values = (None,) if facet is None else values_of_axis(view, facet)
+    columns = _columns(len(values), width_in)
+    rows = math.ceil(len(values) / columns)
+    tall = min(3.0, max(1.2, height * (width_in / columns - 0.6)))
+    if rows > 1:
+        tall = max(1.1, 0.7 * tall)
+    figure = Picture(figsize=(width_in, rows * (tall + 0.55)), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharex="x" in share, sharey="y" in share)
+    found = []
+    for at, (value, axes) in enumerate(zip(values, grid.flat, strict=False)):
+        name, part = "", view
+        if facet is not None:
+            name = f"{label_of(facet)} = {shown(view, facet, value)}"
+            axes.set_title(name, loc="left")
+            part = view.only(view.frame[facet] == value)
+        wide = width_in / columns - 0.6
+        found.append(Panel(axes=axes, view=part, name=name, wide_in=wide, first=not at % columns))
+    for axes in list(grid.flat)[len(values) :]:
+        axes.set_visible(False)
+    return figure, tuple(found)
+
+
+def _columns(panels: int, width_in: float) -> int:
+    most = max(1, int(width_in // _PANEL_IN))
+    rows = math.ceil(panels / most)
+    return math.ceil(panels / rows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shade:
+    """How rows of one value of the colour's column look."""
+
+    value: Any
+    label: str
+    colour: str
+    marker: str
+
+
+def shades_of(view: FrameView, column: str | None) -> tuple[Shade, ...]:
+    """A colour and a marker for every value: of numbers from dark to light, of names apart."""
+    if column is None:
+        return (Shade(value=None, label="", colour=PALETTE[0], marker=MARKERS[0]),)
+    values = values_of_axis(view, column)
+    colours = list(PALETTE[: len(values)])
+    if is_ordered(view, column) and len(values) > 2:
+        ramp = mpl.colormaps[ORDERED]
+        # The light end is not seen on white.
+        colours = [to_hex(ramp(0.9 * n / (len(values) - 1))) for n in range(len(values))]
+    return tuple(
+        Shade(
+            value=value,
+            label=shown(view, column, value),
+            colour=colour,
+            marker=MARKERS[n % len(MARKERS)],
+        )
+        for n, (value, colour) in enumerate(zip(values, colours, strict=True))
+    )
+
+
+def shaded(
+    view: FrameView, column: str | None, shades: Sequence[Shade]
+) -> Iterator[tuple[Shade, FrameView]]:
+    """The rows of every shade that has some."""
+    for shade in shades:
+        part = view if column is None else view.only(view.frame[column] == shade.value)
+        if len(part.frame):
+            yield shade, part
+
+
+def legend(figure: Picture, column: str | None, handles: Sequence[Any]) -> None:
+    """A legend above all panels, as many columns as there is room for."""
+    if column is None or not handles:
+        return
+    title = label_of(column)
+    longest = max(len(str(h.get_label())) for h in handles)
+    room = figure.get_figwidth() / (0.35 + 0.065 * longest)
+    columns = max(1, min(len(handles), int(room)))
+    _taller(figure, _LEGEND_LINE_IN * (1 + math.ceil(len(handles) / columns)))
+    figure.legend(
+        handles=list(handles),
+        title=title,
+        title_fontsize=7.5,
+        alignment="left",
+        loc="outside upper left",
+        ncols=columns,
+    )
+
+
+def _taller(figure: Picture, more_in: float) -> None:
+    """Room above or below panels, which keep their height."""
+    figure.set_figheight(figure.get_figheight() + more_in)
+
+
+def handles_of(shades: Sequence[Shade]) -> list[Line2D]:
+    """Shades as the legend shows them; of many, some between the ends."""
+    every = math.ceil((len(shades) - 1) / _MOST_HANDLES) or 1
+    kept = [*shades[:-1:every], shades[-1]] if len(shades) > 1 else list(shades)
+    return [Line2D([], [], color=s.colour, marker=s.marker, label=s.label) for s in kept]
+
+
+def remarks(figure: Picture, told: Sequence[str]) -> None:
+    """What is to be known of the picture, below it in small letters; each begins a line."""
+    wide = int(_CHARACTERS_IN * figure.get_figwidth())
+    lines = [fill(text, wide, subsequent_indent="   ", break_on_hyphens=False) for text in told]
+    if lines:
+        _taller(figure, _REMARK_LINE_IN * (1 + sum(line.count("\n") + 1 for line in lines)))
+        figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=6.5, color="0.25")
+
+
+def measured_axis(
+    axes: Axes, side: Side, view: FrameView, column: str, room_in: float = _TALL_IN
+) -> PlotScale:
+    """Scale, label and ticks of an axis of measured numbers; returns what to divide by.
+
+    Parameters
+    ----------
+    room_in : float
+        The length of the axis if it lies level: numbers side by side must not touch.
+    """
+    numbers = need_numbers(view, column, side)
+    scale = scale_of(numbers, view.units.get(column))
+    low, high = min(map(scale.drawn, numbers)), max(map(scale.drawn, numbers))
+    set_scale(axes, side, scale, (low, high), most=max(2, min(6, int(room_in / 0.36))))
+    _of(axes, side).set_label_text(with_unit(label_of(column), scale.unit))
+    return scale
+
+
+def _of(axes: Axes, side: Side) -> Axis:
+    return axes.xaxis if side == "x" else axes.yaxis
+
+
+def set_scale(
+    axes: Axes, side: Side, scale: PlotScale, ends: tuple[float, float], most: int = 6
+) -> None:
+    """Ends and ticks of an axis from the lowest to the highest number that is drawn."""
+    low, high = ends
+    axis = _of(axes, side)
+    if not scale.log:
+        axis.set_major_locator(MaxNLocator(max(2, most - 1)))
+        axis.set_major_formatter(lambda number, _: f"{number:,.6g}")
+        room = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
+        axes.set(**{f"{side}lim": (low - room, high + room)})
+        return
+    room = (high / low) ** 0.06
+    axes.set(**{f"{side}scale": "log", f"{side}lim": (low / room, high * room)})
+    ticks = ticks_of(low / room, high * room, binary=scale.binary, most=most)
+    _ticks(axis, ticks, [f"{t:,.6g}" for t in ticks])
+
+
+def _ticks(axis: Axis, ticks: Sequence[float], labels: Sequence[str]) -> None:
+    axis.set_ticks(list(ticks), list(labels))
+    axis.set_minor_locator(NullLocator())
+
+
+def set_axis(panel: Panel, view: FrameView, column: str) -> dict[Any, float]:
+    """Scale, label and ticks of settings below a panel; returns where each value stands.
+
+    Numbers stand where they belong, on a logarithmic axis if they are nearer to multiples of one
+    another; names stand side by side.
+
+    Parameters
+    ----------
+    view : FrameView
+        With all values, of which the panel may have fewer.
+    """
+    axes = panel.axes
+    values = values_of_axis(view, column)
+    numbers = numbers_written(values)
+    if numbers is None:
+        named_axis(panel, [picture_text(str(v)) for v in values], label_of(column))
+        return {value: float(n) for n, value in enumerate(values)}
+    scale = scale_of(numbers, view.units.get(column), log=_multiples(numbers))
+    places = {v: scale.drawn(n) for v, n in zip(values, numbers, strict=True)}
+    set_scale(axes, "x", scale, (min(places.values()), max(places.values())))
+    texts, unit = texts_of_axis(view, column)
+    if _evenly(list(places.values()), scale.log):
+        # Ticks at the values themselves, as many as can be read.
+        every = thinned(texts, panel.wide_in)
+        _ticks(axes.xaxis, list(places.values())[::every], texts[::every])
+    axes.set_xlabel(with_unit(label_of(column), unit))
+    return places
+
+
+def thinned(texts: Sequence[str], room_in: float) -> int:
+    """Of so many names below an axis one is shown: all where there is room."""
+    longest = max(map(len, texts)) + 1.5
+    return max(1, math.ceil(len(texts) / max(2, int(room_in / (_TICK_IN * longest)))))
+
+
+def texts_of_axis(view: FrameView, column: str) -> tuple[list[str], str]:
+    """All values of an axis as its ticks show them, and the unit that they have in common."""
+    values = values_of_axis(view, column)
+    numbers = numbers_written(values)
+    if numbers is None or any(isinstance(v, str) for v in values):
+        return [picture_text(str(v)) for v in values], ""
+    scale = scale_of(numbers, view.units.get(column), log=_multiples(numbers))
+    return [f"{scale.drawn(n):,.4g}" for n in numbers], scale.unit
+
+
+def named_axis(panel: Panel, texts: Sequence[str], label: str) -> None:
+    """Names side by side below a panel, aslant where they are too long to stand level."""
+    axes = panel.axes
+    room = panel.wide_in / len(texts)
+    aslant = max(map(len, texts)) * 0.07 > room
+    axes.set_xticks(
+        range(len(texts)), texts, rotation=30 if aslant else 0, ha="right" if aslant else "center",
+        rotation_mode="anchor" if aslant else "default",
+    )  # fmt: skip
+    axes.set_xlim(-0.5, len(texts) - 0.5)
+    axes.set_xlabel(label)
+
+
+def _multiples(numbers: Sequence[float]) -> bool:
+    """Whether each number is rather a multiple of the one before than a step above it."""
+    if len(numbers) < 3 or min(numbers) <= 0:
+        return False
+    steps = [b - a for a, b in pairwise(numbers)]
+    return steps[-1] > 2 * steps[0]
+
+
+def _evenly(places: Sequence[float], log: bool) -> bool:
+    """Whether values stand about as far apart as one another, so that all can be named."""
+    at = [math.log(p) for p in places] if log else list(places)
+    gaps = [b - a for a, b in pairwise(at)]
+    return not gaps or max(gaps) <= 4.5 * min(gaps)

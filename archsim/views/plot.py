@@ -1,0 +1,245 @@
+"""Plots of a sweep, a result or a comparison: ``archsim.plot``."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, get_args
+
+from einsum_cascade.errors import InputError, Problem, did_you_mean
+
+from ..comparison.compare import Comparison
+from ..result.record import ResultPicture
+from ..result.result import Result
+from ..writing import write_whole
+from .frame import PlotOptions
+
+FRAME_KINDS: Final = ("pareto", "heatmap", "lines", "bars", "breakdown", "parallel")
+RESULT_KINDS: Final = ("breakdown", *(k for k in get_args(ResultPicture) if k != "breakdown"))
+COMPARISON_KINDS: Final = ("bars", "capacity")
+ALL_KINDS: Final = frozenset((*FRAME_KINDS, *RESULT_KINDS, *COMPARISON_KINDS))
+
+_MODULES: Final = {"pareto": "pareto", "parallel": "parallel"}
+"""Module of a kind of chart, where that is not ``charts``."""
+
+
+def plot(
+    data: Drawable | str | PathLike[str],
+    kind: str | None = None,
+    *,
+    x: str | None = None,
+    y: str | None = None,
+    colour: str | None = None,
+    facet: str | None = None,
+    baseline: str | None = None,
+    width: float = 7.0,
+    out: str | PathLike[str] | None = None,
+) -> Any:
+    """Draw a sweep, a result or a comparison.
+
+    Parameters
+    ----------
+    data : DataFrame, Result, Comparison, str or path
+        A frame as of ``load_sweep``, or any with columns of settings and numbers; a result of
+        ``simulate``, a comparison of ``compare``; or the folder or file that holds one.
+    kind : str, optional
+        Of a frame ``pareto`` (by default), ``heatmap``, ``lines``, ``bars``, ``breakdown`` or
+        ``parallel``; of a result ``breakdown``, ``roofline``, ``waterfall`` or ``capacity``; of
+        a comparison ``bars`` or ``capacity``.
+    x, y, colour, facet : str, optional
+        Columns of a frame; by themselves those that fit its axes. ``facet`` has a panel for
+        every value.
+    baseline : str, optional
+        Of ``bars``: the value of ``colour`` that is 1; by default the first.
+    width : float
+        Of the picture in inches: 3.3 is a column of a paper, 7 a page of two.
+    out : str or path, optional
+        Writes it, too: as PNG, SVG or PDF, or as HTML (``parallel``), as the name ends.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Jupyter shows it; of ``parallel`` a plotly figure.
+
+    Raises
+    ------
+    InputError
+        There is no such kind, no such column or nothing to draw; says the nearest name.
+    """
+
+    drawn = load_drawable(Path(data)) if isinstance(data, str | PathLike) else data
+    options = PlotOptions(
+        x=x, y=y, colour=colour, facet=facet, baseline=baseline, width_in=float(width)
+    )
+    figure = draw(drawn, kind, options)
+    if out is not None:
+        write(figure, Path(out))
+    return figure
+
+
+def kinds_of(data: Drawable) -> tuple[str, ...]:
+    """Kinds of pictures that there are of some data, the usual one first.
+
+    Raises
+    ------
+    InputError
+        It is nothing that can be drawn.
+    """
+    if isinstance(data, Result):
+        return RESULT_KINDS
+    if isinstance(data, Comparison):
+        return COMPARISON_KINDS
+    if hasattr(data, "columns") and hasattr(data, "attrs"):
+        return FRAME_KINDS
+    what = "a frame, a result or a comparison"
+    raise InputError(f"cannot draw a {type(data).__name__}: expected {what}")
+
+
+def kind_for(data: Drawable, kind: str | None) -> str:
+    """The kind of picture that is drawn of some data: as asked, else the usual one.
+
+    Raises
+    ------
+    InputError
+        There is no such picture of these data; says the nearest.
+    """
+    kinds = kinds_of(data)
+    if kind is None or kind in kinds:
+        return kind or kinds[0]
+    what = {RESULT_KINDS: "a result", COMPARISON_KINDS: "a comparison"}.get(kinds, "a sweep")
+    known = f"there are {', '.join(kinds)}"
+    hint = known if kind in ALL_KINDS else did_you_mean(kind, kinds) or known
+    raise InputError(Problem(f"of {what} there is no picture '{kind}'", hint=hint))
+
+
+def draw(data: Drawable, kind: str | None, options: PlotOptions) -> Any:
+    """The picture of a kind. Raises InputError where there is none of these data."""
+    # Not above: who asks what kinds there are need not wait for what draws them.
+    from ..figure_style import look
+
+    chosen = kind_for(data, kind)
+    if isinstance(data, Result):
+        from ..result.figures import draw_result
+
+        options.check(chosen, ())
+        return draw_result(data, cast(ResultPicture, chosen), options.width_in)
+    with look():
+        if isinstance(data, Comparison):
+            options.check(chosen, ())
+            return _compared(data, chosen, options.width_in)
+        from .frame import view_of
+
+        module = import_module(f".{_MODULES.get(chosen, 'charts')}", __package__)
+        options.check(chosen, getattr(module, f"{chosen.upper()}_OPTIONS"))
+        return getattr(module, f"draw_{chosen}")(view_of(data), options)
+
+
+def _compared(data: Comparison, kind: str, width_in: float) -> Any:
+    if kind == "bars":
+        return data.plot(width_in)
+    from ..result.figures import plot_capacities
+
+    return plot_capacities([(row.label, row.result) for row in data.rows], width_in)
+
+
+def usual_suffix(kind: str) -> str:
+    """What a picture is written as where nobody says."""
+    return ".html" if kind == "parallel" else ".png"
+
+
+def write(figure: Any, path: Path) -> None:
+    """Write a picture.
+
+    Raises
+    ------
+    InputError
+        The name's end is unknown for it, or the file cannot be written.
+    """
+    from .parallel import write_page
+
+    if hasattr(figure, "write"):
+        write_whole(path, figure.write)
+    else:
+        write_whole(path, lambda place: write_page(figure, place))
+
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from ..comparison.compare import Comparison
+    from ..result.result import Result
+
+    Drawable: TypeAlias = DataFrame | Result | Comparison
+
+_STORE: Final = "store.sqlite"
+_JSON: Final = ("result.json", "compare.json")
+_TABLES: Final = (".csv", ".parquet")
+
+
+def load_drawable(place: Path) -> Drawable:
+    """What a folder or a file holds.
+
+    Parameters
+    ----------
+    place : Path
+        The ``--out`` of ``sweep``, ``simulate`` or ``compare``, or one of the files in it.
+
+    Raises
+    ------
+    InputError
+        It holds nothing that can be drawn; says what was looked for.
+    """
+    if place.is_dir():
+        if (place / _STORE).exists():
+            return _sweep(place)
+        for name in _JSON:
+            if (place / name).exists():
+                return _written(place / name)
+        known = f"{_STORE} of a sweep, {' or '.join(_JSON)}"
+        raise InputError(f"{place} holds nothing to draw: it has no {known}")
+    if not place.exists():
+        raise InputError(f"there is no folder and no file {place}")
+    if place.suffix.lower() in _TABLES:
+        # The store beside it knows units, and which settings are of the work.
+        beside = place.name.startswith("results.") and (place.parent / _STORE).exists()
+        return _sweep(place.parent) if beside else _table(place)
+    if place.suffix.lower() == ".json":
+        return _written(place)
+    text = f"cannot draw {place}: expected a folder, .csv, .parquet or .json"
+    raise InputError(
+        Problem(text, hint="archsim sweep SWEEP.yaml --out DIR; archsim plot DIR pareto")
+    )
+
+
+def _sweep(folder: Path) -> DataFrame:
+    from ..sweeping.export import load_sweep
+
+    return load_sweep(folder)
+
+
+def _table(path: Path) -> DataFrame:
+    import pandas as pd
+
+    reader = pd.read_csv if path.suffix.lower() == ".csv" else pd.read_parquet
+    try:
+        frame = reader(path)
+    except (ValueError, OSError, ImportError) as wrong:
+        # pandas says all that is wrong with a table by errors that are ValueErrors.
+        raise InputError(f"cannot read {path}: {str(wrong).splitlines()[0]}") from None
+    frame.columns = [str(c) for c in frame.columns]
+    return frame
+
+
+def _written(path: Path) -> Result | Comparison:
+    from ..comparison.compare import Comparison
+    from ..result.result import Result
+
+    try:
+        data: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as wrong:
+        raise InputError(f"cannot read {path}: {str(wrong).splitlines()[0]}") from None
+    if isinstance(data, dict) and "rows" in data:
+        return Comparison.from_dict(data)
+    return Result.from_dict(data)

@@ -1,0 +1,175 @@
+"""Scales of an axis: a common unit prefix, labels, and round ticks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from ..document import picture_text
+from ..quantities import byte_size, engineering
+
+_WIDE = 12.0
+"""Largest over smallest from which on a scale is logarithmic."""
+
+_DECIMAL: Final = ("", "k", "M", "G", "T", "P", "E")
+_SMALL: Final = ("", "m", "µ", "n", "p", "f", "a")
+_BINARY: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+_AREAS: Final = ((1e6, "mm²"), (1.0, "µm²"))
+_BASES: Final = MappingProxyType({"s": (1.0, "s"), "pJ": (1e-12, "J"), "Hz": (1.0, "Hz")})
+"""Of a unit: what one of it is in the unit that takes prefixes."""
+_BIG_ONLY: Final = MappingProxyType({"B/s": "B/s", "cycles": "cycles"})
+_STEMS: Final = MappingProxyType(
+    {
+        "latency_s": "latency",
+        "floor_latency_s": "latency's floor",
+        "energy_pj": "energy",
+        "area_um2": "area",
+        "bound_by": "bound by",
+        "traffic_bytes": "traffic",
+        "buffer_bytes": "needed",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PlotScale:
+    """What numbers are divided by to be drawn, and the unit that they have then."""
+
+    factor: float
+    unit: str
+    log: bool = False
+    binary: bool = False
+    """Whether ticks are powers of two."""
+
+    def drawn(self, number: float) -> float:
+        """The number as it is drawn."""
+        return number / self.factor
+
+
+def scale_of(numbers: Sequence[float], unit: str | None, *, log: bool | None = None) -> PlotScale:
+    """A scale on which numbers of a unit are read without counting zeros.
+
+    Parameters
+    ----------
+    numbers : sequence of float
+        All that are drawn, in ``unit``.
+    unit : str or None
+        As ``frame.attrs["units"]`` has it: ``s``, ``pJ``, ``um^2``, ``B``, ``B/s``, ``1``, ...
+    log : bool, optional
+        Whether it is logarithmic; by default where numbers are far apart, and above zero.
+
+    Examples
+    --------
+    >>> scale_of([0.002, 0.003], "s")
+    PlotScale(factor=0.001, unit='ms', log=False, binary=False)
+    >>> scale_of([2**20, 2**26], "B").unit
+    'MiB'
+    """
+    found = [abs(n) for n in numbers if math.isfinite(n) and n]
+    low, high = (min(found), max(found)) if found else (1.0, 1.0)
+    if log is None:
+        log = high > _WIDE * low and all(n > 0 for n in numbers)
+    middle = math.sqrt(low * high) if log else high
+    if unit == "1":
+        return PlotScale(0.01, "%", log)
+    if unit == "um^2":
+        factor, name = next((a for a in _AREAS if middle >= a[0] / 100), _AREAS[-1])
+        return PlotScale(factor, name, log)
+    if unit == "B":
+        power = min(len(_BINARY) - 1, max(0, int(math.log2(middle) // 10)))
+        return PlotScale(1024.0**power, _BINARY[power], log, binary=True)
+    if unit is not None and unit in _BASES:
+        base, name = _BASES[unit]
+        power = _power(middle * base)
+        prefix = _DECIMAL[power] if power >= 0 else _SMALL[-power]
+        return PlotScale(1000.0**power / base, prefix + name, log)
+    power = max(0, _power(middle)) if unit in _BIG_ONLY else 0
+    return PlotScale(1000.0**power, _DECIMAL[power] + (unit or ""), log)
+
+
+def _power(number: float) -> int:
+    """Of a thousand, so that what is left is from 1 to 1000."""
+    power = math.floor(math.log10(number) / 3 + 1e-9) if number > 0 else 0
+    return min(len(_DECIMAL) - 1, max(1 - len(_SMALL), power))
+
+
+def label_of(column: str) -> str:
+    """A column in words.
+
+    Parameters
+    ----------
+    column : str
+        Of a sweep's results; other names stay as they are.
+
+    Examples
+    --------
+    >>> label_of("latency_s"), label_of("traffic_bytes.DRAM"), label_of("seq_len")
+    ('latency', 'DRAM traffic', 'seq_len')
+    """
+    column = picture_text(column)
+    stem, dot, member = column.partition(".")
+    if dot and member:
+        words = {
+            "traffic_bytes": f"{member} traffic",
+            "utilization": f"utilization of {member}",
+            "buffer_bytes": f"needed of {member}",
+            "energy_pj": f"energy of {member}",
+        }
+        return words.get(stem, column)
+    return _STEMS.get(column, column)
+
+
+def with_unit(label: str, unit: str) -> str:
+    """``latency (ms)``, or the label alone."""
+    return f"{label} ({unit})" if unit else label
+
+
+def short(number: float, unit: str | None) -> str:
+    """A number with its unit, in three digits."""
+    if unit == "B":
+        return byte_size(number, digits=3)
+    if unit == "um^2":
+        return f"{number / 1e6:,.{3 if number < 1e9 else 4}g} mm²"
+    if unit == "pJ":
+        return engineering(number * 1e-12, "J", digits=3)
+    if unit == "1":
+        return f"{100 * number:.3g} %"
+    if unit in ("s", "B/s", "Hz"):
+        return engineering(number, unit, digits=3)
+    return f"{number:,.10g} {unit or ''}".rstrip()
+
+
+def ticks_of(low: float, high: float, *, binary: bool = False, most: int = 6) -> tuple[float, ...]:
+    """Round numbers between two ends of a logarithmic axis, a handful of them.
+
+    Parameters
+    ----------
+    low, high : float
+        Above zero.
+    binary : bool
+        Whether powers of two are round.
+    most : int
+        How many there is room for.
+
+    Examples
+    --------
+    >>> ticks_of(0.9, 30), ticks_of(1, 64, binary=True)
+    ((1.0, 2.0, 5.0, 10.0, 20.0), (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0))
+    """
+    first, last = low * (1 - 1e-9), high * (1 + 1e-9)
+    found: list[float] = []
+    steps: tuple[int, ...]
+    if binary:
+        powers = range(math.floor(math.log2(low)), math.ceil(math.log2(high)) + 1)
+        found = [2.0**p for p in powers if first <= 2.0**p <= last]
+    else:
+        decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        for steps in ((1, 2, 5), (1, 3), (1,)):
+            found = [m * 10.0**d for d in decades for m in steps if first <= m * 10.0**d <= last]
+            if len(found) <= most:
+                break
+    every = math.ceil(len(found) / (most + 1)) or 1
+    return tuple(found[::every])

@@ -1,0 +1,173 @@
+"""The timeline of a run as Chrome/Perfetto JSON: who works when on which resource.
+
+The event engine simulates the beginning of a run, a few rounds of whatever repeats, and the
+end; those are the slices shown, at their true times, at most some ten thousand of them.
+What was skipped in between is marked on a track of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from ..counts.cores import counts_at_ports
+from ..counts.spill import count_mapping
+from ..engine.latency import GroupRun, time_events
+from ..plan.job import Job, JobPlan
+from ..spec.arch import Architecture
+from ..writing import write_whole
+
+_SKIPPED = "not shown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceSpan:
+    """A slice of a track, in cycles since the beginning; ``where`` is its step, loop by loop."""
+
+    name: str
+    track: str
+    start: Fraction
+    cycles: Fraction
+    where: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """A timeline: tracks in order (arrays, then memories), and their spans."""
+
+    title: str
+    clock_hz: Fraction
+    tracks: tuple[str, ...]
+    spans: tuple[TraceSpan, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object of a trace file: ``ts`` and ``dur`` in microseconds."""
+        number = {track: i + 1 for i, track in enumerate(self.tracks)}
+        names = [_meta("process_name", 0, self.title)]
+        for track, i in number.items():
+            names += [_meta("thread_name", i, track), _meta("thread_sort_index", i, i)]
+        return {
+            "displayTimeUnit": "ns",
+            "otherData": {"title": self.title, "clock_hz": float(self.clock_hz)},
+            "traceEvents": [*names, *(self._event(s, number[s.track]) for s in self.spans)],
+        }
+
+    def _event(self, span: TraceSpan, track: int) -> dict[str, Any]:
+        micro = Fraction(10**6) / self.clock_hz
+        return {
+            "name": span.name,
+            "ph": "X",
+            "pid": 1,
+            "tid": track,
+            "ts": float(span.start * micro),
+            "dur": float(span.cycles * micro),
+            "args": {
+                "start_cycle": float(span.start),
+                "cycles": float(span.cycles),
+                **dict(span.where),
+            },
+        }
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the trace file.
+
+        Raises
+        ------
+        InputError
+            It cannot be written.
+        """
+        import json
+
+        text = json.dumps(self.to_dict()) + "\n"
+        write_whole(Path(path), lambda place: place.write_text(text, encoding="utf-8"))
+
+
+def _meta(what: str, track: int, value: str | int) -> dict[str, Any]:
+    key = "sort_index" if isinstance(value, int) else "name"
+    return {"name": what, "ph": "M", "pid": 1, "tid": track, "args": {key: value}}
+
+
+def trace(plan: JobPlan) -> Trace:
+    """The timeline of a workload's jobs, by the event engine.
+
+    Jobs follow one another, each shown once.
+
+    Raises
+    ------
+    SpecError, MappingError, InputError
+        As ``Job.bind``, and where a run is too long for the event engine.
+    """
+    at = Fraction(0)
+    found: list[tuple[str, GroupRun]] = []
+    for job in plan.nests:
+        prefix = f"{job.name}: " if len(plan.nests) > 1 else ""
+        runs = _runs(job)
+        found += [(prefix, replace(r, start=r.start + at)) for r in runs]
+        at = found[-1][1].start + runs[-1].run.cycles
+    names = " + ".join(dict.fromkeys(m.name for m in plan.mappings))
+    title = f"{plan.workload.name} on {plan.architecture.name}, mapped by {names}"
+    return timeline(title, plan.architecture, tuple(found))
+
+
+def _runs(job: Job) -> tuple[GroupRun, ...]:
+    """What a job runs, with its turns logged."""
+    bound = job.bind()
+    return time_events(bound, counts_at_ports(bound, count_mapping(bound)), logged=True).runs
+
+
+def timeline(
+    title: str, architecture: Architecture, runs: tuple[tuple[str, GroupRun], ...]
+) -> Trace:
+    """The timeline of runs whose slices were logged, each with what its names begin with."""
+    outermost = architecture.home.name
+    spans = tuple(
+        replace(s, name=prefix + s.name)
+        for prefix, run in runs
+        for s in (*_spans(run), *_gaps(run), *_last_drain(run, outermost))
+    )
+    known = [a.name for a in architecture.arrays] + [m.name for m in architecture.memories]
+    used = {s.track for s in spans}
+    others = sorted(used - {*known, _SKIPPED})
+    tracks = [t for t in (*known, *others, _SKIPPED) if t in used]
+    ordered = sorted(spans, key=lambda s: (s.start, tracks.index(s.track)))
+    return Trace(
+        title=title, clock_hz=architecture.clock_hz, tracks=tuple(tracks), spans=tuple(ordered)
+    )
+
+
+def _spans(run: GroupRun) -> Iterator[TraceSpan]:
+    for s in run.run.slices:
+        yield TraceSpan(
+            name=s.task,
+            track=s.resource,
+            start=run.start + s.start,
+            cycles=s.end - s.start,
+            where=(("step", s.step), *run.group.indices(s.step)),
+        )
+
+
+def _gaps(run: GroupRun) -> Iterator[TraceSpan]:
+    """Stretches of which nothing is shown."""
+    for gap in run.run.gaps:
+        many = "steps that are" if gap.steps is None else f"{gap.steps:,} steps like those before,"
+        yield TraceSpan(
+            name=f"{many} not shown",
+            track=_SKIPPED,
+            start=run.start + gap.start,
+            cycles=gap.end - gap.start,
+        )
+
+
+def _last_drain(run: GroupRun, memory: str) -> Iterator[TraceSpan]:
+    """The way out of the last output tile, where nothing else is on the way any more."""
+    busy = max((s.end for s in run.run.slices if s.resource == memory), default=Fraction(0))
+    for task, cycles in run.program.ends:
+        made = max((s.end for s in run.run.slices if s.task == task), default=Fraction(0))
+        if made >= busy and made + cycles == run.run.cycles:
+            start = run.start + made
+            yield TraceSpan(name="last drain", track=memory, start=start, cycles=cycles)
+            return

@@ -1,0 +1,384 @@
+"""Atomic file output: files are written beside their place and then moved there.
+
+After a failure (a full disk, Ctrl-C, a kill) the earlier files are still in place."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from itertools import count
+from pathlib import Path
+from stat import S_IMODE, S_ISREG
+from types import TracebackType
+from typing import Any, Self
+
+from einsum_cascade.errors import InputError
+
+Write = Callable[[Path], object]
+"""Writes one file at a path that ends as the file's own does."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Staged:
+    """A file that is written: where it belongs, and where it is until then."""
+
+    path: Path
+    now: Path
+
+
+class OutputFolder:
+    """Files of one folder that belong together: moved into place when all are written.
+
+    With ``make`` the folder is made if it is not there, and those it lies in. A folder that is
+    there is exchanged with one that has the new files beside all others, in one step, where the
+    system can do so (``move_together``): else each file by itself.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as place:
+    ...     with OutputFolder(Path(place) / "made") as out:
+    ...         out.text("report.md", "done")
+    ...     [path.read_text() for path in out.paths]
+    ['done\\n']
+    """
+
+    def __init__(self, folder: Path, *, make: bool = True) -> None:
+        self.folder = folder
+        self._make = make
+        self._written: list[_Staged] = []
+        self._together: Stage | None = None
+        self._stages: list[Stage] = []
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """What was written, in this order."""
+        return tuple(staged.path for staged in self._written)
+
+    def text(self, name: str, text: str) -> None:
+        """Write a text that ends with a newline.
+
+        Raises
+        ------
+        InputError
+            As ``file``.
+        """
+        whole = text.rstrip("\n") + "\n"
+        self.file(name, lambda path: path.write_text(whole, encoding="utf-8"))
+
+    def file(self, name: str, write: Write) -> None:
+        """Write one file beside its place.
+
+        Raises
+        ------
+        InputError
+            It cannot be written; says why.
+        """
+        path = self.folder / name
+        with _WriteProblems(path):
+            if self._make:
+                self.folder.parent.mkdir(parents=True, exist_ok=True)
+            now = path if _stays_in_place(path) else self._stage_of(path).folder / path.name
+            self._written.append(_Staged(path, now))
+            write(now)
+
+    def _stage_of(self, path: Path) -> Stage:
+        """Where a file is written that can be moved: with the others of the folder, unless it is
+        one by itself, or a link to a file that lies elsewhere."""
+        if not self._make or path.is_symlink():
+            return self._opened(Stage(path.resolve()))
+        if self._together is None:
+            place = self.folder.resolve()
+            try:
+                self._together = self._opened(Stage(place))
+            except OSError:
+                # What it lies in takes no other folder: it may itself.
+                place.mkdir(exist_ok=True)
+                self._together = self._opened(Stage(place / place.name))
+        return self._together
+
+    def _opened(self, stage: Stage) -> Stage:
+        self._stages.append(stage)
+        return stage
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self._move()
+        finally:
+            for stage in self._stages:
+                stage.close()
+
+    def _move(self) -> None:
+        together: list[_Staged] = []
+        for staged in self._written:
+            with _WriteProblems(staged.path):
+                with suppress(FileNotFoundError):
+                    staged.now.chmod(S_IMODE(staged.path.stat().st_mode))
+                if self._together is not None and staged.now.parent == self._together.folder:
+                    together.append(staged)
+                elif staged.now != staged.path:
+                    staged.now.replace(staged.path.resolve())
+        if together and self._together is not None:
+            with _WriteProblems(self.folder):
+                move_together(self._together.folder, self.folder.resolve())
+
+
+def write_whole(path: Path, write: Write) -> Path:
+    """Write one file, in a folder that is there.
+
+    Raises
+    ------
+    InputError
+        It cannot be written; says why.
+    """
+    with OutputFolder(path.parent, make=False) as out:
+        out.file(path.name, write)
+    return path
+
+
+class _WriteProblems:
+    """What the system says of a path, as a mistake of who gave it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        if isinstance(error, OSError):
+            reason = (error.strerror or "it failed").lower()
+            raise InputError(f"cannot write {self._path}: {reason}") from None
+
+
+def _stays_in_place(path: Path) -> bool:
+    """Whether a file is written where it is, as nothing can be moved there: a device or a pipe,
+    or a file of a folder that takes no other."""
+    try:
+        is_file = S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        return False
+    return not is_file or not os.access(path.resolve().parent, os.W_OK)
+
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+def move_together(stage: Path, folder: Path) -> None:
+    """Move all files of a stage into a folder: in one step, if that can be.
+
+    A new folder is the stage, by another name. One that is there changes names with the stage,
+    once that has links to all other files of it. This is not done, and each file is moved by
+    itself, where the system or the file system has no such step, where the folder holds others, is
+    of another user, or is where some process works (its user would find it empty), and where the
+    stage lies in it.
+
+    Parameters
+    ----------
+    stage : Path
+        It has the files alone; afterwards it is empty, gone, or has what they replaced.
+    folder : Path
+        There or not; it is no link.
+
+    Raises
+    ------
+    OSError
+        They cannot be moved.
+    """
+    new = {path.name for path in stage.iterdir()}
+    with alone_in(folder.parent):
+        if not folder.exists():
+            stage.rename(folder)
+            return
+        if len(new) > 1 and _can_change_names(stage, folder):
+            try:
+                others = _linked(stage, folder, new)
+                _exchange(stage, folder)
+            except OSError:
+                pass  # it has no such step, or no links: what is linked already does no harm
+            else:
+                _bring(stage, folder, {*new, *others})
+                return
+        for name in new:
+            (stage / name).replace(folder / name)
+
+
+def _can_change_names(stage: Path, folder: Path) -> bool:
+    """Whether a folder can be another one by the same name, and nobody is the worse for it."""
+    if _renameat2() is None or stage.parent != folder.parent or os.path.ismount(folder):
+        return False
+    entries = list(os.scandir(folder))
+    return (
+        folder.stat().st_uid == os.geteuid()
+        and all(e.is_file(follow_symlinks=False) or e.is_symlink() for e in entries)
+        and not _is_worked_in(folder)
+    )
+
+
+def _is_worked_in(folder: Path) -> bool:
+    """Whether a folder is the working folder of some process of this user."""
+    for process in Path("/proc").glob("[0-9]*/cwd"):
+        with suppress(OSError):
+            if process.samefile(folder):
+                return True
+    return False
+
+
+def _linked(stage: Path, folder: Path, new: set[str]) -> set[str]:
+    """Link all other files of a folder into the stage, which gets its mode and attributes."""
+    others = {path.name for path in folder.iterdir()} - new
+    for name in others:
+        os.link(folder / name, stage / name, follow_symlinks=False)
+    shutil.copystat(folder, stage)
+    return others
+
+
+def _bring(old: Path, folder: Path, known: set[str]) -> None:
+    """Bring what somebody wrote into the old folder after its files were linked."""
+    for path in [path for path in old.iterdir() if path.name not in known]:
+        path.rename(folder / path.name)
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Let two paths change names in one step.
+
+    Linux has ``renameat2`` for it since 3.15, and glibc since 2.28; Python has no name for it.
+
+    Raises
+    ------
+    OSError
+        The file system cannot, or not with these.
+    """
+    function = _renameat2()
+    first, second = os.fsencode(one), os.fsencode(other)
+    if function(_AT_FDCWD, first, _AT_FDCWD, second, _RENAME_EXCHANGE):
+        wrong = ctypes.get_errno()
+        raise OSError(wrong, os.strerror(wrong), str(one))
+
+
+@cache
+def _renameat2() -> Any:
+    try:
+        function = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError, TypeError):
+        return None
+    function.argtypes = (
+        *(ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p),
+        ctypes.c_uint,
+    )
+    return function
+
+
+try:
+    import fcntl
+except ImportError:  # a system without such locks: what is left there stays
+    _HAS_LOCKS = False
+else:
+    _HAS_LOCKS = True
+
+_LONGEST = 100
+"""Characters of a name in that of its stage: a name as long as can be has no room for more."""
+
+
+class Stage:
+    """A new folder beside a place, for what will be moved there.
+
+    Parameters
+    ----------
+    place : Path
+        A file or a folder, there or not; the folder it lies in is there.
+
+    Raises
+    ------
+    OSError
+        The folder it lies in takes no other.
+    """
+
+    def __init__(self, place: Path) -> None:
+        _clear(place)
+        begin = f"{_begin(place)}{os.getpid()}"
+        for number in count():
+            self.folder = place.with_name(f"{begin}-{number}.part")
+            with suppress(FileExistsError):
+                self.folder.mkdir()
+                break
+        self._lock = _locked(self.folder)
+
+    def close(self) -> None:
+        """Remove the stage, or what has taken its name, with all that is in it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+@contextmanager
+def alone_in(folder: Path, *, waiting: bool = True) -> Iterator[bool]:
+    """While nobody else moves files into place in a folder; says whether that is so.
+
+    Parameters
+    ----------
+    folder : Path
+        It is there.
+    waiting : bool
+        Whether to wait for others.
+    """
+    lock = _locked(folder, waiting=waiting)
+    try:
+        yield lock is not None
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _begin(place: Path) -> str:
+    return f".{place.name[:_LONGEST]}."
+
+
+def _clear(place: Path) -> None:
+    """Remove stages of a place whose processes are gone."""
+    ours = re.compile(re.escape(_begin(place)) + r"[0-9]+-[0-9]+\.part")
+    with suppress(OSError):
+        left = [x for x in place.parent.iterdir() if ours.fullmatch(x.name) and x.is_dir()]
+        if not left:
+            return
+        with alone_in(place.parent, waiting=False) as alone:
+            for folder in left if alone else ():
+                with alone_in(folder, waiting=False) as unused:
+                    if unused:
+                        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _locked(folder: Path, *, waiting: bool = False) -> int | None:
+    """The lock of a folder; None where somebody has it, or there are no locks."""
+    if not _HAS_LOCKS:
+        return None
+    try:
+        lock = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | (0 if waiting else fcntl.LOCK_NB))
+    except OSError:
+        os.close(lock)
+        return None
+    return lock

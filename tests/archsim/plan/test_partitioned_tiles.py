@@ -1,0 +1,119 @@
+"""Tiles of ranks that a cascade cuts itself, in parts for instances that others leave idle."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+from mapped_checks import computes_the_same
+from portions import left
+
+from archsim import Architecture, simulate
+from archsim.legality.binding import bind
+from archsim.plan.partition_factors import cores_used
+from archsim.plan.partitioned_tiles import (
+    divisible_tiles,
+    mapping_with_partitioned_tiles,
+    tile_partitionings,
+)
+from einsum_cascade import Cascade
+from mappers.construct.fused import fused
+from workloads import load
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from archsim.spec.mapping import Mapping as Written
+    from einsum_cascade.ir import Program
+
+GRADIENTS = "flash-attention-2-backward-grouped"
+SHAPES = {"B": 1, "G": 2, "S": 2, "E": 16, "F": 16, "P": 512, "M": 512}
+
+
+@pytest.mark.parametrize(("machine", "most"), [("h100-sxm", 1.2), left("a100-80gb", 1.2)])
+def test_gradients_use_the_instances_that_heads_leave_idle(machine: str, most: float) -> None:
+    """32 heads ran on 32 of 132 SMs, at 4.2 times the floor."""
+    work = load("attention-backward")
+    found = simulate(work, machine)
+    assert 1 <= found.over_floor < most
+    event = simulate(work, machine, engine="event")
+    assert event.cycles == pytest.approx(found.cycles, rel=1e-3)
+
+
+def test_all_parts_together_do_what_one_instance_would() -> None:
+    program, machine = Cascade.load(GRADIENTS).program, Architecture.load("h100-sxm")
+    for tiles in tile_partitionings(program, machine, SHAPES):
+        mapping = mapping_with_partitioned_tiles(program, machine, SHAPES, fused, tiles)
+        bound = bind(program, mapping, machine, SHAPES)
+        assert bound.instances is not None
+        cut = next(s for s in bound.instances.spread if s.rank in ("P1", "M1"))
+        sizes = [cut.size(number) for number in range(cut.parts)]
+        assert sum(sizes) * mapping_tile(mapping, cut.rank) == 512
+        # Under the diagonal later tiles of keys have fewer queries, of queries more keys.
+        order = pairwise(sizes if cut.rank == "M1" else reversed(sizes))
+        assert all(a <= b for a, b in order)
+
+
+def mapping_tile(mapping: Written, outer: str) -> int:
+    (size,) = (t.size for t in mapping.tiles if t.member == outer.replace("1", "0"))
+    assert isinstance(size, int)
+    return size
+
+
+def test_parts_of_tiles_as_long_as_an_array_is_wide_are_balanced() -> None:
+    """A tile of 64 keys is one coordinate of M1, though an array takes 64 keys at once."""
+    program, machine = Cascade.load(GRADIENTS).program, Architecture.load("h100-sxm")
+    shapes = SHAPES | {"G": 8, "S": 4, "P": 4096, "M": 4096}
+    tiles = next(
+        t for t in tile_partitionings(program, machine, shapes) if _rank(t.partitioning) == "M1"
+    )
+    bound = bind(
+        program,
+        mapping_with_partitioned_tiles(program, machine, shapes, fused, tiles),
+        machine,
+        shapes,
+    )
+    assert bound.instances is not None
+    cut = next(s for s in bound.instances.spread if s.rank == "M1")
+    sizes = [cut.size(number) for number in range(cut.parts)]
+    total = sum(sizes)
+    pairs = [
+        sum(total - n for n in range(b, b + k)) for b, k in zip(cut.begins, sizes, strict=True)
+    ]
+    assert max(pairs) < 1.15 * sum(pairs) / len(pairs)
+
+
+def _rank(partitioning: object) -> str:
+    ((_, ranks),) = partitioning  # type: ignore[misc]
+    return str(ranks[-1].rank)
+
+
+def test_ways_use_instances_that_others_leave_idle() -> None:
+    program, machine = Cascade.load(GRADIENTS).program, Architecture.load("h100-sxm")
+    ways = tile_partitionings(program, machine, SHAPES | {"G": 8, "S": 4, "P": 4096, "M": 4096})
+    assert [cores_used(x.partitioning) for x in ways] == [128, 128]
+    assert all(cores_used(x.rest) == 32 for x in ways)
+    # 67 heads leave no room for two parts of each: they go one after the other.
+    assert {x.rest for x in tile_partitionings(program, machine, SHAPES | {"G": 67, "S": 1})} == {
+        ()
+    }
+    assert tile_partitionings(program, Architecture.load("fusemax"), SHAPES) == ()
+
+
+def test_tiles_that_need_one_another_are_in_no_parts() -> None:
+    # Values run along the keys; chunks of a state follow one another.
+    assert divisible_tiles(Cascade.load("flash-attention-2").program) == ("P1",)
+    assert divisible_tiles(Cascade.load("retnet-chunked").program) == ()
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_spread_so_they_compute_the_same(number: int) -> None:
+    known, machine = Cascade.load(GRADIENTS), Architecture.load("h100-sxm")
+    given = {"B": 1, "G": 2, "S": 2, "E": 2, "F": 3, "P": 8, "M": 8}
+
+    def made(program: Program, machine: Architecture, shapes: Mapping[str, int]) -> Written:
+        tiles = tile_partitionings(program, machine, given)[number]
+        return mapping_with_partitioned_tiles(program, machine, {**shapes, **given}, fused, tiles)
+
+    computes_the_same(known, made, machine, given)

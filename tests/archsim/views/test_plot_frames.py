@@ -1,0 +1,345 @@
+"""Pictures of frames: they show the frame's numbers, fit their paper, and refuse what is wrong."""
+
+from __future__ import annotations
+
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import matplotlib as mpl
+import pandas as pd
+import pytest
+from commands import refused, run
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import archsim
+from archsim.figure_style import ORDERED
+from archsim.views.pareto import front_of
+from archsim.views.plot import FRAME_KINDS
+from archsim.views.scales import scale_of
+from einsum_cascade.errors import InputError
+
+DRAWN = [kind for kind in FRAME_KINDS if kind != "parallel"]
+MIB = 2**20
+
+
+def made() -> pd.DataFrame:
+    """A sweep as ``load_sweep`` gives it: two lengths, three machines, three sizes, two sides."""
+    rows = []
+    grid = product(["1K", "4K"], ["one", "other", "a-third-machine"], [1, 4, 16], [64, 128])
+    for point, (length, machine, size, side) in enumerate(grid):
+        work = {"1K": 1.0, "4K": 17.0}[length]
+        pace = {"one": 1.0, "other": 2.5, "a-third-machine": 0.7}[machine]
+        latency = 1e-3 * work * pace * (1 + 1 / size) * 64 / side
+        rows.append(
+            {
+                "point": point, "seq_len": length, "architecture": machine, "buffer": size * MIB,
+                "side": side, "workload": "w", "mapping": "m", "status": "ok", "message": "",
+                "latency_s": latency, "floor_latency_s": 0.4 * latency, "cycles": latency * 1e9,
+                "energy_pj": 1e9 * work * (3 / pace + size + side / 50),
+                "area_um2": 1e8 * (size + side), "traffic_bytes.DRAM": 1e9 * work / size,
+                "traffic_bytes.near": 5e9 * work, "utilization.array": 0.5 / pace,
+                "buffer_bytes.near": size * MIB / 2, "bound_by": "DRAM" if size == 1 else "array",
+            }
+        )  # fmt: skip
+    rows[5]["status"], rows[7]["status"] = "excluded", "refused"
+    for column in ("latency_s", "energy_pj"):
+        rows[7][column] = float("nan")
+    frame = pd.DataFrame(rows)
+    frame.attrs |= {
+        "axes": ["seq_len", "architecture", "buffer", "side"],
+        "work_axes": ["seq_len"],
+        "units": {
+            "buffer": "B", "latency_s": "s", "floor_latency_s": "s", "energy_pj": "pJ",
+            "area_um2": "um^2", "traffic_bytes.DRAM": "B", "traffic_bytes.near": "B",
+        },
+    }  # fmt: skip
+    return frame
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    return made()
+
+
+def ran(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[frame["status"] == "ok"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=12))
+def test_a_front_is_what_no_other_point_is_better_than(costs: list[tuple[int, int]]) -> None:
+    found = front_of(costs)
+
+    def beaten(a: tuple[int, int]) -> bool:
+        return any(b != a and b[0] <= a[0] and b[1] <= a[1] for b in costs)
+
+    assert [costs[n] for n in found] == sorted({c for c in costs if not beaten(c)})
+
+
+def test_fronts_are_of_one_work_and_one_colour(frame: pd.DataFrame) -> None:
+    figure = archsim.plot(frame, "pareto")
+    assert [a.get_title(loc="left") for a in figure.axes] == ["seq_len = 1K", "seq_len = 4K"]
+    for axes, length in zip(figure.axes, ["1K", "4K"], strict=True):
+        assert axes.get_xlabel() == "latency (ms)"
+        steps = [line for line in axes.lines if line.get_drawstyle() == "steps-post"]
+        rows = ran(frame)[ran(frame)["seq_len"] == length]
+        unit = {"1K": 1e9, "4K": 1e12 if "(J)" in axes.get_ylabel() else 1e9}[length]
+        for line, (_, part) in zip(steps, rows.groupby("architecture", sort=False), strict=True):
+            both = list(zip(part["latency_s"] * 1e3, part["energy_pj"] / unit, strict=True))
+            best = sorted(p for p in both if not any(q < p and q[1] <= p[1] for q in both))
+            assert [tuple(p) for p in line.get_xydata()] == [pytest.approx(p) for p in best]
+    # Chosen points are numbered, and the key says which they are.
+    key = figure.get_supxlabel()
+    fastest = ran(frame).sort_values("latency_s").iloc[0]
+    assert f"1  least latency: {1e6 * fastest['latency_s']:.0f} µs" in key
+    assert "(a-third-machine, buffer 16 MiB, side 128)" in key
+    assert "not drawn: 1 excluded and 1 refused" in key
+
+
+def test_lines_and_bars_take_the_best_of_what_is_not_drawn(frame: pd.DataFrame) -> None:
+    figure = archsim.plot(frame, "lines", x="buffer", colour="architecture")
+    for axes, length in zip(figure.axes, ["1K", "4K"], strict=True):
+        rows = ran(frame)[ran(frame)["seq_len"] == length]
+        for line, (_, part) in zip(
+            axes.lines, rows.groupby("architecture", sort=False), strict=True
+        ):
+            least = part.groupby("buffer")["latency_s"].min()
+            assert list(line.get_xdata()) == [size / MIB for size in least.index]
+            assert list(line.get_ydata()) == pytest.approx([1e3 * t for t in least])
+    assert "best latency over side" in figure.get_supxlabel()
+    (axes,) = archsim.plot(frame, "bars", baseline="other").axes
+    least = ran(frame).groupby(["seq_len", "architecture"], sort=False)["latency_s"].min()
+    expected = [least[n, m] / least[n, "other"] for n in ("1K", "4K") for m in MACHINES]
+    assert [p.get_height() for p in axes.patches] == pytest.approx(expected)
+
+
+MACHINES = ("one", "other", "a-third-machine")
+
+
+def test_a_map_has_a_cell_for_each_pair_of_settings(frame: pd.DataFrame) -> None:
+    figure = archsim.plot(frame, "heatmap", facet="seq_len", colour="bound_by")
+    assert [a.get_xlabel() for a in figure.axes] == ["buffer (MiB)", "buffer (MiB)"]
+    for axes, length in zip(figure.axes, ["1K", "4K"], strict=True):
+        rows = ran(frame)[ran(frame)["seq_len"] == length]
+        assert len(axes.patches) == len(rows.groupby(["buffer", "side"]))
+        # DRAM bounds where the buffer is smallest: its column has a colour of its own.
+        colours = {True: set(), False: set()}
+        for cell in axes.patches:
+            colours[round(cell.get_x() + 0.5) == 0].add(cell.get_facecolor())
+        assert [len(found) for found in colours.values()] == [1, 1]
+        assert colours[True] != colours[False]
+
+
+def test_pieces_add_up(frame: pd.DataFrame) -> None:
+    figure = archsim.plot(frame, "breakdown")
+    for axes, length in zip(figure.axes, ["1K", "4K"], strict=True):
+        factor = {"latency (ms)": 1e3, "latency (µs)": 1e6}[axes.get_xlabel()]
+        rows = ran(frame)[ran(frame)["seq_len"] == length]
+        least = rows.groupby("architecture", sort=False)["latency_s"].min()
+        widths = [p.get_width() / factor for p in axes.patches]
+        assert widths[::2] == pytest.approx([0.4 * t for t in least])
+        assert [sum(pair) for pair in zip(widths[::2], widths[1::2], strict=True)] == (
+            pytest.approx(list(least))
+        )
+
+
+def test_energy_is_drawn_by_component(frame: pd.DataFrame) -> None:
+    parts = frame[["seq_len", "latency_s", "status"]].iloc[:2].copy()
+    parts["energy_pj.near"], parts["energy_pj.array"] = [3e9, 6e9], [1e9, 4e9]
+    axes = archsim.plot(parts, "breakdown", x="latency_s", y="energy_pj").axes[0]
+    assert axes.get_xlabel() == "energy (mJ)"
+    assert sorted(p.get_width() for p in axes.patches) == pytest.approx([1, 3, 4, 6])
+
+
+@pytest.mark.parametrize(
+    ("kind", "width"), [*((kind, 3.3) for kind in DRAWN), ("pareto", 7.0), ("heatmap", 7.0)]
+)
+def test_nothing_is_clipped_and_no_ticks_touch(
+    frame: pd.DataFrame, kind: str, width: float
+) -> None:
+    figure = archsim.plot(frame, kind, width=width)
+    assert figure.get_figwidth() == width
+    figure.draw_without_rendering()
+    edge = figure.bbox.padded(1)
+    for axes in figure.axes:
+        for axis, side in ((axes.xaxis, "x"), (axes.yaxis, "y")):
+            labels = [t for t in axis.get_ticklabels() if t.get_visible() and t.get_text()]
+            boxes = [t.get_window_extent() for t in labels if t.get_rotation() == 0]
+            boxes = [
+                b
+                for b in boxes
+                if b.width and axes.bbox.padded(3).count_contains(_middle(b, axes, side))
+            ]
+            assert all(edge.count_contains(b.corners()) == 4 for b in boxes)
+            assert not [1 for a, b in pairwise(boxes) if a.overlaps(b)]
+        title = axes.xaxis.label.get_window_extent()
+        assert edge.count_contains(title.corners()) == 4
+    for text in [*figure.texts, *(t for legend in figure.legends for t in legend.texts)]:
+        assert edge.count_contains(text.get_window_extent().corners()) == 4
+
+
+def _middle(box: Any, axes: Any, side: str) -> list[tuple[float, float]]:
+    """The place on the axis that a label is of: those beyond its ends are not drawn."""
+    x, y = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
+    return [(x, axes.bbox.y0) if side == "x" else (axes.bbox.x0, y)]
+
+
+def test_points_side_by_side_are_an_html_page(frame: pd.DataFrame, tmp_path: Path) -> None:
+    figure = archsim.plot(frame, "parallel", out=tmp_path / "p.html")
+    upright = {d.label: list(d.values) for d in figure.data[0].dimensions}
+    assert list(upright)[:4] == ["seq_len", "architecture", "buffer", "side"]
+    assert upright["latency (ms)"] == pytest.approx([1e3 * t for t in ran(frame)["latency_s"]])
+    page = (tmp_path / "p.html").read_text(encoding="utf-8")
+    assert "<script src=" not in page
+
+
+def test_a_frame_of_ones_own_needs_no_units() -> None:
+    own = pd.DataFrame(
+        {"size": [1, 2, 4] * 2, "who": ["a"] * 3 + ["b"] * 3, "cost": [3.5, 2, 1, 9, 8, 7]}
+    )
+    figure = archsim.plot(own, "lines")
+    (axes,) = figure.axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("size", "cost")
+    assert [list(line.get_ydata()) for line in axes.lines] == [[3.5, 2, 1], [9, 8, 7]]
+    assert [t.get_text() for t in figure.legends[0].texts] == ["a", "b"]
+
+
+def test_names_are_shown_and_not_obeyed(tmp_path: Path) -> None:
+    odd = ["$x^{$", "a\x1b[31m", "<b>&"]
+    own = pd.DataFrame({"who": odd * 2, "size": [1] * 3 + [2] * 3, "cost": [3.0, 2, 1, 9, 8, 7]})
+    figure = archsim.plot(own, "lines", colour="who", out=tmp_path / "p.svg")
+    texts = [t.get_text() for t in figure.legends[0].texts]
+    assert texts == [r"\$x^{\$", "a\\x1b[31m", "<b>&"]
+    ElementTree.parse(tmp_path / "p.svg")
+    for kind in ("bars", "heatmap", "pareto"):
+        how = {"y": "size"} if kind == "pareto" else {}
+        archsim.plot(own, kind, out=tmp_path / "p.svg", **how)
+        ElementTree.parse(tmp_path / "p.svg")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "unit", "expected"),
+    [
+        ([0.002, 0.004], "s", ("ms", 1e-3, False)),
+        ([2e-6, 3e-2], "s", ("µs", 1e-6, True)),
+        ([5e9], "pJ", ("mJ", 1e9, False)),
+        ([3 * MIB], "B", ("MiB", MIB, False)),
+        ([4e8], "um^2", ("mm²", 1e6, False)),
+        ([0.3, 0.9], "1", ("%", 0.01, False)),
+        ([940e6], "Hz", ("MHz", 1e6, False)),
+        ([0.0, 50.0], None, ("", 1.0, False)),
+    ],
+)  # fmt: skip
+def test_units_have_the_prefix_that_is_read(
+    numbers: list[float], unit: str | None, expected: tuple[str, float, bool]
+) -> None:
+    scale = scale_of(numbers, unit)
+    assert (scale.unit, scale.log) == (expected[0], expected[2])
+    assert scale.factor == pytest.approx(expected[1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "how", "message"),
+    [
+        ("pareti", {}, "no picture 'pareti'.*did you mean 'pareto'"),
+        ("pareto", {"x": "latency"}, "x: there is no column 'latency'.*latency_s"),
+        ("pareto", {"x": "bound_by"}, "'bound_by' holds no numbers"),
+        ("lines", {"facet": "latency_s"}, "facet: 'latency_s' has 34 values"),
+        ("lines", {"baseline": "one"}, "has no 'baseline'"),
+        ("bars", {"baseline": "ones"}, "architecture 'ones'.*'one'"),
+        ("breakdown", {"y": "energy_pj"}, "not made of pieces"),
+        ("heatmap", {"x": "side", "y": "side"}, "cannot stand across and up"),
+        ("lines", {"width": 0.1}, "from 2 to 40 inches"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_drawn_is_said(
+    frame: pd.DataFrame, kind: str, how: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=f"(?s){message}"):
+        archsim.plot(frame, kind, **how)
+
+
+def test_holes_are_told_or_refused() -> None:
+    own = pd.DataFrame({"who": ["a", None, "b"], "size": [1, 2, 2], "cost": [3.0, 2.0, 1.0]})
+    assert "1 without a setting" in archsim.plot(own, "bars").get_supxlabel()
+    own.loc[0, "cost"] = float("inf")
+    for kind in ("bars", "heatmap", "lines"):
+        with pytest.raises(InputError, match="no finite number in 1 of 2 rows"):
+            archsim.plot(own, kind, colour="cost" if kind == "heatmap" else None)
+
+
+def test_a_large_map_is_an_image() -> None:
+    cells = [(x, y) for x in range(40) for y in range(20)]
+    own = pd.DataFrame({"x": [c[0] for c in cells], "y": [c[1] for c in cells]})
+    own["cost"] = own["x"] * 100.0 + own["y"]
+    axes, _ = archsim.plot(own, "heatmap", x="x", y="y", colour="cost").axes
+    (image,) = axes.images
+    shades = image.get_array()
+    assert shades.shape[:2] == (20, 40)
+    ramp = mpl.colormaps[ORDERED]
+    for place, share in (((0, 0), 0.0), ((19, 39), 1.0), ((0, 20), 2000 / 3919)):
+        assert list(shades[place]) == pytest.approx(ramp(share), abs=0.01)
+
+
+def test_frames_without_rows_or_moving_settings_are_refused(frame: pd.DataFrame) -> None:
+    with pytest.raises(InputError, match="the frame has no rows"):
+        archsim.plot(frame.head(0))
+    with pytest.raises(InputError, match="of 1 points none is ok"):
+        archsim.plot(frame.iloc[[5]])
+    with pytest.raises(InputError, match="two settings of two values"):
+        archsim.plot(frame.iloc[[0, 1]], "heatmap")
+    with pytest.raises(InputError, match="no setting has two values"):
+        archsim.plot(frame.head(1), "lines")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found = tmp_path_factory.mktemp("swept")
+    what = {"workload": "bert-base", "architecture": "fusemax", "mapping": "fusemax-binding"}
+    axes = {"seq_len": [256, 512], "architecture.clock": ["470 MHz", "940 MHz"]}
+    archsim.sweep({"name": "s", **what, "axes": axes}, found, workers=1)
+    return found
+
+
+def test_a_folder_is_drawn(folder: Path, tmp_path: Path) -> None:
+    done = run("plot", str(folder), "lines")
+    assert done.stderr == f"wrote {folder / 'lines.png'}\n"
+    assert (folder / "lines.png").read_bytes().startswith(b"\x89PNG")
+    for suffix, begins in ((".svg", b"<?xml"), (".pdf", b"%PDF")):
+        path = tmp_path / f"p{suffix}"
+        run("plot", str(folder / "results.csv"), "bars", "--out", str(path), "--width", "3.3")
+        assert path.read_bytes().startswith(begins)
+    frame = archsim.load_sweep(folder)
+    assert (frame.attrs["axes"], frame.attrs["work_axes"]) == (
+        ["seq_len", "architecture.clock"],
+        ["seq_len"],
+    )
+    # A table alone says nothing of its units: those of results are known.
+    alone = tmp_path / "alone.csv"
+    alone.write_text((folder / "results.csv").read_text(encoding="utf-8"), encoding="utf-8")
+    for source in (folder, alone):
+        (axes, *_) = archsim.plot(source, "pareto").axes
+        assert (axes.get_xlabel(), axes.get_ylabel()[:8]) == ("latency (µs)", "energy (")
+
+
+def test_the_command_refuses_in_one_line(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.csv").write_text('a,b\n"1,2\n', encoding="utf-8")
+    (tmp_path / "empty.csv").touch()
+    for arguments, message in (
+        ((folder, "pareto", "--x", "latency"), "did you mean 'latency_s'"),
+        ((folder, "line"), "did you mean 'lines'"),
+        ((folder, "lines", "--out", tmp_path / "p.gif"), "expected .png, .svg, .pdf"),
+        ((folder, "parallel", "--out", tmp_path / "p.png"), "expected .html"),
+        ((folder, "lines", "--out", tmp_path / "nowhere" / "p.png"), "is not there"),
+        ((folder, "lines", "--out", "/proc/p.png"), "cannot write /proc/p.png"),
+        ((tmp_path, "lines"), "holds nothing to draw"),
+        ((tmp_path / "none", "lines"), "there is no folder and no file"),
+        ((tmp_path / "broken.csv", "lines"), "cannot read"),
+        ((tmp_path / "empty.csv", "lines"), "cannot read"),
+    ):
+        told = refused("plot", *map(str, arguments))
+        assert message in told
+        assert "Traceback" not in told
