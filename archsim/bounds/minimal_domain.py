@@ -18,7 +18,7 @@ from ..nest.masks import MaskBands, band_ranks, bands_of_any, window_over
 from ..nest.record import Bound, BoundEinsum
 
 
-class _NoOpSteps(NamedTuple):
+class _StepCounts(NamedTuple):
     """Steps in which some Einsums may do nothing."""
 
     stepping: frozenset[str]
@@ -52,7 +52,7 @@ def _nests(
     bound: Bound,
     e: BoundEinsum,
     masks: MaskBands,
-    steps: tuple[_NoOpSteps, ...],
+    steps: tuple[_StepCounts, ...],
     fine: Collection[str],
 ) -> Iterator[LoopNest]:
     band = masks.bands.get(e.name)
@@ -66,7 +66,7 @@ def _nests(
                 yield _windowed(bound, e, step.stepping, step.band, fine)
 
 
-def _no_op_steps(bound: Bound, masks: MaskBands) -> Iterator[_NoOpSteps]:
+def _no_op_steps(bound: Bound, masks: MaskBands) -> Iterator[_StepCounts]:
     """Steps that may be idle outside a band, each with the Einsums that may be left out in them.
 
     A mapping's nests each have some Einsums: with those that have other masks, or do something in
@@ -94,7 +94,7 @@ def _no_op_steps(bound: Bound, masks: MaskBands) -> Iterator[_NoOpSteps]:
                 busy = unused | other | program.memo(active_einsums, alike, chosen)
                 idle = frozenset(n for n in inside if busy.isdisjoint(beside[n]))
                 if not idle <= {*alike}:
-                    yield _NoOpSteps(chosen, band, idle)
+                    yield _StepCounts(chosen, band, idle)
 
 
 def _windowed(

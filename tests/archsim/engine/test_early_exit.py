@@ -43,7 +43,7 @@ def in_parts(name: str) -> list[Bound]:
     for way in (way for ways in every for way in ways):
         if any(s.balanced and s.parts <= 32 for _, ranks in way for s in ranks):
             try:
-                mapping = derived_mapping(part, MACHINE, GENERATORS, way=way)
+                mapping = derived_mapping(part, MACHINE, GENERATORS, partitioning=way)
                 found.append(bind(program, mapping, MACHINE, given))
             except InputError:
                 continue  # there is no room for these parts

@@ -13,7 +13,6 @@ from products import PRODUCT
 
 from archsim import Architecture, Mapping, Result, simulate
 from archsim.engine.evaluate import evaluate_mapping
-from archsim.result.export import result_from_dict, result_to_dict
 from archsim.spec.files.mapping_text import mapping_text
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError, SpecError
@@ -282,7 +281,7 @@ def test_a_ring_is_written_and_kept(small: Path) -> None:
     (small / "again.yaml").write_text(mapping_text(mapping))
     assert Mapping.load(small / "again.yaml") == mapping
     found = run(small, {"M": 6, "N": 9, "K": 2})
-    assert result_from_dict(result_to_dict(found)).traffic == found.traffic
+    assert Result.from_dict(found.to_dict()).traffic == found.traffic
 
 
 @pytest.mark.parametrize(
