@@ -24,8 +24,8 @@ PAGE = (ROOT / "docs" / "mapping.md").read_text(encoding="utf-8")
 NOTES = (ROOT / "docs" / "maintainers" / "search.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
+def blocks(language: str, page: str = PAGE) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
 
 
 def row(title: str, page: str = PAGE) -> list[str]:
@@ -60,14 +60,14 @@ def bert_space() -> Mapspace:
 @pytest.mark.slow
 def test_the_python_shown_runs_and_finds_what_the_example_says(tmp_path: Path) -> None:
     names: dict[str, object] = {}
-    for text in blocks("python"):
+    for text in (*blocks("python"), *blocks("python", NOTES)):
         exec(text, names)
     found, space, region = names["found"], names["space"], names["region"]
     assert isinstance(found, WorkloadSearched)
     assert isinstance(space, Mapspace)
     assert isinstance(region, Region)
-    assert f"# {space.size} regions\n" in PAGE
-    assert f"residencies   # {size(region)}\n" in PAGE
+    assert f"# {space.size} regions\n" in NOTES
+    assert f"residencies   # {size(region)}\n" in NOTES
     (mapping,) = blocks("yaml")
     file = tmp_path / "mapping.yaml"
     file.write_text(mapping, encoding="utf-8")
