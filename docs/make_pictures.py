@@ -1,4 +1,4 @@
-"""Draw the pictures of the README, ``engine.md`` and ``sweeps.md``; print the README's table.
+"""Draw the pictures of the README, ``engine.md`` and the guide; print the README's table.
 
 Run it from the project's folder: ``python docs/make_pictures.py``.
 """

@@ -1,6 +1,6 @@
 """Draw how close each strategy of ``map`` comes to the certified bound over time (``mapping.md``).
 
-Run it from the project's folder: ``python docs/make_search.py``. It prints the page's table, and
+Run it from the project's folder: ``python docs/make_search.py``. It prints a table of them, and
 takes some minutes: each strategy searches the same space, from nothing, for a minute.
 """
 
