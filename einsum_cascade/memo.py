@@ -1,4 +1,4 @@
-"""Memoization on frozen records: derived values are computed once and kept with the record."""
+"""Caches: values kept with the record they derive from, and values by key up to a limit."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ T = TypeVar("T")
 
 
 class cached_property(functools.cached_property[T]):
-    """A property that is worked out once, without the lock that Python had until 3.12.
+    """Property that is computed once, without the lock that Python takes before version 3.12.
 
-    A run asks for some hundred of them, and the lock took longer than most.
+    A run reads hundreds of these properties, and the lock takes longer than most of them.
 
     >>> class Square:
     ...     def __init__(self, side):
@@ -45,7 +45,7 @@ class cached_property(functools.cached_property[T]):
 
 
 class lazy_field(Generic[T]):
-    """A field of a dataclass that may be given as what works it out, when it is first asked for.
+    """Dataclass field that may be given as a function, which is called on first access.
 
     >>> from dataclasses import dataclass
     >>> @dataclass(frozen=True)
@@ -79,9 +79,10 @@ class lazy_field(Generic[T]):
 
 
 class Memoized:
-    """A frozen record that keeps what others work out from it.
+    """Frozen record that keeps values derived from it.
 
-    A property is for facts that the record's own room knows of; ``memo`` is for rooms above it.
+    Use a cached property for values that the record's own module derives, and ``memo`` for values
+    that other modules derive.
     """
 
     @cached_property
@@ -89,14 +90,14 @@ class Memoized:
         return {}
 
     def memo(self, make: Callable[Concatenate[Self, P], T], *given: P.args, **none: P.kwargs) -> T:
-        """What a function makes of the record, worked out the first time it is asked for.
+        """Return ``make(self, *given)``, computed on the first call.
 
         Parameters
         ----------
         make : callable
-            At the top of a module: it is known by its identity.
+            Function at the top level of a module; its identity is part of the key.
         given : hashable
-            What else it takes.
+            Further arguments of ``make``.
         """
         key = (make, given)
         if key not in self._memo:
@@ -107,7 +108,7 @@ class Memoized:
     def seed(
         self, make: Callable[Concatenate[Self, P], T], value: T, *given: P.args, **none: P.kwargs
     ) -> None:
-        """Keep what ``memo`` would make: whoever made the record may know it already.
+        """Set the value that ``memo`` returns, where the maker of the record already has it.
 
         >>> class Half(Memoized):
         ...     pass
@@ -122,14 +123,106 @@ class Memoized:
         self._memo[make, given] = value
 
     def __getstate__(self) -> dict[str, Any]:
-        """The record alone: who receives it works out what it needs."""
+        """Return the record without its derived values, which the receiver computes again."""
         return {name: value for name, value in self.__dict__.items() if name != "_memo"}
 
 
-class IdentityCache(Generic[T]):
-    """What was made of some objects lately, told apart by which objects they are.
+class Key:
+    """Hashable values whose hash is computed once; a record may carry its own key.
 
-    Two that are equal may have been written in different places.
+    >>> Key("a", 1) == Key("a", 1), Key("a") == Key("b")
+    (True, False)
+    """
+
+    __slots__ = ("_hash", "_values")
+
+    def __init__(self, *values: Hashable) -> None:
+        self._values = values
+        self._hash = hash(values)
+
+    @override
+    def __hash__(self) -> int:
+        return self._hash
+
+    @override
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Key) and self._hash == other._hash and self._values == other._values
+        )
+
+
+class Identity:
+    """Key of one object, by identity.
+
+    Equal records may come from different places of a file, and a hash of a record takes long.
+
+    >>> one, other = [1], [1]
+    >>> Identity(one) == Identity(one), Identity(one) == Identity(other)
+    (True, False)
+    """
+
+    __slots__ = ("_object",)
+
+    def __init__(self, keyed: object) -> None:
+        self._object = keyed
+
+    @override
+    def __hash__(self) -> int:
+        return id(self._object)
+
+    @override
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Identity) and self._object is other._object
+
+
+class Cache(Generic[T]):
+    """Values by key, of which the least recently used are dropped.
+
+    Parameters
+    ----------
+    max_entries : int, optional
+        Number of values to keep; all by default.
+
+    Examples
+    --------
+    >>> squares = Cache[int](max_entries=2)
+    >>> [squares.get(side, lambda: side**2) for side in (1, 2, 1, 3)]
+    [1, 4, 1, 9]
+    >>> squares.find(1), squares.find(2), len(squares)
+    (1, None, 2)
+    """
+
+    def __init__(self, max_entries: int | None = None) -> None:
+        self._max_entries = max_entries
+        self._values: dict[Hashable, T] = {}
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def find(self, key: Hashable) -> T | None:
+        """Return the value of a key, or None."""
+        if key not in self._values:
+            return None
+        # A dict keeps the order of insertion: the most recently used value comes last.
+        found = self._values[key] = self._values.pop(key)
+        return found
+
+    def keep(self, key: Hashable, value: T) -> T:
+        """Store a value, drop the least recently used one if the cache is full, and return it."""
+        self._values.pop(key, None)
+        self._values[key] = value
+        if self._max_entries is not None and len(self._values) > self._max_entries:
+            del self._values[next(iter(self._values))]
+        return value
+
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return the value of a key, made on first use. None is never kept."""
+        found = self.find(key)
+        return self.keep(key, make()) if found is None else found
+
+
+class IdentityCache(Generic[T]):
+    """Cache of values made from objects that are compared by identity.
 
     >>> recent = IdentityCache[str](kept=2)
     >>> one, other = [1], [1]
@@ -138,17 +231,12 @@ class IdentityCache(Generic[T]):
     """
 
     def __init__(self, kept: int = 8) -> None:
-        self._kept = kept
-        self._found: list[tuple[tuple[object, ...], T]] = []
+        self._cache = Cache[T](kept)
 
-    def find(self, *of: object) -> T | None:
-        """What was made of just these objects, if it is still known."""
-        for known, value in self._found:
-            if all(one is other for one, other in zip(known, of, strict=True)):
-                return value
-        return None
+    def find(self, *objects: object) -> T | None:
+        """Return the value made from these objects, or None."""
+        return self._cache.find(tuple(map(Identity, objects)))
 
-    def keep(self, value: T, *of: object) -> T:
-        """Remember what was made of some objects, and forget the oldest."""
-        self._found = [(of, value), *self._found[: self._kept - 1]]
-        return value
+    def keep(self, value: T, *objects: object) -> T:
+        """Store the value made from these objects, and return it."""
+        return self._cache.keep(tuple(map(Identity, objects)), value)
