@@ -1,4 +1,4 @@
-"""Linear forms over rank variables, shapes and a constant, and arithmetic of indices."""
+"""Linear forms over rank variables, shapes and a constant; arithmetic of indices."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NO_NUMBERS: Mapping[str, int] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Term:
-    """``coefficient * shapes * variable``; ``variable`` None makes it a constant."""
+    """Product ``coefficient * shapes * variable``; without a variable it is constant."""
 
     coefficient: int
     shapes: tuple[str, ...] = ()
@@ -27,7 +27,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Form:
-    """A sum of terms."""
+    """Sum of terms."""
 
     terms: tuple[Term, ...] = ()
 
@@ -37,7 +37,8 @@ class Form:
         return tuple(dict.fromkeys(t.variable for t in self.terms if t.variable))
 
     def coefficient(self, variable: str) -> int | None:
-        """The whole-number coefficient of ``variable``; None when a shape scales it."""
+        """Return the integer coefficient of ``variable``, or None if a shape scales the
+        variable."""
         own = [t for t in self.terms if t.variable == variable]
         if any(t.shapes for t in own):
             return None
@@ -45,32 +46,33 @@ class Form:
 
     @cached_property
     def constant(self) -> int:
-        """The whole-number part without variables and shapes."""
+        """Sum of the integer terms, which have neither variable nor shape."""
         return sum(t.coefficient for t in self.terms if not t.variable and not t.shapes)
 
     @cached_property
     def shape_terms(self) -> tuple[Term, ...]:
-        """Shapes that stand alone."""
+        """Terms that have shapes but no variable."""
         return tuple(t for t in self.terms if not t.variable and t.shapes)
 
     @cached_property
     def single(self) -> str | None:
-        """``v`` when the form is ``v`` plus a constant (shapes allowed), else None."""
+        """Variable ``v`` if the form is ``v`` plus a constant (shapes allowed), else None."""
         if len(self.variables) == 1 and self.coefficient(self.variables[0]) == 1:
             return self.variables[0]
         return None
 
     def plus(self, other: Form) -> Form:
-        """The sum of two forms."""
+        """Return the sum of two forms."""
         return collected((*self.terms, *other.terms))
 
     def minus(self, other: Form) -> Form:
-        """The difference of two forms."""
+        """Return the difference of two forms."""
         flipped = tuple(Term(-t.coefficient, t.shapes, t.variable) for t in other.terms)
         return collected((*self.terms, *flipped))
 
     def times(self, other: Form) -> Form | None:
-        """The product of two forms; None where it is not linear in the variables.
+        """Return the product of two forms, or None if the product is not linear in the
+        variables.
 
         A shape times a variable is still linear (``M0 * m1``); ``m * p`` is not.
         """
@@ -85,7 +87,7 @@ class Form:
 
 
 def collected(terms: tuple[Term, ...]) -> Form:
-    """The sum of terms, each variable and shape once, in order of appearance.
+    """Return the sum of terms; every variable and shape occurs once, in order of appearance.
 
     Returns
     -------
@@ -102,24 +104,12 @@ def collected(terms: tuple[Term, ...]) -> Form:
 
 
 def linear(index: ir.Affine) -> Form:
-    """The form an index says.
-
-    Returns
-    -------
-    Form
-        Like terms collected, which an index as written need not have.
-    """
+    """Return the form of an index, with like terms collected."""
     return collected(tuple(Term(t.coefficient, t.shapes, t.variable) for t in index.terms))
 
 
 def index_of(form: Form) -> ir.Affine:
-    """The index that says a form.
-
-    Returns
-    -------
-    Affine
-        Without a place in a file; ``Form()`` gives the index 0.
-    """
+    """Return the index of a form; it has no span, and ``Form()`` gives the index 0."""
     return ir.Affine(
         terms=tuple(
             ir.AffineTerm(coefficient=t.coefficient, shapes=t.shapes, variable=t.variable)
@@ -129,14 +119,14 @@ def index_of(form: Form) -> ir.Affine:
 
 
 def linear_expression(node: ir.Expression, numbers: Mapping[str, int] = _NO_NUMBERS) -> Form | None:
-    """The form an expression says; None when it is not a sum of positions and shapes.
+    """Return the form of an expression, or None if it is not linear in positions and shapes.
 
     Parameters
     ----------
     node : Expression
-        A side of a comparison, say.
+        For example one side of a comparison.
     numbers : mapping, optional
-        Shapes and parameters to put numbers for.
+        Values of shapes and parameters to substitute.
     """
     match node:
         case ir.Number(value=value) if math.isfinite(value) and value == int(value):
@@ -164,7 +154,7 @@ def linear_expression(node: ir.Expression, numbers: Mapping[str, int] = _NO_NUMB
 
 
 def digits(members: tuple[str, ...]) -> Form:
-    """The position that members of a partition say together, like the digits of a number.
+    """Return the position that the members of a partition form, like the digits of a number.
 
     Parameters
     ----------
@@ -184,14 +174,14 @@ def digits(members: tuple[str, ...]) -> Form:
 
 @dataclass(frozen=True)
 class Families:
-    """Which rank variables make up a family's variable, and which ranks have whose shape."""
+    """Partitioned ranks of a program by rank variable, and ranks declared to share a shape."""
 
     members: tuple[tuple[str, tuple[str, ...]], ...] = ()
     alike: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of(cls, program: ir.Program) -> Families:
-        """The partitioned ranks of a program, by variable, outermost member first."""
+        """Return the partitioned ranks of a program, the outermost member of each first."""
         return cls(
             tuple(
                 (r.variable, tuple(m.lower() for m in r.partition))
@@ -207,18 +197,18 @@ class Families:
 
     @cached_property
     def _family_of(self) -> dict[str, str]:
-        # Of two that name a member, the first.
+        # If two families name a member, the first one wins.
         return {m: f for f, members in reversed(self.members) for m in members}
 
     def family_of(self, variable: str) -> str | None:
-        """The family variable a member belongs to.
+        """Return the family variable that a member belongs to.
 
-        None for a variable that is no member, a family's own included.
+        None if the variable is no member, for example if it is a family variable itself.
         """
         return self._family_of.get(variable)
 
     def members_of(self, variable: str) -> tuple[str, ...]:
-        """The member variables of a family variable; empty for any other variable."""
+        """Return the member variables of a family variable; empty for any other variable."""
         return self._members_of.get(variable, ())
 
     def fold(self, form: Form) -> Form:
@@ -229,7 +219,7 @@ class Families:
         >>> [(t.coefficient, t.variable) for t in families.fold(Form(digits)).terms]
         [(-1, 'p'), (1, 'm')]
         >>> other = Form((Term(1, ("E",), "m1"), Term(1, (), "m0")))
-        >>> families.fold(other) == other  # E is not how long a tile is
+        >>> families.fold(other) == other  # E is not the shape of a tile
         True
         """
         for family, members in self.members:
@@ -245,9 +235,10 @@ class Families:
         return dict(self.alike)
 
     def _whole(self, form: Form, members: tuple[str, ...]) -> int:
-        """1 where ``form`` holds every member at its place, -1 where it subtracts them; else 0.
+        """Return 1 if ``form`` adds the whole family, -1 if it subtracts the whole family, else
+        0.
 
-        Its place is the product of the shapes of the members inside it, and no other product.
+        A member's coefficient must be the product of the shapes of the members inside it.
         """
         own = [t for t in form.terms if t.variable in members]
         signs = {t.coefficient for t in own}
@@ -264,7 +255,7 @@ class Families:
         )
 
     def close(self, variables: tuple[str, ...]) -> tuple[str, ...]:
-        """Add families all of whose members are there, and members of families there.
+        """Add each family with all members present, and the members of each family present.
 
         >>> Families((("m", ("m1", "m0")),)).close(("m0", "m1", "p"))
         ('m0', 'm1', 'p', 'm')
@@ -282,7 +273,7 @@ Sign = Literal["+", "-"]
 
 
 def affine_value(index: Affine) -> Expression:
-    """An affine index as a number in an expression: ``m1*M0 + m0``."""
+    """Return an affine index as an expression: ``m1*M0 + m0``."""
     total: Expression | None = None
     for term in index.terms:
         variable = term.variable
@@ -292,7 +283,7 @@ def affine_value(index: Affine) -> Expression:
 
 
 def gather_value(index: Gather) -> Expression:
-    """A gathered index as a number in an expression: ``I[j]*T + t``."""
+    """Return a gathered index as an expression: ``I[j]*T + t``."""
     total = _added(None, index, [index.access])
     for term in index.offset.terms:
         variable = term.variable
@@ -304,7 +295,7 @@ def gather_value(index: Gather) -> Expression:
 def _added(
     total: Expression | None, term: AffineTerm | Gather, factors: list[Expression]
 ) -> Expression:
-    """A sum with one more term: the shapes and the coefficient times the factors."""
+    """Return a sum with one more term: the shapes and the coefficient times the factors."""
     factors.extend(Name(name=s, kind="shape") for s in term.shapes)
     size = abs(term.coefficient)
     if size != 1 or not factors:
@@ -319,31 +310,31 @@ def _added(
 
 
 def add_affine(*parts: Affine) -> Affine:
-    """The sum of affine indices, like terms collected in order of appearance."""
+    """Return the sum of affine indices; like terms are collected in order of appearance."""
     return index_of(collected(tuple(t for part in parts for t in linear(part).terms)))
 
 
 def scale_affine(index: Affine, coefficient: int, shapes: tuple[str, ...]) -> Affine:
-    """``coefficient * shapes... * index``.
+    """Return ``coefficient * shapes... * index``.
 
     Parameters
     ----------
     index : Affine
     coefficient : int
     shapes : tuple of str
-        Ranks whose shapes multiply it, such as those of the members inside one.
+        Ranks whose shapes scale the index, such as the inner members of a partition.
     """
     factor = Form((Term(coefficient, shapes),))
     return index_of(factor.times(linear(index)) or Form())
 
 
 def substituted(index: Affine, values: Mapping[str, Index]) -> Index:
-    """An index with other indices put for its variables.
+    """Return an index with other indices substituted for its variables.
 
     Raises
     ------
     ValueError
-        Gathers stand for two of them: an index gathers one position.
+        Two of its variables are replaced by gathers; an index gathers at most once.
     """
     if (name := index.as_variable) is not None and name in values:
         return values[name]

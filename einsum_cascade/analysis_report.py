@@ -1,4 +1,4 @@
-"""What an analysis of a cascade says: frozen results that show and save themselves."""
+"""Results of cascade analyses: frozen records that print and export themselves."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ GrainKind = Literal["rank", "family", "member"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Barrier:
-    """Why one Einsum has to wait for the end of a pass.
+    """Reason why an Einsum has to wait for the end of a pass.
 
-    ``einsum`` opens pass ``opens``. ``because`` is the reason step by step in words,
-    ``chain`` the same as ``QK -> GM (max over m) -> SN``, and ``revisits`` the tensors
-    whose elements it needs although an earlier pass has been over them.
+    ``einsum`` opens pass ``opens``. ``because`` explains the reason step by step, and ``chain`` is
+    its short form, such as ``QK -> GM (max over m) -> SN``. ``revisits`` lists the tensors whose
+    elements the Einsum needs although an earlier pass has visited them.
     """
 
     rank: str
@@ -28,7 +28,7 @@ class Barrier:
     revisits: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return {
             "einsum": self.einsum,
             "opens_pass": self.opens,
@@ -40,7 +40,7 @@ class Barrier:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorPasses:
-    """In which passes over a rank a tensor is written and read."""
+    """Passes over a rank that write and read one tensor."""
 
     tensor: str
     written: int | None
@@ -48,7 +48,7 @@ class TensorPasses:
 
     @property
     def reread(self) -> tuple[int, ...]:
-        """The passes that read it after an earlier pass has written or read it."""
+        """Passes that read the tensor after an earlier pass has written or read it."""
         first = min(p for p in (self.written, *self.read) if p is not None)
         return tuple(p for p in self.read if p > first)
 
@@ -57,11 +57,10 @@ class TensorPasses:
 class RankPasses:
     """Passes over one rank.
 
-    ``count`` is the number of passes: one, and one more for each time that elements of a
-    fiber have to be revisited after all of the fiber has been seen. ``at_most``: some order
-    of the elements may need fewer, which a mask or a position read elsewhere leaves open
-    (``docs/passes.md``). ``sweeps`` counts the
-    loops over the rank that no mapping can fuse; it is larger when an Einsum has to wait
+    ``count`` is the number of passes: one, plus one each time elements of a fiber are revisited
+    after the whole fiber has been seen. ``at_most`` is True if some order of the elements may need
+    fewer passes, because of a mask or a position read elsewhere (``docs/passes.md``). ``sweeps``
+    counts the loops over the rank that no mapping can fuse; it exceeds ``count`` if an Einsum waits
     for a whole fiber but then reads other tensors than those seen before.
     """
 
@@ -77,11 +76,11 @@ class RankPasses:
 
     @property
     def counted(self) -> str:
-        """The count as a person reads it."""
+        """Count as printed in reports."""
         return f"at most {self.count}" if self.at_most else str(self.count)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return {
             "passes": self.count,
             "at_most": self.at_most,
@@ -98,8 +97,8 @@ class RankPasses:
 class PassAnalysis:
     """Passes over every rank that the Einsums of a cascade traverse.
 
-    ``others`` are the ranks an analysis has nothing to say of: ``parallel`` ranks (one pass,
-    every Einsum) and declared ranks that no Einsum traverses (none).
+    ``others`` are the remaining ranks: ``parallel`` ranks (one pass over every Einsum) and declared
+    ranks that no Einsum traverses (no pass).
     """
 
     cascade: str
@@ -107,12 +106,12 @@ class PassAnalysis:
     others: tuple[RankPasses, ...] = ()
 
     def of(self, rank: str) -> RankPasses:
-        """The passes over one rank: a plain rank, a family, or a member of one.
+        """Return the passes over one rank: a plain rank, a family, or a member of a family.
 
         Raises
         ------
         CascadeError
-            The cascade has no such rank; names the nearest.
+            The cascade has no such rank; the hint names the nearest one.
         """
         found = {r.rank: r for r in (*self.others, *self.ranks)}
         if rank not in found:
@@ -121,7 +120,7 @@ class PassAnalysis:
         return found[rank]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: a report per rank."""
+        """Return plain values for JSON, one entry per rank."""
         return {r.rank: r.to_dict() for r in self.ranks}
 
     def _repr_html_(self) -> str:
@@ -132,13 +131,10 @@ PASS_HEADINGS = ("rank", "passes", "sweeps", "Einsums by pass", "barriers")
 
 
 def pass_rows(analysis: PassAnalysis) -> tuple[tuple[str, ...], ...]:
-    """The table a person reads: a row per rank, texts as under ``PASS_HEADINGS``.
+    """Return the printed table of an analysis, with one row per traversed rank.
 
-    Returns
-    -------
-    tuple of tuple of str
-        One row per traversed rank; Einsums by pass read ``1: QK GM | 2: SN SD``, and a rank
-        without barriers says ``none``.
+    Columns follow ``PASS_HEADINGS``. Einsums by pass read ``1: QK GM | 2: SN SD``, and a rank
+    without barriers says ``none``.
     """
     rows = []
     for r in analysis.ranks:
@@ -152,14 +148,14 @@ def pass_rows(analysis: PassAnalysis) -> tuple[tuple[str, ...], ...]:
 
 
 def html_table(headings: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> str:
-    """An HTML table of texts, escaped.
+    """Return texts as an escaped HTML table.
 
     Parameters
     ----------
     headings : tuple of str
         One per column.
     rows : tuple of tuple of str
-        Each as long as ``headings``; not escaped yet.
+        Unescaped cells, one per heading.
     """
     head = "".join(f"<th>{html_text(h)}</th>" for h in headings)
     body = "".join(

@@ -1,4 +1,4 @@
-"""The public class ``Cascade``: an attention algorithm as extended Einsums."""
+"""Public class ``Cascade``: an attention algorithm as extended Einsums."""
 
 from __future__ import annotations
 
@@ -26,25 +26,27 @@ if TYPE_CHECKING:
 
 @lru_cache(maxsize=256)
 def _parsed(source: Source) -> ir.Program:
-    """A text read before is the same program: it is frozen, so it can be shared."""
+    """Parse a text; a text that was parsed before gives the same frozen program."""
     return parse_program(source)
 
 
 @lru_cache(maxsize=256)
 def _built_in(source: Source) -> ir.Program:
-    """As many are kept as there are, and some: who goes through all of them twice reads each of
-    them once, whatever other texts are read in between."""
+    """Parse a built-in cascade.
+
+    A cache of its own holds all built-in cascades, so other texts never evict them.
+    """
     return parse_program(source)
 
 
 @dataclass(frozen=True)
 class Cascade:
-    """A cascade of extended Einsums. Two are equal when they say the same thing.
+    """Cascade of extended Einsums; two are equal if they mean the same.
 
     Attributes
     ----------
     program : ir.Program
-        The verified intermediate representation.
+        Verified intermediate representation.
     """
 
     program: ir.Program
@@ -58,7 +60,7 @@ class Cascade:
         Raises
         ------
         CascadeError
-            There is no such cascade, or it is wrong; names every problem.
+            There is no such cascade, or it is wrong; lists every problem.
         """
         text = os.fspath(name)
         if isinstance(name, str) and not is_file_name(text):
@@ -67,22 +69,22 @@ class Cascade:
 
     @classmethod
     def parse(cls, text: str, name: str = "<text>") -> Cascade:
-        """Parse the YAML text of a cascade; ``name`` stands in error messages.
+        """Parse the YAML text of a cascade; error messages call the text ``name``.
 
         Raises
         ------
         CascadeError
-            The text is wrong; names every problem.
+            The text is wrong; lists every problem.
         """
         return cls(_parsed(Source(name, text)))
 
     def with_program(self, program: ir.Program) -> Cascade:
-        """The cascade that another program is."""
+        """Return the cascade of another program."""
         return type(self)(program)
 
     @property
     def name(self) -> str:
-        """The cascade's name."""
+        """Name of the cascade."""
         return self.program.name
 
     def evaluate(
@@ -100,11 +102,11 @@ class Cascade:
         inputs : mapping
             An array per input, ``parallel`` ranks first, then the declared ranks.
         dtype : dtype
-            The type everything is computed in.
+            Number type of all computations.
         keep : {"outputs", "all"}
-            What to return: the outputs, or every tensor.
+            Return the outputs only, or every tensor.
         **sizes_and_parameters
-            Shapes that inputs do not fix (partition sizes), and scalar parameters.
+            Shapes that the inputs do not determine (partition sizes), and scalar parameters.
 
         Raises
         ------
@@ -116,19 +118,20 @@ class Cascade:
         return evaluate(self.program, inputs, dtype=dtype, keep=keep, **sizes_and_parameters)
 
     def passes(self, rank: str) -> RankPasses:
-        """The passes over one rank: count, barriers, the pass of every Einsum.
+        """Return the passes over one rank: their number, their barriers and the pass of every
+        Einsum.
 
         Raises
         ------
         CascadeError
-            The cascade has no such rank; or a reduction is not associative.
+            The cascade has no such rank, or a reduction is not associative.
         """
         from .passes.analysis import analyze_passes
 
         return analyze_passes(self.program).of(rank)
 
     def analyze(self) -> Analysis:
-        """Passes, operations, traffic and footprints as expressions in the shapes."""
+        """Return passes, operations, traffic and footprints as expressions in the shapes."""
         from .counting.symbolic import analyze
 
         return analyze(self.program)
@@ -139,34 +142,34 @@ class Cascade:
         Parameters
         ----------
         *rules : str or Rewrite
-            Such as ``"partition:M=M1,M0"`` and ``"reduce_passes"``.
+            Rules such as ``"partition:M=M1,M0"`` and ``"reduce_passes"``.
         seed : int
-            Of the random inputs the result is checked on.
+            Seed of the random inputs that the result is checked on.
 
         Raises
         ------
         RewriteError
-            A rule is unknown or does not apply; says which condition fails.
+            A rule is unknown, or it does not apply; says which condition fails.
         """
         from .rewrites import rewrite
 
         return rewrite(self, *rules, seed=seed)
 
     def text(self) -> str:
-        """The canonical YAML text; parsing it gives an equal cascade."""
+        """Return the canonical YAML text; parsing it gives an equal cascade."""
         return program_text(self.program)
 
     def __str__(self) -> str:
         return self.text()
 
     def latex(self) -> str:
-        """The equations in LaTeX."""
+        """Return the equations in LaTeX."""
         from .notation.typeset import program_latex
 
         return program_latex(self.program)
 
     def dot(self) -> str:
-        """The dependency graph in Graphviz' DOT language."""
+        """Return the dependency graph in Graphviz' DOT language."""
         from .notation.typeset import program_dot
 
         return program_dot(self.program)

@@ -1,11 +1,10 @@
-"""Domains: where the values of an input or a parameter lie, as a cascade file says it.
+"""Domains: intervals for the values of an input or a parameter, as a cascade file states them.
 
 ========= =========================================================================
-written   means
+written   meaning
 ========= =========================================================================
-[a, b]    random values are drawn between a and b; what is computed does not depend
-          on it
-a..b      whole numbers from a to b, such as flags and labels; others are refused.
+[a, b]    random values are drawn between a and b; results do not depend on it
+a..b      integers from a to b, such as flags and labels; other values are rejected.
           b may be ``G``, the shape of a rank, or ``G-1``
 ========= =========================================================================
 """
@@ -27,19 +26,9 @@ _WHOLE = re.compile(r"(\d{1,15})\.\.(?:(\d{1,15})|([A-Z][A-Z0-9_]*)(-1)?)")
 
 
 def whole_domain(name: str, text: str) -> ir.Domain | None:
-    """The domain that ``a..b`` says, or None.
+    """Return the domain that the text ``a..b`` states, or None if the text has another form.
 
-    Parameters
-    ----------
-    name : str
-        The input or parameter whose domain it is.
-    text : str
-        What the file has after the name.
-
-    Returns
-    -------
-    Domain or None
-        None where the text has another form; whether the rank exists is not asked here.
+    The rank is not looked up here.
 
     >>> found = whole_domain("labels", "0..G-1")
     >>> found.low, found.high, found.rank, whole_text(found)
@@ -54,30 +43,25 @@ def whole_domain(name: str, text: str) -> ir.Domain | None:
 
 
 def whole_text(domain: ir.Domain) -> str:
-    """A domain of whole numbers as it is written.
-
-    Returns
-    -------
-    str
-        What ``whole_domain`` reads back; ``0..G-1`` where a rank bounds it.
-    """
+    """Return an integer domain as it is written, such as ``0..G-1``; ``whole_domain`` reads it
+    back."""
     end = f"{domain.rank}{domain.high or ''}" if domain.rank else str(domain.high)
     return f"{domain.low}..{end}"
 
 
 def _bounds(domain: ir.Domain, shapes: Mapping[str, int]) -> tuple[int, int]:
-    """The least and the largest whole number of a domain."""
+    """Return the smallest and the largest integer of a domain."""
     return int(domain.low), int(domain.high) + (shapes[domain.rank] if domain.rank else 0)
 
 
 def domain_problems(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Problem]:
-    """Names that are neither inputs nor parameters, unknown ranks, empty domains.
+    """Yield problems of domains: unknown names, unknown ranks, empty intervals.
 
     Parameters
     ----------
     program : Program
     spoiled : frozenset of str
-        Names a mistake found earlier left half declared; nothing is said about their absence.
+        Names whose declaration was already rejected; their absence is not reported.
     """
     known = [*(t.name for t in program.inputs), *(p.name for p in program.parameters)]
     for domain in program.domains:
@@ -97,15 +81,15 @@ def domain_problems(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Pr
 def outside(
     domain: ir.Domain, values: np.ndarray[Any, Any] | float, shapes: Mapping[str, int]
 ) -> str | None:
-    """What is wrong with the first element that a domain refuses, in words; or None.
+    """Return a message about the first element outside a domain, or None.
 
     Parameters
     ----------
     domain : Domain
-        One of real numbers refuses nothing.
+        A domain of real numbers rejects nothing.
     values : array of any shape, or float
     shapes : mapping
-        Of the ranks that bounds are counted from.
+        Shapes of the ranks that bound domains.
 
     >>> outside(whole_domain("labels", "0..G-1"), 3, {"G": 3})
     'is 3, but it must be a whole number from 0 to 2'
@@ -127,7 +111,7 @@ def outside(
 def draw(
     domain: ir.Domain, rng: np.random.Generator, size: tuple[int, ...], shapes: Mapping[str, int]
 ) -> np.ndarray[Any, Any]:
-    """Random numbers of a domain.
+    """Draw random numbers from a domain.
 
     Parameters
     ----------
@@ -135,7 +119,7 @@ def draw(
     rng : numpy.random.Generator
     size : tuple of int
     shapes : mapping
-        Of the ranks that bounds are counted from.
+        Shapes of the ranks that bound domains.
     """
     import numpy as np
 
@@ -151,19 +135,19 @@ def draw_input(
     rng: np.random.Generator,
     shapes: Mapping[str, int],
 ) -> np.ndarray[Any, Any] | None:
-    """Random numbers of the domain of an input, or None where it has none.
+    """Draw random numbers from the domain of an input; None if it has no domain.
 
-    Positions that a result is scattered to differ along what they are scattered by, and entries
-    along the ranks along which the cascade says that they do.
+    Scatter positions differ along the ranks that they are scattered by. Entries of an input that
+    the cascade declares distinct differ along the declared ranks.
 
     Parameters
     ----------
     program : Program
     tensor : Tensor
-        An input.
+        Input of the program.
     rng : numpy.random.Generator
     shapes : mapping
-        Of every rank, in elements.
+        Shape of every rank, in elements.
     """
     import numpy as np
 
@@ -185,21 +169,18 @@ def draw_input(
 
 
 def scattered_by(program: ir.Program, einsum: ir.Einsum, index: ir.Gather) -> tuple[str, ...]:
-    """Ranks along which the positions of a scattered index have to differ.
+    """Return the ranks along which the positions of a scattered index have to differ.
+
+    For ``C[I[j], e]`` this is J, since two equal positions would write one element twice. For
+    ``C[I[b, j], b]`` it is J alone, because another b is another element.
 
     Parameters
     ----------
     program : Program
     einsum : Einsum
-        With a scattered target.
+        Einsum with a scattered target.
     index : Gather
-        One of the target's indices.
-
-    Returns
-    -------
-    tuple of str
-        Of ``C[I[j], e]`` J: two picks of one place would write it twice. Of ``C[I[b, j], b]`` J
-        alone, for another b is another place.
+        Scattered index of the target.
     """
     others = {v for i in einsum.target.indices if i is not index for v in i.variables}
     own = (v for v in index.access.variables if v not in others)
@@ -209,27 +190,27 @@ def scattered_by(program: ir.Program, einsum: ir.Einsum, index: ir.Gather) -> tu
 def _draw_distinct(
     rng: np.random.Generator, size: tuple[int, ...], apart: list[int], below: int
 ) -> np.ndarray[Any, Any]:
-    """Whole numbers that differ along some axes."""
+    """Draw integers below a bound that differ along some axes."""
     import numpy as np
 
     rest = [n for n in range(len(size)) if n not in apart]
     count = math.prod(size[n] for n in apart)
     rows = [rng.permutation(below)[:count] for _ in range(math.prod(size[n] for n in rest))]
     if count > below:
-        # They cannot all differ, which the evaluation will say.
+        # They cannot all differ; the evaluation reports that.
         rows = [rng.integers(0, below, count) for _ in rows]
     found = np.array(rows, np.int64).reshape([size[n] for n in (*rest, *apart)])
     return np.moveaxis(found, range(len(size)), (*rest, *apart))
 
 
 def distinct_problems(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Problem]:
-    """Under ``distinct``: names that are no inputs or hold no positions, ranks they do not have.
+    """Yield problems of ``distinct``: no inputs, inputs without positions, ranks an input lacks.
 
     Parameters
     ----------
     program : ir.Program
     spoiled : frozenset of str
-        As of ``domain_problems``.
+        As in ``domain_problems``.
     """
     inputs = {t.name: t for t in program.inputs}
     statements = (*program.init, *program.einsums)
@@ -262,20 +243,20 @@ def repeated_entries(
     shapes: Mapping[str, int],
     parallel: tuple[str, ...],
 ) -> str | None:
-    """Which two entries of an input are the same though they must differ, in words; or None.
+    """Return a message about two equal entries of an input that must differ, or None.
 
-    Entries that lie wholly beyond the end of a rank that is cut are nobody's: of 5 keys in 2 x 2
-    tiles of 2 the last tile is not asked.
+    Entries wholly beyond the end of a partitioned rank are ignored: with 5 keys in 2 x 2 tiles of
+    2, the last tile is not checked.
 
     Parameters
     ----------
     program : ir.Program
     named : Tensor
-        An input and the ranks along which its entries differ, others being the same.
+        Input with the ranks along which its entries differ, where other coordinates are equal.
     values : array
-        Of the input.
+        Values of the input.
     shapes : mapping
-        Of every rank, in elements.
+        Shape of every rank, in elements.
     parallel : tuple of str
         Parallel ranks that the array has.
     """
@@ -291,7 +272,7 @@ def repeated_entries(
     same = np.nonzero((keys[order[1:]] == keys[order[:-1]]).all(axis=1))[0]
     if not len(same):
         return None
-    # Of several the pair that comes first.
+    # Report the pair that comes first.
     pairs = sorted(sorted((order[n], order[n + 1])) for n in same)
     first, second = (places[n].tolist() for n in pairs[0])
     names = ", ".join(named.ranks)
@@ -301,7 +282,7 @@ def repeated_entries(
 def _inside_cut_ranks(
     program: ir.Program, ranks: tuple[str, ...], shapes: Mapping[str, int]
 ) -> np.ndarray[Any, Any]:
-    """Which elements of a tensor lie before the ends of the ranks that are cut."""
+    """Return a mask of the tensor elements that lie before the ends of partitioned ranks."""
     import numpy as np
 
     found = np.ones([shapes[r] for r in ranks], bool)
@@ -319,18 +300,18 @@ def _inside_cut_ranks(
 
 
 def places_needed(program: ir.Program, shapes: Mapping[str, int]) -> Iterator[tuple[str, int]]:
-    """How long ranks must be at least for entries that differ to point somewhere in them.
+    """Yield the minimal shapes of ranks for which distinct entries can all point inside.
 
     Parameters
     ----------
     program : ir.Program
     shapes : mapping of str to int
-        Of every rank, in elements.
+        Shape of every rank, in elements.
 
     Yields
     ------
     tuple of str and int
-        A rank, and elements that it needs.
+        A rank and its minimal shape.
     """
     along = {d.name: d.ranks for d in program.distinct}
     for einsum in (*program.init, *program.einsums):
@@ -344,7 +325,8 @@ def places_needed(program: ir.Program, shapes: Mapping[str, int]) -> Iterator[tu
 
 
 def coordinate_bounds(program: ir.Program, shapes: Mapping[str, int]) -> dict[str, int]:
-    """Tensors that others are gathered by, and below what their elements have to stay.
+    """Return the exclusive upper bound of the elements of every tensor that others are gathered
+    by.
 
     Parameters
     ----------
@@ -375,21 +357,21 @@ def coordinate_bounds(program: ir.Program, shapes: Mapping[str, int]) -> dict[st
 
 
 def _below(program: ir.Program, index: ir.Gather, rank: str, shapes: Mapping[str, int]) -> int:
-    """The first position that an index may not be gathered by."""
+    """Return the first position that is out of range for a gathered index."""
     factor = max(1, index.coefficient * math.prod(shapes[s] for s in index.shapes))
     room = shapes[rank] - 1 - last_value(program, index.offset, shapes)
     return max(1, room // factor + 1)
 
 
 def last_value(program: ir.Program, index: ir.Affine, shapes: Mapping[str, int]) -> int:
-    """The largest value of an index.
+    """Return the largest value of an index.
 
     Parameters
     ----------
     program : Program
     index : Affine
     shapes : mapping of str to int
-        Of every rank, in elements.
+        Shape of every rank, in elements.
     """
     total = 0
     for term in index.terms:

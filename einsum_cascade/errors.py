@@ -1,4 +1,4 @@
-"""The error family: every mistake of a user is one of these, and renders itself."""
+"""Error family: every mistake of a user is one of these errors, which print themselves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .source import Span, visible
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake: what is wrong, where, and what to write instead."""
+    """One mistake: the message, its place, and a hint."""
 
     message: str
     span: Span | None = None
@@ -28,7 +28,7 @@ class Problem:
 
 
 class InputError(ValueError):
-    """A user's input is wrong. Carries every problem found; the text shows them all."""
+    """Error in a user's input; it carries every problem found, and its text shows all of them."""
 
     def __init__(self, problems: Problem | str | Sequence[Problem]) -> None:
         if isinstance(problems, str):
@@ -43,46 +43,35 @@ class InputError(ValueError):
 
 
 class CascadeError(InputError):
-    """A cascade is malformed, or asked for something it does not have."""
+    """Error in a cascade, or a request for something the cascade lacks."""
 
 
 class RewriteError(InputError):
-    """A rewrite does not apply; says which condition fails."""
+    """Error for a rewrite that does not apply; it says which condition fails."""
 
 
 class EvaluationError(InputError):
-    """A cascade cannot be run on the inputs it was given."""
+    """Error for inputs on which a cascade cannot run."""
 
 
 class NotANumberError(EvaluationError):
-    """Running a cascade gave what is not a number: it overflows, or has no value there."""
+    """Error for a NaN result: the computation overflows, or has no value."""
 
 
 class SpecError(InputError):
-    """An architecture, technology, workload or mapping file is wrong."""
+    """Error in an architecture, technology, workload or mapping file."""
 
 
 class MappingError(InputError):
-    """A mapping, as written, is not legal for its cascade on its machine."""
+    """Error for a mapping that is not legal for its cascade on its machine."""
 
 
 class NoLegalMappingError(MappingError):
-    """No choice left open (a tile size to fit, a mapspace) gives a legal mapping."""
+    """Error if no open choice (a fitted tile size, a mapspace) gives a legal mapping."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name closest to a misspelt one, or None when nothing is close.
-
-    Parameters
-    ----------
-    name : str
-        What was written.
-    known : iterable of str
-        What it could mean; a name that differs in case alone comes first.
-
-    >>> nearest("bert-bse", ["bert-base", "t5-small"]), nearest("xyz", ["bert-base"])
-    ('bert-base', None)
-    """
+    """Return the known name closest to a misspelt one, or None if none is close."""
     names = list(known)
     lowered = {n.lower(): n for n in names}
     if name.lower() in lowered:
@@ -92,14 +81,14 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint that names the nearest right name, and else lists them all.
+    """Return a hint that names the nearest known name, or lists all known names.
 
     Parameters
     ----------
     name : str
-        As it was written.
+        Misspelt name.
     known : iterable of str
-        What it could mean; in any order, the hint sorts.
+        Valid names, in any order.
 
     >>> did_you_mean("M2", ["M1", "P"]), did_you_mean("xyz", ["b", "a"])
     ("did you mean 'M1'?", 'known: a, b')

@@ -1,19 +1,20 @@
-"""The functions and operators of the language: one row each, and all that is known of it.
+"""Functions and operators of the language, one table row each.
 
-Whoever computes, counts, prints or checks asks here, so a new function is one row (and a line
-of the machines that can do it). Nothing of numpy or sympy is imported: a row names what it is in
-a library (``"exp"``), or says it with the library as first argument (``lambda np, x: ...``).
+Evaluation, counting, printing and checking all read these rows, so a new function is one row (and
+one line in every machine that supports it). This module imports neither numpy nor sympy: a row
+holds a name in the library (``"exp"``) or a function whose first argument is the library (``lambda
+np, x: ...``).
 
-Two rules of ``-`` and ``/`` on arrays differ from IEEE arithmetic, so that a softmax row
-without any key is nothing instead of not-a-number:
+On arrays, ``-`` and ``/`` differ from IEEE arithmetic in two cases, so that a softmax row without
+any key is empty and not NaN:
 
 * ``(-inf) - (-inf) = -inf``. The maximum of no elements is ``-inf``; subtracting it
   subtracts nothing (as when such a maximum is replaced by 0), and ``exp`` gives 0.
 * ``0 / 0 = 0``. Dividing touches no point where both sides are empty, which is the
   ``divide(<-)`` merge of the EDGE notation (Odemuyiwa et al., 2024) for an empty left side.
 
-Everything else is IEEE: ``1 / 0`` and ``log(0)`` are infinite, and what is left as
-not-a-number is refused where it would be stored.
+Everything else is IEEE: ``1 / 0`` and ``log(0)`` are infinite. A NaN result is rejected when it is
+stored.
 
 >>> FUNCTIONS["rsqrt"].real(4.0)
 0.5
@@ -35,11 +36,11 @@ from types import MappingProxyType, ModuleType
 from typing import Any, TypeVar
 
 Lookup = str | Callable[..., Any]
-"""What something is in a library: its name there, or a function whose first argument it is."""
+"""Reference into a library: a name in it, or a function whose first argument is the library."""
 
 
 def of(library: ModuleType, lookup: Lookup) -> Callable[..., Any]:
-    """The callable that a row means in a library.
+    """Return the callable that a row refers to in a library.
 
     Parameters
     ----------
@@ -58,7 +59,7 @@ def of(library: ModuleType, lookup: Lookup) -> Callable[..., Any]:
 
 
 class Strength(IntEnum):
-    """How strongly what is printed holds together: an operand that is weaker is fenced."""
+    """Binding strength of a printed expression; weaker operands are put in parentheses."""
 
     SUM = 1
     PRODUCT = 2
@@ -68,30 +69,30 @@ class Strength(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Function:
-    """A built-in function.
+    """Built-in function.
 
     Attributes
     ----------
     name : str
-        As it is written.
+        Name in cascade files.
     least, most : int, int or None
-        How many arguments it takes (None: any number).
+        Smallest and largest number of arguments (None: no limit).
     operation : str
-        The kind of operation it counts as; once, or between every two of its arguments.
+        Kind of operation to count: one, or one between every two of its arguments.
     real : callable
-        On numbers of Python; raises where there is no value.
+        Function on Python numbers; raises if there is no value.
     numpy : Lookup
-        On arrays; of a function of any number of arguments, on two of them.
+        Function on arrays; takes two arrays if the number of arguments has no limit.
     sympy : Lookup or None
-        On sympy's expressions; None where nothing is assumed of it.
+        Function on sympy expressions; None if sympy knows nothing of it.
     algebra : bool
-        Whether sympy can also calculate with it, not just evaluate it.
+        True if sympy can also simplify it, not only evaluate it.
     latex_name : str
-        What LaTeX calls it, where it has a command.
+        LaTeX command of the name, if there is one.
     latex, mathml : str
-        How a call is printed where it is no name with arguments: ``{0}`` is the first.
+        Template of a call that is not printed as a name with arguments; ``{0}`` is the first one.
     strength : Strength
-        How strongly such a print holds together.
+        Binding strength of that template.
     """
 
     name: str
@@ -110,7 +111,7 @@ class Function:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arithmetic:
-    """An arithmetic operator; ``python`` is for numbers and expressions, ``numpy`` for arrays."""
+    """Arithmetic operator; ``python`` works on numbers and expressions, ``numpy`` on arrays."""
 
     name: str
     operation: str
@@ -120,7 +121,7 @@ class Arithmetic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relation:
-    """A comparison inside conditions; ``opposite`` holds where it does not."""
+    """Comparison in conditions; ``opposite`` is its negation."""
 
     name: str
     opposite: str
@@ -132,9 +133,9 @@ class Relation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reduction:
-    """A built-in reduction operator.
+    """Built-in reduction operator.
 
-    ``identity`` is what a reduction of no elements gives; ``merges_by`` is the operator or the
+    ``identity`` is the result of a reduction of no elements. ``merges_by`` is the operator or
     function that merges two elements.
     """
 
@@ -147,7 +148,7 @@ class Reduction:
 
     @property
     def merge(self) -> Arithmetic | Function:
-        """The row of what merges two elements."""
+        """Row of the operator or function that merges two elements."""
         return ARITHMETIC.get(self.merges_by) or FUNCTIONS[self.merges_by]
 
 
@@ -155,7 +156,7 @@ class Reduction:
 
 
 def _subtract(np: Any, a: Any, b: Any) -> Any:
-    """``a - b``, with ``(-inf) - (-inf) = -inf``."""
+    """Return ``a - b``, with ``(-inf) - (-inf) = -inf``."""
     result = np.asarray(a - b)
     broken = np.isnan(result)
     if broken.any():
@@ -165,7 +166,7 @@ def _subtract(np: Any, a: Any, b: Any) -> Any:
 
 
 def _divide(np: Any, a: Any, b: Any) -> Any:
-    """``a / b``, with ``0 / 0 = 0``."""
+    """Return ``a / b``, with ``0 / 0 = 0``."""
     result = np.asarray(a / b)
     broken = np.isnan(result)
     if broken.any():
@@ -174,7 +175,7 @@ def _divide(np: Any, a: Any, b: Any) -> Any:
 
 
 def _sigmoid(np: Any, x: Any) -> Any:
-    # exp of what is not positive alone: neither side of zero overflows.
+    # exp of non-positive numbers alone, so that neither side of zero overflows.
     small = np.exp(-np.abs(x))
     return np.where(x >= 0, 1 / (1 + small), small / (1 + small)).astype(x.dtype)
 
@@ -184,7 +185,7 @@ def _silu(np: Any, x: Any) -> Any:
 
 
 def _elementwise(np: Any, function: Callable[[float], float], x: Any) -> Any:
-    """A function of the math module: as exact as it gets, 0.1 us an element."""
+    """Apply a function of the math module to every element: exact, at 0.1 us an element."""
     values = np.fromiter(map(function, x.ravel().tolist()), np.float64, x.size)
     return values.reshape(x.shape)
 
@@ -213,7 +214,7 @@ def _relu(np: Any, x: Any) -> Any:
 
 
 def _rsqrt(np: Any, x: Any) -> Any:
-    # Adding 0 makes -0 positive: the inverse root of nothing is +inf.
+    # Adding 0 makes -0 positive: the inverse root of zero is +inf.
     return np.asarray(1 / (np.sqrt(x) + 0))
 
 
@@ -241,7 +242,7 @@ def _log(x: float) -> float:
 
 
 def _periodic(function: Callable[[float], float]) -> Callable[[float], float]:
-    """As in numpy: at an infinity it is no number, where Python would not have it at all."""
+    """Return NaN at infinities, as numpy does; Python raises an error there."""
     return lambda x: function(x) if math.isfinite(x) else math.nan
 
 
@@ -352,7 +353,7 @@ COMPARISONS: Mapping[str, Relation] = _table(
     _relation("==", "!=", operator.eq, "equal", "=", "="),
     _relation("!=", "==", operator.ne, "not_equal", r"\ne", "≠"),
 )
-"""Comparisons by how they are written."""
+"""Comparisons by symbol."""
 
 
 def _reduction(
@@ -372,10 +373,10 @@ REDUCTIONS: Mapping[str, Reduction] = _table(
 """Built-in reduction operators by name."""
 
 SELECTIONS: tuple[str, ...] = ("topk",)
-"""What may follow ``<<``."""
+"""Selections that may follow ``<<``."""
 
 OPERATION_KINDS: tuple[str, ...] = (
     *("mac", "add", "sub", "mul", "div", "pow", "neg", "compare", "select", "copy"),
     *(f.operation for f in FUNCTIONS.values() if f.operation == f.name),
 )
-"""Every kind of operation that an Einsum can count."""
+"""Kinds of operation that an Einsum can count."""

@@ -1,7 +1,7 @@
-"""Groups and cycles of graphs, in a time that grows as their edges do.
+"""Components and cycles of graphs, in time linear in the number of edges.
 
-A library of graphs alone takes longer to load than these take to find; sympy has some, which
-an analysis needs anyway, and what only runs a cascade does without.
+Tarjan's algorithm is written out here because a graph library would add its import time to every
+command; only the connected components use sympy, which every analysis imports anyway.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Collection, Iterable, Mapping
 
 
 def connected(names: Iterable[str], edges: Iterable[tuple[str, str]]) -> tuple[frozenset[str], ...]:
-    """The connected groups of ``names`` and of what ``edges`` name besides.
+    """Return the connected components of ``names`` and the end points of ``edges``.
 
     Parameters
     ----------
     names : iterable of str
-        Nodes, also those on no edge; each of these is a group by itself.
+        Nodes; a node without edges is a component by itself.
     edges : iterable of (str, str)
-        Without direction.
+        Undirected edges.
 
     >>> [sorted(group) for group in connected("abcd", [("a", "b"), ("c", "a")])]
     [['a', 'b', 'c'], ['d']]
@@ -30,12 +30,12 @@ def connected(names: Iterable[str], edges: Iterable[tuple[str, str]]) -> tuple[f
 
 
 def on_cycles(edges: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:
-    """The edges that lie on a cycle.
+    """Return the edges that lie on a cycle.
 
     Parameters
     ----------
     edges : iterable of (str, str)
-        From the first to the second; an edge from a node to itself is a cycle.
+        Directed edges; an edge from a node to itself is a cycle.
 
     >>> sorted(on_cycles([("a", "b"), ("b", "a"), ("b", "c")]))
     [('a', 'b'), ('b', 'a')]
@@ -51,21 +51,21 @@ def on_cycles(edges: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:
 
 
 def strongly_connected(successors: Mapping[str, Collection[str]]) -> tuple[frozenset[str], ...]:
-    """Groups of nodes that all reach one another, those reached before those that reach them.
+    """Return the strongly connected components, successors before their predecessors.
 
-    By Tarjan's algorithm (SIAM J. Comput. 1(2), 1972), without recursion.
+    Uses Tarjan's algorithm (SIAM J. Comput. 1(2), 1972) without recursion.
 
     Parameters
     ----------
     successors : mapping of str to collection of str
-        Nodes that are successors alone need no entry; a node on no cycle is a group by itself.
+        Nodes without successors need no entry; a node on no cycle is a component by itself.
 
     >>> [sorted(g) for g in strongly_connected({"a": ["b"], "b": ["a", "c"], "d": ["a"]})]
     [['c'], ['a', 'b'], ['d']]
     """
-    # ``index``: the how many-th a node was found; ``low``: the first found of those open nodes that
-    # it is known to reach. A node that reaches none before itself closes a group: all open ones
-    # since.
+    # ``index`` numbers nodes in the order of discovery; ``low`` is the smallest index of an open
+    # node that a node can reach. A node that reaches no earlier open node closes a component: all
+    # nodes opened since.
     index: dict[str, int] = {}
     low: dict[str, int] = {}
     open_nodes: dict[str, None] = {}

@@ -1,8 +1,7 @@
-"""The intermediate representation of a cascade: frozen, hashable, with spans.
+"""Intermediate representation of a cascade: frozen, hashable nodes with spans.
 
-Two nodes are equal when they say the same thing; where it was written (``span``) does
-not count. Shapes are in elements. Upper-case names are ranks (and their shapes),
-lower-case names are rank variables.
+Two nodes are equal if they mean the same; their spans are not compared. Shapes are in elements.
+Upper-case names are ranks and their shapes, lower-case names are rank variables.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ DTYPES: tuple[str, ...] = ("float64", "float32", "float16", "bfloat16")
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """Anything written in a file."""
+    """Base class of everything that is written in a cascade file."""
 
     span: Span | None = field(default=None, compare=False, repr=False)
 
@@ -30,7 +29,7 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True)
 class AffineTerm(Node):
-    """``coefficient * shapes... * variable``; ``variable`` None makes it a constant.
+    """Product ``coefficient * shapes... * variable``; without a variable it is constant.
 
     ``m1*M0`` is ``AffineTerm(coefficient=1, shapes=("M0",), variable="m1")``.
     """
@@ -42,7 +41,7 @@ class AffineTerm(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Affine(Node):
-    """A sum of affine terms. No terms is the constant zero."""
+    """Sum of affine terms; no terms mean zero."""
 
     terms: tuple[AffineTerm, ...] = ()
 
@@ -53,7 +52,7 @@ class Affine(Node):
 
     @property
     def as_variable(self) -> str | None:
-        """The variable ``v`` if this index is exactly ``v``, else None."""
+        """Variable ``v`` if the index is exactly ``v``, else None."""
         if len(self.terms) == 1:
             t = self.terms[0]
             if t.variable and t.coefficient == 1 and not t.shapes:
@@ -62,7 +61,7 @@ class Affine(Node):
 
     @cached_property
     def offset(self) -> int | None:
-        """``c`` if this index is exactly ``v + c`` (one variable, integer c), else None."""
+        """Offset ``c`` if the index is exactly ``v + c`` (one variable, integer c), else None."""
         variables = [t for t in self.terms if t.variable]
         rest = [t for t in self.terms if not t.variable]
         if len(variables) != 1 or variables[0].coefficient != 1 or variables[0].shapes:
@@ -74,7 +73,7 @@ class Affine(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Gather(Node):
-    """An index that is an element of an integer tensor, scaled and moved: ``K[I[j]*T + t]``."""
+    """Index that is an element of an integer tensor, scaled and shifted: ``K[I[j]*T + t]``."""
 
     access: Access
     coefficient: int = 1
@@ -83,12 +82,12 @@ class Gather(Node):
 
     @cached_property
     def variables(self) -> tuple[str, ...]:
-        """Rank variables used inside, then those of the offset."""
+        """Rank variables of the access, then those of the offset."""
         return tuple(dict.fromkeys((*self.access.variables, *self.offset.variables)))
 
     @property
     def plain(self) -> bool:
-        """Whether the element is the index as it is, without arithmetic."""
+        """True if the index is the element itself, without arithmetic."""
         return self.coefficient == 1 and not self.shapes and not self.offset.terms
 
 
@@ -99,16 +98,16 @@ Index = Affine | Gather
 
 @dataclass(frozen=True, kw_only=True)
 class Number(Node):
-    """A literal; ``inf`` is written ``inf``. Integers stay integers."""
+    """Literal; integers stay integers, and infinity is written ``inf``."""
 
     value: int | float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Name(Node):
-    """A bare name used as a number: a rank variable, a shape or a scalar parameter.
+    """Bare name used as a number: a rank variable, a shape or a scalar parameter.
 
-    Inside the body of a user's function or reduction, ``argument`` is one of its own.
+    In the body of a user function or reduction, kind ``argument`` is one of its arguments.
     """
 
     name: str
@@ -117,7 +116,7 @@ class Name(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Access(Node):
-    """``tensor[indices]``. A tensor of rank zero has no indices."""
+    """Access ``tensor[indices]``; a tensor of rank zero has no indices."""
 
     tensor: str
     indices: tuple[Index, ...] = ()
@@ -130,7 +129,7 @@ class Access(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Unary(Node):
-    """Negation."""
+    """Negation of an operand."""
 
     operator: Literal["-"]
     operand: Expression
@@ -138,7 +137,7 @@ class Unary(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Binary(Node):
-    """``left operator right``."""
+    """Arithmetic operation ``left operator right``."""
 
     operator: Literal["+", "-", "*", "/", "**"]
     left: Expression
@@ -147,7 +146,7 @@ class Binary(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Call(Node):
-    """A built-in or user-declared function. ``where(c, a, b)`` has a condition first."""
+    """Call of a built-in or user function; ``where(c, a, b)`` takes a condition first."""
 
     function: str
     arguments: tuple[Expression | Condition, ...]
@@ -158,7 +157,7 @@ Expression = Number | Name | Access | Unary | Binary | Call
 
 @dataclass(frozen=True, kw_only=True)
 class Relational(Node):
-    """``left operator right`` inside ``where``."""
+    """Comparison ``left operator right`` in a condition."""
 
     operator: Literal["<", "<=", ">", ">=", "==", "!="]
     left: Expression
@@ -167,7 +166,7 @@ class Relational(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Logical(Node):
-    """``and`` / ``or`` of conditions, or ``not`` of one."""
+    """Conjunction or disjunction of conditions, or negation of one condition."""
 
     operator: Literal["and", "or", "not"]
     operands: tuple[Condition, ...]
@@ -180,13 +179,12 @@ Condition = Relational | Logical
 
 @dataclass(frozen=True, kw_only=True)
 class Einsum(Node):
-    """One extended Einsum: ``target = expression :: reduction[over] where condition``.
+    """Extended Einsum ``target = expression :: reduction[over] where condition``.
 
-    ``over`` holds the reduced rank variables in a canonical order (order of appearance
-    on the right). ``reduction`` is ``+`` unless written otherwise, and is kept ``+`` when
-    nothing is reduced. A selection ``I[j,p] << topk(S[m,p], j)`` has ``select`` set to
-    ``topk``; its expression is the access that is selected from, and ``over`` the ranks
-    selected over.
+    ``over`` holds the reduced rank variables in order of appearance on the right. ``reduction`` is
+    ``+`` unless the file says otherwise, also if nothing is reduced. A selection ``I[j,p] <<
+    topk(S[m,p], j)`` has ``select`` set to ``topk``, the access to select from as its expression,
+    and the rank variables to select over in ``over``.
     """
 
     target: Access
@@ -198,26 +196,26 @@ class Einsum(Node):
 
     @property
     def name(self) -> str:
-        """An Einsum is named by the tensor it writes."""
+        """Name of the tensor that the Einsum writes."""
         return self.target.tensor
 
     @cached_property
     def reads(self) -> tuple[Access, ...]:
-        """Accesses on the right (expression, gathers inside indices, ``where``), in order, each
-        once, and what tells where a result is scattered to.
+        """Accesses on the right and inside indices of the target, in order, each once.
 
-        Gathered index tensors follow the access that uses them.
+        The right side consists of the expression and ``where``. A gathered index tensor follows the
+        access that uses it.
         """
         return tuple(dict.fromkeys(_accesses(self.expression, self.where, *self.target.indices)))
 
     @cached_property
     def scattered(self) -> tuple[Gather, ...]:
-        """Indices of the result that are elements of others: ``C[I[j], e] = ...``."""
+        """Indices of the target that are elements of an integer tensor: ``C[I[j], e] = ...``."""
         return tuple(i for i in self.target.indices if isinstance(i, Gather))
 
     @cached_property
     def variables(self) -> tuple[str, ...]:
-        """The iteration space: every rank variable, targets first."""
+        """Rank variables of the iteration space, those of the target first."""
         where = () if self.where is None else variables_of(self.where)
         written = (*self.target.variables, *variables_of(self.expression), *where, *self.over)
         return tuple(dict.fromkeys(written))
@@ -225,12 +223,11 @@ class Einsum(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Rank(Node):
-    """A declared rank. ``partition`` names its members, outermost first: ``(M1, M0)``.
+    """Declared rank; ``partition`` names its members, outermost first: ``(M1, M0)``.
 
-    Members are ranks too and appear in ``Cascade.ranks`` with ``family`` set. ``like``
-    names a rank that must have the same shape, member by member where both have members
-    (the queries and keys of self-attention). ``shape`` is the shape of a rank that can have
-    no other (the three taps of a filter).
+    Members are ranks too and have ``family`` set. ``like`` names a rank of equal shape, member by
+    member if both are partitioned (the queries and keys of self-attention). ``shape`` is set if the
+    rank can have only one shape (the three taps of a filter).
     """
 
     name: str
@@ -242,13 +239,13 @@ class Rank(Node):
 
     @property
     def variable(self) -> str:
-        """The rank variable: the name in lower case."""
+        """Rank variable: the name in lower case."""
         return self.name.lower()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tensor(Node):
-    """A declared input: its ranks in order, without the cascade's ``parallel`` ranks."""
+    """Declared input: its ranks in order, without the ``parallel`` ranks of the cascade."""
 
     name: str
     ranks: tuple[str, ...]
@@ -256,7 +253,7 @@ class Tensor(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter(Node):
-    """A scalar the user passes by keyword; ``default`` None makes it required."""
+    """Scalar that the user passes by keyword; it is required if ``default`` is None."""
 
     name: str
     default: float | None = None
@@ -264,10 +261,10 @@ class Parameter(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Domain(Node):
-    """Where the values of an input or a parameter are meant to lie: ``low`` to ``high``.
+    """Interval ``low`` to ``high`` of the values of an input or a parameter.
 
-    Random values are drawn from it. ``whole`` numbers (flags, labels) are all it may hold;
-    their ``high`` is counted from the shape of ``rank`` when there is one.
+    Random values are drawn from it. If ``whole``, all values must be integers (flags, labels), and
+    ``high`` is added to the shape of ``rank`` if there is one.
     """
 
     name: str
@@ -279,7 +276,7 @@ class Domain(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class UserFunction(Node):
-    """A scalar function declared in the file: ``name(arguments) = body``."""
+    """Scalar function declared in the file: ``name(arguments) = body``."""
 
     name: str
     arguments: tuple[str, ...]
@@ -288,7 +285,7 @@ class UserFunction(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class UserReduction(Node):
-    """An associative operator declared in the file, with its identity element."""
+    """Associative operator declared in the file, with its identity element."""
 
     name: str
     arguments: tuple[str, str]
@@ -298,7 +295,7 @@ class UserReduction(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Usual(Node):
-    """A size that is usual for a rank (or parameter), taken where nobody gives one."""
+    """Usual size of a rank or parameter, used if the user gives none."""
 
     name: str
     size: int
@@ -306,15 +303,15 @@ class Usual(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Program(Node, Memoized):
-    """A whole cascade as written: what ``Cascade`` (the public class) wraps.
+    """Whole cascade as written; the public class ``Cascade`` wraps it.
 
-    ``parallel`` ranks are carried by every tensor and omitted from the equations.
-    ``init`` holds statements that set coordinate 0 of iterative tensors. A tensor is
-    iterative along rank variable ``v`` when an Einsum writes it at ``v + 1``; its extent
-    there is the rank's shape plus one. ``reference`` names the independent function
-    the cascade is checked against; ``unverified`` says what was not compared with its publication;
-    ``distinct`` has inputs with the ranks along which their entries differ;
-    ``formats`` are of its tensors' numbers, where who runs it states any.
+    Every tensor carries the ``parallel`` ranks, which equations omit. ``init`` holds statements
+    that set coordinate 0 of iterative tensors. A tensor is iterative along rank variable ``v`` if
+    an Einsum writes it at ``v + 1``; its extent there is the shape of the rank plus one.
+    ``reference`` names the independent function that the cascade is checked against. ``unverified``
+    says what has not been compared with the publication. ``distinct`` lists inputs with the ranks
+    along which their entries differ. ``formats`` are the number formats of its tensors, if the user
+    states any.
     """
 
     name: str
@@ -339,12 +336,9 @@ class Program(Node, Memoized):
     places: tuple[tuple[str, str, Span], ...] = field(default=(), compare=False, repr=False)
 
     def place(self, key: str, name: str) -> Span | None:
-        """Where a name stands under a key that lists bare names (``output``, ...).
+        """Return the span of a name under a key that lists bare names (``output``, ...).
 
-        Returns
-        -------
-        Span or None
-            None where the key does not list the name, and in a program that was not parsed.
+        None if the key does not list the name, or if the program was not parsed.
         """
         found = (span for at, written, span in self.places if (at, written) == (key, name))
         return next(found, None)
@@ -360,21 +354,16 @@ class Program(Node, Memoized):
         return {r.variable: r.name for r in self.ranks}
 
     def domain(self, name: str) -> Domain | None:
-        """The domain of an input or a parameter, or None where it has none."""
+        """Return the domain of an input or a parameter, or None."""
         return next((d for d in self.domains if d.name == name), None)
 
     def alike(self, one: str, other: str) -> bool:
-        """Whether two ranks are declared to have the same shape (see ``Rank.like``).
-
-        Returns
-        -------
-        bool
-            False for a rank and itself: that they are the same is no declaration.
-        """
+        """Return whether two different ranks are declared to have the same shape (see
+        ``Rank.like``)."""
         return one != other and self.model_of(one) == self.model_of(other)
 
     def model_of(self, name: str) -> str:
-        """The rank that a rank is declared to be like, in the end; itself if it is like none."""
+        """Return the rank at the end of the chain of ``like`` declarations, or the rank itself."""
         seen: list[str] = []
         while name not in seen:
             seen.append(name)
@@ -383,7 +372,8 @@ class Program(Node, Memoized):
 
     @cached_property
     def _models(self) -> dict[str, str]:
-        """Ranks declared to be like another, member by member where both have members."""
+        """Model of each rank that is declared like another, member by member if both are
+        partitioned."""
         found: dict[str, str] = {}
         for rank in self.ranks:
             if rank.like in self.rank_of:
@@ -394,22 +384,21 @@ class Program(Node, Memoized):
 
     @property
     def settable(self) -> tuple[str, ...]:
-        """Names that numbers may be given for: all ranks, the parallel ones first, parameters."""
+        """Names that accept a number: all ranks, ``parallel`` ones first, then parameters."""
         ranks = (*self.parallel, *(r.name for r in self.ranks))
         return (*ranks, *(p.name for p in self.parameters))
 
     @cached_property
     def einsum_of(self) -> dict[str, Einsum]:
-        """Einsums (not init statements) by the tensor they write."""
+        """Einsums (without init statements) by the tensor they write."""
         return {e.name: e for e in self.einsums}
 
     @cached_property
     def tensor_ranks(self) -> dict[str, tuple[str, ...]]:
-        """Ranks of every tensor, in index order, without ``parallel``.
+        """Ranks of every tensor in index order, without the ``parallel`` ranks.
 
-        An index ``m1 + 1`` on the left gives rank ``M1`` (the tensor is iterative there).
-        An index with several variables or a scaled one gives the family rank where they
-        make one up (``m1*M0 + m0`` gives ``M``).
+        An index ``m1 + 1`` on the left gives rank ``M1``, along which the tensor is iterative. An
+        index with all members of a family (``m1*M0 + m0``) gives the family ``M``.
         """
         found = {t.name: t.ranks for t in self.inputs}
         for e in self.einsums:
@@ -428,7 +417,8 @@ class Program(Node, Memoized):
         return "*".join(names)
 
     def scatters_along(self, index: Gather) -> str | None:
-        """The rank that positions are of: that picks are from, or ``N`` of ``0..N-1``."""
+        """Return the rank that a scattered index addresses: the rank selected from, or ``N`` of
+        ``0..N-1``."""
         picks, domain = self.einsum_of.get(index.access.tensor), self.domain(index.access.tensor)
         if picks is not None and picks.select is not None and picks.over:
             return self.rank_of_variable.get(picks.over[0])
@@ -437,7 +427,7 @@ class Program(Node, Memoized):
 
     @cached_property
     def iterative(self) -> dict[str, tuple[str, ...]]:
-        """Per iterative tensor, the ranks along which it is written at ``v + 1``."""
+        """Ranks along which each iterative tensor is written at ``v + 1``."""
         found: dict[str, tuple[str, ...]] = {}
         for e in self.einsums:
             ranks = tuple(
@@ -453,7 +443,7 @@ class Program(Node, Memoized):
 
 
 def children(node: Node) -> tuple[Node, ...]:
-    """Direct sub-nodes in written order; none of numbers, names and affine indices."""
+    """Return the direct children in written order; numbers, names and affine indices have none."""
     match node:
         case Access(indices=indices):
             return indices
@@ -472,7 +462,7 @@ def children(node: Node) -> tuple[Node, ...]:
 
 
 def walk(node: Node) -> tuple[Node, ...]:
-    """The node and everything below it, depth first, indices and gathers included."""
+    """Return the node and all its descendants, depth first, with indices and gathers."""
     found: list[Node] = []
     stack = [node]
     while stack:
@@ -483,7 +473,7 @@ def walk(node: Node) -> tuple[Node, ...]:
 
 
 def variables_of(node: Node) -> tuple[str, ...]:
-    """Rank variables, in indices and as numbers, in order, each once."""
+    """Return the rank variables in indices and expressions, in order, each once."""
     return tuple(dict.fromkeys(v for n in walk(node) for v in _own_variables(n)))
 
 

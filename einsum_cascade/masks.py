@@ -1,12 +1,12 @@
-"""One normal form of masks: inequalities between linear forms, and what is none.
+"""Normal form of masks: inequalities between linear forms, and opaque conditions.
 
-``where m <= p and not m < p - W`` is ``m - p <= 0`` and ``p - W - m <= 0``. From these the
-passes read which position comes before which, and a mapped nest reads a band.
+``where m <= p and not m < p - W`` becomes ``m - p <= 0`` and ``p - W - m <= 0``. The pass analysis
+derives from these inequalities which position comes first; binding derives bands.
 
-``where m <= p`` ties a reader at ``p`` to elements at ``m`` no later than its own, so that a
-running sum over ``m`` is ready when ``p`` is reached. Only such orders are taken from a mask.
-How *far* apart two positions may be (``p - W < m``) is left out on purpose: it bounds the fiber
-that belongs to one ``p``, and whatever traverses the fiber traverses the bounded one as often.
+``where m <= p`` orders a reader at ``p`` after the elements at ``m``, so that a running sum over
+``m`` is ready when ``p`` is reached. Only orders of this kind are derived from a mask. A maximum
+distance (``p - W < m``) is ignored on purpose: it bounds the fiber of one ``p``, and a bounded
+fiber is traversed as often as a whole one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ _ONE = Form((Term(1),))
 
 
 def conjuncts(condition: ir.Condition | None) -> tuple[ir.Condition, ...]:
-    """The conditions that must all hold, each with ``<`` or ``<=`` rather than ``>``.
+    """Return the conditions that must all hold, with ``<`` and ``<=`` instead of ``>`` and
+    ``>=``.
 
     Returns
     -------
@@ -51,28 +52,25 @@ def conjuncts(condition: ir.Condition | None) -> tuple[ir.Condition, ...]:
 
 
 def depends_on_data(condition: ir.Condition | None) -> bool:
-    """Whether a mask reads tensors, so that nobody can count it beforehand.
+    """Return whether a mask reads tensors, so that its points cannot be counted without data.
 
-    Returns
-    -------
-    bool
-        False for no mask, and for one in rank variables, shapes and parameters alone.
+    No mask, and a mask over rank variables, shapes and parameters, do not depend on data.
     """
     return condition is not None and any(isinstance(n, ir.Access) for n in ir.walk(condition))
 
 
 @dataclass(frozen=True)
 class AtMostZero:
-    """``form <= 0`` holds wherever a mask lets something through."""
+    """Inequality ``form <= 0``, which holds at every point that a mask keeps."""
 
     form: Form
 
 
 @dataclass(frozen=True)
 class Opaque:
-    """Something holds that is no inequality: it asks data, or one of several may hold.
+    """Condition that is no conjunction of inequalities: it reads data, or is a disjunction.
 
-    ``variables`` are the positions it may relate.
+    ``variables`` are the rank variables that the condition mentions.
     """
 
     variables: tuple[str, ...]
@@ -81,24 +79,24 @@ class Opaque:
 def inequalities(
     condition: ir.Condition, numbers: Mapping[str, int] = _NO_NUMBERS
 ) -> tuple[AtMostZero | Opaque, ...]:
-    """What all holds where a condition does, negations resolved.
+    """Return the inequalities that a condition implies, with negations resolved.
 
     Parameters
     ----------
     condition : Condition
     numbers : mapping, optional
-        Shapes and parameters to put numbers for.
+        Values of shapes and parameters to substitute.
 
     Returns
     -------
     tuple of AtMostZero or Opaque
-        An equality is two inequalities; that two positions differ says nothing.
+        An equality gives two inequalities; ``!=`` gives none.
 
     >>> m, p = (ir.Name(name=n, kind="variable") for n in "mp")
     >>> window = ir.Binary(operator="-", left=p, right=ir.Name(name="W", kind="parameter"))
     >>> late = ir.Relational(operator="<", left=m, right=window)
     >>> inside = ir.Logical(operator="not", operands=(late,))
-    >>> inequalities(inside)  # nobody says how long W is
+    >>> inequalities(inside)  # W has no value
     (Opaque(variables=('m', 'p')),)
     >>> (part,) = inequalities(inside, {"W": 3})  # p - m - 3 <= 0
     >>> [(t.coefficient, t.variable) for t in part.form.terms]
@@ -110,17 +108,17 @@ def inequalities(
 def _parts(
     node: ir.Condition, numbers: Mapping[str, int], holds: bool
 ) -> Iterator[AtMostZero | Opaque]:
-    """What follows from ``node`` being true, or false where ``holds`` is not."""
+    """Yield the consequences of ``node`` being true, or of it being false if not ``holds``."""
     if isinstance(node, ir.Relational):
         operator = node.operator if holds else COMPARISONS[node.operator].opposite
         yield from _comparison(node, operator, numbers)
     elif node.operator == "not":
         yield from _parts(node.operands[0], numbers, not holds)
-    # An ``or`` that fails is as certain as an ``and`` that holds: all its parts fail.
+    # A false ``or`` implies that all its operands are false, like a true ``and`` that all are true.
     elif (node.operator == "and") == holds:
         for operand in node.operands:
             yield from _parts(operand, numbers, holds)
-    else:  # one of several holds, nobody knows which
+    else:  # one operand holds, and it is unknown which
         yield Opaque(ir.variables_of(node))
 
 
@@ -128,10 +126,10 @@ def _comparison(
     node: ir.Relational, operator: str, numbers: Mapping[str, int]
 ) -> Iterator[AtMostZero | Opaque]:
     left, right = linear_expression(node.left, numbers), linear_expression(node.right, numbers)
-    if left is None or right is None:  # it asks data
+    if left is None or right is None:  # reads data
         yield Opaque(ir.variables_of(node))
         return
-    # Both sides are whole numbers, so ``a < b`` is ``a + 1 <= b``.
+    # Both sides are integers, so ``a < b`` is ``a + 1 <= b``.
     difference, strict = left.minus(right), operator in ("<", ">")
     if operator in ("<", "<=", "=="):
         yield AtMostZero(difference.plus(_ONE) if strict else difference)
@@ -145,7 +143,7 @@ def _comparison(
 
 @dataclass(frozen=True)
 class Before:
-    """A statement is carried out only where ``first + gap <= second``; ``gap >= 0``."""
+    """Order ``first + gap <= second``, which holds wherever a statement runs; ``gap >= 0``."""
 
     first: str
     second: str
@@ -154,9 +152,9 @@ class Before:
 
 @dataclass(frozen=True)
 class Compared:
-    """Two positions that a mask compares in a way no order follows from.
+    """Pair of positions that a mask compares without ordering them.
 
-    ``sign`` -1: it compares their sum, so that one counts from the other end.
+    ``sign`` is -1 if the mask compares their sum, so that one position counts from the far end.
     """
 
     one: str
@@ -167,20 +165,22 @@ class Compared:
 def orders_of(
     conditions: Iterable[ir.Condition], families: Families
 ) -> tuple[tuple[Before, ...], tuple[Compared, ...]]:
-    """The orders conditions impose that all hold, and the pairs of positions they relate else.
+    """Return the orders that a conjunction of conditions implies, and the pairs it relates
+    otherwise.
 
     Parameters
     ----------
     conditions : iterable of Condition
+        Conditions that all hold.
     families : Families
-        Partitioned ranks, whose members together are one position.
+        Partitioned ranks; the members of a family together are one position.
 
     Returns
     -------
     tuple of Before
-        ``m + gap <= p`` everywhere, sorted, each once.
+        Orders ``m + gap <= p``, sorted, each once.
     tuple of Compared
-        Pairs that a mask names together without such an order: a window, a sum, data.
+        Pairs that a mask relates without an order: by a window, a sum or data.
     """
     found: set[Before | Compared] = set()
     for part in (p for c in conditions for p in inequalities(c)):
@@ -195,7 +195,7 @@ def orders_of(
 
 
 def _order(form: Form) -> Iterator[Before | Compared]:
-    """What ``form <= 0`` says.
+    """Yield the orders and comparisons that ``form <= 0`` implies.
 
     >>> list(_order(Form((Term(1, (), "m"), Term(-1, (), "p"), Term(2)))))
     [Before(first='m', second='p', gap=2)]
@@ -204,19 +204,20 @@ def _order(form: Form) -> Iterator[Before | Compared]:
     """
     signs = [form.coefficient(v) for v in form.variables]
     if len(signs) < 2 or (signs != [1, 1] and signs != [-1, -1] and _one_sided(form)):
-        # One variable alone, or all with one sign (m1*M0 + m0 <= M - 1): no position is compared
-        # with another. Two with one sign and coefficients 1 are kept: ``m + p < M`` compares m with
-        # p counted from the other end.
-        return  # whether an index is inside its rank
+        # A form with one variable, or with variables of one sign (m1*M0 + m0 <= M - 1), compares no
+        # two positions: it only keeps an index inside its rank. Two variables of one sign with
+        # coefficients 1 are kept, because ``m + p < M`` compares m with p counted from the far end.
+        return
     if sorted(s or 0 for s in signs) != [-1, 1]:
         sign = -1 if len(signs) == 2 and signs[0] == signs[1] else 1
         yield from (Compared(a, b, sign) for a, b in itertools.combinations(form.variables, 2))
         return
-    # One coefficient is 1, the other -1: what is added comes first in first - second + gap <= 0.
+    # One coefficient is 1 and the other -1: in first - second + gap <= 0 the positive one comes
+    # first.
     first, second = sorted(form.variables, key=lambda v: -(form.coefficient(v) or 0))
     if form.constant >= 0 and all(t.coefficient > 0 for t in form.shape_terms):
         yield Before(first, second, form.constant)
-    else:  # it allows a distance
+    else:  # allows a distance
         yield Compared(first, second)
 
 

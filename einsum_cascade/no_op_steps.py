@@ -1,8 +1,8 @@
-"""Proof that a step does nothing where masks let no point through.
+"""Proof that a step has no effect where masks leave it no points.
 
-A reduction of no elements gives its identity. If with it every running value stays as it
-was (``max(RM, -inf) = RM``, ``exp(RM - RM) = 1``, ``0 + RD * 1 = RD``), and no other value of
-the step is read later, the step may be left out.
+A reduction of no elements gives its identity. The step may be skipped if the identity leaves every
+running value unchanged (``max(RM, -inf) = RM``, ``exp(RM - RM) = 1``, ``0 + RD * 1 = RD``) and no
+other value of the step is read later.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from . import ir
 from .operations import identity_of
 
 _ABSENT = object()
-"""The value of what has no element in such a step."""
+"""Value of a tensor without elements in the step."""
 
 
 def no_op_obstacle(
     program: ir.Program, masked: Collection[str], stepping: Collection[str]
 ) -> str | None:
-    """Why a step in which the ``masked`` Einsums have no points does something after all.
+    """Return why a step without points of the ``masked`` Einsums still has an effect, or None.
 
     Parameters
     ----------
     program : Program
     masked : collection of str
-        Einsums whose masks let nothing through in the step.
+        Einsums that have no points in the step.
     stepping : collection of str
         Rank variables of the loops whose iteration is the step.
 
     Returns
     -------
     str or None
-        The reason, naming an Einsum; None where the step leaves everything as it was.
+        Reason that names an Einsum; None if the step leaves everything unchanged.
 
     >>> from einsum_cascade import Cascade
     >>> causal = Cascade.load("attention-causal-1pass").program
@@ -48,7 +48,7 @@ def no_op_obstacle(
     """
     inside = [e for e in program.einsums if set(stepping) <= {*e.variables}]
     sets = frozenset(masked), frozenset(stepping)
-    # What the plain rules prove is proved; what they do not is for sympy to say.
+    # Try the cheap rules first; sympy decides only if they fail.
     plain = _EmptyStep(program, *sets, PlainValues(program))
     problem = _first_problem(plain, inside)
     if problem is not None:
@@ -59,21 +59,20 @@ def no_op_obstacle(
 def active_einsums(
     program: ir.Program, masked: Collection[str], stepping: Collection[str]
 ) -> frozenset[str]:
-    """Einsums that do something in a step without points of the ``masked`` ones, whichever of the
-    others run beside them.
+    """Return the Einsums that have an effect in a step without points of the ``masked`` ones.
 
-    An Einsum is no less busy where others are taken away (into another nest): of what they write
-    less is known, and what it hands to them is wanted then.
+    The result also holds if other Einsums are moved to another nest: then less is known of the
+    values that they write, and the values they read are needed after the step.
 
     Parameters
     ----------
     program, masked, stepping
-        As of ``no_op_obstacle``, which names the first of them.
+        As in ``no_op_obstacle``, which names the first of these Einsums.
 
     Returns
     -------
     frozenset of str
-        Among those that have all variables of ``stepping``.
+        Names of Einsums that have all variables of ``stepping``.
 
     >>> from einsum_cascade import Cascade
     >>> causal = Cascade.load("attention-causal-1pass").program
@@ -99,16 +98,16 @@ def _first_problem(proof: _EmptyStep, inside: list[ir.Einsum]) -> str | None:
 def _first_later_use(
     program: ir.Program, inside: list[ir.Einsum], stepping: frozenset[str]
 ) -> str | None:
-    """A value of one step that something outside the step wants to have."""
+    """Return the first use of a step's value outside the step, in words, or None."""
     return next((why for e in inside if (why := _later_use(program, e, inside, stepping))), None)
 
 
 def _later_use(
     program: ir.Program, einsum: ir.Einsum, inside: list[ir.Einsum], stepping: frozenset[str]
 ) -> str | None:
-    """Who outside of a step wants what an Einsum writes in it, in words."""
-    # A running value is what it was, as ``add`` has shown; a sum over the steps gained its
-    # identity; what a mask removes without a sum is absent for every reader.
+    """Return the first use of an Einsum's result outside the step, in words, or None."""
+    # ``add`` has shown that running values are unchanged; a sum over the steps adds its identity; a
+    # masked element without a sum is absent for every reader.
     running = _iterative(program, einsum) & stepping
     summed = {*einsum.over} & stepping
     certain = einsum.where is not None and not einsum.over
@@ -121,7 +120,7 @@ def _later_use(
         reads = [a for a in reader.reads if a.tensor == einsum.name]
         if reads and reader.name not in names:
             return f"{reader.name} reads {einsum.name} later"
-        # A reader that stays out of the loops may ask for what other steps write: U[p, m].
+        # A reader outside the loops may read elements of other steps: U[p, m].
         if not all(_reads_this_step(program, einsum.target, a, stepping) for a in reads):
             return f"{reader.name} reads {einsum.name} of other steps"
     return None
@@ -130,7 +129,7 @@ def _later_use(
 def _reads_this_step(
     program: ir.Program, written: ir.Access, read: ir.Access, stepping: frozenset[str]
 ) -> bool:
-    """Whether what is read at the point of a step is written in that step."""
+    """Return whether the element that a step reads is written in the same step."""
     pairs = zip(written.indices, read.indices, strict=True)
     return all(
         _moves(program, mine, stepping) == _moves(program, theirs, stepping)
@@ -140,11 +139,11 @@ def _reads_this_step(
 
 
 def _moves(program: ir.Program, index: ir.Index, stepping: frozenset[str]) -> object:
-    """How an index moves with steps, and what it goes over inside of them."""
+    """Return a key of how an index changes between steps and what it covers within a step."""
     if not isinstance(index, ir.Affine):
         return index
-    # P0 and what is declared to be like it are as long; of others that is not known, and a longer
-    # window would reach into other steps.
+    # P0 and ranks declared like P0 have equal shapes. Shapes of other ranks are unknown, and a
+    # longer window would reach into other steps.
     like = {r.name: r.like for r in program.ranks if r.like is not None}
 
     def alike(term: ir.AffineTerm) -> object:
@@ -167,17 +166,17 @@ def _iterative(program: ir.Program, einsum: ir.Einsum) -> set[str]:
 
 @dataclass
 class _EmptyStep:
-    """Values of the Einsums of an empty step, one after the other."""
+    """Values that the Einsums of an empty step give, computed one after the other."""
 
     program: ir.Program
     masked: frozenset[str]
     stepping: frozenset[str]
     algebra: ValueRules
     values: dict[ir.Access, Any] = field(default_factory=dict)
-    """By the access that names what an Einsum writes."""
+    """Values by the access that the Einsum writes."""
 
     def add(self, einsum: ir.Einsum) -> str | None:
-        """Work out one Einsum; the reason why the step is not idle, if it is not."""
+        """Evaluate one Einsum; return why the step has an effect, or None."""
         if einsum.select is not None:
             return f"{einsum.name} selects"
         running = _iterative(self.program, einsum) & self.stepping
@@ -186,7 +185,7 @@ class _EmptyStep:
             before = self.algebra.symbol(_before(einsum.target, running))
             if value is not _ABSENT and value != before:
                 return f"{einsum.name} changes even so"
-            # Whoever reads the new state in this step sees the old one.
+            # Readers of the new state in this step see the old state.
             self.values[einsum.target] = before
             return None
         if einsum.over:
@@ -198,12 +197,12 @@ class _EmptyStep:
         return None
 
     def _reduced(self, einsum: ir.Einsum, value: Any) -> Any:
-        """The identity, for a reduction of nothing or of identities; None: who knows."""
+        """Return the identity if nothing or only identities are reduced; None if unknown."""
         identity = self.algebra.constant(identity_of(self.program, einsum.reduction))
         return identity if value is _ABSENT or value == identity else None
 
     def _value(self, einsum: ir.Einsum) -> Any:
-        """What an Einsum computes at one point, with what is known of the step put in."""
+        """Return the value of an Einsum at one point, with the known values substituted."""
         known = {a: self.values[a] for a in einsum.reads if a in self.values}
         if any(v is _ABSENT for v in known.values()):
             return _ABSENT
@@ -211,7 +210,7 @@ class _EmptyStep:
 
 
 def _before(access: ir.Access, running: set[str]) -> ir.Access:
-    """The access one step earlier: ``RM[m1, p]`` for ``RM[m1+1, p]``."""
+    """Return the access one step earlier: ``RM[m1, p]`` for ``RM[m1+1, p]``."""
     indices = tuple(
         replace(i, terms=tuple(t for t in i.terms if t.variable or t.shapes))
         if isinstance(i, ir.Affine) and {*i.variables} & running
@@ -222,37 +221,37 @@ def _before(access: ir.Access, running: set[str]) -> ir.Access:
 
 
 class ValueRules(Protocol):
-    """How values are written down, so that equal ones are seen to be equal."""
+    """Representation of values in which equal values compare equal."""
 
     def symbol(self, access: ir.Access) -> Any:
-        """The value that an access has, whatever it is."""
+        """Return an unknown value for an access."""
         ...
 
     def constant(self, number: int | float) -> Any:
-        """A number."""
+        """Return a number."""
         ...
 
     def evaluate(self, expression: ir.Expression, known: Mapping[ir.Access, Any]) -> Any:
-        """An expression with what is known of its accesses put in."""
+        """Return the value of an expression, with the known accesses substituted."""
         ...
 
 
 class PlainValues:
-    """Values as expressions, simplified by rules."""
+    """Values as IR expressions, simplified by rules."""
 
     def __init__(self, program: ir.Program) -> None:
         self._own = {f.name for f in program.functions}
 
     def symbol(self, access: ir.Access) -> ir.Expression:
-        """The access itself."""
+        """Return the access itself."""
         return access
 
     def constant(self, number: int | float) -> ir.Expression:
-        """A literal."""
+        """Return a literal."""
         return ir.Number(value=number)
 
     def evaluate(self, expression: ir.Expression, known: Mapping[ir.Access, Any]) -> ir.Expression:
-        """The expression, as short as the rules make it."""
+        """Return the expression, simplified as far as the rules go."""
         match expression:
             case ir.Access():
                 found: ir.Expression = known.get(expression, expression)
@@ -273,9 +272,10 @@ class PlainValues:
 
 
 def _opaque(expression: ir.Expression, known: Mapping[ir.Access, Any]) -> ir.Expression:
-    """What no rule is about: itself, unless something known stands in it."""
+    """Return an expression without a rule: itself, or an unknown value if it reads a known
+    access."""
     inside = [n for n in ir.walk(expression) if isinstance(n, ir.Access) and n in known]
-    # A name that nothing else has: it equals itself alone.
+    # A unique name equals itself only.
     return ir.Call(function=f"unknown {id(expression)}", arguments=()) if inside else expression
 
 
@@ -284,7 +284,7 @@ def _number(value: ir.Expression) -> float | None:
 
 
 def _finite(value: ir.Expression) -> bool:
-    """Whether no infinity is written into it."""
+    """Return whether an expression contains no infinity."""
     return not any(isinstance(n, ir.Number) and math.isinf(n.value) for n in ir.walk(value))
 
 
@@ -295,7 +295,7 @@ def _binary(operator: Any, left: ir.Expression, right: ir.Expression) -> ir.Expr
             return right
         case "+" | "-" if b == 0:
             return left
-        # Accesses count as finite, as sympy's real symbols do; inf - inf would be no number.
+        # Accesses count as finite, like sympy's real symbols; inf - inf would be NaN.
         case "-" if left == right and _finite(left):
             return ir.Number(value=0)
         case "*" if (a == 0 and _finite(right)) or (b == 0 and _finite(left)):
@@ -312,7 +312,7 @@ def _call(function: str, values: tuple[ir.Expression, ...]) -> ir.Expression:
     match function:
         case "max" | "min":
             empty = -math.inf if function == "max" else math.inf
-            # max(x, -inf, x) is x: the identity says nothing, and what stands twice counts once.
+            # max(x, -inf, x) is x: drop the identity and repeated operands.
             left = [v for v in dict.fromkeys(values) if _number(v) != empty]
             if len(left) == 1:
                 return left[0]
@@ -324,7 +324,7 @@ def _call(function: str, values: tuple[ir.Expression, ...]) -> ir.Expression:
 
 
 class SympyValues:
-    """Values as sympy's expressions."""
+    """Values as sympy expressions."""
 
     def __init__(self, program: ir.Program) -> None:
         from .algebra.sympy_bridge import Bridge
@@ -332,17 +332,17 @@ class SympyValues:
         self._bridge = Bridge(program)
 
     def symbol(self, access: ir.Access) -> Any:
-        """A real symbol."""
+        """Return a real symbol."""
         return self._bridge.symbol(access)
 
     def constant(self, number: int | float) -> Any:
-        """An exact number."""
+        """Return an exact number."""
         from .algebra.sympy_bridge import constant
 
         return constant(number)
 
     def evaluate(self, expression: ir.Expression, known: Mapping[ir.Access, Any]) -> Any:
-        """The expression in sympy's normal form."""
+        """Return the expression in sympy's normal form."""
         value = self._bridge.to_sympy(expression)
         put = {self._bridge.symbol(access): found for access, found in known.items()}
         return value.subs(put, simultaneous=True)

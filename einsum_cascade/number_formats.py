@@ -1,11 +1,11 @@
-"""Formats of numbers: how many bits a value takes, and which format of a cascade's tensor.
+"""Number formats: bits per value, and the format of each tensor of a cascade.
 
-Block-scaled formats share a scale among neighbouring values, whose bits are spread over them:
-32 values of 4 bits and a scale of 8 take 4 + 8/32 = 4.25 bits each. Sources: IEEE 754 (fp32,
-fp16); NVIDIA A100 whitepaper (tf32, kept in words of 32 bits); OCP 8-bit Floating Point
-Specification 1.0 (fp8); OCP Microscaling Formats Specification 1.0 (fp4, mxfp8, mxfp6, mxfp4);
-NVIDIA, *Introducing NVFP4* (nvfp4: blocks of 16 under a scale in fp8_e4m3; one more scale for
-the whole tensor is left out here).
+Values of a block-scaled format share a scale, whose bits are divided among them: 32 values of 4
+bits with a scale of 8 bits take 4 + 8/32 = 4.25 bits each. Sources: IEEE 754 (fp32, fp16); NVIDIA
+A100 whitepaper (tf32, kept in words of 32 bits); OCP 8-bit Floating Point Specification 1.0 (fp8);
+OCP Microscaling Formats Specification 1.0 (fp4, mxfp8, mxfp6, mxfp4); NVIDIA, *Introducing NVFP4*
+(nvfp4: blocks of 16 under a scale in fp8_e4m3; the additional scale of the whole tensor is left
+out).
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from fractions import Fraction
 from types import MappingProxyType
 
 DEFAULT = "default"
-"""What stands for all tensors that have no format of their own."""
+"""Name that stands for all tensors without a format of their own."""
 ACCUMULATE = "accumulate"
-"""What stands for sums."""
+"""Name that stands for sums."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NumberFormat:
-    """A format of numbers.
+    """Number format.
 
-    ``significand`` counts bits of precision, the leading one included; of whole numbers those
-    of the magnitude. ``exponent`` has no bits where numbers are whole.
+    ``significand`` counts bits of precision with the leading one; for integers, bits of the
+    magnitude. ``exponent`` is 0 bits for integers.
     """
 
     name: str
@@ -34,12 +34,12 @@ class NumberFormat:
     exponent: int
     significand: int
     block: int = 1
-    """Values that share a scale."""
+    """Number of values that share a scale."""
     scale_bits: int = 0
 
     @property
     def bits(self) -> Fraction:
-        """Bits of one value, with its share of a scale.
+        """Bits of one value, with its share of the scale.
 
         >>> [str(FORMATS[name].bits) for name in ("bf16", "mxfp8", "mxfp4", "nvfp4")]
         ['16', '33/4', '17/4', '9/2']
@@ -48,11 +48,12 @@ class NumberFormat:
 
     @property
     def rank(self) -> tuple[Fraction, int, int]:
-        """What makes a format wider than another: bits, then range, then precision."""
+        """Sort key of formats by width: bits, then range, then precision."""
         return (self.bits, self.exponent, self.significand)
 
     def holds(self, other: NumberFormat) -> bool:
-        """Whether every value of another format has one here, scales of blocks aside.
+        """Return whether every value of another format is representable, apart from block
+        scales.
 
         >>> [FORMATS[a].holds(FORMATS[b]) for a, b in (("bf16", "int8"), ("bf16", "fp16"))]
         [True, False]
@@ -69,7 +70,7 @@ def _whole(bits: int) -> NumberFormat:
 
 
 def _microscaling(name: str, bits: int, fraction: int) -> NumberFormat:
-    # A scale is a power of two of 8 bits: values reach as far as those of fp32.
+    # The scale is an 8-bit power of two: values have the range of fp32.
     return NumberFormat(
         name=name, element_bits=bits, exponent=8, significand=fraction + 1, block=32, scale_bits=8
     )
@@ -99,12 +100,12 @@ FORMATS: Mapping[str, NumberFormat] = MappingProxyType(
         )
     }
 )
-"""By name. Elements of ``mxfp8`` are fp8_e4m3, those of ``mxfp6`` are fp6_e2m3."""
+"""Formats by name. Elements of ``mxfp8`` are fp8_e4m3, those of ``mxfp6`` are fp6_e2m3."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorFormats:
-    """Formats of a cascade's tensors, by name; nothing where nobody states any.
+    """Number formats of the tensors of a cascade by name; empty if the user states none.
 
     >>> formats = TensorFormats(default="bf16", tensors=(("K", "mxfp4"),))
     >>> formats.bits_of("K"), formats.bits_of("Q")
@@ -114,13 +115,14 @@ class TensorFormats:
     default: str = ""
     tensors: tuple[tuple[str, str], ...] = ()
     accumulate: str = ""
-    """Of sums; where none is stated, that of what is added up."""
+    """Format of sums; the format of the summands if empty."""
     word_bits: int = 0
-    """Bits of values whose format is not stated: the word of the machine."""
+    """Bits of values without a stated format: the machine's word."""
 
     @classmethod
     def by_name(cls, given: Mapping[str, str]) -> TensorFormats:
-        """Formats as they are written: by tensor, with ``default`` and ``accumulate``."""
+        """Return formats from their written form: by tensor, with ``default`` and
+        ``accumulate``."""
         own = {name: fmt for name, fmt in given.items() if name not in (DEFAULT, ACCUMULATE)}
         return cls(
             default=given.get(DEFAULT, ""),
@@ -130,20 +132,21 @@ class TensorFormats:
 
     @property
     def stated(self) -> bool:
-        """Whether anything is."""
+        """True if the user states any format."""
         return bool(self.default or self.tensors or self.accumulate)
 
     def of(self, tensor: str) -> NumberFormat:
-        """The format of a tensor; one without a name, of the machine's word, if not stated."""
+        """Return the format of a tensor; an unstated format has no name and the machine's word
+        bits."""
         name = dict(self.tensors).get(tensor, self.default)
         return FORMATS[name] if name else _unstated(self.word_bits)
 
     def bits_of(self, tensor: str) -> Fraction:
-        """Bits that a value of a tensor takes."""
+        """Return the bits per value of a tensor."""
         return self.of(tensor).bits
 
     def widest(self, tensors: Iterable[str]) -> NumberFormat:
-        """The widest format of some tensors: more bits, else more range, else more precision."""
+        """Return the widest format of some tensors: by bits, then range, then precision."""
         return max((self.of(t) for t in tensors), key=lambda f: f.rank)
 
     def __str__(self) -> str:

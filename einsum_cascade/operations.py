@@ -1,10 +1,10 @@
-"""What an Einsum computes at one point of its iteration space, by kind of operation.
+"""Operations of an Einsum at one point of its iteration space, by kind.
 
-A sum of products counts one ``mac`` per point (the last multiplication and the addition
-of the reduction are one operation); every other operation counts by its own name.
-Subtraction is ``sub``, apart from ``add``, so that ``exp(x - m)`` is one ``sub`` and one
-``exp``. An expression free of tensors and rank variables (``1 / N``) is a constant and
-costs nothing; an Einsum without any operation moves data and counts one ``copy``.
+A sum of products counts one ``mac`` per point (the last multiplication and the addition of the
+reduction are one operation); every other operation counts under its own name. Subtraction is
+``sub``, not ``add``, so that ``exp(x - m)`` is one ``sub`` and one ``exp``. An expression without
+tensors and rank variables (``1 / N``) is a constant and costs nothing. An Einsum without any
+operation moves data and counts one ``copy``.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from .ir import (
 )
 
 Operations = tuple[tuple[str, int], ...]
-"""Pairs of an operation kind and how often it happens per point, sorted by kind; kinds are named
-with their format (``in_format``) where the cascade's formats are stated."""
+"""Pairs of an operation kind and its count per point, sorted by kind. Kinds carry their format
+(``in_format``) if the cascade states formats."""
 
 
 def einsum_operations(program: Program, einsum: Einsum) -> Operations:
-    """Operations of ``einsum`` per point of its iteration space.
+    """Return the operations of ``einsum`` per point of its iteration space.
 
     Parameters
     ----------
     program : Program
-        Where user functions and reductions are declared.
+        Program that declares the user functions and reductions.
     einsum : Einsum
-        The Einsum to count.
+        Einsum to count; it need not be part of the program.
 
     Returns
     -------
     Operations
-        ``(kind, count)`` pairs with positive counts, never empty.
+        Pairs ``(kind, count)`` with positive counts, never empty.
 
     >>> from einsum_cascade import Cascade
     >>> program = Cascade.load("attention-3pass").program
@@ -61,7 +61,7 @@ def einsum_operations(program: Program, einsum: Einsum) -> Operations:
 
 
 def _own_operations(program: Program, name: str) -> Operations:
-    """Operations of one of the program's own Einsums, by name (for ``Program.memo``)."""
+    """Return the operations of an Einsum of the program, by name (for ``Program.memo``)."""
     return _counted(program, program.einsum_of[name])
 
 
@@ -91,23 +91,23 @@ def _sorted(count: Counter[str]) -> Operations:
 
 
 def _formats(program: Program, einsum: Einsum) -> tuple[str, str]:
-    """The format that an Einsum computes in, the widest of its operands, and that of its sums."""
+    """Return the formats an Einsum computes in (the widest of its operands) and accumulates in."""
     formats = program.formats
     operands = [access.tensor for access in einsum.reads] or [einsum.name]
     computed = formats.widest(operands).name
-    # The largest of some values is one of them: nothing is accumulated.
+    # A maximum or minimum is one of its operands: nothing is accumulated.
     kept = einsum.reduction in ("max", "min")
     return computed, computed if kept else formats.accumulate or computed
 
 
 def in_format(kind: str, fmt: str) -> str:
-    """The name of a kind of operation on numbers in a format: ``mac.fp8_e4m3``; the kind itself
-    where no format is stated."""
+    """Return the name of an operation in a format (``mac.fp8_e4m3``), or its kind without a
+    format."""
     return f"{kind}.{fmt}" if fmt else kind
 
 
 def kind_and_format(name: str) -> tuple[str, str]:
-    """The kind of an operation, and its format if it has one.
+    """Return the kind of an operation, and its format or an empty string.
 
     >>> kind_and_format("mac.fp8_e4m3"), kind_and_format("exp")
     (('mac', 'fp8_e4m3'), ('exp', ''))
@@ -117,18 +117,18 @@ def kind_and_format(name: str) -> tuple[str, str]:
 
 
 def operation_label(name: str) -> str:
-    """An operation in words: ``mac in fp8_e4m3``."""
+    """Return an operation in words: ``mac in fp8_e4m3``."""
     kind, fmt = kind_and_format(name)
     return f"{kind} in {fmt}" if fmt else kind
 
 
 def operations_of(program: Program) -> dict[str, Operations]:
-    """Operations of every Einsum of a cascade, by name (for ``Program.memo``)."""
+    """Return the operations of every Einsum of a cascade, by name (for ``Program.memo``)."""
     return {e.name: einsum_operations(program, e) for e in program.einsums}
 
 
 def is_constant(expression: Expression | Condition) -> bool:
-    """Whether an expression is the same at every point: no tensor, no rank variable."""
+    """Return whether an expression is constant: it has no tensor and no rank variable."""
     return not any(
         isinstance(n, Access) or (isinstance(n, Name) and n.kind == "variable")
         for n in walk(expression)
@@ -147,7 +147,7 @@ def _reduction(program: Program, operator: str) -> Counter[str]:
 
 
 def _body(program: Program, body: Expression, arguments: tuple[str, ...]) -> Counter[str]:
-    """Operations of a declared body; its arguments stand for tensor elements."""
+    """Return the operations of a declared body; its arguments stand for tensor elements."""
     return _expression(program, body, frozenset(arguments))
 
 
@@ -192,25 +192,20 @@ def _call(program: Program, call: Call, bound: frozenset[str]) -> Counter[str]:
         function = declared[call.function]
         return inner + _body(program, function.body, function.arguments)
     row = FUNCTIONS[call.function]
-    # Of any number of arguments: one operation between every two neighbours.
+    # With any number of arguments: one operation between every two neighbours.
     times = len(call.arguments) - 1 if row.most is None else 1
     return inner + Counter({row.operation: times})
 
 
 def identity_of(program: Program, reduction: str) -> int | float:
-    """The identity element of a reduction operator.
+    """Return the identity element of a reduction, which is the result of reducing no elements.
 
     Parameters
     ----------
     program : Program
-        Where user reductions are declared.
+        Program that declares the user reductions.
     reduction : str
-        Such as ``+``, ``max`` or the name of a declared one.
-
-    Returns
-    -------
-    int or float
-        What a reduction of no elements gives.
+        Operator such as ``+`` or ``max``, or the name of a user reduction.
     """
     if reduction in REDUCTIONS:
         return REDUCTIONS[reduction].identity

@@ -1,11 +1,10 @@
-"""Order of evaluation: which Einsum needs which, and cycles no iteration can break.
+"""Order of evaluation: dependences between Einsums, and cycles that no iteration can break.
 
-An Einsum that reads an iterative tensor at ``v`` while it walks ``v`` itself needs the
-value of the iteration before: that dependence is *delayed* and may point backwards in
-the file. Every other read needs its tensor written earlier. A cycle is legal only when
-one iterative rank is walked in step by all its Einsums and delays part of it, and what
-is left without the delayed reads is legal again (the classic test for loop-carried
-dependences).
+An Einsum that reads an iterative tensor at ``v`` and itself iterates over ``v`` needs the value of
+the previous iteration. That dependence is *delayed* and may point backwards in the file. Every
+other read needs its tensor written earlier. A cycle is legal if all its Einsums iterate in step
+over one iterative rank that delays part of the cycle, and if the dependences without the delayed
+reads are legal again (the classic test for loop-carried dependences).
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from .graphs import strongly_connected
 
 @dataclass(frozen=True)
 class Dependence:
-    """``reader`` needs ``writer`` through ``access``.
+    """Dependence of ``reader`` on ``writer`` through ``access``.
 
-    ``in_step`` are the rank variables at which both stand at the same iteration (or the
-    reader one later); ``delayed`` those of them where the reader is one later.
+    ``in_step`` are the rank variables at which reader and writer are at the same iteration, or the
+    reader one later; at the ``delayed`` ones the reader is one later.
     """
 
     reader: str
@@ -33,13 +32,10 @@ class Dependence:
 
 
 def dependences(program: ir.Program) -> tuple[Dependence, ...]:
-    """Every dependence between Einsums, by reader in written order.
+    """Return all dependences between Einsums, by reader in written order.
 
-    Returns
-    -------
-    tuple of Dependence
-        One for every distinct access, so several between the same two Einsums where their indices
-        differ; reads of inputs are none.
+    There is one for every distinct access, so two Einsums have several if their indices differ.
+    Reads of inputs are no dependences.
     """
     return tuple(
         _dependence(program, einsum, access)
@@ -63,7 +59,7 @@ def _dependence(program: ir.Program, einsum: ir.Einsum, access: ir.Access) -> De
         variable = read.variables[0]
         if variable in walked and at <= to:
             in_step.add(variable)
-            # Chained: written at v + 1, and read at v or before.
+            # Delayed: written at v + 1, and read at v or before.
             if at < to == 1:
                 delayed.add(variable)
     return Dependence(einsum.name, writer.name, access, frozenset(in_step), frozenset(delayed))
@@ -72,19 +68,19 @@ def _dependence(program: ir.Program, einsum: ir.Einsum, access: ir.Access) -> De
 def cycles(
     edges: tuple[Dependence, ...],
 ) -> Iterator[tuple[frozenset[str], tuple[Dependence, ...]]]:
-    """Groups of Einsums that no iteration orders, each with a short chain that shows why.
+    """Yield groups of Einsums that no iteration orders, each with a short cycle as evidence.
 
     Parameters
     ----------
     edges : tuple of Dependence
-        As ``dependences`` gives them, or some of them.
+        Dependences to check.
 
     Yields
     ------
     group : frozenset of str
-        Einsums that all need one another.
+        Einsums that all depend on one another.
     chain : tuple of Dependence
-        A cycle inside the group, each reader followed by what it needs.
+        Cycle in the group; each reader is followed by a writer that it depends on.
     """
     for group in _groups(edges):
         inside = tuple(e for e in edges if e.reader in group and e.writer in group)
@@ -93,24 +89,24 @@ def cycles(
         if not delays:
             yield group, _chain(inside)
             continue
-        # What this loop delays is settled; the rest needs an order within one iteration.
+        # This loop settles its delayed dependences; the rest needs an order within one iteration.
         rest = tuple(e for e in inside if delays[0] not in e.delayed)
         yield from cycles(rest)
 
 
 def too_early(program: ir.Program, edges: tuple[Dependence, ...]) -> Iterator[Dependence]:
-    """Reads of what is written later in the file, where no iteration delays them.
+    """Yield reads of tensors that are written later in the file and that no iteration delays.
 
-    A read of a whole tensor is too early, too, while an iteration that computes the
-    tensor still has Einsums to come: for each iterative variable, a tensor is complete
-    where the last Einsum it depends on in step stands.
+    A read of a whole tensor is also too early if Einsums of the iteration that computes the tensor
+    are still to come. For each iterative variable, a tensor is complete at the last Einsum that it
+    depends on in step.
 
     Parameters
     ----------
     program : Program
-        Its order of Einsums is what is tested.
+        Program whose order of Einsums is checked.
     edges : tuple of Dependence
-        All of the program's.
+        All dependences of the program.
     """
     position = {e.name: i for i, e in enumerate(program.einsums)}
     found: dict[Dependence, None] = {}
@@ -123,7 +119,7 @@ def too_early(program: ir.Program, edges: tuple[Dependence, ...]) -> Iterator[De
         while changed:
             changed = False
             for edge in edges:
-                # Where the Einsum that completes it stands can only move down the file: this ends.
+                # The position of the completing Einsum only moves down the file, so the loop ends.
                 last = complete[edge.writer]
                 if variable in edge.in_step and last > complete[edge.reader]:
                     complete[edge.reader] = last
@@ -136,7 +132,8 @@ def too_early(program: ir.Program, edges: tuple[Dependence, ...]) -> Iterator[De
 
 
 def _groups(edges: tuple[Dependence, ...]) -> list[frozenset[str]]:
-    """Strongly connected groups that hold a cycle, in the order of their first reader."""
+    """Return the strongly connected groups that hold a cycle, in the order of their first
+    reader."""
     successors: dict[str, set[str]] = {}
     for edge in edges:
         successors.setdefault(edge.reader, set()).add(edge.writer)
@@ -146,14 +143,14 @@ def _groups(edges: tuple[Dependence, ...]) -> list[frozenset[str]]:
 
 
 def _chain(inside: tuple[Dependence, ...]) -> tuple[Dependence, ...]:
-    """A shortest cycle among dependences known to hold one, illegal by itself if possible."""
+    """Return a shortest cycle among dependences that hold one; an illegal one if possible."""
     found = [(edge, *_path(edge.writer, edge.reader, inside)) for edge in inside]
     found.sort(key=lambda chain: (_is_legal(chain), len(chain)))
     return found[0]
 
 
 def _path(start: str, end: str, edges: tuple[Dependence, ...]) -> tuple[Dependence, ...]:
-    """A shortest path of dependences from one Einsum to another that it is known to reach."""
+    """Return a shortest path of dependences between two Einsums that are known to be connected."""
     paths: dict[str, tuple[Dependence, ...]] = {start: ()}
     queue = [start]
     while end not in paths:
@@ -171,11 +168,11 @@ def _is_legal(chain: tuple[Dependence, ...]) -> bool:
 
 
 def chain_text(chain: tuple[Dependence, ...]) -> str:
-    """A cycle as text: ``A <- B <- A``, each needing the next.
+    """Return a cycle as text: ``A <- B <- A``, each Einsum depending on the next.
 
     Parameters
     ----------
     chain : tuple of Dependence
-        A closed one: the last one's writer is the first one's reader.
+        Closed cycle: the writer of the last dependence is the reader of the first.
     """
     return " <- ".join([*(e.reader for e in chain), chain[0].reader])

@@ -1,4 +1,4 @@
-"""Shapes: the size of every rank from the few a user gives, and symmetry of ranks."""
+"""Shapes: the size of every rank from the few sizes a user gives, and symmetry of ranks."""
 
 from __future__ import annotations
 
@@ -17,34 +17,32 @@ def resolve_shapes(
     given: Mapping[str, SupportsIndex],
     error: type[InputError] = CascadeError,
 ) -> dict[str, int]:
-    """The shape of every rank of a program.
+    """Return the shape of every rank of a program.
 
-    A rank whose shape the cascade says has that one.
-
-    A partitioned rank and its members fix one another: of a family and its n members any
-    n are enough, and the outermost covers what is left, ``M1 = ceil(M / M0)``. When every
-    member is given and the family is not, the family is their product.
+    A rank with a fixed shape in the cascade keeps that shape. A family and its n members determine
+    one another: any n of these shapes are enough, and the outermost member covers the rest, ``M1 =
+    ceil(M / M0)``. If every member is given and the family is not, the family is their product.
 
     Parameters
     ----------
     program : ir.Program
-        Its ranks need shapes; ``parallel`` ranks may have one.
+        Its ranks need shapes; its ``parallel`` ranks may have one.
     given : mapping
-        Shapes by rank name, positive whole numbers of any size.
+        Shapes by rank name, positive integers of any size.
     error : type
-        The member of the error family to raise.
+        Error class to raise.
 
     Returns
     -------
     dict
-        Rank name to shape: every declared rank, and the ``parallel`` ranks given, in the
-        order of declaration.
+        Shapes by rank name, in order of declaration: every declared rank, and the ``parallel``
+        ranks given.
 
     Raises
     ------
     InputError
-        (as ``error``) A shape is unknown, missing, not a positive whole number, or
-        contradicts the others. Names every such shape.
+        (as ``error``) A shape is unknown, missing, not a positive integer, or contradicts the
+        others. Lists every such shape.
     """
     problems: list[Problem] = []
     shapes = _checked(program, given, problems)
@@ -56,7 +54,7 @@ def resolve_shapes(
         for rank in program.ranks
         if rank.partition
     }
-    # Once more: by now there may be shapes of members and families that others are like.
+    # Repeat: members and families that other ranks are like may have a shape by now.
     _alike(program, shapes, problems)
     missing: list[str] = []
     for rank in program.ranks:
@@ -76,19 +74,19 @@ def resolve_shapes(
 def complete_shapes(
     program: ir.Program, given: Mapping[str, int], fixed: Collection[str] = ()
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """The given shapes with usual ones where nothing else fixes a rank.
+    """Return the given shapes with usual shapes added for ranks that nothing else determines.
 
-    Of what picks more than there is to pick from it is as many as there is.
+    The rank of a selection is clipped to the number of candidates.
 
     Parameters
     ----------
     fixed : collection of str
-        Ranks whose shapes come from elsewhere (the tiles of a mapping).
+        Ranks whose shapes are determined elsewhere (the tiles of a mapping).
 
     Returns
     -------
     tuple of dict
-        All shapes that are now given, and those that were not before.
+        All shapes known now, and the added ones.
     """
     found, added = dict(given), dict[str, int]()
     for usual in program.usual:
@@ -98,7 +96,7 @@ def complete_shapes(
         parted = [r for r in program.ranks if r.partition]
         alike = [f for f in parted if family and family.name in (f.name, f.like)]
         known = {*found, *fixed}
-        # Of a family and its n members any n fix the last one.
+        # Any n shapes of a family and its n members determine the last one.
         full = any(len(known & {f.name, *f.partition}) >= len(f.partition) for f in alike)
         if not full and not names & known:
             found[usual.name] = added[usual.name] = usual.size
@@ -131,7 +129,7 @@ def _checked(
 
 
 def _fixed(program: ir.Program, shapes: dict[str, int], problems: list[Problem]) -> None:
-    """Put in the shapes that the cascade itself says, in place."""
+    """Add the shapes that the cascade fixes, in place."""
     for rank in program.ranks:
         if rank.shape is None:
             continue
@@ -141,7 +139,7 @@ def _fixed(program: ir.Program, shapes: dict[str, int], problems: list[Problem])
 
 
 def derived_shapes(program: ir.Program, given: Mapping[str, int]) -> dict[str, int]:
-    """Shapes that are given, and those that follow from them; the rest is left out.
+    """Return the given shapes and all shapes that follow from them; other ranks are left out.
 
     >>> from einsum_cascade import Cascade
     >>> program = Cascade.load("delta-product-chunked").program
@@ -156,7 +154,7 @@ def derived_shapes(program: ir.Program, given: Mapping[str, int]) -> dict[str, i
 
 
 def _follow(program: ir.Program, shapes: dict[str, int], given: frozenset[str]) -> None:
-    """Fill in what follows, in place: of a family what a rank like its member has, and so on."""
+    """Add all shapes that follow from the known ones, in place."""
     known = -1
     while known != len(shapes):
         known = len(shapes)
@@ -167,7 +165,7 @@ def _follow(program: ir.Program, shapes: dict[str, int], given: frozenset[str]) 
 
 
 def _alike(program: ir.Program, shapes: dict[str, int], problems: list[Problem]) -> None:
-    """Give ranks that are declared alike one another's shapes, in place."""
+    """Copy shapes between ranks that are declared alike, in place."""
     for rank in program.ranks:
         other = program.rank_of.get(rank.like or "")
         if other is None:
@@ -185,7 +183,7 @@ def _alike(program: ir.Program, shapes: dict[str, int], problems: list[Problem])
 def _family(
     rank: ir.Rank, shapes: dict[str, int], problems: list[Problem], given: frozenset[str]
 ) -> list[str]:
-    """Fill in one family, in place; returns what is missing, in words."""
+    """Add the missing shape of one family, in place; return descriptions of shapes that lack."""
     names = (rank.name, *rank.partition)
     if any(n in given and n not in shapes for n in names):
         return []
@@ -217,25 +215,26 @@ def _consistent(rank: ir.Rank, shapes: dict[str, int], problems: list[Problem]) 
 
 
 def clip_selections(program: ir.Program, shapes: Mapping[str, int]) -> dict[str, int]:
-    """Shapes of ranks that count more picks than there are to pick from: as many as there are.
+    """Return smaller shapes for selection ranks that exceed the number of candidates.
 
-    What is picked beyond that is absent, and so is all that is computed of it, so that the
-    smaller rank says the same. Ranks that count anything else beside picks keep their shape.
+    Selections beyond the number of candidates are absent, and so is everything computed from them,
+    so the smaller rank gives the same results. Ranks that also count something else keep their
+    shape.
 
     Parameters
     ----------
     program : Program
     shapes : mapping of str to int
-        By rank, those that are known.
+        Known shapes by rank.
 
     Returns
     -------
     dict of str to int
-        By rank that counts picks; empty where there is enough to pick from.
+        Clipped shapes by rank; empty if there are enough candidates.
 
     Examples
     --------
-    Four blocks, of which eight are to be picked.
+    Eight blocks are to be selected out of four.
 
     >>> from einsum_cascade import Cascade
     >>> program = Cascade.load("mixture-of-block-attention").program
@@ -256,7 +255,7 @@ def clip_selections(program: ir.Program, shapes: Mapping[str, int]) -> dict[str,
 
 
 def _selection_rank(program: ir.Program, einsum: ir.Einsum) -> str | None:
-    """The rank that counts what an Einsum selects; None where it selects nothing."""
+    """Return the rank that counts the selections of an Einsum, or None if it selects nothing."""
     if einsum.select is None:
         return None
     candidates = ir.variables_of(einsum.expression)
@@ -264,7 +263,7 @@ def _selection_rank(program: ir.Program, einsum: ir.Einsum) -> str | None:
 
 
 def _has_only_selected_elements(program: ir.Program, rank: str) -> bool:
-    """Whether whatever has the rank is of a pick, so that nothing is there without one."""
+    """Return whether every element along the rank belongs to a selection."""
     declared = program.rank_of[rank]
     if declared.partition or declared.family or declared.like or declared.shape is not None:
         return False
@@ -298,7 +297,7 @@ def _is_at(access: ir.Access, variable: str) -> bool:
 
 
 def _shape_is_used(program: ir.Program, rank: str) -> bool:
-    """Whether the shape of a rank stands in an equation or a domain, as a number."""
+    """Return whether an equation or a domain uses the shape of a rank as a number."""
     parts: list[ir.Node] = [f.body for f in program.functions]
     for einsum in (*program.einsums, *program.init):
         parts += [einsum.target, einsum.expression, *([einsum.where] if einsum.where else [])]
@@ -316,7 +315,7 @@ def _uses_shape(node: ir.Node, rank: str) -> bool:
 
 
 def _unconditional_reads(node: ir.Node) -> Iterator[ir.Access]:
-    """Accesses that are read at every point, those inside of indices included."""
+    """Yield the accesses that are read at every point, with those inside indices."""
     if isinstance(node, ir.Access):
         yield node
     if isinstance(node, ir.Call) and node.function == "where":
@@ -326,13 +325,13 @@ def _unconditional_reads(node: ir.Node) -> Iterator[ir.Access]:
 
 
 def rank_asymmetry(program: Program, rank: str) -> str | None:
-    """What does not treat every coordinate of a rank alike (``Einsum 'QK'``), or None.
+    """Return the first part of a cascade that distinguishes coordinates of a rank, or None.
 
-    A cascade treats them alike when the rank's variable is only ever a plain index
-    (``Q[p, e]``, or ``Q[p1*P0 + p0, e]`` by the members of a partition): not reduced, not
-    compared (``where m <= p``), not a number (``lam ** p``), not part of a longer index
-    (``X[p - m]``), and when nothing else depends on its shape. Then twice the coordinates
-    are twice the same work on the same other operands.
+    Coordinates are interchangeable if the rank variable is only a plain index (``Q[p, e]``, or
+    ``Q[p1*P0 + p0, e]`` by the members of a partition). The variable may not be reduced, compared
+    (``where m <= p``), used as a number (``lam ** p``) or combined in an index (``X[p - m]``), and
+    nothing else may depend on the shape of the rank. Then twice the coordinates mean twice the same
+    work on the same other operands.
 
     Parameters
     ----------
@@ -342,7 +341,7 @@ def rank_asymmetry(program: Program, rank: str) -> str | None:
     Returns
     -------
     str or None
-        The Einsum, as it stands in a message; None where more coordinates change nothing.
+        A rank or an Einsum as named in messages (``Einsum 'QK'``).
     """
     own = next((r for r in program.ranks if r.name == rank), None)
     members = () if own is None else own.partition
@@ -367,7 +366,7 @@ def _distinguishes(einsum: Einsum, rank: str, members: tuple[str, ...]) -> bool:
 
 
 def _is_not_a_plain_index(node: Node, rank: str, variables: set[str], whole: set[str]) -> bool:
-    """Whether a node uses the rank otherwise than as a plain index."""
+    """Return whether a node uses the rank in another way than as a plain index."""
     match node:
         case Name(name=name):
             return name in variables or name.upper() == rank

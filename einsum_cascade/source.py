@@ -1,4 +1,4 @@
-"""Source texts and spans: where in a user's file a thing was written."""
+"""Source texts and spans: positions in a user's file."""
 
 from __future__ import annotations
 
@@ -12,25 +12,14 @@ _UNSEEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
     "\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]|\r(?!\n)"
 )
-"""Characters that a terminal obeys, or that change how what stands beside them is read."""
+"""Characters that control a terminal, or change how the text around them is read."""
 
 
 def visible(text: str) -> str:
-    r"""A text of a user's, to be shown: control characters are written as escapes.
+    r"""Return a user's text with control characters written as escapes.
 
-    Every text that came out of a file, a path or a command line goes through here on its way to
-    a terminal, a page or a picture; line breaks and tabs stay.
-
-    Parameters
-    ----------
-    text : str
-        Any; one without such characters is returned as it is.
-
-    Returns
-    -------
-    str
-        With ``\x1b`` for an escape character, ``\u202e`` for one that turns the direction of
-        reading, and so on: what was written stays readable.
+    Every text from a file, a path or a command line is passed through this function before it is
+    shown on a terminal, a page or a picture. Line breaks and tabs stay.
 
     >>> visible("red \x1b[31m"), visible("two\nlines")
     ('red \\x1b[31m', 'two\nlines')
@@ -46,7 +35,7 @@ def _as_escape(found: re.Match[str]) -> str:
 
 
 def html_text(text: str) -> str:
-    r"""A text as HTML shows it, wherever in a page: escaped, and as ``visible`` has it.
+    r"""Return a text for an HTML page: escaped, with control characters made ``visible``.
 
     >>> html_text("<b>\x1b")
     '&lt;b&gt;\\x1b'
@@ -56,20 +45,20 @@ def html_text(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A text and the name under which a user knows it (a path, or ``<text>``)."""
+    """Text with the name under which a user knows it (a path, or ``<text>``)."""
 
     name: str
     text: str
 
     def line(self, number: int) -> str:
-        """The text of line ``number`` (1-based), or an empty string past the end."""
+        """Return the text of a line (1-based), or an empty string past the end."""
         lines = self.text.splitlines()
         return lines[number - 1] if 1 <= number <= len(lines) else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of one line of a source; ``line`` and ``column`` are 1-based."""
+    """Part of one line of a source; ``line`` and ``column`` are 1-based."""
 
     source: Source
     line: int
@@ -80,10 +69,9 @@ class Span:
         return f"{self.source.name}:{self.line}:{self.column}"
 
     def excerpt(self) -> str:
-        """The source line with a caret under the span, or an empty string.
+        """Return the source line with a caret under the span, or an empty string.
 
-        A long line is cut around the span, and each character that cannot be shown is replaced
-        by one that can.
+        A long line is cut around the span, and each unprintable character is replaced.
         """
         text = self.source.line(self.line)
         if not text.strip():

@@ -1,7 +1,7 @@
-"""The taxonomy of attention by passes over the keys, computed from the built-in cascades.
+"""Taxonomy of attention by passes over the keys, computed from the built-in cascades.
 
-``python -m einsum_cascade.taxonomy`` prints the Markdown of ``docs/taxonomy.md``. Which
-system runs which cascade is data (``specs/taxonomy.yaml``); everything else is analysed.
+``python -m einsum_cascade.taxonomy`` prints the Markdown of ``docs/taxonomy.md``. The list of
+systems and their cascades is data (``specs/taxonomy.yaml``); everything else is analysed.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from .yaml.source import read_yaml
 COMMAND = "python -m einsum_cascade.taxonomy > docs/taxonomy.md"
 
 MAX_CHAINS = 2
-"""Barriers of a cascade that the document shows: softmax has two."""
+"""Number of barriers per cascade that the document shows: softmax has two."""
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A published system and the built-in cascade it runs."""
+    """Published system and the built-in cascade that it runs."""
 
     name: str
     cascade: str
@@ -36,14 +36,14 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class Taxonomy:
-    """Systems, and the rank whose passes they are told apart by."""
+    """Systems, and the rank whose passes classify them."""
 
     rank: str
     systems: tuple[System, ...]
 
 
 def load_taxonomy() -> Taxonomy:
-    """The built-in list of systems.
+    """Load the built-in list of systems.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def load_taxonomy() -> Taxonomy:
 
 
 def taxonomy_markdown() -> str:
-    """The document: systems by passes, then every built-in cascade."""
+    """Return the document: systems by passes, then every built-in cascade."""
     taxonomy = load_taxonomy()
     names = builtin_names("cascades")
     analyses = {n: Cascade.load(n).analyze() for n in names}
@@ -103,7 +103,7 @@ def _systems(taxonomy: Taxonomy, analyses: dict[str, Analysis]) -> str:
 
 
 def _several(analysis: Analysis) -> list[RankPasses]:
-    """Return the ranks, without members of partitioned ones, that a cascade passes over again."""
+    """Return the ranks of several passes, without members of partitioned ranks."""
     return [r for r in analysis.passes.ranks if r.count > 1 and r.grain != "member"]
 
 

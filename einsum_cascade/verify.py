@@ -17,20 +17,14 @@ from .source import Span
 
 
 def verify(program: ir.Program, spoiled: frozenset[str] = frozenset()) -> tuple[Problem, ...]:
-    """Every problem of a program.
+    """Return every problem of a program; none if it is well formed.
 
     Parameters
     ----------
     program : ir.Program
-        A program as parsed, or as a rewrite built it (without spans).
+        Parsed program, or one that a rewrite built (without spans).
     spoiled : frozenset of str
-        Names a mistake found earlier left half declared; nothing is said about their
-        absence.
-
-    Returns
-    -------
-    tuple of Problem
-        Empty when the program is well formed.
+        Names whose declaration was already rejected; their absence is not reported.
     """
     found: dict[Problem, None] = {}
     for problem in name_problems(program, spoiled):
@@ -43,12 +37,12 @@ def verify(program: ir.Program, spoiled: frozenset[str] = frozenset()) -> tuple[
 
 
 def check(program: ir.Program) -> ir.Program:
-    """The program itself when it is well formed.
+    """Return the program itself if it is well formed.
 
     Raises
     ------
     CascadeError
-        Carries every problem.
+        The program has problems; carries all of them.
     """
     if problems := verify(program):
         raise CascadeError(problems)
@@ -59,7 +53,7 @@ def _flow_problems(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Pro
     yield from _outputs(program, spoiled)
     yield from _initialised(program, spoiled)
     yield from _order(program)
-    # What would have used a thing may be the very line that could not be read.
+    # A line that could not be parsed may be the one that uses a name.
     if not spoiled:
         yield from _unused(program)
 
@@ -80,7 +74,7 @@ def _outputs(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Problem]:
 
 
 def _initialised(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Problem]:
-    """Iterative tensors have a coordinate 0, and only they do."""
+    """Yield problems of iterative tensors: each has a coordinate 0, and no other tensor has."""
     started = {e.name for e in program.init}
     for name, ranks in program.iterative.items():
         if name not in started and name not in spoiled:
@@ -103,7 +97,7 @@ def _initialised(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Probl
 def _order(program: ir.Program) -> Iterator[Problem]:
     names = {e.name for e in program.einsums} - {t.name for t in program.inputs}
     if len(names) < len(program.einsums):
-        # A tensor written twice has been reported; its order means nothing.
+        # Order is meaningless if a tensor is written twice, which has been reported.
         return
     edges = dependences(program)
     in_cycle: set[str] = set()
@@ -137,11 +131,12 @@ def _early(program: ir.Program, edge: Dependence) -> Problem:
 
 
 def _unused(program: ir.Program) -> Iterator[Problem]:
-    """Tensors no output depends on; inputs, parameters and ranks nothing mentions."""
+    """Yield tensors that no output depends on, and inputs, parameters and ranks that nothing
+    uses."""
     written = program.einsum_of
     statements = (*program.init, *program.einsums)
     read = {a.tensor for e in statements for a in e.reads}
-    # A misspelt name makes the right one look unused; it has been reported itself.
+    # A misspelt name makes the right one look unused; the misspelling has been reported.
     if any(name not in written for name in program.outputs) or not program.outputs:
         return
     if any(name not in program.tensor_ranks for name in read):
@@ -176,7 +171,7 @@ def _variables(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _mentioned(program: ir.Program) -> frozenset[str]:
-    """Ranks, rank variables and parameters that occur somewhere."""
+    """Return the ranks, rank variables and parameters that a program mentions."""
     found = {rank for tensor in program.inputs for rank in tensor.ranks}
     roots: list[ir.Node] = [f.body for f in program.functions]
     roots.extend(r.body for r in program.reductions)
@@ -196,14 +191,14 @@ _RANK = re.compile(r"[A-Z][A-Z0-9_]*")
 _TENSOR = re.compile(r"[A-Z][A-Za-z0-9_]*")
 
 MAX_EXPANSION = 1000
-"""How many operations a user's function may come to with its calls written out."""
+"""Maximum number of operations of a user function with its calls expanded."""
 
 Declared = tuple[str, str, Span | None]
-"""A kind of thing, its name, and where it is declared."""
+"""Kind of a declaration, its name and its span."""
 
 
 def name_problems(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Problem]:
-    """Problems of names: duplicates, clashes, spelling, functions and reductions."""
+    """Yield problems of names: duplicates, clashes, spelling, functions and reductions."""
     yield from _spelling(program)
     yield from _duplicates(_ranks(program))
     yield from _written_twice(program)
@@ -217,7 +212,7 @@ def name_problems(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Prob
 
 
 def _usual(program: ir.Program, spoiled: Collection[str]) -> Iterator[Problem]:
-    """Usual sizes of what is no rank and no parameter, or of a rank that has its size already."""
+    """Yield problems of usual sizes: unknown names, and ranks whose size is already determined."""
     known = program.settable
     for usual in program.usual:
         rank = program.rank_of.get(usual.name)
@@ -241,7 +236,7 @@ def _ranks(program: ir.Program) -> Iterator[Declared]:
 
 
 def _values(program: ir.Program) -> Iterator[Declared]:
-    """What may stand as a bare name or before ``[`` or ``(``; ranks apart from tensors."""
+    """Yield names that may stand alone or before ``[`` or ``(``; these may not clash."""
     for tensor in program.inputs:
         yield ("input", tensor.name, tensor.span)
     for parameter in program.parameters:
@@ -282,7 +277,7 @@ def _spelling(program: ir.Program) -> Iterator[Problem]:
     taken |= {r.name: "rank" for r in program.ranks}
     taken |= dict.fromkeys(program.parallel, "rank")
     taken |= dict.fromkeys(FUNCTIONS, "function")
-    # Parameters are keywords of Cascade.evaluate, beside its own.
+    # Parameters are keyword arguments of Cascade.evaluate, next to its own.
     taken |= dict.fromkeys(("self", "program", "inputs", "dtype", "keep"), "setting of evaluate")
     for parameter in program.parameters:
         if parameter.name in taken:
@@ -319,19 +314,19 @@ def _callables(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Problem
     expansion = tuple(_expansion(program))
     yield from expansion
     if not expansion:
-        # It computes the bodies, so they must come to an end.
+        # Testing an operator evaluates its body, which must terminate.
         yield from operator_problems(program)
 
 
 def _expansion(program: ir.Program) -> Iterator[Problem]:
-    """Functions that call themselves, or grow beyond measure by calling one another."""
+    """Yield functions that call themselves, or whose expansion exceeds the limit."""
     nodes = {f.name: ir.walk(f.body) for f in program.functions}
     calls = {
         name: [n.function for n in below if isinstance(n, ir.Call) and n.function in nodes]
         for name, below in nodes.items()
     }
     sizes: dict[str, int] = {}
-    # Callees first; who is never ready calls itself, or calls one that does.
+    # Callees first; a function that never becomes ready calls itself, directly or not.
     while ready := [n for n in calls if n not in sizes and all(c in sizes for c in calls[n])]:
         for name in ready:
             sizes[name] = len(nodes[name]) + sum(sizes[c] for c in calls[name])
@@ -345,7 +340,7 @@ def _expansion(program: ir.Program) -> Iterator[Problem]:
 
 
 def call_problems(program: ir.Program, root: ir.Node, spoiled: frozenset[str]) -> Iterator[Problem]:
-    """Unknown functions, wrong numbers of arguments, and division by a literal zero."""
+    """Yield unknown functions, wrong numbers of arguments, and divisions by a literal zero."""
     arity = {f.name: (f.least, f.most) for f in FUNCTIONS.values()}
     arity |= {f.name: (len(f.arguments), len(f.arguments)) for f in program.functions}
     for node in ir.walk(root):
@@ -371,7 +366,7 @@ def _partitions(program: ir.Program) -> Iterator[Problem]:
         if rank.like is not None:
             yield from _alike(program, rank)
         like = program.rank_of.get(rank.like or "")
-        # A member has no line of its own: what is like it says which length it has.
+        # A member has no declaration of its own: a rank like it states its shape.
         apart = like is not None and like.family is None
         if rank.shape is not None and (rank.partition or apart):
             what = f"rank '{rank.name}' has a shape and takes it from elsewhere, too"
@@ -410,7 +405,7 @@ def _accumulated(program: ir.Program) -> Iterator[Problem]:
 
 @dataclass(frozen=True)
 class _Place:
-    """An index at a position of a tensor, inside an Einsum."""
+    """Index at a position of a tensor in an Einsum."""
 
     program: ir.Program
     einsum: ir.Einsum
@@ -420,12 +415,12 @@ class _Place:
     guarded: bool
 
     def problem(self, message: str, hint: str | None = None) -> Problem:
-        """A problem at this index."""
+        """Return a problem at this index."""
         return Problem(message, self.index.span, hint)
 
 
 def index_problems(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Problem]:
-    """Problems of every statement taken by itself."""
+    """Yield problems of every statement by itself."""
     for einsum in program.init:
         yield from _init_target(program, einsum)
         yield from _statement(program, einsum, spoiled)
@@ -455,7 +450,7 @@ def _statement(
     roots = [einsum.expression] if einsum.where is None else [einsum.expression, einsum.where]
     for root in roots:
         yield from call_problems(program, root, spoiled)
-    # Whether a guard keeps every read inside depends on shapes: that is seen when it is evaluated.
+    # Whether a guard keeps every read inside depends on shapes, which the evaluation checks.
     guards = {a for n in ir.walk(einsum.expression) if _is_where(n) for a in ir.walk(n)}
     for access in einsum.reads:
         guarded = einsum.where is not None or access in guards
@@ -470,7 +465,7 @@ def _is_where(node: ir.Node) -> bool:
 
 
 def _names(program: ir.Program, einsum: ir.Einsum) -> Iterator[Problem]:
-    """Names the parser resolves; a program built by a rewrite is held to the same."""
+    """Yield unknown names; the parser resolves names, but a program from a rewrite may be wrong."""
     parameters = {p.name for p in program.parameters}
     known = {
         "variable": set(program.rank_of_variable),
@@ -492,7 +487,7 @@ def _names(program: ir.Program, einsum: ir.Einsum) -> Iterator[Problem]:
 
 
 def _mixed(program: ir.Program, einsum: ir.Einsum) -> Iterator[Problem]:
-    """A family and its members walk one rank twice over, independently."""
+    """Yield Einsums that use a family and its members as independent indices."""
     for rank in program.ranks:
         if rank.partition and rank.variable in einsum.variables:
             members = [m.lower() for m in rank.partition if m.lower() in einsum.variables]
@@ -503,7 +498,7 @@ def _mixed(program: ir.Program, einsum: ir.Einsum) -> Iterator[Problem]:
 
 
 def family_text(program: ir.Program, family: str) -> str:
-    """The index of a whole family by its members: ``m1*M0 + m0``."""
+    """Return the index of a whole family by its members: ``m1*M0 + m0``."""
     members = program.rank_of[family].partition
     terms = ["*".join([m.lower(), *members[i + 1 :]]) for i, m in enumerate(members)]
     return " + ".join(terms)
@@ -579,7 +574,8 @@ def _target(program: ir.Program, einsum: ir.Einsum) -> Iterator[Problem]:
 
 
 def _scatter(program: ir.Program, einsum: ir.Einsum, index: ir.Gather) -> Iterator[Problem]:
-    """``C[I[j], e] = ...``: where the positions come from, and what else indexes the result."""
+    """Yield problems of ``C[I[j], e] = ...``: its positions, and the other indices of the
+    result."""
     name, written = index.access.tensor, f"'{einsum.name}'"
     if not index.plain or any(isinstance(i, ir.Gather) for i in index.access.indices):
         what = f"{written} is scattered by elements of '{name}' as they are, without arithmetic"
@@ -630,7 +626,8 @@ def _init_target(program: ir.Program, einsum: ir.Einsum) -> Iterator[Problem]:
 
 
 def family_of(program: ir.Program, index: ir.Index) -> str | None:
-    """The family ``M`` if an index is exactly ``m1*M0 + m0`` over all its members."""
+    """Return the family ``M`` if an index is exactly ``m1*M0 + m0`` over all its members, else
+    None."""
     if not isinstance(index, ir.Affine) or len(index.terms) < 2:
         return None
     first = program.rank_of_variable.get(index.terms[0].variable or "")
@@ -702,7 +699,7 @@ def _affine(place: _Place, index: ir.Affine) -> Iterator[Problem]:
         )
         return
     iterative = place.rank in place.program.iterative.get(place.tensor, ())
-    # An iterative tensor has one coordinate more, the state before the first step.
+    # An iterative tensor has one more coordinate: the state before the first step.
     last = 1 if iterative else 0
     if not place.guarded and not 0 <= offset <= last:
         what = f"this reads beyond the end of '{place.tensor}' along '{place.rank}'"
