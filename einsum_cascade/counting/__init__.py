@@ -1,1 +1,1 @@
-"""What a cascade costs: points, operations, footprints, traffic, in its shapes."""
+"""Symbolic cost of a cascade in its shapes: points, operations, footprints and traffic."""

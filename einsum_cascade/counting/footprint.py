@@ -1,9 +1,9 @@
-"""What has to be held while a rank is traversed, and what it costs not to hold it.
+"""Footprints: elements to hold while a rank is traversed, and the cost of not holding them.
 
-All sizes are in elements and sympy expressions in the shapes. A tensor that a later pass
-reads again has to be held over the whole rank, or written out and read back, or computed
-again from inputs that are read again; any other tensor is needed one element (or one
-tile) at a time, whatever the size of the rank.
+All sizes are in elements, as sympy expressions in the shapes. A tensor that a later pass reads
+again must be held over the whole rank, written out and read back, or recomputed from inputs that
+are read again. Any other tensor is needed one element (or one tile) at a time, whatever the size of
+the rank.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from .points import factored, rank_symbol, size_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorFootprint:
-    """What has to be held of one tensor while one rank is traversed.
+    """Elements of one tensor to hold while one rank is traversed.
 
-    ``along`` counts elements along the rank; ``held`` also those along the tensor's other
-    ranks that the loops inside the traversal go over.
+    ``along`` counts elements along the rank; ``held`` multiplies by the other ranks of the tensor
+    that loops inside the traversal cover.
     """
 
     tensor: str
@@ -33,10 +33,9 @@ class TensorFootprint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankFootprint:
-    """What has to be held while ``rank`` is traversed, for one coordinate of ``per``.
+    """Elements to hold while ``rank`` is traversed, for one coordinate of ``per``.
 
-    ``needed`` is the part that later passes come back to: the buffer without which they
-    cost traffic.
+    ``needed`` is the part that later passes read again: a smaller buffer costs extra traffic.
     """
 
     rank: str
@@ -46,7 +45,7 @@ class RankFootprint:
 
     @property
     def total(self) -> Any:
-        """Elements held in all."""
+        """Number of elements held for all tensors."""
         import sympy
 
         return sympy.Add(*(t.held for t in self.tensors))
@@ -54,12 +53,13 @@ class RankFootprint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtraTraffic:
-    """What passes over ``rank`` cost, in elements, when ``needed`` elements are not there.
+    """Extra traffic of the passes over ``rank``, in elements, if ``needed`` elements are not
+    held.
 
-    ``spilled``: intermediates are written out and read back. ``reread``: later passes read
-    inputs again and compute intermediates again; infinite where that is no way, since what is
-    picked by its value is known only after a traversal of another rank. ``tensors`` and
-    ``inputs`` say which.
+    ``spilled`` is the traffic to write intermediates and read them back. ``reread`` is the traffic
+    to read inputs again in later passes and recompute intermediates; it is infinite for elements
+    gathered by value, which are known only after a traversal of another rank. ``tensors`` are the
+    tensors needed again, ``inputs`` the inputs to read again.
     """
 
     rank: str
@@ -71,14 +71,14 @@ class ExtraTraffic:
 
     @property
     def cheapest(self) -> Any:
-        """The cheaper of the two."""
+        """Smaller of the two amounts."""
         import sympy
 
         return sympy.Min(self.spilled, self.reread)
 
     @property
     def choice(self) -> str:
-        """Both ways in words."""
+        """Description of both alternatives."""
         inputs = ", ".join(self.inputs)
         if set(self.tensors) <= set(self.inputs):
             return f"read {inputs} again in every later pass"
@@ -90,19 +90,19 @@ class ExtraTraffic:
 
 
 def tensor_size(program: ir.Program, tensor: str, *, parallel: bool = True) -> Any:
-    """Elements of a tensor; an iterative one has its initial coordinate as well.
+    """Return the elements of a tensor; an iterative tensor includes its initial coordinate.
 
     Parameters
     ----------
     program : Program
     tensor : str
     parallel : bool, default True
-        Whether the ranks of ``parallel`` multiply, too.
+        Whether to multiply by the shapes of the ``parallel`` ranks.
 
     Returns
     -------
     expression
-        Elements, in the shapes: ``I + 1`` along an iterative rank I, whose states are 0 to I.
+        Elements in the shapes: ``I + 1`` along an iterative rank I, whose states are 0 to I.
     """
     import sympy
 
@@ -114,26 +114,22 @@ def tensor_size(program: ir.Program, tensor: str, *, parallel: bool = True) -> A
 
 
 def footprints(program: ir.Program, passes: PassAnalysis) -> tuple[RankFootprint, ...]:
-    """A footprint per rank of the analysis.
+    """Return one footprint per analysed rank, in the order of ``passes.ranks``.
 
     Parameters
     ----------
     program : Program
     passes : PassAnalysis
-        Of the same program.
-
-    Returns
-    -------
-    tuple of RankFootprint
-        In elements, in the order of ``passes.ranks``.
+        Passes of the same program.
     """
     return tuple(_Traversal(program, passes, r).footprint for r in passes.ranks)
 
 
 def extra_traffic(program: ir.Program, passes: PassAnalysis) -> tuple[ExtraTraffic, ...]:
-    """What each plain rank or family with more than one pass costs when nothing is held.
+    """Return the extra traffic of each plain rank or family with several passes if nothing is
+    held.
 
-    A member is left out: the passes of its family count them already.
+    Members are left out, because the passes of their family already count them.
     """
     found = []
     for r in passes.ranks:
@@ -153,14 +149,14 @@ class _Traversal:
 
     @cached_property
     def _grains(self) -> tuple[RankPasses, ...]:
-        """The rank itself; for a family its members, each with its own passes."""
+        """Rank itself, or the members of a family, each with its own passes."""
         members = self.program.rank_of[self.rank.rank].partition if self._declared else ()
         known = {r.rank: r for r in self.passes.ranks}
         return tuple(known[m] for m in members if m in known) or (self.rank,)
 
     @cached_property
     def _read(self) -> dict[str, dict[str, TensorPasses]]:
-        """By grain and tensor, the passes that read it."""
+        """Passes that read each tensor, by grain and tensor."""
         return {g.rank: {t.tensor: t for t in g.tensors} for g in self._grains}
 
     @property
@@ -180,7 +176,7 @@ class _Traversal:
 
     @cached_property
     def _own(self) -> frozenset[str]:
-        """The rank, its family and its members."""
+        """Names of the rank, its family and its members."""
         names = {self.rank.rank, *(g.rank for g in self._grains)}
         if self._declared:
             known = self.program.rank_of[self.rank.rank]
@@ -189,7 +185,7 @@ class _Traversal:
 
     @cached_property
     def _per(self) -> tuple[str, ...]:
-        """Ranks that every Einsum on the way goes over: they can be the outer loops."""
+        """Ranks that every Einsum involved iterates over: they can be outer loops."""
         spaces = [
             [self.program.rank_of_variable.get(v, v.upper()) for v in e.variables]
             for e in self._einsums
@@ -201,8 +197,8 @@ class _Traversal:
         import sympy
 
         size, reasons = self._along(tensor)
-        # Loops that run outside the traversal hold one coordinate at a time; all other ranks of the
-        # tensor are gone through inside it and have to be held whole.
+        # Loops outside the traversal hold one coordinate at a time; all other ranks of the tensor
+        # are covered inside and held whole.
         outer = self._own | set(self._per)
         inner = [
             r
@@ -215,12 +211,12 @@ class _Traversal:
         )
 
     def _members(self, rank: str) -> set[str]:
-        """The members of a family; of any other rank, the rank."""
+        """Return the members of a family; for any other rank, the rank itself."""
         known = self.program.rank_of.get(rank)
         return set(known.partition) if known is not None and known.partition else {rank}
 
     def _along(self, tensor: str) -> tuple[Any, list[str]]:
-        """Elements along the rank: the shape of each grain at which it is read again."""
+        """Return the elements along the rank: the shape of each grain at which it is read again."""
         held: list[str] = []
         reasons = []
         for grain in self._grains:
@@ -240,7 +236,7 @@ class _Traversal:
 
     @property
     def _needed(self) -> Any:
-        """The most that has to survive the end of any one pass."""
+        """Most elements that have to survive the end of any one pass."""
         import sympy
 
         totals = [sympy.Integer(0)]
@@ -258,7 +254,7 @@ class _Traversal:
         again = [t for t in self.rank.tensors if t.reread]
         if not again:
             return None
-        # Written once and read in each later pass; an input needs no writing.
+        # An intermediate is written once and read in each later pass; an input needs no write.
         spilled = sympy.Add(
             *(
                 tensor_size(self.program, t.tensor)
@@ -267,7 +263,7 @@ class _Traversal:
             )
         )
         sources = [(t, self._sources(t.tensor)) for t in again]
-        # Within one pass one reading of an input serves all that is computed from it.
+        # Within one pass, reading an input once serves everything computed from it.
         visits = sorted({(p, s) for t, found in sources for p in t.reread for s in found})
         reread = sympy.Add(*(tensor_size(self.program, s) for _, s in visits))
         if any(self._is_picked(t.tensor) for t in again):
@@ -282,7 +278,8 @@ class _Traversal:
         )
 
     def _is_picked(self, tensor: str) -> bool:
-        """Whether an element is computed from what is picked along the rank, by value or place."""
+        """Return whether an element is computed from gathers along the rank, by value or
+        position."""
         einsums = self.program.einsum_of
         made = [einsums[name] for name in self._computed_from(tensor) if name in einsums]
         elsewhere = [a for e in made for a in e.reads if not self._carries(a.tensor)]
@@ -290,12 +287,12 @@ class _Traversal:
         return any(e.select is not None for e in made) or any(map(self._carries, places))
 
     def _sources(self, tensor: str) -> tuple[str, ...]:
-        """Inputs that carry the rank and that an element of ``tensor`` is computed from."""
+        """Return the inputs with the rank from which an element of ``tensor`` is computed."""
         inputs = {t.name for t in self.program.inputs}
         return tuple(sorted(inputs.intersection(self._computed_from(tensor))))
 
     def _computed_from(self, tensor: str) -> set[str]:
-        """Tensors that carry the rank and that an element of ``tensor`` is computed from."""
+        """Return the tensors with the rank from which an element of ``tensor`` is computed."""
         seen: set[str] = set()
         queue = [tensor]
         while queue:
@@ -311,6 +308,6 @@ class _Traversal:
 
 
 def _survives(tensor: TensorPasses, number: int) -> bool:
-    """Whether a tensor is traversed up to pass ``number`` and read after it."""
+    """Return whether a tensor is traversed by the end of pass ``number`` and read after it."""
     first = min(p for p in (tensor.written, *tensor.read) if p is not None)
     return first <= number and any(p > number for p in tensor.read)

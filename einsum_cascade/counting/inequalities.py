@@ -14,7 +14,7 @@ from ..memo import cached_property
 
 @dataclass(frozen=True)
 class Inequality:
-    """An inequality ``expression <= 0``, with its whole coefficients where it is linear."""
+    """Inequality ``expression <= 0``, with its integer coefficients if it is linear."""
 
     expression: Any
     coefficients: Mapping[Any, int] | None
@@ -22,7 +22,7 @@ class Inequality:
 
     @classmethod
     def of(cls, inequality: Any) -> Inequality:
-        """Read a sympy expression in symbols of whole numbers.
+        """Return the inequality of a sympy expression in integer symbols.
 
         >>> import sympy
         >>> p, m = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "pm")
@@ -33,7 +33,7 @@ class Inequality:
         import sympy
 
         terms = sympy.expand(inequality).as_coefficients_dict()
-        # Cleared of fractions, bounds are divisions of whole numbers, and exact.
+        # Without fractions, bounds are integer divisions, and exact.
         scale = int(sympy.ilcm(1, *(n.q for n in terms.values() if n.is_Rational)))
         whole = {t: n * scale for t, n in terms.items() if n}
         linear = all(t.is_Symbol or t == 1 for t in whole)
@@ -44,11 +44,12 @@ class Inequality:
 
     @property
     def is_linear(self) -> bool:
-        """Whether its bounds are divisions."""
+        """True if its bounds are divisions."""
         return self.coefficients is not None
 
     def always(self, sizes: Mapping[Any, int]) -> bool:
-        """Whether it plainly holds wherever its variables are, each from 0 to its size less one.
+        """Return whether it obviously holds for all values from 0 to each variable's size less
+        one.
 
         >>> import sympy
         >>> p, m = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "pm")
@@ -58,28 +59,30 @@ class Inequality:
         """
         if self.coefficients is None:
             return False
-        # A linear form is largest in a corner: at the far end of what has a positive coefficient.
+        # A linear form is largest in the corner where variables with positive coefficients are
+        # largest.
         ends = (max(c * (sizes[s] - 1), 0) for s, c in self.coefficients.items())
         return self.constant + sum(ends) <= 0
 
     def names(self, symbol: Any) -> bool:
-        """Whether it depends on a variable."""
+        """Return whether the inequality depends on a variable."""
         linear = self.coefficients
         return symbol in (self.expression.free_symbols if linear is None else linear)
 
     def bounds(self, symbol: Any) -> bool:
-        """Whether it is a bound of a variable: where that grows, it begins or ceases to hold."""
+        """Return whether the inequality is monotonic in a variable, and so bounds it."""
         return self.is_linear or self._direction(symbol) is not None
 
     def evaluations(self, symbol: Any, size: int) -> int:
-        """How often it is looked at to find where it bounds a variable from 0 to ``size - 1``."""
+        """Return the evaluations needed to find the bound of a variable from 0 to ``size - 1``."""
         return 1 if self.is_linear or self._rounded(symbol) else size.bit_length()
 
     def _direction(self, symbol: Any) -> int | None:
         return direction(self.expression, symbol)
 
     def _rounded(self, symbol: Any) -> _Rounded | None:
-        """The one quotient that is rounded down and names a variable, if that is all."""
+        """Return the single rounded quotient that names a variable, or None if there are other
+        terms."""
         if symbol not in self._known:
             self._known[symbol] = _Rounded.of(self.expression, symbol)
         return self._known[symbol]
@@ -89,30 +92,31 @@ class Inequality:
         return {}
 
     def holds(self, values: Mapping[Any, Any]) -> Any:
-        """Whether it holds, at arrays of its variables."""
+        """Return whether the inequality holds, elementwise on arrays of its variables."""
         if self.coefficients is not None:
             terms = (c * values[s] for s, c in self.coefficients.items())
             return sum(terms, self.constant) <= 0
         import numpy as np
 
-        # The logarithm of 0 is what the language says it is, and no matter for a warning.
+        # The language defines log(0), so no warning is due.
         with np.errstate(all="ignore"):
             return self._run(values) <= 0
 
     @cached_property
     def _run(self) -> Callable[[Mapping[Any, Any]], Any]:
-        """Its value at floats of its variables."""
+        """Function that evaluates the expression on floats."""
         return on_floats(self.expression)
 
     def bound(self, symbol: Any, values: Mapping[Any, Any], size: int) -> tuple[bool, Any]:
-        """Where it bounds a variable from 0 to ``size - 1``, at arrays of the others.
+        """Return the bound of a variable from 0 to ``size - 1``, for arrays of the other
+        variables.
 
         Returns
         -------
         bool
-            Whether it holds from the bound on, and not up to it.
+            True if the inequality holds from the bound on, False if it holds below the bound.
         array
-            The first value at which it holds, or at which it does no more.
+            First value at which the inequality starts to hold, or stops to hold.
         """
         if self.coefficients is None:
             import numpy as np
@@ -126,13 +130,14 @@ class Inequality:
         return found
 
     def has_edge(self, symbol: Any) -> bool:
-        """Whether ``edge`` says where it bounds a variable, as a rule."""
+        """Return whether ``edge`` gives the bound of a variable, unless numbers are too large."""
         return self.is_linear or self._rounded(symbol) is not None
 
     def edge(self, symbol: Any, values: Mapping[Any, Any]) -> tuple[bool, Any] | None:
-        """As ``bound``, wherever it is: the variable may be below 0, or as large as it likes.
+        """Return the bound of a variable without clipping it to the range of the variable.
 
-        None where it has to be found by halving, or a number on the way is too large for floats.
+        None if only bisection finds the bound, or if an intermediate number is too large for
+        floats.
         """
         if self.coefficients is None:
             rounded = self._rounded(symbol)
@@ -140,7 +145,7 @@ class Inequality:
         step = self.coefficients[symbol]
         terms = (c * values[s] for s, c in self.coefficients.items() if s != symbol)
         rest = sum(terms, self.constant)
-        # Division rounds down; a lower bound has to be rounded up, hence the two signs.
+        # Integer division rounds down; a lower bound has to be rounded up, hence the two signs.
         return (False, -rest // step + 1) if step > 0 else (True, -(-rest // -step))
 
     def _by_bisection(self, symbol: Any, values: Mapping[Any, Any], size: int) -> tuple[bool, Any]:
@@ -148,13 +153,13 @@ class Inequality:
 
         falls = self._direction(symbol) == -1
         # A binary search in every element of the arrays at once: ``size.bit_length()`` halvings
-        # leave low == high everywhere, and elements that are done stay as they are (``inside``).
+        # leave low == high everywhere, and finished elements stay as they are (``inside``).
         shape = np.shape(next(iter(values.values()))) if values else (1,)
         low, high = np.zeros(shape, dtype=np.int64), np.full(shape, size, dtype=np.int64)
         for _ in range(size.bit_length()):
             middle = (low + high) // 2
-            # Whether the edge is beyond the middle: a form that grows holds up to it, one that
-            # falls not.
+            # True if the edge lies beyond the middle: a growing form holds up to the edge, a
+            # falling one after it.
             before = self.holds({**values, symbol: middle}) != falls
             inside = low < high
             low = np.where(inside & before, middle + 1, low)
@@ -164,9 +169,10 @@ class Inequality:
 
 @dataclass(frozen=True, kw_only=True)
 class _Rounded:
-    """``times * floor((step * x + above) / below) + rest <= 0``, all of whole numbers.
+    """Inequality ``times * floor((step * x + above) / below) + rest <= 0`` over integers.
 
-    Only x is the variable that it bounds; ``step`` and ``times`` are not 0, ``below`` is more.
+    It bounds x, which occurs nowhere else; ``step`` and ``times`` are not 0, and ``below`` is
+    positive.
     """
 
     times: int
@@ -177,7 +183,7 @@ class _Rounded:
 
     @classmethod
     def of(cls, expression: Any, symbol: Any) -> _Rounded | None:
-        """Read a sympy expression; None where it is none."""
+        """Return the form of a sympy expression, or None if it has another form."""
         import sympy
 
         rest, term = sympy.expand(expression).as_independent(symbol, as_Add=True)
@@ -203,19 +209,19 @@ class _Rounded:
         )
 
     def edge(self, values: Mapping[Any, Any]) -> tuple[bool, Any] | None:
-        """As of ``Inequality.edge``; None where a number on the way is too large for floats."""
+        """Return the bound as ``Inequality.edge`` does; None if a number is too large for
+        floats."""
         import numpy as np
 
         above, below, rest = (part(values) for part in (self.above, self.below, self.rest))
         # times > 0: floor(q) <= n = floor(-rest / times), so q < n + 1, and step * x < edge. times
         # < 0: floor(q) >= n = ceiling(rest / -times), so q >= n, and step * x >= edge.
-        # The quotient is at most this many, or at least.
         with np.errstate(all="ignore"):
             if self.times > 0:
                 edge = below * (_quotient(-rest, float(self.times)) + 1) - above
             else:
                 edge = -below * _quotient(-rest, float(-self.times)) - above
-            # From there on ``step * x`` is as much; up to it, it is less than one more.
+            # From the edge on ``step * x`` is at least as large; before it, it is smaller.
             turned = _quotient(-edge, float(abs(self.step)))
             found = -turned if self.step > 0 else 1 + turned
         shapes = [np.shape(v) for v in values.values()] or [(1,)]
@@ -226,9 +232,9 @@ class _Rounded:
 
 
 def direction(expression: Any, symbol: Any) -> int | None:
-    """1 where an expression never falls as a variable grows, -1 where it never grows.
+    """Return 1 if an expression never falls as a variable grows, and -1 if it never grows.
 
-    0 without the variable; None where it may do both.
+    The result is 0 if the expression does not depend on the variable, and None if it is unknown.
 
     >>> import sympy
     >>> p, m, l = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "pml")
@@ -244,7 +250,7 @@ def direction(expression: Any, symbol: Any) -> int | None:
         return 1
     arguments = expression.args
     if isinstance(expression, sympy.Add | sympy.Min | sympy.Max | sympy.floor | sympy.ceiling):
-        # None among them, or both 1 and -1: terms that may work against each other.
+        # A set with None, or with both 1 and -1, means that terms may oppose each other.
         found = {direction(a, symbol) for a in arguments} - {0}
         return found.pop() if len(found) == 1 else None
     naming = [a for a in arguments if symbol in a.free_symbols]
@@ -261,7 +267,7 @@ def direction(expression: Any, symbol: Any) -> int | None:
 
 
 def _with_quotients(expression: Any) -> Any:
-    """An expression whose quotients that are rounded are quotients of whole numbers."""
+    """Return an expression whose rounded quotients are quotients of integers."""
     import sympy
 
     quotient = sympy.Function("quotient")
@@ -277,7 +283,7 @@ def _with_quotients(expression: Any) -> Any:
 
 
 def on_floats(expression: Any) -> Callable[[Mapping[Any, Any]], Any]:
-    """The value of an expression at floats of its variables."""
+    """Return a function that evaluates an expression at floats of its variables."""
     import numpy as np
     import sympy
 
@@ -287,36 +293,36 @@ def on_floats(expression: Any) -> Callable[[Mapping[Any, Any]], Any]:
 
 
 def _quotient(above: Any, below: Any) -> Any:
-    """``floor(above / below)`` of whole numbers below 2**53, or powers of 2, in floats."""
+    """Return ``floor(above / below)`` of integers below 2**53, or powers of 2, in floats."""
     import numpy as np
 
     found = np.floor(np.true_divide(above, below))
-    # sympy writes p / 49 as (1 / 49) * p, which is less than 1 at 49; a quotient is rounded
-    # once, and may only come out as the next whole number.
+    # sympy writes p / 49 as (1 / 49) * p, which is less than 1 at p = 49. A quotient is rounded
+    # once, so it can only come out one too large.
     return found - (found * below > above)
 
 
 @lru_cache(maxsize=1)
 def _functions() -> Mapping[str, Any]:
-    """The language's functions on arrays, by the names under which sympy prints them."""
+    """Return the language's functions on arrays, by the names under which sympy prints them."""
     import numpy as np
 
     def of_floats(function: Any) -> Any:
         return lambda *values: function(*(np.asarray(v, dtype=np.float64) for v in values))
 
-    # Those sympy knows it prints in numpy's own words.
+    # sympy prints functions that it knows by their numpy names.
     return {
         name: of_floats(of(np, row.numpy)) for name, row in FUNCTIONS.items() if row.sympy is None
     } | {"erf": of_floats(of(np, FUNCTIONS["erf"].numpy)), "quotient": of_floats(_quotient)}
 
 
 _LARGEST = 1 << 52
-"""Beyond it not every whole number is a float."""
+"""Largest magnitude up to which every integer is a float."""
 
 
 @dataclass(frozen=True)
 class _LinearBound:
-    """What a term of an inequality gains in steps along both axes: ``by / below`` in each."""
+    """Change of an inequality's term per step along both axes: ``times * by / below``."""
 
     times: int
     by: int
@@ -325,7 +331,7 @@ class _LinearBound:
 
 @dataclass(frozen=True)
 class Periodic:
-    """Inequalities in two variables, and in others that have one value at a time."""
+    """Inequalities in two variables; any other variable has a fixed value."""
 
     x: Any
     y: Any
@@ -334,7 +340,7 @@ class Periodic:
 
     @classmethod
     def of(cls, x: Any, y: Any, forms: Sequence[Inequality]) -> Periodic | None:
-        """Inequalities that may repeat along both variables; None where that cannot be told.
+        """Return the inequalities if they may repeat along both variables, else None.
 
         >>> import sympy
         >>> p, m, l = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "pml")
@@ -357,32 +363,34 @@ class Periodic:
         return cls(x, y, tuple(forms), tuple(moving))
 
     def period(self, others: Mapping[Any, int]) -> int | None:
-        """Steps along both variables after which all holds as before; None where it never does."""
+        """Return the steps along both variables after which the pattern repeats, or None."""
         found = [[(t, int(t.below(others))) for t in terms] for terms in self.moving]
-        # (a + b) * period / below is whole for every term: then all that is rounded moves by whole
-        # numbers. Where what a form gains in a period is not 0, it ceases to hold in the end.
+        # (a + b) * period / below is an integer for every term, so all rounded values change by
+        # integers. If the sum of a form changes over a period, the form ceases to hold in the end.
         period = lcm(*(below // gcd(below, t.by) for terms in found for t, below in terms))
         gained = (sum(t.times * t.by * period // below for t, below in terms) for terms in found)
         return None if any(gained) else period
 
     def count(self, size: int, steps: int, others: Mapping[Any, int]) -> int | None:
-        """Points with x below ``size`` and y below ``steps``, at values of the other variables.
+        """Return the points with x below ``size`` and y below ``steps``, for fixed other
+        variables.
 
-        None where they do not repeat, or numbers on the way are too large.
+        None if the pattern does not repeat, or if an intermediate number is too large.
         """
         import numpy as np
 
         period = self.period(others)
-        # The sums below stay whole numbers of 64 bits, and edges whole numbers of floats.
+        # The sums below fit 64-bit integers, and edges are exact as floats.
         if period is None or 8 * steps * (size + 2 * steps) > _LARGEST:
             return None
         period = min(period, steps)
         at = np.arange(period, dtype=np.int64)
         values = {**{s: np.int64(n) for s, n in others.items()}, self.y: at}
-        # In how many periods there is such a value of y, and x at most so far below the first.
+        # Number of periods in which each value of y occurs.
         times = -(-(steps - at) // period)
-        # In the n-th period the bounds of x are low + n * period and high + n * period: they move
-        # along with y. Hence ``_beyond``, of bounds against 0 and against the size of the axis.
+        # In the n-th period the bounds of x are low + n * period and high + n * period, because
+        # they move along with y. ``_beyond`` therefore compares bounds with 0 and with the size of
+        # the axis.
         low: Any = np.full(period, -steps - period, dtype=np.int64)
         high: Any = np.full(period, size, dtype=np.int64)
         holds: Any = True
@@ -400,8 +408,8 @@ class Periodic:
                 high = np.minimum(high, bound.astype(np.int64))
         low = np.minimum(low, size)
         high = np.maximum(low, high)
-        # Of [low, high) moved by n * period, what lies in [0, size): with r(t) = max(0, t), r(high)
-        # - r(low) - r(high - size) + r(low - size), added over n.
+        # Size of [low, high) + n * period inside [0, size): with r(t) = max(0, t), it is r(high) -
+        # r(low) - r(high - size) + r(low - size), summed over n.
         within = [
             _beyond(high, times, period),
             -_beyond(low, times, period),
@@ -412,21 +420,21 @@ class Periodic:
 
 
 def _beyond(first: Any, times: Any, period: int) -> Any:
-    """The sum of ``max(0, first + n * period)`` over n from 0 to ``times - 1``."""
+    """Return the sum of ``max(0, first + n * period)`` over n from 0 to ``times - 1``."""
     import numpy as np
 
-    # From n = begin on the term is not negative: -(first // period) is ceiling(-first / period).
+    # Terms from n = begin on are not negative: -(first // period) is ceiling(-first / period).
     begin = np.clip(-(first // period), 0, times)
     many = times - begin
     return many * first + period * ((begin + times - 1) * many // 2)
 
 
 def _terms(form: Inequality, x: Any, y: Any) -> tuple[_LinearBound, ...] | None:
-    """What moves along with two variables; None where it is not known how.
+    """Return the terms of a form that change along two variables, or None if that is unknown.
 
-    ``times * floor((a * x + b * y + c) / below)`` gains ``times * (a + b) / below`` where x and y
-    both go one further, on average, and exactly that in each whole period; a linear form gains
-    the sum of its two coefficients.
+    ``times * floor((a * x + b * y + c) / below)`` gains ``times * (a + b) / below`` per step of
+    both variables on average, and exactly that in a whole period. A linear form gains the sum of
+    its two coefficients.
     """
     import sympy
 

@@ -1,9 +1,9 @@
-"""How many points of an iteration space a mask lets through, as a number.
+"""Number of points of a masked iteration space for given shapes.
 
-What ``points`` says in symbols, for given shapes: conditions are inequalities, one variable
-that each of them bounds is counted from its bounds, and the others are gone through with numpy.
-A bound is a division where the inequality is linear, or names a variable in one quotient that is
-rounded, as ``floor(p / 2 ** l)`` is along p, and found by halving where it only grows or falls.
+``points`` gives the same number in symbols. Conditions are inequalities: one variable that each of
+them bounds is counted from its bounds, and numpy enumerates the others. A bound is a division if
+the inequality is linear, or if it names the variable in one rounded quotient, such as ``floor(p / 2
+** l)`` along p. Otherwise bisection finds the bound of a monotonic inequality.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ _MAX_SPLIT_VALUES = 64
 
 
 def count_points(program: ir.Program, einsum: ir.Einsum, numbers: Mapping[str, float]) -> int:
-    """Points of an Einsum's iteration space, without ``parallel`` ranks.
+    """Return the points of an Einsum's iteration space, without ``parallel`` ranks.
 
-    A mask that depends on data is counted as if it let everything through.
+    A data-dependent mask counts as if it kept every point.
 
     Parameters
     ----------
     program : Program
     einsum : Einsum
-        With its whole mask written out (``algebra.conditions.with_masks``).
+        Einsum with its inherited masks written out (``algebra.conditions.with_masks``).
     numbers : mapping
-        Shapes of all ranks, and values of the parameters that the mask uses.
+        Shapes of all ranks, and values of the parameters in the mask.
 
     Raises
     ------
     MappingError
-        The mask ties too many variables together to count its points.
+        The mask couples too many variables to count its points.
 
     >>> from einsum_cascade import Cascade
     >>> program = Cascade.load("attention-causal").program
@@ -56,7 +56,7 @@ def count_points(program: ir.Program, einsum: ir.Einsum, numbers: Mapping[str, f
     640
     """
     total = 0
-    # By the names under which ``spaces`` writes them; no file can use these.
+    # Names of the last tiles as ``spaces`` writes them; no rank of a file can have such a name.
     numbers = {**numbers, **dict(_last_tiles(program, numbers))}
     for times, space in signed_spaces(program, einsum):
         total += _NumericShapes(numbers, einsum).space(times, space.axes, space.inequalities)
@@ -65,16 +65,16 @@ def count_points(program: ir.Program, einsum: ir.Einsum, numbers: Mapping[str, f
 
 @dataclass(frozen=True)
 class Mask:
-    """What the points of an Einsum depend on: ranks that its mask ties, and those that multiply.
+    """Ranks on which the points of an Einsum depend: those coupled by its mask, and free ones.
 
     Attributes
     ----------
     needs : frozenset of str
-        Shapes and parameters without which the points that the mask ties cannot be counted.
+        Shapes and parameters required to count the points that the mask couples.
     untied : tuple of str
-        Ranks of its variables that no condition names; their shapes multiply.
+        Ranks of variables that no condition names; their shapes multiply.
     ones : mapping
-        Shapes with which these count once.
+        Shapes with which the ``untied`` ranks count once.
     """
 
     needs: frozenset[str]
@@ -83,7 +83,7 @@ class Mask:
 
     @staticmethod
     def of(program: ir.Program, einsum: ir.Einsum) -> Mask:
-        """Of an Einsum with its whole mask written out.
+        """Return the mask of an Einsum whose inherited masks are written out.
 
         >>> from einsum_cascade import Cascade
         >>> program = Cascade.load("attention-causal").program
@@ -95,11 +95,11 @@ class Mask:
 
 
 def _mask_of(program: ir.Program, variables: tuple[str, ...], where: ir.Condition | None) -> Mask:
-    """Of Einsums that are masked alike, whatever else they are (for ``Program.memo``)."""
+    """Return the mask of Einsums with these variables and condition (for ``Program.memo``)."""
     terms = conjunctions(inlined(program, where))
     named = {s.name for _, parts in terms for i in parts for s in i.free_symbols}
     own = {v: _family(program, program.rank_of_variable[v]) for v in variables}
-    # A condition may ask for the length of a rank whose variable it does not name.
+    # A condition may use the shape of a rank without its variable.
     tied = {r for v, family in own.items() if named & {v, *family} for r in family}
     ranks = [program.rank_of_variable[v] for v in variables]
     untied = tuple(r for r in ranks if r not in tied)
@@ -111,14 +111,14 @@ def _mask_of(program: ir.Program, variables: tuple[str, ...], where: ir.Conditio
 
 
 def _family(program: ir.Program, rank: str) -> tuple[str, ...]:
-    """A rank, the one it is a member of, and all its members."""
+    """Return the family of a rank (or the rank itself) and all its members."""
     whole = program.rank_of[rank].family or rank
     return (whole, *program.rank_of[whole].partition)
 
 
 def _last_tiles(program: ir.Program, numbers: Mapping[str, float]) -> Iterator[tuple[str, float]]:
     for rank in program.ranks:
-        # Those that are not known are not asked for.
+        # Only families whose shapes are all known have a last tile.
         if rank.partition and {rank.name, *rank.partition} <= numbers.keys():
             # 10 keys in 3 tiles of 4: the last has 10 - (3 - 1) * 4 = 2.
             inner = prod(numbers[m] for m in rank.partition[1:])
@@ -150,7 +150,7 @@ class _NumericShapes:
         )
 
     def _whole(self, expression: Any) -> int:
-        """The number that an expression is; most are a shape, and need no arithmetic of sympy."""
+        """Return the integer value of an expression; most are a single shape and need no sympy."""
         if isinstance(expression, int):
             return expression
         if expression.is_Symbol:
@@ -213,14 +213,14 @@ class _NumericShapes:
 
 @lru_cache(maxsize=4096)
 def _count_coupled(axes: tuple[_NumericAxis, ...], inequalities: tuple[Any, ...]) -> int | None:
-    """Points of axes that inequalities tie together; None where they are too many to count.
+    """Return the points of coupled axes, or None if there are too many combinations.
 
-    Remembered, as Einsums of a cascade share masks and one shape is run on many machines: going
-    through the points was four fifths of what the atlas took for log-linear attention.
+    Results are cached, because Einsums of a cascade share masks and one shape runs on many
+    machines: enumeration took four fifths of the atlas's time for log-linear attention.
     """
     forms = [Inequality.of(i) for i in inequalities]
-    # One axis is counted from its bounds: the product of the others is the work. Where nothing
-    # bounds any, all are gone through.
+    # One axis is counted from its bounds, so the work is the product of the others. If no axis has
+    # bounds, all are enumerated.
     work = {a: w for a in (*axes, _NO_AXIS) if (w := _work(a, axes, forms)) is not None}
     x = min(work, key=lambda a: work[a])
     if work[x] > _MAX_COMBINATIONS:
@@ -241,8 +241,9 @@ def _count_coupled(axes: tuple[_NumericAxis, ...], inequalities: tuple[Any, ...]
 
 
 def _value_by_value(axes: Sequence[_NumericAxis], inequalities: Sequence[Any]) -> int | None:
-    """Points at each value of the shortest axis, where the others are not tied to one another but
-    by that; None where they are, or it is long.
+    """Return the points summed over the values of the shortest axis, or None.
+
+    None if that axis is long, or if inequalities still couple the other axes at a fixed value.
 
     >>> import sympy
     >>> p, l, j = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "plj")
@@ -274,11 +275,10 @@ def _value_by_value(axes: Sequence[_NumericAxis], inequalities: Sequence[Any]) -
 
 
 def _count_along_one_axis(y: _NumericAxis, forms: Sequence[Inequality]) -> int | None:
-    """Points of one axis along which whatever holds does so again and again; None where it does
-    not, or the axis is short."""
+    """Return the points of one axis with periodic inequalities; None if not periodic, or short."""
     import sympy
 
-    # With a dummy in the place of x, which no form names, it is the period along y alone.
+    # A dummy that no form names stands for x, so the period is along y alone.
     alone = Periodic.of(sympy.Dummy(), y.symbol, forms)
     period = None if alone is None else alone.period({})
     if period is None or period >= y.size:
@@ -291,11 +291,11 @@ def _count_along_one_axis(y: _NumericAxis, forms: Sequence[Inequality]) -> int |
 def _by_periods(
     x: _NumericAxis, others: Sequence[_NumericAxis], forms: Sequence[Inequality]
 ) -> int | None:
-    """Points whose bounds repeat along x and a long axis; None where they do not, or are few."""
+    """Return the points from bounds that repeat along x and a long axis; None if not worthwhile."""
     y = max(others, key=lambda a: a.size, default=_NO_AXIS)
     rest = [a for a in others if a is not y]
-    # Each combination of the rest is a call of numpy on a period, where going through all points is
-    # one on arrays of them: it pays where y alone has the points.
+    # Each combination of the rest costs one numpy call on a period, while an enumeration handles
+    # many combinations per call: periods pay off if y alone has most of the points.
     if y.size < _MIN_VALUES_FOR_PERIODS * prod(a.size for a in rest):
         return None
     if any(a.tile != 1 for a in (x, *others)):
@@ -314,11 +314,11 @@ def _by_periods(
 
 
 _NO_AXIS = _NumericAxis(None, 1, 1, 1)
-"""What is counted where no axis is."""
+"""Stands for the counted axis if no axis is counted from its bounds."""
 
 
 def _work(x: _NumericAxis, axes: Sequence[_NumericAxis], forms: Sequence[Inequality]) -> int | None:
-    """Evaluations when ``x`` is counted from its bounds; None where they are no bounds of it."""
+    """Return the evaluations needed to count ``x`` from its bounds; None if it is not bounded."""
     naming = [f for f in forms if f.names(x.symbol)]
     if not all(f.bounds(x.symbol) for f in naming):
         return None
@@ -333,15 +333,15 @@ def _count_batch(
     start: int,
     stop: int,
 ) -> int:
-    """Points of ``x`` at a run of combinations of the other axes."""
+    """Return the points of ``x`` over a range of combinations of the other axes."""
     import numpy as np
 
-    # As objects they are Python's own numbers: slow, and without a largest one.
+    # Object arrays hold Python integers: slow, but unlimited.
     kind: Any = np.int64 if _fits_int64(x, others, forms, stop - start) else object
     at = np.arange(start, stop, dtype=np.int64)
     values: dict[Any, Any] = {}
-    # The number of a combination, taken apart like a number of mixed radix, the last axis fastest:
-    # 7 among axes of 2, 3 and 4 values is (0, 1, 3).
+    # Split the number of a combination into mixed-radix digits, the last axis fastest: 7 among axes
+    # of 2, 3 and 4 values is (0, 1, 3).
     weight: Any = 1
     for axis in reversed(others):
         at, digit = np.divmod(at, axis.size)
@@ -360,7 +360,7 @@ def _count_batch(
             low = np.maximum(low, bound)
         else:
             high = np.minimum(high, bound)
-    # Bounds are in tiles of x, the count is in points: the last tile ends where the rank does.
+    # Bounds are in tiles of x and the count is in points: the last tile ends where the rank does.
     ends = [np.minimum(np.maximum(bound, 0) * x.tile, x.total) for bound in (low, high)]
     return int(np.sum(np.maximum(ends[1] - ends[0], 0) * weight * holds))
 
@@ -368,11 +368,11 @@ def _count_batch(
 def _fits_int64(
     x: _NumericAxis, others: Sequence[_NumericAxis], forms: Sequence[Inequality], count: int
 ) -> bool:
-    """Whether every number on the way fits 64 bits."""
+    """Return whether every intermediate number fits 64 bits."""
     sizes = {a.symbol: a.size for a in (x, *others)}
     largest = [x.size * x.tile, x.total * prod(a.tile for a in others) * count]
     for form in forms:
-        # What is not linear has none: it is worked out in floats, whatever the arrays hold.
+        # A non-linear form has no coefficients: it is evaluated in floats anyway.
         reach = sum(abs(c) * sizes[s] for s, c in (form.coefficients or {}).items())
         largest.append((reach + abs(form.constant) + 1) * max(1, x.tile))
     return max(largest) < 1 << 62

@@ -1,10 +1,10 @@
 """Exact number of points of an iteration space, as a sympy expression in the shapes.
 
-Masks are sums of signed products of inequalities, ``or`` and ``not`` by inclusion and
-exclusion. A rank split into members counts as the rank itself (``M``, not ``M1 * M0``), so that
-a short last tile is exact. A triangle or a band has a closed form; the rest stays a sum over
-one or more variables. Symbols carry the names of the ranks; ranks that are declared alike share
-one symbol.
+A mask becomes a sum of signed products of inequalities; ``or`` and ``not`` follow by inclusion and
+exclusion. A rank with all its members counts as the rank itself (``M``, not ``M1 * M0``), so that a
+short last tile is exact. Triangles and bands have a closed form; anything else stays a sum over one
+or more variables. Symbols carry the names of the ranks, and ranks that are declared alike share one
+symbol.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..masks import depends_on_data
 
 
 def rank_symbol(name: str) -> Any:
-    """The symbol of a rank's shape: a positive whole number.
+    """Return the symbol of a rank's shape: a positive integer.
 
     >>> str(rank_symbol("M1") * rank_symbol("M0"))
     'M0*M1'
@@ -33,14 +33,14 @@ def rank_symbol(name: str) -> Any:
 
 
 def variable_symbol(name: str) -> Any:
-    """The symbol of a rank variable: a whole number from zero."""
+    """Return the symbol of a rank variable: an integer from zero."""
     import sympy
 
     return sympy.Symbol(name, integer=True, nonnegative=True)
 
 
 def inlined(program: ir.Program, condition: ir.Condition | None) -> ir.Condition | None:
-    """A condition without calls of declared functions: their bodies stand there.
+    """Return a condition with the bodies of user functions in place of their calls.
 
     >>> from einsum_cascade import Cascade
     >>> head = "cascade: a\\nranks: [M, P]\\ninputs: {X: [M, P]}\\noutput: Z\\n"
@@ -68,13 +68,13 @@ def inlined(program: ir.Program, condition: ir.Condition | None) -> ir.Condition
 
 
 Signed = tuple[int, tuple[Any, ...]]
-"""A sign and expressions all of which are at most zero."""
+"""Sign, and expressions that are all at most zero."""
 
 
 def conjunctions(condition: ir.Condition | None) -> list[Signed]:
-    """A condition's indicator as a sum of signed products of inequalities.
+    """Return the indicator of a condition as a sum of signed products of inequalities.
 
-    A term is a sign and inequalities; ``or`` is everything but neither:
+    Each term is a sign and inequalities. ``a or b`` is one minus the product of the negations:
 
     >>> from einsum_cascade import Cascade
     >>> head = "cascade: a\\nranks: [M, P]\\ninputs: {X: [M, P]}\\noutput: Y\\n"
@@ -97,20 +97,20 @@ def conjunctions(condition: ir.Condition | None) -> list[Signed]:
                 none = _times(none, _inverted(conjunctions(operand)))
             return _inverted(none)
         case ir.Logical(operands=(operand,)):
-            # Its negation counts as let through, too: inverted, "everything" would be nothing.
+            # A data-dependent condition and its negation both count as always true.
             if depends_on_data(operand):
                 return everything
             return _inverted(conjunctions(operand))
         case ir.Relational() if not depends_on_data(condition):
             cases = _cases(condition)
-            # Of two cases that exclude each other, the sum: no term for both at once.
+            # The two cases exclude each other, so the sum needs no term for both.
             return [t for c in cases for t in conjunctions(c)] or _comparison(condition)
         case _:
             return everything
 
 
 def _cases(condition: ir.Relational) -> tuple[ir.Condition, ...]:
-    """A comparison with ``where(c, a, b)`` in it: of a where c holds, and of b where not."""
+    """Return the two cases of a comparison with ``where(c, a, b)``: a if c holds, else b."""
     choice = next(
         (n for n in ir.walk(condition) if isinstance(n, ir.Call) and n.function == "where"), None
     )
@@ -130,12 +130,12 @@ def _cases(condition: ir.Relational) -> tuple[ir.Condition, ...]:
 
 
 def _times(a: list[Signed], b: list[Signed]) -> list[Signed]:
-    """Both hold: signs multiply, inequalities come together."""
+    """Return the product of two indicators: signs multiply, inequalities are concatenated."""
     return [(s * t, (*x, *y)) for s, x in a for t, y in b]
 
 
 def _inverted(terms: list[Signed]) -> list[Signed]:
-    """``1 - indicator``: a condition that does not hold."""
+    """Return ``1 - indicator``, the indicator of the negation."""
     return [(1, ()), *((-s, x) for s, x in terms)]
 
 
@@ -157,10 +157,10 @@ def _comparison(node: ir.Relational) -> list[Signed]:
 
 
 def _below(difference: Any) -> list[Signed]:
-    """``difference < 0``; one less than zero where it is a whole number."""
+    """Return the indicator of ``difference < 0``; ``difference + 1 <= 0`` for an integer."""
     if difference.is_integer:
         return [(1, (difference + 1,))]
-    # Halves lie between whole numbers: ``d < 0`` is ``not -d <= 0``.
+    # Halves lie between integers: ``d < 0`` is ``not -d <= 0``.
     return _inverted([(1, (-difference,))])
 
 
@@ -193,16 +193,15 @@ _LAST_TILE = "last tile of "
 
 
 def _shared_symbols(program: ir.Program) -> dict[Any, Any]:
-    """What to write for shapes of ranks that are declared to be like others."""
+    """Return replacements for the shape symbols of ranks that are declared like others."""
     pairs = ((r.name, program.model_of(r.name)) for r in program.ranks)
     return {rank_symbol(a): rank_symbol(b) for a, b in pairs if a != b}
 
 
 def _tidy(program: ir.Program, expression: Any) -> Any:
-    """The expression without what tiles make trivial, in the shapes alone.
+    """Return the expression in the shapes alone, simplified by properties of tiles.
 
-    The tiles of a rank cover it, ``M <= M1 * M0``, and the last one is no longer than the
-    others.
+    The tiles of a rank cover it, ``M <= M1 * M0``, and the last tile is no longer than the others.
     """
     import sympy
 
@@ -218,7 +217,7 @@ def _tidy(program: ir.Program, expression: Any) -> Any:
 
 @lru_cache(maxsize=64)
 def _trivial(family: str, members: tuple[str, ...]) -> tuple[dict[Any, Any], ...]:
-    """What to write for expressions that the tiles of a family make trivial, in turn."""
+    """Return two successive replacements for expressions that the tiles of a family determine."""
     import sympy
 
     whole, sizes = rank_symbol(family), [rank_symbol(m) for m in members]
@@ -228,29 +227,25 @@ def _trivial(family: str, members: tuple[str, ...]) -> tuple[dict[Any, Any], ...
         sympy.Min(last, sizes[-1]): last,
         sympy.Max(0, sizes[-1] - last): sizes[-1] - last,
     }
-    # In turn: once the last tile is written out, what names its symbol is not found any more.
+    # Apply this one second: it removes the symbol of the last tile, which the first one looks for.
     return covered, {last: whole - (sizes[0] - 1) * sizes[-1]}
 
 
 def last_tile(family: str) -> Any:
-    """The length of the last tile of a family of two members."""
+    """Return the symbol for the length of the last tile of a two-member family."""
     return rank_symbol(f"{_LAST_TILE}{family}")
 
 
 def size_of(program: ir.Program, ranks: Iterable[str]) -> Any:
-    """The product of shapes; all members of a family together count as the family.
+    """Return the product of shapes; all members of a family together count as the family.
+
+    M1 and M0 together give M, which they cover even if the last tile is short; M1 alone stays M1.
 
     Parameters
     ----------
     program : Program
     ranks : iterable of str
-        Ranks of a tensor or a space, each as often as it counts.
-
-    Returns
-    -------
-    expression
-        A product of symbols: M1 and M0 together are M, which they cover even where the last tile
-        is short; M1 alone stays M1.
+        Ranks of a tensor or a space; a rank counts as often as it occurs.
     """
     import sympy
 
@@ -264,21 +259,20 @@ def size_of(program: ir.Program, ranks: Iterable[str]) -> Any:
 
 
 def points_of(program: ir.Program, einsum: ir.Einsum) -> Any:
-    """The number of points of an Einsum's iteration space, without ``parallel`` ranks.
+    """Return the number of points of an Einsum's iteration space, without ``parallel`` ranks.
 
-    A mask that depends on data is counted as if it let everything through.
+    A data-dependent mask counts as if it kept every point.
 
     Parameters
     ----------
     program : Program
     einsum : Einsum
-        With its whole mask written out (``algebra.conditions.with_masks``): what its operands
-        lack is not looked up here.
+        Einsum with its inherited masks written out (``algebra.conditions.with_masks``).
 
     Returns
     -------
     expression
-        In the shapes of the ranks, with a sum left where there is no closed form.
+        Points in terms of the shapes; a sum remains if there is no closed form.
 
     >>> from einsum_cascade import Cascade
     >>> program = Cascade.load("attention-causal").program
@@ -297,7 +291,7 @@ def points_of(program: ir.Program, einsum: ir.Einsum) -> Any:
 
 @lru_cache(maxsize=1024)
 def factored(expression: Any) -> Any:
-    """An expression with common factors in front; Einsums often have one and the same count."""
+    """Return an expression with common factors in front; Einsums often share a count."""
     import sympy
 
     return sympy.factor_terms(expression)
@@ -308,7 +302,7 @@ def factored(expression: Any) -> Any:
 
 @dataclass(frozen=True)
 class CountedAxis:
-    """A variable from 0 to ``size - 1``; each stands for ``tile`` points, ``total`` in all."""
+    """Variable from 0 to ``size - 1``; each value stands for ``tile`` points, ``total`` in all."""
 
     symbol: Any
     size: Any
@@ -316,18 +310,18 @@ class CountedAxis:
     total: Any
 
     def between(self, low: Any, high: Any) -> Any:
-        """Points with ``low <= symbol < high``, clipped to the axis."""
+        """Return the points with ``low <= symbol < high``, clipped to the axis."""
         import sympy
 
         def below(bound: Any) -> Any:
-            # First scaled, then cut: what is short is the last tile, not the number of tiles.
+            # Scale first, then clip: the last tile is short, not the number of tiles.
             return sympy.Min(sympy.Max(bound, 0) * self.tile, self.total)
 
         return sympy.Max(below(high) - below(low), 0)
 
     @property
     def weight(self) -> Any:
-        """Points one value stands for."""
+        """Points that one value stands for."""
         import sympy
 
         return sympy.Min(self.tile, self.total - self.symbol * self.tile) if self.tile != 1 else 1
@@ -346,13 +340,16 @@ def _put(expression: Any, symbols: dict[Any, Any]) -> Any:
 
 @dataclass(frozen=True)
 class CountedSpace:
-    """Axes and inequalities between them."""
+    """Points on some axes that satisfy inequalities ``expression <= 0``.
+
+    Sizes are symbolic here; ``point_counts`` uses the class with integers.
+    """
 
     axes: tuple[CountedAxis, ...]
     inequalities: tuple[Any, ...]
 
     def with_symbols(self, shared: dict[Any, Any]) -> CountedSpace:
-        """The same space with other symbols for some shapes."""
+        """Return the space with other symbols for some shapes."""
         if not shared:
             return self
         axes = (
@@ -362,7 +359,7 @@ class CountedSpace:
         return CountedSpace(tuple(axes), tuple(_put(i, shared) for i in self.inequalities))
 
     def count(self) -> Any:
-        """The number of points: groups of connected axes are independent."""
+        """Return the number of points: the product over independent groups of axes."""
         import sympy
 
         total = sympy.Integer(1)
@@ -386,9 +383,9 @@ class CountedSpace:
 
 
 def signed_spaces(program: ir.Program, einsum: ir.Einsum) -> tuple[tuple[Any, CountedSpace], ...]:
-    """Spaces without masks in them, and how often each counts for the points of an Einsum.
+    """Return spaces without masks, with factors whose weighted sum is the points of an Einsum.
 
-    Written out once for all shapes, and for all Einsums of a program that are masked alike.
+    Computed once for all shapes and for all Einsums of a program with equal variables and mask.
     """
     return program.memo(_signed_spaces, einsum.variables, einsum.where)
 
@@ -406,23 +403,24 @@ def _signed_spaces(
 def spaces(
     program: ir.Program, variables: tuple[str, ...], inequalities: tuple[Any, ...]
 ) -> list[tuple[Any, CountedSpace]]:
-    """The space of some rank variables; families are folded as far as they can be.
+    """Return the spaces of some rank variables, with members folded into families where
+    possible.
 
-    A family that conditions cut inside its tiles alone becomes its full tiles, as often as
-    there are, and the last one by itself.
+    If conditions mention only the inner member of a family, the result separates the full tiles, as
+    often as they occur, from the last tile.
 
     Parameters
     ----------
     program : Program
     variables : tuple of str
-        Of an Einsum, members and families as it names them.
+        Rank variables of an Einsum, members and families as it names them.
     inequalities : tuple of expression
-        What must be at most 0, in the symbols of these variables.
+        Expressions in the symbols of these variables that must be at most 0.
 
     Returns
     -------
     list of (expression, CountedSpace)
-        How often each space counts, and the space.
+        Multiplicity of each space, and the space.
     """
     names = list(variables)
     found: list[tuple[Any, tuple[CountedAxis, ...]]] = [(1, ())]
@@ -440,14 +438,14 @@ def spaces(
 
 
 def _cut_inside(members: tuple[str, ...], inequalities: tuple[Any, ...]) -> bool:
-    """Whether conditions of a two-member family name its inner member and not the outer."""
+    """Return whether conditions mention the inner member of a two-member family, not the outer."""
     used: set[Any] = set().union(*(i.free_symbols for i in inequalities))
     outer, inner = variable_symbol(members[0]), variable_symbol(members[-1])
     return len(members) == 2 and inner in used and outer not in used
 
 
 def _full_and_last(family: str, members: tuple[str, ...]) -> list[tuple[Any, CountedAxis]]:
-    """The full tiles of a family and its last tile, each with how often it comes."""
+    """Return the full tiles of a family and its last tile, each with its multiplicity."""
     count, size = (rank_symbol(m.upper()) for m in members)
     symbol, last = variable_symbol(members[1]), last_tile(family.upper())
     return [
@@ -459,7 +457,7 @@ def _full_and_last(family: str, members: tuple[str, ...]) -> list[tuple[Any, Cou
 def _folded(
     family: str, members: tuple[str, ...], inequalities: tuple[Any, ...]
 ) -> tuple[list[CountedAxis], tuple[Any, ...]]:
-    """All members of a family as one axis, or as tiles, or each by itself."""
+    """Return the members of a family as one axis, as an axis of tiles, or as separate axes."""
     import sympy
 
     symbols = [variable_symbol(m) for m in members]
@@ -469,8 +467,8 @@ def _folded(
     rewritten = []
     for i in inequalities:
         one = sympy.expand(i)
-        # The innermost member has stride 1, so that its coefficient is the whole position's:
-        # 2*m1*M0 + 2*m0 - p is 2*m - p. What names members in another way stops the loop.
+        # The innermost member has stride 1, so its coefficient is that of the whole position:
+        # 2*m1*M0 + 2*m0 - p is 2*m - p. Any other use of the members stops the loop.
         c = one.coeff(symbols[-1])
         rest = sympy.expand(one - c * sum(s * x for s, x in zip(strides, symbols, strict=True)))
         if rest.free_symbols & set(symbols):
@@ -478,21 +476,21 @@ def _folded(
         rewritten.append(rest + c * whole.symbol)
     else:
         return [whole], tuple(rewritten)
-    # Conditions on whole tiles alone: an axis of tiles, each of ``strides[0]`` points.
+    # Conditions on whole tiles only: an axis of tiles with ``strides[0]`` points each.
     inner = set(symbols[1:])
     if not any(i.free_symbols & inner for i in inequalities):
         return [CountedAxis(symbols[0], sizes[0], strides[0], whole.size)], inequalities
     place = sum(s * x for s, x in zip(strides, symbols, strict=True))
     axes = [_plain_axis(m) for m in members]
-    # Members by themselves have M1 * M0 points; those past the end of the rank are none.
+    # Separate members have M1 * M0 points; exclude those past the end of the rank.
     return axes, (*inequalities, place - whole.size + 1)
 
 
 @lru_cache(maxsize=512)
 def _group(axes: tuple[CountedAxis, ...], inequalities: tuple[Any, ...]) -> Any:
-    """Points of connected axes; the Einsums of a cascade often share their masks."""
+    """Return the points of connected axes; cached, because Einsums often share masks."""
     if not inequalities:
-        # Only inequalities connect axes: without any there is one.
+        # Only inequalities connect axes, so there is a single axis here.
         return axes[0].total
     if len(axes) == 2:
         x, y = axes
@@ -505,9 +503,11 @@ def _group(axes: tuple[CountedAxis, ...], inequalities: tuple[Any, ...]) -> Any:
 
 
 def _digits(x: CountedAxis, y: CountedAxis, inequalities: tuple[Any, ...]) -> Any:
-    """Points with ``x * Y + y < end``, which count up to ``X * Y`` like a number's digits.
+    """Return the points with ``x * Y + y < end``, the first ``end`` values of a two-digit
+    number.
 
-    ``x`` is the digit that counts ``Y`` each: the pairs up to an end are the first ``end`` of all.
+    ``x`` is the leading digit; its values count ``Y`` each. None if the inequality has another
+    form.
     """
     import sympy
 
@@ -520,7 +520,7 @@ def _digits(x: CountedAxis, y: CountedAxis, inequalities: tuple[Any, ...]) -> An
 
 
 def _limits(axis: CountedAxis, inequalities: Sequence[Any]) -> tuple[Any, Any] | None:
-    """``low <= symbol < high`` from inequalities linear in it, or None when one is not."""
+    """Return ``low <= symbol < high`` from linear inequalities, or None if one is not linear."""
     import sympy
 
     low, high = sympy.Integer(0), axis.size
@@ -538,18 +538,18 @@ def _limits(axis: CountedAxis, inequalities: Sequence[Any]) -> tuple[Any, Any] |
 
 
 def _band(x: CountedAxis, y: CountedAxis, inequalities: tuple[Any, ...]) -> Any:
-    """Points with ``y + low <= x < y + high``: a triangle or a band, in closed form."""
+    """Return the points with ``y + low <= x < y + high``, a triangle or a band, in closed form."""
     import sympy
 
     if x.tile != 1 or y.tile != 1:
         return None
-    # Counted from the other end of y, a bound on x + y is one on x - y.
-    # As many points: y and Y - 1 - y run through the same values.
+    # Counting y from its far end turns a bound on x + y into one on x - y. The number of points
+    # stays: y and Y - 1 - y take the same values.
     turned = [sympy.expand(i.subs(y.symbol, y.size - 1 - y.symbol)) for i in inequalities]
     straight = [sympy.expand(i) for i in inequalities]
     for form in (straight, turned):
         # Each form is a * (x - y) + rest <= 0: x < y + floor(-rest) + 1 for a = 1, and x >= y +
-        # ceiling(rest) for a = -1. The narrowest of each side counts.
+        # ceiling(rest) for a = -1. The tightest bound of each side applies.
         lows: list[Any] = []
         highs: list[Any] = []
         for i in form:
@@ -562,7 +562,7 @@ def _band(x: CountedAxis, y: CountedAxis, inequalities: tuple[Any, ...]) -> Any:
             )
         else:
             if highs and lows and sympy.Min(*highs) - sympy.Max(*lows) == 1:
-                # A diagonal, one x for each y: count the y whose x is on the axis.
+                # A diagonal has one x for each y: count the y whose x is on the axis.
                 shift = sympy.Max(*lows)
                 end = sympy.Min(y.size, x.size - shift)
                 return sympy.Max(end - sympy.Max(-shift, 0), 0)
@@ -573,7 +573,7 @@ def _band(x: CountedAxis, y: CountedAxis, inequalities: tuple[Any, ...]) -> Any:
 
 
 def _under(x: CountedAxis, y: CountedAxis, shift: Any) -> Any:
-    """Points with ``x < y + shift``.
+    """Return the points with ``x < y + shift``.
 
     For each y from 0 to Y - 1 there are ``clip(y + shift, 0, X)``.
     """
@@ -581,7 +581,7 @@ def _under(x: CountedAxis, y: CountedAxis, shift: Any) -> Any:
 
 
 def _staircase(end: Any, width: Any) -> Any:
-    """The sum of ``clip(j, 0, width)`` over all whole ``j < end``.
+    """Return the sum of ``clip(j, 0, width)`` over all integers ``j < end``.
 
     >>> _staircase(4, 10), _staircase(4, 2)  # 0 + 1 + 2 + 3, and 0 + 1 + 2 + 2
     (6, 5)
@@ -593,7 +593,7 @@ def _staircase(end: Any, width: Any) -> Any:
 
 
 def _summed(axes: Sequence[CountedAxis], inequalities: Sequence[Any]) -> Any:
-    """One axis counted, the others summed over; conditions left over become indicators."""
+    """Return the points of one axis, summed over the others; other conditions become indicators."""
     import sympy
 
     from .sums import SumOverSymbols
@@ -609,8 +609,8 @@ def _summed(axes: Sequence[CountedAxis], inequalities: Sequence[Any]) -> Any:
             left.remove(axis)
             break
     for i in rest:
-        # No Piecewise: sympy takes its condition out of a sum over what the condition names.
-        # The factor is 1 where i <= 0, and 0 elsewhere.
+        # No Piecewise: sympy moves its condition out of a sum, even if the condition names the
+        # summation variable. The factor is 1 where i <= 0, and 0 elsewhere.
         body *= sympy.Max(0, sympy.Min(1, 1 - sympy.ceiling(i)))
     for axis in left:
         body = SumOverSymbols(body * axis.weight, (axis.symbol, 0, axis.size - 1))

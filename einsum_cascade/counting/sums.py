@@ -1,4 +1,4 @@
-"""Sums over variables, as sympy has them: told apart and added up without what takes it long."""
+"""Symbolic sums over variables, compared and evaluated faster than by sympy itself."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import sympy
 class SumOverSymbols(sympy.Sum):  # type: ignore[misc]
     """``sympy.Sum`` over variables that are plain symbols.
 
-    sympy finds the free symbols of any sum by putting dummies for its variables, which builds
-    every ``Min`` and ``Max`` inside again; and it asks whenever it sorts or prints terms.
+    sympy finds the free symbols of a sum by substituting dummies for its variables, which builds
+    every ``Min`` and ``Max`` inside again; and it does so whenever it sorts or prints terms.
     """
 
     __slots__ = ()
 
     @property
     def free_symbols(self) -> set[Any]:
-        """The symbols of the summand and the bounds, without the variables summed over."""
+        """Free symbols of the summand and the bounds, without the summation variables."""
         found = set(self.function.free_symbols)
         for variable, *bounds in self.limits:
             found.discard(variable)
@@ -31,10 +31,10 @@ _MAX_EXPANDED_TERMS = 64
 
 
 def evaluate_sums(expression: Any) -> Any:
-    """An expression whose sums are added up, where they are polynomials or short.
+    """Return an expression with its sums evaluated, if they are polynomials or short.
 
-    What is rounded or clipped in symbols has no closed form: term by term sympy takes minutes
-    for some thousand of them, and what comes out has a term for each.
+    Rounded or clipped symbolic summands have no closed form: sympy takes minutes to add thousands
+    of terms, and the result has as many terms.
 
     >>> i, N = sympy.Symbol("i", integer=True), sympy.Symbol("N", integer=True, positive=True)
     >>> evaluate_sums(SumOverSymbols(i, (i, 0, 1000 * N)).subs(N, 4))
@@ -50,7 +50,7 @@ def evaluate_sums(expression: Any) -> Any:
 
 
 def _is_short(total: Any) -> bool:
-    """Whether a sum, with those inside it, has few terms, or nothing in it is rounded."""
+    """Return whether a sum and its inner sums have few terms, or round and clip nothing."""
     sums = total.atoms(sympy.Sum)
     limits = [limit for s in sums for limit in s.limits]
     terms = sympy.Mul(*(high - low + 1 for _, low, high in limits))

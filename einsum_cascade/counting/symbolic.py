@@ -1,7 +1,7 @@
-"""What a cascade costs, as sympy expressions in the shapes of its ranks.
+"""Cost of a cascade, as sympy expressions in the shapes of its ranks.
 
-Shapes are symbols named like the ranks; traffic and footprints are in elements. Nothing
-here knows a machine or a mapping: these are counts that hold for every one.
+Shapes are symbols named like the ranks; traffic and footprints are in elements. These counts are
+independent of any machine or mapping.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from .points import factored, points_of, rank_symbol, size_of
 from .traffic import compulsory_traffic
 
 BUFFER = "buffer"
-"""The symbol of the elements a buffer holds per coordinate of the outer ranks."""
+"""Name of the symbol for the elements that a buffer holds per coordinate of the outer ranks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EinsumOperations:
-    """Operations of one Einsum at the points that exist for it, inherited masks counted.
+    """Operations of one Einsum, at the points that its own and inherited masks keep.
 
-    ``at_most``: data decide about some points, which all count.
+    ``at_most`` is True if data decide about some points; all of them are counted.
     """
 
     einsum: str
@@ -52,17 +52,16 @@ class Analysis:
     Attributes
     ----------
     passes : PassAnalysis
-        How often every rank has to be traversed, and why.
+        Passes over every rank, with reasons.
     by_einsum : tuple of EinsumOperations
-        Points that masks let through, those of operands included, and operations by kind;
-        ``parallel`` ranks included. ``init`` is not counted.
+        Points and operations of each Einsum, over ``parallel`` ranks too; ``init`` is not counted.
     footprint : tuple of RankFootprint
-        What is held while a rank is traversed, in elements.
+        Elements to hold while a rank is traversed.
     traffic_min : expression
-        What is touched of every input read once (of one that is gathered from, what is picked
-        whatever the data are) and every output written once, in elements.
+        Elements of each input read once and each output written once. A gathered input counts with
+        the elements that are read whatever the data are.
     extra : tuple of ExtraTraffic
-        What the passes over a rank add when what they come back to is not held.
+        Traffic added by the passes over a rank if the elements they read again are not held.
     """
 
     program: ir.Program
@@ -74,7 +73,7 @@ class Analysis:
 
     @cached_property
     def operations(self) -> dict[str, Any]:
-        """Operations by kind, over all Einsums."""
+        """Operations by kind, summed over all Einsums."""
         import sympy
 
         kinds = sorted({k for e in self.by_einsum for k, _ in e.operations})
@@ -87,7 +86,7 @@ class Analysis:
 
     @cached_property
     def total_operations(self) -> Any:
-        """All operations; a mac counts once, moving data (copy) not at all."""
+        """Number of all operations; a mac counts once, and copies do not count."""
         import sympy
 
         return sympy.Add(*(n for kind, n in self.operations.items() if kind != "copy"))
@@ -98,21 +97,16 @@ class Analysis:
         return factored(self.total_operations) / self.traffic_min
 
     def traffic(self, buffer: Any = None) -> Any:
-        """Least traffic in elements, when ``buffer`` elements can be held.
+        """Return the minimum traffic in elements if a buffer holds ``buffer`` elements.
 
-        The buffer counts per coordinate of the ranks that can be outer loops (``per`` of
-        the footprint). A rank whose passes come back to more than that costs its
-        cheapest ``extra``; of several such ranks the dearest counts, because one second
-        reading may serve them all.
+        The buffer counts per coordinate of the ranks that can be outer loops (``per`` of the
+        footprint). A rank that needs more than the buffer adds its cheapest ``extra``. Of several
+        such ranks only the most expensive counts, because one second reading may serve all of them.
 
         Parameters
         ----------
         buffer : int or expression, optional
-            Elements; left out, the result is a Piecewise in the symbol ``buffer``.
-
-        Returns
-        -------
-        expression
+            Elements; by default the result is a Piecewise in the symbol ``buffer``.
         """
         import sympy
 
@@ -123,22 +117,23 @@ class Analysis:
         if not costs:
             return self.traffic_min
         if len(costs) == 1:
-            # Two cases with a total each read better than a sum with cases inside.
+            # Two cases with a total each read better than a sum that contains cases.
             added = self.traffic_min + self.extra[0].cheapest
             return sympy.Piecewise((self.traffic_min, have >= self.extra[0].needed), (added, True))
         return self.traffic_min + sympy.Max(*costs)
 
     def subs(self, shapes: Mapping[str, SupportsIndex]) -> Analysis:
-        """The same analysis with numbers for shapes (and parameters).
+        """Return the analysis with numbers for shapes (and parameters).
 
-        Where the shapes given fix others (``M1`` by ``M`` and ``M0``), those are filled in.
-        Names left out stay symbols.
+        Shapes that follow from the given ones (``M1`` from ``M`` and ``M0``) are filled in. Names
+        left out stay symbols.
 
         Raises
         ------
         CascadeError
-            A name is no rank of the cascade, or a shape is no positive whole number, or
-            shapes contradict each other.
+            A name is no rank of the cascade, a shape is no positive integer, or shapes contradict
+            each
+            other.
         """
 
         from .sums import evaluate_sums
@@ -166,11 +161,12 @@ class Analysis:
     def _counted(
         self, e: EinsumOperations, put: Any, values: Mapping[Any, Any]
     ) -> EinsumOperations:
-        """Operations of an Einsum with numbers for symbols; counted where sympy cannot say."""
+        """Return the operations of an Einsum with numbers, counted numerically where sympy
+        fails."""
         import sympy
 
         numbers = {s.name: v for s, v in values.items()}
-        # Term by term, a sum over positions takes sympy minutes.
+        # sympy takes minutes to add a sum over positions term by term.
         if e.points.has(sympy.Sum) and (known := self._at(e, numbers, put)) is not None:
             return known
         try:
@@ -184,7 +180,8 @@ class Analysis:
     def _at(
         self, e: EinsumOperations, numbers: Mapping[str, Any], put: Any
     ) -> EinsumOperations | None:
-        """Operations of an Einsum, its points counted; None where its mask needs more numbers.
+        """Return the operations of an Einsum with counted points; None if its mask lacks
+        numbers.
 
         Shapes that no mask names multiply, and may stay symbols.
         """
@@ -195,28 +192,29 @@ class Analysis:
         if not mask.needs <= numbers.keys():
             return None
         outer = put(size_of(self.program, [*self.program.parallel, *mask.untied]))
-        # Ranks that the mask does not tie count once here (``ones``): they multiply, as ``outer``.
+        # Free ranks count once here (``ones``), because ``outer`` multiplies by them.
         points = outer * count_points(self.program, einsum, {**numbers, **mask.ones})
         each = einsum_operations(self.program, einsum)
         return replace(e, points=points, operations=tuple((k, n * points) for k, n in each))
 
     def at(self, shapes: Mapping[str, int]) -> Analysis:
-        """The same analysis with numbers for all shapes, counted without symbols.
+        """Return the analysis with numbers for all shapes, counted without symbols.
 
-        ``subs`` would add up what has no closed form term by term.
+        ``subs`` would add up sums without closed form term by term.
 
         Parameters
         ----------
         shapes : mapping
-            Every rank, the parallel ones and all members included. Parameters on which masks
-            depend have their defaults, or what is usual.
+            Shapes of every rank, with ``parallel`` ranks and all members. Parameters in masks take
+            their
+            defaults or usual values.
 
         Raises
         ------
         CascadeError
-            As ``subs``.
+            As in ``subs``.
         MappingError
-            A mask ties too many points together to count them.
+            A mask couples too many points to count them.
         """
         given: dict[str, float] = {u.name: u.size for u in self.program.usual}
         given |= {p.name: p.default for p in self.program.parameters if p.default is not None}
@@ -229,7 +227,7 @@ class Analysis:
         return replace(found, by_einsum=tuple(counted))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; expressions as text."""
+        """Return plain values for JSON; expressions become text."""
         return {
             "cascade": self.program.name,
             "ranks": self.passes.to_dict(),
@@ -271,7 +269,7 @@ FOOTPRINT_HEADINGS = ("rank", "tensor", "along the rank", "held", "why")
 
 
 def footprint_rows(analysis: Analysis) -> tuple[tuple[str, ...], ...]:
-    """A row per rank and tensor that carries it and is held for longer than an element."""
+    """Return one row per rank and tensor that is held for longer than one element."""
     return tuple(
         (f.rank, t.tensor, str(t.along), str(t.held), t.reason)
         for f in analysis.footprint
@@ -328,7 +326,7 @@ def _footprint_with(footprint: RankFootprint, put: Any) -> RankFootprint:
 
 
 def _with_numbers(expression: Any, values: Mapping[Any, Any]) -> Any:
-    """An expression with numbers for symbols, as ``subs`` has it."""
+    """Return an expression with numbers substituted for symbols, as ``subs`` does."""
     import sympy
 
     one = sympy.Integer(0) + expression
@@ -336,12 +334,12 @@ def _with_numbers(expression: Any, values: Mapping[Any, Any]) -> Any:
     parts = one.atoms(sympy.core.function.Application, sympy.Sum)
     if not all(isinstance(part, plain) for part in parts):
         return one.subs(values)
-    # Of one look at the whole, where ``subs`` takes one for each symbol.
+    # One traversal of the expression, while ``subs`` takes one per symbol.
     return one.xreplace({s: sympy.sympify(v, strict=True) for s, v in values.items()})
 
 
 def _values(program: ir.Program, shapes: Mapping[str, SupportsIndex]) -> dict[Any, Any]:
-    """Symbols and numbers, the shapes that follow from others included."""
+    """Return symbols and their numbers, with the shapes that follow from the given ones."""
     import sympy
 
     parameters = {p.name for p in program.parameters}

@@ -1,9 +1,9 @@
 """Compulsory traffic: elements of inputs that every execution reads, and outputs written once.
 
 A gather reads the gathered elements only. Their positions are data: a selection gathers as many
-different positions as it selects, entries of an index tensor differ where the cascade says so
-(``distinct``), and all other gathered positions may coincide. Under a mask, the point at which
-the mask removes nothing decides, mostly the last query.
+different positions as it selects, entries of an index tensor differ if the cascade declares them
+``distinct``, and all other gathered positions may coincide. Under a mask, the point at which the
+mask removes least decides, usually the last query.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from .points import size_of
 
 
 def compulsory_traffic(program: ir.Program) -> Any:
-    """Elements of inputs that are touched whatever the data are, and of outputs.
+    """Return the elements of inputs and outputs that are touched whatever the data are.
 
-    Masks are not asked which elements of an input nobody sees: it counts whole.
+    Masks do not reduce an input: it counts whole even if no kept point reads some elements.
 
     >>> from einsum_cascade import Cascade
     >>> head = "cascade: a\\nranks: [M, J, E]\\ninputs: {S: [M], K: [M, E]}\\noutput: C\\n"
@@ -42,7 +42,7 @@ def compulsory_traffic(program: ir.Program) -> Any:
 
 
 def _written(program: ir.Program, tensor: str) -> Any:
-    """Elements of an output that are written whatever the data are."""
+    """Return the elements of an output that are written whatever the data are."""
     import sympy
 
     einsum = program.einsum_of.get(tensor)
@@ -50,32 +50,34 @@ def _written(program: ir.Program, tensor: str) -> Any:
         return tensor_size(program, tensor)
     if Masks(program).skipped(einsum) or any(_may_lack(program, i) for i in einsum.scattered):
         return sympy.Integer(0)
-    # Each element once: as many as are scattered.
+    # Each scattered element is written once.
     ranks = (program.rank_of_variable[v] for v in einsum.target.variables)
     return size_of(program, [*program.parallel, *ranks])
 
 
 def _may_lack(program: ir.Program, index: ir.Gather) -> bool:
-    """Whether an index tensor may have no entry somewhere."""
+    """Return whether an index tensor may lack entries."""
     picks = program.einsum_of.get(index.access.tensor)
     return picks is not None and bool(Masks(program).skipped(picks))
 
 
 def gathered_inputs(program: ir.Program) -> tuple[str, ...]:
-    """Inputs of which no more is certain to be touched than what gathers pick."""
+    """Return the inputs that are read by gathers only."""
     names = (t.name for t in program.inputs)
     return tuple(n for n in names if all(_gathers(a) for _, a in _reads(program, n)))
 
 
 def guaranteed_access(program: ir.Program, einsum: ir.Einsum, access: ir.Access) -> ir.Access:
-    """An access that touches as many elements as another is certain to, whatever is picked.
+    """Return an access without gathers that touches as many elements as an access surely does.
 
     Parameters
     ----------
     einsum : Einsum
-        The one that reads.
+        Einsum that reads.
     access : Access
-        Of an input. A pick becomes the variable along which picks differ, or is left out.
+        Access to an input. A gathered index becomes the variables along which positions differ, or
+        is
+        left out.
 
     >>> from einsum_cascade import Cascade
     >>> head = "cascade: a\\nranks: [M, J, E]\\ninputs: {S: [M], K: [M, E]}\\noutput: C\\n"
@@ -100,14 +102,17 @@ def guaranteed_access(program: ir.Program, einsum: ir.Einsum, access: ir.Access)
 
 
 def _reads(program: ir.Program, tensor: str) -> tuple[tuple[ir.Einsum, ir.Access], ...]:
-    """Accesses of a tensor, each with who reads it."""
+    """Return the accesses of a tensor, each with the Einsum that reads it."""
     einsums = (*program.init, *program.einsums)
     return tuple((e, a) for e in einsums for a in e.reads if a.tensor == tensor)
 
 
 def _mask_conditions(program: ir.Program, einsum: ir.Einsum) -> Iterable[ir.Condition]:
-    """What leaves out points of an Einsum: its mask, and those of its operands but for what says
-    that there is a pick, which is asked of the selection (``_distinct_variables``)."""
+    """Yield the conditions that remove points of an Einsum: its own and its operands' masks.
+
+    Conditions that test whether a selection has an entry are left out: ``_distinct_variables``
+    looks at the selection itself.
+    """
     own = {*conjuncts(einsum.where)}
     for condition in program.memo(Masks).skipped(einsum):
         if condition in own or not _tests_a_selection(program, condition):
@@ -115,8 +120,8 @@ def _mask_conditions(program: ir.Program, einsum: ir.Einsum) -> Iterable[ir.Cond
 
 
 def _tests_a_selection(program: ir.Program, condition: ir.Condition) -> bool:
-    """Whether a condition is that an entry of a selection is a position."""
-    match condition:  # as conjuncts spell it
+    """Return whether a condition says that an entry of a selection is a position."""
+    match condition:  # in the spelling of conjuncts
         case ir.Relational(operator="<=", left=ir.Number(value=0), right=ir.Access(tensor=picks)):
             source = program.einsum_of.get(picks)
             return source is not None and source.select is not None
@@ -124,16 +129,19 @@ def _tests_a_selection(program: ir.Program, condition: ir.Condition) -> bool:
 
 
 def _masked_variables(program: ir.Program, einsum: ir.Einsum) -> set[str]:
-    """Variables of what an Einsum's points are left out by: what it shows of them to one it may
-    not show to another, so that picks along them need not differ."""
+    """Return the variables of the conditions that remove points of an Einsum.
+
+    A mask may keep a position at one value of these variables and not at another, so gathers along
+    them need not differ.
+    """
     return {v for c in _mask_conditions(program, einsum) for v in ir.variables_of(c)}
 
 
 def _reads_neighbours(program: ir.Program, einsum: ir.Einsum, gather: ir.Gather) -> bool:
-    """Whether the neighbours of a gathered position are touched, whatever the position is.
+    """Return whether the neighbours of a gathered position are touched for every position.
 
-    A mask that asks data may show a part of them alone, and so does the end of a rank of whose
-    last block not all is there. What moves on to another pick, too, is beside none.
+    A data-dependent mask may keep only a part of them, and so may the end of a rank with a partial
+    last block. A neighbour index that also moves the gather has no neighbours.
     """
     offset = gather.offset
     asked = any(depends_on_data(c) for c in _mask_conditions(program, einsum))
@@ -146,7 +154,7 @@ def _reads_neighbours(program: ir.Program, einsum: ir.Einsum, gather: ir.Gather)
 
 
 def _family(program: ir.Program, offset: ir.Affine) -> str | None:
-    """The rank through all of which an offset goes, part by part."""
+    """Return the rank that an offset covers completely by its members."""
     family = program.rank_of[program.rank_of_variable[offset.variables[0]]].family
     members = program.rank_of[family].partition if family else ()
     return family if linear(offset).terms == digits(members).terms else None
@@ -157,7 +165,7 @@ def _gathers(access: ir.Access) -> tuple[ir.Gather, ...]:
 
 
 def _guaranteed_size(program: ir.Program, tensor: str) -> Any:
-    """The most that one access is certain to touch: others may touch the same."""
+    """Return the largest number of elements that a single access surely touches."""
     import sympy
 
     whole = tensor_size(program, tensor)
@@ -171,7 +179,7 @@ def _accessed_size(program: ir.Program, einsum: ir.Einsum, access: ir.Access) ->
     used: set[str] = set()
     ranks: list[str] = list(program.parallel)
     for index, rank in zip(access.indices, program.tensor_ranks[access.tensor], strict=True):
-        if isinstance(index, ir.Gather):  # picks are counted below
+        if isinstance(index, ir.Gather):  # gathered positions are counted below
             if _reads_neighbours(program, einsum, index):
                 ranks += _neighbour_ranks(program, index)
             used.update(index.offset.variables)
@@ -189,15 +197,16 @@ def _accessed_size(program: ir.Program, einsum: ir.Einsum, access: ir.Access) ->
 
 
 def _along(program: ir.Program, index: ir.Affine, rank: str) -> str:
-    """The rank that has as many positions as an index takes."""
-    # 2*e, or e*E0, touches one position for each value of e; a sum as e + r all of the rank.
+    """Return the rank that has as many positions as an index takes."""
+    # 2*e, or e*E0, touches one position per value of e; a sum such as e + r touches all of the
+    # rank.
     if len(index.variables) == 1 and any(abs(t.coefficient) != 1 or t.shapes for t in index.terms):
         return program.rank_of_variable[index.variables[0]]
     return rank
 
 
 def _neighbour_ranks(program: ir.Program, gather: ir.Gather) -> list[str]:
-    """Ranks that have as many positions as are touched around a gathered one, at least."""
+    """Return ranks with as many positions as are touched around a gathered one, at least."""
     offset = gather.offset
     if (family := _family(program, offset)) is not None:
         return [family]
@@ -206,19 +215,19 @@ def _neighbour_ranks(program: ir.Program, gather: ir.Gather) -> list[str]:
 
 
 def _digits(program: ir.Program, offset: ir.Affine) -> bool:
-    """Whether an offset such as ``r*T + t`` counts from zero through all its variables' values."""
+    """Return whether an offset such as ``r*T + t`` counts from zero through all values."""
     ranks = tuple(program.rank_of_variable[v] for v in offset.variables)
     return linear(offset).terms == digits(ranks).terms
 
 
 def _neighbours_are_disjoint(program: ir.Program, gather: ir.Gather) -> bool:
-    """Whether what is touched around one position is never touched around another."""
+    """Return whether the neighbourhoods of different positions are disjoint."""
     ranks = sorted(program.rank_of_variable[v] for v in gather.offset.variables)
     return not ranks or (_digits(program, gather.offset) and sorted(gather.shapes) == ranks)
 
 
 def _distinct_variables(program: ir.Program, gather: ir.Gather, used: set[str]) -> Iterable[str]:
-    """The variables with as many values as are certain to be picked; none for one alone."""
+    """Yield the variables along which gathered positions surely differ."""
     positions = gather.access
     if not _neighbours_are_disjoint(program, gather):
         return
@@ -228,7 +237,7 @@ def _distinct_variables(program: ir.Program, gather: ir.Gather, used: set[str]) 
             continue
         others = {v for v in positions.variables if v != name}
         masks = program.memo(Masks)
-        # Of a masked selection one fiber may see all candidates, and the next one none.
+        # One fiber of a masked selection may see all candidates, and the next one none.
         if (
             source is None
             or not masks.skipped(source)
@@ -239,35 +248,36 @@ def _distinct_variables(program: ir.Program, gather: ir.Gather, used: set[str]) 
 
 
 _POSITION = "a pick"
-"""Stands for the picked position in a condition: no rank variable is called so."""
+"""Name of the gathered position in a condition; no rank variable has this name."""
 
 _MAX_CORNER_VARIABLES = 6
 """Variables of which each is tried at both ends."""
 
 _Weights = dict[str, int]
-"""A sum of variables, each with its weight; the constant is that of ''."""
+"""Weights of a sum by variable; the key '' holds the constant."""
 
 
 @dataclass(frozen=True, slots=True)
 class GuaranteedElements:
-    """Elements of an input that a gather is certain to touch."""
+    """Elements of an input that a gather surely touches."""
 
     access: ir.Access
-    """Touches as many, or a few more, without a gather: picks are variables along which they
-    differ."""
+    """Access without a gather that touches as many elements, or a few more; variables along
+    which gathered positions differ replace the gathered index."""
     share: Fraction
-    """Of its elements those that are certain: what is picked at the end of the input may go
-    beyond it."""
+    """Share of these elements that is certain; neighbourhoods at the end of the input may exceed
+    it."""
 
 
 def distinct_along(program: ir.Program, access: ir.Access) -> tuple[str, ...]:
-    """Variables along which the entries of an index tensor differ, all others being the same.
+    """Return the variables along which the entries of an index tensor differ, others being
+    equal.
 
     Parameters
     ----------
     program : Program
     access : Access
-        Of the tensor by which something is gathered.
+        Access to the index tensor of a gather.
 
     >>> from einsum_cascade import Cascade
     >>> program = Cascade.load("paged-attention-decode").program
@@ -283,7 +293,7 @@ def distinct_along(program: ir.Program, access: ir.Access) -> tuple[str, ...]:
         along = {r for d in program.distinct if d.name == access.tensor for r in d.ranks}
         apart = [r in along for r in program.tensor_ranks.get(access.tensor, ())]
     pairs = tuple(zip(access.indices, apart, strict=True))
-    # What moves another index, too, goes on to entries that nothing is said of.
+    # A variable that also moves another index reaches entries without a guarantee.
     others = {v for index, differs in pairs if not differs for v in index.variables}
     moving = (linear(i) for i, differs in pairs if differs and isinstance(i, ir.Affine))
     alone = (f.variables[0] for f in moving if sum(t.variable is not None for t in f.terms) == 1)
@@ -293,22 +303,22 @@ def distinct_along(program: ir.Program, access: ir.Access) -> tuple[str, ...]:
 def guaranteed_elements(
     program: ir.Program, einsum: ir.Einsum, access: ir.Access, shapes: Mapping[str, int]
 ) -> GuaranteedElements | None:
-    """What is certain to be touched for some point of the ranks that masks look at.
+    """Return the elements surely touched at some point of the ranks that masks depend on.
 
     Parameters
     ----------
     program : Program
     einsum : Einsum
-        The one that reads.
+        Einsum that reads.
     access : Access
-        One of its reads, of an input.
+        One of its accesses, to an input.
     shapes : mapping of str to int
-        Of every rank, in elements.
+        Shape of every rank, in elements.
 
     Returns
     -------
-    CertainPicks or None
-        None where no picks are certain to differ, or several indices are picked.
+    GuaranteedElements or None
+        None if no gathered positions surely differ, or if several indices are gathered.
     """
     gathers = [n for n, i in enumerate(access.indices) if isinstance(i, ir.Gather)]
     if len(gathers) != 1:
@@ -318,7 +328,7 @@ def guaranteed_elements(
 
 @dataclass(frozen=True, slots=True)
 class _GatherBound:
-    """An access that gathers along one index."""
+    """Access that gathers along one index."""
 
     program: ir.Program
     einsum: ir.Einsum
@@ -363,7 +373,7 @@ class _GatherBound:
         return gather.coefficient * prod(self.shapes[s] for s in gather.shapes)
 
     def _ends(self, weights: _Weights) -> tuple[int, int]:
-        """The least and the largest value of a sum."""
+        """Return the smallest and the largest value of a sum."""
         low = high = weights.get("", 0)
         for variable, weight in weights.items():
             if variable:
@@ -372,12 +382,12 @@ class _GatherBound:
         return low, high
 
     def _neighbours_are_disjoint(self) -> bool:
-        """Whether what is touched around one position is never touched around another."""
+        """Return whether the neighbourhoods of different positions are disjoint."""
         low, high = self._ends(self._weights(linear(self._gather.offset)))
         return self._step > high - low
 
     def _share_within_input(self, picks: list[str], plain: set[str]) -> Fraction | None:
-        """The share of what picks touch that lies within the input, whichever are picked."""
+        """Return the share of the gathered elements that surely lies within the input."""
         step, length = self._step, self.shapes[self._rank]
         offset = self._weights(linear(self._gather.offset))
         low, high = self._ends(offset)
@@ -387,26 +397,28 @@ class _GatherBound:
             return Fraction(1)
         wide = high + 1 - low
         cut = any(self._rank_of(v).family for v in picks)
-        # As many beside one position as there are combinations, without a gap, and no other
-        # index that tells some of them apart.
+        # The offsets cover the neighbourhood of a position without a gap, and no other index
+        # distinguishes some of them.
         whole = prod(self._size(v) for v in offset if v) == wide
         shared = plain.intersection(offset)
         if low < 0 or cut or not whole or shared:
             return None
-        there = min(count, last + 1)  # more may be asked for than there is to pick from
+        there = min(
+            count, last + 1
+        )  # a selection may ask for more entries than there are candidates
         beyond = (last + 1 - n for n in range(1, there + 1))
         lost = sum(min(wide, max(0, n * step + high + 1 - length)) for n in beyond)
         return Fraction(there * wide - lost, count * wide)
 
     @property
     def _rank(self) -> str:
-        """The rank of which positions are picked."""
+        """Rank whose positions are gathered."""
         return self.program.tensor_ranks[self.access.tensor][self.place]
 
     @property
     def _last(self) -> int | None:
-        """The largest entry of the index tensor; None where nothing bounds it, and every entry
-        that is read is a position that there is."""
+        """Largest entry of the index tensor; None if it is unbounded, in which case every entry
+        that is read is a valid position."""
         tensor = self._gather.access.tensor
         source, domain = self.program.einsum_of.get(tensor), self.program.domain(tensor)
         if source is not None:
@@ -418,15 +430,16 @@ class _GatherBound:
     # --------------------------------------------------------------------------- masks
 
     def _sees_every_candidate(self, moving: set[str]) -> bool:
-        """Whether some point of the ranks that do not move the access is shown all it picks.
+        """Return whether, for some values of the other variables, no mask hides a gathered
+        element.
 
-        Looked for at the ends of these ranks.
+        Only the first and the last value of each of these variables are tried.
         """
         sums = [*self._of_reader(), *self._of_selection()]
         told = [found for found in sums if found is not None]
         if len(told) < len(sums):
             return False
-        # Where a pick lies is the data's to say: no end of the rank may be chosen for it.
+        # Positions of gathered elements are data, so their rank cannot be fixed at an end.
         fixed = {*moving, _POSITION, self._rank.lower()}
         free = sorted({v for ways in told for way in ways for v in way if v} - fixed)
         if len(free) > _MAX_CORNER_VARIABLES or not all(self._whole(v) for v in free):
@@ -438,7 +451,8 @@ class _GatherBound:
         return False
 
     def _whole(self, variable: str) -> bool:
-        """Whether any value of a variable goes with any of the rest of what it is a part of."""
+        """Return whether each value of a variable is valid with any values of its family's
+        members."""
         family = self._rank_of(variable).family
         if family is None:
             return True
@@ -446,7 +460,7 @@ class _GatherBound:
         return prod(self.shapes[m] for m in members) == self.shapes[family]
 
     def _of_reader(self) -> Iterable[list[_Weights] | None]:
-        """What is at most zero where the reader's mask holds, each in all ways to say it."""
+        """Yield alternative sums that are at most zero where the reader's mask holds."""
 
         def named(node: ir.Node) -> ir.Node:
             pick = ir.Name(name=_POSITION, kind="variable")
@@ -457,7 +471,8 @@ class _GatherBound:
                 yield None if sums is None else self._alternatives(sums)
 
     def _alternatives(self, sums: _Weights) -> list[_Weights] | None:
-        """A sum with a pick in it, of a pick or of what lies around it within the input."""
+        """Return a sum with a gathered position in terms of that position, or of its
+        neighbourhood."""
         weight = sums.get(_POSITION, 0)
         if not weight:
             return [sums]
@@ -465,7 +480,7 @@ class _GatherBound:
             return None
         found = [sums]
         if weight % self._step == 0 and self._rank.lower() not in sums:
-            # Of I*T + t <= p the position, which lies within the rank, in the place of I*T + t.
+            # I*T + t <= p becomes a bound on the position in the rank, which stands for I*T + t.
             position = {**sums, self._rank.lower(): weight // self._step}
             del position[_POSITION]
             for v, n in self._weights(linear(self._gather.offset)).items():
@@ -474,7 +489,7 @@ class _GatherBound:
         return found
 
     def _of_selection(self) -> Iterable[list[_Weights] | None]:
-        """What is at most zero where a candidate is one, told of what the reader goes over."""
+        """Yield sums that are at most zero for valid candidates, in the reader's variables."""
         source = self.program.einsum_of.get(self._gather.access.tensor)
         if source is None:
             return
@@ -487,12 +502,12 @@ class _GatherBound:
     def _in_reader_variables(
         self, sums: _Weights, source: ir.Einsum, read: Mapping[str, ir.Index]
     ) -> list[_Weights] | None:
-        """A sum of what a selection goes over as one of what its reader does."""
+        """Return a sum over a selection's variables in the variables of its reader."""
         found: _Weights = {}
         for variable, weight in sums.items():
             index = read.get(variable)
             if not variable or variable in source.over:
-                # Any candidate: what is least certain of them.
+                # For any candidate: the least certain one.
                 most = weight * (self._size(variable) - 1) if variable else weight
                 found[""] = found.get("", 0) + (max(0, most) if variable else most)
             elif isinstance(index, ir.Affine):
@@ -503,7 +518,8 @@ class _GatherBound:
         return [{v: n for v, n in found.items() if n or not v}]
 
     def _sums(self, condition: ir.Condition) -> Iterable[_Weights | None]:
-        """Sums that are at most zero wherever a condition holds; None where it is no such thing."""
+        """Return sums that are at most zero wherever a condition holds; None if it has another
+        form."""
         parts = inequalities(condition, self.shapes)
         forms = tuple(p.form for p in parts if isinstance(p, AtMostZero))
         if (
@@ -517,7 +533,7 @@ class _GatherBound:
     # ------------------------------------------------------------------------- numbers
 
     def _maximum(self, sums: _Weights, at: Mapping[str, int]) -> int:
-        """The largest value of a sum where some variables have values."""
+        """Return the largest value of a sum if some variables have given values."""
         found = sums.get("", 0)
         for variable, weight in sums.items():
             if variable in at:
