@@ -1,4 +1,4 @@
-"""Readers of decoders with ALiBi: bloom, falcon, mpt.
+"""Readers of decoders that may have ALiBi, and own rules of heads of keys: falcon, mpt.
 
 Field names and the defaults of fields that may be absent are those of the configuration
 classes of Hugging Face Transformers (``BloomConfig``, ``FalconConfig``), and of MPT's own
@@ -7,64 +7,29 @@ configuration, which those of Transformers read only in part.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import AliasChoices, Field
 
 from einsum_cascade.yaml.source import YamlNode
 
-from ..models import Layer, ModelConfig, SoftmaxAttention
+from ..models import Layer, ModelConfig
 from .fields import (
     ConfigFields,
     LayerCount,
     Positive,
+    Reader,
     Size,
-    attention_biases,
-    build_model,
     constant,
     errors_inside,
     exact_quotient,
-    feed_forward,
     field_error,
     read_fields,
 )
-
-
-class _BloomConfig(ConfigFields):
-    ignored = (
-        *("slow_but_exact", "offset_alibi", "seq_length", "skip_bias_add*", "*_fusion"),
-        "apply_residual_connection_post_layernorm",
-    )
-    """How it is computed, how long sequences were in training, and of what a sum is taken."""
-    aliases = (
-        ("n_embed", "hidden_size"),
-        ("num_hidden_layers", "n_layer"),
-        ("num_attention_heads", "n_head"),
-    )
-
-    vocab_size: Size | None = 250_880
-    hidden_size: Size = Field(validation_alias=AliasChoices("n_embed", "hidden_size"))
-    n_layer: LayerCount = Field(validation_alias=AliasChoices("n_layer", "num_hidden_layers"))
-    n_head: Size = Field(validation_alias=AliasChoices("n_head", "num_attention_heads"))
-    n_inner: Size | None = None
-    tie_word_embeddings: bool = True
-
-
-def bloom(root: YamlNode) -> ModelConfig:
-    """``BloomConfig``: scores lose with distance (ALiBi); biases and norms with biases."""
-    c = read_fields(_BloomConfig, root)
-    d, inner = c.hidden_size, c.n_inner or 4 * c.hidden_size
-    width = exact_quotient(root, "hidden_size", d, "n_head", c.n_head)
-    mixer = SoftmaxAttention(
-        heads=c.n_head, kv_heads=c.n_head, qk_width=width, v_width=width, alibi=True
-    )
-    layer = Layer(
-        mixer=mixer,
-        ffn=feed_forward(inner, gated=False, activation="gelu"),
-        other_parameters=4 * d + attention_biases(mixer, d) + inner + d,
-    )
-    # A norm of embeddings and the last one, with biases.
-    return build_model(c, "bloom", d, [layer] * c.n_layer, 4 * d)
+from .stack import attention_biases, attention_heads, build_model, feed_forward
 
 
 class _FalconConfig(ConfigFields):
@@ -113,15 +78,9 @@ class _FalconConfig(ConfigFields):
 def falcon(root: YamlNode) -> ModelConfig:
     """``FalconConfig``: one head of keys, or groups; halves side by side, or in turn (RW)."""
     c = read_fields(_FalconConfig, root)
-    d, heads = c.hidden_size, c.num_attention_heads
-    width = exact_quotient(root, "hidden_size", d, "num_attention_heads", heads)
-    mixer = SoftmaxAttention(
-        heads=heads,
-        kv_heads=_falcon_kv_heads(root, c),
-        qk_width=width,
-        v_width=width,
-        alibi=c.alibi,
-    )
+    d = c.hidden_size
+    heads = attention_heads(root, d, c.num_attention_heads)
+    mixer = replace(heads, kv_heads=_falcon_kv_heads(root, c), alibi=c.alibi)
     # A norm has a weight and a bias a channel.
     other = 2 * d * _falcon_norms(root, c)
     other += attention_biases(mixer, d) + c.inner + d if c.bias else 0
@@ -213,12 +172,10 @@ def mpt(root: YamlNode) -> ModelConfig:
         known = ", ".join(_NORMS)
         raise field_error(root, "norm_type", f"expected one of {known}, got '{c.norm_type}'")
     d, wide = c.d_model, c.expansion_ratio * c.d_model
-    width = exact_quotient(root, "d_model", d, "n_heads", c.n_heads)
-    mixer = SoftmaxAttention(
-        heads=c.n_heads,
+    heads = attention_heads(root, d, c.n_heads, width_field="d_model", heads_field="n_heads")
+    mixer = replace(
+        heads,
         kv_heads=_mpt_kv_heads(node, c, a),
-        qk_width=width,
-        v_width=width,
         alibi=a.alibi,
         clip=a.clip_qkv,
         qk_norm=a.qk_ln,
@@ -227,7 +184,7 @@ def mpt(root: YamlNode) -> ModelConfig:
     norm = 2 if c.norm_type.endswith("layernorm") and not c.no_bias else 1
     other = 2 * d * norm + (0 if c.no_bias else attention_biases(mixer, d) + wide + d)
     # Queries and keys are normalised over all heads.
-    other += (mixer.heads + mixer.kv_heads) * width * norm if a.qk_ln else 0
+    other += (mixer.heads + mixer.kv_heads) * mixer.qk_width * norm if a.qk_ln else 0
     layer = Layer(
         mixer=mixer,
         ffn=feed_forward(wide, gated=False, activation="gelu"),
@@ -259,3 +216,7 @@ def _mpt_kv_heads(node: YamlNode, c: _MptConfig, a: _MptAttentionConfig) -> int:
     if given not in (None, keys):
         raise field_error(node, "kv_n_heads", f"'{a.attn_type}' has {keys}, got {given}")
     return keys
+
+
+FAMILIES: Mapping[str, Reader] = MappingProxyType({"falcon": falcon, "mpt": mpt})
+"""Readers by ``model_type``."""

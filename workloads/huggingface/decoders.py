@@ -1,701 +1,674 @@
-"""Readers of decoders with softmax attention, from ``llama`` to ``starcoder2``.
+"""Rows of decoder families with softmax attention, from ``bloom`` to ``starcoder2``.
 
-Field names and the defaults of fields that may be absent are those of the configuration
-classes of Hugging Face Transformers (``LlamaConfig``, ...).
+Field names, and defaults of fields that may be absent, are those of the configuration classes of
+Hugging Face Transformers (``LlamaConfig``, ...).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar
+from collections.abc import Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
+from typing import Annotated, Any
 
 from pydantic import AliasChoices, Field
 
 from einsum_cascade.yaml.source import YamlNode, YamlScalar
 
-from ..models import Experts, FeedForward, Layer, ModelConfig, SoftmaxAttention
+from ..models import ModelConfig
 from .fields import (
-    ConfigFields,
     LayerCount,
     Positive,
+    Reader,
     SiluGate,
     Size,
     SizeOrZero,
-    attention_biases,
-    build_model,
-    check_full_attention,
     check_layer_indices,
     check_per_layer,
-    checked_per_token,
     constant,
-    exact_quotient,
-    feed_forward,
     field_error,
     one_per_layer,
-    read_fields,
 )
-from .softmax import DecoderConfig, Halves, decoder_stack, layer_windows, softmax_heads
+from .table import (
+    Decoder,
+    Mixture,
+    Windows,
+    all_but_every,
+    all_layers,
+    biased,
+    counts,
+    even_layers,
+    flags,
+    from_layer,
+    like,
+    optional_sizes,
+    sizes,
+)
 from .vision import (
+    Gemma3MultimodalConfig,
+    Llama4MultimodalConfig,
     Mistral3MultimodalConfig,
     Qwen35MultimodalConfig,
+    llama4_encoder,
     multimodal_model,
     pixtral_encoder,
     qwen3_vl_encoder,
+    siglip_encoder,
+)
+
+_SILU = (SiluGate, None)
+_LAYER_INDICES = (tuple[SizeOrZero, ...] | None, None)
+_ROTATED = (Annotated[tuple[int, ...], one_per_layer(0, 1)] | None, None)
+"""A list with 1 for each layer with rotary embedding, and 0 for the others."""
+_FURTHER_TOKENS = "num_nextn_predict_layers"
+"""Field with the number of layers that predict further tokens; they are not run."""
+_SCALES = ("embedding_multiplier", "logits_scaling", "residual_multiplier", "attention_multiplier")
+"""Fields with constant factors, which change no count."""
+
+LLAMA = Decoder(
+    family="llama",
+    fields=optional_sizes(num_key_value_heads=None) | flags(attention_bias=False, mlp_bias=False),
+    **biased("attention_bias"),
+    ffn_bias="mlp_bias",
+)
+# Granite scales embeddings, scores, residual sums and logits.
+GRANITE = like(LLAMA, family="granite", ignored=_SCALES)
+SEED_OSS = like(
+    LLAMA,
+    family="seed_oss",
+    fields=optional_sizes(num_key_value_heads=8, head_dim=128)
+    | flags(attention_bias=True, attention_out_bias=False),
+    output_bias="attention_out_bias",
 )
 
 
-class _LlamaConfig(DecoderConfig):
-    num_key_value_heads: Size | None = None
-    attention_bias: bool = False
-    mlp_bias: bool = False
+def _layers_without_rotation(root: YamlNode, c: Any) -> Sequence[bool]:
+    if c.no_rope_layers is None:
+        every = c.no_rope_layer_interval
+        return [(index + 1) % every == 0 for index in range(c.num_hidden_layers)]
+    check_per_layer(root, "no_rope_layers", c.no_rope_layers, c.num_hidden_layers)
+    return [rotated == 0 for rotated in c.no_rope_layers]
 
 
-class _Olmo2Config(DecoderConfig):
-    num_key_value_heads: Size | None = None
-    attention_bias: bool = False
+SMOLLM3 = like(
+    LLAMA,
+    family="smollm3",
+    ignored=("max_window_layers",),
+    fields=sizes(no_rope_layer_interval=4)
+    | optional_sizes(num_key_value_heads=4, sliding_window=None)
+    | flags(use_sliding_window=False, tie_word_embeddings=True)
+    | {"no_rope_layers": _ROTATED},
+    windows=Windows(switch="use_sliding_window", layers=_layers_without_rotation),
+)
 
+# OLMo 2 normalises queries and keys over all heads, and has its norms behind both halves.
+OLMO2 = Decoder(
+    family="olmo2",
+    fields=optional_sizes(num_key_value_heads=None) | flags(attention_bias=False),
+    qk_norm=True,
+    qk_norm_size="all heads",
+    **biased("attention_bias"),
+)
+OLMO3 = like(
+    OLMO2,
+    family="olmo3",
+    fields=optional_sizes(sliding_window=4096),
+    windows=Windows(layers=all_but_every(4)),
+)
+OLMOE = like(
+    OLMO2,
+    family="olmoe",
+    fields=sizes(num_experts=64, num_experts_per_tok=8) | {"hidden_act": _SILU},
+    mixture=Mixture(experts="num_experts", inner="intermediate_size"),
+)
 
-class _MistralConfig(DecoderConfig):
-    num_key_value_heads: Size | None = 8
-    # A null is no window (later versions); without the field there is the class's default.
-    sliding_window: Size | None = 4096
-
-
-class _MixtralConfig(DecoderConfig):
-    hidden_act: SiluGate = None
-    num_key_value_heads: Size | None = 8
-    sliding_window: Size | None = None
-    num_local_experts: Size = 8
-    num_experts_per_tok: Size = 2
-
-
-class _Qwen2Config(DecoderConfig):
-    num_key_value_heads: Size | None = 32
-    use_sliding_window: bool = False
-    sliding_window: Size | None = 4096
-    max_window_layers: SizeOrZero = 28
-
-
-class _Qwen3Config(_Qwen2Config):
-    head_dim: Size | None = 128
-    attention_bias: bool = False
-
-
-_SAVED_AS = AliasChoices("num_experts", "num_local_experts")
-"""Files that Transformers 5 saves have the second name."""
-
-
-class _Qwen3MoeConfig(DecoderConfig):
-    ignored: ClassVar[tuple[str, ...]] = ("use_qk_norm",)
-    """Queries and keys of the family are always normalised."""
-    aliases = (("num_local_experts", "num_experts"),)
-
-    # A null is the width over the heads, as is no field: Qwen3's own default is 128.
-    num_key_value_heads: Size | None = 4
-    hidden_act: SiluGate = None
-    attention_bias: bool = False
-    use_sliding_window: bool = False
-    sliding_window: Size | None = 4096
-    max_window_layers: SizeOrZero | None = None
-    num_experts: SizeOrZero = Field(default=128, validation_alias=_SAVED_AS)
-    num_experts_per_tok: Size = 8
-    moe_intermediate_size: Size = 768
-    decoder_sparse_step: Size = 1
-    mlp_only_layers: tuple[SizeOrZero, ...] | None = None
-
-
-class _Qwen3VlMoeTextConfig(_Qwen3MoeConfig):
-    ignored = ("use_qk_norm", "sliding_window", "max_window_layers")
-    """There is no window, whatever is said of it."""
-
-    num_key_value_heads: Size | None = 16
-    use_sliding_window: Annotated[Any, constant(False)] = False
-    num_experts: SizeOrZero = Field(default=60, validation_alias=_SAVED_AS)
-    num_experts_per_tok: Size = 4
-    moe_intermediate_size: Size = 1408
-
-
-class _GptOssConfig(DecoderConfig):
-    aliases = (("experts_per_token", "num_experts_per_tok"),)
-
-    hidden_act: SiluGate = None
-    attention_bias: bool = True
-    num_key_value_heads: Size = 8
-    head_dim: Size = 64
-    sliding_window: Size | None = 128
-    num_local_experts: Size = 128
-    num_experts_per_tok: Size = 4
-    # Whatever the numbers are, an element takes as many operations.
-    swiglu_limit: Positive = 7.0
-    swiglu_alpha: Positive = 1.702
-
-
-def llama(root: YamlNode) -> ModelConfig:
-    """``LlamaConfig``."""
-    c = read_fields(_LlamaConfig, root)
-    check_full_attention(root, c.layer_types, c.num_hidden_layers)
-    d = c.hidden_size
-    mixer = softmax_heads(root, c, c.num_key_value_heads)
-    other = 2 * d
-    if c.attention_bias:
-        other += attention_biases(mixer, d)
-    if c.mlp_bias:
-        # Biases of gate and up, and of down.
-        other += 2 * c.intermediate_size + d
-    ffn = feed_forward(c.intermediate_size, gated=True, activation=c.hidden_act)
-    layer = Layer(mixer=mixer, ffn=ffn, other_parameters=other)
-    return build_model(c, "llama", c.hidden_size, [layer] * c.num_hidden_layers, d)
-
-
-def olmo2(root: YamlNode) -> ModelConfig:
-    """``Olmo2Config``: norms behind both halves; queries and keys normalised over all heads."""
-    c = read_fields(_Olmo2Config, root)
-    check_full_attention(root, c.layer_types, c.num_hidden_layers)
-    d = c.hidden_size
-    mixer = softmax_heads(root, c, c.num_key_value_heads, qk_norm=True)
-    # A norm has a weight a channel: two of the stream, and all heads of queries and of keys.
-    other = 2 * d + (mixer.heads + mixer.kv_heads) * mixer.qk_width
-    other += attention_biases(mixer, d) if c.attention_bias else 0
-    ffn = feed_forward(c.intermediate_size, gated=True, activation=c.hidden_act)
-    layer = Layer(mixer=mixer, ffn=ffn, other_parameters=other)
-    return build_model(c, "olmo2", d, [layer] * c.num_hidden_layers, d)
-
-
-def mistral(root: YamlNode) -> ModelConfig:
-    """``MistralConfig``: every layer has the window, where there is one."""
-    c = read_fields(_MistralConfig, root)
-    ffn = feed_forward(c.intermediate_size, gated=True, activation=c.hidden_act)
-    windowed = [True] * c.num_hidden_layers
-    layers = [
-        Layer(
-            mixer=softmax_heads(root, c, c.num_key_value_heads, window=window),
-            ffn=ffn,
-            other_parameters=2 * c.hidden_size,
-        )
-        for window in layer_windows(root, c, c.sliding_window, windowed)
-    ]
-    return build_model(c, "mistral", c.hidden_size, layers, c.hidden_size)
-
-
-def mixtral(root: YamlNode) -> ModelConfig:
-    """``MixtralConfig``."""
-    c = read_fields(_MixtralConfig, root)
-    experts = Experts(
-        experts=c.num_local_experts,
-        per_token=checked_per_token(
-            root, "num_experts_per_tok", c.num_experts_per_tok, c.num_local_experts
-        ),
-        inner=c.intermediate_size,
-    )
-    layers = [
-        Layer(
-            mixer=softmax_heads(root, c, c.num_key_value_heads, window=window),
-            ffn=experts,
-            other_parameters=2 * c.hidden_size,
-        )
-        for window in layer_windows(root, c, c.sliding_window, [True] * c.num_hidden_layers)
-    ]
-    return build_model(c, "mixtral", c.hidden_size, layers, c.hidden_size)
-
-
-def _qwen_windows(root: YamlNode, c: _Qwen2Config) -> list[int | None]:
-    # Published files give a sliding_window that is switched off by the other field.
-    window = c.sliding_window if c.use_sliding_window else None
-    windowed = [index >= c.max_window_layers for index in range(c.num_hidden_layers)]
-    return layer_windows(root, c, window, windowed)
-
-
-def qwen2(root: YamlNode) -> ModelConfig:
-    """``Qwen2Config``: queries, keys and values have biases."""
-    c = read_fields(_Qwen2Config, root)
-    d = c.hidden_size
-    layers = []
-    for window in _qwen_windows(root, c):
-        mixer = softmax_heads(root, c, c.num_key_value_heads, window=window)
-        other = 2 * d + attention_biases(mixer, d, output=False)
-        ffn = feed_forward(c.intermediate_size, gated=True, activation=c.hidden_act)
-        layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other))
-    return build_model(c, "qwen2", d, layers, d)
-
-
-def qwen3(root: YamlNode) -> ModelConfig:
-    """``Qwen3Config``: queries and keys are normalised a head."""
-    c = read_fields(_Qwen3Config, root)
-    d = c.hidden_size
-    layers = []
-    for window in _qwen_windows(root, c):
-        mixer = softmax_heads(root, c, c.num_key_value_heads, window=window, qk_norm=True)
-        other = 2 * d + 2 * mixer.qk_width
-        other += attention_biases(mixer, d) if c.attention_bias else 0
-        ffn = feed_forward(c.intermediate_size, gated=True, activation=c.hidden_act)
-        layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other))
-    return build_model(c, "qwen3", d, layers, d)
-
-
-def qwen3_moe(root: YamlNode) -> ModelConfig:
-    """``Qwen3MoeConfig``: as qwen3, but for experts in all layers or every few."""
-    c = read_fields(_Qwen3MoeConfig, root)
-    window = c.sliding_window if c.use_sliding_window else None
-    if window and c.max_window_layers and c.layer_types is None:
-        text = (
-            "layers from this one on have the window in the first version of the class, and all"
-            " of them in later ones: layer_types says which"
-        )
-        raise field_error(root, "max_window_layers", text)
-    windows = layer_windows(root, c, window, [True] * c.num_hidden_layers)
-    return _qwen3_moe_stack(root, c, windows)
-
-
-def qwen3_vl_moe_text(root: YamlNode) -> ModelConfig:
-    """``Qwen3VLMoeTextConfig``: as qwen3_moe with defaults of its own, and without windows."""
-    c = read_fields(_Qwen3VlMoeTextConfig, root)
-    check_full_attention(root, c.layer_types, c.num_hidden_layers)
-    return _qwen3_moe_stack(root, c, [None] * c.num_hidden_layers)
-
-
-def _qwen3_moe_stack(
-    root: YamlNode, c: _Qwen3MoeConfig, windows: Sequence[int | None]
-) -> ModelConfig:
-    d, experts, dense_layers = c.hidden_size, c.num_experts, c.mlp_only_layers or ()
-    check_layer_indices(root, "mlp_only_layers", dense_layers, c.num_hidden_layers)
-    dense = feed_forward(c.intermediate_size, gated=True, activation=None)
-    layers = []
-    for index, window in enumerate(windows):
-        mixer = softmax_heads(root, c, c.num_key_value_heads, window=window, qk_norm=True)
-        other = 2 * d + 2 * mixer.qk_width
-        other += attention_biases(mixer, d) if c.attention_bias else 0
-        sparse = experts and index not in dense_layers
-        ffn: FeedForward | Experts = dense
-        if sparse and (index + 1) % c.decoder_sparse_step == 0:
-            per_token = checked_per_token(
-                root, "num_experts_per_tok", c.num_experts_per_tok, experts
-            )
-            ffn = Experts(experts=experts, per_token=per_token, inner=c.moe_intermediate_size)
-        layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other))
-    return build_model(c, "qwen3_moe", d, layers, d)
-
-
-def qwen3_vl(root: YamlNode) -> ModelConfig:
-    """``Qwen3VLConfig``: a qwen3, and an encoder of images."""
-    return multimodal_model(root, Qwen35MultimodalConfig, qwen3, qwen3_vl_encoder)
-
-
-def qwen3_vl_moe(root: YamlNode) -> ModelConfig:
-    """``Qwen3VLMoeConfig``: a qwen3_moe, and an encoder of images."""
-    return multimodal_model(root, Qwen35MultimodalConfig, qwen3_vl_moe_text, qwen3_vl_encoder)
-
-
-def mistral3(root: YamlNode) -> ModelConfig:
-    """``Mistral3Config``: a mistral or ministral3, and an encoder of images."""
-    return multimodal_model(root, Mistral3MultimodalConfig, _mistral_or_ministral, pixtral_encoder)
+# A null is no window (later versions); without the field the class has a default.
+MISTRAL = Decoder(
+    family="mistral",
+    fields=optional_sizes(num_key_value_heads=8, sliding_window=4096),
+    windows=Windows(layers=all_layers),
+)
+# Ministral scales queries far into a text, which changes no count.
+MINISTRAL3 = like(
+    MISTRAL, family="ministral3", fields=optional_sizes(head_dim=128, sliding_window=None)
+)
+# The ignored fields of Phi 3 name layers that see all keys; the class makes all layers alike.
+PHI3 = like(
+    MISTRAL,
+    family="phi3",
+    fields=optional_sizes(num_key_value_heads=None, sliding_window=None),
+    ignored=("full_attn_mod", "interpolate_factor"),
+)
+MIXTRAL = like(
+    MISTRAL,
+    family="mixtral",
+    fields=sizes(num_local_experts=8, num_experts_per_tok=2)
+    | optional_sizes(sliding_window=None)
+    | {"hidden_act": _SILU},
+    mixture=Mixture(experts="num_local_experts", inner="intermediate_size"),
+)
 
 
 def _mistral_or_ministral(root: YamlNode) -> ModelConfig:
     kind = root.child("model_type")
     newer = isinstance(kind, YamlScalar) and kind.text == "ministral3"
-    return ministral3(root) if newer else mistral(root)
+    return MINISTRAL3(root) if newer else MISTRAL(root)
 
 
-def gpt_oss(root: YamlNode) -> ModelConfig:
-    """``GptOssConfig``: sinks, windowed and full layers alternate, biases everywhere.
-
-    Both products of an expert are clamped, and one is added to the second before the gate
-    multiplies it.
-    """
-    c = read_fields(_GptOssConfig, root)
-    d, experts = c.hidden_size, c.num_local_experts
-    ffn = Experts(
-        experts=experts,
-        per_token=checked_per_token(root, "num_experts_per_tok", c.num_experts_per_tok, experts),
-        inner=c.intermediate_size,
-        activation="clamped silu",
-        biases=2 * c.intermediate_size + d,
-    )
-    windowed = [index % 2 == 0 for index in range(c.num_hidden_layers)]
-    layers = []
-    for window in layer_windows(root, c, c.sliding_window, windowed):
-        mixer = softmax_heads(root, c, c.num_key_value_heads, window=window, sinks=True)
-        # A sink a head; for each expert the biases of the router and of both its layers.
-        other = 2 * d + mixer.heads + (attention_biases(mixer, d) if c.attention_bias else 0)
-        other += experts * (1 + ffn.biases)
-        layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other))
-    return build_model(c, "gpt_oss", d, layers, d)
+# Published files of Qwen give a sliding_window that use_sliding_window switches off.
+QWEN2 = Decoder(
+    family="qwen2",
+    fields=optional_sizes(num_key_value_heads=32, sliding_window=4096)
+    | counts(max_window_layers=28)
+    | flags(use_sliding_window=False),
+    input_bias=True,
+    windows=Windows(switch="use_sliding_window", layers=from_layer("max_window_layers")),
+)
+QWEN3 = like(
+    QWEN2,
+    family="qwen3",
+    fields=optional_sizes(head_dim=128) | flags(attention_bias=False),
+    qk_norm=True,
+    **biased("attention_bias"),
+)
 
 
-class _PhiConfig(DecoderConfig):
-    num_key_value_heads: Size | None = None
-    qk_layernorm: bool = False
+def _sparse_by_step(root: YamlNode, c: Any) -> list[bool]:
+    """Select the last of every ``decoder_sparse_step`` layers, unless it is listed as dense."""
+    dense, count = c.mlp_only_layers or (), c.num_hidden_layers
+    check_layer_indices(root, "mlp_only_layers", dense, count)
+    return [(i + 1) % c.decoder_sparse_step == 0 and i not in dense for i in range(count)]
 
 
-class _Phi3Config(DecoderConfig):
-    ignored = ("full_attn_mod", "interpolate_factor")
-    """Which of the layers see all keys: the class lets all of them do the same."""
-
-    num_key_value_heads: Size | None = None
-    sliding_window: Size | None = None
-
-
-class _GptNeoXConfig(DecoderConfig):
-    ignored = ("use_parallel_residual",)
-    """Side by side or one after the other: as many operations."""
-
-    attention_bias: bool = True
-
-
-def phi(root: YamlNode) -> ModelConfig:
-    """``PhiConfig``: attention and feed-forward side by side behind one norm."""
-    c = read_fields(_PhiConfig, root)
-    check_full_attention(root, c.layer_types, c.num_hidden_layers)
-    d = c.hidden_size
-    mixer = softmax_heads(root, c, c.num_key_value_heads, qk_norm=c.qk_layernorm)
-    # One norm, of a weight and a bias a channel; then biases of both products.
-    other = 2 * d + attention_biases(mixer, d) + c.intermediate_size + d
-    # Norms of queries and keys with a weight and a bias, all heads sharing them.
-    other += 4 * mixer.qk_width if c.qk_layernorm else 0
-    ffn = feed_forward(c.intermediate_size, gated=False, activation=c.hidden_act)
-    layer = Layer(mixer=mixer, ffn=ffn, other_parameters=other)
-    # The output embedding has a bias.
-    return build_model(
-        c, "phi", c.hidden_size, [layer] * c.num_hidden_layers, 2 * d + (c.vocab_size or 0)
-    )
-
-
-def phi3(root: YamlNode) -> ModelConfig:
-    """``Phi3Config``."""
-    c = read_fields(_Phi3Config, root)
-    d = c.hidden_size
-    ffn = feed_forward(c.intermediate_size, gated=True, activation=c.hidden_act)
-    layers = [
-        Layer(
-            mixer=softmax_heads(root, c, c.num_key_value_heads, window=window),
-            ffn=ffn,
-            other_parameters=2 * d,
-        )
-        for window in layer_windows(root, c, c.sliding_window, [True] * c.num_hidden_layers)
+def _early_even_layers(root: YamlNode, c: Any) -> list[bool]:
+    return [
+        is_even and index < c.max_window_layers
+        for index, is_even in enumerate(even_layers(root, c))
     ]
-    return build_model(c, "phi3", c.hidden_size, layers, d)
 
 
-def gpt_neox(root: YamlNode) -> ModelConfig:
-    """``GPTNeoXConfig``."""
-    c = read_fields(_GptNeoXConfig, root)
-    check_full_attention(root, c.layer_types, c.num_hidden_layers)
-    d = c.hidden_size
-    mixer = softmax_heads(root, c, None)
-    # Two norms, each of a weight and a bias a channel; then biases of both products.
-    other = 4 * d + c.intermediate_size + d
-    other += attention_biases(mixer, d) if c.attention_bias else 0
-    ffn = feed_forward(c.intermediate_size, gated=False, activation=c.hidden_act)
-    layer = Layer(mixer=mixer, ffn=ffn, other_parameters=other)
-    return build_model(c, "gpt_neox", c.hidden_size, [layer] * c.num_hidden_layers, 2 * d)
+QWEN2_MOE = Decoder(
+    family="qwen2_moe",
+    fields=sizes(num_experts_per_tok=4, moe_intermediate_size=1408, decoder_sparse_step=1)
+    | optional_sizes(num_key_value_heads=16)
+    | counts(max_window_layers=28, num_experts=60, shared_expert_intermediate_size=5632)
+    | flags(use_sliding_window=False, qkv_bias=True)
+    | {
+        "hidden_act": _SILU,
+        "sliding_window": (SizeOrZero | None, 4096),
+        "mlp_only_layers": _LAYER_INDICES,
+    },
+    input_bias="qkv_bias",
+    activation=None,
+    windows=Windows(switch="use_sliding_window", layers=_early_even_layers),
+    mixture=Mixture(
+        experts="num_experts",
+        shared=("shared_expert_intermediate_size",),
+        shared_gate=True,
+        layers=_sparse_by_step,
+    ),
+)
+_EXPERT_NAMES = AliasChoices("num_experts", "num_local_experts")
+"""Both names of the number of experts; Transformers 5 writes the second."""
 
 
-class _Gpt2Config(ConfigFields):
-    n_embd: Size
-    n_layer: LayerCount
-    n_head: Size
-    n_inner: Size | None = None
-    n_positions: Size = 1024
-    activation_function: str | None = None
-    tie_word_embeddings: bool = True
+def _check_window_version(root: YamlNode, c: Any) -> None:
+    windowed = c.sliding_window and c.use_sliding_window and c.max_window_layers
+    if windowed and c.layer_types is None:
+        text = (
+            "layers from this one on have the window in the first version of the class, and all"
+            " of them in later ones: layer_types says which"
+        )
+        raise field_error(root, "max_window_layers", text)
 
 
-def gpt2(root: YamlNode) -> ModelConfig:
-    """``GPT2Config``."""
-    c = read_fields(_Gpt2Config, root)
-    d, inner = c.n_embd, c.n_inner or 4 * c.n_embd
-    width = exact_quotient(root, "n_embd", d, "n_head", c.n_head)
-    mixer = SoftmaxAttention(heads=c.n_head, kv_heads=c.n_head, qk_width=width, v_width=width)
-    layer = Layer(
-        mixer=mixer,
-        ffn=feed_forward(inner, gated=False, activation=c.activation_function),
-        other_parameters=4 * d + attention_biases(mixer, d) + inner + d,
-    )
+# Without head_dim, or with null, heads share out the width: Qwen 3 itself has 128 then.
+QWEN3_MOE = Decoder(
+    family="qwen3_moe",
+    # Queries and keys of the family are always normalised.
+    ignored=("use_qk_norm",),
+    aliases=(("num_local_experts", "num_experts"),),
+    fields=sizes(num_experts_per_tok=8, moe_intermediate_size=768, decoder_sparse_step=1)
+    | optional_sizes(num_key_value_heads=4, sliding_window=4096)
+    | flags(attention_bias=False, use_sliding_window=False)
+    | {
+        "hidden_act": _SILU,
+        "max_window_layers": (SizeOrZero | None, None),
+        "num_experts": (SizeOrZero, Field(default=128, validation_alias=_EXPERT_NAMES)),
+        "mlp_only_layers": _LAYER_INDICES,
+    },
+    check=_check_window_version,
+    qk_norm=True,
+    **biased("attention_bias"),
+    activation=None,
+    windows=Windows(switch="use_sliding_window", layers=all_layers),
+    mixture=Mixture(experts="num_experts", layers=_sparse_by_step),
+)
+QWEN3_VL_MOE_TEXT = like(
+    QWEN3_MOE,
+    # The class has no windows, whatever a file says of them.
+    ignored=("use_qk_norm", "sliding_window", "max_window_layers"),
+    fields=sizes(num_experts_per_tok=4, moe_intermediate_size=1408)
+    | optional_sizes(num_key_value_heads=16)
+    | {
+        "use_sliding_window": (Annotated[Any, constant(False)], False),
+        "num_experts": (SizeOrZero, Field(default=60, validation_alias=_EXPERT_NAMES)),
+    },
+    check=None,
+    windows=None,
+)
+
+# Whatever the limit and alpha of a gate are, an element takes as many operations.
+GPT_OSS = Decoder(
+    family="gpt_oss",
+    aliases=(("experts_per_token", "num_experts_per_tok"),),
+    fields=sizes(num_key_value_heads=8, head_dim=64, num_local_experts=128, num_experts_per_tok=4)
+    | optional_sizes(sliding_window=128)
+    | flags(attention_bias=True)
+    | {"hidden_act": _SILU, "swiglu_limit": (Positive, 7.0), "swiglu_alpha": (Positive, 1.702)},
+    sinks=True,
+    **biased("attention_bias"),
+    windows=Windows(layers=even_layers),
+    mixture=Mixture(experts="num_local_experts", inner="intermediate_size", clamped=True),
+)
+# Attention and network of Phi stand side by side behind one norm; the output embedding has a bias.
+PHI = Decoder(
+    family="phi",
+    fields=optional_sizes(num_key_value_heads=None) | flags(qk_layernorm=False),
+    qk_norm="qk_layernorm",
+    qk_norm_size="head with bias",
+    norms=1,
+    norm_bias=True,
+    gated=False,
+    **biased(True),
+    ffn_bias=True,
+    outside=lambda c: 2 * c.hidden_size + (c.vocab_size or 0),
+)
+GPT_NEOX = Decoder(
+    family="gpt_neox",
+    fields=flags(attention_bias=True),
+    # Parallel or sequential halves take as many operations.
+    ignored=("use_parallel_residual",),
+    norm_bias=True,
+    gated=False,
+    **biased("attention_bias"),
+    ffn_bias=True,
+)
+GPT2 = Decoder(
+    family="gpt2",
+    names={
+        "hidden_size": "n_embd",
+        "num_hidden_layers": "n_layer",
+        "num_attention_heads": "n_head",
+    },
+    fields=sizes(n_positions=1024)
+    | optional_sizes(n_inner=None)
+    | flags(tie_word_embeddings=True)
+    | {"activation_function": (str | None, None)},
+    dense="n_inner",
+    activation="activation_function",
+    norm_bias=True,
+    gated=False,
+    **biased(True),
+    ffn_bias=True,
     # A table of positions, and the last norm with its bias.
-    return build_model(c, "gpt2", d, [layer] * c.n_layer, c.n_positions * d + 2 * d)
+    outside=lambda c: c.n_positions * c.n_embd + 2 * c.n_embd,
+)
+BLOOM = Decoder(
+    family="bloom",
+    ignored=(
+        *("slow_but_exact", "offset_alibi", "seq_length", "skip_bias_add*", "*_fusion"),
+        "apply_residual_connection_post_layernorm",
+    ),
+    aliases=(
+        ("n_embed", "hidden_size"),
+        ("num_hidden_layers", "n_layer"),
+        ("num_attention_heads", "n_head"),
+    ),
+    names={
+        "hidden_size": "hidden_size",
+        "num_hidden_layers": "n_layer",
+        "num_attention_heads": "n_head",
+    },
+    fields=optional_sizes(vocab_size=250_880, n_inner=None)
+    | flags(tie_word_embeddings=True)
+    | {
+        "hidden_size": (Size, Field(validation_alias=AliasChoices("n_embed", "hidden_size"))),
+        "n_layer": (
+            LayerCount,
+            Field(validation_alias=AliasChoices("n_layer", "num_hidden_layers")),
+        ),
+        "n_head": (Size, Field(validation_alias=AliasChoices("n_head", "num_attention_heads"))),
+    },
+    dense="n_inner",
+    activation=None,
+    default_activation="gelu",
+    alibi=True,
+    norm_bias=True,
+    gated=False,
+    **biased(True),
+    ffn_bias=True,
+    # A norm of embeddings and the last norm, with biases.
+    outside=lambda c: 4 * c.hidden_size,
+)
+
+_RMS_NORM = (Annotated[bool | None, constant(True)], None)
+ERNIE4_5 = Decoder(
+    family="ernie4_5",
+    ignored=(_FURTHER_TOKENS,),
+    fields=optional_sizes(num_key_value_heads=2, head_dim=128)
+    | flags(use_bias=False, tie_word_embeddings=True)
+    | {"use_rmsnorm": _RMS_NORM},
+    **biased("use_bias"),
+    ffn_bias="use_bias",
+)
 
 
-class _GraniteConfig(DecoderConfig):
-    ignored = (
-        *("embedding_multiplier", "logits_scaling", "residual_multiplier"),
-        "attention_multiplier",
-    )
-    """Constants by which what is there is multiplied."""
-
-    num_key_value_heads: Size | None = None
-    attention_bias: bool = False
-    mlp_bias: bool = False
+def _ernie_sparse_layers(root: YamlNode, c: Any) -> list[bool]:
+    del root
+    count, first, last = c.num_hidden_layers, c.moe_layer_start_index, c.moe_layer_end_index
+    last = count - 1 if last == -1 else last
+    return [first <= i <= last and (i + 1) % c.moe_layer_interval == 0 for i in range(count)]
 
 
-class _SmolLm3Config(DecoderConfig):
-    ignored = ("max_window_layers",)
-    """Windows go by rotations."""
+ERNIE4_5_MOE = Decoder(
+    family="ernie4_5_moe",
+    # The ignored fields say how experts are chosen, and bound experts in training.
+    ignored=("moe_norm_min", "moe_use_aux_free", "moe_gate*", "moe_capacity", _FURTHER_TOKENS),
+    aliases=(("num_experts", "moe_num_experts"), ("num_experts_per_tok", "moe_k")),
+    fields=sizes(moe_intermediate_size=1536, moe_k=6, moe_num_experts=64, moe_layer_interval=1)
+    | optional_sizes(num_key_value_heads=4)
+    | counts(moe_num_shared_experts=2, moe_layer_start_index=1)
+    | flags(tie_word_embeddings=True)
+    | {"hidden_act": _SILU, "moe_layer_end_index": (int, -1), "use_rmsnorm": _RMS_NORM},
+    activation=None,
+    mixture=Mixture(
+        experts="moe_num_experts",
+        top_k="moe_k",
+        shared=("moe_intermediate_size", "moe_num_shared_experts"),
+        layers=_ernie_sparse_layers,
+        router_bias=True,
+    ),
+)
+# GLM 4 has norms before and behind both halves.
+GLM4 = Decoder(
+    family="glm4",
+    fields=optional_sizes(num_key_value_heads=2, head_dim=128) | flags(attention_bias=True),
+    norms=4,
+    input_bias="attention_bias",
+)
+GLM4_MOE = Decoder(
+    family="glm4_moe",
+    ignored=(_FURTHER_TOKENS, "use_grouped_mm"),
+    fields=sizes(num_key_value_heads=8)
+    | flags(attention_bias=False, use_qk_norm=False)
+    | {
+        "hidden_act": _SILU,
+        "moe_intermediate_size": (Size, ...),
+        "n_routed_experts": (Size, ...),
+        "num_experts_per_tok": (Size, ...),
+        "n_shared_experts": (SizeOrZero, ...),
+        "first_k_dense_replace": (SizeOrZero, ...),
+    },
+    qk_norm="use_qk_norm",
+    input_bias="attention_bias",
+    activation=None,
+    mixture=Mixture(
+        experts="n_routed_experts",
+        shared=("moe_intermediate_size", "n_shared_experts"),
+        layers=from_layer("first_k_dense_replace"),
+        router_bias=True,
+    ),
+)
 
-    num_key_value_heads: Size | None = 4
-    attention_bias: bool = False
-    mlp_bias: bool = False
-    use_sliding_window: bool = False
-    sliding_window: Size | None = None
-    no_rope_layers: Annotated[tuple[int, ...], one_per_layer(0, 1)] | None = None
-    no_rope_layer_interval: Size = 4
-    tie_word_embeddings: bool = True
-
-
-class _SeedOssConfig(DecoderConfig):
-    num_key_value_heads: Size | None = 8
-    head_dim: Size | None = 128
-    attention_bias: bool = True
-    attention_out_bias: bool = False
-    mlp_bias: bool = False
-
-
-class _Ernie45Config(DecoderConfig):
-    ignored = ("num_nextn_predict_layers",)
-    """Layers that predict further tokens are no part of what is read."""
-
-    num_key_value_heads: Size | None = 2
-    head_dim: Size | None = 128
-    use_bias: bool = False
-    use_rmsnorm: Annotated[bool | None, constant(True)] = None
-    tie_word_embeddings: bool = True
-
-
-class _Glm4Config(DecoderConfig):
-    num_key_value_heads: Size | None = 2
-    head_dim: Size | None = 128
-    attention_bias: bool = True
-
-
-class _CohereConfig(DecoderConfig):
-    num_key_value_heads: Size | None = None
-    attention_bias: bool = False
-    use_qk_norm: bool = False
-    tie_word_embeddings: bool = True
-
-
-class _Cohere2Config(DecoderConfig):
-    ignored = ("use_embedding_sharing", "use_parallel_embedding")
-    """What is said by other fields, and how work is spread."""
-    aliases = (
+# Both halves of Cohere's layers stand side by side behind one norm without a bias.
+COHERE = Decoder(
+    family="cohere",
+    fields=optional_sizes(num_key_value_heads=None)
+    | flags(attention_bias=False, use_qk_norm=False, tie_word_embeddings=True),
+    norms=1,
+    qk_norm="use_qk_norm",
+    qk_norm_size="all heads",
+    **biased("attention_bias"),
+)
+COHERE2 = Decoder(
+    family="cohere2",
+    ignored=("use_embedding_sharing", "use_parallel_embedding"),
+    aliases=(
         ("layer_switch", "sliding_window_pattern"),
         ("_sliding_window_pattern", "sliding_window_pattern"),
-    )
-
-    num_key_value_heads: Size | None = None
-    attention_bias: bool = False
-    sliding_window: Size | None = 4096
-    sliding_window_pattern: Size = 4
-    order_of_interleaved_layers: Annotated[str | None, constant("local_attn_first")] = None
-    use_gated_activation: Annotated[bool | None, constant(True)] = None
-    use_parallel_block: Annotated[bool | None, constant(True)] = None
-    tie_word_embeddings: bool = True
-
-
-class _Exaone4Config(DecoderConfig):
-    num_key_value_heads: Size | None = 32
-    sliding_window: Size | None = 4096
-    sliding_window_pattern: Any = 4
-    """A number, or a word of L and G, which stands beside ``layer_types``."""
+    ),
+    fields=sizes(sliding_window_pattern=4)
+    | optional_sizes(num_key_value_heads=None, sliding_window=4096)
+    | flags(attention_bias=False, tie_word_embeddings=True)
+    | {
+        "order_of_interleaved_layers": (Annotated[str | None, constant("local_attn_first")], None),
+        "use_gated_activation": (Annotated[bool | None, constant(True)], None),
+        "use_parallel_block": (Annotated[bool | None, constant(True)], None),
+    },
+    norms=1,
+    **biased("attention_bias"),
+    windows=Windows(layers=all_but_every("sliding_window_pattern")),
+)
 
 
-class _Olmo3Config(DecoderConfig):
-    num_key_value_heads: Size | None = None
-    attention_bias: bool = False
-    sliding_window: Size | None = 4096
-
-
-class _Ministral3Config(DecoderConfig):
-    num_key_value_heads: Size | None = 8
-    head_dim: Size | None = 128
-    sliding_window: Size | None = None
-
-
-class _Starcoder2Config(DecoderConfig):
-    ignored = ("attention_softmax_in_fp32", "scale_attention_softmax_*")
-    """How exactly scores are computed."""
-
-    num_key_value_heads: Size | None = 2
-    hidden_act: str | None = "gelu_pytorch_tanh"
-    norm_type: Annotated[str | None, constant("layer_norm")] = None
-    mlp_type: Annotated[str | None, constant("default")] = None
-    use_bias: bool = True
-    sliding_window: Size | None = None
-    tie_word_embeddings: bool = True
-
-
-def _every(interval: int, layers: int) -> list[bool]:
-    """All layers but the last of every so many."""
-    return [(index + 1) % interval != 0 for index in range(layers)]
-
-
-def granite(root: YamlNode) -> ModelConfig:
-    """``GraniteConfig``: llama, but that embeddings, scores, sums and logits are scaled."""
-    c = read_fields(_GraniteConfig, root)
-    check_full_attention(root, c.layer_types, c.num_hidden_layers)
-    d = c.hidden_size
-
-    def beside(halves: Halves) -> int:
-        other = 2 * d + (attention_biases(halves.mixer, d) if c.attention_bias else 0)
-        return other + (2 * c.intermediate_size + d if c.mlp_bias else 0)
-
-    return decoder_stack(root, c, "granite", c.num_key_value_heads, beside)
-
-
-def smollm3(root: YamlNode) -> ModelConfig:
-    """``SmolLM3Config``: where there is a window, layers without rotations have it."""
-    c = read_fields(_SmolLm3Config, root)
-    d, count = c.hidden_size, c.num_hidden_layers
-    if c.no_rope_layers is not None:
-        check_per_layer(root, "no_rope_layers", c.no_rope_layers, count)
-        windowed = [rotated == 0 for rotated in c.no_rope_layers]
-    else:
-        windowed = [not rotated for rotated in _every(c.no_rope_layer_interval, count)]
-    window = c.sliding_window if c.use_sliding_window else None
-
-    def beside(halves: Halves) -> int:
-        other = 2 * d + (attention_biases(halves.mixer, d) if c.attention_bias else 0)
-        return other + (2 * c.intermediate_size + d if c.mlp_bias else 0)
-
-    windows = layer_windows(root, c, window, windowed)
-    return decoder_stack(root, c, "smollm3", c.num_key_value_heads, beside, windows=windows)
-
-
-def seed_oss(root: YamlNode) -> ModelConfig:
-    """``SeedOssConfig``: biases of queries, keys and values, and of the output apart."""
-    c = read_fields(_SeedOssConfig, root)
-    check_full_attention(root, c.layer_types, c.num_hidden_layers)
-    d = c.hidden_size
-
-    def beside(halves: Halves) -> int:
-        inputs = attention_biases(halves.mixer, d, output=False) if c.attention_bias else 0
-        other = 2 * d + inputs + (d if c.attention_out_bias else 0)
-        return other + (2 * c.intermediate_size + d if c.mlp_bias else 0)
-
-    return decoder_stack(root, c, "seed_oss", c.num_key_value_heads, beside)
-
-
-def ernie4_5(root: YamlNode) -> ModelConfig:
-    """``Ernie4_5Config``: one field says whether all products have biases."""
-    c = read_fields(_Ernie45Config, root)
-    check_full_attention(root, c.layer_types, c.num_hidden_layers)
-    d = c.hidden_size
-
-    def beside(halves: Halves) -> int:
-        biases = attention_biases(halves.mixer, d) + 2 * c.intermediate_size + d
-        return 2 * d + (biases if c.use_bias else 0)
-
-    return decoder_stack(root, c, "ernie4_5", c.num_key_value_heads, beside)
-
-
-def glm4(root: YamlNode) -> ModelConfig:
-    """``Glm4Config``: norms before and behind both halves."""
-    c = read_fields(_Glm4Config, root)
-    check_full_attention(root, c.layer_types, c.num_hidden_layers)
-    d = c.hidden_size
-
-    def beside(halves: Halves) -> int:
-        biases = attention_biases(halves.mixer, d, output=False) if c.attention_bias else 0
-        return 4 * d + biases
-
-    return decoder_stack(root, c, "glm4", c.num_key_value_heads, beside)
-
-
-def cohere(root: YamlNode) -> ModelConfig:
-    """``CohereConfig``: both halves side by side behind one norm, which has no bias."""
-    c = read_fields(_CohereConfig, root)
-    check_full_attention(root, c.layer_types, c.num_hidden_layers)
-    d = c.hidden_size
-
-    def beside(halves: Halves) -> int:
-        a = halves.mixer
-        # Every head has weights of its own.
-        norms = (a.heads + a.kv_heads) * a.qk_width if c.use_qk_norm else 0
-        return d + norms + (attention_biases(a, d) if c.attention_bias else 0)
-
-    kv_heads = c.num_key_value_heads
-    return decoder_stack(root, c, "cohere", kv_heads, beside, qk_norm=c.use_qk_norm)
-
-
-def cohere2(root: YamlNode) -> ModelConfig:
-    """``Cohere2Config``: as cohere, all but the last of every few layers with a window."""
-    c = read_fields(_Cohere2Config, root)
-    d = c.hidden_size
-    windowed = _every(c.sliding_window_pattern, c.num_hidden_layers)
-    windows = layer_windows(root, c, c.sliding_window, windowed)
-
-    def beside(halves: Halves) -> int:
-        return d + (attention_biases(halves.mixer, d) if c.attention_bias else 0)
-
-    return decoder_stack(root, c, "cohere2", c.num_key_value_heads, beside, windows=windows)
-
-
-def exaone4(root: YamlNode) -> ModelConfig:
-    """``Exaone4Config``: norms behind both halves; queries and keys are normalised a head."""
-    c = read_fields(_Exaone4Config, root)
-    d, pattern = c.hidden_size, c.sliding_window_pattern
+def _exaone_windowed_layers(root: YamlNode, c: Any) -> list[bool]:
+    """Read a pattern that is a number, or a word of L and G."""
+    pattern, count = c.sliding_window_pattern, c.num_hidden_layers
     if isinstance(pattern, bool) or not isinstance(pattern, int | str | None):
         text = "expected a whole number, or a word of L and G"
         raise field_error(root, "sliding_window_pattern", text)
-    # The class itself cannot make kinds of layers of a word: files that have one list them.
+    # The class itself makes no list of layers from a word: files with a word have the list.
     if isinstance(pattern, str) and c.layer_types is None and c.sliding_window is not None:
         text = f"'{pattern[:20]}' says not which layers have the window without layer_types"
         raise field_error(root, "sliding_window_pattern", text)
     period = pattern if isinstance(pattern, int) and c.sliding_window is not None else 0
-    count = c.num_hidden_layers
-    windowed = _every(period, count) if period > 0 else [False] * count
-    windows = layer_windows(root, c, c.sliding_window, windowed)
-
-    def beside(halves: Halves) -> int:
-        return 2 * d + 2 * halves.mixer.qk_width
-
-    kv_heads = c.num_key_value_heads
-    return decoder_stack(root, c, "exaone4", kv_heads, beside, windows=windows, qk_norm=True)
+    return [period > 0 and (index + 1) % period != 0 for index in range(count)]
 
 
-def olmo3(root: YamlNode) -> ModelConfig:
-    """``Olmo3Config``: as olmo2, three of four layers with a window."""
-    c = read_fields(_Olmo3Config, root)
-    d = c.hidden_size
-    windows = layer_windows(root, c, c.sliding_window, _every(4, c.num_hidden_layers))
+EXAONE4 = Decoder(
+    family="exaone4",
+    fields=optional_sizes(num_key_value_heads=32, sliding_window=4096)
+    | {"sliding_window_pattern": (Any, 4)},
+    qk_norm=True,
+    windows=Windows(layers=_exaone_windowed_layers),
+)
+STARCODER2 = Decoder(
+    family="starcoder2",
+    # The ignored fields set the precision of scores.
+    ignored=("attention_softmax_in_fp32", "scale_attention_softmax_*"),
+    fields=optional_sizes(num_key_value_heads=2, sliding_window=None)
+    | flags(use_bias=True, tie_word_embeddings=True)
+    | {
+        "hidden_act": (str | None, "gelu_pytorch_tanh"),
+        "norm_type": (Annotated[str | None, constant("layer_norm")], None),
+        "mlp_type": (Annotated[str | None, constant("default")], None),
+    },
+    norm_bias=True,
+    gated=False,
+    **biased("use_bias"),
+    ffn_bias="use_bias",
+    windows=Windows(layers=all_layers),
+)
 
-    def beside(halves: Halves) -> int:
-        a = halves.mixer
-        biases = attention_biases(a, d) if c.attention_bias else 0
-        return 2 * d + (a.heads + a.kv_heads) * a.qk_width + biases
+# Heads need not make up the stream: Gemma 7B has 16 of 256 on a width of 3,072.
+GEMMA = Decoder(
+    family="gemma",
+    # The family reads hidden_activation instead.
+    ignored=("hidden_act",),
+    fields=sizes(num_key_value_heads=16, head_dim=256)
+    | optional_sizes(vocab_size=256_000)
+    | flags(tie_word_embeddings=True, attention_bias=False)
+    | {"hidden_activation": (str | None, None)},
+    activation="hidden_activation",
+    default_activation="gelu",
+    **biased("attention_bias"),
+)
+GEMMA2 = like(
+    GEMMA,
+    family="gemma2",
+    aliases=(("sliding_window_size", "sliding_window"),),
+    fields=sizes(num_attention_heads=8, num_key_value_heads=4)
+    | optional_sizes(sliding_window=4096)
+    | {
+        "attn_logit_softcapping": (Positive | None, 50.0),
+        "final_logit_softcapping": (Positive | None, 30.0),
+    },
+    norms=4,
+    softcap="attn_logit_softcapping",
+    logit_softcap="final_logit_softcapping",
+    windows=Windows(layers=even_layers),
+)
+GEMMA3 = like(
+    GEMMA2,
+    family="gemma3",
+    aliases=(
+        ("_sliding_window_pattern", "sliding_window_pattern"),
+        ("sliding_window_size", "sliding_window"),
+    ),
+    # Multimodal files leave the size of the vocabulary out.
+    fields=sizes(sliding_window_pattern=6)
+    | optional_sizes(vocab_size=262_208)
+    | {
+        "attn_logit_softcapping": (Positive | None, None),
+        "final_logit_softcapping": (Positive | None, None),
+    },
+    qk_norm=True,
+    windows=Windows(layers=all_but_every("sliding_window_pattern")),
+)
 
-    kv_heads = c.num_key_value_heads
-    return decoder_stack(root, c, "olmo3", kv_heads, beside, windows=windows, qk_norm=True)
+
+def _llama4_chunked_layers(root: YamlNode, c: Any) -> Sequence[bool]:
+    """Select the layers with rotary embedding: as listed, else all but the last of an interval."""
+    if c.no_rope_layers:
+        check_per_layer(root, "no_rope_layers", c.no_rope_layers, c.num_hidden_layers)
+        return [rotated == 1 for rotated in c.no_rope_layers]
+    return all_but_every("no_rope_layer_interval")(root, c)
 
 
-def ministral3(root: YamlNode) -> ModelConfig:
-    """``Ministral3Config``: as mistral; queries far into a text are scaled."""
-    c = read_fields(_Ministral3Config, root)
-    windowed = [True] * c.num_hidden_layers
-    windows = layer_windows(root, c, c.sliding_window, windowed)
-    norms = 2 * c.hidden_size
-    return decoder_stack(
-        root, c, "ministral3", c.num_key_value_heads, lambda _: norms, windows=windows
-    )
+def _llama4_sparse_layers(root: YamlNode, c: Any) -> list[bool]:
+    """Select the layers with experts: as listed, else the last of every few; none for step 0."""
+    step, count = c.interleave_moe_layer_step, c.num_hidden_layers
+    listed = range(step - 1, count, step) if c.moe_layers is None and step else c.moe_layers or ()
+    check_layer_indices(root, "moe_layers", listed, count)
+    for name in ("num_local_experts", "num_experts_per_tok"):
+        if listed and not getattr(c, name):
+            raise field_error(root, name, "some layers have experts, and this is 0")
+    return [index in listed for index in range(count)]
 
 
-def starcoder2(root: YamlNode) -> ModelConfig:
-    """``Starcoder2Config``: two products and norms with biases."""
-    c = read_fields(_Starcoder2Config, root)
-    d = c.hidden_size
-    windowed = [True] * c.num_hidden_layers
-    windows = layer_windows(root, c, c.sliding_window, windowed)
+LLAMA4_TEXT = Decoder(
+    family="llama4_text",
+    # The ignored fields scale queries, and name norms without weights.
+    ignored=("attn_temperature_tuning", "attn_scale", "floor_scale", "use_qk_norm", "for_llm_*"),
+    fields=sizes(num_key_value_heads=8, no_rope_layer_interval=4)
+    | optional_sizes(head_dim=128, attention_chunk_size=8192)
+    | counts(num_local_experts=16, num_experts_per_tok=1, interleave_moe_layer_step=1)
+    | flags(attention_bias=False)
+    | {
+        "hidden_act": _SILU,
+        "intermediate_size_mlp": (Size, ...),
+        "moe_layers": _LAYER_INDICES,
+        "no_rope_layers": _ROTATED,
+        "layer_types": (
+            Annotated[tuple[str, ...], one_per_layer("full_attention", "chunked_attention")] | None,
+            None,
+        ),
+    },
+    dense="intermediate_size_mlp",
+    activation=None,
+    **biased("attention_bias"),
+    windows=Windows(
+        size="attention_chunk_size",
+        kind="chunked_attention",
+        chunked=True,
+        layers=_llama4_chunked_layers,
+    ),
+    mixture=Mixture(
+        experts="num_local_experts",
+        inner="intermediate_size",
+        # The shared expert is as wide as a routed one.
+        shared=("intermediate_size",),
+        layers=_llama4_sparse_layers,
+    ),
+)
+GRANITEMOE = Decoder(
+    family="granitemoe",
+    ignored=_SCALES,
+    fields=sizes(num_local_experts=8, num_experts_per_tok=2)
+    | optional_sizes(num_key_value_heads=None)
+    | flags(attention_bias=False)
+    | {"hidden_act": _SILU},
+    **biased("attention_bias"),
+    mixture=Mixture(experts="num_local_experts", inner="intermediate_size"),
+)
 
-    def beside(halves: Halves) -> int:
-        biases = attention_biases(halves.mixer, d) + c.intermediate_size + d
-        return 4 * d + (biases if c.use_bias else 0)
 
-    return decoder_stack(
-        root,
-        c,
-        "starcoder2",
-        c.num_key_value_heads,
-        beside,
-        windows=windows,
-        gated=False,
-        last=2 * d,
-    )
+def _all_minimax_layers(root: YamlNode, c: Any) -> list[bool]:
+    if c.attn_type_list is not None:
+        check_per_layer(root, "attn_type_list", c.attn_type_list, c.num_hidden_layers)
+    return all_layers(root, c)
+
+
+MINIMAX_M2 = Decoder(
+    family="minimax_m2",
+    # The ignored fields concern further tokens, and networks that no layer has.
+    ignored=(
+        *("use_mtp", "num_mtp_modules", "mtp_transformer_layers", "layernorm_*"),
+        *("mlp_intermediate_size", "shared_moe_mode"),
+    ),
+    aliases=(("num_experts", "num_local_experts"),),
+    fields=sizes(num_local_experts=256, num_experts_per_tok=8)
+    | optional_sizes(num_key_value_heads=8, head_dim=128)
+    | flags(use_qk_norm=True, use_routing_bias=True)
+    | {
+        "hidden_act": _SILU,
+        "qk_norm_type": (Annotated[str | None, constant("per_layer")], None),
+        "attn_type_list": (Annotated[tuple[int, ...], one_per_layer(1)] | None, None),
+    },
+    qk_norm="use_qk_norm",
+    qk_norm_size="all heads",
+    mixture=Mixture(
+        experts="num_local_experts",
+        inner="intermediate_size",
+        layers=_all_minimax_layers,
+        router_bias="use_routing_bias",
+    ),
+)
+
+_ROWS = (
+    *(BLOOM, COHERE, COHERE2, ERNIE4_5, ERNIE4_5_MOE, EXAONE4, GEMMA, GEMMA2, GLM4, GLM4_MOE),
+    *(GPT2, GPT_NEOX, GPT_OSS, GRANITE, GRANITEMOE, LLAMA, LLAMA4_TEXT, MINIMAX_M2, MINISTRAL3),
+    *(MISTRAL, MIXTRAL, OLMO2, OLMO3, OLMOE, PHI, PHI3, QWEN2, QWEN2_MOE, QWEN3, QWEN3_MOE),
+    *(SEED_OSS, SMOLLM3, STARCODER2),
+)
+FAMILIES: Mapping[str, Reader] = MappingProxyType(
+    {row.family: row for row in _ROWS}
+    | {
+        "gemma3": partial(
+            multimodal_model, outer=Gemma3MultimodalConfig, text=GEMMA3, encoder=siglip_encoder
+        ),
+        "gemma3_text": GEMMA3,
+        "llama4": partial(
+            multimodal_model, outer=Llama4MultimodalConfig, text=LLAMA4_TEXT, encoder=llama4_encoder
+        ),
+        "mistral3": partial(
+            multimodal_model,
+            outer=Mistral3MultimodalConfig,
+            text=_mistral_or_ministral,
+            encoder=pixtral_encoder,
+        ),
+        "qwen3_vl": partial(
+            multimodal_model, outer=Qwen35MultimodalConfig, text=QWEN3, encoder=qwen3_vl_encoder
+        ),
+        "qwen3_vl_moe": partial(
+            multimodal_model,
+            outer=Qwen35MultimodalConfig,
+            text=QWEN3_VL_MOE_TEXT,
+            encoder=qwen3_vl_encoder,
+        ),
+        "qwen3_vl_moe_text": QWEN3_VL_MOE_TEXT,
+        "qwen3_vl_text": QWEN3,
+    }
+)
+"""Readers by ``model_type``."""

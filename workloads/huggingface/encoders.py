@@ -6,7 +6,10 @@ Field names and defaults are those of Hugging Face Transformers (``BertConfig``,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
+from types import MappingProxyType
 
 from pydantic import Field
 
@@ -17,17 +20,15 @@ from .fields import (
     ConfigFields,
     LayerCount,
     LayerTypes,
+    Reader,
     Size,
-    attention_biases,
-    build_model,
-    check_per_layer,
     class_of,
-    exact_quotient,
-    feed_forward,
     field_error,
+    listed_layers,
     patches_of,
     read_fields,
 )
+from .stack import attention_biases, attention_heads, build_model, feed_forward
 
 
 class _BertConfig(ConfigFields):
@@ -133,33 +134,22 @@ class _VitConfig(ConfigFields):
     qkv_bias: bool = True
 
 
-def _heads(heads: int, width: int, causal: bool) -> SoftmaxAttention:
-    return SoftmaxAttention(
-        heads=heads, kv_heads=heads, qk_width=width, v_width=width, causal=causal
-    )
+def _all_tokens(mixer: SoftmaxAttention) -> SoftmaxAttention:
+    """Return the attention of all queries to all keys."""
+    return replace(mixer, causal=False)
 
 
-def bert(root: YamlNode) -> ModelConfig:
-    """``BertConfig``; parameters are those of the encoder with its pooler."""
-    return _bert(root, "bert")
-
-
-def roberta(root: YamlNode) -> ModelConfig:
-    """``RobertaConfig``: as bert; positions begin behind that of padding."""
-    return _bert(root, "roberta")
-
-
-def _bert(root: YamlNode, family: str) -> ModelConfig:
+def bert(root: YamlNode, *, family: str) -> ModelConfig:
+    """Read ``BertConfig`` or ``RobertaConfig``; parameters include the pooler."""
     c = read_fields(_BertConfig, root)
-    d, inner, heads = c.hidden_size, c.intermediate_size, c.num_attention_heads
-    width = exact_quotient(root, "hidden_size", d, "num_attention_heads", heads)
-    mixer = _heads(heads, width, causal=c.is_decoder)
-    cross = _heads(heads, width, causal=False) if c.add_cross_attention else None
+    d, inner = c.hidden_size, c.intermediate_size
+    heads = attention_heads(root, d, c.num_attention_heads)
+    cross = _all_tokens(heads) if c.add_cross_attention else None
     # Two norms, each of a weight and a bias a channel; then biases of all products.
-    other = 4 * d + attention_biases(mixer, d) + inner + d
+    other = 4 * d + attention_biases(heads, d) + inner + d
     other += attention_biases(cross, d) + 2 * d if cross else 0
     layer = Layer(
-        mixer=mixer,
+        mixer=heads if c.is_decoder else _all_tokens(heads),
         ffn=feed_forward(inner, gated=False, activation=c.hidden_act),
         cross=cross,
         other_parameters=other,
@@ -170,14 +160,14 @@ def _bert(root: YamlNode, family: str) -> ModelConfig:
 
 
 def distilbert(root: YamlNode) -> ModelConfig:
-    """``DistilBertConfig``: as bert, without kinds of sentences and without a pooler."""
+    """Read ``DistilBertConfig``: as bert, without kinds of sentences and without a pooler."""
     c = read_fields(_DistilBertConfig, root)
     d, inner = c.dim, c.hidden_dim
-    mixer = _heads(c.n_heads, exact_quotient(root, "dim", d, "n_heads", c.n_heads), causal=False)
+    heads = attention_heads(root, d, c.n_heads, width_field="dim", heads_field="n_heads")
     layer = Layer(
-        mixer=mixer,
+        mixer=_all_tokens(heads),
         ffn=feed_forward(inner, gated=False, activation=c.activation),
-        other_parameters=4 * d + attention_biases(mixer, d) + inner + d,
+        other_parameters=4 * d + attention_biases(heads, d) + inner + d,
     )
     tables = c.max_position_embeddings * d + 2 * d
     return build_model(c, "distilbert", d, [layer] * c.n_layers, tables)
@@ -186,17 +176,13 @@ def distilbert(root: YamlNode) -> ModelConfig:
 def modernbert(root: YamlNode) -> ModelConfig:
     """``ModernBertConfig``: most layers see half a window to either side; its head counts."""
     c = read_fields(_ModernBertConfig, root)
-    d, inner, heads = c.hidden_size, c.intermediate_size, c.num_attention_heads
-    full = _heads(
-        heads, exact_quotient(root, "hidden_size", d, "num_attention_heads", heads), causal=False
-    )
+    d, inner = c.hidden_size, c.intermediate_size
+    full = _all_tokens(attention_heads(root, d, c.num_attention_heads))
     # A query sees local_attention // 2 keys before it, itself, and as many behind it.
     local = replace(full, window=2 * (c.local_attention // 2) + 1)
-    count = c.num_hidden_layers
-    local_layers = [index % c.global_attn_every_n_layers != 0 for index in range(count)]
-    if c.layer_types is not None:
-        check_per_layer(root, "layer_types", c.layer_types, count)
-        local_layers = [kind == "sliding_attention" for kind in c.layer_types]
+    every = c.global_attn_every_n_layers
+    rule = [index % every != 0 for index in range(c.num_hidden_layers)]
+    local_layers = listed_layers(root, c, "layer_types", ("sliding_attention",), rule)
     norm = 2 * d if c.norm_bias else d
     biases = attention_biases(full, d) if c.attention_bias else 0
     biases += 2 * inner + d if c.mlp_bias else 0
@@ -229,17 +215,18 @@ def t5(root: YamlNode) -> ModelConfig:
         message = f"expected an activation such as 'relu' or 'gated-gelu', got '{'-'.join(words)}'"
         raise field_error(root, "feed_forward_proj", message)
     ffn = FeedForward(inner=c.d_ff, gated=words[0] == "gated", activation=words[-1])
-    buckets = c.relative_attention_num_buckets
+    heads = attention_heads(root, d, c.num_heads, head_dim=c.d_kv)
+    causal = replace(heads, buckets=c.relative_attention_num_buckets)
     encoder = Layer(
-        mixer=replace(_heads(c.num_heads, c.d_kv, causal=False), buckets=buckets),
+        mixer=_all_tokens(causal),
         ffn=ffn,
         other_parameters=2 * d,
     )
     # Attention to the encoder has no bias.
     decoder = Layer(
-        mixer=replace(_heads(c.num_heads, c.d_kv, causal=True), buckets=buckets),
+        mixer=causal,
         ffn=ffn,
-        cross=_heads(c.num_heads, c.d_kv, causal=False),
+        cross=_all_tokens(heads),
         other_parameters=3 * d,
     )
     decoders = 0 if alone else c.num_decoder_layers or c.num_layers
@@ -253,23 +240,21 @@ def whisper(root: YamlNode) -> ModelConfig:
     """``WhisperConfig``: an encoder of a fixed length, and a decoder that attends to it."""
     c = read_fields(_WhisperConfig, root)
     d = c.d_model
-    encoder_width = exact_quotient(
-        root, "d_model", d, "encoder_attention_heads", c.encoder_attention_heads
-    )
-    decoder_width = exact_quotient(
-        root, "d_model", d, "decoder_attention_heads", c.decoder_attention_heads
+    encoder_heads, decoder_heads = (
+        attention_heads(root, d, getattr(c, field), width_field="d_model", heads_field=field)
+        for field in ("encoder_attention_heads", "decoder_attention_heads")
     )
     # Keys have no biases; a norm has a weight and a bias.
     attention = 3 * d + 2 * d
     encoder = Layer(
-        mixer=_heads(c.encoder_attention_heads, encoder_width, causal=False),
+        mixer=_all_tokens(encoder_heads),
         ffn=feed_forward(c.encoder_ffn_dim, gated=False, activation=c.activation_function),
         other_parameters=attention + c.encoder_ffn_dim + d + 2 * d,
     )
     decoder = Layer(
-        mixer=_heads(c.decoder_attention_heads, decoder_width, causal=True),
+        mixer=decoder_heads,
         ffn=feed_forward(c.decoder_ffn_dim, gated=False, activation=c.activation_function),
-        cross=_heads(c.decoder_attention_heads, decoder_width, causal=False),
+        cross=_all_tokens(decoder_heads),
         other_parameters=2 * attention + c.decoder_ffn_dim + d + 2 * d,
     )
     layers = [encoder] * c.encoder_layers + [decoder] * c.decoder_layers
@@ -283,10 +268,9 @@ def whisper(root: YamlNode) -> ModelConfig:
 def vit(root: YamlNode) -> ModelConfig:
     """``ViTConfig``: a token a patch and one for the class; no pooler, no classifier."""
     c = read_fields(_VitConfig, root)
-    d, inner, heads = c.hidden_size, c.intermediate_size, c.num_attention_heads
+    d, inner = c.hidden_size, c.intermediate_size
     patches = patches_of(root, c.image_size, c.patch_size)
-    width = exact_quotient(root, "hidden_size", d, "num_attention_heads", heads)
-    mixer = _heads(heads, width, causal=False)
+    mixer = _all_tokens(attention_heads(root, d, c.num_attention_heads))
     inputs = 3 * d if c.qkv_bias else 0
     layer = Layer(
         mixer=mixer,
@@ -303,3 +287,17 @@ def vit(root: YamlNode) -> ModelConfig:
         other_parameters=d + tokens * d + embedding + 2 * d,
         tokens=tokens,
     )
+
+
+FAMILIES: Mapping[str, Reader] = MappingProxyType(
+    {
+        "bert": partial(bert, family="bert"),
+        "distilbert": distilbert,
+        "modernbert": modernbert,
+        "roberta": partial(bert, family="roberta"),
+        "t5": t5,
+        "vit": vit,
+        "whisper": whisper,
+    }
+)
+"""Readers by ``model_type``."""

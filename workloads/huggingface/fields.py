@@ -8,7 +8,7 @@ refused unless its value turns it off.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -29,7 +29,10 @@ from einsum_cascade.yaml.source import (
     shorten,
 )
 
-from ..models import FeedForward, Layer, ModelConfig, SoftmaxAttention, runs_of
+from ..models import ModelConfig
+
+Reader = Callable[[YamlNode], ModelConfig]
+"""Function that returns the model of a configuration."""
 
 IGNORED: tuple[str, ...] = (
     # What the file is, and who wrote it.
@@ -176,11 +179,6 @@ class ConfigFields(Fields):
 
     vocab_size: Size | None = None
     tie_word_embeddings: bool = False
-
-    @property
-    def logit_softcap(self) -> float | None:
-        """The largest that a logit may be, where they are capped by tanh."""
-        return None
 
 
 C = TypeVar("C", bound=ConfigFields)
@@ -384,22 +382,9 @@ def auto_or_size(root: YamlNode, field: str, value: Any) -> int | None:
         raise field_error(root, field, f"{wrong.message()}, or 'auto'") from None
 
 
-def head_width(root: YamlNode, width: int, heads: int, given: int | None) -> int:
-    """``head_dim`` where it is given, else the width of the stream over the heads."""
-    if given is not None:
-        return given
-    return exact_quotient(root, "hidden_size", width, "num_attention_heads", heads)
-
-
-def grouped_heads(root: YamlNode, heads: int, kv_heads: int) -> int:
-    """The heads of keys and values, which share out the query heads evenly."""
-    exact_quotient(root, "num_attention_heads", heads, "num_key_value_heads", kv_heads)
-    return kv_heads
-
-
-def check_per_layer(root: YamlNode, field: str, written: tuple[Any, ...], layers: int) -> None:
+def check_per_layer(root: YamlNode, field: str, listed: Sequence[Any], layers: int) -> None:
     """Refuse a list that does not have one entry a layer."""
-    if len(written) != layers:
+    if len(listed) != layers:
         raise field_error(root, field, f"expected one entry for each of {layers} layers", "")
 
 
@@ -409,67 +394,28 @@ def check_layer_indices(root: YamlNode, field: str, listed: Iterable[int], layer
         raise field_error(root, field, f"the layers are 0 to {layers - 1}, got {last}")
 
 
-_FUNCTIONS = MappingProxyType(
-    {"swish": "silu", **dict.fromkeys(("gelu_new", "gelu_fast", "gelu_python"), "gelu")}
-    | {"gelu_pytorch_tanh": "gelu", "relu2": "squared relu"}
-)
-"""Activation functions under other names, or approximated."""
-
-
-def feed_forward(inner: int, gated: bool, activation: str | None) -> FeedForward:
-    """A network with the activation function of a field; None is the usual one."""
-    usual = FeedForward(inner=inner, gated=gated)
-    name = _FUNCTIONS.get(activation or "", activation) or usual.function
-    return usual if name == usual.function else replace(usual, activation=name)
-
-
-def check_full_attention(root: YamlNode, layer_types: tuple[str, ...] | None, layers: int) -> None:
-    """Refuse ``layer_types`` of a family whose layers all see every key."""
-    if layer_types is None:
-        return
-    check_per_layer(root, "layer_types", layer_types, layers)
-    if other := next((kind for kind in layer_types if kind != "full_attention"), None):
-        raise field_error(root, "layer_types", f"this family has no layers of '{other}'")
-
-
-def checked_per_token(root: YamlNode, field: str, per_token: int, experts: int) -> int:
-    """Experts a token goes to, at most all of them."""
-    if per_token > experts:
-        raise field_error(root, field, f"a token goes to {per_token} experts, there are {experts}")
-    return per_token
-
-
-def attention_biases(attention: SoftmaxAttention, width: int, output: bool = True) -> int:
-    """Biases of the projections of queries, keys and values, and of the output."""
-    a = attention
-    inputs = a.heads * a.qk_width + a.kv_heads * (a.qk_width + a.v_width)
-    return inputs + (width if output else 0)
-
-
-def build_model(
-    c: ConfigFields, family: str, width: int, layers: Iterable[Layer], other: int
-) -> ModelConfig:
-    """The model of some layers.
+def listed_layers(
+    root: YamlNode,
+    c: Any,
+    field: str,
+    kinds: tuple[str | int, ...],
+    default: Sequence[bool] = (),
+) -> Sequence[bool]:
+    """Return for each layer whether a list of the configuration names one of some kinds.
 
     Parameters
     ----------
-    c : ConfigFields
-        What every family has: the vocabulary's size, and whether embeddings are tied.
-    family : str
-        The ``model_type``.
-    width : int
-        Of the residual stream, in elements.
-    layers : iterable of Layer
-        In order.
-    other : int
-        Parameters beside those of the layers and the embeddings.
+    root, c : YamlNode, ConfigFields
+        The configuration, and its fields.
+    field : str
+        The field with the list; it has one entry per layer.
+    kinds : tuple
+        Entries that select a layer.
+    default : sequence of bool, optional
+        Result where the configuration has no such list.
     """
-    return ModelConfig(
-        family=family,
-        width=width,
-        runs=runs_of(layers),
-        vocab_size=c.vocab_size,
-        logit_softcap=c.logit_softcap,
-        tied_embeddings=c.tie_word_embeddings,
-        other_parameters=other,
-    )
+    listed = getattr(c, field, None)
+    if listed is None:
+        return default
+    check_per_layer(root, field, listed, c.num_hidden_layers)
+    return [entry in kinds for entry in listed]

@@ -6,53 +6,66 @@ Fields and defaults are those of Hugging Face Transformers (``JambaConfig``,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
 from einsum_cascade.yaml.source import YamlNode
 
 from ..models import (
     DeltaAttention,
-    Experts,
-    FeedForward,
     GatedRecurrence,
-    Layer,
+    Mixer,
     ModelConfig,
     SelectiveScan,
     ShortConvolution,
-    SoftmaxAttention,
 )
 from .fields import (
     ConfigFields,
     LayerCount,
+    LayerTypes,
     Positive,
+    Reader,
     SiluGate,
     Size,
     SizeOrZero,
-    attention_biases,
     auto_or_size,
-    build_model,
     check_layer_indices,
-    check_per_layer,
-    checked_per_token,
     errors_inside,
     exact_quotient,
-    feed_forward,
     field_error,
-    grouped_heads,
-    head_width,
+    listed_layers,
     one_per_layer,
     read_fields,
 )
 from .latent import LatentFields
-from .softmax import DecoderConfig, softmax_heads
+from .stack import (
+    Half,
+    Network,
+    attention_biases,
+    attention_heads,
+    build_model,
+    dense_or_sparse,
+    feed_forward,
+    join_halves,
+    mixture_of_experts,
+    scan_half,
+)
 from .vision import Qwen35MultimodalConfig, multimodal_model, qwen3_5_encoder
 
 
-class _JambaConfig(DecoderConfig):
+class _JambaConfig(ConfigFields):
+    # The ignored fields choose kernels, and the tokens whose logits are returned.
     ignored = ("use_mamba_kernels", "num_logits_to_keep", "calc_logits_for_entire_prompt")
-    """How it is computed, and of which tokens logits are given back."""
 
+    hidden_size: Size
+    num_hidden_layers: LayerCount
+    num_attention_heads: Size
+    intermediate_size: Size
+    head_dim: Size | None = None
+    layer_types: LayerTypes | None = None
     hidden_act: SiluGate = None
     num_key_value_heads: Size = 8
     attn_layer_period: Size = 8
@@ -80,44 +93,44 @@ def jamba(root: YamlNode) -> ModelConfig:
         if offset >= period:
             raise field_error(root, field, f"{offset} is not below the period, {period}")
     d = c.hidden_size
-    dense = feed_forward(c.intermediate_size, gated=True, activation=None)
-    mixture: FeedForward | Experts = dense
-    if c.num_experts > 1:  # with a single one its authors' layers are dense, and no token is routed
-        per_token = checked_per_token(
-            root, "num_experts_per_tok", c.num_experts_per_tok, c.num_experts
-        )
-        mixture = Experts(experts=c.num_experts, per_token=per_token, inner=c.intermediate_size)
-    softmax, mamba = softmax_heads(root, c, c.num_key_value_heads), _mamba(root, c)
-    layers = []
-    for index in range(c.num_hidden_layers):
-        # Jamba: of every 8 layers from 0 the one at 4 attends, and those at 1, 3, 5 and 7 have
-        # experts.
-        attends = index % c.attn_layer_period == c.attn_layer_offset
-        sparse = index % c.expert_layer_period == c.expert_layer_offset
-        ffn = mixture if sparse else dense
-        mixer = softmax if attends else mamba
-        other = 2 * d + (0 if attends else _mamba_other_parameters(c, mamba))
-        layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other))
-    return build_model(c, "jamba", d, layers, d)
+    dense: Half[Network] = Half(part=feed_forward(c.intermediate_size), other_parameters=d)
+
+    def mixture() -> Half[Network]:
+        part = mixture_of_experts(root, c.num_experts, c.num_experts_per_tok, c.intermediate_size)
+        return Half(part=part, other_parameters=d)
+
+    heads = attention_heads(root, d, c.num_attention_heads, c.num_key_value_heads, c.head_dim)
+    softmax: Half[Mixer] = Half(part=heads, other_parameters=d)
+    mamba = _jamba_scan(root, c)
+    # Jamba: of every 8 layers from 0 the one at 4 attends, and those at 1, 3, 5 and 7 have
+    # experts.
+    layers = range(c.num_hidden_layers)
+    attends = [i % c.attn_layer_period == c.attn_layer_offset for i in layers]
+    # With a single expert the authors' layers are dense, and no token is routed.
+    sparse = [
+        c.num_experts > 1 and i % c.expert_layer_period == c.expert_layer_offset for i in layers
+    ]
+    mixers = [softmax if is_softmax else mamba for is_softmax in attends]
+    networks = dense_or_sparse(dense, mixture, sparse)
+    return build_model(c, "jamba", d, join_halves(mixers, networks), d)
 
 
-def _mamba(root: YamlNode, c: _JambaConfig) -> SelectiveScan:
+def _jamba_scan(root: YamlNode, c: _JambaConfig) -> Half[Mixer]:
     # ``auto`` is a sixteenth of the stream, rounded up, as in Mamba.
     rank = auto_or_size(root, "mamba_dt_rank", c.mamba_dt_rank)
-    return SelectiveScan(
+    mixer = SelectiveScan(
         inner=c.mamba_expand * c.hidden_size,
         state=c.mamba_d_state,
         dt_rank=rank if rank is not None else -(-c.hidden_size // 16),
         conv_width=c.mamba_d_conv,
     )
-
-
-def _mamba_other_parameters(c: _JambaConfig, m: SelectiveScan) -> int:
-    """The bias of the steps, the skip, norms of the steps and of B and C, and further biases."""
-    other = 2 * m.inner
-    other += m.dt_rank + 2 * m.state if c.mamba_inner_layernorms else 0
-    other += m.inner if c.mamba_conv_bias else 0
-    return other + (2 * m.inner + c.hidden_size if c.mamba_proj_bias else 0)
+    return scan_half(
+        mixer,
+        c.hidden_size,
+        conv_bias=c.mamba_conv_bias,
+        proj_bias=c.mamba_proj_bias,
+        norms=c.mamba_inner_layernorms,
+    )
 
 
 class _GatedDeltaConfig(ConfigFields):
@@ -178,43 +191,31 @@ class _Qwen35MoeConfig(_GatedDeltaConfig):
 
 
 def qwen3_next(root: YamlNode) -> ModelConfig:
-    """``Qwen3NextConfig``: three layers of Gated DeltaNet, one of softmax with an output gate."""
+    """Read ``Qwen3NextConfig``: Gated DeltaNet, and softmax with an output gate in between."""
     c = read_fields(_Qwen3NextConfig, root)
-    dense = feed_forward(c.intermediate_size, gated=True, activation=None)
-    ffns: list[FeedForward | Experts] = [dense] * c.num_hidden_layers
-    check_layer_indices(root, "mlp_only_layers", c.mlp_only_layers, c.num_hidden_layers)
-    if c.num_experts:
-        mixture = _experts_with_shared(root, c)
-        for index in range(c.decoder_sparse_step - 1, len(ffns), c.decoder_sparse_step):
-            if index not in c.mlp_only_layers:
-                ffns[index] = mixture
-    return _gated_delta_stack(root, c, "qwen3_next", ffns)
+    d, step, count = c.hidden_size, c.decoder_sparse_step, c.num_hidden_layers
+    check_layer_indices(root, "mlp_only_layers", c.mlp_only_layers, count)
+    dense: Half[Network] = Half(part=feed_forward(c.intermediate_size), other_parameters=d)
+    sparse = [(i + 1) % step == 0 and i not in c.mlp_only_layers for i in range(count)]
+    sparse = [bool(c.num_experts) and is_sparse for is_sparse in sparse]
+    networks = dense_or_sparse(dense, partial(_experts_with_shared, root, c), sparse)
+    return _gated_delta_model(root, c, "qwen3_next", networks)
 
 
 def qwen3_5_text(root: YamlNode) -> ModelConfig:
-    """``Qwen3_5TextConfig``: as qwen3_next without experts."""
+    """Read ``Qwen3_5TextConfig``: as qwen3_next without experts."""
     c = read_fields(_Qwen35Config, root)
     _check_gate(root, c.attn_output_gate)
-    dense = feed_forward(c.intermediate_size, gated=True, activation=None)
-    return _gated_delta_stack(root, c, "qwen3_5_text", [dense] * c.num_hidden_layers)
+    dense = Half(part=feed_forward(c.intermediate_size), other_parameters=c.hidden_size)
+    return _gated_delta_model(root, c, "qwen3_5_text", [dense] * c.num_hidden_layers)
 
 
 def qwen3_5_moe_text(root: YamlNode) -> ModelConfig:
-    """``Qwen3_5MoeTextConfig``: as qwen3_next, with experts in all layers."""
+    """Read ``Qwen3_5MoeTextConfig``: as qwen3_next, with experts in all layers."""
     c = read_fields(_Qwen35MoeConfig, root)
     _check_gate(root, c.attn_output_gate)
-    ffns = [_experts_with_shared(root, c)] * c.num_hidden_layers
-    return _gated_delta_stack(root, c, "qwen3_5_moe_text", ffns)
-
-
-def qwen3_5(root: YamlNode) -> ModelConfig:
-    """``Qwen3_5Config``: the language model runs; an encoder of images counts as parameters."""
-    return multimodal_model(root, Qwen35MultimodalConfig, qwen3_5_text, qwen3_5_encoder)
-
-
-def qwen3_5_moe(root: YamlNode) -> ModelConfig:
-    """``Qwen3_5MoeConfig``: likewise."""
-    return multimodal_model(root, Qwen35MultimodalConfig, qwen3_5_moe_text, qwen3_5_encoder)
+    networks = [_experts_with_shared(root, c)] * c.num_hidden_layers
+    return _gated_delta_model(root, c, "qwen3_5_moe_text", networks)
 
 
 def _check_gate(root: YamlNode, gated: bool) -> None:
@@ -222,29 +223,26 @@ def _check_gate(root: YamlNode, gated: bool) -> None:
         raise field_error(root, "attn_output_gate", "the family's softmax layers have a gate")
 
 
-def _experts_with_shared(root: YamlNode, c: _Qwen3NextConfig | _Qwen35MoeConfig) -> Experts:
-    experts = c.num_experts
-    return Experts(
-        experts=experts,
-        per_token=checked_per_token(root, "num_experts_per_tok", c.num_experts_per_tok, experts),
-        inner=c.moe_intermediate_size,
-        shared_inner=c.shared_expert_intermediate_size,
+def _experts_with_shared(root: YamlNode, c: _Qwen3NextConfig | _Qwen35MoeConfig) -> Half[Network]:
+    mixture = mixture_of_experts(
+        root,
+        c.num_experts,
+        c.num_experts_per_tok,
+        c.moe_intermediate_size,
+        c.shared_expert_intermediate_size,
     )
+    # One number per token weighs the shared expert.
+    return Half(part=mixture, other_parameters=2 * c.hidden_size)
 
 
-def _gated_delta_stack(
-    root: YamlNode, c: _GatedDeltaConfig, family: str, ffns: Sequence[FeedForward | Experts]
+def _gated_delta_model(
+    root: YamlNode, c: _GatedDeltaConfig, family: str, networks: Sequence[Half[Network]]
 ) -> ModelConfig:
-    d, heads = c.hidden_size, c.num_attention_heads
-    width = head_width(root, d, heads, c.head_dim)
-    softmax = SoftmaxAttention(
-        heads=heads,
-        kv_heads=grouped_heads(root, heads, c.num_key_value_heads),
-        qk_width=width,
-        v_width=width,
-        qk_norm=True,
-        gated=True,
-    )
+    d = c.hidden_size
+    heads = attention_heads(root, d, c.num_attention_heads, c.num_key_value_heads, c.head_dim)
+    softmax = replace(heads, qk_norm=True, gated=True)
+    # The projection of queries makes the gate, too, and has a bias for it.
+    biases = attention_biases(softmax, d) + softmax.heads * softmax.v_width
     keys, values = c.linear_num_key_heads, c.linear_num_value_heads
     exact_quotient(root, "linear_num_value_heads", values, "linear_num_key_heads", keys)
     delta = DeltaAttention(
@@ -254,22 +252,17 @@ def _gated_delta_stack(
         v_width=c.linear_value_head_dim,
         conv_width=c.linear_conv_kernel_dim,
     )
-    # Of an interval of 4: layers 3, 7, 11, ... from 0 attend.
-    full = [(i + 1) % c.full_attention_interval == 0 for i in range(c.num_hidden_layers)]
-    if c.layer_types is not None:
-        check_per_layer(root, "layer_types", c.layer_types, c.num_hidden_layers)
-        full = [kind == "full_attention" for kind in c.layer_types]
-    layers = []
-    for attends, ffn in zip(full, ffns, strict=True):
-        # A head's bias of steps and A, and the norm of its output; norms of queries and keys.
-        other = 2 * d + (2 * softmax.qk_width if attends else 2 * values + delta.v_width)
-        # Queries carry the gate, and so does their bias.
-        biases = attention_biases(softmax, d) + softmax.heads * softmax.v_width
-        other += biases if attends and c.attention_bias else 0
-        # One number a token weighs the shared expert.
-        other += d if isinstance(ffn, Experts) else 0
-        layers.append(Layer(mixer=softmax if attends else delta, ffn=ffn, other_parameters=other))
-    return build_model(c, family, d, layers, d)
+    # Norms of queries and keys; or a bias of steps and A per head, and the norm of its output.
+    attends: Half[Mixer] = Half(
+        part=softmax,
+        other_parameters=d + 2 * softmax.qk_width + (biases if c.attention_bias else 0),
+    )
+    recurs: Half[Mixer] = Half(part=delta, other_parameters=d + 2 * values + delta.v_width)
+    # With an interval of 4, layers 3, 7, 11, ... from 0 attend.
+    rule = [(i + 1) % c.full_attention_interval == 0 for i in range(c.num_hidden_layers)]
+    full = listed_layers(root, c, "layer_types", ("full_attention",), rule)
+    mixers = [attends if is_full else recurs for is_full in full]
+    return build_model(c, family, d, join_halves(mixers, networks), d)
 
 
 class _KimiDeltaConfig(ConfigFields):
@@ -327,30 +320,32 @@ def kimi_linear(root: YamlNode) -> ModelConfig:
         conv_width=linear.short_conv_kernel_size,
         low_rank=linear.head_dim,
     )
-    dense = feed_forward(c.intermediate_size, gated=True, activation=None)
-    mixture = Experts(
-        experts=c.num_experts,
-        per_token=checked_per_token(
-            root, "num_experts_per_token", c.num_experts_per_token, c.num_experts
-        ),
-        inner=c.moe_intermediate_size,
-        shared_inner=c.moe_intermediate_size * c.num_shared_experts,
+    # Norms of both latents; or A and the bias of steps, and the norm of a head's output.
+    attends: Half[Mixer] = Half(
+        part=latent, other_parameters=d + c.kv_lora_rank + (c.q_lora_rank or 0)
     )
-    layers = []
-    for index in range(count):
-        attends = index + 1 in linear.full_attn_layers
-        # A and the steps' bias; the norm of a head's output. Or the latents' norms.
-        own = delta.heads * (1 + delta.qk_width) + delta.v_width
-        other = 2 * d + (c.kv_lora_rank + (c.q_lora_rank or 0) if attends else own)
-        sparse = index >= c.first_k_dense_replace and index % c.moe_layer_freq == 0
-        layers.append(
-            Layer(
-                mixer=latent if attends else delta,
-                ffn=mixture if sparse else dense,
-                other_parameters=other + (c.num_experts if sparse else 0),
-            )
+    recurs: Half[Mixer] = Half(
+        part=delta, other_parameters=d + delta.heads * (1 + delta.qk_width) + delta.v_width
+    )
+    dense: Half[Network] = Half(part=feed_forward(c.intermediate_size), other_parameters=d)
+
+    def mixture() -> Half[Network]:
+        inner = c.moe_intermediate_size
+        part = mixture_of_experts(
+            root,
+            c.num_experts,
+            c.num_experts_per_token,
+            inner,
+            inner * c.num_shared_experts,
+            field="num_experts_per_token",
         )
-    return build_model(c, "kimi_linear", d, layers, d)
+        return Half(part=part, other_parameters=d + c.num_experts)
+
+    layers = range(count)
+    mixers = [attends if i + 1 in linear.full_attn_layers else recurs for i in layers]
+    sparse = [i >= c.first_k_dense_replace and i % c.moe_layer_freq == 0 for i in layers]
+    networks = dense_or_sparse(dense, mixture, sparse)
+    return build_model(c, "kimi_linear", d, join_halves(mixers, networks), d)
 
 
 class _Lfm2Fields(ConfigFields):
@@ -408,56 +403,43 @@ def lfm2(root: YamlNode) -> ModelConfig:
             inner = c.block_multiple_of * -(-inner // c.block_multiple_of)
     if inner == 0:
         raise field_error(root, "intermediate_size", "nothing is left of it once it is adjusted")
-    ffn = feed_forward(inner, gated=True, activation=None)
-    return _lfm2_stack(root, c, "lfm2", [ffn] * c.num_hidden_layers)
+    network = Half(part=feed_forward(inner), other_parameters=c.hidden_size)
+    return _lfm2_model(root, c, "lfm2", [network] * c.num_hidden_layers)
 
 
 def lfm2_moe(root: YamlNode) -> ModelConfig:
-    """``Lfm2MoeConfig``: the first layers are dense, the others have experts."""
+    """Read ``Lfm2MoeConfig``: the first layers are dense, the others have experts."""
     c = read_fields(_Lfm2MoeConfig, root)
-    experts, count = c.num_experts, c.num_hidden_layers
-    dense = feed_forward(c.intermediate_size, gated=True, activation=None)
-    mixture = Experts(
-        experts=experts,
-        per_token=checked_per_token(root, "num_experts_per_tok", c.num_experts_per_tok, experts),
-        inner=c.moe_intermediate_size,
-    )
-    ffns = [dense if index < c.num_dense_layers else mixture for index in range(count)]
-    return _lfm2_stack(root, c, "lfm2_moe", ffns, experts if c.use_expert_bias else 0)
+    d, experts, count = c.hidden_size, c.num_experts, c.num_hidden_layers
+    dense: Half[Network] = Half(part=feed_forward(c.intermediate_size), other_parameters=d)
+
+    def mixture() -> Half[Network]:
+        part = mixture_of_experts(root, experts, c.num_experts_per_tok, c.moe_intermediate_size)
+        return Half(part=part, other_parameters=d + (experts if c.use_expert_bias else 0))
+
+    sparse = [index >= c.num_dense_layers for index in range(count)]
+    networks = dense_or_sparse(dense, mixture, sparse)
+    return _lfm2_model(root, c, "lfm2_moe", networks)
 
 
-def _lfm2_stack(
-    root: YamlNode,
-    c: _Lfm2Fields,
-    family: str,
-    ffns: Sequence[FeedForward | Experts],
-    router_biases: int = 0,
+def _lfm2_model(
+    root: YamlNode, c: _Lfm2Fields, family: str, networks: Sequence[Half[Network]]
 ) -> ModelConfig:
-    d, heads, count = c.hidden_size, c.num_attention_heads, c.num_hidden_layers
-    width = head_width(root, d, heads, c.head_dim)
-    softmax = SoftmaxAttention(
-        heads=heads,
-        kv_heads=grouped_heads(root, heads, c.num_key_value_heads),
-        qk_width=width,
-        v_width=width,
-        qk_norm=True,
-    )
+    d, count = c.hidden_size, c.num_hidden_layers
+    heads = attention_heads(root, d, c.num_attention_heads, c.num_key_value_heads, c.head_dim)
+    softmax = replace(heads, qk_norm=True)
     short = ShortConvolution(channels=d, conv_width=c.conv_L_cache)
+    # Norms of queries and keys; or biases of the input projection, of the taps, and of the output.
+    attends: Half[Mixer] = Half(part=softmax, other_parameters=d + 2 * softmax.qk_width)
+    convolves: Half[Mixer] = Half(part=short, other_parameters=d + (5 * d if c.conv_bias else 0))
     listed = c.full_attn_idxs if c.full_attn_idxs is not None else range(count)
     check_layer_indices(root, "full_attn_idxs", listed, count)
-    full = [index in listed for index in range(count)]
-    if c.layer_types is not None:
-        check_per_layer(root, "layer_types", c.layer_types, count)
-        full = [kind == "full_attention" for kind in c.layer_types]
-    layers = []
-    for attends, ffn in zip(full, ffns, strict=True):
-        # Norms of queries and keys; or biases of what goes in, of the taps, and of what comes out.
-        own = 2 * width if attends else (5 * d if c.conv_bias else 0)
-        other = 2 * d + own + (router_biases if isinstance(ffn, Experts) else 0)
-        layers.append(Layer(mixer=softmax if attends else short, ffn=ffn, other_parameters=other))
+    rule = [index in listed for index in range(count)]
+    full = listed_layers(root, c, "layer_types", ("full_attention",), rule)
+    mixers = [attends if is_full else convolves for is_full in full]
     if c.tie_embedding is not None:
         c = c.model_copy(update={"tie_word_embeddings": c.tie_embedding})
-    return build_model(c, family, d, layers, d)
+    return build_model(c, family, d, join_halves(mixers, networks), d)
 
 
 class _RecurrentGemmaConfig(ConfigFields):
@@ -484,11 +466,6 @@ class _RecurrentGemmaConfig(ConfigFields):
     tie_word_embeddings: bool = True
     logits_soft_cap: Positive | None = 30.0
 
-    @property
-    def logit_softcap(self) -> float | None:
-        """``logits_soft_cap``."""
-        return self.logits_soft_cap
-
 
 def recurrent_gemma(root: YamlNode) -> ModelConfig:
     """``RecurrentGemmaConfig``: two layers of a gated recurrence, then one with a window."""
@@ -496,30 +473,54 @@ def recurrent_gemma(root: YamlNode) -> ModelConfig:
     d, heads, inner = c.hidden_size, c.num_attention_heads, c.lru_width or c.hidden_size
     width = exact_quotient(root, "hidden_size", d, "num_attention_heads", heads)
     if c.head_dim not in (None, width):
-        raise field_error(
-            root, "head_dim", f"{heads} heads of {d} are {width} wide, not {c.head_dim}"
-        )
+        text = f"{heads} heads of {d} are {width} wide, not {c.head_dim}"
+        raise field_error(root, "head_dim", text)
     if not c.block_types:
         raise field_error(root, "block_types", "no kind of layer is named")
     exact_quotient(root, "lru_width", inner, "num_attention_heads", heads)
-    softmax = SoftmaxAttention(
-        heads=heads,
-        kv_heads=grouped_heads(root, heads, c.num_key_value_heads or heads),
-        qk_width=width,
-        v_width=width,
-        window=c.attention_window_size,
+    softmax = replace(
+        attention_heads(root, d, heads, c.num_key_value_heads), window=c.attention_window_size
     )
     gated = GatedRecurrence(inner=inner, blocks=heads, conv_width=c.conv1d_width)
-    # Both the gate and what it lets through are half as wide.
+    # The field counts both the gate and the values that it multiplies.
     half = exact_quotient(
         root, "intermediate_size", c.intermediate_size, "the gate and the rest", 2
     )
-    ffn = feed_forward(half, gated=True, activation=c.hidden_activation)
-    both = 2 * d + 2 * half + d
+    network: Half[Network] = Half(
+        part=feed_forward(half, activation=c.hidden_activation), other_parameters=2 * d + 2 * half
+    )
     inputs = attention_biases(softmax, d, output=False) if c.attention_bias else 0
-    attends = Layer(mixer=softmax, ffn=ffn, other_parameters=both + d + inputs)
-    # Biases of three projections, of the taps and of both gates; a decay a channel.
-    recurs = Layer(mixer=gated, ffn=ffn, other_parameters=both + d + 6 * inner)
+    attends: Half[Mixer] = Half(part=softmax, other_parameters=2 * d + inputs)
+    # Biases of three projections, of the taps and of both gates; a decay per channel.
+    recurs: Half[Mixer] = Half(part=gated, other_parameters=2 * d + 6 * inner)
     kinds = [c.block_types[i % len(c.block_types)] for i in range(c.num_hidden_layers)]
-    layers = [attends if kind == "attention" else recurs for kind in kinds]
-    return build_model(c, "recurrent_gemma", d, layers, d)
+    mixers = [attends if kind == "attention" else recurs for kind in kinds]
+    layers = join_halves(mixers, [network] * c.num_hidden_layers)
+    return build_model(c, "recurrent_gemma", d, layers, d, logit_softcap=c.logits_soft_cap)
+
+
+FAMILIES: Mapping[str, Reader] = MappingProxyType(
+    {
+        "jamba": jamba,
+        "kimi_linear": kimi_linear,
+        "lfm2": lfm2,
+        "lfm2_moe": lfm2_moe,
+        "qwen3_5": partial(
+            multimodal_model,
+            outer=Qwen35MultimodalConfig,
+            text=qwen3_5_text,
+            encoder=qwen3_5_encoder,
+        ),
+        "qwen3_5_moe": partial(
+            multimodal_model,
+            outer=Qwen35MultimodalConfig,
+            text=qwen3_5_moe_text,
+            encoder=qwen3_5_encoder,
+        ),
+        "qwen3_5_moe_text": qwen3_5_moe_text,
+        "qwen3_5_text": qwen3_5_text,
+        "qwen3_next": qwen3_next,
+        "recurrent_gemma": recurrent_gemma,
+    }
+)
+"""Readers by ``model_type``."""

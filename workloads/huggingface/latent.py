@@ -7,39 +7,41 @@ Fields are those of ``DeepseekV2Config``, ``DeepseekV3Config``, ``GlmMoeDsaConfi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator
 
 from einsum_cascade.yaml.source import YamlNode
 
-from ..models import (
-    DecayAttention,
-    Experts,
-    FeedForward,
-    KeyIndexer,
-    LatentAttention,
-    Layer,
-    ModelConfig,
-    SoftmaxAttention,
-)
+from ..models import DecayAttention, KeyIndexer, LatentAttention, Mixer, ModelConfig
 from .fields import (
     ConfigFields,
     LayerCount,
+    Reader,
     SiluGate,
     Size,
     SizeOrZero,
-    build_model,
     check_per_layer,
-    checked_per_token,
     exact_quotient,
     field_error,
-    grouped_heads,
-    head_width,
+    listed_layers,
     one_per_layer,
     read_fields,
+)
+from .stack import (
+    ALIBI_SLOPES,
+    Half,
+    Network,
+    attention_heads,
+    build_model,
+    dense_or_sparse,
+    feed_forward,
+    join_halves,
+    mixture_of_experts,
 )
 
 
@@ -91,19 +93,14 @@ class _DeepseekConfig(LatentFields):
         return self.qk_nope_head_dim + self.qk_rope_head_dim
 
 
-def deepseek_v2(root: YamlNode) -> ModelConfig:
-    """``DeepseekV2Config``."""
-    return _deepseek(root, "deepseek_v2", router_biases=False)
+def deepseek(root: YamlNode, *, family: str, router_bias: bool) -> ModelConfig:
+    """Read ``DeepseekV2Config``, ``DeepseekV3Config``, or Kimi K2's own configuration.
 
-
-def deepseek_v3(root: YamlNode) -> ModelConfig:
-    """``DeepseekV3Config``; the layer that predicts further tokens is no part of it."""
-    return _deepseek(root, "deepseek_v3", router_biases=True)
-
-
-def kimi_k2(root: YamlNode) -> ModelConfig:
-    """Kimi K2's own configuration, which has the fields of ``DeepseekV3Config``."""
-    return _deepseek(root, "kimi_k2", router_biases=True)
+    ``router_bias`` is True if the router adds a bias to the score of each expert.
+    """
+    c = read_fields(_DeepseekConfig, root)
+    sparse, indexers = _sparse_layers(root, c), [None] * c.num_hidden_layers
+    return _latent_model(root, c, family, sparse, indexers, router_bias)
 
 
 class _DeepseekV32Config(_DeepseekConfig):
@@ -117,13 +114,20 @@ class _DeepseekV32Config(_DeepseekConfig):
     index_head_dim: Size
     index_topk: Size
 
+    @property
+    def indexer(self) -> KeyIndexer:
+        """Indexer that selects keys in its own layer."""
+        return KeyIndexer(
+            heads=self.index_n_heads, width=self.index_head_dim, top_k=self.index_topk
+        )
+
 
 def deepseek_v32(root: YamlNode) -> ModelConfig:
-    """``DeepseekV32Config``: as deepseek_v3, but that an indexer picks the keys of a query."""
+    """Read ``DeepseekV32Config``: as deepseek_v3, with an indexer that selects a query's keys."""
     c = read_fields(_DeepseekV32Config, root)
     _check_kinds(root, c)
-    index = KeyIndexer(heads=c.index_n_heads, width=c.index_head_dim, top_k=c.index_topk)
-    return _deepseek_stack(root, c, "deepseek_v32", router_biases=True, indexer=index)
+    sparse, indexers = _sparse_layers(root, c), [c.indexer] * c.num_hidden_layers
+    return _latent_model(root, c, "deepseek_v32", sparse, indexers)
 
 
 def _check_kinds(root: YamlNode, c: _DeepseekV32Config) -> None:
@@ -141,9 +145,8 @@ class _Glm4MoeLiteConfig(_DeepseekConfig):
 def glm4_moe_lite(root: YamlNode) -> ModelConfig:
     """``Glm4MoeLiteConfig``: as deepseek_v3; dense and sparse layers may be listed."""
     c = read_fields(_Glm4MoeLiteConfig, root)
-    sparse = _sparse_layers(root, c, c.mlp_layer_types)
-    indexers = [None] * c.num_hidden_layers
-    return _latent_stack(root, c, "glm4_moe_lite", sparse, indexers, router_biases=True)
+    sparse, indexers = _sparse_layers(root, c), [None] * c.num_hidden_layers
+    return _latent_model(root, c, "glm4_moe_lite", sparse, indexers)
 
 
 def _letters(value: Any) -> Any:
@@ -178,40 +181,32 @@ def glm_moe_dsa(root: YamlNode) -> ModelConfig:
     """``GlmMoeDsaConfig``: as deepseek_v32; some layers take the picks of a layer before."""
     c = read_fields(_GlmMoeDsaConfig, root)
     _check_kinds(root, c)
-    sparse = _sparse_layers(root, c, c.mlp_layer_types)
-    index = KeyIndexer(heads=c.index_n_heads, width=c.index_head_dim, top_k=c.index_topk)
-    indexers = [replace(index, shared=not own) for own in _own_indexers(root, c)]
-    return _latent_stack(root, c, "glm_moe_dsa", sparse, indexers, router_biases=True)
+    sparse = _sparse_layers(root, c)
+    indexers = [replace(c.indexer, shared=not own) for own in _own_indexers(root, c)]
+    return _latent_model(root, c, "glm_moe_dsa", sparse, indexers)
 
 
-def _sparse_layers(
-    root: YamlNode, c: _DeepseekConfig, listed: tuple[str, ...] | None = None
-) -> list[bool]:
-    """Which layers have experts: as listed, else all but the first ones, or every so many."""
-    count = c.num_hidden_layers
-    found = [i >= c.first_k_dense_replace and i % c.moe_layer_freq == 0 for i in range(count)]
-    if listed is not None:
-        check_per_layer(root, "mlp_layer_types", listed, count)
-        found = [kind == "sparse" for kind in listed]
-        if any(found) and not c.n_routed_experts:
-            raise field_error(
-                root, "mlp_layer_types", "some layers have experts, and there are none"
-            )
+def _sparse_layers(root: YamlNode, c: _DeepseekConfig) -> list[bool]:
+    """Select the layers with experts: as listed, else every few behind the first ones."""
+    layers = range(c.num_hidden_layers)
+    rule = [i >= c.first_k_dense_replace and i % c.moe_layer_freq == 0 for i in layers]
+    found = listed_layers(root, c, "mlp_layer_types", ("sparse",), rule)
+    listed = getattr(c, "mlp_layer_types", None) is not None
+    if listed and any(found) and not c.n_routed_experts:
+        text = "some layers have experts, and there are none"
+        raise field_error(root, "mlp_layer_types", text)
     return [bool(c.n_routed_experts) and sparse for sparse in found]
 
 
-def _own_indexers(root: YamlNode, c: _GlmMoeDsaConfig) -> list[bool]:
+def _own_indexers(root: YamlNode, c: _GlmMoeDsaConfig) -> Sequence[bool]:
     """Whether a layer picks keys itself: as listed, else every so many behind the first."""
     count, offset = c.num_hidden_layers, c.index_skip_topk_offset
     # An offset of 2 and every 4th: layers 0 and 1, then 5, 9, 13, ...; 2 to 4 take the picks of 1.
-    own = [max(index - offset + 1, 0) % c.index_topk_freq == 0 for index in range(count)]
-    for field, listed in (
-        ("index_topk_pattern", c.index_topk_pattern),
-        ("indexer_types", c.indexer_types),
-    ):
-        if listed is not None:
-            check_per_layer(root, field, listed, count)
-            own = [kind in ("full", "F") for kind in listed]
+    own: Sequence[bool] = [
+        max(index - offset + 1, 0) % c.index_topk_freq == 0 for index in range(count)
+    ]
+    for field in ("index_topk_pattern", "indexer_types"):
+        own = listed_layers(root, c, field, ("full", "F"), own)
     if not own[0]:
         raise field_error(root, "indexer_types", "the first layer has no picks to share")
     return own
@@ -232,58 +227,38 @@ def _check_groups(root: YamlNode, c: _DeepseekConfig) -> None:
         raise field_error(root, "num_experts_per_tok", text)
 
 
-def _deepseek(root: YamlNode, family: str, router_biases: bool) -> ModelConfig:
-    return _deepseek_stack(root, read_fields(_DeepseekConfig, root), family, router_biases)
-
-
-def _deepseek_stack(
-    root: YamlNode,
-    c: _DeepseekConfig,
-    family: str,
-    router_biases: bool,
-    indexer: KeyIndexer | None = None,
-) -> ModelConfig:
-    indexers = [indexer] * c.num_hidden_layers
-    return _latent_stack(root, c, family, _sparse_layers(root, c), indexers, router_biases)
-
-
-def _latent_stack(
+def _latent_model(
     root: YamlNode,
     c: _DeepseekConfig,
     family: str,
     sparse: Sequence[bool],
     indexers: Sequence[KeyIndexer | None],
-    router_biases: bool,
+    router_bias: bool = True,
 ) -> ModelConfig:
-    """Latent attention, layers with experts among them, and layers that pick keys."""
+    """Return a model of latent attention whose layers have experts and indexers as given."""
     d, experts = c.hidden_size, c.n_routed_experts or 0
     _check_groups(root, c)
-    dense = FeedForward(inner=c.intermediate_size, gated=True)
-    mixture = (
-        Experts(
-            experts=experts,
-            per_token=checked_per_token(
-                root, "num_experts_per_tok", c.num_experts_per_tok, experts
-            ),
-            inner=c.moe_intermediate_size,
-            # Shared experts are one network as wide as all of them.
-            shared_inner=c.moe_intermediate_size * (c.n_shared_experts or 0),
-        )
-        if experts
-        else None
-    )
-    layers = []
-    for is_sparse, indexer in zip(sparse, indexers, strict=True):
-        # Both latents are normalised, too, and the key of an indexer, with a bias.
-        other = 2 * d + (c.q_lora_rank or 0) + c.kv_lora_rank
+
+    def mixture() -> Half[Network]:
+        inner = c.moe_intermediate_size
+        # Shared experts are one network as wide as all of them.
+        shared = inner * (c.n_shared_experts or 0)
+        part = mixture_of_experts(root, experts, c.num_experts_per_tok, inner, shared)
+        # The router of DeepSeek-V3 adds a bias to the score of each expert, which balances their
+        # load (arXiv 2412.19437).
+        return Half(part=part, other_parameters=d + (experts if router_bias else 0))
+
+    dense = Half(part=feed_forward(c.intermediate_size), other_parameters=d)
+    mixers: list[Half[Mixer]] = []
+    for indexer in indexers:
+        # Both latents are normalised, and so is the key of an indexer, with a bias.
+        other = d + (c.q_lora_rank or 0) + c.kv_lora_rank
         other += 2 * indexer.width if indexer and not indexer.shared else 0
-        # DeepSeek-V3's router adds a bias to the score of each expert, which balances their load
-        # (arXiv 2412.19437).
-        other += experts if is_sparse and router_biases else 0
-        ffn = mixture if is_sparse and mixture is not None else dense
         mixer = replace(c.latent_attention, indexer=indexer)
-        layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other))
-    return build_model(c, family, d, layers, d)
+        mixers.append(Half(part=mixer, other_parameters=other))
+    return build_model(
+        c, family, d, join_halves(mixers, dense_or_sparse(dense, mixture, sparse)), d
+    )
 
 
 class _MiniMaxConfig(ConfigFields):
@@ -322,54 +297,51 @@ class _MiniMaxText01Config(_MiniMaxConfig):
 
 
 def minimax(root: YamlNode) -> ModelConfig:
-    """``MiniMaxConfig``: without ``layer_types`` every second layer is softmax."""
+    """Read ``MiniMaxConfig``: without ``layer_types`` layers 0, 2, 4, ... are softmax."""
     c = read_fields(_MiniMaxConfig, root)
-    # The first, the third, and so on.
-    softmax = [bool((index + 1) % 2) for index in range(c.num_hidden_layers)]
-    if c.layer_types is not None:
-        check_per_layer(root, "layer_types", c.layer_types, c.num_hidden_layers)
-        softmax = [kind == "full_attention" for kind in c.layer_types]
-    return _minimax_stack(root, c, "minimax", softmax, shared=0)
+    even = [index % 2 == 0 for index in range(c.num_hidden_layers)]
+    softmax = listed_layers(root, c, "layer_types", ("full_attention",), even)
+    return _minimax_model(root, c, "minimax", softmax, shared=0)
 
 
 def minimax_text_01(root: YamlNode) -> ModelConfig:
-    """MiniMax-Text-01's own configuration, which lists the kind of each layer."""
+    """Read MiniMax-Text-01's own configuration, which lists the kind of each layer."""
     c = read_fields(_MiniMaxText01Config, root)
-    check_per_layer(root, "attn_type_list", c.attn_type_list, c.num_hidden_layers)
-    softmax = [kind == 1 for kind in c.attn_type_list]
-    shared = c.shared_intermediate_size
-    return _minimax_stack(root, c, "minimax_text_01", softmax, shared)
+    softmax = listed_layers(root, c, "attn_type_list", (1,))
+    return _minimax_model(root, c, "minimax_text_01", softmax, c.shared_intermediate_size)
 
 
-def _minimax_stack(
-    root: YamlNode, c: _MiniMaxConfig, family: str, softmax: list[bool], shared: int
+def _minimax_model(
+    root: YamlNode, c: _MiniMaxConfig, family: str, softmax: Sequence[bool], shared: int
 ) -> ModelConfig:
     d, heads = c.hidden_size, c.num_attention_heads
-    width = head_width(root, d, heads, c.head_dim)
-    kv_heads = grouped_heads(root, heads, c.num_key_value_heads)
-    experts = c.num_local_experts
-    ffn = Experts(
-        experts=experts,
-        per_token=checked_per_token(root, "num_experts_per_tok", c.num_experts_per_tok, experts),
-        inner=c.intermediate_size,
-        shared_inner=shared,
+    full = attention_heads(root, d, heads, c.num_key_value_heads, c.head_dim)
+    lightning = DecayAttention(
+        heads=heads, qk_width=full.qk_width, v_width=full.v_width, decay=ALIBI_SLOPES
     )
-    # One number a token weighs the shared expert, where there is one.
-    beside = 2 * d + (d if shared else 0)
-    full = Layer(
-        mixer=SoftmaxAttention(heads=heads, kv_heads=kv_heads, qk_width=width, v_width=width),
-        ffn=ffn,
-        other_parameters=beside,
+    mixture = mixture_of_experts(
+        root, c.num_local_experts, c.num_experts_per_tok, c.intermediate_size, shared
     )
-    lightning = Layer(
-        mixer=DecayAttention(
-            heads=heads,
-            qk_width=width,
-            v_width=width,
-            decay="slopes as ALiBi's, weaker in later layers",
-        ),
-        ffn=ffn,
-        other_parameters=beside + heads * width,
-    )
-    layers = [full if is_softmax else lightning for is_softmax in softmax]
-    return build_model(c, family, d, layers, d)
+    # One number per token weighs the shared expert, where there is one.
+    network = Half(part=mixture, other_parameters=d + (d if shared else 0))
+    attends: Half[Mixer] = Half(part=full, other_parameters=d)
+    # Lightning attention normalises the values of all heads together.
+    recurs: Half[Mixer] = Half(part=lightning, other_parameters=d + heads * full.v_width)
+    mixers = [attends if is_softmax else recurs for is_softmax in softmax]
+    return build_model(c, family, d, join_halves(mixers, [network] * len(mixers)), d)
+
+
+FAMILIES: Mapping[str, Reader] = MappingProxyType(
+    {
+        "deepseek_v2": partial(deepseek, family="deepseek_v2", router_bias=False),
+        "deepseek_v3": partial(deepseek, family="deepseek_v3", router_bias=True),
+        "deepseek_v32": deepseek_v32,
+        "glm4_moe_lite": glm4_moe_lite,
+        "glm_moe_dsa": glm_moe_dsa,
+        "kimi_k2": partial(deepseek, family="kimi_k2", router_bias=True),
+        "minimax": minimax,
+        "minimax_m1": minimax_text_01,
+        "minimax_text_01": minimax_text_01,
+    }
+)
+"""Readers by ``model_type``."""

@@ -7,8 +7,8 @@ Fields and defaults are those of Hugging Face Transformers (``BambaConfig``,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar
 
@@ -16,29 +16,35 @@ from pydantic import BeforeValidator
 
 from einsum_cascade.yaml.source import YamlNode
 
-from ..models import Experts, FeedForward, Layer, ModelConfig, SoftmaxAttention, StateSpaceDual
+from ..models import FeedForward, Mixer, ModelConfig, StateSpaceDual
 from .fields import (
     ConfigFields,
     LayerCount,
+    Reader,
     SiluGate,
     Size,
     SizeOrZero,
-    attention_biases,
     auto_or_size,
-    build_model,
     check_layer_indices,
     check_per_layer,
-    checked_per_token,
     constant,
     exact_quotient,
-    feed_forward,
     field_error,
-    grouped_heads,
-    head_width,
+    listed_layers,
     one_per_layer,
     read_fields,
 )
-from .recurrent import ssd_other_parameters
+from .stack import (
+    Half,
+    Network,
+    attention_biases,
+    attention_heads,
+    build_model,
+    feed_forward,
+    join_halves,
+    mixture_of_experts,
+    ssd_half,
+)
 
 _STEPS = ("time_step_*", "mamba_dt_*", "num_logits_to_keep", "use_mamba_kernels")
 """How step sizes begin and are bounded, and of which tokens logits are given back."""
@@ -92,8 +98,8 @@ class _GraniteHybridConfig(_DualFields):
     layer_types: Annotated[tuple[str, ...], one_per_layer(*_KINDS)] | None = None
 
 
-def _dual(root: YamlNode, c: _DualFields) -> StateSpaceDual:
-    """The mixer of all layers with a state, whose heads make up the expanded width."""
+def _mamba2_half(root: YamlNode, c: _DualFields) -> Half[Mixer]:
+    """Return the mixer of all layers with a state; its heads make up the expanded width."""
     inner, heads = c.mamba_expand * c.hidden_size, c.mamba_n_heads
     given = auto_or_size(root, "mamba_d_head", c.mamba_d_head)
     expanded = "mamba_expand x hidden_size"
@@ -101,8 +107,7 @@ def _dual(root: YamlNode, c: _DualFields) -> StateSpaceDual:
     if heads * width != inner:
         text = f"{heads} heads of mamba_d_head {width} are not {expanded}, {inner}"
         raise field_error(root, "mamba_n_heads", text)
-    exact_quotient(root, "mamba_n_heads", heads, "mamba_n_groups", c.mamba_n_groups)
-    return StateSpaceDual(
+    mixer = StateSpaceDual(
         heads=heads,
         head_width=width,
         state=c.mamba_d_state,
@@ -110,58 +115,56 @@ def _dual(root: YamlNode, c: _DualFields) -> StateSpaceDual:
         conv_width=c.mamba_d_conv,
         chunk=c.mamba_chunk_size,
     )
-
-
-def _softmax(root: YamlNode, c: _DualFields, kv_heads: int | None) -> SoftmaxAttention:
-    heads = c.num_attention_heads
-    width = head_width(root, c.hidden_size, heads, None)
-    return SoftmaxAttention(
-        heads=heads,
-        kv_heads=grouped_heads(root, heads, kv_heads or heads),
-        qk_width=width,
-        v_width=width,
+    return ssd_half(
+        root,
+        mixer,
+        c.hidden_size,
+        fields=("mamba_n_heads", "mamba_n_groups"),
+        conv_bias=c.mamba_conv_bias,
+        proj_bias=c.mamba_proj_bias,
     )
 
 
 def bamba(root: YamlNode) -> ModelConfig:
-    """``BambaConfig``: layers of softmax are listed, the others are Mamba-2's."""
+    """Read ``BambaConfig``: layers of softmax are listed, the others are Mamba-2's."""
     c = read_fields(_BambaConfig, root)
     d, count = c.hidden_size, c.num_hidden_layers
     listed = c.attn_layer_indices or ()
     check_layer_indices(root, "attn_layer_indices", listed, count)
-    softmax, dual = _softmax(root, c, c.num_key_value_heads), _dual(root, c)
-    biases = {"conv_bias": c.mamba_conv_bias, "proj_bias": c.mamba_proj_bias}
-    ffn = feed_forward(c.intermediate_size, gated=True, activation=None)
-    attends = Layer(mixer=softmax, ffn=ffn, other_parameters=2 * d)
-    other = 2 * d + ssd_other_parameters(dual, d, **biases)
-    recurs = Layer(mixer=dual, ffn=ffn, other_parameters=other)
-    layers = [attends if index in listed else recurs for index in range(count)]
-    return build_model(c, "bamba", d, layers, d)
+    heads = attention_heads(root, d, c.num_attention_heads, c.num_key_value_heads)
+    attends: Half[Mixer] = Half(part=heads, other_parameters=d)
+    recurs = _mamba2_half(root, c)
+    network = Half(part=feed_forward(c.intermediate_size), other_parameters=d)
+    mixers = [attends if index in listed else recurs for index in range(count)]
+    return build_model(c, "bamba", d, join_halves(mixers, [network] * count), d)
 
 
 def granitemoehybrid(root: YamlNode) -> ModelConfig:
-    """``GraniteMoeHybridConfig``: experts beside a network for all tokens, or that alone."""
+    """Read ``GraniteMoeHybridConfig``: a network that all tokens pass, with or without experts."""
     c = read_fields(_GraniteHybridConfig, root)
-    d, count, experts = c.hidden_size, c.num_hidden_layers, c.num_local_experts
-    softmax, dual = _softmax(root, c, c.num_key_value_heads), _dual(root, c)
+    d, count = c.hidden_size, c.num_hidden_layers
+    heads = attention_heads(root, d, c.num_attention_heads, c.num_key_value_heads)
+    biases = attention_biases(heads, d) if c.attention_bias else 0
+    attends: Half[Mixer] = Half(part=heads, other_parameters=d + biases)
+    recurs = _mamba2_half(root, c)
+    network = Half(part=_granite_network(root, c), other_parameters=d)
+    softmax: Sequence[bool] = [False] * count
+    if c.layer_types:
+        softmax = listed_layers(root, c, "layer_types", _ATTENDS)
+    mixers = [attends if is_softmax else recurs for is_softmax in softmax]
+    return build_model(c, "granitemoehybrid", d, join_halves(mixers, [network] * count), d)
+
+
+def _granite_network(root: YamlNode, c: _GraniteHybridConfig) -> Network:
     shared = c.shared_intermediate_size
-    ffn: FeedForward | Experts = feed_forward(shared, gated=True, activation=None)
-    if experts:
-        per_token = checked_per_token(root, "num_experts_per_tok", c.num_experts_per_tok, experts)
-        if not per_token:
-            raise field_error(root, "num_experts_per_tok", "layers have experts, and this is 0")
-        ffn = Experts(
-            experts=experts, per_token=per_token, inner=c.intermediate_size, shared_inner=shared
-        )
-    biases = {"conv_bias": c.mamba_conv_bias, "proj_bias": c.mamba_proj_bias}
-    other = 2 * d + (attention_biases(softmax, d) if c.attention_bias else 0)
-    attends = Layer(mixer=softmax, ffn=ffn, other_parameters=other)
-    other = 2 * d + ssd_other_parameters(dual, d, **biases)
-    recurs = Layer(mixer=dual, ffn=ffn, other_parameters=other)
-    kinds = c.layer_types or ("mamba",) * count
-    check_per_layer(root, "layer_types", kinds, count)
-    layers = [attends if kind in _ATTENDS else recurs for kind in kinds]
-    return build_model(c, "granitemoehybrid", d, layers, d)
+    if not c.num_local_experts:
+        return feed_forward(shared)
+    mixture = mixture_of_experts(
+        root, c.num_local_experts, c.num_experts_per_tok, c.intermediate_size, shared
+    )
+    if not mixture.per_token:
+        raise field_error(root, "num_experts_per_tok", "layers have experts, and this is 0")
+    return mixture
 
 
 _BLOCKS: Mapping[str, str] = MappingProxyType(
@@ -230,34 +233,24 @@ class _NemotronHConfig(ConfigFields):
     moe_shared_expert_intermediate_size: Size = 7688
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _NemotronBlock:
-    """A mixer or a network, and its parameters beside products, a norm among them."""
-
-    part: Any
-    other: int
-
-
 def nemotron_h(root: YamlNode) -> ModelConfig:
-    """``NemotronHConfig``: a mixer and the network behind it, if there is one, are a layer."""
+    """Read ``NemotronHConfig``: a mixer, with the network behind it if there is one, is a layer."""
     c = read_fields(_NemotronHConfig, root)
-    blocks = _nemotron_blocks(root, c)
-    layers: list[Layer] = []
-    closed = True
-    for kind in _nemotron_kinds(root, c):
-        block = blocks[kind]
-        if kind in "M*":
-            layers.append(Layer(mixer=block.part, ffn=None, other_parameters=block.other))
-            closed = False
-            continue
-        if closed:
+    mixers: list[Half[Mixer]] = []
+    networks: list[Half[Network] | None] = []
+    kinds = _nemotron_kinds(root, c)
+    known_mixers, known_networks = _nemotron_mixers(root, c), _nemotron_networks(root, c, kinds)
+    for kind in kinds:
+        if kind in known_mixers:
+            mixers.append(known_mixers[kind])
+            networks.append(None)
+        elif networks and networks[-1] is None:
+            networks[-1] = known_networks[kind]
+        else:
             text = "a feed-forward network stands behind no mixer of its own, and is not read"
             raise field_error(root, "hybrid_override_pattern", text)
-        before = layers.pop()
-        other = before.other_parameters + block.other
-        layers.append(Layer(mixer=before.mixer, ffn=block.part, other_parameters=other))
-        closed = True
-    return build_model(c, "nemotron_h", c.hidden_size, layers, c.hidden_size)
+    d = c.hidden_size
+    return build_model(c, "nemotron_h", d, join_halves(mixers, networks), d)
 
 
 def _nemotron_kinds(root: YamlNode, c: _NemotronHConfig) -> list[str]:
@@ -274,15 +267,9 @@ def _nemotron_kinds(root: YamlNode, c: _NemotronHConfig) -> list[str]:
     return found
 
 
-def _nemotron_blocks(root: YamlNode, c: _NemotronHConfig) -> dict[str, _NemotronBlock]:
-    d, heads = c.hidden_size, c.num_attention_heads
-    softmax = SoftmaxAttention(
-        heads=heads,
-        kv_heads=grouped_heads(root, heads, c.num_key_value_heads or heads),
-        qk_width=c.head_dim,
-        v_width=c.head_dim,
-    )
-    exact_quotient(root, "mamba_num_heads", c.mamba_num_heads, "n_groups", c.n_groups)
+def _nemotron_mixers(root: YamlNode, c: _NemotronHConfig) -> dict[str, Half[Mixer]]:
+    d = c.hidden_size
+    softmax = attention_heads(root, d, c.num_attention_heads, c.num_key_value_heads, c.head_dim)
     dual = StateSpaceDual(
         heads=c.mamba_num_heads,
         head_width=c.mamba_head_dim,
@@ -291,36 +278,51 @@ def _nemotron_blocks(root: YamlNode, c: _NemotronHConfig) -> dict[str, _Nemotron
         conv_width=c.conv_kernel,
         chunk=c.chunk_size,
     )
+    biases = attention_biases(softmax, d) if c.attention_bias else 0
+    return {
+        "*": Half(part=softmax, other_parameters=d + biases),
+        "M": ssd_half(
+            root,
+            dual,
+            d,
+            fields=("mamba_num_heads", "n_groups"),
+            conv_bias=c.use_conv_bias,
+            proj_bias=c.use_bias,
+        ),
+    }
+
+
+def _nemotron_networks(
+    root: YamlNode, c: _NemotronHConfig, kinds: list[str]
+) -> dict[str, Half[Network]]:
+    d = c.hidden_size
     dense = feed_forward(c.intermediate_size, gated=False, activation=c.mlp_hidden_act)
     biases = dense.inner + d if c.mlp_bias else 0
-    states = ssd_other_parameters(dual, d, conv_bias=c.use_conv_bias, proj_bias=c.use_bias)
-    found = {
-        "M": _NemotronBlock(part=dual, other=d + states),
-        "*": _NemotronBlock(
-            part=softmax, other=d + (attention_biases(softmax, d) if c.attention_bias else 0)
-        ),
-        "-": _NemotronBlock(part=dense, other=d + biases),
-    }
-    if "E" in _nemotron_kinds(root, c):
+    found: dict[str, Half[Network]] = {"-": Half(part=dense, other_parameters=d + biases)}
+    if "E" in kinds:
         found["E"] = _nemotron_experts(root, c, dense)
     return found
 
 
-def _nemotron_experts(root: YamlNode, c: _NemotronHConfig, dense: FeedForward) -> _NemotronBlock:
-    """Experts without gates; the one for all tokens has a width of its own."""
+def _nemotron_experts(root: YamlNode, c: _NemotronHConfig, dense: FeedForward) -> Half[Network]:
+    """Return experts without gates; the shared expert has a width of its own."""
     d, experts = c.hidden_size, c.n_routed_experts
     for field in ("n_routed_experts", "num_experts_per_tok"):
         if not getattr(c, field):
             raise field_error(root, field, "some blocks have experts, and this is 0")
     shared = c.moe_shared_expert_intermediate_size
-    mixture = Experts(
-        experts=experts,
-        per_token=checked_per_token(root, "num_experts_per_tok", c.num_experts_per_tok, experts),
-        inner=c.moe_intermediate_size,
-        shared_inner=shared,
-        gated=False,
-        activation=dense.activation,
+    mixture = mixture_of_experts(
+        root, experts, c.num_experts_per_tok, c.moe_intermediate_size, shared
     )
-    # The router has a bias an expert, by which loads are evened out; of networks the one that
-    # all tokens pass may have biases.
-    return _NemotronBlock(part=mixture, other=d + experts + (shared + d if c.mlp_bias else 0))
+    # The router adds a bias to the score of each expert, which balances their load; only the
+    # shared expert may have biases.
+    return Half(
+        part=replace(mixture, gated=False, activation=dense.activation),
+        other_parameters=d + experts + (shared + d if c.mlp_bias else 0),
+    )
+
+
+FAMILIES: Mapping[str, Reader] = MappingProxyType(
+    {"bamba": bamba, "granitemoehybrid": granitemoehybrid, "nemotron_h": nemotron_h}
+)
+"""Readers by ``model_type``."""

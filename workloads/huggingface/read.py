@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib import import_module
 from types import MappingProxyType
@@ -12,97 +12,41 @@ from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar, shorten
 
 from ..models import Experts, ModelConfig, WeightFormats
-from .fields import CLASSES, class_of, omitted_parts
+from .fields import CLASSES, Reader, class_of, omitted_parts
 from .quantization import FIELD, check_unconverted, weight_formats, without_quantization
-
-Reader = Callable[[YamlNode], ModelConfig]
 
 TYPE = "model_type"
 
 
-READERS: Mapping[str, str] = MappingProxyType(
+_FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "bamba": "mamba2_hybrids.bamba",
-        "bert": "encoders.bert",
-        "bloom": "alibi.bloom",
-        "cohere": "decoders.cohere",
-        "cohere2": "decoders.cohere2",
-        "deepseek_v2": "latent.deepseek_v2",
-        "deepseek_v3": "latent.deepseek_v3",
-        "deepseek_v32": "latent.deepseek_v32",
-        "distilbert": "encoders.distilbert",
-        "ernie4_5": "decoders.ernie4_5",
-        "ernie4_5_moe": "mixtures.ernie4_5_moe",
-        "exaone4": "decoders.exaone4",
-        "falcon": "alibi.falcon",
-        "falcon_mamba": "recurrent.falcon_mamba",
-        "gemma": "gemmas.gemma",
-        "gemma2": "gemmas.gemma2",
-        "gemma3": "gemmas.gemma3_multimodal",
-        "gemma3_text": "gemmas.gemma3",
-        "glm4": "decoders.glm4",
-        "glm4_moe": "mixtures.glm4_moe",
-        "glm4_moe_lite": "latent.glm4_moe_lite",
-        "glm_moe_dsa": "latent.glm_moe_dsa",
-        "gpt2": "decoders.gpt2",
-        "gpt_neox": "decoders.gpt_neox",
-        "gpt_oss": "decoders.gpt_oss",
-        "granite": "decoders.granite",
-        "granitemoe": "mixtures.granitemoe",
-        "granitemoehybrid": "mamba2_hybrids.granitemoehybrid",
-        "jamba": "hybrids.jamba",
-        "kimi_k2": "latent.kimi_k2",
-        "kimi_linear": "hybrids.kimi_linear",
-        "lfm2": "hybrids.lfm2",
-        "lfm2_moe": "hybrids.lfm2_moe",
-        "llama": "decoders.llama",
-        "llama4": "mixtures.llama4",
-        "llama4_text": "mixtures.llama4_text",
-        "mamba": "recurrent.mamba",
-        "mamba2": "recurrent.mamba2",
-        "minimax": "latent.minimax",
-        "minimax_m1": "latent.minimax_text_01",
-        "minimax_m2": "mixtures.minimax_m2",
-        "minimax_text_01": "latent.minimax_text_01",
-        "ministral3": "decoders.ministral3",
-        "mistral": "decoders.mistral",
-        "mistral3": "decoders.mistral3",
-        "mixtral": "decoders.mixtral",
-        "modernbert": "encoders.modernbert",
-        "mpt": "alibi.mpt",
-        "nemotron_h": "mamba2_hybrids.nemotron_h",
-        "olmo2": "decoders.olmo2",
-        "olmo3": "decoders.olmo3",
-        "olmoe": "mixtures.olmoe",
-        "phi": "decoders.phi",
-        "phi3": "decoders.phi3",
-        "qwen2": "decoders.qwen2",
-        "qwen2_moe": "mixtures.qwen2_moe",
-        "qwen3": "decoders.qwen3",
-        "qwen3_5": "hybrids.qwen3_5",
-        "qwen3_5_moe": "hybrids.qwen3_5_moe",
-        "qwen3_5_moe_text": "hybrids.qwen3_5_moe_text",
-        "qwen3_5_text": "hybrids.qwen3_5_text",
-        "qwen3_moe": "decoders.qwen3_moe",
-        "qwen3_next": "hybrids.qwen3_next",
-        "qwen3_vl": "decoders.qwen3_vl",
-        "qwen3_vl_moe": "decoders.qwen3_vl_moe",
-        "qwen3_vl_moe_text": "decoders.qwen3_vl_moe_text",
-        "qwen3_vl_text": "decoders.qwen3",
-        "recurrent_gemma": "hybrids.recurrent_gemma",
-        "retnet": "recurrent.retnet",
-        "roberta": "encoders.roberta",
-        "rwkv7": "recurrent.rwkv7",
-        "seed_oss": "decoders.seed_oss",
-        "smollm3": "decoders.smollm3",
-        "starcoder2": "decoders.starcoder2",
-        "t5": "encoders.t5",
-        "transnormer": "recurrent.transnormer",
-        "vit": "encoders.vit",
-        "whisper": "encoders.whisper",
+        "alibi": ("falcon", "mpt"),
+        "decoders": (
+            *("bloom", "cohere", "cohere2", "ernie4_5", "ernie4_5_moe", "exaone4", "gemma"),
+            *("gemma2", "gemma3", "gemma3_text", "glm4", "glm4_moe", "gpt2", "gpt_neox", "gpt_oss"),
+            *("granite", "granitemoe", "llama", "llama4", "llama4_text", "minimax_m2"),
+            *("ministral3", "mistral", "mistral3", "mixtral", "olmo2", "olmo3", "olmoe", "phi"),
+            *("phi3", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "qwen3_vl", "qwen3_vl_moe"),
+            *("qwen3_vl_moe_text", "qwen3_vl_text", "seed_oss", "smollm3", "starcoder2"),
+        ),
+        "encoders": ("bert", "distilbert", "modernbert", "roberta", "t5", "vit", "whisper"),
+        "hybrids": (
+            *("jamba", "kimi_linear", "lfm2", "lfm2_moe", "qwen3_5", "qwen3_5_moe"),
+            *("qwen3_5_moe_text", "qwen3_5_text", "qwen3_next", "recurrent_gemma"),
+        ),
+        "latent": (
+            *("deepseek_v2", "deepseek_v3", "deepseek_v32", "glm4_moe_lite", "glm_moe_dsa"),
+            *("kimi_k2", "minimax", "minimax_m1", "minimax_text_01"),
+        ),
+        "mamba2_hybrids": ("bamba", "granitemoehybrid", "nemotron_h"),
+        "recurrent": ("falcon_mamba", "mamba", "mamba2", "retnet", "rwkv7", "transnormer"),
     }
 )
-"""By ``model_type``, the module and function that read it; imported when one is read."""
+"""Each ``model_type`` by the module whose ``FAMILIES`` has its reader."""
+READERS: Mapping[str, str] = MappingProxyType(
+    dict(sorted((kind, module) for module, kinds in _FAMILIES.items() for kind in kinds))
+)
+"""Module with the reader of each ``model_type``; a module is imported when it is needed."""
 
 _REFUSED: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -164,13 +108,12 @@ def read_config(root: YamlNode) -> ModelConfig:
         of them), or one does not go with another.
     """
     family, where = _family(root)
-    reader = READERS.get(family)
     if family in _REFUSED:
         why, instead = _REFUSED[family]
         raise SpecError(
             Problem(f"models of type '{family}' are not read: {why}", where.span, instead)
         )
-    if reader is None:
+    if family not in READERS:
         text = f"models of type '{shorten(family)}' are not read"
         known = f"known: {', '.join(sorted(READERS))}"
         meant = next((f"did you mean '{name}'? " for name in _similar_names(family)), "")
@@ -179,7 +122,7 @@ def read_config(root: YamlNode) -> ModelConfig:
     source = root.child("source")
     text = source.text if isinstance(source, YamlScalar) else ""
     weights = weight_formats(root)
-    model = _function(reader)(without_quantization(root))
+    model = _reader(family)(without_quantization(root))
     _check_experts(weights, root, model)
     check_unconverted(root, weights, model)
     named = class_of(root)
@@ -211,10 +154,9 @@ def _bare_letters(name: str) -> str:
     return re.sub(r"([a-z])\1+", r"\1", bare)
 
 
-def _function(place: str) -> Reader:
-    module, _, name = place.partition(".")
-    found: Reader = getattr(import_module(f".{module}", __package__), name)
-    return found
+def _reader(family: str) -> Reader:
+    families: Mapping[str, Reader] = import_module(f".{READERS[family]}", __package__).FAMILIES
+    return families[family]
 
 
 def _family(root: YamlNode) -> tuple[str, YamlNode]:

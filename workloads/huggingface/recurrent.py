@@ -7,6 +7,7 @@ own configuration, and ``RWKV7Config`` of flash-linear-attention.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 from math import sqrt
 from types import MappingProxyType
@@ -29,14 +30,15 @@ from .fields import (
     ConfigFields,
     LayerCount,
     Positive,
+    Reader,
     Size,
     auto_or_size,
-    build_model,
     check_per_layer,
     exact_quotient,
     field_error,
     read_fields,
 )
+from .stack import ALIBI_SLOPES, build_model, join_halves, scan_half, ssd_half
 
 _STEPS_AND_SUMS = ("time_step_*", "rms_norm", "pad_vocab_size_multiple", "norm_before_gate")
 """How step sizes begin and are bounded, and which norm there is."""
@@ -114,21 +116,9 @@ def _selective(root: YamlNode, c: _MambaConfig, family: str, inner: int) -> Mode
     rank = auto_or_size(root, "time_step_rank", c.time_step_rank)
     rank = -(-d // 16) if rank is None else rank
     mixer = SelectiveScan(inner=inner, state=c.state_size, dt_rank=rank, conv_width=c.conv_kernel)
-    # The norm, dt's bias, the skip; then biases that may be left out.
-    other = d + 2 * inner + (inner if c.use_conv_bias else 0)
-    other += 2 * inner + d if c.use_bias else 0
-    layer = Layer(mixer=mixer, ffn=None, other_parameters=other)
-    return build_model(c, family, d, [layer] * c.num_hidden_layers, d)
-
-
-def ssd_other_parameters(a: StateSpaceDual, width: int, *, conv_bias: bool, proj_bias: bool) -> int:
-    """Parameters of Mamba-2's mixer beside its products.
-
-    The norm of its output, and A, the bias of the steps and the skip, a number a head each;
-    then biases of the convolution and of both projections, which may be left out.
-    """
-    other = a.inner + 3 * a.heads + (a.convolved if conv_bias else 0)
-    return other + (a.inner + a.convolved + a.heads + width if proj_bias else 0)
+    half = scan_half(mixer, d, conv_bias=c.use_conv_bias, proj_bias=c.use_bias)
+    count = c.num_hidden_layers
+    return build_model(c, family, d, join_halves([half] * count, [None] * count), d)
 
 
 def mamba2(root: YamlNode) -> ModelConfig:
@@ -142,7 +132,6 @@ def mamba2(root: YamlNode) -> ModelConfig:
             f"{c.num_heads} heads of head_dim {c.head_dim} are not the expanded width,"
             f" {c.expand} x {d}",
         )
-    exact_quotient(root, "num_heads", c.num_heads, "n_groups", c.n_groups)
     mixer = StateSpaceDual(
         heads=c.num_heads,
         head_width=c.head_dim,
@@ -151,9 +140,16 @@ def mamba2(root: YamlNode) -> ModelConfig:
         conv_width=c.conv_kernel,
         chunk=c.chunk_size,
     )
-    other = d + ssd_other_parameters(mixer, d, conv_bias=c.use_conv_bias, proj_bias=c.use_bias)
-    layer = Layer(mixer=mixer, ffn=None, other_parameters=other)
-    return build_model(c, "mamba2", d, [layer] * c.num_hidden_layers, d)
+    half = ssd_half(
+        root,
+        mixer,
+        d,
+        fields=("num_heads", "n_groups"),
+        conv_bias=c.use_conv_bias,
+        proj_bias=c.use_bias,
+    )
+    count = c.num_hidden_layers
+    return build_model(c, "mamba2", d, join_halves([half] * count, [None] * count), d)
 
 
 class _TorchscaleRetNetConfig(ConfigFields):
@@ -279,7 +275,7 @@ def transnormer(root: YamlNode) -> ModelConfig:
         heads=heads,
         qk_width=width,
         v_width=width,
-        decay="slopes as ALiBi's, weaker in later layers",
+        decay=ALIBI_SLOPES,
     )
     ffn = FeedForward(inner=c.glu_dim, gated=True, activation="no function")
     # Of queries, keys, values and the gate; of the outputs of both halves; of gate and up.
@@ -372,3 +368,16 @@ def _inner(c: _Rwkv7Config) -> int:
 def _rank(factor: float, width: int) -> int:
     """The rank of a width, to the nearest multiple of 32."""
     return max(32, round(factor * sqrt(width) / 32) * 32)
+
+
+FAMILIES: Mapping[str, Reader] = MappingProxyType(
+    {
+        "falcon_mamba": falcon_mamba,
+        "mamba": mamba,
+        "mamba2": mamba2,
+        "retnet": retnet,
+        "rwkv7": rwkv7,
+        "transnormer": transnormer,
+    }
+)
+"""Readers by ``model_type``."""

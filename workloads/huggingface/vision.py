@@ -159,6 +159,13 @@ class _SiglipConfig(_EncoderConfig):
     vision_use_head: Annotated[bool | None, constant(False)] = None
 
 
+class Gemma3MultimodalConfig(MultimodalConfig):
+    """Fields of ``Gemma3Config`` besides those of its two models."""
+
+    ignored = ("text_config", "vision_config", "mm_tokens_per_image")
+    encoders = ("siglip_vision_model",)
+
+
 def siglip_encoder(vision: YamlNode, root: YamlNode, width: int) -> int:
     """``SiglipVisionConfig`` as Gemma 3 has it: a norm and one product lead out of it."""
     del root

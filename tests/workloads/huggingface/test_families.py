@@ -23,8 +23,9 @@ from family_cases import (
     SMOLLM3,
 )
 from fresh_cases import FRESH, SIZES
+from hybrid_cases import LFM2_MOE
 from later_cases import GLM_4_7_FLASH, QWEN3_VL_MOE
-from model_cases import GEMMA2, LLAMA, model_of
+from model_cases import GEMMA2, JAMBA, LLAMA, model_of
 
 from einsum_cascade.errors import SpecError
 from workloads import load, summarize
@@ -38,6 +39,7 @@ from workloads.models import (
 
 FIELDS = {case.name: case.fields for case in NEWER}
 BY_TYPE = {str(case.fields["model_type"]): case.fields for case in reversed(NEWER)}
+MANY = {"num_experts_per_tok": 999}
 CODER = "Qwen/Qwen3-Coder-480B-A35B-Instruct"
 
 
@@ -172,6 +174,32 @@ def test_layers_with_experts() -> None:
         "zai-org/GLM-5": 41.8e9,
     }.items():
         assert model_of(FIELDS[name]).active_parameters == pytest.approx(active, rel=0.001)
+
+
+@pytest.mark.parametrize(
+    ("fields", "without_experts", "too_many"),
+    [
+        (QWEN2_MOE, {"mlp_only_layers": [*range(24)]}, MANY),
+        (FRESH[CODER][1], {"mlp_only_layers": [*range(62)]}, MANY),
+        (ERNIE_MOE, {"moe_layer_start_index": 28}, {"moe_k": 999}),
+        (LFM2_MOE, {"num_dense_layers": 24}, MANY),
+        (
+            JAMBA,
+            {"expert_layer_period": 40, "expert_layer_offset": 39},
+            MANY,
+        ),
+        (GLM_4_7_FLASH, {"first_k_dense_replace": 47}, MANY),
+    ],
+)
+def test_a_mixture_without_layers_is_not_checked(
+    fields: dict[str, Any], without_experts: dict[str, Any], too_many: dict[str, Any]
+) -> None:
+    """Only a mixture of experts that a layer has is checked, in every family."""
+    dense = model_of(fields | without_experts)
+    assert {type(run.layer.ffn) for run in dense.runs} == {FeedForward}
+    assert model_of(fields | without_experts | too_many) == dense
+    with pytest.raises(SpecError, match="a token goes to"):
+        model_of(fields | too_many)
 
 
 def test_layers_of_qwen3_5() -> None:

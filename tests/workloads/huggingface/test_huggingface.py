@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -428,6 +429,15 @@ def test_the_hint_is_never_another_family(written: str, meant: str | None) -> No
     text = str(caught.value)
     assert "known: bamba, bert" in text
     assert (f"did you mean '{meant}'?" in text) if meant else ("did you mean" not in text)
+
+
+def test_modules_have_the_families_that_select_them() -> None:
+    found = {
+        family: module
+        for module in set(READERS.values())
+        for family in import_module(f"workloads.huggingface.{module}").FAMILIES
+    }
+    assert found == dict(READERS)
 
 
 @pytest.mark.parametrize("family", sorted(READERS))
