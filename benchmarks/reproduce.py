@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 
 from archsim.reproduction import Reproduction
-from archsim.reproduction.batches import RunRequest
+from archsim.reproduction.runs import RunRequest
 from archsim.reproduction.simulator import Simulator
 from archsim.reproduction.study import planned_runs
 

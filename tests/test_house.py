@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -98,3 +100,29 @@ def test_files_and_functions_are_small() -> None:
                 if size > most:
                     long.append(f"{file.relative_to(ROOT)}: {node.name} has {size} lines")
     assert long == []
+
+
+def imported(module: str, file: Path, modules: dict[str, Path]) -> Iterator[str]:
+    """Yield our modules that a file imports: at the top, inside functions or for types."""
+    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parts = package.split(".")
+            above = parts[: len(parts) - node.level + 1] if node.level else []
+            base = ".".join([*above, *filter(None, [node.module])])
+            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
+            # The package of a module that is imported by name hands on that module alone.
+            names = [name for name in names[1:] if name in modules] or [base]
+        yield from (name for name in names if name in modules and name != module)
+
+
+def test_no_set_of_files_imports_one_another() -> None:
+    modules = {
+        ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
+        for file in FILES
+    }
+    # Raises CycleError, which names the files of a cycle.
+    TopologicalSorter({m: set(imported(m, f, modules)) for m, f in modules.items()}).prepare()

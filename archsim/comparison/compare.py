@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping as MappingOf
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
 from einsum_cascade.errors import InputError, Problem, did_you_mean
 
+from ..document import to_html
 from ..energy.estimators import unlike_word
 from ..plan.job import Generators, Refusal, naming_part
 from ..plan.planner import plan, run_plan
@@ -16,7 +17,9 @@ from ..plan.selection import ByPart
 from ..result.result import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import AUTO, Mapping
-from .scaling import ARRAYS, COPIES, Change, Scaling, check_areas, scale_to_area, total_area
+from .record import ComparedMachine, ComparisonRecord
+from .report import comparison_report
+from .scaling import ARRAYS, COPIES, Scaling, check_areas, scale_to_area, total_area
 
 if TYPE_CHECKING:
     from ..document import Document
@@ -45,126 +48,28 @@ class Contender:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ComparedMachine:
-    """One machine's run, relative to the first machine's.
-
-    ``speedup`` is the first's latency over this one's (above 1: this one is faster);
-    ``energy_ratio`` and ``area_ratio`` are this one's over the first's (below 1: it needs
-    less). Of several copies ``speedup`` is that of what they do together, ``area_ratio`` of all
-    their areas; the energy of a piece of work is the same.
-    """
-
-    label: str
-    result: Result
-    speedup: float
-    energy_ratio: float
-    area_ratio: float
-    scaling: Scaling | None = None
-    """What was done to bring its area close to the first's; None: nothing."""
-    copies: float = 1.0
-    """Machines of its kind that together have the area, or draw the power, of the first."""
-    refused: tuple[Refusal, ...] = ()
-    """Mappings that were tried before the one that ran, and why they are not legal."""
-    left_out: tuple[str, ...] = ()
-    """What the workload has and the cascades that ran lack (a mask), and what is billed as if the
-    machine's words were of another width, in sentences."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """A row of ``compare --json``: the result's object and the ratios."""
-        scaled = None
-        if self.scaling is not None:
-            scaled = asdict(self.scaling) | {"residual": self.scaling.residual}
-            scaled["changes"] = list(scaled["changes"])
-        return self.result.to_dict() | {
-            "label": self.label,
-            "speedup": self.speedup,
-            "energy_ratio": self.energy_ratio,
-            "area_ratio": self.area_ratio,
-            "copies": self.copies,
-            "scaling": scaled,
-            "refused_mappings": [asdict(r) for r in self.refused],
-            "left_out": list(self.left_out),
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """Machines side by side; the first is what the others are measured by."""
-
-    iso_area: bool
-    rows: tuple[ComparedMachine, ...]
-    iso_power: bool = False
-
-    @property
-    def first(self) -> ComparedMachine:
-        """The machine that the others are measured by."""
-        return self.rows[0]
-
-    # Imported when asked for, as in Result: both read this record, and one needs matplotlib.
+class Comparison(ComparisonRecord):
+    """Machines side by side; ratios are relative to the first."""
 
     def table(self) -> Document:
-        """The ratios, the areas by component and what was scaled; text, or HTML in Jupyter."""
-        from .report import comparison_report
-
+        """Return ratios, areas by component and scaled sizes as text, or HTML in Jupyter."""
         return comparison_report(self)
 
     def plot(self, width: float = 11.0) -> Picture:
-        """Speedup, energy and area by component (a matplotlib figure).
+        """Draw speedup, energy and area by component (a matplotlib figure).
 
         Parameters
         ----------
         width : float
             In inches; 3.3 is a column of a paper, 7 a page.
         """
+        # Only a picture needs matplotlib.
         from .plot import plot_comparison
 
         return plot_comparison(self, width)
 
     def _repr_html_(self) -> str:
-        from ..document import to_html
-
         return to_html(self.table())
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON object of ``compare --json``; ``from_dict`` reads it."""
-        rows = [row.to_dict() for row in self.rows]
-        return {"iso_area": self.iso_area, "iso_power": self.iso_power, "rows": rows}
-
-    @classmethod
-    def from_dict(cls, data: MappingOf[str, Any]) -> Comparison:
-        """The comparison that ``data``, from ``to_dict`` or its JSON, was made of.
-
-        Raises
-        ------
-        InputError
-            It is not such an object.
-        """
-        try:
-            return cls(
-                iso_area=data["iso_area"],
-                rows=tuple(_read_row(r) for r in data["rows"]),
-                iso_power=data.get("iso_power", False),
-            )
-        except (KeyError, TypeError, AttributeError) as wrong:
-            raise InputError(f"this is not the JSON object of a comparison: {wrong}") from None
-
-
-def _read_row(data: MappingOf[str, Any]) -> ComparedMachine:
-    scaling = data["scaling"]
-    if scaling is not None:
-        fields = {k: v for k, v in scaling.items() if k != "residual"}
-        scaling = Scaling(**fields | {"changes": tuple(Change(**c) for c in fields["changes"])})
-    return ComparedMachine(
-        label=data["label"],
-        result=Result.from_dict(data),
-        speedup=data["speedup"],
-        energy_ratio=data["energy_ratio"],
-        area_ratio=data["area_ratio"],
-        scaling=scaling,
-        refused=tuple(Refusal(**r) for r in data["refused_mappings"]),
-        left_out=tuple(data.get("left_out", ())),
-        copies=data.get("copies", 1.0),
-    )
 
 
 def contenders_of(

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from ..document import picture_text
 from ..figure_style import Picture, palette, wrapped_name
 from ..quantities import area, energy, percent, ratio, seconds
-from .compare import ComparedMachine, Comparison
+from .record import ComparedMachine, ComparisonRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ _BESIDE_IN = 8.0
 """Width from which on the three stand side by side."""
 
 
-def plot_comparison(comparison: Comparison, width_in: float = _WIDE_IN) -> Picture:
+def plot_comparison(comparison: ComparisonRecord, width_in: float = _WIDE_IN) -> Picture:
     """Speedup, energy and area of every machine, a row of bars each.
 
     Energy and area are relative to the first machine and divided by component. Components have

@@ -8,10 +8,10 @@ from io import StringIO
 
 from ..document import Column, Document, Table
 from ..quantities import area, byte_size, count, energy, engineering, percent, ratio, seconds
-from .compare import ComparedMachine, Comparison
+from .record import ComparedMachine, ComparisonRecord
 
 
-def comparison_report(comparison: Comparison) -> Document:
+def comparison_report(comparison: ComparisonRecord) -> Document:
     """Ratios to the first machine, areas by component, and what was scaled."""
     first = comparison.first.result
     scaled = [r for r in comparison.rows if r.scaling is not None]
@@ -32,12 +32,12 @@ def comparison_report(comparison: Comparison) -> Document:
     )
 
 
-def in_copies(comparison: Comparison) -> bool:
+def in_copies(comparison: ComparisonRecord) -> bool:
     """Whether machines are compared as several of a kind."""
     return any(row.copies != 1 for row in comparison.rows)
 
 
-def _copies(comparison: Comparison) -> Table:
+def _copies(comparison: ComparisonRecord) -> Table:
     what = "power" if comparison.iso_power else "area"
     return Table(
         title=f"how many of each have the first machine's {what}",
@@ -53,7 +53,7 @@ def _copies(comparison: Comparison) -> Table:
     )
 
 
-def _ratios(comparison: Comparison) -> Table:
+def _ratios(comparison: ComparisonRecord) -> Table:
     numbers = ("latency", "speedup", "energy", "ratio", "area", "ratio")
     return Table(
         title="",
@@ -78,7 +78,7 @@ def _ratios(comparison: Comparison) -> Table:
     )
 
 
-def _runs(comparison: Comparison) -> Table:
+def _runs(comparison: ComparisonRecord) -> Table:
     return Table(
         title="what each is busy with",
         columns=(
@@ -99,13 +99,13 @@ def _runs(comparison: Comparison) -> Table:
     )
 
 
-def area_components(comparison: Comparison) -> tuple[str, ...]:
+def area_components(comparison: ComparisonRecord) -> tuple[str, ...]:
     """Components of any of the machines, in the order of the first that has them."""
     names = (n for row in comparison.rows for n, _ in row.result.area_by_component)
     return tuple(dict.fromkeys(names))
 
 
-def _areas(comparison: Comparison) -> Table:
+def _areas(comparison: ComparisonRecord) -> Table:
     parts = [dict(row.result.area_by_component) for row in comparison.rows]
     rows = [
         (name, *(area(p[name]) if name in p else "-" for p in parts))
@@ -143,7 +143,7 @@ def _scaling_lines(row: ComparedMachine) -> Iterator[tuple[str, ...]]:
     yield (row.label, what, area(scaling.before_um2), area(scaling.after_um2), off)
 
 
-def _notes(comparison: Comparison) -> tuple[str, ...]:
+def _notes(comparison: ComparisonRecord) -> tuple[str, ...]:
     first = comparison.first.label
     found = [
         f"speedup: latency of {first} over the machine's own, above 1x the machine is faster; "
@@ -166,12 +166,12 @@ def _notes(comparison: Comparison) -> tuple[str, ...]:
     return tuple(found)
 
 
-def comparison_csv(comparison: Comparison) -> str:
+def comparison_csv(comparison: ComparisonRecord) -> str:
     """One line per machine, units in the column names, numbers unrounded.
 
     Parameters
     ----------
-    comparison : Comparison
+    comparison : ComparisonRecord
         Machines may differ in their arrays and components: a cell is empty where a machine
         has nothing of the column's name.
     """

@@ -5,10 +5,9 @@ A run is named by files and settings, as on the command line; this module knows 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
-from ..result.result import Result
+from .runs import Outcome, RunRequest
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -19,27 +18,6 @@ Finished = Callable[[int], None]
 
 def nothing(_: int) -> None:
     """Report nothing."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRequest:
-    """A run in the words of ``simulate``: names of files, and settings."""
-
-    workload: str
-    architecture: str
-    mappings: tuple[str, ...]
-    workload_settings: tuple[str, ...] = ()
-    architecture_settings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MissingRun:
-    """Why a run gave nothing."""
-
-    reason: str
-
-
-Outcome = Result | MissingRun
 
 
 def run_all(

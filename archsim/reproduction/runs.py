@@ -1,13 +1,33 @@
-"""Quantities of a run that tables and figures name: ``latency_s``, ``utilization.array_2d``."""
+"""Requests of runs, their outcomes, and quantities of a run by name."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from einsum_cascade.errors import InputError, did_you_mean
 
-if TYPE_CHECKING:
-    from ..result.result import Result
+from ..result.result import Result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """A run in the words of ``simulate``: names of files, and settings."""
+
+    workload: str
+    architecture: str
+    mappings: tuple[str, ...]
+    workload_settings: tuple[str, ...] = ()
+    architecture_settings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MissingRun:
+    """Why a run gave nothing."""
+
+    reason: str
+
+
+Outcome = Result | MissingRun
 
 
 PLAIN = ("latency_s", "energy_pj", "traffic_bytes", "area_um2")

@@ -17,7 +17,7 @@ from ..result.result import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
 from ..spec.overrides import parse_overrides
-from .batches import MissingRun, Outcome, RunRequest
+from .runs import MissingRun, Outcome, RunRequest
 
 _Key = tuple[Mapping, object, tuple[tuple[str, int], ...]]
 """A mapping (it names its cascade), a machine or its layout, and shapes."""

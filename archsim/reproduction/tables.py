@@ -11,9 +11,8 @@ from io import StringIO
 from ..document import Column, Document, Table
 from ..quantities import seconds
 from ..result.result import Result
-from .batches import MissingRun
 from .plan import PublishedFigure, PublishedMean, Reproduction
-from .runs import PLAIN, is_share, quantity_of
+from .runs import PLAIN, MissingRun, is_share, quantity_of
 from .study import FigureData, ShownNumbers, Study
 
 ABSENT = "missing"

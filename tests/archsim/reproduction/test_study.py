@@ -10,9 +10,9 @@ from small import write
 
 from archsim import Architecture, Mapping, Result, simulate
 from archsim.reproduction import Reproduction, Study, study
-from archsim.reproduction.batches import MissingRun, shared
+from archsim.reproduction.batches import shared
 from archsim.reproduction.plan import PrintedRatio
-from archsim.reproduction.runs import quantity_of, ratio
+from archsim.reproduction.runs import MissingRun, quantity_of, ratio
 from archsim.reproduction.study import MEANS, planned_runs
 from einsum_cascade.errors import InputError
 from workloads import load
