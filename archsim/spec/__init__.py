@@ -10,7 +10,7 @@ from .overrides import Overriding
 from .reading import register_reader
 from .technology import Technology
 
-# Files are validated by pydantic, which is imported when the first one is read.
+# Pydantic validates files. The lazy imports below load it with the first file.
 
 
 def _architecture(name: str | PathLike[str], overrides: Overriding) -> Architecture:

@@ -1,7 +1,7 @@
-"""The machine: memories, arrays of processing elements, and the technology that bills them.
+"""Machines: memories, arrays of processing elements, and the technology that bills them.
 
-Everything here is frozen data with its unit in the field name. Sizes and bandwidths are
-exact (``int`` or ``Fraction``), so that cycle counts derived from them are exact too.
+Everything here is frozen data with its unit in the field name. Sizes and bandwidths are exact
+(``int`` or ``Fraction``), so that cycle counts derived from them are exact too.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 
 def _exact(value: float | Fraction, what: str) -> Fraction:
-    """A number as it is; files give exact ones, Python perhaps a ``float``.
+    """Return a positive number as a fraction; Python callers may pass a ``float``.
 
     Raises
     ------
     SpecError
-        It is no positive number.
+        The value is not a positive number.
     """
     if isinstance(value, Fraction) and value > 0:
         return value
@@ -47,7 +47,7 @@ def _exact(value: float | Fraction, what: str) -> Fraction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """One storage level. ``None`` for capacity or bandwidth means unlimited."""
+    """One memory level. ``None`` for capacity or bandwidth means unlimited."""
 
     name: str
     energy: str
@@ -57,21 +57,22 @@ class Memory:
     bandwidth_bytes_per_s: Fraction | None = None
     """Bytes per second, reads and writes together."""
     billed_bytes: int | None = None
-    """Capacity whose energy and area are billed; None: its own."""
+    """Capacity in bytes for which energy and area are billed; None: ``capacity_bytes``."""
     write_buffer: int = 1
-    """Steps whose results may wait to be written while operands of later ones are read: a
-    deeper one keeps a late result from holding up what is read behind it."""
+    """Steps whose results may wait for a write while operands of later steps are read. A deeper
+    buffer keeps a late result from delaying the reads that follow."""
     instances: tuple[tuple[str, int], ...] = ()
-    """By a name of theirs, how many copies of all that is inside of it this memory feeds."""
+    """Pairs of a name and a number of copies: cores (or chips) that this memory feeds.
+    Everything inside the memory exists once per core."""
     multicast: bool = False
-    """Whether what several instances read is read once for all of them."""
+    """True if a value that several cores read is read once for all of them."""
     reduces: bool = False
-    """Whether partial sums of several instances are added on their way to it."""
+    """True if partial sums of several cores are added on their way to the memory."""
     ring: bool = False
-    """Whether it holds nothing, and stands for links of the instances that it feeds to their
-    neighbours in a ring; its bandwidth is that of each."""
+    """True if the memory stores nothing and stands for links between neighbouring cores in a
+    ring. The bandwidth is that of each link."""
     inside: str | None = None
-    """The memory outside of it, listed before; None: the one listed just before."""
+    """Name of the memory outside of this one, which is listed earlier; None: the previous one."""
 
     def __post_init__(self) -> None:
         if self.bandwidth_bytes_per_s is not None:
@@ -88,44 +89,46 @@ class Memory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """What one processing element does for one operation kind."""
+    """Cost of one kind of operation on one processing element."""
 
     kind: str
     cycles: Fraction
-    """Cycles the element is busy with one operation."""
+    """Cycles that one operation occupies the element."""
     bill: tuple[tuple[str, Fraction], ...]
-    """Actions of the technology billed per operation, and how often."""
+    """Pairs of an action of the technology and the number of times an operation is billed for
+    it."""
     format: str = ""
-    """Of its operands; empty: of any but those that other entries of the kind name.
-    ``OF_WORDS``: of values whose format nobody states, and of those alone."""
+    """Number format of the operands; empty: any format without an entry of its own. ``OF_WORDS``
+    is for values without a stated format, and only for those."""
 
 
 OF_WORDS = "word"
-"""Stands for the format of values that are words of the machine."""
+"""Name that stands for the format of values without a stated format."""
 
 STAND_INS: Mapping[str, str] = MappingProxyType(
     {"sub": "add", "mul": "mac", "add": "mac", "min": "max", "neg": "sub"}
 )
-"""What an element does for an operation its table lacks: a subtractor is an adder, a
-multiplier or adder is half of a multiply-accumulate, and so on along the table (``neg`` is
-``sub`` from zero, hence ``add``, hence ``mac``)."""
+"""Operation that replaces a missing one: a subtractor is an adder, and a multiplier or an adder
+is half of a multiply-accumulate. Replacements chain: ``neg`` is ``sub`` from zero, hence
+``add``, hence ``mac``."""
 
 
 Overlap = bool | Literal["streams"]
-"""Of fills and drains with other work on a systolic array: all of them, none, or those of what
-streams by. Then a load waits until the array has drained, and takes its cycles."""
+"""Overlap of fills and drains with other work on a systolic array: all, none, or ``streams``
+(only those of the streaming operands; a load waits until the array is drained, and takes its own
+cycles)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dimension:
-    """One axis of an array and, where reductions along it are late, by how much."""
+    """One axis of an array, and the latency of reductions along the axis."""
 
     name: str
     size: int
     reduction_latency_cycles: int = 0
-    """A spatial reduction along this axis gives one result a cycle, this many cycles late."""
+    """Cycles by which a reduction along the axis is late, at a rate of one result a cycle."""
     reduction_latency_axis: str | None = None
-    """The axis whose size that latency is (one hop per element); None: it is a number."""
+    """Axis whose size sets that latency (one hop per element); None: the latency is a number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,10 +138,10 @@ class Registers:
     depth: int
     energy: str = "register_file"
     width_bits: int | None = None
-    """``None`` takes the word of the machine."""
+    """Bits of one register; None: the word of the machine."""
     billed: Literal["all", "one"] = "all"
-    """Whether an Einsum's accesses to its own array's registers are billed for every
-    element or for a single one (as the published evaluation did)."""
+    """Registers that are billed for an access of an Einsum to its own array: those of all
+    elements, or of a single one (as the published evaluation did)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,22 +153,22 @@ class ProcessingArray(Memoized):
     registers: Registers
     operations: tuple[Operation, ...]
     units: tuple[str, ...] = ()
-    """Functional units whose area each element carries; empty: every action it can bill."""
+    """Functional units whose area each element carries; empty: all actions that it can bill."""
     operands: Literal["broadcast", "systolic"] = "broadcast"
-    """How operands reach the elements: without skew, or systolically (row and column skew)."""
+    """Delivery of operands to the elements: without skew, or systolically (row and column skew)."""
     overlap: Overlap = True
-    """For ``systolic`` operands: whether fill and drain of one fold hide behind the next."""
+    """Overlap of one fold's fill and drain with the next fold (``systolic`` operands only)."""
     overhead_area_um2: float = 0.0
-    """Area of the array's own network, beside its elements."""
+    """Area of the array's own network in um2, without its elements."""
     wider: bool = False
-    """Whether operations in a format that it lacks are done in the narrowest one it has that
-    holds all of its values."""
+    """True if an operation in a missing format runs in the narrowest listed format that holds
+    all of its values."""
     convert: tuple[tuple[str, str], ...] = ()
-    """Pairs of a format that it may lack and the one in which its operations are done."""
+    """Pairs of a format and the format in which its operations run."""
     reads: tuple[str, ...] = ()
-    """Memories that its operands come from; empty: the one that nothing is inside of."""
+    """Memories that hold the operands; empty: the innermost memory."""
     writes: tuple[str, ...] = ()
-    """Memories that its results go to; empty: those that it reads from."""
+    """Memories that receive the results; empty: those of ``reads``."""
 
     @property
     def elements(self) -> int:
@@ -173,15 +176,15 @@ class ProcessingArray(Memoized):
         return prod(d.size for d in self.dimensions)
 
     def dimension(self, name: str) -> Dimension | None:
-        """The axis called ``name``, or None."""
+        """Return the axis called ``name``, or None."""
         return next((d for d in self.dimensions if d.name == name), None)
 
     def operation(self, kind: str) -> Operation | None:
-        """What an element does for ``kind``, or None if it cannot do it.
+        """Return the operation that an element performs for ``kind``, or None if there is none.
 
-        An operation the table lacks is done by its stand-in (``STAND_INS``), whose kind the
-        result then has. A ``copy`` that is not listed takes a cycle and bills nothing: it
-        moves a value between registers, which are billed on their own.
+        ``STAND_INS`` replaces an operation without an entry; the result has the kind of the
+        replacement. A ``copy`` without an entry takes a cycle and bills nothing: it moves a value
+        between registers, which are billed on their own.
 
         Examples
         --------
@@ -196,10 +199,10 @@ class ProcessingArray(Memoized):
         return self.memo(_operation, kind)
 
     def listed(self, kind: str) -> Operation | None:
-        """The entry for ``kind`` in the operations table itself, or None.
+        """Return the entry for ``kind`` in the operations table itself, or None.
 
-        One in a format is listed in it, in the one that it is converted to, in a wider one where
-        those will do, or in any.
+        The formats are tried in this order: the operation's own, the one in ``convert``, a wider
+        one if ``wider``, and the entry for any format.
         """
         plain, fmt = kind_and_format(kind)
         wanted, anyhow = fmt or OF_WORDS, None
@@ -222,24 +225,26 @@ class ProcessingArray(Memoized):
         return anyhow
 
     def formats_of(self, kind: str) -> tuple[str, ...]:
-        """The formats in which a kind of operation is listed, those of any format aside."""
+        """Return the formats in which a kind of operation is listed, without the entry for any
+        format."""
         return tuple(o.format for o in self.operations if o.kind == kind and o.format in FORMATS)
 
     def does(self, kind: str) -> bool:
-        """Whether a kind of operation is listed in some format."""
+        """Return whether a kind of operation is listed in some format."""
         return any(o.kind == kind for o in self.operations)
 
     def cannot_do(self, kinds: Iterable[str]) -> tuple[str, ...]:
-        """Those of some kinds of operation that an element cannot do, stand-ins counted in."""
+        """Return those kinds of operation that neither an entry nor a replacement can do."""
         return tuple(kind for kind in kinds if self.operation(kind) is None)
 
     def cycles_of(self, operations: Iterable[tuple[str, int]]) -> Fraction:
-        """Cycles in which one element does so many operations of each kind, one by one.
+        """Return the cycles that one element needs for a list of operations, one after the
+        other.
 
         Parameters
         ----------
         operations : iterable of (kind, count)
-            Such as those of one point of an Einsum.
+            Operations, for example those of one point of an Einsum.
 
         Raises
         ------
@@ -275,12 +280,12 @@ def _operation(array: ProcessingArray, kind: str) -> Operation | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """A machine: memories outermost first, and arrays that work side by side.
+    """A machine: memories outermost first, and arrays that work in parallel.
 
     Raises
     ------
     SpecError
-        The clock is no positive number, or the memories are no tree that feeds the arrays.
+        The clock is not a positive number, or the memories do not form a tree that feeds arrays.
     """
 
     name: str
@@ -290,12 +295,12 @@ class Architecture:
     memories: tuple[Memory, ...]
     arrays: tuple[ProcessingArray, ...]
     mapping: str | None = None
-    """The mapping it was designed for, where a workload's default one is not legal on it."""
+    """Mapping that the machine was designed for, used if a workload's default is not legal."""
     launch_s: float | None = None
-    """What it takes to start a kernel: no latency includes it."""
+    """Seconds to start a kernel; no latency includes them."""
     source: str = field(default="", compare=False)
     tree: MemoryTree = field(init=False, repr=False, compare=False)
-    """Which memories are inside of which, and feed which arrays."""
+    """Tree of the memories, and the memories on the way to each array."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "clock_hz", _exact(self.clock_hz, f"{self.name}: clock_hz"))
@@ -304,14 +309,14 @@ class Architecture:
         object.__setattr__(self, "tree", memory_tree(self.memories, self.arrays))
 
     def resized(self, memories: tuple[Memory, ...]) -> Architecture:
-        """The machine with memories that differ in capacity and bandwidth: its tree stays.
+        """Return the machine with other capacities and bandwidths; its memory tree stays.
 
         Parameters
         ----------
         memories : tuple of Memory
-            Its own, but for these numbers; that they are is taken for granted.
+            The machine's memories with other capacities and bandwidths. Nothing is checked.
         """
-        # Made field by field: to look for problems of the tree takes longer than all else.
+        # Copy the slots directly: checking the tree again takes longer than everything else.
         found = object.__new__(Architecture)
         for name in Architecture.__slots__:
             object.__setattr__(found, name, memories if name == "memories" else getattr(self, name))
@@ -319,21 +324,21 @@ class Architecture:
 
     @property
     def has_instances(self) -> bool:
-        """Whether some memory feeds several copies of what is inside of it."""
+        """True if some memory feeds several cores."""
         return any(m.instances for m in self.memories)
 
     @property
     def home_level(self) -> int:
-        """Index of the outermost memory that holds anything: a ring of links does not."""
+        """Index of the outermost memory that stores data (a ring of links does not)."""
         return int(self.memories[0].ring)
 
     @property
     def home(self) -> Memory:
-        """The outermost memory that holds anything."""
+        """Outermost memory that stores data."""
         return self.memories[self.home_level]
 
     def copies(self, place: str) -> int:
-        """How many of a memory or an array there are; of a ring its links.
+        """Return the number of copies of a memory or an array; for a ring, the number of links.
 
         Examples
         --------
@@ -352,7 +357,7 @@ class Architecture:
 
     @classmethod
     def load(cls, name: str | PathLike[str], overrides: Overriding = ()) -> Architecture:
-        """The built-in architecture of a name, or the one in a file.
+        """Load a built-in architecture by name, or the one in a file.
 
         Parameters
         ----------
@@ -365,7 +370,7 @@ class Architecture:
         Raises
         ------
         SpecError
-            There is none, or it is wrong.
+            The specification does not exist or is wrong.
 
         Examples
         --------
@@ -384,15 +389,15 @@ class Architecture:
         return Fraction(self.word_bits, 8)
 
     def memory(self, name: str) -> Memory | None:
-        """The memory called ``name``, or None."""
+        """Return the memory called ``name``, or None."""
         return next((m for m in self.memories if m.name == name), None)
 
     def array(self, name: str) -> ProcessingArray | None:
-        """The array called ``name``, or None."""
+        """Return the array called ``name``, or None."""
         return next((a for a in self.arrays if a.name == name), None)
 
     def arrays_for(self, kinds: Iterable[str]) -> tuple[ProcessingArray, ...]:
-        """The arrays that can do all of some kinds of operation, in the order of the machine.
+        """Return the arrays that can do all of some kinds of operation, in the machine's order.
 
         Examples
         --------

@@ -1,8 +1,8 @@
-"""An index of what ships: which built-in mapping is for which cascade, without loading them.
+"""Index of the built-in mappings: finds the mappings of a cascade without loading them.
 
-Reading all built-in mapping files takes longer than most simulations. What a default is
-chosen by stands in two fields of each, and what makes cascades interchangeable in one; these
-are read by themselves. The files are part of the package, so the index is made once.
+Reading all built-in mapping files takes longer than most simulations. The index therefore reads
+only the few fields that decide a default mapping, and the reference of each cascade. The files are
+part of the package, so the index is built once.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from .mapping import Mapping, Schedule
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MappingEntry:
-    """What the index knows of a built-in mapping."""
+    """Built-in mapping with the fields that decide whether it is a default."""
 
     name: str
-    """Its built-in name: ``Mapping.load`` takes it."""
+    """Built-in name, as ``Mapping.load`` takes it."""
     cascade: str
-    """The built-in cascade that it maps."""
+    """Built-in cascade that the mapping is for."""
     schedule: str
-    """The kind of its schedule: ``pipelined``, ``phases`` or ``sequential``."""
+    """Kind of its schedule: ``pipelined``, ``phases`` or ``sequential``."""
     machine: str = ""
-    """The only architecture that it is for; empty: any that has the roles that it names."""
+    """Only architecture that the mapping is for; empty: any machine with the roles it names."""
 
     def load(self) -> Mapping:
-        """The whole mapping."""
+        """Load the whole mapping."""
         return Mapping.load(self.name)
 
 
 @cache
 def builtin_mappings() -> tuple[MappingEntry, ...]:
-    """All built-in mappings in the order in which they are tried: pipelined first, then by name.
+    """Return all built-in mappings in the order they are tried: pipelined first, then by name.
 
     Examples
     --------
@@ -53,18 +53,18 @@ def builtin_mappings() -> tuple[MappingEntry, ...]:
 
 
 def mapping_entries(cascade: str) -> tuple[MappingEntry, ...]:
-    """The built-in mappings of a cascade for any machine; the first is its default.
+    """Return the built-in mappings of a cascade for any machine; the first is the default.
 
     Parameters
     ----------
     cascade : str
-        A built-in name. A file has none, whatever its cascade is called.
+        A built-in name. A cascade file has no built-in mappings.
     """
     return tuple(e for e in builtin_mappings() if e.cascade == cascade and not e.machine)
 
 
 def interchangeable_entries(cascade: str) -> tuple[MappingEntry, ...]:
-    """Built-in mappings of the cascades that compute what ``cascade`` does, in order of choice.
+    """Return the mappings of all built-in cascades with the same reference, in order of choice.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def interchangeable_entries(cascade: str) -> tuple[MappingEntry, ...]:
 
 
 def compute_the_same(cascade: str, other: str) -> bool:
-    """Whether two cascades (built-in names or files) name the same reference, or are one.
+    """Return whether two cascades (built-in names or files) are one, or name the same reference.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def compute_the_same(cascade: str, other: str) -> bool:
 
 
 def reference_of(cascade: str) -> str:
-    """The reference that a cascade names, which says what it computes; empty without one.
+    """Return the name of the reference function of a cascade; empty without one.
 
     Raises
     ------
@@ -128,7 +128,7 @@ def _builtin_reference(cascade: str) -> str:
 def _entry(name: str) -> MappingEntry:
     keys = ("cascade", "schedule", "machine")
     fields = _fields(builtin_source("mappings", name), keys, indent=2)
-    # A file that says nothing of its schedule has that of any other mapping.
+    # A file without a schedule has the default one.
     schedule = fields.get("schedule", {"kind": Schedule().kind})
     return MappingEntry(
         name=name,
@@ -139,7 +139,7 @@ def _entry(name: str) -> MappingEntry:
 
 
 def _fields(source: Source, keys: tuple[str, ...], indent: int) -> dict[str, Any]:
-    """Some fields of a packaged file, which stand ``indent`` spaces from the left."""
+    """Read some fields of a packaged file; their keys are indented by ``indent`` spaces."""
     lines = list(_lines(source.text, keys, indent))
     found: dict[str, Any] = (
         read_yaml(Source(source.name, "\n".join(lines))).plain() if lines else {}
@@ -148,7 +148,7 @@ def _fields(source: Source, keys: tuple[str, ...], indent: int) -> dict[str, Any
 
 
 def _lines(text: str, keys: tuple[str, ...], indent: int) -> Iterator[str]:
-    """The lines of those fields, and what is indented below them."""
+    """Yield the lines of those fields and the lines indented below them."""
     heads = tuple(f"{' ' * indent}{key}:" for key in keys)
     inside = False
     for line in text.splitlines():

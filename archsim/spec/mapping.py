@@ -1,8 +1,8 @@
-"""The mapping as written: loop order, partition, binding, residency and schedule.
+"""Mappings as written: loop order, partition, binding, residency and schedule.
 
-A mapping names ranks and array dimensions; sizes come only when it is bound to a cascade,
-shapes and a machine (``archsim.nest.record``). Arrays and memories are named as the machine
-names them, or by the role they play on any machine (``archsim.spec.roles``).
+A mapping names ranks and array dimensions. Binding adds the sizes from a cascade, shapes and a
+machine (``archsim.nest.record``). A mapping names arrays and memories as the machine does, or by
+their role (``archsim.spec.roles``).
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ if TYPE_CHECKING:
 EINSUM_BY_EINSUM: Final = "einsum-by-einsum"
 """Name of the unfused mapping that ``mappers.construct.einsum_by_einsum`` makes."""
 BLOCK_BY_BLOCK: Final = "block-by-block"
-"""The name of every mapping whose memories hold blocks (``mappers.construct.block_by_block``)."""
+"""Name of every mapping whose memories hold blocks (``mappers.construct.block_by_block``)."""
 FUSED: Final = "fused"
 """Name of the mapping whose Einsums share loops (``mappers.construct.fused``)."""
 NEST_BY_NEST: Final = "nest-by-nest"
-"""The name of every mapping whose nests are made each by itself (``jobs.nest_by_nest``)."""
+"""Name of every mapping whose nests were generated one by one (``archsim.plan``)."""
 MADE: Final = (EINSUM_BY_EINSUM, FUSED)
-"""Names of mappings that are made from their cascade."""
+"""Names of the mappings that are generated from their cascade."""
 AUTO: Final = "auto"
-"""What stands in a mapping's place where one is to be searched."""
+"""Name that asks for a search instead of a mapping."""
 FIT: Final = "fit"
-"""A tile size (or lookahead) written ``fit``: the largest that fits."""
+"""Tile size (or lookahead) ``fit``: the largest that fits."""
 WHOLE: Final = "whole"
-"""A tile size written ``whole``: one tile is the whole rank."""
+"""Tile size ``whole``: one tile is the whole rank."""
 WHOLE_OR_ONE: Final = "whole or one"
-"""A tile size written ``whole or one``: the whole rank where that fits, else one."""
+"""Tile size ``whole or one``: the whole rank where that fits, else one."""
 EVEN: Final = "even"
-"""A tile size written ``even``: as few tiles as fit, as equal as they can be."""
+"""Tile size ``even``: the fewest tiles that fit, with sizes as equal as possible."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DimensionRef:
-    """``array_2d.rows``, or ``matrix.rows`` by role: the size of an array's axis."""
+    """Size of an array axis, written ``array_2d.rows``, or ``matrix.rows`` by role."""
 
     array: str
     dimension: str
@@ -54,7 +54,7 @@ class DimensionRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MinimumSize:
-    """``min(matrix.columns, vector.lanes)``: what fits the narrowest of some axes."""
+    """Smallest of several sizes, written ``min(matrix.columns, vector.lanes)``."""
 
     sizes: tuple[int | DimensionRef, ...]
 
@@ -63,17 +63,17 @@ class MinimumSize:
 
 
 REST: Final = "rest"
-"""Parts of a rank written ``rest``: as many as there are instances left."""
+"""Number of parts ``rest``: as many parts as there are cores left."""
 BALANCED: Final = "balanced"
-"""Parts of a rank written ``balanced`` or ``4 balanced``: as large as lets all do as much."""
+"""Number of parts ``balanced`` or ``4 balanced``: sizes that give each part equal work."""
 FITTED: Final = (FIT, WHOLE_OR_ONE, EVEN)
-"""Sizes that depend on what fits."""
+"""Tile sizes that depend on the capacity of memories."""
 TileSize = int | DimensionRef | MinimumSize | Literal["fit", "whole", "whole or one", "even"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tile:
-    """One member of a partitioned rank and its size: ``P: {P0: matrix.columns}``.
+    """Size of one member of a partitioned rank, written ``P: {P0: matrix.columns}``.
 
     The outermost member is implied: with ``P0`` and ``P1`` given, ``P2`` counts the tiles.
     """
@@ -86,15 +86,15 @@ class Tile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpreadRank:
-    """A rank of which each instance below a memory has a part: ``spatial: {cores: H}``."""
+    """Partition of a rank over the cores below a memory, written ``spatial: {cores: H}``."""
 
     instances: str
-    """What the instances are called."""
+    """Name of the cores."""
     rank: str
     parts: int | None = None
-    """As many as there are instances left, where no number is given."""
+    """Number of parts; None: as many as there are cores left."""
     balanced: bool = False
-    """Whether parts are as large as lets all do as much under a mask, instead of alike."""
+    """True if parts have equal work under a mask instead of equal sizes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,28 +104,28 @@ class NestLevel:
     level: str
     loops: tuple[str, ...]
     spatial: tuple[SpreadRank, ...] = ()
-    """Ranks spread over the instances that the level feeds."""
+    """Ranks partitioned over the cores that the level feeds."""
     ring: tuple[str, ...] = ()
-    """Ranks of which each instance holds a part of what all need, and passes it on in a ring."""
+    """Ranks whose parts travel in a ring: each core holds one part of data that all need."""
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EinsumMapping:
-    """Where and how one Einsum runs inside the shared nest."""
+    """Placement of one Einsum inside the shared nest."""
 
     einsum: str
     array: str
     spatial: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """Pairs of an array dimension and the ranks laid out along it; no name where the array
-    that has a role lacks the dimension (``archsim.nest.roles``)."""
+    """Pairs of an array dimension and the ranks laid out along it. The name is empty if the
+    array in a role lacks the dimension (``archsim.nest.roles``)."""
     nest: tuple[NestLevel, ...] = ()
-    """The Einsum's own temporal loops, outermost first, below the shared nest. Loops
-    given as a plain list belong to the innermost memory."""
+    """Temporal loops of this Einsum alone, outermost first, below the shared nest. Loops written
+    as a plain list belong to the innermost memory."""
     outside: tuple[str, ...] = ()
-    """Shared loops this Einsum does not run in: it runs before or after all of them."""
+    """Shared loops that this Einsum is outside of: it runs before or after all of them."""
     bypass: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """Pairs of a level and the tensors that this Einsum passes by it."""
+    """Pairs of a level and the tensors with which this Einsum bypasses the level."""
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
@@ -134,12 +134,12 @@ ScheduleName = Literal[
     "phases",
     "pipelined",
 ]
-"""Kinds of schedules as mapping files write them; ``archsim.schedule.kinds`` has what each does."""
+"""Kinds of schedules as mapping files write them (see ``archsim.schedule.kinds``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseTask:
-    """``RD@-1`` in a phase: the Einsum, on the tile ``shift`` steps away."""
+    """Task of a phase: an Einsum on the tile ``shift`` steps away, written ``RD@-1``."""
 
     einsum: str
     shift: int = 0
@@ -147,14 +147,14 @@ class PhaseTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """How tasks of neighbouring tiles may overlap."""
+    """Overlap of tasks of neighbouring tiles."""
 
     kind: ScheduleName = "pipelined"
     lookahead: int | Literal["fit"] = "fit"
     """Pipelined: tiles in flight on an array at once."""
     groups: tuple[tuple[PhaseTask, ...], ...] = ()
-    """Phases: groups with a barrier between them. Sequential: Einsums that share loops
-    and overlap; without groups each is its own."""
+    """Phases: groups separated by barriers. Sequential: Einsums that share loops and overlap;
+    without groups each Einsum is a group."""
     exposes: tuple[str, ...] | None = None
     """Phases: Einsums whose reduction latency the next barrier waits for; None: all."""
     span: Span | None = field(default=None, compare=False, repr=False)
@@ -162,7 +162,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keep:
-    """Tensors a level (a memory, or an array's registers) holds."""
+    """Tensors that a level (a memory, or an array's registers) keeps."""
 
     level: str
     tensors: tuple[str, ...]
@@ -170,40 +170,42 @@ class Keep:
 
 
 Factors = tuple[str | int, ...]
-"""A number of elements as a product of tile members (their bounds) and numbers."""
+"""Number of elements as a product of tile members (their bounds) and numbers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spill:
-    """A level that may be asked to hold more than it can: what does not fit goes outwards."""
+    """Level whose footprint may exceed its capacity; the excess spills outwards."""
 
     level: str
     copies: tuple[tuple[str, int], ...] = ()
-    """How often a kept tensor's tile is held: 2 double-buffered, 0 in another's place."""
+    """Pairs of a kept tensor and its number of tiles: 2 double-buffered, 0 in another's place."""
     staged: tuple[tuple[str, Factors], ...] = ()
-    """Elements held of a tensor that only passes by the level."""
+    """Pairs of a tensor that only passes the level and the elements held of it."""
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChoiceObjective:
-    """What open choices minimise: a roofline of some Einsums, in cycles.
+    """Objective of open choices: the roofline of some Einsums, in cycles.
 
-    The longest of the arrays' busy cycles (after the first tiles have come) and of the
-    memories' transfers, and cycles to start each of an Einsum's runs.
+    The roofline is the maximum of the busy cycles of each array (after its first tiles arrive) and
+    of the transfers of each memory, plus the start cycles of each run of an Einsum.
     """
 
     latency_of: tuple[str, ...] = ()
     start_cycles: tuple[tuple[str, int], ...] = ()
-    """Per Einsum, cycles each iteration of its loops at the outermost memory costs."""
+    """Pairs of an Einsum and the cycles to start each iteration of its loops at the outermost
+    memory."""
     first_tiles: tuple[tuple[str, Factors], ...] = ()
-    """Per tensor, elements that cross the outermost memory's port before work begins."""
+    """Pairs of a tensor and its elements that pass the outermost memory's port before work
+    begins."""
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """A named open decision and its alternatives, the preferred ones first."""
+    """Open decision with its alternatives, preferred ones first."""
 
     name: str
     alternatives: tuple[str, ...]
@@ -212,7 +214,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EinsumPatch:
-    """Fields of one Einsum's mapping: those named in ``given`` replace the others."""
+    """Fields of one Einsum's mapping; those named in ``given`` replace the others."""
 
     mapping: EinsumMapping
     given: frozenset[str]
@@ -220,7 +222,7 @@ class EinsumPatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """What a mapping gains or replaces when certain alternatives are chosen."""
+    """Additions and replacements of a mapping when certain alternatives are chosen."""
 
     when: tuple[tuple[str, tuple[str, ...]], ...]
     tiles: tuple[Tile, ...] = ()
@@ -239,7 +241,7 @@ class Mapping:
     name: str
     cascade: str
     machine: str = ""
-    """The only architecture that it is for; empty: any that has its parts."""
+    """Only architecture that the mapping is for; empty: any machine with its parts."""
     tiles: tuple[Tile, ...] = ()
     nest: tuple[NestLevel, ...] = ()
     einsums: tuple[EinsumMapping, ...] = ()
@@ -247,21 +249,21 @@ class Mapping:
     schedule: Schedule = Schedule()
     spill: Spill | None = None
     choices: tuple[Choice, ...] = ()
-    """Open decisions, the one that changes slowest first; binding resolves them."""
+    """Open decisions, the slowest-changing first; binding resolves them."""
     cases: tuple[Case, ...] = ()
     objective: ChoiceObjective | None = None
     chosen: tuple[tuple[str, str], ...] = ()
-    """What binding chose."""
+    """Pairs of a choice and the alternative that binding chose."""
     moved: tuple[str, ...] = ()
-    """Which Einsums a machine runs on another array than in their role, and why, in sentences."""
+    """Sentences that say which Einsums run on another array than in their role, and why."""
     nests: tuple[Mapping, ...] = ()
-    """Fused nests that run one after the other, each with some of the Einsums, its own loops and
-    tiles; all that says how Einsums run is in them then (``archsim.nest.sequence``)."""
+    """Nests that run one after the other, each with some Einsums, its own loops and tiles. A
+    mapping of several nests has no loops and Einsums of its own (``archsim.nest.sequence``)."""
     source: str = field(default="", compare=False)
 
     @classmethod
     def load(cls, name: str | PathLike[str], overrides: Overriding = ()) -> Mapping:
-        """The built-in mapping of a name, or the one in a file.
+        """Load a built-in mapping by name, or the one in a file.
 
         Parameters
         ----------
@@ -273,7 +275,7 @@ class Mapping:
         Raises
         ------
         SpecError
-            There is none, or it is wrong.
+            The specification does not exist or is wrong.
 
         Examples
         --------
@@ -289,12 +291,12 @@ class Mapping:
         return to_html(_card(self))
 
     def einsum(self, name: str) -> EinsumMapping | None:
-        """How Einsum ``name`` is mapped, or None."""
+        """Return the mapping of Einsum ``name``, or None."""
         return next((e for e in self.einsums if e.einsum == name), None)
 
     @property
     def span(self) -> Span | None:
-        """Where the mapping's Einsums begin, for what is missing there."""
+        """Place of the Einsums in the mapping file, for problems of missing fields."""
         if self.nests:
             return self.nests[0].span
         return self.einsums[0].span if self.einsums else None

@@ -1,11 +1,11 @@
-"""The tree that memories form: which feed which array, and through what its data passes.
+"""Memory tree: which memories feed each array, and which memories the data passes.
 
-A memory is inside of another, the one listed before it where nothing is said; so a plain list is
-a line. An array reads from some memories and writes to some, in the order in which it prefers
-them. What it touches passes through these and through what is outside of them.
+Each memory is inside of another one, by default the previous in the list; so a plain list is a
+line. An array reads from some memories and writes to some, preferred ones first. Its data passes
+these memories and all memories outside of them.
 
-The order of the list is the order of loops, too: a memory holds what the loops at itself, and at
-memories listed after it, go over. Of two that are side by side the first holds the larger tiles.
+The order of the list is also the order of loops. A memory holds the data of the loops at itself and
+at all memories listed later. Of two sibling memories the first holds the larger tiles.
 """
 
 from __future__ import annotations
@@ -18,44 +18,45 @@ from einsum_cascade.errors import did_you_mean
 
 
 class TreeMemory(Protocol):
-    """What the tree asks of a memory."""
+    """Fields of a memory that the tree needs."""
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """Name of the memory."""
 
     @property
     def inside(self) -> str | None:
-        """The memory outside of it; None: the one listed before."""
+        """Name of the memory outside of this one; None: the previous one in the list."""
 
     @property
     def instances(self) -> Sized:
-        """Copies that it feeds, by their names."""
+        """Cores that the memory feeds, by name."""
 
     @property
     def ring(self) -> bool | None:
-        """Whether it stands for links between these."""
+        """True if the memory stands for links between the cores."""
 
 
 class TreeArray(Protocol):
-    """What the tree asks of an array."""
+    """Fields of an array that the tree needs."""
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """Name of the array."""
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Memories that operands come from; empty: the only one with nothing inside."""
+        """Memories that hold operands; empty: the only leaf."""
 
     @property
     def writes(self) -> tuple[str, ...]:
-        """Memories that results go to; empty: those that it reads from."""
+        """Memories that receive results; empty: those of ``reads``."""
 
 
 @dataclass(frozen=True, slots=True)
 class TreeProblem:
-    """What is wrong with a tree, and where: a member of ``memories`` or ``arrays``, its field."""
+    """Problem of a tree: its text and the member (of ``memories`` or ``arrays``) and field at
+    fault."""
 
     group: str
     at: int
@@ -66,44 +67,44 @@ class TreeProblem:
 
 @dataclass(frozen=True, slots=True)
 class MemoryTree:
-    """Memories by their index, outermost first, and what each array reads from and writes to."""
+    """Memories by index, outermost first, and the memories that each array reads and writes."""
 
     paths: tuple[tuple[int, ...], ...]
-    """By memory, all that data passes on the way from the outermost to it, both included."""
+    """Path of each memory: indices from the outermost memory to the memory itself."""
     reads: dict[str, tuple[int, ...]]
-    """By array."""
+    """Indices of the memories that each array reads from, preferred ones first."""
     writes: dict[str, tuple[int, ...]]
     is_line: bool
-    """Whether all memories feed all arrays."""
+    """True if all memories feed all arrays."""
     _operands: dict[str, frozenset[int]] = field(repr=False)
     _results: dict[str, frozenset[int]] = field(repr=False)
 
     def reach(self, array: str, *, result: bool, made: str | None = None) -> frozenset[int]:
-        """Memories that an operand, or a result, of an array may pass through.
+        """Return the memories that an operand or a result of an array may pass.
 
         Parameters
         ----------
         array : str
-            Its name.
+            Name of the array.
         result : bool
-            Of what it writes; partial and running values of that come back from there, too.
+            True for a result; its partial and running values return from these memories, too.
         made : str or None
-            The array that makes an operand: its own results it may take from where they are.
+            Array that produces an operand. An array may read its own results where they are.
         """
         if result:
             return self._results[array]
         return self.feeding(array) if made == array else self._operands[array]
 
     def feeding(self, array: str) -> frozenset[int]:
-        """Memories that anything passes through which an array reads or writes."""
+        """Return the memories passed by any operand or result of an array."""
         return self._operands[array] | self._results[array]
 
     def outside(self, level: int) -> int | None:
-        """The memory that one is inside of; None for the outermost."""
+        """Return the memory outside of a memory; None for the outermost."""
         return self.paths[level][-2] if level else None
 
     def common(self, levels: Iterable[int]) -> int:
-        """The innermost memory that some are inside of, or that is one of them.
+        """Return the innermost memory that contains all of some memories (or is one of them).
 
         Examples
         --------
@@ -116,19 +117,19 @@ class MemoryTree:
         return max(i for i in first if all(i in path for path in others))
 
     def home(self, array: str, number: int | None, made: str | None) -> int:
-        """The innermost memory that a tensor passes where nobody says which.
+        """Return the innermost memory that a tensor passes by default.
 
-        What was made in a memory that the array reads from comes from there. Other operands come
-        from its memories one by one: the first from the first, as many as there are.
+        A tensor produced in a memory that the array reads from comes from there. Other operands
+        take the memories of the array in order: the first operand from the first memory, and so on.
 
         Parameters
         ----------
         array : str
-            The one that reads or writes it.
+            Array that reads or writes the tensor.
         number : int or None
-            Its place among the operands; None of a result.
+            Position among the operands; None for a result.
         made : str or None
-            The array that makes it; None of an input.
+            Array that produces the tensor; None for an input of the cascade.
         """
         if number is None:
             return self.writes[array][0]
@@ -139,7 +140,7 @@ class MemoryTree:
 
 
 def memory_tree(memories: Sequence[TreeMemory], arrays: Sequence[TreeArray]) -> MemoryTree:
-    """The tree of memories and arrays that have no problems (``tree_problems``)."""
+    """Return the tree of memories and arrays that have no problems (``tree_problems``)."""
     index = {m.name: n for n, m in enumerate(memories)}
     paths: list[tuple[int, ...]] = []
     for n in range(len(memories)):
@@ -168,14 +169,14 @@ def memory_tree(memories: Sequence[TreeMemory], arrays: Sequence[TreeArray]) -> 
 
 
 def _outside(memories: Sequence[TreeMemory], at: int) -> str | None:
-    """The name of the memory that one is inside of."""
+    """Return the name of the memory outside of a memory."""
     if (inside := memories[at].inside) is not None:
         return inside
     return memories[at - 1].name if at else None
 
 
 def _leaves(memories: Sequence[TreeMemory]) -> list[str]:
-    """Memories that nothing is inside of."""
+    """Return the memories that contain no other memory."""
     outside = {_outside(memories, n) for n in range(len(memories))}
     return [m.name for m in memories if m.name not in outside]
 
@@ -183,12 +184,12 @@ def _leaves(memories: Sequence[TreeMemory]) -> list[str]:
 def tree_problems(
     memories: Sequence[TreeMemory], arrays: Sequence[TreeArray]
 ) -> Iterator[TreeProblem]:
-    """What keeps memories from being a tree whose every branch feeds an array.
+    """Yield the problems of memories that do not form a tree whose every branch feeds an array.
 
     Parameters
     ----------
     memories, arrays : sequence
-        Of different names each.
+        Members with distinct names.
     """
     known = [m.name for m in memories]
     wrong = [*_unknown(known, memories, arrays)] or [*_order(known, memories)]
@@ -220,28 +221,28 @@ def _unknown(
 
 
 def _order(known: Sequence[str], memories: Sequence[TreeMemory]) -> Iterator[TreeProblem]:
-    """Loops, and memories that are listed before what they are inside of."""
-    said = {m.name: m.inside for m in memories if m.inside is not None}
-    told: set[str] = set()
+    """Yield loops, and memories listed before the memory they are inside of."""
+    explicit = {m.name: m.inside for m in memories if m.inside is not None}
+    reported: set[str] = set()
     for at, memory in enumerate(memories):
-        # By what is said alone: a loop that goes by the order of the list, too, has a memory that
-        # is listed before what it is said to be inside of, which is told below.
+        # Follow explicit statements only. A loop that also uses the order of the list has a memory
+        # listed before the one it is inside of; the second branch reports that memory.
         chain = [memory.name]
-        while (outside := said.get(chain[-1])) is not None and outside not in chain:
+        while (outside := explicit.get(chain[-1])) is not None and outside not in chain:
             chain.append(outside)
         if outside == memory.name:
-            if told.isdisjoint(chain):
+            if reported.isdisjoint(chain):
                 way = ", which is inside of ".join(f"'{name}'" for name in (*chain[1:], outside))
                 text = f"'{memory.name}' is inside of {way}: no memory is outside of such a loop"
                 yield TreeProblem("memories", at, "inside", text)
-            told.update(chain)
+            reported.update(chain)
         elif memory.inside is not None and known.index(memory.inside) > at and outside is None:
             text = f"'{memory.name}' is listed before '{memory.inside}', which it is inside of"
             yield TreeProblem("memories", at, "inside", text, "outer memories come first")
 
 
 def _unfed(memories: Sequence[TreeMemory], arrays: Sequence[TreeArray]) -> Iterator[TreeProblem]:
-    """Arrays that do not say which of several branches they read, and branches nobody reads."""
+    """Yield arrays that do not name one of several branches, and branches without readers."""
     leaves = _leaves(memories)
     named = {name for a in arrays for name in (*a.reads, *a.writes)}
     silent = [n for n, a in enumerate(arrays) if not a.reads]
@@ -263,9 +264,9 @@ def _unfed(memories: Sequence[TreeMemory], arrays: Sequence[TreeArray]) -> Itera
 def _copied_in_part(
     memories: Sequence[TreeMemory], arrays: Sequence[TreeArray]
 ) -> Iterator[TreeProblem]:
-    """Memories that feed instances, beside others or arrays that are not inside of them."""
+    """Yield memories that feed cores while other memories or arrays are outside of the cores."""
     tree = memory_tree(memories, arrays)
-    # What is neither inside of it nor outside of it would be there once, and its copies many times.
+    # A part neither inside nor outside of the memory would exist once, but the cores many times.
     for at, memory in enumerate(memories):
         if not memory.instances:
             continue
@@ -286,7 +287,8 @@ def _copied_in_part(
 
 
 def _open_rings(memories: Sequence[TreeMemory]) -> Iterator[TreeProblem]:
-    """Links in a ring that have something outside, nothing to pass on from, or two memories to."""
+    """Yield rings with a memory outside, without one kind of cores, or without one memory
+    inside."""
     for at, memory in enumerate(memories):
         if not memory.ring:
             continue

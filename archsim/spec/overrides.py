@@ -1,7 +1,7 @@
-"""``--set FIELD=VALUE``: which specification a setting is for.
+"""Settings ``--set FIELD=VALUE``, sorted by the specification that each changes.
 
-``architecture.``, ``mapping.``, ``technology.`` and ``workload.`` say it; a field without
-one of these is the workload's (``formats.K`` among them).
+A field begins with ``architecture.``, ``mapping.``, ``technology.`` or ``workload.``. A field
+without one of these belongs to the workload (``formats.K`` among them).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from einsum_cascade.yaml.source import YamlScalar
 Section = Literal["workload", "architecture", "mapping", "technology"]
 SECTIONS: tuple[str, ...] = get_args(Section)
 _OF_WORKLOADS = ("formats", "config", "shape")
-"""Fields of a workload that have fields of their own: they need no ``workload.`` before them."""
+"""Fields of a workload that have nested fields: they need no ``workload.`` prefix."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overrides:
-    """Settings by specification, each from the first field below its section."""
+    """Settings by specification; each path begins below the specification's name."""
 
     workload: tuple[Setting, ...] = ()
     architecture: tuple[Setting, ...] = ()
@@ -30,7 +30,7 @@ class Overrides:
     technology: tuple[Setting, ...] = ()
 
     def rooted(self, part: Section) -> tuple[Setting, ...]:
-        """The settings of one specification, from the root of its file."""
+        """Return the settings of one specification with paths from the root of its file."""
         found: tuple[Setting, ...] = getattr(self, part)
         return tuple(
             Setting(path=(_key(part, setting), *setting.path), value=setting.value)
@@ -39,14 +39,14 @@ class Overrides:
 
     @classmethod
     def of_part(cls, part: Section, texts: Iterable[str]) -> Overrides:
-        """Settings given where only one specification is meant.
+        """Sort settings given where only one specification is meant.
 
-        An architecture's may also start with ``technology.``.
+        A setting of an architecture may also begin with ``technology.``.
 
         Raises
         ------
         SpecError
-            A text is no setting.
+            A text is not a setting.
         """
         own: list[Setting] = []
         technology: list[Setting] = []
@@ -66,21 +66,21 @@ class Overrides:
 
 
 Overriding = Overrides | Iterable[str]
-"""Settings as parsed, or as texts."""
+"""Parsed settings, or texts of settings."""
 
 
 def parse_overrides(texts: Iterable[str]) -> Overrides:
-    """Read what follows every ``--set``.
+    """Parse the values of all ``--set`` options.
 
     Parameters
     ----------
     texts : iterable of str
-        ``FIELD=VALUE`` each; the field's first name may be a specification's.
+        Texts ``FIELD=VALUE``; the field may begin with the name of a specification.
 
     Raises
     ------
     SpecError
-        Naming every text that is no setting, or is for no specification.
+        Names every text that is not a setting, or belongs to no specification.
 
     Examples
     --------
@@ -99,21 +99,21 @@ def parse_overrides(texts: Iterable[str]) -> Overrides:
 
 
 def sorted_settings(settings: Iterable[Setting], problems: Iterable[Problem] = ()) -> Overrides:
-    """Settings by the specification that each is for.
+    """Sort settings by the specification that each changes.
 
     Parameters
     ----------
     settings : iterable of Setting
-        Whose first step may be a specification's name.
+        Settings whose first step may be the name of a specification.
     problems : iterable of Problem
-        What is wrong already, to be told together.
+        Problems found earlier, to be raised together.
 
     Raises
     ------
     SpecError
-        Naming every setting that is for no specification, and the problems given.
+        Names every setting that belongs to no specification, and the given problems.
     """
-    told = list(problems)
+    wrong = list(problems)
     found: dict[str, list[Setting]] = {part: [] for part in SECTIONS}
     for setting in settings:
         first = setting.path[0].text
@@ -122,25 +122,25 @@ def sorted_settings(settings: Iterable[Setting], problems: Iterable[Problem] = (
                 found[first].append(setting.below(1))
             else:
                 what = f"a field of the {first} is expected: {first}.FIELD=VALUE"
-                told.append(Problem(what, setting.span))
+                wrong.append(Problem(what, setting.span))
         elif len(setting.path) > 1 and first not in _OF_WORKLOADS:
             hint = did_you_mean(first, SECTIONS)
             what = f"'{first}' is none of {', '.join(SECTIONS)}"
-            told.append(Problem(what, setting.span, hint))
+            wrong.append(Problem(what, setting.span, hint))
         else:
             found["workload"].append(setting)
-    if told:
-        raise SpecError(told)
+    if wrong:
+        raise SpecError(wrong)
     return Overrides(**{part: tuple(settings) for part, settings in found.items()})
 
 
 def section_of(field: str) -> str:
-    """The specification that a field is of: ``workload`` for ``seq_len`` and ``formats.K``.
+    """Return the specification of a field: ``workload`` for ``seq_len`` and ``formats.K``.
 
     Parameters
     ----------
     field : str
-        As before the ``=`` of a setting.
+        Text before the ``=`` of a setting.
     """
     first, dot, _ = field.partition(".")
     return first if dot and first not in _OF_WORKLOADS else "workload"

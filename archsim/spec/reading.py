@@ -1,7 +1,7 @@
-"""Readers of specifications: how a type that lives here is loaded by code that depends on it.
+"""Registry of readers: lets a type load itself although its reader depends on the type.
 
-``Architecture.load`` is a method of the type, and its files are read by modules that build the
-type. The package registers a reader for each type, so that no type imports a reader.
+``Architecture.load`` is a method of the type, and the modules that read its files build the type.
+The package registers a reader for each type, so that no type imports a reader.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def read(kind: type[T], name: str | PathLike[str], overrides: Overriding) -> T:
     Raises
     ------
     SpecError
-        There is none, or it is wrong.
+        The specification does not exist or is wrong.
     """
     found: T = _READERS[kind](name, overrides)
     return found

@@ -1,12 +1,12 @@
-"""Roles: what a mapping calls the parts of a machine whose names it does not know.
+"""Roles: names by which a mapping refers to the parts of any machine.
 
-``matrix`` is the first array of more than one axis whose elements multiply and accumulate,
-``vector`` the first of the others; where a machine has arrays of one sort only, both are its
-first. ``outer`` is the outermost memory (a ring of links is none), ``nearest`` the innermost.
-Axes have roles, too: ``matrix.columns`` and ``matrix.rows`` are the axes of these names, else the
-first and the second; ``vector.lanes`` is the axis of that name, else the first.
+``matrix`` is the first array of more than one axis whose elements multiply and accumulate;
+``vector`` is the first other array. On a machine with only one sort of array, both are the first
+array. ``outer`` is the outermost memory (but never a ring of links), ``nearest`` the innermost.
+Axes have roles, too: ``matrix.columns`` and ``matrix.rows`` are the axes with these names, else the
+first and the second; ``vector.lanes`` is the axis with that name, else the first.
 
-A part that is called so itself is that part: names come before roles.
+Names come before roles: a part with such a name is that part.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _AXES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 
 def array_in_role(architecture: Architecture, role: str) -> ProcessingArray | None:
-    """The array that has a role; None if the word is no array's role, or an array's name.
+    """Return the array in a role; None if the word is not a role of arrays, or names an array.
 
     Examples
     --------
@@ -52,7 +52,8 @@ def _is_matrix(array: ProcessingArray) -> bool:
 
 
 def memory_in_role(architecture: Architecture, role: str) -> str | None:
-    """The memory that has a role; None if the word is no memory's role, or a memory's name.
+    """Return the memory in a role; None if the word is not a role of memories, or names a
+    memory.
 
     Examples
     --------
@@ -66,12 +67,12 @@ def memory_in_role(architecture: Architecture, role: str) -> str | None:
 
 
 def axis_in_role(array: ProcessingArray, role: str, axis: str) -> str | None:
-    """The axis of an array that plays the part of a role's axis.
+    """Return the axis of an array that takes the place of a role's axis.
 
     Parameters
     ----------
     array : ProcessingArray
-        The one that has the role, or stands in for it.
+        Array in the role, or its replacement.
     role : str
         ``matrix`` or ``vector``.
     axis : str
@@ -80,12 +81,12 @@ def axis_in_role(array: ProcessingArray, role: str, axis: str) -> str | None:
     Returns
     -------
     str or None
-        ``axis`` itself where the role has none of that name: it may be the array's own. None
-        where the array has fewer axes than the role: what would lie along it cannot.
+        ``axis`` itself if the role has no such axis: the name may be the array's own. None
+        if the array has fewer axes than the role: no rank can lie along that axis.
 
     Examples
     --------
-    A vector array has one axis, along which columns lie where it does a matrix array's work.
+    On a vector array that replaces a matrix array, columns lie along its only axis.
 
     >>> vector = Architecture.load("fusemax").arrays[1]
     >>> axis_in_role(vector, "matrix", "columns"), axis_in_role(vector, "matrix", "rows")

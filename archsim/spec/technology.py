@@ -1,4 +1,4 @@
-"""A technology: what each action costs and how large each component is, with sources."""
+"""Technologies: energy of each action and area of each component, with sources."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """One functional unit's action: energy per use and area of the unit that does it."""
+    """Action of a functional unit: energy per use, and area of the unit."""
 
     name: str
     energy_pj: float
     area_um2: float
     source: str
     leakage_w: float = 0.0
-    """Power that the unit takes whether it is used or not."""
+    """Power in watts that an idle or busy unit leaks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class SramPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddressAdder:
-    """The address generator of a memory of ``2**bits`` rows: linear in ``bits``."""
+    """Address generator of a memory of ``2**bits`` rows; its costs are linear in ``bits``."""
 
     energy_fixed_pj: float
     energy_per_bit_pj: float
@@ -49,34 +49,34 @@ class AddressAdder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryClass:
-    """How accesses of one kind of memory are billed.
+    """Billing of accesses to one class of memory.
 
-    ``kind`` is ``dram`` (energy per bit, no area on chip), ``sram`` (a table of compiled
-    points and a model between them), ``registers`` (energy and area per entry and bit,
-    never for less than ``least_depth`` entries of ``least_width_bits``) or ``link`` (energy per bit
-    that a machine passes on to its neighbour).
+    ``kind`` is ``dram`` (energy per bit, no area on chip), ``sram`` (a table of compiled points and
+    a model between them), ``registers`` (energy and area per entry and bit, never for less than
+    ``least_depth`` entries of ``least_width_bits``) or ``link`` (energy per bit sent to a
+    neighbour).
     """
 
     name: str
     kind: str
     source: str
     energy_per_bit_pj: float = 0.0
-    """DRAM: of one bit read or written; a link: of one that it carries."""
+    """DRAM: energy of a bit read or written; link: energy of a bit sent."""
     idle_w: float = 0.0
-    """DRAM: power of the whole memory whether it is used or not."""
+    """DRAM: power of the whole memory, idle or not."""
     leakage_w_per_bit: float = 0.0
-    """SRAM and registers: power of a bit that is kept."""
+    """SRAM and registers: leakage per stored bit."""
     points: tuple[SramPoint, ...] = ()
     adder: AddressAdder | None = None
     least_depth: int = 1
     least_width_bits: int = 1
     read_per_bit_pj: float = 0.0
-    """Registers: per bit of the width and read; ``write_per_bit_pj`` likewise."""
+    """Registers: energy per bit of width and read; ``write_per_bit_pj`` is per write."""
     write_per_bit_pj: float = 0.0
     access_per_entry_pj: float = 0.0
-    """Registers: per entry of the depth and access, read or write."""
+    """Registers: energy per entry of depth and access (read or write)."""
     area_per_bit_um2: float = 0.0
-    """Registers: of one bit of one entry."""
+    """Registers: area of one bit of one entry."""
     area_per_entry_um2: float = 0.0
 
 
@@ -89,12 +89,12 @@ class Technology:
     actions: tuple[Action, ...]
     memories: tuple[MemoryClass, ...]
     words_bits: tuple[int, ...] = ()
-    """Widths of the numbers that its actions are taken to compute on; empty: any."""
+    """Word widths in bits that the actions are meant for; empty: any."""
     source: str = field(default="", compare=False)
 
     @classmethod
     def load(cls, name: str | PathLike[str], overrides: Overriding = ()) -> Technology:
-        """The built-in technology of a name, or the one in a file.
+        """Load a built-in technology by name, or the one in a file.
 
         Parameters
         ----------
@@ -106,7 +106,7 @@ class Technology:
         Raises
         ------
         SpecError
-            There is none, or it is wrong.
+            The specification does not exist or is wrong.
 
         Examples
         --------
@@ -120,11 +120,11 @@ class Technology:
         return to_html(_card(self))
 
     def action(self, name: str) -> Action | None:
-        """The action called ``name``, or None."""
+        """Return the action called ``name``, or None."""
         return next((a for a in self.actions if a.name == name), None)
 
     def memory(self, name: str) -> MemoryClass | None:
-        """The memory class called ``name``, or None."""
+        """Return the memory class called ``name``, or None."""
         return next((m for m in self.memories if m.name == name), None)
 
 

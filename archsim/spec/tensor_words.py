@@ -1,4 +1,4 @@
-"""Tensor words: the number of machine words that a value of each tensor takes."""
+"""Tensor words: machine words per value of each tensor."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from einsum_cascade.number_formats import TensorFormats
 
 @dataclass(frozen=True, slots=True)
 class TensorWords:
-    """Words of a machine that one value of each tensor takes.
+    """Machine words that one value of each tensor takes.
 
-    Whatever a memory moves or holds is counted in these: a value of 8 bits is half a word of 16.
+    Memories move and hold words: a value of 8 bits is half a word of 16 bits.
     """
 
     shares: tuple[tuple[str, Fraction | int], ...] = ()
     other: Fraction | int = 1
-    """Of tensors that have no share of their own."""
+    """Words per value of all other tensors."""
 
     @property
     def alike(self) -> bool:
-        """Whether a value of any tensor is a word."""
+        """True if a value of any tensor is exactly one word."""
         return self.other == 1 and all(share == 1 for _, share in self.shares)
 
     def of(self, tensor: str) -> Fraction | int:
-        """Words that one value of a tensor takes; 1 where its format is not stated."""
+        """Return the words per value of a tensor; 1 if its format is not stated."""
         for name, share in self.shares:
             if name == tensor:
                 return share
@@ -34,11 +34,11 @@ class TensorWords:
 
 
 ONE_WORD = TensorWords()
-"""A value of any tensor is a word."""
+"""One word for a value of any tensor."""
 
 
 def words_of(program: Program, word_bits: int) -> TensorWords:
-    """The words of a cascade's tensors, for ``Program.memo``.
+    """Return the words of a cascade's tensors (a builder for ``Program.memo``).
 
     Examples
     --------
@@ -64,10 +64,10 @@ def _share(bits: Fraction, word_bits: int) -> Fraction | int:
 
 
 def in_formats(program: Program, formats: TensorFormats) -> Program:
-    """A cascade on numbers of some formats, for ``Program.memo``."""
+    """Return a cascade on numbers in some formats (a builder for ``Program.memo``)."""
     return replace(program, formats=formats) if formats.stated else program
 
 
 def with_word_bits(formats: TensorFormats, word_bits: int) -> TensorFormats:
-    """Formats that know how wide values of no stated format are; none where none are stated."""
+    """Return formats with a width for values of no stated format; unchanged if none is stated."""
     return replace(formats, word_bits=word_bits) if formats.stated else formats

@@ -1,1 +1,1 @@
-"""The files of machines, mappings and technologies: fields, units, reading and writing."""
+"""Files of machines, mappings and technologies: fields, units, reading and writing."""

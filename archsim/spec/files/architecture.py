@@ -51,16 +51,16 @@ from .fields import (
 
 
 class CostFields(Fields):
-    """What an operation costs."""
+    """Cost of an operation."""
 
     cycles: Number
-    """How long an element is busy."""
+    """Cycles that the operation occupies an element."""
     bill: dict[str, Number]
-    """By action of the technology, how often it is billed."""
+    """Number of times each action of the technology is billed."""
 
 
 class FormatFields(Fields):
-    """What an operation costs in each of some formats, and in no other."""
+    """Costs of an operation in some formats, and in no other."""
 
     fp32: CostFields | None = None
     tf32: CostFields | None = None
@@ -79,7 +79,7 @@ class FormatFields(Fields):
     nvfp4: CostFields | None = None
 
     def by_format(self) -> Iterator[tuple[str, CostFields]]:
-        """Formats in the order in which they are written, and what the operation costs in each."""
+        """Yield formats in the order of the file, with the cost of the operation in each."""
         for name in self.model_fields_set:
             cost = getattr(self, name)
             if name in FORMATS and cost is not None:
@@ -87,12 +87,12 @@ class FormatFields(Fields):
 
 
 class OperationFields(FormatFields):
-    """What an operation costs in any format, but for those that are named."""
+    """Cost of an operation in any format without an entry of its own."""
 
     cycles: Number
-    """How long an element is busy."""
+    """Cycles that the operation occupies an element."""
     bill: dict[str, Number]
-    """By action of the technology, how often it is billed."""
+    """Number of times each action of the technology is billed."""
 
 
 def _chosen(value: Any) -> FormatFields:
@@ -109,16 +109,17 @@ AnyOperation = Annotated[
 
 
 def costs_of(fields: FormatFields) -> Iterator[tuple[str, CostFields | OperationFields]]:
-    """What an operation costs by format; without a name, in any other."""
+    """Yield the costs of an operation by format; an empty name stands for any other format."""
     if isinstance(fields, OperationFields):
         yield "", fields
     yield from sorted(fields.by_format(), key=lambda pair: [*FORMATS].index(pair[0]))
 
 
 def operations(kind: str, fields: FormatFields, word_bits: int) -> Iterator[Operation]:
-    """An operation in all formats that a file names.
+    """Yield an operation in all formats that a file names.
 
-    Where it names formats alone, one as wide as the word does values of no stated format.
+    If a file names only formats, the one as wide as the word also serves values of no stated
+    format.
     """
     for fmt, cost in costs_of(fields):
         yield Operation(kind=kind, cycles=cost.cycles, bill=(*cost.bill.items(),), format=fmt)
@@ -132,18 +133,18 @@ def operations(kind: str, fields: FormatFields, word_bits: int) -> Iterator[Oper
 
 KEY = "architecture"
 ARRAYS = "arrays"
-"""The field of what computes."""
+"""Field of the arrays."""
 
 
 def _latency(value: Any) -> int | str:
-    """Cycles, or the name of a dimension: one hop per element along it."""
+    """Parse a latency: cycles, or the name of a dimension for one hop per element along it."""
     if isinstance(value, str) and not value[:1].isdigit():
         return value
     return parse_count(value, least=0)
 
 
 def _overlap(value: Any) -> Overlap:
-    """Whether fill and drain hide, all of them or those of what streams by."""
+    """Parse the overlap of fill and drain: all, none, or those of streaming operands."""
     if isinstance(value, bool):
         return value
     if value == "streams":
@@ -152,11 +153,11 @@ def _overlap(value: Any) -> Overlap:
 
 
 _DEEPEST = 1024
-"""Steps whose results a write buffer may hold: the engine looks back as many."""
+"""Largest depth of a write buffer in steps: the engine looks back as many."""
 
 
 def _depth(value: Any) -> int:
-    """Steps that a write buffer is deep."""
+    """Parse the depth of a write buffer in steps."""
     depth = parse_count(value)
     if depth > _DEEPEST:
         raise expected(f"expected at most {_DEEPEST:,} steps of results that wait, got {depth:,}")
@@ -165,41 +166,41 @@ def _depth(value: Any) -> int:
 
 class _MemoryFields(Fields):
     name: Name
-    """What it is called, in mappings and settings."""
+    """Name used in mappings and settings."""
     energy: str
-    """The memory class of the technology that bills it."""
+    """Memory class of the technology that bills it."""
     line: Bits
-    """What one access moves."""
+    """Bits that one access moves."""
     capacity: Bytes | None = None
-    """What it holds; unlimited if left out, which an SRAM cannot be."""
+    """Capacity; unlimited if left out, which an SRAM cannot be."""
     billed_capacity: Bytes | None = None
-    """The capacity that energy and area are billed for, where it is another."""
+    """Capacity that energy and area are billed for, if it differs."""
     bandwidth: Bandwidth | None = None
-    """Of reads and writes together; unlimited if left out."""
+    """Bandwidth of reads and writes together; unlimited if left out."""
     write_buffer: Annotated[int, PlainValidator(_depth)] = 1
     """Steps whose results may wait while operands of later ones are read."""
     instances: dict[Name, Count] = Field(default_factory=dict)
-    """How many copies of all that is inside of it the memory feeds, by a name of theirs."""
+    """Number of copies of everything inside the memory, by a name such as `cores`."""
     multicast: bool | None = None
-    """Whether what several instances read is read once for all of them; ``false`` if left out."""
+    """True if a value that several cores read is read once for all; `false` if left out."""
     reduces: bool | None = None
-    """Whether partial sums of instances are added on their way; ``false`` if left out."""
+    """True if partial sums of cores are added on their way; `false` if left out."""
     ring: bool | None = None
-    """Whether it holds nothing, and stands for links of its instances to their neighbours in a
-    ring, each with its bandwidth; ``false`` if left out."""
+    """True if it stores nothing and stands for links between neighbouring cores in a ring, each
+    with its bandwidth; `false` if left out."""
     inside: Name | None = None
-    """The memory outside of it, listed before; the one listed just before if left out."""
+    """Memory outside of this one, listed earlier; the previous one if left out."""
 
 
 class _RegistersFields(Fields):
     depth: Count
-    """Words of each element."""
+    """Registers of each element, in words."""
     energy: str = "register_file"
-    """The register class of the technology that bills them."""
+    """Register class of the technology that bills them."""
     width: Bits | None = None
-    """Bits of a register; the word if left out."""
+    """Width of a register in bits; the word if left out."""
     billed: Literal["all", "one"] = "all"
-    """The registers of all elements, or of one."""
+    """Registers that an access bills: those of all elements, or of one."""
 
 
 class _ReductionFields(Fields):
@@ -209,65 +210,64 @@ class _ReductionFields(Fields):
 
 class _ArrayFields(Fields):
     name: Name
-    """What it is called, in mappings and settings."""
+    """Name used in mappings and settings."""
     shape: Annotated[dict[Name, Count], Field(min_length=1)]
     """Elements along each dimension, by its name."""
     reads: Names = ()
-    """Memories that operands come from, the preferred one first; the one that nothing is inside of
-    if left out."""
+    """Memories that hold operands, preferred ones first; the innermost memory if left out."""
     writes: Names = ()
-    """Memories that results go to; those that it reads from if left out."""
+    """Memories that receive results; those of `reads` if left out."""
     registers: _RegistersFields
-    """Those of each element."""
+    """Registers of each element."""
     operations: Annotated[dict[str, AnyOperation], Field(min_length=1)]
-    """By kind, what an element can do."""
+    """Operations of an element, by kind."""
     wider: bool = False
-    """Whether an operation in a format that is not listed runs in the narrowest listed one that
+    """True if an operation in a format that is not listed runs in the narrowest listed one that
     holds all of its values."""
     convert: dict[Format, Format] = Field(default_factory=dict)
-    """By format, the one that its operations may be done in."""
+    """Format in which the operations of another format may run."""
     reduction: dict[str, _ReductionFields] = Field(default_factory=dict)
-    """By dimension, what a sum or maximum along it costs in time."""
+    """Latency of a sum or maximum along a dimension."""
     units: tuple[str, ...] = ()
-    """Units whose area every element carries; of every action that it can bill if left out."""
+    """Units whose area every element carries; every action that it can bill if left out."""
     operands: Literal["broadcast", "systolic"] = "broadcast"
-    """Whether a value reaches all elements at once, or hops from one to the next."""
+    """Delivery of operands: to all elements at once, or from one element to the next."""
     overlap: Annotated[bool | Literal["streams"] | None, PlainValidator(_overlap)] = None
-    """Of systolic operands: whether fill and drain hide beside other work; ``streams``: those of
-    what streams by do, and loads wait until the array has drained."""
+    """Systolic operands: whether fill and drain hide behind other work. With `streams` only
+    those of streaming operands do, and loads wait until the array is drained."""
     overhead_area: SquareMicrometres = 0.0
-    """Area beside the elements: the network."""
+    """Area of the array's network."""
 
 
 class _BesideArrays(Fields):
     name: Title
-    """What it is called."""
+    """Name of the machine."""
     title: Words = ""
-    """What it is, in a line."""
+    """Description in one line."""
     source: Words = ""
-    """Where its numbers are from."""
+    """Source of the numbers."""
     technology: str
     """A built-in technology, or a file."""
     mapping: str | None = None
-    """The mapping it was designed for, which runs where none is asked for."""
+    """Mapping that the machine was designed for; runs if no other is asked for."""
     clock: Frequency
-    """Of all arrays."""
+    """Clock of all arrays."""
     word: Bits
-    """Bits of an element of a tensor, where no format says otherwise."""
+    """Bits of an element of a tensor whose format is not stated."""
     launch: Seconds | None = None
-    """What it takes to start a kernel, which comes beside every latency; unknown if left out."""
+    """Time to start a kernel, which no latency includes; unknown if left out."""
     memories: Annotated[tuple[_MemoryFields, ...], Field(min_length=1)]
-    """Outermost first."""
+    """Memories, outermost first."""
 
 
 class _ArchitectureFields(_BesideArrays):
     arrays: Annotated[tuple[_ArrayFields, ...], Field(min_length=1)]
-    """What computes."""
+    """Arrays of processing elements."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArraysRead:
-    """Arrays that were checked and built: of most machines of a sweep settings change others."""
+    """Arrays of a file that were checked and built; most machines of a sweep share them."""
 
     checked: tuple[_ArrayFields, ...]
     technology: Technology
@@ -276,48 +276,48 @@ class ArraysRead:
 
 
 FILE_FIELDS: type[Fields] = _ArchitectureFields
-"""What such a file holds below its key."""
+"""Fields of such a file below its key."""
 
 
 def technology_name(root: YamlNode) -> YamlScalar | None:
-    """Where an architecture names its technology, if it does."""
+    """Return the node that names the technology, if there is one."""
     node = root.at((KEY, "technology"))
     return node if isinstance(node, YamlScalar) and isinstance(node.value, str) else None
 
 
 def arrays_node(root: YamlNode) -> YamlNode | None:
-    """Where an architecture has its arrays."""
+    """Return the node of the arrays."""
     return root.at((KEY, ARRAYS))
 
 
 def check_architecture(root: YamlNode, known: ArraysRead | None = None) -> _ArchitectureFields:
-    """The fields of an architecture file, each right by itself.
+    """Check each field of an architecture file by itself.
 
     Parameters
     ----------
     root : YamlNode
-        The tree of the file, settings made; its spans say where a problem is.
+        Tree of the file with settings applied; its spans locate problems.
     known : ArraysRead, optional
-        Its arrays, if they were checked before.
+        Arrays of the file, if they were checked before.
 
     Raises
     ------
     SpecError
-        They are not; every problem with its place.
+        A field is wrong; names every problem with its place.
     """
     path = section(root, KEY)
     if known is not None:
         try:
             beside = validate(_BesideArrays, _without_arrays(root), path)
         except SpecError:
-            pass  # all fields are looked at to say what is wrong
+            pass  # The check of all fields below names the problem.
         else:
             return _ArchitectureFields.model_construct(**dict(beside), arrays=known.checked)
     return validate(_ArchitectureFields, root, path)
 
 
 def _without_arrays(root: YamlNode) -> YamlNode:
-    """The tree of a file whose arrays are known."""
+    """Return the tree of a file without its arrays."""
     assert isinstance(root, YamlMapping)
     (key, machine), *_ = root.entries
     assert isinstance(machine, YamlMapping)
@@ -331,23 +331,23 @@ def build_architecture(
     technology: Technology,
     known: ArraysRead | None = None,
 ) -> Architecture:
-    """The machine of checked fields, with its technology.
+    """Build the machine of checked fields and its technology.
 
     Parameters
     ----------
     spec : pydantic model
-        From ``check_architecture``.
+        Result of ``check_architecture``.
     root : YamlNode
-        The same tree, for the places of problems.
+        Tree of the file, for the places of problems.
     technology : Technology
-        The one that the fields name.
+        Technology that the fields name.
     known : ArraysRead, optional
-        Its arrays, if they were built before.
+        Arrays of the file, if they were built before.
 
     Raises
     ------
     SpecError
-        Names clash, or refer to what the machine, the technology or the project lacks.
+        Names clash, or refer to parts that the machine, the technology or the project lacks.
     """
     if known is not None and known.technology is not technology:
         known = None
@@ -439,7 +439,7 @@ def _late_along(spec: _ArrayFields, dimension: str) -> str | None:
 
 
 def _names(spec: _ArchitectureFields, root: YamlNode) -> Iterator[Problem]:
-    """Memories and arrays share one set of names: mappings speak of both as levels."""
+    """Yield names used twice: memories and arrays share their names as levels of mappings."""
     first: dict[str, str] = {}
     members = [("memories", at, m.name, "memory") for at, m in enumerate(spec.memories)]
     members += [("arrays", at, a.name, "array") for at, a in enumerate(spec.arrays)]
@@ -451,7 +451,7 @@ def _names(spec: _ArchitectureFields, root: YamlNode) -> Iterator[Problem]:
 
 
 def _tree(spec: _ArchitectureFields, root: YamlNode) -> Iterator[Problem]:
-    """Memories that are no tree, or of which some feed no array."""
+    """Yield the problems of memories that do not form a tree, or do not feed an array."""
     for at, memory in enumerate(spec.memories):
         if at and memory.inside is None and "inside" in memory.model_fields_set:
             text = f"'{memory.name}' is inside of nothing, and so is '{spec.memories[0].name}'"
@@ -484,24 +484,24 @@ def _memories(
             yield Problem(text, root.key_span((*path, "billed_capacity")), "leave it out")
         if memory.ring:
             yield from _ring_of_links(memory, root, path)
-        for told in ("multicast", "reduces", "ring"):
-            if getattr(memory, told) is not None and not memory.instances:
-                text = f"'{memory.name}' has no 'instances' to which '{told}' could apply"
-                yield Problem(text, root.key_span((*path, told)), "give 'instances: {cores: 4}'")
+        for key in ("multicast", "reduces", "ring"):
+            if getattr(memory, key) is not None and not memory.instances:
+                text = f"'{memory.name}' has no 'instances' to which '{key}' could apply"
+                yield Problem(text, root.key_span((*path, key)), "give 'instances: {cores: 4}'")
         if memory.capacity is not None and 8 * memory.capacity < memory.line:
             text = f"'{memory.name}' does not hold one line of {memory.line} bit"
             yield Problem(text, root.span_of((*path, "capacity")))
 
 
 def _ring_of_links(memory: _MemoryFields, root: YamlNode, path: Path) -> Iterator[Problem]:
-    """What links lack, or have no use for."""
+    """Yield missing and superfluous fields of a ring of links."""
     if memory.bandwidth is None:
         text = f"'{memory.name}' is a ring of links and needs a 'bandwidth': that of each link"
         yield Problem(text, root.span_of(path))
-    for told in ("capacity", "billed_capacity", "write_buffer", "multicast", "reduces"):
-        if told in memory.model_fields_set:
-            text = f"'{memory.name}' is a ring of links, which hold nothing and have no '{told}'"
-            yield Problem(text, root.key_span((*path, told)), "leave it out")
+    for key in ("capacity", "billed_capacity", "write_buffer", "multicast", "reduces"):
+        if key in memory.model_fields_set:
+            text = f"'{memory.name}' is a ring of links, which hold nothing and have no '{key}'"
+            yield Problem(text, root.key_span((*path, key)), "leave it out")
 
 
 def _array_problems(
@@ -537,7 +537,7 @@ def _array_problems(
 
 
 def _conversions(spec: _ArrayFields, root: YamlNode, path: Path) -> Iterator[Problem]:
-    """Formats that are converted to one in which the array does nothing."""
+    """Yield conversions to formats in which the array does nothing."""
     named = dict.fromkeys(fmt for o in spec.operations.values() for fmt, _ in costs_of(o) if fmt)
     for given, done in spec.convert.items():
         if done not in named:

@@ -44,23 +44,23 @@ def _float(measure: units.QuantityKind) -> Callable[[Any], float]:
 
 
 def _told(measure: units.QuantityKind) -> WithJsonSchema:
-    """What an editor says of a quantity."""
+    """Return the JSON schema of a quantity, with an example."""
     text = f"{measure.what} such as '{measure.example}'"
     return WithJsonSchema({"type": ["string", "number"], "description": text})
 
 
 Name = Annotated[str, AfterValidator(_name)]
-"""A member's name: what overrides and mappings refer to."""
+"""Name of a member, used by overrides and mappings."""
 Words = str
 
 
 def one_or_more(value: Any) -> Any:
-    """A single text as the only member of a list."""
+    """Wrap a single text in a tuple."""
     return (value,) if isinstance(value, str) else value
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(one_or_more)]
-"""A name, or a list of names."""
+"""One name, or a list of names."""
 
 Frequency = Annotated[Fraction, PlainValidator(_quantity(units.FREQUENCY)), _told(units.FREQUENCY)]
 Bandwidth = Annotated[Fraction, PlainValidator(_quantity(units.BANDWIDTH)), _told(units.BANDWIDTH)]
@@ -85,7 +85,7 @@ def _format(value: Any) -> str:
 
 
 Format = Annotated[str, PlainValidator(_format)]
-"""A format of numbers, by name."""
+"""Name of a number format."""
 
 Number = Annotated[Fraction, PlainValidator(units.parse_number)]
-"""A finite number, zero or more."""
+"""Finite number, zero or more."""

@@ -1,4 +1,4 @@
-"""Mapping files: partition, nest, binding, residency, schedule, and checks of a file alone."""
+"""Mapping files: partition, nest, binding, residency and schedule, checked without a cascade."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ from .mapping_fields import (
 )
 
 FILE_FIELDS: type[Fields] = MappingFields
-"""What such a file holds below its key."""
+"""Fields of such a file below its key."""
 
 
 def build_mapping(root: YamlNode) -> Mapping:
-    """The mapping of a file's tree.
+    """Build the mapping from the tree of a file.
 
     Parameters
     ----------
     root : YamlNode
-        The tree of the file, settings made; its spans say where a problem is.
+        Tree of the file with settings applied; its spans locate problems.
 
     Raises
     ------
     SpecError
-        The tree does not describe one; every problem with its place.
+        The tree does not describe a mapping; names every problem with its place.
     """
     path = section(root, KEY)
     spec = validate(MappingFields, root, path)
@@ -78,7 +78,7 @@ def build_mapping(root: YamlNode) -> Mapping:
 
 
 def _built_nest(whole: MappingFields, root: YamlNode, at: int) -> Mapping:
-    """One of several nests, which is called and runs what the whole mapping does."""
+    """Build one of several nests; it has the name and the cascade of the whole mapping."""
     path: Path = (KEY, "nests", at)
     spec = whole.nests[at]
     return Mapping(
@@ -179,12 +179,12 @@ def _built_schedule(spec: ScheduleFields, root: YamlNode, path: Path) -> Schedul
 
 
 def problems_of(spec: MappingFields, root: YamlNode, above: Path) -> Iterator[Problem]:
-    """All of them, each with its place.
+    """Yield all problems of a mapping with their places.
 
     Parameters
     ----------
     above : path
-        Where the mapping stands in its file.
+        Path of the mapping in its file.
     """
     yield from _either(spec, root, above)
     yield from _of_nest(spec, root, above)
@@ -204,7 +204,7 @@ def problems_of(spec: MappingFields, root: YamlNode, above: Path) -> Iterator[Pr
 
 
 def _either(spec: MappingFields, root: YamlNode, above: Path) -> Iterator[Problem]:
-    """A mapping says how Einsums run either itself or nest by nest."""
+    """Check that Einsums stand either in the mapping itself or in its nests."""
     given = spec.model_fields_set
     if "nests" not in given:
         if "einsums" not in given:
@@ -342,7 +342,7 @@ def _schedule(spec: MappingFields | NestFields, root: YamlNode, above: Path) -> 
 
 
 def _shifted(schedule: ScheduleFields, root: YamlNode, path: Path) -> Iterator[Problem]:
-    """Only phases run an Einsum on another tile than the others of its group."""
+    """Refuse shifted tasks: only phases run an Einsum on another tile than its group."""
     if schedule.kind == "phases" or schedule.groups is None:
         return
     for at, group in enumerate(schedule.groups):

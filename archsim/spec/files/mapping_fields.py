@@ -1,4 +1,4 @@
-"""Fields of a mapping file: sizes, tasks, spills and open choices, as they are written."""
+"""Fields of mapping files: sizes, tasks, spills and open choices as written."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _MAX_COMBINATIONS = 1000
 
 
 def _count(value: Any) -> int:
-    """A whole number from 0 on."""
+    """Parse a whole number from 0 up."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_COMBINATIONS:
         return value
     raise expected(f"expected a whole number from 0 to {_MAX_COMBINATIONS}, got '{value}'")
@@ -51,35 +51,35 @@ def _factors(value: Any) -> Factors:
 
 
 _Factors = str | int | tuple[str | int, ...]
-"""As they are written."""
+"""Factors as written."""
 Count = Annotated[int, PlainValidator(_count)]
 Elements = Annotated[Factors, PlainValidator(_factors, json_schema_input_type=_Factors)]
 
 
 class SpillFields(Fields):
-    """``spill``; in a case the level may be left out."""
+    """Fields of ``spill``; in a case the level may be left out."""
 
     level: Name = ""
-    """The memory that may be asked for more than it holds."""
+    """Memory whose footprint may exceed its capacity."""
     copies: dict[str, Count] = Field(default_factory=dict)
-    """By tensor, tiles kept: 2 if double-buffered, 0 if in the place of another."""
+    """Number of tiles held of a tensor: 2 if double-buffered, 0 if in the place of another."""
     staged: dict[str, Elements] = Field(default_factory=dict)
-    """By tensor that passes by the level, what the level holds of it."""
+    """Elements that the level holds of a tensor that only passes it."""
 
 
 class ObjectiveFields(Fields):
-    """``objective``, or a part of it in a case."""
+    """Fields of ``objective``, or those that a case changes."""
 
     latency_of: Names = ()
     """Einsums whose roofline is minimised; all if left out."""
     start_cycles: dict[str, Count] = Field(default_factory=dict)
-    """By Einsum, what each iteration of its outermost loops costs."""
+    """Cycles for each iteration of the outermost loops of an Einsum."""
     first_tiles: dict[str, Elements] = Field(default_factory=dict)
-    """By tensor, elements that have to come before work begins."""
+    """Elements of a tensor that have to arrive before work begins."""
 
 
 def built_spill(spec: SpillFields | None, root: YamlNode, path: Path) -> Spill | None:
-    """The spill of a section, if it is there."""
+    """Build the spill of a section, if there is one."""
     if spec is None:
         return None
     return Spill(
@@ -93,7 +93,7 @@ def built_spill(spec: SpillFields | None, root: YamlNode, path: Path) -> Spill |
 def built_objective(
     spec: ObjectiveFields | None, root: YamlNode, path: Path
 ) -> ChoiceObjective | None:
-    """The objective of a section, if it is there."""
+    """Build the objective of a section, if there is one."""
     if spec is None:
         return None
     return ChoiceObjective(
@@ -105,7 +105,7 @@ def built_objective(
 
 
 def built_choices(choices: Mapping[str, tuple[str, ...]], root: YamlNode) -> tuple[Choice, ...]:
-    """The open decisions in the order in which they are written."""
+    """Build the open decisions in the order of the file."""
     return tuple(
         Choice(name=name, alternatives=found, span=root.key_span((KEY, "choices", name)))
         for name, found in choices.items()
@@ -117,7 +117,7 @@ def choice_problems(
     conditions: Iterable[Mapping[str, tuple[str, ...]]],
     root: YamlNode,
 ) -> Iterator[Problem]:
-    """Choices nobody tests, alternatives without a case, cases of no choice."""
+    """Yield choices that no case tests, alternatives without a case, and cases without a choice."""
     tested: dict[str, list[str]] = {}
     conditions = tuple(conditions)
     if conditions and not choices:
@@ -155,7 +155,7 @@ def objective_problems(
     *,
     cases: bool,
 ) -> Iterator[Problem]:
-    """Open choices need something to be chosen by."""
+    """Yield choices without an objective, and an objective without choices."""
     if choices and objective is None:
         text = "a mapping with 'choices' needs an 'objective'"
         hint = "such as 'objective: {latency_of: [QK, AV]}'"
@@ -197,7 +197,7 @@ def _tile_size(value: Any) -> TileSize:
 
 
 def _extent(text: str) -> int | DimensionRef:
-    """One of the sizes that ``min`` takes the least of."""
+    """Parse one of the sizes inside ``min(...)``."""
     if found := _DIMENSION.fullmatch(text):
         return DimensionRef(array=found[1], dimension=found[2])
     if text[:1].isdigit():
@@ -211,7 +211,7 @@ def _lookahead(value: Any) -> int | Literal["fit"]:
 
 
 def _loops(value: Any) -> Any:
-    """A plain list is the loops of no named level."""
+    """Turn a plain list into the loops of the unnamed level."""
     return {"": one_or_more(value)} if isinstance(value, str | tuple) else value
 
 
@@ -229,7 +229,7 @@ Task = Annotated[PhaseTask, PlainValidator(_task)]
 
 
 def _spread(value: Any) -> Any:
-    """Ranks by what their parts are spread over, each with how many parts there are, if told."""
+    """Turn ranks into a dictionary from rank to number of parts."""
     if isinstance(value, str | tuple):
         ranks = one_or_more(value)
         twice = [rank for rank in ranks if ranks.count(rank) > 1]
@@ -241,7 +241,7 @@ def _spread(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _SpreadParts:
-    """How many parts a rank has, if that is told, and whether they are balanced."""
+    """Number of parts of a rank, if stated, and whether parts have equal work."""
 
     number: int | None
     balanced: bool
@@ -260,27 +260,27 @@ Spread = Annotated[dict[Rank, Parts], BeforeValidator(_spread), Field(min_length
 
 class LevelFields(Fields):
     level: Name
-    """A memory, by name or role."""
+    """Memory, by name or role."""
     loops: Ranks = ()
     """Ranks or tiles, outermost first."""
     spatial: dict[Name, Spread] = Field(default_factory=dict)
-    """Ranks of which each of its instances has a part, by what these are called: a rank, some,
-    or some with how many parts each has."""
+    """Ranks partitioned over the level's cores, by the name of the cores: a rank, several, or
+    several with a number of parts each."""
     ring: Ranks = ()
-    """Ranks of which each instance holds a part of what all need, and passes it on in a ring."""
+    """Ranks whose parts travel in a ring: each core holds one part of data that all need."""
 
 
 class EinsumFields(Fields):
     array: Name
-    """Where it runs, by name or role."""
+    """Array, by name or role."""
     spatial: dict[Name, Ranks] = Field(default_factory=dict)
-    """By dimension of the array, the ranks that lie along it."""
+    """Ranks laid out along each dimension of the array."""
     loops: Annotated[dict[str, Ranks], BeforeValidator(_loops)] = Field(default_factory=dict)
-    """Of its own, a list or by level, outermost first."""
+    """Loops of this Einsum alone, a list or by level, outermost first."""
     outside: Ranks = ()
-    """Shared loops that it stays out of."""
+    """Shared loops that the Einsum is outside of."""
     bypass: dict[Name, Names] = Field(default_factory=dict)
-    """By level, tensors that pass by it."""
+    """Tensors that bypass a level."""
 
 
 class PatchedEinsumFields(EinsumFields):
@@ -289,75 +289,75 @@ class PatchedEinsumFields(EinsumFields):
 
 class ScheduleFields(Fields):
     kind: ScheduleName
-    """How Einsums follow one another."""
+    """Kind of schedule."""
     lookahead: Annotated[int | Literal["fit"] | None, PlainValidator(_lookahead)] = None
-    """Of pipelined: how many tiles are in flight, or `fit`."""
+    """Pipelined: number of tiles in flight, or `fit`."""
     groups: Annotated[tuple[tuple[Task, ...], ...] | None, Field(min_length=1)] = None
-    """Einsums that overlap, group after group."""
+    """Groups of Einsums that overlap, one group after the other."""
     exposes: Names | None = None
-    """Of phases: Einsums whose time is not hidden."""
+    """Phases: Einsums whose time is not hidden."""
 
 
 class CaseFields(Fields):
     when: Annotated[dict[Name, Names], Field(min_length=1)]
-    """Alternatives of choices, all of which are made."""
+    """Alternatives of choices that select the case if all are chosen."""
     partition: dict[Rank, dict[Rank, Size]] = Field(default_factory=dict)
     """Tiles that replace those of the same name."""
     nest: tuple[LevelFields, ...] = ()
-    """The nest in the place of the other."""
+    """Nest that replaces the mapping's nest."""
     einsums: dict[str, PatchedEinsumFields] = Field(default_factory=dict)
-    """What replaces the same fields of Einsums."""
+    """Fields that replace those of Einsums."""
     keep: dict[Name, Names] = Field(default_factory=dict)
-    """Tensors that are kept besides."""
+    """Tensors that are kept in addition."""
     spill: SpillFields | None = None
-    """In the place of the same fields."""
+    """Fields that replace those of the mapping's spill."""
     objective: ObjectiveFields | None = None
-    """In the place of the same fields."""
+    """Fields that replace those of the mapping's objective."""
 
 
 class NestFields(Fields):
     """One of several nests."""
 
     partition: dict[Rank, dict[Rank, Size]] = Field(default_factory=dict)
-    """By rank, its tiles and their sizes: a number, `matrix.rows`, `whole`, `fit`, `even`."""
+    """Tiles of each rank with their sizes: a number, `matrix.rows`, `whole`, `fit`, `even`."""
     nest: tuple[LevelFields, ...] = ()
-    """The loops that its Einsums share, outermost first."""
+    """Loops shared by its Einsums, outermost first."""
     einsums: Annotated[dict[str, EinsumFields], Field(min_length=1)]
-    """By name, how each of its Einsums runs."""
+    """Einsums of the nest, by name."""
     keep: dict[Name, Names] = Field(default_factory=dict)
-    """By level, the tensors it holds."""
+    """Tensors that each level holds."""
     schedule: ScheduleFields = ScheduleFields(kind="pipelined")
-    """What overlaps with what."""
+    """Order and overlap of Einsums."""
 
 
 class MappingFields(Fields):
     name: Title
-    """What it is called."""
+    """Name of the mapping."""
     title: Words = ""
-    """What it does, in a line."""
+    """Description in one line."""
     source: Words = ""
-    """Where it is from."""
+    """Source of the mapping."""
     cascade: str
     """A built-in cascade, or a file."""
     machine: str = ""
-    """The only architecture that it is for, by its parts: others do not try it by themselves."""
+    """Only architecture that the mapping is for; no other machine takes it as a default."""
     partition: dict[Rank, dict[Rank, Size]] = Field(default_factory=dict)
-    """By rank, its tiles and their sizes: a number, `matrix.rows`, `whole`, `fit`, `even`."""
+    """Tiles of each rank with their sizes: a number, `matrix.rows`, `whole`, `fit`, `even`."""
     nest: tuple[LevelFields, ...] = ()
-    """The loops that Einsums share, outermost first."""
+    """Loops shared by Einsums, outermost first."""
     einsums: dict[str, EinsumFields] = Field(default_factory=dict)
-    """By name, how each runs."""
+    """Einsums, by name."""
     keep: dict[Name, Names] = Field(default_factory=dict)
-    """By level, the tensors it holds."""
+    """Tensors that each level holds."""
     schedule: ScheduleFields = ScheduleFields(kind="pipelined")
-    """What overlaps with what."""
+    """Order and overlap of Einsums."""
     spill: SpillFields | None = None
-    """A level that may be asked to hold more than it can."""
+    """Level whose footprint may exceed its capacity."""
     choices: dict[Name, Names] = Field(default_factory=dict)
-    """What is left open, and its alternatives."""
+    """Open decisions with their alternatives."""
     cases: tuple[CaseFields, ...] = ()
-    """What follows from choices."""
+    """Fields that follow from choices."""
     objective: ObjectiveFields | None = None
-    """What the best choice is."""
+    """Objective that decides open choices."""
     nests: tuple[NestFields, ...] = ()
-    """Several, one after the other, in the place of all that says how Einsums run."""
+    """Nests that run one after the other; replace all fields that place Einsums."""

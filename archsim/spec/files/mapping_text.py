@@ -1,7 +1,7 @@
-"""A mapping as a mapping file: the inverse of ``load_mapping``.
+"""Writer of mapping files: the inverse of ``load_mapping``.
 
-``mapping_dict`` says what stands in the file, in plain Python; ``mapping_text`` lays that
-out as people write it: a line for every Einsum, level and case, opened up where it is long.
+``mapping_dict`` returns the content of the file as plain Python. ``mapping_text`` lays the content
+out as people write it: one line for each Einsum, level and case, several if one is too long.
 """
 
 from __future__ import annotations
@@ -46,27 +46,26 @@ Plain = dict[str, Any]
 
 _WIDTH = 99
 _LONGEST_ALIGNED = 16
-"""Longer names do not move the column in which the values of the others begin."""
+"""Length of the longest name that moves the column of values."""
 _OPENED = (("nest", 1), ("einsums", 1), ("keep", 1), ("choices", 1), ("cases", 2), ("nests", 3))
 """Sections that are opened up even where one line would hold them, and how deep."""
 _ALIGNED = ("einsums", "choices")
-# What a plain YAML scalar may hold, inside [ ] and { } too.
+# Characters of a plain YAML scalar that is safe inside [ ] and { }, too.
 _PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./@+-]*(?: [A-Za-z0-9_./@+-]+)*")
 
 
 def mapping_text(mapping: Mapping, folder: str | os.PathLike[str] = "") -> str:
-    """The YAML text of a mapping file.
+    """Return the YAML text of a mapping file.
 
-    What binding chose is said in a comment: a file has no field for it. Loaded, the text
-    gives a mapping equal to this one but for that.
+    A comment names the alternatives that binding chose: a file has no field for them. The text
+    loads as a mapping equal to this one except for them.
 
     Parameters
     ----------
     mapping : Mapping
-        Whose cascade may be a file, with its path as seen from here.
+        Mapping to write. If its cascade is a file, the path is relative to the working folder.
     folder : str or path
-        Where the text will stand: paths in a file are seen from there. The working folder
-        by default.
+        Folder of the written file, from which its paths start; the working folder by default.
 
     Raises
     ------
@@ -87,22 +86,22 @@ _OF_ALL_NESTS = ("name", "cascade", "machine")
 
 
 def _one_nest(nest: Mapping) -> Plain:
-    """One of several nests: what it is called and runs is said of the whole."""
+    """Return the fields of one nest without those of the whole mapping."""
     told = mapping_dict(nest)
     return {name: value for name, value in told.items() if name not in _OF_ALL_NESTS}
 
 
 def mapping_dict(mapping: Mapping) -> Plain:
-    """What stands below ``mapping:`` in the file of a mapping, ready for JSON.
+    """Return the content of a mapping file below ``mapping:``, ready for JSON.
 
-    ``{"mapping": mapping_dict(m)}``, written as JSON or YAML, is a mapping file. A level of
-    an Einsum's own loops that holds none is left out, as when a file is read.
+    ``{"mapping": mapping_dict(m)}``, written as JSON or YAML, is a mapping file. A level of an
+    Einsum's own loops without a loop is left out, as when a file is read.
 
     Raises
     ------
     SpecError
-        No file can hold the mapping: it names something twice that is there once, or has
-        tiles of other ranks between those of one.
+        No file can hold the mapping: a name occurs twice where a file has one place, or tiles of
+        one rank are not next to each other.
     """
     if mapping.nests:
         nests = [_one_nest(nest) for nest in mapping.nests]
@@ -141,7 +140,7 @@ def _by_name(what: str, pairs: Iterable[tuple[str, Any]]) -> Plain:
 
 
 def _one_or_more(names: Iterable[str]) -> str | list[str]:
-    """A single name stands for the list that holds it."""
+    """Return the only name by itself, or a list of all names."""
     found = [*names]
     return found[0] if len(found) == 1 else found
 
@@ -174,7 +173,7 @@ def _nest(nest: Iterable[NestLevel]) -> list[Plain]:
 
 
 def _spread(level: NestLevel) -> Plain:
-    """By instances their ranks; with how many parts each has, where any says so."""
+    """Return the ranks by their cores, with numbers of parts if any is stated."""
     found: Plain = {}
     for instances, ranks in groupby(level.spatial, key=lambda s: s.instances):
         parts = _by_name(f"{instances}: rank", ((s.rank, _parts(s)) for s in ranks))
@@ -186,7 +185,7 @@ def _spread(level: NestLevel) -> Plain:
 
 
 def _parts(spread: SpreadRank) -> int | str:
-    """How many parts a rank has, as a file says it."""
+    """Return the number of parts of a rank as a file states it."""
     if not spread.balanced:
         return spread.parts or REST
     return BALANCED if spread.parts is None else f"{spread.parts} {BALANCED}"
@@ -207,7 +206,7 @@ def _einsum_fields(e: EinsumMapping) -> Plain:
 
 
 def _own_loops(e: EinsumMapping) -> list[str] | Plain:
-    """A plain list if no level is named."""
+    """Return a plain list of loops if no level is named."""
     nest = [n for n in e.nest if n.loops]
     if [n.level for n in nest] in ([], [""]):
         return [rank for n in nest for rank in n.loops]
@@ -287,7 +286,7 @@ def _comment(chosen: Iterable[tuple[str, str]]) -> list[str]:
 def _field(
     head: str, value: Any, indent: int, *, opened: int = 0, aligned: bool = False
 ) -> Iterator[str]:
-    """A head and its value: on one line if that fits, and ``opened`` levels are not asked for."""
+    """Yield a head and its value: on one line if it fits and no level is to be opened."""
     start = " " * indent + head
     line = f"{start} {_flow(value)}"
     if not value or not isinstance(value, dict | list) or (opened < 1 and len(line) <= _WIDTH):
@@ -312,7 +311,7 @@ def _fields(value: Plain, indent: int, *, opened: int, aligned: bool = False) ->
 
 
 def _item(item: Any, indent: int, *, opened: int) -> Iterator[str]:
-    """An item of a list; the first field of an opened one stands behind the dash."""
+    """Yield an item of a list; the first field of an opened one stands behind the dash."""
     fits = indent + 2 + len(_flow(item)) <= _WIDTH
     if not item or not isinstance(item, dict) or (opened < 1 and fits):
         yield from _field("-", item, indent)
@@ -323,7 +322,7 @@ def _item(item: Any, indent: int, *, opened: int) -> Iterator[str]:
 
 
 def _wrapped(start: str, items: list[Any]) -> Iterator[str]:
-    """A list over several lines, its items below the first one."""
+    """Yield a list over several lines, its items below the first one."""
     line, empty = start, True
     for text in (*(f"{_flow(item)}, " for item in items[:-1]), f"{_flow(items[-1])}]"):
         if not empty and len(line) + len(text.rstrip()) > _WIDTH:
@@ -346,7 +345,7 @@ def _flow(value: Any) -> str:
 
 
 def _scalar(text: str) -> str:
-    """A text as a YAML scalar: plain where YAML 1.1 and 1.2 both read it as that text."""
+    """Return a text as a YAML scalar: plain if YAML 1.1 and 1.2 both read it as that text."""
     return text if _PLAIN.fullmatch(text) and _is_word(text) else quoted(text)
 
 

@@ -1,4 +1,4 @@
-"""Technology files: what every action costs, how memories are billed, and where it is from."""
+"""Technology files: energy and area of actions, billing of memories, and sources."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ KEY = "technology"
 
 class _ActionFields(Fields):
     energy: Picojoules
-    """Of one action."""
+    """Energy of one action."""
     area: SquareMicrometres = 0.0
-    """Of the circuit that does it."""
+    """Area of the circuit that does it."""
     leakage: Watts = 0.0
-    """Of one circuit, whether it works or not."""
+    """Leakage of one circuit, idle or not."""
     source: Words
-    """Where the numbers are from."""
+    """Source of the numbers."""
 
 
 class _AddressFields(Fields):
     energy: Picojoules
-    """Of one address."""
+    """Energy of one address."""
     energy_per_bit: Picojoules
-    """Of each bit of an address."""
+    """Energy of each bit of an address."""
     area_per_bit: SquareMicrometres
-    """Of each bit of an address."""
+    """Area for each bit of an address."""
     generators: Count = 1
-    """How many there are."""
+    """Number of generators."""
 
     def build(self) -> AddressAdder:
         return AddressAdder(
@@ -64,7 +64,7 @@ class _PointFields(Fields):
     width: Bits
     """Bits of a line."""
     area: SquareMicrometres | None = None
-    """Of the memory."""
+    """Area of the memory."""
     read: Picojoules | None = None
     """Energy of reading a line."""
     write: Picojoules | None = None
@@ -73,50 +73,50 @@ class _PointFields(Fields):
 
 class _MemoryClassFields(Fields):
     kind: Literal["dram", "sram", "registers", "link"]
-    """What it is made of, which says which of the other fields it has."""
+    """Kind of memory; decides which other fields the class has."""
     source: Words
-    """Where the numbers are from."""
+    """Source of the numbers."""
     energy: PicojoulesPerBit | None = None
-    """Of DRAM and links, for each bit moved."""
+    """DRAM and links: energy of each bit moved."""
     idle: Watts | None = None
-    """Of all of a DRAM, whether it works or not."""
+    """DRAM: power of the whole memory, idle or not."""
     leakage: WattsPerBit | None = None
-    """Of each bit of SRAM or registers, whether it works or not."""
+    """SRAM and registers: leakage of each bit, idle or not."""
     points: Annotated[tuple[_PointFields, ...] | None, Field(min_length=1)] = None
-    """Of SRAM: sizes whose energy and area are known."""
+    """SRAM: sizes with known energy and area."""
     address: _AddressFields | None = None
-    """What makes its addresses."""
+    """Generator of the addresses."""
     read_per_bit: PicojoulesPerBit | None = None
-    """Of registers."""
+    """Registers: energy of reading, per bit of width."""
     write_per_bit: PicojoulesPerBit | None = None
-    """Of registers."""
+    """Registers: energy of writing, per bit of width."""
     access_per_entry: Picojoules | None = None
-    """Of registers: what an access costs for each entry."""
+    """Registers: energy of an access, per entry of depth."""
     area_per_bit: SquareMicrometres | None = None
-    """Of registers."""
+    """Registers: area of one bit of one entry."""
     area_per_entry: SquareMicrometres | None = None
-    """Of registers."""
+    """Registers: area of one entry."""
     least_depth: Count | None = None
-    """Smaller ones are billed as this deep."""
+    """Depth that smaller register files are billed for."""
     least_width: Bits | None = None
-    """Narrower ones are billed as this wide."""
+    """Width that narrower register files are billed for."""
 
 
 class _TechnologyFields(Fields):
     name: Title
-    """What it is called."""
+    """Name of the technology."""
     title: Words = ""
-    """What it is, in a line."""
+    """Description in one line."""
     source: Words = ""
-    """Where its numbers are from."""
+    """Source of the numbers."""
     node: Nanometres
-    """That the numbers are of; nothing scales them."""
+    """Process node of the numbers; nothing scales them."""
     words: tuple[Bits, ...] = ()
-    """Widths of words that the actions are of."""
+    """Widths of the words that the actions are meant for."""
     actions: dict[Name, _ActionFields]
-    """By name, what arrays bill."""
+    """Actions that arrays bill, by name."""
     memories: dict[Name, _MemoryClassFields]
-    """By name, classes of memories and registers."""
+    """Classes of memories and registers, by name."""
 
 
 _ALWAYS = ("kind", "source")
@@ -142,21 +142,21 @@ _MAY = MappingProxyType(
 
 
 FILE_FIELDS: type[Fields] = _TechnologyFields
-"""What such a file holds below its key."""
+"""Fields of such a file below its key."""
 
 
 def build_technology(root: YamlNode) -> Technology:
-    """The technology of a file's tree.
+    """Build the technology from the tree of a file.
 
     Parameters
     ----------
     root : YamlNode
-        The tree of the file, settings made; its spans say where a problem is.
+        Tree of the file with settings applied; its spans locate problems.
 
     Raises
     ------
     SpecError
-        The tree does not describe one; every problem with its place.
+        The tree does not describe a technology; names every problem with its place.
     """
     path = section(root, KEY)
     spec = validate(_TechnologyFields, root, path)
@@ -212,7 +212,7 @@ def _memory(name: str, spec: _MemoryClassFields) -> MemoryClass:
 
 
 def _misfits(spec: _MemoryClassFields, root: YamlNode, path: Path) -> list[Problem]:
-    """Fields that the kind of memory needs, or has no use for."""
+    """List missing fields, and fields that the kind of memory does not have."""
     needs, may = _NEEDS[spec.kind], _MAY[spec.kind]
     span = root.key_span(path)
     found = [

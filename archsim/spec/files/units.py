@@ -1,6 +1,7 @@
 """Quantities with units, as users write them: ``400 GiB/s``, ``16 MiB``, ``3.9 pJ/bit``.
 
-The usual spellings are read from a table; pint is imported for any other."""
+A table holds the usual spellings; only others import pint.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ _UNITS = (
     (("watt", "W"), "joule / second", Fraction(1), (0, -1, 1, 0)),
     (("meter", "m"), "[length]", Fraction(1), (0, 0, 0, 1)),
 )
-"""Names, what pint is told, and the same as a factor and powers of the four dimensions."""
+"""Names, the definition for pint, and the unit as a factor and powers of the four dimensions."""
 
 _Powers = tuple[int, int, int, int]
 _NONE: _Powers = (0, 0, 0, 0)
@@ -52,7 +53,7 @@ _SPELLED = MappingProxyType(
         for prefix in prefixes
         for names, _, factor, powers in _UNITS
         for name in names
-        # Long names go with long names: 'megabyte' and 'MB', not 'mebiB'.
+        # Long prefixes join long names: 'megabyte' and 'MB', not 'mebiB'.
         if not prefix or (prefix == prefixes[0]) == (name == names[0])
     }
 )
@@ -61,7 +62,7 @@ _FACTOR = re.compile(r"\s*([/*]?)\s*([A-Za-zµμ]+)\s*(?:(?:\^|\*\*)\s*([1-9])|(
 
 
 def definitions() -> tuple[str, ...]:
-    """What pint is told, a line for each prefix and unit."""
+    """Return the definitions of all prefixes and units for pint, one a line."""
     prefixes = (
         f"{names[0]}- = {scale.numerator} / {scale.denominator} = "
         + " = ".join(f"{name}-" for name in names[1:])
@@ -72,7 +73,7 @@ def definitions() -> tuple[str, ...]:
 
 
 def plain_factor(unit: str, target: str) -> Fraction | None:
-    """How many ``target`` one ``unit`` is; None where a spelling or a dimension is not plain.
+    """Return the number of ``target`` in one ``unit``; None if the table lacks a spelling.
 
     Examples
     --------
@@ -88,7 +89,7 @@ def plain_factor(unit: str, target: str) -> Fraction | None:
 
 
 def _read(text: str) -> tuple[Fraction, _Powers] | None:
-    """The product a text stands for; None if it is none of the usual spellings."""
+    """Parse a product of units; return None if the table lacks a spelling."""
     total, powers, end = Fraction(1), _NONE, 0
     while end < len(text):
         found = _FACTOR.match(text, end)
@@ -136,13 +137,13 @@ _SPELLINGS = (
 
 @dataclass(frozen=True, slots=True)
 class QuantityKind:
-    """A kind of quantity: what it is called, its pint unit here, and an example."""
+    """Kind of quantity: its name, its unit (as pint spells it) and an example."""
 
     what: str
     unit: str
     example: str
     zero: bool = False
-    """Whether nothing of it makes sense."""
+    """True if zero is a legal value."""
     limit: Fraction = Fraction(10) ** 30
 
 
@@ -160,14 +161,14 @@ NODE = QuantityKind("a length", "nm", "45 nm")
 
 
 def parse_quantity(value: Any, measure: QuantityKind) -> Fraction:
-    """The number of ``measure.unit`` in a written quantity.
+    """Return the number of ``measure.unit`` in a written quantity.
 
     Parameters
     ----------
     value : str
         A number and a unit, ``16 MiB`` or ``16MiB``.
     measure : QuantityKind
-        What is expected.
+        Kind of quantity that is expected.
 
     Raises
     ------
@@ -207,12 +208,12 @@ def parse_quantity(value: Any, measure: QuantityKind) -> Fraction:
 
 
 def parse_number(value: Any, *, zero: bool = True) -> Fraction:
-    """A finite number that is not negative, exactly as written in decimal.
+    """Return a finite number that is not negative, exactly as written in decimal.
 
     Raises
     ------
     PydanticCustomError
-        It is something else.
+        The value is not such a number.
     """
     wanted = "expected a number, zero or more" if zero else "expected a number above zero"
     if isinstance(value, str) and (found := _NUMBER_TEXT.fullmatch(value.strip())):
@@ -237,7 +238,7 @@ def _number(found: re.Match[str], wanted: str) -> Fraction:
 
 @lru_cache(maxsize=4096)
 def _exact(digits: str, exponent: int) -> Fraction:
-    """A number in decimal; machines of a sweep have most of theirs in common."""
+    """Return a decimal number as a fraction. The machines of a sweep share most numbers."""
     return Fraction(digits) * Fraction(10) ** exponent
 
 
@@ -257,13 +258,13 @@ def _in_range(quantity: Fraction, text: str, measure: QuantityKind, wanted: str)
 
 @lru_cache(maxsize=1024)
 def _factor(unit: str, measure: QuantityKind, wanted: str) -> Fraction:
-    """How many of the measure's unit one ``unit`` is, exactly."""
+    """Return the number of the measure's unit in one ``unit``, exactly."""
     if not _UNIT.fullmatch(unit):
         raise expected(f"{wanted}, '{shorten(unit)}' is not a unit")
     plain = plain_factor(unit, measure.unit)
     if plain is not None:
         return plain
-    # Units that files usually have are told above: few runs wait for pint.
+    # The table above covers the usual spellings, so few runs wait for pint.
     import pint
 
     registry = _registry()
@@ -286,7 +287,7 @@ def _nearest_unit(unit: str, measure: QuantityKind) -> str:
 
 
 def _fitting(measured: str) -> list[str]:
-    """Spellings of units of one measure."""
+    """Return the spellings of units of one measure."""
     unit = _registry().Unit(measured)
     return [one for one in _SPELLINGS if _registry().Unit(one).is_compatible_with(unit)]
 
