@@ -12,7 +12,7 @@ from typing import Final, Literal
 from pydantic_core import PydanticCustomError
 
 from einsum_cascade.errors import Problem, SpecError
-from einsum_cascade.memo import IdentityCache
+from einsum_cascade.memo import Cache, Identity
 from einsum_cascade.yaml.edit import NAME_KEYS, Setting, apply_settings
 from einsum_cascade.yaml.library import is_file_name, resolve_reference, spec_tree
 from einsum_cascade.yaml.source import YamlNode, YamlScalar
@@ -35,26 +35,27 @@ from .mapping import build_mapping
 from .technology import build_technology
 
 _MAX_ARRAYS = 32
-"""Arrays that are remembered: a grid has some sizes of them, in any order."""
+"""Groups of arrays that are kept: a grid varies few sizes of arrays, in any order."""
+_MAX_MACHINES: Final = 8
+"""Machines that are kept to set other sizes: a sweep names few machines."""
 
 
-class ArrayCache(IdentityCache[ArraysRead]):
-    """Those that were read lately, by their node in the file with settings made."""
+class ArrayCache:
+    """Cache of checked arrays, by their node in the tree of a file with settings applied."""
 
     def __init__(self) -> None:
-        super().__init__(_MAX_ARRAYS)
-        self._made: list[tuple[YamlNode, tuple[Setting, ...], YamlNode]] = []
+        self._arrays = Cache[ArraysRead](_MAX_ARRAYS)
+        self._trees = Cache[YamlNode](_MAX_ARRAYS)
 
     def tree(self, file: YamlNode, settings: tuple[Setting, ...]) -> YamlNode:
-        """The tree of a file with settings made, in which arrays that were set alike before are
-        the same node.
+        """Apply settings to a file; equal settings of arrays give the identical node of arrays.
 
         Parameters
         ----------
         file : YamlNode
-            As it is written.
+            Tree of the file as written.
         settings : tuple of Setting
-            From its root.
+            Settings with paths from the root of the file.
 
         Raises
         ------
@@ -64,14 +65,18 @@ class ArrayCache(IdentityCache[ArraysRead]):
         mine = tuple(s for s in settings if [step.text for step in s.path[:2]] == [KEY, ARRAYS])
         if not mine or any(len(s.path) < 2 for s in settings):
             return apply_settings(file, settings)
-        # What is set of arrays changes nothing else, and nothing else changes them.
+        # Settings of arrays and all other settings change different parts of the tree.
         rest = [s for s in settings if s not in mine]
-        for known, made, root in self._made:
-            if known is file and made == mine:
-                return apply_settings(root, rest)
-        root = apply_settings(file, mine)
-        self._made = [(file, mine, root), *self._made[: _MAX_ARRAYS - 1]]
+        root = self._trees.get((Identity(file), mine), lambda: apply_settings(file, mine))
         return apply_settings(root, rest)
+
+    def find(self, root: YamlNode) -> ArraysRead | None:
+        """Return the checked arrays of a tree, if they are known."""
+        return self._arrays.find(Identity(arrays_node(root)))
+
+    def keep(self, root: YamlNode, arrays: ArraysRead) -> None:
+        """Store the checked arrays of a tree."""
+        self._arrays.keep(Identity(arrays_node(root)), arrays)
 
 
 _NODE = "node"
@@ -79,13 +84,12 @@ _TEXTS = ("title", "source")
 
 
 def refuse_unread(settings: Iterable[Setting]) -> None:
-    """Refuse to set what nothing reads of a technology: texts, and its node, as its numbers are
-    of the node they were found at.
+    """Refuse settings of texts, and of the node, which nothing reads: numbers are not scaled.
 
     Raises
     ------
     SpecError
-        A setting does.
+        Names every such setting.
     """
     wrong = [
         Problem(
@@ -106,19 +110,19 @@ def refuse_unread(settings: Iterable[Setting]) -> None:
 
 
 def refuse_unbilled(machines: Iterable[Architecture], settings: Iterable[Setting]) -> None:
-    """Refuse to set what no machine bills: an action, or a class of memory.
+    """Refuse settings of actions and memory classes that no machine bills.
 
     Parameters
     ----------
     machines : iterable of Architecture
-        Those that the settings are for.
+        Machines that the settings are for.
     settings : iterable of Setting
-        Of their technologies.
+        Settings of their technologies.
 
     Raises
     ------
     SpecError
-        The result would not depend on a setting.
+        Names every setting without an effect.
     """
     billed: dict[str, dict[str, None]] = {"actions": {}, "memories": {}}
     names = []
@@ -149,7 +153,7 @@ Name = str | PathLike[str]
 
 
 def load_technology(name: Name, overrides: Overriding = ()) -> Technology:
-    """See ``Technology.load``."""
+    """Load a technology (see ``Technology.load``)."""
     given = _only("technology", overrides)
     refuse_unread(given.technology)
     if _is_built_in(name) and not given.technology:
@@ -158,26 +162,26 @@ def load_technology(name: Name, overrides: Overriding = ()) -> Technology:
 
 
 def load_architecture(name: Name, overrides: Overriding = ()) -> Architecture:
-    """See ``Architecture.load``."""
+    """Load a machine (see ``Architecture.load``)."""
     return load_architectures([name], overrides)[0]
 
 
 def load_architectures(
     names: Iterable[Name], overrides: Overriding = (), recent: ArrayCache | None = None
 ) -> list[Architecture]:
-    """Machines with the same settings, each of which is for one of them at least.
+    """Load several machines with the same settings.
 
     Parameters
     ----------
     names, overrides
         As of ``Architecture.load``.
-    recent : RecentArrays, optional
-        Where to look for arrays that the last machines had, too.
+    recent : ArrayCache, optional
+        Arrays of machines that were loaded before.
 
     Raises
     ------
     SpecError
-        As ``Architecture.load``; or a setting is of what none of the machines bills.
+        As ``Architecture.load``; or no machine bills the action or class that a setting changes.
     """
     given = _only("architecture", overrides)
     recent = recent or ArrayCache()
@@ -188,7 +192,7 @@ def load_architectures(
 
 def _architecture(name: Name, given: Overrides, recent: ArrayCache) -> Architecture:
     root = recent.tree(spec_tree("architectures", name), given.rooted("architecture"))
-    known = recent.find(arrays_node(root))
+    known = recent.find(root)
     spec = check_architecture(root, known)
     span = root.span_of((ARCHITECTURE, "technology"))
     technology = load_technology(resolve_reference("technology", spec.technology, span), given)
@@ -200,19 +204,19 @@ def _architecture(name: Name, given: Overrides, recent: ArrayCache) -> Architect
             word_bits=machine.word_bits,
             built=machine.arrays,
         )
-        recent.keep(read, arrays_node(root))
+        recent.keep(root, read)
     return machine
 
 
 def load_mapping(name: Name, overrides: Overriding = ()) -> Mapping:
-    """See ``Mapping.load``."""
+    """Load a mapping (see ``Mapping.load``)."""
     given = _only("mapping", overrides)
     if _is_built_in(name) and not given.mapping:
         return _built_in_mapping(str(name))
     return build_mapping(spec_tree("mappings", name, given.rooted("mapping")))
 
 
-# What is packaged does not change while a process runs, and what is read from it is frozen.
+# Packaged files do not change while a process runs, and specifications are frozen.
 
 
 @lru_cache(maxsize=8)
@@ -230,84 +234,70 @@ def _is_built_in(name: Name) -> bool:
 
 
 def _only(part: Literal["technology", "architecture", "mapping"], given: Overriding) -> Overrides:
-    """Texts given to one loader are fields of what it loads, with or without its name."""
+    """Parse settings given to one loader; each may begin with the specification's name or not."""
     if isinstance(given, Overrides):
         return given
     return Overrides.of_part(part, given)
 
 
-_MAX_MACHINES: Final = 8
 _CAPACITY: Final = "capacity"
 _FIELDS: Final = (_CAPACITY, "bandwidth")
 
 
 @dataclass(frozen=True, slots=True)
 class _Size:
-    """A capacity or a bandwidth that is set, as it is written."""
+    """Setting of the capacity or the bandwidth of a memory, with its value as written."""
 
     memory: str
     field: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Settings:
-    """Those of a machine: sizes of its memories, and all others."""
-
-    sizes: tuple[_Size, ...]
-    others: Overrides
-
-    def alike(self, other: _Settings) -> bool:
-        """Whether two differ in the numbers of the same sizes alone."""
-        return self.others == other.others and [(s.memory, s.field) for s in self.sizes] == [
-            (s.memory, s.field) for s in other.sizes
-        ]
-
-
 class MachineCache:
-    """Reads machines one after the other, those that are alike in less time.
+    """Loader of machines that rarely reads a file again.
 
-    A machine that differs from one read before in capacities and bandwidths alone is that one
-    with other numbers: nothing else of a file depends on them. What is not plainly a size or a
-    speed is left to the file's own checks, which say what is wrong with it.
+    A machine that differs from an earlier one only in capacities and bandwidths is a copy with
+    other numbers: nothing else of a file depends on them. A value that is not plainly such a
+    number goes to the checks of the file, which name the problem.
     """
 
     def __init__(self) -> None:
         self._arrays = ArrayCache()
-        self._read: list[tuple[str, _Settings, Architecture]] = []
+        self._machines = Cache[Architecture](_MAX_MACHINES)
 
     def machine(self, name: str, given: Overrides) -> Architecture:
-        """A machine with settings made.
+        """Return a machine with settings applied.
 
         Parameters
         ----------
         name : str
-            A built-in name, or a file's.
+            A built-in name, or the name of a file.
         given : Overrides
-            Those of it and of its technology.
+            Settings of the machine and of its technology.
 
         Raises
         ------
         SpecError
             As ``Architecture.load``.
         """
-        settings = _split_settings(given)
-        if settings is None:
-            return self._afresh(name, given)
-        for read, known, machine in self._read:
-            if read == name and known.alike(settings):
-                return _sized(machine, settings.sizes) or self._afresh(name, given)
-        machine = self._afresh(name, given)
-        self._read = [(name, settings, machine), *self._read[: _MAX_MACHINES - 1]]
-        return machine
+        split = _split_settings(given)
+        if split is None:
+            return self._load(name, given)
+        sizes, others = split
+        key = (name, tuple((s.memory, s.field) for s in sizes), others)
+        if (known := self._machines.find(key)) is not None:
+            return _sized(known, sizes) or self._load(name, given)
+        return self._machines.keep(key, self._load(name, given))
 
-    def _afresh(self, name: str, given: Overrides) -> Architecture:
+    def _load(self, name: str, given: Overrides) -> Architecture:
         return load_architectures([name], given, self._arrays)[0]
 
 
-def _split_settings(given: Overrides) -> _Settings | None:
-    """Sizes of memories and other settings; None where there are none, or others may decide
-    whose they are."""
+def _split_settings(given: Overrides) -> tuple[tuple[_Size, ...], Overrides] | None:
+    """Split settings into sizes of memories and all others.
+
+    Return None if there are no sizes, or if another setting may decide whose they are.
+    """
     sizes: list[_Size] = []
     others: list[Setting] = []
     for setting in given.architecture:
@@ -325,11 +315,11 @@ def _split_settings(given: Overrides) -> _Settings | None:
                 others.append(setting)
     if len({(s.memory, s.field) for s in sizes}) < max(1, len(sizes)):
         return None
-    return _Settings(tuple(sizes), replace(given, architecture=tuple(others)))
+    return tuple(sizes), replace(given, architecture=tuple(others))
 
 
 def _sized(machine: Architecture, sizes: tuple[_Size, ...]) -> Architecture | None:
-    """The machine with other sizes; None where they are wrong, or of no memory of that name."""
+    """Return the machine with other sizes; None if one is wrong or its memory does not exist."""
     memories = {m.name: m for m in machine.memories}
     for size in sizes:
         memory, number = memories.get(size.memory), _number(size.field, size.text)
@@ -346,7 +336,7 @@ def _sized(machine: Architecture, sizes: tuple[_Size, ...]) -> Architecture | No
 
 @lru_cache(maxsize=4096)
 def _number(field: str, text: str) -> Fraction | None:
-    """Bytes, or bytes a second; None where that is wrong."""
+    """Parse bytes, or bytes per second; return None if the text is wrong."""
     try:
         return units.parse_quantity(text, units.CAPACITY if field == _CAPACITY else units.BANDWIDTH)
     except PydanticCustomError:
