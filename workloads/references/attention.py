@@ -1,6 +1,8 @@
-"""Softmax attention, its variants and its backward pass.
+"""Softmax attention: variants of scores, masks and results, shared heads, and the backward pass.
 
-Scores are not scaled: fold 1/sqrt(E) into ``Q``.
+Scores are not scaled: fold 1/sqrt(E) into ``Q``. Shapes are in the cascades' index order with any
+parallel ranks in front (``...``). Unless a function says otherwise, ``Q`` is (..., P, E), ``K``
+(..., M, E) and ``V`` (..., M, F).
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .functions import Array
+from .functions import Array, sigmoid, softmax
 
 
 def _scores(Q: Array, K: Array) -> Array:
@@ -170,3 +172,319 @@ def flash_attention_backward_grouped(
         found["DV"].append(np.swapaxes(weights, -1, -2) @ out)
     queries = np.stack(found["DQ"], axis=-3)
     return {"DQ": queries, "DK": sum(found["DK"]), "DV": sum(found["DV"])}  # type: ignore[dict-item]
+
+
+def _aligned_positions(Q: Array, K: Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Positions of the queries as a column, of the keys as a row."""
+    queries, keys = Q.shape[-2], K.shape[-2]
+    return np.arange(queries)[:, None] + keys - queries, np.arange(keys)[None, :]
+
+
+def softcap_attention(Q: Array, K: Array, V: Array, cap: float) -> dict[str, Array]:
+    """Causal attention of the scores ``cap * tanh(x / cap)``, as in Gemma 2."""
+    at, m = _aligned_positions(Q, K)
+    return {"AV": _weights(cap * np.tanh(_scores(Q, K) / cap), m <= at) @ V}
+
+
+def alibi_attention(Q: Array, K: Array, V: Array, SL: Array) -> dict[str, Array]:
+    """Causal attention; a score loses the slope of its head (..., H) for every step of distance."""
+    at, m = _aligned_positions(Q, K)
+    scores = _scores(Q, K) - np.asarray(SL)[..., None, None] * (at - m)
+    return {"AV": _weights(scores, m <= at) @ V}
+
+
+def t5_attention(
+    Q: Array,
+    K: Array,
+    V: Array,
+    TAB: Array,
+    BB: npt.NDArray[np.int64],
+    BA: npt.NDArray[np.int64],
+) -> dict[str, Array]:
+    """Attention over all keys with ``TAB[h, bucket]`` added to the scores of head h.
+
+    Parameters
+    ----------
+    TAB : array, shape (..., N)
+        Of the heads, the same in every batch.
+    BB, BA : array of whole numbers, shapes (M,) and (P,)
+        Buckets of a key so many places before the query, and after it.
+    """
+    at, m = _aligned_positions(Q, K)
+    after = np.maximum(m - at, 0)
+    bucket = np.where(m <= at, BB[np.maximum(at - m, 0)], BA[np.minimum(after, len(BA) - 1)])
+    scores = _scores(Q, K) + np.take(TAB, bucket, axis=-1)
+    return {"AV": _weights(scores, np.ones(bucket.shape, bool)) @ V}
+
+
+def t5_causal_attention(
+    Q: Array, K: Array, V: Array, TAB: Array, BB: npt.NDArray[np.int64]
+) -> dict[str, Array]:
+    """Attention to the keys up to each query's own, ``TAB[h, BB[distance]]`` added to scores.
+
+    Parameters
+    ----------
+    TAB : array, shape (..., N)
+    BB : array of whole numbers, shape (M,)
+        Buckets of a key so many places before the query.
+    """
+    at, m = _aligned_positions(Q, K)
+    scores = _scores(Q, K) + np.take(TAB, BB[np.maximum(at - m, 0)], axis=-1)
+    return {"AV": _weights(scores, m <= at) @ V}
+
+
+def prefix_attention(Q: Array, K: Array, V: Array, L: float) -> dict[str, Array]:
+    """Every query sees the first L keys and those up to its own place."""
+    at, m = _aligned_positions(Q, K)
+    return {"AV": _weights(_scores(Q, K), (m <= at) | (m < L)) @ V}
+
+
+def chunked_local_attention(Q: Array, K: Array, V: Array, C: float) -> dict[str, Array]:
+    """Causal attention of each query to the keys of its own chunk of C."""
+    at, m = _aligned_positions(Q, K)
+    own = np.floor_divide(at, C) == np.floor_divide(m, C)
+    return {"AV": _weights(_scores(Q, K), own & (m <= at)) @ V}
+
+
+def gated_attention(Q: Array, K: Array, V: Array, GT: Array) -> dict[str, Array]:
+    """Causal attention times ``sigmoid(GT)``, of shape (..., P, F)."""
+    at, m = _aligned_positions(Q, K)
+    return {"Y": (_weights(_scores(Q, K), m <= at) @ V) * sigmoid(GT)}
+
+
+def forgetting_attention(Q: Array, K: Array, V: Array, FG: Array) -> dict[str, Array]:
+    """Causal attention, each raised score times the product of the gates after its key.
+
+    ``FG`` of shape (..., P) holds the gates' logarithms, at most 0; P = M.
+    """
+    at, m = _aligned_positions(Q, K)
+    rows = []
+    for p in range(Q.shape[-2]):
+        since = [FG[..., u + 1 : p + 1].sum(axis=-1) for u in range(K.shape[-2])]
+        rows.append(np.stack(since, axis=-1))
+    scores = _scores(Q, K) + np.stack(rows, axis=-2)
+    return {"AV": _weights(scores, m <= at) @ V}
+
+
+def softpick_attention(Q: Array, K: Array, V: Array, eps: float) -> dict[str, Array]:
+    """``relu(exp(x) - 1) V / sum |exp(x) - 1|`` over the keys up to the query's place.
+
+    ``eps`` is added to the sum after both were divided by the largest exp(x).
+    """
+    at, m = _aligned_positions(Q, K)
+    kept = m <= at
+    scores = _scores(Q, K)
+    top = np.max(np.where(kept, scores, -np.inf), axis=-1, keepdims=True, initial=-np.inf)
+    raised = np.where(kept, np.expm1(np.where(kept, scores, 0.0)), 0.0)
+    total = np.abs(raised).sum(axis=-1, keepdims=True)
+    below = np.where(top == -np.inf, 1.0, total + eps * np.exp(np.where(top == -np.inf, 0, top)))
+    return {"AV": np.maximum(raised, 0.0) / below @ V}
+
+
+def differential_attention(
+    Q: Array,
+    K: Array,
+    V: Array,
+    LQ: Array,
+    LK: Array,
+    W: Array,
+    lam0: float,
+    eps: float,
+) -> dict[str, Array]:
+    """Causal ``(A_0 - lam A_1) V``, each head divided by its root mean square, times 1 - lam0.
+
+    Parameters
+    ----------
+    Q, K : array, shape (..., 2, P, E) and (..., 2, M, E)
+    LQ, LK : array, shape (2, E)
+        ``lam = exp(LQ_0 . LK_0) - exp(LQ_1 . LK_1) + lam0``, one number for all heads.
+    W : array, shape (F,)
+        The weight of the norm.
+    """
+    at, m = _aligned_positions(Q, K)
+    lam = np.exp(LQ[0] @ LK[0]) - np.exp(LQ[1] @ LK[1]) + lam0
+    maps = _weights(_scores(Q, K), m <= at)
+    found = (maps[..., 0, :, :] - lam * maps[..., 1, :, :]) @ V
+    size = np.sqrt(np.mean(found**2, axis=-1, keepdims=True) + eps)
+    return {"Y": (1 - lam0) * W * found / size}
+
+
+def paged_attention(
+    Q: Array, KP: Array, VP: Array, TABLE: npt.NDArray[np.int64], M: int
+) -> dict[str, Array]:
+    """The last P tokens of every head over the M keys of the pages that a table names, causally.
+
+    Parameters
+    ----------
+    Q : array, shape (B, G, S, P, E)
+    KP, VP, TABLE : array
+        As for ``paged_attention_decode``.
+    """
+    found = np.zeros((*Q.shape[:-1], VP.shape[-1]))
+    late = M - Q.shape[3]
+    for b, g, s, p in np.ndindex(*Q.shape[:-1]):
+        pages = TABLE[b].ravel()
+        seen = max(late + p + 1, 0)
+        keys = np.concatenate([KP[page][:, g] for page in pages])[:seen]
+        values = np.concatenate([VP[page][:, g] for page in pages])[:seen]
+        if seen:
+            weights = np.exp(keys @ Q[b, g, s, p])
+            found[b, g, s, p] = weights @ values / weights.sum()
+    return {"AV": found}
+
+
+def paged_attention_decode(
+    Q: Array, KP: Array, VP: Array, TABLE: npt.NDArray[np.int64], M: int
+) -> dict[str, Array]:
+    """One query of every head over the first M keys of the pages that a table names.
+
+    Parameters
+    ----------
+    Q : array, shape (B, G, S, E)
+    KP, VP : array, shape (C, T, G, E) and (C, T, G, F)
+        A pool of C pages of T keys, for all sequences.
+    TABLE : array of whole numbers, shape (B, M1, N)
+        Pages of each sequence, in order; M1 N T is at least M.
+    """
+    found = []
+    for query, pages in zip(Q, TABLE, strict=True):
+        keys = np.concatenate([KP[page] for page in pages.flat])[:M]
+        values = np.concatenate([VP[page] for page in pages.flat])[:M]
+        scores = np.einsum("gse,mge->gsm", query, keys)
+        weights = _weights(scores, np.ones(len(keys), bool))
+        found.append(np.einsum("gsm,mgf->gsf", weights, values))
+    return {"AV": np.stack(found)}
+
+
+def _attend(q: Array, k: Array, v: Array) -> Array:
+    """One head: (..., P, E), (..., M, E) and (..., M, F) to (..., P, F)."""
+    return np.asarray(softmax(q @ np.swapaxes(k, -1, -2)) @ v)
+
+
+def multi_query_attention(Q: Array, K: Array, V: Array) -> dict[str, Array]:
+    """Every head of ``Q`` (..., H, P, E) attends the same ``K`` (..., M, E), ``V`` (..., M, F)."""
+    heads = [_attend(Q[..., h, :, :], K, V) for h in range(Q.shape[-3])]
+    return {"AV": np.stack(heads, axis=-3)}
+
+
+def grouped_query_attention(Q: Array, K: Array, V: Array) -> dict[str, Array]:
+    """The S query heads of a group attend the same keys (Ainslie et al., arXiv 2305.13245).
+
+    Parameters
+    ----------
+    Q, K, V : array
+        Shapes (..., G, S, P, E), (..., G, M, E) and (..., G, M, F).
+    """
+    heads = [_attend(Q[..., s, :, :], K, V) for s in range(Q.shape[-3])]
+    return {"AV": np.stack(heads, axis=-3)}
+
+
+def _seen(Q: Array, K: Array, W: float) -> list[list[int]]:
+    """For every query the keys it sees: the last ``W`` up to its own, the last query's the last."""
+    queries, keys = Q.shape[-2], K.shape[-2]
+    ends = [p + keys - queries for p in range(queries)]
+    return [[m for m in range(keys) if end - W < m <= end] for end in ends]
+
+
+def _row(q: Array, k: Array, v: Array, sink: Array | None, cap: float | None, bias: Array) -> Array:
+    """One query of one head, (E), over the keys that it sees; zero where it sees none."""
+    scores = k @ q + bias
+    if cap is not None:
+        scores = cap * np.tanh(scores / cap)
+    if sink is not None:
+        scores = np.append(scores, sink)
+    if not len(scores):
+        return np.zeros(v.shape[-1])
+    return np.asarray(softmax(scores)[: len(v)] @ v)
+
+
+def _grouped_rows(
+    Q: Array,
+    K: Array,
+    V: Array,
+    W: float,
+    Z: Array | None = None,
+    *,
+    cap: float | None = None,
+    SL: Array | None = None,
+) -> dict[str, Array]:
+    """Query by query of each head."""
+    found = np.zeros((*Q.shape[:-1], V.shape[-1]))
+    seen = _seen(Q, K, W)
+    for *ahead, g, s, p in np.ndindex(Q.shape[:-1]):
+        group = (*ahead, g)
+        keys = seen[p]
+        sink = None if Z is None else Z[(*group, s)]
+        query, key, value = Q[(*group, s, p)], K[group][keys], V[group][keys]
+        far = p + K.shape[-2] - Q.shape[-2] - np.array(keys, dtype=float)
+        bias = np.zeros(len(keys)) if SL is None else -SL[(*group, s)] * far
+        found[(*group, s, p)] = _row(query, key, value, sink, cap, bias)
+    return {"AV": found}
+
+
+def grouped_query_attention_causal(Q: Array, K: Array, V: Array) -> dict[str, Array]:
+    """``grouped_query_attention`` of query p over the keys m <= p + M - P."""
+    return _grouped_rows(Q, K, V, np.inf)
+
+
+def grouped_query_attention_window(Q: Array, K: Array, V: Array, W: float) -> dict[str, Array]:
+    """``grouped_query_attention`` over the last ``W`` keys up to m = p + M - P."""
+    return _grouped_rows(Q, K, V, W)
+
+
+def grouped_query_attention_sink(Q: Array, K: Array, V: Array, Z: Array) -> dict[str, Array]:
+    """As causal, and one more score a head, ``Z`` of shape (..., G, S), which has no value."""
+    return _grouped_rows(Q, K, V, np.inf, Z)
+
+
+def grouped_query_attention_sink_window(
+    Q: Array, K: Array, V: Array, Z: Array, W: float
+) -> dict[str, Array]:
+    """As with a window, and one more score a head, ``Z`` of shape (..., G, S)."""
+    return _grouped_rows(Q, K, V, W, Z)
+
+
+def grouped_query_attention_softcap(Q: Array, K: Array, V: Array, cap: float) -> dict[str, Array]:
+    """As causal, of the scores ``cap * tanh(x / cap)`` (Gemma 2, arXiv 2408.00118)."""
+    return _grouped_rows(Q, K, V, np.inf, cap=cap)
+
+
+def grouped_query_attention_softcap_window(
+    Q: Array, K: Array, V: Array, cap: float, W: float
+) -> dict[str, Array]:
+    """As with a window, of the scores ``cap * tanh(x / cap)``."""
+    return _grouped_rows(Q, K, V, W, cap=cap)
+
+
+def grouped_query_attention_alibi(Q: Array, K: Array, V: Array, SL: Array) -> dict[str, Array]:
+    """As causal; a score loses the slope of its head, ``SL`` (..., G, S), for every step back."""
+    slopes = np.broadcast_to(SL, Q.shape[:-2])
+    return _grouped_rows(Q, K, V, np.inf, SL=slopes)
+
+
+def grouped_query_attention_gated(Q: Array, K: Array, V: Array, GT: Array) -> dict[str, Array]:
+    """As causal, and times a sigmoid of ``GT``, of shape (..., G, S, P, F)."""
+    return {"Y": _grouped_rows(Q, K, V, np.inf)["AV"] * sigmoid(GT)}
+
+
+def latent_attention(
+    QN: Array, QR: Array, C: Array, KR: Array, WK: Array, WV: Array
+) -> dict[str, Array]:
+    """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434), keys and values expanded.
+
+    Parameters
+    ----------
+    QN, QR : array
+        Queries without and with rotary positions, (..., H, P, D) and (..., H, P, R).
+    C, KR : array
+        The cache: latents (..., M, L) and rotated keys (..., M, R), shared by all heads.
+    WK, WV : array
+        Up-projections (H, D, L) and (H, F, L), without ranks in front.
+    """
+    heads = []
+    for h in range(QN.shape[-3]):
+        keys = np.concatenate([C @ np.swapaxes(WK[h], -1, -2), KR], axis=-1)
+        values = C @ np.swapaxes(WV[h], -1, -2)
+        queries = np.concatenate([QN[..., h, :, :], QR[..., h, :, :]], axis=-1)
+        heads.append(_attend(queries, keys, values))
+    return {"AV": np.stack(heads, axis=-3)}

@@ -30,3 +30,18 @@ def layer_norm(x: Array, eps: float, axes: int = 1) -> Array:
     along = tuple(range(-axes, 0))
     mean = x.mean(axis=along, keepdims=True)
     return np.asarray((x - mean) / np.sqrt(x.var(axis=along, keepdims=True) + eps))
+
+
+def outer(a: Array, b: Array) -> Array:
+    """Return the outer product of two vectors along the last axes: (..., E) and (..., F)."""
+    return np.asarray(a[..., :, None] * b[..., None, :])
+
+
+def row_times(row: Array, state: Array) -> Array:
+    """Return a row vector (..., E) times a matrix (..., E, F)."""
+    return np.asarray((row[..., None, :] @ state)[..., 0, :])
+
+
+def unit_rows(x: Array) -> Array:
+    """Return vectors along the last axis scaled to Euclidean length one."""
+    return np.asarray(x / np.linalg.norm(x, axis=-1, keepdims=True))
