@@ -13,7 +13,8 @@ from . import ir
 from .ir import Affine, AffineTerm, Binary, Expression, Gather, Index, Name, Number, Unary
 from .memo import cached_property
 
-_NO_NUMBERS: Mapping[str, int] = MappingProxyType({})
+NO_NUMBERS: Mapping[str, int] = MappingProxyType({})
+"""Default of functions that substitute numbers for shapes and parameters."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def index_of(form: Form) -> ir.Affine:
     )
 
 
-def linear_expression(node: ir.Expression, numbers: Mapping[str, int] = _NO_NUMBERS) -> Form | None:
+def linear_expression(node: ir.Expression, numbers: Mapping[str, int] = NO_NUMBERS) -> Form | None:
     """Return the form of an expression, or None if it is not linear in positions and shapes.
 
     Parameters
@@ -274,21 +275,23 @@ Sign = Literal["+", "-"]
 
 def affine_value(index: Affine) -> Expression:
     """Return an affine index as an expression: ``m1*M0 + m0``."""
-    total: Expression | None = None
-    for term in index.terms:
-        variable = term.variable
-        factors = [] if variable is None else [Name(name=variable, kind="variable")]
-        total = _added(total, term, [*factors])
-    return total if total is not None else Number(value=0)
+    return _sum(None, index) or Number(value=0)
 
 
 def gather_value(index: Gather) -> Expression:
     """Return a gathered index as an expression: ``I[j]*T + t``."""
-    total = _added(None, index, [index.access])
-    for term in index.offset.terms:
+    position = _added(None, index, [index.access])
+    return _sum(position, index.offset) or position
+
+
+def _sum(total: Expression | None, index: Affine) -> Expression | None:
+    """Return a sum with the terms of an index added; None if there is nothing to add."""
+    for term in index.terms:
         variable = term.variable
-        factors = [] if variable is None else [Name(name=variable, kind="variable")]
-        total = _added(total, term, [*factors])
+        factors: list[Expression] = (
+            [] if variable is None else [Name(name=variable, kind="variable")]
+        )
+        total = _added(total, term, factors)
     return total
 
 

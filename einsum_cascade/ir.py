@@ -6,6 +6,7 @@ Upper-case names are ranks and their shapes, lower-case names are rank variables
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -475,6 +476,19 @@ def walk(node: Node) -> tuple[Node, ...]:
 def variables_of(node: Node) -> tuple[str, ...]:
     """Return the rank variables in indices and expressions, in order, each once."""
     return tuple(dict.fromkeys(v for n in walk(node) for v in _own_variables(n)))
+
+
+def unconditional_reads(node: Node) -> Iterator[Access]:
+    """Yield the accesses that are read at every point, with those inside indices.
+
+    Operands of a ``where`` call are read at some points only, and are left out.
+    """
+    if isinstance(node, Access):
+        yield node
+    if isinstance(node, Call) and node.function == "where":
+        return
+    for child in children(node):
+        yield from unconditional_reads(child)
 
 
 def _accesses(*roots: Node | None) -> list[Access]:

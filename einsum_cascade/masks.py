@@ -14,14 +14,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Literal
 
 from . import ir
-from .affine import Families, Form, Term, linear_expression
+from .affine import NO_NUMBERS, Families, Form, Term, linear_expression
 from .functions import COMPARISONS
 
-_NO_NUMBERS: Mapping[str, int] = MappingProxyType({})
 _ONE = Form((Term(1),))
 
 
@@ -77,7 +75,7 @@ class Opaque:
 
 
 def inequalities(
-    condition: ir.Condition, numbers: Mapping[str, int] = _NO_NUMBERS
+    condition: ir.Condition, numbers: Mapping[str, int] = NO_NUMBERS
 ) -> tuple[AtMostZero | Opaque, ...]:
     """Return the inequalities that a condition implies, with negations resolved.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from math import prod
 from typing import SupportsIndex
 
@@ -16,6 +16,8 @@ def resolve_shapes(
     program: ir.Program,
     given: Mapping[str, SupportsIndex],
     error: type[InputError] = CascadeError,
+    *,
+    partial: bool = False,
 ) -> dict[str, int]:
     """Return the shape of every rank of a program.
 
@@ -31,6 +33,8 @@ def resolve_shapes(
         Shapes by rank name, positive integers of any size.
     error : type
         Error class to raise.
+    partial : bool
+        Whether shapes may be missing; the result then has the known ones only.
 
     Returns
     -------
@@ -62,7 +66,7 @@ def resolve_shapes(
         plain = rank.family is None and not rank.partition
         if plain and rank.name not in shapes and rank.name not in given:
             missing.append(f"'{rank.name}'" + (f" ({rank.meaning})" if rank.meaning else ""))
-    if missing:
+    if missing and not partial:
         what = "shapes are" if len(missing) > 1 else "shape is"
         problems.append(Problem(f"{what} missing: {', '.join(missing)}"))
     if problems:
@@ -280,7 +284,7 @@ def _has_only_selected_elements(program: ir.Program, rank: str) -> bool:
         selects = _selection_rank(program, einsum)
         if selects is None and not any(
             a.tensor in of_selections and _is_at(a, variable)
-            for a in _unconditional_reads(einsum.expression)
+            for a in ir.unconditional_reads(einsum.expression)
         ):
             return False
         if selects not in (None, rank):
@@ -312,16 +316,6 @@ def _uses_shape(node: ir.Node, rank: str) -> bool:
     return isinstance(node, ir.Name | ir.Gather) and rank in (
         node.shapes if isinstance(node, ir.Gather) else (node.name,)
     )
-
-
-def _unconditional_reads(node: ir.Node) -> Iterator[ir.Access]:
-    """Yield the accesses that are read at every point, with those inside indices."""
-    if isinstance(node, ir.Access):
-        yield node
-    if isinstance(node, ir.Call) and node.function == "where":
-        return
-    for child in ir.children(node):
-        yield from _unconditional_reads(child)
 
 
 def rank_asymmetry(program: Program, rank: str) -> str | None:

@@ -26,14 +26,8 @@ def verify(program: ir.Program, spoiled: frozenset[str] = frozenset()) -> tuple[
     spoiled : frozenset of str
         Names whose declaration was already rejected; their absence is not reported.
     """
-    found: dict[Problem, None] = {}
-    for problem in name_problems(program, spoiled):
-        found.setdefault(problem)
-    for problem in index_problems(program, spoiled):
-        found.setdefault(problem)
-    for problem in _flow_problems(program, spoiled):
-        found.setdefault(problem)
-    return tuple(found)
+    checks = (name_problems, index_problems, _flow_problems)
+    return tuple(dict.fromkeys(p for check in checks for p in check(program, spoiled)))
 
 
 def check(program: ir.Program) -> ir.Program:

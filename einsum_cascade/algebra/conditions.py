@@ -27,7 +27,6 @@ from ..affine import (
 from ..ir import (
     Access,
     Affine,
-    Call,
     Condition,
     Einsum,
     Gather,
@@ -37,7 +36,7 @@ from ..ir import (
     Number,
     Program,
     Relational,
-    children,
+    unconditional_reads,
     walk,
 )
 from ..masks import AtMostZero, conjuncts, depends_on_data, inequalities
@@ -87,7 +86,7 @@ class Masks:
         self, einsum: Einsum, absent: Mapping[str, frozenset[Condition]]
     ) -> frozenset[Condition]:
         found = set(conjuncts(einsum.where))
-        for access in _unconditional_reads(einsum.expression):
+        for access in unconditional_reads(einsum.expression):
             if access.tensor != einsum.name:
                 found |= self._inherited(access, absent)
         return frozenset(found)
@@ -370,13 +369,3 @@ def _with_full_masks(program: Program) -> Program:
 def _has_unit_coefficients(form: Form) -> bool:
     """Whether what is not to be beyond an end stands at one place, not at some multiple of it."""
     return all(t.coefficient == 1 for t in form.terms if t.variable is not None)
-
-
-def _unconditional_reads(node: Node) -> Iterator[Access]:
-    """Accesses that are read at every point: not those that a ``where`` call may skip."""
-    if isinstance(node, Access):
-        yield node
-    if isinstance(node, Call) and node.function == "where":
-        return
-    for child in children(node):
-        yield from _unconditional_reads(child)

@@ -8,7 +8,7 @@ the inequality is linear, or if it names the variable in one rounded quotient, s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -17,19 +17,9 @@ from typing import Any
 
 from .. import ir
 from ..errors import MappingError, Problem
+from . import policy
 from .inequalities import Inequality, Periodic
-from .points import CountedAxis, conjunctions, inlined, last_tile, signed_spaces
-
-_MAX_COMBINATIONS = 10**9
-"""Combinations of the other variables that are gone through at most, steps of halving included."""
-# As many at once that an array of them has 8 MiB.
-_COMBINATIONS_PER_BATCH = 1 << 20
-_MIN_VALUES_FOR_PERIODS = 1 << 10
-"""Values of an axis for each combination of the others from which on periods are looked for."""
-_MIN_COMBINATIONS_TO_SPLIT = 1 << 22
-"""Combinations from which on a short axis is taken value by value."""
-_MAX_SPLIT_VALUES = 64
-"""Values of such an axis at most: each takes some milliseconds to write out."""
+from .points import Axis, PointSet, conjunctions, inlined, last_tile, signed_spaces
 
 
 def count_points(program: ir.Program, einsum: ir.Einsum, numbers: Mapping[str, float]) -> int:
@@ -59,7 +49,13 @@ def count_points(program: ir.Program, einsum: ir.Einsum, numbers: Mapping[str, f
     # Names of the last tiles as ``spaces`` writes them; no rank of a file can have such a name.
     numbers = {**numbers, **dict(_last_tiles(program, numbers))}
     for times, space in signed_spaces(program, einsum):
-        total += _NumericShapes(numbers, einsum).space(times, space.axes, space.inequalities)
+        factor = _integer(times, numbers)
+        found = _count(space, numbers) if factor else 0
+        if found is None:
+            where = einsum.where
+            text = f"{einsum.name}: its mask ties too many points together to count them"
+            raise MappingError(Problem(text, None if where is None else where.span))
+        total += factor * found
     return total
 
 
@@ -126,93 +122,54 @@ def _last_tiles(program: ir.Program, numbers: Mapping[str, float]) -> Iterator[t
             yield last_tile(rank.name).name, numbers[rank.name] - whole
 
 
-@dataclass(frozen=True)
-class _NumericAxis:
-    """An axis in numbers: ``size`` values, each of ``tile`` points, ``total`` in all."""
+def _value(expression: Any, numbers: Mapping[str, float], keep: Set[Any] = frozenset()) -> Any:
+    """Return an expression with numbers for all symbols but those to keep."""
+    import sympy
 
-    symbol: Any
-    size: int
-    tile: int
-    total: int
+    one = sympy.Integer(0) + expression
+    return one.xreplace({s: sympy.Rational(numbers[s.name]) for s in one.free_symbols - keep})
 
 
-@dataclass(frozen=True)
-class _NumericShapes:
-    numbers: Mapping[str, float]
-    einsum: ir.Einsum
+def _integer(expression: Any, numbers: Mapping[str, float]) -> int:
+    """Return the integer value of an expression; most are a single shape and need no sympy."""
+    if isinstance(expression, int):
+        return expression
+    if expression.is_Symbol:
+        return int(numbers[expression.name])
+    return int(_value(expression, numbers))
 
-    def _value(self, expression: Any, keep: frozenset[Any] = frozenset()) -> Any:
-        import sympy
 
-        one = sympy.Integer(0) + expression
-        return one.xreplace(
-            {s: sympy.Rational(self.numbers[s.name]) for s in one.free_symbols - keep}
-        )
+def _count(space: PointSet, numbers: Mapping[str, float]) -> int | None:
+    """Return the points of a set with numbers for its shapes; None if they are too many to count.
 
-    def _whole(self, expression: Any) -> int:
-        """Return the integer value of an expression; most are a single shape and need no sympy."""
-        if isinstance(expression, int):
-            return expression
-        if expression.is_Symbol:
-            return int(self.numbers[expression.name])
-        return int(self._value(expression))
-
-    def space(self, times: Any, axes: Sequence[CountedAxis], inequalities: Sequence[Any]) -> int:
-        """Parameters
-        ----------
-        times : expression
-            How often the space counts; below 0 in an inclusion and exclusion.
-        axes, inequalities
-            Of a ``CountedSpace``, still in symbols.
-
-        Returns
-        -------
-        int
-            Points, ``times`` multiplied in.
-
-        Raises
-        ------
-        MappingError
-            A group of axes has more than 10**9 combinations to go through.
-        """
-        symbols = frozenset(a.symbol for a in axes)
-        ranges = [
-            _NumericAxis(a.symbol, *(self._whole(x) for x in (a.size, a.tile, a.total)))
-            for a in axes
-        ]
-        left = [self._value(i, symbols) for i in inequalities]
-        if any(not i.free_symbols and not i <= 0 for i in left):
-            return 0
-        # What holds everywhere, as the last tile's end where tiles are whole, ties nothing.
-        sizes = {a.symbol: a.size for a in ranges}
-        left = [i for i in left if i.free_symbols and not Inequality.of(i).always(sizes)]
-        found = self._whole(times)
-        while ranges and found:
-            group = [ranges.pop(0)]
-            mine: list[Any] = []
-            # All axes that inequalities tie to the first, directly or through others. Groups know
-            # nothing of one another, so that their points multiply.
-            while more := [i for i in left if i.free_symbols & {a.symbol for a in group}]:
-                mine += more
-                left = [i for i in left if i not in more]
-                tied = set().union(*(i.free_symbols for i in more))
-                group += [a for a in ranges if a.symbol in tied]
-                ranges = [a for a in ranges if a.symbol not in tied]
-            found *= self._group(group, mine) if mine else group[0].total
-        return found
-
-    def _group(self, axes: list[_NumericAxis], inequalities: list[Any]) -> int:
-        """Points of axes that inequalities tie together."""
-        found = _count_coupled(tuple(axes), tuple(inequalities))
-        if found is None:
-            where = self.einsum.where
-            text = f"{self.einsum.name}: its mask ties too many points together to count them"
-            raise MappingError(Problem(text, None if where is None else where.span))
-        return found
+    Parameters
+    ----------
+    space : PointSet
+        Symbolic point set.
+    numbers : mapping
+        Shapes and parameters by name.
+    """
+    axes = tuple(
+        Axis(a.symbol, *(_integer(x, numbers) for x in (a.size, a.tile, a.total)))
+        for a in space.axes
+    )
+    sizes = {a.symbol: a.size for a in axes}
+    left = [_value(i, numbers, sizes.keys()) for i in space.inequalities]
+    if any(not i.free_symbols and not i <= 0 for i in left):
+        return 0
+    # An inequality that always holds, such as the last tile's end for whole tiles, couples nothing.
+    left = [i for i in left if i.free_symbols and not Inequality.of(i).always(sizes)]
+    total = 1
+    for group, inequalities in PointSet(axes, tuple(left)).groups():
+        found = _count_coupled(group, inequalities) if inequalities else group[0].total
+        if not found:
+            return found
+        total *= found
+    return total
 
 
 @lru_cache(maxsize=4096)
-def _count_coupled(axes: tuple[_NumericAxis, ...], inequalities: tuple[Any, ...]) -> int | None:
+def _count_coupled(axes: tuple[Axis, ...], inequalities: tuple[Any, ...]) -> int | None:
     """Return the points of coupled axes, or None if there are too many combinations.
 
     Results are cached, because Einsums of a cascade share masks and one shape runs on many
@@ -223,37 +180,38 @@ def _count_coupled(axes: tuple[_NumericAxis, ...], inequalities: tuple[Any, ...]
     # bounds, all are enumerated.
     work = {a: w for a in (*axes, _NO_AXIS) if (w := _work(a, axes, forms)) is not None}
     x = min(work, key=lambda a: work[a])
-    if work[x] > _MAX_COMBINATIONS:
+    if work[x] > policy.MAX_COMBINATIONS:
         return None
     others = [a for a in axes if a is not x]
     if (found := _by_periods(x, others, forms)) is not None:
         return found
     if (
-        work[x] >= _MIN_COMBINATIONS_TO_SPLIT
+        work[x] >= policy.MIN_COMBINATIONS_TO_SPLIT
         and (found := _value_by_value(axes, inequalities)) is not None
     ):
         return found
     combinations = prod(a.size for a in others)
+    batch = policy.COMBINATIONS_PER_BATCH
     return sum(
-        _count_batch(x, others, forms, start, min(start + _COMBINATIONS_PER_BATCH, combinations))
-        for start in range(0, combinations, _COMBINATIONS_PER_BATCH)
+        _count_batch(x, others, forms, start, min(start + batch, combinations))
+        for start in range(0, combinations, batch)
     )
 
 
-def _value_by_value(axes: Sequence[_NumericAxis], inequalities: Sequence[Any]) -> int | None:
+def _value_by_value(axes: Sequence[Axis], inequalities: Sequence[Any]) -> int | None:
     """Return the points summed over the values of the shortest axis, or None.
 
     None if that axis is long, or if inequalities still couple the other axes at a fixed value.
 
     >>> import sympy
     >>> p, l, j = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "plj")
-    >>> axes = [_NumericAxis(p, 8, 1, 8), _NumericAxis(l, 3, 1, 3), _NumericAxis(j, 4, 1, 4)]
+    >>> axes = [Axis(p, 8, 1, 8), Axis(l, 3, 1, 3), Axis(j, 4, 1, 4)]
     >>> _value_by_value(axes, [p - 2**l * sympy.floor(p / 2**l), j - l])  # 8 + 2 * 4 + 3 * 2
     22
     """
     short = min(axes, key=lambda a: a.size)
     others = [a for a in axes if a is not short]
-    if len(others) < 2 or short.size > _MAX_SPLIT_VALUES or short.tile != 1:
+    if len(others) < 2 or short.size > policy.MAX_SPLIT_VALUES or short.tile != 1:
         return None
     total = 0
     for value in range(short.size):
@@ -274,7 +232,7 @@ def _value_by_value(axes: Sequence[_NumericAxis], inequalities: Sequence[Any]) -
     return total
 
 
-def _count_along_one_axis(y: _NumericAxis, forms: Sequence[Inequality]) -> int | None:
+def _count_along_one_axis(y: Axis, forms: Sequence[Inequality]) -> int | None:
     """Return the points of one axis with periodic inequalities; None if not periodic, or short."""
     import sympy
 
@@ -288,15 +246,13 @@ def _count_along_one_axis(y: _NumericAxis, forms: Sequence[Inequality]) -> int |
     return whole * first + last
 
 
-def _by_periods(
-    x: _NumericAxis, others: Sequence[_NumericAxis], forms: Sequence[Inequality]
-) -> int | None:
+def _by_periods(x: Axis, others: Sequence[Axis], forms: Sequence[Inequality]) -> int | None:
     """Return the points from bounds that repeat along x and a long axis; None if not worthwhile."""
     y = max(others, key=lambda a: a.size, default=_NO_AXIS)
     rest = [a for a in others if a is not y]
     # Each combination of the rest costs one numpy call on a period, while an enumeration handles
     # many combinations per call: periods pay off if y alone has most of the points.
-    if y.size < _MIN_VALUES_FOR_PERIODS * prod(a.size for a in rest):
+    if y.size < policy.MIN_VALUES_FOR_PERIODS * prod(a.size for a in rest):
         return None
     if any(a.tile != 1 for a in (x, *others)):
         return None
@@ -313,11 +269,11 @@ def _by_periods(
     return total
 
 
-_NO_AXIS = _NumericAxis(None, 1, 1, 1)
+_NO_AXIS = Axis(None, 1, 1, 1)
 """Stands for the counted axis if no axis is counted from its bounds."""
 
 
-def _work(x: _NumericAxis, axes: Sequence[_NumericAxis], forms: Sequence[Inequality]) -> int | None:
+def _work(x: Axis, axes: Sequence[Axis], forms: Sequence[Inequality]) -> int | None:
     """Return the evaluations needed to count ``x`` from its bounds; None if it is not bounded."""
     naming = [f for f in forms if f.names(x.symbol)]
     if not all(f.bounds(x.symbol) for f in naming):
@@ -327,8 +283,8 @@ def _work(x: _NumericAxis, axes: Sequence[_NumericAxis], forms: Sequence[Inequal
 
 
 def _count_batch(
-    x: _NumericAxis,
-    others: Sequence[_NumericAxis],
+    x: Axis,
+    others: Sequence[Axis],
     forms: Sequence[Inequality],
     start: int,
     stop: int,
@@ -365,9 +321,7 @@ def _count_batch(
     return int(np.sum(np.maximum(ends[1] - ends[0], 0) * weight * holds))
 
 
-def _fits_int64(
-    x: _NumericAxis, others: Sequence[_NumericAxis], forms: Sequence[Inequality], count: int
-) -> bool:
+def _fits_int64(x: Axis, others: Sequence[Axis], forms: Sequence[Inequality], count: int) -> bool:
     """Return whether every intermediate number fits 64 bits."""
     sizes = {a.symbol: a.size for a in (x, *others)}
     largest = [x.size * x.tile, x.total * prod(a.tile for a in others) * count]

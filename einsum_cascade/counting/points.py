@@ -9,7 +9,7 @@ symbol.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -301,7 +301,7 @@ def factored(expression: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class CountedAxis:
+class Axis:
     """Variable from 0 to ``size - 1``; each value stands for ``tile`` points, ``total`` in all."""
 
     symbol: Any
@@ -327,62 +327,64 @@ class CountedAxis:
         return sympy.Min(self.tile, self.total - self.symbol * self.tile) if self.tile != 1 else 1
 
 
-def _plain_axis(name: str) -> CountedAxis:
+def _plain_axis(name: str) -> Axis:
     size = rank_symbol(name.upper())
-    return CountedAxis(variable_symbol(name), size, 1, size)
-
-
-def _put(expression: Any, symbols: dict[Any, Any]) -> Any:
-    import sympy
-
-    return (sympy.Integer(0) + expression).xreplace(symbols)
+    return Axis(variable_symbol(name), size, 1, size)
 
 
 @dataclass(frozen=True)
-class CountedSpace:
+class PointSet:
     """Points on some axes that satisfy inequalities ``expression <= 0``.
 
-    Sizes are symbolic here; ``point_counts`` uses the class with integers.
+    Sizes of axes are expressions here, and integers in ``point_counts``.
     """
 
-    axes: tuple[CountedAxis, ...]
+    axes: tuple[Axis, ...]
     inequalities: tuple[Any, ...]
 
-    def with_symbols(self, shared: dict[Any, Any]) -> CountedSpace:
-        """Return the space with other symbols for some shapes."""
+    def with_symbols(self, shared: dict[Any, Any]) -> PointSet:
+        """Return the set with other symbols for some shapes."""
+        import sympy
+
+        def put(expression: Any) -> Any:
+            return (sympy.Integer(0) + expression).xreplace(shared)
+
         if not shared:
             return self
-        axes = (
-            CountedAxis(a.symbol, *(_put(x, shared) for x in (a.size, a.tile, a.total)))
-            for a in self.axes
-        )
-        return CountedSpace(tuple(axes), tuple(_put(i, shared) for i in self.inequalities))
+        axes = (Axis(a.symbol, put(a.size), put(a.tile), put(a.total)) for a in self.axes)
+        return PointSet(tuple(axes), tuple(map(put, self.inequalities)))
+
+    def groups(self) -> Iterator[tuple[tuple[Axis, ...], tuple[Any, ...]]]:
+        """Yield the groups of axes that inequalities connect, each with its inequalities.
+
+        Groups are independent, so their points multiply.
+        """
+        named = [i.free_symbols for i in self.inequalities]
+        left = list(self.axes)
+        while left:
+            group: list[Axis] = []
+            more = left[:1]
+            while more:
+                group += more
+                left = [a for a in left if a not in more]
+                symbols = {a.symbol for a in group}
+                connected = set().union(*(names for names in named if names & symbols))
+                more = [a for a in left if a.symbol in connected]
+            pairs = zip(self.inequalities, named, strict=True)
+            yield tuple(group), tuple(i for i, names in pairs if names & symbols)
 
     def count(self) -> Any:
-        """Return the number of points: the product over independent groups of axes."""
+        """Return the number of points as an expression."""
         import sympy
 
         total = sympy.Integer(1)
-        left = list(self.axes)
-        for constant in (i for i in self.inequalities if not self._used(i)):
+        symbols = {a.symbol for a in self.axes}
+        for constant in (i for i in self.inequalities if not i.free_symbols & symbols):
             total *= sympy.Piecewise((1, constant <= 0), (0, True))
-        while left:
-            group = [left.pop(0)]
-            while more := [a for a in left if any(self._share_an_inequality(a, b) for b in group)]:
-                group.extend(more)
-                left = [a for a in left if a not in more]
-            mine = [i for i in self.inequalities if self._used(i) & {a.symbol for a in group}]
-            total *= _group(tuple(group), tuple(mine))
-        return total
-
-    def _used(self, inequality: Any) -> set[Any]:
-        return {a.symbol for a in self.axes if a.symbol in inequality.free_symbols}
-
-    def _share_an_inequality(self, a: CountedAxis, b: CountedAxis) -> bool:
-        return any({a.symbol, b.symbol} <= i.free_symbols for i in self.inequalities)
+        return sympy.Mul(total, *(_group(*group) for group in self.groups()))
 
 
-def signed_spaces(program: ir.Program, einsum: ir.Einsum) -> tuple[tuple[Any, CountedSpace], ...]:
+def signed_spaces(program: ir.Program, einsum: ir.Einsum) -> tuple[tuple[Any, PointSet], ...]:
     """Return spaces without masks, with factors whose weighted sum is the points of an Einsum.
 
     Computed once for all shapes and for all Einsums of a program with equal variables and mask.
@@ -392,7 +394,7 @@ def signed_spaces(program: ir.Program, einsum: ir.Einsum) -> tuple[tuple[Any, Co
 
 def _signed_spaces(
     program: ir.Program, variables: tuple[str, ...], where: ir.Condition | None
-) -> tuple[tuple[Any, CountedSpace], ...]:
+) -> tuple[tuple[Any, PointSet], ...]:
     return tuple(
         (sign * times, space)
         for sign, inequalities in conjunctions(inlined(program, where))
@@ -402,7 +404,7 @@ def _signed_spaces(
 
 def spaces(
     program: ir.Program, variables: tuple[str, ...], inequalities: tuple[Any, ...]
-) -> list[tuple[Any, CountedSpace]]:
+) -> list[tuple[Any, PointSet]]:
     """Return the spaces of some rank variables, with members folded into families where
     possible.
 
@@ -419,11 +421,11 @@ def spaces(
 
     Returns
     -------
-    list of (expression, CountedSpace)
+    list of (expression, PointSet)
         Multiplicity of each space, and the space.
     """
     names = list(variables)
-    found: list[tuple[Any, tuple[CountedAxis, ...]]] = [(1, ())]
+    found: list[tuple[Any, tuple[Axis, ...]]] = [(1, ())]
     for family, members in Families.of(program).members:
         if members and set(members) <= set(names):
             names = [n for n in names if n not in members and n != family]
@@ -434,7 +436,7 @@ def spaces(
             new, inequalities = _folded(family, members, inequalities)
             found = [(n, (*axes, *new)) for n, axes in found]
     plain = tuple(_plain_axis(n) for n in names)
-    return [(n, CountedSpace((*axes, *plain), inequalities)) for n, axes in found]
+    return [(n, PointSet((*axes, *plain), inequalities)) for n, axes in found]
 
 
 def _cut_inside(members: tuple[str, ...], inequalities: tuple[Any, ...]) -> bool:
@@ -444,19 +446,19 @@ def _cut_inside(members: tuple[str, ...], inequalities: tuple[Any, ...]) -> bool
     return len(members) == 2 and inner in used and outer not in used
 
 
-def _full_and_last(family: str, members: tuple[str, ...]) -> list[tuple[Any, CountedAxis]]:
+def _full_and_last(family: str, members: tuple[str, ...]) -> list[tuple[Any, Axis]]:
     """Return the full tiles of a family and its last tile, each with its multiplicity."""
     count, size = (rank_symbol(m.upper()) for m in members)
     symbol, last = variable_symbol(members[1]), last_tile(family.upper())
     return [
-        (count - 1, CountedAxis(symbol, size, 1, size)),
-        (1, CountedAxis(symbol, last, 1, last)),
+        (count - 1, Axis(symbol, size, 1, size)),
+        (1, Axis(symbol, last, 1, last)),
     ]
 
 
 def _folded(
     family: str, members: tuple[str, ...], inequalities: tuple[Any, ...]
-) -> tuple[list[CountedAxis], tuple[Any, ...]]:
+) -> tuple[list[Axis], tuple[Any, ...]]:
     """Return the members of a family as one axis, as an axis of tiles, or as separate axes."""
     import sympy
 
@@ -479,7 +481,7 @@ def _folded(
     # Conditions on whole tiles only: an axis of tiles with ``strides[0]`` points each.
     inner = set(symbols[1:])
     if not any(i.free_symbols & inner for i in inequalities):
-        return [CountedAxis(symbols[0], sizes[0], strides[0], whole.size)], inequalities
+        return [Axis(symbols[0], sizes[0], strides[0], whole.size)], inequalities
     place = sum(s * x for s, x in zip(strides, symbols, strict=True))
     axes = [_plain_axis(m) for m in members]
     # Separate members have M1 * M0 points; exclude those past the end of the rank.
@@ -487,7 +489,7 @@ def _folded(
 
 
 @lru_cache(maxsize=512)
-def _group(axes: tuple[CountedAxis, ...], inequalities: tuple[Any, ...]) -> Any:
+def _group(axes: tuple[Axis, ...], inequalities: tuple[Any, ...]) -> Any:
     """Return the points of connected axes; cached, because Einsums often share masks."""
     if not inequalities:
         # Only inequalities connect axes, so there is a single axis here.
@@ -502,7 +504,7 @@ def _group(axes: tuple[CountedAxis, ...], inequalities: tuple[Any, ...]) -> Any:
     return _summed(axes, inequalities)
 
 
-def _digits(x: CountedAxis, y: CountedAxis, inequalities: tuple[Any, ...]) -> Any:
+def _digits(x: Axis, y: Axis, inequalities: tuple[Any, ...]) -> Any:
     """Return the points with ``x * Y + y < end``, the first ``end`` values of a two-digit
     number.
 
@@ -519,7 +521,7 @@ def _digits(x: CountedAxis, y: CountedAxis, inequalities: tuple[Any, ...]) -> An
     return sympy.Min(sympy.Max(end, 0), x.size * y.size)
 
 
-def _limits(axis: CountedAxis, inequalities: Sequence[Any]) -> tuple[Any, Any] | None:
+def _limits(axis: Axis, inequalities: Sequence[Any]) -> tuple[Any, Any] | None:
     """Return ``low <= symbol < high`` from linear inequalities, or None if one is not linear."""
     import sympy
 
@@ -537,7 +539,7 @@ def _limits(axis: CountedAxis, inequalities: Sequence[Any]) -> tuple[Any, Any] |
     return low, high
 
 
-def _band(x: CountedAxis, y: CountedAxis, inequalities: tuple[Any, ...]) -> Any:
+def _band(x: Axis, y: Axis, inequalities: tuple[Any, ...]) -> Any:
     """Return the points with ``y + low <= x < y + high``, a triangle or a band, in closed form."""
     import sympy
 
@@ -572,7 +574,7 @@ def _band(x: CountedAxis, y: CountedAxis, inequalities: tuple[Any, ...]) -> Any:
     return None
 
 
-def _under(x: CountedAxis, y: CountedAxis, shift: Any) -> Any:
+def _under(x: Axis, y: Axis, shift: Any) -> Any:
     """Return the points with ``x < y + shift``.
 
     For each y from 0 to Y - 1 there are ``clip(y + shift, 0, X)``.
@@ -592,7 +594,7 @@ def _staircase(end: Any, width: Any) -> Any:
     return top * (top - 1) / 2 + width * sympy.Max(end - width, 0)
 
 
-def _summed(axes: Sequence[CountedAxis], inequalities: Sequence[Any]) -> Any:
+def _summed(axes: Sequence[Axis], inequalities: Sequence[Any]) -> Any:
     """Return the points of one axis, summed over the others; other conditions become indicators."""
     import sympy
 

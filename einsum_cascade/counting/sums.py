@@ -6,6 +6,8 @@ from typing import Any
 
 import sympy
 
+from .policy import MAX_EXPANDED_TERMS
+
 
 class SumOverSymbols(sympy.Sum):  # type: ignore[misc]
     """``sympy.Sum`` over variables that are plain symbols.
@@ -24,10 +26,6 @@ class SumOverSymbols(sympy.Sum):  # type: ignore[misc]
             found.discard(variable)
             found.update(*(bound.free_symbols for bound in bounds))
         return found
-
-
-_MAX_EXPANDED_TERMS = 64
-"""Terms of a sum that are added up one by one."""
 
 
 def evaluate_sums(expression: Any) -> Any:
@@ -55,4 +53,4 @@ def _is_short(total: Any) -> bool:
     limits = [limit for s in sums for limit in s.limits]
     terms = sympy.Mul(*(high - low + 1 for _, low, high in limits))
     rounded = total.has(sympy.Min, sympy.Max, sympy.floor, sympy.ceiling)
-    return bool(terms.is_number and terms <= _MAX_EXPANDED_TERMS) or not rounded
+    return bool(terms.is_number and terms <= MAX_EXPANDED_TERMS) or not rounded

@@ -349,32 +349,15 @@ def _values(program: ir.Program, shapes: Mapping[str, SupportsIndex]) -> dict[An
         if name not in ranks:
             text = f"cascade '{program.name}' has no rank '{name}'"
             raise CascadeError(Problem(text, hint=did_you_mean(name, (*ranks, *parameters))))
-    found = {rank_symbol(n): sympy.Integer(v) for n, v in _derived(program, given).items()}
+    found = {
+        rank_symbol(n): sympy.Integer(v)
+        for n, v in resolve_shapes(program, given, partial=True).items()
+    }
     for name, value in shapes.items():
         if name in parameters:
             found[sympy.Symbol(name, real=True)] = _number(name, value)
         elif name == BUFFER:
             found[sympy.Symbol(BUFFER, integer=True, nonnegative=True)] = _number(name, value)
-    return found
-
-
-def _with_like_ranks(
-    program: ir.Program, given: Mapping[str, SupportsIndex]
-) -> dict[str, SupportsIndex]:
-    """Shapes given, and those of ranks declared alike."""
-    # First from the ranks to their models, then back to all: whichever of them was given.
-    found = dict(given)
-    for rank in program.ranks:
-        like = program.model_of(rank.name)
-        if rank.name in given:
-            if given.get(like, given[rank.name]) != given[rank.name]:
-                text = f"{rank.name} and {like} are declared alike, but {rank.name} = "
-                raise CascadeError(f"{text}{given[rank.name]}, {like} = {given[like]}")
-            found[like] = given[rank.name]
-    for rank in program.ranks:
-        like = program.model_of(rank.name)
-        if like in found:
-            found[rank.name] = found[like]
     return found
 
 
@@ -384,28 +367,3 @@ def _number(name: str, value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise CascadeError(f"{name} is a number, not {value!r}")
     return sympy.Integer(value) if isinstance(value, int) else sympy.Float(value)
-
-
-def _derived(program: ir.Program, given: Mapping[str, SupportsIndex]) -> dict[str, int]:
-    """Shapes given and shapes that follow, family by family; the rest may stay unknown."""
-    found: dict[str, int] = {}
-    given = _with_like_ranks(program, given)
-    for rank in program.ranks:
-        if rank.family is not None:
-            continue
-        names = (rank.name, *rank.partition)
-        mine = {n: given[n] for n in names if n in given}
-        if rank.shape is not None:
-            mine.setdefault(rank.name, rank.shape)
-        members = tuple(r for r in program.ranks if r.name in names)
-        # All but one of a family's shapes fix the last. With fewer, each stands for itself, and
-        # to resolve the family would be an error.
-        enough = len(mine) >= max(1, len(rank.partition))
-        checked = (
-            members
-            if enough
-            else tuple(replace(r, partition=(), family=None) for r in members if r.name in mine)
-        )
-        found |= resolve_shapes(replace(program, ranks=checked, parallel=()), mine)
-    outer = {n: given[n] for n in program.parallel if n in given}
-    return found | resolve_shapes(replace(program, ranks=()), outer)

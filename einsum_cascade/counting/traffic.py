@@ -22,6 +22,7 @@ from ..algebra.terms import rebuild
 from ..masks import AtMostZero, conjuncts, depends_on_data, inequalities
 from .footprint import tensor_size
 from .points import size_of
+from .policy import MAX_CORNER_VARIABLES
 
 
 def compulsory_traffic(program: ir.Program) -> Any:
@@ -250,9 +251,6 @@ def _distinct_variables(program: ir.Program, gather: ir.Gather, used: set[str]) 
 _POSITION = "a pick"
 """Name of the gathered position in a condition; no rank variable has this name."""
 
-_MAX_CORNER_VARIABLES = 6
-"""Variables of which each is tried at both ends."""
-
 _Weights = dict[str, int]
 """Weights of a sum by variable; the key '' holds the constant."""
 
@@ -442,7 +440,7 @@ class _GatherBound:
         # Positions of gathered elements are data, so their rank cannot be fixed at an end.
         fixed = {*moving, _POSITION, self._rank.lower()}
         free = sorted({v for ways in told for way in ways for v in way if v} - fixed)
-        if len(free) > _MAX_CORNER_VARIABLES or not all(self._whole(v) for v in free):
+        if len(free) > MAX_CORNER_VARIABLES or not all(self._whole(v) for v in free):
             return False
         for ends in itertools.product((False, True), repeat=len(free)):
             at = {v: (self._size(v) - 1) * end for v, end in zip(free, ends, strict=True)}

@@ -4,122 +4,125 @@ from __future__ import annotations
 
 import math
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from .. import ir
-from ..functions import COMPARISONS, FUNCTIONS, REDUCTIONS, Function, Reduction, Relation, Strength
+from ..functions import COMPARISONS, FUNCTIONS, REDUCTIONS, Strength
 from ..source import html_text, visible
 from .printer import statements_text
 
 _SUBSCRIPT = re.compile(r"([A-Za-z]+)([0-9]+)")
 
 
-class Notation(ABC):
-    """How the pieces of an equation are spelt; all of them take and give spelt pieces.
+@dataclass(frozen=True, kw_only=True)
+class Notation:
+    """Templates of the parts of an equation; ``{0}``, ``{1}``... are parts already typeset."""
 
-    Attributes
-    ----------
-    times, infinity, both, either, negation : str
-        The signs of a product, of infinity, of ``and``, ``or`` and ``not``.
-    """
+    column: Literal["latex", "mathml"]
+    """Column of the function tables with the symbols of this notation."""
+    escape: Callable[[str], str]
+    """Function that escapes names and signs."""
 
     times: str
     infinity: str
     both: str
+    """Sign of ``and``."""
     either: str
+    """Sign of ``or``."""
     negation: str
 
-    # ------------------------------------------------------------------- single pieces
+    letter: str
+    """Name of one letter."""
+    word: str
+    """Name of several letters, upright."""
+    operator: str
+    """Name of a function, reduction or selection."""
+    digits: str
+    sign: str
+    """Operator close to its operands."""
+    infix: str
+    """Operator between its operands."""
 
-    @abstractmethod
-    def letter(self, name: str) -> str:
-        """A name of one letter."""
+    row: str
+    """Group of several parts."""
+    comma: str
+    fenced: str
+    """Part in parentheses."""
+    subscript: str
+    power: str
+    fraction: str
 
-    @abstractmethod
-    def word(self, name: str) -> str:
-        """A name of several letters, upright."""
+    reduced: str
+    """Value {2} reduced over ranks {1} by operator {0}."""
+    selected: str
+    """Positions selected from value {2} over ranks {1} by operator {0}."""
+    restricted: str
+    """Value {0} where condition {1} holds."""
+    equation: str
+    """Equation of target {0} and value {1}, aligned at its sign."""
 
-    @abstractmethod
-    def digits(self, text: str) -> str:
-        """A number as it is written."""
 
-    @abstractmethod
-    def sign(self, text: str) -> str:
-        """An operator that stands close to its operands."""
+LATEX = Notation(
+    column="latex",
+    escape=lambda name: name.replace("_", r"\_"),
+    times=r"\cdot",
+    infinity=r"\infty",
+    both=r"\land",
+    either=r"\lor",
+    negation=r"\lnot ",
+    letter="{0}",
+    word=r"\mathrm{{{0}}}",
+    operator=r"\operatorname{{{0}}}",
+    digits="{0}",
+    sign="{0}",
+    infix=" {0} ",
+    row="{0}",
+    comma=", ",
+    fenced=r"\left({0}\right)",
+    subscript="{0}_{{{1}}}",
+    power="{0}^{{{1}}}",
+    fraction=r"\frac{{{0}}}{{{1}}}",
+    reduced="{0}_{{{1}}} {2}",
+    selected=r"{0}_{{{1}}}\; {2}",
+    restricted=r"{0} \quad \text{{where }} {1}",
+    equation="{0} &= {1}",
+)
 
-    @abstractmethod
-    def infix(self, text: str) -> str:
-        """An operator between its operands."""
-
-    @abstractmethod
-    def comparison(self, row: Relation) -> str:
-        """The sign of a comparison."""
-
-    @abstractmethod
-    def reduction(self, name: str, row: Reduction | None) -> str:
-        """What stands for a reduction; the row of a built-in one."""
-
-    @abstractmethod
-    def function(self, name: str, row: Function | None) -> str:
-        """The name of a function before its arguments; the row of a built-in one."""
-
-    @abstractmethod
-    def template(self, row: Function) -> str:
-        """How a call of a built-in function is printed, if it is no name with arguments."""
-
-    # ----------------------------------------------------------------- put together
-
-    @abstractmethod
-    def row(self, text: str) -> str:
-        """Several pieces as one."""
-
-    @abstractmethod
-    def listed(self, parts: Iterable[str]) -> str:
-        """Pieces with commas between them."""
-
-    @abstractmethod
-    def fenced(self, text: str) -> str:
-        """A piece in parentheses."""
-
-    @abstractmethod
-    def subscript(self, base: str, below: str) -> str:
-        """An index below the line."""
-
-    @abstractmethod
-    def power(self, base: str, exponent: str) -> str:
-        """A power."""
-
-    @abstractmethod
-    def fraction(self, above: str, below: str) -> str:
-        """A quotient."""
-
-    # -------------------------------------------------------------------- statements
-
-    @abstractmethod
-    def reduced(self, operator: str, over: str, value: str) -> str:
-        """A value reduced over some ranks."""
-
-    @abstractmethod
-    def selected(self, name: str, over: str, value: str) -> str:
-        """Positions selected from a value over some ranks."""
-
-    @abstractmethod
-    def restricted(self, value: str, condition: str) -> str:
-        """A value where a condition holds."""
-
-    @abstractmethod
-    def equation(self, target: str, value: str) -> str:
-        """An equation, aligned at its sign."""
+MATHML = Notation(
+    column="mathml",
+    escape=html_text,
+    times="·",
+    infinity="∞",
+    both="∧",
+    either="∨",
+    negation="<mo>¬</mo>",
+    letter="<mi>{0}</mi>",
+    word='<mi mathvariant="normal">{0}</mi>',
+    operator='<mi mathvariant="normal">{0}</mi>',
+    digits="<mn>{0}</mn>",
+    sign="<mo>{0}</mo>",
+    infix="<mo>{0}</mo>",
+    row="<mrow>{0}</mrow>",
+    comma='<mo separator="true">,</mo>',
+    fenced="<mrow><mo>(</mo>{0}<mo>)</mo></mrow>",
+    subscript="<msub>{0}{1}</msub>",
+    power="<msup>{0}{1}</msup>",
+    fraction="<mfrac><mrow>{0}</mrow><mrow>{1}</mrow></mfrac>",
+    reduced="<munder>{0}<mrow>{1}</mrow></munder>{2}",
+    selected="<munder>{0}<mrow>{1}</mrow></munder><mrow><mo>(</mo>{2}<mo>)</mo></mrow>",
+    restricted='{0}<mspace width="1em"/><mtext>where&nbsp;</mtext>{1}',
+    equation="<mtr><mtd>{0}</mtd><mtd><mo>=</mo></mtd><mtd>{1}</mtd></mtr>",
+)
 
 
 class Typesetter:
     """Prints statements in a notation, with the fewest parentheses."""
 
     def __init__(self, notation: Notation) -> None:
-        self._spelt = notation
+        self._notation = notation
 
     def equations(self, program: ir.Program) -> Iterator[str]:
         """Every statement of a program, initialisation first."""
@@ -127,16 +130,18 @@ class Typesetter:
 
     def _statement(self, einsum: ir.Einsum) -> str:
         value, strength = self._value(einsum.expression)
-        over = self._spelt.listed(self._symbol(v) for v in einsum.over)
+        over = self._notation.comma.join(self._symbol(v) for v in einsum.over)
         if einsum.select is not None:
-            value = self._spelt.selected(einsum.select, over, value)
+            value = self._notation.selected.format(self._operator(einsum.select), over, value)
         elif einsum.over:
-            inner = self._spelt.fenced(value) if strength == Strength.SUM else value
+            inner = self._notation.fenced.format(value) if strength == Strength.SUM else value
             row = REDUCTIONS.get(einsum.reduction)
-            value = self._spelt.reduced(self._spelt.reduction(einsum.reduction, row), over, inner)
+            symbol = row and getattr(row, self._notation.column)
+            name = self._sign(symbol) if symbol else self._operator(einsum.reduction)
+            value = self._notation.reduced.format(name, over, inner)
         if einsum.where is not None:
-            value = self._spelt.restricted(value, self._condition(einsum.where))
-        return self._spelt.equation(self._access(einsum.target), value)
+            value = self._notation.restricted.format(value, self._condition(einsum.where))
+        return self._notation.equation.format(self._access(einsum.target), value)
 
     # ------------------------------------------------------------ names and indices
 
@@ -144,21 +149,35 @@ class Typesetter:
         """``m1`` as m with subscript 1; a longer name upright."""
         found = _SUBSCRIPT.fullmatch(name)
         if found:
-            return self._spelt.subscript(self._symbol(found[1]), self._spelt.digits(found[2]))
-        return self._spelt.letter(name) if len(name) == 1 else self._spelt.word(name)
+            return self._notation.subscript.format(
+                self._symbol(found[1]), self._notation.digits.format(found[2])
+            )
+        return self._word(name, self._notation.letter if len(name) == 1 else self._notation.word)
+
+    def _word(self, name: str, template: str) -> str:
+        return template.format(self._notation.escape(name))
+
+    def _operator(self, name: str) -> str:
+        return self._word(name, self._notation.operator)
+
+    def _sign(self, text: str) -> str:
+        return self._word(text, self._notation.sign)
+
+    def _infix(self, text: str) -> str:
+        return self._word(text, self._notation.infix)
 
     def _access(self, access: ir.Access) -> str:
-        name = self._spelt.word(access.tensor)
+        name = self._word(access.tensor, self._notation.word)
         if not access.indices:
             return name
-        inside = self._spelt.listed(self._index(i) for i in access.indices)
-        return self._spelt.subscript(name, self._spelt.row(inside))
+        inside = self._notation.comma.join(self._index(i) for i in access.indices)
+        return self._notation.subscript.format(name, self._notation.row.format(inside))
 
     def _index(self, index: ir.Index) -> str:
         if isinstance(index, ir.Gather):
             position = self._term(index, [self._access(index.access)], first=True)
             return self._sum(index.offset, position)
-        return self._sum(index, "") or self._spelt.digits("0")
+        return self._sum(index, "") or self._notation.digits.format("0")
 
     def _sum(self, index: ir.Affine, text: str) -> str:
         """The terms of an index after what stands before them."""
@@ -170,16 +189,16 @@ class Typesetter:
     def _term(self, term: ir.AffineTerm | ir.Gather, factors: list[str], first: bool) -> str:
         factors.extend(self._symbol(s) for s in term.shapes)
         if abs(term.coefficient) != 1 or not factors:
-            factors.insert(0, self._spelt.digits(str(abs(term.coefficient))))
+            factors.insert(0, self._notation.digits.format(str(abs(term.coefficient))))
         sign = "-" if term.coefficient < 0 else ("" if first else "+")
-        before = self._spelt.sign(sign) if sign else ""
-        return before + self._spelt.infix(self._spelt.times).join(factors)
+        before = self._sign(sign) if sign else ""
+        return before + self._infix(self._notation.times).join(factors)
 
     # -------------------------------------------------------------------- expressions
 
     def _value(self, node: ir.Expression) -> tuple[str, Strength]:
         """An expression, and how strongly what is printed holds together."""
-        spelt = self._spelt
+        notation = self._notation
         match node:
             case ir.Number(value=value):
                 return self._number(value), Strength.ATOM if value >= 0 else Strength.SUM
@@ -188,68 +207,77 @@ class Typesetter:
             case ir.Access():
                 return self._access(node), Strength.ATOM
             case ir.Unary(operand=operand):
-                return spelt.sign("-") + self._group(operand, Strength.PRODUCT), Strength.SUM
+                return self._sign("-") + self._group(operand, Strength.PRODUCT), Strength.SUM
             case ir.Call():
                 return self._call(node)
             case ir.Binary(operator="/", left=left, right=right):
                 above, below = self._value(left)[0], self._value(right)[0]
-                return spelt.fraction(above, below), Strength.PRODUCT
+                return notation.fraction.format(above, below), Strength.PRODUCT
             case ir.Binary(operator="**", left=left, right=right):
                 base, exponent = self._group(left, Strength.ATOM), self._value(right)[0]
-                return spelt.power(spelt.row(base), spelt.row(exponent)), Strength.POWER
+                return notation.power.format(
+                    notation.row.format(base), notation.row.format(exponent)
+                ), Strength.POWER
             case ir.Binary(operator="*", left=left, right=right):
                 # What is to the right of an operator of its own strength keeps its fence.
                 first, second = (
                     self._group(left, Strength.PRODUCT),
                     self._group(right, Strength.POWER),
                 )
-                return f"{first}{spelt.infix(spelt.times)}{second}", Strength.PRODUCT
+                return f"{first}{self._infix(notation.times)}{second}", Strength.PRODUCT
             case ir.Binary(operator=operator, left=left, right=right):
                 first, second = (
                     self._group(left, Strength.SUM),
                     self._group(right, Strength.PRODUCT),
                 )
-                return f"{first}{spelt.infix(operator)}{second}", Strength.SUM
+                return f"{first}{self._infix(operator)}{second}", Strength.SUM
 
     def _number(self, value: int | float) -> str:
-        spelt = self._spelt
+        notation = self._notation
         if math.isinf(value):
-            return ("" if value > 0 else spelt.sign("-")) + spelt.digits(spelt.infinity)
+            return ("" if value > 0 else self._sign("-")) + notation.digits.format(
+                notation.infinity
+            )
         mantissa, _, exponent = repr(value).partition("e")
-        number = spelt.digits(mantissa)
+        number = notation.digits.format(mantissa)
         if exponent:
-            power = spelt.power(spelt.digits("10"), spelt.digits(str(int(exponent))))
-            return f"{number}{spelt.infix(spelt.times)}{power}"
+            power = notation.power.format(
+                notation.digits.format("10"), notation.digits.format(str(int(exponent)))
+            )
+            return f"{number}{self._infix(notation.times)}{power}"
         return number
 
     def _group(self, node: ir.Expression, strength: Strength) -> str:
         text, own = self._value(node)
-        return text if own >= strength else self._spelt.fenced(text)
+        return text if own >= strength else self._notation.fenced.format(text)
 
     def _call(self, node: ir.Call) -> tuple[str, Strength]:
         parts = [self._condition(a) for a in node.arguments]
         row = FUNCTIONS.get(node.function)
-        if row is not None and (template := self._spelt.template(row)):
+        if row is not None and (template := getattr(row, self._notation.column)):
             return template.format(*parts), row.strength
-        arguments = self._spelt.fenced(self._spelt.listed(parts))
-        return self._spelt.function(node.function, row) + arguments, Strength.ATOM
+        arguments = self._notation.fenced.format(self._notation.comma.join(parts))
+        command = row.latex_name if row is not None and self._notation.column == "latex" else ""
+        return (command or self._operator(node.function)) + arguments, Strength.ATOM
 
     def _condition(self, node: ir.Expression | ir.Condition) -> str:
-        spelt = self._spelt
+        notation = self._notation
         match node:
             case ir.Relational(operator=operator, left=left, right=right):
-                sign = spelt.infix(spelt.comparison(COMPARISONS[operator]))
+                sign = self._infix(getattr(COMPARISONS[operator], notation.column))
                 return f"{self._value(left)[0]}{sign}{self._value(right)[0]}"
             case ir.Logical(operator="not", operands=(operand,)):
-                return spelt.negation + spelt.fenced(self._condition(operand))
+                return notation.negation + notation.fenced.format(self._condition(operand))
             case ir.Logical(operator=operator, operands=operands):
                 parts = (
-                    spelt.fenced(self._condition(o))
+                    notation.fenced.format(self._condition(o))
                     if isinstance(o, ir.Logical)
                     else self._condition(o)
                     for o in operands
                 )
-                return spelt.infix(spelt.both if operator == "and" else spelt.either).join(parts)
+                return self._infix(notation.both if operator == "and" else notation.either).join(
+                    parts
+                )
             case _:
                 return self._value(node)[0]
 
@@ -262,81 +290,8 @@ def program_latex(program: ir.Program) -> str:
     str
         Without ``$``; one equation per line, aligned at its ``=``.
     """
-    body = " \\\\\n".join(Typesetter(_Latex()).equations(program))
+    body = " \\\\\n".join(Typesetter(LATEX).equations(program))
     return f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}"
-
-
-def _escape(name: str) -> str:
-    return name.replace("_", r"\_")
-
-
-def _operator(name: str) -> str:
-    return rf"\operatorname{{{_escape(name)}}}"
-
-
-class _Latex(Notation):
-    times = r"\cdot"
-    infinity = r"\infty"
-    both = r"\land"
-    either = r"\lor"
-    negation = r"\lnot "
-
-    def letter(self, name: str) -> str:
-        return name
-
-    def word(self, name: str) -> str:
-        return rf"\mathrm{{{_escape(name)}}}"
-
-    def digits(self, text: str) -> str:
-        return text
-
-    def sign(self, text: str) -> str:
-        return text
-
-    def infix(self, text: str) -> str:
-        return f" {text} "
-
-    def comparison(self, row: Relation) -> str:
-        return row.latex
-
-    def reduction(self, name: str, row: Reduction | None) -> str:
-        return row.latex if row is not None else _operator(name)
-
-    def function(self, name: str, row: Function | None) -> str:
-        return row.latex_name if row is not None and row.latex_name else _operator(name)
-
-    def template(self, row: Function) -> str:
-        return row.latex
-
-    def row(self, text: str) -> str:
-        return text
-
-    def listed(self, parts: Iterable[str]) -> str:
-        return ", ".join(parts)
-
-    def fenced(self, text: str) -> str:
-        return rf"\left({text}\right)"
-
-    def subscript(self, base: str, below: str) -> str:
-        return f"{base}_{{{below}}}"
-
-    def power(self, base: str, exponent: str) -> str:
-        return f"{base}^{{{exponent}}}"
-
-    def fraction(self, above: str, below: str) -> str:
-        return rf"\frac{{{above}}}{{{below}}}"
-
-    def reduced(self, operator: str, over: str, value: str) -> str:
-        return f"{self.subscript(operator, over)} {value}"
-
-    def selected(self, name: str, over: str, value: str) -> str:
-        return rf"{self.subscript(_operator(name), over)}\; {value}"
-
-    def restricted(self, value: str, condition: str) -> str:
-        return rf"{value} \quad \text{{where }} {condition}"
-
-    def equation(self, target: str, value: str) -> str:
-        return f"{target} &= {value}"
 
 
 def program_mathml(program: ir.Program) -> str:
@@ -347,7 +302,7 @@ def program_mathml(program: ir.Program) -> str:
     str
         To be put into HTML as it is; names in it are escaped.
     """
-    rows = "".join(Typesetter(_MathMl()).equations(program))
+    rows = "".join(Typesetter(MATHML).equations(program))
     return f'<math displaystyle="true"><mtable class="equations">{rows}</mtable></math>'
 
 
@@ -365,72 +320,6 @@ def expression_mathml(expression: Any) -> str:
 
     body = mathml(sympy.Integer(0) + expression, printer="presentation")
     return f"<math>{body}</math>"
-
-
-class _MathMl(Notation):
-    times = "·"
-    infinity = "∞"
-    both = "∧"
-    either = "∨"
-    negation = "<mo>¬</mo>"
-
-    def letter(self, name: str) -> str:
-        return f"<mi>{html_text(name)}</mi>"
-
-    def word(self, name: str) -> str:
-        return f'<mi mathvariant="normal">{html_text(name)}</mi>'
-
-    def digits(self, text: str) -> str:
-        return f"<mn>{text}</mn>"
-
-    def sign(self, text: str) -> str:
-        return f"<mo>{html_text(text)}</mo>"
-
-    def infix(self, text: str) -> str:
-        return self.sign(text)
-
-    def comparison(self, row: Relation) -> str:
-        return row.mathml
-
-    def reduction(self, name: str, row: Reduction | None) -> str:
-        return self.sign(row.mathml) if row is not None and row.mathml else self.word(name)
-
-    def function(self, name: str, row: Function | None) -> str:  # noqa: ARG002
-        return self.word(name)
-
-    def template(self, row: Function) -> str:
-        return row.mathml
-
-    def row(self, text: str) -> str:
-        return f"<mrow>{text}</mrow>"
-
-    def listed(self, parts: Iterable[str]) -> str:
-        return '<mo separator="true">,</mo>'.join(parts)
-
-    def fenced(self, text: str) -> str:
-        return self.row(f"<mo>(</mo>{text}<mo>)</mo>")
-
-    def subscript(self, base: str, below: str) -> str:
-        return f"<msub>{base}{below}</msub>"
-
-    def power(self, base: str, exponent: str) -> str:
-        return f"<msup>{base}{exponent}</msup>"
-
-    def fraction(self, above: str, below: str) -> str:
-        return f"<mfrac>{self.row(above)}{self.row(below)}</mfrac>"
-
-    def reduced(self, operator: str, over: str, value: str) -> str:
-        return f"<munder>{operator}{self.row(over)}</munder>{value}"
-
-    def selected(self, name: str, over: str, value: str) -> str:
-        return self.reduced(self.word(name), over, self.fenced(value))
-
-    def restricted(self, value: str, condition: str) -> str:
-        return f'{value}<mspace width="1em"/><mtext>where&nbsp;</mtext>{condition}'
-
-    def equation(self, target: str, value: str) -> str:
-        cells = "".join(f"<mtd>{c}</mtd>" for c in (target, self.sign("="), value))
-        return f"<mtr>{cells}</mtr>"
 
 
 # ------------------------------------------------------------------------- DOT and HTML

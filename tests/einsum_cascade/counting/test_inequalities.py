@@ -95,8 +95,8 @@ def test_axes_that_a_short_one_ties_are_counted_value_by_value(
         return found[-1]
 
     at = "einsum_cascade.counting.point_counts"
-    monkeypatch.setattr(f"{at}._MIN_COMBINATIONS_TO_SPLIT", 100)
-    monkeypatch.setattr(f"{at}._MIN_VALUES_FOR_PERIODS", 2)
+    monkeypatch.setattr("einsum_cascade.counting.policy.MIN_COMBINATIONS_TO_SPLIT", 100)
+    monkeypatch.setattr("einsum_cascade.counting.policy.MIN_VALUES_FOR_PERIODS", 2)
     monkeypatch.setattr(f"{at}._value_by_value", value_by_value)
     _count_coupled.cache_clear()
     wanted = int(np.broadcast_to(holds(), (53, 61, 7)).sum())

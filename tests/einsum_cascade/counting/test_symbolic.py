@@ -350,6 +350,12 @@ def test_shapes_fill_in_what_follows_from_them() -> None:
     assert all(value.is_Integer for value in found.operations.values())
 
 
+def test_shapes_follow_through_ranks_declared_alike() -> None:
+    # N has the members of P's model and M0 follows the tile: numerically the same rule applies.
+    found = Cascade.load("delta-product-chunked").analyze().subs({"P": 7, "J": 2, "X0": 4})
+    assert same(found.traffic_min, 21 * rank_symbol("B") * H * (E + F + 1))
+
+
 def test_shapes_left_out_stay_symbols() -> None:
     found = analysis("online").subs({"M": 1000})
     assert same(found.operations["mac"], 1000 * P * (E + F))
