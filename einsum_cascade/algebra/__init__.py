@@ -1,1 +1,1 @@
-"""Expressions of a cascade as algebra: terms, conditions, and what sympy says of them."""
+"""Algebra on the IR: terms, masks, excerpts, sweeps, and a bridge to sympy."""

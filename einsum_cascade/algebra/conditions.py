@@ -1,9 +1,8 @@
-"""Which points an Einsum skips: its own conditions and those of what it reads.
+"""Masks of Einsums: points that an Einsum skips by its own condition or its operands'.
 
-An element that a condition on the kept ranks removes is absent, and so is what is
-computed from it: a mask written once, on the scores, reaches everything below. A rewrite
-must keep, for every reduction, exactly the points it had; whoever counts points counts
-those of a program ``with_masks``.
+An element removed by a condition on the kept ranks is absent, and so is everything computed from
+it: a mask on the scores reaches every Einsum below. A rewrite must keep the points of every
+reduction. Points are counted on a program ``with_masks``.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ from .terms import conjunction, rebuild, substitute_variables, variable, variabl
 
 @dataclass(frozen=True)
 class Masks:
-    """The conditions under which a program's Einsums skip points."""
+    """Conditions under which the Einsums of a program skip points."""
 
     program: Program
 
@@ -58,7 +57,7 @@ class Masks:
 
     @cached_property
     def _absent_or_beyond(self) -> dict[str, frozenset[Condition]]:
-        """As ``_absent``, and that an element is in no tile beyond the end of its rank."""
+        """Conditions of ``_absent``, and that no element lies past the end of its rank."""
         return self._without(ends=True)
 
     def _without(self, *, ends: bool) -> dict[str, frozenset[Condition]]:
@@ -79,7 +78,7 @@ class Masks:
         return found
 
     def skipped(self, einsum: Einsum) -> frozenset[Condition]:
-        """Conditions that must hold at a point for it to take part."""
+        """Return the conditions that must all hold for a point to take part."""
         return self._at_points(einsum, self._absent)
 
     def _at_points(
@@ -116,10 +115,12 @@ class Masks:
         return Families.of(self.program)
 
     def _values_at(self, source: Einsum, access: Access) -> dict[str, Index]:
-        """What the variables of ``source`` are where it is read as ``access``.
+        """Return the indices that the variables of ``source`` take where it is read as
+        ``access``.
 
-        Of what is written at ``m1*M0 + m0`` and read at some other m, that is told of m. A
-        variable that cannot be told is named after its tensor: nothing here is at it.
+        If the tensor is written at ``m1*M0 + m0`` and read at another m, the value is that of m. A
+        variable without a known value is named after its tensor, which no variable of the reader
+        equals.
         """
         target = source.target
         found: dict[str, Index] = {v: variable(f"{source.name}.{v}") for v in target.variables}
@@ -136,7 +137,7 @@ class Masks:
         return found
 
     def _by_families(self, condition: Condition, values: Mapping[str, Index]) -> Condition:
-        """Comparisons of members as ones of their family, where that is what has a value."""
+        """Rewrite comparisons of members as comparisons of their family if only it has a value."""
         told = (self._families.members_of(f) for f, _ in self._families.members if f in values)
         members = {v for family in told for v in family}
 
@@ -152,15 +153,16 @@ class Masks:
         return rebuild(condition, change)
 
     def with_full_mask(self, einsum: Einsum) -> Einsum:
-        """The Einsum with all its mask written out, what it has from its operands included.
+        """Return the Einsum with its whole mask written out, including masks inherited from
+        operands.
 
-        What an operand's mask asks of data, or of a place that nothing here names, is left out:
-        nobody can count it beforehand (``may_skip`` says whether there is such a thing).
+        Inherited conditions on data, or on positions that the Einsum does not name, are left out,
+        because they cannot be counted without data (``may_skip`` reports them).
 
         Returns
         -------
         Einsum
-            The same object where its own mask says all of it.
+            The same object if its own mask already says everything.
 
         >>> from einsum_cascade import Cascade
         >>> head = "cascade: a\\nranks: [M, P]\\ninputs: {X: [M, P]}\\noutput: Z\\neinsums: |\\n"
@@ -188,7 +190,7 @@ class Masks:
         return replace(einsum, where=conjunction(einsum.where, *added)) if added else einsum
 
     def _ends(self, places: frozenset[str]) -> Iterator[Form]:
-        """What is at most zero as no tile, and no variable, goes beyond the end of its rank."""
+        """Yield forms that are at most zero because variables and tiles end with their rank."""
         for rank in self.program.ranks:
             if (whole := rank.name.lower()) in places:
                 end = Form((Term(1, (rank.name,)), Term(-1)))
@@ -198,9 +200,10 @@ class Masks:
                 yield self._with_model_shapes(digits(rank.partition).minus(end))
 
     def _inside(self, places: frozenset[str]) -> Iterator[Condition]:
-        """That a place is not beyond the end of a rank whose tiles may be cut short.
+        """Yield the condition that a position is not past the end of a rank with a partial last
+        tile.
 
-        What reads it there at another variable, as long as a tile, has no point beyond the end.
+        An Einsum that reads the position with another variable of tile length has no point there.
         """
         for rank in self.program.ranks:
             if rank.partition and {m.lower() for m in rank.partition} <= places:
@@ -209,21 +212,22 @@ class Masks:
                 yield Relational(operator="<", left=place, right=end)
 
     def _forms(self, condition: Condition) -> tuple[Form, ...]:
-        """What is at most zero where a condition holds."""
+        """Return the forms that are at most zero where a condition holds."""
         parts = inequalities(condition)
         return tuple(self._with_model_shapes(p.form) for p in parts if isinstance(p, AtMostZero))
 
     def _with_model_shapes(self, form: Form) -> Form:
-        """A form with one name for shapes that are declared alike."""
+        """Return a form with one name for shapes that are declared alike."""
         model = self.program.model_of
         return collected(
             tuple(Term(t.coefficient, tuple(map(model, t.shapes)), t.variable) for t in form.terms)
         )
 
     def sees_every_candidate(self, einsum: Einsum) -> bool:
-        """Whether for some element no mask removes a point of what is reduced or selected from.
+        """Return whether some element reduces or selects over all points, because no mask
+        removes one.
 
-        Looked for at the ends of the other ranks: of ``m <= p + M - P`` the last p sees all m.
+        Only the ends of the other ranks are tried: for ``m <= p + M - P`` the last p sees every m.
         """
         conditions = self.skipped(einsum)
         forms = [f for c in conditions for f in self._forms(c)]
@@ -238,24 +242,24 @@ class Masks:
         return False
 
     def may_skip(self, einsum: Einsum) -> bool:
-        """Whether a point may be skipped for what ``with_full_mask`` leaves out: data decide it."""
+        """Return whether data decide about points, which ``with_full_mask`` cannot express."""
         return any(depends_on_data(c) for c in self.skipped(einsum))
 
     def keeps_points(self, old: Einsum, new: Einsum) -> bool:
-        """Whether a new reduction takes the points an old one takes, no fewer, no more.
+        """Return whether a new reduction covers exactly the points of an old one.
 
         Parameters
         ----------
         old, new : Einsum
-            ``new`` may be in no program yet; what both read is looked up in this one.
+            ``new`` need not belong to a program; the operands of both are looked up in this one.
         """
         return self.skipped(old) == self.skipped(new)
 
     def may_be_infinite(self, einsum: Einsum) -> bool:
-        """Whether a running max or min can still be its identity after some steps.
+        """Return whether a running max or min can still be its identity after some steps.
 
-        That takes a mask, on the reduction or on one inside it, or an infinity written
-        into what is reduced.
+        That requires a mask on the reduction or on a reduction it reads, or an infinity among the
+        reduced values.
         """
         if einsum.select is not None or not math.isinf(identity_of(self.program, einsum.reduction)):
             return False
@@ -266,7 +270,7 @@ class Masks:
         return bool(self.infinite_sources(einsum))
 
     def infinite_sources(self, einsum: Einsum) -> frozenset[str]:
-        """Tensors an Einsum is computed from in whose equation an infinity is written."""
+        """Return the tensors that an Einsum depends on and whose equation contains an infinity."""
         return frozenset(
             source.name
             for source in (einsum, *self._sources(einsum))
@@ -274,7 +278,7 @@ class Masks:
         )
 
     def sources(self, einsum: Einsum) -> frozenset[str]:
-        """Every tensor an Einsum is computed from, itself included."""
+        """Return every tensor that an Einsum is computed from, with its own."""
         return frozenset((einsum.name, *(s.name for s in self._sources(einsum))))
 
     def _sources(self, einsum: Einsum) -> tuple[Einsum, ...]:
@@ -290,9 +294,10 @@ class Masks:
 
 
 def _at_ends(form: Form, last: Mapping[str, bool]) -> Form:
-    """A form with variables at 0 or, where ``last``, at their end; others where it is most.
+    """Return a form with the given variables at 0 or, where ``last``, at their end.
 
-    Where it is most: at the end of the rank for a coefficient above 0, at 0 for one below.
+    Other variables take the value that maximises the form: the end of the rank for a positive
+    coefficient, 0 for a negative one.
     """
     terms: list[Term] = []
     for t in form.terms:
@@ -309,13 +314,13 @@ def _is_sum(node: Node) -> bool:
 
 
 def is_implied_by(condition: Condition, forms: Sequence[Form]) -> bool:
-    """Whether a condition holds wherever its forms are at most zero.
+    """Return whether a condition holds wherever its forms are at most zero.
 
     Parameters
     ----------
     condition : Condition
     forms : sequence of Form
-        At most zero where the condition holds.
+        Forms that are at most zero where the condition holds.
     """
     if isinstance(condition, Logical) and condition.operator == "not":
         (inner,) = condition.operands
@@ -324,7 +329,7 @@ def is_implied_by(condition: Condition, forms: Sequence[Form]) -> bool:
 
 
 def _is_implied(wanted: Form, given: Sequence[Form]) -> bool:
-    """Whether ``wanted <= 0`` where all given forms are: by itself, by one, or by two of them.
+    """Return whether ``wanted <= 0`` follows by itself, or from one or two of the given forms.
 
     >>> less = lambda a, b: Form((Term(1, (), a), Term(-1, (), b)))  # a <= b
     >>> _is_implied(less("m", "q"), [less("m", "p"), less("p", "q")])
@@ -340,20 +345,17 @@ def _is_implied(wanted: Form, given: Sequence[Form]) -> bool:
 
 
 def _never_positive(form: Form) -> bool:
-    """Whether a form is at most zero wherever variables and shapes are not negative.
+    """Return whether a form is at most zero for all non-negative variables and shapes.
 
-    The form without terms is 0, and at most zero.
+    The form without terms is 0.
     """
     return all(t.coefficient < 0 for t in form.terms)
 
 
 def with_masks(program: Program) -> Program:
-    """The program with the mask of every Einsum written out (``Masks.spelt``).
+    """Return the program with the whole mask of every Einsum written out.
 
-    Returns
-    -------
-    Program
-        The same object where nothing has to be added, and whenever it is asked again.
+    The result is the same object if nothing is added, and on every further call.
     """
     return program.memo(_with_full_masks)
 
@@ -367,5 +369,5 @@ def _with_full_masks(program: Program) -> Program:
 
 
 def _has_unit_coefficients(form: Form) -> bool:
-    """Whether what is not to be beyond an end stands at one place, not at some multiple of it."""
+    """Return whether a form refers to positions themselves, not to multiples of them."""
     return all(t.coefficient == 1 for t in form.terms if t.variable is not None)

@@ -1,6 +1,6 @@
-"""Some Einsums of a cascade as a cascade of their own, and where a cascade can be cut so.
+"""Excerpts: some Einsums of a cascade as a cascade of their own, and legal cuts of a cascade.
 
-What others hand to them is an input then, and what they hand on an output.
+Tensors that other Einsums hand to an excerpt are its inputs; tensors it hands on are its outputs.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from .conditions import with_masks
 
 
 def excerpt(program: Program, names: tuple[str, ...]) -> Program:
-    """A cascade of some of the Einsums of another, for ``Program.memo``.
+    """Return a cascade of some Einsums of another one, for ``Program.memo``.
 
-    Masks are written out, as what is inherited from Einsums that are left out would be lost.
-    Ranks that none of them goes over are left out; parameters stay. Ranks that are declared
-    alike need not be where no Einsum goes over the same along both (``sizes_of_excerpt``).
+    Masks are written out, because masks inherited from other Einsums would be lost. Ranks that no
+    Einsum of the excerpt uses are dropped; parameters stay. Ranks declared alike become independent
+    if no tensor is read along both (``sizes_of_excerpt``).
 
     Parameters
     ----------
     names : tuple of str
-        Einsums. None of them reads an element of another that is written later than it is read
-        (``cut_blocks`` says which belong together).
+        Einsums. None may read an element that another one writes later (``cut_blocks`` gives groups
+        that belong together).
 
     Examples
     --------
@@ -69,7 +69,7 @@ def excerpt(program: Program, names: tuple[str, ...]) -> Program:
 
 
 def _positions(program: Program, einsums: tuple[Einsum, ...], inputs: set[str]) -> Iterator[Domain]:
-    """What positions are of that are picked elsewhere: how long is what is scattered to them."""
+    """Yield domains for selections made elsewhere, which give the length of scattered results."""
     for index in dict.fromkeys(i.access.tensor for e in einsums for i in e.scattered):
         picks = program.einsum_of.get(index)
         if index in inputs and picks is not None:
@@ -78,20 +78,20 @@ def _positions(program: Program, einsums: tuple[Einsum, ...], inputs: set[str]) 
 
 
 def sizes_of_excerpt(program: Program, part: Program, sizes: Mapping[str, int]) -> dict[str, int]:
-    """Numbers for a part of a cascade, by name, from those for all of it.
+    """Return the sizes of an excerpt's ranks and parameters from those of the whole cascade.
 
     Parameters
     ----------
     program : Program
-        The whole cascade.
+        Whole cascade.
     part : Program
-        What ``excerpt`` gives.
+        Result of ``excerpt``.
     sizes : mapping
-        Of ranks and parameters.
+        Sizes of ranks and parameters by name.
 
     Examples
     --------
-    Keys are as many as queries. Where nothing is read by both they may be cut apart:
+    There are as many keys as queries. If no tensor is read along both, the ranks are independent:
 
     >>> from einsum_cascade import Cascade
     >>> program = Cascade.load("forgetting-attention").program
@@ -113,9 +113,11 @@ def sizes_of_excerpt(program: Program, part: Program, sizes: Mapping[str, int]) 
 
 
 def _asks_alike(program: Program, rank: Rank, einsums: tuple[Einsum, ...]) -> bool:
-    """Whether Einsums need a rank to be as long as the one that it is declared to be like: they go
-    over one and the same tensor along either, or both are cut alike. What is like a tile stays so:
-    a mapping chooses its size."""
+    """Return whether Einsums require a rank to be as long as the rank it is declared like.
+
+    They do if a tensor is read along both ranks, or if both ranks are partitioned. A rank declared
+    like a tile stays so, because a mapping chooses the tile's size.
+    """
     model = program.rank_of.get(rank.like or "")
     if model is None:
         return False
@@ -150,8 +152,10 @@ def _roots(e: Einsum) -> tuple[Node, ...]:
 
 
 def _ranks(program: Program, einsums: tuple[Einsum, ...], inputs: tuple[Tensor, ...]) -> set[str]:
-    """Ranks that Einsums or inputs have, or whose sizes they ask for, with all of their families
-    and what these are declared to be like."""
+    """Return the ranks that Einsums or inputs use, by variable or by shape.
+
+    Families, members and models of these ranks are included.
+    """
     pending = [r for t in inputs for r in t.ranks]
     pending += [d.rank for t in inputs if (d := program.domain(t.name)) is not None]
     bodies = (*(f.body for f in program.functions), *(r.body for r in program.reductions))
@@ -171,7 +175,7 @@ def _ranks(program: Program, einsums: tuple[Einsum, ...], inputs: tuple[Tensor, 
 
 
 def _sizes(root: object) -> Iterator[str]:
-    """Names whose sizes are asked for."""
+    """Yield the names of ranks whose shapes occur as numbers."""
     for node in walk(root):  # type: ignore[arg-type]
         if isinstance(node, Name) and node.kind == "shape":
             yield node.name
@@ -180,21 +184,22 @@ def _sizes(root: object) -> Iterator[str]:
 
 
 def crossing(program: Program, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Tensors that some Einsums hand to others, in the order of the cascade."""
+    """Return the tensors that some Einsums hand to others, in the order of the cascade."""
     outside = {a.tensor for e in program.einsums if e.name not in names for a in e.reads}
     return tuple(e.name for e in program.einsums if e.name in names and e.name in outside)
 
 
 def cut_blocks(program: Program) -> tuple[tuple[str, ...], ...]:
-    """The shortest runs of Einsums between which a cascade can be cut, for ``Program.memo``.
+    """Return the shortest runs of Einsums between which a cascade can be cut, for
+    ``Program.memo``.
 
-    Not cut are Einsums that hand on a value that runs along a rank: its readers want some
-    of its steps, and its own writer the last one.
+    The Einsums between the writer and the readers of an iterative tensor stay together: readers
+    need some of its steps, and its writer needs the last one.
 
     Returns
     -------
     tuple of tuple of str
-        In the order of the cascade; all Einsums, each once.
+        All Einsums in the order of the cascade, each once.
 
     Examples
     --------
@@ -216,8 +221,7 @@ def cut_blocks(program: Program) -> tuple[tuple[str, ...], ...]:
         ends[first] = max(ends[first], last)
     names, found, first = [*place], list[tuple[str, ...]](), 0
     while first < len(names):
-        # From ``first`` on, as far as any Einsum on the way reaches: overlapping runs are one
-        # block.
+        # Extend the block as far as any of its Einsums reaches: overlapping runs are one block.
         last, at = ends[first], first
         while at <= last:
             last = max(last, ends[at])
@@ -228,9 +232,9 @@ def cut_blocks(program: Program) -> tuple[tuple[str, ...], ...]:
 
 
 def inseparable(program: Program) -> dict[str, frozenset[str]]:
-    """By Einsum those that are in the same nest as it wherever the cascade is cut, itself included.
+    """Return for each Einsum those in the same nest wherever the cascade is cut, with itself.
 
-    A value that runs along a rank is made where it is read.
+    An iterative tensor is written in the nest that reads it.
 
     Examples
     --------
@@ -249,9 +253,9 @@ def inseparable(program: Program) -> dict[str, frozenset[str]]:
 
 
 def tiled_families(program: Program, tensor: str) -> tuple[str, ...]:
-    """Ranks that the cascade itself cuts, of whose tiles a tensor is made.
+    """Return the ranks that the cascade itself partitions and whose members a tensor has.
 
-    Whoever hands it on and whoever reads it have to cut them alike.
+    The writer and all readers of the tensor have to tile these ranks alike.
 
     Examples
     --------

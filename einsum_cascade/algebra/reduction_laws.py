@@ -1,8 +1,8 @@
 """Laws of user-defined reductions, tested on sample values.
 
-A reduction may be split into tiles and taken in any order, so its operator has to be
-associative and commutative, and its identity must leave results as they are. A grid of values
-is tried; a wrong operator fails on it at once.
+A reduction may be split into tiles and evaluated in any order, so its operator has to be
+associative and commutative, and its identity must not change results. A grid of sample values
+exposes a wrong operator.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from .. import ir
 from ..errors import Problem
 from ..functions import ARITHMETIC, COMPARISONS, FUNCTIONS
 
-# Both signs, zero, below and above one; exact in binary, so that their sums are exact, too.
+# Both signs, zero, below and above one; exact in binary, so that their sums are exact too.
 _SAMPLES = (-1.5, -0.25, 0.0, 0.5, 1.0, 3.0)
 _TOLERANCE = 1e-9
 
 
 def value_of(node: ir.Expression, names: Mapping[str, float], program: ir.Program) -> float:
-    """The value of an expression without tensors; ``names`` gives its bare names.
+    """Return the value of an expression without tensors; ``names`` gives its bare names.
 
     Raises
     ------
@@ -30,7 +30,7 @@ def value_of(node: ir.Expression, names: Mapping[str, float], program: ir.Progra
     """
     match node:
         case ir.Number(value=value):
-            # Never a Python integer: a power of two of them could fill the memory.
+            # Never a Python integer: a power of two integers could fill the memory.
             return float(value)
         case ir.Name(name=name):
             return names[name]
@@ -94,13 +94,10 @@ def _holds(
 
 
 def operator_problems(program: ir.Program) -> Iterator[Problem]:
-    """User reductions that are not associative and commutative, or whose identity is not.
+    """Yield user reductions that are not associative and commutative, or have a wrong identity.
 
-    Returns
-    -------
-    iterator of Problem
-        One per reduction, with the values at which the first broken law shows. None is no
-        proof: that takes ``rewrites.corrections.is_associative``.
+    At most one problem per reduction, with values that violate the first broken law. No problem is
+    no proof; ``rewrites.corrections.is_associative`` proves the laws.
     """
     names = {p.name: 0.75 if p.default is None else p.default for p in program.parameters}
     names |= {r.name: 3.0 for r in program.ranks}
@@ -112,14 +109,14 @@ def operator_problems(program: ir.Program) -> Iterator[Problem]:
 def _broken_laws(
     reduction: ir.UserReduction, names: Mapping[str, float], program: ir.Program
 ) -> Iterator[str]:
-    """Where a law does not hold, in words."""
+    """Yield descriptions of the laws that an operator violates."""
     first, second = reduction.arguments
     identity = reduction.identity
 
     def apply(a: float, b: float) -> float:
         return value_of(reduction.body, {**names, first: a, second: b}, program)
 
-    # The identity is tried on results only: a norm changes the sign of a raw value.
+    # The identity is applied to results only: a norm changes the sign of a raw value.
     laws: tuple[tuple[str, Callable[[float, float, float], tuple[float, float]]], ...] = (
         ("is not commutative", lambda a, b, c: (apply(a, b), apply(b, a))),  # noqa: ARG005
         ("is not associative", lambda a, b, c: (apply(apply(a, b), c), apply(a, apply(b, c)))),
@@ -133,8 +130,7 @@ def _broken_laws(
             try:
                 left, right = sides(a, b, c)
             except (ArithmeticError, ValueError, KeyError, TypeError):
-                # No value here (a logarithm of a negative number), or a mistake in the
-                # body that has a message of its own.
+                # No value here (a logarithm of a negative number), or a mistake reported elsewhere.
                 continue
             if not _agree(left, right):
                 yield f"{law} at {a:g}, {b:g}, {c:g}: {left:.6g} is not {right:.6g}"

@@ -1,4 +1,4 @@
-"""Sweeps along one rank: Einsums that traverse it, and those that wait for a sweep to end."""
+"""Sweeps along one rank: Einsums that traverse it, and Einsums that wait for a sweep to end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .terms import (
 
 @dataclass(frozen=True)
 class Grain:
-    """The swept rank: its name, its variable, and the variables held inside one step."""
+    """Swept rank: its family, name and variable, and the variables inside one step."""
 
     family: str
     rank: str
@@ -29,18 +29,18 @@ class Grain:
 
     @property
     def variables(self) -> frozenset[str]:
-        """All variables that together run over the family."""
+        """All variables that together traverse the family."""
         return frozenset((self.variable, *self.inner))
 
 
 def grain_of(program: Program, rank: str) -> Grain:
-    """The grain of a rank: a family, its outermost member, or a rank without members.
+    """Return the grain of a rank: of a family, its outermost member, or a rank without members.
 
     Parameters
     ----------
     program : Program
     rank : str
-        A declared rank.
+        Declared rank.
 
     >>> from einsum_cascade import Cascade
     >>> grain = grain_of(Cascade.load("attention-1pass").program, "M")
@@ -50,7 +50,7 @@ def grain_of(program: Program, rank: str) -> Grain:
     Raises
     ------
     RewriteError
-        When there is no such rank, or it is a member that is not the outermost.
+        There is no such rank, or it is a member other than the outermost.
     """
     found = program.rank_of.get(rank)
     if found is None:
@@ -75,35 +75,35 @@ def grain_of(program: Program, rank: str) -> Grain:
 
 @dataclass(frozen=True)
 class RankView:
-    """A program along one grain."""
+    """Program seen along one grain."""
 
     program: Program
     grain: Grain
 
     def sweeps(self, einsum: Einsum) -> bool:
-        """Whether the Einsum runs over the grain (kept or reduced)."""
+        """Return whether the Einsum iterates over the grain (kept or reduced)."""
         return self.grain.variable in einsum.variables
 
     def reduces(self, einsum: Einsum) -> bool:
-        """Whether the Einsum reduces or selects over the grain."""
+        """Return whether the Einsum reduces or selects over the grain."""
         return self.grain.variable in einsum.over
 
     def carries(self, einsum: Einsum) -> bool:
-        """Whether the Einsum's tensor is indexed by the grain."""
+        """Return whether the Einsum's tensor is indexed by the grain."""
         return self.grain.variable in einsum.target.variables
 
     def is_iterative(self, tensor: str) -> bool:
-        """Whether a tensor is iterative along the grain."""
+        """Return whether a tensor is iterative along the grain."""
         return self.grain.rank in self.program.iterative.get(tensor, ())
 
     def is_stop_read(self, access: Access) -> bool:
-        """Whether an access reads an iterative tensor at the end of the sweep."""
+        """Return whether an access reads an iterative tensor at the end of the sweep."""
         return self.is_iterative(access.tensor) and any(
             stop_rank(i) == self.grain.rank for i in access.indices
         )
 
     def is_final(self, access: Access) -> bool:
-        """Whether what an access reads is known only after a whole sweep."""
+        """Return whether an access reads a value that is known only after a whole sweep."""
         return access.tensor in self.finals or self.is_stop_read(access)
 
     @cached_property
@@ -114,7 +114,7 @@ class RankView:
         while grown:
             before = len(found)
             for einsum in self.program.einsums:
-                # Over and over, for an iterative tensor is read above the line that writes it.
+                # Repeat, because an iterative tensor is read above the line that writes it.
                 if not self.carries(einsum) and (
                     self.sweeps(einsum) or self._reads_final(einsum, found)
                 ):
@@ -131,7 +131,7 @@ class RankView:
 
     @cached_property
     def stale(self) -> frozenset[str]:
-        """Einsums that sweep the grain and need, somehow, a final value."""
+        """Einsums that sweep the grain and depend on a final value."""
         found: set[str] = set()
         grown = True
         while grown:
@@ -152,18 +152,18 @@ class RankView:
         return tuple(e for e in self.program.einsums if e.name in self.stale and self.reduces(e))
 
     def depends(self, *nodes: Expression | Condition | None) -> bool:
-        """Whether anything read below the nodes is final or stale."""
+        """Return whether any access below the nodes is final or stale."""
         return any(self.is_final(a) or a.tensor in self.stale for a in accesses_of(*nodes))
 
     def final_reads(self, einsum: Einsum) -> tuple[Access, ...]:
-        """The final values an Einsum itself reads, each once."""
+        """Return the final values that an Einsum itself reads, each once."""
         reads = accesses_of(einsum.expression, einsum.where)
         return tuple(dict.fromkeys(a for a in reads if self.is_final(a)))
 
     def inlined(self, einsum: Einsum) -> Expression:
-        """The Einsum's expression with the stale maps it reads written out.
+        """Return the Einsum's expression, in its variables, with stale maps substituted.
 
-        In the Einsum's variables; a stale tensor is left where ``readable_map`` has no body for it.
+        A stale tensor stays if ``readable_map`` returns None for it.
         """
         return self._inlined(einsum, einsum.expression)
 
@@ -178,12 +178,9 @@ class RankView:
 
 
 def is_map(einsum: Einsum) -> bool:
-    """Whether an Einsum only maps: nothing reduced, selected or carried.
+    """Return whether an Einsum only maps: it does not reduce, select or carry a state.
 
-    Returns
-    -------
-    bool
-        A mask does not make it false: it thins the points of a map, not what a point computes.
+    A mask does not matter: it removes points but changes no value.
     """
     return (
         not einsum.over
@@ -194,22 +191,22 @@ def is_map(einsum: Einsum) -> bool:
 
 
 def readable_map(program: Program, access: Access, reader: Einsum) -> Expression | None:
-    """What a map computes where ``reader`` reads it, or None when it is not a map.
+    """Return the expression of a map where ``reader`` reads it, or None if it is not a map.
 
-    A map with a mask is written out only where the reader has the same mask, for outside
-    of it there is nothing to read.
+    A masked map is substituted only if the reader has the same mask, because it has no elements
+    outside the mask.
 
     Parameters
     ----------
     program : Program
     access : Access
-        A read by ``reader``.
+        Read by ``reader``.
     reader : Einsum
 
     Returns
     -------
     Expression or None
-        In the variables of ``reader``. None also for what is read through a gather.
+        Expression in the variables of ``reader``; None also for a read through a gather.
     """
     source = program.einsum_of.get(access.tensor)
     if source is None or not is_map(source) or source.name in program.iterative:
@@ -225,13 +222,13 @@ def readable_map(program: Program, access: Access, reader: Einsum) -> Expression
 
 
 def gathers_through(node: Expression | Condition, tensor: str) -> bool:
-    """Whether ``tensor`` is read as an index of another access below the node.
+    """Return whether ``tensor`` is an index of another access below the node.
 
     Parameters
     ----------
     node : Expression or Condition
     tensor : str
-        One that holds positions, such as the result of ``topk``.
+        Tensor of positions, such as a result of ``topk``.
     """
     return any(
         isinstance(part, Gather) and any(a.tensor == tensor for a in accesses_of(part.access))
@@ -240,11 +237,6 @@ def gathers_through(node: Expression | Condition, tensor: str) -> bool:
 
 
 def non_stop_indices(access: Access) -> tuple[Affine | Gather, ...]:
-    """The indices of an access without those that are a rank's stop.
-
-    Returns
-    -------
-    tuple of Affine or Gather
-        ``(p,)`` for ``RD[M1, p]``: what is left once the running value has a step of its own.
-    """
+    """Return the indices of an access except those that address a last state: ``(p,)`` for
+    ``RD[M1, p]``."""
     return tuple(i for i in access.indices if stop_rank(i) is None)

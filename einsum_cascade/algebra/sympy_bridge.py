@@ -1,4 +1,4 @@
-"""Conversion between expressions of the IR and sympy, node by node in both directions."""
+"""Conversion between IR expressions and sympy, node by node in both directions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .terms import is_builtin_reduction as is_builtin
 from .terms import number, rebuild
 
 Operator = Literal["*", "+", "**"]
-"""How a correction acts on the value it corrects (``**``: the value to the correction)."""
+"""Operation by which a correction changes a value (``**`` raises the value to the correction)."""
 
 _FUNCTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
@@ -37,17 +37,17 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         if row.sympy is not None and row.algebra
     }
 )
-# Back again: what is a class of sympy's own; the others are powers and maxima of these.
+# Inverse table for classes of sympy's own; other functions become powers or maxima of these.
 _BACK = tuple((kind, name) for name, kind in _FUNCTIONS.items() if isinstance(kind, type))
 
 
 class Bridge:
-    """One conversation with sympy: the same access is the same symbol all along.
+    """Two-way conversion with one symbol table: equal accesses give the same symbol.
 
     Parameters
     ----------
     program : Program
-        Where user functions are declared.
+        Program that declares the user functions.
     positive : frozenset of str
         Tensors whose elements are known to be positive.
     """
@@ -59,7 +59,7 @@ class Bridge:
         self._nodes: dict[Any, Access | Name] = {}
 
     def symbol(self, node: Access | Name) -> Any:
-        """The symbol that stands for an access, a shape, a parameter or a variable."""
+        """Return the symbol of an access, a shape, a parameter or a variable."""
         if node not in self._symbols:
             text = symbol_text(node)
             if isinstance(node, Name):
@@ -74,17 +74,17 @@ class Bridge:
         return self._symbols[node]
 
     def node(self, symbol: Any) -> Access | Name:
-        """What a symbol stands for."""
+        """Return the node of a symbol."""
         return self._nodes[symbol]
 
     def nodes(self, value: Any) -> tuple[Access | Name, ...]:
-        """What the symbols of a sympy expression stand for."""
+        """Return the nodes of the symbols in a sympy expression."""
         return tuple(self._nodes[s] for s in value.free_symbols if s in self._nodes)
 
     # ------------------------------------------------------------------ IR -> sympy
 
     def to_sympy(self, expression: Expression) -> Any:
-        """The sympy form of an expression."""
+        """Return the sympy form of an expression."""
         match expression:
             case Number(value=value):
                 return constant(value)
@@ -126,7 +126,7 @@ class Bridge:
         return sympy.Function(name, real=True)
 
     def _condition(self, condition: Expression | Condition) -> tuple[str, list[Any]]:
-        """A name that carries the shape of a condition, and its operands."""
+        """Return a name with the structure of a condition, and its operands."""
         if isinstance(condition, Relational):
             sides = [self.to_sympy(condition.left), self.to_sympy(condition.right)]
             return condition.operator, sides
@@ -139,13 +139,12 @@ class Bridge:
     # ------------------------------------------------------------------ sympy -> IR
 
     def from_sympy(self, value: Any) -> Expression:
-        """The IR form of a sympy expression.
+        """Return the IR form of a sympy expression.
 
         Raises
         ------
         ValueError
-            When it holds something the language cannot say (a ``where``, a constant
-            such as pi).
+            The language has no form for some part (a ``where``, a constant such as pi).
         """
         if value.is_Symbol:
             return self._nodes[value]
@@ -169,7 +168,7 @@ class Bridge:
         return Call(function=name, arguments=arguments)
 
     def _sum(self, value: Any) -> Expression:
-        # 2*a + 2*b is written 2 * (a + b): one multiplication.
+        # Write 2*a + 2*b as 2 * (a + b): one multiplication.
         content, rest = value.primitive()
         if content.is_Integer and content != 1:
             inside = self.from_sympy(rest)
@@ -224,23 +223,20 @@ class Bridge:
 
 
 def free_factor(new: Any, old: Any, operator: Operator) -> Any:
-    """``c`` with ``new = old (operator) c``, as simple as sympy gets it.
+    """Return ``c`` with ``new = old (operator) c``, simplified as far as sympy can.
+
+    The result may contain any symbol; the caller checks which ones.
 
     Parameters
     ----------
     new, old : expression
-        The value to reach, and the value there is.
+        Value to reach, and present value.
     operator : str
         ``*``, ``+`` or ``**``.
 
     >>> x, a, b = sympy.symbols("x a b", real=True)
     >>> free_factor(sympy.exp(x - b), sympy.exp(x - a), "*")
     exp(a - b)
-
-    Returns
-    -------
-    expression
-        Any symbol may be left in it: whether it is free of what it should be, the caller looks.
     """
     match operator:
         case "+":
@@ -254,7 +250,7 @@ def free_factor(new: Any, old: Any, operator: Operator) -> Any:
 
 
 def _scaled_outside(value: Any) -> Any:
-    """Positive factors taken out of the larger of 0 and a product: relu(2 z) is 2 relu(z).
+    """Move positive factors out of the maximum of 0 and a product: relu(2 z) is 2 relu(z).
 
     >>> x, z = sympy.symbols("x z", real=True)
     >>> _scaled_outside(sympy.Max(0, z * sympy.exp(x)))
@@ -273,25 +269,18 @@ def _scaled_outside(value: Any) -> Any:
 
 
 def _quotient(new: Any, old: Any) -> Any:
-    """``new / old`` with the exponents of exp joined, expanded and joined again.
+    """Return ``new / old`` with the exponents of exp joined, expanded and joined again.
 
-    ``simplify`` alone leaves ``exp((x - a)/t)`` over ``exp((x - b)/t)`` in pieces.
+    ``simplify`` alone leaves ``exp((x - a)/t)`` over ``exp((x - b)/t)`` unmerged.
     """
     ratio = sympy.powsimp(sympy.cancel(sympy.together(new / old)), combine="exp", deep=True)
     return tidy(ratio)
 
 
 def tidy(value: Any) -> Any:
-    """Exponentials joined into one, like terms collected, no power of a sum split.
+    """Join exponentials and collect like terms, without splitting a power of a sum.
 
-    Parameters
-    ----------
-    value : sympy expression
-
-    Returns
-    -------
-    sympy expression
-        Equal to ``value``; of two forms the one with fewer symbols, then fewer operations.
+    Of two equal forms the one with fewer symbols, then fewer operations, is returned.
 
     >>> x, a, b = sympy.symbols("x a b", real=True)
     >>> tidy(sympy.exp(x - b) / sympy.exp(x - a))
@@ -304,15 +293,14 @@ def tidy(value: Any) -> Any:
     )
     joined = sympy.powsimp(joined, combine="exp", deep=True)
     simple = sympy.powsimp(sympy.simplify(joined), combine="exp", deep=True)
-    # simplify may also make it longer, or bring symbols back that had cancelled.
+    # simplify may lengthen an expression, or bring back symbols that had cancelled.
     return min((joined, simple), key=lambda e: (len(e.free_symbols), sympy.count_ops(e)))
 
 
 def expand_products(value: Any) -> tuple[Any, ...]:
-    """The terms of the value as a finite sum of products.
+    """Return the terms of the value as a finite sum of products.
 
-    ``exp(x - d)`` is not split into ``exp(x) * exp(-d)``: that is an identity on paper
-    and an overflow on a machine.
+    ``exp(x - d)`` is not split into ``exp(x) * exp(-d)``, which would overflow on a machine.
 
     Parameters
     ----------
@@ -321,7 +309,7 @@ def expand_products(value: Any) -> tuple[Any, ...]:
     Returns
     -------
     tuple of sympy expression
-        Their sum is ``value``; one where nothing expands.
+        Terms with sum ``value``; a single one if nothing expands.
 
     >>> x, d = sympy.symbols("x d", real=True)
     >>> sorted(map(str, expand_products((x - d) ** 2)))
@@ -334,29 +322,23 @@ def expand_products(value: Any) -> tuple[Any, ...]:
 
 
 def symbol_text(node: Access | Name) -> str:
-    """How what a symbol stands for reads in a derivation: ``QK[m,p]``.
-
-    Returns
-    -------
-    str
-        Without blanks, so that a symbol's name is one word in the middle of a formula.
-    """
+    """Return the text of a symbol in a derivation: ``QK[m,p]``, without blanks."""
     return node.name if isinstance(node, Name) else access_text(node, tight=True)
 
 
 def render(bridge: Bridge, value: Any) -> str:
-    """A sympy expression as one line, in the language where it can be said in it.
+    """Return a sympy expression as one line, in the language if possible.
 
     Parameters
     ----------
     bridge : Bridge
-        The one whose symbols ``value`` holds.
+        Bridge that made the symbols of ``value``.
     value : sympy expression
 
     Returns
     -------
     str
-        In sympy's own notation where a part has no form in the language (a Piecewise, say).
+        Text in sympy's notation if a part has no form in the language (for example a Piecewise).
     """
     try:
         return expression_text(bridge.from_sympy(value))
@@ -365,13 +347,11 @@ def render(bridge: Bridge, value: Any) -> str:
 
 
 def positive_tensors(program: Program) -> frozenset[str]:
-    """Tensors sympy proves positive, such as a sum of exponentials without a mask.
+    """Return the tensors that sympy proves positive, such as a sum of exponentials without a
+    mask.
 
-    Returns
-    -------
-    frozenset of str
-        Not those with a mask or a selection: with no element they are the identity, and 0 is
-        not positive.
+    Masked and selected tensors are excluded: without any element they are the identity, and 0 is
+    not positive.
     """
     found: frozenset[str] = frozenset()
     for einsum in program.einsums:
@@ -383,13 +363,7 @@ def positive_tensors(program: Program) -> frozenset[str]:
 
 
 def constant(value: int | float) -> Any:
-    """A number as sympy has it, exact.
-
-    Returns
-    -------
-    sympy number
-        A float is the decimal number that is written: 0.1 is 1/10, not the nearest binary.
-    """
+    """Return an exact sympy number; a float counts as the decimal number written: 0.1 is 1/10."""
     if isinstance(value, int):
         return sympy.Integer(value)
     if math.isinf(value):
@@ -408,7 +382,7 @@ def _literal(value: Any) -> Expression:
 
 
 def _value(node: Expression | Condition) -> Expression:
-    """An argument that is no condition; only ``where`` has one, and it comes first."""
+    """Return an argument that is no condition; only ``where`` has one, and it comes first."""
     assert not isinstance(node, Relational | Logical)
     return node
 

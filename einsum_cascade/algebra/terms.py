@@ -1,4 +1,4 @@
-"""Tools on the IR that every rewrite needs: building, substituting, naming, ordering."""
+"""Tools on the IR for rewrites: building, substituting, naming, ordering."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _N = TypeVar("_N", bound=Node)
 
 
 def variable(name: str, offset: int = 0) -> Affine:
-    """The index ``name + offset``."""
+    """Return the index ``name + offset``."""
     terms = [AffineTerm(variable=name)]
     if offset:
         terms.append(AffineTerm(coefficient=offset))
@@ -44,17 +44,18 @@ def variable(name: str, offset: int = 0) -> Affine:
 
 
 def shape(rank: str) -> Affine:
-    """The constant index that is the shape of ``rank``: the stop of an iterative tensor."""
+    """Return the constant index ``rank``'s shape, at which an iterative tensor has its last
+    state."""
     return Affine(terms=(AffineTerm(shapes=(rank,)),))
 
 
 def zero() -> Affine:
-    """The constant index 0, as a parser reads it."""
+    """Return the constant index 0, as the parser builds it."""
     return Affine()
 
 
 def number(value: int | float) -> Expression:
-    """A literal."""
+    """Return a literal."""
     return Number(value=value)
 
 
@@ -62,16 +63,16 @@ def number(value: int | float) -> Expression:
 
 
 def rebuild(node: _N, change: Callable[[Node], Node]) -> _N:
-    """The tree with ``change`` applied to every node, children before parents.
+    """Return the tree with ``change`` applied to every node, children before parents.
 
-    What comes back is of the kind of ``node``: ``change`` keeps expressions expressions,
-    conditions conditions and indices indices.
+    The result has the kind of ``node``: ``change`` must map expressions to expressions, conditions
+    to conditions and indices to indices.
 
     Parameters
     ----------
     node : Node
     change : callable
-        From a node whose children are changed already to what stands there instead.
+        Function from a node with changed children to its replacement.
     """
     return cast(_N, _rebuilt(node, change))
 
@@ -105,16 +106,16 @@ def _rebuilt_gather(node: Gather, change: Callable[[Node], Node]) -> Gather:
 
 
 def substitute_variables(node: _N, values: Mapping[str, Index]) -> _N:
-    """Replace rank variables by indices, in accesses and where they stand as numbers.
+    """Replace rank variables by indices, in accesses and where they are numbers.
 
-    An index gathers one position: of two variables in one sum only one can be replaced by a
-    gather (``ValueError`` otherwise).
+    An index gathers at most one position: if two variables of one sum are replaced by gathers, a
+    ``ValueError`` is raised.
 
     Parameters
     ----------
     node : Node
     values : mapping
-        The index to write for a variable.
+        Replacement index by variable.
 
     >>> from ..notation.printer import access_text
     >>> read = Access(tensor="X", indices=(variable("m", 1), variable("p")))
@@ -134,14 +135,14 @@ def substitute_variables(node: _N, values: Mapping[str, Index]) -> _N:
 
 
 def replace_accesses(node: _N, change: Callable[[Access], Expression | None]) -> _N:
-    """Replace accesses (also those inside gathers) for which ``change`` returns one.
+    """Replace accesses (also those inside gathers) for which ``change`` returns an expression.
 
     Parameters
     ----------
     node : Node
     change : callable
-        None leaves an access as it is. What it returns is not searched again, so it may read
-        the tensor that it replaces.
+        Function from an access to its replacement, or to None to keep it. The replacement is not
+        searched again, so it may read the replaced tensor.
     """
 
     def step(part: Node) -> Node:
@@ -153,13 +154,10 @@ def replace_accesses(node: _N, change: Callable[[Access], Expression | None]) ->
 
 
 def settled(einsum: Einsum) -> Einsum:
-    """``einsum`` with ``over`` as the language defines it: what the right has and the left
-    has not, in order of appearance.
+    """Return ``einsum`` with ``over`` as the language defines it.
 
-    Returns
-    -------
-    Einsum
-        With ``+`` where nothing is left to reduce: the verifier refuses any other operator.
+    ``over`` holds the variables of the right side that the left side lacks, in order of appearance.
+    If nothing is reduced, the operator is ``+``, because the verifier rejects any other.
     """
     kept = einsum.target.variables
     over = tuple(v for v in ordered_variables(einsum.expression) if v not in kept)
@@ -167,25 +165,25 @@ def settled(einsum: Einsum) -> Einsum:
 
 
 def map_einsum(einsum: Einsum, change: Callable[[Node], Any]) -> Einsum:
-    """``einsum`` with ``change`` applied to its expression and its condition.
+    """Return ``einsum`` with ``change`` applied to its expression and its condition.
 
     Parameters
     ----------
     einsum : Einsum
     change : callable
-        From an expression to an expression, from a condition to a condition.
+        Function from expression to expression and from condition to condition.
 
     Returns
     -------
     Einsum
-        Target and ``over`` as they were; see ``settled``.
+        Target and ``over`` are unchanged; see ``settled``.
     """
     where = change(einsum.where) if einsum.where is not None else None
     return replace(einsum, expression=change(einsum.expression), where=where)
 
 
 def conjunction(*conditions: Condition | None) -> Condition | None:
-    """All conditions together, each once; None when there are none."""
+    """Return the conjunction of all conditions, each once; None if there are none."""
     kept: list[Condition] = []
     for condition in conditions:
         if isinstance(condition, Logical) and condition.operator == "and":
@@ -202,7 +200,7 @@ def conjunction(*conditions: Condition | None) -> Condition | None:
 
 
 def variables_of(*nodes: Node | None) -> frozenset[str]:
-    """Every rank variable below the nodes, in indices or as a number."""
+    """Return every rank variable below the nodes, in indices or as a number."""
     found: set[str] = set()
     for root in nodes:
         for node in walk(root) if root is not None else ():
@@ -214,19 +212,19 @@ def variables_of(*nodes: Node | None) -> frozenset[str]:
 
 
 def accesses_of(*nodes: Node | None) -> tuple[Access, ...]:
-    """Every access below the nodes, in written order, repetitions kept."""
+    """Return every access below the nodes, in written order, with repetitions."""
     return tuple(
         n for root in nodes if root is not None for n in walk(root) if isinstance(n, Access)
     )
 
 
 def tensors_of(*nodes: Node | None) -> frozenset[str]:
-    """Names of the tensors read below the nodes."""
+    """Return the names of the tensors read below the nodes."""
     return frozenset(a.tensor for a in accesses_of(*nodes))
 
 
 def readers(program: Program, tensor: str) -> tuple[Einsum, ...]:
-    """Einsums that read ``tensor``, without the one that writes it."""
+    """Return the Einsums that read ``tensor``, without the one that writes it."""
     return tuple(
         e
         for e in program.einsums
@@ -235,12 +233,9 @@ def readers(program: Program, tensor: str) -> tuple[Einsum, ...]:
 
 
 def target_variables(einsum: Einsum) -> tuple[str, ...] | None:
-    """The target's variables when every index is one bare variable, else None.
+    """Return the target's variables if every index is one bare variable, else None.
 
-    Returns
-    -------
-    tuple of str or None
-        None for an iterative tensor (``v + 1``) and one written at ``m1*M0 + m0``.
+    The result is None for an iterative tensor (``v + 1``) and for one written at ``m1*M0 + m0``.
     """
     names = [i.as_variable if isinstance(i, Affine) else None for i in einsum.target.indices]
     if any(n is None for n in names):
@@ -249,20 +244,19 @@ def target_variables(einsum: Einsum) -> tuple[str, ...] | None:
 
 
 def bare(access: Access) -> Access:
-    """The access with every variable an index of its own: ``Y[m1, m0]`` for
-    ``Y[m1*M0 + m0]``."""
+    """Return the access with one index per variable: ``Y[m1, m0]`` for ``Y[m1*M0 + m0]``."""
     return replace(access, indices=tuple(variable(v) for v in access.variables))
 
 
 def at_access(einsum: Einsum, access: Access) -> dict[str, Index]:
-    """What the target's variables are when the tensor is read as ``access``.
+    """Return the indices that the target's variables take when the tensor is read as ``access``.
 
     Parameters
     ----------
     einsum : Einsum
-        What writes the tensor, at bare variables.
+        Writer of the tensor, at bare variables.
     access : Access
-        A read of it.
+        Read of the tensor.
 
     >>> from einsum_cascade import Cascade
     >>> einsums = Cascade.load("attention-1pass").program.einsum_of
@@ -275,16 +269,16 @@ def at_access(einsum: Einsum, access: Access) -> dict[str, Index]:
 
 
 def combine(program: Program, reduction: str, left: Expression, right: Expression) -> Expression:
-    """``left`` and ``right`` merged by a reduction operator, as an expression.
+    """Return ``left`` and ``right`` merged by a reduction operator, as an expression.
 
     Parameters
     ----------
     program : Program
-        Where user reductions are declared.
+        Program that declares the user reductions.
     reduction : str
-        A built-in operator or a declared one.
+        Built-in or user operator.
     left, right : Expression
-        The two results to merge.
+        Results to merge.
     """
     match REDUCTIONS[reduction].merges_by if reduction in REDUCTIONS else None:
         case "+" | "*" as operator:
@@ -306,7 +300,7 @@ def combine(program: Program, reduction: str, left: Expression, right: Expressio
 
 
 class Names:
-    """Hands out tensor names no other thing in the program has."""
+    """Source of tensor names that nothing else in the program has."""
 
     def __init__(self, program: Program) -> None:
         self._taken = {t.name for t in program.inputs} | {e.name for e in program.einsums}
@@ -315,7 +309,7 @@ class Names:
         self._taken |= {r.name for r in program.reductions} | {e.name for e in program.init}
 
     def fresh(self, base: str) -> str:
-        """``base``, or ``base_2``, ``base_3`` ... when it is taken."""
+        """Return ``base``, or ``base_2``, ``base_3`` ... if it is taken."""
         name, count = base, 2
         while name in self._taken:
             name, count = f"{base}_{count}", count + 1
@@ -324,7 +318,7 @@ class Names:
 
 
 def product_name(factors: Iterable[Expression]) -> str | None:
-    """``SNV`` for ``SN * V``: the factors' names together, None when too long to read.
+    """Return the joined names of factors, ``SNV`` for ``SN * V``; None if too long to read.
 
     >>> factors = (Access(tensor="SN"), Access(tensor="V"))
     >>> product_name(factors)
@@ -343,7 +337,7 @@ def product_name(factors: Iterable[Expression]) -> str | None:
 
 
 def drop_unread(program: Program) -> Program:
-    """Without the Einsums nothing reads any more (outputs and their sources stay)."""
+    """Return the program without Einsums that no output depends on."""
     needed = set(program.outputs)
     grown = True
     while grown:
@@ -361,17 +355,17 @@ def drop_unread(program: Program) -> Program:
 
 
 def in_order(program: Program, late: frozenset[str] = frozenset()) -> Program:
-    """Einsums reordered so that each stands after those it reads, else as written.
+    """Return the program with each Einsum after those it reads, otherwise in written order.
 
-    A tensor carried along an iterative rank may be read before it is written (its
-    previous coordinate), so an Einsum that reads itself or a later carried value stays.
-    Those that are ``late`` wait for all others that can go first.
+    An iterative tensor may be read before it is written (at its previous coordinate), so an Einsum
+    that reads itself or a later iterative tensor stays in place. ``late`` Einsums wait for all
+    others that can go first.
 
     Parameters
     ----------
     program : Program
     late : frozenset of str
-        Tensors, such as corrections, that are to stand after what is computed without them.
+        Tensors, such as corrections, to place after everything computed without them.
     """
     left = list(program.einsums)
     iterative = set(program.iterative)
@@ -379,7 +373,7 @@ def in_order(program: Program, late: frozenset[str] = frozenset()) -> Program:
     written: set[str] = set()
     own = {e.name for e in left}
     while left:
-        # Nothing is ready inside a cycle that an iteration breaks: there the written order holds.
+        # Inside a cycle that an iteration breaks, nothing is ready: keep the written order.
         ready = [e for e in left if _ready(e, own, written, iterative)] or left[:1]
         chosen = next((e for e in ready if e.name not in late), ready[0])
         left.remove(chosen)
@@ -400,7 +394,7 @@ def _ready(einsum: Einsum, own: set[str], written: set[str], iterative: set[str]
 
 
 def _is_shifted(access: Access) -> bool:
-    """Whether an iterative tensor is read at ``v + 1`` or at its stop."""
+    """Return whether an iterative tensor is read at ``v + 1`` or at its last state."""
     return any(
         isinstance(i, Affine) and ((i.variables and i.offset == 1) or _is_stop(i))
         for i in access.indices
@@ -412,7 +406,7 @@ def _is_stop(index: Affine) -> bool:
 
 
 def stop_rank(index: Index) -> str | None:
-    """The rank whose shape this index is (``M1`` in ``RD[M1, p]``), else None."""
+    """Return the rank whose shape the index is (``M1`` in ``RD[M1, p]``), else None."""
     if isinstance(index, Affine) and len(index.terms) == 1:
         term = index.terms[0]
         if term.variable is None and term.coefficient == 1 and len(term.shapes) == 1:
@@ -421,15 +415,15 @@ def stop_rank(index: Index) -> str | None:
 
 
 def replace_einsum(program: Program, name: str, new: Iterable[Einsum]) -> Program:
-    """The program with the Einsum that writes ``name`` replaced by ``new``, in place.
+    """Return the program with ``new`` in place of the Einsum that writes ``name``.
 
     Parameters
     ----------
     program : Program
     name : str
-        The tensor it writes.
+        Tensor that the Einsum writes.
     new : iterable of Einsum
-        In the order they are to stand; none takes the Einsum out.
+        Replacements in order; none removes the Einsum.
     """
     einsums: list[Einsum] = []
     for einsum in program.einsums:
@@ -438,5 +432,5 @@ def replace_einsum(program: Program, name: str, new: Iterable[Einsum]) -> Progra
 
 
 def is_builtin_reduction(name: str) -> bool:
-    """Whether a reduction operator is part of the language."""
+    """Return whether a reduction operator is part of the language."""
     return name in REDUCTIONS

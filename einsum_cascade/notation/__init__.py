@@ -1,1 +1,1 @@
-"""The intermediate representation as text, LaTeX, MathML and graphs."""
+"""The IR as text, LaTeX, MathML and graphs."""

@@ -1,6 +1,6 @@
-"""Printers: IR to canonical YAML text, such that ``parse(print(c)) == c``.
+"""Printer: IR to canonical YAML text, such that ``parse(print(c)) == c``.
 
-Typeset equations are in ``latex`` and ``mathml``, HTML and DOT in ``render``.
+``typeset`` has equations in LaTeX and MathML, HTML and DOT.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _LEVEL = {"or": 1, "and": 2, "not": 3, "compare": 4, "+": 5, "-": 5, "*": 6, "/"
 _UNARY = 7
 _NOTHING = "~"
 _ATOM = 9
-# What a plain YAML scalar may hold, inside [ ] and { } too, without being something else.
+# Characters of a plain YAML scalar that is also safe inside [ ] and { }.
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ./_+()*^-]*(?<! )")
 
 
 def number_text(value: int | float) -> str:
-    """A number as the grammar reads it; integers stay integers."""
+    """Return a number as the grammar reads it; integers stay integers."""
     if isinstance(value, float) and math.isinf(value):
         return "inf" if value > 0 else "-inf"
     return repr(value)
@@ -32,13 +32,10 @@ def number_text(value: int | float) -> str:
 
 
 def index_text(index: ir.Index, tight: bool = False) -> str:
-    """``m1*M0 + m0``, ``m1+1``, ``0`` or a gather; ``m1*M0+m0`` where space is ``tight``.
+    """Return an index as text: ``m1*M0 + m0``, ``m1+1``, ``0`` or a gather.
 
-    Returns
-    -------
-    str
-        What the parser reads back as the same index. Two terms one of which is a number are
-        always tight (``m1+1``), as people write them.
+    The parser reads the same index from it. ``tight`` omits blanks; two terms one of which is a
+    number are always tight (``m1+1``), as people write them.
     """
     if isinstance(index, ir.Gather):
         position = _product_text(index, access_text(index.access, tight))
@@ -51,7 +48,7 @@ def index_text(index: ir.Index, tight: bool = False) -> str:
 
 
 def _sum_text(index: ir.Affine, text: str, compact: bool) -> str:
-    """The terms of an index after what stands before them."""
+    """Return ``text`` followed by the terms of an index."""
     plus, minus = ("+", "-") if compact else (" + ", " - ")
     for term in index.terms:
         sign = (minus if text else "-") if term.coefficient < 0 else (plus if text else "")
@@ -69,13 +66,13 @@ def _product_text(term: ir.AffineTerm | ir.Gather, variable: str | None) -> str:
 
 
 def access_text(access: ir.Access, tight: bool = False) -> str:
-    """``T[i, j]``, or ``T`` for a tensor of rank zero; ``T[i,j]`` where space is ``tight``.
+    """Return an access as text: ``T[i, j]``, or ``T`` for a tensor of rank zero.
 
     Parameters
     ----------
     access : Access
     tight : bool, optional
-        Without blanks, for names inside sentences and symbols of sympy.
+        Whether to omit blanks, for names inside sentences and symbols of sympy.
     """
     if not access.indices:
         return access.tensor
@@ -84,12 +81,9 @@ def access_text(access: ir.Access, tight: bool = False) -> str:
 
 
 def expression_text(node: ir.Expression | ir.Condition) -> str:
-    """An expression or condition with the fewest parentheses.
+    """Return an expression or condition with the fewest parentheses.
 
-    Returns
-    -------
-    str
-        What the parser reads back as the same tree: ``a + (b + c)`` keeps its parentheses.
+    The parser reads the same tree from it: ``a + (b + c)`` keeps its parentheses.
 
     >>> a, b, c = (ir.Name(name=n, kind="parameter") for n in "abc")
     >>> difference = ir.Binary(operator="-", left=b, right=c)
@@ -100,7 +94,7 @@ def expression_text(node: ir.Expression | ir.Condition) -> str:
 
 
 def _render(node: ir.Expression | ir.Condition) -> tuple[str, int]:
-    """The text of a node and the level of its outermost operator."""
+    """Return the text of a node and the level of its outermost operator."""
     match node:
         case ir.Number(value=value):
             return number_text(value), _UNARY if math.copysign(1, value) < 0 else _ATOM
@@ -111,7 +105,7 @@ def _render(node: ir.Expression | ir.Condition) -> tuple[str, int]:
         case ir.Call(function=function, arguments=arguments):
             return f"{function}({', '.join(expression_text(a) for a in arguments)})", _ATOM
         case ir.Unary(operand=ir.Number() as operand):
-            # Without the parentheses it would be read as a negative number.
+            # Without parentheses the parser would read a negative number.
             return f"-({expression_text(operand)})", _UNARY
         case ir.Unary(operand=operand):
             return f"-{_inside(operand, _UNARY)}", _UNARY
@@ -139,13 +133,13 @@ def _inside(node: ir.Expression | ir.Condition, level: int) -> str:
 
 
 def statement_text(einsum: ir.Einsum, width: int = 0) -> str:
-    """One statement; the left side is padded to ``width``.
+    """Return one statement; the left side is padded to ``width`` characters.
 
     Parameters
     ----------
     einsum : Einsum
     width : int, optional
-        Characters up to ``=``; a longer left side is not cut.
+        Characters before ``=``; a longer left side is not cut.
     """
     left = access_text(einsum.target).ljust(width)
     if einsum.select is not None:
@@ -162,7 +156,7 @@ def statement_text(einsum: ir.Einsum, width: int = 0) -> str:
 
 
 def statements_text(einsums: tuple[ir.Einsum, ...]) -> tuple[str, ...]:
-    """Statements with their ``=`` in one column."""
+    """Return statements with their ``=`` in one column."""
     width = max((len(access_text(e.target)) for e in einsums), default=0)
     return tuple(statement_text(e, min(width, 40)) for e in einsums)
 
@@ -171,13 +165,7 @@ def statements_text(einsums: tuple[ir.Einsum, ...]) -> tuple[str, ...]:
 
 
 def program_text(program: ir.Program) -> str:
-    """The canonical YAML text of a program.
-
-    Returns
-    -------
-    str
-        A whole file, keys in their one order; parsed again it is an equal program.
-    """
+    """Return the canonical YAML text of a program; parsing it gives an equal program."""
     return "\n".join(_lines(program)) + "\n"
 
 
@@ -285,17 +273,14 @@ def _list(names: tuple[str, ...]) -> str:
 
 
 def scalar_text(text: str) -> str:
-    """A text as a YAML scalar, plain where that is safe."""
+    """Return a text as a YAML scalar, plain if that is safe."""
     return text if _PLAIN.fullmatch(text) and resolve(text) == text else quoted(text)
 
 
 def quoted(text: str) -> str:
-    """A text as a double-quoted YAML scalar.
+    r"""Return a text as a double-quoted YAML scalar on one line.
 
-    Returns
-    -------
-    str
-        On one line: what cannot be printed is an escape of YAML (``\\x0a``).
+    Unprintable characters become YAML escapes (``\\x0a``).
     """
     return '"' + "".join(_escaped(c) for c in text) + '"'
 

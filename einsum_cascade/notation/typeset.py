@@ -1,4 +1,4 @@
-"""Typeset cascades: LaTeX, MathML, HTML and DOT, by one printer over sets of tokens."""
+"""Typeset cascades: LaTeX, MathML, HTML and DOT; a notation is a table of templates."""
 
 from __future__ import annotations
 
@@ -119,13 +119,13 @@ MATHML = Notation(
 
 
 class Typesetter:
-    """Prints statements in a notation, with the fewest parentheses."""
+    """Printer of statements in a notation, with the fewest parentheses."""
 
     def __init__(self, notation: Notation) -> None:
         self._notation = notation
 
     def equations(self, program: ir.Program) -> Iterator[str]:
-        """Every statement of a program, initialisation first."""
+        """Yield every statement of a program, initialisation first."""
         return (self._statement(e) for e in (*program.init, *program.einsums))
 
     def _statement(self, einsum: ir.Einsum) -> str:
@@ -146,7 +146,7 @@ class Typesetter:
     # ------------------------------------------------------------ names and indices
 
     def _symbol(self, name: str) -> str:
-        """``m1`` as m with subscript 1; a longer name upright."""
+        """Return ``m1`` as m with subscript 1, and a longer name upright."""
         found = _SUBSCRIPT.fullmatch(name)
         if found:
             return self._notation.subscript.format(
@@ -180,7 +180,7 @@ class Typesetter:
         return self._sum(index, "") or self._notation.digits.format("0")
 
     def _sum(self, index: ir.Affine, text: str) -> str:
-        """The terms of an index after what stands before them."""
+        """Return ``text`` followed by the terms of an index."""
         for term in index.terms:
             variable = [self._symbol(term.variable)] if term.variable else []
             text += self._term(term, variable, first=not text)
@@ -197,7 +197,7 @@ class Typesetter:
     # -------------------------------------------------------------------- expressions
 
     def _value(self, node: ir.Expression) -> tuple[str, Strength]:
-        """An expression, and how strongly what is printed holds together."""
+        """Return an expression with its binding strength."""
         notation = self._notation
         match node:
             case ir.Number(value=value):
@@ -283,37 +283,25 @@ class Typesetter:
 
 
 def program_latex(program: ir.Program) -> str:
-    """The equations as a LaTeX ``aligned`` block, initialisation first.
-
-    Returns
-    -------
-    str
-        Without ``$``; one equation per line, aligned at its ``=``.
-    """
+    """Return the equations as a LaTeX ``aligned`` block without ``$``, initialisation first."""
     body = " \\\\\n".join(Typesetter(LATEX).equations(program))
     return f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}"
 
 
 def program_mathml(program: ir.Program) -> str:
-    """The equations as one ``<math>`` element, aligned at ``=``, initialisation first.
-
-    Returns
-    -------
-    str
-        To be put into HTML as it is; names in it are escaped.
-    """
+    """Return the equations as one ``<math>`` element, aligned at ``=``, initialisation first."""
     rows = "".join(Typesetter(MATHML).equations(program))
     return f'<math displaystyle="true"><mtable class="equations">{rows}</mtable></math>'
 
 
 @lru_cache(maxsize=1024)
 def expression_mathml(expression: Any) -> str:
-    """A number or a sympy expression in the shapes as a ``<math>`` element.
+    """Return a number or a sympy expression as a ``<math>`` element.
 
     Parameters
     ----------
     expression : int or sympy expression
-        A count, a footprint or traffic, in the shapes.
+        Count, footprint or traffic in the shapes.
     """
     import sympy
     from sympy.printing.mathml import mathml
@@ -326,15 +314,10 @@ def expression_mathml(expression: Any) -> str:
 
 
 def program_dot(program: ir.Program) -> str:
-    """The dependency graph in Graphviz' DOT language.
+    """Return the dependency graph in Graphviz' DOT language, with the equations as tooltips.
 
-    Inputs are boxes, outputs have a double border, iterative tensors are grey; a dashed
-    edge carries the value of the iteration before.
-
-    Returns
-    -------
-    str
-        One node per input and Einsum, whose tooltip is the equation; ends with a line break.
+    Inputs are boxes, outputs have a double border, and iterative tensors are grey. A dashed edge
+    carries the value of the previous iteration.
     """
     from ..ordering import dependences
 
@@ -368,12 +351,10 @@ def _quote(text: str) -> str:
 
 
 def program_html(program: ir.Program) -> str:
-    """Name, title and typeset equations as HTML, the text folded below; all of it escaped.
+    """Return name, title and equations as escaped HTML, with the text of the cascade folded
+    below.
 
-    Returns
-    -------
-    str
-        One ``<div>``; its equations are LaTeX between ``$$``, which Jupyter typesets.
+    The result is one ``<div>`` whose equations are LaTeX between ``$$``, which Jupyter typesets.
     """
     lines = [*statements_text(program.init), *statements_text(program.einsums)]
     heading = f"<strong>{html_text(program.name)}</strong>"
