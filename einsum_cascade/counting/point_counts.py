@@ -241,7 +241,8 @@ def _count_along_one_axis(y: Axis, forms: Sequence[Inequality]) -> int | None:
     period = None if alone is None else alone.period({})
     if period is None or period >= y.size:
         return None
-    whole, rest = divmod(y.size, period)
+    size: int = y.size
+    whole, rest = divmod(size, period)
     first, last = (_count_batch(_NO_AXIS, [y], forms, 0, stop) for stop in (period, rest))
     return whole * first + last
 
@@ -279,7 +280,8 @@ def _work(x: Axis, axes: Sequence[Axis], forms: Sequence[Inequality]) -> int | N
     if not all(f.bounds(x.symbol) for f in naming):
         return None
     halvings = sum(f.evaluations(x.symbol, x.size) for f in naming if not f.is_linear)
-    return prod(a.size for a in axes if a is not x) * max(1, halvings)
+    others: int = prod(a.size for a in axes if a is not x)
+    return others * max(1, halvings)
 
 
 def _count_batch(
@@ -324,7 +326,7 @@ def _count_batch(
 def _fits_int64(x: Axis, others: Sequence[Axis], forms: Sequence[Inequality], count: int) -> bool:
     """Return whether every intermediate number fits 64 bits."""
     sizes = {a.symbol: a.size for a in (x, *others)}
-    largest = [x.size * x.tile, x.total * prod(a.tile for a in others) * count]
+    largest: list[int] = [x.size * x.tile, x.total * prod(a.tile for a in others) * count]
     for form in forms:
         # A non-linear form has no coefficients: it is evaluated in floats anyway.
         reach = sum(abs(c) * sizes[s] for s, c in (form.coefficients or {}).items())

@@ -66,9 +66,13 @@ class AlignedSpace:
         """The values of a variable, int64, aligned."""
         if variable in self.fixed:
             return np.full((1,) * self.ndim, self.fixed[variable], np.int64)
+        return self.positions(self.axis(variable))
+
+    def positions(self, axis: int) -> Array:
+        """Return the positions along an axis, int64, aligned."""
         shape = [1] * self.ndim
-        shape[self.axis(variable)] = self.size(variable)
-        return np.arange(self.size(variable), dtype=np.int64).reshape(shape)
+        shape[axis] = -1
+        return np.arange(self.shape[axis], dtype=np.int64).reshape(shape)
 
     def range(self, variable: str) -> tuple[int, int]:
         """The least and the largest value of a variable."""
@@ -374,11 +378,7 @@ def _scattered(space: AlignedSpace, store: Store, access: ir.Access) -> AlignedA
     """The general case: one aligned index array per axis."""
     buffer = store[access.tensor]
     leading = len(space.parallel)
-    indices: list[Array] = []
-    for axis, rank in enumerate(space.parallel):
-        along = [1] * space.ndim
-        along[axis] = -1
-        indices.append(np.arange(space.shapes[rank]).reshape(along))
+    indices = [space.positions(axis) for axis in range(leading)]
     excluded: list[Excluded] = []
     outside: list[Outside] = []
     for index, extent in zip(access.indices, buffer.values.shape[leading:], strict=True):

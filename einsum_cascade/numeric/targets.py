@@ -244,7 +244,8 @@ def store_scattered(
     skipped = np.zeros(space.shape, bool)
     for flags in result.absent.values():
         skipped |= flags
-    places = [np.broadcast_to(i, space.shape) for i in _parallel(space)]
+    parallel = range(len(space.parallel))
+    places = [np.broadcast_to(space.positions(axis), space.shape) for axis in parallel]
     for index, rank in zip(einsum.target.indices, program.tensor_ranks[einsum.name], strict=True):
         at, missing = _position(space, store, index)
         for flags in missing:
@@ -257,15 +258,6 @@ def store_scattered(
     written = tuple(p[~skipped] for p in places)
     _check_once(einsum, buffer, written)
     buffer.write(written, np.broadcast_to(result.values, space.shape)[~skipped], {})
-
-
-def _parallel(space: AlignedSpace) -> list[Array]:
-    found = []
-    for axis, rank in enumerate(space.parallel):
-        along = [1] * space.ndim
-        along[axis] = -1
-        found.append(np.arange(space.shapes[rank]).reshape(along))
-    return found
 
 
 def _position(
