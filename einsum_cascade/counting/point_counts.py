@@ -19,7 +19,7 @@ from .. import ir
 from ..errors import MappingError, Problem
 from . import policy
 from .inequalities import Inequality, Periodic
-from .points import Axis, PointSet, conjunctions, inlined, last_tile, signed_spaces
+from .points import CountedAxis, PointSet, conjunctions, inlined, last_tile, signed_spaces
 
 
 def count_points(program: ir.Program, einsum: ir.Einsum, numbers: Mapping[str, float]) -> int:
@@ -150,7 +150,7 @@ def _count(space: PointSet, numbers: Mapping[str, float]) -> int | None:
         Shapes and parameters by name.
     """
     axes = tuple(
-        Axis(a.symbol, *(_integer(x, numbers) for x in (a.size, a.tile, a.total)))
+        CountedAxis(a.symbol, *(_integer(x, numbers) for x in (a.size, a.tile, a.total)))
         for a in space.axes
     )
     sizes = {a.symbol: a.size for a in axes}
@@ -169,7 +169,7 @@ def _count(space: PointSet, numbers: Mapping[str, float]) -> int | None:
 
 
 @lru_cache(maxsize=4096)
-def _count_coupled(axes: tuple[Axis, ...], inequalities: tuple[Any, ...]) -> int | None:
+def _count_coupled(axes: tuple[CountedAxis, ...], inequalities: tuple[Any, ...]) -> int | None:
     """Return the points of coupled axes, or None if there are too many combinations.
 
     Results are cached, because Einsums of a cascade share masks and one shape runs on many
@@ -198,14 +198,14 @@ def _count_coupled(axes: tuple[Axis, ...], inequalities: tuple[Any, ...]) -> int
     )
 
 
-def _value_by_value(axes: Sequence[Axis], inequalities: Sequence[Any]) -> int | None:
+def _value_by_value(axes: Sequence[CountedAxis], inequalities: Sequence[Any]) -> int | None:
     """Return the points summed over the values of the shortest axis, or None.
 
     None if that axis is long, or if inequalities still couple the other axes at a fixed value.
 
     >>> import sympy
     >>> p, l, j = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "plj")
-    >>> axes = [Axis(p, 8, 1, 8), Axis(l, 3, 1, 3), Axis(j, 4, 1, 4)]
+    >>> axes = [CountedAxis(p, 8, 1, 8), CountedAxis(l, 3, 1, 3), CountedAxis(j, 4, 1, 4)]
     >>> _value_by_value(axes, [p - 2**l * sympy.floor(p / 2**l), j - l])  # 8 + 2 * 4 + 3 * 2
     22
     """
@@ -232,7 +232,7 @@ def _value_by_value(axes: Sequence[Axis], inequalities: Sequence[Any]) -> int | 
     return total
 
 
-def _count_along_one_axis(y: Axis, forms: Sequence[Inequality]) -> int | None:
+def _count_along_one_axis(y: CountedAxis, forms: Sequence[Inequality]) -> int | None:
     """Return the points of one axis with periodic inequalities; None if not periodic, or short."""
     import sympy
 
@@ -247,7 +247,9 @@ def _count_along_one_axis(y: Axis, forms: Sequence[Inequality]) -> int | None:
     return whole * first + last
 
 
-def _by_periods(x: Axis, others: Sequence[Axis], forms: Sequence[Inequality]) -> int | None:
+def _by_periods(
+    x: CountedAxis, others: Sequence[CountedAxis], forms: Sequence[Inequality]
+) -> int | None:
     """Return the points from bounds that repeat along x and a long axis; None if not worthwhile."""
     y = max(others, key=lambda a: a.size, default=_NO_AXIS)
     rest = [a for a in others if a is not y]
@@ -270,11 +272,11 @@ def _by_periods(x: Axis, others: Sequence[Axis], forms: Sequence[Inequality]) ->
     return total
 
 
-_NO_AXIS = Axis(None, 1, 1, 1)
+_NO_AXIS = CountedAxis(None, 1, 1, 1)
 """Stands for the counted axis if no axis is counted from its bounds."""
 
 
-def _work(x: Axis, axes: Sequence[Axis], forms: Sequence[Inequality]) -> int | None:
+def _work(x: CountedAxis, axes: Sequence[CountedAxis], forms: Sequence[Inequality]) -> int | None:
     """Return the evaluations needed to count ``x`` from its bounds; None if it is not bounded."""
     naming = [f for f in forms if f.names(x.symbol)]
     if not all(f.bounds(x.symbol) for f in naming):
@@ -285,8 +287,8 @@ def _work(x: Axis, axes: Sequence[Axis], forms: Sequence[Inequality]) -> int | N
 
 
 def _count_batch(
-    x: Axis,
-    others: Sequence[Axis],
+    x: CountedAxis,
+    others: Sequence[CountedAxis],
     forms: Sequence[Inequality],
     start: int,
     stop: int,
@@ -323,7 +325,9 @@ def _count_batch(
     return int(np.sum(np.maximum(ends[1] - ends[0], 0) * weight * holds))
 
 
-def _fits_int64(x: Axis, others: Sequence[Axis], forms: Sequence[Inequality], count: int) -> bool:
+def _fits_int64(
+    x: CountedAxis, others: Sequence[CountedAxis], forms: Sequence[Inequality], count: int
+) -> bool:
     """Return whether every intermediate number fits 64 bits."""
     sizes = {a.symbol: a.size for a in (x, *others)}
     largest: list[int] = [x.size * x.tile, x.total * prod(a.tile for a in others) * count]

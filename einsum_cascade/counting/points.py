@@ -301,7 +301,7 @@ def factored(expression: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Axis:
+class CountedAxis:
     """Variable from 0 to ``size - 1``; each value stands for ``tile`` points, ``total`` in all."""
 
     symbol: Any
@@ -327,9 +327,9 @@ class Axis:
         return sympy.Min(self.tile, self.total - self.symbol * self.tile) if self.tile != 1 else 1
 
 
-def _plain_axis(name: str) -> Axis:
+def _plain_axis(name: str) -> CountedAxis:
     size = rank_symbol(name.upper())
-    return Axis(variable_symbol(name), size, 1, size)
+    return CountedAxis(variable_symbol(name), size, 1, size)
 
 
 @dataclass(frozen=True)
@@ -339,7 +339,7 @@ class PointSet:
     Sizes of axes are expressions here, and integers in ``point_counts``.
     """
 
-    axes: tuple[Axis, ...]
+    axes: tuple[CountedAxis, ...]
     inequalities: tuple[Any, ...]
 
     def with_symbols(self, shared: dict[Any, Any]) -> PointSet:
@@ -351,10 +351,10 @@ class PointSet:
 
         if not shared:
             return self
-        axes = (Axis(a.symbol, put(a.size), put(a.tile), put(a.total)) for a in self.axes)
+        axes = (CountedAxis(a.symbol, put(a.size), put(a.tile), put(a.total)) for a in self.axes)
         return PointSet(tuple(axes), tuple(map(put, self.inequalities)))
 
-    def groups(self) -> Iterator[tuple[tuple[Axis, ...], tuple[Any, ...]]]:
+    def groups(self) -> Iterator[tuple[tuple[CountedAxis, ...], tuple[Any, ...]]]:
         """Yield the groups of axes that inequalities connect, each with its inequalities.
 
         Groups are independent, so their points multiply.
@@ -362,7 +362,7 @@ class PointSet:
         named = [i.free_symbols for i in self.inequalities]
         left = list(self.axes)
         while left:
-            group: list[Axis] = []
+            group: list[CountedAxis] = []
             more = left[:1]
             while more:
                 group += more
@@ -425,7 +425,7 @@ def spaces(
         Multiplicity of each space, and the space.
     """
     names = list(variables)
-    found: list[tuple[Any, tuple[Axis, ...]]] = [(1, ())]
+    found: list[tuple[Any, tuple[CountedAxis, ...]]] = [(1, ())]
     for family, members in Families.of(program).members:
         if members and set(members) <= set(names):
             names = [n for n in names if n not in members and n != family]
@@ -446,19 +446,19 @@ def _cut_inside(members: tuple[str, ...], inequalities: tuple[Any, ...]) -> bool
     return len(members) == 2 and inner in used and outer not in used
 
 
-def _full_and_last(family: str, members: tuple[str, ...]) -> list[tuple[Any, Axis]]:
+def _full_and_last(family: str, members: tuple[str, ...]) -> list[tuple[Any, CountedAxis]]:
     """Return the full tiles of a family and its last tile, each with its multiplicity."""
     count, size = (rank_symbol(m.upper()) for m in members)
     symbol, last = variable_symbol(members[1]), last_tile(family.upper())
     return [
-        (count - 1, Axis(symbol, size, 1, size)),
-        (1, Axis(symbol, last, 1, last)),
+        (count - 1, CountedAxis(symbol, size, 1, size)),
+        (1, CountedAxis(symbol, last, 1, last)),
     ]
 
 
 def _folded(
     family: str, members: tuple[str, ...], inequalities: tuple[Any, ...]
-) -> tuple[list[Axis], tuple[Any, ...]]:
+) -> tuple[list[CountedAxis], tuple[Any, ...]]:
     """Return the members of a family as one axis, as an axis of tiles, or as separate axes."""
     import sympy
 
@@ -481,7 +481,7 @@ def _folded(
     # Conditions on whole tiles only: an axis of tiles with ``strides[0]`` points each.
     inner = set(symbols[1:])
     if not any(i.free_symbols & inner for i in inequalities):
-        return [Axis(symbols[0], sizes[0], strides[0], whole.size)], inequalities
+        return [CountedAxis(symbols[0], sizes[0], strides[0], whole.size)], inequalities
     place = sum(s * x for s, x in zip(strides, symbols, strict=True))
     axes = [_plain_axis(m) for m in members]
     # Separate members have M1 * M0 points; exclude those past the end of the rank.
@@ -489,7 +489,7 @@ def _folded(
 
 
 @lru_cache(maxsize=512)
-def _group(axes: tuple[Axis, ...], inequalities: tuple[Any, ...]) -> Any:
+def _group(axes: tuple[CountedAxis, ...], inequalities: tuple[Any, ...]) -> Any:
     """Return the points of connected axes; cached, because Einsums often share masks."""
     if not inequalities:
         # Only inequalities connect axes, so there is a single axis here.
@@ -504,7 +504,7 @@ def _group(axes: tuple[Axis, ...], inequalities: tuple[Any, ...]) -> Any:
     return _summed(axes, inequalities)
 
 
-def _digits(x: Axis, y: Axis, inequalities: tuple[Any, ...]) -> Any:
+def _digits(x: CountedAxis, y: CountedAxis, inequalities: tuple[Any, ...]) -> Any:
     """Return the points with ``x * Y + y < end``, the first ``end`` values of a two-digit
     number.
 
@@ -521,7 +521,7 @@ def _digits(x: Axis, y: Axis, inequalities: tuple[Any, ...]) -> Any:
     return sympy.Min(sympy.Max(end, 0), x.size * y.size)
 
 
-def _limits(axis: Axis, inequalities: Sequence[Any]) -> tuple[Any, Any] | None:
+def _limits(axis: CountedAxis, inequalities: Sequence[Any]) -> tuple[Any, Any] | None:
     """Return ``low <= symbol < high`` from linear inequalities, or None if one is not linear."""
     import sympy
 
@@ -539,7 +539,7 @@ def _limits(axis: Axis, inequalities: Sequence[Any]) -> tuple[Any, Any] | None:
     return low, high
 
 
-def _band(x: Axis, y: Axis, inequalities: tuple[Any, ...]) -> Any:
+def _band(x: CountedAxis, y: CountedAxis, inequalities: tuple[Any, ...]) -> Any:
     """Return the points with ``y + low <= x < y + high``, a triangle or a band, in closed form."""
     import sympy
 
@@ -574,7 +574,7 @@ def _band(x: Axis, y: Axis, inequalities: tuple[Any, ...]) -> Any:
     return None
 
 
-def _under(x: Axis, y: Axis, shift: Any) -> Any:
+def _under(x: CountedAxis, y: CountedAxis, shift: Any) -> Any:
     """Return the points with ``x < y + shift``.
 
     For each y from 0 to Y - 1 there are ``clip(y + shift, 0, X)``.
@@ -594,7 +594,7 @@ def _staircase(end: Any, width: Any) -> Any:
     return top * (top - 1) / 2 + width * sympy.Max(end - width, 0)
 
 
-def _summed(axes: Sequence[Axis], inequalities: Sequence[Any]) -> Any:
+def _summed(axes: Sequence[CountedAxis], inequalities: Sequence[Any]) -> Any:
     """Return the points of one axis, summed over the others; other conditions become indicators."""
     import sympy
 
