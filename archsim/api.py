@@ -25,7 +25,7 @@ from .plan.inputs import (
     overrides_of,
 )
 from .plan.job import Evaluate
-from .plan.planner import Engine, evaluate_job, plan, run_plan
+from .plan.planner import Engine, plan, run_plan
 from .plan.selection import ByPart
 from .plan.workload import WorkloadLike
 from .result.result import Result
@@ -97,8 +97,7 @@ def simulate(
     work = load_workload(workload, given)
     machine = load_machine(architecture, given)
     how = load_mapping(mapping, work, machine, given, generators=GENERATORS, find=_find)
-    judge = evaluate or evaluate_job
-    jobs = plan(work, machine, how, generators=GENERATORS, evaluate=judge)
+    jobs = plan(work, machine, how, generators=GENERATORS, evaluate=evaluate)
     return run_plan(jobs, engine=engine, evaluate=evaluate)
 
 

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from archsim.document import Listing
 from archsim.plan.job import JobPlan, Refusal
 from archsim.plan.planner import plan, run_plan
-from archsim.plan.programs import program_of, refuse_unknown_tensors
+from archsim.plan.problem import MappingProblem
+from archsim.plan.programs import refuse_unknown_tensors
 from archsim.plan.selection import ByPart, recalled_mapping
 from archsim.plan.workload import PartLike, WorkloadLike
 from archsim.result.record import limits
@@ -22,7 +23,6 @@ from archsim.views.loop_nest import loop_nest
 from einsum_cascade import Cascade
 from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.memo import cached_property
-from einsum_cascade.shapes import complete_shapes
 
 from .construct.generators import GENERATORS
 from .memory import MappingKey
@@ -256,7 +256,10 @@ def best_mappings(
 
     Raises as ``search_workload``.
     """
-    known = [recalled_mapping(part, architecture, GENERATORS) for part in workload.parts]
+    known = [
+        recalled_mapping(MappingProblem(part, architecture, part.cascade), GENERATORS)
+        for part in workload.parts
+    ]
     if all(mapping is not None for mapping in known):
         return ByPart(tuple(mapping for mapping in known if mapping is not None))
     latency = objective_called("latency")
@@ -265,11 +268,12 @@ def best_mappings(
 
 def _question(part: PartLike, problem: SearchProblem) -> MappingKey:
     """What a search of a part answers."""
-    machine = problem.space.architecture
-    program = program_of(part, machine)
-    given, _ = complete_shapes(program, part.shapes_for(program.settable))
+    asked = MappingProblem(part, problem.space.architecture, part.cascade)
     return MappingKey(
-        program=program, architecture=machine, shapes=given, objective=problem.objective.name
+        program=asked.program,
+        architecture=asked.architecture,
+        shapes=asked.shapes,
+        objective=problem.objective.name,
     )
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from einsum_cascade.algebra.excerpt import crossing, excerpt, sizes_of_excerpt, tiled_families
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
 from einsum_cascade.ir import Program
-from einsum_cascade.memo import IdentityCache
 
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping, SpreadRank
@@ -99,18 +98,6 @@ class BoundNest:
     shapes: Sizes[str, int]
     """Those that it was bound to."""
     bound: Bound
-
-
-def remembered_nests(program: Program) -> IdentityCache[BoundNest]:
-    """By its mapping and the machine the nest of a cascade that was bound last (for ``once``).
-
-    Parameters
-    ----------
-    program : Program
-        The cascade of the nest alone.
-    """
-    del program
-    return IdentityCache(kept=1)
 
 
 def _names(program: Program, mapping: Mapping) -> Iterator[Problem]:

@@ -16,15 +16,14 @@ from math import log2, prod
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError, Problem, SpecError
 from einsum_cascade.ir import Program
-from einsum_cascade.shapes import complete_shapes
 
 from ..legality.binding import bind
 from ..result.result import Result
 from ..spec.arch import Architecture
 from ..spec.index import mapping_entries
 from ..spec.mapping import BLOCK_BY_BLOCK, EINSUM_BY_EINSUM, FUSED, NEST_BY_NEST, Mapping
-from .job import Evaluate, Generators, Job, Refusal, SlowerError
-from .nest_cuts import cuts_of, gathered_inputs, nest_by_nest
+from .job import EvaluatedJob, EvaluateWithin, Generators, Job, Refusal, SlowerError
+from .nest_cuts import NestedMapping, cuts_of, gathered_inputs, nest_by_nest
 from .partition_factors import Partitioning
 from .partitioned_tiles import (
     TilePartitioning,
@@ -37,20 +36,16 @@ from .partitioning import (
     gathers_along,
     idle_factor,
     machine_of_one_core,
-    partition_mapping,
-    usual_partitionings,
 )
 from .parts import job_of
-from .programs import program_of
+from .problem import MappingProblem
 from .selection import (
     blocks_mapping,
     derived_mapping,
     machines_own,
-    partition_mapping_of_part,
+    partitioned_mapping,
     partitioned_mappings,
-    partitionings_of_part,
     recalled_mapping,
-    replicating_partitionings_of_part,
     split_reductions,
     stands_in,
 )
@@ -90,64 +85,82 @@ def default_job(
     name: str,
     architecture: Architecture,
     generators: Generators,
-    evaluate: Evaluate,
-) -> Job:
-    """A part under the best mapping known, with its result.
+    evaluate: EvaluateWithin,
+) -> EvaluatedJob:
+    """Return a part under the best mapping known, with its result.
 
     Parameters
     ----------
     name : str
-        What the result is called.
+        Name of the result.
     evaluate : callable
-        What judges the mappings.
+        Evaluates a job, and may give up on a job that exceeds a limit.
 
     Raises
     ------
     SpecError
         Shapes of the part are missing or contradict one another.
     MappingError
-        None is legal; says why for each. ``NoLegalMappingError`` if each lacks room only.
+        No mapping is legal; gives the reason of each. ``NoLegalMappingError`` if each lacks
+        capacity only.
     """
-    best: tuple[Job, Result] | None = None
+    best: EvaluatedJob | None = None
     errors: dict[str, InputError] = {}
     refused: tuple[Refusal, ...] = ()
     unmade: InputError | None = None
     for known in known_mappings(part, architecture, generators):
-        if (best is not None and not known.may_be_faster(best[1])) or not known.there():
+        if (best is not None and not known.may_be_faster(best.result)) or not known.there():
             continue
         try:
-            mapping = known()
+            made = known.make()
         except InputError as wrong:
             errors[known.name] = unmade = _without_traceback(wrong)
             continue
         try:
-            job = job_of(part, mapping, architecture, generators, name=name)
-            if known.searched:
-                job = replace(job, searched=True, notes=(*job.notes, _SEARCHED))
-            result = evaluate(job if best is None else replace(job, limit_s=_limit(job, *best)))
+            job = _job_of_known(known, made, part, name, architecture, generators)
+            result = evaluate(job, None if best is None else _limit(job, best))
         except SlowerError:
             continue
         except InputError as wrong:
             errors[known.name] = _without_traceback(wrong)
             continue
-        if best is None or result.latency_s < MAX_LATENCY_RATIO_TO_REPLACE * best[1].latency_s:
-            best = job, result
+        if best is None or result.latency_s < MAX_LATENCY_RATIO_TO_REPLACE * best.result.latency_s:
+            best = EvaluatedJob(job, result)
             refused = tuple(Refusal(m, _reason(why)) for m, why in errors.items())
         if result.over_floor <= ACCEPTED_FLOOR_RATIO or known.designed:
             break
     if best is None:
         raise _none_is_legal(part, architecture, errors, unmade)
-    job, result = best
     said = (f"mapping '{r.mapping}' is not legal here: {r.reason}" for r in refused)
-    return replace(job, known=result, refused=refused, notes=(*job.notes, *said))
+    job = replace(best.job, refused=refused, notes=(*best.job.notes, *said))
+    return replace(best, job=job)
 
 
-def _limit(job: Job, other: Job, best: Result) -> float | None:
-    """Seconds beyond which a job is neither preferred to the best before it nor near the floor."""
-    if job.mapping.cascade != other.mapping.cascade:
-        return None  # its floor may be another
+def _job_of_known(
+    known: KnownMapping,
+    made: Mapping | NestedMapping,
+    part: PartLike,
+    name: str,
+    architecture: Architecture,
+    generators: Generators,
+) -> Job:
+    """Return the job of a known mapping. Raises SpecError."""
+    mapping, nests = (made, ()) if isinstance(made, Mapping) else (made.mapping, made.nests)
+    job = job_of(part, mapping, architecture, generators, name=name)
+    notes = (*job.notes, _SEARCHED) if known.searched else job.notes
+    return replace(job, searched=known.searched, notes=notes, bound_nests=nests)
+
+
+def _limit(job: Job, best: EvaluatedJob) -> float | None:
+    """Return the latency in seconds beyond which a job is no better than the best.
+
+    None if the two jobs run different cascades, whose lower bounds differ.
+    """
+    if job.mapping.cascade != best.job.mapping.cascade:
+        return None
     return max(
-        MAX_LATENCY_RATIO_TO_REPLACE * best.latency_s, ACCEPTED_FLOOR_RATIO * best.floor.latency_s
+        MAX_LATENCY_RATIO_TO_REPLACE * best.result.latency_s,
+        ACCEPTED_FLOOR_RATIO * best.result.floor.latency_s,
     )
 
 
@@ -161,7 +174,7 @@ class KnownMapping:
     """A mapping by its name, which is read or made when it is asked for."""
 
     name: str
-    make: Callable[[], Mapping]
+    make: Callable[[], Mapping | NestedMapping]
     designed: bool = False
     """Whether the machine was designed for it, and runs it whatever else is faster."""
     searched: bool = False
@@ -179,8 +192,9 @@ class KnownMapping:
         return best.over_floor > self.beyond and best.latency_s > best.floor.compute_s * self.idle
 
     def __call__(self) -> Mapping:
-        """The mapping. Raises SpecError or MappingError where it cannot be had."""
-        return self.make()
+        """Return the mapping. Raises SpecError or MappingError if it cannot be read or made."""
+        made = self.make()
+        return made if isinstance(made, Mapping) else made.mapping
 
 
 def known_mappings(
@@ -195,47 +209,36 @@ def known_mappings(
         the other.
     """
     own = machines_own(part, architecture)
-    cascade = part.cascade
+    problem = MappingProblem(part, architecture, part.cascade if own is None else own.cascade)
     written: list[KnownMapping] = []
     if own is not None:
-        cascade = own.cascade
         written.append(KnownMapping(own.name, lambda: own, designed=True))
     else:
-        recalled = recalled_mapping(part, architecture, generators)
+        recalled = recalled_mapping(problem, generators)
         if recalled is not None:
             written.append(KnownMapping(recalled.name, lambda: recalled, searched=True))
-    entries = mapping_entries(cascade)
+    entries = mapping_entries(problem.cascade)
     written += (KnownMapping(e.name, e.load) for e in entries if own is None or e.name != own.name)
     for known in written:
-        yield from _in_all_partitionings(known, part, architecture)
-    partitionings = partitionings_of_part(part, architecture, cascade)
-    copying = replicating_partitionings_of_part(part, architecture, cascade)
-    for known, partitioning in product(written, copying):
-        spread = partial(_partitioned, known, partitioning, part, architecture)
+        yield from _in_all_partitionings(known, problem)
+    for known, partitioning in product(written, problem.replicating_partitionings):
         yield replace(
             known,
-            make=spread,
+            make=partial(_partitioned, known, partitioning, problem),
             beyond=FLOOR_RATIO_TO_TRY_SLOW_GENERATORS,
             idle=idle_factor(architecture, partitioning),
         )
-    for partitioning in partitionings if len(partitionings) > 1 else ():
-        blocks = blocks_mapping(part, architecture, generators, cascade, partitioning)
+    for partitioning in problem.partitionings if len(problem.partitionings) > 1 else ():
+        blocks = blocks_mapping(problem, generators, partitioning)
         if blocks is not None:
             yield KnownMapping(BLOCK_BY_BLOCK, partial(_itself, blocks))
-    yield from _fused_and_after(part, architecture, generators, cascade, (partitionings, copying))
-    yield from _split(part, architecture, generators, cascade)
+    yield from _fused_and_after(problem, generators)
+    yield from _split(problem, generators)
 
 
-def _fused_and_after(
-    part: PartLike,
-    architecture: Architecture,
-    generators: Generators,
-    cascade: str,
-    spread: tuple[tuple[Partitioning, ...], tuple[Partitioning, ...]],
-) -> Iterator[KnownMapping]:
-    """What is made of Einsums that share loops, of one after the other, and of several nests: of
-    the usual ways to ``spread``, and those in which instances need what one of them makes."""
-    partitionings, copying = spread
+def _fused_and_after(problem: MappingProblem, generators: Generators) -> Iterator[KnownMapping]:
+    """Yield generated mappings: fused, one Einsum after the other, and of several nests."""
+    architecture = problem.architecture
     far = (
         FLOOR_RATIO_TO_TRY_FUSED
         if len(architecture.memories) > 2 and architecture.tree.is_line
@@ -243,86 +246,84 @@ def _fused_and_after(
     )
     nests = KnownMapping(
         NEST_BY_NEST,
-        partial(nest_by_nest, part, architecture, generators, cascade),
+        partial(nest_by_nest, problem, generators),
         beyond=far if architecture.has_instances else FLOOR_RATIO_TO_TRY_NESTS,
     )
-    cuts = partial(cuts_of, part, architecture, generators, cascade)
-    picked = architecture.has_instances and gathered_inputs(program_of(part, architecture, cascade))
+    cuts = partial(cuts_of, problem, generators)
+    picked = architecture.has_instances and gathered_inputs(problem.program)
     first = bool(picked) and cuts().at_gathers
     if first:
         yield nests
         far = FLOOR_RATIO_TO_TRY_NESTS
-    make = partial(derived_mapping, part, architecture, generators, cascade)
+    replicating = problem.replicating_partitionings
+    # Partitionings with the most idle cores come last: a mapping found by then is often faster
+    # than they can be.
+    by_idle_cores = sorted(
+        (*problem.partitionings, *replicating), key=partial(_idle_half_octaves, architecture)
+    )
     for name, fuse in ((FUSED, True), (EINSUM_BY_EINSUM, False)):
-        # Those that leave most idle last: what is known by then is sooner than they can be.
-        for partitioning in sorted(
-            (*partitionings, *copying), key=partial(_idle_half_octaves, architecture)
-        ):
+        for partitioning in by_idle_cores:
             beyond = (
                 far
                 if fuse or first
                 else FLOOR_RATIO_TO_TRY_SLOW_GENERATORS
-                if partitioning in copying
+                if partitioning in replicating
                 else 0
             )
             if fuse and not architecture.has_instances:
                 beyond = FLOOR_RATIO_TO_TRY_FUSED
-            idle = idle_factor(architecture, partitioning)
             yield KnownMapping(
-                name, partial(make, partitioning, fuse=fuse), beyond=beyond, idle=idle
+                name,
+                partial(derived_mapping, problem, generators, partitioning, fuse=fuse),
+                beyond=beyond,
+                idle=idle_factor(architecture, partitioning),
             )
-    yield from _with_partitioned_tiles(part, architecture, generators, cascade)
-    picking = _shared_gather_partitioning(part, architecture, cascade, (*copying, *partitionings))
+    yield from _with_partitioned_tiles(problem, generators)
+    picking = _shared_gather_partitioning(problem)
     if picking is not None:
-        more = partial(fused_with_shared_gathers, part, architecture, generators, cascade, picking)
-        idle = idle_factor(architecture, picking)
         yield KnownMapping(
-            FUSED, more, beyond=max(far, FLOOR_RATIO_TO_TRY_SLOW_GENERATORS), idle=idle
+            FUSED,
+            partial(fused_with_shared_gathers, problem, generators, picking),
+            beyond=max(far, FLOOR_RATIO_TO_TRY_SLOW_GENERATORS),
+            idle=idle_factor(architecture, picking),
         )
     if not first:
         yield replace(nests, there=lambda: cuts().any)
 
 
 def _with_partitioned_tiles(
-    part: PartLike, architecture: Architecture, generators: Generators, cascade: str
+    problem: MappingProblem, generators: Generators
 ) -> Iterator[KnownMapping]:
-    """What is made of Einsums that share loops whose tiles are in parts for idle instances, and
-    where balanced parts of a rank may be far longer than their mean."""
+    """Yield fused mappings whose tiles are partitioned over idle cores, or are unequal."""
+    architecture = problem.architecture
     if not architecture.has_instances:
         return
-    program = program_of(part, architecture, cascade)
-    given, _ = complete_shapes(program, part.shapes_for(program.settable))
-    usual = map(without_unequal_tiles, usual_partitionings(program, architecture, given))
+    program, shapes = problem.program, problem.shapes
+    usual = map(without_unequal_tiles, problem.partitionings)
     uneven = [x for x in usual if x is not None][:MAX_UNEQUAL_PARTITIONINGS]
-    found = (*tile_partitionings(program, architecture, given), *uneven)
-    for tiles in found:
+    for tiles in (*tile_partitionings(program, architecture, shapes), *uneven):
 
         def made(tiles: TilePartitioning = tiles) -> Mapping:
             found = mapping_with_partitioned_tiles(
-                program, architecture, given, generators.fuse, tiles
+                program, architecture, shapes, generators.fuse, tiles
             )
-            return replace(found, cascade=cascade)
+            return replace(found, cascade=problem.cascade)
 
         idle = idle_factor(architecture, tiles.partitioning)
         yield KnownMapping(FUSED, made, beyond=FLOOR_RATIO_TO_TRY_UNEQUAL_TILES, idle=idle)
 
 
-def _shared_gather_partitioning(
-    part: PartLike,
-    architecture: Architecture,
-    cascade: str,
-    partitionings: tuple[Partitioning, ...],
-) -> Partitioning | None:
-    """The first way in which instances pick alike, so that a memory has more room than for what
-    each of them needs by itself; None if there is none."""
+def _shared_gather_partitioning(problem: MappingProblem) -> Partitioning | None:
+    """Return the first partitioning in which enough cores share a gather, or None."""
+    partitionings = (*problem.replicating_partitionings, *problem.partitionings)
     if not any(partitionings):
         return None
-    program = program_of(part, architecture, cascade)
     return next(
         (
             partitioning
             for partitioning in partitionings
-            if cores_with_shared_gathers(program, partitioning) >= MIN_CORES_WITH_SHARED_GATHERS
+            if cores_with_shared_gathers(problem.program, partitioning)
+            >= MIN_CORES_WITH_SHARED_GATHERS
         ),
         None,
     )
@@ -333,38 +334,33 @@ def _idle_half_octaves(architecture: Architecture, partitioning: Partitioning) -
     return round(2 * log2(idle_factor(architecture, partitioning)))
 
 
-def _split(
-    part: PartLike, architecture: Architecture, generators: Generators, cascade: str
-) -> Iterator[KnownMapping]:
-    """What is made for cascades that let cores share what one of them would sum up alone."""
-    for other, partitioning in split_reductions(part, architecture, cascade):
+def _split(problem: MappingProblem, generators: Generators) -> Iterator[KnownMapping]:
+    """Yield generated mappings of other cascades, whose sums are split over the cores."""
+    for other, partitioning in split_reductions(problem):
         for name, fuse in ((FUSED, True), (EINSUM_BY_EINSUM, False)):
-            make = partial(
-                derived_mapping, part, architecture, generators, other, partitioning, fuse=fuse
-            )
+            make = partial(derived_mapping, other, generators, partitioning, fuse=fuse)
             yield KnownMapping(name, make, beyond=ACCEPTED_FLOOR_RATIO)
 
 
-def _in_all_partitionings(
-    known: KnownMapping, part: PartLike, architecture: Architecture
-) -> Iterator[KnownMapping]:
-    """A written mapping in each way to spread it over the machine's instances."""
-    if not architecture.has_instances:
+def _in_all_partitionings(known: KnownMapping, problem: MappingProblem) -> Iterator[KnownMapping]:
+    """Yield a written mapping with every usual partitioning over the cores."""
+    if not problem.architecture.has_instances:
         yield known
         return
     try:
-        partitionings = partitioned_mappings(known(), part, architecture)
+        mappings = partitioned_mappings(known(), problem)
     except InputError:
-        yield known  # who asks for it is told
+        yield known  # its use raises the error again
         return
-    for mapping in partitionings:
+    for mapping in mappings:
         yield replace(known, make=partial(_itself, mapping))
 
 
 def _partitioned(
-    known: KnownMapping, partitioning: Partitioning, part: PartLike, architecture: Architecture
+    known: KnownMapping, partitioning: Partitioning, problem: MappingProblem
 ) -> Mapping:
-    return partition_mapping_of_part(known(), partitioning, part, architecture)
+    mapping = known()
+    return partitioned_mapping(mapping, partitioning, problem.computed_by(mapping.cascade))
 
 
 def _itself(mapping: Mapping) -> Mapping:
@@ -471,46 +467,34 @@ def with_shared_gather_capacity(
 
 
 def fused_with_shared_gathers(
-    part: PartLike,
-    architecture: Architecture,
-    generators: Generators,
-    cascade: str,
-    partitioning: Partitioning,
+    problem: MappingProblem, generators: Generators, partitioning: Partitioning
 ) -> Mapping:
-    """The mapping with shared loops that is made for most room, of those that fit.
+    """Generate a fused mapping for the largest capacity in which it fits.
 
     Parameters
     ----------
-    part : PartLike
-    architecture : Architecture
-        The whole machine.
+    problem : MappingProblem
     generators : Generators
-        What makes mappings.
-    cascade : str
-        The part's own, or one that computes the same.
-    way : Spreading
-        In which several instances pick alike: some room is tried.
+    partitioning : Partitioning
+        Partitioning in which several cores share a gather.
 
     Raises
     ------
     MappingError
-        None fits; says why the last does not.
+        No mapping fits; gives the reason for the smallest capacity.
     """
-    program = program_of(part, architecture, cascade)
-    given, _ = complete_shapes(program, part.shapes_for(program.settable))
-    one = critical_core_shapes(partitioning, given, program)
+    program, architecture = problem.program, problem.architecture
+    shapes = critical_core_shapes(partitioning, problem.shapes, program)
     why: MappingError | None = None
-    for seen in with_shared_gather_capacity(program, architecture, partitioning):
+    for core in with_shared_gather_capacity(program, architecture, partitioning):
         try:
-            made = generators.fuse(program, seen, one)
-            spread = partition_mapping(
-                replace(made, cascade=cascade), partitioning, architecture, program
-            )
-            named = replace(spread, cascade=program.name)
-            bind(program, named, architecture, dict(given))
+            made = generators.fuse(program, core, shapes)
+            mapping = partitioned_mapping(made, partitioning, problem)
+            named = replace(mapping, cascade=program.name)
+            bind(program, named, architecture, dict(problem.shapes))
         except MappingError as wrong:
             why = wrong.with_traceback(None)
             continue
-        return spread
-    assert why is not None, "it is asked where there is more room"
+        return mapping
+    assert why is not None, "shared gathers leave more capacity"
     raise why

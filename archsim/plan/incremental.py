@@ -129,8 +129,6 @@ class IncrementalEvaluator:
 
     def evaluate(self, job: Job, /) -> Result:
         """The result of a job, without the job's own notes. Raises as ``Job.bind``."""
-        if job.known is not None:
-            return job.known
         machine, mapping = job.architecture, job.mapping
         if mapping.nests:
             return evaluate_job(job)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as Sizes
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from einsum_cascade.errors import InputError, Problem, SpecError
@@ -12,7 +12,7 @@ from einsum_cascade.memo import cached_property
 
 from ..legality.binding import Choose, bind, with_parameters
 from ..nest.record import Bound
-from ..nest.sequence import nests_of, remembered_nests
+from ..nest.sequence import BoundNest, nests_of
 from ..result.result import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
@@ -98,16 +98,14 @@ class Job:
     choose: Choose
     notes: tuple[str, ...] = ()
     """What the cascade leaves out of the part, and what was assumed, in sentences."""
-    known: Result | None = None
-    """Its result, where the mapping was chosen by it."""
     refused: tuple[Refusal, ...] = ()
     """Mappings that were tried before its own."""
     nest: str = ""
     """Of the nests of one mapping the one that it is."""
     searched: bool = False
     """Whether its mapping is what a search found."""
-    limit_s: float | None = None
-    """Seconds of another run: if this one certainly takes longer, it need not be timed."""
+    bound_nests: tuple[BoundNest, ...] = field(default=(), repr=False, compare=False)
+    """Nests as they were bound while the mapping was generated; none if it was written."""
     foreign: Problem | None = None
     """What is said first of shapes that the mapping lacks, where its cascade computes something
     else than the part's."""
@@ -124,6 +122,7 @@ class Job:
         if not self.mapping.nests:
             return (self,)
         program, shapes = with_parameters(self.program, dict(self.shapes))
+        parts = nests_of(program, self.mapping, shapes)
         return tuple(
             replace(
                 self,
@@ -132,14 +131,14 @@ class Job:
                 program=part.program,
                 mapping=part.mapping,
                 shapes=tuple(part.shapes.items()),
-                known=None,
+                bound_nests=self.bound_nests[number : number + 1],
                 notes=(),
             )
-            for part in nests_of(program, self.mapping, shapes)
+            for number, part in enumerate(parts)
         )
 
     def bind(self) -> Bound:
-        """The mapping bound to the job's cascade, shapes and machine.
+        """Bind the mapping to the job's cascade, shapes and machine.
 
         Raises
         ------
@@ -149,10 +148,9 @@ class Job:
             The mapping is not legal on this machine; says why, with the numbers.
         """
         shapes = dict(self.shapes)
-        if self.nest:
-            known = self.program.memo(remembered_nests).find(self.mapping, self.architecture)
-            if known is not None and known.shapes == shapes:
-                return known.bound
+        for nest in self.bound_nests:
+            if nest.shapes == shapes:
+                return nest.bound
         try:
             return bind(self.program, self.mapping, self.architecture, shapes, choose=self.choose)
         except SpecError as wrong:
@@ -161,13 +159,40 @@ class Job:
             raise SpecError([self.foreign, *wrong.problems]) from None
 
 
+@dataclass(frozen=True, slots=True)
+class EvaluatedJob:
+    """A job and its result."""
+
+    job: Job
+    result: Result
+
+
 class Evaluate(Protocol):
-    """What simulates one job: ``evaluate_job``, or something that remembers."""
+    """Simulate one job: ``evaluate_job``, or a function that remembers results."""
 
     def __call__(self, job: Job, /) -> Result:
-        """The result of a job, without the job's own notes.
+        """Return the result of a job, without the job's own notes. Raises as ``Job.bind``."""
+        ...
 
-        Raises as ``Job.bind``, and ``SlowerError`` where the job has a limit and is above it.
+
+class EvaluateWithin(Protocol):
+    """Simulate one job, or give up on a job that exceeds a limit."""
+
+    def __call__(self, job: Job, limit_s: float | None, /) -> Result:
+        """Return the result of a job, without the job's own notes.
+
+        Parameters
+        ----------
+        job : Job
+        limit_s : float or None
+            Latency in seconds beyond which the result is not needed.
+
+        Raises
+        ------
+        SlowerError
+            The job exceeds the limit.
+        InputError
+            As ``Job.bind``.
         """
         ...
 
@@ -179,6 +204,8 @@ class JobPlan:
     workload: WorkloadLike
     architecture: Architecture
     jobs: tuple[Job, ...]
+    results: tuple[Result | None, ...]
+    """Result of each job whose mapping was chosen by it; None for a mapping that was given."""
     searched: bool = False
     """Whether the mappings are what a search found, one for each part."""
 

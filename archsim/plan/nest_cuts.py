@@ -21,13 +21,12 @@ from einsum_cascade.algebra.excerpt import (
 from einsum_cascade.errors import InputError, NoLegalMappingError, Problem
 from einsum_cascade.ir import Einsum, Gather, Program
 from einsum_cascade.passes.analysis import analyze_passes
-from einsum_cascade.shapes import complete_shapes
 
 from ..engine.early_exit import takes_longer
 from ..engine.evaluate import result_of_nest
 from ..legality.binding import bind, with_parameters
 from ..nest.record import Bound
-from ..nest.sequence import BoundNest, join_nests, nest_name, remembered_nests
+from ..nest.sequence import BoundNest, join_nests, nest_name
 from ..result.result import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import NEST_BY_NEST, Mapping
@@ -44,8 +43,7 @@ from .partitioning import (
     replicating_partitionings,
     usual_partitionings,
 )
-from .programs import program_of
-from .workload import PartLike
+from .problem import MappingProblem
 
 Names = tuple[str, ...]
 """Einsums of a nest, in the order of the cascade."""
@@ -249,23 +247,16 @@ class NestCuts:
     instances share little then, and it takes long to make."""
 
 
-def cuts_of(
-    part: PartLike, architecture: Architecture, generators: Generators, cascade: str
-) -> NestCuts:
+def cuts_of(problem: MappingProblem, generators: Generators) -> NestCuts:
     """Whether a part's cascade can be cut for ``nest_by_nest``.
 
     Of chips in a ring nothing is cut, as what nests hand on would change chips. Nor is a single
     pass over what is picked from inputs that are most of what there is: its floor is far below all
     mappings, as picks may be the same.
-
-    Parameters
-    ----------
-    part, architecture, generators, cascade
-        As of ``nest_by_nest``.
     """
-    if architecture.memories[0].ring:
+    if problem.architecture.memories[0].ring:
         return NestCuts(any=False)
-    cut = _cut_cascade(part, architecture, generators, cascade)
+    cut = _cut_cascade(problem, generators)
     picked = gathered_inputs(cut.program)
     if len(_stages_of_cascade(cut.program, cut.given)) > 1:
         return NestCuts(any=True, at_gathers=bool(picked))
@@ -275,45 +266,42 @@ def cuts_of(
     return NestCuts(any=len([*cut.negligible_cuts(cut.names)]) > 1)
 
 
-def nest_by_nest(
-    part: PartLike, architecture: Architecture, generators: Generators, cascade: str
-) -> Mapping:
-    """The mapping made for a part, cut where that is faster.
+@dataclass(frozen=True, slots=True)
+class NestedMapping:
+    """Mapping of several nests, and the nests as they were bound while it was generated."""
+
+    mapping: Mapping
+    nests: tuple[BoundNest, ...]
+
+
+def nest_by_nest(problem: MappingProblem, generators: Generators) -> NestedMapping:
+    """Generate a mapping of several nests, cut where that is faster.
 
     Parameters
     ----------
-    part : PartLike
-    architecture : Architecture
-        Without links in a ring: what nests hand on would change chips.
+    problem : MappingProblem
+        Its machine has no ring: tensors between nests would move from chip to chip.
     generators : Generators
-        What makes mappings.
-    cascade : str
-        The part's own, or one that computes the same.
 
     Raises
     ------
     MappingError
-        A nest cannot be mapped, or nothing is cut.
+        A nest cannot be mapped, or the cascade cannot be cut.
     """
-    cut = _cut_cascade(part, architecture, generators, cascade)
+    cut = _cut_cascade(problem, generators)
     runs = cut.pieces(cut.names)
     if len(runs) < 2:
         raise NoLegalMappingError(Problem("there is no place to cut it into nests"))
-    found = join_nests(cut.whole, tuple(run.mapping for run in runs))
-    for nest, run in zip(found.nests, runs, strict=True):
-        known = run.program.memo(remembered_nests)
-        known.keep(BoundNest(run.given, run.bound), nest, architecture)
-    return found
+    return NestedMapping(
+        mapping=join_nests(cut.whole, tuple(run.mapping for run in runs)),
+        nests=tuple(BoundNest(run.given, run.bound) for run in runs),
+    )
 
 
-def _cut_cascade(
-    part: PartLike, architecture: Architecture, generators: Generators, cascade: str
-) -> _CutCascade:
-    program = program_of(part, architecture, cascade)
-    usual, _ = complete_shapes(program, part.shapes_for(program.settable))
-    program, given = with_parameters(program, dict(usual))
-    whole = Mapping(name=NEST_BY_NEST, cascade=cascade)
-    return _CutCascade(program, architecture, generators, given, whole)
+def _cut_cascade(problem: MappingProblem, generators: Generators) -> _CutCascade:
+    program, given = with_parameters(problem.program, dict(problem.shapes))
+    whole = Mapping(name=NEST_BY_NEST, cascade=problem.cascade)
+    return _CutCascade(program, problem.architecture, generators, given, whole)
 
 
 @dataclass(frozen=True, slots=True)

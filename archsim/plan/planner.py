@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Literal
 
 from einsum_cascade.errors import InputError
-from einsum_cascade.number_formats import TensorFormats
 
 from ..engine.early_exit import takes_longer
-from ..engine.evaluate import evaluate_bound
+from ..engine.evaluate import evaluate_bound, evaluate_nests
+from ..result.merge import merged
 from ..result.record import PartUse, RequestUse
 from ..result.result import Result
 from ..spec.arch import Architecture
@@ -28,88 +28,106 @@ _FLOOR_RATIO_TO_ADVISE_SEARCH = 1.5
 """From how many times the floor on a run is said to be slow."""
 
 
-def evaluate_job(job: Job, engine: Engine = "analytical") -> Result:
-    """The result of one job, without the job's own notes.
+def evaluate_job(job: Job, engine: Engine = "analytical", limit_s: float | None = None) -> Result:
+    """Return the result of one job, without the job's own notes.
+
+    Parameters
+    ----------
+    job : Job
+    engine : str
+    limit_s : float, optional
+        Latency in seconds beyond which the result is not needed. Several nests ignore the limit.
 
     Raises
     ------
     SpecError, MappingError
         As ``Job.bind``, and where the schedule contradicts the cascade's dependencies.
     SlowerError
-        It certainly takes longer than the job's limit.
+        The job certainly exceeds the limit.
     """
-    if job.known is not None and job.known.engine == engine:
-        return job.known
     if job.mapping.nests:
-        # Not above: few mappings have several.
-        from ..engine.evaluate import evaluate_nests
-
         parts = tuple((nest.nest, nest.bind()) for nest in job.nests)
         return evaluate_nests(job.program, job.mapping, parts, workload=job.name, engine=engine)
     bound = job.bind()
-    if job.limit_s is not None and takes_longer(bound, job.limit_s):
+    if limit_s is not None and takes_longer(bound, limit_s):
         raise SlowerError
     return evaluate_bound(bound, workload=job.name, engine=engine)
 
 
-def once(evaluate: Evaluate) -> Evaluate:
-    """The same, but parts that differ in name alone (keys and values) are worked out once.
+class _Evaluator:
+    """Evaluator of the jobs of one machine: jobs that differ in name alone are evaluated once.
 
     Parameters
     ----------
-    evaluate : callable
-        What simulates a job of one machine.
+    engine : str
+    evaluate : callable, optional
+        Simulates each job in the engine's place, whatever the limit.
     """
-    found: dict[tuple[Mapping, tuple[tuple[str, int], ...], TensorFormats], Result] = {}
-    slower: dict[tuple[Mapping, tuple[tuple[str, int], ...], TensorFormats], float] = {}
 
-    def run(job: Job) -> Result:
-        if job.known is not None:
-            return evaluate(job)
+    def __init__(self, engine: Engine, evaluate: Evaluate | None) -> None:
+        self._engine = engine
+        self._evaluate = evaluate
+        self._results: dict[Hashable, Result] = {}
+        self._exceeded: dict[Hashable, float] = {}
+
+    def __call__(self, job: Job, limit_s: float | None = None, /) -> Result:
+        """Return the result of a job. Raises as ``evaluate_job``."""
         key = (job.mapping, job.shapes, job.program.formats)
-        if key not in found:
-            if job.limit_s is not None and job.limit_s <= slower.get(key, -1.0):
+        if key not in self._results:
+            if limit_s is not None and limit_s <= self._exceeded.get(key, -1.0):
                 raise SlowerError
             try:
-                found[key] = evaluate(job)
+                self._results[key] = self._simulated(job, limit_s)
             except SlowerError:
-                assert job.limit_s is not None, "it is slower than something"
-                slower[key] = job.limit_s
+                assert limit_s is not None, "only a limit can be exceeded"
+                self._exceeded[key] = limit_s
                 raise
-        return replace(found[key], workload=job.name)
+        return replace(self._results[key], workload=job.name)
 
-    return run
+    def _simulated(self, job: Job, limit_s: float | None) -> Result:
+        if self._evaluate is not None:
+            return self._evaluate(job)
+        return evaluate_job(job, self._engine, limit_s)
 
 
 def run_plan(
     plan: JobPlan, *, engine: Engine = "analytical", evaluate: Evaluate | None = None
 ) -> Result:
-    """The result of all jobs of a plan, one after the other.
+    """Return the result of all jobs of a plan, run one after the other.
 
     Parameters
     ----------
+    plan : JobPlan
     engine : str
-        ``"event"`` is more patient with long runs than ``"analytical"``; else they are the same.
+        ``"event"`` accepts longer runs than ``"analytical"``; the results are the same.
     evaluate : callable, optional
-        What simulates each job in the engine's place, for example from memory.
+        Simulates each job in the engine's place, for example from memory.
 
     Raises
     ------
     InputError
-        There is no such engine, or as ``evaluate_job``; says which part it is about.
+        There is no such engine, or as ``evaluate_job``; names the part.
     """
     if engine not in ("analytical", "event"):
         raise InputError(f"there is no engine '{engine}'; use 'analytical' or 'event'")
-    run = evaluate or partial(evaluate_job, engine=engine)
-    if plan.single:
-        return _advised(plan, _with_notes(plan.jobs[0], run))
-    run = once(run)
-    parts = tuple(_part_use(job, run) for job in plan.jobs)
-    # Not above: most workloads are one job, and need not wait for this.
-    from ..result.merge import merged
+    run = _Evaluator(engine, evaluate)
 
+    def result_of(job: Job, known: Result | None) -> Result:
+        result = run(job) if known is None or known.engine != engine else known
+        return replace(result, notes=(*job.notes, *result.notes))
+
+    if plan.single:
+        return _advised(plan, result_of(plan.jobs[0], plan.results[0]))
+    parts: list[PartUse] = []
+    for job, known in zip(plan.jobs, plan.results, strict=True):
+        part = job.part
+        try:
+            result = result_of(job, known)
+        except InputError as wrong:
+            raise naming_part(part.name, wrong) from None
+        parts.append(PartUse(name=part.name, times=part.times, result=result, stage=part.stage))
     whole = merged(
-        parts,
+        tuple(parts),
         workload=plan.workload.name,
         mapping=" + ".join(dict.fromkeys(m.name for m in _own_first(plan))),
         shape=plan.workload.shapes,
@@ -121,7 +139,7 @@ def run_plan(
     return _advised(plan, replace(whole, tokens=tokens))
 
 
-def _stages(request: RequestLike, parts: tuple[PartUse, ...]) -> RequestUse:
+def _stages(request: RequestLike, parts: Sequence[PartUse]) -> RequestUse:
     """What comes before the first token of an answer, and what a further one takes."""
     first = [p for p in parts if p.stage == "prefill"]
     further = [p for p in parts if p.stage == "decode"]
@@ -146,20 +164,6 @@ def _advised(plan: JobPlan, result: Result) -> Result:
     return replace(result, notes=(*result.notes, note))
 
 
-def _with_notes(job: Job, run: Evaluate) -> Result:
-    result = run(job)
-    return replace(result, notes=(*job.notes, *result.notes))
-
-
-def _part_use(job: Job, run: Evaluate) -> PartUse:
-    """One job simulated; what is wrong with it says which part it is."""
-    try:
-        found = _with_notes(job, run)
-    except InputError as wrong:
-        raise naming_part(job.part.name, wrong) from None
-    return PartUse(name=job.part.name, times=job.part.times, result=found, stage=job.part.stage)
-
-
 def _own_first(plan: JobPlan) -> list[Mapping]:
     """Mappings of the jobs, that of the workload's own cascade first."""
     own = plan.workload.cascade
@@ -172,7 +176,7 @@ def plan(
     mapping: Given = None,
     *,
     generators: Generators,
-    evaluate: Evaluate = evaluate_job,
+    evaluate: Evaluate | None = None,
 ) -> JobPlan:
     """The jobs of a workload on a machine, one for each part, in the order they run.
 
@@ -183,8 +187,8 @@ def plan(
         (``defaults``).
     generators : Generators
         Where mappings come from that no file spells out.
-    evaluate : callable
-        What judges mappings of which the best is taken.
+    evaluate : callable, optional
+        Simulates each job in the engine's place where mappings are compared.
 
     Raises
     ------
@@ -196,29 +200,31 @@ def plan(
     parts = tuple(workload.parts)
     single = len(parts) == 1 and parts[0].times == 1 and workload.request is None
     given = given_mappings(workload, mapping)
-    judge = once(evaluate)
+    judge = _Evaluator("analytical", evaluate)
 
-    def planned(part: PartLike, how: Mapping | None) -> Job:
+    def planned(part: PartLike, how: Mapping | None) -> tuple[Job, Result | None]:
         name = workload.name if single else part.name
         if how is None:
-            return default_job(part, name, architecture, generators, judge)
+            best = default_job(part, name, architecture, generators, judge)
+            return best.job, best.result
         job = job_of(part, how, architecture, generators, name=name)
         if not isinstance(mapping, ByPart):
             check_partitioned(job)
-        return job
+        return job, None
 
-    jobs: list[Job] = []
+    found: list[tuple[Job, Result | None]] = []
     for part, how in zip(parts, given, strict=True):
         try:
-            jobs.append(planned(part, how))
+            found.append(planned(part, how))
         except InputError as wrong:
             if how is None:
                 refuse_uncomputable_formats(workload, part, architecture)
             raise (wrong if single else naming_part(part.name, wrong)) from None
-    refuse_unknown_tensors(workload, (job.program for job in jobs))
+    refuse_unknown_tensors(workload, (job.program for job, _ in found))
     return JobPlan(
         workload=workload,
         architecture=architecture,
-        jobs=tuple(jobs),
+        jobs=tuple(job for job, _ in found),
+        results=tuple(result for _, result in found),
         searched=isinstance(mapping, ByPart),
     )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError, Problem, SpecError
-from einsum_cascade.shapes import complete_shapes
 
 from ..spec.arch import Architecture
 from ..spec.index import compute_the_same, interchangeable_entries, mapping_entries
@@ -21,11 +20,10 @@ from .partitioning import (
     critical_core_shapes,
     machine_of_one_core,
     partition_mapping,
-    replicating_partitionings,
     splits_reduction,
     usual_partitionings,
 )
-from .programs import program_of
+from .problem import MappingProblem
 from .workload import PartLike, WorkloadLike, own_part
 
 if TYPE_CHECKING:
@@ -74,160 +72,64 @@ def given_mappings(workload: WorkloadLike, mapping: Given) -> tuple[Mapping | No
 
 
 def derived_mapping(
-    part: PartLike,
-    architecture: Architecture,
+    problem: MappingProblem,
     generators: Generators,
-    cascade: str = "",
-    partitioning: int | Partitioning = 0,
+    partitioning: Partitioning | None = None,
     *,
     fuse: bool = False,
 ) -> Mapping:
-    """The mapping made for a part, one Einsum after the other. Raises as ``MakeMapping``.
+    """Generate a mapping that runs the Einsums one after the other, or fuses them.
 
     Parameters
     ----------
-    cascade : str
-        One that computes what the part's does; by default the part's own.
-    way : int or tuple
-        One of ``usual_partitionings`` over the machine's instances by its number, or any way.
+    problem : MappingProblem
+    generators : Generators
+    partitioning : Partitioning, optional
+        Partitioning over the cores; by default the first of the usual ones.
     fuse : bool
-        Whether Einsums share loops.
+        True if Einsums share loops.
+
+    Raises
+    ------
+    SpecError, MappingError
+        As ``MakeMapping``.
     """
-    # The part may name a file, whose cascade can be called anything, like a built-in one too.
-    cascade = cascade or part.cascade
-    program = program_of(part, architecture, cascade)
-    given, _ = complete_shapes(program, part.shapes_for(program.settable))
-    chosen_partitioning = (
-        usual_partitionings(program, architecture, given)[partitioning]
-        if isinstance(partitioning, int)
-        else partitioning
-    )
-    seen = machine_of_one_core(architecture, chosen_partitioning)
+    chosen = problem.partitionings[0] if partitioning is None else partitioning
+    core = machine_of_one_core(problem.architecture, chosen)
+    shapes = critical_core_shapes(chosen, problem.shapes, problem.program)
     make = generators.fuse if fuse else generators.make
-    made = make(program, seen, critical_core_shapes(chosen_partitioning, given, program))
-    return partition_mapping(
-        replace(made, cascade=cascade), chosen_partitioning, architecture, program
-    )
+    return partitioned_mapping(make(problem.program, core, shapes), chosen, problem)
 
 
 def blocks_mapping(
-    part: PartLike,
-    architecture: Architecture,
-    generators: Generators,
-    cascade: str,
-    chosen_partitioning: Partitioning,
+    problem: MappingProblem, generators: Generators, partitioning: Partitioning
 ) -> Mapping | None:
-    """The mapping in blocks made for a part, spread in one way; None where there is none, or where
-    nothing is spread.
-
-    Parameters
-    ----------
-    part : PartLike
-    architecture : Architecture
-    generators : Generators
-        What makes mappings.
-    cascade : str
-        The part's own, or one that computes the same.
-    spreading : Spreading
-    """
-    program = program_of(part, architecture, cascade)
-    given, _ = complete_shapes(program, part.shapes_for(program.settable))
-    if not chosen_partitioning:
+    """Generate a blocked mapping; None if there is none or nothing is partitioned."""
+    if not partitioning:
         return None
-    seen = machine_of_one_core(architecture, chosen_partitioning)
+    core = machine_of_one_core(problem.architecture, partitioning)
+    shapes = critical_core_shapes(partitioning, problem.shapes)
     try:
-        made = generators.make_blocks(
-            program, seen, critical_core_shapes(chosen_partitioning, given)
-        )
+        made = generators.make_blocks(problem.program, core, shapes)
     except InputError:
-        return None  # one Einsum after the other says what is wrong
-    if made is None:
-        return None
-    return partition_mapping(
-        replace(made, cascade=cascade), chosen_partitioning, architecture, program
-    )
+        return None  # the mapping of one Einsum after the other reports the error
+    return None if made is None else partitioned_mapping(made, partitioning, problem)
 
 
-def partitionings_of_part(
-    part: PartLike, architecture: Architecture, cascade: str
-) -> tuple[Partitioning, ...]:
-    """The usual ways to spread a cascade over a machine's instances; one where it has none.
-
-    Parameters
-    ----------
-    part : PartLike
-    architecture : Architecture
-    cascade : str
-        The part's own, or one that computes the same.
-    """
-    if not architecture.has_instances:
-        return ((),)
-    program = program_of(part, architecture, cascade)
-    given, _ = complete_shapes(program, part.shapes_for(program.settable))
-    return usual_partitionings(program, architecture, given)
-
-
-def partitioned_mappings(
-    mapping: Mapping, part: PartLike, architecture: Architecture
-) -> tuple[Mapping, ...]:
-    """A written mapping, spread over the machine's instances where it does not say how.
-
-    Parameters
-    ----------
-    mapping : Mapping
-    part : PartLike
-    architecture : Architecture
-
-    Returns
-    -------
-    tuple of Mapping
-        One for each of ``usual_partitionings``; the mapping itself where there is nothing to say.
-    """
-    if not architecture.has_instances or any(level.spatial for level in mapping.nest):
-        return (mapping,)
-    program = program_of(part, architecture, mapping.cascade)
-    given, _ = complete_shapes(program, part.shapes_for(program.settable))
-    partitionings = usual_partitionings(program, architecture, given)
-    return tuple(
-        partition_mapping(mapping, partitioning, architecture, program)
-        for partitioning in partitionings
-    )
-
-
-def replicating_partitionings_of_part(
-    part: PartLike, architecture: Architecture, cascade: str
-) -> tuple[Partitioning, ...]:
-    """Ways to spread a cascade in which all instances need what one of them makes, where the usual
-    ones leave instances idle.
-
-    Parameters
-    ----------
-    part, architecture, cascade
-        As of ``partitionings_of_part``.
-    """
-    if not architecture.has_instances:
-        return ()
-    program = program_of(part, architecture, cascade)
-    given, _ = complete_shapes(program, part.shapes_for(program.settable))
-    return replicating_partitionings(program, architecture, given)
-
-
-def partition_mapping_of_part(
-    mapping: Mapping, partitioning: Partitioning, part: PartLike, architecture: Architecture
+def partitioned_mapping(
+    mapping: Mapping, partitioning: Partitioning, problem: MappingProblem
 ) -> Mapping:
-    """A mapping spread in one way.
+    """Return a mapping of one core, partitioned over the cores of the problem's machine."""
+    named = replace(mapping, cascade=problem.cascade)
+    return partition_mapping(named, partitioning, problem.architecture, problem.program)
 
-    Parameters
-    ----------
-    mapping : Mapping
-        One that says nothing of instances.
-    way : Spreading
-    part : PartLike
-    architecture : Architecture
-        The whole machine.
-    """
-    program = program_of(part, architecture, mapping.cascade)
-    return partition_mapping(mapping, partitioning, architecture, program)
+
+def partitioned_mappings(mapping: Mapping, problem: MappingProblem) -> tuple[Mapping, ...]:
+    """Return a written mapping with every usual partitioning, or as it is if it has its own."""
+    if not problem.architecture.has_instances or any(level.spatial for level in mapping.nest):
+        return (mapping,)
+    own = problem.computed_by(mapping.cascade)
+    return tuple(partitioned_mapping(mapping, p, own) for p in own.partitionings)
 
 
 def check_partitioned(job: Job) -> None:
@@ -280,33 +182,25 @@ def _not_partitioned(
     )
 
 
-def split_reductions(
-    part: PartLike, architecture: Architecture, cascade: str
-) -> tuple[tuple[str, int], ...]:
-    """Cascades that compute what a part's does, and ways to spread them in which instances have
-    parts of what is summed up: where one that runs along a rank cannot be in parts, one of several
-    passes can.
+def split_reductions(problem: MappingProblem) -> Iterator[tuple[MappingProblem, Partitioning]]:
+    """Yield partitionings of other cascades in which cores hold partial sums.
 
-    Parameters
-    ----------
-    cascade : str
-        The one that is tried in all ways anyhow.
+    A cascade that runs along a rank may not be split there, but an equivalent cascade of
+    several passes may.
     """
-    if not architecture.has_instances:
-        return ()
+    if not problem.architecture.has_instances:
+        return
+    part = problem.part
     entries = chain.from_iterable(
         interchangeable_entries(other) for other in (part.cascade, *part.stand_ins)
     )
-    found: list[tuple[str, int]] = []
-    for name in dict.fromkeys(entry.cascade for entry in entries if entry.cascade != cascade):
-        program = program_of(part, architecture, name)
-        if part.left_out_by(program):
+    for name in dict.fromkeys(e.cascade for e in entries if e.cascade != problem.cascade):
+        other = problem.computed_by(name)
+        if part.left_out_by(other.program):
             continue
-        given, _ = complete_shapes(program, part.shapes_for(program.settable))
-        for number, partitioning in enumerate(usual_partitionings(program, architecture, given)):
-            if splits_reduction(program, partitioning):
-                found.append((name, number))
-    return tuple(found)
+        for partitioning in other.partitionings:
+            if splits_reduction(other.program, partitioning):
+                yield other, partitioning
 
 
 _MAX_TIME_RATIO_OF_SPLIT = 0.8
@@ -318,56 +212,41 @@ _MAX_TIME_RATIO_OF_ANY_PARTITIONING = 1.05
 
 
 def promising_split_reductions(part: PartLike, architecture: Architecture) -> tuple[str, ...]:
-    """Cascades that compute what a part's does, and in parts of what is summed up promise to be
-    sooner: not all instances read what none of them has a part of."""
-    splits = dict.fromkeys(name for name, _ in split_reductions(part, architecture, part.cascade))
+    """Return other cascades of a part whose split reductions are faster by their bounds."""
+    own = MappingProblem(part, architecture, part.cascade)
+    splits = {other.cascade: other for other, _ in split_reductions(own)}
     if not splits:
         return ()
-    own = _least_time(part, architecture, part.cascade)
     most = min(
-        _MAX_TIME_RATIO_OF_ANY_PARTITIONING * own,
-        _MAX_TIME_RATIO_OF_SPLIT * _least_time(part, architecture, part.cascade, summed=False),
+        _MAX_TIME_RATIO_OF_ANY_PARTITIONING * _least_time(own),
+        _MAX_TIME_RATIO_OF_SPLIT * _least_time(own, summed=False),
     )
-    return tuple(n for n in splits if _least_time(part, architecture, n) < most)
+    return tuple(name for name, other in splits.items() if _least_time(other) < most)
 
 
-def _least_time(
-    part: PartLike, architecture: Architecture, cascade: str, *, summed: bool = True
-) -> float:
-    """What a cascade takes at the best, in seconds, of all ways to spread it, or of those without
-    parts of what is ``summed`` up."""
-    # Not above: it takes numpy, without which one core is simulated.
-    from .bandwidth_bound import bandwidth_bounds
-
-    program = program_of(part, architecture, cascade)
-    given, _ = complete_shapes(program, part.shapes_for(program.settable))
-    partitionings = usual_partitionings(program, architecture, given)
-    able = [
-        partitioning
-        for partitioning in partitionings
-        if summed or not splits_reduction(program, partitioning)
-    ]
-    return min(bandwidth_bounds(program, architecture, given, able))
-
-
-def recalled_mapping(
-    part: PartLike, architecture: Architecture, generators: Generators
-) -> Mapping | None:
-    """The mapping that an earlier search found for a part on a machine, if one did.
+def _least_time(problem: MappingProblem, *, summed: bool = True) -> float:
+    """Return the smallest bandwidth bound in seconds over all partitionings.
 
     Parameters
     ----------
-    part : PartLike
-    architecture : Architecture
-    generators : Generators
-        What remembers mappings.
+    problem : MappingProblem
+    summed : bool
+        True if partitionings with partial sums count.
     """
-    program = program_of(part, architecture)
-    given, _ = complete_shapes(program, part.shapes_for(program.settable))
-    found = generators.recall(program, architecture, given)
-    if found is None or found.cascade != program.name:
-        return found  # nothing, or one of another cascade that computes the same
-    return replace(found, cascade=part.cascade)
+    # Only a machine of several cores needs numpy.
+    from .bandwidth_bound import bandwidth_bounds
+
+    program = problem.program
+    able = [p for p in problem.partitionings if summed or not splits_reduction(program, p)]
+    return min(bandwidth_bounds(program, problem.architecture, problem.shapes, able))
+
+
+def recalled_mapping(problem: MappingProblem, generators: Generators) -> Mapping | None:
+    """Return the mapping that an earlier search found for a problem, or None."""
+    found = generators.recall(problem.program, problem.architecture, problem.shapes)
+    if found is None or found.cascade != problem.program.name:
+        return found  # none, or a mapping of another cascade that computes the same
+    return replace(found, cascade=problem.cascade)
 
 
 def mapping_called(
@@ -399,7 +278,9 @@ def mapping_called(
     """
     if name not in MADE:
         return Mapping.load(name, overrides)
-    return derived_mapping(own_part(workload), architecture, generators, fuse=name == FUSED)
+    part = own_part(workload)
+    problem = MappingProblem(part, architecture, part.cascade)
+    return derived_mapping(problem, generators, fuse=name == FUSED)
 
 
 def _meant(own: str, parts: tuple[PartLike, ...], mapping: Mapping) -> tuple[str, ...]:

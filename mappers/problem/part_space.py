@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from archsim.legality.binding import with_parameters
-from archsim.plan.programs import program_of
+from archsim.plan.problem import MappingProblem
 from archsim.plan.workload import PartLike
 from archsim.spec.arch import Architecture
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError
-from einsum_cascade.shapes import complete_shapes
 
 from ..space.mapspace import Mapspace
 from .constraint_files import ConstraintFile, constraints_of
@@ -34,10 +33,10 @@ def space_of(
 
     Raises as ``Mapspace.of``.
     """
-    program = program_of(part, architecture, cascade)
-    given, _ = complete_shapes(program, part.shapes_for(program.settable))
+    problem = MappingProblem(part, architecture, cascade or part.cascade)
+    given = problem.shapes
     try:
-        program, shapes = with_parameters(program, given)
+        program, shapes = with_parameters(problem.program, given)
         obeyed = constraints_of(constraints, program, architecture)
         return Mapspace.of(program, architecture, shapes, obeyed)
     except InputError as wrong:

@@ -14,14 +14,9 @@ from archsim.engine.early_exit import takes_longer
 from archsim.engine.evaluate import evaluate_bound
 from archsim.legality.binding import bind
 from archsim.nest.record import Bound
-from archsim.plan.programs import program_of
-from archsim.plan.selection import (
-    derived_mapping,
-    partitionings_of_part,
-    replicating_partitionings_of_part,
-)
+from archsim.plan.problem import MappingProblem
+from archsim.plan.selection import derived_mapping
 from einsum_cascade.errors import InputError
-from einsum_cascade.shapes import complete_shapes
 from mappers.construct.generators import GENERATORS
 from workloads import load
 
@@ -33,18 +28,13 @@ def in_parts(name: str) -> list[Bound]:
     """A workload's cascade in all ways in which it has parts under a mask, each newly bound: one
     Einsum after the other, so that it has most to move."""
     (part,) = load(name, seq_len=WORKS[name]).parts
-    program = program_of(part, MACHINE, part.cascade)
-    given, _ = complete_shapes(program, part.shapes_for(program.settable))
+    problem = MappingProblem(part, MACHINE, part.cascade)
     found: list[Bound] = []
-    every = (
-        partitionings_of_part(part, MACHINE, part.cascade),
-        replicating_partitionings_of_part(part, MACHINE, part.cascade),
-    )
-    for way in (way for ways in every for way in ways):
+    for way in (*problem.partitionings, *problem.replicating_partitionings):
         if any(s.balanced and s.parts <= 32 for _, ranks in way for s in ranks):
             try:
-                mapping = derived_mapping(part, MACHINE, GENERATORS, partitioning=way)
-                found.append(bind(program, mapping, MACHINE, given))
+                mapping = derived_mapping(problem, GENERATORS, way)
+                found.append(bind(problem.program, mapping, MACHINE, problem.shapes))
             except InputError:
                 continue  # there is no room for these parts
     assert found

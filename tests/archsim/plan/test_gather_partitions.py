@@ -20,7 +20,7 @@ from archsim.plan.partitioning import (
     replicating_partitionings,
     usual_partitionings,
 )
-from archsim.plan.selection import partitionings_of_part
+from archsim.plan.problem import MappingProblem
 from archsim.spec.mapping import SpreadRank
 from einsum_cascade import Cascade
 from einsum_cascade.algebra.excerpt import excerpt
@@ -150,7 +150,7 @@ def test_partial_results_meet_where_they_take_less_time_than_they_save() -> None
 def test_what_is_only_a_length_is_not_spread() -> None:
     """T5's buckets: no Einsum goes over them, and all ways but that of one core were refused."""
     work = load("t5-bias", seq_len=64, batch=2)
-    ways = partitionings_of_part(work.parts[0], Architecture.load(MACHINE), work.cascade)
+    ways = MappingProblem(work.parts[0], Architecture.load(MACHINE), work.cascade).partitionings
     assert ways[0]
     assert not any(
         s.rank == "N" for partitioning in ways for _, ranks in partitioning for s in ranks

@@ -23,6 +23,7 @@ from archsim.plan.nest_cuts import (
 from archsim.plan.partitioning import machine_of_one_core, machines_with_shared_capacity
 from archsim.plan.parts import job_of
 from archsim.plan.planner import evaluate_job
+from archsim.plan.problem import MappingProblem
 from archsim.spec.mapping import NEST_BY_NEST, EinsumMapping, Mapping, SpreadRank
 from einsum_cascade import Cascade
 from einsum_cascade.ir import Gather
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from archsim.nest.record import Bound
     from archsim.plan.nest_cuts import Names
     from archsim.plan.planner import Engine
+    from archsim.plan.workload import PartLike
     from einsum_cascade.ir import Program
 
 # Sizes of tiles that are given; those of other ranks that a cascade cuts nests would choose.
@@ -99,7 +101,7 @@ def test_what_is_made_nest_by_nest_computes_the_same(name: str, fields: dict[str
     work = load(name, **fields, seq_len=16, H=2, E=8, F=8)
     part, machine = work.parts[0], Architecture.load("a100-80gb")
     known = Cascade.load(part.cascade)
-    made = nest_by_nest(part, machine, GENERATORS, part.cascade)
+    made = nest_by_nest(MappingProblem(part, machine, part.cascade), GENERATORS).mapping
     assert made.name == NEST_BY_NEST
     assert len(made.nests) > 1
     program = known.program
@@ -126,11 +128,15 @@ def test_all_branches_of_native_sparse_attention_are_nests() -> None:
 def test_nothing_is_cut_in_one_pass_without_picks_nor_on_chips_in_a_ring() -> None:
     machine, ring = Architecture.load("a100-80gb"), Architecture.load("tpu-v4i-board")
     part = load("moba").parts[0]
-    assert cuts_of(part, machine, GENERATORS, part.cascade) == NestCuts(any=True, at_gathers=True)
-    assert not cuts_of(part, ring, GENERATORS, part.cascade).any
+
+    def cuts(part: PartLike, machine: Architecture, cascade: str) -> NestCuts:
+        return cuts_of(MappingProblem(part, machine, cascade), GENERATORS)
+
+    assert cuts(part, machine, part.cascade) == NestCuts(any=True, at_gathers=True)
+    assert not cuts(part, ring, part.cascade).any
     bert, paged = (load(name).parts[0] for name in ("bert-base", "paged-decode"))
-    assert not cuts_of(bert, machine, GENERATORS, "attention-1pass").any
-    assert not cuts_of(paged, machine, GENERATORS, paged.cascade).any
+    assert not cuts(bert, machine, "attention-1pass").any
+    assert not cuts(paged, machine, paged.cascade).any
 
 
 @pytest.mark.slow
@@ -188,9 +194,10 @@ def test_nests_that_were_bound_to_be_chosen_are_not_bound_again(
     """They are what they would be: the mapping alone, which nobody has bound, takes as long."""
     work, machine = load("t5-bias"), Architecture.load("a100-80gb")
     part = work.parts[0]
-    mapping = nest_by_nest(part, machine, GENERATORS, part.cascade)
-    made = job_of(part, mapping, machine, GENERATORS)
-    fresh = replace(made, mapping=replace(mapping, nests=tuple(map(replace, mapping.nests))))
+    nested = nest_by_nest(MappingProblem(part, machine, part.cascade), GENERATORS)
+    mapping = nested.mapping
+    fresh = job_of(part, mapping, machine, GENERATORS)
+    made = replace(fresh, bound_nests=nested.nests)
     bound: list[Mapping] = []
 
     def told(program: Program, nest: Mapping, *others: Any, **also: Any) -> Bound:

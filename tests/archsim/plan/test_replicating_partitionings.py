@@ -16,7 +16,8 @@ from archsim.plan.partitioning import (
     partition_mapping,
     replicating_partitionings,
 )
-from archsim.plan.selection import partition_mapping_of_part, replicating_partitionings_of_part
+from archsim.plan.problem import MappingProblem
+from archsim.plan.selection import partitioned_mapping
 from archsim.spec.mapping import Keep, NestLevel, SpreadRank
 from archsim.spec.mapping import Mapping as Written
 from einsum_cascade import Cascade
@@ -43,9 +44,10 @@ def test_heads_that_share_their_keys_are_spread_over_cores() -> None:
     work = load("mamba-2-2.7b", seq_len=512, batch=1)
     machine, written = Architecture.load(MACHINE), Written.load("ssd-chunked-prefill")
     (part,) = work.parts
-    ways = replicating_partitionings_of_part(part, machine, part.cascade)
+    problem = MappingProblem(part, machine, part.cascade)
     spread = [
-        partition_mapping_of_part(written, partitioning, part, machine) for partitioning in ways
+        partitioned_mapping(written, partitioning, problem)
+        for partitioning in problem.replicating_partitionings
     ]
     runs = [(simulate(work, machine, mapping), mapping) for mapping in spread]
     found, best = min(runs, key=lambda run: run[0].latency_s)
@@ -65,8 +67,9 @@ def test_heads_that_share_their_keys_are_spread_over_cores() -> None:
 
 def test_there_are_none_where_the_usual_ways_leave_nothing_idle() -> None:
     (part,) = load("mamba-2-2.7b", seq_len=256, batch=24).parts
-    assert replicating_partitionings_of_part(part, Architecture.load(MACHINE), part.cascade) == ()
-    assert replicating_partitionings_of_part(part, Architecture.load("fusemax"), part.cascade) == ()
+    for machine in (MACHINE, "fusemax"):
+        problem = MappingProblem(part, Architecture.load(machine), part.cascade)
+        assert problem.replicating_partitionings == ()
 
 
 def test_what_is_outside_of_a_part_has_to_be_one() -> None:
@@ -85,8 +88,12 @@ def test_what_is_outside_of_a_part_has_to_be_one() -> None:
 def test_a_written_mapping_keeps_what_all_need_where_all_find_it() -> None:
     (part,) = load("mamba-2-2.7b", seq_len=256, batch=1).parts
     machine = Architecture.load(MACHINE)
-    ways = replicating_partitionings_of_part(part, machine, part.cascade)
-    spread = partition_mapping_of_part(Written.load("ssd-chunked-prefill"), ways[0], part, machine)
+    problem = MappingProblem(part, machine, part.cascade)
+    written, partitioning = (
+        Written.load("ssd-chunked-prefill"),
+        problem.replicating_partitionings[0],
+    )
+    spread = partitioned_mapping(written, partitioning, problem)
     feeding = next(m.name for m in machine.memories if m.instances)
     assert any("CB" in k.tensors for k in spread.keep if k.level in (feeding, "outer"))
 
