@@ -54,7 +54,7 @@ def evaluate_job(job: Job, engine: Engine = "analytical", limit_s: float | None 
     return evaluate_bound(bound, workload=job.name, engine=engine)
 
 
-class _Evaluator:
+class _JobEvaluator:
     """Evaluator of the jobs of one machine: jobs that differ in name alone are evaluated once.
 
     Parameters
@@ -110,7 +110,7 @@ def run_plan(
     """
     if engine not in ("analytical", "event"):
         raise InputError(f"there is no engine '{engine}'; use 'analytical' or 'event'")
-    run = _Evaluator(engine, evaluate)
+    run = _JobEvaluator(engine, evaluate)
 
     def result_of(job: Job, known: Result | None) -> Result:
         result = run(job) if known is None or known.engine != engine else known
@@ -200,7 +200,7 @@ def plan(
     parts = tuple(workload.parts)
     single = len(parts) == 1 and parts[0].times == 1 and workload.request is None
     given = given_mappings(workload, mapping)
-    judge = _Evaluator("analytical", evaluate)
+    judge = _JobEvaluator("analytical", evaluate)
 
     def planned(part: PartLike, how: Mapping | None) -> tuple[Job, Result | None]:
         name = workload.name if single else part.name
