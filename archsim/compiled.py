@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 from types import FunctionType
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
+import numpy as np
 from filelock import FileLock, Timeout
 from numba import njit
 from numba.core.caching import FunctionCache
@@ -174,3 +175,13 @@ def _among(made: dict[str, object], function: Callable[P, R]) -> Callable[P, R]:
     # By these Numba finds what it has kept on disk.
     copy.__qualname__, copy.__module__ = function.__qualname__, function.__module__
     return copy
+
+
+def arrays_of(tables: NamedTuple) -> Any:
+    """Return the same named tuple with arrays in place of lists: Numba reads arrays only."""
+    arrays: dict[str, Any] = {
+        name: np.array(table, np.int64)
+        for name, table in tables._asdict().items()
+        if isinstance(table, list)
+    }
+    return cast("Any", tables)._replace(**arrays)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
-from ..compiled import compiled_with
+from ..compiled import arrays_of, compiled_with
 from . import kernel
 from .tables import KernelProgram, Log, Marks, Numbers, State
 
@@ -29,20 +25,10 @@ def run(
     p: KernelProgram, s: State, m: Marks, log: Log, reach: int, budget: int, jumping: bool
 ) -> int:
     """As ``kernel.run``, on the same tables."""
-    state, marks, rows = _arrays(s), _arrays(m), _arrays(log)
-    status = _run(_arrays(p), state, marks, rows, reach, budget, jumping)
+    state, marks, rows = arrays_of(s), arrays_of(m), arrays_of(log)
+    status = _run(arrays_of(p), state, marks, rows, reach, budget, jumping)
     for tables, arrays in ((s, state), (m, marks), (log, rows)):
         for table, array in zip(tables, arrays, strict=True):
             if isinstance(table, list):
                 table[:] = array.tolist()
     return status
-
-
-def _arrays(tables: KernelProgram | State | Marks | Log) -> Any:
-    """The same tables as arrays of numpy, which are all that Numba knows."""
-    arrays: dict[str, Any] = {
-        name: np.array(table, np.int64)
-        for name, table in tables._asdict().items()
-        if isinstance(table, list)
-    }
-    return tables._replace(**arrays)

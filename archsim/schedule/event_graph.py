@@ -192,6 +192,19 @@ def longest_chains(found: list[int], links: list[tuple[int, int, int]]) -> tuple
     return tuple(found)
 
 
+def least_of_any(graph: EventGraph) -> int:
+    """Return a lower bound of the makespan of all steps in any order of issue, in units.
+
+    Some task comes first on a busiest resource, and some task comes last.
+    """
+    around = (
+        min(graph.heads[i] for i in members)
+        + min(graph.tails[i] - graph.occupancy[i] for i in members)
+        for _, members in graph.busiest
+    )
+    return graph.steps * max(graph.work) + max(around)
+
+
 def _units(cycles: Fraction, unit: int) -> int:
     """Cycles in units, of which each has a whole number."""
     return cycles.numerator * (unit // cycles.denominator)

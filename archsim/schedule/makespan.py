@@ -12,13 +12,12 @@ to it (its *head*), and after its last task the chain that follows is still to c
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from typing import NamedTuple
 
 from .event_graph import EventGraph, Issue
+from .order_kernel import bound_makespan
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +162,6 @@ class _PeriodRun:
         return None
 
 
-_PERIODS_BETWEEN_CHECKS = 4
-"""Periods between two looks at whether a run can still win."""
-
 _MODULUS = (1 << 61) - 1
 # A polynomial hash of the last ``window`` shapes, modulo a prime (2**61 - 1): two that differ and
 # hash alike cost a comparison, no more, as ``_repeats`` looks at the starts themselves.
@@ -267,101 +263,6 @@ def makespan(graph: EventGraph, issue: Issue) -> Makespan:
     return Makespan(Fraction(end, graph.unit), simulated)
 
 
-def first_optimal(graph: EventGraph, issues: Iterable[Issue]) -> Issue | None:
-    """The first of some orders of issue that can end a graph as soon as any, if it does.
-
-    ``shortest_order`` of these and any more behind them is the same then.
-    """
-    least = least_of_any(graph)
-    for issue in issues:
-        ends = work_ends(graph, issue)
-        if least_end(graph, ends) == least:
-            return issue if _Trials(graph).end(issue, ends, least + 1) is not None else None
-    return None
-
-
-def shortest_order(graph: EventGraph, issues: Iterable[Issue]) -> Issue:
-    """The first of some orders of issue that ends a graph soonest, step by step.
-
-    Those that may end soonest are tried first, until no other can be better; an order is
-    given up when what is left cannot be done in time.
-    """
-    trials = _Trials(graph)
-    ends = [(issue, work_ends(graph, issue)) for issue in issues]
-    waiting = sorted((least_end(graph, end), number) for number, (_, end) in enumerate(ends))
-    best: tuple[int, int] | None = None
-    for least, number in waiting:
-        if best is not None and (least, number) > best:
-            break
-        # One that ends as soon as the best is better if it is written before it.
-        limit = None if best is None else best[0] + (number < best[1])
-        end = trials.end(*ends[number], limit)
-        if end is not None:
-            best = (end, number)
-    assert best is not None, "there is an order to choose"
-    return ends[best[1]][0]
-
-
-class _Trials:
-    """What is the same of all orders of issue of a graph that are tried."""
-
-    def __init__(self, graph: EventGraph) -> None:
-        self.graph = graph
-        self.steps = graph.steps
-        self.never = -1 - max((arc.weight for arc in graph.arcs), default=0)
-        """A start so early that nothing is held up by it."""
-        self.resources = len(graph.members)
-
-    def end(self, issue: Issue, ends: WorkEnds, limit: int | None) -> int | None:
-        """When the last result is there, in units; None if not before ``limit``, or never."""
-        incoming, window, order = _waits(self.graph, issue)
-        if order is None:
-            return None
-        graph, steps, stage = self.graph, self.steps, issue.stage
-        tasks = [(i, stage[i], graph.resource[i], graph.occupancy[i], incoming[i]) for i in order]
-        free, last = [0] * self.resources, [0] * len(tasks)
-        first, late = min(stage), max(stage)
-        nobody = [self.never] * len(tasks)
-        # Nothing has happened before the first period, nor in what a row has no start of.
-        history = [nobody] * window
-        for period in range(first, steps + late):
-            row = nobody[:]
-            history.append(row)
-            for i, behind, resource, occupancy, waits in tasks:
-                if 0 <= period - behind < steps:
-                    start = free[resource]
-                    for before, delay, ago in waits:
-                        reach = history[-1 - ago][before] + delay
-                        if reach > start:
-                            start = reach
-                    row[i] = last[i] = start
-                    free[resource] = start + occupancy
-            if (
-                limit is not None
-                and period % _PERIODS_BETWEEN_CHECKS == 0
-                # Later on the task whose tail it is may be done.
-                and period < first + steps - 1
-                and self._least(free, issue, ends, period) >= limit
-            ):
-                return None
-        end = max(s + x for s, x in zip(last, graph.latency, strict=True))
-        return end if limit is None or end < limit else None
-
-    def _least(self, free: list[int], issue: Issue, ends: WorkEnds, period: int) -> int:
-        """What a run cannot end before: every resource still has work, and what follows it."""
-        # ``now``: when it has done its turns so far.
-        ahead = [now + late for now, late in zip(free, ends.after, strict=True)]
-        graph, steps = self.graph, self.steps
-        for resource, occupancy, behind in zip(
-            graph.resource, graph.occupancy, issue.stage, strict=True
-        ):
-            # Turns after this period: its step is ``behind`` the newest, and counts as done.
-            left = steps - period + behind - 1
-            if left > 0:
-                ahead[resource] += min(left, steps) * occupancy
-        return max(ahead)
-
-
 def _run(flat: _Flat, steps: int) -> tuple[int, int]:
     """When tasks that hang together end, and how many periods were run to know it."""
     run = _PeriodRun(flat, steps)
@@ -418,7 +319,7 @@ def _flatten(graph: EventGraph, issue: Issue) -> list[_Flat]:
     stage, occupancy, resource = issue.stage, graph.occupancy, graph.resource
     incoming, _, order = _waits(graph, issue)
     assert order is not None, "an order of issue has no cycle within a period"
-    after = work_ends(graph, issue).after
+    _, after = bound_makespan(graph, issue)
     found: list[_Flat] = []
     for part in graph.parts:
         tasks = [i for i in order if i in part]
@@ -438,7 +339,7 @@ def _flatten(graph: EventGraph, issue: Issue) -> list[_Flat]:
                     x if part.intersection(members) else 0
                     for x, members in zip(graph.work, graph.members.values(), strict=True)
                 ),
-                after=after,
+                after=tuple(after),
             )
         )
     return found
@@ -485,80 +386,3 @@ def _advance(now: _Row, before: _Row) -> int | None:
         if a is None or b is None or a - b != advance:
             return None
     return advance
-
-
-class WorkEnds(NamedTuple):
-    """What a run takes beside the work of a resource at the least, in units, by resource."""
-
-    before: tuple[int, ...]
-    """In which the resource waits for the first of something."""
-    after: tuple[int, ...]
-    """From the end of its work to the last result."""
-
-
-def work_ends(graph: EventGraph, issue: Issue) -> WorkEnds:
-    """What comes before and after the work of every resource, in an order of issue.
-
-    Of a task's head there is left what the turns of its resource before its first one do not
-    fill, and of its tail what those after its last one do not. Only the busiest resources have
-    either here: others seldom decide.
-    """
-    stage, position = issue.stage, issue.position
-    before, after = [0] * len(graph.work), [0] * len(graph.work)
-    for number, members in graph.busiest:
-        order = [
-            (stage[i], graph.occupancy[i], graph.heads[i], graph.tails[i])
-            for i in sorted(members, key=position.__getitem__)
-        ]
-        stages = sorted({turn[0] for turn in order})
-        early = late = 0
-        # From stage to stage: turns in whole periods before its first one, then those in it.
-        done = active = 0
-        last = stages[0]
-        for now in stages:
-            # ``active`` is the work in a period of all tasks whose stage has come: they have turns
-            # from their own stage on, ``now - last`` periods of them since the stage before this
-            # one.
-            done += (now - last) * active
-            last, filled = now, done
-            for x, work, head, _ in order:
-                if x == now and head - filled > early:
-                    early = head - filled
-                if x <= now:
-                    filled += work
-            active = filled - done
-        # The same backwards, for what is left after its last turn.
-        left = active = 0
-        for now in reversed(stages):
-            left += (last - now) * active
-            last, filled = now, left
-            for x, work, _, tail in reversed(order):
-                if x >= now:
-                    filled += work
-                if x == now and tail - filled > late:
-                    late = tail - filled
-            active = filled - left
-        # In a run so short that some task is done before another begins, a head may go by
-        # while a tail does.
-        before[number] = early if graph.steps > stages[-1] - stages[0] + 1 else 0
-        after[number] = late
-    return WorkEnds(tuple(before), tuple(after))
-
-
-def least_end(graph: EventGraph, ends: WorkEnds) -> int:
-    """What no run of all steps ends before, in units."""
-    each = zip(ends.before, graph.work, ends.after, strict=True)
-    return max((early + graph.steps * work + late for early, work, late in each), default=0)
-
-
-def least_of_any(graph: EventGraph) -> int:
-    """What no run of all steps ends before in any order of issue, in units.
-
-    Something comes first on a resource, and something last.
-    """
-    around = (
-        min(graph.heads[i] for i in members)
-        + min(graph.tails[i] - graph.occupancy[i] for i in members)
-        for _, members in graph.busiest
-    )
-    return graph.steps * max(graph.work) + max(around)

@@ -60,3 +60,29 @@ def bounded(random: Random, graph: EventGraph) -> EventGraph:
         for d in graph.dependencies
     ]
     return replace(graph, dependencies=(*graph.dependencies, *room))
+
+
+def chain(random: Random, lookahead: int) -> EventGraph:
+    """Tasks in a row over two arrays, with a late result and room for some tiles."""
+    resources = [random.choice("xy") for _ in range(random.randint(2, 5))]
+    tasks = []
+    for i, r in enumerate(resources):
+        occupancy = Fraction(random.randint(1, 9))
+        late = random.choice((0, 0, 20))
+        tasks.append(
+            GraphTask(name=f"t{i}", resource=r, occupancy=occupancy, latency=occupancy + late)
+        )
+    found = []
+    for i in range(len(tasks) - 1):
+        found.append(GraphDependency(before=i, after=i + 1, distance=0, delay=tasks[i].latency))
+        if resources[i] != resources[i + 1]:
+            found.append(
+                GraphDependency(
+                    before=i + 1,
+                    after=i,
+                    distance=lookahead,
+                    delay=tasks[i + 1].occupancy,
+                    room=True,
+                )
+            )
+    return EventGraph(tasks=tuple(tasks), dependencies=tuple(found), steps=400)

@@ -13,16 +13,17 @@ from portions import some
 from random_graphs import bounded, random_graph, random_issue
 
 from archsim.schedule.cycle_mean import maximum_cycle_mean
-from archsim.schedule.event_graph import EventGraph, GraphDependency, GraphTask, Issue, period_edges
-from archsim.schedule.makespan import (
-    first_optimal,
-    least_end,
+from archsim.schedule.event_graph import (
+    EventGraph,
+    GraphDependency,
+    GraphTask,
+    Issue,
     least_of_any,
-    makespan,
-    shortest_order,
-    work_ends,
+    period_edges,
 )
+from archsim.schedule.makespan import makespan
 from archsim.schedule.modulo import modulo_schedule
+from archsim.schedule.order_kernel import bound_makespan
 
 
 @pytest.mark.parametrize("seed", some(range(250), 2))
@@ -110,24 +111,12 @@ def test_a_single_step_is_the_longest_path() -> None:
     assert makespan(graph, Issue(stage=(0, 0), position=(0, 1))).cycles == 1002
 
 
-@pytest.mark.parametrize("seed", range(120))
-def test_the_shortest_order_is_the_first_with_the_least_makespan(seed: int) -> None:
-    """Giving up orders that cannot win does not change which one wins."""
-    random = Random(seed)
-    graph = random_graph(random)
-    issues = [random_issue(random, graph) for _ in range(6)]
-    issues.insert(random.randrange(6), modulo_schedule(graph))
-    found = min(issues, key=lambda i: makespan(graph, i).cycles)
-    assert shortest_order(graph, issues) is found
-    assert first_optimal(graph, issues) in (None, found)
-
-
 def test_an_order_that_no_other_can_surpass_is_taken_at_once() -> None:
-    """A producer that never waits for room; one that waits for each result."""
-    plain, ahead = Issue(stage=(0, 0), position=(0, 1)), Issue(stage=(0, 1), position=(0, 1))
-    assert least_of_any(_two(4, 100, late=0)) == 101
-    assert first_optimal(_two(4, 100, late=0), [plain, ahead]) is plain
-    assert first_optimal(_two(1, 100), [plain]) is None
+    """A producer that never waits for room keeps in step with its consumer."""
+    graph = _two(4, 100, late=0)
+    plain = Issue(stage=(0, 0), position=(0, 1))
+    assert least_of_any(graph) == bound_makespan(graph, plain)[0] == 101
+    assert modulo_schedule(graph).stage == plain.stage
 
 
 @pytest.mark.parametrize("seed", range(120))
@@ -136,7 +125,7 @@ def test_no_run_ends_before_its_heads_and_tails(seed: int) -> None:
     random = Random(seed)
     graph = replace(random_graph(random), steps=random.choice((1, 2, 3, 40)))
     for issue in (modulo_schedule(graph), random_issue(random, graph)):
-        least = least_end(graph, work_ends(graph, issue))
+        least = bound_makespan(graph, issue)[0]
         assert least_of_any(graph) <= least <= makespan(graph, issue).cycles * graph.unit
 
 
@@ -152,7 +141,7 @@ def test_where_the_busiest_resource_never_waits_heads_and_tails_are_all_there_is
     room = GraphDependency(before=2, after=0, distance=90, delay=Fraction(1), room=True)
     graph = EventGraph(tasks=tasks, dependencies=(*flow, room), steps=10**9)
     issue = Issue(stage=(0, 10, 12), position=(0, 1, 2))
-    assert least_end(graph, work_ends(graph, issue)) == 30 + 3 * 10**9 + 2 + 5
+    assert bound_makespan(graph, issue)[0] == 30 + 3 * 10**9 + 2 + 5
     found = makespan(graph, issue)
     assert found.cycles == 30 + 3 * 10**9 + 2 + 5
     assert found.simulated_periods < 40
