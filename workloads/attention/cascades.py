@@ -363,34 +363,53 @@ def _unfolding(a: LatentAttention) -> Variant:
     return Variant(rank="L", shapes=shapes)
 
 
-_CHUNKED_CASCADES: Mapping[str, str] = MappingProxyType(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Recurrence:
+    """Cascades of a recurrent mixer, for a sequence and for one token."""
+
+    sequence: str
+    step: str
+    keeps_state: bool = True
+    """True if the cascade of a sequence has a form that writes the state (``-prefill``) and a form
+    that also reads the state (``-resumed``)."""
+    chunk: int | None = None
+    """Tokens of a chunk, where the cascade has a rank for it."""
+
+
+_RECURRENCES: Mapping[str, _Recurrence] = MappingProxyType(
     {
-        "lightning": "lightning-attention-2",
-        "retention": "retnet-chunked",
-        "SSD": "ssd-chunked",
-        "S6": "mamba-s6",
-        "RG-LRU": "rg-lru",
+        "lightning": _Recurrence(sequence="lightning-attention-2", step="lightning-attention-step"),
+        "retention": _Recurrence(sequence="retnet-chunked", step="retnet-step"),
+        "SSD": _Recurrence(sequence="ssd-chunked", step="ssd-step"),
+        "S6": _Recurrence(sequence="mamba-s6", step="mamba-s6-step"),
+        "RG-LRU": _Recurrence(sequence="rg-lru", step="rg-lru-step"),
+        # Chunks are as long as in the kernels of flash-linear-attention.
+        "gated-delta": _Recurrence(
+            sequence="gated-delta-rule-chunked",
+            step="gated-delta-rule-step",
+            keeps_state=False,
+            chunk=64,
+        ),
+        "KDA": _Recurrence(
+            sequence="kimi-delta-attention-chunked",
+            step="kimi-delta-attention-step",
+            keeps_state=False,
+            chunk=64,
+        ),
+        # Chunks are as long as in the authors' kernels: each pair of tokens has its own decays.
+        "RWKV-7": _Recurrence(
+            sequence="rwkv-7-chunked", step="rwkv-7-step", keeps_state=False, chunk=16
+        ),
     }
 )
-"""By kind of mixer, the cascade of a sequence in chunks, or positions. ``-prefill`` leaves its
-state behind, ``-resumed`` also begins from one."""
-_STEP_CASCADES: Mapping[str, str] = MappingProxyType(
-    {
-        "lightning": "lightning-attention-step",
-        "retention": "retnet-step",
-        "SSD": "ssd-step",
-        "S6": "mamba-s6-step",
-        "RG-LRU": "rg-lru-step",
-    }
-)
-"""By kind of mixer, the cascade of one token."""
+"""Cascades by kind of mixer."""
 _STATE_FORMS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "prefill": ("prefill", "not written at the end"),
         "chunked-prefill": ("resumed", "neither read nor written"),
     }
 )
-"""By phase the end of a cascade's name, and what becomes of the state in other cascades."""
+"""For each phase, the suffix of a cascade that keeps the state, and what others do with it."""
 
 
 _UNCOUNTED: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -423,104 +442,76 @@ def _uncounted(kind: str, *, gated: bool = True) -> tuple[str, ...]:
     return (f"{listed} {'are' if plural else 'is'} not counted",)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Recurrence:
-    """The cascade of a recurrent mixer, which moves its state, and what others leave out."""
+def _recurrent(
+    kind: str,
+    tokens: Tokens,
+    state: str,
+    shapes: tuple[tuple[str, int], ...],
+    *,
+    gated: bool = True,
+) -> LayerAttention:
+    """Return the attention of a recurrent mixer.
 
-    cascade: str
-    notes: tuple[str, ...] = ()
-    omissions: tuple[LayerOmission, ...] = ()
-
-
-def _recurrent(kind: str, tokens: Tokens, state: str) -> _Recurrence:
+    Parameters
+    ----------
+    kind, tokens : str, Tokens
+        Kind of the mixer, and the tokens that are computed.
+    state : str
+        Size of the state, for a note.
+    shapes : tuple
+        Elements by rank.
+    gated : bool
+        True if a gate multiplies the output, which no cascade counts.
+    """
+    cascades, uncounted = _RECURRENCES[kind], _uncounted(kind, gated=gated)
     if tokens.phase == "decode":
-        return _Recurrence(
-            cascade=_STEP_CASCADES[kind], notes=(f"the state, {state}, is read and written",)
-        )
+        note = f"the state, {state}, is read and written"
+        return LayerAttention(cascade=cascades.step, shapes=shapes, notes=(note, *uncounted))
     form, not_done = _STATE_FORMS[tokens.phase]
+    if cascades.chunk is not None:
+        shapes = (*shapes, ("P0", min(cascades.chunk, tokens.queries)))
     omission = LayerOmission(feature="state", note=f"the state, {state}, is {not_done}")
-    return _Recurrence(cascade=f"{_CHUNKED_CASCADES[kind]}-{form}", omissions=(omission,))
+    return LayerAttention(
+        cascade=f"{cascades.sequence}-{form}" if cascades.keeps_state else cascades.sequence,
+        shapes=shapes,
+        notes=uncounted,
+        omissions=(omission,),
+    )
 
 
 def _decay(a: DecayAttention, tokens: Tokens) -> LayerAttention:
-    found = _recurrent(a.kind, tokens, f"{a.qk_width} x {a.v_width} words a head")
-    return LayerAttention(
-        cascade=found.cascade,
-        shapes=shapes_of(tokens, a.heads, a.qk_width, a.v_width, tokens.keys),
-        notes=(*found.notes, *_uncounted(a.kind, gated=a.gated)),
-        omissions=found.omissions,
-    )
+    state = f"{a.qk_width} x {a.v_width} words a head"
+    shapes = shapes_of(tokens, a.heads, a.qk_width, a.v_width, tokens.keys)
+    return _recurrent(a.kind, tokens, state, shapes, gated=a.gated)
 
 
 def _dual(a: StateSpaceDual, tokens: Tokens) -> LayerAttention:
-    """The heads of a group share B and C, and have X, values in attention's terms, apart."""
-    found = _recurrent(a.kind, tokens, f"{a.state} x {a.head_width} words a head")
-    # How a sequence is cut changes no result, but how many products there are inside of chunks.
+    """Return SSD, whose heads of a group share B and C, and have their own X (the values)."""
+    state = f"{a.state} x {a.head_width} words a head"
+    shapes = shapes_of(tokens, a.heads, a.state, a.head_width, tokens.keys)
+    found = _recurrent(a.kind, tokens, state, shapes)
+    # The length of chunks changes the number of products inside chunks, and no result.
     cut = f"chunks are as long as the mapping makes them, not {a.chunk} tokens as the model's are"
-    return LayerAttention(
-        cascade=found.cascade,
-        shapes=shapes_of(tokens, a.heads, a.state, a.head_width, tokens.keys),
-        kv_heads=a.groups,
-        own_values=True,
-        notes=(*found.notes, *_uncounted(a.kind), *((cut,) if tokens.phase != "decode" else ())),
-        omissions=found.omissions,
-    )
-
-
-_DELTA: Mapping[str, str] = MappingProxyType(
-    {"gated-delta": "gated-delta-rule", "KDA": "kimi-delta-attention"}
-)
-"""By kind of the delta rule, its cascade; ``-chunked`` takes a sequence, ``-step`` a token."""
-_DELTA_CHUNK = 64
-"""Tokens a chunk, as in the kernels of flash-linear-attention."""
+    notes = (cut,) if tokens.phase != "decode" else ()
+    return replace(found, kv_heads=a.groups, own_values=True, notes=(*found.notes, *notes))
 
 
 def _delta(a: DeltaAttention, tokens: Tokens) -> LayerAttention:
-    """A token from the state, or a sequence in chunks, which leaves its state to itself."""
-    state = f"the state, {a.qk_width} x {a.v_width} words a head,"
+    state = f"{a.qk_width} x {a.v_width} words a head"
     shapes = shapes_of(tokens, a.heads, a.qk_width, a.v_width, tokens.keys)
-    if tokens.phase == "decode":
-        return LayerAttention(
-            cascade=f"{_DELTA[a.kind]}-step",
-            shapes=shapes,
-            kv_heads=a.key_heads,
-            own_values=True,
-            notes=(f"{state} is read and written", *_uncounted(a.kind)),
-        )
-    _, not_done = _STATE_FORMS[tokens.phase]
-    shared = "every head of values has its keys apart" if a.key_heads != a.heads else ""
-    return LayerAttention(
-        cascade=f"{_DELTA[a.kind]}-chunked",
-        shapes=(*shapes, ("P0", min(_DELTA_CHUNK, tokens.queries))),
-        kv_heads=a.key_heads,
-        own_values=True,
-        notes=(*((shared,) if shared else ()), *_uncounted(a.kind)),
-        omissions=(LayerOmission(feature="state", note=f"{state} is {not_done}"),),
-    )
-
-
-_RWKV_CHUNK = 16
-"""Tokens a chunk, as in the authors' kernels: decays of channels differ in each pair of tokens."""
+    found = _recurrent(a.kind, tokens, state, shapes)
+    shared = a.key_heads != a.heads and tokens.phase != "decode"
+    notes = ("every head of values has its keys apart",) if shared else ()
+    return replace(found, kv_heads=a.key_heads, own_values=True, notes=(*notes, *found.notes))
 
 
 def _rwkv(a: RwkvAttention, tokens: Tokens) -> LayerAttention:
-    """A token from the state, or a sequence in chunks, which leaves its state to itself."""
-    state = f"the state, {a.qk_width} x {a.v_width} words a head,"
+    state = f"{a.qk_width} x {a.v_width} words a head"
     shapes = shapes_of(tokens, a.heads, a.qk_width, a.v_width, tokens.keys)
-    if tokens.phase == "decode":
-        notes = (f"{state} is read and written", *_uncounted(a.kind))
-        return LayerAttention(cascade="rwkv-7-step", shapes=shapes, notes=notes)
-    _, not_done = _STATE_FORMS[tokens.phase]
-    return LayerAttention(
-        cascade="rwkv-7-chunked",
-        shapes=(*shapes, ("P0", min(_RWKV_CHUNK, tokens.queries))),
-        notes=_uncounted(a.kind),
-        omissions=(LayerOmission(feature="state", note=f"{state} is {not_done}"),),
-    )
+    return _recurrent(a.kind, tokens, state, shapes)
 
 
 def _scan(a: SelectiveScan, tokens: Tokens) -> LayerAttention:
-    found = _recurrent(a.kind, tokens, f"{a.state} words a channel")
     shapes = (
         ("B", tokens.batch),
         ("C", a.inner),
@@ -528,21 +519,12 @@ def _scan(a: SelectiveScan, tokens: Tokens) -> LayerAttention:
         ("N", a.state),
         ("P", tokens.queries),
     )
-    return LayerAttention(
-        cascade=found.cascade, shapes=shapes, notes=found.notes, omissions=found.omissions
-    )
+    return _recurrent(a.kind, tokens, f"{a.state} words a channel", shapes, gated=False)
 
 
 def _gated(a: GatedRecurrence, tokens: Tokens) -> LayerAttention:
-    """RG-LRU: one word of state a channel."""
-    found = _recurrent(a.kind, tokens, "a word a channel")
     shapes = (("B", tokens.batch), ("C", a.inner), ("M", tokens.keys), ("P", tokens.queries))
-    return LayerAttention(
-        cascade=found.cascade,
-        shapes=shapes,
-        notes=(*found.notes, *_uncounted(a.kind)),
-        omissions=found.omissions,
-    )
+    return _recurrent(a.kind, tokens, "a word a channel", shapes)
 
 
 def _short(a: ShortConvolution, tokens: Tokens) -> LayerAttention:

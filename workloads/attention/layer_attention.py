@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from einsum_cascade.ir import Program
 from einsum_cascade.shapes import rank_asymmetry
@@ -86,6 +86,17 @@ class LayerAttention:
     """Cascades that compute it on the same shapes, but for their omissions."""
     unless_given: tuple[tuple[str, int], ...] = ()
     """Parameters of other cascades: a window as long as the keys is none."""
+
+    @property
+    def features(self) -> dict[str, Any]:
+        """Fields that a part, and a workload, have under the same names."""
+        return {
+            "cascade": self.cascade,
+            "notes": self.notes,
+            "omissions": self.omissions,
+            "stand_ins": self.stand_ins,
+            "unless_given": self.unless_given,
+        }
 
 
 def shapes_of(

@@ -402,13 +402,10 @@ def _parameters(merge: _Merge, cascade: str | None) -> dict[str, int]:
 
 def _model_fields(found: ModelLayer) -> dict[str, Any]:
     return {
-        "cascade": found.attention.cascade,
+        **found.attention.features,
         "model": found.model,
         "layer": found.index,
         "notes": found.notes,
-        "omissions": found.attention.omissions,
-        "stand_ins": found.attention.stand_ins,
-        "unless_given": found.attention.unless_given,
         "model_width": found.model.width,
         "ffn_width": found.ffn_width,
         "ffn_up": ffn_up_of(found.model.layer(found.index)),

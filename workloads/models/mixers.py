@@ -8,13 +8,28 @@ products; ``cached`` is what a further token adds to a sequence's cache,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 Cached = tuple[tuple[str, int], ...]
 """Tensors of a cache, as cascades call them, and the elements of a token."""
 
 
+class _GrowingCache:
+    """Mixers that keep keys and values of every token, and no state."""
+
+    __slots__ = ()
+    state_elements: ClassVar[int] = 0
+
+
+class _ConstantState:
+    """Mixers that keep a state, whose size does not depend on the number of tokens."""
+
+    __slots__ = ()
+    cached: ClassVar[Cached] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SoftmaxAttention:
+class SoftmaxAttention(_GrowingCache):
     """Softmax attention: MHA, GQA (groups of query heads share keys) or MQA."""
 
     heads: int
@@ -61,11 +76,6 @@ class SoftmaxAttention:
             return ()
         return (("K", self.kv_heads * self.qk_width), ("V", self.kv_heads * self.v_width))
 
-    @property
-    def state_elements(self) -> int:
-        """None."""
-        return 0
-
     def weights(self, width: int) -> int:
         """Parameters of the four projections of a stream of ``width`` elements.
 
@@ -97,7 +107,7 @@ class KeyIndexer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LatentAttention:
+class LatentAttention(_GrowingCache):
     """Multi-head latent attention: keys and values unfold from one latent a token.
 
     DeepSeek-V2, arXiv 2405.04434, section 2.1. The cache holds ``kv_rank + rope_width``
@@ -135,11 +145,6 @@ class LatentAttention:
         latents = (("CKV", self.kv_rank), ("KR", self.rope_width))
         return latents if self.indexer.shared else (*latents, ("KI", self.indexer.width))
 
-    @property
-    def state_elements(self) -> int:
-        """None."""
-        return 0
-
     def weights(self, width: int) -> int:
         """Parameters of the down, up and output projections.
 
@@ -170,7 +175,7 @@ class LatentAttention:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DecayAttention:
+class DecayAttention(_ConstantState):
     """Linear attention with a constant decay a head: Lightning, or retention (RetNet)."""
 
     heads: int
@@ -184,11 +189,6 @@ class DecayAttention:
     """The output is multiplied by a gate as wide as the values of all heads."""
 
     @property
-    def cached(self) -> Cached:
-        """None: the state is as large after any token."""
-        return ()
-
-    @property
     def state_elements(self) -> int:
         """A key by a value for every head."""
         return self.heads * self.qk_width * self.v_width
@@ -200,13 +200,14 @@ class DecayAttention:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StateSpaceDual:
+class StateSpaceDual(_ConstantState):
     """Mamba-2's mixer (SSD, arXiv 2405.21060): one decay a head and token.
 
     In attention's terms the queries and keys (C and B) are ``state`` wide and shared by the
     heads of a group, and the values (X) are ``head_width`` wide.
     """
 
+    kind: ClassVar[str] = "SSD"
     heads: int
     head_width: int
     state: int
@@ -214,11 +215,6 @@ class StateSpaceDual:
     conv_width: int
     chunk: int
     """Tokens a chunk of its published kernel."""
-
-    @property
-    def kind(self) -> str:
-        """SSD."""
-        return "SSD"
 
     @property
     def inner(self) -> int:
@@ -229,11 +225,6 @@ class StateSpaceDual:
     def convolved(self) -> int:
         """Channels of the convolution: X, B and C."""
         return self.inner + 2 * self.groups * self.state
-
-    @property
-    def cached(self) -> Cached:
-        """None: the state is as large after any token."""
-        return ()
 
     @property
     def state_elements(self) -> int:
@@ -259,24 +250,15 @@ class StateSpaceDual:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SelectiveScan:
+class SelectiveScan(_ConstantState):
     """Mamba's mixer (S6, arXiv 2312.00752): a decay a channel, state entry and token."""
 
+    kind: ClassVar[str] = "S6"
     inner: int
     """Channels."""
     state: int
     dt_rank: int
     conv_width: int
-
-    @property
-    def kind(self) -> str:
-        """S6."""
-        return "S6"
-
-    @property
-    def cached(self) -> Cached:
-        """None: the state is as large after any token."""
-        return ()
 
     @property
     def state_elements(self) -> int:
@@ -297,7 +279,7 @@ class SelectiveScan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeltaAttention:
+class DeltaAttention(_ConstantState):
     """The gated delta rule: a state that decays, and is corrected at each key.
 
     With a decay a head (Gated DeltaNet, arXiv 2412.06464) or a channel of its keys (Kimi Delta
@@ -326,11 +308,6 @@ class DeltaAttention:
         return 2 * self.key_heads * self.qk_width + self.heads * self.v_width
 
     @property
-    def cached(self) -> Cached:
-        """None: the state is as large after any token."""
-        return ()
-
-    @property
     def state_elements(self) -> int:
         """The state of every head, and the tokens that the convolution still meets."""
         state = self.heads * self.qk_width * self.v_width
@@ -351,13 +328,14 @@ class DeltaAttention:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RwkvAttention:
+class RwkvAttention(_ConstantState):
     """RWKV-7's time mixing (arXiv 2503.14456): a decay a channel, and a removal of rank one.
 
     Decays, rates of removal, the gate, and the share of the first layer's values are made of
     the stream through a narrower layer each.
     """
 
+    kind: ClassVar[str] = "RWKV-7"
     heads: int
     qk_width: int
     v_width: int
@@ -366,16 +344,6 @@ class RwkvAttention:
     gate_rank: int
     value_rank: int | None
     """None in the first layer, whose values the others share."""
-
-    @property
-    def kind(self) -> str:
-        """RWKV-7."""
-        return "RWKV-7"
-
-    @property
-    def cached(self) -> Cached:
-        """None: the state is as large after any token."""
-        return ()
 
     @property
     def state_elements(self) -> int:
@@ -401,9 +369,10 @@ class RwkvAttention:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GatedRecurrence:
+class GatedRecurrence(_ConstantState):
     """RG-LRU (Griffin, arXiv 2402.19427): every channel by itself, its gates made in blocks."""
 
+    kind: ClassVar[str] = "RG-LRU"
     inner: int
     """Channels."""
     blocks: int
@@ -411,19 +380,9 @@ class GatedRecurrence:
     conv_width: int
 
     @property
-    def kind(self) -> str:
-        """RG-LRU."""
-        return "RG-LRU"
-
-    @property
     def block_width(self) -> int:
         """Channels of a block."""
         return self.inner // self.blocks
-
-    @property
-    def cached(self) -> Cached:
-        """None: the state is as large after any token."""
-        return ()
 
     @property
     def state_elements(self) -> int:
@@ -438,21 +397,12 @@ class GatedRecurrence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShortConvolution:
+class ShortConvolution(_ConstantState):
     """A short convolution with a gate before and one behind it (LFM2)."""
 
+    kind: ClassVar[str] = "convolution"
     channels: int
     conv_width: int
-
-    @property
-    def kind(self) -> str:
-        """Convolution."""
-        return "convolution"
-
-    @property
-    def cached(self) -> Cached:
-        """None: what is kept is as large after any token."""
-        return ()
 
     @property
     def state_elements(self) -> int:

@@ -72,6 +72,8 @@ class LayerRun:
             A rank that the projections follow was given by hand.
         """
         mixer = self.layer.mixer
+        if not isinstance(mixer, SoftmaxAttention):
+            _refuse_given_ranks(self, mixer.kind)
         around = chain(_BY_MIXER[type(mixer)](self, mixer), self._cross())
         return tuple(
             part
@@ -81,6 +83,20 @@ class LayerRun:
             # With a cache, nothing of an encoder's output is projected any more.
             if dict(part.shapes).get("N") != 0
         )
+
+    def projections(self, *outputs: tuple[str, int]) -> Iterator[Part]:
+        """Yield projections of the stream, each given by its name and the width of its output."""
+        for name, projected in outputs:
+            yield linear(f"{name}-projection", self.tokens, self.width, projected)
+
+    def low_rank_projections(self, name: str, rank: int, projected: int) -> Iterator[Part]:
+        """Yield a projection of the stream down to a rank, and one from the rank up."""
+        yield linear(f"{name}-down-projection", self.tokens, self.width, rank)
+        yield linear(f"{name}-up-projection", self.tokens, rank, projected)
+
+    def output_projection(self, features: int) -> Part:
+        """Return the projection of the mixer's result back to the stream."""
+        return linear("output-projection", self.tokens, features, self.width)
 
     def _format(self, part: Part) -> str:
         """Of the weights of a part around the mixer; nothing: as wide as words."""
@@ -199,24 +215,21 @@ def _softmax(run: LayerRun, a: SoftmaxAttention) -> Iterator[Part]:
 
 
 def _latent(run: LayerRun, a: LatentAttention) -> Iterator[Part]:
-    _refuse_given_ranks(run, a.kind)
     n, queries = run.tokens, a.heads * (a.nope_width + a.rope_width)
     if a.q_rank is None:
-        yield linear("query-projection", n, run.width, queries)
+        yield from run.projections(("query", queries))
     else:
-        yield linear("query-down-projection", n, run.width, a.q_rank)
-        yield linear("query-up-projection", n, a.q_rank, queries)
-    yield linear("latent-projection", n, run.width, a.kv_rank + a.rope_width)
+        yield from run.low_rank_projections("query", a.q_rank, queries)
+    yield from run.projections(("latent", a.kv_rank + a.rope_width))
     if (index := a.indexer) is not None and not index.shared:
         source = run.width if a.q_rank is None else a.q_rank
         yield linear("indexer-query-projection", n, source, index.heads * index.width)
-        yield linear("indexer-key-projection", n, run.width, index.width)
-        yield linear("indexer-weight-projection", n, run.width, index.heads)
+        yield from run.projections(("indexer-key", index.width), ("indexer-weight", index.heads))
     before, after = _unfolding(run, a)
     yield from before
     yield run.attention
     yield from after
-    yield linear("output-projection", n, a.heads * a.v_width, run.width)
+    yield run.output_projection(a.heads * a.v_width)
 
 
 def unfolds_latent(cascade: str, heads: SharedHeads) -> bool:
@@ -243,87 +256,71 @@ def _unfolding(run: LayerRun, a: LatentAttention) -> tuple[tuple[Part, ...], tup
 
 
 def _decay(run: LayerRun, a: DecayAttention) -> Iterator[Part]:
-    _refuse_given_ranks(run, a.kind)
-    n, values = run.tokens, a.heads * a.v_width
-    for name in ("query", "key"):
-        yield linear(f"{name}-projection", n, run.width, a.heads * a.qk_width)
-    yield linear("value-projection", n, run.width, values)
-    if a.gated:
-        yield linear("gate-projection", n, run.width, values)
+    keys, values = a.heads * a.qk_width, a.heads * a.v_width
+    gate = (("gate", values),) if a.gated else ()
+    yield from run.projections(("query", keys), ("key", keys), ("value", values), *gate)
     yield run.attention
-    yield linear("output-projection", n, values, run.width)
+    yield run.output_projection(values)
 
 
 def _dual(run: LayerRun, a: StateSpaceDual) -> Iterator[Part]:
-    _refuse_given_ranks(run, a.kind)
-    n = run.tokens
-    # In one product the gate Z, what is convolved (X, B and C), and a step size a head.
-    yield linear("input-projection", n, run.width, a.inner + a.convolved + a.heads)
+    # One product makes the gate Z, the inputs of the convolution (X, B and C), and a step size
+    # per head.
+    yield from run.projections(("input", a.inner + a.convolved + a.heads))
     yield _convolution(run, a.convolved, a.conv_width)
     yield run.attention
-    yield linear("output-projection", n, a.inner, run.width)
+    yield run.output_projection(a.inner)
 
 
 def _scan(run: LayerRun, a: SelectiveScan) -> Iterator[Part]:
-    _refuse_given_ranks(run, a.kind)
-    n = run.tokens
-    # X and the gate Z; after the convolution the step's latent, B and C are made of X.
-    yield linear("input-projection", n, run.width, 2 * a.inner)
+    # The first product makes X and the gate Z; behind the convolution, X makes the latent of the
+    # steps, B and C.
+    yield from run.projections(("input", 2 * a.inner))
     yield _convolution(run, a.inner, a.conv_width)
-    yield linear("selection-projection", n, a.inner, a.dt_rank + 2 * a.state)
-    yield linear("step-projection", n, a.dt_rank, a.inner)
+    yield linear("selection-projection", run.tokens, a.inner, a.dt_rank + 2 * a.state)
+    yield linear("step-projection", run.tokens, a.dt_rank, a.inner)
     yield run.attention
-    yield linear("output-projection", n, a.inner, run.width)
+    yield run.output_projection(a.inner)
 
 
 def _delta(run: LayerRun, a: DeltaAttention) -> Iterator[Part]:
-    _refuse_given_ranks(run, a.kind)
-    n, keys, values = run.tokens, a.key_heads * a.qk_width, a.heads * a.v_width
-    for name, width in (("query", keys), ("key", keys), ("value", values)):
-        yield linear(f"{name}-projection", n, run.width, width)
+    keys, values = a.key_heads * a.qk_width, a.heads * a.v_width
+    yield from run.projections(("query", keys), ("key", keys), ("value", values))
     yield _convolution(run, a.convolved, a.conv_width)
-    yield linear("beta-projection", n, run.width, a.heads)
+    yield from run.projections(("beta", a.heads))
     if a.low_rank is None:
-        yield linear("decay-projection", n, run.width, a.heads)
-        yield linear("gate-projection", n, run.width, values)
+        yield from run.projections(("decay", a.heads), ("gate", values))
     else:
-        for name, width in (("decay", keys), ("gate", values)):
-            yield linear(f"{name}-down-projection", n, run.width, a.low_rank)
-            yield linear(f"{name}-up-projection", n, a.low_rank, width)
+        yield from run.low_rank_projections("decay", a.low_rank, keys)
+        yield from run.low_rank_projections("gate", a.low_rank, values)
     yield run.attention
-    yield linear("output-projection", n, values, run.width)
+    yield run.output_projection(values)
 
 
 def _rwkv(run: LayerRun, a: RwkvAttention) -> Iterator[Part]:
-    _refuse_given_ranks(run, a.kind)
-    n, keys, values = run.tokens, a.heads * a.qk_width, a.heads * a.v_width
-    for name, width in (("receptance", keys), ("key", keys), ("value", values)):
-        yield linear(f"{name}-projection", n, run.width, width)
+    keys, values = a.heads * a.qk_width, a.heads * a.v_width
+    yield from run.projections(("receptance", keys), ("key", keys), ("value", values))
     for name, rank, width in a.low_ranks():
-        yield linear(f"{name}-down-projection", n, run.width, rank)
-        yield linear(f"{name}-up-projection", n, rank, width)
+        yield from run.low_rank_projections(name, rank, width)
     yield run.attention
-    yield linear("output-projection", n, values, run.width)
+    yield run.output_projection(values)
 
 
 def _gated(run: LayerRun, a: GatedRecurrence) -> Iterator[Part]:
-    _refuse_given_ranks(run, a.kind)
-    n = run.tokens
-    # The channels, and the gate of what comes out of them.
-    yield linear("input-projection", n, run.width, 2 * a.inner)
+    # The first product makes the channels, and the gate of their output.
+    yield from run.projections(("input", 2 * a.inner))
     yield _convolution(run, a.inner, a.conv_width, LINEAR_CONVOLUTION)
     for gate in ("input-gate", "recurrent-gate"):
-        yield linear(f"{gate}-projection", n, a.block_width, a.block_width, times=a.blocks)
+        yield linear(f"{gate}-projection", run.tokens, a.block_width, a.block_width, times=a.blocks)
     yield run.attention
-    yield linear("output-projection", n, a.inner, run.width)
+    yield run.output_projection(a.inner)
 
 
 def _short(run: LayerRun, a: ShortConvolution) -> Iterator[Part]:
-    _refuse_given_ranks(run, a.kind)
-    # The channels, and a gate before and one behind their convolution.
-    yield linear("input-projection", run.tokens, run.width, 3 * a.channels)
+    # The first product makes the channels, and the gates before and behind their convolution.
+    yield from run.projections(("input", 3 * a.channels))
     yield run.attention
-    yield linear("output-projection", run.tokens, a.channels, run.width)
+    yield run.output_projection(a.channels)
 
 
 def _convolution(run: LayerRun, channels: int, taps: int, cascade: str = CONVOLUTION) -> Part:

@@ -135,16 +135,7 @@ def _other_attention(work: WorkloadSpec, attention: Part, mixer: Mixer, tokens: 
         text = f"{ranks}: given by hand for one kind of layer, and the model has others"
         raise SpecError(Problem(text, hint="scope=attention, or a single layer with scope=block"))
     found = attention_of(mixer, tokens)
-    return replace(
-        attention,
-        cascade=found.cascade,
-        shapes=found.shapes,
-        heads=heads_of(found),
-        notes=found.notes,
-        omissions=found.omissions,
-        stand_ins=found.stand_ins,
-        unless_given=found.unless_given,
-    )
+    return replace(attention, shapes=found.shapes, heads=heads_of(found), **found.features)
 
 
 def layer_notes(work: WorkloadSpec) -> tuple[str, ...]:
@@ -242,21 +233,17 @@ def with_tokens(work: W, model: ModelConfig, tokens: Tokens) -> W:
     index = work.layer if work.layer is not None and work.layer >= usual else usual
     layer = model.layer(index)
     found = attention_of(layer.mixer, layer_tokens(model, layer, tokens))
-    said = work.ffn_up != ffn_up_of(model.layer(work.layer or 0))
+    said = _ffn_up_given(work, model)
     return replace(
         work,
         phase=tokens.phase,
         computed=tokens,
         cached_len=tokens.cached_len,
         layer=index,
-        cascade=found.cascade,
         shapes=found.shapes,
         heads=heads_of(found),
         ffn_up=work.ffn_up if said else ffn_up_of(model.layer(index)),
-        notes=found.notes,
-        omissions=found.omissions,
-        stand_ins=found.stand_ins,
-        unless_given=found.unless_given,
         stated=(),
         request=None,
+        **found.features,
     )
