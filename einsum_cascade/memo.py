@@ -216,7 +216,7 @@ class Cache(Generic[T]):
         return value
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return the value of a key, made on first use. None is never kept."""
+        """Return the value of a key, made on first use; None is never kept."""
         found = self.find(key)
         return self.keep(key, make()) if found is None else found
 

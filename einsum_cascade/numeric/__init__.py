@@ -1,1 +1,1 @@
-"""Running a cascade on numpy arrays: the parts of ``einsum_cascade.numeric.reference``."""
+"""Evaluation of a cascade on numpy arrays: the parts of ``einsum_cascade.numeric.reference``."""

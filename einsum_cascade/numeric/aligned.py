@@ -1,8 +1,8 @@
 """Arrays aligned on the iteration space of an Einsum, and tensor accesses that produce them.
 
-An aligned array has one axis per parallel rank and one per free rank variable, in the
-order of the ``AlignedSpace``; an axis it does not vary along has length 1. Aligned arrays
-broadcast against one another.
+An aligned array has one axis per parallel rank and one per free rank variable, in the order of the
+``AlignedSpace``. An axis along which it does not vary has length 1, so aligned arrays broadcast
+against one another.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from .dtypes import Array
 
 @dataclass(frozen=True)
 class AlignedSpace:
-    """The iteration space of one Einsum inside the loops that surround it.
+    """Iteration space of one Einsum inside its surrounding loops.
 
     Attributes
     ----------
     parallel : tuple of str
-        The parallel ranks the inputs carry.
+        Parallel ranks of the inputs.
     variables : tuple of str
         Free rank variables, those of the target first.
     fixed : mapping
-        The value of every rank variable a surrounding loop walks.
+        Value of each rank variable that a surrounding loop iterates over.
     shapes : mapping
-        The shape of every rank.
+        Shape of every rank.
     ranks : mapping
-        The rank of every rank variable.
+        Rank of every rank variable.
     """
 
     parallel: tuple[str, ...]
@@ -45,25 +45,25 @@ class AlignedSpace:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The length of every axis."""
+        """Length of every axis."""
         leading = tuple(self.shapes[rank] for rank in self.parallel)
         return leading + tuple(self.size(v) for v in self.variables)
 
     @property
     def ndim(self) -> int:
-        """The number of axes."""
+        """Number of axes."""
         return len(self.parallel) + len(self.variables)
 
     def size(self, variable: str) -> int:
-        """How many values a free variable takes."""
+        """Return the number of values of a free variable."""
         return self.shapes[self.ranks[variable]]
 
     def axis(self, variable: str) -> int:
-        """The axis of a free variable."""
+        """Return the axis of a free variable."""
         return len(self.parallel) + self.variables.index(variable)
 
     def values(self, variable: str) -> Array:
-        """The values of a variable, int64, aligned."""
+        """Return the values of a variable, int64, aligned."""
         if variable in self.fixed:
             return np.full((1,) * self.ndim, self.fixed[variable], np.int64)
         return self.positions(self.axis(variable))
@@ -75,17 +75,17 @@ class AlignedSpace:
         return np.arange(self.shape[axis], dtype=np.int64).reshape(shape)
 
     def range(self, variable: str) -> tuple[int, int]:
-        """The least and the largest value of a variable."""
+        """Return the smallest and the largest value of a variable."""
         if variable in self.fixed:
             return self.fixed[variable], self.fixed[variable]
         return 0, self.size(variable) - 1
 
     def scalar(self, value: float) -> Array:
-        """A constant, float64, aligned."""
+        """Return a constant, float64, aligned."""
         return np.full((1,) * self.ndim, value, np.float64)
 
     def point(self, flags: Array) -> str:
-        """The first point where ``flags`` holds, in words: `` at m = 3, p = 0``."""
+        """Return the first point where ``flags`` holds, in words: `` at m = 3, p = 0``."""
         found = np.argwhere(flags)[0].tolist()
         names = (*self.parallel, *self.variables)
         parts = [f"{v} = {x}" for v, x in self.fixed.items()]
@@ -96,7 +96,7 @@ class AlignedSpace:
 
 @dataclass(frozen=True)
 class Excluded:
-    """Points that are not part of the iteration space, and the variables that decide."""
+    """Points outside the iteration space, and the variables that decide about them."""
 
     variables: frozenset[str]
     flags: Array
@@ -104,7 +104,7 @@ class Excluded:
 
 @dataclass(frozen=True)
 class Outside:
-    """Points at which an access reaches beyond its tensor, or what nothing has set."""
+    """Points at which an access reads beyond its tensor, or an element that nothing has set."""
 
     flags: Array
     access: ir.Access
@@ -112,9 +112,9 @@ class Outside:
 
 @dataclass(frozen=True)
 class AlignedArray:
-    """An expression over the iteration space.
+    """Values of an expression over the iteration space.
 
-    Where a point is ``excluded`` or ``outside``, its value means nothing (but is there).
+    The value at an ``excluded`` or ``outside`` point is arbitrary.
     """
 
     values: Array
@@ -123,22 +123,22 @@ class AlignedArray:
 
     @property
     def unknown(self) -> tuple[Array, ...]:
-        """Flags of the points whose value means nothing."""
+        """Flags of the points with arbitrary values."""
         return (*(e.flags for e in self.excluded), *(o.flags for o in self.outside))
 
     def with_values(self, values: Array) -> AlignedArray:
-        """The same points, other values."""
+        """Return the same points with other values."""
         return AlignedArray(values, self.excluded, self.outside)
 
     def only_where(self, flags: Array, variables: frozenset[str]) -> AlignedArray:
-        """Exclusions and reads beyond the end count only where ``flags`` holds.
+        """Restrict exclusions and reads beyond the end to points where ``flags`` holds.
 
         Parameters
         ----------
         flags : array of bool
             Aligned on the iteration space.
         variables : frozenset of str
-            Rank variables that ``flags`` depend on: what they let through now depends on these too.
+            Rank variables that ``flags`` depend on; the exclusions depend on them from now on.
         """
         excluded = tuple(Excluded(e.variables | variables, e.flags & flags) for e in self.excluded)
         outside = tuple(Outside(o.flags & flags, o.access) for o in self.outside)
@@ -146,7 +146,7 @@ class AlignedArray:
 
 
 def merged(lanes: tuple[AlignedArray, ...], values: Array) -> AlignedArray:
-    """An expression of several operands: what excludes one excludes all."""
+    """Return an expression of several operands; each operand's exclusions apply to the result."""
     return AlignedArray(
         values,
         tuple(e for lane in lanes for e in lane.excluded),
@@ -155,7 +155,7 @@ def merged(lanes: tuple[AlignedArray, ...], values: Array) -> AlignedArray:
 
 
 def union(flags: tuple[Array, ...], ndim: int) -> Array | None:
-    """Where any of some aligned flags holds; None when there are none."""
+    """Return where any of the aligned flags holds; None if nowhere."""
     if not flags:
         return None
     found = np.zeros((1,) * ndim, bool)
@@ -166,14 +166,13 @@ def union(flags: tuple[Array, ...], ndim: int) -> Array | None:
 
 @dataclass
 class Buffer:
-    """A tensor being computed: values, and which elements are absent or not set.
+    """Tensor under computation: its values, and flags of absent and unset elements.
 
-    ``absent`` has flags by what decides: the places of the indices, parallel ranks not counted,
-    along which elements are absent together. ``X[m, p] where p > 2`` lacks whole fibers of m,
-    and a sum over m of it has no element there either. ``unset`` is None while every element is
-    set. Values of absent elements are 0. Axes: the parallel ranks, then the tensor's own.
-    ``carry`` is the axis of the iterative rank, along which an excluded step leaves the state
-    as it was.
+    ``absent`` has flags by the index positions that decide, parallel ranks not counted. ``X[m, p]
+    where p > 2`` lacks whole fibers of m, so a sum over m has no element there either. ``unset`` is
+    None if every element is set. Absent elements have value 0. Axes are the parallel ranks, then
+    the ranks of the tensor. ``carry`` is the axis of the iterative rank, along which an excluded
+    step keeps the state.
     """
 
     values: Array
@@ -187,7 +186,7 @@ class Buffer:
         values: Array,
         absent: Mapping[frozenset[int], Array],
     ) -> None:
-        """Store a slab; where two ``init`` statements set an element, the later one counts."""
+        """Store a slab; of two ``init`` statements for one element, the later one wins."""
         self.values[where] = values
         if self.unset is not None:
             self.unset[where] = False
@@ -203,8 +202,8 @@ class Buffer:
             return
         values = np.moveaxis(self.values, self.carry, 0)
         causes = [np.moveaxis(flags, self.carry, 0) for flags in self.absent.values()]
-        # One after the other: the step before may have been skipped, too, and have got its state
-        # just now; flags are copied with it, for a state that is absent stays so.
+        # In order: the previous step may have been skipped too and just received its state. Flags
+        # are copied as well, because an absent state stays absent.
         for at in range(first, last + 1):
             skipped = np.logical_or.reduce([absent[at : at + 1] for absent in causes])
             for kept in (values, *causes):
@@ -213,16 +212,17 @@ class Buffer:
 
 Store = Mapping[str, Buffer]
 
-# Indices are int64 arrays, which wrap round silently. Ends are therefore worked out first, in whole
-# numbers of Python, which do not: what stays below this has no wrapped index.
+# Indices are int64 arrays, which wrap silently. Bounds are therefore computed first as Python
+# integers: below this limit no index wraps.
 _LARGEST = 2**62
 
 
 @dataclass(frozen=True)
 class _Numeric:
-    """An affine index with the shapes put in: ``constant + sum of coefficient * variable``.
+    """Affine index with numbers for shapes: ``constant + sum of coefficient * variable``.
 
-    Not an ``affine.Form``: an iterative rank comes here at every step, and this is read faster.
+    It is not an ``affine.Form`` because every step of an iterative rank reads it, and this is
+    faster.
     """
 
     constant: int
@@ -234,14 +234,14 @@ class _Numeric:
 
 
 def read(space: AlignedSpace, store: Store, access: ir.Access) -> AlignedArray:
-    """The elements an access reads, aligned.
+    """Return the elements that an access reads, aligned.
 
-    Elements that are absent exclude their points; coordinates beyond the tensor, and
-    elements nothing has set, are ``outside``.
+    Absent elements exclude their points. Coordinates beyond the tensor and unset elements are
+    ``outside``.
     """
     free = [v for i in access.indices if isinstance(i, ir.Affine) for v in _free(i, space)]
     gathers = any(isinstance(i, ir.Gather) for i in access.indices)
-    # Of X[a, a] slices would give all pairs and not the diagonal.
+    # Slices of X[a, a] would give all pairs instead of the diagonal.
     if gathers or len(set(free)) < len(free):
         return _scattered(space, store, access)
     return _sliced(space, store[access.tensor], access)
@@ -269,8 +269,7 @@ def _linear(index: ir.Affine, space: AlignedSpace) -> _Numeric:
 
 
 def _interval(linear: _Numeric, space: AlignedSpace) -> tuple[int, int]:
-    # Exact: each variable has one term, from 0 to its size - 1, so that each term is at one of its
-    # ends.
+    # Exact, because each variable has one term and each term is largest or smallest at an end.
     ends = [(c * (space.size(v) - 1)) for c, v in linear.terms]
     low = linear.constant + sum(min(0, e) for e in ends)
     return low, linear.constant + sum(max(0, e) for e in ends)
@@ -286,7 +285,7 @@ def _is_out_of_bounds(index: Array, extent: int) -> Array:
 
 
 def _sliced(space: AlignedSpace, buffer: Buffer, access: ir.Access) -> AlignedArray:
-    """Every index is affine and no variable occurs in two: slices where possible."""
+    """Read with affine indices that share no variable: slices where possible."""
     leading = len(space.parallel)
     selectors: list[slice | int | Array] = []
     labels: list[str] = list(space.parallel)
@@ -299,7 +298,7 @@ def _sliced(space: AlignedSpace, buffer: Buffer, access: ir.Access) -> AlignedAr
             flags = _is_out_of_bounds(_aligned(linear, space), extent)
             outside.append(Outside(flags, access))
         labels.extend(linear.variables)
-        # An index of two variables is two axes: X[e, 2*p + r] has the labels e, p, r.
+        # An index of two variables has two axes: X[e, 2*p + r] has the labels e, p, r.
         selectors.append(_selector(linear, space, extent))
 
     def chosen(array: Array) -> Array:
@@ -311,7 +310,7 @@ def _sliced(space: AlignedSpace, buffer: Buffer, access: ir.Access) -> AlignedAr
 def _flagged(
     lane: AlignedArray, buffer: Buffer, chosen: Callable[[Array], Array], access: ir.Access
 ) -> AlignedArray:
-    """Add what the elements read say themselves; beyond the tensor they say nothing."""
+    """Add the flags of the elements read; positions beyond the tensor have none."""
     excluded, outside = list(lane.excluded), list(lane.outside)
     for deciding, flags in buffer.absent.items():
         absent = chosen(flags)
@@ -337,15 +336,16 @@ def _selector(linear: _Numeric, space: AlignedSpace, extent: int) -> slice | int
         along = [1] * len(sizes)
         along[axis] = -1
         index += coefficient * np.arange(space.size(variable), dtype=np.int64).reshape(along)
-    # What lies beyond reads the nearest element: it is flagged, and wrong only if it takes part.
+    # A position beyond the end reads the nearest element; it is flagged, and wrong only if it takes
+    # part.
     return np.clip(index, 0, extent - 1)
 
 
 def _take(array: Array, selectors: list[slice | int | Array], leading: int) -> Array:
-    # From the last axis to the first, so that the axes still to come keep their places.
+    # From the last axis to the first, so that remaining axes keep their places.
     for axis in reversed(range(len(selectors))):
         selector = selectors[axis]
-        # An array of n axes puts n in the place of the one that it is taken along.
+        # Indexing by an array of n axes replaces one axis by n.
         if isinstance(selector, np.ndarray):
             array = np.take(array, selector, axis=leading + axis)
         else:
@@ -354,7 +354,7 @@ def _take(array: Array, selectors: list[slice | int | Array], leading: int) -> A
 
 
 def _placed(array: Array, labels: list[str], space: AlignedSpace) -> Array:
-    """Bring axes named by ``labels`` to their places in the space."""
+    """Move axes named by ``labels`` to their places in the space."""
     names = (*space.parallel, *space.variables)
     order = [labels.index(n) for n in names if n in labels]
     present = tuple(slice(None) if n in labels else None for n in names)
@@ -363,7 +363,7 @@ def _placed(array: Array, labels: list[str], space: AlignedSpace) -> Array:
 
 
 def _moved(index: ir.Gather, positions: Array, space: AlignedSpace) -> Array:
-    """Gathered positions scaled and moved: ``I[j]*T + t``."""
+    """Return gathered positions scaled and shifted: ``I[j]*T + t``."""
     factor = index.coefficient * prod(space.shapes[s] for s in index.shapes)
     linear = _linear(index.offset, space)
     farthest = max(abs(x) for x in _interval(linear, space))
@@ -375,7 +375,7 @@ def _moved(index: ir.Gather, positions: Array, space: AlignedSpace) -> Array:
 
 
 def _scattered(space: AlignedSpace, store: Store, access: ir.Access) -> AlignedArray:
-    """The general case: one aligned index array per axis."""
+    """Read in the general case, with one aligned index array per axis."""
     buffer = store[access.tensor]
     leading = len(space.parallel)
     indices = [space.positions(axis) for axis in range(leading)]
@@ -386,7 +386,7 @@ def _scattered(space: AlignedSpace, store: Store, access: ir.Access) -> AlignedA
             inner = read(space, store, index.access)
             at = inner.values if index.plain else _moved(index, inner.values, space)
             beyond = _is_out_of_bounds(at, extent)
-            # Where there is no position, nothing is picked, whatever the other indices are.
+            # Without a position nothing is gathered, whatever the other indices are.
             excluded.extend(inner.excluded)
             outside.extend(inner.outside)
         else:
@@ -396,7 +396,7 @@ def _scattered(space: AlignedSpace, store: Store, access: ir.Access) -> AlignedA
             outside.append(Outside(beyond, access))
         indices.append(np.clip(at, 0, extent - 1))
     places = tuple(indices)
-    # One array for each axis, parallel ranks too: numpy then picks point by point.
+    # With one array per axis, parallel ranks included, numpy gathers point by point.
 
     def chosen(array: Array) -> Array:
         return np.asarray(array[places])

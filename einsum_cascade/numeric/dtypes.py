@@ -1,10 +1,10 @@
-"""Number types: which type an Einsum computes, accumulates and stores in, and rounding to formats.
+"""Number types of an Einsum (computed, accumulated, stored), and rounding to number formats.
 
-Floating-point formats round to nearest, ties to even, and values beyond the largest become the
-largest; infinities stay. An integer format has one scale for a tensor, which makes the largest
-magnitude the largest number. Block-scaled formats have scales along the last rank: those of the
-OCP Microscaling specification (1.0, section 6.3) are powers of two, those of nvfp4 are in
-fp8_e4m3 under one scale for the whole tensor.
+Floating-point formats round to nearest, ties to even, and clip finite values to the largest number;
+infinities stay. An integer format has one scale per tensor, which maps the largest magnitude to the
+largest integer. Block-scaled formats have scales along the last rank: those of the OCP Microscaling
+specification (1.0, section 6.3) are powers of two, those of nvfp4 are in fp8_e4m3 under one scale
+for the whole tensor.
 """
 
 from __future__ import annotations
@@ -30,17 +30,11 @@ _NARROW = ("float16", "bfloat16")
 SUMS: Mapping[str, str] = MappingProxyType(
     {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 )
-"""Formats that sums are run in, and the types that are the same."""
+"""Number types that equal a format of sums."""
 
 
 def dtype_of(name: str) -> DType:
-    """The numpy type of one of ``ir.DTYPES``.
-
-    Returns
-    -------
-    dtype
-        ``bfloat16`` comes from ml_dtypes, which is imported for it alone.
-    """
+    """Return the numpy type of one of ``ir.DTYPES``; ``bfloat16`` comes from ml_dtypes."""
     if name == "bfloat16":
         import ml_dtypes
 
@@ -50,7 +44,7 @@ def dtype_of(name: str) -> DType:
 
 
 def resolve_dtype(wanted: Any) -> DType:
-    """The number type a user means, by name (``"float16"``), numpy type or class.
+    """Return the number type that a user names: a name (``"float16"``), numpy type or class.
 
     Raises
     ------
@@ -70,7 +64,7 @@ def resolve_dtype(wanted: Any) -> DType:
 
 
 def common_dtype(arrays: Iterable[Array]) -> DType:
-    """The type that holds every floating input; float64 when there is none.
+    """Return the type that holds every floating input; float64 without floating inputs.
 
     Raises
     ------
@@ -82,59 +76,49 @@ def common_dtype(arrays: Iterable[Array]) -> DType:
 
 
 def is_floating(dtype: DType) -> bool:
-    """Whether a type holds real numbers; bfloat16 is not below ``np.floating``."""
+    """Return whether a type holds real numbers; numpy does not count bfloat16 among them."""
     return np.issubdtype(dtype, np.floating) or dtype.name == "bfloat16"
 
 
 @dataclass(frozen=True)
 class Precision:
-    """The types of one evaluation.
+    """Number types of one evaluation.
 
-    Every tensor is stored in ``storage``. An Einsum reads its operands from storage and
-    computes in its *working* type: its ``accumulate`` type if the cascade names one, else
-    float32 for the two 16-bit types and ``storage`` itself otherwise. The result is
-    rounded to ``storage`` once. When the cascade asks for a 16-bit accumulator, the map
-    is computed in float32 and the running result of the reduction is rounded to 16 bits
-    after each step, in the order of the coordinates.
+    Every tensor is stored in ``storage``. An Einsum reads its operands from storage and computes in
+    its *working* type: its ``accumulate`` type if the cascade names one, else float32 for the two
+    16-bit types and ``storage`` itself otherwise. The result is rounded to ``storage`` once. If the
+    cascade asks for a 16-bit accumulator, the map is computed in float32, and the running result of
+    the reduction is rounded to 16 bits after each step, in the order of the coordinates.
     """
 
     storage: DType
     accumulate: tuple[tuple[str, str], ...] = ()
     formats: TensorFormats = field(default=TensorFormats())
-    """Formats to which tensors are rounded besides; in ``storage`` they are kept."""
+    """Formats to which tensors are rounded in addition; values stay in ``storage``."""
 
     def working(self, tensor: str) -> DType:
-        """The type ``tensor`` is computed in."""
+        """Return the type in which ``tensor`` is computed."""
         name = dict(self.accumulate).get(tensor, self.storage.name)
         return np.dtype(np.float32) if name in _NARROW else dtype_of(name)
 
     def accumulator(self, tensor: str) -> DType | None:
-        """The 16-bit type the reduction of ``tensor`` is rounded to, if any."""
+        """Return the 16-bit type to which the reduction of ``tensor`` is rounded, or None."""
         name = dict(self.accumulate).get(tensor) or SUMS.get(self.formats.accumulate)
         return dtype_of(name) if name in _NARROW else None
 
     def kept(self, tensor: str, values: Array) -> Array:
-        """Values of a tensor in its format, where one is stated."""
+        """Return the values of a tensor rounded to its format, if one is stated."""
         fmt = self.formats.of(tensor)
         if not fmt.name:
             return values
-        # Not above: few evaluations are of formats.
 
         return rounded(values, fmt)
 
 
 def cast(values: Array, dtype: DType) -> Array:
-    """``values`` rounded to ``dtype``; what is too large becomes infinite.
+    """Return ``values`` rounded to ``dtype``; values that are too large become infinite.
 
-    Parameters
-    ----------
-    values : array of any shape
-    dtype : dtype
-
-    Returns
-    -------
-    array
-        ``values`` itself, not a copy, where it has the type.
+    The result is ``values`` itself, not a copy, if it has the type already.
     """
     if values.dtype == dtype:
         return values
@@ -157,18 +141,18 @@ _TF32_BITS = FORMATS["tf32"].significand
 
 
 def rounded(values: Array, fmt: NumberFormat) -> Array:
-    """Values in a format, in the type in which they come.
+    """Round values to a format, and return them in their own type.
 
     Parameters
     ----------
-    values : array
-        Of any shape, of float32 or float64; blocks lie along the last axis.
+    values : array of float32 or float64
+        Any shape; blocks lie along the last axis.
     fmt : NumberFormat
         One of ``FORMATS``.
 
     Examples
     --------
-    The largest of a block of 32 decides its scale, here 1: between 4 and 6 there is nothing.
+    The largest value of a block of 32 decides its scale, here 1; 5 is not representable:
 
     >>> rounded(np.array([6.0, 4.9, 0.2, 1.1]), FORMATS["mxfp4"]).tolist()
     [6.0, 4.0, 0.0, 1.0]
@@ -189,8 +173,7 @@ def rounded(values: Array, fmt: NumberFormat) -> Array:
 
 
 def unit_roundoff(fmt: NumberFormat) -> float:
-    """The largest error of rounding, relative to the value; of scaled formats, to the largest
-    value under the scale.
+    """Return the largest rounding error relative to the value, or to the largest of a block.
 
     >>> [unit_roundoff(FORMATS[name]) for name in ("bf16", "mxfp4", "mxfp8")]
     [0.00390625, 0.25, 0.125]
@@ -200,13 +183,13 @@ def unit_roundoff(fmt: NumberFormat) -> float:
     half: float = 2.0**-fmt.significand
     if fmt.block == 1:
         return half
-    # What lies between the largest element and the next power of two becomes the largest.
+    # Values between the largest element and the next power of two are clipped to the largest.
     element = _element(fmt)
     return float(max(half, 1 - _largest_element(element) / 2.0 ** _exponent_above(element)))
 
 
 def largest(fmt: NumberFormat) -> float:
-    """The largest value of a format; none where a scale goes with the values.
+    """Return the largest value of a format; infinite if values have a scale.
 
     >>> [largest(FORMATS[name]) for name in ("fp8_e4m3", "fp16", "mxfp8", "int8")]
     [448.0, 65504.0, inf, inf]
@@ -219,7 +202,7 @@ def largest(fmt: NumberFormat) -> float:
 def _floating(values: Array, fmt: NumberFormat) -> Array:
     if fmt.name == "tf32":
         fraction, exponent = np.frexp(values)
-        # The exponents are those of float32; of fractions in [0.5, 1) 11 bits are kept.
+        # Exponents are those of float32; fractions in [0.5, 1) keep 11 bits.
         scale = 2.0**_TF32_BITS
         return np.asarray(np.ldexp(np.rint(fraction * scale) / scale, exponent))
     if fmt.name in ("fp32", "fp16"):
@@ -242,7 +225,7 @@ def _whole(values: Array, fmt: NumberFormat) -> Array:
 
 
 def _in_blocks(values: Array, fmt: NumberFormat) -> Array:
-    """Blocks along the last axis, the last one filled up with zeros."""
+    """Round in blocks along the last axis, padded with zeros."""
     flat = np.atleast_1d(values).astype(np.float64)
     length = flat.shape[-1]
     rest = -length % fmt.block
@@ -251,8 +234,8 @@ def _in_blocks(values: Array, fmt: NumberFormat) -> Array:
     largest = np.max(np.abs(blocks), axis=-1, keepdims=True, initial=0.0)
     element = _element(fmt)
     most = _largest_element(element)
-    # Of mxfp4 (largest element 6, so that top = 3): a block whose largest is 100 = 0.78 * 2**7 has
-    # the scale 2**(7 - 3) = 16, and 100 / 16 = 6.25 becomes 6.
+    # Example mxfp4 (largest element 6, so top = 3): a block with maximum 100 = 0.78 * 2**7 has
+    # scale 2**(7 - 3) = 16, and 100 / 16 = 6.25 becomes 6.
     scale = _scales(largest, most, _exponent_above(element), fmt)
     inside = np.clip(np.where(scale > 0, blocks / np.where(scale > 0, scale, 1), 0), -most, most)
     found = inside.astype(element).astype(np.float64) * scale
@@ -261,12 +244,12 @@ def _in_blocks(values: Array, fmt: NumberFormat) -> Array:
 
 def _scales(largest: Array, most: float, top: int, fmt: NumberFormat) -> Array:
     if fmt.name != "nvfp4":
-        # The specification takes floor(log2 largest) less that of the largest element. frexp's
-        # exponents are both one more, and their difference the same.
+        # The specification subtracts the exponent of the largest element from floor(log2 maximum).
+        # Both exponents of frexp are one larger, so their difference is the same.
         _, exponent = np.frexp(largest)
         return np.asarray(np.where(largest > 0, np.ldexp(1.0, exponent - top), 0.0))
     eight = FORMATS["fp8_e4m3"]
-    # One scale for the tensor makes the largest scale of a block 448, the largest of fp8_e4m3.
+    # One scale per tensor maps the largest block scale to 448, the largest value of fp8_e4m3.
     whole = float(np.max(largest, initial=0.0)) / (most * _largest_element(_element(eight)))
     return _floating(largest / most / whole, eight) * whole if whole else largest
 
@@ -281,7 +264,7 @@ def _element(fmt: NumberFormat) -> DType:
 
 @cache
 def _largest_element(element: DType) -> float:
-    """The largest value of an element."""
+    """Return the largest value of an element type."""
     import ml_dtypes
 
     limits: Any = ml_dtypes.finfo
@@ -289,5 +272,5 @@ def _largest_element(element: DType) -> float:
 
 
 def _exponent_above(element: DType) -> int:
-    """The exponent of the power of two above the largest element."""
+    """Return the exponent of the power of two above the largest element."""
     return int(np.frexp(_largest_element(element))[1])

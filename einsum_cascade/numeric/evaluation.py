@@ -1,4 +1,4 @@
-"""One Einsum on arrays: its iteration space, its map, its reduction, its result."""
+"""Evaluation of one Einsum: its iteration space, map, reduction and result."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from .inputs import Binding
 from .reductions import Operator, contract, factors, reduce_axes, topk
 
 Absences = Mapping[frozenset[str], Array]
-"""Elements that are absent, by the rank variables that decide so."""
+"""Flags of absent elements, by the rank variables that decide."""
 
 
 @dataclass(frozen=True)
 class Computed:
-    """Elements of a tensor, and which of them are absent, by the variables that decide.
+    """Elements of a tensor, and flags of absent elements by the variables that decide.
 
     Axes: the parallel ranks, then the free variables of the target; both broadcast.
     """
@@ -41,7 +41,7 @@ def compute(
     store: Store,
     fixed: Mapping[str, int],
 ) -> Computed:
-    """Evaluate one Einsum at the given values of the loop variables.
+    """Evaluate one Einsum at given values of the loop variables.
 
     Parameters
     ----------
@@ -49,18 +49,14 @@ def compute(
     einsum : Einsum
     binding : Binding
     store : mapping
-        A ``Buffer`` of each tensor that it reads.
+        A ``Buffer`` for each tensor that the Einsum reads.
     fixed : mapping
-        By variable the step of each surrounding loop; only those of the target may be given.
-
-    Returns
-    -------
-    Computed
+        Step of each surrounding loop by variable; only variables of the target are allowed.
 
     Raises
     ------
     EvaluationError
-        It reads beyond a tensor, or (``NotANumberError``) gives what is not a number.
+        The Einsum reads beyond a tensor, or gives NaN (``NotANumberError``).
     """
     target = tuple(v for v in einsum.target.variables if v not in fixed)
     space = AlignedSpace(
@@ -79,7 +75,7 @@ def compute(
 
 @dataclass(frozen=True)
 class _Computation:
-    """An Einsum with everything it needs."""
+    """Einsum with everything needed to evaluate it."""
 
     einsum: ir.Einsum
     evaluator: Evaluator
@@ -87,7 +83,7 @@ class _Computation:
 
     @property
     def kept(self) -> int:
-        """How many axes the result has."""
+        """Number of axes of the result."""
         return self.evaluator.space.ndim - len(self.einsum.over)
 
     def result(self) -> Computed:
@@ -110,21 +106,21 @@ class _Computation:
 
     def _contractible(self, product: tuple[ir.Expression, ...]) -> bool:
         einsum = self.einsum
-        # A contraction adds in an order of its own; a narrow accumulator rounds in that of
-        # the coordinates.
+        # A contraction adds in any order; a 16-bit accumulator rounds in the order of the
+        # coordinates.
         narrow = self.binding.precision.accumulator(einsum.name) is not None
         return bool(einsum.over) and einsum.reduction == "+" and len(product) > 1 and not narrow
 
     # --------------------------------------------------------------- what takes part
 
     def _restriction(self) -> tuple[AlignedArray, ...]:
-        """The ends of partitioned fibers and the parts of ``where``, as exclusions."""
-        # Lanes of which the values do not matter: they are here for what they exclude.
+        """Return the ends of partitioned fibers and the parts of ``where``, as exclusions."""
+        # Only the exclusions of these lanes matter, not their values.
         found = [AlignedArray(self.evaluator.space.scalar(0), (e,)) for e in self._ends()]
         for part in conjuncts(self.einsum.where):
             lane = self.evaluator.condition(part)
             excluded = ~lane.values
-            # A condition that cannot be read decides nothing: what hides its operand is flagged.
+            # A condition with an unknown operand decides nothing: the operand's own flags apply.
             for flags in lane.unknown:
                 excluded = excluded & ~flags
             own = Excluded(frozenset(ir.variables_of(part)), excluded)
@@ -132,17 +128,17 @@ class _Computation:
         return tuple(found)
 
     def _ends(self) -> Iterator[Excluded]:
-        """Coordinates of a partitioned rank beyond its shape, where tiles do not divide it."""
+        """Yield the coordinates beyond the end of a partitioned rank with a partial last tile."""
         space, program = self.evaluator.space, self.evaluator.program
         for rank in program.ranks:
-            # By the target's members alone as well: beyond the end there an element is absent,
-            # while a point beyond it only leaves a reduction.
+            # The target's members alone count as well: beyond the end an element is absent, while
+            # other points only leave a reduction.
             for names in (self.einsum.target.variables, self.einsum.variables):
                 members = [m for m in rank.partition if m.lower() in names]
                 if not members:
                     continue
-                # M = 10 in parts M1 = 3 by M0 = 4: m is 4*m1 + m0, and (2, 2) and (2, 3) are beyond
-                # it.
+                # For M = 10 in M1 = 3 tiles of M0 = 4, m is 4*m1 + m0, and (2, 2) and (2, 3) lie
+                # beyond the end.
                 strides = {
                     m: prod(space.shapes[n] for n in rank.partition[i + 1 :])
                     for i, m in enumerate(rank.partition)
@@ -153,10 +149,10 @@ class _Computation:
                     yield Excluded(frozenset(m.lower() for m in members), beyond)
 
     def _masks(self, lanes: tuple[AlignedArray, ...]) -> tuple[tuple[Array, ...], Absences]:
-        """Points that do not take part, and elements of the result that are absent.
+        """Return the excluded points, and the flags of absent elements of the result.
 
-        An element is absent when it is excluded by what does not depend on the reduced
-        variables; other excluded points only leave a reduction without an operand.
+        An element is absent if an exclusion that does not depend on reduced variables covers it.
+        Other excluded points only leave a reduction without an operand.
         """
         space = self.evaluator.space
         excluded = [e for lane in lanes for e in lane.excluded if e.flags.any()]
@@ -166,7 +162,7 @@ class _Computation:
         absent: dict[frozenset[str], Any] = {}
         for e in excluded:
             if not e.variables & over:
-                # The same all along what is reduced, but where the end of a tensor says nothing.
+                # The flags are equal along the reduced axes, except where a tensor ends.
                 found = e.flags.any(axis=tuple(range(self.kept, space.ndim)))
                 absent[e.variables] = absent.get(e.variables, np.False_) | found
         return flags, absent
@@ -195,7 +191,7 @@ class _Computation:
         if not axes:
             return values
         excluded = union(masks, space.ndim)
-        # A mask may go along a result's axis along which the values are all the same (length 1).
+        # A mask may vary along a result axis along which the values are equal (length 1).
         kept = values.shape[: self.kept]
         if excluded is not None:
             kept = np.broadcast_shapes(kept, excluded.shape[: self.kept])
@@ -211,7 +207,7 @@ class _Computation:
         )
 
     def _operator(self) -> Operator | None:
-        """A user's reduction operator on arrays, or None for a built-in one."""
+        """Return a user reduction operator on arrays, or None for a built-in one."""
         found = [r for r in self.evaluator.program.reductions if r.name == self.einsum.reduction]
         if not found:
             return None
@@ -225,7 +221,7 @@ class _Computation:
         return apply
 
     def _selected(self) -> Computed:
-        """``I[j, p] << topk(S[m, p], j)``: m is the last axis, j among those before it."""
+        """Evaluate ``I[j, p] << topk(S[m, p], j)``: m is the last axis, j comes before it."""
         einsum, space = self.einsum, self.evaluator.space
         assert isinstance(einsum.expression, ir.Access)
         rank = next(v for v in einsum.target.variables if v not in einsum.expression.variables)
@@ -236,7 +232,7 @@ class _Computation:
                 raise EvaluationError(Problem(what, part.span))
         lane = self.evaluator.value(einsum.expression)
         masks, absent = self._masks((*self._restriction(), lane))
-        # What depends on the place among the chosen says nothing of who may be chosen.
+        # A condition on the selection's own rank does not restrict the candidates.
         candidates = tuple(m for m in masks if m.shape[axis] == 1)
         excluded = union(candidates, space.ndim)
         shape = list(space.shape)
@@ -253,12 +249,12 @@ class _Computation:
         return self._finished(np.moveaxis(positions, -1, axis), absent)
 
     def _kept_space(self) -> AlignedSpace:
-        """The space without the reduced variables."""
+        """Return the space without the reduced variables."""
         space = self.evaluator.space
         return replace(space, variables=space.variables[: self.kept - len(space.parallel)])
 
     def _finished(self, values: Array, absent: Absences) -> Computed:
-        """Absent elements are 0; what is not a number is refused."""
+        """Return the result with 0 for absent elements; NaN is an error."""
         values = values.reshape(values.shape[: self.kept])
         for flags in absent.values():
             values = np.where(flags, np.zeros((), values.dtype), values)

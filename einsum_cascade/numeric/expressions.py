@@ -22,22 +22,22 @@ def _on_arrays(
 
 
 CALLS = _on_arrays(FUNCTIONS)
-"""Functions; one of any number of arguments takes two of them."""
+"""Functions on arrays; one without limit on its arguments takes two."""
 
 BINARY = _on_arrays(ARITHMETIC)
-"""Arithmetic operators."""
+"""Arithmetic operators on arrays."""
 
 COMPARE = _on_arrays(COMPARISONS)
-"""Comparisons inside conditions."""
+"""Comparisons of conditions on arrays."""
 
 
 @dataclass(frozen=True)
 class Evaluator:
-    """What expressions need to know.
+    """Evaluator of expressions in one iteration space.
 
-    Expressions of rank variables, shapes and parameters alone are computed in float64,
-    so that coordinates stay exact; they are rounded to ``working`` where they meet a
-    tensor. The arguments of a user's function are all evaluated before its body.
+    Expressions of rank variables, shapes and parameters alone are computed in float64, so that
+    coordinates stay exact; they are rounded to ``working`` where they meet a tensor. All arguments
+    of a user function are evaluated before its body.
     """
 
     program: ir.Program
@@ -48,7 +48,7 @@ class Evaluator:
     arguments: Mapping[str, Array] = field(default_factory=dict)
 
     def value(self, node: ir.Expression | ir.Condition) -> AlignedArray:
-        """The value of an expression."""
+        """Return the value of an expression."""
         match node:
             case ir.Number(value=value):
                 return AlignedArray(self.space.scalar(float(value)))
@@ -85,7 +85,7 @@ class Evaluator:
         return merged(lanes, np.asarray(reduce(function, self._alike(lanes))))
 
     def _alike(self, lanes: tuple[AlignedArray, ...]) -> list[Array]:
-        """Operands in one type."""
+        """Return the operands in one number type."""
         if len({lane.values.dtype for lane in lanes}) == 1:
             return [lane.values for lane in lanes]
         return [cast(lane.values, self.working) for lane in lanes]
@@ -103,7 +103,7 @@ class Evaluator:
         return lanes[0].with_values(np.asarray(function(lanes[0].values)))
 
     def _where(self, node: ir.Call) -> AlignedArray:
-        """``where(c, a, b)``: what is not chosen excludes nothing and is not read."""
+        """Evaluate ``where(c, a, b)``: the branch not chosen excludes nothing and is not read."""
         condition, yes, no = node.arguments
         chooser = self.condition(condition)
         known = _known(chooser)
@@ -116,7 +116,8 @@ class Evaluator:
         return merged((chooser, *chosen), np.where(chooser.values, first, second))
 
     def condition(self, node: ir.Expression | ir.Condition) -> AlignedArray:
-        """The truth of a condition; ``and`` and ``or`` stop at the first operand that decides."""
+        """Return the truth of a condition; ``and`` and ``or`` stop at the first decisive
+        operand."""
         match node:
             case ir.Relational(operator=operator, left=left, right=right):
                 return self._apply((self.value(left), self.value(right)), COMPARE[operator])
@@ -141,7 +142,7 @@ class Evaluator:
 
 
 def _known(lane: AlignedArray) -> Array:
-    """Where a lane has a value that means something."""
+    """Return where a lane has a defined value."""
     found = np.ones((1,) * lane.values.ndim, bool)
     for flags in lane.unknown:
         found = found & ~flags

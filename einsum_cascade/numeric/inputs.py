@@ -19,20 +19,20 @@ from .dtypes import Array, Precision, cast, common_dtype, is_floating, resolve_d
 
 @dataclass(frozen=True)
 class Binding:
-    """Checked inputs.
+    """Checked inputs of an evaluation.
 
     Attributes
     ----------
     inputs : mapping
-        Arrays by name, in the storage type; index tensors as int64.
+        Arrays by name, in the storage type; index tensors are int64.
     shapes : mapping
-        The shape of every rank.
+        Shape of every rank.
     parallel : tuple of str
-        The parallel ranks the inputs carry: all of them, or none.
+        Parallel ranks that the inputs carry: all of them, or none.
     parameters : mapping
-        The value of every parameter.
+        Value of every parameter.
     precision : Precision
-        In which type things are computed.
+        Number types of the computation.
     """
 
     inputs: Mapping[str, Array]
@@ -55,23 +55,18 @@ def bind(
     ----------
     program : Program
     inputs : mapping
-        What numpy takes as an array, by the name of the input.
+        Arrays, or anything numpy accepts as an array, by input name.
     dtype : str, type or None
-        In which tensors are stored; None: the widest of the floating inputs.
+        Storage type of tensors; None takes the widest floating type among the inputs.
     sizes : mapping
-        Shapes in elements of ranks that no input has.
+        Shapes, in elements, of ranks that no input has.
     parameters : mapping
-        Numbers by name; those that are absent have their defaults.
-
-    Returns
-    -------
-    Binding
+        Numbers by name; missing ones take their defaults.
 
     Raises
     ------
     EvaluationError
-        Something is missing, unknown, of the wrong kind, or contradicts the rest; names
-        all that is found.
+        Something is missing, unknown, of the wrong kind, or contradictory; lists everything found.
     """
     problems: list[Problem] = []
     problems.extend(_names(program, inputs))
@@ -87,7 +82,7 @@ def bind(
     values = dict(_parameters(program, parameters, problems))
     if problems:
         raise EvaluationError(problems)
-    # Only now: with a name or a kind wrong, shapes would be wrong as a consequence.
+    # Checked last: after a wrong name or kind, wrong shapes would only be a consequence.
     parallel = _parallel(program, arrays)
     shapes = _shapes(program, arrays, parallel, sizes)
     _domains(program, {**values, **arrays}, shapes, parallel)
@@ -98,7 +93,7 @@ def bind(
 
 
 def index_tensors(program: ir.Program) -> frozenset[str]:
-    """Tensors that hold coordinates, because an index gathers by them."""
+    """Return the tensors that hold coordinates, because an index gathers by them."""
     return frozenset(
         node.access.tensor
         for einsum in (*program.init, *program.einsums)
@@ -158,7 +153,7 @@ def _parameters(
 
 
 def _parallel(program: ir.Program, arrays: Mapping[str, Array]) -> tuple[str, ...]:
-    """The parallel ranks if every input carries them, nothing if none does."""
+    """Return the parallel ranks if every input carries them, and nothing if none does."""
     extra = {t.name: arrays[t.name].ndim - len(t.ranks) for t in program.inputs}
     count = len(program.parallel)
     wrong = [t for t in program.inputs if extra[t.name] not in (0, count)]
@@ -193,7 +188,7 @@ def _shapes(
         ranks = (*parallel, *tensor.ranks)
         for rank, size in zip(ranks, arrays[tensor.name].shape, strict=True):
             known, other = found.setdefault(rank, (size, tensor.name))
-            # The first input with a rank says how long it is; the others have to agree.
+            # The first input with a rank determines its shape; the others have to agree.
             if known != size:
                 what = f"rank {rank} has shape {known} in '{other}' and {size} in '{tensor.name}'"
                 problems.append(Problem(what))
@@ -216,8 +211,10 @@ def _domains(
     shapes: Mapping[str, int],
     parallel: tuple[str, ...],
 ) -> None:
-    """Refuse values that are outside of their domains, and tell of those that are alike where they
-    must differ: what is computed is right, floors count more than is touched."""
+    """Reject values outside their domains, and warn of equal entries that are declared distinct.
+
+    Such entries give correct results, but lower bounds count more elements than are touched.
+    """
     problems = []
     parameters = {p.name for p in program.parameters}
     for domain in program.domains:
@@ -237,7 +234,7 @@ def _stored(name: str, array: Array, precision: Precision, is_index: bool) -> Ar
     stored = cast(array, precision.storage)
     overflow = np.isinf(stored)
     if overflow.any():
-        # An infinity that was given stays one.
+        # An infinity in the input stays one.
         lost = overflow & np.isfinite(array.astype(np.float64))
         if lost.any():
             at = np.argwhere(lost)[0].tolist()
@@ -256,9 +253,9 @@ def split_named(
     ----------
     program : Program
     named : mapping
-        Keywords and what they are set to.
+        Values by keyword.
     taken : iterable of str
-        Other keywords of the caller, to be suggested where a name is misspelt.
+        Further keywords of the caller, suggested if a name is misspelt.
 
     Returns
     -------
@@ -268,7 +265,7 @@ def split_named(
     Raises
     ------
     EvaluationError
-        A keyword is neither; names the nearest one that is.
+        A keyword is neither; the hint names the nearest valid one.
 
     Examples
     --------

@@ -16,7 +16,7 @@ from .dtypes import Array, DType, cast
 
 
 def factors(expression: ir.Expression) -> tuple[tuple[ir.Expression, ...], int]:
-    """The factors of a product and its sign; a single factor when it is none."""
+    """Return the factors of a product and its sign; another expression is its own factor."""
     match expression:
         case ir.Unary(operand=operand):
             found, sign = factors(operand)
@@ -36,15 +36,16 @@ def contract(
     space: AlignedSpace,
     kept: int,
 ) -> Array | None:
-    """The sum of the product of ``lanes`` over all axes from ``kept`` on.
+    """Return the sum of the product of ``lanes`` over all axes from ``kept`` on.
 
     Excluded points take part with a factor 0, and factors are multiplied in any order.
 
     Returns
     -------
     array or None
-        With ``kept`` axes, broadcastable to them; None when the sum has to be taken point
-        by point: it is not finite, perhaps only because of an excluded point or the order.
+        Array of ``kept`` axes, broadcastable; None if the sum must be taken point by point, because
+        it
+        is not finite (perhaps only because of an excluded point or of the order).
     """
     working = lanes[0].values.dtype
     arrays = [lane.values for lane in lanes] + [cast(~flags, working) for flags in excluded]
@@ -53,8 +54,8 @@ def contract(
     # Along an axis that no operand has, every element counts as often as the axis is long.
     if any(covered[axis] < shape[axis] for axis in range(kept, len(shape))):
         return None
-    # A factor 0 does not remove an infinite point (0 * inf is not a number), and products of more
-    # than two factors may overflow in one order alone: such sums are taken again, point by point.
+    # A factor 0 does not remove an infinite point (0 * inf is NaN), and a product of more than two
+    # factors may overflow in one order only: such sums are computed again, point by point.
     result = _einsum(arrays, kept, working)
     result = result if sign > 0 else -result
     return result if np.isfinite(result).all() else None
@@ -66,7 +67,7 @@ def _einsum(arrays: list[Array], kept: int, working: DType) -> Array:
     operands: list[object] = []
     present: set[int] = set()
     for array in arrays:
-        # Axes that are broadcast are left out, for opt_einsum wants one size for one label.
+        # Broadcast axes are left out, because opt_einsum wants one size per label.
         axes = [axis for axis, size in enumerate(array.shape) if size > 1]
         operands += [array.reshape([array.shape[axis] for axis in axes]), axes]
         present.update(axes)
@@ -83,7 +84,7 @@ Operator = Callable[[Array, Array], Array]
 UFUNCS: Mapping[str, Any] = MappingProxyType(
     {name: of(np, row.merge.numpy) for name, row in REDUCTIONS.items()}
 )
-"""What merges elements, by built-in reduction operator."""
+"""Functions that merge two elements, by built-in reduction operator."""
 
 
 def reduce_axes(
@@ -103,26 +104,26 @@ def reduce_axes(
     values : array
         Full along the reduced axes.
     axes : int
-        How many trailing axes to reduce; positive.
+        Number of trailing axes to reduce; positive.
     reduction : str
-        The operator's name.
+        Name of the operator.
     excluded : array, optional
         Points that do not take part, broadcast to ``values``.
     identity : float
-        The operator's identity element.
+        Identity element of the operator.
     accumulator : dtype, optional
-        A 16-bit type the running result is rounded to.
+        16-bit type to which the running result is rounded.
     operator : callable, optional
-        A user's operator; None for a built-in one.
+        User operator; None for a built-in one.
 
     Returns
     -------
     array
-        Of the axes that are left, in the type of ``values``.
+        Array of the remaining axes, in the type of ``values``.
 
     Examples
     --------
-    In bfloat16, of 8 significant bits, a sum of ones does not get beyond 256:
+    In bfloat16, with 8 significant bits, a sum of ones stops at 256:
 
     >>> from .dtypes import dtype_of
     >>> ones = np.ones(300, np.float32)
@@ -134,7 +135,7 @@ def reduce_axes(
     """
     trailing = tuple(range(values.ndim - axes, values.ndim))
     ufunc = UFUNCS.get(reduction)
-    # A maximum is one of its operands: nothing is rounded on the way.
+    # A maximum is one of its operands, so nothing is rounded on the way.
     if ufunc is not None and (accumulator is None or reduction in ("max", "min")):
         if excluded is not None:
             values = np.where(excluded, np.asarray(identity, values.dtype), values)
@@ -152,7 +153,7 @@ def _fold(
     identity: float,
     accumulator: DType | None,
 ) -> Array:
-    """One point after the other, from the identity; an excluded point changes nothing."""
+    """Reduce point by point, from the identity; an excluded point changes nothing."""
     kept = values.shape[: values.ndim - axes]
     points = values.reshape((*kept, -1))
     skip = None
@@ -168,28 +169,28 @@ def _fold(
 
 
 def topk(values: Array, excluded: Array | None, count: int) -> tuple[Array, Array]:
-    """The positions of the ``count`` largest elements along the last axis.
+    """Return the positions of the ``count`` largest elements along the last axis.
 
     Equal elements are taken in the order of their positions.
 
     Parameters
     ----------
     values : array, shape (..., M)
-        What is selected from.
+        Candidates.
     excluded : array, optional
-        Elements that cannot be selected, broadcast to ``values``.
+        Candidates that cannot be selected, broadcast to ``values``.
     count : int
-        How many positions; those beyond M are missing.
+        Number of positions; those beyond M are missing.
 
     Returns
     -------
     positions : array of int64, shape (..., count)
-        Largest first.
+        Positions, largest element first.
     missing : array of bool, shape (..., count)
-        Where fewer than ``count`` elements could be selected.
+        True where fewer than ``count`` elements could be selected.
     """
     skip = np.broadcast_to(False if excluded is None else excluded, values.shape)
-    # lexsort takes its last key first and is stable: what is excluded ends up at the back.
+    # lexsort takes its last key first and is stable: excluded elements end up at the back.
     order = np.lexsort((-values, skip), axis=-1)
     available = values.shape[-1] - np.count_nonzero(skip, axis=-1)
     positions = np.zeros((*values.shape[:-1], count), np.int64)

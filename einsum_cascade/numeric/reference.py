@@ -23,14 +23,14 @@ from .targets import allocate, store_result, store_scattered, tensor_shape
 
 @dataclass(frozen=True)
 class IterativeLoop:
-    """Steps that run for every value of an iterative rank variable in turn."""
+    """Loop over an iterative rank variable; its steps run in order for every value."""
 
     variable: str
     steps: tuple[Step, ...]
 
     @property
     def einsums(self) -> tuple[ir.Einsum, ...]:
-        """Every Einsum inside."""
+        """Every Einsum of the loop, in order."""
         return tuple(e for step in self.steps for e in einsums_of(step))
 
 
@@ -38,23 +38,18 @@ Step = ir.Einsum | IterativeLoop
 
 
 def einsums_of(step: Step) -> tuple[ir.Einsum, ...]:
-    """The Einsums of a step.
-
-    Returns
-    -------
-    tuple of Einsum
-        In the order one iteration runs them; a loop inside a loop is flattened.
-    """
+    """Return the Einsums of a step in the order that one iteration runs them; loops are
+    flattened."""
     return step.einsums if isinstance(step, IterativeLoop) else (step,)
 
 
 def schedule(program: ir.Program) -> tuple[Step, ...]:
-    """The steps of a program in the order they run.
+    """Return the steps of a program in execution order.
 
     Raises
     ------
     EvaluationError
-        Einsums need one another and no iteration orders them.
+        Einsums depend on one another and no iteration orders them.
     """
     return _steps(program.einsums, dependences(program))
 
@@ -72,7 +67,7 @@ def _steps(einsums: tuple[ir.Einsum, ...], edges: tuple[Dependence, ...]) -> tup
     for number, others in enumerate(waits):
         for other in others:
             needed_by[other].append(number)
-    # The first Einsum all of whose needs are done, but for those that need it in turn.
+    # Run the first Einsum (or cycle of Einsums) whose dependences are all done.
     place = {name: i for i, name in enumerate(names)}
     ready = [(min(place[n] for n in groups[i]), i) for i, others in enumerate(waits) if not others]
     heapify(ready)
@@ -94,20 +89,19 @@ def _loop(members: tuple[ir.Einsum, ...], edges: tuple[Dependence, ...]) -> Iter
     inside = tuple(e for e in edges if e.reader in group and e.writer in group)
     common = frozenset.intersection(*(e.in_step for e in inside))
     variables = sorted(v for v in common if any(v in e.delayed for e in inside))
-    # Along v every reader must stand at its writer's step or one later, or the steps of v could not
-    # be taken in turn; and one later on some edge, which is what breaks the cycle.
+    # Along the loop variable every reader must be at its writer's step or one later, so that the
+    # steps can run in order, and one later on some edge, which breaks the cycle.
     if not variables:
         what = f"these Einsums depend on one another: {', '.join(sorted(group))}"
         raise EvaluationError(Problem(what, members[0].target.span))
     variable = variables[0]
-    # Inside of one step the edges that are left order the Einsums; a cycle of them is one more
-    # loop.
+    # Within one step the remaining edges order the Einsums; a cycle of them is an inner loop.
     rest = tuple(e for e in inside if variable not in e.delayed)
     return IterativeLoop(variable, _steps(members, rest))
 
 
 MEMORY_LIMIT_BYTES = 4 * 2**30
-"""The most memory the arrays of one evaluation may take."""
+"""Largest memory for the arrays of one evaluation, in bytes."""
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -127,17 +121,18 @@ def evaluate(
     Parameters
     ----------
     program : ir.Program
-        The cascade.
+        Cascade to run.
     inputs : mapping
-        An array per input: the parallel ranks first, then its own in order, such as
-        ``Q`` of shape (B, H, P, E); or, for all inputs alike, without the parallel ranks.
+        One array per input: the parallel ranks first, then its own in order, such as ``Q`` of shape
+        (B, H, P, E). All inputs may omit the parallel ranks.
     dtype : {"float64", "float32", "float16", "bfloat16"} or None
-        The type tensors are stored in, by name or as a numpy type; None takes the widest
-        floating type among the inputs.
+        Storage type of tensors, by name or as a numpy type; None takes the widest floating type
+        among
+        the inputs.
     keep : {"outputs", "all"}
-        Return the outputs, or every tensor an Einsum writes.
+        Return the outputs only, or every tensor that an Einsum writes.
     sizes : mapping
-        Shapes the inputs do not fix, such as ``{"M0": 64}``.
+        Shapes that the inputs do not determine, such as ``{"M0": 64}``.
     parameters : mapping
         Values of the scalar parameters.
     **named
@@ -146,15 +141,15 @@ def evaluate(
     Returns
     -------
     dict
-        New arrays by name, parallel ranks first if the inputs carry them. An iterative
-        tensor has one coordinate more than its rank.
+        New arrays by name, with the parallel ranks first if the inputs carry them. An iterative
+        tensor
+        has one coordinate more than its rank.
 
     Raises
     ------
     EvaluationError
-        The inputs do not fit the cascade, a tensor is read beyond its coordinates, a
-        result is not a number (``NotANumberError``), or the evaluation needs too much
-        memory.
+        The inputs do not fit the cascade, a tensor is read beyond its coordinates, a result is NaN
+        (``NotANumberError``), or the evaluation needs too much memory.
     """
     if keep not in ("outputs", "all"):
         raise EvaluationError(Problem(f"keep is 'outputs' or 'all', not {keep!r}"))
@@ -171,7 +166,7 @@ def evaluate(
 
 
 class _EvaluationRun:
-    """One evaluation: the steps in order and the tensors alive between them."""
+    """One evaluation: the steps in order, and the tensors alive between them."""
 
     def __init__(self, program: ir.Program, binding: Binding, keep_all: bool) -> None:
         self.program = program
@@ -192,7 +187,7 @@ class _EvaluationRun:
         return {name: self.store[name].values for name in self.wanted}
 
     def _begin(self, einsum: ir.Einsum) -> None:
-        """Make room for a tensor and set what ``init`` says of it."""
+        """Allocate a tensor and evaluate its ``init`` statements."""
         buffer = self.store[einsum.name] = allocate(self.program, einsum, self.binding)
         for statement in self.program.init:
             if statement.name == einsum.name:
@@ -216,7 +211,7 @@ class _EvaluationRun:
             store_result(self.program, einsum, self.binding, buffer, result, mine)
 
     def _last_use(self) -> dict[str, int]:
-        """By tensor, the last step that reads it; one that is wanted is read after all."""
+        """Return the last step that reads each tensor; wanted tensors outlive all steps."""
         found = dict.fromkeys((*self.store, *self.program.einsum_of), -1)
         for at, step in enumerate(self.steps):
             for einsum in einsums_of(step):
@@ -227,8 +222,8 @@ class _EvaluationRun:
         return found | dict.fromkeys(self.wanted, len(self.steps))
 
     def _check_memory(self) -> None:
-        """Refuse what would take too much memory, before anything is computed."""
-        # The same life times as ``outputs`` has, in bytes.
+        """Reject an evaluation that needs too much memory, before it starts."""
+        # Lifetimes of tensors as in ``outputs``, in bytes.
         alive = {name: b.values.nbytes for name, b in self.store.items()}
         worst, largest = 0, ""
         for at, step in enumerate(self.steps):
@@ -252,10 +247,10 @@ class _EvaluationRun:
         return leading * prod(shape) * self.binding.precision.storage.itemsize
 
     def _working_bytes(self, einsum: ir.Einsum) -> int:
-        """The iteration space in the working type, or the result where it is never built."""
+        """Return the bytes of the iteration space, or of the result of a contraction."""
         product, _ = factors(einsum.expression)
         contracted = einsum.over and einsum.reduction == "+" and len(product) > 1
-        # A 16-bit accumulator is rounded point after point: all points are built.
+        # A 16-bit accumulator is rounded point by point, so all points are stored.
         contracted = contracted and self.binding.precision.accumulator(einsum.name) is None
         names = einsum.target.variables if contracted else einsum.variables
         leading = prod(self.binding.shapes[r] for r in self.binding.parallel)

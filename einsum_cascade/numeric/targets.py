@@ -1,4 +1,4 @@
-"""Storage of results: sizes of tensors, places of results, and scattered writes."""
+"""Storage of results: shapes of tensors, positions of results, and scattered writes."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from .inputs import Binding
 def tensor_shape(
     program: ir.Program, einsum: ir.Einsum, shapes: Mapping[str, int]
 ) -> tuple[int, ...]:
-    """The shape of the tensor an Einsum writes, without the parallel ranks.
+    """Return the shape of the tensor an Einsum writes, without the parallel ranks.
 
-    An index ``v + 1`` makes the rank one longer: coordinate 0 is the state before.
+    An index ``v + 1`` makes the rank one longer: coordinate 0 is the initial state.
 
     Parameters
     ----------
     program : Program
     einsum : Einsum
     shapes : mapping
-        Every rank and member by name, in elements.
+        Shape of every rank and member, in elements.
 
     >>> from einsum_cascade import Cascade
     >>> program = Cascade.load("attention-1pass").program
@@ -49,27 +49,24 @@ def _extent(program: ir.Program, index: ir.Index, shapes: Mapping[str, int]) -> 
 
 
 def allocate(program: ir.Program, einsum: ir.Einsum, binding: Binding) -> Buffer:
-    """An empty buffer for the tensor an Einsum writes.
+    """Return an empty buffer for the tensor an Einsum writes.
+
+    The buffer holds zeros. It is entirely ``unset`` if neither the Einsum nor ``init`` will write
+    all of it. A scattered target is absent until it is written.
 
     Parameters
     ----------
     program : Program
     einsum : Einsum
-        With a target of all coordinates, whatever loops it runs in.
+        Einsum with its complete target, outside any loop.
     binding : Binding
-
-    Returns
-    -------
-    Buffer
-        Of zeros. Unless all of it will be written or is set by ``init``, all of it is ``unset``;
-        of a scattered target all is absent until it is written.
     """
     leading = tuple(binding.shapes[r] for r in binding.parallel)
     shape = leading + tensor_shape(program, einsum, binding.shapes)
     dtype = np.dtype(np.int64) if einsum.select else binding.precision.storage
     iterative = [axis for axis, index in enumerate(einsum.target.indices) if _is_next(index)]
     started = any(e.name == einsum.name for e in program.init)
-    # Coordinate 0 of an iterative rank, the state before the first step, is set by ``init`` alone.
+    # Only ``init`` sets coordinate 0 of an iterative rank, the state before the first step.
     whole = not iterative or (len(iterative) == 1 and started)
     return Buffer(
         np.zeros(shape, dtype),
@@ -93,14 +90,14 @@ def store_result(
     ----------
     program : Program
     einsum : Einsum
-        Not scattered.
+        Einsum without a scattered target.
     binding : Binding
     buffer : Buffer
-        Of the tensor; changed.
+        Buffer of the tensor; modified.
     result : Computed
-        Along the target's variables that are not ``fixed``.
+        Result along the target's variables that are not ``fixed``.
     fixed : mapping
-        By variable the step of each loop around.
+        Step of each surrounding loop by variable.
     """
     sizes = {v: binding.shapes[program.rank_of_variable[v]] for v in einsum.target.variables}
     free = [v for v in einsum.target.variables if v not in fixed]
@@ -112,8 +109,8 @@ def store_result(
     for axis, index in enumerate(einsum.target.indices, start=len(leading)):
         assert isinstance(index, ir.Affine)
         at = _coordinates(index, sizes, fixed, binding.shapes)
-        # The last tile may be cut short, and members may be walked inner before outer; sorted, what
-        # is inside is evenly spaced.
+        # The last tile may be partial, and members may be iterated inner before outer. Sorted
+        # coordinates inside the tensor are evenly spaced.
         inside = np.flatnonzero(at < buffer.values.shape[axis])
         order = inside[np.argsort(at[inside], kind="stable")]
         where.append(_as_slice(at[order]))
@@ -130,7 +127,7 @@ def store_result(
 def _by_axes(
     einsum: ir.Einsum, result: Computed, shape: tuple[int, ...]
 ) -> dict[frozenset[int], Array]:
-    """What is absent, by the places of the target's indices that decide."""
+    """Return the flags of absent elements, by the positions of the target's indices that decide."""
     found: dict[frozenset[int], Array] = {}
     for variables, flags in result.absent.items():
         deciding = deciding_places(einsum.target, variables)
@@ -139,12 +136,10 @@ def _by_axes(
 
 
 def unwritten_places(einsum: ir.Einsum) -> tuple[frozenset[int], ...]:
-    """The places of a scattered target that tell which of its elements nothing writes.
+    """Return the index positions of a scattered target that decide which elements nothing
+    writes.
 
-    Returns
-    -------
-    tuple of frozenset of int
-        None where the target is not scattered; else where the positions go, and what they are for.
+    For each scattered index these are its own position and those that share a variable with it.
     """
     return tuple(
         frozenset(
@@ -157,16 +152,16 @@ def unwritten_places(einsum: ir.Einsum) -> tuple[frozenset[int], ...]:
 
 
 def deciding_places(target: ir.Access, variables: frozenset[str]) -> frozenset[int]:
-    """The places of a target's indices that tell what variables decide about its elements.
+    """Return the index positions of a target that some variables decide about.
 
-    Along an iterative rank the state may be there from some step on: the step tells, too.
+    An iterative rank always decides as well, because the state may exist from some step on.
 
     Parameters
     ----------
     target : Access
-        What an Einsum or a statement of ``init`` writes.
+        Target of an Einsum or of an ``init`` statement.
     variables : frozenset of str
-        Rank variables that decide whether an element is there.
+        Rank variables that decide whether an element exists.
 
     >>> from einsum_cascade import Cascade
     >>> program = Cascade.load("attention-1pass").program
@@ -187,9 +182,9 @@ def _is_next(index: ir.Index) -> bool:
 def _coordinates(
     index: ir.Affine, sizes: Mapping[str, int], fixed: Mapping[str, int], shapes: Mapping[str, int]
 ) -> Array:
-    """The coordinates an index takes, its free variables walked in order of appearance."""
-    # Of m1*M0 + m0 with M0 = 4 and m1 of 2: 0 1 2 3 4 5 6 7, one for each pair in the order of the
-    # axes of the result that are made one; with m1 fixed to 1: 4 5 6 7.
+    """Return the coordinates of an index, its free variables iterated in order of appearance."""
+    # m1*M0 + m0 with M0 = 4 and two values of m1 gives 0 1 2 3 4 5 6 7, one per pair in the order
+    # of the merged result axes; with m1 fixed to 1 it gives 4 5 6 7.
     found = np.zeros((), np.int64)
     for variable in index.variables:
         along = np.array([fixed[variable]]) if variable in fixed else np.arange(sizes[variable])
@@ -216,7 +211,7 @@ def _as_slice(at: Array) -> slice:
 def _merged(
     array: Array, axis: int, index: ir.Affine, fixed: Mapping[str, int], order: Array
 ) -> Array:
-    """The axes of an index's free variables as one axis, in the order of the coordinates."""
+    """Merge the axes of an index's free variables into one, in the order of the coordinates."""
     count = sum(v not in fixed for v in index.variables)
     shape = array.shape
     array = array.reshape((*shape[:axis], -1, *shape[axis + count :]))
@@ -226,12 +221,13 @@ def _merged(
 def store_scattered(
     program: ir.Program, einsum: ir.Einsum, binding: Binding, store: Store, result: Computed
 ) -> None:
-    """Write a result to where its index tensors point; where one has no entry, nothing.
+    """Write a result to the positions that its index tensors give; elements without a position
+    are lost.
 
     Raises
     ------
     EvaluationError
-        A position is beyond the rank, or two elements are written to the same place.
+        A position lies beyond the rank, or two elements are written to one position.
     """
     space = AlignedSpace(
         parallel=binding.parallel,
@@ -263,7 +259,7 @@ def store_scattered(
 def _position(
     space: AlignedSpace, store: Store, index: ir.Index
 ) -> tuple[Array, tuple[Array, ...]]:
-    """Where an index points at every element, and where it points nowhere."""
+    """Return the position of every element along one rank, and flags where there is none."""
     if isinstance(index, ir.Gather):
         lane = read(space, store, index.access)
         return lane.values, lane.unknown

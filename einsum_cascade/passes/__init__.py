@@ -1,1 +1,1 @@
-"""How often a cascade has to pass over a rank, and why."""
+"""Passes of a cascade over a rank, and the reasons for them."""

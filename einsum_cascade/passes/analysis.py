@@ -1,11 +1,10 @@
 """Number of passes a cascade makes over a rank, and the barriers that cause them.
 
-A *pass* over a fiber is one traversal of all its elements. Two Einsums need different
-passes when both traverse fibers of the same tensor (directly, or through tensors computed
-from it element by element) and a dependence makes every element the later one traverses
-wait for all elements the earlier one traverses, whatever the mapping. The number of passes
-is one plus the longest chain of such pairs (Nayak et al., MICRO 2024, section III).
-``docs/passes.md`` holds the definition with examples.
+A *pass* over a fiber is one traversal of all its elements. Two Einsums need different passes under
+two conditions. Both traverse fibers of the same tensor (directly, or through tensors computed from
+it element by element). A dependence makes every element of the later Einsum wait for all elements
+of the earlier one, whatever the mapping. The number of passes is one plus the longest chain of such
+pairs (Nayak et al., MICRO 2024, section III). ``docs/passes.md`` defines passes with examples.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from .relations import ReadChain
 from .traversals import Order, Pair, Traversals
 
 MAX_EINSUMS = 500
-"""Every Einsum is compared with all that depend on it: more would take minutes."""
+"""Maximum number of Einsums: each is compared with all its dependents, and more take minutes."""
 
 
 def analyze_passes(program: ir.Program) -> PassAnalysis:
@@ -34,18 +33,18 @@ def analyze_passes(program: ir.Program) -> PassAnalysis:
     Parameters
     ----------
     program : Program
-        A verified cascade.
+        Verified cascade.
 
     Returns
     -------
     PassAnalysis
-        A report per rank that is traversed: plain ranks, families and their members.
+        Passes over each traversed rank: plain ranks, families and their members.
 
     Raises
     ------
     CascadeError
-        A declared reduction is not associative, so that its elements would have to come
-        in one fixed order and grouping; or there are more than 500 Einsums.
+        A declared reduction is not associative, so its elements would need one fixed order and
+        grouping; or there are more than 500 Einsums.
 
     >>> from einsum_cascade import Cascade
     >>> found = analyze_passes(Cascade.load("attention-3pass").program).of("M")
@@ -67,14 +66,14 @@ def analyze_passes(program: ir.Program) -> PassAnalysis:
             ranks.append(_RankAnalysis(traversals, name, traversing).report)
         else:
             others.append(_plain(name, 0, ()))
-    # A parallel rank is an outer loop around all of the cascade, and nothing crosses it.
+    # A parallel rank is an outer loop around the whole cascade, and no dependence crosses it.
     everything = tuple(dict.fromkeys(e.name for e in program.einsums))
     others.extend(_plain(name, 1, everything) for name in program.parallel)
     return PassAnalysis(cascade=program.name, ranks=tuple(ranks), others=tuple(others))
 
 
 def _rank_names(program: ir.Program) -> tuple[str, ...]:
-    """Declared ranks, a family before its members, then ranks only tensors name."""
+    """Return the declared ranks, each family before its members, then ranks of tensors only."""
     declared: list[str] = []
     for r in program.ranks:
         if r.family is None:
@@ -94,7 +93,7 @@ def _plain(rank: str, count: int, einsums: tuple[str, ...]) -> RankPasses:
 
 @dataclass(frozen=True)
 class _RankAnalysis:
-    """The analysis of one rank."""
+    """Analysis of one rank."""
 
     traversals: Traversals
     name: str
@@ -108,9 +107,10 @@ class _RankAnalysis:
         sweep = self._level(pairs, tied, sharing=False)
         numbers, sweeps = strict.numbers, sweep.numbers
         count, loops = max(numbers.values()), max(sweeps.values())
-        # One pass cannot be too many, so hope, which costs as much again, is not asked there.
+        # One pass cannot be too many, so the optimistic analysis, which doubles the cost, is
+        # skipped.
         at_most = count > 1 and self._optimistic < count
-        if count == loops:  # the same number: prefer the assignment that no loop contradicts
+        if count == loops:  # equal counts: prefer the assignment that no loop contradicts
             numbers = sweeps
         return RankPasses(
             rank=self.name,
@@ -126,7 +126,7 @@ class _RankAnalysis:
 
     @property
     def _optimistic(self) -> int:
-        """Passes if all were true that could not be shown; what is shown is no less."""
+        """Number of passes if every undecided question had the favourable answer: a lower bound."""
         pairs = self.traversals.optimistic.pairs(self.name, self.traversing)
         tied = {(p.earlier, p.later) for p in pairs}
         return max(self._level(pairs, tied, sharing=True).numbers.values())
@@ -142,7 +142,8 @@ class _RankAnalysis:
         names = tuple(self.traversing)
         constraints = []
         for p in pairs:
-            # What waits for fibers of another tensor comes later, but over its own it goes once.
+            # An Einsum that waits for fibers of another tensor comes later, but visits its own
+            # fiber once.
             order = p.order if p.shared or not sharing else None
             if order is Order.NEVER and (p.later, p.earlier) in tied:
                 order = Order.UP  # one loop carries both; neither can wait for all of it
@@ -158,7 +159,8 @@ class _RankAnalysis:
         return Level(names, connected(names, common), tuple(constraints))
 
     def _by_einsum(self, numbers: dict[str, int]) -> tuple[tuple[str, int], ...]:
-        """Passes by Einsum in written order; a later pick counts for its Einsum."""
+        """Return the passes by Einsum in written order; a gather in a later pass counts for its
+        Einsum."""
         found: dict[str, int] = {}
         for node in self.traversals.dependences.nodes:
             number = numbers.get(node.name, 0)
@@ -167,7 +169,8 @@ class _RankAnalysis:
         return tuple(found.items())
 
     def _barriers(self, pairs: tuple[Pair, ...], numbers: dict[str, int]) -> tuple[Barrier, ...]:
-        """One for every node that opens a pass: nothing it depends on is in that pass."""
+        """Return one barrier per node that opens a pass: none of its dependences is in that
+        pass."""
         found: list[Barrier] = []
         waits: dict[str, list[Pair]] = {}
         for p in pairs:
@@ -181,7 +184,7 @@ class _RankAnalysis:
                 p for p in before if numbers[p.earlier] == number - 1 and p.order is Order.NEVER
             ]
             if forcing and not any(p.shared for p in forcing):
-                continue  # it has to wait, but for fibers no pass has been over yet
+                continue  # it waits, but for fibers that no pass has visited yet
             forcing = [p for p in forcing if p.shared]
             node = self.traversals.dependences.node_of[later]
             found.append(
@@ -208,14 +211,15 @@ class _RankAnalysis:
 
 
 MAX_SEARCHED = 7
-"""Traversals whose orders are searched exhaustively; behind these either order is taken to do."""
+"""Number of traversals whose directions are searched exhaustively: 2**7 sequences per group."""
 
 
 @dataclass(frozen=True)
 class Constraint:
-    """``later`` is in no earlier pass than ``earlier``; in a later one if order forbids.
+    """Lower bound on the pass of ``later`` relative to ``earlier``.
 
-    ``order`` None: they share nothing, and only their sequence counts.
+    ``later`` is in the same pass or a later one, and in a later one if ``order`` forbids sharing.
+    With ``order`` None the two share no tensor, and only their sequence counts.
     """
 
     earlier: str
@@ -225,7 +229,7 @@ class Constraint:
 
 @dataclass(frozen=True)
 class Level:
-    """What passes are assigned to: Einsums, in groups that traverse common tensors.
+    """Einsums to assign passes to, in groups that traverse common tensors.
 
     ``B`` has to wait for all of ``A``, and ``C`` reads both in one loop:
 
@@ -234,7 +238,7 @@ class Level:
     >>> Level(("A", "B", "C"), (), (wait, together)).numbers
     {'A': 1, 'B': 2, 'C': 2}
 
-    Two running sums in opposite directions over one tensor need two passes of it:
+    Two running sums in opposite directions over one tensor need two passes:
 
     >>> up, down = Constraint("U", "U", Order.UP), Constraint("D", "D", Order.DOWN)
     >>> Level(("U", "D"), (frozenset("UD"),), (up, down)).numbers
@@ -247,7 +251,7 @@ class Level:
 
     @property
     def numbers(self) -> dict[str, int]:
-        """The pass of every Einsum; as early as its dependences allow."""
+        """Pass of every Einsum, as early as its dependences allow."""
         orders: dict[str, tuple[Order, ...]] = {}
         best = self._assigned(orders)
         for group in self.groups:
@@ -263,14 +267,14 @@ class Level:
     def _searched(
         self, group: frozenset[str], orders: Mapping[str, tuple[Order, ...]]
     ) -> tuple[dict[str, int], dict[str, tuple[Order, ...]]]:
-        # A direction for each pass there is now and three to move to; 2**7 sequences at most.
+        # One direction per present pass and three more; 2**7 sequences at most.
         length = min(max(self._assigned(orders).values()) + 3, MAX_SEARCHED)
         found: list[tuple[int, int, int]] = []
         for sequence in itertools.product((Order.UP, Order.DOWN), repeat=length):
             tried = {**orders, **dict.fromkeys(group, sequence)}
             numbers = self._assigned(tried)
-            # Fewest passes, then everything as early as can be; the place in the list breaks ties,
-            # so that ascending order, which is tried first, wins them.
+            # Fewest passes first, then the smallest sum of pass numbers; the position in the list
+            # breaks ties, so that ascending order, which is tried first, wins them.
             found.append((max(numbers.values()), sum(numbers.values()), len(found)))
             if found[-1] == min(found):
                 best, chosen = numbers, tried
@@ -278,7 +282,7 @@ class Level:
 
     def _assigned(self, orders: Mapping[str, tuple[Order, ...]]) -> dict[str, int]:
         numbers = dict.fromkeys(self.names, 1)
-        # On a cycle of barriers the numbers would rise without end.
+        # On a cycle of barriers the numbers would rise forever.
         limit = len(self.names) + MAX_SEARCHED
         changed = True
         while changed:
@@ -294,19 +298,20 @@ class Level:
 def _earliest(
     c: Constraint, numbers: Mapping[str, int], orders: Mapping[str, tuple[Order, ...]]
 ) -> int:
-    """The first pass ``later`` can be in, given where ``earlier`` is now."""
+    """Return the first possible pass of ``later``, given the present pass of ``earlier``."""
     here = max(numbers[c.earlier], numbers[c.later])
     if c.order is None or c.order is Order.ANY:
         return here
     if c.order is Order.NEVER:
         return max(here, numbers[c.earlier] + 1) if c.earlier != c.later else here
-    # From here on UP or DOWN: free where no order was searched for this group, and met by itself
-    # where ``later`` is in a later pass than ``earlier`` anyhow.
+    # From here on the order is UP or DOWN. It is free if no directions were searched for this
+    # group, and satisfied if ``later`` is in a later pass than ``earlier`` anyway.
     sequence = orders.get(c.later)
     if sequence is None or (c.earlier != c.later and here > numbers[c.earlier]):
         return here
-    # One that needs an order with itself has to find a traversal that goes its way. Of two,
-    # the later one need only leave the pass of the earlier: then the whole fiber is behind it.
+    # A node that needs an order with itself has to find a traversal in its direction. With two
+    # nodes, the later one only has to leave the pass of the earlier one: then the whole fiber has
+    # been visited.
     while here <= len(sequence) and sequence[here - 1] is not c.order:
         here += 1
         if c.earlier != c.later:
@@ -322,9 +327,10 @@ def explain(
     number: int,
     forcing: list[Pair],
 ) -> Barrier:
-    """The barrier before ``node``, which opens pass ``number``, from the pairs that force it.
+    """Return the barrier before ``node``, which opens pass ``number``, from the pairs that force
+    it.
 
-    The shortest path of reads is told. No pair means that no dependence forces the
+    The explanation follows the shortest path of reads. Without pairs no dependence forces the
     barrier: two loops run in opposite directions over the same fibers.
 
     Parameters
@@ -332,12 +338,12 @@ def explain(
     traversals : Traversals
     rank : str
     traversing : dict of str to tuple of str
-        By node the variables with which it goes along the rank.
+        Variables along the rank by node.
     node : PassNode
     number : int
-        From 2.
+        Number of the pass, from 2.
     forcing : list of Pair
-        Of each an earlier node, ``node``, and the reads between the two that need the whole fiber.
+        Pairs of an earlier node and ``node``, with the reads that need the whole fiber.
     """
     words = _Words(traversals, rank)
     revisits = _revisits(traversals, traversing, node, forcing)
@@ -351,7 +357,7 @@ def explain(
 def _path(
     traversals: Traversals, rank: str, pair: Pair, traversing: dict[str, tuple[str, ...]]
 ) -> tuple[str, ...]:
-    """Node names from the earlier to the later one, along the reads that lose the rank."""
+    """Return node names from the earlier to the later one, along the reads that lose the rank."""
     ends = [(u, v) for u in traversing[pair.earlier] for v in traversing[pair.later]]
     lost = [s for s in pair.steps if any(traversals.loses(rank, s, u, v) for u, v in ends)]
     return min((_names(s) for s in (lost or pair.steps)), key=len)
@@ -360,7 +366,7 @@ def _path(
 def _names(step: ReadChain | None) -> tuple[str, ...]:
     found: list[str] = []
     while step is not None:
-        if step.node in found:  # a loop on the way: only where it was left matters
+        if step.node in found:  # after a loop on the way, only the node where it was left matters
             del found[found.index(step.node) + 1 :]
         else:
             found.append(step.node)
@@ -374,7 +380,7 @@ def _revisits(
     node: PassNode,
     forcing: list[Pair],
 ) -> tuple[str, ...]:
-    """Tensors ``node`` reads along the rank whose fibers the earlier ones traverse."""
+    """Return the tensors ``node`` reads along the rank whose fibers earlier nodes traverse."""
     before = {
         place
         for p in forcing
@@ -390,7 +396,7 @@ def _revisits(
 
 
 class _Words:
-    """Sentences about the nodes of one cascade and one of its ranks."""
+    """Writer of sentences about the nodes of one cascade and one of its ranks."""
 
     def __init__(self, traversals: Traversals, rank: str) -> None:
         self._traversals = traversals
@@ -437,7 +443,7 @@ class _Words:
     # -------------------------------------------------------------------- sentences
 
     def _beginning(self, first: PassNode, after: PassNode) -> tuple[list[str], list[str]]:
-        """What the first node traverses, and what it does."""
+        """Return a sentence on the tensor that the first node traverses, and its operation."""
         at = self._rank.lower()
         program = self._traversals.program
         inputs = {t.name for t in program.inputs}
@@ -497,7 +503,7 @@ class _Words:
         return f"{node.owner} needs {needs}{again}: it can only start pass {number}"
 
     def _at_stop(self, node: PassNode, after: PassNode) -> bool:
-        """Whether ``after`` reads the last coordinate of a tensor carried along the rank."""
+        """Return whether ``after`` reads the last coordinate of a tensor carried along the rank."""
         if self._rank not in self._traversals.program.iterative.get(node.tensor, ()):
             return False
         ranks = self._traversals.program.tensor_ranks[node.tensor]

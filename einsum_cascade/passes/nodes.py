@@ -1,7 +1,7 @@
-"""A cascade as nodes that read and write: the view the pass analysis works on.
+"""A cascade as nodes that read and write, for the pass analysis.
 
-A gather becomes a node of its own, which *picks* elements, so that the position it needs
-and the value it brings can be ready at different times.
+A gather becomes a node of its own, because the position it needs and the value it brings may be
+ready at different times.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..memo import cached_property
 
 @dataclass(frozen=True)
 class Read:
-    """One tensor read: a form per dimension."""
+    """Read of a tensor, with one form per dimension."""
 
     tensor: str
     forms: tuple[Form, ...]
@@ -29,7 +29,7 @@ class Read:
 
     @cached_property
     def moving(self) -> tuple[tuple[int, str, int], ...]:
-        """Dimensions, each with a variable that it moves with, and in which direction."""
+        """Dimensions with a variable that they vary with, and the direction of that."""
         return tuple(
             (dimension, v, -1 if (form.coefficient(v) or 1) < 0 else 1)
             for dimension, form in enumerate(self.forms)
@@ -39,10 +39,11 @@ class Read:
 
 @dataclass(frozen=True, eq=False)
 class PassNode:
-    """An Einsum, an init statement or a pick, as the pass analysis sees it.
+    """Einsum, init statement or gather, as the pass analysis sees it.
 
-    ``picked`` holds ``(variable, rank)`` of the positions a gather chooses, ``masks`` the
-    orders its mask imposes on its variables, ``compared`` what else the mask relates.
+    ``picked`` holds ``(variable, rank)`` of the positions that a gather chooses. ``masks`` are the
+    orders that its mask imposes on its variables, ``compared`` the other pairs that the mask
+    relates.
     """
 
     name: str
@@ -58,18 +59,18 @@ class PassNode:
 
     @cached_property
     def written(self) -> Read:
-        """What it writes, as if it were read."""
+        """Tensor and forms that the node writes, as a ``Read``."""
         return Read(self.tensor, self.target)
 
     def same_as(self, variable: str) -> tuple[str, ...]:
-        """Variables the mask holds equal to ``variable``, itself first."""
+        """Return the variables that the mask equates with ``variable``, itself first."""
         orders = {(m.first, m.second) for m in self.masks}
         equal = (b for a, b in orders if a == variable and (b, a) in orders)
         return (variable, *sorted(equal))
 
 
 def nodes_of(program: ir.Program) -> tuple[PassNode, ...]:
-    """Every statement of a program as nodes, init first, picks before their Einsum."""
+    """Return every statement of a program as nodes: init first, gathers before their Einsum."""
     families, masks = Families.of(program), Masks(program)
     found: list[PassNode] = []
     for kind, statements in (("init", program.init), ("einsum", program.einsums)):
@@ -118,7 +119,7 @@ def _statement(
 
 
 def _spread(families: Families, index: ir.Index) -> tuple[Form, ...]:
-    """Where an element stands before it is scattered: by what its position is looked up."""
+    """Return the forms of an element before it is scattered: those of its position's lookup."""
     if isinstance(index, ir.Gather):
         return _forms(families, index.access)
     return (families.fold(linear(index)),)
@@ -127,7 +128,7 @@ def _spread(families: Families, index: ir.Index) -> tuple[Form, ...]:
 def _scatter_node(
     program: ir.Program, families: Families, einsum: ir.Einsum, name: str
 ) -> PassNode:
-    """The node that puts results in place: each may come from any place that is scattered."""
+    """Return the node that scatters results: any element may come from any source position."""
     target: list[Form] = []
     source: list[Form] = []
     looked: list[Read] = []
@@ -164,7 +165,7 @@ def _scatter_node(
 def _gather_node(
     program: ir.Program, families: Families, einsum: ir.Einsum, access: ir.Access, name: str
 ) -> PassNode:
-    """The node that fetches ``access``: it stands where its position tensors say."""
+    """Return the node that fetches ``access`` at positions given by index tensors."""
     forms: list[Form] = []
     reads: list[Read] = []
     picked: list[tuple[str, str]] = []
@@ -191,7 +192,7 @@ def _gather_node(
 
 
 def _forms(families: Families, access: ir.Access) -> tuple[Form, ...]:
-    """A form per index; a gather inside a gather says nothing about its position."""
+    """Return one form per index; a gather inside a gather has an empty form."""
     return tuple(
         families.fold(linear(i)) if isinstance(i, ir.Affine) else Form() for i in access.indices
     )

@@ -1,4 +1,4 @@
-"""Distances between two coordinates, as far as they are known: intervals, and how they add up."""
+"""Known distances between two coordinates: intervals, and how they add up along reads."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from ..graphs import connected, on_cycles
 from ..memo import cached_property
 from .nodes import PassNode, Read
 
-# A mark rather than a size: sums come out as small whole numbers, as this, or as infinity.
+# A marker, not a size: sums are small integers, this marker, or infinity.
 BOUNDED = 1e9
 
 
 @dataclass(frozen=True)
 class Interval:
-    """``sign`` +1: ``u - v`` is in ``[low, high]``; -1: ``u + v - (shape - 1)`` is.
+    """Interval of a distance: ``u - v`` for ``sign`` +1, ``u + v - (shape - 1)`` for ``sign``
+    -1.
 
     A reader at ``v`` of ``u = v - 1`` that is read at ``w`` with ``v`` in ``w..w+2``:
 
     >>> Interval(-1, -1).then(Interval(0, 2))
     Interval(low=-1, high=1, sign=1)
 
-    Read backwards twice is forwards again:
+    Reversing the direction twice restores it:
 
     >>> Interval(0, 1, -1).then(Interval(0, 0, -1))
     Interval(low=0, high=1, sign=1)
@@ -37,30 +38,31 @@ class Interval:
     sign: int = 1
 
     def then(self, other: Interval) -> Interval:
-        """``u`` to ``v`` by this interval, ``v`` to ``w`` by ``other``: ``u`` to ``w``."""
+        """Return the interval of ``u`` to ``w``, from ``u`` to ``v`` and ``other`` from ``v`` to
+        ``w``."""
         if other is EQUAL:  # the common case, not worth an addition
             return self
-        # Backwards u + w is (u + v) - (v - w), so the second interval counts negative.
+        # With sign -1, u + w is (u + v) - (v - w), so the second interval counts negative.
         low, high = (other.low, other.high) if self.sign > 0 else (-other.high, -other.low)
         return Interval(add(self.low, low), add(self.high, high), self.sign * other.sign)
 
     @property
     def everything(self) -> bool:
-        """Whether the interval says nothing."""
+        """True if the interval has no bound."""
         return self.low == -math.inf and self.high == math.inf
 
     def inside(self, other: Interval) -> bool:
-        """Whether ``other`` allows all this one does."""
+        """Return whether ``other`` contains this interval."""
         return self.sign == other.sign and other.low <= self.low and self.high <= other.high
 
     def meet(self, other: Interval) -> Interval:
-        """Both hold. Intervals of opposite sign cannot be combined; the first stays."""
+        """Return the intersection; with opposite signs there is none, and this interval stays."""
         if self.sign != other.sign:
             return self
         return Interval(max(self.low, other.low), min(self.high, other.high), self.sign)
 
     def cover(self, other: Interval) -> Interval | None:
-        """Either holds; None when that is everything."""
+        """Return the hull of both; None if it has no bound."""
         if self.sign != other.sign:
             return None
         found = Interval(min(self.low, other.low), max(self.high, other.high), self.sign)
@@ -68,7 +70,7 @@ class Interval:
 
 
 def add(a: float, b: float) -> float:
-    """A bounded width stays bounded whatever whole number is added to it.
+    """Return the sum of two bounds; a bounded width stays bounded whatever integer is added.
 
     >>> add(BOUNDED, -3), add(-3, -BOUNDED), add(BOUNDED, math.inf)
     (1000000000.0, -1000000000.0, inf)
@@ -78,7 +80,7 @@ def add(a: float, b: float) -> float:
     total = a + b
     if abs(total) >= BOUNDED / 2:
         return math.copysign(BOUNDED, total)
-    if abs(a) >= BOUNDED / 2 or abs(b) >= BOUNDED / 2:  # opposite widths: either sign
+    if abs(a) >= BOUNDED / 2 or abs(b) >= BOUNDED / 2:  # opposite widths: either sign is correct
         return math.copysign(BOUNDED, a if abs(a) >= BOUNDED / 2 else b)
     return total
 
@@ -87,9 +89,9 @@ EQUAL = Interval(0, 0)
 
 
 def coarser(whole: Interval) -> Interval:
-    """A shift of elements as a shift of tiles.
+    """Return a shift of elements as a shift of tiles.
 
-    The next element is in the same tile or a later one:
+    The next element is in the same tile or in a later one:
 
     >>> coarser(Interval(1, 1)), coarser(Interval(-1, 0))
     (Interval(low=0.0, high=1000000000.0, sign=1), Interval(low=-1000000000.0, high=0.0, sign=1))
@@ -100,36 +102,36 @@ def coarser(whole: Interval) -> Interval:
 
 
 def finer(outer: Interval) -> Interval:
-    """A shift of tiles as a shift of elements; inside a tile any element may be meant."""
+    """Return a shift of tiles as a shift of elements; any element of a tile may be meant."""
     low = outer.low if math.isinf(outer.low) else -BOUNDED
     high = outer.high if math.isinf(outer.high) else BOUNDED
     return Interval(low, high, outer.sign)
 
 
-# Per node; past it what is known is joined to what all agree on. Knowing less can only ask for
-# more passes, never for fewer.
+# Maximum number of states per node; beyond it states are merged to their common knowledge. Knowing
+# less can only increase the number of passes, never decrease it.
 MAX_STATES = 24
 
 
 _AFTER, _UNTIL = Interval(-math.inf, 0), Interval(0, math.inf)
 START, STOP = "#start", "#stop"
-"""Where coordinate 0 and the last coordinate of a source's own rank stand."""
+"""Names for coordinate 0 and the last coordinate of a source's rank."""
 
 SINCE = "since "
-"""Before a source coordinate: the values other variables had when a chain of reads that
-still knew this coordinate first came to them."""
+"""Prefix of a source coordinate: values that other variables had when a chain of reads with
+knowledge of this coordinate first met them."""
 
 
 def since(u: str, v: str) -> str:
-    """What stands for the value ``v`` had when a chain first came to it that knew ``u``.
+    """Return the name for the value of ``v`` when a chain with knowledge of ``u`` first met it.
 
-    Of a ``v`` that is not itself a position along the fiber of ``u``.
+    ``v`` is not itself a position along the fiber of ``u``.
     """
     return f"{SINCE}{u}: {v}"
 
 
 State = tuple[tuple[tuple[str, str], Interval], ...]
-"""What is known of pairs (source variable, reader variable), sorted; absent: nothing."""
+"""Known intervals by pair (source variable, reader variable), sorted; other pairs are unknown."""
 
 Ties = Mapping[tuple[str, str], Interval]
 
@@ -138,20 +140,21 @@ Ties = Mapping[tuple[str, str], Interval]
 
 
 def ties_of(written: tuple[Form, ...], read: Read) -> dict[tuple[str, str], Interval]:
-    """Relations between the writer's variables and the reader's, from equal positions.
+    """Return relations between the writer's variables and the reader's, from equal positions.
 
     Parameters
     ----------
     written : tuple of Form
-        Where the writer puts an element, by dimension.
+        Forms of the writer's target, by dimension.
     read : Read
-        Of the same tensor.
+        Read of the same tensor.
 
     Returns
     -------
     dict
-        By (variable written, variable read) the interval of their difference. Dimensions that tie
-        one pair twice both hold.
+        Interval of the difference by (variable written, variable read). If two dimensions relate
+        one
+        pair, both relations hold.
 
     >>> from ..affine import Term
     >>> at = lambda v, c: Form((Term(1, (), v), Term(c)))
@@ -182,7 +185,7 @@ def _dimension(to: Form, at: Form) -> list[tuple[tuple[str, str], Interval]]:
 
 
 def _fixed(v: str, to: Form, at: Form) -> list[tuple[tuple[str, str], Interval]]:
-    """``v`` stands at one place: near the start (a number) or the stop (its shape)."""
+    """Return the relation of ``v`` to a constant position: near the start, or near the stop."""
     place = at.minus(Form(tuple(t for t in to.terms if t.variable != v)))
     if not place.shape_terms:
         return [((v, START), Interval(place.constant, place.constant))]
@@ -193,10 +196,10 @@ def _fixed(v: str, to: Form, at: Form) -> list[tuple[tuple[str, str], Interval]]
 
 
 def _against(at: Form, w: str, to: Form, v: str) -> Interval | None:
-    """The relation of the written variable ``v`` to ``w``, one of those that read."""
+    """Return the relation of the written variable ``v`` to the read variable ``w``."""
     coefficient = at.coefficient(w)
-    # Both stand at one position: v + (rest of to) = +-w + (rest of at), so that v - w, or v + w, is
-    # what is left when the one rest is taken from the other.
+    # Both refer to one position: v + (rest of to) = +-w + (rest of at), so v - w, or v + w, is the
+    # difference of the two rests.
     if coefficient not in (1, -1):
         return None
     others = Form(tuple(t for t in at.terms if t.variable != w))
@@ -205,14 +208,15 @@ def _against(at: Form, w: str, to: Form, v: str) -> Interval | None:
     own = ((v.upper(),), (w.upper(),))
     turned = False
     for t in rest.terms:
-        # Another variable adds anything from 0 to the end of its own rank.
+        # Another variable adds anything from 0 to the end of its rank.
         if t.variable:
             low, high = (
                 (low, add(high, BOUNDED)) if t.coefficient > 0 else (add(low, -BOUNDED), high)
             )
         elif t.shapes in own and coefficient < 0 and t.coefficient == 1 and not turned:
-            # v + w = S + c is told as v + w - (S - 1) = c + 1: the shape goes into the sign.
-            # That of a rank of neither would be taken for theirs when it is turned back.
+            # v + w = S + c is written v + w - (S - 1) = c + 1: the shape goes into the sign. The
+            # shape of another rank would be mistaken for theirs when the direction is reversed
+            # again.
             turned, low, high = True, add(low, 1), add(high, 1)
         elif t.shapes:
             low, high = add(low, -BOUNDED), add(high, BOUNDED)
@@ -231,27 +235,7 @@ def closed(
     moving: frozenset[str],
     is_optimistic: bool = False,
 ) -> State:
-    """Add what masks and the make-up of families imply, and where the chain meets new ranks.
-
-    A rank along which nothing is shifted (not in ``moving``) cannot have moved on since then.
-
-    Parameters
-    ----------
-    known : dict
-        Intervals by (source variable, variable of ``node``), as a read brings them.
-    node : PassNode
-        The reader.
-    families : Families
-    moving : frozenset of str
-        Variables that some read shifts (``Dependences.moving``).
-    hopeful : bool, default False
-        Take masks that no order follows from for the most they can say.
-
-    Returns
-    -------
-    State
-        Sorted, without pairs of which nothing is known.
-    """
+    """True to assume the most that masks could imply, which bounds the error of the analysis."""
     found = dict(known)
     tied = {u for u, v in known if v not in (START, STOP) and not u.startswith(SINCE)}
     for u in tied:
@@ -267,10 +251,10 @@ def closed(
 
 
 def _masked(found: dict[tuple[str, str], Interval], node: PassNode, families: Families) -> None:
-    """A source coordinate tied to one side of ``m <= p`` is tied to the other from there on.
+    """Extend relations with one side of ``m <= p`` to the other side.
 
-    True of every point a mask lets through, so of every chain of reads over this node. The
-    orders may follow from one another (``m <= p and p <= q``), hence once for each.
+    The order holds at every point that the mask keeps, so for every chain of reads through this
+    node. Orders may follow from one another (``m <= p and p <= q``), hence one round per mask.
     """
     _alike_families(found, node, families)
     for _ in node.masks:
@@ -282,9 +266,10 @@ def _masked(found: dict[tuple[str, str], Interval], node: PassNode, families: Fa
 
 
 def _optimistic(found: dict[tuple[str, str], Interval], node: PassNode) -> None:
-    """The most a mask can say that no order follows from: what it compares is close together.
+    """Assume that positions which a mask compares without an order are close together.
 
-    Not where the other position belongs to the source too: then the mask bounds the fiber.
+    This is not assumed if the other position belongs to the source too: then the mask bounds the
+    fiber.
     """
     for c in node.compared:
         for one, other in ((c.one, c.other), (c.other, c.one)):
@@ -297,7 +282,7 @@ def _optimistic(found: dict[tuple[str, str], Interval], node: PassNode) -> None:
 def _tie(
     found: dict[tuple[str, str], Interval], known: tuple[str, str], step: Interval, v: str
 ) -> None:
-    """Go on from a known relation by one step to ``v``."""
+    """Extend a known relation by one step to ``v``."""
     if known in found and not (new := found[known].then(step)).everything:
         old = found.get((known[0], v))
         found[known[0], v] = new if old is None else old.meet(new)
@@ -306,7 +291,7 @@ def _tie(
 def _alike_families(
     found: dict[tuple[str, str], Interval], node: PassNode, families: Families
 ) -> None:
-    """Two families whose members are equal, one by one, stand at the same position."""
+    """Equate two families whose members are equal one by one."""
     for (whole, members), (other, others) in itertools.product(families.members, repeat=2):
         pairs = tuple(zip(members, others, strict=False))
         alike = other in node.variables and len(members) == len(others) > 0
@@ -315,7 +300,7 @@ def _alike_families(
 
 
 def _families(found: dict[tuple[str, str], Interval], node: PassNode, families: Families) -> None:
-    """A family coordinate ties its members, and the outermost member ties the family."""
+    """Derive members from their family coordinate, and the family from its outermost member."""
     for family, members in families.members:
         if family not in node.variables or not members:
             continue
@@ -338,24 +323,24 @@ def _families(found: dict[tuple[str, str], Interval], node: PassNode, families: 
 
 @dataclass(frozen=True, eq=False)
 class KnownState:
-    """A state, of which there is one object however often it is reached, and its number."""
+    """State with a number; equal states share one object."""
 
     state: State
     number: int
 
     @cached_property
     def known(self) -> dict[tuple[str, str], Interval]:
-        """The state by pairs; no pair of which nothing is known."""
+        """Intervals by pair; unknown pairs are missing."""
         return dict(self.state)
 
     @cached_property
     def ends(self) -> bool:
-        """Whether the state says anything of the start or the stop of a rank."""
+        """True if the state relates anything to the start or the stop of a rank."""
         return any(v in (START, STOP) for _, v in self.known)
 
     @cached_property
     def still(self) -> bool:
-        """Whether the state lets any two coordinates be the same."""
+        """True if the state allows any two coordinates to be equal."""
         return not self.ends and all(
             i.sign <= 0 or i.low <= 0 <= i.high for i in self.known.values()
         )
@@ -363,7 +348,7 @@ class KnownState:
 
 @dataclass(frozen=True, eq=False)
 class ReadChain:
-    """How a state was reached: from which node, in which state."""
+    """Chain of reads that leads to a state: the last node, its state, and the chain before."""
 
     node: str
     at: KnownState
@@ -372,7 +357,8 @@ class ReadChain:
 
 @dataclass(frozen=True)
 class ReadEdge:
-    """``reader`` reads what ``writer`` wrote; ``looping`` when both are on a cycle."""
+    """Read by ``reader`` of a tensor that ``writer`` wrote; ``looping`` if the edge is on a
+    cycle."""
 
     writer: str
     reader: str
@@ -381,7 +367,7 @@ class ReadEdge:
 
     @cached_property
     def onward(self) -> dict[str, list[tuple[str, Interval]]]:
-        """From a written variable to those that read it."""
+        """Relations to read variables, by written variable."""
         found: dict[str, list[tuple[str, Interval]]] = {}
         for (written, read), tie in self.ties:
             found.setdefault(written, []).append((read, tie))
@@ -390,13 +376,13 @@ class ReadEdge:
 
 @dataclass(frozen=True, eq=False)
 class Dependences:
-    """Every read of a cascade, and what can be reached from where."""
+    """Every read of a cascade, and everything reachable from each node."""
 
     nodes: tuple[PassNode, ...]
     families: Families
     edges: tuple[ReadEdge, ...]
     is_optimistic: bool = False
-    """Take from masks the most they can say, right or wrong: a bound on what was missed."""
+    """True if to assume the most that masks could imply: this bounds the error of the analysis."""
 
     @cached_property
     def node_of(self) -> dict[str, PassNode]:
@@ -405,7 +391,7 @@ class Dependences:
 
     @cached_property
     def _leaving(self) -> dict[str, list[tuple[int, ReadEdge]]]:
-        """By node its edges, each with a number: that of all behind which the same is known."""
+        """Edges by writer, each with a number shared by edges that lead to equal states."""
         numbers: dict[object, int] = {}
         found: dict[str, list[tuple[int, ReadEdge]]] = {n.name: [] for n in self.nodes}
         for edge in self.edges:
@@ -419,7 +405,7 @@ class Dependences:
         return {}
 
     def _known(self, state: State) -> KnownState:
-        """The one object of a state."""
+        """Return the shared object of a state."""
         return self._states.setdefault(state, KnownState(state, len(self._states)))
 
     @cached_property
@@ -427,7 +413,7 @@ class Dependences:
         return {}
 
     def _along(self, at: KnownState, number: int, edge: ReadEdge) -> KnownState:
-        """The state behind an edge: it is the same of all sources that come in one state."""
+        """Return the state behind an edge; sources in equal states share it."""
         found = self._after.get((at.number, number))
         if found is None:
             found = self._known(self._closed(_carried(at.state, edge), self.node_of[edge.reader]))
@@ -439,12 +425,12 @@ class Dependences:
 
     @cached_property
     def reached(self) -> dict[str, dict[str, tuple[ReadChain, ...]]]:
-        """Per node, what depends on it."""
+        """Dependents of each node."""
         return {n.name: self._reached(n) for n in self.nodes}
 
     @cached_property
     def moving(self) -> frozenset[str]:
-        """Variables that a read shifts, or others they are tied to; a family as one."""
+        """Variables that a read shifts, with all variables related to them."""
         pairs = [pair for e in self.edges for pair, _ in e.ties]
         pairs.extend((f, m) for f, members in self.families.members for m in members)
         shifted = {v for e in self.edges for pair, tie in e.ties if tie != EQUAL for v in pair}
@@ -452,16 +438,16 @@ class Dependences:
 
     @cached_property
     def optimistic(self) -> Dependences:
-        """The same with the most that masks can say; itself where that is nothing new."""
+        """Optimistic version of the dependences; the same object if masks leave nothing open."""
         if not any(n.compared for n in self.nodes):
             return self
         return replace(self, is_optimistic=True)
 
     def _reached(self, source: PassNode) -> dict[str, tuple[ReadChain, ...]]:
-        """Every node that depends on ``source``, with the states it may be in."""
+        """Return every node that depends on ``source``, with its possible states."""
         start = self._known(self._closed({(v, v): EQUAL for v in source.variables}, source))
         steps: dict[str, list[ReadChain]] = {}
-        # Breadth first: of two chains to one state the shorter is kept, which is the one to tell.
+        # Breadth first: of two chains to one state the shorter one is kept for explanations.
         queue = deque([ReadChain(source.name, start, None)])
         while queue:
             step = queue.popleft()
@@ -471,7 +457,7 @@ class Dependences:
         return {name: tuple(found) for name, found in steps.items()}
 
     def _visit(self, found: list[ReadChain], queue: deque[ReadChain], step: ReadChain) -> None:
-        """Keep a state unless one that allows more is there; join when there are too many."""
+        """Keep a state unless a more permissive one is present; merge if there are too many."""
         if any(old.at is step.at or _implied(step.at.known, old.at) for old in found):
             return
         if len(found) >= MAX_STATES:
@@ -498,9 +484,9 @@ def _carried(state: State, edge: ReadEdge) -> dict[tuple[str, str], Interval]:
 
 
 def _repeated(known: Interval, tie: Interval) -> Interval:
-    """A shift on a cycle repeats without end.
+    """Return the interval of a shift that a cycle repeats any number of times.
 
-    ``v - 1`` is ``v - 2`` after one more turn, and any earlier one after enough of them:
+    ``v - 1`` is ``v - 2`` after one more turn, and any earlier one after enough turns:
 
     >>> _repeated(EQUAL, Interval(-1, -1))
     Interval(low=-inf, high=-1, sign=1)
@@ -511,14 +497,14 @@ def _repeated(known: Interval, tie: Interval) -> Interval:
 
 
 def relation(step: ReadChain, u: str, v: str) -> Interval | None:
-    """What a state says of a source coordinate ``u`` and a coordinate ``v`` of a rank.
+    """Return the interval between a source coordinate ``u`` and a coordinate ``v`` of a rank.
 
-    Returns None when it says nothing: ``v`` needs every ``u``.
+    None means that nothing is known: ``v`` needs every ``u``.
     """
     known = step.at.known
     result = known.get((u, v))
     if step.at.ends:
-        # u = c from the start and v >= 0: u - v is at most c. From the stop it is at least c.
+        # u = c from the start and v >= 0 give u - v <= c; from the stop, u - v >= c.
         for at, way in ((START, _AFTER), (STOP, _UNTIL)):
             if (u, at) in known and not (end := known[u, at].then(way)).everything:
                 result = end if result is None else result.meet(end)
@@ -526,19 +512,20 @@ def relation(step: ReadChain, u: str, v: str) -> Interval | None:
 
 
 def _implied(mine: Mapping[tuple[str, str], Interval], other: KnownState) -> bool:
-    """Whether a state allows no more than another: all that the other says holds in it."""
+    """Return whether a state allows no more than another, because it satisfies all its
+    intervals."""
     return all(k in mine and mine[k].inside(i) for k, i in other.state)
 
 
 def _generalized(a: State, b: State) -> State:
-    """What two states agree on: of a pair that one says nothing of, nothing is known."""
+    """Return the common knowledge of two states; a pair unknown to one is unknown."""
     theirs = dict(b)
     both = ((k, i.cover(theirs[k])) for k, i in a if k in theirs)
     return tuple((k, i) for k, i in both if i is not None)
 
 
 def dependences_of(nodes: tuple[PassNode, ...], families: Families) -> Dependences:
-    """Connect every read to the statements that write the tensor."""
+    """Return the dependences that connect every read to the statements that write its tensor."""
     writers: dict[str, list[PassNode]] = {}
     for node in nodes:
         writers.setdefault(node.tensor, []).append(node)
@@ -546,7 +533,7 @@ def dependences_of(nodes: tuple[PassNode, ...], families: Families) -> Dependenc
         (writer, reader, tuple(sorted(ties_of(writer.target, read).items(), key=str)))
         for reader in nodes
         for read in reader.reads
-        # Two of them where the tensor is iterative: its init and its step.
+        # An iterative tensor has two writers: its init and its step.
         for writer in writers.get(read.tensor, ())
     ]
     cycles = on_cycles((w.name, r.name) for w, r, _ in plain)

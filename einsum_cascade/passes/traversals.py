@@ -16,15 +16,15 @@ from .nodes import PassNode, Read
 from .relations import BOUNDED, Dependences, Interval, ReadChain, dependences_of, relation, since
 
 Place = tuple[str, int]
-"""A tensor and one of its dimensions: the fibers along it."""
+"""Tensor and one of its dimensions, which stand for the fibers along it."""
 
 
 Steps = Iterator["Steps"]
-"""A traversal that hands out the deeper ones, so that its depth is not Python's."""
+"""Traversal that yields deeper traversals, so that its depth is not limited by Python's stack."""
 
 
 def _run(steps: Steps) -> None:
-    """Run a traversal, and what it hands out, depth first."""
+    """Run a traversal and the traversals it yields, depth first."""
     stack = [steps]
     while stack:
         deeper = next(stack[-1], None)
@@ -36,7 +36,7 @@ def _run(steps: Steps) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Provenance:
-    """Follows tensors back, element by element, to the inputs."""
+    """Map from tensors back to the inputs, element by element."""
 
     nodes: tuple[PassNode, ...]
     families: Families
@@ -53,10 +53,10 @@ class Provenance:
         return found
 
     def of(self, node: PassNode, variable: str) -> dict[Place, int]:
-        """The fibers that ``node`` traverses along ``variable``, each with its direction.
+        """Return the fibers that ``node`` traverses along ``variable``, each with its direction.
 
-        Holds the tensors it reads or writes at this coordinate and, through intermediate
-        tensors, those these were computed from element by element.
+        They belong to the tensors that the node reads or writes at this coordinate, and to tensors
+        from which these are computed element by element.
         """
         key = (node.name, variable)
         if key not in self._known:
@@ -66,7 +66,7 @@ class Provenance:
         return self._known[key]
 
     def places_of(self, node: PassNode, tensor: str, variable: str) -> frozenset[Place]:
-        """The fibers of ``of`` that belong to one tensor ``node`` reads."""
+        """Return the fibers of ``of`` that belong to one tensor ``node`` reads."""
         found: dict[Place, int] = {}
         for read in node.reads:
             if read.tensor == tensor:
@@ -74,7 +74,8 @@ class Provenance:
         return frozenset(found)
 
     def own_tensors(self, node: PassNode, variable: str) -> tuple[tuple[str, bool], ...]:
-        """Tensors the node itself traverses along ``variable``, and whether it writes them."""
+        """Return the tensors the node itself traverses along ``variable``, with a flag for
+        writes."""
         found = []
         if node.kind != "pick" and any(True for _ in self._along(node.written, variable)):
             found.append((node.tensor, True))
@@ -97,7 +98,7 @@ class Provenance:
         for v in node.same_as(variable):
             if node.kind != "pick":
                 for dimension, s in self._along(node.written, v):
-                    # The first way that reaches a place says its direction: -1 where it is read
+                    # The first path to a place determines its direction: -1 if it is read
                     # backwards.
                     found.setdefault((node.tensor, dimension), sign * s)
             for read in node.reads:
@@ -120,11 +121,11 @@ class Provenance:
                         yield self._collect(writer, v, sign * s, found, seen)
 
     def _along(self, read: Read, variable: str) -> Iterator[tuple[int, int]]:
-        """Dimensions of ``read`` that move with ``variable``, and in which direction."""
+        """Yield the dimensions of ``read`` that vary with ``variable``, with their direction."""
         members = self.families.members_of(variable)
         used = read.used
-        # A tensor with some members alone (``LM[m1, p]``) has an element per tile, not per element
-        # of the family: traversing it is no pass over the family's fibers.
+        # A tensor with some members only (``LM[m1, p]``) has one element per tile: traversing it is
+        # no pass over the family's fibers.
         whole = not members or variable in used or set(members) <= used
         names = {variable, self.families.family_of(variable), *(members if whole else ())}
         if used.isdisjoint(names):
@@ -134,7 +135,7 @@ class Provenance:
                 yield dimension, sign
 
     def _inside(self, form: Form, variable: str) -> str | None:
-        """The writer's variable at a dimension; a family's own grain is kept."""
+        """Return the writer's variable at a dimension; the grain of a family is kept."""
         if not form.variables:
             return None
         v = form.single or form.variables[0]
@@ -144,7 +145,7 @@ class Provenance:
 
 
 class Order(Enum):
-    """How two Einsums that depend on each other can share a traversal."""
+    """Orders of elements in which two dependent Einsums can share a traversal."""
 
     ANY = "in any order of the elements"
     UP = "when elements come in ascending order"
@@ -154,9 +155,9 @@ class Order(Enum):
 
 @dataclass(frozen=True)
 class Pair:
-    """``later`` depends on ``earlier``, with the same coordinates of all other ranks.
+    """Dependence of ``later`` on ``earlier`` at equal coordinates of all other ranks.
 
-    ``shared``: both traverse fibers of one tensor.
+    ``shared`` is True if both traverse fibers of one tensor.
     """
 
     earlier: str
@@ -168,45 +169,45 @@ class Pair:
 
 @dataclass(frozen=True, eq=False)
 class Traversals:
-    """What the analysis of one rank needs to know of a cascade."""
+    """Data for the analysis of the ranks of one cascade."""
 
     program: ir.Program
     dependences: Dependences
     provenance: Provenance
-    """Which fibers every node traverses."""
+    """Fibers that every node traverses."""
     is_optimistic: bool = False
 
     @classmethod
     def of(cls, program: ir.Program, nodes: tuple[PassNode, ...]) -> Traversals:
-        """Connect the nodes of a program."""
+        """Return the traversals of a program's nodes."""
         families = Families.of(program)
         return cls(program, dependences_of(nodes, families), Provenance(nodes, families))
 
     @property
     def families(self) -> Families:
-        """The partitioned ranks."""
+        """Partitioned ranks."""
         return self.dependences.families
 
     @cached_property
     def optimistic(self) -> Traversals:
-        """The same, taking for true all that would make passes fewer and could not be shown."""
+        """Optimistic version, with a favourable answer to every open question."""
         return replace(self, dependences=self.dependences.optimistic, is_optimistic=True)
 
     # ------------------------------------------------------------ who traverses a rank
 
     def coordinates(self, node: PassNode, rank: str) -> tuple[str, ...]:
-        """The variables of ``node`` that stand for a position along ``rank``."""
+        """Return the variables of ``node`` that are positions along ``rank``."""
         family = self.program.rank_of[rank].family if rank in self.program.rank_of else None
         picked = tuple(v for v, of in node.picked if of in (rank, family))
         own = rank.lower()
         return ((own,) if own in node.variables else ()) + picked
 
     def along(self, rank: str) -> dict[str, tuple[str, ...]]:
-        """The nodes that traverse ``rank`` and their coordinates along it.
+        """Return the nodes that traverse ``rank``, with their coordinates along it.
 
-        A rank whose variable no Einsum uses is followed through the tensors that carry it.
+        A rank whose variable no Einsum uses is followed through the tensors that have it.
         """
-        # What sets coordinate 0 is done before any traversal.
+        # Statements of init run before any traversal.
         nodes = [n for n in self.dependences.nodes if n.kind != "init"]
         found = {n.name: self.coordinates(n, rank) for n in nodes}
         if not any(found.values()):
@@ -229,7 +230,7 @@ class Traversals:
     # ------------------------------------------------------------ what separates two
 
     def pairs(self, rank: str, traversing: dict[str, tuple[str, ...]]) -> tuple[Pair, ...]:
-        """Every dependence between two nodes that traverse ``rank``."""
+        """Return every dependence between two nodes that traverse ``rank``."""
         found = []
         directions = self.directions(traversing)
         places = {name: self.places(name, own) for name, own in traversing.items()}
@@ -245,7 +246,7 @@ class Traversals:
         return tuple(found)
 
     def places(self, name: str, coordinates: tuple[str, ...]) -> frozenset[Place]:
-        """The fibers that a node traverses along any of some coordinates."""
+        """Return the fibers that a node traverses along any of some coordinates."""
         node = self.dependences.node_of[name]
         return frozenset(place for v in coordinates for place in self.provenance.of(node, v))
 
@@ -257,12 +258,13 @@ class Traversals:
         directions: dict[tuple[str, str], int],
         steps: tuple[ReadChain, ...],
     ) -> tuple[Order, tuple[int, ...]]:
-        """``_kept`` of two nodes by name, each of which has its ``coordinates`` along the rank."""
+        """Return the cached result of ``_kept`` for two nodes with their coordinates along the
+        rank."""
         source, reader = names
         signs = tuple(
             [(directions[source, a], directions[reader, b]) for a, b in product(*coordinates)]
         )
-        # Of many pairs all that counts is the same: a long cascade says it once.
+        # Pairs with equal keys have equal results, which saves most of the work in long cascades.
         states = tuple([s.at.number for s in steps])
         alike = (
             rank,
@@ -279,7 +281,7 @@ class Traversals:
 
     @cached_property
     def _point_sets(self) -> dict[str, int]:
-        """By node a number, which those share that go over the same points."""
+        """Number per node, shared by nodes with equal variables and masks."""
         numbers: dict[object, int] = {}
         nodes = self.dependences.nodes
         return {n.name: numbers.setdefault((n.variables, n.masks), len(numbers)) for n in nodes}
@@ -296,7 +298,7 @@ class Traversals:
         signs: tuple[tuple[int, int], ...],
         steps: tuple[ReadChain, ...],
     ) -> tuple[Order, tuple[int, ...]]:
-        """The order two nodes allow, and which chains hold with all other coordinates equal."""
+        """Return the order two nodes allow, and the chains possible at equal other coordinates."""
         source, reader = nodes
         starts, ends = coordinates
         outer = self._outer(rank, reader, (*starts, *ends))
@@ -317,15 +319,15 @@ class Traversals:
         return order, kept
 
     def directions(self, traversing: dict[str, tuple[str, ...]]) -> dict[tuple[str, str], int]:
-        """Whether each loop goes up or down the fibers, of those that are connected.
+        """Return the direction of each loop along connected fibers: 1 or -1.
 
-        A loop that reads ``X[T-1-t]`` goes down the fibers that one reading ``X[t]`` goes up.
+        A loop that reads ``X[T-1-t]`` runs down the fibers that a loop reading ``X[t]`` runs up.
         """
         loops = [(name, v) for name, coordinates in traversing.items() for v in coordinates]
         provenance = {
             at: self.provenance.of(self.dependences.node_of[at[0]], at[1]) for at in loops
         }
-        # A place hands its direction on once: whoever else goes along it then has one.
+        # A place passes its direction on once: all other loops along it have one then.
         along: dict[Place, list[tuple[str, str]]] = {}
         for at in loops:
             for place in provenance[at]:
@@ -345,7 +347,7 @@ class Traversals:
         return found
 
     def _outer(self, rank: str, reader: PassNode, own: tuple[str, ...]) -> tuple[str, ...]:
-        """Variables of other ranks, which stand still while a fiber is traversed."""
+        """Return the variables of other ranks, which are constant while a fiber is traversed."""
         inner = {*own, rank.lower()}
         known = self.program.rank_of.get(rank)
         if known is not None and known.partition:
@@ -357,15 +359,15 @@ class Traversals:
         return tuple(v for v in reader.variables if v not in inner)
 
     def loses(self, rank: str, step: ReadChain, a: str, b: str) -> bool:
-        """Whether one chain of reads makes a reader at ``b`` need every ``a``.
+        """Return whether one chain of reads makes a reader at ``b`` need every ``a``.
 
         Parameters
         ----------
         rank : str
         step : ReadChain
-            The last read of the chain.
+            Last read of the chain.
         a, b : str
-            Variables, of the source and of the reader.
+            Variables of the source and of the reader.
         """
         return self._order(rank, (step,), (a, b)) is Order.NEVER
 
@@ -376,14 +378,14 @@ class Traversals:
         ends: tuple[str, str],
         signs: tuple[int, int] = (1, 1),
     ) -> Order:
-        """The order a dependence allows, in the direction of a shared tensor's fibers."""
+        """Return the order a dependence allows, in the direction of a shared tensor's fibers."""
         a, b = ends
         found = _order([_oriented(relation(s, a, b), *signs) for s in steps])
-        # A reader may need all of one tile and yet nothing of another, or the same place of all
-        # tiles: the family's coordinates say nothing then, one member's do.
+        # A reader may need a whole tile but no other tile, or the same position of all tiles. Then
+        # the coordinates of the family say nothing, but those of one member do.
         members = self.program.rank_of[rank].partition if rank in self.program.rank_of else ()
         if found is Order.NEVER and members and a == b == rank.lower():
-            for m in (x.lower() for x in members):  # held as long as one member is tied
+            for m in (x.lower() for x in members):  # kept as long as one member is related
                 inner = _order([relation(s, m, m) for s in steps])
                 if inner is not Order.NEVER:
                     return Order.ANY
@@ -391,11 +393,10 @@ class Traversals:
 
 
 def _same_possible(step: ReadChain, variable: str, starts: tuple[str, ...]) -> bool:
-    """Whether a state allows the same coordinate of another rank on both sides.
+    """Return whether a state allows equal coordinates of another rank on both sides.
 
-    A chain that came to the rank while it went along a fiber must not have moved on along
-    it either: what an earlier step of an outer loop did to the fiber lies behind all
-    passes of this step.
+    A chain that met the rank while it moved along a fiber must not have moved along the rank since:
+    work of an earlier outer step on the fiber precedes all passes of this step.
     """
     for u in (variable, *(since(a, variable) for a in starts)):
         known = relation(step, u, variable)
@@ -407,9 +408,11 @@ def _same_possible(step: ReadChain, variable: str, starts: tuple[str, ...]) -> b
 def _pinned(
     step: ReadChain, ends: tuple[str, str], still: tuple[tuple[str, ...], tuple[str, ...]]
 ) -> bool:
-    """Whether coordinates that stand still fix an end: what is needed could come first.
+    """Return whether constant coordinates fix an end, so that the needed element could come
+    first.
 
-    Or the only one that needs it last. A bounded distance pins nothing: it bounds the fiber.
+    It could also be the only reader that comes last. A bounded distance fixes nothing: it bounds
+    the fiber.
     """
     at_reader = [(ends[0], v) for v in still[1]]
     at_source = [(u, ends[1]) for u in still[0]]
@@ -423,9 +426,9 @@ def _on_either_side(
     ends: tuple[str, str],
     outer: tuple[str, ...],
 ) -> bool:
-    """Whether masks put all the one traverses on one side of a coordinate, the other beyond.
+    """Return whether masks separate the two traversals at a coordinate of an outer rank.
 
-    Or leave one of them a single element.
+    True also if a mask leaves one of them a single element.
     """
     a, b = ends
     mine, theirs = ({(m.first, m.second) for m in masks} for masks in (earlier, later))
@@ -439,10 +442,11 @@ def _on_either_side(
 
 
 def _oriented(known: Interval | None, sign_a: int, sign_b: int) -> Interval | None:
-    """A relation of loop variables as one of positions in a tensor; None: everything.
+    """Return a relation of loop variables as a relation of positions in a tensor; None if
+    unknown.
 
-    A loop that goes down stands at S - 1 - a: a difference of its variable is one of positions
-    with the other sign. Where one of two goes down, all that is known is their sum: None.
+    A loop that runs down is at position S - 1 - a, so differences change sign. If only one of the
+    two runs down, just the sum of positions is known, and the result is None.
     """
     if known is None or known.sign * sign_a * sign_b < 0:
         return None
@@ -459,7 +463,7 @@ def _order(intervals: list[Interval | None]) -> Order:
         if i is None or i.sign < 0:
             return Order.NEVER
         low, high = min(low, i.low), max(high, i.high)
-    # All that lies before, and a bounded way ahead: there in time when elements ascend.
+    # Everything before, and a bounded distance ahead: ready in time if elements ascend.
     if low == -math.inf:
         return Order.NEVER if high == math.inf else Order.UP
     return Order.DOWN if high == math.inf else Order.ANY

@@ -1,4 +1,4 @@
-"""Rewrites: rules that take a cascade to an equal one, and prove it."""
+"""Rewrites: rules that turn a cascade into an equal one, with a proof."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name when it is first used: an analysis needs the masks alone."""
+    """Import a public name on first use, because most users of the package need few of them."""
     if name in _HOMES:
         from importlib import import_module
 

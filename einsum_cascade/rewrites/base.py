@@ -1,4 +1,4 @@
-"""What a rewrite is: a frozen object that takes a program to an equal program, in steps."""
+"""Base of rewrites: a frozen object that turns a program into an equal program, in steps."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class RewriteStep:
     Attributes
     ----------
     rule : str
-        The rule as it would be written on the command line.
+        Rule as written on the command line.
     before, after : Program
-        The cascade on both sides.
+        Cascade before and after the step.
     because : tuple of str
-        The identities used and what they allow, one line each.
+        Identities used and their consequences, one line each.
     """
 
     rule: str
@@ -33,46 +33,41 @@ class RewriteStep:
 
 @dataclass(frozen=True)
 class Rewrite:
-    """A rule. Subclasses say in their docstring: precondition, before -> after, source."""
+    """Rule; docstrings of subclasses give its precondition, before -> after, and source."""
 
     name: ClassVar[str] = ""
 
     def derive(self, program: Program) -> tuple[RewriteStep, ...]:
-        """The steps this rule takes on a program; never empty.
+        """Return the steps of this rule on a program; never empty.
 
         Raises
         ------
         RewriteError
-            When the precondition fails; names the condition and the Einsum.
+            The precondition fails; names the condition and the Einsum.
         """
         raise NotImplementedError
 
     def apply(self, program: Program) -> Program:
-        """The rewritten program, verified before and after."""
+        """Return the rewritten program; it is verified before and after."""
         check(program)
         return self.derive(program)[-1].after
 
 
 def step(rule: str, before: Program, after: Program, *because: str) -> RewriteStep:
-    """A step whose product is in order and has been verified.
+    """Return a step whose result is in execution order and verified.
 
     Parameters
     ----------
     rule : str
-        Its name and, behind a colon, the Einsum: ``factor:AV``.
+        Name of the rule and, after a colon, of the Einsum: ``factor:AV``.
     before, after : Program
     *because : str
-        Reasons, one a line of the derivation.
-
-    Returns
-    -------
-    RewriteStep
-        With the Einsums of ``after`` in an order in which they can run.
+        Reasons, one line of the derivation each.
 
     Raises
     ------
     CascadeError
-        When the product is malformed (a defect of the rule, not of the input).
+        The result is malformed: a defect of the rule, not of the input.
     """
     after = in_order(after)
     check(after)
@@ -82,22 +77,17 @@ def step(rule: str, before: Program, after: Program, *because: str) -> RewriteSt
 def refuse(
     rule: str, condition: str, einsum: Einsum | None = None, hint: str | None = None
 ) -> RewriteError:
-    """The error of a rule whose precondition fails: which condition, at which Einsum.
+    """Return the error of a rule whose precondition fails.
 
     Parameters
     ----------
     rule : str
     condition : str
-        What does not hold, in words that go on after a colon.
+        Violated condition, as a clause after a colon.
     einsum : Einsum, optional
-        Where.
+        Einsum that violates it.
     hint : str, optional
-        What to do about it.
-
-    Returns
-    -------
-    RewriteError
-        To be raised.
+        Advice to the user.
     """
     where = f" at '{einsum.name}'" if einsum is not None else ""
     span = einsum.span if einsum is not None else None
@@ -105,19 +95,19 @@ def refuse(
 
 
 def einsum_named(program: Program, name: str, rule: str) -> Einsum:
-    """The Einsum a rule was asked to work on.
+    """Return the Einsum that a user names in a rule.
 
     Parameters
     ----------
     program : Program
     name : str
     rule : str
-        Which asks, for the error.
+        Rule to name in the error.
 
     Raises
     ------
     RewriteError
-        When the program has no such Einsum.
+        The program has no such Einsum.
     """
     found = program.einsum_of.get(name)
     if found is None:

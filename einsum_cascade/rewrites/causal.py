@@ -1,4 +1,4 @@
-"""Causal sums: which reductions a chunk can split, and how their weights decay."""
+"""Causal sums: reductions that chunks can split, and the decay of their weights."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ _RULE = "chunk"
 
 @dataclass(frozen=True)
 class CausalSum:
-    """A sum over the keys before a query: ``w(p - m) * queries(p) * keys(m)``.
+    """Sum over the keys before a query: ``w(p - m) * queries(p) * keys(m)``.
 
     Attributes
     ----------
     einsum : Einsum
-        The reduction.
+        Reduction.
     queries, keys : tuple of ProductPart
-        Factors with the query variable, and with the key variable.
+        Factors with the query variable, and factors with the key variable.
     inner : tuple of str
         Variables summed inside the scores (``e``).
     decay : Expression or None
-        What the weight is multiplied by per position; None without decay.
+        Factor of the weight per position; None without decay.
     """
 
     einsum: Einsum
@@ -54,7 +54,7 @@ class CausalSum:
 
 
 def mask_ranks(program: Program, einsum: Einsum) -> tuple[str, str] | None:
-    """The (query, key) variables of a causal mask on a reduction, or None."""
+    """Return the (query, key) variables of a causal mask on a reduction, or None."""
     for condition in sorted(Masks(program).skipped(einsum), key=expression_text):
         found = causal(condition)
         if found is not None and found[1] in einsum.over:
@@ -63,7 +63,8 @@ def mask_ranks(program: Program, einsum: Einsum) -> tuple[str, str] | None:
 
 
 def causal(condition: Condition) -> tuple[str, str] | None:
-    """``(p, m)`` if a condition is ``m <= p``, ``m < p`` or one of these turned around."""
+    """Return ``(p, m)`` if a condition is ``m <= p``, ``m < p`` or one of these reversed, else
+    None."""
     if not isinstance(condition, Relational):
         return None
     left, right = condition.left, condition.right
@@ -77,7 +78,9 @@ def causal(condition: Condition) -> tuple[str, str] | None:
 
 
 def causal_sum(program: Program, einsum: Einsum, query: str, key: str) -> CausalSum:
-    """A reduction over the keys as a causal sum.
+    """Return a reduction over the keys as a causal sum.
+
+    Its term is separated into factors of queries, factors of keys, and the weight between the two.
 
     Parameters
     ----------
@@ -86,15 +89,10 @@ def causal_sum(program: Program, einsum: Einsum, query: str, key: str) -> Causal
     query, key : str
         Variables of the mask ``key <= query``.
 
-    Returns
-    -------
-    CausalSum
-        Its term taken apart into factors of queries, of keys, and what decays between the two.
-
     Raises
     ------
     RewriteError
-        When it is not one; says which condition fails.
+        The reduction is no causal sum; says which condition fails.
     """
     if einsum.select is not None or einsum.reduction != "+":
         raise refuse(_RULE, f"it is a {einsum.select or einsum.reduction}, not a sum", einsum)
@@ -116,7 +114,7 @@ def causal_sum(program: Program, einsum: Einsum, query: str, key: str) -> Causal
     if not keys or any(p.count < 0 for p in keys):
         raise refuse(_RULE, f"no factor of its term carries '{key}' alone", einsum)
     decay, scale = _decay(program, einsum, product(weights), query, key)
-    # The state is indexed by what the keys carry; it cannot decay along anything else.
+    # The state is indexed by the variables of the keys, so it cannot decay along another one.
     lacking = variables_of(decay) - variables_of(*(p.value for p in keys))
     if lacking:
         raise refuse(_RULE, f"its decay depends on '{min(lacking)}', its keys do not", einsum)
@@ -137,13 +135,13 @@ def _coupling(program: Program, part: ProductPart, query: str, key: str) -> str:
 
 
 def _factors(program: Program, einsum: Einsum) -> tuple[list[ProductPart], tuple[str, ...]]:
-    """Factors of the term, the scores written out."""
+    """Return the factors of the term, with the scores substituted."""
     found: list[ProductPart] = []
     inner: tuple[str, ...] = ()
     for part in flat(program, einsum, einsum.expression, 1):
         source = summed(program, part)
-        # One factor is written out, and only where its own reduced variable is not one of this
-        # Einsum's: two sums over one name would become one.
+        # Only one factor is substituted, and only if its reduced variable is not one of this
+        # Einsum's: two sums over one name would merge.
         shared = source is not None and set(source.over) & set(einsum.variables)
         if source is None or inner or shared or not isinstance(part.value, Access):
             found.append(part)
@@ -158,13 +156,13 @@ def _factors(program: Program, einsum: Einsum) -> tuple[list[ProductPart], tuple
 def _decay(
     program: Program, einsum: Einsum, weight: Expression, query: str, key: str
 ) -> tuple[Expression | None, Expression | None]:
-    """The factor a weight takes per position, and the weight at distance zero."""
+    """Return the factor that a weight takes per position, and the weight at distance zero."""
     bridge = Bridge(program)
     value = bridge.to_sympy(weight)
     p = bridge.symbol(Name(name=query, kind="variable"))
     m = bridge.symbol(Name(name=key, kind="variable"))
-    # A weight that p + 1 multiplies by d and m + 1 by 1 / d, with d free of both, is a constant
-    # times d ** (p - m); one of the two alone would let d ** p through.
+    # If p + 1 multiplies a weight by d and m + 1 multiplies it by 1 / d, with d free of both, the
+    # weight is a constant times d ** (p - m). One condition alone would accept d ** p.
     decay = tidy(value.subs(p, p + 1) / value)
     back = tidy(value.subs(m, m + 1) / value)
     if decay.has(p, m) or back.has(p, m) or sympy.simplify(decay * back - 1) != 0:
@@ -174,13 +172,13 @@ def _decay(
             f"by {sympy.sstr(decay)}",
             einsum,
         )
-    # At distance zero the power is 1: what is left of the weight is its constant.
+    # At distance zero the power is 1, so the constant of the weight remains.
     scale = sympy.simplify(value.subs(m, p))
     return tuple(None if v == 1 else bridge.from_sympy(v) for v in (decay, scale))  # type: ignore[return-value]
 
 
 def decay_power(decay: Expression, steps: Expression) -> Expression:
-    """``decay ** steps``; an exponential takes the steps inside, one step is the decay."""
+    """Return ``decay ** steps``; an exponential takes the steps into its argument."""
     if steps == Number(value=1):
         return decay
     if isinstance(decay, Call) and decay.function == "exp":

@@ -49,18 +49,17 @@ _N = TypeVar("_N", bound=Node)
 
 @dataclass(frozen=True)
 class Chunk(Rewrite):
-    """Split causal sums into the own chunk and a state carried over the chunks before.
+    """Split causal sums into the own chunk and a state carried over the previous chunks.
 
-    Precondition: queries and keys are one sequence (from here on declared alike); every
-    reduction over the keys is a sum with the mask ``m <= p`` whose term is a product of
-    factors of the query, factors of the key, and a weight that is a constant to the power
-    ``p - m`` (or no weight).
+    Precondition: queries and keys are one sequence (declared alike from here on); every reduction
+    over the keys is a sum with the mask ``m <= p`` whose term is a product of factors of the query,
+    factors of the key, and a weight that is a constant to the power ``p - m`` (or no weight).
 
-    Before -> after (``lam ** (p - m)``): ``O[p,f] = QK[p,m] * lam ** (p - m) * V[m,f]
-    where m <= p`` becomes, with chunk ``p1``, query ``p0`` and key ``m0``: the same inside
-    the chunk ``where m0 <= p0``, plus ``Q * lam ** (p0 + 1)`` times the state
-    ``RKV[p1]``; ``RKV[p1+1] = RKV[p1] * lam ** M0 + sum of K * lam ** (M0 - 1 - m0) * V``.
-    Every exponent is at least zero, so nothing overflows.
+    Before -> after (``lam ** (p - m)``): ``O[p,f] = QK[p,m] * lam ** (p - m) * V[m,f] where m <=
+    p`` becomes, with chunk ``p1``, query ``p0`` and key ``m0``: the same inside the chunk ``where
+    m0 <= p0``, plus ``Q * lam ** (p0 + 1)`` times the state ``RKV[p1]``; ``RKV[p1+1] = RKV[p1] *
+    lam ** M0 + sum of K * lam ** (M0 - 1 - m0) * V``. Every exponent is at least zero, so nothing
+    overflows.
 
     Source: Lightning Attention-2, arXiv 2401.04658; chunkwise linear attention.
     """
@@ -73,7 +72,7 @@ class Chunk(Rewrite):
         return f"{_RULE}:{self.queries},{self.keys}" if self.queries else _RULE
 
     def derive(self, program: Program) -> tuple[RewriteStep, ...]:
-        """One step."""
+        """Return one step."""
         query, key = self._ranks(program)
         _check_flow(program, query, key)
         sums = {
@@ -130,7 +129,7 @@ def _check_flow(program: Program, query: Rank, key: Rank) -> None:
 
 @dataclass(frozen=True)
 class _Chunks:
-    """The variables of a chunked sequence: chunk, query in chunk, key in chunk."""
+    """Variables of a chunked sequence: chunk, query in chunk, key in chunk."""
 
     query: Rank
     key: Rank
@@ -140,7 +139,7 @@ class _Chunks:
 
     @classmethod
     def of(cls, program: Program, query: Rank, key: Rank) -> _Chunks:
-        """Named after their ranks: P1, P0 and M0."""
+        """Return the variables named after the ranks: P1, P0 and M0."""
         names = [f"{query.name}1", f"{query.name}0", f"{key.name}0"]
         taken = {r.name for r in program.ranks} | set(program.parallel)
         for name in names:
@@ -149,7 +148,7 @@ class _Chunks:
         return cls(query, key, *names)
 
     def ranks(self, program: Program) -> tuple[Rank, ...]:
-        """The program's ranks with the members; keys are declared like queries."""
+        """Return the program's ranks with the members; keys are declared like queries."""
         new: list[Rank] = []
         for rank in program.ranks:
             if rank.name == self.query.name:
@@ -168,16 +167,16 @@ class _Chunks:
 
     @property
     def chunk(self) -> Affine:
-        """The chunk's index."""
+        """Index of the chunk."""
         return variable(self.outer.lower())
 
     @property
     def size(self) -> Name:
-        """How many keys a chunk has."""
+        """Number of keys in a chunk."""
         return Name(name=self.key_inner, kind="shape")
 
     def position(self, kind: str) -> tuple[Affine, Affine]:
-        """The index inside the chunk, and the index in the whole sequence."""
+        """Return the index inside the chunk, and the index in the whole sequence."""
         if kind == self.query.variable:
             inside = variable(self.inner.lower())
             return inside, member_index((self.outer, self.inner))
@@ -196,7 +195,7 @@ class _ChunkWriter:
     ended: set[str] = field(default_factory=set)
 
     def rewritten(self, einsum: Einsum, causal_: CausalSum | None) -> Iterator[Einsum]:
-        """What stands in the place of an Einsum."""
+        """Yield the replacement of an Einsum."""
         if causal_ is None:
             where = self.node(einsum.where) if einsum.where is not None else None
             target = self.target(einsum)
@@ -230,12 +229,12 @@ class _ChunkWriter:
         yield from self._carried(found, state, kept)
 
     def _carried(self, found: CausalSum, state: str, kept: tuple[Affine, ...]) -> Iterator[Einsum]:
-        """The state: what it was, decayed over one chunk, plus what the chunk adds."""
+        """Yield the state: the previous state, decayed over one chunk, plus the chunk's own sum."""
         chunk, einsum = self.chunks.chunk, found.einsum
         key = self.chunks.position(self.chunks.key.variable)[0].variables[0]
         last = Binary(operator="-", left=self.chunks.size, right=number(1))
-        # To the last key of the chunk: the state is kept as it stands there, and its next reader,
-        # at place p0 of the next chunk, is p0 + 1 positions further (``_split``).
+        # Decay up to the last key of the chunk, where the state is kept. Its next reader, at
+        # position p0 of the next chunk, is p0 + 1 positions further (``_split``).
         steps = Binary(operator="-", left=last, right=Name(name=key, kind="variable"))
         added = yield from self._decayed("D", list(found.keys), found.decay, steps)
         assert added is not None
@@ -260,7 +259,7 @@ class _ChunkWriter:
         self.init.append(Einsum(target=first, expression=number(0), span=einsum.span))
 
     def _state_access(self, found: CausalSum) -> tuple[str, tuple[Affine, ...]]:
-        """The state's name and its indices besides the chunk."""
+        """Return the state's name, and its indices other than the chunk."""
         key = self.chunks.key.variable
         used: dict[str, None] = {}
         for part in found.keys:
@@ -276,7 +275,7 @@ class _ChunkWriter:
     def _decayed(
         self, prefix: str, parts: list[ProductPart], decay: Expression | None, steps: Expression
     ) -> Generator[Einsum, None, Expression | None]:
-        """A product of factors with the decay of ``steps`` positions; None when it is 1."""
+        """Return a product of factors with the decay of ``steps`` positions; None if it is 1."""
         whole = self.node(product(parts)) if parts else None
         if decay is None:
             return whole
@@ -284,8 +283,8 @@ class _ChunkWriter:
         if whole is None:
             return factor
         first, *rest = [self.node(p.value) for p in parts]
-        # A tensor with its decay is written once and read by all sums that want it (``shared``);
-        # what is no plain tensor, or a divisor, is written where it is used.
+        # A tensor with its decay is written once and shared by all sums that need it (``shared``).
+        # A divisor, or a factor that is no plain tensor, is written where it is used.
         if not isinstance(first, Access) or any(p.count != 1 for p in parts):
             return Binary(operator="*", left=whole, right=factor)
         expression = Binary(operator="*", left=first, right=factor)
@@ -302,10 +301,11 @@ class _ChunkWriter:
         return total
 
     def _ended(self, einsum: Einsum) -> Einsum:
-        """Keys of the last chunk that are beyond the sequence are not there.
+        """Restrict an Einsum to keys inside the sequence, if its last chunk may be partial.
 
-        Said only where keys are read from an input without their query: a query that is
-        there has no key beyond it, and what is computed from an absent key is absent.
+        The condition is needed only where keys are read from an input without their query. A query
+        inside the sequence has no key beyond it, and anything computed from an absent key is
+        absent.
         """
         inside, whole = self.chunks.position(self.chunks.key.variable)
         used = variables_of(einsum.expression)
@@ -323,14 +323,14 @@ class _ChunkWriter:
     # ---------------------------------------------------------------------- indices
 
     def target(self, einsum: Einsum) -> Access:
-        """The target in chunks; an output keeps its place in the whole sequence."""
+        """Return the target in chunks; an output keeps its index in the whole sequence."""
         computed = einsum.name not in self.program.outputs
         return replace(
             einsum.target, indices=self.indices(einsum.target.indices, computed=computed)
         )
 
     def indices(self, indices: tuple[Index, ...], *, computed: bool) -> tuple[Index, ...]:
-        """Sequence indices as (chunk, position) for what is computed, else as one index."""
+        """Return sequence indices as (chunk, position) for computed tensors, else as one index."""
         new: list[Index] = []
         for index in indices:
             name = index.as_variable if isinstance(index, Affine) else None
@@ -341,14 +341,14 @@ class _ChunkWriter:
             if not computed:
                 new.append(whole)
                 continue
-            # S[p, m] has both ranks in the own chunk: its index stands once, S[p1, p0, m0].
+            # S[p, m] has both ranks in the own chunk: the chunk index occurs once, S[p1, p0, m0].
             if self.chunks.chunk not in new:
                 new.append(self.chunks.chunk)
             new.append(inside)
         return tuple(new)
 
     def node(self, node: _N) -> _N:
-        """An expression or condition on the own chunk."""
+        """Return an expression or condition on the own chunk."""
         query, key = self.chunks.query.variable, self.chunks.key.variable
         own = {name: self.chunks.position(name)[0] for name in (query, key)}
         computed = set(self.program.einsum_of) - set(self.program.outputs)
@@ -392,7 +392,7 @@ class _ChunkWriter:
 
 
 def _is_distance(part: Binary, query: str, key: str) -> bool:
-    """Whether an expression is ``p - m``."""
+    """Return whether an expression is ``p - m``."""
     ends = (part.left, part.right)
     names = [e.name if isinstance(e, Name) and e.kind == "variable" else None for e in ends]
     return part.operator == "-" and sorted(filter(None, names)) == sorted((query, key))

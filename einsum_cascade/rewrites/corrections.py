@@ -1,10 +1,10 @@
-"""Corrections: what a change of a final value does to everything computed from it.
+"""Corrections: effect of a change of a final value on everything computed from it.
 
-A value ``f(x, d)`` that depends on a reduction result ``d`` is *correctable* when
-``f(x, d2) = c(d1, d2) (.) f(x, d1)`` with ``c`` free of ``x``: then a running sum of
-``f`` that was built with the old ``d`` is repaired by one ``c`` per step. Corrections
-compose: the factor of a map follows from the factors of what it reads, and a reduction
-keeps the factor of its term when ``(.)`` distributes over the reduction's operator.
+A value ``f(x, d)`` that depends on a reduction result ``d`` is *correctable* if ``f(x, d2) = c(d1,
+d2) (.) f(x, d1)`` with ``c`` free of ``x``. Then one ``c`` per step repairs a running sum of ``f``
+that was built with the old ``d``. Corrections compose: the factor of a map follows from the factors
+of its operands, and a reduction keeps the factor of its term if ``(.)`` distributes over the
+operator of the reduction.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _INVERSE: dict[Operator, str] = {
     "+": "f(x, d2) - f(x, d1)",
     "**": "log f(x, d2) / log f(x, d1)",
 }
-# A factor leaves a max or min only where it is positive, which ``_objection`` asks for.
+# A factor leaves a max or min only if it is positive, which ``_objection`` requires.
 _DISTRIBUTES: dict[str, tuple[Operator, ...]] = {
     "+": ("*",),
     "max": ("+", "*"),
@@ -53,11 +53,11 @@ _DISTRIBUTES: dict[str, tuple[Operator, ...]] = {
 }
 
 _MAX_FACTOR_CHARACTERS = 200
-"""Characters; a longer formula in a message explains nothing."""
+"""Maximum length of a formula in a message, in characters; a longer one explains nothing."""
 
 
 class Blocked(Exception):
-    """No correction: why, and at which Einsum."""
+    """No correction exists, for a reason and at an Einsum."""
 
     def __init__(self, einsum: Einsum, condition: str) -> None:
         super().__init__(condition)
@@ -67,7 +67,7 @@ class Blocked(Exception):
 
 @dataclass(frozen=True)
 class Correction:
-    """``new = old (operator) factor``; the factor reads final tensors marked OLD, NEW."""
+    """Correction ``new = old (operator) factor``; the factor reads finals marked OLD and NEW."""
 
     operator: Operator
     factor: Expression
@@ -75,13 +75,13 @@ class Correction:
 
 
 def marked(access: Access, mark: str) -> Access:
-    """A final value before or after a step, named so that no tensor has that name."""
+    """Return a final value before or after a step, under a name that no tensor has."""
     return replace(access, tensor=access.tensor + mark)
 
 
 @dataclass(frozen=True)
 class Corrections:
-    """The corrections of a program along a grain, worked out on demand."""
+    """Corrections of a program along a grain, derived on demand."""
 
     view: RankView
 
@@ -94,18 +94,18 @@ class Corrections:
         return {}
 
     def of(self, einsum: Einsum) -> Correction:
-        """The correction of a stale Einsum's value.
+        """Return the correction of a stale Einsum's value.
 
         Raises
         ------
         Blocked
-            When there is none.
+            There is none.
         """
         if einsum.name not in self._found:
             try:
                 self._found[einsum.name] = self._derive(einsum)
             except Blocked as blocked:
-                # Kept as well: that there is none takes sympy as long to find out.
+                # Failures are cached too: sympy takes as long to find that there is no correction.
                 self._found[einsum.name] = blocked
         found = self._found[einsum.name]
         if isinstance(found, Blocked):
@@ -124,7 +124,7 @@ class Corrections:
                 new[symbol] = bridge.symbol(marked(access, NEW))
             elif access.tensor in self.view.stale:
                 new[symbol] = self._corrected(bridge, access)
-        # At once, because what is put for a stale operand holds that operand itself.
+        # Simultaneously, because the replacement of a stale operand contains the operand itself.
         before, after = value.subs(old), value.subs(new, simultaneous=True)
         reasons = []
         for operator in self._operators(einsum):
@@ -134,7 +134,7 @@ class Corrections:
                 text = _identity(bridge, factor, operator, before, after)
                 return Correction(operator, bridge.from_sympy(factor), text)
             reasons.append(reason)
-        # A correction with one fault tells more than that another operator has none at all.
+        # A correction with one fault explains more than an operator without any correction.
         reasons.sort(key=lambda r: r.startswith(_NONE))
         raise Blocked(einsum, reasons[0] if reasons else self._no_operator(einsum))
 
@@ -154,7 +154,7 @@ class Corrections:
                 )
 
     def _corrected(self, bridge: Bridge, access: Access) -> Any:
-        """What a stale operand becomes when the final values move on."""
+        """Return the value of a stale operand after the final values change."""
         source = self.view.program.einsum_of[access.tensor]
         if self.view.is_iterative(access.tensor):
             raise Blocked(source, "it is a recurrence that needs the end of its own sweep")
@@ -181,7 +181,7 @@ class Corrections:
     def _objection(
         self, einsum: Einsum, bridge: Bridge, factor: Any, operator: Operator
     ) -> str | None:
-        """Why ``factor`` is not a correction of the Einsum, or None when it is one."""
+        """Return why ``factor`` is not a correction of the Einsum, or None if it is one."""
         if factor.has(sympy.nan, sympy.zoo, sympy.oo, sympy.I):
             return "the change has no finite correction"
         bound = self.view.grain.variables | set(einsum.over)
@@ -217,7 +217,7 @@ class Corrections:
 
 
 def apply_operator(value: Any, operator: Operator, factor: Any) -> Any:
-    """``value (operator) factor``."""
+    """Return ``value (operator) factor``."""
     match operator:
         case "*":
             return value * factor
@@ -227,19 +227,16 @@ def apply_operator(value: Any, operator: Operator, factor: Any) -> Any:
 
 
 def distributes(bridge: Bridge, reduction: UserReduction, operator: Operator) -> bool:
-    """Whether ``c (operator) .`` may be moved into both sides of a declared reduction.
+    """Return whether ``c (operator) .`` distributes over a declared reduction.
+
+    False also means that sympy cannot prove it; the correction is then refused.
 
     Parameters
     ----------
     bridge : Bridge
     reduction : UserReduction
     operator : str
-        ``+``: is ``r(a, b) + c`` the same as ``r(a + c, b + c)``?
-
-    Returns
-    -------
-    bool
-        False also where sympy cannot prove it: a correction is then refused.
+        For ``+``: whether ``r(a, b) + c`` equals ``r(a + c, b + c)``.
     """
     a, b, c = sympy.symbols("a b c", real=True)
 
@@ -254,7 +251,7 @@ def distributes(bridge: Bridge, reduction: UserReduction, operator: Operator) ->
 
 
 def is_associative(bridge: Bridge, reduction: UserReduction) -> bool:
-    """Whether sympy proves a declared reduction associative."""
+    """Return whether sympy proves a declared reduction associative."""
     first, second = (bridge.symbol(Name(name=n, kind="argument")) for n in reduction.arguments)
     body = bridge.to_sympy(reduction.body)
     a, b, c = sympy.symbols("a b c", real=True)
@@ -266,7 +263,7 @@ def is_associative(bridge: Bridge, reduction: UserReduction) -> bool:
 
 
 def known_reduction(view: RankView, einsum: Einsum) -> bool:
-    """Whether an Einsum's reduction may be taken apart: built in, or proved associative."""
+    """Return whether an Einsum's reduction may be split: built in, or proved associative."""
     if einsum.select is not None:
         return False
     if is_builtin_reduction(einsum.reduction):
@@ -281,12 +278,12 @@ def _identity(bridge: Bridge, factor: Any, operator: Operator, before: Any, afte
 
 
 def _divisors(factor: Any) -> tuple[Any, ...]:
-    """Bases of negative powers: ``d1`` of ``d2 / d1``."""
+    """Return the bases of negative powers: ``d1`` in ``d2 / d1``."""
     return tuple(p.base for p in factor.atoms(sympy.Pow) if p.exp.could_extract_minus_sign())
 
 
 def _finals_of(bridge: Bridge, value: Any) -> tuple[str, ...]:
-    """Names of the final values a sympy expression holds before or after a step."""
+    """Return the names of final values, before or after a step, in a sympy expression."""
     nodes = (n for n in bridge.nodes(value) if isinstance(n, Access))
     return tuple(sorted({n.tensor.rstrip("'") for n in nodes if n.tensor.endswith("'")}))
 

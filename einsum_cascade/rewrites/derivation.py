@@ -29,7 +29,7 @@ _NAME = re.compile(r"[A-Za-z_]\w*")
 
 @dataclass(frozen=True)
 class Rule:
-    """How a rule is written, how many arguments it takes, and how it is built."""
+    """Written form of a rule, its numbers of arguments, and its constructor."""
 
     name: str
     usage: str
@@ -54,16 +54,17 @@ RULES: tuple[Rule, ...] = (
     Rule("reduce_passes", "reduce_passes or reduce_passes:M", (0, 1), ReducePasses),
     Rule("chunk", "chunk or chunk:P,M", (0, 2), Chunk),
 )
-"""Every rule there is. ``factor`` is another name of ``defer_division``."""
+"""All rules; ``factor`` is another name of ``defer_division``."""
 
 
 def parse_rule(text: str) -> Rewrite:
-    """The rewrite a text such as ``partition:M=M1,M0`` or ``partition(M, M1, M0)`` names.
+    """Return the rewrite of a text such as ``partition:M=M1,M0`` or ``partition(M, M1, M0)``.
 
     Raises
     ------
     RewriteError
-        There is no such rule (says the nearest and lists all), or its arguments do not fit.
+        There is no such rule (the hint names the nearest and lists all), or its arguments do not
+        fit.
     """
     found = _RULE.fullmatch(text)
     name = found[1] if found else text
@@ -98,15 +99,15 @@ def parse_rule(text: str) -> Rewrite:
 
 
 class HasProgram(Protocol):
-    """What holds a program, such as ``Cascade``; rules themselves work on programs alone."""
+    """Object with a program, such as ``Cascade``; rules themselves work on programs only."""
 
     @property
     def program(self) -> Program:
-        """The program."""
+        """Program of the object."""
         ...
 
     def with_program(self, program: Program) -> Self:
-        """The same kind of thing with another program."""
+        """Return an object of the same kind with another program."""
         ...
 
 
@@ -117,18 +118,18 @@ Rules = str | Rewrite | Iterable[str | Rewrite]
 
 @dataclass(frozen=True)
 class Derivation(Generic[C]):
-    """How one cascade became another, and the proof that they are equal.
+    """Steps from one cascade to another, and the proof that the two are equal.
 
     Attributes
     ----------
     start : Program
-        The cascade as given.
+        Given cascade.
     steps : tuple of RewriteStep
         Every rule applied, helper rules included.
     result : Cascade or Program
-        The rewritten cascade, as what was given: a cascade or a bare program.
+        Rewritten cascade, of the type that was given.
     proof : Proof or None
-        Passes and operations counted, both cascades run; None when not asked for.
+        Counted passes and operations, and a run of both cascades; None if not requested.
     """
 
     start: Program
@@ -138,11 +139,11 @@ class Derivation(Generic[C]):
 
     @property
     def program(self) -> Program:
-        """The rewritten program."""
+        """Rewritten program."""
         return self.steps[-1].after
 
     def text(self) -> str:
-        """The derivation: each rule, the identity it used, the equations it changed."""
+        """Return the derivation: each rule, the identity it used, the equations it changed."""
         return "\n".join(self._lines())
 
     def __str__(self) -> str:
@@ -185,18 +186,18 @@ def rewrite(
     Parameters
     ----------
     cascade : Cascade or Program
-        What to rewrite.
+        Cascade to rewrite.
     *rules : str or Rewrite, or lists of them
-        Such as ``"partition:M=M1,M0"`` and ``"reduce_passes"``.
+        Rules such as ``"partition:M=M1,M0"`` and ``"reduce_passes"``.
     prove_it : bool
         Whether to count passes and operations and to run both cascades.
     seed : int
-        Of the random inputs of the proof.
+        Seed of the random inputs of the proof.
 
     Raises
     ------
     RewriteError
-        A rule is unknown or does not apply; or the result does not compute the same.
+        A rule is unknown or does not apply, or the result computes something else.
     """
     program = cascade if isinstance(cascade, Program) else cascade.program
     check(program)
@@ -234,7 +235,7 @@ def _chosen(rules: Iterable[str | Rewrite | Iterable[str | Rewrite]]) -> Iterato
 
 
 def _named(program: Program, start: Program, rules: list[Rewrite]) -> Program:
-    """The result under a name and a title of its own; its source stays the original's."""
+    """Return the result under a new name and title; its source stays the original's."""
     applied = ", ".join(str(r) for r in rules)
     return replace(program, name=f"{start.name}-rewritten", title=f"{start.name} after {applied}")
 
@@ -250,7 +251,7 @@ def _statement(einsum: Einsum) -> str:
 def _changes(
     before: tuple[str, ...], after: tuple[str, ...], sign: str | None = None
 ) -> Iterator[str]:
-    """Equations that left, and equations that came."""
+    """Yield the removed equations, then the added ones."""
     for line in before:
         if line not in after:
             yield f"   - {line}"

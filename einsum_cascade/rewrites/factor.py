@@ -1,4 +1,4 @@
-"""``defer_division``: a factor that is the same for every summand leaves the sum."""
+"""``defer_division``: a factor that is equal for all summands leaves the sum."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from .products import ProductPart, is_worth_moving, parts_of, product, size_of, 
 
 @dataclass(frozen=True)
 class Factor(Rewrite):
-    """Take what is free of the reduced ranks out of a reduction.
+    """Move factors that are free of the reduced ranks out of a reduction.
 
-    Precondition: the Einsum is a sum and a factor of its term (also inside a map that the
-    term reads) has none of the reduced rank variables; or it is a max or min and a summand
-    of its term, or a factor that is proved positive, has none.
+    Precondition: the Einsum is a sum, and a factor of its term (also inside a map that the term
+    reads) has none of the reduced rank variables; or it is a max or min, and a summand of its term,
+    or a factor that is proved positive, has none.
 
-    Before -> after: ``A[m,p] = SN[m,p] / SD[p]; AV[p,f] = A[m,p] * V[m,f]`` becomes
-    ``SNV[p,f] = SN[m,p] * V[m,f]; AV[p,f] = SNV[p,f] / SD[p]``. Without an Einsum's name
-    the rule is applied wherever it can be.
+    Before -> after: ``A[m,p] = SN[m,p] / SD[p]; AV[p,f] = A[m,p] * V[m,f]`` becomes ``SNV[p,f] =
+    SN[m,p] * V[m,f]; AV[p,f] = SNV[p,f] / SD[p]``. Without the name of an Einsum the rule is
+    applied wherever possible.
 
     Source: Nayak et al., MICRO 2024, equations 31-32 (deferred division).
     """
@@ -37,7 +37,7 @@ class Factor(Rewrite):
         return f"{self.name}:{self.einsum}" if self.einsum else self.name
 
     def derive(self, program: Program) -> tuple[RewriteStep, ...]:
-        """One step for each Einsum that gives up a factor."""
+        """Return one step for each Einsum that gives up a factor."""
         if self.einsum is not None:
             einsum = einsum_named(program, self.einsum, self.name)
             found = factor_out(program, einsum, is_worth_moving)
@@ -47,7 +47,7 @@ class Factor(Rewrite):
         steps: list[RewriteStep] = []
         moved = True
         while moved:
-            # From the first Einsum again each time: a factor that left one may leave the next.
+            # Restart at the first Einsum: a factor that left one may leave the next.
             moved = False
             for einsum in program.einsums:
                 found = factor_out(program, einsum, is_worth_moving)
@@ -63,18 +63,17 @@ class Factor(Rewrite):
 def factor_out(
     program: Program, einsum: Einsum, wanted: Callable[[Expression], bool]
 ) -> RewriteStep | None:
-    """The step that takes the wanted free parts out of one reduction, or None.
+    """Return the step that moves the wanted free parts out of one reduction, or None.
 
-    Out of a sum go factors; out of a max or min go summands, and factors that are
-    proved positive.
+    Factors leave a sum; summands and positive factors leave a max or min.
 
     Parameters
     ----------
     program : Program
     einsum : Einsum
-        The reduction.
+        Reduction.
     wanted : callable
-        Which of the parts that are free of its reduced variables are to leave.
+        Predicate on parts without reduced variables: whether the part is to leave.
     """
     if not einsum.over or einsum.select or einsum.reduction not in ("+", "max", "min"):
         return None
@@ -103,18 +102,18 @@ def _split(
     inside = [p for p in parts if not free(p.value)]
     if not outside:
         return None
-    # All of it leaves: a sum of ones is left, the number of points, which a mask would change.
+    # If everything leaves, a sum of ones remains: the number of points, which a mask would change.
     if not any(variables_of(p.value) & over for p in inside):
         if einsum.where is not None or einsum.reduction != "+":
             return None
-        # sum over m of c is M * c.
+        # The sum of c over m is M * c.
         counted = size_of(program, einsum.over)
         inner: Expression = product([*inside, ProductPart(counted)])
         new: tuple[Einsum, ...] = ()
     else:
         term = total(inside) if additive else product(inside)
         inner, new = reduction_of(program, einsum, term)
-        # The factor that leaves may be one whose mask skipped points for the others.
+        # The factor that leaves may be the one whose mask removed points.
         summed = replace(einsum, expression=term)
         if not Masks(program).keeps_points(einsum, summed):
             return None
@@ -131,21 +130,21 @@ def _split(
 def reduction_of(
     program: Program, einsum: Einsum, term: Expression
 ) -> tuple[Access, tuple[Einsum, ...]]:
-    """Reads ``term`` reduced as ``einsum`` does: an Einsum that is there, or a new one.
+    """Return an access to ``term`` reduced as in ``einsum``, by an existing Einsum or a new one.
 
     Parameters
     ----------
     program : Program
     einsum : Einsum
-        Whose operator, variables and mask the reduction has.
+        Einsum whose operator, variables and mask the reduction takes over.
     term : Expression
 
     Returns
     -------
     Access
-        That reads it.
+        Access to the reduced term.
     tuple of Einsum
-        The new one, to be put before ``einsum``; empty where there is one already.
+        New Einsum to place before ``einsum``; empty if one exists already.
     """
     used = variables_of(term, einsum.where)
     kept = tuple(i for i in einsum.target.indices if set(i.variables) & used)
@@ -168,14 +167,14 @@ def reduction_of(
 
 
 def _reduced_name(einsum: Einsum, term: Expression) -> str:
-    """``SX`` for a sum of X, ``GX`` for its maximum or minimum, else ``N`` (numerator)."""
+    """Return ``SX`` for a sum of X, ``GX`` for its maximum or minimum, else ``N`` (numerator)."""
     if isinstance(term, Access):
         return f"{'S' if einsum.reduction == '+' else 'G'}{term.tensor}"
     return f"N{einsum.name}"
 
 
 def _shallow(term: Expression) -> list[ProductPart]:
-    """The factors of a term, powers repeated, without looking into what it reads."""
+    """Return the factors of a term with powers repeated, without opening the operands."""
     match term:
         case Binary(operator="*", left=left, right=right):
             return [*_shallow(left), *_shallow(right)]

@@ -1,4 +1,4 @@
-"""``make_iterative``: a reduction or prefix reduction becomes a tensor carried along steps."""
+"""``make_iterative``: a reduction or prefix reduction as a tensor carried along steps."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class MakeIterative(Rewrite):
     """Carry a reduction along the rank it reduces.
 
     Precondition: the Einsum reduces the rank (by a built-in operator, or one sympy proves
-    associative) and its target is indexed by bare rank variables. ``rank`` may be left
-    out when only one rank is reduced.
+    associative) and its target is indexed by bare rank variables. ``rank`` may be omitted if only
+    one rank is reduced.
 
-    Before -> after: ``GM[p] = QK[m,p] :: max[m]`` becomes ``RGM[0,p] = -inf``,
-    ``RGM[m+1,p] = max(RGM[m,p], QK[m,p])``, and ``RGM[M,p]`` stands for ``GM[p]``. On a
-    partitioned rank a local reduction comes first. A prefix reduction ``where m <= p`` is
-    carried along p instead (the ranks are then declared alike): ``S[p] = X[m] where
-    m <= p`` becomes ``RX[p+1] = RX[p] + X[p]``, and ``S[p]`` is ``RX[p+1]``.
+    Before -> after: ``GM[p] = QK[m,p] :: max[m]`` becomes ``RGM[0,p] = -inf``, ``RGM[m+1,p] =
+    max(RGM[m,p], QK[m,p])``, and ``RGM[M,p]`` replaces ``GM[p]``. On a partitioned rank a local
+    reduction comes first. A prefix reduction ``where m <= p`` is carried along p instead (the ranks
+    are then declared alike): ``S[p] = X[m] where m <= p`` becomes ``RX[p+1] = RX[p] + X[p]``, and
+    ``S[p]`` is ``RX[p+1]``.
 
     Source: iterative construction, Nayak et al., MICRO 2024, section III.
     """
@@ -58,7 +58,7 @@ class MakeIterative(Rewrite):
         return f"{self.name}:{self.einsum}" + (f",{self.rank}" if self.rank else "")
 
     def derive(self, program: Program) -> tuple[RewriteStep, ...]:
-        """One step."""
+        """Return one step."""
         einsum = einsum_named(program, self.einsum, self.name)
         prefix = mask_ranks(program, einsum)
         if prefix is not None and self.rank in (None, program.rank_of_variable[prefix[1]]):
@@ -102,26 +102,26 @@ _RULE = "make_iterative"
 
 
 def prefix_step(program: Program, einsum: Einsum, query: str, key: str, rule: str) -> RewriteStep:
-    """The step that turns a prefix reduction into a recurrence along the queries.
+    """Return the step that turns a prefix reduction into a recurrence along the queries.
 
-    ``S[p] = f(X[m]) :: max[m] where m <= p`` becomes ``RS[p+1] = max(RS[p], f(X[p]))``
-    and ``S[p] = RS[p+1]``; in a causal sum the factors of the query stay outside and a
-    weight ``lam ** (p - m)`` becomes ``lam`` per step.
+    ``S[p] = f(X[m]) :: max[m] where m <= p`` becomes ``RS[p+1] = max(RS[p], f(X[p]))`` and ``S[p] =
+    RS[p+1]``. In a causal sum the factors of the query stay outside, and a weight ``lam ** (p -
+    m)`` becomes ``lam`` per step.
 
     Parameters
     ----------
     program : Program
     einsum : Einsum
-        The prefix reduction.
+        Prefix reduction.
     query, key : str
         Rank variables of its mask ``key <= query``.
     rule : str
-        What the step is called in a derivation.
+        Name of the step in a derivation.
 
     Raises
     ------
     RewriteError
-        When the term is not made of factors of the query and factors of the key.
+        The term does not consist of factors of the query and factors of the key.
     """
     for name in (query, key):
         rank = program.rank_of[program.rank_of_variable[name]]
@@ -144,13 +144,13 @@ def prefix_step(program: Program, einsum: Einsum, query: str, key: str, rule: st
         previous = faded
     update = combine(program, einsum.reduction, previous, state.added)
     new.append(Einsum(target=after, expression=update, span=einsum.span))
-    # Under ``m < p`` the newest key seen is a step back, and so decayed once.
+    # Under ``m < p`` the newest key is one step older, and so decayed once.
     read = after if state.inclusive else previous
     whole = product(state.outside, read) if state.outside else read
     new.append(settled(replace(einsum, expression=whole, over=(), where=None)))
     start = number(identity_of(program, einsum.reduction))
     init = (*program.init, Einsum(target=first, expression=start, span=einsum.span))
-    # One walk goes along both now: they have to be equally long.
+    # One loop iterates over both ranks now, so they must be equally long.
     ranks = tuple(
         replace(r, like=program.rank_of_variable[query]) if r.variable == key else r
         for r in program.ranks
@@ -164,7 +164,7 @@ def prefix_step(program: Program, einsum: Einsum, query: str, key: str, rule: st
 
 @dataclass(frozen=True)
 class _CarriedState:
-    """What is carried: its name and indices, what a step adds, and what stays outside."""
+    """Carried state: its name and indices, the increment per step, and the factors outside."""
 
     name: str
     variables: tuple[str, ...]

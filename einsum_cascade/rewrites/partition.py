@@ -40,17 +40,16 @@ _N = TypeVar("_N", bound=Node)
 
 @dataclass(frozen=True)
 class Partition(Rewrite):
-    """Cut a rank into members, outermost first.
+    """Split a rank into members, outermost first.
 
-    Precondition: the rank is declared, has no members yet, some equation walks it, nothing is
-    iterative along it or selects over it, and the members' names are free.
+    Precondition: the rank is declared and has no members, some equation iterates over it, nothing
+    is iterative along it or selects over it, and the members' names are free.
 
-    Before -> after (``M=M1,M0``): what reads an input at ``m`` reads it at
-    ``m1*M0 + m0``; what the cascade computes is indexed by ``m1, m0`` instead of ``m``, or,
-    where something reads it at another place than ``m``, written at ``m1*M0 + m0``;
-    a reduction over ``m`` reduces over ``m1, m0``. With ``split`` a reduction
-    ``X[p] = f :: max[m]`` becomes a local and a global one:
-    ``LX[m1, p] = f :: max[m0]``, ``X[p] = LX[m1, p] :: max[m1]``.
+    Before -> after (``M=M1,M0``): an input read at ``m`` is read at ``m1*M0 + m0``; a computed
+    tensor is indexed by ``m1, m0`` instead of ``m``, or written at ``m1*M0 + m0`` if something
+    reads it at another index than ``m``; a reduction over ``m`` reduces over ``m1, m0``. With
+    ``split`` a reduction ``X[p] = f :: max[m]`` becomes a local and a global one: ``LX[m1, p] = f
+    :: max[m0]``, ``X[p] = LX[m1, p] :: max[m1]``.
 
     Source: fibertree partitioning as in Nayak et al., MICRO 2024, Cascade 5.
     """
@@ -65,7 +64,7 @@ class Partition(Rewrite):
         return f"{rule}:{self.rank}={','.join(self.members)}"
 
     def derive(self, program: Program) -> tuple[RewriteStep, ...]:
-        """One step."""
+        """Return one step."""
         family = self._checked(program)
         variables = tuple(m.lower() for m in self.members)
         index = member_index(self.members)
@@ -86,10 +85,10 @@ class Partition(Rewrite):
         return (step(str(self), program, after, text),)
 
     def _stored_whole(self, program: Program, family: Rank) -> tuple[tuple[str, str], ...]:
-        """Computed tensors, and what each is called in members.
+        """Return computed tensors with their names in members.
 
-        An output keeps its name and its place in the whole rank; what others read of it
-        is a tensor in members (``BA``).
+        An output keeps its name and its index in the whole rank; others read a tensor in members
+        instead (``BA``).
         """
         names = Names(program)
         whole = _read_whole(program, family)
@@ -173,11 +172,11 @@ class Partition(Rewrite):
 class FusePartition(Rewrite):
     """Undo a partition: the members become the rank again.
 
-    Precondition: the rank has members, every tensor the cascade computes carries all of
-    them or none, they are only reduced together, and inputs are read at the whole index.
+    Precondition: the rank has members, every computed tensor has all of them or none, they are only
+    reduced together, and inputs are read at the whole index.
 
-    Before -> after (``M``): ``m1*M0 + m0`` becomes ``m``; ``X[m1, m0]`` becomes ``X[m]``;
-    a reduction over ``m1, m0`` becomes one over ``m``.
+    Before -> after (``M``): ``m1*M0 + m0`` becomes ``m``; ``X[m1, m0]`` becomes ``X[m]``; a
+    reduction over ``m1, m0`` becomes one over ``m``.
 
     Source: the inverse of ``partition``.
     """
@@ -189,7 +188,7 @@ class FusePartition(Rewrite):
         return f"{self.name}:{self.rank}"
 
     def derive(self, program: Program) -> tuple[RewriteStep, ...]:
-        """One step."""
+        """Return one step."""
         family = program.rank_of.get(self.rank)
         if family is None or not family.partition:
             hint = did_you_mean(self.rank, (r.name for r in program.ranks if r.partition))
@@ -237,7 +236,7 @@ class FusePartition(Rewrite):
 
 @dataclass(frozen=True)
 class _InMembers:
-    """Writes one Einsum in the members' variables."""
+    """Rewriter of one Einsum in the members' variables."""
 
     family: str
     members: tuple[str, ...]
@@ -262,7 +261,7 @@ class _InMembers:
         return substitute_variables(marked, {self.family: self.index})
 
     def _access(self, access: Access) -> Access:
-        """Indices of what the cascade computes become the members, one each."""
+        """Replace the family's index of a computed tensor by one index per member."""
         held = dict(self.held)
         if access.tensor not in held:
             return access
@@ -276,9 +275,9 @@ class _InMembers:
 
 
 def _read_whole(program: Program, family: Rank) -> frozenset[str]:
-    """Computed tensors that something reads along the rank at another place than its variable.
+    """Return the computed tensors read along the rank at another index than its variable.
 
-    They cannot be told in members there: ``TB[p - m]``, or ``KR[m]`` of what is as long.
+    Such an index has no form in members: ``TB[p - m]``, or ``KR[m]`` along a rank declared alike.
     """
     found: set[str] = set()
     for einsum in (*program.einsums, *program.init):
@@ -292,18 +291,18 @@ def _read_whole(program: Program, family: Rank) -> frozenset[str]:
 
 
 def member_index(members: tuple[str, ...]) -> Affine:
-    """The index of a family in its members: ``m2*M1*M0 + m1*M0 + m0``."""
+    """Return the index of a family in its members: ``m2*M1*M0 + m1*M0 + m0``."""
     return index_of(digits(members))
 
 
 def family_index(index: Affine, whole: Affine, name: str) -> Affine:
-    """``index`` with the members' combination inside it replaced by the family's variable.
+    """Return ``index`` with the combination of members replaced by the family's variable.
 
-    2*m1*M0 + 2*m0 + 1 is 2*m + 1; m1*M0 + 2*m0 is left as it is.
+    2*m1*M0 + 2*m0 + 1 becomes 2*m + 1; m1*M0 + 2*m0 stays.
     """
     terms = {(t.variable, t.shapes): t.coefficient for t in index.terms}
     wanted = {(t.variable, t.shapes): t.coefficient for t in whole.terms}
-    # A guess, by division that rounds; whether it is exact is asked below.
+    # A guess by integer division; the check below decides whether it is exact.
     factors = {terms.get(k, 0) // c for k, c in wanted.items()}
     if len(factors) != 1 or 0 in factors:
         return index
@@ -321,7 +320,7 @@ def _whole_name(part: Node, whole: Affine, name: str) -> Node:
 
 
 def _fused_index(part: Node, members: tuple[str, ...], name: str) -> Node:
-    """``X[m1, m0, p]`` as ``X[m, p]``."""
+    """Return ``X[m1, m0, p]`` as ``X[m, p]``."""
     if not isinstance(part, Access):
         return part
     names = [i.as_variable if isinstance(i, Affine) else None for i in part.indices]
@@ -337,7 +336,7 @@ def _with_members(program: Program, family: Rank, members: tuple[str, ...]) -> t
     model = program.model_of(family.name)
     for rank in program.ranks:
         if rank.name != family.name:
-            # A rank in members is like none without: the others are like it instead.
+            # A partitioned rank is like no other rank: the others become like it instead.
             alike = program.model_of(rank.name) == model != family.name
             ranks.append(replace(rank, like=family.name) if alike else rank)
             continue
@@ -347,7 +346,7 @@ def _with_members(program: Program, family: Rank, members: tuple[str, ...]) -> t
 
 
 def _like_the_first(program: Program, family: Rank, ranks: tuple[Rank, ...]) -> tuple[Rank, ...]:
-    """Ranks alike with a whole one, each like the one that is declared first."""
+    """Return the ranks with each of those alike declared like the first of them."""
     if family.like is not None:
         return ranks
     alike = [r.name for r in ranks if r.name == family.name or program.alike(r.name, family.name)]

@@ -23,7 +23,7 @@ Free = Callable[[Expression], bool]
 
 @dataclass(frozen=True)
 class ProductPart:
-    """``value ** count`` in a product, ``count * value`` in a sum."""
+    """Part ``value ** count`` of a product, or ``count * value`` of a sum."""
 
     value: Expression
     count: int = 1
@@ -32,28 +32,28 @@ class ProductPart:
 def parts_of(
     program: Program, einsum: Einsum, free: Free, *, additive: bool
 ) -> tuple[ProductPart, ...]:
-    """The parts of an Einsum's term; a map it reads is opened where a free part is inside.
+    """Return the parts of an Einsum's term; a map that it reads is opened if it has a free part.
 
     Parameters
     ----------
     program : Program
     einsum : Einsum
     free : callable
-        Whether a part is one that is looked for, such as one without a reduced variable.
+        Predicate on parts, for example that a part has no reduced variable.
     additive : bool
-        Whether terms of a sum are asked for; else factors of a product.
+        Whether to return terms of a sum instead of factors of a product.
 
     Returns
     -------
     tuple of ProductPart
-        In the order in which they are written; ``a / b`` is a once and b ``-1`` times.
+        Parts in written order; ``a / b`` gives a with count 1 and b with count -1.
     """
     opener = _Opener(additive, program, einsum, free)
     return tuple(opener.parts(einsum.expression, 1))
 
 
 def factors_of(expression: Expression) -> tuple[ProductPart, ...]:
-    """The factors of a product as it is written, whatever it reads.
+    """Return the factors of a product as it is written, without opening operands.
 
     >>> from ..ir import Name
     >>> a, b = (Name(name=n, kind="parameter") for n in "ab")
@@ -66,7 +66,7 @@ def factors_of(expression: Expression) -> tuple[ProductPart, ...]:
 
 @dataclass(frozen=True)
 class _Parts:
-    """Takes products, or sums, apart."""
+    """Decomposition of products, or of sums."""
 
     additive: bool
 
@@ -100,13 +100,13 @@ class _Parts:
         return [ProductPart(whole, count)]
 
     def read(self, access: Access, count: int) -> list[ProductPart]:
-        """The parts that an operand is."""
+        """Return the parts of an operand."""
         return [ProductPart(access, count)]
 
 
 @dataclass(frozen=True)
 class _Opener(_Parts):
-    """Opens what is read, too."""
+    """Decomposition that opens operands, too."""
 
     program: Program
     einsum: Einsum
@@ -114,7 +114,7 @@ class _Opener(_Parts):
 
     @override
     def read(self, access: Access, count: int) -> list[ProductPart]:
-        """Those of the map it reads where a free one is inside."""
+        """Return the parts of the map that is read if one of them is free, else the operand."""
         if self.free(access):
             return [ProductPart(access, count)]
         body = readable_map(self.program, access, self.einsum)
@@ -126,7 +126,7 @@ class _Opener(_Parts):
 
 
 def is_worth_moving(part: Expression) -> bool:
-    """Whether a factor costs an operation: a sign does not.
+    """Return whether a factor costs an operation; a sign does not.
 
     >>> [is_worth_moving(number(n)) for n in (-1, 1, 0.5)]
     [False, False, True]
@@ -135,7 +135,7 @@ def is_worth_moving(part: Expression) -> bool:
 
 
 def product(parts: Iterable[ProductPart], first: Expression | None = None) -> Expression:
-    """``first * a * b**2 / c``; an empty product is 1."""
+    """Return ``first * a * b**2 / c``; an empty product is 1."""
     parts = tuple(parts)
     signs = sum(1 for p in parts if p.value == _MINUS)
     parts = tuple(p for p in parts if p.value != _MINUS)
@@ -156,7 +156,7 @@ def product(parts: Iterable[ProductPart], first: Expression | None = None) -> Ex
 
 
 def total(parts: Iterable[ProductPart], first: Expression | None = None) -> Expression:
-    """``first + a - b``; an empty sum is 0."""
+    """Return ``first + a - b``; an empty sum is 0."""
     parts = tuple(parts)
     result = first
     for part in (*(p for p in parts if p.count > 0), *(p for p in parts if p.count < 0)):
@@ -172,7 +172,7 @@ def total(parts: Iterable[ProductPart], first: Expression | None = None) -> Expr
 
 
 def size_of(program: Program, variables: Iterable[str]) -> Expression:
-    """The number of points the variables run over, as a product of shapes."""
+    """Return the number of points of the variables, as a product of shapes."""
     names = [Name(name=program.rank_of_variable[v], kind="shape") for v in variables]
     families = [program.rank_of[n.name].family for n in names]
     if families and families[0] and len(set(families)) == 1:
@@ -190,14 +190,15 @@ def _power(value: Expression, count: int) -> Expression:
 
 @dataclass(frozen=True)
 class Hoistable:
-    """Factors of a sum that are free of what it sums over, as they are written."""
+    """Factors of a sum without its reduced variables, as they are written."""
 
     einsum: str
     factors: tuple[Expression, ...]
     over: tuple[str, ...]
 
     def note(self, program: Program) -> str:
-        """What is billed, and what to type so that it is not."""
+        """Return a note on the factors that are computed repeatedly, with the command to avoid
+        it."""
         written, over = " and ".join(expression_text(f) for f in self.factors), ", ".join(self.over)
         stands, out = ("stands", "it") if len(self.factors) == 1 else ("stand", "them")
         where = f"{stands} inside the sum over {over} and {'is' if out == 'it' else 'are'}"
@@ -208,10 +209,10 @@ class Hoistable:
 
 
 def hoistable(program: Program) -> tuple[Hoistable, ...]:
-    """Sums with factors that could leave them, so that less is computed.
+    """Return the sums with factors whose removal would save operations.
 
-    Only what is written in the sum itself counts: a factor inside a map that it reads is
-    computed once as it is.
+    Only factors written in the sum itself count: a factor inside a map that it reads is computed
+    once already.
 
     >>> from einsum_cascade import Cascade
     >>> head = "cascade: a\\nranks: [M, P, E]\\ninputs: {Q: [P, E], K: [M, E]}\\noutput: QK\\n"
@@ -234,13 +235,13 @@ def _hoistable_factors(program: Program, masks: Masks, einsum: Einsum) -> Iterat
         return
     left = replace(einsum, expression=product(inside))
     times = [sum(n for _, n in einsum_operations(program, e)) for e in (einsum, left)]
-    # A product of two sums one of them away: that is one operation a point, as before.
+    # A product of two needs one operation per point for its sum, as before.
     if times[1] < times[0] and masks.keeps_points(einsum, left):
         yield Hoistable(einsum.name, tuple(p.value for p in outside), einsum.over)
 
 
 def _cascade_title(program: Program) -> str:
-    """What to type for a cascade: its name, or the file that it is in."""
+    """Return the text that names a cascade on the command line: its name, or its file."""
     if program.span is None:
         return program.name
     built_in = program.name in builtin_names("cascades")

@@ -31,22 +31,22 @@ _TOLERANCE = 1e-9
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """What a derivation changed, counted, and what it left, measured.
+    """Counted and measured effects of a derivation.
 
     Attributes
     ----------
     passes : tuple of (rank, before, after)
         Passes over every rank that both cascades have.
     operations : tuple of (kind, before, after)
-        Operations as text in the shapes; masks are not taken off.
+        Operations as text in the shapes, without the effect of masks.
     error_float64 : float
-        Largest difference of any output over the largest value of that output, in float64
-        on random inputs.
+        Largest difference of any output relative to the largest value of that output, in float64 on
+        random inputs.
     error_float16_before, error_float16_after : float
-        The same for the original and the rewritten cascade run in float16, against the
-        original in float64 on the same (float16) inputs.
+        Same measure for the original and the rewritten cascade in float16, against the original in
+        float64 on the same (float16) inputs.
     shapes : tuple of (rank, size)
-        The shapes it was run with.
+        Shapes of the runs.
     """
 
     passes: tuple[tuple[str, int, int], ...]
@@ -58,11 +58,11 @@ class Proof:
 
     @property
     def holds(self) -> bool:
-        """Whether the two cascades computed the same in float64."""
+        """True if the two cascades computed the same values in float64."""
         return self.error_float64 <= _TOLERANCE
 
     def text(self) -> str:
-        """A table a person reads."""
+        """Return a printed table."""
         rows = [("", "before", "after")]
         rows += [(f"passes over {r}", str(b), str(a)) for r, b, a in self.passes]
         rows += [(kind, before, after) for kind, before, after in self.operations]
@@ -81,14 +81,14 @@ class Proof:
 
 
 def prove(before: Program, after: Program, seed: int = 0) -> Proof:
-    """Count and run two cascades that ought to be equal.
+    """Count and run two cascades that should be equal.
 
     Parameters
     ----------
     before, after : Program
-        The same inputs and outputs; ``after`` may have more ranks.
+        Programs with the same inputs and outputs; ``after`` may have more ranks.
     seed : int
-        Of the random inputs.
+        Seed of the random inputs.
     """
     shapes = proof_shapes(after)
     errors = _errors(before, after, shapes, seed)
@@ -103,7 +103,8 @@ def prove(before: Program, after: Program, seed: int = 0) -> Proof:
 
 
 def proof_shapes(program: Program) -> dict[str, int]:
-    """Small shapes: uneven where nothing asks for more, a dozen where a rank is swept."""
+    """Return small shapes: a dozen for an iterative rank, otherwise 2 to 5, or larger if
+    required."""
     shapes: dict[str, int] = dict.fromkeys(program.parallel, 2)
     swept = {r for ranks in program.iterative.values() for r in ranks}
     plain = 0
@@ -124,7 +125,7 @@ def proof_shapes(program: Program) -> dict[str, int]:
     _equate_like_ranks(program, shapes)
     for einsum in program.einsums:
         if einsum.select is not None:
-            # No more can be selected than there is.
+            # A selection cannot have more entries than candidates.
             kept = {program.rank_of_variable[v] for v in einsum.target.variables}
             kept -= {program.rank_of_variable[v] for v in variables_of(einsum.expression)}
             chosen = program.rank_of_variable[einsum.over[0]]
@@ -145,7 +146,7 @@ def proof_shapes(program: Program) -> dict[str, int]:
 
 
 def _cover_windows(program: Program, shapes: dict[str, int]) -> None:
-    """Make inputs that are read at sums (``p + t``) as long as these need, in place."""
+    """Enlarge inputs that are read at sums (``p + t``) to the range of the index, in place."""
     inputs = {t.name for t in program.inputs}
     reads = (a for e in program.einsums if e.where is None for a in e.reads)
     for access in (a for a in reads if a.tensor in inputs):
@@ -158,8 +159,11 @@ def _cover_windows(program: Program, shapes: dict[str, int]) -> None:
 
 
 def _equate_like_ranks(program: Program, shapes: dict[str, int]) -> None:
-    """Give ranks the shapes of those they are like, in place; a rank that has a shape of its own,
-    or is cut where the other is not, gives its shape to the other."""
+    """Equate the shapes of ranks that are declared alike, in place.
+
+    A rank takes the shape of its model. If only the rank has a fixed shape or members, the model
+    takes the shape of the rank.
+    """
     for rank in program.ranks:
         if rank.like is None:
             continue
@@ -179,21 +183,21 @@ def _equate_like_ranks(program: Program, shapes: dict[str, int]) -> None:
 def random_inputs(
     program: Program, shapes: dict[str, int], seed: int, *, positive: bool = False
 ) -> dict[str, np.ndarray[Any, Any]]:
-    """Random inputs; index tensors get coordinates of the rank they index.
+    """Return random inputs; index tensors get coordinates of the rank they index.
 
     Parameters
     ----------
     program : Program
     shapes : dict of str to int
-        Of every rank, in elements.
+        Shape of every rank, in elements.
     seed : int
     positive : bool
-        Whether all numbers are from 0.5 to 1.5; else they are normal, of both signs.
+        Whether all numbers lie between 0.5 and 1.5; otherwise they are normally distributed.
 
     Returns
     -------
     dict of str to array
-        Of float16, so that they are the same in every type that a run is repeated in.
+        Arrays of float16, so that every number type represents the same values.
     """
     import numpy as np
 
@@ -225,7 +229,7 @@ def _errors(
         try:
             truth = _run(before, wide, shapes, "float64")
         except EvaluationError:
-            # Not a number on inputs of both signs, such as the root of a negative one.
+            # NaN on inputs of both signs, such as the root of a negative number.
             if positive:
                 raise
             continue
@@ -245,7 +249,7 @@ def _error(
     shapes: dict[str, int],
     dtype: str,
 ) -> float:
-    """The error in a type; infinite where that ends in what is not a number."""
+    """Return the error of a run in one number type; infinite if the run gives NaN."""
     try:
         return _difference(truth, _run(program, inputs, shapes, dtype))
     except EvaluationError:
@@ -267,7 +271,7 @@ def _run(
 
 
 def _number(program: Program, parameter: Parameter, shapes: dict[str, int]) -> float:
-    """What a parameter is taken to be: its default, a number from its domain, or 3/4."""
+    """Return the value of a parameter: its default, a number from its domain, or 3/4."""
     import numpy as np
 
     domain = program.domain(parameter.name)
@@ -277,7 +281,7 @@ def _number(program: Program, parameter: Parameter, shapes: dict[str, int]) -> f
 
 
 def _difference(truth: dict[str, Any], other: dict[str, Any]) -> float:
-    """The largest difference of an output over that output's largest value."""
+    """Return the largest difference of an output relative to its largest value."""
     import numpy as np
 
     worst = 0.0
@@ -324,7 +328,7 @@ def _operations(before: Program, after: Program) -> tuple[tuple[str, str, str], 
 
 
 def count_operations(program: Program) -> Iterable[tuple[str, Any]]:
-    """Operations by kind as polynomials in the shapes, whole iteration spaces counted."""
+    """Return operations by kind as polynomials in the shapes, over whole iteration spaces."""
     import sympy
 
     totals: dict[str, Any] = {}

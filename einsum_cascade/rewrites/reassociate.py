@@ -1,4 +1,4 @@
-"""``reassociate``: in a chain of products, another sum first: (QK)V as Q(KV)."""
+"""``reassociate``: sum a chain of products in another order: (QK)V as Q(KV)."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ from .products import ProductPart, product
 class Reassociate(Rewrite):
     """Sum over the outer rank before the inner one.
 
-    Precondition: the Einsum is a sum of products and reads, as a factor (through product
-    maps, nothing non-linear between), another sum of products; the factors that carry the
-    outer reduced variables can be summed over them without the rest; no mask ties the two.
+    Precondition: the Einsum is a sum of products and has a factor (read through product maps,
+    nothing non-linear between) that is another sum of products; the factors with the outer reduced
+    variables can be summed over them separately; no mask couples the two.
 
     Before -> after: ``QK[p,m] = Q[p,e] * K[m,e]; O[p,f] = QK[p,m] * V[m,f]`` becomes
     ``KV[e,f] = K[m,e] * V[m,f]; O[p,f] = Q[p,e] * KV[e,f]``.
 
-    Source: associativity of the matrix product; linear attention, Katharopoulos et al.,
-    arXiv 2006.16236.
+    Source: associativity of the matrix product; linear attention, Katharopoulos et al., arXiv
+    2006.16236.
     """
 
     einsum: str | None = None
@@ -51,7 +51,7 @@ class Reassociate(Rewrite):
         return f"{self.name}:{self.einsum}" if self.einsum else self.name
 
     def derive(self, program: Program) -> tuple[RewriteStep, ...]:
-        """One step, at the named Einsum or at the first that allows it."""
+        """Return one step, at the named Einsum or at the first possible one."""
         if self.einsum is not None:
             einsum = einsum_named(program, self.einsum, self.name)
             found = attempt(program, einsum)
@@ -73,9 +73,10 @@ class Reassociate(Rewrite):
 
 @dataclass(frozen=True)
 class Objection:
-    """Why an Einsum is not reassociated.
+    """Reason why an Einsum cannot be reassociated.
 
-    ``is_chain``: it is a chain of products; ``is_near``: only a map in between forbids it.
+    ``is_chain`` is True if it is a chain of products; ``is_near`` if only a map in between prevents
+    it.
     """
 
     condition: str
@@ -84,13 +85,13 @@ class Objection:
     is_near: bool = False
 
     def error(self, einsum: Einsum) -> RewriteError:
-        """The error that says so."""
+        """Return the error with this reason."""
         return refuse(Reassociate.name, self.condition, einsum, self.hint)
 
 
 @dataclass(frozen=True)
 class ProductChain:
-    """A sum over ``outer`` of products, one of whose factors was a sum over ``inner``."""
+    """Sum over ``outer`` of products, one of whose factors was a sum over ``inner``."""
 
     factors: tuple[ProductPart, ...]
     outer: tuple[str, ...]
@@ -99,7 +100,7 @@ class ProductChain:
 
 
 def chain_of(program: Program, einsum: Einsum) -> tuple[ProductChain | None, str]:
-    """The chain of products an Einsum sums, or None and why it is none."""
+    """Return the chain of products that an Einsum sums, or None and the reason."""
     if einsum.reduction != "+" or not einsum.over or einsum.select:
         return None, "it is not a sum"
     found: list[ProductPart] = []
@@ -107,7 +108,7 @@ def chain_of(program: Program, einsum: Einsum) -> tuple[ProductChain | None, str
     through = ""
     for part in flat(program, einsum, einsum.expression, 1):
         source = summed(program, part)
-        # One factor is written out; a variable that both sums have would be caught outside.
+        # Only one factor is substituted; a variable that both sums have would be captured.
         if source is None or inner or set(source.over) & set(einsum.variables):
             found.append(part)
             continue
@@ -121,7 +122,7 @@ def chain_of(program: Program, einsum: Einsum) -> tuple[ProductChain | None, str
 
 
 def attempt(program: Program, einsum: Einsum) -> RewriteStep | Objection:
-    """The step that sums over the outer variables first, or why there is none."""
+    """Return the step that sums over the outer variables first, or an objection."""
     chain, reason = chain_of(program, einsum)
     if chain is None:
         return Objection(reason, is_chain=False, is_near="linear" in reason)
@@ -134,8 +135,8 @@ def attempt(program: Program, einsum: Einsum) -> RewriteStep | Objection:
                 "first is not the same for all of them",
                 "for a causal mask m <= p the rule 'chunk' splits the mask first",
             )
-    # QK[p, m] * V[m, f] with QK written out is Q[p, e] * K[m, e] * V[m, f]: K and V carry the outer
-    # m and are summed over it first, Q and the sum over e come after.
+    # QK[p, m] * V[m, f] with QK substituted is Q[p, e] * K[m, e] * V[m, f]: K and V have the outer
+    # m and are summed over it first; Q and the sum over e come after.
     first = [p for p in chain.factors if variables_of(p.value) & outer]
     rest = [p for p in chain.factors if not variables_of(p.value) & outer]
     if not variables_of(*(p.value for p in rest)) & set(chain.inner):
@@ -158,24 +159,24 @@ def attempt(program: Program, einsum: Einsum) -> RewriteStep | Objection:
 def inner_sum(
     program: Program, einsum: Einsum, factors: Iterable[ProductPart], over: frozenset[str]
 ) -> tuple[Access, Einsum]:
-    """An Einsum that sums the product of ``factors`` over some variables.
+    """Return an Einsum that sums the product of ``factors`` over some variables.
 
     Parameters
     ----------
     program : Program
-        For names that are free.
+        Program in which the new name must be free.
     einsum : Einsum
-        Whose place in the file the new one has.
+        Einsum whose span the new one takes.
     factors : iterable of ProductPart
     over : frozenset of str
-        Variables.
+        Variables to sum over.
 
     Returns
     -------
     Access
-        That reads it.
+        Access to the sum.
     Einsum
-        Over what the factors carry besides, in the order in which they do.
+        Sum, indexed by the remaining variables in the order of the factors.
     """
     factors = tuple(factors)
     term = product(factors)
@@ -187,18 +188,16 @@ def inner_sum(
 
 
 def flat(program: Program, einsum: Einsum, expression: Expression, count: int) -> list[ProductPart]:
-    """Factors of a product, product maps opened.
-
-    ``count`` is the power of each factor: -1 below a division.
+    """Return the factors of a product, with product maps opened.
 
     Parameters
     ----------
     program : Program
     einsum : Einsum
-        Where the product stands: what its mask hides stays hidden.
+        Einsum that contains the product; maps with another mask stay closed.
     expression : Expression
     count : int
-        To begin with, 1.
+        Power of the product: 1 at the top, -1 below a division.
     """
     match expression:
         case Binary(operator="*", left=left, right=right):
@@ -224,7 +223,7 @@ def flat(program: Program, einsum: Einsum, expression: Expression, count: int) -
 
 
 def summed(program: Program, part: ProductPart) -> Einsum | None:
-    """The sum of products a factor reads, or None."""
+    """Return the sum of products that a factor reads, or None."""
     if part.count != 1 or not isinstance(part.value, Access):
         return None
     source = program.einsum_of.get(part.value.tensor)
@@ -237,7 +236,7 @@ def summed(program: Program, part: ProductPart) -> Einsum | None:
 
 
 def _why_not(program: Program, factors: Iterable[ProductPart]) -> str:
-    """Names the non-linear map that stands between, if one does."""
+    """Return why no factor is a sum of products; names a non-linear map in between."""
     for part in factors:
         for access in accesses_of(part.value):
             source = program.einsum_of.get(access.tensor)

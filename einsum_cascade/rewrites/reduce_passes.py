@@ -19,7 +19,7 @@ from .factor import factor_out
 from .running import RunningPlan, plan_of, write
 from .separate import separated
 
-# So that a rule that undoes another does not go on for ever.
+# Bound on the steps of a derivation, in case one rule undoes another.
 _MAX_STEPS = 200
 
 
@@ -27,20 +27,19 @@ _MAX_STEPS = 200
 class ReducePasses(Rewrite):
     """Merge the sweeps over a rank that a correction can merge.
 
-    Precondition: every reduction that needs the end of a sweep of the same rank can give
-    up what it needs (``defer_division``), or separate it (``separate``), or has a
-    correction: ``f(x, d2) = c(d1, d2) (.) f(x, d1)`` with ``c`` free of ``x`` and ``(.)``
-    distributing over the reduction. Sympy decides. Where nothing waits but a causal sum
-    sweeps the keys anew for every query, the sums become chunks with one state (``chunk``).
+    Precondition: every reduction that needs the end of a sweep of the same rank can give up that
+    value (``defer_division``), or separate it (``separate``), or has a correction: ``f(x, d2) =
+    c(d1, d2) (.) f(x, d1)`` with ``c`` free of ``x`` and ``(.)`` distributing over the reduction.
+    Sympy decides. If nothing waits but a causal sum sweeps the keys for every query, the sums
+    become chunks with one state (``chunk``).
 
-    Before -> after: ``GM[p] = QK[m,p] :: max[m]; SN[m,p] = exp(QK[m,p] - GM[p]);
-    SD[p] = SN[m,p]`` becomes ``RGM[m+1,p] = max(RGM[m,p], QK[m,p]);
-    SN[m,p] = exp(QK[m,p] - RGM[m+1,p]); CGM[m,p] = exp(RGM[m,p] - RGM[m+1,p]);
-    PSD[m,p] = RSD[m,p] * CGM[m,p]; RSD[m+1,p] = SN[m,p] + PSD[m,p]``, and ``SD`` is
-    ``RSD[M,p]``. On a partitioned rank it works tile by tile, with local reductions.
+    Before -> after: ``GM[p] = QK[m,p] :: max[m]; SN[m,p] = exp(QK[m,p] - GM[p]); SD[p] = SN[m,p]``
+    becomes ``RGM[m+1,p] = max(RGM[m,p], QK[m,p]); SN[m,p] = exp(QK[m,p] - RGM[m+1,p]); CGM[m,p] =
+    exp(RGM[m,p] - RGM[m+1,p]); PSD[m,p] = RSD[m,p] * CGM[m,p]; RSD[m+1,p] = SN[m,p] + PSD[m,p]``,
+    and ``SD`` is ``RSD[M,p]``. On a partitioned rank it works tile by tile, with local reductions.
 
-    Source: the online softmax of Milakov and Gimelshein (arXiv 1805.02867) and Cascade 5
-    of Nayak et al. (MICRO 2024), generalised.
+    Source: the online softmax of Milakov and Gimelshein (arXiv 1805.02867) and Cascade 5 of Nayak
+    et al. (MICRO 2024), generalised.
     """
 
     rank: str | None = None
@@ -50,7 +49,7 @@ class ReducePasses(Rewrite):
         return f"{self.name}:{self.rank}" if self.rank else self.name
 
     def derive(self, program: Program) -> tuple[RewriteStep, ...]:
-        """The helper rewrites that are needed, then the merge; rank after rank."""
+        """Return the helper rewrites that are needed, then the merge, rank by rank."""
         if self.rank is not None:
             return reduce_rank(program, grain_of(program, self.rank))
         grains = [grain_of(program, r.name) for r in program.ranks if r.family is None]
@@ -59,24 +58,24 @@ class ReducePasses(Rewrite):
             return _one_state(
                 program, _of_all(program, [_idle(RankView(program, g)) for g in grains])
             )
-        # A selection is the plainest reason there is: let it speak first.
+        # Report a selection first: it is the plainest reason.
         waiting.sort(key=lambda g: _selection(RankView(program, g)) is None)
         steps = _all_along(program, waiting)
         for grain in waiting[1:]:
-            # A sum over two ranks that now runs along the first may have no running form
-            # along the second; one pass over the first was what could be had.
+            # A sum over two ranks that now runs along the first may have no running form along the
+            # second; then one pass over the first is the best possible.
             with suppress(RewriteError):
                 steps.extend(reduce_rank(steps[-1].after, grain))
         return tuple(steps)
 
 
 def _all_along(program: Program, waiting: list[Grain]) -> list[RewriteStep]:
-    """The steps along the first grain, if all have some.
+    """Return the steps along the first grain, if every grain has some.
 
     Raises
     ------
     RewriteError
-        Along one there are none; says along which others there are.
+        A grain has none; names the grains that have some.
     """
     found: list[tuple[RewriteStep, ...]] = []
     refused: list[RewriteError] = []
@@ -96,9 +95,9 @@ def _all_along(program: Program, waiting: list[Grain]) -> list[RewriteStep]:
 
 
 def _one_state(program: Program, idle: RewriteError) -> tuple[RewriteStep, ...]:
-    """Nothing waits, but a causal sum sweeps the keys once for every query.
+    """Return the chunks of a causal sum that sweeps the keys once for every query.
 
-    A state carried from chunk to chunk makes that one sweep for all queries together.
+    A state carried from chunk to chunk replaces these sweeps by one for all queries.
     """
     try:
         return Chunk().derive(program)
@@ -107,12 +106,12 @@ def _one_state(program: Program, idle: RewriteError) -> tuple[RewriteStep, ...]:
 
 
 def reduce_rank(program: Program, grain: Grain) -> tuple[RewriteStep, ...]:
-    """The derivation along one grain.
+    """Return the derivation along one grain.
 
     Raises
     ------
     RewriteError
-        When a reduction has no correction, or nothing waits for the end of a sweep.
+        A reduction has no correction, or nothing waits for the end of a sweep.
     """
     steps: list[RewriteStep] = []
     while len(steps) < _MAX_STEPS:
@@ -128,7 +127,7 @@ def reduce_rank(program: Program, grain: Grain) -> tuple[RewriteStep, ...]:
 
 
 def nothing_to_reduce(view: RankView) -> bool:
-    """Whether no reduction waits for the end of a sweep, and nothing selects from one."""
+    """Return whether no reduction or selection waits for the end of a sweep."""
     return not view.stale_reductions and _selection(view) is None
 
 
@@ -166,7 +165,7 @@ _SELECTION = (
 
 
 def _held_or_swept(view: RankView) -> tuple[Einsum, ...]:
-    """Stale reductions, with the local ones inside a step that feed them."""
+    """Return the stale reductions, with the local reductions inside a step that feed them."""
     names = {e.name for e in view.stale_reductions}
     grown = True
     while grown:
@@ -179,7 +178,7 @@ def _held_or_swept(view: RankView) -> tuple[Einsum, ...]:
 
 
 def _separated(view: RankView, einsum: Einsum) -> RewriteStep | None:
-    """The separation of a stale sum, if what it leaves can be kept running."""
+    """Return the separation of a stale sum, if the resulting sums can run along."""
     found = separated(
         view.program, einsum, lambda source: view.depends(source.expression), apart=True
     )
@@ -199,7 +198,7 @@ def _separated(view: RankView, einsum: Einsum) -> RewriteStep | None:
 
 
 def _selection(view: RankView) -> Einsum | None:
-    """A selection over the grain whose result says where to read the grain again."""
+    """Return a selection over the grain whose result addresses the grain again, or None."""
     for einsum in view.program.einsums:
         if einsum.select is None or not view.reduces(einsum):
             continue
@@ -223,7 +222,7 @@ def _refusal(view: RankView, blocked: Blocked) -> RewriteError:
 
 
 def _idle(view: RankView) -> RewriteError:
-    """Why there is nothing to reduce: one pass already, or only results wait."""
+    """Return the error that nothing can be reduced: one pass already, or only results wait."""
     family = view.grain.family
     waiting = [view.program.einsum_of[n] for n in sorted(view.stale)]
     if not waiting:
@@ -251,7 +250,7 @@ def _of_all(program: Program, idle: list[RewriteError]) -> RewriteError:
 
 
 def _reasons(view: RankView, plan: RunningPlan, corrections: Corrections) -> tuple[str, ...]:
-    """The identity behind each corrected reduction, its maps written out."""
+    """Return the identity behind each corrected reduction, with its maps substituted."""
     lines: list[str] = []
     for name in plan.targets:
         einsum = view.program.einsum_of[name]

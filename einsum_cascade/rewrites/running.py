@@ -57,14 +57,14 @@ from .corrections import NEW, OLD, Blocked, Correction, Corrections, apply_opera
 
 @dataclass(frozen=True)
 class RunningPlan:
-    """What is to be made running along a grain.
+    """Einsums that get a running form along a grain.
 
     Attributes
     ----------
     targets : tuple of str
-        Stale reductions, to be kept running and corrected.
+        Stale reductions to keep running and correct.
     cone : frozenset of str
-        Stale Einsums the targets are computed through (targets included).
+        Stale Einsums through which the targets are computed (targets included).
     bases : frozenset of str
         Reductions whose running value is needed (targets included).
     derived : frozenset of str
@@ -78,12 +78,12 @@ class RunningPlan:
 
 
 def plan_of(view: RankView, corrections: Corrections) -> RunningPlan:
-    """Everything the stale reductions of a view need running.
+    """Return everything that has to run along for the stale reductions of a view.
 
     Raises
     ------
     Blocked
-        When a target has no correction, or a value it needs cannot be kept running.
+        A target has no correction, or a value it needs has no running form.
     """
     program = view.program
     targets = tuple(e.name for e in view.stale_reductions)
@@ -113,7 +113,7 @@ def plan_of(view: RankView, corrections: Corrections) -> RunningPlan:
 
 
 def _finals(view: RankView, cone: set[str]) -> tuple[set[str], set[str]]:
-    """Reductions, and values computed from them, that the cone reads."""
+    """Return the reductions that the cone reads, and the values computed from them."""
     einsum_of = view.program.einsum_of
     bases: set[str] = set()
     derived: set[str] = set()
@@ -148,10 +148,10 @@ def _check_base(view: RankView, einsum: Einsum) -> None:
 
 
 def _check_masks(view: RankView, masks: Masks, target: Einsum) -> None:
-    """A target must be empty as long as a max or min it depends on has seen nothing.
+    """Check that a target is empty while a max or min it depends on has seen no element.
 
-    Until then its running value is the identity, which no correction can spoil; anything
-    else would have been computed from an infinity.
+    Until then its running value is the identity, which no correction can change; anything else
+    would have been computed from an infinity.
     """
     for base in bases_below(view, target):
         if not masks.may_be_infinite(base):
@@ -167,7 +167,7 @@ def _check_masks(view: RankView, masks: Masks, target: Einsum) -> None:
 
 
 def bases_below(view: RankView, einsum: Einsum) -> tuple[Einsum, ...]:
-    """The reductions over the grain an Einsum needs the end of, in written order."""
+    """Return the reductions over the grain whose final value an Einsum needs, in written order."""
     found: set[str] = set()
     seen = {einsum.name}
     pending = [einsum]
@@ -193,13 +193,13 @@ class RunningValues:
     Attributes
     ----------
     running : dict
-        The iterative tensor by the reduction it replaces.
+        Iterative tensor by the reduction it replaces.
     in_sweep : bool
-        Whether the sweep reads finals as known so far; False leaves them to its end.
+        Whether the sweep reads finals as known so far; otherwise at its end.
     so_far : dict
-        The tensor that holds a value computed from running ones, after each step.
+        Tensor that holds a value computed from running ones, after each step.
     finite : dict
-        The same where an infinity of an empty mask is replaced by 0.
+        Tensor that holds the same value with 0 for the infinity of an empty mask.
     """
 
     view: RankView
@@ -209,11 +209,11 @@ class RunningValues:
     finite: dict[str, str] = field(default_factory=dict)
 
     def at(self, access: Access, step: Affine) -> Access:
-        """A running value at a coordinate of the grain."""
+        """Return a running value at a coordinate of the grain."""
         return Access(tensor=self.running[access.tensor], indices=(step, *access.indices))
 
     def final(self, node: _N) -> _N:
-        """For a later pass: running values are read at the end of the sweep."""
+        """Return a node for a later pass: it reads running values at the end of the sweep."""
         stop = shape(self.view.grain.rank)
 
         def change(access: Access) -> Expression | None:
@@ -222,7 +222,7 @@ class RunningValues:
         return replace_accesses(node, change)
 
     def now(self, node: _N, *, finite: bool = True) -> _N:
-        """For this pass: finals are read as known after this step."""
+        """Return a node for this pass: it reads finals as known after this step."""
         if not self.in_sweep:
             return self.final(node)
 
@@ -235,7 +235,7 @@ class RunningValues:
         return replace_accesses(node, change)
 
     def new(self, access: Access, *, finite: bool = True) -> Access:
-        """A final value as known after this step."""
+        """Return a final value as known after this step."""
         name, grain = access.tensor, self.view.grain.variable
         held = (self.finite.get(name) if finite else None) or self.so_far.get(name)
         if held:
@@ -243,7 +243,7 @@ class RunningValues:
         return self._moved(access, variable(grain, 1))
 
     def old(self, access: Access) -> Expression:
-        """A final value before this step; what is computed from others is computed again."""
+        """Return a final value before this step; derived values are computed again."""
         source = self.view.program.einsum_of[access.tensor]
         if access.tensor in self.running or self.view.is_iterative(access.tensor):
             return self._moved(access, variable(self.view.grain.variable))
@@ -255,7 +255,7 @@ class RunningValues:
         return replace_accesses(body, change)
 
     def unmarked(self, factor: Expression) -> Expression:
-        """A correction with the real values in the place of its marked ones."""
+        """Return a correction with the real values in place of the marked ones."""
 
         def change(access: Access) -> Expression | None:
             if access.tensor.endswith(NEW):
@@ -281,20 +281,20 @@ _NUMERIC: Mapping[str, Callable[..., Any]] = MappingProxyType(
         if row.sympy and row.algebra
     }
 )
-"""The functions that corrections are made of."""
+"""Numeric versions of the functions in corrections."""
 
 
 def leaves_identity(view: RankView, einsum: Einsum, correction: Correction) -> bool:
-    """Whether the first correction leaves the identity it acts on as it is.
+    """Return whether the first correction leaves the identity unchanged.
 
-    ``exp(-inf - x)`` times an empty sum is 0: good. ``d2 / d1`` with ``d1 = 0`` times an
-    empty sum is not a number: the first correction must then be left out.
+    ``exp(-inf - x)`` times an empty sum is 0: it does. ``d2 / d1`` with ``d1 = 0`` times an empty
+    sum is NaN: the first correction must be skipped.
 
     Parameters
     ----------
     view : RankView
     einsum : Einsum
-        The reduction whose running value is corrected.
+        Reduction whose running value is corrected.
     correction : Correction
     """
     identity = identity_of(view.program, einsum.reduction)
@@ -302,14 +302,14 @@ def leaves_identity(view: RankView, einsum: Einsum, correction: Correction) -> b
         factor = _evaluate(_at_start(view, correction.factor))
         left = np.float64(identity)
         value = apply_operator(left, correction.operator, factor)
-    # An infinite factor may happen to leave an infinite identity alone; it still is a
-    # division by zero on a machine.
+    # An infinite factor may happen to leave an infinite identity unchanged; on a machine it still
+    # is a division by zero.
     sound = correction.operator == "+" or bool(np.isfinite(factor))
     return sound and bool(value == left)
 
 
 def _at_start(view: RankView, factor: Expression) -> Expression:
-    """The factor with what is final replaced by what it is before the first step."""
+    """Return the factor with finals replaced by their values before the first step."""
 
     def change(access: Access) -> Expression | None:
         name = access.tensor
@@ -334,10 +334,10 @@ def _start_of(view: RankView, access: Access) -> Expression | None:
 
 
 def _evaluate(expression: Expression) -> Any:
-    """The expression in float64, anything still unknown standing for some finite number.
+    """Return the expression in float64, with finite sample values for unknowns.
 
-    Only infinities and zeros matter here, so unknowns are distinct numbers of ordinary
-    size, and names stand for 1.5.
+    Only infinities and zeros matter here, so unknowns are distinct numbers of ordinary size, and
+    names are 1.5.
     """
     accesses = dict.fromkeys(accesses_of(expression))
     return _number(expression, {a: np.float64(1.25 + 0.5 * k) for k, a in enumerate(accesses)})
@@ -361,23 +361,23 @@ def _number(node: Expression | Condition, values: Mapping[Access, Any]) -> Any:
 
 
 Expansion = Generator[Einsum, None, Expression]
-"""Writes Einsums, and returns the expression that reads their result."""
+"""Generator of Einsums that returns the expression reading their result."""
 
 
 def write(
     view: RankView, plan: RunningPlan, corrections: Corrections, *, in_sweep: bool = True
 ) -> Program:
-    """The program of ``view`` with ``plan`` carried out.
-
-    ``in_sweep`` False leaves what else the plan's reductions need to the end of a sweep.
+    """Return the program of ``view`` with ``plan`` carried out.
 
     Parameters
     ----------
     view : RankView
     plan : RunningPlan
-        Which reductions become running ones, and what lies between them.
+        Reductions to make running, and the Einsums between them.
     corrections : Corrections
-        Of the same view.
+        Corrections of the same view.
+    in_sweep : bool
+        Whether the plan's reductions read finals during the sweep; otherwise at its end.
     """
     names = Names(view.program)
     running = {
@@ -388,7 +388,7 @@ def write(
     )
     einsums = [new for e in view.program.einsums for new in writer.rewritten(e)]
     init = (*view.program.init, *writer.init)
-    # A running sum is accumulated in the type its reduction was given.
+    # A running sum is accumulated in the type of its reduction.
     accumulate = tuple(
         (name, kind)
         for old, kind in view.program.accumulate
@@ -413,7 +413,7 @@ class _RunningWriter:
     init: list[Einsum] = field(default_factory=list)
 
     def rewritten(self, einsum: Einsum) -> Iterator[Einsum]:
-        """What stands in the place of an Einsum."""
+        """Yield the replacement of an Einsum."""
         name = einsum.name
         if name in self.plan.bases:
             yield from self._running(einsum)
@@ -430,11 +430,11 @@ class _RunningWriter:
     # ------------------------------------------------------------------- reductions
 
     def _running(self, einsum: Einsum) -> Iterator[Einsum]:
-        """A reduction as a running one: local part, corrected previous value, update."""
+        """Yield a running reduction: local part, corrected previous value, update."""
         program, grain = self.view.program, self.view.grain.variable
         term = yield from self._term(einsum)
         previous: Expression = self.values.at(bare(einsum.target), variable(grain))
-        # A target is summed from what finals say so far: what it has is repaired when they move on.
+        # A target is summed from finals as known so far, so its sum is corrected when they change.
         # A final such as a running maximum is not, and takes the new term as it is.
         if einsum.name in self.plan.targets:
             previous = yield from self._corrected(einsum, previous)
@@ -451,10 +451,10 @@ class _RunningWriter:
             yield self._made_finite(einsum, after, seen)
 
     def _term(self, einsum: Einsum) -> Expansion:
-        """What one step adds: a local reduction, or the term itself at element grain.
+        """Return the increment of one step: a local reduction, or the term itself at element
+        grain.
 
-        A step in which a mask leaves nothing adds the identity. Were it skipped, the
-        running value would miss the correction of that step.
+        A step without points adds the identity. Skipping it would lose the correction of that step.
         """
         grain = self.view.grain.variable
         inside = frozenset(einsum.over) - {grain}
@@ -475,13 +475,13 @@ class _RunningWriter:
         return local
 
     def _mask(self, einsum: Einsum) -> list[Condition]:
-        """The conditions an Einsum takes its points under, its own first."""
+        """Return the conditions on an Einsum's points, its own first."""
         own = list(conjuncts(einsum.where))
         inherited = self.masks.skipped(einsum) - set(own)
         return [*own, *sorted(inherited, key=expression_text)]
 
     def _corrected(self, einsum: Einsum, previous: Expression) -> Expansion:
-        """The previous running value, corrected for what changed in this step."""
+        """Return the previous running value, corrected for the changes of this step."""
         correction = self.corrections.of(einsum)
         factor = self.values.unmarked(correction.factor)
         if not leaves_identity(self.view, einsum, correction):
@@ -491,7 +491,7 @@ class _RunningWriter:
             self.shared[key] = self.names.fresh(f"C{_changed(correction)}")
             yield Einsum(target=self._correction_at(key, einsum), expression=factor)
         repaired = self._per_step("P", einsum)
-        # Corrections and updates come after what only the new elements are needed for.
+        # Corrections and updates come after Einsums that need only the new elements.
         self.late |= {self.shared[key], repaired.tensor, self.values.running[einsum.name]}
         expression = Binary(
             operator=correction.operator, left=previous, right=self._correction_at(key, einsum)
@@ -500,7 +500,7 @@ class _RunningWriter:
         return repaired
 
     def _after_first_step(self, factor: Expression, correction: Correction) -> Expression:
-        """The factor once there is something to correct, before that nothing."""
+        """Return the factor once there is a value to correct, and the neutral element before."""
         seen: list[Condition] = []
         for access in accesses_of(factor):
             base = next((b for b, r in self.values.running.items() if r == access.tensor), None)
@@ -524,7 +524,7 @@ class _RunningWriter:
     # ------------------------------------------------------------------------- maps
 
     def _cone(self, einsum: Einsum) -> Iterator[Einsum]:
-        """A map between a final and a target: of this pass, and of a later one if needed."""
+        """Yield a map between a final and a target, for this pass and for a later one if needed."""
         program = self.view.program
         needed_later = einsum.name in program.outputs or any(
             einsum.name in {a.tensor for a in e.reads}
@@ -541,7 +541,7 @@ class _RunningWriter:
         yield map_einsum(einsum, self.values.final)
 
     def _derived(self, einsum: Einsum) -> Iterator[Einsum]:
-        """A value computed from finals, as known up to and including this step."""
+        """Yield a value computed from finals, as known after this step."""
         now = map_einsum(einsum, lambda node: self.values.now(node, finite=False))
         so_far = self._per_step("U", einsum)
         yield replace(now, target=so_far)
@@ -561,7 +561,7 @@ class _RunningWriter:
         return Einsum(target=target, expression=guarded, span=einsum.span)
 
     def _per_step(self, prefix: str, einsum: Einsum) -> Access:
-        """A new tensor like the target of ``einsum``, one value per step."""
+        """Return a new tensor like the target of ``einsum``, with one value per step."""
         indices = (variable(self.view.grain.variable), *bare(einsum.target).indices)
         return Access(tensor=self.names.fresh(prefix + einsum.name), indices=indices)
 
@@ -571,6 +571,6 @@ class _RunningWriter:
 
 
 def _changed(correction: Correction) -> str:
-    """The first final whose change a correction repairs."""
+    """Return the first final whose change a correction repairs."""
     found = (a.tensor for a in accesses_of(correction.factor) if a.tensor.endswith(OLD))
     return next(found, "").rstrip(OLD)

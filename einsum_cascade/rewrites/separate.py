@@ -23,12 +23,11 @@ from .products import size_of
 class Separate(Rewrite):
     """Split a sum whose term is a finite sum of products ``g_k(x) h_k(d)``.
 
-    Precondition: the Einsum is a sum, and its term (with the maps it reads written out)
-    expands to two products or more with factors free of the reduced variables.
+    Precondition: the Einsum is a sum, and its term (with the maps it reads substituted) expands to
+    two products or more with factors free of the reduced variables.
 
-    Before -> after: ``C[d] = X[d] - MU; VAR = C[d] * C[d]`` becomes
-    ``XX = X[d] * X[d]; VAR = XX - 2 * MU * S + D * MU**2``, with ``S`` the sum of X that
-    is there already. Exponentials are never split.
+    Before -> after: ``C[d] = X[d] - MU; VAR = C[d] * C[d]`` becomes ``XX = X[d] * X[d]; VAR = XX -
+    2 * MU * S + D * MU**2``, with ``S`` the existing sum of X. Exponentials are never split.
 
     Source: the two-moment form of a variance; expansion by sympy.
     """
@@ -40,7 +39,7 @@ class Separate(Rewrite):
         return f"{self.name}:{self.einsum}"
 
     def derive(self, program: Program) -> tuple[RewriteStep, ...]:
-        """One step."""
+        """Return one step."""
         einsum = einsum_named(program, self.einsum, self.name)
         if not einsum.over or einsum.reduction != "+" or einsum.select:
             raise refuse(self.name, "it is not a sum", einsum)
@@ -64,19 +63,16 @@ class Separate(Rewrite):
 def separated(
     program: Program, einsum: Einsum, opened: Callable[[Einsum], bool], *, apart: bool = False
 ) -> RewriteStep | None:
-    """The step that separates one sum, or None when its term does not expand.
-
-    ``opened`` says which maps may be written out; with ``apart`` a sum of terms is split
-    even where no factor leaves a sum.
+    """Return the step that separates one sum, or None if its term does not expand.
 
     Parameters
     ----------
     program : Program
     einsum : Einsum
     opened : callable
-        Of an Einsum that is read, whether it may be written out.
+        Predicate on Einsums that are read: whether to substitute them.
     apart : bool
-        As above.
+        Whether to split a sum of terms even if no factor leaves a sum.
     """
     if einsum.reduction != "+" or not einsum.over or einsum.select:
         return None
@@ -115,7 +111,7 @@ def _written_out(
     expression: Expression,
     opened: Callable[[Einsum], bool],
 ) -> Expression:
-    """The term with arithmetic maps written out; a bare function call stays a tensor."""
+    """Return the term with arithmetic maps substituted; a bare function call stays a tensor."""
 
     def change(access: Access) -> Expression | None:
         source = program.einsum_of.get(access.tensor)
@@ -128,7 +124,7 @@ def _written_out(
 
 
 def _grouped(bridge: Bridge, terms: tuple[Any, ...], over: frozenset[str]) -> list[tuple[Any, Any]]:
-    """Pairs (what is summed, what multiplies the sum), one for each distinct summand."""
+    """Return pairs (summand, factor of its sum), one for each distinct summand."""
     groups: dict[Any, Any] = {}
     for term in terms:
         inside, outside = sympy.Integer(1), sympy.Integer(1)
@@ -152,7 +148,7 @@ def _reduced(
     except ValueError:
         return None
     if set(einsum.over) - variables_of(term):
-        # A rank that only the condition or another term has is counted, not summed.
+        # A rank that occurs only in the condition or another term is counted, not summed.
         return None
     if not masks.keeps_points(einsum, replace(einsum, expression=term)):
         return None

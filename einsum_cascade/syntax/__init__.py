@@ -1,1 +1,1 @@
-"""From the text of a cascade file to the intermediate representation."""
+"""Parser: the text of a cascade file to the IR."""

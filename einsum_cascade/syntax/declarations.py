@@ -28,7 +28,7 @@ KEYS = (
     "reductions",
     *("init", "einsums", "accumulate"),
 )
-"""The keys of a cascade file."""
+"""Keys of a cascade file."""
 
 _CASCADE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _RANK = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -39,7 +39,7 @@ RESERVED = frozenset({"and", "or", "not", "where", "inf"})
 
 @dataclass
 class Reader:
-    """Reads values of one file. ``spoiled`` names are those a mistake left half declared."""
+    """Reader of the values of one file; ``spoiled`` names belong to rejected declarations."""
 
     root: YamlMapping
     problems: list[Problem] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Reader:
         self.problems.append(Problem(message, span, hint))
 
     def text(self, key: str) -> str:
-        """The text of an optional key."""
+        """Return the text of an optional key."""
         node = self.root.child(key)
         if node is None:
             return ""
@@ -61,7 +61,7 @@ class Reader:
         return _written(node)
 
     def title(self) -> str:
-        """The cascade's name."""
+        """Return the name of the cascade."""
         name = self.text("cascade")
         if "cascade" not in self.root.keys:
             self.wrong("the cascade has no name", self.root.span, "begin with 'cascade: name'")
@@ -73,7 +73,7 @@ class Reader:
         return name
 
     def name_list(self, key: str, pattern: re.Pattern[str], hint: str) -> Iterator[str]:
-        """The names of a list (or of a single name)."""
+        """Yield the names of a list, or a single name."""
         node = self.root.child(key)
         if node is None:
             return
@@ -84,7 +84,7 @@ class Reader:
                 yield name
 
     def identifier(self, node: YamlNode, pattern: re.Pattern[str], hint: str) -> str:
-        """The name a scalar holds, or an empty text and a problem."""
+        """Return the name a scalar holds, or record a problem and return an empty text."""
         if not isinstance(node, YamlScalar) or not node.text:
             self.wrong(f"a name is expected, not {node.kind}", node.span)
             return ""
@@ -96,7 +96,7 @@ class Reader:
         return node.text
 
     def mapping(self, key: str, example: str) -> tuple[tuple[YamlScalar, YamlNode], ...]:
-        """The entries of an optional mapping."""
+        """Return the entries of an optional mapping."""
         node = self.root.child(key)
         if node is None or (isinstance(node, YamlScalar) and node.value is None):
             return ()
@@ -108,10 +108,10 @@ class Reader:
 
 
 class Declarations(Reader):
-    """Reads ranks, inputs, outputs, parameters and number types."""
+    """Reader of ranks, inputs, outputs, parameters and number types."""
 
     def known_keys(self) -> None:
-        """Complain about unknown keys; a misspelt one hides what it would have said."""
+        """Record a problem for every unknown key; its content is not read."""
         for key, _ in self.root.entries:
             if key.text not in KEYS:
                 hint = did_you_mean(key.text, KEYS)
@@ -119,23 +119,23 @@ class Declarations(Reader):
                 self.unreadable |= nearest(key.text, KEYS) not in (None, *self.root.keys)
 
     def parallel(self) -> Iterator[str]:
-        """Ranks every tensor carries."""
+        """Yield the ranks that every tensor carries."""
         return self.name_list("parallel", _RANK, "a rank is upper-case, such as B")
 
     def shared(self) -> Iterator[SharedInput]:
-        """Inputs with the parallel ranks that each lacks."""
+        """Yield inputs with the parallel ranks that each lacks."""
         for key, name, ranks in self.with_ranks("shared", "{W: [B]}", "name a parallel rank"):
             yield SharedInput(name=name, ranks=ranks, span=key.span)
 
     def distinct(self) -> Iterator[ir.Tensor]:
-        """Inputs with the ranks along which the entries of each differ."""
+        """Yield inputs with the ranks along which the entries of each differ."""
         for key, name, ranks in self.with_ranks("distinct", "{TABLE: [N]}", "name a rank"):
             yield ir.Tensor(name=name, ranks=ranks, span=key.span)
 
     def with_ranks(
         self, key: str, example: str, hint: str
     ) -> Iterator[tuple[YamlScalar, str, tuple[str, ...]]]:
-        """Inputs of a mapping, each with a rank or a list of ranks."""
+        """Yield the inputs of a mapping, each with a rank or a list of ranks."""
         for name_node, value in self.mapping(key, example):
             name = self.identifier(name_node, _TENSOR, "name an input")
             items = value.items if isinstance(value, YamlSequence) else (value,)
@@ -144,7 +144,7 @@ class Declarations(Reader):
                 yield name_node, name, ranks
 
     def ranks(self) -> Iterator[ir.Rank]:
-        """Declared ranks, the members of a partition right after their family."""
+        """Yield declared ranks, the members of a partition right after their family."""
         node = self.root.child("ranks")
         hint = "a rank is upper-case, such as M or M1"
         if isinstance(node, YamlSequence):
@@ -157,7 +157,7 @@ class Declarations(Reader):
                 yield from self.rank(name, key, value)
 
     def rank(self, name: str, key: YamlScalar, value: YamlNode) -> Iterator[ir.Rank]:
-        """One rank and its members."""
+        """Yield one rank and its members."""
         meaning = ""
         members: tuple[YamlScalar, ...] = ()
         like: str | None = None
@@ -182,7 +182,7 @@ class Declarations(Reader):
             yield ir.Rank(name=member.text, family=name, span=member.span)
 
     def usual(self) -> Iterator[ir.Usual]:
-        """Sizes that are usual for some ranks, numbers for some parameters."""
+        """Yield usual sizes of ranks and usual values of parameters."""
         for key, value in self.mapping("usual", "{Y: 14, X: 14}"):
             name = self.identifier(key, IDENTIFIER, "name a rank or a parameter")
             size = self.shape(value, "a usual size")
@@ -190,7 +190,7 @@ class Declarations(Reader):
                 yield ir.Usual(name=name, size=size, span=key.span)
 
     def shape(self, node: YamlNode, called: str = "'shape'") -> int | None:
-        """The shape of a rank; ``4K`` is 4096, as everywhere."""
+        """Return the shape of a rank; ``4K`` is 4096."""
         value = node.value if isinstance(node, YamlScalar) else None
         if value is not None and not isinstance(value, bool):
             number = exact_number(value)
@@ -201,7 +201,7 @@ class Declarations(Reader):
         return None
 
     def meaning(self, value: YamlMapping) -> str:
-        """The text under ``is``."""
+        """Return the text under ``is``."""
         node = value.child("is")
         if node is None:
             return ""
@@ -211,7 +211,7 @@ class Declarations(Reader):
         return _written(node)
 
     def members(self, value: YamlMapping) -> Iterator[YamlScalar]:
-        """The names under ``partition``."""
+        """Yield the names under ``partition``."""
         node = value.child("partition")
         if node is None:
             return
@@ -226,7 +226,7 @@ class Declarations(Reader):
                 yield item
 
     def only(self, value: YamlMapping, keys: tuple[str, ...]) -> None:
-        """Complain about keys that are not known."""
+        """Record a problem for every unknown key."""
         for key, _ in value.entries:
             if key.text not in keys:
                 self.wrong(
@@ -234,7 +234,7 @@ class Declarations(Reader):
                 )
 
     def inputs(self) -> Iterator[ir.Tensor]:
-        """Declared inputs."""
+        """Yield declared inputs."""
         hint = "a tensor begins upper-case, such as Q"
         for key, value in self.mapping("inputs", "{Q: [P, E]}"):
             name = self.identifier(key, _TENSOR, hint)
@@ -249,7 +249,7 @@ class Declarations(Reader):
                 yield ir.Tensor(name=name, ranks=tuple(ranks), span=key.span)
 
     def outputs(self) -> Iterator[str]:
-        """Names under ``output`` or ``outputs``."""
+        """Yield names under ``output`` or ``outputs``."""
         keys = [k for k, _ in self.root.entries if k.text in ("output", "outputs")]
         if len(keys) == 2:
             self.wrong("'output' and 'outputs' are the same key; give one", keys[1].span)
@@ -259,7 +259,7 @@ class Declarations(Reader):
             )
 
     def places(self) -> Iterator[tuple[str, str, Span]]:
-        """Where the names stand that are listed without a node of their own."""
+        """Yield the spans of names that are listed without a node of their own."""
         for key, name in (("output", "output"), ("outputs", "output"), ("parallel", "parallel")):
             node = self.root.child(key)
             for item in node.items if isinstance(node, YamlSequence) else (node,):
@@ -269,7 +269,7 @@ class Declarations(Reader):
             yield "accumulate", item.text, item.span
 
     def parameters(self) -> Iterator[ir.Parameter]:
-        """Scalar parameters: a list of names, or names with defaults."""
+        """Yield scalar parameters: a list of names, or names with defaults."""
         node = self.root.child("parameters")
         hint = "a parameter is a name such as lam"
         if isinstance(node, YamlSequence):
@@ -286,7 +286,7 @@ class Declarations(Reader):
                 yield ir.Parameter(name=name, default=default, span=key.span)
 
     def domains(self) -> Iterator[ir.Domain]:
-        """Where inputs and parameters are meant to lie: pairs of numbers by name."""
+        """Yield the intervals of inputs and parameters: pairs of numbers by name."""
         for key, value in self.mapping("domains", "{G: [-1, 0], MASK: 0..1}"):
             name = self.identifier(key, IDENTIFIER, "name an input or a parameter")
             if isinstance(value, YamlScalar) and (whole := whole_domain(name, value.text)):
@@ -301,7 +301,7 @@ class Declarations(Reader):
                 yield ir.Domain(name=name, low=low, high=high, span=key.span)
 
     def number(self, node: YamlNode) -> int | float:
-        """A finite or infinite number."""
+        """Return a finite or infinite number."""
         if isinstance(node, YamlScalar):
             value = node.value
             if node.text.lstrip("+-") == "inf":
@@ -315,7 +315,7 @@ class Declarations(Reader):
         return 0
 
     def accumulate(self) -> Iterator[tuple[str, str]]:
-        """Accumulation types by tensor."""
+        """Yield accumulation types by tensor."""
         for key, value in self.mapping("accumulate", "{RNV: float32}"):
             if not isinstance(value, YamlScalar) or value.text not in ir.DTYPES:
                 text = value.text if isinstance(value, YamlScalar) else ""
@@ -325,7 +325,7 @@ class Declarations(Reader):
 
 
 def _written(node: YamlScalar) -> str:
-    """A text as meant: nothing for ``~``, and a block without its last line break."""
+    """Return the intended text: nothing for ``~``, and a block without its last line break."""
     if node.value is None:
         return ""
     return node.text.rstrip("\n") if node.style in ("|", ">") else node.text
@@ -333,7 +333,7 @@ def _written(node: YamlScalar) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class SharedInput:
-    """An input and the parallel ranks that it lacks."""
+    """Input, and the parallel ranks that it lacks."""
 
     name: str
     ranks: tuple[str, ...]
@@ -341,7 +341,8 @@ class SharedInput:
 
 
 def shared_problems(program: ir.Program, shared: tuple[SharedInput, ...]) -> Iterator[Problem]:
-    """Names that are no inputs, ranks that are not parallel or along which entries differ."""
+    """Yield unknown inputs, ranks that are not parallel, and ranks along which entries must
+    differ."""
     known = [t.name for t in program.inputs]
     for one in shared:
         if one.name not in known:
@@ -357,19 +358,19 @@ def shared_problems(program: ir.Program, shared: tuple[SharedInput, ...]) -> Ite
 
 
 def expand_shared_inputs(program: ir.Program, shared: tuple[SharedInput, ...]) -> ir.Program:
-    """The program with its parallel ranks in the equations, each tensor with those it has.
+    """Return the program with its parallel ranks in the equations, as each tensor carries them.
 
     Parameters
     ----------
     program : Program
-        Verified, with parallel ranks that no equation names.
+        Verified program, with parallel ranks that no equation names.
     shared : tuple of SharedInput
         Inputs that lack some of them.
 
     Returns
     -------
     Program
-        Without parallel ranks. Those of a tensor come before its own, in the order of
+        Program without parallel ranks. Those of a tensor precede its own ranks, in the order of
         ``parallel``.
     """
     carried = _carried(program, {s.name: frozenset(s.ranks) for s in shared})
@@ -407,7 +408,7 @@ def expand_shared_inputs(program: ir.Program, shared: tuple[SharedInput, ...]) -
 def _carried(
     program: ir.Program, lacking: Mapping[str, frozenset[str]]
 ) -> dict[str, frozenset[str]]:
-    """The parallel ranks of every tensor: those of what it is computed from."""
+    """Return the parallel ranks of every tensor: those of its operands."""
     every = frozenset(program.parallel)
     found = {t.name: every - lacking.get(t.name, frozenset()) for t in program.inputs}
     statements = (*program.init, *program.einsums)

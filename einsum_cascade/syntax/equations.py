@@ -1,4 +1,4 @@
-"""Parsing of equations: statements are split, parsed by lark, and become IR with names resolved."""
+"""Parsing of equations: split into statements, parse by lark, convert to IR with names resolved."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..source import Span
 from ..yaml.source import YamlScalar
 
 MAX_DEPTH = 80
-"""How deep an expression may nest; a longer sum is better written as two Einsums."""
+"""Maximum nesting of an expression; a longer sum is better written as two Einsums."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _STARTS = re.compile(r"[ \t]*[A-Za-z_]\w*[ \t]*(\[[^=\n<>]*\][ \t]*)?(=(?!=)|<<)")
@@ -83,34 +83,34 @@ class Piece:
 
     @property
     def text(self) -> str:
-        """The characters of the piece."""
+        """Characters of the piece."""
         return self.scalar.text[self.start : self.end]
 
     def span(self, start: int, end: int) -> Span:
-        """The place in the file of a part of the piece."""
+        """Return the span in the file of a part of the piece."""
         return self.scalar.place(self.start + start, self.start + end)
 
     @property
     def names(self) -> frozenset[str]:
-        """Everything in the piece that looks like a name."""
+        """Words in the piece that look like names."""
         return frozenset(_NAME.findall(re.sub(r"#[^\n]*", "", self.text)))
 
 
 @dataclass(frozen=True)
 class Statement:
-    """A statement that parsed, not yet converted. ``target`` is the tensor it writes."""
+    """Parsed statement before conversion."""
 
     piece: Piece
     tree: Any
 
     @property
     def target(self) -> str:
-        """The tensor on the left."""
+        """Name of the tensor on the left."""
         return str(self.tree.children[0].children[0])
 
     @property
     def is_scalar(self) -> bool:
-        """Whether the left side has no indices."""
+        """True if the left side has no indices."""
         return len(self.tree.children[0].children) == 1
 
 
@@ -130,9 +130,9 @@ def _grammar() -> Lark:
 
 
 def split_statements(scalar: YamlScalar) -> tuple[tuple[Piece, ...], tuple[Problem, ...]]:
-    """Cut a block into statements at newlines and ``;`` outside brackets.
+    """Split a block into statements at newlines and ``;`` outside brackets.
 
-    A line that begins with ``::`` or ``where`` continues the statement before it.
+    A line that begins with ``::`` or ``where`` continues the previous statement.
     """
     text = scalar.text
     pieces: list[Piece] = []
@@ -172,7 +172,7 @@ def _line_end(text: str, at: int) -> int:
 
 
 def _ends_statement(text: str, newline: int, inside: bool) -> bool:
-    # Inside brackets a line that reads like a new statement means one was left open.
+    # Inside brackets, a line that looks like a new statement means that a bracket was not closed.
     if inside:
         return _STARTS.match(text, newline + 1) is not None
     return _CONTINUES.match(text, newline + 1) is None
@@ -189,7 +189,7 @@ def _trimmed(scalar: YamlScalar, start: int, end: int) -> Iterator[Piece]:
 
 
 def parse_piece(piece: Piece, start: str) -> tuple[Any, tuple[Problem, ...]]:
-    """The lark tree of a piece (``start``: statement or expression), or its problems."""
+    """Return the lark tree of a piece (``start``: statement or expression), or its problems."""
     try:
         tree = _grammar().parse(piece.text, start=start)
     except UnexpectedInput as wrong:
@@ -252,7 +252,7 @@ _MAX_TERMS = 32
 
 @dataclass(frozen=True, kw_only=True)
 class NameScope:
-    """The names an equation may use."""
+    """Names that an equation may use."""
 
     variables: frozenset[str] = frozenset()
     shapes: frozenset[str] = frozenset()
@@ -265,25 +265,25 @@ class NameScope:
 
     @property
     def known(self) -> tuple[str, ...]:
-        """Every name that may stand in an expression."""
+        """Names that may stand in an expression."""
         names = self.variables | self.shapes | self.parameters | self.tensors | self.arguments
         return tuple(sorted(names))
 
 
 @dataclass(frozen=True, kw_only=True)
 class _GatheredTerm(ir.AffineTerm):
-    """A term of an index whose variable is an element of a tensor."""
+    """Term of an index whose variable is an element of a tensor."""
 
     access: ir.Access
 
 
 class _Stop(Exception):
-    """Leaves the conversion of one statement; the problem is already recorded."""
+    """Exception that leaves the conversion of one statement; its problem is already recorded."""
 
 
 @dataclass
 class _Indices:
-    """Accesses, names and index expressions; where things stand; what goes wrong."""
+    """Conversion of accesses, names and index expressions, with spans and problems."""
 
     scope: NameScope
     problems: list[Problem] = field(default_factory=list)
@@ -431,7 +431,7 @@ class _Indices:
 
 
 class _Values(_Indices):
-    """Numbers, operators, calls and conditions."""
+    """Conversion of numbers, operators, calls and conditions."""
 
     def _value(self, tree: Any) -> ir.Expression:
         match tree.data:
@@ -512,10 +512,10 @@ class _Values(_Indices):
 
 
 class Converter(_Values):
-    """Turns lark trees into IR inside a scope, recording problems as it meets them."""
+    """Converter of lark trees to IR in a scope; it records problems."""
 
     def statement(self, statement: Statement) -> ir.Einsum | None:
-        """An Einsum, or None when it has problems (now recorded)."""
+        """Return an Einsum, or record problems and return None."""
         self.piece = statement.piece
         before = len(self.problems)
         found = None
@@ -524,7 +524,7 @@ class Converter(_Values):
         return found if len(self.problems) == before else None
 
     def expression(self, piece: Piece, tree: Any) -> ir.Expression | None:
-        """An expression, or None when it has problems (now recorded)."""
+        """Return an expression, or record problems and return None."""
         self.piece = piece
         before = len(self.problems)
         found = None
@@ -604,12 +604,12 @@ def _negated(terms: list[ir.AffineTerm]) -> list[ir.AffineTerm]:
 
 
 def _varies(term: ir.AffineTerm) -> str | None:
-    """The variable of a term, or the tensor it gathers by."""
+    """Return the variable of a term, or the tensor it gathers by."""
     return term.access.tensor if isinstance(term, _GatheredTerm) else term.variable
 
 
 def _collect(terms: list[ir.AffineTerm]) -> tuple[ir.AffineTerm, ...]:
-    """Add up like terms in order of appearance and drop those that vanish."""
+    """Add up like terms in order of appearance, and drop those that vanish."""
     found: dict[ir.AffineTerm, ir.AffineTerm] = {}
     for term in terms:
         key = replace(term, coefficient=1)

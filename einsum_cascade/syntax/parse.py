@@ -1,4 +1,4 @@
-"""A cascade file to ``ir.Program``: declarations, functions, equations, verification."""
+"""From a cascade file to ``ir.Program``: declarations, functions, equations, verification."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .declarations import IDENTIFIER, RESERVED, Declarations, expand_shared_inpu
 from .equations import Converter, NameScope, Piece, Statement, parse_piece, split_statements
 
 MAX_STATEMENTS = 2000
-"""How many equations a block may have."""
+"""Maximum number of equations in a block."""
 
 _SIGNATURE = re.compile(r"\s*([A-Za-z_]\w*)\s*\(\s*([^()]*)\)\s*")
 
@@ -31,7 +31,7 @@ def parse_program(source: Source) -> ir.Program:
     Raises
     ------
     CascadeError
-        Carries every problem of the file, in the order of its lines.
+        The file has problems; carries all of them in the order of its lines.
     """
     root = read_yaml(source, CascadeError)
     if not isinstance(root, YamlMapping):
@@ -53,7 +53,7 @@ def parse_program(source: Source) -> ir.Program:
 
 
 def in_order(problems: list[Problem]) -> list[Problem]:
-    """Problems by their place in the file, each once; those without a place come last."""
+    """Sort problems by their place in the file, each once; those without a place come last."""
 
     def place(problem: Problem) -> tuple[bool, int, int]:
         span = problem.span
@@ -63,10 +63,10 @@ def in_order(problems: list[Problem]) -> list[Problem]:
 
 
 class _CascadeFile(Declarations):
-    """Reads one file."""
+    """Reader of one cascade file."""
 
     def program(self) -> ir.Program:
-        """The program, as far as it could be read."""
+        """Return the program, as far as it could be read."""
         self.known_keys()
         parallel = tuple(self.parallel())
         ranks = tuple(self.ranks())
@@ -101,7 +101,7 @@ class _CascadeFile(Declarations):
         )
 
     def signatures(self, key: str) -> Iterator[tuple[str, tuple[str, ...], YamlScalar, YamlNode]]:
-        """``name(a, b)`` keys: the name, the arguments, the key and its value."""
+        """Yield ``name(a, b)`` keys: the name, the arguments, the key and its value."""
         for node, value in self.mapping(key, '{"swish2(x)": "x * sigmoid(2 * x)"}'):
             found = _SIGNATURE.fullmatch(node.text)
             arguments = [a.strip() for a in found[2].split(",")] if found else []
@@ -120,7 +120,7 @@ class _CascadeFile(Declarations):
                 yield found[1], tuple(dict.fromkeys(arguments)), node, value
 
     def functions(self, signatures: tuple[Any, ...], scope: NameScope) -> Iterator[ir.UserFunction]:
-        """User functions with their bodies."""
+        """Yield user functions with their bodies."""
         for name, arguments, key, value in signatures:
             body = self.body(value, arguments, scope)
             if body is None:
@@ -129,7 +129,7 @@ class _CascadeFile(Declarations):
                 yield ir.UserFunction(name=name, arguments=arguments, body=body, span=key.span)
 
     def reductions(self, scope: NameScope) -> Iterator[ir.UserReduction]:
-        """User reductions with their identities."""
+        """Yield user reductions with their identities."""
         for name, arguments, key, value in self.signatures("reductions"):
             self.spoiled.add(name)
             if len(arguments) != 2:
@@ -157,7 +157,7 @@ class _CascadeFile(Declarations):
                 )
 
     def body(self, node: YamlNode, arguments: tuple[str, ...], scope: NameScope) -> Any:
-        """The expression of a function over its arguments, parameters and shapes."""
+        """Return the expression of a function over its arguments, parameters and shapes."""
         if not isinstance(node, YamlScalar) or not node.text.strip():
             self.wrong(f"an expression is expected, not {node.kind}", node.span)
             return None
@@ -175,7 +175,7 @@ class _CascadeFile(Declarations):
         return Converter(inner, self.problems).expression(piece, tree)
 
     def block(self, key: str) -> Iterator[Statement]:
-        """The statements of a block that parse."""
+        """Yield the statements of a block that parse."""
         node = self.root.child(key)
         if node is None or (isinstance(node, YamlScalar) and not node.text.strip()):
             if key == "einsums":
@@ -206,7 +206,7 @@ class _CascadeFile(Declarations):
                     yield Statement(piece, tree)
 
     def convert(self, statements: tuple[Statement, ...], scope: NameScope) -> Iterator[ir.Einsum]:
-        """Statements as Einsums."""
+        """Yield statements as Einsums."""
         converter = Converter(scope, self.problems)
         for statement in statements:
             einsum = converter.statement(statement)

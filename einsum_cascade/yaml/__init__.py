@@ -1,1 +1,1 @@
-"""Files that people write: YAML with positions, settings, schemas, and what ships."""
+"""Specification files: YAML with positions, settings, schemas, and built-in files."""

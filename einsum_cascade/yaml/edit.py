@@ -1,7 +1,7 @@
-"""Changing a specification before it is read: settings such as ``arrays.mac.shape.rows=8``.
+"""Edits of a specification before it is read: settings such as ``arrays.mac.shape.rows=8``.
 
-Settings edit the tree of YAML nodes, so that whatever checks a file checks them too, and
-an error points at the setting.
+Settings edit the tree of YAML nodes, so the same checks apply to them as to the file, and an error
+points at the setting.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..source import Source, Span
 from .source import YamlMapping, YamlNode, YamlScalar, YamlSequence, read_yaml, shorten
 
 NAME_KEYS = ("name", "level")
-"""Keys by whose value a member of a list is found."""
+"""Keys whose value names a member of a list."""
 
 _STEP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 _MAX_STEPS = 20
@@ -25,7 +25,7 @@ _MAX_BITS = 1000
 
 
 class SettingSpan(Span):
-    """A place in a setting: shown as the whole setting, without line and column."""
+    """Span in a setting; it is shown as the whole setting, without line and column."""
 
     __slots__ = ()
 
@@ -35,23 +35,23 @@ class SettingSpan(Span):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """One field and its new value."""
+    """Field and its new value."""
 
     path: tuple[YamlScalar, ...]
     value: YamlNode
 
     @property
     def field(self) -> str:
-        """The path with dots."""
+        """Path with dots."""
         return ".".join(step.text for step in self.path)
 
     @property
     def span(self) -> Span:
-        """Where the path begins."""
+        """Span of the first step of the path."""
         return self.path[0].span
 
     def below(self, steps: int) -> Setting:
-        """The same setting seen from ``steps`` further down."""
+        """Return the setting relative to a node ``steps`` further down."""
         return Setting(path=self.path[steps:], value=self.value)
 
 
@@ -63,11 +63,11 @@ def parse_setting(
     Parameters
     ----------
     text : str
-        The setting.
+        Setting to read.
     prefix : str
-        What stands before it where the user wrote it, for messages.
+        Text before the setting where the user wrote it, for messages.
     error : type
-        The member of the error family to raise.
+        Error class to raise.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def parse_setting(
 
 
 def python_setting(field: str, value: Any, error: type[InputError] = SpecError) -> Setting:
-    """The setting of a keyword argument: ``seq_len=4096`` or ``seq_len="4K"``.
+    """Return the setting of a keyword argument: ``seq_len=4096`` or ``seq_len="4K"``.
 
     Raises
     ------
@@ -118,14 +118,14 @@ def python_setting(field: str, value: Any, error: type[InputError] = SpecError) 
 def written_setting(
     field: YamlScalar, value: YamlNode, error: type[InputError] = SpecError
 ) -> Setting:
-    """The setting of a field that a file names, ``architecture.clock``, to a value.
+    """Return the setting of a field that a file names, such as ``architecture.clock``.
 
     Parameters
     ----------
     field : YamlScalar
-        The path with dots, as it stands in the file: errors point there.
+        Path with dots, as it stands in the file: errors point there.
     value : YamlNode
-        What it is set to.
+        New value.
 
     Raises
     ------
@@ -146,10 +146,10 @@ def written_setting(
 def apply_settings(
     root: YamlNode, settings: Iterable[Setting], error: type[InputError] = SpecError
 ) -> YamlNode:
-    """The tree with every setting made, in order.
+    """Return the tree with every setting applied, in order.
 
-    A step names a key of a mapping, or a member of a list by its ``name`` (or ``level``)
-    or its position. A key that is not there yet is added; the schema judges it.
+    A step names a key of a mapping, or a member of a list by its ``name`` (or ``level``) or its
+    position. A missing key is added; the schema checks it.
 
     Raises
     ------
@@ -183,7 +183,7 @@ def _shift(span: Span | None, source: Source, offset: int) -> Span:
 
 
 def _moved(node: YamlNode, source: Source, offset: int) -> YamlNode:
-    """The same nodes with spans in the setting (the reader bounds the depth)."""
+    """Return the nodes with spans in the setting (the reader bounds the depth)."""
     span = _shift(node.span, source, offset)
     match node:
         case YamlScalar():

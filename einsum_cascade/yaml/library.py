@@ -1,4 +1,4 @@
-"""Specification files: built-in ones by name, files of users, and references between files."""
+"""Specification files: built-in ones by name, users' files, and references between files."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ Kind = Literal["cascades", "architectures", "mappings", "workloads", "technology
 _SUFFIX = ".yaml"
 
 _MAX_LISTED_NAMES = 20
-"""More names than these are not told one by one."""
+"""Largest number of known names to list in a message."""
 
 
 @lru_cache(maxsize=16)
 def builtin_names(kind: Kind) -> tuple[str, ...]:
-    """Names of the built-in specifications of a kind, sorted; they ship with the project.
+    """Return the names of the built-in specifications of a kind, sorted.
 
     Parameters
     ----------
     kind : str
-        The folder of ``specs`` they are in.
+        Folder of ``specs`` with the files.
 
     >>> [n for n in builtin_names("cascades") if n.startswith("ssd-")]
     ['ssd-chunked', 'ssd-chunked-prefill', 'ssd-chunked-resumed', 'ssd-recurrent', 'ssd-step']
@@ -43,26 +43,21 @@ def builtin_names(kind: Kind) -> tuple[str, ...]:
 
 
 def builtin_source(kind: Kind, name: str, error: type[InputError] = SpecError) -> Source:
-    """The text of a built-in specification.
+    """Return the text of a built-in specification, under the name ``specs/kind/name.yaml``.
 
     Raises
     ------
     InputError
-        (as ``error``) There is none of that name; says the nearest.
+        (as ``error``) There is no such specification; the message names the nearest.
 
     Parameters
     ----------
     kind : str
-        The folder of ``specs`` it is in.
+        Folder of ``specs`` with the file.
     name : str
-        Without its suffix.
+        Name without suffix.
     error : type of InputError, optional
-        Which error a wrong name is.
-
-    Returns
-    -------
-    Source
-        Its text, under the name ``specs/kind/name.yaml``.
+        Error class for a wrong name.
     """
     if name not in builtin_names(kind):
         raise error(f"{no_builtin(kind, name)}; {builtin_hint(kind, name)}")
@@ -70,12 +65,13 @@ def builtin_source(kind: Kind, name: str, error: type[InputError] = SpecError) -
 
 
 def no_builtin(kind: Kind, name: str) -> str:
-    """That there is no built-in specification of a kind and name, in words."""
+    """Return a message that there is no built-in specification of a kind and name."""
     return f"there is no built-in {_kind_word(kind)} '{shorten(name)}'"
 
 
 def builtin_hint(kind: Kind, name: str) -> str:
-    """What a wrong name may have meant: the nearest, one of another kind, or where they are."""
+    """Return a hint on a wrong name: the nearest, one of another kind, or where names are
+    listed."""
     names = builtin_names(kind)
     others = [_kind_word(k) for k in get_args(Kind) if k != kind and name in builtin_names(k)]
     meant = similar_builtins(kind, name)
@@ -93,28 +89,28 @@ def builtin_hint(kind: Kind, name: str) -> str:
 
 
 def cascade_setting(name: str) -> str:
-    """What to write where a cascade was given as a workload, whose shapes it would run on.
+    """Return the advice for a cascade given as a workload, which would supply its shapes.
 
     Parameters
     ----------
     name : str
-        The cascade's, or its file.
+        Name of the cascade, or its file.
     """
     return f"name a workload for its shapes, and set its cascade: --set cascade={name}"
 
 
 def similar_builtins(kind: Kind, name: str) -> tuple[str, ...]:
-    """Built-in names that a wrong one may have meant.
+    """Return the built-in names that a wrong name may mean.
 
-    A model of another size, or of another number, is another model: ``qwen3-30b`` may have meant
-    ``qwen3-30b-a3b``, and never ``qwen3-8b``.
+    A model of another size or number is another model: ``qwen3-30b`` may mean ``qwen3-30b-a3b``,
+    and never ``qwen3-8b``.
 
     Parameters
     ----------
     kind : str
-        The folder of the built-in ones.
+        Folder of the built-in files.
     name : str
-        As it was written.
+        Name as written.
     """
     names = builtin_names(kind)
     if kind != "workloads":
@@ -138,12 +134,9 @@ def _builtin(kind: Kind, name: str) -> Source:
 
 
 def is_file_name(name: str) -> bool:
-    """Whether a name given by a user means a file: it has a slash or a YAML/JSON suffix.
+    """Return whether a user's name means a file: it has a slash or a YAML/JSON suffix.
 
-    Returns
-    -------
-    bool
-        By the name alone; whether there is such a file is not asked.
+    The file need not exist.
 
     >>> is_file_name("mine.yaml"), is_file_name("./mine"), is_file_name("attention-1pass")
     (True, True, False)
@@ -152,13 +145,7 @@ def is_file_name(name: str) -> bool:
 
 
 def file_exists(path: Path) -> bool:
-    """Whether there is such a file; a path that no system takes is of none.
-
-    Parameters
-    ----------
-    path : Path
-        As somebody wrote it: it may be longer than a path can be.
-    """
+    """Return whether there is such a file; False for a path that no system accepts."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -166,7 +153,7 @@ def file_exists(path: Path) -> bool:
 
 
 def folder_exists(path: Path) -> bool:
-    """As ``file_exists``, of a folder."""
+    """Return whether there is such a folder; False for a path that no system accepts."""
     try:
         return path.is_dir()
     except (OSError, ValueError):
@@ -174,7 +161,7 @@ def folder_exists(path: Path) -> bool:
 
 
 def read_source(path: str | os.PathLike[str], error: type[InputError] = SpecError) -> Source:
-    """The text of a user's file.
+    """Return the text of a user's file.
 
     Raises
     ------
@@ -183,7 +170,7 @@ def read_source(path: str | os.PathLike[str], error: type[InputError] = SpecErro
     """
     name = os.fspath(path)
     try:
-        # Reading a little more than is allowed finds out about endless files too.
+        # Reading one byte more than allowed detects endless files too.
         with Path(name).open("rb") as file:
             data = file.read(MAX_CHARACTERS + 1)
     except OSError as wrong:
@@ -205,22 +192,22 @@ def spec_tree(
     settings: Iterable[Setting] = (),
     error: type[InputError] = SpecError,
 ) -> YamlNode:
-    """The tree of a built-in specification or a file, with settings made.
+    """Return the tree of a built-in specification or a file, with settings applied.
 
     Parameters
     ----------
     kind : str
-        The folder of the built-in ones.
+        Folder of the built-in files.
     name : str or path
-        A text with a slash or a ``.yaml``/``.json`` suffix is a file, as is any path
-        object; every other text is a built-in name.
+        A path object, or a text with a slash or a ``.yaml``/``.json`` suffix, is a file; any other
+        text is a built-in name.
     settings : iterable of Setting
-        Applied from the root of the file.
+        Settings relative to the root of the file.
 
     Raises
     ------
     InputError
-        (as ``error``) There is none, it is not YAML, or a setting has no place in it.
+        (as ``error``) There is no such file, it is not YAML, or a setting has no place in it.
     """
     if isinstance(name, str) and not is_file_name(name):
         source = builtin_source(kind, name, error)
@@ -235,37 +222,37 @@ def spec_tree(
 
 @lru_cache(maxsize=32)
 def _tree(source: Source) -> YamlNode:
-    """The tree of a text: many settings may be made in it, one after the other."""
+    """Return the tree of a text; cached, because settings are applied to it again and again."""
     return read_yaml(source)
 
 
 def resolve_reference(
     kind: Kind, name: str, span: Span, error: type[InputError] = SpecError
 ) -> str:
-    """A built-in name, or a file's path seen from here, that was written at ``span``.
+    """Return a built-in name, or the path of a file, from a reference written at ``span``.
 
-    A path is relative to the file that holds it; in a setting, to where the user is.
+    A path is relative to the file that contains it; in a setting, to the working directory.
 
     Raises
     ------
     InputError
-        (as ``error``) There is none; says the nearest built-in name.
+        (as ``error``) There is no such specification; the hint names the nearest built-in one.
 
     Parameters
     ----------
     kind : str
-        The folder of the built-in ones.
+        Folder of the built-in files.
     name : str
-        A built-in name or a file's.
+        Built-in name, or name of a file.
     span : Span
-        Where it was written: in a file, or in a setting.
+        Span of the reference, in a file or in a setting.
     error : type of InputError, optional
-        Which error a wrong name is.
+        Error class for a wrong name.
 
     Returns
     -------
     str
-        What ``spec_tree`` takes.
+        Name for ``spec_tree``.
     """
     if is_file_name(name):
         beside = "" if isinstance(span, SettingSpan) else Path(span.source.name).parent

@@ -1,6 +1,6 @@
-"""Checking a tree of YAML nodes against a pydantic model, with errors that point at the file.
+"""Checks of YAML trees against pydantic models, with errors that point at the file.
 
-Only models of specification files import this; pydantic never goes further in.
+Only models of specification files import this module, so pydantic is imported nowhere else.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from .source import LARGEST_COUNT, Path, YamlMapping, YamlNode, YamlScalar, exac
 
 
 class Fields(BaseModel):
-    """A mapping of known fields: frozen, and any other field is a mistake."""
+    """Mapping of known fields: frozen, and any other field is an error."""
 
-    # Most models are only ever checked within others: those need no checker of their own.
+    # Most models are only checked within others, so they need no validator of their own.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
     also_known: ClassVar[tuple[str, ...]] = ()
-    """Keys that are taken out before the fields are checked: right names all the same."""
+    """Valid keys that are removed before the fields are checked."""
 
 
 M = TypeVar("M", bound=Fields)
 
 
 def format_value(value: Any) -> str:
-    """A value that is not what was expected, for a message.
+    """Return an unexpected value for a message; of a mapping or a list, only its kind.
 
     Parameters
     ----------
     value : None, bool, int, float, str, dict or list
-        As ``resolve`` and the reader give it; of a mapping or a list only the kind is told.
+        Value as ``resolve`` and the reader give it.
     """
     match value:
         case bool():
@@ -56,14 +56,14 @@ def format_value(value: Any) -> str:
 
 
 def expected(message: str, hint: str = "") -> PydanticCustomError:
-    """The error a validator raises: what was expected, and what to write instead.
+    """Return the error a validator raises: the expectation, and a hint.
 
     Parameters
     ----------
     message : str
-        "expected X, got Y".
+        Text of the form "expected X, got Y".
     hint : str, optional
-        Shown below the line it is about.
+        Hint shown below the line in question.
     """
     return PydanticCustomError("expected", "{text}", {"text": message, "hint": hint})
 
@@ -72,7 +72,7 @@ _RANK = re.compile(r"[A-Z][A-Z0-9_]*")
 
 
 def parse_count(value: Any, least: int = 1) -> int:
-    """A whole number from ``least`` to 1e15; ``64K`` is 65,536 (M and G likewise).
+    """Return an integer from ``least`` to 1e15; ``64K`` is 65,536 (M and G likewise).
 
     Raises
     ------
@@ -103,13 +103,7 @@ def parse_count(value: Any, least: int = 1) -> int:
 
 
 def is_rank(text: str) -> bool:
-    """Whether a text can be a rank's name: upper case.
-
-    Returns
-    -------
-    bool
-        Upper-case letters, digits and ``_`` alone, beginning with a letter.
-    """
+    """Return whether a text can be a rank's name: upper-case letters, digits and ``_``."""
     return _RANK.fullmatch(text) is not None
 
 
@@ -123,7 +117,7 @@ def _rank(text: str) -> str:
 _TITLE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+ -]*")
 
 MAX_NAME_LENGTH = 80
-"""Characters of a name."""
+"""Maximum length of a name, in characters."""
 
 
 def _title(text: str) -> str:
@@ -133,13 +127,13 @@ def _title(text: str) -> str:
 
 
 Title = Annotated[str, AfterValidator(_title)]
-"""The name of a whole specification."""
+"""Name of a whole specification."""
 
 Rank = Annotated[str, AfterValidator(_rank)]
-"""The name of a rank or of a tile of one."""
+"""Name of a rank, or of a tile of one."""
 
 Count = Annotated[int, PlainValidator(parse_count)]
-"""A whole number above zero."""
+"""Positive integer."""
 
 
 def _kind(value: Any) -> str:
@@ -160,28 +154,23 @@ def validate(
     path: Path = (),
     error: type[InputError] = SpecError,
 ) -> M:
-    """The model of the node at ``path`` below ``root``.
+    """Return the model of the node at ``path`` below ``root``; lists become tuples.
 
     Raises
     ------
     InputError
-        (as ``error``) With every problem: unknown and missing fields, wrong values.
+        (as ``error``) There are unknown or missing fields, or wrong values; lists every problem.
 
     Parameters
     ----------
     model : type of Fields
-        What the node should say.
+        Model to check the node against.
     root : YamlNode
-        The file.
+        Root of the file.
     path : Path, optional
-        Where in it; the root itself when left out.
+        Path of the node; the root itself by default.
     error : type of InputError, optional
-        Which error a mistake is.
-
-    Returns
-    -------
-    model
-        The checked fields; lists have become tuples.
+        Error class to raise.
     """
     node = root.at(path)
     if node is None:
@@ -195,7 +184,7 @@ def validate(
 
 
 def _follows(error: ErrorDetails, errors: list[ErrorDetails]) -> bool:
-    """Whether a list is only too short because its entries are wrong."""
+    """Return whether a list is too short only because its entries are wrong."""
     at = error["loc"]
     return error["type"] == "too_short" and any(
         e["loc"][: len(at)] == at and len(e["loc"]) > len(at) for e in errors
@@ -203,26 +192,21 @@ def _follows(error: ErrorDetails, errors: list[ErrorDetails]) -> bool:
 
 
 def section(root: YamlNode, key: str, error: type[InputError] = SpecError) -> Path:
-    """The path of a file's one section, ``key``.
+    """Return the path of a file's only section, ``key``.
 
     Raises
     ------
     InputError
-        (as ``error``) The file has no such section, or something beside it.
+        (as ``error``) The file has no such section, or another section too.
 
     Parameters
     ----------
     root : YamlNode
-        The file.
+        Root of the file.
     key : str
-        The name of the section, such as ``architecture``.
+        Name of the section, such as ``architecture``.
     error : type of InputError, optional
-        Which error a mistake is.
-
-    Returns
-    -------
-    Path
-        ``(key,)``.
+        Error class to raise.
     """
     if not isinstance(root, YamlMapping):
         raise error(Problem(f"expected '{key}:' and its fields, got {root.kind}", root.span))
@@ -264,7 +248,7 @@ def _in_order(problems: Iterable[Problem]) -> list[Problem]:
 
 def _problem(model: type[Fields], root: YamlNode, path: Path, error: ErrorDetails) -> Problem:
     kind, context = error["type"], error.get("ctx", {})
-    # pydantic's word for a mapping's key; a field that a user wrote may be called that, too.
+    # pydantic's name for a mapping's key; a user's field may have this name, too.
     is_key = error["loc"][-1:] == ("[key]",) and kind != "extra_forbidden"
     loc = error["loc"][:-1] if is_key else error["loc"]
     where = (*path, *loc)
@@ -294,7 +278,7 @@ def _missing(root: YamlNode, where: Path) -> Problem:
     span = root.key_span(parent) if parent else root.span
     around = root.at(parent[:-1])
     if isinstance(span, SettingSpan) and isinstance(around, YamlMapping) and len(parent) > 1:
-        # The setting made this mapping: it meant one that is there.
+        # The setting created this mapping, so its name is misspelt.
         known = [k for k in around.keys if k != parent[-1]]
         hint = did_you_mean(str(parent[-1]), known)
         return Problem(f"there is no '{parent[-1]}' to set a field of", span, hint)
@@ -327,7 +311,7 @@ def _wanted(kind: str, context: dict[str, Any], error: ErrorDetails) -> str:
 
 
 def _fields_at(model: type[Fields], loc: Path) -> tuple[str, ...]:
-    """The known fields of the model that stands at a location."""
+    """Return the known fields of the model at a location."""
     annotation: Any = model
     for step in loc:
         annotation = _below(_bare(annotation), step)
@@ -348,7 +332,7 @@ def _below(annotation: Any, step: str | int) -> Any:
 
 
 def _bare(annotation: Any) -> Any:
-    """The annotation without ``Annotated`` and ``| None``."""
+    """Return the annotation without ``Annotated`` and ``| None``."""
     while True:
         origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
         if origin is typing.Annotated:

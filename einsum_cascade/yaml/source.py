@@ -29,32 +29,32 @@ _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _SPECIAL = re.compile(r"([-+]?)\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _STR_TAG = "tag:yaml.org,2002:str"
-# Python converts at most 4300 digits between text and integer; no size needs so many.
+# Python converts at most 4300 digits between text and integer; no size needs as many.
 _MAX_DIGITS = 400
 
 
 @dataclass(frozen=True, kw_only=True)
 class YamlNode:
-    """A node of the tree. ``weight`` counts the nodes below it with aliases expanded."""
+    """Node of the tree; ``weight`` counts the nodes below it with aliases expanded."""
 
     span: Span
     weight: int = field(default=1, compare=False, repr=False)
 
     @property
     def kind(self) -> str:
-        """What the node is, in words for messages."""
+        """Kind of the node, in words for messages."""
         raise NotImplementedError
 
     def plain(self) -> Any:
-        """The value in plain Python: dict, list, str, int, float, bool or None."""
+        """Return the value in plain Python: dict, list, str, int, float, bool or None."""
         raise NotImplementedError
 
     def child(self, step: str | int) -> YamlNode | None:  # noqa: ARG002
-        """The node one step down (a key or a position), or None."""
+        """Return the node one step down (a key or a position), or None."""
         return None
 
     def at(self, path: Path) -> YamlNode | None:
-        """The node at the end of a path of keys and positions, or None."""
+        """Return the node at the end of a path of keys and positions, or None."""
         node: YamlNode | None = self
         for step in path:
             if node is None:
@@ -63,7 +63,7 @@ class YamlNode:
         return node
 
     def span_of(self, path: Path) -> Span:
-        """The span of the deepest node that exists along a path."""
+        """Return the span of the deepest node that exists along a path."""
         node = self
         for step in path:
             below = node.child(step)
@@ -73,7 +73,7 @@ class YamlNode:
         return node.span
 
     def key_span(self, path: Path) -> Span:
-        """The span of the last key of a path (the node itself where it has no key)."""
+        """Return the span of the last key of a path (the node itself where it has no key)."""
         parent = self.at(path[:-1])
         if isinstance(parent, YamlMapping) and path:
             for key, _ in parent.entries:
@@ -84,10 +84,10 @@ class YamlNode:
 
 @dataclass(frozen=True, kw_only=True)
 class YamlScalar(YamlNode):
-    """A scalar: its ``value`` by the core schema and its ``text`` as written.
+    """Scalar with its ``value`` by the core schema and its ``text`` as written.
 
-    ``style`` is None (plain), ``'``, ``"``, ``|`` or ``>``; ``end`` is the 0-based line
-    and column just past the scalar.
+    ``style`` is None (plain), ``'``, ``"``, ``|`` or ``>``; ``end`` is the 0-based line and column
+    just past the scalar.
     """
 
     value: Scalar
@@ -97,7 +97,7 @@ class YamlScalar(YamlNode):
 
     @property
     def kind(self) -> str:
-        """What the node is, in words for messages."""
+        """Kind of the node, in words for messages."""
         match self.value:
             case None:
                 return "nothing"
@@ -109,7 +109,7 @@ class YamlScalar(YamlNode):
                 return f"the text '{shorten(self.text)}'"
 
     def plain(self) -> Scalar:
-        """The value."""
+        """Return the value."""
         return self.value
 
     @cached_property
@@ -117,20 +117,17 @@ class YamlScalar(YamlNode):
         return tuple(_align(self))
 
     def place(self, start: int, end: int | None = None) -> Span:
-        """The span in the file of ``text[start:end]``, clipped to its first line.
+        """Return the span in the file of ``text[start:end]``, clipped to its first line.
 
-        Blanks are placed at the next character that is not one.
+        A blank is placed at the next character that is not blank. The span of a blank text is the
+        whole scalar.
 
         Parameters
         ----------
         start, end : int
-            Characters of ``text``, the value after quotes, escapes and folding are undone; without
-            ``end`` one character.
-
-        Returns
-        -------
-        Span
-            Where these stand in the file; the whole scalar where its text is blank.
+            Positions in ``text``, after quotes, escapes and folding are resolved; without ``end``
+            one
+            character.
         """
         if not self.text.strip():
             return self.span
@@ -150,21 +147,21 @@ class YamlScalar(YamlNode):
 
 @dataclass(frozen=True, kw_only=True)
 class YamlSequence(YamlNode):
-    """A list."""
+    """List node."""
 
     items: tuple[YamlNode, ...]
 
     @property
     def kind(self) -> str:
-        """What the node is, in words for messages."""
+        """Kind of the node, in words for messages."""
         return "a list"
 
     def plain(self) -> list[Any]:
-        """A list of plain values."""
+        """Return a list of plain values."""
         return [item.plain() for item in self.items]
 
     def child(self, step: str | int) -> YamlNode | None:
-        """The item at a position, or None."""
+        """Return the item at a position, or None."""
         if isinstance(step, int) and 0 <= step < len(self.items):
             return self.items[step]
         return None
@@ -172,26 +169,26 @@ class YamlSequence(YamlNode):
 
 @dataclass(frozen=True, kw_only=True)
 class YamlMapping(YamlNode):
-    """A mapping. Keys are taken as text and appear once each, in written order."""
+    """Mapping node; keys are text and occur once each, in written order."""
 
     entries: tuple[tuple[YamlScalar, YamlNode], ...]
 
     @property
     def kind(self) -> str:
-        """What the node is, in words for messages."""
+        """Kind of the node, in words for messages."""
         return "a mapping"
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The keys in written order."""
+        """Keys in written order."""
         return tuple(key.text for key, _ in self.entries)
 
     def plain(self) -> dict[str, Any]:
-        """A dict of plain values."""
+        """Return a dict of plain values."""
         return {key.text: value.plain() for key, value in self.entries}
 
     def child(self, step: str | int) -> YamlNode | None:
-        """The value of a key, or None."""
+        """Return the value of a key, or None."""
         for key, value in self.entries:
             if key.text == step:
                 return value
@@ -199,12 +196,9 @@ class YamlMapping(YamlNode):
 
 
 def shorten(text: str, width: int = 40) -> str:
-    """A text on one line, cut to ``width`` characters.
+    """Return a text on one line, cut to ``width`` characters with ``...`` included.
 
-    Returns
-    -------
-    str
-        At most ``width`` characters, ``...`` included; line breaks and tabs become blanks.
+    Line breaks and tabs become blanks.
     """
     flat = " ".join(text.split())
     return flat if len(flat) <= width else flat[: width - 3] + "..."
@@ -216,15 +210,16 @@ def read_yaml(source: Source, error: type[InputError] = SpecError) -> YamlNode:
     Parameters
     ----------
     source : Source
-        The text and its name.
+        Text and its name.
     error : type
-        The member of the error family to raise.
+        Error class to raise.
 
     Raises
     ------
     InputError
-        (as ``error``) The text is not YAML, is empty, holds several documents, repeats a
-        key, uses tags or merge keys, or is too large, too deep or expands too far.
+        (as ``error``) The text is not YAML, is empty, has several documents, repeats a key, uses
+        tags
+        or merge keys, or is too large, too deep or expands too far.
     """
     if len(source.text) > MAX_CHARACTERS:
         raise error(
@@ -280,7 +275,7 @@ def _printable(c: str) -> bool:
 
 @dataclass
 class _Open:
-    """A collection under construction."""
+    """Collection under construction."""
 
     span: Span
     is_mapping: bool
@@ -290,7 +285,7 @@ class _Open:
 
 
 class _NodeBuilder:
-    """Turns parser events into nodes without recursion, counting as it goes."""
+    """Builder of nodes from parser events, without recursion and with limits."""
 
     def __init__(self, source: Source, error: type[InputError]) -> None:
         self.source = source
@@ -318,7 +313,7 @@ class _NodeBuilder:
                 self._alias(event)
 
     def fail(self, message: str, event: Any, hint: str | None = None) -> None:
-        """Raise at an event."""
+        """Raise a problem at an event."""
         raise self.error(Problem(message, self._span(event), hint))
 
     def _span(self, event: Any) -> Span:
@@ -408,12 +403,9 @@ class _NodeBuilder:
 
 
 def resolve(text: str) -> Scalar:
-    """The value of a plain scalar by the YAML 1.2 core schema.
+    """Return the value of a plain scalar by the YAML 1.2 core schema.
 
-    Returns
-    -------
-    None, bool, int, float or str
-        Of YAML 1.1 nothing is left: ``no`` is a text, ``010`` the number ten.
+    Rules of YAML 1.1 do not apply: ``no`` is a text, and ``010`` is the number ten.
 
     >>> [resolve(t) for t in ("no", "010", "0o10", "1e6", "~")]
     ['no', 10, 8, 1000000.0, None]
@@ -435,11 +427,11 @@ def resolve(text: str) -> Scalar:
 
 
 def _align(scalar: YamlScalar) -> Iterator[tuple[int, int]]:
-    """Place every character of a scalar's text in the file (0-based line and column).
+    """Yield the place of every character of a scalar in the file (0-based line and column).
 
-    Folding and indentation only touch blanks, so the characters that are not blank come
-    in the same order in the text and in the file; escapes are met at their first
-    plausible place, never past the scalar's end.
+    Folding and indentation only change blanks, so other characters come in the same order in the
+    text and in the file. An escape is placed at its first plausible position, never past the
+    scalar's end.
     """
     source = scalar.span.source
     lines = source.text.splitlines()
@@ -470,7 +462,7 @@ def _align(scalar: YamlScalar) -> Iterator[tuple[int, int]]:
 
 
 LARGEST_COUNT = 10**15
-"""More of anything than this is a slip of the pen."""
+"""Largest count; anything larger is a typing error."""
 
 _COUNT = re.compile(r"([-+]?)([0-9][0-9_]*(?:\.[0-9]+)?)\s*([KMG]?)")
 _BINARY = MappingProxyType({"": 1, "K": 2**10, "M": 2**20, "G": 2**30})
@@ -478,18 +470,14 @@ _MAX_COUNT_CHARACTERS = 40
 
 
 def exact_number(value: str | float) -> Fraction | None:
-    """The number that is meant, exact; K, M and G after it are binary.
+    """Return the exact number of a text or float; K, M and G are binary.
 
-    None: the text is no number, or the number is not finite.
+    None if the text is no number, or if the number is not finite.
 
     Parameters
     ----------
     value : str or float
-        As read; a text has at most 40 characters.
-
-    Returns
-    -------
-    Fraction or None
+        Value as read; a text has at most 40 characters.
 
     >>> exact_number("1.5K"), exact_number(0.5), exact_number("many")
     (Fraction(1536, 1), Fraction(1, 2), None)
