@@ -10,6 +10,7 @@ from typing_extensions import override
 
 P = ParamSpec("P")
 T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 
 
 class cached_property(functools.cached_property[T]):
@@ -219,6 +220,30 @@ class Cache(Generic[T]):
         """Return the value of a key, made on first use; None is never kept."""
         found = self.find(key)
         return self.keep(key, make()) if found is None else found
+
+
+class Interner(Generic[K]):
+    """Numbers of equal keys, in the order of their first use.
+
+    >>> numbers = Interner[str]()
+    >>> [numbers(key) for key in ("a", "b", "a")], numbers[1]
+    ([0, 1, 0], 'b')
+    """
+
+    def __init__(self) -> None:
+        self.keys: list[K] = []
+        self._numbers: dict[K, int] = {}
+
+    def __call__(self, key: K) -> int:
+        """Return the number of a key, a new one on first use."""
+        number = self._numbers.setdefault(key, len(self.keys))
+        if number == len(self.keys):
+            self.keys.append(key)
+        return number
+
+    def __getitem__(self, number: int) -> K:
+        """Return the key of a number."""
+        return self.keys[number]
 
 
 class IdentityCache(Generic[T]):

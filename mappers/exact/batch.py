@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from archsim.nest.tiling import Tiling
+from einsum_cascade.memo import Interner
 
 from .kernels.arrays import FlatMeasures, FlatProducts, Floats, Ints
 from .kernels.measures import measure_all
@@ -48,12 +49,12 @@ class Product:
 
 def products(measures: Sequence[OpenMeasure]) -> tuple[tuple[LoopChain, ...], tuple[Product, ...]]:
     """Chains that some measures are made of, and how."""
-    places: dict[LoopChain, int] = {}
-    found = tuple(_product(m, places) for m in measures)
-    return tuple(places), found
+    numbers = Interner[LoopChain]()
+    found = tuple(_product(m, numbers) for m in measures)
+    return tuple(numbers.keys), found
 
 
-def _product(measure: OpenMeasure, places: dict[LoopChain, int]) -> Product:
+def _product(measure: OpenMeasure, numbers: Interner[LoopChain]) -> Product:
     sizes: dict[int, OpenDigits] = {}
     for part in measure.parts:
         axes = [d.axis for _, d in part]
@@ -64,8 +65,7 @@ def _product(measure: OpenMeasure, places: dict[LoopChain, int]) -> Product:
     mine: dict[int, int] = {}
     for axis, extent in enumerate(measure.extents):
         loops = tuple([_by_itself(x) for x in measure.loops if x.axis == axis])
-        chain = LoopChain(extent=extent, loops=loops, size=sizes.get(axis))
-        mine[axis] = places.setdefault(chain, len(places))
+        mine[axis] = numbers(LoopChain(extent=extent, loops=loops, size=sizes.get(axis)))
     seen: dict[int, int] = {}
     for loop in measure.loops:
         where.append((mine[loop.axis], seen.get(loop.axis, 0)))
@@ -127,9 +127,9 @@ def flatten_products(measures: Sequence[OpenMeasure]) -> FlatProducts:
         chains=flat,
         fixed=_array([int(all(x.member == FIXED for x in c.loops)) for c in chains], 0),
         factors=_array([c for p in found for c in p.chains], 0),
-        first_factor=_begins([len(p.chains) for p in found]),
+        first_factor=offsets([len(p.chains) for p in found]),
         turning=_array([x for loops in turning for x in loops], 0),
-        first_turning=_begins([len(loops) for loops in turning]),
+        first_turning=offsets([len(loops) for loops in turning]),
         walked=_array([int(p.walked) for p in found], 0),
     )
 
@@ -139,7 +139,8 @@ def _measure(chain: LoopChain) -> OpenMeasure:
     return OpenMeasure(extents=(chain.extent,), loops=chain.loops, parts=parts)
 
 
-def _begins(lengths: Sequence[int]) -> Ints:
+def offsets(lengths: Sequence[int]) -> Ints:
+    """Return where each of some consecutive ranges begins, and where the last one ends."""
     # Of lengths 2, 0 and 3: 0, 2, 2, 5. What is of number n is from the n-th of them to the next.
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf, nextafter
 from typing import TypeVar
@@ -14,7 +14,7 @@ from einsum_cascade.errors import MappingError, Problem
 
 from ..problem.certificate import INTERRUPTED, TIME_LIMIT, Certificate, Searched
 from ..problem.engine_run import EngineRun
-from ..problem.objectives import LATENCY, SearchObjective
+from ..problem.objectives import LATENCY, OBJECTIVES, SearchObjective
 from ..problem.protocol import Advance, SearchProblem, never
 from ..problem.search_log import SearchLog
 from ..space.fusion import candidates_of
@@ -23,7 +23,7 @@ from ..space.infeasibility import explain_infeasibility, no_legal_mapping
 from ..space.mapspace import Mapspace
 from .kernels.descent import LEAVES
 from .policy import Effort
-from .process_pool import ProcessPool, answers_in_order, usual_workers
+from .process_pool import ProcessPool, usual_workers
 from .questions import (
     Answer,
     Answering,
@@ -239,7 +239,7 @@ class BranchAndBound:
             most=self._most,
             relaxed=relaxed,
         )
-        self.team = self._new_team()
+        self.pool = self._new_pool()
 
     def run(self, advance: Advance) -> Searched:
         try:
@@ -255,7 +255,7 @@ class BranchAndBound:
                 raise
             self.ended = INTERRUPTED
         finally:
-            self.team.close()
+            self.pool.close()
         if self.best is None:
             raise self._nothing()
         self._note()
@@ -272,8 +272,8 @@ class BranchAndBound:
 
     def _open(self, promising: Iterable[PromisedRegion]) -> None:
         """Open some regions, before others are asked about any."""
-        self.team.close()
-        self.team = self._new_team()
+        self.pool.close()
+        self.pool = self._new_pool()
         for promised in promising:
             bound = promised.bound if self._timed else 0.0
             if self._beaten(bound) or self._is_over():
@@ -285,7 +285,7 @@ class BranchAndBound:
             self.opened.append(RegionState(number=number, opened=opened, left=left))
             self.regions.append(opened)
 
-    def _new_team(self) -> ProcessPool[Question, Answer]:
+    def _new_pool(self) -> ProcessPool[Question, Answer]:
         """Who knows the regions that are open by now."""
         alone = self.answering.tables_of is not tabulate
         # What another process does can be left in the middle when time is up.
@@ -296,14 +296,14 @@ class BranchAndBound:
 
     def _sketch(self, advance: Advance) -> None:
         """Sketch what has its turn."""
-        for mine, answer in answers_in_order(
-            self.team,
+        for mine, answer in self.pool.in_order(
             self._next_sketch,
             is_moot=lambda mine: self._beaten(mine.region.bound, self.tolerance * _LITTLE),
             put_back=OpenSubspace.put_back,
             is_over=self._is_over,
         ):
             advance(1)
+            assert isinstance(answer, SubspaceAnswer), "subspaces were asked about"
             if self._is_sketched(mine, answer):
                 self.sketches.append(mine)
         if self.turns.first and self.sketches:
@@ -317,13 +317,13 @@ class BranchAndBound:
         self.left = [*found, *self.left, *others]
         self.sketched = True
         order = iter([*self.left])
-        for mine, answer in answers_in_order(
-            self.team,
+        for mine, answer in self.pool.in_order(
             lambda: self._next_look(order),
             is_moot=lambda mine: self.tired or self._beaten(mine.region.bound),
             put_back=lambda _: None,
             is_over=self._is_over,
         ):
+            assert isinstance(answer, SubspaceAnswer), "subspaces were asked about"
             self._look(mine, answer)
             self._note()
             advance(1)
@@ -419,8 +419,8 @@ class BranchAndBound:
     def _glance(self, mine: OpenSubspace) -> None:
         """Search what looks best by now in all ways, before more is sketched."""
         if mine.answer is None:
-            asked = self.team.submit(mine.asked(self._limit(), plain=False), first=True)
-            answer = self.team.answer(asked, self._is_over)
+            asked = self.pool.submit(mine.asked(self._limit(), plain=False), first=True)
+            answer = self.pool.answer(asked, self._is_over)
             if isinstance(answer, SubspaceAnswer) and answer.refused is None:
                 mine.answer = answer
                 for offer in (one for one in answer.offers[:1] if self._much_better(one)):
@@ -532,9 +532,9 @@ class BranchAndBound:
 
     def _run_waiting(self) -> None:
         """Run the most promising mappings of a space whose values are estimates."""
-        numbers = [self.team.submit(found) for found in self.waiting if self._is_new(found)]
+        numbers = [self.pool.submit(found) for found in self.waiting if self._is_new(found)]
         for number in numbers:
-            self._ran(self.team.answer(number, self._is_over))
+            self._ran(self.pool.answer(number, self._is_over))
 
     @property
     def _most(self) -> int:
@@ -545,7 +545,7 @@ class BranchAndBound:
         """Let the engine say what an offer is worth."""
         best = self.best
         if self._is_new(found):
-            self._ran(self.team.answer(self.team.submit(found, first=True), self._is_over))
+            self._ran(self.pool.answer(self.pool.submit(found, first=True), self._is_over))
             self.in_vain[found.region, found.estimate] += self.best is best
 
     def _is_new(self, found: Offer) -> bool:
@@ -599,3 +599,39 @@ class BranchAndBound:
         """Why there is no mapping: constraints leave none, nothing fits, or nothing is legal."""
         why = why_none(self.space, self.failed, self.legal, self.refused)
         return explain_infeasibility(self.space) or no_legal_mapping(self.space, why)
+
+
+def tie_search(
+    problem: SearchProblem,
+    effort: Effort,
+    known: EngineRun,
+    cap: float,
+    bounds: Mapping[SubspaceKey, float],
+    *,
+    relaxed: bool,
+    tables_of: TablesOf = tabulate,
+) -> BranchAndBound:
+    """Return a search for the best second objective among mappings as good in the first.
+
+    Parameters
+    ----------
+    problem : SearchProblem
+        The problem of the first search, whose objective has another that decides between equals.
+    effort : Effort
+        Limits of the first search; ``again`` and ``again_regions`` of them apply.
+    known : EngineRun
+        The mapping to beat, with its value in the other objective.
+    cap : float
+        Largest value of the first objective.
+    bounds : mapping
+        ``leasts`` of the first search: subspaces whose bound exceeds the cap are left out.
+    """
+    assert problem.objective.other is not None, "two objectives are compared"
+    return BranchAndBound(
+        replace(problem, objective=OBJECTIVES[problem.objective.other], known=known),
+        replace(effort, subspaces=effort.again, regions=effort.again_regions),
+        relaxed=relaxed,
+        tables_of=tables_of,
+        cap=(problem.objective, cap),
+        before=bounds,
+    )

@@ -19,6 +19,7 @@ from archsim.iteration.loops import Loop
 from archsim.iteration.windowed import one
 from archsim.nest.record import BoundEinsum
 from archsim.nest.tiling import Tiling
+from einsum_cascade.memo import Interner
 
 from .kernels.arrays import Floats, Ints
 from .kernels.measures import band_coverages
@@ -243,8 +244,8 @@ class OpenMeter(Meter[Linear]):
         Whether it estimates.
     left_out : LeftOut
         What masks leave out, where it estimates.
-    places : dict, optional
-        Measures that others asked for already, and their places; new ones are added.
+    numbers : Interner, optional
+        Numbers of measures that other meters asked for; new measures are added.
     """
 
     def __init__(
@@ -253,7 +254,7 @@ class OpenMeter(Meter[Linear]):
         *,
         relaxed: bool = False,
         masked_shares: MaskedShares | None = None,
-        places: dict[OpenMeasure, int] | None = None,
+        numbers: Interner[OpenMeasure] | None = None,
     ) -> None:
         self._relaxed = relaxed
         self.masked_shares = masked_shares or MaskedShares({}, {})
@@ -261,7 +262,7 @@ class OpenMeter(Meter[Linear]):
         self._number = {name: n for n, name in enumerate(tiling.members)}
         self._limits = {m.name: tiling.shapes[m.rank] for m in cut}
         self._strides = {m.name: min(m.stride, self._limits[m.name]) for m in cut}
-        self._places: dict[OpenMeasure, int] = {} if places is None else places
+        self._numbers = Interner[OpenMeasure]() if numbers is None else numbers
         self._known: dict[tuple[object, ...], Linear] = {}
         """Answers, by the loops and the size that were asked about."""
         self._asked: dict[tuple[object, ...], tuple[Linear, object, object]] = {}
@@ -274,7 +275,7 @@ class OpenMeter(Meter[Linear]):
     @property
     def measures(self) -> tuple[OpenMeasure, ...]:
         """All that were asked for, by their places."""
-        return tuple(self._places)
+        return tuple(self._numbers.keys)
 
     @override
     def whole(self, number: int) -> Linear:
@@ -380,8 +381,7 @@ class OpenMeter(Meter[Linear]):
             able = self.masked_shares.governed(e, [x for x in loops if e.trip_counts[x.member] > 1])
             cuts = [(axis, (m, u, n)) for axis, m, u, n, mode in opened[:able] if mode != ONCE]
             measure = measure._replace(band=self.masked_shares.band(e, cuts))
-        place = self._places.setdefault(measure, len(self._places))
-        return Linear(0, {place: 1})
+        return Linear(0, {self._numbers(measure): 1})
 
     def _refuse_masks(self, e: BoundEinsum) -> None:
         if e.einsum.where is not None and not self._relaxed:

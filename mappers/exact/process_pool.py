@@ -15,16 +15,20 @@ from time import process_time
 from typing import Any, Generic, TypeVar
 
 from ..problem.protocol import COLLECT_AFTER
-from .questions import Answer, Question, SubspaceAnswer, SubspaceQuestion
 
 W = TypeVar("W")
 A = TypeVar("A")
+T = TypeVar("T")
 
 _ALONE_S = 0.2
 """What is done in less time of this process is not worth a fork."""
 
 _POLL_S = 0.05
 """How often it is looked whether time is up."""
+
+_AHEAD = 8
+"""Subspaces that are asked about before the first has answered, however many processes there are:
+so what is found is the same."""
 
 
 def usual_workers() -> int:
@@ -125,6 +129,48 @@ class ProcessPool(Generic[W, A]):
         if wrong is not None:
             raise wrong
         return found
+
+    def in_order(
+        self,
+        next_piece: Callable[[], tuple[T, W] | None],
+        *,
+        is_moot: Callable[[T], bool],
+        put_back: Callable[[T], None],
+        is_over: Callable[[], bool],
+    ) -> Iterator[tuple[T, A]]:
+        """Yield labels of pieces with their answers, in the order of submission.
+
+        Parameters
+        ----------
+        next_piece : callable
+            Returns a label and the next piece of work; None where no more work is known yet.
+        is_moot : callable
+            Returns whether the answer to a labelled piece has become useless.
+        put_back : callable
+            Receives the label of each piece without an answer: moot, or unfinished at the end.
+        is_over : callable
+            Returns whether time is up.
+        """
+        waiting = deque[tuple[T, int]]()
+        while True:
+            while len(waiting) < _AHEAD and (following := next_piece()) is not None:
+                waiting.append((following[0], self.submit(following[1])))
+            if not waiting:
+                return
+            label, number = waiting[0]
+            if is_moot(label):
+                waiting.popleft()
+                self.cancel(number)
+                put_back(label)
+                continue
+            answer = self.answer(number, is_over)
+            if answer is None:
+                for other, number in waiting:
+                    self.cancel(number)
+                    put_back(other)
+                return
+            waiting.popleft()
+            yield label, answer
 
     def close(self) -> None:
         """End all processes, whatever they are at."""
@@ -230,56 +276,3 @@ def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
             connection.send(answer)
         except OSError:
             return
-
-
-T = TypeVar("T")
-
-_AHEAD = 8
-"""Subspaces that are asked about before the first has answered, however many processes there are:
-so what is found is the same."""
-
-
-def answers_in_order(
-    team: ProcessPool[Question, Answer],
-    following: Callable[[], tuple[T, SubspaceQuestion] | None],
-    *,
-    is_moot: Callable[[T], bool],
-    put_back: Callable[[T], None],
-    is_over: Callable[[], bool],
-) -> Iterator[tuple[T, SubspaceAnswer]]:
-    """What was asked about, and what was answered, in the order in which it was asked.
-
-    Parameters
-    ----------
-    team : Team
-        Who answers.
-    following : callable
-        What is asked next, as far as is known by now; None: nothing, as far as is known.
-    is_moot : callable
-        Whether an answer is of no use any more, by what was learnt since it was asked for.
-    put_back : callable
-        Told what has no answer: of no use, or not there when time is up.
-    is_over : callable
-        Whether time is up.
-    """
-    asked = deque[tuple[T, int]]()
-    while True:
-        while len(asked) < _AHEAD and (after := following()) is not None:
-            asked.append((after[0], team.submit(after[1])))
-        if not asked:
-            return
-        first, number = asked[0]
-        if is_moot(first):
-            asked.popleft()
-            team.cancel(number)
-            put_back(first)
-            continue
-        answer = team.answer(number, is_over)
-        if answer is None:
-            for mine, number in asked:
-                team.cancel(number)
-                put_back(mine)
-            return
-        assert isinstance(answer, SubspaceAnswer), "what is said of a subspace"
-        asked.popleft()
-        yield first, answer

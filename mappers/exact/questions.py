@@ -40,7 +40,7 @@ class OpenRegion:
     bound: float
     subspaces: tuple[Subspace, ...]
     """Spread over all that are alike."""
-    known: CostMemo = field(default_factory=CostMemo)
+    memo: CostMemo = field(default_factory=CostMemo)
 
     @classmethod
     def of(cls, region: Region, bound: float, crossed: dict[str, bool]) -> OpenRegion:
@@ -169,7 +169,7 @@ class Answering:
             limit=asked.limit,
         )
         try:
-            tables = self.tables_of(region, subspace, relaxed=self.relaxed, known=opened.known)
+            tables = self.tables_of(region, subspace, relaxed=self.relaxed, memo=opened.memo)
             found = [_offer(asked, f) for f in search.search(subspace, tables)]
         except SubspaceRefusedError as why:
             return SubspaceAnswer(refused=why)

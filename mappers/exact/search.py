@@ -11,11 +11,11 @@ from archsim.spec.mapping import Mapping
 
 from ..problem.certificate import INTERRUPTED, Searched
 from ..problem.engine_run import EngineRun
-from ..problem.objectives import OBJECTIVES, SearchObjective
+from ..problem.objectives import SearchObjective
 from ..problem.protocol import TOLERANCE, Advance, Progress, SearchProblem, silent
 from ..problem.search_log import SearchLog
 from ..space.mapspace import Mapspace
-from .branch_and_bound import BranchAndBound, in_batches
+from .branch_and_bound import BranchAndBound, in_batches, tie_search
 from .policy import USUAL, Effort
 from .questions import SubspaceKey
 
@@ -87,8 +87,7 @@ class Exhaustive:
 
         found, leasts = in_batches(problem, searched)
         if problem.objective.other is not None:
-            other = OBJECTIVES[problem.objective.other]
-            found = self._settled(problem, found, leasts, other, advance)
+            found = self._settled(problem, found, leasts, advance)
         over = bool(found.certificate.ended) or problem.is_over()
         second = log.runner_up(problem.space, found.mapping, more=not over)
         return replace(
@@ -100,7 +99,6 @@ class Exhaustive:
         problem: SearchProblem,
         first: Searched,
         leasts: dict[SubspaceKey, float],
-        other: SearchObjective,
         advance: Advance,
     ) -> Searched:
         """Of what is as good as the first, to the tolerance, the best in the other objective."""
@@ -111,19 +109,14 @@ class Exhaustive:
         first = tied(problem, first, cap)
         if first.certificate.ended or not self.effort.again:
             return first
-        known = EngineRun(value=other.of(first.result), mapping=first.mapping, result=first.result)
-        second = replace(problem, objective=other, known=known)
-        effort = replace(
-            self.effort, subspaces=self.effort.again, regions=self.effort.again_regions
-        )
+        value = problem.objective.tie(first.result)
+        known = EngineRun(value=value, mapping=first.mapping, result=first.result)
 
         def searched(aside: bool) -> tuple[Searched, bool]:
-            search = BranchAndBound(
-                second, effort, relaxed=aside, cap=(problem.objective, cap), before=leasts
-            )
+            search = tie_search(problem, self.effort, known, cap, leasts, relaxed=aside)
             return search.run(advance), search.found
 
-        found, is_new = in_batches(second, searched)
+        found, is_new = in_batches(problem, searched)
         if found.certificate.ended == INTERRUPTED:
             # Whoever cannot wait for this does not wait for other parts either.
             first = replace(first, certificate=replace(first.certificate, ended=INTERRUPTED))

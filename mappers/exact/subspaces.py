@@ -15,7 +15,7 @@ from ..problem.objectives import ENERGY
 from ..problem.protocol import never
 from ..space.placements import EinsumPlacement
 from ..space.region import Region, Subspace
-from .batch import measured
+from .batch import measured, offsets
 from .kernels.arrays import Floats, Ints
 from .kernels.bounds import EINSUM, TENSOR, Choices
 from .kernels.descent import (
@@ -292,22 +292,18 @@ def choices_of(tables: Tables) -> Choices:
         writers=np.array(tables.writers, dtype=np.int64),
         alternatives=np.array([len(w) for w in tables.placements], dtype=np.int64),
         accesses=np.array([(a.einsum, a.first) for a in rows], dtype=np.int64).reshape(-1, 2),
-        first=_begins(counts),
+        first=offsets(counts),
         rows=tables.entries,
         kept=tables.kept,
         tiles=np.array(tiles, dtype=np.int64).reshape(-1, 3),
-        first_tile=_begins(of_tensor),
+        first_tile=offsets(of_tensor),
         capacities=tables.capacities,
         frontier=np.array(
             [row for before in frontier for row in _factors(tables, before)], dtype=np.int64
         ).reshape(-1, 2),
-        first_frontier=_begins([len(before) for before in frontier]),
-        first_state=_begins(states),
+        first_frontier=offsets([len(before) for before in frontier]),
+        first_state=offsets(states),
     )
-
-
-def _begins(lengths: list[int]) -> Ints:
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 def _frontiers(
@@ -404,7 +400,7 @@ class TablesOf(Protocol):
     """What makes the tables of a subspace: ``tabulate``, or ``TableMemo`` that remember."""
 
     def __call__(
-        self, space: Region, subspace: Subspace, *, relaxed: bool, known: CostMemo | None
+        self, space: Region, subspace: Subspace, *, relaxed: bool, memo: CostMemo | None
     ) -> Tables:
         """The tables. Raises ``SubspaceRefusedError``."""
         ...
@@ -421,7 +417,7 @@ class TableMemo:
     _refused: dict[_Key, SubspaceRefusedError] = field(default_factory=dict)
 
     def __call__(
-        self, space: Region, subspace: Subspace, *, relaxed: bool, known: CostMemo | None
+        self, space: Region, subspace: Subspace, *, relaxed: bool, memo: CostMemo | None
     ) -> Tables:
         """The tables of a subspace, made before or now. Raises as ``tabulate``."""
         key = (space.fixed, space.cuts, space.slow, space.plain, subspace.skeleton)
@@ -429,7 +425,7 @@ class TableMemo:
             raise self._refused[key]
         if key not in self._found:
             try:
-                tables = tabulate(space, subspace, relaxed=relaxed, known=known)
+                tables = tabulate(space, subspace, relaxed=relaxed, memo=memo)
             except SubspaceRefusedError as why:
                 self._refused[key] = why
                 raise

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from math import prod
 
 import numpy as np
@@ -30,6 +31,7 @@ from archsim.nest.masks import windows_of
 from archsim.nest.record import Bound, BoundEinsum
 from archsim.nest.residency import Home, Residency
 from einsum_cascade.errors import MappingError
+from einsum_cascade.memo import Cache, Interner
 
 from ..space.fusion import bound_placements, bound_subspace
 from ..space.mask_bounds import mask_shares
@@ -65,57 +67,51 @@ NO_ROUTE = -1
 """Of an access whose tensor would be lost."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CostMemo:
-    """Costs that subspaces of one region have in common."""
+    """Costs that subspaces of one region share, with the numbers of what decides them."""
 
-    places: dict[OpenMeasure, int] = field(default_factory=dict)
-    """Measures, by their places in sums."""
-    rows: dict[tuple[object, ...], list[Linear]] = field(default_factory=dict)
-    goings: dict[tuple[object, ...], int] = field(default_factory=dict)
-    """Arrays and loops of Einsums, numbered: what decides what they cost."""
-    nests: dict[tuple[object, ...], int] = field(default_factory=dict)
-    """The same with what is shared of the loops: what decides what an Einsum finds of others."""
-    routes: dict[Route, int] = field(default_factory=dict)
-    """Routes of accesses, numbered."""
-    alternatives: dict[tuple[object, ...], list[int]] = field(default_factory=dict)
-    """By an access and the loops of who has to do with its tensor the routes for those of the
-    tensor's places that are in memories alone, or in registers."""
-    registers: dict[tuple[object, ...], Uses[Linear]] = field(default_factory=dict)
-    prices: dict[tuple[str, str], Price] = field(default_factory=dict)
-    """By place and tensor."""
-    tiles: dict[tuple[object, ...], Linear] = field(default_factory=dict)
-    """Bytes that an access has at a level, by the loops outside of it."""
-    residencies: dict[str, list[Residency]] = field(default_factory=dict)
-    """The places of all tensors, with each alternative of one."""
+    def __init__(self) -> None:
+        self.measures = Interner[OpenMeasure]()
+        self.loops = Interner[Hashable]()
+        """Arrays and loops of Einsums, which decide their costs."""
+        self.nests = Interner[Hashable]()
+        """Loops of Einsums, which decide what an Einsum finds of other Einsums' tiles."""
+        self.routes = Interner[Route]()
+        self.rows = Cache[list[Linear]]()
+        self.alternatives = Cache[list[int]]()
+        """Routes of an access for each of its tensor's places, by the loops that decide them."""
+        self.registers = Cache[Uses[Linear]]()
+        self.prices = Cache[Price]()
+        self.tiles = Cache[Linear]()
+        self.residencies = Cache[list[Residency]]()
 
-    def going(self, e: BoundEinsum) -> int:
-        """The number of an Einsum's array and its loops: all of it that decides its costs."""
+    def loops_number(self, e: BoundEinsum) -> int:
+        """Return the number of an Einsum's array and loops: all that decides its costs."""
         spatial = tuple((x.member, x.dimension) for x in e.spatial)
-        key = (e.array.name, tuple((x.member, x.level) for x in e.nonunit_loops), spatial)
-        return self.goings.setdefault(key, len(self.goings))
+        return self.loops(
+            (e.array.name, tuple((x.member, x.level) for x in e.nonunit_loops), spatial)
+        )
 
-    def nest(self, e: BoundEinsum) -> int:
-        """The number of all of an Einsum that decides what it finds, and what others find of it."""
+    def nest_number(self, e: BoundEinsum) -> int:
+        """Return the number of what decides which tiles an Einsum finds and leaves behind."""
         shared = sum(e.trip_counts[x.member] > 1 for x in e.shared)
-        key = (self.going(e), shared, e.outside)
-        return self.nests.setdefault(key, len(self.nests))
+        return self.nests((self.loops_number(e), shared, e.outside))
 
-    def outer_nest(self, e: BoundEinsum, inner: int, *, line: bool) -> int:
-        """The number of all of an Einsum that decides what it finds in memories, and what others
-        find of it there: its loops outside of the innermost of them.
+    def outer_nest_number(self, e: BoundEinsum, inner: int, *, line: bool) -> int:
+        """Return the number of what decides which tiles of memories an Einsum finds and leaves.
+
+        Loops inside of the innermost memory make no difference.
 
         Parameters
         ----------
         inner : int
-            The index of the innermost memory.
+            Index of the innermost memory.
         line : bool
-            Whether all arrays have the same memories.
+            True if all arrays have the same memories.
         """
         outer = tuple((x.member, x.level) for x in e.nonunit_loops if x.level < inner)
         shared = sum(e.trip_counts[x.member] > 1 and x.level < inner for x in e.shared)
-        key = (outer, shared, e.outside, "" if line else e.array.name)
-        return self.nests.setdefault(key, len(self.nests))
+        return self.nests((outer, shared, e.outside, "" if line else e.array.name))
 
 
 def loops_of(e: BoundEinsum, access_map: AccessMap) -> tuple[object, ...]:
@@ -135,24 +131,17 @@ class AccessRoutes:
     ----------
     base : Bound
         A mapping of the subspace.
-    known : KnownCosts
-        Of the region; what is new is added.
+    memo : CostMemo
+        Costs of the region; new ones are added.
     """
 
-    def __init__(self, space: Region, base: Bound, known: CostMemo) -> None:
+    def __init__(self, space: Region, base: Bound, memo: CostMemo) -> None:
         self._space = space
         self._base = base
-        self._known = known
+        self._memo = memo
         self._inner = base.register_level - 1
         self._nests: dict[tuple[int, bool], int] = {}
         self._kinds: dict[str, tuple[tuple[bool, tuple[int, ...]], ...]] = {}
-        self._route_of: dict[int, Route] = {}
-
-    def __getitem__(self, number: int) -> Route:
-        """The route of a number that ``of`` gave."""
-        if number not in self._route_of:
-            self._route_of |= {n: route for route, n in self._known.routes.items()}
-        return self._route_of[number]
 
     def of(self, own: BoundEinsum, writer: BoundEinsum | None, position: int) -> list[int]:
         """The number of the route of an access, for each of the tensor's places; ``NO_ROUTE``
@@ -169,10 +158,9 @@ class AccessRoutes:
         found: dict[int, int] = {}
         for registers, places in self._places(own.access_maps[position].access.tensor):
             key = (own.name, position, registers, *self._loops(own, writer, position, registers))
-            known = self._known.alternatives
-            if key not in known:
-                known[key] = self._worked_out(own, writer, position, places)
-            found.update(zip(places, known[key], strict=True))
+            make = partial(self._worked_out, own, writer, position, places)
+            numbers = self._memo.alternatives.get(key, make)
+            found.update(zip(places, numbers, strict=True))
         return [found[place] for place in range(len(found))]
 
     def _places(self, tensor: str) -> tuple[tuple[bool, tuple[int, ...]], ...]:
@@ -207,9 +195,9 @@ class AccessRoutes:
         """
         if (id(e), registers) not in self._nests:
             number = (
-                self._known.nest(e)
+                self._memo.nest_number(e)
                 if registers
-                else self._known.outer_nest(
+                else self._memo.outer_nest_number(
                     e, self._inner, line=self._base.architecture.tree.is_line
                 )
             )
@@ -223,28 +211,26 @@ class AccessRoutes:
         position: int,
         places: tuple[int, ...],
     ) -> list[int]:
-        numbers = self._known.routes
         mixed = self._base.with_loops_of(own if writer is None else writer, own)
         residencies = self._residencies(own.access_maps[position].access.tensor)
         found: list[int] = []
         for place in places:
             route = _route(mixed.kept_otherwise(residencies[place]), own, position)
-            number = NO_ROUTE if route is None else numbers.setdefault(route, len(numbers))
-            found.append(number)
+            found.append(NO_ROUTE if route is None else self._memo.routes(route))
         return found
 
     def _residencies(self, tensor: str) -> list[Residency]:
         """The places of all tensors, with each of one's alternatives."""
-        known = self._known.residencies
-        if tensor not in known:
-            levels = {m.name: n for n, m in enumerate(self._space.architecture.memories)}
-            kept = dict(self._base.residency.places)
-            found: list[Residency] = []
-            for places in self._space.places[tensor]:
-                kept[tensor] = tuple(Home(name, levels.get(name)) for name in places)
-                found.append(Residency(places=tuple(kept.items())))
-            known[tensor] = found
-        return known[tensor]
+        return self._memo.residencies.get(tensor, partial(self._alternatives, tensor))
+
+    def _alternatives(self, tensor: str) -> list[Residency]:
+        levels = {m.name: n for n, m in enumerate(self._space.architecture.memories)}
+        kept = dict(self._base.residency.places)
+        found: list[Residency] = []
+        for places in self._space.places[tensor]:
+            kept[tensor] = tuple(Home(name, levels.get(name)) for name in places)
+            found.append(Residency(places=tuple(kept.items())))
+        return found
 
 
 def _route(bound: Bound, e: BoundEinsum, number: int) -> Route | None:
@@ -425,7 +411,7 @@ class SubspaceRefusedError(Exception):
 
 
 def tabulate(
-    space: Region, subspace: Subspace, *, relaxed: bool = False, known: CostMemo | None = None
+    space: Region, subspace: Subspace, *, relaxed: bool = False, memo: CostMemo | None = None
 ) -> Tables:
     """The tables of a subspace.
 
@@ -435,8 +421,8 @@ def tabulate(
         One of the space; its first tiling is bound, and what is counted holds for all.
     relaxed : bool
         As for ``OpenMeter``: masks and gathers are left aside.
-    known : KnownCosts, optional
-        Of other subspaces of the region; what is new is added.
+    memo : CostMemo, optional
+        Costs of other subspaces of the region; costs of this one are added.
 
     Returns
     -------
@@ -449,7 +435,7 @@ def tabulate(
         No mapping of the subspace is legal, or its counts are no sums of measures.
     """
     try:
-        return _Tabulator(space, subspace, known or CostMemo(), relaxed=relaxed).tables()
+        return _Tabulator(space, subspace, memo or CostMemo(), relaxed=relaxed).tables()
     except MappingError as error:
         raise SubspaceRefusedError(error.problems[0].message) from None
     except IrregularError as error:
@@ -459,10 +445,8 @@ def tabulate(
 class _Tabulator:
     """Builds the tables of one subspace."""
 
-    def __init__(
-        self, space: Region, subspace: Subspace, known: CostMemo, *, relaxed: bool
-    ) -> None:
-        self.known = known
+    def __init__(self, space: Region, subspace: Subspace, memo: CostMemo, *, relaxed: bool) -> None:
+        self.memo = memo
         self.space = space
         self.program = space.program
         self.machine = space.architecture
@@ -476,7 +460,10 @@ class _Tabulator:
             MaskedShares(*windows_of(self.base)) if relaxed else MaskedShares({}, {})
         )
         self.meter = OpenMeter(
-            self.base.tiling, relaxed=relaxed, masked_shares=self.masked_shares, places=known.places
+            self.base.tiling,
+            relaxed=relaxed,
+            masked_shares=self.masked_shares,
+            numbers=memo.measures,
         )
         # Columns: 0 energy, then one for each array, each memory with a bandwidth, and loads.
         self.memories = [m for m in self.machine.memories if m.bandwidth_bytes_per_s]
@@ -491,7 +478,7 @@ class _Tabulator:
         self.held = StationaryOperandCosts(self.base, self.variants, self.meter)
         self.rows: list[list[Linear]] = []
         self.entries: list[int] = []
-        self.routes = AccessRoutes(space, self.base, known)
+        self.routes = AccessRoutes(space, self.base, memo)
         self._goings: dict[int, int] = {}
 
     def _variants(self, subspace: Subspace) -> dict[str, tuple[BoundEinsum, ...]]:
@@ -569,9 +556,7 @@ class _Tabulator:
     def _work(self, e: BoundEinsum) -> list[Linear]:
         """What an Einsum costs by itself: operations, and cycles on its array."""
         key = (e.name, self._going(e), *self.held.anew(e), *self.masked_shares.key(e))
-        if key not in self.known.rows:
-            self.known.rows[key] = self._working(e)
-        return self.known.rows[key]
+        return self.memo.rows.get(key, partial(self._working, e))
 
     def _working(self, e: BoundEinsum) -> list[Linear]:
         costs = [Linear()] * self.columns
@@ -597,12 +582,9 @@ class _Tabulator:
         writing = access_map is self.variants[name][0].write
         others = () if writing else self.variants.get(tensor, ())
         routes: dict[tuple[int, int], list[int]] = {}
-        numbers: dict[tuple[object, ...], int] = {}
-        mine = [
-            numbers.setdefault(loops_of(v, v.access_maps[position]), len(numbers))
-            for v in self.variants[name]
-        ]
-        written = [numbers.setdefault(loops_of(v, v.write), len(numbers)) for v in others]
+        numbers = Interner[Hashable]()
+        mine = [numbers(loops_of(v, v.access_maps[position])) for v in self.variants[name]]
+        written = [numbers(loops_of(v, v.write)) for v in others]
         for k, own in enumerate(self.variants[name]):
             rows: dict[int, int] = {NO_ROUTE: NO_ROUTE}
             lines: dict[int, list[int]] = {}
@@ -625,15 +607,13 @@ class _Tabulator:
     def _touching_row(self, own: BoundEinsum, position: int, route: int) -> int:
         """The row of one access along a route."""
         anew = self.held.anew(own)
-        known = (own.name, position, self._going(own), route, *anew, *self.masked_shares.key(own))
-        if known not in self.known.rows:
-            self.known.rows[known] = self._touching(own, position, route)
-        return self._row(self.known.rows[known])
+        key = (own.name, position, self._going(own), route, *anew, *self.masked_shares.key(own))
+        return self._row(self.memo.rows.get(key, partial(self._touching, own, position, route)))
 
     def _going(self, e: BoundEinsum) -> int:
         """The number of an Einsum's array and loops, the same in all subspaces of the region."""
         if id(e) not in self._goings:
-            self._goings[id(e)] = self.known.going(e)
+            self._goings[id(e)] = self.memo.loops_number(e)
         return self._goings[id(e)]
 
     def _writers(self, tensor: str) -> int:
@@ -642,13 +622,13 @@ class _Tabulator:
     def _touching(self, e: BoundEinsum, number: int, route: int) -> list[Linear]:
         """What one access costs: its Einsum's loops and its route decide it."""
         costs = [LinearSum() for _ in range(self.columns)]
-        way, waits = self.routes[route]
+        way, waits = self.memo.routes[route]
         tensor = e.access_maps[number].access.tensor
         own = self._in_registers(e, number, waits=waits)
         accesses = accesses_on_path(self.base, e, number, way, self.meter)
         moved = [(a.place, a.reads, a.writes) for a in accesses]
         for place, reads, writes in ((e.array.name, own.reads, own.writes), *moved):
-            price = self._price(place, tensor)
+            price = self.memo.prices.get((place, tensor), partial(self._price, place, tensor))
             costs[0].add(reads, price.read_pj)
             costs[0].add(writes, price.write_pj)
             if price.cycles:
@@ -661,27 +641,25 @@ class _Tabulator:
     def _in_registers(self, e: BoundEinsum, number: int, *, waits: bool) -> Uses[Linear]:
         """What an access does to the registers of its array that are billed."""
         key = (e.name, number, self._going(e), waits, *self.masked_shares.key(e))
-        if key not in self.known.registers:
+        found = self.memo.registers.find(key)
+        if found is None:
             uses = register_uses(e, number, self.meter, waits=waits)
             billed = uses.of_one if e.array.registers.billed == "one" else uses.of_all
-            self.known.registers[key] = billed
-        return self.known.registers[key]
+            found = self.memo.registers.keep(key, billed)
+        return found
 
     def _price(self, place: str, tensor: str) -> Price:
-        key = (place, tensor)
-        if key not in self.known.prices:
-            words = self.base.words
-            # As a result is billed, so that a search cannot see another price.
-            one = AccessCount(einsum="", tensor=tensor, place=place, reads=1, writes=0)
-            read = access_pj(self.machine, one, words)[1]
-            write = access_pj(self.machine, replace(one, reads=0, writes=1), words)[1]
-            memory = self.machine.memory(place)
-            cycles = 0.0
-            if memory is not None and memory.bandwidth_bytes_per_s:
-                clock = words.of(tensor) * self.machine.word_bytes * self.machine.clock_hz
-                cycles = float(clock / memory.bandwidth_bytes_per_s)
-            self.known.prices[key] = Price(read_pj=read, write_pj=write, cycles=cycles)
-        return self.known.prices[key]
+        words = self.base.words
+        # As a result is billed, so that a search cannot see another price.
+        one = AccessCount(einsum="", tensor=tensor, place=place, reads=1, writes=0)
+        read = access_pj(self.machine, one, words)[1]
+        write = access_pj(self.machine, replace(one, reads=0, writes=1), words)[1]
+        memory = self.machine.memory(place)
+        cycles = 0.0
+        if memory is not None and memory.bandwidth_bytes_per_s:
+            clock = words.of(tensor) * self.machine.word_bytes * self.machine.clock_hz
+            cycles = float(clock / memory.bandwidth_bytes_per_s)
+        return Price(read_pj=read, write_pj=write, cycles=cycles)
 
     @property
     def _limited(self) -> list[int]:
@@ -725,11 +703,9 @@ class _Tabulator:
             for loops in (outer, stream)
         )
         key = (e.name, position, level, one_copy, *going)
-        if key not in self.known.tiles:
+        found = self.memo.tiles.find(key)
+        if found is None:
             size = self.meter.first_tile(e, (*outer, *stream), access_map, one_copy=one_copy)
-            self.known.tiles[key] = size * self._bytes_of(tensor)
-        return self.known.tiles[key]
-
-    def _bytes_of(self, tensor: str) -> Fraction:
-        """Bytes of an element."""
-        return Fraction(self.base.words.of(tensor) * self.machine.word_bytes)
+            element_bytes = Fraction(self.base.words.of(tensor) * self.machine.word_bytes)
+            found = self.memo.tiles.keep(key, size * element_bytes)
+        return found

@@ -228,7 +228,7 @@ class CapacityCurve:
             for subspace in subspaces(region):
                 advance(1)
                 try:
-                    tables = tabulate(region, subspace, relaxed=self.relaxed, known=costs)
+                    tables = tabulate(region, subspace, relaxed=self.relaxed, memo=costs)
                 except SubspaceRefusedError as why:
                     if why.irregular and not self.relaxed:
                         raise NotInBatchesError from None

@@ -11,7 +11,7 @@ from math import inf, log, sqrt
 
 from einsum_cascade.errors import MappingError
 
-from ..exact.branch_and_bound import BranchAndBound, in_batches
+from ..exact.branch_and_bound import BranchAndBound, in_batches, tie_search
 from ..exact.policy import USUAL, Effort
 from ..exact.questions import SubspaceKey
 from ..exact.subspaces import Proposal, TableMemo, proposals_below
@@ -206,17 +206,8 @@ class _EpsilonConstraintSearch:
             return False
         cap = first.certificate.value * (1 + problem.tolerance)
         known = self._run_of(first, "energy")
-        second = replace(problem, objective=OBJECTIVES["energy"], known=known)
-        effort = replace(
-            self.effort, subspaces=self.effort.again, regions=self.effort.again_regions
-        )
-        search = BranchAndBound(
-            second,
-            effort,
-            relaxed=self.relaxed,
-            tables_of=self.known,
-            cap=(problem.objective, cap),
-            before=leasts,
+        search = tie_search(
+            problem, self.effort, known, cap, leasts, relaxed=self.relaxed, tables_of=self.known
         )
         found = search.run(advance)
         self.engine_runs += found.certificate.runs

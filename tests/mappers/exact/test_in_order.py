@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mappers.exact.process_pool import ProcessPool, answers_in_order
+from mappers.exact.process_pool import ProcessPool
 from mappers.exact.questions import Answer, Question, SubspaceAnswer, SubspaceQuestion
 from mappers.problem.protocol import never
 
@@ -20,14 +20,14 @@ def _asked(moot: set[int], known_after: int) -> tuple[list[int], list[int], list
     waiting = [SubspaceQuestion(0, n, 0.0, plain=True) for n in range(12)]
     answered: list[int] = []
     back: list[int] = []
-    found = answers_in_order(
-        ProcessPool(work, 1),
+    found = ProcessPool(work, 1).in_order(
         lambda: (waiting[0].subspace, waiting.pop(0)) if waiting else None,
         is_moot=lambda n: n in moot and known_after in answered,
         put_back=back.append,
         is_over=never,
     )
     for number, answer in found:
+        assert isinstance(answer, SubspaceAnswer)
         assert answer.least == number
         answered.append(number)
     return answered, worked, back
