@@ -15,16 +15,11 @@ from archsim.spec.mapping import BLOCK_BY_BLOCK, EinsumMapping, Keep, Mapping, S
 from einsum_cascade.ir import Einsum, Program
 
 from ..space.array_tiles import family_tiles, outer_parts_first
+from . import policy
 from .context import MappingContext
 from .einsum_by_einsum import cut_tiles, mapped_einsum, smaller, tile_bytes, wide
 from .spatial_factorisation import ArrayLayout, sharing, soonest
 from .traffic_estimate import LevelLoops, moved_bytes
-
-_USERS = 2
-"""A tile is in use while the next one comes."""
-
-_MOST = 1 << 14
-"""Tiles that are looked at: of a cascade of many ranks there are millions."""
 
 _Tile = dict[str, int]
 """Coordinates of every rank that a memory holds at a time."""
@@ -57,7 +52,10 @@ def block_by_block(
     context = MappingContext(program=program, architecture=architecture, shapes=shapes)
     if tiles or context.nest or len(architecture.memories) < 2 or not architecture.tree.is_line:
         return None
-    if prod(map(len, _sizes(context, dict.fromkeys(context.shapes, 1)).values())) > _MOST:
+    if (
+        prod(map(len, _sizes(context, dict.fromkeys(context.shapes, 1)).values()))
+        > policy.MAX_BLOCK_COMBINATIONS
+    ):
         return None
     ways = (lambda e: soonest(context, e)[0], lambda e: sharing(context, e))
     blocks = min((_chosen(context, way) for way in ways), key=_slow)
@@ -175,7 +173,7 @@ def _tiles_in(context: MappingContext, least: _Tile, room: int) -> Iterator[_Til
             key = own(tile)
             fits = found.get(key)
             if fits is None:
-                fits = found[key] = _USERS * tile_bytes(context, e, tile) <= room
+                fits = found[key] = policy.BUFFERED_TILES * tile_bytes(context, e, tile) <= room
             if not fits:
                 break
         else:

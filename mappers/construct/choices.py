@@ -38,6 +38,8 @@ from einsum_cascade.ir import Program
 from einsum_cascade.memo import cached_property
 from einsum_cascade.source import Span
 
+from . import policy
+
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
@@ -197,10 +199,6 @@ def _merged(parts: Iterable[tuple[tuple[str, _V], ...]]) -> tuple[tuple[str, _V]
     return tuple({name: value for part in parts for name, value in part}.items())
 
 
-_MOST = 20_000
-"""Combinations that are tried at most."""
-
-
 def choose(
     program: Program,
     mapping: Mapping,
@@ -228,8 +226,9 @@ def choose(
         No combination is legal; says why the first that was tried is not.
     """
     size = reduce(lambda n, c: n * len(c.alternatives), mapping.choices, 1)
-    if size > _MOST:
-        text = f"{size} combinations of choices are more than the {_MOST} that are tried"
+    if size > policy.MAX_COMBINATIONS:
+        most = policy.MAX_COMBINATIONS
+        text = f"{size} combinations of choices are more than the {most} that are tried"
         raise SpecError(Problem(text, mapping.choices[0].span, "pin some of them"))
     _check(program, mapping)
     tiles = (*mapping.tiles, *(t for case in mapping.cases for t in case.tiles))

@@ -25,9 +25,10 @@ from einsum_cascade.errors import MappingError
 from einsum_cascade.ir import Access, Einsum, Program
 
 from ..space.array_tiles import family_tiles, outer_parts_first
+from . import policy
 from .context import LoopPart, MappingContext
 from .memory_trees import by_branches
-from .spatial_factorisation import ORDERS, ArrayLayout, fitted, least_cycles, soonest_fed
+from .spatial_factorisation import ArrayLayout, fitted, least_cycles, soonest_fed
 from .traffic_estimate import LevelLoops, grown, moved_along, passed_by
 
 
@@ -65,16 +66,12 @@ def einsum_by_einsum(
         bind(program, mapping, architecture, dict(given))
     except MappingError:
         machine = architecture
-        for _ in range(_HALVINGS):
+        for _ in range(policy.MAX_ARRAY_HALVINGS):
             machine = _narrower(machine)
             narrow, has_room = _made(program, machine, given)
             if has_room:
                 return narrow
     return mapping
-
-
-_HALVINGS = 2
-"""How often sides of arrays are halved for want of room: what leaves more idle is no answer."""
 
 
 def _narrower(architecture: Architecture) -> Architecture:
@@ -123,9 +120,6 @@ def cut_tiles(context: MappingContext) -> Iterator[Tile]:
             yield Tile(rank=rank, member=inner.name, size=outer.stride // inner.stride)
 
 
-_BETTER = Fraction(19, 20)
-"""The share of the time that ranks must take which are cut each by itself, to be preferred."""
-
 Slow = tuple[Fraction, Fraction, Fraction]
 """Seconds until memories and array are done, those of the slowest memory, bytes that all move."""
 
@@ -155,7 +149,7 @@ def _best_cut(
         max(x.slow[1], least_cycles(context, e) / context.architecture.clock_hz)
         for x, e in zip(made, context.program.einsums, strict=True)
     ]
-    enough = _BETTER * sum(x.slow[0] for x in made)
+    enough = policy.MIN_REFITTING_GAIN * sum(x.slow[0] for x in made)
     if sum(least) < enough:
         other = fitted(context, {x.mapped.einsum: x.cycles for x in made})
         again = [_einsum(other, e) for e in context.program.einsums]
@@ -306,7 +300,7 @@ def nest_of(
     moving = [r for r in own if any(p.name not in laid and p.count > 1 for p in context.parts(r))]
     free = [r for r in moving if r not in common]
     still = [r for r in own if r not in common and r not in moving]
-    orders = islice(permutations(free), ORDERS)
+    orders = islice(permutations(free), policy.MAX_LOOP_ORDERS)
     # A loop over one coordinate, inside of a sum, would look as if it moved the sum each time.
     nests = (nested((*outer, *still, *order)) for order in orders)
 

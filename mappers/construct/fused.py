@@ -20,6 +20,7 @@ from archsim.spec.mapping import FUSED, EinsumMapping, Keep, Mapping, NestLevel,
 from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem
 from einsum_cascade.ir import Einsum, Program
 
+from . import policy
 from .context import MappingContext
 from .einsum_by_einsum import cut_tiles
 from .fused_loops import (
@@ -37,7 +38,6 @@ from .fused_loops import (
     streamed_plans,
 )
 from .fused_tiles import (
-    SHORT,
     InnerContext,
     InnerQuestion,
     NarrowBand,
@@ -63,19 +63,6 @@ from .fused_variants import (
     without_second,
 )
 from .memory_trees import by_branches
-
-_NARROW = 16
-"""Coordinates down to which blocks are made narrower than an array, where no wider ones fit."""
-
-_SMALLER = 3
-"""Sizes of blocks of what picks that are tried in each way, from the largest that fits."""
-
-_SIZES = 6
-"""The same in all ways together, where what is made before picking may come in by itself under the
-loops over heads: no other way finds room in smaller blocks."""
-
-_BETTER = Fraction(19, 20)
-"""The share of what is promised that a choice of other arrays must promise, to be run."""
 
 
 def fused(program: Program, architecture: Architecture, given: Sizes[str, int]) -> Mapping:
@@ -127,7 +114,7 @@ def _promising(
 def _shared_out(best: _Made) -> Bound:
     """A mapping, or the same with its Einsums shared out over all arrays, if that is sooner."""
     even = best.fusion.evened(best)
-    promised = _BETTER * price(best.bound)[0]
+    promised = policy.MIN_REBALANCING_GAIN * price(best.bound)[0]
     if even is None or price(even)[0] >= promised:
         return best.bound
     # More arrays at work wait for one another more often.
@@ -287,13 +274,14 @@ class _Fusion:
         """What is legal and fits in the largest blocks of what picks, and in smaller ones."""
         for sizes in blocks_for_picks(self.context):
             found: dict[tuple[Structure, bool], int] = {}
-            left = _SIZES if heads_of(self.context)[0] else _SMALLER
+            most = policy.MAX_BLOCK_SIZES_PER_STRUCTURE
+            left = policy.MAX_BLOCK_SIZES if heads_of(self.context)[0] else most
             for cuts in sizes:
                 for context, plan in (
                     (x, p) for s, ps in cuts for x in beside_short(s) for p in ps
                 ):
                     kind = plan.structure, context.stretched
-                    if found.get(kind, 0) < _SMALLER:
+                    if found.get(kind, 0) < most:
                         made = self.cut_as(context)._picking(plan)
                         if made is not None:
                             found[kind] = found.get(kind, 0) + 1
@@ -311,7 +299,7 @@ class _Fusion:
 
     def of_width(self, width: int | None) -> Iterator[_Made]:
         """What is looked at where the cascade's own parts are so long."""
-        if width not in SHORT:
+        if width not in policy.SHORT_PART_WIDTHS:
             return self.all()
         if steps_of(self.context):
             return self.plain()
@@ -349,7 +337,7 @@ class _Fusion:
         plans = plans_of(self.context, 1, fine=False, apart=False)
         ranks = list(dict.fromkeys(r for plan in plans for r in plan.extra))
         width, found = max(self.context.strides), False
-        while not found and width % 2 == 0 and width > _NARROW:
+        while not found and width % 2 == 0 and width > policy.MIN_BLOCK_WIDTH:
             width //= 2
             for rank in ranks:
                 if rank in self.crossed or self.context.shapes[rank] <= width:

@@ -10,14 +10,8 @@ from math import prod
 from einsum_cascade.ir import Einsum, Gather, Program
 
 from ..space.array_tiles import outer_parts_first
+from . import policy
 from .context import LoopPart, MappingContext, gathers
-
-_SHORT = 64
-"""Coordinates of ranks that arrays take whole, up to which their loops are shared, too."""
-
-_MOST = 4
-"""Ranks beside those that have to be shared, of which one is taken, too."""
-
 
 EXTRAS = tuple(
     (extras, fine, apart)
@@ -181,7 +175,7 @@ def plans_of(
     if context.fitted:
         # Of the last rank as many coordinates inside as fill the arrays.
         heads = [(*_round(context, everyones[:-1]), *context.parts(r)[:1]) for r in everyones[-1:]]
-    others = others[:_MOST]
+    others = others[: policy.MAX_OPTIONAL_RANKS]
     running = {r for ranks in program.iterative.values() for r in ranks}
     for extra in combinations(others, extras):
         gone_round = {*stepped, *extra}
@@ -369,19 +363,12 @@ def _ranks(context: MappingContext) -> tuple[tuple[str, ...], tuple[str, ...], t
         if r not in everyones
         and r not in needed
         and often[r] > 1
-        and (len(context.parts(r)) > 1 or 1 < context.shapes[r] <= _SHORT)
+        and (len(context.parts(r)) > 1 or 1 < context.shapes[r] <= policy.MAX_SHORT_RANK)
     ]
     # Tiles that a cascade cuts are blocks by themselves, however few they are.
     tiles = {r.partition[0] for r in program.ranks if r.partition}
     others.sort(key=lambda r: (len(context.parts(r)) == 1 and r not in tiles, -often[r]))
     return tuple(everyones), tuple(stepped), tuple(others)
-
-
-_FINER = (4, 8)
-"""How many times finer the blocks are in which goes round what has nothing to do with picks."""
-
-_RANKS = 2
-"""Ranks that move picks, of which blocks are made."""
 
 
 def among_picks(program: Program) -> frozenset[str]:
@@ -411,7 +398,7 @@ def ranks_that_pick(context: MappingContext, names: frozenset[str]) -> list[str]
     }
     ranks = [v.upper() for v in moved if all(v in e.target.variables for e in einsums)]
     able = (r for r in ranks if r not in own and r not in context.program.parallel)
-    return [r for r in able if context.shapes[r] > 1][:_RANKS]
+    return [r for r in able if context.shapes[r] > 1][: policy.MAX_GATHERING_RANKS]
 
 
 def beside_picks(program: Program, among: frozenset[str]) -> frozenset[str]:
@@ -459,7 +446,7 @@ def _from_large_to_small(
     while size:
         found = [_in_blocks(context, rank, size, among)]
         if beside:
-            finer = (size // n for n in _FINER if size >= n)
+            finer = (size // n for n in policy.FINER_BLOCK_FACTORS if size >= n)
             found += [_in_finer(context, rank, (fine, size), beside) for fine in finer]
         yield found
         size //= 2

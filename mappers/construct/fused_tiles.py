@@ -16,18 +16,12 @@ from einsum_cascade.errors import SpecError
 from einsum_cascade.ir import Access, Affine, Einsum, Gather, Program
 
 from ..space.array_tiles import arrays_of, family_tiles
+from . import policy
 from .context import LoopPart, MappingContext, gathered_in
 from .einsum_by_einsum import Slow, mapped_einsum, nest_of
 from .fused_loops import SharedLoops, free_ranks, steps_of
 from .spatial_factorisation import ArrayLayout, fitted, least_cycles, soonest, soonest_fed
 from .traffic_estimate import LevelLoops
-
-_WIDTHS = (None, 128, 64, 32, 16)
-"""As wide as an array, or shorter where all pairs of a part would not fit, or leave more to do."""
-
-SHORT = (8, 4, 2, 1)
-"""More where values run from part to part: the fewer pairs a part has, the less there is to do, and
-heads beside one another fill the arrays."""
 
 
 def widths_of(program: Program) -> Iterator[tuple[int | None, str]]:
@@ -43,9 +37,9 @@ def widths_of(program: Program) -> Iterator[tuple[int | None, str]]:
     """
     cut = [r for r in program.ranks if r.partition]
     each_alone = len(cut) > 1 and not any(r.like for r in cut)
-    for width in (*_WIDTHS, *SHORT):
+    for width in (*policy.PART_WIDTHS, *policy.SHORT_PART_WIDTHS):
         yield width, ""
-        if each_alone and width is not None and width not in SHORT:
+        if each_alone and width is not None and width not in policy.SHORT_PART_WIDTHS:
             yield from ((width, r.name) for r in cut)
 
 
@@ -236,21 +230,6 @@ def _late(context: MappingContext, e: Einsum, layout: ArrayLayout) -> int:
     )
 
 
-_IDLE = Fraction(5, 4)
-"""How many times the cycles that full arrays would take steps may take without ranks being cut
-otherwise."""
-
-_ODD = Fraction(4, 5)
-"""The share of its cycles that a cascade may need with all elements at work, at the most, for its
-ranks to be cut for arrays of odd sizes."""
-
-_NARROW_BAND = 4
-"""How many times as long as a band is wide ranks are, at the least, for it to be narrow."""
-
-_BLOCKS = (1, 2, 4)
-"""How many blocks are as long as a band is wide."""
-
-
 def cuts_of(context: MappingContext) -> Iterator[MappingContext]:
     """A site with its ranks cut each by itself, where steps leave arrays idle, or sides of arrays
     do that do not divide one another."""
@@ -272,7 +251,9 @@ def cuts_of(context: MappingContext) -> Iterator[MappingContext]:
     seen: list[dict[str, tuple[int, ...]]] = []
     for inside in (context, one):
         took = {e.name: soonest(inside, e)[0].cycles for e in einsums}
-        if sum(least_cycles(inside, e) for e in einsums) < _ODD * sum(took.values()):
+        if sum(least_cycles(inside, e) for e in einsums) < policy.MAX_BUSY_SHARE_OF_ODD_SIDES * sum(
+            took.values()
+        ):
             cuts = fitted(inside, took).cuts
             if cuts not in seen:
                 yield replace(context, cuts=cuts, fitted=True)
@@ -284,7 +265,7 @@ def leaves_idle(sites: list[MappingContext], promised: list[Fraction]) -> bool:
     some sites that is soonest done with all elements at work."""
     full = (sum(least_cycles(s, e) for e in s.program.einsums) for s in sites)
     least = min(full, default=0)
-    return all(cycles > _IDLE * least for cycles in promised)
+    return all(cycles > policy.MAX_IDLE_RATIO * least for cycles in promised)
 
 
 def side_by_side_steps(context: MappingContext) -> Iterator[tuple[str, MappingContext]]:
@@ -323,7 +304,7 @@ def _cut_for_steps(context: MappingContext) -> MappingContext | None:
     inside = InnerContext.of(context, frozenset(p.name for r in running for p in context.parts(r)))
     took = {e.name: soonest(inside, e)[0].cycles for e in context.program.einsums}
     least = sum(least_cycles(inside, e) for e in context.program.einsums)
-    if least * _IDLE > sum(took.values()):
+    if least * policy.MAX_IDLE_RATIO > sum(took.values()):
         return None
     return replace(context, cuts=fitted(inside, took).cuts, fitted=True)
 
@@ -350,7 +331,7 @@ def narrow_band(bound: Bound) -> NarrowBand | None:
             continue
         box, names = window.box, [e.axes[n].name for n in (window.plus, window.minus)]
         width = -(-box.points // max(box.plus, box.minus))
-        if width * _NARROW_BAND > min(box.plus, box.minus):
+        if width * policy.MIN_RANK_TO_BAND_WIDTH > min(box.plus, box.minus):
             return None
         ranks = (bound.program.rank_of[name] for name in names)
         return NarrowBand(
@@ -370,7 +351,11 @@ def cuts_for_band(
         if context.program.rank_of[rank].family:
             continue
         # Powers of two: of a band of 100 blocks of 64, 32 and 16.
-        sizes = (1 << (band.width // n).bit_length() - 1 for n in _BLOCKS if band.width >= n)
+        sizes = (
+            1 << (band.width // n).bit_length() - 1
+            for n in policy.BLOCKS_PER_BAND_WIDTH
+            if band.width >= n
+        )
         for size in dict.fromkeys((widest, *sizes)):
             if 1 < size < context.shapes[rank]:
                 yield rank, _cut_for_blocks(context, rank, other, size)

@@ -30,6 +30,7 @@ from archsim.spec.mapping import Keep, Mapping, NestLevel
 from einsum_cascade.errors import MappingError
 
 from ..space.components import strongly_connected_components
+from . import policy
 
 
 def without_second(architecture: Architecture) -> Architecture | None:
@@ -110,13 +111,6 @@ def _moved(mapping: Mapping, tensor: str, level: str) -> Mapping:
     return replace(mapping, keep=kept, einsums=einsums)
 
 
-_NEAR = Fraction(3, 2)
-"""How many times the least that is promised another may take to be run, too."""
-
-_LOOKED_AT = 256
-"""Tiles along one side of a band that are looked at."""
-
-
 def price(bound: Bound) -> tuple[Fraction, Fraction]:
     """Cycles of the slowest, and of all together.
 
@@ -168,7 +162,11 @@ def soonest_of(found: Sequence[tuple[Bound, Sizes[str, int]]]) -> Bound:
         Mappings, and the shapes that they are bound to.
     """
     promised = [price(bound)[0] for bound, _ in found]
-    near = [x for x, cycles in zip(found, promised, strict=True) if cycles <= _NEAR * min(promised)]
+    near = [
+        x
+        for x, cycles in zip(found, promised, strict=True)
+        if cycles <= policy.MAX_ESTIMATE_RATIO * min(promised)
+    ]
     return near[0][0] if len(near) == 1 else min(near, key=lambda x: run_cycles(*x))[0]
 
 
@@ -215,7 +213,7 @@ def band_coverage(box: Box, x: int, y: int) -> Fraction:
     (Fraction(5, 8), Fraction(7, 16))
     """
     count, across = iterations(box.plus, x), iterations(box.minus, y)
-    looked_at = range(0, count, -(-count // _LOOKED_AT))
+    looked_at = range(0, count, -(-count // policy.MAX_SAMPLED_TILE_ROWS))
     found = 0
     for number in looked_at:
         first, last = box.tile(number, x, plus=True).touched(y, plus=False)

@@ -17,6 +17,8 @@ from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Mapping
 from einsum_cascade.ir import Program
 
+from . import policy
+
 
 def _make(program: Program, architecture: Architecture, given: Sizes[str, int], /) -> Mapping:
     """One Einsum after the other (``einsum_by_einsum``)."""
@@ -37,9 +39,6 @@ def _make_blocks(
 _FUSED = "fused, in stretches, states held, heads inside of steps"
 """What mappings made by this version of ``fused`` are kept as; another version makes others."""
 
-_WORTH_S = 0.3
-"""What is made sooner is made again: a sweep would keep thousands of them."""
-
 
 def _fuse(program: Program, architecture: Architecture, given: Sizes[str, int], /) -> Mapping:
     """Intermediates in inner memories (``fused.make``); what takes long is kept from one run to the
@@ -55,7 +54,7 @@ def _fuse(program: Program, architecture: Architecture, given: Sizes[str, int], 
         return replace(known, source="")
     begun = monotonic()
     made = fused(program, architecture, given)
-    if monotonic() - begun > _WORTH_S:
+    if monotonic() - begun > policy.REMEMBER_AFTER_S:
         remember(question, made)
     return made
 

@@ -18,16 +18,8 @@ from einsum_cascade.memo import cached_property
 from einsum_cascade.operations import einsum_operations
 
 from ..space.array_tiles import arrays_of
+from . import policy
 from .context import LoopPart, MappingContext
-
-_KEPT = 6
-"""Layouts of the first axes of an array that are continued along the next."""
-
-_STRETCHES = 3
-"""Lengths of a stretch that are tried: as few rounds as there can be, one more, ..."""
-
-_SIDE_BY_SIDE = 3
-"""Ranks of which stretches lie side by side along one axis, at the most."""
 
 Run = tuple[str, tuple[int, ...]]
 """A stretch of a rank: its name, and the strides of the parts that lie side by side."""
@@ -96,7 +88,7 @@ class CutRank:
 def _stretches(count: int, room: int) -> Iterator[int]:
     """Lengths that fit of stretches of a part, as equal as can be, the longest first."""
     least = max(2, -(-count // room))
-    lengths = (-(-count // n) for n in range(least, least + _STRETCHES))
+    lengths = (-(-count // n) for n in range(least, least + policy.MAX_STRETCH_LENGTHS))
     return (n for n in dict.fromkeys(lengths) if n > 1)
 
 
@@ -124,7 +116,7 @@ class LaidRanks:
         """What may lie along one dimension more, nothing among it, the fewest rounds first."""
         beam: _Beam = [(self.rounds, dimension.size, self.ranks, ())]
         found = [*beam]
-        for _ in range(_SIDE_BY_SIDE):
+        for _ in range(policy.MAX_RANKS_PER_AXIS):
             more: _Beam = []
             for rounds, room, ranks, along in beam:
                 have = {name for name, _ in along}
@@ -142,14 +134,14 @@ class LaidRanks:
                             more.append((fewer, room // length, state, (*along, run)))
             if not more:
                 break
-            beam = sorted(more, key=lambda x: (x[0], -x[1]))[:_KEPT]
+            beam = sorted(more, key=lambda x: (x[0], -x[1]))[: policy.BEAM_WIDTH]
             found += beam
         found.sort(key=lambda x: x[0])
         return [
             LaidRanks(
                 ranks, rounds, ((dimension.name, along), *self.along) if along else self.along
             )
-            for rounds, _, ranks, along in found[:_KEPT]
+            for rounds, _, ranks, along in found[: policy.BEAM_WIDTH]
         ]
 
 
@@ -171,7 +163,7 @@ def layouts_along(
         for dimension in order:
             beam = [x for state in beam for x in state.onto(dimension, cut=cut)]
             beam.sort(key=lambda x: x.rounds)
-            beam = beam[:_KEPT]
+            beam = beam[: policy.BEAM_WIDTH]
         found += beam
         if len({d.size for d in array.dimensions}) == 1:
             break
@@ -284,15 +276,6 @@ def _changes(varies: Ranks, rounds: Rounds) -> int:
     return prod(count for _, count in going)
 
 
-_LAYOUTS = 3
-"""Layouts on systolic arrays of which the memories are asked, too."""
-
-ORDERS = 120
-"""Orders of an Einsum's loops that are tried: all of five ranks that some tensor lacks."""
-
-_NEARLY = Fraction(5, 4)
-"""How many times the least cycles a layout may take that reads less at a time."""
-
 _Along = tuple[tuple[str, tuple[LoopPart, ...]], ...]
 """The dimensions in use of an array, and what is laid out along each."""
 
@@ -355,9 +338,12 @@ def soonest(
         return [
             x
             for n, x in enumerate(soon)
-            if x not in soon[:n] and x.cycles <= _NEARLY * soon[0].cycles
+            if x not in soon[:n] and x.cycles <= policy.MAX_SHARING_SLOWDOWN * soon[0].cycles
         ]
-    return [*soon[:_LAYOUTS], *(x for x in chain(*filling) if x not in soon[:_LAYOUTS])]
+    return [
+        *soon[: policy.MAX_SYSTOLIC_LAYOUTS],
+        *(x for x in chain(*filling) if x not in soon[: policy.MAX_SYSTOLIC_LAYOUTS]),
+    ]
 
 
 def sharing(context: MappingContext, e: Einsum) -> ArrayLayout:
@@ -375,7 +361,10 @@ def sharing(context: MappingContext, e: Einsum) -> ArrayLayout:
         wide = {r: prod(p.count for p in parts) for r, parts in laid.items()}
         return sum(prod(wide[r] for r in context.ranks_of(a)) for a in e.reads), layout.cycles
 
-    return min((first, *(x for x in others if x.cycles <= _NEARLY * first.cycles)), key=read)
+    return min(
+        (first, *(x for x in others if x.cycles <= policy.MAX_SHARING_SLOWDOWN * first.cycles)),
+        key=read,
+    )
 
 
 def layouts_of(context: MappingContext, e: Einsum) -> list[ArrayLayout]:
@@ -401,7 +390,7 @@ def _layouts(
         if filling
         else (
             _laid_out(context, e, next(_axis_orders(array)), first, filled=filled)
-            for first in islice(permutations(ranks, axes), ORDERS)
+            for first in islice(permutations(ranks, axes), policy.MAX_LOOP_ORDERS)
             for filled in (True, False)
         )
     )
@@ -474,8 +463,8 @@ def _fitted(
     # Several layouts of systolic arrays load in several ways. Of broadcast ones cycles say it all,
     # but for what memories beside them have to move for so many Einsums that share loops.
     if found[0].array.operands != "broadcast":
-        return found[:_LAYOUTS]
-    return [x for x in found if x.cycles <= _NEARLY * found[0].cycles][
+        return found[: policy.MAX_SYSTOLIC_LAYOUTS]
+    return [x for x in found if x.cycles <= policy.MAX_SHARING_SLOWDOWN * found[0].cycles][
         : None if context.stretched else 1
     ]
 
@@ -567,13 +556,6 @@ def _fitting(
     return found
 
 
-_SLOWER = 2
-"""How many times the cycles of the soonest a layout may take where something is gathered."""
-
-_GATHER_LAYOUTS = 12
-"""Layouts of such an Einsum that are looked at."""
-
-
 def soonest_fed(
     context: MappingContext, e: Einsum, on: ProcessingArray | None = None
 ) -> list[ArrayLayout]:
@@ -583,10 +565,12 @@ def soonest_fed(
     if not gathered:
         return found
     others = (x for x in layouts_of(context, e) if on is None or x.array == on)
-    near = (x for x in others if x.cycles <= _SLOWER * found[0].cycles)
+    near = (x for x in others if x.cycles <= policy.MAX_GATHER_SLOWDOWN * found[0].cycles)
     # Where ranks are cut each by itself all others may take far longer than the soonest.
     distinct = {(x.array.name, x.along): x for x in (*found, *near)}.values()
-    return sorted(distinct, key=lambda x: _fed(context, e, x, gathered))[:_GATHER_LAYOUTS]
+    return sorted(distinct, key=lambda x: _fed(context, e, x, gathered))[
+        : policy.MAX_GATHER_LAYOUTS
+    ]
 
 
 def _fed(

@@ -21,6 +21,7 @@ from ..space.fusion import candidates_of
 from ..space.grid import PromisedRegion
 from ..space.infeasibility import explain_infeasibility, no_legal_mapping
 from ..space.mapspace import Mapspace
+from . import policy
 from .kernels.descent import LEAVES
 from .policy import Effort
 from .process_pool import ProcessPool, usual_workers
@@ -63,16 +64,6 @@ def in_batches(problem: SearchProblem, search: Callable[[bool], T]) -> T:
 
 R = TypeVar("R")
 
-_AT_ONCE = 6
-"""Subspaces that are sketched of the most promising region before another is."""
-
-_FIRST = 2
-"""Subspaces of every region that are sketched before more of any."""
-
-_EARLY = 4
-"""Regions that are opened, and sketched as far as any, before all others, where bounds tell little
-of them: something good is known soon."""
-
 
 @dataclass
 class RegionScheduler:
@@ -107,17 +98,17 @@ class RegionScheduler:
         all."""
         if self.early:
             self.first = True
-            yield promising[:_EARLY]
+            yield promising[: policy.EARLY_REGIONS]
             self.first = False
-            promising = promising[_EARLY:]
+            promising = promising[policy.EARLY_REGIONS :]
         yield promising
 
     def few(self, most: float) -> RegionState | None:
         """A region that has had fewer sketches than each is to have; none that is worse than
         ``most`` but for the first of them."""
         few = self.effort.sketches
-        for enough in (min(_FIRST, few), few):
-            unasked = few if self.first else _FIRST
+        for enough in (min(policy.FIRST_SKETCHES, few), few):
+            unasked = few if self.first else policy.FIRST_SKETCHES
             for region in self.regions:
                 if region.wants(enough, unasked, most) and not self.is_near(region.bound):
                     return region
@@ -139,7 +130,7 @@ class RegionScheduler:
             able = [r for r in self.regions if r.left and not self.is_near(r.bound)]
             able = [r for r in able if r.estimate <= most]
             best = min(able, key=lambda r: (r.estimate, r.bound), default=None)
-            self.turn = [best] * _AT_ONCE if best is not None else []
+            self.turn = [best] * policy.SKETCHES_PER_TURN if best is not None else []
             self.more -= len(self.turn)
         return self.turn.pop() if self.turn else None
 
@@ -162,19 +153,6 @@ def promising_regions(
     most = min(effort.regions if timed or cap else effort.untimed, space.size)
     within = cap[1] if cap is not None and cap[0].code == LATENCY else inf
     return space.regions(round(most), spread=not (timed or cap), within=within, fair=True)
-
-
-_RUNS = 144
-"""Engine runs, times Einsums, of a space whose mappings cannot be priced in batches."""
-
-_MUCH = 0.95
-"""An estimate so far below the best is not waited with, where masks are left aside."""
-
-_LITTLE = 0.2
-"""The share of the tolerance that is not worth the sketches that were asked for by then."""
-
-_ALIKE = 4
-"""Offers of a region with one estimate that are run at once in vain."""
 
 
 class BranchAndBound:
@@ -298,7 +276,9 @@ class BranchAndBound:
         """Sketch what has its turn."""
         for mine, answer in self.pool.in_order(
             self._next_sketch,
-            is_moot=lambda mine: self._beaten(mine.region.bound, self.tolerance * _LITTLE),
+            is_moot=lambda mine: self._beaten(
+                mine.region.bound, self.tolerance * policy.MOOT_SKETCH_TOLERANCE
+            ),
             put_back=OpenSubspace.put_back,
             is_over=self._is_over,
         ):
@@ -391,8 +371,8 @@ class BranchAndBound:
     def _much_better(self, offer: Offer) -> bool:
         """Whether an offer is run at once: what is open may be worth no more than a glance, and of
         a region's offers that look alike a few are enough."""
-        share = _MUCH if self.relaxed else 1 - self.effort.near
-        new = self.in_vain[offer.region, offer.estimate] < _ALIKE
+        share = policy.RUN_AT_ONCE_RATIO if self.relaxed else 1 - self.effort.near
+        new = self.in_vain[offer.region, offer.estimate] < policy.MAX_VAIN_RUNS_PER_ESTIMATE
         return self.best is None or (new and offer.estimate < self.best.value * share)
 
     def _is_sketched(self, mine: OpenSubspace, answer: SubspaceAnswer) -> bool:
@@ -539,7 +519,7 @@ class BranchAndBound:
     @property
     def _most(self) -> int:
         """How many mappings are run where values are estimates."""
-        return max(3, _RUNS // len(self.space.program.einsums))
+        return max(3, policy.MAX_RUNS_TIMES_EINSUMS // len(self.space.program.einsums))
 
     def _run(self, found: Offer) -> None:
         """Let the engine say what an offer is worth."""

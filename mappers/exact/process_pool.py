@@ -15,20 +15,11 @@ from time import process_time
 from typing import Any, Generic, TypeVar
 
 from ..problem.protocol import COLLECT_AFTER
+from . import policy
 
 W = TypeVar("W")
 A = TypeVar("A")
 T = TypeVar("T")
-
-_ALONE_S = 0.2
-"""What is done in less time of this process is not worth a fork."""
-
-_POLL_S = 0.05
-"""How often it is looked whether time is up."""
-
-_AHEAD = 8
-"""Subspaces that are asked about before the first has answered, however many processes there are:
-so what is found is the same."""
 
 
 def usual_workers() -> int:
@@ -67,7 +58,7 @@ class ProcessPool(Generic[W, A]):
         self.work = work
         self.affinity = affinity
         self.workers = workers
-        self._fork_at = process_time() + (0.0 if at_once else _ALONE_S)
+        self._fork_at = process_time() + (0.0 if at_once else policy.FORK_AFTER_S)
         self._forked = workers == 1 and not at_once
         self._able = sys.platform == "linux" and multiprocessing.parent_process() is None
         self._processes: list[_Worker] = []
@@ -122,7 +113,7 @@ class ProcessPool(Generic[W, A]):
                 break
             self._hand_out()
             busy = {m.connection: m for m in self._processes if m.number is not None}
-            for connection in wait([*busy], timeout=_POLL_S):
+            for connection in wait([*busy], timeout=policy.POLL_S):
                 self._receive(busy[connection])  # type: ignore[index]
         found, wrong = self._answers.pop(number)
         self._pieces.pop(number, None)
@@ -153,7 +144,9 @@ class ProcessPool(Generic[W, A]):
         """
         waiting = deque[tuple[T, int]]()
         while True:
-            while len(waiting) < _AHEAD and (following := next_piece()) is not None:
+            while (
+                len(waiting) < policy.MAX_PIECES_AHEAD and (following := next_piece()) is not None
+            ):
                 waiting.append((following[0], self.submit(following[1])))
             if not waiting:
                 return

@@ -20,16 +20,10 @@ from ..space.grid import RegionKey
 from ..space.mapspace import Mapspace
 from ..space.placements import EinsumPlacement
 from ..space.region import Region, Skeleton, Subspace, mapping_of
+from . import policy
 from .kernels.arrays import Floats, Ints
 from .subspaces import Proposal, SubspaceSearch, TablesOf, pruned
 from .tables import CostMemo, SubspaceRefusedError
-
-_OF_SUBSPACE = 4
-"""Engine runs of one subspace; what it has beside is as good or worse, so far as bounds tell."""
-
-
-_FEW_MORE = 2
-"""A sketch saves little where there are no more than so many times its ways altogether."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +51,7 @@ class OpenRegion:
     def at_once(self) -> bool:
         """Whether its subspaces are searched in all ways where others are sketched."""
         plain, every = (sum(map(len, r.placements.values())) for r in (self.plain, self.region))
-        return every <= _FEW_MORE * plain
+        return every <= policy.MIN_PLACEMENTS_PER_SKETCHED * plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +182,7 @@ class Answering:
             return found[: self.most]
         # The first tiles are waited for: of equals, smaller ones are faster if anything.
         others = sorted(found[1:], key=lambda f: (f.estimate, f.sizes.prod()))
-        return [*found[:1], *others[: _OF_SUBSPACE - 1]]
+        return [*found[:1], *others[: policy.MAX_RUNS_PER_SUBSPACE - 1]]
 
     def run(self, offer: Offer) -> RunAnswer:
         """What the engine says of an offer."""

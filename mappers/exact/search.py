@@ -15,6 +15,7 @@ from ..problem.objectives import SearchObjective
 from ..problem.protocol import TOLERANCE, Advance, Progress, SearchProblem, silent
 from ..problem.search_log import SearchLog
 from ..space.mapspace import Mapspace
+from . import policy
 from .branch_and_bound import BranchAndBound, in_batches, tie_search
 from .policy import USUAL, Effort
 from .questions import SubspaceKey
@@ -58,10 +59,6 @@ def instead(
     return replace(first, mapping=mapping, result=found.result, certificate=certificate)
 
 
-_SHOWN = 1_000
-"""Steps of a progress bar, at the most."""
-
-
 @dataclass(frozen=True, slots=True)
 class Exhaustive:
     """Every mapping of a space is priced, or shown to be no better (``Mapper``)."""
@@ -78,7 +75,7 @@ class Exhaustive:
         MappingError
             Indices of the cascade are too irregular to be priced in batches.
         """
-        advance = progress(round(min(self.effort.subspaces, _SHOWN)))
+        advance = progress(round(min(self.effort.subspaces, policy.MAX_PROGRESS_STEPS)))
         log = SearchLog(problem.known, problem.others)
 
         def searched(aside: bool) -> tuple[Searched, dict[SubspaceKey, float]]:

@@ -15,6 +15,7 @@ from ..problem.objectives import ENERGY
 from ..problem.protocol import never
 from ..space.placements import EinsumPlacement
 from ..space.region import Region, Subspace
+from . import policy
 from .batch import measured, offsets
 from .kernels.arrays import Floats, Ints
 from .kernels.bounds import EINSUM, TENSOR, Choices
@@ -32,30 +33,6 @@ from .kernels.descent import (
 )
 from .measures import shares_left
 from .tables import CostMemo, SubspaceRefusedError, Tables, tabulate
-
-_STATES = 1 << 10
-"""States of a frontier at the most."""
-
-_MIXTURES = 24
-"""Mixtures of arrays at the most."""
-
-_NODES = 300_000
-"""Decisions looked at in a subspace, shared out among its tilings."""
-
-_NODES_OF_SKETCH = 30_000
-"""The same in the simplest ways, to see which subspaces promise most."""
-
-_NODES_OF_TILING = 300, 50_000
-"""Decisions looked at for one tiling, at the least and at the most."""
-
-STEPS = 24
-"""Steps that raise the bound of one tiling, at the most."""
-
-_FILL = 2
-"""Steps that pass before arrays and memories all have something to do, about."""
-
-_BATCH = 256
-"""Tilings whose costs are laid out at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +67,7 @@ class SubspaceSearch:
     cap: float = np.inf
     limit: float = np.inf
     least: float = np.inf
-    steps: int = STEPS
+    steps: int = policy.MAX_MULTIPLIER_STEPS
 
     def __post_init__(self) -> None:
         self.tally = np.zeros(6)
@@ -154,7 +131,7 @@ class SubspaceSearch:
                 places[tensor] = self.space.places[tensor][chosen]
         value = float(state.values[row, VALUE])
         steps = max(1.0, left * self.space.steps(subspace, tiling))
-        late = 0.0 if self.objective == ENERGY else _FILL / steps
+        late = 0.0 if self.objective == ENERGY else policy.PIPELINE_FILL_STEPS / steps
         return Proposal(
             value=value,
             estimate=value * (1 + late),
@@ -234,8 +211,8 @@ def priced(
         The size of some tile cannot be worked out in a batch.
     """
     strides = strides_of(space, subspace)
-    for start in range(0, len(strides), _BATCH):
-        rows = strides[start : start + _BATCH]
+    for start in range(0, len(strides), policy.TILINGS_PER_BATCH):
+        rows = strides[start : start + policy.TILINGS_PER_BATCH]
         amounts = measured(tables.measures, rows)
         if np.isnan(amounts).any():
             raise SubspaceRefusedError("an index is too irregular", irregular=True)
@@ -264,8 +241,8 @@ def fresh_state(choices: Choices, tilings: int, tally: Floats) -> Search:
 
 def nodes_of(subspace: Subspace, *, plain: bool = False) -> int:
     """Decisions that are looked at for one tiling of a subspace; ``plain``: in a sketch."""
-    fewest, most = _NODES_OF_TILING
-    together = _NODES_OF_SKETCH if plain else _NODES
+    fewest, most = policy.DECISIONS_PER_TILING
+    together = policy.MAX_DECISIONS_PER_SKETCH if plain else policy.MAX_DECISIONS_PER_SUBSPACE
     return min(most, max(fewest, together // len(subspace.sizes)))
 
 
@@ -320,7 +297,7 @@ def _frontiers(
         wanted = {e for kind, t, _ in order[depth:] if kind == TENSOR for e in touching[t]}
         now = [e for e in decided if e in wanted - forgotten]
         # Once forgotten, for good: each state is worked out from the one before it.
-        while prod(len(tables.placements[e]) for e in now) > _STATES:
+        while prod(len(tables.placements[e]) for e in now) > policy.MAX_FRONTIER_STATES:
             forgotten.add(now.pop(0))
         found.append(now)
     return found
@@ -368,7 +345,7 @@ def weights_of(tables: Tables, choices: Choices, cost: Floats, arrays: int) -> F
     )
     sums = [column_sum(tables.columns, n) for n in (0, 0, *range(1, tables.columns))]
     # Every so many of them, so that no more are left.
-    for shares in mixtures[:: max(1, -(-len(mixtures) // _MIXTURES))]:
+    for shares in mixtures[:: max(1, -(-len(mixtures) // policy.MAX_ARRAY_MIXTURES))]:
         row = np.zeros(tables.columns)
         row[1 : 1 + arrays] = shares
         sums.append(row)
@@ -389,9 +366,6 @@ def with_multipliers(sums: Sequence[Floats], memories: int) -> Floats:
     rows = np.stack([*sums])
     return np.pad(rows, ((0, 0), (0, memories)))
 
-
-_NEAR = 1.02
-"""What promises to be worse than the best by more is not handed on."""
 
 _Key = tuple[object, ...]
 
@@ -480,5 +454,5 @@ def proposals_below(
         search = SubspaceSearch(space=region, objective=objective, cap=cap, limit=best)
         found += search.search(subspace, tables)
         least = min(least, search.least)
-        best = min(limit, min((_NEAR * f.value for f in found), default=inf))
+        best = min(limit, min((policy.MAX_PROPOSAL_RATIO * f.value for f in found), default=inf))
     return sorted((f for f in found if f.value <= best), key=lambda f: (f.value, f.tie)), least

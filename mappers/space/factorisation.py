@@ -15,12 +15,10 @@ from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Tile
 from einsum_cascade.ir import Program
 
+from . import policy
 from .components import strongly_connected_components
 
 Cut = tuple[int, ...]
-
-_DEEPEST = 2
-"""Tiles of one rank, one in the other, at the most."""
 
 
 def sides_of(architecture: Architecture) -> tuple[int, ...]:
@@ -52,7 +50,7 @@ def cuts_of(size: int, sides: Iterable[int]) -> tuple[Cut, ...]:
     """
     sides = sorted({*sides} - {1})
     found: dict[Cut, None] = {}
-    for depth in range(1, _DEEPEST + 1):
+    for depth in range(1, policy.MAX_NESTED_CUTS + 1):
         for chosen in combinations(sides, depth):
             found[_nested(size, chosen)] = None
     return (*(cut for cut in found if cut), ())
@@ -93,13 +91,6 @@ def _nested(size: int, sides: Iterable[int]) -> Cut:
         if stride > below:
             strides.append(stride)
     return tuple(strides)
-
-
-_ALL = 64
-"""Ranks of so many tiles are cut in every way."""
-
-_OPEN = 4
-"""Ranks of which a memory may hold more or less, at the most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,7 +204,7 @@ def tile_sizes(count: int) -> tuple[int, ...]:
     >>> tile_sizes(67)
     (1, 2, 3, 5, 9, 17, 34, 67)
     """
-    if count <= _ALL:
+    if count <= policy.MAX_EXHAUSTIVE_TILES:
         return tuple(sorted({-(-count // parts) for parts in range(1, count + 1)}))
     halves = (-(-count >> n) for n in range(count.bit_length() + 1))
     return tuple(sorted({*divisors(count), *halves}))
@@ -273,7 +264,7 @@ def closed(
     """
     levelled = [c for c in factorisations if c.levelled]
     levelled.sort(key=lambda c: (c.rank not in stepped, -c.coarse))
-    shut = {c.rank for c in levelled[_OPEN:]}
+    shut = {c.rank for c in levelled[policy.MAX_OPEN_RANKS :]}
     return tuple(replace(c, whole=c.rank in shut) for c in factorisations)
 
 

@@ -10,17 +10,12 @@ from archsim.nest.record import Bound, BoundEinsum
 from archsim.nest.tiling import build_tiling
 from einsum_cascade.errors import MappingError
 
+from . import policy
 from .factorisation import Factorisation, stepped_ranks
 from .region import Region, Subspace, mapping_of, with_placements
 
 _GOLDEN = 0.6180339887498949
 """Multiples of the golden ratio fall evenly into one, however many there are."""
-
-_MEMORIES = 2
-"""With no more memories than these, some subspaces are like all."""
-
-_SHARED = 3
-"""Ranks whose loops are shared, at the most: their orders are all gone through."""
 
 
 def subspaces_of(space: Region, crossed: dict[str, bool] | None = None) -> tuple[Subspace, ...]:
@@ -63,7 +58,7 @@ def spread(space: Region, subspaces: tuple[Subspace, ...]) -> list[Subspace]:
     memories between the outermost and the innermost have no loops.
     """
     shared = list(dict.fromkeys(s.skeleton.shared for s in subspaces))
-    deep = len(space.architecture.memories) > _MEMORIES
+    deep = len(space.architecture.memories) > policy.MAX_SHALLOW_MEMORIES
     order = [
         (shared.index(s.skeleton.shared), deep and not space.is_flat(s.skeleton), n * _GOLDEN % 1)
         for n, s in enumerate(subspaces)
@@ -113,7 +108,7 @@ def shareable_ranks(space: Region, crossed: dict[str, bool] | None = None) -> tu
     def late(c: Factorisation) -> tuple[bool, bool, int]:
         return c.rank not in wanted, c.rank not in stepped, -c.coarse
 
-    first = sorted(found, key=late)[:_SHARED]
+    first = sorted(found, key=late)[: policy.MAX_SHARED_RANKS]
     return tuple(c.rank for c in found if c in first)
 
 

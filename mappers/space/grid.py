@@ -17,6 +17,7 @@ from archsim.spec.tensor_words import words_of
 from einsum_cascade.ir import Einsum, Program
 from einsum_cascade.operations import operations_of
 
+from . import policy
 from .array_tiles import arrays_of
 from .constraints import NO_CONSTRAINTS, Constraints
 from .factorisation import Cut, factorise, sides_of, unlaid_ranks
@@ -111,16 +112,6 @@ Options = dict[str, tuple[Cut, ...]]
 RegionKey = tuple[tuple[Tile, ...], tuple[tuple[str, Cut], ...]]
 """What tells regions of a space apart: tiles that the cascade has, and cuts of ranks."""
 
-_ODD = 0.01
-"""What a region is put back for everything unusual in its cuts, as a share of its bound."""
-
-
-_LEFT = 0.4
-"""How unusual it is to lay out what fits along any array where the other way is the usual one."""
-
-_CROWDED = 1.5
-"""What it is put back where an Einsum's smallest tiles do not fit a memory together."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromisedRegion:
@@ -134,9 +125,6 @@ class PromisedRegion:
         """The same where every Einsum runs on one array only."""
         return float(max(self.cycles, least_makespan(self.region.all_placements.least_work)))
 
-
-_NEVER = 1e30
-"""Iterations of what is not allowed on one array, where it is on another."""
 
 _PARTITIONS = 4096
 """Ways to share out Einsums that are told apart; beyond it, what is left aside costs nothing."""
@@ -258,7 +246,9 @@ class RegionGrid:
             shapes=shapes,
             options=options,
             cycles=cycles,
-            order=usual * (1 + _ODD * odd) * np.where(bounds.fits(), 1.0, _CROWDED),
+            order=usual
+            * (1 + policy.ODDITY_PENALTY * odd)
+            * np.where(bounds.fits(), 1.0, policy.CROWDED_PENALTY),
             constraints=constraints,
         )
 
@@ -308,7 +298,7 @@ def _oddity(cut: Cut, usual: Cut, short: bool, parallel: bool) -> float:
     if parallel:
         return 2.0 * len(cut)
     if short:
-        return max(0, len(cut) - 1) + (0.0 if cut == usual else _LEFT)
+        return max(0, len(cut) - 1) + (0.0 if cut == usual else policy.SHORT_RANK_ODDITY)
     return len(cut) - 1.0 if cut else 1.0
 
 
@@ -367,7 +357,9 @@ class _GridBounds:
                 # (0 times infinity would be none.)
                 # Shares may be zero: what is infinite is a number here.
                 if np.isfinite(iterations).any():
-                    costs[-1][array.name] = np.minimum(iterations, _NEVER) * (cycles * share)
+                    costs[-1][array.name] = np.minimum(iterations, policy.FORBIDDEN_ITERATIONS) * (
+                        cycles * share
+                    )
             left &= able
         if not left.any():
             return np.full(grid, inf)

@@ -8,13 +8,11 @@ from math import prod
 
 from einsum_cascade.errors import NoLegalMappingError, Problem
 
+from . import policy
 from .array_tiles import arrays_of
 from .constraints import Constraints, HasTiles, IsKept, IsShared, MappingConstraint, RunsOn
 from .fusion import shareable_ranks
 from .mapspace import Mapspace
-
-_LOOKED_AT = 8
-"""Regions in which sizes of tiles are looked for."""
 
 
 def explain_infeasibility(space: Mapspace) -> NoLegalMappingError | None:
@@ -81,7 +79,7 @@ def _tile_sizes(space: Mapspace, memory: str, rank: str) -> list[int]:
     found: set[int] = set()
     inner = len(space.architecture.memories)
     inner -= [m.name for m in space.architecture.memories].index(memory)
-    for promised in space.regions(_LOOKED_AT):
+    for promised in space.regions(policy.REGIONS_FOR_TILE_SIZE_HINT):
         cut, size = promised.region.factorisation_of[rank], promised.region.shapes[rank]
         fine = prod(n for _, n in cut.fine)
         found |= {min(size, fine * prod(row[:inner])) for row in cut.sizes()}

@@ -17,19 +17,13 @@ from einsum_cascade.errors import SpecError
 from einsum_cascade.ir import Program
 from einsum_cascade.memo import cached_property
 
+from . import policy
 from .array_tiles import arrays_of, decided_by, family_tiles
 from .constraints import NO_CONSTRAINTS, Constraints, MappingConstraint, RunsOn
 from .factorisation import cuts_beside, cuts_of, sides_of, unlaid_ranks
 from .fusion import allowed_subspaces, crossing, shareable_ranks
 from .grid import CellMemo, Options, PromisedRegion, RegionGrid, RegionKey
 from .region import Region
-
-_LOOKED_AT = 8
-"""Regions that are looked at, for one of those that are wanted, where few may be fast enough."""
-
-
-_PARTED = 3
-"""How unusual it is to cut a rank that fits along any array."""
 
 Family = tuple[tuple[Tile, ...], dict[str, int]]
 """Sizes of the tiles of ranks that the cascade itself cuts, and all shapes that follow."""
@@ -231,7 +225,7 @@ class Mapspace:
         each = self.each if fair else 0
         enough = self.size if self.constraints else max(most, each)
         if within < inf:
-            enough = max(enough, _LOOKED_AT * most)
+            enough = max(enough, policy.REGIONS_PER_WANTED_REGION * most)
         found = [best for grid in self._grids for best in grid.best(enough)]
         found.sort(key=lambda one: one[0])
         if spread:
@@ -379,7 +373,10 @@ class Mapspace:
             beside = cuts_beside(shapes[rank], sides, self._companions(rank, shapes, narrowest))
             if beside := tuple(cut for cut in beside if cut not in usual[rank]):
                 # A rank that fits as a whole seldom lies there in part.
-                yield _PARTED if shapes[rank] <= narrowest else 0, usual | {rank: beside}
+                yield (
+                    policy.PARTIAL_RANK_ODDITY if shapes[rank] <= narrowest else 0,
+                    usual | {rank: beside},
+                )
 
     @cached_property
     def _walked(self) -> frozenset[str]:

@@ -12,6 +12,7 @@ from einsum_cascade.ir import Einsum, Program
 from einsum_cascade.memo import cached_property
 from einsum_cascade.operations import operations_of
 
+from . import policy
 from .array_tiles import arrays_of, outer_parts_first
 from .constraints import NO_CONSTRAINTS, Constraints
 from .factorisation import Factorisation, unlaid_ranks
@@ -169,19 +170,6 @@ def _along(counts: Counts, room: int, taken: Taken, number: int) -> Iterator[Tak
         yield from _along(counts, left, after, number + 1)
 
 
-_LAYOUTS = 4
-"""Layouts of an Einsum on one array, at the most."""
-
-_SMALL, _OF_SMALL = 0.02, 2
-"""Of an Einsum with less than such a share of the work so many are enough."""
-
-_NEAR = 2
-"""Layouts that fill an array less by more than this factor are left aside."""
-
-SLOWEST = 2
-"""So are ways in which one Einsum takes so many times longer than all have to take together."""
-
-
 @dataclass(frozen=True, slots=True)
 class EinsumPlacement:
     """How an Einsum runs: its array, what lies along it, and the order of its own loops."""
@@ -220,11 +208,13 @@ class EinsumPlacements:
             (work, array, layout)
             for array, layouts in self._able[e.name]
             for work, layout in layouts[: self._alternatives(e)]
-            if work <= _NEAR * layouts[0][0]
+            if work <= policy.MAX_LAYOUT_SLOWDOWN * layouts[0][0]
         ]
         if not found:
             return
-        most = max(SLOWEST * self.least_cycles, min(work for work, _, _ in found))
+        most = max(
+            policy.MAX_EINSUM_SLOWDOWN * self.least_cycles, min(work for work, _, _ in found)
+        )
         most = inf if self.slow else most
         # Which loop is innermost is known once it is bound: where that is open, all orders are.
         one = self.plain and not self.constraints.are_on_loops_of(e.name)
@@ -241,9 +231,13 @@ class EinsumPlacements:
     def _alternatives(self, e: Einsum) -> int:
         """Layouts of an Einsum on one array that are looked at."""
         if self.plain:
-            return _OF_SMALL
+            return policy.MAX_LAYOUTS_OF_SMALL_WORK
         least = min(layouts[0][0] for _, layouts in self._able[e.name])
-        return _LAYOUTS if least > _SMALL * self.least_cycles else _OF_SMALL
+        return (
+            policy.MAX_LAYOUTS_PER_ARRAY
+            if least > policy.SMALL_WORK_SHARE * self.least_cycles
+            else policy.MAX_LAYOUTS_OF_SMALL_WORK
+        )
 
     def _may_be_alone(self, e: Einsum) -> bool:
         """Whether an Einsum may run before all shared loops, as it needs no other, or after them,

@@ -26,18 +26,13 @@ from archsim.spec.mapping import EinsumMapping, Keep, Mapping, NestLevel, Schedu
 from einsum_cascade.ir import Program
 from einsum_cascade.memo import cached_property
 
+from . import policy
 from .array_tiles import arrays_of, decided_by, outer_parts_first
 from .constraints import NO_CONSTRAINTS, Constraints, SharedRanks
 from .factorisation import Cut, Factorisation, closed, factorise, stepped_ranks
-from .placements import SLOWEST, EinsumPlacement, EinsumPlacements
+from .placements import EinsumPlacement, EinsumPlacements
 
 Ints = NDArray[np.int64]
-
-_MEMORIES = 2
-"""With no more memories than these, sizes of tiles are as they come."""
-
-_TILINGS = 20_000
-"""Combinations of tile sizes beyond which some sizes are left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +193,7 @@ class Region:
         size is left out, of the rank that has most.
         """
         columns = [self.sizes(cut) for cut in self.open_factorisations]
-        if len(self.architecture.memories) > _MEMORIES:
+        if len(self.architecture.memories) > policy.MAX_SHALLOW_MEMORIES:
             named = [cut.rank in self.constraints.of_tiles for cut in self.open_factorisations]
             columns = fewer_tilings(columns, named)
         tables = [np.array(sizes, dtype=np.int64).reshape(len(sizes), -1) for sizes in columns]
@@ -318,7 +313,7 @@ class Region:
     @property
     def slower(self) -> float:
         """Cycles that ways which are none take at the least."""
-        return inf if self.slow else SLOWEST * self.least_cycles
+        return inf if self.slow else policy.MAX_EINSUM_SLOWDOWN * self.least_cycles
 
     @property
     def leaves_aside(self) -> bool:
@@ -391,7 +386,7 @@ def fewer_tilings(
     """
     found = [*columns]
     fixed = {n for n, is_named in enumerate(named) if is_named}
-    while prod(map(len, found)) > _TILINGS:
+    while prod(map(len, found)) > policy.MAX_TILINGS:
         open_ = [n for n in range(len(found)) if n not in fixed]
         if not open_:
             break

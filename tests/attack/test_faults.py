@@ -157,7 +157,7 @@ def test_a_cache_that_takes_nothing_changes_nothing(
     expected = run("simulate", *SMALL).stdout
     monkeypatch.setenv("ARCHSIM_CACHE", cache)
     monkeypatch.setattr(
-        "mappers.construct.generators._WORTH_S", 0.0
+        "mappers.construct.policy.REMEMBER_AFTER_S", 0.0
     )  # what is made is worth keeping
     result = run("simulate", *SMALL)
     assert result.exit_code == 0, result.output
@@ -182,7 +182,7 @@ def test_no_home_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", "/nowhere")
     monkeypatch.setattr(
-        "mappers.construct.generators._WORTH_S", 0.0
+        "mappers.construct.policy.REMEMBER_AFTER_S", 0.0
     )  # what is made is worth keeping
     assert run("simulate", *SMALL).exit_code == 0
     assert not Path("/nowhere").exists(), "a home is not made"

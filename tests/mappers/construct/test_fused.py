@@ -23,7 +23,7 @@ from archsim.validation.validate import validate_cascade
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError, NoLegalMappingError
 from einsum_cascade.yaml.library import builtin_names
-from mappers.construct import generators
+from mappers.construct import policy
 from mappers.construct.fused import fused
 from mappers.construct.fused_tiles import shared_out
 from mappers.construct.generators import GENERATORS
@@ -296,7 +296,7 @@ def test_what_took_long_is_kept_from_one_run_to_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLE, str(tmp_path))
-    monkeypatch.setattr(generators, "_WORTH_S", 0.0)
+    monkeypatch.setattr(policy, "REMEMBER_AFTER_S", 0.0)
     machine, program = Architecture.load("fusemax"), Cascade.load("attention-3pass").program
     shapes = {"B": 1, "H": 2, "E": 16, "F": 16, "P": 64, "M": 64}
     made = GENERATORS.fuse(program, machine, shapes)

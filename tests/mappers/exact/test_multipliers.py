@@ -25,7 +25,8 @@ from mappers.exact.kernels.bounds import (
     raise_multipliers,
 )
 from mappers.exact.kernels.descent import CAPACITY, LEAST, LEAVES, TIE, VALUE, search
-from mappers.exact.subspaces import STEPS, choices_of, fresh_state, priced, weights_of
+from mappers.exact.policy import MAX_MULTIPLIER_STEPS
+from mappers.exact.subspaces import choices_of, fresh_state, priced, weights_of
 from mappers.exact.tables import tabulate
 from mappers.problem.objectives import ENERGY, LATENCY
 from mappers.space.fusion import subspaces_of
@@ -138,7 +139,7 @@ def test_with_rents_the_best_is_the_same_and_less_is_looked_at(objective: int) -
     machine = Architecture.load("fusemax", parse_overrides(TIGHT))
     space = Mapspace.of(program, machine, {"M": 16, "K": 32, "H": 16, "N": 32})
     region = space.regions(1)[0].region
-    looked = {0: 0.0, STEPS: 0.0}
+    looked = {0: 0.0, MAX_MULTIPLIER_STEPS: 0.0}
     for subspace in islice(subspaces_of(region), 3):
         tables = tabulate(region, subspace)
         choices = choices_of(tables)
@@ -154,7 +155,7 @@ def test_with_rents_the_best_is_the_same_and_less_is_looked_at(objective: int) -
                 search(choices, objective, *bounds, weights, cost, tile, state)
                 found[steps] = state.values
                 looked[steps] += state.tally[[LEAVES, CAPACITY]].sum()
-            plain, rented = found[0], found[STEPS]
+            plain, rented = found[0], found[MAX_MULTIPLIER_STEPS]
             assert rented[:, VALUE] == pytest.approx(plain[:, VALUE], rel=1e-12)
             assert rented[:, TIE] == pytest.approx(plain[:, TIE], rel=1e-12)
             assert (rented[:, LEAST] >= plain[:, LEAST] * (1 - 1e-9)).all()
@@ -162,4 +163,4 @@ def test_with_rents_the_best_is_the_same_and_less_is_looked_at(objective: int) -
             best = int(plain[:, VALUE].argmin())
             limit = times * min(limit, float(plain[best, VALUE]))
             cap = inf if times == 1.5 else float(plain[best, TIE])
-    assert looked[STEPS] < looked[0]
+    assert looked[MAX_MULTIPLIER_STEPS] < looked[0]

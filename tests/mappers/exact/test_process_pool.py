@@ -13,8 +13,7 @@ from brief_search import BRIEFLY
 
 from archsim import Architecture
 from einsum_cascade import Cascade
-from mappers.exact import branch_and_bound
-from mappers.exact import process_pool as team
+from mappers.exact import branch_and_bound, policy
 from mappers.exact.process_pool import ProcessPool, usual_workers
 from mappers.problem.certificate import Searched
 from mappers.problem.objectives import OBJECTIVES
@@ -97,7 +96,7 @@ def test_a_search_finds_the_same_whoever_does_it(monkeypatch: pytest.MonkeyPatch
 
     def found(workers: int) -> Searched:
         monkeypatch.setattr(branch_and_bound, "usual_workers", lambda: workers)
-        monkeypatch.setattr(team, "_ALONE_S", 0.0 if workers > 1 else 1e9)
+        monkeypatch.setattr(policy, "FORK_AFTER_S", 0.0 if workers > 1 else 1e9)
         return BRIEFLY.search(SearchProblem(space, OBJECTIVES["latency"]))
 
     alone, together = found(1), found(3)
