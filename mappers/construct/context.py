@@ -140,16 +140,14 @@ class MappingContext(Memoized):
 
     def memories(self, array: str) -> tuple[Memory, ...]:
         """Memories that feed an array, outermost first."""
-        tree, memories = self.architecture.tree, self.architecture.memories
-        if tree.is_line:
-            return memories
-        return tuple(memories[i] for i in sorted(tree.feeding(array)))
+        memories = self.architecture.memories
+        return tuple(memories[i] for i in sorted(self.architecture.tree.feeding(array)))
 
     def way(self, array: str, e: Einsum, access: Access) -> tuple[int, ...]:
         """Places, among the memories that feed an array, of those that an access passes."""
-        memories, tree = self.memories(array), self.architecture.tree
+        tree = self.architecture.tree
         if tree.is_line:
-            return tuple(range(len(memories)))
+            return tuple(range(len(self.architecture.memories)))
         home = tree.home(array, self._number(e, access), None)
         return self._places(array, frozenset(tree.paths[home]))
 

@@ -440,16 +440,10 @@ def smaller(one: int | None, other: int | None) -> int | None:
 
 
 def tile_bytes(context: MappingContext, e: Einsum, inside: dict[str, int]) -> Fraction:
-    """Bytes of the tiles of all tensors that an Einsum touches, at the most."""
-    return bytes_of(context, context.accesses(e), inside)
-
-
-def bytes_of(
-    context: MappingContext, accesses: Iterable[Access], inside: dict[str, int]
-) -> Fraction:
-    """Bytes of the tiles of some accesses, at the most."""
+    """Return the most bytes that tiles of all tensors of an Einsum have."""
     return context.architecture.word_bytes * sum(
-        prod(inside[r] for r in context.ranks_of(a)) * context.words.of(a.tensor) for a in accesses
+        prod(inside[r] for r in context.ranks_of(a)) * context.words.of(a.tensor)
+        for a in context.accesses(e)
     )
 
 

@@ -20,7 +20,14 @@ from . import policy
 from .context import LoopPart, MappingContext, gathered_in
 from .einsum_by_einsum import Slow, mapped_einsum, nest_of
 from .fused_loops import SharedLoops, free_ranks, steps_of
-from .spatial_factorisation import ArrayLayout, fitted, least_cycles, soonest, soonest_fed
+from .spatial_factorisation import (
+    ArrayLayout,
+    fitted,
+    least_cycles,
+    reduction_delay,
+    soonest,
+    soonest_fed,
+)
 from .traffic_estimate import LevelLoops
 
 
@@ -182,7 +189,7 @@ def inner_mapping(
         if best is not None and layout.cycles / context.architecture.clock_hz > best[0][0][0]:
             continue
         nest, slow = nest_of(context, e, layout)
-        found = slow, _late(context, e, layout)
+        found = slow, reduction_delay(context, e, layout)
         if best is None or found < best[0]:
             best = found, layout, nest
     assert best is not None, "there is no Einsum without a layout"
@@ -215,19 +222,6 @@ def _layouts(context: InnerContext, e: Einsum, on: ProcessingArray | None) -> li
             )
             found.append(replace(layout, along=swapped))
     return [x for n, x in enumerate(found) if x not in found[:n]]
-
-
-def _late(context: MappingContext, e: Einsum, layout: ArrayLayout) -> int:
-    """Cycles that a sum along the dimensions of an array comes late."""
-    results = {*e.target.variables}
-    rank_of = {p.name: p.rank for r in context.ranks(e) for p in context.parts(r)}
-    late = {d.name: d.reduction_latency_cycles for d in layout.array.dimensions}
-    parallel = context.program.parallel
-    return sum(
-        late[d]
-        for d, names in layout.along
-        if any(rank_of[n] not in parallel and rank_of[n].lower() not in results for n in names)
-    )
 
 
 def cuts_of(context: MappingContext) -> Iterator[MappingContext]:

@@ -355,11 +355,7 @@ def sharing(context: MappingContext, e: Einsum) -> ArrayLayout:
     others = chain(*(_layouts(context, e, a) for a in able))
 
     def read(layout: ArrayLayout) -> tuple[int, Fraction]:
-        laid = {
-            r: [p for p in context.parts(r) if p.name in layout.names] for r in context.ranks(e)
-        }
-        wide = {r: prod(p.count for p in parts) for r, parts in laid.items()}
-        return sum(prod(wide[r] for r in context.ranks_of(a)) for a in e.reads), layout.cycles
+        return _operands_at_once(context, e, layout), layout.cycles
 
     return min(
         (first, *(x for x in others if x.cycles <= policy.MAX_SHARING_SLOWDOWN * first.cycles)),
@@ -459,7 +455,13 @@ def _fitted(
         for takes in (a.cycles_of(einsum_operations(context.program, e)),)
         for x in layouts_along(a, cut, cut=False)
     ]
-    found.sort(key=lambda layout: (layout.cycles, *_asked(context, e, layout)))
+    found.sort(
+        key=lambda layout: (
+            layout.cycles,
+            reduction_delay(context, e, layout),
+            _operands_at_once(context, e, layout),
+        )
+    )
     # Several layouts of systolic arrays load in several ways. Of broadcast ones cycles say it all,
     # but for what memories beside them have to move for so many Einsums that share loops.
     if found[0].array.operands != "broadcast":
@@ -473,16 +475,19 @@ def _parts_of(context: MappingContext, runs: Iterable[Run]) -> tuple[LoopPart, .
     return tuple(p for rank, strides in runs for p in context.parts(rank) if p.stride in strides)
 
 
-def _asked(context: MappingContext, e: Einsum, layout: ArrayLayout) -> tuple[int, int]:
-    """Cycles that sums come late, and operands that are read at a time."""
-    late = {d.name: d.reduction_latency_cycles for d in layout.array.dimensions}
-    result = context.ranks_of(e.target)
-    reduced = (late[d] for d, ranks in layout.laid.along if ranks - result)
-    wide = {
-        r: prod(p.count for p in context.parts(r) if p.name in layout.names)
-        for r in context.ranks(e)
-    }
-    return sum(reduced), sum(prod(wide[r] for r in context.ranks_of(a)) for a in e.reads)
+def reduction_delay(context: MappingContext, e: Einsum, layout: ArrayLayout) -> int:
+    """Return the cycles by which sums along the dimensions of an array are late."""
+    delays = {d.name: d.reduction_latency_cycles for d in layout.array.dimensions}
+    reduced = {*context.ranks(e)} - context.ranks_of(e.target)
+    names = {p.name for r in reduced for p in context.parts(r)}
+    return sum(delays[d] for d, parts in layout.along if names.intersection(parts))
+
+
+def _operands_at_once(context: MappingContext, e: Einsum, layout: ArrayLayout) -> int:
+    """Return the number of operands that an array reads at a time."""
+    names = layout.names
+    laid = {r: prod(p.count for p in context.parts(r) if p.name in names) for r in context.ranks(e)}
+    return sum(prod(laid[r] for r in context.ranks_of(a)) for a in e.reads)
 
 
 def _layout(

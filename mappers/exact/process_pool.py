@@ -25,9 +25,12 @@ T = TypeVar("T")
 def usual_workers() -> int:
     """Processes that work at a time: one for each core; one where a process cannot be forked, and
     in a process that is itself one of several."""
-    if sys.platform != "linux" or multiprocessing.parent_process() is not None:
-        return 1
-    return len(os.sched_getaffinity(0))
+    return len(os.sched_getaffinity(0)) if _can_fork() else 1
+
+
+def _can_fork() -> bool:
+    """Return whether this process can fork workers: on Linux, and not a worker itself."""
+    return sys.platform == "linux" and multiprocessing.parent_process() is None
 
 
 class ProcessPool(Generic[W, A]):
@@ -60,7 +63,6 @@ class ProcessPool(Generic[W, A]):
         self.workers = workers
         self._fork_at = process_time() + (0.0 if at_once else policy.FORK_AFTER_S)
         self._forked = workers == 1 and not at_once
-        self._able = sys.platform == "linux" and multiprocessing.parent_process() is None
         self._processes: list[_Worker] = []
         self._pieces: dict[int, W] = {}
         self._queue: deque[int] = deque()
@@ -175,7 +177,7 @@ class ProcessPool(Generic[W, A]):
         self._processes = []
 
     def _fork(self) -> None:
-        if self._forked or not self._able or process_time() < self._fork_at:
+        if self._forked or not _can_fork() or process_time() < self._fork_at:
             return
         self._forked = True
         # What is there by now is not looked through for garbage: it would be copied.

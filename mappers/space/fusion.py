@@ -121,11 +121,6 @@ def _is_crossed(space: Region, rank: str, known: dict[str, bool]) -> bool:
     return known[rank]
 
 
-def is_crossed(space: Region, rank: str) -> bool:
-    """Whether the loops of a rank, shared and all going round, cross a boundary, or are none."""
-    return crossing(space, rank) is not False
-
-
 def crossing(space: Region, rank: str) -> bool | None:
     """Whether shared loops of a rank cross a boundary; None where none go round here."""
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from math import inf, prod
 
@@ -15,6 +15,7 @@ from archsim.spec.arch import Architecture, ProcessingArray
 from archsim.spec.mapping import Tile
 from archsim.spec.tensor_words import words_of
 from einsum_cascade.ir import Einsum, Program
+from einsum_cascade.memo import Cache
 from einsum_cascade.operations import operations_of
 
 from . import policy
@@ -172,12 +173,8 @@ def _undominated(loads: NDArray[np.float64]) -> NDArray[np.float64]:
     return undominated
 
 
-@dataclass(frozen=True, slots=True)
-class CellMemo:
-    """What grids of one mapspace have in common: most differ in how one rank is cut."""
-
-    iterations: dict[tuple[object, ...], float] = field(default_factory=dict)
-    """The fewest of an Einsum, by its array and how its ranks are cut."""
+Iterations = Cache[float]
+"""Fewest iterations of an Einsum by array and cuts, which grids of one mapspace share."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +203,7 @@ class RegionGrid:
         options: Options,
         unusual: int = 0,
         constraints: Constraints = NO_CONSTRAINTS,
-        known: CellMemo | None = None,
+        memo: Iterations | None = None,
     ) -> RegionGrid:
         """The grid of some options.
 
@@ -218,16 +215,16 @@ class RegionGrid:
             Elements of every rank.
         unusual : int
             How much is unusual in those tiles.
-        known : KnownCells, optional
-            Of other grids of the mapspace; what is new is added.
+        memo : Iterations, optional
+            Iterations on other grids of the mapspace; new ones are added.
 
         Raises
         ------
         MappingError
             No array can do all operations of an Einsum.
         """
-        bounds = _GridBounds(program, architecture, shapes, options, constraints)
-        bounds.memory = known or bounds.memory
+        memo = Iterations() if memo is None else memo
+        bounds = _GridBounds(program, architecture, shapes, options, constraints, memo)
         grid = [len(cuts) for cuts in options.values()]
         cycles = bounds.cycles().reshape(grid)
         # A mask is no reason to prefer tiles that fit a rank less well.
@@ -312,13 +309,14 @@ class _GridBounds:
         shapes: dict[str, int],
         options: Options,
         constraints: Constraints,
+        memo: Iterations,
     ) -> None:
         self.constraints = constraints
         self.program = program
         self.architecture = architecture
         self.shapes = shapes
         self.options = options
-        self.memory = CellMemo()
+        self.memo = memo
         self.known: dict[tuple[object, ...], Cells] = {}
         """Iterations by ranks and array: Einsums that go over the same ranks are full alike."""
         parallel = program.parallel
@@ -434,21 +432,22 @@ class _GridBounds:
 
     def _fewest(self, e: Einsum, array: ProcessingArray, laid: list[LayableRank]) -> float:
         """The fewest times that some ranks fill an array; infinite where they may not lie there."""
-        known = self.memory.iterations
         if not self.constraints.of_einsum(e.name):
             # Whatever they are called, in whatever order: ranks of one length that are cut alike
             # are alike. Of those without a part that may be laid out each element is a round.
             cut = sorted(
                 ((r.size, *(n for _, n in r.fine)), n) for n, r in enumerate(laid) if r.fine
             )
-            alike = (array.name, tuple(sizes for sizes, _ in cut))
-            if alike not in known:
-                known[alike] = fewest_iterations([laid[n] for _, n in cut], array.dimensions)
-            return known[alike] * prod(r.size for r in laid if not r.fine)
+            key: Hashable = (array.name, tuple(sizes for sizes, _ in cut))
+            cut_ranks = [laid[n] for _, n in cut]
+            fewest = self.memo.get(key, lambda: fewest_iterations(cut_ranks, array.dimensions))
+            return fewest * prod(r.size for r in laid if not r.fine)
         key = (array.name, tuple((r.rank, r.size, r.fine) for r in laid), e.name)
-        if key not in known:
+
+        def fewest_allowed() -> float:
             part_of = {m: (x.rank, n) for x in laid for m, n in x.fine}
             allowed = self.constraints.layouts(e.name, array.name, part_of.__getitem__)
             layouts = layouts_of(laid, array.dimensions, 1, allowed)
-            known[key] = layouts[0].iterations if layouts else inf
-        return known[key]
+            return layouts[0].iterations if layouts else inf
+
+        return self.memo.get(key, fewest_allowed)

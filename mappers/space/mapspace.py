@@ -22,7 +22,7 @@ from .array_tiles import arrays_of, decided_by, family_tiles
 from .constraints import NO_CONSTRAINTS, Constraints, MappingConstraint, RunsOn
 from .factorisation import cuts_beside, cuts_of, sides_of, unlaid_ranks
 from .fusion import allowed_subspaces, crossing, shareable_ranks
-from .grid import CellMemo, Options, PromisedRegion, RegionGrid, RegionKey
+from .grid import Iterations, Options, PromisedRegion, RegionGrid, RegionKey
 from .region import Region
 
 Family = tuple[tuple[Tile, ...], dict[str, int]]
@@ -183,7 +183,7 @@ class Mapspace:
 
     @cached_property
     def _grids(self) -> tuple[RegionGrid, ...]:
-        known = CellMemo()
+        memo = Iterations()
         return tuple(
             RegionGrid.of(
                 self.program,
@@ -193,7 +193,7 @@ class Mapspace:
                 options,
                 number + odd,
                 constraints=self.constraints,
-                known=known,
+                memo=memo,
             )
             for number, (fixed, shapes) in enumerate(self.families)
             for odd, options in self._options(shapes)

@@ -13,9 +13,13 @@ _LOOKED_AT = 1 << 12
 
 
 @compiled_inside
+def _stride(member: int, unit: int, limit: int, strides: Ints) -> int:
+    return int(unit if member < 0 else unit * min(strides[member], limit))
+
+
+@compiled_inside
 def _tile(elements: int, member: int, unit: int, limit: int, strides: Ints) -> int:
-    stride = unit if member < 0 else unit * min(strides[member], limit)
-    return int(max(1, min(stride, elements)))
+    return int(max(1, min(_stride(member, unit, limit, strides), elements)))
 
 
 @compiled_inside
@@ -84,9 +88,8 @@ than any run has."""
 
 
 @compiled_inside
-def _stride(f: FlatMeasures, loop: int, strides: Ints) -> int:
-    member, unit = f.loops[loop, 1], f.loops[loop, 2]
-    return int(unit if member < 0 else unit * min(strides[member], f.loops[loop, 3]))
+def _loop_stride(f: FlatMeasures, loop: int, strides: Ints) -> int:
+    return int(_stride(f.loops[loop, 1], f.loops[loop, 2], f.loops[loop, 3], strides))
 
 
 @compiled_inside
@@ -151,7 +154,7 @@ def _total(
     while True:
         while depth < end:
             axis, mode = f.loops[depth, 0], f.loops[depth, 4]
-            stride = _stride(f, depth, strides)
+            stride = _loop_stride(f, depth, strides)
             here = depth - begin
             stack[here, 0] = now[axis]
             whole, last = now[axis] // stride, now[axis] % stride
@@ -211,7 +214,7 @@ def _factor(f: FlatMeasures, chain: int, strides: Ints, turns: Ints, whole: Floa
     rest = f.extents[f.first_extent[chain]]
     inner = 1
     for loop in range(end - 1, begin - 1, -1):
-        stride = _stride(f, loop, strides)
+        stride = _loop_stride(f, loop, strides)
         here = loop - begin
         if loop == end - 1:
             whole[here] = _digits_of(f, term, stride) if sized else 1.0
@@ -225,7 +228,7 @@ def _factor(f: FlatMeasures, chain: int, strides: Ints, turns: Ints, whole: Floa
         inner = stride
     total = 0.0
     for loop in range(begin, end):
-        stride = _stride(f, loop, strides)
+        stride = _loop_stride(f, loop, strides)
         times = rest // stride
         turns[loop] = (loop == begin or turns[loop] > 0) and rest > stride
         if f.loops[loop, 4] > _MOVES:

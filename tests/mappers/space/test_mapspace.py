@@ -17,7 +17,7 @@ from mappers.exact.batch import strides_of as strides_of_tiling
 from mappers.exact.subspaces import strides_of
 from mappers.exact.tables import SubspaceRefusedError, tabulate
 from mappers.space.factorisation import tile_sizes
-from mappers.space.fusion import bound_subspace, is_crossed, shareable_ranks, subspaces_of
+from mappers.space.fusion import bound_subspace, crossing, shareable_ranks, subspaces_of
 from mappers.space.mapspace import Mapspace
 from mappers.space.region import Region
 
@@ -139,7 +139,7 @@ def crossed_ranks(space: Region) -> list[str]:
         cut.rank: sum(cut.rank.lower() in e.variables for e in space.program.einsums)
         for cut in space.open_factorisations
     }
-    return [r for r, n in often.items() if n > 1 and is_crossed(space, r)]
+    return [r for r, n in often.items() if n > 1 and crossing(space, r) is not False]
 
 
 def test_three_memories_have_no_more_tilings_than_can_be_gone_through() -> None:
