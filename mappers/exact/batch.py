@@ -1,4 +1,4 @@
-"""Measures of many tilings at once: flat arrays for the kernel, and sums of their products."""
+"""Measures of many tilings at once: flat arrays for the kernel, and linear sums of measures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .measures import (
 
 @dataclass(frozen=True, slots=True)
 class LoopChain:
-    """The loops of a measure on one axis of some extent, and the size inside them."""
+    """The loops of a measure on one axis, the extent outside them, and the size inside them."""
 
     extent: int
     loops: tuple[OpenLoop, ...]
@@ -36,10 +36,11 @@ class LoopChain:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A measure as a product of chains, by their places.
+    """A measure as a product of chains, given by their numbers.
 
-    It holds where one of ``turning`` (a chain, and a loop of it) always goes round, if
-    there are any; ``walked`` says that it never does.
+    The product is valid if one of the ``turning`` loops (a chain, and a loop of that chain) always
+    takes several iterations, or if there are none. It is never valid if ``walked`` is set; the
+    kernel then walks all loops.
     """
 
     chains: tuple[int, ...]
@@ -48,7 +49,7 @@ class Product:
 
 
 def products(measures: Sequence[OpenMeasure]) -> tuple[tuple[LoopChain, ...], tuple[Product, ...]]:
-    """Chains that some measures are made of, and how."""
+    """Return the distinct chains of some measures, and each measure as a product of them."""
     numbers = Interner[LoopChain]()
     found = tuple(_product(m, numbers) for m in measures)
     return tuple(numbers.keys), found
@@ -70,8 +71,8 @@ def _product(measure: OpenMeasure, numbers: Interner[LoopChain]) -> Product:
     for loop in measure.loops:
         where.append((mine[loop.axis], seen.get(loop.axis, 0)))
         seen[loop.axis] = seen.get(loop.axis, 0) + 1
-    # A loop that stays finds its tile gone if one inside it has brought another; what is inside
-    # the innermost of them is inside all of them.
+    # A loop that leaves its tile in place finds another tile if a loop inside it moved. Loops
+    # inside the innermost such loop are inside all of them.
     stays = [n for n, loop in enumerate(measure.loops) if loop.mode == STAYS]
     last = stays[-1] if stays else len(measure.loops)
     inside = range(last + 1, len(measure.loops))
@@ -80,13 +81,13 @@ def _product(measure: OpenMeasure, numbers: Interner[LoopChain]) -> Product:
 
 
 def _by_itself(loop: OpenLoop) -> OpenLoop:
-    """The loop on its own: what turns inside it decides that it counts like one that moves."""
+    """Return the loop alone: inside a product it counts as a loop that moves its tile."""
     _, member, unit, limit, mode = loop
     return OpenLoop(0, member, unit, limit, ONCE if mode == ONCE else MOVES)
 
 
 def flatten(measures: Sequence[OpenMeasure]) -> FlatMeasures:
-    """The arrays of some measures."""
+    """Return measures as flat arrays."""
     extents: list[int] = []
     loops: list[tuple[int, ...]] = []
     parts: list[int] = [0]
@@ -119,7 +120,7 @@ def flatten(measures: Sequence[OpenMeasure]) -> FlatMeasures:
 
 
 def flatten_products(measures: Sequence[OpenMeasure]) -> FlatProducts:
-    """The arrays of some measures as products."""
+    """Return measures as flat arrays of products."""
     chains, found = products(measures)
     flat = flatten([_measure(c) for c in chains])
     turning = [[flat.first_loop[chain] + loop for chain, loop in p.turning] for p in found]
@@ -141,23 +142,23 @@ def _measure(chain: LoopChain) -> OpenMeasure:
 
 def offsets(lengths: Sequence[int]) -> Ints:
     """Return where each of some consecutive ranges begins, and where the last one ends."""
-    # Of lengths 2, 0 and 3: 0, 2, 2, 5. What is of number n is from the n-th of them to the next.
+    # Lengths 2, 0 and 3 give 0, 2, 2, 5: range n is from offset n to offset n + 1.
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 def _array(rows: Sequence[object], width: int) -> Ints:
-    """Rows of integers, an array of the right shape even where there are none."""
+    """Return rows of integers as an array, of the right shape even if there are none."""
     shape = (len(rows), width) if width else (len(rows),)
     return np.array(rows, dtype=np.int64).reshape(shape)
 
 
 def strides_of(tiling: Tiling) -> Ints:
-    """The strides of all members, as the kernel takes them."""
+    """Return the strides of all members of a tiling."""
     return np.array([m.stride for m in tiling.members.values()], dtype=np.int64)
 
 
 def measured(measures: Sequence[OpenMeasure], strides: Ints) -> Floats:
-    """All measures of many tilings.
+    """Return all measures of many tilings.
 
     Parameters
     ----------
@@ -180,12 +181,12 @@ def measured(measures: Sequence[OpenMeasure], strides: Ints) -> Floats:
 
 
 def matrix(forms: Sequence[Linear], columns: Mapping[int, int]) -> tuple[Floats, Floats]:
-    """Coefficients (forms, columns) and constants (forms,) of some sums.
+    """Return the coefficients, (forms, columns), and constants, (forms,), of linear sums.
 
     Parameters
     ----------
     columns : mapping of int to int
-        The column of every measure that they have, by its place.
+        Column of each measure in the sums, by the measure's number.
     """
     coefficients = np.zeros((len(forms), len(columns)))
     for row, form in enumerate(forms):

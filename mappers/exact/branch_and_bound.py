@@ -1,4 +1,4 @@
-"""Spaces whose mappings cannot be priced in batches as they are: masks and gathers."""
+"""Branch and bound over a space: sketch subspaces, search the promising ones, run the best."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ T = TypeVar("T")
 
 
 class NotInBatchesError(Exception):
-    """A space whose mappings cannot be priced in batches as they are."""
+    """Error of a space with masks or gathers, whose mappings have no exact price in batches."""
 
 
 def in_batches(problem: SearchProblem, search: Callable[[bool], T]) -> T:
-    """What a search finds that is told whether to leave masks and gathers aside.
+    """Return the result of a search that takes whether to relax masks and gathers.
 
-    It is told to where an Einsum has a mask, or where it finds that it has to.
+    The search is relaxed if an Einsum has a mask, or if it raises ``NotInBatchesError``.
     """
     if not any(e.where is not None for e in problem.space.program.einsums):
         with suppress(NotInBatchesError):
@@ -67,35 +67,35 @@ R = TypeVar("R")
 
 @dataclass
 class RegionScheduler:
-    """Whose turn it is.
+    """Scheduler of sketches: decides which region gets the next one.
 
     Parameters
     ----------
     regions : sequence of RegionState
-        All that are open, most promising first.
+        Open regions, most promising first.
     effort : Effort
-        Of the search.
+        Limits of the search.
     more : float
-        Sketches that are left when each region has had its few.
+        Sketches that remain once each region has had its share.
     early : bool
-        Whether a few regions come before all others.
+        True if a few regions come before all others.
     is_near : callable
-        Whether a bound says that a region has nothing much better than the best.
+        Returns whether a region with a given bound can hardly improve the incumbent.
     """
 
     regions: Sequence[RegionState]
-    """Grows from stage to stage."""
+    """Open regions; each stage adds some."""
     effort: Effort
     more: float
     early: bool
     is_near: Callable[[float], bool]
     turn: list[RegionState] = field(default_factory=list)
     first: bool = False
-    """Whether it is the turn of those that come before all others."""
+    """True while only the early regions are open."""
 
     def stages(self, promising: Sequence[R]) -> Iterator[Sequence[R]]:
-        """What is opened, some after the others: a few regions are, and are sketched, sooner than
-        all."""
+        """Yield the regions to open stage by stage: first the early regions, if any, then all
+        others."""
         if self.early:
             self.first = True
             yield promising[: policy.EARLY_REGIONS]
@@ -104,8 +104,10 @@ class RegionScheduler:
         yield promising
 
     def few(self, most: float) -> RegionState | None:
-        """A region that has had fewer sketches than each is to have; none that is worse than
-        ``most`` but for the first of them."""
+        """Return a region with fewer sketches than its share, or None.
+
+        A region whose estimates exceed ``most`` gets only the first sketches.
+        """
         few = self.effort.sketches
         for enough in (min(policy.FIRST_SKETCHES, few), few):
             unasked = few if self.first else policy.FIRST_SKETCHES
@@ -115,12 +117,12 @@ class RegionScheduler:
         return None
 
     def again(self, worst: Callable[[], float]) -> RegionState | None:
-        """A region of those that promise most, until there are enough sketches.
+        """Return one of the most promising regions until all sketches are used up, else None.
 
         Parameters
         ----------
         worst : callable
-            Asked each time before one is taken: what looks worse is worth a glance alone.
+            Returns the largest estimate of a region that still gets sketches.
         """
         if self.first:
             return None
@@ -141,14 +143,14 @@ def promising_regions(
     timed: bool,
     cap: tuple[SearchObjective, float] | None,
 ) -> tuple[PromisedRegion, ...]:
-    """The regions of a space that promise most, as many as there are to be opened.
+    """Return the most promising regions of a space, as many as the effort allows.
 
     Parameters
     ----------
     timed : bool
-        Whether cycles tell which are good.
+        True if bounds on cycles rank the regions.
     cap : tuple, optional
-        Another objective, and how much of it is too much.
+        Another objective and its largest allowed value.
     """
     most = min(effort.regions if timed or cap else effort.untimed, space.size)
     within = cap[1] if cap is not None and cap[0].code == LATENCY else inf
@@ -156,13 +158,23 @@ def promising_regions(
 
 
 class BranchAndBound:
-    """One search of a space; ``relaxed`` leaves masks and gathers aside, as for ``OpenMeter``.
+    """One search of a space.
 
-    ``before`` has ``leasts`` of a search for the objective that ``cap`` is of: what is above it
-    there is not asked about again.
-
-    What tables ``tables_of`` makes is this process's to know: with others than ``tabulate`` it
-    does all by itself.
+    Parameters
+    ----------
+    problem : SearchProblem
+    effort : Effort
+        Limits of the search.
+    relaxed : bool
+        True if estimates ignore masks and gathers, as for ``OpenMeter``.
+    cap : tuple, optional
+        Another objective and its largest allowed value.
+    tables_of : callable
+        Makes the cost tables of a subspace. With any other than ``tabulate`` this process does all
+        the work, so that the tables stay in it.
+    log : SearchLog, optional
+    before : mapping, optional
+        ``leasts`` of a search for the objective of the cap; subspaces above the cap are left out.
     """
 
     def __init__(
@@ -179,7 +191,7 @@ class BranchAndBound:
         self.log = log or SearchLog()
         self.before = before or {}
         self.leasts: dict[SubspaceKey, float] = {}
-        """What nothing is below of what was asked about, in the objective of this search."""
+        """Lower bounds of the searched subspaces, in the objective of this search."""
         self.cap = cap
         self.relaxed = relaxed
         self.effort = effort
@@ -210,8 +222,8 @@ class BranchAndBound:
             opened=self.regions,
             objective=problem.objective,
             tables_of=tables_of,
-            # What slack leaves out counts in the gap: a tenth leaves the rest of the tolerance to
-            # what a run is slower than its bound.
+            # The gap accounts for the slack: a tenth of the tolerance leaves the rest to the
+            # difference between a run and its bound.
             slack=0.0 if problem.objective.exact else self.tolerance / 10,
             cap=inf if cap is None else cap[1],
             most=self._most,
@@ -228,7 +240,7 @@ class BranchAndBound:
                 self._sketch(advance)
             self._go_through(advance)
         except KeyboardInterrupt:
-            # The best so far is what was asked for; without one there is nothing to say.
+            # An interrupt asks for the incumbent; without one there is no answer.
             if self.best is None:
                 raise
             self.ended = INTERRUPTED
@@ -242,14 +254,14 @@ class BranchAndBound:
         )
 
     def _promising(self) -> tuple[PromisedRegion, ...]:
-        """The regions that promise most."""
+        """Return the most promising regions, and note a bound of the others."""
         promising = promising_regions(self.space, self.effort, self._timed, self.cap)
         if (beside := self.space.bound_beside(promising)) < inf:
             self.unopened = beside if self._timed else 0.0
         return promising
 
     def _open(self, promising: Iterable[PromisedRegion]) -> None:
-        """Open some regions, before others are asked about any."""
+        """Open regions before any of them is searched."""
         self.pool.close()
         self.pool = self._new_pool()
         for promised in promising:
@@ -264,16 +276,16 @@ class BranchAndBound:
             self.regions.append(opened)
 
     def _new_pool(self) -> ProcessPool[Question, Answer]:
-        """Who knows the regions that are open by now."""
+        """Return a pool whose workers inherit the open regions."""
         alone = self.answering.tables_of is not tabulate
-        # What another process does can be left in the middle when time is up.
+        # Only work in another process can be interrupted when time is up.
         limited = self.is_over is not never and not alone
         return ProcessPool(
             self.answering, 1 if alone else usual_workers(), at_once=limited, affinity=region_of
         )
 
     def _sketch(self, advance: Advance) -> None:
-        """Sketch what has its turn."""
+        """Sketch subspaces in the order of the scheduler."""
         for mine, answer in self.pool.in_order(
             self._next_sketch,
             is_moot=lambda mine: self._beaten(
@@ -290,8 +302,8 @@ class BranchAndBound:
             self._glance(min(self.sketches, key=lambda one: one.estimate))
 
     def _go_through(self, advance: Advance) -> None:
-        """Search what was sketched in all ways, until nothing is left that is worth it."""
-        # Sorting is stable: of equals those come first that were asked first.
+        """Search subspaces with all placements, most promising first, until none is worth it."""
+        # Sorting is stable: among equals, the subspace that was sketched first comes first.
         found = sorted(self.sketches, key=lambda one: one.estimate)
         others = [OpenSubspace(region=r, number=n) for r in self.opened for n in r.left]
         self.left = [*found, *self.left, *others]
@@ -310,78 +322,89 @@ class BranchAndBound:
         self._run_waiting()
 
     def _is_over(self) -> bool:
-        """Whether time is up; not before there is something to show."""
+        """Return whether time is up; it never is before there is an incumbent."""
         if self.best is not None and not self.ended and self.is_over():
             self.ended = TIME_LIMIT
         return bool(self.ended)
 
     @property
     def _timed(self) -> bool:
-        """Whether cycles alone bound the objective."""
+        """True if bounds on cycles bound the objective."""
         return self.objective.code == LATENCY
 
     def _beaten(self, bound: float, by: float | None = None) -> bool:
-        """Whether nothing above a bound is better than the best by more than the tolerance, or
-        another share."""
+        """Return whether no mapping with this lower bound improves the incumbent by more than a
+        share.
+
+        The share is the tolerance by default.
+        """
         share = self.tolerance if by is None else by
         return self.best is not None and bound >= self.best.value * (1 - share)
 
     def _near(self, bound: float) -> bool:
-        """Whether nothing above a bound is much better than the best."""
+        """Return whether a mapping with this lower bound can hardly improve the incumbent."""
         return self.best is not None and bound >= self.best.value * (1 - self.effort.near)
 
     def _next_sketch(self) -> tuple[OpenSubspace, SubspaceQuestion] | None:
-        """What is sketched next: a few subspaces of each region, then more of the best ones."""
+        """Return the subspace to sketch next: some of each region, then more of the best
+        regions."""
         if self._is_over():
             return None
         while (region := self._next_region()) is not None:
             mine = OpenSubspace(region=region, number=region.left.pop(0))
             region.sketched += 1
             if not self._ruled_out(mine, plain=True):
-                # What is worse than others by far is of no interest, but need not beat the best.
+                # Mappings far worse than others are of no interest, but a sketch need not beat the
+                # incumbent.
                 limit = self.best.value * self.effort.of_interest if self.best is not None else inf
                 return mine, mine.asked(limit, plain=not self._at_once(region))
             self.left.append(mine)
         return None
 
     def _at_once(self, region: RegionState) -> bool:
-        """Whether subspaces are searched in all ways where others are sketched. Where masks are
-        left aside a sketch tells better which promise most: of more ways more are mistaken."""
+        """Return whether a region's subspaces are searched with all placements instead of
+        sketched.
+
+        Where masks are relaxed, a sketch ranks subspaces better: more placements are estimated
+        wrongly.
+        """
         return region.opened.at_once and not self.relaxed
 
     def _next_region(self) -> RegionState | None:
-        """The region of which a subspace is sketched next."""
-        # What settles ties has no use for regions that do not look better than what there was.
+        """Return the region that gets the next sketch."""
+        # A search among equals has no use for regions that look no better than its start.
         most = inf
         if self.cap and self.best:
             most = min(self.best.value * (1 + self.effort.near), self.start * (1 - self.tolerance))
         return self.turns.few(most) or self.turns.again(self._worst)
 
     def _worst(self) -> float:
-        """What looks worse is worth a glance alone; the engine says what others are measured by."""
+        """Run the most promising offer, and return the largest estimate worth further sketches."""
         found, self.promised = self.promised, None
         if found is not None and self.best is not None and found.estimate < self.best.value:
             self._run(found)
         return self.best.value * self.effort.further if self.best is not None else inf
 
     def _ruled_out(self, mine: OpenSubspace, *, plain: bool) -> bool:
-        """Whether all of a subspace is above the cap, as another search has told."""
+        """Return whether a former search proved all of a subspace to exceed the cap."""
         return self.cap is not None and self.before.get(mine.key(plain=plain), 0.0) > self.cap[1]
 
     def _much_better(self, offer: Offer) -> bool:
-        """Whether an offer is run at once: what is open may be worth no more than a glance, and of
-        a region's offers that look alike a few are enough."""
+        """Return whether an offer is run at once because it promises a large improvement.
+
+        Of a region's offers with equal estimates, a few failures are enough.
+        """
         share = policy.RUN_AT_ONCE_RATIO if self.relaxed else 1 - self.effort.near
         new = self.in_vain[offer.region, offer.estimate] < policy.MAX_VAIN_RUNS_PER_ESTIMATE
         return self.best is None or (new and offer.estimate < self.best.value * share)
 
     def _is_sketched(self, mine: OpenSubspace, answer: SubspaceAnswer) -> bool:
-        """Take note of a sketch; False where no mapping of the subspace is legal."""
+        """Record a sketch; return False where no mapping of the subspace is legal."""
         region = mine.region
         self.leasts[mine.key(plain=True)] = answer.least
         mine.answer = answer if self._at_once(region) else None
         if answer.refused is not None:
-            # It is left out, cost little, and another is sketched in its place.
+            # A refused subspace cost little: another one is sketched in its place.
             region.sketched -= 1
             self._refuse(answer.refused)
             self.lost += len(mine.subspace.sizes) * region.of_tiling
@@ -397,7 +420,7 @@ class BranchAndBound:
         return True
 
     def _glance(self, mine: OpenSubspace) -> None:
-        """Search what looks best by now in all ways, before more is sketched."""
+        """Search the best sketch with all placements before more is sketched."""
         if mine.answer is None:
             asked = self.pool.submit(mine.asked(self._limit(), plain=False), first=True)
             answer = self.pool.answer(asked, self._is_over)
@@ -409,21 +432,23 @@ class BranchAndBound:
     def _next_look(
         self, order: Iterator[OpenSubspace]
     ) -> tuple[OpenSubspace, SubspaceQuestion] | None:
-        """What is searched in all ways next."""
+        """Return the subspace to search next with all placements."""
         mine = self._still_open(order)
         return None if mine is None else (mine, mine.asked(self._limit(), plain=False))
 
     def _limit(self) -> float:
-        """What is searched in all ways is to be better than that."""
+        """Return the value that mappings of a search with all placements have to beat."""
         if self.relaxed:
-            # What is worse than all of these is not run; what is as good may tie better.
+            # Worse mappings than all waiting ones are never run; equal ones may win the tie.
             full = len(self.waiting) == self._most
             return nextafter(self.waiting[-1].value, inf) if full else inf
         return self.best.value if self.best is not None else inf
 
     def _still_open(self, order: Iterator[OpenSubspace]) -> OpenSubspace | None:
-        """The next subspace that is worth a search in all ways and had none; what was searched so
-        when others were sketched is taken note of when it would be asked about."""
+        """Return the next subspace worth a search with all placements.
+
+        Answers that came in place of sketches are recorded when their subspace has its turn.
+        """
         while self.todo > 0 and not self._is_over() and (mine := next(order, None)) is not None:
             beaten = self._beaten(mine.region.bound) or self._ruled_out(mine, plain=False)
             self.todo -= not beaten
@@ -434,7 +459,7 @@ class BranchAndBound:
         return None
 
     def _look(self, mine: OpenSubspace, answer: SubspaceAnswer) -> None:
-        """Take note of what a subspace has in all ways."""
+        """Record the search of a subspace with all placements."""
         self.left.remove(mine)
         region, tilings = mine.region, len(mine.subspace.sizes)
         self.leasts[mine.key(plain=False)] = answer.least
@@ -450,7 +475,7 @@ class BranchAndBound:
         self.same_loops += tilings * (region.of_tiling - answer.combinations)
 
     def _tire(self, region: RegionState) -> None:
-        """Give up where many subspaces brought nothing."""
+        """End the search after many subspaces without an improvement."""
         self.idle += 1
         value = self.best.value if self.best is not None else inf
         if value < self.reached * (1 - self.tolerance):
@@ -477,18 +502,18 @@ class BranchAndBound:
         )
 
     def _reasons(self, evaluated: int) -> dict[str, int]:
-        """Why candidates were left out, and how many for each reason."""
+        """Return reasons why candidates were left out, with counts."""
         found = {"loops not legal": self.lost, "the same loops": self.same_loops}
         for why, count in left_out(self.opened, self.left, self._beaten):
             found[why] = found.get(why, 0) + count
         if self.ended == INTERRUPTED:
-            # Nobody knows where: what is not told by now was not looked at.
+            # After an interrupt the rest has no known reason.
             rest = self.candidates - evaluated - sum(found.values())
             found["not looked at"] = found.get("not looked at", 0) + rest
         return found
 
     def _refuse(self, why: SubspaceRefusedError) -> None:
-        """Go on without a subspace whose loops are not legal."""
+        """Record a subspace without legal loops; raise where its counts are irregular."""
         if why.irregular:
             if not self.relaxed:
                 raise NotInBatchesError
@@ -496,16 +521,16 @@ class BranchAndBound:
         self.refused.append(str(why))
 
     def _run_promising(self, offers: tuple[Offer, ...]) -> None:
-        """Run what a subspace has that may be better than the best by more than the tolerance."""
+        """Run offers that may improve the incumbent by more than the tolerance."""
         if self.relaxed:
             self.waiting = sorted((*self.waiting, *offers), key=lambda f: f.promise)[: self._most]
-            # What looks much better than the best is run at once, and tells what to look for.
+            # An offer that looks much better is run at once: its value limits further searches.
             if offers and self._much_better(offers[0]):
                 self._run(offers[0])
                 self.waiting = [one for one in self.waiting if one is not offers[0]]
             return
         for found in offers:
-            # The way of the first step counts where no more than the tolerance hangs on it.
+            # The estimate decides unless it exceeds the bound by more than the tolerance.
             sure = found.estimate <= found.value * (1 + self.tolerance)
             if not self._beaten(found.estimate if sure else found.value):
                 self._run(found)
@@ -518,18 +543,19 @@ class BranchAndBound:
 
     @property
     def _most(self) -> int:
-        """How many mappings are run where values are estimates."""
+        """Number of mappings that are run where values are estimates."""
         return max(3, policy.MAX_RUNS_TIMES_EINSUMS // len(self.space.program.einsums))
 
     def _run(self, found: Offer) -> None:
-        """Let the engine say what an offer is worth."""
+        """Run an offer on the engine."""
         best = self.best
         if self._is_new(found):
             self._ran(self.pool.answer(self.pool.submit(found, first=True), self._is_over))
             self.in_vain[found.region, found.estimate] += self.best is best
 
     def _is_new(self, found: Offer) -> bool:
-        """Whether an offer was not run before: what is sketched is found again in all ways."""
+        """Return whether an offer is new: a search with all placements finds sketched mappings
+        again."""
         before = len(self.tried)
         self.tried.add(found.key)
         return len(self.tried) > before
@@ -552,7 +578,7 @@ class BranchAndBound:
             self._note()
 
     def _engine(self, offer: Offer) -> EngineRun:
-        """An offer run here. Raises ``MappingError``."""
+        """Run an offer in this process. Raises ``MappingError``."""
         answer = self.answering.run(offer)
         if answer.run is None:
             assert answer.refused is not None, "one of the two"
@@ -564,7 +590,7 @@ class BranchAndBound:
         self.log.note(self.runs, value, self._least())
 
     def _least(self) -> float:
-        """What no mapping is below, as far as the search has got."""
+        """Return a lower bound of all mappings, as far as the search has got."""
         bounds = [self.unopened if self.all_open else 0.0]
         for region in self.opened:
             if not self.relaxed:
@@ -576,7 +602,8 @@ class BranchAndBound:
         return max(min(bounds), floor)
 
     def _nothing(self) -> MappingError:
-        """Why there is no mapping: constraints leave none, nothing fits, or nothing is legal."""
+        """Return why there is no mapping: constraints leave none, nothing fits, or nothing is
+        legal."""
         why = why_none(self.space, self.failed, self.legal, self.refused)
         return explain_infeasibility(self.space) or no_legal_mapping(self.space, why)
 

@@ -8,34 +8,35 @@ from math import inf
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
-    """Limits of a search. What they leave out counts in the gap, and is told."""
+    """Limits of a search. The certificate's gap accounts for everything they leave out."""
 
     regions: float = 12
-    """Regions that are opened where cycles tell which are good."""
+    """Regions that are opened where bounds on cycles rank them."""
     untimed: float = 40
-    """The same where they do not."""
+    """Regions that are opened where bounds on cycles do not rank them."""
     sketches: float = 4
-    """Subspaces of every region that are sketched."""
+    """Subspaces sketched in every region. A sketch searches the simplest placements only."""
     more_sketches: float = 36
-    """Those that are sketched besides, of the regions that promise most."""
+    """Subspaces sketched in addition, in the most promising regions."""
     of_interest: float = 4
-    """What a sketch finds to be so many times worse than the best is no estimate of anything."""
+    """Value of a sketch relative to the incumbent, above which the sketch estimates nothing."""
     further: float = 2
-    """A region whose sketches are so many times worse than the best is not sketched further."""
+    """Best sketch of a region relative to the incumbent, above which it gets no more sketches."""
     subspaces: float = 160
-    """Subspaces that are tabulated in all ways."""
+    """Subspaces that are searched with all placements."""
     patience: float = 24
-    """Tabulated subspaces after which a search ends that found nothing better in them."""
+    """Searched subspaces without an improvement after which a search ends."""
     patience_near: float = 10
-    """The same where the best is within ``near`` of what nothing can be below."""
+    """Searched subspaces without an improvement after which a search ends, where the incumbent
+    is within ``near`` of its bound."""
     near: float = 0.02
     again: float = 10
-    """Subspaces that are tabulated to settle which of those as good is best otherwise."""
+    """Subspaces that are searched for the best second objective among equals."""
     again_regions: float = 6
 
 
 USUAL = Effort()
-"""A few seconds for most cascades."""
+"""Limits of a few seconds for most cascades."""
 
 BRIEF = Effort(
     regions=2,
@@ -46,7 +47,7 @@ BRIEF = Effort(
     again=2,
     again_regions=1,
 )
-"""What promises most, where the best of a space is a hint and no answer."""
+"""Limits of a search whose result is only a hint."""
 
 THOROUGH = Effort(
     regions=inf,
@@ -59,7 +60,7 @@ THOROUGH = Effort(
     again=0,
     again_regions=0,
 )
-"""All of a space, however long that takes."""
+"""Limits that leave nothing of a space out."""
 
 
 MAX_RUNS_PER_SUBSPACE = 4

@@ -1,4 +1,4 @@
-"""Process pool: forked workers, or this process where forking does not pay; answers in order."""
+"""Process pool: forked workers, or this process where forking does not pay."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ T = TypeVar("T")
 
 
 def usual_workers() -> int:
-    """Processes that work at a time: one for each core; one where a process cannot be forked, and
-    in a process that is itself one of several."""
+    """Return how many processes work at a time: one per CPU core where this process can fork,
+    else one."""
     return len(os.sched_getaffinity(0)) if _can_fork() else 1
 
 
@@ -34,20 +34,20 @@ def _can_fork() -> bool:
 
 
 class ProcessPool(Generic[W, A]):
-    """Does pieces of work; answers are asked for in any order.
+    """Workers that answer pieces of work; callers ask for the answers in any order.
 
     Parameters
     ----------
     work : callable
-        The answer to a piece. Pieces and answers can be pickled.
+        Returns the answer to a piece. Pieces and answers can be pickled.
     workers : int
-        Processes; with one, this process does all.
+        Number of processes; with one, this process does all the work.
     at_once : bool
-        Whether they are forked without a look how long the work takes. Only what another process
-        does can be left in the middle.
-    kin : callable, optional
-        Pieces of which this is the same cost less after one another: a process that has done one
-        takes others before it takes what is new to it. None: any process is as good.
+        True if the pool forks immediately, even for one worker. Only work in another process can
+        be interrupted.
+    affinity : callable, optional
+        Returns the kind of a piece. A worker prefers kinds it has worked on, then kinds that no
+        worker has. None: any worker is equally good.
     """
 
     def __init__(
@@ -71,16 +71,16 @@ class ProcessPool(Generic[W, A]):
 
     @property
     def forked(self) -> bool:
-        """Whether others work beside this process."""
+        """True if other processes work for this one."""
         return bool(self._processes)
 
     def begin(self) -> None:
-        """Fork, and let others begin with what is in line, before an answer is asked for."""
+        """Fork now, so that workers begin before an answer is asked for."""
         self._fork_at = 0.0
         self._fork()
 
     def submit(self, piece: W, *, first: bool = False) -> int:
-        """Put a piece in line, before all others that wait or behind them; its number."""
+        """Queue a piece, before or behind all others, and return its number."""
         self._number += 1
         self._pieces[self._number] = piece
         if first:
@@ -91,19 +91,19 @@ class ProcessPool(Generic[W, A]):
         return self._number
 
     def cancel(self, number: int) -> None:
-        """Nobody wants the answer to a piece any more."""
+        """Drop a piece whose answer nobody needs."""
         self._pieces.pop(number, None)
         self._answers.pop(number, None)
         with suppress(ValueError):
             self._queue.remove(number)
 
     def answer(self, number: int, is_over: Callable[[], bool]) -> A | None:
-        """The answer to a piece; None where time was up before it was there.
+        """Return the answer to a piece, or None where time is up before it exists.
 
         Raises
         ------
         Exception
-            What the work raised.
+            The work raised it.
         """
         self._fork()
         while number not in self._answers:
@@ -168,7 +168,7 @@ class ProcessPool(Generic[W, A]):
             yield label, answer
 
     def close(self) -> None:
-        """End all processes, whatever they are at."""
+        """Kill all workers, whatever they are working on."""
         for worker in self._processes:
             worker.process.kill()
         for worker in self._processes:
@@ -180,7 +180,7 @@ class ProcessPool(Generic[W, A]):
         if self._forked or not _can_fork() or process_time() < self._fork_at:
             return
         self._forked = True
-        # What is there by now is not looked through for garbage: it would be copied.
+        # Freezing keeps the collector from touching existing objects, whose pages would be copied.
         gc.freeze()
         context = multiprocessing.get_context("fork")
         for _ in range(self.workers):
@@ -204,12 +204,12 @@ class ProcessPool(Generic[W, A]):
                     self._lose(worker, number)
 
     def _fitting(self, worker: _Worker) -> int:
-        """The piece in line that a process does next."""
+        """Return the number of the queued piece that a worker does next."""
         affinity = {number: self.affinity(self._pieces[number]) for number in self._queue}
         first = self._queue[0]
         if affinity[first] is None:
             return first
-        # What it knows already, else what nobody does, else the first in line.
+        # Kinds that this worker knows come first, then kinds that no worker knows, then any.
         apart = {k for other in self._processes for k in other.affinity}
         mine = (n for n, k in affinity.items() if k in worker.affinity)
         found = next(mine, None) or next((n for n, k in affinity.items() if k not in apart), first)
@@ -229,7 +229,7 @@ class ProcessPool(Generic[W, A]):
             self._answers[number] = answer
 
     def _lose(self, worker: _Worker, number: int) -> None:
-        """Do without a process that was killed, perhaps for want of memory."""
+        """Drop a worker that was killed, perhaps for lack of memory, and do its piece here."""
         self._processes.remove(worker)
         worker.connection.close()
         if number in self._pieces:
@@ -238,12 +238,12 @@ class ProcessPool(Generic[W, A]):
     def _answer_here(self, number: int) -> None:
         try:
             self._answers[number] = self.work(self._pieces[number]), None
-        except Exception as wrong:  # noqa: BLE001 - told to whoever asks
+        except Exception as wrong:  # noqa: BLE001 - handed to the caller
             self._answers[number] = None, wrong
 
 
 class _Worker:
-    """A process, what it is told and answers through, and the number of what it does."""
+    """A worker process, its connection, and the number of the piece it works on."""
 
     def __init__(self, process: Any, connection: Connection) -> None:
         self.process = process
@@ -253,8 +253,8 @@ class _Worker:
 
 
 def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
-    """Answer pieces until there is nobody to answer to."""
-    # Ctrl-C is for the process that waits for this one.
+    """Answer pieces until the connection closes."""
+    # Ctrl-C is handled by the process that waits for this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.set_threshold(COLLECT_AFTER)
     while True:
@@ -265,7 +265,7 @@ def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
         answer: tuple[Any, BaseException | None]
         try:
             answer = work(piece), None
-        except Exception as wrong:  # noqa: BLE001 - told to whoever asks
+        except Exception as wrong:  # noqa: BLE001 - handed to the caller
             answer = None, wrong
         try:
             connection.send(answer)

@@ -28,47 +28,48 @@ from .tables import CostMemo, SubspaceRefusedError
 
 @dataclass(frozen=True, kw_only=True)
 class OpenRegion:
-    """A region that is searched, and what no mapping of it is below."""
+    """A region under search, with a lower bound of its mappings."""
 
     region: Region
     bound: float
     subspaces: tuple[Subspace, ...]
-    """Spread over all that are alike."""
+    """Subspaces in an order that alternates between unlike ones (``fusion.spread``)."""
     memo: CostMemo = field(default_factory=CostMemo)
 
     @classmethod
     def of(cls, region: Region, bound: float, crossed: dict[str, bool]) -> OpenRegion:
-        """A region opened; ``crossed`` is as of ``shareable_ranks``."""
+        """Open a region; ``crossed`` is a memo of ``shareable_ranks``."""
         found = spread(region, subspaces_of(region, crossed))
         return cls(region=region, bound=bound, subspaces=tuple(found))
 
     @cached_property
     def plain(self) -> Region:
-        """The same with the simplest ways alone."""
+        """The region restricted to its simplest placements."""
         return replace(self.region, plain=True)
 
     @cached_property
     def at_once(self) -> bool:
-        """Whether its subspaces are searched in all ways where others are sketched."""
+        """True if subspaces are searched with all placements at once, as a sketch would save
+        little."""
         plain, every = (sum(map(len, r.placements.values())) for r in (self.plain, self.region))
         return every <= policy.MIN_PLACEMENTS_PER_SKETCHED * plain
 
 
 @dataclass(frozen=True, slots=True)
 class SubspaceQuestion:
-    """What a subspace has to offer: numbers of its region and of it there."""
+    """A request to search one subspace, which the numbers of a region and a subspace identify."""
 
     region: int
     subspace: int
     limit: float
-    """Nothing as high is looked for."""
+    """Values from which on a mapping is of no interest."""
     plain: bool
-    """Whether it is only sketched, in the simplest ways."""
+    """True for a sketch, which has the simplest placements only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """The best choices of one tiling of a subspace, by number; else as ``Proposal``."""
+    """A ``Proposal`` that names its region and subspace by number, so that it can be pickled."""
 
     region: int
     subspace: int
@@ -81,19 +82,19 @@ class Offer:
 
     @property
     def key(self) -> Hashable:
-        """What tells it from all other mappings of a search."""
+        """Identity of the mapping among all mappings of a search."""
         chosen = (*self.placements.items(), *self.places.items())
         return self.region, self.subspace, self.sizes.tobytes(), chosen
 
     @property
     def promise(self) -> tuple[float, float]:
-        """By what offers are put in order."""
+        """Sort key of offers, the best first."""
         return self.estimate, self.tie
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubspaceAnswer:
-    """What a subspace has to offer, best first, and how it was covered."""
+    """Offers of a subspace, best first, and statistics of its search."""
 
     refused: SubspaceRefusedError | None = None
     offers: tuple[Offer, ...] = ()
@@ -104,37 +105,37 @@ class SubspaceAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunAnswer:
-    """A run of the engine, or why there is none."""
+    """A run of the engine, or the reason why the mapping is refused."""
 
     run: EngineRun | None = None
     refused: MappingError | None = None
 
 
 Question = SubspaceQuestion | Offer
-"""What a subspace has to offer, or what the engine says of an offer."""
+"""A subspace to search, or an offer to run on the engine."""
 
 Answer = SubspaceAnswer | RunAnswer
 
 
 def region_of(question: Question) -> int | None:
-    """The region of which a question makes use of what is known of it; None: of none."""
+    """Return the region whose memo a question uses, or None."""
     return question.region if isinstance(question, SubspaceQuestion) else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answering:
-    """Answers the questions of one search.
+    """Worker that answers the questions of one search.
 
     Parameters
     ----------
     opened : sequence of OpenRegion
         All regions of the search.
     slack, cap : float
-        As of ``SubspaceSearch``.
+        Parameters of ``SubspaceSearch``.
     most : int
-        Offers of a subspace, at the most, where values are estimates.
+        Most offers of a subspace where values are estimates.
     relaxed : bool
-        Whether they are: masks and gathers are left aside.
+        True if values are estimates that ignore masks and gathers.
     """
 
     opened: Sequence[OpenRegion]
@@ -146,7 +147,7 @@ class Answering:
     relaxed: bool
 
     def __call__(self, question: Question) -> Answer:
-        """The answer."""
+        """Search the subspace, or run the offer, of a question."""
         if isinstance(question, Offer):
             return self.run(question)
         return self._look(question)
@@ -180,12 +181,12 @@ class Answering:
             return found[:1]
         if self.relaxed:
             return found[: self.most]
-        # The first tiles are waited for: of equals, smaller ones are faster if anything.
+        # Runs wait for their first tiles: among equals, smaller tiles are at least as fast.
         others = sorted(found[1:], key=lambda f: (f.estimate, f.sizes.prod()))
         return [*found[:1], *others[: policy.MAX_RUNS_PER_SUBSPACE - 1]]
 
     def run(self, offer: Offer) -> RunAnswer:
-        """What the engine says of an offer."""
+        """Run an offer on the engine."""
         opened = self.opened[offer.region]
         skeleton = opened.subspaces[offer.subspace].skeleton
         mapping = mapping_of(opened.region, skeleton, offer.sizes, offer.placements, offer.places)
@@ -211,56 +212,65 @@ def _offer(asked: SubspaceQuestion, found: Proposal) -> Offer:
 
 @dataclass(kw_only=True)
 class RegionState:
-    """What is known of an open region by now."""
+    """Progress of the search in an open region."""
 
     number: int
     opened: OpenRegion
     left: list[int]
-    """Subspaces that nobody has looked at, in order."""
+    """Numbers of the subspaces without a sketch or search, in order."""
     estimate: float = inf
-    """The best that was sketched of it."""
+    """Best estimate of the sketches."""
     least: float = inf
-    """What no mapping of the subspaces searched is below."""
+    """Lower bound of the mappings in searched subspaces."""
     tally: Floats = field(default_factory=lambda: np.zeros(6))
     sketched: int = 0
-    """Subspaces that were sketched, or are by now."""
+    """Number of subspaces with a finished or pending sketch."""
 
     @property
     def region(self) -> Region:
-        """The region itself."""
+        """The open region's region."""
         return self.opened.region
 
     @property
     def bound(self) -> float:
-        """What no mapping of it is below."""
+        """Lower bound of all mappings of the region."""
         return self.opened.bound
 
     def wants(self, few: float, first: float, most: float = inf) -> bool:
-        """Whether it has fewer sketches than ``few``: more than the first of those alone of which
-        some sketch was of interest, and is no worse than ``most``."""
+        """Return whether the region should get a sketch.
+
+        Parameters
+        ----------
+        few : float
+            Sketches that each region is to have.
+        first : float
+            Sketches that a region has even if none of them was of interest.
+        most : float
+            Largest estimate of a region that gets more than ``first`` sketches.
+        """
         able = few <= first or (self.estimate < inf and self.estimate <= most)
         return bool(self.left) and self.sketched < few and able
 
     @property
     def of_tiling(self) -> int:
-        """Mappings with the same tiling."""
+        """Number of mappings with the same tiling."""
         return self.region.bindings * self.region.residencies
 
 
 SubspaceKey = tuple[RegionKey, Skeleton, bool]
-"""What tells apart what is asked of a space: a region, loops in it, and whether in the simplest
-ways alone."""
+"""Identity of a subspace in any search: its region, its loops, and whether it is a sketch."""
 
 
 @dataclass(kw_only=True)
 class OpenSubspace:
-    """A subspace that is still to be searched, and how good a sketch of it was."""
+    """A subspace that still has to be searched with all placements, and the estimate of its
+    sketch."""
 
     region: RegionState
     number: int
     estimate: float = inf
     answer: SubspaceAnswer | None = None
-    """What it has to offer in all ways, where that was asked at once."""
+    """Answer of a search with all placements, where that took the place of the sketch."""
 
     @property
     def subspace(self) -> Subspace:
@@ -269,29 +279,30 @@ class OpenSubspace:
 
     @property
     def kind(self) -> Kind:
-        """Of what kind its mappings are."""
+        """Kind of the subspace's mappings."""
         nest = self.region.region.nest(self.subspace.skeleton)
         return kind_of(rank for _, ranks in nest for rank in ranks)
 
     def smallest_mapping(self) -> Mapping:
-        """One of the smallest tiles, with every tensor in the outermost memory only."""
+        """Return a mapping with the smallest tiles and every tensor in the outermost memory
+        only."""
         region, subspace = self.region.region, self.subspace
         placements = {e: found[0] for e, found in region.placements.items()}
-        # The last alternative keeps a tensor everywhere: its first level is the outermost.
+        # The last alternative keeps a tensor at every level: its first level is the outermost.
         places = {t: found[-1][:1] for t, found in region.all_places.items()}
         return mapping_of(region, subspace.skeleton, subspace.sizes[0], placements, places)
 
     def put_back(self) -> None:
-        """Leave it to others of its region that nobody has looked at."""
+        """Return the subspace to the unsketched ones of its region."""
         self.region.left = sorted((*self.region.left, self.number))
 
     def key(self, *, plain: bool) -> SubspaceKey:
-        """What tells it from all others, in whatever search."""
+        """Return the subspace's identity in any search."""
         region = self.region.region
         return (region.fixed, region.cuts), self.subspace.skeleton, plain
 
     def asked(self, limit: float, *, plain: bool) -> SubspaceQuestion:
-        """The question what it has to offer."""
+        """Return the question that asks for a search of the subspace."""
         return SubspaceQuestion(self.region.number, self.number, limit, plain)
 
 
@@ -300,16 +311,16 @@ def left_out(
     left: Iterable[OpenSubspace],
     beaten: Callable[[float], bool],
 ) -> Iterator[tuple[str, int]]:
-    """Why mappings were left out, and how many; a reason may come several times.
+    """Yield reasons why mappings were left out, with counts; a reason may come several times.
 
     Parameters
     ----------
     regions : iterable of RegionState
-        Those that were opened.
+        Opened regions.
     left : iterable of OpenSubspace
-        What nobody has searched in all ways.
+        Subspaces without a search of all placements.
     beaten : callable
-        Whether nothing above a bound is better than the best.
+        Returns whether no mapping with a given lower bound improves the incumbent.
     """
     for region in regions:
         yield from pruned(region.tally)
@@ -324,16 +335,16 @@ def why_none(
     legal: OpenSubspace | None,
     refused: Iterable[str],
 ) -> Sequence[Problem]:
-    """Why mappings of a space are not legal: some that were looked at, or the smallest there are.
+    """Return why mappings of a space are illegal.
 
     Parameters
     ----------
     failed : sequence of MappingError
-        Why those are not that were run.
+        Errors of the mappings that were run.
     legal : OpenSubspace or None
-        One whose loops are legal.
+        A subspace with legal loops, whose smallest mapping is bound if no mapping was run.
     refused : iterable of str
-        Why subspaces are not.
+        Reasons why subspaces were refused.
     """
     if failed:
         return failed[0].problems

@@ -1,7 +1,8 @@
-"""Exhaustive strategy: every mapping of a space is priced, or proven to be no better.
+"""Exhaustive strategy: price every mapping of a space, or prove that it is no better.
 
-Among mappings as good as the best in one objective, to the tolerance, a second search takes the
-best in the other."""
+A second search decides among mappings that are equally good in one objective, to the tolerance, by
+the other objective.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +23,13 @@ from .questions import SubspaceKey
 
 
 def tied(problem: SearchProblem, first: Searched, cap: float) -> Searched:
-    """What a search found, or a mapping that was known and is as good, if that is better in the
-    other objective.
+    """Return the found mapping, or an equally good known one that is better in the other
+    objective.
 
     Parameters
     ----------
     cap : float
-        The objective up to which a mapping is as good.
+        Largest value of the objective that still counts as equally good.
     """
     known = (problem.known, *problem.others)
     as_good = [run for run in known if run is not None and run.value <= cap]
@@ -41,12 +42,13 @@ def tied(problem: SearchProblem, first: Searched, cap: float) -> Searched:
 def instead(
     problem: SearchProblem, first: Searched, mapping: Mapping, found: Searched | EngineRun
 ) -> Searched:
-    """A mapping as good as the first that a search found, with the certificate of that search.
+    """Return an equally good mapping with the certificate of the search that found the first
+    one.
 
     Parameters
     ----------
     found : Searched or EngineRun
-        Where its result is from.
+        The source of the result of the mapping.
     """
     value, bound = problem.objective.of(found.result), first.certificate.bound
     more = found.certificate.runs if isinstance(found, Searched) else 0
@@ -61,17 +63,17 @@ def instead(
 
 @dataclass(frozen=True, slots=True)
 class Exhaustive:
-    """Every mapping of a space is priced, or shown to be no better (``Mapper``)."""
+    """Search that prices every mapping of a space, or shows it to be no better (``Mapper``)."""
 
     effort: Effort = USUAL
 
     def search(self, problem: SearchProblem, progress: Progress = silent) -> Searched:
-        """The best mapping of a space, with its certificate.
+        """Return the best mapping of a space, with its certificate.
 
         Raises
         ------
         NoLegalMappingError
-            No mapping is known, and none of the space is legal; says why the first are not.
+            No mapping is known and none of the space is legal; the error says why.
         MappingError
             Indices of the cascade are too irregular to be priced in batches.
         """
@@ -98,10 +100,10 @@ class Exhaustive:
         leasts: dict[SubspaceKey, float],
         advance: Advance,
     ) -> Searched:
-        """Of what is as good as the first, to the tolerance, the best in the other objective."""
+        """Return the best mapping in the other objective among those as good as the first."""
         cap = problem.objective.of(first.result) * (1 + problem.tolerance)
         if problem.known is not None:
-            # Never worse than what is known.
+            # The result is never worse than the known mapping.
             cap = min(cap, problem.known.value)
         first = tied(problem, first, cap)
         if first.certificate.ended or not self.effort.again:
@@ -115,7 +117,7 @@ class Exhaustive:
 
         found, is_new = in_batches(problem, searched)
         if found.certificate.ended == INTERRUPTED:
-            # Whoever cannot wait for this does not wait for other parts either.
+            # An interrupt here interrupts the search of other parts of a workload, too.
             first = replace(first, certificate=replace(first.certificate, ended=INTERRUPTED))
         if not is_new:
             return first
@@ -133,6 +135,6 @@ def exhaustive(
     tolerance: float = TOLERANCE,
     effort: Effort = USUAL,
 ) -> Searched:
-    """The best mapping of a space, with its certificate. Raises as ``Exhaustive.search``."""
+    """Return the best mapping of a space, with its certificate. Raises as ``Exhaustive.search``."""
     problem = SearchProblem(space=space, objective=objective, tolerance=tolerance)
     return Exhaustive(effort=effort).search(problem)

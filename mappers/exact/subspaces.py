@@ -1,4 +1,4 @@
-"""Search of a subspace: its tilings priced in batches, from tables that searches share."""
+"""Search of a subspace: price its tilings in batches, from tables that searches share."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class Proposal:
     """The best choices of one tiling of a subspace."""
 
     value: float
-    """The objective, or less: latency is that of the busiest array or memory."""
+    """Lower bound of the objective: latency is that of the busiest array or memory."""
     estimate: float
-    """What it may be: latency with the first step's way through arrays and memories."""
+    """Estimate of the objective: the bound with the time to fill arrays and memories."""
     tie: float
-    """What decides between equals: latency in cycles, or energy in pJ."""
+    """Value that decides between equals: latency in cycles, or energy in pJ."""
     region: Region
     subspace: Subspace
     sizes: Ints
@@ -54,11 +54,23 @@ class Proposal:
 
 @dataclass(kw_only=True)
 class SubspaceSearch:
-    """Searches subspaces one after the other and remembers how much was looked at.
+    """Searcher of subspaces, with statistics of all that it has searched.
 
-    ``limit`` is the value that is to be beaten, by the share ``slack`` at the least; the other
-    objective (of energy and latency) is to be no more than ``cap``. No value of any tiling is
-    below ``least``. Bounds are raised in so many ``steps`` at the most.
+    Parameters
+    ----------
+    space : Region
+    objective : int
+        ``ENERGY``, ``LATENCY`` or ``EDP``.
+    slack : float
+        Share by which the limit must be beaten.
+    cap : float
+        Largest allowed value of the other objective (of energy and latency).
+    limit : float
+        Value to beat.
+    least : float
+        Lower bound of all searched tilings.
+    steps : int
+        Most steps that raise the bound of a tiling.
     """
 
     space: Region
@@ -73,12 +85,12 @@ class SubspaceSearch:
         self.tally = np.zeros(6)
 
     def search(self, subspace: Subspace, tables: Tables) -> Iterator[Proposal]:
-        """The best choices of every tiling of a subspace that may beat the limit.
+        """Yield the best choices of every tiling of a subspace that may beat the limit.
 
         Raises
         ------
         SubspaceRefusedError
-            The size of some tile cannot be worked out in a batch.
+            The size of some tile has no closed form.
         """
         choices = choices_of(tables)
         nodes = nodes_of(subspace, plain=self.space.plain)
@@ -87,7 +99,7 @@ class SubspaceSearch:
             state = fresh_state(choices, len(cost), self.tally)
             # Any weights give a bound: those that suit the first tiling serve the whole batch.
             weights = weights_of(tables, choices, cost[0], len(self.space.architecture.arrays))
-            # What a sketch is for, which subspaces promise most, equals do not tell.
+            # A sketch ranks subspaces, for which ties do not matter.
             limits = (self.limit, self.slack, nodes, self.cap, not self.space.plain, self.steps)
             search(choices, self.objective, *limits, weights, cost, tile, state)
             self.least = min(self.least, float(state.values[:, LEAST].min()))
@@ -107,19 +119,19 @@ class SubspaceSearch:
         *,
         left: float = 1.0,
     ) -> Proposal:
-        """What a kernel has chosen for a tiling, one row of its state.
+        """Return the kernel's choices for a tiling, one row of its state.
 
         Parameters
         ----------
         subspace : Subspace
         tables : Tables
         choices : Choices
-            Of its tables.
+            Decisions of the tables.
         tiling, row : int
-            The number of a tiling in the subspace, and in the batch that ``state`` is of.
+            Number of the tiling in the subspace, and in the batch of the state.
         state : Search
         left : float
-            The share of steps that a mask leaves.
+            Share of steps that a mask leaves.
         """
         placements: dict[str, EinsumPlacement] = {}
         places: dict[str, tuple[str, ...]] = {}
@@ -145,7 +157,7 @@ class SubspaceSearch:
 
 
 def _steps_left(tables: Tables, space: Region, subspace: Subspace) -> list[float]:
-    """The share of steps that a mask leaves, of each tiling."""
+    """Return the share of steps that a mask leaves, for each tiling."""
     if tables.steps_left is None:
         return [1.0] * len(subspace.sizes)
     strides = strides_of(space, subspace)
@@ -154,12 +166,12 @@ def _steps_left(tables: Tables, space: Region, subspace: Subspace) -> list[float
 
 
 def pruned(tally: Floats) -> tuple[tuple[str, int], ...]:
-    """Mappings that were left out, by reason.
+    """Return the counts of mappings that were left out, by reason.
 
     Parameters
     ----------
     tally : array, (6,)
-        As of ``SubspaceSearch``, or a sum of such.
+        Tally of a ``SubspaceSearch``, or a sum of tallies.
     """
     reasons = {
         "no better": BOUND,
@@ -172,15 +184,15 @@ def pruned(tally: Floats) -> tuple[tuple[str, int], ...]:
 
 
 def strides_of(space: Region, subspace: Subspace) -> Ints:
-    """Strides of all members, in the order of a tiling, by row of the subspace's sizes."""
+    """Return the strides of all members, in the order of a tiling, for each row of sizes."""
     columns: list[Ints] = []
     one = np.ones(len(subspace.sizes), dtype=np.int64)
     place = {member: n for n, (_, member) in enumerate(space.tiles)}
     for rank in space.tiled_ranks:
         cut = space.factorisation_of.get(rank)
         counts = dict(cut.fine) if cut is not None else {}
-        # From the innermost member on: of P0: 256, P1 open and P2 they are 1, 256, and 256 times
-        # P1.
+        # Strides grow from the innermost member on: P0: 256, P1 open and P2 have strides 1, 256,
+        # and 256 times P1.
         inner: list[Ints] = []
         stride = one
         for member in cut.members if cut is not None else (rank,):
@@ -194,21 +206,23 @@ def strides_of(space: Region, subspace: Subspace) -> Ints:
 def priced(
     space: Region, subspace: Subspace, tables: Tables
 ) -> Iterator[tuple[int, Floats, Floats]]:
-    """Batches of a subspace's tilings: the first one's number, the costs of all entries, (tilings,
-    rows, columns), and the bytes of all tiles, (tilings, tiles).
+    """Yield batches of a subspace's tilings.
+
+    A batch has the number of its first tiling, the costs of all entries, (tilings, rows, columns),
+    and the bytes of all tiles, (tilings, tiles).
 
     Parameters
     ----------
     space : Region
     subspace : Subspace
-        Of the region.
+        A subspace of the region.
     tables : Tables
-        Of the subspace.
+        Cost tables of the subspace.
 
     Raises
     ------
     SubspaceRefusedError
-        The size of some tile cannot be worked out in a batch.
+        The size of some tile has no closed form.
     """
     strides = strides_of(space, subspace)
     for start in range(0, len(strides), policy.TILINGS_PER_BATCH):
@@ -222,15 +236,15 @@ def priced(
 
 
 def fresh_state(choices: Choices, tilings: int, tally: Floats) -> Search:
-    """A state for the kernel to fill.
+    """Return a state for the kernel to fill.
 
     Parameters
     ----------
     choices : Choices
     tilings : int
-        Of a batch.
+        Tilings of the batch.
     tally : array
-        Counted on, over all batches (``kernels.descent`` says of what).
+        Counts over all batches (``kernels.descent``), which the kernel continues.
     """
     return Search(
         values=np.empty((tilings, 3)),
@@ -240,21 +254,21 @@ def fresh_state(choices: Choices, tilings: int, tally: Floats) -> Search:
 
 
 def nodes_of(subspace: Subspace, *, plain: bool = False) -> int:
-    """Decisions that are looked at for one tiling of a subspace; ``plain``: in a sketch."""
+    """Return how many decisions are examined for one tiling; ``plain``: in a sketch."""
     fewest, most = policy.DECISIONS_PER_TILING
     together = policy.MAX_DECISIONS_PER_SKETCH if plain else policy.MAX_DECISIONS_PER_SUBSPACE
     return min(most, max(fewest, together // len(subspace.sizes)))
 
 
 def choices_of(tables: Tables) -> Choices:
-    """A subspace's decisions in the order they are taken."""
+    """Return a subspace's decisions in the order in which they are taken."""
     order: list[tuple[int, int, int]] = []
     touching = [
         {a.einsum for a in tables.accesses if a.tensor == t} for t in range(len(tables.tensors))
     ]
     for number, alternatives in enumerate(map(len, tables.placements)):
         order.append((EINSUM, number, alternatives))
-        # A tensor's places are decided when the last Einsum that touches it has its way.
+        # A tensor's places are decided once the last Einsum that touches it has its placement.
         ready = (t for t, einsums in enumerate(touching) if max(einsums, default=0) == number)
         order += [(TENSOR, t, tables.places[t]) for t in ready]
     rows = sorted(tables.accesses, key=lambda a: a.tensor)
@@ -286,9 +300,10 @@ def choices_of(tables: Tables) -> Choices:
 def _frontiers(
     tables: Tables, order: list[tuple[int, int, int]], touching: list[set[int]]
 ) -> list[list[int]]:
-    """Before each decision, and after all, Einsums with an array whose tensors wait for places.
+    """Return, before each decision and at the end, the placed Einsums that open tensors depend
+    on.
 
-    Where there are too many, the first ones are forgotten for good: bounds are lower then.
+    Where they have too many states, the first Einsums are forgotten, which makes bounds lower.
     """
     found: list[list[int]] = []
     forgotten: set[int] = set()
@@ -296,7 +311,7 @@ def _frontiers(
         decided = [number for kind, number, _ in order[:depth] if kind == EINSUM]
         wanted = {e for kind, t, _ in order[depth:] if kind == TENSOR for e in touching[t]}
         now = [e for e in decided if e in wanted - forgotten]
-        # Once forgotten, for good: each state is worked out from the one before it.
+        # Forgotten Einsums stay forgotten: each state follows from the one before it.
         while prod(len(tables.placements[e]) for e in now) > policy.MAX_FRONTIER_STATES:
             forgotten.add(now.pop(0))
         found.append(now)
@@ -304,7 +319,7 @@ def _frontiers(
 
 
 def _factors(tables: Tables, einsums: list[int]) -> Iterator[tuple[int, int]]:
-    """Einsums of a frontier with their factors in the number of a state."""
+    """Yield the Einsums of a frontier with their factors in the number of a state."""
     factor = 1
     for number in einsums:
         yield number, factor
@@ -312,39 +327,39 @@ def _factors(tables: Tables, einsums: list[int]) -> Iterator[tuple[int, int]]:
 
 
 def weights_of(tables: Tables, choices: Choices, cost: Floats, arrays: int) -> Floats:
-    """Sums of columns that bound: energy twice, cycles of each place, mixtures of arrays, and one
-    of all places.
+    """Return weighted sums of columns that bound a mapping's cost.
 
-    The best mixture (the largest least sum) is one in which some Einsums cost as much on one
-    array as on another (``archsim.bounds.makespan``).
+    The sums are energy twice, cycles of each array and memory, mixtures of arrays, and one of all
+    places. In the best mixture (the one with the largest least sum) some Einsums cost the same on
+    two arrays (``archsim.bounds.makespan``).
 
     Parameters
     ----------
     tables : Tables
     choices : Choices
-        Of the tables.
+        Decisions of the tables.
     cost : array, (rows, columns)
-        Of one tiling: any weights bound, and those that suit it are taken for others as well.
+        Costs of one tiling; weights that suit it serve other tilings as well.
     arrays : int
-        Columns of arrays: the first behind energy.
+        Number of array columns, the first after energy.
 
     Returns
     -------
     array, (sums, columns + memories)
-        Those of cycles add up to one; rents are 0.
+        Weights of cycles add up to one; Lagrange multipliers of memories are 0.
     """
     work: list[dict[int, float]] = []
     for number, alternatives in enumerate(map(len, tables.placements)):
         first = choices.works[number]
         cycles = cost[tables.entries[first : first + alternatives], 1 : 1 + arrays]
-        # An alternative has cycles on its own array only, so that the others are zeros here.
+        # An alternative has cycles on its own array only; zeros are other alternatives.
         own = [(a, cycles[cycles[:, a] > 0, a]) for a in range(arrays)]
         work.append({a: float(found.min()) for a, found in own if found.size})
     mixtures = sorted(
         {tuple(x / sum(shares) for x in shares) for shares in tie_shares(work, arrays, 1.0)}
     )
     sums = [column_sum(tables.columns, n) for n in (0, 0, *range(1, tables.columns))]
-    # Every so many of them, so that no more are left.
+    # Every n-th mixture keeps their number below the limit.
     for shares in mixtures[:: max(1, -(-len(mixtures) // policy.MAX_ARRAY_MIXTURES))]:
         row = np.zeros(tables.columns)
         row[1 : 1 + arrays] = shares
@@ -355,14 +370,14 @@ def weights_of(tables: Tables, choices: Choices, cost: Floats, arrays: int) -> F
 
 
 def column_sum(columns: int, column: int) -> Floats:
-    """A sum of columns that is one of them."""
+    """Return a weighted sum that is one of the columns."""
     found: Floats = np.zeros(columns)
     found[column] = 1.0
     return found
 
 
 def with_multipliers(sums: Sequence[Floats], memories: int) -> Floats:
-    """Sums of columns, as rows that have a rent for each memory, which is 0."""
+    """Return weighted sums as rows, with a Lagrange multiplier of 0 for each memory."""
     rows = np.stack([*sums])
     return np.pad(rows, ((0, 0), (0, memories)))
 
@@ -371,20 +386,20 @@ _Key = tuple[object, ...]
 
 
 class TablesOf(Protocol):
-    """What makes the tables of a subspace: ``tabulate``, or ``TableMemo`` that remember."""
+    """Maker of a subspace's cost tables: ``tabulate``, or a ``TableMemo``."""
 
     def __call__(
         self, space: Region, subspace: Subspace, *, relaxed: bool, memo: CostMemo | None
     ) -> Tables:
-        """The tables. Raises ``SubspaceRefusedError``."""
+        """Return the tables. Raises ``SubspaceRefusedError``."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableMemo:
-    """Makes the tables of each subspace once, whatever they are searched for.
+    """Memo that makes the tables of each subspace once, whatever they are searched for.
 
-    Searches of one space, with slow arrays or without, masks left aside in all of them or in none.
+    Its searches are of one space, and agree on slow arrays and on the relaxation of masks.
     """
 
     _found: dict[_Key, tuple[Region, Subspace, Tables]] = field(default_factory=dict)
@@ -393,7 +408,7 @@ class TableMemo:
     def __call__(
         self, space: Region, subspace: Subspace, *, relaxed: bool, memo: CostMemo | None
     ) -> Tables:
-        """The tables of a subspace, made before or now. Raises as ``tabulate``."""
+        """Return the tables of a subspace, made before or now. Raises as ``tabulate``."""
         key = (space.fixed, space.cuts, space.slow, space.plain, subspace.skeleton)
         if key in self._refused:
             raise self._refused[key]
@@ -408,12 +423,12 @@ class TableMemo:
 
     @property
     def all(self) -> Iterator[tuple[Region, Subspace, Tables]]:
-        """Subspaces tabulated, in all ways or in the simplest."""
+        """Tabulated subspaces, sketches included."""
         yield from self._found.values()
 
     @property
     def whole(self) -> Iterator[tuple[Region, Subspace, Tables]]:
-        """Subspaces tabulated in all ways, not in the simplest alone."""
+        """Subspaces tabulated with all placements."""
         return (found for found in self._found.values() if not found[0].plain)
 
 
@@ -425,25 +440,25 @@ def proposals_below(
     cap: float = inf,
     is_over: Callable[[], bool] = never,
 ) -> tuple[list[Proposal], float]:
-    """What the subspaces tabulated in all ways have to offer under a cap.
+    """Return the best proposals of the subspaces tabulated with all placements, under a cap.
 
     Parameters
     ----------
     objective : int
         ``ENERGY`` or ``LATENCY``, in pJ or cycles.
     limit : float
-        Its value that is to be beaten.
+        Value to beat.
     cap : float
-        What the other one must not be above.
+        Largest allowed value of the other objective.
     is_over : callable
-        Whether time is up: what there is by then will do, and nothing is proven.
+        Returns whether time is up; proposals found until then are returned, and nothing is proven.
 
     Returns
     -------
     proposals : list of Proposal
-        Those about as good as the best, best first.
+        Proposals about as good as the best one, best first.
     least : float
-        What no mapping of these subspaces is below: the limit, or less.
+        Lower bound of all mappings of these subspaces; at most the limit.
     """
     found: list[Proposal] = []
     least = best = limit
