@@ -1,4 +1,4 @@
-"""Counts of a mapping as functions of its tile sizes, and the share that masks leave of them."""
+"""Measures: counts of a mapping as functions of its tile sizes, masked tiles included."""
 
 from __future__ import annotations
 
@@ -25,46 +25,48 @@ from .kernels.arrays import Floats, Ints
 from .kernels.measures import band_coverages
 
 FIXED = -1
-"""The member of a loop whose stride is the same in all tilings."""
+"""Member of a loop whose stride is the same in all tilings."""
 
 
 class OpenSide(NamedTuple):
-    """Tiles of one rank of a band: of ``unit * min(stride of the member, limit)`` elements, or of
-    ``unit`` where the member is ``FIXED``."""
+    """Tile size along one rank of a band.
+
+    A tile has ``unit * min(stride of the member, limit)`` elements, or ``unit`` where the member is
+    ``FIXED``.
+    """
 
     elements: int
-    """Of all the rank."""
+    """Elements of the whole rank."""
     member: int
     unit: int
     limit: int
 
 
 class OpenBand(NamedTuple):
-    """A band between two ranks that are cut into tiles of open sizes: x - y is from ``low`` to
-    ``high``."""
+    """Band between two ranks with open tile sizes: x - y is from ``low`` to ``high``."""
 
     low: int
     high: int
     plus: OpenSide
     minus: OpenSide
     least: tuple[int, int] | None = None
-    """What it is drawn together to, where tiles are whole blocks of a mask of blocks (``low`` and
-    ``high`` are those of single elements); None: it stays."""
+    """Bounds of the band between blocks, where tiles are whole blocks of a blocked mask; None
+    elsewhere. ``low`` and ``high`` are the bounds between single elements."""
 
 
 Opened = tuple[int, int, int]
-"""A loop's member, unit and limit, as an ``OpenLoop`` has them."""
+"""Member, unit and limit of a loop, as in ``OpenLoop``."""
 
 
 class MaskedShares:
-    """The windows of the Einsums of a subspace, whatever the ways of these.
+    """Shares of tiles that masks leave, for the Einsums of a subspace in any placement.
 
     Parameters
     ----------
     windows : mapping of str to Window
-        By the names of Einsums.
+        Windows by Einsum.
     least : mapping of str to Window
-        The same for tiles that are whole blocks of a mask of blocks.
+        Windows for tiles that are whole blocks of a blocked mask, by Einsum.
     """
 
     def __init__(self, windows: Mapping[str, Window], least: Mapping[str, Window]) -> None:
@@ -75,26 +77,28 @@ class MaskedShares:
         return bool(self._windows)
 
     def governed(self, e: BoundEinsum, loops: Sequence[Loop]) -> int:
-        """How many of some of its loops, from the outermost, leave out what is empty: where an
-        Einsum has no mask itself, those that make a step."""
+        """Return how many of an Einsum's loops, from the outermost, skip empty tiles.
+
+        An Einsum without a mask of its own skips tiles in shared loops only.
+        """
         if e.name not in self._windows:
             return 0
         return len(loops) if e.einsum.where is not None else sum(x in e.shared for x in loops)
 
     def key(self, e: BoundEinsum) -> tuple[object, ...]:
-        """What decides which tiles are left out, beside an Einsum's loops."""
+        """Return everything that decides which tiles are skipped, apart from the Einsum's loops."""
         if e.name not in self._windows:
             return ()
         shared = () if e.einsum.where is not None else tuple(x.member for x in e.shared)
         return (self._windows[e.name].box, shared)
 
     def band(self, e: BoundEinsum, loops: Sequence[tuple[int, Opened]]) -> OpenBand | None:
-        """What is left under some loops; None: all.
+        """Return the band of tiles that are left under some loops; None if all are.
 
         Parameters
         ----------
         loops : sequence of (int, (int, int, int))
-            Axes of the loops that leave tiles out, outermost first, and what is open of them.
+            Axes of the loops that skip tiles, outermost first, each with its open stride.
         """
         window = self._windows.get(e.name)
         if window is None:
@@ -120,7 +124,7 @@ def _side(elements: int, scale: int, stride: Opened | None) -> OpenSide:
 
 
 def shares_left(bands: Sequence[OpenBand], strides: Ints) -> Floats:
-    """The shares of tiles that bands touch.
+    """Return the shares of tiles that bands touch.
 
     Parameters
     ----------
@@ -141,16 +145,16 @@ def shares_left(bands: Sequence[OpenBand], strides: Ints) -> Floats:
 Number = int | float | Fraction
 
 STAYS, MOVES, ONCE = range(3)
-"""What a loop does to a tile: leaves it, brings another one, or is entered once only."""
+"""Effects of a loop on a tile: the tile stays, another tile comes, or the loop is entered once."""
 
 
 class IrregularError(Exception):
-    """A count that a batch cannot work out: a mask, or an index too irregular."""
+    """Error of a count without a closed form: a mask, or an index that is too irregular."""
 
 
 class OpenLoop(NamedTuple):
-    """A loop whose stride is ``unit * min(stride of the member, limit)``, or ``unit`` where the
-    member is ``FIXED``."""
+    """Loop with stride ``unit * min(stride of the member, limit)``, or ``unit`` if the member is
+    ``FIXED``."""
 
     axis: int
     member: int
@@ -160,19 +164,23 @@ class OpenLoop(NamedTuple):
 
 
 class OpenDigits(NamedTuple):
-    """Distinct digits on an axis: per variable the stride, whether it is told apart, and how
-    many tuples of the inner ones there are inside one stride."""
+    """Distinct digits on an axis.
+
+    Each variable has its stride, whether its values are distinguished, and the number of distinct
+    tuples of inner variables in one stride.
+    """
 
     axis: int
     digits: tuple[tuple[int, bool, int], ...]
 
 
 class OpenMeasure(NamedTuple):
-    """Total size of what arrives under some loops: ``extents`` are those outside of all.
+    """Total size of the tiles that arrive under some loops; ``extents`` are those outside the
+    loops.
 
-    A tile's size is a product over ``parts``, each a sum of terms (coefficient, digits) in
-    ascending order of coefficients. Loops are those of more than one iteration. Of all that there
-    is what a ``band`` leaves.
+    The size of a tile is a product over ``parts``, each a sum of terms (coefficient, digits) in
+    ascending order of coefficients. Loops are those of more than one iteration. A ``band`` leaves a
+    share of the total.
     """
 
     extents: tuple[int, ...]
@@ -182,14 +190,14 @@ class OpenMeasure(NamedTuple):
 
 
 class LinearSum:
-    """A sum of multiples of ``Linear`` that is added up in place."""
+    """Accumulator of multiples of ``Linear`` sums."""
 
     def __init__(self) -> None:
         self.constant: Number = 0
         self.terms: dict[int, Number] = {}
 
     def add(self, form: Linear, factor: Number) -> None:
-        """Add a multiple."""
+        """Add a multiple of a sum."""
         terms = self.terms
         self.constant += form.constant * factor
         for place, multiple in form.terms.items():
@@ -198,7 +206,7 @@ class LinearSum:
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """A number plus multiples of measures, by their places in a list."""
+    """Constant plus multiples of measures, which their numbers identify."""
 
     constant: Number = 0
     terms: dict[int, Number] = field(default_factory=dict)
@@ -229,21 +237,20 @@ class Linear:
 
 
 class OpenMeter(Meter[Linear]):
-    """Measures loops with open strides: equal measures are the same one.
+    """Meter of loops with open strides: equal counts become the same measure.
 
-    It holds for tilings with the same loops of one
-    iteration: such loops do not exist, for the rules of counting, too. A ``relaxed`` meter
-    estimates: of what a mask leaves out it takes the share that is left of all tiles, and takes no
-    notice of the lines that gathers fetch, nor of elements that an index addresses twice.
+    The measures hold for tilings in which the same loops have one iteration, as counting rules
+    ignore such loops. A ``relaxed`` meter estimates: a mask leaves the same share of every count,
+    gathers fetch no extra words of lines, and indices may address an element twice.
 
     Parameters
     ----------
     tiling : Tiling
-        Which loops go round.
+        Tiling that decides which loops have several iterations.
     relaxed : bool
-        Whether it estimates.
-    left_out : LeftOut
-        What masks leave out, where it estimates.
+        True if the meter estimates.
+    masked_shares : MaskedShares, optional
+        Shares that masks leave, for a relaxed meter.
     numbers : Interner, optional
         Numbers of measures that other meters asked for; new measures are added.
     """
@@ -264,17 +271,17 @@ class OpenMeter(Meter[Linear]):
         self._strides = {m.name: min(m.stride, self._limits[m.name]) for m in cut}
         self._numbers = Interner[OpenMeasure]() if numbers is None else numbers
         self._known: dict[tuple[object, ...], Linear] = {}
-        """Answers, by the loops and the size that were asked about."""
+        """Counts by loops and size."""
         self._asked: dict[tuple[object, ...], tuple[Linear, object, object]] = {}
-        """The same by which objects these are, with the objects, so that no other is taken for
-        one of them. A nest of an Einsum is asked about for every way of every access."""
+        """Counts by the identity of a nest and a size, with both objects, which keeps them
+        alive. The same nest comes once for every placement of every access."""
         self._parts: dict[tuple[object, ...], tuple[_Parts, object]] = {}
-        """Parts of sizes, by objects in the same way."""
+        """Parts of sizes by the identity of a size, with that object."""
         self._opened: dict[tuple[str, int], tuple[int, int, int]] = {}
 
     @property
     def measures(self) -> tuple[OpenMeasure, ...]:
-        """All that were asked for, by their places."""
+        """All measures so far, by number."""
         return tuple(self._numbers.keys)
 
     @override
@@ -330,7 +337,7 @@ class OpenMeter(Meter[Linear]):
     def touched(
         self, e: BoundEinsum, nest: LoopNest, relevant: tuple[bool, ...], access_map: AccessMap
     ) -> Linear:
-        """All elements, whatever the tiles, but for what a mask leaves out of those that come."""
+        """Return all elements of a tensor, reduced by the tiles that a mask skips."""
         self._refuse_masks(e)
         if not self.masked_shares.key(e):
             return Linear(access_map.size(e.extents))
@@ -338,14 +345,15 @@ class OpenMeter(Meter[Linear]):
         return self._form(e, nest.loops, modes, self._parts_of(Elements(access_map), access_map))
 
     def steps_left(self, einsums: Iterable[BoundEinsum]) -> OpenBand | None:
-        """What a mask leaves of the steps of a nest; None: all, as far as is known.
+        """Return the band that a mask leaves of a nest's steps; None if all steps are left or
+        unknown.
 
         Parameters
         ----------
         einsums : iterable of BoundEinsum
-            All of the nest.
+            All Einsums of the nest.
         """
-        # Where one without a mask is left out, all are.
+        # A step is skipped where an Einsum without a mask of its own is skipped.
         idle = [e for e in einsums if self.masked_shares.key(e) and e.einsum.where is None]
         if not idle:
             return None
@@ -356,7 +364,7 @@ class OpenMeter(Meter[Linear]):
     def first_tile(
         self, e: BoundEinsum, loops: tuple[Loop, ...], access_map: AccessMap, *, one_copy: bool
     ) -> Linear:
-        """The size of the largest tile under ``loops``."""
+        """Return the size of the largest tile under some loops."""
         asked = (one_copy, id(access_map))
         if asked not in self._parts:
             parts = access_map.one_copy if one_copy else access_map.parts
@@ -377,7 +385,7 @@ class OpenMeter(Meter[Linear]):
         if not measure.loops:
             return Linear(prod(_closed(part, measure.extents) for part in measure.parts))
         if self.masked_shares.key(e):
-            # Loops that ``_normal`` has taken away are not among those opened any more.
+            # ``_normal`` removed some loops from the open ones.
             able = self.masked_shares.governed(e, [x for x in loops if e.trip_counts[x.member] > 1])
             cuts = [(axis, (m, u, n)) for axis, m, u, n, mode in opened[:able] if mode != ONCE]
             measure = measure._replace(band=self.masked_shares.band(e, cuts))
@@ -394,12 +402,12 @@ class OpenMeter(Meter[Linear]):
         return self._parts[asked][0]
 
     def _sized(self, size: Size) -> _Parts:
-        """The parts of a size."""
+        """Return the parts of a size."""
         if size is one:
             return ()
         if isinstance(size, Lanes):
             axes = dict.fromkeys(loop.axis for loop in size.spatial)
-            # All that temporal loops leave of an axis is laid out along it.
+            # Spatial loops cover everything that temporal loops leave of an axis.
             return tuple(((1, OpenDigits(axis, ((1, True, 1),))),) for axis in axes)
         if isinstance(size, InLines):
             if not self._relaxed:
@@ -409,12 +417,12 @@ class OpenMeter(Meter[Linear]):
         return tuple(_access_map_parts(size.access_map.parts, relaxed=self._relaxed))
 
     def _open(self, loop: Loop) -> tuple[int, int, int]:
-        """The member of a loop, its unit and its limit, as ``OpenLoop`` has them."""
+        """Return the member, unit and limit of a loop, as in ``OpenLoop``."""
         key = (loop.member, loop.stride)
         if key not in self._opened:
             self._opened[key] = FIXED, loop.stride, 0
             if loop.member in self._strides:
-                # Bound loops have the first tiling's strides; what is left over is there in all
+                # Bound loops have strides of the first tiling. The quotient is the same in all
                 # tilings.
                 unit, rest = divmod(loop.stride, self._strides[loop.member])
                 assert not rest, "strides on an axis are multiples of those on the rank"
@@ -436,8 +444,8 @@ def _access_map_parts(
                 raise IrregularError("more picks than positions are no product")
             yield from _access_map_parts((*part.picks, *part.beside), relaxed=relaxed)
         elif isinstance(part, Sum) and not (relaxed and _uneven(part)):
-            # A sign only shifts the values of a sum. The kernel looks for gaps from the
-            # smallest coefficient up.
+            # A sign only shifts the values of a sum. The kernel looks for gaps from the smallest
+            # coefficient up.
             terms = ((abs(c), _digits(d)) for c, d in part.terms if c)
             yield tuple(sorted(terms, key=lambda t: t[0]))
         elif not relaxed:
@@ -450,14 +458,14 @@ def _access_map_parts(
 
 
 def _uneven(part: Sum) -> bool:
-    """Whether values of a sum may have gaps."""
+    """Return whether values of a sum may have gaps."""
     return len(part.terms) > 1 and any(abs(c) != 1 for c, _ in part.terms)
 
 
 def _digits(digits: Digits) -> OpenDigits:
-    """Digits with what each stride holds of the inner ones.
+    """Return digits, each with the number of distinct inner tuples in its stride.
 
-    >>> _digits(Digits(axis=0, strides=((4, True), (1, True))))  # a tile of 4 holds 4 places
+    >>> _digits(Digits(axis=0, strides=((4, True), (1, True))))  # a tile of 4 has 4 positions
     OpenDigits(axis=0, digits=((4, True, 4), (1, True, 1)))
     """
     found: list[tuple[int, bool, int]] = []
@@ -473,15 +481,16 @@ def _digits(digits: Digits) -> OpenDigits:
 def _normal(
     extents: tuple[int, ...], loops: list[tuple[int, int, int, int, int]], parts: _Parts
 ) -> OpenMeasure:
-    """The measure without what changes nothing, so that equal ones look alike.
+    """Return a measure without loops and axes that change nothing, so that equal counts compare
+    equal.
 
     Parameters
     ----------
     loops : list of tuple
-        Of each what an ``OpenLoop`` has.
+        Fields of each ``OpenLoop``.
     """
     sized = {d.axis for part in parts for _, d in part}
-    # Innermost, such a loop leaves the tile as it is, and nothing is inside to notice.
+    # An innermost loop of this kind leaves the tile in place, and no loop inside it notices.
     while loops and loops[-1][-1] != MOVES and loops[-1][0] not in sized:
         loops.pop()
     axes = sorted({*sized, *(loop[0] for loop in loops)})
@@ -501,7 +510,7 @@ def _normal(
 
 
 def _closed(part: tuple[tuple[int, OpenDigits], ...], extents: tuple[int, ...]) -> int:
-    """The size of a part where no loop is open."""
+    """Return the size of a part under loops that are not open."""
     terms = tuple(
         (c, Digits(axis=d.axis, strides=tuple((s, kept) for s, kept, _ in d.digits)))
         for c, d in part

@@ -52,30 +52,30 @@ from .measures import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """What an element costs at a place."""
+    """Price of an element at a place."""
 
     read_pj: float
     write_pj: float
     cycles: float
-    """To move it; 0 where bandwidth is unlimited."""
+    """Cycles to move the element; 0 where bandwidth is unlimited."""
 
 
 Route = tuple[tuple[PathStop, ...], bool]
-"""Places on the way of an access, and whether what it reads waits in its own registers."""
+"""Stops of an access on its way, and whether its operand waits in the array's own registers."""
 
 NO_ROUTE = -1
-"""Of an access whose tensor would be lost."""
+"""Route of an access whose tensor would be lost."""
 
 
 class CostMemo:
-    """Costs that subspaces of one region share, with the numbers of what decides them."""
+    """Costs that subspaces of one region share, with numbers of the keys that decide them."""
 
     def __init__(self) -> None:
         self.measures = Interner[OpenMeasure]()
         self.loops = Interner[Hashable]()
         """Arrays and loops of Einsums, which decide their costs."""
         self.nests = Interner[Hashable]()
-        """Loops of Einsums, which decide what an Einsum finds of other Einsums' tiles."""
+        """Loops of Einsums, which decide whether an Einsum finds the tiles of other Einsums."""
         self.routes = Interner[Route]()
         self.rows = Cache[list[Linear]]()
         self.alternatives = Cache[list[int]]()
@@ -115,8 +115,10 @@ class CostMemo:
 
 
 def loops_of(e: BoundEinsum, access_map: AccessMap) -> tuple[object, ...]:
-    """All of an Einsum that decides whether another finds what it leaves: its array, the loops
-    that step through the tensor at each level, and what is laid out."""
+    """Return everything of an Einsum that decides whether another Einsum finds its tiles.
+
+    The array, the loops that step through the tensor at each level, and the spatial loops decide.
+    """
     levels = {loop.level for loop in e.nonunit_loops} | {
         1 + max((x.level for x in e.nonunit_loops), default=0)
     }
@@ -125,7 +127,7 @@ def loops_of(e: BoundEinsum, access_map: AccessMap) -> tuple[object, ...]:
 
 
 class AccessRoutes:
-    """The routes of one subspace; those that others of its region have, too, are known.
+    """Routes of accesses in one subspace.
 
     Parameters
     ----------
@@ -144,16 +146,17 @@ class AccessRoutes:
         self._kinds: dict[str, tuple[tuple[bool, tuple[int, ...]], ...]] = {}
 
     def of(self, own: BoundEinsum, writer: BoundEinsum | None, position: int) -> list[int]:
-        """The number of the route of an access, for each of the tensor's places; ``NO_ROUTE``
-        where it would be lost.
+        """Return the route numbers of an access, one for each place of its tensor.
+
+        ``NO_ROUTE`` stands for places where the tensor would be lost.
 
         Parameters
         ----------
         own, writer : BoundEinsum
-            Whose access it is, and who writes the tensor, in some ways; all others are as in the
-            subspace's mapping. None: it is an input.
+            Einsum with the access, and the Einsum that writes the tensor (None for an input),
+            each in some placement. All other Einsums are as in the subspace's mapping.
         position : int
-            Among the Einsum's ``access_maps``.
+            Index of the access among the Einsum's ``access_maps``.
         """
         found: dict[int, int] = {}
         for registers, places in self._places(own.access_maps[position].access.tensor):
@@ -164,7 +167,7 @@ class AccessRoutes:
         return [found[place] for place in range(len(found))]
 
     def _places(self, tensor: str) -> tuple[tuple[bool, tuple[int, ...]], ...]:
-        """Numbers of a tensor's places: those in registers, and those in memories alone."""
+        """Return the numbers of a tensor's places in memories alone, and of those in registers."""
         if tensor not in self._kinds:
             kept = [r.registers(tensor) for r in self._residencies(tensor)]
             kinds = (
@@ -177,10 +180,10 @@ class AccessRoutes:
     def _loops(
         self, own: BoundEinsum, writer: BoundEinsum | None, position: int, registers: bool
     ) -> tuple[object, ...]:
-        """The loops of who has to do with a tensor: all that decide which way an access goes."""
+        """Return the numbers of all loops that decide the route of an access."""
         others: tuple[int, ...] = ()
         if position < len(own.reads):
-            # What is read is perhaps there, as another that reads it has brought it.
+            # An Einsum that ran before may have brought the operand.
             place, operand = self._base.position, own.operands[position]
             names = (*operand.readers, *(same.einsum for same in operand.same))
             before = (r for r in dict.fromkeys(names) if place[r] < place[own.name])
@@ -189,9 +192,9 @@ class AccessRoutes:
         return self._nest(own, registers), made, others
 
     def _nest(self, e: BoundEinsum, registers: bool) -> int:
-        """The number of what decides what an Einsum finds, and what others find of it.
+        """Return the number of what decides which tiles an Einsum finds and leaves behind.
 
-        What memories hold, loops inside of all of them do not change.
+        Loops inside all memories do not change the tiles of memories.
         """
         if (id(e), registers) not in self._nests:
             number = (
@@ -220,7 +223,7 @@ class AccessRoutes:
         return found
 
     def _residencies(self, tensor: str) -> list[Residency]:
-        """The places of all tensors, with each of one's alternatives."""
+        """Return the residencies that differ in the places of one tensor."""
         return self._memo.residencies.get(tensor, partial(self._alternatives, tensor))
 
     def _alternatives(self, tensor: str) -> list[Residency]:
@@ -234,8 +237,8 @@ class AccessRoutes:
 
 
 def _route(bound: Bound, e: BoundEinsum, number: int) -> Route | None:
-    """Where one access goes through; None where the tensor would be lost."""
-    # Accesses are the reads in order, and then the write.
+    """Return the route of an access; None where its tensor would be lost."""
+    # Accesses are the reads in order, then the write.
     if number == len(e.reads):
         if interruption(bound, e) is not None:
             return None
@@ -246,14 +249,14 @@ def _route(bound: Bound, e: BoundEinsum, number: int) -> Route | None:
 
 
 class StationaryOperandCosts:
-    """Cycles of skew and loads of the Einsums of one subspace.
+    """Cycles of skew and loads in the Einsums of one subspace.
 
     Parameters
     ----------
     base : Bound
         The subspace's first tiling.
     variants : mapping of str to sequence of BoundEinsum
-        Every Einsum in all of its ways.
+        Every Einsum in all of its placements.
     """
 
     def __init__(
@@ -262,11 +265,13 @@ class StationaryOperandCosts:
         self._base, self._variants, self._meter = base, variants, meter
         self._known: dict[int, tuple[BoundEinsum, StationaryOperand | None]] = {}
         self._counted: dict[int, int | None] = {}
-        """The operand whose loads count, of Einsums as they are known."""
+        """The operand whose loads count, by the identity of an Einsum."""
 
     def anew(self, e: BoundEinsum) -> tuple[str, ...]:
-        """Shared loops at whose steps an Einsum loads anew, as others hold something still in the
-        same elements in between, whatever their ways."""
+        """Return the shared loops at whose steps an Einsum loads its stationary operand again.
+
+        It does where another Einsum occupies the same elements in between, in any placement.
+        """
         if e.array.overlap != "streams" or self._held(e) is None:
             return ()
         turns = any(
@@ -278,7 +283,7 @@ class StationaryOperandCosts:
         return tuple(loop.member for loop in e.shared) if turns else ()
 
     def skew(self, e: BoundEinsum) -> Linear:
-        """Cycles in which the array drains and fills between folds."""
+        """Return the cycles in which the array drains and fills between folds."""
         held = self._held(e)
         if held is None or not held.skew or e.array.overlap == "streams":
             return Linear()
@@ -286,18 +291,18 @@ class StationaryOperandCosts:
         if e.array.overlap:
             return Linear(cycles)
         folds = [self._changes(e, number) for number in held.own]
-        # The fewest of them count: which these are depends on the tiling.
+        # The operand with the fewest folds counts. Which one that is depends on the tiling.
         return folds[0] * cycles if all(other == folds[0] for other in folds) else Linear()
 
     def loads(self, e: BoundEinsum, number: int, *, waits: bool) -> Linear:
-        """Cycles in which an operand is loaded into the elements.
+        """Return the cycles that loading an operand into the elements takes.
 
         Parameters
         ----------
         number : int
-            The operand's; only one costs any.
+            Number of the operand; only one operand has a cost.
         waits : bool
-            Whether it waits in registers of the array.
+            True if the operand waits in registers of the array.
         """
         held = self._held(e)
         if held is None or waits or self._counted_of(e, held) != number:
@@ -311,14 +316,14 @@ class StationaryOperandCosts:
         return self._meter.delivered(e, e.whole, self._relevant(e, number), one)
 
     def _relevant(self, e: BoundEinsum, number: int) -> tuple[bool, ...]:
-        """Loops at which what an element holds is another, or was put aside since."""
+        """Return which loops change the operand that an element holds, or replaced it meanwhile."""
         anew, moving = bool(self.anew(e)), e.access_maps[number].moving
         return tuple(
             loop.variable in moving or (anew and loop in e.shared) for loop in e.whole.loops
         )
 
     def _counted_of(self, e: BoundEinsum, held: StationaryOperand) -> int | None:
-        """The operand whose loads count: the one that is loaded most often in the first tiling."""
+        """Return the operand whose loads count: the one with most loads in the first tiling."""
         if id(e) not in self._counted:
             able = held.loaded if held.load_cycles else ()
             self._counted[id(e)] = max(
@@ -329,7 +334,7 @@ class StationaryOperandCosts:
         return self._counted[id(e)]
 
     def _comes_from_elsewhere(self, e: BoundEinsum, number: int) -> bool:
-        """Whether an operand is no result of the array itself, whatever the ways of its writer."""
+        """Return whether no placement of an operand's writer is on the array itself."""
         writers = self._variants.get(e.access_maps[number].access.tensor, ())
         return all(writer.array.name != e.array.name for writer in writers)
 
@@ -341,8 +346,11 @@ class StationaryOperandCosts:
 
 @dataclass(frozen=True, kw_only=True)
 class AccessEntries:
-    """Entries of one access: ``(k * writers + w) * places + o`` from ``first`` on, for
-    way ``k`` of its Einsum, ``w`` of the tensor's writer, and places ``o``."""
+    """Entries of one access.
+
+    Entry ``first + (k * writers + w) * places + o`` is for placement ``k`` of its Einsum, placement
+    ``w`` of the tensor's writer, and places ``o`` of the tensor.
+    """
 
     einsum: int
     tensor: int
@@ -351,7 +359,8 @@ class AccessEntries:
 
 @dataclass(frozen=True, slots=True)
 class TileEntry:
-    """A tensor's tile at a memory, both by number, as an Einsum has it in one way; -1: in all."""
+    """Tile of a tensor at a memory, by number, for an Einsum in one placement (``way``; -1: in
+    all)."""
 
     tensor: int
     memory: int
@@ -361,49 +370,49 @@ class TileEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class Tables:
-    """The choices of a subspace and what they cost.
+    """The choices of a subspace and their costs.
 
-    Costs are columns: energy in pJ, then cycles of every array and every memory, and of loads that
-    hide behind the work of an array. Many entries cost the same: each has the number of a row, and
-    -1 where it is not legal.
+    Columns of costs are energy in pJ, then cycles of every array and every memory, then cycles of
+    loads that hide behind the work of an array. Many entries have equal costs: each entry has the
+    number of a row, or -1 where it is illegal.
     """
 
     einsums: tuple[str, ...]
     tensors: tuple[str, ...]
     placements: tuple[tuple[EinsumPlacement, ...], ...]
-    """Alternatives of each Einsum; its entries begin at ``works``."""
+    """Placements of each Einsum, whose entries begin at ``works``."""
     works: tuple[int, ...]
     writers: tuple[int, ...]
-    """By tensor, the Einsum that writes it, or -1."""
+    """Number of the Einsum that writes each tensor, or -1."""
     places: tuple[int, ...]
-    """Alternatives of each tensor."""
+    """Number of alternative places of each tensor."""
     accesses: tuple[AccessEntries, ...]
     entries: Ints
-    """Of every entry its row."""
+    """Row of each entry."""
     coefficients: Floats
-    """(rows * columns, measures)"""
+    """Coefficients of measures, (rows * columns, measures)."""
     constants: Floats
     columns: int
     kept: NDArray[np.bool_]
-    """(tensors, places, memories): whether these places are in a memory of limited size."""
+    """True where places of a tensor include a limited memory, (tensors, places, memories)."""
     tiles: tuple[TileEntry, ...]
-    """In the order of their tensors; the largest of those of one tensor and memory must fit."""
+    """Tiles in the order of their tensors; the largest tile of a tensor at a memory must fit."""
     tile_coefficients: Floats
-    """(tiles, measures): their bytes."""
+    """Coefficients of the tiles' bytes, (tiles, measures)."""
     tile_constants: Floats
     capacities: Floats
     measures: tuple[OpenMeasure, ...]
     steps_left: OpenBand | None
-    """Of the steps of the shared loops; None: all."""
+    """Band of the shared loops' steps that a mask leaves; None if all are left."""
 
     @property
     def combinations(self) -> int:
-        """Ways and places of all Einsums and tensors together."""
+        """Combinations of placements and places of all Einsums and tensors."""
         return prod(map(len, self.placements)) * prod(self.places)
 
 
 class SubspaceRefusedError(Exception):
-    """No mapping of a subspace is legal, or none can be worked out in a batch."""
+    """Error of a subspace without legal mappings, or without closed forms of its counts."""
 
     def __init__(self, why: str, *, irregular: bool = False) -> None:
         super().__init__(why)
@@ -413,14 +422,14 @@ class SubspaceRefusedError(Exception):
 def tabulate(
     space: Region, subspace: Subspace, *, relaxed: bool = False, memo: CostMemo | None = None
 ) -> Tables:
-    """The tables of a subspace.
+    """Return the cost tables of a subspace.
 
     Parameters
     ----------
     subspace : Subspace
-        One of the space; its first tiling is bound, and what is counted holds for all.
+        A subspace of the region; its first tiling is bound, and its counts hold for all tilings.
     relaxed : bool
-        As for ``OpenMeter``: masks and gathers are left aside.
+        True if masks and gathers are relaxed, as for ``OpenMeter``.
     memo : CostMemo, optional
         Costs of other subspaces of the region; costs of this one are added.
 
@@ -443,7 +452,7 @@ def tabulate(
 
 
 class _Tabulator:
-    """Builds the tables of one subspace."""
+    """Builder of the cost tables of one subspace."""
 
     def __init__(self, space: Region, subspace: Subspace, memo: CostMemo, *, relaxed: bool) -> None:
         self.memo = memo
@@ -465,7 +474,8 @@ class _Tabulator:
             masked_shares=self.masked_shares,
             numbers=memo.measures,
         )
-        # Columns: 0 energy, then one for each array, each memory with a bandwidth, and loads.
+        # Columns: 0 is energy, then one for each array, for each memory with a bandwidth, and for
+        # loads.
         self.memories = [m for m in self.machine.memories if m.bandwidth_bytes_per_s]
         self.column = {a.name: n for n, a in enumerate(self.machine.arrays, start=1)}
         first = 1 + len(self.column)
@@ -473,7 +483,7 @@ class _Tabulator:
         first = 1 + len(self.column)
         behind = [a for a in self.machine.arrays if a.operands == "systolic" and a.overlap is True]
         self.loading = {a.name: n for n, a in enumerate(behind, start=first)}
-        """Of arrays whose loads hide behind work the column of these loads."""
+        """Load column of each array whose loads hide behind its work."""
         self.columns = 1 + len(self.column) + len(self.loading)
         self.held = StationaryOperandCosts(self.base, self.variants, self.meter)
         self.rows: list[list[Linear]] = []
@@ -482,13 +492,13 @@ class _Tabulator:
         self._goings: dict[int, int] = {}
 
     def _variants(self, subspace: Subspace) -> dict[str, tuple[BoundEinsum, ...]]:
-        """Every Einsum in each of its ways that differ; also sets the mapping they come from."""
+        """Return every Einsum in each distinct placement; also bind the mapping they come from."""
         placements = self.space.placements
         found: dict[str, list[BoundEinsum]] = {name: [] for name in self.names}
         self.placements: dict[str, list[EinsumPlacement]] = {name: [] for name in self.names}
         seen: set[tuple[object, ...]] = set()
         self.base = bound_subspace(self.space, subspace)
-        # An Einsum's loops do not depend on the ways of others: not all combinations are bound.
+        # An Einsum's loops do not depend on other Einsums' placements: no combinations are bound.
         for number in range(max(len(able) for able in placements.values())):
             bound = self.base.einsums
             if number:
@@ -508,7 +518,7 @@ class _Tabulator:
         return {name: tuple(variants) for name, variants in found.items()}
 
     def tables(self) -> Tables:
-        """All of them."""
+        """Return the tables."""
         works = []
         for name in self.names:
             works.append(len(self.entries))
@@ -549,12 +559,12 @@ class _Tabulator:
         )
 
     def _row(self, costs: list[Linear]) -> int:
-        """The number of a new row of costs."""
+        """Add a row of costs, and return its number."""
         self.rows.append(costs)
         return len(self.rows) - 1
 
     def _work(self, e: BoundEinsum) -> list[Linear]:
-        """What an Einsum costs by itself: operations, and cycles on its array."""
+        """Return the costs of an Einsum's operations, and its cycles on its array."""
         key = (e.name, self._going(e), *self.held.anew(e), *self.masked_shares.key(e))
         return self.memo.rows.get(key, partial(self._working, e))
 
@@ -566,8 +576,11 @@ class _Tabulator:
         return costs
 
     def _points(self, e: BoundEinsum) -> Linear:
-        """Points that are billed: however ranks are cut as many, or as many as a mask lets through,
-        but for steps that are left out where an Einsum has none."""
+        """Return the number of points whose operations are billed.
+
+        Cuts of ranks do not change it. A mask leaves its own points; an Einsum without a mask loses
+        those of skipped steps.
+        """
         if e.einsum.where is None:
             return self.meter.run(e)
         shapes = self.space.shapes
@@ -576,7 +589,7 @@ class _Tabulator:
         return Linear(points * shares.get(e.name, 1.0))
 
     def _access(self, number: int, position: int, access_map: AccessMap) -> AccessEntries:
-        """Entries of one access of an Einsum."""
+        """Add the entries of one access of an Einsum."""
         name, tensor = self.names[number], access_map.access.tensor
         first = len(self.entries)
         writing = access_map is self.variants[name][0].write
@@ -588,8 +601,8 @@ class _Tabulator:
         for k, own in enumerate(self.variants[name]):
             rows: dict[int, int] = {NO_ROUTE: NO_ROUTE}
             lines: dict[int, list[int]] = {}
-            # An Einsum that writes is its own writer. Its entries with another way of the writer
-            # are there to keep the numbering regular, and are never looked at.
+            # An Einsum that writes is its own writer. Entries for another placement of the writer
+            # keep the numbering regular and are never read.
             writers = others or (own if writing else None,) * self._writers(tensor)
             for w, writer in enumerate(writers):
                 there = written[w] if others else -1
@@ -605,13 +618,14 @@ class _Tabulator:
         return AccessEntries(einsum=number, tensor=self.tensors.index(tensor), first=first)
 
     def _touching_row(self, own: BoundEinsum, position: int, route: int) -> int:
-        """The row of one access along a route."""
+        """Return the row of one access along a route."""
         anew = self.held.anew(own)
         key = (own.name, position, self._going(own), route, *anew, *self.masked_shares.key(own))
         return self._row(self.memo.rows.get(key, partial(self._touching, own, position, route)))
 
     def _going(self, e: BoundEinsum) -> int:
-        """The number of an Einsum's array and loops, the same in all subspaces of the region."""
+        """Return the number of an Einsum's array and loops, the same in all subspaces of the
+        region."""
         if id(e) not in self._goings:
             self._goings[id(e)] = self.memo.loops_number(e)
         return self._goings[id(e)]
@@ -620,7 +634,7 @@ class _Tabulator:
         return len(self.variants.get(tensor, ("",)))
 
     def _touching(self, e: BoundEinsum, number: int, route: int) -> list[Linear]:
-        """What one access costs: its Einsum's loops and its route decide it."""
+        """Return the costs of one access, which its Einsum's loops and its route decide."""
         costs = [LinearSum() for _ in range(self.columns)]
         way, waits = self.memo.routes[route]
         tensor = e.access_maps[number].access.tensor
@@ -639,7 +653,7 @@ class _Tabulator:
         return [Linear(c.constant, c.terms) for c in costs]
 
     def _in_registers(self, e: BoundEinsum, number: int, *, waits: bool) -> Uses[Linear]:
-        """What an access does to the registers of its array that are billed."""
+        """Return the billed uses of its array's registers by an access."""
         key = (e.name, number, self._going(e), waits, *self.masked_shares.key(e))
         found = self.memo.registers.find(key)
         if found is None:
@@ -650,7 +664,7 @@ class _Tabulator:
 
     def _price(self, place: str, tensor: str) -> Price:
         words = self.base.words
-        # As a result is billed, so that a search cannot see another price.
+        # Results are billed by the same function, so that a search has the same prices.
         one = AccessCount(einsum="", tensor=tensor, place=place, reads=1, writes=0)
         read = access_pj(self.machine, one, words)[1]
         write = access_pj(self.machine, replace(one, reads=0, writes=1), words)[1]
@@ -675,7 +689,7 @@ class _Tabulator:
         return found
 
     def _tiles(self) -> Iterator[tuple[TileEntry, Linear]]:
-        """Tiles of each tensor at each memory of limited size, and their bytes."""
+        """Yield the tiles of each tensor at each limited memory, with their bytes."""
         for number, level in enumerate(self._limited):
             known: list[tuple[int, Linear]] = []
             for einsum, name in enumerate(self.names):
@@ -685,7 +699,7 @@ class _Tabulator:
                     sizes = [self._tile(v, position, level) for v in variants]
                     for way, size in enumerate(sizes):
                         if all(other == size for other in sizes):
-                            # Most accesses of a tensor have one and the same tile.
+                            # Most accesses of a tensor have the same tile.
                             if way == 0 and not any(t == tensor and x == size for t, x in known):
                                 known.append((tensor, size))
                                 yield TileEntry(tensor, number, einsum, -1), size
@@ -693,7 +707,7 @@ class _Tabulator:
                             yield TileEntry(tensor, number, einsum, way), size
 
     def _tile(self, e: BoundEinsum, position: int, level: int) -> Linear:
-        """Bytes of a tensor's tile as an Einsum has it at a level."""
+        """Return the bytes of a tensor's tile that an Einsum has at a level."""
         access_map = e.access_maps[position]
         tensor = access_map.access.tensor
         outer, stream = e.outer(level), stream_of(self.base, e, tensor, level)

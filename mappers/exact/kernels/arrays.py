@@ -1,4 +1,4 @@
-"""Flat arrays that compiled code receives, in named tuples, as Numba takes them."""
+"""Flat arrays in named tuples, as Numba receives them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ Floats = NDArray[np.float64]
 
 
 class FlatMeasures(NamedTuple):
-    """Measures as arrays; ``first_*`` say where each one's rows begin, with one more at the end.
+    """Measures as arrays; ``first_*`` say where the rows of each measure begin, and where the
+    last end.
 
-    Rows of ``loops`` are ``OpenLoop``; of ``terms`` (coefficient, axis), with digits from
-    ``first_digit`` on; of ``digits`` (stride, told apart, tuples inside). Parts of a size are
-    ranges of terms.
+    Rows of ``loops`` are ``OpenLoop``; rows of ``terms`` are (coefficient, axis), with digits from
+    ``first_digit`` on; rows of ``digits`` are (stride, distinguished, inner tuples). The parts of a
+    size are ranges of terms.
     """
 
     extents: Ints
@@ -33,8 +34,8 @@ class FlatMeasures(NamedTuple):
 class FlatProducts(NamedTuple):
     """Measures as products of chains, which are measures of one axis each.
 
-    ``factors`` are chains, ``turning`` loops of ``chains`` one of which must always turn;
-    chains that are ``fixed`` are the same in all tilings.
+    ``factors`` are chains. ``turning`` are loops of ``chains``, one of which must always take
+    several iterations. Chains that are ``fixed`` are the same in all tilings.
     """
 
     chains: FlatMeasures

@@ -16,25 +16,25 @@ EINSUM, TENSOR = range(2)
 
 
 class Choices(NamedTuple):
-    """The decisions of a subspace, flat.
+    """Decisions of a subspace as flat arrays.
 
-    Rows of ``decisions``: kind, number of the Einsum or tensor, alternatives. ``works`` is by
-    Einsum. Accesses of tensor t, rows (Einsum, first entry), are those from ``first[t]`` on.
-    Tiles of tensor t (rows of ``tiles``: memory, Einsum, the way in which it has this one or -1:
-    in all) are those from ``first_tile[t]`` on, their bytes given by tiling. Before decision d the
-    frontier are the rows (Einsum, its factor in the number of a state) of ``frontier`` from
-    ``first_frontier[d]`` on, and states are numbered from ``first_state[d]``.
+    Rows of ``decisions`` are (kind, number of the Einsum or tensor, alternatives). ``works`` has
+    the first entry of each Einsum. Accesses of tensor t are rows (Einsum, first entry) from
+    ``first[t]`` on. Tiles of tensor t are rows (memory, Einsum, placement or -1 for all) of
+    ``tiles`` from ``first_tile[t]`` on; their bytes depend on the tiling. The frontier before
+    decision d has rows (Einsum, factor in the number of a state) of ``frontier`` from
+    ``first_frontier[d]`` on, and its states are numbered from ``first_state[d]``.
     """
 
     decisions: Ints
     works: Ints
     writers: Ints
     alternatives: Ints
-    """Of every Einsum."""
+    """Placements of every Einsum."""
     accesses: Ints
     first: Ints
     rows: Ints
-    """Of every entry the row of its costs; -1 where it is not legal."""
+    """Row of costs of every entry; -1 where it is illegal."""
     kept: NDArray[np.bool_]
     tiles: Ints
     first_tile: Ints
@@ -46,9 +46,9 @@ class Choices(NamedTuple):
 
 @compiled_inside
 def state_of(c: Choices, decision: int, picked: Ints) -> int:
-    """The number of the frontier's state before a decision."""
-    # Of mixed radix: with S in 2 ways and A in 3 their factors are 1 and 2, and S in way 1 with A
-    # in way 2 is 1 + 2 * 2 = 5 beyond the first state of the decision.
+    """Return the number of the frontier's state before a decision."""
+    # States have mixed radix: with S in 2 placements and A in 3 the factors are 1 and 2, so that S
+    # in placement 1 with A in placement 2 is 1 + 2 * 2 = 5 beyond the first state of the decision.
     state = c.first_state[decision]
     for row in range(c.first_frontier[decision], c.first_frontier[decision + 1]):
         state += picked[c.frontier[row, 0]] * c.frontier[row, 1]
@@ -57,44 +57,47 @@ def state_of(c: Choices, decision: int, picked: Ints) -> int:
 
 @compiled_inside
 def _unpack(c: Choices, decision: int, state: int, picked: Ints) -> None:
-    """Set the arrays of the frontier's Einsums; -1 for all others."""
+    """Set the placements of the frontier's Einsums; -1 for all others."""
     for number in range(picked.shape[0]):
         picked[number] = -1
     for row in range(c.first_frontier[decision], c.first_frontier[decision + 1]):
         number = c.frontier[row, 0]
-        # The digit back: 5 // 2 % 3 = 2 for A, 5 // 1 % 2 = 1 for S.
+        # Extract the digits: 5 // 2 % 3 = 2 for A, 5 // 1 % 2 = 1 for S.
         picked[number] = state // c.frontier[row, 1] % c.alternatives[number]
 
 
 class Plan(NamedTuple):
-    """What the least costs to go are made of, the same for all costs that choices may have.
+    """Plan of the cost to go, which holds for any costs of the choices.
 
-    What a tensor's places cost is up to the Einsums that touch it: states in which these are
-    alike have it in common. Of each such, and of each of its places, every access of the tensor
-    is a range of ``rows``, the least of which it takes.
+    The cost of a tensor's places depends on the Einsums that touch it: states in which these agree
+    share it. For each group of such states, and each place, every access of the tensor has a range
+    of ``rows`` and costs the least of them.
     """
 
     after: Ints
-    """(states,): the state after the decision; of one about an Einsum, after its first choice."""
+    """(states,): the state after the decision; after the first choice of a decision about an
+    Einsum."""
     step: Ints
-    """(decisions,): how much further the state is after each further choice."""
+    """(decisions,): distance between the states after consecutive choices."""
     alike: Ints
-    """(states,): before a decision about a tensor, the number of what is alike."""
+    """(states,): group of a state before a decision about a tensor."""
     first_alike: Ints
-    """(decisions + 1,)"""
+    """(decisions + 1,): first group of each decision."""
     accesses: Ints
-    """(decisions,): how many a tensor has."""
+    """(decisions,): number of accesses of the decision's tensor."""
     first_range: Ints
-    """(decisions,): of (alike, place, access) in this order."""
+    """(decisions,): first range of each decision, for (group, place, access) in this order."""
     ranges: Ints
-    """(ranges + 1,): where each begins in ``rows``."""
+    """(ranges + 1,): first row of each range in ``rows``."""
     rows: Ints
 
 
 @compiled_inside
 def _touching(c: Choices, decision: int, factors: Ints) -> int:
-    """How many states the frontier's Einsums have that touch a tensor; their factors in it, 0 of
-    those that do not."""
+    """Return how many states the frontier's Einsums that touch a tensor have.
+
+    ``factors`` receives the factors of these Einsums in the number of a state, and 0 for others.
+    """
     number, states = c.decisions[decision, 1], 1
     for row in range(c.first_frontier[decision], c.first_frontier[decision + 1]):
         einsum = c.frontier[row, 0]
@@ -109,7 +112,7 @@ def _touching(c: Choices, decision: int, factors: Ints) -> int:
 
 @compiled_inside
 def _states_planned(c: Choices, p: Plan, factors: Ints, picked: Ints) -> None:
-    """Fill what is said of states."""
+    """Fill the plan's arrays of states."""
     alike = 0
     for decision in range(c.decisions.shape[0]):
         kind, number = c.decisions[decision, 0], c.decisions[decision, 1]
@@ -119,8 +122,8 @@ def _states_planned(c: Choices, p: Plan, factors: Ints, picked: Ints) -> None:
         for state in range(c.first_state[decision], c.first_state[decision + 1]):
             _unpack(c, decision, state - c.first_state[decision], picked)
             if kind == EINSUM:
-                # A choice k moves the state by k times the Einsum's factor, or not at all if nobody
-                # asks for it any more: choice 1 against choice 0 tells by how much.
+                # Choice k moves the state by k times the Einsum's factor, or not at all if no open
+                # tensor depends on it: the difference of choices 1 and 0 is the step.
                 picked[number] = 1
                 p.step[decision] = state_of(c, decision + 1, picked)
                 picked[number] = 0
@@ -136,7 +139,10 @@ def _states_planned(c: Choices, p: Plan, factors: Ints, picked: Ints) -> None:
 
 @compiled_inside
 def _ranges_planned(c: Choices, decision: int, p: Plan, picked: Ints, begun: int, end: int) -> int:
-    """Fill the ranges of what is alike as picked, from number ``begun`` on; the end of rows."""
+    """Fill the ranges of the group of the current placements, from number ``begun`` on.
+
+    Returns the end of ``rows``.
+    """
     number, places = c.decisions[decision, 1], c.decisions[decision, 2]
     writer = c.writers[number]
     writers = c.alternatives[writer] if writer >= 0 else 1
@@ -149,10 +155,11 @@ def _ranges_planned(c: Choices, decision: int, p: Plan, picked: Ints, begun: int
                 for w in range(writers):
                     mine = picked[own] < 0 or picked[own] == k
                     theirs = writer < 0 or picked[writer] < 0 or picked[writer] == w
-                    # The write itself, or the read of a running value: both are done in one way.
+                    # A write, and a read of the running value, have the placement of their own
+                    # Einsum.
                     if mine and theirs and (writer != own or w == k):
-                        # Entries of an access go by the way of its Einsum, then that of the
-                        # tensor's writer, then the tensor's places.
+                        # Entries of an access are ordered by the placement of its Einsum, then that
+                        # of the tensor's writer, then the tensor's places.
                         entry = c.accesses[access, 1] + (k * writers + w) * places + place
                         if c.rows[entry] >= 0:
                             p.rows[end] = c.rows[entry]
@@ -163,7 +170,7 @@ def _ranges_planned(c: Choices, decision: int, p: Plan, picked: Ints, begun: int
 
 @compiled_inside
 def planned(c: Choices) -> Plan:
-    """The plan of some choices."""
+    """Return the plan of some choices."""
     decisions, states = c.decisions.shape[0], c.first_state[c.decisions.shape[0]]
     factors = np.zeros(c.frontier.shape[0], np.int64)
     picked = np.empty(c.works.shape[0], np.int64)
@@ -195,7 +202,7 @@ def planned(c: Choices) -> Plan:
     for decision in range(decisions):
         if c.decisions[decision, 0] == TENSOR:
             each = c.decisions[decision, 2] * accesses[decision]
-            # States come so that what is alike appears in the order of its numbers.
+            # States come in an order in which groups appear by ascending number.
             for state in range(c.first_state[decision], c.first_state[decision + 1]):
                 if not done[p.alike[state]]:
                     done[p.alike[state]] = True
@@ -217,10 +224,10 @@ def _least_places(
     scratch: tuple[Floats, Floats],
     found: Floats,
 ) -> None:
-    """The least that a tensor costs in any places: (sums,), with ranges of (place, access).
-    In each it pays its ``rent``, (places, sums).
+    """Find the least cost of a tensor in any places, (sums,), from ranges of (place, access).
 
-    Who is forgotten chooses anew for each access: it costs no more than together.
+    Each place adds its ``rent``, (places, sums). Forgotten Einsums choose anew for each access,
+    which costs no more than one choice for all accesses.
     """
     ranges, rows = p
     least, value = scratch
@@ -249,25 +256,25 @@ def _least_places(
 def least_to_go(
     c: Choices, p: Plan, cost: Floats, rent: Floats, off: Floats, to_go: Floats
 ) -> None:
-    """The least weighted costs from every state of every frontier on, some sums at a time.
+    """Find the least weighted costs to go from every state of every frontier.
 
     Parameters
     ----------
     cost : array, (rows, sums)
         Weighted costs.
     rent : array, (tensors, places, sums)
-        What a tensor costs in its places beside.
+        Additional cost of a tensor's places: the Lagrange multipliers of memory capacities.
     off : array, (sums,)
-        What all costs beside, at the end.
+        Constant at the end: capacities times their multipliers, negative.
     to_go : array, (states, sums)
-        Filled: of the states before decision d those from ``c.first_state[d]`` on.
+        Filled: states before decision d are those from ``c.first_state[d]`` on.
     """
     end, sums = c.decisions.shape[0], cost.shape[1]
     scratch = np.empty(sums), np.empty(sums)
     known = np.empty((p.first_alike[end], sums))
     for g in range(sums):
         to_go[c.first_state[end], g] = off[g]
-    # From the last decision back: what is after each state is known by then.
+    # Backwards, so that the cost after each state is known.
     for decision in range(end - 1, -1, -1):
         number, alternatives = c.decisions[decision, 1], c.decisions[decision, 2]
         if c.decisions[decision, 0] == EINSUM:
@@ -291,30 +298,30 @@ def least_to_go(
 
 
 _ROUNDED = 1e-9
-"""The share of a bound that rounding may have added to it."""
+"""Share of a bound that rounding may have added to it."""
 
 _SHORTER = 0.7
-"""How much shorter a step is after one that led to no better bound."""
+"""Factor on the length of steps after one without a better bound."""
 
 _BEYOND = 1.02
-"""How far beyond what is to be shown steps aim: they come near what they aim at, but not to it."""
+"""Target of a step relative to the goal: steps approach their target but do not reach it."""
 
 
 @compiled_inside
 def share_of(size: float, capacity: float) -> float:
-    """What share of a memory some bytes take; of one that holds nothing, the bytes."""
+    """Return the share of a memory that some bytes take; the bytes if the memory holds nothing."""
     return size / max(capacity, 1.0)
 
 
 @compiled_inside
 def least_sizes(c: Choices, tile: Floats, found: Floats) -> None:
-    """What share of every memory a tensor takes at the least, in whatever ways: (tensors,
-    memories), filled.
+    """Fill the least share of every memory that a tensor takes in any placement, (tensors,
+    memories).
 
     Parameters
     ----------
     tile : array, (tiles,)
-        Bytes of one tiling's.
+        Bytes of one tiling's tiles.
     """
     for tensor in range(found.shape[0]):
         first, end = c.first_tile[tensor], c.first_tile[tensor + 1]
@@ -343,15 +350,18 @@ def least_sizes(c: Choices, tile: Floats, found: Floats) -> None:
 def multipliers_of(
     c: Choices, sizes: Floats, weights: Floats, g: int, most: Floats, rent: Floats, off: Floats
 ) -> None:
-    """What tensors pay in their places, (tensors, places, sums), and what is taken off: of one sum.
+    """Fill the Lagrangian terms of one weighted sum.
+
+    These are the rent of tensors in their places, (tensors, places, sums), and the constant
+    ``off``.
 
     Parameters
     ----------
     weights : array, (sums, columns + memories)
     g : int
-        The number of the sum.
+        Number of the sum.
     most : array, (columns + memories,)
-        What a column, or a memory, must not be above; infinite without a limit.
+        Limit of each column or memory; infinite without a limit.
     """
     columns = weights.shape[1] - sizes.shape[1]
     off[g] = 0.0
@@ -369,7 +379,7 @@ def multipliers_of(
 
 @compiled_inside
 def weighted_cost(cost: Floats, weights: Floats) -> Floats:
-    """Sums of columns of all rows: (rows, sums)."""
+    """Return weighted sums of the columns of all rows, (rows, sums)."""
     found = np.zeros((cost.shape[0], weights.shape[0]))
     for g in range(weights.shape[0]):
         for column in range(cost.shape[1]):
@@ -381,7 +391,7 @@ def weighted_cost(cost: Floats, weights: Floats) -> Floats:
 
 @compiled_inside
 def _least_row(p: Plan, weighted: Floats, listed: int) -> int:
-    """The row of a range that costs least; -1 where it is empty."""
+    """Return the row of a range with the least cost; -1 if the range is empty."""
     least, found = np.inf, -1
     for place in range(p.ranges[listed], p.ranges[listed + 1]):
         row = p.rows[place]
@@ -399,12 +409,12 @@ def _taken(
     bound: tuple[Floats, Floats, Floats],
     found: Floats,
 ) -> None:
-    """What the choices cost of which a bound is the sum: every column, and every memory's share.
+    """Fill the costs and memory shares of the choices that attain a bound.
 
     Parameters
     ----------
     bound : weighted, rent, to_go
-        Of one sum, as of ``least_to_go``.
+        Arrays of one sum, as for ``least_to_go``.
     found : array, (columns + memories,)
         Filled.
     """
@@ -452,10 +462,10 @@ def _taken(
 def _step(
     objective: int, taken: Floats, most: Floats, columns: int, scale: float, along: Floats
 ) -> float:
-    """The way in which a bound rises, ``along`` which weights go; its square.
+    """Fill the subgradient ``along`` of the bound in the weights, and return its square.
 
-    Weights of limits rise where more is taken than there is, and fall where there is room. Those
-    that latency is a mean of add up to one.
+    Weights of limits rise where the choices exceed the limit, and fall where they do not reach it.
+    Weights of latency add up to one.
     """
     mean, square = 0.0, 0.0
     if objective != ENERGY:
@@ -464,8 +474,8 @@ def _step(
     for column in range(along.shape[0]):
         along[column] = 0.0
         if most[column] < np.inf:
-            # How much more than there is was taken, as a share: a memory asked for twice what it
-            # holds has 1, one that is half empty -0.5.
+            # The relative excess: a memory asked for twice its capacity has 1, a half empty one
+            # -0.5.
             along[column] = taken[column] / most[column] - 1.0
         elif objective != ENERGY and 0 < column < columns:
             along[column] = (taken[column] - mean) / scale
@@ -483,10 +493,10 @@ def _go(
     along: Floats,
     far: float,
 ) -> None:
-    """Change weights along a step, to such as bound."""
+    """Move weights along a subgradient, and project them to weights that bound."""
     total = 0.0
     for column in range(along.shape[0]):
-        # A rent is in what the objective counts in, for all of a memory (``most`` is 1 there).
+        # A memory's rent is in units of the objective, for the whole memory (``most`` is 1 there).
         unit = scale / most[column] if most[column] < np.inf else 1.0
         weights[0, column] = max(0.0, weights[0, column] + far * along[column] * unit)
         if most[column] == np.inf and 0 < column < columns:
@@ -510,23 +520,23 @@ def raise_multipliers(
     sizes: Floats,
     weights: Floats,
 ) -> float:
-    """A bound of one tiling, raised.
+    """Raise the bound of one tiling by a subgradient method.
 
     Parameters
     ----------
     objective : int
-        Whether energy is bounded, or latency.
+        ``ENERGY``, or another if latency is bounded.
     limits : goal, times
-        What is enough to show, and how many steps are tried at the most.
+        Bound that suffices, and most steps.
     most : array, (columns + memories,)
-        As of ``multipliers_of``, infinite for all columns of the objective.
+        As for ``multipliers_of``; infinite for all columns of the objective.
     weights : array, (1, columns + memories)
-        To begin with, and the best found.
+        Initial weights; replaced by the best found.
 
     Returns
     -------
     float
-        What no choice is below.
+        Lower bound of all choices.
     """
     goal, times = limits
     columns = cost.shape[1]
@@ -543,7 +553,7 @@ def raise_multipliers(
         if bound > best:
             best = bound
             kept[:] = weights
-            # What is far above is aimed at step by step.
+            # A goal far above the bound is approached step by step.
             aim = min(goal, 2 * best)
         else:
             shorter *= _SHORTER
@@ -553,8 +563,7 @@ def raise_multipliers(
         square = _step(objective, taken, most, columns, aim, along)
         if square == 0.0:
             break
-        # As far as would lead ``towards`` there if the bound rose as steeply all the way (Polyak's
-        # rule).
+        # Polyak's rule: the step that would reach ``towards`` if the bound rose at this rate.
         towards = best + shorter * (_BEYOND * aim - best)
         _go(objective, weights, most, columns, aim, along, (towards - bound) / aim / square)
     weights[:] = kept

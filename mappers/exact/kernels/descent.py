@@ -28,7 +28,7 @@ from .bounds import (
 
 @compiled_inside
 def size_of(c: Choices, tile: Floats, tensor: int, memory: int, picked: Ints) -> float:
-    """Bytes of a tensor's largest tile at a memory, of Einsums in the ways that are picked."""
+    """Return the bytes of a tensor's largest tile at a memory, for given placements."""
     largest = 0.0
     for row in range(c.first_tile[tensor], c.first_tile[tensor + 1]):
         place, einsum, way = c.tiles[row]
@@ -39,7 +39,13 @@ def size_of(c: Choices, tile: Floats, tensor: int, memory: int, picked: Ints) ->
 
 @compiled_inside
 def always(c: Choices, tile: Floats, none: Ints, room: Floats) -> None:
-    """Bytes that the decisions from each on need whatever is chosen; ``none`` is picked."""
+    """Fill the bytes that all decisions from each one on need whatever is chosen.
+
+    Parameters
+    ----------
+    none : array, (einsums,)
+        Placements, of which none is chosen.
+    """
     end = c.decisions.shape[0]
     for memory in range(room.shape[1]):
         room[end, memory] = 0.0
@@ -56,7 +62,7 @@ def always(c: Choices, tile: Floats, none: Ints, room: Floats) -> None:
 
 @compiled_inside
 def holds(capacities: Floats, used: Floats, room: Floats) -> bool:
-    """Whether memories have room for what is used and what is there whatever is chosen."""
+    """Return whether memories hold the used bytes and those that are needed in any case."""
     fits = True
     for memory in range(used.shape[0]):
         fits = fits and used[memory] + room[memory] <= capacities[memory]
@@ -74,18 +80,18 @@ def fits(
     used: Floats,
     room: Floats,
 ) -> bool:
-    """Add the bytes of a tensor in some places; False where they are too many.
+    """Add the bytes of a tensor in some places, and return whether they fit.
 
     Parameters
     ----------
     tensor, places : int
-        Numbers of the tensor and of where it is kept.
+        Numbers of the tensor and of its places.
     tile : array, (tiles,)
-        Bytes.
+        Bytes of the tiles.
     picked : array, (einsums,)
-        The way of every Einsum.
+        Placement of every Einsum.
     used : array, (memories,)
-        Bytes by now; changed.
+        Bytes used so far; changed.
     room : array, (memories,)
         Bytes that later decisions need in any case.
     """
@@ -99,7 +105,7 @@ def fits(
 def _options_of_tensor(
     c: Choices, cost: Floats, decision: int, picked: Ints, options: Floats, usable: Ints
 ) -> int:
-    """Add what a tensor costs in each of its places; in how many it would be lost."""
+    """Add a tensor's costs in each of its places; return in how many places it would be lost."""
     tensor, alternatives = c.decisions[decision, 1], c.decisions[decision, 2]
     accesses, rows, columns = c.accesses, c.rows, cost.shape[1]
     writer = c.writers[tensor]
@@ -124,7 +130,7 @@ def _options_of_tensor(
 def _is_better(
     options: Floats, columns: int, kept: NDArray[np.bool_], other: int, choice: int
 ) -> bool:
-    """Whether places cost no more than others in any column and are in no other memory."""
+    """Return whether places cost no more than others in any column and use no other memory."""
     for column in range(columns):
         if options[other, column] > options[choice, column]:
             return False
@@ -138,20 +144,20 @@ def _is_better(
 def options_of(
     c: Choices, cost: Floats, decision: int, picked: Ints, options: Floats, usable: Ints
 ) -> int:
-    """Costs of the alternatives of a decision; how many of them are not legal. Columns that
-    ``options`` has beside those of ``cost`` are zeros.
+    """Fill the costs of a decision's alternatives, and return how many are illegal.
 
-    Sets ``usable`` to 1, to 0 where a tensor is lost, and to -1 where another alternative
-    costs no more in any column and keeps the tensor in no other memory.
+    Columns of ``options`` beyond those of ``cost`` become zero. ``usable`` becomes 1, or 0 where a
+    tensor is lost, or -1 where another alternative costs no more in any column and keeps the tensor
+    in no other memory.
 
     Parameters
     ----------
     cost : array, (rows, columns)
-        Of one tiling.
+        Costs of one tiling.
     decision : int
-        Its number.
+        Number of the decision.
     picked : array, (einsums,)
-        The way of every Einsum that has one by now.
+        Placement of every Einsum that has one by now.
     options : array, (alternatives, columns or more)
         Filled.
     usable : array, (alternatives,)
@@ -179,35 +185,33 @@ def options_of(
 
 
 LEAVES, BOUND, CAPACITY, ILLEGAL, WORSE, UNSEEN = range(6)
-"""Places in ``Search.tally``: combinations tried, and left out because of the bound, of a
-memory's capacity, because a tensor is lost, for another alternative that is better in every
-way, or because a tiling took too long."""
+"""Positions in ``Search.tally``: combinations tried, and combinations left out because of the
+bound, a memory's capacity, a lost tensor, a dominating alternative, or the limit of decisions."""
 
 VALUE, TIE, LEAST = range(3)
-"""Places in a row of ``Search.values``: the best value, what decides between equals, and
-what no choice of the tiling is below."""
+"""Positions in a row of ``Search.values``: the best value, the value that decides between
+equals, and a lower bound of all choices of the tiling."""
 
 
 _NODES_OF_STEP = 50
-"""Decisions of a tiling for each step that raises its bound: these take no longer than those."""
+"""Decisions of a tiling for each step that raises its bound: both take about the same time."""
 
 
 class Search(NamedTuple):
-    """State of a search and what it found: per tiling the value, what it ties by, choices."""
+    """State and results of a search: values and choices per tiling, and the tally."""
 
     values: Floats
     """(tilings, 3)"""
     chosen: Ints
-    """(tilings, decisions), -1 where nothing is better than the limit."""
+    """(tilings, decisions): choices, or -1 where none is below the limit."""
     tally: Floats
 
 
 class SizedSearch(NamedTuple):
-    """The best with memories of some sizes: its value, its tiling, -1 where there is none new, and
-    its choices."""
+    """Best mappings for several memory sizes: value, tiling (-1 where none is new) and choices."""
 
     values: Floats
-    """(sizes,): what is known before, and is to be beaten."""
+    """(sizes,): values to beat, replaced by better ones."""
     tilings: Ints
     chosen: Ints
     """(sizes, decisions)"""
@@ -224,10 +228,11 @@ def _value(
     state: int,
     enough: float,
 ) -> float:
-    """The least objective of what has cost so much, and more, and is in a state of the frontier.
+    """Return a lower bound of the objective for given costs and a state of the frontier.
 
-    The first row of weights is energy, the second energy with rents; the others add up columns of
-    cycles. It may be too little, but not below ``enough``.
+    Costs so far and costs of one more choice come apart. The first row of weights is energy, the
+    second energy with Lagrange multipliers; others are weighted sums of cycles. The bound may be
+    incomplete, but only above ``enough``.
     """
     energy = costs[0] + more[0] + to_go[state, 0]
     if objective != LATENCY:
@@ -237,8 +242,8 @@ def _value(
         energy = max(energy, rented)
     if objective == ENERGY:
         return float(energy)
-    # Energy and latency of a product each have a bound; neither is negative, so that the product of
-    # the two bounds is one as well.
+    # Energy and latency each have a bound; neither is negative, so that the product of the bounds
+    # is a bound of the product.
     scale = 1.0 if objective == LATENCY else energy
     value = 0.0
     for g in range(2, weights.shape[0]):
@@ -262,7 +267,7 @@ def _bounds(
     most: Floats,
     to_go: Floats,
 ) -> None:
-    """The least weighted costs to go, for every row of weights; limits count in the rented one."""
+    """Fill the least weighted costs to go for every row of weights; row ``rented`` has limits."""
     sums = weights.shape[0]
     rent, off = np.zeros((sizes.shape[0], c.kept.shape[1], sums)), np.zeros(sums)
     multipliers_of(c, sizes, weights, rented, most, rent, off)
@@ -286,21 +291,21 @@ def _promising(
     found: tuple[Ints, Floats],
     limits: tuple[float, float],
 ) -> int:
-    """The usable alternatives of a decision, the most promising first; how many there are.
+    """Sort the usable alternatives of a decision, most promising first, and return their number.
 
     Parameters
     ----------
     after : tuple of int
-        The state after the first alternative, and how much further it is after each other.
+        State after the first alternative, and distance between states of consecutive ones.
     here : costs, options, usable, alternatives
-        Of the decision.
+        Arrays of the decision.
     bounds : weights, to_go
-        As of ``_value``.
+        As for ``_value``.
     found : order, values
         Filled.
     limits : best, cap
-        What leads above ``cap`` in the other objective is left out; values above the best are
-        no more than that.
+        Alternatives that exceed ``cap`` in the other objective are left out. Values above ``best``
+        may be incomplete.
     """
     other = ENERGY if objective == LATENCY else LATENCY
     costs, options, usable, alternatives = here
@@ -316,7 +321,7 @@ def _promising(
         values[choice] = _value(objective, costs, more, weights, to_go, state, best)
         if cap < np.inf and _value(other, costs, more, weights, to_go, state, cap) > cap:
             continue
-        # Sorted as they come: there are few.
+        # Insertion sort: there are few alternatives.
         place = count
         while place > 0 and values[order[place - 1]] > values[choice]:
             order[place] = order[place - 1]
@@ -327,7 +332,7 @@ def _promising(
 
 
 class _Scratch(NamedTuple):
-    """What a descent writes over: rows are decisions."""
+    """Work arrays of a descent; rows are decisions."""
 
     so_far: Floats
     used: Floats
@@ -339,15 +344,15 @@ class _Scratch(NamedTuple):
     at: Ints
     picked: Ints
     state: Ints
-    """Of the frontier before each decision, and after all."""
+    """State of the frontier before each decision, and at the end."""
     below: Floats
-    """Combinations of the decisions from each on."""
+    """Combinations of the decisions from each one on."""
     nothing: Floats
 
 
 @compiled_inside
 def _scratch(c: Choices, columns: int) -> _Scratch:
-    """For so many columns, those of memories' shares among them."""
+    """Return work arrays for some columns, the memories' shares among them."""
     end, memories = c.decisions.shape[0], c.capacities.shape[0]
     widest = 1
     for depth in range(end):
@@ -373,7 +378,7 @@ def _scratch(c: Choices, columns: int) -> _Scratch:
 
 @compiled_inside
 def _shares(c: Choices, depth: int, capacities: Floats, tile: Floats, x: _Scratch) -> None:
-    """Add what shares of memories a tensor takes in each of its places to what these cost."""
+    """Add the shares of memories that a tensor takes in each of its places to their costs."""
     tensor = c.decisions[depth, 1]
     columns = x.nothing.shape[0] - capacities.shape[0]
     for memory in range(capacities.shape[0]):
@@ -395,24 +400,24 @@ def _descend(
     x: _Scratch,
     found: tuple[Floats, Ints, Floats],
 ) -> None:
-    """The best choices of one tiling, below a limit.
+    """Find the best choices of one tiling below a limit, depth first.
 
     Parameters
     ----------
     limits : limit, slack, nodes, cap, settle
-        As of ``search``.
+        As for ``search``.
     here : cost, tile, room, to_go
-        Of the tiling: costs of all rows, bytes of all tiles, those that are there whatever is
-        chosen, and least costs to go.
+        Arrays of the tiling: costs of all rows, bytes of all tiles, bytes needed in any case, and
+        least costs to go.
     found : values, chosen, tally
-        As of ``Search``, of this tiling alone.
+        Arrays of ``Search`` for this tiling.
     """
     limit, slack, nodes, cap, settle = limits
     cost, tile, room, to_go = here
     result, chosen, tally = found
     end, columns, memories = c.decisions.shape[0], x.nothing.shape[0], capacities.shape[0]
     other = ENERGY if objective == LATENCY else LATENCY
-    # It is 0, but no literal: those are types of their own, compiled for once more.
+    # Always 0; a literal would have a type of its own, for which kernels are compiled once more.
     first = c.first_state[0]
     best, second = limit, np.inf
     for step in range(end):
@@ -455,15 +460,14 @@ def _descend(
             continue
         choice = x.order[depth, x.at[depth]]
         value = x.values[depth, choice]
-        # In order of values: all that follow are worse, too.
+        # Alternatives are sorted: all that follow are worse.
         if value > best:
             tally[BOUND] += (x.able[depth] - x.at[depth]) * x.below[depth + 1]
             depth -= 1
             continue
         for column in range(columns):
             more = x.options[depth, choice, column]
-            # A row for each decision: to go back is to look at the row before, and nothing is
-            # undone.
+            # Each decision has a row of its own: going back needs no undoing.
             x.so_far[depth + 1, column] = x.so_far[depth, column] + more
         for memory in range(memories):
             x.used[depth + 1, memory] = x.used[depth, memory]
@@ -477,7 +481,7 @@ def _descend(
         state = plan.after[x.state[depth]] + choice * plan.step[depth]
         x.state[depth + 1] = state
         tie = _value(other, x.so_far[depth + 1], x.nothing, weights, to_go, state, np.inf)
-        # Of what beats the best by no more than the slack, only what ties better goes on.
+        # A choice that beats the best by no more than the slack continues only if it wins the tie.
         close = value >= best * (1 - slack)
         if close and (not settle or tie >= second * (1 - slack)):
             tally[BOUND] += x.below[depth + 1]
@@ -494,7 +498,7 @@ def _descend(
         tally[UNSEEN] += x.below[0] - (_sum(tally) - before)
         result[LEAST] = least
     else:
-        # All was looked at: nothing is better than the best by more than the slack.
+        # The search is complete: nothing beats the best by more than the slack.
         result[LEAST] = max(least, best * (1 - slack))
 
 
@@ -513,23 +517,23 @@ def search(
     tile: Floats,
     s: Search,
 ) -> None:
-    """The best choices of every tiling whose objective is below ``limit``.
+    """Find the best choices of every tiling whose objective is below ``limit``.
 
     Parameters
     ----------
     limit, slack : float
-        Nothing as high is looked for, nor what is better than the best by less than a share.
+        Value to beat, and the share by which any later value must beat the best.
     nodes : int
-        Decisions looked at for one tiling at the most.
+        Most decisions examined for one tiling.
     cap : float
-        What the other objective (of energy and latency) must not be above.
+        Largest allowed value of the other objective (of energy and latency).
     settle : bool
-        Whether, of choices that are as good, the best in the other objective is looked for.
+        True if the other objective decides between equals.
     steps : int
-        Steps at the most, in which rents are looked for that raise the bound of a tiling.
+        Most steps that raise the bound of a tiling.
     weights : array, (sums, columns + memories)
-        Sums of columns to bound by: energy alone, energy with rents, then cycles. Rents are looked
-        for, from those of the second and the last sum on.
+        Weighted sums that bound: energy alone, energy with Lagrange multipliers, then cycles. The
+        second or the last sum is raised, according to the objective.
     cost, tile : arrays, (tilings, rows, columns) and (tilings, tiles)
     """
     end, columns, memories = c.decisions.shape[0], cost.shape[2], c.capacities.shape[0]
@@ -540,7 +544,7 @@ def search(
     x = _scratch(c, columns + memories)
     plan = planned(c)
     most = np.full(columns + memories, np.inf)
-    # Shares of a memory add up to one at the most; the other objective is below its cap.
+    # Shares of a memory add up to at most one; the other objective is at most its cap.
     most[columns:] = 1.0
     if objective == ENERGY:
         most[1:columns] = cap
@@ -548,7 +552,7 @@ def search(
         most[0] = cap
     weights = weights.copy()
     rented = 1 if objective == ENERGY else weights.shape[0] - 1
-    # Of a product either factor is bounded by itself.
+    # Each factor of a product has its own bound, which steps do not raise.
     enough = np.inf if objective == EDP else limit * (1 - slack)
     goal = enough, min(steps, nodes // _NODES_OF_STEP)
     for tiling in range(cost.shape[0]):
@@ -574,23 +578,23 @@ def search(
 def search_sized(
     c: Choices, sizes: Floats, equal: float, nodes: int, cost: Floats, tile: Floats, s: SizedSearch
 ) -> None:
-    """The least of one column with memories of some sizes, over all tilings.
+    """Find the least value of one column over all tilings, for several memory sizes.
 
-    Bounds do not depend on what memories hold: they are worked out once for a tiling.
+    Bounds do not depend on memory sizes: each tiling has them once.
 
     Parameters
     ----------
     sizes : array, (sizes, memories)
-        Bytes that each memory holds, in an order in which nothing fits that did not fit later.
+        Bytes of each memory; a mapping that fits one size fits all later ones.
     equal : float
-        Values that differ by no more than this share are one.
+        Relative difference up to which values are equal.
     nodes : int
-        Decisions looked at for one tiling and size, at the most.
+        Most decisions examined for one tiling and size.
     cost, tile : arrays, (tilings, rows, 1) and (tilings, tiles)
     """
     end = c.decisions.shape[0]
     memories = c.capacities.shape[0]
-    # Rents would be others for every size.
+    # Multipliers would differ for every size.
     weights, most = np.zeros((2, 1 + memories)), np.full(1 + memories, np.inf)
     weights[:, 0] = 1.0
     unrented = np.zeros((c.first.shape[0] - 1, memories))
@@ -606,7 +610,7 @@ def search_sized(
         here = (cost[tiling], tile[tiling], room, to_go)
         limit = np.inf
         for size in range(sizes.shape[0]):
-            # What fits less fits more.
+            # A mapping that fits a smaller memory fits a larger one.
             limit = min(limit, s.values[size])
             if to_go[c.first_state[0], 0] >= limit * (1 - equal):
                 continue

@@ -1,4 +1,4 @@
-"""Compiled measures of tilings, and the tiles that mask bands cover."""
+"""Compiled measures of tilings, and the shares of tiles that mask bands touch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from archsim.compiled import compiled, compiled_inside
 from .arrays import FlatMeasures, FlatProducts, Floats, Ints
 
 _LOOKED_AT = 1 << 12
-"""Rows of tiles that are looked at, at the most: of more every other one, or fewer."""
+"""Most rows of tiles that are examined; of more rows every n-th one is."""
 
 
 @compiled_inside
@@ -24,14 +24,18 @@ def _tile(elements: int, member: int, unit: int, limit: int, strides: Ints) -> i
 
 @compiled_inside
 def _share(low: int, high: int, x: int, wide: int, y: int, deep: int) -> float:
-    """The share of tiles of ``wide`` by ``deep`` elements, of ``x`` by ``y``, that have a point
-    whose coordinates differ by ``low`` to ``high``."""
+    """Return the share of tiles that contain a point of a band.
+
+    The ``x`` by ``y`` elements have tiles of ``wide`` by ``deep``; the coordinates of a point of
+    the band differ by ``low`` to ``high``.
+    """
     columns, rows = -(-x // wide), -(-y // deep)
     every = -(-rows // _LOOKED_AT)
     found, seen = 0, 0
     for row in range(0, rows, every):
         first, last = row * deep, min(y, (row + 1) * deep) - 1
-        # Neighbours in a row of points have neighbours in the next: no gap is between them.
+        # Touched tiles of a row are consecutive, as neighbouring points have neighbours in the next
+        # row.
         begin, end = max(0, first + low), min(x - 1, last + high)
         if begin <= end:
             found += end // wide - begin // wide + 1
@@ -41,7 +45,7 @@ def _share(low: int, high: int, x: int, wide: int, y: int, deep: int) -> float:
 
 @compiled_inside
 def _divisor(block: int, wide: int, deep: int) -> int:
-    """The greatest that divides all three."""
+    """Return the greatest common divisor of three numbers."""
     for other in (wide, deep):
         while other > 0:
             block, other = other, block % other
@@ -50,13 +54,13 @@ def _divisor(block: int, wide: int, deep: int) -> int:
 
 @compiled
 def band_coverages(bands: Ints, strides: Ints, found: Floats) -> None:
-    """The share of tiles that each band touches in each tiling.
+    """Fill the share of tiles that each band touches in each tiling.
 
     Parameters
     ----------
     bands : array of int64, (bands, 12)
-        Low and high, and of each rank its elements, and the member, unit and limit of its tiles;
-        what low and high are drawn together to where tiles are whole blocks.
+        Low and high; elements, member, unit and limit of each of the two ranks; and low and high
+        between whole blocks.
     strides : array of int64, (tilings, members)
     found : array, (tilings, bands)
         Filled.
@@ -74,7 +78,7 @@ def band_coverages(bands: Ints, strides: Ints, found: Floats) -> None:
                 continue
             least, most = bands[band, 10], bands[band, 11]
             block = 1 + max(least - low, high - most)
-            # Of tiles that are pieces of blocks, or whole ones, by the first and last pieces.
+            # Tiles are whole blocks, or pieces of blocks: the first and last pieces decide.
             piece = _divisor(block, 0 if wide >= x else wide, 0 if deep >= y else deep) - 1
             found[row, band] = _share(
                 min(low + piece, least), max(high - piece, most), x, wide, y, deep
@@ -83,8 +87,7 @@ def band_coverages(bands: Ints, strides: Ints, found: Floats) -> None:
 
 _STAYS, _MOVES = 0, 1
 _DEEPEST = 64
-"""Loops of a measure at the most: each goes round twice or more, and 2^64 iterations are more
-than any run has."""
+"""Most loops of a measure: each has two or more iterations, and no run has 2^64."""
 
 
 @compiled_inside
@@ -94,11 +97,11 @@ def _loop_stride(f: FlatMeasures, loop: int, strides: Ints) -> int:
 
 @compiled_inside
 def _digits_of(f: FlatMeasures, term: int, extent: int) -> int:
-    """Distinct tuples of the digits told apart inside an extent.
+    """Return the number of distinct digit tuples in an extent.
 
-    Counted digit by digit, as a number is read: of 10 elements in tiles of 4, with tile and place
-    told apart, 2 tiles of 4 tuples and 2 of the third are 10; with the tile alone told apart there
-    are 2, and one more for what is left.
+    Digits are counted as a number is read. An extent of 10 in tiles of 4, with tiles and positions
+    distinguished, has 2 tiles of 4 tuples and 2 of a third: 10. With tiles alone distinguished it
+    has 2, and one more for the rest.
     """
     found = 0
     for row in range(f.first_digit[term], f.first_digit[term + 1]):
@@ -115,10 +118,10 @@ def _digits_of(f: FlatMeasures, term: int, extent: int) -> int:
 
 @compiled_inside
 def _size(f: FlatMeasures, measure: int, now: Ints) -> float:
-    """The size of a tile of some extents; NaN where it is irregular."""
+    """Return the size of a tile of given extents; NaN where it is irregular."""
     size = 1.0
-    # As ``Sum.size`` (``archsim.iteration.access_map``), but NaN where that enumerates
-    # a set with gaps.
+    # As ``Sum.size`` (``archsim.iteration.access_map``), but NaN where that enumerates a set with
+    # gaps.
     for part in range(f.first_part[measure], f.first_part[measure + 1]):
         run, unit = 1, 0
         for term in range(f.parts[part], f.parts[part + 1]):
@@ -132,7 +135,7 @@ def _size(f: FlatMeasures, measure: int, now: Ints) -> float:
                 return np.nan
             else:
                 run += coefficient // unit * (values - 1)
-        # Distinct values are all steps of the smallest coefficient from the first to the last.
+        # Distinct values are all multiples of the smallest coefficient from the first to the last.
         size *= run
     return size
 
@@ -141,11 +144,11 @@ def _size(f: FlatMeasures, measure: int, now: Ints) -> float:
 def _total(
     f: FlatMeasures, measure: int, strides: Ints, now: Ints, stack: Ints, first: Floats
 ) -> float:
-    """One measure of one tiling.
+    """Return one measure of one tiling.
 
-    ``stack`` holds per loop: what was left outside it, whole iterations, and the length of
-    a shorter last one (0: none; -1: it is being run). ``first`` holds, per loop, total and
-    first tile of the whole iterations, and whether the last tile is the first.
+    ``stack`` has, per loop, the extent outside it, whole iterations, and the length of a shorter
+    last one (0: none; -1: it is running). ``first`` has, per loop, total and first tile of the
+    whole iterations, and whether the last tile is the first.
     """
     begin, end = f.first_loop[measure], f.first_loop[measure + 1]
     for axis in range(f.first_extent[measure], f.first_extent[measure + 1]):
@@ -159,19 +162,20 @@ def _total(
             stack[here, 0] = now[axis]
             whole, last = now[axis] // stride, now[axis] % stride
             if whole == 0:
-                # Less than a stride is left: one iteration takes all of it.
+                # The extent is less than a stride: one iteration takes it whole.
                 whole, last = 1, 0
             else:
                 now[axis] = stride
-            # Entered once, in its first iteration, which is the fullest (``measures.ONCE``).
+            # The loop is entered once, in its first iteration, which is the fullest
+            # (``measures.ONCE``).
             if mode > _MOVES:
                 whole, last = 1, 0
             stack[here, 1], stack[here, 2] = whole, last
             depth += 1
         tile = _size(f, measure, now)
-        # What the loops from ``depth`` on deliver, their first tile, and whether their last one is
-        # it: keys of 10 in tiles of 4 are 4 + 4 + 2 = 10, end with another tile than the first, and
-        # so are delivered again in each of 3 iterations of a loop over queries outside: 30.
+        # Total of the loops from ``depth`` on, their first tile, and whether their last tile equals
+        # it: keys of 10 in tiles of 4 total 4 + 4 + 2 = 10 and end with another tile than the
+        # first, so that each of 3 iterations of an outer loop over queries delivers them again: 30.
         total, head, returns = tile, tile, True
         while depth > begin:
             depth -= 1
@@ -179,7 +183,7 @@ def _total(
             whole, last = stack[here, 1], stack[here, 2]
             if last >= 0:
                 if mode == _STAYS:
-                    # A first tile that is still there from the end before is not fetched again.
+                    # A first tile that the end before left in place is not fetched again.
                     total = whole * total - ((whole - 1) * head if returns else 0.0)
                 elif whole > 1:
                     total, returns = whole * total, False
@@ -203,10 +207,10 @@ def _total(
 
 @compiled_inside
 def _factor(f: FlatMeasures, chain: int, strides: Ints, turns: Ints, whole: Floats) -> float:
-    """One chain of one tiling; NaN where whole tiles are not cut evenly.
+    """Return one chain of one tiling; NaN where whole tiles are cut unevenly.
 
-    Sets ``turns`` of its loops: whether a loop goes round more than once whenever it is run.
-    ``whole`` holds the factors inside the iterations of loops that are not cut short.
+    Sets ``turns`` of its loops: whether a loop takes several iterations each time. ``whole`` has
+    the factors inside the full iterations of loops.
     """
     begin, end = f.first_loop[chain], f.first_loop[chain + 1]
     sized = f.first_part[chain] < f.first_part[chain + 1]
@@ -218,7 +222,7 @@ def _factor(f: FlatMeasures, chain: int, strides: Ints, turns: Ints, whole: Floa
         here = loop - begin
         if loop == end - 1:
             whole[here] = _digits_of(f, term, stride) if sized else 1.0
-        # Whole tiles would have a shorter last one inside, and what is inside them is no product.
+        # Whole tiles would contain a shorter last one, which is no product.
         elif stride % inner != 0:
             return np.nan
         else:
@@ -245,7 +249,7 @@ def _factor(f: FlatMeasures, chain: int, strides: Ints, turns: Ints, whole: Floa
 
 @compiled_inside
 def _turned(p: FlatProducts, measure: int, turns: Ints) -> bool:
-    """Whether a measure is the product of its chains."""
+    """Return whether a measure is the product of its chains."""
     if p.walked[measure]:
         return False
     begin, end = p.first_turning[measure], p.first_turning[measure + 1]
@@ -257,7 +261,7 @@ def _turned(p: FlatProducts, measure: int, turns: Ints) -> bool:
 
 @compiled
 def measure_all(f: FlatMeasures, p: FlatProducts, strides: Ints, found: Floats) -> None:
-    """All measures of all tilings: rows of ``strides`` (members) to rows of ``found``.
+    """Fill all measures of all tilings.
 
     Parameters
     ----------
