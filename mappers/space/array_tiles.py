@@ -16,12 +16,12 @@ from einsum_cascade.shapes import derived_shapes, resolve_shapes
 def arrays_of(
     program: Program, einsum: Einsum, architecture: Architecture
 ) -> tuple[ProcessingArray, ...]:
-    """The arrays that can do all operations of an Einsum, in the order of the machine.
+    """Return the arrays that can do all operations of an Einsum, in the order of the machine.
 
     Raises
     ------
     MappingError
-        There is none.
+        No array can.
     """
     kinds = [kind for kind, _ in einsum_operations(program, einsum)]
     able = architecture.arrays_for(kinds)
@@ -34,18 +34,18 @@ def arrays_of(
 
 
 def array_strides(architecture: Architecture) -> tuple[int, ...]:
-    """Coordinates that array dimensions take at a time, each a multiple of the last.
+    """Return how many coordinates array dimensions take at a time, each a multiple of the last.
 
     Returns
     -------
     tuple of int
-        In elements, ascending, without 1. A dimension that is not a multiple of the next
-        smaller one is left partly idle: nested tiles have to divide one another.
+        In elements, ascending, without 1. A dimension that is not a multiple of the next smaller
+        one is left partly idle: nested tiles have to divide one another.
 
     Examples
     --------
-    The 2D array of ``flat`` is as wide as its vector unit; of dimensions of 12 and 100 the
-    larger takes 8 tiles of the smaller, 96 coordinates:
+    The 2D array of ``flat`` is as wide as its vector unit. With dimensions of 12 and 100 the larger
+    takes 8 tiles of the smaller, 96 coordinates:
 
     >>> from dataclasses import replace
     >>> machine = Architecture.load("flat")
@@ -71,10 +71,10 @@ def family_tiles(
     width: int | None = None,
     longer: str = "",
 ) -> tuple[tuple[Tile, ...], dict[str, int]]:
-    """Tiles for ranks that the cascade itself cuts, and the shapes of all ranks.
+    """Return tiles for ranks that the cascade itself cuts, and the shapes of all ranks.
 
-    The innermost part is as long as ``width``, or as an array is wide; where there are three,
-    the two outer ones are about equally many. Parts that are given stay.
+    The innermost part is as long as ``width``, or as an array is wide. Of three parts, the two
+    outer ones are about equally many. Given sizes of parts stay.
 
     Parameters
     ----------
@@ -115,8 +115,9 @@ def family_tiles(
 
 
 def decided_by(program: Program, tiles: Iterable[Tile]) -> frozenset[str]:
-    """Ranks whose shapes follow from tiles: the parts of what they cut, and what is declared
-    like them.
+    """Return the ranks whose shapes follow from tiles.
+
+    These are the parts of the cut ranks, and ranks that are declared like these parts.
 
     Examples
     --------
@@ -135,12 +136,12 @@ def decided_by(program: Program, tiles: Iterable[Tile]) -> frozenset[str]:
 
 
 def outer_parts_first(program: Program, ranks: Iterable[str]) -> list[str]:
-    """Ranks in their order, but parts of one and the same rank with the outer ones first.
+    """Return ranks in their order, but with outer parts of a rank before its inner parts.
 
     Parameters
     ----------
     ranks : iterable of str
-        Some of the program's; the parts of a rank change places among themselves only.
+        Some of the program's ranks; only parts of the same rank change places.
 
     Examples
     --------

@@ -7,16 +7,15 @@ from einsum_cascade.ir import Program
 
 
 def strongly_connected_components(program: Program) -> tuple[tuple[str, ...], ...]:
-    """Einsums in the smallest groups that can run one after the other.
+    """Return the strongly connected components of a cascade, in an order in which they can run.
 
-    The Einsums of a component need one another (a running value and what it is made from);
-    everything else that one needs is in the components before it. Inside a component, and
-    between those that do not need each other, the order of the cascade stays.
+    The Einsums of a component need one another (a running value and its inputs). Everything else
+    that they need is in earlier components. Einsums keep the order of the cascade otherwise.
 
     Returns
     -------
     tuple of tuple of str
-        Names of Einsums, a component each, in an order in which they can run.
+        Names of Einsums, one tuple per component.
 
     Examples
     --------
@@ -33,7 +32,7 @@ def strongly_connected_components(program: Program) -> tuple[tuple[str, ...], ..
     found: list[tuple[str, ...]] = []
     able: set[str] = set()
     while left:
-        # There is always one: between groups nothing goes round in a circle.
+        # One component is always ready: there is no cycle between components.
         first = next(g for g in left if all(needs[name] <= {*able, *g} for name in g))
         left.remove(first)
         able.update(first)

@@ -1,4 +1,4 @@
-"""Sizes that constraints ask for: of a tile in a memory, of a part along a dimension."""
+"""Constraints on mappings: statements that a mapping must or must not fulfil."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from einsum_cascade.source import Span
 
 @dataclass(frozen=True, slots=True)
 class SizeRange:
-    """Coordinates of a rank, from the least to the most; no most is any number.
+    """Range of a rank's sizes in coordinates; without ``most`` it has no upper end.
 
     Examples
     --------
@@ -39,54 +39,54 @@ class SizeRange:
 
     @property
     def ends(self) -> tuple[int, ...]:
-        """Its least and its most, where there is one."""
+        """The least size, and the largest where there is one."""
         return (self.least,) if self.most is None else (self.least, self.most)
 
 
 Lying = Mapping[tuple[str, str], int]
-"""By array dimension and rank of which a part lies along it, how many coordinates that has."""
+"""Coordinates that lie along an array dimension, by dimension and rank."""
 
 PartOf = Callable[[str], tuple[str, int]]
-"""Of a member its rank, and how many parts of it there are."""
+"""Function from a member to its rank and the number of its parts."""
 
 SharedRanks = Sequence[tuple[str, tuple[str, ...]]]
-"""By memory the ranks of its shared loops that go round, outermost first."""
+"""Ranks of shared loops of several iterations at each memory, outermost first."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunsOn:
-    """An Einsum runs on one of some arrays."""
+    """Statement that an Einsum runs on one of some arrays."""
 
     einsum: str
     arrays: tuple[str, ...]
 
     def text(self, must: str) -> str:
-        """A sentence; ``must`` is *must* or *must not*."""
+        """Return the statement as a sentence; ``must`` is *must* or *must not*."""
         return f"{self.einsum} {must} run on {' or '.join(self.arrays)}"
 
     def holds(self, array: str, lying: Lying) -> bool:
-        """Whether an Einsum on this array does."""
+        """Return whether an Einsum on this array fulfils the statement."""
         del lying
         return array in self.arrays
 
 
 @dataclass(frozen=True, slots=True)
 class LiesAlong:
-    """A rank of an Einsum, or a part of it, lies along a dimension of the array it runs on."""
+    """Statement that a rank of an Einsum lies, whole or in part, along an array dimension."""
 
     einsum: str
     dimension: str
     rank: str
     size: SizeRange | None = None
-    """How many coordinates of it lie there; any number where none is given."""
+    """Coordinates of the rank along the dimension; None allows any number."""
 
     def text(self, must: str) -> str:
-        """A sentence; ``must`` is *must* or *must not*."""
+        """Return the statement as a sentence; ``must`` is *must* or *must not*."""
         what = self.rank if self.size is None else f"{self.size} of {self.rank}"
         return f"{what} {must} lie along {self.dimension} in {self.einsum}"
 
     def holds(self, array: str, lying: Lying) -> bool:
-        """Whether an Einsum with these ranks along dimensions does."""
+        """Return whether an Einsum with these ranks along dimensions fulfils the statement."""
         del array
         found = lying.get((self.dimension, self.rank))
         return found is not None and (self.size is None or found in self.size)
@@ -94,64 +94,67 @@ class LiesAlong:
 
 @dataclass(frozen=True, slots=True)
 class IsInnermost:
-    """The innermost loop of an Einsum that goes round is over one of some ranks."""
+    """Statement that the innermost loop of an Einsum is over one of some ranks.
+
+    Loops of one iteration do not count.
+    """
 
     einsum: str
     ranks: tuple[str, ...]
 
     def text(self, must: str) -> str:
-        """A sentence; ``must`` is *must* or *must not*."""
+        """Return the statement as a sentence; ``must`` is *must* or *must not*."""
         return f"the innermost loop of {self.einsum} {must} be over {' or '.join(self.ranks)}"
 
     def holds(self, e: BoundEinsum) -> bool:
-        """Whether it is; it is not where no loop goes round."""
+        """Return whether a bound Einsum fulfils the statement; without loops it does not."""
         return bool(e.nonunit_loops) and e.nonunit_loops[-1].variable.upper() in self.ranks
 
 
 @dataclass(frozen=True, slots=True)
 class IsAlone:
-    """An Einsum stays outside of a shared loop over one of its ranks, and goes round by itself."""
+    """Statement that an Einsum has a loop of its own over a rank whose loop others share."""
 
     einsum: str
 
     def text(self, must: str) -> str:
-        """A sentence; ``must`` is *must* or *must not*."""
+        """Return the statement as a sentence; ``must`` is *must* or *must not*."""
         return f"{self.einsum} {must} stay outside of shared loops"
 
     def holds(self, e: BoundEinsum) -> bool:
-        """Whether it does."""
+        """Return whether a bound Einsum fulfils the statement."""
         return any(loop.member in e.outside for loop in e.nonunit_loops)
 
 
 @dataclass(frozen=True, slots=True)
 class IsShared:
-    """A loop over a rank that goes round is shared by the Einsums."""
+    """Statement that Einsums share a loop of several iterations over a rank."""
 
     rank: str
 
     def text(self, must: str) -> str:
-        """A sentence; ``must`` is *must* or *must not*."""
+        """Return the statement as a sentence; ``must`` is *must* or *must not*."""
         return f"loops over {self.rank} {must} be shared"
 
     def holds(self, shared: SharedRanks) -> bool:
-        """Whether one is."""
+        """Return whether shared loops fulfil the statement."""
         return any(self.rank in ranks for _, ranks in shared)
 
 
 @dataclass(frozen=True, slots=True)
 class IsOutside:
-    """At a memory a shared loop over one rank stands outside of one over another."""
+    """Statement that a shared loop over one rank is outside of one over another, at a memory."""
 
     memory: str
     outer: str
     inner: str
 
     def text(self, must: str) -> str:
-        """A sentence; ``must`` is *must* or *must not*."""
+        """Return the statement as a sentence; ``must`` is *must* or *must not*."""
         return f"{self.outer} {must} be looped over outside of {self.inner} at {self.memory}"
 
     def holds(self, shared: SharedRanks) -> bool:
-        """Whether one does."""
+        """Return whether shared loops fulfil the statement."""
         return any(
             self.inner in ranks[ranks.index(self.outer) :]
             for memory, ranks in shared
@@ -161,56 +164,58 @@ class IsOutside:
 
 @dataclass(frozen=True, slots=True)
 class IsKept:
-    """A tensor is kept in a memory, or in the registers of an array."""
+    """Statement that a tensor is kept in a memory, or in the registers of an array."""
 
     tensor: str
     level: str
 
     def text(self, must: str) -> str:
-        """A sentence; ``must`` is *must* or *must not*."""
+        """Return the statement as a sentence; ``must`` is *must* or *must not*."""
         return f"{self.tensor} {must} be kept in {self.level}"
 
     def holds(self, places: Collection[str]) -> bool:
-        """Whether it is."""
+        """Return whether a tensor in these places fulfils the statement."""
         return self.level in places
 
 
 @dataclass(frozen=True, slots=True)
 class HasTiles:
-    """Tiles of a rank that a memory holds have so many coordinates: those that stand inside of all
-    loops over the rank at memories further out."""
+    """Statement on the size of a rank's tiles in a memory.
+
+    A memory's tile is what is inside of all loops over the rank at memories further out.
+    """
 
     memory: str
     rank: str
     size: SizeRange
 
     def text(self, must: str) -> str:
-        """A sentence; ``must`` is *must* or *must not*."""
+        """Return the statement as a sentence; ``must`` is *must* or *must not*."""
         return f"tiles of {self.rank} in {self.memory} {must} have {self.size}"
 
     def holds(self, sizes: Collection[int]) -> bool:
-        """Whether the tiles of all Einsums that go over the rank do."""
+        """Return whether tiles of these sizes, one for each Einsum, fulfil the statement."""
         return all(size in self.size for size in sizes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MappingConstraint:
-    """A statement that must hold, or must not."""
+    """Statement that mappings must fulfil, or must not."""
 
     statement: RunsOn | LiesAlong | IsInnermost | IsAlone | IsShared | IsOutside | IsKept | HasTiles
     must: bool
     span: Span | None = field(default=None, compare=False)
-    """Where it was written."""
+    """Place where the constraint is written."""
 
     @property
     def text(self) -> str:
-        """A sentence."""
+        """The constraint as a sentence."""
         return self.statement.text("must" if self.must else "must not")
 
 
 @dataclass(frozen=True)
 class Constraints:
-    """Constraints that all have to be obeyed.
+    """Constraints that a mapping has to fulfil together.
 
     Examples
     --------
@@ -225,7 +230,7 @@ class Constraints:
         return bool(self.all)
 
     def of_einsum(self, name: str) -> tuple[MappingConstraint, ...]:
-        """Those on how an Einsum runs."""
+        """Return the constraints on an Einsum's array and loops."""
         return self._of_einsum.get(name, ())
 
     @cached_property
@@ -237,14 +242,14 @@ class Constraints:
         return found
 
     def of_tensor(self, name: str) -> tuple[MappingConstraint, ...]:
-        """Those on where a tensor is kept."""
+        """Return the constraints on the places of a tensor."""
         return tuple(
             c for c in self.all if isinstance(c.statement, IsKept) and c.statement.tensor == name
         )
 
     @cached_property
     def of_nest(self) -> tuple[MappingConstraint, ...]:
-        """Those on shared loops."""
+        """Constraints on shared loops."""
         return tuple(c for c in self.all if isinstance(c.statement, IsShared | IsOutside))
 
     @cached_property
@@ -255,7 +260,7 @@ class Constraints:
 
     @cached_property
     def of_tiles(self) -> dict[str, tuple[MappingConstraint, ...]]:
-        """Those on tiles of memories, by rank."""
+        """Constraints on tiles in memories, by rank."""
         found: dict[str, tuple[MappingConstraint, ...]] = {}
         for c in self.all:
             if isinstance(s := c.statement, HasTiles):
@@ -263,18 +268,18 @@ class Constraints:
         return found
 
     def sizes_asked(self, rank: str) -> tuple[int, ...]:
-        """Sizes of tiles of a rank that constraints name: a space has them, as far as it can."""
+        """Return tile sizes of a rank that constraints name; a space has them where it can."""
         ends: dict[int, None] = {}
         for c in self.of_tiles.get(rank, ()):
             if isinstance(s := c.statement, HasTiles):
-                # What must not be 32 to 64 may be 31 or 65: sizes just beside are worth trying.
+                # A rank that must not have 32 to 64 may have 31 or 65: neighbours are worth a try.
                 beside = 0 if c.must else 1
                 ends |= dict.fromkeys((s.size.least - beside, s.size.ends[-1] + beside))
                 ends |= dict.fromkeys(s.size.ends)
         return tuple(n for n in ends if n > 0)
 
     def sizes_laid(self, rank: str) -> tuple[int, ...]:
-        """Sizes of parts along dimensions that constraints name: ranks are cut so, too."""
+        """Return sizes along dimensions that constraints name; ranks are cut at them as well."""
         laid = (c.statement for c in self.all if isinstance(c.statement, LiesAlong))
         sizes = (s.size for s in laid if s.rank == rank and s.size is not None)
         return tuple(dict.fromkeys(n for size in sizes for n in size.ends if n > 1))
@@ -282,12 +287,12 @@ class Constraints:
     def broken_by_tiles(
         self, rank: str, sizes: Callable[[str], Collection[int]]
     ) -> MappingConstraint | None:
-        """The first that tiles of a rank break.
+        """Return the first constraint that tiles of a rank break.
 
         Parameters
         ----------
         sizes : callable
-            Of a memory, by its name, the sizes that tiles of the rank have there.
+            Returns the sizes of the rank's tiles in a memory, given its name.
         """
         for c in self.of_tiles.get(rank, ()):
             if isinstance(s := c.statement, HasTiles) and s.holds(sizes(s.memory)) is not c.must:
@@ -295,19 +300,20 @@ class Constraints:
         return None
 
     def are_on_loops_of(self, einsum: str) -> bool:
-        """Whether some are on the loops of an Einsum: those are known once it is bound."""
+        """Return whether constraints depend on an Einsum's loops, which are known once it is
+        bound."""
         mine = (c.statement for c in self.of_einsum(einsum))
         return any(isinstance(s, IsInnermost | IsAlone) for s in mine)
 
     def broken_by_way(self, einsum: str, array: str, lying: Lying) -> MappingConstraint | None:
-        """The first that an Einsum breaks that runs so.
+        """Return the first constraint that an Einsum breaks on an array.
 
         Parameters
         ----------
         einsum, array : str
-            By name, the Einsum and where it runs.
+            Names of the Einsum and the array.
         lying : mapping
-            By dimension and rank, how many coordinates lie there.
+            Coordinates along dimensions, by dimension and rank.
         """
         for c in self.of_einsum(einsum):
             s = c.statement
@@ -316,46 +322,46 @@ class Constraints:
         return None
 
     def broken_by_array(self, einsum: str, array: str) -> MappingConstraint | None:
-        """The first that an Einsum breaks on an array, whatever lies along it."""
+        """Return the first constraint that an Einsum breaks on an array, whatever lies along it."""
         for c in self.of_einsum(einsum):
             if isinstance(s := c.statement, RunsOn) and s.holds(array, {}) is not c.must:
                 return c
         return None
 
     def broken_by_loops(self, e: BoundEinsum) -> MappingConstraint | None:
-        """The first that the loops of an Einsum break."""
+        """Return the first constraint that the loops of an Einsum break."""
         for c in self.of_einsum(e.name):
             if isinstance(s := c.statement, IsInnermost | IsAlone) and s.holds(e) is not c.must:
                 return c
         return None
 
     def broken_by_nest(self, shared: SharedRanks) -> MappingConstraint | None:
-        """The first that shared loops break."""
+        """Return the first constraint that shared loops break."""
         for c in self.of_nest:
             if isinstance(s := c.statement, IsShared | IsOutside) and s.holds(shared) is not c.must:
                 return c
         return None
 
     def broken_by_places(self, tensor: str, places: Collection[str]) -> MappingConstraint | None:
-        """The first that a tensor breaks that is kept in some places."""
+        """Return the first constraint that a tensor in some places breaks."""
         for c in self.of_tensor(tensor):
             if isinstance(s := c.statement, IsKept) and s.holds(places) is not c.must:
                 return c
         return None
 
     def places(self, tensor: str, found: Iterable[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
-        """Those of some places that a tensor may be kept in."""
+        """Return the places that a tensor may have, out of some."""
         return tuple(places for places in found if not self.broken_by_places(tensor, places))
 
     def layouts(
         self, einsum: str, array: str, part_of: PartOf
     ) -> Callable[[Iterable[tuple[str, tuple[str, ...]]]], bool]:
-        """What tells whether members may lie so along dimensions where an Einsum runs on an array.
+        """Return a function that tells whether members may lie along dimensions of an array.
 
         Parameters
         ----------
         part_of : callable
-            The rank of a member, and how many parts of it there are.
+            Returns the rank of a member, and the number of its parts.
         """
 
         if not self.of_einsum(einsum):
@@ -371,7 +377,7 @@ class Constraints:
         return may
 
     def broken(self, bound: Bound) -> MappingConstraint | None:
-        """The first that a mapping breaks; None where it obeys all."""
+        """Return the first constraint that a mapping breaks; None where it fulfils all."""
         if not self.all:
             return None
         for e in bound.einsums:
@@ -394,10 +400,10 @@ class Constraints:
 
 
 def _lying(e: BoundEinsum) -> dict[tuple[str, str], int]:
-    """Coordinates along dimensions, of the first tile."""
+    """Return the coordinates of the first tile along dimensions, by dimension and rank."""
     found: dict[tuple[str, str], int] = {}
     left = list(e.whole.first_tile)
-    # Outer parts first: of 100 coordinates 4 parts of 32 lie there, inside of one 32 of 1.
+    # Outer parts come first: 100 coordinates are 4 parts of 32, and inside of one 32 of 1.
     for loop in sorted(e.spatial, key=lambda x: -x.stride):
         parts = -(-left[loop.axis] // loop.stride)
         left[loop.axis] = min(left[loop.axis], loop.stride)
@@ -407,7 +413,8 @@ def _lying(e: BoundEinsum) -> dict[tuple[str, str], int]:
 
 
 def _tiles(bound: Bound, rank: str, memory: str) -> set[int]:
-    """Coordinates of a rank inside of all loops at memories further out than one, by Einsum."""
+    """Return the sizes of a rank's tiles in a memory, one for each distinct size among the
+    Einsums."""
     level = [m.name for m in bound.architecture.memories].index(memory)
     members, found = bound.tiling.members, set[int]()
     for e in bound.einsums:
@@ -424,11 +431,11 @@ NO_CONSTRAINTS = Constraints()
 
 
 def broken_problem(broken: MappingConstraint, what: str) -> Problem:
-    """That something breaks a constraint, for an error.
+    """Return the problem of something that breaks a constraint.
 
     Parameters
     ----------
     what : str
-        The thing that does.
+        Name of the thing that breaks it.
     """
     return Problem(f"{what} breaks a constraint: {broken.text}", broken.span)

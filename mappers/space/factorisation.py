@@ -22,12 +22,12 @@ Cut = tuple[int, ...]
 
 
 def sides_of(architecture: Architecture) -> tuple[int, ...]:
-    """Sizes of all array dimensions, ascending, each once."""
+    """Return the sizes of all array dimensions, ascending, each once."""
     return tuple(sorted({d.size for a in architecture.arrays for d in a.dimensions} - {1}))
 
 
 def cuts_of(size: int, sides: Iterable[int]) -> tuple[Cut, ...]:
-    """Cuts of a rank that fill array dimensions.
+    """Return the cuts of a rank that fill array dimensions.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def cuts_of(size: int, sides: Iterable[int]) -> tuple[Cut, ...]:
     Returns
     -------
     tuple of tuple of int
-        Each once; a stride as long as the rank stands for all of it.
+        Each cut once; a stride as long as the rank stands for the whole rank.
 
     Examples
     --------
@@ -57,12 +57,12 @@ def cuts_of(size: int, sides: Iterable[int]) -> tuple[Cut, ...]:
 
 
 def cuts_beside(size: int, sides: Iterable[int], companions: Iterable[int]) -> tuple[Cut, ...]:
-    """Cuts of a rank of which a part lies beside a shorter rank.
+    """Return the cuts of a rank of which a part shares a dimension with a shorter rank.
 
     Parameters
     ----------
     companions : iterable of int
-        Sizes of shorter ranks: what these leave of a dimension is a stride.
+        Sizes of shorter ranks; the room they leave on a dimension becomes a stride.
 
     Examples
     --------
@@ -81,7 +81,7 @@ def cuts_beside(size: int, sides: Iterable[int], companions: Iterable[int]) -> t
 
 
 def _nested(size: int, sides: Iterable[int]) -> Cut:
-    """Strides that fill some dimensions, the smallest first, up to the whole rank."""
+    """Return strides that fill some dimensions, the smallest first, up to the whole rank."""
     strides: list[int] = []
     for side in sides:
         below = strides[-1] if strides else 1
@@ -95,14 +95,14 @@ def _nested(size: int, sides: Iterable[int]) -> Cut:
 
 @dataclass(frozen=True, kw_only=True)
 class Factorisation:
-    """A rank's members, inner ones first: fine ones of fixed sizes, then one per memory.
+    """Members of a rank, inner ones first: fine ones of fixed sizes, then one for each memory.
 
-    A rank that is left whole is its own fine member, and no memory has one of its own.
+    A rank that is left whole is its own fine member, and no memory has one.
 
     Examples
     --------
-    4,096 queries on arrays 256 wide, below a DRAM and a buffer, are 16 tiles of 256. How many
-    of the 16 the buffer holds (P1) is open; the DRAM's loop (P2) goes over the rest:
+    4,096 queries on arrays 256 wide, below a DRAM and a buffer, are 16 tiles of 256. How many of
+    the 16 the buffer holds (P1) is open; the DRAM's loop (P2) goes over the rest:
 
     >>> p = Factorisation(rank="P", fine=(("P0", 256),), coarse=16, levelled=("P2", "P1"))
     >>> p.held, p.sizes()
@@ -110,7 +110,7 @@ class Factorisation:
     >>> [(tile.member, tile.size) for tile in p.tiles({"P1": 4})]
     [('P0', 256), ('P1', 4)]
 
-    With 4 of them the loops of both memories go round, with all 16 only the buffer's:
+    With 4 of them both memories have several iterations, with all 16 only the buffer has:
 
     >>> p.going(np.array([[4], [16]])).tolist()
     [[True, True], [False, True]]
@@ -118,17 +118,18 @@ class Factorisation:
 
     rank: str
     fine: tuple[tuple[str, int], ...]
-    """Members and their iterations."""
+    """Spatial members and their iterations."""
     coarse: int = 1
-    """How many tiles of the fine members there are."""
+    """Number of tiles of the fine members."""
     levelled: tuple[str, ...] = ()
     """Members whose loops are at the memories, outermost first."""
     outside: str = ""
-    """The member whose loop is outside of all others: of a parallel rank, or of one element."""
+    """Member whose loop is outside of all others: of a parallel rank, or of a rank of one
+    element."""
     whole: bool = False
-    """Whether the innermost memory always holds all of it."""
+    """True if the innermost memory always holds the whole rank."""
     asked: tuple[int, ...] = ()
-    """Sizes of tiles, in tiles of the fine members, that are taken beside the usual ones."""
+    """Additional tile sizes that constraints name, in tiles of the fine members."""
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -138,17 +139,17 @@ class Factorisation:
 
     @property
     def held(self) -> tuple[str, ...]:
-        """Members whose sizes are open: all but the outermost, inner ones first."""
+        """Members with open sizes: all but the outermost, inner ones first."""
         return tuple(reversed(self.levelled[1:]))
 
     def sizes(self) -> tuple[tuple[int, ...], ...]:
-        """Sizes that the held members may have, inner ones first."""
+        """Return the sizes that the held members may have, inner ones first."""
         if self.whole and self.held:
             return ((self.coarse, *(1 for _ in self.held[1:])),)
         return tuple(_nested_sizes(self.coarse, len(self.held), self.asked))
 
     def going(self, sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which loops at memories go round more than once.
+        """Return which loops at memories have several iterations.
 
         Parameters
         ----------
@@ -161,8 +162,7 @@ class Factorisation:
             Loops outermost first.
         """
         found = []
-        # 16 tiles of which the buffer holds 4: its loop goes round (4 > 1), and so does the DRAM's,
-        # 4 times.
+        # Of 16 tiles the buffer holds 4: its loop has 4 iterations, and so has the DRAM's.
         rest = np.full(sizes.shape[0], self.coarse)
         for column in range(sizes.shape[1]):
             found.append(sizes[:, column] > 1)
@@ -170,9 +170,9 @@ class Factorisation:
         return np.stack([rest > 1, *reversed(found)], axis=1)
 
     def tiles(self, held: dict[str, int]) -> Iterator[Tile]:
-        """The factorisation as a mapping writes it, given the sizes of held members."""
+        """Yield the tiles that a mapping declares, given the sizes of held members."""
         sizes = dict(self.fine) | {m: held[m] for m in self.held}
-        # The outermost member is implied.
+        # The outermost member has no tile: its size follows.
         for member in self.members[:-1]:
             yield Tile(rank=self.rank, member=member, size=sizes[member])
 
@@ -180,7 +180,7 @@ class Factorisation:
 def _nested_sizes(
     count: int, levels: int, asked: tuple[int, ...] = ()
 ) -> Iterator[tuple[int, ...]]:
-    """Sizes of tiles of tiles, the innermost first, of a count of things."""
+    """Yield sizes of nested tiles of ``count`` things, the innermost first."""
     if not levels:
         yield ()
         return
@@ -192,10 +192,10 @@ def _nested_sizes(
 
 
 def tile_sizes(count: int) -> tuple[int, ...]:
-    """Sizes of a tile of ``count`` things, in ascending order.
+    """Return sizes of a tile of ``count`` things, in ascending order.
 
-    Up to 64 are cut into any number of tiles as equal as they can be; of more, there are all
-    divisors, and halves of halves, rounded up.
+    Up to 64 things are cut into any number of tiles as equal as possible. More things have all
+    divisors, and repeated halves rounded up.
 
     Examples
     --------
@@ -213,18 +213,18 @@ def tile_sizes(count: int) -> tuple[int, ...]:
 def factorise(
     rank: str, size: int, cut: Cut, levels: int, taken: Collection[str], *, parallel: bool
 ) -> Factorisation:
-    """One rank cut so.
+    """Return the factorisation of a rank with a given cut.
 
     Parameters
     ----------
     size : int
-        Its elements.
+        Elements of the rank.
     levels : int
-        Memories: each may hold a tile of its own. Of a parallel rank there is one loop, outside
-        of all others.
+        Number of memories, each of which may hold a tile of its own. A parallel rank has one loop,
+        outside of all others.
     taken : collection of str
-        Names that its members may not have: a cascade may call a rank P1 itself. Such a rank
-        is not cut.
+        Names that its members may not have, as a cascade may itself call a rank P1. A rank with a
+        taken name is not cut.
 
     Examples
     --------
@@ -241,7 +241,7 @@ def factorise(
     pieces = len(counts) + loops
     names = [f"{rank}{n}" for n in range(pieces)] if pieces > 1 else [rank]
     if (not counts and (parallel or size == 1)) or {*names} & {*taken} - {rank}:
-        # What goes round once may be outside of all others, too: outer parts of a rank have to.
+        # A loop of one iteration may be outside of all others; outer parts of a rank have to be.
         outside = parallel or size == 1
         fine = () if outside else ((rank, size),)
         return Factorisation(rank=rank, fine=fine, outside=rank if outside else "")
@@ -258,9 +258,10 @@ def factorise(
 def closed(
     factorisations: Sequence[Factorisation], stepped: Collection[str]
 ) -> tuple[Factorisation, ...]:
-    """The same with four open ranks at the most: of others each memory holds all.
+    """Return factorisations of which few have open tile sizes: memories hold the other ranks
+    whole.
 
-    Those along which values run, and then those of most tiles, stay open.
+    Ranks along which values run stay open, then those with most tiles (``MAX_OPEN_RANKS``).
     """
     levelled = [c for c in factorisations if c.levelled]
     levelled.sort(key=lambda c: (c.rank not in stepped, -c.coarse))
@@ -269,27 +270,27 @@ def closed(
 
 
 def stepped_ranks(program: Program) -> frozenset[str]:
-    """Ranks that are gone along step by step: values run along them, or parts are inside."""
+    """Return the ranks that run in steps: values run along them, or they have inner parts."""
     running = {r for ranks in program.iterative.values() for r in ranks}
     return frozenset(running | _outer_parts(program))
 
 
 def unlaid_ranks(program: Program, einsum: str = "") -> frozenset[str]:
-    """Ranks that no array may take at once.
+    """Return the ranks that no array may lay out.
 
-    Outer parts of what the cascade cuts are none, nor ranks along which several Einsums feed
-    one another: these take turns. Where a value runs by itself, it is the only one that steps.
+    These are outer parts of ranks that the cascade cuts, and ranks along which several Einsums feed
+    one another and take turns. Where a value runs alone, only its own Einsum runs in steps.
 
     Parameters
     ----------
     einsum : str
-        Of this Einsum also those along which its own value runs.
+        Einsum whose own running value counts as well.
     """
     return program.memo(_turned_ranks) | {*program.iterative.get(einsum, ())}
 
 
 def _turned_ranks(program: Program) -> frozenset[str]:
-    """Outer parts, and ranks along which several Einsums feed one another."""
+    """Return outer parts, and ranks along which several Einsums feed one another."""
     found = _outer_parts(program)
     for group in strongly_connected_components(program):
         if len(group) > 1:

@@ -1,4 +1,4 @@
-"""Which ranks the Einsums of a cascade may go round together."""
+"""Fusion: the ranks whose loops Einsums may share, and the subspaces that follow."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from .factorisation import Factorisation, stepped_ranks
 from .region import Region, Subspace, mapping_of, with_placements
 
 _GOLDEN = 0.6180339887498949
-"""Multiples of the golden ratio fall evenly into one, however many there are."""
+"""Fraction whose multiples are spread evenly over the unit interval, however many there are."""
 
 
 def subspaces_of(space: Region, crossed: dict[str, bool] | None = None) -> tuple[Subspace, ...]:
-    """All subspaces of a space: first those that share what most Einsums have, and little else.
+    """Return all subspaces of a region: first those that share what most Einsums have, and
+    little else.
 
     Parameters
     ----------
     crossed : dict, optional
-        As of ``shareable_ranks``.
+        Memo of ``shareable_ranks``.
 
     Returns
     -------
     tuple of Subspace
-        Also those whose loops are not legal: that is found when they are tabulated.
+        Subspaces, those with illegal loops included: tabulation finds them.
     """
     return tuple(allowed_subspaces(space, shareable_ranks(space, crossed)))
 
 
 def allowed_subspaces(space: Region, ranks: Sequence[str]) -> Iterator[Subspace]:
-    """The same one by one, of those that share some of these ranks: those that obey the
-    constraints on shared loops."""
+    """Yield the subspaces that share some of these ranks and fulfil constraints on shared loops."""
     einsums = space.program.einsums
     often = {r: 2 * sum(r.lower() in e.variables for e in einsums) > len(einsums) for r in ranks}
     choices = [tuple(r for n, r in enumerate(ranks) if m >> n & 1) for m in range(1 << len(ranks))]
-    # Bits of m say which ranks are shared: of three ranks there are eight choices.
+    # Bits of m say which ranks are shared: three ranks have eight choices.
     choices.sort(
         key=lambda shared: sum(1 if often[r] else -1 for r in ranks if r in shared), reverse=True
     )
@@ -51,11 +51,11 @@ def allowed_subspaces(space: Region, ranks: Sequence[str]) -> Iterator[Subspace]
 
 
 def spread(space: Region, subspaces: tuple[Subspace, ...]) -> list[Subspace]:
-    """Subspaces of the same shared ranks in an order in which the first are unlike: neighbours
-    differ in little, the order of a loop, or one that goes round.
+    """Return subspaces in an order whose first ones differ a lot, within the same shared ranks.
 
-    Of many memories there are so many that a few are not alike to all: those come first in which
-    memories between the outermost and the innermost have no loops.
+    Neighbours in the given order differ little: in the order of a loop, or in one more loop. With
+    many memories a few subspaces represent all badly, so that those come first whose loops are at
+    the outermost and innermost memories only.
     """
     shared = list(dict.fromkeys(s.skeleton.shared for s in subspaces))
     deep = len(space.architecture.memories) > policy.MAX_SHALLOW_MEMORIES
@@ -67,34 +67,34 @@ def spread(space: Region, subspaces: tuple[Subspace, ...]) -> list[Subspace]:
 
 
 def candidates_of(space: Region, subspaces: tuple[Subspace, ...]) -> int:
-    """How many mappings some subspaces have: tilings, each with all bindings and residencies.
+    """Return the number of mappings of some subspaces: tilings times placements times
+    residencies.
 
     Parameters
     ----------
     subspaces : tuple of Subspace
-        Of this space.
+        Subspaces of this region.
 
     Returns
     -------
     int
-        Exact, however large: 11,315,200,000,000,000 in the example of ``docs/mapping.md``.
+        The exact number, however large.
     """
     return sum(len(s.sizes) for s in subspaces) * space.bindings * space.residencies
 
 
 def shareable_ranks(space: Region, crossed: dict[str, bool] | None = None) -> tuple[str, ...]:
-    """Ranks whose loops can be shared: none of which the boundary of a pass crosses.
+    """Return the ranks whose loops can be shared: no boundary of a pass crosses them.
 
-    Whether a boundary crosses a loop does not depend on what other loops there are, so that
-    each rank is asked about by itself. A loop that one Einsum of many goes round is its own.
-    Of more than three ranks, those that have to be shared, along which values run, and those of
-    most tiles are taken.
+    Whether a boundary crosses a loop does not depend on other loops, so that each rank is examined
+    alone. A loop that one Einsum of several has is not shared. Of more than three ranks those are
+    taken that constraints want, along which values run, or that have most tiles.
 
     Parameters
     ----------
     crossed : dict, optional
-        Whether a boundary crosses the loops of a rank, as other regions of the same mapspace told:
-        it does wherever they go round, or nowhere. What is new is added.
+        Memo over regions of one mapspace: whether a boundary crosses the loops of a rank. New ranks
+        are added.
     """
     known = {} if crossed is None else crossed
     einsums = space.program.einsums
@@ -122,7 +122,7 @@ def _is_crossed(space: Region, rank: str, known: dict[str, bool]) -> bool:
 
 
 def crossing(space: Region, rank: str) -> bool | None:
-    """Whether shared loops of a rank cross a boundary; None where none go round here."""
+    """Return whether a boundary crosses shared loops of a rank; None where it has none here."""
 
     def going(subspace: Subspace) -> int:
         return sum(map(len, subspace.skeleton.order))
@@ -141,7 +141,7 @@ def crossing(space: Region, rank: str) -> bool | None:
 
 
 def bound_subspace(space: Region, subspace: Subspace) -> Bound:
-    """One mapping of a subspace, bound: its first tiling and ways, everything kept everywhere.
+    """Return a bound mapping of a subspace: first tiling and placements, tensors at every level.
 
     Raises
     ------
@@ -160,14 +160,14 @@ def bound_subspace(space: Region, subspace: Subspace) -> Bound:
 def bound_placements(
     space: Region, subspace: Subspace, like: Bound, alternative: int
 ) -> tuple[BoundEinsum, ...]:
-    """The Einsums of a subspace in other ways, those alone that have so many.
+    """Return the Einsums of a subspace in another placement each, where they have as many.
 
     Parameters
     ----------
     like : Bound
-        As ``bound_subspace``.
+        Result of ``bound_subspace``.
     alternative : int
-        Which of its ways each Einsum takes.
+        Number of the placement of each Einsum.
 
     Raises
     ------

@@ -27,8 +27,8 @@ from .placements import LayableRank, fewest_iterations, layouts_of
 from .region import Region
 
 Cells = NDArray[np.float64]
-"""A number for every region: an axis for each rank, or of length one where it does not matter
-how that is cut."""
+"""Number for every region, with an axis for each rank; of length one where its cut does not
+matter."""
 
 _ASSIGNMENTS = 32
 """Ways to share out the largest Einsums that are told apart."""
@@ -108,22 +108,22 @@ def _split(
 
 
 Options = dict[str, tuple[Cut, ...]]
-"""Ways to cut each rank."""
+"""Alternative cuts of each rank."""
 
 RegionKey = tuple[tuple[Tile, ...], tuple[tuple[str, Cut], ...]]
-"""What tells regions of a space apart: tiles that the cascade has, and cuts of ranks."""
+"""Identity of a region in a space: tiles that the cascade has, and cuts of ranks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromisedRegion:
-    """A region and a bound: no mapping of it takes fewer cycles."""
+    """Region with a lower bound of its mappings' cycles."""
 
     region: Region
     cycles: float
 
     @property
     def bound(self) -> float:
-        """The same where every Einsum runs on one array only."""
+        """Lower bound of cycles where every Einsum runs on one array."""
         return float(max(self.cycles, least_makespan(self.region.all_placements.least_work)))
 
 
@@ -179,7 +179,7 @@ Iterations = Cache[float]
 
 @dataclass(frozen=True, kw_only=True)
 class RegionGrid:
-    """The regions of some ways to cut ranks."""
+    """Grid of regions, one for each combination of cuts."""
 
     program: Program
     architecture: Architecture
@@ -187,11 +187,11 @@ class RegionGrid:
     shapes: dict[str, int]
     options: Options
     cycles: Cells
-    """Of the busiest array, at the least."""
+    """Lower bounds of the busiest array's cycles."""
     order: Cells
-    """The same with what is unusual put back: which one is looked at first."""
+    """Lower bounds with penalties for unusual cuts: the order in which regions are examined."""
     constraints: Constraints = NO_CONSTRAINTS
-    """Infinite is what has no layout that obeys them."""
+    """Constraints; regions without a layout that fulfils them have infinite bounds."""
 
     @classmethod
     def of(
@@ -205,7 +205,7 @@ class RegionGrid:
         constraints: Constraints = NO_CONSTRAINTS,
         memo: Iterations | None = None,
     ) -> RegionGrid:
-        """The grid of some options.
+        """Return the grid of some alternative cuts.
 
         Parameters
         ----------
@@ -214,7 +214,7 @@ class RegionGrid:
         shapes : dict
             Elements of every rank.
         unusual : int
-            How much is unusual in those tiles.
+            Oddity of those tiles.
         memo : Iterations, optional
             Iterations on other grids of the mapspace; new ones are added.
 
@@ -251,20 +251,20 @@ class RegionGrid:
 
     @property
     def size(self) -> int:
-        """Regions that have something left."""
+        """Number of regions with a finite bound."""
         return int(np.isfinite(self.cycles).sum())
 
     def best(self, most: int) -> Iterator[tuple[float, RegionGrid, tuple[int, ...]]]:
-        """The most promising regions: by what they are ordered, this grid, and their places."""
+        """Yield the most promising regions: their sort key, this grid, and their position in it."""
         for place in np.argsort(self.order, axis=None, kind="stable")[:most]:
-            # Of a cascade without ranks there is one region, which has no place along any.
+            # A cascade without ranks has one region, without a position along any axis.
             where = np.unravel_index(place, self.order.shape) if self.options else ()
             if not np.isfinite(self.cycles[where]):
                 break
             yield float(self.order[where]), self, tuple(int(n) for n in where)
 
     def region(self, place: tuple[int, ...], *, slow: bool = False) -> PromisedRegion:
-        """One region; ``slow`` is as of it."""
+        """Return a region; ``slow`` is a field of it."""
         cycles = float(self.cycles[place])
         region = Region(
             program=self.program,
@@ -282,7 +282,7 @@ class RegionGrid:
         return tuple((r, c[n]) for (r, c), n in zip(self.options.items(), place, strict=True))
 
     def least_beside(self, regions: Collection[RegionKey]) -> float:
-        """The least bound of all regions but some."""
+        """Return the least bound of all regions except some."""
         left = self.cycles.copy()
         for fixed, cuts in regions:
             if fixed == self.fixed and all(c in self.options[r] for r, c in cuts):
@@ -291,7 +291,7 @@ class RegionGrid:
 
 
 def _oddity(cut: Cut, usual: Cut, short: bool, parallel: bool) -> float:
-    """How unusual a cut is: parallel ranks are seldom laid out, long ones seldom are not."""
+    """Return how unusual a cut is: parallel ranks are seldom laid out, long ones nearly always."""
     if parallel:
         return 2.0 * len(cut)
     if short:
@@ -300,7 +300,7 @@ def _oddity(cut: Cut, usual: Cut, short: bool, parallel: bool) -> float:
 
 
 class _GridBounds:
-    """Works out the cycles of a grid."""
+    """Calculator of a grid's bounds."""
 
     def __init__(
         self,
@@ -318,7 +318,7 @@ class _GridBounds:
         self.options = options
         self.memo = memo
         self.known: dict[tuple[object, ...], Cells] = {}
-        """Iterations by ranks and array: Einsums that go over the same ranks are full alike."""
+        """Iterations by ranks and array: Einsums over the same ranks fill arrays alike."""
         parallel = program.parallel
         self.fine = {
             (r, cut): factorise(r, shapes[r], cut, 1, shapes, parallel=r in parallel).fine
@@ -328,17 +328,17 @@ class _GridBounds:
 
     @property
     def masked(self) -> bool:
-        """Whether masks leave anything out."""
+        """True if masks leave out any points."""
         return bool(mask_shares(self.program, self.architecture, self.shapes).of_points)
 
     def cycles(self, *, whole: bool = False) -> Cells:
-        """Of the busiest array: no mapping of a region has fewer; infinite where there is none.
+        """Return lower bounds of the busiest array's cycles; infinite where no mapping is
+        allowed.
 
         Parameters
         ----------
         whole : bool
-            With the last tile of each rank as likely to be left out by a mask as any other, and not
-            the first to be.
+            True if a mask is as likely to skip the last tile of a rank as any other, not likelier.
         """
         operations = self.program.memo(operations_of)
         grid = tuple(len(cuts) for cuts in self.options.values())
@@ -352,8 +352,8 @@ class _GridBounds:
                 cycles = float(array.cycles_of(operations[e.name]))
                 iterations = self._iterations(e, array)
                 able |= np.isfinite(iterations)
-                # (0 times infinity would be none.)
-                # Shares may be zero: what is infinite is a number here.
+                # Shares may be zero, and zero times infinity is no number: a large finite number
+                # stands in.
                 if np.isfinite(iterations).any():
                     costs[-1][array.name] = np.minimum(iterations, policy.FORBIDDEN_ITERATIONS) * (
                         cycles * share
@@ -365,7 +365,8 @@ class _GridBounds:
         return np.where(left, busiest(costs, arrays, grid), inf)
 
     def _share(self, e: Einsum, *, whole: bool) -> Cells | float:
-        """What masks leave of an Einsum's iterations at the least, for each way to cut ranks."""
+        """Return the least share of an Einsum's iterations that masks leave, for each way to cut
+        ranks."""
         shares = mask_shares(self.program, self.architecture, self.shapes)
         found: Cells | float = shares.of_points.get(e.name, 1.0)
         if found == 1 or whole:
@@ -377,7 +378,7 @@ class _GridBounds:
         return found
 
     def fits(self) -> NDArray[np.bool_]:
-        """Whether the smallest memory has room for the smallest tiles of each Einsum."""
+        """Return whether the smallest memory holds the smallest tiles of each Einsum."""
         axes = {rank: self._granularity(n, rank) for n, rank in enumerate(self.options)}
         capacities = [m.capacity_bytes for m in self.architecture.memories if m.capacity_bytes]
         room = min(capacities, default=inf) / float(self.architecture.word_bytes)
@@ -385,7 +386,7 @@ class _GridBounds:
         found = np.ones([len(cuts) for cuts in self.options.values()], dtype=np.bool_)
         for e in self.program.einsums:
             total: Cells = np.zeros([1] * len(self.options))
-            # Of tensors over the same ranks one is counted, the one with the widest values.
+            # One tensor counts for all tensors over the same ranks: the one with the widest values.
             widest: dict[frozenset[str], float] = {}
             for a in (*e.reads, e.target):
                 key = frozenset(a.variables)
@@ -400,15 +401,17 @@ class _GridBounds:
         return found
 
     def _granularity(self, axis: int, rank: str) -> Cells:
-        """Elements of a rank that its smallest tile has, for each way to cut it."""
+        """Return the elements of a rank's smallest tile, for each way to cut it."""
         sizes = [prod(n for _, n in self.fine[rank, cut]) for cut in self.options[rank]]
         shape = [1] * len(self.options)
         shape[axis] = -1
         return np.array(sizes, dtype=np.float64).reshape(shape)
 
     def _iterations(self, e: Einsum, array: ProcessingArray) -> Cells:
-        """The fewest iterations of an Einsum on an array, for each way to cut its ranks; infinite
-        where it may not lie there so."""
+        """Return the fewest iterations of an Einsum on an array, for each way to cut its ranks.
+
+        Forbidden layouts have infinitely many.
+        """
         parallel = self.program.parallel
         ranks = tuple(r for r in self.options if r in parallel or r.lower() in e.variables)
         unlaid = unlaid_ranks(self.program, e.name).intersection(ranks)
@@ -431,10 +434,10 @@ class _GridBounds:
         return self.known[key]
 
     def _fewest(self, e: Einsum, array: ProcessingArray, laid: list[LayableRank]) -> float:
-        """The fewest times that some ranks fill an array; infinite where they may not lie there."""
+        """Return the fewest times that some ranks fill an array; infinite where it is forbidden."""
         if not self.constraints.of_einsum(e.name):
-            # Whatever they are called, in whatever order: ranks of one length that are cut alike
-            # are alike. Of those without a part that may be laid out each element is a round.
+            # Names and order do not matter: ranks of one length with the same cut are alike. Each
+            # element of a rank without a spatial part is a round of its own.
             cut = sorted(
                 ((r.size, *(n for _, n in r.fine)), n) for n, r in enumerate(laid) if r.fine
             )

@@ -16,9 +16,10 @@ from .mapspace import Mapspace
 
 
 def explain_infeasibility(space: Mapspace) -> NoLegalMappingError | None:
-    """The fewest constraints that leave nothing of a space together; None if something is left.
+    """Return the error that names the fewest constraints that empty a space; None if it is not
+    empty.
 
-    Of these each is needed: without any of them there would be mappings to look at.
+    Without any one of them the space would have mappings.
     """
     if not space.constraints or space.regions(1):
         return None
@@ -37,12 +38,12 @@ def explain_infeasibility(space: Mapspace) -> NoLegalMappingError | None:
 
 
 def no_legal_mapping(space: Mapspace, why: Sequence[Problem]) -> NoLegalMappingError:
-    """That no mapping of a space is legal: why the first are not, and what all have to obey.
+    """Return the error of a space without legal mappings, with reasons and constraints.
 
     Parameters
     ----------
     why : sequence of Problem
-        What is wrong with those that were looked at.
+        Problems of the mappings that were examined.
     """
     obeyed = space.constraints.all
     if not obeyed:
@@ -54,7 +55,7 @@ def no_legal_mapping(space: Mapspace, why: Sequence[Problem]) -> NoLegalMappingE
 
 
 def _hint(space: Mapspace, constraint: MappingConstraint) -> str | None:
-    """What could be there instead."""
+    """Return a hint that lists the values that would be allowed."""
     free = replace(space, constraints=Constraints())
     match constraint.statement:
         case RunsOn(einsum, _):
@@ -75,7 +76,7 @@ def _hint(space: Mapspace, constraint: MappingConstraint) -> str | None:
 
 
 def _tile_sizes(space: Mapspace, memory: str, rank: str) -> list[int]:
-    """Sizes of tiles of a rank in a memory, as regions have them that are cut for arrays or not."""
+    """Return the tile sizes of a rank in a memory, from a few promising regions."""
     found: set[int] = set()
     inner = len(space.architecture.memories)
     inner -= [m.name for m in space.architecture.memories].index(memory)

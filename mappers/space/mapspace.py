@@ -1,7 +1,8 @@
-"""The space of mappings of a cascade on a machine: regions whose ranks are cut in different ways.
+"""The space of mappings of a cascade on a machine: regions whose ranks are cut in different
+ways.
 
-How ranks are cut for arrays decides how full the arrays can be, before anything else is
-chosen: every region has a bound of its cycles, and the most promising regions come first.
+The cuts for arrays decide how full arrays can be, before anything else is chosen. Every region has
+a bound of its cycles, and the most promising regions come first.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from .grid import Iterations, Options, PromisedRegion, RegionGrid, RegionKey
 from .region import Region
 
 Family = tuple[tuple[Tile, ...], dict[str, int]]
-"""Sizes of the tiles of ranks that the cascade itself cuts, and all shapes that follow."""
+"""Tiles of the ranks that the cascade itself cuts, and all shapes that follow."""
 
 
 def _is_alike(program: Program, family: Family) -> bool:
-    """Whether ranks that are declared alike are of one size."""
+    """Return whether ranks that are declared alike have one size."""
     return all(family[1][r.name] == family[1][r.like] for r in program.ranks if r.like)
 
 
@@ -41,9 +42,11 @@ def _smaller(
     width: int,
     known: Collection[Family],
 ) -> Iterator[Family]:
-    """Tiles of the cascade that are a half as wide as the narrowest array, a quarter, and so on, as
-    long as there is less to do in all: what grows with the chunks of a kernel is not worth it
-    because an array is wide."""
+    """Yield tiles of the cascade half as wide as the narrowest array, a quarter, and so on.
+
+    They stop where the work no longer falls: in kernels whose work grows with the chunk, tiles as
+    wide as an array do not pay.
+    """
 
     family = _of_width(program, architecture, given, width)
     least = inf if family is None else _work(program, family)
@@ -60,8 +63,10 @@ def _smaller(
 def _between(
     program: Program, architecture: Architecture, given: dict[str, int], known: Collection[Family]
 ) -> Iterator[Family]:
-    """Tiles twice as wide as the narrowest array, four times, and so on, less wide than the widest:
-    what small ones leave to do and what large ones move may be balanced there."""
+    """Yield tiles of the cascade of widths between the narrowest and the widest array.
+
+    These may balance the work of large tiles with the traffic of small ones.
+    """
     sides = sides_of(architecture) or (1,)
     width = sides[0]
     while (width := 2 * width) < sides[-1]:
@@ -76,23 +81,26 @@ def _of_width(
     try:
         return family_tiles(program, architecture, given, width)
     except SpecError:
-        return None  # a size that is given does not go with it
+        return None  # A given size contradicts it.
 
 
 def _are_torn(program: Program, families: Collection[Family]) -> bool:
-    """Whether tiles of the cascade leave less to do where they are smaller."""
+    """Return whether smaller tiles of the cascade leave less work."""
     sized = sorted(([t.size for t in family[0]], _work(program, family)) for family in families)
     return any(small < large for (_, small), (_, large) in pairwise(sized))
 
 
 def _hold_still(architecture: Architecture) -> bool:
-    """Whether elements of an array hold values while others pass: a tile as long as the array is
-    stays there from one Einsum to the next, what is longer is loaded again."""
+    """Return whether elements of an array hold a value while others pass.
+
+    A tile as long as such an array stays there from one Einsum to the next; a longer one is loaded
+    again.
+    """
     return any(a.operands == "systolic" and len(a.dimensions) > 1 for a in architecture.arrays)
 
 
 def _work(program: Program, family: Family) -> float:
-    """Points of all Einsums; what the last tile of a rank has too much is not counted."""
+    """Return the points of all Einsums, without the excess of a rank's last tile."""
     sizes = {rank: float(size) for rank, size in family[1].items()}
     for rank in program.ranks:
         if rank.partition:
@@ -102,19 +110,20 @@ def _work(program: Program, family: Family) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Mapspace:
-    """All mappings of a cascade of some shapes on a machine."""
+    """Space of all mappings of a cascade of some shapes on a machine."""
 
     program: Program
     architecture: Architecture
     given: dict[str, int]
-    """Shapes in elements, by rank, without what mappings decide."""
+    """Shapes in elements, by rank, without shapes that mappings decide."""
     families: tuple[Family, ...]
     each: int = 0
-    """Regions of each size of the cascade's tiles, at the least, where that is asked for: one where
-    small ones leave less to do and large ones less to move, two where arrays hold still what is as
-    long as they are."""
+    """Least number of regions for each family of the cascade's tiles, where a caller wants all
+    families: one where small tiles have less work and large ones less traffic, two where arrays
+    hold values of tiles as long as they are."""
     slow: bool = False
-    """Whether Einsums may run on arrays where one takes longer than all need: for least energy."""
+    """True if Einsums may run on arrays where one alone takes longer than the cascade needs;
+    such mappings may have the least energy."""
     constraints: Constraints = NO_CONSTRAINTS
 
     @classmethod
@@ -127,16 +136,16 @@ class Mapspace:
         *,
         slow: bool = False,
     ) -> Mapspace:
-        """The space of a cascade on a machine.
+        """Return the space of a cascade on a machine.
 
         Parameters
         ----------
         given : dict
             Shapes in elements, by rank.
         constraints : Constraints
-            What all of its mappings obey; names are those of the cascade and the machine.
+            Constraints that all mappings fulfil, with names of the cascade and the machine.
         slow : bool
-            Whether arrays that are too slow to be of use where time counts are tried, too.
+            True if arrays that are too slow to matter for latency are tried as well.
 
         Raises
         ------
@@ -149,16 +158,16 @@ class Mapspace:
         longest = max(given.values(), default=1)
         widths = {*sides, 4 * sides[-1], longest}
         found: list[Family] = []
-        # As wide as an array first: of equals that is what is taken.
+        # Tiles as wide as an array come first and win among equals.
         for width in sorted(widths, key=lambda w: (w != sides[-1], w)):
             try:
                 family = family_tiles(program, architecture, given, width)
             except SpecError:
-                # A size that is given may not go with others.
+                # A given size may contradict others.
                 if not found:
                     raise
                 continue
-            # Nor may parts of ranks that are declared alike differ, where one is given.
+            # Parts of ranks that are declared alike must not differ.
             if family not in found and (not found or _is_alike(program, family)):
                 found.append(family)
         found += _smaller(program, architecture, given, sides[0], found)
@@ -178,7 +187,7 @@ class Mapspace:
 
     @property
     def shapes(self) -> dict[str, int]:
-        """Every rank's, where those that the cascade cuts are as wide as an array."""
+        """Shapes of all ranks in the first family, whose tiles are as wide as an array."""
         return self.families[0][1]
 
     @cached_property
@@ -201,27 +210,26 @@ class Mapspace:
 
     @property
     def size(self) -> int:
-        """How many regions there are whose layouts obey all constraints."""
+        """Number of regions with a layout that fulfils all constraints."""
         return sum(grid.size for grid in self._grids)
 
     def regions(
         self, most: int, *, spread: bool = False, within: float = inf, fair: bool = False
     ) -> tuple[PromisedRegion, ...]:
-        """The most promising regions, best first.
+        """Return the most promising regions, best first.
 
         Parameters
         ----------
         most : int
-            How many, at the most.
+            Largest number of regions.
         spread : bool
-            Whether all sizes of what the cascade itself cuts take turns: where cycles do not
-            tell what is best.
+            True if all families of the cascade's tiles take turns, where cycles do not rank them.
         within : float
-            Cycles; regions with no mapping as fast are left out.
+            Largest bound of a region in cycles; slower regions are left out.
         fair : bool
-            Whether each size of the cascade's tiles has regions with usual cuts besides (``each``).
+            True if each family also has regions with usual cuts (``each``).
         """
-        # Constraints on loops and places may leave nothing of a region: others are taken then.
+        # Constraints on loops and places may empty a region: others take its place.
         each = self.each if fair else 0
         enough = self.size if self.constraints else max(most, each)
         if within < inf:
@@ -229,7 +237,8 @@ class Mapspace:
         found = [best for grid in self._grids for best in grid.best(enough)]
         found.sort(key=lambda one: one[0])
         if spread:
-            # The best of every size first, then the second of every size, and so on.
+            # The best region of every family comes first, then the second of every family, and so
+            # on.
             turns: dict[tuple[Tile, ...], int] = {}
             order = [turns.setdefault(grid.fixed, 0) for _, grid, _ in found]
             for number, (_, grid, _) in enumerate(found):
@@ -248,8 +257,10 @@ class Mapspace:
         others: Iterable[tuple[RegionGrid, PromisedRegion]],
         within: float,
     ) -> Iterator[tuple[RegionGrid, PromisedRegion]]:
-        """Of each size of the cascade's tiles the best region, and some with usual cuts if it has
-        none: what is moved no bound of cycles knows, and those speak for some sizes alone."""
+        """Yield each family's best region, and some with usual cuts if it has none of them.
+
+        Bounds of cycles ignore traffic, which may favour other families.
+        """
         usual = {grid.fixed: grid for grid in reversed(self._grids)}
         missing = [grid for grid in usual.values() if all(grid is not g for g, _ in best)]
         missing *= self.each
@@ -258,7 +269,7 @@ class Mapspace:
             if not missing and len(sizes) == len(usual):
                 return
             found = next((n for n, one in enumerate(missing) if one is grid), None)
-            # To look at a region takes much longer than to see what it is of.
+            # Examining a region takes much longer than looking up its family.
             if (found is None and grid.fixed in sizes) or not self._is_able(promised, within):
                 continue
             if found is not None:
@@ -267,13 +278,14 @@ class Mapspace:
             yield grid, promised
 
     def _is_able(self, promised: PromisedRegion, within: float) -> bool:
-        """Whether a region may have a mapping that obeys all constraints and is fast enough."""
+        """Return whether a region may have a mapping that fulfils all constraints and is fast
+        enough."""
         if within < inf and not (promised.cycles <= within and promised.bound <= within):
             return False
         return self._is_left(promised.region)
 
     def _is_left(self, region: Region) -> bool:
-        """Whether any mapping of a region may obey all constraints."""
+        """Return whether any mapping of a region may fulfil all constraints."""
         if not self.constraints:
             return True
         key = (region.fixed, region.cuts)
@@ -285,13 +297,13 @@ class Mapspace:
         return self._left[key]
 
     def _may_share(self, region: Region) -> bool:
-        """Whether ranks that have to be shared have loops here that Einsums may share."""
+        """Return whether Einsums may share loops of all ranks whose loops must be shared."""
         for rank in self.constraints.wanted:
             cut = region.factorisation_of.get(rank)
             if cut is None or not (cut.levelled or cut.outside) or cut.whole:
                 return False
             known = rank in self._crossed or cut.outside or not all(region.placements.values())
-            # A boundary crosses the loops of a rank wherever they go round, or nowhere.
+            # A boundary crosses all loops of a rank of several iterations, or none.
             if not known and (crossed := crossing(region, rank)) is not None:
                 self._crossed[rank] = crossed
             if self._crossed.get(rank):
@@ -312,10 +324,11 @@ class Mapspace:
         return {}
 
     def uncut(self) -> tuple[Region, ...]:
-        """The regions in which no rank is cut for arrays, so that tiles may have any size.
+        """Return the regions in which no rank is cut for arrays, so that tiles may have any
+        size.
 
-        Each Einsum runs on one array, the one that can do most of them where that is allowed: what
-        memories move is much the same on others.
+        Each Einsum runs on one array, the one that can do most Einsums if constraints allow it: the
+        traffic of memories is much the same on others.
         """
         able = {e.name: arrays_of(self.program, e, self.architecture) for e in self.program.einsums}
         names = [a.name for arrays in able.values() for a in arrays]
@@ -342,15 +355,17 @@ class Mapspace:
         )
 
     def bound_beside(self, regions: Collection[PromisedRegion]) -> float:
-        """Cycles that no mapping outside of some regions is below."""
+        """Return a lower bound of cycles of all mappings outside of some regions."""
         known = {(r.region.fixed, r.region.cuts) for r in regions}
         known |= {key for key, left in self._left.items() if not left}
         return min((grid.least_beside(known) for grid in self._grids), default=inf)
 
     def _options(self, shapes: dict[str, int]) -> Iterator[tuple[int, Options]]:
-        """Ways to cut each rank that Einsums go over, parallel ones first: all that fill arrays
-        by themselves, and those where a part of one rank lies beside another; and how unusual
-        these are."""
+        """Yield alternative cuts of each rank, parallel ranks first, with their oddity.
+
+        The first alternatives fill arrays with a rank alone; others share a dimension with another
+        rank.
+        """
         sides = sides_of(self.architecture)
         parallel, unlaid = self.program.parallel, unlaid_ranks(self.program)
         ranks = [*parallel, *(r.name for r in self.program.ranks if r.name in self._walked)]
@@ -363,8 +378,8 @@ class Mapspace:
                 if rank in parallel or shapes[rank] > narrowest:
                     usual[rank] = (*cuts, none)
                 else:
-                    # What fits along any array may as well be left to loops, first of all where
-                    # most Einsums may share them.
+                    # A rank that fits along any array may as well have loops, above all if most
+                    # Einsums share them.
                     usual[rank] = (none, *cuts) if self._common(rank) else (*cuts, none)
         yield 0, usual
         for rank in ranks:
@@ -372,7 +387,7 @@ class Mapspace:
                 continue
             beside = cuts_beside(shapes[rank], sides, self._companions(rank, shapes, narrowest))
             if beside := tuple(cut for cut in beside if cut not in usual[rank]):
-                # A rank that fits as a whole seldom lies there in part.
+                # A rank that fits whole seldom lies there in part.
                 yield (
                     policy.PARTIAL_RANK_ODDITY if shapes[rank] <= narrowest else 0,
                     usual | {rank: beside},
@@ -383,12 +398,12 @@ class Mapspace:
         return frozenset(v.upper() for e in self.program.einsums for v in e.variables)
 
     def _common(self, rank: str) -> bool:
-        """Whether more than half of the Einsums have a rank."""
+        """Return whether more than half of the Einsums have a rank."""
         einsums = self.program.einsums
         return 2 * sum(rank.lower() in e.variables for e in einsums) > len(einsums)
 
     def _companions(self, rank: str, shapes: dict[str, int], narrowest: int) -> list[int]:
-        """Sizes of shorter ranks that some Einsum has beside a rank."""
+        """Return the sizes of shorter ranks that occur together with a rank in some Einsum."""
         together = (e.variables for e in self.program.einsums if rank.lower() in e.variables)
         others = {v.upper() for variables in together for v in variables} - {rank}
         others -= unlaid_ranks(self.program)

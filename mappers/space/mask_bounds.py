@@ -28,27 +28,27 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class MaskShares:
-    """Shares of Einsums that no mapping is below, and the ranks along which there is less."""
+    """Least shares of points that masks leave in any mapping, and ranks along which last tiles
+    vanish."""
 
     of_points: Mapping[str, float]
-    """By Einsum, of all its points; of those of which something is left out."""
+    """Share of all points, for each Einsum that loses some."""
     ranks: frozenset[str]
-    """That masks ask about."""
+    """Ranks in the conditions of masks."""
 
     def of(self, name: str, cuts: Iterable[tuple[str, int, int]]) -> float:
-        """The share of an Einsum's iterations.
+        """Return the least share of an Einsum's iterations.
 
         Parameters
         ----------
         name : str
-            The Einsum's.
+            Name of the Einsum.
         cuts : iterable of (str, int, int)
-            Each of its ranks, how long it is, and how many coordinates of it arrays take at the
-            most.
+            Each of its ranks, the rank's length, and the most coordinates of it that arrays take.
 
         Examples
         --------
-        Of 25 keys a mask lets 12 through. In tiles of 12 all of them may be in one of three:
+        A mask lets 12 of 25 keys through. In tiles of 12 all of them may be in one of three:
 
         >>> round(MaskShares({"S": 0.48}, frozenset("M")).of("S", [("M", 25, 12)]), 3)
         0.333
@@ -60,28 +60,29 @@ class MaskShares:
         return found
 
     def left(self, rank: str, size: int, sides: float | Floats) -> float | Floats:
-        """How much shorter a rank is than its tiles together: the last one, which is cut short, may
-        be one that a mask leaves out.
+        """Return the length of a rank relative to its tiles together.
+
+        The last tile, which is cut short, may be one that a mask skips. Ranks that no mask depends
+        on have 1.
 
         Parameters
         ----------
         rank : str
-            1 for one that no mask asks about.
         size : int
-            Of the rank.
+            Length of the rank.
         sides : number, or array
-            Of its tiles.
+            Length of its tiles.
         """
         return size / (-(-size // sides) * sides) if rank in self.ranks else 1.0
 
 
 def mask_shares(program: Program, architecture: Architecture, shapes: dict[str, int]) -> MaskShares:
-    """What masks leave of a cascade's Einsums at the least.
+    """Return the least shares that masks leave of a cascade's Einsums.
 
     Parameters
     ----------
     architecture : Architecture
-        A machine that can do all of its operations.
+        A machine that can do all operations of the cascade.
     shapes : dict
         Elements of every rank, and of parts of those that the cascade cuts.
     """
@@ -107,8 +108,10 @@ def _least_shares(
 
 
 def _asked_alone(program: Program, e: Einsum) -> Iterator[str]:
-    """Ranks that an Einsum's mask asks about, without parts beside outer parts of the same rank:
-    along all of it, what is cut short is as often left out as any other tile."""
+    """Yield ranks in an Einsum's mask, without parts whose outer parts are in the mask as well.
+
+    Along a whole rank, the last tile is skipped as often as any other.
+    """
     asked = {v.upper() for v in variables_of(e.where)} if e.where is not None else set[str]()
     for rank in asked:
         declared = program.rank_of.get(rank)
@@ -123,7 +126,7 @@ def _points(nest: LoopNest) -> int:
 
 
 def _point_by_point(program: Program, architecture: Architecture, shapes: dict[str, int]) -> Bound:
-    """A mapping whose Einsums each go over their points, on whatever array."""
+    """Return a bound mapping whose Einsums visit their points one by one, on any array."""
     tensors = dict.fromkeys((*(t.name for t in program.inputs), *(e.name for e in program.einsums)))
     mapping = MachineMapping(
         name="points",
@@ -148,12 +151,12 @@ def _ranks_of(program: Program, e: Einsum) -> tuple[str, ...]:
 
 
 def masked_share(program: Program, e: Einsum, shapes: dict[str, int]) -> float:
-    """The share of an Einsum's points that its mask lets through.
+    """Return the share of an Einsum's points that its mask lets through.
 
     Parameters
     ----------
     e : Einsum
-        With the masks that its operands hand on.
+        Einsum with the masks that its operands hand on.
     shapes : dict
         Elements of every rank.
     """

@@ -22,15 +22,15 @@ Along = tuple[tuple[str, tuple[str, ...]], ...]
 """Pairs of an array dimension and the members along it."""
 
 Counts = tuple[tuple[int, ...], ...]
-"""By rank how many coordinates each of its members has, inner ones first."""
+"""Coordinates of each rank's members, inner ones first."""
 
 Taken = tuple[int, ...]
-"""How many members of each rank are laid out."""
+"""Number of members of each rank that are laid out."""
 
 
 @dataclass(frozen=True, slots=True)
 class LayableRank:
-    """A rank of an Einsum: its elements, and its members that arrays may take, inner ones first."""
+    """Rank of an Einsum: its elements, and its members that arrays may take, inner ones first."""
 
     rank: str
     size: int
@@ -39,14 +39,14 @@ class LayableRank:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Members along dimensions, and how many times the array is filled so."""
+    """Members along dimensions, and the number of times that they fill the array."""
 
     along: Along
     iterations: int
 
 
 def _any(along: Along) -> bool:
-    """Any layout will do."""
+    """Allow any layout."""
     del along
     return True
 
@@ -57,18 +57,18 @@ def layouts_of(
     still: int = 1,
     allowed: Callable[[Along], bool] = _any,
 ) -> tuple[Layout, ...]:
-    """Layouts of an Einsum on an array, those of the fewest iterations first.
+    """Return layouts of an Einsum on an array, those of the fewest iterations first.
 
     Parameters
     ----------
     ranks : sequence of LayableRank
-        The Einsum's, those first that are to be laid out first where it makes no difference.
+        Ranks of the Einsum, in order of preference among equal layouts.
     dimensions : sequence of Dimension
-        Of the array.
+        Dimensions of the array.
     still : int
-        Iterations over what cannot be laid out.
+        Iterations over ranks that cannot be laid out.
     allowed : callable
-        Whether members may lie so.
+        Returns whether members may lie along dimensions in some way.
 
     Examples
     --------
@@ -97,14 +97,14 @@ def layouts_of(
             ]
             if members:
                 along.append((dimension.name, tuple(members)))
-            # Outer parts of a rank are named first, on whatever dimension they are.
+            # A mapping names outer parts of a rank first, whatever their dimension.
             if any(0 < low < high for low, high in zip(before, after, strict=True)):
                 along.insert(0, along.pop())
             before = after
         if not allowed(tuple(along)):
             continue
         times = _times(ranks, before)
-        # Along dimensions of one size members may change places: the same layout.
+        # Along dimensions of one size members may change places: it is the same layout.
         sizes = {d.name: d.size for d in dimensions}
         same = frozenset((sizes[name], frozenset(members)) for name, members in along)
         found.setdefault(same, Layout(tuple(along), times * still))
@@ -112,7 +112,7 @@ def layouts_of(
 
 
 def fewest_iterations(ranks: Sequence[LayableRank], dimensions: Sequence[Dimension]) -> int:
-    """How many times an array is filled by the best of ``layouts_of``, where any is allowed."""
+    """Return how many times the best of all layouts fills an array."""
     counts = tuple(tuple(n for _, n in r.fine) for r in ranks)
     sizes = [r.size for r in ranks]
     return min(
@@ -123,9 +123,12 @@ def fewest_iterations(ranks: Sequence[LayableRank], dimensions: Sequence[Dimensi
 
 @lru_cache(maxsize=1 << 14)
 def _covered(counts: Counts, rooms: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-    """Coordinates of each rank that lie on an array at once, in every way that fills it: of ranks
-    of whatever length, by the counts of their members, inner ones first."""
-    # What is taken in the end counts, not along which dimensions: most ways come to the same.
+    """Return the coordinates of each rank that lie on an array at once, for every way to fill
+    it.
+
+    The result depends on the counts of members only, inner ones first, not on the ranks' lengths.
+    """
+    # Only what is laid out in the end counts, not along which dimensions: most ways agree.
     found: set[Taken] = {(0,) * len(counts)}
     for room in rooms:
         found = {after for taken in found for after in _along(counts, room, taken, 0)}
@@ -137,13 +140,13 @@ def _covered(counts: Counts, rooms: tuple[int, ...]) -> tuple[tuple[int, ...], .
 
 
 def _times(ranks: Sequence[LayableRank], taken: Sequence[int]) -> int:
-    """How many times an array is filled that takes so many members of each rank."""
+    """Return how many times an array is filled with so many members of each rank."""
     covered = (prod(n for _, n in r.fine[:k]) for r, k in zip(ranks, taken, strict=True))
     return prod(-(-r.size // n) for r, n in zip(ranks, covered, strict=True))
 
 
 def _filled(counts: Counts, rooms: Sequence[int], taken: Taken) -> Iterator[tuple[Taken, ...]]:
-    """What is taken after each dimension, in every way that fills one after the other."""
+    """Yield what is laid out after each dimension, for every way to fill one after the other."""
     if not rooms:
         yield ()
         return
@@ -153,9 +156,9 @@ def _filled(counts: Counts, rooms: Sequence[int], taken: Taken) -> Iterator[tupl
 
 
 def _along(counts: Counts, room: int, taken: Taken, number: int) -> Iterator[Taken]:
-    """Ways to fill a dimension so that nothing more fits, from one rank on."""
+    """Yield the ways to fill a dimension so that nothing more fits, from one rank on."""
     if number == len(counts):
-        # Where something more would fit this is no way: the one that takes it comes by itself.
+        # Where another member would fit, the way that takes it comes by itself.
         fits = any(k < len(mine) and mine[k] <= room for mine, k in zip(counts, taken, strict=True))
         if not fits:
             yield taken
@@ -172,30 +175,31 @@ def _along(counts: Counts, room: int, taken: Taken, number: int) -> Iterator[Tak
 
 @dataclass(frozen=True, slots=True)
 class EinsumPlacement:
-    """How an Einsum runs: its array, what lies along it, and the order of its own loops."""
+    """Placement of an Einsum: its array, what lies along it, and the order of its own loops."""
 
     array: str
     along: Along
     order: tuple[str, ...]
-    """Its ranks, outermost first, parallel ones and those that others share among them."""
+    """Ranks of the Einsum, outermost first, with parallel ranks and ranks of shared loops among
+    them."""
     alone: bool = False
-    """Whether it stays outside of all shared loops, before them or after."""
+    """True if the Einsum runs before or after all shared loops, outside of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EinsumPlacements:
-    """Ways of the Einsums of a cascade whose ranks are cut so."""
+    """Placements of a cascade's Einsums for given factorisations of ranks."""
 
     program: Program
     architecture: Architecture
     shapes: dict[str, int]
     factorisations: tuple[Factorisation, ...]
     least_cycles: float
-    """What no mapping takes less than: ways that are much slower are left aside."""
+    """Lower bound of any mapping's cycles: much slower placements are left out."""
     slow: bool
-    """Whether these are not, as nobody asks how long anything takes."""
+    """True if slow placements are kept, where latency does not matter."""
     plain: bool
-    """Whether each Einsum has few layouts on an array, and one order of loops, alone."""
+    """True if each Einsum has few layouts on an array, one loop order, and shares all loops."""
     constraints: Constraints = NO_CONSTRAINTS
 
     @cached_property
@@ -203,7 +207,7 @@ class EinsumPlacements:
         return {cut.rank: cut for cut in self.factorisations}
 
     def of(self, e: Einsum) -> Iterator[EinsumPlacement]:
-        """How an Einsum may run. In a subspace some of these ways may be the same."""
+        """Yield the placements of an Einsum. In a subspace several of them may coincide."""
         found = [
             (work, array, layout)
             for array, layouts in self._able[e.name]
@@ -216,7 +220,7 @@ class EinsumPlacements:
             policy.MAX_EINSUM_SLOWDOWN * self.least_cycles, min(work for work, _, _ in found)
         )
         most = inf if self.slow else most
-        # Which loop is innermost is known once it is bound: where that is open, all orders are.
+        # The innermost loop is known once an Einsum is bound: constraints on it need all orders.
         one = self.plain and not self.constraints.are_on_loops_of(e.name)
         for work, array, layout in found:
             if work <= most:
@@ -229,7 +233,7 @@ class EinsumPlacements:
                         yield EinsumPlacement(array, layouts[0][1].along, order, alone=True)
 
     def _alternatives(self, e: Einsum) -> int:
-        """Layouts of an Einsum on one array that are looked at."""
+        """Return how many layouts of an Einsum on one array are examined."""
         if self.plain:
             return policy.MAX_LAYOUTS_OF_SMALL_WORK
         least = min(layouts[0][0] for _, layouts in self._able[e.name])
@@ -240,22 +244,24 @@ class EinsumPlacements:
         )
 
     def _may_be_alone(self, e: Einsum) -> bool:
-        """Whether an Einsum may run before all shared loops, as it needs no other, or after them,
-        as no other needs it."""
+        """Return whether an Einsum may run before all shared loops, or after them.
+
+        It may if it needs no other Einsum, or no other needs it.
+        """
         written = {x.name for x in self.program.einsums}
         first = all(a.tensor not in written for a in e.reads)
         return first or all(a.tensor != e.name for x in self.program.einsums for a in x.reads)
 
     @property
     def least_work(self) -> tuple[dict[str, float], ...]:
-        """Cycles that each Einsum takes at the least, by the arrays that can do it."""
+        """Least cycles of each Einsum, by the arrays that can do it."""
         return tuple(
             {array: layouts[0][0] for array, layouts in able} for able in self._able.values()
         )
 
     @cached_property
     def _able(self) -> dict[str, tuple[tuple[str, tuple[tuple[float, Layout], ...]], ...]]:
-        """By Einsum, the arrays that can do it with its layouts there and their cycles."""
+        """Arrays of each Einsum, with its layouts there and their cycles."""
         operations = self.program.memo(operations_of)
         found = {}
         for e in self.program.einsums:
@@ -269,7 +275,7 @@ class EinsumPlacements:
         return found
 
     def _share(self, name: str) -> float:
-        """What masks leave of an Einsum's iterations at the least."""
+        """Return the least share of an Einsum's iterations that masks leave."""
         shares = mask_shares(self.program, self.architecture, self.shapes)
         cuts = (self._cut_of[r] for r in self.ranks(name))
         return shares.of(
@@ -277,7 +283,8 @@ class EinsumPlacements:
         )
 
     def laid_out(self, name: str, array: str) -> tuple[Layout, ...]:
-        """What an Einsum may lay out on an array, best first; nothing if not allowed."""
+        """Return the layouts of an Einsum on an array, best first; none if constraints forbid
+        all."""
         machine = self.architecture.array(array)
         assert machine is not None, "arrays come from the machine"
         unlaid = unlaid_ranks(self.program, name)
@@ -292,25 +299,28 @@ class EinsumPlacements:
 
     @cached_property
     def _part_of(self) -> dict[str, tuple[str, int]]:
-        """Of every member that arrays may take its rank, and how many parts there are."""
+        """Rank and number of parts of every member that arrays may take."""
         return {member: (cut.rank, n) for cut in self.factorisations for member, n in cut.fine}
 
     @cached_property
     def _common(self) -> dict[str, int]:
-        """Ranks by how many Einsums have them, the most common first, parallel ones last."""
+        """Position of each rank by the number of Einsums that have it, the most common first."""
         variables = [e.variables for e in self.program.einsums]
         often = {c.rank: sum(c.rank.lower() in v for v in variables) for c in self.factorisations}
         return {rank: n for n, rank in enumerate(sorted(often, key=lambda r: -often[r]))}
 
     def ranks(self, name: str) -> tuple[str, ...]:
-        """Ranks of an Einsum, in the order of the cuts."""
+        """Return the ranks of an Einsum, in the order of the cuts."""
         variables = self.program.einsum_of[name].variables
         parallel = self.program.parallel
         return tuple(r for r in self._cut_of if r in parallel or r.lower() in variables)
 
     def _orders(self, e: Einsum, along: Along) -> tuple[tuple[str, ...], ...]:
-        """Orders of an Einsum's ranks: each of those that go round once inside of all others,
-        which are as written, those of the result outside of what it sums over."""
+        """Return loop orders of an Einsum.
+
+        The first order is as written, ranks of the result outside of reduced ones. In the others
+        one rank of several iterations is innermost.
+        """
         laid = {m for _, members in along for m in members}
         ranks = self.ranks(e.name)
         results = {*(v.upper() for v in e.target.variables), *self.program.parallel}
@@ -320,7 +330,7 @@ class EinsumPlacements:
             if (c := self._cut_of[r]).levelled or any(m not in laid for m, n in c.fine if n > 1)
         ]
         first = sorted(ranks, key=lambda r: r not in results)
-        # Of QK[p, m] = Q[p, e] * K[m, e]: (P, M, E) as written, then with P, M or E innermost.
+        # QK[p, m] = Q[p, e] * K[m, e] has (P, M, E) as written, then P, M or E innermost.
         found = [first, *([*(x for x in first if x != r), r] for r in moving)]
         seen: dict[tuple[str, ...], tuple[str, ...]] = {}
         for order in found:

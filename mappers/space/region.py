@@ -1,14 +1,14 @@
 """A region of a mapspace: all mappings whose ranks are cut alike.
 
-Of a region's mappings, each one fused nest, these are open, in this order:
+A mapping of a region is one fused nest, which these choices determine, in this order:
 
-* the *shared* ranks: whose loops all Einsums go round together. Every Einsum goes over the
-  other ranks by itself;
+* the *shared* ranks, whose loops all Einsums share; every Einsum has loops of its own over other
+  ranks;
 * the *order* of the shared loops at every memory;
 * the *tiles*: how many of a rank's coarse tiles each memory holds;
-* the *ways*: the array each Einsum runs on, if several can, what lies along its dimensions
-  (``layout``), and the order of the loops that the Einsum has for itself;
-* the *residency*: where every tensor is kept.
+* the *placements*: the array of each Einsum, the members along its dimensions, and the order of
+  the Einsum's own loops;
+* the *residency*: the levels that keep every tensor.
 """
 
 from __future__ import annotations
@@ -37,19 +37,20 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skeleton:
-    """A mapping without sizes, arrays and residency."""
+    """A mapping without sizes, placements and residency."""
 
     shared: tuple[str, ...]
-    """Ranks whose loops are shared, beside the parallel ones."""
+    """Ranks of shared loops, apart from the parallel ranks."""
     order: tuple[tuple[str, ...], ...]
-    """Shared loops of more than one iteration at each memory, outermost first."""
+    """Shared loops of several iterations at each memory, outermost first."""
     own: frozenset[str]
-    """Other loops at memories that go round more than once."""
+    """Other loops at memories with several iterations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subspace:
-    """Mappings with the same loops: a skeleton, and all tilings in which just these go round.
+    """Mappings with the same loops: a skeleton, and all tilings in which exactly these loops
+    have several iterations.
 
     Rows of ``sizes`` are tilings, columns the tiles of ``Region.tiles``.
     """
@@ -65,29 +66,31 @@ class Region:
     program: Program
     architecture: Architecture
     shapes: dict[str, int]
-    """Every rank's, also of those that follow from others."""
+    """Shapes of all ranks, those that follow from others included."""
     fixed: tuple[Tile, ...]
     """Tiles of ranks that the cascade itself cuts."""
     cuts: tuple[tuple[str, Cut], ...]
-    """Of every rank that Einsums go over, parallel ones first."""
+    """Cut of every rank that Einsums have, parallel ones first."""
     least_cycles: float
-    """What no mapping of the region takes less than: ways that are much slower are none."""
+    """Lower bound of any mapping's cycles: much slower placements are left out."""
     slow: bool = False
-    """Whether they are ways nevertheless, where nobody asks how long anything takes."""
+    """True if slow placements are kept, where latency does not matter."""
     plain: bool = False
-    """Whether each Einsum has few layouts on an array, and one order of loops, alone."""
+    """True for a sketch: each Einsum has few layouts on an array, one loop order, and shares all
+    loops."""
     constraints: Constraints = NO_CONSTRAINTS
-    """What all of its mappings obey; what is on the loops of an Einsum is seen when it is bound."""
+    """Constraints that all mappings fulfil; those on an Einsum's own loops are checked once it
+    is bound."""
 
     @property
     def given(self) -> dict[str, int]:
-        """Shapes of the ranks that are not cut by a mapping's tiles."""
+        """Shapes of the ranks that no tile of a mapping cuts."""
         decided = decided_by(self.program, self.fixed)
         return {r: size for r, size in self.shapes.items() if r not in decided}
 
     @cached_property
     def factorisations(self) -> tuple[Factorisation, ...]:
-        """How each rank is cut."""
+        """Factorisations of all ranks."""
         parallel, levels = self.program.parallel, len(self.architecture.memories)
         found = [
             self._asked(
@@ -99,14 +102,14 @@ class Region:
         return closed(found, stepped_ranks(self.program) | wanted)
 
     def _asked(self, cut: Factorisation) -> Factorisation:
-        """The same with sizes of tiles that constraints ask for."""
+        """Return a factorisation with the tile sizes that constraints name."""
         fine = prod(n for _, n in cut.fine)
         sizes = self.constraints.sizes_asked(cut.rank)
         asked = {n for size in sizes for n in (size // fine, -(-size // fine)) if n}
         return replace(cut, asked=tuple(sorted(asked))) if asked else cut
 
     def sizes(self, cut: Factorisation) -> tuple[tuple[int, ...], ...]:
-        """Sizes that the held members of a rank may have, those that obey all constraints."""
+        """Return the sizes of a rank's held members that fulfil all constraints."""
         if cut.rank not in self.constraints.of_tiles:
             return cut.sizes()
         memories = [m.name for m in self.architecture.memories]
@@ -114,7 +117,7 @@ class Region:
 
         def obeys(sizes: tuple[int, ...]) -> bool:
             def there(memory: str) -> tuple[int, ...]:
-                """What stands inside of the loops of all memories further out."""
+                """Return the size of the tile inside of all loops at memories further out."""
                 inner = len(memories) - memories.index(memory)
                 whole = inner == len(memories)
                 tile = self.shapes[cut.rank] if whole else fine * prod(sizes[:inner])
@@ -126,12 +129,12 @@ class Region:
 
     @cached_property
     def factorisation_of(self) -> dict[str, Factorisation]:
-        """The same, by rank."""
+        """Factorisations by rank."""
         return {cut.rank: cut for cut in self.factorisations}
 
     @cached_property
     def open_factorisations(self) -> tuple[Factorisation, ...]:
-        """Ranks of which a memory may hold more or less."""
+        """Factorisations of ranks of which a memory may hold more or less."""
         return tuple(cut for cut in self.factorisations if cut.levelled)
 
     @property
@@ -148,12 +151,13 @@ class Region:
 
     @cached_property
     def arrays(self) -> dict[str, tuple[str, ...]]:
-        """Arrays that can do all operations of an Einsum, by its name, whatever is allowed.
+        """Names of the arrays that can do all operations of an Einsum, whatever constraints
+        allow.
 
         Raises
         ------
         MappingError
-            There is none.
+            No array can.
         """
         return {
             e.name: tuple(a.name for a in arrays_of(self.program, e, self.architecture))
@@ -162,15 +166,15 @@ class Region:
 
     @cached_property
     def places(self) -> dict[str, tuple[tuple[str, ...], ...]]:
-        """Where each tensor may be kept: lists of levels."""
+        """Alternative places of each tensor, each a list of levels."""
         return {t: self.constraints.places(t, found) for t, found in self.all_places.items()}
 
     @cached_property
     def all_places(self) -> dict[str, tuple[tuple[str, ...], ...]]:
-        """The same without constraints.
+        """Alternative places of each tensor without constraints.
 
-        Inputs and outputs are in the outermost memory, perhaps also in inner ones;
-        intermediates in any memories, or in the registers of one array.
+        Inputs and outputs are in the outermost memory, perhaps also in inner ones. Intermediates
+        are in any memories, or in the registers of one array.
         """
         outermost, *inner = (m.name for m in self.architecture.memories)
         subsets: list[tuple[str, ...]] = [()]
@@ -180,8 +184,7 @@ class Region:
         tensors = [*(t.name for t in self.program.inputs), *(e.name for e in self.program.einsums)]
         kept = tuple((outermost, *found) for found in subsets)
         used = dict.fromkeys(a for arrays in self.arrays.values() for a in arrays)
-        # The last alternative has every memory: what binds a subspace, or shows that nothing
-        # fits, counts on it.
+        # The last alternative has every memory: callers that bind a subspace rely on it.
         between = (*((a,) for a in used), *(s for s in subsets if s), *kept)
         return {t: kept if t in ends else between for t in tensors}
 
@@ -189,8 +192,8 @@ class Region:
     def tilings(self) -> Ints:
         """All combinations of tile sizes, a row each.
 
-        Where several memories lie one inside the other and there would be too many, every other
-        size is left out, of the rank that has most.
+        With several nested memories and too many combinations, every other size is left out of the
+        ranks that have most.
         """
         columns = [self.sizes(cut) for cut in self.open_factorisations]
         if len(self.architecture.memories) > policy.MAX_SHALLOW_MEMORIES:
@@ -202,15 +205,15 @@ class Region:
             return np.empty((0, len(self.tiles)), dtype=np.int64)
         found, alike = np.empty((rows, len(self.tiles)), dtype=np.int64), rows
         for table, (_, place) in zip(tables, self._columns(), strict=True):
-            # As a product goes through them: the last rank's sizes change from row to row.
+            # In the order of a Cartesian product: the last rank's sizes change from row to row.
             alike //= len(table)
             found[:, place] = table[np.arange(rows) // alike % len(table)]
         return found
 
     def subspaces(self, shared: tuple[str, ...]) -> Iterator[Subspace]:
-        """All mappings that share the loops of some ranks."""
+        """Yield all subspaces that share the loops of some ranks."""
         others = frozenset(m for m, rank in self.rank_of.items() if rank not in shared)
-        # Those with the fewest loops first: of mappings as good, theirs move least.
+        # Subspaces with the fewest loops come first: among equals they have the least traffic.
         for going, sizes in self._patterns:
             own = going & others
             if self._nested(going, own):
@@ -221,7 +224,8 @@ class Region:
 
     @cached_property
     def _patterns(self) -> tuple[tuple[frozenset[str], Ints], ...]:
-        """Which loops go round together in some tilings, and these."""
+        """Sets of loops that have several iterations together in some tilings, with these
+        tilings."""
         members = [m for cut in self.open_factorisations for m in cut.levelled]
         going_round = np.zeros((len(self.tilings), len(members)), dtype=np.bool_)
         column = 0
@@ -230,7 +234,7 @@ class Region:
             going_round[:, loops] = cut.going(self.tilings[:, columns])
             column += len(cut.levelled)
         patterns, which = _distinct(going_round)
-        # Stable: tilings of a pattern stay in their order.
+        # A stable sort keeps the order of a pattern's tilings.
         places = np.argsort(which, kind="stable")
         ends = np.cumsum(np.bincount(which, minlength=len(patterns)))[:-1]
         alike = np.split(self.tilings[places], ends)
@@ -241,7 +245,7 @@ class Region:
         return tuple(zip(named, alike, strict=True))
 
     def steps(self, subspace: Subspace, tiling: int) -> int:
-        """How often the innermost shared loop goes round, in one tiling of a subspace."""
+        """Return the iterations of the shared loops down to the innermost of several iterations."""
         steps = prod(
             -(-self.shapes[c.rank] // prod(n for _, n in c.fine))
             for c in self.factorisations
@@ -251,7 +255,7 @@ class Region:
         for cut, columns in self._columns():
             if cut.rank in subspace.skeleton.shared:
                 going = cut.going(sizes[None, columns])[0]
-                # Loops inside the innermost that goes round are part of its step.
+                # Loops inside the innermost one of several iterations are part of its step.
                 steps *= cut.coarse if going[-1] else -(-cut.coarse // int(sizes[columns].prod()))
         return steps
 
@@ -261,23 +265,27 @@ class Region:
 
     @cached_property
     def _level(self) -> dict[str, int]:
-        """At which memory the loop over a member is."""
+        """Memory of each member's loop."""
         return {m: n for cut in self.open_factorisations for n, m in enumerate(cut.levelled)}
 
     def is_flat(self, skeleton: Skeleton) -> bool:
-        """Whether all shared loops that go round are at the outermost memory, and all of an
-        Einsum's own at the innermost: each memory holds what one step asks for."""
+        """Return whether memories in between have no loops.
+
+        All shared loops are at the outermost memory and all of an Einsum's own at the innermost, so
+        that each memory holds what one step needs.
+        """
         last = len(self.architecture.memories) - 1
         return not any(skeleton.order[1:]) and all(self._level[m] == last for m in skeleton.own)
 
     def _nested(self, going: frozenset[str], own: frozenset[str]) -> bool:
-        """Whether no loop of an Einsum's own is at a memory outside of a shared one's."""
+        """Return whether every own loop is at the deepest shared loop's memory or further in."""
         level = self._level
         deepest = max((level[m] for m in going - own), default=0)
         return all(level[m] >= deepest for m in own)
 
     def _outer_first(self, shared: list[str], going: frozenset[str], own: frozenset[str]) -> bool:
-        """Whether all loops over an outer part of a rank are outside of those over an inner one."""
+        """Return whether all loops over an outer part of a rank are outside of those over an
+        inner part."""
         level = self._level
         for outer, inner in self.parts:
             around = [m for m in going if self.rank_of[m] == outer]
@@ -294,7 +302,7 @@ class Region:
 
     @cached_property
     def parts(self) -> tuple[tuple[str, str], ...]:
-        """Pairs of an outer part of a rank and one inside it."""
+        """Pairs of an outer part of a rank and a part inside it."""
         cut = (r.partition for r in self.program.ranks if r.partition)
         return tuple(pair for parts in cut for pair in combinations(parts, 2))
 
@@ -305,26 +313,26 @@ class Region:
             start += len(cut.held)
 
     def _loops(self, shared: tuple[str, ...], going: frozenset[str]) -> list[list[str]]:
-        """Shared loops that go round, by memory."""
+        """Return the shared loops of several iterations, by memory."""
         depth = len(self.architecture.memories)
         cuts = [self.factorisation_of[rank] for rank in shared]
         return [[cut.levelled[n] for cut in cuts if cut.levelled[n] in going] for n in range(depth)]
 
     @property
     def slower(self) -> float:
-        """Cycles that ways which are none take at the least."""
+        """Cycles of an Einsum from which on its placements are left out."""
         return inf if self.slow else policy.MAX_EINSUM_SLOWDOWN * self.least_cycles
 
     @property
     def leaves_aside(self) -> bool:
-        """Whether there are such ways: some array is too slow for an Einsum that it could do."""
+        """True if some array is too slow for an Einsum that it could do."""
         return any(
             max(able.values()) > self.slower for able in self.all_placements.least_work if able
         )
 
     @cached_property
     def all_placements(self) -> EinsumPlacements:
-        """What makes the ways of Einsums."""
+        """Placements of all Einsums."""
         return EinsumPlacements(
             program=self.program,
             architecture=self.architecture,
@@ -338,11 +346,11 @@ class Region:
 
     @cached_property
     def placements(self) -> dict[str, tuple[EinsumPlacement, ...]]:
-        """How each Einsum may run. In a subspace some of its ways may be the same."""
+        """Placements of each Einsum. In a subspace several of them may coincide."""
         return {e.name: tuple(self.all_placements.of(e)) for e in self.program.einsums}
 
     def nest(self, skeleton: Skeleton) -> SharedRanks:
-        """The ranks of all shared loops that go round, by memory."""
+        """Return the ranks of all shared loops of several iterations, by memory."""
         outside = tuple(
             c.rank
             for c in self.factorisations
@@ -354,26 +362,26 @@ class Region:
 
     @cached_property
     def bindings(self) -> int:
-        """Ways of all Einsums together."""
+        """Combinations of placements of all Einsums."""
         return prod(len(placements) for placements in self.placements.values())
 
     @cached_property
     def residencies(self) -> int:
-        """Ways to keep tensors."""
+        """Combinations of places of all tensors."""
         return prod(len(places) for places in self.places.values())
 
 
 def fewer_tilings(
     columns: Sequence[tuple[tuple[int, ...], ...]], named: Sequence[bool] = ()
 ) -> list[tuple[tuple[int, ...], ...]]:
-    """Sizes of the tiles of several ranks, so few that all combinations can be gone through.
+    """Return tile sizes of several ranks, thinned out until all combinations can be enumerated.
 
     Parameters
     ----------
     columns : sequence of tuple
-        By rank the sizes of its tiles, as many together as memories hold some.
+        Alternatives of each rank, each with a tile size for every memory that holds some.
     named : sequence of bool
-        Ranks whose sizes somebody named: none of these is left out.
+        True for ranks whose sizes constraints name: they keep all sizes.
 
     Examples
     --------
@@ -391,12 +399,12 @@ def fewer_tilings(
         if not open_:
             break
         most = max(open_, key=lambda n: len(found[n]))
-        # Every other size, and the largest: of 199 sizes 100 are left, of 100 then 51.
+        # Every other size stays, and the largest: of 199 sizes 100, of 100 then 51.
         values = sorted({size for sizes in found[most] for size in sizes})
         kept = {*values[::2], values[-1]}
         fewer = tuple(sizes for sizes in found[most] if kept.issuperset(sizes))
         if len(fewer) == len(found[most]) or not fewer:
-            # Nothing more of this rank can go.
+            # This rank cannot lose more.
             fixed.add(most)
         else:
             found[most] = fewer
@@ -404,8 +412,9 @@ def fewer_tilings(
 
 
 def _distinct(rows: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], Ints]:
-    """Distinct rows, in the order of the numbers whose bits they are, and which one each row is."""
-    # One whole number a row, (True, False) being 2: they are compared much faster than rows.
+    """Return distinct rows in the order of their bits as numbers, and the number of each given
+    row."""
+    # A row becomes one integer, (True, False) being 2: integers compare much faster than rows.
     bits = 1 << np.arange(rows.shape[1], dtype=np.int64)[::-1]
     _, first, which = np.unique(rows @ bits, return_index=True, return_inverse=True)
     return rows[first], which.reshape(-1)
@@ -418,15 +427,15 @@ def mapping_of(
     placements: dict[str, EinsumPlacement],
     places: dict[str, tuple[str, ...]],
 ) -> Mapping:
-    """One mapping of the space.
+    """Return a mapping of the space.
 
     Parameters
     ----------
     sizes : array of int64, (tiles,)
-    ways : dict
-        How every Einsum runs.
+    placements : dict
+        Placement of every Einsum.
     places : dict
-        The levels that keep each tensor.
+        Levels that keep each tensor.
     """
     levels = [m.name for m in region.architecture.memories]
     held = dict(zip((m for _, m in region.tiles), map(int, sizes), strict=True))
@@ -453,16 +462,16 @@ def mapping_of(
 def with_placements(
     region: Region, skeleton: Skeleton, mapping: Mapping, placements: dict[str, EinsumPlacement]
 ) -> Mapping:
-    """The same mapping with other ways of some Einsums.
+    """Return a mapping with other placements of some Einsums.
 
     Parameters
     ----------
     region : Region
     skeleton : Skeleton
-        Of the mapping.
+        Skeleton of the mapping.
     mapping : Mapping
-    ways : dict of str to Way
-        By Einsum; those that are absent stay as they are.
+    placements : dict of str to EinsumPlacement
+        New placements by Einsum; absent Einsums keep theirs.
     """
     found = tuple(
         _einsum(region, skeleton, how.einsum, placements[how.einsum])
@@ -474,8 +483,10 @@ def with_placements(
 
 
 def _nest(region: Region, skeleton: Skeleton) -> list[list[str]]:
-    """All shared loops by memory. Those of one iteration are behind the loops they are
-    inside of, or else at the outermost."""
+    """Return all shared loops by memory.
+
+    Loops of one iteration are behind the loops that must be outside of them, else outermost.
+    """
     nest = [list(loops) for loops in skeleton.order]
     going = {m for loops in nest for m in loops}
     for rank in reversed(outer_parts_first(region.program, skeleton.shared)):
@@ -501,8 +512,8 @@ def _einsum(region: Region, skeleton: Skeleton, name: str, way: EinsumPlacement)
     for rank in way.order:
         cut = region.factorisation_of[rank]
         if rank not in shared:
-            # A loop that goes round once may be anywhere but outside of a shared one, or of
-            # one over an outer part: the deepest memory that has one of these is inside them.
+            # A loop of one iteration must be inside of shared loops and of loops over outer parts:
+            # the deepest memory with one of these is the place.
             at = max([deepest, *(reached.get(outer, 0) for outer, x in region.parts if x == rank)])
             for level, member in enumerate(cut.levelled):
                 at = max(at, level) if member in skeleton.own or member in going else at
@@ -524,7 +535,7 @@ def _einsum(region: Region, skeleton: Skeleton, name: str, way: EinsumPlacement)
 
 
 def _outside(region: Region, skeleton: Skeleton, name: str) -> tuple[str, ...]:
-    """The shared loops that an Einsum has ranks of and stays out of."""
+    """Return the shared loops over an Einsum's ranks that it stays out of."""
     mine = (
         region.factorisation_of[r]
         for r in skeleton.shared
@@ -534,6 +545,6 @@ def _outside(region: Region, skeleton: Skeleton, name: str) -> tuple[str, ...]:
 
 
 def _find(nest: list[list[str]], member: str) -> tuple[int, int]:
-    """The memory of a loop, and the place behind it there."""
+    """Return the memory of a loop, and the position behind it there."""
     level = next(n for n, loops in enumerate(nest) if member in loops)
     return level, nest[level].index(member) + 1
