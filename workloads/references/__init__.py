@@ -1,10 +1,10 @@
-"""What the built-in cascades ought to compute, in plain numpy and independent of them.
+"""Numpy references of the built-in cascades, written independently of the cascades.
 
-Each function takes the inputs of a cascade by name, in the cascade's index order (``Q`` is
-[P, E], ``K`` [M, E], ``V`` [M, F]), with any parallel ranks in front, and its parameters;
-it returns the outputs by name. Where the result depends on the shape of a rank that no input
-carries (the size of a block), it takes that shape by the rank's name. A cascade file
-names its function under ``reference:``. Nothing here knows the cascade language.
+Each function takes the inputs of a cascade by name, in the cascade's index order (``Q`` is [P, E],
+``K`` [M, E], ``V`` [M, F]) with any parallel ranks in front, and the cascade's parameters. It
+returns the outputs by name. Where the result depends on the shape of a rank that no input has (the
+size of a block), the function takes this shape by the rank's name. A cascade file names its
+function under ``reference:``. No function uses the cascade language.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Reference:
     function: Callable[..., dict[str, Array]]
 
     def __call__(self, **arguments: Any) -> dict[str, Array]:
-        """Evaluate on inputs and parameters by keyword."""
+        """Evaluate the function on inputs and parameters by keyword."""
         return self.function(**arguments)
 
 
@@ -43,5 +43,5 @@ REFERENCES: tuple[Reference, ...] = tuple(
 
 
 def find_reference(name: str) -> Reference | None:
-    """The reference called ``name``, or None."""
+    """Return the reference of a name, or None."""
     return next((r for r in REFERENCES if r.name == name), None)

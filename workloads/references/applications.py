@@ -1,4 +1,4 @@
-"""Attention of particular networks: of images, clicks, routes and sounds."""
+"""Attention of particular networks: for images, clicks, routes and sounds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def positional_attention(
     W2: Array,
     W3: Array,
 ) -> dict[str, Array]:
-    """A layer of the positional Transformer (arXiv 2410.01686).
+    """Evaluate a layer of the positional Transformer (arXiv 2410.01686).
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def positional_attention(
 def oat_pointer(
     X: Array, C: Array, WD: Array, WE: Array, W: Array, BIAS: Array
 ) -> dict[str, Array]:
-    """The pointer of OAT (arXiv 2407.13335) over objects and an end token.
+    """Evaluate the pointer of OAT (arXiv 2407.13335) over objects and an end token.
 
     Parameters
     ----------
@@ -69,7 +69,8 @@ def oat_pointer(
 
 
 def _step(x: Array, hidden: Array, cell: Array, W: Array, U: Array) -> tuple[Array, Array]:
-    """One step of an LSTM: ``x`` (..., C), state (..., U), weights (4, U, C) and (4, U, U)."""
+    """Evaluate a step of an LSTM: ``x`` (..., C), state (..., U), weights (4, U, C) and (4, U,
+    U)."""
     into, forget, new, out = (x @ W[g].T + hidden @ U[g].T for g in range(4))
     cell = sigmoid(forget) * cell + sigmoid(into) * np.tanh(new)
     return sigmoid(out) * np.tanh(cell), cell
@@ -90,7 +91,10 @@ def look_once_to_hear_lstm(
     C0: Array,
     eps: float,
 ) -> dict[str, Array]:
-    """A bidirectional LSTM over bins, then an LSTM over time, both with norm and residual.
+    """Evaluate a bidirectional LSTM over bins and an LSTM over time (Look Once to Hear, arXiv
+    2405.06289).
+
+    Each LSTM has a residual connection and a norm.
 
     Parameters
     ----------
@@ -99,9 +103,9 @@ def look_once_to_hear_lstm(
     WF, UF, OF, WB, UB, OB : array
         Forward and backward LSTM (4, U, C), (4, U, U), and their projections (U, C).
     WT, UT, OT : array
-        LSTM over time, likewise.
+        LSTM over time, with the same shapes.
     T0, C0 : array
-        Its hidden and cell state before the first frame, (N, U).
+        Hidden and cell state of the LSTM over time before the first frame, (N, U).
     """
     bins = range(X.shape[1])
     result = np.zeros_like(X)
@@ -130,7 +134,10 @@ def look_once_to_hear_attention(
     slope: float,
     eps: float,
 ) -> dict[str, Array]:
-    """Attention of every frame to itself and the L frames before, all bins of a frame at once.
+    """Attend from every frame to itself and the L frames before, over all bins of a frame at
+    once.
+
+    The layer is part of Look Once to Hear (arXiv 2405.06289).
 
     Parameters
     ----------
@@ -141,7 +148,7 @@ def look_once_to_hear_attention(
     KB, VB : array
         Keys (H, L, N, E) and values (H, L, N, F) of the frames before the first.
     slope, eps : float
-        Of the rectifier where it is negative; of the norms.
+        Slope of the rectifier below zero, and epsilon of the norms.
     """
 
     def shaped(x: Array, axes: int) -> Array:
@@ -165,7 +172,7 @@ def look_once_to_hear_attention(
 
 
 def _cell_means(image: Array, height: int, width: int) -> Array:
-    """Means over cells of an image (rows, columns, ...); the last cells may be smaller."""
+    """Return means over cells of an image (rows, columns, ...); the last cells may be smaller."""
     rows = range(0, image.shape[0], height)
     columns = range(0, image.shape[1], width)
     means = [
@@ -175,7 +182,7 @@ def _cell_means(image: Array, height: int, width: int) -> Array:
 
 
 def _depthwise(image: Array, weights: Array) -> Array:
-    """A 3 x 3 convolution of every channel by itself: (Y, X, F) with (F, 3, 3)."""
+    """Convolve each channel with its own 3 x 3 filter: (Y, X, F) with (F, 3, 3)."""
     padded = np.pad(image, ((1, 1), (1, 1), (0, 0)))
     height, width = image.shape[:2]
     found = np.zeros_like(image)
@@ -188,7 +195,7 @@ def _depthwise(image: Array, weights: Array) -> Array:
 def agent_attention(
     Q: Array, K: Array, V: Array, B1: Array, B2: Array, WD: Array, CY: int, CX: int
 ) -> dict[str, Array]:
-    """Agent attention (arXiv 2312.08874) over a map without a class token.
+    """Evaluate agent attention (arXiv 2312.08874) over a map without a class token.
 
     Parameters
     ----------
@@ -219,12 +226,12 @@ def agent_attention(
 def super_token_attention(
     X: Array, WQ: Array, WK: Array, WV: Array, WO: Array, CI: int, CJ: int
 ) -> dict[str, Array]:
-    """Super token attention (arXiv 2211.11167) with one iteration of association.
+    """Evaluate super token attention (arXiv 2211.11167) with one iteration of association.
 
     Parameters
     ----------
     X : array
-        Pixels (I, J, C); zeros are put after the last where cells do not divide them.
+        Pixels (I, J, C); zeros are appended where cells do not divide the image.
     WQ, WK, WV, WO : array
         Projections (H, C, D), (H, C, D), (H, C, F) and (H, F, C).
     CI, CJ : int
@@ -240,7 +247,7 @@ def super_token_attention(
     for y, x in np.ndindex(X.shape[:2]):
         cell = [(y // CI + i, x // CJ + j) for i, j in around]
         inside = [0 <= i < rows and 0 <= j < columns for i, j in cell]
-        # A neighbour outside of the grid is a zero vector, and takes its share.
+        # A neighbour outside the grid is a zero vector, and takes a share of the weight.
         scores = [X[y, x] @ means[s] if ok else 0.0 for s, ok in zip(cell, inside, strict=True)]
         shares[y, x] = softmax(np.asarray(scores) / np.sqrt(channels))
         for share, at, ok in zip(shares[y, x], cell, inside, strict=True):
@@ -273,7 +280,7 @@ def reversed_attention(
     ML: Array,
     temperature: float,
 ) -> dict[str, Array]:
-    """Reversed attention of DependencyViT (arXiv 2304.03282).
+    """Evaluate the reversed attention of DependencyViT (arXiv 2304.03282).
 
     Parameters
     ----------
@@ -286,7 +293,7 @@ def reversed_attention(
     ML : array
         The message controller of the layer before, (J,).
     temperature : float
-        Of the head selector.
+        Temperature of the head selector.
     """
     forward = softmax(np.einsum("hje,hie->hji", Q, K) / np.sqrt(Q.shape[-1]))
     selector = softmax(X @ WP / temperature)
@@ -312,7 +319,8 @@ def visual_attention_redistribution(
     stay: float,
     eps: float,
 ) -> dict[str, Array]:
-    """Causal attention whose image-centric heads take weight off sinks (arXiv 2503.03321).
+    """Evaluate causal attention whose image-centric heads move weight off sinks (arXiv
+    2503.03321).
 
     Parameters
     ----------
@@ -323,8 +331,8 @@ def visual_attention_redistribution(
     Q, K, V : array
         Shapes (H, P, E), (H, M, E) and (H, M, F).
     tau, rho, summ, stay, eps : float
-        When a token is a sink; the largest share of sinks in the image's weight and the
-        least weight of the image; what a sink keeps; of the root mean square.
+        Threshold of a sink, the largest share of sinks in the image's weight, the
+        smallest weight of the image, the share a sink keeps, and the norm's epsilon.
     """
     spread = np.sqrt(np.mean(X * X, axis=1) + eps)
     sink = np.abs(X[:, DIMS] / spread[:, None]).max(axis=1) > tau
@@ -356,7 +364,7 @@ def isolation_attention(
     TO: npt.NDArray[np.int64],
     IN: Array,
 ) -> dict[str, Array]:
-    """Subjects that see the background and their own reference, but not one another.
+    """Evaluate attention of subjects that see the background and their own reference only.
 
     Parameters
     ----------
@@ -367,8 +375,8 @@ def isolation_attention(
     KR, VR : array
         References, one a subject, (..., S, N, E) and (..., S, N, F).
     TO, IN : array
-        Which token of the reference of a subject is placed at a token of the image, and
-        whether one is: (..., S, P).
+        Index of the reference token of a subject at a token of the image, and
+        1 where one exists: (..., S, P).
     """
     result = np.zeros((*Q.shape[:-1], V.shape[-1]))
     for at in np.ndindex(Q.shape[:-2]):
@@ -387,7 +395,8 @@ def isolation_attention(
 
 
 def channel_spatial_gate(X: Array, W1: Array, W2: Array, WS: Array) -> dict[str, Array]:
-    """A gate for every channel, from its mean, and one for every place, from a 3 x 3 filter.
+    """Multiply a map by a gate per channel, from the mean, and a gate per place, from a 3 x 3
+    filter.
 
     Parameters
     ----------
@@ -412,7 +421,7 @@ def _attend(
     weights: tuple[Array, Array, Array, Array],
     keep: npt.NDArray[np.bool_],
 ) -> Array:
-    """Multi-head attention (P, D) to (M, D) over the pairs ``keep`` (P, M)."""
+    """Evaluate multi-head attention of (P, D) to (M, D) over the pairs ``keep`` (P, M)."""
     WQ, WK, WV, WO = weights
     result = np.zeros(query.shape)
     for h in range(len(WQ)):
@@ -424,7 +433,7 @@ def _attend(
 
 
 def _object_scores(mask: Array, owners: Array, objects: int) -> Array:
-    """The best score of every object's clicks, for every point."""
+    """Return the best score of every object's clicks, for every point."""
     scores = np.full((len(mask), objects), -np.inf)
     for u, owner in enumerate(owners.astype(int)):
         scores[:, owner] = np.maximum(scores[:, owner], mask[:, u])
@@ -456,7 +465,7 @@ def click_attention(
     eps: float,
     O: int,  # noqa: E741
 ) -> dict[str, Array]:
-    """A decoder block of AGILE3D (arXiv 2306.00977), the mask of the block before made first.
+    """Evaluate a decoder block of AGILE3D (arXiv 2306.00977), with the mask of the block before.
 
     Parameters
     ----------
@@ -472,7 +481,7 @@ def click_attention(
         Clicks to scene (A), clicks to clicks (B), scene to clicks (C): heads (H, D, E) and,
         for the last letter O, (H, E, D).
     eps, O : float, int
-        Of the norms; objects.
+        Epsilon of the norms, and number of objects.
 
     Returns
     -------

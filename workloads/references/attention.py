@@ -18,7 +18,8 @@ def _scores(Q: Array, K: Array) -> Array:
 
 
 def _weights(scores: Array, kept: npt.NDArray[np.bool_] | None = None) -> Array:
-    """Softmax along the last axis over the kept scores; rows that keep none are zero."""
+    """Return softmax along the last axis over the kept scores; rows without a kept score are
+    zero."""
     if kept is None:
         kept = np.ones(scores.shape[-2:], bool)
     top = np.max(scores, axis=-1, keepdims=True, initial=-np.inf, where=kept)
@@ -29,12 +30,12 @@ def _weights(scores: Array, kept: npt.NDArray[np.bool_] | None = None) -> Array:
 
 
 def _positions(Q: Array, K: Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Query positions as a column and key positions as a row."""
+    """Return query positions as a column and key positions as a row; both count from 0."""
     return np.arange(Q.shape[-2])[:, None], np.arange(K.shape[-2])[None, :]
 
 
 def softmax_attention(Q: Array, K: Array, V: Array) -> dict[str, Array]:
-    """``AV = softmax(Q K^T) V`` over all keys.
+    """Return ``AV = softmax(Q K^T) V`` over all keys.
 
     Parameters
     ----------
@@ -45,24 +46,24 @@ def softmax_attention(Q: Array, K: Array, V: Array) -> dict[str, Array]:
 
 
 def softmax_attention_causal(Q: Array, K: Array, V: Array) -> dict[str, Array]:
-    """Softmax attention of query p over the keys m <= p."""
+    """Return softmax attention of query p over the keys m <= p."""
     p, m = _positions(Q, K)
     return {"AV": _weights(_scores(Q, K), m <= p) @ V}
 
 
 def sliding_window_attention(Q: Array, K: Array, V: Array, W: float) -> dict[str, Array]:
-    """Softmax attention of query p over the keys p - W < m <= p."""
+    """Return softmax attention of query p over the keys p - W < m <= p."""
     p, m = _positions(Q, K)
     return {"AV": _weights(_scores(Q, K), (m <= p) & (m > p - W)) @ V}
 
 
 def softmax_attention_temperature(Q: Array, K: Array, V: Array, tau: float) -> dict[str, Array]:
-    """Softmax attention of scores divided by ``tau``."""
+    """Return softmax attention of scores divided by ``tau``."""
     return {"AV": _weights(_scores(Q, K) / tau) @ V}
 
 
 def softmax_attention_sink(Q: Array, K: Array, V: Array, S: Array) -> dict[str, Array]:
-    """Softmax attention with one more score ``S`` of shape (...), which has no value."""
+    """Return softmax attention with one more score ``S`` of shape (...), which has no value."""
     scores = _scores(Q, K)
     sink = np.broadcast_to(np.asarray(S)[..., None, None], (*scores.shape[:-1], 1))
     weights = _weights(np.concatenate([scores, sink], axis=-1))
@@ -70,32 +71,34 @@ def softmax_attention_sink(Q: Array, K: Array, V: Array, S: Array) -> dict[str, 
 
 
 def squared_softmax_attention(Q: Array, K: Array, V: Array) -> dict[str, Array]:
-    """Attention weighted by the square of the softmax, not normalised again."""
+    """Return attention weighted by the squared softmax, which is not normalised again."""
     return {"AV": _weights(_scores(Q, K)) ** 2 @ V}
 
 
 def causal_attention(Q: Array, K: Array, V: Array) -> dict[str, Array]:
-    """Softmax attention of query p over the keys m <= p + M - P: the last query sees all."""
+    """Return softmax attention of query p over the keys m <= p + M - P: the last query sees all
+    keys."""
     p, m = _positions(Q, K)
     return {"AV": _weights(_scores(Q, K), m <= p + K.shape[-2] - Q.shape[-2]) @ V}
 
 
 def window_attention(Q: Array, K: Array, V: Array, W: float) -> dict[str, Array]:
-    """Softmax attention over the last ``W`` keys up to m = p + M - P, aligned as causal."""
+    """Return softmax attention of query p over the ``W`` keys up to m = p + M - P."""
     p, m = _positions(Q, K)
     last = p + K.shape[-2] - Q.shape[-2]
     return {"AV": _weights(_scores(Q, K), (m <= last) & (m > last - W)) @ V}
 
 
 def two_sided_window_attention(Q: Array, K: Array, V: Array, W: float) -> dict[str, Array]:
-    """Softmax attention over ``W`` keys before m = p + M - P, that one, and ``W`` behind it."""
+    """Return softmax attention of query p over the keys from p + M - P - W to p + M - P + W."""
     p, m = _positions(Q, K)
     middle = p + K.shape[-2] - Q.shape[-2]
     return {"AV": _weights(_scores(Q, K), abs(m - middle) <= W) @ V}
 
 
 def _attention(scores: Array, V: Array) -> dict[str, Array]:
-    """Rows without a key give zeros, and a log-sum-exp of -inf."""
+    """Return softmax attention and log-sum-exp of scores; rows without a key give zeros and
+    -inf."""
     top = np.max(scores, axis=-1, keepdims=True, initial=-np.inf)
     top = np.where(top == -np.inf, 0.0, top)
     raised = np.exp(scores - top)
@@ -106,7 +109,7 @@ def _attention(scores: Array, V: Array) -> dict[str, Array]:
 
 
 def flash_attention(Q: Array, K: Array, V: Array) -> dict[str, Array]:
-    """``AV = softmax(Q K^T) V`` and the log-sum-exp ``L`` of every row of scores.
+    """Return ``AV = softmax(Q K^T) V`` and the log-sum-exp ``L`` of every row of scores.
 
     Parameters
     ----------
@@ -117,7 +120,8 @@ def flash_attention(Q: Array, K: Array, V: Array) -> dict[str, Array]:
 
 
 def flash_attention_causal(Q: Array, K: Array, V: Array) -> dict[str, Array]:
-    """The same over the keys m <= p + M - P; ``L`` is -inf where there is none."""
+    """Return ``flash_attention`` over the keys m <= p + M - P; ``L`` is -inf for a query without
+    keys."""
     queries, keys = Q.shape[-2], K.shape[-2]
     kept = np.tri(queries, keys, keys - queries, dtype=bool)
     return _attention(np.where(kept, Q @ np.swapaxes(K, -1, -2), -np.inf), V)
@@ -126,7 +130,7 @@ def flash_attention_causal(Q: Array, K: Array, V: Array) -> dict[str, Array]:
 def flash_attention_backward(
     Q: Array, K: Array, V: Array, AV: Array, L: Array, DO: Array
 ) -> dict[str, Array]:
-    """Gradients of ``softmax(Q K^T) V``, given that of its result.
+    """Return gradients of ``softmax(Q K^T) V`` from the gradient of its result.
 
     Parameters
     ----------
@@ -151,7 +155,9 @@ def flash_attention_backward(
 def flash_attention_backward_grouped(
     Q: Array, K: Array, V: Array, AV: Array, L: Array, DO: Array
 ) -> dict[str, Array]:
-    """The same for S query heads to a head of keys and values, over the keys m <= p + M - P.
+    """Return gradients of causal attention whose S query heads share a head of keys and values.
+
+    Query p sees the keys m <= p + M - P.
 
     Parameters
     ----------
@@ -175,19 +181,24 @@ def flash_attention_backward_grouped(
 
 
 def _aligned_positions(Q: Array, K: Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Positions of the queries as a column, of the keys as a row."""
+    """Return positions of queries as a column, and of keys as a row; the last query is at the
+    last key."""
     queries, keys = Q.shape[-2], K.shape[-2]
     return np.arange(queries)[:, None] + keys - queries, np.arange(keys)[None, :]
 
 
 def softcap_attention(Q: Array, K: Array, V: Array, cap: float) -> dict[str, Array]:
-    """Causal attention of the scores ``cap * tanh(x / cap)``, as in Gemma 2."""
+    """Return causal attention of the scores ``cap * tanh(x / cap)`` (Gemma 2, arXiv 2408.00118)."""
     at, m = _aligned_positions(Q, K)
     return {"AV": _weights(cap * np.tanh(_scores(Q, K) / cap), m <= at) @ V}
 
 
 def alibi_attention(Q: Array, K: Array, V: Array, SL: Array) -> dict[str, Array]:
-    """Causal attention; a score loses the slope of its head (..., H) for every step of distance."""
+    """Return causal attention with ALiBi (arXiv 2108.12409): a score loses ``SL`` per step of
+    distance.
+
+    ``SL`` of shape (..., H) holds the slopes of the heads.
+    """
     at, m = _aligned_positions(Q, K)
     scores = _scores(Q, K) - np.asarray(SL)[..., None, None] * (at - m)
     return {"AV": _weights(scores, m <= at) @ V}
@@ -201,14 +212,14 @@ def t5_attention(
     BB: npt.NDArray[np.int64],
     BA: npt.NDArray[np.int64],
 ) -> dict[str, Array]:
-    """Attention over all keys with ``TAB[h, bucket]`` added to the scores of head h.
+    """Return attention over all keys with ``TAB[h, bucket]`` added to the scores of head h (T5).
 
     Parameters
     ----------
     TAB : array, shape (..., N)
-        Of the heads, the same in every batch.
+        Biases of each head and bucket; all sequences share them.
     BB, BA : array of whole numbers, shapes (M,) and (P,)
-        Buckets of a key so many places before the query, and after it.
+        Buckets of a key by its distance before the query, and after the query.
     """
     at, m = _aligned_positions(Q, K)
     after = np.maximum(m - at, 0)
@@ -220,13 +231,14 @@ def t5_attention(
 def t5_causal_attention(
     Q: Array, K: Array, V: Array, TAB: Array, BB: npt.NDArray[np.int64]
 ) -> dict[str, Array]:
-    """Attention to the keys up to each query's own, ``TAB[h, BB[distance]]`` added to scores.
+    """Return attention over the keys up to each query's own, with ``TAB[h, BB[distance]]`` added
+    to scores.
 
     Parameters
     ----------
     TAB : array, shape (..., N)
     BB : array of whole numbers, shape (M,)
-        Buckets of a key so many places before the query.
+        Buckets of a key by its distance before the query.
     """
     at, m = _aligned_positions(Q, K)
     scores = _scores(Q, K) + np.take(TAB, BB[np.maximum(at - m, 0)], axis=-1)
@@ -234,26 +246,26 @@ def t5_causal_attention(
 
 
 def prefix_attention(Q: Array, K: Array, V: Array, L: float) -> dict[str, Array]:
-    """Every query sees the first L keys and those up to its own place."""
+    """Return attention of every query over the first L keys and the keys up to its own position."""
     at, m = _aligned_positions(Q, K)
     return {"AV": _weights(_scores(Q, K), (m <= at) | (m < L)) @ V}
 
 
 def chunked_local_attention(Q: Array, K: Array, V: Array, C: float) -> dict[str, Array]:
-    """Causal attention of each query to the keys of its own chunk of C."""
+    """Return causal attention of each query over the keys of its own chunk of C."""
     at, m = _aligned_positions(Q, K)
     own = np.floor_divide(at, C) == np.floor_divide(m, C)
     return {"AV": _weights(_scores(Q, K), own & (m <= at)) @ V}
 
 
 def gated_attention(Q: Array, K: Array, V: Array, GT: Array) -> dict[str, Array]:
-    """Causal attention times ``sigmoid(GT)``, of shape (..., P, F)."""
+    """Return causal attention times ``sigmoid(GT)``, of shape (..., P, F)."""
     at, m = _aligned_positions(Q, K)
     return {"Y": (_weights(_scores(Q, K), m <= at) @ V) * sigmoid(GT)}
 
 
 def forgetting_attention(Q: Array, K: Array, V: Array, FG: Array) -> dict[str, Array]:
-    """Causal attention, each raised score times the product of the gates after its key.
+    """Return causal attention whose weights are multiplied by all gates behind their key.
 
     ``FG`` of shape (..., P) holds the gates' logarithms, at most 0; P = M.
     """
@@ -267,9 +279,9 @@ def forgetting_attention(Q: Array, K: Array, V: Array, FG: Array) -> dict[str, A
 
 
 def softpick_attention(Q: Array, K: Array, V: Array, eps: float) -> dict[str, Array]:
-    """``relu(exp(x) - 1) V / sum |exp(x) - 1|`` over the keys up to the query's place.
+    """Return ``relu(exp(x) - 1) V / sum |exp(x) - 1|`` over the keys up to the query's position.
 
-    ``eps`` is added to the sum after both were divided by the largest exp(x).
+    Numerator and sum are divided by the largest exp(x) before ``eps`` is added to the sum.
     """
     at, m = _aligned_positions(Q, K)
     kept = m <= at
@@ -291,7 +303,7 @@ def differential_attention(
     lam0: float,
     eps: float,
 ) -> dict[str, Array]:
-    """Causal ``(A_0 - lam A_1) V``, each head divided by its root mean square, times 1 - lam0.
+    """Return causal ``(A_0 - lam A_1) V``, each head over its root mean square, times 1 - lam0.
 
     Parameters
     ----------
@@ -312,7 +324,8 @@ def differential_attention(
 def paged_attention(
     Q: Array, KP: Array, VP: Array, TABLE: npt.NDArray[np.int64], M: int
 ) -> dict[str, Array]:
-    """The last P tokens of every head over the M keys of the pages that a table names, causally.
+    """Return causal attention of the last P tokens over the M keys of the pages that a table
+    names.
 
     Parameters
     ----------
@@ -336,7 +349,7 @@ def paged_attention(
 def paged_attention_decode(
     Q: Array, KP: Array, VP: Array, TABLE: npt.NDArray[np.int64], M: int
 ) -> dict[str, Array]:
-    """One query of every head over the first M keys of the pages that a table names.
+    """Return attention of one query of every head over the first M keys of the pages of a table.
 
     Parameters
     ----------
@@ -357,18 +370,21 @@ def paged_attention_decode(
 
 
 def _attend(q: Array, k: Array, v: Array) -> Array:
-    """One head: (..., P, E), (..., M, E) and (..., M, F) to (..., P, F)."""
+    """Return softmax attention of one head: (..., P, E), (..., M, E) and (..., M, F) to (..., P,
+    F)."""
     return np.asarray(softmax(q @ np.swapaxes(k, -1, -2)) @ v)
 
 
 def multi_query_attention(Q: Array, K: Array, V: Array) -> dict[str, Array]:
-    """Every head of ``Q`` (..., H, P, E) attends the same ``K`` (..., M, E), ``V`` (..., M, F)."""
+    """Return attention whose heads ``Q`` (..., H, P, E) share ``K`` (..., M, E) and ``V`` (...,
+    M, F)."""
     heads = [_attend(Q[..., h, :, :], K, V) for h in range(Q.shape[-3])]
     return {"AV": np.stack(heads, axis=-3)}
 
 
 def grouped_query_attention(Q: Array, K: Array, V: Array) -> dict[str, Array]:
-    """The S query heads of a group attend the same keys (Ainslie et al., arXiv 2305.13245).
+    """Return attention whose S query heads of a group share keys (Ainslie et al., arXiv
+    2305.13245).
 
     Parameters
     ----------
@@ -380,14 +396,15 @@ def grouped_query_attention(Q: Array, K: Array, V: Array) -> dict[str, Array]:
 
 
 def _seen(Q: Array, K: Array, W: float) -> list[list[int]]:
-    """For every query the keys it sees: the last ``W`` up to its own, the last query's the last."""
+    """Return the keys that every query sees: the last ``W`` up to its own; the last query has
+    the last."""
     queries, keys = Q.shape[-2], K.shape[-2]
     ends = [p + keys - queries for p in range(queries)]
     return [[m for m in range(keys) if end - W < m <= end] for end in ends]
 
 
 def _row(q: Array, k: Array, v: Array, sink: Array | None, cap: float | None, bias: Array) -> Array:
-    """One query of one head, (E), over the keys that it sees; zero where it sees none."""
+    """Return one query of one head, (E), over the keys it sees; zero where it sees none."""
     scores = k @ q + bias
     if cap is not None:
         scores = cap * np.tanh(scores / cap)
@@ -408,7 +425,7 @@ def _grouped_rows(
     cap: float | None = None,
     SL: Array | None = None,
 ) -> dict[str, Array]:
-    """Query by query of each head."""
+    """Return causal attention of grouped heads, one query of one head after another."""
     found = np.zeros((*Q.shape[:-1], V.shape[-1]))
     seen = _seen(Q, K, W)
     for *ahead, g, s, p in np.ndindex(Q.shape[:-1]):
@@ -423,54 +440,59 @@ def _grouped_rows(
 
 
 def grouped_query_attention_causal(Q: Array, K: Array, V: Array) -> dict[str, Array]:
-    """``grouped_query_attention`` of query p over the keys m <= p + M - P."""
+    """Return ``grouped_query_attention`` of query p over the keys m <= p + M - P."""
     return _grouped_rows(Q, K, V, np.inf)
 
 
 def grouped_query_attention_window(Q: Array, K: Array, V: Array, W: float) -> dict[str, Array]:
-    """``grouped_query_attention`` over the last ``W`` keys up to m = p + M - P."""
+    """Return ``grouped_query_attention`` of query p over the last ``W`` keys up to m = p + M -
+    P."""
     return _grouped_rows(Q, K, V, W)
 
 
 def grouped_query_attention_sink(Q: Array, K: Array, V: Array, Z: Array) -> dict[str, Array]:
-    """As causal, and one more score a head, ``Z`` of shape (..., G, S), which has no value."""
+    """Return causal grouped attention with one more score per head, ``Z`` (..., G, S), without a
+    value."""
     return _grouped_rows(Q, K, V, np.inf, Z)
 
 
 def grouped_query_attention_sink_window(
     Q: Array, K: Array, V: Array, Z: Array, W: float
 ) -> dict[str, Array]:
-    """As with a window, and one more score a head, ``Z`` of shape (..., G, S)."""
+    """Return windowed grouped attention with one more score per head, ``Z`` (..., G, S)."""
     return _grouped_rows(Q, K, V, W, Z)
 
 
 def grouped_query_attention_softcap(Q: Array, K: Array, V: Array, cap: float) -> dict[str, Array]:
-    """As causal, of the scores ``cap * tanh(x / cap)`` (Gemma 2, arXiv 2408.00118)."""
+    """Return causal grouped attention of scores ``cap * tanh(x / cap)`` (Gemma 2, arXiv
+    2408.00118)."""
     return _grouped_rows(Q, K, V, np.inf, cap=cap)
 
 
 def grouped_query_attention_softcap_window(
     Q: Array, K: Array, V: Array, cap: float, W: float
 ) -> dict[str, Array]:
-    """As with a window, of the scores ``cap * tanh(x / cap)``."""
+    """Return windowed grouped attention of the scores ``cap * tanh(x / cap)``."""
     return _grouped_rows(Q, K, V, W, cap=cap)
 
 
 def grouped_query_attention_alibi(Q: Array, K: Array, V: Array, SL: Array) -> dict[str, Array]:
-    """As causal; a score loses the slope of its head, ``SL`` (..., G, S), for every step back."""
+    """Return causal grouped attention with ALiBi: a score loses ``SL`` (..., G, S) per step of
+    distance."""
     slopes = np.broadcast_to(SL, Q.shape[:-2])
     return _grouped_rows(Q, K, V, np.inf, SL=slopes)
 
 
 def grouped_query_attention_gated(Q: Array, K: Array, V: Array, GT: Array) -> dict[str, Array]:
-    """As causal, and times a sigmoid of ``GT``, of shape (..., G, S, P, F)."""
+    """Return causal grouped attention times ``sigmoid(GT)``, of shape (..., G, S, P, F)."""
     return {"Y": _grouped_rows(Q, K, V, np.inf)["AV"] * sigmoid(GT)}
 
 
 def latent_attention(
     QN: Array, QR: Array, C: Array, KR: Array, WK: Array, WV: Array
 ) -> dict[str, Array]:
-    """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434), keys and values expanded.
+    """Return multi-head latent attention (DeepSeek-V2, arXiv 2405.04434) with expanded keys and
+    values.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Functions that several references apply to arrays."""
+"""Functions of arrays that several references use."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ Array = npt.NDArray[np.float64]
 
 
 def sigmoid(x: Array) -> Array:
-    """``1 / (1 + exp(-x))``, element by element."""
-    with np.errstate(over="ignore"):  # far below zero it is zero
+    """Return ``1 / (1 + exp(-x))``, element by element."""
+    # Far below zero the exponential overflows, and the result is zero.
+    with np.errstate(over="ignore"):
         return np.asarray(1 / (1 + np.exp(-x)))
 
 
 def softmax(scores: Array) -> Array:
-    """Along the last axis, the largest score taken out first; of no scores, nothing."""
+    """Return softmax along the last axis; without scores the result is empty."""
     raised = np.exp(scores - np.max(scores, axis=-1, keepdims=True, initial=-np.inf))
     return np.asarray(raised / raised.sum(axis=-1, keepdims=True))
 
 
 def softmax_by_log(scores: Array) -> Array:
-    """Along the last axis, by the logarithm of the sum: rounded otherwise than ``softmax``."""
+    """Return softmax along the last axis, computed by a log-sum-exp: it rounds differently."""
     return np.asarray(np.exp(scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True)))
 
 
 def layer_norm(x: Array, eps: float, axes: int = 1) -> Array:
-    """``x`` less its mean, over its deviation, along the last axes."""
+    """Return ``(x - mean) / sqrt(variance + eps)`` along the last axes."""
     along = tuple(range(-axes, 0))
     mean = x.mean(axis=along, keepdims=True)
     return np.asarray((x - mean) / np.sqrt(x.var(axis=along, keepdims=True) + eps))

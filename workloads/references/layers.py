@@ -10,27 +10,28 @@ from .functions import Array
 
 
 def linear_layer(X: Array, W: Array) -> dict[str, Array]:
-    """``Z = X W``; ``X`` of shape (..., N, D), ``W`` of shape (..., D, J)."""
+    """Return ``Z = X W`` of ``X`` (..., N, D) and ``W`` (..., D, J)."""
     return {"Z": X @ W}
 
 
 def linear_layer_squared_relu(X: Array, W: Array) -> dict[str, Array]:
-    """``max(0, x W) ** 2``."""
+    """Return ``Z = max(0, X W)^2``; shapes as ``linear_layer``."""
     return {"Z": np.where(X @ W > 0, (X @ W) ** 2, 0.0)}
 
 
 def linear_layer_relu(X: Array, W: Array) -> dict[str, Array]:
-    """``Z = max(X W, 0)``; shapes as ``linear_layer``."""
+    """Return ``Z = max(X W, 0)``; shapes as ``linear_layer``."""
     return {"Z": np.maximum(X @ W, 0.0)}
 
 
 def linear_layer_softcap(X: Array, W: Array, cap: float) -> dict[str, Array]:
-    """``Z = cap * tanh(X W / cap)``; shapes as ``linear_layer``."""
+    """Return ``Z = cap * tanh(X W / cap)``; shapes as ``linear_layer``."""
     return {"Z": cap * np.tanh(X @ W / cap)}
 
 
 def linear_layer_gelu(X: Array, W: Array) -> dict[str, Array]:
-    """``Z = U Phi(U)`` of ``U = X W``, with the normal distribution Phi (arXiv 1606.08415)."""
+    """Return ``Z = U Phi(U)`` of ``U = X W``, with the normal distribution Phi (arXiv
+    1606.08415)."""
     return {"Z": np.vectorize(_gelu, otypes=[np.float64])(X @ W)}
 
 
@@ -39,7 +40,8 @@ def _gelu(u: float) -> float:
 
 
 def linear_layer_swiglu(X: Array, WG: Array, WU: Array) -> dict[str, Array]:
-    """``Z = silu(X WG) * (X WU)`` element by element, ``silu(g) = g / (1 + exp(-g))``.
+    """Return ``Z = silu(X WG) * (X WU)`` element by element, with ``silu(g) = g / (1 +
+    exp(-g))``.
 
     Both weights have the shape (..., D, J) (arXiv 2002.05202).
     """
@@ -50,7 +52,7 @@ def linear_layer_swiglu(X: Array, WG: Array, WU: Array) -> dict[str, Array]:
 def linear_layer_swiglu_clamped(
     X: Array, WG: Array, WU: Array, limit: float, slope: float
 ) -> dict[str, Array]:
-    """``Z = (u + 1) g sigma(slope g)`` of clamped products (gpt-oss).
+    """Return ``Z = (u + 1) g sigma(slope g)`` of clamped products (gpt-oss).
 
     ``g`` is ``X WG`` up to ``limit``, ``u`` is ``X WU`` between ``-limit`` and ``limit``; both
     weights have the shape (..., D, J).
@@ -61,7 +63,7 @@ def linear_layer_swiglu_clamped(
 
 
 def projections(X: Array, WQ: Array, WK: Array, WV: Array) -> dict[str, Array]:
-    """Queries, keys and values of each head: ``Q[h] = X WQ[:, h]`` and so on.
+    """Return queries, keys and values of each head: ``Q[h] = X WQ[:, h]``, and so on.
 
     Parameters
     ----------
@@ -73,23 +75,24 @@ def projections(X: Array, WQ: Array, WK: Array, WV: Array) -> dict[str, Array]:
 
 
 def output_projection(AV: Array, WO: Array) -> dict[str, Array]:
-    """``O``: the sum over heads of ``AV[h] WO[h]``; shapes (H, N, F) and (H, F, D)."""
+    """Return ``O``, the sum over heads of ``AV[h] WO[h]``; shapes (H, N, F) and (H, F, D)."""
     return {"O": (AV @ WO).sum(axis=0)}
 
 
 def feed_forward(X: Array, W1: Array, W2: Array) -> dict[str, Array]:
-    """``Y = gelu(X W1) W2``; shapes (N, D), (D, S) and (S, D)."""
+    """Return ``Y = gelu(X W1) W2``; shapes (N, D), (D, S) and (S, D)."""
     return {"Y": linear_layer_gelu(X, W1)["Z"] @ W2}
 
 
 def rotary_positions(Q: Array, base: float, first: float) -> dict[str, Array]:
-    """Rotary positions (arXiv 2104.09864): complex numbers of two halves, turned.
+    """Return queries with rotary positions (arXiv 2104.09864): both halves rotate as complex
+    numbers.
 
     Parameters
     ----------
     Q : array, shape (..., P, 2, I)
     base, first : float
-        Channel i turns by ``base^(-i/I)`` a token; the place of the first one.
+        Channel i rotates by ``base^(-i/I)`` per token; ``first`` is the position of token 0.
     """
     tokens, channels = Q.shape[-3], Q.shape[-1]
     angles = np.outer(first + np.arange(tokens), base ** -(np.arange(channels) / channels))
@@ -102,26 +105,25 @@ def _log_sum_exp(x: Array) -> Array:
 
 
 def softmax(X: Array) -> dict[str, Array]:
-    """``Y = exp(X) / sum exp(X)``; ``X`` of shape (..., N, V)."""
+    """Return ``Y = exp(X) / sum exp(X)`` of ``X`` (..., N, V)."""
     return {"Y": np.exp(X - _log_sum_exp(X))}
 
 
 def log_softmax(X: Array) -> dict[str, Array]:
-    """``Y = X - log sum exp(X)``; ``X`` of shape (..., N, V)."""
+    """Return ``Y = X - log sum exp(X)`` of ``X`` (..., N, V)."""
     return {"Y": X - _log_sum_exp(X)}
 
 
 def cross_entropy(X: Array, T: Array) -> dict[str, Array]:
-    """Loss per token of logits ``X`` against targets ``T``, both (..., N, V).
+    """Return the loss per token of logits ``X`` against targets ``T``, both (..., N, V).
 
-    ``L = log sum exp(X) - X . T``, which is the cross-entropy where each row of ``T`` sums
-    to 1.
+    ``L = log sum exp(X) - X . T``, which is the cross-entropy where each row of ``T`` sums to 1.
     """
     return {"L": _log_sum_exp(X)[..., 0] - (X * T).sum(axis=-1)}
 
 
 def layer_norm(X: Array, G: Array, B: Array, eps: float) -> dict[str, Array]:
-    """``Y = (X - mean) / sqrt(variance + eps) * G + B`` (arXiv 1607.06450).
+    """Return ``Y = (X - mean) / sqrt(variance + eps) * G + B`` (arXiv 1607.06450).
 
     Parameters
     ----------
@@ -135,13 +137,13 @@ def layer_norm(X: Array, G: Array, B: Array, eps: float) -> dict[str, Array]:
 
 
 def rms_norm(X: Array, G: Array, eps: float) -> dict[str, Array]:
-    """``Y = X / sqrt(mean(X^2) + eps) * G`` (arXiv 1910.07467); shapes as ``layer_norm``."""
+    """Return ``Y = X / sqrt(mean(X^2) + eps) * G`` (arXiv 1910.07467); shapes as ``layer_norm``."""
     spread = np.sqrt(np.mean(np.square(X), axis=-1, keepdims=True) + eps)
     return {"Y": X / spread * G[..., None, :]}
 
 
 def rms_norm_projection(X: Array, G: Array, W: Array, eps: float) -> dict[str, Array]:
-    """``rms_norm`` followed by a linear layer ``W`` of shape (..., D, J)."""
+    """Return ``rms_norm`` followed by a linear layer ``W`` of shape (..., D, J)."""
     return {"O": rms_norm(X, G, eps)["Y"] @ W}
 
 
@@ -153,18 +155,18 @@ def deit_lt_loss(
     EN: Array,
     alpha: float = 0.5,
 ) -> dict[str, Array]:
-    """DeiT-LT's loss of every image (arXiv 2404.02900).
+    """Return the loss of every image in DeiT-LT (arXiv 2404.02900).
 
     Parameters
     ----------
     CLS, DIST : array
         Logits (N, C) of the class token and of the distillation token.
     LB, TB : array
-        Labels (N,) and the classes (N,) a teacher gives.
+        Labels (N,), and classes (N,) that a teacher predicts.
     EN : array
         Effective number of images of each class (C,).
     alpha : float
-        The share of the distillation.
+        Weight of the distillation loss.
     """
     weights = 1 / EN
     weights = weights * len(weights) / weights.sum()

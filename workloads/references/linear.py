@@ -14,12 +14,13 @@ from .functions import Array, outer, row_times, sigmoid, softmax, unit_rows
 
 
 def _features(x: Array) -> Array:
-    """elu(x) + 1, the feature map of Katharopoulos et al. (arXiv 2006.16236)."""
+    """Return elu(x) + 1, the feature map of Katharopoulos et al. (arXiv 2006.16236)."""
     return np.where(x > 0, x + 1, np.exp(np.minimum(x, 0)))
 
 
 def linear_attention(Q: Array, K: Array, V: Array) -> dict[str, Array]:
-    """Non-causal linear attention with features elu + 1, normalised.
+    """Return normalised linear attention over all keys, with features elu + 1 (arXiv
+    2006.16236).
 
     Parameters
     ----------
@@ -31,7 +32,7 @@ def linear_attention(Q: Array, K: Array, V: Array) -> dict[str, Array]:
 
 
 def linear_attention_causal(Q: Array, K: Array, V: Array) -> dict[str, Array]:
-    """The same over the keys m <= p, by the recurrence S += k v^T, z += k."""
+    """Return normalised linear attention over the keys m <= p, by S += k v^T and z += k."""
     q, k = _features(Q), _features(K)
     state = np.zeros((*K.shape[:-2], K.shape[-1], V.shape[-1]))
     total = np.zeros((*K.shape[:-2], K.shape[-1]))
@@ -47,9 +48,9 @@ def linear_attention_causal(Q: Array, K: Array, V: Array) -> dict[str, Array]:
 
 
 def lightning_attention(Q: Array, K: Array, V: Array, lam: float) -> dict[str, Array]:
-    """Causal linear attention with decay ``lam``: S = lam S + k v^T, o = q S.
+    """Return causal linear attention with decay ``lam``: S = lam S + k v^T, o = q S.
 
-    No feature map and no normalisation (TransNormerLLM, arXiv 2405.17381; RetNet before
+    There is no feature map and no normalisation (TransNormerLLM, arXiv 2405.17381; RetNet before
     its norm).
     """
     state = np.zeros((*K.shape[:-2], K.shape[-1], V.shape[-1]))
@@ -69,10 +70,11 @@ def lightning_attention_backward(
     DO: Array,
     lam: float,
 ) -> dict[str, Array]:
-    """Gradients of ``lightning_attention`` for P = M, given ``DO``, that of its output.
+    """Return gradients of ``lightning_attention`` for P = M from ``DO``, the gradient of its
+    output.
 
-    ``DQ[t] = S[t] DO[t]`` going forwards; ``R[t] = lam R[t+1] + q[t] DO[t]^T``,
-    ``DK[t] = R[t] v[t]`` and ``DV[t] = R[t]^T k[t]`` going backwards.
+    ``DQ[t] = S[t] DO[t]`` going forwards; ``R[t] = lam R[t+1] + q[t] DO[t]^T``, ``DK[t] = R[t]
+    v[t]`` and ``DV[t] = R[t]^T k[t]`` going backwards.
     """
     state = np.zeros((*K.shape[:-2], K.shape[-1], V.shape[-1]))
     back = np.zeros_like(state)
@@ -90,11 +92,12 @@ def lightning_attention_backward(
 def transnormer_attention(
     X: Array, WQ: Array, WK: Array, WV: Array, WU: Array, LAM: Array
 ) -> dict[str, Array]:
-    """TransNormerLLM's token mixer: ``Norm(attention) * U`` over all heads (arXiv 2307.14995).
+    """Return TransNormerLLM's token mixer, ``Norm(attention) * U`` over all heads (arXiv
+    2307.14995).
 
     ``Q = silu(X WQ)``, ``K = silu(X WK)``, ``V = X WV``, ``U = X WU``; every head is
-    ``lightning_attention`` with its own decay; the norm divides a position by the root mean
-    square over all heads and channels.
+    ``lightning_attention`` with its own decay; the norm divides a position by the root mean square
+    over all heads and channels.
 
     Parameters
     ----------
@@ -126,12 +129,13 @@ def transnormer_attention(
 
 
 def normalised_attention(X: Array, WN: Array, Q: Array, K: Array, V: Array) -> dict[str, Array]:
-    """Causal linear attention over ``exp(WN . x)``, a learned normaliser (arXiv 2405.15731).
+    """Return causal linear attention over ``exp(WN . x)``, a learned normaliser (arXiv
+    2405.15731).
 
     Parameters
     ----------
     X, WN : array
-        Tokens (..., P, D) and what makes normalisers of them (..., D).
+        Tokens (..., P, D), and weights (..., D) of their normalisers.
     Q, K, V : array
         Shapes (..., P, E), (..., P, E) and (..., P, F).
     """
@@ -140,37 +144,39 @@ def normalised_attention(X: Array, WN: Array, Q: Array, K: Array, V: Array) -> d
 
 
 def based_attention(Q: Array, K: Array, V: Array) -> dict[str, Array]:
-    """Based (arXiv 2402.18668): causal attention that weighs by ``1 + s + s^2 / 2``."""
+    """Return causal attention with weights ``1 + s + s^2 / 2`` (Based, arXiv 2402.18668)."""
     scores = Q @ np.swapaxes(K, -1, -2)
     weights = np.tril(((scores + 1) ** 2 + 1) / 2)
     return {"O": weights @ V / weights.sum(axis=-1, keepdims=True)}
 
 
 def lightning_decay_paper(H: int, L: int) -> dict[str, Array]:
-    """``exp(-(8h/H) (1 - l/L))``: arXiv 2401.04658, eq. 10."""
+    """Return decays ``exp(-(8h/H) (1 - l/L))`` of heads and layers (arXiv 2401.04658, eq. 10)."""
     rows = [[math.exp(-(8 * h / H) * (1 - x / L)) for h in range(H)] for x in range(L)]
     return {"LAM": np.array(rows)}
 
 
 def lightning_decay_code(H: int, L: int) -> dict[str, Array]:
-    """``exp(-slope_h (1 - l/(L-1) + 1e-5))`` with ALiBi's slopes: the authors' module."""
+    """Return decays ``exp(-slope_h (1 - l/(L-1) + 1e-5))`` with ALiBi's slopes, as the authors'
+    code."""
     slopes = _alibi_slopes(H)
     rows = [[math.exp(-s * (1 - x / (L - 1) + 1e-5)) for s in slopes] for x in range(L)]
     return {"LAM": np.array(rows)}
 
 
 def lightning_decay_minimax(H: int, L: int) -> dict[str, Array]:
-    """``exp(-2^(-8(h+1)/H) (1 - l/(L-1+1e-5) + 1e-5))``: MiniMax-01 in transformers."""
+    """Return decays ``exp(-2^(-8(h+1)/H) (1 - l/(L-1+1e-5) + 1e-5))`` (MiniMax-01 in
+    transformers)."""
     slopes = [2.0 ** (-8 * (h + 1) / H) for h in range(H)]
     rows = [[math.exp(-s * (1 - x / (L - 1 + 1e-5) + 1e-5)) for s in slopes] for x in range(L)]
     return {"LAM": np.array(rows)}
 
 
 def _alibi_slopes(heads: int) -> list[float]:
-    """ALiBi's slopes (arXiv 2108.12409): a geometric sequence for a power of two.
+    """Return ALiBi's slopes (arXiv 2108.12409): a geometric sequence for a power of two.
 
-    For another number, those of the power of two below, and every other one of the power
-    above for the heads that are left.
+    Another number takes the slopes of the power of two below, then every other slope of the power
+    above for the remaining heads.
     """
     power = 1
     while 2 * power <= heads:
@@ -182,13 +188,14 @@ def _alibi_slopes(heads: int) -> list[float]:
 
 
 def rwkv6(R: Array, K: Array, V: Array, G: Array, U: Array) -> dict[str, Array]:
-    """RWKV-6 (arXiv 2404.05892): the state before the own key, and that key by a bonus.
+    """Return RWKV-6 (arXiv 2404.05892): the state before the own key, and the own key times a
+    bonus.
 
     Parameters
     ----------
     G : array, shape (..., P, E)
     U : array, shape (..., E)
-        One for all sequences of a batch.
+        The bonus, which all sequences of a batch share.
     """
     state = np.zeros((*K.shape[:-2], K.shape[-1], V.shape[-1]))
     rows = []
@@ -200,9 +207,10 @@ def rwkv6(R: Array, K: Array, V: Array, G: Array, U: Array) -> dict[str, Array]:
 
 
 def rwkv7(R: Array, K: Array, V: Array, G: Array, KK: Array, AL: Array) -> dict[str, Array]:
-    """RWKV-7 (arXiv 2503.14456): ``S = S (diag(exp g) - kk (AL kk)^T) + v k^T``, read after.
+    """Return RWKV-7 (arXiv 2503.14456): ``S = S (diag(exp g) - kk (AL kk)^T) + v k^T``, then a
+    read.
 
-    The state is [F, E] here, as the authors have it; ``kk`` is ``KK`` made a unit vector.
+    The state is [F, E], as in the authors' code; ``kk`` is ``KK`` scaled to length one.
     """
     unit = unit_rows(KK)
     state = np.zeros((*K.shape[:-2], V.shape[-1], K.shape[-1]))
@@ -217,9 +225,9 @@ def rwkv7(R: Array, K: Array, V: Array, G: Array, KK: Array, AL: Array) -> dict[
 
 
 def kimi_delta_attention(Q: Array, K: Array, V: Array, BETA: Array, G: Array) -> dict[str, Array]:
-    """KDA (arXiv 2510.26692): ``S = (I - beta k k^T) diag(exp g) S + beta k v^T``.
+    """Return KDA (arXiv 2510.26692): ``S = (I - beta k k^T) diag(exp g) S + beta k v^T``.
 
-    Queries and keys are made unit vectors, queries scaled by 1/sqrt(E); ``G`` is (..., P, E).
+    Queries and keys are scaled to length one, and queries by 1/sqrt(E); ``G`` is (..., P, E).
     """
     queries, keys = unit_rows(Q) / np.sqrt(Q.shape[-1]), unit_rows(K)
     state = np.zeros((*K.shape[:-2], K.shape[-1], V.shape[-1]))
@@ -234,14 +242,14 @@ def kimi_delta_attention(Q: Array, K: Array, V: Array, BETA: Array, G: Array) ->
 
 
 def delta_product(Q: Array, K: Array, V: Array, BETA: Array, G: Array, J: int) -> dict[str, Array]:
-    """DeltaProduct (arXiv 2502.10297): J delta steps a token, after one decay.
+    """Return DeltaProduct (arXiv 2502.10297): J delta steps per token, behind one decay.
 
     Parameters
     ----------
     Q : array, shape (..., P, E)
     K, V, BETA : array, shape (..., N, E), (..., N, F), (..., N)
-        J steps for every token, one after the other (the last may have fewer); keys are made
-        unit vectors. Or with an axis for the steps of a token, (..., P, J, E), ..., (..., P, J).
+        J consecutive steps for every token (the last may have fewer); keys are scaled to length
+        one. Steps may also have an axis of their own: (..., P, J, E), ..., (..., P, J).
     G : array, shape (..., P)
     """
     if BETA.ndim > G.ndim:
@@ -260,10 +268,10 @@ def delta_product(Q: Array, K: Array, V: Array, BETA: Array, G: Array, J: int) -
 
 
 def mlstm(Q: Array, K: Array, V: Array, FG: Array, IG: Array) -> dict[str, Array]:
-    """mLSTM (arXiv 2405.04517) as written first: ``C = sigmoid(f) C + exp(i) k v^T``.
+    """Return mLSTM (arXiv 2405.04517) in its first form: ``C = sigmoid(f) C + exp(i) k v^T``.
 
     ``h = q C / max(|q n|, 1)`` with the normaliser ``n = sigmoid(f) n + exp(i) k`` and queries
-    scaled by 1/sqrt(E); no stabiliser, which changes nothing but the range of numbers.
+    scaled by 1/sqrt(E). A stabiliser would change the range of numbers only, and is left out.
     """
     state = np.zeros((*K.shape[:-2], K.shape[-1], V.shape[-1]))
     norm = np.zeros((*K.shape[:-2], K.shape[-1]))
@@ -279,26 +287,27 @@ def mlstm(Q: Array, K: Array, V: Array, FG: Array, IG: Array) -> dict[str, Array
 
 
 def rg_lru(X: Array, RG: Array, IG: Array, L: Array) -> dict[str, Array]:
-    """RG-LRU (arXiv 2402.19427): ``h = a h + sqrt(1 - a^2) i x``, ``a = sigmoid(-L)^(8 r)``.
+    """Return RG-LRU (arXiv 2402.19427): ``h = a h + sqrt(1 - a^2) i x``, ``a = sigmoid(-L)^(8
+    r)``.
 
     Parameters
     ----------
     X, RG, IG : array, shape (..., P, C)
-        ``r`` and ``i`` are the sigmoids of ``RG`` and ``IG``; the first token comes in whole.
+        ``r`` and ``i`` are the sigmoids of ``RG`` and ``IG``; the first token has the factor 1.
     L : array, shape (C,)
     """
     return {"Y": rg_lru_prefill(X, RG, IG, L)["Y"]}
 
 
 def rg_lru_prefill(X: Array, RG: Array, IG: Array, L: Array) -> dict[str, Array]:
-    """As ``rg_lru``, with the state after the last token."""
+    """Return ``rg_lru`` and the state after the last token."""
     first = (sigmoid(IG) * X)[..., :1, :]
     rest = rg_lru_resumed(X[..., 1:, :], RG[..., 1:, :], IG[..., 1:, :], L, first[..., 0, :])
     return {"Y": np.concatenate([first, rest["Y"]], axis=-2), "SO": rest["SO"]}
 
 
 def rg_lru_resumed(X: Array, RG: Array, IG: Array, L: Array, SI: Array) -> dict[str, Array]:
-    """As ``rg_lru`` from a state (..., C) on: the tokens are not the first."""
+    """Return ``rg_lru`` from a state (..., C) on: no token is the first."""
     state, rows = SI, np.empty(X.shape)
     for t in range(X.shape[-2]):
         state = rg_lru_step(X[..., t, :], RG[..., t, :], IG[..., t, :], L, state)["SO"]
@@ -307,20 +316,21 @@ def rg_lru_resumed(X: Array, RG: Array, IG: Array, L: Array, SI: Array) -> dict[
 
 
 def rg_lru_step(X: Array, RG: Array, IG: Array, L: Array, SI: Array) -> dict[str, Array]:
-    """One token: ``X``, ``RG``, ``IG`` and the state ``SI`` are (..., C)."""
+    """Return ``rg_lru`` of one token: ``X``, ``RG``, ``IG`` and the state ``SI`` are (..., C)."""
     a = sigmoid(-L) ** (8 * sigmoid(RG))
     return {"SO": a * SI + np.sqrt(1 - a * a) * sigmoid(IG) * X}
 
 
 def lightning_attention_grouped(Q: Array, K: Array, V: Array, LAM: Array) -> dict[str, Array]:
-    """Lightning Attention (arXiv 2401.04658), S query heads for each of G heads of keys.
+    """Return Lightning Attention (arXiv 2401.04658) with S query heads for each of G heads of
+    keys.
 
     Parameters
     ----------
     Q : array, shape (..., G, S, P, E)
     K, V : array, shape (..., G, P, E) and (..., G, P, F)
     LAM : array, shape (G, S)
-        The decay of a query head.
+        Decay of a query head.
     """
     shape = (*Q.shape[:-2], Q.shape[-1], V.shape[-1])
     state = np.zeros(shape)
@@ -343,18 +353,18 @@ def mamba3(
     A: Array,
     DSK: Array,
 ) -> dict[str, Array]:
-    """Mamba-3 (arXiv 2603.15569), one head, with complex states in the place of rotations.
+    """Return Mamba-3 (arXiv 2603.15569) of one head, with complex states instead of rotations.
 
     Parameters
     ----------
     CT, BT : array, shape (..., P, I, 2)
-        Pairs of channels; each is one complex number, which turns by ``pi tanh(AN) DT`` a step.
+        Pairs of channels; each is one complex number, which rotates by ``pi tanh(AN) DT`` per step.
     X, Z : array, shape (..., P, F)
     DT, LM : array, shape (..., P)
-        Steps, and how much of a step the new key has (the old one has the rest).
+        Steps, and the new key's share of a step (the old key has the rest).
     AN : array, shape (..., P, I)
     A, DSK : array, shape (...)
-        The decay of a head, negative, and the weight of its input.
+        Decay of a head, negative, and weight of its input.
     """
     queries, keys = CT[..., 0] + 1j * CT[..., 1], BT[..., 0] + 1j * BT[..., 1]
     state = np.zeros((*X.shape[:-2], BT.shape[-2], X.shape[-1]), complex)
@@ -387,7 +397,7 @@ def mamba3_mimo(
     A: Array,
     DSK: Array,
 ) -> dict[str, Array]:
-    """Mamba-3 with R inputs and outputs of a head, as ``mamba3`` with complex states.
+    """Return Mamba-3 with R inputs and outputs per head, and complex states as in ``mamba3``.
 
     Parameters
     ----------
@@ -395,7 +405,7 @@ def mamba3_mimo(
     MX, MZ, MO : array, shape (H, R, F)
         Weights of inputs, gates and outputs, the same for all sequences.
     X, Z, DT, LM, AN, A, DSK : array
-        As of ``mamba3``.
+        Shapes as in ``mamba3``.
     """
     queries, keys = CT[..., 0] + 1j * CT[..., 1], BT[..., 0] + 1j * BT[..., 1]
     state = np.zeros((*X.shape[:-2], BT.shape[-2], X.shape[-1]), complex)
@@ -417,14 +427,15 @@ def mamba3_mimo(
 
 
 def log_linear_attention(Q: Array, K: Array, V: Array, A: Array, LS: Array) -> dict[str, Array]:
-    """Log-linear attention (arXiv 2506.04761) over pairs, by the highest bit that differs.
+    """Return log-linear attention (arXiv 2506.04761) over pairs, by the highest bit that
+    differs.
 
     Parameters
     ----------
     A : array, shape (..., P)
     LS : array, shape (..., P, L)
-        The weight of level 0 is that of the own key, of level l that of keys whose position
-        differs from the query's in bit l - 1 and in no higher one; of higher levels, 0.
+        Level 0 weighs the own key. Level l weighs keys whose position
+        differs from the query's in bit l - 1 and in no higher bit. Higher levels weigh 0.
     """
     rows = []
     for t in range(Q.shape[-2]):
@@ -440,12 +451,13 @@ def log_linear_attention(Q: Array, K: Array, V: Array, A: Array, LS: Array) -> d
 
 
 def gated_slot_attention(Q: Array, K: Array, V: Array, G: Array) -> dict[str, Array]:
-    """Gated slot attention (arXiv 2409.07146): what slots hold is a sum over all earlier tokens.
+    """Return gated slot attention (arXiv 2409.07146): a slot holds a decayed sum of earlier
+    tokens.
 
     Parameters
     ----------
     G : array, shape (..., P, N)
-        Logarithms of the decays; slot n takes in ``1 - exp(G)`` of a token.
+        Logarithms of the decays; slot n adds ``1 - exp(G)`` of a token.
     """
     found = np.zeros((*Q.shape[:-1], V.shape[-1]))
     for head in np.ndindex(*Q.shape[:-2]):

@@ -1,4 +1,4 @@
-"""Memories that learn while they read, and attention of other kinds."""
+"""Memories that learn while they read, in-context regression, and bidirectional context."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from .functions import Array, sigmoid, softmax_by_log
 def titans_memory(
     Q: Array, K: Array, V: Array, AL: Array, ET: Array, TH: Array, P0: int = 1
 ) -> dict[str, Array]:
-    """Titans' neural memory (arXiv 2501.00663, eqs. 12-14), a linear map, token by token.
+    """Return Titans' neural memory (arXiv 2501.00663, eqs. 12-14), a linear map, token by token.
 
-    ``S = eta S - theta grad``, ``M = (1 - alpha) M + S``, ``y = q M``, with the gradient
-    ``2 k^T (k M' - v)`` of ``|k M' - v|^2`` taken at the memory M' with which the token's
-    chunk began. With chunks of one token that is the memory before the token.
+    ``S = eta S - theta grad``, ``M = (1 - alpha) M + S``, ``y = q M``, with the gradient ``2 k^T (k
+    M' - v)`` of ``|k M' - v|^2`` taken at the memory M' with which the token's chunk began. With
+    chunks of one token that is the memory before the token.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def titans_memory(
     AL, ET, TH : array, shape (..., P)
         Forgetting, momentum and step.
     P0 : int
-        Tokens of a chunk: a part of what is computed.
+        Tokens of a chunk; it changes the result.
     """
     memory = np.zeros((*K.shape[:-2], K.shape[-1], V.shape[-1]))
     surprise = np.zeros_like(memory)
@@ -42,7 +42,7 @@ def titans_memory(
 
 
 def in_context_regression(X: Array, Y: Array, XQ: Array, OM: Array, MU: Array) -> dict[str, Array]:
-    """``sum_h mu_h sum_l y_l softmax_l(omega_h x_l . x_q)`` (arXiv 2503.12734).
+    """Return ``sum_h mu_h sum_l y_l softmax_l(omega_h x_l . x_q)`` (arXiv 2503.12734).
 
     Parameters
     ----------
@@ -64,11 +64,11 @@ def in_context_regression(X: Array, Y: Array, XQ: Array, OM: Array, MU: Array) -
 def bico_attention(
     QA: Array, QB: Array, KA: Array, KB: Array, V: Array, COS: Array, SIN: Array
 ) -> dict[str, Array]:
-    """BICO (arXiv 2311.07468): rotary attention over all keys, later ones rotated backwards.
+    """Return BICO (arXiv 2311.07468): rotary attention over all keys, with backward rotation of
+    later keys.
 
-    Each pair of halves is a complex number, turned by the angle of its position: forwards
-    for keys up to the query, backwards for keys after it. Scores are divided by the root of
-    the width.
+    Each pair of halves is a complex number, rotated by the angle of its position: forwards for keys
+    up to the query, backwards for keys after it. Scores are divided by the root of the width.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def bico_attention(
         First and second halves of queries and keys.
     V : array, shape (..., P, F)
     COS, SIN : array, shape (..., P, R)
-        Of the angle of every position and pair.
+        Cosine and sine of the angle of every position and pair.
     """
     q, k, turn = QA + 1j * QB, KA + 1j * KB, COS + 1j * SIN
     length, width = QA.shape[-2:]
@@ -95,7 +95,7 @@ def bico_attention(
 
 
 def _window_attention(Q: Array, K: Array, V: Array, window: float, persistent: float) -> Array:
-    """Softmax attention over the last ``window`` keys and the first ``persistent`` ones."""
+    """Return softmax attention over the last ``window`` keys and the first ``persistent`` keys."""
     rows = []
     for p in range(Q.shape[-2]):
         seen = [m for m in range(p + 1) if p - window < m or m < persistent]
@@ -118,7 +118,8 @@ def titans_mag(
     window: float,
     persistent: float,
 ) -> dict[str, Array]:
-    """Titans, memory as gate: window attention times the sigmoid of what the memory reads."""
+    """Return Titans with memory as gate: window attention times the sigmoid of the memory's
+    output."""
     attended = _window_attention(Q, K, V, window, persistent)
     return {"O": attended * sigmoid(titans_memory(QM, KM, VM, AL, ET, TH)["Y"])}
 
@@ -136,7 +137,8 @@ def titans_mal(
     window: float,
     persistent: float,
 ) -> dict[str, Array]:
-    """Titans, memory as layer: window attention over projections of what the memory reads."""
+    """Return Titans with memory as layer: window attention over projections of the memory's
+    output."""
     y = titans_memory(QM, KM, VM, AL, ET, TH)["Y"]
     return {"O": _window_attention(y @ WQ, y @ WK, y @ WV, window, persistent)}
 
@@ -155,11 +157,10 @@ def titans_mac(
     TH: Array,
     P0: int,
 ) -> dict[str, Array]:
-    """Titans, memory as context: segments of ``P0`` tokens, one after the other.
+    """Return Titans with memory as context: segments of ``P0`` tokens, one after the other.
 
-    A segment attends to persistent tokens and to what the memory reads for it in full, and
-    to itself causally. Its outputs y then train the memory, which gates them:
-    ``y * sigmoid(M(y WQM))``.
+    A segment attends to all persistent tokens, to all that the memory returns for it, and to itself
+    causally. Its outputs y then train the memory, which gates them: ``y * sigmoid(M(y WQM))``.
     """
     memory = np.zeros((*X.shape[:-2], X.shape[-1], X.shape[-1]))
     surprise = np.zeros_like(memory)
@@ -203,7 +204,9 @@ def titans_deep_memory(
     W2: Array,
     P0: int = 1,
 ) -> dict[str, Array]:
-    """``M(x) = silu(x A) B``; gradients of ``|M(k) - v|^2`` at the memory a chunk begins with.
+    """Return Titans' memory ``M(x) = silu(x A) B``, trained on ``|M(k) - v|^2`` per chunk.
+
+    Gradients are taken at the memory with which a chunk begins.
 
     Parameters
     ----------
@@ -211,7 +214,7 @@ def titans_deep_memory(
     AL, ET, TH : array, shape (..., P)
         Weight decay, momentum and step of every token.
     W1, W2 : array, shapes (E, N) and (N, F), any parallel ranks in front
-        The memory at the beginning.
+        Memory before the first token.
     P0 : int
         Tokens of a chunk.
     """

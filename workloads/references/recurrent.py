@@ -1,4 +1,4 @@
-"""Recurrences over positions: of a whole sequence, and from a state on.
+"""Recurrences over positions: of a whole sequence, and from a given state.
 
 Shapes are in the cascades' index order with any parallel ranks in front (``...``); P is the
 sequence, E and F are the widths of keys and values. A loop carries the state from one position to
@@ -17,10 +17,10 @@ def _softplus(x: Array) -> Array:
 
 
 def retention(Q: Array, K: Array, V: Array) -> dict[str, Array]:
-    """RetNet's retention (arXiv 2307.08621): ``S = gamma S + k^T v``, ``o = q S``.
+    """Return RetNet's retention (arXiv 2307.08621): ``S = gamma S + k^T v``, ``o = q S``.
 
-    ``gamma = 1 - 2^(-5-h)`` for head h from 0. Neither the projections nor the rotation
-    before it, nor the group norm and gate behind it.
+    ``gamma = 1 - 2^(-5-h)`` for head h from 0. Projections, rotation, group norm and gate are left
+    out.
 
     Parameters
     ----------
@@ -38,13 +38,14 @@ def retention(Q: Array, K: Array, V: Array) -> dict[str, Array]:
 
 
 def retention_normalised(Q: Array, K: Array, V: Array) -> dict[str, Array]:
-    """``retention``, each head's output divided by its root mean square, without an epsilon."""
+    """Return ``retention`` with each head's output over its root mean square, without an
+    epsilon."""
     o = retention(Q, K, V)["O"]
     return {"O": o / np.sqrt((o * o).mean(axis=-1, keepdims=True))}
 
 
 def gated_linear_attention(Q: Array, K: Array, V: Array, G: Array) -> dict[str, Array]:
-    """GLA (arXiv 2312.06635): ``S = diag(exp g) S + k^T v``, ``o = E^-1/2 q S``.
+    """Return GLA (arXiv 2312.06635): ``S = diag(exp g) S + k^T v``, ``o = E^-1/2 q S``.
 
     ``G`` of shape (..., P, E) holds the logarithms of the gates, at most 0.
     """
@@ -59,18 +60,18 @@ def gated_linear_attention(Q: Array, K: Array, V: Array, G: Array) -> dict[str, 
 def selective_scan(
     U: Array, DT: Array, BD: Array, A: Array, BT: Array, CT: Array, DS: Array, Z: Array
 ) -> dict[str, Array]:
-    """Mamba's S6 (arXiv 2312.00752), as ``selective_scan_ref`` of its authors.
+    """Return Mamba's S6 (arXiv 2312.00752), as ``selective_scan_ref`` of its authors.
 
-    Per channel c with N states: ``delta = softplus(DT + BD)``,
-    ``h = exp(delta A) h + delta B u``, ``y = C h + DS u``, gated by ``silu(Z)``.
+    Per channel c with N states: ``delta = softplus(DT + BD)``, ``h = exp(delta A) h + delta B u``,
+    ``y = C h + DS u``, gated by ``silu(Z)``.
 
     Parameters
     ----------
     U, DT, Z : array, shape (..., P, C)
     A : array, shape (..., C, N)
-        Negative.
+        Negative rates of decay.
     BT, CT : array, shape (..., P, N)
-        Shared by all channels.
+        Input and output weights, which all channels share.
     BD, DS : array, shape (..., C)
     """
     state = np.zeros((*U.shape[:-2], *A.shape[-2:]))
@@ -85,12 +86,12 @@ def selective_scan(
 
 
 def state_space_dual(X: Array, A: Array, BT: Array, CT: Array) -> dict[str, Array]:
-    """Mamba-2 (arXiv 2405.21060), one head: ``h = exp(a) h + B^T x``, ``y = C h``.
+    """Return Mamba-2 (arXiv 2405.21060) of one head: ``h = exp(a) h + B^T x``, ``y = C h``.
 
     Parameters
     ----------
     X : array, shape (..., P, F)
-        Inputs, already times the step.
+        Inputs, already multiplied by the step.
     A : array, shape (..., P)
         Logarithms of the decays, at most 0.
     BT, CT : array, shape (..., P, N)
@@ -105,17 +106,17 @@ def state_space_dual(X: Array, A: Array, BT: Array, CT: Array) -> dict[str, Arra
 
 
 def gated_delta_rule(Q: Array, K: Array, V: Array, BETA: Array, G: Array) -> dict[str, Array]:
-    """Gated DeltaNet (arXiv 2412.06464): the state forgets, then is corrected at one key.
+    """Return Gated DeltaNet (arXiv 2412.06464): the state decays, then is corrected at one key.
 
-    ``S = exp(g) S``; ``S += k^T beta (v - k S)``; ``o = E^-1/2 q S`` with rows of Q and K
-    scaled to length one.
+    ``S = exp(g) S``; ``S += k^T beta (v - k S)``; ``o = E^-1/2 q S`` with rows of Q and K scaled to
+    length one.
 
     Parameters
     ----------
     Q, K, V : array
         Shapes (..., P, E), (..., P, E) and (..., P, F).
     BETA, G : array, shape (..., P)
-        How strongly to correct (0 to 1), and the logarithms of the decays, at most 0.
+        Strengths of the corrections (0 to 1), and logarithms of the decays, at most 0.
     """
     q, k = unit_rows(Q), unit_rows(K)
     state = np.zeros((*K.shape[:-2], K.shape[-1], V.shape[-1]))
@@ -129,7 +130,7 @@ def gated_delta_rule(Q: Array, K: Array, V: Array, BETA: Array, G: Array) -> dic
 
 
 def delta_rule(Q: Array, K: Array, V: Array, BETA: Array) -> dict[str, Array]:
-    """DeltaNet (arXiv 2406.06484): ``S = (I - beta k^T k) S + beta k^T v``."""
+    """Return DeltaNet (arXiv 2406.06484): ``S = (I - beta k^T k) S + beta k^T v``."""
     q, k = unit_rows(Q), unit_rows(K)
     state = np.zeros((*K.shape[:-2], K.shape[-1], V.shape[-1]))
     rows = []
@@ -142,7 +143,7 @@ def delta_rule(Q: Array, K: Array, V: Array, BETA: Array) -> dict[str, Array]:
 
 
 def qlstm(U: Array, WF: Array, WI: Array, WO: Array) -> dict[str, Array]:
-    """The qLSTM recurrence (arXiv 2405.15731): gates depend on the input alone.
+    """Return the qLSTM recurrence (arXiv 2405.15731), whose gates depend on the input alone.
 
     ``h = sigmoid(u WF) h + sigmoid(u WI) u``, ``y = sigmoid(u WO) h``, channel by channel.
 
@@ -150,7 +151,7 @@ def qlstm(U: Array, WF: Array, WI: Array, WO: Array) -> dict[str, Array]:
     ----------
     U : array, shape (..., P, C)
     WF, WI, WO : array, shape (..., C, D)
-        From channels to channels; D = C.
+        Weights from channels to channels; D = C.
     """
     state = np.zeros(U.shape[:-2] + U.shape[-1:])
     rows = []
@@ -162,9 +163,9 @@ def qlstm(U: Array, WF: Array, WI: Array, WO: Array) -> dict[str, Array]:
 
 
 def qlstm_reversed(U: Array, WF: Array, WI: Array, WO: Array, AL: Array) -> dict[str, Array]:
-    """``qlstm`` with the forget gate ``sigmoid(-f) ** relu(alpha)``.
+    """Return ``qlstm`` with the forget gate ``sigmoid(-f) ** relu(alpha)``.
 
-    It equals S6's ``exp(-alpha softplus(f))``; ``AL`` of shape (..., C).
+    The gate equals S6's ``exp(-alpha softplus(f))``; ``AL`` has the shape (..., C).
     """
     state = np.zeros(U.shape[:-2] + U.shape[-1:])
     rows = []
@@ -177,12 +178,12 @@ def qlstm_reversed(U: Array, WF: Array, WI: Array, WO: Array, AL: Array) -> dict
 
 
 def dynamical_system(LAM: Array, BU: Array, CY: Array, DY: Array, U: Array) -> dict[str, Array]:
-    """The dynamical systems framework (arXiv 2405.15731): ``h = Lam h + B u``, ``y = C h + D u``.
+    """Return the recurrence ``h = Lam h + B u``, ``y = C h + D u`` (arXiv 2405.15731).
 
     Parameters
     ----------
     LAM : array, shape (..., P, N)
-        Diagonals of the transition matrices, one a position.
+        Diagonals of the transition matrices, one per position.
     BU, CY, DY : array
         Shapes (..., P, N, D), (..., P, D, N) and (..., P, D, D).
     U : array, shape (..., P, D)
@@ -199,7 +200,8 @@ def dynamical_system(LAM: Array, BU: Array, CY: Array, DY: Array, U: Array) -> d
 def lightning_attention_step(
     Q: Array, K: Array, V: Array, SI: Array, lam: float | Array
 ) -> dict[str, Array]:
-    """One token: ``S = lam S + k v^T``, ``o = q S`` (arXiv 2405.17381).
+    """Return one token of lightning attention: ``S = lam S + k v^T``, ``o = q S`` (arXiv
+    2405.17381).
 
     Parameters
     ----------
@@ -214,7 +216,8 @@ def lightning_attention_step(
 def lightning_attention_resumed(
     Q: Array, K: Array, V: Array, SI: Array, lam: float | Array
 ) -> dict[str, Array]:
-    """``lightning_attention_step`` for every position of Q, K and V of shapes (..., P, .)."""
+    """Return ``lightning_attention_step`` for every position of Q, K and V of shapes (..., P,
+    .)."""
     state, rows = SI, []
     for t in range(Q.shape[-2]):
         found = lightning_attention_step(Q[..., t, :], K[..., t, :], V[..., t, :], state, lam)
@@ -226,12 +229,13 @@ def lightning_attention_resumed(
 def lightning_attention_prefill(
     Q: Array, K: Array, V: Array, lam: float | Array
 ) -> dict[str, Array]:
-    """``lightning_attention_resumed`` from a state of zeros."""
+    """Return ``lightning_attention_resumed`` from a state of zeros."""
     return lightning_attention_resumed(Q, K, V, _zeros(K, V), lam)
 
 
 def _zeros(keys: Array, values: Array) -> Array:
-    """The state before keys (..., P, E) and values (..., P, F): shape (..., E, F)."""
+    """Return the state before keys (..., P, E) and values (..., P, F): zeros of shape (..., E,
+    F)."""
     return np.zeros((*values.shape[:-2], keys.shape[-1], values.shape[-1]))
 
 
@@ -240,7 +244,8 @@ def _retention_decays(heads: int) -> Array:
 
 
 def retention_step(Q: Array, K: Array, V: Array, SI: Array) -> dict[str, Array]:
-    """``lightning_attention_step`` with RetNet's decays, ``1 - 2^(-5-h)`` (arXiv 2307.08621).
+    """Return ``lightning_attention_step`` with RetNet's decays, ``1 - 2^(-5-h)`` (arXiv
+    2307.08621).
 
     Shapes (..., H, E), (..., H, E), (..., H, F) and (..., H, E, F): the heads are a rank.
     """
@@ -248,25 +253,25 @@ def retention_step(Q: Array, K: Array, V: Array, SI: Array) -> dict[str, Array]:
 
 
 def retention_resumed(Q: Array, K: Array, V: Array, SI: Array) -> dict[str, Array]:
-    """``retention_step`` for every position of Q, K and V of shapes (..., H, P, .)."""
+    """Return ``retention_step`` for every position of Q, K and V of shapes (..., H, P, .)."""
     return lightning_attention_resumed(Q, K, V, SI, _retention_decays(SI.shape[-3]))
 
 
 def retention_prefill(Q: Array, K: Array, V: Array) -> dict[str, Array]:
-    """``retention_resumed`` from a state of zeros."""
+    """Return ``retention_resumed`` from a state of zeros."""
     return retention_resumed(Q, K, V, _zeros(K, V))
 
 
 def state_space_dual_step(
     X: Array, A: Array, BT: Array, CT: Array, SI: Array, S: int
 ) -> dict[str, Array]:
-    """One token of Mamba-2 (arXiv 2405.21060): ``h = exp(a) h + B^T x``, ``y = C h``.
+    """Return one token of Mamba-2 (arXiv 2405.21060): ``h = exp(a) h + B^T x``, ``y = C h``.
 
     Parameters
     ----------
     X, A : array, shapes (..., H, F) and (..., H)
     BT, CT : array, shape (..., G, N)
-        Head h has those of group ``h // S``.
+        Head h uses the row of group ``h // S``.
     SI : array, shape (..., H, N, F)
     S : int
         Heads of a group.
@@ -280,7 +285,8 @@ def state_space_dual_step(
 def state_space_dual_resumed(
     X: Array, A: Array, BT: Array, CT: Array, SI: Array, S: int
 ) -> dict[str, Array]:
-    """``state_space_dual_step`` for every position of X, BT and CT (..., P, .) and A (..., P)."""
+    """Return ``state_space_dual_step`` for every position of X, BT, CT (..., P, .) and A (...,
+    P)."""
     state, rows = SI, []
     for t in range(X.shape[-2]):
         x, b, c = (v[..., t, :] for v in (X, BT, CT))
@@ -291,19 +297,19 @@ def state_space_dual_resumed(
 
 
 def state_space_dual_prefill(X: Array, A: Array, BT: Array, CT: Array, S: int) -> dict[str, Array]:
-    """``state_space_dual_resumed`` from a state of zeros."""
+    """Return ``state_space_dual_resumed`` from a state of zeros."""
     return state_space_dual_resumed(X, A, BT, CT, _zeros(BT, X), S)
 
 
 def gated_delta_rule_step(
     Q: Array, K: Array, V: Array, BETA: Array, A: Array, SI: Array, S: int
 ) -> dict[str, Array]:
-    """One token of the gated delta rule (arXiv 2412.06464) with heads in groups.
+    """Return one token of the gated delta rule (arXiv 2412.06464) with heads in groups.
 
     Parameters
     ----------
     Q, K : array, shape (..., G, E)
-        Head h has those of group ``h // S``.
+        Head h uses the row of group ``h // S``.
     V : array, shape (..., H, F)
     BETA, A : array, shape (..., H)
     SI : array, shape (..., H, E, F)
@@ -318,14 +324,15 @@ def gated_delta_rule_step(
 def kimi_delta_attention_step(
     Q: Array, K: Array, V: Array, BETA: Array, A: Array, SI: Array
 ) -> dict[str, Array]:
-    """One token of Kimi Delta Attention (arXiv 2510.26692): a decay a channel of the key.
+    """Return one token of Kimi Delta Attention (arXiv 2510.26692): a decay per channel of the
+    key.
 
-    The state decays, ``exp(a) S``; then what it has for the key is moved to the value by BETA.
+    The state decays, ``exp(a) S``; then its entry for the key moves towards the value by BETA.
 
     Parameters
     ----------
     Q, K, A : array, shape (..., H, E)
-        Queries and keys are made unit vectors, queries over ``sqrt(E)``.
+        Queries and keys are scaled to length one, and queries by 1/sqrt(E).
     V : array, shape (..., H, F)
     BETA : array, shape (..., H)
     SI : array, shape (..., H, E, F)
@@ -341,12 +348,14 @@ def kimi_delta_attention_step(
 def rwkv7_step(
     R: Array, K: Array, V: Array, G: Array, KK: Array, AL: Array, SI: Array
 ) -> dict[str, Array]:
-    """One token of RWKV-7 (arXiv 2503.14456): ``S = (diag(exp g) - kk (AL kk)^T)^T S + k v^T``.
+    """Return one token of RWKV-7 (arXiv 2503.14456).
+
+    The state becomes ``S = (diag(exp g) - kk (AL kk)^T)^T S + k v^T``.
 
     Parameters
     ----------
     R, K, G, KK, AL : array, shape (..., H, E)
-        Removal keys KK are made unit vectors; G holds logarithms of the decays.
+        Removal keys KK are scaled to length one; G holds logarithms of the decays.
     V : array, shape (..., H, F)
     SI : array, shape (..., H, E, F)
     """
@@ -368,7 +377,7 @@ def selective_scan_step(
     Z: Array,
     SI: Array,
 ) -> dict[str, Array]:
-    """One token of Mamba's S6 (arXiv 2312.00752), as ``selective_scan`` of ``recurrent``.
+    """Return one token of Mamba's S6 (arXiv 2312.00752), as ``selective_scan``.
 
     Parameters
     ----------
@@ -393,7 +402,8 @@ def selective_scan_resumed(
     Z: Array,
     SI: Array,
 ) -> dict[str, Array]:
-    """``selective_scan_step`` for every position of U, DT, Z (..., P, C), BT, CT (..., P, N)."""
+    """Return ``selective_scan_step`` for every position of U, DT, Z (..., P, C) and BT, CT (...,
+    P, N)."""
     state, rows = SI, []
     for t in range(U.shape[-2]):
         u, dt, b, c, z = (x[..., t, :] for x in (U, DT, BT, CT, Z))
@@ -406,18 +416,18 @@ def selective_scan_resumed(
 def selective_scan_prefill(
     U: Array, DT: Array, BD: Array, A: Array, BT: Array, CT: Array, DS: Array, Z: Array
 ) -> dict[str, Array]:
-    """``selective_scan_resumed`` from a state of zeros."""
+    """Return ``selective_scan_resumed`` from a state of zeros."""
     state = np.zeros((*U.shape[:-2], *A.shape[-2:]))
     return selective_scan_resumed(U, DT, BD, A, BT, CT, DS, Z, state)
 
 
 def depthwise_convolution(X: Array, W: Array, P: int) -> dict[str, Array]:
-    """A causal convolution of each channel, then SiLU: ``silu(sum_t X[p + t] W[t])``.
+    """Return a causal convolution of each channel, then SiLU: ``silu(sum_t X[p + t] W[t])``.
 
     Parameters
     ----------
     X : array, shape (..., M, C)
-        T - 1 tokens of before, then P that are computed.
+        T - 1 earlier tokens, then the P tokens that are computed.
     W : array, shape (..., T, C)
     P : int
     """
@@ -426,9 +436,11 @@ def depthwise_convolution(X: Array, W: Array, P: int) -> dict[str, Array]:
 
 
 def depthwise_convolution_linear(X: Array, W: Array, P: int) -> dict[str, Array]:
-    """A causal convolution of each channel: ``sum_t X[p + t] W[t]``; shapes as with SiLU.
+    """Return a causal convolution of each channel: ``sum_t X[p + t] W[t]``.
 
-    Tokens that X does not have (M < P + T - 1) add nothing.
+    Shapes are those of ``depthwise_convolution``.
+
+    Tokens behind the end of X (M < P + T - 1) add nothing.
     """
     taps = W.shape[-2]
     rows = []

@@ -16,20 +16,20 @@ from .functions import Array, sigmoid, softmax
 
 
 def _best(scores: Array, count: int) -> npt.NDArray[np.int64]:
-    """Places of the largest scores, of equals the first; -inf is never picked."""
+    """Return the indices of the largest scores, of equal ones the first; -inf is never selected."""
     order = np.argsort(-scores, kind="stable")[:count]
     return np.asarray(order[scores[order] > -np.inf])
 
 
 def _attend(query: Array, keys: Array, values: Array) -> Array:
-    """One query over some keys; zeros where there are none."""
+    """Return the attention of one query over some keys; zeros where there are none."""
     if not len(keys):
         return np.zeros(values.shape[-1])
     return np.asarray(softmax(keys @ query) @ values)
 
 
 def _means(rows: Array, blocks: int, length: int) -> Array:
-    """Means of the first blocks of rows."""
+    """Return the means of the first blocks of rows."""
     return np.asarray(rows[: blocks * length].reshape(blocks, length, rows.shape[-1]).mean(axis=1))
 
 
@@ -45,13 +45,14 @@ def deepseek_sparse_attention(
     WV: Array,
     J: int,
 ) -> dict[str, Array]:
-    """Every query's J best keys by the indexer, attended by all heads, with keys and values
-    brought up from the latent (not absorbed).
+    """Return attention of all heads to every query's J best keys by the indexer (DeepSeek-V3.2).
+
+    Keys and values are expanded from the latent, not absorbed.
 
     Parameters
     ----------
     QI, KI, IW : array, shapes (B, P, N, D), (B, M, D) and (B, P, N)
-        The indexer: ``sum_n IW_n relu(QI_n . KI)``.
+        Indexer: ``sum_n IW_n relu(QI_n . KI)``.
     QN, QR : array, shapes (B, H, P, A) and (B, H, P, R)
     CKV, KR : array, shapes (B, M, C) and (B, M, R)
     WK, WV : array, shapes (H, A, C) and (H, F, C)
@@ -81,12 +82,13 @@ def deepseek_sparse_attention_shared(
     WK: Array,
     WV: Array,
 ) -> dict[str, Array]:
-    """Every query's picked keys, attended by all heads, brought up from the latent.
+    """Return attention of all heads to the selected keys of each query, expanded from the
+    latent.
 
     Parameters
     ----------
     IX : array of whole numbers, shape (B, P, J)
-        Of a query that sees fewer than J keys, the first as many as it sees count.
+        Indices of selected keys. A query that sees n < J keys uses the first n indices.
     QN, QR : array, shapes (B, H, P, A) and (B, H, P, R)
     CKV, KR : array, shapes (B, M, C) and (B, M, R)
     WK, WV : array, shapes (H, A, C) and (H, F, C)
@@ -114,12 +116,13 @@ def native_sparse_attention(
     U: int,
     J: int,
 ) -> dict[str, Array]:
-    """NSA with blocks of U tokens, compressed by their mean; J blocks picked; window W.
+    """Return NSA (arXiv 2502.11089): blocks of U tokens compressed by their mean, J selected,
+    window W.
 
     Parameters
     ----------
     Q : array, shape (..., S, P, E)
-        S heads share keys, values and picks.
+        S heads share keys, values and selected blocks.
     K, V : array, shape (..., M, E) and (..., M, F)
     GC, GS, GW : array, shape (..., S, P)
         Gates of the branches, before the sigmoid.
@@ -151,7 +154,8 @@ def native_sparse_attention(
 
 
 def mixture_of_block_attention(Q: Array, K: Array, V: Array, U: int, J: int) -> dict[str, Array]:
-    """MoBA: the own block of U keys, and the J - 1 before it whose mean key fits best."""
+    """Return MoBA (arXiv 2502.13189): the own block of U keys, and the J - 1 earlier blocks with
+    the best mean key."""
     found = np.zeros((*Q.shape[:-1], V.shape[-1]))
     late = K.shape[-2] - Q.shape[-2]
     for head in np.ndindex(*Q.shape[:-2]):
@@ -169,12 +173,13 @@ def mixture_of_block_attention(Q: Array, K: Array, V: Array, U: int, J: int) -> 
 
 
 def path_attention(Q: Array, K: Array, V: Array, W: Array, BETA: Array) -> dict[str, Array]:
-    """PaTH: the score of query p and key m is ``q_p H_p .. H_{m+1} k_m``, H = I - b w w^T.
+    """Return PaTH: the score of query p and key m is ``q_p H_p .. H_{m+1} k_m``, H = I - b w
+    w^T.
 
     Parameters
     ----------
     W : array, shape (..., P, E)
-        Directions, made unit vectors.
+        Directions, scaled to length one.
     BETA : array, shape (..., P)
     """
     found = np.zeros((*Q.shape[:-1], V.shape[-1]))
@@ -207,13 +212,14 @@ def native_sparse_attention_overlapped(
     R: int,
     J: int,
 ) -> dict[str, Array]:
-    """NSA (arXiv 2502.11089) whose compressed blocks overlap: A cells of T tokens at every cell.
+    """Return NSA (arXiv 2502.11089) whose compressed blocks overlap: A cells of T tokens at
+    every cell.
 
     Parameters
     ----------
     Q : array, shape (..., S, P, E)
     KA, KB, KW, VA, VB, VW : array, shape (..., M, E) or (..., M, F)
-        Keys and values of the compressed, the picked, and the window's branch.
+        Keys and values of the compressed, the selected, and the window branch.
     PK, PV : array, shape (..., A, T)
         Weights of the tokens of a compressed block, in order.
     GC, GS, GW : array, shape (..., S, P)
@@ -248,8 +254,11 @@ def native_sparse_attention_overlapped(
 def _overlapping(
     shares: Array, spans: list[tuple[int, int]], at: int, block: int, tokens: int
 ) -> Array:
-    """What blocks up to a query's own are worth: the share of each compressed block, for every
-    cell of ``tokens`` that both have; the largest number for those that are always picked."""
+    """Return the scores of the blocks up to a query's own; blocks always selected score
+    infinity.
+
+    A block of ``tokens`` scores the sum of the weights of compressed blocks, once per shared cell.
+    """
     scores = np.zeros(max(0, at // block + 1))
     for share, (first, end) in zip(shares, spans, strict=True):
         for n in range(len(scores)):
@@ -277,14 +286,15 @@ def native_sparse_attention_decode(
     R: int,
     J: int,
 ) -> dict[str, Array]:
-    """The last tokens of :func:`native_sparse_attention_overlapped`, each key compressed before.
+    """Return the last tokens of ``native_sparse_attention_overlapped`` with compressed keys
+    given.
 
     Parameters
     ----------
     Q : array, shape (..., S, P, E)
     KC, VC : array, shape (..., C, E) and (..., C, F)
-        Compressed blocks of A cells of T tokens, one from every cell on; of the last cells, whose
-        blocks are not whole, nothing is read.
+        Compressed blocks of A cells of T tokens, one starting at every cell. The last cells, whose
+        blocks are incomplete, are not read.
     KB, VB : array, shape (..., M, E) and (..., M, F)
     KW, VW : array, shape (..., L, E) and (..., L, F)
         The last L keys and values.
@@ -299,10 +309,10 @@ def native_sparse_attention_decode(
         per_head = [
             softmax(KC[group][:whole] @ q) if whole else np.zeros(0) for q in Q[group][:, at_s[-1]]
         ]
-        worth = _overlapping(np.sum(per_head, axis=0), spans, at, R * T, T)
-        chosen = {int(n) for n in _best(worth, J)}
+        block_scores = _overlapping(np.sum(per_head, axis=0), spans, at, R * T, T)
+        chosen = {int(n) for n in _best(block_scores, J)}
         near = [m for m in range(at + 1) if m // (R * T) in chosen]
-        # Of the last keys alone, counted from the newest.
+        # The window's keys are the last ones, counted from the newest.
         last = [-1 - back for back in range(KW.shape[-2]) if 0 <= back - (keys - 1 - at) < W]
         query = Q[at_s]
         found[at_s] = sigmoid(GC[at_s]) * (per_head[at_s[-2]] @ VC[group][:whole])
@@ -314,7 +324,7 @@ def native_sparse_attention_decode(
 def _one_by_one(
     function: Callable[..., dict[str, Array]], leading: tuple[int, ...], **arrays: Array
 ) -> dict[str, Array]:
-    """A function of one head, over all leading ranks."""
+    """Apply a function of one head at every index of the leading ranks."""
     found: dict[str, Array] = {}
     for at in np.ndindex(leading):
         for name, result in function(**{n: a[at] for n, a in arrays.items()}).items():
@@ -323,23 +333,20 @@ def _one_by_one(
     return found
 
 
-# ------------------------------------------------------------------ recycled attention
-
-
 def recycled_attention_full(Q: Array, K: Array, V: Array, J: int) -> dict[str, Array]:
-    """A full step of Recycled Attention (arXiv 2411.05787) for one query.
+    """Return a full step of Recycled Attention (arXiv 2411.05787) for one query.
 
     Parameters
     ----------
     Q, K, V : array
         Shapes (..., E), (..., M, E) and (..., M, F).
     J : int
-        Keys to keep.
+        Number of keys to keep.
 
     Returns
     -------
     dict
-        ``AV`` (..., F), and the keys and values attended most, ``CK`` and ``CV`` (..., J, .).
+        ``AV`` (..., F), and the J keys and values with most weight, ``CK`` and ``CV`` (..., J, .).
     """
 
     def step(Q: Array, K: Array, V: Array) -> dict[str, Array]:
@@ -351,14 +358,15 @@ def recycled_attention_full(Q: Array, K: Array, V: Array, J: int) -> dict[str, A
 
 
 def recycled_attention(Q: Array, K: Array, V: Array, CK: Array, CV: Array) -> dict[str, Array]:
-    """Recycle steps: attend to the cache and the new token, then drop the least attended.
+    """Return recycle steps: attend to the cache and the new token, then drop the key with least
+    weight.
 
     Parameters
     ----------
     Q, K, V : array
         New tokens (..., T, E), (..., T, E) and (..., T, F).
     CK, CV : array
-        The cache (..., J, E) and (..., J, F).
+        Cache (..., J, E) and (..., J, F).
     """
 
     def steps(Q: Array, K: Array, V: Array, CK: Array, CV: Array) -> dict[str, Array]:
@@ -376,9 +384,6 @@ def recycled_attention(Q: Array, K: Array, V: Array, CK: Array, CV: Array) -> di
     return _one_by_one(steps, Q.shape[:-2], Q=Q, K=K, V=V, CK=CK, CV=CV)
 
 
-# ------------------------------------------------------------------ hierarchical memory
-
-
 def hcam(
     X: Array,
     KS: Array,
@@ -393,7 +398,7 @@ def hcam(
     WO: Array,
     R: int,
 ) -> dict[str, Array]:
-    """Attention to the R best chunks of a memory (HCAM, arXiv 2105.14039).
+    """Return attention to the R best chunks of a memory (HCAM, arXiv 2105.14039).
 
     Parameters
     ----------
@@ -408,7 +413,7 @@ def hcam(
     WQ, WK, WV, WO : array
         Projections of the heads, (H, D, E), (H, D, E), (H, D, F) and (H, F, D).
     R : int
-        Chunks chosen.
+        Number of selected chunks.
     """
     scores = (X @ WG) @ (KS @ WS).T / np.sqrt(WG.shape[1])
     scores = np.where(SEEN == 1, scores, -60000.0)
@@ -425,9 +430,6 @@ def hcam(
     return {"O": np.stack(rows)}
 
 
-# ------------------------------------------------------------------ mixture of heads
-
-
 def mixture_of_heads(
     X: Array,
     Q: Array,
@@ -439,7 +441,7 @@ def mixture_of_heads(
     shared: float,
     J: int,
 ) -> dict[str, Array]:
-    """Multi-head attention whose heads are gated per token (MoH, arXiv 2410.11842).
+    """Return multi-head attention whose heads are gated per token (MoH, arXiv 2410.11842).
 
     Parameters
     ----------
@@ -450,9 +452,9 @@ def mixture_of_heads(
     WG, WU, WO : array
         Gates of heads (D, H), of shared against routed (D, 2), and output (H, F, D).
     shared : float
-        How many heads, the first, are always on.
+        Number of heads, from the first, that are always active.
     J : int
-        How many of the other heads are on; all of them where there are no more.
+        Number of other heads that are active, at most all of them.
     """
     always = int(shared)
     heads = softmax(Q @ np.swapaxes(K, -1, -2)) @ V
@@ -470,11 +472,8 @@ def mixture_of_heads(
     return {"O": result}
 
 
-# ------------------------------------------------------------------ landmarks
-
-
 def _grouped_softmax(scores: Array, groups: npt.NDArray[np.int64]) -> Array:
-    """A softmax in every group by itself; what has no group (-1) gets 0."""
+    """Return a softmax within every group; scores without a group (-1) get 0."""
     weights = np.zeros(len(scores))
     for group in set(groups[groups >= 0].tolist()):
         mine = groups == group
@@ -483,14 +482,14 @@ def _grouped_softmax(scores: Array, groups: npt.NDArray[np.int64]) -> Array:
 
 
 def landmark_attention(Q: Array, K: Array, V: Array, S: int) -> dict[str, Array]:
-    """Causal attention by grouped softmax (Landmark Attention, arXiv 2305.16300).
+    """Return causal attention by grouped softmax (Landmark Attention, arXiv 2305.16300).
 
     Parameters
     ----------
     Q, K, V : array
         Shapes (..., M, E), (..., M, E) and (..., M, F).
     S : int
-        Tokens of a block, the last of which is its landmark.
+        Tokens of a block; the last token is the landmark.
     """
 
     def attend(Q: Array, K: Array, V: Array) -> dict[str, Array]:
@@ -499,7 +498,7 @@ def landmark_attention(Q: Array, K: Array, V: Array, S: int) -> dict[str, Array]
         rows = []
         for i, query in enumerate(Q):
             own = block == block[i]
-            # The top group is number 0, the group of block c is number c + 1.
+            # Group 0 is the top group; group c + 1 is that of block c.
             group = np.where(own | landmark, 0, block + 1)
             group[(position > i) | (own & landmark)] = -1
             weights = _grouped_softmax(K @ query, group)
@@ -516,7 +515,7 @@ def landmark_attention(Q: Array, K: Array, V: Array, S: int) -> dict[str, Array]
 def landmark_retrieval(
     Q: Array, KL: Array, K: Array, V: Array, KW: Array, VW: Array, J: int
 ) -> dict[str, Array]:
-    """One query on local tokens and the J blocks whose landmarks it scores highest.
+    """Return attention of one query to local tokens and the J blocks with the best landmarks.
 
     Parameters
     ----------
@@ -527,7 +526,7 @@ def landmark_retrieval(
     KW, VW : array
         Local keys (..., L, E) and values (..., L, F).
     J : int
-        Blocks fetched.
+        Number of fetched blocks.
     """
 
     def attend(Q: Array, KL: Array, K: Array, V: Array, KW: Array, VW: Array) -> dict[str, Array]:
