@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..dominance import undominated
 from ..figure_style import Picture
 from .axes import AxisChoice, colour_of, facet_of, measure_of, rows_of_one_workload, shown
 from .frame import FrameView, PlotOptions, higher_is_better, is_ordered, need_numbers, plain_value
@@ -49,26 +49,6 @@ class Objectives:
         signs = [-1.0 if higher_is_better(c) else 1.0 for c in (self.x, self.y)]
         columns = [view.frame[c] for c in (self.x, self.y)]
         return [(signs[0] * a, signs[1] * b) for a, b in zip(*columns, strict=True)]
-
-
-def front_of(costs: Sequence[tuple[float, float]]) -> list[int]:
-    """Positions of the points that no other is better than, the first cost ascending.
-
-    A point is left out if another is as good in both and better in one; of equal ones the first
-    is kept.
-
-    Examples
-    --------
-    >>> front_of([(1, 9), (2, 5), (2, 7), (3, 5), (4, 1)])
-    [0, 1, 4]
-    """
-    order = sorted(range(len(costs)), key=lambda n: (costs[n], n))
-    found, least = [], inf
-    for n in order:
-        if costs[n][1] < least:
-            found.append(n)
-            least = costs[n][1]
-    return found
 
 
 def draw_pareto(view: FrameView, options: PlotOptions) -> Picture:
@@ -117,7 +97,7 @@ def _draw(
     up = measured_axis(axes, "y", view, wanted.y)
     for shade, part in shaded(view, colour, shades):
         costs = wanted.costs(part)
-        best = front_of(costs)
+        best = undominated(costs, (0, 0))
         rows = part.frame
         points = [
             (across.drawn(a), up.drawn(b))
@@ -180,7 +160,7 @@ def _close(axes: Axes, one: tuple[float, float], other: tuple[float, float]) -> 
 
 def _chosen(wanted: Objectives, costs: Sequence[tuple[float, float]]) -> dict[int, list[str]]:
     """Points of a front that are worth a name, and why."""
-    best = front_of(costs)
+    best = undominated(costs, (0, 0))
     found: dict[int, list[str]] = {}
     ends = ((wanted.x, best[0]), (wanted.y, best[-1]))
     for column, at in ends:

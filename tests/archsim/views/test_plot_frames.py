@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import archsim
+from archsim.dominance import undominated
 from archsim.figure_style import ORDERED
-from archsim.views.pareto import front_of
 from archsim.views.plot import FRAME_KINDS
 from archsim.views.scales import scale_of
 from einsum_cascade.errors import InputError
@@ -71,7 +71,7 @@ def ran(frame: pd.DataFrame) -> pd.DataFrame:
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=12))
 def test_a_front_is_what_no_other_point_is_better_than(costs: list[tuple[int, int]]) -> None:
-    found = front_of(costs)
+    found = undominated(costs, (0, 0))
 
     def beaten(a: tuple[int, int]) -> bool:
         return any(b != a and b[0] <= a[0] and b[1] <= a[1] for b in costs)
