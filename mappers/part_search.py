@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from time import monotonic
 
 from archsim.plan.selection import promising_split_reductions
 from archsim.plan.workload import PartLike
 from einsum_cascade.errors import InputError
 
-from .cut.nest_search import nest_effort, search_multi_core, search_nests
-from .exact.policy import BRIEF
+from .cut.nest_search import search_cuts
 from .exact.search import STRATEGY, Exhaustive
 from .local.local_search import improve_locally
 from .problem.certificate import INTERRUPTED, Certificate, Searched
@@ -20,7 +18,7 @@ from .problem.engine_run import EngineRun
 from .problem.incumbents import Incumbents, best_first
 from .problem.objectives import LATENCY
 from .problem.part_space import space_of
-from .problem.protocol import Mapper, Progress, SearchProblem, silent
+from .problem.protocol import Mapper, Progress, SearchProblem
 
 
 def search_machine(strategy: Mapper | None, problem: SearchProblem, progress: Progress) -> Searched:
@@ -37,35 +35,8 @@ def search_machine(strategy: Mapper | None, problem: SearchProblem, progress: Pr
         As ``Mapper.search``.
     """
     strategy, began = strategy or STRATEGY, monotonic()
-    found = _searched(strategy, problem, progress)
+    found = search_cuts(strategy, problem, progress)
     return improve_locally(problem, found, began) if isinstance(strategy, Exhaustive) else found
-
-
-def _searched(strategy: Mapper, problem: SearchProblem, progress: Progress) -> Searched:
-    space = problem.space
-    # Other machines need more to be loaded, which takes as long as a few subspaces.
-    if space.architecture.has_instances:
-        from .cut.nest_search import search_multi_core
-
-        return search_multi_core(strategy, problem, progress)
-    if space.architecture.tree.is_line:
-        found = strategy.search(problem, progress)
-    else:
-        from .relax.chain import chain_search
-
-        found = chain_search(strategy, problem, progress)
-    if isinstance(strategy, Exhaustive) and not space.constraints:
-        found = search_nests(problem, found, partial(_one_of_several, strategy))
-    return found
-
-
-def _one_of_several(strategy: Exhaustive, problem: SearchProblem) -> Searched:
-    """A nest of several by itself, with less effort than one alone is worth."""
-    if problem.space.architecture.tree.is_line:
-        return Exhaustive(nest_effort(strategy.effort)).search(problem)
-    from .relax.chain import chain_search
-
-    return chain_search(Exhaustive(BRIEF), problem, silent)
 
 
 @dataclass(frozen=True)
@@ -112,7 +83,7 @@ def with_split_reductions(
         try:
             other = replace(space_of(part, problem.space.architecture, cascade), slow=False)
             asked = replace(problem, space=other, known=best)
-            found = search_multi_core(strategy or STRATEGY, asked, progress)
+            found = search_cuts(strategy or STRATEGY, asked, progress)
         except InputError:
             continue  # the part's own cascade says what is wrong
         certificates.append(found.certificate)

@@ -11,7 +11,6 @@ from archsim.document import Listing
 from archsim.plan.job import JobPlan, Refusal
 from archsim.plan.planner import plan, run_plan
 from archsim.plan.problem import MappingProblem
-from archsim.plan.programs import refuse_unknown_tensors
 from archsim.plan.selection import ByPart, recalled_mapping
 from archsim.plan.workload import PartLike, WorkloadLike
 from archsim.result.record import limits
@@ -20,8 +19,6 @@ from archsim.spec.arch import Architecture
 from archsim.spec.files.mapping_text import mapping_dict
 from archsim.spec.mapping import Mapping
 from archsim.views.loop_nest import loop_nest
-from einsum_cascade import Cascade
-from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.memo import cached_property
 
 from .construct.generators import GENERATORS
@@ -30,31 +27,22 @@ from .problem.certificate import INTERRUPTED, Searched, added_reasons
 from .problem.constraint_files import ConstraintFile
 from .problem.incumbents import given_runs, incumbents_of, recall_search, remember_search
 from .problem.objectives import EDP, LATENCY, SearchObjective, objective_called
-from .problem.part_space import name_of, space_of
+from .problem.part_space import check_start, space_of
 from .problem.protocol import (
     TOLERANCE,
-    Advance,
     Clock,
     Mapper,
     Progress,
+    ProgressOfParts,
     SearchProblem,
     at_once,
     infrequent_collection,
-    silent,
+    quiet,
 )
 from .space.mapspace import Mapspace
 from .strategies import strategy_called
 
 T = TypeVar("T")
-
-ProgressOfParts = Callable[[str, int], Advance]
-"""Told which part is searched and how much there is to do; gives what to call with each amount."""
-
-
-def quiet(part: str, total: int) -> Advance:
-    """Progress that nobody looks at."""
-    del part
-    return silent(total)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -346,39 +334,3 @@ def _searched(
         times=part.times,
         refused=known.refused,
     )
-
-
-def check_start(
-    workload: WorkloadLike, start: Sequence[Mapping], constraints: Sequence[ConstraintFile] = ()
-) -> None:
-    """Refuse a mapping to begin with that is of no cascade here, constraints on several, and
-    formats of tensors that are not there, all of it before a search, which may take minutes."""
-    refuse_unknown_tensors(workload, (Cascade.load(p.cascade).program for p in workload.parts))
-    if constraints:
-        only_part(workload, "a constraint on mappings")
-    cascades = dict.fromkeys(c for part in workload.parts for c in (part.cascade, name_of(part)))
-    for mapping in start:
-        if mapping.cascade not in cascades:
-            raise SpecError(
-                f"the mapping '{mapping.name}' is of cascade '{mapping.cascade}'; "
-                f"{workload.name} computes {', '.join(cascades)}"
-            )
-
-
-def only_part(workload: WorkloadLike, what: str) -> PartLike:
-    """The part of a workload that has just one.
-
-    Raises
-    ------
-    SpecError
-        It has more: says which one to type.
-    """
-    if len(workload.parts) > 1:
-        names = ", ".join(dict.fromkeys(part.name for part in workload.parts))
-        raise SpecError(
-            Problem(
-                f"{what} is of a workload of one part; {workload.name} has {names}",
-                hint="take its attention alone: --set scope=attention",
-            )
-        )
-    return workload.parts[0]

@@ -18,20 +18,17 @@ from einsum_cascade.errors import InputError
 from ..problem.certificate import (
     INTERRUPTED,
     TIME_LIMIT,
-    Moment,
-    RunnerUp,
     Searched,
-    differences_of_nests,
 )
 from ..problem.engine_run import (
     EngineRun,
     NestMemo,
     bound_nests,
-    kind_of_nests,
     run_mapping,
     run_to_beat,
 )
 from ..problem.protocol import SearchProblem
+from ..problem.search_log import with_better
 
 Move = Callable[[Mapping], Mapping]
 """Gives the changed mapping; the same one where there is nothing to change."""
@@ -252,12 +249,13 @@ def improve_locally(problem: SearchProblem, found: Searched, began: float) -> Se
     certificate = found.certificate
     if certificate.ended == INTERRUPTED or certificate.gap <= _FAR:
         return found
-    now, best = monotonic(), found
-    end = now + max(_LEAST_S, _SHARE * (now - began))
+    begun, best = monotonic(), found
+    end = begun + max(_LEAST_S, _SHARE * (begun - began))
     for start in _starts(problem, found):
         climb = _Climb(problem, start, end)
         climb.go()
-        best = _with(problem, best, climb, began)
+        best = _better_of(problem, best, climb, begun)
+        begun = monotonic()
         if climb.ended:
             break
     return best
@@ -370,43 +368,13 @@ def _is_better(problem: SearchProblem, run: EngineRun, best: EngineRun) -> bool:
     return tie(run.result) < tie(best.result) * (1 - _LEAST)
 
 
-def _with(problem: SearchProblem, found: Searched, climb: _Climb, began: float) -> Searched:
-    """The better of what was found and where a climb ended."""
-    before, best = found.certificate, climb.best
-    runs = before.runs + climb.runs
-    certificate = replace(before, runs=runs, ended=climb.ended or before.ended)
-    if not _is_better(problem, best, _as_run(problem, found.mapping, found.result)):
+def _better_of(problem: SearchProblem, found: Searched, climb: _Climb, begun: float) -> Searched:
+    """Return what was found, or the end of a climb if that is better."""
+    before = found.certificate
+    certificate = replace(before, runs=before.runs + climb.runs, ended=climb.ended or before.ended)
+    if not _is_better(problem, climb.best, _as_run(problem, found.mapping, found.result)):
         return replace(found, certificate=certificate)
-    bound = before.bound
-    gap = max(0.0, 1 - bound / best.value) if best.value else 0.0
-    last = Moment(monotonic() - began, runs, best.value, min(bound, best.value))
-    return replace(
-        found,
-        mapping=best.mapping,
-        result=best.result,
-        certificate=replace(certificate, value=best.value, gap=gap),
-        runner_up=_beaten(problem, found, best),
-        history=(*found.history, last),
-    )
-
-
-def _beaten(problem: SearchProblem, found: Searched, best: EngineRun) -> RunnerUp | None:
-    """The runner-up, which is of another kind than the best: of the two that were the best of
-    their kinds before, and where the best differs from it."""
-    runner_up = found.runner_up
-    if runner_up is None:
-        return None
-    space = problem.space
-    now = bound_nests(space, best.mapping)
-    for mapping, result in ((runner_up.mapping, runner_up.result), (found.mapping, found.result)):
-        try:
-            other = bound_nests(space, mapping)
-        except InputError:
-            continue  # it is of another cascade, and has nothing to be compared by
-        if kind_of_nests(other) != kind_of_nests(now):
-            differences = differences_of_nests(now, other)
-            return RunnerUp(mapping=mapping, result=result, differences=differences)
-    return None
+    return with_better(problem, found, climb.best, certificate, begun)
 
 
 def _sizes(bound: Bound) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from multiprocessing.synchronize import Event
@@ -21,26 +22,43 @@ from ..exact.process_pool import ProcessPool, usual_workers
 from ..problem.certificate import INTERRUPTED, TIME_LIMIT
 from ..problem.constraint_files import ConstraintFile
 from ..problem.engine_run import EngineRun
-from ..problem.objectives import objective_called
-from ..problem.part_space import space_of
-from ..problem.protocol import Advance, Clock, SearchProblem, infrequent_collection, never, silent
-from ..relax.chain import chain_relaxations
-from ..relax.multi_core import core_relaxations
-from ..relax.relaxation import Relaxation
+from ..problem.objectives import OBJECTIVES
+from ..problem.part_space import only_part, space_of
+from ..problem.protocol import (
+    Advance,
+    Clock,
+    ProgressOfParts,
+    SearchProblem,
+    infrequent_collection,
+    never,
+    quiet,
+    silent,
+)
+from ..relax.relaxation import Query, Relaxation, answer
+from ..relax.search import family_of
 from ..space.constraints import Constraints, IsKept, IsShared, MappingConstraint
 from ..space.mapspace import Mapspace
-from ..workload_search import ProgressOfParts, only_part, quiet
 from .capacity import CapacityCurves, CapacityPoint, CapacitySeries, limited_memory
-from .capacity_sweep import KINDS, CapacityCurve, CapacityRun, Kind, least, run_with, with_capacity
+from .capacity_sweep import (
+    KINDS,
+    CapacityCurve,
+    CapacityRun,
+    Kind,
+    confirmed,
+    run_with,
+    with_capacity,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurveFound:
-    """What was found at each capacity, how many mappings the engine ran, and why it ended early."""
+    """Runs at each capacity, and the effort of their search."""
 
     runs: tuple[CapacityRun, ...]
     engine_runs: int
+    """Mappings that the engine ran."""
     ended: str
+    """Reason of an early end; empty if the search was complete."""
 
 
 def capacity_curve(
@@ -53,150 +71,125 @@ def capacity_curve(
     is_stopped: Callable[[], bool] = never,
     all_confirmed: bool = False,
 ) -> CurveFound:
-    """The least traffic and energy of a space, or of what stands in for it, at some capacities.
+    """Search the least traffic and the least energy of a mapspace at some capacities of a memory.
 
     Parameters
     ----------
     space : Mapspace
-        On the machine as it is.
+        Mapspace on the machine as it is; relaxations stand for it where it is not enumerated.
     memory : str
-        One of limited size, not the outermost.
+        Memory of limited size, not the outermost.
     capacities : sequence of int
-        In bytes, ascending.
+        Capacities in bytes, ascending.
     is_stopped : callable
-        Whether somebody cannot wait any longer.
+        Returns whether the caller cannot wait any longer.
     all_confirmed : bool
-        Whether all that was found is confirmed, however long that takes.
+        True if every point is run by the engine, past the time limit too.
     """
-    machine = space.architecture
-    if machine.has_instances:
-        others = [*core_relaxations(space, memory)]
-    elif not machine.tree.is_line:
-        others = [*chain_relaxations(space, memory)]
-    else:
-        is_late = never if all_confirmed else clock.late()
-        return _enumerated(space, memory, capacities, clock, advance, is_stopped, is_late)
-    return _RelaxedCurve(space, memory, capacities).run(others, clock, advance, is_stopped)
+    return answer(_CurveQuery(space, memory, capacities, clock, advance, is_stopped, all_confirmed))
 
 
-def _enumerated(
-    space: Mapspace,
-    memory: str,
-    capacities: Sequence[int],
-    clock: Clock,
-    advance: Advance,
-    is_stopped: Callable[[], bool],
-    is_late: Callable[[], bool],
-) -> CurveFound:
-    """The same where a machine's own mappings are."""
-    search = clock.most()
-    half, whole = search.share(2), search.share(1)
+class _CurveQuery(Query[CurveFound]):
+    """Query for a capacity curve."""
 
-    def searched(aside: bool) -> CurveFound:
-        curve = CapacityCurve(
-            space,
-            memory,
-            capacities,
-            is_half_over=half,
-            is_over=lambda: whole() or is_stopped(),
-            is_late=is_late,
-            relaxed=aside,
-        )
-        runs = curve.run(advance)
-        return CurveFound(runs=runs, engine_runs=curve.runs, ended=curve.ended)
-
-    return in_batches(SearchProblem(space, objective_called("energy")), searched)
-
-
-class _RelaxedCurve:
-    """The curve of a machine, and how much was looked at for it."""
-
-    def __init__(self, space: Mapspace, memory: str, capacities: Sequence[int]) -> None:
-        self.space, self.memory, self.capacities = space, memory, tuple(capacities)
-        self.found: dict[tuple[Kind, int], list[Mapping]] = {}
-        self.engine_runs = 0
-        self.ended = ""
-
-    def run(
+    def __init__(
         self,
-        others: list[Callable[[], Relaxation]],
+        space: Mapspace,
+        memory: str,
+        capacities: Sequence[int],
         clock: Clock,
         advance: Advance,
         is_stopped: Callable[[], bool],
-    ) -> CurveFound:
-        """What all that stands in for the machine has to offer, run on it."""
-        is_late, search = clock.late(), clock.most()
-        is_over = search.share(1)
-        try:
-            for number, make in enumerate(others):
-                if self.ended != INTERRUPTED and not (self.found and (is_stopped() or is_over())):
-                    mine = search.part(len(others) - number)
-                    self._look_at(make, mine, advance, is_stopped)
-        except KeyboardInterrupt:
-            self.ended = INTERRUPTED
-        runs = tuple(self._confirmed(is_late))
-        if not runs and self.ended == TIME_LIMIT:
-            # Of what there was time for nothing is legal here; of the rest something may be.
-            for make in others:
-                self._look_at(make, Clock(0.0), advance, is_stopped, all_confirmed=True)
-            runs = tuple(self._confirmed(is_late))
-        return CurveFound(runs=runs, engine_runs=self.engine_runs, ended=self.ended)
-
-    def _look_at(
-        self,
-        make: Callable[[], Relaxation],
-        clock: Clock,
-        advance: Advance,
-        is_stopped: Callable[[], bool],
-        *,
-        all_confirmed: bool = False,
+        all_confirmed: bool,
     ) -> None:
-        """The curve of a stand-in; what shares the memory with others has its share of it."""
-        try:
-            other = make()
-            # From the largest on, so that of several with one share (of 1 B, say) the smallest is
-            # left.
-            of_share = {max(1, c // other.share): c for c in self.capacities[::-1]}
-            found = capacity_curve(
-                other.space,
+        super().__init__(space, family_of(space, memory))
+        self.memory, self.capacities = memory, tuple(capacities)
+        self.advance, self.is_stopped = advance, is_stopped
+        self.is_late = never if all_confirmed else clock.late()
+        self.clock = clock.most()
+        self.is_over = self.clock.share(1)
+        self.lifted: dict[tuple[Kind, int], list[Mapping]] = {}
+        self.engine_runs = 0
+
+    def enumerated(self) -> CurveFound:
+        """Return the curve of the mapspace itself."""
+        half, whole = self.clock.share(2), self.clock.share(1)
+
+        def searched(relaxed: bool) -> CurveFound:
+            curve = CapacityCurve(
+                self.space,
                 self.memory,
-                sorted(of_share),
-                clock,
-                advance,
-                is_stopped=is_stopped,
-                all_confirmed=all_confirmed,
+                self.capacities,
+                is_half_over=half,
+                is_over=lambda: whole() or self.is_stopped(),
+                is_late=self.is_late,
+                relaxed=relaxed,
             )
-        except InputError:
-            return  # others may do
+            runs = curve.run(self.advance)
+            return CurveFound(runs=runs, engine_runs=curve.runs, ended=curve.ended)
+
+        return in_batches(SearchProblem(self.space, OBJECTIVES["energy"]), searched)
+
+    @property
+    def has_answer(self) -> bool:
+        """True at any time: a curve may be empty."""
+        return True
+
+    def is_done(self) -> bool:
+        """Return whether it was interrupted, or has a point and its time is up."""
+        late = bool(self.lifted) and (self.is_stopped() or self.is_over())
+        return self.ended == INTERRUPTED or late
+
+    def search(self, relaxation: Relaxation, left: int) -> None:
+        """Search the curve of a relaxation within its share of the time."""
+        self._search(relaxation, self.clock.part(left))
+
+    def _search(self, relaxation: Relaxation, clock: Clock, *, all_confirmed: bool = False) -> None:
+        """Search the curve of a relaxation, whose cores share the capacity evenly."""
+        # Several capacities may have one share, such as 1 B: the smallest of them keeps it.
+        of_share = {max(1, c // relaxation.sharers): c for c in self.capacities[::-1]}
+        found = capacity_curve(
+            relaxation.space,
+            self.memory,
+            sorted(of_share),
+            clock,
+            self.advance,
+            is_stopped=self.is_stopped,
+            all_confirmed=all_confirmed,
+        )
         self.engine_runs += found.engine_runs
         self.ended = found.ended or self.ended
         for run in found.runs:
-            here = self.found.setdefault((run.kind, of_share[run.capacity_bytes]), [])
-            here += [m for m in other.lifted(run.run.mapping) if m not in here]
+            here = self.lifted.setdefault((run.kind, of_share[run.capacity_bytes]), [])
+            here += [m for m in relaxation.lift(run.run.mapping) if m not in here]
 
-    def _confirmed(self, is_late: Callable[[], bool]) -> Iterator[CapacityRun]:
-        """The best at each capacity, run by the engine there. What fits less fits more; late, the
-        largest capacities have no points."""
-        best: dict[Kind, EngineRun | None] = dict.fromkeys(KINDS)
+    def answer(self) -> CurveFound:
+        """Return the lifted mappings that the engine confirms at each capacity."""
+        runs = self._confirmed()
+        if not runs and self.ended == TIME_LIMIT:
+            # Nothing that there was time for is legal here; another relaxation may have more.
+            for member in self.family.members:
+                with suppress(InputError):
+                    self._search(member.make(), Clock(0.0), all_confirmed=True)
+            runs = self._confirmed()
+        return CurveFound(runs=runs, engine_runs=self.engine_runs, ended=self.ended)
+
+    def _confirmed(self) -> tuple[CapacityRun, ...]:
         fitted: dict[Kind, list[Mapping]] = {kind: [] for kind in KINDS}
-        for capacity in self.capacities:
-            for kind in KINDS:
-                if any(best.values()) and is_late():
-                    self.ended = self.ended or TIME_LIMIT
-                    return
-                if kind == "energy":
-                    best[kind] = least(kind, best[kind], best["traffic"])
-                for mapping in self.found.get((kind, capacity), []):
-                    if mapping not in fitted[kind]:
-                        self.engine_runs += 1
-                        run = run_with(self.space, self.memory, capacity, mapping)
-                        fitted[kind] += [] if run is None else [mapping]
-                        best[kind] = least(kind, best[kind], run)
-                    if best[kind] is not None and is_late():
-                        self.ended = self.ended or TIME_LIMIT
-                        break
-                if (found := best[kind]) is not None:
-                    yield CapacityRun(capacity_bytes=capacity, kind=kind, run=found)
+
+        def runs_at(kind: Kind, capacity: int) -> Iterator[EngineRun]:
+            for mapping in self.lifted.get((kind, capacity), []):
+                if mapping not in fitted[kind]:
+                    self.engine_runs += 1
+                    run = run_with(self.space, self.memory, capacity, mapping)
+                    if run is not None:
+                        fitted[kind].append(mapping)
+                        yield run
+
+        runs, is_complete = confirmed(self.capacities, runs_at, self.is_late)
+        if not is_complete:
+            self.ended = self.ended or TIME_LIMIT
+        return runs
 
 
 LEAST, MOST = 1 << 10, 1 << 26

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import chain, islice
+from itertools import chain, islice, product
 from math import inf
 from typing import Literal
 
@@ -24,7 +24,7 @@ from ..exact.branch_and_bound import BranchAndBound, NotInBatchesError
 from ..exact.kernels.arrays import Floats
 from ..exact.kernels.bounds import Choices
 from ..exact.kernels.descent import LEAST, Search, SizedSearch, search, search_sized
-from ..exact.policy import USUAL, Effort
+from ..exact.policy import Effort
 from ..exact.subspaces import (
     Proposal,
     SubspaceSearch,
@@ -44,26 +44,12 @@ from ..problem.protocol import Advance, SearchProblem, never
 from ..space.fusion import subspaces_of
 from ..space.mapspace import Mapspace
 from ..space.region import Region, Subspace, mapping_of
+from . import policy
 
 Kind = Literal["traffic", "energy"]
 """What is to be least: bytes of the outermost memory, or pJ."""
 
 KINDS: tuple[Kind, Kind] = ("traffic", "energy")
-
-EFFORT = replace(USUAL, untimed=8, sketches=2, more_sketches=8, subspaces=8, patience=6)
-"""Of the search for the least energy whose tables are taken, too."""
-
-_EQUAL = 1e-12
-"""Values that differ by no more than this share are one, however they were added up."""
-
-_LITTLE = 1e-3
-"""What the least energy counts for in bytes, where two mappings move as many."""
-
-_FEW = 128
-"""Subspaces of a space of which all are looked at, in all regions."""
-
-_TRIES = 3
-"""Mappings that the engine runs, at the most, for one point of a curve."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +105,42 @@ def metered(machine: Architecture) -> Architecture:
     return replace(machine, memories=(replace(outermost, bandwidth_bytes_per_s=rate), *inner))
 
 
+def confirmed(
+    capacities: Sequence[int],
+    runs_at: Callable[[Kind, int], Iterable[EngineRun]],
+    is_late: Callable[[], bool],
+) -> tuple[tuple[CapacityRun, ...], bool]:
+    """Return the best run of each kind at each capacity, and whether time sufficed for all.
+
+    A mapping that fits one capacity fits a larger one. Without time the largest capacities have no
+    points, but the first point is always run.
+
+    Parameters
+    ----------
+    capacities : sequence of int
+        Capacities in bytes, ascending.
+    runs_at : callable
+        Runs mappings of one kind at one capacity, and yields the legal ones.
+    is_late : callable
+        Returns whether time is up.
+    """
+    best: dict[Kind, EngineRun | None] = dict.fromkeys(KINDS)
+    points: list[CapacityRun] = []
+    for capacity, kind in product(capacities, KINDS):
+        if any(best.values()) and is_late():
+            return tuple(points), False
+        if kind == "energy":
+            best[kind] = least(kind, best[kind], best["traffic"])
+        for run in runs_at(kind, capacity):
+            best[kind] = least(kind, best[kind], run)
+            if is_late():
+                break
+        found = best[kind]
+        if found is not None:
+            points.append(CapacityRun(capacity_bytes=capacity, kind=kind, run=found))
+    return tuple(points), True
+
+
 @dataclass(frozen=True, slots=True)
 class _Look:
     """A subspace with its tables, and what is looked for in it."""
@@ -152,7 +174,7 @@ class CapacityCurve:
         memory: str,
         capacities: Sequence[int],
         *,
-        effort: Effort = EFFORT,
+        effort: Effort = policy.CURVE_EFFORT,
         is_half_over: Callable[[], bool] = never,
         is_over: Callable[[], bool] = never,
         is_late: Callable[[], bool] = never,
@@ -184,7 +206,10 @@ class CapacityCurve:
                 self._look(look)
         except KeyboardInterrupt:
             self.ended = INTERRUPTED
-        return tuple(self._confirmed())
+        runs, is_complete = confirmed(self.capacities, self._first, self.is_late)
+        if not is_complete:
+            self.ended = self.ended or TIME_LIMIT
+        return runs
 
     def _tables(self, advance: Advance) -> Iterator[_Look]:
         """Subspaces with their tables, and what is looked for in them: the least traffic where
@@ -241,7 +266,7 @@ class CapacityCurve:
         if self.space.size > self.effort.regions:
             return []
         regions = [one.region for one in self.space.regions(self.space.size)]
-        most = max(_FEW, self.effort.subspaces)
+        most = max(policy.MAX_SUBSPACES_SEARCHED_WHOLE, self.effort.subspaces)
         if most < inf:
             subspaces = chain.from_iterable(map(subspaces_of, regions))
             if sum(1 for _ in islice(subspaces, round(most) + 1)) > most:
@@ -281,7 +306,7 @@ class CapacityCurve:
                 if kind == "traffic":
                     # Of mappings that move as many bytes the one of least energy.
                     if not self.little:
-                        self.little = _LITTLE / self._least_root(choices, mine, tile)
+                        self.little = policy.TIE_BYTES / self._least_root(choices, mine, tile)
                     mine = self.little * mine + cost[:, :, self.column, None]
                 state = SizedSearch(
                     values=np.array(self.best[kind]),
@@ -289,7 +314,7 @@ class CapacityCurve:
                     chosen=np.full((len(sizes), len(choices.decisions)), -1),
                     tally=searched.tally,
                 )
-                search_sized(choices, sizes, _EQUAL, nodes, mine, tile, state)
+                search_sized(choices, sizes, policy.EQUAL_SHARE, nodes, mine, tile, state)
                 self.best[kind] = state.values.tolist()
                 for number in np.flatnonzero(state.tilings >= 0):
                     found = Search(
@@ -313,30 +338,16 @@ class CapacityCurve:
         search(choices, ENERGY, 0.0, 0.0, 0, inf, True, 0, weights, cost, tile, state)
         return float(state.values[:, LEAST].min())
 
-    def _confirmed(self) -> Iterator[CapacityRun]:
-        """The best at each capacity, run by the engine there. What fits less fits more."""
-        best: dict[Kind, EngineRun | None] = dict.fromkeys(KINDS)
-        for capacity in self.capacities:
-            for kind in KINDS:
-                if any(best.values()) and self.is_late():
-                    self.ended = self.ended or TIME_LIMIT
-                    return
-                if kind == "energy":
-                    best[kind] = least(kind, best[kind], best["traffic"])
-                best[kind] = least(kind, best[kind], self._first(kind, capacity))
-                if (run := best[kind]) is not None:
-                    yield CapacityRun(capacity_bytes=capacity, kind=kind, run=run)
-
-    def _first(self, kind: Kind, capacity: int) -> EngineRun | None:
-        """The best that was found at one capacity, of those that the engine takes."""
-        for proposal in self.found.get((kind, capacity), [])[::-1][:_TRIES]:
+    def _first(self, kind: Kind, capacity: int) -> Iterator[EngineRun]:
+        """Yield the run of the best mapping at a capacity that the engine accepts, if any."""
+        for proposal in self.found.get((kind, capacity), [])[::-1][: policy.MAX_RUNS_PER_POINT]:
             region, skeleton = proposal.region, proposal.subspace.skeleton
             chosen = (proposal.sizes, proposal.placements, proposal.places)
             mapping = replace(mapping_of(region, skeleton, *chosen), name=f"least-{kind}")
             run = self._run(capacity, mapping)
             if run is not None:
-                return run
-        return None
+                yield run
+                return
 
     def _run(self, capacity: int, mapping: Mapping) -> EngineRun | None:
         self.runs += 1

@@ -12,7 +12,7 @@ from math import inf, log, sqrt
 from einsum_cascade.errors import MappingError
 
 from ..exact.branch_and_bound import BranchAndBound, in_batches, tie_search
-from ..exact.policy import USUAL, Effort
+from ..exact.policy import Effort
 from ..exact.questions import SubspaceKey
 from ..exact.subspaces import Proposal, TableMemo, proposals_below
 from ..problem.certificate import INTERRUPTED, Searched
@@ -22,41 +22,11 @@ from ..problem.protocol import Advance, Clock, SearchProblem, never
 from ..space.grid import PromisedRegion
 from ..space.mapspace import Mapspace
 from ..space.region import mapping_of
-from .front import FrontRun, undominated
-
-SEARCHES = 16
-"""Searches under a cap, at the most."""
-
-POINTS = 12
-"""Points of a front, at the most."""
+from . import policy
+from .front import FrontRun, FrontSearched, non_dominated
 
 NAME = "best-below"
 """Of a mapping that a search under a cap found."""
-
-_RUNS = 3
-"""Engine runs of a search under a cap, at the most."""
-
-_SMALL = 1e-3
-"""A gap of the front that is less of its whole area is left as it is."""
-
-EFFORT = replace(USUAL, sketches=3, more_sketches=24, subspaces=64, patience=16)
-"""Less than a single search takes: each of the two ends is one."""
-
-
-SLOW_EFFORT = replace(EFFORT, sketches=2, more_sketches=12, subspaces=24)
-"""For the least energy on slow arrays, where that is not all of a space."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TwoObjectiveFront:
-    """Runs of a front, what no energy at each of their latencies is below, and the two ends."""
-
-    runs: tuple[FrontRun, ...]
-    bounds_pj: tuple[float, ...]
-    least: tuple[Searched, Searched]
-    searches: int
-    engine_runs: int
-    ended: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +53,8 @@ def epsilon_constraint_front(
     advance: Advance,
     *,
     clock: Clock,
-    effort: Effort = EFFORT,
-) -> TwoObjectiveFront:
+    effort: Effort = policy.EFFORT,
+) -> FrontSearched:
     """Latency against energy over a space.
 
     Parameters
@@ -119,7 +89,7 @@ class _EpsilonConstraintSearch:
         self.proven: list[tuple[float, float]] = []
         """Caps in cycles, and energies that nothing below each of them is below."""
 
-    def run(self, advance: Advance, clock: Clock) -> TwoObjectiveFront:
+    def run(self, advance: Advance, clock: Clock) -> FrontSearched:
         for run in self.problem.others:
             self._keep(run)
         first = self._end("latency", advance, clock.share(3), self.problem.known)
@@ -137,10 +107,12 @@ class _EpsilonConstraintSearch:
         self.proven.append((inf, second.certificate.bound))
         if ended != INTERRUPTED:
             ended = self._between(first, second, advance, clock.share(1)) or ended
-        found = spread_out(undominated(self.runs, self.problem.tolerance))
-        return TwoObjectiveFront(
-            runs=found,
-            bounds_pj=tuple(max(b for cap, b in self.proven if r.cycles <= cap) for r in found),
+        found = spread_out(non_dominated(self.runs, self.problem.tolerance))
+        return FrontSearched(
+            runs=tuple(
+                replace(run, bound_pj=max(b for cap, b in self.proven if run.cycles <= cap))
+                for run in found
+            ),
             least=(first, second),
             searches=self.searches,
             engine_runs=self.engine_runs,
@@ -173,7 +145,7 @@ class _EpsilonConstraintSearch:
             self._keep(known)
         space, effort = replace(self.space, slow=slow), self.effort
         if slow and space.size > effort.untimed:
-            effort = SLOW_EFFORT
+            effort = policy.SLOW_EFFORT
         problem = replace(
             self.problem, space=space, objective=objective, known=known, is_over=is_over
         )
@@ -241,10 +213,10 @@ class _EpsilonConstraintSearch:
             right = self._least(LATENCY, energy.of(second.result) * (1 + tolerance))
             gaps = [_FrontGap(left.cycles, left.energy_pj, right.cycles, right.energy_pj)]
             whole = gaps[0].area
-            while self.searches < SEARCHES and gaps:
+            while self.searches < policy.MAX_CAPPED_SEARCHES and gaps:
                 gap = max(gaps, key=lambda g: g.area)
                 gaps.remove(gap)
-                if gap.area <= _SMALL * whole:
+                if gap.area <= policy.MIN_GAP_SHARE * whole:
                     break
                 if is_over():
                     return "time limit"
@@ -275,7 +247,7 @@ class _EpsilonConstraintSearch:
         )
         if objective == ENERGY and not self.relaxed:
             self.proven.append((cap, self._proven(cap, least)))
-        for one in found[:_RUNS]:
+        for one in found[: policy.MAX_RUNS_PER_SEARCH]:
             if one.value < limit * (1 - self.problem.tolerance):
                 self._try(one)
         return self._best(objective, cap)
@@ -324,7 +296,7 @@ def spread_out(runs: tuple[FrontRun, ...]) -> tuple[FrontRun, ...]:
         None of them better in both, the fastest first.
     """
     found = [*runs]
-    while len(found) > POINTS:
+    while len(found) > policy.MAX_POINTS:
         inner = range(1, len(found) - 1)
         found.pop(min(inner, key=lambda n: found[n - 1].energy_pj - found[n].energy_pj))
     return tuple(found)

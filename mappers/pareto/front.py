@@ -1,31 +1,36 @@
-"""Pareto front: mappings of which none is both faster and of less energy than another."""
+"""Records of a Pareto front: no point is both faster and of less energy than another."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from archsim.dominance import undominated
 from archsim.result.result import Result
 from archsim.spec.files.mapping_text import mapping_dict
 from archsim.spec.mapping import Mapping
 
-from ..problem.certificate import Certificate
+from ..problem.certificate import Certificate, Searched
 from ..problem.objectives import OBJECTIVES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontRun:
-    """A mapping of one part that the engine has run, and its two objectives of one run."""
+    """Engine run of one part of a workload, as a point of a Pareto front."""
 
     mapping: Mapping
     result: Result
     cycles: float
     energy_pj: float
+    bound_pj: float = 0.0
+    """Lower bound of the energy, in pJ, of mappings that are as fast and hold no more."""
+    footprint_bytes: float | None = None
+    """Footprint in the memory of a front of three objectives; None on a front of two."""
 
     @classmethod
     def of(cls, mapping: Mapping, result: Result) -> FrontRun:
-        """A mapping and what the engine says of it."""
+        """Return the run of a mapping, with both objectives of its result."""
         return cls(
             mapping=mapping,
             result=result,
@@ -35,20 +40,35 @@ class FrontRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FrontSearched:
+    """Pareto front of one part of a workload, and the effort of its search."""
+
+    runs: tuple[FrontRun, ...]
+    """Points of the front, fastest first."""
+    least: tuple[Searched, Searched]
+    """Searches of both ends: least latency, least energy."""
+    searches: int
+    """Searches besides the two ends."""
+    engine_runs: int
+    """Mappings that the engine ran."""
+    ended: str
+    """Reason of an early end; empty if the search was complete."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FrontPoint:
-    """A mapping of a front."""
+    """Mapping on the Pareto front of a workload."""
 
     mapping: Mapping
     result: Result
-    """The workload's, by the engine."""
+    """Result of the whole workload, by the engine."""
     gap: float
-    """How much less energy another mapping of the space could take in that latency at the most,
-    as a share of it; of a front of three, one that holds no more."""
+    """Largest energy share that a mapping as fast and of no larger footprint could save."""
     held_bytes: float | None = None
-    """Of a front of three: what it holds of the memory."""
+    """Footprint in the memory of a front of three objectives; None on a front of two."""
 
     def to_dict(self) -> dict[str, Any]:
-        """A point as ``archsim map --pareto --json`` has it."""
+        """Return the point as ``archsim map --pareto --json`` prints it."""
         return {
             "cycles": self.result.cycles,
             "latency_s": self.result.latency_s,
@@ -63,32 +83,32 @@ class FrontPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Front:
-    """Latency against energy, and what a memory holds, if asked: what each costs of the others."""
+    """Pareto front of latency, energy and optionally the footprint in one memory."""
 
     workload: str
     architecture: str
     points: tuple[FrontPoint, ...]
-    """Fastest first; of a front of two, each of less energy than the one before."""
+    """Points, fastest first; on a front of two, each of less energy than the one before."""
     least: tuple[Certificate, Certificate]
-    """How sure the two ends are: least latency, least energy."""
+    """Certificates of both ends: least latency, least energy."""
     searches: int
-    """Searches under a cap, beside those two."""
+    """Searches besides the two ends."""
     runs: int
     """Mappings that the engine ran."""
     tolerance: float
-    """Of points whose energies differ by no more than this share the faster alone stays."""
+    """Share of the energy that a slower point has to save."""
     ended: str = ""
-    """Why it was over before it was through, if somebody wanted that."""
+    """Reason of an early end; empty if the search was complete."""
     memory: str = ""
-    """The memory of a front of three."""
+    """Memory whose footprint is the third objective; empty on a front of two."""
 
     @property
     def least_energy_pj(self) -> float:
-        """Of all points, in pJ."""
+        """Least energy of all points, in pJ."""
         return min(point.result.energy_pj for point in self.points)
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``archsim map --pareto --json`` prints."""
+        """Return the front as ``archsim map --pareto --json`` prints it."""
         latency, energy = self.least
         return {
             "workload": self.workload,
@@ -105,18 +125,13 @@ class Front:
         }
 
 
-def undominated(runs: Iterable[FrontRun], tolerance: float) -> tuple[FrontRun, ...]:
-    """The runs that belong on a front, fastest first.
+def non_dominated(runs: Sequence[FrontRun], tolerance: float) -> tuple[FrontRun, ...]:
+    """Return the runs on the front of latency and energy, fastest first.
 
     Parameters
     ----------
-    runs : iterable of FrontRun
-        In any order.
     tolerance : float
-        A slower one has to save more than this share of the energy.
+        Share of the energy that a slower run has to save.
     """
-    found: list[FrontRun] = []
-    for run in sorted(runs, key=lambda r: (r.cycles, r.energy_pj)):
-        if not found or run.energy_pj < found[-1].energy_pj * (1 - tolerance):
-            found.append(run)
-    return tuple(found)
+    costs = [(run.cycles, run.energy_pj) for run in runs]
+    return tuple(runs[n] for n in undominated(costs, (0.0, tolerance)))

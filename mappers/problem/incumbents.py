@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from math import inf, isfinite
+from time import monotonic
 from typing import Any
 
 from archsim.plan.defaults import KnownMapping, known_mappings
@@ -25,6 +26,7 @@ from .engine_run import EngineRun, bound_nests, run_mapping
 from .objectives import LATENCY, SearchObjective
 from .part_space import name_of, space_of
 from .protocol import SearchProblem
+from .search_log import with_better
 
 _AT_THE_FLOOR = 1.01
 """How many times its floor what was found may cost for no other to be worth its making."""
@@ -63,7 +65,7 @@ class Incumbents:
         value = self.problem.objective.of(found.result)
         if not self.put_off or value <= _AT_THE_FLOOR * floor or found.certificate.ended:
             return found, ()
-        late: list[EngineRun] = []
+        begun, late = monotonic(), list[EngineRun]()
         for known in self.put_off:
             if self.problem.is_over():
                 break
@@ -71,11 +73,7 @@ class Incumbents:
         runs = best_first(self.problem, late)
         if not runs or runs[0].value >= value:
             return found, runs
-        # It need not be of the space, so that what bounds the space may be above it.
-        gap = max(0.0, 1 - found.certificate.bound / runs[0].value)
-        certificate = replace(found.certificate, value=runs[0].value, gap=gap)
-        best = replace(found, mapping=runs[0].mapping, result=runs[0].result)
-        return replace(best, certificate=certificate), runs
+        return with_better(self.problem, found, runs[0], found.certificate, begun), runs
 
 
 def incumbents_of(

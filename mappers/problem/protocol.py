@@ -36,6 +36,16 @@ def silent(total: int) -> Advance:
     return lambda _: None
 
 
+ProgressOfParts = Callable[[str, int], Advance]
+"""Receives the name and amount of work of each part; returns the callback for each amount done."""
+
+
+def quiet(part: str, total: int) -> Advance:
+    """Ignore the progress of all parts."""
+    del part
+    return silent(total)
+
+
 def never() -> bool:
     """No search has to end early."""
     return False

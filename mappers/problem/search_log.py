@@ -15,8 +15,24 @@ from einsum_cascade.errors import InputError
 
 from ..space.mapspace import Mapspace
 from ..space.region import Region
-from .certificate import Moment, RanMapping, RunnerUp, differences
-from .engine_run import EngineRun, Kind, bound_mapping, kind_of_bound
+from .certificate import (
+    Certificate,
+    Moment,
+    RanMapping,
+    RunnerUp,
+    Searched,
+    differences,
+    differences_of_nests,
+)
+from .engine_run import (
+    EngineRun,
+    Kind,
+    bound_mapping,
+    bound_nests,
+    kind_of_bound,
+    kind_of_nests,
+)
+from .protocol import SearchProblem
 
 _FEW = 8
 """Runs that are told of beside the best."""
@@ -150,3 +166,61 @@ class SearchLog:
                 if found.kind != kind:
                     best = min(best, found.value)
                     yield found
+
+
+def with_better(
+    problem: SearchProblem, found: Searched, run: EngineRun, certificate: Certificate, begun: float
+) -> Searched:
+    """Return what a search found, with a better run of a later step in its place.
+
+    Parameters
+    ----------
+    run : EngineRun
+        Run that is better than the mapping found. It may be outside of the mapspace.
+    certificate : Certificate
+        Certificate of all steps; its bound is kept.
+    begun : float
+        Start of the later step, in seconds of ``time.monotonic``.
+    """
+    bound = certificate.bound
+    gap = max(0.0, 1 - bound / run.value) if run.value else 0.0
+    certificate = replace(certificate, value=run.value, gap=gap)
+    history = found.history
+    if history:
+        seconds = history[-1].seconds + monotonic() - begun
+        last = Moment(seconds, certificate.runs, run.value, min(bound, run.value))
+        history = (*history, last)
+    return replace(
+        found,
+        mapping=run.mapping,
+        result=run.result,
+        certificate=certificate,
+        runner_up=_next_best(problem, found, run),
+        history=history,
+    )
+
+
+def _next_best(problem: SearchProblem, found: Searched, best: EngineRun) -> RunnerUp | None:
+    """Return the runner-up of a better run: the mapping found before, or its runner-up.
+
+    Of the two, the first that is of another kind than the better run is taken. None is of another
+    kind where a mapping is of another cascade, which has nothing to be compared by.
+    """
+    try:
+        nests = bound_nests(problem.space, best.mapping)
+    except InputError:
+        return None
+    for other in (found, found.runner_up):
+        if other is None:
+            continue
+        try:
+            its = bound_nests(problem.space, other.mapping)
+        except InputError:
+            continue
+        if kind_of_nests(its) != kind_of_nests(nests):
+            return RunnerUp(
+                mapping=other.mapping,
+                result=other.result,
+                differences=differences_of_nests(nests, its),
+            )
+    return None

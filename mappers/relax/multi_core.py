@@ -1,19 +1,18 @@
-"""Core relaxation: one core's part is searched, and its mappings partitioned over all cores.
+"""Core relaxation: one core's part of the work is searched, and partitioned over all cores.
 
-One memory stands for all that several cores share, as slow as the slowest of what comes through
-there. Each way to partition the cascade over cores is a relaxation; chips in a ring have one more,
-whose inputs go round the links."""
+One memory stands for all memories that several cores share, with the bandwidth of the slowest.
+Each partitioning of the cascade is a relaxation. Chips in a ring have one more for each
+partitioning, whose inputs go round the links."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from itertools import chain
 from math import prod
-from typing import Final
 
 from archsim.nest.partition import shift_masks, whole_lengths
 from archsim.plan.bandwidth_bound import bandwidth_bounds, input_bandwidth_bound
@@ -31,40 +30,57 @@ from archsim.spec.arch import Architecture, Memory
 from archsim.spec.mapping import Keep, Mapping, NestLevel
 from archsim.spec.roles import memory_in_role
 from archsim.spec.tensor_words import words_of
-from einsum_cascade.errors import InputError
 from einsum_cascade.ir import Program
 
 from ..construct.memory_trees import by_branches
-from ..problem.certificate import Searched
-from ..problem.engine_run import EngineRun
-from ..problem.objectives import LATENCY
-from ..problem.protocol import Mapper, Progress, SearchProblem
 from ..space.mapspace import Mapspace
-from .chain import chain_search
+from . import policy
 from .relaxation import (
+    Family,
+    Member,
     Relaxation,
-    RelaxedSearch,
-    first_incumbent,
     projected_constraints,
     with_constrained_places,
 )
 
 
+def core_family(space: Mapspace, memory: str = "") -> Family:
+    """Return the core relaxations of a machine with many cores, one for each partitioning.
+
+    Parameters
+    ----------
+    memory : str
+        Memory that every relaxation has to contain; the core's own memories only without one.
+    """
+    is_ring = bool(space.architecture.memories[0].ring)
+
+    def member(partitioning: Partitioning) -> Member:
+        # Without capacity for a copy of shared inputs in each chip, these may go round the ring.
+        ring = partial(ring_relaxation, space, partitioning) if is_ring and not memory else None
+        return Member(
+            make=partial(core_relaxation, space, partitioning, memory),
+            otherwise=ring,
+            is_slower=partial(_moves_more, space, partitioning),
+        )
+
+    return Family(members=tuple(map(member, partitionings_of(space))), label=", of one core's part")
+
+
 def shapes_of_part(
-    spreading: Partitioning, given: Sizes[str, int], program: Program
+    partitioning: Partitioning, given: Sizes[str, int], program: Program
 ) -> dict[str, int]:
     """Shapes of a core's part: the cascade's cuts as given, if none of their parts is spread.
 
     Parameters
     ----------
-    spreading : Spreading
+    partitioning : Spreading
     given : mapping
         Shapes of the whole work in elements by rank.
     program : Program
     """
-    spread = (program.rank_of.get(s.rank) for _, ranks in spreading for s in ranks)
+    spread = (program.rank_of.get(s.rank) for _, ranks in partitioning for s in ranks)
     of_cut = any(declared is not None and declared.family for declared in spread)
-    return critical_core_shapes(spreading, given, program if of_cut else None)
+    return critical_core_shapes(partitioning, given, program if of_cut else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +96,7 @@ class _CompulsoryTensor:
 
 
 def core_view(
-    program: Program, architecture: Architecture, spreading: Partitioning, given: Sizes[str, int]
+    program: Program, architecture: Architecture, partitioning: Partitioning, given: Sizes[str, int]
 ) -> Architecture:
     """The machine of one core: one memory in the place of all that several cores share.
 
@@ -101,10 +117,10 @@ def core_view(
     >>> from archsim.spec.mapping import SpreadRank
     >>> from einsum_cascade import Cascade
     >>> machine = Architecture.load("a100-80gb")
-    >>> ways = [SpreadRank(instances="sms", rank=r, parts=n) for r, n in (("N", 12), ("J", 9))]
+    >>> ranks = [SpreadRank(instances="sms", rank=r, parts=n) for r, n in (("N", 12), ("J", 9))]
     >>> layer = Cascade.load("linear-layer").program
     >>> shapes = {"N": 1200, "D": 1000, "J": 900}
-    >>> core = core_view(layer, machine, (("L2", tuple(ways)),), shapes)
+    >>> core = core_view(layer, machine, (("L2", tuple(ranks)),), shapes)
     >>> [m.name for m in core.memories]
     ['HBM', 'L1']
     >>> round(7219.2e9 / core.memories[0].bandwidth_bytes_per_s)
@@ -113,21 +129,21 @@ def core_view(
     if architecture.memories[0].ring:
         # A chip holds what it works on: it is the machine, or has cores of its own.
         chip = _inside_of(architecture, 0, architecture.memories[1])
-        return core_view(program, chip, spreading, given)
+        return core_view(program, chip, partitioning, given)
     feeding = [n for n, m in enumerate(architecture.memories) if m.instances]
     last = max(feeding, default=0)
     if last and last == len(architecture.memories) - 1:
         # Nothing is inside of it but arrays: it is the core's own memory, in parts.
-        seen = machine_of_one_core(architecture, spreading)
+        seen = machine_of_one_core(architecture, partitioning)
         return replace(seen, memories=tuple(map(without_instances, seen.memories)))
     spread = [
         (n, s.rank, s.parts or 1)
         for n, m in enumerate(architecture.memories)
-        for name, ranks in spreading
+        for name, ranks in partitioning
         if name == m.name
         for s in ranks
     ]
-    shapes = shapes_of_part(spreading, given, program)
+    shapes = shapes_of_part(partitioning, given, program)
     moved = _compulsory(program, architecture, shapes)
     speeds = [
         m.bandwidth_bytes_per_s * _share(n, m, moved, spread)
@@ -196,13 +212,13 @@ def _share(
     """The share of a memory's bandwidth that a core has, where all do the same at once."""
 
     # What is spread outside of it tells copies of the memory apart, each with a bandwidth.
-    ways = [(level, rank, parts) for level, rank, parts in spread if level >= number]
+    splits = [(level, rank, parts) for level, rank, parts in spread if level >= number]
 
     def served(tensor: _CompulsoryTensor) -> int:
         once = memory.reduces if tensor.result else memory.multicast
         all_of = (
             parts
-            for level, rank, parts in ways
+            for level, rank, parts in splits
             if rank in tensor.ranks or (level == number and not once and rank in tensor.users)
         )
         return prod(all_of)
@@ -211,7 +227,7 @@ def _share(
         """Copies of an operand that come into it, where something is outside."""
         if tensor.result or not number:
             return 0
-        return prod(parts for _, rank, parts in ways if rank in tensor.ranks)
+        return prod(parts for _, rank, parts in splits if rank in tensor.ranks)
 
     one = sum((t.bits for t in moved), start=Fraction(0))
     every = sum(t.bits * (served(t) + filled(t)) for t in moved)
@@ -219,7 +235,7 @@ def _share(
 
 
 def with_ring_capacity(
-    chip: Architecture, spreading: Partitioning, program: Program, shapes: Sizes[str, int]
+    chip: Architecture, partitioning: Partitioning, program: Program, shapes: Sizes[str, int]
 ) -> Architecture:
     """A chip that has room for a copy of what goes round where it has room for a part of it, and
     for another that passes.
@@ -233,7 +249,7 @@ def with_ring_capacity(
     if outer.capacity_bytes is None:
         return chip
     words = words_of(program, chip.word_bits)
-    spread = [s for _, ranks in spreading for s in ranks]
+    spread = [s for _, ranks in partitioning for s in ranks]
     parts = prod(s.parts or 1 for s in spread)
     going_round = sum(
         words.of(t.name) * prod(shapes.get(r, 1) for r in (*program.parallel, *t.ranks))
@@ -247,7 +263,7 @@ def with_ring_capacity(
 
 
 def lifted_around_ring(
-    mapping: Mapping, spreading: Partitioning, program: Program, architecture: Architecture
+    mapping: Mapping, partitioning: Partitioning, program: Program, architecture: Architecture
 ) -> Iterator[Mapping]:
     """The mapping of a chip spread over a ring of them, with what all need going round along one
     rank after the other: the engine says which can.
@@ -258,11 +274,11 @@ def lifted_around_ring(
         Whose outermost memory is a ring of links.
     """
     links = architecture.memories[0].name
-    spread = {s.rank for name, ranks in spreading if name == links for s in ranks}
+    spread = {s.rank for name, ranks in partitioning if name == links for s in ranks}
     needed = (t.ranks for t in program.inputs if not spread & {*t.ranks})
     ranks = dict.fromkeys(rank for ranks in needed for rank in ranks)
     for tiled in _at_links(mapping, architecture):
-        moved = partition_mapping(tiled, spreading, architecture)
+        moved = partition_mapping(tiled, partitioning, architecture)
         for rank in ranks:
             nest = (
                 replace(level, ring=(rank,)) if level.level == links else level
@@ -301,41 +317,6 @@ def _named(level: str, architecture: Architecture) -> str:
     return memory_in_role(architecture, level) or level
 
 
-CORE_SUFFIX: Final = ", of one core's part"
-"""What is searched of such a machine, as certificates say it behind the strategy."""
-
-
-def multi_core_search(strategy: Mapper, problem: SearchProblem, progress: Progress) -> Searched:
-    """The best mapping that spreads the best ones of a core.
-
-    Parameters
-    ----------
-    problem : SearchProblem
-        Its space is that of the whole machine, whose own mappings are not enumerated.
-
-    Returns
-    -------
-    Searched
-        Its certificate counts the mappings of a core; the gap is against the floor of any mapping
-        on the whole machine.
-
-    Raises
-    ------
-    NoLegalMappingError
-        No mapping is known, and none was found legal.
-    """
-    search = RelaxedSearch(strategy, problem, CORE_SUFFIX)
-    is_ring = problem.space.architecture.memories[0].ring
-    for spreading in partitionings_of(problem.space):
-        if search.best is None or not search.is_done:
-            ran = search.ran
-            _look_at(search, core_relaxation, spreading, progress)
-            if is_ring and search.ran == ran:
-                # There is no room for copies of what all chips need: it may go round.
-                _look_at(search, ring_relaxation, spreading, progress)
-    return search.found()
-
-
 def partitionings_of(space: Mapspace) -> tuple[Partitioning, ...]:
     """Ways to spread a cascade; on a single core only where there is no other.
 
@@ -345,52 +326,45 @@ def partitionings_of(space: Mapspace) -> tuple[Partitioning, ...]:
     program, machine = space.program, space.architecture
     usual = usual_partitionings(program, machine, space.given)
     copying = replicating_partitionings(program, machine, space.given)
-    ways = tuple(way for way in (*copying, *usual) if way) or usual
+    partitionings = tuple(way for way in (*copying, *usual) if way) or usual
     # Those that promise most first: what is found tells which of the others cannot be better.
-    times = bandwidth_bounds(program, machine, space.given, ways)
-    return tuple(way for _, way in sorted(zip(times, ways, strict=True), key=lambda p: p[0]))
-
-
-def core_relaxations(space: Mapspace, memory: str = "") -> Iterator[Callable[[], Relaxation]]:
-    """Yield a maker of the problem of one core for each partitioning of a cascade."""
-    return (
-        partial(core_relaxation, space, spreading, memory) for spreading in partitionings_of(space)
+    times = bandwidth_bounds(program, machine, space.given, partitionings)
+    return tuple(
+        way for _, way in sorted(zip(times, partitionings, strict=True), key=lambda p: p[0])
     )
 
 
-def core_relaxation(whole: Mapspace, spreading: Partitioning, memory: str = "") -> Relaxation:
-    """The problem of a core, and what brings its mappings to all of them.
+def core_relaxation(whole: Mapspace, partitioning: Partitioning, memory: str = "") -> Relaxation:
+    """Return the relaxation to the part of the work that one core does under a partitioning.
 
     Parameters
     ----------
     memory : str
-        One that the core has to see: of what it shares with others it has its share.
+        Memory that the core has to see; of a shared one it has its share.
 
     Raises
     ------
     InputError
         A core cannot do its part.
     """
-    shapes = shapes_of_part(spreading, whole.given, whole.program)
-    machine = core_view(whole.program, whole.architecture, spreading, whole.given)
-    share, sees_all = 1, _is_shared(whole.architecture, memory)
-    if sees_all:
-        machine, share = _view_of_shared(whole.architecture, spreading, memory)
-    program, obeyed = (
-        _of_middle_part(whole, spreading),
-        projected_constraints(whole, machine, shapes),
-    )
-    space = Mapspace.of(program, machine, shapes, obeyed, slow=whole.slow)
+    shapes = shapes_of_part(partitioning, whole.given, whole.program)
+    machine = core_view(whole.program, whole.architecture, partitioning, whole.given)
+    sharers, sees_shared = 1, _is_shared(whole.architecture, memory)
+    if sees_shared:
+        machine, sharers = _view_of_shared(whole.architecture, partitioning, memory)
+    program = _program_of_middle_part(whole, partitioning)
+    projected = projected_constraints(whole, machine, shapes)
+    space = Mapspace.of(program, machine, shapes, projected, slow=whole.slow)
 
-    def lifted(mapping: Mapping) -> Iterator[Mapping]:
-        if sees_all:
-            # It says itself which loops are at the memory that cores share, and what that keeps.
-            yield from _lifted_from_shared(whole, machine, mapping, spreading)
+    def lift(mapping: Mapping) -> Iterator[Mapping]:
+        if sees_shared:
+            # The core's mapping already says which loops and tensors the shared memory has.
+            yield from _lifted_from_shared(whole, machine, mapping, partitioning)
             return
-        for placed in placements(mapping, spreading, whole.architecture, whole.program):
+        for placed in placements(mapping, partitioning, whole.architecture, whole.program):
             yield with_constrained_places(whole, machine, placed)
 
-    return Relaxation(space=space, lifted=lifted, share=share)
+    return Relaxation(space=space, lift=lift, sharers=sharers, bounds_cores=True)
 
 
 def _is_shared(architecture: Architecture, memory: str) -> bool:
@@ -400,12 +374,13 @@ def _is_shared(architecture: Architecture, memory: str) -> bool:
 
 
 def _view_of_shared(
-    architecture: Architecture, spreading: Partitioning, memory: str
+    architecture: Architecture, partitioning: Partitioning, memory: str
 ) -> tuple[Architecture, int]:
     """A core between the outermost memory and one that it shares, and how many share that: what is
     inside of it makes no difference to what is outside."""
     seen = {
-        m.name: without_instances(m) for m in machine_of_one_core(architecture, spreading).memories
+        m.name: without_instances(m)
+        for m in machine_of_one_core(architecture, partitioning).memories
     }
     outer = replace(seen[architecture.home.name], inside=None)
     inner = replace(seen[memory], inside=None)
@@ -413,11 +388,11 @@ def _view_of_shared(
     machine = replace(architecture, memories=(outer, inner), arrays=arrays, mapping=None)
     names = [m.name for m in architecture.memories]
     fed = {m.name for m in architecture.memories[names.index(memory) :]}
-    return machine, prod(s.parts or 1 for name, ranks in spreading if name in fed for s in ranks)
+    return machine, prod(s.parts or 1 for name, ranks in partitioning if name in fed for s in ranks)
 
 
 def _lifted_from_shared(
-    whole: Mapspace, machine: Architecture, mapping: Mapping, spreading: Partitioning
+    whole: Mapspace, machine: Architecture, mapping: Mapping, partitioning: Partitioning
 ) -> Iterator[Mapping]:
     """The mapping of a core between two memories, spread over all cores: with all in those that it
     does not see, and with nothing; with all that comes from outside in what it shares, so that it
@@ -433,54 +408,31 @@ def _lifted_from_shared(
     for more in dict.fromkeys((everything, ())):
         for here in dict.fromkeys((tuple(at_once), held.get(shared, ()))):
             keep = (*others, *([Keep(level=shared, tensors=here)] if here else []), *more)
-            spread = partition_mapping(replace(mapping, keep=keep), spreading, whole.architecture)
+            spread = partition_mapping(
+                replace(mapping, keep=keep), partitioning, whole.architecture
+            )
             yield by_branches(whole.program, whole.architecture, replace(spread, keep=keep))
 
 
-def ring_relaxation(whole: Mapspace, spreading: Partitioning) -> Relaxation:
-    """Return the problem of a chip that passes its part of shared inputs around a ring.
-
-    ``core_relaxation`` gives each core a copy instead.
-    """
-    core = core_relaxation(whole, spreading)
+def ring_relaxation(whole: Mapspace, partitioning: Partitioning) -> Relaxation:
+    """Return the relaxation to one chip that passes its part of shared inputs around a ring."""
+    core = core_relaxation(whole, partitioning)
     machine = with_ring_capacity(
-        core.space.architecture, spreading, whole.program, core.space.given
+        core.space.architecture, partitioning, whole.program, core.space.given
     )
 
-    def lifted(mapping: Mapping) -> Iterator[Mapping]:
-        for placed in lifted_around_ring(mapping, spreading, whole.program, whole.architecture):
+    def lift(mapping: Mapping) -> Iterator[Mapping]:
+        for placed in lifted_around_ring(mapping, partitioning, whole.program, whole.architecture):
             yield with_constrained_places(whole, machine, placed)
 
-    return Relaxation(space=replace(core.space, architecture=machine), lifted=lifted)
+    return replace(core, space=replace(core.space, architecture=machine), lift=lift)
 
 
-def _look_at(
-    search: RelaxedSearch,
-    of_way: Callable[[Mapspace, Partitioning], Relaxation],
-    spreading: Partitioning,
-    progress: Progress,
-) -> None:
-    """Search the problem of a core, and run what is found on all of them."""
-    if _moves_more(search, spreading):
-        return
-    try:
-        core = of_way(search.problem.space, spreading)
-        known = first_incumbent(core.space, search.problem)
-        if _beaten(search, core.space, known):
-            return
-    except InputError as wrong:
-        search.refused.append(wrong)
-        return
-    # A core whose memories are side by side is searched with them in a line.
-    how = None if core.space.architecture.tree.is_line else chain_search
-    search.look_at(core.space, known, core.lifted, progress, how)
-
-
-def _of_middle_part(whole: Mapspace, spreading: Partitioning) -> Program:
+def _program_of_middle_part(whole: Mapspace, partitioning: Partitioning) -> Program:
     """The cascade as a core has it: of a rank under a mask with balanced parts, whose sizes the
     mapping decides, it has one of their mean length from the middle, and so of their mean work."""
     program = whole.program
-    for spread in chain.from_iterable(ranks for _, ranks in spreading):
+    for spread in chain.from_iterable(ranks for _, ranks in partitioning):
         if spread.balanced:
             extent = whole.given[spread.rank]
             # ``extent // -n`` is minus the length of a part, rounded up: as much is before it as
@@ -491,40 +443,15 @@ def _of_middle_part(whole: Mapspace, spreading: Partitioning) -> Program:
     return program
 
 
-_FAR: Final = 2.0
-"""How many times what the best takes a core may take at the least for its way to be worth a search:
-the memory that stands for all that cores share may be slower than they are. Mamba-2 on ``h100-sxm``
-takes 78 K cycles on a core at the least, by one way to spread it, and 48 K on all of them."""
-
-
-_SLOWER: Final = 1.25
-"""How many times what the best takes inputs have to take memories for a way to be worth no search:
-they count whole, and picks read a part of them."""
-
-
-def _moves_more(search: RelaxedSearch, spreading: Partitioning) -> bool:
-    """Whether inputs alone take memories clearly longer in a way than the best does in all."""
-    best, space = search.best, search.problem.space
-    if best is None or search.problem.objective.code != LATENCY:
-        return False
-    seconds = input_bandwidth_bound(space.program, space.architecture, space.given, spreading)
-    return seconds * float(space.architecture.clock_hz) > _SLOWER * best.value
-
-
-def _beaten(search: RelaxedSearch, one: Mapspace, known: EngineRun | None) -> bool:
-    """Whether the parts of a way are so large, or need so much of what they share, that none of its
-    mappings is better."""
-    best, problem = search.best, search.problem
-    if best is None or problem.objective.code != LATENCY:
-        return False
-    if known is not None and problem.objective.floor(known.result) > _FAR * best.value:
-        return True
-    promising = one.regions(1)
-    return bool(promising) and promising[0].bound >= best.value * (1 - problem.tolerance)
+def _moves_more(space: Mapspace, partitioning: Partitioning, cycles: float) -> bool:
+    """Return whether input traffic alone takes clearly longer than some cycles."""
+    seconds = input_bandwidth_bound(space.program, space.architecture, space.given, partitioning)
+    clock_hz = float(space.architecture.clock_hz)
+    return seconds * clock_hz > policy.HOPELESS_INPUT_TRAFFIC * cycles
 
 
 def placements(
-    mapping: Mapping, spreading: Partitioning, architecture: Architecture, program: Program
+    mapping: Mapping, partitioning: Partitioning, architecture: Architecture, program: Program
 ) -> Iterator[Mapping]:
     """The mapping of a core spread over all: with its loops as they are, and with more and more of
     those of the outermost memory at the one that feeds the cores.
@@ -533,7 +460,7 @@ def placements(
     ----------
     mapping : Mapping
         Of one core's part, which knows one memory in the place of all that cores share.
-    spreading : Spreading
+    partitioning : Spreading
     architecture : Architecture
         The whole machine.
     program : Program
@@ -543,14 +470,14 @@ def placements(
     Mapping
         Of the whole machine; not all of them are legal.
     """
-    yield partition_mapping(mapping, spreading, architecture, program)
+    yield partition_mapping(mapping, partitioning, architecture, program)
     outer = architecture.home.name
     feeding = [m.name for m in architecture.memories if m.instances and m.name != outer]
-    if not feeding or not spreading:
+    if not feeding or not partitioning:
         return
     inner = feeding[-1]
     shared = next((level.loops for level in mapping.nest if level.level == outer), ())
     own = any(level.level == outer for e in mapping.einsums for level in e.nest)
     for number in range(0 if own else 1, len(shared) + 1):
         inward = sink_loops(mapping, outer, inner, number)
-        yield partition_mapping(inward, spreading, architecture, program)
+        yield partition_mapping(inward, partitioning, architecture, program)

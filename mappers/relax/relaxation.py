@@ -1,43 +1,162 @@
-"""Relaxations: simpler machines searched instead, and their mappings lifted to the real one.
+"""Relaxations: simpler problems searched instead, and their mappings lifted to the real machine.
 
-Constraints are projected onto the simpler machine, what is found is lifted in a few ways, and the
-engine prices it on the machine itself. The lower bound is that of the machine itself."""
+A query (best mapping, Pareto front, capacity curve) is answered by one driver from any family of
+relaxations. Constraints are projected onto each relaxation, the engine prices what is lifted, and
+the lower bound is that of the machine itself."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, replace
-from time import monotonic
+from typing import Generic, TypeVar
 
 from archsim.result.result import Result
 from archsim.spec.arch import Architecture
 from archsim.spec.index import mapping_entries
-from archsim.spec.mapping import Keep, Mapping, NestLevel
+from archsim.spec.mapping import Keep, Mapping
 from archsim.spec.roles import memory_in_role
 from einsum_cascade.errors import InputError, NoLegalMappingError, Problem
 
 from ..construct.block_by_block import block_by_block
 from ..construct.einsum_by_einsum import einsum_by_einsum
-from ..local.local_search import with_place
-from ..problem.certificate import INTERRUPTED, Certificate, Searched, added_reasons
+from ..problem.certificate import INTERRUPTED, Certificate, added_reasons
 from ..problem.engine_run import EngineRun, run_mapping
-from ..problem.protocol import Mapper, Progress, SearchProblem
-from ..problem.search_log import SearchLog
+from ..problem.protocol import SearchProblem
 from ..space.constraints import Constraints, HasTiles, IsKept, IsOutside, MappingConstraint
 from ..space.infeasibility import no_legal_mapping
 from ..space.mapspace import Mapspace
 
+Answer = TypeVar("Answer")
+
+
+IsBetter = Callable[[Mapping], bool]
+"""Runs a mapping and returns whether it is legal and better than all it was asked about before."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relaxation:
-    """What one core has to do, or a machine with its memories in a line."""
+    """A simpler mapspace, and a function that lifts its mappings to the machine itself."""
 
     space: Mapspace
-    lifted: Callable[[Mapping], Iterator[Mapping]]
-    """Mappings of the machine itself from one of this space."""
-    share: int = 1
-    """How many of these share what the machine has of a memory that they all see."""
+    lift: Callable[[Mapping], Iterator[Mapping]]
+    """Yields mappings of the machine itself for one mapping of this space; some may be illegal."""
+    sharers: int = 1
+    """Cores that share the capacity of the memory that a query is about."""
+    bounds_cores: bool = False
+    """True if the space is one core's: its lower bounds hold for each core of the machine."""
+
+
+def _never(cycles: float) -> bool:
+    del cycles
+    return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A relaxation of a family, made when its turn comes."""
+
+    make: Callable[[], Relaxation]
+    """Makes the relaxation. Raises an ``InputError`` where the machine does not allow it."""
+    otherwise: Callable[[], Relaxation] | None = None
+    """Makes the relaxation to search if nothing lifted from the first is legal."""
+    is_slower: Callable[[float], bool] = _never
+    """Returns whether input traffic alone exceeds a latency, given in cycles."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """All relaxations of one mapspace, most promising first.
+
+    A family without members stands for a mapspace that is enumerated itself.
+    """
+
+    members: tuple[Member, ...] = ()
+    label: str = ""
+    """Text behind the strategy in a certificate: the part of the machine that was searched."""
+    good_enough: float = 0.0
+    """Ratio to a member's best value up to which a lifted mapping ends the search of others."""
+    is_brief: bool = False
+    """True if exhaustive searches of members are brief, and the best is searched again longer."""
+    improve: Callable[[Mapping, Callable[[], IsBetter]], None] | None = None
+    """Changes the best lifted mapping in small steps, each judged by a fresh ``IsBetter``."""
+
+
+class Query(ABC, Generic[Answer]):
+    """Question that relaxations of a mapspace answer together."""
+
+    def __init__(self, space: Mapspace, family: Family) -> None:
+        self.space, self.family = space, family
+        self.refused: list[InputError] = []
+        """Errors of relaxations that cannot be made and of lifted mappings that are illegal."""
+        self.legal = 0
+        """Lifted mappings that are legal."""
+        self.ended = ""
+        """Reason of an early end; empty if all relaxations were searched."""
+
+    @abstractmethod
+    def enumerated(self) -> Answer:
+        """Return the answer of a mapspace that is enumerated itself."""
+
+    @abstractmethod
+    def is_done(self) -> bool:
+        """Return whether no further relaxation is worth its search."""
+
+    def is_hopeless(self, member: Member) -> bool:
+        """Return whether a member need not even be made."""
+        del member
+        return False
+
+    @abstractmethod
+    def search(self, relaxation: Relaxation, left: int) -> None:
+        """Search a relaxation, the first of some that are ``left``, and lift what is found."""
+
+    @property
+    @abstractmethod
+    def has_answer(self) -> bool:
+        """True if an interrupted query has something to report."""
+
+    @abstractmethod
+    def answer(self) -> Answer:
+        """Return the answer. Raises an ``InputError`` where nothing lifted is legal."""
+
+
+def answer(query: Query[Answer]) -> Answer:
+    """Answer a query by the relaxations of its family.
+
+    Raises
+    ------
+    InputError
+        As ``Query.answer``.
+    KeyboardInterrupt
+        It was interrupted before there was anything to report.
+    """
+    members = query.family.members
+    if not members:
+        return query.enumerated()
+    try:
+        for number, member in enumerate(members):
+            if query.is_done():
+                break
+            if query.is_hopeless(member):
+                continue
+            legal = query.legal
+            _search(query, member.make, len(members) - number)
+            if member.otherwise is not None and query.legal == legal:
+                _search(query, member.otherwise, len(members) - number)
+    except KeyboardInterrupt:
+        if not query.has_answer:
+            raise
+        query.ended = INTERRUPTED
+    return query.answer()
+
+
+def _search(query: Query[Answer], make: Callable[[], Relaxation], left: int) -> None:
+    try:
+        query.search(make(), left)
+    except InputError as wrong:
+        query.refused.append(wrong)
 
 
 def projected_constraints(
@@ -140,222 +259,6 @@ def _kept(mapping: Mapping, machine: Architecture, told: IsKept, must: bool) -> 
             yield keep if {*tensors} == {*keep.tensors} else replace(keep, tensors=tensors)
     if must and not there:
         yield Keep(level=told.level, tensors=(told.tensor,))
-
-
-_ROUNDS = 2
-"""How often all places are gone through, as long as one was better in the last round."""
-
-
-def improve_residency(
-    architecture: Architecture, mapping: Mapping, better: Callable[[Mapping], bool]
-) -> Mapping:
-    """A mapping with tensors in better places, each change tried on what was best before.
-
-    Parameters
-    ----------
-    mapping : Mapping
-        Of one nest, which names memories by their names.
-    better : callable
-        Whether a mapping is legal, and better than all that it was asked about before. Once there
-        is no time it says no to all.
-    """
-    tensors = tuple(dict.fromkeys(t for k in mapping.keep for t in k.tensors))
-    for _ in range(_ROUNDS):
-        before = mapping
-        for tensor in tensors:
-            for memory in architecture.memories:
-                changed = with_place(mapping, tensor, memory.name)
-                if better(changed):
-                    mapping = changed
-        if mapping is before:
-            break
-    return mapping
-
-
-def with_loops_outside(architecture: Architecture, mapping: Mapping) -> Mapping:
-    """The same loops in the same order, all shared ones at the outermost memory: tiles of them may
-    be in any memory inside of it.
-
-    Examples
-    --------
-    >>> machine = Architecture.load("fsa")
-    >>> levels = (NestLevel(level="DRAM", loops=("H",)), NestLevel(level="latches", loops=("M1",)))
-    >>> moved = with_loops_outside(machine, Mapping(name="m", cascade="c", nest=levels))
-    >>> [(level.level, level.loops) for level in moved.nest]
-    [('DRAM', ('H', 'M1'))]
-    """
-    if any(level.spatial or level.ring for level in mapping.nest):
-        return mapping
-    loops = tuple(loop for level in mapping.nest for loop in level.loops)
-    return replace(mapping, nest=(NestLevel(level=architecture.memories[0].name, loops=loops),))
-
-
-def starts_of(architecture: Architecture, mapping: Mapping) -> Iterator[Mapping]:
-    """A mapping as it is, and with its loops outside; none of several nests or of roles."""
-    named = {m.name for m in architecture.memories} | {a.name for a in architecture.arrays}
-    if mapping.nests or not mapping.keep or any(k.level not in named for k in mapping.keep):
-        return
-    outside = with_loops_outside(architecture, mapping)
-    if outside != mapping:
-        yield outside
-    yield mapping
-
-
-_SETTLING_S = 1.0
-"""Seconds for better places of tensors, at the most, where time is up already."""
-
-
-class RelaxedSearch:
-    """The best so far, and how much was looked at for it.
-
-    Parameters
-    ----------
-    problem : SearchProblem
-        Its space is that of the machine itself, whose own mappings are not enumerated.
-    where : str
-        What of the machine is searched, as the certificate says it behind the strategy.
-    """
-
-    def __init__(self, strategy: Mapper, problem: SearchProblem, where: str) -> None:
-        self.strategy, self.problem, self.where = strategy, problem, where
-        self.best = problem.known
-        self.log = SearchLog(problem.known, problem.others)
-        self.certificates: list[Certificate] = []
-        self.runs = 0
-        self.ran = 0
-        """Those of them that are legal."""
-        self.refused: list[InputError] = []
-
-    @property
-    def ended(self) -> str:
-        """Why the search of another machine was over before it was through."""
-        return next((c.ended for c in self.certificates if c.ended), "")
-
-    @property
-    def is_done(self) -> bool:
-        """Whether nothing can be better by enough to matter, or time is up."""
-        best, problem = self.best, self.problem
-        if best is None:
-            return bool(self.ended)
-        return bool(self.ended) or self._is_near(best) or problem.is_over()
-
-    def look_at(
-        self,
-        other: Mapspace,
-        known: EngineRun | None,
-        lifted: Callable[[Mapping], Iterable[Mapping]],
-        progress: Progress,
-        how: Callable[[Mapper, SearchProblem, Progress], Searched] | None = None,
-    ) -> None:
-        """Search the space of another machine, and run what is found on this one.
-
-        Parameters
-        ----------
-        known : EngineRun or None
-            What the search begins with there.
-        brought : callable
-            Mappings of this machine from one of the other.
-        how : callable, optional
-            Searches the other by the strategy, where that does not do so itself.
-        """
-        asked = replace(self.problem, space=other, known=known, others=())
-        try:
-            if how is None:
-                found = self.strategy.search(asked, progress)
-            else:
-                found = how(self.strategy, asked, progress)
-        except InputError as wrong:
-            self.refused.append(wrong)
-            return
-        self.certificates.append(found.certificate)
-        for mapping in lifted(found.mapping):
-            self._run(mapping)
-        for ran in found.ran:
-            # What is no better there can hardly be better here.
-            if self._beaten(ran.value) or self.problem.is_over():
-                return
-            if ran.mapping != found.mapping:
-                for mapping in lifted(ran.mapping):
-                    self._run(mapping)
-
-    def _run(self, mapping: Mapping) -> EngineRun | None:
-        """Take a mapping if it is better; of those as good, if it takes less energy. None where it
-        is not legal."""
-        self.runs += 1
-        try:
-            run = run_mapping(self.problem.space, mapping, self.problem.objective)
-        except InputError as wrong:
-            self.refused.append(wrong)
-            return None
-        self.ran += 1
-        self.log.ran(run)
-        if self.best is None or self._is_better(run, self.best):
-            self.best = run
-            floor = self.problem.objective.floor(run.result)
-            self.log.note(self.runs, run.value, floor)
-        return run
-
-    def settle(self) -> None:
-        """Put tensors of the best in better places, where the machine's memories are a tree. That
-        takes little time, and some of it where time is up: much is better afterwards."""
-        problem, best = self.problem, self.best
-        if best is None or self.ended == INTERRUPTED or self._is_near(best):
-            return
-        end = monotonic() + _SETTLING_S
-        for start in starts_of(problem.space.architecture, best.mapping):
-            # What is better than its start need not be better than the best yet.
-            known: list[EngineRun] = []
-
-            def better(mapping: Mapping, known: list[EngineRun] = known) -> bool:
-                late = problem.is_over() and monotonic() >= end
-                run = None if late else self._run(mapping)
-                if run is None or (known and not self._is_better(run, known[-1])):
-                    return False
-                known.append(run)
-                return True
-
-            if better(start):
-                improve_residency(problem.space.architecture, start, better)
-
-    def _is_near(self, best: EngineRun) -> bool:
-        floor = self.problem.objective.floor(best.result)
-        return best.value * (1 - self.problem.tolerance) <= floor
-
-    def _beaten(self, value: float) -> bool:
-        return self.best is not None and value >= self.best.value * (1 - self.problem.tolerance)
-
-    def _is_better(self, run: EngineRun, best: EngineRun) -> bool:
-        if run.value < best.value * (1 - self.problem.tolerance):
-            return True
-        return run.value <= best.value and run.result.energy_pj < best.result.energy_pj
-
-    def found(self) -> Searched:
-        """The best, and what was looked at; its gap is against the floor of any mapping.
-
-        Raises
-        ------
-        NoLegalMappingError
-            No mapping is known, and none was found legal.
-        """
-        best, all_of = self.best, self.certificates
-        if best is None:
-            raise infeasible_relaxations(self.problem.space, self.refused)
-        certificate = relaxed_certificate(
-            self.problem,
-            best.result,
-            all_of,
-            where=self.where,
-            runs=self.runs,
-            ended=self.ended,
-        )
-        self.log.note(self.runs, best.value, certificate.bound)
-        return Searched(
-            mapping=best.mapping,
-            result=best.result,
-            certificate=certificate,
-            runner_up=self.log.runner_up(self.problem.space, best.mapping),
-            history=self.log.end(self.runs),
-        )
 
 
 def relaxed_certificate(

@@ -20,7 +20,7 @@ from mappers.construct.choices import choose
 from mappers.problem.engine_run import run_mapping
 from mappers.problem.objectives import OBJECTIVES
 from mappers.problem.protocol import SearchProblem, silent
-from mappers.relax.multi_core import multi_core_search
+from mappers.relax.search import best_mapping
 from mappers.space.mapspace import Mapspace
 
 CHIPS = 3
@@ -266,7 +266,7 @@ def test_a_search_lets_go_round_what_has_no_room(small: Path) -> None:
     def searched(room: int) -> Result:
         machine = Architecture.load(small / "machine.yaml", [f"memories.home.capacity={room}B"])
         space = Mapspace.of(program, machine, shapes)
-        found = multi_core_search(BRIEFLY, SearchProblem(space, latency), silent)
+        found = best_mapping(BRIEFLY, SearchProblem(space, latency), silent)
         again = run_mapping(space, found.mapping, latency)
         assert again.value == found.certificate.value
         return found.result

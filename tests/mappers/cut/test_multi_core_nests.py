@@ -15,7 +15,7 @@ from mappers.cut.nest_search import CutEstimates, search_multi_core
 from mappers.problem.engine_run import run_mapping
 from mappers.problem.objectives import objective_called
 from mappers.problem.protocol import SearchProblem, silent
-from mappers.relax.multi_core import multi_core_search
+from mappers.relax.search import best_mapping
 from mappers.space.mapspace import Mapspace
 
 LATENCY = objective_called("latency")
@@ -48,7 +48,7 @@ def parts(mapping: Mapping) -> dict[str, int | None]:
 
 def test_heads_are_in_parts_for_weights_and_sequences_for_keys(space: Mapspace) -> None:
     problem = SearchProblem(space, LATENCY)
-    one = multi_core_search(BRIEFLY, problem, silent)
+    one = best_mapping(BRIEFLY, problem, silent)
     found = search_multi_core(BRIEFLY, problem, silent)
     first, second = found.mapping.nests
     # No core reads weights of other heads, nor keys of other sequences.
@@ -82,9 +82,7 @@ def test_the_shortest_path_is_the_best_of_all_cuts() -> None:
     cuts = CutEstimates(Mapspace.of(program, Architecture.load("ascend-910b2"), shapes))
     count = len(cuts.blocks)
     assert count == 10
-    times = {
-        (a, b): cuts._handed(a) + cuts._time(a, b) for a, b in combinations(range(count + 1), 2)
-    }
+    times = {(a, b): cuts.cost(a, b) for a, b in combinations(range(count + 1), 2)}
     ways = ((0, *inner, count) for n in range(count) for inner in combinations(range(1, count), n))
     assert cuts.best[0] == pytest.approx(min(sum(times[p] for p in pairwise(way)) for way in ways))
 

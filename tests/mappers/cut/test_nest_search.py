@@ -19,7 +19,7 @@ from einsum_cascade.algebra.excerpt import cut_blocks, excerpt
 from einsum_cascade.errors import InputError
 from einsum_cascade.ir import Program
 from mappers.construct.generators import GENERATORS
-from mappers.cut import nest_search
+from mappers.cut import policy
 from mappers.cut.nest_search import search_nests
 from mappers.exact.search import Exhaustive
 from mappers.memory import VARIABLE, MappingKey
@@ -92,8 +92,8 @@ def idle(problem: SearchProblem) -> Searched:
 
 @pytest.mark.parametrize("name", ["latency", "energy", "edp"])
 def test_the_best_of_all_cuts_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nest_search, "_WORTH", 0.0)
-    monkeypatch.setattr(nest_search, "_EINSUMS", 1000)
+    monkeypatch.setattr(policy, "MIN_GAIN", 0.0)
+    monkeypatch.setattr(policy, "MAX_EINSUMS_SEARCHED", 1000)
     objective = objective_called(name)
     program = Cascade.parse(TWO_LAYERS).program
     space = Mapspace.of(program, small(), SHAPES)

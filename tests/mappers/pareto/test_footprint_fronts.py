@@ -15,13 +15,8 @@ from test_fronts import front_of
 from archsim import Architecture
 from einsum_cascade.errors import InputError, NoLegalMappingError, SpecError
 from mappers.pareto.front import FrontRun
-from mappers.pareto.front_search import (
-    POINTS,
-    FootprintRun,
-    axes_called,
-    footprint_front,
-    undominated_in_three,
-)
+from mappers.pareto.front_search import axes_called, footprint_front, non_dominated_in_three
+from mappers.pareto.policy import MAX_POINTS_IN_THREE
 from mappers.problem.engine_run import run_mapping
 from mappers.problem.objectives import OBJECTIVES
 from mappers.problem.protocol import Clock, SearchProblem
@@ -30,7 +25,7 @@ from mappers.space.mapspace import Mapspace
 TOLERANCE = 1e-3
 
 
-def holds_all_positions(space: Mapspace, memory: str) -> list[FootprintRun]:
+def holds_all_positions(space: Mapspace, memory: str) -> list[FrontRun]:
     """All legal mappings of a space, with what each holds of a memory."""
     found = []
     for region, mapping in mappings(space):
@@ -39,8 +34,7 @@ def holds_all_positions(space: Mapspace, memory: str) -> list[FootprintRun]:
         except InputError:
             continue
         held = next(b.required_bytes for b in run.result.buffers if b.level == memory)
-        one = FrontRun.of(mapping, run.result)
-        found.append(FootprintRun(run=one, bound_pj=0.0, held_bytes=held))
+        found.append(replace(FrontRun.of(mapping, run.result), footprint_bytes=held))
     return found
 
 
@@ -69,9 +63,9 @@ def test_nothing_as_fast_that_holds_no_more_is_below_what_is_proven() -> None:
         runs = holds_all_positions(space, limited[0])
         for one in found.runs:
             able = (
-                r.run.energy_pj
+                r.energy_pj
                 for r in runs
-                if r.run.cycles <= one.run.cycles and r.bytes <= one.bytes
+                if r.cycles <= one.cycles and (r.footprint_bytes or 0) <= (one.footprint_bytes or 0)
             )
             assert one.bound_pj <= min(able, default=inf) * (1 + 1e-9)
         fronts += 1
@@ -82,19 +76,18 @@ def test_what_is_left_out_is_no_better_than_what_stays() -> None:
     space = next(s for s in map(small_space, range(40)) if s and s.architecture.memories[1:])
     one = holds_all_positions(space, space.architecture.memories[1].name)[0]
 
-    def at(cycles: float, energy_pj: float, held: float) -> FootprintRun:
-        run = replace(one.run, cycles=cycles, energy_pj=energy_pj)
-        return replace(one, run=run, held_bytes=held)
+    def at(cycles: float, energy_pj: float, held: float) -> FrontRun:
+        return replace(one, cycles=cycles, energy_pj=energy_pj, footprint_bytes=held)
 
     fast, lean, frugal = at(100, 50, 900), at(120, 50, 300), at(130, 40, 900)
-    assert undominated_in_three([frugal, lean, fast], TOLERANCE) == (fast, lean, frugal)
+    assert non_dominated_in_three([frugal, lean, fast], TOLERANCE) == (fast, lean, frugal)
     # No better in anything; faster by next to nothing; saving next to nothing.
-    assert undominated_in_three([fast, at(110, 50, 900)], TOLERANCE) == (fast,)
-    assert undominated_in_three([fast, at(99.99, 60, 950)], TOLERANCE) == (fast,)
-    assert undominated_in_three([fast, at(110, 49.99, 880)], TOLERANCE) == (fast,)
+    assert non_dominated_in_three([fast, at(110, 50, 900)], TOLERANCE) == (fast,)
+    assert non_dominated_in_three([fast, at(99.99, 60, 950)], TOLERANCE) == (fast,)
+    assert non_dominated_in_three([fast, at(110, 49.99, 880)], TOLERANCE) == (fast,)
     many = [at(100 + n, 100 - n, 1000 - 9 * n) for n in range(60)]
-    shown = undominated_in_three(many, TOLERANCE)
-    assert 1 < len(shown) <= POINTS
+    shown = non_dominated_in_three(many, TOLERANCE)
+    assert 1 < len(shown) <= MAX_POINTS_IN_THREE
     assert shown[0] == many[0]
 
 

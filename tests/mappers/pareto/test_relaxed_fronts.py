@@ -23,14 +23,14 @@ from einsum_cascade.errors import InputError, NoLegalMappingError
 from mappers.exact.policy import BRIEF
 from mappers.pareto.capacity_search import capacity_curve
 from mappers.pareto.capacity_sweep import run_with, value_of
-from mappers.pareto.epsilon_constraint import TwoObjectiveFront
+from mappers.pareto.front import FrontSearched
 from mappers.pareto.front_search import pareto_front
 from mappers.problem.constraint_files import ConstraintFile, constraints_of
 from mappers.problem.engine_run import EngineRun, bound_mapping, run_mapping
 from mappers.problem.objectives import OBJECTIVES
 from mappers.problem.protocol import Clock, SearchProblem, silent
-from mappers.relax.chain import chain_search
-from mappers.relax.multi_core import core_relaxations, multi_core_search
+from mappers.relax.multi_core import core_family
+from mappers.relax.search import best_mapping
 from mappers.space.mapspace import Mapspace
 
 LATENCY, ENERGY = OBJECTIVES["latency"], OBJECTIVES["energy"]
@@ -68,10 +68,10 @@ def space_of(machine: Architecture, folder: Path, *told: tuple[dict[str, Any], b
 
 def some_runs(space: Mapspace) -> Iterator[EngineRun]:
     """Mappings of a core on all of them, under no constraint."""
-    for make in core_relaxations(space):
-        core = make()
+    for member in core_family(space).members:
+        core = member.make()
         for _, mapping in islice(mappings(core.space), 0, None, EVERY):
-            for brought in core.lifted(mapping):
+            for brought in core.lift(mapping):
                 with suppress(InputError):
                     yield run_mapping(space, brought, LATENCY)
 
@@ -81,7 +81,7 @@ def tried(two_cores: Architecture, tmp_path_factory: pytest.TempPathFactory) -> 
     return [*some_runs(space_of(two_cores, tmp_path_factory.mktemp("all")))]
 
 
-def front_of(space: Mapspace) -> TwoObjectiveFront:
+def front_of(space: Mapspace) -> FrontSearched:
     return pareto_front(SearchProblem(space, LATENCY), lambda _: None, Clock(None), effort=BRIEF)
 
 
@@ -93,7 +93,7 @@ def test_what_is_found_obeys_and_nothing_that_does_is_better(
     tmp_path: Path,
 ) -> None:
     space = space_of(two_cores, tmp_path, told)
-    found = multi_core_search(BRIEFLY, SearchProblem(space, LATENCY), silent)
+    found = best_mapping(BRIEFLY, SearchProblem(space, LATENCY), silent)
     assert not space.constraints.broken(bound_mapping(space, found.mapping))
     obeying = [r for r in tried if not space.constraints.broken(bound_mapping(space, r.mapping))]
     assert 0 < len(obeying) < len(tried) or told == (KEPT, True)
@@ -110,12 +110,12 @@ def test_fronts_have_all_that_is_not_beaten(
         as_fast = [p.energy_pj for p in front.runs if p.cycles <= run.value * (1 + 1e-9)]
         # In the space of a core L2 costs what HBM does.
         assert min(as_fast, default=inf) <= 1.01 * ENERGY.of(run.result)
-    for point, bound in zip(front.runs, front.bounds_pj, strict=True):
+    for point in front.runs:
         again = run_mapping(space, point.mapping, LATENCY)
         assert (again.value, ENERGY.of(again.result)) == (point.cycles, point.energy_pj)
-        assert bound <= point.energy_pj
+        assert point.bound_pj <= point.energy_pj
     for number, objective in enumerate((LATENCY, ENERGY)):
-        alone = multi_core_search(BRIEFLY, SearchProblem(space, objective), silent)
+        alone = best_mapping(BRIEFLY, SearchProblem(space, objective), silent)
         assert objective.of(front.runs[-number].result) <= alone.certificate.value * (1 + 1e-3)
         assert front.least[number].certificate.is_floor
 
@@ -150,7 +150,7 @@ class UpAfterTheSearch(Clock):
 def test_time_that_is_up_leaves_a_first_point(two_cores: Architecture, tmp_path: Path) -> None:
     """It covers what confirms points, on a machine of cores and on one of them."""
     space, capacities = space_of(two_cores, tmp_path), (32, 64, 4096)
-    (core, *_) = (make() for make in core_relaxations(space))
+    (core, *_) = (member.make() for member in core_family(space).members)
     for one in (space, core.space):
         whole = capacity_curve(one, "L1", capacities, Clock(None), lambda _: None)
         hasty = capacity_curve(one, "L1", capacities, UpAfterTheSearch(0.0), lambda _: None)
@@ -179,7 +179,7 @@ def test_what_cores_share_need_not_keep_what_a_core_is_brought(
     two_cores: Architecture, tmp_path: Path
 ) -> None:
     space = space_of(two_cores, tmp_path, (KEPT, False))
-    found = multi_core_search(BRIEFLY, SearchProblem(space, LATENCY), silent)
+    found = best_mapping(BRIEFLY, SearchProblem(space, LATENCY), silent)
     bound = bound_mapping(space, found.mapping)
     assert "L2" not in [home.name for home in dict(bound.residency.places)["X"]]
 
@@ -187,7 +187,7 @@ def test_what_cores_share_need_not_keep_what_a_core_is_brought(
 def test_what_nothing_obeys_says_so(two_cores: Architecture, tmp_path: Path) -> None:
     space = space_of(two_cores, tmp_path, (KEPT, True), (KEPT, False))
     with pytest.raises(NoLegalMappingError) as refused:
-        multi_core_search(BRIEFLY, SearchProblem(space, LATENCY), silent)
+        best_mapping(BRIEFLY, SearchProblem(space, LATENCY), silent)
     assert "X must be kept in L2" in str(refused.value)
 
 
@@ -195,7 +195,7 @@ def test_memories_side_by_side_have_constraints_and_fronts(tmp_path: Path) -> No
     machine = branched()
     space = space_of(machine, tmp_path, ({"keep": {"tiles": ["W"]}}, False))
     front = front_of(space)
-    found = chain_search(BRIEFLY, SearchProblem(space, LATENCY), silent)
+    found = best_mapping(BRIEFLY, SearchProblem(space, LATENCY), silent)
     assert found.certificate.value >= front.runs[0].cycles * (1 - 1e-3)
     for run in (*front.runs, found):
         bound = bound_mapping(space, run.mapping)

@@ -21,7 +21,8 @@ from mappers.part_search import search_machine
 from mappers.problem.engine_run import run_mapping
 from mappers.problem.objectives import objective_called
 from mappers.problem.protocol import SearchProblem, silent
-from mappers.relax.chain import chain_search, chains_of, lifted_from_chain
+from mappers.relax.chain import chains_of, lifted_from_chain
+from mappers.relax.search import best_mapping
 from mappers.space.mapspace import Mapspace
 from mappers.workload_search import search_workload
 from workloads import load
@@ -107,7 +108,7 @@ def test_several_nests_are_looked_at_where_memories_are_side_by_side() -> None:
     shapes = {"M": 256, "K": 512, "H": 64, "N": 512}
     space = Mapspace.of(Cascade.parse(TWO_LAYERS).program, branched(), shapes)
     problem, brief = SearchProblem(space, objective_called("latency")), Exhaustive(effort=BRIEF)
-    one = chain_search(brief, problem, silent)
+    one = best_mapping(brief, problem, silent)
     found = search_machine(brief, problem, silent)
     assert len(found.mapping.nests) > 1
     assert found.certificate.strategy == "exhaustive, with memories in a line, nest by nest"

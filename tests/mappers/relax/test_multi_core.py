@@ -19,10 +19,11 @@ from archsim.plan.partition_factors import Partitioning
 from archsim.plan.partitioning import critical_core_shapes
 from archsim.spec.mapping import SpreadRank
 from einsum_cascade import Cascade
-from mappers.cut import nest_search as spread_nests
+from mappers.cut import nest_search
 from mappers.problem.objectives import objective_called
-from mappers.relax import multi_core as multi_core_search
+from mappers.relax import multi_core
 from mappers.relax.multi_core import core_view, placements
+from mappers.relax.search import best_mapping
 from mappers.workload_search import search_workload
 from workloads import load
 
@@ -141,9 +142,9 @@ def test_cores_have_parts_of_what_needs_what_one_of_them_makes(
     work = load(folder / "rows.yaml")
     found = search_workload(work, machine, LATENCY, strategy=BRIEFLY)
     assert found.result.floor.latency_s <= found.result.latency_s
-    monkeypatch.setattr(multi_core_search, "replicating_partitionings", lambda *_: ())
+    monkeypatch.setattr(multi_core, "replicating_partitionings", lambda *_: ())
     # Others have the columns in parts, whose sums meet, or each Einsum a nest of its own.
-    monkeypatch.setattr(spread_nests, "search_multi_core", multi_core_search.multi_core_search)
+    monkeypatch.setattr(nest_search, "search_multi_core", best_mapping)
     without = search_workload(work, machine, LATENCY, strategy=BRIEFLY)
     assert found.result.cycles < 0.92 * without.result.cycles
 

@@ -9,7 +9,8 @@ from archsim import Architecture
 from archsim.spec.mapping import Keep, Mapping
 from einsum_cascade import Cascade
 from mappers.problem.objectives import objective_called
-from mappers.relax.relaxation import RelaxedSearch, improve_residency, starts_of
+from mappers.relax.chain import improve_residency, starts_of
+from mappers.relax.search import BestMapping
 from mappers.workload_search import search_workload
 from workloads import load
 
@@ -26,16 +27,16 @@ def test_what_is_found_in_a_line_is_better_once_it_has_settled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Parts of the cascade are searched, too, for several nests: theirs take less than all."""
-    objective, before, settle = objective_called("latency"), [], RelaxedSearch.settle
+    objective, before, settle = objective_called("latency"), [], BestMapping._improve
 
-    def told(search: RelaxedSearch) -> None:
+    def told(search: BestMapping) -> None:
         assert search.best is not None
         if len(search.problem.space.program.einsums) == einsums:
             before.append(search.best.value)
         settle(search)
 
     einsums = len(Cascade.load("attention-naive").program.einsums)
-    monkeypatch.setattr(RelaxedSearch, "settle", told)
+    monkeypatch.setattr(BestMapping, "_improve", told)
     work = load("bert-base", cascade="attention-naive", seq_len=32, batch=1, H=1)
     found = search_workload(work, small_fsa(), objective, strategy=BRIEFLY)
     assert objective.of(found.result) < min(before)

@@ -14,10 +14,9 @@ from archsim.plan.problem import MappingProblem
 from archsim.plan.selection import derived_mapping, promising_split_reductions, recalled_mapping
 from archsim.plan.workload import PartLike
 from archsim.spec.mapping import SpreadRank
-from mappers import part_search as split_search
-from mappers import workload_search
+from mappers import part_search, workload_search
 from mappers.construct.generators import GENERATORS
-from mappers.cut import nest_search as spread_nests
+from mappers.cut import nest_search
 from mappers.local import local_search
 from mappers.memory import VARIABLE
 from mappers.part_search import with_split_reductions
@@ -27,7 +26,8 @@ from mappers.problem.incumbents import Incumbents
 from mappers.problem.objectives import objective_called
 from mappers.problem.part_space import space_of
 from mappers.problem.protocol import Mapper, Progress, SearchProblem, silent
-from mappers.relax.relaxation import RelaxedSearch
+from mappers.relax.relaxation import Family
+from mappers.relax.search import BestMapping
 from mappers.workload_search import search_workload
 from workloads import load
 
@@ -61,16 +61,16 @@ def test_what_is_found_of_another_cascade_is_known(
     def first(strategy: Mapper, problem: SearchProblem, progress: Progress) -> Searched:
         """What is made for one way to spread, for a search of all."""
         machine = problem.space.architecture
-        search = RelaxedSearch(strategy, problem, "")
+        search = BestMapping(strategy, problem, progress, Family())
         mapping = derived_mapping(
             MappingProblem(part, machine, OTHER), GENERATORS, (("L2", SPREAD),)
         )
         run = run_mapping(problem.space, mapping, problem.objective)
         if problem.known is None or run.value < problem.known.value:
             search.best = replace(run, mapping=replace(mapping, cascade="whatever"))
-        return search.found()
+        return search.answer()
 
-    monkeypatch.setattr(split_search, "search_multi_core", first)
+    monkeypatch.setattr(nest_search, "search_multi_core", first)
     problem = SearchProblem(space_of(part, cores()), LATENCY)
     nothing = Incumbents(part=part, problem=problem, runs=())
     known, searches = with_split_reductions(BRIEFLY, part, problem, nothing, silent)
@@ -90,17 +90,17 @@ def test_an_interrupted_search_of_another_cascade_ends_the_whole(
     part: PartLike, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(strategy: Mapper, problem: SearchProblem, progress: Progress) -> Searched:
-        search = RelaxedSearch(strategy, problem, "")
+        search = BestMapping(strategy, problem, progress, Family())
         machine = problem.space.architecture
         mapping = derived_mapping(
             MappingProblem(part, machine, OTHER), GENERATORS, (("L2", SPREAD),)
         )
         search.best = run_mapping(problem.space, mapping, problem.objective)
-        found = search.found()
+        found = search.answer()
         return replace(found, certificate=replace(found.certificate, ended=INTERRUPTED))
 
-    monkeypatch.setattr(split_search, "search_multi_core", interrupted)
-    monkeypatch.setattr(split_search, "promising_split_reductions", lambda *_: (OTHER, OTHER))
+    monkeypatch.setattr(nest_search, "search_multi_core", interrupted)
+    monkeypatch.setattr(part_search, "promising_split_reductions", lambda *_: (OTHER, OTHER))
     problem = SearchProblem(space_of(part, cores()), LATENCY)
     nothing = Incumbents(part=part, problem=problem, runs=())
     _, searches = with_split_reductions(BRIEFLY, part, problem, nothing, silent)
@@ -125,18 +125,17 @@ def test_what_is_found_of_another_cascade_is_remembered(
     def spread(strategy: Mapper, problem: SearchProblem, progress: Progress) -> Searched:
         """What is made for one way to spread, of the other cascade; what is known, of its own."""
         searches.append(problem.space.program.name)
-        search = RelaxedSearch(strategy, problem, "")
+        search = BestMapping(strategy, problem, progress, Family())
         if problem.space.program.name == OTHER:
             machine = problem.space.architecture
             mapping = derived_mapping(
                 MappingProblem(part, machine, OTHER), GENERATORS, (("L2", SPREAD),)
             )
             search.best = run_mapping(problem.space, mapping, problem.objective)
-        return search.found()
+        return search.answer()
 
     monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
-    monkeypatch.setattr(split_search, "search_multi_core", spread)
-    monkeypatch.setattr(spread_nests, "search_multi_core", spread)
+    monkeypatch.setattr(nest_search, "search_multi_core", spread)
     monkeypatch.setattr(local_search, "_TRIES", 0)
     # Defaults take long to make.
     none = partial(Incumbents, runs=())

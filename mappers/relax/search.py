@@ -1,0 +1,234 @@
+"""Best-mapping query, and the family of relaxations of any machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from time import monotonic
+
+from archsim.spec.mapping import Mapping
+from einsum_cascade.errors import InputError
+
+from ..exact.policy import BRIEF, USUAL
+from ..exact.search import Exhaustive
+from ..problem.certificate import INTERRUPTED, Certificate, Searched
+from ..problem.engine_run import EngineRun, run_mapping
+from ..problem.objectives import LATENCY
+from ..problem.protocol import Mapper, Progress, SearchProblem
+from ..problem.search_log import SearchLog
+from ..space.mapspace import Mapspace
+from . import policy
+from .chain import chain_family
+from .multi_core import core_family
+from .relaxation import (
+    Family,
+    IsBetter,
+    Member,
+    Query,
+    Relaxation,
+    answer,
+    first_incumbent,
+    infeasible_relaxations,
+    relaxed_certificate,
+)
+
+
+def family_of(space: Mapspace, memory: str = "") -> Family:
+    """Return the relaxations that stand for a machine; none where its own mapspace is enumerated.
+
+    Parameters
+    ----------
+    memory : str
+        Memory that every relaxation has to contain, for a query about its capacity.
+    """
+    machine = space.architecture
+    if machine.has_instances:
+        return core_family(space, memory)
+    return Family() if machine.tree.is_line else chain_family(space, memory)
+
+
+def best_mapping(strategy: Mapper, problem: SearchProblem, progress: Progress) -> Searched:
+    """Search the best mapping of a mapspace, or of the relaxations that stand for it.
+
+    Returns
+    -------
+    Searched
+        The certificate of relaxations counts their mappings; its gap is against the floor.
+
+    Raises
+    ------
+    NoLegalMappingError, MappingError
+        As ``Mapper.search``.
+    """
+    return answer(BestMapping(strategy, problem, progress, family_of(problem.space)))
+
+
+class BestMapping(Query[Searched]):
+    """Query for the mapping with the least objective."""
+
+    def __init__(
+        self, strategy: Mapper, problem: SearchProblem, progress: Progress, family: Family
+    ) -> None:
+        super().__init__(problem.space, family)
+        brief = family.is_brief and strategy == Exhaustive()
+        self.strategy = Exhaustive(effort=BRIEF) if brief else strategy
+        self.is_shortened = brief
+        self.problem, self.progress = problem, progress
+        self.best = problem.known
+        self.log = SearchLog(problem.known, problem.others)
+        self.runs = 0
+        self.searched: list[tuple[Certificate, Relaxation]] = []
+
+    def enumerated(self) -> Searched:
+        """Return what the strategy finds."""
+        return self.strategy.search(self.problem, self.progress)
+
+    @property
+    def has_answer(self) -> bool:
+        """True if a legal mapping is known."""
+        return self.best is not None
+
+    def is_done(self) -> bool:
+        """Return whether no relaxation can improve the best mapping by much, or time is up."""
+        best = self.best
+        if best is None:
+            return False
+        if self.ended or self._is_near_floor(best) or self.problem.is_over():
+            return True
+        limit = self.family.good_enough
+        return any(best.value <= limit * certificate.value for certificate, _ in self.searched)
+
+    def is_hopeless(self, member: Member) -> bool:
+        """Return whether input traffic alone exceeds the latency of the best mapping."""
+        best = self.best
+        if best is None or self.problem.objective.code != LATENCY:
+            return False
+        return member.is_slower(best.value)
+
+    def search(self, relaxation: Relaxation, left: int) -> None:
+        """Search a relaxation, and run on the machine what may be better there."""
+        del left
+        known = first_incumbent(relaxation.space, self.problem)
+        if relaxation.bounds_cores and self._is_beaten(relaxation.space, known):
+            return
+        problem = replace(self.problem, space=relaxation.space, known=known, others=())
+        found = best_mapping(self.strategy, problem, self.progress)
+        self.searched.append((found.certificate, relaxation))
+        self.ended = found.certificate.ended or self.ended
+        for mapping in relaxation.lift(found.mapping):
+            self._run(mapping)
+        for ran in found.ran:
+            # A mapping that is no better on the relaxation is hardly better on the machine.
+            if self._exceeds_best(ran.value) or self.problem.is_over():
+                return
+            if ran.mapping != found.mapping:
+                for mapping in relaxation.lift(ran.mapping):
+                    self._run(mapping)
+
+    def answer(self) -> Searched:
+        """Return the best mapping, after a longer search and small changes where they help.
+
+        Raises
+        ------
+        NoLegalMappingError
+            No mapping is known, and no lifted one is legal.
+        """
+        if self.is_shortened and self.searched and self._is_far_from_floor():
+            # Energy in a line says little about energy in the tree: the fastest line is searched.
+            self.strategy = Exhaustive(effort=replace(USUAL, again=0))
+            _, promising = min(self.searched, key=lambda s: s[0].value)
+            try:
+                self.search(promising, 1)
+            except InputError as wrong:
+                self.refused.append(wrong)
+        self._improve()
+        if self.best is None:
+            raise infeasible_relaxations(self.space, self.refused)
+        certificate = relaxed_certificate(
+            self.problem,
+            self.best.result,
+            [certificate for certificate, _ in self.searched],
+            where=self.family.label,
+            runs=self.runs,
+            ended=self.ended,
+        )
+        self.log.note(self.runs, self.best.value, certificate.bound)
+        return Searched(
+            mapping=self.best.mapping,
+            result=self.best.result,
+            certificate=certificate,
+            runner_up=self.log.runner_up(self.space, self.best.mapping),
+            history=self.log.end(self.runs),
+        )
+
+    def _run(self, mapping: Mapping) -> EngineRun | None:
+        """Run a mapping and keep it if it is better; return None if it is illegal."""
+        self.runs += 1
+        try:
+            run = run_mapping(self.space, mapping, self.problem.objective)
+        except InputError as wrong:
+            self.refused.append(wrong)
+            return None
+        self.legal += 1
+        self.log.ran(run)
+        if self.best is None or self._is_better(run, self.best):
+            self.best = run
+            self.log.note(self.runs, run.value, self.problem.objective.floor(run.result))
+        return run
+
+    def _improve(self) -> None:
+        """Improve the best mapping by the small changes of its family, past the time limit too."""
+        best, improve = self.best, self.family.improve
+        if improve is None or best is None or self.ended == INTERRUPTED:
+            return
+        if self._is_near_floor(best):
+            return
+        end = monotonic() + policy.RESIDENCY_SECONDS
+
+        def new_test() -> IsBetter:
+            # A change has to beat the mapping it starts from, which may be worse than the best.
+            accepted: list[EngineRun] = []
+
+            def is_better(mapping: Mapping) -> bool:
+                late = self.problem.is_over() and monotonic() >= end
+                run = None if late else self._run(mapping)
+                if run is None or (accepted and not self._is_better(run, accepted[-1])):
+                    return False
+                accepted.append(run)
+                return True
+
+            return is_better
+
+        improve(best.mapping, new_test)
+
+    def _is_far_from_floor(self) -> bool:
+        best = self.best
+        if best is None:
+            return True
+        if self.ended or self._is_near_floor(best) or self.problem.is_over():
+            return False
+        floor = self.problem.objective.floor(best.result)
+        return best.value > policy.FLOOR_RATIO_FOR_LONGER_SEARCH * floor
+
+    def _is_near_floor(self, best: EngineRun) -> bool:
+        floor = self.problem.objective.floor(best.result)
+        return best.value * (1 - self.problem.tolerance) <= floor
+
+    def _exceeds_best(self, value: float) -> bool:
+        return self.best is not None and value >= self.best.value * (1 - self.problem.tolerance)
+
+    def _is_beaten(self, core: Mapspace, known: EngineRun | None) -> bool:
+        """Return whether a core's part is so large that no mapping of it beats the best."""
+        best, problem = self.best, self.problem
+        if best is None or problem.objective.code != LATENCY:
+            return False
+        floor = 0.0 if known is None else problem.objective.floor(known.result)
+        if floor > policy.HOPELESS_CORE_FLOOR * best.value:
+            return True
+        promising = core.regions(1)
+        return bool(promising) and self._exceeds_best(promising[0].bound)
+
+    def _is_better(self, run: EngineRun, best: EngineRun) -> bool:
+        """Return whether a run is better than another; if as good, whether it saves energy."""
+        if run.value < best.value * (1 - self.problem.tolerance):
+            return True
+        return run.value <= best.value and run.result.energy_pj < best.result.energy_pj
