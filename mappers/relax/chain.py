@@ -22,7 +22,7 @@ from ..construct.memory_trees import by_branches
 from ..local.local_search import with_place
 from ..space.mapspace import Mapspace
 from . import policy
-from .relaxation import Family, IsBetter, Member, Relaxation, projected_constraints
+from .relaxation import Family, FamilyMember, IsBetter, Relaxation, projected_constraints
 
 
 def chain_family(space: Mapspace, memory: str = "") -> Family:
@@ -39,7 +39,9 @@ def chain_family(space: Mapspace, memory: str = "") -> Family:
         if not memory or memory in [m.name for m in chain.memories]
     )
     return Family(
-        members=tuple(Member(make=partial(chain_relaxation, space, chain)) for chain in chains),
+        members=tuple(
+            FamilyMember(make=partial(chain_relaxation, space, chain)) for chain in chains
+        ),
         label=", with memories in a line",
         good_enough=policy.GOOD_ENOUGH_FOR_A_CHAIN,
         # The best mapping of a line proves nothing about the tree.

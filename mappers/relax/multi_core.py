@@ -37,7 +37,7 @@ from ..space.mapspace import Mapspace
 from . import policy
 from .relaxation import (
     Family,
-    Member,
+    FamilyMember,
     Relaxation,
     projected_constraints,
     with_constrained_places,
@@ -54,10 +54,10 @@ def core_family(space: Mapspace, memory: str = "") -> Family:
     """
     is_ring = bool(space.architecture.memories[0].ring)
 
-    def member(partitioning: Partitioning) -> Member:
+    def member(partitioning: Partitioning) -> FamilyMember:
         # Without capacity for a copy of shared inputs in each chip, these may go round the ring.
         ring = partial(ring_relaxation, space, partitioning) if is_ring and not memory else None
-        return Member(
+        return FamilyMember(
             make=partial(core_relaxation, space, partitioning, memory),
             otherwise=ring,
             is_slower=partial(_moves_more, space, partitioning),

@@ -54,7 +54,7 @@ def _never(cycles: float) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class FamilyMember:
     """A relaxation of a family, made when its turn comes."""
 
     make: Callable[[], Relaxation]
@@ -72,7 +72,7 @@ class Family:
     A family without members stands for a mapspace that is enumerated itself.
     """
 
-    members: tuple[Member, ...] = ()
+    members: tuple[FamilyMember, ...] = ()
     label: str = ""
     """Text behind the strategy in a certificate: the part of the machine that was searched."""
     good_enough: float = 0.0
@@ -103,7 +103,7 @@ class Query(ABC, Generic[Answer]):
     def is_done(self) -> bool:
         """Return whether no further relaxation is worth its search."""
 
-    def is_hopeless(self, member: Member) -> bool:
+    def is_hopeless(self, member: FamilyMember) -> bool:
         """Return whether a member need not even be made."""
         del member
         return False

@@ -21,8 +21,8 @@ from .chain import chain_family
 from .multi_core import core_family
 from .relaxation import (
     Family,
+    FamilyMember,
     IsBetter,
-    Member,
     Query,
     Relaxation,
     answer,
@@ -97,7 +97,7 @@ class BestMapping(Query[Searched]):
         limit = self.family.good_enough
         return any(best.value <= limit * certificate.value for certificate, _ in self.searched)
 
-    def is_hopeless(self, member: Member) -> bool:
+    def is_hopeless(self, member: FamilyMember) -> bool:
         """Return whether input traffic alone exceeds the latency of the best mapping."""
         best = self.best
         if best is None or self.problem.objective.code != LATENCY:
