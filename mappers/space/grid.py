@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import product
 from math import inf, prod
 
 import numpy as np
 from numpy.typing import NDArray
 
-from archsim.bounds.makespan import tie_shares
+from archsim.bounds.makespan import makespan_bound, tie_shares
 from archsim.spec.arch import Architecture, ProcessingArray
 from archsim.spec.mapping import Tile
 from archsim.spec.tensor_words import words_of
@@ -123,54 +124,11 @@ class PromisedRegion:
 
     @property
     def bound(self) -> float:
-        """Lower bound of cycles where every Einsum runs on one array."""
-        return float(max(self.cycles, least_makespan(self.region.all_placements.least_work)))
-
-
-_PARTITIONS = 4096
-"""Ways to share out Einsums that are told apart; beyond it, what is left aside costs nothing."""
-
-
-def least_makespan(work: Collection[Mapping[str, float]]) -> float:
-    """The least of what the busiest array has to do.
-
-    Parameters
-    ----------
-    work : collection of mapping
-        Of each Einsum the cycles on every array that can do it.
-
-    Examples
-    --------
-    >>> least_makespan([{"a": 3.0, "b": 4.0}, {"a": 2.0, "b": 5.0}, {"b": 1.0}])
-    5.0
-    """
-    arrays = sorted({a for able in work for a in able})
-    loads = np.zeros((1, len(arrays)))
-    for able in sorted(work, key=lambda able: -min(able.values())):
-        rows = []
-        for array, cycles in able.items():
-            # All that was shared out so far, with this Einsum on one more array.
-            more = loads.copy()
-            more[:, arrays.index(array)] += cycles
-            rows.append(more)
-        loads = _undominated(np.concatenate(rows))
-        if len(loads) > _PARTITIONS:
-            break
-    return float(loads.max(axis=1).min())
-
-
-def _undominated(loads: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Those rows that no other is nowhere above."""
-    if loads.shape[1] > 2:
-        return np.unique(loads, axis=0)
-    # As ``unique`` sorts them, which looks at rows as a whole and takes ten times as long.
-    loads = loads[np.lexsort(loads.T[::-1])]
-    # Rows are in the order of the first array's load: one is of use if the second has less to do
-    # than in all before it. Of (3, 9), (4, 9), (5, 2) the one in the middle is not.
-    best = np.minimum.accumulate(loads[:, -1])
-    kept = np.concatenate([[True], loads[1:, -1] < best[:-1]])
-    undominated: NDArray[np.float64] = loads[kept]
-    return undominated
+        """Lower bound of the cycles where every Einsum runs on one array only."""
+        work = self.region.all_placements.least_work
+        number = {array: n for n, array in enumerate(sorted({a for able in work for a in able}))}
+        exact = [{number[a]: Fraction(cycles) for a, cycles in able.items()} for able in work]
+        return max(self.cycles, float(makespan_bound(exact, len(number))))
 
 
 Iterations = Cache[float]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import random
+from fractions import Fraction
 from functools import cache
-from itertools import product
 from math import inf
 
 import pytest
 from portions import left
 
 from archsim import Architecture
+from archsim.bounds.makespan import makespan_bound
 from einsum_cascade import Cascade
 from mappers.space import grid
-from mappers.space.grid import PromisedRegion, RegionGrid, least_makespan
+from mappers.space.grid import PromisedRegion, RegionGrid
 from mappers.space.mapspace import Mapspace
 
 SHAPES = {"B": 1, "H": 2, "G": 1, "E": 16, "F": 16, "P": 256}
@@ -66,11 +66,11 @@ def test_each_size_of_tiles_has_the_region_that_it_has_where_all_are_looked_at(
     expected = one_by_one(space, 3, within)
     looked: list[int] = []
 
-    def counted(work: list[dict[str, float]]) -> float:
+    def counted(work: list[dict[int, Fraction]], arrays: int) -> Fraction:
         looked.append(len(work))
-        return least_makespan(work)
+        return makespan_bound(work, arrays)
 
-    monkeypatch.setattr(grid, "least_makespan", counted)
+    monkeypatch.setattr(grid, "makespan_bound", counted)
     found = space.regions(3, within=within, fair=True)
     assert told([*found]) == told(expected)
     assert len(looked) < space.size / 4
@@ -80,22 +80,5 @@ def test_each_size_of_tiles_has_the_region_that_it_has_where_all_are_looked_at(
 def test_without_a_limit_no_region_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     space = torn()
     expected = one_by_one(space, 3, inf)
-    monkeypatch.setattr(grid, "least_makespan", lambda _: pytest.fail("it was looked at"))
+    monkeypatch.setattr(grid, "makespan_bound", lambda *_: pytest.fail("it was looked at"))
     assert told([*space.regions(3, fair=True)]) == told(expected)
-
-
-@pytest.mark.parametrize("arrays", [1, 2, 3])
-def test_the_least_that_the_busiest_array_has_to_do(arrays: int) -> None:
-    rng = random.Random(arrays)
-    for _ in range(60):
-        names = [f"array_{n}" for n in range(arrays)]
-        work = [
-            {a: float(rng.randint(1, 9)) for a in rng.sample(names, rng.randint(1, arrays))}
-            for _ in range(rng.randint(1, 6))
-        ]
-        shared = product(*(able.items() for able in work))
-        least = min(
-            max(sum(cycles for a, cycles in chosen if a == name) for name in names)
-            for chosen in shared
-        )
-        assert least_makespan(work) == least
