@@ -235,7 +235,27 @@ def closed(
     moving: frozenset[str],
     is_optimistic: bool = False,
 ) -> State:
-    """True to assume the most that masks could imply, which bounds the error of the analysis."""
+    """Return a state with the consequences of masks and families, and with newly met ranks.
+
+    A rank without any shift (not in ``moving``) cannot have changed since it was met.
+
+    Parameters
+    ----------
+    known : dict
+        Intervals by (source variable, variable of ``node``), as a read brings them.
+    node : PassNode
+        Reader.
+    families : Families
+    moving : frozenset of str
+        Variables that some read shifts (``Dependences.moving``).
+    is_optimistic : bool, default False
+        Assume the most that masks without an order could imply.
+
+    Returns
+    -------
+    State
+        Sorted, without unbounded pairs.
+    """
     found = dict(known)
     tied = {u for u, v in known if v not in (START, STOP) and not u.startswith(SINCE)}
     for u in tied:
