@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .errors import CascadeError, Problem, did_you_mean
+from .errors import CascadeError, did_you_mean
 from .source import html_text
 
 GrainKind = Literal["rank", "family", "member"]
@@ -116,7 +116,7 @@ class PassAnalysis:
         found = {r.rank: r for r in (*self.others, *self.ranks)}
         if rank not in found:
             text = f"cascade '{self.cascade}' has no rank '{rank}'"
-            raise CascadeError(Problem(text, hint=did_you_mean(rank, found)))
+            raise CascadeError(text, hint=did_you_mean(rank, found))
         return found[rank]
 
     def to_dict(self) -> dict[str, Any]:

@@ -28,11 +28,16 @@ class Problem:
 
 
 class InputError(ValueError):
-    """Error in a user's input; it carries every problem found, and its text shows all of them."""
+    """Error in a user's input: every problem found, or one message with its place and hint."""
 
-    def __init__(self, problems: Problem | str | Sequence[Problem]) -> None:
+    def __init__(
+        self,
+        problems: Problem | str | Sequence[Problem],
+        span: Span | None = None,
+        hint: str | None = None,
+    ) -> None:
         if isinstance(problems, str):
-            problems = Problem(problems)
+            problems = Problem(problems, span, hint)
         self.problems: tuple[Problem, ...] = (
             (problems,) if isinstance(problems, Problem) else tuple(problems)
         )
@@ -68,6 +73,16 @@ class MappingError(InputError):
 
 class NoLegalMappingError(MappingError):
     """Error if no open choice (a fitted tile size, a mapspace) gives a legal mapping."""
+
+
+def by_place(problems: Iterable[Problem]) -> list[Problem]:
+    """Sort problems by their place in the file, each once; those without a place come last."""
+
+    def place(problem: Problem) -> tuple[bool, int, int]:
+        span = problem.span
+        return (span is None, span.line if span else 0, span.column if span else 0)
+
+    return sorted(dict.fromkeys(problems), key=place)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -1,4 +1,4 @@
-"""Components and cycles of graphs, in time linear in the number of edges.
+"""Reachability, components and cycles of graphs, in time linear in the number of edges.
 
 Tarjan's algorithm is written out here because a graph library would add its import time to every
 command; only the connected components use sympy, which every analysis imports anyway.
@@ -6,7 +6,23 @@ command; only the connected components use sympy, which every analysis imports a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+
+def reachable(starts: Iterable[str], successors: Callable[[str], Iterable[str]]) -> dict[str, None]:
+    """Return the nodes that can be reached, with the starts, each once as a dict's keys.
+
+    >>> list(reachable("a", {"a": "bc", "b": "a", "c": ""}.__getitem__))
+    ['a', 'c', 'b']
+    """
+    found: dict[str, None] = {}
+    pending = list(starts)
+    while pending:
+        node = pending.pop()
+        if node not in found:
+            found[node] = None
+            pending.extend(successors(node))
+    return found
 
 
 def connected(names: Iterable[str], edges: Iterable[tuple[str, str]]) -> tuple[frozenset[str], ...]:

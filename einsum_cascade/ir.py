@@ -6,6 +6,7 @@ Upper-case names are ranks and their shapes, lower-case names are rank variables
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -16,6 +17,13 @@ from .source import Span
 
 DTYPES: tuple[str, ...] = ("float64", "float32", "float16", "bfloat16")
 """Number types a tensor may be accumulated in."""
+
+
+RANK_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
+"""Spelling of a rank's name."""
+
+TENSOR_NAME = re.compile(r"[A-Z][A-Za-z0-9_]*")
+"""Spelling of a tensor's name."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,11 +24,12 @@ def visible(text: str) -> str:
     >>> visible("red \x1b[31m"), visible("two\nlines")
     ('red \\x1b[31m', 'two\nlines')
     """
-    return text if text.isprintable() else _UNSEEN.sub(_as_escape, text)
+    return text if text.isprintable() else _UNSEEN.sub(lambda found: escaped(found[0]), text)
 
 
-def _as_escape(found: re.Match[str]) -> str:
-    code = ord(found[0])
+def escaped(character: str) -> str:
+    r"""Return the escape of a character, such as ``\x1b``, which YAML reads as well."""
+    code = ord(character)
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from .algebra.reduction_laws import operator_problems
 from .domains import distinct_problems, domain_problems
 from .errors import CascadeError, Problem, did_you_mean
 from .functions import FUNCTIONS, REDUCTIONS, SELECTIONS
+from .graphs import reachable
 from .ordering import Dependence, chain_text, cycles, dependences, too_early
 from .source import Span
 
@@ -138,13 +138,7 @@ def _unused(program: ir.Program) -> Iterator[Problem]:
     reads: dict[str, list[str]] = {}
     for e in statements:
         reads.setdefault(e.name, []).extend(a.tensor for a in e.reads)
-    live: set[str] = set()
-    stack = list(program.outputs)
-    while stack:
-        name = stack.pop()
-        if name not in live:
-            live.add(name)
-            stack.extend(reads.get(name, ()))
+    live = reachable(program.outputs, lambda name: reads.get(name, ()))
     for name, einsum in written.items():
         if name not in live:
             yield Problem(f"'{name}' is never used: no output depends on it", einsum.target.span)
@@ -180,9 +174,6 @@ def _mentioned(program: ir.Program) -> frozenset[str]:
                 found.update((term.variable,) if term.variable else ())
     return frozenset(found)
 
-
-_RANK = re.compile(r"[A-Z][A-Z0-9_]*")
-_TENSOR = re.compile(r"[A-Z][A-Za-z0-9_]*")
 
 MAX_EXPANSION = 1000
 """Maximum number of operations of a user function with its calls expanded."""
@@ -259,12 +250,12 @@ def _duplicates(declared: Iterable[Declared]) -> Iterator[Problem]:
 
 def _spelling(program: ir.Program) -> Iterator[Problem]:
     for _, name, span in _ranks(program):
-        if not _RANK.fullmatch(name):
+        if not ir.RANK_NAME.fullmatch(name):
             yield Problem(f"rank '{name}' is not upper-case", span, f"write {name.upper()}")
     tensors = [(t.name, t.span) for t in program.inputs]
     tensors += [(e.name, e.target.span) for e in program.einsums]
     for name, span in tensors:
-        if not _TENSOR.fullmatch(name):
+        if not ir.TENSOR_NAME.fullmatch(name):
             hint = f"write {name[:1].upper()}{name[1:]}; lower-case names are rank variables"
             yield Problem(f"tensor '{name}' does not begin upper-case", span, hint)
     taken = {r.variable: "rank variable" for r in program.ranks}

@@ -42,7 +42,7 @@ from ..masks import AtMostZero, conjuncts, depends_on_data, inequalities
 from ..memo import cached_property
 from ..notation.printer import expression_text
 from ..operations import identity_of
-from .terms import conjunction, rebuild, substitute_variables, variable, variables_of
+from .terms import conjunction, rebuild, sources, substitute_variables, variable, variables_of
 
 
 @dataclass(frozen=True)
@@ -263,7 +263,7 @@ class Masks:
         """
         if einsum.select is not None or not math.isinf(identity_of(self.program, einsum.reduction)):
             return False
-        for source in (einsum, *self._sources(einsum)):
+        for source in (einsum, *sources(self.program, einsum)):
             empty = identity_of(self.program, source.reduction) if source.over else 0
             if self.skipped(source) and math.isinf(empty):
                 return True
@@ -273,24 +273,13 @@ class Masks:
         """Return the tensors that an Einsum depends on and whose equation contains an infinity."""
         return frozenset(
             source.name
-            for source in (einsum, *self._sources(einsum))
+            for source in (einsum, *sources(self.program, einsum))
             if any(isinstance(n, Number) and math.isinf(n.value) for n in walk(source.expression))
         )
 
     def sources(self, einsum: Einsum) -> frozenset[str]:
         """Return every tensor that an Einsum is computed from, with its own."""
-        return frozenset((einsum.name, *(s.name for s in self._sources(einsum))))
-
-    def _sources(self, einsum: Einsum) -> tuple[Einsum, ...]:
-        seen: dict[str, Einsum] = {}
-        pending = [einsum]
-        while pending:
-            for access in pending.pop().reads:
-                source = self.program.einsum_of.get(access.tensor)
-                if source is not None and source.name not in seen:
-                    seen[source.name] = source
-                    pending.append(source)
-        return tuple(seen.values())
+        return frozenset((einsum.name, *(s.name for s in sources(self.program, einsum))))
 
 
 def _at_ends(form: Form, last: Mapping[str, bool]) -> Form:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..errors import Problem, RewriteError, did_you_mean
+from ..errors import RewriteError, did_you_mean
 from ..ir import Access, Affine, Condition, Einsum, Expression, Gather, Program, walk
 from ..masks import conjuncts
 from ..memo import cached_property
@@ -55,19 +55,17 @@ def grain_of(program: Program, rank: str) -> Grain:
     found = program.rank_of.get(rank)
     if found is None:
         hint = did_you_mean(rank, program.rank_of)
-        raise RewriteError(Problem(f"'{program.name}' has no rank '{rank}'", hint=hint))
+        raise RewriteError(f"'{program.name}' has no rank '{rank}'", hint=hint)
     family = program.rank_of[found.family] if found.family else found
     members = family.partition
     if not members:
         return Grain(family.name, family.name, family.variable)
     if found.family and found.name != members[0]:
         raise RewriteError(
-            Problem(
-                f"'{rank}' lies inside '{members[0]}': one step of the outermost member "
-                f"holds it, it is not swept",
-                found.span,
-                f"name '{family.name}' or '{members[0]}'",
-            )
+            f"'{rank}' lies inside '{members[0]}': one step of the outermost member "
+            f"holds it, it is not swept",
+            found.span,
+            f"name '{family.name}' or '{members[0]}'",
         )
     inner = tuple(program.rank_of[m].variable for m in members[1:])
     return Grain(family.name, members[0], program.rank_of[members[0]].variable, inner)

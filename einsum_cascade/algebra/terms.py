@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 
 from ..affine import affine_value, gather_value, substituted
 from ..functions import REDUCTIONS
+from ..graphs import reachable
 from ..ir import (
     Access,
     Affine,
@@ -232,6 +233,20 @@ def readers(program: Program, tensor: str) -> tuple[Einsum, ...]:
     )
 
 
+def sources(program: Program, einsum: Einsum) -> tuple[Einsum, ...]:
+    """Return the Einsums that an Einsum is computed from, directly or through others.
+
+    The Einsum itself is among them only if it is part of a recurrence.
+    """
+    einsum_of = program.einsum_of
+
+    def read(name: str) -> list[str]:
+        return [a.tensor for a in einsum_of[name].reads if a.tensor in einsum_of]
+
+    starts = (a.tensor for a in einsum.reads if a.tensor in einsum_of)
+    return tuple(einsum_of[name] for name in reachable(starts, read))
+
+
 def target_variables(einsum: Einsum) -> tuple[str, ...] | None:
     """Return the target's variables if every index is one bare variable, else None.
 
@@ -338,14 +353,13 @@ def product_name(factors: Iterable[Expression]) -> str | None:
 
 def drop_unread(program: Program) -> Program:
     """Return the program without Einsums that no output depends on."""
-    needed = set(program.outputs)
-    grown = True
-    while grown:
-        before = len(needed)
-        for einsum in (*program.einsums, *program.init):
-            if einsum.name in needed:
-                needed |= tensors_of(einsum.expression, einsum.where, einsum.target)
-        grown = len(needed) > before
+    statements = (*program.einsums, *program.init)
+
+    def read(name: str) -> list[str]:
+        mine = (e for e in statements if e.name == name)
+        return [t for e in mine for t in tensors_of(e.expression, e.where, e.target)]
+
+    needed = reachable(program.outputs, read)
     return replace(
         program,
         einsums=tuple(e for e in program.einsums if e.name in needed),

@@ -13,6 +13,7 @@ from typing import Any
 
 from .. import ir
 from ..analysis_report import PassAnalysis, RankPasses, TensorPasses
+from ..graphs import reachable
 from ..memo import cached_property
 from .points import factored, rank_symbol, size_of
 
@@ -293,15 +294,12 @@ class _Traversal:
 
     def _computed_from(self, tensor: str) -> set[str]:
         """Return the tensors with the rank from which an element of ``tensor`` is computed."""
-        seen: set[str] = set()
-        queue = [tensor]
-        while queue:
-            name = queue.pop()
-            if name not in seen and self._carries(name):
-                seen.add(name)
-                made = self.program.einsum_of.get(name)
-                queue.extend(a.tensor for a in (made.reads if made else ()))
-        return seen
+
+        def read(name: str) -> list[str]:
+            made = self.program.einsum_of.get(name)
+            return [a.tensor for a in (made.reads if made else ()) if self._carries(a.tensor)]
+
+        return set(reachable([tensor] if self._carries(tensor) else [], read))
 
     def _carries(self, tensor: str) -> bool:
         return bool(set(self.program.tensor_ranks.get(tensor, ())) & self._own)

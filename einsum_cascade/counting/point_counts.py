@@ -16,7 +16,7 @@ from math import prod
 from typing import Any
 
 from .. import ir
-from ..errors import MappingError, Problem
+from ..errors import MappingError
 from . import policy
 from .inequalities import Inequality, Periodic
 from .points import CountedAxis, PointSet, conjunctions, inlined, last_tile, signed_spaces
@@ -54,7 +54,7 @@ def count_points(program: ir.Program, einsum: ir.Einsum, numbers: Mapping[str, f
         if found is None:
             where = einsum.where
             text = f"{einsum.name}: its mask ties too many points together to count them"
-            raise MappingError(Problem(text, None if where is None else where.span))
+            raise MappingError(text, None if where is None else where.span)
         total += factor * found
     return total
 

@@ -13,7 +13,7 @@ from typing import Any, SupportsIndex
 from .. import ir
 from ..algebra.conditions import Masks, with_masks
 from ..analysis_report import PASS_HEADINGS, PassAnalysis, html_table, pass_rows
-from ..errors import CascadeError, Problem, did_you_mean
+from ..errors import CascadeError, did_you_mean
 from ..memo import cached_property
 from ..operations import einsum_operations
 from ..passes.analysis import analyze_passes
@@ -348,7 +348,7 @@ def _values(program: ir.Program, shapes: Mapping[str, SupportsIndex]) -> dict[An
     for name in given:
         if name not in ranks:
             text = f"cascade '{program.name}' has no rank '{name}'"
-            raise CascadeError(Problem(text, hint=did_you_mean(name, (*ranks, *parameters))))
+            raise CascadeError(text, hint=did_you_mean(name, (*ranks, *parameters)))
     found = {
         rank_symbol(n): sympy.Integer(v)
         for n, v in resolve_shapes(program, given, partial=True).items()

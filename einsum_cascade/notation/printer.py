@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from .. import ir
 from ..domains import whole_text
+from ..source import escaped
 from ..yaml.source import resolve
 
 _LEVEL = {"or": 1, "and": 2, "not": 3, "compare": 4, "+": 5, "-": 5, "*": 6, "/": 6, "**": 8}
@@ -290,7 +291,4 @@ def _escaped(c: str) -> str:
         return "\\" + c
     if c.isprintable():
         return c
-    code = ord(c)
-    if code <= 0xFF:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+    return escaped(c)

@@ -15,7 +15,7 @@ from math import prod
 import numpy as np
 
 from .. import ir
-from ..errors import EvaluationError, Problem
+from ..errors import EvaluationError
 from .dtypes import Array
 
 
@@ -264,7 +264,7 @@ def _linear(index: ir.Affine, space: AlignedSpace) -> _Numeric:
             found[term.variable] = found.get(term.variable, 0) + coefficient
     linear = _Numeric(constant, tuple((c, v) for v, c in found.items() if c))
     if max(abs(x) for x in _interval(linear, space)) > _LARGEST:
-        raise EvaluationError(Problem("this index grows beyond 2**62", index.span))
+        raise EvaluationError("this index grows beyond 2**62", index.span)
     return linear
 
 
@@ -370,7 +370,7 @@ def _moved(index: ir.Gather, positions: Array, space: AlignedSpace) -> Array:
     if max(map(abs, (int(positions.min()), int(positions.max())))) * abs(factor) > (
         _LARGEST - farthest
     ):
-        raise EvaluationError(Problem("this index grows beyond 2**62", index.span))
+        raise EvaluationError("this index grows beyond 2**62", index.span)
     return factor * positions + _aligned(linear, space)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import ir
-from ..errors import EvaluationError, NotANumberError, Problem
+from ..errors import EvaluationError, NotANumberError
 from ..masks import conjuncts
 from ..operations import identity_of
 from .aligned import AlignedArray, AlignedSpace, Excluded, Outside, Store, union
@@ -181,7 +181,7 @@ class _Computation:
                     f"where nothing sets it,{space.point(bad)}"
                 )
                 hint = "restrict the equation by 'where', or check the index tensor"
-                raise EvaluationError(Problem(what, one.access.span, hint))
+                raise EvaluationError(what, one.access.span, hint)
 
     # --------------------------------------------------------------- reduction, selection
 
@@ -229,7 +229,7 @@ class _Computation:
         for part in conjuncts(einsum.where):
             if {rank, *einsum.over} <= set(ir.variables_of(part)):
                 what = f"a condition on '{rank}' and on '{einsum.over[0]}' cannot select"
-                raise EvaluationError(Problem(what, part.span))
+                raise EvaluationError(what, part.span)
         lane = self.evaluator.value(einsum.expression)
         masks, absent = self._masks((*self._restriction(), lane))
         # A condition on the selection's own rank does not restrict the candidates.
@@ -267,7 +267,7 @@ class _Computation:
                 f"computed in {self.evaluator.working.name}, "
                 f"stored in {self.binding.precision.storage.name}"
             )
-            raise NotANumberError(Problem(what, self.einsum.target.span, hint))
+            raise NotANumberError(what, self.einsum.target.span, hint)
         if self.einsum.select is None:
             values = self.binding.precision.kept(self.einsum.name, values)
         return Computed(values, absent)

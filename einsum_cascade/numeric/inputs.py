@@ -164,7 +164,7 @@ def _parallel(program: ir.Program, arrays: Mapping[str, Array]) -> tuple[str, ..
         without = ", ".join(n for n, e in extra.items() if not e)
         ranks = ", ".join(program.parallel)
         what = f"{with_} come with the parallel ranks [{ranks}] and {without} without"
-        raise EvaluationError(Problem(what, hint="all inputs carry them, or none does"))
+        raise EvaluationError(what, hint="all inputs carry them, or none does")
     return program.parallel if any(extra.values()) else ()
 
 
@@ -240,7 +240,7 @@ def _stored(name: str, array: Array, precision: Precision, is_index: bool) -> Ar
             at = np.argwhere(lost)[0].tolist()
             value = array[tuple(at)]
             what = f"input '{name}' is {value} at {at}, too large for {precision.storage.name}"
-            raise EvaluationError(Problem(what))
+            raise EvaluationError(what)
     return precision.kept(name, stored)
 
 

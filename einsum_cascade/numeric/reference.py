@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from .. import ir
-from ..errors import EvaluationError, Problem
+from ..errors import EvaluationError
 from ..graphs import strongly_connected
 from ..ordering import Dependence, dependences
 from .aligned import Buffer
@@ -93,7 +93,7 @@ def _loop(members: tuple[ir.Einsum, ...], edges: tuple[Dependence, ...]) -> Iter
     # steps can run in order, and one later on some edge, which breaks the cycle.
     if not variables:
         what = f"these Einsums depend on one another: {', '.join(sorted(group))}"
-        raise EvaluationError(Problem(what, members[0].target.span))
+        raise EvaluationError(what, members[0].target.span)
     variable = variables[0]
     # Within one step the remaining edges order the Einsums; a cycle of them is an inner loop.
     rest = tuple(e for e in inside if variable not in e.delayed)
@@ -152,12 +152,12 @@ def evaluate(
         (``NotANumberError``), or the evaluation needs too much memory.
     """
     if keep not in ("outputs", "all"):
-        raise EvaluationError(Problem(f"keep is 'outputs' or 'all', not {keep!r}"))
+        raise EvaluationError(f"keep is 'outputs' or 'all', not {keep!r}")
     mappings: dict[str, Any] = {"inputs": inputs, "sizes": sizes, "parameters": parameters}
     for name, mapping in mappings.items():
         if not isinstance(mapping, Mapping):
             what = f"{name} is a mapping from names, not {type(mapping).__name__}"
-            raise EvaluationError(Problem(what))
+            raise EvaluationError(what)
     given = {**sizes, **parameters, **named}
     shapes, scalars = split_named(program, given, ("dtype", "keep", "sizes", "parameters"))
     binding = bind(program, inputs, dtype, shapes, scalars)
@@ -239,7 +239,7 @@ class _EvaluationRun:
                 f"evaluating '{self.program.name}' needs about {worst / 2**30:.1f} GiB of arrays "
                 f"(at Einsum '{largest}'); the limit is {MEMORY_LIMIT_BYTES / 2**30:.0f} GiB"
             )
-            raise EvaluationError(Problem(what, hint="use smaller shapes"))
+            raise EvaluationError(what, hint="use smaller shapes")
 
     def _stored_bytes(self, einsum: ir.Einsum) -> int:
         leading = prod(self.binding.shapes[r] for r in self.binding.parallel)

@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 
 from .. import ir
-from ..errors import EvaluationError, Problem
+from ..errors import EvaluationError
 from .aligned import AlignedSpace, Buffer, Store, read
 from .dtypes import Array
 from .evaluation import Computed
@@ -249,7 +249,7 @@ def store_scattered(
         beyond = ((at < 0) | (at >= binding.shapes[rank])) & ~skipped
         if beyond.any():
             what = f"'{einsum.name}' is written beyond its coordinates{space.point(beyond)}"
-            raise EvaluationError(Problem(what, index.span))
+            raise EvaluationError(what, index.span)
         places.append(np.broadcast_to(at, space.shape))
     written = tuple(p[~skipped] for p in places)
     _check_once(einsum, buffer, written)
@@ -279,4 +279,4 @@ def _check_once(einsum: ir.Einsum, buffer: Buffer, written: tuple[Array, ...]) -
         at = ", ".join(str(int(i)) for i in twice)
         what = f"'{einsum.name}' is written twice at [{at}]"
         hint = "the positions that it is scattered to must differ"
-        raise EvaluationError(Problem(what, einsum.target.span, hint))
+        raise EvaluationError(what, einsum.target.span, hint)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from .. import ir
 from ..algebra.reduction_laws import operator_problems
 from ..analysis_report import Barrier, GrainKind, PassAnalysis, RankPasses, TensorPasses
-from ..errors import CascadeError, Problem
+from ..errors import CascadeError
 from ..functions import REDUCTIONS
 from ..graphs import connected
 from .nodes import PassNode, nodes_of
@@ -54,7 +54,7 @@ def analyze_passes(program: ir.Program) -> PassAnalysis:
     if len(program.einsums) > MAX_EINSUMS:
         text = f"{len(program.einsums)} Einsums are more than passes are counted of"
         hint = f"at most {MAX_EINSUMS}: take a part of it, such as one layer"
-        raise CascadeError(Problem(text, program.span, hint))
+        raise CascadeError(text, program.span, hint)
     if problems := tuple(operator_problems(program)):
         raise CascadeError(problems)
     traversals = Traversals.of(program, nodes_of(program))

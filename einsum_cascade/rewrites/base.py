@@ -112,7 +112,5 @@ def einsum_named(program: Program, name: str, rule: str) -> Einsum:
     found = program.einsum_of.get(name)
     if found is None:
         hint = did_you_mean(name, program.einsum_of)
-        raise RewriteError(
-            Problem(f"{rule}: '{program.name}' has no Einsum '{name}'", program.span, hint)
-        )
+        raise RewriteError(f"{rule}: '{program.name}' has no Einsum '{name}'", program.span, hint)
     return found

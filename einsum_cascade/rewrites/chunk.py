@@ -20,7 +20,7 @@ from ..algebra.terms import (
     variables_of,
     zero,
 )
-from ..errors import Problem, RewriteError, did_you_mean
+from ..errors import RewriteError, did_you_mean
 from ..ir import (
     Access,
     Affine,
@@ -103,7 +103,7 @@ class Chunk(Rewrite):
         for name in (self.queries, self.keys or ""):
             if name not in program.rank_of:
                 hint = did_you_mean(name, program.rank_of)
-                raise RewriteError(Problem(f"{_RULE}: there is no rank '{name}'", None, hint))
+                raise RewriteError(f"{_RULE}: there is no rank '{name}'", None, hint)
             found_ranks.append(program.rank_of[name])
         return found_ranks[0], found_ranks[1]
 
@@ -111,11 +111,9 @@ class Chunk(Rewrite):
 def _check_flow(program: Program, query: Rank, key: Rank) -> None:
     for rank in (query, key):
         if rank.partition or rank.family:
-            raise RewriteError(
-                Problem(f"{_RULE} does not apply: '{rank.name}' is partitioned", rank.span)
-            )
+            raise RewriteError(f"{_RULE} does not apply: '{rank.name}' is partitioned", rank.span)
     if query is key:
-        raise RewriteError(Problem(f"{_RULE} needs two ranks, queries and keys", query.span))
+        raise RewriteError(f"{_RULE} needs two ranks, queries and keys", query.span)
     if not any(key.variable in e.over for e in program.einsums):
         raise refuse(_RULE, f"no reduction over '{key.name}' has a causal mask")
     for einsum in program.einsums:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, Self, TypeVar, overload
 
-from ..errors import Problem, RewriteError, did_you_mean
-from ..ir import Einsum, Program
+from ..errors import RewriteError, did_you_mean
+from ..ir import Program
 from ..notation.printer import statement_text
 from ..source import html_text
 from ..verify import check
@@ -73,27 +73,23 @@ def parse_rule(text: str) -> Rewrite:
         listed = ", ".join(known)
         hint = did_you_mean(name, known)
         hint = f"{hint} (rules: {listed})" if "?" in hint else f"rules: {listed}"
-        raise RewriteError(Problem(f"there is no rewrite rule '{name[:60]}'", None, hint))
+        raise RewriteError(f"there is no rewrite rule '{name[:60]}'", None, hint)
     rule = known[name]
     inside = (found[2] or found[3] or "").strip() if found else ""
     arguments = re.split(r"\s*[=,]\s*", inside) if inside else []
     if not all(arguments):
-        raise RewriteError(
-            Problem(f"an argument is empty in '{text[:80]}'", None, f"write {rule.usage}")
-        )
+        raise RewriteError(f"an argument is empty in '{text[:80]}'", None, f"write {rule.usage}")
     wrong = [a for a in arguments if not _NAME.fullmatch(a)]
     if wrong:
         raise RewriteError(
-            Problem(f"'{wrong[0][:60]}' in '{text[:80]}' is no name", None, f"write {rule.usage}")
+            f"'{wrong[0][:60]}' in '{text[:80]}' is no name", None, f"write {rule.usage}"
         )
     if len(arguments) not in rule.counts:
         count = len(arguments)
         raise RewriteError(
-            Problem(
-                f"rule '{name}' has {count} argument{'s' * (count != 1)} in '{text[:80]}'",
-                None,
-                f"write {rule.usage}",
-            )
+            f"rule '{name}' has {count} argument{'s' * (count != 1)} in '{text[:80]}'",
+            None,
+            f"write {rule.usage}",
         )
     return rule.build(*arguments)
 
@@ -213,11 +209,9 @@ def rewrite(
     proof = prove(program, now, seed) if prove_it else None
     if proof is not None and not proof.holds:
         raise RewriteError(
-            Problem(
-                f"the rewritten cascade does not compute what '{program.name}' computes: the "
-                f"float64 results differ by {proof.error_float64:.1e}",
-                program.span,
-            )
+            f"the rewritten cascade does not compute what '{program.name}' computes: the "
+            f"float64 results differ by {proof.error_float64:.1e}",
+            program.span,
         )
     if isinstance(cascade, Program):
         return Derivation(program, tuple(steps), steps[-1].after, proof)
@@ -241,11 +235,7 @@ def _named(program: Program, start: Program, rules: list[Rewrite]) -> Program:
 
 
 def _statements(program: Program) -> tuple[str, ...]:
-    return tuple(_statement(e) for e in (*program.init, *program.einsums))
-
-
-def _statement(einsum: Einsum) -> str:
-    return statement_text(einsum)
+    return tuple(statement_text(e) for e in (*program.init, *program.einsums))
 
 
 def _changes(

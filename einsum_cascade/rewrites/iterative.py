@@ -21,7 +21,7 @@ from ..algebra.terms import (
     variables_of,
     zero,
 )
-from ..errors import Problem, RewriteError
+from ..errors import RewriteError
 from ..ir import Access, Binary, Einsum, Expression, Program, Relational
 from ..ir import variables_of as ordered_variables
 from ..notation.printer import expression_text
@@ -89,11 +89,9 @@ class MakeIterative(Rewrite):
         if len(families) != 1:
             listed = ", ".join(families) or "nothing"
             raise RewriteError(
-                Problem(
-                    f"{self.name} does not apply at '{einsum.name}': it reduces {listed}",
-                    einsum.span,
-                    f"say which, such as {self.name}:{einsum.name},{next(iter(families), 'M')}",
-                )
+                f"{self.name} does not apply at '{einsum.name}': it reduces {listed}",
+                einsum.span,
+                f"say which, such as {self.name}:{einsum.name},{next(iter(families), 'M')}",
             )
         return next(iter(families))
 

@@ -127,7 +127,7 @@ class Partition(Rewrite):
         if family is None:
             hint = did_you_mean(self.rank, program.rank_of)
             raise RewriteError(
-                Problem(f"{self.name}: '{program.name}' has no rank '{self.rank}'", None, hint)
+                f"{self.name}: '{program.name}' has no rank '{self.rank}'", None, hint
             )
         if family.partition:
             listed = ", ".join(family.partition)
@@ -192,7 +192,7 @@ class FusePartition(Rewrite):
         family = program.rank_of.get(self.rank)
         if family is None or not family.partition:
             hint = did_you_mean(self.rank, (r.name for r in program.ranks if r.partition))
-            raise RewriteError(Problem(f"{self.name}: '{self.rank}' has no members", None, hint))
+            raise RewriteError(f"{self.name}: '{self.rank}' has no members", None, hint)
         members = tuple(m.lower() for m in family.partition)
         einsums = tuple(self._fused(e, family, members) for e in program.einsums)
         init = tuple(self._fused(e, family, members) for e in program.init)
@@ -358,6 +358,3 @@ def _like_the_first(program: Program, family: Rank, ranks: tuple[Rank, ...]) -> 
 
 def _refuse(rank: Rank, condition: str) -> RewriteError:
     return RewriteError(Problem(f"{_RULE} does not apply: {condition}", rank.span))
-
-
-__all__ = ["FusePartition", "Partition", "family_index", "member_index"]

@@ -17,7 +17,7 @@ from ..domains import (
     scattered_by,
 )
 from ..errors import EvaluationError
-from ..ir import Affine, Einsum, Parameter, Program
+from ..ir import Affine, Parameter, Program
 from ..operations import einsum_operations
 
 if TYPE_CHECKING:
@@ -334,21 +334,14 @@ def count_operations(program: Program) -> Iterable[tuple[str, Any]]:
     totals: dict[str, Any] = {}
     for einsum in program.einsums:
         points = sympy.prod(
-            sympy.Symbol(program.rank_of_variable[v], positive=True) for v in _space(einsum)
+            sympy.Symbol(program.rank_of_variable[v], positive=True) for v in einsum.variables
         )
         for kind, count in einsum_operations(program, einsum):
             totals[kind] = totals.get(kind, sympy.Integer(0)) + count * points
     return totals.items()
 
 
-def _space(einsum: Einsum) -> tuple[str, ...]:
-    return einsum.variables
-
-
 def _text(value: Any) -> str:
     import sympy
 
     return str(sympy.factor_terms(sympy.expand(value)))
-
-
-__all__ = ["Proof", "count_operations", "proof_shapes", "prove", "random_inputs"]

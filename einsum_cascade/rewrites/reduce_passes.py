@@ -10,6 +10,7 @@ from ..algebra.sweeps import Grain, RankView, grain_of
 from ..algebra.sympy_bridge import Bridge, render
 from ..algebra.terms import accesses_of, tensors_of
 from ..errors import Problem, RewriteError
+from ..graphs import reachable
 from ..ir import Einsum, Gather, Program, walk
 from ..notation.printer import expression_text
 from .base import Rewrite, RewriteStep, refuse, step
@@ -166,14 +167,9 @@ _SELECTION = (
 
 def _held_or_swept(view: RankView) -> tuple[Einsum, ...]:
     """Return the stale reductions, with the local reductions inside a step that feed them."""
-    names = {e.name for e in view.stale_reductions}
-    grown = True
-    while grown:
-        before = len(names)
-        for einsum in view.program.einsums:
-            if einsum.name in names:
-                names |= {a.tensor for a in einsum.reads} & view.stale
-        grown = len(names) > before
+    einsum_of = view.program.einsum_of
+    stale = [e.name for e in view.stale_reductions]
+    names = reachable(stale, lambda n: {a.tensor for a in einsum_of[n].reads} & view.stale)
     return tuple(e for e in view.program.einsums if e.name in names and e.over)
 
 
@@ -270,6 +266,3 @@ def _reasons(view: RankView, plan: RunningPlan, corrections: Corrections) -> tup
             f"{render(bridge, value.subs(old))}"
         )
     return tuple(lines)
-
-
-__all__ = ["ReducePasses", "nothing_to_reduce", "reduce_rank"]

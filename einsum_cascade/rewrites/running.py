@@ -26,6 +26,7 @@ from ..algebra.terms import (
     replace_accesses,
     settled,
     shape,
+    sources,
     stop_rank,
     substitute_variables,
     target_variables,
@@ -34,6 +35,7 @@ from ..algebra.terms import (
     zero,
 )
 from ..functions import ARITHMETIC, FUNCTIONS, of
+from ..graphs import reachable
 from ..ir import (
     Access,
     Affine,
@@ -89,12 +91,8 @@ def plan_of(view: RankView, corrections: Corrections) -> RunningPlan:
     targets = tuple(e.name for e in view.stale_reductions)
     for name in targets:
         corrections.of(program.einsum_of[name])
-    cone, pending = set(targets), list(targets)
-    while pending:
-        for access in program.einsum_of[pending.pop()].reads:
-            if access.tensor in view.stale and access.tensor not in cone:
-                cone.add(access.tensor)
-                pending.append(access.tensor)
+    einsum_of = program.einsum_of
+    cone = {*reachable(targets, lambda n: {a.tensor for a in einsum_of[n].reads} & view.stale)}
     masks = Masks(program)
     for name in targets:
         _check_masks(view, masks, program.einsum_of[name])
@@ -168,18 +166,7 @@ def _check_masks(view: RankView, masks: Masks, target: Einsum) -> None:
 
 def bases_below(view: RankView, einsum: Einsum) -> tuple[Einsum, ...]:
     """Return the reductions over the grain whose final value an Einsum needs, in written order."""
-    found: set[str] = set()
-    seen = {einsum.name}
-    pending = [einsum]
-    while pending:
-        for access in pending.pop().reads:
-            source = view.program.einsum_of.get(access.tensor)
-            if source is None or source.name in seen:
-                continue
-            seen.add(source.name)
-            pending.append(source)
-            if view.reduces(source):
-                found.add(source.name)
+    found = {e.name for e in sources(view.program, einsum) if view.reduces(e)} - {einsum.name}
     return tuple(e for e in view.program.einsums if e.name in found)
 
 

@@ -10,6 +10,7 @@ from .. import ir
 from ..algebra.terms import rebuild, variable
 from ..domains import whole_domain
 from ..errors import Problem, did_you_mean, nearest
+from ..ir import RANK_NAME, TENSOR_NAME
 from ..source import Span
 from ..yaml.source import (
     LARGEST_COUNT,
@@ -31,8 +32,6 @@ KEYS = (
 """Keys of a cascade file."""
 
 _CASCADE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-_RANK = re.compile(r"[A-Z][A-Z0-9_]*")
-_TENSOR = re.compile(r"[A-Z][A-Za-z0-9_]*")
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 RESERVED = frozenset({"and", "or", "not", "where", "inf"})
 
@@ -120,7 +119,7 @@ class Declarations(Reader):
 
     def parallel(self) -> Iterator[str]:
         """Yield the ranks that every tensor carries."""
-        return self.name_list("parallel", _RANK, "a rank is upper-case, such as B")
+        return self.name_list("parallel", RANK_NAME, "a rank is upper-case, such as B")
 
     def shared(self) -> Iterator[SharedInput]:
         """Yield inputs with the parallel ranks that each lacks."""
@@ -137,9 +136,9 @@ class Declarations(Reader):
     ) -> Iterator[tuple[YamlScalar, str, tuple[str, ...]]]:
         """Yield the inputs of a mapping, each with a rank or a list of ranks."""
         for name_node, value in self.mapping(key, example):
-            name = self.identifier(name_node, _TENSOR, "name an input")
+            name = self.identifier(name_node, TENSOR_NAME, "name an input")
             items = value.items if isinstance(value, YamlSequence) else (value,)
-            ranks = tuple(self.identifier(i, _RANK, hint) for i in items)
+            ranks = tuple(self.identifier(i, RANK_NAME, hint) for i in items)
             if name and ranks and all(ranks):
                 yield name_node, name, ranks
 
@@ -149,11 +148,11 @@ class Declarations(Reader):
         hint = "a rank is upper-case, such as M or M1"
         if isinstance(node, YamlSequence):
             for item in node.items:
-                if name := self.identifier(item, _RANK, hint):
+                if name := self.identifier(item, RANK_NAME, hint):
                     yield ir.Rank(name=name, span=item.span)
             return
         for key, value in self.mapping("ranks", "{M: keys, E: width}"):
-            if name := self.identifier(key, _RANK, hint):
+            if name := self.identifier(key, RANK_NAME, hint):
                 yield from self.rank(name, key, value)
 
     def rank(self, name: str, key: YamlScalar, value: YamlNode) -> Iterator[ir.Rank]:
@@ -169,7 +168,7 @@ class Declarations(Reader):
             meaning = self.meaning(value)
             members = tuple(self.members(value))
             if (other := value.child("like")) is not None:
-                like = self.identifier(other, _RANK, "name a rank of the same shape") or None
+                like = self.identifier(other, RANK_NAME, "name a rank of the same shape") or None
             if (fixed := value.child("shape")) is not None:
                 shape = self.shape(fixed)
         else:
@@ -221,7 +220,7 @@ class Declarations(Reader):
             self.unreadable = True
             return
         for item in node.items:
-            if self.identifier(item, _RANK, "a rank is upper-case, such as M1"):
+            if self.identifier(item, RANK_NAME, "a rank is upper-case, such as M1"):
                 assert isinstance(item, YamlScalar)
                 yield item
 
@@ -237,12 +236,12 @@ class Declarations(Reader):
         """Yield declared inputs."""
         hint = "a tensor begins upper-case, such as Q"
         for key, value in self.mapping("inputs", "{Q: [P, E]}"):
-            name = self.identifier(key, _TENSOR, hint)
+            name = self.identifier(key, TENSOR_NAME, hint)
             if not isinstance(value, YamlSequence):
                 self.wrong(f"an input has a list of ranks, not {value.kind}", value.span)
                 self.spoiled.add(key.text)
                 continue
-            ranks = [self.identifier(i, _RANK, "a rank is upper-case") for i in value.items]
+            ranks = [self.identifier(i, RANK_NAME, "a rank is upper-case") for i in value.items]
             if not all(ranks):
                 self.spoiled.add(key.text)
             elif name:
@@ -255,7 +254,7 @@ class Declarations(Reader):
             self.wrong("'output' and 'outputs' are the same key; give one", keys[1].span)
         if keys:
             yield from self.name_list(
-                keys[0].text, _TENSOR, "a tensor begins upper-case, such as AV"
+                keys[0].text, TENSOR_NAME, "a tensor begins upper-case, such as AV"
             )
 
     def places(self) -> Iterator[tuple[str, str, Span]]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 
 from lark import Lark, Token, Tree, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
@@ -21,6 +21,8 @@ from ..yaml.source import YamlScalar
 
 MAX_DEPTH = 80
 """Maximum nesting of an expression; a longer sum is better written as two Einsums."""
+
+T = TypeVar("T")
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _STARTS = re.compile(r"[ \t]*[A-Za-z_]\w*[ \t]*(\[[^=\n<>]*\][ \t]*)?(=(?!=)|<<)")
@@ -516,20 +518,18 @@ class Converter(_Values):
 
     def statement(self, statement: Statement) -> ir.Einsum | None:
         """Return an Einsum, or record problems and return None."""
-        self.piece = statement.piece
-        before = len(self.problems)
-        found = None
-        with suppress(_Stop):
-            found = self._statement(statement.tree)
-        return found if len(self.problems) == before else None
+        return self._converted(self._statement, statement.piece, statement.tree)
 
     def expression(self, piece: Piece, tree: Any) -> ir.Expression | None:
         """Return an expression, or record problems and return None."""
+        return self._converted(self._value, piece, tree)
+
+    def _converted(self, convert: Callable[[Any], T], piece: Piece, tree: Any) -> T | None:
         self.piece = piece
         before = len(self.problems)
         found = None
         with suppress(_Stop):
-            found = self._value(tree)
+            found = convert(tree)
         return found if len(self.problems) == before else None
 
     def _statement(self, tree: Any) -> ir.Einsum:

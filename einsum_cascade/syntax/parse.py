@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .. import ir
-from ..errors import CascadeError, Problem
+from ..errors import CascadeError, by_place
 from ..source import Source
 from ..verify import verify
 from ..yaml.source import YamlMapping, YamlNode, YamlScalar, YamlSequence, read_yaml, shorten
@@ -36,9 +36,7 @@ def parse_program(source: Source) -> ir.Program:
     root = read_yaml(source, CascadeError)
     if not isinstance(root, YamlMapping):
         raise CascadeError(
-            Problem(
-                f"a cascade is a mapping that begins 'cascade: name', not {root.kind}", root.span
-            )
+            f"a cascade is a mapping that begins 'cascade: name', not {root.kind}", root.span
         )
     document = _CascadeFile(root)
     program = document.program()
@@ -48,18 +46,8 @@ def parse_program(source: Source) -> ir.Program:
         problems.extend(shared_problems(program, shared))
         problems.extend(verify(program, frozenset(document.spoiled)))
     if problems:
-        raise CascadeError(in_order(problems))
+        raise CascadeError(by_place(problems))
     return expand_shared_inputs(program, shared) if shared else program
-
-
-def in_order(problems: list[Problem]) -> list[Problem]:
-    """Sort problems by their place in the file, each once; those without a place come last."""
-
-    def place(problem: Problem) -> tuple[bool, int, int]:
-        span = problem.span
-        return (span is None, span.line if span else 0, span.column if span else 0)
-
-    return sorted(dict.fromkeys(problems), key=place)
 
 
 class _CascadeFile(Declarations):

@@ -78,11 +78,11 @@ def parse_setting(
     left, equals, right = text.partition("=")
     whole = SettingSpan(source, 1, 1, max(1, len(text)))
     if not equals:
-        raise error(Problem("expected FIELD=VALUE, there is no '='", whole, "seq_len=64K"))
+        raise error("expected FIELD=VALUE, there is no '='", whole, "seq_len=64K")
     path = tuple(_steps(source, left, error))
     if not right.strip():
         end = SettingSpan(source, 1, len(left) + 1, 1)
-        raise error(Problem(f"no value is given for '{shorten(left.strip())}'", end))
+        raise error(f"no value is given for '{shorten(left.strip())}'", end)
     try:
         value = read_yaml(Source(source.name, right), error)
     except InputError as wrong:
@@ -137,7 +137,7 @@ def written_setting(
     for step in field.text.split("."):
         span = field.place(at, at + max(1, len(step)))
         if not _STEP.fullmatch(step) or len(path) == _MAX_STEPS:
-            raise error(Problem(f"'{shorten(step)}' cannot be a field", span, "architecture.clock"))
+            raise error(f"'{shorten(step)}' cannot be a field", span, "architecture.clock")
         path.append(YamlScalar(span=span, value=step, text=step))
         at += len(step) + 1
     return Setting(path=tuple(path), value=value)
@@ -167,11 +167,11 @@ def _steps(source: Source, left: str, error: type[InputError]) -> Iterable[YamlS
     for step in steps:
         span = SettingSpan(source, 1, at + 1, max(1, len(step)))
         if not _STEP.fullmatch(step):
-            raise error(Problem(f"'{shorten(step)}' cannot be a field", span, "seq_len=64K"))
+            raise error(f"'{shorten(step)}' cannot be a field", span, "seq_len=64K")
         yield YamlScalar(span=span, value=step, text=step)
         at += len(step) + 1
     if len(steps) > _MAX_STEPS:
-        raise error(Problem(f"no field lies {len(steps)} deep", span))
+        raise error(f"no field lies {len(steps)} deep", span)
 
 
 def _shift(span: Span | None, source: Source, offset: int) -> Span:
@@ -217,7 +217,7 @@ def _set(
         return dataclasses.replace(node, items=tuple(items))
     if not isinstance(node, YamlMapping):
         what = "a field below it" if node.kind == "nothing" else f"a field below {node.kind}"
-        raise error(Problem(f"'{step.text}' cannot be {what}", step.span))
+        raise error(f"'{step.text}' cannot be {what}", step.span)
     entries = list(node.entries)
     for at, (key, value) in enumerate(entries):
         if key.text == step.text:
@@ -240,7 +240,7 @@ def _position(node: YamlSequence, step: YamlScalar, error: type[InputError]) -> 
         return int(step.text)
     known = [n for n in names if n is not None]
     what = f"the list has no member '{step.text}'"
-    raise error(Problem(what, step.span, did_you_mean(step.text, known)))
+    raise error(what, step.span, did_you_mean(step.text, known))
 
 
 def _name_of(item: YamlNode) -> str | None:

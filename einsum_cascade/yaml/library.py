@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal, get_args
 
-from ..errors import InputError, Problem, SpecError, did_you_mean, nearest
+from ..errors import InputError, SpecError, did_you_mean, nearest
 from ..source import Source, Span
 from .edit import Setting, SettingSpan, apply_settings
 from .source import MAX_CHARACTERS, YamlNode, read_yaml, shorten
@@ -258,9 +258,9 @@ def resolve_reference(
         beside = "" if isinstance(span, SettingSpan) else Path(span.source.name).parent
         path = beside / Path(name)
         if not file_exists(path):
-            raise error(Problem(f"there is no file '{path}'", span))
+            raise error(f"there is no file '{path}'", span)
         found = str(path)
         return found if is_file_name(found) else f"./{found}"
     if name not in builtin_names(kind):
-        raise error(Problem(no_builtin(kind, name), span, builtin_hint(kind, name)))
+        raise error(no_builtin(kind, name), span, builtin_hint(kind, name))
     return name

@@ -8,13 +8,14 @@ from __future__ import annotations
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from ..errors import InputError, Problem, SpecError, did_you_mean, nearest
+from ..errors import InputError, Problem, SpecError, by_place, did_you_mean, nearest
+from ..ir import RANK_NAME
 from .edit import SettingSpan
 from .source import LARGEST_COUNT, Path, YamlMapping, YamlNode, YamlScalar, exact_number, shorten
 
@@ -68,9 +69,6 @@ def expected(message: str, hint: str = "") -> PydanticCustomError:
     return PydanticCustomError("expected", "{text}", {"text": message, "hint": hint})
 
 
-_RANK = re.compile(r"[A-Z][A-Z0-9_]*")
-
-
 def parse_count(value: Any, least: int = 1) -> int:
     """Return an integer from ``least`` to 1e15; ``64K`` is 65,536 (M and G likewise).
 
@@ -84,27 +82,27 @@ def parse_count(value: Any, least: int = 1) -> int:
     """
     wanted = "expected a whole number"
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise expected(f"{wanted} such as 4096 or '4K', got {_kind(value)}")
-    format_value = shorten(str(value))
+        raise expected(f"{wanted} such as 4096 or '4K', got {format_value(value)}")
+    text = shorten(str(value))
     number = exact_number(value)
     if number is None and isinstance(value, str):
         meant = value.upper()
         hint = f"did you mean '{meant}'?" if exact_number(meant) is not None else ""
-        raise expected(f"{wanted} such as 4096 or '4K', got '{format_value}'", hint)
+        raise expected(f"{wanted} such as 4096 or '4K', got '{text}'", hint)
     if number is None:
-        raise expected(f"{wanted}, got {format_value}, which is not finite")
+        raise expected(f"{wanted}, got {text}, which is not finite")
     if number != int(number):
-        raise expected(f"{wanted}, got {format_value}")
+        raise expected(f"{wanted}, got {text}")
     if number < least:
-        raise expected(f"{wanted}, at least {least}, got {format_value}")
+        raise expected(f"{wanted}, at least {least}, got {text}")
     if number > LARGEST_COUNT:
-        raise expected(f"{wanted} up to 1e15, got {format_value}")
+        raise expected(f"{wanted} up to 1e15, got {text}")
     return int(number)
 
 
 def is_rank(text: str) -> bool:
     """Return whether a text can be a rank's name: upper-case letters, digits and ``_``."""
-    return _RANK.fullmatch(text) is not None
+    return RANK_NAME.fullmatch(text) is not None
 
 
 def _rank(text: str) -> str:
@@ -134,18 +132,6 @@ Rank = Annotated[str, AfterValidator(_rank)]
 
 Count = Annotated[int, PlainValidator(parse_count)]
 """Positive integer."""
-
-
-def _kind(value: Any) -> str:
-    match value:
-        case None:
-            return "nothing"
-        case bool():
-            return "true" if value else "false"
-        case dict():
-            return "a mapping"
-        case _:
-            return "a list"
 
 
 def validate(
@@ -180,7 +166,7 @@ def validate(
     except ValidationError as wrong:
         found = wrong.errors(include_url=False)
         problems = [_problem(model, root, path, e) for e in found if not _follows(e, found)]
-    raise error(_in_order(problems))
+    raise error(by_place(problems))
 
 
 def _follows(error: ErrorDetails, errors: list[ErrorDetails]) -> bool:
@@ -209,13 +195,13 @@ def section(root: YamlNode, key: str, error: type[InputError] = SpecError) -> Pa
         Error class to raise.
     """
     if not isinstance(root, YamlMapping):
-        raise error(Problem(f"expected '{key}:' and its fields, got {root.kind}", root.span))
+        raise error(f"expected '{key}:' and its fields, got {root.kind}", root.span)
     if root.child(key) is None:
         what = f"expected the section '{key}:'"
         if root.entries:
             what += f", got '{shorten(root.keys[0])}:'"
         hint = f"such a file begins with '{key}:', its fields indented below"
-        raise error(Problem(what, root.span, hint))
+        raise error(what, root.span, hint)
     others = [k for k, _ in root.entries if k.text != key]
     if others:
         raise error(
@@ -239,11 +225,6 @@ def _lists_as_tuples(value: Any) -> Any:
             return {k: _lists_as_tuples(v) for k, v in value.items()}
         case _:
             return value
-
-
-def _in_order(problems: Iterable[Problem]) -> list[Problem]:
-    unique = dict.fromkeys(problems)
-    return sorted(unique, key=lambda p: (p.span.line, p.span.column) if p.span else (0, 0))
 
 
 def _problem(model: type[Fields], root: YamlNode, path: Path, error: ErrorDetails) -> Problem:

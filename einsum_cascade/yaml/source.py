@@ -314,7 +314,7 @@ class _NodeBuilder:
 
     def fail(self, message: str, event: Any, hint: str | None = None) -> None:
         """Raise a problem at an event."""
-        raise self.error(Problem(message, self._span(event), hint))
+        raise self.error(message, self._span(event), hint)
 
     def _span(self, event: Any) -> Span:
         start, end = event.start_mark, event.end_mark
@@ -365,15 +365,13 @@ class _NodeBuilder:
         seen: dict[str, YamlScalar] = {}
         for key, value in zip(top.items[::2], top.items[1::2], strict=True):
             if not isinstance(key, YamlScalar):
-                raise self.error(Problem(f"a key must be a name, not {key.kind}", key.span))
+                raise self.error(f"a key must be a name, not {key.kind}", key.span)
             if key.text == "<<" and key.style is None:
-                raise self.error(Problem("merge keys ('<<') are not read here", key.span))
+                raise self.error("merge keys ('<<') are not read here", key.span)
             if key.text in seen:
                 first = seen[key.text].span.line
                 raise self.error(
-                    Problem(
-                        f"'{shorten(key.text)}' is given twice (first on line {first})", key.span
-                    )
+                    f"'{shorten(key.text)}' is given twice (first on line {first})", key.span
                 )
             seen[key.text] = key
             yield key, value
@@ -398,7 +396,7 @@ class _NodeBuilder:
         top.weight += node.weight
         if top.weight > MAX_NODES:
             raise self.error(
-                Problem(f"this expands to more than {MAX_NODES} values; it is refused", node.span)
+                f"this expands to more than {MAX_NODES} values; it is refused", node.span
             )
 
 
