@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -62,13 +63,10 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     """Load a public name when it is first used, so that importing costs nothing."""
     if name in _HOMES:
-        from importlib import import_module
-
         return getattr(import_module(_HOMES[name]), name)
     if name == "__version__":
-        from .version import installed_version
-
-        return installed_version() or "0+source"
+        version: str = import_module("archsim.version").installed_version()
+        return version or "0+source"
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

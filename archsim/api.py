@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from einsum_cascade.errors import Problem, SpecError
 from mappers.construct.generators import GENERATORS
+from mappers.problem.objectives import objective_called
+from mappers.strategies import unless_usual
 
 from .comparison.compare import Comparison, compare_contenders, contenders_of
 from .comparison.scaling import ARRAYS
@@ -31,6 +33,7 @@ from .plan.workload import WorkloadLike
 from .result.result import Result
 from .spec.arch import Architecture
 from .spec.mapping import AUTO, Mapping
+from .views.loop_nest import loop_nests
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -133,8 +136,6 @@ def loop_nest(
           BQK                        on array_2d
             for E in [0:64)
     """
-    from .views.loop_nest import loop_nests
-
     given = overrides_of(settings, fields)
     work = load_workload(workload, given)
     machine = load_machine(architecture, given)
@@ -179,9 +180,7 @@ def search(
     InputError
         Something named does not exist, or no mapping of a part is legal.
     """
-    # Not above: it imports the search.
-    from mappers.problem.objectives import objective_called
-    from mappers.strategies import unless_usual
+    # Only a search needs numpy.
     from mappers.workload_search import search_workload
 
     given = overrides_of(settings, fields)
@@ -295,26 +294,18 @@ def sweep(
     >>> frame["latency_s"].round(6).tolist(), frame.attrs["units"]["latency_s"]
     ([0.002014, 0.029701], 's')
     """
-    # Not above: who simulates once need not wait for what runs sweeps.
-    from pathlib import Path
-    from tempfile import TemporaryDirectory
+    # A single simulation needs no database.
+    from .sweeping.sweep import sweep_frame
 
-    from .sweeping.export import load_sweep
-    from .sweeping.file import sweep_asked
-    from .sweeping.sweep import run_sweep
-
-    with TemporaryDirectory() as passing:
-        folder = Path(passing if out is None else out)
-        run_sweep(
-            sweep_asked(given),
-            folder,
-            generators=GENERATORS,
-            find=_find,
-            workers=workers,
-            dask=dask,
-            limit=limit,
-        )
-        return load_sweep(folder)
+    return sweep_frame(
+        given,
+        out,
+        generators=GENERATORS,
+        find=_find,
+        workers=workers,
+        dask=dask,
+        limit=limit,
+    )
 
 
 def _find(workload: WorkloadLike, architecture: Architecture, /) -> ByPart:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from mappers.construct.generators import GENERATORS
 from ..plan.job import Job
 from ..plan.planner import evaluate_job, plan, run_plan
 from ..plan.workload import WorkloadLike, own_part
+from ..processes import processes, report_killed_workers
 from ..quantities import byte_size, energy, engineering, percent, seconds
 from ..result.result import Result
 from ..spec.arch import Architecture
@@ -307,11 +309,6 @@ def survey(
     names = to_survey.cascades
     if workers == 1 or len(names) < _MIN_CASCADES_FOR_PROCESSES:
         return tuple(_entry(to_survey, name, advance) for name in names)
-    # Not above: a survey of a few cascades need not wait for it.
-    from concurrent.futures import as_completed
-
-    from ..sweeping.workers import processes, report_killed_workers
-
     found: dict[int, AtlasEntry] = {}
     with processes(workers) as pool, report_killed_workers("nothing was written"):
         # Long ones first: with one of them at the end all other processes would wait for it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,12 +49,12 @@ def atlas_command(
     """
     from ..atlas.page import atlas_html
     from ..atlas.survey import survey
-    from ..sweeping.workers import usable_cores
+    from ..processes import usable_cores
 
     check_folder(out)
     plan = _plan(cascades or builtin_names("cascades"), machines, lengths, workload, settings)
-    with progress(plan.steps) as advance:
-        entries = survey(plan, advance, workers=usable_cores())
+    with progress("", plan.steps) as advance:
+        entries = survey(plan, partial(advance, 1), workers=usable_cores())
     with OutputFolder(out) as folder:
         folder.text("atlas.html", atlas_html(plan, entries))
     say(f"wrote {folder.paths[0]} ({len(entries)} cascades)", err=True)

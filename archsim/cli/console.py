@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Lock, Thread
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
@@ -156,41 +156,60 @@ def show_json(value: Any) -> None:
     say(json.dumps(value, indent=2, allow_nan=False).replace("\x7f", "\\u007f"))
 
 
+class Advance(Protocol):
+    """Move a progress bar."""
+
+    def __call__(self, amount: int, text: str = "") -> None:
+        """Count an amount as done; a text replaces what the bar says."""
+        ...
+
+
+def _ignore(amount: int, text: str = "") -> None:
+    del amount, text
+
+
 @contextmanager
-def progress(steps: int) -> Iterator[Callable[[str], None]]:
-    """A bar on standard error while ``steps`` steps are done; silent where nobody looks.
+def progress(text: str, total: int, *, done: int = 0, unit: str = "") -> Iterator[Advance]:
+    """Show a progress bar on standard error, or nothing if that is no terminal.
 
-    Yields a function that is called with a short text before each step.
+    Parameters
+    ----------
+    text : str
+        Words beside the bar.
+    total : int
+        Amount of work.
+    done : int
+        Amount that was done before: it counts for the bar, not for the rate.
+    unit : str
+        Unit of the rate; without it the bar shows no rate.
     """
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield _ignore
+        return
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        SpinnerColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+    from rich.progress import TimeElapsedColumn as Elapsed
+    from rich.progress import TimeRemainingColumn as Left
 
-    screen = Console(stderr=True, markup=False, highlight=False, emoji=False)
     columns = (
-        # It turns while a step takes long, so that a bar at rest is not taken for a stop.
+        # The spinner turns during a long step, which would look like a halt otherwise.
         SpinnerColumn(),
         BarColumn(),
         MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}", markup=False),
+        Elapsed(),
+        TextColumn("{task.fields[rate]}"),
+        Left(),
+        TextColumn("left  {task.description}", markup=False),
     )
-    shown = Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal)
-    with without_waiting_sign(), shown:
-        task = shown.add_task("", total=steps)
-        begun = False
+    screen = Console(file=sys.stderr, markup=False, highlight=False, emoji=False)
+    with without_waiting_sign(), Progress(*columns, console=screen, transient=True) as bar:
+        task = bar.add_task(visible(text), total=total, completed=done, rate="")
 
-        def advance(text: str) -> None:
-            nonlocal begun
-            shown.update(task, description=visible(text), advance=1 if begun else 0)
-            begun = True
+        def advance(amount: int, text: str = "") -> None:
+            bar.advance(task, amount)
+            speed = bar.tasks[0].speed
+            bar.update(task, rate=f"{speed:,.1f} {unit}/s" if unit and speed else "")
+            if text:
+                bar.update(task, description=visible(text))
 
         yield advance

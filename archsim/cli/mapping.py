@@ -17,10 +17,9 @@ from mappers.problem.objectives import OBJECTIVES, objective_called
 from mappers.strategies import STRATEGIES, unless_usual
 
 from ..writing import OutputFolder, write_whole
-from .console import say, show, show_json
+from .console import progress, say, show, show_json
 from .files import NamedPath, check_file, check_folder, write_result
 from .options import ChoiceWithHint, json_option, refuse_mapping_settings, settings_option
-from .progress import progress
 
 if TYPE_CHECKING:
     from mappers.pareto.capacity import CapacityCurves

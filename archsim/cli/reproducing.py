@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ..writing import OutputFolder
-from .console import say, show
+from .console import progress, say, show
 from .files import NamedPath, check_folder
-from .progress import progress
 
 if TYPE_CHECKING:
     from ..reproduction import Study
@@ -53,6 +51,7 @@ def reproduce_command(
     NAME is fusemax, or a file. Prints published, reproduced, and with everything billed.
     Exit code 1 if runs are missing.
     """
+    from ..processes import usable_cores
     from ..reproduction import Reproduction, study
     from ..reproduction.published import read_published
     from ..reproduction.study import planned_runs
@@ -62,20 +61,13 @@ def reproduce_command(
         check_folder(out)
     beside = read_published(plan, published) if published is not None else ()
     runs = len(planned_runs(plan))
-    workers = workers or min(_cores(), _MOST_WORKERS, 1 + runs // _RUNS_EACH)
+    workers = workers or min(usable_cores(), _MOST_WORKERS, 1 + runs // _RUNS_EACH)
     with progress("simulating", runs) as advance:
         found = study(plan, workers=workers, finished=advance)
     _show(found, figures, beside)
     if out is not None:
         _write(found, beside, out, workers)
     context.exit(_INCOMPLETE if found.missing else 0)
-
-
-def _cores() -> int:
-    """Cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _show(found: Study, figures: tuple[int, ...], beside: tuple[PublishedValue, ...]) -> None:

@@ -12,9 +12,8 @@ import click
 
 from einsum_cascade.errors import InputError
 
-from .console import say
+from .console import Advance, progress, say
 from .files import NamedPath, check_folder
-from .progress import Advance, progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from einsum_cascade.errors import InputError, Problem, SpecError
 from einsum_cascade.yaml.edit import parse_setting, python_setting
+from workloads import load
 
 from ..spec.arch import Architecture
 from ..spec.mapping import AUTO, MADE
@@ -56,9 +57,6 @@ def load_workload(workload: WorkloadLike | Name, given: Overrides) -> WorkloadLi
         There is none, it is wrong, or settings are given of one that is loaded already.
     """
     if isinstance(workload, str | PathLike):
-        # Not above: what knows models stands beside this package, and not all need it.
-        from workloads import load
-
         return load(workload, given.workload)
     if given.workload:
         setting = given.workload[0]

@@ -35,6 +35,7 @@ from .job import Generators, MakeBlocks, MakeMapping
 from .partial_results import extent_of, whole_rank_of
 from .partition_factors import Partitioning
 from .partitioning import (
+    bandwidth_bounds_of,
     critical_core_shapes,
     idle_factor,
     machine_of_one_core,
@@ -483,12 +484,9 @@ class _CutCascade:
         machine = self.architecture
         if not machine.has_instances:
             return [()]
-        # Not above: it takes numpy, without which one core is simulated.
-        from .bandwidth_bound import bandwidth_bounds
-
         usual = usual_partitionings(program, machine, given)
         partitionings = (*usual, *replicating_partitionings(program, machine, given))
-        times = bandwidth_bounds(program, machine, given, partitionings)
+        times = bandwidth_bounds_of(program, machine, given, partitionings)
         order = zip(partitionings, times, strict=True)
         return [
             partitioning

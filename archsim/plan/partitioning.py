@@ -80,7 +80,7 @@ def usual_partitionings(
             program, architecture, given, partitioning, summed, all_idle=all_idle
         )
     ]
-    # Not above: it takes numpy, without which one core is simulated.
+    # A single core does not need numpy.
     from .bandwidth_bound import bandwidth_optimal
 
     choices = ((*parallel, *others, *more_of) for more_of in ((), *((r,) for r in summed)))
@@ -91,6 +91,18 @@ def usual_partitionings(
         if partitioning is not None
     )
     return distinct_partitionings(ways, program.parallel, given)
+
+
+def bandwidth_bounds_of(
+    program: Program,
+    architecture: Architecture,
+    given: Sizes[str, int],
+    partitionings: Collection[Partitioning],
+) -> tuple[float, ...]:
+    """Return ``bandwidth_bounds``; their module loads numpy, which a single core does not need."""
+    from .bandwidth_bound import bandwidth_bounds
+
+    return bandwidth_bounds(program, architecture, given, partitionings)
 
 
 def _splitting_reduction(

@@ -17,6 +17,7 @@ from ..spec.roles import memory_in_role
 from .job import Generators, Job
 from .partition_factors import Partitioning
 from .partitioning import (
+    bandwidth_bounds_of,
     critical_core_shapes,
     machine_of_one_core,
     partition_mapping,
@@ -233,12 +234,9 @@ def _least_time(problem: MappingProblem, *, summed: bool = True) -> float:
     summed : bool
         True if partitionings with partial sums count.
     """
-    # Only a machine of several cores needs numpy.
-    from .bandwidth_bound import bandwidth_bounds
-
     program = problem.program
     able = [p for p in problem.partitionings if summed or not splits_reduction(program, p)]
-    return min(bandwidth_bounds(program, problem.architecture, problem.shapes, able))
+    return min(bandwidth_bounds_of(program, problem.architecture, problem.shapes, able))
 
 
 def recalled_mapping(problem: MappingProblem, generators: Generators) -> Mapping | None:

@@ -18,10 +18,11 @@ from matplotlib.ticker import NullFormatter
 
 from ..document import Document, to_markdown
 from ..figure_style import Picture
-from .batches import Finished, nothing, shared
+from ..processes import map_in_order
 from .plan import FigurePanel
 from .published import PublishedValue, beside_csv, beside_document
 from .runs import is_share
+from .simulator import NOTHING_WRITTEN, Finished, nothing
 from .study import FigureData, Study
 from .tables import (
     billings,
@@ -426,14 +427,9 @@ def drawn(
         Each figure in every form, in the order of the plan.
     """
     figures = study.plan.figures
-    found = shared(_pictures, [study.data(figure) for figure in figures], workers)
-    for figure, pictures in zip(figures, found, strict=True):
+    data = [study.data(figure) for figure in figures]
+    found = map_in_order(pictures, data, workers, left=NOTHING_WRITTEN)
+    for figure, forms in zip(figures, found, strict=True):
         finished(1)
-        for form, picture in pictures.items():
+        for form, picture in forms.items():
             yield f"figure-{figure.number:02d}.{form}", picture
-
-
-def _pictures(data: FigureData) -> dict[str, bytes]:
-    # Not above: who draws nothing need not wait for matplotlib.
-
-    return pictures(data)

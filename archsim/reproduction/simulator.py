@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
 
@@ -13,6 +14,7 @@ from ..api import simulate
 from ..legality.binding_key import binding_key
 from ..plan.incremental import IncrementalEvaluator
 from ..plan.job import Job
+from ..processes import map_in_order
 from ..result.result import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
@@ -50,6 +52,10 @@ class Simulator:
         except InputError as error:
             return MissingRun(reason=error.problems[0].message)
 
+    def outcomes(self, requests: Sequence[RunRequest]) -> list[Outcome]:
+        """Return the outcomes of several requests."""
+        return [*map(self.outcome, requests)]
+
     def _evaluate(self, job: Job) -> Result:
         """As ``evaluate_job``, from memory where the same was asked before."""
         shapes = tuple(sorted(job.shapes))
@@ -69,3 +75,61 @@ class Simulator:
 
 def _load_workload(name: str, settings: tuple[str, ...]) -> Workload:
     return load(name, parse_overrides(settings).workload)
+
+
+Finished = Callable[[int], None]
+"""Function that is called with the number of runs finished since its last call."""
+
+
+def nothing(_: int) -> None:
+    """Report nothing."""
+
+
+def run_all(
+    requests: Sequence[RunRequest], *, workers: int = 1, finished: Finished = nothing
+) -> tuple[Outcome, ...]:
+    """Return the outcome of every request, in their order.
+
+    Parameters
+    ----------
+    requests : sequence of RunRequest
+    workers : int
+        Processes that share the runs; one is this process.
+    finished : callable
+        Called with the number of further runs that are done.
+    """
+    # One process shares all that it computes; several share what the runs of a batch have alike.
+    batches = _batches(requests, workers) if workers > 1 else [[n] for n in range(len(requests))]
+    outcomes_of = _outcomes if workers > 1 else Simulator().outcomes
+    tasks = [[requests[number] for number in batch] for batch in batches]
+    outcomes: dict[int, Outcome] = {}
+    for batch, done in zip(
+        batches, map_in_order(outcomes_of, tasks, workers, left=NOTHING_WRITTEN), strict=True
+    ):
+        outcomes.update(zip(batch, done, strict=True))
+        finished(len(batch))
+    return tuple(outcomes[number] for number in range(len(requests)))
+
+
+NOTHING_WRITTEN = "nothing was written (fewer --workers need less memory)"
+"""State of a reproduction after a worker was killed."""
+
+
+def _batches(requests: Sequence[RunRequest], workers: int) -> list[list[int]]:
+    """Group the numbers of requests so that the runs of a group have most in common.
+
+    Runs of one workload share bound and counted parts on machines of one layout. If there are
+    fewer workloads than workers, runs are also grouped by mapping.
+    """
+    keys: list[tuple[str, ...]] = [(r.workload,) for r in requests]
+    if len(set(keys)) < workers:
+        keys = [(r.workload, r.mappings[0]) for r in requests]
+    found: dict[tuple[str, ...], list[int]] = {}
+    for number, key in enumerate(keys):
+        found.setdefault(key, []).append(number)
+    return list(found.values())
+
+
+def _outcomes(requests: Sequence[RunRequest]) -> list[Outcome]:
+    """Return the outcomes of a batch in a process that remembers no other batch."""
+    return Simulator().outcomes(requests)

@@ -11,9 +11,9 @@ from types import MappingProxyType
 from einsum_cascade.memo import cached_property
 
 from ..result.result import Result
-from .batches import Finished, nothing, run_all
 from .plan import MeanName, OmittedCost, PublishedFigure, PublishedMean, Reproduction
 from .runs import RATIOS, MissingRun, Outcome, RunRequest, quantity_of, ratio
+from .simulator import Finished, nothing, run_all
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,13 @@ from einsum_cascade.errors import InputError
 from einsum_cascade.source import Source
 from einsum_cascade.yaml.source import Scalar
 
+from ..processes import extra_processes, report_killed_workers
 from ..writing import write_whole
 from .columns import NUMBERS, TEXTS, PointRow, header, unit_of
 from .file import read_sweep
 from .spec import Sweep
 from .store import Store, opened
 from .values import symbol
-from .workers import extra_processes, report_killed_workers
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from einsum_cascade.errors import InputError, Problem, SpecError
 from einsum_cascade.yaml.edit import Setting, written_setting
 from einsum_cascade.yaml.library import resolve_reference
 from einsum_cascade.yaml.source import Scalar, YamlScalar
+from workloads import Workload, load
 
 from ..plan.incremental import IncrementalEvaluator
 from ..plan.job import Generators, JobPlan
@@ -31,10 +32,6 @@ from ..spec.overrides import Overrides, section_of, sorted_settings
 from .columns import LEVELS, NUMBERS, PointRow, RowColumns, as_columns, as_row, thresholds
 from .spec import DEFAULT, Point, Sweep, SweepAxis
 from .values import text_of
-
-if TYPE_CHECKING:
-    from workloads import Workload
-
 
 _MAX_CACHED_INPUTS: Final = 64
 """Workloads, machines and mappings that are kept: neighbouring points share most of theirs."""
@@ -187,8 +184,6 @@ class InputLoader:
         return tuple(p if n in concerned else 0 for n, p in enumerate(point.places))
 
     def _load_workload(self, places: tuple[int, ...]) -> Workload:
-        from workloads import load
-
         name = self._name("workload", places)
         given = self._overrides("workload", places)
         return load(resolve_reference("workloads", name.text, name.span), given.workload)
@@ -246,10 +241,10 @@ def _concerns(axis: SweepAxis, part: Input) -> bool:
     return axis.role == part or any(section_of(f.text) in _SECTIONS[part] for f in axis.fields)
 
 
-def problems_of(load: Callable[[], object]) -> tuple[Problem, ...]:
+def problems_of(loader: Callable[[], object]) -> tuple[Problem, ...]:
     """What is wrong with something that is loaded."""
     try:
-        load()
+        loader()
     except InputError as wrong:
         return wrong.problems
     return ()

@@ -7,31 +7,41 @@ import pickle
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
+from collections.abc import Mapping as Named
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from itertools import islice, pairwise
+from os import PathLike
 from pathlib import Path
-from typing import Any, Final, Protocol
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, Problem, SpecError, did_you_mean
 from einsum_cascade.notation.printer import program_text
 from einsum_cascade.yaml.library import Kind, resolve_reference, spec_tree
 from einsum_cascade.yaml.source import YamlScalar
+from workloads import load
 
 from ..plan.job import Generators
+from ..processes import Pool, processes, usable_cores
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
 from ..version import installed_version
 from .columns import LEVELS, NUMBERS, PointRow, thresholds
-from .export import export, remove_stale_results
+from .export import export, load_sweep, remove_stale_results
+from .file import sweep_asked
 from .run import UNWRITTEN, BatchDone, BestMappings, InputLoader, SweepTask, name_of, problems_of
 from .spec import Point, Role, SearchedPoints, Sweep, SweepAxis, places_at, point_at, shuffled
 from .store import Store, StoredSweep, opened_for
 from .values import measured
-from .workers import Pool, batches_done, cluster, processes, usable_cores
+from .workers import batches_done, cluster
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 
 _KINDS: dict[Role, Kind] = {
     "workload": "workloads",
@@ -145,8 +155,6 @@ def contents_of(sweep: Sweep) -> str:
 
 def _read(kind: Kind, name: str) -> str:
     """What a file says together with those that it names; nothing if it needs settings."""
-    from workloads import load
-
     try:
         if kind == "architectures":
             return repr(replace(Architecture.load(name), source=""))
@@ -404,6 +412,26 @@ def run_sweep(
             refused=store.first_message() if counts.get("refused") else "",
             written=export(store, sweep, workers=workers),
         )
+
+
+def sweep_frame(
+    given: Named[str, Any] | str | PathLike[str], out: str | PathLike[str] | None, **how: Any
+) -> DataFrame:
+    """Run a sweep and return its rows, one for each point.
+
+    Parameters
+    ----------
+    given : dict, str or path
+        Sweep file, or its content.
+    out : str or path, optional
+        Folder that keeps the results; without it nothing is kept.
+    **how
+        As for ``run_sweep``.
+    """
+    with TemporaryDirectory() as passing:
+        folder = Path(passing if out is None else out)
+        run_sweep(sweep_asked(given), folder, **how)
+        return load_sweep(folder)
 
 
 def _stored(task: SweepTask) -> StoredSweep:

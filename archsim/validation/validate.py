@@ -15,6 +15,7 @@ from einsum_cascade import Cascade, ir
 from einsum_cascade.errors import CascadeError, EvaluationError, InputError, Problem, did_you_mean
 from einsum_cascade.number_formats import FORMATS, TensorFormats
 from einsum_cascade.numeric.dtypes import SUMS, resolve_dtype
+from workloads.references import REFERENCES, find_reference
 
 from .inputs import random_shapes
 from .report import ValidationReport
@@ -371,9 +372,6 @@ def reference_for(cascade: Cascade, against: Cascade | None = None) -> Reference
     """
     if against is not None:
         return reference_of(against, cascade)
-    # Not above: all references are imported with their list.
-    from workloads.references import REFERENCES, find_reference
-
     name = cascade.program.reference
     if not name:
         return None

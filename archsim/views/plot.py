@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from importlib import import_module
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, get_args
@@ -11,18 +11,40 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, get_args
 from einsum_cascade.errors import InputError, Problem, did_you_mean
 
 from ..comparison.compare import Comparison
+from ..figure_style import look
+from ..result.figures import draw_result, plot_capacities
 from ..result.record import ResultPicture
 from ..result.result import Result
+from ..sweeping.export import load_sweep
 from ..writing import write_whole
-from .frame import PlotOptions
+from .charts import (
+    BARS_OPTIONS,
+    BREAKDOWN_OPTIONS,
+    HEATMAP_OPTIONS,
+    LINES_OPTIONS,
+    draw_bars,
+    draw_breakdown,
+    draw_heatmap,
+    draw_lines,
+)
+from .frame import FrameView, PlotOptions, view_of
+from .parallel import PARALLEL_OPTIONS, draw_parallel, write_page
+from .pareto import PARETO_OPTIONS, draw_pareto
 
-FRAME_KINDS: Final = ("pareto", "heatmap", "lines", "bars", "breakdown", "parallel")
+_CHARTS: Final[dict[str, tuple[Callable[[FrameView, PlotOptions], Any], tuple[str, ...]]]] = {
+    "pareto": (draw_pareto, PARETO_OPTIONS),
+    "heatmap": (draw_heatmap, HEATMAP_OPTIONS),
+    "lines": (draw_lines, LINES_OPTIONS),
+    "bars": (draw_bars, BARS_OPTIONS),
+    "breakdown": (draw_breakdown, BREAKDOWN_OPTIONS),
+    "parallel": (draw_parallel, PARALLEL_OPTIONS),
+}
+"""Function that draws each kind of chart of a frame, and the options it takes."""
+
+FRAME_KINDS: Final = tuple(_CHARTS)
 RESULT_KINDS: Final = ("breakdown", *(k for k in get_args(ResultPicture) if k != "breakdown"))
 COMPARISON_KINDS: Final = ("bars", "capacity")
 ALL_KINDS: Final = frozenset((*FRAME_KINDS, *RESULT_KINDS, *COMPARISON_KINDS))
-
-_MODULES: Final = {"pareto": "pareto", "parallel": "parallel"}
-"""Module of a kind of chart, where that is not ``charts``."""
 
 
 def plot(
@@ -116,31 +138,22 @@ def kind_for(data: Drawable, kind: str | None) -> str:
 
 def draw(data: Drawable, kind: str | None, options: PlotOptions) -> Any:
     """The picture of a kind. Raises InputError where there is none of these data."""
-    # Not above: who asks what kinds there are need not wait for what draws them.
-    from ..figure_style import look
-
     chosen = kind_for(data, kind)
     if isinstance(data, Result):
-        from ..result.figures import draw_result
-
         options.check(chosen, ())
         return draw_result(data, cast(ResultPicture, chosen), options.width_in)
     with look():
         if isinstance(data, Comparison):
             options.check(chosen, ())
             return _compared(data, chosen, options.width_in)
-        from .frame import view_of
-
-        module = import_module(f".{_MODULES.get(chosen, 'charts')}", __package__)
-        options.check(chosen, getattr(module, f"{chosen.upper()}_OPTIONS"))
-        return getattr(module, f"draw_{chosen}")(view_of(data), options)
+        draw_frame, taken = _CHARTS[chosen]
+        options.check(chosen, taken)
+        return draw_frame(view_of(data), options)
 
 
 def _compared(data: Comparison, kind: str, width_in: float) -> Any:
     if kind == "bars":
         return data.plot(width_in)
-    from ..result.figures import plot_capacities
-
     return plot_capacities([(row.label, row.result) for row in data.rows], width_in)
 
 
@@ -157,8 +170,6 @@ def write(figure: Any, path: Path) -> None:
     InputError
         The name's end is unknown for it, or the file cannot be written.
     """
-    from .parallel import write_page
-
     if hasattr(figure, "write"):
         write_whole(path, figure.write)
     else:
@@ -167,9 +178,6 @@ def write(figure: Any, path: Path) -> None:
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-    from ..comparison.compare import Comparison
-    from ..result.result import Result
 
     Drawable: TypeAlias = DataFrame | Result | Comparison
 
@@ -193,7 +201,7 @@ def load_drawable(place: Path) -> Drawable:
     """
     if place.is_dir():
         if (place / _STORE).exists():
-            return _sweep(place)
+            return load_sweep(place)
         for name in _JSON:
             if (place / name).exists():
                 return _written(place / name)
@@ -204,19 +212,13 @@ def load_drawable(place: Path) -> Drawable:
     if place.suffix.lower() in _TABLES:
         # The store beside it knows units, and which settings are of the work.
         beside = place.name.startswith("results.") and (place.parent / _STORE).exists()
-        return _sweep(place.parent) if beside else _table(place)
+        return load_sweep(place.parent) if beside else _table(place)
     if place.suffix.lower() == ".json":
         return _written(place)
     text = f"cannot draw {place}: expected a folder, .csv, .parquet or .json"
     raise InputError(
         Problem(text, hint="archsim sweep SWEEP.yaml --out DIR; archsim plot DIR pareto")
     )
-
-
-def _sweep(folder: Path) -> DataFrame:
-    from ..sweeping.export import load_sweep
-
-    return load_sweep(folder)
 
 
 def _table(path: Path) -> DataFrame:
@@ -233,9 +235,6 @@ def _table(path: Path) -> DataFrame:
 
 
 def _written(path: Path) -> Result | Comparison:
-    from ..comparison.compare import Comparison
-    from ..result.result import Result
-
     try:
         data: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as wrong:

@@ -20,7 +20,7 @@ from places import ROOT
 from archsim.atlas.survey import AtlasPlan, survey
 from archsim.cli.console import WaitingSign
 from archsim.compiled import KeptCode, compiled
-from archsim.reproduction.batches import shared
+from archsim.processes import map_in_order
 from archsim.writing import OutputFolder, Write, write_whole
 from einsum_cascade.errors import InputError
 
@@ -137,7 +137,7 @@ def test_a_killed_worker_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=told):
         survey(nothing, workers=2)
     with pytest.raises(InputError, match=told):
-        list(shared(_dies, [1, 2], 2))
+        list(map_in_order(_dies, [1, 2], 2, left="nothing was written"))
 
 
 def _dies(*_: object) -> None:

@@ -9,8 +9,8 @@ import pytest
 from small import write
 
 from archsim import Architecture, Mapping, Result, simulate
+from archsim.processes import map_in_order
 from archsim.reproduction import Reproduction, Study, study
-from archsim.reproduction.batches import shared
 from archsim.reproduction.plan import PrintedRatio
 from archsim.reproduction.runs import MissingRun, quantity_of, ratio
 from archsim.reproduction.study import MEANS, planned_runs
@@ -145,6 +145,6 @@ def test_a_printed_ratio_agrees_to_its_digits(
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_processes_keep_the_order_and_raise_what_the_work_raises(workers: int) -> None:
-    assert list(shared(abs, range(-20, 0), workers)) == list(range(20, 0, -1))
+    assert list(map_in_order(abs, range(-20, 0), workers, left="")) == list(range(20, 0, -1))
     with pytest.raises(ValueError, match="invalid literal"):
-        list(shared(int, ["1", "2", "x"], workers))
+        list(map_in_order(int, ["1", "2", "x"], workers, left=""))
