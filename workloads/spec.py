@@ -1,4 +1,4 @@
-"""What a workload says: a cascade, its shapes, how much of a model, and of which."""
+"""Specification of a workload: a cascade, its shapes, the model, and the part of it that runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .attention.shared_heads import SharedHeads
 from .models import ModelConfig
 
 LINEAR = "linear-layer"
-"""The cascade of a projection: ranks N tokens, D features, J projected features."""
+"""Cascade of a projection: ranks N tokens, D features, J projected features."""
 
 Scope = Literal["attention", "block", "model"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -22,7 +22,7 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a user asks, and what comes back, in tokens of every sequence."""
+    """Request of a user: a prompt and an answer, in tokens per sequence."""
 
     prompt_len: int
     answer_len: int
@@ -30,71 +30,71 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadSpec:
-    """What to compute, and on what shapes.
+    """Specification of the cascade to compute, and of its shapes.
 
-    ``shapes`` are the model's and the user's, by rank, in elements; a cascade may have
-    fewer ranks than a model.
+    ``shapes`` come from the model and the user, by rank, in elements. A cascade may have fewer
+    ranks than the model.
     """
 
     name: str
     cascade: str
-    """A built-in name or a file."""
+    """Built-in name, or file, of the cascade."""
     shapes: tuple[tuple[str, int], ...]
     scope: Scope = "attention"
-    """Attention alone, one layer with projections and feed-forward network, or all layers."""
+    """Part that runs: the attention, one layer with projections and network, or all layers."""
     layers: int | None = None
-    """Layers of the model, all alike."""
+    """Number of layers of the model."""
     model_width: int | None = None
     """Width of the residual stream."""
     ffn_width: int | None = None
     """Width inside the feed-forward network."""
     ffn_up: str = LINEAR
-    """The cascade that widens a token inside the feed-forward network."""
+    """Cascade of the first product of the feed-forward network."""
     phase: Phase = "prefill"
     cached_len: int = 0
-    """Tokens of a sequence that came before the ones computed."""
+    """Tokens of a sequence that precede those computed."""
     model: ModelConfig | None = None
-    """The whole model, where the workload was read from one."""
+    """Model of the workload, if the workload has a configuration."""
     computed: Tokens | None = None
-    """The tokens of its model that are computed, where no shape of these is given by hand. A
-    layer's own shapes may differ: of pieces that see nothing of one another, of an encoder."""
+    """Tokens that the model computes, if the user gave no shapes of tokens. A layer's own shapes
+    may differ: independent chunks of a sequence, an encoder."""
     request: Request | None = None
-    """A whole request, whose prompt the other fields are of; else None."""
+    """Request whose prompt the other fields describe; None for a single phase."""
     layer: int | None = None
-    """Which of the model's layers this is the attention of, from 0."""
+    """Index, from 0, of the layer whose attention this is."""
     heads: SharedHeads = field(default=SharedHeads())
-    """How query heads share keys and values."""
+    """Sharing of keys and values by query heads."""
     notes: tuple[str, ...] = ()
-    """What the cascade leaves out of the layer, and what was taken by default."""
+    """Sentences about omissions of the cascade, and about defaults."""
     omissions: tuple[LayerOmission, ...] = ()
-    """What other cascades than its own may leave out of the layer."""
+    """Features of the layer that other cascades may omit."""
     stand_ins: tuple[str, ...] = ()
-    """Cascades that compute its attention on the same shapes, but for their omissions."""
+    """Cascades that compute the attention on the same shapes, apart from their omissions."""
     unless_given: tuple[tuple[str, int], ...] = ()
-    """Parameters of other cascades than its own, in elements."""
+    """Parameters of other cascades than the workload's own, in elements."""
     source: str = field(default="", compare=False)
     stated: tuple[tuple[str, Span], ...] = field(default=(), compare=False, repr=False)
-    """Ranks given together with the cascade or after it, and where: it must have them."""
+    """Ranks given with the cascade, and their places in files: the cascade must have them."""
     formats: TensorFormats = field(default=TensorFormats())
-    """Of the numbers in its tensors."""
+    """Number formats of the tensors."""
     formats_at: tuple[tuple[str, Span], ...] = field(default=(), compare=False, repr=False)
-    """Where each was written: some cascade that runs must have the tensor."""
+    """Places in files of the formats: a cascade that runs must have each tensor."""
 
     @property
     def batch(self) -> int | None:
-        """Sequences computed at once: the shape of B."""
+        """Number of sequences: the shape of B."""
         return self.shape("B")
 
     @property
     def seq_len(self) -> int | None:
-        """Keys a query sees: the shape of M."""
+        """Number of keys that a query sees: the shape of M."""
         return self.shape("M")
 
     @property
     def tokens(self) -> int | None:
-        """Tokens of all sequences that the whole model computes; None of a part of it.
+        """Tokens that the whole model computes for all sequences; None for a part of the model.
 
-        Of a request those of its answers.
+        A request counts the tokens of its answers.
         """
         batch, queries = self.shape("B"), self.shape("P")
         if self.computed is not None:
@@ -106,5 +106,5 @@ class WorkloadSpec:
         return batch * queries
 
     def shape(self, rank: str) -> int | None:
-        """The shape of a rank, or None."""
+        """Return the shape of a rank, or None."""
         return dict(self.shapes).get(rank)

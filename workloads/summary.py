@@ -1,4 +1,4 @@
-"""What a model is in numbers: parameters, operations and cache of a token, kinds of layers."""
+"""Summary of a model in numbers: parameters, operations, cache and kinds of layers."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from .parts.part import Part
 from .workload import Workload
 
 ELEMENT_BITS = 16
-"""Of an element of a cache whose format is not stated, as published models are served."""
+"""Bits of an element of the cache without a stated format, as published models are served."""
 _STATE = "SI"
-"""What cascades call the state that they begin from."""
+"""Name that cascades give to their initial state."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSummary:
-    """A model in numbers.
+    """Model in numbers.
 
     Examples
     --------
@@ -42,32 +42,33 @@ class ModelSummary:
 
     name: str
     parameters: int
-    """All of the checkpoint, input embedding and output head included; tied ones once."""
+    """Parameters of the checkpoint, embeddings and output head included; tied ones count once."""
     active_parameters: int
-    """The same without experts that a token does not go to."""
+    """Parameters that one token uses: all but those of experts it does not pass."""
     operations: tuple[tuple[str, int], ...]
-    """Of one token in all layers and the output head, by kind."""
+    """Operations of one token in all layers and the output head, by kind."""
     keys: int
-    """Tokens that this token sees, itself included."""
+    """Number of tokens that this token sees, itself included."""
     decoded: bool
-    """Whether it is the last, after the others; else operations are an average of all."""
+    """True if the token is decoded after the others; else operations are an average of all
+    tokens."""
     cache_bytes_per_token: int | float
-    """Bytes that a token adds to the cache of a sequence, in all layers, 2 an element where the
-    workload states no format of it."""
+    """Bytes that a token adds to the cache of a sequence in all layers, with 2 bytes per element
+    unless the workload states a format."""
     state_bytes: int | float
-    """Bytes a sequence keeps however long it is, in all layers; keys and values of cross attention
-    among them, where the encoder's length is fixed."""
+    """Bytes that a sequence keeps in all layers whatever its length. They include keys and
+    values of cross attention if the encoder has a fixed length."""
     encoder_cache_bytes_per_token: int | float
-    """Bytes that a token of the encoder adds beside, for cross attention; 0 where its length is
-    fixed."""
+    """Bytes that a token of the encoder adds for cross attention; 0 if the encoder has a fixed
+    length."""
     layers: tuple[tuple[str, int], ...]
-    """Kinds of layers, and how many there are of each."""
+    """Kinds of layers with their numbers."""
     beside: tuple[str, ...] = ()
-    """What the published model has that is no part of these layers, in sentences."""
+    """Sentences about parts of the published model that are not in these layers."""
     source: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON object of ``archsim show --summary --json``."""
+        """Return the JSON object of ``archsim show --summary --json``."""
         return {
             "parameters": self.parameters,
             "active_parameters": self.active_parameters,
@@ -78,16 +79,16 @@ class ModelSummary:
 
 
 def summarize(work: Workload) -> ModelSummary:
-    """The summary of a workload's model.
+    """Return the summary of a workload's model.
 
-    Operations are those of decoding one token that sees as many as the workload has (its
-    M); an encoder has all tokens at once, and they are an average.
+    Operations are those of decoding one token that sees all keys of the workload (its M). An
+    encoder computes all tokens at once, so that operations are an average.
 
     Raises
     ------
     SpecError
-        The workload is of shapes alone, without a model's configuration; or that does not
-        give the size of the vocabulary, without which parameters are not known.
+        The workload has no model configuration, or the configuration does not
+        give the size of the vocabulary, which the number of parameters needs.
     """
     model = work.model
     if model is None:
@@ -118,7 +119,7 @@ def summarize(work: Workload) -> ModelSummary:
 
 
 def _bytes(work: Workload, tensors: Cached) -> int | float:
-    """Bytes of elements in their formats, a whole number where it is one."""
+    """Return the bytes of elements in their formats, as a whole number if possible."""
     formats = replace(work.formats, word_bits=work.formats.word_bits or ELEMENT_BITS)
     found = sum((formats.bits_of(name) * count for name, count in tensors), Fraction(0)) / 8
     return int(found) if found.denominator == 1 else float(found)
@@ -139,8 +140,8 @@ def _operations(
 
 
 def _part_operations(part: Part) -> Counter[str]:
-    """Operations of one run, where every rank that a mapping may cut is a single tile."""
-    # Not above: it counts with sympy, and only a summary asks for it.
+    """Count operations of one run, with a single tile of every rank that a mapping may tile."""
+    # The import stands here because it loads sympy, which only a summary needs.
     from einsum_cascade.counting.point_counts import count_points
 
     program = with_masks(Cascade.load(part.cascade).program)

@@ -1,4 +1,4 @@
-"""Workloads: a cascade and its shapes, and the parts that they run."""
+"""Workloads: a cascade with its shapes, and the parts that it runs."""
 
 from __future__ import annotations
 
@@ -18,32 +18,33 @@ from .spec import LINEAR, Request, WorkloadSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload(WorkloadSpec):
-    """What to compute, and on what shapes: see ``WorkloadSpec`` for its fields."""
+    """Cascade to compute, and its shapes: see ``WorkloadSpec`` for the fields."""
 
     def shapes_for(self, ranks: Collection[str]) -> dict[str, int]:
-        """The shapes of its attention for a cascade of those ranks: see ``Part.shapes_for``.
+        """Return the shapes of the attention for a cascade with given ranks: see
+        ``Part.shapes_for``.
 
         Raises
         ------
         SpecError
-            A rank that was given for the cascade is none of ``ranks``.
+            The user gave a rank that is not in ``ranks``.
         """
         return attention_part(self).shapes_for(ranks)
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """What runs, in order: attention alone, or with the rest of its layer.
+        """Parts that run, in order: the attention, or the layers in the scope.
 
         Raises
         ------
         SpecError
-            The scope needs a width, a number of layers or a shape that is not given.
+            The scope needs a width, a number of layers, or a shape that is not given.
         """
         return parts_of(self)
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """What the scope leaves out, in sentences."""
+        """Sentences about what the scope omits."""
         return left_out(self)
 
     def _repr_html_(self) -> str:
@@ -51,7 +52,7 @@ class Workload(WorkloadSpec):
 
 
 def workload_card(workload: WorkloadSpec) -> str:
-    """Its cascade, scope, phase and shapes as an HTML fragment, every text escaped."""
+    """Return cascade, scope, phase and shapes as an HTML fragment, with every text escaped."""
     shapes = ", ".join(f"{rank} {size:,}" for rank, size in workload.shapes)
     facts = [
         ("cascade", workload.cascade),
@@ -71,24 +72,24 @@ def workload_card(workload: WorkloadSpec) -> str:
 
 
 PROMPT, ANSWER = "prefill", "decode"
-"""The stages of a request, which its parts are named after."""
+"""Stages of a request, which prefix the names of its parts."""
 _STRETCHES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Neighbouring tokens of an answer that count as the one in their middle."""
+    """Consecutive tokens of an answer, which count as the token in their middle."""
 
     cached_len: int
-    """Tokens before the one in the middle."""
+    """Tokens before the token in the middle."""
     times: int
 
 
 def stretches(request: Request) -> tuple[Stretch, ...]:
-    """The tokens that are decoded, in stretches that differ by one token at most.
+    """Divide the decoded tokens into stretches whose lengths differ by at most one token.
 
-    Where there are two in the middle, stretches take the earlier and the later one by turns.
-    A cost that grows evenly with the cache adds up to what all tokens cost.
+    Of two tokens in the middle, stretches alternately take the earlier and the later one. A cost
+    that is linear in the cache length adds up to the cost of all tokens.
 
     Examples
     --------
@@ -114,12 +115,12 @@ def stretches(request: Request) -> tuple[Stretch, ...]:
 def decode_workloads(
     work: WorkloadSpec, model: ModelConfig, request: Request
 ) -> Iterator[tuple[Stretch, WorkloadSpec]]:
-    """The decoding workload of each stretch.
+    """Yield each stretch with its decoding workload.
 
     Raises
     ------
     SpecError
-        Widths were given by hand.
+        The user gave widths.
     """
     batch = work.computed.batch if work.computed is not None else work.batch or 1
     for stretch in stretches(request):
@@ -130,7 +131,7 @@ def decode_workloads(
 def merge_stages(
     prompt: tuple[Part, ...], answer: list[tuple[Stretch, tuple[Part, ...]]]
 ) -> tuple[Part, ...]:
-    """All parts of a request; those of several stretches that are alike are one."""
+    """Return all parts of a request, where equal parts of several stretches are merged."""
     found = [replace(part, name=f"{PROMPT}.{part.name}", stage=PROMPT) for part in prompt]
     alike: dict[tuple[str, str, Shapes], Part] = {}
     keys: list[int] = []
@@ -150,7 +151,7 @@ def merge_stages(
 
 
 def request_note(request: Request) -> str:
-    """How an answer is simulated, in a sentence."""
+    """Return a sentence about the way the answer of a request is simulated."""
     found = stretches(request)
     steps = request.answer_len - 1
     first = (
@@ -167,12 +168,12 @@ def request_note(request: Request) -> str:
 
 
 def attention_part(work: WorkloadSpec) -> Part:
-    """The attention of a workload by itself.
+    """Return the attention of a workload as a part.
 
     Parameters
     ----------
     work : WorkloadSpec
-        Of any scope; in a wider one this part stands between the projections.
+        Workload of any scope; in a wider scope this part stands between projections.
     """
     return Part(
         name="attention",
@@ -189,12 +190,12 @@ def attention_part(work: WorkloadSpec) -> Part:
 
 
 def parts_of(work: WorkloadSpec) -> tuple[Part, ...]:
-    """What a workload runs, in order: attention alone, one layer, or all layers.
+    """Return the parts that a workload runs, in order: attention, one layer, or all layers.
 
     Raises
     ------
     SpecError
-        The scope needs a width, a number of layers or a shape that is not given.
+        The scope needs a width, a number of layers, or a shape that is not given.
     """
     parts: Iterable[Part] = _scope_parts(work)
     if work.formats.stated:
@@ -235,12 +236,12 @@ def _request_parts(work: WorkloadSpec, model: ModelConfig, request: Request) -> 
 
 
 def left_out(work: WorkloadSpec) -> tuple[str, ...]:
-    """What the scope of a workload leaves out, in sentences.
+    """Return sentences about what the scope of a workload omits.
 
     Returns
     -------
     tuple of str
-        Notes of the result. Empty for attention alone, which promises no more.
+        Notes of the result; empty for the scope "attention".
     """
     if work.request is not None and work.model is not None:
         prompt = replace(work, request=None)
@@ -250,7 +251,7 @@ def left_out(work: WorkloadSpec) -> tuple[str, ...]:
     if work.scope == "attention":
         return ()
     activation = ", activation functions" if work.ffn_up == LINEAR else ""
-    # What a model's configuration may have; shapes alone say nothing of positions and constants.
+    # A configuration may have rotary embeddings and scales; shapes alone say nothing of them.
     of_model = ", rotary embeddings, scales by constants" if work.model is not None else ""
     found = [
         f"scope {work.scope}: linear layers and attention; normalisations{of_model}, biases, "

@@ -1,1 +1,1 @@
-"""One layer's attention in a phase: its cascade, shapes, shared heads and omissions."""
+"""Attention of one layer in a phase: its cascade, shapes, shared heads and omissions."""

@@ -1,7 +1,8 @@
-"""Cascades that compute one layer's attention in a phase, with their shapes and notes.
+"""Selection of the cascade that computes a layer's attention in a phase, with shapes and notes.
 
-Latent attention in its absorbed form shares one key of ``kv_rank + rope_width`` elements and
-one value of ``kv_rank`` a token among all heads (DeepSeek-V2, arXiv 2405.04434, section 2.1).
+Latent attention in its absorbed form shares one key of ``kv_rank + rope_width`` elements and one
+value of ``kv_rank`` elements per token among all heads (DeepSeek-V2, arXiv 2405.04434, section
+2.1).
 """
 
 from __future__ import annotations
@@ -31,34 +32,34 @@ from .phases import Tokens
 from .shared_heads import SharedHeads, Variant, checked_size
 
 GROUPED = "grouped-query-attention"
-"""The cascade of one query token a sequence; its name begins those with masks."""
+"""Cascade of one query token per sequence; the names of masked variants begin with it."""
 TWO_SIDED = "attention-two-sided-window-1pass"
-"""The cascade of a window that looks both ways; its W is how far it looks to either side."""
+"""Cascade of a window on both sides of the query; its W is the reach on either side."""
 BIASED = "attention-t5-bias"
-"""What the cascades of a learned bias of positions begin with."""
+"""Prefix of cascades with a learned bias of positions."""
 ONE_HEAD = "attention-1pass"
-"""The cascade of heads that share nothing and see everything."""
+"""Cascade of heads that share nothing and see all keys."""
 
 
 def attention_of(mixer: Mixer, tokens: Tokens) -> LayerAttention:
-    """The attention of a layer: the cascade that computes it, and on which shapes.
+    """Return the attention of a layer: the cascade that computes it, and its shapes.
 
     Parameters
     ----------
     mixer : Mixer
-        What mixes tokens in the layer, with its widths in elements.
+        Mixer of the layer, with its widths in elements.
     tokens : Tokens
-        Those computed, and those that came before.
+        Tokens that are computed, and tokens before them.
 
     Raises
     ------
     SpecError
-        No cascade here computes it: a window that looks both ways and is shorter than the
-        keys; or a causal layer has fewer keys than queries.
+        No cascade computes the layer: it has a two-sided window that is shorter than the
+        keys, or is causal and has fewer keys than queries.
 
     Examples
     --------
-    One token of a layer whose window is shorter than the cache sees no more than that:
+    A token of a layer sees only its window if the cache is longer:
 
     >>> from workloads.attention.phases import Tokens
     >>> mixer = SoftmaxAttention(heads=32, kv_heads=8, qk_width=128, v_width=128, window=4096)
@@ -70,7 +71,7 @@ def attention_of(mixer: Mixer, tokens: Tokens) -> LayerAttention:
 
 
 def heads_of(found: LayerAttention) -> SharedHeads:
-    """How the query heads of a layer share keys and values, its shapes being the model's."""
+    """Return how query heads of a layer share keys and values, with the shapes of the model."""
     heads = dict(found.shapes).get("H", 1)
     return SharedHeads(
         group=heads // (found.kv_heads or heads),
@@ -80,7 +81,7 @@ def heads_of(found: LayerAttention) -> SharedHeads:
 
 
 def _softmax(a: SoftmaxAttention, tokens: Tokens) -> LayerAttention:
-    """A causal layer by groups of query heads; one token a sequence needs no mask."""
+    """Return softmax attention by groups of query heads; one token per sequence needs no mask."""
     _check_causal(a, tokens)
     inside = _chunk_tokens(a, tokens)
     if inside is not tokens:
@@ -89,8 +90,8 @@ def _softmax(a: SoftmaxAttention, tokens: Tokens) -> LayerAttention:
     window = a.window if a.window is not None and a.window < tokens.keys else None
     alone = tokens.queries == 1
     keys, notes = tokens.keys, []
-    # Of one query the keys in its window are all that is read: a shape, and no mask.
-    # (Keys that are given by hand win, whatever the window.)
+    # A single query reads only the keys in its window: a smaller shape replaces the mask. Keys that
+    # the user gave take precedence over the window.
     if window is not None and alone and tokens.given_keys is None:
         notes.append(f"the window lets the query see {window} of {keys} keys")
         keys = window
@@ -120,20 +121,20 @@ def _softmax(a: SoftmaxAttention, tokens: Tokens) -> LayerAttention:
 
 
 def _chunk_tokens(a: SoftmaxAttention, tokens: Tokens) -> Tokens:
-    """What the queries of a layer with chunks see: whole chunks are sequences by themselves.
+    """Return the tokens that a chunked layer computes: every whole chunk becomes a sequence.
 
     Raises
     ------
     SpecError
-        Queries of several chunks that are not whole ones.
+        Queries belong to several chunks that are not whole.
     """
     if a.chunk is None or a.chunk >= tokens.keys:
         return tokens
     before = tokens.keys - tokens.queries
     begin, end = before // a.chunk, (tokens.keys - 1) // a.chunk
     if begin == end:
-        # Queries 18 and 19 in chunks of 8 are in the third, of which keys 16 to 19 are there: 4.
-        # The keys of the one chunk, up to the last query.
+        # The keys are those of one chunk up to the last query. With chunks of 8, queries 18 and 19
+        # are in the third chunk and see keys 16 to 19.
         return replace(tokens, given_keys=tokens.keys - end * a.chunk)
     if before % a.chunk or tokens.queries % a.chunk:
         text = (
@@ -143,7 +144,7 @@ def _chunk_tokens(a: SoftmaxAttention, tokens: Tokens) -> Tokens:
         raise SpecError(
             Problem(text, hint=f"take a multiple of {a.chunk} tokens, or fewer than one")
         )
-    # They begin where a chunk does, so that nothing cached is seen.
+    # Queries begin where a chunk begins, so that no cached key is seen.
     whole = tokens.queries // a.chunk
     return Tokens(phase="prefill", batch=tokens.batch * whole, seq_len=a.chunk, cached_len=0)
 
@@ -157,8 +158,8 @@ def _chunk_note(a: SoftmaxAttention, tokens: Tokens, inside: Tokens) -> str:
 def _two_sided(
     a: SoftmaxAttention, shapes: tuple[tuple[str, int], ...], window: int, tokens: Tokens
 ) -> LayerAttention:
-    """A query in the middle of its window, which sees as many keys on either side."""
-    # A window of 129 is the query's own key, 64 before it and 64 behind.
+    """Return attention with a window that reaches equally far to both sides of a query."""
+    # A window of 129 is the query's own key, 64 keys before it and 64 behind it.
     reach = window // 2
     attended_pairs = tokens.attended_pairs_both_sides(reach)
     note = (
@@ -176,12 +177,12 @@ def _two_sided(
 
 
 def _softmax_cascade(a: SoftmaxAttention, alone: bool, window: int | None) -> str:
-    """The cascade with the mask and the window of a layer, and what it does to scores.
+    """Return the cascade with the mask, the window and the changes of scores of a layer.
 
     Raises
     ------
     SpecError
-        No cascade here does all of that.
+        No cascade has all these features.
     """
     own = [name for name, has in _score_features(a).items() if has]
     masked = window is not None and not (a.causal and alone)
@@ -193,7 +194,7 @@ def _softmax_cascade(a: SoftmaxAttention, alone: bool, window: int | None) -> st
     if not a.causal:
         return _bidirectional_cascade(own, window)
     if own:
-        # With a mask, which leaves all keys to the last query alone.
+        # These cascades have a mask, which leaves all keys to a single query.
         return "-".join((GROUPED, *own, *(("window",) if masked else ())))
     if alone:
         return GROUPED
@@ -201,11 +202,11 @@ def _softmax_cascade(a: SoftmaxAttention, alone: bool, window: int | None) -> st
 
 
 _WINDOWED = frozenset({"sink", "softcap"})
-"""What cascades with a window have, as the ends of their names say."""
+"""Features, as suffixes of cascade names, that cascades with a window may have."""
 
 
 def _score_features(a: SoftmaxAttention) -> dict[str, bool]:
-    """What a layer does beside softmax, as the ends of cascades' names say."""
+    """Return the features of a layer besides softmax, as suffixes of cascade names."""
     return {
         "sink": a.sinks,
         "softcap": a.softcap is not None,
@@ -216,7 +217,7 @@ def _score_features(a: SoftmaxAttention) -> dict[str, bool]:
 
 
 def _bidirectional_cascade(own: list[str], window: int | None) -> str:
-    """The cascade of an encoder's layer, whose heads share nothing."""
+    """Return the cascade of an encoder's layer, whose heads share nothing."""
     if not own:
         return TWO_SIDED if window is not None else ONE_HEAD
     if own == ["sink"] and window is None:
@@ -225,7 +226,7 @@ def _bidirectional_cascade(own: list[str], window: int | None) -> str:
 
 
 def _check_causal(a: SoftmaxAttention | LatentAttention, tokens: Tokens) -> None:
-    """Refuse what no cascade computes."""
+    """Raise an error if no cascade computes the layer on these tokens."""
     if a.causal and tokens.keys < tokens.queries:
         raise SpecError(
             f"the layer is causal: its {tokens.queries} queries are the last of the keys, and"
@@ -244,8 +245,8 @@ def _check_causal(a: SoftmaxAttention | LatentAttention, tokens: Tokens) -> None
 
 
 def _mask_omissions(tokens: Tokens, window: int | None = None) -> tuple[LayerOmission, ...]:
-    """What leaving the mask out means, or the window alone."""
-    # Of 4,096 queries and keys 16,777,216 pairs, of which 8,390,656 are under a causal mask.
+    """Return omissions of cascades without the mask, or without the window alone."""
+    # With 4,096 queries and keys there are 16,777,216 pairs, 8,390,656 of them under a causal mask.
     pairs, attended_pairs = tokens.queries * tokens.keys, tokens.attended_pairs(window)
 
     def note(what: str, computed: int) -> str:
@@ -264,7 +265,7 @@ def _mask_omissions(tokens: Tokens, window: int | None = None) -> tuple[LayerOmi
 
 
 def _score_omissions(a: SoftmaxAttention) -> Iterator[LayerOmission]:
-    """What leaving out means that a layer does to its scores, or to what comes of them."""
+    """Yield an omission for each change of scores or results that a cascade may lack."""
     if a.sinks:
         note = "the sink of every head, one more score a query, is not counted"
         yield LayerOmission(feature="sinks", note=note)
@@ -283,13 +284,13 @@ def _score_omissions(a: SoftmaxAttention) -> Iterator[LayerOmission]:
 
 
 def _latent(a: LatentAttention, tokens: Tokens) -> LayerAttention:
-    """Unfolded keys and values in a prefill; the cache itself, absorbed, in decoding."""
+    """Return latent attention: with expanded keys and values in a prefill, absorbed in decoding."""
     if a.indexer is not None:
         return _sparse_latent(a, a.indexer, tokens)
     _check_causal(a, tokens)
     mask = _mask_omissions(tokens) if a.causal and tokens.queries > 1 else ()
-    # Absorbed, a score takes kv_rank + rope_width products (576 in DeepSeek-V3), unfolded
-    # nope_width + rope_width (192): absorbing pays where a cache is read for one token.
+    # Absorbed, a score takes kv_rank + rope_width products (576 in DeepSeek-V3); expanded, it takes
+    # nope_width + rope_width (192). Absorption pays where one token reads a cache.
     if tokens.phase != "decode":
         alone = tokens.queries == 1
         width = a.nope_width + a.rope_width
@@ -323,10 +324,11 @@ def _latent(a: LatentAttention, tokens: Tokens) -> LayerAttention:
 
 
 def _sparse_latent(a: LatentAttention, index: KeyIndexer, tokens: Tokens) -> LayerAttention:
-    """The latents that an indexer picks; all of them, as ever, where it would pick all.
+    """Return attention to the latents that an indexer selects, or to all of them if it selects
+    all.
 
-    An indexer scores every key for every query with small heads and keeps the best ``top_k`` of
-    them; attention goes over the latents at those places alone (a gather).
+    An indexer scores every key for every query with small heads and keeps the best ``top_k`` keys;
+    attention reads the latents of these keys only (a gather).
     """
     dense = _latent(replace(a, indexer=None), tokens)
     if tokens.keys <= index.top_k:
@@ -357,8 +359,8 @@ def _sparse_latent(a: LatentAttention, index: KeyIndexer, tokens: Tokens) -> Lay
 
 
 def _unfolding(a: LatentAttention) -> Variant:
-    """Shapes for a cascade that computes on the latent (rank L) itself."""
-    # Of DeepSeek-V3: D and F 128, L 512, R 64.
+    """Return shapes for a cascade that computes on the latent (rank L) itself."""
+    # In DeepSeek-V3, D and F are 128, L is 512, and R is 64.
     shapes = (("D", a.nope_width), ("F", a.v_width), ("L", a.kv_rank), ("R", a.rope_width))
     return Variant(rank="L", shapes=shapes)
 
@@ -428,12 +430,12 @@ _UNCOUNTED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
     }
 )
-"""By kind of mixer, what its layers do element by element beside what cascades compute."""
+"""Element-wise work of layers that cascades do not compute, by kind of mixer."""
 _GATE = "the product with the output's gate"
 
 
 def _uncounted(kind: str, *, gated: bool = True) -> tuple[str, ...]:
-    """What is not counted of a mixer, in a sentence, if there is something."""
+    """Return a sentence about the work of a mixer that is not counted, if there is any."""
     found = (*_UNCOUNTED.get(kind, ()), *((_GATE,) if gated else ()))
     if not found:
         return ()
@@ -528,7 +530,7 @@ def _gated(a: GatedRecurrence, tokens: Tokens) -> LayerAttention:
 
 
 def _short(a: ShortConvolution, tokens: Tokens) -> LayerAttention:
-    """A convolution of its own: the tokens computed, and the taps before them."""
+    """Return a convolution of its own: the tokens computed, and the tokens before them."""
     shapes = (
         ("B", tokens.batch),
         ("C", a.channels),

@@ -1,4 +1,4 @@
-"""One layer's attention: its cascade, its shapes, and features that other cascades omit."""
+"""Attention of one layer: its cascade, its shapes, and features that other cascades omit."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from .phases import Tokens
 from .shared_heads import Variant
 
 WINDOW = "W"
-"""The parameter that says how many keys a query sees."""
+"""Parameter with the number of keys that a query sees."""
 CAP = "cap"
-"""The parameter that bounds scores."""
+"""Parameter that bounds scores."""
 GATHERED = "J"
-"""The rank of the keys that an indexer picks."""
+"""Rank of the keys that an indexer selects."""
 BUCKETS = "N"
-"""The rank of the buckets that distances with one bias are in."""
+"""Rank of the buckets of distances that share a bias."""
 SLOPES = "SL"
-"""What scores of a head lose for a token of distance."""
+"""Tensor with the slope of each head, which a score loses per token of distance."""
 _HEAD_RANKS = frozenset("HGS")
 
 Feature = Literal[
@@ -30,16 +30,16 @@ Feature = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerOmission:
-    """A feature of a layer, and a sentence for cascades without it."""
+    """Feature of a layer, with a sentence for cascades without it."""
 
     feature: Feature
     note: str
 
     def applies_to(self, program: Program) -> bool:
-        """Whether a cascade lacks the feature.
+        """Return whether a cascade lacks the feature.
 
-        One without any mask lacks that, and no window is missed beside it. One that leaves a
-        state behind has an output that is not of a position.
+        A cascade without any mask lacks the mask, and does not count as lacking the window. A
+        cascade that writes a state has an output without a rank of positions.
         """
         masked = rank_asymmetry(program, "P") is not None
         match self.feature:
@@ -68,28 +68,28 @@ class LayerOmission:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerAttention:
-    """What a cascade needs to know of one layer's attention."""
+    """Attention of one layer, as cascades need it."""
 
     cascade: str
-    """A built-in cascade."""
+    """Name of a built-in cascade."""
     shapes: tuple[tuple[str, int], ...]
-    """H are query heads, P query tokens."""
+    """Elements by rank; H are query heads, P query tokens."""
     kv_heads: int | None = None
-    """Heads of keys and values; None: as many as of queries."""
+    """Heads of keys and values; None means one per query head."""
     own_values: bool = False
-    """Whether heads that share keys (and queries) have values of their own."""
+    """True if heads that share keys (and queries) have values of their own."""
     variants: tuple[Variant, ...] = ()
     notes: tuple[str, ...] = ()
     omissions: tuple[LayerOmission, ...] = ()
-    """What other cascades may leave out."""
+    """Features that other cascades may omit."""
     stand_ins: tuple[str, ...] = ()
-    """Cascades that compute it on the same shapes, but for their omissions."""
+    """Cascades that compute the attention on the same shapes, apart from their omissions."""
     unless_given: tuple[tuple[str, int], ...] = ()
-    """Parameters of other cascades: a window as long as the keys is none."""
+    """Parameters of other cascades; a window as long as the keys has no effect."""
 
     @property
     def features(self) -> dict[str, Any]:
-        """Fields that a part, and a workload, have under the same names."""
+        """Fields that a part and a workload have under the same names."""
         return {
             "cascade": self.cascade,
             "notes": self.notes,

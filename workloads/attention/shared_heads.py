@@ -1,10 +1,10 @@
-"""Query heads that share keys and values, in cascades that know of them and in others.
+"""Query heads that share keys and values, in cascades with and without ranks of groups.
 
-A workload says H query heads and P query tokens. Where ``group`` query heads share one head
-of keys and values, a cascade with the ranks G and S (G groups of S heads, which may cut a
-rank H) is given these. Any other is given H / group heads of ``group`` x P query rows: every
-row of a group meets every key of its head either way, so operations and the traffic of Q, K, V
-and the output are the same numbers, as long as the cascade treats its queries alike.
+A workload has H query heads and P query tokens. Where ``group`` query heads share one head of keys
+and values, a cascade with the ranks G and S (G groups of S heads, which may partition a rank H)
+gets both shapes. Any other cascade gets H / group heads of ``group`` x P query rows. Every row of a
+group meets every key of its head in both cases, so that operations and the traffic of Q, K, V and
+the output are equal, as long as the cascade treats all queries alike.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from einsum_cascade.errors import SpecError
 from einsum_cascade.yaml.source import LARGEST_COUNT
 
 GROUPS, GROUP_HEADS = "G", "S"
-"""The ranks of groups, and of heads inside one."""
+"""Ranks of groups, and of heads inside a group."""
 
 
 def checked_size(rank: str, size: int) -> int:
-    """A shape that was computed, as large as one that is written may be.
+    """Return a computed shape, if it is no larger than shapes in files may be.
 
     Raises
     ------
     SpecError
-        It is larger.
+        The shape is larger than 1e15.
     """
     if size > LARGEST_COUNT:
         raise SpecError(f"{rank}: these sizes together make {size:.3g}, more than 1e15")
@@ -34,7 +34,7 @@ def checked_size(rank: str, size: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """Shapes of the same layer for cascades with a certain rank."""
+    """Shapes of a layer for cascades that have a certain rank."""
 
     rank: str
     shapes: tuple[tuple[str, int], ...]
@@ -42,51 +42,53 @@ class Variant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedHeads:
-    """How the heads of a layer share keys and values."""
+    """Sharing of keys and values by the query heads of a layer."""
 
     group: int = 1
     variants: tuple[Variant, ...] = ()
     given: tuple[str, ...] = ()
-    """Ranks whose shapes were given by hand: no variant changes them."""
+    """Ranks whose shapes the user gave; no variant changes them."""
     own_values: bool = False
-    """Whether heads that share keys have values of their own: they are no rows of one head."""
+    """True if heads that share keys have values of their own, so that they are no rows of one
+    head."""
 
     def variant(self, ranks: Collection[str]) -> Variant | None:
-        """The variant for a cascade of those ranks, if there is one."""
+        """Return the variant for a cascade with given ranks, or None."""
         return next((v for v in self.variants if v.rank in ranks), None)
 
     def folded(self, ranks: Collection[str]) -> int:
-        """How many query heads become rows of one head in a cascade of those ranks."""
-        # A cascade that knows of groups does not fold, nor one with shapes of its own; nor one that
-        # has no query tokens to fold heads into.
+        """Return the number of query heads that become rows of one head in a cascade with given
+        ranks."""
+        # A cascade does not fold heads if it has ranks of groups, shapes of its own, or no query
+        # tokens to fold heads into.
         unfolded = {GROUPS, GROUP_HEADS} <= set(ranks) or self.variant(ranks) is not None
         unfolded = unfolded or self.own_values
         return 1 if unfolded or not {"H", "P"} <= set(ranks) else self.group
 
     def shapes(self, shapes: Mapping[str, int], ranks: Collection[str]) -> dict[str, int]:
-        """The shapes of a workload as a cascade of those ranks wants them.
+        """Return the shapes of a workload for a cascade with given ranks.
 
         Parameters
         ----------
         shapes : mapping of str to int
             Elements by rank: H query heads, P query tokens.
         ranks : collection of str
-            Those of the cascade, partition members included.
+            Ranks of the cascade, partition members included.
 
         Returns
         -------
         dict of str to int
-            The same shapes with H and P, or G and S, as the cascade means them.
+            Shapes with H and P, or G and S, as the cascade defines them.
 
         Raises
         ------
         SpecError
-            The heads of a group make more rows than anything may have, or groups given by
-            hand do not make up the heads.
+            A group has more rows than the largest shape, or groups given by the user
+            do not make up the heads.
 
         Examples
         --------
-        32 query heads, eight of which share a head of keys: four heads of eight times the
+        Of 32 query heads, eight share a head of keys: four heads of eight times the
         rows, or four groups of eight.
 
         >>> shared = SharedHeads(group=8)
@@ -107,7 +109,8 @@ class SharedHeads:
         return found
 
     def _grouped(self, found: dict[str, int], *, whole: bool) -> dict[str, int]:
-        """With groups and the heads of each; ``whole``: the cascade says how they make up H."""
+        """Return shapes with groups and heads per group; ``whole`` is True if the cascade has H,
+        too."""
         heads = found.get("H")
         if whole or heads is None:
             return {GROUP_HEADS: self.group} | found
@@ -120,14 +123,14 @@ class SharedHeads:
         return found | {GROUPS: groups, GROUP_HEADS: sharing}
 
     def notes(self, shapes: Mapping[str, int], ranks: Collection[str]) -> tuple[str, ...]:
-        """What folding does to the shapes, in a sentence.
+        """Return a sentence about the folding of heads, if heads are folded.
 
         Parameters
         ----------
         shapes : mapping of str to int
             Elements by rank, before folding.
         ranks : collection of str
-            Those of the cascade.
+            Ranks of the cascade.
         """
         folded = self.folded(ranks)
         if folded == 1:

@@ -1,1 +1,1 @@
-"""Workload files and settings, read into a ``Workload``."""
+"""Reader of workload files and settings."""

@@ -1,4 +1,4 @@
-"""Fields of a workload file or of settings, and the model configuration they name."""
+"""Fields of a workload file or of settings, and the model configuration that they name."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ CONFIG = "config"
 
 
 def config_tree(fields: YamlNode | None) -> YamlNode | None:
-    """What ``config:`` says among the fields of a workload: a mapping, or a file's root.
+    """Return the ``config`` field of a workload: a mapping, or the root of the file it names.
 
     Raises
     ------
     SpecError
-        It is neither, or the file is not there or is no model's configuration.
+        The field is neither, or the file is missing or is no model configuration.
     """
     node = fields.child(CONFIG) if fields is not None else None
     if node is None or isinstance(node, YamlMapping):
@@ -62,14 +62,14 @@ def config_tree(fields: YamlNode | None) -> YamlNode | None:
 
 
 def override_config(base: YamlNode | None, over: YamlNode) -> YamlNode:
-    """A model with fields changed; ``over`` itself where it is a model of its own.
+    """Return a configuration with some fields replaced; a whole configuration replaces all.
 
     Parameters
     ----------
     base : YamlNode or None
-        The configuration of the workloads below, if one has any.
+        Configuration of the workloads below, if there is one.
     over : YamlNode
-        Some fields, or a whole configuration (it has a ``model_type``).
+        Some fields, or a whole configuration, which has a ``model_type``.
     """
     if base is None or is_config(over):
         return over
@@ -77,7 +77,7 @@ def override_config(base: YamlNode | None, over: YamlNode) -> YamlNode:
 
 
 def _merge_mappings(base: YamlNode, over: YamlNode) -> YamlNode:
-    """Fields of ``over`` win, mapping by mapping (the reader bounds their depth)."""
+    """Return merged mappings; fields of ``over`` take precedence (the reader bounds the depth)."""
     if not (isinstance(base, YamlMapping) and isinstance(over, YamlMapping)):
         return over
     kept = tuple(
@@ -111,75 +111,75 @@ def _format(value: Any) -> str:
 
 
 Format = Annotated[str, PlainValidator(_format)]
-"""A format of numbers."""
+"""Name of a number format."""
 
 
 class WorkloadFields(Fields):
     also_known: ClassVar[tuple[str, ...]] = ("B", "H", "E", "F", "P", "M")
 
     name: Title | None = None
-    """What it is called."""
+    """Name of the workload."""
     title: str = ""
-    """What it is, in a line."""
+    """Description of the workload in one line."""
     source: str = ""
-    """Where its numbers are from."""
+    """Source of the numbers."""
     model: str | None = None
-    """Another workload that this one begins with; what is here wins."""
+    """Workload whose fields hold unless this one sets them."""
     cascade: str | None = None
-    """A built-in cascade, or a file."""
+    """Built-in cascade, or a file."""
     scope: Annotated[Scope | None, PlainValidator(_scope)] = None
-    """The attention of a layer, a layer, or all layers."""
+    """Part that runs: the attention of a layer, a layer, or all layers."""
     batch: Count | None = None
     """Shape of B."""
     seq_len: Count | None = None
     """Shape of P and of M."""
     phase: RequestedPhase | None = None
-    """What of the tokens is computed."""
+    """Phase, which selects the tokens that are computed."""
     cached_len: Annotated[int | None, PlainValidator(_count_or_zero)] = None
-    """Tokens before these, in decode and chunked prefill."""
+    """Tokens before those computed, in decode and chunked prefill."""
     prompt_len: Count | None = None
-    """Of a request, tokens asked."""
+    """Tokens of the prompt of a request."""
     answer_len: Count | None = None
-    """Of a request, tokens answered."""
+    """Tokens of the answer of a request."""
     config: Any = None
-    """What is changed of a model's `config.json`."""
+    """Changes of fields of a model's `config.json`."""
     layer: Annotated[int | None, PlainValidator(_count_or_zero)] = None
-    """Of a model, the layer that runs, from 0."""
+    """Index, from 0, of the model's layer that runs."""
     model_width: Count | None = None
-    """Of the residual stream."""
+    """Width of the residual stream."""
     ffn_width: Count | None = None
-    """Inside the feed-forward network."""
+    """Width inside the feed-forward network."""
     ffn_up: str | None = None
-    """The cascade of the first feed-forward layer, with its activation."""
+    """Cascade of the first feed-forward layer, with its activation."""
     layers: Count | None = None
-    """How many layers a model has."""
+    """Number of layers of the model."""
     encoder: bool | None = None
-    """Whether all tokens are there at once, so that there is no cache."""
+    """True if all tokens are given at once, so that there is no cache."""
     shape: dict[Rank, Count] = Field(default_factory=dict)
-    """By rank, its shape; ranks may stand beside the other fields, too."""
+    """Shapes by rank; ranks may stand beside the other fields, too."""
     formats: dict[str, Format] = Field(default_factory=dict)
-    """By tensor, or `default`, the format of its numbers."""
+    """Number formats by tensor, or `default`."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileFields:
-    """What one file, or the settings together, say."""
+    """Fields of one file, or of all settings."""
 
     spec: WorkloadFields
     cascade: str | None
     places: tuple[tuple[str, Span], ...]
-    """Where each rank's shape was written."""
+    """Places in files of the shapes of ranks."""
     fields: YamlNode | None = None
     config: YamlNode | None = None
-    """The fields of a model, or some that change it."""
+    """Fields of a model, or changes of some of them."""
     formats_at: tuple[tuple[str, Span], ...] = ()
-    """Where the format of each tensor was written."""
+    """Places in files of the formats of tensors."""
     numbers: tuple[tuple[YamlScalar, YamlScalar], ...] = ()
-    """Fields of no known name, and their values: a cascade may have such parameters."""
+    """Unknown fields with a number, which may be parameters of a cascade."""
 
 
 def setting_fields(settings: Iterable[Setting]) -> FileFields:
-    """Settings as a file of their own that lies over the others."""
+    """Return settings as a file that overrides the others."""
     made = [
         Setting(path=(_key_node(KEY, setting.span), *setting.path), value=setting.value)
         for setting in settings
@@ -191,12 +191,12 @@ def setting_fields(settings: Iterable[Setting]) -> FileFields:
 
 
 def workload_tree(root: YamlNode) -> YamlNode:
-    """The tree as the schema wants it: one section, ranks together below ``shape``."""
+    """Return the tree in the form of the schema: one section, with all ranks below ``shape``."""
     if not isinstance(root, YamlMapping):
         raise SpecError(Problem(f"expected '{KEY}:' and its fields, got {root.kind}", root.span))
     fields = root.child(KEY)
     if fields is None and is_config(root):
-        # A model's own configuration is a workload of nothing else.
+        # A model's own configuration is a workload with no other field.
         return _single_entry(KEY, _single_entry(CONFIG, root))
     if fields is None and root.span.source.name.lower().endswith(".json"):
         text = "expected 'workload' and its fields, or a model's fields with its 'model_type'"
@@ -207,7 +207,7 @@ def workload_tree(root: YamlNode) -> YamlNode:
         raise SpecError(Problem(text, root.entries[0][0].span, cascade_setting(name)))
     beside: tuple[tuple[YamlScalar, YamlNode], ...] = ()
     if isinstance(fields, YamlScalar) and fields.value is not None and root.child("name") is None:
-        # `workload: NAME` beside its fields.
+        # The file has `workload: NAME` beside its fields.
         entries = tuple(
             (_key_node("name", k.span) if k.text == KEY else k, v) for k, v in root.entries
         )
@@ -245,7 +245,7 @@ def file_fields(root: YamlNode) -> FileFields:
     try:
         spec = validate(WorkloadFields, known, path)
     except SpecError:
-        # Together with what is wrong elsewhere.
+        # A second validation reports these fields together with other errors.
         validate(WorkloadFields, root, path)
         raise
     cascade = model = ffn_up = None
@@ -268,7 +268,7 @@ def file_fields(root: YamlNode) -> FileFields:
 
 
 def _split_parameters(root: YamlNode) -> tuple[YamlNode, tuple[tuple[YamlScalar, YamlScalar], ...]]:
-    """The tree without fields of no known name that have one value, and these fields."""
+    """Return the tree without unknown scalar fields, and these fields."""
     fields = root.child(KEY)
     if not isinstance(fields, YamlMapping):
         return root, ()
@@ -284,19 +284,19 @@ def _split_parameters(root: YamlNode) -> tuple[YamlNode, tuple[tuple[YamlScalar,
 
 
 def unknown_field(name: YamlScalar, parameters: Iterable[str]) -> Problem:
-    """The problem of a field that neither a workload nor its cascade has."""
+    """Return the problem of a field that neither a workload nor its cascade has."""
     known = (*WorkloadFields.model_fields, *WorkloadFields.also_known, *parameters)
     text = f"unknown field '{shorten(name.text)}'"
     return Problem(text, name.span, did_you_mean(name.text, known))
 
 
 def parameter(name: YamlScalar, value: YamlScalar) -> int:
-    """The number of a cascade's parameter.
+    """Return the number of a cascade's parameter.
 
     Raises
     ------
     SpecError
-        It is no whole number above zero.
+        The value is no whole number above zero.
     """
     try:
         return parse_count(value.value)

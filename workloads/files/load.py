@@ -1,4 +1,4 @@
-"""Workload files: fields and settings merged, then the layer and tokens of a model chosen."""
+"""Workload files: merging of fields and settings, and selection of a model's layer and tokens."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ DEFAULT_LENGTH = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenChoice:
-    """What a user chose, file by file, already merged; None where nothing was said."""
+    """Choices of tokens and layer by a user, merged over all files; None where there is no
+    choice."""
 
     asked: RequestedPhase = "prefill"
     batch: int | None = None
@@ -51,32 +52,32 @@ class TokenChoice:
     answer_len: int | None = None
     layer: int | None = None
     places: Mapping[str, Span]
-    """Where each field was said last."""
+    """Last place of each field in files."""
 
     @property
     def phase(self) -> Phase:
-        """The phase of the tokens computed first: a request begins with a prefill."""
+        """Phase of the tokens computed first: a request begins with a prefill."""
         return "prefill" if self.asked == "request" else self.asked
 
     @property
     def request(self) -> Request | None:
-        """The request that is asked for, if it is one."""
+        """Request of the user, or None."""
         if self.prompt_len is None or self.answer_len is None:
             return None
         return Request(prompt_len=self.prompt_len, answer_len=self.answer_len)
 
     def problem(self, name: str, message: str, hint: str | None = None) -> SpecError:
-        """An error about a field, where it was written."""
+        """Return an error about a field, at its place in a file."""
         return SpecError(Problem(f"{name}: {message}", self.places.get(name), hint))
 
     def checked(self) -> TokenChoice:
-        """The same choice.
+        """Check that the lengths go with the phase, and return the choice.
 
         Raises
         ------
         SpecError
-            ``cached_len`` is missing, or stands beside a phase without a cache; or
-            ``seq_len`` beside one of a single token; likewise for the lengths of a request.
+            ``cached_len`` is missing, or is given for a phase without a cache; or
+            ``seq_len`` is given for a phase of one token; or lengths of a request are wrong.
         """
         if self.asked == "request":
             return self._checked_request()
@@ -95,7 +96,7 @@ class TokenChoice:
         return self
 
     def _checked_request(self) -> TokenChoice:
-        """A request, whose prompt is what is computed first."""
+        """Check a request, and return the choice with the prompt as its first tokens."""
         for name in ("seq_len", "cached_len"):
             if getattr(self, name) is not None:
                 raise self.problem(
@@ -107,19 +108,19 @@ class TokenChoice:
         return replace(self, seq_len=self.prompt_len)
 
     def refuse_cache(self) -> None:
-        """Refuse a phase with a cache: what is asked for is an encoder's.
+        """Raise an error for a phase with a cache, which an encoder does not have.
 
         Raises
         ------
         SpecError
-            Tokens come before those computed.
+            The phase has tokens before those computed.
         """
         if self.asked != "prefill":
             text = f"an encoder computes all tokens at once, so '{self.asked}' has no cache to read"
             raise self.problem("phase", text, "phase=prefill, with seq_len tokens")
 
     def shapes(self) -> dict[str, int]:
-        """B, P and M, as far as they are given."""
+        """Return B, P and M, as far as they are given."""
         found = {} if self.batch is None else {"B": self.batch}
         cached = self.cached_len or 0
         queries = 1 if self.phase == "decode" else self.seq_len
@@ -130,7 +131,7 @@ class TokenChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelLayer:
-    """One layer of a model as a workload."""
+    """Layer of a model, as a workload needs it."""
 
     model: ModelConfig
     index: int
@@ -140,30 +141,31 @@ class ModelLayer:
 
     @property
     def ffn_width(self) -> int | None:
-        """Width inside its feed-forward network (inside one expert), or None."""
+        """Width inside the feed-forward network of the layer, or inside one expert; None without
+        one."""
         ffn = self.model.layer(self.index).ffn
         return None if ffn is None else ffn.inner
 
 
 def model_layer(config: YamlNode, choice: TokenChoice, ranks: Mapping[str, int]) -> ModelLayer:
-    """The attention of the layer that was chosen, else of the most frequent one.
+    """Return the attention of the selected layer, or of the most frequent layer.
 
     Parameters
     ----------
     config : YamlNode
-        The fields of a Hugging Face configuration.
+        Fields of a Hugging Face configuration.
     choice : TokenChoice
-        Phase, lengths and layer.
+        Phase, lengths and layer that the user chose.
     ranks : dict of str to int
-        Shapes that are given by hand and win.
+        Shapes given by the user, which take precedence.
 
     Raises
     ------
     SpecError
-        The configuration is wrong, there is no such layer, or nothing computes it.
+        The configuration is wrong, the layer does not exist, or no cascade computes it.
     """
     model = read_config(config)
-    # A request is decoded in the end, by what has a cache.
+    # A request ends with decoding, which runs the layers with a cache.
     phase = choice.phase if choice.request is None else "decode"
     index = default_layer(model, phase) if choice.layer is None else choice.layer
     if index >= model.layer_count:
@@ -191,7 +193,7 @@ def model_layer(config: YamlNode, choice: TokenChoice, ranks: Mapping[str, int])
 
 
 def _check_request(model: ModelConfig, choice: TokenChoice, by_hand: bool) -> None:
-    """Refuse requests to what does not answer token by token."""
+    """Raise an error for a request to a model that does not answer token by token."""
     if by_hand:
         raise choice.problem("phase", "P and M are given by hand, and follow from a request")
     cross = any(run.layer.cross is not None for run in model.runs)
@@ -203,7 +205,7 @@ def _check_request(model: ModelConfig, choice: TokenChoice, by_hand: bool) -> No
 def _tokens(
     model: ModelConfig, choice: TokenChoice, ranks: Mapping[str, int]
 ) -> tuple[Tokens, tuple[str, ...]]:
-    """The tokens computed, and a note where their number was not given."""
+    """Return the tokens computed, with a note if their number is a default."""
     length = choice.seq_len or model.tokens or DEFAULT_LENGTH
     assumed = choice.seq_len is None and model.tokens is None and choice.phase != "decode"
     tokens = Tokens(
@@ -223,23 +225,23 @@ def shared_heads(
     choice: TokenChoice,
     ranks: Collection[str],
 ) -> SharedHeads:
-    """How the query heads that are computed share keys and values.
+    """Return how query heads share keys and values, with the user's shapes.
 
     Parameters
     ----------
     attention : LayerAttention
-        The layer's.
+        Attention of the layer.
     shapes : mapping of str to int
-        The layer's, with those given by hand.
+        Shapes of the layer, with the user's shapes.
     choice : TokenChoice
-        Where fields were written, for a problem's place.
+        Choices of the user, with the places of fields for errors.
     ranks : collection of str
-        Ranks whose shapes were given by hand.
+        Ranks whose shapes the user gave.
 
     Raises
     ------
     SpecError
-        H was given by hand and does not divide into groups as large as the model's.
+        The user's H does not divide into groups as large as the model's.
     """
     kv_heads, heads = attention.kv_heads, shapes.get("H", 1)
     group = dict(attention.shapes)["H"] // kv_heads if kv_heads else 1
@@ -256,7 +258,8 @@ def shared_heads(
 
 
 def field_spans(trees: Iterable[YamlNode | None]) -> dict[str, Span]:
-    """Where each field, and each rank below ``shape``, was written; later trees win."""
+    """Return the place of each field, and of each rank below ``shape``; later trees take
+    precedence."""
     found: dict[str, Span] = {}
     for tree in trees:
         for part in (tree, tree.child("shape") if tree is not None else None):
@@ -267,7 +270,7 @@ def field_spans(trees: Iterable[YamlNode | None]) -> dict[str, Span]:
 
 @dataclass(slots=True)
 class _Merge:
-    """What the layers say together."""
+    """Fields of all files, merged from the lowest to the highest."""
 
     chosen: dict[str, Any] = field(default_factory=dict)
     ranks: dict[str, int] = field(default_factory=dict)
@@ -278,12 +281,12 @@ class _Merge:
     numbers: dict[str, tuple[YamlScalar, YamlScalar]] = field(default_factory=dict)
 
     def add(self, layer: FileFields) -> None:
-        """Lay a layer over the others; its ranks win over its batch and lengths."""
+        """Merge a file over the others; its ranks take precedence over its batch and lengths."""
         spec = layer.spec
         if layer.config is not None:
             self.config = override_config(self.config, layer.config)
             if self.config is layer.config:
-                # Another model: what was said of the one below does not hold.
+                # The file has another model, so that fields about the model below do not hold.
                 self.ranks.clear()
                 self.stated.clear()
                 self.chosen = {k: v for k, v in self.chosen.items() if k not in _MODEL_FIELDS}
@@ -313,7 +316,7 @@ _VOID_LENGTHS = {
     "decode": ("seq_len", "cached_len", *_REQUEST_LENGTHS),
     "request": ("seq_len", "cached_len"),
 }
-"""What a phase makes of the lengths of the layers below: these no longer hold."""
+"""Lengths of lower files that a phase makes void."""
 _OWN_FIELDS = ("layers", "model_width", "ffn_width", "ffn_up", "source")
 _ENCODER = "encoder"
 _MERGED_FIELDS = ("name", "scope", _ENCODER, *_TOKEN_FIELDS, *_OWN_FIELDS)
@@ -321,7 +324,7 @@ _MODEL_FIELDS = ("cascade", "layer", _ENCODER, *_OWN_FIELDS)
 
 
 def _overridden_ranks(spec: WorkloadFields) -> tuple[str, ...]:
-    """Ranks of the layers below that this layer's other fields set anew."""
+    """Return ranks of lower files that other fields of this file replace."""
     lengths = (spec.seq_len, spec.phase, spec.cached_len, spec.prompt_len)
     return (
         *(("B",) if spec.batch is not None else ()),
@@ -330,19 +333,19 @@ def _overridden_ranks(spec: WorkloadFields) -> tuple[str, ...]:
 
 
 def merge_files(layers: list[FileFields], name: str) -> Workload:
-    """The workload of some files and settings over one another.
+    """Return the workload of some files and settings, merged in order.
 
     Parameters
     ----------
     layers : list of FileFields
-        The lowest first: the models a workload starts from, its file, settings.
+        Files, lowest first: base models of the workload, its file, settings.
     name : str
-        The workload's, where no file says another.
+        Name of the workload, unless a file sets one.
 
     Raises
     ------
     SpecError
-        Together they are none: no cascade is named, or fields do not go together.
+        No cascade is named, or fields contradict one another.
     """
     merge = _Merge()
     for layer in layers:
@@ -388,7 +391,7 @@ def merge_files(layers: list[FileFields], name: str) -> Workload:
 
 
 def _parameters(merge: _Merge, cascade: str | None) -> dict[str, int]:
-    """The cascade's parameters among the fields that no workload has, and that they were stated."""
+    """Return parameters of the cascade among unknown fields, and record their places."""
     if not merge.numbers:
         return {}
     found = Cascade.load(cascade).program.parameters if cascade is not None else ()
@@ -422,22 +425,22 @@ def load(
     settings: str | Iterable[str | Setting] = (),
     **fields: int | str,
 ) -> Workload:
-    """The built-in workload of a name, or the one in a file.
+    """Return the built-in workload of a name, or the workload in a file.
 
     Parameters
     ----------
     name : str or path
-        A built-in name; anything with a slash or ending in ``.yaml`` is a file.
+        Built-in name; a name with a slash, or ending in ``.yaml``, is a file.
     settings : str, or iterable of str and Setting
         Fields as the command line sets them: ``"config.num_key_value_heads=32"``.
     **fields
         Fields by keyword: ``seq_len="64K"``, ``batch=1``, or shapes by rank, ``E=32``.
-        They win over the file, and a rank wins over ``batch`` and ``seq_len``.
+        They take precedence over the file, and a rank over ``batch`` and ``seq_len``.
 
     Raises
     ------
     SpecError
-        There is none, or it is wrong.
+        The workload does not exist, or is wrong.
 
     Examples
     --------
@@ -456,7 +459,7 @@ def load(
 
 
 def _with_base_models(layers: list[FileFields], name: str | PathLike[str]) -> list[FileFields]:
-    """Settings, their file, and the workloads it starts from; lowest first."""
+    """Return settings, their file, and its base models, lowest first."""
     found = list(layers)
     model = layers[0].spec.model or layers[1].spec.model
     while model is not None:
@@ -470,13 +473,13 @@ def _with_base_models(layers: list[FileFields], name: str | PathLike[str]) -> li
 def _refuse_ineffective_settings(
     found: Workload, layers: list[FileFields], name: str | PathLike[str]
 ) -> None:
-    """Refuse settings that the result does not depend on.
+    """Raise an error for settings that do not affect the result.
 
     Raises
     ------
     SpecError
-        A field of layers beside a scope of attention alone, or a model of which a workload
-        that is complete by itself takes nothing.
+        A field of layers is set with the scope "attention", or a model from which a workload
+        takes nothing.
     """
     settings, file = layers
     places = field_spans([settings.fields])

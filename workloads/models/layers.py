@@ -1,9 +1,9 @@
-"""Models as stacks of layers: a mixer, a feed-forward network, and how often each occurs.
+"""Models as stacks of layers: a mixer, a feed-forward network, and the number of each.
 
-Widths and counts are plain numbers of elements; a model's vocabulary and the length of
-its sequences are no part of a layer. ``weights`` of a part are the parameters of its
-matrix products; what a family adds to them (biases, norms, convolutions' biases, decays)
-stands in ``other_parameters``, so that totals are those of the published weights.
+Widths and counts are numbers of elements. The size of the vocabulary and the length of sequences
+are no part of a layer. ``weights`` of a part are the parameters of its matrix products. Parameters
+besides products (biases, norms, decays) are ``other_parameters``, so that totals equal those of the
+published weights.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from .mixers import Cached, Mixer, SoftmaxAttention
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedForward:
-    """Two matrix products (plain), or three (gated)."""
+    """Feed-forward network of two matrix products, or of three with a gate."""
 
     inner: int
     gated: bool
     activation: str = ""
-    """As its family has it; empty: SiLU of a gate, GELU without one."""
+    """Activation function of the family; empty means SiLU behind a gate and GELU without a gate."""
 
     @property
     def function(self) -> str:
-        """The activation function."""
+        """Name of the activation function."""
         return self.activation or ("silu" if self.gated else "gelu")
 
     @property
     def products(self) -> int:
-        """Matrix products of ``width`` x ``inner``."""
+        """Number of matrix products of ``width`` x ``inner``."""
         return 3 if self.gated else 2
 
     def weights(self, width: int) -> int:
-        """Parameters of the products."""
+        """Count the parameters of the products."""
         return self.products * width * self.inner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experts:
-    """A mixture of experts, a router, and experts every token passes."""
+    """Mixture of experts: a router, routed experts, and shared experts that every token passes."""
 
     experts: int
     per_token: int
@@ -52,54 +52,54 @@ class Experts:
     """Width inside all shared experts together."""
     gated: bool = True
     activation: str = ""
-    """As its family has it; empty: SiLU of a gate, GELU without one."""
+    """Activation function of the family; empty means SiLU behind a gate and GELU without a gate."""
     biases: int = 0
-    """Of one routed expert; they are among its layer's ``other_parameters``."""
+    """Biases of one routed expert, which ``other_parameters`` of the layer include."""
 
     @property
     def network(self) -> FeedForward:
-        """One routed expert."""
+        """Network of one routed expert."""
         return FeedForward(inner=self.inner, gated=self.gated, activation=self.activation)
 
     def weights(self, width: int) -> int:
-        """Parameters of all experts and the router."""
+        """Count the parameters of all experts and of the router."""
         inner = self.experts * self.inner + self.shared_inner
         return self.network.products * width * inner + width * self.experts
 
     def active_weights(self, width: int) -> int:
-        """Parameters one token meets."""
+        """Count the parameters that one token uses."""
         return self.weights(width) - self.idle_weights(width)
 
     def idle_weights(self, width: int) -> int:
-        """Parameters of the experts that one token does not go to."""
+        """Count the parameters of the experts that one token does not use."""
         return (self.experts - self.per_token) * self.network.weights(width)
 
     @property
     def idle_biases(self) -> int:
-        """Biases of the experts that one token does not go to."""
+        """Biases of the experts that one token does not use."""
         return (self.experts - self.per_token) * self.biases
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """One block of the residual stream."""
+    """Layer of the residual stream: a mixer, then a feed-forward network if there is one."""
 
     mixer: Mixer
     ffn: FeedForward | Experts | None
     cross: SoftmaxAttention | None = None
-    """Attention to the encoder's output."""
+    """Attention to the output of the encoder."""
     other_parameters: int = 0
-    """Biases, norms, and what else is no matrix product."""
+    """Parameters besides matrix products: biases, norms, scales."""
 
     def parameters(self, width: int) -> int:
-        """All parameters of the layer."""
+        """Count all parameters of the layer."""
         parts = (self.mixer, self.ffn, self.cross)
         return self.other_parameters + sum(p.weights(width) for p in parts if p is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepeatedLayer:
-    """Equal layers, one after another."""
+    """Equal consecutive layers."""
 
     count: int
     layer: Layer
@@ -107,18 +107,18 @@ class RepeatedLayer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightFormats:
-    """Formats in which weights are kept; nothing: of a machine's word.
+    """Number formats of weights; an empty string means the machine's word.
 
-    Embeddings, output head, routers, norms and convolutions keep theirs.
+    Embeddings, output head, routers, norms and convolutions stay in words.
     """
 
     projections: str = ""
     feed_forward: str = ""
-    """Of dense networks, and of the experts that every token passes."""
+    """Format of dense networks, and of the experts that every token passes."""
     experts: str = ""
-    """Of those that some tokens go to."""
+    """Format of routed experts."""
     kept: tuple[str, ...] = ()
-    """Parts of layers, by name, whose projections are not converted with the others."""
+    """Names of parts of layers whose projections stay in words."""
 
     def __str__(self) -> str:
         but = f" (but for {' and '.join(self.kept)})" if self.kept else ""
@@ -132,7 +132,7 @@ class WeightFormats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    """The shapes of a model.
+    """Shapes of a model.
 
     Examples
     --------
@@ -145,40 +145,40 @@ class ModelConfig:
     """
 
     family: str
-    """The ``model_type`` it was read from."""
+    """``model_type`` of the configuration."""
     width: int
-    """Of the residual stream."""
+    """Width of the residual stream, in elements."""
     runs: tuple[RepeatedLayer, ...]
     vocab_size: int | None = None
     logit_softcap: float | None = None
-    """Logits are capped to logit_softcap * tanh(logit / logit_softcap)."""
+    """Bound of logits, which become logit_softcap * tanh(logit / logit_softcap)."""
     tied_embeddings: bool = False
-    """Output and input embedding share their weights."""
+    """True if output and input embedding share their weights."""
     predicts: bool = True
-    """Whether there is an output head; without one the last layer is all that comes out."""
+    """True if the model has an output head; without one, the last layer is the result."""
     other_parameters: int = 0
-    """Outside layers and embeddings: last norm, position tables, ..."""
+    """Parameters outside layers and embeddings: last norm, position tables, ..."""
     tokens: int | None = None
-    """Length of every sequence where the model fixes it (the patches of an image)."""
+    """Tokens of every sequence, where the model fixes them (the patches of an image)."""
     encoder_len: int | None = None
-    """Tokens that an encoder computes, where the model fixes them beside its decoder's."""
+    """Tokens that the encoder computes, where the model fixes them besides the decoder's."""
     weights: WeightFormats = WeightFormats()
     beside: tuple[str, ...] = ()
-    """What the published model has that is no part of the layers here, in sentences."""
+    """Sentences about parts of the published model that are not in these layers."""
     source: str = ""
 
     @property
     def layer_count(self) -> int:
-        """Layers of all stacks."""
+        """Number of layers of all stacks."""
         return sum(run.count for run in self.runs)
 
     def layer(self, index: int) -> Layer:
-        """The layer of an index from 0, encoder before decoder.
+        """Return the layer of an index from 0; layers of the encoder come first.
 
         Raises
         ------
         IndexError
-            There is none.
+            The model has no such layer.
         """
         for run in self.runs:
             if 0 <= index < run.count:
@@ -187,8 +187,8 @@ class ModelConfig:
         raise IndexError(index)
 
     def kinds(self) -> tuple[RepeatedLayer, ...]:
-        """Each different layer and how many there are, the most frequent first."""
-        # Layers are compared by value: equal ones of different runs count together.
+        """Return each different layer and its number, the most frequent first."""
+        # Layers are compared by value, so that equal layers of different runs count together.
         counts: Counter[Layer] = Counter()
         for run in self.runs:
             counts[run.layer] += run.count
@@ -201,7 +201,7 @@ class ModelConfig:
 
     @property
     def embedding_parameters(self) -> int | None:
-        """Parameters of input and output embedding, or None without a vocabulary size."""
+        """Parameters of input and output embedding; None without a vocabulary size."""
         if self.vocab_size is None:
             return None
         once = self.tied_embeddings or not self.predicts
@@ -209,7 +209,7 @@ class ModelConfig:
 
     @property
     def parameters(self) -> int | None:
-        """All parameters, or None where the vocabulary's size is not known."""
+        """All parameters; None without a vocabulary size."""
         embedding = self.embedding_parameters
         if embedding is None:
             return None
@@ -217,7 +217,7 @@ class ModelConfig:
 
     @property
     def active_parameters(self) -> int | None:
-        """All but those of experts that a token does not go to; embeddings are among them."""
+        """Parameters that one token uses, embeddings included; None without a vocabulary size."""
         if (whole := self.parameters) is None:
             return None
         mixtures = ((r.count, r.layer.ffn) for r in self.runs)
@@ -229,16 +229,17 @@ class ModelConfig:
 
     @property
     def head_width(self) -> int | None:
-        """Logits of a token, one a word; None where words are not told or not predicted.
+        """Number of logits of a token; None without a vocabulary size or without an output head.
 
-        An encoder's last layer sees all tokens at once and predicts no next one.
+        The last layer of an encoder sees all tokens at once and predicts no next token.
         """
         causal = getattr(self.runs[-1].layer.mixer, "causal", True)
         return self.vocab_size or None if causal and self.predicts else None
 
     @property
     def cached(self) -> Cached:
-        """What a further token adds to the cache of a sequence: tensors, all layers together."""
+        """Elements that one further token adds to the cache of a sequence, by tensor, in all
+        layers."""
         found: Counter[str] = Counter()
         for run in self.runs:
             for tensor, elements in run.layer.mixer.cached:
@@ -247,7 +248,8 @@ class ModelConfig:
 
     @property
     def cached_of_encoder(self) -> Cached:
-        """What a token of the encoder adds to the cache: keys and values of cross attention."""
+        """Elements that one token of the encoder adds to the cache: keys and values of cross
+        attention."""
         cross = [(run.count, run.layer.cross) for run in self.runs if run.layer.cross is not None]
         keys = sum(count * c.kv_heads * c.qk_width for count, c in cross)
         values = sum(count * c.kv_heads * c.v_width for count, c in cross)
@@ -255,17 +257,17 @@ class ModelConfig:
 
     @property
     def state_elements(self) -> int:
-        """Elements that a sequence keeps however long it is, in all layers."""
+        """Elements that all layers keep per sequence, whatever its length."""
         return sum(run.count * run.layer.mixer.state_elements for run in self.runs)
 
 
 def runs_of(layers: Iterable[Layer]) -> tuple[RepeatedLayer, ...]:
-    """Layers in order, grouped into runs of equal ones.
+    """Group layers in order into runs of equal layers.
 
     Returns
     -------
     tuple of RepeatedLayer
-        Layers that alternate are runs of one each: only neighbours are put together, so
+        Runs in order. Only neighbours are grouped: layers that alternate are runs of one each, so
         that ``ModelConfig.layer`` still finds a layer by its index.
     """
     return tuple(
@@ -299,12 +301,14 @@ _ASPECTS: tuple[Callable[[Layer], str], ...] = (
 
 
 def part_prefixes(layers: Sequence[Layer]) -> list[str]:
-    """What to put before the names of parts: in what layers differ; nothing if there is one.
+    """Return a prefix for the names of parts of each layer, which says how layers differ.
+
+    A single layer has an empty prefix.
 
     Parameters
     ----------
     layers : sequence of Layer
-        Kinds, each once.
+        Different layers, each once.
     """
     if len(layers) == 1:
         return [""]
@@ -312,7 +316,7 @@ def part_prefixes(layers: Sequence[Layer]) -> list[str]:
 
 
 def kinds_of_layers(model: ModelConfig) -> dict[str, int]:
-    """How many layers a model has of each kind, the most frequent first.
+    """Return the number of layers of each kind, the most frequent first.
 
     Examples
     --------
@@ -326,7 +330,10 @@ def kinds_of_layers(model: ModelConfig) -> dict[str, int]:
 
 
 def _names(layers: Sequence[Layer], always: tuple[Callable[[Layer], str], ...] = ()) -> list[str]:
-    """By aspects in which layers differ, and those that are always said; numbered if none does."""
+    """Return names of layers from the aspects in which they differ, and from ``always``.
+
+    Layers with equal names are numbered.
+    """
     aspects = [(a, [a(layer) for layer in layers]) for a in _ASPECTS]
     telling = [words for a, words in aspects if a in always or len(set(words)) > 1]
     names = ["-".join(words) for words in zip(*telling, strict=True)] or ["layer"] * len(layers)

@@ -1,8 +1,8 @@
-"""What mixes the tokens of a layer: attention of every kind, and recurrences.
+"""Mixers of a layer: attention of every kind, and recurrences.
 
-Widths and counts are plain numbers of elements. ``weights`` are the parameters of the matrix
-products; ``cached`` is what a further token adds to a sequence's cache,
-``state_elements`` what a sequence keeps however long it is.
+Widths and counts are numbers of elements. ``weights`` counts the parameters of the matrix products.
+``cached`` holds the elements that one further token adds to the cache of a sequence, and
+``state_elements`` the elements that a sequence keeps whatever its length.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 Cached = tuple[tuple[str, int], ...]
-"""Tensors of a cache, as cascades call them, and the elements of a token."""
+"""Elements of one token in a cache, by tensor; tensors are named as in cascades."""
 
 
 class _GrowingCache:
-    """Mixers that keep keys and values of every token, and no state."""
+    """Base of mixers that keep keys and values of every token, and no state."""
 
     __slots__ = ()
     state_elements: ClassVar[int] = 0
 
 
 class _ConstantState:
-    """Mixers that keep a state, whose size does not depend on the number of tokens."""
+    """Base of mixers that keep a state whose size does not depend on the number of tokens."""
 
     __slots__ = ()
     cached: ClassVar[Cached] = ()
@@ -33,51 +33,51 @@ class SoftmaxAttention(_GrowingCache):
     """Softmax attention: MHA, GQA (groups of query heads share keys) or MQA."""
 
     heads: int
-    """Query heads."""
+    """Number of query heads."""
     kv_heads: int
     qk_width: int
     """Width of a query or key head, in elements."""
     v_width: int
     causal: bool = True
     window: int | None = None
-    """Keys a query sees at most, itself included; None is all of them."""
+    """Largest number of keys that a query sees, itself included; None means all keys."""
     chunk: int | None = None
-    """Sequences are cut into chunks of so many tokens, and a query sees those of its own."""
+    """Tokens of a chunk, where a query sees only the keys of its own chunk."""
     softcap: float | None = None
-    """Scores are capped to softcap * tanh(score / softcap)."""
+    """Bound of scores, which become softcap * tanh(score / softcap)."""
     sinks: bool = False
-    """Each head has a learned logit that takes mass and has no value."""
+    """True if each head has a learned logit that takes weight and has no value."""
     qk_norm: bool = False
     gated: bool = False
-    """The output is multiplied by a gate as wide as the values of all query heads."""
+    """True if a gate as wide as the values of all query heads multiplies the output."""
     buckets: int | None = None
-    """Of distances, each with a learned bias of the scores of a head (T5)."""
+    """Number of buckets of distances; each has a learned bias of a head's scores (T5)."""
     alibi: bool = False
-    """A score loses so much of its head for every token between key and query."""
+    """True if a score loses a constant of its head per token between key and query."""
     clip: float | None = None
-    """Elements of queries, keys and values are at most so far from zero."""
+    """Bound of the magnitude of elements of queries, keys and values."""
 
     @property
     def group(self) -> int:
-        """Query heads that share one head of keys and values."""
+        """Number of query heads that share one head of keys and values."""
         return self.heads // self.kv_heads
 
     @property
     def kind(self) -> str:
-        """MHA, GQA or MQA."""
+        """Kind of attention: MHA, GQA or MQA."""
         if self.kv_heads == self.heads:
             return "MHA"
         return "MQA" if self.kv_heads == 1 else "GQA"
 
     @property
     def cached(self) -> Cached:
-        """A key and a value of every head that has its own; none where nothing is cached."""
+        """Elements of a key and a value of every key head; none if the attention is not causal."""
         if not self.causal:
             return ()
         return (("K", self.kv_heads * self.qk_width), ("V", self.kv_heads * self.v_width))
 
     def weights(self, width: int) -> int:
-        """Parameters of the four projections of a stream of ``width`` elements.
+        """Count the parameters of the four projections of a stream of ``width`` elements.
 
         Examples
         --------
@@ -87,7 +87,7 @@ class SoftmaxAttention(_GrowingCache):
         >>> mixer.weights(4096) == 4096 * 128 * (32 + 8 + 8 + 32)
         True
         """
-        # The gate comes with the queries' projection, or beside it: as wide as the values.
+        # The gate has a projection as wide as the values, joined with that of queries or beside it.
         queries = self.heads * self.qk_width
         keys, values = self.kv_heads * self.qk_width, self.kv_heads * self.v_width
         outputs = (2 if self.gated else 1) * self.heads * self.v_width
@@ -96,57 +96,59 @@ class SoftmaxAttention(_GrowingCache):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyIndexer:
-    """What picks the keys of a query (DeepSeek-V3.2): small heads over one key a token."""
+    """Indexer that selects the keys of a query by small heads over one key per token
+    (DeepSeek-V3.2)."""
 
     heads: int
     width: int
     top_k: int
-    """Keys that a query attends at most."""
+    """Largest number of keys that a query attends to."""
     shared: bool = False
-    """Whether the picks are those of a layer before (GLM-5.2): none is scored here."""
+    """True if the layer uses the keys that an earlier layer selected (GLM-5.2), and scores none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatentAttention(_GrowingCache):
-    """Multi-head latent attention: keys and values unfold from one latent a token.
+    """Multi-head latent attention: keys and values are expanded from one latent per token.
 
-    DeepSeek-V2, arXiv 2405.04434, section 2.1. The cache holds ``kv_rank + rope_width``
-    elements a token, for all heads together.
+    DeepSeek-V2, arXiv 2405.04434, section 2.1. The cache holds ``kv_rank + rope_width`` elements a
+    token, for all heads together.
     """
 
     heads: int
     q_rank: int | None
-    """Width of the queries' latent; None where queries are projected at once."""
+    """Width of the latent of queries; None if queries are projected directly."""
     kv_rank: int
     nope_width: int
     """Width of a head without rotary embedding."""
     rope_width: int
-    """Width with rotary embedding, one key for all heads."""
+    """Width with rotary embedding, whose key all heads share."""
     v_width: int
     causal: bool = True
     indexer: KeyIndexer | None = None
-    """What picks the keys; None: a query attends all of them."""
+    """Indexer that selects keys; None means that a query attends to all keys."""
 
     @property
     def kind(self) -> str:
-        """MLA, or DSA where keys are picked."""
+        """Kind of attention: MLA, or DSA with an indexer (DSA-shared: that of another layer)."""
         if self.indexer is None:
             return "MLA"
         return "DSA-shared" if self.indexer.shared else "DSA"
 
     @property
     def cached(self) -> Cached:
-        """The latent and the rotated key, for all heads together, and the indexer's key."""
+        """Elements of the latent and the rotary key, which all heads share, and of the indexer's
+        key."""
         if not self.causal:
             return ()
         if self.indexer is None:
             return (("C", self.kv_rank), ("KR", self.rope_width))
-        # As deepseek-sparse-attention calls them.
+        # The names are those of deepseek-sparse-attention.
         latents = (("CKV", self.kv_rank), ("KR", self.rope_width))
         return latents if self.indexer.shared else (*latents, ("KI", self.indexer.width))
 
     def weights(self, width: int) -> int:
-        """Parameters of the down, up and output projections.
+        """Count the parameters of the down, up and output projections, and of the indexer.
 
         Examples
         --------
@@ -167,7 +169,8 @@ class LatentAttention(_GrowingCache):
         return first + down + up + self.heads * self.v_width * width + self._indexer_weights(width)
 
     def _indexer_weights(self, width: int) -> int:
-        """The indexer's queries, of the queries' latent, its key, and a weight for each head."""
+        """Count the weights of the indexer: for its queries, its key, and the weight of each
+        head."""
         if (index := self.indexer) is None or index.shared:
             return 0
         source = width if self.q_rank is None else self.q_rank
@@ -176,35 +179,35 @@ class LatentAttention(_GrowingCache):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecayAttention(_ConstantState):
-    """Linear attention with a constant decay a head: Lightning, or retention (RetNet)."""
+    """Linear attention with a constant decay per head: Lightning, or retention (RetNet)."""
 
     heads: int
     qk_width: int
     v_width: int
     decay: str
-    """How the decay of a head is set."""
+    """Rule of the decay of a head."""
     kind: str = "lightning"
-    """``lightning`` or ``retention``."""
+    """Kind of linear attention: lightning or retention."""
     gated: bool = True
-    """The output is multiplied by a gate as wide as the values of all heads."""
+    """True if a gate as wide as the values of all heads multiplies the output."""
 
     @property
     def state_elements(self) -> int:
-        """A key by a value for every head."""
+        """Elements of the states of all heads, each a key by a value."""
         return self.heads * self.qk_width * self.v_width
 
     def weights(self, width: int) -> int:
-        """Parameters of the projections, the output gate among them."""
+        """Count the parameters of the projections, the output gate included."""
         values = self.heads * self.v_width
         return width * (2 * self.heads * self.qk_width + (3 if self.gated else 2) * values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateSpaceDual(_ConstantState):
-    """Mamba-2's mixer (SSD, arXiv 2405.21060): one decay a head and token.
+    """Mixer of Mamba-2 (SSD, arXiv 2405.21060): one decay per head and token.
 
-    In attention's terms the queries and keys (C and B) are ``state`` wide and shared by the
-    heads of a group, and the values (X) are ``head_width`` wide.
+    In attention's terms the queries and keys (C and B) are ``state`` wide and shared by the heads
+    of a group, and the values (X) are ``head_width`` wide.
     """
 
     kind: ClassVar[str] = "SSD"
@@ -214,7 +217,7 @@ class StateSpaceDual(_ConstantState):
     groups: int
     conv_width: int
     chunk: int
-    """Tokens a chunk of its published kernel."""
+    """Tokens of a chunk in the published kernel."""
 
     @property
     def inner(self) -> int:
@@ -223,16 +226,17 @@ class StateSpaceDual(_ConstantState):
 
     @property
     def convolved(self) -> int:
-        """Channels of the convolution: X, B and C."""
+        """Number of channels of the convolution: X, B and C."""
         return self.inner + 2 * self.groups * self.state
 
     @property
     def state_elements(self) -> int:
-        """The state of every head, and the tokens that the convolution still meets."""
+        """Elements of the states of all heads, and of the past tokens that the convolution
+        reads."""
         return self.inner * self.state + self.convolved * (self.conv_width - 1)
 
     def weights(self, width: int) -> int:
-        """Parameters of the two projections and the depthwise convolution.
+        """Count the parameters of the two projections and the depthwise convolution.
 
         Examples
         --------
@@ -244,82 +248,84 @@ class StateSpaceDual(_ConstantState):
         >>> mixer.weights(2560), mixer.state_elements
         (40203264, 671488)
         """
-        # The gate Z; X, B and C; and a step size a head.
+        # The input projection makes the gate Z, then X, B and C, and a step size per head.
         into = self.inner + self.convolved + self.heads
         return width * (into + self.inner) + self.convolved * self.conv_width
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelectiveScan(_ConstantState):
-    """Mamba's mixer (S6, arXiv 2312.00752): a decay a channel, state entry and token."""
+    """Mixer of Mamba (S6, arXiv 2312.00752): one decay per channel, state entry and token."""
 
     kind: ClassVar[str] = "S6"
     inner: int
-    """Channels."""
+    """Number of channels."""
     state: int
     dt_rank: int
     conv_width: int
 
     @property
     def state_elements(self) -> int:
-        """The state of every channel, and the tokens that the convolution still meets."""
+        """Elements of the states of all channels, and of the past tokens that the convolution
+        reads."""
         return self.inner * (self.state + self.conv_width - 1)
 
     def weights(self, width: int) -> int:
-        """Parameters of the projections, the depthwise convolution, and A.
+        """Count the parameters of the projections, the depthwise convolution, and A.
 
         Examples
         --------
         >>> SelectiveScan(inner=5120, state=16, dt_rank=160, conv_width=4).weights(2560)
         41226240
         """
-        # X and Z in, one out; the step size down and up, B and C.
+        # X and Z come in and one result goes out; the step size has two products, B and C one each.
         projections = 3 * width * self.inner + self.inner * (2 * self.dt_rank + 2 * self.state)
         return projections + self.inner * (self.conv_width + self.state)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeltaAttention(_ConstantState):
-    """The gated delta rule: a state that decays, and is corrected at each key.
+    """Gated delta rule: a state that decays, and is corrected at each key.
 
-    With a decay a head (Gated DeltaNet, arXiv 2412.06464) or a channel of its keys (Kimi Delta
-    Attention, arXiv 2510.26692).
+    The decay is one per head (Gated DeltaNet, arXiv 2412.06464) or one per channel of the keys
+    (Kimi Delta Attention, arXiv 2510.26692).
     """
 
     heads: int
-    """Of values."""
+    """Number of heads of values."""
     key_heads: int
-    """Of queries and keys, which groups of heads of values share."""
+    """Number of heads of queries and keys; groups of value heads share one."""
     qk_width: int
     v_width: int
     conv_width: int
     low_rank: int | None = None
-    """Width through which decays of channels and the output gate are made; None: decays are
-    of heads, and the gate is projected at once."""
+    """Rank of the projections that make decays per channel and the output gate. None means
+    decays per head and a gate that is projected directly."""
 
     @property
     def kind(self) -> str:
-        """By whose paper it is known."""
+        """Kind of delta rule: gated-delta or KDA."""
         return "gated-delta" if self.low_rank is None else "KDA"
 
     @property
     def convolved(self) -> int:
-        """Channels of the convolution: queries, keys and values."""
+        """Number of channels of the convolution: queries, keys and values."""
         return 2 * self.key_heads * self.qk_width + self.heads * self.v_width
 
     @property
     def state_elements(self) -> int:
-        """The state of every head, and the tokens that the convolution still meets."""
+        """Elements of the states of all heads, and of the past tokens that the convolution
+        reads."""
         state = self.heads * self.qk_width * self.v_width
         return state + self.convolved * (self.conv_width - 1)
 
     def weights(self, width: int) -> int:
-        """Parameters of the projections and the depthwise convolution."""
+        """Count the parameters of the projections and the depthwise convolution."""
         values = self.heads * self.v_width
-        # Queries, keys and values; the output; the strength of a correction, one a head.
+        # These are queries, keys and values; the output; and a correction strength per head.
         found = width * (self.convolved + values + self.heads)
         if self.low_rank is None:
-            # The gate, and a decay a head.
+            # These are the gate, and a decay per head.
             found += width * (values + self.heads)
         else:
             decays = self.key_heads * self.qk_width
@@ -329,10 +335,10 @@ class DeltaAttention(_ConstantState):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RwkvAttention(_ConstantState):
-    """RWKV-7's time mixing (arXiv 2503.14456): a decay a channel, and a removal of rank one.
+    """Time mixing of RWKV-7 (arXiv 2503.14456): a decay per channel, and a removal of rank one.
 
-    Decays, rates of removal, the gate, and the share of the first layer's values are made of
-    the stream through a narrower layer each.
+    Decays, rates of removal, the gate, and the share of the first layer's values come from the
+    stream by low-rank projections.
     """
 
     kind: ClassVar[str] = "RWKV-7"
@@ -343,15 +349,16 @@ class RwkvAttention(_ConstantState):
     rate_rank: int
     gate_rank: int
     value_rank: int | None
-    """None in the first layer, whose values the others share."""
+    """Rank of the share of the first layer's values; None in the first layer itself."""
 
     @property
     def state_elements(self) -> int:
-        """The state of every head, and the token before, of this mixing and of the channels'."""
+        """Elements of the states of all heads, and the last token of time mixing and channel
+        mixing."""
         return self.heads * self.qk_width * (self.v_width + 2)
 
     def low_ranks(self) -> tuple[tuple[str, int, int], ...]:
-        """What is made through a narrower layer: names, ranks, and widths that come out."""
+        """Return names, ranks and output widths of the low-rank projections."""
         keys, values = self.heads * self.qk_width, self.heads * self.v_width
         found = (
             ("decay", self.decay_rank, keys),
@@ -362,7 +369,7 @@ class RwkvAttention(_ConstantState):
         return tuple(made for made in found if made[1])
 
     def weights(self, width: int) -> int:
-        """Parameters of the four projections, and of the layers of low rank."""
+        """Count the parameters of the four projections, and of the low-rank projections."""
         keys, values = self.heads * self.qk_width, self.heads * self.v_width
         narrow = sum(rank * (width + out) for _, rank, out in self.low_ranks())
         return 2 * width * (keys + values) + narrow
@@ -370,35 +377,37 @@ class RwkvAttention(_ConstantState):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatedRecurrence(_ConstantState):
-    """RG-LRU (Griffin, arXiv 2402.19427): every channel by itself, its gates made in blocks."""
+    """Mixer of Griffin (RG-LRU, arXiv 2402.19427): independent channels, whose gates come in
+    blocks."""
 
     kind: ClassVar[str] = "RG-LRU"
     inner: int
-    """Channels."""
+    """Number of channels."""
     blocks: int
-    """Of channels; the gates of a block are made of its channels alone."""
+    """Number of blocks of channels; the gates of a block depend on its channels alone."""
     conv_width: int
 
     @property
     def block_width(self) -> int:
-        """Channels of a block."""
+        """Number of channels of a block."""
         return self.inner // self.blocks
 
     @property
     def state_elements(self) -> int:
-        """A word of every channel, and the tokens that the convolution still meets."""
+        """Elements of the state, one per channel, and of the past tokens that the convolution
+        reads."""
         return self.inner * self.conv_width
 
     def weights(self, width: int) -> int:
-        """Parameters of the projections, the depthwise convolution, and both gates."""
-        # The channels and their output gate in, one out.
+        """Count the parameters of the projections, the depthwise convolution, and both gates."""
+        # The input projections make the channels and their output gate.
         gates = 2 * self.blocks * self.block_width**2
         return 3 * width * self.inner + self.inner * self.conv_width + gates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShortConvolution(_ConstantState):
-    """A short convolution with a gate before and one behind it (LFM2)."""
+    """Short convolution with a gate before and a gate behind it (LFM2)."""
 
     kind: ClassVar[str] = "convolution"
     channels: int
@@ -406,11 +415,11 @@ class ShortConvolution(_ConstantState):
 
     @property
     def state_elements(self) -> int:
-        """The tokens that the convolution still meets."""
+        """Elements of the past tokens that the convolution reads."""
         return self.channels * (self.conv_width - 1)
 
     def weights(self, width: int) -> int:
-        """Parameters of the projections, of channels and both gates, and of the taps."""
+        """Count the parameters of the projections (channels, two gates, output) and of the taps."""
         return 4 * width * self.channels + self.channels * self.conv_width
 
 
@@ -425,4 +434,4 @@ Mixer = (
     | GatedRecurrence
     | ShortConvolution
 )
-"""What mixes tokens in a layer."""
+"""Mixer of the tokens in a layer."""

@@ -1,1 +1,1 @@
-"""What runs: attention, a layer or a model taken apart into cascades on shapes."""
+"""Parts that run: the attention, the layers or a model as cascades with shapes."""

@@ -1,7 +1,7 @@
-"""Parts of one layer: its mixer between projections, its feed-forward network.
+"""Parts of one layer: the mixer between its projections, and the feed-forward network.
 
-Widths are those of ``models``; N tokens are B sequences of P. Normalisations, biases, residual
-sums, rotary embeddings, and products with a gate are no parts.
+Widths are those of ``models``; N tokens are B sequences of P tokens. Normalisations, biases,
+residual sums, rotary embeddings, and products with a gate are no parts.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ _HEAD_RANKS = ("B", "H", "E", "F", "P", "M")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerRun:
-    """A layer, and for what it is run."""
+    """Layer of a model with the tokens that it computes."""
 
     layer: Layer
     width: int
-    """Of the residual stream."""
+    """Width of the residual stream, in elements."""
     attention: Part
-    """Its mixer, with the shapes of the tokens computed."""
+    """Mixer of the layer, with the shapes of the tokens computed."""
     ffn_up: str
-    """The cascade of a feed-forward network's first products."""
+    """Cascade of the first products of a feed-forward network."""
     cross: Part | None = None
-    """Attention to an encoder's output, where the layer has it."""
+    """Attention to the output of an encoder, where the layer has one."""
     encoder_tokens: int = 0
-    """Tokens a sequence whose keys and values that attention projects now."""
+    """Tokens per sequence whose keys and values cross attention projects now."""
     weights: WeightFormats = field(default=WeightFormats())
 
     @property
@@ -64,12 +64,12 @@ class LayerRun:
         return shapes["B"] * shapes["P"]
 
     def parts(self) -> tuple[Part, ...]:
-        """The parts of the layer in the order they run.
+        """Return the parts of the layer in the order they run.
 
         Raises
         ------
         SpecError
-            A rank that the projections follow was given by hand.
+            The user gave a rank that projections depend on.
         """
         mixer = self.layer.mixer
         if not isinstance(mixer, SoftmaxAttention):
@@ -80,7 +80,7 @@ class LayerRun:
             for part in chain(
                 (replace(p, weights=self._format(p)) for p in around), self._feed_forward()
             )
-            # With a cache, nothing of an encoder's output is projected any more.
+            # With a cache, the output of an encoder is not projected again.
             if dict(part.shapes).get("N") != 0
         )
 
@@ -99,14 +99,14 @@ class LayerRun:
         return linear("output-projection", self.tokens, features, self.width)
 
     def _format(self, part: Part) -> str:
-        """Of the weights of a part around the mixer; nothing: as wide as words."""
+        """Return the format of the weights of a part around the mixer; empty means words."""
         wide = part.cascade in (CONVOLUTION, LINEAR_CONVOLUTION) or part.name in self.weights.kept
         return "" if wide else self.weights.projections
 
     def _cross(self) -> Iterator[Part]:
         if self.cross is None:
             return
-        # Heads of keys and values: each serves a group of query heads.
+        # Each head of keys and values serves a group of query heads.
         heads = dict(self.cross.shapes)["H"] // self.cross.heads.group
         parts = with_projections(self.cross, self.width, heads, self.encoder_tokens)
         yield from (replace(part, name=f"cross-{part.name}") for part in parts)
@@ -126,7 +126,7 @@ class LayerRun:
     def _products(
         self, name: str, tokens: int, inner: int, weights: str, times: int = 1
     ) -> Iterator[Part]:
-        # With a gate, the cascade of the first products makes both, and their product.
+        # With a gate, the cascade of the first products includes both products and the gating.
         up, width = self.ffn_up, self.width
         first = linear(f"{name}-up", tokens, width, inner, cascade=up, times=times)
         second = linear(f"{name}-down", tokens, inner, width, times=times)
@@ -134,9 +134,9 @@ class LayerRun:
 
 
 def expected_experts(ffn: Experts, tokens: int) -> float:
-    """Experts that some token goes to, as expected of a router that favours none.
+    """Return the expected number of experts that receive a token, with uniform routing.
 
-    Each of n experts misses a token with probability 1 - k/n, and all tokens independently.
+    A token misses each of n experts with probability 1 - k/n, independently of other tokens.
 
     Examples
     --------
@@ -145,17 +145,17 @@ def expected_experts(ffn: Experts, tokens: int) -> float:
     [2.0, 3.5, 8.0]
     """
     n, k = ffn.experts, ffn.per_token
-    # (With k = n the logarithm would be of 0.)
-    # 1 - (1 - k/n) ** tokens, which would lose all its digits where k/n is small.
+    # The result is n (1 - (1 - k/n) ** tokens), computed so that small k/n keeps its digits. With k
+    # = n the logarithm would be of 0.
     return float(n if k == n else -n * expm1(tokens * log1p(-k / n)))
 
 
 def expert_groups(ffn: Experts, tokens: int) -> tuple[tuple[str, int, int], ...]:
-    """Names, numbers of experts that run, and tokens of each.
+    """Return names, numbers of experts that run, and tokens of each.
 
-    As many run as are expected (``expected_experts``, rounded to a whole number); tokens times
-    ``per_token`` assignments are spread evenly over these, and where they do not divide,
-    some experts have one more.
+    The expected number of experts run (``expected_experts``, rounded to a whole number). Tokens
+    times ``per_token`` assignments are distributed evenly over them; where they do not divide, some
+    experts have one more assignment.
 
     Examples
     --------
@@ -168,7 +168,7 @@ def expert_groups(ffn: Experts, tokens: int) -> tuple[tuple[str, int, int], ...]
     >>> expert_groups(mixture, 1)
     (('expert', 2, 1),)
     """
-    # A single token goes to ``per_token`` of them, so that no fewer run.
+    # A single token uses ``per_token`` experts, so that at least this number runs.
     running = max(ffn.per_token, round(expected_experts(ffn, tokens)))
     each, more = divmod(tokens * ffn.per_token, running)
     found = (("fuller-expert", more, each + 1), ("expert", running - more, each))
@@ -179,20 +179,20 @@ def expert_groups(ffn: Experts, tokens: int) -> tuple[tuple[str, int, int], ...]
 def with_projections(
     attention: Part, width: int, key_heads: int | None = None, new_keys: int | None = None
 ) -> tuple[Part, ...]:
-    """Attention of heads between the four projections of its stream.
+    """Return attention of heads between the four projections of its stream.
 
     Parameters
     ----------
     attention : Part
-        With shapes of B, H, E, F, P and M.
+        Attention with shapes of B, H, E, F, P and M.
     width : int
-        Of the residual stream.
+        Width of the residual stream.
     key_heads, new_keys : int, optional
-        Heads of keys and values (as many as of queries), and keys a sequence that are
-        projected here (all M).
+        Heads of keys and values (default: one per query head), and keys per sequence that are
+        projected here (default: all M).
     """
     b, h, e, f, p, m = (dict(attention.shapes)[rank] for rank in _HEAD_RANKS)
-    # Of tokens whose keys are in a cache none are projected again.
+    # Tokens whose keys are in the cache are not projected again.
     keys = b * (m if new_keys is None else new_keys)
     groups = h if key_heads is None else key_heads
     found = (
@@ -233,21 +233,24 @@ def _latent(run: LayerRun, a: LatentAttention) -> Iterator[Part]:
 
 
 def unfolds_latent(cascade: str, heads: SharedHeads) -> bool:
-    """Whether a cascade computes on the latent, and unfolds it itself."""
+    """Return whether a cascade computes on the latent, and expands keys and values itself."""
     return heads.variant([rank.name for rank in Cascade.load(cascade).program.ranks]) is not None
 
 
 def _unfolding(run: LayerRun, a: LatentAttention) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
-    """What unfolds keys and values, before and after attention; nothing if attention does."""
+    """Return parts that expand keys and values, before and after attention.
+
+    There are none if attention expands them itself.
+    """
     if unfolds_latent(run.attention.cascade, run.attention.heads):
         return (), ()
     shapes = dict(run.attention.shapes)
     if shapes["E"] == a.kv_rank + a.rope_width and shapes["F"] == a.kv_rank:
-        # Absorbed: each head's queries go into the latent, its results come out of it.
+        # Absorbed: the queries of each head are mapped into the latent, and its results out of it.
         absorb = linear("query-absorption", run.tokens, a.nope_width, a.kv_rank, times=a.heads)
         unfold = linear("value-unfolding", run.tokens, a.kv_rank, a.v_width, times=a.heads)
         return (absorb,), (unfold,)
-    # The cache holds latents: those of earlier tokens are unfolded again.
+    # The cache holds latents, so that latents of earlier tokens are expanded again.
     keys = shapes["B"] * shapes["M"]
     return (
         linear("key-unfolding", keys, a.kv_rank, a.heads * a.nope_width),
@@ -324,7 +327,10 @@ def _short(run: LayerRun, a: ShortConvolution) -> Iterator[Part]:
 
 
 def _convolution(run: LayerRun, channels: int, taps: int, cascade: str = CONVOLUTION) -> Part:
-    """The tokens computed, and the taps before them: of a cache, or zeros."""
+    """Return the convolution of the tokens computed and of the tokens before them.
+
+    Earlier tokens come from a cache, or are zeros.
+    """
     shapes = dict(run.attention.shapes)
     b, p = shapes["B"], shapes["P"]
     sizes = (
@@ -338,7 +344,7 @@ def _convolution(run: LayerRun, channels: int, taps: int, cascade: str = CONVOLU
 
 
 def _refuse_given_ranks(run: LayerRun, kind: str) -> None:
-    """Projections follow the model, and a width given by hand would not go with them."""
+    """Raise an error if the user gave a width: projections follow the model."""
     given = sorted(set(run.attention.heads.given) - {"B", "P", "M"})
     if given:
         text = (
@@ -364,12 +370,12 @@ _BY_MIXER: Mapping[type[Mixer], Callable[[LayerRun, Any], Iterator[Part]]] = Map
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """A layer of a model: attention with its projections, and a feed-forward network.
+    """Layer of a model: attention with its projections, and a feed-forward network.
 
-    ``attention`` has shapes of B sequences, H heads of width E (queries and keys) and F
-    (values), P queries and M keys a sequence. Projections and feed-forward network are
-    matrix multiplications over the tokens of all sequences together. Normalisations,
-    biases and residual sums are left out.
+    ``attention`` has shapes of B sequences, H heads of width E (queries and keys) and F (values), P
+    queries and M keys a sequence. Projections and feed-forward network are matrix multiplications
+    over the tokens of all sequences together. Normalisations, biases and residual sums are left
+    out.
 
     Raises
     ------
@@ -383,17 +389,18 @@ class Block:
     ffn_width: int
     """Width inside the feed-forward network, S."""
     key_heads: int | None = None
-    """Heads of keys and values; None: as many as of queries. Fewer share them (GQA, MQA)."""
+    """Heads of keys and values; None means one per query head. Fewer heads are shared (GQA,
+    MQA)."""
     new_keys: int | None = None
-    """Keys a sequence that are projected here, perhaps none; None: all. The others come from
-    a cache."""
+    """Keys per sequence that are projected here, perhaps none; None means all. The other keys
+    come from a cache."""
     ffn_up: str = LINEAR
-    """The cascade that widens a token inside the feed-forward network, its activation
-    function and gate included: a built-in name or a file; ranks as ``linear-layer``."""
+    """Cascade of the first product of the feed-forward network, with its activation function and
+    gate: a built-in name or a file, with the ranks of ``linear-layer``."""
     times: int = 1
-    """How many such layers there are."""
+    """Number of such layers."""
     name: str = ""
-    """Put before the names of its parts where a model has several kinds of layers."""
+    """Prefix of the names of the parts, where a model has several kinds of layers."""
 
     def __post_init__(self) -> None:
         given = dict(self.attention.shapes)
@@ -402,7 +409,7 @@ class Block:
             raise SpecError(f"projections and feed-forward layers need {what}")
 
     def parts(self) -> tuple[Part, ...]:
-        """The parts of the layer in the order they run."""
+        """Return the parts of the layer in the order they run."""
         shapes = dict(self.attention.shapes)
         tokens = shapes["B"] * shapes["P"]
         d, inner = self.model_width, self.ffn_width

@@ -1,4 +1,4 @@
-"""Parts of a model's layers, and the same model with other tokens."""
+"""Parts of the layers of a model, and a model's workload with other tokens."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ _PLAIN = MappingProxyType(
         "squared relu": "linear-layer-squared-relu",
     }
 )
-"""The cascade of the first feed-forward layer by activation, with a gate and without."""
+"""Cascades of the first feed-forward layer by activation function, with a gate and without."""
 _CAPPED = "linear-layer-softcap"
-"""The cascade of an output head whose logits are capped."""
+"""Cascade of an output head whose logits are capped."""
 
 
 def ffn_up_of(layer: Layer) -> str:
-    """The cascade of a layer's first feed-forward layer.
+    """Return the cascade of the first feed-forward layer.
 
-    Gates count as SiLU's, and functions that have no cascade as GELU.
+    Functions without a cascade count as SiLU behind a gate, and as GELU without a gate.
 
     Returns
     -------
     str
-        A built-in cascade; of experts, that of each.
+        A built-in cascade; for a mixture, the cascade of each expert.
     """
     ffn = layer.ffn.network if isinstance(layer.ffn, Experts) else layer.ffn
     if ffn is None:
@@ -51,21 +51,21 @@ def ffn_up_of(layer: Layer) -> str:
 
 
 def model_parts(work: WorkloadSpec, attention: Part, model: ModelConfig) -> tuple[Part, ...]:
-    """The parts of the layers that a scope runs: the chosen one, or every kind of the model's.
+    """Return the parts of the layers in the scope: of one layer, or of every kind of layer.
 
     Parameters
     ----------
     work : WorkloadSpec
-        The tokens, the scope, the chosen layer, and shapes given by hand.
+        Tokens, scope, selected layer, and shapes that the user gave.
     attention : Part
-        The attention of the chosen layer, with the shapes that the user gave it.
+        Attention of the selected layer, with the shapes that the user gave.
     model : ModelConfig
-        All layers.
+        Model with all layers.
 
     Raises
     ------
     SpecError
-        A shape was given by hand that other layers, or projections, do not follow.
+        The user gave a shape that other layers, or projections, cannot follow.
     """
     runs = _runs(work, model)
     names = part_prefixes([run.layer for run in runs])
@@ -78,7 +78,8 @@ def model_parts(work: WorkloadSpec, attention: Part, model: ModelConfig) -> tupl
 
 
 def _head(work: WorkloadSpec, model: ModelConfig) -> tuple[Part, ...]:
-    """The logits of the last token of every sequence, which the next token is drawn from."""
+    """Return the output head for the last token of every sequence, which predicts the next
+    token."""
     if work.scope != "model" or model.head_width is None:
         return ()
     cascade = LINEAR if model.logit_softcap is None else _CAPPED
@@ -94,7 +95,7 @@ def _runs(work: WorkloadSpec, model: ModelConfig) -> tuple[RepeatedLayer, ...]:
 
 def _layer_run(work: WorkloadSpec, attention: Part, model: ModelConfig, layer: Layer) -> LayerRun:
     own = model.layer(work.layer or 0)
-    # Layers with the chosen layer's mixer run its attention, with what was given by hand.
+    # Layers with the mixer of the selected layer run its attention, with the user's shapes.
     mine = layer.mixer == own.mixer
     tokens = _tokens(work)
     own_tokens = layer_tokens(model, layer, tokens)
@@ -115,7 +116,8 @@ def _layer_run(work: WorkloadSpec, attention: Part, model: ModelConfig, layer: L
 
 
 def _ffn_up_given(work: WorkloadSpec, model: ModelConfig) -> bool:
-    """Whether a user chose the first feed-forward layer; then it is for every kind of layer."""
+    """Return whether the user set the first feed-forward layer, which then holds for every
+    layer."""
     return work.ffn_up != ffn_up_of(model.layer(work.layer or 0))
 
 
@@ -129,7 +131,7 @@ def _tokens(work: WorkloadSpec) -> Tokens:
 
 
 def _other_attention(work: WorkloadSpec, attention: Part, mixer: Mixer, tokens: Tokens) -> Part:
-    """The attention of another kind of layer."""
+    """Return the attention of another kind of layer than the selected one."""
     if work.heads.given:
         ranks = ", ".join(sorted(work.heads.given))
         text = f"{ranks}: given by hand for one kind of layer, and the model has others"
@@ -139,7 +141,7 @@ def _other_attention(work: WorkloadSpec, attention: Part, mixer: Mixer, tokens: 
 
 
 def layer_notes(work: WorkloadSpec) -> tuple[str, ...]:
-    """Which layer's attention is alone in a workload, and how many the model has of it."""
+    """Return notes about the layer of an attention workload, and its number in the model."""
     if work.model is None or work.layer is None or work.scope != "attention":
         return ()
     mixer = work.model.layer(work.layer).mixer
@@ -154,7 +156,7 @@ def layer_notes(work: WorkloadSpec) -> tuple[str, ...]:
 
 
 def model_notes(work: WorkloadSpec, model: ModelConfig) -> tuple[str, ...]:
-    """What the parts of a model's layers leave out or assume, in sentences."""
+    """Return sentences about omissions and assumptions of the parts of a model's layers."""
     runs = _runs(work, model)
     found = [note for run in runs for note in _ffn_notes(work, run.layer)]
     if work.scope == "model":
@@ -209,21 +211,21 @@ W = TypeVar("W", bound=WorkloadSpec)
 
 
 def with_tokens(work: W, model: ModelConfig, tokens: Tokens) -> W:
-    """A model's workload for other tokens, by the cascades that compute these.
+    """Return the workload of a model for other tokens, with the cascades that compute them.
 
     Parameters
     ----------
     work : WorkloadSpec
-        Its scope stays, and its layer where that runs then.
+        Workload whose scope stays, and whose layer stays if it runs in the phase.
     model : ModelConfig
-        The workload's.
+        Model of the workload.
     tokens : Tokens
-        The phase, sequences, and lengths.
+        Phase, number of sequences, and lengths.
 
     Raises
     ------
     SpecError
-        Widths were given by hand, which cascades of other phases may not follow.
+        The user gave widths, which cascades of other phases may not have.
     """
     given = sorted(set(work.heads.given) - {"B", "P", "M"})
     if given:

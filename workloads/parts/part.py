@@ -1,4 +1,4 @@
-"""A part of a workload: a cascade on shapes of its own, so and so often."""
+"""Part of a workload: a cascade, its shapes, and the number of times it runs."""
 
 from __future__ import annotations
 
@@ -20,50 +20,51 @@ Shapes = tuple[tuple[str, int], ...]
 _TOKEN_RANKS = frozenset("BMNP")
 """Ranks of sequences, and of the tokens of attention and of linear layers."""
 _OUTPUT = "Z"
-"""What a linear layer makes."""
+"""Output of a linear layer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A cascade, its shapes in elements by rank, and how often it runs."""
+    """Cascade with its shapes, in elements by rank, and the number of times it runs."""
 
     name: str
     cascade: str
-    """A built-in name or a file."""
+    """Built-in name, or file, of the cascade."""
     shapes: Shapes
     times: int = 1
     weights: str = ""
-    """The format of its weights, where it is not that of its other tensors."""
+    """Number format of the weights, where it differs from that of the other tensors."""
     stage: str = ""
-    """Of a request, ``prefill`` or ``decode``."""
+    """Stage of a request: "prefill" or "decode"."""
     stated: tuple[tuple[str, Span], ...] = field(default=(), compare=False, repr=False)
-    """Ranks given for this cascade, and where: it must have them."""
+    """Ranks given for this cascade, and their places in files: the cascade must have them."""
     heads: SharedHeads = field(default=SharedHeads())
-    """How query heads share keys and values."""
+    """Sharing of keys and values by query heads."""
     notes: tuple[str, ...] = ()
-    """What any cascade leaves out of the part, in sentences."""
+    """Sentences about what every cascade omits from the part."""
     omissions: tuple[LayerOmission, ...] = ()
-    """What other cascades than its own may leave out."""
+    """Features that other cascades than the part's own may omit."""
     stand_ins: tuple[str, ...] = ()
-    """Cascades that compute the part on the same shapes, but for their omissions."""
+    """Cascades that compute the part on the same shapes, apart from their omissions."""
     unless_given: tuple[tuple[str, int], ...] = ()
-    """Parameters of other cascades than its own, in elements."""
+    """Parameters of other cascades than the part's own, in elements."""
     formats: TensorFormats = field(default=TensorFormats())
-    """Of the numbers in its tensors."""
+    """Number formats of the tensors."""
     made: tuple[tuple[str, str], ...] = ()
-    """Its results that are tensors of attention, and what they are called there."""
+    """Pairs of a result and its name as a tensor of attention."""
 
     def in_formats(self, formats: TensorFormats) -> Part:
-        """The part on numbers of some formats: what it makes has that of what it is made for."""
+        """Return the part in given formats; a result has the format of the tensor it becomes."""
         given = dict(formats.tensors)
         own = {name: given[there] for name, there in self.made if there in given}
         tensors = tuple(sorted((given | own).items()))
         return replace(self, formats=replace(formats, tensors=tensors))
 
     def with_own_weights(self) -> Part:
-        """The part with its weights in their own format, where none is stated for these.
+        """Return the part with its weights in their own format, unless a format is stated for
+        them.
 
-        Weights are what no token and no sequence has of its own.
+        Weights are the inputs without a rank of tokens or sequences.
         """
         program = Cascade.load(self.cascade).program if self.weights else None
         if program is None or "B" in program.parallel:
@@ -74,18 +75,18 @@ class Part:
         return replace(self, formats=formats)
 
     def shapes_for(self, ranks: Collection[str], cascade: str = "") -> dict[str, int]:
-        """The shapes of those ranks of a cascade that are given here.
+        """Return the shapes of the ranks of a cascade.
 
-        H are query heads and P query tokens. Where heads share keys and values and the
-        cascade has no rank for it, they are rows of one head: see ``shared_heads``.
+        H are query heads and P query tokens. Where heads share keys and values, and the cascade has
+        no rank for groups, heads become rows of one head: see ``shared_heads``.
 
         Parameters
         ----------
         ranks : collection of str
-            Of the cascade that is run, perhaps another than the part's own; its parameters
-            that count elements (a window) among them.
+            Ranks of the cascade that runs, perhaps another than the part's own. Its parameters
+            that count elements (a window) are included.
         cascade : str
-            Its name, where it is another, for the problem.
+            Name of that cascade, for the message of an error.
 
         Returns
         -------
@@ -95,7 +96,7 @@ class Part:
         Raises
         ------
         SpecError
-            A rank that was given for the cascade is none of ``ranks``.
+            The user gave a rank that is not in ``ranks``.
         """
         problems = [
             Problem(
@@ -112,15 +113,16 @@ class Part:
         return {rank: size for rank, size in shapes.items() if rank in ranks}
 
     def folded_for(self, ranks: Collection[str]) -> int:
-        """How many query heads become rows of one head in a cascade of those ranks."""
+        """Return the number of query heads that become rows of one head in a cascade with these
+        ranks."""
         return self.heads.folded(ranks)
 
     def notes_for(self, ranks: Collection[str]) -> tuple[str, ...]:
-        """What is left out and how shared heads are computed, in sentences."""
+        """Return sentences about omissions, and about the way shared heads are computed."""
         return (*self.notes, *self.heads.notes(dict(self.shapes), ranks))
 
     def left_out_by(self, program: Program) -> tuple[str, ...]:
-        """What a cascade leaves out of this part, in sentences."""
+        """Return sentences about the features of this part that a cascade omits."""
         return tuple(o.note for o in self.omissions if o.applies_to(program))
 
 
@@ -134,25 +136,25 @@ def linear(
     times: int = 1,
     makes: str = "",
 ) -> Part:
-    """A matrix of ``features`` by ``projected`` weights, met by so many tokens.
+    """Return a linear layer: N tokens times a matrix of ``features`` by ``projected`` weights.
 
     Parameters
     ----------
     name : str
-        Of the part.
+        Name of the part.
     tokens, features, projected : int
         Shapes of N, D and J in elements.
     cascade : str
-        One with these ranks: a plain product, or one with an activation function.
+        Cascade with these ranks: a product, with or without an activation function.
     times : int
-        How often it runs.
+        Number of times the part runs.
     makes : str, optional
-        What attention calls its result.
+        Name of the result in attention.
 
     Raises
     ------
     SpecError
-        There are more tokens than anything may have.
+        A shape exceeds the largest size.
     """
     sizes = (("D", features), ("J", projected), ("N", tokens))
     shapes = tuple((rank, checked_size(rank, size)) for rank, size in sizes)
