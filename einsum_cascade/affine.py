@@ -178,7 +178,7 @@ class Families:
     """Partitioned ranks of a program by rank variable, and ranks declared to share a shape."""
 
     members: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    alike: tuple[tuple[str, str], ...] = ()
+    shape_models: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of(cls, program: ir.Program) -> Families:
@@ -233,7 +233,7 @@ class Families:
 
     @cached_property
     def _models(self) -> dict[str, str]:
-        return dict(self.alike)
+        return dict(self.shape_models)
 
     def _whole(self, form: Form, members: tuple[str, ...]) -> int:
         """Return 1 if ``form`` adds the whole family, -1 if it subtracts the whole family, else

@@ -163,8 +163,8 @@ def draw_input(
         low, high = 0, coordinate_bounds(program, shapes).get(tensor.name, 1) - 1
         if domain is not None:
             low, high = _bounds(domain, shapes)
-        apart = [n for n, r in enumerate(ranks) if r in along]
-        return low + _draw_distinct(rng, size, apart, high + 1 - low)
+        distinct_axes = [n for n, r in enumerate(ranks) if r in along]
+        return low + _draw_distinct(rng, size, distinct_axes, high + 1 - low)
     return None if domain is None else np.asarray(draw(domain, rng, size, shapes))
 
 
@@ -188,19 +188,19 @@ def scattered_by(program: ir.Program, einsum: ir.Einsum, index: ir.Gather) -> tu
 
 
 def _draw_distinct(
-    rng: np.random.Generator, size: tuple[int, ...], apart: list[int], below: int
+    rng: np.random.Generator, size: tuple[int, ...], distinct_axes: list[int], below: int
 ) -> np.ndarray[Any, Any]:
     """Draw integers below a bound that differ along some axes."""
     import numpy as np
 
-    rest = [n for n in range(len(size)) if n not in apart]
-    count = math.prod(size[n] for n in apart)
+    rest = [n for n in range(len(size)) if n not in distinct_axes]
+    count = math.prod(size[n] for n in distinct_axes)
     rows = [rng.permutation(below)[:count] for _ in range(math.prod(size[n] for n in rest))]
     if count > below:
         # They cannot all differ; the evaluation reports that.
         rows = [rng.integers(0, below, count) for _ in rows]
-    found = np.array(rows, np.int64).reshape([size[n] for n in (*rest, *apart)])
-    return np.moveaxis(found, range(len(size)), (*rest, *apart))
+    found = np.array(rows, np.int64).reshape([size[n] for n in (*rest, *distinct_axes)])
+    return np.moveaxis(found, range(len(size)), (*rest, *distinct_axes))
 
 
 def distinct_problems(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Problem]:

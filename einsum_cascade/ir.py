@@ -366,7 +366,7 @@ class Program(Node, Memoized):
         """Return the domain of an input or a parameter, or None."""
         return next((d for d in self.domains if d.name == name), None)
 
-    def alike(self, one: str, other: str) -> bool:
+    def share_shape(self, one: str, other: str) -> bool:
         """Return whether two different ranks are declared to have the same shape (see
         ``Rank.like``)."""
         return one != other and self.model_of(one) == self.model_of(other)
@@ -428,9 +428,12 @@ class Program(Node, Memoized):
     def scatters_along(self, index: Gather) -> str | None:
         """Return the rank that a scattered index addresses: the rank selected from, or ``N`` of
         ``0..N-1``."""
-        picks, domain = self.einsum_of.get(index.access.tensor), self.domain(index.access.tensor)
-        if picks is not None and picks.select is not None and picks.over:
-            return self.rank_of_variable.get(picks.over[0])
+        selection, domain = (
+            self.einsum_of.get(index.access.tensor),
+            self.domain(index.access.tensor),
+        )
+        if selection is not None and selection.select is not None and selection.over:
+            return self.rank_of_variable.get(selection.over[0])
         counted = domain is not None and domain.rank and (domain.low, domain.high) == (0, -1)
         return domain.rank if domain is not None and counted else None
 

@@ -146,13 +146,13 @@ def _moves(program: ir.Program, index: ir.Index, stepping: frozenset[str]) -> ob
     # longer window would reach into other steps.
     like = {r.name: r.like for r in program.ranks if r.like is not None}
 
-    def alike(term: ir.AffineTerm) -> object:
+    def key(term: ir.AffineTerm) -> object:
         name, shapes = term.variable, tuple(like.get(s, s) for s in term.shapes)
         if name is not None and name not in stepping:
             name = like.get(name.upper(), name.upper())
         return term.coefficient, shapes, name
 
-    return Counter(alike(term) for term in index.terms)
+    return Counter(key(term) for term in index.terms)
 
 
 def _iterative(program: ir.Program, einsum: ir.Einsum) -> set[str]:

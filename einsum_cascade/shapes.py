@@ -98,10 +98,10 @@ def complete_shapes(
         names = {usual.name, *(r.name for r in program.ranks if r.like == usual.name)}
         family = program.rank_of.get(rank.family or "") if rank else None
         parted = [r for r in program.ranks if r.partition]
-        alike = [f for f in parted if family and family.name in (f.name, f.like)]
+        related = [f for f in parted if family and family.name in (f.name, f.like)]
         known = {*found, *fixed}
         # Any n shapes of a family and its n members determine the last one.
-        full = any(len(known & {f.name, *f.partition}) >= len(f.partition) for f in alike)
+        full = any(len(known & {f.name, *f.partition}) >= len(f.partition) for f in related)
         if not full and not names & known:
             found[usual.name] = added[usual.name] = usual.size
     if any(e.select is not None for e in program.einsums):

@@ -352,8 +352,8 @@ def _partitions(program: ir.Program) -> Iterator[Problem]:
             yield from _alike(program, rank)
         like = program.rank_of.get(rank.like or "")
         # A member has no declaration of its own: a rank like it states its shape.
-        apart = like is not None and like.family is None
-        if rank.shape is not None and (rank.partition or apart):
+        takes_model = like is not None and like.family is None
+        if rank.shape is not None and (rank.partition or takes_model):
             what = f"rank '{rank.name}' has a shape and takes it from elsewhere, too"
             yield Problem(what, rank.span, "leave out 'shape', or 'partition' and 'like'")
         if rank.family is not None:
@@ -669,14 +669,14 @@ def _affine(place: _Place, index: ir.Affine) -> Iterator[Problem]:
     offset = index.offset
     if offset is None:
         family = family_of(place.program, index)
-        apart = family not in (None, place.rank)
-        if apart and not place.program.alike(family or "", place.rank):
+        is_other = family not in (None, place.rank)
+        if is_other and not place.program.share_shape(family or "", place.rank):
             yield place.problem(f"this index walks '{family}', but '{place.rank}' is expected")
         return
     found = place.program.rank_of_variable.get(index.variables[0])
     if found is None:
         return
-    if found != place.rank and not place.program.alike(found, place.rank):
+    if found != place.rank and not place.program.share_shape(found, place.rank):
         yield place.problem(
             f"'{index.variables[0]}' walks rank '{found}', but '{place.tensor}' has "
             f"'{place.rank}' here",

@@ -69,7 +69,7 @@ class Masks:
             if ends:
                 own |= {*self._inside(frozenset(einsum.target.variables))}
             if einsum.select is not None and len(own) < len(every):
-                # There may be fewer candidates than are wanted; a pick that is none is no position.
+                # If candidates are too few, a missing entry of the selection is no position.
                 zero = Number(value=0)
                 own.add(Relational(operator=">=", left=einsum.target, right=zero))
             # A step that a mask leaves out keeps the state as it was: the element is there.
@@ -100,14 +100,14 @@ class Masks:
         values = self._values_at(source, access)
         found: set[Condition] = set()
         for condition in conditions:
-            told = self._by_families(condition, values)
-            # An index cannot add to a pick: it stands for a position nobody can name.
-            sums = {v for n in walk(told) if _is_sum(n) for v in variables_of(n)}
+            rewritten = self._by_families(condition, values)
+            # Arithmetic on a gathered position has no form: its variable gets a name of its own.
+            sums = {v for n in walk(rewritten) if _is_sum(n) for v in variables_of(n)}
             put = {
                 v: variable(f"{source.name}.{v}") if v in sums and isinstance(i, Gather) else i
                 for v, i in values.items()
             }
-            found.update(conjuncts(substitute_variables(told, put)))
+            found.update(conjuncts(substitute_variables(rewritten, put)))
         return frozenset(found)
 
     @cached_property
@@ -138,8 +138,8 @@ class Masks:
 
     def _by_families(self, condition: Condition, values: Mapping[str, Index]) -> Condition:
         """Rewrite comparisons of members as comparisons of their family if only it has a value."""
-        told = (self._families.members_of(f) for f, _ in self._families.members if f in values)
-        members = {v for family in told for v in family}
+        families = (self._families.members_of(f) for f, _ in self._families.members if f in values)
+        members = {v for family in families for v in family}
 
         def change(node: Node) -> Node:
             if not isinstance(node, Relational) or not members & variables_of(node):

@@ -33,10 +33,10 @@ def excerpt(program: Program, names: tuple[str, ...]) -> Program:
     >>> [t.name for t in part.inputs], part.outputs, [r.name for r in part.ranks]
     (['QK', 'GM'], ('SN', 'SD'), ['P', 'M'])
     """
-    told = with_masks(program)
-    inside = tuple(e for e in told.einsums if e.name in names)
-    init = tuple(e for e in told.init if e.name in names)
-    others = (e for e in told.einsums if e.name not in names)
+    masked = with_masks(program)
+    inside = tuple(e for e in masked.einsums if e.name in names)
+    init = tuple(e for e in masked.init if e.name in names)
+    others = (e for e in masked.einsums if e.name not in names)
     wanted = {a.tensor for e in others for a in e.reads}
     declared = {t.name: t for t in program.inputs}
     read = dict.fromkeys(a.tensor for e in (*inside, *init) for a in e.reads)
@@ -71,9 +71,9 @@ def excerpt(program: Program, names: tuple[str, ...]) -> Program:
 def _positions(program: Program, einsums: tuple[Einsum, ...], inputs: set[str]) -> Iterator[Domain]:
     """Yield domains for selections made elsewhere, which give the length of scattered results."""
     for index in dict.fromkeys(i.access.tensor for e in einsums for i in e.scattered):
-        picks = program.einsum_of.get(index)
-        if index in inputs and picks is not None:
-            rank = program.rank_of_variable[picks.over[0]]
+        selection = program.einsum_of.get(index)
+        if index in inputs and selection is not None:
+            rank = program.rank_of_variable[selection.over[0]]
             yield Domain(name=index, low=0, high=-1, whole=True, rank=rank)
 
 
@@ -105,10 +105,10 @@ def sizes_of_excerpt(program: Program, part: Program, sizes: Mapping[str, int]) 
         whole = program.rank_of[rank.name]
         if whole.like is None or rank.like is not None:
             continue
-        alike = [r for r in (rank.name, whole.like) if r in sizes]
-        for name in (rank.name, whole.like) if alike else ():
+        sized = [r for r in (rank.name, whole.like) if r in sizes]
+        for name in (rank.name, whole.like) if sized else ():
             if name in known:
-                found.setdefault(name, sizes[alike[0]])
+                found.setdefault(name, sizes[sized[0]])
     return found
 
 

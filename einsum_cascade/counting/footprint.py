@@ -267,7 +267,7 @@ class _Traversal:
         # Within one pass, reading an input once serves everything computed from it.
         visits = sorted({(p, s) for t, found in sources for p in t.reread for s in found})
         reread = sympy.Add(*(tensor_size(self.program, s) for _, s in visits))
-        if any(self._is_picked(t.tensor) for t in again):
+        if any(self._is_gathered(t.tensor) for t in again):
             reread = sympy.oo
         return ExtraTraffic(
             rank=self.rank.rank,
@@ -278,7 +278,7 @@ class _Traversal:
             inputs=tuple(dict.fromkeys(s for _, found in sources for s in found)),
         )
 
-    def _is_picked(self, tensor: str) -> bool:
+    def _is_gathered(self, tensor: str) -> bool:
         """Return whether an element is computed from gathers along the rank, by value or
         position."""
         einsums = self.program.einsum_of

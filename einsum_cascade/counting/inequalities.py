@@ -450,8 +450,10 @@ def _terms(form: Inequality, x: Any, y: Any) -> tuple[_LinearBound, ...] | None:
         above, below = sympy.fraction(sympy.together(rest.args[0] if rounded else rest))
         above = sympy.expand(above)
         by = [above.coeff(v) for v in (x, y)]
-        apart = sympy.expand(above - by[0] * x - by[1] * y)
-        if (apart.free_symbols | below.free_symbols) & {x, y} or not all(b.is_Integer for b in by):
+        constant = sympy.expand(above - by[0] * x - by[1] * y)
+        if (constant.free_symbols | below.free_symbols) & {x, y} or not all(
+            b.is_Integer for b in by
+        ):
             return None
         if not (below.is_integer and below.is_positive and (rounded or below == 1)):
             return None

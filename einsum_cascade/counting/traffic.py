@@ -58,8 +58,8 @@ def _written(program: ir.Program, tensor: str) -> Any:
 
 def _may_lack(program: ir.Program, index: ir.Gather) -> bool:
     """Return whether an index tensor may lack entries."""
-    picks = program.einsum_of.get(index.access.tensor)
-    return picks is not None and bool(Masks(program).skipped(picks))
+    source = program.einsum_of.get(index.access.tensor)
+    return source is not None and bool(Masks(program).skipped(source))
 
 
 def gathered_inputs(program: ir.Program) -> tuple[str, ...]:
@@ -97,8 +97,8 @@ def guaranteed_access(program: ir.Program, einsum: ir.Einsum, access: ir.Access)
         if not isinstance(i, ir.Gather) or _reads_neighbours(program, einsum, i)
     )
     used = {*_masked_variables(program, einsum), *(v for i in kept for v in i.variables)}
-    picks = [v for gather in gathers for v in _distinct_variables(program, gather, used)]
-    terms = (ir.AffineTerm(coefficient=1, variable=v) for v in picks)
+    distinct = [v for gather in gathers for v in _distinct_variables(program, gather, used)]
+    terms = (ir.AffineTerm(coefficient=1, variable=v) for v in distinct)
     return replace(access, indices=(*kept, *(ir.Affine(terms=(term,)) for term in terms)))
 
 
@@ -123,8 +123,8 @@ def _mask_conditions(program: ir.Program, einsum: ir.Einsum) -> Iterable[ir.Cond
 def _tests_a_selection(program: ir.Program, condition: ir.Condition) -> bool:
     """Return whether a condition says that an entry of a selection is a position."""
     match condition:  # in the spelling of conjuncts
-        case ir.Relational(operator="<=", left=ir.Number(value=0), right=ir.Access(tensor=picks)):
-            source = program.einsum_of.get(picks)
+        case ir.Relational(operator="<=", left=ir.Number(value=0), right=ir.Access(tensor=name)):
+            source = program.einsum_of.get(name)
             return source is not None and source.select is not None
     return False
 
@@ -248,7 +248,7 @@ def _distinct_variables(program: ir.Program, gather: ir.Gather, used: set[str]) 
             yield name
 
 
-_POSITION = "a pick"
+_POSITION = "a gathered position"
 """Name of the gathered position in a condition; no rank variable has this name."""
 
 _Weights = dict[str, int]
@@ -286,11 +286,11 @@ def distinct_along(program: ir.Program, access: ir.Access) -> tuple[str, ...]:
     source = program.einsum_of.get(access.tensor)
     if source is not None and source.select is not None:
         from_ = {*ir.variables_of(source.expression)}
-        apart = [from_.isdisjoint(i.variables) for i in source.target.indices]
+        differing = [from_.isdisjoint(i.variables) for i in source.target.indices]
     else:
         along = {r for d in program.distinct if d.name == access.tensor for r in d.ranks}
-        apart = [r in along for r in program.tensor_ranks.get(access.tensor, ())]
-    pairs = tuple(zip(access.indices, apart, strict=True))
+        differing = [r in along for r in program.tensor_ranks.get(access.tensor, ())]
+    pairs = tuple(zip(access.indices, differing, strict=True))
     # A variable that also moves another index reaches entries without a guarantee.
     others = {v for index, differs in pairs if not differs for v in index.variables}
     moving = (linear(i) for i, differs in pairs if differs and isinstance(i, ir.Affine))
@@ -321,7 +321,7 @@ def guaranteed_elements(
     gathers = [n for n, i in enumerate(access.indices) if isinstance(i, ir.Gather)]
     if len(gathers) != 1:
         return None
-    return _GatherBound(program, einsum, access, gathers[0], shapes).picks()
+    return _GatherBound(program, einsum, access, gathers[0], shapes).elements()
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,22 +344,24 @@ class _GatherBound:
     def _others(self) -> tuple[ir.Index, ...]:
         return (*self.access.indices[: self.place], *self.access.indices[self.place + 1 :])
 
-    def picks(self) -> GuaranteedElements | None:
+    def elements(self) -> GuaranteedElements | None:
         gather = self._gather
         plain = {v for i in self._others for v in i.variables}
-        beside = {*gather.offset.variables}
-        picks = [v for v in distinct_along(self.program, gather.access) if v not in plain | beside]
+        offset = {*gather.offset.variables}
+        distinct = [
+            v for v in distinct_along(self.program, gather.access) if v not in plain | offset
+        ]
         if (
-            not picks
+            not distinct
             or not self._neighbours_are_disjoint()
-            or not self._sees_every_candidate({*picks} | plain | beside)
+            or not self._sees_every_candidate({*distinct} | plain | offset)
         ):
             return None
-        share = self._share_within_input(picks, plain)
+        share = self._share_within_input(distinct, plain)
         if share is None:
             return None
         kept = (*self._others, *((gather.offset,) if gather.offset.variables else ()))
-        terms = (ir.AffineTerm(variable=v) for v in picks)
+        terms = (ir.AffineTerm(variable=v) for v in distinct)
         indices = (*kept, *(ir.Affine(terms=(term,)) for term in terms))
         return GuaranteedElements(replace(self.access, indices=indices), share)
 
@@ -384,17 +386,17 @@ class _GatherBound:
         low, high = self._ends(self._weights(linear(self._gather.offset)))
         return self._step > high - low
 
-    def _share_within_input(self, picks: list[str], plain: set[str]) -> Fraction | None:
+    def _share_within_input(self, distinct: list[str], plain: set[str]) -> Fraction | None:
         """Return the share of the gathered elements that surely lies within the input."""
         step, length = self._step, self.shapes[self._rank]
         offset = self._weights(linear(self._gather.offset))
         low, high = self._ends(offset)
         last = self._last
-        count = prod(self._size(v) for v in picks)
+        count = prod(self._size(v) for v in distinct)
         if last is None or (low >= 0 and last * step + high < length and count <= last + 1):
             return Fraction(1)
         wide = high + 1 - low
-        cut = any(self._rank_of(v).family for v in picks)
+        cut = any(self._rank_of(v).family for v in distinct)
         # The offsets cover the neighbourhood of a position without a gap, and no other index
         # distinguishes some of them.
         whole = prod(self._size(v) for v in offset if v) == wide
@@ -434,17 +436,17 @@ class _GatherBound:
         Only the first and the last value of each of these variables are tried.
         """
         sums = [*self._of_reader(), *self._of_selection()]
-        told = [found for found in sums if found is not None]
-        if len(told) < len(sums):
+        known = [found for found in sums if found is not None]
+        if len(known) < len(sums):
             return False
         # Positions of gathered elements are data, so their rank cannot be fixed at an end.
         fixed = {*moving, _POSITION, self._rank.lower()}
-        free = sorted({v for ways in told for way in ways for v in way if v} - fixed)
+        free = sorted({v for ways in known for way in ways for v in way if v} - fixed)
         if len(free) > MAX_CORNER_VARIABLES or not all(self._whole(v) for v in free):
             return False
         for ends in itertools.product((False, True), repeat=len(free)):
             at = {v: (self._size(v) - 1) * end for v, end in zip(free, ends, strict=True)}
-            if all(any(self._maximum(way, at) <= 0 for way in ways) for ways in told):
+            if all(any(self._maximum(way, at) <= 0 for way in ways) for ways in known):
                 return True
         return False
 
@@ -461,8 +463,8 @@ class _GatherBound:
         """Yield alternative sums that are at most zero where the reader's mask holds."""
 
         def named(node: ir.Node) -> ir.Node:
-            pick = ir.Name(name=_POSITION, kind="variable")
-            return pick if node == self._gather.access else node
+            position = ir.Name(name=_POSITION, kind="variable")
+            return position if node == self._gather.access else node
 
         for condition in self.program.memo(Masks).skipped(self.einsum):
             for sums in self._sums(rebuild(condition, named)):

@@ -267,7 +267,7 @@ def _position(
     for term in index.terms:
         factor = term.coefficient * prod(space.shapes[s] for s in term.shapes)
         at = at + factor * (space.values(term.variable) if term.variable else 1)
-    # Beyond the end of a last tile that is cut short the result is absent, which is told already.
+    # Past the end of a partial last tile the result is already flagged as absent.
     return at, ()
 
 

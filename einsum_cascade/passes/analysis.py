@@ -164,7 +164,7 @@ class _RankAnalysis:
         found: dict[str, int] = {}
         for node in self.traversals.dependences.nodes:
             number = numbers.get(node.name, 0)
-            if number > 1 or (number and node.kind != "pick"):
+            if number > 1 or (number and node.kind != "gather"):
                 found[node.owner] = max(found.get(node.owner, 0), number)
         return tuple(found.items())
 

@@ -41,9 +41,8 @@ class Read:
 class PassNode:
     """Einsum, init statement or gather, as the pass analysis sees it.
 
-    ``picked`` holds ``(variable, rank)`` of the positions that a gather chooses. ``masks`` are the
-    orders that its mask imposes on its variables, ``compared`` the other pairs that the mask
-    relates.
+    ``gathered`` holds ``(variable, rank)`` of the positions that a gather chooses. ``masks`` are
+    the orders that its mask imposes on its variables, ``compared`` the other pairs it relates.
     """
 
     name: str
@@ -53,7 +52,7 @@ class PassNode:
     variables: tuple[str, ...]
     reads: tuple[Read, ...]
     kind: str = "einsum"
-    picked: tuple[tuple[str, str], ...] = ()
+    gathered: tuple[tuple[str, str], ...] = ()
     masks: tuple[Before, ...] = ()
     compared: tuple[Compared, ...] = ()
 
@@ -87,16 +86,16 @@ def _statement(
     kind: str,
     position: int,
 ) -> list[PassNode]:
-    picks: list[PassNode] = []
+    gathers: list[PassNode] = []
     reads: list[Read] = []
     accesses = (*einsum.reads, einsum.target)
     inner = {i.access for a in accesses for i in a.indices if isinstance(i, ir.Gather)}
     for access in einsum.reads:
         if any(isinstance(i, ir.Gather) for i in access.indices):
-            name = f"{einsum.name}<{kind}{position}.{len(picks)}"
-            pick = _gather_node(program, families, einsum, access, name)
-            picks.append(pick)
-            reads.append(Read(pick.tensor, pick.target))
+            name = f"{einsum.name}<{kind}{position}.{len(gathers)}"
+            gather = _gather_node(program, families, einsum, access, name)
+            gathers.append(gather)
+            reads.append(Read(gather.tensor, gather.target))
         elif access not in inner:
             reads.append(Read(access.tensor, _forms(families, access)))
     before, compared = orders_of(masks.skipped(einsum), families)
@@ -114,8 +113,8 @@ def _statement(
     if einsum.scattered:
         scatter = _scatter_node(program, families, einsum, f"{einsum.name}>{position}")
         written = tuple(f for i in einsum.target.indices for f in _spread(families, i))
-        return [*picks, replace(node, tensor=scatter.reads[0].tensor, target=written), scatter]
-    return [*picks, node]
+        return [*gathers, replace(node, tensor=scatter.reads[0].tensor, target=written), scatter]
+    return [*gathers, node]
 
 
 def _spread(families: Families, index: ir.Index) -> tuple[Form, ...]:
@@ -132,7 +131,7 @@ def _scatter_node(
     target: list[Form] = []
     source: list[Form] = []
     looked: list[Read] = []
-    picked: list[tuple[str, str]] = []
+    gathered: list[tuple[str, str]] = []
     variables: list[str] = []
     plain = {v for i in einsum.target.indices if isinstance(i, ir.Affine) for v in i.variables}
     for index in einsum.target.indices:
@@ -146,8 +145,8 @@ def _scatter_node(
         forms = _forms(families, index.access)
         for form in forms:
             if not {*form.variables} <= plain and (variable := form.variables[0]):
-                picked.append((f"{name}@{len(picked)}", program.rank_of_variable[variable]))
-                form = Form((Term(1, (), picked[-1][0]),))
+                gathered.append((f"{name}@{len(gathered)}", program.rank_of_variable[variable]))
+                form = Form((Term(1, (), gathered[-1][0]),))
             source.append(form)
         looked.append(Read(index.access.tensor, tuple(source[len(source) - len(forms) :])))
     return PassNode(
@@ -155,10 +154,10 @@ def _scatter_node(
         owner=einsum.name,
         tensor=einsum.name,
         target=tuple(target),
-        variables=(*families.close(tuple(variables)), *(v for v, _ in picked)),
+        variables=(*families.close(tuple(variables)), *(v for v, _ in gathered)),
         reads=(Read(name, tuple(source)), *looked),
-        kind="pick",
-        picked=tuple(picked),
+        kind="gather",
+        gathered=tuple(gathered),
     )
 
 
@@ -168,12 +167,12 @@ def _gather_node(
     """Return the node that fetches ``access`` at positions given by index tensors."""
     forms: list[Form] = []
     reads: list[Read] = []
-    picked: list[tuple[str, str]] = []
+    gathered: list[tuple[str, str]] = []
     ranks = program.tensor_ranks.get(access.tensor, ())
     for dimension, index in enumerate(access.indices):
         if isinstance(index, ir.Gather):
             variable = f"{name}@{dimension}"
-            picked.append((variable, ranks[dimension] if dimension < len(ranks) else ""))
+            gathered.append((variable, ranks[dimension] if dimension < len(ranks) else ""))
             forms.append(Form((Term(1, (), variable),)))
             reads.append(Read(index.access.tensor, _forms(families, index.access)))
         else:
@@ -184,10 +183,10 @@ def _gather_node(
         owner=einsum.name,
         tensor=name,
         target=tuple(Form((Term(1, (), v),)) for v in variables),
-        variables=(*families.close(variables), *(v for v, _ in picked)),
+        variables=(*families.close(variables), *(v for v, _ in gathered)),
         reads=(Read(access.tensor, tuple(forms)), *reads),
-        kind="pick",
-        picked=tuple(picked),
+        kind="gather",
+        gathered=tuple(gathered),
     )
 
 

@@ -314,8 +314,8 @@ def _alike_families(
     """Equate two families whose members are equal one by one."""
     for (whole, members), (other, others) in itertools.product(families.members, repeat=2):
         pairs = tuple(zip(members, others, strict=False))
-        alike = other in node.variables and len(members) == len(others) > 0
-        if alike and all(found.get(pair) == EQUAL for pair in pairs):
+        matching = other in node.variables and len(members) == len(others) > 0
+        if matching and all(found.get(pair) == EQUAL for pair in pairs):
             found.setdefault((whole, other), EQUAL)
 
 
@@ -416,8 +416,8 @@ class Dependences:
         found: dict[str, list[tuple[int, ReadEdge]]] = {n.name: [] for n in self.nodes}
         for edge in self.edges:
             n = self.node_of[edge.reader]
-            alike = (edge.ties, edge.looping, n.variables, n.masks, n.compared)
-            found[edge.writer].append((numbers.setdefault(alike, len(numbers)), edge))
+            key = (edge.ties, edge.looping, n.variables, n.masks, n.compared)
+            found[edge.writer].append((numbers.setdefault(key, len(numbers)), edge))
         return found
 
     @cached_property

@@ -77,7 +77,7 @@ class Provenance:
         """Return the tensors the node itself traverses along ``variable``, with a flag for
         writes."""
         found = []
-        if node.kind != "pick" and any(True for _ in self._along(node.written, variable)):
+        if node.kind != "gather" and any(True for _ in self._along(node.written, variable)):
             found.append((node.tensor, True))
         for read in node.reads:
             if any(True for _ in self._along(read, variable)):
@@ -96,7 +96,7 @@ class Provenance:
             return
         seen.add((node.name, variable))
         for v in node.same_as(variable):
-            if node.kind != "pick":
+            if node.kind != "gather":
                 for dimension, s in self._along(node.written, v):
                     # The first path to a place determines its direction: -1 if it is read
                     # backwards.
@@ -198,9 +198,9 @@ class Traversals:
     def coordinates(self, node: PassNode, rank: str) -> tuple[str, ...]:
         """Return the variables of ``node`` that are positions along ``rank``."""
         family = self.program.rank_of[rank].family if rank in self.program.rank_of else None
-        picked = tuple(v for v, of in node.picked if of in (rank, family))
+        gathered = tuple(v for v, of in node.gathered if of in (rank, family))
         own = rank.lower()
-        return ((own,) if own in node.variables else ()) + picked
+        return ((own,) if own in node.variables else ()) + gathered
 
     def along(self, rank: str) -> dict[str, tuple[str, ...]]:
         """Return the nodes that traverse ``rank``, with their coordinates along it.
@@ -266,7 +266,7 @@ class Traversals:
         )
         # Pairs with equal keys have equal results, which saves most of the work in long cascades.
         states = tuple([s.at.number for s in steps])
-        alike = (
+        key = (
             rank,
             coordinates,
             signs,
@@ -274,10 +274,10 @@ class Traversals:
             self._point_sets[source],
             self._point_sets[reader],
         )
-        if alike not in self._known:
+        if key not in self._known:
             nodes = (self.dependences.node_of[source], self.dependences.node_of[reader])
-            self._known[alike] = self._kept(rank, nodes, coordinates, signs, steps)
-        return self._known[alike]
+            self._known[key] = self._kept(rank, nodes, coordinates, signs, steps)
+        return self._known[key]
 
     @cached_property
     def _point_sets(self) -> dict[str, int]:

@@ -337,8 +337,8 @@ def _with_members(program: Program, family: Rank, members: tuple[str, ...]) -> t
     for rank in program.ranks:
         if rank.name != family.name:
             # A partitioned rank is like no other rank: the others become like it instead.
-            alike = program.model_of(rank.name) == model != family.name
-            ranks.append(replace(rank, like=family.name) if alike else rank)
+            is_like = program.model_of(rank.name) == model != family.name
+            ranks.append(replace(rank, like=family.name) if is_like else rank)
             continue
         ranks.append(replace(rank, partition=members, like=None))
         ranks.extend(Rank(name=m, family=family.name, span=rank.span) for m in members)
@@ -349,9 +349,11 @@ def _like_the_first(program: Program, family: Rank, ranks: tuple[Rank, ...]) -> 
     """Return the ranks with each of those alike declared like the first of them."""
     if family.like is not None:
         return ranks
-    alike = [r.name for r in ranks if r.name == family.name or program.alike(r.name, family.name)]
+    group = [
+        r.name for r in ranks if r.name == family.name or program.share_shape(r.name, family.name)
+    ]
     return tuple(
-        replace(r, like=None if r.name == alike[0] else alike[0]) if r.name in alike else r
+        replace(r, like=None if r.name == group[0] else group[0]) if r.name in group else r
         for r in ranks
     )
 

@@ -176,7 +176,7 @@ def _held_or_swept(view: RankView) -> tuple[Einsum, ...]:
 def _separated(view: RankView, einsum: Einsum) -> RewriteStep | None:
     """Return the separation of a stale sum, if the resulting sums can run along."""
     found = separated(
-        view.program, einsum, lambda source: view.depends(source.expression), apart=True
+        view.program, einsum, lambda source: view.depends(source.expression), split_terms=True
     )
     if found is None:
         return None

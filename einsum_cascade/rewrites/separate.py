@@ -61,7 +61,7 @@ class Separate(Rewrite):
 
 
 def separated(
-    program: Program, einsum: Einsum, opened: Callable[[Einsum], bool], *, apart: bool = False
+    program: Program, einsum: Einsum, opened: Callable[[Einsum], bool], *, split_terms: bool = False
 ) -> RewriteStep | None:
     """Return the step that separates one sum, or None if its term does not expand.
 
@@ -71,7 +71,7 @@ def separated(
     einsum : Einsum
     opened : callable
         Predicate on Einsums that are read: whether to substitute them.
-    apart : bool
+    split_terms : bool
         Whether to split a sum of terms even if no factor leaves a sum.
     """
     if einsum.reduction != "+" or not einsum.over or einsum.select:
@@ -81,7 +81,7 @@ def separated(
     terms = expand_products(bridge.to_sympy(expression))
     groups = _grouped(bridge, terms, frozenset(einsum.over))
     # (x - mu)**2: sums of x**2, of x with -2*mu outside, and of 1 with mu**2 outside.
-    if len(groups) < 2 or not (apart or any(h != 1 for _, h in groups)):
+    if len(groups) < 2 or not (split_terms or any(h != 1 for _, h in groups)):
         return None
     before = program
     new: list[Einsum] = []

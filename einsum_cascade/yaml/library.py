@@ -255,8 +255,8 @@ def resolve_reference(
         Name for ``spec_tree``.
     """
     if is_file_name(name):
-        beside = "" if isinstance(span, SettingSpan) else Path(span.source.name).parent
-        path = beside / Path(name)
+        folder = "" if isinstance(span, SettingSpan) else Path(span.source.name).parent
+        path = folder / Path(name)
         if not file_exists(path):
             raise error(f"there is no file '{path}'", span)
         found = str(path)

@@ -49,9 +49,9 @@ def test_one_shape_gives_the_other() -> None:
 def test_it_is_printed_and_read_back() -> None:
     program = Cascade.parse(TEXT).program
     assert Cascade.parse(program_text(program)).program == program
-    assert program.alike("M", "P")
-    assert program.alike("P", "M")
-    assert not program.alike("P", "F")
+    assert program.share_shape("M", "P")
+    assert program.share_shape("P", "M")
+    assert not program.share_shape("P", "F")
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_masks_aligned_at_the_first_key_want_as_many_keys_as_queries(name: str) 
 @pytest.mark.parametrize("rule", ["partition:M=M1,M0", "partition:P=P1,P0"])
 def test_a_rank_that_is_like_another_may_be_cut(rule: str) -> None:
     derived = Cascade.load("lightning-attention").rewrite(rule).program
-    assert derived.alike("M", "P")
+    assert derived.share_shape("M", "P")
     assert sum(bool(r.partition) for r in derived.ranks) == 1
 
 
@@ -105,4 +105,4 @@ def test_a_mask_that_compares_two_positions_says_how_they_are_aligned(name: str)
         fixed = any(program.rank_of[r].shape for r in ranks)
         if signs == [-1, 1] and not form.shape_terms and not fixed:
             members = [program.rank_of[r].family for r in ranks]
-            assert program.alike(*ranks) or members[0] == members[1] is not None, ranks
+            assert program.share_shape(*ranks) or members[0] == members[1] is not None, ranks

@@ -33,7 +33,7 @@ def drawn(name: str, queries: int, keys: int, **more: Any) -> tuple[dict[str, An
     program = Cascade.load(name).program
     given = {"B": 2, "H": 2, "E": 3, "F": 4, "P": queries, "M": keys, "N": 3, "P0": 2, "M0": 2}
     names = {r.name for r in program.ranks} | set(program.parallel)
-    if program.alike("P", "M"):
+    if program.share_shape("P", "M"):
         given["M"] = queries
     given = {k: v for k, v in given.items() if k in names}
     shapes = given | resolve_shapes(program, given)
