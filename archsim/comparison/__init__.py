@@ -1,1 +1,1 @@
-"""Machines side by side, as they are or at equal area."""
+"""Comparison of machines, as they are, at equal area or at equal power."""

@@ -1,4 +1,4 @@
-"""``compare``: one workload on several machines, as they are or at equal area."""
+"""Comparison of one workload on several machines: ``compare``."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 
 
 class FindMappings(Protocol):
-    """Searches the mappings of a workload on a machine (``mappers.workload_search``)."""
+    """Search of the mappings of a workload on a machine (``mappers.workload_search``)."""
 
     def __call__(self, workload: WorkloadLike, architecture: Architecture, /) -> ByPart:
-        """One for each part. Raises MappingError where a part has none."""
+        """Return one mapping for each part. Raises MappingError if a part has none."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contender:
-    """A machine that takes part, by a name of its own.
+    """Machine of a comparison, with its label.
 
-    Its mapping is given, or is found once its size is settled, or is the default.
+    The mapping is given, is found once the size of the machine is settled, or is the default.
     """
 
     label: str
@@ -78,7 +78,7 @@ def contenders_of(
     *,
     find: FindMappings,
 ) -> tuple[Contender, ...]:
-    """Machines by value, built-in name or file, labelled so that no two labels are alike.
+    """Return machines given by value, built-in name or file, with unique labels.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def compare_contenders(
 
 
 def _power(result: Result) -> float:
-    """What a machine draws while it runs, on average, in pJ a second."""
+    """Return the average power of a run, in pJ per second."""
     return result.energy_pj / result.latency_s
 
 
@@ -194,7 +194,7 @@ def _check_contenders(contenders: Sequence[Contender]) -> None:
 
 
 def _labels(machines: Sequence[Architecture]) -> list[str]:
-    """The machines' names, with their files or numbers where names are alike."""
+    """Return the names of machines, extended by their files or numbers if two are equal."""
     names = [m.name for m in machines]
     longer = [m.name if names.count(m.name) == 1 else f"{m.name} ({m.source})" for m in machines]
     if len(set(longer)) == len(longer):
@@ -206,7 +206,7 @@ def _labels(machines: Sequence[Architecture]) -> list[str]:
 
 
 def _area(contender: Contender) -> float:
-    """The machine's area in um^2, which ratios are made of."""
+    """Return the area of a machine in um^2. Raises InputError if the machine has none."""
     found = total_area(contender.machine)
     if not found > 0:
         technology = contender.machine.technology.name
@@ -222,7 +222,7 @@ def _area(contender: Contender) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _MachineRun:
-    """What a machine ran, and how long that took."""
+    """Result of a machine, the mappings it refused, and notes."""
 
     result: Result
     refused: tuple[Refusal, ...]
@@ -230,7 +230,7 @@ class _MachineRun:
 
 
 def _run(workload: WorkloadLike, contender: Contender, generators: Generators) -> _MachineRun:
-    """The machine's run; what is wrong with it says whose it is."""
+    """Return the run of a machine. Errors name the machine."""
     machine = contender.machine
     how = contender.mapping
     try:

@@ -1,4 +1,4 @@
-"""The picture of a comparison. Imports matplotlib: load it only to draw."""
+"""Picture of a comparison. Import this module only to draw: it loads matplotlib."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _FIRST = "#bbbbbb"
 
 _WIDE_IN = 11.0
 _BESIDE_IN = 8.0
-"""Width from which on the three stand side by side."""
+"""Width in inches from which the three charts stand side by side."""
 
 
 def plot_comparison(comparison: ComparisonRecord, width_in: float = _WIDE_IN) -> Picture:
-    """Speedup, energy and area of every machine, a row of bars each.
+    """Draw speedup, energy and area of every machine, a row of bars each.
 
-    Energy and area are relative to the first machine and divided by component. Components have
-    the order and the colours of the first machine's picture of energy.
+    Energy and area are relative to the first machine and divided by component. Components have the
+    order and the colours of the first machine's picture of energy.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def _name(row: ComparedMachine) -> str:
 
 
 def _draw_speedup(axes: Axes, rows: Sequence[ComparedMachine]) -> None:
-    """A bar per machine; the first is grey. The axis is linear and begins at zero."""
+    """Draw a bar for each machine, the first in grey, on a linear axis from zero."""
     for at, row in enumerate(rows):
         axes.barh(at, row.speedup, _HEIGHT, color=_PLAIN if at else _FIRST)
         text = f"{ratio(row.speedup)}  ({seconds(row.result.latency_s)})"
@@ -101,7 +101,8 @@ def _draw_parts(
     colours: dict[str, str],
     show: Callable[[float], str],
 ) -> None:
-    """Stacked bars: (parts, their sum, the sum over the first machine's)."""
+    """Draw stacked bars, each given by its parts, their sum and its ratio to the first machine's
+    sum."""
     for at, (parts, whole, share) in enumerate(bars):
         left = 0.0
         for name, value in parts:
@@ -116,7 +117,7 @@ def _draw_parts(
 
 
 def _beside(axes: Axes, x: float, y: float, text: str) -> None:
-    """Write at the end of a bar; the line of the first machine does not go through it."""
+    """Write beside the end of a bar, on white: the line of the first machine stops there."""
     blank = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
     axes.annotate(
         text,

@@ -15,12 +15,13 @@ from .scaling import Change, Scaling
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedMachine:
-    """One machine's run, relative to the first machine's.
+    """Run of one machine, relative to the run of the first machine.
 
-    ``speedup`` is the first's latency over this one's (above 1: this one is faster);
-    ``energy_ratio`` and ``area_ratio`` are this one's over the first's (below 1: it needs
-    less). Of several copies ``speedup`` is that of what they do together, ``area_ratio`` of all
-    their areas; the energy of a piece of work is the same.
+    ``speedup`` is the first machine's latency over this machine's (above 1: this machine is
+    faster). ``energy_ratio`` and ``area_ratio`` are this machine's values over the first machine's
+    (below 1: this machine needs less). If several copies of a machine are compared, ``speedup``
+    counts their joint throughput and ``area_ratio`` their total area; the energy of a piece of work
+    is the same.
     """
 
     label: str
@@ -29,17 +30,17 @@ class ComparedMachine:
     energy_ratio: float
     area_ratio: float
     scaling: Scaling | None = None
-    """What was done to bring its area close to the first's; None: nothing."""
+    """Scaling that brought the area close to the first machine's; None if there was none."""
     copies: float = 1.0
-    """Machines of its kind that together have the area, or draw the power, of the first."""
+    """Number of copies that together have the area, or draw the power, of the first machine."""
     refused: tuple[Refusal, ...] = ()
-    """Mappings that were tried before the one that ran, and why they are not legal."""
+    """Mappings that were tried before the one that ran, and why each is not legal."""
     left_out: tuple[str, ...] = ()
-    """What the workload has and the cascades that ran lack (a mask), and what is billed as if the
-    machine's words were of another width, in sentences."""
+    """Sentences about features of the workload that the cascades lack (such as a mask), and
+    about words that are billed at another width than the machine's."""
 
     def to_dict(self) -> dict[str, Any]:
-        """A row of ``compare --json``: the result's object and the ratios."""
+        """Return a row of ``compare --json``: the result's object and the ratios."""
         scaled = None
         if self.scaling is not None:
             scaled = asdict(self.scaling) | {"residual": self.scaling.residual}
@@ -66,17 +67,17 @@ class ComparisonRecord:
 
     @property
     def first(self) -> ComparedMachine:
-        """The machine that the others are measured by."""
+        """First machine, to which the others are compared."""
         return self.rows[0]
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON object of ``compare --json``; ``from_dict`` reads it."""
+        """Return the JSON object of ``compare --json``, which ``from_dict`` reads."""
         rows = [row.to_dict() for row in self.rows]
         return {"iso_area": self.iso_area, "iso_power": self.iso_power, "rows": rows}
 
     @classmethod
     def from_dict(cls, data: MappingOf[str, Any]) -> Self:
-        """The comparison that ``data``, from ``to_dict`` or its JSON, was made of.
+        """Return the comparison that ``to_dict`` made ``data`` from.
 
         Raises
         ------

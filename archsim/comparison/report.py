@@ -1,4 +1,4 @@
-"""What a comparison says to a person, and its table for a spreadsheet."""
+"""Report of a comparison, and its table in CSV."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .record import ComparedMachine, ComparisonRecord
 
 
 def comparison_report(comparison: ComparisonRecord) -> Document:
-    """Ratios to the first machine, areas by component, and what was scaled."""
+    """Return a report: ratios to the first machine, areas by component, and scaled sizes."""
     first = comparison.first.result
     scaled = [r for r in comparison.rows if r.scaling is not None]
     how = "at equal area" if comparison.iso_area else "as they are"
@@ -33,7 +33,7 @@ def comparison_report(comparison: ComparisonRecord) -> Document:
 
 
 def in_copies(comparison: ComparisonRecord) -> bool:
-    """Whether machines are compared as several of a kind."""
+    """Return whether some machine is compared as several copies."""
     return any(row.copies != 1 for row in comparison.rows)
 
 
@@ -100,7 +100,7 @@ def _runs(comparison: ComparisonRecord) -> Table:
 
 
 def area_components(comparison: ComparisonRecord) -> tuple[str, ...]:
-    """Components of any of the machines, in the order of the first that has them."""
+    """Return the components of all machines, in the order in which they first occur."""
     names = (n for row in comparison.rows for n, _ in row.result.area_by_component)
     return tuple(dict.fromkeys(names))
 
@@ -167,7 +167,7 @@ def _notes(comparison: ComparisonRecord) -> tuple[str, ...]:
 
 
 def comparison_csv(comparison: ComparisonRecord) -> str:
-    """One line per machine, units in the column names, numbers unrounded.
+    """Return one CSV line per machine, with units in the column names and unrounded numbers.
 
     Parameters
     ----------

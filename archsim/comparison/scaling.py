@@ -1,4 +1,4 @@
-"""A machine made as large as another: its arrays, or one memory, scaled to an area."""
+"""Scaling of a machine to the area of another: all arrays, or one memory."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ..quantities import area as show_area
 from ..spec.arch import Architecture, Dimension, Memory, ProcessingArray
 
 ARRAYS = "arrays"
-"""Scale all axes of all arrays together; anything else is the name of a memory."""
+"""Scale all axes of all arrays together; any other value is the name of a memory."""
 
 COPIES = "copies"
-"""Scale nothing of a machine: take as many of it, each for sequences of its own."""
+"""Scale nothing: compare several copies of the machine, each with its own sequences."""
 
 _NEAR = 0.05
-"""A machine whose closest area is further off than this share is not comparable."""
+"""Largest relative error of the area for which machines are comparable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One number of a machine, before and after."""
+    """Size of one part of a machine, before and after scaling."""
 
     field: str
     before: int
@@ -34,7 +34,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scaling:
-    """What was done to a machine to give it an area (all areas in um^2)."""
+    """Changes that gave a machine a target area (areas in um^2)."""
 
     scaled: str
     """``arrays``, or the memory whose capacity changed."""
@@ -45,19 +45,19 @@ class Scaling:
 
     @property
     def residual(self) -> float:
-        """What the area still differs from the target by, as a share of the target."""
+        """Relative difference of the area from the target."""
         return self.after_um2 / self.target_um2 - 1
 
 
 def total_area(machine: Architecture) -> float:
-    """Area of everything on the chip, in um^2."""
+    """Return the area of everything on the chip, in um^2."""
     return sum(size for _, size in areas(machine))
 
 
 def scale_to_area(
     machine: Architecture, target_um2: float, scaled: str = ARRAYS
 ) -> tuple[Architecture, Scaling]:
-    """The machine with the area closest to a target, and what was changed.
+    """Return the machine with the area closest to a target, and the changes.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def scale_to_area(
         memory = _sized_memory(machine, scaled)
         make, now = _with_memory(machine, memory), memory_rows(memory) or 1
     closest = _closest(make, now, target_um2)
-    # Not made anew where nothing changes: that would round a capacity up to whole lines.
+    # An unchanged machine is kept: to make it anew would round capacities up to whole lines.
     result = make(closest) if closest != now else machine
     scaling = Scaling(
         scaled=scaled,
@@ -120,11 +120,12 @@ def _longest(machine: Architecture) -> int:
 
 
 def _with_arrays(machine: Architecture) -> Callable[[int], Architecture]:
-    """Machines by the size of their longest axis; the others keep their ratio to it."""
+    """Return a function from the size of the longest axis to a machine; other axes keep their
+    ratio."""
     longest = _longest(machine)
 
     def resized(size: int, n: int) -> int:
-        # size * n / longest to the nearest whole number, halves up; no axis disappears.
+        # Round size * n / longest to the nearest whole number, halves up; no axis disappears.
         return max(1, (2 * size * n + longest) // (2 * longest))
 
     def array(a: ProcessingArray, n: int) -> ProcessingArray:
@@ -141,7 +142,7 @@ def _resized(dimension: Dimension, sizes: dict[str, int]) -> Dimension:
 
 
 def _sized_memory(machine: Architecture, name: str) -> Memory:
-    """The memory of a name, if it has an area that depends on its capacity."""
+    """Return the memory of a name, if its area depends on its capacity."""
     sized = [m.name for m in machine.memories if m.name in dict(areas(machine))]
     memory = machine.memory(name)
     if memory is None or name not in sized:
@@ -152,7 +153,10 @@ def _sized_memory(machine: Architecture, name: str) -> Memory:
 
 
 def _with_memory(machine: Architecture, memory: Memory) -> Callable[[int], Architecture]:
-    """Machines by the lines of one memory. What is billed as another capacity stays so."""
+    """Return a function from a number of lines to a machine with one memory resized.
+
+    A memory that is billed as another capacity stays billed in proportion.
+    """
     rows_now = memory_rows(memory) or 1
 
     def lines(size: int | None, rows: int) -> int | None:
@@ -175,8 +179,8 @@ def _with_memory(machine: Architecture, memory: Memory) -> Callable[[int], Archi
 
 
 def _closest(make: Callable[[int], Architecture], now: int, target: float) -> int:
-    """The size whose area is closest to the target, by bisection: areas grow with size."""
-    # Doubled until it is too large: then the target lies between low and high.
+    """Return the size whose area is closest to the target, by bisection: areas grow with size."""
+    # Doubling ends with a size that is too large: the target lies between low and high.
     low, high = 1, max(2, now)
     while total_area(make(high)) <= target:
         low, high = high, 2 * high
@@ -203,7 +207,7 @@ def _changes(before: Architecture, after: Architecture) -> tuple[Change, ...]:
 
 
 def _too_far(machine: Architecture, scaling: Scaling) -> Problem:
-    """Why no size will do: the parts that stay, or steps of whole elements."""
+    """Explain why no size comes close: other components are too large, or steps too coarse."""
     own = {a.name for a in machine.arrays} if scaling.scaled == ARRAYS else {scaling.scaled}
     others = [name for name, _ in areas(machine) if name not in own]
     rest = sum(size for name, size in areas(machine) if name not in own)

@@ -1,6 +1,7 @@
-"""Figures of a study, and the files of a study's output folder.
+"""Figures of a study, and the files of its output folder.
 
-This module imports matplotlib: import it only to draw."""
+Import this module only to draw: it loads matplotlib.
+"""
 
 from __future__ import annotations
 
@@ -46,12 +47,12 @@ _COLOURS = (
 """Colours that stay apart for most colour-blind readers."""
 
 _Bar = tuple[float, float, float]
-"""Left edge, bottom, top."""
+"""Left edge, bottom and top of a bar."""
 _OUTLINE = (Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY)
 _GAP = 0.1
-"""Between neighbouring bars, as a part of a bar."""
+"""Gap between neighbouring bars, as a share of a bar."""
 _GROUP = 0.84
-"""Width of the bars of one length together; lengths are one apart."""
+"""Total width of the bars of one length; lengths are one unit apart."""
 _MODEL_INCHES = 3.0
 _ROW_INCHES = 1.9
 _HEAD_INCHES = 1.0
@@ -64,7 +65,7 @@ _INK = "#333333"
 
 
 def pictures(data: FigureData) -> dict[str, bytes]:
-    """A figure drawn, in every format by its name."""
+    """Draw a figure, and return its files by format."""
     drawn = {
         "bars": _draw_bars,
         "stack": _draw_stack,
@@ -73,14 +74,14 @@ def pictures(data: FigureData) -> dict[str, bytes]:
     }
     picture = drawn[data.figure.kind](data)
     for text in picture.findobj(Text):
-        # What a plan calls things is no formula; numbers of the axes are only written later.
+        # Titles in a plan are no formulas. Tick labels of the axes are written later.
         if "$" in text.get_text():
             text.set_parse_math(False)
     return {form: _rendered(picture, form) for form in ("svg", "png")}
 
 
 def _rendered(picture: Picture, form: str) -> bytes:
-    """An ``svg`` (with text as text) or a ``png``; the same picture gives the same bytes."""
+    """Return a picture as ``svg`` (with text as text) or ``png``, always with the same bytes."""
     stream = BytesIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "archsim"}):
         own: dict[str, Any] = (
@@ -90,11 +91,8 @@ def _rendered(picture: Picture, form: str) -> bytes:
     return stream.getvalue()
 
 
-# ------------------------------------------------------------------------- the frame
-
-
 def _frame(data: FigureData, rows: Sequence[str]) -> tuple[Picture, list[Axes]]:
-    """An axes for each row; lengths stand one apart, models one further."""
+    """Return axes for each row; lengths are one unit apart, models further."""
     plan, figure = data.plan, data.figure
     models, lengths = len(plan.workloads), len(plan.seq_len)
     width = _LEFT_INCHES + models * _MODEL_INCHES + _RIGHT_INCHES
@@ -141,19 +139,19 @@ def _frame(data: FigureData, rows: Sequence[str]) -> tuple[Picture, list[Axes]]:
 
 
 def _title(axes: Axes, text: str) -> None:
-    """Name a row; a fixed height spares looking for what may be in the way."""
+    """Title a row, at a fixed height: matplotlib need not search for free space."""
     axes.set_title(text, loc="left", fontsize=9, y=1.02)
 
 
 def _places(data: FigureData) -> Iterator[tuple[float, tuple[str, int]]]:
-    """Where the bars of each model and length have their middle."""
+    """Yield the middle of the bars of each model and length."""
     for m, workload in enumerate(data.plan.workloads):
         for i, length in enumerate(data.plan.seq_len):
             yield m * (len(data.plan.seq_len) + 0.6) + i, (workload, length)
 
 
 def _legend(picture: Picture, handles: Sequence[Patch | Line2D], remark: str = "") -> None:
-    """Handles in rows below the title, each with its name."""
+    """Draw a legend in rows below the title, and a remark at the right."""
     width, height = picture.get_size_inches()
     picture.legend(
         handles=list(handles),
@@ -171,7 +169,7 @@ def _legend(picture: Picture, handles: Sequence[Patch | Line2D], remark: str = "
 
 
 def _bars(axes: Axes, bars: Sequence[_Bar], width: float, colour: str) -> None:
-    """Bars given as (left edge, bottom, top), with a gap after each."""
+    """Draw bars given as (left edge, bottom, top), with a gap after each."""
     width *= 1 - _GAP
     corners = [
         corner
@@ -185,17 +183,14 @@ def _bars(axes: Axes, bars: Sequence[_Bar], width: float, colour: str) -> None:
 
 
 def _heights(axes: Axes, quantity: str, highest: float) -> None:
-    """The axis of a quantity from nothing to a little above its largest value."""
+    """Set the axis of a quantity from zero to a little above its largest value."""
     axes.set_ylim(0, 1.06 * highest or 1)
     if is_share(quantity):
         axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f}%")
 
 
-# ------------------------------------------------------------------------- bars
-
-
 def _draw_bars(data: FigureData) -> Picture:
-    """A bar for each configuration and length."""
+    """Draw a bar for each configuration and length."""
     plan, names = data.plan, data.figure.configurations
     rows = [(p, b, words) for p in data.figure.panels for b, words in plan.billings.items()]
     picture, grid = _frame(data, [f"{p.title}, {words}" for p, _, words in rows])
@@ -224,7 +219,7 @@ def _draw_bars(data: FigureData) -> Picture:
 def _mean_lines(
     data: FigureData, panel: FigurePanel, billing: str, axes: Axes
 ) -> dict[str, Line2D]:
-    """Published and reproduced means over all models, as lines across a row."""
+    """Draw published and reproduced means over all models as lines across a row."""
     found: dict[str, Line2D] = {}
     told: list[str] = []
     for mean, reproduced in data.means:
@@ -247,11 +242,8 @@ def _mean_lines(
     return found
 
 
-# ------------------------------------------------------------------------- stacks
-
-
 class _StackedBars:
-    """Stacked bars, collected by what each part is; parts keep their colours."""
+    """Stacked bars, collected by the name of each segment; a segment keeps its colour."""
 
     def __init__(self) -> None:
         self.colours: dict[str, str] = {}
@@ -259,7 +251,7 @@ class _StackedBars:
         self.highest = 0.0
 
     def add(self, left: float, parts: Mapping[str, float]) -> None:
-        """One stack, its parts from below."""
+        """Add one stack, its segments from below."""
         low = 0.0
         for part, share in parts.items():
             self.bars.setdefault(part, []).append((left, low, low + share))
@@ -267,19 +259,19 @@ class _StackedBars:
         self.highest = max(self.highest, low)
 
     def draw(self, axes: Axes, width: float) -> None:
-        """Draw what was collected, and forget it."""
+        """Draw the collected stacks, and forget them."""
         for part, bars in self.bars.items():
             self.colours.setdefault(part, _COLOURS[len(self.colours) % len(_COLOURS)])
             _bars(axes, bars, width, self.colours[part])
         self.bars, self.highest = {}, 0.0
 
     def patches(self) -> list[Patch]:
-        """What the legend shows."""
+        """Return the entries of the legend."""
         return [Patch(color=colour, label=part) for part, colour in self.colours.items()]
 
 
 def _draw_stack(data: FigureData) -> Picture:
-    """Energy by component: a stack for each configuration and length."""
+    """Draw energy by component: a stack for each configuration and length."""
     plan, names, panel = data.plan, data.figure.configurations, data.figure.panels[0]
     picture, grid = _frame(data, [f"{panel.title}, {words}" for words in plan.billings.values()])
     width = _GROUP / len(names)
@@ -299,7 +291,8 @@ def _draw_stack(data: FigureData) -> Picture:
 
 
 def _draw_breakdown(data: FigureData) -> Picture:
-    """Time of one array by Einsum: a row for each configuration, as the publication bills."""
+    """Draw the time of one array by Einsum: a row for each configuration, in the published
+    billing."""
     plan, panel, names = data.plan, data.figure.panels[0], data.figure.configurations
     names = tuple(c for c in names if data.parts_of(c)) or names
     picture, grid = _frame(data, [plan.configuration(c).title for c in names])
@@ -315,16 +308,14 @@ def _draw_breakdown(data: FigureData) -> Picture:
     return picture
 
 
-# ------------------------------------------------------------------------- scatter
-
 _UNITS: Mapping[str, tuple[str, float]] = MappingProxyType(
     {"area_um2": (" (mm²)", 1e6), "latency_s": (" (s)", 1.0)}
 )
-"""What follows a quantity's name at an axis, and what its numbers are divided by."""
+"""Suffix of a quantity's name at an axis, and the divisor of its numbers."""
 
 
 def _draw_scatter(data: FigureData) -> Picture:
-    """The last panel against the first: a line for each model, a point for each machine."""
+    """Draw the last panel against the first: a line for each model, a point for each machine."""
     plan, figure = data.plan, data.figure
     picture = Picture(figsize=(7.2, 4.8))
     axes = picture.subplots(gridspec_kw={"left": 0.11, "right": 0.97, "top": 0.9, "bottom": 0.12})
@@ -360,7 +351,7 @@ def _draw_scatter(data: FigureData) -> Picture:
 
 
 def _points(data: FigureData, billing: str, workload: str) -> Iterator[tuple[str, float, float]]:
-    """The machines a workload ran on: name, and where it stands."""
+    """Yield the machines that ran a workload: name and coordinates."""
     for run, numbers in data.shown.items():
         if (run.billing, run.workload) == (billing, workload):
             x, y = (
@@ -381,7 +372,7 @@ def _label_points(data: FigureData, axes: Axes) -> None:
 
 
 def texts(study: Study, published: tuple[PublishedValue, ...] = ()) -> Iterator[tuple[str, str]]:
-    """Names and contents of all text files.
+    """Yield names and contents of all text files.
 
     Parameters
     ----------
@@ -412,7 +403,7 @@ def texts(study: Study, published: tuple[PublishedValue, ...] = ()) -> Iterator[
 def drawn(
     study: Study, workers: int = 1, finished: Finished = nothing
 ) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of all pictures, drawn by several processes.
+    """Yield names and contents of all pictures, drawn by several processes.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""What a reproduction file says: which runs, which figures, which published means.
+"""Reproduction file: runs, figures and published means, as frozen records.
 
-The records are the file's own fields, frozen, so that a field is written down once. Mistakes
-point at the file. The code that reads them knows no publication.
+Each field of a record is a field of the file. Errors point at the file. No publication is mentioned
+in the code.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from .runs import BY_NAME, PLAIN, RATIOS
 KEY = "reproduction"
 
 _BLANK = re.compile(r"\{([^{}]*)\}")
-"""A name in braces, to be filled in."""
+"""Name in braces, which is filled in."""
 _PRINTED = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?[x%]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrintedRatio:
-    """A number as it was printed, ``6.7x`` or ``79%``, to so many decimals."""
+    """Number as it was printed, such as ``6.7x`` or ``79%``, with its number of decimals."""
 
     text: str
 
     @property
     def value(self) -> float:
-        """The ratio that is meant."""
+        """Ratio as a plain number."""
         number = float(self.text[:-1])
         return number / 100 if self.text.endswith("%") else number
 
     def like(self, ratio: float, more: int = 0) -> str:
-        """Another ratio in the same form, with ``more`` digits.
+        """Return another ratio in the same form, with ``more`` digits.
 
         >>> PrintedRatio(text="79%").like(0.7954, more=1)
         '79.5%'
@@ -53,11 +53,8 @@ class PrintedRatio:
         return f"{number:.{decimals}f}{self.text[-1]}"
 
     def agrees(self, ratio: float) -> bool:
-        """Whether a ratio prints as this one does."""
+        """Return whether a ratio prints as this one does."""
         return self.like(ratio) == self.text
-
-
-# ------------------------------------------------------------------------- kinds of field
 
 
 def _printed(value: Any) -> PrintedRatio:
@@ -86,21 +83,18 @@ Quantity = Annotated[str, PlainValidator(_quantity)]
 Ratio = Annotated[PrintedRatio, PlainValidator(_printed)]
 PlainText = Annotated[str, PlainValidator(_plain_text)]
 Heading = Annotated[str, AfterValidator(visible)]
-"""A title, as it is drawn and printed."""
+"""Title, as it is drawn and printed."""
 MeanName = Literal["arithmetic", "geometric", "harmonic"]
 Names = Annotated[tuple[Name, ...], Field(min_length=1)]
 
 
 def _filled(text: str, names: Mapping[str, str]) -> str:
-    """A text with every ``{name}`` replaced."""
+    """Return a text with every ``{name}`` replaced."""
     return _BLANK.sub(lambda found: names[found[1]], text)
 
 
-# ------------------------------------------------------------------------------- records
-
-
 class Configuration(Fields):
-    """A mapping, and the machine that bills it in each of the plan's billings."""
+    """Mapping, and the machine that bills it in each of the plan's billings."""
 
     name: Name
     title: Heading
@@ -109,9 +103,9 @@ class Configuration(Fields):
 
 
 class ModelScope(Fields):
-    """How much of a model is computed: settings of the workload (``scope=block``).
+    """Part of a model that is computed: settings of the workload (``scope=block``).
 
-    ``mappings`` are those of the parts beside attention.
+    ``mappings`` are those of the parts other than attention.
     """
 
     name: Name
@@ -121,16 +115,16 @@ class ModelScope(Fields):
 
 
 class FigurePanel(Fields):
-    """One quantity of a figure."""
+    """Quantity of a figure, and its title."""
 
     quantity: Quantity
     title: Heading
 
 
 class PublishedFigure(Fields):
-    """A figure of the publication, by its number there.
+    """Figure of the publication, by its number there.
 
-    Of a configuration the quantity itself is shown, or its ratio to that of ``baseline``.
+    A figure shows the quantity of each configuration, or its ratio to that of ``baseline``.
     """
 
     number: Count
@@ -139,19 +133,20 @@ class PublishedFigure(Fields):
     scope: Name
     panels: Annotated[tuple[FigurePanel, ...], Field(min_length=1)]
     configurations: tuple[Name, ...] = ()
-    """Where the file names none: all of them."""
+    """Configurations shown; all of them if the file names none."""
     baseline: Name | None = None
 
     @property
     def is_of_sweep(self) -> bool:
-        """Whether it shows machines of the sweep, not configurations."""
+        """True if the figure shows machines of the sweep instead of configurations."""
         return self.kind == "scatter"
 
 
 class PublishedMean(Fields):
-    """A mean ratio that the publication states.
+    """Mean ratio that the publication states.
 
-    ``corrected`` is the published number without a known mistake in it, ``because`` of what.
+    ``corrected`` is the published number without a known mistake, and ``because`` names the
+    mistake.
     """
 
     of: Name
@@ -166,14 +161,14 @@ class PublishedMean(Fields):
 
 
 class SweptMachines(Fields):
-    """Machines that are tried on some workloads: names to fill in, machine by machine."""
+    """Machines that run some workloads: values for the names in settings, machine by machine."""
 
     workloads: Names
     points: Annotated[tuple[dict[str, PlainText], ...], Field(min_length=1)]
 
 
 class MachineSweep(Fields):
-    """Machines of many sizes under one configuration and sequence length."""
+    """Machines of many sizes, under one configuration and sequence length."""
 
     configuration: Name
     seq_len: Count
@@ -182,14 +177,14 @@ class MachineSweep(Fields):
     groups: Annotated[tuple[SweptMachines, ...], Field(min_length=1)]
 
     def points(self, workload: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """The machines for a workload: a label, and settings of the architecture."""
+        """Yield the label and the architecture settings of each machine for a workload."""
         for group in self.groups:
             for names in group.points if workload in group.workloads else ():
                 yield _filled(self.label, names), tuple(_filled(s, names) for s in self.settings)
 
 
 class OmittedCost(Fields):
-    """Something that the publication's billing leaves out, and settings that put it in."""
+    """Cost that the publication's billing omits, and settings that include it."""
 
     title: Heading
     configuration: Name
@@ -197,7 +192,7 @@ class OmittedCost(Fields):
 
 
 class OmittedCosts(Fields):
-    """Omissions put right one at a time, on one workload of one length."""
+    """Omitted costs, included one at a time, on one workload of one length."""
 
     scope: Name
     workload: Name
@@ -206,10 +201,10 @@ class OmittedCosts(Fields):
 
 
 class PublishedTable(Fields):
-    """A CSV file of published figures: which rows are meant, what its columns hold.
+    """CSV file of published figures: the rows that are read, and the contents of columns.
 
-    With a scope, ``key`` is the length and the column ``configuration`` names one of the plan;
-    without, ``key`` is the sweep's machine. It is made of columns: ``{pe_dim}x{pe_dim}``.
+    If there is a scope, ``key`` is the length and the column ``configuration`` names one of the
+    plan. Otherwise ``key`` is the sweep's machine, composed of columns: ``{pe_dim}x{pe_dim}``.
     """
 
     file: str
@@ -221,7 +216,7 @@ class PublishedTable(Fields):
 
     @property
     def needed_columns(self) -> tuple[str, ...]:
-        """Every column that is read."""
+        """Names of all columns that are read."""
         configuration = () if self.scope is None else ("configuration",)
         return (
             *dict.fromkeys(_BLANK.findall(self.key)),
@@ -231,12 +226,12 @@ class PublishedTable(Fields):
         )
 
     def key_of(self, row: Mapping[str, str]) -> str:
-        """The length or machine that a row is of."""
+        """Return the length or machine of a row."""
         return _filled(self.key, row)
 
 
 class Reproduction(Fields):
-    """A whole reproduction file. The first of ``billings`` is the publication's own."""
+    """Reproduction file. The first of ``billings`` is the publication's own."""
 
     name: Title
     title: Heading
@@ -254,7 +249,7 @@ class Reproduction(Fields):
 
     @classmethod
     def load(cls, name: str | PathLike[str]) -> Reproduction:
-        """The built-in reproduction of a name, or the one in a file.
+        """Return the built-in reproduction of a name, or the one in a file.
 
         Raises
         ------
@@ -271,34 +266,34 @@ class Reproduction(Fields):
 
     @property
     def published_billing(self) -> str:
-        """The billing that the publication does."""
+        """Name of the publication's own billing."""
         return next(iter(self.billings))
 
     @property
     def other_billings(self) -> dict[str, str]:
-        """The other billings by name, and what they mean."""
+        """Descriptions of the other billings, by name."""
         return {b: words for b, words in self.billings.items() if b != self.published_billing}
 
     @property
     def cases(self) -> list[tuple[str, int]]:
-        """Every workload at every length: what means are taken over."""
+        """Workload and length of every run that means are taken over."""
         return [(w, n) for w in self.workloads for n in self.seq_len]
 
     def configuration(self, name: str) -> Configuration:
-        """The configuration called ``name``."""
+        """Return the configuration called ``name``."""
         return next(c for c in self.configurations if c.name == name)
 
     def scope(self, name: str) -> ModelScope:
-        """The scope called ``name``."""
+        """Return the scope called ``name``."""
         return next(s for s in self.scopes if s.name == name)
 
     def title_of(self, mean: PublishedMean) -> str:
-        """``attention speedup, +Binding over FLAT``."""
+        """Return the title of a mean, such as ``attention speedup, +Binding over FLAT``."""
         of, over = (self.configuration(c).title for c in (mean.of, mean.over))
         return f"{self.scope(mean.scope).title} {mean.quantity}, {of} over {over}"
 
     def figure(self, number: int) -> PublishedFigure:
-        """The figure of a number.
+        """Return the figure of a number.
 
         Raises
         ------
@@ -313,7 +308,7 @@ class Reproduction(Fields):
         raise InputError(f"'{self.name}' has no figure {number}; {hint}")
 
     def only(self, numbers: Sequence[int]) -> Reproduction:
-        """The plan with some of its figures, and the means that belong to them.
+        """Return the plan with some of its figures, and the means that belong to them.
 
         Raises
         ------
@@ -328,11 +323,8 @@ class Reproduction(Fields):
         return self.model_copy(update={"figures": figures, "omissions": None, "headline": means})
 
 
-# -------------------------------------------------------------------------------- checks
-
-
 def _twice(plan: Reproduction, root: YamlNode) -> Iterator[Problem]:
-    """Names and numbers that must be told apart."""
+    """Yield names and numbers that occur twice."""
     lists: tuple[tuple[str, str, list[str]], ...] = (
         ("configurations", "name", [c.name for c in plan.configurations]),
         ("scopes", "name", [s.name for s in plan.scopes]),
@@ -346,7 +338,7 @@ def _twice(plan: Reproduction, root: YamlNode) -> Iterator[Problem]:
 
 
 def _unknown(plan: Reproduction, root: YamlNode) -> Iterator[Problem]:
-    """Names of configurations, scopes and billings that are not declared."""
+    """Yield names of configurations, scopes and billings that are not declared."""
     known = {
         "configuration": [c.name for c in plan.configurations],
         "scope": [s.name for s in plan.scopes],
@@ -367,7 +359,7 @@ def _unknown(plan: Reproduction, root: YamlNode) -> Iterator[Problem]:
 
 
 def _referred(plan: Reproduction) -> Iterator[tuple[str, str, Path]]:
-    """Every name that means a configuration or a scope: what, which, where in the file."""
+    """Yield every reference to a configuration or a scope: kind, name, place in the file."""
     for at, figure in enumerate(plan.figures):
         here: Path = ("figures", at)
         yield "scope", figure.scope, (*here, "scope")
@@ -391,7 +383,7 @@ def _referred(plan: Reproduction) -> Iterator[tuple[str, str, Path]]:
 
 
 def _unfilled(plan: Reproduction, root: YamlNode) -> Iterator[Problem]:
-    """A figure of a sweep that is not there, and points that leave a ``{name}`` open."""
+    """Yield a figure of a missing sweep, and points that leave a ``{name}`` open."""
     sweep = plan.sweep
     if sweep is None:
         if figure := next((f for f in plan.figures if f.is_of_sweep), None):

@@ -1,4 +1,4 @@
-"""Published figures that a reader has: read from CSV files, put beside ours."""
+"""Published figures that a reader has: CSV files, compared with reproduced numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .tables import csv_text, tokens
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedValue:
-    """One published number, and the run it is of."""
+    """Published number, and the run that reproduces it."""
 
     run: StudyRun
     quantity: str
@@ -30,7 +30,7 @@ class PublishedValue:
 
 
 def read_published(plan: Reproduction, folder: Path) -> tuple[PublishedValue, ...]:
-    """Every number of the plan's published tables that a folder holds.
+    """Return every number of the plan's published tables that a folder holds.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def _values(plan: Reproduction, table: PublishedTable, path: Path) -> Iterator[P
 
 
 def _run(plan: Reproduction, table: PublishedTable, row: dict[str, str]) -> StudyRun | None:
-    """The run that a row is of; None where the plan has no such run."""
+    """Return the run that a row is about; None if the plan has no such run."""
     billing, key = plan.published_billing, table.key_of(row)
     if table.scope is None:
         sweep = plan.sweep
@@ -98,11 +98,8 @@ def _number(text: str | None, where: str) -> float:
     return value
 
 
-# ------------------------------------------------------------------------ beside ours
-
-
 def beside_csv(study: Study, published: tuple[PublishedValue, ...]) -> str:
-    """Published and reproduced, number by number, with the relative difference."""
+    """Return published and reproduced numbers as CSV, with their relative difference."""
     keys = ("scope", "configuration", "workload", "seq_len", "machine", "quantity")
     return csv_text(
         (*keys, "published", "reproduced", "relative_difference"),
@@ -120,7 +117,7 @@ def beside_csv(study: Study, published: tuple[PublishedValue, ...]) -> str:
 
 
 def beside_document(study: Study, published: tuple[PublishedValue, ...]) -> Document:
-    """The largest relative difference of every quantity and configuration.
+    """Return the largest relative difference for every quantity and configuration.
 
     Parameters
     ----------
@@ -169,5 +166,5 @@ def _pairs(
 
 
 def difference(ours: float, theirs: float) -> float:
-    """Ours less theirs, relative to theirs."""
+    """Return the difference of a reproduced from a published number, relative to the latter."""
     return (ours - theirs) / theirs if theirs else ours - theirs

@@ -11,7 +11,7 @@ from ..result.result import Result
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """A run in the words of ``simulate``: names of files, and settings."""
+    """Request of a run, in the words of ``simulate``: names of files, and settings."""
 
     workload: str
     architecture: str
@@ -22,7 +22,7 @@ class RunRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MissingRun:
-    """Why a run gave nothing."""
+    """Reason why a run has no result."""
 
     reason: str
 
@@ -31,22 +31,22 @@ Outcome = Result | MissingRun
 
 
 PLAIN = ("latency_s", "energy_pj", "traffic_bytes", "area_um2")
-"""Quantities that are one number of a run, called as in ``Result``."""
+"""Quantities that are one number of a run, named as in ``Result``."""
 
 RATIOS = ("speedup", "energy")
-"""Quantities against a baseline: its latency over a run's own, a run's energy over its."""
+"""Quantities relative to a baseline: baseline latency over own, own energy over baseline energy."""
 
 BY_NAME = ("utilization", "area")
 """Quantities of one array or component: ``utilization.array_2d``, ``area.global_buffer``."""
 
 
 def is_share(quantity: str) -> bool:
-    """Whether a quantity is a part of a whole, shown in percent."""
+    """Return whether a quantity is a share, which is shown in percent."""
     return quantity == "energy" or quantity.startswith("utilization.")
 
 
 def quantity_of(result: Result, quantity: str) -> float:
-    """The number of a run that is called so.
+    """Return a quantity of a run by its name.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def quantity_of(result: Result, quantity: str) -> float:
 
 
 def ratio(quantity: str, own: Result, baseline: Result) -> float:
-    """A quantity of a run relative to a baseline: a speedup is more where latency is less."""
+    """Return the ratio of a quantity to a baseline's; for a speedup, of the latencies' inverse."""
     if quantity == "speedup":
         return baseline.latency_s / own.latency_s
     if quantity == "energy":

@@ -1,4 +1,4 @@
-"""One process's simulations: whatever two of its runs share is worked out once."""
+"""Simulations of one process, which computes what runs share once."""
 
 from __future__ import annotations
 
@@ -22,14 +22,13 @@ from ..spec.overrides import parse_overrides
 from .runs import MissingRun, Outcome, RunRequest
 
 _Key = tuple[Mapping, object, tuple[tuple[str, int], ...]]
-"""A mapping (it names its cascade), a machine or its layout, and shapes."""
+"""Key of a result: a mapping (which names its cascade), a machine or its layout, and shapes."""
 
 
 class Simulator:
-    """Simulates requests, and remembers what they share: specifications, and whole jobs.
+    """Simulator that remembers what requests share: specifications, and whole jobs.
 
-    Attention by itself is also a part of a whole layer, and layers of several models have
-    projections alike.
+    Attention alone is also a part of a whole layer, and layers of several models share projections.
     """
 
     def __init__(self) -> None:
@@ -41,7 +40,7 @@ class Simulator:
         self._results: dict[_Key, Result] = {}
 
     def outcome(self, request: RunRequest) -> Outcome:
-        """The result of one request, or why there is none."""
+        """Return the result of one request, or why there is none."""
         try:
             return simulate(
                 self._workload(request.workload, request.workload_settings),
@@ -57,7 +56,7 @@ class Simulator:
         return [*map(self.outcome, requests)]
 
     def _evaluate(self, job: Job) -> Result:
-        """As ``evaluate_job``, from memory where the same was asked before."""
+        """Return the result of a job, from memory if an equal job was evaluated before."""
         shapes = tuple(sorted(job.shapes))
         key = (job.mapping, job.architecture, shapes)
         if key not in self._results:
@@ -65,7 +64,7 @@ class Simulator:
         return replace(self._results[key], workload=job.name)
 
     def _choosing(self, job: Job, shapes: tuple[tuple[str, int], ...]) -> Job:
-        """A job that remembers what each combination of open choices moves, if it has any."""
+        """Return a job that remembers the traffic of each combination of open choices."""
         if not job.mapping.choices:
             return job
         alike = (job.mapping, binding_key(job.architecture), shapes)
@@ -98,7 +97,7 @@ def run_all(
     finished : callable
         Called with the number of further runs that are done.
     """
-    # One process shares all that it computes; several share what the runs of a batch have alike.
+    # One process shares everything it computes; several processes share within a batch.
     batches = _batches(requests, workers) if workers > 1 else [[n] for n in range(len(requests))]
     outcomes_of = _outcomes if workers > 1 else Simulator().outcomes
     tasks = [[requests[number] for number in batch] for batch in batches]

@@ -1,4 +1,4 @@
-"""A plan with the outcomes of its runs: values, ratios, means, and what its figures show."""
+"""Study: a plan with the outcomes of its runs, their ratios, means and figures."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from .simulator import Finished, nothing, run_all
 
 @dataclass(frozen=True, slots=True)
 class StudyRun:
-    """Which run of a plan: the keys of a row of its tables.
+    """Run of a plan, named by the keys of a table row.
 
-    ``label`` names a machine of the sweep and ``omission`` what is put right; both are empty
+    ``label`` names a machine of the sweep, and ``omission`` a cost that is included; both are empty
     elsewhere.
     """
 
@@ -35,40 +35,40 @@ class StudyRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownNumbers:
-    """What a figure shows of one run. A number is None where it, or its baseline, is missing."""
+    """Numbers of one run in a figure. A number is None if the run or its baseline is missing."""
 
     whole: dict[str, float | None]
-    """The run by quantity, panel by panel."""
+    """Number of the run by quantity, panel by panel."""
     parts: dict[str, float]
-    """What the first panel's is made of: Einsums of a breakdown, components of a stack."""
+    """Parts of the first panel's number: Einsums of a breakdown, components of a stack."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FigureData:
-    """All that a figure shows: its tables and its picture are made of this alone.
+    """Content of a figure, from which its tables and its picture are made.
 
-    Small beside a study, as pictures are drawn in other processes.
+    The record is small compared with a study: other processes draw the pictures.
     """
 
     plan: Reproduction
     figure: PublishedFigure
     shown: dict[StudyRun, ShownNumbers]
-    """Billing by billing, in the order of the plan."""
+    """Numbers by run, billing by billing, in the order of the plan."""
     means: tuple[tuple[PublishedMean, dict[str, float | None]], ...]
-    """Means of what it shows, reproduced in every billing."""
+    """Means of the figure's quantities, and their reproduced values by billing."""
 
     def numbers(self, billing: str, configuration: str, case: tuple[str, int]) -> ShownNumbers:
-        """What is shown of a configuration on a workload of a length."""
+        """Return the numbers of a configuration on a workload of a length."""
         return self.shown[StudyRun(billing, self.figure.scope, configuration, *case)]
 
     def parts_of(self, configuration: str) -> tuple[str, ...]:
-        """Every part of a configuration's runs, in the order in which they come up."""
+        """Return every part of a configuration's runs, in the order of first occurrence."""
         parts = (n.parts for run, n in self.shown.items() if run.configuration == configuration)
         return tuple(dict.fromkeys(chain.from_iterable(parts)))
 
 
 def planned_runs(plan: Reproduction) -> tuple[tuple[StudyRun, RunRequest], ...]:
-    """Every run that the figures and means of a plan need, each once.
+    """Return every run that the figures and means of a plan need, each once.
 
     Returns
     -------
@@ -84,7 +84,7 @@ _PlannedRuns = Iterator[tuple[StudyRun, tuple[str, ...]]]
 
 
 def _grid(plan: Reproduction) -> _PlannedRuns:
-    """Configurations by workloads and lengths, in every billing."""
+    """Yield configurations on all workloads and lengths, in every billing."""
     figures = [f for f in plan.figures if not f.is_of_sweep]
     needed = {(f.scope, c) for f in figures for c in f.configurations}
     needed |= {(f.scope, f.baseline) for f in plan.figures if f.baseline}
@@ -97,7 +97,7 @@ def _grid(plan: Reproduction) -> _PlannedRuns:
 
 
 def _swept(plan: Reproduction) -> _PlannedRuns:
-    """The sweep's machines, in the scope of every figure that shows them."""
+    """Yield the sweep's machines, in the scope of every figure that shows them."""
     sweep = plan.sweep
     if sweep is None:
         return
@@ -111,7 +111,7 @@ def _swept(plan: Reproduction) -> _PlannedRuns:
 
 
 def _omitted(plan: Reproduction) -> _PlannedRuns:
-    """Runs with each omission put right."""
+    """Yield runs that include each omitted cost."""
     some = plan.omissions
     if some is None:
         return
@@ -134,12 +134,12 @@ def _request(plan: Reproduction, run: StudyRun, settings: tuple[str, ...]) -> Ru
 MEANS: Mapping[MeanName, Callable[[Sequence[float]], float]] = MappingProxyType(
     {"arithmetic": fmean, "geometric": geometric_mean, "harmonic": harmonic_mean}
 )
-"""Kinds of mean, of one or more positive numbers."""
+"""Functions of each kind of mean, for one or more positive numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """Every run of a plan and what came of it, in the order of the plan."""
+    """Runs of a plan and their outcomes, in the order of the plan."""
 
     plan: Reproduction
     outcomes: tuple[tuple[StudyRun, Outcome], ...]
@@ -151,18 +151,16 @@ class Study:
 
     @property
     def missing(self) -> tuple[tuple[StudyRun, str], ...]:
-        """Runs that gave nothing, and why."""
+        """Runs without a result, and the reasons."""
         return tuple((r, o.reason) for r, o in self.outcomes if isinstance(o, MissingRun))
 
     def result(self, run: StudyRun) -> Result | None:
-        """What came of a run; None where there is nothing."""
+        """Return the result of a run, or None."""
         found = self.of_run.get(run)
         return found if isinstance(found, Result) else None
 
-    # ----------------------------------------------------------------------- means
-
     def mean(self, mean: PublishedMean, billing: str) -> float | None:
-        """A mean over all workloads and lengths; None if a run is missing."""
+        """Return a mean over all workloads and lengths; None if a run is missing."""
         own, base = ((billing, mean.scope, c) for c in (mean.of, mean.over))
         found = self._ratios(mean.quantity, own, base)
         return None if found is None else MEANS[mean.mean](found)
@@ -170,7 +168,8 @@ class Study:
     def against_published(
         self, billing: str, scope: str, configuration: str, quantity: str
     ) -> float | None:
-        """Mean ratio of a quantity to the publication's billing; None if a run is missing."""
+        """Return the mean ratio of a quantity to the published billing; None if a run is
+        missing."""
         own, base = ((b, scope, configuration) for b in (billing, self.plan.published_billing))
         found = self._ratios(quantity, own, base)
         return None if found is None else fmean(found)
@@ -178,7 +177,8 @@ class Study:
     def _ratios(
         self, quantity: str, own: tuple[str, str, str], base: tuple[str, str, str]
     ) -> list[float] | None:
-        """A ratio for every workload and length, of two (billing, scope, configuration)."""
+        """Return a ratio for every workload and length; keys are (billing, scope,
+        configuration)."""
         found: list[float] = []
         for case in self.plan.cases:
             pair = [self.result(StudyRun(*key, *case)) for key in (own, base)]
@@ -188,7 +188,7 @@ class Study:
         return found
 
     def put_right(self) -> Iterator[tuple[OmittedCost, Result, Result]]:
-        """Each omission that was simulated, without and with what is left out."""
+        """Yield each simulated omission, with the results without and with the omitted cost."""
         some = self.plan.omissions
         if some is None:
             return
@@ -200,16 +200,14 @@ class Study:
             if before is not None and after is not None:
                 yield case, before, after
 
-    # --------------------------------------------------------------------- figures
-
     def points(self, figure: PublishedFigure) -> Iterator[tuple[StudyRun, Result]]:
-        """The sweep's machines that were simulated, billing by billing."""
+        """Yield the sweep's machines that were simulated, billing by billing."""
         for run, outcome in self.outcomes:
             if run.label and run.scope == figure.scope and isinstance(outcome, Result):
                 yield run, outcome
 
     def data(self, figure: PublishedFigure) -> FigureData:
-        """All that a figure shows."""
+        """Return the content of a figure."""
         plan, scope = self.plan, figure.scope
         panels = {(scope, p.quantity, figure.baseline) for p in figure.panels}
         runs = (
@@ -239,7 +237,7 @@ class Study:
             yield run, ShownNumbers(whole=whole, parts={})
 
     def _shown(self, figure: PublishedFigure, run: StudyRun) -> ShownNumbers:
-        """Quantities of a run, or their ratios to the baseline, and what they are made of."""
+        """Return the quantities of a run, or their ratios to the baseline, and their parts."""
         own = self.result(run)
         base = own
         if figure.baseline is not None:
@@ -258,7 +256,7 @@ class Study:
 def _value(
     figure: PublishedFigure, quantity: str, own: Result | None, base: Result | None
 ) -> float | None:
-    """What a figure shows of a run: a quantity, or its ratio to the baseline."""
+    """Return the number that a figure shows for a run: a quantity, or its ratio to the baseline."""
     if own is None or base is None:
         return None
     if figure.baseline is None:
@@ -267,7 +265,7 @@ def _value(
 
 
 def study(plan: Reproduction, *, workers: int = 1, finished: Finished = nothing) -> Study:
-    """Carry out every run of a plan.
+    """Simulate every run of a plan.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Tables of a study: the means it states, every number of every figure, every run."""
+"""Tables of a study: stated means, the numbers of every figure, and every run."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .runs import PLAIN, MissingRun, is_share, quantity_of
 from .study import FigureData, ShownNumbers, Study
 
 ABSENT = "missing"
-"""What a cell shows for a run that gave nothing."""
+"""Content of the cell of a run without a result."""
 
 
 def tokens(length: int) -> str:
-    """``4K`` for 4096, ``1M`` for 1048576, and plain digits where neither is whole."""
+    """Return ``4K`` for 4096, ``1M`` for 1048576, and plain digits for other lengths."""
     for power, suffix in ((20, "M"), (10, "K")):
         if length >> power << power == length:
             return f"{length >> power}{suffix}"
@@ -34,16 +34,13 @@ def _single(
     subtitle: str = "",
     notes: tuple[str, ...] = (),
 ) -> Document:
-    """A document of one table."""
+    """Return a document of one table."""
     table = Table(title="", columns=columns, rows=tuple(rows))
     return Document(title=title, subtitle=subtitle, tables=((table,),), notes=notes)
 
 
-# ------------------------------------------------------------------------- means
-
-
 def headline(study: Study) -> Document:
-    """Each mean: published, reproduced, and in the plan's other billings.
+    """Return each mean: published, reproduced, and in the plan's other billings.
 
     Returns
     -------
@@ -84,7 +81,7 @@ def _mean_row(study: Study, mean: PublishedMean) -> tuple[str, ...]:
 
 
 def _same(mean: PublishedMean, ours: float | None) -> str:
-    """Whether a mean is the published one, to the digits that were printed."""
+    """Return whether a mean agrees with the published one, to the printed digits."""
     if ours is None:
         return ""
     if mean.published.agrees(ours):
@@ -103,7 +100,7 @@ def _mean_notes(plan: Reproduction) -> Iterator[str]:
 
 
 def _missing_notes(study: Study) -> Iterator[str]:
-    """Each reason once, with how many runs it stopped."""
+    """Yield each reason of missing runs once, with the number of runs."""
     found = Counter((run.scope, run.configuration, reason) for run, reason in study.missing)
     for (scope, configuration, reason), times in found.items():
         runs = "1 run" if times == 1 else f"{times} runs"
@@ -111,7 +108,7 @@ def _missing_notes(study: Study) -> Iterator[str]:
 
 
 def omissions(study: Study) -> Document | None:
-    """What each omission does to energy and latency by itself; None where there are none."""
+    """Return the effect of each omitted cost on energy and latency; None if there are none."""
     some = study.plan.omissions
     if some is None:
         return None
@@ -138,7 +135,7 @@ def omissions(study: Study) -> Document | None:
 
 
 def billings(study: Study) -> Document | None:
-    """What the other billings make of energy and latency; None where there is one alone."""
+    """Return the ratios of the other billings to the published one; None if there are none."""
     plan = study.plan
     others = plan.other_billings
     if not others:
@@ -168,11 +165,8 @@ def billings(study: Study) -> Document | None:
     )
 
 
-# ----------------------------------------------------------------------- figures
-
-
 def figure_document(study: Study, figure: PublishedFigure) -> Document:
-    """The numbers of one figure, billing by billing, a table for each panel.
+    """Return the numbers of one figure, billing by billing, a table for each panel.
 
     Parameters
     ----------
@@ -192,7 +186,7 @@ def figure_document(study: Study, figure: PublishedFigure) -> Document:
 
 
 def _panel_tables(data: FigureData) -> Iterator[Table]:
-    """Whole runs, a column for each configuration."""
+    """Yield tables of whole runs, with a column for each configuration."""
     plan, names = data.plan, data.figure.configurations
     titles = [plan.configuration(c).title for c in names]
     for billing, words in plan.billings.items():
@@ -205,7 +199,7 @@ def _panel_tables(data: FigureData) -> Iterator[Table]:
 
 
 def _breakdown_tables(data: FigureData) -> Iterator[Table]:
-    """Per configuration: the part of the time that each Einsum keeps the array busy."""
+    """Yield a table per configuration: the share of the time that each Einsum uses the array."""
     plan, panel = data.plan, data.figure.panels[0]
     for billing, words in plan.billings.items():
         for name in data.figure.configurations:
@@ -225,14 +219,14 @@ def _breakdown_tables(data: FigureData) -> Iterator[Table]:
 def _case_table(
     plan: Reproduction, title: str, columns: Sequence[str], cells: Sequence[Sequence[str]]
 ) -> Table:
-    """A row of cells for every model and length."""
+    """Return a table with a row of cells for every model and length."""
     heading = (Column("model", "name"), Column("tokens"), *map(Column, columns))
     rows = ((w, tokens(n), *row) for (w, n), row in zip(plan.cases, cells, strict=True))
     return Table(title=title, columns=heading, rows=tuple(rows))
 
 
 def _machine_tables(study: Study, figure: PublishedFigure) -> Iterator[Table]:
-    """The sweep's machines: how large, how fast, and what holds them up."""
+    """Yield tables of the sweep's machines: area, latency and bottleneck."""
     columns = (
         Column("model", "name"),
         Column("machine"),
@@ -268,11 +262,8 @@ def _percent(value: float) -> str:
     return f"{100 * value:.1f}%"
 
 
-# -------------------------------------------------------------------- exact rows
-
-
 def csv_text(columns: Iterable[str], rows: Iterable[Iterable[str | float | None]]) -> str:
-    """Comma-separated text; floats as their shortest exact form, nothing for None."""
+    """Return comma-separated text; floats in their shortest exact form, nothing for None."""
     stream = StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(columns)
@@ -281,7 +272,7 @@ def csv_text(columns: Iterable[str], rows: Iterable[Iterable[str | float | None]
 
 
 def runs_csv(study: Study) -> str:
-    """Every run with everything measured, exact: one row each, SI units but picojoules."""
+    """Return every run with all quantities, one row each; SI units, but picojoules."""
     results = [o for _, o in study.outcomes if isinstance(o, Result)]
     arrays = dict.fromkeys(a for r in results for a in r.utilization)
     quantities = (*PLAIN, *(f"utilization.{a}" for a in arrays))
@@ -303,7 +294,7 @@ def runs_csv(study: Study) -> str:
 
 
 def means_csv(study: Study) -> str:
-    """Each mean as a plain number in every billing, beside the published one."""
+    """Return each mean as a plain number in every billing, beside the published one."""
     billings = study.plan.billings
     keys = ("quantity", "scope", "of", "over", "mean", "source")
     return csv_text(
@@ -321,7 +312,7 @@ def means_csv(study: Study) -> str:
 
 
 def figure_csv(data: FigureData) -> str:
-    """The exact numbers a figure shows, one value a row."""
+    """Return the exact numbers of a figure, one value a row."""
     columns = ("billing", "configuration", "workload", "seq_len", "part", "quantity", "value")
     return csv_text(columns, _figure_rows(data))
 
