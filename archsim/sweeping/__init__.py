@@ -1,1 +1,1 @@
-"""Sweeps: one run for every point of a grid of settings, kept where a later start finds it."""
+"""Sweeps: one run for every point of a grid of settings, stored so that a later start goes on."""

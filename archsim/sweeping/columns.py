@@ -29,7 +29,7 @@ TEXTS: Final = ("workload", "architecture", "mapping", "status", "message")
 FIXED: Final = ("point", *TEXTS, *NUMBERS, "bound_by")
 """Columns that every sweep has."""
 LEVELS: Final = ("traffic_bytes.", "utilization.", "buffer_bytes.", "energy_pj.")
-"""What columns begin with of which each memory, array or component has one, in their order."""
+"""Prefixes of columns that each memory, array or component has one of, in their order."""
 
 KINDS: Final = MappingProxyType(
     {
@@ -59,22 +59,22 @@ _UNITS: Final = MappingProxyType(
 
 
 def kind_of(column: str) -> QuantityKind | None:
-    """What a result's column is a quantity of; None for plain numbers and texts."""
+    """Return the quantity of a result's column; None for plain numbers and texts."""
     return KINDS.get(stem(column))
 
 
 def unit_of(column: str) -> str | None:
-    """The unit of a result's column; None where it has none."""
+    """Return the unit of a result's column, or None."""
     return _UNITS.get(stem(column))
 
 
 def stem(column: str) -> str:
-    """The column, or what those begin with of which each memory or array has one."""
+    """Return a column's prefix in ``LEVELS``, or the column itself."""
     return next((each for each in LEVELS if column.startswith(each)), column)
 
 
 def header(axes: Iterable[str], members: Iterable[str]) -> tuple[str, ...]:
-    """All columns in their order.
+    """Return all columns in their order.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ RowColumns = Sequence[Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointRow:
-    """What is known of a point once it was run. Numbers are None where it was refused."""
+    """Row of a point that was run. Numbers are None if the point was refused."""
 
     point: int
     key: str
@@ -109,18 +109,18 @@ class PointRow:
     architecture: str
     mapping: str
     axes: tuple[Scalar, ...]
-    """The value on every axis, as its column shows it."""
+    """Value on every axis, as its column shows it."""
     numbers: tuple[float | None, ...] = (None,) * 5
-    """As ``columns.NUMBERS``."""
+    """Numbers in the order of ``columns.NUMBERS``."""
     members: tuple[tuple[str, float], ...] = ()
-    """Columns of memories and arrays."""
+    """Columns of memories and arrays, and their numbers."""
     bound_by: str | None = None
     inputs: str = ""
-    """All that it ran with, as JSON: mappings that were searched for stand there in full."""
+    """Inputs of the run as JSON, including mappings that were searched for."""
 
 
 def as_columns(row: PointRow) -> RowColumns:
-    """What is kept of a row: texts and numbers."""
+    """Return the stored values of a row: texts and numbers."""
     return (
         *(row.point, row.key, *_texts(row), *row.numbers, row.bound_by),
         *(_json(row.axes), _json(dict(row.members)), row.inputs),
@@ -128,7 +128,7 @@ def as_columns(row: PointRow) -> RowColumns:
 
 
 def text_of(text: Any, kind: type[J]) -> J:
-    """What a text of JSON holds: a file with a page that is damaged has something else there."""
+    """Return the value of a JSON text. A damaged page of a file may hold another kind of value."""
     with suppress(TypeError, ValueError):
         if isinstance(found := json.loads(text), kind):
             return found
@@ -136,7 +136,7 @@ def text_of(text: Any, kind: type[J]) -> J:
 
 
 def as_row(found: RowColumns) -> PointRow:
-    """The row of which this was kept. Raises sqlite3.DatabaseError where it is damaged."""
+    """Return the row of stored values. Raises sqlite3.DatabaseError if they are damaged."""
     point, key, *rest = found
     texts, numbers, others = rest[:_NUMBERS_AT], rest[_NUMBERS_AT:_OTHERS_AT], rest[_OTHERS_AT:]
     bound_by, axes, members, inputs = others
@@ -156,7 +156,7 @@ _texts = attrgetter(*TEXTS)
 _json = json.JSONEncoder(ensure_ascii=False).encode
 _NUMBERS_AT: Final = len(TEXTS)
 _OTHERS_AT: Final = _NUMBERS_AT + len(NUMBERS)
-"""Where columns begin, behind the point and its key."""
+"""Position of the first result among the columns, after the point and its key."""
 
 
 _SIGNS = MappingProxyType(
@@ -173,13 +173,13 @@ _SIGNS = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """A condition whose right side is a number of the column's unit, or a text."""
+    """Condition whose right side is a number in the column's unit, or a text."""
 
     condition: Condition
     value: Fraction | str
 
     def failure(self, row: Mapping[str, Any]) -> str:
-        """Why a row does not hold it; empty if it does."""
+        """Return why a row violates the condition; empty if it does not."""
         column = self.condition.column
         found = row.get(column)
         if found is None:
@@ -197,7 +197,7 @@ def _exact(value: Scalar) -> Fraction | None:
 
 
 def thresholds(sweep: Sweep) -> tuple[Threshold, ...]:
-    """The conditions of a sweep, their right sides in the units of the columns.
+    """Return the conditions of a sweep, with right sides in the units of the columns.
 
     Raises
     ------

@@ -31,30 +31,30 @@ if TYPE_CHECKING:
 CSV: Final = "results.csv"
 PARQUET: Final = "results.parquet"
 _ROWS_PER_PIECE = 4_000
-"""Rows that are held at once: memory does not grow with their number."""
+"""Rows held at once; memory does not grow with their number."""
 _MIN_ROWS_FOR_A_PROCESS = 20_000
-"""Rows below which another process takes longer to start than it saves."""
+"""Rows from which a second process saves more time than it takes to start."""
 
 
 def units_of(sweep: Sweep, columns: Iterable[str]) -> dict[str, str]:
-    """The unit of every column that has one; of an axis, that of its generated values."""
+    """Return the unit of every column that has one; for an axis, that of its generated values."""
     axes = {axis.name: symbol(axis.kind) for axis in sweep.axes}
     found = {c: axes[c] if c in axes else unit_of(c) for c in columns}
     return {column: unit for column, unit in found.items() if unit}
 
 
 def columns_of(store: Store, sweep: Sweep) -> tuple[str, ...]:
-    """All columns of a sweep's results, in their order."""
+    """Return all columns of a sweep's results, in their order."""
     return header((axis.name for axis in sweep.axes), store.member_columns())
 
 
 def values_of(row: PointRow, sweep: Sweep, columns: tuple[str, ...]) -> list[Scalar]:
-    """A row's values in the order of the columns; None where it has none."""
+    """Function from a row to its values in the order of the columns; None for absent values."""
     return RowValues(sweep, columns).of(row)
 
 
 class RowValues:
-    """Reads rows, each as values in the order of the columns.
+    """Return a reader of rows.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class RowValues:
         self._places = tuple((column, place.get(column)) for column in columns)
 
     def of(self, row: PointRow) -> list[Scalar]:
-        """The values of one row; None where it has none."""
+        """Return the values of one row; None for absent values."""
         found = (row.point, *_texts(row), *row.numbers, row.bound_by, *row.axes)
         members = dict(row.members)
         return [members.get(name) if at is None else found[at] for name, at in self._places]
@@ -80,7 +80,7 @@ _texts = attrgetter(*TEXTS)
 
 
 def export(store: Store, sweep: Sweep, *, workers: int = 1) -> tuple[Path, ...]:
-    """Write the results; returns what was written.
+    """Write the results, and return the files.
 
     Parameters
     ----------
@@ -112,24 +112,24 @@ def _write_parquet(store: Store, sweep: Sweep, columns: tuple[str, ...]) -> Path
 
 
 def _parquet_of(folder: Path, sweep: Sweep, columns: tuple[str, ...]) -> Path:
-    """The same by another process, which reads the store beside the one that wrote it."""
+    """Write the Parquet file in another process, which opens the store again."""
     with opened(folder) as store:
         return _write_parquet(store, sweep, columns)
 
 
 def has_parquet() -> bool:
-    """Whether pyarrow is installed."""
+    """Return whether pyarrow is installed."""
     return find_spec("pyarrow") is not None
 
 
 def remove_stale_results(folder: Path) -> None:
-    """Take away results that are of fewer points than the store will have."""
+    """Remove results that lack the points of the next run."""
     for name in (CSV, PARQUET):
         (folder / name).unlink(missing_ok=True)
 
 
 def _written(path: Path, write: Callable[[Path], None]) -> Path:
-    """A file that is there as a whole, or not at all."""
+    """Write a file completely or not at all."""
     try:
         return write_whole(path, write)
     except InputError as wrong:
@@ -162,7 +162,7 @@ def _parquet(path: Path, store: Store, sweep: Sweep, columns: tuple[str, ...]) -
 
 
 def _as_texts(values: Iterable[Scalar]) -> list[str | None]:
-    """Those of an axis of numbers and words: all are texts."""
+    """Return the values of an axis of numbers and words, all as texts."""
     return [None if value is None else str(value) for value in values]
 
 
@@ -172,7 +172,7 @@ def _in_pieces(rows: Iterator[PointRow]) -> Iterator[list[PointRow]]:
 
 
 def _type(sweep: Sweep, column: str) -> type[Any]:
-    """What the values of a column are."""
+    """Return the type of a column's values."""
     for axis in sweep.axes:
         if axis.name == column:
             kinds = {type(v.shown) for v in axis.values}
@@ -186,7 +186,7 @@ def _type(sweep: Sweep, column: str) -> type[Any]:
 
 
 def load_sweep(folder: str | PathLike[str]) -> DataFrame:
-    """The results of a sweep, finished or not: a row for each point that was run.
+    """Return the results of a sweep, finished or not: a row for each point that was run.
 
     Parameters
     ----------
@@ -211,8 +211,8 @@ def load_sweep(folder: str | PathLike[str]) -> DataFrame:
 
 
 def frame_of(store: Store) -> DataFrame:
-    """The frame of a store that is open."""
-    # Not above: it takes longer to import than most commands take to run.
+    """Return the frame of an open store."""
+    # The import of pandas takes longer than most commands.
     from pandas import DataFrame
 
     meta = store.meta()

@@ -1,4 +1,4 @@
-"""Reading a sweep: a YAML file, or the same as a dict, with every mistake where it stands."""
+"""Reader of sweeps: a YAML file or a dict, with the place of every error."""
 
 from __future__ import annotations
 
@@ -39,76 +39,76 @@ _CONDITION = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*(<=|>=|==|!=|<|>)\s*(\S.*?)\s*
 _MOST_POINTS = 10**9
 _FROM = "from"
 _SMALL = ("traffic_bytes.", "buffer_bytes.", "energy_pj.")
-"""What is to be small, beside the columns of one number each."""
+"""Columns that a search can minimise, besides those of one number each."""
 
 
 class SweepFields(Fields):
-    """The section ``sweep``."""
+    """Section ``sweep`` of a file."""
 
     name: Title
-    """What it is called."""
+    """Name of the sweep."""
     workload: str | None = None
-    """Anything that `simulate` takes, files included."""
+    """Workload, as `simulate` takes it, files included."""
     architecture: str | None = None
-    """A machine, by name or file."""
+    """Machine, by name or file."""
     mapping: str | None = None
-    """`default`, `auto`, a name or a file."""
+    """Mapping: `default`, `auto`, a name or a file."""
     set: dict[str, Any] | None = None
-    """What is the same for every point, as after `--set`."""
+    """Settings of every point, as after `--set`."""
     axes: dict[str, Any]
-    """By name, what varies; the last one moves fastest."""
+    """Axes by name; the last one moves fastest."""
     where: Annotated[tuple[str, ...], BeforeValidator(one_or_more)] = ()
-    """Comparisons of a column with a value; rows that do not hold them are kept and marked."""
+    """Comparisons of a column with a value. Rows that violate one are kept and marked."""
     points: Any = "all"
-    """Which points of the grid run."""
+    """Points of the grid to run."""
 
 
 class AxisFields(Fields):
-    """An axis that is no plain list; its ``from`` is read beside this."""
+    """Axis that is no plain list. The field ``from`` is read separately."""
 
     also_known = (_FROM,)
 
     field: str | None = None
-    """The field that is set, where the axis is called otherwise."""
+    """Field that is set, if its name is not that of the axis."""
     fields: tuple[str, ...] | None = None
     """Several fields, all set to the same value."""
     values: tuple[Any, ...] | None = None
-    """The values."""
+    """Values of the axis."""
     to: Any = None
-    """The last value of a range that begins with `from`."""
+    """Last value of a range that begins with `from`."""
     steps: Count | None = None
-    """How many values a range has."""
+    """Number of values of a range."""
     scale: Literal["linear", "log"] | None = None
-    """How the values of a range lie."""
+    """Spacing of the values of a range."""
 
 
 class PointsFields(Fields):
-    """``points`` that are not all."""
+    """Choice of points, if not all of them run."""
 
     random: Count | None = None
-    """So many points, none twice."""
+    """Number of points to draw at random, without repetition."""
     search: Literal["optuna"] | None = None
-    """Who asks for points."""
+    """Search that chooses points."""
     trials: Count | None = None
-    """How many points a search asks for."""
+    """Number of points that a search runs."""
     objectives: tuple[str, ...] | None = None
-    """Columns that are to be small."""
+    """Columns to minimise."""
     seed: int | None = None
-    """What random points, or those of a search, follow from."""
+    """Seed of random points, or of a search."""
 
 
 def sweep_asked(given: Mapping[str, Any] | str | os.PathLike[str]) -> Sweep:
-    """The sweep of a dict or a file. Raises SpecError with all that is wrong with it."""
+    """Return the sweep of a dict or a file. Raises SpecError with all errors in it."""
     return sweep_of(given) if isinstance(given, Mapping) else load_sweep_file(given)
 
 
 def load_sweep_file(path: str | os.PathLike[str]) -> Sweep:
-    """The sweep of a file. Raises SpecError with all that is wrong with it."""
+    """Return the sweep of a file. Raises SpecError with all errors in it."""
     return read_sweep(read_source(path))
 
 
 def sweep_of(given: Mapping[str, Any]) -> Sweep:
-    """The sweep of a dict that says what a file would, with or without its ``sweep:``.
+    """Return the sweep of a dict with the content of a file, with or without its ``sweep:``.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def sweep_of(given: Mapping[str, Any]) -> Sweep:
 
 
 def _plain(value: Any) -> Any:
-    """A number of numpy, a path or a range as a file has it."""
+    """Return a number of numpy, a path or a range as a file states it."""
     if hasattr(value, "item"):
         return value.item()
     if isinstance(value, range):
@@ -135,7 +135,7 @@ def _plain(value: Any) -> Any:
 
 
 def read_sweep(source: Source) -> Sweep:
-    """The sweep of a text. Raises SpecError with all that is wrong with it."""
+    """Return the sweep of a text. Raises SpecError with all errors in it."""
     root = read_yaml(source)
     path = section(root, KEY)
     node = root.at(path)
@@ -145,7 +145,7 @@ def read_sweep(source: Source) -> Sweep:
     try:
         name = validate(SweepFields, root, path).name
     except SpecError as wrong:
-        # What is wrong further in is told, too.
+        # Errors in later sections are reported as well.
         problems += wrong.problems
         name = ""
     settings = tuple(_settings(node, problems))
@@ -173,7 +173,7 @@ def read_sweep(source: Source) -> Sweep:
 
 
 def _once(problems: list[Problem]) -> list[Problem]:
-    """Problems in the order of the file, one at each place."""
+    """Return problems in the order of the file, one at each place."""
     found = {(p.span.line, p.span.column) if p.span else (0, 0): p for p in reversed(problems)}
     return [found[place] for place in sorted(found)]
 
@@ -261,7 +261,7 @@ def _axis_of_fields(key: YamlScalar, role: Role, node: YamlMapping) -> SweepAxis
 
 
 def _fields(key: YamlScalar, node: YamlMapping, said: AxisFields) -> Iterator[YamlScalar]:
-    """The fields that an axis sets: those it names, else the one it is called by."""
+    """Return the fields that an axis sets: those it names, or the field of its own name."""
     one, several = node.child("field"), node.child("fields")
     if one is not None and several is not None:
         text = f"{key.text}: 'field' and 'fields' are both given"
@@ -277,7 +277,7 @@ def _fields(key: YamlScalar, node: YamlMapping, said: AxisFields) -> Iterator[Ya
 
 
 def _checked(field: YamlScalar) -> YamlScalar:
-    """A field that can be one. Raises SpecError."""
+    """Return a settable field. Raises SpecError if there is none of the name."""
     written_setting(field, field)
     return field
 
@@ -285,7 +285,7 @@ def _checked(field: YamlScalar) -> YamlScalar:
 def _check_once(
     settings: tuple[Setting, ...], axes: tuple[SweepAxis, ...], problems: list[Problem]
 ) -> None:
-    """Refuse what would be set twice, so that one of the two did nothing."""
+    """Refuse fields that are set twice, where one value would be ignored."""
     found = {_bare(s.field): "set" for s in settings}
     for axis in axes:
         for field in axis.fields:
@@ -302,7 +302,7 @@ def _bare(field: str) -> str:
 def _named(
     node: YamlMapping, role: Role, axes: tuple[SweepAxis, ...], problems: list[Problem]
 ) -> YamlScalar | None:
-    """The name of what runs where, unless an axis chooses it."""
+    """Return the workload, machine or mapping of all points, unless an axis chooses it."""
     given = node.child(role)
     chosen = any(a.role == role for a in axes)
     if isinstance(given, YamlScalar) and given.value is not None:
@@ -343,7 +343,7 @@ def _conditions(
 
 
 def _points(node: YamlMapping, axes: tuple[SweepAxis, ...]) -> PointChoice:
-    """Which points of the grid run. Raises SpecError."""
+    """Return the points of the grid to run. Raises SpecError."""
     given = node.child("points")
     total = 1
     for axis in axes:

@@ -1,4 +1,4 @@
-"""Runs of points: inputs are loaded once for the points that share them, each gives a row."""
+"""Runs of points: points share loaded inputs, and each point gives a row."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from .spec import DEFAULT, Point, Sweep, SweepAxis
 from .values import text_of
 
 _MAX_CACHED_INPUTS: Final = 64
-"""Workloads, machines and mappings that are kept: neighbouring points share most of theirs."""
+"""Number of workloads, machines and mappings kept: neighbouring points share most of theirs."""
 
 _MAX_CACHED_AXIS_VALUES: Final = 1024
-"""Values of axes whose settings are kept."""
+"""Number of axis values whose settings are kept."""
 
 UNWRITTEN: Final = (AUTO, DEFAULT, *MADE)
-"""What stands in the place of a mapping's name where no file says it."""
+"""Names in place of a mapping that no file states."""
 
 Input = Literal["workload", "architecture", "mapping"]
 
@@ -52,16 +52,16 @@ _SECTIONS: Final = {
 
 
 class BestMappings(Protocol):
-    """Searches the mappings of a workload on a machine (``mappers.workload_search``)."""
+    """Search of the mappings of a workload on a machine (``mappers.workload_search``)."""
 
     def __call__(self, workload: WorkloadLike, architecture: Architecture, /) -> ByPart:
-        """One for each part. Raises MappingError where a part has none."""
+        """Return one mapping for each part. Raises MappingError if a part has none."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointInputs:
-    """What a point runs, as a user would say it to ``simulate``."""
+    """Inputs of a point, as a user would give them to ``simulate``."""
 
     workload: str
     architecture: str
@@ -69,12 +69,12 @@ class PointInputs:
     settings: tuple[tuple[str, str], ...]
     """Fields and their values, as texts."""
     found: tuple[Mapping, ...] = ()
-    """Mappings that were searched for. What is remembered may be another one tomorrow."""
+    """Mappings that were searched for. The search may find others another day."""
 
     def to_json(self) -> str:
-        """One line of JSON; the same for the same inputs.
+        """Return one line of JSON, the same for the same inputs.
 
-        ``mapping_spec`` is there where mappings were searched for: as of ``archsim map --json``.
+        If mappings were searched for, ``mapping_spec`` states them as ``archsim map --json`` does.
         """
         said: dict[str, object] = {
             "workload": self.workload,
@@ -89,7 +89,8 @@ class PointInputs:
 
 
 def key_of(inputs: str, contents: str, version: str) -> str:
-    """The name of a point that no other has: what runs, what the files hold, and who runs it.
+    """Return the unique name of a point, from its inputs, the contents of files, and the
+    version.
 
     Parameters
     ----------
@@ -104,7 +105,7 @@ def key_of(inputs: str, contents: str, version: str) -> str:
 
 
 class InputLoader:
-    """Loads what the points of one sweep run, and keeps what the next ones may share."""
+    """Loader of the inputs of one sweep's points, which keeps those that later points may share."""
 
     def __init__(self, sweep: Sweep, generators: Generators, find: BestMappings) -> None:
         self.sweep = sweep
@@ -125,7 +126,7 @@ class InputLoader:
         self._written: Callable[[tuple[int, ...]], Mapping] = keep(self._load_mapping)
 
     def told(self, point: Point) -> PointInputs:
-        """What a point runs, in words."""
+        """Return the inputs of a point as texts."""
         return PointInputs(
             workload=self._name("workload", point.places).text,
             architecture=self._name("architecture", point.places).text,
@@ -137,15 +138,15 @@ class InputLoader:
         )
 
     def workload(self, point: Point) -> Workload:
-        """The point's workload. Raises SpecError."""
+        """Return the point's workload. Raises SpecError."""
         return self._workload(self._key("workload", point))
 
     def machine(self, point: Point) -> Architecture:
-        """The point's machine. Raises SpecError."""
+        """Return the point's machine. Raises SpecError."""
         return self._machine(self._key("architecture", point))
 
     def mapping(self, point: Point, work: Workload, machine: Architecture) -> Given:
-        """The point's mapping, as the planner takes it.
+        """Return the point's mapping, as the planner takes it.
 
         Raises
         ------
@@ -167,7 +168,7 @@ class InputLoader:
         return Mapping.load(usual.name, given) if usual else None
 
     def written(self, point: Point) -> Mapping | None:
-        """The point's mapping, if it is one of a name or a file. Raises SpecError."""
+        """Return the point's mapping if it has a name or a file, else None. Raises SpecError."""
         name = self._name("mapping", point.places)
         if name.text not in UNWRITTEN:
             return self._written(self._key("mapping", point))
@@ -179,7 +180,7 @@ class InputLoader:
         return None
 
     def _key(self, part: Input, point: Point) -> tuple[int, ...]:
-        """The values on the axes that a part depends on; elsewhere the first."""
+        """Return the positions on the axes that an input depends on, and 0 on the others."""
         concerned = self._axes[part]
         return tuple(p if n in concerned else 0 for n, p in enumerate(point.places))
 
@@ -212,24 +213,24 @@ class InputLoader:
         return sorted_settings(self._settings(places, concerned))
 
     def _settings(self, places: tuple[int, ...], among: tuple[int, ...]) -> Iterator[Setting]:
-        """The settings of all points, then those of some axes."""
+        """Yield the settings of all points, then those of some axes."""
         yield from self.sweep.settings
         for n, place in enumerate(places):
             if n in among:
                 yield from self._set_by(n, place)
 
     def _set_by_axis(self, axis: int, place: int) -> tuple[Setting, ...]:
-        """What a value of an axis sets."""
+        """Return the settings of a value of an axis."""
         moved = self.sweep.axes[axis]
         return tuple(written_setting(field, moved.values[place].node) for field in moved.fields)
 
     def _told_by_axis(self, axis: int, place: int) -> tuple[tuple[str, str], ...]:
-        """The same as texts."""
+        """Return the settings of a value of an axis as texts."""
         return tuple((s.field, text_of(s.value)) for s in self._set_by(axis, place))
 
 
 def name_of(axis: SweepAxis, place: int) -> YamlScalar:
-    """The name that an axis has at a place. Raises SpecError where it is none."""
+    """Return the name at a position of an axis. Raises SpecError if it is no name."""
     node = axis.values[place].node
     if not isinstance(node, YamlScalar):
         raise SpecError(Problem(f"{axis.name}: expected a name, got {node.kind}", node.span))
@@ -237,12 +238,12 @@ def name_of(axis: SweepAxis, place: int) -> YamlScalar:
 
 
 def _concerns(axis: SweepAxis, part: Input) -> bool:
-    """Whether a part depends on an axis."""
+    """Return whether an input depends on an axis."""
     return axis.role == part or any(section_of(f.text) in _SECTIONS[part] for f in axis.fields)
 
 
 def problems_of(loader: Callable[[], object]) -> tuple[Problem, ...]:
-    """What is wrong with something that is loaded."""
+    """Return the problems that a loader raises."""
     try:
         loader()
     except InputError as wrong:
@@ -251,12 +252,12 @@ def problems_of(loader: Callable[[], object]) -> tuple[Problem, ...]:
 
 
 _MAX_CACHED_MAPPINGS: Final = 32
-"""Bound mappings that a process keeps: a few megabytes."""
+"""Number of bound mappings that a process keeps: a few megabytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepTask:
-    """What a process needs to run any point of a sweep."""
+    """Inputs of a process that runs points of a sweep."""
 
     sweep: Sweep
     generators: Generators
@@ -267,9 +268,9 @@ class SweepTask:
 
 @dataclass(frozen=True, slots=True)
 class BatchDone:
-    """Rows of some points as the store keeps them, and the seconds they took.
+    """Rows of a batch as the store keeps them, and the seconds they took.
 
-    Texts and numbers go from process to process in a tenth of the time that records take.
+    Texts and numbers pass between processes in a tenth of the time of records.
     """
 
     columns: tuple[RowColumns, ...]
@@ -277,12 +278,12 @@ class BatchDone:
 
     @property
     def rows(self) -> tuple[PointRow, ...]:
-        """The same as records."""
+        """Rows as records."""
         return tuple(map(as_row, self.columns))
 
 
 class PointRunner:
-    """Runs points of one sweep in this process."""
+    """Runner of points of one sweep in this process."""
 
     def __init__(self, task: SweepTask) -> None:
         self.task = task
@@ -291,7 +292,7 @@ class PointRunner:
         self.alike = IncrementalEvaluator(kept=_MAX_CACHED_MAPPINGS)
 
     def row(self, point: Point) -> PointRow:
-        """The row of a point."""
+        """Return the row of a point."""
         inputs = self.loader.told(point)
         text = inputs.to_json()
         shown = tuple(
@@ -332,7 +333,7 @@ class PointRunner:
     def _judged(
         self, result: Result, point: Point, shown: tuple[Scalar, ...], inputs: str
     ) -> PointRow:
-        """The row of a result, excluded where it does not hold what is asked of it."""
+        """Return the row of a result, excluded if it violates a condition."""
         row = result.to_row()
         told: dict[str, Scalar] = {
             "point": point.number,
@@ -357,18 +358,19 @@ class PointRunner:
 
 
 def _found(jobs: JobPlan) -> tuple[Mapping, ...]:
-    """Mappings of a plan that a search found, now or before: no name and no version says them."""
+    """Return the mappings that a search found, now or before: no name and no version states
+    them."""
     found = (job.mapping for job in jobs.jobs if jobs.searched or job.searched)
     return tuple(dict.fromkeys(found))
 
 
 def _one_line(wrong: InputError) -> str:
-    """What an error says, without the places in files."""
+    """Return the text of an error, without the places in files."""
     return "; ".join(" ".join(p.message.split()) for p in wrong.problems)
 
 
 def run_batch(task: bytes, points: Sequence[Point]) -> BatchDone:
-    """Rows of some points, in any process.
+    """Return the rows of some points, in any process.
 
     Parameters
     ----------
@@ -376,7 +378,7 @@ def run_batch(task: bytes, points: Sequence[Point]) -> BatchDone:
         A pickled ``SweepTask``: what was loaded for it is kept for the next batch.
     """
     begun = time.perf_counter()
-    # A thread has its own: what a runner keeps is not made to be shared.
+    # Each thread has its own runner, which is not thread-safe.
     runner = _runner(task, threading.get_ident())
     done = tuple([as_columns(runner.row(point)) for point in points])
     return BatchDone(done, time.perf_counter() - begun)

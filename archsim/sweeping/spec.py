@@ -13,16 +13,16 @@ from einsum_cascade.yaml.source import Scalar, YamlNode, YamlScalar
 from ..spec.files.units import QuantityKind
 
 DEFAULT: Final = "default"
-"""What stands in a mapping's place where the fastest of those known is to run."""
+"""Name in place of a mapping: the fastest known mapping runs."""
 
 Role = Literal["workload", "architecture", "mapping", "settings"]
 ROLES: Final[tuple[Role, ...]] = ("workload", "architecture", "mapping")
-"""What an axis of that name chooses; any other axis makes settings."""
+"""Input that an axis chooses, by the axis's name; any other axis makes settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AxisValue:
-    """One value of an axis: as its column shows it, and as a setting takes it."""
+    """Value of an axis: as its column shows it, and as a setting takes it."""
 
     shown: Scalar
     node: YamlNode
@@ -30,24 +30,25 @@ class AxisValue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepAxis:
-    """What moves: the values of some fields, or what runs where."""
+    """Axis of a sweep: values of some fields, or a choice of an input."""
 
     name: str
     role: Role
     fields: tuple[YamlScalar, ...]
-    """Fields that are all set to the value, as ``--set`` names them."""
+    """Fields that all take the value, as ``--set`` names them."""
     values: tuple[AxisValue, ...]
     kind: QuantityKind | None = None
-    """What generated values are quantities of; None: they are numbers, or written ones."""
+    """Quantity of generated values; None for plain numbers and written quantities."""
 
     @property
     def varies_cascade(self) -> bool:
-        """Whether the values name cascades."""
+        """True if the values name cascades."""
         return any(f.text in ("cascade", "workload.cascade") for f in self.fields)
 
     @property
     def varies_work(self) -> bool:
-        """Whether the values change what is computed: points that differ so are no alternatives.
+        """True if the values change the computation, so that points that differ here are no
+        alternatives.
 
         Cascades are alternatives of one another, as machines and mappings are.
         """
@@ -58,7 +59,7 @@ class SweepAxis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RandomPoints:
-    """So many points of all, none twice."""
+    """Number of points to draw at random, without repetition."""
 
     count: int
     seed: int
@@ -66,7 +67,7 @@ class RandomPoints:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchedPoints:
-    """Points that a study asks for one after the other, after what it learns from results."""
+    """Points that a study chooses one after the other, from earlier results."""
 
     trials: int
     objectives: tuple[str, ...]
@@ -78,24 +79,24 @@ PointChoice = Literal["all"] | RandomPoints | SearchedPoints
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """``area_um2 <= 1500 mm^2``: a column, how it compares, and with what."""
+    """Condition such as ``area_um2 <= 1500 mm^2``: a column, a comparison, and a value."""
 
     text: str
     column: str
     sign: str
     node: YamlScalar
-    """Where it was written."""
+    """Place of the condition in the file."""
     value: str
-    """The right side as written."""
+    """Right side as written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
-    """A sweep, read and checked as far as that can be done without running anything."""
+    """Sweep, read and checked as far as possible without a run."""
 
     name: str
     workload: YamlScalar | None
-    """None where an axis chooses it; likewise below."""
+    """Name in the file; None if an axis chooses it. The same holds for the next two fields."""
     architecture: YamlScalar | None
     mapping: YamlScalar | None
     settings: tuple[Setting, ...]
@@ -103,13 +104,13 @@ class Sweep:
     conditions: tuple[Condition, ...]
     points: PointChoice
     source: Source
-    """The file, from which the sweep can be read again."""
+    """File from which the sweep can be read again."""
     said: str
-    """All that it says, in one way of writing: two files that say the same are one sweep."""
+    """Content in canonical form: two files with the same content are one sweep."""
 
     @property
     def grid(self) -> int:
-        """How many points all axes make."""
+        """Number of points of the whole grid."""
         total = 1
         for axis in self.axes:
             total *= len(axis.values)
@@ -117,7 +118,7 @@ class Sweep:
 
     @property
     def total(self) -> int:
-        """How many points are run."""
+        """Number of points that are run."""
         if isinstance(self.points, RandomPoints):
             return self.points.count
         if isinstance(self.points, SearchedPoints):
@@ -130,14 +131,14 @@ _ROUNDS = 6
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One point: its number, and the position of its value on every axis."""
+    """Point of a sweep: its number, and the position of its value on every axis."""
 
     number: int
     places: tuple[int, ...]
 
 
 def point_at(sweep: Sweep, number: int) -> Point:
-    """The point of a number from 0; the last axis moves fastest.
+    """Return the point of a number from 0; the last axis moves fastest.
 
     Parameters
     ----------
@@ -151,7 +152,7 @@ def point_at(sweep: Sweep, number: int) -> Point:
 
 
 def places_at(sweep: Sweep, at: int) -> tuple[int, ...]:
-    """The position on every axis of the point at some place of the grid."""
+    """Return the position on every axis of a point of the grid."""
     places: list[int] = []
     for axis in reversed(sweep.axes):
         at, place = divmod(at, len(axis.values))
@@ -160,10 +161,10 @@ def places_at(sweep: Sweep, at: int) -> tuple[int, ...]:
 
 
 def shuffled(number: int, total: int, seed: int) -> int:
-    """Where a number goes in a fixed random order of ``range(total)``, without the order.
+    """Return the position of a number in a fixed random order of ``range(total)``.
 
-    A Feistel network permutes the next power of four; what falls outside is permuted on until
-    it falls inside, so that no two numbers meet (Black and Rogaway, CT-RSA 2002).
+    A Feistel network permutes the next power of four. A result outside the range is permuted again
+    until it falls inside, so that no two numbers meet (Black and Rogaway, CT-RSA 2002).
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Where finished points are kept: one SQLite file, one transaction a batch."""
+"""Store of finished points: one SQLite file, one transaction per batch."""
 
 from __future__ import annotations
 
@@ -32,83 +32,83 @@ _SCHEMA: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredSweep:
-    """Which sweep a folder holds."""
+    """Identity of the sweep that a folder holds."""
 
     name: str
     version: str
     said: str
-    """All that the sweep says, in one way of writing."""
+    """Content of the sweep in canonical form."""
     contents: str
-    """What the files it names hold, as a sha256."""
+    """Hash (sha256) of the contents of the files it names."""
     total: int
     source: str
-    """The sweep's file and text, to be read again."""
+    """Name and text of the sweep's file, to be read again."""
     text: str
 
 
 class Store:
-    """The finished points of one sweep."""
+    """Finished points of one sweep."""
 
     def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
         self.folder = folder
         self._connection = connection
 
     def add(self, rows: Iterable[RowColumns]) -> None:
-        """Keep rows, as their columns: all, or none. Raises InputError where there is no room."""
+        """Store the columns of rows: all rows, or none. Raises InputError if there is no space."""
         marks = ", ".join("?" for _ in COLUMNS)
-        # Names of columns are ours, values are bound.
+        # The package defines the names of columns, and values are bound.
         command = f"INSERT INTO points ({', '.join(COLUMNS)}) VALUES ({marks})"  # noqa: S608
         with self._connection:
             self._connection.executemany(command, rows)
 
     def count(self) -> int:
-        """How many points are finished."""
+        """Return the number of finished points."""
         return int(self._one("SELECT count(*) FROM points"))
 
     def counts(self) -> dict[str, int]:
-        """How many points there are of each status."""
+        """Return the number of points of each status."""
         found = self._connection.execute("SELECT status, count(*) FROM points GROUP BY status")
         return {str(status): int(n) for status, n in found}
 
     def first_message(self) -> str:
-        """Why the first refused point was refused."""
+        """Return why the first refused point was refused."""
         return str(
             self._one("SELECT message FROM points WHERE status = 'refused' ORDER BY point LIMIT 1")
         )
 
     def done_between(self, first: int, last: int) -> set[int]:
-        """Numbers of finished points from ``first`` up to ``last``, both included."""
+        """Return numbers of finished points from ``first`` up to ``last``, both included."""
         found = self._connection.execute(
             "SELECT point FROM points WHERE point BETWEEN ? AND ?", (first, last)
         )
         return {int(n) for (n,) in found}
 
     def rows(self) -> Iterator[PointRow]:
-        """All rows in the order of their points."""
+        """Yield all rows in the order of their points."""
         command = f"SELECT {', '.join(COLUMNS)} FROM points ORDER BY point"  # noqa: S608
         return map(as_row, self._connection.execute(command))
 
     def results(self) -> Iterator[PointRow]:
-        """The same without their inputs, which are the most of them."""
+        """Yield all rows without their inputs, which are the largest part."""
         names = ("'' AS inputs" if c == "inputs" else c for c in COLUMNS)
         command = f"SELECT {', '.join(names)} FROM points ORDER BY point"  # noqa: S608
         return map(as_row, self._connection.execute(command))
 
     def row(self, point: int) -> PointRow | None:
-        """The row of one point, if it is finished."""
+        """Return the row of one point, or None if it is not finished."""
         command = f"SELECT {', '.join(COLUMNS)} FROM points WHERE point = ?"  # noqa: S608
         found = self._connection.execute(command, (point,)).fetchone()
         return None if found is None else as_row(found)
 
     def member_columns(self) -> tuple[str, ...]:
-        """Columns of memories and arrays, in the order in which points have them first."""
+        """Return the columns of memories and arrays, in the order of their first occurrence."""
         found: dict[str, None] = {}
         for (text,) in self._connection.execute("SELECT members FROM points ORDER BY point"):
             found |= dict.fromkeys(text_of(text, dict))
         return tuple(found)
 
     def meta(self) -> StoredSweep:
-        """Which sweep this is."""
+        """Return the identity of the stored sweep."""
         try:
             found = dict(self._connection.execute("SELECT name, value FROM meta"))
             return StoredSweep(**found | {"total": int(found["total"])})
@@ -122,7 +122,7 @@ class Store:
 
 @contextmanager
 def opened(folder: Path) -> Iterator[Store]:
-    """The store of a folder, to be read while it may be written.
+    """Open the store of a folder for reading, even while another process writes.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def opened(folder: Path) -> Iterator[Store]:
 
 @contextmanager
 def opened_for(folder: Path, sweep: StoredSweep) -> Iterator[Store]:
-    """The store of a sweep, which is made if it is not there; no other process writes to it.
+    """Open the store of a sweep for writing by one process, and create it if necessary.
 
     Raises
     ------
@@ -175,7 +175,7 @@ def _make(connection: sqlite3.Connection, sweep: StoredSweep) -> None:
 
 
 def _refuse_another(store: Store, sweep: StoredSweep) -> None:
-    """Refuse a folder that answers another question."""
+    """Refuse a folder that belongs to another sweep."""
     there = store.meta()
     hint = "give another --out"
     if there.name != sweep.name:
@@ -202,9 +202,9 @@ def _refuse_another(store: Store, sweep: StoredSweep) -> None:
 
 
 def _read_only(path: Path) -> bool:
-    """Whether a store lies where nothing can be written, all of it in one file.
+    """Return whether a store is one file in a place that cannot be written.
 
-    SQLite makes files beside a store to read it while others write; here nobody does.
+    SQLite creates files beside a store for concurrent readers; here no process writes.
     """
     log = path.with_name(f"{path.name}-wal")
     return not os.access(path.parent, os.W_OK) and not (log.exists() and log.stat().st_size)
@@ -218,7 +218,7 @@ def _connected(path: Path, immutable: bool = False) -> Iterator[sqlite3.Connecti
         if immutable:
             yield connection
             return
-        # Every commit is whole after a kill; after a power cut the last ones may be missing.
+        # A commit is complete after a kill. A power cut may lose the last ones.
         connection.execute("PRAGMA synchronous = NORMAL")
         yield connection
     finally:
@@ -227,7 +227,7 @@ def _connected(path: Path, immutable: bool = False) -> Iterator[sqlite3.Connecti
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """No other process sweeps into the folder meanwhile; a killed one keeps no lock."""
+    """Lock the folder against other processes; a killed process keeps no lock."""
     lock = sqlite3.connect(folder / _LOCK, timeout=0, isolation_level=None)
     try:
         try:
@@ -243,7 +243,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _told(folder: Path, doing: str) -> Iterator[None]:
-    """Say what the database could not do, and that nothing is lost."""
+    """Report an error of the database, and that finished points are kept."""
     path = folder / FILE
     try:
         yield

@@ -51,7 +51,7 @@ _KINDS: dict[Role, Kind] = {
 
 
 def check_sweep(sweep: Sweep, loader: InputLoader) -> None:
-    """Refuse what is wrong for every point; what is wrong for some is in their rows.
+    """Refuse errors that affect every point; other errors are reported in rows.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def check_sweep(sweep: Sweep, loader: InputLoader) -> None:
 
 
 def _wrong_members(sweep: Sweep, loader: InputLoader) -> Iterator[Problem]:
-    """Conditions on a memory, an array or a component that none of the machines has."""
+    """Yield conditions on a memory, an array or a component that no machine has."""
     members: set[str] = set()
     for place in _machine_places(sweep):
         try:
@@ -98,7 +98,7 @@ def _wrong_members(sweep: Sweep, loader: InputLoader) -> Iterator[Problem]:
 
 
 def _machine_places(sweep: Sweep) -> Iterator[tuple[int, ...]]:
-    """A point for each machine."""
+    """Yield a point for each machine."""
     for n, axis in enumerate(sweep.axes):
         if axis.role == "architecture":
             for place in range(len(axis.values)):
@@ -113,7 +113,7 @@ def _wrong_names(sweep: Sweep) -> Iterator[Problem]:
 
 
 def _named(sweep: Sweep) -> Iterator[tuple[Kind, YamlScalar]]:
-    """Every name of a file that a sweep has, and the kind of what it names."""
+    """Yield every name of a file in a sweep, with its kind."""
     for part, kind in _KINDS.items():
         fixed: YamlScalar | None = getattr(sweep, part)
         if fixed is not None and fixed.text not in UNWRITTEN:
@@ -141,9 +141,9 @@ def _wrong_at(loader: InputLoader, point: Point) -> tuple[Problem, ...]:
 
 
 def contents_of(sweep: Sweep) -> str:
-    """A name for what the files that a sweep names hold: who changes one asks anew.
+    """Return a hash of the contents of the files that a sweep names.
 
-    Of a file that names others (a technology, a model, a cascade) what is read with them counts.
+    A file that names others (a technology, a model, a cascade) counts with them.
     """
     found = sha256()
     for kind, name in sorted(_named(sweep), key=lambda n: (n[0], n[1].text)):
@@ -154,7 +154,7 @@ def contents_of(sweep: Sweep) -> str:
 
 
 def _read(kind: Kind, name: str) -> str:
-    """What a file says together with those that it names; nothing if it needs settings."""
+    """Return the content of a file and of those that it names; empty if it needs settings."""
     try:
         if kind == "architectures":
             return repr(replace(Architecture.load(name), source=""))
@@ -171,16 +171,16 @@ def _read(kind: Kind, name: str) -> str:
 
 FILE: Final = "study.sqlite"
 _TRIALS_PER_GENERATION: Final = 8
-"""Points that are asked for together, before any of them is told."""
+"""Number of points that are requested together, before results are reported."""
 _MAX_TRIALS_PENDING: Final = 16
-"""Times a point is asked for that was run before; then one that was not is drawn."""
+"""Number of requests that may repeat a point; then a new point is drawn."""
 _POINT: Final = "point"
 _STATUS: Final = "status"
-"""The constraint of a trial: refused and excluded points are alike."""
+"""Name of a trial's constraint, which is equal for refused and excluded points."""
 
 
 class StudyPoints:
-    """The points of a search, as they are asked for.
+    """Points of a search, in the order of its requests.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ class StudyPoints:
             self._resume(trial, store)
 
     def next(self, most: int) -> tuple[Point, ...]:
-        """The next point to run; none while results are awaited, and after the last."""
+        """Return the next point to run; none while results are pending, and after the last."""
         if most and not self._waiting and not self._open:
             last = min(self._next + _TRIALS_PER_GENERATION, self._choice.trials)
             for number in range(self._next, last):
@@ -219,20 +219,20 @@ class StudyPoints:
         return (self._waiting.popleft(),) if most and self._waiting else ()
 
     def done(self, batch: BatchDone) -> None:
-        """Tell the study what points gave, once their rows are in the store."""
+        """Report rows to the study, once they are in the store."""
         for row in batch.rows:
             self._tell(row)
 
     def _tell(self, row: PointRow) -> None:
         trial = self._open.pop(row.point)
         with warnings.catch_warnings():
-            # It was set already if the last run ended just here; it was the same.
+            # A run that ended here has set the same constraint before.
             warnings.simplefilter("ignore")
             trial.set_constraint(_STATUS, 0.0 if row.status == "ok" else 1.0)
         self._study.tell(trial, self._values(row))
 
     def _opened(self, store: Store) -> Any:
-        """The study of the folder, made if it is not there."""
+        """Open the study of the folder, and create it if necessary."""
         from sqlalchemy import URL
 
         optuna = self._optuna
@@ -247,11 +247,11 @@ class StudyPoints:
         )
 
     def _resume(self, trial: Any, store: Store) -> None:
-        """Take up a trial of an earlier run."""
+        """Resume a trial of an earlier run."""
         states = self._optuna.trial.TrialState
         number = trial.user_attrs.get(_POINT)
         if number is None:
-            # Asked for a point that was taken, or ended before it was known which.
+            # The trial repeated a point, or the run ended before the point was recorded.
             if trial.state == states.RUNNING:
                 self._study.tell(trial.number, state=states.FAIL)
             return
@@ -268,7 +268,7 @@ class StudyPoints:
             self._tell(row)
 
     def _ask(self, number: int) -> None:
-        """Ask for one more point, one that was not run before."""
+        """Request one more point that was not run before."""
         for attempt in range(_MAX_TRIALS_PENDING + 1):
             if attempt == _MAX_TRIALS_PENDING:
                 self._enqueue_another()
@@ -285,7 +285,7 @@ class StudyPoints:
         self._next = number + 1
 
     def _enqueue_another(self) -> None:
-        """Have the study ask for a point that was not run: the next in a random order."""
+        """Enqueue a point that was not run: the next in a random order."""
         grid = self._sweep.grid
         while True:
             places = places_at(self._sweep, shuffled(self._draw, grid, self._choice.seed))
@@ -296,19 +296,19 @@ class StudyPoints:
                 return
 
     def _sampler(self, number: int, attempt: int) -> Any:
-        """A sampler whose choice follows from the seed and the point alone."""
+        """Return a sampler whose choice follows from the seed and the point alone."""
         text = f"{self._choice.seed}:{number}:{attempt}".encode()
         seed = int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "big")
         return self._optuna.samplers.TPESampler(seed=seed, constant_liar=True)
 
     def _values(self, row: PointRow) -> list[float]:
-        """What is to be small; of a refused point, which is no candidate, zeros."""
+        """Return the numbers to minimise; zeros for a refused point, which is no candidate."""
         named = dict(zip(NUMBERS, row.numbers, strict=True)) | dict(row.members)
         return [named.get(name) or 0.0 for name in self._choice.objectives]
 
 
 def _suggested(trial: Any, axis: SweepAxis) -> int:
-    """The place on an axis that a trial has."""
+    """Return the position of a trial on an axis."""
     last = len(axis.values) - 1
     if _in_order(axis):
         return int(trial.suggest_int(axis.name, 0, last))
@@ -316,35 +316,35 @@ def _suggested(trial: Any, axis: SweepAxis) -> int:
 
 
 def _in_order(axis: SweepAxis) -> bool:
-    """Whether neighbouring values of an axis are near to one another: numbers that rise."""
+    """Return whether an axis has ascending numbers, so that neighbours are similar."""
     found = [measured(v.shown) for v in axis.values]
     numbers: Iterator[Any] = (m.number for m in found if m is not None)
     return all(m is not None for m in found) and all(a < b for a, b in pairwise(numbers))
 
 
 _BLOCK = 4096
-"""Points whose state is asked of the store at once."""
+"""Number of points whose state is read from the store at once."""
 _MIN_POINTS_FOR_A_PROCESS = 16
-"""Points below which another process takes longer to start than it saves."""
+"""Number of points from which a further process saves more time than it takes to start."""
 
 Advance = Callable[[int], None]
 StartProgress = Callable[[int, int], AbstractContextManager[Advance]]
-"""Given how many points there are and how many are done, what to call with each number more."""
+"""Function from the number of points, and of those that are done, to a progress bar."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepDone:
-    """How far a sweep is when its run ends."""
+    """State of a sweep at the end of its run."""
 
     total: int
     finished: int
-    """Points in the store."""
+    """Number of points in the store."""
     now: int
-    """Points that this run added."""
+    """Number of points that this run added."""
     counts: tuple[tuple[str, int], ...]
-    """Points of each status."""
+    """Number of points of each status."""
     refused: str
-    """Why the first refused point was refused."""
+    """Reason why the first refused point was refused."""
     written: tuple[Path, ...]
 
 
@@ -364,7 +364,7 @@ def run_sweep(
     limit: int | None = None,
     progress: StartProgress = _silent,
 ) -> SweepDone:
-    """Run the points of a sweep that its folder does not have yet, and write the results.
+    """Run the points of a sweep that its folder lacks, and write the results.
 
     Parameters
     ----------
@@ -471,27 +471,25 @@ def _run(
 
 
 class PointSource(Protocol):
-    """Where points come from."""
+    """Source of points."""
 
     def next(self, most: int, /) -> tuple[Point, ...]:
-        """The next points to run, at most so many; none while what they are depends on others."""
+        """Return at most so many points to run next; none while they depend on pending results."""
         ...
 
     def done(self, batch: BatchDone, /) -> None:
-        """What some points gave; it is in the store."""
+        """Accept the rows of some points, which are in the store."""
         ...
 
 
 def _source(sweep: Sweep, store: Store) -> PointSource:
     if isinstance(sweep.points, SearchedPoints):
-        # Not above: few sweeps are searches.
-
         return StudyPoints(sweep, sweep.points, store)
     return _GridPoints(sweep, store)
 
 
 class _GridPoints:
-    """Points that are known beforehand, but for those that are finished."""
+    """Points of a grid, except those that are finished."""
 
     def __init__(self, sweep: Sweep, store: Store) -> None:
         self._points = _open_points(sweep, store)
@@ -500,11 +498,11 @@ class _GridPoints:
         return tuple(islice(self._points, most))
 
     def done(self, batch: BatchDone) -> None:
-        """Nothing follows from them."""
+        """Ignore the rows: the points of a grid do not depend on them."""
 
 
 def _open_points(sweep: Sweep, store: Store) -> Iterator[Point]:
-    """Points that are not finished, as they are asked for."""
+    """Yield points that are not finished, on request."""
     for first in range(0, sweep.total, _BLOCK):
         last = min(first + _BLOCK, sweep.total) - 1
         done = store.done_between(first, last)

@@ -1,4 +1,4 @@
-"""The values of an axis: written ones, and those between two ends."""
+"""Values of an axis: written values, and values between two ends."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from .spec import AxisValue
 Scale = Literal["linear", "log"]
 
 MOST_VALUES = 100_000
-"""An axis of more is a slip of the pen, or wants ``points: {random: ..}`` over fewer."""
+"""Limit of values of an axis. A longer axis is a typo, or a case for ``points: {random: ..}``."""
 
 _KINDS = (
     units.CAPACITY, units.BANDWIDTH, units.FREQUENCY, units.TIME,
     units.ENERGY, units.ENERGY_PER_BIT, units.AREA, units.NODE, units.POWER, units.POWER_PER_BIT,
 )  # fmt: skip
 _WHOLE = (units.CAPACITY, units.WIDTH, units.BANDWIDTH, units.FREQUENCY, units.NODE)
-"""Quantities of which a machine has whole ones."""
+"""Quantities that a machine has whole numbers of."""
 
 SYMBOLS = {"byte": "B", "byte/s": "B/s", "um**2": "um^2"}
-"""How a quantity's unit is written, where not as pint calls it."""
+"""Written units that differ from their names in pint."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A number of a quantity's unit; a bare number has none."""
+    """Number in a quantity's unit; a bare number has none."""
 
     number: Fraction
     kind: QuantityKind | None
 
 
 def measured(value: Scalar) -> Measured | None:
-    """What a written number or quantity is; None if it is neither.
+    """Return the value of a written number or quantity; None if the text is neither.
 
     Examples
     --------
@@ -64,12 +64,12 @@ def measured(value: Scalar) -> Measured | None:
 
 
 def symbol(kind: QuantityKind | None) -> str:
-    """The unit of a quantity as a setting takes it: ``B``, ``B/s``, ``Hz``."""
+    """Return the unit of a quantity as a setting takes it: ``B``, ``B/s``, ``Hz``."""
     return "" if kind is None else SYMBOLS.get(kind.unit, kind.unit)
 
 
 def written_values(nodes: YamlSequence, axis: str) -> tuple[AxisValue, ...]:
-    """The values of a list, as written.
+    """Return the values of a list, as written.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def written_values(nodes: YamlSequence, axis: str) -> tuple[AxisValue, ...]:
 
 
 def _meant(node: YamlNode) -> object:
-    """What is the same for ``1K`` and 1024."""
+    """Return a key that is equal for equal values, such as ``1K`` and 1024."""
     if not isinstance(node, YamlScalar):
         return repr(node.plain())
     meant = measured(node.value)
@@ -101,7 +101,7 @@ def _shown(node: YamlNode) -> Scalar:
 
 
 def text_of(node: YamlNode) -> str:
-    """A value on one line, as ``--set`` takes it."""
+    """Return a value on one line, as ``--set`` takes it."""
     import json
 
     return node.text if isinstance(node, YamlScalar) else json.dumps(node.plain())
@@ -110,9 +110,9 @@ def text_of(node: YamlNode) -> str:
 def generated_values(
     start: YamlScalar, stop: YamlScalar, steps: int, scale: Scale, axis: str, span: Span
 ) -> tuple[tuple[AxisValue, ...], QuantityKind | None]:
-    """Values from one end to the other, both included, and what they are quantities of.
+    """Return values from one end to the other, both included, and their quantity.
 
-    Sizes, bandwidths and counts are whole numbers of bytes, bytes a second and things.
+    Sizes, bandwidths and counts are whole numbers of bytes, bytes per second and items.
 
     Raises
     ------

@@ -15,18 +15,18 @@ from .run import BatchDone, run_batch
 from .spec import Point
 
 _BATCH_SECONDS = 0.5
-"""What a batch should take: what is lost when the power goes, and how often the store writes."""
+"""Target duration of a batch: the loss in a power cut, and the interval of writes."""
 _MAX_BATCH = 1000
 _SCHEDULER_TIMEOUT_S = 10
-"""Seconds a scheduler has to answer."""
+"""Seconds that a scheduler has to answer."""
 
 NextPoints = Callable[[int], tuple[Point, ...]]
-"""The next points to run, at most so many; none when there are no more."""
+"""Function that returns at most so many points to run next; none after the last."""
 
 
 @contextmanager
 def cluster(address: str) -> Iterator[Pool]:
-    """The workers of a Dask scheduler, which stay there.
+    """Open the workers of a Dask scheduler, which keep running afterwards.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def cluster(address: str) -> Iterator[Pool]:
 
 
 def _check_versions(client: Any) -> None:
-    """Refuse workers that would run another archsim."""
+    """Refuse workers that would run another version of archsim."""
     own = installed_version()
     try:
         found = client.run(installed_version)
@@ -74,7 +74,7 @@ def _check_versions(client: Any) -> None:
 
 
 def batches_done(pool: Pool, task: bytes, next_points: NextPoints) -> Iterator[BatchDone]:
-    """Batches as they are finished; their size follows from how long points take.
+    """Yield finished batches; their size follows from the time that points take.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def batches_done(pool: Pool, task: bytes, next_points: NextPoints) -> Iterator[B
     """
     size = 1
     waiting: set[Future[BatchDone]] = set()
-    # For each worker a batch that it runs and one that waits for it.
+    # Each worker runs one batch, and one more waits for it.
     most = 1 if pool.workers == 1 else 2 * pool.workers
     while True:
         while len(waiting) < most and (points := next_points(size)):
@@ -108,11 +108,11 @@ _LOST = "the Dask cluster lost a batch: finished points are kept, start again to
 
 
 def _is_of_cluster(wrong: Exception) -> bool:
-    """Whether it is a failure of Dask's own, not of what it ran."""
+    """Return whether an exception is Dask's own, and not one of the task."""
     return type(wrong).__module__.startswith("distributed.") or isinstance(wrong, CancelledError)
 
 
 def _next_size(size: int, batch: BatchDone) -> int:
-    """At most twice as many: the first points of a process take longer than those after them."""
+    """Return the next size, at most doubled: the first points of a process take longest."""
     wanted = int(_BATCH_SECONDS * len(batch.columns) / max(batch.seconds, 1e-6))
     return max(1, min(wanted, 2 * size, _MAX_BATCH))
