@@ -1,1 +1,1 @@
-"""Running cascades and mapped nests on numbers, and comparing them with references."""
+"""Validation: cascades and mapped nests run on numbers and compared with references."""

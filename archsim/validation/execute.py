@@ -1,11 +1,11 @@
-"""Running a mapped cascade on numbers: the loop nest that is costed is the one that runs.
+"""Execution of a mapped cascade on numbers, by the same loop nest that the counts use.
 
-The shared nest is walked step by step, in the mapping's order. In each step every Einsum
-walks its own temporal loops, and all lanes of its array compute at once: each lane has one
-point of the iteration space, reads its operands, and updates its result (``tensors``).
+The shared nest is walked step by step, in the mapping's order. In each step every Einsum walks its
+own temporal loops, and all lanes of its array compute at once. Each lane has one point of the
+iteration space, reads its operands, and updates its result (``tensors``).
 
-Where ranks are spread over instances all of them walk the nest of their part side by side: in each
-step an Einsum runs in all before the next one does, so that what they sum together is complete.
+If ranks are partitioned over cores, all cores walk the nest of their tile side by side. In each
+step an Einsum runs on all cores before the next Einsum runs, so that partial sums are complete.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..nest.record import Bound, BoundEinsum
 from .tensors import Coordinates, IntermediateTensor, TensorStore
 
 MOST_ITERATIONS = 2_000_000
-"""Temporal iterations one execution may take."""
+"""Limit of temporal iterations of one execution."""
 
 
 def execute_mapped(
@@ -68,7 +68,7 @@ def execute_nests(
     dtype: Any = "float64",
     **parameters: float,
 ) -> dict[str, Array]:
-    """Run several nests of a cascade, each on what those before it handed on.
+    """Run several nests of a cascade, each on the tensors of the nests before it.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def execute_nests(
         positions = index_tensors(bound.program)
         own = {t.name: inputs[t.name] for t in bound.program.inputs if t.name in inputs}
         for name in (t.name for t in bound.program.inputs if t.name in handed):
-            # What was picked in one nest is numbers of the cascade's precision there.
+            # Tensors between nests have the precision of the cascade.
             values = handed[name].values
             own[name] = values.astype(int) if name in positions else values
         handed |= _run(bound, own, handed, dtype, parameters)
@@ -106,20 +106,21 @@ def _run(
     dtype: Any,
     parameters: Mapping[str, float],
 ) -> dict[str, IntermediateTensor]:
-    """What one nest makes; of inputs that are handed on some elements may be absent."""
+    """Return the tensors that one nest makes; elements of tensors between nests may be absent."""
     cores = _walkable(bound)
     whole = bound if bound.instances is None else bound.instances.whole
     sizes = {k: v for k, v in whole.shapes if k not in bound.program.parallel}
     binding = bind(bound.program, inputs, dtype, sizes, parameters)
     store = TensorStore(bound.program, dict(whole.shapes), binding, handed)
-    # Lanes that a mask leaves out compute, too, and may divide by zero; they store nothing.
+    # Masked lanes compute as well and may divide by zero; they store nothing.
     with np.errstate(all="ignore"):
         _walk(cores, store)
         return {name: store.handed_on(name) for name in bound.program.outputs}
 
 
 def _walkable(bound: Bound) -> tuple[_NestWalk, ...]:
-    """What each instance walks. Raises EvaluationError if that takes too long, or cannot be."""
+    """Return the walk of each core. Raises EvaluationError if it takes too long or is
+    impossible."""
     cores = tuple(_cores(bound))
     total = sum(e.iterations for core in cores for e in core.bound.einsums)
     if total > MOST_ITERATIONS:
@@ -130,7 +131,8 @@ def _walkable(bound: Bound) -> tuple[_NestWalk, ...]:
 
 
 def _cores(bound: Bound) -> Iterator[_NestWalk]:
-    """What each instance walks, from where its parts begin; without instances all of it."""
+    """Yield the walk of each core from the beginning of its tile; a single core walks the whole
+    nest."""
     if bound.instances is None:
         yield _NestWalk(bound, {}, bound)
         return
@@ -142,13 +144,13 @@ def _cores(bound: Bound) -> Iterator[_NestWalk]:
 
 
 def _walk(cores: Sequence[_NestWalk], store: TensorStore) -> None:
-    """Walk the nest in all instances."""
+    """Walk the nest on all cores."""
     bound = cores[0].bound
     for e in bound.einsums:
         store.allocate(e.einsum)
     for group in bound.groups:
         names = [e.name for e in bound.einsums if e.name in group]
-        # A last part may have fewer steps.
+        # The last tile may have fewer steps.
         for steps in zip_longest(*(core.steps() for core in cores)):
             for name in names:
                 for core, step in zip(cores, steps, strict=True):
@@ -158,8 +160,8 @@ def _walk(cores: Sequence[_NestWalk], store: TensorStore) -> None:
 
 
 def _refuse_shared_scales(program: Program) -> None:
-    """Refuse intermediates in formats with scales: a nest computes value by value, not all that
-    share a scale at once."""
+    """Refuse intermediates in formats with scales: a nest computes value by value, and a scale
+    is shared by several values."""
     formats = program.formats
     for e in program.einsums:
         fmt = formats.of(e.name)
@@ -170,32 +172,32 @@ def _refuse_shared_scales(program: Program) -> None:
 
 
 class _NestWalk:
-    """The loops of a bound mapping, from where the part of its instance begins."""
+    """Walk of a bound mapping's loops, from the beginning of a core's tile."""
 
     def __init__(self, bound: Bound, begin: Mapping[str, int], whole: Bound) -> None:
         self.bound = bound
         self.whole = whole
-        """Whose masks ask about coordinates of all of the work."""
+        """Masks of the whole iteration space, which use global coordinates."""
         self.begin = begin
-        """By the variable of each spread rank."""
+        """First coordinate by variable of each partitioned rank."""
         self.shapes = dict(bound.shapes)
         self.waits = _waits(bound)
 
     def run(
         self, name: str, indices: dict[str, int], last: dict[str, bool], store: TensorStore
     ) -> None:
-        """What an Einsum does in a step of the shared nest."""
+        """Compute an Einsum in one step of the shared nest."""
         e = self.bound.by_name[name]
-        # What has no part of a rank one instance makes for all: a sum would be added up again.
+        # One core computes an Einsum without partitioned ranks for all: a sum would be added
+        # repeatedly.
         if any(at > 0 for v, at in self.begin.items() if v not in e.variables):
             return
         if self._runs(e, indices, last):
             self._einsum(e, indices, store)
 
-    # --------------------------------------------------------------- the shared nest
-
     def steps(self) -> Iterator[tuple[dict[str, int], dict[str, bool]]]:
-        """Iterations of the shared nest: loop indices, and which loops are at their end."""
+        """Yield the iterations of the shared nest: loop indices, and which loops are at their
+        end."""
         nest = self.bound.nest
         extents = {rank: self.shapes[rank] for rank in {loop.rank for loop in nest}}
 
@@ -219,7 +221,7 @@ class _NestWalk:
         return walk(0, extents)
 
     def _runs(self, e: BoundEinsum, indices: dict[str, int], last: dict[str, bool]) -> bool:
-        """Einsums outside a loop run at its first iteration, or at its last if they wait."""
+        """Return whether an Einsum outside a loop runs now: in the first or last iteration."""
         waits = self.waits[e.name]
         if not all(last[m] for m in waits):
             return False
@@ -246,7 +248,7 @@ class _NestWalk:
     def _lanes(
         self, e: BoundEinsum, begin: tuple[int, ...], extents: tuple[int, ...]
     ) -> Coordinates:
-        """Coordinates of every lane that has a point of the iteration space."""
+        """Return the coordinates of every lane that has a point of the iteration space."""
         counts = [iterations(_before(e, i, extents), x.stride) for i, x in enumerate(e.spatial)]
         grid = np.indices(tuple(counts)).reshape(len(counts), -1) if counts else None
         width = grid.shape[1] if grid is not None else 1
@@ -255,12 +257,12 @@ class _NestWalk:
         for i, loop in enumerate(e.spatial):
             assert grid is not None, "spatial loops have a grid"
             places[loop.axis] = places[loop.axis] + grid[i] * loop.stride
-        # Loops that lie along one axis make a rectangle, whose last lanes may be past the end.
+        # Loops along one axis make a rectangle, whose last lanes may exceed the rank.
         for axis, place in enumerate(places):
             there &= place - begin[axis] < extents[axis]
         found: Coordinates = {}
         for along, place in zip(e.axes, places, strict=True):
-            # Variables of one axis are the digits of a place on it, outer ones first.
+            # Variables of one axis are the digits of a position on it, outer digits first.
             rest = place[there]
             for variable, stride in along.variables:
                 found[variable], rest = np.divmod(rest, stride)
@@ -269,14 +271,14 @@ class _NestWalk:
 
 
 def _waits(bound: Bound) -> dict[str, frozenset[str]]:
-    """Of every Einsum the shared loops outside of which it waits for what comes from inside."""
+    """Return for every Einsum the shared loops whose end it waits for."""
     found: dict[str, frozenset[str]] = {}
     for e in bound.einsums:
         late: set[str] = set()
         for operand in e.operands:
             writer = bound.producer(operand)
             if writer is not None and writer is not e and not operand.earlier:
-                # Who reads from one that waits for a loop's end cannot run before that either.
+                # A reader of an Einsum that waits for the end of a loop waits as well.
                 inside = {loop.member for loop in writer.shared} - {*writer.outside}
                 late |= inside | found.get(writer.name, frozenset())
         found[e.name] = frozenset(late & {*_stays_out_of(bound, e)})
@@ -284,7 +286,7 @@ def _waits(bound: Bound) -> dict[str, frozenset[str]]:
 
 
 def _stays_out_of(bound: Bound, e: BoundEinsum) -> tuple[str, ...]:
-    """Shared loops that an Einsum is outside of while others that run with it are inside."""
+    """Return the shared loops that enclose other Einsums of a group, but not this Einsum."""
     if not e.outside:
         return ()
     others = [x for x in bound.einsums if not bound.in_different_groups(x.name, e.name)]
@@ -292,13 +294,13 @@ def _stays_out_of(bound: Bound, e: BoundEinsum) -> tuple[str, ...]:
 
 
 def _left_out(e: BoundEinsum, depth: int, begin: tuple[int, ...], extents: tuple[int, ...]) -> bool:
-    """Whether a tile inside ``depth`` loops is one that the Einsum's window leaves out."""
+    """Return whether a tile inside ``depth`` loops lies outside the Einsum's window."""
     window = e.window
     return window is not None and window.governed == depth and not window.holds(begin, extents)
 
 
 def _before(e: BoundEinsum, number: int, extents: tuple[int, ...]) -> int:
-    """What is left of a spatial loop's axis where it begins."""
+    """Return the remaining extent of a spatial loop's axis at its beginning."""
     loop = e.spatial[number]
     extent = extents[loop.axis]
     for outer in e.spatial[:number]:
@@ -310,7 +312,7 @@ def _before(e: BoundEinsum, number: int, extents: tuple[int, ...]) -> int:
 def _own_tiles(
     loops: tuple[Loop, ...], start: tuple[int, ...], extents: tuple[int, ...]
 ) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Begin and extent of every axis for each iteration of some loops, in order."""
+    """Yield begin and extent of every axis for each iteration of some loops, in order."""
     if not loops:
         yield start, extents
         return

@@ -1,4 +1,4 @@
-"""Random shapes, inputs and parameters on which a cascade is validated."""
+"""Random shapes, inputs and parameters for validation."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from einsum_cascade.domains import (
 from einsum_cascade.errors import EvaluationError
 from einsum_cascade.shapes import resolve_shapes
 
-# None below 4: an output of one number may cancel to nearly nothing, and then all its digits
-# are rounding; a few features may be nearly equal, and then so is their normalisation.
+# No size is below 4. An output of one number may cancel to nearly nothing, so that all its digits
+# are rounding errors; a few features may be nearly equal, and so is their normalisation then.
 _SHAPES = (4, 5, 7, 8, 11, 13, 16)
 _TILES = (1, 2, 3, 4, 5)
 _PARALLEL = (1, 2, 3)
 _MOST_ELEMENTS = 2**26
-"""Of an input: 512 MiB in float64."""
+"""Limit of elements of an input: 512 MiB in float64."""
 _NO_SHAPES: Mapping[str, int] = MappingProxyType({})
 
 
 def random_shapes(
     program: ir.Program, given: Mapping[str, int], rng: np.random.Generator
 ) -> dict[str, int]:
-    """Small shapes of every rank; even and odd ones, tiles that may not divide their rank.
+    """Draw small shapes of every rank: even and odd, with tiles that may not divide their rank.
 
     Parameters
     ----------
@@ -83,18 +83,18 @@ def random_shapes(
 def _picked(
     program: ir.Program, given: Mapping[str, int], rng: np.random.Generator
 ) -> dict[str, Any]:
-    """What is given, and what is drawn beside it: no more than fixes every shape."""
+    """Return the given shapes, and drawn ones, just enough to fix every shape."""
     picked: dict[str, Any] = dict(given)
     followers = {r.name for r in program.ranks if r.like is not None}
     for name in program.parallel:
         picked.setdefault(name, int(rng.choice(_PARALLEL)))
-    # What it is like has that shape as well: chunks of a fixed length.
+    # A rank declared like another has the same shape: chunks of a fixed length.
     fixed = [(n, r.shape) for r in program.ranks if r.shape for n in (r.name, r.like) if n]
     picked.update({name: size for name, size in fixed if name not in given})
     for rank in program.ranks:
         alike = {r.name for r in program.ranks if r.like == rank.name}
         if rank.name in followers and not program.rank_of[rank.like or ""].partition:
-            # As long as another, and cut in tiles that the other has not.
+            # Same length as another rank, but cut into other tiles.
             picked.update(
                 {n: int(rng.choice(_TILES)) for n in rank.partition[1:] if n not in given}
             )
@@ -103,7 +103,7 @@ def _picked(
         if not rank.partition:
             picked.setdefault(rank.name, int(rng.choice(_SHAPES)))
             continue
-        # Any n of a family and its n members fix the last one.
+        # A family of n members follows from any n of these n + 1 sizes.
         names = (*rank.partition[1:], rank.name, rank.partition[0])
         for name in names:
             pool = _SHAPES if name == rank.name else _TILES
@@ -114,7 +114,7 @@ def _picked(
 
 
 def windowed_ranks(program: ir.Program) -> set[str]:
-    """Ranks of inputs that are read at sums (``p + t``): as long as these indices need."""
+    """Set ranks of inputs that are read at sums (``p + t``) to the length that the indices need."""
     inputs = {t.name: t for t in program.inputs}
     found = set()
     reads = (a for e in program.einsums if e.where is None for a in e.reads)
@@ -129,7 +129,7 @@ def windowed_ranks(program: ir.Program) -> set[str]:
 
 @dataclass(frozen=True)
 class _DrawnShapes:
-    """Shapes that were drawn, and those that follow from them; the drawn ones still change."""
+    """Return the drawn shapes and those that follow from them; the drawn ones may still change."""
 
     program: ir.Program
     given: Mapping[str, int]
@@ -137,7 +137,7 @@ class _DrawnShapes:
     shapes: Mapping[str, int]
 
     def cover_windows(self, einsum: ir.Einsum) -> None:
-        """What is read at ``p + s`` is as long as the largest of these indices needs."""
+        """Set the shape of a rank read at ``p + s`` to the largest of its indices."""
         inputs = {t.name for t in self.program.inputs}
         for access in einsum.reads:
             pairs = zip(self.program.tensor_ranks[access.tensor], access.indices, strict=True)
@@ -154,7 +154,7 @@ class _DrawnShapes:
                     self.picked[rank] = max(self.picked[rank], needed)
 
     def cover_scatters(self, einsum: ir.Einsum) -> None:
-        """There are as many places as are scattered to."""
+        """Return the number of positions that are scattered to."""
         for index in einsum.scattered:
             rank = self.program.scatters_along(index)
             ranks = scattered_by(self.program, einsum, index)
@@ -163,13 +163,13 @@ class _DrawnShapes:
                 self.picked[rank] = max(self.picked[rank], needed)
 
     def cover_distinct(self) -> None:
-        """There is a place of its own for each of the entries that differ."""
+        """Return one position for each of the distinct entries."""
         for rank, needed in places_needed(self.program, self.shapes):
             if rank in self.picked and rank not in self.given:
                 self.picked[rank] = max(self.picked[rank], needed)
 
     def limit_selection(self, einsum: ir.Einsum) -> None:
-        """No more is selected than there is."""
+        """Limit selections to the number of candidates."""
         selected = ir.variables_of(einsum.expression)
         for variable in einsum.target.variables:
             rank = self.program.rank_of_variable[variable]
@@ -184,9 +184,9 @@ def random_parameters(
     rng: np.random.Generator,
     shapes: Mapping[str, int] = _NO_SHAPES,
 ) -> dict[str, float]:
-    """The parameters given, the defaults, and for the rest numbers from their domains.
+    """Return the given parameters, defaults, and random numbers from the domains of the others.
 
-    Without a domain they are between 0.5 and 1.
+    Numbers without a domain are between 0.5 and 1.
 
     Parameters
     ----------
@@ -211,10 +211,11 @@ def random_parameters(
 def random_inputs(
     program: ir.Program, shapes: Mapping[str, int], rng: np.random.Generator
 ) -> dict[str, Any]:
-    """Normal inputs, uniform ones in domains, whole numbers for tensors that hold coordinates.
+    """Draw normal inputs, uniform inputs in domains, and whole numbers for tensors of
+    coordinates.
 
-    The deviation is the last rank's shape to the power -1/4, so that a product of two
-    inputs summed over it has deviation 1 and its exponential fits every number type.
+    The standard deviation is the last rank's shape to the power -1/4. A product of two inputs
+    summed over this rank then has deviation 1, and its exponential fits every number format.
 
     Parameters
     ----------
@@ -240,7 +241,7 @@ def random_inputs(
     for tensor in program.inputs:
         size = tuple(shapes[r] for r in (*program.parallel, *tensor.ranks))
         if prod(size) > _MOST_ELEMENTS:
-            # Shapes are small but for those that a constant coordinate asks for.
+            # Shapes are small, except those that a constant coordinate demands.
             raise EvaluationError(
                 f"'{tensor.name}' of '{program.name}' has {prod(size)} elements, more than the"
                 f" {_MOST_ELEMENTS} that are made up to run it; its equations read a coordinate"

@@ -1,4 +1,5 @@
-"""Validating a mapping: the tiled, reordered loop nest run as ``Cascade.evaluate`` is."""
+"""Validation of a mapping: its tiled and reordered loop nest runs in place of
+``Cascade.evaluate``."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ _PARALLEL = 2
 
 
 def mapping_fits(mapping: Mapping, cascade: Cascade) -> bool:
-    """Whether a mapping is for this very cascade.
+    """Return whether a mapping is for the given cascade.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ def mapping_fits(mapping: Mapping, cascade: Cascade) -> bool:
 
 
 def _computed(program: Program) -> Program:
-    """A cascade without what is said about it."""
+    """Return a cascade without its descriptions."""
     return replace(program, name="", title="", origin="", unverified="", reference="")
 
 
@@ -71,9 +72,9 @@ def mapped_run(
     architecture: Architecture,
     generators: Generators,
 ) -> Runner:
-    """A runner for ``validate_cascade`` that executes the mapped nest.
+    """Return a runner for ``validate_cascade`` that executes the mapped nest.
 
-    Without a mapping it is the one that ``generators`` make for the shapes.
+    Without a mapping, ``generators`` make one for the shapes.
 
     Parameters
     ----------
@@ -122,7 +123,7 @@ def _nest_by_nest(
     inputs: dict[str, Any],
     dtype: Any,
 ) -> dict[str, Any]:
-    """Run several nests, each on what those before it handed on."""
+    """Run several nests, each on the tensors of the nests before it."""
     shapes, parameters = numbers
     bounds = (
         bind(part.program, part.mapping, architecture, part.shapes | parameters)
@@ -133,7 +134,7 @@ def _nest_by_nest(
 
 
 def mapped_shapes(cascade: Cascade, mapping: Mapping, architecture: Architecture) -> dict[str, int]:
-    """Shapes that put a mapping to the test: whole tiles and a ragged one of every rank.
+    """Return shapes that test a mapping: whole tiles and a partial one of every rank.
 
     Ranks that the mapping does not cut are small, so that a run is short.
 
@@ -173,8 +174,8 @@ def mapped_shapes(cascade: Cascade, mapping: Mapping, architecture: Architecture
             # How long a rank read at sums has to be follows from the others.
             continue
         if rank.shape is not None:
-            continue  # it can have no other
-        # Of several nests that with the largest tiles says how many there are.
+            continue  # The rank can have no other size.
+        # If there are several nests, the one with the largest tiles determines their number.
         tile = max(
             prod(own[t.member] for t in nest.tiles if t.rank == rank.name)
             for nest, own in zip(nests, sizes, strict=True)
@@ -191,8 +192,8 @@ def mapped_shapes(cascade: Cascade, mapping: Mapping, architecture: Architecture
 def _in_a_ring(
     mapping: Mapping, architecture: Architecture, shapes: dict[str, int]
 ) -> dict[str, int]:
-    """Shapes of which chips in a ring have parts: those of one size, and of what goes round whole
-    tiles, one for each chip."""
+    """Return shapes that chips in a ring partition: equal tiles, whole for tensors that
+    circulate."""
     found: dict[str, int] = {}
     for level in mapping.nest:
         memory = architecture.memory(level.level)

@@ -1,4 +1,4 @@
-"""What a validation found: how far a cascade is from what it ought to compute."""
+"""Result of a validation: the error of a cascade against its reference."""
 
 from __future__ import annotations
 
@@ -9,37 +9,36 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationReport:
-    """How far a cascade is from what it ought to compute.
+    """Error of a cascade against its reference.
 
     Attributes
     ----------
     cascade, dtype : str
-        What was run, and the type its tensors were stored in.
+        Cascade that ran, and the format in which its tensors were stored.
     max_abs_error : float
-        The largest difference of any element of any output, over all trials.
+        Largest difference of any element of any output, over all trials.
     max_rel_error : float
-        The same over the largest magnitude of that output in that trial.
+        Largest difference relative to the magnitude of the output in the same trial.
     tolerance : float
-        What ``max_rel_error`` may be.
+        Limit of ``max_rel_error``.
     ok : bool or None
-        It is not larger; None where the cascade was compared with itself alone, which says
-        how much is lost to rounding and not whether it computes what it ought to, or where
-        ``beyond`` says why it cannot be compared.
+        True if the error is within the tolerance. None if the cascade was compared with itself
+        alone, which measures rounding and not correctness, or if ``beyond`` gives a reason.
     against : str
-        The reference's name; ``"itself in float64"``, or of a mapped nest ``"its equations in
+        Name of the reference; ``"itself in float64"``, or for a mapped nest ``"its equations in
         float64"``.
     independent : bool
-        The cascade was compared with a reference, not with itself.
+        True if the reference is not the cascade itself.
     shapes : tuple of (rank, shape)
         Shapes of the worst trial.
     failure : str
-        Why there is no error to report: the run gave what is not a number.
+        Reason why there is no error to report: the run gave a value that is not a number.
     beyond : str
-        Why there is more of an error than the tolerance says: what formats decide otherwise, what
-        is larger than they hold, or that every rounding grows on its way to the result.
+        Reason why the error exceeds the tolerance: decisions that formats change, values that
+        formats cannot hold, or rounding errors that grow on their way to the result.
     set_aside : int
-        Inputs of all trials that were drawn again, because rounding to ``dtype`` alone
-        changes what the cascade selects (see ``validation_decisions``).
+        Number of inputs that were drawn again, because rounding to ``dtype`` alone changes the
+        cascade's selections (see ``validation_decisions``).
     """
 
     cascade: str
@@ -57,7 +56,7 @@ class ValidationReport:
 
     @property
     def verdict(self) -> str:
-        """``ok``, ``FAILED``, ``not checked`` or ``not comparable``."""
+        """Return ``ok``, ``FAILED``, ``not checked`` or ``not comparable``."""
         if self.beyond:
             return "not comparable"
         if self.ok is None:
@@ -65,7 +64,7 @@ class ValidationReport:
         return "ok" if self.ok else "FAILED"
 
     def to_dict(self) -> dict[str, Any]:
-        """The object of ``validate --json``; an error that is not finite is null."""
+        """Return the object of ``validate --json``; an infinite error is null."""
         return {
             "cascade": self.cascade,
             "dtype": self.dtype,

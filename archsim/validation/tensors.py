@@ -21,15 +21,16 @@ from einsum_cascade.operations import identity_of
 from ..iteration.access_map import coefficient
 
 Coordinates = dict[str, Array]
-"""Per rank variable its value in every lane."""
+"""Value of each rank variable in every lane."""
 
 
 @dataclass
 class _PartialTensor:
-    """A tensor being computed: values in the working type, and which elements are there.
+    """Tensor being computed: values in the working format, and flags of elements that exist.
 
-    ``gone`` has flags of what a mask removes or a pick lacks, by the places of the indices that
-    decide (as in ``numeric.lanes.Buffer``). What is not there and not gone is not there yet.
+    ``gone`` has flags of elements that a mask removes or a gather lacks, by the positions of the
+    deciding indices (as in ``numeric.lanes.Buffer``). An element that is neither present nor gone
+    is not computed yet.
     """
 
     values: Array
@@ -39,53 +40,53 @@ class _PartialTensor:
 
 @dataclass(frozen=True)
 class IntermediateTensor:
-    """A tensor that one nest has made, as another finds it.
+    """Tensor of a finished nest, as a later nest reads it.
 
-    What is absent in one is absent in the other: a gather at a pick that there is not has no
-    element, which is not one that is zero.
+    Elements absent in one nest are absent in the other. A gather at a missing index has no element,
+    which differs from a zero.
     """
 
     values: Array
-    """In the storage type; zero where nothing is there."""
+    """Values in the storage format; zero for absent elements."""
     there: Array
     gone: Mapping[frozenset[int], Array]
-    """As of a tensor being computed."""
+    """Flags as in a tensor being computed."""
 
     def as_input(self, given: Array) -> _PartialTensor:
-        """The tensor that a nest reads, with its numbers as they were checked."""
+        """Return the tensor that a nest reads, with its values as they were checked."""
         return _PartialTensor(given, self.there, dict(self.gone))
 
 
 @dataclass(frozen=True)
 class _ArrayLanes(AlignedSpace):
-    """One point of the iteration space per lane of an array."""
+    """Lanes of an array, each with one point of the iteration space."""
 
     coordinates: Mapping[str, Array] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """One axis: the lanes."""
+        """Shape of one axis: the lanes."""
         return next(iter((self.coordinates or {}).values())).shape
 
     @property
     def ndim(self) -> int:
-        """One axis: the lanes."""
+        """Number of axes: one, the lanes."""
         return 1
 
     def values(self, variable: str) -> Array:
-        """The value of a variable in every lane."""
+        """Return the value of a variable in every lane."""
         assert self.coordinates is not None, "lanes have coordinates"
         return self.coordinates[variable]
 
 
 @dataclass(frozen=True)
 class _LaneEvaluator(Evaluator):
-    """Evaluates expressions lane by lane, reading tensors at the lanes' coordinates."""
+    """Evaluator of expressions lane by lane, which reads tensors at the lanes' coordinates."""
 
     read_from: TensorStore | None = None
 
     def value(self, node: ir.Expression | ir.Condition) -> AlignedArray:
-        """The value of an expression in every lane."""
+        """Return the value of an expression in every lane."""
         if isinstance(node, ir.Access):
             assert self.read_from is not None, "a lane belongs to a run"
             assert isinstance(self.space, _ArrayLanes), "lanes are evaluated on lanes"
@@ -95,7 +96,7 @@ class _LaneEvaluator(Evaluator):
 
 
 class TensorStore:
-    """The tensors of one run, by name; what nests before it made is there as far as they did."""
+    """Tensors of one run, by name; tensors of earlier nests exist as far as they were computed."""
 
     def __init__(
         self,
@@ -116,18 +117,18 @@ class TensorStore:
         }
 
     def handed_on(self, name: str) -> IntermediateTensor:
-        """A tensor for nests that come later."""
+        """Return a tensor for later nests."""
         tensor = self.tensors[name]
         return IntermediateTensor(self.output(name), tensor.there, tensor.gone)
 
     def output(self, name: str) -> Array:
-        """A tensor in the storage type; elements that are absent are zero."""
+        """Return a tensor in the storage format; absent elements are zero."""
         tensor = self.tensors[name]
         values = np.where(tensor.there, tensor.values, np.zeros((), tensor.values.dtype))
         return self.binding.precision.kept(name, cast(values, self.binding.precision.storage))
 
     def allocate(self, einsum: ir.Einsum) -> None:
-        """Room for the result of an Einsum, with what it is initialised to."""
+        """Return the tensor of an Einsum's result, with its initial values."""
         if einsum.select is not None:
             self.selections[einsum.name] = self._selection(einsum)
         shape = tuple(self.shapes[r] for r in self.binding.parallel)
@@ -151,14 +152,14 @@ class TensorStore:
         sizes = {r.lower(): self.shapes[r] for r in self.binding.parallel}
         for v in statement.variables:
             sizes[v] = self.shapes[self.program.rank_of_variable[v]]
-        # A statement without variables, such as Y[0] = 0, has one lane of no name.
+        # A statement without variables, such as Y[0] = 0, has one unnamed lane.
         sizes = sizes or {"": 1}
         grids = np.indices(tuple(sizes.values())).reshape(len(sizes), -1)
         lanes = dict(zip(sizes, grids, strict=True))
         self.update(statement, lanes)
 
     def update(self, einsum: ir.Einsum, lanes: Coordinates) -> None:
-        """Compute an expression in every lane and store or accumulate it."""
+        """Compute an expression in every lane, and store or accumulate the result."""
         tensor = self.tensors[einsum.name]
         lanes = self._placed(einsum, lanes)
         evaluator, lane = self._evaluated(einsum, lanes)
@@ -178,7 +179,8 @@ class TensorStore:
         self._store(einsum, tensor, where, values)
 
     def _placed(self, einsum: ir.Einsum, lanes: Coordinates) -> Coordinates:
-        """The lanes whose result has a place: where an index tensor has no entry it has none."""
+        """Return the lanes whose result has a position; an absent entry of an index tensor has
+        none."""
         if not einsum.scattered:
             return lanes
         width = np.broadcast_shapes(*(np.shape(c) for c in lanes.values()))
@@ -188,9 +190,10 @@ class TensorStore:
         return {v: np.broadcast_to(c, width)[~nowhere] for v, c in lanes.items()}
 
     def leave(self, einsum: ir.Einsum, lanes: Coordinates) -> None:
-        """Lanes that are left out: an iterative rank keeps the state of the step before.
+        """Return the lanes that are skipped; an iterative rank keeps the state of the previous
+        step.
 
-        A reduction of nothing is there, unless it is absent for what it does not reduce.
+        An empty reduction exists, unless an index outside the reduction makes it absent.
         """
         at = [np.asarray(i) for i in np.broadcast_arrays(*self._at(einsum.target, lanes))]
         tensor = self.tensors[einsum.name]
@@ -202,7 +205,7 @@ class TensorStore:
         self._settle(einsum, tensor, at, absent)
 
     def _evaluated(self, einsum: ir.Einsum, lanes: Coordinates) -> tuple[Evaluator, AlignedArray]:
-        """An Einsum's expression in every lane, and what evaluated it."""
+        """Return an Einsum's expression in every lane, and its evaluator."""
         space = _ArrayLanes(
             parallel=(),
             variables=(),
@@ -228,11 +231,11 @@ class TensorStore:
         at: list[Array],
         absent: Mapping[frozenset[str], Array],
     ) -> None:
-        """Say of the elements that lanes are about which are there, and why the others are not."""
+        """Record which elements of the lanes exist, and why the others do not."""
         missing = np.zeros(np.broadcast_shapes(*(i.shape for i in at), (1,)), bool)
         for flags in absent.values():
             missing = missing | flags
-        # A tensor without ranks has one element, at which all lanes meet.
+        # A tensor without ranks has one element, in which all lanes meet.
         at = at or [np.zeros(missing.shape, np.int64)]
         for variables, flags in absent.items():
             deciding = deciding_places(einsum.target, variables)
@@ -240,15 +243,15 @@ class TensorStore:
                 tensor.gone[deciding] = np.zeros(tensor.values.shape, bool)
             np.atleast_1d(tensor.gone[deciding])[tuple(i[flags] for i in at)] = True
         self._carry(einsum, tensor, tuple(i[missing] for i in at))
-        if einsum.select is None:  # a pick is there once there are as many candidates
+        if einsum.select is None:  # A gathered index exists once there are enough candidates.
             np.atleast_1d(tensor.there)[tuple(i[~missing] for i in at)] = True
 
     def _excluded(
         self, einsum: ir.Einsum, evaluator: Evaluator, lane: AlignedArray, width: tuple[int, ...]
     ) -> tuple[Array, dict[frozenset[str], Array]]:
-        """Lanes without a point, and those whose element of the result is absent, by what decides.
+        """Yield lanes without a point and lanes with an absent result, by the deciding index.
 
-        What depends on the reduced variables only leaves a reduction without an operand.
+        An index of reduced variables alone leaves a reduction without an operand.
         """
         over = frozenset(einsum.over)
         lanes = [lane]
@@ -268,7 +271,7 @@ class TensorStore:
         return skipped, absent
 
     def _carry(self, einsum: ir.Einsum, tensor: _PartialTensor, where: tuple[Array, ...]) -> None:
-        """A step of an iterative rank that is masked out leaves the state as it was."""
+        """Keep the state at a masked step of an iterative rank."""
         axes = [
             axis
             for axis, index in enumerate(einsum.target.indices, len(self.binding.parallel))
@@ -285,22 +288,20 @@ class TensorStore:
         self, einsum: ir.Einsum, tensor: _PartialTensor, where: tuple[Array, ...], values: Array
     ) -> None:
         if not where:
-            # A tensor without ranks has one element, at which all lanes meet.
+            # A tensor without ranks has one element, in which all lanes meet.
             where = (np.zeros(len(values), np.int64),)
             tensor = _PartialTensor(tensor.values.reshape(1), tensor.there.reshape(1))
         if not einsum.over:
             tensor.values[where] = values
         elif einsum.reduction in UFUNCS:
-            # Lanes may meet at one element: an assignment would keep the last of them only.
+            # Lanes may meet at one element, and an assignment would keep the last of them only.
             UFUNCS[einsum.reduction].at(tensor.values, where, values)
         else:
             declared = next(r for r in self.program.reductions if r.name == einsum.reduction)
             _fold(self.program, declared, self.binding.parameters, tensor.values, where, values)
 
-    # --------------------------------------------------------------- reading
-
     def fetch(self, access: ir.Access, lanes: Coordinates) -> AlignedArray:
-        """The elements of a tensor that the lanes read; absent ones are excluded.
+        """Return the elements of a tensor that the lanes read; absent ones are excluded.
 
         Parameters
         ----------
@@ -319,13 +320,13 @@ class TensorStore:
         inside = np.ones(next(iter(lanes.values())).shape, bool)
         for index, extent in zip(at, tensor.values.shape, strict=True):
             inside &= (index >= 0) & (index < extent)
-        # Where there is nothing to read, anything will do: the lane is excluded below.
+        # If there is nothing to read, any value will do: the lane is excluded below.
         clipped = at if inside.all() else list(map(_within, at, tensor.values.shape))
         self._walk_back(access, tensor, clipped)
         values = tensor.values[tuple(clipped)]
         if np.issubdtype(values.dtype, np.floating):
             values = cast(values, self.binding.precision.storage)
-            if access.tensor not in self.binding.inputs:  # which are in their formats already
+            if access.tensor not in self.binding.inputs:  # Inputs are in their formats already.
                 values = self.binding.precision.kept(access.tensor, values)
         missing = ~(tensor.there[tuple(clipped)] & inside)
         excluded = self._not_gathered(access, lanes)
@@ -340,12 +341,12 @@ class TensorStore:
         return AlignedArray(values, tuple(excluded))
 
     def _not_gathered(self, access: ir.Access, lanes: Coordinates) -> list[Excluded]:
-        """Lanes in which an index tensor has no position for an access."""
+        """Return the lanes in which an index tensor has no position for an access."""
         gathers = (i for i in access.indices if isinstance(i, ir.Gather))
         return [e for g in gathers for e in self.fetch(g.access, lanes).excluded]
 
     def _walk_back(self, access: ir.Access, tensor: _PartialTensor, at: list[Array]) -> None:
-        """Read the end of a rank where it was left: a last part may have fewer steps."""
+        """Continue a rank where it ended: the last tile may have fewer steps."""
         producer = self.program.einsum_of.get(access.tensor)
         if producer is None:
             return
@@ -374,7 +375,7 @@ class TensorStore:
 
 
 def _within(index: Array, extent: int) -> Array:
-    """Positions that a rank does not have replaced by its first or its last one."""
+    """Clamp positions to the ends of a rank."""
     return np.minimum(np.maximum(index, 0), extent - 1)
 
 
@@ -386,7 +387,7 @@ def _fold(
     where: tuple[Array, ...],
     values: Array,
 ) -> None:
-    """A user's reduction, one lane after the other: lanes may meet at one result."""
+    """Apply a user's reduction, one lane after the other: lanes may meet at one result."""
     first, second = declared.arguments
     space = AlignedSpace((), ("",), {}, {"": 1}, {"": ""})
     for *place, value in zip(*where, values, strict=True):
@@ -397,21 +398,22 @@ def _fold(
 
 @dataclass(frozen=True)
 class Selection:
-    """What ``I[j, p] << topk(S[m, p], j)`` has met so far: every candidate m of each p."""
+    """State of a selection such as ``I[j, p] << topk(S[m, p], j)``: the best candidates m so
+    far."""
 
     fibers: tuple[str, ...]
-    """Variables that tell selections apart (p), the parallel ones first."""
+    """Variables that distinguish selections (p), the parallel ones first."""
     chosen: str
-    """The variable that counts what is selected (j)."""
+    """Variable that numbers the selected candidates (j)."""
     candidate: str
-    """The variable that is selected over (m)."""
+    """Variable of the candidates (m)."""
     count: int
     values: Array
     met: Array
 
     @classmethod
     def of(cls, einsum: ir.Einsum, parallel: Sequence[str], sizes: Mapping[str, int]) -> Selection:
-        """Nothing met yet; ``sizes`` are shapes by variable."""
+        """Return a selection without candidates; ``sizes`` are shapes by variable."""
         targets = einsum.target.variables
         (over,) = einsum.over
         chosen = next(v for v in targets if v not in ir.variables_of(einsum.expression))
@@ -424,7 +426,7 @@ class Selection:
     def meet(
         self, lanes: Mapping[str, Array], candidates: Array, allowed: Array
     ) -> tuple[Array, Array]:
-        """Take in the candidates of the allowed lanes.
+        """Add the candidates of the allowed lanes.
 
         Returns
         -------

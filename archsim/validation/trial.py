@@ -22,33 +22,34 @@ from .inputs import random_inputs, random_parameters, random_shapes
 from .report import ValidationReport
 
 _MOVED = 2.0**-30
-"""How far inputs are moved, as a share of each, to see how far that moves the result."""
+"""Relative perturbation of inputs that measures the condition of the result."""
 
 _STEEP = 16
-"""How many times as far the result is moved where rounding is not held to its usual limit."""
+"""Ratio of the result's to the inputs' perturbation above which the usual tolerance does not
+apply."""
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 @runtime_checkable
 class ReferenceLike(Protocol):
-    """What a cascade is compared with: a function of its inputs and parameters by name."""
+    """Reference of a cascade: a function of its inputs and parameters by name."""
 
     @property
     def name(self) -> str:
-        """The name under which a cascade file asks for it."""
+        """Name by which a cascade file refers to it."""
 
     @property
     def function(self) -> Callable[..., Any]:
-        """Takes arrays and scalars by keyword, gives arrays by output, or that of the only one.
+        """Return arrays by output, or the only array, from arrays and scalars by keyword.
 
-        A keyword that is neither an input nor a parameter but a rank gets its shape: where
-        the result depends on it (the size of a block), not only how it is computed.
+        A keyword that is a rank receives its shape, where the result depends on it (the size of a
+        block).
         """
 
 
 Runner = Callable[..., Arrays]
-"""Runs a cascade as ``Cascade.evaluate`` does; a mapped loop nest is another one."""
+"""Function that runs a cascade as ``Cascade.evaluate`` does, such as a mapped loop nest."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Trial:
     parameters: Mapping[str, float]
     inputs: Mapping[str, Any]
     formats: TensorFormats = field(default=TensorFormats())
-    """Formats to which the run rounds tensors; the inputs are as drawn then."""
+    """Formats to which the run rounds tensors; the inputs are not rounded then."""
 
     @classmethod
     def drawn(
@@ -73,7 +74,7 @@ class Trial:
         dtype: str,
         formats: TensorFormats,
     ) -> Trial:
-        """Random shapes and inputs, rounded to ``dtype`` where no formats are stated."""
+        """Draw random shapes and inputs, rounded to ``dtype`` if no formats are given."""
         program = cascade.program
         sizes = random_shapes(program, shapes, rng)
         inputs = random_inputs(program, sizes, rng)
@@ -88,7 +89,7 @@ class Trial:
     def report(
         self, reference: ReferenceLike | None, run: Runner | None = None
     ) -> ValidationReport:
-        """Run, and compare.
+        """Run the cascade, and compare it with its reference.
 
         Parameters
         ----------
@@ -137,7 +138,7 @@ class Trial:
 
     @property
     def numbers(self) -> dict[str, Any]:
-        """Parameters, and the shapes that no input carries."""
+        """Return the parameters, and the shapes that no input carries."""
         carried = {r for t in self.cascade.program.inputs for r in t.ranks}
         carried.update(self.cascade.program.parallel)
         sizes = {n: size for n, size in self.shapes.items() if n not in carried}
@@ -146,8 +147,11 @@ class Trial:
     def _steep(
         self, reference: ReferenceLike | None, expected: Arrays, times: float
     ) -> tuple[str, ...]:
-        """That rounding explains an error of so many times its limit, if it does, in words: where
-        inputs that move a little move the result far, so does every rounding on the way."""
+        """Explain an error above the tolerance by rounding, in words, if rounding explains it.
+
+        If a small change of the inputs changes the result much, so does every rounding error on the
+        way.
+        """
         rng = np.random.default_rng(0)
         moved = {
             n: a if a.dtype.kind == "i" else a.astype(float) * (1 + _MOVED * _signs(rng, a.shape))
@@ -173,7 +177,7 @@ class Trial:
         if not isinstance(found, dict):
             found = {program.outputs[0]: found}
         if len(found) == len(program.outputs) == 1:
-            # One output needs no name to be recognised.
+            # A single output needs no name.
             return {program.outputs[0]: np.asarray(next(iter(found.values())))}
         if missing := [n for n in program.outputs if n not in found]:
             what = f"reference '{reference.name}' does not give {', '.join(missing)}"
@@ -182,12 +186,12 @@ class Trial:
 
 
 def _signs(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
-    """Random numbers that are 1 or -1."""
+    """Draw random numbers that are 1 or -1."""
     return rng.choice([-1.0, 1.0], shape)
 
 
 def _errors(expected: Arrays, found: Arrays) -> tuple[float, float]:
-    """The largest difference, and the largest in units of its output's magnitude."""
+    """Return the largest difference, absolute and relative to the magnitude of its output."""
     absolute = relative = 0.0
     for name, wanted in expected.items():
         got = found[name].astype(float)
@@ -204,7 +208,7 @@ def _errors(expected: Arrays, found: Arrays) -> tuple[float, float]:
 
 
 LAMBDA = 4.0
-"""How many deviations of the rounding error are allowed; see ``tolerance``."""
+"""Number of standard deviations of the rounding error that are allowed; see ``tolerance``."""
 
 _ROUNDINGS_PER_POINT = 3
 _UNIT_ROUNDOFF: Mapping[str, float] = MappingProxyType(
@@ -213,14 +217,14 @@ _UNIT_ROUNDOFF: Mapping[str, float] = MappingProxyType(
 
 
 def tolerance(program: ir.Program, shapes: Mapping[str, int], dtype: str) -> float:
-    """How large a relative error rounding explains.
+    """Return the relative error that rounding explains.
 
-    Every Einsum rounds its result once to ``dtype`` (unit roundoff u_s); before that it
-    makes, in its working type (u_w), one rounding per reduced element and about three for
-    its map. An Einsum in a recurrence does so at every step. Roundings are independent
-    and as often up as down, so the errors of n of them grow as sqrt(n) (Higham and Mary,
-    SIAM J. Sci. Comput. 41(5), 2019, where the factor in front is about 4, too). A tensor in a
-    format of its own has that format's roundoff, and so has an input::
+    Every Einsum rounds its result once to ``dtype`` (unit roundoff u_s). Before that it makes, in
+    its working format (u_w), one rounding per reduced element and about three for its map. An
+    Einsum in a recurrence does so at every step. Roundings are independent and as often up as down,
+    so the errors of n of them grow as sqrt(n) (Higham and Mary, SIAM J. Sci. Comput. 41(5), 2019,
+    where the factor in front is about 4, too). A tensor in a format of its own has that format's
+    roundoff, and so has an input::
 
         LAMBDA * (u_s * sqrt(results) + u_w * sqrt(roundings inside))
 
@@ -260,7 +264,8 @@ def tolerance(program: ir.Program, shapes: Mapping[str, int], dtype: str) -> flo
 
 
 def decisions(program: ir.Program) -> tuple[str, ...]:
-    """Tensors that hold positions or flags: ``<<``, and ``where(X > Y, 1, 0)`` of tensors."""
+    """Return tensors that hold positions or flags: ``<<``, and ``where(X > Y, 1, 0)`` of
+    tensors."""
     return tuple(e.name for e in program.einsums if e.select is not None or _is_flag(e))
 
 
@@ -275,7 +280,7 @@ def _is_flag(einsum: ir.Einsum) -> bool:
 def changes_decisions(
     cascade: Cascade, inputs: Mapping[str, Any], dtype: str, numbers: Mapping[str, Any]
 ) -> bool:
-    """Whether a run in ``dtype`` decides anything otherwise than one in float64.
+    """Return whether a run in ``dtype`` decides anything otherwise than one in float64.
 
     Parameters
     ----------
@@ -293,7 +298,7 @@ def changes_decisions(
     try:
         narrow = cascade.evaluate(inputs, dtype=dtype, keep="all", **numbers)
     except NotANumberError:
-        return False  # to be reported, not drawn again
+        return False  # The caller reports the error; the input is not drawn again.
     exact = cascade.evaluate(wide, dtype="float64", keep="all", **numbers)
     return any(not np.array_equal(narrow[n].astype(float), exact[n]) for n in names)
 
@@ -301,7 +306,7 @@ def changes_decisions(
 def unexplained_by_rounding(
     cascade: Cascade, rounding: Cascade, inputs: Mapping[str, Any], numbers: Mapping[str, Any]
 ) -> tuple[str, ...]:
-    """What formats change in a run that no rounding of its results explains, in words.
+    """Return the effects of formats that no rounding of results explains, in words.
 
     Parameters
     ----------

@@ -24,22 +24,22 @@ from .trial import ReferenceLike, Runner, Trial, changes_decisions
 
 @dataclass(frozen=True)
 class GivenReference:
-    """A function under a name."""
+    """Function with a name."""
 
     name: str
     function: Callable[..., Any]
-    """Takes arrays and parameters by keyword, gives arrays by output, or one array."""
+    """Function from arrays and parameters by keyword to arrays by output, or to one array."""
 
 
 def as_reference(given: ReferenceLike | Callable[..., Any]) -> ReferenceLike:
-    """A reference as ``validate_cascade`` takes it; a function is known by its own name."""
+    """Return a reference as ``validate_cascade`` takes it; a function has its own name."""
     if isinstance(given, ReferenceLike):
         return given
     return GivenReference(getattr(given, "__name__", "the reference given"), given)
 
 
 def reference_of(other: Cascade, cascade: Cascade) -> GivenReference:
-    """Another cascade, in float64, as the reference of one with the same inputs.
+    """Return another cascade, run in float64, as the reference of one with the same inputs.
 
     Parameters
     ----------
@@ -80,13 +80,13 @@ def reference_of(other: Cascade, cascade: Cascade) -> GivenReference:
 
 
 def _sizes(cascade: Cascade, inputs: Mapping[str, Any]) -> dict[str, int]:
-    """Shapes of a cascade that its inputs do not carry."""
+    """Return the shapes of a cascade that its inputs do not carry."""
     program = cascade.program
     known: dict[str, int] = {}
     for tensor in program.inputs:
         ranks = (*program.parallel, *tensor.ranks)
         known |= dict(zip(ranks, inputs[tensor.name].shape, strict=True))
-    # Of ranks that are alike one says the shape of both.
+    # One of several equal ranks states the shape of all.
     alone = [r.name for r in program.ranks if r.like in known]
     given = {rank: size for rank, size in known.items() if rank not in alone}
     found = random_shapes(program, given, np.random.default_rng(0))
@@ -94,7 +94,7 @@ def _sizes(cascade: Cascade, inputs: Mapping[str, Any]) -> dict[str, int]:
 
 
 TRIALS = 3
-"""Random inputs tried, each with shapes of its own."""
+"""Number of random inputs, each with its own shapes."""
 
 _MOST_DRAWS = 100
 _NONE: Mapping[str, Any] = MappingProxyType({})
@@ -111,10 +111,9 @@ def validate_cascade(
     trials: int = TRIALS,
     run: Runner | None = None,
 ) -> ValidationReport:
-    """Run a cascade on random inputs and compare it with a reference.
+    """Run a cascade on random inputs, and compare it with a reference.
 
-    The inputs are rounded to ``dtype`` first; the reference gets the same numbers in
-    float64.
+    The inputs are rounded to ``dtype`` first; the reference receives the same numbers in float64.
 
     Parameters
     ----------
@@ -162,7 +161,7 @@ def validate_cascade(
 
 
 def _check_asked(cascade: Cascade, parameters: Mapping[str, float], trials: int) -> None:
-    """Refuse parameters that the cascade has not, and no trials at all."""
+    """Refuse parameters that the cascade lacks, and zero trials."""
     known = {p.name for p in cascade.program.parameters}
     unknown = [Problem(f"'{n}' is not a parameter") for n in parameters if n not in known]
     if unknown or trials < 1:
@@ -170,7 +169,7 @@ def _check_asked(cascade: Cascade, parameters: Mapping[str, float], trials: int)
 
 
 def _check_formats(program: ir.Program, formats: TensorFormats) -> None:
-    """Refuse formats of tensors that are not there, and sums in what nothing here adds up in."""
+    """Refuse formats of missing tensors, and accumulation in unsupported formats."""
     known = [*(t.name for t in program.inputs), *(e.name for e in program.einsums)]
     wrong = [
         Problem(f"'{program.name}' has no tensor '{name}'", hint=did_you_mean(name, known))
@@ -192,10 +191,11 @@ def _settled(
     dtype: str,
     formats: TensorFormats,
 ) -> tuple[Trial, int]:
-    """A trial in which rounding decides nothing, and how many were drawn before it.
+    """Return a trial in which rounding decides nothing, and the number of trials drawn before
+    it.
 
-    After ``_MOST_DRAWS`` the last one is taken as it is, and will fail. Formats may decide: that
-    is what they cost.
+    After ``_MOST_DRAWS`` the last trial is used, and will fail. Formats may decide: that is their
+    cost.
     """
     for again in range(_MOST_DRAWS):
         trial = Trial.drawn(cascade, rng, shapes, parameters, dtype, formats)
@@ -205,7 +205,7 @@ def _settled(
 
 
 def _check_fits(program: ir.Program, reference: ReferenceLike) -> None:
-    """The reference takes what the cascade has, and perhaps shapes of its ranks by name."""
+    """Refuse a reference whose arguments the cascade does not have."""
     taken = inspect.signature(reference.function).parameters
     given = [t.name for t in program.inputs] + [p.name for p in program.parameters]
     shapes = [r.name for r in program.ranks]
@@ -222,7 +222,7 @@ def _check_fits(program: ir.Program, reference: ReferenceLike) -> None:
 
 
 Named = str | PathLike[str] | Cascade
-"""A built-in name, a file, or a cascade."""
+"""Return a cascade given by built-in name, file or value."""
 
 
 def validate(
@@ -234,7 +234,7 @@ def validate(
     seed: int = 0,
     **sizes_and_parameters: float,
 ) -> ValidationReport:
-    """Run a cascade on random numbers, and compare it with what it ought to compute.
+    """Run a cascade on random numbers, and compare it with a reference.
 
     Parameters
     ----------
@@ -299,15 +299,15 @@ def _compared_with(
 
 @dataclass(frozen=True)
 class NumbersAsked:
-    """What of the numbers that are drawn is given."""
+    """Given shapes and parameters; the others are drawn."""
 
     shapes: Mapping[str, int]
-    """In elements, by rank."""
+    """Shapes in elements, by rank."""
     parameters: Mapping[str, float]
 
 
 def asked_of(cascades: Sequence[Cascade], given: Mapping[str, Any]) -> list[NumbersAsked]:
-    """The shapes and parameters of each cascade among those given by name.
+    """Return the shapes and parameters of each cascade among those given by name.
 
     Raises
     ------
@@ -339,7 +339,7 @@ def asked_of(cascades: Sequence[Cascade], given: Mapping[str, Any]) -> list[Numb
 
 
 def formats_given(given: Mapping[str, str]) -> TensorFormats:
-    """Formats by tensor, with ``default`` and ``accumulate``.
+    """Return formats by tensor, with ``default`` and ``accumulate``.
 
     Raises
     ------
@@ -361,7 +361,7 @@ def _loaded(cascade: Named) -> Cascade:
 
 
 def reference_for(cascade: Cascade, against: Cascade | None = None) -> ReferenceLike | None:
-    """What a cascade is compared with: another one, the reference its file names, or nothing.
+    """Return the reference of a cascade: another cascade, the one its file names, or None.
 
     Raises
     ------
