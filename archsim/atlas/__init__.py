@@ -1,1 +1,1 @@
-"""The atlas: every cascade analysed and simulated, on one page."""
+"""Atlas: every cascade analysed and simulated, on one page."""

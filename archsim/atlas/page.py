@@ -1,4 +1,4 @@
-"""The atlas as one HTML file that needs no network: a sortable table, and every cascade."""
+"""Atlas as one HTML file that needs no network: a sortable table, and every cascade."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .survey import LEGEND, MEASURES, SIZES, AtlasEntry, AtlasPlan, AtlasRun, Sh
 
 
 def atlas_html(plan: AtlasPlan, entries: tuple[AtlasEntry, ...]) -> str:
-    """The whole page. Every text of a cascade, machine or mapping is escaped.
+    """Return the whole page. Texts of cascades, machines and mappings are escaped.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def _headings(arrays: tuple[str, ...]) -> str:
 
 
 def _columns(arrays: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Headings, and what stands below them."""
+    """Return headings and rows of the table."""
     return [
         ("cascade", ""),
         ("passes", "number"),
@@ -78,7 +78,7 @@ def _columns(arrays: tuple[str, ...]) -> list[tuple[str, str]]:
 
 
 def _bodies(entries: tuple[AtlasEntry, ...], arrays: tuple[str, ...]) -> Iterator[str]:
-    """Rows that can be compared with one another together: sorting leaves them so."""
+    """Return groups of comparable rows; sorting keeps the groups."""
     groups = {
         "under a mapping written for it": [e for e in entries if e.is_mapped],
         "one Einsum after the other: no mapping is written": [
@@ -126,7 +126,7 @@ def _mark(unverified: str) -> str:
 
 
 def _data(entries: tuple[AtlasEntry, ...], arrays: tuple[str, ...]) -> dict[str, Any]:
-    """What the page's script fills in: per cascade, machine and length."""
+    """Return the numbers that the page's script shows: per cascade, machine and length."""
     runs: dict[str, Any] = {}
     sized: dict[str, Any] = {}
     for entry in entries:
@@ -145,7 +145,7 @@ def _seconds(run: AtlasRun) -> float | None:
 
 
 def _better(run: AtlasRun, best: dict[str, Any]) -> bool:
-    """Whether a run is faster than what is shown so far; any run beats a refusal."""
+    """Return whether a run is faster than the one shown so far; any run beats a refusal."""
     seconds = _seconds(run)
     if seconds is None:
         return False
@@ -164,5 +164,5 @@ def _shown(run: AtlasRun, arrays: tuple[str, ...]) -> dict[str, Shown]:
 
 
 def _embedded(data: dict[str, Any]) -> str:
-    """JSON that can stand inside a script element."""
+    """Return JSON that can stand inside a script element."""
     return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")

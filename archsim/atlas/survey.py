@@ -1,4 +1,4 @@
-"""Survey of the atlas: every cascade is analysed, and simulated with each mapping of it."""
+"""Survey of the atlas: every cascade is analysed, and simulated with each of its mappings."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ from ..spec.mapping import EINSUM_BY_EINSUM, Mapping
 
 @dataclass(frozen=True, kw_only=True)
 class AtlasRun:
-    """A cascade under one mapping on one machine at one length, or why it does not run."""
+    """Run of a cascade under one mapping on one machine at one length, or the reason of a
+    refusal."""
 
     machine: str
     mapping: str
@@ -40,7 +41,7 @@ class AtlasRun:
 
 
 Shown = tuple[str, float | str | None, str]
-"""A text, the value to sort by (None: there is none), and a remark to hover over."""
+"""Text, value to sort by (or None), and tooltip."""
 
 
 def _operation_count(analysis: Analysis) -> Shown:
@@ -54,7 +55,7 @@ def _traffic(analysis: Analysis) -> Shown:
 
 
 def _state(analysis: Analysis) -> Shown:
-    """The largest of what later passes over a rank come back to."""
+    """Return the largest state that later passes over a rank need."""
     needs: list[tuple[float, str]] = [
         (float(f.needed), f.rank) for f in analysis.footprint if _is_number(f.needed)
     ]
@@ -73,14 +74,14 @@ SIZES: Final[tuple[tuple[str, str, Callable[[Analysis], Shown]], ...]] = (
     ("least", "least traffic (elements)", _traffic),
     ("state", "held for later passes (elements)", _state),
 )
-"""What the analysis says with a workload's shapes: field, heading, measure."""
+"""Analysis with a workload's shapes: field, heading, measure."""
 
 MEASURES: Final[tuple[tuple[str, str, Callable[[Result], Shown]], ...]] = (
     ("latency", "latency", lambda r: (seconds(r.latency_s), r.latency_s, f"bound by {r.bound_by}")),
     ("traffic", "traffic", lambda r: (byte_size(r.traffic_bytes), r.traffic_bytes, "")),
     ("energy", "energy", lambda r: (energy(r.energy_pj), r.energy_pj, "")),
 )
-"""What the simulation says: field, heading, measure."""
+"""Simulation: field, heading, measure."""
 
 LEGEND: Final = (
     "Passes: traversals of a whole fiber that no mapping can avoid; those inside a tile of a "
@@ -93,9 +94,9 @@ LEGEND: Final = (
 
 
 def most_passes(ranks: Sequence[RankPasses]) -> tuple[str, str]:
-    """The largest number of passes as text, and the ranks that need as many.
+    """Return the largest number of passes as text, and the ranks that need as many.
 
-    Where no whole fiber needs a second pass, the members of a partition that do are told.
+    If no whole fiber needs a second pass, the text names the members of a partition that do.
     """
     whole = [r for r in ranks if r.grain != "member"]
     most = max((r.count for r in whole), default=0)
@@ -108,12 +109,12 @@ def most_passes(ranks: Sequence[RankPasses]) -> tuple[str, str]:
 
 
 def utilization(array: str) -> str:
-    """The field of an array's utilization."""
+    """Return the field of an array's utilization."""
     return f"use:{array}"
 
 
 def details_html(program: Program, analysis: Analysis, runs: tuple[AtlasRun, ...]) -> str:
-    """A ``<details>`` element that the table's names link to."""
+    """Return a ``<details>`` element that the table's names link to."""
     name = html_text(program.name)
     source = f'<p class="source">{html_text(program.origin)}</p>' if program.origin else ""
     doubt = (
@@ -135,7 +136,7 @@ def details_html(program: Program, analysis: Analysis, runs: tuple[AtlasRun, ...
 
 
 def _table(title: str, heading: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """Cells are HTML already."""
+    """Return a table as HTML; cells are HTML already."""
     found = list(rows)
     if not found:
         return ""
@@ -208,12 +209,12 @@ def _run_cells(run: AtlasRun) -> tuple[str, ...]:
 
 
 _MIN_CASCADES_FOR_PROCESSES = 8
-"""Cascades below which processes take longer to start than they save."""
+"""Number of cascades from which processes save more time than they take to start."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """One sequence length: the workload to take shapes from."""
+    """Sequence length, and the workload that gives the shapes."""
 
     label: str
     workload: WorkloadLike
@@ -221,19 +222,19 @@ class Scenario:
 
 @dataclass(frozen=True, kw_only=True)
 class AtlasEntry:
-    """A cascade, what is shown of its analysis, and its runs.
+    """Cascade, its analysis as text, and its runs.
 
-    The analysis itself stays where it was made: to send its expressions takes longer than all else.
+    The analysis stays in its process: to send its expressions takes longer than all else.
     """
 
     cascade: Cascade
     passes: tuple[str, str]
-    """As ``most_passes`` says them."""
+    """Number of passes and ranks, as ``most_passes`` returns them."""
     sized: tuple[tuple[str, dict[str, Shown]], ...]
-    """Per length what ``SIZES`` are in the workload's shapes, where they fix all counts."""
+    """Cells of ``SIZES`` by length; absent if the shapes do not determine all counts."""
     runs: tuple[AtlasRun, ...]
     details: str
-    """A ``<details>`` element with all of it."""
+    """Section about the cascade, a ``<details>`` element."""
 
     @classmethod
     def of(
@@ -243,7 +244,7 @@ class AtlasEntry:
         sized: Iterable[tuple[str, Analysis]],
         runs: tuple[AtlasRun, ...],
     ) -> AtlasEntry:
-        """What is shown of an analysis, which is ``sized`` per length."""
+        """Return the entry of an analysis, with its ``sized`` cells by length."""
         return cls(
             cascade=cascade,
             passes=most_passes(analysis.passes.ranks),
@@ -257,13 +258,13 @@ class AtlasEntry:
 
     @property
     def is_mapped(self) -> bool:
-        """Whether a mapping is written for it; else it runs Einsum by Einsum."""
+        """True if a mapping is written for the cascade; else the generated one runs."""
         return any(run.mapping != EINSUM_BY_EINSUM for run in self.runs)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AtlasPlan:
-    """What to survey."""
+    """Cascades, machines, mappings and lengths of a survey."""
 
     cascades: tuple[str, ...]
     machines: tuple[Architecture, ...]
@@ -271,16 +272,16 @@ class AtlasPlan:
     scenarios: tuple[Scenario, ...]
 
     def mappings_of(self, cascade: str) -> tuple[Mapping, ...]:
-        """The mappings that name a cascade."""
+        """Return the mappings that name a cascade."""
         return tuple(m for m in self.mappings if m.cascade == cascade)
 
     def only(self, cascade: str) -> AtlasPlan:
-        """What there is to survey of one cascade: the rest need not be sent to a process."""
+        """Return the plan for one cascade, which is small to send to a process."""
         return replace(self, cascades=(cascade,), mappings=self.mappings_of(cascade))
 
     @property
     def steps(self) -> int:
-        """Analyses and simulations, for a progress bar."""
+        """Number of analyses and simulations, for a progress bar."""
         per_mapping = len(self.machines) * len(self.scenarios)
         return sum(1 + per_mapping * max(1, len(self.mappings_of(c))) for c in self.cascades)
 
@@ -288,7 +289,7 @@ class AtlasPlan:
 def survey(
     to_survey: AtlasPlan, advance: Callable[[str], Any] = lambda _: None, workers: int = 1
 ) -> tuple[AtlasEntry, ...]:
-    """Analyse and simulate everything there.
+    """Analyse and simulate all cascades of a plan.
 
     Parameters
     ----------
@@ -311,7 +312,7 @@ def survey(
         return tuple(_entry(to_survey, name, advance) for name in names)
     found: dict[int, AtlasEntry] = {}
     with processes(workers) as pool, report_killed_workers("nothing was written"):
-        # Long ones first: with one of them at the end all other processes would wait for it.
+        # Long tasks go first: at the end, all other processes would wait for one.
         order = sorted(range(len(names)), key=lambda at: -_length(names[at]))
         tasks = [pool.executor.submit(_numbered, to_survey.only(names[at]), at) for at in order]
         for task in as_completed(tasks):
@@ -323,14 +324,14 @@ def survey(
 
 
 def _length(cascade: str) -> int:
-    """Characters of a cascade's text: one of many Einsums takes long, as a rule."""
+    """Return the length of a cascade's text, which grows with the time it takes."""
     if is_file_name(cascade):
         return len(read_source(cascade, CascadeError).text)
     return len(builtin_source("cascades", cascade, CascadeError).text)
 
 
 def _numbered(to_survey: AtlasPlan, at: int) -> tuple[int, AtlasEntry, list[str]]:
-    """The entry of the only cascade, its place, and what there was to be told on the way."""
+    """Return the entry of the only cascade, its position, and the texts of its steps."""
     told: list[str] = []
     return at, _entry(to_survey, to_survey.cascades[0], told.append), told
 
@@ -346,13 +347,15 @@ def _entry(to_survey: AtlasPlan, name: str, advance: Callable[[str], Any]) -> At
 def _sized(
     analysis: Analysis, scenarios: Sequence[Scenario], runs: Sequence[AtlasRun]
 ) -> Iterator[tuple[str, Analysis]]:
-    """The analysis with numbers, for every length, in the shapes of its first run there or,
-    where it does not run, in those of the workload."""
+    """Return the analysis with numbers for every length.
+
+    Shapes are those of the cascade's first run, or of the workload if it does not run.
+    """
     for scenario in scenarios:
         ran = (r.result.shape for r in runs if r.result and r.length == scenario.label)
         try:
             shapes = dict(next(ran, ())) or _shapes(analysis.program, scenario)
-            # Points of a mask may be too many to be counted.
+            # A mask may have too many points to count.
             found = analysis.at(shapes)
         except InputError:
             continue
@@ -360,7 +363,7 @@ def _sized(
 
 
 def _shapes(program: Program, scenario: Scenario) -> dict[str, int]:
-    """All shapes of a cascade, from the workload's and usual ones. Raises InputError."""
+    """Return all shapes of a cascade, from the workload's and usual ones. Raises InputError."""
     given = {r: n for r, n in scenario.workload.shapes if r in program.settable}
     return resolve_shapes(program, complete_shapes(program, given)[0])
 
@@ -378,7 +381,7 @@ def _runs(to_survey: AtlasPlan, cascade: str, advance: Callable[[str], Any]) -> 
 def _run(
     cascade: str, mapping: Mapping | None, machine: Architecture, scenario: Scenario
 ) -> AtlasRun:
-    """One run; where no mapping is written, by the one that is made for any cascade."""
+    """Return one run; a cascade without a written mapping uses the generated one."""
     result, refusal = None, ""
     try:
         result = _simulated(cascade, mapping, machine, scenario.workload)
@@ -396,16 +399,16 @@ def _run(
 def _simulated(
     cascade: str, mapping: Mapping | None, machine: Architecture, work: WorkloadLike
 ) -> Result:
-    """The workload by a cascade, or the cascade by itself.
+    """Return the workload with a cascade, or the cascade alone.
 
-    One that lacks ranks of the workload (a linear layer has no heads) computes something else:
-    it takes the shapes that it has, and usual ones.
+    A cascade that lacks ranks of the workload (a linear layer has no heads) computes something
+    else. It takes the shapes that it has, and usual ones.
     """
     program = Cascade.load(cascade).program
     shapes = {r: n for r, n in work.shapes if r in program.settable}
     fixed = [t.member for t in mapping.tiles] if mapping else []
     given, _ = complete_shapes(program, shapes, fixed)
-    # A file's cascade can be called anything, like a built-in one too.
+    # The name of a file's cascade may equal that of a built-in one.
     how = mapping or replace(GENERATORS.make(program, machine, given), cascade=cascade)
     if len(shapes) == len(work.shapes):
         return run_plan(plan(work, machine, how, generators=GENERATORS))

@@ -1,4 +1,4 @@
-"""The command line: ``archsim simulate``, ``archsim analyze`` and the rest."""
+"""Command line: ``archsim simulate``, ``archsim analyze`` and the other commands."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import sys
 from .application import archsim
 
 _COLLECT_AFTER = 50_000
-"""Objects made between two looks for garbage: a command keeps most of what it makes."""
+"""Objects made between two garbage collections: a command keeps most of what it makes."""
 
 
 def main() -> None:
-    """Run the command line on ``sys.argv`` and exit with its code.
+    """Run the command line on ``sys.argv``, and exit with its code.
 
-    A character that the terminal's encoding does not have is shown as ``?``.
+    A character that the terminal's encoding lacks is shown as ``?``.
     """
     gc.set_threshold(_COLLECT_AFTER)
     for stream in (sys.stdout, sys.stderr):

@@ -1,4 +1,4 @@
-"""``python -m archsim.cli``."""
+"""Entry point of ``python -m archsim.cli``."""
 
 from . import main
 

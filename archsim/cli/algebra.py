@@ -1,4 +1,4 @@
-"""``archsim analyze`` and ``archsim rewrite``."""
+"""Commands ``archsim analyze`` and ``archsim rewrite``."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The group of commands, and what becomes of an error: its text and its exit code.
+"""Group of all commands, and the text and exit code of errors.
 
-A command is imported when it is asked for, so that ``archsim list`` does not pay for what
-``archsim analyze`` needs. Only a user's mistakes are caught; a fault of ours shows its
-traceback. Exit codes: 0 done; 1 a check failed; 2 the input is wrong; 3 no legal mapping.
+A command is imported when it is requested, so that ``archsim list`` does not load what ``archsim
+analyze`` needs. Errors of the user are caught; an error of the program shows its traceback. Exit
+codes: 0 done; 1 a check failed; 2 the input is wrong; 3 no legal mapping.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ _MODULES = MappingProxyType(
         "schema": "schema",
     }
 )
-"""The module of this package that holds each command, in the order of the help text."""
+"""Module of each command in this package, in the order of the help text."""
 
 _BROKEN_PIPE = 141
-"""As a shell reports a process whose reader went away."""
+"""Exit code that a shell reports for a process whose reader closed the pipe."""
 
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Errors of the place that standard output goes to."""
+"""Errors of the destination of standard output."""
 
 
 class Refused(click.ClickException):
-    """The input is wrong: the message goes to standard error as it is."""
+    """Wrong input: its message goes to standard error unchanged."""
 
     exit_code = 2
 
@@ -62,26 +62,26 @@ class Refused(click.ClickException):
 
 
 class NoLegalMapping(Refused):
-    """No choice that is left open gives a legal mapping."""
+    """Refusal of every mapping that open choices allow."""
 
     exit_code = 3
 
 
 class Interrupted(Refused):
-    """Ctrl-C, as a shell reports it."""
+    """Interrupt by Ctrl-C, with the exit code that a shell reports."""
 
     exit_code = 130
 
 
 class Commands(click.Group):
-    """A group that imports a command on demand and turns errors into exit codes."""
+    """Group that imports a command on demand and turns errors into exit codes."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """Commands in the order a reader meets them."""
+        """Return the commands in the order of the help text."""
         return list(_MODULES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """The command called ``cmd_name``, or None."""
+        """Return the command called ``cmd_name``, or None."""
         module = _MODULES.get(cmd_name)
         if module is None:
             return None
@@ -91,7 +91,7 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does it, but a name that is not there is answered with the nearest one."""
+        """Resolve a command as click does, but suggest the nearest name for an unknown one."""
         if args and not args[0].startswith("-") and args[0] not in _MODULES:
             hint = did_you_mean(args[0], _MODULES)
             raise click.UsageError(f"there is no command '{args[0]}'; {hint}", ctx)
@@ -104,12 +104,13 @@ class Commands(click.Group):
         parent: click.Context | None = None,
         **extra: Any,
     ) -> click.Context:
-        """As click does it; its messages repeat what was written, and help is printed here."""
+        """Run as click does, but escape its messages, which repeat the user's words, and print
+        help here."""
         with _visible_messages(), _told_of_output():
             return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that was asked for."""
+        """Run the requested command."""
         try:
             with _visible_messages(), _told_of_output(), waiting(ctx):
                 return super().invoke(ctx)
@@ -125,7 +126,7 @@ class Commands(click.Group):
 
 @contextmanager
 def _visible_messages() -> Iterator[None]:
-    """Control characters in words of the command line are shown, not obeyed."""
+    """Escape control characters in words of the command line."""
     try:
         yield
     except click.UsageError as error:
@@ -134,12 +135,12 @@ def _visible_messages() -> Iterator[None]:
 
 @contextmanager
 def _told_of_output() -> Iterator[None]:
-    """A reader that went away, or a place without room, is no fault of ours."""
+    """Exit quietly if the reader has closed the pipe, or report a destination without space."""
     try:
         try:
             yield
         finally:
-            # What was printed before a refusal or the end of help fails here, not at exit.
+            # Output before a refusal or at the end of help fails here, not at exit.
             _flush()
     except BrokenPipeError:
         _discard_output()
@@ -152,7 +153,7 @@ def _told_of_output() -> Iterator[None]:
 
 
 def _readable(error: InputError) -> str:
-    """Every problem; one without a place in a file is marked as an error."""
+    """Print every problem; one without a place in a file is marked as an error."""
     return "\n".join(str(p) if p.span else f"error: {p}" for p in error.problems)
 
 
@@ -162,7 +163,7 @@ def _flush() -> None:
 
 
 def _discard_output() -> None:
-    """Send what is still buffered nowhere, so that the interpreter's own flush is silent."""
+    """Discard what is still buffered, so that the interpreter's own flush stays silent."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

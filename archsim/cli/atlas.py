@@ -1,4 +1,4 @@
-"""``archsim atlas``."""
+"""Command ``archsim atlas``."""
 
 from __future__ import annotations
 

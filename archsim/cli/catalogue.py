@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class SpecKind(NamedTuple):
-    """A kind of specification: as users say it, as its file's key, as its folder."""
+    """Kind of specification: the user's word, the key of its file, its folder."""
 
     plural: str
     singular: str
@@ -49,7 +49,7 @@ KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """One specification: its kind (in the singular), its name and its text."""
+    """Specification: its kind (in the singular), its name and its text."""
 
     kind: str
     name: str
@@ -57,12 +57,12 @@ class CatalogueEntry:
 
     @property
     def description(self) -> str:
-        """The file's ``title``, or an empty string."""
+        """Title in the file, or an empty string."""
         return self._text("title")
 
     @property
     def unverified(self) -> str:
-        """What the file says could not be compared with its source, or an empty string."""
+        """Reason why the file could not be compared with its source, or an empty string."""
         return self._text("unverified")
 
     def _text(self, key: str) -> str:
@@ -75,7 +75,7 @@ class CatalogueEntry:
 
 
 def entries(plural: str) -> tuple[CatalogueEntry, ...]:
-    """The built-in specifications of a kind, sorted by name.
+    """Return the built-in specifications of a kind, sorted by name.
 
     Parameters
     ----------
@@ -87,10 +87,10 @@ def entries(plural: str) -> tuple[CatalogueEntry, ...]:
 
 
 def find(name: str) -> tuple[CatalogueEntry, ...]:
-    """Every specification a name may mean: a built-in of any kind, or one file.
+    """Return every specification that a name may mean: a built-in of any kind, or one file.
 
     ``architecture/flat`` (or ``architectures/flat``) is the built-in of that kind alone. A
-    reproduction, called after what it reproduces, gives way to anything else of its name.
+    reproduction, which has the name of its subject, yields to any other kind of that name.
 
     Raises
     ------
@@ -123,14 +123,14 @@ def _file(path: Path) -> CatalogueEntry:
 
 
 def _kind_of(source: Source) -> str:
-    """The kind a file's keys say; a workload and a mapping may name a cascade too."""
+    """Return the kind that a file's keys state; a workload and a mapping may name a cascade too."""
     root = read_yaml(source)
     keys = root.keys if isinstance(root, YamlMapping) else ()
     for kind in reversed(KINDS):
         if kind.singular in keys:
             return kind.singular
     if "model_type" in keys:
-        return "workload"  # a model's own configuration
+        return "workload"  # This is the model's own configuration.
     expected = ", ".join(f"'{k.singular}'" for k in KINDS)
     raise SpecError(
         Problem(f"expected one of the keys {expected}, got {root.kind} without", root.span)
@@ -138,7 +138,7 @@ def _kind_of(source: Source) -> str:
 
 
 def summary_report(summary: ModelSummary) -> Document:
-    """The summary of a model as ``archsim show --summary`` prints it.
+    """Return the summary of a model, as ``archsim show --summary`` prints it.
 
     Parameters
     ----------
@@ -243,7 +243,7 @@ def show_command(
     found = find(name)
     if form != "yaml":
         cascades = tuple(e for e in found if e.kind == "cascade")
-        # A mapping may have its cascade's name: it is the cascade that has equations.
+        # If a mapping has its cascade's name, the equations are those of the cascade.
         for entry in cascades or found:
             say(_cascade(entry, form))
         return
@@ -292,7 +292,7 @@ def _cascade(entry: CatalogueEntry, form: str) -> str:
 
 
 def _show_text(entry: CatalogueEntry) -> None:
-    """The text of a file, coloured on a terminal; no control character of it is obeyed."""
+    """Print the text of a file, coloured on a terminal, with control characters escaped."""
     terminal = console()
     if not terminal.is_terminal:
         say(entry.source.text.rstrip("\n"))

@@ -1,4 +1,4 @@
-"""``archsim compare``."""
+"""Command ``archsim compare``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Equal:
-    """What machines are brought to before they are compared, and by what."""
+    """Quantity that machines are scaled to before the comparison, and the scaled part."""
 
     area: bool
     power: bool
@@ -112,7 +112,7 @@ def _compare(
         if name not in chosen:
             return None
         if chosen[name] == AUTO:
-            # Not above: it imports the search.
+            # Only a search needs its module.
             from .mapping import found_or_searched
 
             return found_or_searched
@@ -133,14 +133,14 @@ def _compare(
 
 
 def _mappings(texts: tuple[str, ...], machines: tuple[str, ...]) -> dict[str, str]:
-    """What follows each ``--mapping``, by machine."""
+    """Return the value of each ``--mapping`` by machine."""
     found: dict[str, str] = {}
     if AUTO in texts:
         if len(texts) > 1:
             raise InputError(f"--mapping {AUTO} is for every machine: give no other beside it")
         return dict.fromkeys(machines, AUTO)
     for text in texts:
-        # A file's name may contain '=', and one machine's name begin with another's.
+        # A file name may contain '=', and one machine's name may begin with another's.
         owners = [m for m in machines if text.startswith(f"{m}=") and len(text) > len(m) + 1]
         if not owners:
             raise InputError(_no_owner(text, machines))
@@ -152,7 +152,7 @@ def _mappings(texts: tuple[str, ...], machines: tuple[str, ...]) -> dict[str, st
 
 
 def _no_owner(text: str, machines: tuple[str, ...]) -> Problem:
-    """What is wrong with a ``--mapping`` that is for none of the machines."""
+    """Explain a ``--mapping`` that is for no machine of the comparison."""
     name, equals, _ = text.partition("=")
     if text[:-1] in machines and text.endswith("="):
         return Problem(f"--mapping {text}: a mapping's name is expected after '='")

@@ -1,4 +1,4 @@
-"""Terminal output: text for people, JSON for programs, and a line while a command works."""
+"""Terminal output: text for people, JSON for programs, and signs of progress."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _KEY = "archsim.waiting"
 
 
 class WaitingSign:
-    """Says on one line for how long there is nothing else to see, and takes it back."""
+    """Line that tells for how long a command has shown nothing, and is taken back."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -40,17 +40,17 @@ class WaitingSign:
         self._thread = Thread(target=self._watch, daemon=True)
 
     def start(self) -> None:
-        """Begin to look at the clock."""
+        """Start the clock."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Take back what was said, for good."""
+        """Remove the line for good."""
         self._done.set()
         self._thread.join()
         self.clear()
 
     def clear(self) -> None:
-        """Make room for a line that somebody prints, and wait anew."""
+        """Remove the line before other output, and restart the clock."""
         with self._lock:
             if self._said:
                 self._write("\r" + " " * self._said + "\r")
@@ -58,7 +58,7 @@ class WaitingSign:
             self._since = monotonic()
 
     def mute(self, muted: bool) -> None:
-        """Say nothing while something else, such as a bar, shows what is done."""
+        """Suppress the line while something else, such as a bar, shows progress."""
         self.clear()
         with self._lock:
             self._muted += 1 if muted else -1
@@ -77,12 +77,12 @@ class WaitingSign:
             self._stream.write(text)
             self._stream.flush()
         except (OSError, ValueError):
-            self._done.set()  # nobody is there to be told
+            self._done.set()  # The terminal is gone.
 
 
 @contextmanager
 def waiting(context: click.Context) -> Iterator[None]:
-    """While a command runs, tell a person at a terminal that it does."""
+    """Show a person at a terminal that a command is running."""
     if sys.stderr is None or not sys.stderr.isatty():
         yield
         return
@@ -97,14 +97,14 @@ def waiting(context: click.Context) -> Iterator[None]:
 
 
 def clear_waiting_sign() -> None:
-    """Before a line is printed: take back the sign, if one is shown."""
+    """Remove the waiting line, if it is shown, before other output."""
     if (sign := _shown()) is not None:
         sign.clear()
 
 
 @contextmanager
 def without_waiting_sign() -> Iterator[None]:
-    """While a bar is shown: it is the sign."""
+    """Suppress the waiting line while a bar is shown."""
     sign = _shown()
     if sign is None:
         yield
@@ -123,13 +123,13 @@ def _shown() -> WaitingSign | None:
 
 
 def say(text: str = "", *, err: bool = False) -> None:
-    """Print a line, or many; to standard error with ``err``. Control characters are escaped."""
+    """Print one or more lines, to standard error with ``err``. Control characters are escaped."""
     clear_waiting_sign()
     click.echo(visible(text), err=err)
 
 
 def console() -> Console:
-    """A console on the present standard output; texts are never read as markup."""
+    """Return a console on the present standard output; texts are never read as markup."""
     from rich.console import Console
 
     clear_waiting_sign()
@@ -137,7 +137,7 @@ def console() -> Console:
 
 
 def show(document: Document) -> None:
-    """Print for a person; in a file or a pipe without colours and trailing blanks."""
+    """Print a document; in a file or a pipe without colours and trailing blanks."""
     if sys.stdout is not None and sys.stdout.isatty():
         console().print(document)
     else:
@@ -145,14 +145,14 @@ def show(document: Document) -> None:
 
 
 def show_json(value: Any) -> None:
-    """Print for a program: one JSON value, and numbers that are numbers.
+    """Print one JSON value with finite numbers.
 
     Raises
     ------
     ValueError
         If a number is not finite, which JSON cannot say.
     """
-    # JSON is ASCII here, and of that escapes all that a terminal obeys but this one.
+    # The output is ASCII, and JSON escapes all control characters but this one.
     say(json.dumps(value, indent=2, allow_nan=False).replace("\x7f", "\\u007f"))
 
 

@@ -1,8 +1,7 @@
-"""Where commands write, and what ``simulate --out DIR`` writes.
+"""Output places of commands, and the files of ``simulate --out DIR``.
 
-One rule for all commands: a folder (``--out DIR``) is made, with those it lies in; a file
-(``--trace FILE``, ``rewrite --out FILE``) goes into a folder that is there. Both are checked
-before the work begins.
+A folder (``--out DIR``) is created with its parents; a file (``--trace FILE``, ``rewrite --out
+FILE``) goes into an existing folder. Both are checked before the work begins.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def write_result(result: Result, folder: Path) -> tuple[Path, ...]:
-    """Write ``result.json``, ``report.md`` and pictures; returns what was written.
+    """Write ``result.json``, ``report.md`` and pictures, and return their paths.
 
     Raises
     ------
@@ -52,21 +51,21 @@ def write_result(result: Result, folder: Path) -> tuple[Path, ...]:
 
 
 class NamedPath(click.ParamType[Path]):
-    """A path that is given with a name: an empty one is not the working folder."""
+    """Path with a name: an empty path does not mean the working folder."""
 
     name = "path"
 
     def convert(
         self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None
     ) -> Path:
-        """The path."""
+        """Return the path."""
         if isinstance(value, str) and not value.strip():
             self.fail("the name is empty; the working folder is '.'", param, ctx)
         return Path(value)
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse to write into something else than a folder, or a place for one.
+    """Refuse an output folder that exists as a file, or lies in one.
 
     Raises
     ------
@@ -82,7 +81,7 @@ def check_folder(folder: Path) -> None:
 
 
 def check_file(path: Path) -> None:
-    """Refuse to write a file where none can be.
+    """Refuse an output file in a missing folder, or in place of a folder.
 
     Raises
     ------
@@ -97,7 +96,7 @@ def check_file(path: Path) -> None:
 
 
 def _is_folder(path: Path) -> bool | None:
-    """Whether it is one; None if nothing can be found there.
+    """Return whether a path is a folder; None if nothing exists there.
 
     Raises
     ------

@@ -165,7 +165,7 @@ def map_command(
 
 @dataclass(frozen=True)
 class SearchRequest:
-    """How a search is to be done."""
+    """Options of a search."""
 
     objective: str
     strategy: str = "exhaustive"
@@ -173,11 +173,11 @@ class SearchRequest:
     time_limit_s: float | None = None
     constraints: tuple[ConstraintFile, ...] = ()
     options: tuple[tuple[str, int], ...] = ()
-    """Of the strategy, by name."""
+    """Options of the strategy, by name."""
 
 
 def check_places(out: Path | None, plot: Path | None) -> None:
-    """Refuse a folder and a picture that cannot be written before the work begins."""
+    """Refuse output places that cannot be written before the work begins."""
     if out:
         check_folder(out)
     if plot:
@@ -188,7 +188,7 @@ def check_places(out: Path | None, plot: Path | None) -> None:
 
 
 def _write_history(found: WorkloadSearched, plot: Path | None) -> tuple[Path, ...]:
-    """How the best and the bound met, where somebody wants to see it."""
+    """Show how the best value and the bound approached each other, if requested."""
     if plot is None:
         return ()
     from mappers.views.plots import plot_history
@@ -197,7 +197,7 @@ def _write_history(found: WorkloadSearched, plot: Path | None) -> tuple[Path, ..
 
 
 def _constraints(fixed: tuple[str, ...], forbidden: tuple[str, ...]) -> tuple[ConstraintFile, ...]:
-    """Files of constraints, read."""
+    """Return the constraints of files."""
     if not fixed and not forbidden:
         return ()
     from mappers.problem.constraint_files import ConstraintFile
@@ -209,7 +209,7 @@ def _constraints(fixed: tuple[str, ...], forbidden: tuple[str, ...]) -> tuple[Co
 
 
 def _refuse_combination(option: str, *others: str) -> None:
-    """Refuse options that say otherwise what is searched for, or how."""
+    """Refuse options that contradict the search, or one another."""
     context = click.get_current_context()
     for other in others:
         if context.get_parameter_source(other) is ParameterSource.COMMANDLINE:
@@ -220,7 +220,7 @@ def _refuse_combination(option: str, *others: str) -> None:
 
 
 def _seconds(text: str | None) -> float | None:
-    """A time limit as it is typed."""
+    """Return a time limit in seconds."""
     if text is None:
         return None
     from pydantic_core import PydanticCustomError
@@ -238,7 +238,7 @@ def _seconds(text: str | None) -> float | None:
 def _searched(
     workload: str, architecture: str, how: SearchRequest, settings: tuple[str, ...]
 ) -> tuple[WorkloadSearched, Result | None]:
-    """What is found, and what the usual mappings do."""
+    """Show the mapping found, and results of the usual mappings."""
     from workloads import load
 
     from .. import Architecture, simulate
@@ -250,7 +250,7 @@ def _searched(
     machine = Architecture.load(architecture, given)
     found = searched(work, machine, how)
     if any(part.found.certificate.ended for part in found.parts):
-        # Who has no time to wait for the search has none for what only stands beside it.
+        # After an interrupt or a time limit, the comparison is skipped as well.
         return found, None
     try:
         usual = simulate(work, machine)
@@ -260,7 +260,7 @@ def _searched(
 
 
 def searched(work: Workload, machine: Architecture, how: SearchRequest) -> WorkloadSearched:
-    """The best mappings of a workload, with a progress bar for each part."""
+    """Return the best mappings of a workload, with a progress bar for each part."""
     from mappers.workload_search import search_workload
 
     from ..spec.mapping import Mapping
@@ -280,7 +280,7 @@ def searched(work: Workload, machine: Architecture, how: SearchRequest) -> Workl
 
 
 def found_or_searched(work: WorkloadLike, machine: Architecture, /) -> ByPart:
-    """The fastest mapping of every part, remembered or searched with a progress bar for each."""
+    """Return the fastest mapping of every part, remembered or searched, with progress bars."""
     from mappers.workload_search import best_mappings
 
     with part_progress() as start:
@@ -289,7 +289,7 @@ def found_or_searched(work: WorkloadLike, machine: Architecture, /) -> ByPart:
 
 @contextmanager
 def part_progress() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
-    """What shows a progress bar for one part after the other."""
+    """Yield a function that shows a progress bar for one part after the other."""
     with ExitStack() as stack:
 
         def start(what: str, total: int) -> Callable[[int], None]:
@@ -315,17 +315,17 @@ def _write_mappings(found: WorkloadSearched, folder: Path) -> tuple[Path, ...]:
 T = TypeVar("T")
 
 Problems = tuple[str, str, tuple[str, ...]]
-"""A workload, a machine, and settings, as they are typed."""
+"""Workload, machine and settings, as typed."""
 
 
 Written = tuple[Path | None, Path | None]
-"""A folder and a picture, where they are asked for."""
+"""Folder and picture to write, if requested."""
 
 
 def show_front(
     asked: Problems, axes: str, how: SearchRequest, places: Written, *, as_json: bool
 ) -> None:
-    """What ``map --pareto`` does.
+    """Run ``map --pareto``.
 
     Raises
     ------
@@ -369,7 +369,7 @@ def show_front(
 def show_capacity(
     asked: Problems, memory: str, how: SearchRequest, places: Written, *, as_json: bool
 ) -> None:
-    """What ``map --capacity-curve`` does.
+    """Run ``map --capacity-curve``.
 
     Raises
     ------
@@ -423,7 +423,7 @@ def _capacity_picture(curves: CapacityCurves) -> Picture:
 
 
 def _write_picture(draw: Callable[[T], Picture], what: T, path: Path | None) -> tuple[Path, ...]:
-    """A picture in a file, where one is asked for."""
+    """Write a picture to a file, if requested."""
     return (write_whole(path, draw(what).write),) if path else ()
 
 

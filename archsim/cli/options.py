@@ -1,4 +1,4 @@
-"""What several commands take: choices with a nearest name, settings, JSON."""
+"""Options of several commands: choices that suggest a nearest name, settings, JSON."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class ChoiceWithHint(click.Choice[str]):
-    """A choice that answers a wrong word with the nearest right one."""
+    """Choice that suggests the nearest word for a wrong one."""
 
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
-        """click's message, and the nearest choice."""
+        """Return click's message with the nearest choice."""
         message = super().get_invalid_choice_message(value, ctx)
         close = nearest(str(value), self.choices)
         return f"{message} Did you mean '{close}'?" if close else message
@@ -39,7 +39,7 @@ settings_option = click.option(
 def refuse_mapping_settings(
     command: str, given: Overrides, why: str = "machines run mappings of their own"
 ) -> None:
-    """Refuse ``--set mapping.FIELD`` where several mappings run, or one is made.
+    """Refuse ``--set mapping.FIELD`` if several mappings run, or a generated one.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def refuse_mapping_settings(
 
 
 def numbers_of(settings: tuple[str, ...]) -> dict[str, Any]:
-    """Names and numbers of settings such as ``M=64K`` or ``lam=0.9``, for a cascade.
+    """Return names and numbers of settings such as ``M=64K`` or ``lam=0.9``, for a cascade.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""``archsim plot``."""
+"""Command ``archsim plot``."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def plot_command(
     width: float,
     out: Path | None,
 ) -> None:
-    """Draw what a folder holds: the results of a sweep, a simulation or a comparison.
+    """Draw the results of a sweep, a simulation or a comparison.
 
-    KIND is of a sweep pareto, heatmap, lines, bars, breakdown or parallel; of a simulation
-    breakdown, roofline, waterfall or capacity; of a comparison bars or capacity.
+    KIND of a sweep: pareto, heatmap, lines, bars, breakdown or parallel; of a simulation:
+    breakdown, roofline, waterfall or capacity; of a comparison: bars or capacity.
     """
     from ..views.frame import PlotOptions
     from ..views.plot import draw, kind_for, load_drawable, usual_suffix, write

@@ -1,4 +1,4 @@
-"""``archsim reproduce``."""
+"""Command ``archsim reproduce``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _INCOMPLETE = 1
 _MOST_WORKERS = 8
 _RUNS_EACH = 64
-"""More processes, or for fewer runs, would start for longer than they work."""
+"""Runs per process: a process for fewer runs would take longer to start than to work."""
 
 
 @click.command("reproduce")
@@ -85,7 +85,7 @@ def _show(found: Study, figures: tuple[int, ...], beside: tuple[PublishedValue, 
 
 
 def _write(found: Study, beside: tuple[PublishedValue, ...], folder: Path, workers: int) -> None:
-    """Tables as CSV and Markdown, figures as SVG and PNG."""
+    """Write tables as CSV and Markdown, and figures as SVG and PNG."""
     from ..reproduction.figures import drawn, texts
 
     with OutputFolder(folder) as out:

@@ -1,4 +1,4 @@
-"""``archsim schema``: what files of a kind may say, as JSON Schema for editors and checkers."""
+"""Command ``archsim schema``: the JSON Schema of each kind of file, for editors and checkers."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ def _workload() -> JsonObject:
 
     below = _section(KEY, WorkloadFields)
     fields = below["$defs"]["Workload"]
-    # Shapes may be written beside the other fields.
+    # Shapes may be fields beside the others.
     count = fields["properties"]["shape"]["additionalProperties"]
     fields["patternProperties"] = {"^[A-Z][A-Z0-9_]*$": count}
-    # And all of it beside `workload: NAME`.
+    # All other fields may stand beside `workload: NAME`.
     flat = {k: v for k, v in fields.items() if k != "properties"}
     named = {k: v for k, v in fields["properties"].items() if k != "name"}
     flat["properties"] = {KEY: {"type": "string"}, **named}
@@ -91,7 +91,7 @@ def _reproduction() -> JsonObject:
 
 
 def _cascade() -> JsonObject:
-    """Of a cascade, whose equations are a language of their own: the keys beside them."""
+    """Return the schema of a cascade: its keys, since its equations are a language of their own."""
     from einsum_cascade.syntax.declarations import KEYS
 
     equations = {"type": ["string", "null"], "description": "equations, one on each line"}
@@ -156,7 +156,7 @@ def schema_command(kind: str) -> None:
 
 
 def schema_of(kind: str) -> JsonObject:
-    """The JSON Schema of a kind of file.
+    """Return the JSON Schema of a kind of file.
 
     Parameters
     ----------
@@ -167,11 +167,12 @@ def schema_of(kind: str) -> JsonObject:
 
 
 def _section(key: str, model: type[Fields], *others: type[Fields]) -> JsonObject:
-    """A file with one section; definitions of what is in it, under the names of its models."""
+    """Return the schema of a file with one section, with definitions named after their models."""
     from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
     class FieldSchema(GenerateJsonSchema):
-        """Fields that code reads: a number or a text, or one thing in the place of a list."""
+        """Return schemas of fields that code reads: a number or a text, or one item in place of
+        a list."""
 
         def function_plain_schema(self, schema: Any) -> JsonObject:
             if schema.get("json_schema_input_schema", {"type": "any"})["type"] != "any":
@@ -211,7 +212,7 @@ def _section(key: str, model: type[Fields], *others: type[Fields]) -> JsonObject
 
 
 def _said_of(model: type) -> dict[str, str]:
-    """What stands below the fields of a model in its source: by name, without the full stop."""
+    """Return the docstrings of a model's fields by name, without the full stop."""
     found: dict[str, str] = {}
     for each in reversed(model.__mro__[:-1]):
         body = _classes_of(each.__module__).get(each.__name__, ())
@@ -225,7 +226,7 @@ def _said_of(model: type) -> dict[str, str]:
 
 @lru_cache
 def _classes_of(module: str) -> dict[str, list[ast.stmt]]:
-    """Bodies of the classes of one of our modules, by name; of other modules none."""
+    """Return the bodies of the classes of one of our modules by name; empty for other modules."""
     if module.split(".")[0] not in _OURS:
         return {}
     tree = ast.parse(inspect.getsource(sys.modules[module]))
@@ -233,12 +234,12 @@ def _classes_of(module: str) -> dict[str, list[ast.stmt]]:
 
 
 def _called(model: str) -> str:
-    """``Memory`` for ``_MemoryFields``."""
+    """Return the public name of a model: ``Memory`` for ``_MemoryFields``."""
     return re.sub(r"^_*(\w+?)(Fields)?$", r"\1", model)
 
 
 def _renamed(value: Any) -> Any:
-    """Definitions and references by the names of what they define; no titles."""
+    """Rename definitions and references by the names of models, and drop titles."""
     if isinstance(value, list):
         return [_renamed(v) for v in value]
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""``archsim simulate``."""
+"""Command ``archsim simulate``."""
 
 from __future__ import annotations
 
@@ -107,10 +107,10 @@ def simulate_command(
 
 
 def _rewritten(workload: str, settings: tuple[str, ...], rules: tuple[str, ...]) -> tuple[str, ...]:
-    """Settings that name the attention's cascade as rewritten, a file as long as the command."""
+    """Add settings that name the rewritten cascade, a file that lives as long as the command."""
     if not rules:
         return settings
-    # Here, as whoever rewrites nothing need not wait for sympy.
+    # Only a rewrite needs sympy.
     from tempfile import TemporaryDirectory
 
     from einsum_cascade import Cascade
@@ -132,7 +132,7 @@ def _rewritten(workload: str, settings: tuple[str, ...], rules: tuple[str, ...])
 def _asked(
     workload: str, architecture: str, mappings: tuple[str, ...], settings: tuple[str, ...]
 ) -> tuple[WorkloadLike, Architecture, Given]:
-    """What is simulated: read from the names, with the settings."""
+    """Return the plan of a simulation, read from names and settings."""
     from mappers.construct.generators import GENERATORS
 
     from ..plan.inputs import load_machine, load_mapping, load_workload
@@ -146,7 +146,7 @@ def _asked(
 
 
 def _find(work: WorkloadLike, machine: Architecture, /) -> ByPart:
-    # Not above: it imports the search.
+    # Only a search needs its module.
     from .mapping import found_or_searched
 
     return found_or_searched(work, machine)

@@ -1,4 +1,4 @@
-"""``archsim sweep``."""
+"""Command ``archsim sweep``."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def sweep_command(
     limit: int | None,
     point: int | None,
 ) -> None:
-    """Run a simulation for every point of SWEEP.yaml; started again, it goes on."""
+    """Run a simulation for every point of SWEEP.yaml. A second start continues the sweep."""
     if point is not None:
         if workers or dask or limit:
             raise click.UsageError("--show prints a point that was run: give it with --out alone")
@@ -95,7 +95,7 @@ def _run(
 
 
 def find_best(workload: WorkloadLike, architecture: Architecture, /) -> ByPart:
-    """The best mappings; several processes search at once, so that none shows a bar."""
+    """Return the best mappings without a bar: several processes search at once."""
     from mappers.workload_search import best_mappings
 
     return best_mappings(workload, architecture)
@@ -118,7 +118,7 @@ def _show_done(done: SweepDone, out: Path) -> None:
 
 
 def _shown(folder: Path, point: int) -> str:
-    """A point's inputs, the command that runs it, and its row."""
+    """Print a point's inputs, the command that runs it, and its row."""
     from einsum_cascade.source import Source
 
     from ..sweeping.export import columns_of, values_of

@@ -1,6 +1,7 @@
-"""``archsim validate``.
+"""Command ``archsim validate``.
 
-What runs it is imported when it runs: ``archsim --help`` imports every command.
+The modules that run it are imported by the command itself: ``archsim --help`` imports every
+command.
 """
 
 from __future__ import annotations
@@ -34,21 +35,21 @@ _CHECK_FAILED = 1
 
 @dataclass(frozen=True)
 class Check:
-    """One cascade run and compared; ``mapping`` where its mapped nest was what ran."""
+    """Validation of one cascade; ``mapping`` is set if its mapped nest ran."""
 
     report: ValidationReport
     mapping: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The object of ``validate --json``."""
+        """Return the object of ``validate --json``."""
         return self.report.to_dict() | {"mapping": self.mapping}
 
 
 class TypeOrFormats(ChoiceWithHint):
-    """A type by name, or formats of tensors: ``default=bf16,K=fp8_e4m3``."""
+    """Parameter type: a type by name, or formats of tensors: ``default=bf16,K=fp8_e4m3``."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The name, or a ``TensorFormats``. Raises InputError where one is no format."""
+        """Return the name, or a ``TensorFormats``. Raises InputError if a format does not exist."""
         if not isinstance(value, str) or "=" not in value:
             return super().convert(value, param, ctx)
         from ..validation.validate import formats_given
@@ -94,12 +95,12 @@ def validate_command(
     settings: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Run cascades on random numbers and compare them with independent references.
+    """Run cascades on random numbers, and compare them with independent references.
 
-    A cascade whose file names no reference is not checked, unless --against says what it
-    ought to compute. Shapes are drawn, but for those --set; with several cascades each takes
-    those that it has. Without a CASCADE: the one of --mapping, else all built-in ones. Exit
-    code 1 if one fails.
+    A cascade whose file names no reference is not checked, unless --against gives one. Shapes are
+    random, except those given by --set; each of several cascades takes the shapes that it has.
+    Without a CASCADE, the one of --mapping is validated, else all built-in ones. Exit code 1 if one
+    fails.
     """
     from .. import Architecture, Mapping
     from ..spec.mapping import MADE
@@ -131,7 +132,7 @@ def validate_command(
 
 @dataclass(frozen=True)
 class ComparedHow:
-    """What a cascade is compared with, and on what numbers."""
+    """Reference of a cascade, and the numbers to compare on."""
 
     reference: ReferenceLike | None
     dtype: str | TensorFormats
@@ -145,7 +146,7 @@ class ComparedHow:
         fitting: Named[str, int] = MappingProxyType({}),
         trials: int = 3,
     ) -> ValidationReport:
-        """Run it, or what ``run`` is; ``fitting`` are shapes where none are asked for."""
+        """Run a cascade, or ``run`` in its place; ``fitting`` are shapes used if none are given."""
         from ..validation.validate import validate_cascade
 
         try:
@@ -160,21 +161,21 @@ class ComparedHow:
                 run=run,
             )
         except EvaluationError as wrong:
-            # Of many cascades: shapes that are given need not fit each.
+            # If there are many cascades, given shapes need not fit each.
             of = f"{cascade.name}: "
             problems = [p if p.span else replace(p, message=of + p.message) for p in wrong.problems]
             raise EvaluationError(problems) from None
 
 
 def _rounding(cascade: Cascade, dtype: str | TensorFormats) -> Cascade:
-    """The cascade on numbers in formats, where these are given."""
+    """Return the cascade in number formats, if these are given."""
     if isinstance(dtype, str):
         return cascade
     return Cascade(replace(cascade.program, formats=dtype))
 
 
 def _names(given: tuple[str, ...], mapping: Mapping | None) -> tuple[str, ...]:
-    """What to validate: as given, else the mapping's cascade, else everything built in."""
+    """Return the cascades to validate: as given, else the mapping's, else all built-in ones."""
     if ALL in given:
         for name in given:
             if name != ALL:
@@ -189,7 +190,7 @@ def _names(given: tuple[str, ...], mapping: Mapping | None) -> tuple[str, ...]:
 def _checks(
     cascade: Cascade, mapping: Mapping | None, machine: Architecture, how: ComparedHow
 ) -> Iterator[Check]:
-    """The equations, and the mapped nest where the mapping is for this cascade."""
+    """Yield the equations, and the mapped nest if the mapping is for this cascade."""
     from mappers.construct.generators import GENERATORS
 
     from ..validation.mapped import mapped_run, mapped_shapes, mapping_fits
@@ -204,7 +205,7 @@ def _checks(
 def _derived_check(
     cascade: Cascade, mapping: str, machine: Architecture, how: ComparedHow
 ) -> Check:
-    """The nest of the mapping of that name that is made for the cascade."""
+    """Return the nest of the named generated mapping."""
     from mappers.construct.generators import GENERATORS
 
     from ..spec.mapping import FUSED
