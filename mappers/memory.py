@@ -1,10 +1,9 @@
-"""What searches found, kept from one run to the next in the user's cache directory.
+"""Remembered mappings: results of searches, kept between runs in the user's cache directory.
 
-A mapping is kept under the content of its problem: the cascade's equations, the shapes, the
-machine with its technology, the objective, and the version of this package. Whoever changes
-one of them asks another question. The first line of a file says what the rest was, so that one
-which is no longer all there is not believed. ``ARCHSIM_CACHE`` names another directory; set to
-nothing, nothing is kept.
+A mapping is kept under the content of its problem: equations of the cascade, shapes, machine and
+technology, objective, and version of this package. A change of any of them is another problem. The
+first line of a file is a checksum of the rest, so that a damaged file is ignored. The variable
+``ARCHSIM_CACHE`` names another directory; if it is empty, nothing is kept.
 """
 
 from __future__ import annotations
@@ -27,23 +26,23 @@ from einsum_cascade.notation.printer import program_text
 from einsum_cascade.yaml.library import file_exists
 
 VARIABLE = "ARCHSIM_CACHE"
-"""The environment variable that names the directory."""
+"""Environment variable that names the cache directory."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MappingKey:
-    """What a mapping is the answer to: ``shapes`` in elements by rank, parameters among them."""
+    """Content of a mapping problem: ``shapes`` in elements by rank, with values of parameters."""
 
     program: Program
     architecture: Architecture
     shapes: Sizes[str, int]
     objective: str
     folder: str = "mappings"
-    """Where answers are kept, below the user's cache directory."""
+    """Folder below the cache directory."""
 
     @property
     def key(self) -> str:
-        """A name for the question that no other has."""
+        """Hash of the content, as a file name."""
         machine = replace(self.architecture, source="")
         shapes = sorted(self.shapes.items())
         parts = (
@@ -54,26 +53,26 @@ class MappingKey:
             repr(shapes),
             self.objective,
         )
-        # No part has a zero byte, so that two questions never run into one text.
+        # No part contains a zero byte, so two problems never give the same text.
         return sha256("\0".join(parts).encode()).hexdigest()
 
 
 RUNNER_UP = "-runner-up"
-"""What is kept beside a mapping is named by it and this: the runner-up of its search."""
+"""Suffix of the file that keeps the runner-up of a search."""
 
 
 def recall(question: MappingKey, which: str = "") -> Mapping | None:
-    """The mapping that a search found for just this problem, if one did.
+    """Return the mapping that a search of this very problem found; None if none was kept.
 
     Parameters
     ----------
     which : str
-        ``RUNNER_UP``, or nothing.
+        ``RUNNER_UP`` for the runner-up; empty for the best mapping.
     """
     path = _place(question, f"{which}.yaml")
     if path is None or _kept(path) is None:
         return None
-    # What cannot be read any more is searched for again.
+    # A file that can no longer be read is searched for again.
     with suppress(InputError):
         return Mapping.load(path)
     return None
@@ -82,33 +81,32 @@ def recall(question: MappingKey, which: str = "") -> Mapping | None:
 def remember(
     question: MappingKey, mapping: Mapping, which: str = "", *, another: bool = False
 ) -> None:
-    """Keep a mapping; where nothing can be written, nothing is.
+    """Keep a mapping; where the directory cannot be written, do nothing.
 
     Parameters
     ----------
     which : str
-        As of ``recall``.
+        As in ``recall``.
     another : bool
-        Whether it is of the cascade that it names, and not of the question's, which it need not
-        call by its name.
+        True if the mapping is of the cascade that it names, and not of the problem's own.
     """
     kept = mapping if another else replace(mapping, cascade=question.program.name)
     _keep(_place(question, f"{which}.yaml"), mapping_text(kept))
 
 
 def recall_beside(question: MappingKey) -> str | None:
-    """What else was kept of a search, if anything was."""
+    """Return the JSON text kept with a search; None if there is none."""
     path = _place(question, ".json")
     return None if path is None else _kept(path)
 
 
 def remember_beside(question: MappingKey, text: str) -> None:
-    """Keep what else is known of a search; where nothing can be written, nothing is.
+    """Keep a JSON text with a search; where the directory cannot be written, do nothing.
 
     Parameters
     ----------
     text : str
-        What ``recall_beside`` gives.
+        Text that ``recall_beside`` returns later.
     """
     _keep(_place(question, ".json"), text)
 
@@ -116,13 +114,13 @@ def remember_beside(question: MappingKey, text: str) -> None:
 def _keep(path: Path | None, text: str) -> None:
     if path is None:
         return
-    # Another process may read it at this moment: it finds all of it, or nothing.
+    # Another process may read the file at this moment: it finds all of it, or nothing.
     with suppress(InputError), OutputFolder(path.parent) as folder:
         folder.text(path.name, f"{_sealed(text)}\n{text}")
 
 
 def _kept(path: Path) -> str | None:
-    """The text that was kept; None where there is none, or it is not all as it was."""
+    """Return the text of a file; None if there is none, or its checksum is wrong."""
     if not file_exists(path):
         return None
     with suppress(OSError, UnicodeDecodeError):
@@ -132,7 +130,7 @@ def _kept(path: Path) -> str | None:
 
 
 def _sealed(text: str) -> str:
-    """A comment of YAML that no other text has."""
+    """Return a YAML comment with the checksum of a text."""
     return f"# {sha256(text.rstrip().encode()).hexdigest()}"
 
 
@@ -141,15 +139,15 @@ def _place(question: MappingKey, suffix: str) -> Path | None:
     if named == "":
         return None
     if named is None:
-        # Not above: who gives a mapping need not wait for it.
+        # imported late: most commands never ask for the directory
         from platformdirs import user_cache_path
 
         try:
             folder = user_cache_path("archsim")
-        except RuntimeError:  # nobody has a home here
+        except RuntimeError:  # the user has no home directory
             return None
-        # Older versions give a place below "~" then, which is a folder like any other; and a home
-        # that is not there is not made.
+        # Older versions return a path below "~" in this case, which is a folder like any other. A
+        # home directory that does not exist is not created.
         *below, _root = folder.parents
         if not folder.is_absolute() or not any(path.is_dir() for path in below):
             return None

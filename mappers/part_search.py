@@ -22,12 +22,12 @@ from .problem.protocol import Mapper, Progress, SearchProblem
 
 
 def search_machine(strategy: Mapper | None, problem: SearchProblem, progress: Progress) -> Searched:
-    """The best mapping that a strategy finds, from what is known on.
+    """Search the best mapping of one part, beginning with its incumbents.
 
     Parameters
     ----------
     strategy : Mapper or None
-        None: the exhaustive one.
+        Search strategy; the exhaustive one for None.
 
     Raises
     ------
@@ -41,19 +41,20 @@ def search_machine(strategy: Mapper | None, problem: SearchProblem, progress: Pr
 
 @dataclass(frozen=True)
 class SplitReductionsSearched:
-    """How the spaces of other cascades were covered."""
+    """Searches of the cascades that split a reduction."""
 
     certificates: tuple[Certificate, ...] = ()
     cascades: tuple[str, ...] = ()
     """Names of these cascades."""
 
     def beside(self, own: Certificate) -> Certificate:
-        """What was looked at with that of a part's own cascade."""
+        """Return the certificate of the part's own cascade, with the effort for the others
+        added."""
         return own.beside(self.certificates)
 
     @property
     def interrupted(self) -> bool:
-        """Whether somebody asked for what there is by now."""
+        """True if a search was interrupted."""
         return any(c.ended == INTERRUPTED for c in self.certificates)
 
 
@@ -64,15 +65,15 @@ def with_split_reductions(
     known: Incumbents,
     progress: Progress,
 ) -> tuple[Incumbents, SplitReductionsSearched]:
-    """What is known with the best mappings of cascades that promise to be sooner in parts, and how
-    their spaces were covered.
+    """Search cascades that split a reduction over cores, and add their best mappings to the
+    incumbents.
 
     Parameters
     ----------
     strategy : Mapper or None
-        None: the exhaustive one.
+        Search strategy; the exhaustive one for None.
     problem : SearchProblem
-        Of the part's own cascade.
+        Problem of the part's own cascade.
     """
     certificates: list[Certificate] = []
     cascades: list[str] = []
@@ -85,7 +86,7 @@ def with_split_reductions(
             asked = replace(problem, space=other, known=best)
             found = search_cuts(strategy or STRATEGY, asked, progress)
         except InputError:
-            continue  # the part's own cascade says what is wrong
+            continue  # the search of the part's own cascade reports the error
         certificates.append(found.certificate)
         cascades.append(cascade)
         value = problem.objective.of(found.result)
@@ -99,6 +100,7 @@ def with_split_reductions(
 
 
 def _cascades(part: PartLike, problem: SearchProblem) -> Iterator[str]:
-    """Names of cascades whose parts promise more than those of the part's own."""
+    """Yield the names of cascades whose partial reductions promise less latency than the part's
+    own."""
     if not problem.space.constraints and problem.objective.code == LATENCY:
         yield from promising_split_reductions(part, problem.space.architecture)

@@ -1,4 +1,4 @@
-"""The search strategies by name: a new one is a line here, and the module that it names."""
+"""Search strategies by name: a new strategy is one line here, and its module."""
 
 from __future__ import annotations
 
@@ -17,32 +17,35 @@ STRATEGIES = {
     "random": "mappers.local.trials",
     "optuna": "mappers.local.optuna_search",
 }
-"""By name, the module whose ``STRATEGY`` is the mapper: imported when it is asked for, as the
-command line lists the names without a need for what they stand for."""
+"""Module of each strategy, whose ``STRATEGY`` is the mapper. The command line lists the names
+without importing the modules."""
 
 
 def unless_usual(name: str, **options: int) -> Mapper | None:
-    """The strategy of a name; None for the usual one, which whoever searches then loads itself:
-    what is remembered needs none. Parameters, and what is raised, as of ``strategy_called``."""
+    """Return the strategy of a name; None for the exhaustive one without options.
+
+    The caller loads the exhaustive strategy itself, as a remembered mapping needs no search.
+    Parameters and errors are those of ``strategy_called``.
+    """
     return None if name == "exhaustive" and not options else strategy_called(name, **options)
 
 
 def strategy_called(name: str, **options: int) -> Mapper:
-    """The strategy of a name.
+    """Return the strategy of a name.
 
     Parameters
     ----------
     name : str
-        As ``archsim map --strategy`` takes it.
+        Name as ``archsim map --strategy`` takes it.
     **options : int
-        Fields of its own, such as ``seed`` and ``evaluations``.
+        Fields of the strategy, such as ``seed`` and ``evaluations``.
 
     Raises
     ------
     SpecError
-        There is none, which says the nearest; or it has no such field.
+        No strategy has this name (the nearest one is suggested), or it has no such field.
     TypeError
-        What the module has below ``STRATEGY`` is no mapper.
+        ``STRATEGY`` of the module is not a mapper.
     """
     if name not in STRATEGIES:
         raise SpecError(f"there is no strategy '{name}'; {did_you_mean(name, STRATEGIES)}")

@@ -1,4 +1,4 @@
-"""The best mappings of a workload: each of its parts has a space of its own."""
+"""Search of a workload: the best mapping of each of its parts."""
 
 from __future__ import annotations
 
@@ -47,46 +47,46 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartSearched:
-    """A part of a workload and the mapping found for it."""
+    """Best mapping found for one part of a workload."""
 
     name: str
     found: Searched
     value: float
-    """The objective, of one run."""
+    """Objective of one run of the part."""
     times: int = 1
-    """How often it runs, as it or as another part that is the same."""
+    """Number of runs of the part, with other parts that equal it."""
     refused: tuple[Refusal, ...] = ()
-    """Known mappings that the search could not begin with, and why."""
+    """Known mappings that are illegal here, and why."""
 
     def again(self, times: int) -> PartSearched:
-        """The same where another part needs it, too."""
+        """Return the record with more runs, for another part that equals it."""
         return replace(self, times=self.times + times)
 
 
 @dataclass(frozen=True)
 class WorkloadSearched:
-    """The result of a workload under the best mappings of its parts."""
+    """Result of a workload under the best mappings of its parts."""
 
     result: Result
     parts: tuple[PartSearched, ...]
-    """Parts that differ, in the order they run."""
+    """Distinct parts, in the order in which they run."""
     objective: SearchObjective
     by_part: ByPart
-    """The mapping of every part, for ``simulate``."""
+    """Mapping of every part, for ``simulate``."""
     plan: JobPlan
-    """What ran: the parts under these mappings."""
+    """Plan that ran all parts under these mappings."""
 
     @property
     def mappings(self) -> tuple[Mapping, ...]:
-        """The mappings found."""
+        """Mappings of all distinct parts."""
         return tuple(part.found.mapping for part in self.parts)
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``archsim map --json`` prints: the result, a certificate and the mapping.
+        """Return what ``archsim map --json`` prints: result, certificate and mapping.
 
-        ``mapping_spec`` is what a mapping file holds, ``loop_nest`` the same as a person reads it,
-        ``runner_up`` and ``history`` as of ``Searched``; where several parts have mappings of
-        their own each is a list.
+        ``mapping_spec`` is the content of a mapping file, and ``loop_nest`` its loops as text.
+        ``runner_up`` and ``history`` are as in ``Searched``. If several parts have mappings of
+        their own, each of these is a list.
         """
         specs = [{"mapping": mapping_dict(mapping)} for mapping in self.mappings]
         others = [p.found.runner_up for p in self.parts]
@@ -103,7 +103,7 @@ class WorkloadSearched:
 
     @cached_property
     def loop_nests(self) -> tuple[Listing, ...]:
-        """The loops of every mapping found, those of ``parts`` in their order."""
+        """Loop nests of all mappings, in the order of ``parts``."""
         found: list[Listing] = []
         for part in self.parts:
             job = next(
@@ -120,9 +120,10 @@ class WorkloadSearched:
         return tuple(found)
 
     def certificate(self) -> dict[str, Any]:
-        """How all spaces were covered: sums, and the gap of the whole."""
+        """Return the certificate of the workload: sums over parts, and the gap of the whole."""
         all_of = [part.found.certificate for part in self.parts]
-        # The strategy's name, and what else does not add up, are those of the least sure part.
+        # Fields that do not add up, such as the strategy, are those of the part with the largest
+        # gap.
         total = replace(
             max(all_of, key=lambda c: c.gap),
             candidates=sum(c.candidates for c in all_of),
@@ -140,15 +141,16 @@ class WorkloadSearched:
         return found
 
     def _gap(self) -> float:
-        """How much better other mappings of all parts could be together.
+        """Return the share by which other mappings of all parts could improve the objective
+        together.
 
-        Parts run one after the other, so that energies and latencies add up. A product of
-        two sums is no less than the square of the sum of the roots of products (Cauchy and
-        Schwarz), which bounds energy times latency.
+        Parts run one after the other, so energies and latencies add up. By Cauchy and Schwarz, a
+        product of two sums is no less than the square of the sum of the roots of products, which
+        bounds the energy delay product.
         """
         if len(self.parts) == 1:
             return self.parts[0].found.certificate.gap
-        # sum E * sum D >= (sum sqrt(E D))**2: with products of 4 and 9 at best no less than 25.
+        # sum E * sum D >= (sum sqrt(E D))**2: products of 4 and 9 give at least 25.
         power = 0.5 if self.objective.code == EDP else 1.0
         least = [p.value * (1 - p.found.certificate.gap) for p in self.parts]
         roots = sum(p.times * x**power for p, x in zip(self.parts, least, strict=True))
@@ -156,7 +158,7 @@ class WorkloadSearched:
 
 
 def _one_or_all(found: list[T]) -> T | list[T]:
-    """What a single part has stands by itself."""
+    """Return the only item of a list by itself, and longer lists as they are."""
     return found[0] if len(found) == 1 else found
 
 
@@ -173,24 +175,24 @@ def search_workload(
     time_limit_s: float | None = None,
     constraints: Sequence[ConstraintFile] = (),
 ) -> WorkloadSearched:
-    """The best mapping of every part of a workload on a machine.
+    """Search the best mapping of every part of a workload on a machine.
 
     Parameters
     ----------
     objective : SearchObjective
-        Of every part by itself.
+        Objective of every part by itself.
     strategy : Mapper, optional
-        How each space is searched; exhaustively where none is given.
+        Search strategy; exhaustive by default.
     tolerance : float
-        Mappings that could be better by less than this share are not run.
+        Share by which a mapping has to promise to be better, to be run.
     progress : callable
-        Called with the name of each part and how much there is to do.
+        Called with the name and the amount of work of each part.
     start : sequence of Mapping
-        Mappings to begin with: what is found is no worse.
+        Mappings to begin with: the mapping found is no worse.
     time_limit_s : float, optional
-        Seconds after which the best so far has to do; parts share them evenly.
+        Time limit in seconds, which parts share evenly.
     constraints : sequence of ConstraintFile
-        What all mappings obey, of a workload of one part.
+        Constraints on all mappings, for a workload of one part.
 
     Raises
     ------
@@ -205,13 +207,13 @@ def search_workload(
     chosen: list[Mapping] = []
     for number, part in enumerate(workload.parts):
         space = space_of(part, architecture, constraints=constraints)
-        # A window's width is a parameter: layers that differ in it alone are searched apart.
+        # The width of a window is a parameter: layers with different widths are searched apart.
         key = (part.cascade, *_told_apart_by(space))
         if key in found:
             found[key] = found[key].again(part.times)
         else:
             its = clock.part(len(workload.parts) - number)
-            # The usual search is followed by small changes of what it finds.
+            # Local search follows the exhaustive search, and needs some of the time.
             search = its.most() if _is_usual(strategy) else its
             is_over, is_late = (_end_of(found.values(), c) for c in (search.share(1), its.late()))
             space = replace(space, slow=objective.code != LATENCY)
@@ -228,19 +230,20 @@ def _is_usual(strategy: Mapper | None) -> bool:
 
 
 def _told_apart_by(space: Mapspace) -> tuple[object, ...]:
-    """What makes two spaces of one cascade on one machine different."""
+    """Return what distinguishes mapspaces of one cascade on one machine."""
     return tuple(space.shapes.items()), space.program.parameters, space.program.formats
 
 
 def _end_of(parts: Iterable[PartSearched], usual: Callable[[], bool]) -> Callable[[], bool]:
-    """What tells a search that time is up: at once where somebody interrupted one before it."""
+    """Return the test that ends a search: at once if an earlier part was interrupted."""
     return at_once if any(p.found.certificate.ended == INTERRUPTED for p in parts) else usual
 
 
 def best_mappings(
     workload: WorkloadLike, architecture: Architecture, *, progress: ProgressOfParts = quiet
 ) -> ByPart:
-    """The fastest mapping of every part: found before for the very same problem, else searched.
+    """Return the fastest mapping of every part, remembered from an earlier search or searched
+    now.
 
     Raises as ``search_workload``.
     """
@@ -255,7 +258,7 @@ def best_mappings(
 
 
 def _question(part: PartLike, problem: SearchProblem) -> MappingKey:
-    """What a search of a part answers."""
+    """Return the content of a part's mapping problem."""
     asked = MappingProblem(part, problem.space.architecture, part.cascade)
     return MappingKey(
         program=asked.program,
@@ -268,7 +271,7 @@ def _question(part: PartLike, problem: SearchProblem) -> MappingKey:
 def _remembered(
     part: PartLike, problem: SearchProblem, start: Sequence[Mapping]
 ) -> Searched | None:
-    """What a search found before for the very same part, if nothing to begin with is better."""
+    """Return the search remembered for the very same part, unless a given mapping is better."""
     question = _question(part, problem)
     own = question.program.name
 
@@ -296,16 +299,17 @@ def _searched(
     start: Sequence[Mapping],
     progress: Progress,
 ) -> PartSearched:
-    """The best mapping of a part: of its space, or one that is known, which need not be in it.
+    """Search the best mapping of a part.
 
-    Nor is that of the same cascade where a machine is designed for one that stands in for it.
+    The mapping may be an incumbent outside of the mapspace, or one of another cascade for which the
+    machine was designed.
     """
     constraints = problem.space.constraints
     whole = _is_usual(strategy) and not constraints
     if whole and (before := _remembered(part, problem, start)) is not None:
         value = problem.objective.of(before.result)
         return PartSearched(name=part.name, found=before, value=value, times=part.times)
-    # What is remembered needs no search, which takes a third of a second to load.
+    # imported late: a remembered mapping needs no search, which takes a third of a second to load
     from .part_search import search_machine, with_split_reductions
 
     known, splits = with_split_reductions(
@@ -317,13 +321,13 @@ def _searched(
     found = search_machine(strategy, asked, progress)
     found, late = known.made_good(replace(found, certificate=splits.beside(found.certificate)))
     if all(found.mapping is not run.mapping for run in (*known.runs, *late)):
-        # The cascade by the name or file that the part gives.
+        # The mapping names the cascade as the part does, by name or by file.
         found = replace(found, mapping=replace(found.mapping, cascade=part.cascade))
     if constraints:
         certificate = replace(found.certificate, constraints=tuple(c.text for c in constraints.all))
         found = replace(found, certificate=certificate)
-    # A search that ended early, or that only tries, or tries less than there is, is not the answer
-    # to the next question.
+    # A search is not remembered if it ended early, or if its strategy covers less than the
+    # exhaustive one.
     another = found.mapping.cascade in splits.cascades
     if whole and not found.certificate.ended and (another or found.mapping.cascade == part.cascade):
         remember_search(_question(part, problem), found, another=another)

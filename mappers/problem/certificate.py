@@ -1,4 +1,5 @@
-"""Record of a search: the mapping found, its certificate, and how it differs from the runner-up."""
+"""Results of a search: the mapping found, its certificate, and its differences from the
+runner-up."""
 
 from __future__ import annotations
 
@@ -14,14 +15,14 @@ from archsim.spec.files.mapping_text import mapping_dict
 from archsim.spec.mapping import Mapping
 
 TIME_LIMIT, INTERRUPTED = "time limit", "interrupted"
-"""Why a search was over before it was through."""
+"""Reasons of an early end of a search."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
-    """How the mappings of a space were covered.
+    """Coverage of a mapspace by a search, and the gap that it proves.
 
-    Every candidate is either *evaluated* or *pruned*: left out together with others, for a
+    Every candidate is either *evaluated* or *pruned*. Candidates are pruned together, for one
     reason that holds for all of them.
     """
 
@@ -29,25 +30,25 @@ class Certificate:
     objective: str
     candidates: int
     evaluated: int
-    """Candidates whose objective, or a bound of it, was worked out."""
+    """Candidates whose objective, or a lower bound of it, was computed."""
     reasons: tuple[tuple[str, int], ...]
-    """Why the others were pruned, and how many each time, to sixteen digits."""
+    """Reasons for pruning, each with the number of candidates, to sixteen digits."""
     runs: int
     """Candidates that the engine ran."""
     gap: float
-    """How much better than the mapping found any other could be, as a share of it."""
+    """Share of the objective by which another mapping could be better, at most."""
     tolerance: float
-    """The gap up to which a mapping counts as optimal."""
+    """Largest gap at which a mapping counts as optimal."""
     value: float
-    """The objective of the mapping found."""
+    """Objective of the mapping found."""
     floor: float
-    """What no mapping is below, of this space or any other."""
+    """Lower bound of the objective for any mapping, of this mapspace or another."""
     ended: str = ""
-    """``TIME_LIMIT`` or ``INTERRUPTED``; empty where the search was through."""
+    """``TIME_LIMIT`` or ``INTERRUPTED``; empty if the search was complete."""
     constraints: tuple[str, ...] = ()
-    """What all mappings of the space obey, where it is not the whole one."""
+    """Constraints on all mappings of the mapspace."""
     remembered: bool = False
-    """Whether an earlier run searched, for the very same problem."""
+    """True if an earlier run searched this very problem."""
 
     @property
     def pruned(self) -> int:
@@ -56,23 +57,23 @@ class Certificate:
 
     @property
     def bound(self) -> float:
-        """What no mapping of the space is below."""
+        """Lower bound of the objective for the mappings of the mapspace."""
         return self.value * (1 - self.gap)
 
     @property
     def optimal(self) -> bool:
-        """Whether no mapping of the space is better by more than the tolerance."""
+        """True if no mapping of the mapspace is better by more than the tolerance."""
         return self.gap <= self.tolerance
 
     @property
     def is_floor(self) -> bool:
-        """Whether nothing is proven but the floor, which is no mapping's of any space."""
+        """True if the search proves no more than the floor."""
         return self.bound <= self.floor * (1 + 1e-9)
 
     def beside(self, others: Sequence[Certificate]) -> Certificate:
-        """The same, with what was looked at for it in other spaces."""
+        """Return the certificate with the effort of other searches added."""
         all_of = (self, *others)
-        # Whoever interrupted one of them wants what there is: the others end as if time were up.
+        # An interrupt asks for the best so far: the other searches end as if their time were up.
         ended = [c.ended for c in all_of if c.ended]
         return replace(
             self,
@@ -84,7 +85,7 @@ class Certificate:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``archsim map --json`` says."""
+        """Return the certificate as ``archsim map --json`` prints it."""
         return {
             "strategy": self.strategy,
             "objective": self.objective,
@@ -106,7 +107,7 @@ class Certificate:
 
 
 def added_reasons(certificates: Iterable[Certificate]) -> tuple[tuple[str, int], ...]:
-    """Why mappings were left out in several searches, and how many each time."""
+    """Add up the pruned candidates of several searches by their reasons."""
     found: dict[str, int] = {}
     for why, count in chain.from_iterable(c.reasons for c in certificates):
         found[why] = found.get(why, 0) + count
@@ -115,26 +116,26 @@ def added_reasons(certificates: Iterable[Certificate]) -> tuple[tuple[str, int],
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """How far a search was at some time."""
+    """Incumbent and lower bound at one time of a search."""
 
     seconds: float
-    """Since it began."""
+    """Seconds since the search began."""
     runs: int
     """Mappings that the engine had run."""
     value: float
-    """The best so far; infinite where there was none."""
+    """Objective of the incumbent; infinite before there is one."""
     bound: float
-    """What no mapping of the space is below, as far as was proven."""
+    """Lower bound of the mapspace that was proven by then."""
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``archsim map --json`` says."""
+        """Return the moment as ``archsim map --json`` prints it."""
         best = self.value if isfinite(self.value) else None
         return {"seconds": self.seconds, "runs": self.runs, "best": best, "bound": self.bound}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """Something that is otherwise in another mapping."""
+    """Choice in which two mappings differ."""
 
     what: str
     here: str
@@ -143,15 +144,15 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerUp:
-    """The best mapping known in which other loops are shared, or in another order."""
+    """Best known mapping that shares other loops, or shares them in another order."""
 
     mapping: Mapping
     result: Result
     differences: tuple[Difference, ...]
-    """Where it differs from the mapping found (*here*), what matters most first."""
+    """Differences from the mapping found (*here*), most important first."""
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``archsim map --json`` says."""
+        """Return the runner-up as ``archsim map --json`` prints it."""
         return {
             "latency_s": self.result.latency_s,
             "cycles": self.result.cycles,
@@ -166,7 +167,7 @@ class RunnerUp:
 
 @dataclass(frozen=True, slots=True)
 class RanMapping:
-    """A mapping that the engine ran, and what it is worth."""
+    """Mapping that the engine ran, and its objective."""
 
     value: float
     mapping: Mapping
@@ -174,17 +175,17 @@ class RanMapping:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Searched:
-    """The best mapping that a search found."""
+    """Best mapping of a search."""
 
     mapping: Mapping
     result: Result
     certificate: Certificate
     runner_up: RunnerUp | None = None
     history: tuple[Moment, ...] = ()
-    """How the best and the bound met."""
+    """Moments at which the incumbent or the lower bound improved."""
     ran: tuple[RanMapping, ...] = ()
-    """A few of all that ran, the best first: of a machine that stands in for another, where the
-    best of its mappings may be none of the other's."""
+    """A few of all runs, best first. The best mapping of a relaxation may be illegal on the
+    machine."""
 
 
 _NONE = "none"
@@ -194,12 +195,12 @@ _OUTSIDE = "stays outside of"
 def differences_of_nests(
     one: Sequence[tuple[str, Bound]], other: Sequence[tuple[str, Bound]]
 ) -> tuple[Difference, ...]:
-    """Where two mappings differ of which either may have several nests.
+    """Return the differences of two mappings, either of which may have several nests.
 
     Parameters
     ----------
     one, other : sequence of tuple
-        The name of each nest, and its mapping, bound.
+        Name and bound mapping of each nest.
     """
     if len(one) == len(other) == 1:
         return differences(one[0][1], other[0][1])
@@ -208,18 +209,18 @@ def differences_of_nests(
 
 
 def differences(one: Bound, other: Bound) -> tuple[Difference, ...]:
-    """Where two mappings differ, what matters most first.
+    """Return the differences of two mappings, most important first.
 
     Parameters
     ----------
     one, other : Bound
-        Of the same cascade and shapes on the same machine.
+        Mappings of the same cascade and shapes on the same machine.
 
     Returns
     -------
     tuple of Difference
-        Shared loops by memory, Einsums that stay outside of them, arrays, places, layouts. Where
-        nests are not the same ones, that they share no loops goes without saying.
+        Shared loops by memory, Einsums outside of them, arrays, residencies, layouts. Where
+        groups of fused Einsums differ, Einsums outside of shared loops are left out.
     """
     alike = one.groups == other.groups
     return tuple(
@@ -230,7 +231,7 @@ def differences(one: Bound, other: Bound) -> tuple[Difference, ...]:
 
 
 def _told(bound: Bound) -> Iterator[tuple[str, str]]:
-    """Choices of a mapping by what they are about, the same ones in the same order for all."""
+    """Yield the choices of a mapping, in the same order for all mappings."""
     groups = [" ".join(group) for group in bound.groups]
     yield "nests", " | ".join(groups) if len(groups) > 1 else "one"
     spread = bound.instances.spread if bound.instances is not None else ()
@@ -254,7 +255,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _left(bound: Bound, e: BoundEinsum) -> Iterator[str]:
-    """Ranks of the shared loops that an Einsum stays out of."""
+    """Yield the ranks of shared loops that an Einsum stays outside of."""
     return (x.rank for x in bound.nest if x.bound > 1 and x.member in e.outside)
 
 
@@ -267,7 +268,7 @@ def _own(e: BoundEinsum) -> Iterator[str]:
 
 
 def _lying(e: BoundEinsum) -> Iterator[str]:
-    """Dimensions with the ranks along them."""
+    """Yield the dimensions of an Einsum's array with the ranks along them."""
     for d in e.array.dimensions:
         ranks = dict.fromkeys(x.variable.upper() for x in e.spatial if x.dimension == d.name)
         if ranks:

@@ -1,7 +1,7 @@
 """Files of constraints on a mapspace (``map --fix FILE``, ``map --forbid FILE``).
 
-A file says the same for both: what must hold of a mapping, or what must not. Each name of a list
-is a statement of its own, except where a list stands for alternatives (``array``, ``innermost``).
+Both options read the same statements, which must hold of a mapping or must not hold. Each name of a
+list is a statement of its own, except in lists of alternatives (``array``, ``innermost``).
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ Ranks = Annotated[tuple[Rank, ...], BeforeValidator(one_or_more)]
 
 
 class SizeFields(Fields):
-    """How many coordinates: a number, or the least and the most."""
+    """Number of coordinates: one number, or the least and the most."""
 
     at_least: int = Field(default=1, ge=1)
-    """The fewest."""
+    """Least number."""
     at_most: int | None = Field(default=None, ge=1)
-    """The most; any number where none is given."""
+    """Largest number; any number without one."""
 
 
 def _exactly(value: Any) -> Any:
-    """A number by itself is the least and the most."""
+    """Read a single number as the least and the most."""
     number = isinstance(value, int) and not isinstance(value, bool)
     return {"at_least": value, "at_most": value} if number else value
 
@@ -64,7 +64,7 @@ Size = Annotated[
 
 
 def _each_of_any_size(value: Any) -> Any:
-    """Names by themselves are of ranks any part of which may lie there."""
+    """Read names without sizes as ranks of any size."""
     names = one_or_more(value)
     return {name: {} for name in names} if _are_texts(names) else value
 
@@ -82,36 +82,36 @@ RanksAlong = Annotated[
 
 
 class EinsumConstraintFields(Fields):
-    """How an Einsum runs."""
+    """Constraints on one Einsum."""
 
     array: Names = ()
-    """The arrays it may run on."""
+    """Arrays that it may run on."""
     spatial: dict[Name, RanksAlong] = Field(default_factory=dict)
-    """By dimension, ranks that lie along it, perhaps each with how much of it does."""
+    """Ranks along each dimension of the array, perhaps with their sizes."""
     innermost: Ranks = ()
-    """Ranks one of which is its innermost loop."""
+    """Ranks of which one is its innermost loop."""
     alone: bool | None = None
-    """Whether it stays outside of all shared loops."""
+    """True if it stays outside of all shared loops."""
 
 
 class ConstraintFields(Fields):
-    """The section ``constraints``."""
+    """Section ``constraints`` of a file."""
 
     einsums: dict[str, EinsumConstraintFields] = Field(default_factory=dict)
-    """By name, how each runs."""
+    """Constraints on Einsums, by name."""
     shared: Ranks = ()
-    """Ranks whose loops Einsums share."""
+    """Ranks whose loops are shared by Einsums."""
     order: dict[Name, Ranks] = Field(default_factory=dict)
-    """By level, ranks in the order of their loops."""
+    """Order of loops at each level, by rank."""
     tiles: dict[Name, dict[Rank, Size]] = Field(default_factory=dict)
-    """By memory, how many coordinates of a rank its tiles have."""
+    """Coordinates of ranks in the tiles of each memory."""
     keep: dict[Name, Names] = Field(default_factory=dict)
-    """By level, tensors that it holds."""
+    """Tensors kept at each level."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConstraintFile:
-    """A file of constraints, read: its names are not looked up yet."""
+    """Parsed file of constraints, whose names are not resolved yet."""
 
     fields: ConstraintFields
     root: YamlNode
@@ -124,12 +124,12 @@ class ConstraintFile:
         Parameters
         ----------
         must : bool
-            Whether what it says must hold, or must not.
+            True if its statements must hold, False if they must not.
 
         Raises
         ------
         SpecError
-            It cannot be read, or says something that is no constraint.
+            The file cannot be read, or is not a file of constraints.
         """
         root = read_yaml(read_source(name))
         fields = validate(ConstraintFields, root, section(root, KEY))
@@ -139,12 +139,12 @@ class ConstraintFile:
 def constraints_of(
     files: Iterable[ConstraintFile], program: Program, architecture: Architecture
 ) -> Constraints:
-    """The constraints of some files on the mappings of a cascade on a machine.
+    """Return the constraints of some files on the mappings of a cascade on a machine.
 
     Raises
     ------
     SpecError
-        A file names what the cascade or the machine does not have; says the nearest.
+        A file names something that the cascade or the machine lacks; suggests the nearest name.
     """
     found: list[MappingConstraint] = []
     wrong: list[Problem] = []
@@ -161,7 +161,7 @@ def constraints_of(
 
 
 class _NamesOfFile:
-    """Looks the names of one file up."""
+    """Resolver of the names in one file."""
 
     def __init__(self, file: ConstraintFile, program: Program, architecture: Architecture) -> None:
         self.fields, self.root, self.must = file.fields, file.root, file.must
@@ -175,7 +175,7 @@ class _NamesOfFile:
         self.arrays = tuple(a.name for a in architecture.arrays)
 
     def constraints(self) -> Iterator[MappingConstraint]:
-        """All of the file whose names are right; the others join ``wrong``."""
+        """Yield the constraints whose names are right; problems with the others join ``wrong``."""
         for name, fields in self.fields.einsums.items():
             path: Path = (KEY, "einsums", name)
             if self._knows(name, self.program.einsum_of, "an Einsum of", path, key=True):
@@ -199,7 +199,8 @@ class _NamesOfFile:
     def _order(
         self, memory: str, ranks: tuple[str, ...], path: Path
     ) -> Iterator[MappingConstraint]:
-        """Loops in an order: none may be the other way round; or none may be so."""
+        """Yield the constraints of one order: no pair of loops may be the other way round, or
+        none may be so."""
         if len({*ranks}) < max(2, len(ranks)):
             text = "an order is of two ranks or more, each named once"
             self.wrong.append(Problem(text, self.root.key_span(path)))
@@ -224,7 +225,7 @@ class _NamesOfFile:
                 yield self._constraint(HasTiles(memory, rank, size), here)
 
     def _size(self, fields: SizeFields, path: Path) -> SizeRange | None:
-        """A range; if nothing is in it, that is wrong."""
+        """Return a range of sizes; note a problem if the range is empty."""
         if fields.at_most is not None and fields.at_most < fields.at_least:
             text = f"no size is at least {fields.at_least:,} and at most {fields.at_most:,}"
             self.wrong.append(Problem(text, self.root.span_of(path)))
@@ -275,12 +276,12 @@ class _NamesOfFile:
             yield MappingConstraint(statement=IsAlone(e), must=must, span=span)
 
     def _array(self, name: str) -> str:
-        """An array by its name or role."""
+        """Return the name of an array, given by name or role."""
         array = array_in_role(self.architecture, name)
         return array.name if array is not None else name
 
     def _is_rank(self, rank: str, path: Path, einsum: str = "", *, key: bool = False) -> bool:
-        """Whether Einsums, or one, go over a rank."""
+        """Return whether all Einsums together, or one Einsum, have a rank."""
         if not self._knows(rank, self.ranks, _RANKS, path, key=key):
             return False
         if not einsum:
@@ -299,7 +300,7 @@ class _NamesOfFile:
         key: bool = False,
         machine: bool = False,
     ) -> bool:
-        """Whether a name is known; if not, that is wrong."""
+        """Return whether a name is known; note a problem if it is not."""
         if name in known:
             return True
         whose = self.architecture.name if machine else self.program.name

@@ -1,4 +1,4 @@
-"""Mappings run by the engine, which has the last word on their objective."""
+"""Runs of mappings by the engine, which decides their objective."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from .objectives import LATENCY, SearchObjective
 _NEXT_NEST = "|"
 
 Kind = tuple[str, ...]
-"""Ranks whose loops are shared and go round, outermost first, whatever memory they are at."""
+"""Ranks of shared loops with more than one trip, outermost first, whatever their memories."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineRun:
-    """A mapping that the engine has run."""
+    """Engine run of a mapping."""
 
     value: float
-    """Its objective."""
+    """Objective of the run."""
     mapping: Mapping
     result: Result
     kind: Kind = ()
 
 
 def kind_of(ranks: Iterable[str]) -> Kind:
-    """Of what kind a mapping is: loops over one rank right inside one another are one.
+    """Return the kind of a mapping; adjacent loops over one rank count as one.
 
     Parameters
     ----------
     ranks : iterable of str
-        Of all shared loops that go round, outermost first.
+        Ranks of all shared loops with more than one trip, outermost first.
 
     Examples
     --------
@@ -56,12 +56,12 @@ def kind_of(ranks: Iterable[str]) -> Kind:
 
 
 def kind_of_bound(bound: Bound) -> Kind:
-    """Of what kind a mapping is."""
+    """Return the kind of a bound mapping."""
     return kind_of(x.rank for x in bound.nest if x.bound > 1)
 
 
 def kind_of_nests(nests: Iterable[tuple[str, Bound]]) -> Kind:
-    """Of what kind a mapping of several nests is, or of one."""
+    """Return the kind of a mapping of one nest or of several."""
     kinds = [kind_of_bound(bound) for _, bound in nests]
     if len(kinds) == 1:
         return kinds[0]
@@ -69,12 +69,12 @@ def kind_of_nests(nests: Iterable[tuple[str, Bound]]) -> Kind:
 
 
 def bound_mapping(space: Mapspace | Region, mapping: Mapping) -> Bound:
-    """A mapping of a space's cascade, in the space or not, with its sizes.
+    """Bind a mapping of a mapspace's cascade, inside or outside of the mapspace.
 
     Raises
     ------
     MappingError
-        It is not legal on the space's machine.
+        The mapping is illegal on the machine.
     """
     own = {tile.member for tile in mapping.tiles}
     given = {rank: size for rank, size in space.given.items() if rank not in own}
@@ -82,9 +82,10 @@ def bound_mapping(space: Mapspace | Region, mapping: Mapping) -> Bound:
 
 
 class NestMemo:
-    """The nests of one mapping, bound and run: one next to it has all of them but those changed.
+    """Bound nests of the last accepted mapping, so that only nests that a change touches are
+    bound again.
 
-    Of mappings of one space, whose nests are of the same Einsums.
+    All mappings are of one mapspace, with nests of the same Einsums.
     """
 
     def __init__(self) -> None:
@@ -92,8 +93,7 @@ class NestMemo:
         self._last: dict[object, tuple[NestPart, Bound]] = {}
 
     def bound(self, parts: Sequence[NestPart], architecture: Architecture) -> tuple[Bound, ...]:
-        """Nests of a mapping, of which those that are known are not bound again. Raises as
-        ``bind``."""
+        """Bind the nests of a mapping, except those that are kept. Raises as ``bind``."""
         self._last = {}
         for part in parts:
             key = (part.mapping, id(part.program), tuple(part.shapes.items()))
@@ -102,35 +102,35 @@ class NestMemo:
         return tuple(bound for _, bound in self._last.values())
 
     def keep(self) -> None:
-        """Know the nests that were bound last, which have run, and forget all others."""
+        """Keep the nests that were bound last, and forget all others."""
         self._kept = self._last
 
     def has_run(self, bound: Bound) -> bool:
-        """Whether a nest is one of those known."""
+        """Return whether a nest is kept, and so has run."""
         return any(bound is known for _, known in self._kept.values())
 
 
 def bound_part(part: NestPart, architecture: Architecture) -> Bound:
-    """One nest of several, bound. Raises as ``bind``."""
+    """Bind one nest of several. Raises as ``bind``."""
     return bind(part.program, part.mapping, architecture, part.shapes)
 
 
 def bound_nests(
     space: Mapspace | Region, mapping: Mapping, known: NestMemo | None = None
 ) -> tuple[tuple[str, Bound], ...]:
-    """Each nest of a mapping by its name, bound; one where it has no several.
+    """Bind each nest of a mapping; return its name with it.
 
     Parameters
     ----------
-    known : KnownNests, optional
-        Of a mapping next to it.
+    known : NestMemo, optional
+        Nests of the mapping that was changed.
 
     Raises
     ------
     SpecError
-        The nests do not go together.
+        The nests do not fit together.
     MappingError
-        One is not legal on the space's machine.
+        A nest is illegal on the machine.
     """
     if not mapping.nests:
         return (("", bound_mapping(space, mapping)),)
@@ -168,24 +168,23 @@ def run_mapping(
     objective: SearchObjective,
     known: NestMemo | None = None,
 ) -> EngineRun:
-    """A mapping of a space's cascade, in the space or not, run by the engine.
+    """Run a mapping of a mapspace's cascade, inside or outside of the mapspace.
 
     Parameters
     ----------
     space : Mapspace or Region
-        Whose cascade, shapes and machine are taken.
+        Source of cascade, shapes and machine.
     mapping : Mapping
-        Its own tiles win over the space's; choices that it leaves open are made.
+        Its own tiles override those of the mapspace; choices that it leaves open are made.
     objective : SearchObjective
-        What ``EngineRun.value`` is of.
-    known : KnownNests, optional
-        Of a mapping next to it, where it has several nests.
+        Objective for ``EngineRun.value``.
+    known : NestMemo, optional
+        Nests of the mapping that was changed.
 
     Raises
     ------
     MappingError
-        The mapping is not legal on the space's machine, does not fit, or breaks a constraint of
-        the space.
+        The mapping is illegal, does not fit, or breaks a constraint of the mapspace.
     """
     if mapping.nests:
         return _run_nests(space, mapping, _obeying_nests(space, mapping, known), objective)
@@ -199,19 +198,20 @@ def run_to_beat(
     best: EngineRun,
     known: NestMemo | None = None,
 ) -> EngineRun | None:
-    """The same, or None as soon as it is certain to be slower than the best, where that decides.
+    """Run a mapping; return None as soon as it is certain to be slower than the best, for
+    latency.
 
     Parameters
     ----------
     best : EngineRun
-        What it has to be as good as.
-    known : KnownNests, optional
-        The nests of the best, where it has several.
+        Run to beat.
+    known : NestMemo, optional
+        Nests of the best mapping.
 
     Raises
     ------
     MappingError
-        As ``run_mapping``, as far as it was looked at.
+        As ``run_mapping``, for all parts that were looked at.
     """
     if mapping.nests:
         known = known or NestMemo()
@@ -228,8 +228,9 @@ def run_to_beat(
 
 
 def _are_slower(nests: tuple[tuple[str, Bound], ...], seconds: float, known: NestMemo) -> bool:
-    """Whether nests take longer, one after the other: no more of them is run than tells."""
-    # Results are rounded to floats: what is as long but for that is not longer.
+    """Return whether the nests together take longer than some seconds, running as few as
+    possible."""
+    # Results are rounded to floats, so equal times may differ by the rounding.
     limit = seconds * (1 + 1e-9)
     new = [bound for _, bound in nests if not known.has_run(bound)]
     spent = sum(_seconds(*nest) for nest in nests if known.has_run(nest[1]))
@@ -239,7 +240,7 @@ def _are_slower(nests: tuple[tuple[str, Bound], ...], seconds: float, known: Nes
 
 
 def _seconds(name: str, bound: Bound) -> float:
-    """What a nest takes; it is run at most once."""
+    """Return the latency of a nest in seconds; each nest runs once."""
     return bound.memo(result_of_nest, name, "analytical").latency_s
 
 

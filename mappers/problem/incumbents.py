@@ -1,6 +1,7 @@
 """Incumbents of a search: mappings given, built in, generated or remembered.
 
-A remembered search is kept whole: mapping, certificate, runner-up and history."""
+A remembered search consists of mapping, certificate, runner-up and history.
+"""
 
 from __future__ import annotations
 
@@ -29,37 +30,37 @@ from .protocol import SearchProblem
 from .search_log import with_better
 
 _AT_THE_FLOOR = 1.01
-"""How many times its floor what was found may cost for no other to be worth its making."""
+"""Ratio to the floor up to which a result is good enough to make no further mapping."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Incumbents:
-    """Mappings known for a part, and those that are not worth making unless a search needs them."""
+    """Known mappings of a part, and known mappings that are made only if a search needs them."""
 
     part: PartLike
     problem: SearchProblem
     runs: tuple[EngineRun, ...]
-    """Of those that are legal, the best first; of those that are as good the best in the other
-    objective is first."""
+    """Runs of legal mappings, best first; equal ones by their secondary objective."""
     put_off: tuple[KnownMapping, ...] = ()
-    """Dear to make, and tried by nobody whose latency is as near its floor as what is known."""
+    """Mappings that take long to make, put off because a known mapping is near its floor."""
     refused: tuple[Refusal, ...] = ()
-    """Those that are not legal here in any way to spread them, or break a constraint, and why."""
+    """Mappings that are illegal under every partitioning, or break a constraint, and why."""
 
     @property
     def best(self) -> EngineRun | None:
-        """What a search begins with."""
+        """Run that a search begins with."""
         return self.runs[0] if self.runs else None
 
     @property
     def others(self) -> tuple[EngineRun, ...]:
-        """What it may compare with."""
+        """Further runs, none better."""
         return self.runs[1:]
 
     def made_good(self, found: Searched) -> tuple[Searched, tuple[EngineRun, ...]]:
-        """What was found, or a mapping that was put off and is better, and what of those ran.
+        """Return what was found, or a better mapping that had been put off, and the runs of
+        those.
 
-        They are made where what was found could be better.
+        They are made only if the mapping found may be improved.
         """
         floor = self.problem.objective.floor(found.result)
         value = self.problem.objective.of(found.result)
@@ -79,21 +80,18 @@ class Incumbents:
 def incumbents_of(
     part: PartLike, problem: SearchProblem, start: Sequence[Mapping], *, sparing: bool = True
 ) -> Incumbents:
-    """The mappings known for a part that are legal here.
-
-    Where there are constraints only those count that obey them.
+    """Run the known mappings of a part that are legal and obey all constraints.
 
     Parameters
     ----------
     sparing : bool
-        Whether what is dear to make is put off where latency is searched, and what is there is
-        near enough to its floor for a plain run. Of energy, one end of a front, floors of latency
-        tell nothing.
+        True if mappings that take long to make are put off while a known mapping is near its
+        latency floor. A front needs them all: the floor says nothing about the least energy.
 
     Raises
     ------
     MappingError
-        One to begin with is not legal, or breaks a constraint.
+        A given mapping is illegal, or breaks a constraint.
     """
     found = given_runs(part, problem, start)
     sparing = sparing and problem.objective.code == LATENCY
@@ -119,7 +117,7 @@ def incumbents_of(
 
 
 class _Runs:
-    """Runs of known mappings, and which of them are not legal."""
+    """Runs of known mappings, and the reasons why others are illegal."""
 
     def __init__(self, part: PartLike, problem: SearchProblem) -> None:
         self.part, self.problem = part, problem
@@ -128,11 +126,11 @@ class _Runs:
 
     @property
     def refused(self) -> tuple[Refusal, ...]:
-        """Mappings of which no way to spread them is legal."""
+        """Mappings of which no partitioning is legal."""
         return tuple(r for name, r in self._refused.items() if name not in self._legal)
 
     def of(self, known: KnownMapping) -> tuple[EngineRun, ...]:
-        """A known mapping, run; nothing where it is not legal, or breaks a constraint."""
+        """Return the run of a known mapping; nothing if it is illegal or breaks a constraint."""
         try:
             mapping, space = known(), self.problem.space
             if mapping.cascade not in (self.part.cascade, name_of(self.part)):
@@ -148,12 +146,12 @@ class _Runs:
 
 
 def given_runs(part: PartLike, problem: SearchProblem, start: Sequence[Mapping]) -> list[EngineRun]:
-    """The mappings given for a part, the best first; none where none is of its cascade.
+    """Return the runs of the mappings given for a part, best first.
 
     Raises
     ------
     MappingError
-        One is not legal, or breaks a constraint.
+        A given mapping is illegal, or breaks a constraint.
     """
     mine = (part.cascade, name_of(part))
     given = (mapping for mapping in start if mapping.cascade in mine)
@@ -162,29 +160,29 @@ def given_runs(part: PartLike, problem: SearchProblem, start: Sequence[Mapping])
 
 
 def best_first(problem: SearchProblem, runs: Iterable[EngineRun]) -> tuple[EngineRun, ...]:
-    """Runs by the objective; of those that are as good the best in the other one is first."""
+    """Sort runs by the objective, and equal ones by the secondary objective."""
     return tuple(sorted(runs, key=lambda run: (run.value, problem.objective.tie(run.result))))
 
 
 _EDITION = 1
-"""Of the search: what another one proved is not taken."""
+"""Edition of the search; certificates of other editions are not believed."""
 
 _EQUAL = 1e-9
-"""Values of one mapping that differ by no more than this share are one."""
+"""Relative difference up to which two values of one mapping are equal."""
 
 
 def remember_search(question: MappingKey, found: Searched, *, another: bool = False) -> None:
-    """Keep what a search found.
+    """Keep the result of a search.
 
     Parameters
     ----------
-    question : MappingQuestion
-        What it is the answer to.
+    question : MappingKey
+        Content of the mapping problem.
     found : Searched
-        Through: neither ended early nor of a constrained space.
+        Result of a complete search without constraints.
     another : bool
-        Whether its mapping is of another cascade that computes the same, which it names. Then no
-        runner-up is kept: there may be none of that cascade.
+        True if the mapping is of another cascade that it names. Its runner-up is not kept, as
+        that may be of the part's own cascade.
     """
     remember(question, found.mapping, another=another)
     second = None if another else found.runner_up
@@ -208,19 +206,19 @@ def recall_search(
     objective: SearchObjective,
     tolerance: float,
 ) -> Searched | None:
-    """What a search found for just this problem, if one did.
+    """Return the search remembered for this very problem; None if there is none.
 
     Parameters
     ----------
     space_of : callable
-        Gives the whole space of the question, by the name of the cascade that the mapping is of.
+        Returns the mapspace of the problem for the cascade that a mapping is of.
     tolerance : float
-        That of the search.
+        Tolerance of the search.
     """
     mapping, text = recall(question), recall_beside(question)
     if mapping is None or text is None:
         return None
-    # What cannot be read any more is searched for again.
+    # A file that can no longer be read is searched for again.
     with suppress(InputError, ValueError, TypeError, KeyError):
         known = json.loads(text)
         second = recall(question, RUNNER_UP) if known["runner_up"] else None

@@ -1,4 +1,4 @@
-"""What a search looks for the least of."""
+"""Objectives of a search."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 
 ENERGY, LATENCY, EDP = range(3)
-"""Objectives as compiled code knows them: energy in pJ; latency in cycles; their product."""
+"""Codes of objectives in compiled code: energy in pJ, latency in cycles, and their product."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchObjective:
-    """A number of a result to be made small.
+    """Quantity of a result to minimise.
 
-    ``exact`` says that batches work out the number itself; else they work out a bound, as
-    no mapping is faster than its busiest array or memory.
+    ``exact`` is True if tables give the quantity itself. Otherwise they give a lower bound, as no
+    mapping is faster than its busiest array or memory.
     """
 
     name: str
@@ -30,12 +30,12 @@ class SearchObjective:
     exact: bool
     of: Callable[[Result], float]
     floor: Callable[[Result], float]
-    """The same of the result's floor: what no mapping is below."""
+    """Returns the lower bound of any mapping."""
     other: str | None = None
-    """The objective that decides between mappings that are as good."""
+    """Secondary objective, which decides between equal mappings."""
 
     def tie(self, result: Result) -> float:
-        """What decides between mappings that are as good: the less, the better."""
+        """Return the secondary objective of a result; 0 without one."""
         return 0.0 if self.other is None else OBJECTIVES[self.other].of(result)
 
 
@@ -86,17 +86,17 @@ OBJECTIVES = {
 
 
 def objective_called(name: str) -> SearchObjective:
-    """The objective of a name.
+    """Return the objective of a name.
 
     Parameters
     ----------
     name : str
-        As ``archsim map --objective`` takes it.
+        Name as ``archsim map --objective`` takes it.
 
     Raises
     ------
     SpecError
-        There is none; says the nearest.
+        No objective has this name; suggests the nearest one.
     """
     if name not in OBJECTIVES:
         raise SpecError(f"there is no objective '{name}'; {did_you_mean(name, OBJECTIVES)}")

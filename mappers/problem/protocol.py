@@ -15,22 +15,22 @@ from .engine_run import EngineRun
 from .objectives import SearchObjective
 
 TOLERANCE = 1e-3
-"""As far as the two engines agree: a better mapping could not be told apart."""
+"""Share by which both engines may differ, so that a better mapping could not be told apart."""
 
 Advance = Callable[[int], None]
-"""Called with each amount of work that is done."""
+"""Callback for each amount of work done."""
 
 Progress = Callable[[int], Advance]
-"""Told how much work there is; gives what to call with each amount."""
+"""Receives the amount of work; returns the callback for each amount done."""
 
 
 def silent(total: int) -> Advance:
-    """Progress that nobody looks at.
+    """Ignore the progress of one search.
 
     Parameters
     ----------
     total : int
-        The amount of work; not looked at either.
+        Amount of work, ignored.
     """
     del total
     return lambda _: None
@@ -47,26 +47,26 @@ def quiet(part: str, total: int) -> Advance:
 
 
 def never() -> bool:
-    """No search has to end early."""
+    """Return False: the search never has to end early."""
     return False
 
 
 def at_once() -> bool:
-    """A search has to end with the best that is known."""
+    """Return True: the search has to end with the best mapping so far."""
     return True
 
 
 _MOST = 0.8
-"""Of the time for a search and for runs of what it found, what the search takes at most."""
+"""Largest share of the time that the search takes; the rest is for runs of what it found."""
 
 
 class Clock:
-    """Time that several searches share.
+    """Time limit that several searches share.
 
     Parameters
     ----------
     limit_s : float, optional
-        Seconds from now on for all of them; no limit without.
+        Seconds from now; no limit without.
     """
 
     def __init__(self, limit_s: float | None) -> None:
@@ -74,20 +74,23 @@ class Clock:
         self._rest = 0.0 if limit_s is None else (1 - _MOST) * limit_s
 
     def part(self, searches: int) -> Clock:
-        """The time of the first of some searches, to be shared out among what it does."""
+        """Return the time of the first of some searches."""
         if self._end is None:
             return self
         return Clock(max(0.0, self._end - monotonic()) / searches)
 
     def most(self) -> Clock:
-        """The time of a search, where what it finds needs what is left then."""
+        """Return the time of a search whose results need further runs."""
         if self._end is None:
             return self
         return Clock(_MOST * max(0.0, self._end - monotonic()))
 
     def late(self) -> Callable[[], bool]:
-        """Tells whether runs that come after ``most`` have had their time: from when it is first
-        asked all that is left, or their part of it where a search took longer than it should."""
+        """Return the test whether runs after ``most`` have had their time.
+
+        They may take all time that is left, from when the test is first called, or their part of it
+        where the search took too long.
+        """
         if self._end is None:
             return never
         whole, rest, end = self._end, self._rest, 0.0
@@ -100,7 +103,7 @@ class Clock:
         return is_late
 
     def share(self, searches: int) -> Callable[[], bool]:
-        """Tells whether the first of some searches has had its share of what is left."""
+        """Return the test whether the first of some searches has had its share of the time."""
         if self._end is None:
             return never
         end = monotonic() + max(0.0, self._end - monotonic()) / searches
@@ -109,26 +112,24 @@ class Clock:
 
 @dataclass(frozen=True)
 class SearchProblem:
-    """What is searched, and what for.
+    """Mapspace to search, the objective, and the incumbents.
 
     Parameters
     ----------
     space : Mapspace
-        The mappings there are.
+        Mapspace to search.
     objective : SearchObjective
-        What is to be small.
+        Quantity to minimise.
     tolerance : float
-        Mappings that could be better by less than this share need not be run.
+        Share by which a mapping has to promise to be better, to be run.
     known : EngineRun, optional
-        A mapping to begin with, that need not be of the space. It is what is found where
-        nothing of the space is better.
+        Incumbent, perhaps outside of the mapspace. It is the result if no mapping is better.
     is_over : callable
-        Whether time for the search is up.
+        Returns whether the time of the search is up.
     others : tuple of EngineRun
-        More such mappings, none better than that one. Of mappings that are as good as what is found
-        the best in the other objective is taken, these among them.
+        Further incumbents, none better. Equal mappings are compared by the secondary objective.
     is_late : callable
-        Whether time for what comes after the search is up, too.
+        Returns whether the time for steps after the search is up, too.
     """
 
     space: Mapspace
@@ -142,34 +143,34 @@ class SearchProblem:
 
 @runtime_checkable
 class Mapper(Protocol):
-    """A search strategy. ``mappers.strategies`` has their names; options are its own fields."""
+    """Search strategy; its fields are options. ``mappers.strategies`` lists all by name."""
 
     def search(self, problem: SearchProblem, progress: Progress = silent) -> Searched:
-        """The best mapping found.
+        """Search the best mapping.
 
-        The engine has run what is found (``engine_run.run_mapping``), and its certificate
-        says how much of the space was looked at, and how much better another mapping could be.
+        The engine has run the mapping found. The certificate tells how much of the mapspace was
+        covered, and by how much another mapping could be better.
 
         Raises
         ------
         NoLegalMappingError
-            No mapping is known and none was found legal; says why.
+            No mapping is known, and no mapping found is legal; tells why.
         MappingError
-            The strategy cannot search this space.
+            The strategy cannot search this mapspace.
         """
         ...
 
 
 COLLECT_AFTER = 50_000
-"""Objects made between two looks for garbage, as in the command line itself."""
+"""Objects allocated between two garbage collections, as on the command line."""
 
 
 @contextmanager
 def infrequent_collection() -> Iterator[None]:
-    """Look for garbage seldom while something runs, and then as often as before.
+    """Collect garbage rarely while a block runs, and as before afterwards.
 
-    As it comes, Python looks through all that a search knows again and again: a seventh of its
-    time. Where nobody looks at all it stays so.
+    By default Python scans all objects of a search again and again, in a seventh of its time. A
+    threshold of 0, which turns collection off, is kept.
 
     >>> with infrequent_collection():
     ...     gc.get_threshold()[0] >= COLLECT_AFTER

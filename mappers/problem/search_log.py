@@ -1,7 +1,8 @@
-"""Log of a search: how bound and incumbent converged, and the best mapping of every kind.
+"""Log of a search: convergence of incumbent and lower bound, and the best mapping of each kind.
 
-Two mappings are of one kind where the same ranks' loops are shared in the same order: what is
-*fused*, and how. Of the kinds that lost, the best is the runner-up."""
+Two mappings are of one kind if they share loops over the same ranks in the same order. The
+runner-up is the best mapping of another kind.
+"""
 
 from __future__ import annotations
 
@@ -35,21 +36,21 @@ from .engine_run import (
 from .protocol import SearchProblem
 
 _FEW = 8
-"""Runs that are told of beside the best."""
+"""Best runs that a search reports besides the best one."""
 
 _TRIES = 4
-"""Mappings of other kinds that are run at the end, at the most."""
+"""Mappings of other kinds that are run at the end of a search."""
 
 
 class SearchLog:
-    """What one search sees of a space.
+    """Log of one search.
 
     Parameters
     ----------
     known : EngineRun, optional
-        A mapping that it begins with.
+        Incumbent at the start.
     others : sequence of EngineRun
-        More that are known.
+        Further incumbents.
     """
 
     def __init__(self, known: EngineRun | None = None, others: Sequence[EngineRun] = ()) -> None:
@@ -57,7 +58,7 @@ class SearchLog:
         self._begun = monotonic()
         self._runs: dict[Kind, EngineRun] = {}
         self._few: dict[float, Mapping] = {}
-        """The best few of all runs, by their values."""
+        """Best few runs, by their values."""
         self._promises: dict[Kind, tuple[float, Callable[[], EngineRun]]] = {}
         for run in others:
             self.ran(run)
@@ -66,16 +67,16 @@ class SearchLog:
             self.note(0, known.value, 0.0)
 
     def note(self, runs: int, value: float, bound: float) -> None:
-        """The best so far, and what is proven; kept where either is better than before.
+        """Note the incumbent and the lower bound, if either improved.
 
         Parameters
         ----------
         runs : int
-            Mappings that the engine has run by now.
+            Mappings that the engine has run so far.
         value : float
-            The best of them, infinite before there is one.
+            Objective of the incumbent; infinite before there is one.
         bound : float
-            What no mapping is below, as far as is known by now.
+            Lower bound of the objective proven so far.
         """
         last = self.moments[-1] if self.moments else Moment(0.0, 0, inf, 0.0)
         value, bound = min(value, last.value), max(bound, last.bound)
@@ -83,7 +84,7 @@ class SearchLog:
             self.moments.append(Moment(monotonic() - self._begun, runs, value, min(value, bound)))
 
     def end(self, runs: int) -> tuple[Moment, ...]:
-        """All moments, with that of now as the last: the search is over.
+        """Return all moments, the last at the end of the search.
 
         Parameters
         ----------
@@ -96,7 +97,7 @@ class SearchLog:
         return tuple(self.moments)
 
     def ran(self, run: EngineRun) -> None:
-        """A mapping that the engine ran."""
+        """Note a mapping that the engine ran."""
         known = self._runs.get(run.kind)
         if known is None or run.value < known.value:
             self._runs[run.kind] = run
@@ -105,16 +106,16 @@ class SearchLog:
             del self._few[max(self._few)]
 
     def best(self) -> tuple[RanMapping, ...]:
-        """A few of all that ran, the best first, of those that are as good the first."""
+        """Return the best few runs, best first; of equal ones the first."""
         return tuple(RanMapping(value, self._few[value]) for value in sorted(self._few))
 
     def promise(self, estimate: float, kind: Kind, run: Callable[[], EngineRun]) -> None:
-        """A mapping that was not run, and what its objective may be.
+        """Note a mapping that was not run, with an estimate of its objective.
 
         Parameters
         ----------
         run : callable
-            Runs it; raises ``MappingError`` where it is not legal.
+            Runs the mapping. Raises ``MappingError`` if it is illegal.
         """
         known = self._promises.get(kind)
         if known is None or estimate < known[0]:
@@ -123,21 +124,21 @@ class SearchLog:
     def runner_up(
         self, space: Mapspace | Region, winner: Mapping, *, more: bool = True
     ) -> RunnerUp | None:
-        """The best known mapping of another kind than the winner; None where there is none.
+        """Return the best known mapping of another kind than the winner; None if there is none.
 
         Parameters
         ----------
         space : Mapspace or Region
-            Whose cascade, shapes and machine both are of.
+            Source of the cascade, shapes and machine of both.
         winner : Mapping
-            The best of all.
+            Best mapping of all.
         more : bool
-            Whether there is time to run what promises to be better than all that have run.
+            True if there is time to run promising mappings that have not run.
         """
         try:
             mine = bound_mapping(space, winner)
         except InputError:
-            # It is of another cascade that stands in for this one.
+            # The winner is of another cascade, which has nothing to be compared by.
             return None
         kind = kind_of_bound(mine)
         others = [run for its, run in self._runs.items() if its != kind]
@@ -153,8 +154,7 @@ class SearchLog:
         return None
 
     def _promised(self, kind: Kind, known: Sequence[EngineRun]) -> Iterator[EngineRun]:
-        """Mappings of other kinds that promise to be better than all that have run: those that
-        are legal."""
+        """Yield legal mappings of other kinds whose estimates are below all runs."""
         best = min((run.value for run in known), default=inf)
         promised = ((p, run) for its, (p, run) in self._promises.items() if its != kind)
         for estimate, run in sorted(promised, key=lambda p: p[0])[:_TRIES]:
@@ -171,7 +171,7 @@ class SearchLog:
 def with_better(
     problem: SearchProblem, found: Searched, run: EngineRun, certificate: Certificate, begun: float
 ) -> Searched:
-    """Return what a search found, with a better run of a later step in its place.
+    """Return a search result with a better run of a later step in its place.
 
     Parameters
     ----------
@@ -201,10 +201,10 @@ def with_better(
 
 
 def _next_best(problem: SearchProblem, found: Searched, best: EngineRun) -> RunnerUp | None:
-    """Return the runner-up of a better run: the mapping found before, or its runner-up.
+    """Return the runner-up of a better run: the former best mapping, or the former runner-up.
 
-    Of the two, the first that is of another kind than the better run is taken. None is of another
-    kind where a mapping is of another cascade, which has nothing to be compared by.
+    The first of both that is of another kind is taken. There is none if the better run is of
+    another cascade, which has nothing to be compared by.
     """
     try:
         nests = bound_nests(problem.space, best.mapping)

@@ -69,14 +69,14 @@ def core_family(space: Mapspace, memory: str = "") -> Family:
 def shapes_of_part(
     partitioning: Partitioning, given: Sizes[str, int], program: Program
 ) -> dict[str, int]:
-    """Shapes of a core's part: the cascade's cuts as given, if none of their parts is spread.
+    """Return the shapes of one core's part, in elements by rank.
+
+    Sizes of tiles that the cascade cuts itself are kept unless such a rank is partitioned.
 
     Parameters
     ----------
-    partitioning : Spreading
     given : mapping
         Shapes of the whole work in elements by rank.
-    program : Program
     """
     spread = (program.rank_of.get(s.rank) for _, ranks in partitioning for s in ranks)
     of_cut = any(declared is not None and declared.family for declared in spread)
@@ -85,24 +85,24 @@ def shapes_of_part(
 
 @dataclass(frozen=True, slots=True)
 class _CompulsoryTensor:
-    """A tensor that comes or goes once: elements in bits, and the ranks it varies along."""
+    """Input or output of one core's part, which is moved at least once."""
 
     bits: Fraction
     ranks: frozenset[str]
     users: frozenset[str]
-    """The ranks of all Einsums that read or write it: of others one core has a part, and no other
-    core needs it."""
+    """Ranks of all Einsums that read or write it. A rank among them that the tensor lacks is
+    needed by every core along that rank."""
     result: bool
 
 
 def core_view(
     program: Program, architecture: Architecture, partitioning: Partitioning, given: Sizes[str, int]
 ) -> Architecture:
-    """The machine of one core: one memory in the place of all that several cores share.
+    """Return the machine of one core, with one memory in place of all memories that cores share.
 
-    It is as fast as the slowest of them is for one core where each tensor comes once: what cores
-    share is counted once for all, but in a memory that feeds them without multicast once for each,
-    beside what comes into it.
+    This memory is as fast as one core's share of the slowest shared memory, if each tensor is moved
+    once. A shared memory delivers a tensor once for all cores. A memory without multicast that
+    feeds the cores delivers it once for each core, and also takes it in.
 
     Parameters
     ----------
@@ -111,8 +111,8 @@ def core_view(
 
     Examples
     --------
-    Of 108 cores those of a row share X, those of a column W. L2 gives each of them both, so that
-    a core has little more than a 120th of its bandwidth:
+    Of 108 cores, those of a row share X, and those of a column share W. L2 gives each core both, so
+    that a core has little more than a 120th of its bandwidth:
 
     >>> from archsim.spec.mapping import SpreadRank
     >>> from einsum_cascade import Cascade
@@ -127,13 +127,14 @@ def core_view(
     118
     """
     if architecture.memories[0].ring:
-        # A chip holds what it works on: it is the machine, or has cores of its own.
+        # A chip owns its part of the work: it is a machine by itself, or has cores of its own.
         chip = _inside_of(architecture, 0, architecture.memories[1])
         return core_view(program, chip, partitioning, given)
     feeding = [n for n, m in enumerate(architecture.memories) if m.instances]
     last = max(feeding, default=0)
     if last and last == len(architecture.memories) - 1:
-        # Nothing is inside of it but arrays: it is the core's own memory, in parts.
+        # Only arrays are inside of this memory: it is the core's own memory, divided among the
+        # cores.
         seen = machine_of_one_core(architecture, partitioning)
         return replace(seen, memories=tuple(map(without_instances, seen.memories)))
     spread = [
@@ -157,7 +158,7 @@ def core_view(
 
 
 def _inside_of(architecture: Architecture, last: int, outermost: Memory) -> Architecture:
-    """A machine of what is inside of a memory, with another in the place of all that is outside."""
+    """Return the machine inside of a memory, with another memory in place of everything outside."""
     gone = {m.name for m in architecture.memories[: last + 1]} | {outermost.name}
     inner = (m for m in architecture.memories[last + 1 :] if m.name != outermost.name)
     memories = (replace(m, inside=outermost.name) if m.inside in gone else m for m in inner)
@@ -172,7 +173,7 @@ def without_instances(memory: Memory) -> Memory:
 def _compulsory(
     program: Program, architecture: Architecture, shapes: Sizes[str, int]
 ) -> tuple[_CompulsoryTensor, ...]:
-    """Inputs and outputs of a core's part."""
+    """Return the inputs and outputs of a core's part."""
     bits = words_of(program, architecture.word_bits)
     found = [(t.name, (*program.parallel, *t.ranks), False) for t in program.inputs]
     for name in program.outputs:
@@ -191,14 +192,14 @@ def _compulsory(
 
 
 def _users(program: Program, tensor: str) -> frozenset[str]:
-    """Ranks of the Einsums that read or write a tensor."""
+    """Return the ranks of all Einsums that read or write a tensor."""
     using = (e for e in program.einsums if tensor in (e.name, *(a.tensor for a in e.reads)))
     named = {whole_rank_of(program, v.upper()) for e in using for v in e.variables}
     return _with_parts(program, (*program.parallel, *named))
 
 
 def _with_parts(program: Program, ranks: Collection[str]) -> frozenset[str]:
-    """Ranks, and what the cascade cuts them into: who has a part of that has a part of the rank."""
+    """Return ranks together with the ranks that the cascade cuts them into."""
     declared = (program.rank_of.get(rank) for rank in ranks)
     return frozenset(chain(ranks, *(d.partition for d in declared if d is not None)))
 
@@ -209,9 +210,10 @@ def _share(
     moved: Sequence[_CompulsoryTensor],
     spread: Sequence[tuple[int, str, int]],
 ) -> Fraction:
-    """The share of a memory's bandwidth that a core has, where all do the same at once."""
+    """Return a core's share of a memory's bandwidth while all cores do the same."""
 
-    # What is spread outside of it tells copies of the memory apart, each with a bandwidth.
+    # A rank that is partitioned outside of the memory distinguishes copies of it, each with the
+    # full bandwidth.
     splits = [(level, rank, parts) for level, rank, parts in spread if level >= number]
 
     def served(tensor: _CompulsoryTensor) -> int:
@@ -224,7 +226,7 @@ def _share(
         return prod(all_of)
 
     def filled(tensor: _CompulsoryTensor) -> int:
-        """Copies of an operand that come into it, where something is outside."""
+        """Return how many copies of an operand come into the memory from outside."""
         if tensor.result or not number:
             return 0
         return prod(parts for _, rank, parts in splits if rank in tensor.ranks)
@@ -237,13 +239,14 @@ def _share(
 def with_ring_capacity(
     chip: Architecture, partitioning: Partitioning, program: Program, shapes: Sizes[str, int]
 ) -> Architecture:
-    """A chip that has room for a copy of what goes round where it has room for a part of it, and
-    for another that passes.
+    """Return a chip whose capacity suffices for copies of the inputs that go round the ring.
+
+    The chip itself holds a part of each such input, and a second part that passes by.
 
     Parameters
     ----------
     shapes : mapping
-        Of the part of the work that a chip has, in elements by rank.
+        Shapes of a chip's part of the work, in elements by rank.
     """
     outer, *inner = chip.memories
     if outer.capacity_bytes is None:
@@ -265,13 +268,14 @@ def with_ring_capacity(
 def lifted_around_ring(
     mapping: Mapping, partitioning: Partitioning, program: Program, architecture: Architecture
 ) -> Iterator[Mapping]:
-    """The mapping of a chip spread over a ring of them, with what all need going round along one
-    rank after the other: the engine says which can.
+    """Yield mappings of a ring of chips whose shared inputs go round along one rank each.
+
+    The engine decides which of them are legal.
 
     Parameters
     ----------
     architecture : Architecture
-        Whose outermost memory is a ring of links.
+        Machine whose outermost memory is a ring of links.
     """
     links = architecture.memories[0].name
     spread = {s.rank for name, ranks in partitioning if name == links for s in ranks}
@@ -288,8 +292,10 @@ def lifted_around_ring(
 
 
 def _at_links(mapping: Mapping, architecture: Architecture) -> Iterator[Mapping]:
-    """The mapping with all loops of the memory inside of the links at these, and with more and more
-    of the shared loops of memories further in, so that tiles get smaller."""
+    """Yield mappings with the loops of the home memory moved to the links.
+
+    Each further mapping moves one more shared loop of inner memories, so that tiles get smaller.
+    """
     links, home = architecture.memories[0].name, architecture.home.name
 
     def at_links(nest: tuple[NestLevel, ...]) -> tuple[NestLevel, ...]:
@@ -318,16 +324,16 @@ def _named(level: str, architecture: Architecture) -> str:
 
 
 def partitionings_of(space: Mapspace) -> tuple[Partitioning, ...]:
-    """Ways to spread a cascade; on a single core only where there is no other.
+    """Return the partitionings of a cascade, most promising first.
 
-    Where they leave cores idle, those in which all need what one of them makes come first: it takes
-    that one as long as any would take for itself, as chips in a ring do.
+    The work stays on one core only if there is no other partitioning. Where cores would idle,
+    partitionings that replicate an Einsum on every core are included.
     """
     program, machine = space.program, space.architecture
     usual = usual_partitionings(program, machine, space.given)
     copying = replicating_partitionings(program, machine, space.given)
     partitionings = tuple(way for way in (*copying, *usual) if way) or usual
-    # Those that promise most first: what is found tells which of the others cannot be better.
+    # The incumbent of a promising partitioning shows which others cannot be better.
     times = bandwidth_bounds(program, machine, space.given, partitionings)
     return tuple(
         way for _, way in sorted(zip(times, partitionings, strict=True), key=lambda p: p[0])
@@ -368,7 +374,7 @@ def core_relaxation(whole: Mapspace, partitioning: Partitioning, memory: str = "
 
 
 def _is_shared(architecture: Architecture, memory: str) -> bool:
-    """Whether a memory feeds instances, or is outside of one that does."""
+    """Return whether a memory feeds cores, or is outside of a memory that does."""
     names = [m.name for m in architecture.memories]
     return bool(memory) and any(m.instances for m in architecture.memories[names.index(memory) :])
 
@@ -376,8 +382,11 @@ def _is_shared(architecture: Architecture, memory: str) -> bool:
 def _view_of_shared(
     architecture: Architecture, partitioning: Partitioning, memory: str
 ) -> tuple[Architecture, int]:
-    """A core between the outermost memory and one that it shares, and how many share that: what is
-    inside of it makes no difference to what is outside."""
+    """Return a core between the outermost memory and one that it shares, and how many cores
+    share it.
+
+    Memories inside of the shared one make no difference to the traffic outside of it.
+    """
     seen = {
         m.name: without_instances(m)
         for m in machine_of_one_core(architecture, partitioning).memories
@@ -394,9 +403,12 @@ def _view_of_shared(
 def _lifted_from_shared(
     whole: Mapspace, machine: Architecture, mapping: Mapping, partitioning: Partitioning
 ) -> Iterator[Mapping]:
-    """The mapping of a core between two memories, spread over all cores: with all in those that it
-    does not see, and with nothing; with all that comes from outside in what it shares, so that it
-    comes once for all cores, and with what it keeps there itself."""
+    """Yield mappings of all cores for one of a core that sees two memories.
+
+    Memories that the core does not see keep every tensor, or none. The shared memory keeps every
+    tensor that comes from outside, so that it comes once for all cores, or only what the core keeps
+    there.
+    """
     outer, shared = (m.name for m in machine.memories)
     inside = whole.architecture.memories[whole.architecture.home_level :]
     unseen = [m.name for m in inside if m.name not in (outer, shared)]
@@ -429,14 +441,17 @@ def ring_relaxation(whole: Mapspace, partitioning: Partitioning) -> Relaxation:
 
 
 def _program_of_middle_part(whole: Mapspace, partitioning: Partitioning) -> Program:
-    """The cascade as a core has it: of a rank under a mask with balanced parts, whose sizes the
-    mapping decides, it has one of their mean length from the middle, and so of their mean work."""
+    """Return the cascade of an average core, for a masked rank with balanced parts.
+
+    The mapping decides the sizes of such parts. The core gets a part of mean length from the middle
+    of the rank, and so the mean work.
+    """
     program = whole.program
     for spread in chain.from_iterable(ranks for _, ranks in partitioning):
         if spread.balanced:
             extent = whole.given[spread.rank]
-            # ``extent // -n`` is minus the length of a part, rounded up: as much is before it as
-            # behind.
+            # ``extent // -n`` is minus the length of a part, rounded up: as much is before the part
+            # as behind it.
             begin = (extent + extent // -(spread.parts or 1)) // 2
             lengths = whole_lengths(program, spread.rank, whole.given)
             program = program.memo(shift_masks, spread.rank, begin, lengths)
@@ -453,22 +468,17 @@ def _moves_more(space: Mapspace, partitioning: Partitioning, cycles: float) -> b
 def placements(
     mapping: Mapping, partitioning: Partitioning, architecture: Architecture, program: Program
 ) -> Iterator[Mapping]:
-    """The mapping of a core spread over all: with its loops as they are, and with more and more of
-    those of the outermost memory at the one that feeds the cores.
+    """Yield partitioned mappings of a core's mapping, some of which are illegal.
+
+    The first keeps the loops as they are. Each further one moves one more loop of the outermost
+    memory to the memory that feeds the cores.
 
     Parameters
     ----------
     mapping : Mapping
-        Of one core's part, which knows one memory in the place of all that cores share.
-    partitioning : Spreading
+        Mapping of one core's part, which sees one memory in place of all shared memories.
     architecture : Architecture
-        The whole machine.
-    program : Program
-
-    Yields
-    ------
-    Mapping
-        Of the whole machine; not all of them are legal.
+        Whole machine.
     """
     yield partition_mapping(mapping, partitioning, architecture, program)
     outer = architecture.home.name

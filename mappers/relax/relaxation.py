@@ -162,32 +162,32 @@ def _search(query: Query[Answer], make: Callable[[], Relaxation], left: int) -> 
 def projected_constraints(
     whole: Mapspace, other: Architecture, shapes: Sizes[str, int]
 ) -> Constraints:
-    """The constraints of a space on those of another machine.
+    """Return the constraints of a mapspace as another machine states them.
 
     Parameters
     ----------
     whole : Mapspace
-        Of the machine itself.
+        Mapspace of the machine itself.
     other : Architecture
-        Some of its memories and all of its arrays, by their names. Of memories that are not there
-        those outside of all that are have its outermost one in their place.
+        Machine with all arrays and some of the memories of the machine itself. Its outermost memory
+        stands for the missing memories outside of all others.
     shapes : mapping
-        Of the work on the other machine, in elements by rank.
+        Shapes of the work on the other machine, in elements by rank.
 
     Examples
     --------
-    What must not be kept in L2 says nothing of a core that sees HBM and L1 alone; no order at L2
-    is one that loops at HBM have there, as they may be at either:
+    A core sees HBM and L1 only. Residency in L2 does not concern it. The order of loops at L2
+    concerns its loops at HBM, as these may be at either memory:
 
     >>> from archsim import Architecture
     >>> from einsum_cascade import Cascade
     >>> machine = Architecture.load("a100-80gb")
     >>> hbm, l2, l1 = machine.memories
     >>> core = replace(machine, memories=(hbm, replace(l1, inside="HBM")))
-    >>> told = (IsKept("X", "L2"), IsKept("X", "L1"), IsOutside("L2", "N", "J"))
-    >>> them = Constraints(tuple(MappingConstraint(statement=s, must=False) for s in told))
+    >>> given = (IsKept("X", "L2"), IsKept("X", "L1"), IsOutside("L2", "N", "J"))
+    >>> constraints = Constraints(tuple(MappingConstraint(statement=s, must=False) for s in given))
     >>> shapes = {"N": 16, "D": 16, "J": 16}
-    >>> layer = Mapspace.of(Cascade.load("linear-layer").program, machine, shapes, them)
+    >>> layer = Mapspace.of(Cascade.load("linear-layer").program, machine, shapes, constraints)
     >>> [c.text for c in projected_constraints(layer, core, shapes).all]
     ['X must not be kept in L1', 'N must not be looped over outside of J at HBM']
     """
@@ -198,7 +198,8 @@ def projected_constraints(
 def _said(
     c: MappingConstraint, whole: Architecture, other: Architecture, shapes: Sizes[str, int]
 ) -> MappingConstraint | None:
-    """A constraint as another machine says it; None where it cannot."""
+    """Return a constraint as another machine states it; None where it does not concern that
+    machine."""
     known = [m.name for m in other.memories]
     outer = known[0] if memories_represented(whole, other) else None
     match c.statement:
@@ -211,14 +212,15 @@ def _said(
             if memory not in memories_represented(whole, other) or len(known) == 1:
                 return None
             if s.rank in shapes and s.holds([shapes[s.rank]]) is c.must:
-                return None  # with all loops inside of it, it holds all of the part
-            # With the loops outside of it, it holds what the next one does.
+                return None  # all loops are inside of the missing memory: it holds all of the part
+            # With all loops outside of the missing memory, it holds what the next memory does.
             return replace(c, statement=replace(s, memory=known[1]))
     return c
 
 
 def memories_represented(whole: Architecture, other: Architecture) -> tuple[str, ...]:
-    """Memories of a machine that the outermost of another stands for, beside its own."""
+    """Return the memories that the outermost memory of another machine stands for, besides its
+    own."""
     known = {m.name for m in other.memories[1:]}
     names = [m.name for m in whole.memories]
     first = next((n for n, name in enumerate(names) if name in known), len(names))
@@ -226,17 +228,16 @@ def memories_represented(whole: Architecture, other: Architecture) -> tuple[str,
 
 
 def with_constrained_places(whole: Mapspace, other: Architecture, mapping: Mapping) -> Mapping:
-    """A mapping that keeps what constraints ask for, and nothing that they forbid, in memories of
-    which the other machine knew nothing.
+    """Return a mapping that obeys residency constraints in memories that the relaxation lacks.
 
     Parameters
     ----------
     whole : Mapspace
-        Of the machine itself, with its constraints.
+        Mapspace of the machine itself, with its constraints.
     other : Architecture
-        The machine that was searched in its place.
+        Machine of the relaxation.
     mapping : Mapping
-        On the machine itself.
+        Mapping of the machine itself.
     """
     levels = memories_represented(whole.architecture, other)
     for c in whole.constraints.all:
@@ -246,7 +247,7 @@ def with_constrained_places(whole: Mapspace, other: Architecture, mapping: Mappi
 
 
 def _kept(mapping: Mapping, machine: Architecture, told: IsKept, must: bool) -> Iterator[Keep]:
-    """What levels keep, with a tensor in one of them or without."""
+    """Yield the residencies of a mapping, with or without a tensor in one memory."""
     there = False
     for keep in mapping.keep:
         if (memory_in_role(machine, keep.level) or keep.level) != told.level:
@@ -270,16 +271,17 @@ def relaxed_certificate(
     runs: int,
     ended: str,
 ) -> Certificate:
-    """How the spaces of other machines were covered; the gap is against the floor of any mapping.
+    """Return the certificate of several relaxations; its gap is against the floor of any
+    mapping.
 
     Parameters
     ----------
     best : Result
-        The best that the engine ran on the machine itself.
+        Best result of the engine on the machine itself.
     all_of : sequence of Certificate
-        Of the other machines.
+        Certificates of the relaxations.
     where : str
-        What of the machine was searched, as it is said behind the strategy.
+        Text behind the strategy: the part of the machine that was searched.
     runs : int
         Mappings that the engine ran on the machine itself.
     """
@@ -301,31 +303,31 @@ def relaxed_certificate(
 
 
 def infeasible_relaxations(space: Mapspace, refused: Sequence[InputError]) -> InputError:
-    """Why nothing that was brought over is legal.
+    """Return the error that explains why no lifted mapping is legal.
 
     Parameters
     ----------
     space : Mapspace
-        Of the machine itself.
+        Mapspace of the machine itself.
     refused : sequence of InputError
-        What was wrong with what was looked at.
+        Errors of relaxations and of lifted mappings.
     """
     if refused and not space.constraints:
         return refused[0]
     if refused:
-        # Where constraints leave nothing anywhere, what was looked at first says so.
+        # Constraints that allow no mapping anywhere are explained best by the first relaxation.
         nothing = (why for why in refused if isinstance(why, NoLegalMappingError))
         return next(nothing, None) or no_legal_mapping(space, refused[0].problems)
     return NoLegalMappingError(Problem(f"no mapping is legal on {space.architecture.name}"))
 
 
 def first_incumbent(space: Mapspace, problem: SearchProblem) -> EngineRun | None:
-    """The best of the mappings that a machine could run by where nobody searches.
+    """Return the best run of the built-in and the generated mappings of a relaxation.
 
     Parameters
     ----------
     space : Mapspace
-        Of the other machine.
+        Mapspace of the relaxation.
     """
     best: EngineRun | None = None
     for mapping in _unsearched(space):
@@ -341,7 +343,7 @@ def first_incumbent(space: Mapspace, problem: SearchProblem) -> EngineRun | None
 def _unsearched(space: Mapspace) -> Iterator[Mapping]:
     for entry in mapping_entries(space.program.name):
         mapping = entry.load()
-        # Its loops are at memories by their roles: any machine has these.
+        # Its loops name memories by roles, which any machine has.
         if not any(level.spatial for level in mapping.nest):
             yield mapping
     for make in (block_by_block, einsum_by_einsum):
