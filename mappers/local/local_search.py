@@ -29,33 +29,29 @@ from ..problem.engine_run import (
 )
 from ..problem.protocol import SearchProblem
 from ..problem.search_log import with_better
+from . import policy
 
 Move = Callable[[Mapping], Mapping]
-"""Gives the changed mapping; the same one where there is nothing to change."""
-
-_TIMES = tuple(
-    Fraction(*f) for f in ((2, 1), (1, 2), (4, 1), (1, 4), (3, 1), (3, 2), (2, 3), (3, 4))
-)
-"""How many times as long a tile becomes."""
+"""Returns the changed mapping, or the same mapping if there is nothing to change."""
 
 
 def moves_of(
     architecture: Architecture, mapping: Mapping, sizes: dict[str, int], fixed: Sequence[str] = ()
 ) -> Iterator[Move]:
-    """All small changes, those that may change most first.
+    """Yield all small changes of a mapping, those that may change most first.
 
     Parameters
     ----------
     mapping : Mapping
-        Of one nest, that names memories and arrays by their names.
+        Mapping of one nest that names memories and arrays by their names.
     sizes : dict of str to int
-        Lengths of its tiles by member, in coordinates, where it does not write them as numbers.
+        Tile sizes by member, in coordinates, of tiles that are not written as numbers.
     fixed : sequence of str
         Members whose tiles stay as they are.
     """
     for tile in mapping.tiles:
         if tile.member not in fixed and (tile.member in sizes or isinstance(tile.size, int)):
-            for times in _TIMES:
+            for times in policy.TILE_RATIOS:
                 yield partial(with_tile, member=tile.member, times=times, sizes=sizes)
     tensors = tuple(dict.fromkeys(t for k in mapping.keep for t in k.tensors))
     memories = [m.name for m in architecture.memories]
@@ -86,7 +82,7 @@ def _moves_of_loops(architecture: Architecture, mapping: Mapping) -> Iterator[Mo
 
 
 def with_tile(mapping: Mapping, member: str, times: Fraction, sizes: dict[str, int]) -> Mapping:
-    """Tiles of a rank longer or shorter, at least one coordinate.
+    """Scale the tiles of a rank, to at least one coordinate.
 
     Examples
     --------
@@ -104,8 +100,8 @@ def with_tile(mapping: Mapping, member: str, times: Fraction, sizes: dict[str, i
 
 
 def with_place(mapping: Mapping, tensor: str, place: str) -> Mapping:
-    """A mapping that keeps a tensor in a memory or the registers of an array; one that does,
-    without it there.
+    """Keep a tensor in a memory or in the registers of an array, or no longer if it is kept
+    there.
 
     Examples
     --------
@@ -128,7 +124,7 @@ def _toggled(keep: Keep, tensor: str) -> Keep:
 
 
 def transposed(mapping: Mapping, einsum: str, one: int, other: int) -> Mapping:
-    """An Einsum's ranks along two dimensions of its array in each other's places."""
+    """Swap the ranks along two dimensions of an Einsum's array."""
 
     def changed(how: EinsumMapping) -> EinsumMapping:
         spatial = list(how.spatial)
@@ -140,7 +136,7 @@ def transposed(mapping: Mapping, einsum: str, one: int, other: int) -> Mapping:
 
 
 def with_outside(mapping: Mapping, einsum: str, loop: str) -> Mapping:
-    """An Einsum outside of a shared loop; one that is, inside of it."""
+    """Move an Einsum outside of a shared loop, or back inside."""
 
     def changed(how: EinsumMapping) -> EinsumMapping:
         others = tuple(name for name in how.outside if name != loop)
@@ -150,7 +146,7 @@ def with_outside(mapping: Mapping, einsum: str, loop: str) -> Mapping:
 
 
 def with_own_loop_before(mapping: Mapping, einsum: str, loop: str, before: str) -> Mapping:
-    """One of an Einsum's own loops right outside of another at the same memory."""
+    """Move one of an Einsum's own loops right outside of another loop at the same memory."""
 
     def changed(how: EinsumMapping) -> EinsumMapping:
         nest = tuple(
@@ -165,7 +161,7 @@ def with_own_loop_before(mapping: Mapping, einsum: str, loop: str, before: str) 
 
 
 def with_loop_before(mapping: Mapping, loop: str, before: str) -> Mapping:
-    """A shared loop right outside of another, at its memory.
+    """Move a shared loop right outside of another loop, to that loop's memory.
 
     Examples
     --------
@@ -185,8 +181,10 @@ def with_loop_before(mapping: Mapping, loop: str, before: str) -> Mapping:
 
 
 def with_loop_at(mapping: Mapping, loop: str, memory: str) -> Mapping:
-    """A shared loop at another memory, inside of what is there, or outside where it comes from
-    further in; where the mapping has no loops at that memory, the same mapping."""
+    """Move a shared loop to another memory that has loops.
+
+    A loop from outside becomes the innermost loop there, and a loop from inside the outermost.
+    """
     levels = [level.level for level in mapping.nest]
     here = next(n for n, level in enumerate(mapping.nest) if loop in level.loops)
     if memory not in levels or levels[here] == memory:
@@ -214,43 +212,26 @@ def _with_einsum(
     return replace(mapping, einsums=einsums)
 
 
-_FAR = 0.02
-"""Of what is proven within this share of the best, no small change matters."""
-
-_TRIES = 400
-"""Changes of a mapping that are tried, at the most; as many again after each that gains a
-hundredth."""
-
-_LEAST = 1e-4
-"""What a change gains at the least, as a share, to be one."""
-
-_HOPELESS = 1.2
-"""How many times the best a runner-up may cost for small changes to be worth it."""
-
-_LEAST_S, _SHARE = 1.0, 0.2
-"""Seconds that it takes, at the most: so many, or this share of what the search took."""
-
-
 def improve_locally(problem: SearchProblem, found: Searched, began: float) -> Searched:
-    """What was found, or what small changes make of it, which the engine has run.
+    """Return the mapping found, or a better one that small changes make of it.
 
     Parameters
     ----------
     problem : SearchProblem
-        What was searched.
+        Problem that was searched.
     began : float
-        When the search did, in seconds of ``time.monotonic``.
+        Start of the search, in seconds of ``time.monotonic``.
 
     Returns
     -------
     Searched
-        Its certificate's bound is what was proven before: a change may leave the space.
+        Its certificate keeps the lower bound of the search: a change may leave the mapspace.
     """
     certificate = found.certificate
-    if certificate.ended == INTERRUPTED or certificate.gap <= _FAR:
+    if certificate.ended == INTERRUPTED or certificate.gap <= policy.MIN_GAP_TO_IMPROVE:
         return found
     begun, best = monotonic(), found
-    end = begun + max(_LEAST_S, _SHARE * (begun - began))
+    end = begun + max(policy.MIN_SECONDS, policy.MAX_TIME_SHARE * (begun - began))
     for start in _starts(problem, found):
         climb = _Climb(problem, start, end)
         climb.go()
@@ -262,12 +243,12 @@ def improve_locally(problem: SearchProblem, found: Searched, began: float) -> Se
 
 
 def _starts(problem: SearchProblem, found: Searched) -> Iterator[EngineRun]:
-    """The best, and the best of another kind."""
+    """Yield the runs to start from: the best mapping, and the runner-up if it is not much worse."""
     yield _as_run(problem, found.mapping, found.result)
     if found.runner_up is None:
         return
     value, other = (problem.objective.of(r) for r in (found.result, found.runner_up.result))
-    if other <= _HOPELESS * value:
+    if other <= policy.HOPELESS_RUNNER_UP * value:
         yield _as_run(problem, found.runner_up.mapping, found.runner_up.result)
 
 
@@ -277,20 +258,20 @@ def _as_run(problem: SearchProblem, mapping: Mapping, result: Result) -> EngineR
 
 @dataclass
 class _Climb:
-    """From one mapping to better ones next to it."""
+    """Climb from one mapping to better neighbours."""
 
     problem: SearchProblem
     best: EngineRun
     end: float
     runs: int = 0
-    left: int = _TRIES
+    left: int = field(default_factory=lambda: policy.MAX_CHANGES)
     ended: str = ""
     tried: set[Mapping] = field(default_factory=set)
     nests: NestMemo = field(default_factory=NestMemo)
-    """Of the best, where it has several."""
+    """Bound nests of the best mapping, if it has several."""
 
     def go(self) -> None:
-        """Try all changes, one after the other, from what is best by then."""
+        """Try all changes, one after the other, always from the best mapping so far."""
         try:
             self._climb()
         except KeyboardInterrupt:
@@ -301,7 +282,7 @@ class _Climb:
         while not self._over():
             before = self.best
             for move in moves:
-                # What is better by a change may be better still by the same once more.
+                # A change that improves the mapping may improve it again.
                 while self._try(move(self.best.mapping)):
                     pass
                 if self._over():
@@ -312,13 +293,13 @@ class _Climb:
     def _over(self) -> bool:
         if self.left <= 0 or monotonic() >= self.end:
             return True
-        # With more time more might be found: it is not the answer to the next question.
+        # A longer search might find more, so the result is not remembered.
         if self.problem.is_late():
             self.ended = TIME_LIMIT
         return bool(self.ended)
 
     def _moves(self) -> tuple[Move, ...]:
-        """Changes of each nest; none of a mapping of another cascade that stands in for this."""
+        """Return the changes of each nest; none for a mapping of another cascade."""
         space, mapping = self.problem.space, self.best.mapping
         try:
             bounds = [bound for _, bound in bound_nests(space, mapping)]
@@ -326,10 +307,10 @@ class _Climb:
         except InputError:
             return ()
         if run.value != self.best.value:
-            return ()  # the other cascade has the same names
+            return ()  # another cascade with Einsums of the same names
         self.nests.keep()
         if not mapping.nests:
-            # Roles are parts of this machine from here on.
+            # From here on, roles are resolved to parts of this machine.
             mapping = bounds[0].mapping
             self.best = replace(self.best, mapping=mapping)
         found: list[Move] = []
@@ -340,7 +321,7 @@ class _Climb:
         return tuple(found)
 
     def _try(self, mapping: Mapping) -> bool:
-        """Whether a mapping is better than the best, which it is then."""
+        """Return whether a mapping is better than the best, and take it as the best if so."""
         if mapping in self.tried or self._over():
             return False
         self.tried.add(mapping)
@@ -353,19 +334,19 @@ class _Climb:
             return False
         if run is None or not _is_better(self.problem, run, self.best):
             return False
-        if run.value < self.best.value * 0.99:
-            self.left = max(self.left, _TRIES)
+        if run.value < self.best.value * (1 - policy.BIG_GAIN):
+            self.left = max(self.left, policy.MAX_CHANGES)
         self.best = run
         self.nests.keep()
         return True
 
 
 def _is_better(problem: SearchProblem, run: EngineRun, best: EngineRun) -> bool:
-    """Whether it is better, or as good and better in the other objective."""
+    """Return whether a run is better; equal runs are compared by the secondary objective."""
     tie = problem.objective.tie
     if run.value != best.value:
-        return run.value < best.value * (1 - _LEAST)
-    return tie(run.result) < tie(best.result) * (1 - _LEAST)
+        return run.value < best.value * (1 - policy.MIN_GAIN)
+    return tie(run.result) < tie(best.result) * (1 - policy.MIN_GAIN)
 
 
 def _better_of(problem: SearchProblem, found: Searched, climb: _Climb, begun: float) -> Searched:
@@ -378,7 +359,7 @@ def _better_of(problem: SearchProblem, found: Searched, climb: _Climb, begun: fl
 
 
 def _sizes(bound: Bound) -> dict[str, int]:
-    """Lengths of tiles by member, in coordinates."""
+    """Return tile sizes by member, in coordinates."""
     cuts = (members for _, members in bound.tiling.cuts)
     pairs = (pair for members in cuts for pair in pairwise(members))
     return {inner.name: outer.stride for outer, inner in pairs}

@@ -11,32 +11,30 @@ from einsum_cascade.errors import Problem, SpecError
 
 from ..problem.certificate import Searched
 from ..problem.protocol import Progress, SearchProblem, silent
+from . import policy
 from .trials import MappingPoint, MappingTrials, OpenChoices, search_by
-
-_EVALUATIONS = 100
-"""Fewer than other strategies run: to suggest a point takes longer than to run it."""
 
 
 @dataclass(frozen=True, slots=True)
 class OptunaSearch:
-    """What good points have more often than others is tried more often (``Mapper``)."""
+    """Search that tries more often what good points have in common (``Mapper``)."""
 
     seed: int = 0
-    evaluations: int = _EVALUATIONS
+    evaluations: int = policy.OPTUNA_EVALUATIONS
 
     def search(self, problem: SearchProblem, progress: Progress = silent) -> Searched:
-        """The best of the points suggested. Raises as ``search_by``.
+        """Return the best of the suggested points. Raises as ``search_by``.
 
         Raises
         ------
         SpecError
-            Optuna is not installed; says how to.
+            Optuna is not installed; tells how to install it.
         """
         _optuna()
         return search_by(self.walk, "optuna", self.evaluations, problem, progress)
 
     def walk(self, trials: MappingTrials) -> None:
-        """Try what is suggested until it is over."""
+        """Try suggested points until the search is over."""
         optuna = _optuna()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=self.seed))
@@ -49,7 +47,7 @@ class OptunaSearch:
             if value < inf:
                 study.tell(trial, value)
             else:
-                # Told so, it is worse than all that have a value.
+                # A pruned trial counts as worse than all trials with a value.
                 study.tell(trial, state=optuna.trial.TrialState.PRUNED)
 
 
@@ -66,7 +64,7 @@ def _optuna() -> Any:
 
 
 def _suggested(trial: Any, trials: MappingTrials) -> MappingPoint:
-    """A point from parameters that mean much the same in every region."""
+    """Return a point from parameters that mean about the same in every region."""
     regions = trials.points.regions
     number = trial.suggest_int("region", 0, len(regions) - 1)
     choices = regions[number]
@@ -87,12 +85,12 @@ def _suggested(trial: Any, trials: MappingTrials) -> MappingPoint:
 
 
 def _at(trial: Any, name: str, number: int) -> int:
-    """One of some things in their order, however many a region has."""
+    """Return the index of one of some ordered choices, from a parameter between 0 and 1."""
     return min(number - 1, int(trial.suggest_float(name, 0.0, 1.0) * number))
 
 
 def _parameters(point: MappingPoint, trials: MappingTrials) -> dict[str, Any]:
-    """The parameters that suggest a point."""
+    """Return the parameters that suggest a point."""
     choices: OpenChoices = trials.points.regions[point.region]
     sizes = choices.subspaces[point.subspace].sizes
     found: dict[str, Any] = {

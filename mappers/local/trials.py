@@ -1,4 +1,5 @@
-"""Mappings of a space as points that the engine tries one by one; the strategy ``random``."""
+"""Trials of single mappings: points of a mapspace, run by the engine one by one; strategy
+``random``."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import MappingError, Problem
 from einsum_cascade.memo import cached_property
 
-from ..problem.certificate import Certificate, Searched
+from ..problem.certificate import INTERRUPTED, TIME_LIMIT, Certificate, Searched
 from ..problem.engine_run import EngineRun, run_mapping
 from ..problem.objectives import LATENCY, SearchObjective
 from ..problem.protocol import Advance, Progress, SearchProblem, silent
@@ -23,64 +24,56 @@ from ..space.fusion import candidates_of, subspaces_of
 from ..space.infeasibility import explain_infeasibility, no_legal_mapping
 from ..space.mapspace import Mapspace
 from ..space.region import Region, Subspace, mapping_of
-
-_REGIONS = 12
-"""Regions that points are of, where cycles tell which are good."""
-
-_UNTIMED = 40
-"""The same where they do not."""
-
-_ELSEWHERE = 0.5
-"""Tensors of a random point that are not in the outermost memory alone: this share at the most.
-The more there are, the likelier is one that is gone when it is read."""
+from . import policy
 
 
 @dataclass(frozen=True, slots=True)
 class MappingPoint:
-    """A mapping: numbers of a region, and of what is chosen in it."""
+    """Mapping as a point: the numbers of a region and of the choices in it."""
 
     region: int
     subspace: int
     tiling: int
     placements: tuple[int, ...]
-    """Of each Einsum, in the order of the cascade."""
+    """Placement of each Einsum, in the order of the cascade."""
     places: tuple[int, ...]
-    """Of each tensor, in the order of ``Region.places``."""
+    """Residency of each tensor, in the order of ``Region.places``."""
 
 
 class OpenChoices:
-    """What is open in one region, listed."""
+    """Lists of all choices in one region."""
 
     def __init__(self, region: Region) -> None:
         self.region = region
         outermost = (region.architecture.memories[0].name,)
         self.placements = tuple(region.placements.values())
         self.places = tuple(region.places.values())
-        # Where a constraint keeps a tensor elsewhere, too, the first of its places stands in.
+        # Where a constraint keeps a tensor in an inner memory, its first residency stands for this.
         self.outermost = tuple(
             found.index(outermost) if outermost in found else 0 for found in self.places
         )
 
     @cached_property
     def subspaces(self) -> tuple[Subspace, ...]:
-        """All there are, those that share what most Einsums have first."""
+        """Subspaces of the region; those that share ranks of most Einsums first."""
         return subspaces_of(self.region)
 
     @cached_property
     def candidates(self) -> int:
-        """How many mappings the region has."""
+        """Number of mappings in the region."""
         return candidates_of(self.region, self.subspaces)
 
     @cached_property
     def sharing(self) -> dict[tuple[str, ...], list[int]]:
-        """Numbers of subspaces by the ranks that they share."""
+        """Numbers of subspaces, by the ranks whose loops they share."""
         found: dict[tuple[str, ...], list[int]] = {}
         for number, subspace in enumerate(self.subspaces):
             found.setdefault(subspace.skeleton.shared, []).append(number)
         return found
 
     def tilings(self, shared: tuple[str, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Tilings of all subspaces that share some ranks, and (subspace, tiling) of each."""
+        """Return the tilings of all subspaces that share some ranks, and the (subspace, tiling)
+        of each."""
         numbers = self.sharing[shared]
         sizes = [self.subspaces[n].sizes for n in numbers]
         which = [
@@ -90,23 +83,23 @@ class OpenChoices:
 
 
 class Points:
-    """The points of a mapspace's most promising regions."""
+    """Points of the most promising regions of a mapspace."""
 
     def __init__(self, space: Mapspace, objective: SearchObjective) -> None:
         timed = objective.code == LATENCY
-        most = min(_REGIONS if timed else _UNTIMED, space.size)
+        most = min(policy.MAX_REGIONS if timed else policy.MAX_UNRANKED_REGIONS, space.size)
         promised = space.regions(most, spread=not timed)
         if nothing := explain_infeasibility(space):
             raise nothing
         self.program = space.program
         self.regions = tuple(OpenChoices(one.region) for one in promised)
         self.bound = 0.0
-        """What no mapping of the space is below, in the objective."""
+        """Lower bound of the objective for the mappings of the mapspace."""
         if timed:
             self.bound = min(space.bound_beside(promised), *(one.bound for one in promised))
 
     def mapping(self, point: MappingPoint) -> Mapping:
-        """A point as a mapping."""
+        """Return a point as a mapping."""
         choices = self.regions[point.region]
         region, subspace = choices.region, choices.subspaces[point.subspace]
         placements = {
@@ -121,13 +114,13 @@ class Points:
         )
 
     def draw(self, random: Random) -> MappingPoint:
-        """Any point: of a promising region more likely than of others."""
+        """Draw a random point; promising regions are likelier."""
         weights = [1 / (1 + n) for n in range(len(self.regions))]
         (number,) = random.choices(range(len(self.regions)), weights)
         choices = self.regions[number]
-        # Every set of shared ranks is as likely as another, however many orders it has.
+        # Every set of shared ranks is equally likely, however many loop orders it has.
         subspace = random.choice(choices.sharing[random.choice([*choices.sharing])])
-        elsewhere = random.random() * _ELSEWHERE
+        elsewhere = random.random() * policy.MAX_SHARE_ELSEWHERE
         return MappingPoint(
             region=number,
             subspace=subspace,
@@ -140,9 +133,11 @@ class Points:
         )
 
     def like(self, mapping: Mapping, number: int) -> MappingPoint:
-        """The point of a region that has most of a mapping, which need not be of the space.
+        """Return the point of a region that is most like a mapping, which may be outside of the
+        mapspace.
 
-        Shared ranks, arrays and places are taken over, where the region has them.
+        The point takes shared ranks, arrays and residencies of the mapping, where the region has
+        them.
         """
         choices = self.regions[number]
         arrays = {e.einsum: (e.array, bool(e.outside)) for e in mapping.einsums}
@@ -160,18 +155,18 @@ class Points:
         loops = [loop for level in mapping.nest for loop in level.loops]
         shared = {_rank_of(loop, choices.region.factorisation_of) for loop in loops}
         sharing = max(choices.sharing, key=lambda ranks: -len({*ranks} ^ shared))
-        # Those with the most loops are last: each memory holds a part.
+        # The last subspace has the most loops: each memory holds a tile.
         subspace = choices.sharing[sharing][-1]
         return MappingPoint(number, subspace, 0, tuple(placements), tuple(places))
 
     def near(self, point: MappingPoint, random: Random) -> MappingPoint:
-        """A point that differs in one thing, now and then in several; perhaps in none."""
+        """Return a point that differs in one choice, sometimes in several or in none."""
         moves = (self._tiling, self._way, self._place, self._order, self._sharing, self._region)
         (move,) = random.choices(moves, (4, 4, 4, 2, 1, 1))
         return move(point, random)
 
     def _tiling(self, point: MappingPoint, random: Random) -> MappingPoint:
-        """One tile a size larger or smaller; loops may begin to go round, or cease to."""
+        """Make one tile a size larger or smaller, which may add or remove loops."""
         choices = self.regions[point.region]
         subspace = choices.subspaces[point.subspace]
         rows, which = choices.tilings(subspace.skeleton.shared)
@@ -179,8 +174,8 @@ class Points:
         if not mine.size:
             return point
         column = random.randrange(mine.size)
-        # Tilings that differ from this one in one column alone; of their sizes the next ones below
-        # and above.
+        # These tilings differ in this column alone; the next smaller and the next larger size are
+        # taken.
         others = np.delete(rows, column, axis=1) == np.delete(mine, column)
         alike = others.all(axis=1) & (rows[:, column] != mine[column])
         if not alike.any():
@@ -193,17 +188,17 @@ class Points:
         return replace(point, subspace=int(chosen[0]), tiling=int(chosen[1]))
 
     def _way(self, point: MappingPoint, random: Random) -> MappingPoint:
-        """Another way of one Einsum."""
+        """Change the placement of one Einsum."""
         numbers = [len(found) for found in self.regions[point.region].placements]
         return replace(point, placements=_changed(point.placements, numbers, random))
 
     def _place(self, point: MappingPoint, random: Random) -> MappingPoint:
-        """Other places of one tensor."""
+        """Change the residency of one tensor."""
         numbers = [len(found) for found in self.regions[point.region].places]
         return replace(point, places=_changed(point.places, numbers, random))
 
     def _order(self, point: MappingPoint, random: Random) -> MappingPoint:
-        """The same loops of the same tiles in another order."""
+        """Reorder the loops and keep all tiles."""
         choices = self.regions[point.region]
         loops = [{*order} for order in choices.subspaces[point.subspace].skeleton.order]
         skeleton = choices.subspaces[point.subspace].skeleton
@@ -216,7 +211,7 @@ class Points:
         return replace(point, subspace=random.choice(same))
 
     def _sharing(self, point: MappingPoint, random: Random) -> MappingPoint:
-        """Other shared ranks, the same tiles if these have them."""
+        """Change the shared ranks, with the same tiles if possible."""
         choices = self.regions[point.region]
         mine = choices.subspaces[point.subspace].sizes[point.tiling]
         rows, which = choices.tilings(random.choice([*choices.sharing]))
@@ -226,7 +221,7 @@ class Points:
         return replace(point, subspace=int(subspace), tiling=int(tiling))
 
     def _region(self, point: MappingPoint, random: Random) -> MappingPoint:
-        """Ranks cut otherwise, arrays and places as they were."""
+        """Change the factorisation of ranks, and keep arrays and residencies."""
         was = self.regions[point.region]
         number = random.randrange(len(self.regions))
         choices = self.regions[number]
@@ -244,7 +239,7 @@ class Points:
 
 
 def _changed(chosen: tuple[int, ...], numbers: list[int], random: Random) -> tuple[int, ...]:
-    """One of some choices made anew, of those where there is one."""
+    """Redraw one of some choices that have alternatives."""
     free = [n for n, number in enumerate(numbers) if number > 1]
     if not free:
         return chosen
@@ -254,30 +249,23 @@ def _changed(chosen: tuple[int, ...], numbers: list[int], random: Random) -> tup
 
 
 def _as_near(array: str, alone: bool, placements: list[tuple[str, bool]]) -> int:
-    """The first way on an array, alone or not, or else the first."""
+    """Return the first placement on an array, alone or not as before; else the first of all."""
     return placements.index((array, alone)) if (array, alone) in placements else 0
 
 
 def _rank_of(loop: str, ranks: Collection[str]) -> str:
-    """The rank that a loop of some mapping is over: members are called by it and a number."""
+    """Return the rank of a loop: members are named by their rank and a number."""
     names = (loop[:end] for end in range(len(loop), 0, -1))
     return next((name for name in names if name in ranks), loop)
 
 
-EVALUATIONS = 300
-"""Legal mappings that are run, where nobody says how many."""
-
-_ATTEMPTS = 10
-"""Points that are looked at, at the most, for each that is to be run: many are not legal."""
-
-
 class MappingTrials:
-    """The points that a strategy tries of a problem.
+    """Trials of one search, and the best run among them.
 
     Parameters
     ----------
     evaluations : int
-        Legal ones after which it is over.
+        Legal mappings after which the search is over.
     """
 
     def __init__(
@@ -297,22 +285,22 @@ class MappingTrials:
 
     @property
     def done(self) -> float:
-        """The share of what is to be looked at that was."""
-        attempts = self._attempts / (_ATTEMPTS * self._evaluations)
+        """Share of the search that is done."""
+        attempts = self._attempts / (policy.MAX_ATTEMPTS_PER_RUN * self._evaluations)
         return max(self._legal / self._evaluations, attempts)
 
     def is_over(self) -> bool:
-        """Whether nothing more is to be tried."""
+        """Return whether the search is over."""
         if self.best is not None:
             if not self.ended and self.problem.is_over():
-                self.ended = "time limit"
+                self.ended = TIME_LIMIT
             proven = self.points.bound >= self.best.value * (1 - self.problem.tolerance)
             if self.ended or proven:
                 return True
         return self.done >= 1
 
     def value(self, point: MappingPoint) -> float:
-        """The objective of a point; infinite where it is not legal."""
+        """Return the objective of a point; infinite if it is illegal."""
         self._attempts += 1
         if point not in self._values:
             self._values[point] = self._run(point)
@@ -346,12 +334,12 @@ class MappingTrials:
         self.seen.note(self._legal, value, max(self.points.bound, floor))
 
     def searched(self, strategy: str) -> Searched:
-        """The best, with what is certain about it.
+        """Return the best run with its certificate.
 
         Raises
         ------
         NoLegalMappingError
-            There is none; says why the first was not legal.
+            No run is legal; tells why the first was not.
         """
         if self.best is None:
             tried = self._failed.problems if self._failed else [Problem("no mapping was tried")]
@@ -395,44 +383,44 @@ def search_by(
     problem: SearchProblem,
     progress: Progress,
 ) -> Searched:
-    """What a walk over points finds, also where it is interrupted.
+    """Return the best run of a walk over points, also if it was interrupted.
 
     Parameters
     ----------
     walk : callable
         Tries points until ``MappingTrials.is_over``.
     strategy : str
-        Its name.
+        Name of the strategy.
 
     Raises
     ------
     NoLegalMappingError
-        No mapping is known and none was found legal.
+        No mapping is known, and no run is legal.
     """
     trials = MappingTrials(problem, evaluations, progress(evaluations))
     try:
         walk(trials)
     except KeyboardInterrupt:
-        # The best so far is what was asked for; without one there is nothing to say.
+        # An interrupt asks for the best so far; without a run there is nothing to report.
         if trials.best is None:
             raise
-        trials.ended = "interrupted"
+        trials.ended = INTERRUPTED
     return trials.searched(strategy)
 
 
 @dataclass(frozen=True, slots=True)
 class RandomSearch:
-    """Points drawn at random: what any other strategy has to beat (``Mapper``)."""
+    """Random points: a baseline for all other strategies (``Mapper``)."""
 
     seed: int = 0
-    evaluations: int = EVALUATIONS
+    evaluations: int = policy.EVALUATIONS
 
     def search(self, problem: SearchProblem, progress: Progress = silent) -> Searched:
-        """The best of some points. Raises as ``search_by``."""
+        """Return the best of some points. Raises as ``search_by``."""
         return search_by(self.walk, "random", self.evaluations, problem, progress)
 
     def walk(self, trials: MappingTrials) -> None:
-        """Try points until it is over."""
+        """Try points until the search is over."""
         random = Random(self.seed)  # noqa: S311
         while not trials.is_over():
             trials.value(trials.points.draw(random))

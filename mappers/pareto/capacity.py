@@ -1,4 +1,5 @@
-"""Capacity curve: traffic and energy of mappings against the capacity of one memory."""
+"""Records of a capacity curve: traffic and energy of mappings against the capacity of one
+memory."""
 
 from __future__ import annotations
 
@@ -13,23 +14,23 @@ from archsim.spec.roles import memory_in_role
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
 
 BUFFER = "buffer"
-"""The outermost memory of limited size, on any machine; one of that name goes first."""
+"""Name of the outermost memory of limited size on any machine, unless a memory has this name."""
 
 
 def limited_memory(architecture: Architecture, name: str, option: str) -> Memory:
-    """The memory whose size a search is asked about.
+    """Return the memory whose capacity a query is about.
 
     Parameters
     ----------
     name : str
-        Its name or role, or ``buffer``: the outermost that is limited.
+        Name or role of a memory, or ``buffer`` for the outermost one of limited size.
     option : str
-        Where that was written, as errors begin.
+        Option that errors begin with.
 
     Raises
     ------
     SpecError
-        There is none of that name or role, it is the outermost, or of no limit.
+        No memory has this name or role, or it is the outermost, or it has no limit.
     """
     outermost, *inner = architecture.memories[architecture.home_level :]
     known = [m.name for m in inner if m.capacity_bytes is not None]
@@ -54,15 +55,16 @@ SERIES: tuple[Series, Series] = ("fused", "einsum_by_einsum")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CapacityPoint:
-    """The least of one kind that was found with so much of a memory, run by the engine."""
+    """Mapping of least traffic or least energy at one capacity, run by the engine."""
 
     capacity_bytes: int
     mapping: Mapping
     result: Result
-    """The workload's, on the machine with that capacity and the memory's own energies."""
+    """Result of the workload at this capacity, with the access energies of the machine's own
+    memory."""
 
     def to_dict(self) -> dict[str, Any]:
-        """A point as ``archsim map --capacity-curve --json`` has it."""
+        """Return the point as ``archsim map --capacity-curve --json`` prints it."""
         return {
             "capacity_bytes": self.capacity_bytes,
             "traffic_bytes": self.result.traffic_bytes,
@@ -75,15 +77,15 @@ class CapacityPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CapacitySeries:
-    """Points of one series, in ascending order of capacities; none where nothing fits."""
+    """Points of one series by ascending capacity; capacities that nothing fits have no points."""
 
     traffic: tuple[CapacityPoint, ...]
-    """Of the least traffic of the outermost memory."""
+    """Points of the least traffic of the outermost memory."""
     energy: tuple[CapacityPoint, ...]
-    """Of the least energy."""
+    """Points of the least energy."""
 
     def to_dict(self) -> dict[str, Any]:
-        """A series as ``archsim map --capacity-curve --json`` has it."""
+        """Return the series as ``archsim map --capacity-curve --json`` prints it."""
         return {
             "least_traffic": [point.to_dict() for point in self.traffic],
             "least_energy": [point.to_dict() for point in self.energy],
@@ -92,28 +94,28 @@ class CapacitySeries:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CapacityCurves:
-    """Traffic and energy against the capacity of a memory."""
+    """Least traffic and least energy of a workload against the capacity of a memory."""
 
     workload: str
     architecture: str
     memory: str
     outermost: str
     own_bytes: int
-    """What the machine has of the memory."""
+    """Capacity of the memory on the machine itself."""
     capacities: tuple[int, ...]
     bound_bytes: float
-    """What no mapping of the cascade moves less than, by the analysis of its passes."""
+    """Lower bound of the traffic by the passes of the cascade."""
     fused: CapacitySeries
-    """Any mapping of the space."""
+    """Series over all mappings."""
     einsum_by_einsum: CapacitySeries
-    """Those in which no loops are shared and each intermediate goes to the outermost memory."""
+    """Series over mappings without shared loops, whose intermediates go to the outermost memory."""
     runs: int
     """Mappings that the engine ran."""
     ended: str = ""
-    """Why it was over before it was through, if somebody wanted that."""
+    """Reason of an early end; empty if the search was complete."""
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``archsim map --capacity-curve --json`` prints."""
+        """Return the curves as ``archsim map --capacity-curve --json`` prints them."""
         return {
             "workload": self.workload,
             "architecture": self.architecture,

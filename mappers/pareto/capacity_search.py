@@ -193,10 +193,10 @@ class _CurveQuery(Query[CurveFound]):
 
 
 LEAST, MOST = 1 << 10, 1 << 26
-"""Bytes: from 1 KiB to 64 MiB, or to four times what the machine has."""
+"""Range of capacities in bytes: from 1 KiB to 64 MiB, or to four times the machine's own."""
 
 STEPS = 300
-"""Subspaces that a progress bar counts, about."""
+"""Number of subspaces that a progress bar counts, roughly."""
 
 
 @infrequent_collection()
@@ -209,25 +209,25 @@ def capacity_curves(
     time_limit_s: float | None = None,
     constraints: Sequence[ConstraintFile] = (),
 ) -> CapacityCurves:
-    """Least traffic and least energy with 1 KiB of a memory, 2 KiB, and so on.
+    """Search the least traffic and the least energy at 1 KiB of a memory, 2 KiB, and so on.
 
     Parameters
     ----------
     memory : str
-        Its name or role. Of limited size, and not the outermost.
+        Name or role of a memory of limited size, not the outermost.
     progress : callable
         As for ``search_workload``.
     time_limit_s : float, optional
-        Seconds after which what is found has to do.
+        Time limit in seconds.
     constraints : sequence of ConstraintFile
-        What all mappings obey.
+        Constraints on all mappings.
 
     Raises
     ------
     SpecError
-        There is no such memory, or it has no capacity; the workload has several parts.
+        No memory has this name, or it has no capacity; or the workload has several parts.
     NoLegalMappingError
-        Nothing fits, whatever the capacity.
+        No mapping fits any capacity.
     """
     part = only_part(workload, "a capacity curve")
     level = limited_memory(architecture, memory, "--capacity-curve")
@@ -269,7 +269,7 @@ def _nothing_fits(part: str, memory: str, ended: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _SeriesFound:
-    """A series, how many mappings the engine ran for it, and why it ended early, if it did."""
+    """One series, and the effort of its search."""
 
     series: CapacitySeries
     runs: int
@@ -278,7 +278,7 @@ class _SeriesFound:
 
 @dataclass(frozen=True, kw_only=True)
 class _SeriesSearch:
-    """Finds the two series: fused, and Einsum by Einsum."""
+    """Search of both series: fused, and Einsum by Einsum."""
 
     workload: WorkloadLike
     part: PartLike
@@ -289,12 +289,12 @@ class _SeriesSearch:
     clock: Clock
     advance: Advance
     together: bool = field(default_factory=lambda: usual_workers() > 1)
-    """Whether they are found at the same time; each has half of the time else."""
+    """True if both are searched at the same time; else each has half of the time."""
     stopped: Event = field(default_factory=lambda: get_context().Event())
-    """Set where somebody cannot wait for the other one."""
+    """Event that stops the other series."""
 
     def __call__(self, number: int) -> _SeriesFound:
-        """One of the two."""
+        """Search one of the two series."""
         left = 1 if self.together or number else 2
         clock = self.clock.part(left)
         is_late = clock.late()
@@ -314,12 +314,12 @@ class _SeriesSearch:
         return _SeriesFound(series=series, runs=found.engine_runs, ended=ended)
 
     def both(self) -> tuple[_SeriesFound, _SeriesFound]:
-        """The two series; mappings of the second are some of what the first is of."""
+        """Search both series; mappings of the second are mappings of the first, too."""
         first, second = self._each()
         return replace(first, series=_with(first.series, second.series)), second
 
     def _each(self) -> tuple[_SeriesFound, _SeriesFound]:
-        """The first series here, and the other one after it, or by another process meanwhile."""
+        """Search the first series here, and the second after it or meanwhile in another process."""
         if not self.together:
             return self(0), self(1)
         team = ProcessPool(self, 1, at_once=True)
@@ -328,7 +328,7 @@ class _SeriesSearch:
             team.begin()
             first = self(0)
             if first.ended == INTERRUPTED:
-                # Ctrl-C is for this process: what the other one has by now will do.
+                # Ctrl-C interrupts this process only: the other one is asked for its points so far.
                 self.stopped.set()
             second = team.answer(other, never)
         finally:
@@ -338,7 +338,7 @@ class _SeriesSearch:
 
 
 def _with(mine: CapacitySeries, others: CapacitySeries) -> CapacitySeries:
-    """A series with the points of another where these are better."""
+    """Return a series with the points of another series where these are better."""
     return CapacitySeries(
         traffic=_better(mine.traffic, others.traffic, lambda p: p.result.traffic_bytes),
         energy=_better(mine.energy, others.energy, lambda p: p.result.energy_pj),
@@ -350,7 +350,7 @@ def _better(
     others: Sequence[CapacityPoint],
     value: Callable[[CapacityPoint], float],
 ) -> tuple[CapacityPoint, ...]:
-    """At each capacity the point of less; of equals mine."""
+    """Return the better point at each capacity; of equal points the first series'."""
     found = {point.capacity_bytes: point for point in others}
     for point in mine:
         other = found.get(point.capacity_bytes, point)
@@ -359,15 +359,17 @@ def _better(
 
 
 def _capacities(own: int) -> tuple[int, ...]:
-    """Powers of two, and what the machine has."""
+    """Return powers of two, and the capacity of the machine itself."""
     most = max(MOST, 4 * own)
     powers = [LEAST << n for n in range(64) if LEAST << n <= most]
     return tuple(sorted({*powers, own}))
 
 
 def einsum_by_einsum(space: Mapspace) -> Mapspace:
-    """The mappings of a space in which Einsums share no loops but parallel ones, and each
-    intermediate goes to the outermost memory."""
+    """Return the mappings of a mapspace whose Einsums share parallel loops only.
+
+    Each intermediate goes to the outermost memory.
+    """
     program = space.program
     ranks = dict.fromkeys(v.upper() for e in program.einsums for v in e.variables)
     outermost = space.architecture.home.name
@@ -381,7 +383,7 @@ def einsum_by_einsum(space: Mapspace) -> Mapspace:
 
 
 class _SeriesPoints:
-    """Points of a series: the whole workload under each mapping, which is run once."""
+    """Points of a series: each mapping runs the whole workload once."""
 
     def __init__(
         self, workload: WorkloadLike, part: PartLike, architecture: Architecture, memory: str
@@ -392,12 +394,12 @@ class _SeriesPoints:
         self.ended = ""
 
     def series(self, runs: Sequence[CapacityRun], is_late: Callable[[], bool]) -> CapacitySeries:
-        """Those of what the engine ran, in ascending order of capacities.
+        """Return the points of some runs, by ascending capacity.
 
         Parameters
         ----------
         is_late : callable
-            Whether no mapping is to be run any more, but for a first point.
+            Returns whether no further mapping is to be run, except for the first point.
         """
         points: dict[str, list[CapacityPoint]] = {kind: [] for kind in KINDS}
         for found in runs:
@@ -412,7 +414,8 @@ class _SeriesPoints:
         return CapacitySeries(traffic=tuple(points["traffic"]), energy=tuple(points["energy"]))
 
     def _result(self, mapping: Mapping, capacity: int) -> Result:
-        """What fits less fits more, and is the same there but for what is left of the memory."""
+        """Return the result at one capacity, which differs in the capacity only once a mapping
+        fits."""
         if mapping not in self.known:
             machine = with_capacity(self.architecture, self.memory, capacity)
             jobs = plan(self.workload, machine, ByPart((mapping,)), generators=GENERATORS)

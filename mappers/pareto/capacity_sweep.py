@@ -1,8 +1,9 @@
 """Capacity sweep: least traffic and least energy at several capacities, in one exact search.
 
-A subspace is tabulated once, whatever a memory holds: capacities are limits of the branch and
-bound alone. Of its columns two are kept here, bytes of the outermost memory and energy; a tiling
-whose least is no better than what is known at a capacity is not looked at there."""
+Tables of a subspace do not depend on capacities, which limit branch and bound alone. Two columns
+are searched here: bytes of the outermost memory, and energy. A tiling is skipped at a capacity if
+its lower bound is no better than the best known there.
+"""
 
 from __future__ import annotations
 
@@ -47,14 +48,14 @@ from ..space.region import Region, Subspace, mapping_of
 from . import policy
 
 Kind = Literal["traffic", "energy"]
-"""What is to be least: bytes of the outermost memory, or pJ."""
+"""Quantity to minimise: bytes of the outermost memory, or pJ."""
 
 KINDS: tuple[Kind, Kind] = ("traffic", "energy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CapacityRun:
-    """A mapping that the engine has run on a machine with so much of a memory."""
+    """Engine run of a mapping on a machine with some capacity of a memory."""
 
     capacity_bytes: int
     kind: Kind
@@ -67,27 +68,27 @@ class CapacityRun:
 
 
 def value_of(kind: Kind, run: EngineRun) -> float:
-    """Bytes of the outermost memory in one run, or pJ."""
+    """Return the bytes of the outermost memory in one run, or pJ."""
     result = run.result
     return result.traffic_bytes if kind == "traffic" else OBJECTIVES["energy"].of(result)
 
 
 def least(kind: Kind, one: EngineRun | None, other: EngineRun | None) -> EngineRun | None:
-    """The better of two runs; of equals the first."""
+    """Return the better of two runs; of equal runs the first."""
     if one is None or other is None:
         return one or other
     return other if value_of(kind, other) < value_of(kind, one) else one
 
 
 def with_capacity(machine: Architecture, memory: str, capacity: int) -> Architecture:
-    """A machine with so much of a memory; what an access costs is as of its own.
+    """Return a machine with another capacity of a memory, at unchanged access energies.
 
     Parameters
     ----------
     memory : str
-        One of limited size.
+        Memory of limited size.
     capacity : int
-        In bytes.
+        Capacity in bytes.
     """
     memories = tuple(
         replace(m, capacity_bytes=capacity, billed_bytes=m.billed_bytes or m.capacity_bytes)
@@ -99,7 +100,8 @@ def with_capacity(machine: Architecture, memory: str, capacity: int) -> Architec
 
 
 def metered(machine: Architecture) -> Architecture:
-    """A machine whose outermost memory takes a cycle for each byte, so that cycles are bytes."""
+    """Return a machine whose outermost memory moves one byte a cycle, so that cycles count
+    bytes."""
     outermost, *inner = machine.memories
     rate = Fraction(machine.clock_hz)
     return replace(machine, memories=(replace(outermost, bandwidth_bytes_per_s=rate), *inner))
@@ -143,7 +145,7 @@ def confirmed(
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """A subspace with its tables, and what is looked for in it."""
+    """Subspace with its tables, and the quantities to minimise in it."""
 
     kinds: tuple[Kind, ...]
     region: Region
@@ -152,20 +154,20 @@ class _Look:
 
 
 class CapacityCurve:
-    """The least traffic and energy of a space at some capacities of a memory.
+    """Exact search of the least traffic and energy of a mapspace at some capacities of a memory.
 
     Parameters
     ----------
     space : Mapspace
-        On the machine as it is.
+        Mapspace on the machine as it is.
     memory : str
-        One of limited size, not the outermost.
+        Memory of limited size, not the outermost.
     capacities : sequence of int
-        In bytes, ascending.
+        Capacities in bytes, ascending.
     is_half_over, is_over : callable
-        Whether the time of the first half is up, in which ranks are not cut, and all of it.
+        Return whether the time is up: of the first half, in which ranks are not cut, or of all.
     is_late : callable
-        Whether what was found need not be confirmed any more, but for a first point.
+        Returns whether no further mapping is to be confirmed, except for the first point.
     """
 
     def __init__(
@@ -190,15 +192,17 @@ class CapacityCurve:
         self.little = 0.0
         limited = [m.name for m in self.space.architecture.memories if m.capacity_bytes is not None]
         self.limit = limited.index(memory)
-        # Of costs: after energy and the arrays come the memories, the outermost first.
+        # Columns of costs: energy, the arrays, then the memories, the outermost first.
         self.column = 1 + len(self.machine.arrays)
         self.best = {kind: [inf] * len(self.capacities) for kind in KINDS}
         self.found: dict[tuple[Kind, int], list[Proposal]] = {}
 
     def run(self, advance: Advance) -> tuple[CapacityRun, ...]:
-        """What was found, confirmed by the engine: at each capacity, in ascending order, the least
-        of both kinds where anything fits. Interrupted, it is what was found by then; late, the
-        largest capacities have no points."""
+        """Return the confirmed runs of both quantities at each capacity that anything fits.
+
+        An interrupted search returns what it found so far. Without time the largest capacities have
+        no points.
+        """
         try:
             for look in self._tables(advance):
                 if self._ends():
@@ -212,9 +216,12 @@ class CapacityCurve:
         return runs
 
     def _tables(self, advance: Advance) -> Iterator[_Look]:
-        """Subspaces with their tables, and what is looked for in them: the least traffic where
-        ranks are not cut, so that tiles may be of any size, and both where a search looks for the
-        least energy. Of a small space all."""
+        """Yield subspaces with their tables, and the quantities to minimise in them.
+
+        A small mapspace is searched whole. Otherwise the least traffic is searched where ranks are
+        not cut, so that tiles may have any size, and both quantities where a search for the least
+        energy looks.
+        """
         regions = self._all_regions()
         if regions:
             yield from filter(None, self._simple(KINDS, regions, subspaces_of, advance))
@@ -229,7 +236,7 @@ class CapacityCurve:
         problem = SearchProblem(self.space, OBJECTIVES["energy"], is_over=self.is_over)
         others = TableMemo()
         with_energy = BranchAndBound(problem, self.effort, relaxed=self.relaxed, tables_of=others)
-        # Where nothing fits whose ranks are cut, something may whose ranks are not.
+        # Where no mapping with cut ranks fits, one without cuts may.
         with suppress(MappingError):
             with_energy.run(advance)
         if with_energy.ended == INTERRUPTED:
@@ -246,8 +253,8 @@ class CapacityCurve:
         subspaces: Callable[[Region], Iterable[Subspace]],
         advance: Advance,
     ) -> Iterator[_Look | None]:
-        """Subspaces of some regions, one after the other; None for those whose loops are refused,
-        of which there may be many."""
+        """Yield the subspaces of some regions; None for each subspace that is refused, of which
+        there may be many."""
         for region in regions:
             costs = CostMemo()
             for subspace in subspaces(region):
@@ -262,7 +269,8 @@ class CapacityCurve:
                     yield _Look(kinds, region, subspace, tables)
 
     def _all_regions(self) -> list[Region]:
-        """The regions of a space that is small enough to look at all of it; none of others."""
+        """Return all regions of a mapspace that is small enough to be searched whole; none of
+        others."""
         if self.space.size > self.effort.regions:
             return []
         regions = [one.region for one in self.space.regions(self.space.size)]
@@ -274,14 +282,17 @@ class CapacityCurve:
         return regions
 
     def _ends(self) -> bool:
-        """Whether time is up; not before there is something to show."""
+        """Return whether time is up; it is not before there is a result."""
         over = bool(self.found) and self.is_over()
         self.ended = TIME_LIMIT if over else self.ended
         return over
 
     def _unlike(self, region: Region) -> Iterator[Subspace]:
-        """Subspaces of a region that may differ in what goes to and from the outermost memory and
-        in what the memory holds: the order of loops inside of it makes no difference."""
+        """Yield subspaces that may differ in the traffic of the outermost memory or in the
+        footprint.
+
+        The order of loops inside of the memory changes neither.
+        """
         names = [m.name for m in self.machine.memories]
         outside = names.index(self.memory)
         seen: set[tuple[object, ...]] = set()
@@ -294,7 +305,7 @@ class CapacityCurve:
                 yield subspace
 
     def _look(self, look: _Look) -> None:
-        """See what a subspace has to offer at every capacity."""
+        """Search a subspace at every capacity."""
         region, subspace, tables = look.region, look.subspace, look.tables
         choices, nodes = choices_of(tables), nodes_of(subspace)
         searched = SubspaceSearch(space=region, objective=ENERGY)
@@ -304,7 +315,7 @@ class CapacityCurve:
             for kind in look.kinds:
                 mine = np.ascontiguousarray(cost[:, :, :1])
                 if kind == "traffic":
-                    # Of mappings that move as many bytes the one of least energy.
+                    # Among mappings of equal traffic the one of least energy is taken.
                     if not self.little:
                         self.little = policy.TIE_BYTES / self._least_root(choices, mine, tile)
                     mine = self.little * mine + cost[:, :, self.column, None]
@@ -331,8 +342,8 @@ class CapacityCurve:
 
     @staticmethod
     def _least_root(choices: Choices, cost: Floats, tile: Floats) -> float:
-        """What no choice of any tiling is below, whatever memories hold."""
-        # With a limit of 0 each tiling is left at its bound, which is all that is asked for.
+        """Return a lower bound of all choices of any tiling, whatever the capacities."""
+        # With a limit of 0 the search ends at the bound of each tiling.
         state = fresh_state(choices, len(cost), np.zeros(6))
         weights = with_multipliers([column_sum(1, 0)] * 2, len(choices.capacities))
         search(choices, ENERGY, 0.0, 0.0, 0, inf, True, 0, weights, cost, tile, state)
@@ -357,13 +368,12 @@ class CapacityCurve:
 
 
 def run_with(space: Mapspace, memory: str, capacity: int, mapping: Mapping) -> EngineRun | None:
-    """A mapping run on a space's machine with so much of a memory; None where the engine refuses
-    it.
+    """Run a mapping with some capacity of a memory; return None if it is illegal.
 
     Parameters
     ----------
     capacity : int
-        In bytes.
+        Capacity in bytes.
     """
     machine = with_capacity(space.architecture, memory, capacity)
     with suppress(MappingError):

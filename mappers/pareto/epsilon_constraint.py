@@ -1,7 +1,8 @@
-"""Least energy under caps of latency (epsilon constraint), over subspaces tabulated before.
+"""Epsilon constraint: least energy under caps of latency, over subspaces tabulated before.
 
-Between the fastest mapping and the one of least energy the gaps of a front are halved, the largest
-first. Tables of both ends are searched again under each cap: nothing is tabulated twice."""
+The largest gap between points of the front is halved first. Tables of the searches for both ends
+are searched again under each cap, so that nothing is tabulated twice.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +27,16 @@ from . import policy
 from .front import FrontRun, FrontSearched, non_dominated
 
 NAME = "best-below"
-"""Of a mapping that a search under a cap found."""
+"""Name of mappings that a search under a cap finds."""
 
 
 @dataclass(frozen=True, slots=True)
 class _FrontGap:
-    """Between two neighbours of a front: nothing found in it takes ``cycles`` or less and is
-    better than ``energy_pj``; the right one takes ``to_cycles`` and ``to_energy_pj``."""
+    """Gap between two neighbours of a front.
+
+    No mapping found takes ``cycles`` or less and less energy than ``energy_pj``; the right
+    neighbour takes ``to_cycles`` and ``to_energy_pj``.
+    """
 
     cycles: float
     energy_pj: float
@@ -41,8 +45,7 @@ class _FrontGap:
 
     @property
     def area(self) -> float:
-        # Of ratios: a slow end that saves next to nothing would make all that is near the fast
-        # one small.
+        # Ratios are used, as a slow end that saves little would dwarf all gaps near the fast end.
         if self.to_cycles <= self.cycles or self.to_energy_pj >= self.energy_pj:
             return 0.0
         return log(self.to_cycles / self.cycles) * log(self.energy_pj / self.to_energy_pj)
@@ -55,14 +58,14 @@ def epsilon_constraint_front(
     clock: Clock,
     effort: Effort = policy.EFFORT,
 ) -> FrontSearched:
-    """Latency against energy over a space.
+    """Search the front of latency and energy of a mapspace.
 
     Parameters
     ----------
     problem : SearchProblem
-        Its objective is not looked at, ``known`` is a point of the front like others.
+        Its objective does not matter; its incumbent is a point of the front like others.
     clock : Clock
-        Shared out among the least latency, the least energy, and what is between.
+        Time shared by the least latency, the least energy, and the points between.
 
     Raises
     ------
@@ -76,7 +79,7 @@ def epsilon_constraint_front(
 
 
 class _EpsilonConstraintSearch:
-    """One front."""
+    """Search of one front."""
 
     def __init__(self, problem: SearchProblem, effort: Effort, *, relaxed: bool) -> None:
         self.problem, self.effort, self.relaxed = problem, effort, relaxed
@@ -87,7 +90,7 @@ class _EpsilonConstraintSearch:
         self.engine_runs = self.searches = 0
         self.is_over: Callable[[], bool] = never
         self.proven: list[tuple[float, float]] = []
-        """Caps in cycles, and energies that nothing below each of them is below."""
+        """Caps in cycles, and lower bounds in pJ of the energy under each cap."""
 
     def run(self, advance: Advance, clock: Clock) -> FrontSearched:
         for run in self.problem.others:
@@ -95,7 +98,7 @@ class _EpsilonConstraintSearch:
         first = self._end("latency", advance, clock.share(3), self.problem.known)
         ended = first.certificate.ended
         if ended == INTERRUPTED:
-            # Whoever cannot wait has one point, and what is proven of its energy without a search.
+            # An interrupted search has one point, whose energy is bounded by the floor alone.
             second = self._as_known(first)
         else:
             least = min(
@@ -120,7 +123,7 @@ class _EpsilonConstraintSearch:
         )
 
     def _least_energy(self, known: EngineRun, advance: Advance, clock: Clock) -> Searched:
-        """The least energy; on arrays that are of no use where time counts, too."""
+        """Search the least energy, also on arrays that are left aside where latency counts."""
         found = self._end("energy", advance, clock.share(2), known)
         aside = any(one.region.leaves_aside for one in self.space.regions(1))
         if not aside or found.certificate.ended:
@@ -137,8 +140,11 @@ class _EpsilonConstraintSearch:
         *,
         slow: bool = False,
     ) -> Searched:
-        """The least in one objective; its subspaces are kept for searches under caps. ``slow`` is
-        as of the space."""
+        """Search the end of least latency or energy, and keep its tables for searches under
+        caps.
+
+        ``slow`` is as in the mapspace.
+        """
         objective = OBJECTIVES[name]
         if known is not None:
             known = replace(known, value=objective.of(known.result))
@@ -154,7 +160,7 @@ class _EpsilonConstraintSearch:
         self.engine_runs += found.certificate.runs
         self._keep(self._run_of(found, name))
         if found.certificate.ended == INTERRUPTED:
-            # What is left was not written down.
+            # Regions that are left were not recorded.
             return found
         if name == "latency" and self._settle(found, search.leasts, problem, advance):
             found = replace(found, certificate=replace(found.certificate, ended=INTERRUPTED))
@@ -172,8 +178,11 @@ class _EpsilonConstraintSearch:
         problem: SearchProblem,
         advance: Advance,
     ) -> bool:
-        """Look for less energy in what is as fast as the fastest: the subspaces that have it need
-        not be among those that a search of either end goes through. Whether it was interrupted."""
+        """Search the least energy of mappings as fast as the fastest, and return whether it was
+        interrupted.
+
+        Their subspaces may be absent from the searches for both ends.
+        """
         if not self.effort.again or first.certificate.ended:
             return False
         cap = first.certificate.value * (1 + problem.tolerance)
@@ -187,8 +196,8 @@ class _EpsilonConstraintSearch:
         return found.certificate.ended == INTERRUPTED
 
     def _as_known(self, found: Searched) -> Searched:
-        """What a search for the least latency found, as one for the least energy that did not
-        look any further."""
+        """Return the search for the least latency as one for the least energy that looked no
+        further."""
         energy = OBJECTIVES["energy"]
         value, floor = energy.of(found.result), energy.floor(found.result)
         certificate = replace(
@@ -203,12 +212,12 @@ class _EpsilonConstraintSearch:
     def _between(
         self, first: Searched, second: Searched, advance: Advance, is_over: Callable[[], bool]
     ) -> str:
-        """Halve gaps of the front; why that ended early, if it did."""
+        """Halve gaps of the front; return the reason of an early end."""
         self.is_over = is_over
         tolerance = self.problem.tolerance
         cycles, energy = OBJECTIVES["latency"], OBJECTIVES["energy"]
         try:
-            # Of what is as fast the least energy, of what takes as little the fastest.
+            # Of equal latencies the least energy is taken, and of equal energies the least latency.
             left = self._least(ENERGY, cycles.of(first.result) * (1 + tolerance))
             right = self._least(LATENCY, energy.of(second.result) * (1 + tolerance))
             gaps = [_FrontGap(left.cycles, left.energy_pj, right.cycles, right.energy_pj)]
@@ -227,18 +236,21 @@ class _EpsilonConstraintSearch:
         return ""
 
     def _halved(self, gap: _FrontGap) -> tuple[_FrontGap, ...]:
-        """What is left of a gap after a search below a latency in its middle."""
-        # Between 100 and 400 cycles 200: as an area is of ratios, so is its middle. What is found
-        # may be faster, say 150: from 100 to 150 there may be more, from 150 to 200 nothing takes
-        # less energy.
+        """Return what is left of a gap after a search under a latency in its middle."""
+        # The middle is a geometric mean, as areas are of ratios: 200 between 100 and 400 cycles. If
+        # the point found takes 150 cycles, a gap from 100 to 150 is left, and from 150 to 200 no
+        # mapping takes less energy.
         middle = sqrt(gap.cycles * gap.to_cycles)
         found = self._least(ENERGY, middle)
         before = _FrontGap(gap.cycles, gap.energy_pj, found.cycles, found.energy_pj)
         return before, _FrontGap(middle, found.energy_pj, gap.to_cycles, gap.to_energy_pj)
 
     def _least(self, objective: int, cap: float) -> FrontRun:
-        """The least energy of what is no slower than a cap, or the least latency of what takes no
-        more; among all that the engine has run, and what it runs now."""
+        """Return the run of least energy under a cap of latency, or of least latency under one
+        of energy.
+
+        The search is over all runs so far and those of the tables that promise to be better.
+        """
         self.searches += 1
         best = self._best(objective, cap)
         limit = best.energy_pj if objective == ENERGY else best.cycles
@@ -260,8 +272,11 @@ class _EpsilonConstraintSearch:
         return min(able, key=lambda r: (r.cycles, r.energy_pj))
 
     def _proven(self, cap: float, least: float) -> float:
-        """What no mapping as fast as a cap takes less energy than: where every region was searched
-        as a whole whose bound does not say that it is slower, as is what it left aside."""
+        """Return a lower bound of the energy under a cap of latency; 0 if nothing is proven.
+
+        It holds if every region that may be as fast was searched whole, and the arrays that it left
+        aside are slower.
+        """
         whole = [*self.whole.values()]
         aside = min((p.region.slower for p in whole), default=inf)
         return least if min(aside, self.space.bound_beside(whole)) > cap else 0.0
@@ -275,7 +290,7 @@ class _EpsilonConstraintSearch:
         try:
             self._keep(run_mapping(found.region, mapping, OBJECTIVES["energy"]))
         except MappingError:
-            # A promise that the engine does not keep.
+            # the engine refuses the mapping
             return
 
     def _run_of(self, found: Searched, name: str) -> EngineRun:
@@ -288,12 +303,14 @@ class _EpsilonConstraintSearch:
 
 
 def spread_out(runs: tuple[FrontRun, ...]) -> tuple[FrontRun, ...]:
-    """A dozen of many points: of neighbours that differ least the slower goes, never an end.
+    """Return at most ``MAX_POINTS`` points of a front, both ends among them.
+
+    Of neighbours that differ least in energy the slower is dropped.
 
     Parameters
     ----------
     runs : tuple of FrontRun
-        None of them better in both, the fastest first.
+        Points of a front, fastest first.
     """
     found = [*runs]
     while len(found) > policy.MAX_POINTS:

@@ -258,17 +258,18 @@ OPTION = "--pareto"
 
 
 def axes_called(text: str, architecture: Architecture) -> str:
-    """The memory that ``--pareto`` names beside latency and energy, if it does.
+    """Return the memory that ``--pareto`` names besides latency and energy; empty if there is
+    none.
 
     Parameters
     ----------
     text : str
-        ``latency,energy``, in any order, and perhaps ``buffer`` or a memory of the machine.
+        ``latency,energy`` in any order, and perhaps ``buffer`` or a memory of the machine.
 
     Raises
     ------
     SpecError
-        Latency or energy is not there, or something else is; says the nearest.
+        Latency or energy is missing, or another name is unknown; suggests the nearest.
     """
     names = [name.strip() for name in text.split(",")]
     others = [name for name in names if name not in AXES]
@@ -294,27 +295,27 @@ def search_front(
     constraints: Sequence[ConstraintFile] = (),
     memory: str = "",
 ) -> Front:
-    """Mappings of which none is both faster and of less energy than another.
+    """Search mappings of which none is both faster and of less energy than another.
 
     Parameters
     ----------
     tolerance : float
-        Points whose energies differ by no more than this share are one.
+        Share by which energies have to differ to be two points.
     progress : callable
         As for ``search_workload``.
     start : sequence of Mapping
         Mappings to begin with.
     time_limit_s : float, optional
-        Seconds after which what is found has to do: a third for each end, half for less memory.
+        Time limit in seconds: a third for each end, and half of all for less memory.
     constraints : sequence of ConstraintFile
-        What all mappings obey.
+        Constraints on all mappings.
     memory : str
-        One of limited size: the front is of what a mapping holds of it, too.
+        Memory of limited size whose footprint is the third objective; none if empty.
 
     Raises
     ------
     SpecError
-        The workload has several parts; something named does not exist.
+        The workload has several parts, or something named does not exist.
     MappingError
         As ``search_workload``.
     """

@@ -22,23 +22,24 @@ if TYPE_CHECKING:
     from matplotlib.collections import PathCollection
 
 
-_BEST, _BOUND = PALETTE[0], PALETTE[1]
-_COLUMNS = 3
-_FAR = 2.0
-"""Best and bound so many times apart are drawn on a logarithmic axis."""
-_NEAR = 0.02
-"""Values that differ by less than this share are not blown up."""
+_FOUND, _PROVEN, _REFERENCE = PALETTE[0], PALETTE[1], "#666666"
+_MAX_COLUMNS = 3
+_MIN_LOG_RATIO = 2.0
+"""Ratio of the largest to the smallest value above which an axis is logarithmic."""
+_MIN_LOG_RATIO_OF_FRONT = 4
+"""Ratio of the slowest to the fastest point above which latencies have a logarithmic axis."""
+_MIN_SPAN = 0.02
+"""Share of the smallest value that an axis spans at least, so that small changes look small."""
+_BYTES = FuncFormatter(lambda exponent, _: byte_size(round(2.0**exponent)))
 
 
 def plot_history(found: WorkloadSearched) -> Picture:
-    """The best mapping and what no mapping is below over the time of the search.
+    """Draw the incumbent and the lower bound over the time of a search, a panel for each part.
 
-    Both curves are steps: what is known at a time holds until something better is. What lies
-    between them when the search ends is the gap of the certificate. A panel for each part that was
-    searched by itself.
+    Both curves are steps. Their distance at the end of the search is the gap of the certificate.
     """
     parts = [p for p in found.parts if p.found.history]
-    columns = min(_COLUMNS, max(1, len(parts)))
+    columns = min(_MAX_COLUMNS, max(1, len(parts)))
     rows = max(1, ceil(len(parts) / columns))
     with look():
         size = (max(4.6, 3.0 * columns), 2.6 * rows)
@@ -56,15 +57,15 @@ def plot_history(found: WorkloadSearched) -> Picture:
 
 @dataclass(frozen=True, slots=True)
 class ObjectiveScale:
-    """How an objective is drawn: latency in seconds, energy in picojoules."""
+    """Unit and format of an objective: latency in seconds, energy in picojoules."""
 
     unit: float
-    """What a value is multiplied by."""
+    """Factor from the objective to the value shown."""
     shown: Callable[[float], str]
 
     @classmethod
     def of(cls, found: WorkloadSearched) -> ObjectiveScale:
-        """That of a search's objective, whose latency is in cycles."""
+        """Return the scale of a search's objective, whose latency is in cycles."""
         result = found.result
         match found.objective.name:
             case "latency":
@@ -81,10 +82,10 @@ def _draw_history(axes: Axes, part: PartSearched, found: WorkloadSearched) -> No
     values = [scale.unit * m.value if isfinite(m.value) else nan for m in history]
     bounds = [scale.unit * m.bound or nan for m in history]
     axes.fill_between(at, bounds, values, step="post", color=FAINT, alpha=0.35, linewidth=0)
-    axes.step(at, values, where="post", color=_BEST, label="best mapping")
-    axes.step(at, bounds, where="post", color=_BOUND, label="no mapping is below (proven)")
+    axes.step(at, values, where="post", color=_FOUND, label="best mapping")
+    axes.step(at, bounds, where="post", color=_PROVEN, label="no mapping is below (proven)")
     changes = [n for n, m in enumerate(history) if not n or m.value < history[n - 1].value]
-    axes.plot([at[n] for n in changes], [values[n] for n in changes], "o", color=_BEST)
+    axes.plot([at[n] for n in changes], [values[n] for n in changes], "o", color=_FOUND)
     if floor := scale.unit * part.found.certificate.floor:
         axes.axhline(floor, color="0.45", linestyle=":", linewidth=0.9, label="floor")
     axes.set_xlim(0, 1.02 * at[-1] or 1.0)
@@ -97,40 +98,33 @@ def _draw_history(axes: Axes, part: PartSearched, found: WorkloadSearched) -> No
 
 
 def scale_values(axes: Axes, values: Sequence[float], shown: Callable[[float], str]) -> None:
-    """An axis of an objective, logarithmic where values are far from one another.
+    """Scale the vertical axis, logarithmically where values are far apart.
 
     Parameters
     ----------
     values : sequence of float
-        All that is drawn.
+        All values that are drawn.
     shown : callable
-        How a value is said.
+        Formats a value.
     """
     there = [v for v in values if isfinite(v) and v > 0]
-    if there and max(there) > _FAR * min(there):
+    if there and max(there) > _MIN_LOG_RATIO * min(there):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.yaxis.set_minor_locator(NullLocator())
     else:
-        if there and max(there) < (1 + _NEAR) * min(there):
-            axes.set_ylim(min(there) * (1 - _NEAR), max(there) * (1 + _NEAR))
+        if there and max(there) < (1 + _MIN_SPAN) * min(there):
+            axes.set_ylim(min(there) * (1 - _MIN_SPAN), max(there) * (1 + _MIN_SPAN))
         axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_formatter(lambda y, _: shown(y))
 
 
-_FOUND, _BOUND = PALETTE[0], PALETTE[1]
-_BYTES = FuncFormatter(lambda held, _: byte_size(round(2.0**held)))
-_WIDE = 4
-"""Latencies further apart than by this factor are drawn on a logarithmic axis."""
-
-
 def plot_front(front: Front) -> Picture:
-    """Energy over latency: what was found, a step from point to point, and what is proven.
+    """Draw energy over latency: a step from point to point, and the lower bound.
 
-    Between two points the energy is that of the faster one: no mapping known is better. The axes
-    end near the points, as what is saved may be a few percent; what is proven is drawn where it
-    is that near, and said in the legend. Of a front of three the points have the colour of what
-    they hold.
+    Between two points the energy is that of the faster one. The axes end near the points, as
+    savings may be a few percent. The lower bound is drawn where it is that near, and given in the
+    legend. On a front of three objectives the colour of a point shows its footprint.
     """
     with look():
         figure = Picture(figsize=(PAGE_IN, 4.0), layout="constrained")
@@ -156,7 +150,7 @@ def _draw_front(axes: Axes, front: Front) -> None:
     axes.plot(late, spent, "o", color=_FOUND, label="found, by number")
     least = f"no mapping of the space is below (proven): {energy(proven[0])} and less"
     bounds = [*proven, proven[-1]]
-    axes.step([*late, end], bounds, where="post", color=_BOUND, linestyle="--", label=least)
+    axes.step([*late, end], bounds, where="post", color=_PROVEN, linestyle="--", label=least)
     axes.set_xlim(late[0] - 0.15 * wide, end)
     axes.set_ylim(spent[-1] - 0.35 * tall, spent[0] + 0.15 * tall)
     axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -164,7 +158,7 @@ def _draw_front(axes: Axes, front: Front) -> None:
 
 
 def _draw_held(axes: Axes, front: Front) -> PathCollection:
-    """Points with the colour of what they hold, a step for each factor of two."""
+    """Draw points in the colours of their footprints, on a logarithmic scale."""
     late = [p.result.latency_s for p in front.points]
     spent = [p.result.energy_pj for p in front.points]
     held = [p.held_bytes or 0.0 for p in front.points]
@@ -172,7 +166,7 @@ def _draw_held(axes: Axes, front: Front) -> PathCollection:
     shades = [log2(max(b, least / 4)) for b in held]
     dots = axes.scatter(late, spent, c=shades, cmap="viridis_r", s=40, zorder=2)
     axes.margins(0.12)
-    if late[-1] > _WIDE * late[0]:
+    if late[-1] > _MIN_LOG_RATIO_OF_FRONT * late[0]:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
         axes.xaxis.set_minor_locator(NullLocator())
@@ -189,11 +183,8 @@ def _name(axes: Axes, late: Sequence[float], spent: Sequence[float], more: Seque
     axes.set_ylabel("energy")
 
 
-_BOUND = "#666666"
-
-
 def plot_capacity(curves: CapacityCurves) -> Picture:
-    """Traffic of the outermost memory, and energy, over the capacity of the memory."""
+    """Draw traffic of the outermost memory, and energy, over the capacity of a memory."""
     both = (("fused", curves.fused), ("Einsum by Einsum", curves.einsum_by_einsum))
     with look():
         figure = Picture(figsize=(8, 3.4), layout="constrained")
@@ -202,7 +193,7 @@ def plot_capacity(curves: CapacityCurves) -> Picture:
             _draw_curve(traffic, series.traffic, lambda p: p.result.traffic_bytes, (colour, label))
             _draw_curve(spent, series.energy, lambda p: p.result.energy_pj, (colour, label))
         bound = f"bound of the passes: {byte_size(curves.bound_bytes)}"
-        traffic.axhline(curves.bound_bytes, color=_BOUND, linestyle="--", label=bound)
+        traffic.axhline(curves.bound_bytes, color=_REFERENCE, linestyle="--", label=bound)
         _finish(traffic, curves, f"least traffic of {curves.outermost}", byte_size)
         _finish(spent, curves, "least energy", energy)
         figure.legend(*traffic.get_legend_handles_labels(), loc="outside lower center", ncols=3)
@@ -217,7 +208,7 @@ def _draw_curve(
     value: Callable[[CapacityPoint], float],
     drawn: tuple[str, str],
 ) -> None:
-    """A series: what fits a capacity holds up to the next one."""
+    """Draw a series as steps: a mapping that fits a capacity is best up to the next one."""
     colour, label = drawn
     sizes = [p.capacity_bytes for p in points]
     values = [value(p) for p in points]
@@ -228,11 +219,11 @@ def _draw_curve(
 def _finish(axes: Axes, curves: CapacityCurves, title: str, shown: Callable[[float], str]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    axes.axvline(curves.own_bytes, color=_BOUND, linestyle=":", linewidth=0.9)
+    axes.axvline(curves.own_bytes, color=_REFERENCE, linestyle=":", linewidth=0.9)
     ticks = curves.capacities[::3]
     axes.set_xticks(ticks, [byte_size(c) for c in ticks], rotation=30, ha="right")
     axes.xaxis.set_minor_locator(NullLocator())
-    # Bytes are counted in powers of two, and energies differ by a few percent.
+    # Bytes have ticks at powers of two; energies may differ by a few percent only.
     axes.yaxis.set_major_locator(LogLocator(base=2) if shown is byte_size else MaxNLocator(5))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(lambda y, _: shown(y))

@@ -12,20 +12,23 @@ from archsim.spec.mapping import Mapping
 
 from ..pareto.capacity import CapacityCurves, CapacitySeries
 from ..pareto.front import Front
-from ..problem.certificate import Certificate
+from ..problem.certificate import INTERRUPTED, Certificate
 from ..workload_search import PartSearched, WorkloadSearched
 
-_DIFFERENCES = 8
-"""Differences from a runner-up that are told, at the most."""
+_MAX_DIFFERENCES = 8
+"""Differences from a runner-up that a table shows."""
+
+_AT_BOUND = 1.001
+"""Ratio to the lower bound up to which traffic counts as being at the bound."""
 
 
 def search_report(found: WorkloadSearched, usual: Result | None = None) -> Document:
-    """How good the mappings found are, and how much was looked at to know.
+    """Report the mappings found, their certificates, and the effort of the search.
 
     Parameters
     ----------
     usual : Result, optional
-        What the workload does under its usual mappings, to compare with.
+        Result of the workload under its default mappings, for comparison.
     """
     first = found.parts[0].found.certificate
     return Document(
@@ -52,7 +55,7 @@ def search_report(found: WorkloadSearched, usual: Result | None = None) -> Docum
 
 
 def _limits(result: Result) -> Table:
-    """What bounds the latency: how long each array and each memory works for it."""
+    """Return the table of the busy time of each array and each memory."""
     rows = [
         (x.name, x.kind, seconds(x.seconds), percent(x.share), bar(min(1.0, x.share)))
         for x in limits(result)
@@ -71,9 +74,9 @@ def _limits(result: Result) -> Table:
 
 
 def _against_runner_up(part: PartSearched) -> Table:
-    """What the best mapping of another kind loses, and where it differs."""
+    """Return the table that compares the mapping found with the best of another kind."""
     mine, other = part.found.result, part.found.runner_up
-    assert other is not None, "what it is put against"
+    assert other is not None, "the caller checks it"
     its = other.result
     rows = [
         ("mapping", part.found.mapping.name, _name_of(other.mapping)),
@@ -82,8 +85,8 @@ def _against_runner_up(part: PartSearched) -> Table:
     ]
     if mine.bound_by != its.bound_by:
         rows.append(("bound by", mine.bound_by, its.bound_by))
-    rows += [(d.what, d.here, d.there) for d in other.differences[:_DIFFERENCES]]
-    if more := len(other.differences) - _DIFFERENCES:
+    rows += [(d.what, d.here, d.there) for d in other.differences[:_MAX_DIFFERENCES]]
+    if more := len(other.differences) - _MAX_DIFFERENCES:
         rows += [(f"{more} more differ", "", "")] if more > 0 else []
     return Table(
         title=f"{part.name}: against the best found that shares other loops, or in another order",
@@ -93,20 +96,26 @@ def _against_runner_up(part: PartSearched) -> Table:
 
 
 def _name_of(mapping: Mapping) -> str:
-    """The name of one that was known; a search gives all that it tries the same."""
+    """Return the name of a known mapping; mappings of a search have one name."""
     return "found" if mapping.name.startswith("best-") else mapping.name
 
 
 def _lost(its: float, mine: float, shown: Callable[[float], str]) -> str:
-    """A number of the runner-up, and how much more it is."""
-    if not mine or percent(abs(its / mine - 1)) == percent(0.0):
-        return shown(its)
-    change = its / mine - 1
-    return f"{shown(its)}, {percent(abs(change))} {'more' if change > 0 else 'less'}"
+    """Return a number of the runner-up, and its difference."""
+    change = _change(its, mine)
+    return f"{shown(its)}, {change}" if change else shown(its)
+
+
+def _change(number: float, other: float) -> str:
+    """Return by how much a number exceeds another; nothing if they look equal."""
+    change = number / other - 1 if other else 0.0
+    if percent(abs(change)) == percent(0.0):
+        return ""
+    return f"{percent(abs(change))} {'more' if change > 0 else 'less'}"
 
 
 def _compared(result: Result, usual: Result | None) -> tuple[Fact, ...]:
-    """Latency and energy, and how they differ from those of the usual mappings."""
+    """Return latency and energy, and their differences from the default mappings."""
     pairs = (
         ("latency", seconds, result.latency_s, usual.latency_s if usual else 0.0),
         ("energy", energy, result.energy_pj, usual.energy_pj if usual else 0.0),
@@ -118,23 +127,21 @@ def _compared(result: Result, usual: Result | None) -> tuple[Fact, ...]:
 
 
 def _bound_by(result: Result) -> Fact:
-    """What the steady state waits for, and how much of the time is not steady."""
+    """Return the bottleneck of the steady state, and the share of fill and drain."""
     share = result.schedule.fill_drain_cycles / result.cycles if result.cycles else 0.0
     return Fact("bound by", result.bound_by, f"{percent(share)} of the time are fill and drain")
 
 
 def _against(mine: float, other: float, name: str) -> str:
-    """How a number differs from that of other mappings; nothing where there are none."""
+    """Return the difference from other mappings; nothing without them."""
     if not other:
         return ""
-    change = mine / other - 1
-    if percent(abs(change)) == percent(0.0):
-        return f"as under {name}"
-    return f"{percent(abs(change))} {'more' if change > 0 else 'less'} than under {name}"
+    change = _change(mine, other)
+    return f"{change} than under {name}" if change else f"as under {name}"
 
 
 def _proof(part: str, certificate: Certificate) -> Fact:
-    """What the certificate proves, in a sentence."""
+    """Return the sentence that tells what a certificate proves."""
     space = "constrained space" if certificate.constraints else "space"
     above = certificate.value / certificate.floor if certificate.floor else 0.0
     beside = f"; {above:.2f}x the floor of any mapping" if above else ""
@@ -157,7 +164,7 @@ def _share(gap: float) -> str:
 
 
 def _coverage(found: WorkloadSearched) -> Table:
-    """Candidates of every part, evaluated and pruned."""
+    """Return the table of candidates of every part, evaluated and pruned."""
     names = [p.name for p in found.parts]
     certificates = [p.found.certificate for p in found.parts]
     reasons = dict.fromkeys(why for c in certificates for why, _ in c.reasons)
@@ -178,7 +185,7 @@ def _coverage(found: WorkloadSearched) -> Table:
 
 
 def front_report(front: Front) -> Document:
-    """The points of a front, fastest first, and how sure each is."""
+    """Report the points of a front, fastest first, and their gaps."""
     rows = [
         (
             str(number),
@@ -201,11 +208,10 @@ def front_report(front: Front) -> Document:
     axes = "latency against energy" + (f" and what {front.memory} holds" if front.memory else "")
     those = f"in that latency, with as little in {front.memory}," if held else "in that latency,"
     latency, least = front.least
-    ended = {"": "", "interrupted": "it was interrupted"}
     notes = (
         f"energy gap: how much less energy any mapping of the space could take {those} "
         "at the most; what is not searched counts as the floor of any mapping",
-        *((ended.get(front.ended, "ended by its time limit"),) if front.ended else ()),
+        *_end_of(front.ended),
     )
     return Document(
         title=f"{axes} of {front.workload} on {front.architecture}",
@@ -219,16 +225,23 @@ def front_report(front: Front) -> Document:
     )
 
 
+def _end_of(ended: str) -> tuple[str, ...]:
+    """Return the note on an early end, if there was one."""
+    if not ended:
+        return ()
+    return ("it was interrupted" if ended == INTERRUPTED else "ended by its time limit",)
+
+
 def _sure(certificate: Certificate) -> str:
-    """What is proven of an end."""
-    share = f"{100 * certificate.gap:.2g} %"
+    """Return the sentence that tells what is proven of one end of a front."""
+    share = _share(certificate.gap)
     if certificate.is_floor:
         return f"proven only against the floor: no mapping can be better by more than {share}"
     return f"no mapping of the space can be better by more than {share}"
 
 
 def capacity_report(curves: CapacityCurves) -> Document:
-    """Traffic and energy at each capacity, fused and Einsum by Einsum."""
+    """Report traffic and energy at each capacity, fused and Einsum by Einsum."""
     both = [_by_capacity(curves.fused), _by_capacity(curves.einsum_by_einsum)]
     rows = [
         (byte_size(capacity), *(cell for found in both for cell in found.get(capacity, ("-", "-"))))
@@ -242,7 +255,6 @@ def capacity_report(curves: CapacityCurves) -> Document:
         ),
         "",
     )
-    ended = {"": "", "interrupted": "it was interrupted"}
     return Document(
         title=f"traffic and energy of {curves.workload} on {curves.architecture} "
         f"against the capacity of {curves.memory}",
@@ -266,14 +278,14 @@ def capacity_report(curves: CapacityCurves) -> Document:
         notes=(
             f"an access costs what it does with {byte_size(curves.own_bytes)} of {curves.memory}, "
             "whatever the capacity",
-            *((ended.get(curves.ended, "ended by its time limit"),) if curves.ended else ()),
+            *_end_of(curves.ended),
             *_not_confirmed(curves),
         ),
     )
 
 
 def _not_confirmed(curves: CapacityCurves) -> tuple[str, ...]:
-    """That the largest capacities have no points, where time was up before their mappings ran."""
+    """Return the note on capacities without points, where time was up before they ran."""
     last = max(p.capacity_bytes for p in curves.fused.traffic)
     largest = [capacity for capacity in curves.capacities if capacity > last]
     if not curves.ended or not largest:
@@ -281,12 +293,8 @@ def _not_confirmed(curves: CapacityCurves) -> tuple[str, ...]:
     return (f"no mapping was run with {byte_size(largest[0])} or more: give it more time",)
 
 
-_AT_BOUND = 1.001
-"""What moves no more than this times the bound is at the bound."""
-
-
 def _by_capacity(series: CapacitySeries) -> dict[int, tuple[str, str]]:
-    """Shown traffic and energy, by capacity."""
+    """Return traffic and energy as text, by capacity."""
     least = {p.capacity_bytes: energy(p.result.energy_pj) for p in series.energy}
     return {
         p.capacity_bytes: (byte_size(p.result.traffic_bytes), least.get(p.capacity_bytes, "-"))

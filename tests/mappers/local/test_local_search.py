@@ -18,7 +18,7 @@ from einsum_cascade import Cascade
 from einsum_cascade.algebra.excerpt import cut_blocks, excerpt
 from einsum_cascade.errors import InputError
 from mappers.construct.einsum_by_einsum import einsum_by_einsum
-from mappers.local import local_search
+from mappers.local import local_search, policy
 from mappers.local.local_search import (
     Move,
     improve_locally,
@@ -49,7 +49,7 @@ Changing = Callable[..., Mapping]
 @pytest.fixture
 def only(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Leaves some kinds of moves, of some things, and the time for all of them."""
-    monkeypatch.setattr(local_search, "_LEAST_S", 1e6)
+    monkeypatch.setattr(policy, "MIN_SECONDS", 1e6)
 
     def leave(*kinds: Changing, **of: str) -> None:
         def some(*args: Any) -> Iterator[Move]:

@@ -17,7 +17,7 @@ from archsim.spec.mapping import SpreadRank
 from mappers import part_search, workload_search
 from mappers.construct.generators import GENERATORS
 from mappers.cut import nest_search
-from mappers.local import local_search
+from mappers.local import policy
 from mappers.memory import VARIABLE
 from mappers.part_search import with_split_reductions
 from mappers.problem.certificate import INTERRUPTED, Searched
@@ -136,7 +136,7 @@ def test_what_is_found_of_another_cascade_is_remembered(
 
     monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setattr(nest_search, "search_multi_core", spread)
-    monkeypatch.setattr(local_search, "_TRIES", 0)
+    monkeypatch.setattr(policy, "MAX_CHANGES", 0)
     # Defaults take long to make.
     none = partial(Incumbents, runs=())
     monkeypatch.setattr(
