@@ -133,17 +133,17 @@ def merge_stages(
 ) -> tuple[Part, ...]:
     """Return all parts of a request, where equal parts of several stretches are merged."""
     found = [replace(part, name=f"{PROMPT}.{part.name}", stage=PROMPT) for part in prompt]
-    alike: dict[tuple[str, str, Shapes], Part] = {}
+    merged: dict[tuple[str, str, Shapes], Part] = {}
     keys: list[int] = []
     for stretch, parts in answer:
         for part in parts:
-            known = alike.get(like := (part.name, part.cascade, part.shapes))
-            if known is None:
-                known = replace(part, times=0, stage=ANSWER)
+            part_so_far = merged.get(key := (part.name, part.cascade, part.shapes))
+            if part_so_far is None:
+                part_so_far = replace(part, times=0, stage=ANSWER)
                 keys.append(stretch.cached_len + 1)
-            alike[like] = replace(known, times=known.times + stretch.times * part.times)
-    names = [name for name, _, _ in alike]
-    for part, at in zip(alike.values(), keys, strict=True):
+            merged[key] = replace(part_so_far, times=part_so_far.times + stretch.times * part.times)
+    names = [name for name, _, _ in merged]
+    for part, at in zip(merged.values(), keys, strict=True):
         several = names.count(part.name) > 1
         name = f"{ANSWER}.{part.name}" + (f"-at-{at}" if several else "")
         found.append(replace(part, name=name))
@@ -246,8 +246,8 @@ def left_out(work: WorkloadSpec) -> tuple[str, ...]:
     if work.request is not None and work.model is not None:
         prompt = replace(work, request=None)
         answer = (one for _, one in decode_workloads(prompt, work.model, work.request))
-        said = (note for one in (prompt, *answer) for note in left_out(one))
-        return (request_note(work.request), *dict.fromkeys(said))
+        notes = (note for one in (prompt, *answer) for note in left_out(one))
+        return (request_note(work.request), *dict.fromkeys(notes))
     if work.scope == "attention":
         return ()
     activation = ", activation functions" if work.ffn_up == LINEAR else ""

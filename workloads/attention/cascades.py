@@ -83,16 +83,16 @@ def heads_of(found: LayerAttention) -> SharedHeads:
 def _softmax(a: SoftmaxAttention, tokens: Tokens) -> LayerAttention:
     """Return softmax attention by groups of query heads; one token per sequence needs no mask."""
     _check_causal(a, tokens)
-    inside = _chunk_tokens(a, tokens)
-    if inside is not tokens:
-        found = _softmax(replace(a, chunk=None), inside)
-        return replace(found, notes=(*found.notes, _chunk_note(a, tokens, inside)))
+    chunk_tokens = _chunk_tokens(a, tokens)
+    if chunk_tokens is not tokens:
+        found = _softmax(replace(a, chunk=None), chunk_tokens)
+        return replace(found, notes=(*found.notes, _chunk_note(a, tokens, chunk_tokens)))
     window = a.window if a.window is not None and a.window < tokens.keys else None
-    alone = tokens.queries == 1
+    single_query = tokens.queries == 1
     keys, notes = tokens.keys, []
     # A single query reads only the keys in its window: a smaller shape replaces the mask. Keys that
     # the user gave take precedence over the window.
-    if window is not None and alone and tokens.given_keys is None:
+    if window is not None and single_query and tokens.given_keys is None:
         notes.append(f"the window lets the query see {window} of {keys} keys")
         keys = window
     if a.qk_norm:
@@ -101,10 +101,10 @@ def _softmax(a: SoftmaxAttention, tokens: Tokens) -> LayerAttention:
         what = f"clips of queries, keys and values at {a.clip:g}"
         notes.append(f"{what} (a minimum and a maximum an element) are not counted")
     shapes = shapes_of(tokens, a.heads, a.qk_width, a.v_width, keys)
-    cascade = _softmax_cascade(a, alone, window)
+    cascade = _softmax_cascade(a, single_query, window)
     if not a.causal and window is not None:
         return _two_sided(a, shapes, window, tokens)
-    masked = a.causal and not alone
+    masked = a.causal and not single_query
     if masked and window is not None:
         shapes = (*shapes, (WINDOW, window))
     if a.buckets is not None:
@@ -149,10 +149,12 @@ def _chunk_tokens(a: SoftmaxAttention, tokens: Tokens) -> Tokens:
     return Tokens(phase="prefill", batch=tokens.batch * whole, seq_len=a.chunk, cached_len=0)
 
 
-def _chunk_note(a: SoftmaxAttention, tokens: Tokens, inside: Tokens) -> str:
-    if inside.batch != tokens.batch:
+def _chunk_note(a: SoftmaxAttention, tokens: Tokens, chunk_tokens: Tokens) -> str:
+    if chunk_tokens.batch != tokens.batch:
         return f"chunks of {a.chunk} tokens see nothing of one another: they are as many sequences"
-    return f"the chunk of {a.chunk} lets the last query see {inside.keys} of {tokens.keys} keys"
+    return (
+        f"the chunk of {a.chunk} lets the last query see {chunk_tokens.keys} of {tokens.keys} keys"
+    )
 
 
 def _two_sided(
@@ -176,7 +178,7 @@ def _two_sided(
     )
 
 
-def _softmax_cascade(a: SoftmaxAttention, alone: bool, window: int | None) -> str:
+def _softmax_cascade(a: SoftmaxAttention, single_query: bool, window: int | None) -> str:
     """Return the cascade with the mask, the window and the changes of scores of a layer.
 
     Raises
@@ -184,19 +186,19 @@ def _softmax_cascade(a: SoftmaxAttention, alone: bool, window: int | None) -> st
     SpecError
         No cascade has all these features.
     """
-    own = [name for name, has in _score_features(a).items() if has]
-    masked = window is not None and not (a.causal and alone)
-    if len(own) > 1 or (masked and own and own[0] not in _WINDOWED):
-        which = " and ".join((*own, *(("a window",) if masked else ())))
+    features = [name for name, has in _score_features(a).items() if has]
+    masked = window is not None and not (a.causal and single_query)
+    if len(features) > 1 or (masked and features and features[0] not in _WINDOWED):
+        which = " and ".join((*features, *(("a window",) if masked else ())))
         raise SpecError(f"no cascade here computes attention with {which}")
     if a.buckets is not None:
         return f"{BIASED}-causal-1pass" if a.causal else f"{BIASED}-1pass"
     if not a.causal:
-        return _bidirectional_cascade(own, window)
-    if own:
+        return _bidirectional_cascade(features, window)
+    if features:
         # These cascades have a mask, which leaves all keys to a single query.
-        return "-".join((GROUPED, *own, *(("window",) if masked else ())))
-    if alone:
+        return "-".join((GROUPED, *features, *(("window",) if masked else ())))
+    if single_query:
         return GROUPED
     return f"{GROUPED}-causal" if window is None else f"{GROUPED}-window"
 
@@ -216,13 +218,13 @@ def _score_features(a: SoftmaxAttention) -> dict[str, bool]:
     }
 
 
-def _bidirectional_cascade(own: list[str], window: int | None) -> str:
+def _bidirectional_cascade(features: list[str], window: int | None) -> str:
     """Return the cascade of an encoder's layer, whose heads share nothing."""
-    if not own:
+    if not features:
         return TWO_SIDED if window is not None else ONE_HEAD
-    if own == ["sink"] and window is None:
+    if features == ["sink"] and window is None:
         return "attention-sink"
-    raise SpecError(f"no cascade here computes attention with {own[0]} and no causal mask")
+    raise SpecError(f"no cascade here computes attention with {features[0]} and no causal mask")
 
 
 def _check_causal(a: SoftmaxAttention | LatentAttention, tokens: Tokens) -> None:
@@ -292,10 +294,10 @@ def _latent(a: LatentAttention, tokens: Tokens) -> LayerAttention:
     # Absorbed, a score takes kv_rank + rope_width products (576 in DeepSeek-V3); expanded, it takes
     # nope_width + rope_width (192). Absorption pays where one token reads a cache.
     if tokens.phase != "decode":
-        alone = tokens.queries == 1
+        single_query = tokens.queries == 1
         width = a.nope_width + a.rope_width
         return LayerAttention(
-            cascade=(GROUPED if alone else f"{GROUPED}-causal") if a.causal else ONE_HEAD,
+            cascade=(GROUPED if single_query else f"{GROUPED}-causal") if a.causal else ONE_HEAD,
             shapes=shapes_of(tokens, a.heads, width, a.v_width, tokens.keys),
             variants=(_unfolding(a),),
             notes=("latent attention with keys and values unfolded to every head",),

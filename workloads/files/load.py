@@ -44,7 +44,7 @@ class TokenChoice:
     """Choices of tokens and layer by a user, merged over all files; None where there is no
     choice."""
 
-    asked: RequestedPhase = "prefill"
+    requested_phase: RequestedPhase = "prefill"
     batch: int | None = None
     seq_len: int | None = None
     cached_len: int | None = None
@@ -57,7 +57,7 @@ class TokenChoice:
     @property
     def phase(self) -> Phase:
         """Phase of the tokens computed first: a request begins with a prefill."""
-        return "prefill" if self.asked == "request" else self.asked
+        return "prefill" if self.requested_phase == "request" else self.requested_phase
 
     @property
     def request(self) -> Request | None:
@@ -79,7 +79,7 @@ class TokenChoice:
             ``cached_len`` is missing, or is given for a phase without a cache; or
             ``seq_len`` is given for a phase of one token; or lengths of a request are wrong.
         """
-        if self.asked == "request":
+        if self.requested_phase == "request":
             return self._checked_request()
         for name in ("prompt_len", "answer_len"):
             if getattr(self, name) is not None:
@@ -115,8 +115,9 @@ class TokenChoice:
         SpecError
             The phase has tokens before those computed.
         """
-        if self.asked != "prefill":
-            text = f"an encoder computes all tokens at once, so '{self.asked}' has no cache to read"
+        phase = self.requested_phase
+        if phase != "prefill":
+            text = f"an encoder computes all tokens at once, so '{phase}' has no cache to read"
             raise self.problem("phase", text, "phase=prefill, with seq_len tokens")
 
     def shapes(self) -> dict[str, int]:
@@ -350,10 +351,12 @@ def merge_files(layers: list[FileFields], name: str) -> Workload:
     merge = _Merge()
     for layer in layers:
         merge.add(layer)
-    said = {key: merge.chosen.pop(key) for key in _TOKEN_FIELDS if key in merge.chosen}
-    if "phase" in said:
-        said["asked"] = said.pop("phase")
-    choice = TokenChoice(**said, places=field_spans([layer.fields for layer in layers])).checked()
+    token_fields = {key: merge.chosen.pop(key) for key in _TOKEN_FIELDS if key in merge.chosen}
+    if "phase" in token_fields:
+        token_fields["requested_phase"] = token_fields.pop("phase")
+    choice = TokenChoice(
+        **token_fields, places=field_spans([layer.fields for layer in layers])
+    ).checked()
     if merge.chosen.pop(_ENCODER, False):
         choice.refuse_cache()
     if merge.config is None and choice.layer is not None:

@@ -1,1 +1,1 @@
-"""Hugging Face configurations as models."""
+"""Readers of Hugging Face configurations."""

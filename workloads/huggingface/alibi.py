@@ -1,8 +1,8 @@
-"""Readers of decoders that may have ALiBi, and own rules of heads of keys: falcon, mpt.
+"""Readers of falcon and mpt: decoders with optional ALiBi, and rules of their own for key heads.
 
-Field names and the defaults of fields that may be absent are those of the configuration
-classes of Hugging Face Transformers (``BloomConfig``, ``FalconConfig``), and of MPT's own
-configuration, which those of Transformers read only in part.
+Field names and the defaults of fields that may be absent are those of the configuration classes of
+Hugging Face Transformers (``BloomConfig``, ``FalconConfig``), and of MPT's own configuration, which
+those of Transformers read only in part.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .stack import attention_biases, attention_heads, build_model, feed_forward
 
 class _FalconConfig(ConfigFields):
     ignored = ("apply_residual_connection_post_layernorm",)
-    """Nothing in the family reads it."""
+    """Name of a field that the family does not use."""
     aliases = (
         ("n_embed", "hidden_size"),
         ("n_layer", "num_hidden_layers"),
@@ -66,22 +66,23 @@ class _FalconConfig(ConfigFields):
 
     @property
     def inner(self) -> int:
-        """Of a feed-forward network, in elements."""
+        """Width inside the feed-forward network, in elements."""
         return self.ffn_hidden_size or 4 * self.hidden_size
 
     @property
     def ff_factor(self) -> float:
-        """How many times as wide it is as the stream."""
+        """Ratio of the width inside the network to the width of the stream."""
         return self.inner / self.hidden_size
 
 
 def falcon(root: YamlNode) -> ModelConfig:
-    """``FalconConfig``: one head of keys, or groups; halves side by side, or in turn (RW)."""
+    """Read ``FalconConfig``: one head of keys or groups; parallel halves, or sequential ones
+    (RW)."""
     c = read_fields(_FalconConfig, root)
     d = c.hidden_size
     heads = attention_heads(root, d, c.num_attention_heads)
     mixer = replace(heads, kv_heads=_falcon_kv_heads(root, c), alibi=c.alibi)
-    # A norm has a weight and a bias a channel.
+    # A norm has a weight and a bias per channel.
     other = 2 * d * _falcon_norms(root, c)
     other += attention_biases(mixer, d) + c.inner + d if c.bias else 0
     ffn = feed_forward(c.inner, gated=False, activation=c.activation)
@@ -90,14 +91,15 @@ def falcon(root: YamlNode) -> ModelConfig:
 
 
 def _falcon_kv_heads(root: YamlNode, c: _FalconConfig) -> int:
-    """Heads of keys: the first Falcons have one or all, whatever ``num_kv_heads`` says."""
+    """Return the number of key heads; early Falcons have one or all, whatever ``num_kv_heads``
+    says."""
     heads = c.num_attention_heads
     keys = c.num_kv_heads or heads
     if c.new_decoder_architecture:
         exact_quotient(root, "num_attention_heads", heads, "num_kv_heads", keys)
         return keys
     if c.multi_query:
-        # The published file of the 7B has 71 heads of keys in it.
+        # The published file of the 7B says 71 heads of keys.
         return 1
     if keys != heads:
         text = f"without new_decoder_architecture all {heads} heads have keys, got {keys}"
@@ -106,14 +108,14 @@ def _falcon_kv_heads(root: YamlNode, c: _FalconConfig) -> int:
 
 
 def _falcon_norms(root: YamlNode, c: _FalconConfig) -> int:
-    """How many norms a layer has."""
-    newer, said = c.new_decoder_architecture, c.num_ln_in_parallel_attn
+    """Return the number of norms of a layer."""
+    newer, stated = c.new_decoder_architecture, c.num_ln_in_parallel_attn
     if not c.parallel_attn:
         if newer:
             text = "the halves of new_decoder_architecture are side by side, and this says not"
             raise field_error(root, "parallel_attn", text)
         return 2
-    norms = said or (2 if newer else 1)
+    norms = stated or (2 if newer else 1)
     if norms > (2 if newer else 1):
         most = "1 or 2" if newer else "1 without new_decoder_architecture"
         raise field_error(root, "num_ln_in_parallel_attn", f"expected {most}, got {norms}")
@@ -128,7 +130,7 @@ _NORMS = (
 
 class _MptConfig(ConfigFields):
     ignored = (*("embedding_fraction", "verbose", "tokenizer_name", "use_pad_tok_in_ffn"),)
-    """Gradients, messages, and what is done about padding."""
+    """Names of fields about gradients, messages and padding."""
 
     vocab_size: Size | None = 50_368
     d_model: Size
@@ -138,7 +140,7 @@ class _MptConfig(ConfigFields):
     max_seq_len: Size = 2048
     learned_pos_emb: bool = True
     no_bias: bool
-    """Classes have two defaults, so that it has to be said."""
+    """Required, because configuration classes disagree on its default."""
     norm_type: str = "low_precision_layernorm"
     attn_config: dict[str, Any]
     tie_word_embeddings: bool = True
@@ -146,10 +148,10 @@ class _MptConfig(ConfigFields):
 
 class _MptAttentionConfig(ConfigFields):
     ignored = ("attn_impl", "softmax_scale", "alibi_bias_max")
-    """How it is computed, and constants."""
+    """Names of fields about kernels and constants."""
 
     alibi: bool
-    """Classes have two defaults, so that it has to be said."""
+    """Required, because configuration classes disagree on its default."""
     rope: bool = False
     attn_type: str = "multihead_attention"
     kv_n_heads: Size | None = None
@@ -160,7 +162,7 @@ class _MptAttentionConfig(ConfigFields):
 
 
 def mpt(root: YamlNode) -> ModelConfig:
-    """MPT's own configuration, or ``MptConfig``: no biases, and norms without any."""
+    """Read MPT's own configuration, or ``MptConfig``; usually without any biases."""
     c = read_fields(_MptConfig, root)
     inner = root.child("attn_config")
     node = inner if inner is not None else root
@@ -180,17 +182,17 @@ def mpt(root: YamlNode) -> ModelConfig:
         clip=a.clip_qkv,
         qk_norm=a.qk_ln,
     )
-    # A norm has a bias where products have, unless it is of squares.
+    # Layer norms have a bias if products have one; RMS norms have none.
     norm = 2 if c.norm_type.endswith("layernorm") and not c.no_bias else 1
     other = 2 * d * norm + (0 if c.no_bias else attention_biases(mixer, d) + wide + d)
-    # Queries and keys are normalised over all heads.
+    # Norms of queries and keys extend over all heads.
     other += (mixer.heads + mixer.kv_heads) * mixer.qk_width * norm if a.qk_ln else 0
     layer = Layer(
         mixer=mixer,
         ffn=feed_forward(wide, gated=False, activation="gelu"),
         other_parameters=other,
     )
-    # Positions are learned where scores and rotations have none.
+    # Learned positions exist only without ALiBi and rotations.
     learned = c.learned_pos_emb and not (a.alibi or a.rope)
     return build_model(
         c, "mpt", d, [layer] * c.n_layers, d * norm + (c.max_seq_len * d if learned else 0)
@@ -198,7 +200,7 @@ def mpt(root: YamlNode) -> ModelConfig:
 
 
 def _mpt_kv_heads(node: YamlNode, c: _MptConfig, a: _MptAttentionConfig) -> int:
-    """Heads of keys, as the kind of attention says."""
+    """Return the number of key heads that the kind of attention implies."""
     heads, given = c.n_heads, a.kv_n_heads
     match a.attn_type:
         case "multihead_attention":

@@ -46,7 +46,7 @@ class _BertConfig(ConfigFields):
 
 class _DistilBertConfig(ConfigFields):
     ignored = ("sinusoidal_pos_embds", "tie_weights_")
-    """With what the table of positions begins, and a setting of old."""
+    """Names of fields about initial positions, and of an old setting."""
 
     dim: Size
     n_layers: LayerCount
@@ -62,7 +62,8 @@ class _ModernBertConfig(ConfigFields):
         *("deterministic_flash_attn", "sparse_pred*", "reference_compile"),
         *("repad_logits_with_grad", "global_rope_theta", "local_rope_theta", "hidden_act"),
     )
-    """Of training, and rotations; the family reads ``hidden_activation``."""
+    """Names of fields about training and rotations; the family reads ``hidden_activation``
+    instead."""
 
     hidden_size: Size
     num_hidden_layers: LayerCount
@@ -82,7 +83,7 @@ class _ModernBertConfig(ConfigFields):
 
 class _T5Config(ConfigFields):
     ignored = ("dense_act_fn", "is_gated_act")
-    """They follow from ``feed_forward_proj``."""
+    """Names of fields that follow from ``feed_forward_proj``."""
 
     d_model: Size
     # Heads need not make up the stream: T5-11B has 128 of 128 on a width of 1,024.
@@ -103,7 +104,8 @@ class _WhisperConfig(ConfigFields):
         *("apply_spec_augment", "mask_*", "median_filter_width", "use_weighted_layer_sum"),
         *("forced_decoder_ids", "use_timestamps*", "lang_ids", "task_ids"),
     )
-    """How words are forced and sounds masked; ``num_hidden_layers`` is the encoder's."""
+    """Names of fields about forced words and masked sounds; ``num_hidden_layers`` is the
+    encoder's."""
 
     d_model: Size
     encoder_layers: LayerCount
@@ -121,7 +123,7 @@ class _WhisperConfig(ConfigFields):
 
 class _VitConfig(ConfigFields):
     ignored = ("encoder_stride", "pooler_*")
-    """Of heads that are not read."""
+    """Names of fields about heads that are not read."""
 
     hidden_act: str | None = None
     hidden_size: Size
@@ -145,7 +147,7 @@ def bert(root: YamlNode, *, family: str) -> ModelConfig:
     d, inner = c.hidden_size, c.intermediate_size
     heads = attention_heads(root, d, c.num_attention_heads)
     cross = _all_tokens(heads) if c.add_cross_attention else None
-    # Two norms, each of a weight and a bias a channel; then biases of all products.
+    # There are two norms with a weight and a bias per channel, and biases of all products.
     other = 4 * d + attention_biases(heads, d) + inner + d
     other += attention_biases(cross, d) + 2 * d if cross else 0
     layer = Layer(
@@ -154,7 +156,7 @@ def bert(root: YamlNode, *, family: str) -> ModelConfig:
         cross=cross,
         other_parameters=other,
     )
-    # Positions, kinds of sentence and their norm; then the pooler.
+    # Outside layers there are positions, sentence kinds, their norm, and the pooler.
     tables = (c.max_position_embeddings + c.type_vocab_size) * d + 2 * d
     return build_model(c, family, d, [layer] * c.num_hidden_layers, tables + d * d + d)
 
@@ -174,11 +176,11 @@ def distilbert(root: YamlNode) -> ModelConfig:
 
 
 def modernbert(root: YamlNode) -> ModelConfig:
-    """``ModernBertConfig``: most layers see half a window to either side; its head counts."""
+    """Read ``ModernBertConfig``: most layers see half a window on either side; the head counts."""
     c = read_fields(_ModernBertConfig, root)
     d, inner = c.hidden_size, c.intermediate_size
     full = _all_tokens(attention_heads(root, d, c.num_attention_heads))
-    # A query sees local_attention // 2 keys before it, itself, and as many behind it.
+    # A query sees itself and local_attention // 2 keys on either side.
     local = replace(full, window=2 * (c.local_attention // 2) + 1)
     every = c.global_attn_every_n_layers
     rule = [index % every != 0 for index in range(c.num_hidden_layers)]
@@ -191,17 +193,17 @@ def modernbert(root: YamlNode) -> ModelConfig:
         Layer(mixer=local if is_local else full, ffn=ffn, other_parameters=biases + 2 * norm)
         for is_local in local_layers
     ]
-    # Norms of embeddings, of the stack and of the head, but none before the first attention;
-    # the head's product, which may have a bias; and a bias a word.
+    # Norms belong to embeddings, the stack and the head; the first attention has none. The head's
+    # product may have a bias, and each word has one.
     other = 2 * norm + d * d + (d if c.classifier_bias else 0)
     other += (c.vocab_size or 0) if c.decoder_bias else 0
     return build_model(c, "modernbert", d, layers, other)
 
 
 def t5(root: YamlNode) -> ModelConfig:
-    """``T5Config``: encoder layers, then decoder layers, which attend to the encoder too.
+    """Read ``T5Config``: encoder layers, then decoder layers that also attend to the encoder.
 
-    ``T5EncoderModel`` among ``architectures`` is the encoder alone, whatever else is said.
+    ``T5EncoderModel`` among ``architectures`` is the encoder alone, whatever other fields say.
     """
     c = read_fields(_T5Config, root)
     named = class_of(root)
@@ -222,7 +224,7 @@ def t5(root: YamlNode) -> ModelConfig:
         ffn=ffn,
         other_parameters=2 * d,
     )
-    # Attention to the encoder has no bias.
+    # Attention to the encoder has no learned bias of positions.
     decoder = Layer(
         mixer=causal,
         ffn=ffn,
@@ -231,13 +233,13 @@ def t5(root: YamlNode) -> ModelConfig:
     )
     decoders = 0 if alone else c.num_decoder_layers or c.num_layers
     layers = [encoder] * c.num_layers + [decoder] * decoders
-    # Each stack has a last norm, and in its first layer a table of relative positions.
+    # Each stack has a last norm, and a table of relative positions in its first layer.
     other = d + c.relative_attention_num_buckets * c.num_heads
     return build_model(c, "t5", d, layers, other if alone else 2 * other)
 
 
 def whisper(root: YamlNode) -> ModelConfig:
-    """``WhisperConfig``: an encoder of a fixed length, and a decoder that attends to it."""
+    """Read ``WhisperConfig``: an encoder of a fixed length, and a decoder that attends to it."""
     c = read_fields(_WhisperConfig, root)
     d = c.d_model
     encoder_heads, decoder_heads = (
@@ -258,7 +260,7 @@ def whisper(root: YamlNode) -> ModelConfig:
         other_parameters=2 * attention + c.decoder_ffn_dim + d + 2 * d,
     )
     layers = [encoder] * c.encoder_layers + [decoder] * c.decoder_layers
-    # Two convolutions of three taps, positions of both stacks, and the last norm of each.
+    # Outside layers there are two convolutions of three taps, positions and a last norm per stack.
     sounds = 3 * c.num_mel_bins * d + d + 3 * d * d + d
     positions = (c.max_source_positions + c.max_target_positions) * d
     model = build_model(c, "whisper", d, layers, sounds + positions + 4 * d)
@@ -266,7 +268,7 @@ def whisper(root: YamlNode) -> ModelConfig:
 
 
 def vit(root: YamlNode) -> ModelConfig:
-    """``ViTConfig``: a token a patch and one for the class; no pooler, no classifier."""
+    """Read ``ViTConfig``: one token per patch and one for the class; no pooler, no classifier."""
     c = read_fields(_VitConfig, root)
     d, inner = c.hidden_size, c.intermediate_size
     patches = patches_of(root, c.image_size, c.patch_size)

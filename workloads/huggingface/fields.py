@@ -1,9 +1,9 @@
-"""Fields of a Hugging Face ``config.json``: their types, their checks, and those that are ignored.
+"""Fields of a Hugging Face ``config.json``: types, checks, and fields that are ignored.
 
-A configuration has dozens of fields for training, generation and file handling. These change
-no shape and no operation that is counted, and may be there. Any other field that its family
-does not read may change what is computed (experts, kinds of layers, quantised weights), and is
-refused unless its value turns it off.
+A configuration has dozens of fields for training, generation and file handling, which change no
+shape and no counted operation. Any other field that its family does not read may change the
+computation (experts, kinds of layers, quantised weights). Such a field is refused unless its value
+turns it off.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ Reader = Callable[[YamlNode], ModelConfig]
 """Function that returns the model of a configuration."""
 
 IGNORED: tuple[str, ...] = (
-    # What the file is, and who wrote it.
+    # Fields about the file and its authors.
     *("model_type", "architectures", "source", "name", "title", "license", "language", "_*"),
     *("name_or_path", "auto_map", "*_version", "torch_dtype", "dtype", "torchscript"),
     *("use_bfloat16", "*_in_fp32", "tokenizer_class", "prefix", "id2label", "label2id"),
     *("num_labels", "problem_type", "finetuning_task", "task_specific_params"),
-    # Tokens with a meaning, and how text is generated.
+    # Fields about special tokens and about generation of text.
     *("*_token_id", "*_token_ids", "*_token_index", "bad_words_ids", "*suppress_tokens"),
     *("do_sample", "early_stopping", "temperature", "top_k", "top_p", "typical_p", "num_beams"),
     *("num_beam_groups", "num_return_sequences", "*_penalty", "*no_repeat_ngram_size"),
     *("max_length", "min_length", "remove_invalid_values", "use_cache", "cache_implementation"),
-    # Training.
+    # Fields about training.
     *("*dropout*", "*_drop_rate", "*_pdrop", "*layerdrop*", "*drop_path*", "initializer_*"),
     *("init_*", "*_init", "*_init_std", "*_init_scheme", "*loss*", "aux_*", "*_aux"),
     *("output_attentions", "output_hidden_states", "output_scores", "output_logits"),
@@ -58,19 +58,19 @@ IGNORED: tuple[str, ...] = (
         "router_jitter_noise",
     ),
     *("summary_*", "classifier_*", "pruned_heads", "rescale_prenorm_residual"),
-    # How work is cut and spread, which changes none of it.
+    # Fields about partitioning of work, which change none of it.
     *("pretraining_tp", "ep_size", "tensor_parallel*", "fuse_*", "fused_*", "use_flash*"),
     *("attn_implementation", "chunk_size_feed_forward", "reorder_and_upcast_attn"),
-    # Positions: rotations are not counted. How long a sequence may be says not how long it is.
+    # Fields about positions: rotations are not counted, and a largest length is no length.
     *("rope_*", "rotary_*", "*_rotary_*", "max_position_embeddings", "n_positions", "n_ctx"),
     *("original_max_position_embeddings", "max_sequence_length", "model_max_length"),
     *("initial_context_length", "relative_attention_max_distance"),
-    # Constants inside functions: as many operations, whatever they are.
+    # Constants inside functions, which change no number of operations.
     *("*_eps", "*_epsilon", "scale_attn_*", "query_pre_attn_scalar", "logit_scale"),
     *("routed_scaling_factor", "norm_topk_prob", "scoring_func", "topk_method"),
     *("topk_group", "n_group"),
 )
-"""Names, and patterns of names, of fields that any family may have."""
+"""Names, and patterns of names, of fields that every family ignores."""
 
 NEUTRAL: Mapping[str, tuple[Any, ...]] = MappingProxyType(
     {
@@ -79,22 +79,22 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = MappingProxyType(
         "hidden_act": ("silu", "swish"),
     }
 )
-"""Values by field that change nothing where the field is not read."""
+"""Values, by field, that change nothing where the field is not read."""
 
 
 SETTING = "workload.config."
-"""What settings of a configuration's fields begin with."""
+"""Prefix of settings of a configuration's fields."""
 _FURTHER = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules")
-"""Fields that say how many layers predict further tokens."""
+"""Fields with the number of layers that predict further tokens."""
 
 
 def omitted_parts(root: YamlNode) -> tuple[str, ...]:
-    """What a configuration has that is no part of the layers that run, in sentences.
+    """Return sentences about parts of a configuration that are not in the layers that run.
 
     Raises
     ------
     SpecError
-        It has a number of layers that predict further tokens that is none.
+        The number of layers that predict further tokens is no whole number.
     """
     inner = root.child("text_config")
     found = []
@@ -131,20 +131,20 @@ def unread_problems(
     ignored: tuple[str, ...] = (),
     aliases: Mapping[str, Any] = MappingProxyType({}),
 ) -> Iterator[Problem]:
-    """Fields that nothing reads and that may change what is computed.
+    """Yield problems of fields that no reader uses and that may change the computation.
 
     Parameters
     ----------
     root : YamlNode
         The configuration.
     read : frozenset of str
-        Fields that the family's reader knows.
+        Fields that the family's reader uses.
     family : str
-        Its name, for the message.
-    harmless : tuple of str
-        Names and patterns beside ``IGNORED``.
-    alike : mapping
-        Other names of what was read, and the value that they must have.
+        Name of the family, for the message.
+    ignored : tuple of str
+        Names and patterns besides ``IGNORED``.
+    aliases : mapping
+        Second names of fields, with the values they must have.
     """
     if not isinstance(root, YamlMapping):
         return
@@ -152,7 +152,7 @@ def unread_problems(
         name = key.text
         value = node.plain()
         if name in aliases:
-            # A list in a file is a tuple once it is read.
+            # A list in a file is a tuple after it is read.
             if (tuple(value) if isinstance(value, list) else value) not in (None, aliases[name]):
                 text = f"{name}: expected {aliases[name]}, as the other fields say"
                 yield Problem(text, node.span)
@@ -168,14 +168,14 @@ MAX_LAYERS = 100_000
 
 
 class ConfigFields(Fields):
-    """Fields of a configuration that are read; ``unread`` says which others there may be."""
+    """Fields of a configuration that a reader uses; ``unread_problems`` checks the others."""
 
     model_config = ConfigDict(extra="ignore")
 
     ignored: ClassVar[tuple[str, ...]] = ()
     """Names and patterns of fields that change nothing in this family."""
     aliases: ClassVar[tuple[tuple[str, str], ...]] = ()
-    """Further names of fields, and those that they repeat."""
+    """Pairs of a second name of a field and its first name."""
 
     vocab_size: Size | None = None
     tie_word_embeddings: bool = False
@@ -185,19 +185,19 @@ C = TypeVar("C", bound=ConfigFields)
 
 
 def read_fields(model: type[C], root: YamlNode) -> C:
-    """The fields of a configuration that a family reads.
+    """Return the fields of a configuration that a family reads.
 
     Parameters
     ----------
     model : type of ConfigFields
-        Those of the family.
+        Class with the fields of the family.
     root : YamlNode
         The configuration.
 
     Raises
     ------
     SpecError
-        Fields are missing or wrong, or may change what is computed and are not read.
+        Fields are missing or wrong, or are not read and may change the computation.
     """
     found = validate(model, root)
     named = root.child("model_type")
@@ -217,7 +217,7 @@ def read_fields(model: type[C], root: YamlNode) -> C:
 
 @contextmanager
 def errors_inside(field: str) -> Iterator[None]:
-    """Let what is wrong with the fields below a field be set there, as hints say it."""
+    """Move errors about inner fields below a field, in their hints."""
     try:
         yield
     except SpecError as wrong:
@@ -229,66 +229,69 @@ def _move_inside(problem: Problem, field: str) -> Problem:
     return replace(problem, hint=hint or None)
 
 
-def _whole(value: Any, least: int, most: int) -> int:
+def _whole_number(value: Any, smallest: int, largest: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise expected(f"expected a whole number, got {_shown(value)}")
-    if value < least:
-        raise expected(f"expected a whole number, at least {least}, got {_shown(value)}")
-    if value > most:
-        raise expected(f"expected a whole number up to {most}, got {_shown(value)}")
+        raise expected(f"expected a whole number, got {_shown_value(value)}")
+    if value < smallest:
+        raise expected(f"expected a whole number, at least {smallest}, got {_shown_value(value)}")
+    if value > largest:
+        raise expected(f"expected a whole number up to {largest}, got {_shown_value(value)}")
     return value
 
 
-def _shown(value: Any) -> str:
+def _shown_value(value: Any) -> str:
     return f"the text {format_value(value)}" if isinstance(value, str) else format_value(value)
 
 
 def _size(value: Any) -> int:
-    return _whole(value, 1, LARGEST_COUNT)
+    return _whole_number(value, 1, LARGEST_COUNT)
 
 
 def _size_or_zero(value: Any) -> int:
-    return _whole(value, 0, LARGEST_COUNT)
+    return _whole_number(value, 0, LARGEST_COUNT)
 
 
 def _layers(value: Any) -> int:
-    return _whole(value, 1, MAX_LAYERS)
+    return _whole_number(value, 1, MAX_LAYERS)
 
 
 def _positive(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise expected(f"expected a number, got {_shown(value)}")
+        raise expected(f"expected a number, got {_shown_value(value)}")
     if not 0 < value <= LARGEST_COUNT:
-        raise expected(f"expected a number above 0 up to 1e15, got {_shown(value)}")
+        raise expected(f"expected a number above 0 up to 1e15, got {_shown_value(value)}")
     return float(value)
 
 
 Size = Annotated[int, PlainValidator(_size)]
-"""A whole number above zero, written as one: no text, no ``4096.0``, no ``true``."""
+"""Whole number above zero, written as one: no text, no ``4096.0``, no ``true``."""
 SizeOrZero = Annotated[int, PlainValidator(_size_or_zero)]
 LayerCount = Annotated[int, PlainValidator(_layers)]
 Positive = Annotated[float, PlainValidator(_positive)]
 
 
 def one_per_layer(*allowed: str | int) -> PlainValidator:
-    """A list with one of some words (or numbers) a layer; tells the first that is wrong."""
+    """Return a validator of lists with one of some words or numbers per layer.
+
+    Its error names the first wrong entry.
+    """
 
     def read(value: Any) -> tuple[str | int, ...]:
         if not isinstance(value, list | tuple):
-            raise expected(f"expected a list with an entry a layer, got {_shown(value)}")
+            raise expected(f"expected a list with an entry a layer, got {_shown_value(value)}")
         for index, entry in enumerate(value):
             if not any(type(entry) is type(word) and entry == word for word in allowed):
                 words = " or ".join(repr(word) for word in allowed)
                 close = nearest(str(entry), [str(word) for word in allowed])
                 hint = f"did you mean '{close}'?" if close else ""
-                raise expected(f"entry {index}: expected {words}, got {_shown(entry)}", hint)
+                raise expected(f"entry {index}: expected {words}, got {_shown_value(entry)}", hint)
         return tuple(value)
 
     return PlainValidator(read)
 
 
 def constant(*allowed: str | bool) -> PlainValidator:
-    """What a family always has: any other value is of a model that is not read, null says it."""
+    """Return a validator of a field that has the same value in all models of a family, or null."""
 
     def read(value: Any) -> None:
         if value is not None and value not in allowed:
@@ -300,12 +303,14 @@ def constant(*allowed: str | bool) -> PlainValidator:
 
 def _silu(value: Any) -> str | None:
     if value not in (None, "silu", "swish"):
-        raise expected(f"expected 'silu', which its gates are counted as, got {_shown(value)}")
+        raise expected(
+            f"expected 'silu', which its gates are counted as, got {_shown_value(value)}"
+        )
     return None
 
 
 SiluGate = Annotated[str | None, PlainValidator(_silu)]
-"""The activation function of what has SiLU alone."""
+"""Activation function of networks that have SiLU in all models of a family."""
 
 LayerTypes = Annotated[tuple[str, ...], one_per_layer("full_attention", "sliding_attention")]
 
@@ -316,33 +321,33 @@ CLASSES = "architectures"
 
 
 def class_of(root: YamlNode) -> YamlScalar | None:
-    """The first class of ``architectures``, if there is one."""
+    """Return the first class of ``architectures``, or None."""
     classes = root.child(CLASSES)
     first = classes.child(0) if isinstance(classes, YamlSequence) else None
     return first if isinstance(first, YamlScalar) and isinstance(first.value, str) else None
 
 
 def field_error(root: YamlNode, field: str, message: str, hint: str = "") -> SpecError:
-    """The error of a field that does not go with others; points at it."""
+    """Return an error about a field that contradicts other fields, at the place of the field."""
     return SpecError(Problem(f"{field}: {message}", root.span_of((field,)), hint or None))
 
 
 def exact_quotient(root: YamlNode, whole: str, width: int, part: str, count: int) -> int:
-    """``width / count``, where the one has to divide the other.
+    """Return ``width / count``, which must be a whole number.
 
     Parameters
     ----------
     root : YamlNode
-        The configuration, for the place of the problem.
+        Configuration, for the place of an error.
     whole, part : str
-        The fields that say ``width`` and ``count``.
+        Fields that hold ``width`` and ``count``.
     width, count : int
-        Elements, and into how many equal parts they are cut.
+        Number of elements, and number of equal parts.
 
     Raises
     ------
     SpecError
-        It does not; names both fields.
+        ``count`` does not divide ``width``; the message names both fields.
     """
     if width % count:
         raise field_error(root, part, f"{count} does not divide {whole}, {width}")
@@ -350,16 +355,16 @@ def exact_quotient(root: YamlNode, whole: str, width: int, part: str, count: int
 
 
 def patches_of(root: YamlNode, image: int, patch: int) -> int:
-    """Square patches of ``patch`` pixels a side in an image of ``image`` pixels a side.
+    """Return the number of square patches in a square image, with both sides in pixels.
 
     Raises
     ------
     SpecError
-        They do not divide the image, or are more than any rank may have; points at
+        Patches do not divide the image, or their number exceeds the largest size; points at
         ``image_size``.
     """
     patches = exact_quotient(root, "image_size", image, "patch_size", patch) ** 2
-    # A token more is the class's.
+    # The class takes one more token.
     if patches >= LARGEST_COUNT:
         text = f"{image} pixels a side are {patches:.3g} patches of {patch}, more than 1e15"
         raise field_error(root, "image_size", text)
@@ -367,12 +372,12 @@ def patches_of(root: YamlNode, image: int, patch: int) -> int:
 
 
 def auto_or_size(root: YamlNode, field: str, value: Any) -> int | None:
-    """A whole number above zero, or None where ``"auto"`` leaves it to the family.
+    """Return a whole number above zero, or None for ``"auto"``.
 
     Raises
     ------
     SpecError
-        It is neither.
+        The value is neither.
     """
     if value == "auto":
         return None
@@ -383,13 +388,13 @@ def auto_or_size(root: YamlNode, field: str, value: Any) -> int | None:
 
 
 def check_per_layer(root: YamlNode, field: str, listed: Sequence[Any], layers: int) -> None:
-    """Refuse a list that does not have one entry a layer."""
+    """Raise an error if a list does not have one entry per layer."""
     if len(listed) != layers:
         raise field_error(root, field, f"expected one entry for each of {layers} layers", "")
 
 
 def check_layer_indices(root: YamlNode, field: str, listed: Iterable[int], layers: int) -> None:
-    """Refuse indices of layers that there are not."""
+    """Raise an error if an index is that of no layer."""
     if (last := max(listed, default=0)) >= layers:
         raise field_error(root, field, f"the layers are 0 to {layers - 1}, got {last}")
 

@@ -84,7 +84,8 @@ class _JambaConfig(ConfigFields):
 
 
 def jamba(root: YamlNode) -> ModelConfig:
-    """``JambaConfig``: one layer in so many is softmax, the others Mamba's; experts likewise."""
+    """Read ``JambaConfig``: layers at a period are softmax, the others Mamba; likewise for
+    experts."""
     c = read_fields(_JambaConfig, root)
     for field, offset, period in (
         ("attn_layer_offset", c.attn_layer_offset, c.attn_layer_period),
@@ -102,11 +103,10 @@ def jamba(root: YamlNode) -> ModelConfig:
     heads = attention_heads(root, d, c.num_attention_heads, c.num_key_value_heads, c.head_dim)
     softmax: Half[Mixer] = Half(part=heads, other_parameters=d)
     mamba = _jamba_scan(root, c)
-    # Jamba: of every 8 layers from 0 the one at 4 attends, and those at 1, 3, 5 and 7 have
-    # experts.
+    # In Jamba, of every 8 layers from 0, layer 4 attends, and layers 1, 3, 5 and 7 have experts.
     layers = range(c.num_hidden_layers)
     attends = [i % c.attn_layer_period == c.attn_layer_offset for i in layers]
-    # With a single expert the authors' layers are dense, and no token is routed.
+    # With a single expert, the authors' layers are dense and route no token.
     sparse = [
         c.num_experts > 1 and i % c.expert_layer_period == c.expert_layer_offset for i in layers
     ]
@@ -134,7 +134,7 @@ def _jamba_scan(root: YamlNode, c: _JambaConfig) -> Half[Mixer]:
 
 
 class _GatedDeltaConfig(ConfigFields):
-    """What layers of Gated DeltaNet and of softmax with a gate say, whatever follows them."""
+    """Fields of layers of Gated DeltaNet and of gated softmax."""
 
     hidden_size: Size
     num_hidden_layers: LayerCount
@@ -168,7 +168,7 @@ _QWEN35 = (
     *("mtp_*", "mamba_ssm_dtype", "num_nextn_predict_layers", "mrope_*"),
     "output_gate_type",
 )
-"""Layers that predict further tokens, the width of states, positions, and a gate's function."""
+"""Names of fields about further tokens, formats of states, positions, and a gate's function."""
 
 
 class _Qwen35Config(_GatedDeltaConfig):
@@ -181,7 +181,7 @@ class _Qwen35Config(_GatedDeltaConfig):
 
 class _Qwen35MoeConfig(_GatedDeltaConfig):
     ignored = (*_QWEN35, "intermediate_size")
-    """No layer is dense."""
+    """Names of ignored fields; no layer is dense."""
 
     num_experts: Size = 256
     num_experts_per_tok: Size = 8
@@ -278,7 +278,7 @@ class _KimiLinearConfig(LatentFields):
         *("num_nextn_predict_layers", "moe_router_activation_func", "moe_renormalize"),
         *("num_expert_group", "use_grouped_topk", "mla_use_nope", "head_dim"),
     )
-    """How experts are chosen; keys without rotations are as wide; and what no layer reads."""
+    """Names of fields about the choice of experts, widths without rotation, and unused fields."""
     aliases = (("num_key_value_heads", "num_attention_heads"),)
 
     hidden_act: SiluGate = None
@@ -296,7 +296,8 @@ class _KimiLinearConfig(LatentFields):
 
 
 def kimi_linear(root: YamlNode) -> ModelConfig:
-    """Kimi Linear's own configuration: Kimi Delta Attention, and latent attention every so often.
+    """Read Kimi Linear's own configuration: Kimi Delta Attention, and latent attention in
+    between.
 
     Layers are listed from 1.
     """
@@ -349,13 +350,13 @@ def kimi_linear(root: YamlNode) -> ModelConfig:
 
 
 class _Lfm2Fields(ConfigFields):
-    """What both say of layers of softmax and of convolutions."""
+    """Fields of lfm2 and lfm2_moe about layers of softmax and of convolutions."""
 
     ignored: ClassVar[tuple[str, ...]] = (
         *("block_*_init_scale", "*_use_xavier_init", "block_use_swiglu", "use_pos_enc"),
         *("theta", "max_seq_len"),
     )
-    """How weights begin, the gate that there always is, and positions."""
+    """Names of fields about initial weights, the gate that always exists, and positions."""
     aliases: ClassVar[tuple[tuple[str, str], ...]] = (
         *(("block_dim", "hidden_size"), ("conv_dim", "hidden_size")),
         *(("conv_dim_out", "hidden_size"), ("num_heads", "num_attention_heads")),
@@ -392,11 +393,12 @@ class _Lfm2MoeConfig(_Lfm2Fields):
 
 
 def lfm2(root: YamlNode) -> ModelConfig:
-    """``Lfm2Config``: networks are two thirds as wide as it says, up to a multiple."""
+    """Read ``Lfm2Config``: networks have two thirds of the stated width, rounded up to a
+    multiple."""
     c = read_fields(_Lfm2Config, root)
     inner = c.block_ff_dim or c.intermediate_size
     if c.block_auto_adjust_ff_dim:
-        # As the class does it, in floating point: rounded down after each product.
+        # As in the class, floating-point results are rounded down after each product.
         inner = int(2 * inner / 3)
         if c.block_ffn_dim_multiplier is not None:
             inner = int(c.block_ffn_dim_multiplier * inner)
@@ -444,7 +446,7 @@ def _lfm2_model(
 
 class _RecurrentGemmaConfig(ConfigFields):
     ignored = ("*_init_variance_scale", "embeddings_scale_by_sqrt_dim")
-    """How weights begin, and a constant."""
+    """Names of fields about initial weights, and a constant factor."""
     aliases = (("_block_types", "block_types"),)
 
     vocab_size: Size | None = 256_000
@@ -468,7 +470,7 @@ class _RecurrentGemmaConfig(ConfigFields):
 
 
 def recurrent_gemma(root: YamlNode) -> ModelConfig:
-    """``RecurrentGemmaConfig``: two layers of a gated recurrence, then one with a window."""
+    """Read ``RecurrentGemmaConfig``: two layers of a gated recurrence, then one with a window."""
     c = read_fields(_RecurrentGemmaConfig, root)
     d, heads, inner = c.hidden_size, c.num_attention_heads, c.lru_width or c.hidden_size
     width = exact_quotient(root, "hidden_size", d, "num_attention_heads", heads)
@@ -482,7 +484,7 @@ def recurrent_gemma(root: YamlNode) -> ModelConfig:
         attention_heads(root, d, heads, c.num_key_value_heads), window=c.attention_window_size
     )
     gated = GatedRecurrence(inner=inner, blocks=heads, conv_width=c.conv1d_width)
-    # The field counts both the gate and the values that it multiplies.
+    # The field counts both the gate and the values that the gate multiplies.
     half = exact_quotient(
         root, "intermediate_size", c.intermediate_size, "the gate and the rest", 2
     )

@@ -1,5 +1,4 @@
-"""Readers of deepseek and glm_moe_dsa (latent attention, mixtures of experts), and of minimax
-(hybrid stacks).
+"""Readers of latent attention with mixtures of experts (deepseek, glm_moe_dsa) and of minimax.
 
 Fields are those of ``DeepseekV2Config``, ``DeepseekV3Config``, ``GlmMoeDsaConfig``,
 ``MiniMaxConfig``, and of MiniMax-Text-01's own configuration.
@@ -46,7 +45,7 @@ from .stack import (
 
 
 class LatentFields(ConfigFields):
-    """The widths of latent attention, as DeepSeek's configurations and those after them say."""
+    """Fields with the widths of latent attention, as in DeepSeek's configurations."""
 
     num_attention_heads: Size
     q_lora_rank: Size | None
@@ -57,7 +56,7 @@ class LatentFields(ConfigFields):
 
     @property
     def latent_attention(self) -> LatentAttention:
-        """It, causal and over all keys."""
+        """Latent attention that is causal and sees all keys."""
         return LatentAttention(
             heads=self.num_attention_heads,
             q_rank=self.q_lora_rank,
@@ -70,9 +69,9 @@ class LatentFields(ConfigFields):
 
 class _DeepseekConfig(LatentFields):
     ignored: ClassVar[tuple[str, ...]] = ("num_nextn_predict_layers",)
-    """Layers that predict further tokens are no part of what is read."""
+    """Names of fields about layers that predict further tokens, which are not read."""
     aliases = (("num_key_value_heads", "num_attention_heads"), ("qk_head_dim", "qk_width"))
-    """Every head has keys of its own once they are unfolded."""
+    """Second names of fields; after expansion every query head has keys of its own."""
 
     hidden_act: SiluGate = None
     hidden_size: Size
@@ -89,7 +88,7 @@ class _DeepseekConfig(LatentFields):
 
     @property
     def qk_width(self) -> int:
-        """Of a query or key head once it is unfolded."""
+        """Width of an expanded query or key head."""
         return self.qk_nope_head_dim + self.qk_rope_head_dim
 
 
@@ -104,7 +103,7 @@ def deepseek(root: YamlNode, *, family: str, router_bias: bool) -> ModelConfig:
 
 
 class _DeepseekV32Config(_DeepseekConfig):
-    # One name after the other, of the same: every layer attends to picked keys.
+    # Both words name the same layer: every layer attends to selected keys.
     layer_types: (
         Annotated[tuple[str, ...], one_per_layer("deepseek_sparse_attention", "indexed_attention")]
         | None
@@ -143,7 +142,7 @@ class _Glm4MoeLiteConfig(_DeepseekConfig):
 
 
 def glm4_moe_lite(root: YamlNode) -> ModelConfig:
-    """``Glm4MoeLiteConfig``: as deepseek_v3; dense and sparse layers may be listed."""
+    """Read ``Glm4MoeLiteConfig``: as deepseek_v3, where a list may name dense and sparse layers."""
     c = read_fields(_Glm4MoeLiteConfig, root)
     sparse, indexers = _sparse_layers(root, c), [None] * c.num_hidden_layers
     return _latent_model(root, c, "glm4_moe_lite", sparse, indexers)
@@ -161,8 +160,8 @@ class _GlmMoeDsaConfig(_DeepseekV32Config):
         *("num_nextn_predict_layers", "head_dim", "indexer_rope_interleave", "mtp_*"),
         *("index_share_for_mtp_iteration", "moe_router_dtype"),
     )
-    """A head's width with rotations is said by itself; of further tokens, who picks; and in what
-    width a router's scores are."""
+    """Names of fields about a head's width with rotations, the indexer of further tokens, and
+    the format of router scores."""
 
     index_n_heads: Size = 32
     index_head_dim: Size = 128
@@ -178,7 +177,8 @@ class _GlmMoeDsaConfig(_DeepseekV32Config):
 
 
 def glm_moe_dsa(root: YamlNode) -> ModelConfig:
-    """``GlmMoeDsaConfig``: as deepseek_v32; some layers take the picks of a layer before."""
+    """Read ``GlmMoeDsaConfig``: as deepseek_v32, where some layers use an earlier layer's
+    selection."""
     c = read_fields(_GlmMoeDsaConfig, root)
     _check_kinds(root, c)
     sparse = _sparse_layers(root, c)
@@ -199,9 +199,10 @@ def _sparse_layers(root: YamlNode, c: _DeepseekConfig) -> list[bool]:
 
 
 def _own_indexers(root: YamlNode, c: _GlmMoeDsaConfig) -> Sequence[bool]:
-    """Whether a layer picks keys itself: as listed, else every so many behind the first."""
+    """Return for each layer whether it selects keys itself: as listed, else every few layers."""
     count, offset = c.num_hidden_layers, c.index_skip_topk_offset
-    # An offset of 2 and every 4th: layers 0 and 1, then 5, 9, 13, ...; 2 to 4 take the picks of 1.
+    # With an offset of 2 and every 4th layer, layers 0, 1, 5, 9, 13, ... select keys; layers 2 to 4
+    # use the keys of layer 1.
     own: Sequence[bool] = [
         max(index - offset + 1, 0) % c.index_topk_freq == 0 for index in range(count)
     ]
@@ -213,17 +214,17 @@ def _own_indexers(root: YamlNode, c: _GlmMoeDsaConfig) -> Sequence[bool]:
 
 
 def _check_groups(root: YamlNode, c: _DeepseekConfig) -> None:
-    """Groups of experts, of which a token goes to some: they count nothing, but have to exist."""
-    groups, picked, experts = c.n_group or 1, c.topk_group or 1, c.n_routed_experts
+    """Raise an error if groups of experts are inconsistent; they change no count."""
+    groups, selected, experts = c.n_group or 1, c.topk_group or 1, c.n_routed_experts
     if experts is None:
         return
     each = exact_quotient(root, "n_routed_experts", experts, "n_group", groups)
-    if picked > groups:
+    if selected > groups:
         raise field_error(
-            root, "topk_group", f"a token goes to {picked} groups, there are {groups}"
+            root, "topk_group", f"a token goes to {selected} groups, there are {groups}"
         )
-    if c.num_experts_per_tok > picked * each and groups > 1:
-        text = f"a token goes to {c.num_experts_per_tok} experts, its groups have {picked * each}"
+    if c.num_experts_per_tok > selected * each and groups > 1:
+        text = f"a token goes to {c.num_experts_per_tok} experts, its groups have {selected * each}"
         raise field_error(root, "num_experts_per_tok", text)
 
 
@@ -274,7 +275,7 @@ class _MiniMaxConfig(ConfigFields):
         "shared_moe_mode",
         "block_size",
     )
-    """Factors of the residual stream, where its norms stand, and how chunks are cut."""
+    """Names of fields about factors of the stream, places of norms, and chunks."""
 
     hidden_act: SiluGate = None
     hidden_size: Size
@@ -292,7 +293,7 @@ class _MiniMaxConfig(ConfigFields):
 
 class _MiniMaxText01Config(_MiniMaxConfig):
     attn_type_list: Annotated[tuple[int, ...], one_per_layer(0, 1)]
-    """A 0 for each lightning layer, a 1 for each softmax layer."""
+    """List with 0 for each lightning layer and 1 for each softmax layer."""
     shared_intermediate_size: SizeOrZero = 0
 
 

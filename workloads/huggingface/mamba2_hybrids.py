@@ -47,11 +47,11 @@ from .stack import (
 )
 
 _STEPS = ("time_step_*", "mamba_dt_*", "num_logits_to_keep", "use_mamba_kernels")
-"""How step sizes begin and are bounded, and of which tokens logits are given back."""
+"""Names of fields about step sizes, kernels, and the tokens whose logits are returned."""
 
 
 class _DualFields(ConfigFields):
-    """What bamba and granitemoehybrid say of their layers alike."""
+    """Fields that bamba and granitemoehybrid have in common."""
 
     ignored: ClassVar[tuple[str, ...]] = _STEPS
 
@@ -78,7 +78,7 @@ class _BambaConfig(_DualFields):
 
 _ATTENDS = ("attention", "full_attention")
 _KINDS = ("mamba", "attention", "linear_attention", "full_attention")
-"""What layers are called, by earlier versions of the class and by later ones."""
+"""Names of kinds of layers in earlier and later versions of the class."""
 
 
 class _GraniteHybridConfig(_DualFields):
@@ -87,7 +87,7 @@ class _GraniteHybridConfig(_DualFields):
         *("embedding_multiplier", "logits_scaling", "residual_multiplier"),
         "attention_multiplier",
     )
-    """Constants by which what is there is multiplied."""
+    """Names of fields with constant factors."""
 
     num_key_value_heads: Size | None = None
     attention_bias: bool = False
@@ -181,7 +181,7 @@ _BLOCKS: Mapping[str, str] = MappingProxyType(
         "moe": "E",
     }
 )
-"""What blocks are called: in a word of letters, or in a list."""
+"""Kinds of blocks, by letters of a word and by words of a list."""
 
 
 def _letters(value: Any) -> Any:
@@ -199,8 +199,8 @@ class _NemotronHConfig(ConfigFields):
         *("expand", "num_nextn_predict_layers", "mtp_*", "mamba_ssm_cache_dtype"),
         *("moe_shared_expert_overlap", "n_shared_experts"),
     )
-    """Heads say how wide a state is; further tokens, what is done at once, and the number of
-    shared experts, of which there is always one."""
+    """Names of fields about widths that heads imply, further tokens, overlap, and the number of
+    shared experts, which is always one."""
     aliases = (
         ("attention_head_dim", "head_dim"),
         ("mamba_num_groups", "n_groups"),

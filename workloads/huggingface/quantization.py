@@ -1,8 +1,8 @@
-"""Formats of a checkpoint's weights, read from ``quantization_config``.
+"""Number formats of a checkpoint's weights, from ``quantization_config``.
 
-``fp8`` as DeepSeek-V3 and Qwen3 have it (transformers, ``FineGrainedFP8Config``): all linear
-layers but the output head and routers, and but small projections that a file names for all layers
-that have them. ``mxfp4`` as gpt-oss has it (``Mxfp4Config``): experts.
+``fp8`` follows DeepSeek-V3 and Qwen3 (transformers, ``FineGrainedFP8Config``). It covers all linear
+layers except the output head, routers, and small projections that a file excludes in all layers.
+``mxfp4`` follows gpt-oss (``Mxfp4Config``) and covers experts.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ _UNCONVERTED_SUFFIXES = (
     *("e_score_correction_bias", "vision_tower", "multi_modal_projector"),
     *("conv1d", "A_log", "dt_bias", ".bias"),
 )
-"""Last words of modules that are not converted, which are never converted here."""
+"""Suffixes of modules that are never converted."""
 _OTHER_MODULES = frozenset(("mtp", "visual", "vision_tower", "multi_modal_projector"))
-"""Words of modules that are no part of the layers that run."""
+"""Words in the names of modules outside the layers that run."""
 _PARTS_BY_MODULE: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        # Qwen3-Next has both in one module, Qwen3.5 in two.
+        # Qwen3-Next has both projections in one module, Qwen3.5 in two.
         "in_proj_ba": ("beta-projection", "decay-projection"),
         "in_proj_b": ("beta-projection",),
         "in_proj_a": ("decay-projection",),
-        # Files of GLM-5 have the first name for the module of the second.
+        # Files of GLM-5 use the first name for the module of the second name.
         "indexers_proj": ("indexer-weight-projection",),
         "weights_proj": ("indexer-weight-projection",),
     }
 )
-"""By the last word of a module, the parts of a layer that stay as wide as words."""
+"""Parts of a layer that stay in words, by the last word of a module's name."""
 _LAYER = re.compile(r"(?:^|\.)layers\.(\d{1,9})\.")
 _KNOWN: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -63,12 +63,12 @@ _UNCONVERTED_KEYS = ("modules_to_not_convert", "ignored_layers")
 
 
 def weight_formats(root: YamlNode) -> WeightFormats:
-    """The formats that a configuration states for its weights.
+    """Return the formats that a configuration states for its weights.
 
     Raises
     ------
     SpecError
-        They are quantised in a way that is not read, or not all of them are.
+        The method is unknown, or excludes weights that must be converted.
     """
     node = root.child(FIELD)
     value: Any = node.plain() if node is not None else None
@@ -76,10 +76,10 @@ def weight_formats(root: YamlNode) -> WeightFormats:
         return WeightFormats()
     method = value.get("quant_method") if isinstance(value, dict) else None
     if not isinstance(method, str) or method not in _KNOWN:
-        said = f"'{shorten(str(method))}'" if isinstance(value, dict) else shorten(str(value))
+        shown = f"'{shorten(str(method))}'" if isinstance(value, dict) else shorten(str(value))
         why = _GROUPS if method in ("gptq", "awq") else ""
         raise _quantization_error(
-            node, f"weights quantised by {said} are not read{why}", "known: fp8, mxfp4; "
+            node, f"weights quantised by {shown} are not read{why}", "known: fp8, mxfp4; "
         )
     known = (*_KNOWN[method], *_UNCONVERTED_KEYS)
     if other := next((key for key, found in value.items() if key not in known and found), None):
@@ -104,7 +104,7 @@ def weight_formats(root: YamlNode) -> WeightFormats:
 
 
 def _check_blocks(node: YamlNode, value: dict[str, Any]) -> None:
-    """Refuse what blocks of fp8, and scales of activations, cannot be."""
+    """Raise an error for invalid blocks of fp8, or scales of activations."""
     block, scheme = value.get("weight_block_size"), value.get("activation_scheme")
     if block is not None and not _two_sizes(block):
         text = f"weight_block_size: expected two whole numbers above 0, got {shorten(str(block))}"
@@ -123,14 +123,14 @@ def _two_sizes(value: Any) -> bool:
 
 
 def _kept_modules(value: dict[str, Any]) -> Iterator[str]:
-    """Modules that a file says are not converted."""
+    """Return the modules that a file excludes from conversion."""
     return (str(module) for key in _UNCONVERTED_KEYS for module in _listed(value.get(key)))
 
 
 def _is_never_converted(module: str, blocks: int | None) -> bool:
-    """Whether a module is never converted here, or is of no layer that runs."""
+    """Return whether a module is never converted, or belongs to no layer that runs."""
     number = _LAYER.search(module)
-    # Layers that predict further tokens are numbered on behind the last.
+    # Layers that predict further tokens have the numbers behind the last layer.
     behind = number is not None and blocks is not None and int(number[1]) >= blocks
     return (
         behind
@@ -140,7 +140,7 @@ def _is_never_converted(module: str, blocks: int | None) -> bool:
 
 
 def _blocks(root: YamlNode) -> int | None:
-    """Layers as the file counts them."""
+    """Return the number of layers in a configuration, or None."""
     for node in (root.child("text_config"), root):
         found: Any = node.child("num_hidden_layers") if node is not None else None
         if found is not None and isinstance(count := found.plain(), int):
@@ -149,7 +149,7 @@ def _blocks(root: YamlNode) -> int | None:
 
 
 def _unconverted_modules(node: YamlNode, root: YamlNode) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Modules that are not converted though others of their kind may be, and their parts."""
+    """Yield excluded modules whose kind could be converted, with their parts."""
     value: Any = node.plain()
     blocks = _blocks(root)
     for module in _kept_modules(value):
@@ -163,7 +163,7 @@ def _unconverted_modules(node: YamlNode, root: YamlNode) -> Iterator[tuple[str, 
 
 
 def check_unconverted(root: YamlNode, found: WeightFormats, model: ModelConfig) -> None:
-    """Refuse parts that are not converted in some of the layers that have them, or in none."""
+    """Raise an error if parts are excluded in some layers that have them, or in no such layer."""
     node = root.child(FIELD)
     if node is None or not found.kept:
         return
@@ -199,7 +199,7 @@ def _quantization_error(node: YamlNode, message: str, known: str = "") -> SpecEr
 
 
 def without_quantization(root: YamlNode) -> YamlNode:
-    """The configuration without that field, for those who read the others."""
+    """Return the configuration without that field, for the readers of other fields."""
     if not isinstance(root, YamlMapping):
         return root
     entries = tuple((key, node) for key, node in root.entries if key.text != FIELD)

@@ -1,4 +1,4 @@
-"""A Hugging Face ``config.json`` as a model: its ``model_type`` selects who reads it."""
+"""Reader of a Hugging Face ``config.json``: its ``model_type`` selects the family's reader."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "recurrent": ("falcon_mamba", "mamba", "mamba2", "retnet", "rwkv7", "transnormer"),
     }
 )
-"""Each ``model_type`` by the module whose ``FAMILIES`` has its reader."""
+"""Families by the module whose ``FAMILIES`` has their readers."""
 READERS: Mapping[str, str] = MappingProxyType(
     dict(sorted((kind, module) for module, kinds in _FAMILIES.items() for kind in kinds))
 )
@@ -72,40 +72,40 @@ _REFUSED: Mapping[str, tuple[str, str]] = MappingProxyType(
         ),
     }
 )
-"""Families near ones that are read: what is not there, and what to use."""
+"""Families that are refused, with the reason and an alternative."""
 
 _CLASS = re.compile(r"For[A-Z]\w*|(LMHead|Double\w*)?Model")
 _HEADLESS = re.compile(
     r"\w*(?<!LMHead)(?<!DoubleHeads)Model"
     r"|\w*For(SequenceClassification|TokenClassification|QuestionAnswering|MultipleChoice)"
 )
-"""Classes that do not predict words: the stack by itself, or with a head of few classes."""
+"""Pattern of classes that predict no words: the stack alone, or with a head of few classes."""
 
 
 def is_config(node: YamlNode) -> bool:
-    """Whether a file is such a configuration, by its keys.
+    """Return whether a file is such a configuration, by its keys.
 
     Parameters
     ----------
     node : YamlNode
-        The root of a file, JSON or YAML. No workload of ours has either key.
+        Root of a file, JSON or YAML. No workload file has either key.
     """
     return isinstance(node, YamlMapping) and (TYPE in node.keys or CLASSES in node.keys)
 
 
 def read_config(root: YamlNode) -> ModelConfig:
-    """The model of a configuration.
+    """Return the model of a configuration.
 
     Parameters
     ----------
     root : YamlNode
-        The fields of a ``config.json``, from a file or below ``config:`` of a workload.
+        Fields of a ``config.json``, from a file or below ``config:`` of a workload.
 
     Raises
     ------
     SpecError
-        The family is not known (says the nearest), fields are missing or wrong (names all
-        of them), or one does not go with another.
+        The family is unknown (the hint names similar ones), fields are missing or wrong (all
+        are named), or fields contradict one another.
     """
     family, where = _family(root)
     if family in _REFUSED:
@@ -132,7 +132,7 @@ def read_config(root: YamlNode) -> ModelConfig:
 
 
 def _check_experts(found: WeightFormats, root: YamlNode, model: ModelConfig) -> None:
-    """Refuse a format of experts where there are none."""
+    """Raise an error for a format of experts in a model without experts."""
     sparse = any(isinstance(run.layer.ffn, Experts) for run in model.runs)
     if found.experts and not found.projections and not sparse:
         node = root.child(FIELD)
@@ -141,10 +141,10 @@ def _check_experts(found: WeightFormats, root: YamlNode, model: ModelConfig) -> 
 
 
 def _similar_names(family: str) -> Iterator[str]:
-    """Families whose name differs from a word in case, marks between, and doubled letters alone.
+    """Yield families whose name differs only in case, separators and doubled letters.
 
-    One letter may make another family: ``jamba`` is no misspelt ``mamba``, and ``qwen3_moe``
-    has experts that ``qwen3`` lacks.
+    One letter may change the family: ``jamba`` is no misspelt ``mamba``, and ``qwen3_moe`` has
+    experts that ``qwen3`` lacks.
     """
     return (name for name in READERS if _bare_letters(name) == _bare_letters(family))
 
@@ -160,7 +160,7 @@ def _reader(family: str) -> Reader:
 
 
 def _family(root: YamlNode) -> tuple[str, YamlNode]:
-    """The ``model_type``, or the one that the class in ``architectures`` means."""
+    """Return the ``model_type``, or the family of the class in ``architectures``, and its place."""
     if not isinstance(root, YamlMapping):
         raise SpecError(Problem(f"expected a model's fields, got {root.kind}", root.span))
     named = root.child(TYPE)

@@ -41,7 +41,7 @@ from .fields import (
 from .stack import ALIBI_SLOPES, build_model, join_halves, scan_half, ssd_half
 
 _STEPS_AND_SUMS = ("time_step_*", "rms_norm", "pad_vocab_size_multiple", "norm_before_gate")
-"""How step sizes begin and are bounded, and which norm there is."""
+"""Names of fields about step sizes and the kind of norm."""
 
 
 class _MambaConfig(ConfigFields):
@@ -66,7 +66,7 @@ class _MambaConfig(ConfigFields):
 
 class _FalconMambaConfig(_MambaConfig):
     ignored = (*_STEPS_AND_SUMS, "use_mambapy", "mixer_rms_eps")
-    """Its norms of the steps, of B and of C have no weights."""
+    """Names of ignored fields; norms of the steps, of B and of C have no weights."""
     aliases = ()
 
 
@@ -88,12 +88,12 @@ class _Mamba2Config(ConfigFields):
 
     @property
     def inner(self) -> int:
-        """The expanded width."""
+        """Expanded width, in elements."""
         return self.expand * self.hidden_size
 
 
 def mamba(root: YamlNode) -> ModelConfig:
-    """``MambaConfig``."""
+    """Read ``MambaConfig``."""
     c = read_fields(_MambaConfig, root)
     d, inner = c.hidden_size, c.expand * c.hidden_size
     for field, width in (("intermediate_size", c.intermediate_size), ("d_inner", c.d_inner)):
@@ -103,7 +103,7 @@ def mamba(root: YamlNode) -> ModelConfig:
 
 
 def falcon_mamba(root: YamlNode) -> ModelConfig:
-    """``FalconMambaConfig``: an ``intermediate_size`` that is given wins over ``expand``."""
+    """Read ``FalconMambaConfig``, where ``intermediate_size`` takes precedence over ``expand``."""
     c = read_fields(_FalconMambaConfig, root)
     inner = c.intermediate_size or c.expand * c.hidden_size
     if c.d_inner not in (None, inner):
@@ -122,7 +122,7 @@ def _selective(root: YamlNode, c: _MambaConfig, family: str, inner: int) -> Mode
 
 
 def mamba2(root: YamlNode) -> ModelConfig:
-    """``Mamba2Config``."""
+    """Read ``Mamba2Config``."""
     c = read_fields(_Mamba2Config, root)
     d = c.hidden_size
     if c.num_heads * c.head_dim != c.inner:
@@ -173,7 +173,7 @@ class _TorchscaleRetNetConfig(ConfigFields):
 
 class _FlaRetNetConfig(ConfigFields):
     ignored = ("attn_mode", "conv_size", "elementwise_affine", "clamp_min")
-    """How it is computed, the width of a convolution that is off, and what norms have."""
+    """Names of fields about kernels, a convolution that is off, and norms."""
 
     hidden_size: Size
     num_hidden_layers: LayerCount
@@ -186,7 +186,7 @@ class _FlaRetNetConfig(ConfigFields):
 
 
 def retnet(root: YamlNode) -> ModelConfig:
-    """``RetNetConfig``: torchscale's fields (``decoder_embed_dim``) or fla's."""
+    """Read ``RetNetConfig``, with torchscale's fields (``decoder_embed_dim``) or fla's."""
     own = isinstance(root, YamlMapping) and any(k.startswith("decoder_") for k in root.keys)
     return _torchscale_retnet(root) if own else _fla_retnet(root)
 
@@ -209,8 +209,8 @@ def _fla_retnet(root: YamlNode) -> ModelConfig:
     d, heads = c.hidden_size, c.num_heads
     inner = c.intermediate_size
     if inner is None:
-        # Two thirds of the ratio, rounded down, then up to a multiple of 256: of 2,048 with a ratio
-        # of 2 first 2,730, then 2,816.
+        # The width is two thirds of the ratio, rounded down, then up to a multiple of 256: 2,048
+        # with a ratio of 2 gives 2,730, then 2,816.
         inner = -(-(2 * d * (c.hidden_ratio or 4) // 3) // 256) * 256
     keys = _expanded(root, "expand_k", d, c.expand_k)
     values = _expanded(root, "expand_v", d, c.expand_v)
@@ -226,7 +226,7 @@ def _fla_retnet(root: YamlNode) -> ModelConfig:
 
 
 def _expanded(root: YamlNode, field: str, width: int, factor: float) -> int:
-    # Exact, so that a width that is not whole is refused instead of rounded.
+    # The product is exact, so that a fractional width is refused instead of rounded.
     wide = Fraction(factor) * width
     if wide.denominator != 1:
         raise field_error(root, field, f"{factor} times hidden_size, {width}, is no whole number")
@@ -256,7 +256,7 @@ class _TransNormerConfig(ConfigFields):
         "use_triton",
         "token_positions",
     )
-    """Norms without parameters, rotations, and functions that are not counted."""
+    """Names of fields about norms without parameters, rotations, and uncounted functions."""
 
     decoder_embed_dim: Size
     decoder_layers: LayerCount
@@ -267,7 +267,7 @@ class _TransNormerConfig(ConfigFields):
 
 
 def transnormer(root: YamlNode) -> ModelConfig:
-    """TransNormerLLM: lightning attention of ``hidden_dim``, norms without parameters."""
+    """Read TransNormerLLM: lightning attention of ``hidden_dim``, norms without parameters."""
     c = read_fields(_TransNormerConfig, root)
     d, heads = c.decoder_embed_dim, c.decoder_attention_heads
     width = exact_quotient(root, "hidden_dim", c.hidden_dim, "decoder_attention_heads", heads)
@@ -278,7 +278,7 @@ def transnormer(root: YamlNode) -> ModelConfig:
         decay=ALIBI_SLOPES,
     )
     ffn = FeedForward(inner=c.glu_dim, gated=True, activation="no function")
-    # Of queries, keys, values and the gate; of the outputs of both halves; of gate and up.
+    # Biases belong to queries, keys, values and gate, to both outputs, and to gate and up.
     biases = 4 * c.hidden_dim + 2 * d + 2 * c.glu_dim if c.bias else 0
     layer = Layer(mixer=mixer, ffn=ffn, other_parameters=biases)
     return build_model(c, "transnormer", d, [layer] * c.decoder_layers, 0)
@@ -293,7 +293,7 @@ def _listed(value: Any) -> Any:
 
 class _Rwkv7Config(ConfigFields):
     ignored = ("attn_mode", "use_l2warp")
-    """How it is computed, and trained."""
+    """Names of fields about kernels and training."""
 
     hidden_size: Size
     num_hidden_layers: LayerCount
@@ -312,7 +312,7 @@ class _Rwkv7Config(ConfigFields):
 
 
 def rwkv7(root: YamlNode) -> ModelConfig:
-    """``RWKV7Config``: layers with softmax among them (``attn``) are refused."""
+    """Read ``RWKV7Config``; layers with softmax (``attn``) are refused."""
     c = read_fields(_Rwkv7Config, root)
     d, count, heads = c.hidden_size, c.num_hidden_layers, _heads(root, c)
     values = c.value_dim or (d,)
@@ -322,7 +322,7 @@ def rwkv7(root: YamlNode) -> ModelConfig:
         known = ", ".join(f"'{name}'" for name in _ACTIVATIONS)
         raise field_error(root, "hidden_act", f"expected {known}, got '{c.hidden_act}'")
     ffn = FeedForward(inner=_inner(c), gated=False, activation=_ACTIVATIONS[c.hidden_act])
-    # As wide as heads are, in the 64 of the published ones.
+    # The published models have heads of 64.
     scale = d // heads / 64
     norm = 2 * d if c.norm_bias else d
     layers = []
@@ -336,8 +336,8 @@ def rwkv7(root: YamlNode) -> ModelConfig:
             gate_rank=c.gate_low_rank_dim or _rank(5, d),
             value_rank=(c.v_low_rank_dim or _rank(1.7 * scale, d)) if index else None,
         )
-        # Two norms, and one of the embedding; how far each of seven inputs is shifted; scales of
-        # keys, rates and the bonus; biases of decays, rates and shares; the norm of heads.
+        # Parameters are two norms and that of the embedding, shifts of seven inputs, scales of
+        # keys, rates and the bonus, biases of decays, rates and shares, and the norm of heads.
         other = 2 * norm + (norm if c.norm_first and not index else 0) + 7 * d + 3 * d
         other += 2 * d + (wide if index else 0) + 2 * wide
         layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other))
@@ -359,14 +359,15 @@ def _heads(root: YamlNode, c: _Rwkv7Config) -> int:
 
 
 def _inner(c: _Rwkv7Config) -> int:
-    """As given, or so many times the width, up to a multiple of 32."""
+    """Return the width inside a network: as given, else a multiple of 32 above a ratio of the
+    width."""
     if c.intermediate_size is not None:
         return c.intermediate_size
     return 32 * -(-int(c.hidden_size * (c.hidden_ratio or 4)) // 32)
 
 
 def _rank(factor: float, width: int) -> int:
-    """The rank of a width, to the nearest multiple of 32."""
+    """Return the rank for a width, rounded to a multiple of 32."""
     return max(32, round(factor * sqrt(width) / 32) * 32)
 
 

@@ -1,8 +1,7 @@
-"""Models of several inputs: the language model runs, an encoder of images counts as parameters.
+"""Multimodal models: the language model runs, and an encoder of images counts as parameters.
 
-An image's tokens are no part of what is run. Fields and defaults are those of Hugging Face
-Transformers (``Llama4VisionConfig``, ``SiglipVisionConfig``, ``PixtralVisionConfig``,
-``Qwen3_5VisionConfig``).
+The tokens of an image are not run. Fields and defaults are those of Hugging Face Transformers
+(``Llama4VisionConfig``, ``SiglipVisionConfig``, ``PixtralVisionConfig``, ``Qwen3_5VisionConfig``).
 """
 
 from __future__ import annotations
@@ -28,18 +27,19 @@ from .fields import (
 )
 
 Encoder = Callable[[YamlNode, YamlNode, int], int]
-"""Parameters of an encoder and what leads out of it, by its fields, all fields, and the width."""
+"""Function that counts the parameters of an encoder and its projector. It takes the encoder's
+fields, all fields, and the width of the stream."""
 
 _OUTER_FIELDS = frozenset(ConfigFields.model_fields)
-"""Fields of a language model that may stand outside of its own, too."""
+"""Fields of a language model that may stand outside ``text_config``."""
 
 
 class MultimodalConfig(ConfigFields):
-    """Fields beside those of the two models."""
+    """Fields besides those of the two models."""
 
     ignored: ClassVar[tuple[str, ...]] = ("text_config", "vision_config")
     texts: ClassVar[tuple[str, ...]] = ()
-    """The ``model_type`` of language models; nothing: the family's, or that and ``_text``."""
+    """``model_type`` of language models; by default the family, or the family and ``_text``."""
     encoders: ClassVar[tuple[str, ...]] = ("*",)
     """Patterns of the ``model_type`` of encoders."""
 
@@ -50,16 +50,16 @@ def multimodal_model(
     text: Callable[[YamlNode], ModelConfig],
     encoder: Encoder,
 ) -> ModelConfig:
-    """A model whose language model stands in ``text_config``, or is all there is.
+    """Return a model whose language model stands in ``text_config``, or is the whole file.
 
     Parameters
     ----------
     root : YamlNode
         The configuration.
-    outer : type of SeveralInputs
-        The fields beside.
+    outer : type of MultimodalConfig
+        Fields besides the two models.
     text, encoder : callable
-        Readers of the language model, and of the encoder in ``vision_config``.
+        Reader of the language model, and counter of the encoder in ``vision_config``.
     """
     inner, vision = root.child("text_config"), root.child("vision_config")
     if inner is None:
@@ -83,7 +83,7 @@ def _kind(node: YamlNode) -> str:
 
 
 def _check_kind(node: YamlNode, what: str, known: tuple[str, ...]) -> None:
-    """Refuse a part of another family, whose fields would be read as if it were of this one."""
+    """Raise an error if a part belongs to another family, whose fields have other meanings."""
     found = _kind(node)
     if found and not any(fnmatchcase(found, pattern) for pattern in known):
         words = " or ".join(f"'{pattern}'" for pattern in known)
@@ -91,26 +91,26 @@ def _check_kind(node: YamlNode, what: str, known: tuple[str, ...]) -> None:
 
 
 def _with_outer_fields(root: YamlNode, inner: YamlNode) -> YamlNode:
-    """The language model's fields, and those of them that may stand around them, too.
+    """Return the fields of the language model, with those that stand around them.
 
-    Which of two that differ is right depends on the version of the class.
+    Two different values are refused: which one counts depends on the version of the class.
     """
     if not isinstance(root, YamlMapping) or not isinstance(inner, YamlMapping):
         return inner
-    said = []
+    outer_entries = []
     for key, outer in root.entries:
         if key.text not in _OUTER_FIELDS or outer.plain() is None:
             continue
         if (own := inner.child(key.text)) is None:
-            said.append((key, outer))
+            outer_entries.append((key, outer))
         elif own.plain() != outer.plain():
             raise field_error(root, key.text, "text_config says otherwise")
-    return YamlMapping(span=inner.span, entries=(*inner.entries, *said))
+    return YamlMapping(span=inner.span, entries=(*inner.entries, *outer_entries))
 
 
 class _EncoderConfig(ConfigFields):
     ignored = ("*",)
-    """Parameters alone are counted."""
+    """All fields that no count needs are ignored."""
 
 
 class _Llama4VisionConfig(_EncoderConfig):
@@ -126,17 +126,17 @@ class _Llama4VisionConfig(_EncoderConfig):
 
 
 def _layer_with_biases(width: int, inner: int) -> int:
-    """Four projections and two products, each with biases, and two norms with theirs."""
+    """Count four projections and two products, each with biases, and two norms with biases."""
     return 4 * (width * width + width) + 2 * width * inner + inner + width + 4 * width
 
 
 def llama4_encoder(vision: YamlNode, root: YamlNode, width: int) -> int:
-    """``Llama4VisionConfig``."""
+    """Count the parameters of ``Llama4VisionConfig`` and its projector."""
     del root
     c = read_fields(_Llama4VisionConfig, vision)
     d, inner = c.hidden_size, c.intermediate_size
     patches = patches_of(vision, c.image_size, c.patch_size)
-    # Patches in, positions (one for the class, and the class itself), norms at both ends.
+    # Ends are the projection of patches, positions, the class token, and two norms.
     ends = c.num_channels * c.patch_size**2 * d + (patches + 1) * d + d + 4 * d
     adapter = inner * c.projector_input_dim + c.projector_output_dim**2
     layers = c.num_hidden_layers * _layer_with_biases(d, inner)
@@ -144,7 +144,7 @@ def llama4_encoder(vision: YamlNode, root: YamlNode, width: int) -> int:
 
 
 class Llama4MultimodalConfig(MultimodalConfig):
-    """Of ``Llama4Config``."""
+    """Fields of ``Llama4Config`` besides those of its two models."""
 
     encoders = ("llama4_vision_model",)
 
@@ -167,12 +167,13 @@ class Gemma3MultimodalConfig(MultimodalConfig):
 
 
 def siglip_encoder(vision: YamlNode, root: YamlNode, width: int) -> int:
-    """``SiglipVisionConfig`` as Gemma 3 has it: a norm and one product lead out of it."""
+    """Count the parameters of ``SiglipVisionConfig`` in Gemma 3, with a norm and a product
+    behind it."""
     del root
     c = read_fields(_SiglipConfig, vision)
     d = c.hidden_size
     patches = patches_of(vision, c.image_size, c.patch_size)
-    # A product of a patch's pixels, with a bias; positions; the last norm with its bias.
+    # Ends are the projection of patches with a bias, positions, and the last norm with a bias.
     ends = c.num_channels * c.patch_size**2 * d + d + patches * d + 2 * d
     layers = c.num_hidden_layers * _layer_with_biases(d, c.intermediate_size)
     return layers + ends + d + d * width
@@ -187,10 +188,10 @@ class _PixtralConfig(_EncoderConfig):
 
 
 class Mistral3MultimodalConfig(MultimodalConfig):
-    """Of ``Mistral3Config``."""
+    """Fields of ``Mistral3Config`` besides those of its two models."""
 
     ignored = ("text_config", "vision_config", "projector_hidden_act", "vision_feature_layer")
-    """What leads out of the encoder: its function, and of which layer."""
+    """Names of fields about the projector's function and its input layer."""
     texts = ("mistral", "ministral3", "mistral3")
     encoders = ("pixtral",)
 
@@ -199,13 +200,14 @@ class Mistral3MultimodalConfig(MultimodalConfig):
 
 
 def pixtral_encoder(vision: YamlNode, root: YamlNode, width: int) -> int:
-    """``PixtralVisionConfig`` as Mistral 3 has it: patches are merged, and pass two products."""
+    """Count the parameters of ``PixtralVisionConfig`` in Mistral 3, with a merger and two
+    products."""
     c, outer = read_fields(_PixtralConfig, vision), read_fields(Mistral3MultimodalConfig, root)
     d = c.hidden_size
-    # No biases: four projections, a gated network, two norms.
+    # A layer has four projections, a gated network and two norms, without biases.
     layer = 4 * d * d + 3 * d * c.intermediate_size + 2 * d
     ends = c.num_channels * c.patch_size**2 * d + d
-    # A norm, what makes 2 x 2 patches one, and the projector's two products.
+    # Behind the encoder there are a norm, the merger of 2 x 2 patches, and two products.
     merged = d + outer.spatial_merge_size**2 * d * d + d * width + width * width
     biases = 2 * width if outer.multimodal_projector_bias else 0
     return c.num_hidden_layers * layer + ends + merged + biases
@@ -224,7 +226,7 @@ class _Qwen35VisionConfig(_EncoderConfig):
 
 
 class Qwen35MultimodalConfig(MultimodalConfig):
-    """Of ``Qwen3_5Config``."""
+    """Fields of ``Qwen3_5Config`` besides those of its two models."""
 
     ignored = ("text_config", "vision_config", "language_model_only")
     encoders = ("qwen3_5*", "qwen3_vl*")
@@ -235,22 +237,22 @@ class _Qwen3VlVisionConfig(_Qwen35VisionConfig):
 
 
 def qwen3_vl_encoder(vision: YamlNode, root: YamlNode, width: int) -> int:
-    """``Qwen3VLVisionConfig``: as Qwen3.5's, and what some of its layers hand on by themselves."""
+    """Count the parameters of ``Qwen3VLVisionConfig``: as Qwen3.5, with mergers of inner layers."""
     c = read_fields(_Qwen3VlVisionConfig, vision)
     merged = c.hidden_size * c.spatial_merge_size**2
-    # Norms are of patches that are merged, with a bias; then two products.
+    # A merger has a norm of merged patches, with a bias, then two products.
     each = 2 * merged + merged * merged + merged + merged * c.out_hidden_size + c.out_hidden_size
     return qwen3_5_encoder(vision, root, width) + len(c.deepstack_visual_indexes) * each
 
 
 def qwen3_5_encoder(vision: YamlNode, root: YamlNode, width: int) -> int:
-    """``Qwen3_5VisionConfig``: patches of several frames, merged by two products."""
+    """Count the parameters of ``Qwen3_5VisionConfig``: patches of several frames, and a merger."""
     del root, width
     c = read_fields(_Qwen35VisionConfig, vision)
     d = c.hidden_size
     patch = c.in_channels * c.temporal_patch_size * c.patch_size**2
     ends = patch * d + d + c.num_position_embeddings * d
-    # 2 x 2 patches side by side are one row: a norm, then two products with biases.
+    # The merger joins 2 x 2 patches into one row: a norm, then two products with biases.
     merged = d * c.spatial_merge_size**2
     merger = 2 * d + merged * merged + merged + merged * c.out_hidden_size + c.out_hidden_size
     return c.depth * _layer_with_biases(d, c.intermediate_size) + ends + merger

@@ -94,16 +94,20 @@ def _runs(work: WorkloadSpec, model: ModelConfig) -> tuple[RepeatedLayer, ...]:
 
 
 def _layer_run(work: WorkloadSpec, attention: Part, model: ModelConfig, layer: Layer) -> LayerRun:
-    own = model.layer(work.layer or 0)
+    selected = model.layer(work.layer or 0)
     # Layers with the mixer of the selected layer run its attention, with the user's shapes.
-    mine = layer.mixer == own.mixer
+    is_selected_mixer = layer.mixer == selected.mixer
     tokens = _tokens(work)
     own_tokens = layer_tokens(model, layer, tokens)
-    part = attention if mine else _other_attention(work, attention, layer.mixer, own_tokens)
+    part = (
+        attention
+        if is_selected_mixer
+        else _other_attention(work, attention, layer.mixer, own_tokens)
+    )
     cross, encoded = None, model.encoder_len or tokens.keys
     if layer.cross is not None:
-        seen = replace(tokens, given_keys=encoded)
-        cross = _other_attention(work, attention, layer.cross, seen)
+        encoder_keys = replace(tokens, given_keys=encoded)
+        cross = _other_attention(work, attention, layer.cross, encoder_keys)
     return LayerRun(
         layer=layer,
         width=model.width,
@@ -145,14 +149,14 @@ def layer_notes(work: WorkloadSpec) -> tuple[str, ...]:
     if work.model is None or work.layer is None or work.scope != "attention":
         return ()
     mixer = work.model.layer(work.layer).mixer
-    alike = sum(run.count for run in work.model.runs if run.layer.mixer == mixer)
-    alone = (
-        f"attention of layer {work.layer} ({mixer.kind}) alone: {alike} of the model's"
+    count = sum(run.count for run in work.model.runs if run.layer.mixer == mixer)
+    note = (
+        f"attention of layer {work.layer} ({mixer.kind}) alone: {count} of the model's"
         f" {work.model.layer_count} layers have it"
     )
     if isinstance(mixer, LatentAttention) and not unfolds_latent(work.cascade, work.heads):
-        return (alone, "projections into and out of the latent are not counted")
-    return (alone,)
+        return (note, "projections into and out of the latent are not counted")
+    return (note,)
 
 
 def model_notes(work: WorkloadSpec, model: ModelConfig) -> tuple[str, ...]:
@@ -203,8 +207,8 @@ def _ffn_notes(work: WorkloadSpec, layer: Layer) -> Iterable[str]:
     if layer.cross is not None:
         cached = "" if work.phase == "prefill" else ", its keys and values in a cache"
         fixed = work.model.encoder_len if work.model is not None else None
-        long = f"taken to be {tokens.keys}" if fixed is None else f"{fixed}"
-        yield f"the encoder's output is {long} tokens long{cached}"
+        length = f"taken to be {tokens.keys}" if fixed is None else f"{fixed}"
+        yield f"the encoder's output is {length} tokens long{cached}"
 
 
 W = TypeVar("W", bound=WorkloadSpec)
@@ -235,7 +239,7 @@ def with_tokens(work: W, model: ModelConfig, tokens: Tokens) -> W:
     index = work.layer if work.layer is not None and work.layer >= usual else usual
     layer = model.layer(index)
     found = attention_of(layer.mixer, layer_tokens(model, layer, tokens))
-    said = _ffn_up_given(work, model)
+    given_ffn_up = _ffn_up_given(work, model)
     return replace(
         work,
         phase=tokens.phase,
@@ -244,7 +248,7 @@ def with_tokens(work: W, model: ModelConfig, tokens: Tokens) -> W:
         layer=index,
         shapes=found.shapes,
         heads=heads_of(found),
-        ffn_up=work.ffn_up if said else ffn_up_of(model.layer(index)),
+        ffn_up=work.ffn_up if given_ffn_up else ffn_up_of(model.layer(index)),
         stated=(),
         request=None,
         **found.features,
