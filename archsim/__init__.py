@@ -71,5 +71,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """What there is to use, whether it is loaded yet or not."""
+    """Return the public names, whether they are loaded yet or not."""
     return sorted([*__all__, "__doc__", "__file__", "__name__", "__path__", "__version__"])

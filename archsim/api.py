@@ -1,7 +1,7 @@
-"""The Python surface: what needs both the machine's rooms and the generators of ``mappers``.
+"""Python interface: functions that need both archsim and the generators of ``mappers``.
 
-This module and the command line are the only ones that stand above ``mappers`` and hand its
-generators down; no room below imports it.
+Only this module and the command line stand above ``mappers`` and hand its generators down; no
+module below imports them.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ def simulate(
     evaluate: Evaluate | None = None,
     **fields: int | float | str,
 ) -> Result:
-    """Counts, latency, energy, area and bounds of a workload on a machine.
+    """Simulate a workload on a machine: counts, latency, energy, area and bounds.
 
-    Parts of a workload (attention, projections, ...) run one after the other, each as its
-    own mapping says; the result adds them up and keeps each in ``Result.parts``.
+    Parts of a workload (attention, projections, ...) run one after the other, each by its own
+    mapping. The result adds them up and keeps each in ``Result.parts``.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def loop_nest(
     settings: str | Sequence[str] = (),
     **fields: int | float | str,
 ) -> Document:
-    """A mapping as the loop nest that a person reads: memories, loops with sizes, what is fused.
+    """Return a mapping as a readable loop nest: memories, loops with sizes, fused Einsums.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def loop_nest(
     Examples
     --------
     >>> document = loop_nest("bert-base", "fusemax", scope="attention", seq_len="1K", batch=1)
-    >>> print("\\n".join(document.listings[0].lines[7:10]))
+    >>> print("\n".join(document.listings[0].lines[7:10]))
         for P1 in [0:4)              256 of P each
           BQK                        on array_2d
             for E in [0:64)
@@ -154,7 +154,7 @@ def search(
     time_limit_s: float | None = None,
     **fields: int | float | str,
 ) -> WorkloadSearched:
-    """The best mapping of every part of a workload on a machine, and how sure that is.
+    """Search the best mapping of every part of a workload on a machine, with a certificate.
 
     Parameters
     ----------
@@ -262,7 +262,7 @@ def sweep(
     dask: str | None = None,
     limit: int | None = None,
 ) -> DataFrame:
-    """Simulate every point of a grid of settings; a row for each.
+    """Simulate every point of a grid of settings, and return a row for each.
 
     Parameters
     ----------
@@ -309,7 +309,7 @@ def sweep(
 
 
 def _find(workload: WorkloadLike, architecture: Architecture, /) -> ByPart:
-    """The best mappings, by a search that is imported when somebody asks for it."""
+    """Search the best mappings; the search is imported on first use."""
     from mappers.workload_search import best_mappings
 
     return best_mappings(workload, architecture)

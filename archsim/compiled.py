@@ -17,17 +17,18 @@ from numba.core.caching import FunctionCache
 from numba.core.registry import CPUDispatcher
 
 _PATIENCE_S = 60
-"""How long another process may take to compile a function."""
+"""Seconds that another process may take to compile a function."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 class KeptCode(FunctionCache):
-    """Numba's cache on disk, of which nothing depends: what it cannot keep or read is compiled.
+    """Cache of Numba on disk, which is optional: a function that it lacks or cannot read is
+    compiled.
 
-    As it comes, a full disk or a file that a power cut left empty would end the run, and code is
-    taken for new while its own file is, though what it calls from others has changed.
+    Numba's own cache ends the run on a full disk or on a file that a power cut left empty. It also
+    takes code for new while the code's file is unchanged, even if a called function has changed.
     """
 
     def __init__(self, function: FunctionType) -> None:
@@ -41,31 +42,31 @@ class KeptCode(FunctionCache):
 
     @property
     def lock(self) -> Path:
-        """The file that is locked by who compiles the function."""
+        """File that is locked while a process compiles the function."""
         numba: Any = self
         return Path(numba.cache_path) / f"{numba._impl.filename_base}.lock"
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """What was kept for a signature; None where nothing is, or nothing that can be used."""
+        """Return the stored code of a signature; None if there is none that can be used."""
         numba: Any = super()
         try:
             found = numba.load_overload(sig, target_context)
         except (OSError, EOFError, UnpicklingError):
             return None
-        # Two processes that keep two signatures at once may give both files one name.
+        # Two processes that store two signatures at once may give both files one name.
         return found if found is not None and found.signature.args == sig else None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep what was compiled for a signature, where there is room."""
+        """Store the compiled code of a signature, if there is space."""
         numba: Any = super()
-        # What was kept before is read first; and LLVM may not have handed over the code itself
-        # (RuntimeError: no compiled object yet), though it runs.
+        # Stored code is read first. LLVM may not have released the code itself, although it runs
+        # (RuntimeError: no compiled object yet).
         with suppress(OSError, EOFError, UnpicklingError, RuntimeError):
             numba.save_overload(sig, data)
 
 
 def files_of(function: FunctionType) -> tuple[Path, ...]:
-    """The files of a function and of all compiled ones that its module has from others."""
+    """Return the files of a function and of all compiled functions that its module imports."""
     found = {Path(function.__code__.co_filename)}
     for other in function.__globals__.values():
         found.update(getattr(getattr(other, "_cache", None), "files", ()))
@@ -73,10 +74,10 @@ def files_of(function: FunctionType) -> tuple[Path, ...]:
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """The function compiled, and kept on disk where that can be done.
+    """Compile a function, and store the code on disk if possible.
 
-    Numba keeps it beside the module or, if that cannot be written, in the user's cache
-    directory; without either it compiles anew.
+    Numba stores the code beside the module or, if that cannot be written, in the user's cache
+    directory. Without either, it compiles again in every process.
 
     Parameters
     ----------
@@ -94,10 +95,10 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def compiled_inside(function: Callable[P, R]) -> Callable[P, R]:
-    """As ``compiled``, for a function that none but compiled ones call.
+    """Compile a function that only compiled functions call.
 
-    What turns Python's objects into what it takes is not made: of named tuples of arrays that is
-    a quarter of what there is to compile.
+    The conversion of Python objects to its arguments is not compiled: for named tuples of arrays
+    this saves a quarter of the work.
 
     Returns
     -------
@@ -111,40 +112,40 @@ def compiled_inside(function: Callable[P, R]) -> Callable[P, R]:
 
 
 class _Inside(CPUDispatcher):
-    """Compiled code without a way in from Python, which would end the process."""
+    """Compiled code without an entry from Python, which would end the process."""
 
     def __call__(self, *_: object, **__: object) -> None:
-        """Refuse."""
+        """Refuse the call."""
         name = self.py_func.__name__
         raise TypeError(f"{name} is called by compiled code alone: @compiled lets Python call it")
 
 
 def _made(function: Callable[P, R], **options: bool) -> Any:
-    """What Numba makes of a function."""
+    """Return Numba's dispatcher of a function."""
     make: Any = njit
-    # C has no way in, either: nobody asks for it, and it takes time to compile.
+    # An entry from C is never used, and takes time to compile.
     return make(nogil=True, no_cfunc_wrapper=True, **options)(function)
 
 
 def _kept(function: Callable[P, R], made: Any) -> Callable[P, R]:
-    """What Numba makes of a function, kept on disk where that can be done."""
-    if hasattr(made, "_cache"):  # not where Numba is told to compile nothing
+    """Return Numba's dispatcher of a function, stored on disk if possible."""
+    if hasattr(made, "_cache"):  # Numba is told to compile nothing.
         kept: Any = KeptCode
-        with suppress(RuntimeError):  # where there is no place to keep it in
+        with suppress(RuntimeError):  # There is no place for a cache.
             made._cache = kept(cast("FunctionType", function))
             made.compile = partial(_in_turn, made._cache.lock, made.compile)
     return cast("Callable[P, R]", made)
 
 
 def _in_turn(lock: Path, make: Callable[[Any], R], signature: Any) -> R:
-    """What one process compiles others read: several that begin at a time would compile it all.
+    """Lock a function while it compiles, so that other processes read the result.
 
-    Without a lock, and where another takes too long, it is compiled nevertheless.
+    Without a lock, and if another process takes too long, the function is compiled nevertheless.
     """
     with ExitStack() as turn:
         with suppress(OSError, Timeout):
             lock.parent.mkdir(parents=True, exist_ok=True)
-            # One a process: who compiles for one signature may need another.
+            # Each process holds one lock: compiling one signature may need another.
             held = FileLock(lock, timeout=_PATIENCE_S, is_singleton=True)
             turn.enter_context(held)
         return make(signature)
@@ -153,7 +154,7 @@ def _in_turn(lock: Path, make: Callable[[Any], R], signature: Any) -> R:
 def compiled_with(
     helpers: Iterable[Callable[..., object]], function: Callable[P, R]
 ) -> Callable[P, R]:
-    """A function compiled with those it calls, while their modules keep them as they are.
+    """Compile a function together with those it calls, for as long as their modules keep them.
 
     Parameters
     ----------
@@ -169,10 +170,10 @@ def compiled_with(
 
 
 def _among(made: dict[str, object], function: Callable[P, R]) -> Callable[P, R]:
-    """A function's code, calling others where it calls those of their names."""
+    """Return a function's code, with names of called functions bound to others."""
     names = {**function.__globals__, **made}
     copy = FunctionType(function.__code__, names, function.__name__)
-    # By these Numba finds what it has kept on disk.
+    # Numba finds stored code by these attributes.
     copy.__qualname__, copy.__module__ = function.__qualname__, function.__module__
     return copy
 

@@ -1,7 +1,7 @@
-"""A report before it has a form: facts, tables and notes as plain strings.
+"""Report in no particular form: facts, tables and notes as plain strings.
 
-The same document is shown on a terminal (``rich``), written to a file or a pipe as plain text
-or as Markdown, and shown in Jupyter as HTML, so that all four say the same.
+The same document is shown on a terminal (``rich``), written as plain text or Markdown, and shown in
+Jupyter as HTML.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A table's column. Numbers stand right; ``kind`` says how a cell is to be shown."""
+    """Column of a table. Numbers are aligned right; ``kind`` selects the form of a cell."""
 
     title: str
     kind: Literal["name", "text", "number", "bar"] = "number"
@@ -39,7 +39,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One headline: ``latency   14.2 ms   bound by array_1d``."""
+    """Headline fact, such as ``latency   14.2 ms   bound by array_1d``."""
 
     label: str
     value: str
@@ -48,14 +48,14 @@ class Fact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """Lines whose indentation says something, such as loops."""
+    """Lines whose indentation has a meaning, such as loops."""
 
     title: str
     lines: tuple[str, ...]
 
 
 def first_names(names: Iterable[str], most: int = 12) -> str:
-    """Join the first names, and say how many more there are."""
+    """Return the first names, joined, and the number of the others."""
     found = list(names)
     more = f", and {len(found) - most} more" if len(found) > most else ""
     return ", ".join(found[:most]) + more
@@ -63,7 +63,7 @@ def first_names(names: Iterable[str], most: int = 12) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A title, facts, listings, rows of tables that may stand side by side, and notes."""
+    """Title, facts, listings, rows of tables that may stand side by side, and notes."""
 
     title: str
     subtitle: str = ""
@@ -83,19 +83,16 @@ class Document:
 
 
 def picture_text(text: str) -> str:
-    """A text as a picture shows it: no part of it is read as a formula or obeyed.
+    r"""Return a text escaped for a picture: no part of it is read as a formula.
 
     >>> picture_text("./a$b$.yaml")
-    './a\\\\$b\\\\$.yaml'
+    './a\\$b\\$.yaml'
     """
     return visible(text).replace("$", r"\$")
 
 
-# ------------------------------------------------------------------------- Markdown
-
-
 def to_markdown(document: Document) -> str:
-    """The document as GitHub-flavoured Markdown.
+    """Return the document as GitHub-flavoured Markdown.
 
     Parameters
     ----------
@@ -141,11 +138,8 @@ def _markdown_cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", "<br>")
 
 
-# ----------------------------------------------------------------------------- HTML
-
-
 def to_html(document: Document) -> str:
-    """The document as an HTML fragment, every text escaped.
+    """Return the document as an HTML fragment, every text escaped.
 
     Parameters
     ----------
@@ -195,23 +189,21 @@ def _html_table(table: Table) -> str:
     return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
-# ----------------------------------------------------------------------- plain text
-
 _WORD = re.compile(r"\s*\S+\s*")
 
 _NARROW = re.compile(r"[ -~²×µ█░─]*")
-"""Characters of which each takes one column: those of reports and of what users write in ASCII."""
+"""Characters that take one column each: those of reports and of ASCII texts."""
 
 
 class _SqueezedError(Exception):
-    """Lines do not fit, or nobody here knows how wide they are."""
+    """Failure to lay out text: lines do not fit, or contain characters of unknown width."""
 
 
 def to_text(document: Document, width: int = 110) -> str:
-    """The document as plain text of at most ``width`` columns, without trailing blanks.
+    """Return the document as plain text of at most ``width`` columns, without trailing blanks.
 
-    It is what ``rich`` writes, without its import where nothing has to be squeezed: that takes
-    longer than most runs do.
+    The text equals that of ``rich``. If nothing has to be squeezed, ``rich`` is not imported: its
+    import takes longer than most runs.
     """
     try:
         return "\n".join(line.rstrip() for line in _lines(document, width))
@@ -237,7 +229,7 @@ def _lines(document: Document, width: int) -> list[str]:
 
 
 def _broken(text: str, width: int) -> list[str]:
-    """Lines of a text, broken between words."""
+    """Return the lines of a text, broken between words."""
     lines = [""]
     for word in _WORD.findall(_narrow(text)):
         if lines[-1] and len(lines[-1]) + len(word.rstrip()) > width:
@@ -262,7 +254,7 @@ def _table(table: Table) -> list[str]:
 
 
 def _columns(rows: Sequence[Sequence[str]], gap: str, right: Iterable[int]) -> list[str]:
-    """Cells below one another, those of some columns at the ``right``."""
+    """Return cells below one another; columns in ``right`` are aligned right."""
     widths = [max(len(_narrow(cell)) for cell in column) for column in zip(*rows, strict=True)]
     return [
         gap.join(
@@ -274,7 +266,7 @@ def _columns(rows: Sequence[Sequence[str]], gap: str, right: Iterable[int]) -> l
 
 
 def _beside(blocks: list[list[str]], width: int) -> list[str]:
-    """Blocks of lines side by side."""
+    """Return blocks of lines side by side."""
     widths = [max(map(len, block)) for block in blocks]
     rows = [
         (line.ljust(w) for line, w in zip(row, widths, strict=True))
@@ -295,14 +287,12 @@ def _narrow(text: str) -> str:
     return text
 
 
-# ----------------------------------------------------------------------------- rich
-
-# rich is imported where it draws: Markdown, HTML and JSON do without it.
+# Only terminal output needs rich: Markdown, HTML and JSON do without it.
 _STYLES = {"name": "cyan", "text": "", "number": "", "bar": "green"}
 
 
 def to_rich(document: Document) -> RenderableType:
-    """The document as a ``rich`` renderable; users' texts are never read as markup."""
+    """Return the document as a ``rich`` renderable; users' texts are never read as markup."""
     from rich.console import Group
     from rich.text import Text
 
@@ -322,7 +312,7 @@ def to_rich(document: Document) -> RenderableType:
 
 
 def text_by_rich(document: Document, width: int) -> str:
-    """As ``to_text``, whatever has to be squeezed."""
+    """Return the plain text of a document by ``rich``, which squeezes wide tables."""
     from rich.console import Console
 
     console = Console(file=StringIO(), width=width, highlight=False, markup=False, emoji=False)
@@ -354,7 +344,7 @@ def _rich_facts(facts: tuple[Fact, ...]) -> RichTable:
 
 
 def _rich_table(table: Table) -> RenderableType:
-    """The title on a line of its own: rich would wrap it to the width of the table."""
+    """Return a title on its own line: rich would wrap it to the width of the table."""
     from rich import box
     from rich.console import Group
     from rich.table import Table as Grid

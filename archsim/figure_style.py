@@ -27,28 +27,28 @@ PAGE_IN: Final = 7.0
 """Width of a page of two columns."""
 
 _LETTERS_IN: Final = 12.5
-"""Letters of a headline on an inch."""
+"""Letters of a headline per inch."""
 
 SUFFIXES: Final = (".png", ".svg", ".pdf")
-"""What a picture can be written as."""
+"""File formats of a picture."""
 
 PALETTE: Final = (
     *("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#ee8866"),
     *("#44bb99", "#99ddff", "#bbcc33", "#ffaabb", "#999933", "#882255", "#ddaa33"),
 )
-"""Colours that stay apart for most colour-blind readers: Paul Tol's bright scheme, then those of
-his light and muted ones that are left."""
+"""Colours that most colour-blind readers can distinguish: Paul Tol's bright scheme, then the
+rest of his light and muted ones."""
 
 MARKERS: Final = "osD^vPX*<>ph8d"
-"""A shape beside each colour of the palette, for who sees no colours and for grey prints."""
+"""Marker beside each colour of the palette, for readers without colours and for grey prints."""
 
 ORDERED: Final = "cividis"
-"""The colour map of numbers: its lightness rises evenly for colour-blind readers, too."""
+"""Colour map of numbers: its lightness rises evenly for colour-blind readers, too."""
 
 IDLE: Final = "#e6e6e6"
-"""Time in which nothing works."""
+"""Colour of idle time."""
 FAINT: Final = "0.72"
-"""What is drawn to be compared with, and is not the answer."""
+"""Colour of values shown for comparison only."""
 
 _LOOK: Final[dict[Any, Any]] = {
     "font.size": 8.0,
@@ -69,11 +69,11 @@ _LOOK: Final[dict[Any, Any]] = {
     "lines.markersize": 4.5,
 }
 _FILES: Final[dict[Any, Any]] = {"pdf.fonttype": 42, "svg.hashsalt": "archsim"}
-"""Fonts of which a reader can copy the text; the same SVG for the same picture."""
+"""Fonts with text that a reader can copy, and a fixed salt for reproducible SVG files."""
 
 
 class Picture(Figure):
-    """A figure that Jupyter shows without a backend."""
+    """Figure that Jupyter shows without a backend."""
 
     def _repr_png_(self) -> bytes:
         stream = BytesIO()
@@ -81,7 +81,7 @@ class Picture(Figure):
         return stream.getvalue()
 
     def write(self, path: Path) -> None:
-        """Write it as PNG, SVG or PDF, as the name ends.
+        """Write the picture as PNG, SVG or PDF, by the suffix of the name.
 
         Raises
         ------
@@ -97,7 +97,7 @@ class Picture(Figure):
 
 
 def check_suffix(path: Path, suffixes: Sequence[str] = SUFFIXES) -> None:
-    """Refuse a name that says no way to write a picture.
+    """Refuse a file name whose suffix is no picture format.
 
     Raises
     ------
@@ -113,13 +113,13 @@ def check_suffix(path: Path, suffixes: Sequence[str] = SUFFIXES) -> None:
 
 @contextmanager
 def look() -> Iterator[None]:
-    """Sizes and lines as all pictures have them, for what is made inside."""
+    """Apply the sizes and lines of all pictures to figures made in the context."""
     with mpl.rc_context(_LOOK):
         yield
 
 
 def palette(names: Sequence[str]) -> dict[str, str]:
-    """A colour for every name, the same names in the same order alike in every picture.
+    """Return a colour for every name, the same in every picture with the same names.
 
     Parameters
     ----------
@@ -136,25 +136,25 @@ def palette(names: Sequence[str]) -> dict[str, str]:
 
 
 def ink_on(colour: str | tuple[float, float, float]) -> str:
-    """Black or white, whichever is read better on a colour."""
+    """Return black or white, whichever contrasts more with a colour."""
     red, green, blue = to_rgb(colour)
     return "black" if 0.30 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
 
 
 def wrapped_name(text: str, wide: int = 18) -> str:
-    """A long name on several lines."""
+    """Return a long name on several lines."""
     return "\n".join(wrap(text, wide, break_long_words=False)) or text
 
 
 def headline(figure: Picture, text: str) -> None:
-    """What the picture is of, above all of it and as wide."""
+    """Write the subject above a figure, at its full width."""
     lines = wrapped_name(picture_text(text), int(_LETTERS_IN * figure.get_figwidth()))
     figure.set_figheight(figure.get_figheight() + 0.14 * (1 + lines.count("\n")))
     figure.suptitle(lines, x=0.01, ha="left", fontsize=8.5)
 
 
 def name_bars(axes: Axes, names: Sequence[str]) -> None:
-    """Names beside horizontal bars, the first on top, and nothing else on that side."""
+    """Write names beside horizontal bars, the first on top, and remove that axis."""
     axes.set_yticks(range(len(names)), list(names))
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.spines["left"].set_visible(False)

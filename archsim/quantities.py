@@ -1,7 +1,7 @@
 """Numbers for people: four significant digits and an engineering unit.
 
-Exact values are in the JSON of a result; here a number is rounded to be read. Bytes use
-binary prefixes (1 MiB is 1,048,576 bytes), everything else decimal ones.
+The JSON of a result has exact values; numbers here are rounded for reading. Bytes use binary
+prefixes (1 MiB is 1,048,576 bytes), everything else decimal ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _PJ_PER_J = 1e12
 
 
 def engineering(value: float, unit: str, *, digits: int = 4) -> str:
-    """``value`` with a decimal prefix: ``engineering(0.00262, "s")`` is ``2.620 ms``.
+    """Return ``value`` with a decimal prefix: ``engineering(0.00262, "s")`` is ``2.620 ms``.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def engineering(value: float, unit: str, *, digits: int = 4) -> str:
 
 
 def byte_size(value: float, *, digits: int = 4) -> str:
-    """``value`` bytes with a binary prefix.
+    """Return ``value`` bytes with a binary prefix.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def byte_size(value: float, *, digits: int = 4) -> str:
 
 
 def count(value: float) -> str:
-    """A count with thousands separators; below 100,000 a fraction keeps four decimals.
+    """Return a count with thousands separators; below 100,000 a fraction keeps four decimals.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def count(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share of one as a percentage: ``percent(0.0129)`` is ``1.3 %``.
+    """Return a share of one as a percentage: ``percent(0.0129)`` is ``1.3 %``.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def percent(share: float) -> str:
 
 
 def ratio(value: float) -> str:
-    """A ratio: ``1.04x``.
+    """Return a ratio such as ``1.04x``.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def ratio(value: float) -> str:
 
 
 def energy(picojoules: float) -> str:
-    """Picojoules in the nearest unit: ``energy(2.5e9)`` is ``2.500 mJ``.
+    """Return picojoules in the nearest unit: ``energy(2.5e9)`` is ``2.500 mJ``.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def energy(picojoules: float) -> str:
 
 
 def area(square_micrometres: float) -> str:
-    """Square micrometres as ``mm²`` (``µm²`` below a thousandth of one).
+    """Return square micrometres as ``mm²`` (``µm²`` below a thousandth of one).
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def area(square_micrometres: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """Seconds in the nearest unit, but never kiloseconds.
+    """Return seconds in the nearest unit, but never kiloseconds.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def seconds(value: float) -> str:
 
 
 def bar(share: float, width: int = 20) -> str:
-    """A share of one as a bar of ``width`` cells.
+    """Return a share of one as a bar of ``width`` cells.
 
     Parameters
     ----------
@@ -153,13 +153,13 @@ def bar(share: float, width: int = 20) -> str:
 
 
 def _power_of_thousand(value: float, digits: int) -> int:
-    """The prefix's power of 1000 once the value is rounded to ``digits``."""
+    """Return the prefix's power of 1000, after ``value`` is rounded to ``digits``."""
     exponent = int(f"{abs(value):.{digits - 1}e}".split("e")[1])
     return math.floor(exponent / 3)
 
 
 def _significant(value: float, digits: int) -> str:
-    """``value`` in fixed notation with ``digits`` significant digits."""
+    """Return ``value`` in fixed notation with ``digits`` significant digits."""
     if value == 0:
         return "0"
     exponent = int(f"{abs(value):.{digits - 1}e}".split("e")[1])

@@ -1,4 +1,4 @@
-"""Which version of the package this is."""
+"""Version of the package."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 
 def installed_version() -> str:
-    """The version, such as ``0.1.0``; empty where it is run from its source, not installed."""
+    """Return the version, such as ``0.1.0``; empty if the package is not installed."""
     try:
         return version("archsim")
     except PackageNotFoundError:

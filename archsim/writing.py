@@ -1,6 +1,7 @@
-"""Atomic file output: files are written beside their place and then moved there.
+"""Atomic file output: files are written in a staging folder and then moved into place.
 
-After a failure (a full disk, Ctrl-C, a kill) the earlier files are still in place."""
+After a failure (a full disk, Ctrl-C, a kill) the earlier files are still in place.
+"""
 
 from __future__ import annotations
 
@@ -21,30 +22,30 @@ from typing import Any, Self
 from einsum_cascade.errors import InputError
 
 Write = Callable[[Path], object]
-"""Writes one file at a path that ends as the file's own does."""
+"""Function that writes one file at a path with the file's own suffix."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Staged:
-    """A file that is written: where it belongs, and where it is until then."""
+    """Staged file: its destination, and its present place."""
 
     path: Path
     now: Path
 
 
 class OutputFolder:
-    """Files of one folder that belong together: moved into place when all are written.
+    """Files of one folder that belong together: they are moved when all are written.
 
-    With ``make`` the folder is made if it is not there, and those it lies in. A folder that is
-    there is exchanged with one that has the new files beside all others, in one step, where the
-    system can do so (``move_together``): else each file by itself.
+    With ``make`` the folder is created with its parents. An existing folder is exchanged in one
+    step with a folder that holds the new files and links to the others, if the system can do so
+    (``move_together``). Otherwise each file is moved by itself.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as place:
     ...     with OutputFolder(Path(place) / "made") as out:
     ...         out.text("report.md", "done")
     ...     [path.read_text() for path in out.paths]
-    ['done\\n']
+    ['done\n']
     """
 
     def __init__(self, folder: Path, *, make: bool = True) -> None:
@@ -56,7 +57,7 @@ class OutputFolder:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """What was written, in this order."""
+        """Destinations of the files written, in this order."""
         return tuple(staged.path for staged in self._written)
 
     def text(self, name: str, text: str) -> None:
@@ -71,7 +72,7 @@ class OutputFolder:
         self.file(name, lambda path: path.write_text(whole, encoding="utf-8"))
 
     def file(self, name: str, write: Write) -> None:
-        """Write one file beside its place.
+        """Write one file in the stage.
 
         Raises
         ------
@@ -87,8 +88,8 @@ class OutputFolder:
             write(now)
 
     def _stage_of(self, path: Path) -> Stage:
-        """Where a file is written that can be moved: with the others of the folder, unless it is
-        one by itself, or a link to a file that lies elsewhere."""
+        """Return a place for a file that can be moved: in the folder's stage, unless the file
+        stands alone or is a link to a file elsewhere."""
         if not self._make or path.is_symlink():
             return self._opened(Stage(path.resolve()))
         if self._together is None:
@@ -96,7 +97,7 @@ class OutputFolder:
             try:
                 self._together = self._opened(Stage(place))
             except OSError:
-                # What it lies in takes no other folder: it may itself.
+                # The parent folder cannot be written, but the folder itself may be.
                 place.mkdir(exist_ok=True)
                 self._together = self._opened(Stage(place / place.name))
         return self._together
@@ -137,7 +138,7 @@ class OutputFolder:
 
 
 def write_whole(path: Path, write: Write) -> Path:
-    """Write one file, in a folder that is there.
+    """Write one file into an existing folder.
 
     Raises
     ------
@@ -150,7 +151,7 @@ def write_whole(path: Path, write: Write) -> Path:
 
 
 class _WriteProblems:
-    """What the system says of a path, as a mistake of who gave it."""
+    """Return an error of the system about a path as an InputError."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -170,8 +171,10 @@ class _WriteProblems:
 
 
 def _stays_in_place(path: Path) -> bool:
-    """Whether a file is written where it is, as nothing can be moved there: a device or a pipe,
-    or a file of a folder that takes no other."""
+    """Return whether a file is written in place, since nothing can be moved there.
+
+    This is true of a device or a pipe, and of a file in a folder that takes no other.
+    """
     try:
         is_file = S_ISREG(path.stat().st_mode)
     except FileNotFoundError:
@@ -184,13 +187,12 @@ _RENAME_EXCHANGE = 2
 
 
 def move_together(stage: Path, folder: Path) -> None:
-    """Move all files of a stage into a folder: in one step, if that can be.
+    """Move all files of a stage into a folder, in one step if possible.
 
-    A new folder is the stage, by another name. One that is there changes names with the stage,
-    once that has links to all other files of it. This is not done, and each file is moved by
-    itself, where the system or the file system has no such step, where the folder holds others, is
-    of another user, or is where some process works (its user would find it empty), and where the
-    stage lies in it.
+    A new folder is the renamed stage. An existing folder exchanges names with the stage, after the
+    stage has received links to all its other files. Each file is moved by itself if the system or
+    the file system lacks such a step, if the folder has subfolders, belongs to another user or is a
+    process's working folder (whose user would find it empty), or if the stage lies in it.
 
     Parameters
     ----------
@@ -214,7 +216,7 @@ def move_together(stage: Path, folder: Path) -> None:
                 others = _linked(stage, folder, new)
                 _exchange(stage, folder)
             except OSError:
-                pass  # it has no such step, or no links: what is linked already does no harm
+                pass  # The system lacks the exchange or links; existing links do no harm.
             else:
                 _bring(stage, folder, {*new, *others})
                 return
@@ -223,7 +225,7 @@ def move_together(stage: Path, folder: Path) -> None:
 
 
 def _can_change_names(stage: Path, folder: Path) -> bool:
-    """Whether a folder can be another one by the same name, and nobody is the worse for it."""
+    """Return whether a folder can be replaced by another of its name without harm."""
     if _renameat2() is None or stage.parent != folder.parent or os.path.ismount(folder):
         return False
     entries = list(os.scandir(folder))
@@ -235,7 +237,7 @@ def _can_change_names(stage: Path, folder: Path) -> bool:
 
 
 def _is_worked_in(folder: Path) -> bool:
-    """Whether a folder is the working folder of some process of this user."""
+    """Return whether a folder is the working folder of some process of this user."""
     for process in Path("/proc").glob("[0-9]*/cwd"):
         with suppress(OSError):
             if process.samefile(folder):
@@ -244,7 +246,7 @@ def _is_worked_in(folder: Path) -> bool:
 
 
 def _linked(stage: Path, folder: Path, new: set[str]) -> set[str]:
-    """Link all other files of a folder into the stage, which gets its mode and attributes."""
+    """Link all other files of a folder into the stage, which takes its mode and attributes."""
     others = {path.name for path in folder.iterdir()} - new
     for name in others:
         os.link(folder / name, stage / name, follow_symlinks=False)
@@ -253,15 +255,15 @@ def _linked(stage: Path, folder: Path, new: set[str]) -> set[str]:
 
 
 def _bring(old: Path, folder: Path, known: set[str]) -> None:
-    """Bring what somebody wrote into the old folder after its files were linked."""
+    """Recover files that another process wrote into the old folder after the links were made."""
     for path in [path for path in old.iterdir() if path.name not in known]:
         path.rename(folder / path.name)
 
 
 def _exchange(one: Path, other: Path) -> None:
-    """Let two paths change names in one step.
+    """Exchange the names of two paths in one step.
 
-    Linux has ``renameat2`` for it since 3.15, and glibc since 2.28; Python has no name for it.
+    Linux has had ``renameat2`` for this since 3.15, and glibc since 2.28; Python has no binding.
 
     Raises
     ------
@@ -290,17 +292,17 @@ def _renameat2() -> Any:
 
 try:
     import fcntl
-except ImportError:  # a system without such locks: what is left there stays
+except ImportError:  # On a system without such locks, old stages remain.
     _HAS_LOCKS = False
 else:
     _HAS_LOCKS = True
 
 _LONGEST = 100
-"""Characters of a name in that of its stage: a name as long as can be has no room for more."""
+"""Characters of a name that its stage repeats: a name of maximal length leaves no more space."""
 
 
 class Stage:
-    """A new folder beside a place, for what will be moved there.
+    """Create a folder beside a place, for files that will be moved there.
 
     Parameters
     ----------
@@ -324,7 +326,7 @@ class Stage:
         self._lock = _locked(self.folder)
 
     def close(self) -> None:
-        """Remove the stage, or what has taken its name, with all that is in it."""
+        """Remove the stage, or the folder that took its name, with its content."""
         shutil.rmtree(self.folder, ignore_errors=True)
         if self._lock is not None:
             os.close(self._lock)
@@ -333,7 +335,7 @@ class Stage:
 
 @contextmanager
 def alone_in(folder: Path, *, waiting: bool = True) -> Iterator[bool]:
-    """While nobody else moves files into place in a folder; says whether that is so.
+    """Hold the lock of a folder while files move into place; yields whether it is held.
 
     Parameters
     ----------
@@ -355,7 +357,7 @@ def _begin(place: Path) -> str:
 
 
 def _clear(place: Path) -> None:
-    """Remove stages of a place whose processes are gone."""
+    """Remove stages of a place whose processes have ended."""
     ours = re.compile(re.escape(_begin(place)) + r"[0-9]+-[0-9]+\.part")
     with suppress(OSError):
         left = [x for x in place.parent.iterdir() if ours.fullmatch(x.name) and x.is_dir()]
@@ -369,7 +371,7 @@ def _clear(place: Path) -> None:
 
 
 def _locked(folder: Path, *, waiting: bool = False) -> int | None:
-    """The lock of a folder; None where somebody has it, or there are no locks."""
+    """Return the lock of a folder; None if another process holds it, or there are no locks."""
     if not _HAS_LOCKS:
         return None
     try:

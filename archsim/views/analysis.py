@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 def analysis_report(analysis: Analysis, rank: str | None = None) -> Document:
-    """Passes, their barriers with reasons, footprints, operations and traffic.
+    """Return a report: passes and the reasons of their barriers, footprints, operations,
+    traffic.
 
     Parameters
     ----------
@@ -55,7 +56,7 @@ def analysis_report(analysis: Analysis, rank: str | None = None) -> Document:
 
 
 def analysis_dict(analysis: Analysis, rank: str | None = None) -> dict[str, Any]:
-    """The JSON object of ``analyze --json``, of one rank alone where ``rank`` is given.
+    """Return the JSON object of ``analyze --json``, for one rank alone if ``rank`` is given.
 
     Raises
     ------
@@ -194,14 +195,14 @@ def _notes(analysis: Analysis) -> tuple[str, ...]:
 
 
 def _distinct_gathers(analysis: Analysis) -> str:
-    """Which picks are said to differ, in words."""
+    """Describe the gathered indices that are assumed to differ."""
     said = (f"entries of {d.name} along {', '.join(d.ranks)}" for d in analysis.program.distinct)
     differ = " and ".join(said)
     return f", but {differ} differ" if differ else ""
 
 
 def _text(expression: Any) -> str:
-    """An expression in the shapes; a whole number with thousands separators."""
+    """Return an expression in the shapes as text; a whole number has thousands separators."""
     if getattr(expression, "is_Integer", False):
         return f"{int(expression):,}"
     if getattr(expression, "is_Rational", False):
@@ -209,11 +210,8 @@ def _text(expression: Any) -> str:
     return str(expression)
 
 
-# ----------------------------------------------------------------------- validation
-
-
 def validation_report(checks: Sequence[tuple[ValidationReport, str | None]]) -> Document:
-    """One row per cascade run: errors, tolerance, what it was compared with.
+    """Return a row per cascade: errors, tolerance, reference.
 
     Parameters
     ----------

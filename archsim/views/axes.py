@@ -1,4 +1,4 @@
-"""Defaults for the columns of a chart: axes, colours, panels."""
+"""Choice of the columns of a chart: axes, colours, panels."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ if TYPE_CHECKING:
 
 MOST_PANELS: Final = 12
 MOST_COLOURS: Final = 14
-"""As many as the palette has."""
+"""Number of colours in the palette."""
 MOST_SHADES: Final = 64
-"""Of numbers, which are told apart by order."""
+"""Limit of shades of numbers, which their order tells apart."""
 _FEW_PANELS, _FEW_COLOURS = 6, 8
-"""Of what is chosen by itself."""
+"""Limits of panels and colours that are chosen by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class AxisChoice:
-    """What is taken already, and what is still free, of the axes of a frame."""
+    """Axes of a frame that are taken by a place of the chart, and those that are free."""
 
     view: FrameView
     taken: tuple[str, ...] = ()
 
     def free(self) -> tuple[str, ...]:
-        """Axes that stand nowhere yet."""
+        """Return the axes that are not taken."""
         return tuple(a for a in self.view.axes if a not in self.taken)
 
     def take(self, column: str | None) -> AxisChoice:
-        """The same with one more taken."""
+        """Return the choice with one more axis taken."""
         return self if column is None else replace(self, taken=(*self.taken, column))
 
     def first(self, *wishes: Callable[[str], bool]) -> str | None:
-        """The first free axis that some wish is true of, earlier wishes first."""
+        """Return the first free axis that satisfies a wish, earlier wishes first."""
         for wish in wishes:
             for axis in self.free():
                 if wish(axis):
@@ -57,12 +57,12 @@ class AxisChoice:
         return None
 
     def longest(self, *, ordered: bool) -> str | None:
-        """The free axis of most values, where ``ordered`` only of those with numbers."""
+        """Return the free axis with most values, among ordered axes only if ``ordered``."""
         found = [a for a in self.free() if not ordered or is_ordered(self.view, a)]
         return max(found, key=self.size, default=None)
 
     def longest_choice(self) -> str | None:
-        """The free axis of most values, those of numbers and of no work before others."""
+        """Return the free axis with most values; numbers and axes that keep the work come first."""
 
         def rank(axis: str) -> tuple[bool, bool, int]:
             return (is_ordered(self.view, axis), axis not in self.view.work, self.size(axis))
@@ -70,12 +70,12 @@ class AxisChoice:
         return max(self.free(), key=rank, default=None)
 
     def size(self, axis: str) -> int:
-        """How many values it has."""
+        """Return the number of values of an axis."""
         return len(values_of_axis(self.view, axis))
 
 
 def facet_of(slots: AxisChoice, given: str | None) -> str | None:
-    """What each panel has its own of: by itself, an axis of the work.
+    """Return the column that has a panel for each value; by default an axis of the work.
 
     Raises
     ------
@@ -90,7 +90,8 @@ def facet_of(slots: AxisChoice, given: str | None) -> str | None:
 
 
 def colour_of(slots: AxisChoice, given: str | None) -> str | None:
-    """What each colour has its own of: by itself, work, then names, then few numbers.
+    """Return the column that has a colour for each value; by default work, then names, then
+    numbers.
 
     Raises
     ------
@@ -119,7 +120,7 @@ def _at_most(slots: AxisChoice, column: str, most: int, place: str, what: str) -
 
 
 def measure_of(view: FrameView, given: str | None, place: str, but: Iterable[str] = ()) -> str:
-    """A column of numbers to look at: by itself, the first result that is not always the same.
+    """Return a column of numbers to measure; by default the first result that varies.
 
     Raises
     ------
@@ -141,7 +142,7 @@ def measure_of(view: FrameView, given: str | None, place: str, but: Iterable[str
 
 
 def rows_of_one_workload(view: FrameView, slots: AxisChoice) -> FrameView:
-    """Rows of one work: an axis of the work that stands nowhere keeps its last value.
+    """Return the rows of one workload: every free axis of the work keeps its last value.
 
     Rows that compute different things are no alternatives of one another.
     """
@@ -155,7 +156,7 @@ def rows_of_one_workload(view: FrameView, slots: AxisChoice) -> FrameView:
 
 
 def best_of(view: FrameView, slots: AxisChoice, measure: str) -> FrameView:
-    """One row for every combination of what is taken: the best over all other axes.
+    """Return one row for every combination of the taken axes: the best over all other axes.
 
     Parameters
     ----------
@@ -182,7 +183,7 @@ def _best_rows(frame: DataFrame, keys: Sequence[str], measure: str) -> DataFrame
 
 
 def shown(view: FrameView, column: str, value: Any) -> str:
-    """A value as people write it."""
+    """Return a value as people write it."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return picture_text(str(value))
     return short(value, view.units.get(column))

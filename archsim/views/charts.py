@@ -1,6 +1,7 @@
 """Charts of a frame: lines, bars against a baseline, heat maps, stacked breakdowns.
 
-This module imports matplotlib: import it only to draw."""
+Import this module only to draw: it loads matplotlib.
+"""
 
 from __future__ import annotations
 
@@ -58,9 +59,10 @@ LINES_OPTIONS = ("x", "y", "colour", "facet")
 
 
 def draw_lines(view: FrameView, options: PlotOptions) -> Picture:
-    """What a measured column does over a setting, a line for each colour.
+    """Draw a measured column over a setting, with a line for each colour.
 
-    By itself: over the axis with most numbers; of several points at one place the best.
+    By default the chart uses the axis with most numbers, and the best of several points at one
+    place.
 
     Raises
     ------
@@ -74,7 +76,7 @@ def draw_lines(view: FrameView, options: PlotOptions) -> Picture:
     slots = slots.take(column_called(view, x, "x"))
     y = measure_of(view, options.y, "y", but=slots.taken)
     need_numbers(view, y, "y")
-    # A colour that is asked for does not stand in the panels, too.
+    # A requested colour is not also used for panels.
     kept = slots.take(options.colour)
     facet = facet_of(kept, options.facet)
     slots = slots.take(facet)
@@ -88,7 +90,8 @@ def draw_lines(view: FrameView, options: PlotOptions) -> Picture:
         scale = measured_axis(panel.axes, "y", view, y)
         panel.axes.label_outer()
         for shade, part in shaded(panel.view, colour, shades):
-            # Lines that lie on one another show by their markers: each is smaller than the last.
+            # Markers distinguish lines that lie on one another: each line has smaller ones than the
+            # last.
             later = len(shades) - shades.index(shade) - 1
             rows = part.frame.assign(place=part.frame[x].map(places)).sort_values("place")
             drawn = [scale.drawn(n) for n in rows[y]]
@@ -106,13 +109,13 @@ BARS_OPTIONS = ("x", "y", "colour", "facet", "baseline")
 
 _MOST_GROUPS = 30
 _LABEL_IN, _UPRIGHT_IN = 0.26, 0.11
-"""Least widths of a bar with a number above it, level and upright."""
+"""Least widths of a bar with a number above it: horizontal and vertical text."""
 
 
 def draw_bars(view: FrameView, options: PlotOptions) -> Picture:
-    """A measured column over that of a baseline, a group of bars for each setting.
+    """Draw a measured column relative to a baseline, with a group of bars for each setting.
 
-    By itself: latency by machine, mapping or cascade, over that of the first one.
+    By default the chart shows latency by machine, mapping or cascade, relative to the first one.
 
     Raises
     ------
@@ -160,7 +163,7 @@ def _patch(shade: Shade, is_base: bool) -> Patch:
 
 
 def _compared(view: FrameView, options: PlotOptions) -> str:
-    """The column whose values stand beside one another."""
+    """Return the column whose values stand beside one another."""
     if options.colour is not None:
         colour = colour_of(AxisChoice(view), options.colour)
     else:
@@ -176,7 +179,7 @@ def _compared(view: FrameView, options: PlotOptions) -> str:
 
 
 def _baseline(column: str, shades: Sequence[Shade], given: str | None) -> Shade:
-    """The shade that others are measured by: as asked, else the first."""
+    """Return the shade of the baseline: the requested one, or the first."""
     if given is None:
         return shades[0]
     for shade in shades:
@@ -196,7 +199,7 @@ def _groups(
     base: Shade,
     colour: str,
 ) -> None:
-    """Draw the groups of a panel; one without its baseline stays empty."""
+    """Draw the groups of a panel; a group without a baseline stays empty."""
     values: tuple[Any, ...] = (None,) if x is None else values_of_axis(whole, x)
     frame = panel.view.frame
     wide = 0.8 / len(shades)
@@ -229,19 +232,19 @@ def _groups(
 
 
 _BAR_IN = 0.3
-"""What the bar of colours takes of each panel."""
+"""Width of the colour bar beside each panel."""
 _LETTER_IN = 0.06
 _MANY = 600
-"""Cells from which on a map is drawn as an image, without numbers."""
+"""Number of cells above which a map is an image without numbers."""
 
 HEATMAP_OPTIONS = ("x", "y", "colour", "facet")
 
 
 def draw_heatmap(view: FrameView, options: PlotOptions) -> Picture:
-    """A measured column over two settings: a number or a name by its colour.
+    """Draw a measured column over two settings, by colours of numbers or names.
 
-    By itself: the least latency over the two axes with most values. ``colour`` may be a column of
-    names (``bound_by``): that of the point of least latency.
+    By default the chart shows the least latency over the two axes with most values. ``colour`` may
+    be a column of names (``bound_by``), which is then that of the point of least latency.
 
     Raises
     ------
@@ -274,7 +277,7 @@ def draw_heatmap(view: FrameView, options: PlotOptions) -> Picture:
 
 
 def _places(view: FrameView, options: PlotOptions) -> AxisChoice:
-    """What stands across and up, which are the last two taken."""
+    """Return the choice of the axes across and up, which are the last two taken."""
     slots = AxisChoice(view).take(options.facet)
     given = [(options.x, "x"), (options.y, "y")]
     for name, place in given:
@@ -303,7 +306,7 @@ def _cells(
     colour: Callable[[Any], Any],
     scale: PlotScale | None,
 ) -> None:
-    """Draw the cells of a panel; with numbers in them where there is room."""
+    """Draw the cells of a panel, with numbers in them if there is space."""
     across, up = values_of_axis(whole, x), values_of_axis(whole, y)
     axes = panel.axes
     names = max(
@@ -347,7 +350,7 @@ def _pixels(
     size: tuple[int, int],
     colour: Callable[[Any], Any],
 ) -> None:
-    """Cells of a large map as one image: thousands of rectangles take long to draw."""
+    """Draw the cells of a large map as one image: thousands of rectangles take long to draw."""
     image = np.ones((size[1], size[0], 4))
     for (at, up), value in found.items():
         image[up, at] = to_rgba(colour(value))
@@ -367,7 +370,7 @@ def _bar(
     value: str,
     ends: tuple[float, float],
 ) -> None:
-    """The colours of the numbers."""
+    """Draw the colour bar."""
     label = with_unit(label_of(value), scale.unit)
     bar = figure.colorbar(shade, ax=[p.axes for p in panels], label=label, pad=0.02, aspect=25)
     bar.outline.set_visible(False)
@@ -386,17 +389,17 @@ _MOST_ROWS = 24
 
 @dataclass(frozen=True, slots=True)
 class StackedQuantity:
-    """Something that is made of pieces: its name, and the columns that add up to it."""
+    """Quantity that is a sum: its name, and the columns that add up to it."""
 
     name: str
     columns: tuple[str, ...]
 
 
 def draw_breakdown(view: FrameView, options: PlotOptions) -> Picture:
-    """Bars of pieces: latency as its floor and what is above it, bytes or energy by place.
+    """Draw stacked bars: latency as its lower bound and the rest, or bytes or energy by place.
 
-    ``y`` is ``latency_s`` (by itself, where a floor is known), or what columns begin with of
-    which each memory or component has one: ``traffic_bytes``, ``buffer_bytes``, ``energy_pj``.
+    ``y`` is ``latency_s`` (the default, if its lower bound is known) or a prefix of columns, one
+    for each memory or component: ``traffic_bytes``, ``buffer_bytes``, ``energy_pj``.
 
     Raises
     ------
@@ -431,7 +434,7 @@ def draw_breakdown(view: FrameView, options: PlotOptions) -> Picture:
 
 
 def _whole(view: FrameView, given: str | None) -> StackedQuantity:
-    """What is taken apart."""
+    """Return the quantity to take apart."""
     named = [str(c) for c in view.frame.columns]
     latency = LATENCY in named and FLOOR in named
     stems = [
@@ -462,7 +465,7 @@ def _rows(panel: Panel, x: str | None) -> Iterator[Any]:
 
 
 def _pieces(row: Any, whole: StackedQuantity) -> list[tuple[str, float]]:
-    """Names of a row's pieces, and how much each is."""
+    """Return the names and sizes of a row's pieces."""
     if whole.name == LATENCY:
         above = row[LATENCY] - row[FLOOR]
         why = (

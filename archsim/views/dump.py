@@ -1,4 +1,4 @@
-"""Dumps: the bound loop nest, the counts and the step program of a run as text."""
+"""Dumps of a run as text: the bound loop nest, the counts and the step program."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from ..steps.run_length import class_letter, run_lengths_text, steps_by_class
 
 
 def bound_text(bound: Bound) -> str:
-    """Loops with their iterations, and what every Einsum reads and writes inside them.
+    """Return the loops with their iterations, and the accesses of every Einsum inside them.
 
-    A loop is ``for P2 of 40 @ DRAM``: 40 iterations, which exchange tiles with DRAM. An
-    access is ``K: DRAM 16,384 > registers 64``: elements of the tile that each level holds.
+    A loop is ``for P2 of 40 @ DRAM``: 40 iterations, which exchange tiles with DRAM. An access is
+    ``K: DRAM 16,384 > registers 64``: elements of the tile that each level holds.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def _lines(bound: Bound) -> Iterator[str]:
             yield f"group {number}"
         indent = ""
         for loop in bound.nest:
-            # A group goes round the shared loops that any of its Einsums is inside of.
+            # A group iterates over the shared loops that enclose any of its Einsums.
             if any(loop.member not in bound.by_name[name].outside for name in group):
                 level = bound.architecture.memories[loop.level].name
                 yield f"{indent}for {loop.member} of {loop.bound:,} @ {level}"
@@ -84,7 +84,8 @@ def _einsum(bound: Bound, e: BoundEinsum, indent: str) -> Iterator[str]:
 
 
 def _access(bound: Bound, e: BoundEinsum, number: int) -> str:
-    """One access: who wrote it, and the tile at every level that holds it."""
+    """Return one access: the Einsum that wrote the tensor, and the tile at every level that
+    holds it."""
     tensor = e.access_maps[number].access.tensor
     memories = bound.architecture.memories
     held = [
@@ -102,7 +103,7 @@ def _access(bound: Bound, e: BoundEinsum, number: int) -> str:
 
 
 def counts_text(bound: Bound, counts: Iterable[EinsumCount]) -> str:
-    """Per Einsum its points, operations and busy cycles, and what it moves where.
+    """Return the points, operations, busy cycles and transfers of every Einsum.
 
     Parameters
     ----------
@@ -143,20 +144,20 @@ def _access_counts(tensor: str, place: str, access: AccessCount) -> str:
 
 
 def _amount(amount: Amount) -> str:
-    """A whole number with thousands marked, or a fraction as it is."""
+    """Return a whole number with thousands separators, or a fraction as it is."""
     value = Fraction(amount)
     return f"{value.numerator:,}" if value.denominator == 1 else f"{float(value):,.6g}"
 
 
 def program_text(program: StepProgram) -> str:
-    """A step program in words, a line for each task and each dependency.
+    """Return a step program as text, a line for each task and each dependency.
 
-    Classes of steps are letters, as in the run lengths; a value that all classes share
-    stands alone, ``-`` where a task does not run or nothing is waited for. Times are in
-    cycles: ``busy`` is how long a task takes its resource, ``late`` how much later than that
-    its result can be used; ``stage`` how many steps it runs behind the newest one. A
-    dependency's distance is in steps; one of ``room`` waits for the other to leave its
-    resource, the rest wait for its result.
+    Classes of steps are letters, as in the run lengths. A value that all classes share stands
+    alone; ``-`` marks a task that does not run or does not wait. Times are in cycles: ``busy`` is
+    how long a task occupies its resource, ``late`` how much later its result can be used. ``stage``
+    is the number of steps that a task runs behind the newest one. A dependency's distance is in
+    steps. A dependency of ``room`` waits until the other task leaves its resource; all others wait
+    for its result.
 
     Parameters
     ----------
@@ -234,7 +235,7 @@ def _by_class(values: list[str], letters: Sequence[str]) -> str:
 
 
 def _cycles(cycles: Fraction | None) -> str:
-    """Cycles as a decimal where that is exact, else as a fraction."""
+    """Return cycles as a decimal if that is exact, else as a fraction."""
     if cycles is None:
         return "-"
     if cycles.denominator == 1:
@@ -244,7 +245,7 @@ def _cycles(cycles: Fraction | None) -> str:
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Rows with their columns below one another."""
+    """Return rows with aligned columns."""
     widths = [max(len(text) for text in column) for column in zip(*rows, strict=True)]
     return [
         "  " + "  ".join(f"{text:<{w}}" for text, w in zip(row, widths, strict=True)).rstrip()
@@ -272,11 +273,11 @@ STAGES: Final[Mapping[str, tuple[str, Callable[[Bound], str]]]] = MappingProxyTy
         "program": ("times in cycles", _programs),
     }
 )
-"""By name, in what its numbers are, and what a stage of a run says (docs/architecture.md)."""
+"""Functions by name of a stage, which return its text (docs/architecture.md)."""
 
 
 def dump(plan: JobPlan, stage: str) -> str:
-    """One stage of every job of a plan, as text.
+    """Return one stage of every job of a plan as text.
 
     Parameters
     ----------

@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 
 SMALLEST_IN, LARGEST_IN = 2.0, 40.0
-"""Widths of pictures that somebody could want, in inches."""
+"""Limits of a picture's width in inches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlotOptions:
-    """Columns in the places of a picture; None: chosen for what there is."""
+    """Columns in the places of a chart; None for a default choice."""
 
     x: str | None = None
     y: str | None = None
     colour: str | None = None
     facet: str | None = None
     baseline: str | None = None
-    """The value of the colour's column that bars are measured by."""
+    """Value of the colour's column that bars are relative to."""
     width_in: float = 7.0
 
     def check(self, kind: str, taken: Collection[str]) -> None:
-        """Refuse what a kind of picture has no place for.
+        """Refuse options that a kind of chart does not have.
 
         Raises
         ------
@@ -55,34 +55,34 @@ RESULTS: Final = ("point", "status", "message", "bound_by", *NUMBERS)
 """Columns of a sweep that are never an axis."""
 
 WORK_FIELDS: Final = ("workload", "seq_len", "batch", "phase", "scope")
-"""Fields of what is computed, where a frame does not say which of its columns are."""
+"""Fields of the work, if a frame does not name its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameView:
-    """What is drawn of a frame."""
+    """Rows of a frame to draw, with their axes and units."""
 
     frame: DataFrame
     """Rows that ran and that no condition excludes."""
     axes: tuple[str, ...]
     """Columns of settings that have two values or more."""
     work: frozenset[str]
-    """Axes that change what is computed: rows that differ in them are no alternatives."""
+    """Axes that change the computation: rows that differ in them are no alternatives."""
     units: Mapping[str, str]
     told: tuple[str, ...] = ()
-    """What the picture leaves out, in words."""
+    """Sentences about rows that the picture omits."""
 
     def only(self, rows: Any) -> FrameView:
-        """The same of some of the rows."""
+        """Return the view of some of the rows."""
         return replace(self, frame=self.frame[rows])
 
     def telling(self, *told: str) -> FrameView:
-        """The same, with more to be said below the picture."""
+        """Return the view with further remarks below the picture."""
         return replace(self, told=(*self.told, *(text for text in told if text)))
 
 
 def view_of(frame: DataFrame) -> FrameView:
-    """Rows of a frame that can be drawn, and what moves among them.
+    """Return the rows of a frame that can be drawn, and the settings that vary.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def view_of(frame: DataFrame) -> FrameView:
 
 
 def _ran(frame: DataFrame) -> tuple[DataFrame, tuple[str, ...]]:
-    """Rows that ran, and how many did not."""
+    """Return the rows that ran, and remarks about the others."""
     if "status" not in frame.columns:
         return frame.reset_index(drop=True), ()
     counts = frame["status"].value_counts()
@@ -121,14 +121,14 @@ def _ran(frame: DataFrame) -> tuple[DataFrame, tuple[str, ...]]:
 
 
 def _settings(frame: DataFrame) -> list[str]:
-    """Columns of what was set: those a frame names, else all that no result has."""
+    """Return the columns of settings: those that a frame names, else all columns but results."""
     said = frame.attrs.get("axes")
     if said is not None:
         return [a for a in said if a in frame.columns]
     named = [str(c) for c in frame.columns]
     if "point" in named:
         return [c for c in named if c not in RESULTS and not c.startswith(LEVELS)]
-    # Of a frame made by hand: texts and whole numbers that come again.
+    # Settings of a frame made by hand are texts, and whole numbers that occur repeatedly.
     return [c for c in named if _is_setting(frame, c)]
 
 
@@ -142,7 +142,7 @@ def _is_setting(frame: DataFrame, column: str) -> bool:
 
 
 def column_called(view: FrameView, name: str, place: str) -> str:
-    """A column by its name.
+    """Return a column of a frame by name.
 
     Raises
     ------
@@ -159,7 +159,7 @@ def column_called(view: FrameView, name: str, place: str) -> str:
 
 
 def numbers_of(values: Series) -> tuple[float, ...] | None:
-    """The numbers of a column, also of written ones such as ``4K`` and ``1 MiB``.
+    """Return the numbers of a column, including written ones such as ``4K`` and ``1 MiB``.
 
     Examples
     --------
@@ -173,7 +173,7 @@ def numbers_of(values: Series) -> tuple[float, ...] | None:
 
 
 def numbers_written(values: Sequence[Any]) -> tuple[float, ...] | None:
-    """The numbers of some values; None if one is none, or they are of several kinds.
+    """Return the numbers of some values; None if one is no number, or they are of several kinds.
 
     Parameters
     ----------
@@ -189,12 +189,12 @@ def numbers_written(values: Sequence[Any]) -> tuple[float, ...] | None:
 
 
 def plain_value(value: Any) -> Any:
-    """A cell of a frame as Python has it."""
+    """Return a cell of a frame as a Python value."""
     return value.item() if hasattr(value, "item") else value
 
 
 def need_numbers(view: FrameView, column: str, place: str) -> tuple[float, ...]:
-    """The numbers of a column.
+    """Return the numbers of a column that is measured.
 
     Raises
     ------
@@ -213,7 +213,7 @@ def need_numbers(view: FrameView, column: str, place: str) -> tuple[float, ...]:
 
 
 def values_of_axis(view: FrameView, column: str) -> tuple[Any, ...]:
-    """Different values of a column: numbers ascending, others as they come.
+    """Return the distinct values of a column: numbers ascending, others in their order.
 
     Parameters
     ----------
@@ -229,10 +229,10 @@ def values_of_axis(view: FrameView, column: str) -> tuple[Any, ...]:
 
 
 def is_ordered(view: FrameView, column: str) -> bool:
-    """Whether the values of a column are numbers, so that more is more."""
+    """Return whether the values of a column are numbers, which have an order."""
     return numbers_of(view.frame[column].dropna().drop_duplicates()) is not None
 
 
 def higher_is_better(column: str) -> bool:
-    """Whether more of it is better: of shares of time at work; all else is a cost."""
+    """Return whether more is better: true of utilizations; every other column is a cost."""
     return column.startswith("utilization.")

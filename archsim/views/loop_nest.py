@@ -16,9 +16,9 @@ from ..plan.job import JobPlan
 from ..quantities import byte_size
 
 _LINE = 98
-"""Columns, as far as tensors of a memory go in one line."""
+"""Width in columns of a line of a memory's tensors."""
 _REMARK = 56
-"""The column in which remarks begin, unless lines are longer."""
+"""Column of remarks, unless lines are longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,12 @@ class _LoopLine:
 
 
 def loop_nest(bound: Bound, title: str = "") -> Listing:
-    """The loops of a mapping that go round, outermost first.
+    """Return the loops of a mapping, outermost first.
+
+    ``for P2 in [0:16)`` has 16 iterations; the remark gives the coordinates of each.
+    ``global_buffer [K 32 KiB]`` shows the tiles that the memory holds inside the loops above, where
+    the steps through its tiles begin. ``par-for`` lies along a dimension of an array, or over
+    cores.
 
     Parameters
     ----------
@@ -57,7 +62,7 @@ def loop_nest(bound: Bound, title: str = "") -> Listing:
 
 
 def loop_nests(plan: JobPlan) -> Document:
-    """The loop nest of every part of a workload, those that are alike once.
+    """Return the loop nest of every part of a workload; equal nests are shown once.
 
     Parameters
     ----------
@@ -78,7 +83,7 @@ def loop_nests(plan: JobPlan) -> Document:
 
 
 class _FusedNest:
-    """The loops of Einsums that share some."""
+    """Return the loops of Einsums that share some."""
 
     def __init__(self, bound: Bound, group: Sequence[str]) -> None:
         self.bound = bound
@@ -106,9 +111,9 @@ class _FusedNest:
     def _loops(
         self, loops: tuple[SharedLoop, ...], einsums: Sequence[BoundEinsum], depth: int, told: int
     ) -> Iterator[_LoopLine]:
-        """Shared loops with all that stands inside of them, and what stays out of them beside.
+        """Return shared loops with their content, and the Einsums outside them.
 
-        ``told`` is the innermost memory whose tiles are said.
+        ``told`` is the innermost memory whose tiles are shown already.
         """
         if not einsums:
             return
@@ -118,7 +123,7 @@ class _FusedNest:
         loop, *rest = loops
         before, inside, after = _around(loop.member, einsums)
         if inside:
-            # What is stepped through from here on is held for all that follows.
+            # Tiles of this memory are held for all that follows.
             for level in range(told + 1, loop.level + 1):
                 yield from self._held(level, einsums, depth)
             told = max(told, loop.level)
@@ -132,7 +137,7 @@ class _FusedNest:
         yield from self._loops((*rest,), after, depth, told)
 
     def _bodies(self, einsums: Sequence[BoundEinsum], depth: int, told: int) -> Iterator[_LoopLine]:
-        """Einsums inside of all loops that they share: those with the same loops as one."""
+        """Return the Einsums inside all shared loops; those with the same loops share a line."""
         innermost = len(self.memories) - 1
         levels = [x.level for e in einsums for x in _own_loops(e)]
         for level in range(told + 1, min([*levels, innermost]) + 1):
@@ -161,11 +166,11 @@ class _FusedNest:
             yield from _side_by_side(e, dimension, [*members], depth)
 
     def _held(self, level: int, einsums: Sequence[BoundEinsum], depth: int) -> Iterator[_LoopLine]:
-        """The tiles of a memory, and how full it is at the most."""
+        """Return the tiles of a memory, and its footprint."""
         word, words = self.bound.architecture.word_bytes, self.bound.words
         sizes: dict[str, int] = {}
         if self.memories[level].ring:
-            return  # links hold nothing
+            return  # Links hold nothing.
         for e in einsums:
             for touched in e.access_maps:
                 tensor = touched.access.tensor
@@ -195,7 +200,7 @@ class _FusedNest:
 def _around(
     member: str, einsums: Sequence[BoundEinsum]
 ) -> tuple[list[BoundEinsum], list[BoundEinsum], list[BoundEinsum]]:
-    """What comes before a shared loop, what goes round it, and what comes after it."""
+    """Return the Einsums before a shared loop, inside it and after it."""
     inside = [e for e in einsums if member not in e.outside]
     late = {e.name for e in inside}
     before: list[BoundEinsum] = []
@@ -209,7 +214,7 @@ def _around(
 
 
 def _fullness(has: Requirement) -> str:
-    """How much of a memory is taken at the fullest moment."""
+    """Return the footprint of a memory."""
     if has.capacity_bytes is None:
         return ""
     spills = "" if has.fits_whole else ", the rest spills"
@@ -218,13 +223,13 @@ def _fullness(has: Requirement) -> str:
 
 
 def _own_loops(e: BoundEinsum) -> list[Loop]:
-    """Loops of its own that go round."""
+    """Return the Einsum's own temporal loops."""
     return [x for x in e.own if e.trip_counts[x.member] > 1]
 
 
 @dataclass(frozen=True, slots=True)
 class _SpatialTile:
-    """A part of a rank along a dimension of an array, and how many there are of it."""
+    """Return the tile of a rank along a dimension of an array, and the number of tiles."""
 
     dimension: str
     member: str
@@ -232,7 +237,7 @@ class _SpatialTile:
 
 
 def _spatial_tiles(e: BoundEinsum) -> list[_SpatialTile]:
-    """What lies side by side: of several parts of a rank the inner one is inside of the outer."""
+    """Return the spatial loops; of several loops of a rank the inner one is nested in the outer."""
     left = {x.axis: e.extents[x.axis] for x in e.spatial}
     for loop in e.temporal:
         if loop.axis in left:
@@ -245,7 +250,7 @@ def _spatial_tiles(e: BoundEinsum) -> list[_SpatialTile]:
 
 
 def _line_key(e: BoundEinsum) -> tuple[object, ...]:
-    """What two Einsums have in common that are told in one line."""
+    """Return the properties that two Einsums must share to be shown in one line."""
     loops = [(x.member, x.level, e.trip_counts[x.member]) for x in _own_loops(e)]
     return e.array.name, loops, _spatial_tiles(e)
 
@@ -265,7 +270,7 @@ def _side_by_side(
 
 
 def _wrapped_listing(depth: int, level: str, kept: Sequence[str]) -> Iterator[_LoopLine]:
-    """A level and what it keeps, over as many lines as that takes."""
+    """Return a level and its tensors, on as many lines as necessary."""
     text = f"{level} ["
     room = _LINE - 2 * depth
     for n, item in enumerate(kept):

@@ -31,7 +31,7 @@ _TALL_IN: Final = 2.5
 _PANEL_IN: Final = 2.1
 """Least width of a panel."""
 _CHARACTERS_IN: Final = 20.5
-"""Characters of a remark on an inch."""
+"""Characters of a remark per inch."""
 _REMARK_LINE_IN: Final = 0.108
 _LEGEND_LINE_IN: Final = 0.165
 _MOST_HANDLES: Final = 13
@@ -41,21 +41,21 @@ _TICK_IN: Final = 0.075
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
-    """One pair of axes, and the rows that it shows."""
+    """Pair of axes, and the rows that it shows."""
 
     axes: Axes
     view: FrameView
     name: str
     wide_in: float
-    """About how wide it is inside its axes."""
+    """Approximate width inside the axes."""
     first: bool
-    """Whether it stands at the left of its row."""
+    """True if the panel is the first of its row."""
 
 
 def panels_of(
     view: FrameView, facet: str | None, width_in: float, *, height: float = 0.8, share: str = ""
 ) -> tuple[Picture, tuple[Panel, ...]]:
-    """A figure with a panel for every value of a column.
+    """Return a figure with a panel for every value of a column.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def _columns(panels: int, width_in: float) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shade:
-    """How rows of one value of the colour's column look."""
+    """Colour, marker and label of the rows of one value."""
 
     value: Any
     label: str
@@ -103,14 +103,15 @@ class Shade:
 
 
 def shades_of(view: FrameView, column: str | None) -> tuple[Shade, ...]:
-    """A colour and a marker for every value: of numbers from dark to light, of names apart."""
+    """Return a colour and a marker for every value: a ramp for numbers, distinct colours for
+    names."""
     if column is None:
         return (Shade(value=None, label="", colour=PALETTE[0], marker=MARKERS[0]),)
     values = values_of_axis(view, column)
     colours = list(PALETTE[: len(values)])
     if is_ordered(view, column) and len(values) > 2:
         ramp = mpl.colormaps[ORDERED]
-        # The light end is not seen on white.
+        # The light end is invisible on white.
         colours = [to_hex(ramp(0.9 * n / (len(values) - 1))) for n in range(len(values))]
     return tuple(
         Shade(
@@ -126,7 +127,7 @@ def shades_of(view: FrameView, column: str | None) -> tuple[Shade, ...]:
 def shaded(
     view: FrameView, column: str | None, shades: Sequence[Shade]
 ) -> Iterator[tuple[Shade, FrameView]]:
-    """The rows of every shade that has some."""
+    """Yield the rows of every shade that has some."""
     for shade in shades:
         part = view if column is None else view.only(view.frame[column] == shade.value)
         if len(part.frame):
@@ -134,7 +135,7 @@ def shaded(
 
 
 def legend(figure: Picture, column: str | None, handles: Sequence[Any]) -> None:
-    """A legend above all panels, as many columns as there is room for."""
+    """Draw a legend above all panels, with as many columns as fit."""
     if column is None or not handles:
         return
     title = label_of(column)
@@ -153,19 +154,19 @@ def legend(figure: Picture, column: str | None, handles: Sequence[Any]) -> None:
 
 
 def _taller(figure: Picture, more_in: float) -> None:
-    """Room above or below panels, which keep their height."""
+    """Add height above or below the panels, which keep theirs."""
     figure.set_figheight(figure.get_figheight() + more_in)
 
 
 def handles_of(shades: Sequence[Shade]) -> list[Line2D]:
-    """Shades as the legend shows them; of many, some between the ends."""
+    """Return the legend's handles; of many shades, some between the ends."""
     every = math.ceil((len(shades) - 1) / _MOST_HANDLES) or 1
     kept = [*shades[:-1:every], shades[-1]] if len(shades) > 1 else list(shades)
     return [Line2D([], [], color=s.colour, marker=s.marker, label=s.label) for s in kept]
 
 
 def remarks(figure: Picture, told: Sequence[str]) -> None:
-    """What is to be known of the picture, below it in small letters; each begins a line."""
+    """Write remarks below the picture in small letters, each on its own line."""
     wide = int(_CHARACTERS_IN * figure.get_figwidth())
     lines = [fill(text, wide, subsequent_indent="   ", break_on_hyphens=False) for text in told]
     if lines:
@@ -176,7 +177,7 @@ def remarks(figure: Picture, told: Sequence[str]) -> None:
 def measured_axis(
     axes: Axes, side: Side, view: FrameView, column: str, room_in: float = _TALL_IN
 ) -> PlotScale:
-    """Scale, label and ticks of an axis of measured numbers; returns what to divide by.
+    """Set scale, label and ticks of an axis of measured numbers, and return the scale.
 
     Parameters
     ----------
@@ -198,7 +199,7 @@ def _of(axes: Axes, side: Side) -> Axis:
 def set_scale(
     axes: Axes, side: Side, scale: PlotScale, ends: tuple[float, float], most: int = 6
 ) -> None:
-    """Ends and ticks of an axis from the lowest to the highest number that is drawn."""
+    """Set the ends and ticks of an axis from the lowest and the highest number drawn."""
     low, high = ends
     axis = _of(axes, side)
     if not scale.log:
@@ -219,10 +220,10 @@ def _ticks(axis: Axis, ticks: Sequence[float], labels: Sequence[str]) -> None:
 
 
 def set_axis(panel: Panel, view: FrameView, column: str) -> dict[Any, float]:
-    """Scale, label and ticks of settings below a panel; returns where each value stands.
+    """Set scale, label and ticks of settings below a panel, and return the place of each value.
 
-    Numbers stand where they belong, on a logarithmic axis if they are nearer to multiples of one
-    another; names stand side by side.
+    Numbers stand at their value, on a logarithmic axis if they are rather multiples of one another;
+    names stand side by side.
 
     Parameters
     ----------
@@ -240,7 +241,7 @@ def set_axis(panel: Panel, view: FrameView, column: str) -> dict[Any, float]:
     set_scale(axes, "x", scale, (min(places.values()), max(places.values())))
     texts, unit = texts_of_axis(view, column)
     if _evenly(list(places.values()), scale.log):
-        # Ticks at the values themselves, as many as can be read.
+        # Ticks stand at the values themselves, as many as can be read.
         every = thinned(texts, panel.wide_in)
         _ticks(axes.xaxis, list(places.values())[::every], texts[::every])
     axes.set_xlabel(with_unit(label_of(column), unit))
@@ -248,13 +249,13 @@ def set_axis(panel: Panel, view: FrameView, column: str) -> dict[Any, float]:
 
 
 def thinned(texts: Sequence[str], room_in: float) -> int:
-    """Of so many names below an axis one is shown: all where there is room."""
+    """Return the stride at which names below an axis are shown: 1 if all fit."""
     longest = max(map(len, texts)) + 1.5
     return max(1, math.ceil(len(texts) / max(2, int(room_in / (_TICK_IN * longest)))))
 
 
 def texts_of_axis(view: FrameView, column: str) -> tuple[list[str], str]:
-    """All values of an axis as its ticks show them, and the unit that they have in common."""
+    """Return the tick labels of an axis, and their common unit."""
     values = values_of_axis(view, column)
     numbers = numbers_written(values)
     if numbers is None or any(isinstance(v, str) for v in values):
@@ -264,7 +265,7 @@ def texts_of_axis(view: FrameView, column: str) -> tuple[list[str], str]:
 
 
 def named_axis(panel: Panel, texts: Sequence[str], label: str) -> None:
-    """Names side by side below a panel, aslant where they are too long to stand level."""
+    """Write names side by side below a panel, slanted if they are too long."""
     axes = panel.axes
     room = panel.wide_in / len(texts)
     aslant = max(map(len, texts)) * 0.07 > room
@@ -277,7 +278,7 @@ def named_axis(panel: Panel, texts: Sequence[str], label: str) -> None:
 
 
 def _multiples(numbers: Sequence[float]) -> bool:
-    """Whether each number is rather a multiple of the one before than a step above it."""
+    """Return whether each number is rather a multiple of the one before than a step above it."""
     if len(numbers) < 3 or min(numbers) <= 0:
         return False
     steps = [b - a for a, b in pairwise(numbers)]
@@ -285,7 +286,7 @@ def _multiples(numbers: Sequence[float]) -> bool:
 
 
 def _evenly(places: Sequence[float], log: bool) -> bool:
-    """Whether values stand about as far apart as one another, so that all can be named."""
+    """Return whether values stand about evenly, so that each can have a tick."""
     at = [math.log(p) for p in places] if log else list(places)
     gaps = [b - a for a, b in pairwise(at)]
     return not gaps or max(gaps) <= 4.5 * min(gaps)

@@ -24,7 +24,7 @@ _MOST_NAMES = 60
 
 
 def draw_parallel(view: FrameView, options: PlotOptions) -> Figure:
-    """A line for each point through an upright axis for each setting and result that moves.
+    """Draw a line for each point through an axis for each setting and result that varies.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def draw_parallel(view: FrameView, options: PlotOptions) -> Figure:
 
 
 def write_page(figure: Figure, path: Path) -> None:
-    """Write the page; it holds all that it needs, and asks no network.
+    """Write the page, which needs no network.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def write_page(figure: Figure, path: Path) -> None:
 
 
 def _upright(view: FrameView, column: str) -> dict[str, Any]:
-    """An axis of the picture: numbers in a readable unit, names by number."""
+    """Return an axis of the chart: numbers in a readable unit, names by position."""
     values = values_of_axis(view, column)
     numbers = numbers_of(view.frame[column])
     if numbers is None:
@@ -93,5 +93,5 @@ def _upright(view: FrameView, column: str) -> dict[str, Any]:
 
 
 def _plain(text: str) -> str:
-    """A text of a picture as a page has it: there is no formula to be kept from."""
+    """Return a picture's text for a page, which has no formulas to escape."""
     return html_text(text.replace(r"\$", "$"))

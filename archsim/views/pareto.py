@@ -30,32 +30,32 @@ if TYPE_CHECKING:
 
 
 _CLOSE = 0.05
-"""Of an axis' length: as wide as a number."""
+"""Distance, as a share of an axis' length, below which two numbers overlap."""
 _HIGH = 0.85
-"""Of an axis' length: above it, a number stands below its point, clear of the title."""
+"""Height, as a share of an axis' length, above which a number stands below its point."""
 
 PARETO_OPTIONS = ("x", "y", "colour", "facet")
 
 
 @dataclass(frozen=True, slots=True)
 class Objectives:
-    """The two columns of a front: of each, whether more is better."""
+    """Columns of the two objectives of a front."""
 
     x: str
     y: str
 
     def costs(self, view: FrameView) -> list[tuple[float, float]]:
-        """Both of every row, so that less is better."""
+        """Return both objectives of every row as costs, of which less is better."""
         signs = [-1.0 if higher_is_better(c) else 1.0 for c in (self.x, self.y)]
         columns = [view.frame[c] for c in (self.x, self.y)]
         return [(signs[0] * a, signs[1] * b) for a, b in zip(*columns, strict=True)]
 
 
 def draw_pareto(view: FrameView, options: PlotOptions) -> Picture:
-    """Fronts of two columns, a step from point to point; other points are faint.
+    """Draw fronts of two columns as steps from point to point; other points are faint.
 
-    By itself: energy over latency, a panel for each work, a front for each colour. Named are, of
-    each panel, the two ends of its front and the point of the least product.
+    By default the chart shows energy over latency, a panel for each workload, and a front for each
+    colour. In each panel, the two ends of the front and the point of the least product have labels.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def _draw(
     apart: tuple[str | None, ...],
     first: int,
 ) -> list[str]:
-    """Draw a panel; returns what its numbers, from ``first`` on, stand for."""
+    """Draw a panel, and return the meaning of its numbers, which begin with ``first``."""
     axes, view = panel.axes, panel.view
     across = measured_axis(axes, "x", view, wanted.x, panel.wide_in)
     up = measured_axis(axes, "y", view, wanted.y)
@@ -125,7 +125,7 @@ def _name(
     apart: tuple[str | None, ...],
     first: int,
 ) -> list[str]:
-    """Number the chosen points of a panel from ``first`` on; returns what they are."""
+    """Number the chosen points of a panel from ``first`` on, and return their descriptions."""
     view, axes = panel.view, panel.axes
     chosen = _chosen(wanted, wanted.costs(view))
     lines: list[str] = []
@@ -152,14 +152,14 @@ def _name(
 
 
 def _close(axes: Axes, one: tuple[float, float], other: tuple[float, float]) -> bool:
-    """Whether two numbers would stand on one another."""
+    """Return whether two numbers would overlap."""
     inside = axes.transScale + axes.transLimits
     (a, b), (c, d) = inside.transform([one, other])
     return bool(abs(a - c) < _CLOSE and abs(b - d) < 2 * _CLOSE)
 
 
 def _chosen(wanted: Objectives, costs: Sequence[tuple[float, float]]) -> dict[int, list[str]]:
-    """Points of a front that are worth a name, and why."""
+    """Return the labelled points of a front, and the reasons."""
     best = undominated(costs, (0, 0))
     found: dict[int, list[str]] = {}
     ends = ((wanted.x, best[0]), (wanted.y, best[-1]))
@@ -174,7 +174,7 @@ def _chosen(wanted: Objectives, costs: Sequence[tuple[float, float]]) -> dict[in
 
 def _point(view: FrameView, row: Any, wanted: Objectives, apart: tuple[str | None, ...]) -> str:
     axes = [a for a in view.axes if a not in apart]
-    # A name says by itself what it is of.
+    # A name needs no name of its axis.
     settings = [f"{a} " * is_ordered(view, a) + shown(view, a, plain_value(row[a])) for a in axes]
     values = [short(row[c], view.units.get(c)) for c in (wanted.x, wanted.y)]
     if not settings and "point" in row:

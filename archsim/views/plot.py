@@ -102,7 +102,7 @@ def plot(
 
 
 def kinds_of(data: Drawable) -> tuple[str, ...]:
-    """Kinds of pictures that there are of some data, the usual one first.
+    """Return the kinds of charts for some data, the default first.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def kinds_of(data: Drawable) -> tuple[str, ...]:
 
 
 def kind_for(data: Drawable, kind: str | None) -> str:
-    """The kind of picture that is drawn of some data: as asked, else the usual one.
+    """Return the requested kind of chart, or the default of the data.
 
     Raises
     ------
@@ -137,7 +137,7 @@ def kind_for(data: Drawable, kind: str | None) -> str:
 
 
 def draw(data: Drawable, kind: str | None, options: PlotOptions) -> Any:
-    """The picture of a kind. Raises InputError where there is none of these data."""
+    """Draw a chart of a kind. Raises InputError if these data have none."""
     chosen = kind_for(data, kind)
     if isinstance(data, Result):
         options.check(chosen, ())
@@ -158,12 +158,12 @@ def _compared(data: Comparison, kind: str, width_in: float) -> Any:
 
 
 def usual_suffix(kind: str) -> str:
-    """What a picture is written as where nobody says."""
+    """Return the default suffix of a chart's file."""
     return ".html" if kind == "parallel" else ".png"
 
 
 def write(figure: Any, path: Path) -> None:
-    """Write a picture.
+    """Write a picture to a file.
 
     Raises
     ------
@@ -187,7 +187,7 @@ _TABLES: Final = (".csv", ".parquet")
 
 
 def load_drawable(place: Path) -> Drawable:
-    """What a folder or a file holds.
+    """Load the data of a folder or a file.
 
     Parameters
     ----------
@@ -210,7 +210,7 @@ def load_drawable(place: Path) -> Drawable:
     if not place.exists():
         raise InputError(f"there is no folder and no file {place}")
     if place.suffix.lower() in _TABLES:
-        # The store beside it knows units, and which settings are of the work.
+        # The store beside the table knows units, and which settings are of the work.
         beside = place.name.startswith("results.") and (place.parent / _STORE).exists()
         return load_sweep(place.parent) if beside else _table(place)
     if place.suffix.lower() == ".json":
@@ -228,7 +228,7 @@ def _table(path: Path) -> DataFrame:
     try:
         frame = reader(path)
     except (ValueError, OSError, ImportError) as wrong:
-        # pandas says all that is wrong with a table by errors that are ValueErrors.
+        # pandas reports all errors of a table as ValueErrors.
         raise InputError(f"cannot read {path}: {str(wrong).splitlines()[0]}") from None
     frame.columns = [str(c) for c in frame.columns]
     return frame

@@ -12,14 +12,14 @@ from ..document import picture_text
 from ..quantities import byte_size, engineering
 
 _WIDE = 12.0
-"""Largest over smallest from which on a scale is logarithmic."""
+"""Ratio of largest to smallest number above which a scale is logarithmic."""
 
 _DECIMAL: Final = ("", "k", "M", "G", "T", "P", "E")
 _SMALL: Final = ("", "m", "µ", "n", "p", "f", "a")
 _BINARY: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _AREAS: Final = ((1e6, "mm²"), (1.0, "µm²"))
 _BASES: Final = MappingProxyType({"s": (1.0, "s"), "pJ": (1e-12, "J"), "Hz": (1.0, "Hz")})
-"""Of a unit: what one of it is in the unit that takes prefixes."""
+"""Factor from a unit to the unit that takes prefixes."""
 _BIG_ONLY: Final = MappingProxyType({"B/s": "B/s", "cycles": "cycles"})
 _STEMS: Final = MappingProxyType(
     {
@@ -36,21 +36,21 @@ _STEMS: Final = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class PlotScale:
-    """What numbers are divided by to be drawn, and the unit that they have then."""
+    """Divisor of drawn numbers, and the unit of the quotients."""
 
     factor: float
     unit: str
     log: bool = False
     binary: bool = False
-    """Whether ticks are powers of two."""
+    """True if ticks are powers of two."""
 
     def drawn(self, number: float) -> float:
-        """The number as it is drawn."""
+        """Return a number as it is drawn."""
         return number / self.factor
 
 
 def scale_of(numbers: Sequence[float], unit: str | None, *, log: bool | None = None) -> PlotScale:
-    """A scale on which numbers of a unit are read without counting zeros.
+    """Return a scale whose unit prefix suits the numbers.
 
     Parameters
     ----------
@@ -91,13 +91,13 @@ def scale_of(numbers: Sequence[float], unit: str | None, *, log: bool | None = N
 
 
 def _power(number: float) -> int:
-    """Of a thousand, so that what is left is from 1 to 1000."""
+    """Return the power of a thousand that leaves a number from 1 to 1000."""
     power = math.floor(math.log10(number) / 3 + 1e-9) if number > 0 else 0
     return min(len(_DECIMAL) - 1, max(1 - len(_SMALL), power))
 
 
 def label_of(column: str) -> str:
-    """A column in words.
+    """Return a column in words.
 
     Parameters
     ----------
@@ -123,12 +123,12 @@ def label_of(column: str) -> str:
 
 
 def with_unit(label: str, unit: str) -> str:
-    """``latency (ms)``, or the label alone."""
+    """Return ``latency (ms)``, or the label alone."""
     return f"{label} ({unit})" if unit else label
 
 
 def short(number: float, unit: str | None) -> str:
-    """A number with its unit, in three digits."""
+    """Return a number with its unit, in three digits."""
     if unit == "B":
         return byte_size(number, digits=3)
     if unit == "um^2":
@@ -143,7 +143,7 @@ def short(number: float, unit: str | None) -> str:
 
 
 def ticks_of(low: float, high: float, *, binary: bool = False, most: int = 6) -> tuple[float, ...]:
-    """Round numbers between two ends of a logarithmic axis, a handful of them.
+    """Return a handful of round numbers between two ends of a logarithmic axis.
 
     Parameters
     ----------

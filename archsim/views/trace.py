@@ -1,8 +1,8 @@
-"""The timeline of a run as Chrome/Perfetto JSON: who works when on which resource.
+"""Timeline of a run as Chrome/Perfetto JSON: the Einsum that each resource runs at each time.
 
-The event engine simulates the beginning of a run, a few rounds of whatever repeats, and the
-end; those are the slices shown, at their true times, at most some ten thousand of them.
-What was skipped in between is marked on a track of its own.
+The event engine simulates the beginning of a run, a few rounds of each repetition, and the end. The
+trace shows these slices at their true times, at most some ten thousand of them. Skipped time has a
+track of its own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SKIPPED = "not shown"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceSpan:
-    """A slice of a track, in cycles since the beginning; ``where`` is its step, loop by loop."""
+    """Slice of a track, in cycles since the beginning; ``where`` is its step, loop by loop."""
 
     name: str
     track: str
@@ -37,7 +37,7 @@ class TraceSpan:
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """A timeline: tracks in order (arrays, then memories), and their spans."""
+    """Timeline: tracks in order (arrays, then memories), and their spans."""
 
     title: str
     clock_hz: Fraction
@@ -45,7 +45,7 @@ class Trace:
     spans: tuple[TraceSpan, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """The object of a trace file: ``ts`` and ``dur`` in microseconds."""
+        """Return the object of a trace file: ``ts`` and ``dur`` in microseconds."""
         number = {track: i + 1 for i, track in enumerate(self.tracks)}
         names = [_meta("process_name", 0, self.title)]
         for track, i in number.items():
@@ -92,7 +92,7 @@ def _meta(what: str, track: int, value: str | int) -> dict[str, Any]:
 
 
 def trace(plan: JobPlan) -> Trace:
-    """The timeline of a workload's jobs, by the event engine.
+    """Return the timeline of a workload's jobs, by the event engine.
 
     Jobs follow one another, each shown once.
 
@@ -114,7 +114,7 @@ def trace(plan: JobPlan) -> Trace:
 
 
 def _runs(job: Job) -> tuple[GroupRun, ...]:
-    """What a job runs, with its turns logged."""
+    """Return the steps of a job, simulated with a log."""
     bound = job.bind()
     return time_events(bound, counts_at_ports(bound, count_mapping(bound)), logged=True).runs
 
@@ -122,7 +122,7 @@ def _runs(job: Job) -> tuple[GroupRun, ...]:
 def timeline(
     title: str, architecture: Architecture, runs: tuple[tuple[str, GroupRun], ...]
 ) -> Trace:
-    """The timeline of runs whose slices were logged, each with what its names begin with."""
+    """Return the timeline of logged runs, each with the prefix of its names."""
     outermost = architecture.home.name
     spans = tuple(
         replace(s, name=prefix + s.name)
@@ -151,7 +151,7 @@ def _spans(run: GroupRun) -> Iterator[TraceSpan]:
 
 
 def _gaps(run: GroupRun) -> Iterator[TraceSpan]:
-    """Stretches of which nothing is shown."""
+    """Return the intervals without slices."""
     for gap in run.run.gaps:
         many = "steps that are" if gap.steps is None else f"{gap.steps:,} steps like those before,"
         yield TraceSpan(
@@ -163,7 +163,7 @@ def _gaps(run: GroupRun) -> Iterator[TraceSpan]:
 
 
 def _last_drain(run: GroupRun, memory: str) -> Iterator[TraceSpan]:
-    """The way out of the last output tile, where nothing else is on the way any more."""
+    """Return the slice of the last output tile's transfer, which overlaps with nothing."""
     busy = max((s.end for s in run.run.slices if s.resource == memory), default=Fraction(0))
     for task, cycles in run.program.ends:
         made = max((s.end for s in run.run.slices if s.task == task), default=Fraction(0))
