@@ -20,10 +20,9 @@ from .models.layers import kinds_of_layers
 from .models.mixers import Cached
 from .parts.model import with_tokens
 from .parts.part import Part
+from .policy import CACHE_ELEMENT_BITS
 from .workload import Workload
 
-ELEMENT_BITS = 16
-"""Bits of an element of the cache without a stated format, as published models are served."""
 _STATE = "SI"
 """Name that cascades give to their initial state."""
 
@@ -120,7 +119,7 @@ def summarize(work: Workload) -> ModelSummary:
 
 def _bytes(work: Workload, tensors: Cached) -> int | float:
     """Return the bytes of elements in their formats, as a whole number if possible."""
-    formats = replace(work.formats, word_bits=work.formats.word_bits or ELEMENT_BITS)
+    formats = replace(work.formats, word_bits=work.formats.word_bits or CACHE_ELEMENT_BITS)
     found = sum((formats.bits_of(name) * count for name, count in tensors), Fraction(0)) / 8
     return int(found) if found.denominator == 1 else float(found)
 

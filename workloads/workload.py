@@ -13,6 +13,7 @@ from .models import ModelConfig
 from .parts.layer import Block
 from .parts.model import layer_notes, model_notes, model_parts, with_tokens
 from .parts.part import Part, Shapes
+from .policy import MAX_STRETCHES_OF_ANSWER
 from .spec import LINEAR, Request, WorkloadSpec
 
 
@@ -73,7 +74,6 @@ def workload_card(workload: WorkloadSpec) -> str:
 
 PROMPT, ANSWER = "prefill", "decode"
 """Stages of a request, which prefix the names of its parts."""
-_STRETCHES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def stretches(request: Request) -> tuple[Stretch, ...]:
     (8, 100, 14950)
     """
     steps = request.answer_len - 1
-    count = min(steps, _STRETCHES)
+    count = min(steps, MAX_STRETCHES_OF_ANSWER)
     found = []
     even = 0
     for index in range(count):

@@ -1,7 +1,7 @@
 """Selection of the cascade that computes a layer's attention in a phase, with shapes and notes.
 
-Latent attention in its absorbed form shares one key of ``kv_rank + rope_width`` elements and one
-value of ``kv_rank`` elements per token among all heads (DeepSeek-V2, arXiv 2405.04434, section
+Latent attention in its absorbed form has one key of ``kv_rank + rope_width`` elements and one value
+of ``kv_rank`` elements per token. All heads share them (DeepSeek-V2, arXiv 2405.04434, section
 2.1).
 """
 
@@ -299,7 +299,7 @@ def _latent(a: LatentAttention, tokens: Tokens) -> LayerAttention:
         return LayerAttention(
             cascade=(GROUPED if single_query else f"{GROUPED}-causal") if a.causal else ONE_HEAD,
             shapes=shapes_of(tokens, a.heads, width, a.v_width, tokens.keys),
-            variants=(_unfolding(a),),
+            variants=(_expansion(a),),
             notes=("latent attention with keys and values unfolded to every head",),
             omissions=mask,
             stand_ins=(ONE_HEAD,),
@@ -315,7 +315,7 @@ def _latent(a: LatentAttention, tokens: Tokens) -> LayerAttention:
         cascade="mla-absorbed",
         shapes=shapes_of(tokens, a.heads, cached, a.kv_rank, tokens.keys),
         kv_heads=1,
-        variants=(_unfolding(a),),
+        variants=(_expansion(a),),
         notes=(
             f"latent attention, absorbed: {a.heads} heads share one key of {cached} words a token",
         ),
@@ -353,14 +353,14 @@ def _sparse_latent(a: LatentAttention, index: KeyIndexer, tokens: Tokens) -> Lay
         cascade=f"deepseek-sparse-attention{'-shared' if index.shared else ''}",
         shapes=shapes_of(tokens, a.heads, cached, a.kv_rank, tokens.keys),
         kv_heads=1,
-        variants=(Variant(rank=GATHERED, shapes=sizes), _unfolding(a)),
+        variants=(Variant(rank=GATHERED, shapes=sizes), _expansion(a)),
         notes=(scored,),
         omissions=(*dense.omissions, LayerOmission(feature="picks", note=note)),
         stand_ins=(ONE_HEAD, "mla-absorbed"),
     )
 
 
-def _unfolding(a: LatentAttention) -> Variant:
+def _expansion(a: LatentAttention) -> Variant:
     """Return shapes for a cascade that computes on the latent (rank L) itself."""
     # In DeepSeek-V3, D and F are 128, L is 512, and R is 64.
     shapes = (("D", a.nope_width), ("F", a.v_width), ("L", a.kv_rank), ("R", a.rope_width))

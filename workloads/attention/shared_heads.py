@@ -1,10 +1,11 @@
 """Query heads that share keys and values, in cascades with and without ranks of groups.
 
-A workload has H query heads and P query tokens. Where ``group`` query heads share one head of keys
-and values, a cascade with the ranks G and S (G groups of S heads, which may partition a rank H)
-gets both shapes. Any other cascade gets H / group heads of ``group`` x P query rows. Every row of a
-group meets every key of its head in both cases, so that operations and the traffic of Q, K, V and
-the output are equal, as long as the cascade treats all queries alike.
+A workload has H query heads and P query tokens. A group of ``group`` query heads shares one head of
+keys and values. A cascade with the ranks G and S (G groups of S heads, which may partition a rank
+H) gets both shapes. Any other cascade gets H / group heads of ``group`` x P query rows.
+
+Every row of a group meets every key of its head in both cases. Operations and the traffic of Q, K,
+V and the output are therefore equal, if the cascade treats all queries alike.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from ..attention.shared_heads import SharedHeads, checked_size
 from ..huggingface.read import read_config
 from ..models import ModelConfig
 from ..parts.model import ffn_up_of
+from ..policy import DEFAULT_SEQUENCE_LENGTH, MAX_BASE_MODELS
 from ..spec import Request
 from ..workload import Workload
 from .fields import (
@@ -35,8 +36,6 @@ from .fields import (
     unknown_field,
     workload_tree,
 )
-
-DEFAULT_LENGTH = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,7 +206,7 @@ def _tokens(
     model: ModelConfig, choice: TokenChoice, ranks: Mapping[str, int]
 ) -> tuple[Tokens, tuple[str, ...]]:
     """Return the tokens computed, with a note if their number is a default."""
-    length = choice.seq_len or model.tokens or DEFAULT_LENGTH
+    length = choice.seq_len or model.tokens or DEFAULT_SEQUENCE_LENGTH
     assumed = choice.seq_len is None and model.tokens is None and choice.phase != "decode"
     tokens = Tokens(
         phase=choice.phase,
@@ -420,9 +419,6 @@ def _model_fields(found: ModelLayer) -> dict[str, Any]:
     }
 
 
-_MAX_BASE_MODELS = 8
-
-
 def load(
     name: str | PathLike[str],
     settings: str | Iterable[str | Setting] = (),
@@ -468,7 +464,7 @@ def _with_base_models(layers: list[FileFields], name: str | PathLike[str]) -> li
     while model is not None:
         found.append(file_fields(workload_tree(spec_tree("workloads", model))))
         model = found[-1].spec.model
-        if len(found) > _MAX_BASE_MODELS:
+        if len(found) > MAX_BASE_MODELS:
             raise SpecError(f"{name}: its models name one another without end")
     return found[::-1]
 

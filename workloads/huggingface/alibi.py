@@ -1,8 +1,7 @@
 """Readers of falcon and mpt: decoders with optional ALiBi, and rules of their own for key heads.
 
-Field names and the defaults of fields that may be absent are those of the configuration classes of
-Hugging Face Transformers (``BloomConfig``, ``FalconConfig``), and of MPT's own configuration, which
-those of Transformers read only in part.
+Field names and defaults are those of Hugging Face Transformers (``FalconConfig``), and of MPT's own
+configuration, which ``MptConfig`` reads only in part.
 """
 
 from __future__ import annotations

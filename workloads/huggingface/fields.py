@@ -30,6 +30,7 @@ from einsum_cascade.yaml.source import (
 )
 
 from ..models import ModelConfig
+from ..policy import MAX_LAYERS
 
 Reader = Callable[[YamlNode], ModelConfig]
 """Function that returns the model of a configuration."""
@@ -162,9 +163,6 @@ def unread_problems(
             text = f"'{shorten(name)}' is not read for {family}, and may change what is computed"
             hint = f"if it changes nothing, leave it out: --set {SETTING}{shorten(name)}=null"
             yield Problem(text, key.span, hint)
-
-
-MAX_LAYERS = 100_000
 
 
 class ConfigFields(Fields):

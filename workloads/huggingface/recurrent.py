@@ -336,8 +336,8 @@ def rwkv7(root: YamlNode) -> ModelConfig:
             gate_rank=c.gate_low_rank_dim or _rank(5, d),
             value_rank=(c.v_low_rank_dim or _rank(1.7 * scale, d)) if index else None,
         )
-        # Parameters are two norms and that of the embedding, shifts of seven inputs, scales of
-        # keys, rates and the bonus, biases of decays, rates and shares, and the norm of heads.
+        # Parameters are two norms and that of the embedding; shifts of seven inputs; scales of
+        # keys, rates and the bonus; biases of decays, rates and shares; and the norm of heads.
         other = 2 * norm + (norm if c.norm_first and not index else 0) + 7 * d + 3 * d
         other += 2 * d + (wide if index else 0) + 2 * wide
         layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other))

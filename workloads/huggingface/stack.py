@@ -208,8 +208,8 @@ def ssd_half(
 ) -> Half[Mixer]:
     """Return Mamba-2's mixer with the parameters besides its products.
 
-    These are the norms of its input and output, three numbers per head (A, the bias of steps,
-    the skip), and biases of the convolution and of both projections where the model has them.
+    These are the norms of its input and output, and three numbers per head (A, the bias of steps,
+    the skip). The convolution and both projections may have biases.
 
     Parameters
     ----------

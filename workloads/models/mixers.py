@@ -206,8 +206,8 @@ class DecayAttention(_ConstantState):
 class StateSpaceDual(_ConstantState):
     """Mixer of Mamba-2 (SSD, arXiv 2405.21060): one decay per head and token.
 
-    In attention's terms the queries and keys (C and B) are ``state`` wide and shared by the heads
-    of a group, and the values (X) are ``head_width`` wide.
+    C and B act as queries and keys: they are ``state`` wide, and the heads of a group share them. X
+    acts as values: it is ``head_width`` wide.
     """
 
     kind: ClassVar[str] = "SSD"

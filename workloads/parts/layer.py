@@ -225,24 +225,24 @@ def _latent(run: LayerRun, a: LatentAttention) -> Iterator[Part]:
         source = run.width if a.q_rank is None else a.q_rank
         yield linear("indexer-query-projection", n, source, index.heads * index.width)
         yield from run.projections(("indexer-key", index.width), ("indexer-weight", index.heads))
-    before, after = _unfolding(run, a)
+    before, after = _expansion(run, a)
     yield from before
     yield run.attention
     yield from after
     yield run.output_projection(a.heads * a.v_width)
 
 
-def unfolds_latent(cascade: str, heads: SharedHeads) -> bool:
+def expands_latent(cascade: str, heads: SharedHeads) -> bool:
     """Return whether a cascade computes on the latent, and expands keys and values itself."""
     return heads.variant([rank.name for rank in Cascade.load(cascade).program.ranks]) is not None
 
 
-def _unfolding(run: LayerRun, a: LatentAttention) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
+def _expansion(run: LayerRun, a: LatentAttention) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
     """Return parts that expand keys and values, before and after attention.
 
     There are none if attention expands them itself.
     """
-    if unfolds_latent(run.attention.cascade, run.attention.heads):
+    if expands_latent(run.attention.cascade, run.attention.heads):
         return (), ()
     shapes = dict(run.attention.shapes)
     if shapes["E"] == a.kv_rank + a.rope_width and shapes["F"] == a.kv_rank:

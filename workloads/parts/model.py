@@ -14,7 +14,7 @@ from ..attention.phases import Tokens, default_layer, layer_tokens, running_laye
 from ..models import Experts, LatentAttention, Layer, Mixer, ModelConfig, RepeatedLayer
 from ..models.layers import part_prefixes
 from ..spec import LINEAR, WorkloadSpec
-from .layer import LayerRun, expected_experts, expert_groups, unfolds_latent
+from .layer import LayerRun, expands_latent, expected_experts, expert_groups
 from .part import Part, linear
 
 _GATED = MappingProxyType(
@@ -154,7 +154,7 @@ def layer_notes(work: WorkloadSpec) -> tuple[str, ...]:
         f"attention of layer {work.layer} ({mixer.kind}) alone: {count} of the model's"
         f" {work.model.layer_count} layers have it"
     )
-    if isinstance(mixer, LatentAttention) and not unfolds_latent(work.cascade, work.heads):
+    if isinstance(mixer, LatentAttention) and not expands_latent(work.cascade, work.heads):
         return (note, "projections into and out of the latent are not counted")
     return (note,)
 

@@ -1,10 +1,10 @@
 """Numpy references of the built-in cascades, written independently of the cascades.
 
-Each function takes the inputs of a cascade by name, in the cascade's index order (``Q`` is [P, E],
-``K`` [M, E], ``V`` [M, F]) with any parallel ranks in front, and the cascade's parameters. It
-returns the outputs by name. Where the result depends on the shape of a rank that no input has (the
-size of a block), the function takes this shape by the rank's name. A cascade file names its
-function under ``reference:``. No function uses the cascade language.
+Each function takes the inputs and parameters of a cascade by name, and returns the outputs by name.
+Arrays have the cascade's index order (``Q`` is [P, E], ``K`` [M, E], ``V`` [M, F]) with any
+parallel ranks in front. A result may depend on the shape of a rank that no input has (the size of a
+block): the function takes this shape by the rank's name. A cascade file names its function under
+``reference:``. No function uses the cascade language.
 """
 
 from __future__ import annotations

@@ -12,9 +12,9 @@ def titans_memory(
 ) -> dict[str, Array]:
     """Return Titans' neural memory (arXiv 2501.00663, eqs. 12-14), a linear map, token by token.
 
-    ``S = eta S - theta grad``, ``M = (1 - alpha) M + S``, ``y = q M``, with the gradient ``2 k^T (k
-    M' - v)`` of ``|k M' - v|^2`` taken at the memory M' with which the token's chunk began. With
-    chunks of one token that is the memory before the token.
+    ``S = eta S - theta grad``, ``M = (1 - alpha) M + S``, ``y = q M``. The gradient of ``|k M' -
+    v|^2`` is ``2 k^T (k M' - v)``, at the memory M' before the token's chunk. With chunks of one
+    token, M' is the memory before the token.
 
     Parameters
     ----------
