@@ -219,7 +219,7 @@ class Typesetter:
                     notation.row.format(base), notation.row.format(exponent)
                 ), Strength.POWER
             case ir.Binary(operator="*", left=left, right=right):
-                # What is to the right of an operator of its own strength keeps its fence.
+                # The right operand of an operator of equal strength keeps its parentheses.
                 first, second = (
                     self._group(left, Strength.PRODUCT),
                     self._group(right, Strength.POWER),

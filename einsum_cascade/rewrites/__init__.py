@@ -36,31 +36,25 @@ __all__ = [
     "rewrite",
 ]
 
-_HOMES = {
-    "RULES": "derivation",
-    "Chunk": "chunk",
-    "Derivation": "derivation",
-    "Factor": "factor",
-    "FusePartition": "partition",
-    "MakeIterative": "iterative",
-    "Partition": "partition",
-    "Proof": "proof",
-    "Reassociate": "reassociate",
-    "ReducePasses": "reduce_passes",
-    "Rewrite": "base",
-    "Rule": "derivation",
-    "Separate": "separate",
-    "RewriteStep": "base",
-    "parse_rule": "derivation",
-    "prove": "proof",
-    "rewrite": "derivation",
+_MODULES = {
+    "base": ("Rewrite", "RewriteStep"),
+    "chunk": ("Chunk",),
+    "derivation": ("RULES", "Derivation", "Rule", "parse_rule", "rewrite"),
+    "factor": ("Factor",),
+    "iterative": ("MakeIterative",),
+    "partition": ("FusePartition", "Partition"),
+    "proof": ("Proof", "prove"),
+    "reassociate": ("Reassociate",),
+    "reduce_passes": ("ReducePasses",),
+    "separate": ("Separate",),
 }
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name on first use, because most users of the package need few of them."""
-    if name in _HOMES:
+    if name in _MODULE_OF:
         from importlib import import_module
 
-        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+        return getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import InputError, Problem, SpecError, did_you_mean
+from ..errors import InputError, SpecError, did_you_mean
 from ..source import Source, Span
 from .source import YamlMapping, YamlNode, YamlScalar, YamlSequence, read_yaml, shorten
 
@@ -83,15 +83,12 @@ def parse_setting(
     if not right.strip():
         end = SettingSpan(source, 1, len(left) + 1, 1)
         raise error(f"no value is given for '{shorten(left.strip())}'", end)
-    try:
-        value = read_yaml(Source(source.name, right), error)
-    except InputError as wrong:
-        problems = [
-            Problem(p.message, _shift(p.span, source, len(left) + 1), p.hint)
-            for p in wrong.problems
-        ]
-        raise error(problems) from None
-    return Setting(path=path, value=_moved(value, source, len(left) + 1))
+    offset = len(left) + 1
+
+    def place(line: int, column: int, length: int) -> Span:
+        return SettingSpan(source, line, column + (offset if line == 1 else 0), length)
+
+    return Setting(path=path, value=read_yaml(Source(source.name, right), error, place))
 
 
 def python_setting(field: str, value: Any, error: type[InputError] = SpecError) -> Setting:
@@ -172,36 +169,6 @@ def _steps(source: Source, left: str, error: type[InputError]) -> Iterable[YamlS
         at += len(step) + 1
     if len(steps) > _MAX_STEPS:
         raise error(f"no field lies {len(steps)} deep", span)
-
-
-def _shift(span: Span | None, source: Source, offset: int) -> Span:
-    if span is None:
-        return SettingSpan(source, 1, offset + 1, 1)
-    if span.line > 1:
-        return SettingSpan(source, span.line, span.column, span.length)
-    return SettingSpan(source, 1, span.column + offset, span.length)
-
-
-def _moved(node: YamlNode, source: Source, offset: int) -> YamlNode:
-    """Return the nodes with spans in the setting (the reader bounds the depth)."""
-    span = _shift(node.span, source, offset)
-    match node:
-        case YamlScalar():
-            return dataclasses.replace(node, span=span)
-        case YamlSequence(items=items):
-            moved = tuple(_moved(item, source, offset) for item in items)
-            return dataclasses.replace(node, span=span, items=moved)
-        case YamlMapping(entries=entries):
-            pairs = tuple(
-                (
-                    dataclasses.replace(key, span=_shift(key.span, source, offset)),
-                    _moved(value, source, offset),
-                )
-                for key, value in entries
-            )
-            return dataclasses.replace(node, span=span, entries=pairs)
-        case _:
-            raise TypeError(type(node).__name__)
 
 
 def _set(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from math import isinf
 from types import MappingProxyType
 from typing import Any
@@ -204,7 +205,13 @@ def shorten(text: str, width: int = 40) -> str:
     return flat if len(flat) <= width else flat[: width - 3] + "..."
 
 
-def read_yaml(source: Source, error: type[InputError] = SpecError) -> YamlNode:
+Place = Callable[[int, int, int], Span]
+"""Function from a line, a column (1-based) and a length to a span."""
+
+
+def read_yaml(
+    source: Source, error: type[InputError] = SpecError, place: Place | None = None
+) -> YamlNode:
     """Read one YAML or JSON document.
 
     Parameters
@@ -213,6 +220,8 @@ def read_yaml(source: Source, error: type[InputError] = SpecError) -> YamlNode:
         Text and its name.
     error : type
         Error class to raise.
+    place : callable, optional
+        Function that makes spans; by default they lie in the source.
 
     Raises
     ------
@@ -221,52 +230,52 @@ def read_yaml(source: Source, error: type[InputError] = SpecError) -> YamlNode:
         tags
         or merge keys, or is too large, too deep or expands too far.
     """
+    start = place(1, 1, 1) if place else None
+    if place is None:
+        place = partial(Span, source)
     if len(source.text) > MAX_CHARACTERS:
         raise error(
             f"{source.name}: {len(source.text)} characters are more than a specification"
-            f" may have ({MAX_CHARACTERS})"
+            f" may have ({MAX_CHARACTERS})",
+            start,
         )
-    builder = _NodeBuilder(source, error)
+    builder = _NodeBuilder(place, error)
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         for event in yaml.parse(source.text, Loader=loader):
             builder.take(event)
     except yaml.MarkedYAMLError as wrong:
-        raise error(_yaml_problem(source, wrong)) from None
-    except yaml.reader.ReaderError as wrong:
-        raise error(_reader_problem(source, wrong)) from None
-    except UnicodeEncodeError as wrong:
-        raise error(_reader_problem(source, wrong)) from None
+        raise error(_yaml_problem(source, wrong, place)) from None
+    except (yaml.reader.ReaderError, UnicodeEncodeError) as wrong:
+        at = next((i for i, c in enumerate(source.text) if not _printable(c)), None)
+        if at is None:
+            raise error(f"{source.name}: this is not YAML: {wrong}", start) from None
+        character = f"U+{ord(source.text[at]):04X}"
+        span = place(*_line_and_column(source.text, at), 1)
+        raise error(f"this is not YAML: the character {character} is not allowed", span) from None
     if builder.root is None:
-        raise error(f"{source.name}: the file is empty")
+        raise error(f"{source.name}: the file is empty", start)
     return builder.root
 
 
-def _yaml_problem(source: Source, wrong: yaml.MarkedYAMLError) -> Problem:
+def _yaml_problem(source: Source, wrong: yaml.MarkedYAMLError, place: Place) -> Problem:
     mark = wrong.problem_mark or wrong.context_mark
-    span = Span(source, mark.line + 1, mark.column + 1) if mark else None
     what = "; ".join(t for t in (wrong.problem, wrong.context) if t)
     hint = None
     if "mapping values" in what:
         hint = "quote a text that holds ': ', or write it as a block after '|'"
-    elif "\\t" in what or (span and "\t" in source.line(span.line)[: span.column]):
+    elif "\\t" in what or (mark and "\t" in source.line(mark.line + 1)[: mark.column + 1]):
         hint = "indent with spaces, not tabs"
+    span = place(mark.line + 1, mark.column + 1, 1) if mark else None
     return Problem(f"this is not YAML: {what}", span, hint)
 
 
-def _reader_problem(source: Source, wrong: Exception) -> Problem:
-    at = next(
-        (i for i, c in enumerate(source.text) if not _printable(c)),
-        None,
-    )
-    if at is None:
-        return Problem(f"{source.name}: this is not YAML: {wrong}")
-    lines = source.text[:at].splitlines() or [""]
-    if source.text[:at].endswith("\n"):
+def _line_and_column(text: str, at: int) -> tuple[int, int]:
+    """Return the line and the column, both 1-based, of a character."""
+    lines = text[:at].splitlines() or [""]
+    if text[:at].endswith("\n"):
         lines.append("")
-    span = Span(source, len(lines), len(lines[-1]) + 1)
-    character = f"U+{ord(source.text[at]):04X}"
-    return Problem(f"this is not YAML: the character {character} is not allowed", span)
+    return len(lines), len(lines[-1]) + 1
 
 
 def _printable(c: str) -> bool:
@@ -287,8 +296,8 @@ class _Open:
 class _NodeBuilder:
     """Builder of nodes from parser events, without recursion and with limits."""
 
-    def __init__(self, source: Source, error: type[InputError]) -> None:
-        self.source = source
+    def __init__(self, place: Place, error: type[InputError]) -> None:
+        self.place = place
         self.error = error
         self.root: YamlNode | None = None
         self.stack: list[_Open] = []
@@ -319,7 +328,7 @@ class _NodeBuilder:
     def _span(self, event: Any) -> Span:
         start, end = event.start_mark, event.end_mark
         length = end.column - start.column if end.line == start.line else 1
-        return Span(self.source, start.line + 1, start.column + 1, max(1, length))
+        return self.place(start.line + 1, start.column + 1, max(1, length))
 
     def _tag(self, event: Any, allowed: tuple[str, ...]) -> None:
         if event.tag is not None and event.tag not in allowed:

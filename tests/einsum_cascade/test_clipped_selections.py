@@ -30,7 +30,7 @@ OF_PICKS = (
 
 @pytest.mark.parametrize("body", OF_PICKS)
 def test_with_fewer_picks_all_is_the_same(body: str) -> None:
-    """As many picks as there are say what more of them say."""
+    """Selecting all candidates gives the same result as selecting more."""
     cascade = some(body)
     s = np.random.default_rng(0).uniform(0.5, 1.5, (3, 4))
     wanted = cascade.evaluate({"S": s}, J=4)["Z"]

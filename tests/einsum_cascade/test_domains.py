@@ -1,4 +1,4 @@
-"""Where inputs lie, and ranks whose shape the cascade says."""
+"""Domains of inputs, and ranks whose shape the cascade fixes."""
 
 from __future__ import annotations
 

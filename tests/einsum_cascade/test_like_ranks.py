@@ -70,7 +70,8 @@ def test_mistakes(ranks: str, reason: str) -> None:
 
 @pytest.mark.parametrize("name", ["lightning-attention", "linear-attention-causal"])
 def test_masks_aligned_at_the_first_key_want_as_many_keys_as_queries(name: str) -> None:
-    """They are parallel forms of recurrences of one step a key: where would P < M begin?"""
+    """These cascades are parallel forms of recurrences with one step per key: P < M has no
+    start."""
     cascade = Cascade.load(name)
     inputs = {"Q": np.ones((3, 2)), "K": np.ones((5, 2)), "V": np.ones((5, 2))}
     given = {"lam": 0.5} if name == "lightning-attention" else {}

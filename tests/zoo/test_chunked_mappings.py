@@ -52,7 +52,7 @@ def test_a_token_costs_the_same_from_a_thousand_to_a_million(mapping: str) -> No
 
 
 def test_a_token_of_softmax_attention_costs_more_the_more_there_are() -> None:
-    """The same machine and shapes, one pass over all keys: linear in the length."""
+    """On the same machine and shapes, one pass over all keys costs time linear in the length."""
     how = Mapping.load("fusemax-binding")
     program = Cascade.load(how.cascade).program
     machine = Architecture.load("fusemax")
@@ -75,7 +75,7 @@ def test_inputs_come_once_and_outputs_leave_once(mapping: str, shapes: dict[str,
 
 @pytest.mark.parametrize("shapes", SHAPES)
 def test_no_tile_that_the_mask_removes_whole_is_run(shapes: dict[str, int]) -> None:
-    """A quarter of a million pairs per chunk, P0 a side, and not P by P."""
+    """Return a quarter of a million pairs per chunk, P0 a side, and not P by P."""
     result = simulated("lightning-attention-2", shapes)
     tile = 256
     chunks = -(-shapes["P"] // tile)

@@ -80,8 +80,9 @@ def test_a_token_takes_as_long_as_its_state_is_read_and_written(
 
 
 def test_several_steps_of_a_token_keep_their_state_inside() -> None:
-    """Where queries read the states of all steps token by token these went through the outermost
-    memory, 12 GiB of them: 128 times the floor."""
+    """The traffic stays below the size of all states; without it, queries that read the states
+    of all steps token by token moved 12 GiB through the outermost memory, 128 times the lower
+    bound."""
     found = simulate("delta-product", "fusemax", settings=["cascade=delta-product"])
     sizes = dict(found.shape)
     states = sizes["N"] * sizes["H"] * sizes["E"] * sizes["F"]

@@ -33,8 +33,8 @@ def test_chunks_of_delta_product_begin_anywhere(tokens: int, last: int, chunk: i
     [(1, 3, 4), (1, 1, 1), (5, 3, 1), (7, 1, 3), (8, 2, 4), (6, 4, 5), (4, 2, 64)],
 )
 def test_chunks_of_whole_tokens_invert_their_system(tokens: int, steps: int, chunk: int) -> None:
-    """As the recurrence has it, which knows no chunks: also with one step a token, more than two,
-    and chunks of one token, that do not divide the length, and longer than it."""
+    """The chunked form equals the recurrence: with one step per token, with more than two, and
+    with chunks of one token, that do not divide the length, or that exceed it."""
     shapes = (1, 2, tokens, steps)
     inputs = draw(6, Q=(1, 2, tokens, 4), K=(*shapes, 4), V=(*shapes, 3))
     inputs |= {"BETA": 1 + np.tanh(inputs["V"][..., 0]), "G": -np.abs(inputs["Q"][..., 0])}
@@ -95,7 +95,8 @@ def test_one_input_and_output_of_a_head(form: str) -> None:
 
 
 def test_blocks_that_do_not_overlap_are_those_of_one_length() -> None:
-    """One cell is a compressed block and a block that is picked; one key for all branches."""
+    """Return one cell is a compressed block and a block that is picked; one key for all
+    branches."""
     inputs = draw(10, Q=(1, 2, 3, 9, 4), K=(1, 2, 9, 4), V=(1, 2, 9, 5))
     inputs |= draw(11, GC=(1, 2, 3, 9), GS=(1, 2, 3, 9), GW=(1, 2, 3, 9))
     wanted = evaluated("native-sparse-attention", inputs, W=3, U=2, J=3)["O"]
@@ -112,8 +113,8 @@ def test_blocks_that_do_not_overlap_are_those_of_one_length() -> None:
 def test_decoded_tokens_are_the_last_of_all(
     queries: int, keys: int, picks: int, window: int, kept: int
 ) -> None:
-    """What the shipped form compresses goes into the cache, and of the window's keys no more than
-    it looks at; blocks that are not whole are not read, whatever is there."""
+    """The cache holds the compressed blocks of the shipped form and only the keys of the window;
+    partial blocks are never read, whatever they contain."""
     keyed = {"KA": 4, "KB": 4, "KW": 4, "VA": 5, "VB": 5, "VW": 5}
     inputs = draw(12, Q=(1, 2, 3, keys, 4), **{n: (1, 2, keys, w) for n, w in keyed.items()})
     inputs |= draw(13, **dict.fromkeys(("GC", "GS", "GW"), (1, 2, 3, keys)))

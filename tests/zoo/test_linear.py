@@ -122,13 +122,13 @@ def test_one_pass_over_the_sequence(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["delta-rule-chunked", "gated-delta-rule-chunked"])
 def test_delta_rule_chunks_are_one_pass_with_their_solve(name: str) -> None:
-    """A correction needs those before it only: the solver runs along with the outputs."""
+    """Return a correction needs those before it only: the solver runs along with the outputs."""
     passes = Cascade.load(name).analyze().passes
     assert [passes.of(r).count for r in ("P", "P1", "P0", "S0")] == [1, 1, 1, 1]
 
 
 def test_the_backward_sweeps_up_and_down() -> None:
-    """The order of chunks is the barrier: no loop goes both ways."""
+    """Return the order of chunks is the barrier: no loop goes both ways."""
     passes = Cascade.load("lightning-attention-2-backward").analyze().passes
     assert passes.of("P1").count == 2
     assert {b.einsum for b in passes.of("P1").barriers} == {"DKX", "DVX"}
@@ -191,7 +191,7 @@ def test_a_head_of_retnet_is_lightning_with_its_decay() -> None:
 
 
 def test_every_head_with_the_decay_of_its_schedule() -> None:
-    """What the schedules give is what lightning-attention-2 takes."""
+    """The decays of the schedules are valid parameters of lightning-attention-2."""
     decays = Cascade.load("lightning-decay-code").evaluate({}, H=3, L=5)["LAM"]
     inputs, _ = drawn("lightning-attention-2")
     for layer in (0, 4):
@@ -223,7 +223,7 @@ def test_gla_with_one_gate_for_all_channels_is_ssd() -> None:
 
 @pytest.mark.parametrize("name", FORMS["gla"])
 def test_gates_that_close_overflow_nowhere(name: str) -> None:
-    """The textbook form divides by exp(-50 * 11), which is no number of any type here."""
+    """Return the textbook form divides by exp(-50 * 11), which is no number of any type here."""
     inputs, _ = drawn(name)
     inputs["G"] = np.full_like(inputs["G"], -50.0)
     (found,) = evaluated(name, inputs, P0=4).values()
@@ -243,7 +243,7 @@ SEARCHED = (*(n for forms in list(FORMS.values())[:5] for n in forms[1:]), "mamb
 
 @pytest.mark.parametrize("name", SEARCHED)
 def test_some_order_of_elements_needs_one_pass(name: str) -> None:
-    """The search over every order, on the sequence and, where it has chunks, on those."""
+    """Return the search over every order, on the sequence and, where it has chunks, on those."""
     program = replace(Cascade.load(name).program, parallel=())
     free = [r.name for r in program.ranks if not (r.family or r.like or r.partition)]
     given = dict.fromkeys(free, 1)

@@ -91,7 +91,8 @@ def decays(name: str, heads: int, layers: int) -> Array:
 
 
 def test_the_three_decay_schedules_are_three() -> None:
-    """The rates of the first of many layers, for 64 heads (arXiv 2401.04658 and its code)."""
+    """Return the rates of the first of many layers, for 64 heads (arXiv 2401.04658 and its
+    code)."""
     rate = {
         n: -np.log(decays(f"lightning_decay_{n}", 64, 80)) for n in ("paper", "code", "minimax")
     }
@@ -108,7 +109,7 @@ def test_the_three_decay_schedules_are_three() -> None:
 
 @pytest.mark.parametrize("heads", [1, 2, 3, 5, 8, 12, 40])
 def test_slopes_of_any_number_of_heads(heads: int) -> None:
-    """As ALiBi defines them: recursively, by the power of two below."""
+    """Slopes follow ALiBi's recursive definition by the next lower power of two."""
 
     def slopes(n: int) -> list[float]:
         if math.log2(n).is_integer():

@@ -100,7 +100,8 @@ def test_the_indexer_picks_for_all_heads(queries: int, keys: int, picks: int) ->
 
 
 def shared_picks(inputs: dict[str, Any], picks: int) -> dict[str, Any]:
-    """What a layer that shares them reads: each query's best keys, and 0 where there are none."""
+    """Return the keys that a sharing layer reads: each query's best ones, and 0 if there are
+    none."""
     late = inputs["KI"].shape[1] - inputs["QI"].shape[1]
     scores = np.einsum("bpnd,bmd->bpnm", inputs["QI"], inputs["KI"])
     index = np.einsum("bpn,bpnm->bpm", inputs["IW"], np.maximum(scores, 0))
@@ -123,7 +124,7 @@ def test_picks_of_a_layer_before(queries: int, keys: int, picks: int) -> None:
 
 
 def test_as_many_picks_as_keys_are_dense_latent_attention() -> None:
-    """Each query attends all keys that it sees, however the indexer weighs them."""
+    """Return each query attends all keys that it sees, however the indexer weighs them."""
     inputs = latent(1, 8)
     dense = {n: inputs[n] for n in ("QN", "QR", "KR")}
     weights = {"C": inputs["CKV"], "WK": inputs["WK"], "WV": inputs["WV"]}
@@ -174,7 +175,8 @@ def test_a_deep_memory_learns_as_its_reference(size: int) -> None:
 
 
 def test_its_first_step_goes_down_the_slope() -> None:
-    """One token, no forgetting: the first layer moves by -theta times the slope of the loss."""
+    """Return one token, no forgetting: the first layer moves by -theta times the slope of the
+    loss."""
     drawn = memory(1)
     inputs = {n: a[:1] if n in ("W1", "W2") else a[:1, :1] for n, a in drawn.items()}
     inputs["AL"] = np.zeros((1, 1, 1))

@@ -41,7 +41,7 @@ MAPPINGS = (
 
 
 def forms(family: str) -> list[Cascade]:
-    """The whole, one that leaves its state, one that also begins from one, and one token."""
+    """Return the whole, one that leaves its state, one that also begins from one, and one token."""
     whole, step, _ = FAMILIES[family]
     return [Cascade.load(n) for n in (whole, f"{whole}-prefill", f"{whole}-resumed", step)]
 
@@ -58,7 +58,7 @@ def drawn(family: str) -> tuple[Arrays, Array, dict[str, float], dict[str, int]]
 
 
 def cut(family: str, inputs: Arrays, begin: int, end: int) -> Arrays:
-    """The same inputs for some positions: the last axis but one, or the last of A in SSD."""
+    """Return the inputs at some positions: along the last axis but one, or the last of A in SSD."""
     fixed = FAMILIES[family][2]
     found = {}
     for name, values in inputs.items():
@@ -71,7 +71,7 @@ def cut(family: str, inputs: Arrays, begin: int, end: int) -> Arrays:
 def of_the_whole(
     family: str, inputs: Arrays, sizes: dict[str, int], parameters: dict[str, float]
 ) -> Array:
-    """What the cascade without a state gives; it has BT and CT for every head."""
+    """Return the result of the cascade without a state; it has BT and CT for every head."""
     if family == "ssd":
         shared = {n: np.repeat(inputs[n], sizes["S"], axis=1) for n in ("BT", "CT")}
         inputs, sizes = inputs | shared, {"P0": sizes["P0"]}

@@ -31,7 +31,7 @@ def test_agents_of_any_cells(CY: int, CX: int) -> None:
 
 
 def test_agents_hand_on_all_the_mass() -> None:
-    """The product of the two softmaxes sums to 1 along every row."""
+    """Return the product of the two softmaxes sums to 1 along every row."""
     given = agents(0, 4, 6, 2, 2)
     given["V"], given["WD"] = np.ones_like(given["V"]), np.zeros_like(given["WD"])
     close(Cascade.load("agent-attention").evaluate(given, CY=2, CX=3)["O"], given["V"])
@@ -122,7 +122,7 @@ def test_without_sinks_nothing_is_redistributed() -> None:
 
 
 def test_subjects_do_not_see_one_another() -> None:
-    """What subject 2 and its reference hold does not reach subject 1, and does the background."""
+    """Subject 2 and its reference do not influence subject 1, but the background does."""
     P, N, S = 6, 4, 2
     given = draw(0, Q=(P, 3), K=(P, 3), V=(P, 2), KR=(S, N, 3), VR=(S, N, 2))
     given["SUB"] = np.array([0, 1, 1, 2, 2, 0])

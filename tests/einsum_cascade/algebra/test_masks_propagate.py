@@ -35,7 +35,7 @@ def points_there(oracle: Pointwise, einsum: ir.Einsum) -> int:
 
 
 def chooses(einsum: ir.Einsum) -> bool:
-    """Whether a ``where`` call may spare it an operand: nobody counts on that."""
+    """Return whether a ``where`` call may skip an operand, which no count assumes."""
     return any(isinstance(n, ir.Call) and n.function == "where" for n in ir.walk(einsum.expression))
 
 
@@ -75,7 +75,7 @@ ENDS = (
 
 @st.composite
 def chains(draw: st.DrawFn) -> str:
-    """A mask written once, what reads it in some way, and what is reduced then."""
+    """Return a mask written once, what reads it in some way, and what is reduced then."""
     lines = [f"X[m, p] = S[m, p] where {draw(st.sampled_from(MASKS))}"]
     lines += draw(st.sampled_from(READS)).split("; ") + draw(st.sampled_from(ENDS)).split("; ")
     # These use every input and every rank, whether or not the others do.

@@ -1,4 +1,4 @@
-"""What is counted period by period is what going through all points finds."""
+"""Counting by periods gives the same number as enumerating all points."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OFFSETS = st.integers(-9, 9)
 
 @st.composite
 def inequalities(draw: st.DrawFn) -> sympy.Expr:
-    """One that repeats along both variables, mostly."""
+    """Return one that repeats along both variables, mostly."""
     below = draw(st.sampled_from([1, 2, 3, 4, 6, 2**L]))
     sign, apart = draw(st.sampled_from([1, -1])), draw(OFFSETS)
     step = draw(st.integers(1, 3))

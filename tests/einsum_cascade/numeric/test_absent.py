@@ -1,4 +1,4 @@
-"""What is absent stays absent: picks that do not exist, and elements that a mask removes."""
+"""Absent elements stay absent: missing selections, and elements that a mask removes."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_what_whole_fibers_lack_is_absent_after_a_reduction_along_them() -> None
 
 
 def test_a_query_without_keys_is_there() -> None:
-    """The mask depends on what is reduced: the reduction is over nothing, and gives that."""
+    """Return the mask depends on what is reduced: the reduction is over nothing, and gives that."""
     head = "cascade: a\nranks: [M, P]\ninputs: {X: [M, P]}\noutputs: [S, R]\neinsums: |\n"
     lines = ["Y[m, p] = X[m, p] where m < p", "S[p] = Y[m, p]", "R = exp(S[p])"]
     text = head + "".join(f"  {line}\n" for line in lines)

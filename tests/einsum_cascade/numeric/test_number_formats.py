@@ -24,7 +24,7 @@ CODES = {
 
 
 def values_of(name: str) -> np.ndarray:
-    """All finite values of an element."""
+    """Return all finite values of an element."""
     kind, count = CODES[name]
     found = np.arange(count, dtype=np.uint8).view(kind).astype(float)
     return np.unique(found[np.isfinite(found)])
@@ -62,7 +62,7 @@ def test_floats_go_to_the_nearest_value_that_there_is(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["mxfp8", "mxfp6", "mxfp4"])
 def test_blocks_share_the_power_of_two_that_the_largest_needs(name: str) -> None:
-    """The scale is 2 to the exponent of the largest, less that of the largest element."""
+    """Return the scale is 2 to the exponent of the largest, less that of the largest element."""
     there = values_of(name)
     values = some(2, 3, 70)
     found = rounded(values, FORMATS[name])
@@ -90,7 +90,7 @@ def test_rounding_is_done_once_and_no_worse_than_said(name: str) -> None:
 
 
 def test_a_cascade_is_evaluated_in_its_formats() -> None:
-    """Of a linear layer by hand: the weights in fp8, products and sums in float32, Z in bf16."""
+    """Check a linear layer by hand: weights in fp8, products and sums in float32, Z in bf16."""
     formats = TensorFormats(tensors=(("W", "fp8_e4m3"), ("Z", "bf16")))
     rng = np.random.default_rng(4)
     x, w = (rng.normal(size=(4, 4)).astype(np.float32) for _ in range(2))

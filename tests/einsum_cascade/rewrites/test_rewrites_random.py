@@ -79,7 +79,7 @@ def cascades(draw: st.DrawFn) -> str:
 
 
 def parsed(text: str) -> Program:
-    """The cascade with the inputs it really reads, and the rank p at least once."""
+    """Return the cascade with the inputs it really reads, and the rank p at least once."""
     body = text.split("einsums: |")[1]
     names = [n for n in ("X", "Z", "W") if f"{n}[" in body]
     shapes = {"X": "[P, M]", "Z": "[P, M]", "W": "[M]"}
@@ -92,7 +92,7 @@ def passes(program: Program) -> int:
 
 
 def tame(program: Program, inputs: dict[str, np.ndarray]) -> bool:
-    """Whether no running value gets so large that it loses the digits it is corrected in."""
+    """Return whether every running value is small enough to keep the digits of its corrections."""
     carried = {rank for tensor in program.inputs for rank in tensor.ranks}
     sizes = {r.name: SHAPES[r.name] for r in program.ranks if r.name not in carried | {"M1"}}
     try:
@@ -162,7 +162,7 @@ NAMES = ("Q", "K", "V", "QK", "GM", "SN", "SD", "A", "AV")
 def test_names_and_order_do_not_matter(
     names: list[str], order: list[str], mp: str, tiles: bool
 ) -> None:
-    """The same attention under names that clash with those rewrites make up."""
+    """Rewrite attention under names that clash with the names that rewrites invent."""
     given_names = dict(zip(NAMES, names, strict=False)) | {"mp": mp}
     inputs = ", ".join(f"{given_names[i[0]]}{i[1:]}" for i in order)
     equations = "\n".join(e.format(**given_names) for e in EQUATIONS)
@@ -245,7 +245,7 @@ def _number(program: Program, expression: Expression) -> float:
 
 
 def test_sympy_never_sees_text() -> None:
-    """A tensor named like a sympy object is a symbol, nothing else."""
+    """Return a tensor named like a sympy object is a symbol, nothing else."""
     program = Cascade.load("attention-3pass").program
     bridge = Bridge(program)
     for name in ("I", "E", "S", "N", "pi", "__import__"):

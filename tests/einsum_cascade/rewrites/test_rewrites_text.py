@@ -1,4 +1,4 @@
-"""What a person reads: the derivation as text, and the documentation that shows one."""
+"""Printed derivations, and the documentation that shows one."""
 
 from __future__ import annotations
 
