@@ -106,6 +106,13 @@ class Memoized:
         found: T = self._memo[key]
         return found
 
+    def has(
+        self, make: Callable[Concatenate[Self, P], T], *given: P.args, **none: P.kwargs
+    ) -> bool:
+        """Return whether ``memo`` has computed the value before."""
+        del none
+        return (make, given) in self._memo
+
     def seed(
         self, make: Callable[Concatenate[Self, P], T], value: T, *given: P.args, **none: P.kwargs
     ) -> None:

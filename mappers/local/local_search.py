@@ -22,7 +22,6 @@ from ..problem.certificate import (
 )
 from ..problem.engine_run import (
     EngineRun,
-    NestMemo,
     bound_nests,
     run_mapping,
     run_to_beat,
@@ -267,8 +266,6 @@ class _Climb:
     left: int = field(default_factory=lambda: policy.MAX_CHANGES)
     ended: str = ""
     tried: set[Mapping] = field(default_factory=set)
-    nests: NestMemo = field(default_factory=NestMemo)
-    """Bound nests of the best mapping, if it has several."""
 
     def go(self) -> None:
         """Try all changes, one after the other, always from the best mapping so far."""
@@ -303,12 +300,11 @@ class _Climb:
         space, mapping = self.problem.space, self.best.mapping
         try:
             bounds = [bound for _, bound in bound_nests(space, mapping)]
-            run = run_mapping(space, mapping, self.problem.objective, self.nests)
+            run = run_mapping(space, mapping, self.problem.objective)
         except InputError:
             return ()
         if run.value != self.best.value:
             return ()  # another cascade with Einsums of the same names
-        self.nests.keep()
         if not mapping.nests:
             # From here on, roles are resolved to parts of this machine.
             mapping = bounds[0].mapping
@@ -329,7 +325,7 @@ class _Climb:
         self.left -= 1
         try:
             space, objective = self.problem.space, self.problem.objective
-            run = run_to_beat(space, mapping, objective, self.best, self.nests)
+            run = run_to_beat(space, mapping, objective, self.best)
         except InputError:
             return False
         if run is None or not _is_better(self.problem, run, self.best):
@@ -337,7 +333,6 @@ class _Climb:
         if run.value < self.best.value * (1 - policy.BIG_GAIN):
             self.left = max(self.left, policy.MAX_CHANGES)
         self.best = run
-        self.nests.keep()
         return True
 
 

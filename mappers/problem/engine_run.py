@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -15,6 +15,8 @@ from archsim.result.result import Result
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import MappingError, Problem
+from einsum_cascade.ir import Program
+from einsum_cascade.memo import Cache, Identity
 
 from ..construct.choices import choose
 from ..space.constraints import broken_problem
@@ -81,49 +83,25 @@ def bound_mapping(space: Mapspace | Region, mapping: Mapping) -> Bound:
     return bind(space.program, mapping, space.architecture, given, choose=choose)
 
 
-class NestMemo:
-    """Bound nests of the last accepted mapping, so that only nests that a change touches are
-    bound again.
-
-    All mappings are of one mapspace, with nests of the same Einsums.
-    """
-
-    def __init__(self) -> None:
-        self._kept: dict[object, tuple[NestPart, Bound]] = {}
-        self._last: dict[object, tuple[NestPart, Bound]] = {}
-
-    def bound(self, parts: Sequence[NestPart], architecture: Architecture) -> tuple[Bound, ...]:
-        """Bind the nests of a mapping, except those that are kept. Raises as ``bind``."""
-        self._last = {}
-        for part in parts:
-            key = (part.mapping, id(part.program), tuple(part.shapes.items()))
-            bound = self._kept[key][1] if key in self._kept else bound_part(part, architecture)
-            self._last[key] = (part, bound)
-        return tuple(bound for _, bound in self._last.values())
-
-    def keep(self) -> None:
-        """Keep the nests that were bound last, and forget all others."""
-        self._kept = self._last
-
-    def has_run(self, bound: Bound) -> bool:
-        """Return whether a nest is kept, and so has run."""
-        return any(bound is known for _, known in self._kept.values())
+_RECENT_NESTS = 8
+"""Bound mappings kept for each nest: a search changes one nest at a time, and rebinds it alone."""
 
 
 def bound_part(part: NestPart, architecture: Architecture) -> Bound:
-    """Bind one nest of several. Raises as ``bind``."""
-    return bind(part.program, part.mapping, architecture, part.shapes)
+    """Bind one nest of several, unless it was bound recently. Raises as ``bind``."""
+    key = (part.mapping, Identity(architecture), tuple(part.shapes.items()))
+    return part.program.memo(_recent_bounds).get(
+        key, lambda: bind(part.program, part.mapping, architecture, part.shapes)
+    )
 
 
-def bound_nests(
-    space: Mapspace | Region, mapping: Mapping, known: NestMemo | None = None
-) -> tuple[tuple[str, Bound], ...]:
+def _recent_bounds(program: Program) -> Cache[Bound]:
+    del program
+    return Cache(_RECENT_NESTS)
+
+
+def bound_nests(space: Mapspace | Region, mapping: Mapping) -> tuple[tuple[str, Bound], ...]:
     """Bind each nest of a mapping; return its name with it.
-
-    Parameters
-    ----------
-    known : NestMemo, optional
-        Nests of the mapping that was changed.
 
     Raises
     ------
@@ -137,17 +115,14 @@ def bound_nests(
     own = {tile.member for nest in mapping.nests for tile in nest.tiles}
     given = {rank: size for rank, size in space.given.items() if rank not in own}
     parts = nests_of(space.program, mapping, given)
-    bounds = (known or NestMemo()).bound(parts, space.architecture)
-    return tuple((part.name, bound) for part, bound in zip(parts, bounds, strict=True))
+    return tuple((part.name, bound_part(part, space.architecture)) for part in parts)
 
 
-def _obeying_nests(
-    space: Mapspace | Region, mapping: Mapping, known: NestMemo | None = None
-) -> tuple[tuple[str, Bound], ...]:
+def _obeying_nests(space: Mapspace | Region, mapping: Mapping) -> tuple[tuple[str, Bound], ...]:
     if space.constraints:
         text = f"constraints are on one nest, and the mapping '{mapping.name}' has several"
         raise MappingError(Problem(text, mapping.span))
-    return bound_nests(space, mapping, known)
+    return bound_nests(space, mapping)
 
 
 def _run_nests(
@@ -166,7 +141,6 @@ def run_mapping(
     space: Mapspace | Region,
     mapping: Mapping,
     objective: SearchObjective,
-    known: NestMemo | None = None,
 ) -> EngineRun:
     """Run a mapping of a mapspace's cascade, inside or outside of the mapspace.
 
@@ -178,8 +152,6 @@ def run_mapping(
         Its own tiles override those of the mapspace; choices that it leaves open are made.
     objective : SearchObjective
         Objective for ``EngineRun.value``.
-    known : NestMemo, optional
-        Nests of the mapping that was changed.
 
     Raises
     ------
@@ -187,7 +159,7 @@ def run_mapping(
         The mapping is illegal, does not fit, or breaks a constraint of the mapspace.
     """
     if mapping.nests:
-        return _run_nests(space, mapping, _obeying_nests(space, mapping, known), objective)
+        return _run_nests(space, mapping, _obeying_nests(space, mapping), objective)
     return _run_bound(_obeying(space, mapping), mapping, objective)
 
 
@@ -196,7 +168,6 @@ def run_to_beat(
     mapping: Mapping,
     objective: SearchObjective,
     best: EngineRun,
-    known: NestMemo | None = None,
 ) -> EngineRun | None:
     """Run a mapping; return None as soon as it is certain to be slower than the best, for
     latency.
@@ -205,8 +176,6 @@ def run_to_beat(
     ----------
     best : EngineRun
         Run to beat.
-    known : NestMemo, optional
-        Nests of the best mapping.
 
     Raises
     ------
@@ -214,9 +183,8 @@ def run_to_beat(
         As ``run_mapping``, for all parts that were looked at.
     """
     if mapping.nests:
-        known = known or NestMemo()
-        nests = _obeying_nests(space, mapping, known)
-        if objective.code == LATENCY and _are_slower(nests, best.result.latency_s, known):
+        nests = _obeying_nests(space, mapping)
+        if objective.code == LATENCY and _are_slower(nests, best.result.latency_s):
             return None
         return _run_nests(space, mapping, nests, objective)
     if objective.code != LATENCY:
@@ -227,16 +195,20 @@ def run_to_beat(
     return _run_bound(bound, mapping, objective)
 
 
-def _are_slower(nests: tuple[tuple[str, Bound], ...], seconds: float, known: NestMemo) -> bool:
+def _are_slower(nests: tuple[tuple[str, Bound], ...], seconds: float) -> bool:
     """Return whether the nests together take longer than some seconds, running as few as
     possible."""
     # Results are rounded to floats, so equal times may differ by the rounding.
     limit = seconds * (1 + 1e-9)
-    new = [bound for _, bound in nests if not known.has_run(bound)]
-    spent = sum(_seconds(*nest) for nest in nests if known.has_run(nest[1]))
+    new = [bound for name, bound in nests if not _has_run(name, bound)]
+    spent = sum(_seconds(name, bound) for name, bound in nests if _has_run(name, bound))
     if new and takes_longer(new[-1], limit - spent, before=new[:-1]):
         return True
     return sum(_seconds(*nest) for nest in nests) > limit
+
+
+def _has_run(name: str, bound: Bound) -> bool:
+    return bound.has(result_of_nest, name, "analytical")
 
 
 def _seconds(name: str, bound: Bound) -> float:
