@@ -17,9 +17,11 @@ from archsim.spec.files.mapping_text import mapping_text
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError, SpecError
 from mappers.construct.choices import choose
+from mappers.exact.policy import BRIEF
+from mappers.pareto.front_search import pareto_front
 from mappers.problem.engine_run import run_mapping
 from mappers.problem.objectives import OBJECTIVES
-from mappers.problem.protocol import SearchProblem, silent
+from mappers.problem.protocol import Clock, SearchProblem, silent
 from mappers.relax.search import best_mapping
 from mappers.space.mapspace import Mapspace
 
@@ -274,6 +276,16 @@ def test_a_search_lets_go_round_what_has_no_room(small: Path) -> None:
     assert not searched(64).traffic[0].total_bytes
     # A chip has no room for all of what the others need, too: parts of it go round.
     assert searched(33).traffic[0].total_bytes > 0
+
+
+def test_a_front_lets_go_round_what_has_no_room(small: Path) -> None:
+    """Without the ring no point of it is legal."""
+    program, shapes = Cascade.load(small / "product.yaml").program, {"M": 6, "N": 9, "K": 2}
+    machine = Architecture.load(small / "machine.yaml", ["memories.home.capacity=33B"])
+    problem = SearchProblem(Mapspace.of(program, machine, shapes), OBJECTIVES["latency"])
+    front = pareto_front(problem, lambda _: None, Clock(None), effort=BRIEF)
+    assert front.runs
+    assert all(point.result.traffic[0].total_bytes > 0 for point in front.runs)
 
 
 def test_a_ring_is_written_and_kept(small: Path) -> None:
