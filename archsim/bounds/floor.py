@@ -14,7 +14,7 @@ of a result (``Bounds``) are of its mapping; the floor is of its work.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
@@ -22,7 +22,7 @@ from math import prod
 from typing import NamedTuple
 
 from einsum_cascade.ir import Gather, Program
-from einsum_cascade.memo import lazy_field
+from einsum_cascade.memo import Cache, lazy_field
 
 from ..counts.accesses import EinsumCount, RegisterUses, Uses
 from ..counts.meter import EXACT
@@ -39,6 +39,7 @@ from ..spec.tensor_words import TensorWords
 from .makespan import makespan_bound
 from .minimal_domain import minimal_domains
 from .operand_delivery import EinsumAccesses, OperandDelivery, operand_delivery_of
+from .policy import MAX_CACHED_SIZES
 from .tile_sizes import (
     ALL,
     FreeTileSize,
@@ -51,9 +52,6 @@ from .tile_sizes import (
     partially_covered,
     partition_member_of,
 )
-
-_MAX_CACHED_SIZES = 16
-"""Shapes and arrays for which it is remembered what sizes of a cascade's own tiles leave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +124,10 @@ def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
 
     sized: tuple[_Ranges, ...] = ()
     if bound.remember_for_pattern(_growing):
-        sized = program.memo(_SizeCache).of(bound, least(), inflow, whole)
+        fewest = least()
+        sized = program.memo(_size_cache).get(
+            _size_key(bound, fewest), lambda: (*_sized(bound, fewest, inflow, whole),)
+        )
     return LeastWork(
         words=sum(words.values(), Fraction(0)),
         counts=least,
@@ -198,31 +199,17 @@ def _least_points(e: BoundEinsum, count: EinsumCount, nests: tuple[LoopNest, ...
 _Ranges = list[tuple[Fraction, tuple[EinsumCount, ...]]]
 
 
-class _SizeCache:
-    """What is left at sizes of a program's own tiles, for shapes and arrays that were asked of
-    lately: the same for every mapping, of which a search runs many."""
+def _size_cache(_: Program) -> Cache[tuple[_Ranges, ...]]:
+    """Return the ranges of a program's own tiles: a search asks for the same with each mapping."""
+    return Cache(MAX_CACHED_SIZES)
 
-    def __init__(self, _: Program) -> None:
-        self._known: dict[tuple[object, ...], tuple[_Ranges, ...]] = {}
 
-    def of(
-        self,
-        bound: Bound,
-        least: tuple[EinsumCount, ...],
-        inflow: Mapping[str, ArrayInflow],
-        whole: Collection[str],
-    ) -> tuple[_Ranges, ...]:
-        """As ``_sized`` says."""
-        machine = bound.architecture
-        copies = tuple(machine.copies(array.name) for array in machine.arrays)
-        free = tuple(bound.remember_for_pattern(free_partitions).items())
-        key = (bound.shapes, free, machine.arrays, copies, tuple(c.einsum for c in least))
-        if key not in self._known:
-            found = tuple(_sized(bound, least, inflow, whole))
-            if len(self._known) >= _MAX_CACHED_SIZES:
-                self._known.pop(next(iter(self._known)))
-            self._known[key] = found
-        return self._known[key]
+def _size_key(bound: Bound, least: tuple[EinsumCount, ...]) -> Hashable:
+    """Return all that ``_sized`` depends on beside the program."""
+    machine = bound.architecture
+    copies = tuple(machine.copies(array.name) for array in machine.arrays)
+    free = tuple(bound.remember_for_pattern(free_partitions).items())
+    return (bound.shapes, free, machine.arrays, copies, tuple(c.einsum for c in least))
 
 
 def _sized(

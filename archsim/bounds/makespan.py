@@ -15,8 +15,7 @@ from itertools import islice, product
 from math import gcd, lcm
 from typing import TypeVar
 
-_MAX_SHARES_AROUND_AN_ARRAY = 1_000
-"""Shares around one array at the most: some of many ties, too, give a bound."""
+from .policy import MAX_ASSIGNMENTS, MAX_SHARES_AROUND_AN_ARRAY, MAX_SHARES_FOLLOWED
 
 Number = TypeVar("Number", float, Fraction)
 
@@ -51,7 +50,7 @@ def tie_shares(
             (one,) if other == middle else _ratios(work, middle, other, one)
             for other in range(arrays)
         ]
-        found |= dict.fromkeys(islice(product(*choices), _MAX_SHARES_AROUND_AN_ARRAY))
+        found |= dict.fromkeys(islice(product(*choices), MAX_SHARES_AROUND_AN_ARRAY))
     return tuple(found)
 
 
@@ -66,13 +65,6 @@ def _ratios(
             found[here / there] = None
     return tuple(found)
 
-
-_MAX_SHARES_FOLLOWED = 48
-"""Shares of arrays whose bounds are followed: those that tell most before any Einsum has its
-array."""
-
-_NODES = 400
-"""Assignments of some Einsums that are gone on from; what they were by then bounds the rest."""
 
 _FIXED_POINT_BITS = 60
 """Of fixed-point shares."""
@@ -125,7 +117,7 @@ def makespan_bound(einsums: Sequence[Mapping[int, Fraction]], arrays: int) -> Fr
     made = 0
     while True:
         bound, depth, _, sums = heappop(open_)
-        if -depth == len(whole) or made >= _NODES:
+        if -depth == len(whole) or made >= MAX_ASSIGNMENTS:
             return Fraction(bound, unit << _FIXED_POINT_BITS)
         for array, cycles in whole[-depth].items():
             made += 1
@@ -166,4 +158,4 @@ def _tightest_shares(
 
     beside = {*shares[arrays:]} - {*shares[:arrays]}
     others = sorted(beside, key=lambda one: (told(one), one), reverse=True)
-    return [*shares[:arrays], *others[:_MAX_SHARES_FOLLOWED]]
+    return [*shares[:arrays], *others[:MAX_SHARES_FOLLOWED]]

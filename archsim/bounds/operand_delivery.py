@@ -15,7 +15,7 @@ from itertools import combinations, product
 from math import ceil, inf, prod, sqrt
 from typing import NamedTuple
 
-from einsum_cascade.memo import IdentityCache
+from einsum_cascade.memo import Cache, Identity
 from einsum_cascade.operations import Operations
 
 from ..energy.estimators import memory_access, register_access
@@ -23,9 +23,7 @@ from ..iteration.access_map import AccessMap, Digits
 from ..iteration.loops import Axis
 from ..spec.arch import Architecture, ProcessingArray
 from ..spec.tensor_words import ONE_WORD, TensorWords
-
-_LANE_STEPS_PER_DOUBLING = 4
-"""Steps in which the number of elements that add up one result is doubled."""
+from .policy import LANE_STEPS_PER_DOUBLING, MAX_CACHED_ARRAYS, MAX_CACHED_POINTS
 
 _ROUNDING_MARGIN = 1 - 1e-12
 """There are mappings that do no more than this; sums of theirs are rounded otherwise."""
@@ -87,11 +85,8 @@ class OperandDelivery:
 
     def _mean(self, prices: _ArrivalPrices) -> float:
         """The least cost of a point."""
-        result, key = self.result, self._key(prices)
-        known = prices.known.get(key)
-        if known is None:
-            known = prices.keep(key, self._cheapest(prices))
-        stay, parts = known
+        result = self.result
+        stay, parts = prices.cheapest.get(self._key(prices), lambda: self._cheapest(prices))
         least = stay
         if result is not None:
             for most, goes in parts:
@@ -158,9 +153,6 @@ _CheapestPoints = tuple[float, tuple[tuple[float, float], ...]]
 """The least that arrives for a point whose result stays; and for one whose result leaves, by the
 number of elements that add it up at the most."""
 
-_MAX_CACHED_POINTS = 512
-"""Einsums whose cheapest points are remembered, for an array."""
-
 
 class _ArrivalPrices:
     """What values cost that arrive at the elements of an array, in pJ.
@@ -186,8 +178,8 @@ class _ArrivalPrices:
         self._feeding: dict[str, tuple[_ArrivalLine, ...]] = {}
         self._written: dict[str, float] = {}
         self._back: dict[str, float] = {}
-        self.known: dict[Hashable, _CheapestPoints] = {}
-        """By what it depends on (``OperandDelivery``), which is mostly the same at any length."""
+        self.cheapest = Cache[_CheapestPoints](MAX_CACHED_POINTS)
+        """Cheapest points by ``OperandDelivery``'s key, which rarely depends on a length."""
         self.elements = array.elements
         self.copies = machine.copies(array.name)
         together = max((self.copies / machine.copies(m.name) for m in machine.memories), default=1)
@@ -197,18 +189,11 @@ class _ArrivalPrices:
         # Where one element alone is billed, it has no less to do than an equal part of all.
         self._billed = 1 / (self.copies * array.elements) if alone else 1.0
 
-    def keep(self, key: Hashable, found: _CheapestPoints) -> _CheapestPoints:
-        """Remember the cheapest points of an Einsum."""
-        if len(self.known) >= _MAX_CACHED_POINTS:
-            self.known.clear()
-        self.known[key] = found
-        return found
-
     def lanes(self, most: float) -> Iterator[tuple[float, float]]:
         """Numbers of elements that may add up one result: from, and up to."""
         bound, at = min(most, float(self.elements)), 1.0
         while True:
-            after = min(bound, at * 2 ** (1 / _LANE_STEPS_PER_DOUBLING))
+            after = min(bound, at * 2 ** (1 / LANE_STEPS_PER_DOUBLING))
             yield at, after
             if after >= bound:
                 return
@@ -288,7 +273,7 @@ class _ArrivalPrices:
         return self._written[tensor]
 
 
-_PRICES = IdentityCache[tuple[_ArrivalPrices, _ArrivalPrices]](kept=16)
+_PRICES = Cache[tuple[_ArrivalPrices, _ArrivalPrices]](MAX_CACHED_ARRAYS)
 
 
 def _prices_of(
@@ -297,11 +282,14 @@ def _prices_of(
     """What values cost that arrive at an array from memories, and from nowhere."""
     # Of cascades whose values are all words prices are the same.
     words = ONE_WORD if words.alike else words
-    known = _PRICES.find(machine, array, words)
-    if known is not None:
-        return known
-    found = tuple(_ArrivalPrices(machine, array, words, free=free) for free in (False, True))
-    return _PRICES.keep((found[0], found[1]), machine, array, words)
+    key = (Identity(machine), Identity(array), Identity(words))
+    return _PRICES.get(
+        key,
+        lambda: (
+            _ArrivalPrices(machine, array, words),
+            _ArrivalPrices(machine, array, words, free=True),
+        ),
+    )
 
 
 def _shared_out(inputs: list[tuple[float, float]], elements: float) -> float:

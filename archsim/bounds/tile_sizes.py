@@ -22,6 +22,7 @@ from einsum_cascade.masks import AtMostZero, Opaque, conjuncts, inequalities
 
 from ..iteration.loops import Axis
 from ..nest.record import Bound, BoundEinsum
+from .policy import MAX_BISECTIONS
 
 ALL = Fraction(1)
 """The share of an Einsum of which something is left at any size of tiles."""
@@ -226,10 +227,6 @@ def cut_ranks(bound: Bound) -> frozenset[str]:
     )
 
 
-_MAX_BISECTIONS = 40
-"""Ranges that are halved at the most; what they bound by then is as valid."""
-
-
 @dataclass(frozen=True)
 class TileSizes:
     """Sizes of a tile from ``low`` to ``high``, and what is left of Einsums at each of them."""
@@ -273,7 +270,7 @@ def best_ranges(
         heappush(open_, (least(found := ranges(low, high)), number, found))
 
     add(1, longest)
-    for _ in range(_MAX_BISECTIONS):
+    for _ in range(MAX_BISECTIONS):
         _, _, best = open_[0]
         if best.low == best.high:
             break

@@ -7,13 +7,20 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import NamedTuple
 
-from einsum_cascade.memo import IdentityCache
+from einsum_cascade.memo import Cache, Identity
 from einsum_cascade.operations import Operations
 
 from ..counts.accesses import AccessCount, EinsumCount
 from ..spec.arch import Architecture, ProcessingArray
 from ..spec.tensor_words import ONE_WORD, TensorWords
-from .estimators import AccessEnergy, action_pj, functional_units, memory_access, register_access
+from .estimators import (
+    MAX_CACHED_MACHINES,
+    AccessEnergy,
+    action_pj,
+    functional_units,
+    memory_access,
+    register_access,
+)
 
 
 class Charge(NamedTuple):
@@ -122,15 +129,13 @@ class PriceList:
         return self._known[key]
 
 
-_PRICES = IdentityCache[PriceList]()
+_PRICES = Cache[PriceList](MAX_CACHED_MACHINES)
 
 
 def prices_of(architecture: Architecture, words: TensorWords) -> PriceList:
-    """The prices of a machine, which are the same for each run on it."""
-    known = _PRICES.find(architecture, words)
-    if known is not None:
-        return known
-    return _PRICES.keep(PriceList(architecture, words), architecture, words)
+    """Return the prices of a machine, which are the same for each run on it."""
+    key = (Identity(architecture), Identity(words))
+    return _PRICES.get(key, lambda: PriceList(architecture, words))
 
 
 class PricedAmounts(NamedTuple):
@@ -251,15 +256,14 @@ def leakage_w(architecture: Architecture) -> tuple[tuple[str, float], ...]:
     >>> leakage_w(Architecture.load("fusemax", ["technology.memories.sram.leakage=10 pW/bit"]))
     (('global_buffer', 0.00134217728),)
     """
-    known = _LEAKING.find(architecture)
-    if known is not None:
-        return known
-    found = tuple((name, watts) for name, watts in _components(architecture) if watts)
-    return _LEAKING.keep(found, architecture)
+    return _LEAKAGE.get(
+        Identity(architecture),
+        lambda: tuple((name, watts) for name, watts in _components(architecture) if watts),
+    )
 
 
-_LEAKING = IdentityCache[tuple[tuple[str, float], ...]]()
-"""Of machines lately: each run of a machine asks for the same."""
+_LEAKAGE = Cache[tuple[tuple[str, float], ...]](MAX_CACHED_MACHINES)
+"""Leaking components of the machines used last."""
 
 
 def _components(architecture: Architecture) -> Iterator[tuple[str, float]]:

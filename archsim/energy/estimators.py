@@ -14,12 +14,15 @@ from math import dist, exp, log
 from typing import NamedTuple
 
 from einsum_cascade.errors import SpecError, did_you_mean
-from einsum_cascade.memo import IdentityCache
+from einsum_cascade.memo import Cache, Identity
 
 from ..spec.arch import Architecture, Memory, ProcessingArray
 from ..spec.technology import Action, AddressAdder, MemoryClass, SramPoint, Technology
 
 Named = tuple[tuple[str, float], ...]
+
+MAX_CACHED_MACHINES = 8
+"""Machines whose prices, areas and leakage are kept: runs of one machine share them."""
 
 _AREA_BITS_EXPONENT = 1.05
 _AREA_WIDTH_EXPONENT = 3.5
@@ -140,12 +143,11 @@ def areas(architecture: Architecture) -> Named:
     SpecError
         The technology cannot size a component.
     """
-    known = _AREAS.find(architecture)
-    return _AREAS.keep(_areas(architecture), architecture) if known is None else known
+    return _AREAS.get(Identity(architecture), lambda: _areas(architecture))
 
 
-_AREAS = IdentityCache[Named]()
-"""Of machines lately: each run of a machine asks for the same."""
+_AREAS = Cache[Named](MAX_CACHED_MACHINES)
+"""Areas of the machines used last."""
 
 
 def _areas(architecture: Architecture) -> Named:

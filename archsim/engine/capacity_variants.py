@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import Final
 
+from einsum_cascade.memo import Cache, Identity
+
 from ..bounds.floor import LeastWork, floor_of
 from ..counts.accesses import EinsumCount
 from ..energy.charges import PricedAmounts, leakage_charges, leakage_w, priced_lines
@@ -16,11 +18,10 @@ from ..nest.record import Bound
 from ..result.record import Floor
 from ..result.result import Result
 from ..spec.arch import Architecture, Memory
-from ..spec.technology import Technology
 from .assemble import buffers_of, energy_by
+from .policy import MAX_CACHED_PRICES
 
 _CAPACITIES: Final = ("capacity_bytes", "billed_bytes")
-_MAX_CACHED_PRICES: Final = 4096
 
 _but_capacities = attrgetter(*(f.name for f in fields(Memory) if f.name not in _CAPACITIES))
 _but_memories = attrgetter(
@@ -52,19 +53,18 @@ class MemoryPrices:
     """Prices of memories, each worked out once: neighbouring machines have most in common."""
 
     def __init__(self) -> None:
-        self._technology: Technology | None = None
-        self._known: dict[tuple[object, ...], _MemoryPrice] = {}
+        self._known = Cache[_MemoryPrice](MAX_CACHED_PRICES)
 
     def of(self, machine: Architecture, memory: Memory) -> _MemoryPrice:
         """The price of one of a machine's memories. Raises SpecError as ``areas``."""
-        if machine.technology is not self._technology or len(self._known) > _MAX_CACHED_PRICES:
-            self._technology, self._known = machine.technology, {}
-        copies = machine.copies(memory.name)
-        key = (memory.name, memory.energy, memory.line_bits, memory_rows(memory), copies)
-        if key not in self._known:
-            line, area = memory_access(machine, memory), memory_area(machine, memory)
-            self._known[key] = _MemoryPrice(line, area or 0.0)
-        return self._known[key]
+        technology, copies = Identity(machine.technology), machine.copies(memory.name)
+        key = (technology, memory.name, memory.energy, memory.line_bits, memory_rows(memory))
+        return self._known.get(
+            (*key, copies),
+            lambda: _MemoryPrice(
+                memory_access(machine, memory), memory_area(machine, memory) or 0.0
+            ),
+        )
 
 
 class CapacityVariants:

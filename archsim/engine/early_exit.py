@@ -15,6 +15,7 @@ from ..counts.occupancy import busy_cycles, memory_bytes, transfer_cycles
 from ..counts.spill import count_mapping, count_of
 from ..nest.record import Bound
 from ..schedule.kinds import kind_of
+from .policy import MIN_PROBLEMS_TO_SAMPLE
 
 
 def takes_longer(bound: Bound, seconds: float, *, before: Iterable[Bound] = ()) -> bool:
@@ -48,10 +49,6 @@ def takes_longer(bound: Bound, seconds: float, *, before: Iterable[Bound] = ()) 
     return False
 
 
-_MIN_PROBLEMS_TO_SAMPLE = 8
-"""Problems of instances that are counted together without a look at a part of them first."""
-
-
 def _sampled_bounds(bound: Bound) -> Iterator[Fraction]:
     """Cycles that a mapping takes at the least, as its arrays alone tell, and then what memories
     move for some of the parts that instances have of a rank under a mask: what is far slower shows
@@ -61,7 +58,7 @@ def _sampled_bounds(bound: Bound) -> Iterator[Fraction]:
         return
     yield sum((max(_arrays(bound, names).values()) for names in groups), Fraction(0))
     number = len(instances.problems)
-    for some in (number // 4, number // 2) if number >= _MIN_PROBLEMS_TO_SAMPLE else ():
+    for some in (number // 4, number // 2) if number >= MIN_PROBLEMS_TO_SAMPLE else ():
         ported = counts_at_ports(bound, bound.memo(count_mapping), some)
         together = (tuple(c for c in ported if c.einsum in names) for names in groups)
         yield sum((_busiest(bound, counts) for counts in together), Fraction(0))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from fractions import Fraction
-from typing import Final
 
 from einsum_cascade.errors import MappingError
 from einsum_cascade.ir import Program
@@ -26,6 +24,7 @@ from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
 from .assemble import assemble
 from .latency import time_bound
+from .policy import CANDIDATE_WORK_SHARE, MAX_CRITICAL_CORES
 
 
 def evaluate_mapping(
@@ -109,12 +108,6 @@ def _timed(bound: Bound, counts: tuple[EinsumCount, ...], engine: str) -> _Timed
     return _TimedInstance(bound, counts, time_bound(bound, counts_at_ports(bound, counts), engine))
 
 
-# Parts within a sixteenth of the most there is to do, and three of them with the first: what each
-# takes has to be run.
-_CANDIDATE_WORK_SHARE: Final = Fraction(15, 16)
-_MAX_CANDIDATES: Final = 3
-
-
 def critical_core_candidates(bound: Bound) -> Iterator[Bound]:
     """A bound mapping as each of the instances has it that may take the longest.
 
@@ -128,9 +121,9 @@ def critical_core_candidates(bound: Bound) -> Iterator[Bound]:
     if at is None:
         return
     most = iterations_of_core(bound)
-    for kind in range(1, min(_MAX_CANDIDATES, len(spread[at].kinds))):
+    for kind in range(1, min(MAX_CRITICAL_CORES, len(spread[at].kinds))):
         led = _with_critical_part(bound, at, kind)
-        if iterations_of_core(led) < _CANDIDATE_WORK_SHARE * most:
+        if iterations_of_core(led) < CANDIDATE_WORK_SHARE * most:
             return  # these are in the order of what there is to do
         yield led
 

@@ -19,6 +19,17 @@ from ..iteration.exact import total
 from ..schedule.program import StepDependency, StepProgram, components
 from ..steps.run_length import OneStep, Repeat, RunLengths, Seq, StepsError, length, steps_by_class
 from .kernel import run
+from .policy import (
+    EVENTS_BEFORE_NUMBA,
+    EVENTS_PER_INTERRUPT_CHECK,
+    LOG_HEAD,
+    LOG_TAIL,
+    MAX_DISTANCE,
+    MAX_EVENTS,
+    MAX_LAG,
+    MIN_ROWS,
+    PERIODS_COMPARED_PER_EVENT,
+)
 from .tables import (
     DONE,
     END,
@@ -44,28 +55,6 @@ from .tables import (
 
 _MAX_TIME_UNITS = 1 << 61
 """Units a run may last."""
-
-MAX_EVENTS = 2_000_000_000
-"""Task events a run may take before it is given up."""
-
-_EVENTS_PER_INTERRUPT_CHECK = 20_000_000
-"""Task events between two chances to interrupt."""
-
-_EVENTS_BEFORE_NUMBA = 100_000
-"""Task events that Python fires in a process before Numba is imported for the rest: much longer
-takes neither."""
-
-_PERIODS_COMPARED_PER_EVENT = 32
-"""Periods of a state that are compared in about the time of a task event."""
-
-_MAX_DISTANCE = 4096
-"""Periods that a dependency may reach back; farther ones wait for this one."""
-
-_MAX_LAG = 4 * _MAX_DISTANCE
-"""Periods that a task may be behind another: a state has all of them, to be copied and compared."""
-
-_LOG_HEAD = 8000
-_LOG_TAIL = 8000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,7 +204,7 @@ def flatten(program: StepProgram, unit: int, logged: bool = False) -> FlatRun:
     """
     least = min(t.stage for t in program.tasks)
     reach = max(t.stage for t in program.tasks) - least
-    if reach > _MAX_LAG:
+    if reach > MAX_LAG:
         raise StepsError(f"a task is {reach:,} steps behind another")
     code, depth = _code(program, reach)
     p = _program(program, unit, code)
@@ -251,8 +240,8 @@ def flatten(program: StepProgram, unit: int, logged: bool = False) -> FlatRun:
             held=filled(0, resources),
         ),
         log=Log(
-            rows=filled(0, _LOG_HEAD + _LOG_TAIL if logged else 1, LOG_FIELDS),
-            tail=_LOG_TAIL if logged else 0,
+            rows=filled(0, LOG_HEAD + LOG_TAIL if logged else 1, LOG_FIELDS),
+            tail=LOG_TAIL if logged else 0,
         ),
         reach=reach,
     )
@@ -268,7 +257,7 @@ def _program(program: StepProgram, unit: int, code: Numbers) -> KernelProgram:
         waits = program.ago(d)
         known = [x for x in waits if x is not None]
         assert min(known, default=0) >= 0, "an order respects dependencies"
-        ago = [-1 if x is None else min(x, _MAX_DISTANCE) for x in waits]
+        ago = [-1 if x is None else min(x, MAX_DISTANCE) for x in waits]
         need[d.before] = max(need[d.before], *ago)
         if not program.in_turn(d):
             incoming[d.after].append((d, ago))
@@ -412,7 +401,7 @@ class _PythonBudget:
 @cache
 def _python_budget() -> _PythonBudget:
     """One for the whole process: what costs an import once need not be put off for ever."""
-    return _PythonBudget(_EVENTS_BEFORE_NUMBA)
+    return _PythonBudget(EVENTS_BEFORE_NUMBA)
 
 
 def _go_on(flat: FlatRun, left: int, jumping: bool) -> int:
@@ -424,7 +413,7 @@ def _go_on(flat: FlatRun, left: int, jumping: bool) -> int:
     patience, regs = _python_budget(), flat.state.regs
     tables = flat.program, flat.state, flat.marks, flat.log
     # To compare states takes longer the farther back anything looks.
-    each = 1 + flat.marks.back // _PERIODS_COMPARED_PER_EVENT
+    each = 1 + flat.marks.back // PERIODS_COMPARED_PER_EVENT
     if patience.left >= each and "numba" not in sys.modules:
         before = regs[FIRED]
         status = run(*tables, flat.reach, min(patience.left // each, left), jumping)
@@ -432,7 +421,7 @@ def _go_on(flat: FlatRun, left: int, jumping: bool) -> int:
         return status
     from . import native
 
-    return native.run(*tables, flat.reach, min(_EVENTS_PER_INTERRUPT_CHECK, left), jumping)
+    return native.run(*tables, flat.reach, min(EVENTS_PER_INTERRUPT_CHECK, left), jumping)
 
 
 def _end(program: StepProgram, flat: FlatRun, unit: int) -> Fraction:
@@ -464,7 +453,7 @@ def _shown(
     numbers = iter(flat.log.rows)
     # One iterator in each place: it gives out rows.
     log = list(zip(*(numbers,) * LOG_FIELDS, strict=True))
-    head, tail = _LOG_HEAD, flat.log.tail
+    head, tail = LOG_HEAD, flat.log.tail
     stretches = [log[:logged]]
     if logged > len(log):
         # The ring's next row to be written over is its oldest.
@@ -495,10 +484,6 @@ def _gaps(slices: list[Slice], breaks: list[tuple[int, int | None]]) -> Iterator
         after = min((s.start for s in slices[place:end]), default=before)
         if after > before:
             yield Gap(steps=steps, start=before, end=after)
-
-
-_MIN_ROWS = 6
-"""Rows below which nothing is gained: some are run to know the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -550,7 +535,7 @@ def with_rows(
         rows = alike // apart if apart else 0
         first = tuple(
             GrowingPart(counts[i], counts[i + apart] - counts[i], pairs[i][1])
-            for i in range(at, at + apart if rows >= _MIN_ROWS else at)
+            for i in range(at, at + apart if rows >= MIN_ROWS else at)
         )
         if first and any(p.more for p in first) and _is_busy(first, busy):
             yield EvenRows(rows, first)

@@ -28,6 +28,7 @@ from __future__ import annotations
 from math import gcd
 
 from . import steady_state as repeats
+from .policy import ITERATIONS_BETWEEN_LOOKS, MAX_ROWS
 from .steady_state import _advance, _ahead, _even, _go_on, _mark, _shift
 from .tables import (
     CODE_FIELDS,
@@ -63,12 +64,6 @@ from .tables import (
     Marks,
     State,
 )
-
-MAX_ROWS = 1 << 20
-"""Rows in a round that are still looked for."""
-
-_ITERATIONS_BETWEEN_LOOKS = 4
-"""Iterations of a loop between two looks at whether tasks run ahead of one another."""
 
 
 def _note(s: State, log: Log, task: int, step: int, start: int, end: int) -> None:
@@ -180,7 +175,7 @@ def _iterated(
         alone = code[end + 1] == pc - 1
         if (
             alone
-            and loops[at + SINCE] % _ITERATIONS_BETWEEN_LOOKS == 0
+            and loops[at + SINCE] % ITERATIONS_BETWEEN_LOOKS == 0
             and _even(p, s, m, reach, period)
         ):
             # At least two iterations stay to be run as they are.

@@ -20,10 +20,11 @@ from ..schedule.program import StepProgram
 from ..schedule.timing import Timing, refuse_no_time
 from ..steps.group import FusionGroup, Walk
 from ..steps.run_length import StepsError, steps_by_class
-from .events import MAX_EVENTS, EventRun, run_program
+from .events import EventRun, run_program
+from .policy import BOUNDING_SHARE, MAX_ANALYTICAL_EVENTS, MAX_EVENTS
 
-_MAX_EVENTS_BY_ENGINE = {"analytical": 20_000_000, "event": MAX_EVENTS}
-"""Task events after which an engine takes the average step: some seconds, or some minutes."""
+_MAX_EVENTS_BY_ENGINE = {"analytical": MAX_ANALYTICAL_EVENTS, "event": MAX_EVENTS}
+"""Task events after which each engine times an average step."""
 
 
 def time_bound(
@@ -50,11 +51,6 @@ def time_bound(
         why = refused.problems[0].message
         note = f"an average step was timed, not the real ones: {why}"
         return replace(average, timed_by="average", notes=(*average.notes, note))
-
-
-# Not all of it: even what bounds a run waits for its first operands.
-_BOUNDING_SHARE = Fraction(98, 100)
-"""A resource that is busy for this share of a run bounds it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,5 +196,5 @@ def _bound(program: StepProgram, run: EventRun) -> tuple[str, tuple[str, ...]] |
         names.setdefault(t.resource, []).append(t.name)
     load = {resource: total(terms) for resource, terms in busy.items()}
     busiest = max(load, key=lambda r: load[r])
-    mostly = load[busiest] >= _BOUNDING_SHARE * run.cycles
+    mostly = load[busiest] >= BOUNDING_SHARE * run.cycles
     return (busiest, tuple(names[busiest])) if mostly else None

@@ -52,9 +52,9 @@ def test_where_there_are_too_many_ways_it_is_below_all_of_them(
     sizes = (97, 83, 79, 71, 67, 61, 59, 53)
     einsums = [{0: Fraction(n), 1: Fraction(n + k)} for k, n in enumerate(sizes)]
     exact = by_all_ways(einsums, 2)
-    monkeypatch.setattr(assigned, "_NODES", 10**6)
+    monkeypatch.setattr(assigned, "MAX_ASSIGNMENTS", 10**6)
     assert makespan_bound(einsums, 2) == exact
-    monkeypatch.setattr(assigned, "_NODES", 6)
+    monkeypatch.setattr(assigned, "MAX_ASSIGNMENTS", 6)
     assert Fraction(sum(sizes), 2) <= makespan_bound(einsums, 2) < exact
 
 
