@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from itertools import chain, combinations
 from typing import NamedTuple
 
-from ..iteration.bands import Band
+from ..iteration.bands import RankBand
 from ..iteration.loop_nest import LoopNest
 from ..iteration.loops import Loop
 from ..nest.masks import MaskBands, band_ranks, bands_of_any, window_over
@@ -23,7 +23,7 @@ class _StepCounts(NamedTuple):
 
     stepping: frozenset[str]
     """Rank variables of the loops that make the steps."""
-    band: Band
+    band: RankBand
     """Outside of which they are idle."""
     idle: frozenset[str]
     """Einsums that some nest may leave out then."""
@@ -98,7 +98,7 @@ def _no_op_steps(bound: Bound, masks: MaskBands) -> Iterator[_StepCounts]:
 
 
 def _windowed(
-    bound: Bound, e: BoundEinsum, stepping: Collection[str], band: Band, fine: Collection[str]
+    bound: Bound, e: BoundEinsum, stepping: Collection[str], band: RankBand, fine: Collection[str]
 ) -> LoopNest:
     """Loops over the single values of some variables of a band's ranks."""
     loops = tuple(

@@ -171,7 +171,7 @@ def allowed_points(bound: Bound, e: BoundEinsum, meter: Meter[Any]) -> int:
 def _inside(e: BoundEinsum, window: Window) -> int:
     """Points inside the band that an Einsum's mask is: those of its two ranks, times the rest."""
     across = prod(n for axis, n in enumerate(e.extents) if window.side(axis) is None)
-    return across * window.box.points
+    return across * window.band.points
 
 
 def registers_of(bound: Bound, e: BoundEinsum, number: int, meter: Meter[T]) -> RegisterUses[T]:

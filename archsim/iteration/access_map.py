@@ -12,7 +12,7 @@ from einsum_cascade.ir import Access, Affine, AffineTerm, Gather, Index
 from einsum_cascade.memo import cached_property
 from einsum_cascade.source import Span
 
-from .loops import Axis, Extents, iterations
+from .loops import Axis, Extents, count_digits, iterations
 
 _MAX_ENUMERATED_POINTS = 200_000
 """Irregular index images are enumerated up to this many points."""
@@ -50,22 +50,11 @@ class Digits:
         """
         if self._complete:
             return extents[self.axis]
-        return _distinct(extents[self.axis], self.strides)
+        return count_digits(extents[self.axis], self.strides)
 
     def tuples(self, extents: Extents) -> Iterator[tuple[int, ...]]:
         """The distinct tuples themselves."""
         return _tuples(extents[self.axis], self.strides)
-
-
-def _distinct(extent: int, strides: tuple[tuple[int, bool], ...]) -> int:
-    if not any(kept for _, kept in strides):
-        return 1
-    (stride, kept), rest = strides[0], strides[1:]
-    if not kept:
-        # The first iteration is the fullest: what the others hold, it holds too.
-        return _distinct(min(extent, stride), rest)
-    full, last = divmod(extent, stride)
-    return (full * _distinct(stride, rest) if full else 0) + (_distinct(last, rest) if last else 0)
 
 
 def _tuples(extent: int, strides: tuple[tuple[int, bool], ...]) -> Iterator[tuple[int, ...]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import lru_cache, reduce
 from itertools import combinations
 from math import gcd
@@ -13,165 +14,301 @@ from .loops import Loop, iterations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Band:
-    """``low <= plus - minus <= high`` between two ranks' coordinates (or of one)."""
+class RankBand:
+    """Condition ``low <= plus - minus <= high`` on the coordinates of two ranks, or of one."""
 
     plus: str
     minus: str | None
     low: int
     high: int
 
+    def swapped(self) -> RankBand:
+        """Return the same band with the other of its two ranks subtracted."""
+        assert self.minus is not None, "a band of one rank cannot be swapped"
+        return RankBand(plus=self.minus, minus=self.plus, low=-self.high, high=-self.low)
 
-class Box(NamedTuple):
-    """``low <= x - y <= high`` for x in ``[0, plus)`` and y in ``[0, minus)``, in elements.
+    def intersection(self, other: RankBand) -> RankBand | None:
+        """Return the band of both conditions; None if they are between other ranks."""
+        if (self.plus, self.minus) == (other.minus, other.plus):
+            other = other.swapped()
+        if (self.plus, self.minus) != (other.plus, other.minus):
+            return None
+        return replace(self, low=max(self.low, other.low), high=min(self.high, other.high))
 
-    A tuple, since walks over tiles look up millions of them. A causal mask of 4 keys (x) and 4
-    queries (y) lets through those with ``x - y <= 0``. Of its tiles of 2 keys the second
-    begins with the queries from 2 on:
+    def over(self, shapes: Mapping[str, int]) -> Band:
+        """Return the band over all coordinates of its ranks."""
+        rows = 1 if self.minus is None else shapes[self.minus]
+        return Band(self.low, self.high, shapes[self.plus], rows)
 
-    >>> causal = Box(-3, 0, 4, 4)
-    >>> causal.points, causal.tile(1, 2, plus=True).points
+    def widened_to(self, ranks: RankBand, shapes: Mapping[str, int]) -> RankBand | None:
+        """Return the narrowest band between the ranks of another band that holds this one.
+
+        For queries p from 0 on ``m < L`` implies ``m - p < L``. Return None if there is none.
+        """
+        if (self.plus, self.minus) == (ranks.plus, ranks.minus):
+            return self
+        if (self.plus, self.minus) == (ranks.minus, ranks.plus):
+            return self.swapped()
+        if self.minus is not None or ranks.minus is None:
+            return None
+        if self.plus == ranks.plus:
+            return replace(ranks, low=self.low - (shapes[ranks.minus] - 1), high=self.high)
+        if self.plus == ranks.minus:
+            return replace(ranks, low=-self.high, high=shapes[ranks.plus] - 1 - self.low)
+        return None
+
+
+def enclosing_band(bands: Sequence[RankBand], shapes: Mapping[str, int]) -> RankBand | None:
+    """Return the narrowest band that holds several bands; None if they are between other ranks."""
+    ranks = next((b for b in bands if b.minus is not None), bands[0])
+    found = [wide for b in bands if (wide := b.widened_to(ranks, shapes)) is not None]
+    if len(found) < len(bands):
+        return None
+    return replace(ranks, low=min(b.low for b in found), high=max(b.high for b in found))
+
+
+class Band(NamedTuple):
+    """Points ``low <= x - y <= high`` of a box: x in ``[0, columns)``, y in ``[0, rows)``.
+
+    Coordinates count elements. A named tuple is fast to compare: walks over tiles look up millions
+    of bands. A causal mask of 4 keys (x) and 4 queries (y) keeps the points ``x - y <= 0``. The
+    second of its tiles of 2 keys begins with query 2:
+
+    >>> causal = Band(-3, 0, 4, 4)
+    >>> causal.points, causal.tile(1, 2, along_x=True).points
     (10, 3)
     """
 
     low: int
     high: int
-    plus: int
-    minus: int
+    columns: int
+    rows: int
 
     @property
     def empty(self) -> bool:
-        """Whether no point is inside the band."""
-        # Over the box x - y goes from 1 - minus to plus - 1.
-        return self.low > min(self.high, self.plus - 1) or self.high < 1 - self.minus
+        """True if no point is inside the band."""
+        # Over the box x - y goes from 1 - rows to columns - 1.
+        return self.low > min(self.high, self.columns - 1) or self.high < 1 - self.rows
 
     @property
     def full(self) -> bool:
-        """Whether every point is inside the band."""
-        return self.low <= 1 - self.minus and self.high >= self.plus - 1
+        """True if every point of the box is inside the band."""
+        return self.low <= 1 - self.rows and self.high >= self.columns - 1
 
     @property
     def points(self) -> int:
-        """How many points are inside the band, in closed form."""
+        """Number of points inside the band, in closed form."""
         if self.low > self.high:
             return 0
         return self._up_to(self.high) - self._up_to(self.low - 1)
 
     def _up_to(self, bound: int) -> int:
-        """Points with ``x - y <= bound``: for each y, ``bound + y + 1`` of x, cut to the box."""
-        return _staircase(bound + 1 + self.minus, self.plus) - _staircase(bound + 1, self.plus)
+        """Count points with ``x - y <= bound``: ``bound + y + 1`` for each y, cut to the box."""
+        return _staircase(bound + 1 + self.rows, self.columns) - _staircase(bound + 1, self.columns)
 
-    def trimmed(self) -> Box:
-        """The same points, with bounds no wider than the box.
+    def swapped(self) -> Band:
+        """Return the band with x and y exchanged."""
+        return Band(-self.high, -self.low, self.rows, self.columns)
 
-        Boxes of the same points so become equal, and what is counted in one is found again.
+    def trimmed(self) -> Band:
+        """Return the band of the same points whose bounds are no wider than the box.
+
+        Bands with equal points become equal, so that a cache finds counts of either.
         """
-        low, high, plus, minus = self
-        # Compared, not by min and max: walks over tiles come here millions of times.
-        least, most = 1 - minus, plus - 1
-        return Box(low if low > least else least, high if high < most else most, plus, minus)
+        low, high, columns, rows = self
+        # Comparisons are faster than min and max here; walks over tiles trim millions of bands.
+        least, most = 1 - rows, columns - 1
+        return Band(low if low > least else least, high if high < most else most, columns, rows)
 
-    def coarse(self, size: int) -> Box:
-        """A box of which the same tiles hold a point, and the same are full.
+    def coarse(self, size: int) -> Band:
+        """Return a band that the same tiles touch and the same tiles are full of.
 
-        Boxes that no tile tells apart so become equal. The edges move to the corners of tiles
-        that they pass next; a band that lies between such corners stays as it is.
+        Bands that no tile tells apart become equal. Both edges move to the next corners of tiles;
+        a band that lies between such corners stays as it is.
 
-        >>> Box(-7, -1, 8, 8).coarse(4) == Box(-7, 0, 8, 8).coarse(4)
+        >>> Band(-7, -1, 8, 8).coarse(4) == Band(-7, 0, 8, 8).coarse(4)
         True
 
         Parameters
         ----------
         size : int
-            Elements of which all tiles are multiples, along x and y, but for ragged last ones;
-            0: nothing is cut any more.
+            Elements that divide the size of every tile along x and y, except ragged last tiles; 0
+            if nothing is cut any more.
         """
         if size == 0:
-            return _PARTIAL_BOX
+            return _PARTIAL_BAND
         if size == 1:
             return self
-        low, high, plus, minus = self
+        low, high, columns, rows = self
         # Tile (i, j) of S by S holds a point from high = (i - j - 1)*S + 1 on and is full from (i -
-        # j + 1)*S - 1 on; ragged last ones from some n*S + 1 - minus, or n*S + plus - 1, on.
-        # ``high`` goes down to the next of these, and ``low``, of which the same is true backwards,
-        # up.
-        one, end = 1 - minus, plus - 1  # corners, beside 1 and -1
+        # j + 1)*S - 1 on; ragged last tiles from some n*S + 1 - rows, or n*S + columns - 1, on.
+        # ``high`` goes down to the next of these. ``low``, with everything mirrored, goes up.
+        one, end = 1 - rows, columns - 1  # corners, in addition to 1 and -1
         high -= min((high - 1) % size, (high - one) % size, (high + 1) % size, (high - end) % size)
         low += min((1 - low) % size, (one - low) % size, (-1 - low) % size, (end - low) % size)
-        return Box(low, high, plus, minus) if low <= high else self
+        return Band(low, high, columns, rows) if low <= high else self
 
-    def tile(self, index: int, size: int, *, plus: bool) -> Box:
-        """The box that one iteration of a loop over an axis leaves.
+    def tile(self, index: int, size: int, *, along_x: bool) -> Band:
+        """Return the part of the band that one iteration of a loop over an axis covers.
 
         Parameters
         ----------
         index, size : int
-            The iteration's number from 0, and elements of the band's rank in one.
-        plus : bool
-            Whether the loop goes along x; else it goes along y.
+            Number of the iteration from 0, and elements of the rank in one iteration.
+        along_x : bool
+            True if the loop goes along x, else along y.
         """
         moved = index * size
-        if plus:
-            left = min(size, self.plus - moved)
-            return Box(self.low - moved, self.high - moved, left, self.minus).trimmed()
-        left = min(size, self.minus - moved)
-        return Box(self.low + moved, self.high + moved, self.plus, left).trimmed()
+        if along_x:
+            left = min(size, self.columns - moved)
+            return Band(self.low - moved, self.high - moved, left, self.rows).trimmed()
+        left = min(size, self.rows - moved)
+        return Band(self.low + moved, self.high + moved, self.columns, left).trimmed()
 
-    def touched(self, size: int, *, plus: bool) -> tuple[int, int]:
-        """First and last tile of a length that can hold a point (as if all were whole).
+    def touched(self, size: int, *, along_x: bool) -> tuple[int, int]:
+        """Return the first and the last tile that can hold a point, if all tiles were whole.
 
-        The numbers may lie outside the loop: whoever asks cuts them to its iterations.
+        The numbers may lie outside the loop; the caller clips them to the loop's iterations.
 
-        >>> Box(-7, 0, 8, 8).touched(2, plus=True), Box(-7, -4, 8, 8).touched(2, plus=True)
+        >>> Band(-7, 0, 8, 8).touched(2, along_x=True), Band(-7, -4, 8, 8).touched(2, along_x=True)
         ((-4, 3), (-4, 1))
 
         Parameters
         ----------
         size : int
-            Elements of the band's rank in a tile.
-        plus : bool
-            Whether tiles are cut along x; else along y.
+            Elements of the rank in a tile.
+        along_x : bool
+            True if tiles are cut along x, else along y.
         """
-        if plus:
-            # Tile i has x from i*size to i*size + size - 1: some x - y reaches ``low`` with the
-            # last x and y = 0, and is no more than ``high`` with the first x and the last y.
-            return _ceil(self.low - size + 1, size), (self.high + self.minus - 1) // size
-        return _ceil(1 - size - self.high, size), (self.plus - 1 - self.low) // size
+        if along_x:
+            # Tile i has x from i*size to i*size + size - 1. Some x - y reaches ``low`` with the
+            # last x and y = 0, and is at most ``high`` with the first x and the last y.
+            return _ceil(self.low - size + 1, size), (self.high + self.rows - 1) // size
+        return _ceil(1 - size - self.high, size), (self.columns - 1 - self.low) // size
 
-    def covered(self, size: int, *, plus: bool) -> tuple[int, int]:
-        """First and last tile of a length that the band covers (as if all were whole).
+    def covered(self, size: int, *, along_x: bool) -> tuple[int, int]:
+        """Return the first and the last tile that the band covers, if all tiles were whole.
 
         Parameters
         ----------
-        size : int
-            Elements of the band's rank in a tile.
-        plus : bool
-            Whether tiles are cut along x; else along y.
+        size, along_x
+            As of ``touched``.
 
         Returns
         -------
         tuple of (int, int)
-            Uncut, as of ``touched``; the first is after the last where no tile is covered.
+            Not clipped; the first exceeds the last if no tile is covered.
         """
-        if plus:
-            # As ``touched``, of all x and y: the first x and last y reach ``low``, the last x and y
-            # = 0 are no more than ``high``.
-            return _ceil(self.low + self.minus - 1, size), (self.high - size + 1) // size
-        return _ceil(self.plus - 1 - self.high, size), (1 - size - self.low) // size
+        if along_x:
+            # Every x - y of the tile lies between the first x and the last y, which must reach
+            # ``low``, and the last x and y = 0, which must be at most ``high``.
+            return _ceil(self.low + self.rows - 1, size), (self.high - size + 1) // size
+        return _ceil(self.columns - 1 - self.high, size), (1 - size - self.low) // size
+
+    def coverage(self, wide: int, deep: int, *, most_columns: int) -> Fraction:
+        """Return the share of tiles of ``wide`` by ``deep`` elements that hold a point.
+
+        The share is that of one tile at least.
+
+        Of 4 x 4 tiles of two keys and two queries a causal mask touches ten, a window of two seven:
+
+        >>> causal, window = Band(-7, 0, 8, 8), Band(-1, 0, 8, 8)
+        >>> [str(band.coverage(2, 2, most_columns=256)) for band in (causal, window)]
+        ['5/8', '7/16']
+
+        Parameters
+        ----------
+        wide, deep : int
+            Elements of a tile along x and along y.
+        most_columns : int
+            Columns of tiles that are looked at; of more columns an even sample is.
+        """
+        return _coverage(self, wide, deep, most_columns)
 
 
-_PARTIAL_BOX = Box(0, 0, 2, 2)
-"""A box that is neither empty nor full."""
+_PARTIAL_BAND = Band(0, 0, 2, 2)
+"""Band that is neither empty nor full."""
+
+
+@lru_cache(maxsize=1 << 12)
+def _coverage(band: Band, wide: int, deep: int, most_columns: int) -> Fraction:
+    low, high, columns, rows = band
+    count, across = iterations(columns, wide), iterations(rows, deep)
+    sample = range(0, count, -(-count // most_columns))
+    found = 0
+    for number in sample:
+        first, last = number * wide, min(columns, (number + 1) * wide) - 1
+        # Neighbouring columns of points overlap in y, so no tile between the ends is empty.
+        begin, end = max(0, first - high), min(rows - 1, last - low)
+        if begin <= end:
+            found += end // deep - begin // deep + 1
+    return Fraction(max(1, found), len(sample) * across)
 
 
 def _staircase(end: int, width: int) -> int:
-    """The sum of ``j`` cut to ``[0, width]`` over all whole ``j < end``."""
+    """Return the sum of ``j`` clipped to ``[0, width]`` over all integers ``j < end``."""
     top = min(max(end, 0), width)
     return top * (top - 1) // 2 + width * max(end - width, 0)
 
 
 def _ceil(number: int, divisor: int) -> int:
     return -(-number // divisor)
+
+
+class BandStrip(NamedTuple):
+    """Points ``low <= x - y <= high`` with x and y in closed intervals, anywhere in the plane."""
+
+    low: int
+    high: int
+    first_x: int
+    last_x: int
+    first_y: int
+    last_y: int
+
+    def intersection(self, other: BandStrip) -> BandStrip:
+        """Return the points of both strips."""
+        low, high, first_x, last_x, first_y, last_y = other
+        return BandStrip(
+            max(self.low, low),
+            min(self.high, high),
+            max(self.first_x, first_x),
+            min(self.last_x, last_x),
+            max(self.first_y, first_y),
+            min(self.last_y, last_y),
+        )
+
+    def points_before(self, row: int) -> int:
+        """Count the points with y below a row."""
+        rows = min(row, self.last_y + 1) - self.first_y
+        columns = self.last_x - self.first_x + 1
+        if rows <= 0 or columns <= 0:
+            return 0
+        moved = self.first_y - self.first_x
+        return Band(self.low + moved, self.high + moved, columns, rows).points
+
+
+@dataclass(frozen=True, slots=True)
+class BandUnion:
+    """Points in any of several strips.
+
+    Of 8 keys (x) every query (y) sees the first 3, and later queries see more:
+
+    >>> far = 1 << 60
+    >>> seen = BandUnion((BandStrip(-far, 0, 0, 7, 0, far), BandStrip(-far, far, 0, 2, 0, far)))
+    >>> [seen.points_before(row) for row in range(6)]
+    [0, 3, 6, 9, 13, 18]
+    """
+
+    strips: tuple[BandStrip, ...]
+
+    def points_before(self, row: int) -> int:
+        """Count the points with y below a row, by inclusion and exclusion."""
+        strips = tuple(dict.fromkeys(self.strips))
+        chosen = (c for n in range(1, len(strips) + 1) for c in combinations(strips, n))
+        return sum(
+            (-1) ** (1 + len(c)) * reduce(BandStrip.intersection, c).points_before(row)
+            for c in chosen
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +322,7 @@ class Window:
         along that rank, and does what it does for all of it (or the band is of one rank).
     plus_scale, minus_scale : int
         Elements per unit of each axis (an Einsum may go along a rank tile by tile).
-    box : Box
+    band : Band
         The whole iteration space.
     governed : int
         How many of the temporal loops, from the outermost, leave out what is empty.
@@ -195,13 +332,13 @@ class Window:
     minus: int | None
     plus_scale: int = 1
     minus_scale: int = 1
-    box: Box
+    band: Band
     governed: int
 
     def grain(self, loops: tuple[Loop, ...]) -> list[int]:
         """By how many loops are outside, elements of which all tiles inside are multiples.
 
-        0 where the window leaves nothing out any more (``Box.coarse``).
+        0 where the window leaves nothing out any more (``Band.coarse``).
         """
         found = [0]
         for loop in reversed(loops[: self.governed]):
@@ -223,10 +360,10 @@ class Window:
         begin, extents : tuple of int
             Where the tile begins along every axis and how long it is, in elements of the axis.
         """
-        x, wide = self._elements(self.plus, self.plus_scale, self.box.plus, begin, extents)
-        y, deep = self._elements(self.minus, self.minus_scale, self.box.minus, begin, extents)
+        x, wide = self._elements(self.plus, self.plus_scale, self.band.columns, begin, extents)
+        y, deep = self._elements(self.minus, self.minus_scale, self.band.rows, begin, extents)
         moved = x - y
-        return not Box(self.box.low - moved, self.box.high - moved, wide, deep).empty
+        return not Band(self.band.low - moved, self.band.high - moved, wide, deep).empty
 
     def _elements(
         self,
@@ -243,17 +380,21 @@ class Window:
         return first, min(extents[axis] * scale, whole - first)
 
 
+EVERYTHING = Window(plus=None, minus=None, band=Band(0, 0, 1, 1), governed=0)
+"""Window that skips nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """Iterations of a loop that are alike: ``count`` from the one numbered ``first``.
 
-    ``extent`` is what each leaves of the loop's axis; ``box`` None: all points are in.
+    ``extent`` is what each leaves of the loop's axis; ``band`` None: all points are in.
     """
 
     count: int
     first: int
     extent: int
-    box: Box | None
+    band: Band | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,39 +402,39 @@ class BandProgression:
     """Iterations of a loop in which the band moves by as much every time.
 
     ``count`` of them from the one numbered ``first``; ``extent`` is what each leaves of the
-    loop's axis. ``box`` is the first one's, its bounds as they come; None: all points are in.
+    loop's axis. ``band`` is the first one's, its bounds as they come; None: all points are in.
     """
 
     count: int
     first: int
     extent: int
-    box: Box | None
+    band: Band | None
     moved: int = 0
 
-    def at(self, number: int) -> Box | None:
+    def at(self, number: int) -> Band | None:
         """What the iteration of a number, from 0, has left of the band; None: all points."""
-        if self.box is None:
+        if self.band is None:
             return None
-        low, high, plus, minus = self.box
+        low, high, columns, rows = self.band
         by = number * self.moved
-        low, high, least, most = low + by, high + by, 1 - minus, plus - 1
+        low, high, least, most = low + by, high + by, 1 - rows, columns - 1
         if low <= least:
             if high >= most:
                 return None
             low = least
         # As ``trimmed`` has it, of which there are very many.
-        return Box(low, high if high < most else most, plus, minus)
+        return Band(low, high if high < most else most, columns, rows)
 
 
 @lru_cache(maxsize=1 << 14)
 def progressions(
-    extent: int, stride: int, box: Box | None, side: tuple[bool, int] | None
+    extent: int, stride: int, band: Band | None, side: tuple[bool, int] | None
 ) -> tuple[BandProgression, ...]:
     """Iterations of a loop that hold any point, in as few progressions as there are.
 
     Tiles of 2 keys under a causal mask of 8 by 8 are all on its edge; each begins 2 later:
 
-    >>> (found,) = progressions(8, 2, Box(-7, 0, 8, 8), (True, 1))
+    >>> (found,) = progressions(8, 2, Band(-7, 0, 8, 8), (True, 1))
     >>> found.count, found.moved, [found.at(n).points for n in range(4)]
     (4, -2, [15, 11, 7, 3])
 
@@ -301,45 +442,45 @@ def progressions(
     ----------
     extent, stride : int
         What is left of the loop's axis, and what one iteration takes of it.
-    box : Box or None
+    band : Band or None
         What loops outside have left of the band; None: every point is in.
     side : (bool, int) or None
         As ``Window.side`` of the loop's axis.
     """
-    if box is None or side is None:
-        return tuple(_whole(extent, stride, 0, iterations(extent, stride) - 1, box))
+    if band is None or side is None:
+        return tuple(_whole(extent, stride, 0, iterations(extent, stride) - 1, band))
     plus, scale = side
     size = stride * scale
     count = iterations(extent, stride)
-    first, last = box.touched(size, plus=plus)
+    first, last = band.touched(size, along_x=plus)
     first, last = max(first, 0), min(last, count - 1)
     # The ragged last tile was taken for a whole one: the band may miss what there is of it.
-    if last == count - 1 and first <= last and box.tile(last, size, plus=plus).empty:
+    if last == count - 1 and first <= last and band.tile(last, size, along_x=plus).empty:
         last -= 1
-    begin, end = box.covered(size, plus=plus)
+    begin, end = band.covered(size, along_x=plus)
     begin, end = max(begin, first), min(end, last)
     if begin > end:
         # None is covered: all are on an edge, and go into the first of the three.
         begin, end = last + 1, last
     return (
-        *_moving(extent, stride, box, size, plus, range(first, begin)),
+        *_moving(extent, stride, band, size, plus, range(first, begin)),
         *_whole(extent, stride, begin, end, None),
-        *_moving(extent, stride, box, size, plus, range(max(begin, end + 1), last + 1)),
+        *_moving(extent, stride, band, size, plus, range(max(begin, end + 1), last + 1)),
     )
 
 
 def runs(
-    extent: int, stride: int, box: Box | None, side: tuple[bool, int] | None
+    extent: int, stride: int, band: Band | None, side: tuple[bool, int] | None
 ) -> tuple[Run, ...]:
     """``progressions``, with every iteration that differs from its neighbours by itself.
 
     Parameters
     ----------
-    extent, stride, box, side
+    extent, stride, band, side
         As of ``progressions``.
     """
     found: list[Run] = []
-    for progression in progressions(extent, stride, box, side):
+    for progression in progressions(extent, stride, band, side):
         if not progression.moved:
             found.append(
                 Run(progression.count, progression.first, progression.extent, progression.at(0))
@@ -353,93 +494,38 @@ def runs(
 
 
 def _whole(
-    extent: int, stride: int, first: int, last: int, box: Box | None
+    extent: int, stride: int, first: int, last: int, band: Band | None
 ) -> Iterator[BandProgression]:
     """Iterations that are alike but for a ragged last one."""
     if first > last:
         return
     rest = extent - last * stride
     if rest >= stride:
-        yield BandProgression(last - first + 1, first, stride, box)
+        yield BandProgression(last - first + 1, first, stride, band)
         return
     if last > first:
-        yield BandProgression(last - first, first, stride, box)
-    yield BandProgression(1, last, rest, box)
+        yield BandProgression(last - first, first, stride, band)
+    yield BandProgression(1, last, rest, band)
 
 
 def _moving(
-    extent: int, stride: int, box: Box, size: int, plus: bool, numbers: range
+    extent: int, stride: int, band: Band, size: int, plus: bool, numbers: range
 ) -> Iterator[BandProgression]:
     """Iterations on the edges of the band, a ragged last one apart."""
     if not numbers:
         return
     end = (numbers[-1] + 1) * size
-    ragged = end > (box.plus if plus else box.minus)
+    ragged = end > (band.columns if plus else band.rows)
     whole = len(numbers) - ragged
     if whole:
         moved = -size if plus else size
         by = numbers[0] * moved
-        wide, deep = (size, box.minus) if plus else (box.plus, size)
+        wide, deep = (size, band.rows) if plus else (band.columns, size)
         # Not trimmed: ``at`` moves these bounds, and what the first tile cuts off the next needs.
-        raw = Box(box.low + by, box.high + by, wide, deep)
+        raw = Band(band.low + by, band.high + by, wide, deep)
         yield BandProgression(whole, numbers[0], stride, raw, moved if whole > 1 else 0)
     if ragged:
-        inner = box.tile(numbers[-1], size, plus=plus)
+        inner = band.tile(numbers[-1], size, along_x=plus)
         if not inner.empty:
             left = min(stride, extent - numbers[-1] * stride)
             yield BandProgression(1, numbers[-1], left, None if inner.full else inner)
-
-
-class BandStrip(NamedTuple):
-    """``low <= x - row <= high`` for x from ``first`` up to ``last`` and rows from ``begin`` up to
-    ``end``, all of them included."""
-
-    low: int
-    high: int
-    first: int
-    last: int
-    begin: int
-    end: int
-
-    def both(self, other: BandStrip) -> BandStrip:
-        """What another lets through, too."""
-        (low, high, first, last, begin, end), o = self, other
-        return BandStrip(
-            max(low, o.low),
-            min(high, o.high),
-            max(first, o.first),
-            min(last, o.last),
-            max(begin, o.begin),
-            min(end, o.end),
-        )
-
-    def until(self, row: int) -> int:
-        """Points of all rows before one."""
-        rows, wide = min(row, self.end + 1) - self.begin, self.last - self.first + 1
-        if rows <= 0 or wide <= 0:
-            return 0
-        moved = self.begin - self.first
-        return Box(self.low + moved, self.high + moved, wide, rows).points
-
-
-def points_until(strips: Iterable[BandStrip], row: int) -> int:
-    """Points in any of some strips, of all rows before one: those of each, less those of each two,
-    and so on.
-
-    Parameters
-    ----------
-    strips : iterable of Strip
-    row : int
-
-    Examples
-    --------
-    Of 8 keys the first 3 are seen by all, others by later queries:
-
-    >>> far = 1 << 60
-    >>> seen = [BandStrip(-far, 0, 0, 7, 0, far), BandStrip(-far, far, 0, 2, 0, far)]
-    >>> [points_until(seen, row) for row in range(6)]
-    [0, 3, 6, 9, 13, 18]
-    """
-    known = tuple(dict.fromkeys(strips))
-    chosen = (c for n in range(1, len(known) + 1) for c in combinations(known, n))
-    return sum((-1) ** (1 + len(c)) * reduce(BandStrip.both, c).until(row) for c in chosen)

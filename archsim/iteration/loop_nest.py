@@ -8,19 +8,16 @@ from math import prod
 
 from einsum_cascade.memo import cached_property
 
-from .bands import Window
+from .bands import EVERYTHING, Window
 from .loops import (
     Axis,
     Extents,
     Loop,
-    RaggedTiles,
     count_distinct,
     count_points,
     even_deliveries,
     even_tiles,
     first_tile,
-    ragged_deliveries,
-    ragged_tiles,
 )
 from .windowed import one, windowed_deliveries, windowed_distinct, windowed_points
 
@@ -52,18 +49,20 @@ def banded_deliveries(
     4 tiles of keys under a causal mask of 4 tiles of queries, 8 heads outside and 64 embeddings
     inside: those that are not left out are 10 in each head.
 
-    >>> from .bands import Box
+    >>> from .bands import Band
     >>> loops = tuple(
     ...     Loop(member="", axis=axis, stride=stride, level=0, variable="")
     ...     for axis, stride in enumerate((1, 2, 2, 1))
     ... )
-    >>> causal = Window(plus=1, minus=2, box=Box(-7, 0, 8, 8), governed=4)
+    >>> causal = Window(plus=1, minus=2, band=Band(-7, 0, 8, 8), governed=4)
     >>> banded_deliveries(loops, (8, 4, 4, 64), (True, True, False, True), (8, 8, 8, 64), causal)
     5120
     """
-    if window.box.empty:
+    if window.band.empty:
         return 0
     fixed = _constant_trip_counts(loops, window)
+    if all(fixed):
+        return even_deliveries(counts, relevant)
     # A loop of one iteration changes nothing, nor do innermost ones that leave the tile.
     depths = [depth for depth, count in enumerate(counts) if count > 1]
     while depths and not relevant[depths[-1]]:
@@ -95,7 +94,7 @@ def banded_distinct(
     counted : tuple of bool
         Whether each loop's iterations are told apart; any other is entered once.
     """
-    if window.box.empty:
+    if window.band.empty:
         return 0
     along = [window.side(loop.axis) is not None for loop in loops]
     depths = [depth for depth, count in enumerate(counts) if along[depth] and count > 1]
@@ -135,7 +134,7 @@ def _projected(
         minus=minus,
         plus_scale=1 if plus is None else window.plus_scale,
         minus_scale=1 if minus is None else window.minus_scale,
-        box=window.box,
+        band=window.band,
         governed=sum(depth < window.governed for depth in depths),
     )
     return alone, tuple(extents[axis] for axis in axes), band
@@ -173,10 +172,6 @@ class LoopNest:
     def _even(self) -> tuple[list[int], Extents] | None:
         return even_tiles(self.loops, self.extents)
 
-    @cached_property
-    def _ragged(self) -> RaggedTiles:
-        return ragged_tiles(self.loops, self.extents)
-
     def delivered(self, relevant: tuple[bool, ...], size: Callable[[Extents], int]) -> int:
         """Total size of all tiles that come under the loops, moved by the relevant ones.
 
@@ -188,16 +183,11 @@ class LoopNest:
         size : callable
             Size of the tile given what the loops leave of each axis.
         """
+        window = self.window or EVERYTHING
         if self._even is None:
-            if self.window is None:
-                return ragged_deliveries(self._ragged, relevant, size)
-            return windowed_deliveries(self.loops, relevant, self.extents, self.window, size)
+            return windowed_deliveries(self.loops, relevant, self.extents, window, size)
         counts, inside = self._even
-        if self.window is None:
-            return even_deliveries(counts, relevant) * size(inside)
-        return size(inside) * banded_deliveries(
-            self.loops, counts, relevant, self.extents, self.window
-        )
+        return size(inside) * banded_deliveries(self.loops, counts, relevant, self.extents, window)
 
     def distinct(self, counted: tuple[bool, ...]) -> int:
         """Distinct indices of the ``counted`` loops; any other loop is entered once."""
@@ -210,14 +200,11 @@ class LoopNest:
         return {}
 
     def _count_distinct(self, counted: tuple[bool, ...]) -> int:
-        if self._even is None:
-            if self.window is None:
-                return count_distinct(self.loops, counted, self.extents)
-            return windowed_distinct(self.loops, counted, self.extents, self.window, one)
-        counts, _ = self._even
         if self.window is None:
-            return prod([n for n, wanted in zip(counts, counted, strict=True) if wanted])
-        return banded_distinct(self.loops, counts, counted, self.extents, self.window)
+            return count_distinct(self.loops, counted, self.extents)
+        if self._even is None:
+            return windowed_distinct(self.loops, counted, self.extents, self.window, one)
+        return banded_distinct(self.loops, self._even[0], counted, self.extents, self.window)
 
     def touched(self, relevant: tuple[bool, ...], size: Callable[[Extents], int]) -> int:
         """Distinct elements in all tiles that ever come under the loops.

@@ -4,7 +4,7 @@ Tiles need not divide shapes: ragged edges are counted as they are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
@@ -107,25 +107,45 @@ def first_tile(extents: Extents, loops: tuple[Loop, ...]) -> Extents:
     return extents
 
 
+def count_digits(extent: int, strides: tuple[tuple[int, bool], ...]) -> int:
+    """Count the distinct tuples of some digits of the positions below an extent.
+
+    Parameters
+    ----------
+    extent : int
+        Elements of an axis.
+    strides : tuple of (int, bool)
+        Stride of each digit, outermost first, and whether the digit is told apart. Any other digit
+        takes its first value, inside which the others have the most values.
+    """
+    if not any(kept for _, kept in strides):
+        return 1
+    (stride, kept), rest = strides[0], strides[1:]
+    if not kept:
+        return count_digits(min(extent, stride), rest)
+    full, last = divmod(extent, stride)
+    found = full * count_digits(stride, rest) if full else 0
+    return found + (count_digits(last, rest) if last else 0)
+
+
 def count_points(loops: tuple[Loop, ...], extents: Extents) -> int:
-    """Iterations of a loop nest, ragged edges exact.
+    """Count the iterations of a loop nest, with exact ragged edges.
 
     Parameters
     ----------
     loops : tuple of Loop
         Loops, outermost first.
     extents : Extents
-        What is left of every axis outside all loops.
+        Elements of every axis outside all loops.
     """
-    even = even_tiles(loops, extents)
-    return count_distinct(loops, (True,) * len(loops), extents) if even is None else prod(even[0])
+    return count_distinct(loops, (True,) * len(loops), extents)
 
 
 def count_distinct(loops: tuple[Loop, ...], counted: tuple[bool, ...], extents: Extents) -> int:
-    """Distinct indices of the ``counted`` loops of a nest, ragged edges exact.
+    """Count the distinct indices of the ``counted`` loops of a nest, with exact ragged edges.
 
-    Any other loop is entered once: its first iteration is the fullest. Rows in tiles of 4,
-    and one by one inside: 10 rows are 10 iterations in all, and 4 of the inner loop alone.
+    Any other loop is entered once, in its first and fullest iteration. With rows in tiles of 4 and
+    one by one inside, 10 rows are 10 iterations in all, and 4 of the inner loop alone.
 
     >>> outer = Loop(member="M1", axis=0, stride=4, level=0, variable="m")
     >>> inner = Loop(member="M0", axis=0, stride=1, level=1, variable="m")
@@ -139,24 +159,14 @@ def count_distinct(loops: tuple[Loop, ...], counted: tuple[bool, ...], extents: 
     loops : tuple of Loop
         Loops, outermost first.
     counted : tuple of bool
-        Whether each loop's iterations are told apart.
+        True for each loop whose iterations are told apart.
     extents : Extents
-        What is left of every axis outside all loops.
+        Elements of every axis outside all loops.
     """
-    even = even_tiles(loops, extents)
-    if even is not None:
-        return prod([count for count, wanted in zip(even[0], counted, strict=True) if wanted])
-    # From the outside in: how often each remainder comes.
-    found = {extents: 1}
+    strides: dict[int, list[tuple[int, bool]]] = {}
     for loop, wanted in zip(loops, counted, strict=True):
-        inner: dict[Extents, int] = {}
-        for now, times in found.items():
-            parts = split(now[loop.axis], loop.stride)
-            for count, extent in parts if wanted else ((1, parts[0][1]),):
-                left = inside(now, loop, extent)
-                inner[left] = inner.get(left, 0) + times * count
-        found = inner
-    return sum(found.values())
+        strides.setdefault(loop.axis, []).append((loop.stride, wanted))
+    return prod([count_digits(extents[axis], tuple(along)) for axis, along in strides.items()])
 
 
 def even_tiles(loops: tuple[Loop, ...], extents: Extents) -> tuple[list[int], Extents] | None:
@@ -172,119 +182,7 @@ def even_tiles(loops: tuple[Loop, ...], extents: Extents) -> tuple[list[int], Ex
     return counts, tuple(rest)
 
 
-_Stream = tuple[int, int, bool]
-"""Deliveries of one sub-nest: their total size, the first one's, and whether the last tile is the
-first: one that stays when the sub-nest is repeated."""
-
-_Runs = tuple[tuple[int, int], ...]
-"""Iterations of a loop, as of ``split``: how many, and the number of what each leaves."""
-
-
-class RaggedTiles(NamedTuple):
-    """What loops leave of the axes, where the last tile of some loop may be a shorter one."""
-
-    levels: tuple[tuple[_Runs, ...], ...]
-    """By loop, outermost first, and by what the loops outside leave: its iterations."""
-    tiles: tuple[Extents, ...]
-    """What all loops leave."""
-
-
-def ragged_tiles(loops: tuple[Loop, ...], extents: Extents) -> RaggedTiles:
-    """All that loops leave of the axes: the same whatever tensor is counted.
-
-    >>> rows = Loop(member="M1", axis=0, stride=4, level=0, variable="m")
-    >>> ragged_tiles((rows,), (10,))
-    RaggedTiles(levels=((((2, 0), (1, 1)),),), tiles=((4,), (2,)))
-
-    Parameters
-    ----------
-    loops : tuple of Loop
-        Loops, outermost first.
-    extents : Extents
-        What is left of every axis outside all loops.
-    """
-    left: dict[Extents, int] = {extents: 0}
-    levels: list[tuple[_Runs, ...]] = []
-    for loop in loops:
-        inner: dict[Extents, int] = {}
-        levels.append(
-            tuple(
-                [
-                    tuple(
-                        [
-                            (count, inner.setdefault(inside(now, loop, extent), len(inner)))
-                            for count, extent in split(now[loop.axis], loop.stride)
-                        ]
-                    )
-                    for now in left
-                ]
-            )
-        )
-        left = inner
-    return RaggedTiles(tuple(levels), tuple(left))
-
-
-def count_deliveries(
-    loops: tuple[Loop, ...],
-    relevant: tuple[bool, ...],
-    extents: Extents,
-    size: Callable[[Extents], int],
-) -> int:
-    """Total size of all tiles delivered into a level under the loops outside it.
-
-    A tile is delivered when the iteration of a *relevant* loop differs from the step
-    before; a tile that does not change over an irrelevant loop stays (Timeloop's rule).
-
-    Parameters
-    ----------
-    loops : tuple of Loop
-        Temporal loops outside the level, outermost first.
-    relevant : tuple of bool
-        Whether each loop moves the tensor.
-    extents : Extents
-        Extents outside all loops.
-    size : callable
-        Size of the tile given what the loops leave of each axis.
-
-    Examples
-    --------
-    Keys in tiles of 4 inside queries in tiles of 5: 10 keys come once for each tile of
-    queries; queries stay while the keys go by.
-
-    >>> queries = Loop(member="P1", axis=0, stride=5, level=0, variable="p")
-    >>> keys = Loop(member="M1", axis=1, stride=4, level=0, variable="m")
-    >>> count_deliveries((queries, keys), (False, True), (15, 10), lambda e: e[1])
-    30
-    >>> count_deliveries((queries, keys), (True, False), (15, 10), lambda e: e[0])
-    15
-    """
-    even = even_tiles(loops, extents)
-    if even is not None:
-        return even_deliveries(even[0], relevant) * size(even[1])
-    return ragged_deliveries(ragged_tiles(loops, extents), relevant, size)
-
-
-def ragged_deliveries(
-    left: RaggedTiles, relevant: tuple[bool, ...], size: Callable[[Extents], int]
-) -> int:
-    """``count_deliveries`` where the last tile of some loop may be a shorter one.
-
-    Parameters
-    ----------
-    left : RaggedTiles
-        What the loops leave of the axes.
-    relevant, size
-        As of ``count_deliveries``.
-    """
-    # From the inside out.
-    streams: list[_Stream] = [(tile, tile, True) for tile in map(size, left.tiles)]
-    for level, moves in zip(reversed(left.levels), reversed(relevant), strict=True):
-        count = _moving if moves else _staying
-        streams = [count(runs, streams) for runs in level]
-    return streams[0][0]
-
-
-def even_deliveries(counts: list[int], relevant: tuple[bool, ...]) -> int:
+def even_deliveries(counts: Sequence[int], relevant: tuple[bool, ...]) -> int:
     """How often a tile is delivered where all are of one size.
 
     Parameters
@@ -308,24 +206,3 @@ def even_deliveries(counts: list[int], relevant: tuple[bool, ...]) -> int:
         else:
             total = count * total - (count - 1 if returns else 0)
     return total
-
-
-def _moving(runs: _Runs, inner: list[_Stream]) -> _Stream:
-    """Iterations of a loop each of which brings another tile."""
-    (count, number), *ragged = runs
-    total, first, returns = inner[number]
-    if ragged:
-        return count * total + inner[ragged[0][1]][0], first, False
-    # A relevant loop of one iteration brings nothing else ("loops of bound 1 do not exist").
-    return count * total, first, returns and count == 1
-
-
-def _staying(runs: _Runs, inner: list[_Stream]) -> _Stream:
-    """Repetitions of a stream: a tile that is still there is not delivered again."""
-    (count, number), *ragged = runs
-    total, first, returns = inner[number]
-    total = count * total - (count - 1 if returns else 0) * first
-    if not ragged:
-        return total, first, returns
-    shorter, again, ends = inner[ragged[0][1]]
-    return total + shorter - (again if returns else 0), first, ends

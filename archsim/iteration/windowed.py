@@ -1,21 +1,24 @@
 """Counts of a loop nest whose window skips tiles, by periods of the tiles along the band.
 
 Where a band goes straight through the tiles of the inner loops, every ``period`` iterations find
-the same tiles, farther along. The edges of a band are four lines through the corners of its box:
+the same tiles, farther along. The edges of a band are four lines through the corners of its band:
 away from them counts grow evenly, and a progression is summed from a few of its terms."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from math import lcm
-from typing import NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
+
+from typing_extensions import override
 
 from einsum_cascade.errors import MappingError, Problem
 
-from .bands import BandProgression, Box, Window, progressions
+from .bands import Band, BandProgression, Window, progressions
 from .loops import Extents, Loop, inside
 
 _Mark = TypeVar("_Mark", bound=Hashable)
@@ -156,16 +159,16 @@ def _stretches(progression: BandProgression, beat: RepeatPeriod) -> Iterator[Eve
 
 
 def _crossed(progression: BandProgression, sizes: Sequence[int]) -> Iterator[int]:
-    """Iterations in which an edge of the band goes through a corner of the box, or of tiles of
+    """Iterations in which an edge of the band goes through a corner of the band, or of tiles of
     some sizes inside it."""
-    assert progression.box is not None, "a progression moves along an edge"
-    low, high, plus, minus = progression.box
+    assert progression.band is not None, "a progression moves along an edge"
+    low, high, plus, minus = progression.band
     moved = progression.moved
     for edge in (low, high):
         yield from ((corner - edge) // moved for corner in (1 - minus, 0, plus - minus, plus - 1))
         ends = sorted((edge, edge + moved * progression.count))
         for size in sizes:
-            # Of the band's line through (x, y) an iteration has all from x = 0 to the box's, or
+            # Of the band's line through (x, y) an iteration has all from x = 0 to the band's, or
             # from y = 0; tiles inside begin at multiples of their size along the other one.
             for away in (0, -minus) if moved > 0 else (0, plus):
                 first, last = -(-(ends[0] - away) // size), (ends[1] - away) // size
@@ -201,7 +204,6 @@ MAX_ITERATIONS_VISITED = 1 << 20
 """Iterations of one walk that are looked at one by one: more take longer than anybody waits."""
 
 _Key = tuple[int, ...]
-_T = TypeVar("_T")
 
 
 def one(_: Extents) -> int:
@@ -237,27 +239,6 @@ def windowed_points(
     return windowed_deliveries(loops, everything, extents, window, size)
 
 
-class _Walked:
-    """How many iterations one walk has looked at one by one."""
-
-    def __init__(self) -> None:
-        self._number = 0
-
-    def add(self, number: int) -> None:
-        """Look at some more.
-
-        Raises
-        ------
-        MappingError
-            They are too many.
-        """
-        self._number += number
-        if self._number > MAX_ITERATIONS_VISITED:
-            text = "tiles along the window of the mask repeat too seldom to be counted"
-            hint = "take tiles of which one is a multiple of the other, or fewer tokens"
-            raise MappingError(Problem(text, hint=hint))
-
-
 class _BandedStream(NamedTuple):
     """Deliveries of one sub-nest: their total size, the first one's, and both ends' tiles."""
 
@@ -280,35 +261,6 @@ class _BandedStreams(NamedTuple):
     again: int
     head: _BandedStream
     tail: _BandedStream
-
-
-def _alike(count: int, begin: int, stream: _BandedStream) -> _BandedStreams:
-    again = (count - 1) * stream.size if stream.first == stream.last else 0
-    return _BandedStreams(count, begin, count * stream.total, again, stream, stream)
-
-
-def _growing(
-    begin: int, count: int, period: int, at: Callable[[int], _BandedStream]
-) -> _BandedStreams | None:
-    """Streams that repeat but for how long they are; None where they do not."""
-    # Two periods from the front fix the slope and the last one confirms it. Of the same three
-    # tiles must be as large, and stay or go alike, or ``again`` would be no multiple.
-    times = count // period
-    early = [at(n) for n in range(2 * period + 1)]
-    late = [at(count - period + n) for n in range(period + 1)]
-    pieces = early[:period], early[period : 2 * period], late[:period]
-    first, second, last = ([s.total for s in piece] for piece in pieces)
-    total = sum_of_progressions(first, second, last, times=times)
-    sizes = [[s.size for s in piece] for piece in pieces]
-    stay = [a.last == b.first for a, b in pairwise(early)]
-    staying = stay[:period], stay[period:], [a.last == b.first for a, b in pairwise(late)]
-    if total is None or any(x != y[0] for y in (sizes, staying) for x in y):
-        return None
-    again = sum(times * early[n + 1].size for n in range(period) if stay[n])
-    # The last iteration has no next one among these to find its tile again.
-    if stay[period - 1]:
-        again -= early[period].size
-    return _BandedStreams(count, begin, total, again, early[0], late[period - 1])
 
 
 def windowed_deliveries(
@@ -363,11 +315,11 @@ def tiles_delivered(
 
     >>> heads = Loop(member="H", axis=0, stride=1, level=0, variable="h")
     >>> keys = Loop(member="M1", axis=1, stride=4, level=0, variable="m")
-    >>> causal = Window(plus=1, minus=None, box=Box(-9, 0, 10, 10), governed=2)
+    >>> causal = Window(plus=1, minus=None, band=Band(-9, 0, 10, 10), governed=2)
     >>> tiles_delivered((heads, keys), (True, True), (2, 10), causal)
     (((1, 4), 4), ((1, 2), 2))
     """
-    if window.box.empty:
+    if window.band.empty:
         return ()
     if all(relevant):
         # Every iteration brings a tile, in whatever order.
@@ -383,13 +335,120 @@ def tiles_delivered(
         replace(window, governed=governed),
         lambda tile: 1 << _COUNT_BITS * fields.setdefault(tile, len(fields)),
     )
-    found = walk.visit(0, extents, None if window.box.full else window.box.trimmed()).total
+    found = walk.total(extents).total
     every = (1 << _COUNT_BITS) - 1
     return tuple((tile, found >> _COUNT_BITS * n & every) for tile, n in fields.items())
 
 
-class _Deliveries:
-    """The walk of ``tiles_delivered``."""
+_Value = TypeVar("_Value")
+_Part = TypeVar("_Part")
+
+
+class _Walk(ABC, Generic[_Value, _Part]):
+    """Walk over the iterations of a nest that hold a point, of which equal ones are seen once.
+
+    A value is what the loops from some depth on come to; a part is the value of several iterations
+    of one loop.
+    """
+
+    def __init__(
+        self, loops: tuple[Loop, ...], window: Window, size: Callable[[Extents], int]
+    ) -> None:
+        self.loops = loops
+        self.window = window
+        self.size = size
+        self.memo: dict[tuple[int, Extents, Band | None], _Value] = {}
+        self.grain = window.grain(loops)
+        self.repeat_periods = repeat_periods(loops, window)
+        self.visited = 0
+
+    @abstractmethod
+    def leaf(self, size: int) -> _Value:
+        """Return the value of one tile."""
+
+    @abstractmethod
+    def equal(self, count: int, begin: int, value: _Value) -> _Part:
+        """Return the part of some iterations with equal values."""
+
+    @abstractmethod
+    def growing(
+        self, begin: int, stretch: EvenStretch, at: Callable[[int], _Value]
+    ) -> _Part | None:
+        """Return the part of a stretch whose values grow evenly; None if they do not."""
+
+    @abstractmethod
+    def joined(self, depth: int, parts: list[_Part]) -> _Value:
+        """Return the value of all iterations of a loop."""
+
+    def value_everywhere(self, depth: int, now: Extents) -> _Value | None:
+        """Return the value of the loops from one on if it is the same anywhere in the window."""
+        del depth, now
+        return None
+
+    def total(self, extents: Extents) -> _Value:
+        """Return the value of all loops."""
+        return self.visit(0, extents, None if self.window.band.full else self.window.band.trimmed())
+
+    def visit(self, depth: int, now: Extents, band: Band | None) -> _Value:
+        """Return the value of the loops from one on."""
+        # Inside the governed loops nothing is skipped: a tile on the edge of the band runs whole.
+        if depth == self.window.governed:
+            band = None
+        if band is not None:
+            band = band.coarse(self.grain[depth])
+        key = (depth, now, band)
+        if (known := self.memo.get(key)) is not None:
+            return known
+        if depth == len(self.loops):
+            found = self.leaf(self.size(now))
+        else:
+            loop = self.loops[depth]
+            parts = [
+                part
+                for progression in progressions(
+                    now[loop.axis], loop.stride, band, self.window.side(loop.axis)
+                )
+                for part in self.climb(depth, inside(now, loop, progression.extent), progression)
+            ]
+            found = self.joined(depth, parts)
+        self.memo[key] = found
+        return found
+
+    def climb(self, depth: int, now: Extents, progression: BandProgression) -> Iterator[_Part]:
+        """Yield the parts of a progression."""
+
+        def at(number: int) -> _Value:
+            return self.visit(depth + 1, now, progression.at(number))
+
+        first, count = progression.first, progression.count
+        # If no loop further inside skips tiles, the position of the band does not matter.
+        if not progression.moved or self.grain[depth + 1] == 0:
+            yield self.equal(count, first, at(0))
+            return
+        if (same := self.value_everywhere(depth + 1, now)) is not None:
+            yield self.equal(count, first, same)
+            return
+        done = 0
+        for stretch in stretches(progression, self.repeat_periods[depth]):
+            self._look(3 * stretch.period)
+            if (long := self.growing(first, stretch, at)) is not None:
+                yield from (self.equal(1, first + n, at(n)) for n in range(done, stretch.begin))
+                yield long
+                done = stretch.end
+        self._look(count - done)
+        yield from (self.equal(1, first + n, at(n)) for n in range(done, count))
+
+    def _look(self, number: int) -> None:
+        """Count iterations that are visited one by one, and refuse too many."""
+        self.visited += number
+        if self.visited > MAX_ITERATIONS_VISITED:
+            text = "tiles along the window of the mask repeat too seldom to be counted"
+            hint = "take tiles of which one is a multiple of the other, or fewer tokens"
+            raise MappingError(Problem(text, hint=hint))
+
+
+class _Deliveries(_Walk[_BandedStream, _BandedStreams]):
+    """Walk of ``tiles_delivered``."""
 
     def __init__(
         self,
@@ -398,91 +457,57 @@ class _Deliveries:
         window: Window,
         size: Callable[[Extents], int],
     ) -> None:
-        self.loops = loops
+        super().__init__(loops, window, size)
         self.relevant = relevant
-        self.window = window
-        self.size = size
-        self.memo: dict[tuple[int, Extents, Box | None], _BandedStream] = {}
-        self.grain = window.grain(loops)
-        self.repeat_periods = repeat_periods(loops, window)
-        self.walked = _Walked()
 
-    def visit(self, depth: int, now: Extents, box: Box | None) -> _BandedStream:
-        """What the loops from one on deliver."""
-        # Further inside nothing is left out: a tile on the edge of the band runs whole.
-        if depth == self.window.governed:
-            box = None
-        if box is not None:
-            box = box.coarse(self.grain[depth])
-        key = (depth, now, box)
-        if (known := self.memo.get(key)) is not None:
-            return known
-        if depth == len(self.loops):
-            tile = self.size(now)
-            found = _BandedStream(tile, tile, (), ())
-        else:
-            loop = self.loops[depth]
-            parts = [
-                part
-                for progression in progressions(
-                    now[loop.axis], loop.stride, box, self.window.side(loop.axis)
-                )
-                for part in self.climbed(depth, inside(now, loop, progression.extent), progression)
-            ]
-            found = _one_by_one(parts) if self.relevant[depth] else _staying(parts)
-        self.memo[key] = found
-        return found
+    @override
+    def leaf(self, size: int) -> _BandedStream:
+        return _BandedStream(size, size, (), ())
 
-    def climbed(
-        self, depth: int, now: Extents, progression: BandProgression
-    ) -> Iterator[_BandedStreams]:
-        """Streams that are together all of a progression."""
+    @override
+    def equal(self, count: int, begin: int, value: _BandedStream) -> _BandedStreams:
+        again = (count - 1) * value.size if value.first == value.last else 0
+        return _BandedStreams(count, begin, count * value.total, again, value, value)
 
-        def at(number: int) -> _BandedStream:
-            return self.visit(depth + 1, now, progression.at(number))
+    @override
+    def growing(
+        self, begin: int, stretch: EvenStretch, at: Callable[[int], _BandedStream]
+    ) -> _BandedStreams | None:
+        # Two periods from the front fix the slope and the last one confirms it. Tiles of all three
+        # must have equal sizes, and stay or go alike, or ``again`` would be no multiple.
+        period, count = stretch.period, stretch.end - stretch.begin
+        times = count // period
+        early = [at(stretch.begin + n) for n in range(2 * period + 1)]
+        late = [at(stretch.end - period + n) for n in range(period + 1)]
+        pieces = early[:period], early[period : 2 * period], late[:period]
+        first, second, last = ([s.total for s in piece] for piece in pieces)
+        total = sum_of_progressions(first, second, last, times=times)
+        sizes = [[s.size for s in piece] for piece in pieces]
+        stay = [a.last == b.first for a, b in pairwise(early)]
+        staying = stay[:period], stay[period:], [a.last == b.first for a, b in pairwise(late)]
+        if total is None or any(x != y[0] for y in (sizes, staying) for x in y):
+            return None
+        again = sum(times * early[n + 1].size for n in range(period) if stay[n])
+        # The last iteration has no next one among these that finds its tile.
+        if stay[period - 1]:
+            again -= early[period].size
+        return _BandedStreams(
+            count, begin + stretch.begin, total, again, early[0], late[period - 1]
+        )
 
-        if not progression.moved or self.grain[depth + 1] == 0:
-            # Where no tile further inside is left out, it does not matter where the band is.
-            yield _alike(progression.count, progression.first, at(0))
-            return
-        done = 0
-        for stretch in stretches(progression, self.repeat_periods[depth]):
-            begin, end, period = stretch.begin, stretch.end, stretch.period
-            self.walked.add(3 * period)
-            long = _growing(progression.first + begin, end - begin, period, _shifted(at, begin))
-            if long is not None:
-                yield from (_alike(1, progression.first + n, at(n)) for n in range(done, begin))
-                yield long
-                done = end
-        self.walked.add(progression.count - done)
-        yield from (_alike(1, progression.first + n, at(n)) for n in range(done, progression.count))
-
-
-def _shifted(at: Callable[[int], _T], by: int) -> Callable[[int], _T]:
-    """A function of a number counted from another one."""
-    return lambda number: at(by + number)
-
-
-def _one_by_one(parts: list[_BandedStreams]) -> _BandedStream:
-    """Every iteration has a tile of its own."""
-    head, tail = parts[0], parts[-1]
-    # A tile's name: the iteration of this loop, and its name inside.
-    first = (head.begin, *head.head.first)
-    last = (tail.begin + tail.iterations - 1, *tail.tail.last)
-    return _BandedStream(sum(p.total for p in parts), head.head.size, first, last)
-
-
-def _staying(parts: list[_BandedStreams]) -> _BandedStream:
-    """Repetitions of a stream: a tile that is still there is not delivered again."""
-    total = 0
-    before: _BandedStreams | None = None
-    for part in parts:
-        total += part.total - part.again
-        if before is not None and before.tail.last == part.head.first:
-            total -= part.head.size
-        before = part
-    head, tail = parts[0].head, parts[-1].tail
-    return _BandedStream(total, head.size, head.first, tail.last)
+    @override
+    def joined(self, depth: int, parts: list[_BandedStreams]) -> _BandedStream:
+        head, tail = parts[0], parts[-1]
+        if self.relevant[depth]:
+            # The name of a tile is the iteration of this loop, followed by the name inside.
+            first = (head.begin, *head.head.first)
+            last = (tail.begin + tail.iterations - 1, *tail.tail.last)
+            return _BandedStream(sum([p.total for p in parts]), head.head.size, first, last)
+        total = sum([p.total - p.again for p in parts])
+        for before, after in pairwise(parts):
+            if before.tail.last == after.head.first:
+                total -= after.head.size
+        return _BandedStream(total, head.head.size, head.head.first, tail.tail.last)
 
 
 @lru_cache(maxsize=1 << 8)
@@ -514,16 +539,16 @@ def windowed_distinct(
     """
     if all(counted):
         return windowed_points(loops, extents, window, size)
-    if window.box.empty:
+    if window.band.empty:
         return 0
     loops, counted = _postponed(loops, counted, window)
     loops, counted, governed = coalesced(loops, counted, window.governed)
     walk = _Distinct(loops, counted, replace(window, governed=governed), size)
-    return walk.visit(0, extents, None if window.box.full else window.box.trimmed())
+    return walk.total(extents)
 
 
-class _Distinct:
-    """The walk of ``windowed_distinct``."""
+class _Distinct(_Walk[int, tuple[int, int]]):
+    """Walk of ``windowed_distinct``; a part is the sum and the largest of its values."""
 
     def __init__(
         self,
@@ -532,88 +557,46 @@ class _Distinct:
         window: Window,
         size: Callable[[Extents], int],
     ) -> None:
-        self.loops = loops
+        super().__init__(loops, window, size)
         self.counted = counted
-        self.window = window
-        self.size = size
-        self.memo: dict[tuple[int, Extents, Box | None], int] = {}
-        self.grain = window.grain(loops)
-        self.repeat_periods = repeat_periods(loops, window)
-        self.walked = _Walked()
         along = [window.side(loop.axis) is not None for loop in loops]
         self.late = max((d + 1 for d, c in enumerate(counted) if c and along[d]), default=0)
         inner = zip(loops[self.late :], along[self.late :], strict=True)
         self.entered = {loop.axis for loop, a in inner if a}
 
-    def anywhere(self, depth: int, now: Extents) -> int | None:
-        """What loops inside that are entered once come to, wherever they are in the window.
+    @override
+    def leaf(self, size: int) -> int:
+        return size
 
-        The largest tile holds as much as the smallest, so all do; None: it does not.
-        """
+    @override
+    def equal(self, count: int, begin: int, value: int) -> tuple[int, int]:
+        return count * value, value
+
+    @override
+    def growing(
+        self, begin: int, stretch: EvenStretch, at: Callable[[int], int]
+    ) -> tuple[int, int] | None:
+        start, end, period = stretch.begin, stretch.end, stretch.period
+        first, second, last = (
+            [at(x + n) for n in range(period)] for x in (start, start + period, end - period)
+        )
+        total = sum_of_progressions(first, second, last, times=(end - start) // period)
+        return None if total is None else (total, max(*first, *last))
+
+    @override
+    def joined(self, depth: int, parts: list[tuple[int, int]]) -> int:
+        if self.counted[depth]:
+            return sum([total for total, _ in parts])
+        return max([most for _, most in parts])
+
+    @override
+    def value_everywhere(self, depth: int, now: Extents) -> int | None:
+        if depth < self.late:
+            return None
         # ``size`` grows with the tile, so equal values at both ends are equal in between.
         least = tuple(1 if axis in self.entered else x for axis, x in enumerate(now))
         value = self.visit(depth, now, None)
         return value if value == self.visit(depth, least, None) else None
-
-    def visit(self, depth: int, now: Extents, box: Box | None) -> int:
-        """The sum over the loops from one on."""
-        if depth == self.window.governed:
-            box = None
-        if depth == len(self.loops):
-            return self.size(now)
-        if box is not None:
-            box = box.coarse(self.grain[depth])
-        key = (depth, now, box)
-        if (known := self.memo.get(key)) is not None:
-            return known
-        loop = self.loops[depth]
-        found = [
-            part
-            for progression in progressions(
-                now[loop.axis], loop.stride, box, self.window.side(loop.axis)
-            )
-            for part in self.climbed(depth, inside(now, loop, progression.extent), progression)
-        ]
-        if self.counted[depth]:
-            self.memo[key] = sum(total for total, _ in found)
-        else:
-            self.memo[key] = max(most for _, most in found)
-        return self.memo[key]
-
-    def climbed(
-        self, depth: int, now: Extents, progression: BandProgression
-    ) -> Iterator[tuple[int, int]]:
-        """Sums and the largest values of iterations, together all of a progression."""
-
-        def at(number: int) -> int:
-            return self.visit(depth + 1, now, progression.at(number))
-
-        if not progression.moved or self.grain[depth + 1] == 0:
-            value = at(0)
-            yield progression.count * value, value
-            return
-        if depth + 1 >= self.late and (same := self.anywhere(depth + 1, now)) is not None:
-            yield progression.count * same, same
-            return
-        done = 0
-        for stretch in stretches(progression, self.repeat_periods[depth]):
-            self.walked.add(3 * stretch.period)
-            if long := _sum_and_most(stretch, at):
-                yield from ((at(n), at(n)) for n in range(done, stretch.begin))
-                yield long
-                done = stretch.end
-        self.walked.add(progression.count - done)
-        yield from ((at(n), at(n)) for n in range(done, progression.count))
-
-
-def _sum_and_most(stretch: EvenStretch, at: Callable[[int], int]) -> tuple[int, int] | None:
-    """The sum and the largest of values that grow as much every period; None: they do not."""
-    begin, end, period = stretch.begin, stretch.end, stretch.period
-    first, second, last = (
-        [at(start + n) for n in range(period)] for start in (begin, begin + period, end - period)
-    )
-    total = sum_of_progressions(first, second, last, times=(end - begin) // period)
-    return None if total is None else (total, max(*first, *last))
 
 
 def _postponed(

@@ -84,20 +84,20 @@ def _skips_superset(taker: BoundEinsum, window: Window, loops: tuple[Loop, ...])
     mine = tuple(x for x in taker.shared if x.member in members)
     if _loop_cuts(window, loops) != _loop_cuts(other, mine):
         return False
-    box, inner = window.box.trimmed(), other.box.trimmed()
-    return box.low <= inner.low and inner.high <= box.high
+    band, inner = window.band.trimmed(), other.band.trimmed()
+    return band.low <= inner.low and inner.high <= band.high
 
 
 def _loop_cuts(window: Window, loops: tuple[Loop, ...]) -> tuple[object, ...]:
     """Lengths of the two ranks of a band, and how some loops cut them."""
     sides = [(x, side) for x in loops if (side := window.side(x.axis)) is not None]
     cuts = tuple((x.member, plus, x.stride * scale) for x, (plus, scale) in sides)
-    return window.box.plus, window.box.minus, cuts
+    return window.band.columns, window.band.rows, cuts
 
 
 def _skips_nothing(e: BoundEinsum, window: Window, loops: tuple[Loop, ...]) -> bool:
     """Whether every iteration of some loops holds a point."""
-    if window.box.empty:
+    if window.band.empty:
         return False
     everything = LoopNest(loops=loops, extents=e.extents)
     left = replace(everything, window=replace(window, governed=len(loops)))

@@ -12,7 +12,7 @@ from functools import cache
 from math import prod
 from typing import Final
 
-from ..iteration.bands import BandStrip, Box, points_until
+from ..iteration.bands import BandStrip, BandUnion
 from .masks import bands_of_several
 from .record import Bound, BoundEinsum
 from .tiling import Tiling
@@ -147,107 +147,85 @@ def _elements_per_coordinate(tiling: Tiling, rank: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _RowWork:
-    """What Einsums take that have the same band over rows, or none (``box`` is None)."""
+    """Cycles of Einsums with the same masked points in each row of a rank."""
 
     cycles: float
-    """For a point of the box, or for a row."""
-    box: Box | None
-    plus: bool
-    """Whether rows are what the box has as x."""
+    """Cycles of one masked point; of one row if ``mask`` is None."""
+    mask: BandUnion | None
     unit: int
-    """Elements of the box in one coordinate of the rank."""
-    strips: tuple[BandStrip, ...] = ()
-    """Where a mask is several bands: the points, in the place of the box."""
+    """Elements of the mask in one coordinate of the rank."""
 
     def until(self, row: int) -> float:
-        """Cycles of all rows before one."""
-        if self.strips:
-            return self.cycles * points_until(self.strips, row * self.unit)
-        if self.box is None:
+        """Return the cycles of all rows before one."""
+        if self.mask is None:
             return self.cycles * row
-        return self.cycles * _rows_of_box(self.box, 0, row * self.unit, plus=self.plus).points
+        return self.cycles * self.mask.points_before(row * self.unit)
 
 
 def _row_work(sample: Bound, rank: str, begin: int) -> list[list[_RowWork]]:
-    """By array, what its Einsums do in rows of a rank."""
+    """List, for each array, the work of its Einsums in the rows of a rank."""
     found: dict[str, dict[_RowWork, float]] = {}
     for e in sample.einsums:
-        if (one := _of_einsum(sample, e, rank, begin)) is not None:
-            cycles, like = one
+        if (work := _work_of_einsum(sample, e, rank, begin)) is not None:
+            key = replace(work, cycles=0.0)
             here = found.setdefault(e.array.name, {})
-            here[like] = here.get(like, 0.0) + cycles
+            here[key] = here.get(key, 0.0) + work.cycles
     return [
-        [replace(like, cycles=cycles) for like, cycles in here.items()] for here in found.values()
+        [replace(key, cycles=cycles) for key, cycles in here.items()] for here in found.values()
     ]
 
 
-def _of_einsum(
-    sample: Bound, e: BoundEinsum, rank: str, begin: int
-) -> tuple[float, _RowWork] | None:
-    """Cycles of a point or row, and which; None where an Einsum does the same in all parts."""
+def _work_of_einsum(sample: Bound, e: BoundEinsum, rank: str, begin: int) -> _RowWork | None:
+    """Return the work of an Einsum; None if the Einsum does not iterate over the rank."""
     if rank.lower() not in e.variables:
         return None
-    rows, window = sample.tiling.shapes[rank], e.window
+    rows = sample.tiling.shapes[rank]
     declared = sample.program.rank_of.get(rank)
-    family = declared.family if declared is not None else None
+    family = (declared.family if declared is not None else None) or rank
+    unit = _elements_per_coordinate(sample.tiling, rank)
+    enclosing = _strip_of_window(e, family, begin * unit)
+    if enclosing is None:
+        return _RowWork(float(e.cycles) / rows, None, 1)
+    mask = BandUnion(_strips_of_bands(sample, e, family, begin * unit) or (enclosing,))
+    points = mask.points_before((begin + rows) * unit) - mask.points_before(begin * unit)
+    return _RowWork(float(e.cycles) / points if points else 0.0, mask, unit)
+
+
+def _strip_of_window(e: BoundEinsum, rows: str, begin: int) -> BandStrip | None:
+    """Return the strip of an Einsum's window for any row; None if the window has no such rows.
+
+    The rows of the sample begin at ``begin``.
+    """
+    window = e.window
     sides = () if window is None else (window.plus, window.minus)
     names = [None if side is None else e.axes[side].name for side in sides]
-    if window is None or (family or rank) not in names:
-        return float(e.cycles) / rows, _RowWork(0.0, None, False, 1)
-    plus = names[0] == (family or rank)
-    unit = _elements_per_coordinate(sample.tiling, rank)
-    if strips := _band_strips(sample, e, family or rank, begin * unit):
-        end = (begin + rows) * unit
-        points = points_until(strips, end) - points_until(strips, begin * unit)
-        cycles = float(e.cycles) / points if points else 0.0
-        return cycles, _RowWork(0.0, None, plus, unit, strips)
-    own = _rows_of_box(window.box, 0, rows * unit, plus=plus)
-    # As all of the rank has it: long enough for any row.
-    far = _rows_of_box(window.box, -begin * unit, _BEYOND_ANY_ROW, plus=plus)
-    cycles = float(e.cycles) / own.points if own.points else 0.0
-    return cycles, _RowWork(0.0, far, plus, unit)
+    if window is None or rows not in names:
+        return None
+    # Rows are y of a strip.
+    band = window.band.swapped() if names[0] == rows else window.band
+    last = band.columns - 1
+    return BandStrip(band.low - begin, band.high - begin, 0, last, 0, _BEYOND_ANY_ROW)
 
 
-def _band_strips(sample: Bound, e: BoundEinsum, rows: str, begin: int) -> tuple[BandStrip, ...]:
-    """The points of a mask that is several bands, for any rows: those of the sample begin at
-    ``begin``. Empty where it is none."""
+def _strips_of_bands(sample: Bound, e: BoundEinsum, rows: str, begin: int) -> tuple[BandStrip, ...]:
+    """Return the strips of a mask of several bands for any row; empty if the mask has none.
+
+    The rows of the sample begin at ``begin``.
+    """
     bands = bands_of_several(sample, e)
     others = {r for b in bands for r in (b.plus, b.minus) if r not in (None, rows)}
     if len(others) != 1:
         return ()
-    most = sample.tiling.shapes[str(*others)] - 1
+    last = sample.tiling.shapes[str(*others)] - 1
+    everything = BandStrip(-_BEYOND_ANY_ROW, _BEYOND_ANY_ROW, 0, last, 0, _BEYOND_ANY_ROW)
     found: list[BandStrip] = []
     for band in bands:
-        low, high = (-band.high, -band.low) if band.plus == rows else (band.low, band.high)
         if band.minus is not None:
-            found.append(BandStrip(low - begin, high - begin, 0, most, 0, _BEYOND_ANY_ROW))
+            turned = band.swapped() if band.plus == rows else band
+            strip = everything._replace(low=turned.low - begin, high=turned.high - begin)
         elif band.plus == rows:
-            found.append(
-                BandStrip(
-                    -_BEYOND_ANY_ROW,
-                    _BEYOND_ANY_ROW,
-                    0,
-                    most,
-                    max(0, band.low + begin),
-                    band.high + begin,
-                )
-            )
+            strip = everything._replace(first_y=max(0, band.low + begin), last_y=band.high + begin)
         else:
-            found.append(
-                BandStrip(
-                    -_BEYOND_ANY_ROW,
-                    _BEYOND_ANY_ROW,
-                    max(0, band.low),
-                    min(most, band.high),
-                    0,
-                    _BEYOND_ANY_ROW,
-                )
-            )
+            strip = everything._replace(first_x=max(0, band.low), last_x=min(last, band.high))
+        found.append(strip)
     return tuple(found)
-
-
-def _rows_of_box(box: Box, first: int, end: int, *, plus: bool) -> Box:
-    """A box of rows from ``first`` up to ``end``, seen from there."""
-    if plus:
-        return Box(box.low - first, box.high - first, end - first, box.minus)
-    return Box(box.low + first, box.high + first, box.plus, end - first)

@@ -1,21 +1,22 @@
 """Masks of a bound mapping: the band of each mask, and the tiles and steps that are skipped.
 
 A masked Einsum skips every iteration in which its mask lets nothing through. Where all masked
-Einsums of a step agree and the others provably do nothing then (``einsum_cascade.idle.steps``),
+Einsums of a step agree and the others provably do nothing then (``einsum_cascade.no_op_steps``),
 the whole step is skipped."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import gcd, prod
 
 from einsum_cascade import ir
+from einsum_cascade.affine import linear_expression
 from einsum_cascade.ir import Condition, Logical, Relational
-from einsum_cascade.masks import depends_on_data
+from einsum_cascade.masks import conjuncts, depends_on_data
 
-from ..iteration.bands import Band, Box, Window
+from ..iteration.bands import RankBand, Window, enclosing_band
 from ..iteration.loop_nest import LoopNest, LoopSpace
 from ..iteration.loops import Axis
 from ..iteration.windowed import one
@@ -38,21 +39,6 @@ class ComparedForms:
     divisor: int = 1
 
 
-def conjunction(condition: ir.Condition) -> Iterator[ir.Condition]:
-    """The conditions that must all hold, each whole.
-
-    Parameters
-    ----------
-    condition : Condition
-        Of a mask.
-    """
-    if isinstance(condition, ir.Logical) and condition.operator == "and":
-        for operand in condition.operands:
-            yield from conjunction(operand)
-    else:
-        yield condition
-
-
 def compared(comparison: ir.Relational, numbers: Mapping[str, int]) -> ComparedForms | None:
     """A comparison of forms, or of two that are divided by the same number and rounded down.
 
@@ -70,14 +56,10 @@ def compared(comparison: ir.Relational, numbers: Mapping[str, int]) -> ComparedF
     left, right = (_quotient(x, numbers) for x in (comparison.left, comparison.right))
     if left is None or right is None or left[1] != right[1]:
         return None
-    low, high = {
-        "<=": (None, 0),
-        "<": (None, -1),
-        ">=": (0, None),
-        ">": (1, None),
-        "==": (0, 0),
-    }.get(comparison.operator, (None, None))
-    if low is None and high is None:
+    low, high = {"<=": (None, 0), "<": (None, -1), "==": (0, 0)}.get(
+        comparison.operator, (None, None)
+    )
+    if high is None:
         return None
     return ComparedForms(left=left[0], right=right[0], low=low, high=high, divisor=left[1])
 
@@ -98,35 +80,11 @@ def _quotient(node: ir.Expression, numbers: Mapping[str, int]) -> tuple[Form, in
 
 
 def _linear(node: ir.Expression, numbers: Mapping[str, int]) -> Form | None:
-    """An expression as whole numbers times rank variables; the name "" has the constant."""
-    match node:
-        case ir.Number(value=int(value)):
-            return {"": value}
-        case ir.Name(name=name, kind="variable"):
-            return {name: 1}
-        case ir.Name(name=name) if name in numbers:
-            return {"": numbers[name]}
-        case ir.Unary(operand=operand):
-            return _scaled(_linear(operand, numbers), -1)
-        case ir.Binary(operator="+" | "-", left=left, right=right):
-            a = _linear(left, numbers)
-            b = _scaled(_linear(right, numbers), 1 if node.operator == "+" else -1)
-            if a is None or b is None:
-                return None
-            return {n: a.get(n, 0) + b.get(n, 0) for n in {**a, **b}}
-        case ir.Binary(operator="*", left=left, right=right):
-            a, b = _linear(left, numbers), _linear(right, numbers)
-            if a is None or b is None:
-                return None
-            if set(a) <= {""}:
-                return _scaled(b, a.get("", 0))
-            return _scaled(a, b.get("", 0)) if set(b) <= {""} else None
-        case _:
-            return None
-
-
-def _scaled(form: Form | None, factor: int) -> Form | None:
-    return None if form is None else {n: factor * c for n, c in form.items()}
+    """Return an expression as integers times rank variables; None if it is not one."""
+    form = linear_expression(node, numbers)
+    if form is None or any(term.shapes for term in form.terms):
+        return None
+    return {term.variable or "": term.coefficient for term in form.terms}
 
 
 _BEYOND_ANY_DISTANCE = 1 << 80
@@ -151,7 +109,7 @@ def band_of(
     tiles: TileMultiples,
     *,
     within: bool = False,
-) -> tuple[Band | None, bool]:
+) -> tuple[RankBand | None, bool]:
     """The band that holds all of an Einsum's mask, or None, and whether it is all of the mask.
 
     A comparison that is no band (of the end of a tile: ``p1*M0 + m0 < M``) only cuts off more. Of
@@ -183,7 +141,7 @@ def band_of(
     return found, exact
 
 
-def bands_of_several(bound: Bound, e: BoundEinsum) -> tuple[Band, ...]:
+def bands_of_several(bound: Bound, e: BoundEinsum) -> tuple[RankBand, ...]:
     """Bands of which one or another lets through each point that an Einsum's mask does; empty where
     its mask is none of this kind.
 
@@ -220,11 +178,11 @@ class _BandFinder:
     tiles: TileMultiples
     within: bool
 
-    def of(self, condition: Condition) -> tuple[Band | None, bool]:
+    def of(self, condition: Condition) -> tuple[RankBand | None, bool]:
         """The band of conditions that must all hold, and whether it is all of them."""
-        found: Band | None = None
+        found: RankBand | None = None
         exact = True
-        for conjunct in conjunction(condition):
+        for conjunct in conjuncts(condition):
             part, whole = self._part(conjunct)
             if part is None:
                 # Alternatives between other ranks only cut off more, as what is no band does.
@@ -233,12 +191,12 @@ class _BandFinder:
                 exact = False
                 continue
             exact = exact and whole
-            found = part if found is None else _intersection(found, part)
+            found = part if found is None else found.intersection(part)
             if found is None:
                 return None, False
         return found, exact
 
-    def _part(self, condition: Condition) -> tuple[Band | None, bool]:
+    def _part(self, condition: Condition) -> tuple[RankBand | None, bool]:
         """The band of one condition and whether it is all of it; None and whether there may be a
         band without it."""
         if isinstance(condition, Relational):
@@ -254,41 +212,18 @@ class _BandFinder:
         parts = [band for band, _ in map(self.of, condition.operands) if band is not None]
         if len(parts) < len(condition.operands):
             return None, False
-        return (self._largest(parts) if self.within else self._enclosing(parts)), False
-
-    def _largest(self, parts: list[Band]) -> Band:
-        """The band of most points, the first of equals."""
-        return max(parts, key=lambda band: Fraction(self._box(band).points, self._box(band).minus))
-
-    def _box(self, band: Band) -> Box:
-        across = 1 if band.minus is None else self.tiling.shapes[band.minus]
-        return Box(band.low, band.high, self.tiling.shapes[band.plus], across)
-
-    def _enclosing(self, parts: list[Band]) -> Band | None:
-        """The band that holds all of some; None where they are between other ranks."""
-        between = next((b for b in parts if b.minus is not None), parts[0])
-        turns = [self._between(b, between) for b in parts]
-        known = [b for b in turns if b is not None]
-        if len(known) < len(parts):
-            return None
-        low, high = min(b.low for b in known), max(b.high for b in known)
-        return replace(between, low=low, high=high)
-
-    def _between(self, band: Band, other: Band) -> Band | None:
-        """The band between the ranks of another that holds all of a band; None where there is
-        none: ``m < L`` is ``m - p < L`` for queries p from 0 on."""
-        if (band.plus, band.minus) == (other.plus, other.minus):
-            return band
-        if (band.plus, band.minus) == (other.minus, other.plus):
-            return swapped(band)
-        if band.minus is not None or other.minus is None:
-            return None
         shapes = self.tiling.shapes
-        if band.plus == other.plus:
-            return replace(other, low=band.low - (shapes[other.minus] - 1), high=band.high)
-        if band.plus == other.minus:
-            return replace(other, low=-band.high, high=shapes[other.plus] - 1 - band.low)
-        return None
+        return (_largest(parts, shapes) if self.within else enclosing_band(parts, shapes)), False
+
+
+def _largest(parts: list[RankBand], shapes: Mapping[str, int]) -> RankBand:
+    """Return the band with the most points per coordinate of its second rank."""
+
+    def share(band: RankBand) -> Fraction:
+        over = band.over(shapes)
+        return Fraction(over.points, over.rows)
+
+    return max(parts, key=share)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -321,7 +256,7 @@ ANY_SIZES = TileMultiples(known=False, sizes={})
 
 def _band_of_comparison(
     tiling: Tiling, axes: tuple[Axis, ...], known: ComparedForms, tiles: TileMultiples
-) -> Band | None:
+) -> RankBand | None:
     """One comparison as a band that is open on one side, or on none."""
     form = dict(known.left)
     for name, value in known.right.items():
@@ -348,8 +283,8 @@ def _band_of_comparison(
     # One rank, subtracted: -p + 3 <= 0 is the band of p from 3 on.
     if plus is None:
         assert minus is not None, "a comparison has a rank"
-        return Band(plus=minus, minus=None, low=-high, high=-low)
-    return Band(plus=plus, minus=minus, low=low, high=high)
+        return RankBand(plus=minus, minus=None, low=-high, high=-low)
+    return RankBand(plus=plus, minus=minus, low=low, high=high)
 
 
 def _added(tiling: Tiling, axes: tuple[Axis, ...], form: Form) -> str | None:
@@ -381,21 +316,6 @@ def _signs(
     return found.get(1), found.get(-1)
 
 
-def swapped(band: Band) -> Band:
-    """The same band, the other of its two ranks subtracted."""
-    assert band.minus is not None, "of two ranks"
-    return Band(plus=band.minus, minus=band.plus, low=-band.high, high=-band.low)
-
-
-def _intersection(a: Band, b: Band) -> Band | None:
-    """Both bands at once, if they are between the same ranks."""
-    if (a.plus, a.minus) != (b.plus, b.minus):
-        if (a.plus, a.minus) != (b.minus, b.plus):
-            return None
-        b = swapped(b)
-    return replace(a, low=max(a.low, b.low), high=min(a.high, b.high))
-
-
 @dataclass(frozen=True, kw_only=True)
 class Masking:
     """Windows by Einsum, the steps that are left, and what is not left out and why."""
@@ -405,7 +325,7 @@ class Masking:
     """Einsums whose masks leave out points inside their windows, too."""
     steps: int
     notes: tuple[str, ...]
-    idle: Band | None = None
+    idle: RankBand | None = None
     """Outside of it whole steps are left out."""
 
 
@@ -439,7 +359,7 @@ def skip_masked_tiles(bound: Bound) -> Bound:
 class MaskBands:
     """Bands of masked Einsums by name, and the Einsums whose masks are none that can be used."""
 
-    bands: dict[str, Band]
+    bands: dict[str, RankBand]
     partially_masked: frozenset[str]
     """Whose masks leave out points inside their bands, too."""
     without: dict[bool, list[str]]
@@ -466,7 +386,7 @@ def _mask_bands(bound: Bound, tiles: TileMultiples, *, any_loops: bool = False) 
     another lets a point through, one.
     """
     numbers = integer_constants(bound)
-    bands: dict[str, Band] = {}
+    bands: dict[str, RankBand] = {}
     partially_masked: set[str] = set()
     without: dict[bool, list[str]] = {}
     for e in bound.einsums:
@@ -475,7 +395,7 @@ def _mask_bands(bound: Bound, tiles: TileMultiples, *, any_loops: bool = False) 
         band, exact = band_of(bound.tiling, e, numbers, tiles, within=any_loops)
         if band is not None and _is_monotone(e, band, any_loops=any_loops):
             other = any((b.plus, b.minus) == (band.minus, band.plus) for b in bands.values())
-            bands[e.name] = swapped(band) if other else band
+            bands[e.name] = band.swapped() if other else band
             partially_masked |= set() if exact else {e.name}
         else:
             without.setdefault(depends_on_data(e.einsum.where), []).append(e.name)
@@ -558,11 +478,11 @@ def _no_band(data: bool) -> str:
 class _NoOpSteps:
     """A band outside of which whole steps are idle, and the unmasked Einsums of a step."""
 
-    band: Band
+    band: RankBand
     others: tuple[BoundEinsum, ...]
 
 
-def _no_op_steps(bound: Bound, bands: dict[str, Band]) -> _NoOpSteps | str | None:
+def _no_op_steps(bound: Bound, bands: dict[str, RankBand]) -> _NoOpSteps | str | None:
     """The idle steps; or why there are none; or None where no step could be."""
     ranks = band_ranks(bands)
     stepping = frozenset(
@@ -575,14 +495,14 @@ def _no_op_steps(bound: Bound, bands: dict[str, Band]) -> _NoOpSteps | str | Non
     return _NoOpSteps(found, tuple(e for e in inside if e.name not in bands))
 
 
-def band_ranks(bands: Mapping[str, Band]) -> frozenset[str]:
+def band_ranks(bands: Mapping[str, RankBand]) -> frozenset[str]:
     """The ranks between which bands are."""
     return frozenset(r for b in bands.values() for r in (b.plus, b.minus) if r)
 
 
 def no_op_band(
-    bound: Bound, bands: Mapping[str, Band], stepping: frozenset[str]
-) -> Band | str | None:
+    bound: Bound, bands: Mapping[str, RankBand], stepping: frozenset[str]
+) -> RankBand | str | None:
     """The band outside of which steps are idle; or why none are; or None where none could be.
 
     Parameters
@@ -614,7 +534,7 @@ def _family(tiling: Tiling, rank: str) -> str:
     return declared.family if declared is not None and declared.family else rank
 
 
-def _steps(bound: Bound, band: Band) -> int:
+def _steps(bound: Bound, band: RankBand) -> int:
     """Steps of the shared nest that are not idle (one, if all are)."""
     axes, loops = nest_space(bound.tiling, bound.nest)
     window = window_over(bound.tiling, axes, band, len(loops))
@@ -626,11 +546,11 @@ def _steps(bound: Bound, band: Band) -> int:
 # ------------------------------------------------------------------ bands
 
 
-def _window(tiling: Tiling, e: BoundEinsum, band: Band, governed: int) -> Window:
+def _window(tiling: Tiling, e: BoundEinsum, band: RankBand, governed: int) -> Window:
     return window_over(tiling, e.axes, band, governed)
 
 
-def window_over(tiling: Tiling, axes: tuple[Axis, ...], band: Band, governed: int) -> Window:
+def window_over(tiling: Tiling, axes: tuple[Axis, ...], band: RankBand, governed: int) -> Window:
     """A band over the axes of an iteration space, in elements of the ranks.
 
     Parameters
@@ -639,7 +559,7 @@ def window_over(tiling: Tiling, axes: tuple[Axis, ...], band: Band, governed: in
         Shapes of the ranks, and members of those that are partitioned.
     axes : tuple of Axis
         Axes of the space; a rank of the band need not be among them.
-    band : Band
+    band : RankBand
         What a mask lets through.
     governed : int
         How many loops, from the outermost, leave out what is empty.
@@ -647,18 +567,17 @@ def window_over(tiling: Tiling, axes: tuple[Axis, ...], band: Band, governed: in
     places = {a.name: (number, scale_of(tiling, a)) for number, a in enumerate(axes)}
     plus, plus_scale = places.get(band.plus, (None, 1))
     minus, minus_scale = places.get(band.minus or "", (None, 1))
-    across = 1 if band.minus is None else tiling.shapes[band.minus]
     return Window(
         plus=plus,
         minus=minus,
         plus_scale=plus_scale,
         minus_scale=minus_scale,
-        box=Box(band.low, band.high, tiling.shapes[band.plus], across),
+        band=band.over(tiling.shapes),
         governed=governed,
     )
 
 
-def _is_monotone(e: BoundEinsum, band: Band, *, any_loops: bool) -> bool:
+def _is_monotone(e: BoundEinsum, band: RankBand, *, any_loops: bool) -> bool:
     """Whether loops over one axis of a band all have one variable, outermost ones first.
 
     An access that moves with an inner variable but not with an outer one would see tiles

@@ -18,7 +18,7 @@ from einsum_cascade.memo import Memoized, cached_property
 from einsum_cascade.operations import Operations
 
 from ..iteration.access_map import AccessMap
-from ..iteration.bands import Band, Window
+from ..iteration.bands import RankBand, Window
 from ..iteration.loop_nest import LoopNest, LoopSpace
 from ..iteration.loops import Axis, Extents, Loop, count_points, iterations
 from ..spec.arch import Architecture, ProcessingArray
@@ -220,7 +220,7 @@ class Bound(Memoized):
     residency: Residency
     unskipped: tuple[str, ...] = ()
     """Why masked tiles are run all the same, where they are."""
-    idle: Band | None = None
+    idle: RankBand | None = None
     """A band outside of which whole steps of the nest are left out."""
     instances: CorePartitioning | None = None
     """Where all this is what one of several instances runs: how it is part of a whole."""

@@ -70,13 +70,13 @@ def halo_of(e: BoundEinsum, s: RankPartition) -> Halo | None:
     window = e.window
     if window is None or window.plus is None or window.minus is None:
         return None
-    box = window.box
+    band = window.band
     if _goes_along(e, window.plus, s):
         axis, scale = window.minus, window.minus_scale
-        return Halo(axis, scale, -box.high, box.plus - box.low, box.minus)
+        return Halo(axis, scale, -band.high, band.columns - band.low, band.rows)
     if _goes_along(e, window.minus, s):
         axis, scale = window.plus, window.plus_scale
-        return Halo(axis, scale, box.low, box.high + box.minus, box.plus)
+        return Halo(axis, scale, band.low, band.high + band.rows, band.columns)
     return None
 
 

@@ -17,10 +17,10 @@ from einsum_cascade.memo import cached_property
 
 from ..counts.accesses import EinsumCount, path_of
 from ..iteration.access_map import AccessMap
+from ..iteration.loop_nest import LoopNest
 from ..iteration.loops import (
     Extents,
     Loop,
-    count_deliveries,
     count_points,
     even_deliveries,
     even_tiles,
@@ -102,7 +102,8 @@ class Flow:
             arrives = self.access_map.size(first_tile(extents, self.loops[depth:]))
         else:
             loops, moving = self.loops[depth:], self.moving[depth:]
-            arrives = count_deliveries(loops, moving, extents, self.access_map.size)
+            nest = LoopNest(loops=loops, extents=extents)
+            arrives = nest.delivered(moving, self.access_map.size)
         return arrives, self.access_map.size(extents)
 
     def total(self, extents: Extents, outer: int = 0, fresh: bool = True) -> StepShare:

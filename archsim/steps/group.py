@@ -9,7 +9,7 @@ from einsum_cascade.memo import cached_property
 
 from ..counts.accesses import EinsumCount
 from ..counts.occupancy import busy_cycles
-from ..iteration.bands import BandProgression, Box, Run, Window, progressions, runs
+from ..iteration.bands import Band, BandProgression, Run, Window, progressions, runs
 from ..iteration.loop_nest import LoopNest
 from ..iteration.loops import Axis, Extents, Loop, count_points, first_tile, inside
 from ..iteration.windowed import one
@@ -202,7 +202,7 @@ def single_group(bound: Bound, counts: tuple[EinsumCount, ...], e: BoundEinsum) 
     e : BoundEinsum
         The Einsum; iterations that its mask leaves out are no steps.
     """
-    window = None if e.window is None or e.window.box.empty else e.window
+    window = None if e.window is None or e.window.band.empty else e.window
     return FusionGroup(
         name=e.name,
         nest=StepNest(axes=e.axes, loops=e.temporal, window=window),
@@ -276,36 +276,36 @@ class StepNest:
         return tuple(a.extent for a in self.axes)
 
     @property
-    def box(self) -> Box | None:
+    def band(self) -> Band | None:
         """The band outside all loops; None where nothing is left out."""
-        if self.window is None or self.window.box.full:
+        if self.window is None or self.window.band.full:
             return None
-        return self.window.box.trimmed()
+        return self.window.band.trimmed()
 
-    def ramps(self, depth: int, extents: Extents, box: Box | None) -> tuple[BandProgression, ...]:
+    def ramps(self, depth: int, extents: Extents, band: Band | None) -> tuple[BandProgression, ...]:
         """Iterations of a loop inside the ones around it, in as few ramps as there are."""
-        return progressions(*self._cut(depth, extents, box))
+        return progressions(*self._cut(depth, extents, band))
 
-    def turns(self, depth: int, extents: Extents, box: Box | None) -> tuple[Run, ...]:
+    def turns(self, depth: int, extents: Extents, band: Band | None) -> tuple[Run, ...]:
         """Iterations of a loop inside the ones around it, in groups of like ones."""
-        return runs(*self._cut(depth, extents, box))
+        return runs(*self._cut(depth, extents, band))
 
     def _cut(
-        self, depth: int, extents: Extents, box: Box | None
-    ) -> tuple[int, int, Box | None, tuple[bool, int] | None]:
+        self, depth: int, extents: Extents, band: Band | None
+    ) -> tuple[int, int, Band | None, tuple[bool, int] | None]:
         """What ``ramps`` wants to know of a loop."""
         loop = self.loops[depth]
         if self.window is None or depth >= self.window.governed:
             return extents[loop.axis], loop.stride, None, None
-        return extents[loop.axis], loop.stride, box, self.window.side(loop.axis)
+        return extents[loop.axis], loop.stride, band, self.window.side(loop.axis)
 
-    def steps(self, depth: int, extents: Extents, box: Box | None) -> int:
+    def steps(self, depth: int, extents: Extents, band: Band | None) -> int:
         """Steps inside the first ``depth`` loops."""
         loops = self.loops[depth:]
-        if self.window is None or box is None:
+        if self.window is None or band is None:
             return count_points(loops, extents)
         governed = max(0, self.window.governed - depth)
-        window = replace(self.window, box=box, governed=governed)
+        window = replace(self.window, band=band, governed=governed)
         return LoopNest(loops=loops, extents=extents, window=window).delivered(
             (True,) * len(loops), one
         )
@@ -335,18 +335,18 @@ class StepNest:
         tuple of (str, int)
             Iterations from 0, counted with those that hold no point and are no steps.
         """
-        extents, box = self.extents, self.box
+        extents, band = self.extents, self.band
         found: list[tuple[str, int]] = []
         for depth, loop in enumerate(self.loops):
-            for run in self.turns(depth, extents, box):
+            for run in self.turns(depth, extents, band):
                 within = inside(extents, loop, run.extent)
-                body = self.steps(depth + 1, within, run.box)
+                body = self.steps(depth + 1, within, run.band)
                 if step < run.count * body:
                     break
                 step -= run.count * body
             index, step = divmod(step, body)
             found.append((loop.member, run.first + index))
-            extents, box = within, run.box
+            extents, band = within, run.band
         return tuple(found)
 
 
@@ -377,7 +377,7 @@ def nest_window(
     if any(e.window is None for e in whole):
         return None
     window = window_over(bound.tiling, axes, bound.idle, len(loops))
-    return None if window.box.empty else window
+    return None if window.band.empty else window
 
 
 Shifts = tuple[tuple[str, int], ...]

@@ -87,7 +87,7 @@ class Shares:
     @cached_property
     def steps(self) -> int:
         """All steps of the group."""
-        return self.nest.steps(0, self.nest.extents, self.nest.box)
+        return self.nest.steps(0, self.nest.extents, self.nest.band)
 
     def memo(self, make: Callable[..., _T], *given: Hashable) -> _T:
         """What a function of the group gives, asked for once."""

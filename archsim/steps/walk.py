@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from einsum_cascade.errors import Problem
 
-from ..iteration.bands import BandProgression, Box, Run
+from ..iteration.bands import Band, BandProgression, Run
 from ..iteration.exact import total
 from ..iteration.loops import Extents, inside, iterations
 from ..iteration.windowed import repeat_periods, stretches
@@ -46,7 +46,7 @@ class _WalkState(NamedTuple):
     """
 
     nest: Extents
-    box: Box | None
+    band: Band | None
     at: tuple[_At, ...]
     view: int
     held: int
@@ -86,12 +86,12 @@ def _in_order(found: Walk) -> Walk:
     )
 
 
-_Turn = tuple[int, bool, bool, bool, int, Box | None]
+_Turn = tuple[int, bool, bool, bool, int, Band | None]
 """An iteration of a loop: the number of its place, outside it, but for the band; whether it is
 the first, the last, and at the edge; what it leaves of the axis, and of the band."""
 
 
-_Ramp = tuple[int, tuple[bool, bool], bool, int, int, int, tuple[Box | None, Box | None]]
+_Ramp = tuple[int, tuple[bool, bool], bool, int, int, int, tuple[Band | None, Band | None]]
 """A ramp of a loop: its place as above; whether it has the first and the last iteration, and the
 edge; extent, count, by how much the band moves, and the band at both ends."""
 
@@ -137,7 +137,7 @@ class _Walker:
         """Outside all loops."""
         nest = self.group.nest
         view, held = self.shares.start()
-        return self.sliced(0, _WalkState(nest.extents, nest.box, (), view, held))
+        return self.sliced(0, _WalkState(nest.extents, nest.band, (), view, held))
 
     def visit(self, depth: int, state: _WalkState) -> RunLengths:
         """The run lengths of what is inside the first ``depth`` loops."""
@@ -149,7 +149,7 @@ class _Walker:
 
     def loop(self, depth: int, state: _WalkState) -> RunLengths:
         """All iterations of a loop: the first, those in the middle, the last."""
-        ramps = self.group.nest.ramps(depth, state.nest, state.box)
+        ramps = self.group.nest.ramps(depth, state.nest, state.band)
         # A band looks the same in many places: what is inside is found by its turn alone.
         unplaced = _WalkState(state.nest, None, state.at, state.view, state.held)
         place = self.places.number((depth, unplaced))
@@ -231,13 +231,13 @@ class _Walker:
         """What is inside an iteration of a loop: its first, its last, at the axis' edge."""
         self.look()
         depth, state, place = where
-        box = run.box
-        if box is not None:
+        band = run.band
+        if band is not None:
             # Bands that no tile further inside tells apart.
-            box = box.coarse(self.grain[depth + 1])
-        turn = (place, *ends, run.extent, box)
+            band = band.coarse(self.grain[depth + 1])
+        turn = (place, *ends, run.extent, band)
         if turn not in self.entered:
-            run = Run(run.count, run.first, run.extent, box)
+            run = Run(run.count, run.first, run.extent, band)
             self.entered[turn] = self.visit(depth + 1, self.enter(depth, state, ends, run))
         return self.entered[turn]
 
@@ -257,7 +257,7 @@ class _Walker:
         )
         shares = self.shares
         view = shares.memo(shares.entered, depth, state.view, total, edge, first)
-        return self.sliced(depth + 1, _WalkState(nest, run.box, (*state.at, at), view, state.held))
+        return self.sliced(depth + 1, _WalkState(nest, run.band, (*state.at, at), view, state.held))
 
     def back(
         self, depth: int, state: _WalkState, first: bool, run: Run, inner: Extents
@@ -272,13 +272,13 @@ class _Walker:
         if first and all(a.first for x, a in outer if x.variable == loop.variable):
             return None
         # Without a band the iteration before is a whole one, also where this one is cut short.
-        if run.box is None:
+        if run.band is None:
             inner = within(state.nest, loop, False)
-        return self.steps(depth + 1, inner, run.box)
+        return self.steps(depth + 1, inner, run.band)
 
-    def steps(self, depth: int, extents: Extents, box: Box | None) -> int:
+    def steps(self, depth: int, extents: Extents, band: Band | None) -> int:
         """Steps inside the first ``depth`` loops."""
-        return self.shares.memo(self.group.nest.steps, depth, extents, box)
+        return self.shares.memo(self.group.nest.steps, depth, extents, band)
 
     def sliced(self, depth: int, state: _WalkState) -> _WalkState:
         """The state with the shares of tiles that stay to the end of the walk."""
@@ -287,21 +287,21 @@ class _Walker:
         if arriving:
             held = shares.memo(shares.keep, held, arriving, *self.fuller(depth, state))
         if depth in shares.apart:
-            box = state.box if self.group.nest.settled(depth) else None
-            steps = self.steps(depth, state.nest, box)
+            band = state.band if self.group.nest.settled(depth) else None
+            steps = self.steps(depth, state.nest, band)
             held = shares.memo(shares.spread, depth, state.view, state.held, held, steps)
         if held == state.held:
             return state
-        return _WalkState(state.nest, state.box, state.at, state.view, held)
+        return _WalkState(state.nest, state.band, state.at, state.view, held)
 
     def fuller(self, depth: int, state: _WalkState) -> tuple[int, int]:
         """Steps of a tile's stay, and those of them that are not left out.
 
         Outside the loops that settle which are, an average is as good (``rescaled``).
         """
-        if state.box is None or not self.group.nest.settled(depth):
+        if state.band is None or not self.group.nest.settled(depth):
             return 1, 1
-        return self.steps(depth, state.nest, None), self.steps(depth, state.nest, state.box)
+        return self.steps(depth, state.nest, None), self.steps(depth, state.nest, state.band)
 
     def leaf(self, state: _WalkState) -> RunLengths:
         """One step."""
@@ -353,14 +353,14 @@ def _turns(
 ) -> Iterator[tuple[Run, bool, bool, bool]]:
     """Like iterations in groups, a loop's very first and very last on their own; whether a group
     goes to the end."""
-    count, begin, extent, box = ramp.count, ramp.first, ramp.extent, ramp.at(0)
+    count, begin, extent, band = ramp.count, ramp.first, ramp.extent, ramp.at(0)
     if first and count > 1:
-        yield Run(1, begin, extent, box), True, False, False
+        yield Run(1, begin, extent, band), True, False, False
         count, begin, first = count - 1, begin + 1, False
     if last and count > 1:
-        yield Run(count - 1, begin, extent, box), first, False, False
+        yield Run(count - 1, begin, extent, band), first, False, False
         count, begin, first = 1, begin + count - 1, False
-    yield Run(count, begin, extent, box), first, last, True
+    yield Run(count, begin, extent, band), first, last, True
 
 
 def rescaled(walk: Walk) -> Walk:

@@ -80,7 +80,8 @@ def _einsum(bound: Bound, e: BoundEinsum, indent: str) -> Iterator[str]:
     for number in range(len(e.access_maps)):
         yield f"{inner}{_access(bound, e, number)}"
     if e.window is not None:
-        yield f"{inner}tiles outside {e.window.box.low} <= distance <= {e.window.box.high} left out"
+        low, high, *_ = e.window.band
+        yield f"{inner}tiles outside {low} <= distance <= {high} left out"
 
 
 def _access(bound: Bound, e: BoundEinsum, number: int) -> str:

@@ -323,9 +323,9 @@ def narrow_band(bound: Bound) -> NarrowBand | None:
         window = e.window
         if window is None or window.plus is None or window.minus is None:
             continue
-        box, names = window.box, [e.axes[n].name for n in (window.plus, window.minus)]
-        width = -(-box.points // max(box.plus, box.minus))
-        if width * policy.MIN_RANK_TO_BAND_WIDTH > min(box.plus, box.minus):
+        band, names = window.band, [e.axes[n].name for n in (window.plus, window.minus)]
+        width = -(-band.points // max(band.columns, band.rows))
+        if width * policy.MIN_RANK_TO_BAND_WIDTH > min(band.columns, band.rows):
             return None
         ranks = (bound.program.rank_of[name] for name in names)
         return NarrowBand(

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Sizes
 from dataclasses import replace
 from fractions import Fraction
-from functools import lru_cache
 from math import prod
 
 from archsim.counts.accesses import accesses_of
@@ -15,8 +14,7 @@ from archsim.counts.meter import EXACT
 from archsim.counts.occupancy import busy_cycles, reduction_latency, work_cycles
 from archsim.counts.spill import count_mapping
 from archsim.engine.latency import time_bound
-from archsim.iteration.bands import Box
-from archsim.iteration.loops import first_tile, iterations
+from archsim.iteration.loops import first_tile
 from archsim.legality.binding import bind
 from archsim.legality.dependences import illegalities, loses_tensors
 from archsim.legality.footprint import all_fits
@@ -188,37 +186,9 @@ def _share(e: BoundEinsum) -> Fraction:
     if window is None:
         return Fraction(1)
     tile = first_tile(e.extents, e.temporal[: window.governed])
-    x = window.box.plus if window.plus is None else tile[window.plus] * window.plus_scale
-    y = window.box.minus if window.minus is None else tile[window.minus] * window.minus_scale
-    return band_coverage(window.box, x, y)
-
-
-@lru_cache(maxsize=1 << 12)
-def band_coverage(box: Box, x: int, y: int) -> Fraction:
-    """The share of tiles that hold any point of a band: near enough of many, which are not all
-    looked at.
-
-    Parameters
-    ----------
-    box : Box
-        The band.
-    x, y : int
-        Elements of a tile along either side.
-
-    Examples
-    --------
-    Of 4 x 4 tiles of two keys and two queries a causal mask leaves ten, a window of two seven:
-
-    >>> band_coverage(Box(-7, 0, 8, 8), 2, 2), band_coverage(Box(-1, 0, 8, 8), 2, 2)
-    (Fraction(5, 8), Fraction(7, 16))
-    """
-    count, across = iterations(box.plus, x), iterations(box.minus, y)
-    looked_at = range(0, count, -(-count // policy.MAX_SAMPLED_TILE_ROWS))
-    found = 0
-    for number in looked_at:
-        first, last = box.tile(number, x, plus=True).touched(y, plus=False)
-        found += max(0, min(across - 1, last) - max(0, first) + 1)
-    return Fraction(max(1, found), len(looked_at) * across)
+    x = window.band.columns if window.plus is None else tile[window.plus] * window.plus_scale
+    y = window.band.rows if window.minus is None else tile[window.minus] * window.minus_scale
+    return window.band.coverage(x, y, most_columns=policy.MAX_SAMPLED_TILE_ROWS)
 
 
 def _words(bound: Bound, shares: dict[str, Fraction]) -> dict[str, Fraction]:

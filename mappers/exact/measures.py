@@ -90,7 +90,7 @@ class MaskedShares:
         if e.name not in self._windows:
             return ()
         shared = () if e.einsum.where is not None else tuple(x.member for x in e.shared)
-        return (self._windows[e.name].box, shared)
+        return (self._windows[e.name].band, shared)
 
     def band(self, e: BoundEinsum, loops: Sequence[tuple[int, Opened]]) -> OpenBand | None:
         """Return the band of tiles that are left under some loops; None if all are.
@@ -103,14 +103,14 @@ class MaskedShares:
         window = self._windows.get(e.name)
         if window is None:
             return None
-        box = window.box
+        band = window.band
         strides: dict[int | None, Opened] = dict(loops)
-        plus = _side(box.plus, window.plus_scale, strides.get(window.plus))
-        minus = _side(box.minus, window.minus_scale, strides.get(window.minus))
-        if plus.unit >= box.plus and minus.unit >= box.minus:
+        plus = _side(band.columns, window.plus_scale, strides.get(window.plus))
+        minus = _side(band.rows, window.minus_scale, strides.get(window.minus))
+        if plus.unit >= band.columns and minus.unit >= band.rows:
             return None
-        low, high = max(box.low, -box.minus), min(box.high, box.plus)
-        least = self._least[e.name].box if e.name in self._least else box
+        low, high = max(band.low, -band.rows), min(band.high, band.columns)
+        least = self._least[e.name].band if e.name in self._least else band
         drawn = (max(low, least.low), min(high, least.high))
         together = drawn if drawn[0] <= drawn[1] and drawn != (low, high) else None
         return OpenBand(low, high, plus, minus, together)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from archsim.iteration.bands import Box, Run
+from archsim.iteration.bands import Band, Run
 from archsim.iteration.loops import Extents, Loop, count_points, inside, iterations, split
 from archsim.steps.flows import Move, Role, StepShare
 from archsim.steps.group import FusionGroup, GroupPart, StepClass, Walk
@@ -44,7 +44,7 @@ class _State:
     """
 
     nest: Extents
-    box: Box | None
+    band: Band | None
     extents: tuple[Extents | None, ...]
     at: tuple[_At, ...]
     slices: tuple[tuple[StepShare | None, ...], ...]
@@ -77,7 +77,7 @@ class _Walker:
         self.wanted = wanted
         self.classes: dict[StepClass, int] = {}
         self.memo: dict[tuple[int, _State], RunLengths] = {}
-        self.steps = group.nest.steps(0, group.nest.extents, group.nest.box)
+        self.steps = group.nest.steps(0, group.nest.extents, group.nest.band)
         depths = range(len(group.loops))
         out = [[p for p in group.parts if p.loops[d] is None] for d in depths]
         asked = {x.variable for x in group.loops if x.member in wanted}
@@ -99,7 +99,7 @@ class _Walker:
         parts = self.group.parts
         state = _State(
             nest=self.group.nest.extents,
-            box=self.group.nest.box,
+            band=self.group.nest.band,
             extents=tuple(p.e.extents for p in parts),
             at=(),
             slices=tuple((None,) * len(p.flows.flows) for p in parts),
@@ -118,7 +118,7 @@ class _Walker:
     def loop(self, depth: int, state: _State) -> RunLengths:
         """All iterations of a loop: the first, those in the middle, the last."""
         loop = self.group.loops[depth]
-        turns = list(_ends_apart(self.group.nest.turns(depth, state.nest, state.box)))
+        turns = list(_ends_apart(self.group.nest.turns(depth, state.nest, state.band)))
         words: list[RunLengths] = []
         for number, run in enumerate(turns):
             first, last = number == 0, number == len(turns) - 1
@@ -143,9 +143,9 @@ class _Walker:
         outer = zip(self.group.loops[:depth], state.at, strict=True)
         if first and all(a.first for x, a in outer if x.variable == loop.variable):
             return None
-        if run.box is None:
+        if run.band is None:
             inner = _within(state.nest, loop, False)
-        return self.group.nest.steps(depth + 1, inner, run.box)
+        return self.group.nest.steps(depth + 1, inner, run.band)
 
     def enter(self, depth: int, state: _State, at: _At, first: bool, run: Run) -> _State:
         """The state inside an iteration of a loop."""
@@ -165,7 +165,7 @@ class _Walker:
             fresh.append(new)
         inner = _State(
             nest=inside(state.nest, loop, run.extent),
-            box=run.box,
+            band=run.band,
             extents=tuple(extents),
             at=(*state.at, at),
             slices=state.slices,
@@ -210,7 +210,7 @@ class _Walker:
         else:
             total = p.flows.flows[flow].total(now, place, state.fresh[number][flow])
         nest = self.group.nest
-        steps = nest.steps(depth, state.nest, state.box if nest.settled(depth) else None)
+        steps = nest.steps(depth, state.nest, state.band if nest.settled(depth) else None)
         return total.times(Fraction(1, steps))
 
     def fuller(self, depth: int, state: _State) -> Fraction:
@@ -219,10 +219,10 @@ class _Walker:
         Outside the loops that settle which are, an average is as good (``fitted``).
         """
         nest = self.group.nest
-        if state.box is None or not nest.settled(depth):
+        if state.band is None or not nest.settled(depth):
             return Fraction(1)
         return Fraction(
-            nest.steps(depth, state.nest, None), nest.steps(depth, state.nest, state.box)
+            nest.steps(depth, state.nest, None), nest.steps(depth, state.nest, state.band)
         )
 
     def leaf(self, state: _State) -> RunLengths:

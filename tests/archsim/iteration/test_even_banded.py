@@ -8,7 +8,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archsim.iteration.bands import Box, Window
+from archsim.iteration.bands import Band, Window
 from archsim.iteration.loop_nest import banded_deliveries, banded_distinct
 from archsim.iteration.loops import Loop, even_tiles
 from archsim.iteration.windowed import one, windowed_deliveries, windowed_distinct
@@ -31,11 +31,11 @@ def even_nest(random: Random) -> Nest:
         plus=plus,
         minus=1,
         plus_scale=scale,
-        box=Box(
+        band=Band(
             low=random.choice((-100, random.randint(-9, 4))),
             high=random.randint(-9, 9),
-            plus=random.randint(1, 9) if plus is None else extents[0] * scale,
-            minus=extents[1],
+            columns=random.randint(1, 9) if plus is None else extents[0] * scale,
+            rows=extents[1],
         ),
         governed=random.randint(0, len(loops)),
     )
@@ -70,7 +70,7 @@ def test_tiles_of_tiles_along_both_ranks_are_those_of_the_smallest() -> None:
         for axis in (1, 0)
         for stride in strides
     )
-    causal = Window(plus=0, minus=1, box=Box(1 - n, 0, n, n), governed=6)
+    causal = Window(plus=0, minus=1, band=Band(1 - n, 0, n, n), governed=6)
     moving = (True,) * 6
     assert windowed_distinct(loops, moving, (n, n), causal, one) == n * (n + 1) // 2
     assert windowed_deliveries(loops, moving, (n, n), causal, one) == n * (n + 1) // 2

@@ -8,10 +8,10 @@ from itertools import product
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from archsim.iteration.loop_nest import LoopNest
 from archsim.iteration.loops import (
     Extents,
     Loop,
-    count_deliveries,
     count_distinct,
     count_points,
     first_tile,
@@ -87,7 +87,7 @@ def test_count_distinct(case: tuple[tuple[Loop, ...], Extents], flags: list[bool
 
 @settings(max_examples=300, deadline=None)
 @given(nests(), st.lists(st.booleans(), min_size=5, max_size=5))
-def test_count_deliveries(case: tuple[tuple[Loop, ...], Extents], flags: list[bool]) -> None:
+def test_deliveries(case: tuple[tuple[Loop, ...], Extents], flags: list[bool]) -> None:
     """A tile arrives when a relevant index differs from the step before."""
     loops, extents = case
     relevant = tuple(flags[: len(loops)])
@@ -98,7 +98,8 @@ def test_count_deliveries(case: tuple[tuple[Loop, ...], Extents], flags: list[bo
         if tag != held:
             total += leaf[0] * 7 + sum(leaf)
         held = tag
-    found = count_deliveries(loops, relevant, extents, lambda leaf: leaf[0] * 7 + sum(leaf))
+    nest = LoopNest(loops=loops, extents=extents)
+    found = nest.delivered(relevant, lambda leaf: leaf[0] * 7 + sum(leaf))
     assert found == total
 
 
@@ -121,7 +122,8 @@ def test_huge_nests_are_exact() -> None:
     )
     rows = 10**8 * iterations(10**4, 7) + 1
     assert count_points(loops, (10**12 + 1, 10**12)) == rows * 10**12
-    moved = count_deliveries(loops, (True, False, True), (10**12 + 1, 10**12), lambda e: e[0])
+    nest = LoopNest(loops=loops, extents=(10**12 + 1, 10**12))
+    moved = nest.delivered((True, False, True), lambda e: e[0])
     # A tile of one piece, the last, stays over all of y; the others come again.
     assert moved == 10**12 * 10**12 + 1
 

@@ -20,7 +20,7 @@ from portions import left, portions
 
 from archsim import Architecture, Mapping, simulate
 from archsim.counts.accesses import count_einsum
-from archsim.iteration.bands import BandProgression, Box, Window, runs
+from archsim.iteration.bands import Band, BandProgression, Window, runs
 from archsim.iteration.loops import Loop
 from archsim.iteration.windowed import (
     EvenStretch,
@@ -50,7 +50,7 @@ SIDES = st.integers(1, 12)
 def test_runs_are_the_tiles_with_points(
     wide: int, deep: int, low: int, spread: int, size: int, plus: bool
 ) -> None:
-    box = Box(low, low + spread, wide, deep)
+    band = Band(low, low + spread, wide, deep)
     extent = wide if plus else deep
     expected: dict[int, tuple[int, bool]] = {}
     for number in range(-(-extent // size)):
@@ -60,19 +60,19 @@ def test_runs_are_the_tiles_with_points(
         if any(inside):
             expected[number] = (len(places), all(inside))
     found: dict[int, tuple[int, bool]] = {}
-    if not box.empty:
-        for run in runs(extent, size, None if box.full else box, (plus, 1)):
+    if not band.empty:
+        for run in runs(extent, size, None if band.full else band, (plus, 1)):
             for number in range(run.first, run.first + run.count):
-                found[number] = (run.extent, run.box is None)
+                found[number] = (run.extent, run.band is None)
     assert found == expected
 
 
 @given(SIDES, SIDES, st.integers(-14, 14), st.integers(-3, 20))
 @settings(max_examples=300)
 def test_points_of_a_band_are_those_one_by_one(wide: int, deep: int, low: int, spread: int) -> None:
-    box = Box(low, low + spread, wide, deep)
+    band = Band(low, low + spread, wide, deep)
     inside = [low <= x - y <= low + spread for x, y in product(range(wide), range(deep))]
-    assert box.points == sum(inside)
+    assert band.points == sum(inside)
 
 
 def random_nest(random: Random) -> tuple[tuple[Loop, ...], tuple[int, ...], tuple[bool, ...]]:
@@ -108,7 +108,7 @@ def brute(
         if depth == window.governed:
             # Differences of the tile's coordinates are all whole numbers between two.
             least, most = begin[0] - (begin[1] + left[1] - 1), begin[0] + left[0] - 1 - begin[1]
-            if max(least, window.box.low) > min(most, window.box.high):
+            if max(least, window.band.low) > min(most, window.band.high):
                 return
         if depth == len(loops):
             tag = tuple(i for i, x in zip(index, loops, strict=True) if moves[x.axis])
@@ -134,8 +134,8 @@ def test_windowed_counts_equal_a_walk(first: int) -> None:
         loops, extents, moves = random_nest(random)
         low = random.choice((-(10**9), random.randint(-9, 5)))
         high = random.randint(-9, 9)
-        box = Box(low, high, extents[0], extents[1])
-        window = Window(plus=0, minus=1, box=box, governed=random.randint(0, len(loops)))
+        band = Band(low, high, extents[0], extents[1])
+        window = Window(plus=0, minus=1, band=band, governed=random.randint(0, len(loops)))
         relevant = tuple(moves[x.axis] for x in loops)
         found = (
             windowed_deliveries(loops, relevant, extents, window, lambda _: 1),
@@ -171,8 +171,8 @@ def test_long_bands_equal_a_walk(first: int) -> None:
         loops, extents, moves = long_nest(random)
         low = random.choice((-(10**9), random.randint(-90, 40)))
         high = low + random.randint(0, 40) if low > -(10**9) else random.randint(-60, 60)
-        box = Box(low, high, extents[0], extents[1])
-        window = Window(plus=0, minus=1, box=box, governed=random.randint(0, len(loops)))
+        band = Band(low, high, extents[0], extents[1])
+        window = Window(plus=0, minus=1, band=band, governed=random.randint(0, len(loops)))
         relevant = tuple(moves[x.axis] for x in loops)
         found = (
             windowed_deliveries(loops, relevant, extents, window, one),
@@ -203,8 +203,8 @@ def test_tiles_added_up_are_those_taken_one_by_one(monkeypatch: pytest.MonkeyPat
         loops, extents, moves = far_nest(random)
         low = random.choice((-(10**9), random.randint(-500, 300)))
         high = low + random.randint(0, 300) if low > -(10**9) else random.randint(-300, 500)
-        box = Box(low, high, extents[0], extents[1])
-        window = Window(plus=0, minus=1, box=box, governed=len(loops))
+        band = Band(low, high, extents[0], extents[1])
+        window = Window(plus=0, minus=1, band=band, governed=len(loops))
         relevant = tuple(moves[x.axis] for x in loops)
         asked.append((loops, relevant, extents, window, prod))
     counts = (windowed_deliveries, windowed_distinct)
@@ -235,8 +235,8 @@ def test_distinct_tiles_have_the_size_of_the_fullest(seed: int, sized: set[int])
     random = Random(seed)
     loops, extents, moves = random_nest(random)
     low, high = random.choice((-(10**9), random.randint(-9, 5))), random.randint(-9, 9)
-    box = Box(low, high, extents[0], extents[1])
-    window = Window(plus=0, minus=1, box=box, governed=random.randint(0, len(loops)))
+    band = Band(low, high, extents[0], extents[1])
+    window = Window(plus=0, minus=1, band=band, governed=random.randint(0, len(loops)))
     relevant = tuple(moves[x.axis] for x in loops)
 
     def size(left: tuple[int, ...]) -> int:

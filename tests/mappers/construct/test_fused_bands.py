@@ -5,12 +5,13 @@ from __future__ import annotations
 from fractions import Fraction
 from random import Random
 
+import numpy as np
 import pytest
 from machines import small
 
 from archsim import simulate
-from archsim.iteration.bands import Box
-from mappers.construct.fused_variants import band_coverage
+from archsim.iteration.bands import Band
+from mappers.exact.kernels.measures import band_coverages
 from workloads import load
 
 
@@ -19,25 +20,28 @@ def test_tiles_of_a_band_are_counted_as_one_by_one(seed: int) -> None:
     random = Random(seed)
     plus, minus = random.randint(1, 40), random.randint(1, 40)
     low = random.randint(-minus, plus)
-    box = Box(low, low + random.randint(0, 12), plus, minus)
+    band = Band(low, low + random.randint(0, 12), plus, minus)
     x, y = random.randint(1, 9), random.randint(1, 9)
     held = {
-        (i // x, j // y) for i in range(plus) for j in range(minus) if box.low <= i - j <= box.high
+        (i // x, j // y)
+        for i in range(plus)
+        for j in range(minus)
+        if band.low <= i - j <= band.high
     }
     tiles = len(range(0, plus, x)) * len(range(0, minus, y))
-    # The last tiles may be short, which is left aside.
-    spare = len(range(0, plus, x)) + len(range(0, minus, y))
-    found = band_coverage(box, x, y) * tiles
-    assert max(1, len(held)) <= found <= len(held) + spare
-    if plus % x == minus % y == 0 and held:
-        assert found == len(held)
+    assert band.coverage(x, y, most_columns=64) * tiles == max(1, len(held))
+    # The compiled search counts the same tiles.
+    row = [band.low, band.high, plus, -1, x, 0, minus, -1, y, 0, band.low, band.high]
+    shares = np.empty((1, 1))
+    band_coverages(np.array([row]), np.zeros((1, 0), np.int64), shares)
+    assert shares[0, 0] * tiles == pytest.approx(len(held))
 
 
 def test_of_many_tiles_some_are_looked_at() -> None:
-    box = Box(-127, 0, 1 << 16, 1 << 16)
-    share = band_coverage(box, 16, 16)
+    band = Band(-127, 0, 1 << 16, 1 << 16)
+    share = band.coverage(16, 16, most_columns=256)
     assert share * (1 << 12) == pytest.approx(9, abs=0.1)
-    assert band_coverage(Box(5, 9, 4, 4), 2, 2) == Fraction(1, 4)  # at least one
+    assert Band(5, 9, 4, 4).coverage(2, 2, most_columns=256) == Fraction(1, 4)  # at least one
 
 
 def test_blocks_are_about_as_long_as_a_window() -> None:
