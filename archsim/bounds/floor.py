@@ -92,7 +92,7 @@ def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
     counts : tuple of EinsumCount
         Its operations.
     """
-    nests = minimal_domains(bound, bound.remember_for_pattern(cut_ranks))
+    nests = minimal_domains(bound, bound.pattern_memo(cut_ranks))
     shares = least_shares(bound)
     whole = {name for name, loops in nests.items() if len(loops) == 1}
     masked = {e.name for e in bound.einsums if e.einsum.where is not None}
@@ -102,7 +102,7 @@ def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
     # Einsums of one instance may be in another order than those of the whole.
     program, bound_as = bound.program, bound.by_name
     points = {c.einsum: _least_points(bound_as[c.einsum], c, nests[c.einsum]) for c in counts}
-    free, inflow = bound.remember_for_pattern(free_partitions), _inflow_of(bound, points)
+    free, inflow = bound.pattern_memo(free_partitions), _inflow_of(bound, points)
     # Tiles of a cascade's own may reach beyond the end of a tensor, at other sizes less far.
     words = {
         name: min(size, _elements(bound, name)) * Fraction(bound.words.of(name))
@@ -123,7 +123,7 @@ def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
         return tuple(_operand_deliveries(program, of.values(), free, points, shares, words))
 
     sized: tuple[_Ranges, ...] = ()
-    if bound.remember_for_pattern(_growing):
+    if bound.pattern_memo(_growing):
         fewest = least()
         sized = program.memo(_size_cache).get(
             _size_key(bound, fewest), lambda: (*_sized(bound, fewest, inflow, whole),)
@@ -208,7 +208,7 @@ def _size_key(bound: Bound, least: tuple[EinsumCount, ...]) -> Hashable:
     """Return all that ``_sized`` depends on beside the program."""
     machine = bound.architecture
     copies = tuple(machine.copies(array.name) for array in machine.arrays)
-    free = tuple(bound.remember_for_pattern(free_partitions).items())
+    free = tuple(bound.pattern_memo(free_partitions).items())
     return (bound.shapes, free, machine.arrays, copies, tuple(c.einsum for c in least))
 
 
@@ -221,11 +221,11 @@ def _sized(
     """By rank that a cascade cuts in two: at sizes of its tiles, a range at a time, the least
     cycles of the busiest array, and counts of Einsums with as many operations as any mapping has.
     """
-    arrays, free = len(bound.architecture.arrays), bound.remember_for_pattern(free_partitions)
+    arrays, free = len(bound.architecture.arrays), bound.pattern_memo(free_partitions)
     of = {e.name: e for e in bound.einsums}
-    some = bound.remember_for_pattern(_some)
+    some = bound.pattern_memo(_some)
     none = dict.fromkeys(some, ALL)
-    for tiles in bound.remember_for_pattern(_growing):
+    for tiles in bound.pattern_memo(_growing):
         family = tiles.rank
         incomplete = [n for n, cuts in some.items() if family in cuts and n in whole]
         sizes = tiles.ranges(bound, incomplete, free.keys() - {family})
@@ -262,7 +262,7 @@ def _some(bound: Bound) -> dict[str, set[str]]:
 
 def _inflow_of(bound: Bound, points: Mapping[str, int]) -> dict[str, ArrayInflow]:
     """By Einsum what comes into an array for it, however its points are laid out."""
-    reused, sizes = bound.remember_for_pattern(_reused), dict(bound.shapes)
+    reused, sizes = bound.pattern_memo(_reused), dict(bound.shapes)
     return {
         name: ArrayInflow(n, max(min([prod([sizes[r] for r in x]) for x in reused[name]]), 1))
         for name, n in points.items()
@@ -276,7 +276,7 @@ def _reused(bound: Bound) -> dict[str, list[tuple[str, ...]]]:
     has it. It is of use at a point for each of the other ranks' coordinates; of ranks that the
     cascade cuts as a mapping says these are as many as the whole rank has, at any size.
     """
-    program, free = bound.program, bound.remember_for_pattern(free_partitions)
+    program, free = bound.program, bound.pattern_memo(free_partitions)
 
     def counted(variable: str) -> str:
         rank = program.rank_of_variable.get(variable, variable.upper())
@@ -451,7 +451,7 @@ def _by_array(
 ) -> list[dict[int, Fraction]]:
     """Cycles of every Einsum's share of what is entered, on the arrays that can do it, all elements
     at work."""
-    able = bound.remember_for_pattern(_able)
+    able = bound.pattern_memo(_able)
     found: list[dict[int, Fraction]] = []
     for name, came in inflow.items():
         cycles = {

@@ -79,7 +79,7 @@ def least_shares(bound: Bound) -> dict[str, Fraction]:
     Of one-pass attention with 4 tiles of 256 keys, ``RM[m1+1, p]`` is left with a quarter.
     """
     masked = any(x.where is not None for x in bound.program.einsums)
-    sizes, free = dict(bound.shapes), bound.remember_for_pattern(_partial_ranks)
+    sizes, free = dict(bound.shapes), bound.pattern_memo(_partial_ranks)
     return {
         e.name: _share(e, gone, sizes, masked) for e, gone in zip(bound.einsums, free, strict=True)
     }

@@ -294,7 +294,7 @@ def in_own_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:
     number : int
         The operand's place among the Einsum's reads.
     """
-    return bound.remember_access(_in_own_registers, e, number)
+    return bound.pattern_memo(_in_own_registers, e, number)
 
 
 def _in_own_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:
@@ -321,7 +321,7 @@ def path_of(bound: Bound, e: BoundEinsum, number: int) -> tuple[PathStop, ...]:
     number : int
         The access's place among the Einsum's ``access_maps``.
     """
-    return bound.remember_access(_path_of, e, number)
+    return bound.pattern_memo(_path_of, e, number)
 
 
 def _path_of(bound: Bound, e: BoundEinsum, number: int) -> tuple[PathStop, ...]:

@@ -24,7 +24,7 @@ from einsum_cascade.memo import cached_property
 
 from ..iteration.access_map import AccessMap
 from ..nest.partition import PartKinds, RankPartition, Ring
-from ..nest.record import Bound, BoundEinsum, CorePartitioning
+from ..nest.record import Bound, BoundEinsum
 from ..nest.shared_tiles import halos_of, shared_gather, unique_halo, varies_along_halo
 from .accesses import AccessCount, Amount, EinsumCount, RegisterUses, Uses, deliveries, path_of
 from .meter import EXACT, Size, words_in_lines
@@ -49,12 +49,7 @@ def counts_at_ports(bound: Bound, counts: Counts, some: int | None = None) -> Co
         Problems of instances that are looked at, those with most work first. Of so many accesses
         are no more than of all, but where chips pass on to one another what they get.
     """
-    instances = bound.instances
-    return (
-        counts
-        if instances is None
-        else _CoreSums(bound, counts, instances, some).counts(timed=True)
-    )
+    return counts if bound.is_whole else _CoreSums(bound, counts, some).counts(timed=True)
 
 
 def counts_of_all_cores(bound: Bound, counts: Counts) -> Counts:
@@ -67,8 +62,7 @@ def counts_of_all_cores(bound: Bound, counts: Counts) -> Counts:
     counts : tuple of EinsumCount
         Of that instance.
     """
-    instances = bound.instances
-    return counts if instances is None else _CoreSums(bound, counts, instances).counts(timed=False)
+    return counts if bound.is_whole else _CoreSums(bound, counts).counts(timed=False)
 
 
 _AccessKey = tuple[str, str, int]
@@ -122,21 +116,20 @@ def _times(count: EinsumCount, *, number: int) -> int:
 class _CoreSums:
     """Sums over instances."""
 
-    def __init__(
-        self, bound: Bound, counts: Counts, instances: CorePartitioning, some: int | None = None
-    ) -> None:
+    def __init__(self, bound: Bound, counts: Counts, some: int | None = None) -> None:
+        cores = bound.cores
         self.bound = bound
-        self.spread = instances.spread
+        self.spread = cores.partitions
         self.levels = {m.name: n for n, m in enumerate(bound.architecture.memories)}
-        self.memories, self.ring = bound.architecture.memories, instances.ring
-        self.replicated = instances.replicated
+        self.memories, self.ring = bound.architecture.memories, cores.ring
+        self.replicated = cores.replicated
         self.problems: list[tuple[PartKinds, Bound, Counts]] = [
             (kinds, other or bound, other.memo(count_mapping) if other else counts)
-            for kinds, other in islice(instances.problems.items(), some)
+            for kinds, other in islice(cores.problems.items(), some)
         ]
         if self.memories[0].ring:
             self.problems = [
-                (kinds, one, over_links(one, all_of, instances.ring))
+                (kinds, one, over_links(one, all_of, cores.ring))
                 for kinds, one, all_of in self.problems
             ]
 
@@ -361,7 +354,7 @@ class _CoreSums:
     ) -> Sequence[Amount]:
         """By kind of part of a rank how many instances count."""
         each = self._is_run_by_each(e, s)
-        if s.by_work and each and not every and (shares := apart(s)) is not None:
+        if s.work_order and each and not every and (shares := apart(s)) is not None:
             return shares
         return [s.weight(kind, every=each and every) for kind in range(len(s.kinds))]
 

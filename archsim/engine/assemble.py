@@ -68,7 +68,7 @@ def assemble(
     """
     architecture = bound.architecture
     seconds = float(timing.cycles / architecture.clock_hz)
-    whole = bound if bound.instances is None else bound.instances.whole
+    whole = bound.whole
     own, counts = counts, counts_of_all_cores(bound, counts)
     bill = charges(architecture, counts, bound.words) + leakage_charges(architecture, seconds)
     charged = tuple((c.einsum, c.component, c.energy_pj) for c in bill)
@@ -286,7 +286,7 @@ def _bounds(bound: Bound, work: list[_Work], traffic: tuple[LevelTraffic, ...]) 
 
 def roofs_of(bound: Bound) -> Roofs:
     """The roofs of the arrays that a mapping uses, and of all memories."""
-    return bound.remember_for_pattern(_roofs_of)
+    return bound.pattern_memo(_roofs_of)
 
 
 def _roofs_of(bound: Bound) -> Roofs:
@@ -382,7 +382,7 @@ def _mask_parameters(bound: Bound) -> list[Parameter]:
 
 def _core_notes(bound: Bound) -> Iterator[str]:
     """What runs on how many instances of what."""
-    spread = bound.instances.spread if bound.instances is not None else ()
+    spread = bound.cores.partitions
     for number, memory in enumerate(bound.architecture.memories):
         for name, count in memory.instances:
             here = [s for s in spread if (s.level, s.instances) == (number, name)]
@@ -397,16 +397,15 @@ def _core_notes(bound: Bound) -> Iterator[str]:
 
 
 def _replicated(bound: Bound) -> frozenset[tuple[str, str]]:
-    return bound.instances.replicated if bound.instances is not None else frozenset()
+    return bound.cores.replicated
 
 
 def _ring_notes(bound: Bound) -> Iterator[str]:
     """What each of several instances holds, where links in a ring are all that is between them."""
-    instances = bound.instances
-    if instances is None or not bound.architecture.memories[0].ring:
+    ring, outermost = bound.cores.ring, bound.architecture.memories[0]
+    if not outermost.ring:
         return
-    ring = instances.ring
-    ((name, _),) = bound.architecture.memories[0].instances
+    ((name, _),) = outermost.instances
     if ring.tensors:
         parts = ", ".join(
             f"{tensor} in {ring.parts} parts of {rank}" for tensor, rank in ring.tensors
@@ -424,10 +423,10 @@ def notes_of(bound: Bound) -> tuple[str, ...]:
         found.append(f"chosen by the mapping's objective: {picked}")
     found.extend(bound.mapping.moved)
     found.extend(_core_notes(bound))
-    found.extend(bound.remember_for_pattern(_formats))
+    found.extend(bound.pattern_memo(_formats))
     if note := spill_note(bound):
         found.append(note)
-    found.extend(bound.unskipped)
+    found.extend(bound.masking_notes)
     found += [f"{p.name} = {p.default:g}" for p in _mask_parameters(bound)]
     masked = [e.name for e in bound.einsums if e.window is not None]
     if masked:
@@ -436,7 +435,7 @@ def notes_of(bound: Bound) -> tuple[str, ...]:
             "others are run whole"
         )
     found += [h.note(bound.program) for h in bound.program.memo(hoistable)]
-    found.extend(bound.remember_for_pattern(_of_machine))
+    found.extend(bound.pattern_memo(_of_machine))
     return tuple(found)
 
 

@@ -53,11 +53,11 @@ def _sampled_bounds(bound: Bound) -> Iterator[Fraction]:
     """Cycles that a mapping takes at the least, as its arrays alone tell, and then what memories
     move for some of the parts that instances have of a rank under a mask: what is far slower shows
     so before each of them is counted."""
-    instances, groups = bound.instances, _groups(bound)
-    if instances is None or bound.mapping.spill is not None or bound.architecture.memories[0].ring:
+    groups = _groups(bound)
+    if bound.is_whole or bound.mapping.spill is not None or bound.architecture.memories[0].ring:
         return
     yield sum((max(_arrays(bound, names).values()) for names in groups), Fraction(0))
-    number = len(instances.problems)
+    number = len(bound.cores.problems)
     for some in (number // 4, number // 2) if number >= MIN_PROBLEMS_TO_SAMPLE else ():
         ported = counts_at_ports(bound, bound.memo(count_mapping), some)
         together = (tuple(c for c in ported if c.einsum in names) for names in groups)
@@ -76,7 +76,7 @@ def _groups(bound: Bound) -> list[tuple[str, ...]]:
 def _run_together(bound: Bound) -> Iterator[tuple[EinsumCount, ...]]:
     """Counts of what runs together, one group after the other."""
     groups = _groups(bound)
-    if bound.instances is None and bound.mapping.spill is None:
+    if bound.is_whole and bound.mapping.spill is None:
         yield from (tuple(bound.memo(count_of, name) for name in names) for names in groups)
         return
     ported = counts_at_ports(bound, bound.memo(count_mapping))

@@ -14,7 +14,7 @@ from ..counts.cores import counts_at_ports, counts_of_all_cores
 from ..counts.spill import count_mapping
 from ..legality.binding import Choose, bind, bind_whole_cascade
 from ..nest.cores import iterations_of_core
-from ..nest.record import Bound
+from ..nest.record import ONE_CORE, Bound
 from ..nest.sequence import ring_problems
 from ..result.merge import merged
 from ..result.record import PartUse
@@ -115,8 +115,7 @@ def critical_core_candidates(bound: Bound) -> Iterator[Bound]:
     nearly the most some are given, each in its turn as what stands for all.
     """
     yield bound
-    instances = bound.instances
-    spread = () if instances is None else instances.spread
+    spread = bound.cores.partitions
     at = next((n for n, s in enumerate(spread) if s.begins), None)
     if at is None:
         return
@@ -130,22 +129,22 @@ def critical_core_candidates(bound: Bound) -> Iterator[Bound]:
 
 def _with_critical_part(bound: Bound, at: int, kind: int) -> Bound:
     """The same instances, where another kind of a spread rank's parts stands for all."""
-    instances = bound.instances
-    assert instances is not None, "nothing is spread"
+    cores = bound.cores
 
     def other(number: int) -> int:
         return {0: kind, kind: 0}.get(number, number)
 
-    s = instances.spread[at]
-    by_work = tuple(s.by_work[other(n)] for n in range(len(s.by_work)))
-    spread = (*instances.spread[:at], replace(s, by_work=by_work), *instances.spread[at + 1 :])
+    s = cores.partitions[at]
+    work_order = tuple(s.work_order[other(n)] for n in range(len(s.work_order)))
+    turned = replace(s, work_order=work_order)
+    spread = (*cores.partitions[:at], turned, *cores.partitions[at + 1 :])
     problems = {
-        (*kinds[:at], other(kinds[at]), *kinds[at + 1 :]): problem or replace(bound, instances=None)
-        for kinds, problem in instances.problems.items()
+        (*kinds[:at], other(kinds[at]), *kinds[at + 1 :]): problem or replace(bound, cores=ONE_CORE)
+        for kinds, problem in cores.problems.items()
     }
     first = problems.pop((0,) * len(spread))
     others = tuple(problems.items())
-    return replace(first, instances=replace(instances, spread=spread, others=others))
+    return replace(first, cores=replace(cores, partitions=spread, others=others))
 
 
 def result_of_nest(bound: Bound, name: str, engine: str) -> Result:

@@ -344,7 +344,7 @@ _Value = TypeVar("_Value")
 _Part = TypeVar("_Part")
 
 
-class _Walk(ABC, Generic[_Value, _Part]):
+class _WindowWalk(ABC, Generic[_Value, _Part]):
     """Walk over the iterations of a nest that hold a point, of which equal ones are seen once.
 
     A value is what the loops from some depth on come to; a part is the value of several iterations
@@ -447,7 +447,7 @@ class _Walk(ABC, Generic[_Value, _Part]):
             raise MappingError(Problem(text, hint=hint))
 
 
-class _Deliveries(_Walk[_BandedStream, _BandedStreams]):
+class _Deliveries(_WindowWalk[_BandedStream, _BandedStreams]):
     """Walk of ``tiles_delivered``."""
 
     def __init__(
@@ -547,7 +547,7 @@ def windowed_distinct(
     return walk.total(extents)
 
 
-class _Distinct(_Walk[int, tuple[int, int]]):
+class _Distinct(_WindowWalk[int, tuple[int, int]]):
     """Walk of ``windowed_distinct``; a part is the sum and the largest of its values."""
 
     def __init__(

@@ -134,10 +134,11 @@ def _with_unlimited_home(architecture: Architecture) -> Architecture:
 
 def _with_architecture(architecture: Architecture, bound: Bound) -> Bound:
     """What all instances run, on the machine as it is."""
-    instances = bound.instances
-    assert instances is not None, "what is spread has instances"
-    others = tuple((kinds, replace(b, architecture=architecture)) for kinds, b in instances.others)
-    return replace(bound, architecture=architecture, instances=replace(instances, others=others))
+    others = tuple(
+        (kinds, replace(b, architecture=architecture)) for kinds, b in bound.cores.others
+    )
+    cores = replace(bound.cores, others=others)
+    return replace(bound, architecture=architecture, cores=cores)
 
 
 def _bind_on_one_core(
@@ -190,7 +191,7 @@ def bind_whole_cascade(program: Program, nests: Sequence[Bound]) -> Bound:
     nests : sequence of Bound
         At least one.
     """
-    works = [b if b.instances is None else b.instances.whole for b in nests]
+    works = [b.whole for b in nests]
     mapping = unfused_reference(works)
     sizes = {t.member: t.size for t in mapping.tiles if isinstance(t.size, int)}
     found: dict[str, int] = {}
@@ -233,7 +234,7 @@ def _bind_closed(
         # This is where names are looked up, and what is wrong with them or with sizes is told.
         bound = bind_loops(program, plain, architecture, tiling)
         parametric_nest = known.keep(ParametricNest(bound), mapping, architecture)
-    problems = bound.remember_for_pattern(illegalities)
+    problems = bound.pattern_memo(illegalities)
     if problems:
         raise MappingError(problems)
     _check_capacity(bound, NoLegalMappingError if open_tiles else MappingError)

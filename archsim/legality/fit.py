@@ -194,7 +194,7 @@ def _with_tiles(
     trial = parametric_nest.bound(tiling, like)
     if trial is None or not queries.fits(whole_tiles(trial)):
         return None
-    return None if trial.remember_for_pattern(illegalities) else trial
+    return None if trial.pattern_memo(illegalities) else trial
 
 
 def divisors(number: int) -> list[int]:

@@ -50,7 +50,7 @@ def stream_of(bound: Bound, e: BoundEinsum, tensor: str, level: int) -> tuple[Lo
         m.name for m in bound.architecture.memories[level:][:1]
     ]:
         return ()
-    member = bound.remember_for_pattern(streaming_loop, tensor, level)
+    member = bound.pattern_memo(streaming_loop, tensor, level)
     flying = tiles_in_flight(bound)
     if member is None or flying is None:
         return ()
@@ -222,7 +222,7 @@ def _requirement(bound: Bound, level: int, tile: _Tile) -> Requirement:
     memory = bound.architecture.memories[level]
     spill = bound.mapping.spill
     spills = spill is not None and spill.level == memory.name
-    kept = bound.remember_for_pattern(_kept_here, level)
+    kept = bound.pattern_memo(_kept_here, level)
     sizes = [
         _in_words(bound, _tiles(bound, e, level, tile, here))
         for e, here in zip(bound.einsums, kept, strict=True)
@@ -308,7 +308,7 @@ def resident_tile(bound: Bound, e: BoundEinsum, access_map: AccessMap, level: in
 
 def _whole_tile(bound: Bound, e: BoundEinsum, access_map: AccessMap, level: int) -> int:
     tensor = access_map.access.tensor
-    one_copy = access_map.running and bound.remember_for_pattern(keeps_one_copy, tensor, level)
+    one_copy = access_map.running and bound.pattern_memo(keeps_one_copy, tensor, level)
     return largest_tile(e, access_map, level, one_copy=one_copy)
 
 
@@ -353,10 +353,9 @@ def _tiles(
         access_map = e.access_maps[number]
         tensor = access_map.access.tensor
         size = tile(bound, e, access_map, level)
-        if bound.instances is not None:
-            size = max(size, resident_on_chip(bound, e, access_map, level, size))
-            inside = e.nest(level).first_tile
-            size = size_for_all_cores(bound, e, access_map, level, inside, size)
+        size = max(size, resident_on_chip(bound, e, access_map, level, size))
+        inside = e.nest(level).first_tile
+        size = size_for_all_cores(bound, e, access_map, level, inside, size)
         found[tensor] = max(found.get(tensor, 0), size)
     for statement, number in kept.started:
         start = e.initial[statement]
@@ -387,11 +386,11 @@ def resident_on_chip(
         None at a level that is not the outermost one that holds anything.
     """
     tensor = access_map.access.tensor
-    if bound.instances is None or not level == bound.architecture.home_level > 0:
+    if not level == bound.architecture.home_level > 0 or bound.is_whole:
         return 0
     if 0 not in bound.memories(e, tensor):
         return 0
-    whole, ring = _whole_tile(bound, e, access_map, 0), bound.instances.ring
+    whole, ring = _whole_tile(bound, e, access_map, 0), bound.cores.ring
     if ring.rank(tensor) is None:
         return whole
     return -(-whole // ring.parts) + elements_in_transit(bound, e, access_map, ring, tile)
@@ -473,7 +472,7 @@ def _moments(bound: Bound, level: int) -> tuple[_GroupMoment, ...]:
 def _largest_moment(bound: Bound, sizes: list[_Words], level: int) -> _Words:
     """The largest of the moments at which one group runs."""
     worst: _Words = {}
-    for now in bound.remember_for_pattern(_moments, level):
+    for now in bound.pattern_memo(_moments, level):
         moment = _largest_tiles([sizes[at] for at in now.running])
         for at in now.waiting:
             name = bound.einsums[at].name

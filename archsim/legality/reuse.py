@@ -119,7 +119,7 @@ def finds_tile_at(bound: Bound, e: BoundEinsum, number: int, level: int) -> bool
     level : int
         Index of a memory, or the register level for an intermediate.
     """
-    return bound.remember_for_residency(_found_at, e, number, level)
+    return bound.residency_memo(_found_at, e, number, level)
 
 
 def _found_at(bound: Bound, e: BoundEinsum, number: int, level: int) -> bool:
@@ -165,8 +165,7 @@ def _brings_the_same(
     if level == bound.register_level or not _keeps(bound, giver, taken.access.tensor, level):
         return False
     stepped = {x.variable for x in giver.nonunit_loops if x.level < level}
-    parts = () if bound.instances is None else bound.instances.spread
-    if same.whole & {*stepped, *(s.variable for s in parts)}:
+    if same.whole & {*stepped, *(s.variable for s in bound.cores.partitions)}:
         return False
     if giver is taker:
         return same.number < number
@@ -204,7 +203,7 @@ def is_still_held_for(bound: Bound, reader: BoundEinsum, number: int, level: int
     level : int
         As of ``finds_tile_at``.
     """
-    return bound.remember_for_residency(_is_left_for, reader, number, level)
+    return bound.residency_memo(_is_left_for, reader, number, level)
 
 
 def _is_left_for(bound: Bound, reader: BoundEinsum, number: int, level: int) -> bool:
@@ -282,7 +281,7 @@ def _same_tile(
     if not displaced:
         return True
     outside = [x.variable for x in writer.stepping(writer.write, level)]
-    parts = () if bound.instances is None else [s.variable for s in bound.instances.spread]
+    parts = [s.variable for s in bound.cores.partitions]
     stepped = {*outside}
     if level == bound.register_level:
         stepped |= {x.variable for x in reader.stepping(reader.reads[number], level)}

@@ -201,10 +201,10 @@ def bind_partitioned(
     others = tuple((kinds, parts.of(spread, kinds)) for kinds in every if any(kinds))
     whole = bind_whole(everything, unfused_reference((bound,)), dict(tiling.shapes))
     replicated = frozenset((name, s.rank) for s in spread for name in replicated_einsums(bound, s))
-    instances = CorePartitioning(
-        spread=spread, whole=whole, others=others, ring=ring, replicated=replicated
+    cores = CorePartitioning(
+        partitions=spread, whole=whole, others=others, ring=ring, replicated=replicated
     )
-    return replace(bound, instances=instances)
+    return replace(bound, cores=cores)
 
 
 def _with_whole_lengths(
@@ -236,7 +236,7 @@ class _BoundParts:
         if numbers not in self.known:
             program = self.program
             for s, number in zip(spread, numbers, strict=True):
-                if s.by_work:
+                if s.work_order:
                     whole = whole_lengths(self.program, s.rank, self.tiling.shapes)
                     program = program.memo(shift_masks, s.rank, s.begin(number), whole)
             shapes = _shapes(self.tiling, spread, kinds)
@@ -265,7 +265,7 @@ def _balanced(
 ) -> tuple[RankPartition, ...]:
     """Spread ranks, with parts of one under a mask that take as long as one another."""
     masked = spread[at]
-    even = replace(masked, by_work=tuple(range(masked.parts)))
+    even = replace(masked, work_order=tuple(range(masked.parts)))
     # The sample is the last whole part.
     number = max(0, masked.parts - 1 - masked.ragged)
     kinds = tuple(number if i == at else 0 for i in range(len(spread)))
@@ -288,7 +288,7 @@ def _ordered_by_work(
         raise MappingError(Problem(text, hint="use fewer parts"))
 
     def ordered(numbers: Iterable[int]) -> tuple[RankPartition, ...]:
-        return (*spread[:at], replace(masked, by_work=tuple(numbers)), *spread[at + 1 :])
+        return (*spread[:at], replace(masked, work_order=tuple(numbers)), *spread[at + 1 :])
 
     unordered = ordered(range(masked.parts))
     kinds = (tuple(n if i == at else 0 for i in range(len(spread))) for n in range(masked.parts))

@@ -325,15 +325,15 @@ class Masking:
     """Einsums whose masks leave out points inside their windows, too."""
     steps: int
     notes: tuple[str, ...]
-    idle: RankBand | None = None
-    """Outside of it whole steps are left out."""
+    no_op_band: RankBand | None = None
+    """Band outside of which whole steps are skipped."""
 
 
 def skip_masked_tiles(bound: Bound) -> Bound:
     """The mapping with the windows of its masked Einsums, and of steps that are idle.
 
     Where a mask is no band, or a step is not idle, nothing is left out; its
-    ``unskipped`` then says so.
+    ``masking_notes`` then says so.
     """
     if all(e.einsum.where is None for e in bound.einsums):
         return bound
@@ -350,8 +350,8 @@ def skip_masked_tiles(bound: Bound) -> Bound:
         bound,
         einsums=tuple(einsums),
         steps=found.steps,
-        unskipped=found.notes,
-        idle=found.idle,
+        masking_notes=found.notes,
+        no_op_band=found.no_op_band,
     )
 
 
@@ -460,7 +460,7 @@ def _masking(bound: Bound, found: MaskBands, *, counted: bool = True) -> Masking
         partially_masked=partially_masked,
         steps=_steps(bound, idle.band) if counted else bound.steps,
         notes=(),
-        idle=idle.band,
+        no_op_band=idle.band,
     )
 
 

@@ -2,7 +2,7 @@
 
 The loops of each Einsum, the residency of tensors and their addresses follow from names. Shapes and
 tile sizes only give strides to loops. Bound mappings with the same loops of one iteration share all
-that follows from these alone, such as legality (``Bound.alike``)."""
+that follows from these alone, such as legality (``Bound.pattern_facts``)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ParametricNest:
         goings = [p.loop_key for p in self._placed]
         self._equal_loops = [goings.index(loop_key) for loop_key in goings]
         self._facts_by_pattern: dict[UnitLoopPattern, dict[Hashable, Any]] = {
-            first.pattern: first.alike
+            first.pattern: first.pattern_facts
         }
 
     def bound(self, tiling: Tiling, like: Bound | None = None) -> Bound | None:
@@ -101,7 +101,7 @@ class ParametricNest:
             groups=first.groups,
             residency=first.residency,
         )
-        vars(found)["alike"] = self._facts_by_pattern.setdefault(found.pattern, {})
+        vars(found)["pattern_facts"] = self._facts_by_pattern.setdefault(found.pattern, {})
         return found
 
 

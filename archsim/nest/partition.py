@@ -48,7 +48,7 @@ class RankPartition:
     """Its extent in an instance, at the most."""
     last: int
     """Its extent in the last one."""
-    by_work: tuple[int, ...] = ()
+    work_order: tuple[int, ...] = ()
     """Numbers of parts that a mask makes unlike, from the one with most work; else empty."""
     balanced: bool = False
     """Whether parts are to be as large as lets all do as much."""
@@ -58,8 +58,8 @@ class RankPartition:
     @cached_property
     def kinds(self) -> tuple[Sequence[int], ...]:
         """Numbers of parts that are the same problem, those that stand for all of them first."""
-        if self.by_work:
-            return tuple((number,) for number in self.by_work)
+        if self.work_order:
+            return tuple((number,) for number in self.work_order)
         alike, last = range(self.parts - self.ragged), range(self.parts - 1, self.parts)
         return (alike, last) if self.ragged else (alike,)
 

@@ -202,6 +202,57 @@ def _cycles_of_point(array: ProcessingArray, operations: Operations) -> Fraction
     return array.cycles_of(operations)
 
 
+def _memories_of(
+    bound: Bound, array: str, bypass: frozenset[tuple[str, str]], einsum: str, tensor: str
+) -> tuple[int, ...]:
+    """Return the memories that hold a tensor for an Einsum on an array."""
+    architecture = bound.architecture
+    made = bound.by_name[tensor].array.name if tensor in bound.by_name else None
+    reach = architecture.tree.reach(array, result=tensor == einsum, made=made)
+    return tuple(
+        i
+        for i in bound.residency.memories(tensor)
+        if i in reach and (architecture.memories[i].name, tensor) not in bypass
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorePartitioning:
+    """Partition of a mapping's work over cores, each of which runs one nest."""
+
+    partitions: tuple[RankPartition, ...] = ()
+    """Ranks of which each core has a part."""
+    whole: Bound | None = None
+    """Nest of all of the work, whether it fits or not; None: the nest is all of the work."""
+    others: tuple[tuple[PartKinds, Bound], ...] = ()
+    """Nests of cores that have other parts of a rank than the bound mapping."""
+    ring: Ring = NO_RING
+    """Tensors that cores pass on to one another."""
+    replicated: frozenset[tuple[str, str]] = frozenset()
+    """Pairs of an Einsum that each core runs for itself and a rank in parts that it lacks."""
+
+    @cached_property
+    def problems(self) -> dict[PartKinds, Bound | None]:
+        """Nests of all cores by their kinds of parts; None stands for the bound mapping itself."""
+        return {(0,) * len(self.partitions): None, **dict(self.others)}
+
+    def copies(self, access_map: AccessMap, level: int) -> int:
+        """Return the number of different tiles of a tensor that the cores below a memory use.
+
+        Parameters
+        ----------
+        level : int
+            Index of the memory.
+        """
+        return prod(
+            s.parts for s in self.partitions if s.level >= level and s.variable in access_map.moving
+        )
+
+
+ONE_CORE = CorePartitioning()
+"""Partitioning of work that one core does."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bound(Memoized):
     """A mapping bound to everything it needs, structurally legal."""
@@ -218,12 +269,22 @@ class Bound(Memoized):
     groups: tuple[tuple[str, ...], ...]
     """Einsums that share loops; one group after another (a fused mapping has one)."""
     residency: Residency
-    unskipped: tuple[str, ...] = ()
-    """Why masked tiles are run all the same, where they are."""
-    idle: RankBand | None = None
-    """A band outside of which whole steps of the nest are left out."""
-    instances: CorePartitioning | None = None
-    """Where all this is what one of several instances runs: how it is part of a whole."""
+    masking_notes: tuple[str, ...] = ()
+    """Sentences that say why masked tiles run."""
+    no_op_band: RankBand | None = None
+    """Band outside of which whole steps of the nest are skipped."""
+    cores: CorePartitioning = ONE_CORE
+    """Partitioning over cores, of which this is the nest of one."""
+
+    @property
+    def is_whole(self) -> bool:
+        """True if the nest is all of the work, not the part of one core."""
+        return self.cores.whole is None
+
+    @property
+    def whole(self) -> Bound:
+        """Nest of all of the work."""
+        return self.cores.whole or self
 
     @cached_property
     def words(self) -> TensorWords:
@@ -250,57 +311,50 @@ class Bound(Memoized):
         )
 
     @cached_property
-    def alike(self) -> dict[Hashable, Any]:
-        """What follows from names and the pattern alone (see ``remember_access``).
+    def pattern_facts(self) -> dict[Hashable, Any]:
+        """Values that ``pattern_memo`` keeps.
 
-        An arrangement hands the same one to all that it binds to sizes of one pattern.
+        A parametric nest shares them among all sizes of one pattern.
         """
         return {}
 
-    def remember_access(
-        self, make: Callable[[Bound, BoundEinsum, int], T], e: BoundEinsum, number: int
-    ) -> T:
-        """What a function says of an access, if only names and the pattern decide it.
-
-        Parameters
-        ----------
-        make : callable
-            At the top of a module: it is known by its identity.
-        e : BoundEinsum
-            An Einsum; of one that is not the mapping's own nothing is remembered.
-        number : int
-            The access's place among the Einsum's ``access_maps``.
-        """
-        if self.by_name.get(e.name) is not e:
-            return make(self, e, number)
-        key = (make, e.name, number)
-        if key not in self.alike:
-            self.alike[key] = make(self, e, number)
-        found: T = self.alike[key]
-        return found
-
-    def remember_for_pattern(
+    def pattern_memo(
         self, make: Callable[Concatenate[Bound, P], T], *given: P.args, **none: P.kwargs
     ) -> T:
-        """What a function says of the mapping, if only names and the pattern decide it.
+        """Return ``make(self, *given)``, if names and ``pattern`` alone decide the value.
 
         Parameters
         ----------
         make : callable
-            As of ``remember_access``.
+            Function at the top level of a module; its identity is part of the key.
         given : hashable
-            What else it takes: names and numbers of levels.
+            Further arguments: names, numbers, or Einsums. Nothing is kept for an Einsum that is
+            not the mapping's own.
         """
-        key = (make, given)
-        if key not in self.alike:
-            self.alike[key] = make(self, *given, **none)
-        found: T = self.alike[key]
+        key = self._key(given)
+        if key is None:
+            return make(self, *given, **none)
+        if (make, key) not in self.pattern_facts:
+            self.pattern_facts[make, key] = make(self, *given, **none)
+        found: T = self.pattern_facts[make, key]
         return found
+
+    def _key(self, given: tuple[Any, ...]) -> tuple[Hashable, ...] | None:
+        """Return arguments with names in place of Einsums; None if an Einsum is not the own one."""
+        key: list[Hashable] = []
+        for x in given:
+            if isinstance(x, BoundEinsum):
+                if self.by_name.get(x.name) is not x:
+                    return None
+                key.append(x.name)
+            else:
+                key.append(x)
+        return tuple(key)
 
     @override
     def __getstate__(self) -> dict[str, Any]:
         """The record alone, as of ``Memoized``."""
-        derived = ("alike", "_where_kept")
+        derived = ("pattern_facts", "_residency_facts")
         return {name: v for name, v in super().__getstate__().items() if name not in derived}
 
     @cached_property
@@ -332,15 +386,7 @@ class Bound(Memoized):
         tensor : str
             A tensor of the cascade.
         """
-        kept = self.residency.memories(tensor)
-        if not (tree := self.architecture.tree).is_line:
-            made = self.by_name[tensor].array.name if tensor in self.by_name else None
-            reach = tree.reach(e.array.name, result=tensor == e.name, made=made)
-            kept = tuple(i for i in kept if i in reach)
-        if not e.bypass:
-            return kept
-        names = self.architecture.memories
-        return tuple(i for i in kept if (names[i].name, tensor) not in e.bypass)
+        return self.memo(_memories_of, e.array.name, e.bypass, e.name, tensor)
 
     def registers(self, e: BoundEinsum, tensor: str) -> tuple[str, ...]:
         """Arrays whose registers hold a tensor for an Einsum.
@@ -379,19 +425,19 @@ class Bound(Memoized):
         found = self._with(
             einsums=tuple(put.get(e.name, e) for e in self.einsums),
             by_name=self.by_name | put,
-            _where_kept={},
+            _residency_facts={},
         )
         vars(found).pop("pattern", None)
         return found
 
     def _with(self, **changed: Any) -> Bound:
         """The same but for fields on which what follows from names does not depend."""
-        for name in ("by_name", "position", "_group_of", "words", "_where_kept"):
+        for name in ("by_name", "position", "_group_of", "words", "_residency_facts"):
             getattr(self, name)  # worked out here, for all
         found = object.__new__(Bound)
         vars(found).update(vars(self))
         vars(found).update(changed)
-        for name in ("alike", "_memo"):
+        for name in ("pattern_facts", "_memo"):
             vars(found).pop(name, None)
         return found
 
@@ -406,35 +452,39 @@ class Bound(Memoized):
         return self._with(architecture=architecture)
 
     @cached_property
-    def _where_kept(self) -> dict[Hashable, bool]:
-        """Answers of ``remember_for_residency``, of all that ``kept_otherwise`` makes, too."""
+    def _residency_facts(self) -> dict[Hashable, bool]:
+        """Values that ``residency_memo`` keeps, shared with all that ``kept_otherwise`` makes."""
         return {}
 
-    def remember_for_residency(
+    def residency_memo(
         self,
         make: Callable[[Bound, BoundEinsum, int, int], bool],
         e: BoundEinsum,
         number: int,
         level: int,
     ) -> bool:
-        """What a function says of an operand at a level, if beside loops only this decides it:
-        whether the level keeps the tensor, and which registers do.
+        """Return ``make(self, e, number, level)``, if loops and one tensor's residency decide it.
+
+        The value may depend on whether the level keeps the tensor, and on which registers do.
 
         Parameters
         ----------
-        make, e, number
-            As of ``remember_access``.
+        make
+            As of ``pattern_memo``.
+        e : BoundEinsum
+        number : int
+            Position of an operand of the Einsum.
         level : int
-            A memory's index from the outermost, or the register level below them all.
+            Index of a memory from the outermost, or the register level below them all.
         """
         if self.by_name.get(e.name) is not e:
             return make(self, e, number, level)
         tensor = e.access_maps[number].access.tensor
         kept = level in self.residency.memories(tensor), self.residency.registers(tensor)
         key = (make, e.name, number, level, kept)
-        if key not in self._where_kept:
-            self._where_kept[key] = make(self, e, number, level)
-        return self._where_kept[key]
+        if key not in self._residency_facts:
+            self._residency_facts[key] = make(self, e, number, level)
+        return self._residency_facts[key]
 
     @property
     def register_level(self) -> int:
@@ -445,38 +495,6 @@ class Bound(Memoized):
         """Steps between two neighbouring iterations of a shared loop."""
         names = [loop.member for loop in self.nest]
         return prod(loop.bound for loop in self.nest[names.index(member) + 1 :])
-
-
-@dataclass(frozen=True, kw_only=True)
-class CorePartitioning:
-    """How a bound mapping, which is that of one instance, is part of a whole."""
-
-    spread: tuple[RankPartition, ...]
-    whole: Bound
-    """The same mapping on all of the work, whether it fits or not: for what the work itself is."""
-    others: tuple[tuple[PartKinds, Bound], ...] = ()
-    """The mapping of instances that have other parts of a rank than the bound mapping."""
-    ring: Ring = NO_RING
-    """What they pass on to one another."""
-    replicated: frozenset[tuple[str, str]] = frozenset()
-    """By names: Einsums that each runs for itself, and ranks in parts of which it has none."""
-
-    @cached_property
-    def problems(self) -> dict[PartKinds, Bound | None]:
-        """All problems that instances run; None stands for the bound mapping itself."""
-        return {(0,) * len(self.spread): None, **dict(self.others)}
-
-    def copies(self, access_map: AccessMap, level: int) -> int:
-        """How many tiles of instances a memory that feeds them has of a tensor, side by side.
-
-        Parameters
-        ----------
-        level : int
-            The memory's index.
-        """
-        return prod(
-            s.parts for s in self.spread if s.level >= level and s.variable in access_map.moving
-        )
 
 
 def shared_loops(

@@ -231,8 +231,6 @@ def branch_problems(
         One in a line has no such problems.
     """
     tree = architecture.tree
-    if tree.is_line:
-        return
     names = [m.name for m in architecture.memories]
     arrays = {how.einsum: how.array for how in mapping.einsums if architecture.array(how.array)}
     routes = Routes(program=program, architecture=architecture, arrays=arrays)

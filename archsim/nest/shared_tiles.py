@@ -100,13 +100,12 @@ def halos_of(bound: Bound, e: BoundEinsum, s: RankPartition) -> tuple[Halo, ...]
 
 
 def _reaches(bound: Bound, name: str, s: RankPartition) -> tuple[Halo, ...] | None:
-    instances = bound.instances
-    if instances is None or not s.by_work or s.variable not in bound.by_name[name].variables:
+    if not s.work_order or s.variable not in bound.by_name[name].variables:
         return None
-    at = instances.spread.index(s)
+    at = bound.cores.partitions.index(s)
     parts = {
         kinds[at]: (problem or bound).by_name[name]
-        for kinds, problem in instances.problems.items()
+        for kinds, problem in bound.cores.problems.items()
         if not any(kind for n, kind in enumerate(kinds) if n != at)
     }
     found = [halo_of(parts[kind], s) for kind in range(len(parts))]
@@ -331,14 +330,15 @@ def shared_gather(
     HeldTogether or None
         None also where what is picked does not depend on ranks in parts.
     """
-    if bound.instances is None or e.is_initial or access_map not in e.reads:
+    spread = [s for s in bound.cores.partitions if s.level >= level]
+    if not spread or e.is_initial or access_map not in e.reads:
         return None
-    whole = bound.instances.whole.by_name[e.name]
+    whole = bound.whole.by_name[e.name]
     of_all = whole.reads[e.reads.index(access_map)]
     picked = next((p for p in of_all.parts if isinstance(p, GatheredIndex) and p.by), None)
-    if picked is None or bound.instances.ring.rank(access_map.access.tensor) is not None:
+    if picked is None or bound.cores.ring.rank(access_map.access.tensor) is not None:
         return None
-    spread = [s for s in bound.instances.spread if s.level >= level and s.variable in picked.by]
+    spread = [s for s in spread if s.variable in picked.by]
     axes = {a.variables[0][0]: n for n, a in enumerate(e.axes) if len(a.variables) == 1}
     alike = [[v for v, _ in a.variables] for a in e.axes] == [
         [v for v, _ in a.variables] for a in whole.axes
@@ -376,11 +376,11 @@ def size_for_all_cores(
     to : int, optional
         Index of the memory for which it reads.
     """
-    if bound.instances is None:
+    if not bound.cores.partitions:
         return size
-    copies = bound.instances.copies(access_map, level)
+    copies = bound.cores.copies(access_map, level)
     found = size * copies
-    for s in bound.instances.spread:
+    for s in bound.cores.partitions:
         if (apart := unique_halo(bound, e, access_map, level, tile, s)) is not None:
             along = apart.axis
             whole = access_map.size((*tile[:along], e.extents[along], *tile[along + 1 :]))
@@ -390,7 +390,7 @@ def size_for_all_cores(
         return found
     others = prod(
         s.parts
-        for s in bound.instances.spread
+        for s in bound.cores.partitions
         if s.level >= level and s.variable in access_map.moving and s.variable not in held.shared
     )
     return min(found, others * held.all_of(held.access_map.size)(tile))

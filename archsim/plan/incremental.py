@@ -139,7 +139,7 @@ class IncrementalEvaluator:
         memories = memories_key(machine, capacities=depends_on_capacities(mapping))
         placed = _HashedKey(work, memories, arrays.laid_out)
         known = self._bound.of(placed, _BoundBySize).of(job)
-        if known.instances is not None:
+        if not known.is_whole:
             # It is several mappings in one, of which each would have to be moved.
             return evaluate_bound(job.bind(), workload=job.name)
         bound = rebind_with_footprint(known, machine)

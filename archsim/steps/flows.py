@@ -224,7 +224,7 @@ def einsum_flows(
     own = bound.by_name.get(e.name) is e
     # How much goes round in a ring is no matter of names.
     alike = own and not bound.architecture.memories[0].ring
-    plan = bound.remember_for_pattern(_plan_of, e.name) if alike else _planned(bound, e)
+    plan = bound.pattern_memo(_plan_of, e.name) if alike else _planned(bound, e)
     flows = tuple([_flow(e, steps, *key) for key in plan.flows])
     return _scaled(bound, e, plan, flows, steps, count)
 
@@ -239,7 +239,7 @@ class _FlowPlan(NamedTuple):
 
 
 def _plan_of(bound: Bound, name: str) -> _FlowPlan:
-    """That of one of a mapping's own Einsums, by name (for ``remember_for_pattern``)."""
+    """That of one of a mapping's own Einsums, by name (for ``pattern_memo``)."""
     return _planned(bound, bound.by_name[name])
 
 
@@ -306,9 +306,9 @@ class _Flows:
     def _passed_along_ring(self, access_map: AccessMap, home: int, scale: Fraction) -> None:
         """Moves of what goes round in a ring: tiles of others come over a link, are written where
         an instance holds its own, and read from there to be passed on."""
-        instances = self.bound.instances
-        if instances is not None and instances.ring.rank(access_map.access.tensor) is not None:
-            passed, flow = scale * instances.ring.passed, self._flow(access_map, home)
+        ring = self.bound.cores.ring
+        if ring.rank(access_map.access.tensor) is not None:
+            passed, flow = scale * ring.passed, self._flow(access_map, home)
             for memory, times in ((0, 1), (home, 2)):
                 self.moves.append(
                     Move(memory=memory, role="load", flow=flow, again=False, scale=times * passed)
@@ -413,6 +413,4 @@ def last_drain(bound: Bound) -> int | Fraction:
 
 def _copies(bound: Bound, access_map: AccessMap) -> int:
     """Tiles of a tensor that cross the outermost memory's port at a time."""
-    if bound.instances is None:
-        return 1
-    return bound.instances.copies(access_map, bound.architecture.home_level)
+    return bound.cores.copies(access_map, bound.architecture.home_level)

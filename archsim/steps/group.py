@@ -368,15 +368,15 @@ def nest_window(
     einsums : tuple of BoundEinsum
         That run in them.
     """
-    if bound.idle is None:
+    if bound.no_op_band is None:
         return None
     ranks = {axes[loop.axis].name for loop in loops}
-    if not ranks & {bound.idle.plus, bound.idle.minus}:
+    if not ranks & {bound.no_op_band.plus, bound.no_op_band.minus}:
         return None
     whole = [e for e in einsums if not e.outside]
     if any(e.window is None for e in whole):
         return None
-    window = window_over(bound.tiling, axes, bound.idle, len(loops))
+    window = window_over(bound.tiling, axes, bound.no_op_band, len(loops))
     return None if window.band.empty else window
 
 

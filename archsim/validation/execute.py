@@ -108,7 +108,7 @@ def _run(
 ) -> dict[str, IntermediateTensor]:
     """Return the tensors that one nest makes; elements of tensors between nests may be absent."""
     cores = _walkable(bound)
-    whole = bound if bound.instances is None else bound.instances.whole
+    whole = bound.whole
     sizes = {k: v for k, v in whole.shapes if k not in bound.program.parallel}
     binding = bind(bound.program, inputs, dtype, sizes, parameters)
     store = TensorStore(bound.program, dict(whole.shapes), binding, handed)
@@ -131,16 +131,12 @@ def _walkable(bound: Bound) -> tuple[_NestWalk, ...]:
 
 
 def _cores(bound: Bound) -> Iterator[_NestWalk]:
-    """Yield the walk of each core from the beginning of its tile; a single core walks the whole
-    nest."""
-    if bound.instances is None:
-        yield _NestWalk(bound, {}, bound)
-        return
-    spread, problems = bound.instances.spread, bound.instances.problems
+    """Yield the walk of each core from the beginning of its parts."""
+    spread, problems = bound.cores.partitions, bound.cores.problems
     for numbers in product(*(range(s.parts) for s in spread)):
         kinds = tuple(s.kind_of(n) for s, n in zip(spread, numbers, strict=True))
         begin = {s.variable: s.begin(n) for s, n in zip(spread, numbers, strict=True)}
-        yield _NestWalk(problems[kinds] or bound, begin, bound.instances.whole)
+        yield _NestWalk(problems[kinds] or bound, begin, bound.whole)
 
 
 def _walk(cores: Sequence[_NestWalk], store: TensorStore) -> None:

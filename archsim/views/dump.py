@@ -256,8 +256,8 @@ def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
 
 def _counts(bound: Bound) -> str:
     counts = count_mapping(bound)
-    if bound.instances is not None and bound.architecture.memories[0].ring:
-        counts = over_links(bound, counts, bound.instances.ring)
+    if bound.architecture.memories[0].ring:
+        counts = over_links(bound, counts, bound.cores.ring)
     return counts_text(bound, counts)
 
 

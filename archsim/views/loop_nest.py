@@ -100,7 +100,7 @@ class _FusedNest:
             kept = [t for t in self._touched(self.einsums) if self._in_registers(t, array.name)]
             if kept:
                 yield from _wrapped_listing(0, f"registers of {array.name}", kept)
-        for spread in bound.instances.spread if bound.instances is not None else ():
+        for spread in bound.cores.partitions:
             text = f"par-for {spread.rank} in [0:{spread.parts:,})"
             remark = f"over {spread.instances} of {self.memories[spread.level].name}"
             each = _tile(spread.rank, spread.part)

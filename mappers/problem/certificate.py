@@ -234,7 +234,7 @@ def _told(bound: Bound) -> Iterator[tuple[str, str]]:
     """Yield the choices of a mapping, in the same order for all mappings."""
     groups = [" ".join(group) for group in bound.groups]
     yield "nests", " | ".join(groups) if len(groups) > 1 else "one"
-    spread = bound.instances.spread if bound.instances is not None else ()
+    spread = bound.cores.partitions
     yield "spread", _listed(f"{x.rank} over {x.parts:,} {x.instances}" for x in spread)
     for level, memory in enumerate(bound.architecture.memories):
         loops = [x for x in bound.nest if x.level == level and x.bound > 1]

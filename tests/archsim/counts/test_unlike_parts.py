@@ -99,7 +99,7 @@ def test_every_sum_that_some_part_has_is_written(
     program, shapes = Cascade.load(cascade).program, {"P": queries, "M": keys, "E": 2}
     bound = bind(program, Mapping.load(path), Architecture.load(machine), shapes)
     holds, late = LET_THROUGH[where], keys - queries
-    (spread,) = bound.instances.spread
+    (spread,) = bound.cores.partitions
     reached = [
         {m for m in range(keys) for p in range(s, s + n) if holds(p, m, late)}
         for s, n in ((spread.begin(k), spread.size(k)) for k in range(spread.parts))

@@ -61,12 +61,12 @@ def adds_up(lowered: Bound, steps: Walk) -> None:
 @pytest.mark.parametrize("shape", [(12, 8), (13, 11), (7, 16), (24, 24)])
 def test_steps_are_those_with_points_and_add_up(mask: str, shape: tuple[int, int]) -> None:
     lowered = small(mask, *shape)
-    assert lowered.idle is not None
+    assert lowered.no_op_band is not None
     group = fused_group(lowered, count_mapping(lowered), lowered.einsums)
     steps = exact_walk(lowered, group)
     assert length(steps.run_lengths) == lowered.steps
     adds_up(lowered, steps)
-    band = lowered.idle
+    band = lowered.no_op_band
     found = [dict(group.indices(k)) for k in range(lowered.steps)]
     expected = [
         {"B": b, "H": 0, "P2": p2, "M1": m1, "P1": p1}
@@ -88,7 +88,7 @@ def test_random_nests_have_the_steps_of_the_walk() -> None:
     for seed in range(120):
         case = masked_attention(seed)
         lowered = masked(case)
-        if lowered.idle is None or illegalities(lowered):
+        if lowered.no_op_band is None or illegalities(lowered):
             continue
         group = fused_group(lowered, count_mapping(lowered), lowered.einsums)
         with suppress(MappingError, StepsError):

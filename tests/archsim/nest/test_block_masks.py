@@ -104,7 +104,7 @@ def test_steps_between_chunks_are_not_run(block: int, late: int) -> None:
         for queries in tiles[:4]
     )
     assert bound.steps == with_points
-    assert not bound.unskipped
+    assert not bound.masking_notes
 
 
 def test_chunks_that_tiles_cut_are_at_most_a_window_as_long() -> None:

@@ -17,6 +17,7 @@ from archsim.counts.cores import counts_of_all_cores
 from archsim.counts.spill import count_mapping
 from archsim.engine.evaluate import evaluate_bound, evaluate_mapping
 from archsim.legality.binding import bind
+from archsim.nest.record import ONE_CORE
 from archsim.plan.partition_factors import partition_factors
 from archsim.plan.partitioning import partition_mapping
 from archsim.plan.problem import MappingProblem
@@ -230,9 +231,9 @@ def test_parts_under_a_mask_each_do_what_it_lets_through(
     work = [2 * min(keys, p + 1 + keys - queries) for p in range(queries)]
     part = -(-queries // 3)
     parts = [sum(work[n : n + part]) for n in range(0, queries, part)]
-    assert bound.instances is not None
-    (spread,) = bound.instances.spread
-    assert [parts[n] for n in spread.by_work] == sorted(parts, reverse=True)
+    assert not bound.is_whole
+    (spread,) = bound.cores.partitions
+    assert [parts[n] for n in spread.work_order] == sorted(parts, reverse=True)
     (count,) = counts_of_all_cores(bound, count_mapping(bound))
     assert dict(count.operations) == {"mac": sum(work)}
     # The part with most to do is what takes time; its keys are read by it, and by others fewer.
@@ -329,8 +330,8 @@ def test_of_balanced_parts_the_one_that_takes_longest_takes_the_time() -> None:
     spread = tuple(SpreadRank(instances="cores", rank=r, parts=n, balanced=b) for r, n, b in ranks)
     shapes = {"B": 1, "G": 8, "S": 4, "E": 128, "F": 128, "P": 1000, "M": 1000}
     bound = bind(program, partition_mapping(mapping, (("L2", spread),), machine), machine, shapes)
-    assert bound.instances is not None
-    alone = [replace(bound, instances=None), *(b for _, b in bound.instances.others)]
+    assert not bound.is_whole
+    alone = [replace(bound, cores=ONE_CORE), *(b for _, b in bound.cores.others)]
     cycles = [evaluate_bound(b).cycles for b in alone]
     assert max(cycles) != cycles[0]
     assert max(cycles) <= evaluate_bound(bound).cycles < 1.02 * max(cycles)
@@ -450,13 +451,12 @@ def test_a_last_part_may_lack_accesses_that_whole_parts_have() -> None:
     level = replace(mapping.nest[0], spatial=(SpreadRank(instances="cores", rank="B"),))
     spread = replace(mapping, nest=(level, *mapping.nest[1:]))
     bound = bind(program, spread, machine, shapes, choose=choose)
-    instances = bound.instances
-    assert instances is not None
-    ((_, last),) = instances.others
+    cores = bound.cores
+    ((_, last),) = cores.others
     whole, rest = (count_mapping(b) for b in (bound, last))
     assert sum(len(c.accesses) for c in whole) != sum(len(c.accesses) for c in rest)
     found, wanted = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
-    parts = instances.spread[0].parts - 1
+    parts = cores.partitions[0].parts - 1
     all_counts = counts_of_all_cores(bound, whole)
     for into, counts, times in ((found, all_counts, 1), (wanted, whole, parts), (wanted, rest, 1)):
         for access in (a for count in counts for a in count.accesses):

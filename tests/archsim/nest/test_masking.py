@@ -289,7 +289,7 @@ def test_a_mask_written_once_counts_as_one_that_is_repeated() -> None:
         once = replace(case, program=replace(case.program, einsums=tuple(bare)))
         repeated, written_once = masked(case), masked(once)
         assert written_once.steps == repeated.steps
-        assert written_once.unskipped == repeated.unskipped
+        assert written_once.masking_notes == repeated.masking_notes
         for e, other in zip(written_once.einsums, repeated.einsums, strict=True):
             assert e.window == other.window, f"seed {seed}, {e.name}"
             found = count_einsum(written_once, e)
@@ -439,7 +439,7 @@ def test_a_mask_that_is_no_band_is_run_whole_and_says_so() -> None:
     lowered = bind(cascade.program, mapping, Architecture.load("fusemax"), shapes)
     assert lowered.steps == 4
     assert all(e.window is None for e in lowered.einsums)
-    assert "no band" in lowered.unskipped[0]
+    assert "no band" in lowered.masking_notes[0]
 
 
 def test_a_window_along_all_of_a_rank_that_has_parts_is_a_band() -> None:
@@ -463,7 +463,7 @@ einsums: |
         program = Cascade.parse(written).program
         given = {r: n for r, n in shapes.items() if written is plain or r != "N"}
         lowered = bind(program, einsum_by_einsum(program, machine, given), machine, given)
-        assert not lowered.unskipped
+        assert not lowered.masking_notes
         found[written] = [counted(count_einsum(lowered, lowered.by_name[n])) for n in "XY"]
     assert found[text] == found[plain]
     # Of 16 tiles the four on the diagonal and, for the window, the three below it.
@@ -478,7 +478,7 @@ def test_masks_that_differ_leave_the_unmasked_einsums_alone() -> None:
     mapping = masked_mapping(cascade.name)
     lowered = bind(cascade.program, mapping, Architecture.load("fusemax"), shapes)
     assert lowered.steps == 16
-    assert "different masks" in lowered.unskipped[0]
+    assert "different masks" in lowered.masking_notes[0]
     count = {e.name: e.iterations for e in lowered.einsums}
     assert count["LM"] == 10
     assert count["RM"] == 16

@@ -64,7 +64,7 @@ def test_other_sizes_are_bound_as_if_afresh(make: Callable[[int], Case | None]) 
             assert found == fresh, seed
             assert [e.operands for e in found.einsums] == [e.operands for e in fresh.einsums]
             assert [e.space for e in found.einsums] == [e.space for e in fresh.einsums], seed
-            assert found.remember_for_pattern(illegalities) == illegalities(fresh), seed
+            assert found.pattern_memo(illegalities) == illegalities(fresh), seed
             # Sizes of one pattern share what is known of the ways.
             assert ways(found) == ways(fresh), seed
             illegal += bool(illegalities(fresh))

@@ -71,7 +71,7 @@ class Case:
         self.shapes = {"P": sizes["P"], "M": sizes["M"], "E": 2}
         self.tile = sizes["KEYS"]
         bound = self.bound = bind(self.program, self.mapping, self.machine, self.shapes)
-        (spread,) = bound.instances.spread
+        (spread,) = bound.cores.partitions
         holds = LET_THROUGH[where]
         late = sizes["M"] - sizes["P"]
         self.alike = len({spread.size(n) for n in range(spread.parts - 1)}) == 1

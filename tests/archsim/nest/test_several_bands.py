@@ -109,8 +109,8 @@ def test_parts_of_queries_do_together_what_all_do(parts: int) -> None:
     ]
     assert found.floor.latency_s <= found.latency_s
     bound = bind(program, spread, machine, shapes)
-    assert bound.instances is not None
-    (cut,) = bound.instances.spread
+    assert not bound.is_whole
+    (cut,) = bound.cores.partitions
     ends = [*cut.begins[1:], 4096]
     keys = [sum(max(p + 1, 2048) for p in range(*x)) for x in zip(cut.begins, ends, strict=True)]
     assert max(keys) < 1.2 * sum(keys) / parts
