@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 
-from einsum_cascade.memo import cached_property
+from einsum_cascade.memo import Memoized, cached_property
 
 from .bands import EVERYTHING, Window
 from .loops import (
@@ -141,7 +142,7 @@ def _projected(
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoopNest:
+class LoopNest(Memoized):
     """Loops, outermost first, over the ``extents`` of an iteration space.
 
     ``window`` says which iterations a mask leaves out; None: no one.
@@ -169,7 +170,8 @@ class LoopNest:
         return first_tile(self.extents, self.loops)
 
     @cached_property
-    def _even(self) -> tuple[list[int], Extents] | None:
+    def even(self) -> tuple[list[int], Extents] | None:
+        """Iterations of each loop and the extents inside; None if an edge is ragged."""
         return even_tiles(self.loops, self.extents)
 
     def delivered(self, relevant: tuple[bool, ...], size: Callable[[Extents], int]) -> int:
@@ -184,27 +186,14 @@ class LoopNest:
             Size of the tile given what the loops leave of each axis.
         """
         window = self.window or EVERYTHING
-        if self._even is None:
+        if self.even is None:
             return windowed_deliveries(self.loops, relevant, self.extents, window, size)
-        counts, inside = self._even
+        counts, inside = self.even
         return size(inside) * banded_deliveries(self.loops, counts, relevant, self.extents, window)
 
     def distinct(self, counted: tuple[bool, ...]) -> int:
         """Distinct indices of the ``counted`` loops; any other loop is entered once."""
-        if counted not in self._distinct:
-            self._distinct[counted] = self._count_distinct(counted)
-        return self._distinct[counted]
-
-    @cached_property
-    def _distinct(self) -> dict[tuple[bool, ...], int]:
-        return {}
-
-    def _count_distinct(self, counted: tuple[bool, ...]) -> int:
-        if self.window is None:
-            return count_distinct(self.loops, counted, self.extents)
-        if self._even is None:
-            return windowed_distinct(self.loops, counted, self.extents, self.window, one)
-        return banded_distinct(self.loops, self._even[0], counted, self.extents, self.window)
+        return self.memo(_count_distinct, counted)
 
     def touched(self, relevant: tuple[bool, ...], size: Callable[[Extents], int]) -> int:
         """Distinct elements in all tiles that ever come under the loops.
@@ -220,15 +209,23 @@ class LoopNest:
         if self.window is None:
             return whole
         # Tiles that a mask leaves out are never touched; gaps inside those it cuts are.
-        if self._even is None:
+        if self.even is None:
             tiles = windowed_distinct(self.loops, relevant, self.extents, self.window, size)
         else:
-            tiles = size(self._even[1]) * self.distinct(relevant)
+            tiles = size(self.even[1]) * self.distinct(relevant)
         return min(whole, tiles)
 
 
+def _count_distinct(nest: LoopNest, counted: tuple[bool, ...]) -> int:
+    if nest.window is None:
+        return count_distinct(nest.loops, counted, nest.extents)
+    if nest.even is None:
+        return windowed_distinct(nest.loops, counted, nest.extents, nest.window, one)
+    return banded_distinct(nest.loops, nest.even[0], counted, nest.extents, nest.window)
+
+
 @dataclass(frozen=True, kw_only=True)
-class LoopSpace:
+class LoopSpace(Memoized):
     """``temporal`` loops over some axes, and inside them those laid out over an array.
 
     Of 10 rows in tiles of 4, one by one on 4 lanes:
@@ -279,17 +276,9 @@ class LoopSpace:
         """Temporal loops of more than one iteration: the others might as well not be there."""
         return tuple(loop for loop in self.temporal if self.trip_counts[loop.member] > 1)
 
-    @cached_property
-    def _nests(self) -> dict[int, LoopNest]:
-        return {}
-
     def nest(self, level: int) -> LoopNest:
-        """The temporal loops outside the tiles that a level holds, as a nest."""
-        if level not in self._nests:
-            loops = tuple([loop for loop in self.temporal if loop.level < level])
-            inner = len(loops) < len(self.temporal)
-            self._nests[level] = self._over(loops) if inner else self.whole
-        return self._nests[level]
+        """Return the temporal loops outside the tiles that a level holds, as a nest."""
+        return self.memo(_nest_outside, level)
 
     @cached_property
     def whole(self) -> LoopNest:
@@ -316,10 +305,6 @@ class LoopSpace:
         """Temporal iterations: what one processing element runs through."""
         return self.changes((True,) * len(self.temporal))
 
-    @cached_property
-    def _changes(self) -> dict[tuple[bool, ...], int]:
-        return {}
-
     def changes(self, moved: tuple[bool, ...]) -> int:
         """How often the first element of the array takes another value.
 
@@ -328,13 +313,7 @@ class LoopSpace:
         moved : tuple of bool
             Whether each temporal loop brings another one.
         """
-        if moved not in self._changes:
-            self._changes[moved] = self.whole.delivered(moved, one)
-        return self._changes[moved]
-
-    @cached_property
-    def _fills(self) -> dict[tuple[bool, ...], int]:
-        return {}
+        return self.memo(_tiles_delivered, moved)
 
     def fills(self, moved: tuple[bool, ...]) -> int:
         """How often all elements of the array that have a point take another value, together.
@@ -344,9 +323,19 @@ class LoopSpace:
         moved : tuple of bool
             As of ``changes``.
         """
-        if moved not in self._fills:
-            self._fills[moved] = self.whole.delivered(moved, self._lanes)
-        return self._fills[moved]
+        return self.memo(_lanes_delivered, moved)
 
-    def _lanes(self, extents: Extents) -> int:
-        return count_points(self.spatial, extents)
+
+def _nest_outside(space: LoopSpace, level: int) -> LoopNest:
+    loops = tuple([loop for loop in space.temporal if loop.level < level])
+    if len(loops) == len(space.temporal):
+        return space.whole
+    return LoopNest(loops=loops, extents=space.extents, window=space.window)
+
+
+def _tiles_delivered(space: LoopSpace, moved: tuple[bool, ...]) -> int:
+    return space.whole.delivered(moved, one)
+
+
+def _lanes_delivered(space: LoopSpace, moved: tuple[bool, ...]) -> int:
+    return space.whole.delivered(moved, partial(count_points, space.spatial))

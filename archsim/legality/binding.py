@@ -8,12 +8,13 @@ from typing import Protocol
 
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError, Problem, SpecError
 from einsum_cascade.ir import Program
-from einsum_cascade.memo import IdentityCache
+from einsum_cascade.memo import Cache, Identity
 
 from ..nest.binder import bind_loops
 from ..nest.cores import bind_partitioned, is_partitioned, unfused_reference
 from ..nest.masks import skip_masked_tiles
-from ..nest.parametric import ParametricNest, parametric_nests
+from ..nest.parametric import ParametricNest
+from ..nest.policy import MAX_CACHED_NESTS, MAX_PARAMETER_VARIANTS
 from ..nest.record import Bound
 from ..nest.roles import loops_for_missing_axes, resolve_roles
 from ..nest.tiling import build_tiling
@@ -208,24 +209,38 @@ def bind_whole_cascade(program: Program, nests: Sequence[Bound]) -> Bound:
     return _bind_unchecked(told, mapping, works[0].architecture, shapes)
 
 
+class _BindingCaches:
+    """Caches of what binding derives from a cascade; made by ``Program.memo``."""
+
+    def __init__(self, program: Program) -> None:
+        del program
+        self.resolved = Cache[Mapping](MAX_CACHED_NESTS)
+        """Mappings with the names of a machine, by mapping and machine."""
+        self.nests = Cache[ParametricNest](MAX_CACHED_NESTS)
+        """Parametric nests, by mapping and machine."""
+        self.variants = Cache[Program](MAX_PARAMETER_VARIANTS)
+        """Cascades with other values of parameters, by these values as text."""
+
+
+def _key(mapping: Mapping, architecture: Architecture) -> tuple[Identity, Identity]:
+    """Return a key by identity: hashing a mapping takes longer than most of what is kept."""
+    return Identity(mapping), Identity(architecture)
+
+
 def _with_machine_names(program: Program, mapping: Mapping, architecture: Architecture) -> Mapping:
-    """The mapping with the machine's names in it: the same one every time it is asked for."""
-    known = program.memo(_resolved_mappings)
-    found = known.find(mapping, architecture)
-    return found or known.keep(resolve_roles(program, mapping, architecture), mapping, architecture)
-
-
-def _resolved_mappings(program: Program) -> IdentityCache[Mapping]:
-    del program
-    return IdentityCache()
+    """Return the mapping with the machine's names, the same object for the same arguments."""
+    known = program.memo(_BindingCaches).resolved
+    return known.get(
+        _key(mapping, architecture), lambda: resolve_roles(program, mapping, architecture)
+    )
 
 
 def _bind_closed(
     program: Program, mapping: Mapping, architecture: Architecture, shapes: dict[str, int]
 ) -> Bound:
     """Bind a mapping without open choices."""
-    known = program.memo(parametric_nests)
-    parametric_nest = known.find(mapping, architecture)
+    known, key = program.memo(_BindingCaches).nests, _key(mapping, architecture)
+    parametric_nest = known.find(key)
     plain = parametric_nest.first.mapping if parametric_nest else loops_for_missing_axes(mapping)
     sizes, open_tiles = tile_sizes(plain, architecture)
     tiling = build_tiling(program, plain, shapes, sizes)
@@ -233,7 +248,7 @@ def _bind_closed(
     if parametric_nest is None or bound is None:
         # This is where names are looked up, and what is wrong with them or with sizes is told.
         bound = bind_loops(program, plain, architecture, tiling)
-        parametric_nest = known.keep(ParametricNest(bound), mapping, architecture)
+        parametric_nest = known.keep(key, ParametricNest(bound))
     problems = bound.pattern_memo(illegalities)
     if problems:
         raise MappingError(problems)
@@ -265,25 +280,16 @@ def with_parameters(program: Program, given: dict[str, int]) -> tuple[Program, d
         return program, given
     values = tuple(given.get(p.name, p.default) for p in program.parameters)
     shapes = {name: value for name, value in given.items() if name not in names}
-    known = program.memo(_programs_by_parameters)
-    told = tuple(map(repr, values))  # 2 and 2.0 are written otherwise
-    if told not in known:
-        if len(known) == _MAX_PARAMETER_VARIANTS:
-            known.pop(next(iter(known)))
-        valued = zip(program.parameters, values, strict=True)
-        parameters = tuple(replace(p, default=value) for p, value in valued)
-        known[told] = replace(program, parameters=parameters)
-    return known[told], shapes
-
-
-_MAX_PARAMETER_VARIANTS = 8
-"""Programs of other values of parameters that are kept: each has worked out much about itself."""
-
-
-def _programs_by_parameters(program: Program) -> dict[tuple[str, ...], Program]:
-    """By values of its parameters the programs made of one."""
-    del program
-    return {}
+    return program.memo(_BindingCaches).variants.get(
+        tuple(map(repr, values)),  # 2 and 2.0 are different values
+        lambda: replace(
+            program,
+            parameters=tuple(
+                replace(p, default=value)
+                for p, value in zip(program.parameters, values, strict=True)
+            ),
+        ),
+    ), shapes
 
 
 def _check_capacity(bound: Bound, error: type[MappingError]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from einsum_cascade.errors import Problem
 from einsum_cascade.ir import Einsum
+from einsum_cascade.source import Span
 
 from ..iteration.loops import Loop
 from ..nest.dataflow import Operand
@@ -148,20 +149,25 @@ def crossed_passes(bound: Bound) -> list[Problem]:
     return found
 
 
+def _span(bound: Bound, e: BoundEinsum) -> Span | None:
+    """Return the place of an Einsum in the mapping's file."""
+    how = bound.mapping.einsum(e.name)
+    return how.span if how else None
+
+
 def _crossing_problem(
     bound: Bound, e: BoundEinsum, after: dict[str, str], member: str, what: str = ""
 ) -> Problem:
     chain = [e.name]
     while chain[-1] in after and after[chain[-1]] not in chain:
         chain.append(after[chain[-1]])
-    how = bound.mapping.einsum(e.name)
     path = " -> ".join(reversed(chain))
     begin = what or f"{e.name} runs inside the shared loop {member}"
     hint = f"take {member} out of 'nest', or use a cascade that needs one pass less"
     return Problem(
         f"{begin}, but needs {chain[-1]}, which is complete only after {member} ({path}): a "
         "fused loop cannot cross the boundary between two passes",
-        how.span if how else None,
+        _span(bound, e),
         "keep it in a memory, or use a cascade that needs one pass less" if what else hint,
     )
 
@@ -224,13 +230,12 @@ def _read_ahead(bound: Bound) -> list[Problem]:
             ]
             ahead = [x.member for moved in operand.ahead for x in loops if x.variable in moved]
             if ahead:
-                how = bound.mapping.einsum(e.name)
                 text = (
                     f"{e.name} reads {producer.name} where a later iteration of {ahead[0]} writes "
                     f"it, but shares the loop over {ahead[0]}"
                 )
                 hint = f"take {ahead[0]} out of 'nest'"
-                found.append(Problem(text, how.span if how else None, hint))
+                found.append(Problem(text, _span(bound, e), hint))
     return found
 
 
@@ -283,7 +288,6 @@ def _lost_tensor(bound: Bound, consumer: BoundEinsum, number: int) -> Problem:
     places = ", ".join(p.name for p in bound.residency.of(producer.name))
     wrote = [x.member for x in producer.stepping(producer.write, level)]
     reads = [x.member for x in consumer.stepping(consumer.reads[number], level)]
-    how = bound.mapping.einsum(consumer.name)
     fused = ""
     if bound.in_different_groups(producer.name, consumer.name):
         why = f"{producer.name} has run over {_listed((*wrote, *reads))} by then"
@@ -299,7 +303,7 @@ def _lost_tensor(bound: Bound, consumer: BoundEinsum, number: int) -> Problem:
     return Problem(
         f"{producer.name} is kept in {places} only, one tile at a time, and is gone when "
         f"{consumer.name} reads it: {why}",
-        how.span if how else None,
+        _span(bound, consumer),
         f"keep {producer.name} in {bound.architecture.home.name}, or in a memory "
         f"outside these loops{fused}",
     )
@@ -315,13 +319,12 @@ def _lost_state(bound: Bound) -> list[Problem]:
     for e in bound.einsums:
         if (between := interruption(bound, e)) is not None:
             over, inside = between
-            how = bound.mapping.einsum(e.name)
             places = ", ".join(p.name for p in bound.residency.of(e.name))
             found.append(
                 Problem(
                     f"{e.name} is carried from one {over.member} to the next, but {places} "
                     f"cannot hold it over the loop {inside.member} in between",
-                    how.span if how else None,
+                    _span(bound, e),
                     f"keep {e.name} in a memory outside {inside.member}",
                 )
             )
@@ -382,14 +385,12 @@ def _split_recursions(bound: Bound) -> list[Problem]:
         before = loops[: inner[-1]] if inner else []
         sums = [x.member for x in before if x.variable in _reduced(e.einsum)]
         if sums:
-            how = bound.mapping.einsum(e.name)
             member = loops[inner[-1]].member
             text = (
                 f"{e.name} is complete only after {sums[0]}, but every {member} inside that loop "
                 "needs the one before"
             )
-            span = how.span if how else None
-            found.append(Problem(text, span, f"put {sums[0]} inside {member}"))
+            found.append(Problem(text, _span(bound, e), f"put {sums[0]} inside {member}"))
     return found
 
 
@@ -415,13 +416,12 @@ def _waiting_recursions(bound: Bound) -> list[Problem]:
                 if late := [
                     x for x in inside if x.variable in ranks and e.trip_counts[x.member] > 1
                 ]:
-                    how = bound.mapping.einsum(e.name)
                     text = (
                         f"{e.name} is complete only after {loop.member}, but every "
                         f"{late[0].member} inside that loop needs the one before"
                     )
                     hint = f"put {loop.member} inside {late[0].member}"
-                    found.append(Problem(text, how.span if how else None, hint))
+                    found.append(Problem(text, _span(bound, e), hint))
     return found
 
 
@@ -462,22 +462,20 @@ def _loops_that_cannot_alternate(bound: Bound, e: BoundEinsum, tensor: str) -> l
 
 
 def _out_of_step(bound: Bound, e: BoundEinsum, tensor: str, loop: Loop) -> Problem:
-    how = bound.mapping.einsum(e.name)
-    span = how.span if how else None
     member = loop.member
     if loop.dimension is not None:
         return Problem(
             f"{e.name} needs {tensor} of the {member} before, but {member} is laid out along "
             f"{loop.dimension}, where all run at the same time",
-            span,
+            _span(bound, e),
             f"make {member} a loop",
         )
     text = f"{e.name} needs {tensor} of the {member} before, and {tensor} needs {e.name}: "
     if bound.in_different_groups(tensor, e.name):
         text += f"they take turns at every {member} and cannot run one after the other"
-        return Problem(text, span, "choose another 'schedule'")
+        return Problem(text, _span(bound, e), "choose another 'schedule'")
     text += f"they take turns at every {member}, which must be a loop they share"
-    return Problem(text, span, f"add {member} to 'nest'")
+    return Problem(text, _span(bound, e), f"add {member} to 'nest'")
 
 
 def _reduced(einsum: Einsum) -> tuple[str, ...]:
@@ -507,12 +505,11 @@ def recurrence_order_problems(bound: Bound) -> list[Problem]:
         for number, loop in enumerate(e.nonunit_loops if ahead else ()):
             steps = [x.member for x in e.nonunit_loops[number + 1 :] if x.variable in ranks]
             if loop.variable in ahead - ranks and steps:
-                how = bound.mapping.einsum(e.name)
                 text = (
                     f"{e.name} reads {e.name} where a later iteration of {loop.member} writes it, "
                     f"and every {steps[0]} inside that loop needs all of the one before"
                 )
                 hint = f"put {loop.member} inside {steps[0]}"
-                found.append(Problem(text, how.span if how else None, hint))
+                found.append(Problem(text, _span(bound, e), hint))
                 break
     return found

@@ -14,14 +14,12 @@ from typing import Final
 
 from ..iteration.bands import BandStrip, BandUnion
 from .masks import bands_of_several
+from .policy import BALANCE_TOLERANCE
 from .record import Bound, BoundEinsum
 from .tiling import Tiling
 
 _BEYOND_ANY_ROW: Final = 1 << 60
 """More rows than any rank has."""
-
-_BISECTION_TOLERANCE: Final = 1 / 256
-"""The share of what one step of rows has to do at which the search for the cuts ends."""
 
 
 def balanced_begins(
@@ -90,7 +88,7 @@ def equal_parts(
     # With this much a part, greedy parts are enough: each but the last has its share.
     low, high = max(total) / parts, max(total)
     found: tuple[int, ...] = (0,)
-    while high - low > step * _BISECTION_TOLERANCE:
+    while high - low > step * BALANCE_TOLERANCE:
         most = (low + high) / 2
         begins = _greedy(until, extent, parts, grain, most)
         if begins is None:

@@ -14,12 +14,11 @@ from ..iteration.loops import Axis, Loop
 from ..spec.arch import Architecture, ProcessingArray
 from ..spec.mapping import EinsumMapping, Factors, Mapping
 from ..spec.roles import ARRAY_ROLES, MEMORY_ROLES, ROLES
+from .policy import MAX_UNKNOWN_EINSUMS
 from .problems import EinsumProblem
 from .record import BoundEinsum
 from .residency import Residency
 from .tiling import Tiling
-
-_MAX_UNKNOWN_EINSUMS = 3
 
 
 def selection_problems(program: Program, tiling: Tiling) -> Iterator[Problem]:
@@ -52,7 +51,7 @@ def name_problems(
     arrays = [a.name for a in architecture.arrays]
     levels = [m.name for m in architecture.memories]
     strange = [e for e in mapping.einsums if e.einsum not in known]
-    if len(strange) > _MAX_UNKNOWN_EINSUMS:
+    if len(strange) > MAX_UNKNOWN_EINSUMS:
         # Not a slip of the pen: the mapping is for another cascade.
         listed = ", ".join(e.einsum for e in strange)
         text = f"the cascade '{program.name}' has no Einsums {listed}"

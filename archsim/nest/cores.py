@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise, product
 from math import prod
-from typing import Final
 
 from einsum_cascade.errors import MappingError, Problem, SpecError, did_you_mean
 from einsum_cascade.ir import Access, Affine, Index, Program, walk
@@ -31,6 +30,7 @@ from .partition import (
     shift_masks,
     whole_lengths,
 )
+from .policy import MAX_MASKED_PARTS
 from .record import Bound, BoundEinsum, CorePartitioning
 from .ring import ring_of
 from .tiling import Tiling, build_tiling, tile_size
@@ -256,10 +256,6 @@ def _masked(
     return found
 
 
-_MAX_PARTS: Final = 256
-"""Parts under a mask, at the most: each is bound and counted by itself."""
-
-
 def _balanced(
     spread: tuple[RankPartition, ...], at: int, parts: _BoundParts
 ) -> tuple[RankPartition, ...]:
@@ -281,9 +277,10 @@ def _ordered_by_work(
 ) -> tuple[RankPartition, ...]:
     """Spread ranks, with the parts of one under a mask in the order of what there is to do."""
     masked = spread[at]
-    if masked.parts > _MAX_PARTS:
+    if masked.parts > MAX_MASKED_PARTS:
         text = (
-            f"{masked.rank} has {masked.parts} parts under a mask, at most {_MAX_PARTS} are bound"
+            f"{masked.rank} has {masked.parts} parts under a mask, "
+            f"at most {MAX_MASKED_PARTS} are bound"
         )
         raise MappingError(Problem(text, hint="use fewer parts"))
 

@@ -317,16 +317,13 @@ def _signs(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Masking:
-    """Windows by Einsum, the steps that are left, and what is not left out and why."""
+class _Windows:
+    """Windows of Einsums by name, the band of no-op steps, and notes on masks without effect."""
 
-    windows: tuple[tuple[str, Window], ...]
-    partially_masked: frozenset[str]
-    """Einsums whose masks leave out points inside their windows, too."""
-    steps: int
-    notes: tuple[str, ...]
+    by_name: dict[str, Window]
     no_op_band: RankBand | None = None
     """Band outside of which whole steps are skipped."""
+    notes: tuple[str, ...] = ()
 
 
 def skip_masked_tiles(bound: Bound) -> Bound:
@@ -337,19 +334,19 @@ def skip_masked_tiles(bound: Bound) -> Bound:
     """
     if all(e.einsum.where is None for e in bound.einsums):
         return bound
-    found = _masking(bound, _mask_bands(bound, _tile_sizes(bound)))
-    windows = dict(found.windows)
+    masks = _mask_bands(bound, _tile_sizes(bound))
+    found = _windows(bound, masks)
     spaces: dict[tuple[LoopSpace, Window | None], LoopSpace] = {}
     einsums: list[BoundEinsum] = []
     for e in bound.einsums:
-        window = windows.get(e.name)
-        masked = replace(e, window=window, partially_masked=e.name in found.partially_masked)
+        window = found.by_name.get(e.name)
+        masked = replace(e, window=window, partially_masked=e.name in masks.partially_masked)
         vars(masked)["space"] = spaces.setdefault((e.space, window), masked.space)
         einsums.append(masked)
     return replace(
         bound,
         einsums=tuple(einsums),
-        steps=found.steps,
+        steps=bound.steps if (band := found.no_op_band) is None else _steps(bound, band),
         masking_notes=found.notes,
         no_op_band=found.no_op_band,
     )
@@ -428,40 +425,33 @@ def windows_of(bound: Bound) -> tuple[dict[str, Window], dict[str, Window]]:
     single = TileMultiples(
         known=True, sizes={axis.name: 1 for e in bound.einsums for axis in e.axes}
     )
-    found = (_mask_bands(bound, tiles) for tiles in (single, ANY_SIZES))
-    finest, blocks = (dict(_masking(bound, masks, counted=False).windows) for masks in found)
+    finest, blocks = (
+        _windows(bound, _mask_bands(bound, tiles)).by_name for tiles in (single, ANY_SIZES)
+    )
     return finest, blocks
 
 
-def _masking(bound: Bound, found: MaskBands, *, counted: bool = True) -> Masking:
-    """What is left out; ``counted``: with how many steps are left."""
-    bands, partially_masked, without = found.bands, found.partially_masked, found.without
-    notes = [f"{', '.join(names)}: {_no_band(data)}" for data, names in without.items()]
+def _windows(bound: Bound, found: MaskBands) -> _Windows:
+    """Return the windows of masked Einsums, and of the others in steps that do nothing."""
+    bands, tiling = found.bands, bound.tiling
+    notes = tuple(f"{', '.join(names)}: {_no_band(data)}" for data, names in found.without.items())
     windows = {
-        e.name: _window(bound.tiling, e, bands[e.name], len(e.temporal))
+        e.name: window_over(tiling, e.axes, bands[e.name], len(e.temporal))
         for e in bound.einsums
         if e.name in bands
     }
-    idle = None if notes else _no_op_steps(bound, bands)
-    if isinstance(idle, str):
-        notes.append(f"{idle}, so that the other Einsums run in masked tiles too")
-    if not isinstance(idle, _NoOpSteps):
-        return Masking(
-            windows=tuple(windows.items()),
-            partially_masked=partially_masked,
-            steps=bound.steps,
-            notes=tuple(notes),
-        )
-    for e in idle.others:
-        # Only whole steps are idle for them: their own loops go over all of a step's tile.
-        windows[e.name] = _window(bound.tiling, e, idle.band, len(e.shared))
-    return Masking(
-        windows=tuple(windows.items()),
-        partially_masked=partially_masked,
-        steps=_steps(bound, idle.band) if counted else bound.steps,
-        notes=(),
-        no_op_band=idle.band,
-    )
+    ranks = band_ranks(bands)
+    stepping = frozenset(x.rank.lower() for x in bound.nest if _family(tiling, x.rank) in ranks)
+    band = None if notes else no_op_band(bound, bands, stepping)
+    if isinstance(band, str):
+        notes = (f"{band}, so that the other Einsums run in masked tiles too",)
+    if not isinstance(band, RankBand):
+        return _Windows(by_name=windows, notes=notes)
+    for e in bound.einsums:
+        if e.name not in bands and stepping <= {*e.einsum.variables}:
+            # Only whole steps do nothing for them: their own loops cover all of a step's tile.
+            windows[e.name] = window_over(tiling, e.axes, band, len(e.shared))
+    return _Windows(by_name=windows, no_op_band=band)
 
 
 def _no_band(data: bool) -> str:
@@ -472,27 +462,6 @@ def _no_band(data: bool) -> str:
 
 
 # ------------------------------------------------------------------ idle steps
-
-
-@dataclass(frozen=True)
-class _NoOpSteps:
-    """A band outside of which whole steps are idle, and the unmasked Einsums of a step."""
-
-    band: RankBand
-    others: tuple[BoundEinsum, ...]
-
-
-def _no_op_steps(bound: Bound, bands: dict[str, RankBand]) -> _NoOpSteps | str | None:
-    """The idle steps; or why there are none; or None where no step could be."""
-    ranks = band_ranks(bands)
-    stepping = frozenset(
-        loop.rank.lower() for loop in bound.nest if _family(bound.tiling, loop.rank) in ranks
-    )
-    found = no_op_band(bound, bands, stepping)
-    if found is None or isinstance(found, str):
-        return found
-    inside = (e for e in bound.einsums if stepping <= {*e.einsum.variables})
-    return _NoOpSteps(found, tuple(e for e in inside if e.name not in bands))
 
 
 def band_ranks(bands: Mapping[str, RankBand]) -> frozenset[str]:
@@ -544,10 +513,6 @@ def _steps(bound: Bound, band: RankBand) -> int:
 
 
 # ------------------------------------------------------------------ bands
-
-
-def _window(tiling: Tiling, e: BoundEinsum, band: RankBand, governed: int) -> Window:
-    return window_over(tiling, e.axes, band, governed)
 
 
 def window_over(tiling: Tiling, axes: tuple[Axis, ...], band: RankBand, governed: int) -> Window:

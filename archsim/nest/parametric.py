@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 from einsum_cascade.errors import SpecError
 from einsum_cascade.ir import Affine, Gather, Program
-from einsum_cascade.memo import IdentityCache
 
 from ..iteration.loop_nest import LoopSpace
 from ..iteration.loops import Axis, Loop
@@ -227,9 +226,3 @@ def _coefficient_shapes(program: Program) -> frozenset[str]:
     accesses = (a for e in program.einsums for a in (*e.reads, e.target))
     terms = (n for a in accesses for i in a.indices if isinstance(i, Affine) for n in i.terms)
     return frozenset(s for t in terms if t.variable for s in t.shapes)
-
-
-def parametric_nests(program: Program) -> IdentityCache[ParametricNest]:
-    """Those of a cascade that were used lately, by mapping and machine (for ``Program.memo``)."""
-    del program
-    return IdentityCache()

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from einsum_cascade.errors import Problem
 from einsum_cascade.source import Span
 
-_MAX_LISTED = 3
-"""Further Einsums that a problem names."""
+from .policy import MAX_LISTED_EINSUMS
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +44,8 @@ def _merged(found: list[EinsumProblem]) -> Problem:
     others = [c.about for c in found[1:] if c.about]
     if not others:
         return first
-    more = f" and {len(others) - _MAX_LISTED} more" if len(others) > _MAX_LISTED else ""
-    listed = ", ".join(others[:_MAX_LISTED])
+    more = (
+        f" and {len(others) - MAX_LISTED_EINSUMS} more" if len(others) > MAX_LISTED_EINSUMS else ""
+    )
+    listed = ", ".join(others[:MAX_LISTED_EINSUMS])
     return Problem(f"{first.message}; likewise {listed}{more}", first.span, first.hint)

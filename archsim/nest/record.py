@@ -47,7 +47,7 @@ class SharedLoop:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoundEinsum:
+class BoundEinsum(Memoized):
     """One Einsum with its loops: ``shared`` and ``own`` temporal, then ``spatial``."""
 
     einsum: Einsum
@@ -133,18 +133,7 @@ class BoundEinsum:
         level : int
             A memory's index from the outermost, or the register level below them all.
         """
-        moving = self.moved_by(access_map, level)
-        key = (moving, level)
-        if key not in self._stepping:
-            loops = [loop for loop in self.nonunit_loops if loop.level < level]
-            while loops and loops[-1].variable not in moving:
-                loops.pop()
-            self._stepping[key] = tuple(loops)
-        return self._stepping[key]
-
-    @cached_property
-    def _stepping(self) -> dict[tuple[frozenset[str], int], tuple[Loop, ...]]:
-        return {}
+        return self.memo(_stepping_loops, self.moved_by(access_map, level), level)
 
     def moved_by(self, access_map: AccessMap, level: int) -> frozenset[str]:
         """Rank variables whose loops bring other elements of a tensor to a level.
@@ -195,6 +184,13 @@ class BoundEinsum:
     def cycles(self) -> Fraction:
         """Cycles in which an element of the array computes, over the whole run."""
         return self.iterations * self.cycles_of_point
+
+
+def _stepping_loops(e: BoundEinsum, moving: frozenset[str], level: int) -> tuple[Loop, ...]:
+    loops = [loop for loop in e.nonunit_loops if loop.level < level]
+    while loops and loops[-1].variable not in moving:
+        loops.pop()
+    return tuple(loops)
 
 
 def _cycles_of_point(array: ProcessingArray, operations: Operations) -> Fraction:

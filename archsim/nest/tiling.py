@@ -8,7 +8,7 @@ from math import prod
 
 from einsum_cascade.errors import CascadeError, Problem, SpecError, did_you_mean
 from einsum_cascade.ir import Access, Program
-from einsum_cascade.memo import cached_property
+from einsum_cascade.memo import Memoized, cached_property
 from einsum_cascade.shapes import resolve_shapes
 
 from ..iteration.access_map import AccessMap, AccessMapper
@@ -31,7 +31,7 @@ class Member:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tiling:
+class Tiling(Memoized):
     """A cascade's ranks with shapes, and the members the mapping cuts them into."""
 
     program: Program
@@ -91,30 +91,9 @@ class Tiling:
         tuple of Axis
             In the order of the first variable of each.
         """
-        if variables not in self._axes:
-            self._axes[variables] = self._axes_of(variables)
-        return self._axes[variables]
+        return self.memo(_axes_of, variables)
 
-    @cached_property
-    def _axes(self) -> dict[tuple[str, ...], tuple[Axis, ...]]:
-        return {}
-
-    def _axes_of(self, variables: tuple[str, ...]) -> tuple[Axis, ...]:
-        found: list[Axis] = []
-        done: set[str] = set()
-        for variable in variables:
-            if variable in done:
-                continue
-            axis = self._family_axis(variable, variables) or Axis(
-                name=variable.upper(),
-                extent=self.shapes[variable.upper()],
-                variables=((variable, 1),),
-            )
-            found.append(axis)
-            done.update(v for v, _ in axis.variables)
-        return tuple(found)
-
-    def _family_axis(self, variable: str, variables: tuple[str, ...]) -> Axis | None:
+    def family_axis(self, variable: str, variables: tuple[str, ...]) -> Axis | None:
         """The axis of a partitioned family, if its outer members are all iterated over."""
         rank = self.program.rank_of.get(variable.upper())
         if rank is None or rank.family is None:
@@ -129,6 +108,21 @@ class Tiling:
         # Along m1 alone, of M cut into (M1, M0), the axis has a unit for each tile.
         extent = iterations(self.shapes[rank.family], below)
         return Axis(name=rank.family, extent=extent, variables=pairs)
+
+
+def _axes_of(tiling: Tiling, variables: tuple[str, ...]) -> tuple[Axis, ...]:
+    found: list[Axis] = []
+    done: set[str] = set()
+    for variable in variables:
+        if variable in done:
+            continue
+        rank = variable.upper()
+        axis = tiling.family_axis(variable, variables) or Axis(
+            name=rank, extent=tiling.shapes[rank], variables=((variable, 1),)
+        )
+        found.append(axis)
+        done.update(v for v, _ in axis.variables)
+    return tuple(found)
 
 
 def tile_size(tile: Tile, architecture: Architecture) -> int | None:

@@ -279,12 +279,6 @@ FILE_FIELDS: type[Fields] = _ArchitectureFields
 """Fields of such a file below its key."""
 
 
-def technology_name(root: YamlNode) -> YamlScalar | None:
-    """Return the node that names the technology, if there is one."""
-    node = root.at((KEY, "technology"))
-    return node if isinstance(node, YamlScalar) and isinstance(node.value, str) else None
-
-
 def arrays_node(root: YamlNode) -> YamlNode | None:
     """Return the node of the arrays."""
     return root.at((KEY, ARRAYS))

@@ -112,27 +112,10 @@ _MOST_CHARACTERS = 60
 
 _SPELLINGS = (
     *("bit", "B", "kB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB"),
-    *(
-        "Hz",
-        "kHz",
-        "MHz",
-        "GHz",
-        "s",
-        "J",
-        "pJ",
-        "fJ",
-        "nJ",
-        "W",
-        "mW",
-        "uW",
-        "nW",
-        "pW",
-        "m",
-        "nm",
-        "um",
-        "mm",
-    ),
+    *("Hz", "kHz", "MHz", "GHz", "s", "J", "pJ", "fJ", "nJ"),
+    *("W", "mW", "uW", "nW", "pW", "m", "nm", "um", "mm"),
 )
+"""Spellings that a misspelled unit is compared with."""
 
 
 @dataclass(frozen=True, slots=True)
