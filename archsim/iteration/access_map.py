@@ -13,9 +13,7 @@ from einsum_cascade.memo import cached_property
 from einsum_cascade.source import Span
 
 from .loops import Axis, Extents, count_digits, iterations
-
-_MAX_ENUMERATED_POINTS = 200_000
-"""Irregular index images are enumerated up to this many points."""
+from .policy import MAX_ENUMERATED_POINTS
 
 _Name = tuple[int, int]
 """A rank variable: its axis, and its place among the variables of the axis."""
@@ -133,7 +131,7 @@ class CoupledIndices:
 
 
 def _check_size(sizes: Iterable[int], span: Span | None) -> None:
-    if prod(sizes) > _MAX_ENUMERATED_POINTS:
+    if prod(sizes) > MAX_ENUMERATED_POINTS:
         raise MappingError(
             Problem("this index is too irregular to count its elements exactly", span)
         )

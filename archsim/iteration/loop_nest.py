@@ -20,7 +20,7 @@ from .loops import (
     even_tiles,
     first_tile,
 )
-from .windowed import one, windowed_deliveries, windowed_distinct, windowed_points
+from .windowed import one, windowed_deliveries, windowed_distinct
 
 
 def banded_deliveries(
@@ -106,7 +106,7 @@ def banded_distinct(
         times *= prod(counts[depth] for depth in depths if depth >= window.governed)
         ruled = [depth for depth in depths if depth < window.governed]
         alone, left, band = _projected(loops, ruled, extents, window)
-        return times * windowed_points(alone, left, band, one)
+        return times * windowed_deliveries(alone, (True,) * len(alone), left, band, one)
     alone, left, band = _projected(loops, depths, extents, window)
     return times * windowed_distinct(alone, wanted, left, band, one)
 

@@ -20,6 +20,7 @@ from einsum_cascade.errors import MappingError, Problem
 
 from .bands import Band, BandProgression, Window, progressions
 from .loops import Extents, Loop, inside
+from .policy import COUNT_BITS, MAX_ITERATIONS_VISITED
 
 _Mark = TypeVar("_Mark", bound=Hashable)
 
@@ -200,9 +201,6 @@ def sum_of_progressions(
     return total
 
 
-MAX_ITERATIONS_VISITED = 1 << 20
-"""Iterations of one walk that are looked at one by one: more take longer than anybody waits."""
-
 _Key = tuple[int, ...]
 
 
@@ -217,26 +215,6 @@ def one(_: Extents) -> int:
         1.
     """
     return 1
-
-
-def windowed_points(
-    loops: tuple[Loop, ...], extents: Extents, window: Window, size: Callable[[Extents], int]
-) -> int:
-    """The sum of ``size`` over all iterations of a nest that hold any point.
-
-    Parameters
-    ----------
-    loops : tuple of Loop
-        Loops, outermost first.
-    extents : Extents
-        What is left of every axis outside all loops.
-    window : Window
-        The band outside of which iterations are left out.
-    size : callable
-        What one iteration counts, given what the loops leave of each axis.
-    """
-    everything = (True,) * len(loops)
-    return windowed_deliveries(loops, everything, extents, window, size)
 
 
 class _BandedStream(NamedTuple):
@@ -293,10 +271,6 @@ def windowed_deliveries(
     )
 
 
-_COUNT_BITS = 128
-"""Bits that hold how often any tile is delivered."""
-
-
 @lru_cache(maxsize=1 << 8)
 def tiles_delivered(
     loops: tuple[Loop, ...], relevant: tuple[bool, ...], extents: Extents, window: Window
@@ -333,11 +307,11 @@ def tiles_delivered(
         loops,
         relevant,
         replace(window, governed=governed),
-        lambda tile: 1 << _COUNT_BITS * fields.setdefault(tile, len(fields)),
+        lambda tile: 1 << COUNT_BITS * fields.setdefault(tile, len(fields)),
     )
     found = walk.total(extents).total
-    every = (1 << _COUNT_BITS) - 1
-    return tuple((tile, found >> _COUNT_BITS * n & every) for tile, n in fields.items())
+    every = (1 << COUNT_BITS) - 1
+    return tuple((tile, found >> COUNT_BITS * n & every) for tile, n in fields.items())
 
 
 _Value = TypeVar("_Value")
@@ -538,7 +512,7 @@ def windowed_distinct(
         What one iteration counts, given what the loops leave of each axis.
     """
     if all(counted):
-        return windowed_points(loops, extents, window, size)
+        return windowed_deliveries(loops, counted, extents, window, size)
     if window.band.empty:
         return 0
     loops, counted = _postponed(loops, counted, window)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import pairwise
 
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
@@ -58,21 +58,15 @@ def name_problems(
         yield Problem(text, strange[0].span, f"it has {', '.join(known)}")
         return
     for e in mapping.einsums:
-        if e.einsum not in known:
-            hint = did_you_mean(e.einsum, known)
-            yield Problem(f"the cascade has no Einsum '{e.einsum}'", e.span, hint)
-        if e.array not in arrays:
-            hint = did_you_mean(e.array, [*arrays, *ARRAY_ROLES])
-            yield Problem(f"the machine has no array '{e.array}'", e.span, hint)
+        yield from unknown_names("the cascade has no Einsum", [e.einsum], known, e.span)
+        what = "the machine has no array"
+        yield from unknown_names(what, [e.array], arrays, e.span, ARRAY_ROLES)
     own = [level for e in mapping.einsums for level in e.nest]
     for level in (*mapping.nest, *own):
-        if level.level and level.level not in levels:
-            hint = did_you_mean(level.level, [*levels, *MEMORY_ROLES])
-            yield Problem(f"the machine has no memory '{level.level}'", level.span, hint)
-        for name in level.loops:
-            if name not in tiling.members:
-                hint = did_you_mean(name, tiling.members)
-                yield Problem(f"no rank or tile is called '{name}'", level.span, hint)
+        named = [level.level] if level.level else []
+        what = "the machine has no memory"
+        yield from unknown_names(what, named, levels, level.span, MEMORY_ROLES)
+        yield from _unknown_members(tiling, level.loops, level.span)
 
 
 def nest_problems(program: Program, mapping: Mapping, tiling: Tiling) -> Iterator[EinsumProblem]:
@@ -318,44 +312,45 @@ def spill_problems(
     yield from factor_problems(tiling, spill.span, spill.staged)
 
 
+def unknown_names(
+    what: str,
+    names: Iterable[str],
+    known: Collection[str],
+    span: Span | None,
+    also: Collection[str] = (),
+) -> Iterator[Problem]:
+    """Yield a problem for each name that is unknown, once.
+
+    Parameters
+    ----------
+    what : str
+        Text before the quoted name, such as ``the cascade has no tensor``.
+    names : iterable of str
+        Names that a mapping uses.
+    known : collection of str
+        Names that exist.
+    span : Span or None
+        Place in the mapping's file.
+    also : collection of str
+        Further names that a hint may suggest.
+    """
+    for name in dict.fromkeys(names):
+        if name not in known:
+            yield Problem(f"{what} '{name}'", span, did_you_mean(name, [*known, *also]))
+
+
 def tensor_problems(
     program: Program, span: Span | None, tensors: Iterable[str]
 ) -> Iterator[Problem]:
-    """Tensors that do not exist.
-
-    Parameters
-    ----------
-    program : Program
-        The cascade: inputs, and what its Einsums write, are its tensors.
-    span : Span or None
-        Where the mapping's file names them.
-    tensors : iterable of str
-        The names; one that is repeated is told once.
-    """
+    """Yield the tensors that the cascade does not have."""
     known = [*(t.name for t in program.inputs), *(e.name for e in program.einsums)]
-    for tensor in dict.fromkeys(tensors):
-        if tensor not in known:
-            hint = did_you_mean(tensor, known)
-            yield Problem(f"the cascade has no tensor '{tensor}'", span, hint)
+    yield from unknown_names("the cascade has no tensor", tensors, known, span)
 
 
 def einsum_problems(program: Program, span: Span | None, names: Iterable[str]) -> Iterator[Problem]:
-    """Einsums that do not exist.
-
-    Parameters
-    ----------
-    program : Program
-        The cascade.
-    span : Span or None
-        Where the mapping's file names them.
-    names : iterable of str
-        The names; one that is repeated is told once.
-    """
+    """Yield the Einsums that the cascade does not have."""
     known = [e.name for e in program.einsums]
-    for name in dict.fromkeys(names):
-        if name not in known:
-            hint = did_you_mean(name, known)
-            yield Problem(f"the cascade has no Einsum '{name}'", span, hint)
+    yield from unknown_names("the cascade has no Einsum", names, known, span)
 
 
 def factor_problems(
@@ -372,7 +367,12 @@ def factor_problems(
     amounts : iterable of (str, factors)
         By tensor, a product of numbers and names of members.
     """
-    for name in dict.fromkeys(f for _, factors in amounts for f in factors):
-        if isinstance(name, str) and name not in tiling.members:
+    names = (f for _, factors in amounts for f in factors if isinstance(f, str))
+    yield from _unknown_members(tiling, names, span)
+
+
+def _unknown_members(tiling: Tiling, names: Iterable[str], span: Span | None) -> Iterator[Problem]:
+    for name in dict.fromkeys(names):
+        if name not in tiling.members:
             hint = did_you_mean(name, tiling.members)
             yield Problem(f"no rank or tile is called '{name}'", span, hint)

@@ -44,8 +44,7 @@ def _merged(found: list[EinsumProblem]) -> Problem:
     others = [c.about for c in found[1:] if c.about]
     if not others:
         return first
-    more = (
-        f" and {len(others) - MAX_LISTED_EINSUMS} more" if len(others) > MAX_LISTED_EINSUMS else ""
-    )
+    left = len(others) - MAX_LISTED_EINSUMS
+    more = f" and {left} more" if left > 0 else ""
     listed = ", ".join(others[:MAX_LISTED_EINSUMS])
     return Problem(f"{first.message}; likewise {listed}{more}", first.span, first.hint)
