@@ -16,16 +16,16 @@ from .loops import Axis, Extents, count_digits, iterations
 from .policy import MAX_ENUMERATED_POINTS
 
 _Name = tuple[int, int]
-"""A rank variable: its axis, and its place among the variables of the axis."""
+"""Rank variable: its axis, and its position among the variables of the axis."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Digits:
-    """The variables of one axis that an access tells apart: ``m1*M0 + m0``, or ``m1``.
+    """Variables of one axis that an access tells apart: ``m1*M0 + m0``, or ``m1``.
 
-    The variables of an axis are the digits of one mixed-radix number that runs over the
-    extent. ``strides`` holds every variable's stride, outermost first, and whether it is
-    told apart.
+    The variables of an axis are the digits of one mixed-radix number that runs over the extent.
+    ``strides`` pairs the stride of every variable, outermost first, with True if the access tells
+    the variable apart.
     """
 
     axis: int
@@ -33,14 +33,13 @@ class Digits:
 
     @cached_property
     def _complete(self) -> bool:
-        """Whether every element has digits of its own."""
+        """True if every element has distinct digits."""
         return self.strides[-1][0] == 1 and all(kept for _, kept in self.strides)
 
     def size(self, extents: Extents) -> int:
-        """Distinct tuples of the digits told apart.
+        """Count the distinct tuples of the digits told apart.
 
-        Of 10 elements cut into tiles of 4 there are 10 pairs of a tile and a place in it, 3
-        tiles, and 4 places:
+        10 elements in tiles of 4 have 10 pairs of a tile and a place in it, 3 tiles, and 4 places:
 
         >>> kept = ((True, True), (True, False), (False, True))
         >>> [Digits(axis=0, strides=((4, m1), (1, m0))).size((10,)) for m1, m0 in kept]
@@ -51,7 +50,7 @@ class Digits:
         return count_digits(extents[self.axis], self.strides)
 
     def tuples(self, extents: Extents) -> Iterator[tuple[int, ...]]:
-        """The distinct tuples themselves."""
+        """Yield the distinct tuples."""
         return _tuples(extents[self.axis], self.strides)
 
 
@@ -70,20 +69,20 @@ def _tuples(extent: int, strides: tuple[tuple[int, bool], ...]) -> Iterator[tupl
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sum:
-    """An index that adds several axes (``p + r``): terms of (coefficient, digits).
+    """Index that adds several axes (``p + r``): terms of (coefficient, digits).
 
-    Each term's digits run over neighbouring variables, so that it takes the values
-    ``0, c, 2c, ...``.
+    The digits of each term belong to neighbouring variables, so that the term takes the values ``0,
+    c, 2c, ...``.
     """
 
     terms: tuple[tuple[int, Digits], ...]
     span: Span | None
 
     def size(self, extents: Extents) -> int:
-        """Distinct values of the sum.
+        """Count the distinct values of the sum.
 
-        A filter of 3 taps over 5 outputs (``X[p + r]``) touches 7 inputs, over every other
-        output (``X[2*p + r]``) 11:
+        A filter of 3 taps over 5 outputs (``X[p + r]``) touches 7 inputs; over every other output
+        (``X[2*p + r]``) 11:
 
         >>> p, r = (Digits(axis=n, strides=((1, True),)) for n in (0, 1))
         >>> [Sum(terms=((c, p), (1, r)), span=None).size((5, 3)) for c in (1, 2)]
@@ -93,8 +92,8 @@ class Sum:
         terms = [(c, n) for c, n in terms if c and n > 1]
         if not terms:
             return 1
-        # The values so far are ``run`` neighbouring multiples of ``unit``. Another term goes
-        # on from there without a gap if its step is a multiple too and no longer than they are.
+        # The values so far are ``run`` consecutive multiples of ``unit``. A further term extends
+        # them without a gap if its step is a multiple, too, and no longer than the run.
         unit, run = terms[0]
         for coefficient, extent in terms[1:]:
             if coefficient % unit or coefficient // unit > run:
@@ -110,10 +109,10 @@ class Sum:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoupledIndices:
-    """Indices that share axes (``X[p + r, p + s]``): counted by enumeration.
+    """Indices that share axes (``X[p + r, p + s]``), counted by enumeration.
 
-    ``sums`` weigh the digits of all ``axes`` in turn; a digit told apart by itself is a
-    sum of one.
+    Each of ``sums`` has weights for the digits of all ``axes``; a digit that is told apart by
+    itself is a sum of one digit.
     """
 
     axes: tuple[Digits, ...]
@@ -121,7 +120,7 @@ class CoupledIndices:
     span: Span | None
 
     def size(self, extents: Extents) -> int:
-        """Distinct tuples of the sums' values."""
+        """Count the distinct tuples of values of the sums."""
         _check_size((d.size(extents) for d in self.axes), self.span)
         found: set[tuple[int, ...]] = set()
         for parts in product(*(tuple(d.tuples(extents)) for d in self.axes)):
@@ -139,25 +138,25 @@ def _check_size(sizes: Iterable[int], span: Span | None) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatheredIndex:
-    """Elements at positions that data says: as many as there are picks, or as positions."""
+    """Elements at positions that data decides: at most one per gathered index, and per position."""
 
     picks: _Parts
     positions: int
     beside: _Parts = ()
-    """What is touched at each position that is picked: of K[I[j]*T + t] the t."""
+    """Parts touched at each gathered position: of ``K[I[j]*T + t]`` the t."""
     elements: int | None = None
-    """Of the tensor along the index, where they may be fewer than positions and what is beside."""
+    """Elements of the tensor along the index, if they are fewer than positions times ``beside``."""
     by: frozenset[str] = frozenset()
-    """Rank variables that move the picks, and nothing else of the access."""
+    """Rank variables that change the gathered indices, and nothing else of the access."""
 
     def holds_all_positions(self, extents: Extents) -> bool:
-        """Whether a tile has as many picks as there are positions: it is of all of them then."""
+        """Return whether a tile has as many gathered indices as positions, and so may need all."""
         return prod(p.size(extents) for p in self.picks) >= self.positions
 
     def size(self, extents: Extents) -> int:
-        """Distinct elements at the most.
+        """Return the largest possible number of distinct elements.
 
-        Four queries that pick 3 of 10 keys each may touch all 10:
+        Four queries that gather 3 of 10 keys each may touch all 10:
 
         >>> p, j = (Digits(axis=n, strides=((1, True),)) for n in (0, 1))
         >>> [GatheredIndex(picks=(p, j), positions=10).size((n, 3)) for n in (2, 4)]
@@ -174,25 +173,26 @@ _Parts = tuple[Part, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessMap:
-    """What an access addresses: a product of independent parts.
+    """Elements that an access addresses: a product of independent parts.
 
-    ``one_copy`` leaves out the ranks along which the tensor is kept in one copy only.
+    ``one_copy`` omits the ranks along which the tensor is kept in one copy.
     """
 
     access: Access
     parts: _Parts
     one_copy: _Parts
     moving: frozenset[str]
-    """Rank variables whose loops bring other elements, if not all are there (``moving_in``)."""
+    """Rank variables whose loops bring other elements, unless a tile has all (``moving_in``)."""
 
     def size(self, extents: Extents) -> int:
-        """Distinct elements touched inside ``extents``."""
+        """Count the distinct elements touched inside ``extents``."""
         return prod([p.size(extents) for p in self.parts])
 
     def moving_in(self, extents: Extents) -> frozenset[str]:
-        """Rank variables whose loops bring other elements to what holds a tile of ``extents``.
+        """Return the rank variables whose loops bring other elements to a tile of ``extents``.
 
-        Where a tile is of all positions it stays while others pick: they find theirs there.
+        A tile of all positions stays while loops change the gathered indices: all elements are
+        there.
         """
         stay = [
             p.by
@@ -203,38 +203,41 @@ class AccessMap:
 
     @property
     def running(self) -> bool:
-        """Whether the tensor is kept in one copy along some rank."""
+        """True if the tensor is kept in one copy along some rank."""
         return self.one_copy is not self.parts
 
     def live(self, extents: Extents) -> int:
-        """Elements that must be held at once: one copy along iterative ranks."""
+        """Count the elements that must be held at once: one copy along iterative ranks."""
         return prod([p.size(extents) for p in self.one_copy])
 
 
 def coefficient(term: AffineTerm, shapes: Mapping[str, int]) -> int:
-    """The number a term multiplies its variable by.
+    """Return the number that a term multiplies its variable by.
 
     Parameters
     ----------
     term : AffineTerm
-        A term of an index, such as ``m1*M0``.
+        Term of an index, such as ``m1*M0``.
     shapes : mapping of str to int
-        Numbers of the shapes that the term names, here of ``M0``.
+        Sizes of the shapes that the term names, here of ``M0``.
     """
     return term.coefficient * prod(shapes[s] for s in term.shapes)
 
 
 @dataclass(frozen=True, slots=True)
 class _Weights:
-    """An index as a weighted sum of variables."""
+    """Index as a weighted sum of variables."""
 
     by_name: tuple[tuple[_Name, int], ...]
     span: Span | None
 
 
 def _unwound(indices: Iterable[Index]) -> Iterator[Affine]:
-    """Indices with gathers replaced by their own: which element one addresses depends on
-    data, so it is taken for a different one at each element of the inner access."""
+    """Yield the indices, and those inside of gathers.
+
+    Data decides which element a gather addresses, so each element of the inner access counts as a
+    different one.
+    """
     for index in indices:
         if isinstance(index, Gather):
             yield from _unwound(index.access.indices)
@@ -249,7 +252,7 @@ def _variables(indices: Iterable[Affine]) -> frozenset[str]:
 
 
 class AccessMapper:
-    """Works out what accesses address on the axes of one iteration space.
+    """Builder of access maps on the axes of one iteration space.
 
     Parameters
     ----------
@@ -258,7 +261,7 @@ class AccessMapper:
     shapes : mapping
         Resolved shapes, for coefficients such as ``M0``.
     carried : tuple of str
-        Variables of the parallel ranks, which every tensor carries.
+        Variables of the parallel ranks, which index every tensor.
     """
 
     def __init__(
@@ -280,21 +283,21 @@ class AccessMapper:
         iterative: frozenset[str] = frozenset(),
         lengths: tuple[int, ...] = (),
     ) -> AccessMap:
-        """What an access addresses.
+        """Return the elements that an access addresses.
 
         Parameters
         ----------
         access : Access
-            The access, without the cascade's parallel ranks.
+            Access without the cascade's parallel ranks.
         lengths : tuple of int
-            Elements of the tensor along each index, where they are known.
+            Elements of the tensor along each index; empty if unknown.
         iterative : frozenset of str
             Rank variables along which this tensor is iterative.
 
         Raises
         ------
         MappingError
-            When its size is asked for: an index is too irregular to be counted.
+            On a later count, if an index is too irregular.
         """
         parts = self._gathered(access.indices, lengths) or self.parts(access.indices)
         lasting = [i for i in access.indices if not i.variables or not iterative >= {*i.variables}]
@@ -306,11 +309,12 @@ class AccessMapper:
         )
 
     def _gathered(self, indices: tuple[Index, ...], lengths: tuple[int, ...]) -> _Parts:
-        """Parts of an access that picks more often along one index than there are positions.
-        Empty: it does not, or its other indices move what is picked.
+        """Return the parts of an access with more gathered indices than positions along one
+        index.
 
-        A variable that is an index of its own moves the picks as a whole: of ``K[b, I[b, j]]``
-        each b has its own.
+        The result is empty if there are fewer, or if the other indices change the gathered ones. A
+        variable that is an index by itself changes all gathered indices: in ``K[b, I[b, j]]`` each
+        b has its own.
         """
         gathered = [n for n, index in enumerate(indices) if isinstance(index, Gather)]
         if len(gathered) != 1 or len(lengths) != len(indices):
@@ -334,8 +338,10 @@ class AccessMapper:
         return (*self.parts(others), picked)
 
     def _in_tiles(self, index: Index, length: int, picks: list[Affine]) -> GatheredIndex:
-        """What an index picks: positions one by one or, of ``K[I[j]*T + t]``, tiles of T, of which
-        as much as the t go over is touched in each."""
+        """Return a gathered index: single positions or, for ``K[I[j]*T + t]``, tiles of T.
+
+        In each tile as many elements are touched as the t cover.
+        """
         together = GatheredIndex(picks=self._parts(picks), positions=length, by=_variables(picks))
         if not isinstance(index, Gather) or not index.offset.variables:
             return together
@@ -356,7 +362,8 @@ class AccessMapper:
         )
 
     def parts(self, indices: Iterable[Index]) -> _Parts:
-        """Independent parts whose sizes multiply to the number of distinct elements."""
+        """Return independent parts; the product of their sizes is the number of distinct
+        elements."""
         return self._parts(indices, self.carried)
 
     def _parts(self, indices: Iterable[Index], carried: tuple[str, ...] = ()) -> _Parts:
@@ -374,14 +381,14 @@ class AccessMapper:
                 apart |= alone
         if not sums:
             return self._factorised(apart, frozenset())
-        # What is told apart by itself only moves a sum as a whole.
+        # A digit that is told apart by itself only moves a sum as a whole.
         rest = [self._without(s, apart) for s in sums]
         rest = [s for s in rest if s.by_name]
         found: list[Digits | Sum | CoupledIndices] = []
         tied: set[int] = set()
         for group in self._groups(rest):
             axes = {axis for s in group for (axis, _), _ in s.by_name}
-            # A digit told apart on an axis of the sum bounds the sum's others at the ragged
+            # A digit told apart on an axis of the sum limits the sum's other digits at the ragged
             # edge, so the two sizes do not multiply.
             plain = len(group) == 1 and not axes & {axis for axis, _ in apart}
             simple = self._sum(group[0]) if plain else None
@@ -390,7 +397,7 @@ class AccessMapper:
         return (*self._factorised(apart, tied), *found)
 
     def _factorised(self, apart: set[_Name], tied: Set[int]) -> _Parts:
-        """Digits of the axes that are not tied to others by a sum."""
+        """Return the digits of axes that no sum ties to others."""
         places: dict[int, set[int]] = {}
         for axis, place in apart:
             if axis not in tied:
@@ -406,15 +413,16 @@ class AccessMapper:
         return _Weights(tuple((n, c) for n, c in found.items() if c), index.span)
 
     def _told_apart(self, weights: _Weights) -> set[_Name] | None:
-        """Variables of an index whose values are as many as its variables' tuples."""
+        """Return the variables of an index whose values are as many as the tuples of its
+        variables."""
         names = [name for name, _ in weights.by_name]
         if len(names) <= 1:
             return set(names)
         if len({axis for axis, _ in names}) > 1:
             return None
-        # A coefficient is to a stride as every other is to its own: the index is a multiple of
-        # the number whose digits the variables are, so no two tuples give one value.
-        # (m1*M0 + m0: 256 is to 256 as 1 is to 1. Also twice as much, 512 and 2; not m1 + m0.)
+        # All coefficients have the same ratio to their strides. The index is then a multiple of the
+        # number whose digits are the variables, so no two tuples give one value. (m1*M0 + m0 has
+        # ratios 256/256 and 1/1; 512 and 2 do as well, m1 + m0 does not.)
         ratios = {(c, self._stride(n)) for n, c in weights.by_name}
         first = next(iter(ratios))
         return set(names) if all(c * first[1] == first[0] * s for c, s in ratios) else None
@@ -427,13 +435,13 @@ class AccessMapper:
         return _Weights(kept, weights.span)
 
     def _groups(self, sums: list[_Weights]) -> list[list[_Weights]]:
-        """Sums that share an axis belong together."""
+        """Group the sums that share an axis."""
         groups: list[tuple[set[int], list[_Weights]]] = []
         for s in sums:
             axes = {axis for (axis, _), _ in s.by_name}
             members = [s]
             apart = []
-            # One sum may tie together groups that nothing tied before.
+            # One sum may tie groups together that were separate before.
             for other, theirs in groups:
                 if other & axes:
                     axes |= other
@@ -456,7 +464,7 @@ class AccessMapper:
         return self._known[key]
 
     def _sum(self, weights: _Weights) -> Sum | None:
-        """A sum whose terms on each axis are one run of digits, or None."""
+        """Return a sum whose terms on each axis are one run of digits, or None."""
         terms: list[tuple[int, Digits]] = []
         for axis in dict.fromkeys(n[0] for n, _ in weights.by_name):
             mine = sorted((n, c) for n, c in weights.by_name if n[0] == axis)

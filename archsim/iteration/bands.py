@@ -313,19 +313,19 @@ class BandUnion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """A band between two ranks, over the loops of an Einsum.
+    """Band between two ranks over the loops of an Einsum.
 
     Parameters
     ----------
     plus, minus : int or None
-        Numbers of the axes whose coordinates are subtracted. None: the Einsum does not go
-        along that rank, and does what it does for all of it (or the band is of one rank).
+        Numbers of the axes whose coordinates are subtracted. None: the band has one rank, or the
+        Einsum has no loop along the rank and covers all of it.
     plus_scale, minus_scale : int
-        Elements per unit of each axis (an Einsum may go along a rank tile by tile).
+        Elements per unit of each axis (an Einsum may iterate over tiles of a rank).
     band : Band
-        The whole iteration space.
+        Band over the whole iteration space.
     governed : int
-        How many of the temporal loops, from the outermost, leave out what is empty.
+        Number of temporal loops, from the outermost, that skip empty iterations.
     """
 
     plus: int | None
@@ -336,9 +336,9 @@ class Window:
     governed: int
 
     def grain(self, loops: tuple[Loop, ...]) -> list[int]:
-        """By how many loops are outside, elements of which all tiles inside are multiples.
+        """Return, for each number of outer loops, a divisor of the sizes of all tiles inside.
 
-        0 where the window leaves nothing out any more (``Band.coarse``).
+        The divisor is 0 where the window skips nothing any more (see ``Band.coarse``).
         """
         found = [0]
         for loop in reversed(loops[: self.governed]):
@@ -347,18 +347,19 @@ class Window:
         return [*reversed(found), *[0] * (len(loops) - self.governed)]
 
     def side(self, axis: int) -> tuple[bool, int] | None:
-        """Whether an axis is added or subtracted, and its scale; None: it is neither."""
+        """Return True and the scale of an axis that is added, False for a subtracted one, else
+        None."""
         if axis == self.plus:
             return True, self.plus_scale
         return (False, self.minus_scale) if axis == self.minus else None
 
     def holds(self, begin: tuple[int, ...], extents: tuple[int, ...]) -> bool:
-        """Whether a tile holds any point.
+        """Return whether a tile holds any point.
 
         Parameters
         ----------
         begin, extents : tuple of int
-            Where the tile begins along every axis and how long it is, in elements of the axis.
+            Begin and length of the tile along every axis, in elements of the axis.
         """
         x, wide = self._elements(self.plus, self.plus_scale, self.band.columns, begin, extents)
         y, deep = self._elements(self.minus, self.minus_scale, self.band.rows, begin, extents)
@@ -373,7 +374,7 @@ class Window:
         begin: tuple[int, ...],
         extents: tuple[int, ...],
     ) -> tuple[int, int]:
-        """First element of a tile along one of the ranks, and how many there are."""
+        """Return the first element of a tile along a rank, and their number."""
         if axis is None:
             return 0, whole
         first = begin[axis] * scale
@@ -386,9 +387,9 @@ EVERYTHING = Window(plus=None, minus=None, band=Band(0, 0, 1, 1), governed=0)
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Iterations of a loop that are alike: ``count`` from the one numbered ``first``.
+    """Equal iterations of a loop: ``count`` from the one numbered ``first``.
 
-    ``extent`` is what each leaves of the loop's axis; ``band`` None: all points are in.
+    ``extent`` is the rest of the loop's axis in each; ``band`` None: all points are inside.
     """
 
     count: int
@@ -399,10 +400,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class BandProgression:
-    """Iterations of a loop in which the band moves by as much every time.
+    """Iterations of a loop in which the band moves by a constant.
 
-    ``count`` of them from the one numbered ``first``; ``extent`` is what each leaves of the
-    loop's axis. ``band`` is the first one's, its bounds as they come; None: all points are in.
+    There are ``count`` iterations from number ``first``; ``extent`` is the rest of the loop's axis
+    in each. ``band`` is that of the first iteration, not trimmed; None: all points are inside.
     """
 
     count: int
@@ -412,7 +413,7 @@ class BandProgression:
     moved: int = 0
 
     def at(self, number: int) -> Band | None:
-        """What the iteration of a number, from 0, has left of the band; None: all points."""
+        """Return the band of an iteration, numbered from 0; None: all points are inside."""
         if self.band is None:
             return None
         low, high, columns, rows = self.band
@@ -422,7 +423,7 @@ class BandProgression:
             if high >= most:
                 return None
             low = least
-        # As ``trimmed`` has it, of which there are very many.
+        # Trim as ``trimmed`` does, without a call: there are very many.
         return Band(low, high if high < most else most, columns, rows)
 
 
@@ -430,9 +431,9 @@ class BandProgression:
 def progressions(
     extent: int, stride: int, band: Band | None, side: tuple[bool, int] | None
 ) -> tuple[BandProgression, ...]:
-    """Iterations of a loop that hold any point, in as few progressions as there are.
+    """Return the iterations of a loop that hold any point, in as few progressions as possible.
 
-    Tiles of 2 keys under a causal mask of 8 by 8 are all on its edge; each begins 2 later:
+    Tiles of 2 keys under a causal mask of 8 by 8 all lie on its edge; each begins 2 later:
 
     >>> (found,) = progressions(8, 2, Band(-7, 0, 8, 8), (True, 1))
     >>> found.count, found.moved, [found.at(n).points for n in range(4)]
@@ -441,11 +442,11 @@ def progressions(
     Parameters
     ----------
     extent, stride : int
-        What is left of the loop's axis, and what one iteration takes of it.
+        Elements of the loop's axis outside the loop, and in one iteration.
     band : Band or None
-        What loops outside have left of the band; None: every point is in.
+        Band inside the outer loops; None: every point is inside.
     side : (bool, int) or None
-        As ``Window.side`` of the loop's axis.
+        Result of ``Window.side`` for the loop's axis.
     """
     if band is None or side is None:
         return tuple(_whole(extent, stride, 0, iterations(extent, stride) - 1, band))
@@ -454,13 +455,13 @@ def progressions(
     count = iterations(extent, stride)
     first, last = band.touched(size, along_x=plus)
     first, last = max(first, 0), min(last, count - 1)
-    # The ragged last tile was taken for a whole one: the band may miss what there is of it.
+    # ``touched`` takes the ragged last tile for a whole one: the band may miss its actual part.
     if last == count - 1 and first <= last and band.tile(last, size, along_x=plus).empty:
         last -= 1
     begin, end = band.covered(size, along_x=plus)
     begin, end = max(begin, first), min(end, last)
     if begin > end:
-        # None is covered: all are on an edge, and go into the first of the three.
+        # No tile is covered: all lie on an edge, and belong to the first of the three groups.
         begin, end = last + 1, last
     return (
         *_moving(extent, stride, band, size, plus, range(first, begin)),
@@ -472,7 +473,7 @@ def progressions(
 def runs(
     extent: int, stride: int, band: Band | None, side: tuple[bool, int] | None
 ) -> tuple[Run, ...]:
-    """``progressions``, with every iteration that differs from its neighbours by itself.
+    """Return ``progressions`` with each iteration of a moving band by itself.
 
     Parameters
     ----------
@@ -496,7 +497,7 @@ def runs(
 def _whole(
     extent: int, stride: int, first: int, last: int, band: Band | None
 ) -> Iterator[BandProgression]:
-    """Iterations that are alike but for a ragged last one."""
+    """Yield equal iterations, and a ragged last one."""
     if first > last:
         return
     rest = extent - last * stride
@@ -511,7 +512,7 @@ def _whole(
 def _moving(
     extent: int, stride: int, band: Band, size: int, plus: bool, numbers: range
 ) -> Iterator[BandProgression]:
-    """Iterations on the edges of the band, a ragged last one apart."""
+    """Yield iterations on the edges of the band, and a ragged last one."""
     if not numbers:
         return
     end = (numbers[-1] + 1) * size
@@ -521,7 +522,7 @@ def _moving(
         moved = -size if plus else size
         by = numbers[0] * moved
         wide, deep = (size, band.rows) if plus else (band.columns, size)
-        # Not trimmed: ``at`` moves these bounds, and what the first tile cuts off the next needs.
+        # Do not trim: ``at`` moves these bounds, and later tiles need what the first would cut off.
         raw = Band(band.low + by, band.high + by, wide, deep)
         yield BandProgression(whole, numbers[0], stride, raw, moved if whole > 1 else 0)
     if ragged:

@@ -1,4 +1,4 @@
-"""Exact sums of many fractions: over one denominator, not one fraction after the other."""
+"""Exact sums of many fractions over one denominator."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from math import lcm
 
 
 def total(terms: Iterable[tuple[int, Fraction]]) -> Fraction:
-    """So many times each of some fractions, together.
+    """Return the sum of fractions, each multiplied by an integer.
 
     >>> total([(3, Fraction(1, 2)), (1, Fraction(1, 3)), (1, Fraction(1, 6))])
     Fraction(2, 1)
@@ -16,9 +16,9 @@ def total(terms: Iterable[tuple[int, Fraction]]) -> Fraction:
     Parameters
     ----------
     terms : iterable of (int, Fraction)
-        How often, and what.
+        Multipliers and fractions.
     """
-    # Terms of a run have few denominators between them.
+    # The terms of a run have few distinct denominators.
     found: dict[int, int] = {}
     for times, value in terms:
         numerator, denominator = value.as_integer_ratio()

@@ -30,25 +30,25 @@ def banded_deliveries(
     extents: Extents,
     window: Window,
 ) -> int:
-    """How often a tile is delivered, as ``banded.windowed_deliveries`` with a size of one.
+    """Count the deliveries of a tile if all tiles have one size.
 
     Parameters
     ----------
     loops : tuple of Loop
         Loops, outermost first.
     counts : sequence of int
-        Iterations of each inside the others, if no window left any out.
+        Iterations of each loop inside the others, if no window skipped any.
     relevant : tuple of bool
-        Whether each loop brings another tile.
+        True for each loop that brings another tile.
     extents : Extents
-        What is left of every axis outside all loops.
+        Elements of every axis outside all loops.
     window : Window
-        The band outside of which iterations are left out.
+        Window outside of which iterations are skipped.
 
     Examples
     --------
-    4 tiles of keys under a causal mask of 4 tiles of queries, 8 heads outside and 64 embeddings
-    inside: those that are not left out are 10 in each head.
+    Of 4 tiles of keys by 4 tiles of queries a causal mask keeps 10, in each of 8 heads and for
+    each of 64 embeddings:
 
     >>> from .bands import Band
     >>> loops = tuple(
@@ -64,12 +64,12 @@ def banded_deliveries(
     fixed = _constant_trip_counts(loops, window)
     if all(fixed):
         return even_deliveries(counts, relevant)
-    # A loop of one iteration changes nothing, nor do innermost ones that leave the tile.
+    # A loop of one iteration changes nothing, nor do the innermost loops that leave the tile.
     depths = [depth for depth, count in enumerate(counts) if count > 1]
     while depths and not relevant[depths[-1]]:
         depths.pop()
     if depths and fixed[depths[-1]]:
-        # Inside every iteration of the others there are several tiles: none stays.
+        # Every iteration of the other loops has several tiles inside: none stays.
         relevant = (True,) * len(loops)
     if all(relevant[depth] for depth in depths):
         times = prod(counts[depth] for depth in depths if fixed[depth])
@@ -88,12 +88,12 @@ def banded_distinct(
     extents: Extents,
     window: Window,
 ) -> int:
-    """Distinct indices of the ``counted`` loops; the rest as of ``banded_deliveries``.
+    """Count the distinct indices of the ``counted`` loops if all tiles have one size.
 
     Parameters
     ----------
     counted : tuple of bool
-        Whether each loop's iterations are told apart; any other is entered once.
+        True for each loop whose iterations are told apart; any other loop is entered once.
     """
     if window.band.empty:
         return 0
@@ -102,7 +102,7 @@ def banded_distinct(
     times = prod(n for n, wanted, a in zip(counts, counted, along, strict=True) if wanted and not a)
     wanted = tuple(counted[depth] for depth in depths)
     if all(wanted):
-        # Indices are as many as iterations, of which those further inside are all there.
+        # There are as many indices as iterations; ungoverned loops inside run all iterations.
         times *= prod(counts[depth] for depth in depths if depth >= window.governed)
         ruled = [depth for depth in depths if depth < window.governed]
         alone, left, band = _projected(loops, ruled, extents, window)
@@ -112,7 +112,8 @@ def banded_distinct(
 
 
 def _constant_trip_counts(loops: tuple[Loop, ...], window: Window) -> list[bool]:
-    """Whether each loop has as many iterations wherever it is entered."""
+    """Return, for each loop, whether it has the same number of iterations wherever it is
+    entered."""
     return [
         depth >= window.governed or window.side(loop.axis) is None
         for depth, loop in enumerate(loops)
@@ -122,7 +123,7 @@ def _constant_trip_counts(loops: tuple[Loop, ...], window: Window) -> list[bool]
 def _projected(
     loops: tuple[Loop, ...], depths: list[int], extents: Extents, window: Window
 ) -> tuple[tuple[Loop, ...], Extents, Window]:
-    """Some of the loops without their names and other axes, and the window over them."""
+    """Return some of the loops without names and other axes, and the window over them."""
     axes = list(dict.fromkeys(loops[depth].axis for depth in depths))
     place = {axis: number for number, axis in enumerate(axes)}
     alone = tuple(
@@ -145,10 +146,10 @@ def _projected(
 class LoopNest(Memoized):
     """Loops, outermost first, over the ``extents`` of an iteration space.
 
-    ``window`` says which iterations a mask leaves out; None: no one.
+    ``window`` decides which iterations a mask skips; None: no iteration.
 
-    A loop over 10 rows in tiles of 4 has 3 iterations. The tiles of a tensor that does not
-    vary along the rows are delivered once; those of one that does bring 4 + 4 + 2 rows:
+    A loop over 10 rows in tiles of 4 has 3 iterations. The tiles of a tensor that does not vary
+    along the rows are delivered once; those of one that does bring 4 + 4 + 2 rows:
 
     >>> rows = Loop(member="M1", axis=0, stride=4, level=0, variable="m")
     >>> nest = LoopNest(loops=(rows,), extents=(10, 8))
@@ -166,7 +167,7 @@ class LoopNest(Memoized):
 
     @cached_property
     def first_tile(self) -> Extents:
-        """What remains inside the first iteration of all loops: the largest tile."""
+        """Extents inside the first iteration of all loops: the largest tile."""
         return first_tile(self.extents, self.loops)
 
     @cached_property
@@ -175,15 +176,15 @@ class LoopNest(Memoized):
         return even_tiles(self.loops, self.extents)
 
     def delivered(self, relevant: tuple[bool, ...], size: Callable[[Extents], int]) -> int:
-        """Total size of all tiles that come under the loops, moved by the relevant ones.
+        """Return the total size of all tiles that the loops deliver.
 
         Parameters
         ----------
         relevant : tuple of bool
-            Whether each loop brings another tile. One that does not leaves the tile where it
+            True for each loop that brings another tile; any other leaves the tile where it
             is (Timeloop's rule).
         size : callable
-            Size of the tile given what the loops leave of each axis.
+            Size of the tile of given extents.
         """
         window = self.window or EVERYTHING
         if self.even is None:
@@ -192,23 +193,23 @@ class LoopNest(Memoized):
         return size(inside) * banded_deliveries(self.loops, counts, relevant, self.extents, window)
 
     def distinct(self, counted: tuple[bool, ...]) -> int:
-        """Distinct indices of the ``counted`` loops; any other loop is entered once."""
+        """Count the distinct indices of the ``counted`` loops; any other loop is entered once."""
         return self.memo(_count_distinct, counted)
 
     def touched(self, relevant: tuple[bool, ...], size: Callable[[Extents], int]) -> int:
-        """Distinct elements in all tiles that ever come under the loops.
+        """Count the distinct elements in all tiles that the loops ever deliver.
 
         Parameters
         ----------
         relevant : tuple of bool
-            Whether each loop brings another tile.
+            True for each loop that brings another tile.
         size : callable
-            Size of the tile given what the loops leave of each axis; no less for a larger one.
+            Size of the tile of given extents; no less for a larger one.
         """
         whole = size(self.extents)
         if self.window is None:
             return whole
-        # Tiles that a mask leaves out are never touched; gaps inside those it cuts are.
+        # Tiles that a mask skips are never touched; gaps inside tiles that it cuts are.
         if self.even is None:
             tiles = windowed_distinct(self.loops, relevant, self.extents, self.window, size)
         else:
@@ -226,9 +227,9 @@ def _count_distinct(nest: LoopNest, counted: tuple[bool, ...]) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class LoopSpace(Memoized):
-    """``temporal`` loops over some axes, and inside them those laid out over an array.
+    """Loops over some axes: ``temporal`` ones, and inside them those laid out over an array.
 
-    Of 10 rows in tiles of 4, one by one on 4 lanes:
+    10 rows in tiles of 4, with the rows of a tile on 4 lanes:
 
     >>> rows = Loop(member="M1", axis=0, stride=4, level=0, variable="m")
     >>> lanes = Loop(member="M0", axis=0, stride=1, level=0, variable="m", dimension="lanes")
@@ -242,7 +243,7 @@ class LoopSpace(Memoized):
     temporal: tuple[Loop, ...]
     spatial: tuple[Loop, ...]
     window: Window | None = None
-    """What is left out because of a mask; None: nothing."""
+    """Window of the iterations that a mask leaves; None: all."""
 
     @cached_property
     def variables(self) -> frozenset[str]:
@@ -251,12 +252,12 @@ class LoopSpace(Memoized):
 
     @cached_property
     def extents(self) -> Extents:
-        """All of every axis."""
+        """Elements of every axis."""
         return tuple([a.extent for a in self.axes])
 
     @cached_property
     def trip_counts(self) -> dict[str, int]:
-        """Iterations of each loop, by its member, inside the first tile of those around it."""
+        """Iterations of each loop, by its member, inside the first tile of the loops around it."""
         found: dict[str, int] = {}
         rest = list(self.extents)
         for loop in self.temporal:
@@ -268,12 +269,12 @@ class LoopSpace(Memoized):
 
     @cached_property
     def loop_is_nonunit(self) -> tuple[bool, ...]:
-        """Whether each loop, the temporal ones first, has more than one iteration."""
+        """True for each loop of more than one iteration, temporal loops first."""
         return tuple([n > 1 for n in self.trip_counts.values()])
 
     @cached_property
     def nonunit_loops(self) -> tuple[Loop, ...]:
-        """Temporal loops of more than one iteration: the others might as well not be there."""
+        """Temporal loops of more than one iteration; all other loops have no effect."""
         return tuple(loop for loop in self.temporal if self.trip_counts[loop.member] > 1)
 
     def nest(self, level: int) -> LoopNest:
@@ -282,12 +283,12 @@ class LoopSpace(Memoized):
 
     @cached_property
     def whole(self) -> LoopNest:
-        """All temporal loops: what one element of the array runs through."""
+        """Nest of all temporal loops: the iterations of one processing element."""
         return self._over(self.temporal)
 
     @cached_property
     def full_nest(self) -> LoopNest:
-        """All loops, those laid out over the array inside the temporal ones."""
+        """Nest of all loops, with those laid out over the array inside the temporal ones."""
         return self._over((*self.temporal, *self.spatial))
 
     def _over(self, loops: tuple[Loop, ...]) -> LoopNest:
@@ -295,28 +296,29 @@ class LoopSpace(Memoized):
 
     @cached_property
     def points(self) -> int:
-        """Points of the tiles that are run, those a mask takes out of a tile included."""
+        """Points of the tiles that run, including points that a mask cuts out of a tile."""
         if self.window is None:
             return prod(self.extents)
         return self.whole.delivered((True,) * len(self.temporal), prod)
 
     @cached_property
     def iterations(self) -> int:
-        """Temporal iterations: what one processing element runs through."""
+        """Temporal iterations of one processing element."""
         return self.changes((True,) * len(self.temporal))
 
     def changes(self, moved: tuple[bool, ...]) -> int:
-        """How often the first element of the array takes another value.
+        """Count the values that the first element of the array takes, one after the other.
 
         Parameters
         ----------
         moved : tuple of bool
-            Whether each temporal loop brings another one.
+            True for each temporal loop that brings another value.
         """
         return self.memo(_tiles_delivered, moved)
 
     def fills(self, moved: tuple[bool, ...]) -> int:
-        """How often all elements of the array that have a point take another value, together.
+        """Count the values that all elements of the array take, together; elements without
+        points do not count.
 
         Parameters
         ----------

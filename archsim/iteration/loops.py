@@ -1,6 +1,7 @@
 """Loops over the axes of an iteration space, and exact counts of their tiles.
 
-Tiles need not divide shapes: ragged edges are counted as they are."""
+Tiles need not divide shapes: ragged edges count exactly.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +11,15 @@ from math import prod
 from typing import NamedTuple
 
 Extents = tuple[int, ...]
-"""What remains of each axis, in elements."""
+"""Elements of each axis that remain."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """A direction of the iteration space.
+    """Direction of the iteration space.
 
-    ``variables`` pairs each rank variable with its stride in elements, outermost first:
-    ``(("m1", 256), ("m0", 1))``.
+    ``variables`` pairs each rank variable with its stride in elements, outermost first: ``(("m1",
+    256), ("m0", 1))``.
     """
 
     name: str
@@ -27,10 +28,11 @@ class Axis:
 
 
 class Loop(NamedTuple):
-    """A loop over one axis: each iteration covers ``stride`` elements of what remains.
+    """Loop over one axis: each iteration covers ``stride`` elements of what remains.
 
-    ``level`` is the index of the memory whose tiles it steps through; a spatial loop has
-    the array dimension it is laid out along. A search compares loops by the million: as tuples.
+    ``level`` is the index of the memory whose tiles the loop steps through. A spatial loop has the
+    ``dimension`` of the array it is laid out along. A named tuple is fast to compare: a search
+    compares millions of loops.
     """
 
     member: str
@@ -42,18 +44,19 @@ class Loop(NamedTuple):
 
 
 def iterations(extent: int, stride: int) -> int:
-    """How many tiles of ``stride`` elements cover ``extent``.
+    """Return the number of tiles of ``stride`` elements that cover ``extent``.
 
     Parameters
     ----------
     extent, stride : int
-        Elements of what is left of an axis, and of one tile along it.
+        Elements of the remaining axis, and of one tile along it.
     """
     return -(-extent // stride)
 
 
 def split(extent: int, stride: int) -> tuple[tuple[int, int], ...]:
-    """Iterations of a loop as (how many, extent inside), the ragged last one apart.
+    """Split the iterations of a loop into pairs of a count and an extent, the ragged last one
+    apart.
 
     Tiles of 4 cover 10 elements with two whole ones and one of 2:
 
@@ -63,7 +66,7 @@ def split(extent: int, stride: int) -> tuple[tuple[int, int], ...]:
     Parameters
     ----------
     extent, stride : int
-        Elements of what is left of an axis, and of one tile along it.
+        Elements of the remaining axis, and of one tile along it.
 
     Returns
     -------
@@ -78,27 +81,27 @@ def split(extent: int, stride: int) -> tuple[tuple[int, int], ...]:
 
 
 def inside(extents: Extents, loop: Loop, extent: int) -> Extents:
-    """The extents with the loop's axis set to what one iteration leaves.
+    """Return the extents with the loop's axis set to that of one iteration.
 
     Parameters
     ----------
     extents : Extents
-        What is left of every axis outside the loop.
+        Elements of every axis outside the loop.
     loop : Loop
         The loop, for its axis alone.
     extent : int
-        Elements that the iteration leaves of that axis, as ``split`` says.
+        Elements of that axis in the iteration, as ``split`` returns them.
     """
     return (*extents[: loop.axis], extent, *extents[loop.axis + 1 :])
 
 
 def first_tile(extents: Extents, loops: tuple[Loop, ...]) -> Extents:
-    """What remains inside the first iteration of all loops: the largest tile.
+    """Return the extents inside the first iteration of all loops: the largest tile.
 
     Parameters
     ----------
     extents : Extents
-        What is left of every axis outside all loops.
+        Elements of every axis outside all loops.
     loops : tuple of Loop
         Loops, outermost first.
     """
@@ -170,7 +173,7 @@ def count_distinct(loops: tuple[Loop, ...], counted: tuple[bool, ...], extents: 
 
 
 def even_tiles(loops: tuple[Loop, ...], extents: Extents) -> tuple[list[int], Extents] | None:
-    """Iterations of each loop of a nest and the extents inside; None if an edge is ragged."""
+    """Return the iterations of each loop and the extents inside; None if an edge is ragged."""
     rest = list(extents)
     counts: list[int] = []
     for loop in loops:
@@ -183,22 +186,22 @@ def even_tiles(loops: tuple[Loop, ...], extents: Extents) -> tuple[list[int], Ex
 
 
 def even_deliveries(counts: Sequence[int], relevant: tuple[bool, ...]) -> int:
-    """How often a tile is delivered where all are of one size.
+    """Count the deliveries of a tile if all tiles have one size.
 
     Parameters
     ----------
     counts : list of int
         Iterations of each loop, outermost first.
     relevant : tuple of bool
-        Whether each brings another tile.
+        True for each loop that brings another tile.
 
     >>> even_deliveries([4, 3, 2], (True, False, True))  # the two tiles inside push each other out
     24
     >>> even_deliveries([4, 3, 2], (False, True, False))  # each of 3 tiles, in every one of 4 turns
     12
     """
-    # From the inside out; ``returns`` says whether what is inside ends with the tile that it
-    # begins with. If so, an irrelevant loop finds that tile again at all but its first turn.
+    # From the inside out: ``returns`` tells whether the loops inside end with the tile that they
+    # begin with. If so, an irrelevant loop finds that tile again in all but its first iteration.
     total, returns = 1, True
     for count, moves in zip(reversed(counts), reversed(relevant), strict=True):
         if moves:

@@ -1,8 +1,9 @@
 """Counts of a loop nest whose window skips tiles, by periods of the tiles along the band.
 
-Where a band goes straight through the tiles of the inner loops, every ``period`` iterations find
-the same tiles, farther along. The edges of a band are four lines through the corners of its band:
-away from them counts grow evenly, and a progression is summed from a few of its terms."""
+If a band runs straight through the tiles of the inner loops, every ``period`` iterations see the
+same tiles, farther along. The edges of a band are four lines through the corners of its box. Away
+from them counts grow evenly, so that a few terms give the sum of a progression.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +29,9 @@ _Mark = TypeVar("_Mark", bound=Hashable)
 def coalesced(
     loops: Sequence[Loop], marks: Sequence[_Mark], governed: int
 ) -> tuple[tuple[Loop, ...], tuple[_Mark, ...], int]:
-    """Neighbours along one axis as one loop: its iterations are the inner one's, in their order.
+    """Join neighbouring loops along one axis into one, which has the inner loop's iterations.
 
-    Queries in tiles of 4, single ones of each, and keys:
+    Queries in tiles of 4, single queries of each tile, and keys:
 
     >>> loops = [Loop("", axis, stride, 0, "") for axis, stride in ((0, 4), (0, 1), (1, 2))]
     >>> found, marks, governed = coalesced(loops, (True, True, False), 3)
@@ -42,21 +43,21 @@ def coalesced(
     loops : sequence of Loop
         Loops, outermost first.
     marks : sequence
-        Something of every loop: only those that have the same are coalesced.
+        Property of every loop; only loops with equal marks are joined.
     governed : int
-        How many of the loops, from the outermost, a window leaves iterations out of.
+        Number of loops, from the outermost, in which a window skips iterations.
 
     Returns
     -------
     tuple
-        What ``loops``, ``marks`` and ``governed`` are then.
+        Loops, marks and ``governed`` afterwards.
     """
     found: list[tuple[Loop, _Mark, bool]] = []
     for depth, (loop, mark) in enumerate(zip(loops, marks, strict=True)):
         ruled = depth < governed
         if found:
             outer, *same = found[-1]
-            # Else the inner one begins anew within a tile of its own.
+            # Otherwise the inner loop begins anew within a tile of its own.
             whole = outer.axis == loop.axis and outer.stride % loop.stride == 0
             if whole and same == [mark, ruled]:
                 found[-1] = (loop, mark, ruled)
@@ -71,10 +72,10 @@ def coalesced(
 
 @dataclass(frozen=True, slots=True)
 class RepeatPeriod:
-    """How iterations of a loop repeat: after ``period`` of them, ``reach`` away from edges.
+    """Repetition of a loop's iterations: after ``period`` of them, ``reach`` away from edges.
 
-    ``sizes`` are elements of those tiles inside whose corners are edges too; of all others the
-    period is a multiple.
+    ``sizes`` are elements of the large tiles inside, whose corners are edges, too; the period is a
+    multiple of all other tiles.
     """
 
     period: int
@@ -83,7 +84,7 @@ class RepeatPeriod:
 
     @property
     def least(self) -> int:
-        """Iterations between two edges of which fewer are gone to than there are."""
+        """Iterations between two edges from which on a stretch is summed instead of visited."""
         return 2 * self.reach + 4 * self.period
 
 
@@ -97,9 +98,10 @@ class EvenStretch:
 
 
 def repeat_periods(loops: tuple[Loop, ...], window: Window) -> tuple[tuple[RepeatPeriod, ...], ...]:
-    """The beats of every loop of a nest, from the tiles of the loops inside it.
+    """Return the periods of every loop of a nest, from the tiles of the loops inside.
 
-    The first one goes by all tiles, each further one past fewer of those that are large.
+    The first period of a loop fits all tiles; each further one treats one more of the large tiles
+    as an edge.
     """
     found: list[tuple[RepeatPeriod, ...]] = []
     for depth, loop in enumerate(loops):
@@ -116,14 +118,15 @@ def repeat_periods(loops: tuple[Loop, ...], window: Window) -> tuple[tuple[Repea
 
 
 def _beat(tile: int, across: set[int], passed: Sequence[int]) -> RepeatPeriod:
-    """The beat of a loop's tiles, from corner to corner of some of the tiles inside."""
+    """Return the period of a loop's tiles if some of the tiles inside are edges."""
     sizes = across.difference(passed)
     period = lcm(*sizes, tile) // tile
     return RepeatPeriod(period, 2 * period + max(sizes, default=0) // tile + 2, tuple(passed))
 
 
 def _elements(loop: Loop, window: Window) -> int:
-    """Elements of the band's rank in one iteration of a loop; 0: it is along neither."""
+    """Return the elements of the band's rank in one iteration of a loop; 0 if it is along
+    neither."""
     side = window.side(loop.axis)
     return 0 if side is None else loop.stride * side[1]
 
@@ -131,12 +134,13 @@ def _elements(loop: Loop, window: Window) -> int:
 def stretches(
     progression: BandProgression, repeat_periods: Sequence[RepeatPeriod]
 ) -> tuple[EvenStretch, ...]:
-    """Iterations of a progression that repeat, by that beat which leaves the fewest to go to."""
+    """Return the iterations of a progression that repeat, by the period that leaves the fewest
+    to visit."""
     found: tuple[EvenStretch, ...] = ()
     left = progression.count
     for beat in repeat_periods:
-        # Beside every edge ``reach`` iterations on either side are gone to one by one, and of what
-        # lies behind it the first two periods and the last.
+        # A walk visits ``reach`` iterations on either side of every edge, and the first two periods
+        # and the last one between two edges.
         each = 2 * beat.reach + 3 * beat.period
         edges = sum(progression.count * abs(progression.moved) // size for size in beat.sizes)
         if progression.count < beat.least or edges * each >= left:
@@ -149,7 +153,7 @@ def stretches(
 
 
 def _stretches(progression: BandProgression, beat: RepeatPeriod) -> Iterator[EvenStretch]:
-    """Iterations of a progression that repeat by one beat."""
+    """Yield the iterations of a progression that repeat by one period."""
     crossed = set(_crossed(progression, beat.sizes))
     marks = sorted({0, progression.count, *(n for n in crossed if 0 < n < progression.count)})
     for mark, following in pairwise(marks):
@@ -160,8 +164,8 @@ def _stretches(progression: BandProgression, beat: RepeatPeriod) -> Iterator[Eve
 
 
 def _crossed(progression: BandProgression, sizes: Sequence[int]) -> Iterator[int]:
-    """Iterations in which an edge of the band goes through a corner of the band, or of tiles of
-    some sizes inside it."""
+    """Yield the iterations in which an edge of the band meets a corner of the box, or of a large
+    tile."""
     assert progression.band is not None, "a progression moves along an edge"
     low, high, plus, minus = progression.band
     moved = progression.moved
@@ -169,8 +173,8 @@ def _crossed(progression: BandProgression, sizes: Sequence[int]) -> Iterator[int
         yield from ((corner - edge) // moved for corner in (1 - minus, 0, plus - minus, plus - 1))
         ends = sorted((edge, edge + moved * progression.count))
         for size in sizes:
-            # Of the band's line through (x, y) an iteration has all from x = 0 to the band's, or
-            # from y = 0; tiles inside begin at multiples of their size along the other one.
+            # An iteration has the band's line from x = 0, or from y = 0, to the end of the box;
+            # tiles inside begin at multiples of their size along the other axis.
             for away in (0, -minus) if moved > 0 else (0, plus):
                 first, last = -(-(ends[0] - away) // size), (ends[1] - away) // size
                 yield from ((away + n * size - edge) // moved for n in range(first, last + 1))
@@ -179,14 +183,14 @@ def _crossed(progression: BandProgression, sizes: Sequence[int]) -> Iterator[int
 def sum_of_progressions(
     first: Sequence[int], second: Sequence[int], last: Sequence[int], times: int
 ) -> int | None:
-    """The sum of several progressions of ``times`` terms; None where one is none.
+    """Return the sum of several arithmetic progressions; None if one is not arithmetic.
 
-    Each is given by its first two terms and its last.
+    Each progression is given by its first two terms and its last.
 
     Parameters
     ----------
     first, second, last : sequence of int
-        The first, second and last term of each.
+        First, second and last term of each.
     times : int
         Terms of each.
 
@@ -205,20 +209,16 @@ _Key = tuple[int, ...]
 
 
 def one(_: Extents) -> int:
-    """The size of a tile where tiles are counted: one, whatever its extents.
+    """Return 1: the size of a tile where tiles are counted.
 
-    One function for all, since counts are remembered by the measure they were asked for.
-
-    Returns
-    -------
-    int
-        1.
+    All counts use this one function, because caches compare functions by identity.
     """
     return 1
 
 
 class _BandedStream(NamedTuple):
-    """Deliveries of one sub-nest: their total size, the first one's, and both ends' tiles."""
+    """Deliveries of one sub-nest: total size, first size, and the names of the first and last
+    tile."""
 
     total: int
     size: int
@@ -227,10 +227,10 @@ class _BandedStream(NamedTuple):
 
 
 class _BandedStreams(NamedTuple):
-    """Streams of some ``iterations`` from the one numbered ``begin``.
+    """Deliveries of some ``iterations`` from the one numbered ``begin``.
 
-    ``again`` is the size of the tiles that are still there when an iteration begins, all
-    but the first iteration's together.
+    ``again`` is the size of the tiles that are still there at the beginning of an iteration, summed
+    over all iterations but the first.
     """
 
     iterations: int
@@ -248,23 +248,34 @@ def windowed_deliveries(
     window: Window,
     size: Callable[[Extents], int],
 ) -> int:
-    """``iteration.count_deliveries`` over the iterations that hold any point.
+    """Return the total size of the tiles that the iterations with any point deliver.
 
-    A tile is told from the one before by the iterations of its relevant loops; what is
-    left out in between does not matter. Many Einsums of a nest ask for the same.
+    The iterations of its relevant loops tell a tile from the one before; skipped iterations in
+    between do not matter. A tile that does not change over an irrelevant loop stays (Timeloop's
+    rule). Keys in tiles of 4 inside queries in tiles of 5: 10 keys come once for each tile of
+    queries; queries stay.
+
+    >>> from .bands import EVERYTHING
+    >>> queries = Loop(member="P1", axis=0, stride=5, level=0, variable="p")
+    >>> keys = Loop(member="M1", axis=1, stride=4, level=0, variable="m")
+    >>> nest = (queries, keys)
+    >>> windowed_deliveries(nest, (False, True), (15, 10), EVERYTHING, lambda e: e[1])
+    30
+    >>> windowed_deliveries(nest, (True, False), (15, 10), EVERYTHING, lambda e: e[0])
+    15
 
     Parameters
     ----------
     loops : tuple of Loop
         Loops, outermost first.
     relevant : tuple of bool
-        Whether each loop brings another tile.
+        True for each loop that brings another tile.
     extents : Extents
-        What is left of every axis outside all loops.
+        Elements of every axis outside all loops.
     window : Window
-        The band outside of which iterations are left out.
+        Window outside of which iterations are skipped.
     size : callable
-        Size of a tile, given what the loops leave of each axis.
+        Size of a tile of given extents.
     """
     return sum(
         times * size(tile) for tile, times in tiles_delivered(loops, relevant, extents, window)
@@ -275,8 +286,9 @@ def windowed_deliveries(
 def tiles_delivered(
     loops: tuple[Loop, ...], relevant: tuple[bool, ...], extents: Extents, window: Window
 ) -> tuple[tuple[Extents, int], ...]:
-    """What loops leave of each axis where a tile is delivered, and how often: whatever is counted
-    of a tile, its tensors, lanes or points, one walk says it of all.
+    """Return the extents of all delivered tiles, each with its number of deliveries.
+
+    One walk serves all measures of a tile: elements of its tensors, lanes or points.
 
     Parameters
     ----------
@@ -285,7 +297,7 @@ def tiles_delivered(
 
     Examples
     --------
-    Of 10 keys in tiles of 4 under a mask the last tile is shorter; both heads have as many:
+    Of 10 keys in tiles of 4 under a mask the last tile is shorter; both heads have the same tiles:
 
     >>> heads = Loop(member="H", axis=0, stride=1, level=0, variable="h")
     >>> keys = Loop(member="M1", axis=1, stride=4, level=0, variable="m")
@@ -296,12 +308,12 @@ def tiles_delivered(
     if window.band.empty:
         return ()
     if all(relevant):
-        # Every iteration brings a tile, in whatever order.
+        # Every iteration brings a tile, so the order does not matter.
         ruled, rest = loops[: window.governed], loops[window.governed :]
         loops = (*sorted(ruled, key=lambda loop: loop.axis), *rest)
     loops, relevant, governed = coalesced(loops, relevant, window.governed)
-    # Tiles that differ are counted in fields of one number: a walk adds and multiplies alone, so
-    # that a field holds what another walk would find of its tile.
+    # Tiles of different extents are counted in fields of one number. The walk only adds and
+    # multiplies, so each field holds what a walk for its tile alone would find.
     fields: dict[Extents, int] = {}
     walk = _Deliveries(
         loops,
@@ -319,7 +331,10 @@ _Part = TypeVar("_Part")
 
 
 class _WindowWalk(ABC, Generic[_Value, _Part]):
-    """Walk over the iterations of a nest that hold a point, of which equal ones are seen once.
+    """Walk over the iterations of a nest that hold a point; equal parts are visited once.
+
+    A value belongs to the loops from some depth on; a part belongs to several iterations of one
+    loop.
 
     A value is what the loops from some depth on come to; a part is the value of several iterations
     of one loop.
@@ -492,24 +507,23 @@ def windowed_distinct(
     window: Window,
     size: Callable[[Extents], int],
 ) -> int:
-    """The sum of ``size`` over the distinct indices of the ``counted`` loops of a nest.
+    """Return the sum of ``size`` over the distinct indices of the ``counted`` loops of a nest.
 
-    Any other loop is entered once, in its fullest iteration. Along the window's ranks that
-    is found last, among those that hold a point for the indices counted. ``size`` is no
-    less for a larger tile.
+    Any other loop is entered once, in its fullest iteration. Along the window's ranks that is one
+    with a point for the indices counted. ``size`` must not shrink for a larger tile.
 
     Parameters
     ----------
     loops : tuple of Loop
         Loops, outermost first.
     counted : tuple of bool
-        Whether each loop's iterations are told apart.
+        True for each loop whose iterations are told apart.
     extents : Extents
-        What is left of every axis outside all loops.
+        Elements of every axis outside all loops.
     window : Window
-        The band outside of which iterations are left out.
+        Window outside of which iterations are skipped.
     size : callable
-        What one iteration counts, given what the loops leave of each axis.
+        Size of a tile of given extents.
     """
     if all(counted):
         return windowed_deliveries(loops, counted, extents, window, size)
@@ -576,15 +590,16 @@ class _Distinct(_WindowWalk[int, tuple[int, int]]):
 def _postponed(
     loops: tuple[Loop, ...], counted: tuple[bool, ...], window: Window
 ) -> tuple[tuple[Loop, ...], tuple[bool, ...]]:
-    """Loops along the window's ranks behind the other governed ones, those not counted last."""
-    # Distinct indices are a set, so the order of loops does not matter to their number; but
-    # what is entered once must choose its fullest iteration for each index counted. Taken for
-    # granted: of several loops along one axis the outer ones are those counted.
+    """Order loops so that those along the window's ranks come last, and of these the uncounted
+    ones."""
+    # The number of distinct indices does not depend on the order of loops. A loop that is entered
+    # once must choose its fullest iteration for each counted index. Of several loops along one axis
+    # the outer ones must be the counted ones.
     pairs = list(zip(loops, counted, strict=True))
     governed, rest = pairs[: window.governed], pairs[window.governed :]
     free = [(x, c) for x, c in governed if window.side(x.axis) is None]
     along = [(x, c) for x, c in governed if window.side(x.axis) is not None]
-    # Those along one rank one after the other, so that they can be one.
+    # Loops along one rank are neighbours, so that they can be joined.
     behind = sorted(along, key=lambda pair: (not pair[1], pair[0].axis))
     order = [*free, *behind, *rest]
     return tuple(x for x, _ in order), tuple(c for _, c in order)
