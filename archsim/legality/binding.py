@@ -1,4 +1,4 @@
-"""Binding of a mapping: loops get sizes, tiles are fitted, illegal mappings are refused."""
+"""Binding: loops get sizes, tiles are fitted to memories, and illegal mappings are refused."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ from .fit import CapacityQueries, capacity_interval_of, fit_tile, tile_sizes
 from .footprint import all_fits, limited_requirements, requirements
 
 BindClosed = Callable[[Mapping], Bound]
-"""Binds a mapping without open choices. Raises ``MappingError`` where it cannot be."""
+"""Function that binds a mapping without open choices, or raises ``MappingError``."""
 
 
 class Choose(Protocol):
-    """What resolves the open choices of a mapping (``mappers.construct.choices`` does)."""
+    """Function that resolves the open choices of a mapping (``mappers.construct.choices`` has
+    one)."""
 
     def __call__(
         self,
@@ -39,14 +40,14 @@ class Choose(Protocol):
         lower: BindClosed,
         bind: BindClosed,
     ) -> Bound:
-        """The combination of alternatives that is taken, bound.
+        """Return the chosen combination of alternatives, bound.
 
         Parameters
         ----------
         lower : callable
-            Binds one combination without asking whether the result is legal.
+            Function that binds one combination, legal or not.
         bind : callable
-            Binds one combination and refuses what is not legal.
+            Function that binds one combination and refuses an illegal one.
         """
         ...
 
@@ -64,16 +65,16 @@ def bind(
     Parameters
     ----------
     shapes : dict
-        Shapes by rank. It may name parameters of the cascade, too: a mask that needs them
+        Shapes by rank. It may have values of the cascade's parameters, too, which masks
         takes those.
     choose : Choose, optional
-        Resolves open choices (``mapping.choices``).
+        Function that resolves open choices (``mapping.choices``).
 
     Raises
     ------
     SpecError
         The mapping or the shapes name something that does not exist, or the mapping leaves
-        choices open and nobody makes them.
+        choices open and ``choose`` is None.
     MappingError
         The mapping breaks a dependency, loses a tensor, or needs more than a level holds; or it has
         several nests, each of which is bound by itself (``nests_of``).
@@ -104,11 +105,11 @@ def _bind_on_machine(
     shapes: dict[str, int],
     choose: Choose | None,
 ) -> Bound:
-    """Bind a mapping, whichever machine it is for."""
+    """Bind a mapping made for any machine."""
     program, shapes = with_parameters(program, shapes)
     mapping = _with_machine_names(program, mapping, architecture)
     if is_partitioned(mapping) or architecture.memories[0].ring:
-        # Until it is known what goes round a ring, chips would need room for copies.
+        # Before it is known which tensors travel in a ring, each core would need room for copies.
         rings = any(level.ring for level in mapping.nest)
         chip = _with_unlimited_home(architecture) if rings else architecture
 
@@ -120,21 +121,21 @@ def _bind_on_machine(
 
         bound = bind_partitioned(program, mapping, architecture, shapes, of_one, of_all)
         bound = _with_architecture(architecture, bound) if rings else bound
-        # What feeds the instances holds the tiles of all of them.
+        # The memories outside of the cores hold the tiles of all cores.
         _check_capacity(bound, MappingError)
         return bound
     return _bind_on_one_core(program, mapping, architecture, shapes, choose)
 
 
 def _with_unlimited_home(architecture: Architecture) -> Architecture:
-    """The machine with a home memory that holds as much as is asked for."""
+    """Return the machine with an unlimited home memory."""
     home = replace(architecture.home, capacity_bytes=None)
     memories = (home if m.name == home.name else m for m in architecture.memories)
     return replace(architecture, memories=tuple(memories))
 
 
 def _with_architecture(architecture: Architecture, bound: Bound) -> Bound:
-    """What all instances run, on the machine as it is."""
+    """Return the nests of all cores on the machine itself."""
     others = tuple(
         (kinds, replace(b, architecture=architecture)) for kinds, b in bound.cores.others
     )
@@ -149,7 +150,7 @@ def _bind_on_one_core(
     shapes: dict[str, int],
     choose: Choose | None,
 ) -> Bound:
-    """Bind a mapping that spreads nothing over instances, its open choices made."""
+    """Bind a mapping without ranks partitioned over cores, and resolve its open choices."""
     if not mapping.choices:
         return _bind_closed(program, mapping, architecture, shapes)
     if choose is None:
@@ -175,7 +176,7 @@ def _bind_on_one_core(
 def _bind_unchecked(
     program: Program, mapping: Mapping, architecture: Architecture, shapes: dict[str, int]
 ) -> Bound:
-    """Bind a mapping, legal or not, with the least size of tiles that are open."""
+    """Bind a mapping, legal or not, with open tiles of size 1."""
     plain = loops_for_missing_axes(mapping)
     sizes, _ = tile_sizes(plain, architecture)
     tiling = build_tiling(program, plain, shapes, sizes)
@@ -183,14 +184,14 @@ def _bind_unchecked(
 
 
 def bind_whole_cascade(program: Program, nests: Sequence[Bound]) -> Bound:
-    """All of a cascade's work, of which nests each do some Einsums: for what the work itself is.
+    """Bind all of the work that several nests share, each with some of the Einsums.
 
     Parameters
     ----------
     program : Program
-        The whole cascade.
+        Whole cascade.
     nests : sequence of Bound
-        At least one.
+        Bound nests, at least one.
     """
     works = [b.whole for b in nests]
     mapping = unfused_reference(works)
@@ -198,7 +199,7 @@ def bind_whole_cascade(program: Program, nests: Sequence[Bound]) -> Bound:
     found: dict[str, int] = {}
     for work in works:
         found = {**work.tiling.shapes, **found}
-    # How many tiles there are follows from their size.
+    # The number of tiles follows from their size.
     cut = {
         m for r in program.ranks if not sizes.keys().isdisjoint(r.partition) for m in r.partition
     }
@@ -210,7 +211,7 @@ def bind_whole_cascade(program: Program, nests: Sequence[Bound]) -> Bound:
 
 
 class _BindingCaches:
-    """Caches of what binding derives from a cascade; made by ``Program.memo``."""
+    """Caches of values that binding derives from a cascade (a builder for ``Program.memo``)."""
 
     def __init__(self, program: Program) -> None:
         del program
@@ -223,12 +224,12 @@ class _BindingCaches:
 
 
 def _key(mapping: Mapping, architecture: Architecture) -> tuple[Identity, Identity]:
-    """Return a key by identity: hashing a mapping takes longer than most of what is kept."""
+    """Return a key by identity: to hash a mapping takes longer than to derive most values."""
     return Identity(mapping), Identity(architecture)
 
 
 def _with_machine_names(program: Program, mapping: Mapping, architecture: Architecture) -> Mapping:
-    """Return the mapping with the machine's names, the same object for the same arguments."""
+    """Return the mapping with the machine's names; equal calls return the same object."""
     known = program.memo(_BindingCaches).resolved
     return known.get(
         _key(mapping, architecture), lambda: resolve_roles(program, mapping, architecture)
@@ -246,7 +247,7 @@ def _bind_closed(
     tiling = build_tiling(program, plain, shapes, sizes)
     bound = parametric_nest.bound(tiling) if parametric_nest else None
     if parametric_nest is None or bound is None:
-        # This is where names are looked up, and what is wrong with them or with sizes is told.
+        # Binding from names finds and names everything that is wrong with names and sizes.
         bound = bind_loops(program, plain, architecture, tiling)
         parametric_nest = known.keep(key, ParametricNest(bound))
     problems = bound.pattern_memo(illegalities)
@@ -256,7 +257,7 @@ def _bind_closed(
     if not open_tiles:
         return skip_masked_tiles(bound)
     asked = CapacityQueries(limited_requirements(bound))
-    # In the order in which they are written: the first takes what room it can use.
+    # Fit tiles in the order of the file: the first takes the room that it can use.
     for member in open_tiles:
         bound = fit_tile(parametric_nest, bound, shapes, sizes, member, asked)
     bound = skip_masked_tiles(bound)
@@ -265,18 +266,18 @@ def _bind_closed(
 
 
 def with_parameters(program: Program, given: dict[str, int]) -> tuple[Program, dict[str, int]]:
-    """The program with the given parameters as defaults, and the shapes that are left.
+    """Return the program with other defaults of parameters, and the remaining shapes.
 
     Parameters
     ----------
     program : Program
-        The cascade.
+        Cascade.
     given : dict of str to int
-        Numbers by name, shapes and parameters together.
+        Values of shapes and parameters by name.
     """
     names = {p.name for p in program.parameters}
     if names.isdisjoint(given):
-        # The same program keeps what it has worked out about itself.
+        # The same program keeps the values derived from it.
         return program, given
     values = tuple(given.get(p.name, p.default) for p in program.parameters)
     shapes = {name: value for name, value in given.items() if name not in names}

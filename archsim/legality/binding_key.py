@@ -1,4 +1,5 @@
-"""Binding key: fields of a machine that decide how a mapping is bound; rebinding."""
+"""Binding key: fields of a machine that decide how a mapping is bound; rebinding to other
+machines."""
 
 from __future__ import annotations
 
@@ -13,28 +14,28 @@ from .footprint import requirement
 
 
 def binding_key(architecture: Architecture, *, capacities: bool = True) -> tuple[object, ...]:
-    """What of a machine decides how a mapping without open choices is bound and counted.
+    """Return the fields of a machine that decide how a mapping without open choices is bound and
+    counted.
 
-    Speeds and prices do not.
+    Speeds and prices are not among them.
 
     Parameters
     ----------
     architecture : Architecture
-        The machine.
     capacities : bool
-        Whether those of its memories count, as they do where ``depends_on_capacities``.
+        True if capacities of memories belong to the key, as they do if ``depends_on_capacities``.
 
     Returns
     -------
     tuple
-        Hashable; equal for machines between which ``rebind`` may move a mapping.
+        Hashable key; equal for machines between which ``rebind`` may move a mapping.
     """
     memories = memories_key(architecture, capacities=capacities)
     return (*memories, arrays_key(architecture.arrays))
 
 
 def memories_key(architecture: Architecture, *, capacities: bool) -> tuple[object, ...]:
-    """What of memories and words is part of a ``layout``."""
+    """Return the part of a binding key that memories and words decide."""
     return (
         architecture.word_bits,
         tuple(
@@ -48,7 +49,7 @@ def memories_key(architecture: Architecture, *, capacities: bool) -> tuple[objec
 
 
 def arrays_key(arrays: tuple[ProcessingArray, ...]) -> tuple[object, ...]:
-    """What of arrays is part of a ``layout``."""
+    """Return the part of a binding key that arrays decide."""
     return tuple(
         (
             a.name,
@@ -62,24 +63,24 @@ def arrays_key(arrays: tuple[ProcessingArray, ...]) -> tuple[object, ...]:
 
 
 def depends_on_capacities(mapping: Mapping) -> bool:
-    """Whether more than the legality of a mapping, and sizes of tiles that are fitted, depends
-    on what memories can hold."""
+    """Return whether capacities decide more than legality and the sizes of fitted tiles."""
     return bool(mapping.choices) or mapping.spill is not None
 
 
 def keeps_fitted_tiles(bound: Bound, architecture: Architecture) -> bool:
-    """Whether tiles that were fitted come out the same on a machine of other capacities."""
+    """Return whether fitted tiles have the same sizes on a machine of other capacities."""
     room = bound.memo(capacity_interval_of)
     return room is None or room.contains(architecture)
 
 
 def bandwidth_key(architecture: Architecture) -> tuple[object, ...]:
-    """What of memories, beside a layout, decides how many cycles a bound mapping takes.
+    """Return the fields of memories that, together with a binding key, decide the cycles of a
+    mapping.
 
     Returns
     -------
     tuple
-        Hashable: of every memory bytes per cycle and steps that writes may wait.
+        Hashable key: bytes per cycle and steps of the write buffer of every memory.
     """
     clock = architecture.clock_hz
     return tuple(
@@ -92,15 +93,15 @@ def bandwidth_key(architecture: Architecture) -> tuple[object, ...]:
 
 
 def rebind(bound: Bound, architecture: Architecture) -> Bound:
-    """A bound mapping on another machine of the same ``layout``.
+    """Move a bound mapping to another machine with an equal binding key.
 
     Parameters
     ----------
     bound : Bound
-        A mapping; loops, tiles and what is addressed stay.
+        Mapping whose loops, tiles and addresses stay.
     architecture : Architecture
-        The other machine. That its layout is the same, but for capacities where these do not
-        decide (``depends_on_capacities``), is taken for granted.
+        Other machine. Nothing checks its binding key. Capacities may differ unless
+        ``depends_on_capacities``.
     """
     if architecture.arrays == bound.architecture.arrays:
         return bound.on(architecture)
@@ -109,7 +110,7 @@ def rebind(bound: Bound, architecture: Architecture) -> Bound:
 
 
 def rebind_with_footprint(bound: Bound, architecture: Architecture) -> Bound:
-    """As ``rebind``, with what memories must hold, which is the same whatever they can."""
+    """Move a mapping as ``rebind`` does, and keep its footprint, which depends on no capacity."""
     found = rebind(bound, architecture)
     for level, memory in enumerate(architecture.memories):
         needed = bound.memo(requirement, level)

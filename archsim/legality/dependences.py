@@ -1,8 +1,9 @@
-"""Dependences of a bound mapping: whether it computes what its cascade says.
+"""Dependences of a bound mapping: whether the mapping computes its cascade.
 
-A mapping is illegal if a fused loop crosses the boundary between two passes; if Einsums that
-alternate do not share the loop; if a tensor is no longer held when it is read; if a running value
-is lost between two iterations of its rank, or is read before all of a step is done."""
+A mapping is illegal if a fused loop crosses the boundary between two passes, or if Einsums that
+alternate do not share the loop. It is illegal, too, if a tensor is no longer held when it is read,
+or if a running value is lost between two iterations of its rank or read before its step is done.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +20,19 @@ from .reuse import behind_barrier, is_still_held_for, streaming
 
 
 def illegalities(bound: Bound) -> tuple[Problem, ...]:
-    """Why a mapping is not legal (capacity aside): all problems of the first kind found.
+    """Return the reasons why a mapping is illegal, apart from capacity: all of the first kind
+    found.
 
-    An order that cannot be run loses tensors, too, but that is no news.
+    An impossible order of loops loses tensors, too, but the order is the news.
 
     Parameters
     ----------
     bound : Bound
-        The mapping.
 
     Returns
     -------
     tuple of Problem
-        Each once; none if the mapping computes what its cascade says.
+        Distinct problems; empty if the mapping computes its cascade.
     """
     kinds = (
         crossed_passes(bound),
@@ -49,36 +50,36 @@ def illegalities(bound: Bound) -> tuple[Problem, ...]:
 
 
 def loses_tensors(bound: Bound) -> bool:
-    """Whether a mapping is not legal that would be with each tensor in some other place.
+    """Return whether only the places of tensors make a mapping illegal.
 
-    All else that ``illegalities`` looks at is a matter of loops and their order.
+    Loops and their order decide everything else that ``illegalities`` checks.
 
     Parameters
     ----------
     bound : Bound
-        As one that is legal, but for where tensors are kept.
+        Mapping whose loops are legal.
     """
     return bool(_crossed_streams(bound) or _lost_tensors(bound) or _lost_state(bound))
 
 
 def complete_after(bound: Bound, e: BoundEinsum, operand: Operand, loop: Loop) -> bool:
-    """Whether an operand of an Einsum is complete only when ``loop`` is over.
+    """Return whether an operand of an Einsum is complete only after a loop.
 
     Parameters
     ----------
     bound : Bound
         The mapping.
     e : BoundEinsum
-        Who reads.
+        Einsum that reads the operand.
     operand : Operand
-        One of its operands.
+        Operand of the Einsum.
     loop : Loop
-        A shared loop, in which ``e`` may or may not run.
+        Shared loop, in which ``e`` may or may not run.
 
     Returns
     -------
     bool
-        False of an input, and of what another group of the schedule writes.
+        False for an input, and for a tensor that another group of the schedule writes.
     """
     producer = bound.producer(operand)
     if producer is None or bound.in_different_groups(producer.name, e.name):
@@ -90,7 +91,8 @@ def complete_after(bound: Bound, e: BoundEinsum, operand: Operand, loop: Loop) -
     mine = _shared_loop(producer, loop.member)
     only_producer = mine is not None and _shared_loop(e, loop.member) is None
     if only_producer and loop.variable in producer.einsum.target.variables and not operand.initial:
-        # It takes the whole rank, by this variable or another, while its producer goes along it.
+        # The reader takes the whole rank, by this variable or another, while the producer iterates
+        # over it.
         return True
     if loop.variable not in producer.einsum.over:
         return False
@@ -98,8 +100,8 @@ def complete_after(bound: Bound, e: BoundEinsum, operand: Operand, loop: Loop) -
 
 
 def _shared_loop(e: BoundEinsum, member: str) -> Loop | None:
-    """The shared loop of a name, if an Einsum runs in it."""
-    # Asked a hundred thousand times of a cascade of 25 Einsums: a plain loop takes half the time.
+    """Return the shared loop of a member, if an Einsum runs in it."""
+    # A cascade of 25 Einsums asks a hundred thousand times; a plain loop takes half the time.
     for loop in e.shared:
         if loop.member == member:
             return loop
@@ -107,14 +109,15 @@ def _shared_loop(e: BoundEinsum, member: str) -> Loop | None:
 
 
 def _inside_its_rank(bound: Bound, e: BoundEinsum, loop: Loop) -> bool:
-    """Whether a loop is inside all loops over the ranks a running value goes along."""
+    """Return whether a loop is inside all loops over the ranks along which a tensor is
+    iterative."""
     ranks = {r.lower() for r in bound.program.iterative.get(e.name, ())}
     within = e.temporal[e.temporal.index(loop) :]
     return not any(x.variable in ranks and e.trip_counts[x.member] > 1 for x in within)
 
 
 def crossed_passes(bound: Bound) -> list[Problem]:
-    """Shared loops that the boundary between two passes crosses.
+    """Return a problem for each shared loop that crosses the boundary between two passes.
 
     Parameters
     ----------
@@ -124,13 +127,14 @@ def crossed_passes(bound: Bound) -> list[Problem]:
     Returns
     -------
     list of Problem
-        One for each loop and each Einsum that begins a pass inside it.
+        One problem for each loop and each Einsum that begins a pass inside the loop.
     """
     found: list[Problem] = []
     for shared in bound.nest:
         if shared.bound == 1:
             continue
-        # By Einsum what it waits for until the loop is over, directly or by what it reads.
+        # For each Einsum, the tensor that it waits for until the loop is over, directly or
+        # indirectly.
         after: dict[str, str] = {}
         anyones = next((x for e in bound.einsums if (x := _shared_loop(e, shared.member))), None)
         for e in bound.einsums:
@@ -144,7 +148,7 @@ def crossed_passes(bound: Bound) -> list[Problem]:
                     after[e.name] = tensor
             if e.name in after and loop is not None:
                 found.append(_crossing_problem(bound, e, after, shared.member))
-                # Told once: who reads it would only repeat the complaint.
+                # Report an Einsum once: its readers would repeat the complaint.
                 del after[e.name]
     return found
 
@@ -173,7 +177,8 @@ def _crossing_problem(
 
 
 def _crossed_streams(bound: Bound) -> list[Problem]:
-    """What streams through registers cannot wait for the end of the loop it streams in."""
+    """Return operands in registers that would have to wait for the end of the loop they stream
+    in."""
     found: list[Problem] = []
     for consumer in bound.einsums:
         for operand in consumer.operands:
@@ -190,23 +195,23 @@ def _crossed_streams(bound: Bound) -> list[Problem]:
 def crossed_stream(
     bound: Bound, consumer: BoundEinsum, operand: Operand
 ) -> tuple[Loop, dict[str, str]] | None:
-    """The loop that an operand streams in and that its consumer waits for the end of, and
-    what waits for what there. None: nothing streams, or nothing waits.
+    """Return the loop that an operand streams in although its consumer waits for the loop's end.
+
+    The second value maps each waiting Einsum to the tensor it waits for. The result is None if the
+    operand does not stream, or the consumer does not wait.
 
     Parameters
     ----------
     bound : Bound
-        The mapping.
     consumer : BoundEinsum
-        An Einsum.
     operand : Operand
-        One of its operands; what any memory keeps does not stream.
+        Operand of the consumer; a tensor that any memory keeps does not stream.
     """
     producer = bound.producer(operand)
     if producer is None or bound.residency.memories(producer.name):
         return None
     loops = producer.stepping(producer.write, bound.register_level)
-    # What is taken at its end stays when the loop is over.
+    # The last value of a loop stays when the loop is over.
     loops = tuple(x for x in loops if x.variable not in operand.last)
     for loop in streaming(producer, loops):
         if consumer.name in (after := behind_barrier(bound, producer, consumer, loop)):
@@ -215,7 +220,7 @@ def crossed_stream(
 
 
 def _read_ahead(bound: Bound) -> list[Problem]:
-    """Inside a shared loop nothing may be read that a later iteration writes."""
+    """Return reads of elements that a later iteration of a shared loop writes."""
     found: list[Problem] = []
     for e in bound.einsums:
         for operand in e.operands:
@@ -240,7 +245,7 @@ def _read_ahead(bound: Bound) -> list[Problem]:
 
 
 def _lost_tensors(bound: Bound) -> list[Problem]:
-    """An intermediate must outlive, where it is kept, the loops between its two ends."""
+    """Return intermediates that are no longer held when they are read."""
     return [
         _lost_tensor(bound, consumer, number)
         for consumer in bound.einsums
@@ -250,27 +255,28 @@ def _lost_tensors(bound: Bound) -> list[Problem]:
 
 
 def is_still_held(bound: Bound, consumer: BoundEinsum, number: int) -> bool:
-    """Whether what an Einsum reads (its operand of a number) is still kept anywhere then.
+    """Return whether an operand of an Einsum is still held at any level when the Einsum reads
+    it.
 
     Parameters
     ----------
     bound : Bound
         The mapping.
     consumer : BoundEinsum
-        The Einsum that reads.
+        Einsum that reads.
     number : int
-        The operand's place among what it reads.
+        Position of the operand.
     """
     operand = consumer.operands[number]
     producer = bound.producer(operand)
     if producer is None or _reads_init(bound, operand):
         return True
-    # The outermost home holds the largest tiles: what is gone from there is gone everywhere.
+    # The outermost home holds the largest tiles: a tensor that is lost there is lost everywhere.
     return is_still_held_for(bound, consumer, number, _outermost(bound, producer.name))
 
 
 def _reads_init(bound: Bound, operand: Operand) -> bool:
-    """Whether an operand is coordinate 0 of an iterative tensor and nothing else."""
+    """Return whether an operand is coordinate 0 of an iterative tensor and nothing else."""
     if operand.initial or not operand.initial_if_single:
         return operand.initial
     return any(bound.tiling.shapes[v.upper()] == 1 for v in operand.initial_if_single)
@@ -314,7 +320,7 @@ def _listed(members: Iterable[str]) -> str:
 
 
 def _lost_state(bound: Bound) -> list[Problem]:
-    """Running values and partial sums must outlive the loops between their updates."""
+    """Return running values and partial sums that are lost between their updates."""
     found: list[Problem] = []
     for e in bound.einsums:
         if (between := interruption(bound, e)) is not None:
@@ -332,22 +338,23 @@ def _lost_state(bound: Bound) -> list[Problem]:
 
 
 def interruption(bound: Bound, e: BoundEinsum) -> tuple[Loop, Loop] | None:
-    """The loops between which a running value or partial sum is lost: the one over whose
-    iterations it is carried, and one inside that brings other tiles. None: it is not lost.
+    """Return the loops between which a running value or partial sum is lost, or None.
+
+    The tensor is carried over iterations of the first loop; the second loop, inside, brings other
+    tiles.
 
     Parameters
     ----------
     bound : Bound
-        The mapping.
     e : BoundEinsum
-        One of its Einsums; it loses nothing that it neither runs along nor sums over.
+        Einsum that writes the tensor.
     """
     ranks = {r.lower() for r in bound.program.iterative.get(e.name, ())}
     returning = ranks | set(_reduced(e.einsum))
     moving = e.write.moving - ranks
     level = _outermost(bound, e.name)
     for number, loop in enumerate(e.nonunit_loops):
-        # Inside of it a loop brings other tiles: this one is gone before the next update comes.
+        # A loop inside brings other tiles, so this tile is gone before its next update.
         if loop.variable in returning:
             for x in e.nonunit_loops[number + 1 :]:
                 if x.level < level and x.variable in moving:
@@ -356,7 +363,7 @@ def interruption(bound: Bound, e: BoundEinsum) -> tuple[Loop, Loop] | None:
 
 
 def _broken_recursions(bound: Bound) -> list[Problem]:
-    """Einsums that feed one another from iteration to iteration must run in step."""
+    """Return Einsums that feed one another between iterations but do not run in step."""
     position = bound.position
     return [
         _out_of_step(bound, e, operand.producer, loop)
@@ -368,7 +375,7 @@ def _broken_recursions(bound: Bound) -> list[Problem]:
 
 
 def _split_recursions(bound: Bound) -> list[Problem]:
-    """A running value must be complete before the next iteration: no partial sums outside."""
+    """Return running values whose partial sums are complete only outside of the next iteration."""
     found: list[Problem] = []
     back = {
         operand.producer
@@ -395,7 +402,8 @@ def _split_recursions(bound: Bound) -> list[Problem]:
 
 
 def _waiting_recursions(bound: Bound) -> list[Problem]:
-    """What waits for all of a loop, and is needed again inside of it, cannot come in time.
+    """Return Einsums that wait for all of a loop although an iteration inside of it needs their
+    result.
 
     ``Y[p+1] = X[p, J]``, where X is a recursion over j that starts from ``Y[p]``: with the loop
     over J outside of that over P the first step of every p would need Y of the p before.
@@ -426,8 +434,8 @@ def _waiting_recursions(bound: Bound) -> list[Problem]:
 
 
 def _ranks_between(bound: Bound, e: BoundEinsum, producer: BoundEinsum) -> set[str]:
-    """Ranks along which values run on a way from an Einsum back to one that it reads; none if
-    there is no such way."""
+    """Return the ranks along which values run from an Einsum back to its producer; empty without
+    a cycle."""
     needed = _ancestors(bound, producer)
     if e.name not in needed:
         return set()
@@ -436,7 +444,7 @@ def _ranks_between(bound: Bound, e: BoundEinsum, producer: BoundEinsum) -> set[s
 
 
 def _ancestors(bound: Bound, e: BoundEinsum) -> set[str]:
-    """All Einsums that one needs, by itself or by what it needs."""
+    """Return the names of all Einsums that one needs, directly or indirectly."""
     found: set[str] = set()
     waiting = [e]
     while waiting:
@@ -447,14 +455,15 @@ def _ancestors(bound: Bound, e: BoundEinsum) -> set[str]:
 
 
 def _loops_that_cannot_alternate(bound: Bound, e: BoundEinsum, tensor: str) -> list[Loop]:
-    """Loops over which an Einsum cannot take turns with the one that writes a tensor."""
+    """Return the loops over which an Einsum cannot alternate with the producer of a tensor."""
     ranks = {r.lower() for r in bound.program.iterative.get(tensor, ())}
     loops = e.spatial
     others: list[Loop] = []
     if tensor != e.name:
         alone = bound.in_different_groups(tensor, e.name)
         loops = (*(e.temporal if alone else e.own), *loops)
-        # Nor may the other go along the rank by itself, while this one is in a shared loop.
+        # The producer must not loop over the rank by itself either while this Einsum is in a shared
+        # loop.
         producer = bound.by_name[tensor]
         others = [x for x in producer.own if producer.trip_counts[x.member] > 1]
     going = [*(x for x in loops if e.trip_counts[x.member] > 1), *others]
@@ -483,20 +492,20 @@ def _reduced(einsum: Einsum) -> tuple[str, ...]:
 
 
 def recurrence_order_problems(bound: Bound) -> list[Problem]:
-    """All places of a running value must be done before a step of its own reads it at any of them.
+    """Return Einsums that read a step of their running value before all of its elements are
+    written.
 
     ``X[s+1, p] = X[s, p] - L[p, s] * X[s, s]``: with the loop over P outside of that over S a row
-    would be through all steps before the next one had its first.
+    would run all steps before the next row had its first.
 
     Parameters
     ----------
     bound : Bound
-        The mapping.
 
     Returns
     -------
     list of Problem
-        One for each Einsum whose loops are in such an order.
+        One problem for each Einsum with such an order of loops.
     """
     found: list[Problem] = []
     for e in bound.einsums:

@@ -18,18 +18,18 @@ from .footprint import Requirement, whole_tiles
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CapacityInterval:
-    """Capacities with which every size that was tried fits, or does not, as it did.
+    """Capacities for which every size that was tried fits, or does not fit, as before.
 
-    What is tried next follows from what fitted before: all that is between is fitted alike.
+    Each trial follows from the previous ones, so that fitting ends with the same sizes.
     """
 
     least: tuple[tuple[str, Fraction], ...]
-    """By memory of a limited capacity, bytes of the most that fitted."""
+    """Pairs of a limited memory and the largest footprint in bytes that fitted."""
     below: tuple[tuple[str, Fraction], ...]
-    """By memory, bytes of the least that did not fit there."""
+    """Pairs of a memory and the smallest footprint in bytes that did not fit."""
 
     def contains(self, architecture: Architecture) -> bool:
-        """Whether a machine of the same layout, but for capacities, is one of those.
+        """Return whether the capacities of a machine with an equal binding key are inside.
 
         >>> room = CapacityInterval(least=(("buffer", Fraction(3 << 20)),), below=())
         >>> machine = Architecture.load("fusemax")
@@ -47,19 +47,20 @@ class CapacityInterval:
 
 
 class CapacityQueries:
-    """What is asked of memories while tiles are fitted, and whether they had it."""
+    """Footprints that were tried while tiles were fitted, and whether they fitted."""
 
     def __init__(self, needed: Iterable[Requirement]) -> None:
         self._least = {r.level: r.required_bytes for r in needed if r.capacity_bytes is not None}
         self._below: dict[str, Fraction] = {}
 
     def fits(self, needed: Iterable[Requirement]) -> bool:
-        """Whether all limited memories hold what they must of one size that is tried.
+        """Return whether all limited memories hold the footprint of one size, and record the
+        answer.
 
         Parameters
         ----------
         needed : iterable of Requirement
-            Of the limited memories; those behind the first that is too small are not looked at.
+            Footprints in limited memories; those after the first that is too small are not read.
         """
         found: list[Requirement] = []
         for r in needed:
@@ -74,25 +75,26 @@ class CapacityQueries:
 
     @property
     def room(self) -> CapacityInterval:
-        """Capacities with which all answers are the same."""
+        """Capacities for which all answers are the same."""
         return CapacityInterval(least=tuple(self._least.items()), below=tuple(self._below.items()))
 
 
 def capacity_interval_of(bound: Bound) -> CapacityInterval | None:
-    """Where tiles of a bound mapping were fitted, the capacities it is the same for (a fact).
+    """Return the capacities for which the tiles of a bound mapping have the same sizes.
 
-    Binding tells it of mappings whose tiles were fitted (``Bound.tell``); others have none.
+    Binding seeds the value for mappings with fitted tiles (``Bound.seed``); all other mappings have
+    None.
     """
     del bound
     return None
 
 
 _TRIAL_DIVISION_LIMIT = 1 << 17
-"""Primes below this are found by trial division."""
+"""Bound of primes that trial division finds; larger factors are left to sympy."""
 
 
 def tile_sizes(mapping: Mapping, architecture: Architecture) -> tuple[dict[str, int], list[str]]:
-    """Sizes of all tiles, 1 for those to be fitted, and which ones these are."""
+    """Return the sizes of all tiles, 1 for those to be fitted, and the members of these."""
     sizes: dict[str, int] = {}
     open_tiles: list[str] = []
     for tile in mapping.tiles:
@@ -111,36 +113,35 @@ def fit_tile(
     member: str,
     queries: CapacityQueries,
 ) -> Bound:
-    """The mapping bound with the largest size of a tile that is legal, by bisection.
+    """Bind a mapping with the largest legal size of a tile, by bisection.
 
-    Every level is to hold whole tiles, also of what streams: so the published evaluation has them.
-    All of the rank is tried first: it often fits.
-    A size divides the tile's count; one written ``even`` is that of so many tiles as equal
-    as they can be; one written ``whole or one`` is all of it, or one.
+    Every level must hold whole tiles, also of streaming tensors, as in the published evaluation.
+    The whole rank is tried first because it often fits. A size divides the number of tiles. A size
+    written ``even`` is that of equal tiles; one written ``whole or one`` is the whole rank, or one.
 
     Parameters
     ----------
-    parametric_nest : Arrangement
-        Of the mapping: it binds other sizes.
+    parametric_nest : ParametricNest
+        Nest of the mapping, which binds other sizes.
     bound : Bound
-        The mapping with the tile at 1.
+        Mapping with the tile at 1.
     shapes : dict
         Elements of every rank.
     sizes : dict
-        Of all tiles; the one found is written into it.
+        Sizes of all tiles; the size found is stored there.
     member : str
-        The tile to be fitted.
-    asked : RoomAsked
-        Whether memories have room.
+        Tile to be fitted.
+    queries : CapacityQueries
+        Record of footprints and answers.
     """
     tile = next(t for t in bound.mapping.tiles if t.member == member)
     outermost = bound.tiling.of_rank(tile.rank)[0]
     count = bound.tiling.bound(outermost)
     choices = _choices(tile.size, count)
     best = bound
-    # Neighbouring choices may be of one size.
+    # Neighbouring choices may have equal sizes.
     tried: dict[int, Bound | None] = {}
-    # The first choice, tiles of 1, is what ``bound`` has already.
+    # ``bound`` has the first choice, tiles of 1, already.
     low, high = 1, len(choices) - 1
     middle = high
     while low <= high:
@@ -160,16 +161,16 @@ def fit_tile(
 
 
 def _choices(size: TileSize, count: int) -> Sequence[int]:
-    """Sizes of a tile that is to be fitted, in ascending order."""
+    """Return the possible sizes of a fitted tile in ascending order."""
     if size == WHOLE_OR_ONE:
         return sorted({1, count})
     return _Even(count) if size == EVEN else divisors(count)
 
 
 class _Even(Sequence[int]):
-    """The sizes of the largest of 1, 2, ... ``count`` equal tiles, the smallest first.
+    """Sizes of the largest of 1, 2, ... ``count`` equal tiles, the smallest first.
 
-    Of 10: 10 tiles of 1, then 9, 8, 7, 6 or 5 tiles of 2, 4 of 3, 3 of 4, 2 of 5, 1 of 10.
+    For 10: 10 tiles of 1, then 9, 8, 7, 6 or 5 tiles of 2, 4 of 3, 3 of 4, 2 of 5, 1 of 10.
 
     >>> [*_Even(10)]
     [1, 2, 2, 2, 2, 2, 3, 4, 5, 10]
@@ -190,7 +191,7 @@ class _Even(Sequence[int]):
 def _with_tiles(
     parametric_nest: ParametricNest, like: Bound, tiling: Tiling, queries: CapacityQueries
 ) -> Bound | None:
-    """The mapping in other tiles, if that is legal."""
+    """Return the mapping with other tiles, or None if it is illegal."""
     trial = parametric_nest.bound(tiling, like)
     if trial is None or not queries.fits(whole_tiles(trial)):
         return None
@@ -198,10 +199,10 @@ def _with_tiles(
 
 
 def divisors(number: int) -> list[int]:
-    """All divisors in ascending order.
+    """Return all divisors in ascending order.
 
-    Trial division finds small primes sooner than sympy, which factors what is left of a
-    number that has large ones, is imported.
+    Trial division finds small primes sooner than sympy is imported. Sympy factors the rest of a
+    number with large primes.
 
     >>> divisors(12), divisors(97)
     ([1, 2, 3, 4, 6, 12], [1, 97])
@@ -220,13 +221,13 @@ def divisors(number: int) -> list[int]:
             power += 1
         found = [d * prime**k for d in found for k in range(power + 1)] if power else found
         prime += 1
-    # Where the loop ended at the square root, what is left is a prime, or 1.
+    # If the loop ended at the square root, the rest is a prime or 1.
     left = _divisors(rest) if prime * prime <= rest else {1, rest}
     return sorted(d * other for d in found for other in left)
 
 
 def _divisors(number: int) -> tuple[int, ...]:
-    """Divisors of a number without small primes."""
+    """Return the divisors of a number without small primes."""
     import sympy
 
     return tuple(int(d) for d in sympy.divisors(number))

@@ -1,7 +1,8 @@
 """Footprint: bytes that each memory level must hold at once, and whether they fit.
 
-Einsums may hand on a tensor tile by tile over a shared loop of a level: then only the tiles in
-flight are held."""
+Einsums may pass a tensor tile by tile over a shared loop of a level; then the level holds only the
+tiles in flight.
+"""
 
 from __future__ import annotations
 
@@ -23,25 +24,23 @@ from ..quantities import byte_size
 from ..spec.mapping import FIT, Spill
 
 DOUBLE_BUFFERED = 2
-"""Tiles in flight where a schedule says nothing of them: one used, one on its way."""
+"""Tiles in flight if a schedule does not state a number: one in use, one on its way."""
 
 
 def stream_of(bound: Bound, e: BoundEinsum, tensor: str, level: int) -> tuple[Loop, ...]:
-    """The loop over which what a level holds of a tensor streams by an Einsum, one iteration of
-    it for all the tiles that are in flight. Empty: nothing streams.
+    """Return the loop over which a tensor streams at a level by an Einsum; empty if it does not.
 
-    Its first iteration is what the level holds at once. Of 10 tiles of 4 rows, with 3 in flight,
-    these are 12 rows; of 2 tiles, 8. What a level that may spill is asked for is whole tiles, of
-    which a share is there.
+    The loop's first iteration covers the tiles in flight, which the level holds at once. With 3 in
+    flight, 10 tiles of 4 rows hold 12 rows; 2 tiles hold 8. A level that may spill is asked for
+    whole tiles, of which it holds a share.
 
     Parameters
     ----------
     bound : Bound
-        The mapping.
     e : BoundEinsum
-        One of its Einsums, which touches the tensor.
+        Einsum that touches the tensor.
     tensor : str
-        What the level keeps.
+        Tensor that the level keeps.
     level : int
         Index of a memory, or the register level.
     """
@@ -58,18 +57,18 @@ def stream_of(bound: Bound, e: BoundEinsum, tensor: str, level: int) -> tuple[Lo
 
 
 def tiles_in_flight(bound: Bound) -> int | None:
-    """Tiles of a step between the first that is made and the last that is used, at the most.
+    """Return the largest number of tiles between the first one made and the last one used.
 
-    With ``lookahead: fit`` no array is further ahead than registers are deep. None: the kind of
-    schedule says nothing of it.
+    With ``lookahead: fit`` no array is further ahead than its registers are deep. The result is
+    None if the kind of schedule does not decide it.
     """
     schedule = bound.mapping.schedule
-    # Of the names that there are, and of one that is yet to come.
+    # The annotation keeps the last branch for kinds that are yet to come.
     kind: str = schedule.kind
     if kind == "sequential":
         return DOUBLE_BUFFERED
     if kind == "phases":
-        # The tile of a step ``shift`` away, from the one furthest ahead to the last behind.
+        # Shifts range from the task furthest ahead to the one furthest behind.
         shifts = [task.shift for group in schedule.groups for task in group]
         return max(shifts, default=0) - min(shifts, default=0) + 1
     if kind != "pipelined":
@@ -80,14 +79,15 @@ def tiles_in_flight(bound: Bound) -> int | None:
 
 
 def streaming_loop(bound: Bound, tensor: str, level: int) -> str | None:
-    """The shared loop that an intermediate streams over at a level, the outermost that is not
-    outside of it. None: all of the level's tile is there at once.
+    """Return the outermost shared loop, not outside of a level, over which an intermediate
+    streams.
 
-    Every Einsum that touches the tensor runs at every step of its group, each of the loops down
-    to this one brings other elements, and all are read as they are written. Then an element
-    belongs to one iteration of the loop, for whoever makes or uses it. A running value is left
-    aside, and so are inputs and what nobody reads: these come and go a level's tile at a time.
-    An Einsum that stays outside a loop may be put off for longer than tiles are in flight.
+    All Einsums that touch the tensor must run at every step of their group. Each loop down to this
+    one must bring other elements, and all must be read as they are written. Then an element belongs
+    to one iteration of the loop for its producer and its readers. Running values do not stream, nor
+    do inputs and tensors without readers: these are exchanged by whole tiles of the level. An
+    Einsum outside of a loop may run later than tiles are in flight. The result is None if the level
+    holds its whole tile.
 
     Parameters
     ----------
@@ -120,33 +120,33 @@ def streaming_loop(bound: Bound, tensor: str, level: int) -> str | None:
 
 
 def _nonunit_shared_loops(e: BoundEinsum) -> list[Loop]:
-    """Shared loops of more than one iteration, outermost first."""
+    """Return the shared loops of more than one iteration, outermost first."""
     return [x for x in e.shared if e.trip_counts[x.member] > 1]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Requirement:
-    """Bytes of live tiles at one memory level, tensor by tensor."""
+    """Footprint of one memory level in bytes, tensor by tensor."""
 
     level: str
     tensors: tuple[tuple[str, Fraction], ...]
     capacity_bytes: int | None
     spills: bool = False
-    """Whether the level may be asked to hold more than it can."""
+    """True if the footprint may exceed the capacity."""
 
     @cached_property
     def required_bytes(self) -> Fraction:
-        """All live tiles together."""
+        """Bytes of all live tiles together."""
         return total((1, size) for _, size in self.tensors)
 
     @property
     def fits(self) -> bool:
-        """Whether the level can hold what it must, or may spill the rest."""
+        """True if the level holds its footprint, or may spill the rest."""
         return self.spills or self.fits_whole
 
     @property
     def fits_whole(self) -> bool:
-        """Whether the level can hold what it must."""
+        """True if the level holds its footprint."""
         return self.capacity_bytes is None or self.required_bytes <= self.capacity_bytes
 
     def __str__(self) -> str:
@@ -159,35 +159,34 @@ class Requirement:
 
 
 def requirements(bound: Bound) -> tuple[Requirement, ...]:
-    """Live tiles per memory, one copy each: double buffering is not charged, except where
-    a level spills and the mapping says how many copies it holds.
+    """Return the footprint of every memory: one copy of each live tile.
 
-    Einsums that share a nest hold their tiles together. Of what they hand on tile by tile over a
-    shared loop of the level's own (``streaming``), there are as many tiles as are in flight.
-    Where groups run one after the other, a level holds the tiles of one group at a time, beside
-    intermediates that wait there for a later one.
+    Double buffering is not charged, unless a level spills and the mapping states numbers of copies.
+    Einsums that share a nest hold their tiles together. Of a tensor that streams over a shared loop
+    of the level, only the tiles in flight are held. Groups that run one after the other hold their
+    tiles in turn, beside intermediates that wait for a later group.
 
     Returns
     -------
     tuple of Requirement
-        In bytes, of every memory from the outermost, unlimited ones included.
+        Bytes in every memory, outermost first, unlimited ones included.
     """
     levels = range(len(bound.architecture.memories))
     return tuple(bound.memo(requirement, i) for i in levels)
 
 
 def all_fits(bound: Bound) -> bool:
-    """Whether every memory holds what it must."""
+    """Return whether every memory holds its footprint."""
     return all(r.fits for r in limited_requirements(bound))
 
 
 def limited_requirements(bound: Bound) -> Iterator[Requirement]:
-    """``requirements`` of memories that have a capacity."""
+    """Yield the footprints of memories with a limited capacity."""
     return (bound.memo(requirement, i) for i in _limited(bound))
 
 
 def whole_tiles(bound: Bound) -> Iterator[Requirement]:
-    """``limited_requirements`` as they would be if nothing streamed."""
+    """Yield the footprints of limited memories if no tensor streamed."""
     return (bound.memo(_whole_tiles, i) for i in _limited(bound))
 
 
@@ -197,19 +196,18 @@ def _limited(bound: Bound) -> Iterator[int]:
 
 
 def requirement(bound: Bound, level: int) -> Requirement:
-    """Live tiles of one memory.
+    """Return the footprint of one memory.
 
     Parameters
     ----------
     bound : Bound
-        The mapping.
     level : int
-        The memory's index from the outermost.
+        Index of the memory from the outermost.
 
     Returns
     -------
     Requirement
-        In bytes, tensor by tensor, at the fullest moment.
+        Bytes of each tensor at the fullest moment.
     """
     return _requirement(bound, level, resident_tile)
 
@@ -244,7 +242,7 @@ def _requirement(bound: Bound, level: int, tile: _Tile) -> Requirement:
 
 
 _Words = dict[str, int | Fraction]
-"""Words of the machine that tiles take, by tensor."""
+"""Machine words of tiles, by tensor."""
 
 
 def _in_words(bound: Bound, elements: dict[str, int]) -> _Words:
@@ -255,7 +253,7 @@ def _in_words(bound: Bound, elements: dict[str, int]) -> _Words:
 
 
 def _passing(bound: Bound, spill: Spill, level: int) -> _Words:
-    """What a level stages of tensors which some Einsum passes by it."""
+    """Return the words that a level stages of tensors with which some Einsum bypasses it."""
     found: _Words = {}
     for tensor, factors in spill.staged:
         kept = level in bound.residency.memories(tensor)
@@ -267,34 +265,31 @@ def _passing(bound: Bound, spill: Spill, level: int) -> _Words:
 def largest_tile(
     e: BoundEinsum, access_map: AccessMap, level: int, *, one_copy: bool = True
 ) -> int:
-    """Elements of a tensor in the tile that a level has while one Einsum runs.
-
-    With ``one_copy``, only one of them along a rank the tensor is iterative in.
+    """Return the elements of a tensor in the tile that a level has while one Einsum runs.
 
     Parameters
     ----------
     e : BoundEinsum
     access_map : AccessMap
-        One of its ``access_maps``.
+        One of the Einsum's ``access_maps``.
     level : int
         Index of a memory, or the register level.
     one_copy : bool, default True
-        As above; False: all of a running value's steps.
+        True to count one copy along ranks in which the tensor is iterative; False for all steps.
     """
     extents = e.nest(level).first_tile
     return access_map.live(extents) if one_copy else access_map.size(extents)
 
 
 def resident_tile(bound: Bound, e: BoundEinsum, access_map: AccessMap, level: int) -> int:
-    """Elements of a tensor that a level holds at once while one Einsum runs: those of its tile,
-    or fewer where the tensor streams.
+    """Return the elements of a tensor that a level holds at once while one Einsum runs.
+
+    The number is that of the level's tile, or less if the tensor streams.
 
     Parameters
     ----------
     bound : Bound
-        The mapping.
     e : BoundEinsum
-        One of its Einsums.
     access_map : AccessMap
         One of the Einsum's ``access_maps``.
     level : int
@@ -313,21 +308,22 @@ def _whole_tile(bound: Bound, e: BoundEinsum, access_map: AccessMap, level: int)
 
 
 _Tile = Callable[[Bound, BoundEinsum, AccessMap, int], int]
-"""Elements that a level holds of a tensor while an Einsum runs."""
+"""Function that counts the elements of a tensor that a level holds while an Einsum runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class _KeptAccesses:
-    """Accesses of an Einsum whose tensors a level keeps for it."""
+    """Accesses of an Einsum whose tensors a level keeps."""
 
     numbers: tuple[int, ...]
-    """Places among the Einsum's own."""
+    """Positions among the Einsum's ``access_maps``."""
     started: tuple[tuple[int, int], ...]
-    """Statements of its ``init``, and places among their reads."""
+    """Pairs of a statement of the Einsum's ``init`` and a position among its reads."""
 
 
 def _kept_here(bound: Bound, level: int) -> tuple[_KeptAccesses, ...]:
-    """What a level keeps by Einsum: the same whatever the sizes are. Links hold nothing."""
+    """Return the accesses that a level keeps, for each Einsum, for any sizes; links hold
+    nothing."""
     if bound.architecture.memories[level].ring:
         return (_KeptAccesses((), ()),) * len(bound.einsums)
 
@@ -370,20 +366,23 @@ def _tiles(
 def resident_on_chip(
     bound: Bound, e: BoundEinsum, access_map: AccessMap, level: int, tile: int
 ) -> int:
-    """Elements of a tensor that an instance holds as long as a run lasts, where links in a ring are
-    outside of it: all that it needs; or a part, and beside that one on its way round.
+    """Return the elements of a tensor that a core holds for the whole run inside of a ring of
+    links.
+
+    A core holds all elements that it needs; or, of a tensor in the ring, one part, and another one
+    in transit.
 
     Parameters
     ----------
     bound, e, access_map, level
         As of ``resident_tile``.
     tile : int
-        Elements of a tile that comes to the level.
+        Elements of a tile that arrives at the level.
 
     Returns
     -------
     int
-        None at a level that is not the outermost one that holds anything.
+        0 at a level other than the outermost one that stores data.
     """
     tensor = access_map.access.tensor
     if not level == bound.architecture.home_level > 0 or bound.is_whole:
@@ -397,18 +396,17 @@ def resident_on_chip(
 
 
 def keeps_one_copy(bound: Bound, tensor: str, level: int) -> bool:
-    """Whether all who touch a running value go along its rank together.
+    """Return whether all Einsums that touch a running value iterate over its rank together.
 
-    One copy is enough then; else whoever comes later finds only the last value.
+    Then one copy is enough; otherwise a later Einsum finds only the last value.
 
     Parameters
     ----------
     bound : Bound
-        The mapping.
     tensor : str
-        Any tensor: one that runs along no rank is in step.
+        Any tensor; the answer is True for one that is not iterative.
     level : int
-        Index of the memory that keeps it: only loops inside its tiles can part them.
+        Index of the memory that keeps the tensor: only loops inside its tiles can separate Einsums.
     """
     running = bound.program.iterative.get(tensor, ())
     writer = bound.by_name.get(tensor)
@@ -442,19 +440,19 @@ def _largest_tiles(sizes: list[_Words]) -> _Words:
 
 @dataclass(frozen=True, slots=True)
 class _GroupMoment:
-    """Places of the Einsums that run together, and of those whose results wait for later ones."""
+    """Positions of Einsums that run together, and of those whose results wait for a later group."""
 
     running: tuple[int, ...]
     waiting: tuple[int, ...]
 
 
 def _moments(bound: Bound, level: int) -> tuple[_GroupMoment, ...]:
-    """The moments at which one group runs: the same whatever the sizes are."""
+    """Return the moments at which one group runs, for any sizes."""
     place = bound.position
     number = {name: i for i, group in enumerate(bound.groups) for name in group}
     last_use = {f.access.tensor: number[e.name] for e in bound.einsums for f in e.reads}
     home = bound.architecture.home_level
-    # What an earlier group made for a later one waits in its outermost memory meanwhile.
+    # The result of an earlier group for a later one waits in its outermost memory.
     first = {t: [i for i in bound.residency.memories(t) if i >= home][:1] for t in place}
     return tuple(
         _GroupMoment(
@@ -470,7 +468,7 @@ def _moments(bound: Bound, level: int) -> tuple[_GroupMoment, ...]:
 
 
 def _largest_moment(bound: Bound, sizes: list[_Words], level: int) -> _Words:
-    """The largest of the moments at which one group runs."""
+    """Return the largest footprint of all moments."""
     worst: _Words = {}
     for now in bound.pattern_memo(_moments, level):
         moment = _largest_tiles([sizes[at] for at in now.running])

@@ -2,9 +2,10 @@
 
 An Einsum leaves the tile it writes, or reads from outside, at every level that keeps the tensor. A
 later one finds it there if both share the loops that step through the tiles of that level, and the
-mask of the earlier one skips no tile that the later one needs. Registers hold one value: there
-loops of an Einsum's own may match too, so that one streams what the other takes. It does not where
-a pipeline barrier is between them: a tensor that is complete only at the end of the loop."""
+mask of the earlier one skips no tile that the later one needs. Registers hold one value, so loops
+of the Einsums' own may match, too: one streams what the other takes. A pipeline barrier prevents
+that: a tensor in between that is complete only at the end of the loop.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +26,12 @@ from ..nest.record import Bound, BoundEinsum
 def behind_barrier(
     bound: Bound, source: BoundEinsum, last: BoundEinsum, loop: Loop
 ) -> dict[str, str]:
-    """Einsums up to ``last`` that need the end of a loop that ``source`` streams in.
+    """Return the Einsums up to ``last`` that need the end of a loop that ``source`` streams in.
 
     Returns
     -------
     dict
-        For each of them, by name, the tensor that is complete only then.
+        For each Einsum, by name, the tensor that is complete only then.
     """
     fed = {source.name}
     after: dict[str, str] = {}
@@ -49,22 +50,22 @@ def behind_barrier(
 
 
 def streaming(source: BoundEinsum, loops: tuple[Loop, ...]) -> tuple[Loop, ...]:
-    """Loops of its own in which an Einsum hands on value after value."""
+    """Return the loops of an Einsum's own in which it passes on value after value."""
     return tuple(x for x in loops if x in source.own and x.variable not in source.einsum.over)
 
 
 def brings_every_tile(given: tuple[BoundEinsum, AccessMap], taker: BoundEinsum, level: int) -> bool:
-    """Whether an Einsum leaves out no tile that another comes for.
+    """Return whether an Einsum skips no tile that another one needs.
 
-    What is left out without need, or a proof that takes too long, counts as left out: the other
-    fetches all of its tiles then, so that no traffic is forgotten.
+    A tile skipped without need counts as skipped, and so does one whose proof takes too long. The
+    other Einsum then fetches all of its tiles, so that no traffic is forgotten.
 
     Parameters
     ----------
     given : tuple of (BoundEinsum, AccessMap)
-        Who brings tiles, and its access.
+        Einsum that brings the tiles, and its access.
     taker : BoundEinsum
-        It goes along the loops that step through them together with who brings them.
+        Einsum that shares the loops which step through the tiles.
     level : int
         Index of the memory that holds the tiles.
     """
@@ -77,7 +78,7 @@ def brings_every_tile(given: tuple[BoundEinsum, AccessMap], taker: BoundEinsum, 
 
 
 def _skips_superset(taker: BoundEinsum, window: Window, loops: tuple[Loop, ...]) -> bool:
-    """Whether an Einsum leaves out all iterations of some loops that a window does."""
+    """Return whether an Einsum skips all iterations of some loops that a window skips."""
     if (other := taker.window) is None:
         return False
     members = {x.member for x in loops}
@@ -89,14 +90,14 @@ def _skips_superset(taker: BoundEinsum, window: Window, loops: tuple[Loop, ...])
 
 
 def _loop_cuts(window: Window, loops: tuple[Loop, ...]) -> tuple[object, ...]:
-    """Lengths of the two ranks of a band, and how some loops cut them."""
+    """Return the lengths of a band's two ranks and the tiles into which loops cut them."""
     sides = [(x, side) for x in loops if (side := window.side(x.axis)) is not None]
     cuts = tuple((x.member, plus, x.stride * scale) for x, (plus, scale) in sides)
     return window.band.columns, window.band.rows, cuts
 
 
 def _skips_nothing(e: BoundEinsum, window: Window, loops: tuple[Loop, ...]) -> bool:
-    """Whether every iteration of some loops holds a point."""
+    """Return whether every iteration of some loops holds a point."""
     if window.band.empty:
         return False
     everything = LoopNest(loops=loops, extents=e.extents)
@@ -105,17 +106,17 @@ def _skips_nothing(e: BoundEinsum, window: Window, loops: tuple[Loop, ...]) -> b
     try:
         return left.delivered(moved, one) == everything.delivered(moved, one)
     except MappingError:
-        # Its tiles repeat too seldom to be counted.
+        # The tiles repeat too seldom to be counted.
         return False
 
 
 def finds_tile_at(bound: Bound, e: BoundEinsum, number: int, level: int) -> bool:
-    """Whether an Einsum finds the tiles of an operand already at a level.
+    """Return whether an Einsum finds the tiles of an operand at a level.
 
     Parameters
     ----------
     number : int
-        The operand's place among what the Einsum reads.
+        Position of the operand among the Einsum's reads.
     level : int
         Index of a memory, or the register level for an intermediate.
     """
@@ -137,7 +138,7 @@ def _found_at(bound: Bound, e: BoundEinsum, number: int, level: int) -> bool:
         begin = bound.position[writer.name] + 1
         if begin > end:
             return False
-    # Whoever reads the same before leaves it, too.
+    # An earlier reader of the same elements leaves them, too.
     readers = (bound.by_name[name] for name in operand.readers)
     return any(
         _share_tile_loops(bound, (r, taken), (e, taken), level, frozenset())
@@ -154,10 +155,10 @@ def _found_at(bound: Bound, e: BoundEinsum, number: int, level: int) -> bool:
 def _brings_the_same(
     bound: Bound, same: SameElements, reader: tuple[BoundEinsum, int], level: int
 ) -> bool:
-    """Whether another access has brought all that one touches of a tile in a memory.
+    """Return whether another access has brought all elements of a tile in a memory.
 
-    Only where the other steps outside of the memory through nothing of what the two go over in
-    ways of their own, and its mask leaves out no tiles.
+    The other access must not step, outside of the memory, through ranks over which the two iterate
+    in different ways, and its mask must skip no tiles.
     """
     taker, number = reader
     giver = taker if same.einsum == taker.name else bound.by_name[same.einsum]
@@ -179,7 +180,7 @@ def _brings_the_same(
 
 
 def _streamed_by(bound: Bound, writer: BoundEinsum, reader: BoundEinsum, operand: Operand) -> bool:
-    """Whether values have streamed by before an Einsum has what else it needs."""
+    """Return whether values have streamed past before an Einsum has its other operands."""
     loops = writer.stepping(writer.write, bound.register_level)
     loops = tuple(x for x in loops if x.variable not in operand.last)
     return any(
@@ -189,17 +190,17 @@ def _streamed_by(bound: Bound, writer: BoundEinsum, reader: BoundEinsum, operand
 
 
 def _keeps(bound: Bound, e: BoundEinsum, tensor: str, level: int) -> bool:
-    """Whether a level holds a tensor for an Einsum."""
+    """Return whether a level holds a tensor for an Einsum."""
     return level == bound.register_level or level in bound.memories(e, tensor)
 
 
 def is_still_held_for(bound: Bound, reader: BoundEinsum, number: int, level: int) -> bool:
-    """Whether what another Einsum writes is still at a level when one reads it.
+    """Return whether the result of another Einsum is still at a level when an Einsum reads it.
 
     Parameters
     ----------
     number : int
-        The place of what is read among the reader's operands; no input.
+        Position of the operand among the reader's; not an input.
     level : int
         As of ``finds_tile_at``.
     """
@@ -225,20 +226,21 @@ def _share_tile_loops(
     level: int,
     last: frozenset[str],
 ) -> bool:
-    """Whether the tile one Einsum leaves at a level is there when another comes for it.
+    """Return whether the tile that one Einsum leaves at a level is there when another one needs
+    it.
 
-    ``last`` has variables whose last value is taken, which stays when their loop is over.
+    ``last`` has the variables whose last value is read, which stays when their loop is over.
     """
     giver, taker = given[0], taken[0]
-    # Loops that bring the giver another tile: of what it leaves the last one is there, so that the
-    # taker has to go along each of them with it.
+    # The giver's loops bring it other tiles, and leave the last one. The taker has to share each of
+    # them.
     left = [x for x in giver.stepping(given[1], level) if x.variable not in last]
     if left and bound.in_different_groups(giver.name, taker.name):
-        # The giver is done with all its tiles before the taker sees the first.
+        # The giver has finished all its tiles before the taker begins.
         return False
     kept = [x for x in left if x.member not in taker.outside or x.variable in taker.variables]
     if any(x.member in taker.outside and x in giver.shared for x in kept):
-        # They go over the same tiles, but not together.
+        # Both iterate over the same tiles, but not together.
         return False
     remaining = [x.member for x in kept]
     if level == bound.register_level:
@@ -251,7 +253,7 @@ def _share_tile_loops(
         return together and remaining == [x.member for x in right]
     if any(x in giver.own for x in left):
         return False
-    # Of the taker's loops those inside of all that bring other tiles leave the tile where it is.
+    # The taker's loops inside of all loops that bring other tiles leave the tile where it is.
     moving = {x.variable for x in left} & given[1].moving
     right = [x for x in taker.shared if x.level < level and taker.trip_counts[x.member] > 1]
     while right and right[-1].variable not in moving:
@@ -262,7 +264,8 @@ def _share_tile_loops(
 def _streams_through(
     bound: Bound, given: tuple[BoundEinsum, AccessMap], taker: BoundEinsum, loop: Loop
 ) -> bool:
-    """Whether a loop goes through what the elements of another array hold side by side."""
+    """Return whether a loop iterates over values that elements of another array hold side by
+    side."""
     giver, access_map = given
     holds = giver.array.name in bound.registers(giver, access_map.access.tensor)
     side_by_side = any(x.member == loop.member for x in giver.spatial)
@@ -272,10 +275,10 @@ def _streams_through(
 def _same_tile(
     bound: Bound, writer: BoundEinsum, reader: BoundEinsum, number: int, level: int
 ) -> bool:
-    """Whether an access stays inside the tile that was written, index by index.
+    """Return whether an access stays inside the written tile, index by index.
 
-    A running value read an iteration later is there if no other tile came in between, and wherever
-    a tile has all places of an index it may be read at any.
+    A running value that is read an iteration later is there if no other tile came in between. A
+    tile with all positions of an index may be read at any of them.
     """
     displaced = reader.operands[number].displaced
     if not displaced:
@@ -288,7 +291,7 @@ def _same_tile(
     for index in displaced:
         if index.fixed or not stepped & index.variables:
             continue
-        # Of a state of rows by columns that is held as a whole any row may be read.
+        # In a state of rows by columns that is held as a whole any row may be read.
         if not index.written & {*outside, *parts}:
             continue
         if index.before is None:

@@ -317,7 +317,7 @@ def _signs(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Windows:
+class _MaskWindows:
     """Windows of Einsums by name, the band of no-op steps, and notes on masks without effect."""
 
     by_name: dict[str, Window]
@@ -431,7 +431,7 @@ def windows_of(bound: Bound) -> tuple[dict[str, Window], dict[str, Window]]:
     return finest, blocks
 
 
-def _windows(bound: Bound, found: MaskBands) -> _Windows:
+def _windows(bound: Bound, found: MaskBands) -> _MaskWindows:
     """Return the windows of masked Einsums, and of the others in steps that do nothing."""
     bands, tiling = found.bands, bound.tiling
     notes = tuple(f"{', '.join(names)}: {_no_band(data)}" for data, names in found.without.items())
@@ -446,12 +446,12 @@ def _windows(bound: Bound, found: MaskBands) -> _Windows:
     if isinstance(band, str):
         notes = (f"{band}, so that the other Einsums run in masked tiles too",)
     if not isinstance(band, RankBand):
-        return _Windows(by_name=windows, notes=notes)
+        return _MaskWindows(by_name=windows, notes=notes)
     for e in bound.einsums:
         if e.name not in bands and stepping <= {*e.einsum.variables}:
             # Only whole steps do nothing for them: their own loops cover all of a step's tile.
             windows[e.name] = window_over(tiling, e.axes, band, len(e.shared))
-    return _Windows(by_name=windows, no_op_band=band)
+    return _MaskWindows(by_name=windows, no_op_band=band)
 
 
 def _no_band(data: bool) -> str:
