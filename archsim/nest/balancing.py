@@ -1,8 +1,9 @@
 """Balanced partition of a masked rank: parts with equal work.
 
 Queries of a causal layer differ in work: the last quarter of them has seven sixteenths of it. Parts
-are contiguous, and cut where all of them take equally long. The time of a row follows from one part
-that is bound: the cycles of each array for each point that the mask lets through."""
+are contiguous, and cut so that all take equally long. The time of a row follows from one part that
+is bound: cycles of each array for each point that the mask keeps.
+"""
 
 from __future__ import annotations
 
@@ -19,29 +20,30 @@ from .record import Bound, BoundEinsum
 from .tiling import Tiling
 
 _BEYOND_ANY_ROW: Final = 1 << 60
-"""More rows than any rank has."""
+"""Row beyond the end of any rank."""
 
 
 def balanced_begins(
     tiling: Tiling, rank: str, parts: int, sample: Bound, begin: int
 ) -> tuple[int, ...]:
-    """Where parts of a rank begin, so that the longest is as short as it can be.
+    """Return the first coordinates of a rank's parts that make the longest part as short as
+    possible.
 
-    Cuts are where tiles end that an array does at once, as far as these are cut alike. Parts that
-    are no larger than such a tile are alike: each takes as long as its last row, and an array that
-    holds a whole part has no room for a longer one.
+    Parts begin where tiles end that an array works on at once, if Einsums agree on them. Parts that
+    are no larger than such a tile get equal sizes: each takes as long as its last row, and an array
+    that holds a whole part has no room for a longer one.
 
     Parameters
     ----------
     sample : Bound
-        The mapping on one part, whose masks know where it begins.
+        Mapping of one part, whose masks know where the part begins.
     begin : int
-        The coordinate at which that is.
+        First coordinate of that part.
 
     Returns
     -------
     tuple of int
-        From 0; fewer than ``parts`` where so few take no longer.
+        First coordinates, from 0; fewer than ``parts`` if fewer take no longer.
     """
     extent = tiling.shapes[rank]
     grain = _rows_at_once(sample, rank)
@@ -59,19 +61,20 @@ def balanced_begins(
 def equal_parts(
     until: Callable[[int], tuple[float, ...]], extent: int, parts: int, grain: int
 ) -> tuple[int, ...]:
-    """Where parts begin of which the one with most to do has as little as it can have.
+    """Return the beginnings of parts that give the part with the most work as little as
+    possible.
 
     Parameters
     ----------
     until : callable
-        What there is to do in all rows before one, by who does it.
+        Function that returns the work in all rows before one, by worker.
     grain : int
         Parts begin at multiples of it.
 
     Examples
     --------
-    Row n of 64 has n + 1 keys: the first of two halves takes a quarter of the time, so that it has
-    45 rows (1,035 keys) instead, and the second 19 (1,045).
+    Row n of 64 has n + 1 keys. The first of two halves would take a quarter of the time; instead
+    the parts have 45 rows (1,035 keys) and 19 rows (1,045 keys).
 
     >>> equal_parts(lambda row: (row * (row + 1) / 2,), 64, 2, 1)
     (0, 45)
@@ -79,13 +82,13 @@ def equal_parts(
     (0, 32, 48, 56)
     """
     total = until(extent)
-    # Work along a band grows or falls: the most that one step of rows has to do is at an end.
+    # Work along a band grows or falls, so the step of rows with the most work is at an end.
     step = max(
         b - a
         for first in (0, (extent - 1) // grain * grain)
         for a, b in zip(until(first), until(min(extent, first + grain)), strict=True)
     )
-    # With this much a part, greedy parts are enough: each but the last has its share.
+    # With this much work a part, greedy parts suffice: each but the last has its share.
     low, high = max(total) / parts, max(total)
     found: tuple[int, ...] = (0,)
     while high - low > step * BALANCE_TOLERANCE:
@@ -101,7 +104,8 @@ def equal_parts(
 def _greedy(
     until: Callable[[int], tuple[float, ...]], extent: int, parts: int, grain: int, most: float
 ) -> tuple[int, ...] | None:
-    """As few parts as there can be that have no more than so much to do; None if too many."""
+    """Return as few parts as possible with at most ``most`` work each; None if more than
+    ``parts``."""
     begins = [0]
     while True:
         before = until(begins[-1])
@@ -111,7 +115,7 @@ def _greedy(
 
         if fits(extent):
             return tuple(begins)
-        # The last multiple of the grain up to which rows still fit, by bisection.
+        # Find the last multiple of the grain up to which rows fit, by bisection.
         low, high = begins[-1] // grain, -(-extent // grain)
         while high - low > 1:
             middle = (low + high) // 2
@@ -122,7 +126,7 @@ def _greedy(
 
 
 def _rows_at_once(sample: Bound, rank: str) -> int:
-    """Coordinates of a rank that lie along an array, in the Einsum that has the fewest there."""
+    """Return the coordinates of a rank along an array, in the Einsum that has the fewest there."""
     declared = sample.program.rank_of.get(rank)
     axis = declared.family if declared is not None and declared.family else rank
     found = (
@@ -135,7 +139,8 @@ def _rows_at_once(sample: Bound, rank: str) -> int:
 
 
 def _elements_per_coordinate(tiling: Tiling, rank: str) -> int:
-    """Elements in one coordinate of a rank: more than one of a tile that the cascade cuts."""
+    """Return the elements in one coordinate of a rank: several if the cascade cuts the rank into
+    tiles."""
     declared = tiling.program.rank_of.get(rank)
     if declared is None or declared.family is None:
         return 1

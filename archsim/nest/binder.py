@@ -1,8 +1,9 @@
-"""Binder: from the names of a mapping to loops with sizes.
+"""Binder: turns the names of a mapping into loops with sizes.
 
 Legality is checked elsewhere (``archsim.legality``). A statement of ``init`` that reads inputs
-brings them as an Einsum would: on the array and in the loops of the Einsum that carries the value
-on, less the loops over ranks that the statement does not have."""
+brings them as an Einsum would: on the array and in the loops of the Einsum that continues the
+value, without loops over ranks that the statement does not have.
+"""
 
 from __future__ import annotations
 
@@ -41,15 +42,15 @@ from .tiling import Addressing, Member, Tiling
 def initial_einsums(
     program: Program, tiling: Tiling, e: BoundEinsum, innermost: int
 ) -> tuple[BoundEinsum, ...]:
-    """Statements of ``init`` that bring inputs into what an Einsum writes, as Einsums.
+    """Return the statements of ``init`` that bring inputs into an Einsum's result, as Einsums.
 
-    They are named as the Einsum is. What they compute is neither timed nor billed, as ``init``
-    is counted nowhere; what they move is.
+    They have the name of the Einsum. Their traffic counts; their operations are neither timed nor
+    billed, as those of all ``init``.
 
     Parameters
     ----------
     innermost : int
-        The level of the innermost memory, where loops over ranks of their own go.
+        Level of the innermost memory, where loops over the statement's own ranks go.
     """
     return tuple(
         _initial(program, tiling, e, statement, innermost)
@@ -59,17 +60,16 @@ def initial_einsums(
 
 
 def with_initial(bound: Bound) -> Iterator[BoundEinsum]:
-    """All Einsums of a mapping, each with the statements of ``init`` that it starts from.
+    """Yield all Einsums of a mapping, each followed by its statements of ``init``.
 
     Parameters
     ----------
     bound : Bound
-        The mapping.
 
-    Returns
-    -------
-    iterator of BoundEinsum
-        In the order in which they run, an Einsum before its statements, which have its name.
+    Yields
+    ------
+    BoundEinsum
+        Einsums in the order in which they run; statements have the name of their Einsum.
     """
     for e in bound.einsums:
         yield e
@@ -109,12 +109,12 @@ def _initial(
 
 
 def _kept(e: BoundEinsum, loops: tuple[Loop, ...], axes: tuple[Axis, ...]) -> Iterator[Loop]:
-    """Loops over variables that the axes have, on these axes."""
+    """Yield the loops over variables that the axes have, on these axes."""
     before = {v: s for axis in e.axes for v, s in axis.variables}
     after = {v: (i, s) for i, axis in enumerate(axes) for v, s in axis.variables}
     for loop in loops:
         if loop.variable in after:
-            # Where a statement has fewer members of a family, the axis counts in other units.
+            # An axis counts in other units if a statement has fewer members of a family.
             axis, stride = after[loop.variable]
             yield loop._replace(axis=axis, stride=loop.stride // before[loop.variable] * stride)
 
@@ -128,20 +128,17 @@ def bind_loops(
 ) -> Bound:
     """Bind ``mapping`` with the tile sizes of ``tiling``.
 
-    ``like`` is the cascade bound otherwise: where all shapes are the same, what the Einsums
-    address is taken from there.
+    ``like`` is another binding of the cascade: with equal shapes, accesses are taken from there.
 
     Parameters
     ----------
     program : Program
-        The cascade.
     mapping : Mapping
-        With the machine's names in it, and sizes of all tiles.
+        Mapping with the names of the machine, and sizes of all tiles.
     architecture : Architecture
     tiling : Tiling
-        The cascade's ranks, cut by the mapping.
+        Ranks of the cascade, cut by the mapping.
     like : Bound, optional
-        As above.
 
     Raises
     ------
@@ -151,7 +148,7 @@ def bind_loops(
         A loop is missing, out of order or twice; a tile does not fit an array dimension;
         an array cannot do an operation; a tensor is kept nowhere.
     """
-    # Whoever counts, or leaves tiles out, is to see the masks that operands hand on.
+    # Counts and skipped tiles depend on masks that operands pass on.
     program = with_masks(program)
     builder = _Binder(program, mapping, architecture, tiling, like)
     einsums = builder.einsums()
@@ -176,19 +173,20 @@ def bind_loops(
 def rebind_einsums(
     like: Bound, mapping: Mapping, names: Collection[str]
 ) -> tuple[BoundEinsum, ...]:
-    """Some Einsums of a bound mapping as another maps them that shares its loops and tiles.
+    """Bind some Einsums of a bound mapping anew, for a mapping with equal shared loops and
+    tiles.
 
     Parameters
     ----------
     mapping : Mapping
-        Other than the bound one in these Einsums alone.
+        Mapping that differs from the bound one only in these Einsums.
     names : collection of str
-        These Einsums.
+        Einsums to bind.
 
     Raises
     ------
     MappingError
-        As ``bind_loops``, of what is other.
+        As ``bind_loops``, for these Einsums.
     """
     builder = _Binder(like.program, mapping, like.architecture, like.tiling, like)
     found = builder.otherwise(names)
@@ -198,11 +196,11 @@ def rebind_einsums(
 
 
 _Places = dict[str, tuple[int, int]]
-"""By rank variable its axis, and its stride in elements of that."""
+"""Axis of a rank variable, and its stride in elements of the axis."""
 
 
 class _Binder:
-    """Collects every problem of a mapping before giving up."""
+    """Binding in progress, which collects every problem of a mapping before giving up."""
 
     def __init__(
         self,
@@ -220,23 +218,23 @@ class _Binder:
         shapes = tuple(tiling.shapes.items())
         alike = like is not None and like.program is program and like.shapes == shapes
         self.known = {e.name: e for e in like.einsums} if like and alike else {}
-        """Einsums on the same shapes, in other loops."""
+        """Einsums bound to the same shapes, in other loops."""
         nested = (mapping.nest, mapping.tiles)
         alike = alike and like is not None and like.architecture is architecture
         alike = alike and like is not None and (like.mapping.nest, like.mapping.tiles) == nested
         self.settled = {how.einsum: how for how in like.mapping.einsums} if like and alike else {}
-        """How those are mapped that may be in the same loops."""
+        """Mappings of the Einsums that may have the same loops."""
         self.levels = {m.name: i for i, m in enumerate(architecture.memories)}
         self.mapped = {how.einsum: how for how in reversed(mapping.einsums)}
         self.carried = tuple(r.lower() for r in program.parallel)
         self.started = {s.name for s in program.init if s.reads}
         self.spaces: dict[tuple[str, ...], tuple[tuple[Axis, ...], Addressing]] = {}
-        """Axes, and what addresses them, by the variables of an iteration space."""
+        """Axes and access maps, by the variables of an iteration space."""
         if wrong := tuple(name_problems(program, mapping, architecture, tiling)):
             raise SpecError(wrong)
 
     def groups_and_residency(self) -> tuple[tuple[tuple[str, ...], ...], Residency]:
-        """Which Einsums share loops, and where tensors are kept."""
+        """Return the groups of Einsums that share loops, and the residency of tensors."""
         given = (self.program, self.mapping, self.architecture)
         places = residency(*given, self.complaints)
         wrong = [
@@ -282,7 +280,7 @@ class _Binder:
         return tuple(found)
 
     def otherwise(self, names: Collection[str]) -> tuple[BoundEinsum, ...]:
-        """Some Einsums, of a mapping that was found whole."""
+        """Bind some Einsums of a mapping without other problems."""
         return tuple(
             self._einsum(e, self.mapped[e.name]) for e in self.program.einsums if e.name in names
         )

@@ -22,7 +22,7 @@ from .tiling import Tiling
 
 
 def selection_problems(program: Program, tiling: Tiling) -> Iterator[Problem]:
-    """Selections of more than there is."""
+    """Yield selections of more elements than there are."""
     for e in program.einsums:
         if e.select is None:
             continue
@@ -37,7 +37,7 @@ def selection_problems(program: Program, tiling: Tiling) -> Iterator[Problem]:
 def name_problems(
     program: Program, mapping: Mapping, architecture: Architecture, tiling: Tiling
 ) -> Iterator[Problem]:
-    """Names that exist nowhere.
+    """Yield names that do not exist.
 
     Parameters
     ----------
@@ -45,14 +45,14 @@ def name_problems(
     mapping : Mapping
     architecture : Architecture
     tiling : Tiling
-        Whose members loops may be over.
+        Tiling whose members may be loops.
     """
     known = [e.name for e in program.einsums]
     arrays = [a.name for a in architecture.arrays]
     levels = [m.name for m in architecture.memories]
     strange = [e for e in mapping.einsums if e.einsum not in known]
     if len(strange) > MAX_UNKNOWN_EINSUMS:
-        # Not a slip of the pen: the mapping is for another cascade.
+        # So many unknown names are no slip of the pen: the mapping is for another cascade.
         listed = ", ".join(e.einsum for e in strange)
         text = f"the cascade '{program.name}' has no Einsums {listed}"
         yield Problem(text, strange[0].span, f"it has {', '.join(known)}")
@@ -70,7 +70,7 @@ def name_problems(
 
 
 def nest_problems(program: Program, mapping: Mapping, tiling: Tiling) -> Iterator[EinsumProblem]:
-    """Shared loops that no Einsum runs in."""
+    """Yield shared loops that no Einsum runs in."""
     walked = {r.lower() for r in program.parallel}
     walked |= {v for e in program.einsums for v in e.variables}
     for level in mapping.nest:
@@ -82,7 +82,7 @@ def nest_problems(program: Program, mapping: Mapping, tiling: Tiling) -> Iterato
 
 
 def placed(how: EinsumMapping) -> tuple[str, ...]:
-    """Members that an Einsum goes over by itself: its own loops and those laid out."""
+    """Return the members in an Einsum's own loops and along its array."""
     own = tuple(name for level in how.nest for name in level.loops)
     return (*own, *(name for _, names in how.spatial for name in names))
 
@@ -90,15 +90,15 @@ def placed(how: EinsumMapping) -> tuple[str, ...]:
 def cover_problems(
     how: EinsumMapping, axes: tuple[Axis, ...], loops: tuple[Loop, ...], tiling: Tiling
 ) -> Iterator[EinsumProblem]:
-    """Loops that come twice, out of order, or not at all.
+    """Yield loops that come twice, out of order, or not at all.
 
     Parameters
     ----------
     how : EinsumMapping
     axes : tuple of Axis
-        Of the Einsum.
+        Axes of the Einsum.
     loops : tuple of Loop
-        All that it has, shared, own and side by side, outermost first.
+        Shared, own and spatial loops, outermost first.
     tiling : Tiling
     """
     names = [loop.member for loop in loops]
@@ -130,7 +130,7 @@ def cover_problems(
 def level_problems(
     how: EinsumMapping, loops: tuple[Loop, ...], architecture: Architecture
 ) -> Iterator[EinsumProblem]:
-    """The first loop at an outer level that lies inside one at an inner level."""
+    """Yield the first loop at an outer level that lies inside a loop at an inner level."""
     names = [m.name for m in architecture.memories]
     for outer, inner in pairwise(loops):
         if inner.level < outer.level:
@@ -146,15 +146,15 @@ def level_problems(
 def operation_problems(
     how: EinsumMapping, array: ProcessingArray, operations: Operations
 ) -> Iterator[EinsumProblem]:
-    """Operations that an array cannot do.
+    """Yield operations that an array cannot do.
 
     Parameters
     ----------
     how : EinsumMapping
     array : ProcessingArray
-        On which it runs.
+        Array of the Einsum.
     operations : Operations
-        Kinds with their formats, and how often each is done at a point.
+        Kinds with their formats, and the number of each at a point.
     """
     for name in array.cannot_do(kind for kind, _ in operations):
         kind, fmt = kind_and_format(name)
@@ -174,16 +174,17 @@ def operation_problems(
 def groups_of(
     program: Program, mapping: Mapping, complaints: list[EinsumProblem]
 ) -> tuple[tuple[str, ...], ...]:
-    """The groups of a mapping in the order they run, Einsums in the order of the cascade.
+    """Return the groups of a mapping in the order they run, with Einsums in the order of the
+    cascade.
 
-    An Einsum in a later group than one that reads it joins ``complaints``.
+    An Einsum in a later group than one that reads it is added to ``complaints``.
 
     Parameters
     ----------
     program : Program
     mapping : Mapping
-    complaints : list of Complaint
-        Changed.
+    complaints : list of EinsumProblem
+        Problems; the list is changed.
 
     Raises
     ------
@@ -221,9 +222,9 @@ def _group_names(mapping: Mapping, groups: list[list[str]], names: list[str]) ->
 def _disorder(
     program: Program, mapping: Mapping, groups: tuple[tuple[str, ...], ...]
 ) -> Iterator[EinsumProblem]:
-    """Einsums that run in an earlier group than what they read.
+    """Yield Einsums that run in an earlier group than a tensor they read.
 
-    Running values that Einsums pass on to one another are for the legality check.
+    The legality check covers running values that Einsums pass to one another.
     """
     place = {name: number for number, group in enumerate(groups) for name in group}
     for position, e in enumerate(program.einsums):
@@ -237,7 +238,7 @@ def _disorder(
 def in_order(
     einsums: tuple[BoundEinsum, ...], groups: tuple[tuple[str, ...], ...]
 ) -> tuple[BoundEinsum, ...]:
-    """Einsums as they run: group by group."""
+    """Return the Einsums in the order in which they run: group by group."""
     by_name = {e.name: e for e in einsums}
     return tuple(by_name[n] for group in groups for n in group)
 
@@ -245,14 +246,14 @@ def in_order(
 def bypass_problems(
     program: Program, mapping: Mapping, places: Residency, architecture: Architecture
 ) -> Iterator[EinsumProblem]:
-    """What an Einsum cannot pass by: what is not there, or the outermost home of a tensor.
+    """Yield bypasses of levels that do not exist, and of the outermost home of a tensor.
 
     Parameters
     ----------
     program : Program
     mapping : Mapping
     places : Residency
-        What each level keeps.
+        Residency of all tensors.
     architecture : Architecture
     """
     levels = [m.name for m in architecture.memories] + [a.name for a in architecture.arrays]
@@ -285,18 +286,19 @@ def _passed_by(tensor: str, level: str, touched: Iterable[str], places: Residenc
 def spill_problems(
     program: Program, mapping: Mapping, architecture: Architecture, tiling: Tiling
 ) -> Iterator[Problem]:
-    """A spill at no level, at one that cannot, or of what does not exist.
+    """Yield problems of a spill: a level that does not exist or cannot spill, or unknown
+    tensors.
 
     Parameters
     ----------
     program : Program
-        The cascade, for its tensors.
+        Cascade, for its tensors.
     mapping : Mapping
-        The mapping as written; one that spills nothing is fine.
+        Mapping as written.
     architecture : Architecture
-        The machine; its outermost memory has none to spill to.
+        Machine; its outermost memory cannot spill.
     tiling : Tiling
-        The tile members that amounts may name.
+        Tiling whose members amounts may name.
     """
     spill = mapping.spill
     if spill is None:
@@ -356,16 +358,16 @@ def einsum_problems(program: Program, span: Span | None, names: Iterable[str]) -
 def factor_problems(
     tiling: Tiling, span: Span | None, amounts: Iterable[tuple[str, Factors]]
 ) -> Iterator[Problem]:
-    """Tile members that do not exist.
+    """Yield tile members that do not exist.
 
     Parameters
     ----------
     tiling : Tiling
-        The cut ranks, whose members are known.
+        Tiling with all members.
     span : Span or None
-        Where the mapping's file names them.
+        Place in the mapping's file.
     amounts : iterable of (str, factors)
-        By tensor, a product of numbers and names of members.
+        Pairs of a tensor and a product of numbers and members.
     """
     names = (f for _, factors in amounts for f in factors if isinstance(f, str))
     yield from _unknown_members(tiling, names, span)

@@ -1,9 +1,10 @@
-"""Ranks partitioned over cores: the mapping of one core, and how it is part of the whole.
+"""Ranks partitioned over cores: the nest of one core, and the partitioning of the whole work.
 
 A memory may feed several copies of its inner part (``instances: {cores: 24}``). A mapping
 partitions ranks over them (``spatial: {cores: H}``): each core runs the same loops on its part, as
 the mapping of a smaller problem. All parts but the last have one size, so that few problems stand
-for all. Under a mask over a partitioned rank each part is a problem of its own, ordered by work."""
+for all. Under a mask over a partitioned rank each part is a problem of its own, ordered by work.
+"""
 
 from __future__ import annotations
 
@@ -37,18 +38,18 @@ from .tiling import Tiling, build_tiling, tile_size
 
 
 def unfused_reference(nests: Sequence[Bound]) -> Mapping:
-    """The mapping of nests in which every Einsum is done one point after the other.
+    """Return the unfused mapping of some nests: every Einsum runs one point after the other.
 
     Parameters
     ----------
     nests : sequence of Bound
-        Each has some of the Einsums. Where they cut a rank of the cascade in other sizes, that of
-        the first is taken.
+        Nests that each have some of the Einsums. If they cut a rank of the cascade into different
+        sizes, the first nest decides.
     """
     tiles: dict[str, Tile] = {}
     for bound in nests:
         for t in bound.mapping.tiles:
-            # Which of the cascade's own tiles have sizes of the mapping's choice.
+            # Only members of the cascade's own partitions have sizes that the mapping chooses.
             if t.member in bound.program.rank_of:
                 tiles.setdefault(t.member, replace(t, size=bound.tiling.shapes[t.member]))
     tensors = dict.fromkeys(
@@ -74,19 +75,20 @@ def unfused_reference(nests: Sequence[Bound]) -> Mapping:
 
 
 def _ranks_of(e: BoundEinsum) -> tuple[str, ...]:
-    """Its ranks; of those that the cascade cuts the tiles, outermost first."""
+    """Return the ranks of an Einsum; for ranks that the cascade cuts, their tiles, outermost
+    first."""
     return tuple(v.upper() for axis in e.axes for v, _ in axis.variables)
 
 
 def cross_core_dependences(
     bound: Bound, s: RankPartition, replicated: frozenset[str]
 ) -> Iterator[str]:
-    """Tensors that one instance makes and another needs, and no memory of both holds.
+    """Yield tensors that one core makes, another one needs, and no common memory holds.
 
     Parameters
     ----------
     replicated : frozenset of str
-        Einsums that each instance runs for itself.
+        Einsums that each core runs for itself.
     """
     if s.rank in bound.program.parallel:
         return
@@ -106,9 +108,11 @@ def cross_core_dependences(
 
 
 def replicated_einsums(bound: Bound, s: RankPartition) -> frozenset[str]:
-    """Einsums that each chip of a ring runs for itself: they have no part of the rank that is
-    spread, and what has one needs what they make, or another of them does. Results of the whole
-    cascade are none: they are there once."""
+    """Return the Einsums that each core of a ring runs for itself.
+
+    They do not iterate over the partitioned rank, and their results are needed by an Einsum that
+    does, or by another replicated one. Results of the whole cascade are excluded: they exist once.
+    """
     if not bound.architecture.memories[s.level].ring or s.rank in bound.program.parallel:
         return frozenset()
     found: set[str] = set()
@@ -126,7 +130,7 @@ def replicated_einsums(bound: Bound, s: RankPartition) -> frozenset[str]:
 
 
 def _handed(bound: Bound) -> Iterator[tuple[BoundEinsum, BoundEinsum, AccessMap]]:
-    """Every read of what an Einsum made: who reads, who made it, and the read."""
+    """Yield every read of an Einsum's result: the reader, the producer, and the access."""
     for e in bound.einsums:
         for operand, access_map in zip(e.operands, e.reads, strict=True):
             producer = bound.producer(operand)
@@ -139,16 +143,16 @@ def _is_held(bound: Bound, e: BoundEinsum, tensor: str, s: RankPartition) -> boo
 
 
 def iterations_of_core(bound: Bound) -> int:
-    """What an instance has to do, in iterations of all Einsums."""
+    """Return the iterations of all Einsums of a core: a measure of its work."""
     return sum(e.iterations for e in bound.einsums)
 
 
 BindShapes = Callable[[Program, Mapping, dict[str, int]], Bound]
-"""Binds a mapping of a cascade to shapes."""
+"""Function that binds a mapping of a cascade to shapes."""
 
 
 def is_partitioned(mapping: Mapping) -> bool:
-    """Whether a mapping spreads any rank over instances."""
+    """Return whether a mapping partitions any rank over cores."""
     return any(level.spatial for level in mapping.nest)
 
 
@@ -160,23 +164,24 @@ def bind_partitioned(
     bind_one: BindShapes,
     bind_whole: BindShapes,
 ) -> Bound:
-    """Bind a mapping that spreads ranks: the mapping of one instance, and what it is part of.
+    """Bind a mapping with partitioned ranks: the nest of one core, with the partitioning of the
+    whole.
 
     Parameters
     ----------
     shapes : dict
-        Those of the whole work.
+        Shapes of the whole work.
     bind_one : callable
-        Binds the mapping of an instance, and refuses what is not legal.
+        Function that binds the mapping of a core, and refuses an illegal one.
     bind_whole : callable
-        Binds all of the work without asking whether it is legal.
+        Function that binds all of the work, legal or not.
 
     Raises
     ------
     SpecError
-        There is no such rank, or nothing that it could be spread over.
+        A rank does not exist, or the memory feeds no such cores.
     MappingError
-        The ranks cannot be worked on in parts, or an instance would need what is in another.
+        The ranks cannot be partitioned, or a core would need data of another one.
     """
     inner = _mapping_of_core(mapping)
     sizes = {t.member: tile_size(t, architecture) or 1 for t in inner.tiles}
@@ -210,7 +215,7 @@ def bind_partitioned(
 def _with_whole_lengths(
     program: Program, spread: tuple[RankPartition, ...], tiling: Tiling
 ) -> Program:
-    """The cascade whose indices know how long ranks are that are in parts."""
+    """Return the cascade with the whole lengths of partitioned ranks in its indices."""
     for s in spread:
         if s.parts > 1:
             program = program.memo(
@@ -221,17 +226,17 @@ def _with_whole_lengths(
 
 @dataclass(frozen=True, slots=True)
 class _BoundParts:
-    """The problems of instances, each bound once."""
+    """Nests of cores, each bound once."""
 
     program: Program
     mapping: Mapping
     tiling: Tiling
     bind: BindShapes
     known: dict[tuple[int, ...], Bound] = field(default_factory=dict)
-    """By the numbers of parts."""
+    """Bound nests by the numbers of parts."""
 
     def of(self, spread: tuple[RankPartition, ...], kinds: PartKinds) -> Bound:
-        """The mapping of an instance that has parts of these kinds."""
+        """Return the nest of a core that has parts of some kinds."""
         numbers = tuple(s.kinds[kind][0] for s, kind in zip(spread, kinds, strict=True))
         if numbers not in self.known:
             program = self.program
@@ -247,7 +252,7 @@ class _BoundParts:
 def _masked(
     program: Program, spread: tuple[RankPartition, ...], mapping: Mapping
 ) -> list[RankPartition]:
-    """Spread ranks under a mask: one of them at the most."""
+    """Return the partitioned ranks under a mask, at most one."""
     found = [s for s in spread if s.parts > 1 and has_mask_over(program, s.rank)]
     if len(found) > 1:
         names = " and ".join(s.rank for s in found)
@@ -259,10 +264,10 @@ def _masked(
 def _balanced(
     spread: tuple[RankPartition, ...], at: int, parts: _BoundParts
 ) -> tuple[RankPartition, ...]:
-    """Spread ranks, with parts of one under a mask that take as long as one another."""
+    """Return the partitions with balanced parts of the rank under a mask."""
     masked = spread[at]
     even = replace(masked, work_order=tuple(range(masked.parts)))
-    # The sample is the last whole part.
+    # The last whole part is the sample.
     number = max(0, masked.parts - 1 - masked.ragged)
     kinds = tuple(number if i == at else 0 for i in range(len(spread)))
     sample = parts.of((*spread[:at], even, *spread[at + 1 :]), kinds)
@@ -275,7 +280,7 @@ def _balanced(
 def _ordered_by_work(
     spread: tuple[RankPartition, ...], at: int, parts: _BoundParts
 ) -> tuple[RankPartition, ...]:
-    """Spread ranks, with the parts of one under a mask in the order of what there is to do."""
+    """Return the partitions with the parts of the rank under a mask ordered by work."""
     masked = spread[at]
     if masked.parts > MAX_MASKED_PARTS:
         text = (
@@ -294,20 +299,20 @@ def _ordered_by_work(
 
 
 def _mapping_of_core(mapping: Mapping) -> Mapping:
-    """What an instance runs."""
+    """Return the mapping of one core."""
     levels = (replace(level, spatial=(), ring=()) for level in mapping.nest)
     return replace(mapping, nest=tuple(level for level in levels if level.loops))
 
 
 def _shapes(tiling: Tiling, spread: tuple[RankPartition, ...], kinds: PartKinds) -> dict[str, int]:
-    """Shapes of the problem of an instance."""
+    """Return the shapes of one core's problem."""
     found = dict(tiling.shapes)
     for s, kind in zip(spread, kinds, strict=True):
         found[s.rank] = s.extent(kind)
         declared = tiling.program.rank_of.get(s.rank)
         if s.parts > 1 and declared is not None and declared.family is not None:
-            # The cascade's own tiles: all of the rank follows from them. One part is all of it, and
-            # its last tile may be shorter.
+            # The whole rank follows from the cascade's own tiles. A single part is the whole rank,
+            # whose last tile may be shorter.
             found.pop(declared.family, None)
     return found
 
@@ -315,7 +320,7 @@ def _shapes(tiling: Tiling, spread: tuple[RankPartition, ...], kinds: PartKinds)
 def _rank_partitions(
     mapping: Mapping, architecture: Architecture, tiling: Tiling
 ) -> Iterator[RankPartition]:
-    """Every rank that is spread, with the size of its parts."""
+    """Yield the partitions of a mapping with the sizes of their parts."""
     names = [m.name for m in architecture.memories]
     for level in mapping.nest:
         if level.spatial and level.level not in names:
@@ -328,7 +333,7 @@ def _rank_partitions(
             found = _rank_partition(
                 level, asked, tiling, left[asked.instances], names.index(level.level)
             )
-            # Of 24 cores, with H in 6 parts, 4 are left for each part of the next rank.
+            # With 24 cores and H in 6 parts, each part of the next rank has 4 cores.
             left[asked.instances] //= found.parts
             yield found
 
@@ -336,11 +341,11 @@ def _rank_partitions(
 def _rank_partition(
     level: NestLevel, asked: SpreadRank, tiling: Tiling, available: int, number: int
 ) -> RankPartition:
-    """One rank in parts, at most as many as there are instances for it."""
+    """Return the partition of one rank, with at most as many parts as there are cores."""
     declared = tiling.program.rank_of.get(asked.rank)
     if asked.rank in tiling.shapes and not (declared is not None and declared.partition):
         rank, extent = asked.rank, tiling.shapes[asked.rank]
-        # 10 heads for 4 instances are parts of 3, 3, 3 and 1.
+        # 10 heads on 4 cores are parts of 3, 3, 3 and 1.
         part = -(-extent // min(asked.parts or available, extent))
     else:
         member = tiling.members.get(asked.rank)
@@ -355,7 +360,7 @@ def _rank_partition(
             text = f"{asked.rank} is a tile, of which each instance has one: it has no parts"
             hint = f"write {member.rank}: {asked.parts}, or leave out the number"
             raise SpecError(Problem(text, level.span, hint))
-        # One tile for each instance, as the mapping cuts them.
+        # Each core has one tile, as the mapping cuts them.
         rank, extent = member.rank, tiling.shapes[member.rank]
         part = min(extent, member.stride)
     parts = -(-extent // part)
@@ -378,7 +383,7 @@ def _rank_partition(
 
 
 def _no_instances(level: NestLevel, asked: SpreadRank, there: dict[str, int]) -> Problem:
-    """That a memory does not feed what a rank is spread over."""
+    """Return the problem of a memory that does not feed the cores of a partitioned rank."""
     hint = f"give {level.level} in the architecture 'instances: {{{asked.instances}: 4}}'"
     if there:
         hint = did_you_mean(asked.instances, there) or f"there are: {', '.join(there)}"
@@ -387,7 +392,7 @@ def _no_instances(level: NestLevel, asked: SpreadRank, there: dict[str, int]) ->
 
 
 def _illegal(bound: Bound, spread: tuple[RankPartition, ...]) -> Iterator[str]:
-    """Why ranks cannot be worked on in parts, each with all it needs."""
+    """Yield the reasons why ranks cannot be partitioned so that each core has all it needs."""
     for s in spread:
         variable = s.variable
         users = [e for e in bound.einsums if variable in e.variables]
@@ -413,8 +418,7 @@ def _illegal(bound: Bound, spread: tuple[RankPartition, ...]) -> Iterator[str]:
 
 
 def _over_all(bound: Bound, s: RankPartition) -> Iterator[str]:
-    """Einsums that go over a rank of whose tiles instances have parts: they would do what one
-    instance has of it."""
+    """Yield Einsums that iterate over a whole rank whose tiles are partitioned over cores."""
     declared = bound.program.rank_of.get(s.rank)
     family = None if declared is None else declared.family
     if family is not None and s.parts > 1:
@@ -425,7 +429,7 @@ def _over_all(bound: Bound, s: RankPartition) -> Iterator[str]:
 
 
 def _non_local_accesses(tiling: Tiling, e: BoundEinsum, s: RankPartition) -> Iterator[str]:
-    """Accesses that need more of a tensor than the part of their instance."""
+    """Yield accesses that need more of a tensor than the part of their core."""
     for access_map in e.access_maps:
         for index in access_map.access.indices:
             if not _is_of_part(tiling, access_map.access, index, s):
@@ -435,8 +439,10 @@ def _non_local_accesses(tiling: Tiling, e: BoundEinsum, s: RankPartition) -> Ite
 
 
 def _uneven(tiling: Tiling, spread: tuple[RankPartition, ...]) -> Iterator[str]:
-    """Ranks that the cascade cuts into tiles of which the last is shorter: an instance would take
-    its own last one for as long as the others."""
+    """Yield partitioned ranks that the cascade cuts into tiles with a shorter last one.
+
+    The last tile of every core's part would then count as a whole one.
+    """
     for s in spread:
         declared = tiling.program.rank_of.get(s.rank)
         if s.parts == 1 or declared is None or declared.family is None:
@@ -452,7 +458,8 @@ def _uneven(tiling: Tiling, spread: tuple[RankPartition, ...]) -> Iterator[str]:
 
 
 def _is_of_part(tiling: Tiling, access: Access, index: Index, s: RankPartition) -> bool:
-    """Whether what an index goes over is in the part of an instance, or there for all of them."""
+    """Return whether a core has all elements that an index addresses, in its part or in a shared
+    one."""
     return (
         s.variable not in index.variables
         or _in_order(tiling, index, s)
@@ -461,8 +468,11 @@ def _is_of_part(tiling: Tiling, access: Access, index: Index, s: RankPartition) 
 
 
 def _in_order(tiling: Tiling, index: Index, s: RankPartition) -> bool:
-    """Whether parts of a rank are parts of what an index goes over: the rank itself, or all of a
-    rank that the cascade cuts, whose outermost part is spread (of which there is more than one)."""
+    """Return whether parts of a rank are parts of what an index addresses.
+
+    The index is the rank itself, or all of a rank that the cascade cuts and whose outermost tiles
+    with more than one iteration are partitioned.
+    """
     if not isinstance(index, Affine):
         return False
     program = tiling.program

@@ -1,7 +1,8 @@
 """Dataflow of a cascade: the producer of each operand, and accesses to the same elements.
 
-These are facts of the cascade alone: no loop and no machine changes them. They are worked out
-once, when a mapping is bound, and carried by every Einsum (``BoundEinsum.operands``)."""
+The cascade alone decides these facts; loops and machines do not change them. Binding derives them
+once, and every Einsum carries its own (``BoundEinsum.operands``).
+"""
 
 from __future__ import annotations
 
@@ -14,28 +15,28 @@ from einsum_cascade.ir import Access, Affine, AffineTerm, Einsum, Index, Program
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SameElements:
-    """A reader of the same elements, or of more, as long as it goes over all of some ranks."""
+    """Access that reads at least the same elements, if it iterates over all of some ranks."""
 
     einsum: str
     number: int
-    """The access's place among what that Einsum reads."""
+    """Position of the access among the Einsum's reads."""
     whole: frozenset[str]
-    """Their variables."""
+    """Variables of those ranks."""
 
 
 def same_elements(program: Program, access: Access) -> tuple[SameElements, ...]:
-    """Accesses that touch what one does, where inner variables go over all of their ranks.
+    """Return the accesses to the same elements that differ only in variables over whole ranks.
 
     Parameters
     ----------
     program : Program
     access : Access
-        One that is read.
+        Access that an Einsum reads.
 
     Returns
     -------
     tuple of SameElements
-        In the order of the cascade; none that is written the same.
+        Accesses in the order of the cascade, without equal ones.
     """
     found: list[SameElements] = []
     for e in program.einsums:
@@ -49,10 +50,11 @@ def same_elements(program: Program, access: Access) -> tuple[SameElements, ...]:
 
 
 def _renamed(program: Program, there: Access, here: Access) -> frozenset[str] | None:
-    """Variables of one access over all of which it touches what another does over all of its own;
-    None if they do not touch the same.
+    """Return the variables that one access must cover for two accesses to touch the same
+    elements.
 
-    A variable of several indices ties them to one another: it is none of these.
+    The result is None if they do not touch the same. A variable that occurs in several indices ties
+    the indices to one another and is never among the variables.
     """
     once_there, once_here = _occurring_once(there), _occurring_once(here)
     found: set[str] = set()
@@ -78,12 +80,13 @@ def _occurrences(access: Access) -> Iterator[str]:
         if isinstance(index, Affine):
             yield from (t.variable for t in index.terms if t.variable)
         else:
-            # What a gather looks up counts as tied: twice is enough.
+            # Variables inside a gather count as tied: two occurrences suffice.
             yield from (*index.variables, *index.variables)
 
 
 def _same_values(program: Program, one: Affine, other: Affine) -> tuple[str, str] | None:
-    """The only variables in which two indices differ, if all of their values give the same."""
+    """Return the only variables in which two indices differ, if all of their values give the
+    same elements."""
     left = Counter(one.terms)
     right = Counter(other.terms)
     only_left, only_right = [*(left - right).elements()], [*(right - left).elements()]
@@ -103,7 +106,7 @@ def _same_values(program: Program, one: Affine, other: Affine) -> tuple[str, str
     between = constants[1] - constants[0]
     if a.coefficient == b.coefficient:
         return None if between else (a.variable, b.variable)
-    # 1 - d of d in 0, 1 is 1, 0: it ends where the other begins.
+    # 1 - d for d in 0, 1 gives 1, 0: it ends where the other begins.
     rank = program.rank_of.get(a.variable.upper())
     length = None if rank is None or a.shapes else rank.shape
     if a.coefficient != -b.coefficient or length is None:
@@ -113,9 +116,9 @@ def _same_values(program: Program, one: Affine, other: Affine) -> tuple[str, str
 
 
 def _ends_sooner(program: Program, one: str, other: str) -> bool:
-    """Whether the last part of a rank may be short for one variable, where it is not for another.
+    """Return whether the last part of a rank may be short for one variable but not for another.
 
-    Of ``K[p1*P0 + p0]`` there is nothing beyond it; of ``KD[p1, m0]`` there may be.
+    ``K[p1*P0 + p0]`` has nothing beyond the rank; ``KD[p1, m0]`` may.
     """
     mine, theirs = (program.rank_of.get(v.upper()) for v in (one, other))
     families = [None if rank is None else rank.family for rank in (mine, theirs)]
@@ -123,20 +126,20 @@ def _ends_sooner(program: Program, one: str, other: str) -> bool:
 
 
 def _summed_constants(terms: list[AffineTerm]) -> int | None:
-    """The sum of the constants among some terms, if it depends on no shape."""
+    """Return the sum of the constants among some terms; None if a shape is among them."""
     constants = [t for t in terms if not t.variable]
     return None if any(t.shapes for t in constants) else sum(t.coefficient for t in constants)
 
 
 def _as_long(program: Program, one: str, other: str) -> bool:
-    """Whether two ranks are declared to have as many coordinates."""
+    """Return whether two ranks are declared to have equal lengths."""
     return one == other or not _declared_like(program, one).isdisjoint(
         _declared_like(program, other)
     )
 
 
 def _declared_like(program: Program, rank: str) -> frozenset[str]:
-    """A rank, and those that it is declared like, one after the other."""
+    """Return a rank and those that its length is declared to equal, directly or indirectly."""
     found: list[str] = []
     name: str | None = rank
     while name is not None and name not in found:
@@ -148,58 +151,59 @@ def _declared_like(program: Program, rank: str) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DisplacedIndex:
-    """An index that is read at another place than the one that is written.
+    """Index that is read at another position than the written one.
 
-    ``RM[m1, p]`` of a tensor written as ``RM[m1+1, p]`` is read one iteration ``before``:
-    ``m1``. An index that is ``fixed`` is the start or the end of the rank, as in ``RM[M1, p]``.
-    An index that is neither reads beyond the tile that a loop has left.
+    ``RM[m1, p]`` of a tensor written as ``RM[m1+1, p]`` is read one iteration ``before``: ``m1``. A
+    ``fixed`` index is the start or the end of the rank, as in ``RM[M1, p]``. An index that is
+    neither reads beyond the tile that a loop has left.
     """
 
     variables: frozenset[str]
-    """Those of both places: a loop over none of them leaves the two in one tile."""
+    """Variables of both positions: a loop over other variables leaves both in one tile."""
     written: frozenset[str]
-    """Those of where it is written: tiles that no loop over them brings hold all of its places."""
+    """Variables of the written position: a tile that no loop over them changes holds all
+    positions."""
     before: str | None = None
     fixed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operand:
-    """One access on the right of an Einsum and, unless it is an input, who writes it.
+    """Access on the right of an Einsum, with its producer unless it is an input.
 
-    ``RM[m1, p]`` on the right, of what is written as ``RM[m1+1, p]``, is read ``earlier``,
-    with ``shifts`` ``(("m1", 1),)``; ``RD[M1, p]`` is read at the end of ``m1``.
+    ``RM[m1, p]`` of a tensor written as ``RM[m1+1, p]`` is read ``earlier``, with ``shifts``
+    ``(("m1", 1),)``; ``RD[M1, p]`` is read at the end of ``m1``.
     """
 
     access: Access
     producer: str | None = None
-    """The Einsum that writes it; None for an input."""
+    """Einsum that writes the operand; None for an input."""
     earlier: bool = False
-    """Whether it is a running value from before this iteration."""
+    """True for a running value from before this iteration."""
     ends: frozenset[str] = frozenset()
-    """Ranks' variables along which a running value is read after the rank is done."""
+    """Variables of ranks after whose end a running value is read."""
     last: frozenset[str] = frozenset()
-    """Variables along which a running value is taken at its start or its end."""
+    """Variables along which a running value is read at its start or its end."""
     shifts: tuple[tuple[str, int], ...] = ()
-    """By how many iterations of which variable an element was written before."""
+    """Pairs of a variable and the number of iterations since the element was written."""
     ahead: tuple[frozenset[str], ...] = ()
-    """Variables of each index at which a later iteration may write what is read now."""
+    """Variables of each index at which a later iteration may write the element."""
     displaced: tuple[DisplacedIndex, ...] = ()
-    """Indices that are read at another place than they are written."""
+    """Indices that are read at another position than they are written."""
     initial: bool = False
-    """Whether it reads what ``init`` wrote, and nothing else."""
+    """True if the access reads only what ``init`` wrote."""
     initial_if_single: tuple[str, ...] = ()
-    """Variables of which one iteration makes it read what ``init`` wrote, and nothing else."""
+    """Variables with which, in one iteration, the access reads only what ``init`` wrote."""
     readers: tuple[str, ...] = ()
-    """All Einsums that read just this, itself included, in the order of the cascade."""
+    """Einsums that read the same access, this one included, in the order of the cascade."""
     same: tuple[SameElements, ...] = ()
-    """Accesses that touch the same elements, as far as ranks lie inside of what a memory holds."""
+    """Accesses to the same elements, if a memory holds the ranks in which they differ."""
 
 
 def operands_of(program: Program) -> dict[str, tuple[Operand, ...]]:
-    """What every Einsum of a cascade reads, by the Einsum's name, in the order of its reads.
+    """Return the operands of every Einsum of a cascade, by name, in the order of its reads.
 
-    The running maximum of one-pass attention is read as it was a tile of keys before, and its
+    One-pass attention reads its running maximum of the tile of keys before, and its
     denominator at the end:
 
     >>> from einsum_cascade import Cascade
@@ -253,7 +257,7 @@ def _operand(program: Program, access: Access, readers: tuple[str, ...]) -> Oper
 
 
 def _is_earlier(target: Access, access: Access) -> bool:
-    """Whether what is written at ``m1 + 1`` of some rank is read at ``m1``."""
+    """Return whether a tensor written at ``m1 + 1`` of some rank is read at ``m1``."""
     return any(
         isinstance(wrote, Affine)
         and isinstance(read, Affine)
@@ -265,7 +269,7 @@ def _is_earlier(target: Access, access: Access) -> bool:
 
 
 def _ends(program: Program, producer: Einsum, access: Access) -> Iterator[str]:
-    """Variables of running ranks that an access is past the end of (``RD[M1, p]``)."""
+    """Yield the variables of iterative ranks past whose end an access reads (``RD[M1, p]``)."""
     for rank in program.iterative.get(access.tensor, ()):
         variable = rank.lower()
         for wrote, read in zip(producer.target.indices, access.indices, strict=True):
@@ -286,13 +290,13 @@ def _shifts(target: Access, access: Access) -> Iterator[tuple[str, int]]:
 
 
 def _written_by_now(wrote: Index, read: Index) -> bool:
-    """Whether a read stays at the coordinate just written, or behind it."""
+    """Return whether a read stays at the coordinate just written, or behind it."""
     if read == wrote:
         return True
     if not isinstance(wrote, Affine) or not isinstance(read, Affine):
         return False
     if not read.variables:
-        # The start of a rank is written first; what lies beyond the end is another matter.
+        # The start of a rank is written first; ``ends`` covers reads beyond its end.
         return not read.terms or wrote.offset == 1
     if wrote.offset is None or read.offset is None:
         return False

@@ -1,8 +1,9 @@
 """Masks of a bound mapping: the band of each mask, and the tiles and steps that are skipped.
 
-A masked Einsum skips every iteration in which its mask lets nothing through. Where all masked
-Einsums of a step agree and the others provably do nothing then (``einsum_cascade.no_op_steps``),
-the whole step is skipped."""
+A masked Einsum skips every iteration whose points its mask drops. If all masked Einsums of a step
+agree and the others provably do nothing then (``einsum_cascade.no_op_steps``), the whole step is
+skipped.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +25,15 @@ from .record import Bound, BoundEinsum, nest_space
 from .tiling import Tiling
 
 Form = dict[str, int]
-"""Whole numbers by rank variable that are multiplied with it and added up; "" has the constant."""
+"""Integer coefficients by rank variable; the name "" has the constant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedForms:
-    """``low <= left - right <= high``, or so of what is left of both when they are divided by a
-    number and rounded down; None: no end."""
+    """Comparison ``low <= left - right <= high``; None: no bound.
+
+    With a ``divisor`` both forms are divided by it and rounded down first.
+    """
 
     left: Form
     right: Form
@@ -40,18 +43,18 @@ class ComparedForms:
 
 
 def compared(comparison: ir.Relational, numbers: Mapping[str, int]) -> ComparedForms | None:
-    """A comparison of forms, or of two that are divided by the same number and rounded down.
+    """Return a comparison of forms, or of two forms divided by one number and rounded down.
 
     Parameters
     ----------
     comparison : Relational
     numbers : mapping
-        Shapes and whole parameters by name.
+        Shapes and integer parameters by name.
 
     Returns
     -------
     ComparedForms or None
-        None where it is neither, or says that something is different.
+        None for other comparisons, and for ``!=``.
     """
     left, right = (_quotient(x, numbers) for x in (comparison.left, comparison.right))
     if left is None or right is None or left[1] != right[1]:
@@ -65,7 +68,7 @@ def compared(comparison: ir.Relational, numbers: Mapping[str, int]) -> ComparedF
 
 
 def _quotient(node: ir.Expression, numbers: Mapping[str, int]) -> tuple[Form, int] | None:
-    """A form, and what it is divided by before it is rounded down."""
+    """Return a form and its divisor; None for other expressions."""
     match node:
         case ir.Call(
             function="floor", arguments=(ir.Binary(operator="/", left=above, right=below),)
@@ -88,11 +91,12 @@ def _linear(node: ir.Expression, numbers: Mapping[str, int]) -> Form | None:
 
 
 _BEYOND_ANY_DISTANCE = 1 << 80
-"""Farther than any two coordinates are apart."""
+"""Distance larger than that of any two coordinates."""
 
 
 def scale_of(tiling: Tiling, axis: Axis) -> int:
-    """Elements of the rank per unit of an axis: the members that are not gone along."""
+    """Return the elements of the rank per unit of an axis that has only some of the rank's
+    members."""
     rank = tiling.program.rank_of.get(axis.name)
     if rank is None or not rank.partition:
         return 1
@@ -110,23 +114,24 @@ def band_of(
     *,
     within: bool = False,
 ) -> tuple[RankBand | None, bool]:
-    """The band that holds all of an Einsum's mask, or None, and whether it is all of the mask.
+    """Return the narrowest band known to hold an Einsum's mask, and whether it is exactly the
+    mask.
 
-    A comparison that is no band (of the end of a tile: ``p1*M0 + m0 < M``) only cuts off more. Of
-    masks of which one or another lets a point through it is the one that holds all of them.
+    A comparison that is no band (such as the end of a tile: ``p1*M0 + m0 < M``) only drops more
+    points. For a disjunction of masks the band encloses all of them. The band is None if there is
+    none.
 
     Parameters
     ----------
     tiling : Tiling
     e : BoundEinsum
-        Masked.
+        Masked Einsum.
     numbers : dict
-        Shapes and whole parameters by name.
+        Shapes and integer parameters by name.
     tiles : TileMultiples
-        Of the mapping.
+        Sizes of the mapping's tiles.
     within : bool
-        Whether one of several such masks is meant instead, the one of most points: what other
-        loops leave out is outside of it, too.
+        True to return the largest band of a disjunction instead: a bound of what other loops skip.
     """
     where = e.einsum.where
     assert where is not None, "masked Einsums only"
@@ -134,7 +139,7 @@ def band_of(
         return None, False
     found, exact = _BandFinder(tiling, e.axes, numbers, tiles, within).of(where)
     if found is not None and found.low > found.high and tiles.known:
-        # Of blocks there is nothing where they are drawn together: they stay as wide as they are.
+        # A band of blocks is empty if it is narrowed too far: keep its full width.
         single = TileMultiples(known=True, sizes=dict.fromkeys(tiles.sizes, 1))
         if single != tiles:
             return band_of(tiling, e, numbers, single, within=within)
@@ -142,8 +147,8 @@ def band_of(
 
 
 def bands_of_several(bound: Bound, e: BoundEinsum) -> tuple[RankBand, ...]:
-    """Bands of which one or another lets through each point that an Einsum's mask does; empty where
-    its mask is none of this kind.
+    """Return the bands whose union is an Einsum's mask; empty if the mask is no such
+    disjunction.
 
     Parameters
     ----------
@@ -159,7 +164,7 @@ def bands_of_several(bound: Bound, e: BoundEinsum) -> tuple[RankBand, ...]:
 
 
 def integer_constants(bound: Bound) -> dict[str, int]:
-    """Whole numbers by name: shapes, and parameters that are whole."""
+    """Return integers by name: shapes, and integer parameters."""
     parameters = {
         p.name: int(p.default)
         for p in bound.program.parameters
@@ -170,7 +175,7 @@ def integer_constants(bound: Bound) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class _BandFinder:
-    """What bands of conditions depend on."""
+    """Finder of the bands of conditions."""
 
     tiling: Tiling
     axes: tuple[Axis, ...]
@@ -179,13 +184,14 @@ class _BandFinder:
     within: bool
 
     def of(self, condition: Condition) -> tuple[RankBand | None, bool]:
-        """The band of conditions that must all hold, and whether it is all of them."""
+        """Return the band of conditions that must all hold, and whether it is exact."""
         found: RankBand | None = None
         exact = True
         for conjunct in conjuncts(condition):
             part, whole = self._part(conjunct)
             if part is None:
-                # Alternatives between other ranks only cut off more, as what is no band does.
+                # A disjunction between other ranks only drops more points, as a comparison without
+                # a band does.
                 if not whole and (self.within or not isinstance(conjunct, Logical)):
                     return None, False
                 exact = False
@@ -197,8 +203,10 @@ class _BandFinder:
         return found, exact
 
     def _part(self, condition: Condition) -> tuple[RankBand | None, bool]:
-        """The band of one condition and whether it is all of it; None and whether there may be a
-        band without it."""
+        """Return the band of one condition, and whether it is exact.
+
+        Without a band, the second value tells whether the other conditions may still give one.
+        """
         if isinstance(condition, Relational):
             known = compared(condition, self.numbers)
             part = (
@@ -228,21 +236,21 @@ def _largest(parts: list[RankBand], shapes: Mapping[str, int]) -> RankBand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TileMultiples:
-    """Elements of which all tiles are multiples, by rank; not ``known``: those of any mapping."""
+    """Divisors of all tile sizes by rank; not ``known``: tiles of any mapping."""
 
     known: bool
     sizes: Mapping[str, int]
 
     def slack(self, known: ComparedForms, sides: Iterable[str | None]) -> int:
-        """How far two forms may be apart, beyond multiples of their divisor, for which tiles hold
-        points of one and the same block, or of blocks so many apart.
+        """Return the distance of two forms, beyond multiples of their divisor, that tiles may
+        add.
 
-        Of single elements as far as the ends of a block. Tiles, and blocks, are made of pieces of
-        some length: what is in two pieces' tiles is in them whole, and with their last element
-        their first. So do the first ones of a block's last piece and of its first.
+        For single elements that is the distance between the ends of a block. Tiles and blocks
+        consist of pieces of some length. A tile that touches a piece holds all of it, so that only
+        distances between whole pieces count.
         """
         if not self.known:
-            # No mapping leaves out what is no further apart than whole blocks.
+            # No mapping skips points that are no further apart than whole blocks.
             return 0
         piece = known.divisor
         for form, side in zip((known.left, known.right), sides, strict=True):
@@ -257,12 +265,12 @@ ANY_SIZES = TileMultiples(known=False, sizes={})
 def _band_of_comparison(
     tiling: Tiling, axes: tuple[Axis, ...], known: ComparedForms, tiles: TileMultiples
 ) -> RankBand | None:
-    """One comparison as a band that is open on one side, or on none."""
+    """Return a comparison as a band, bounded on one side or on both."""
     form = dict(known.left)
     for name, value in known.right.items():
         form[name] = form.get(name, 0) - value
     constant = form.pop("", 0)
-    # left - right is plus - minus + constant: of m <= p + 3 it is m - p - 3, so that m - p is at
+    # left - right is plus - minus + constant: m <= p + 3 is m - p - 3 <= 0, so that m - p is at
     # most 3.
     signs = _signs(tiling, axes, form)
     if signs is None:
@@ -280,7 +288,7 @@ def _band_of_comparison(
         if known.high is None
         else known.high * known.divisor + slack - constant
     )
-    # One rank, subtracted: -p + 3 <= 0 is the band of p from 3 on.
+    # A single rank is subtracted: -p + 3 <= 0 is the band of p from 3 on.
     if plus is None:
         assert minus is not None, "a comparison has a rank"
         return RankBand(plus=minus, minus=None, low=-high, high=-low)
@@ -288,7 +296,7 @@ def _band_of_comparison(
 
 
 def _added(tiling: Tiling, axes: tuple[Axis, ...], form: Form) -> str | None:
-    """The only rank of a form, if it is added."""
+    """Return the only rank of a form, if the form adds it."""
     signs = _signs(tiling, axes, {v: c for v, c in form.items() if v})
     return signs[0] if signs is not None and signs[1] is None else None
 
@@ -296,15 +304,15 @@ def _added(tiling: Tiling, axes: tuple[Axis, ...], form: Form) -> str | None:
 def _signs(
     tiling: Tiling, axes: Iterable[Axis], form: dict[str, int]
 ) -> tuple[str | None, str | None] | None:
-    """The rank that is added and the one subtracted; None if it is not so simple."""
+    """Return the rank that is added and the one subtracted; None for other forms."""
     found: dict[int, str] = {}
     left = {v: c for v, c in form.items() if c}
     for axis in axes:
         given = [left.pop(v, 0) for v, _ in axis.variables]
         if not any(given):
             continue
-        # m1*M0 + m0 has coefficients that are the strides of the axis, 256 and 1: it is the
-        # position along it, added or subtracted.
+        # m1*M0 + m0 has the strides of the axis as coefficients, 256 and 1: it is the position
+        # along the axis.
         sign = given[-1]
         if abs(sign) != 1 or sign in found or scale_of(tiling, axis) != 1:
             return None
@@ -327,10 +335,10 @@ class _MaskWindows:
 
 
 def skip_masked_tiles(bound: Bound) -> Bound:
-    """The mapping with the windows of its masked Einsums, and of steps that are idle.
+    """Return the mapping with the windows of its masked Einsums and of no-op steps.
 
-    Where a mask is no band, or a step is not idle, nothing is left out; its
-    ``masking_notes`` then says so.
+    Nothing is skipped if a mask is no band, or if a step is not a no-op; ``masking_notes`` then
+    says so.
     """
     if all(e.einsum.where is None for e in bound.einsums):
         return bound
@@ -354,18 +362,18 @@ def skip_masked_tiles(bound: Bound) -> Bound:
 
 @dataclass(frozen=True, kw_only=True)
 class MaskBands:
-    """Bands of masked Einsums by name, and the Einsums whose masks are none that can be used."""
+    """Bands of masked Einsums by name, and the masked Einsums without a usable band."""
 
     bands: dict[str, RankBand]
     partially_masked: frozenset[str]
-    """Whose masks leave out points inside their bands, too."""
+    """Einsums whose masks drop points inside their bands, too."""
     without: dict[bool, list[str]]
-    """By whether the mask depends on data."""
+    """Einsums without a band, by whether their mask depends on data."""
 
 
 def bands_of_any(bound: Bound) -> MaskBands:
-    """The bands that masks are, as far as other loops than a mapping's can use them: what any
-    mapping runs has a point of theirs.
+    """Return bands of masks that hold for the loops of any mapping: each mapping runs their
+    points.
 
     Parameters
     ----------
@@ -376,11 +384,10 @@ def bands_of_any(bound: Bound) -> MaskBands:
 
 
 def _mask_bands(bound: Bound, tiles: TileMultiples, *, any_loops: bool = False) -> MaskBands:
-    """The bands that the masks of a mapping's Einsums are, in tiles of some sizes.
+    """Return the bands of a mapping's masks, for tiles of some sizes.
 
-    Equal bands look equal, in whatever order their comparisons are written. ``any_loops``: whether
-    bands are told that other loops than the mapping's can use, and of masks of which one or
-    another lets a point through, one.
+    Equal bands look equal, whatever the order of their comparisons. With ``any_loops`` only bands
+    that loops of any mapping can use are returned, and one band of a disjunction.
     """
     numbers = integer_constants(bound)
     bands: dict[str, RankBand] = {}
@@ -400,7 +407,7 @@ def _mask_bands(bound: Bound, tiles: TileMultiples, *, any_loops: bool = False) 
 
 
 def _tile_sizes(bound: Bound) -> TileMultiples:
-    """Elements of which all tiles of a mapping are multiples, of its Einsums and of its steps."""
+    """Return divisors of the sizes of all tiles of a mapping."""
     sizes: dict[str, int] = {}
     spaces = ((e.axes, e.temporal) for e in bound.einsums)
     for axes, loops in (nest_space(bound.tiling, bound.nest), *spaces):
@@ -414,13 +421,16 @@ def _tile_sizes(bound: Bound) -> TileMultiples:
 
 
 def windows_of(bound: Bound) -> tuple[dict[str, Window], dict[str, Window]]:
-    """The windows of a mapping's Einsums, by name, as ``skip_masked_tiles`` gives them were its
-    tiles of any sizes: of single elements, and of whole blocks where masks are of blocks.
+    """Return the windows of a mapping's Einsums by name, for the finest tiles and for whole
+    blocks.
+
+    ``skip_masked_tiles`` gives the first windows if all tiles are single elements, the second if
+    they are whole blocks of the masks.
 
     Parameters
     ----------
     bound : Bound
-        The mapping, without windows.
+        Mapping without windows.
     """
     single = TileMultiples(
         known=True, sizes={axis.name: 1 for e in bound.einsums for axis in e.axes}
@@ -455,33 +465,31 @@ def _windows(bound: Bound, found: MaskBands) -> _MaskWindows:
 
 
 def _no_band(data: bool) -> str:
-    """What is done with a mask that leaves no tiles out, in words."""
+    """Return the note on a mask that skips no tiles."""
     if data:
         return "its mask depends on data; every point that it might let through is counted"
     return "its mask is no band of two ranks; masked tiles are run"
 
 
-# ------------------------------------------------------------------ idle steps
-
-
 def band_ranks(bands: Mapping[str, RankBand]) -> frozenset[str]:
-    """The ranks between which bands are."""
+    """Return the ranks of some bands."""
     return frozenset(r for b in bands.values() for r in (b.plus, b.minus) if r)
 
 
 def no_op_band(
     bound: Bound, bands: Mapping[str, RankBand], stepping: frozenset[str]
 ) -> RankBand | str | None:
-    """The band outside of which steps are idle; or why none are; or None where none could be.
+    """Return the band outside of which steps are no-ops; or the reason why none are; or None.
+
+    The result is None if no step could be a no-op.
 
     Parameters
     ----------
     bound : Bound
-        The mapping.
     bands : mapping
-        Bands of its masked Einsums, by name.
+        Bands of the masked Einsums, by name.
     stepping : frozenset of str
-        Rank variables of the loops whose iteration is a step, of the bands' ranks.
+        Rank variables, of the bands' ranks, of the loops whose iterations are steps.
     """
     inside = [e for e in bound.einsums if stepping <= {*e.einsum.variables}]
     masked = tuple(e.name for e in inside if e.name in bands)
@@ -492,19 +500,19 @@ def no_op_band(
         return f"{masked[0]} and others have different masks"
     from einsum_cascade.no_op_steps import no_op_obstacle
 
-    # A cascade is bound in many ways, and proved once.
+    # A cascade is bound in many ways, but its proof is needed once.
     problem = bound.program.memo(no_op_obstacle, masked, stepping)
     return different.pop() if problem is None else problem
 
 
 def _family(tiling: Tiling, rank: str) -> str:
-    """The rank whose elements a rank goes along: its family, or itself."""
+    """Return the rank whose elements a rank covers: its family, or itself."""
     declared = tiling.program.rank_of.get(rank)
     return declared.family if declared is not None and declared.family else rank
 
 
 def _steps(bound: Bound, band: RankBand) -> int:
-    """Steps of the shared nest that are not idle (one, if all are)."""
+    """Count the steps of the shared nest inside a band; at least 1."""
     axes, loops = nest_space(bound.tiling, bound.nest)
     window = window_over(bound.tiling, axes, band, len(loops))
     extents = tuple(a.extent for a in axes)
@@ -512,22 +520,18 @@ def _steps(bound: Bound, band: RankBand) -> int:
     return max(1, nest.delivered((True,) * len(loops), one))
 
 
-# ------------------------------------------------------------------ bands
-
-
 def window_over(tiling: Tiling, axes: tuple[Axis, ...], band: RankBand, governed: int) -> Window:
-    """A band over the axes of an iteration space, in elements of the ranks.
+    """Return the window of a band over the axes of an iteration space.
 
     Parameters
     ----------
     tiling : Tiling
-        Shapes of the ranks, and members of those that are partitioned.
     axes : tuple of Axis
         Axes of the space; a rank of the band need not be among them.
     band : RankBand
-        What a mask lets through.
+        Points that a mask keeps.
     governed : int
-        How many loops, from the outermost, leave out what is empty.
+        Number of loops, from the outermost, that skip empty iterations.
     """
     places = {a.name: (number, scale_of(tiling, a)) for number, a in enumerate(axes)}
     plus, plus_scale = places.get(band.plus, (None, 1))
@@ -543,10 +547,10 @@ def window_over(tiling: Tiling, axes: tuple[Axis, ...], band: RankBand, governed
 
 
 def _is_monotone(e: BoundEinsum, band: RankBand, *, any_loops: bool) -> bool:
-    """Whether loops over one axis of a band all have one variable, outermost ones first.
+    """Return whether loops over each axis of a band follow the order of the axis' variables.
 
-    An access that moves with an inner variable but not with an outer one would see tiles
-    come back that are told apart by nothing.
+    An access that changes with an inner variable but not with an outer one would see a tile return
+    that nothing tells apart.
     """
     for number, axis in enumerate(e.axes):
         if axis.name not in (band.plus, band.minus):

@@ -1,8 +1,9 @@
-"""Parametric loop nest: a bound mapping without its sizes, bound again to other shapes or tiles.
+"""Parametric loop nest: a bound mapping without sizes, bound again to other shapes or tiles.
 
-The loops of each Einsum, the residency of tensors and their addresses follow from names. Shapes and
-tile sizes only give strides to loops. Bound mappings with the same loops of one iteration share all
-that follows from these alone, such as legality (``Bound.pattern_facts``)."""
+Loops of Einsums, residency of tensors and accesses follow from names. Shapes and tile sizes only
+give strides to loops. Bound mappings with equal patterns share all values that follow from the
+pattern, such as legality (``Bound.pattern_facts``).
+"""
 
 from __future__ import annotations
 
@@ -24,19 +25,19 @@ from .tiling import Addressing, Tiling
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Placed:
-    """An Einsum as it was first bound, and what of it other sizes may break."""
+    """Einsum as it was first bound, with the conditions that other sizes may break."""
 
     e: BoundEinsum
     variables: tuple[str, ...]
-    """Of its iteration space, those of the parallel ranks first."""
+    """Variables of the iteration space, those of the parallel ranks first."""
     uncovered: tuple[str, ...]
-    """Members of its ranks that it has no loop for: each must be one iteration."""
+    """Members of its ranks without a loop: each must have one iteration."""
     side_by_side: tuple[tuple[tuple[str, ...], int], ...]
-    """Members along each dimension of its array, and elements along it."""
+    """Members along each dimension of the array, and the elements along the dimension."""
 
     @property
     def loop_key(self) -> Hashable:
-        """Equal for Einsums whose loops are the same ones whatever the sizes are."""
+        """Key of the loops, equal for Einsums with equal loops for any sizes."""
         e = self.e
         return self.variables, *(
             tuple(x._replace(stride=0) for x in loops) for loops in (e.shared, e.own, e.spatial)
@@ -44,7 +45,7 @@ class _Placed:
 
 
 class ParametricNest:
-    """What a mapping says of a cascade on a machine, whatever the sizes."""
+    """Nest of a mapping on a cascade and a machine, for any sizes."""
 
     def __init__(self, first: Bound) -> None:
         self.first = first
@@ -56,25 +57,25 @@ class ParametricNest:
         }
 
     def bound(self, tiling: Tiling, like: Bound | None = None) -> Bound | None:
-        """The mapping in tiles of other sizes, or on other shapes.
+        """Bind the mapping to tiles of other sizes, or to other shapes.
 
         Parameters
         ----------
         tiling : Tiling
-            The cascade's ranks, cut by this mapping.
+            Ranks of the cascade, cut by this mapping.
         like : Bound, optional
-            The same on other sizes: an Einsum that is the same is taken from there.
+            Binding to other sizes, from which equal Einsums are taken.
 
         Returns
         -------
         Bound or None
-            None where an Einsum no longer covers its ranks, or does not fit its array: who
-            binds afresh is told which and why.
+            None if an Einsum no longer covers its ranks or fits its array; ``bind_loops`` gives the
+            reason.
 
         Raises
         ------
         SpecError
-            An Einsum selects more than there is.
+            An Einsum selects more elements than there are.
         """
         like, first = like or self.first, self.first
         if wrong := [*selection_problems(first.program, tiling)]:
@@ -121,7 +122,7 @@ def _placed(bound: Bound, e: BoundEinsum) -> _Placed:
 
 
 def _fits(placed: _Placed, tiling: Tiling) -> bool:
-    """Whether an Einsum's loops cover its ranks, and its array has room for those laid out."""
+    """Return whether an Einsum's loops cover its ranks, and those laid out fit its array."""
     bounds = tiling.bounds
     return all(bounds[name] == 1 for name in placed.uncovered) and all(
         prod([bounds[name] for name in names]) <= size for names, size in placed.side_by_side
@@ -129,7 +130,7 @@ def _fits(placed: _Placed, tiling: Tiling) -> bool:
 
 
 class _SizedLoops(NamedTuple):
-    """Loops over axes that have sizes."""
+    """Loops over axes with sizes."""
 
     axes: tuple[Axis, ...]
     shared: tuple[Loop, ...]
@@ -139,7 +140,7 @@ class _SizedLoops(NamedTuple):
 
 
 class _Sizes:
-    """Gives the loops of Einsums other strides."""
+    """Sizes that give the loops of Einsums other strides."""
 
     def __init__(self, program: Program, tiling: Tiling, like: Bound) -> None:
         self.program = program
@@ -147,7 +148,7 @@ class _Sizes:
         self.like = like
         old, new = like.tiling.shapes, tiling.shapes
         self.same_shapes = new == old
-        # A coefficient such as M0 of ``m1*M0`` is all of a shape that an access depends on.
+        # An access depends on shapes only by its coefficients, such as M0 in ``m1*M0``.
         self.same_weights = self.same_shapes or all(
             new.get(s) == old.get(s) for s in program.memo(_coefficient_shapes)
         )
@@ -155,22 +156,22 @@ class _Sizes:
         self.loops: dict[int, _SizedLoops] = {}
 
     def einsum(self, variables: tuple[str, ...], e: BoundEinsum, loop_key: int) -> BoundEinsum:
-        """An Einsum with other strides; itself where they are the same.
+        """Return an Einsum with other strides, or the Einsum itself if they are equal.
 
         Parameters
         ----------
         variables : tuple of str
-            Of its iteration space.
+            Variables of its iteration space.
         e : BoundEinsum
-            It, in tiles of other sizes.
+            Einsum in tiles of other sizes.
         loop_key : int
-            The same for Einsums with the same loops.
+            Number that Einsums with equal loops share.
         """
         if loop_key not in self.loops:
             self.loops[loop_key] = self.sized(variables, e)
         axes, shared, own, spatial, space = self.loops[loop_key]
         same_weights = self.same_shapes or (self.same_weights and not _has_gather(e))
-        # What ``init`` brings may go along ranks of its own.
+        # Statements of ``init`` may have ranks of their own.
         settled = self.same_shapes or (same_weights and not e.initial)
         if settled and (axes, shared, own, spatial) == (e.axes, e.shared, e.own, e.spatial):
             return e if e.window is None else replace(e, window=None, partially_masked=False)
@@ -200,7 +201,7 @@ class _Sizes:
         return replace(found, initial=initial_einsums(self.program, self.tiling, found, innermost))
 
     def sized(self, variables: tuple[str, ...], e: BoundEinsum) -> _SizedLoops:
-        """Axes of these sizes, and an Einsum's loops over them."""
+        """Return axes of these sizes, and an Einsum's loops over them."""
         axes = e.axes if self.same_shapes else self.tiling.axes(variables)
         units = [dict(axis.variables) for axis in axes]
         shared, own, spatial = (
@@ -210,19 +211,19 @@ class _Sizes:
         return _SizedLoops(axes, shared, own, spatial, space)
 
     def _loop(self, loop: Loop, units: list[dict[str, int]]) -> Loop:
-        """A loop with the stride of its member; ``units`` are those of each axis."""
+        """Return a loop with the stride of its member; ``units`` are those of each axis."""
         stride = self.strides[loop.member] * units[loop.axis][loop.variable]
         return loop if loop.stride == stride else loop._replace(stride=stride)
 
 
 def _has_gather(e: BoundEinsum) -> bool:
-    """Whether data says where something lies: at most as many elements count as there are."""
+    """Return whether an Einsum gathers, so that its footprints depend on whole lengths."""
     accesses = (*e.einsum.reads, e.einsum.target)
     return any(isinstance(index, Gather) for a in accesses for index in a.indices)
 
 
 def _coefficient_shapes(program: Program) -> frozenset[str]:
-    """Shapes that are coefficients of a variable in an index of some Einsum."""
+    """Return the shapes that are coefficients of a variable in an index of some Einsum."""
     accesses = (a for e in program.einsums for a in (*e.reads, e.target))
     terms = (n for a in accesses for i in a.indices if isinstance(i, Affine) for n in i.terms)
     return frozenset(s for t in terms if t.variable for s in t.shapes)

@@ -29,83 +29,84 @@ from einsum_cascade.masks import conjuncts, depends_on_data
 from einsum_cascade.memo import cached_property
 
 PartKinds = tuple[int, ...]
-"""Kind of part that a problem has of each partitioned rank: an index of ``RankPartition.kinds``."""
+"""Kind of part that a core has of each partitioned rank: an index of ``RankPartition.kinds``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RankPartition:
-    """A rank in parts, one for each of some instances."""
+    """Rank in parts, one for each of some cores."""
 
     rank: str
     level: int
-    """Index of the memory that feeds the instances."""
+    """Index of the memory that feeds the cores."""
     instances: str
     available: int
-    """Instances that there are for it."""
+    """Cores that are available to the rank."""
     parts: int
-    """Instances that have a part."""
+    """Number of parts, which is the number of cores in use."""
     part: int
-    """Its extent in an instance, at the most."""
+    """Coordinates of the largest part."""
     last: int
-    """Its extent in the last one."""
+    """Coordinates of the last part."""
     work_order: tuple[int, ...] = ()
-    """Numbers of parts that a mask makes unlike, from the one with most work; else empty."""
+    """Numbers of parts that differ under a mask, the one with most work first; empty without a
+    mask."""
     balanced: bool = False
-    """Whether parts are to be as large as lets all do as much."""
+    """True if parts have equal work instead of equal sizes."""
     begins: tuple[int, ...] = ()
-    """Where each part begins, if they are not alike in size."""
+    """First coordinate of each part; empty if parts have equal sizes."""
 
     @cached_property
     def kinds(self) -> tuple[Sequence[int], ...]:
-        """Numbers of parts that are the same problem, those that stand for all of them first."""
+        """Numbers of parts that are the same problem; the first kind stands for all."""
         if self.work_order:
             return tuple((number,) for number in self.work_order)
         alike, last = range(self.parts - self.ragged), range(self.parts - 1, self.parts)
         return (alike, last) if self.ragged else (alike,)
 
     def kind_of(self, number: int) -> int:
-        """The kind of a part."""
+        """Return the kind of a part."""
         return next(kind for kind, numbers in enumerate(self.kinds) if number in numbers)
 
     def extent(self, kind: int) -> int:
-        """Coordinates of a part of a kind."""
+        """Return the coordinates of parts of a kind."""
         return self.size(self.kinds[kind][0])
 
     def begin(self, number: int) -> int:
-        """The first coordinate of a part."""
+        """Return the first coordinate of a part."""
         return self.begins[number] if self.begins else self.part * number
 
     def size(self, number: int) -> int:
-        """Coordinates of a part by its number."""
+        """Return the coordinates of a part."""
         if number == self.parts - 1:
             return self.last
         return self.begins[number + 1] - self.begins[number] if self.begins else self.part
 
     @property
     def variable(self) -> str:
-        """The rank variable."""
+        """Rank variable."""
         return self.rank.lower()
 
     @property
     def ragged(self) -> bool:
-        """Whether the last part is smaller."""
+        """True if the last part has another size."""
         return self.last != self.part
 
     @property
     def size_text(self) -> str:
-        """The size of its parts, in words."""
+        """Sizes of the parts, in words."""
         if not self.begins:
             return f"{self.part}"
         least = min(self.size(number) for number in range(self.parts))
         return f"{least} to {self.part}, balanced" if least != self.part else f"{self.part}"
 
     def weight(self, kind: int, *, every: bool) -> int:
-        """How many instances run a problem that has a part of a kind.
+        """Return the number of cores that a problem with a part of a kind stands for.
 
         Parameters
         ----------
         every : bool
-            All instances are meant; else one stands for them.
+            True to count all cores; False to let one core stand for all.
         """
         if every:
             return len(self.kinds[kind])
@@ -114,43 +115,45 @@ class RankPartition:
 
 @dataclass(frozen=True, kw_only=True)
 class Ring:
-    """What goes round among instances, and what each has a copy of."""
+    """Tensors that travel in a ring of cores, and those that each core has a copy of."""
 
     parts: int = 1
-    """Instances in the ring, each with a part of what goes round."""
+    """Cores in the ring, each with a part of the travelling tensors."""
     tensors: tuple[tuple[str, str], ...] = ()
-    """Inputs that go round, each with the rank of which an instance holds a part."""
+    """Pairs of a travelling input and the rank of which each core holds a part."""
     copied: tuple[str, ...] = ()
-    """Inputs of which every instance holds all that it needs."""
+    """Inputs of which every core holds all that it needs."""
 
     def rank(self, tensor: str) -> str | None:
-        """The rank of which instances hold parts of a tensor; None if it does not go round."""
+        """Return the rank of which cores hold parts of a tensor; None if the tensor does not
+        travel."""
         return dict(self.tensors).get(tensor)
 
     @property
     def passed(self) -> Fraction:
-        """The share of all tiles that an instance gets from its neighbour."""
+        """Share of all tiles that a core gets from its neighbour."""
         return Fraction(self.parts - 1, self.parts)
 
 
 NO_RING: Final = Ring()
-"""Instances that pass nothing on."""
+"""Ring in which nothing travels."""
 
 
 def is_local_gather(program: Program, access: Access, index: Index, variable: str) -> bool:
-    """Whether a gather along a rank in parts asks each instance for picks of its own part alone.
+    """Return whether a gather along a partitioned rank has all of its indices in the core's own
+    part.
 
-    Every query picks its keys: an instance that has some of the queries has their picks, and may
-    need any of the keys. What is picked from must not itself be made in parts.
+    Every query gathers its keys: a core with some of the queries has their indices, and may need
+    any of the keys. The gathered tensor must not itself be produced in parts.
 
     Parameters
     ----------
     access : Access
-        The one that gathers.
+        Access that gathers.
     index : Index
         Any of its indices.
     variable : str
-        The rank variable in parts.
+        Rank variable in parts.
     """
     if not isinstance(index, Gather) or variable in index.offset.variables:
         return False
@@ -162,24 +165,24 @@ def is_local_gather(program: Program, access: Access, index: Index, variable: st
 
 
 def is_partitioned_along(access: Access, variable: str) -> bool:
-    """Whether a tensor has parts where a rank has: not where it is only picked from."""
+    """Return whether a tensor is partitioned along with a rank, other than through a gather."""
     plain = (i for i in access.indices if not isinstance(i, Gather))
     return any(variable in i.variables for i in plain)
 
 
 Lengths = tuple[tuple[str, int], ...]
-"""Ranks and how many coordinates they have."""
+"""Pairs of a rank and its number of coordinates."""
 
 
 def has_mask_over(program: Program, rank: str, *, of_data: bool = True) -> bool:
-    """Whether an Einsum has a mask that asks about a rank's coordinates, or how long it is, or the
-    rank of which it is a part as the cascade cuts it.
+    """Return whether a mask depends on a rank's coordinates or length, or on the length of its
+    family.
 
     Parameters
     ----------
     of_data : bool, default True
-        Whether what asks data, too, counts: nobody knows what that leaves out, so that parts of
-        the rank have as much to do.
+        True to include masks that read data. Their points are unknown, so all parts of the rank
+        count as equal work.
     """
     names = {rank, rank.lower()}
     if (declared := program.rank_of.get(rank)) is not None and declared.family is not None:
@@ -195,15 +198,15 @@ def has_mask_over(program: Program, rank: str, *, of_data: bool = True) -> bool:
 
 
 def whole_lengths(program: Program, rank: str, shapes: Sizes[str, int]) -> Lengths:
-    """How long a rank is before it is in parts, and the rank of which it is a part itself.
+    """Return the length of a rank before it is partitioned, and of the rank whose tile it is.
 
     Parameters
     ----------
     program : Program
     rank : str
-        The rank that is in parts.
+        Partitioned rank.
     shapes : mapping
-        By rank, of the whole work.
+        Shapes of the whole work, by rank.
     """
     declared = program.rank_of.get(rank)
     if declared is None or declared.family is None:
@@ -215,30 +218,31 @@ def whole_lengths(program: Program, rank: str, shapes: Sizes[str, int]) -> Lengt
 
 
 def shift_masks(program: Program, rank: str, begin: int, whole: Lengths) -> Program:
-    """The cascade as a part of a rank has it: its masks know where the part begins, and how long
-    all of the rank is.
+    """Return the cascade of one part of a rank: its masks know where the part begins.
+
+    Its masks keep the length of the whole rank, too.
 
     Parameters
     ----------
     program : Program
     rank : str
-        The rank of which there is a part.
+        Partitioned rank.
     begin : int
-        The part's first coordinate.
+        First coordinate of the part.
     whole : tuple
-        What ``whole_lengths`` says.
+        Result of ``whole_lengths``.
 
     Returns
     -------
     Program
-        ``m <= p`` for the queries from 256 on is ``m <= p + 256``.
+        For queries from 256 on ``m <= p`` becomes ``m <= p + 256``.
     """
     variable = AffineTerm(variable=rank.lower())
     terms = (variable, AffineTerm(coefficient=begin)) if begin else (variable,)
     lengths = dict(whole)
 
     def moved(node: Node) -> Node:
-        # What a mask reads of tensors is of the part itself, and lies where it lay.
+        # Tensors that a mask reads are those of the part, at positions of the part.
         if isinstance(node, Name) and node.kind == "variable" and node.name == rank.lower():
             return affine_value(Affine(terms=terms))
         if isinstance(node, Name) and node.kind == "shape" and node.name in lengths:
@@ -252,9 +256,9 @@ def shift_masks(program: Program, rank: str, begin: int, whole: Lengths) -> Prog
 
 
 def keep_whole_lengths(program: Program, rank: str, whole: Lengths) -> Program:
-    """The cascade as a part of a rank has it: its indices know how long all of the rank is.
+    """Return the cascade of one part of a rank: its indices keep the length of the whole rank.
 
-    ``X[p*M + e]`` is of other elements at each p, however short a part of M is.
+    ``X[p*M + e]`` addresses other elements at each p, however short a part of M is.
 
     Parameters
     ----------
@@ -264,7 +268,7 @@ def keep_whole_lengths(program: Program, rank: str, whole: Lengths) -> Program:
     Returns
     -------
     Program
-        The same one, where no index asks how long the rank is.
+        The same program if no index depends on the length.
     """
     lengths = dict(whole)
     declared = program.rank_of.get(rank)
@@ -278,7 +282,7 @@ def keep_whole_lengths(program: Program, rank: str, whole: Lengths) -> Program:
 
     def term(t: AffineTerm) -> AffineTerm:
         if t.variable in digits or lengths.keys().isdisjoint(t.shapes):
-            return t  # positions of the rank itself are of the part
+            return t  # positions along the rank are those of the part
         shapes, coefficient = told(t.shapes, t.coefficient)
         return replace(t, shapes=shapes, coefficient=coefficient)
 
@@ -290,7 +294,7 @@ def keep_whole_lengths(program: Program, rank: str, whole: Lengths) -> Program:
         return replace(i, shapes=shapes, coefficient=coefficient, offset=offset)
 
     def access(a: Access) -> Access:
-        # The end of what runs along the rank is that of the part.
+        # The end of an iterative tensor along the rank is that of the part.
         same = a.tensor in running
         return a if same else replace(a, indices=tuple(map(index, a.indices)))
 

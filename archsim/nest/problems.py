@@ -1,4 +1,4 @@
-"""Problems of a mapping, merged where they are the same for many Einsums."""
+"""Problems of a mapping, merged if they are equal for many Einsums."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .policy import MAX_LISTED_EINSUMS
 
 @dataclass(frozen=True, slots=True)
 class EinsumProblem:
-    """A problem, and the Einsum or tensor that its text begins with ("" if with none)."""
+    """Problem whose text begins with the name of an Einsum or tensor ("" for none)."""
 
     about: str
     text: str
@@ -22,12 +22,12 @@ class EinsumProblem:
 
     @property
     def problem(self) -> Problem:
-        """What a person reads."""
+        """Problem with its full text."""
         return Problem(f"{self.about}{self.text}", self.span, self.hint)
 
 
 def merge_equal_problems(complaints: Iterable[EinsumProblem]) -> list[Problem]:
-    """The problems, those that differ only in whom they are about as one.
+    """Merge problems that differ only in the Einsum they are about.
 
     >>> wrong = [EinsumProblem(name, " loops over P twice") for name in ("BQK", "SN", "SD")]
     >>> [p.message for p in merge_equal_problems(wrong)]
