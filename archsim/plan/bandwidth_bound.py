@@ -7,7 +7,6 @@ from collections.abc import Mapping as Sizes
 from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -22,19 +21,14 @@ from ..spec.mapping import SpreadRank
 from ..spec.tensor_words import words_of
 from .partial_results import elements_of, extent_of, whole_rank_of
 from .partition_factors import Partitioning, all_partition_factors
-
-_MAX_TIME_OF_EXTRA_PARTITIONING: Final = 0.8
-"""The share of what other ways take at the least that a way must stay below to be one more."""
-
-_INPUT_CAPACITY_SHARE: Final = 0.75
-"""The share of an instance's memory that one input may have: others need some, too."""
+from .policy import (
+    INPUT_CAPACITY_SHARE,
+    MAX_TIME_RATIO_OF_EXTRA_PARTITIONING,
+    NEARLY_FASTEST_RATIO,
+)
 
 Amounts = npt.NDArray[np.float64]
 """Of each way to spread that is compared."""
-
-
-_NEARLY_FASTEST_RATIO: Final = 1.15
-"""How many times the least time ways may take that are as good."""
 
 
 def bandwidth_optimal(
@@ -83,11 +77,11 @@ def bandwidth_optimal(
     known = [_parts(partitioning) for partitioning in others]
     times, sums = partitionings.times((*tried, *known))
     best = times[: len(tried)].min()
-    if known and best > _MAX_TIME_OF_EXTRA_PARTITIONING * times[len(tried) :].min():
+    if known and best > MAX_TIME_RATIO_OF_EXTRA_PARTITIONING * times[len(tried) :].min():
         return None
     # What overlaps at the best does not in full: of ways about as good the one with least in all,
     # of those whose parts are alike if there are any, which can be cut for arrays in more ways.
-    near = np.flatnonzero(times[: len(tried)] <= _NEARLY_FASTEST_RATIO * best)
+    near = np.flatnonzero(times[: len(tried)] <= NEARLY_FASTEST_RATIO * best)
     found = tried[
         min(near, key=lambda w: (any(given[r] % n for r, n in tried[w].items()), sums[w]))
     ]
@@ -254,7 +248,7 @@ class _BandwidthBound:
         inner = self.architecture.memories[names.index(self.memory.name) + 1 :]
         rooms = [m.capacity_bytes for m in inner]
         most = max((n for n in rooms if n is not None), default=None)
-        return part <= (np.inf if most is None or None in rooms else _INPUT_CAPACITY_SHARE * most)
+        return part <= (np.inf if most is None or None in rooms else INPUT_CAPACITY_SHARE * most)
 
     def _work(self, parts: Sizes[str, Amounts], one: Amounts) -> Amounts:
         """Points of an instance, where the largest part of each rank counts."""

@@ -38,6 +38,17 @@ from .partitioning import (
     machine_of_one_core,
 )
 from .parts import job_of
+from .policy import (
+    ACCEPTED_FLOOR_RATIO,
+    FLOOR_RATIO_TO_TRY_FUSED,
+    FLOOR_RATIO_TO_TRY_NESTS,
+    FLOOR_RATIO_TO_TRY_SLOW_GENERATORS,
+    FLOOR_RATIO_TO_TRY_UNEQUAL_TILES,
+    MAX_LATENCY_RATIO_TO_REPLACE,
+    MAX_UNEQUAL_PARTITIONINGS,
+    MIN_CORES_WITH_SHARED_GATHERS,
+    SHARED_GATHER_CAPACITY_DIVISORS,
+)
 from .problem import MappingProblem
 from .selection import (
     blocks_mapping,
@@ -51,33 +62,7 @@ from .selection import (
 )
 from .workload import PartLike
 
-ACCEPTED_FLOOR_RATIO = 1.1
-"""How many times its floor a run may take to be taken without a look at others."""
-
-FLOOR_RATIO_TO_TRY_UNEQUAL_TILES = 1.2
-"""How many times its floor a run may take without a look at balanced parts that are unlike one
-another, which are bound one by one."""
-
-MAX_UNEQUAL_PARTITIONINGS = 2
-"""Ways with such parts that are tried, those first that use most instances."""
-
-FLOOR_RATIO_TO_TRY_SLOW_GENERATORS = 2
-"""How many times its floor a run may take without a look at mappings that take long to make."""
-
-FLOOR_RATIO_TO_TRY_FUSED = 1.4
-"""The same where memories stand one inside of another, as mappings written for a single one leave
-the innermost with next to nothing, and for what shares loops on a machine without instances, where
-one mapping is made, and not one for each way to share the work."""
-
-FLOOR_RATIO_TO_TRY_NESTS = 4
-"""The same where several nests are known by then, and for these on a machine without instances:
-there all nests are spread alike."""
-
 _SEARCHED = "the mapping is one that an earlier search for this very problem found"
-
-MAX_LATENCY_RATIO_TO_REPLACE = 0.98
-"""The share of another's latency that a mapping must stay below to be preferred to one that
-comes before it: written ones come before made ones, as they need less traffic and energy."""
 
 
 def default_job(
@@ -409,14 +394,6 @@ def _advice(part: PartLike, architecture: Architecture) -> Iterator[Problem]:
         yield Problem(text + "; ".join(lacking), hint=f"--mapping {own.name}")
 
 
-_CAPACITY_DIVISORS = (4, 8)
-"""How many times less room there may be than if all were the same for those that pick: beside what
-they pick from each has results of its own."""
-
-MIN_CORES_WITH_SHARED_GATHERS = 8
-"""Instances that pick alike for there to be more room: twice an instance's share, at the least."""
-
-
 def cores_with_shared_gathers(program: Program, partitioning: Partitioning) -> int:
     """How many instances pick from the same positions.
 
@@ -457,7 +434,7 @@ def with_shared_gather_capacity(
         cores_with_shared_gathers(program, partitioning),
     )
     whole = {m.name: m.capacity_bytes for m in architecture.memories}
-    for times in (alike // n for n in _CAPACITY_DIVISORS if alike // n >= 2):
+    for times in (alike // n for n in SHARED_GATHER_CAPACITY_DIVISORS if alike // n >= 2):
         memories = (
             m if m.capacity_bytes is None else replace(m, capacity_bytes=min(room, times * share))
             for m in seen.memories

@@ -44,6 +44,17 @@ from .partitioning import (
     replicating_partitionings,
     usual_partitionings,
 )
+from .policy import (
+    ACCEPTED_FLOOR_RATIO,
+    FLOOR_RATIO_TO_TRY_CUTS,
+    FLOOR_RATIO_TO_TRY_UNFUSED,
+    HANDOFF_ACCESSES,
+    MAIN_TRAFFIC_SHARE,
+    MAX_HANDOFF_SHARE_OF_GAIN,
+    MAX_LATENCY_RATIO_TO_REPLACE,
+    MAX_PARTITIONINGS_PER_NEST,
+    NEGLIGIBLE_HANDOFF_SHARE,
+)
 from .problem import MappingProblem
 
 Names = tuple[str, ...]
@@ -208,34 +219,6 @@ def _in_order(program: Program, first: dict[str, str]) -> Iterator[Names]:
             return
 
 
-_ACCEPTED_FLOOR_RATIO = 1.1
-"""How many times its floor a nest may take without a look at other ways to map it."""
-
-_FLOOR_RATIO_TO_TRY_CUTS = 1.5
-"""How many times its floor a nest may take without a look at it in pieces."""
-
-_FLOOR_RATIO_TO_TRY_UNFUSED = 2
-"""How many times its floor a nest may take without a look at one Einsum after the other."""
-
-_MAX_PARTITIONINGS_PER_NEST = 3
-"""Ways to spread a nest that are tried, those that promise most."""
-
-_MAIN_TRAFFIC_SHARE = 0.5
-"""The share of what comes in and goes out that what is picked from is most of."""
-
-_NEGLIGIBLE_HANDOFF_SHARE = 0.03
-"""The share of what comes in and goes out that pieces may hand on to be cut apart unasked."""
-
-_MAX_HANDOFF_SHARE_OF_GAIN = 0.5
-"""The share of what is to be won that handing on may take."""
-
-_HANDOFF_ACCESSES = 2
-"""What is handed on is written and read."""
-
-_MAX_LATENCY_RATIO_OF_CUT = 0.98
-"""The share of another's latency that what is more pieces has to stay below."""
-
-
 @dataclass(frozen=True, slots=True)
 class NestCuts:
     """What is known of a cascade's places to be cut before any nest is made."""
@@ -262,7 +245,7 @@ def cuts_of(problem: MappingProblem, generators: Generators) -> NestCuts:
     if len(_stages_of_cascade(cut.program, cut.given)) > 1:
         return NestCuts(any=True, at_gathers=bool(picked))
     size = partial(cut.bytes_of, cut.program)
-    if sum(map(size, picked)) >= _MAIN_TRAFFIC_SHARE * cut.outside(cut.program):
+    if sum(map(size, picked)) >= MAIN_TRAFFIC_SHARE * cut.outside(cut.program):
         return NestCuts(any=False)
     return NestCuts(any=len([*cut.negligible_cuts(cut.names)]) > 1)
 
@@ -337,9 +320,9 @@ class _CutCascade:
         and several are faster. Raises InputError where there is no legal mapping of them."""
         program, given = self._excerpt(names)
         # Einsums that had better be apart are not asked about in all ways together.
-        most = 1 if len(_stages_of_cascade(program, given)) > 1 else _MAX_PARTITIONINGS_PER_NEST
+        most = 1 if len(_stages_of_cascade(program, given)) > 1 else MAX_PARTITIONINGS_PER_NEST
         one = self._fastest(program, given, None, (self.generators.fuse,), most)
-        if one is not None and one.result.over_floor <= _FLOOR_RATIO_TO_TRY_CUTS:
+        if one is not None and one.result.over_floor <= FLOOR_RATIO_TO_TRY_CUTS:
             return (one,)
         worth = None if one is None else one.result.latency_s - one.result.floor.latency_s
         try:
@@ -347,12 +330,12 @@ class _CutCascade:
         except InputError:
             several = ()
         if several and (
-            one is None or _sum(several) < _MAX_LATENCY_RATIO_OF_CUT * one.result.latency_s
+            one is None or _sum(several) < MAX_LATENCY_RATIO_TO_REPLACE * one.result.latency_s
         ):
             return several
-        if one is None or one.result.over_floor > _FLOOR_RATIO_TO_TRY_UNFUSED:
+        if one is None or one.result.over_floor > FLOOR_RATIO_TO_TRY_UNFUSED:
             others = (self.generators.make_blocks, self.generators.make)
-            one = self._fastest(program, given, one, others, _MAX_PARTITIONINGS_PER_NEST)
+            one = self._fastest(program, given, one, others, MAX_PARTITIONINGS_PER_NEST)
         if one is None:
             raise NoLegalMappingError(Problem(f"no mapping of {names[0]} to {names[-1]} is legal"))
         return (one,)
@@ -382,7 +365,7 @@ class _CutCascade:
         if (
             speed
             and worth_s is not None
-            and _HANDOFF_ACCESSES * handed / float(speed) > _MAX_HANDOFF_SHARE_OF_GAIN * worth_s
+            and HANDOFF_ACCESSES * handed / float(speed) > MAX_HANDOFF_SHARE_OF_GAIN * worth_s
         ):
             return (names,)
         return before, names[len(before) :]
@@ -394,7 +377,7 @@ class _CutCascade:
         least = self.outside(program)
         begun = 0
         for handed, before in traffic_at_cuts(program, given, size):
-            if _HANDOFF_ACCESSES * handed <= _NEGLIGIBLE_HANDOFF_SHARE * least:
+            if HANDOFF_ACCESSES * handed <= NEGLIGIBLE_HANDOFF_SHARE * least:
                 yield names[begun : len(before)]
                 begun = len(before)
         yield names[begun:]
@@ -437,15 +420,12 @@ class _CutCascade:
         for make, partitioning in product(makers, self._partitionings(program, given)[:most]):
             if best is not None:
                 least = best.result.floor.compute_s * idle_factor(self.architecture, partitioning)
-                if (
-                    best.result.latency_s <= least
-                    or best.result.over_floor <= _ACCEPTED_FLOOR_RATIO
-                ):
+                if best.result.latency_s <= least or best.result.over_floor <= ACCEPTED_FLOOR_RATIO:
                     continue
             run = self._run(program, given, make, partitioning, best)
             if run is not None and (
                 best is None
-                or run.result.latency_s < _MAX_LATENCY_RATIO_OF_CUT * best.result.latency_s
+                or run.result.latency_s < MAX_LATENCY_RATIO_TO_REPLACE * best.result.latency_s
             ):
                 best = run
         return best
@@ -469,7 +449,7 @@ class _CutCascade:
                 (mapping,) = join_nests(self.whole, (made,)).nests
                 bound = bind(program, mapping, self.architecture, given)
                 if best is not None and takes_longer(
-                    bound, _MAX_LATENCY_RATIO_OF_CUT * best.result.latency_s
+                    bound, MAX_LATENCY_RATIO_TO_REPLACE * best.result.latency_s
                 ):
                     return None
                 name = nest_name(tuple(e.name for e in program.einsums))

@@ -6,13 +6,15 @@ from collections.abc import Collection, Iterable, Iterator
 from collections.abc import Mapping as Sizes
 from itertools import chain
 from math import prod
-from typing import Final
 
 from einsum_cascade.ir import Access, Affine, Einsum, Program, walk
 
 from ..nest.partition import has_mask_over
 from ..spec.arch import Architecture
 from .partition_factors import Partitioning, cores_used
+from .policy import (
+    MAX_COMBINING_TIME_SHARE,
+)
 
 
 def summed_ranks(program: Program) -> Iterator[str]:
@@ -30,21 +32,6 @@ def summed_ranks(program: Program) -> Iterator[str]:
             rank.variable not in e.target.variables for e in users
         ):
             yield rank.name
-
-
-SMALL_PARTIAL_SHARE: Final = 1 / 16
-"""How much partial results may be, as a share of what is read, to be worth it."""
-
-FEW_CORES_SHARE: Final = 1 / 3
-"""The share of instances in use up to which partial results may be as much as what is read."""
-
-EQUAL_PARTIAL_SHARE: Final = 1.0
-
-MAX_PARTIAL_SHARE: Final = 16.0
-"""How many times what is read partial results may be where they are worth the time they take."""
-
-_MAX_COMBINING_TIME_SHARE: Final = 1 / 2
-"""The share of the time that work takes in fewer parts in which partial results may come and go."""
 
 
 def has_small_partial_results(
@@ -96,7 +83,7 @@ def has_fast_partial_results(
     # Each instance writes its own, and they are read to be put together.
     words = 2 * _partial(program, wider, given)
     moving = (words * architecture.word_bytes / speed for speed in speeds if speed is not None)
-    return max(moving, default=0) <= _MAX_COMBINING_TIME_SHARE * working
+    return max(moving, default=0) <= MAX_COMBINING_TIME_SHARE * working
 
 
 def _partial(program: Program, partitioning: Partitioning, given: Sizes[str, int]) -> int:

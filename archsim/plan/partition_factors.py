@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterable, Iterator
 from collections.abc import Mapping as Sizes
 from math import prod
-from typing import Final
 
 from ..spec.mapping import SpreadRank
+from .policy import (
+    MAX_CORES_ENUMERATED,
+    SQUARE_TILE_TOLERANCE,
+)
 
 Partitioning = tuple[tuple[str, tuple[SpreadRank, ...]], ...]
 """By memory what is spread over the instances that it feeds."""
-
-MAX_CORES_ENUMERATED: Final = 4096
-"""Instances up to which all numbers of parts are tried."""
-
-_SQUARE_TILE_TOLERANCE: Final = 1.25
-"""How much larger the largest part may be where parts are to be as square as they can."""
 
 
 def partition_factors(shapes: Sizes[str, int], available: int, square: bool) -> dict[str, int]:
@@ -39,7 +36,7 @@ def partition_factors(shapes: Sizes[str, int], available: int, square: bool) -> 
     sizes = [[-(-n // parts[r]) for r, n in shapes.items()] for parts in candidates]
     if not square:
         return candidates[min(range(len(candidates)), key=lambda n: (prod(sizes[n]), sizes[n]))]
-    most = _SQUARE_TILE_TOLERANCE * min(map(prod, sizes))
+    most = SQUARE_TILE_TOLERANCE * min(map(prod, sizes))
     near = [n for n, size in enumerate(sizes) if prod(size) <= most]
     return candidates[min(near, key=lambda n: (sum(sizes[n]), prod(sizes[n])))]
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, replace
 from itertools import chain, product
 from math import prod
-from typing import Final
 
 from einsum_cascade.errors import InputError, NoLegalMappingError, Problem
 from einsum_cascade.ir import Access, Einsum, Program, walk
@@ -26,6 +25,11 @@ from .partitioning import (
     machine_of_one_core,
     partition_mapping,
     usual_partitionings,
+)
+from .policy import (
+    MAX_IDLE_RATIO,
+    MAX_PARTITIONED_TILES,
+    MAX_TILE_PARTITIONINGS,
 )
 
 
@@ -61,16 +65,6 @@ def sink_loops(mapping: Mapping, outer: str, inner: str, number: int) -> Mapping
     return replace(
         mapping, nest=tuple(level for level in nest if level.loops), einsums=tuple(einsums)
     )
-
-
-_MAX_IDLE_RATIO: Final = 1.25
-"""How many times as many instances as in the best way may have nothing to do."""
-
-_MAX_PARTITIONINGS: Final = 2
-"""Ways that are tried: a mapping is made for each."""
-
-_MAX_PARTITIONED_TILES: Final = 128
-"""Parts of tiles at the most: under a mask each is counted by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,19 +112,19 @@ def tile_partitionings(
         for rest, m in product(rests, members)
         if (
             parts := min(
-                _MAX_PARTITIONED_TILES, available // cores_used(rest), _length(program, given, m)
+                MAX_PARTITIONED_TILES, available // cores_used(rest), _length(program, given, m)
             )
         )
         > 1
     ]
     least = min((idle_factor(architecture, x.partitioning) for x in found), default=1.0)
     found = [
-        x for x in found if idle_factor(architecture, x.partitioning) <= _MAX_IDLE_RATIO * least
+        x for x in found if idle_factor(architecture, x.partitioning) <= MAX_IDLE_RATIO * least
     ]
     found.sort(
         key=lambda x: (_partial_elements(program, given, x.partitioning), -cores_used(x.rest))
     )
-    return tuple(found[:_MAX_PARTITIONINGS])
+    return tuple(found[:MAX_TILE_PARTITIONINGS])
 
 
 def without_unequal_tiles(partitioning: Partitioning) -> TilePartitioning | None:

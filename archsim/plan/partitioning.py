@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from collections.abc import Mapping as Sizes
 from dataclasses import replace
-from fractions import Fraction
 from itertools import chain
 from math import prod
-from typing import Final
 
 from einsum_cascade.algebra.conditions import with_masks
 from einsum_cascade.ir import Access, Affine, Einsum, Gather, Index, Program, walk
@@ -18,22 +16,28 @@ from ..spec.arch import Architecture, Memory
 from ..spec.mapping import Keep, Mapping, NestLevel, SpreadRank
 from ..spec.roles import memory_in_role
 from .partial_results import (
-    EQUAL_PARTIAL_SHARE,
-    FEW_CORES_SHARE,
-    MAX_PARTIAL_SHARE,
-    SMALL_PARTIAL_SHARE,
     has_fast_partial_results,
     has_small_partial_results,
     partial_results,
     summed_ranks,
 )
 from .partition_factors import (
-    MAX_CORES_ENUMERATED,
     Partitioning,
     cores_used,
     distinct_partitionings,
     partition_factors,
     useful_factors,
+)
+from .policy import (
+    EQUAL_PARTIAL_SHARE,
+    FEW_CORES_SHARE,
+    MANY_IDLE_SHARE,
+    MAX_CORES_ENUMERATED,
+    MAX_PARTIAL_SHARE,
+    MAX_UNEQUAL_TILES,
+    MAX_UNEQUAL_TILES_OF_ONE_RANK,
+    SHARED_CAPACITY_SHARES,
+    SMALL_PARTIAL_SHARE,
 )
 
 
@@ -265,11 +269,6 @@ def machine_of_one_core(architecture: Architecture, partitioning: Partitioning) 
     return replace(architecture, memories=tuple(reversed(memories)))
 
 
-_SHARED_CAPACITY_SHARES: Final = (Fraction(9, 10), Fraction(3, 4))
-"""How much of the room of all parts under a mask there may be for each of them: beside what they
-all need each has queries and results of its own."""
-
-
 def machines_with_shared_capacity(
     architecture: Architecture, partitioning: Partitioning
 ) -> Iterator[Architecture]:
@@ -282,7 +281,7 @@ def machines_with_shared_capacity(
     parts = {name: prod(s.parts or 1 for s in ranks if s.balanced) for name, ranks in partitioning}
     if max(parts.values(), default=1) == 1:
         return
-    for share in _SHARED_CAPACITY_SHARES:
+    for share in SHARED_CAPACITY_SHARES:
         inner = 1
         memories: list[Memory] = []
         for memory in reversed(seen.memories):
@@ -389,7 +388,7 @@ def _with_idle_cores_used(
 ) -> Partitioning | None:
     """A way to spread with parts of one more rank for instances that it leaves idle."""
     of_memory = dict(partitioning)
-    most = _MAX_UNEQUAL_TILES_OF_ONE_RANK if masked else MAX_CORES_ENUMERATED
+    most = MAX_UNEQUAL_TILES_OF_ONE_RANK if masked else MAX_CORES_ENUMERATED
     able: list[tuple[str, SpreadRank]] = []
     for memory in architecture.memories:
         here = of_memory.get(memory.name, ())
@@ -427,7 +426,7 @@ def _with_factors(
     sizes = {r: shapes[r] for r in ranks if shapes[r] > 1}
     ways = [
         (partition_factors(sizes, available // parts, False), parts)
-        for parts in useful_factors(shapes[rank], min(_MAX_UNEQUAL_TILES, available))
+        for parts in useful_factors(shapes[rank], min(MAX_UNEQUAL_TILES, available))
     ]
     others, parts = min(
         ways, key=lambda w: (prod(-(-n // w[0].get(r, 1)) for r, n in sizes.items()) / w[1], w[1])
@@ -439,12 +438,8 @@ def _with_factors(
     return ((memory, tuple(spread)),)
 
 
-_MANY_IDLE_SHARE: Final = 0.75
-"""The share of instances in use up to which a way to spread leaves many idle."""
-
-
 def _leaves_idle(architecture: Architecture, partitioning: Partitioning) -> bool:
-    return cores_used(partitioning) <= _MANY_IDLE_SHARE * _available(architecture)
+    return cores_used(partitioning) <= MANY_IDLE_SHARE * _available(architecture)
 
 
 def idle_factor(architecture: Architecture, partitioning: Partitioning) -> float:
@@ -454,13 +449,6 @@ def idle_factor(architecture: Architecture, partitioning: Partitioning) -> float
 
 def _available(architecture: Architecture) -> int:
     return prod(n for m in architecture.memories for _, n in m.instances)
-
-
-_MAX_UNEQUAL_TILES: Final = 32
-"""Parts that differ in work, at the most: each is counted by itself."""
-
-_MAX_UNEQUAL_TILES_OF_ONE_RANK: Final = 128
-"""The same where no other rank is in as many parts."""
 
 
 def independent_ranks(

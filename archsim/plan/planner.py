@@ -18,14 +18,14 @@ from ..spec.mapping import Mapping
 from .defaults import default_job
 from .job import Evaluate, Generators, Job, JobPlan, SlowerError, naming_part
 from .parts import job_of
+from .policy import (
+    FLOOR_RATIO_TO_ADVISE_SEARCH,
+)
 from .programs import refuse_uncomputable_formats, refuse_unknown_tensors
 from .selection import ByPart, Given, check_partitioned, given_mappings
 from .workload import PartLike, RequestLike, WorkloadLike
 
 Engine = Literal["analytical", "event"]
-
-_FLOOR_RATIO_TO_ADVISE_SEARCH = 1.5
-"""From how many times the floor on a run is said to be slow."""
 
 
 def evaluate_job(job: Job, engine: Engine = "analytical", limit_s: float | None = None) -> Result:
@@ -157,7 +157,7 @@ def _stages(request: RequestLike, parts: Sequence[PartUse]) -> RequestUse:
 def _advised(plan: JobPlan, result: Result) -> Result:
     """The result, saying so where another mapping may be much faster and none was searched."""
     searched = plan.searched or all(job.searched for job in plan.jobs)
-    if searched or result.over_floor <= _FLOOR_RATIO_TO_ADVISE_SEARCH:
+    if searched or result.over_floor <= FLOOR_RATIO_TO_ADVISE_SEARCH:
         return result
     note = f"latency is {result.over_floor:.3g} times the floor of any mapping"
     note += ": --mapping auto searches for a faster one"

@@ -24,6 +24,10 @@ from .partitioning import (
     splits_reduction,
     usual_partitionings,
 )
+from .policy import (
+    MAX_TIME_RATIO_OF_ANY_PARTITIONING,
+    MAX_TIME_RATIO_OF_SPLIT,
+)
 from .problem import MappingProblem
 from .workload import PartLike, WorkloadLike, own_part
 
@@ -204,14 +208,6 @@ def split_reductions(problem: MappingProblem) -> Iterator[tuple[MappingProblem, 
                 yield other, partitioning
 
 
-_MAX_TIME_RATIO_OF_SPLIT = 0.8
-"""The share of what a part's own cascade takes at the best without parts of what is summed up that
-another one in such parts has to stay below to be searched."""
-
-_MAX_TIME_RATIO_OF_ANY_PARTITIONING = 1.05
-"""How many times what the own one takes in whatever parts it may take."""
-
-
 def promising_split_reductions(part: PartLike, architecture: Architecture) -> tuple[str, ...]:
     """Return other cascades of a part whose split reductions are faster by their bounds."""
     own = MappingProblem(part, architecture, part.cascade)
@@ -219,8 +215,8 @@ def promising_split_reductions(part: PartLike, architecture: Architecture) -> tu
     if not splits:
         return ()
     most = min(
-        _MAX_TIME_RATIO_OF_ANY_PARTITIONING * _least_time(own),
-        _MAX_TIME_RATIO_OF_SPLIT * _least_time(own, summed=False),
+        MAX_TIME_RATIO_OF_ANY_PARTITIONING * _least_time(own),
+        MAX_TIME_RATIO_OF_SPLIT * _least_time(own, summed=False),
     )
     return tuple(name for name, other in splits.items() if _least_time(other) < most)
 

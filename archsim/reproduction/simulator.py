@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cache, partial
 
 from einsum_cascade.errors import InputError
+from einsum_cascade.memo import Cache, Key
 from mappers.construct.choices import ChoiceMemory, choose
 from workloads import Workload, load
 
@@ -21,9 +22,6 @@ from ..spec.mapping import Mapping
 from ..spec.overrides import parse_overrides
 from .runs import MissingRun, Outcome, RunRequest
 
-_Key = tuple[Mapping, object, tuple[tuple[str, int], ...]]
-"""Key of a result: a mapping (which names its cascade), a machine or its layout, and shapes."""
-
 
 class Simulator:
     """Simulator that remembers what requests share: specifications, and whole jobs.
@@ -35,9 +33,9 @@ class Simulator:
         self._workload = cache(_load_workload)
         self._architecture = cache(Architecture.load)
         self._mapping = cache(Mapping.load)
-        self._alike = IncrementalEvaluator()
-        self._choices: dict[_Key, ChoiceMemory] = {}
-        self._results: dict[_Key, Result] = {}
+        self._evaluator = IncrementalEvaluator()
+        self._choices: Cache[ChoiceMemory] = Cache()
+        self._results: Cache[Result] = Cache()
 
     def outcome(self, request: RunRequest) -> Outcome:
         """Return the result of one request, or why there is none."""
@@ -58,18 +56,18 @@ class Simulator:
     def _evaluate(self, job: Job) -> Result:
         """Return the result of a job, from memory if an equal job was evaluated before."""
         shapes = tuple(sorted(job.shapes))
-        key = (job.mapping, job.architecture, shapes)
-        if key not in self._results:
-            self._results[key] = self._alike.evaluate(self._choosing(job, shapes))
-        return replace(self._results[key], workload=job.name)
+        result = self._results.get(
+            Key(job.mapping, job.architecture, shapes),
+            lambda: self._evaluator.evaluate(self._choosing(job, shapes)),
+        )
+        return replace(result, workload=job.name)
 
     def _choosing(self, job: Job, shapes: tuple[tuple[str, int], ...]) -> Job:
         """Return a job that remembers the traffic of each combination of open choices."""
         if not job.mapping.choices:
             return job
-        alike = (job.mapping, binding_key(job.architecture), shapes)
-        memory = self._choices.setdefault(alike, ChoiceMemory())
-        return replace(job, choose=partial(choose, memory=memory))
+        key = Key(job.mapping, binding_key(job.architecture), shapes)
+        return replace(job, choose=partial(choose, memory=self._choices.get(key, ChoiceMemory)))
 
 
 def _load_workload(name: str, settings: tuple[str, ...]) -> Workload:

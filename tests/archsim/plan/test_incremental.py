@@ -38,7 +38,7 @@ MOVES = (
 def test_what_is_shared_changes_no_result(
     monkeypatch: pytest.MonkeyPatch, workload: str, machine: str, mapping: str
 ) -> None:
-    monkeypatch.setattr("archsim.plan.incremental._MAX_CACHED_RESULTS", 2)
+    monkeypatch.setattr("archsim.plan.policy.MAX_CACHED_RESULTS", 2)
     chance, alike = random.Random(workload + mapping), IncrementalEvaluator(kept=2)
     base = Architecture.load(machine)
     names = {
@@ -84,7 +84,7 @@ def test_tiles_are_fitted_once_for_all_capacities_between() -> None:
     for end in sorted(ends):
         same(end - 1)
         same(end)
-    (known,) = alike._bound._made.values()
+    (known,) = alike._bound._values.values()
     assert 2 < len(known._known) == len(rooms) < len(ends) + 2
 
 
