@@ -1,1 +1,1 @@
-"""The planner: jobs of a workload, the mapping of each, and their runs."""
+"""Planner: jobs of a workload, the mapping of each, and their results."""

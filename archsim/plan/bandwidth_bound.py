@@ -28,7 +28,7 @@ from .policy import (
 )
 
 Amounts = npt.NDArray[np.float64]
-"""Of each way to spread that is compared."""
+"""Amounts, one for each of the partitionings that are compared."""
 
 
 def bandwidth_optimal(
@@ -38,7 +38,7 @@ def bandwidth_optimal(
     choices: Collection[tuple[str, ...]],
     others: Collection[Partitioning],
 ) -> Partitioning | None:
-    """The way that takes the least time at the best, if that is clearly less than of all others.
+    """Return the partitioning with the smallest bandwidth bound, if it is clearly the smallest.
 
     Parameters
     ----------
@@ -79,8 +79,9 @@ def bandwidth_optimal(
     best = times[: len(tried)].min()
     if known and best > MAX_TIME_RATIO_OF_EXTRA_PARTITIONING * times[len(tried) :].min():
         return None
-    # What overlaps at the best does not in full: of ways about as good the one with least in all,
-    # of those whose parts are alike if there are any, which can be cut for arrays in more ways.
+    # The overlap in the bound is not complete in a run. Among nearly equal partitionings, those
+    # with equal tiles come first, which suit arrays in more ways, and then the one with the least
+    # total time.
     near = np.flatnonzero(times[: len(tried)] <= NEARLY_FASTEST_RATIO * best)
     found = tried[
         min(near, key=lambda w: (any(given[r] % n for r, n in tried[w].items()), sums[w]))
@@ -97,9 +98,10 @@ def bandwidth_bounds(
     given: Sizes[str, int],
     partitionings: Collection[Partitioning],
 ) -> tuple[float, ...]:
-    """What ways to spread take at the best, in seconds, where each instance reads what it needs
-    once; nothing is told, and all are 0, where instances are fed by several memories or in a
-    ring.
+    """Return the least time of each partitioning in seconds, if each core reads its operands
+    once.
+
+    All times are 0 if several memories feed cores, or if cores form a ring.
 
     Parameters
     ----------
@@ -107,7 +109,7 @@ def bandwidth_bounds(
     architecture : Architecture
     given : mapping
         Shapes in elements by rank.
-    ways : collection of Spreading
+    partitionings : collection of Partitioning
     """
     served = _served(program, architecture, given)
     if served is None:
@@ -119,9 +121,10 @@ def bandwidth_bounds(
 def input_bandwidth_bound(
     program: Program, architecture: Architecture, given: Sizes[str, int], partitioning: Partitioning
 ) -> float:
-    """What inputs alone take in one way, whatever else moves: how large a piece is of what
-    Einsums hand on follows from tiles where the cascade cuts ranks. Nothing is told, either, where
-    an input has parts of such a rank. Otherwise as ``bandwidth_bounds``.
+    """Return the least time of input transfers in one partitioning, in seconds.
+
+    Transfers between Einsums do not count: their sizes follow from tiles if the cascade cuts ranks.
+    The time is 0 if an input has tiles of such a rank, or as in ``bandwidth_bounds``.
     """
     served = _served(program, architecture, given)
     ranks = {r for t in program.inputs for r in program.tensor_ranks[t.name]}
@@ -144,7 +147,7 @@ def _served(
 
 
 def _by_rank(partitionings: Collection[Sizes[str, int]]) -> tuple[dict[str, Amounts], Amounts]:
-    """Numbers of parts of all ways by rank, and a 1 for each way."""
+    """Return the number of tiles of every partitioning by rank, and an array of ones."""
     ranks = dict.fromkeys(r for partitioning in partitionings for r in partitioning)
     parts = {
         r: np.array([partitioning.get(r, 1) for partitioning in partitionings], dtype=np.float64)
@@ -155,9 +158,11 @@ def _by_rank(partitionings: Collection[Sizes[str, int]]) -> tuple[dict[str, Amou
 
 @dataclass
 class _BandwidthBound:
-    """Times that ways to spread take at the least, in seconds: what moves where each instance
-    reads what it needs once, or once a pass where it has no room to keep it, and what instances do
-    where their arrays are full."""
+    """Least times of partitionings in seconds, from transfers and work.
+
+    Each core reads its operands once, or once per pass if they exceed its memory, and its arrays
+    are fully used.
+    """
 
     program: Program
     architecture: Architecture
@@ -166,12 +171,13 @@ class _BandwidthBound:
 
     @cached_property
     def _rate(self) -> float:
-        """Points a second of an instance."""
+        """Return the points per second of a core."""
         widest = max(prod(d.size for d in a.dimensions) for a in self.architecture.arrays)
         return widest * float(self.architecture.clock_hz)
 
     def times(self, partitionings: Collection[Sizes[str, int]]) -> tuple[Amounts, Amounts]:
-        """The time of each way, given as parts by rank: of what is busy longest, and of all."""
+        """Return two times of each partitioning, given as tiles by rank: of the busiest unit,
+        and of all."""
         parts, one = _by_rank(partitionings)
         busy = [self._work(parts, one) / self._rate, *self.moving(partitionings)]
         return np.maximum.reduce(busy), np.add.reduce(busy)
@@ -179,7 +185,7 @@ class _BandwidthBound:
     def moving(
         self, partitionings: Collection[Sizes[str, int]], *, only_inputs: bool = False
     ) -> list[Amounts]:
-        """The time of the outermost memory in each way, and of the one that feeds instances."""
+        """Return the times of the outermost memory and of the memory that feeds the cores."""
         parts, one = _by_rank(partitionings)
         outer, memory = self.architecture.home, self.memory
         moved, served = self._moved(parts, one), self._served(parts, one, only_inputs)
@@ -190,8 +196,11 @@ class _BandwidthBound:
         return found or [0 * one]
 
     def _moved(self, parts: Sizes[str, Amounts], one: Amounts) -> Amounts:
-        """Bytes of all inputs: of one that is gone over again as often as that where it is too
-        large to stay with the instances, or for all of them where they are fed."""
+        """Return the bytes of all inputs.
+
+        An input of several passes counts once per pass if neither its core nor the memory that
+        feeds the cores can hold it.
+        """
         moved, room = 0 * one, self.memory.capacity_bytes
         for name in (t.name for t in self.program.inputs):
             of_all, part = self._refetched_bytes(name, parts, one)
@@ -202,13 +211,14 @@ class _BandwidthBound:
 
     @cached_property
     def _passes(self) -> dict[str, dict[str, int]]:
-        """Of inputs that are gone over again once all of a rank is seen: how often, by rank."""
+        """Return the number of passes over inputs that are read again after all of a rank was
+        seen, by rank."""
         found: dict[str, dict[str, int]] = {}
         readers = [{a.tensor for a in e.reads} for e in self.program.einsums]
         again = {t.name for t in self.program.inputs if sum(t.name in r for r in readers) > 1}
         if not again:
             return found
-        # Of what is not associative nobody counts passes: one.
+        # Passes are unknown for operations that are not associative: assume one.
         with suppress(InputError):
             for rank in self.program.memo(analyze_passes).ranks:
                 whole = whole_rank_of(self.program, rank.rank) == rank.rank
@@ -222,15 +232,17 @@ class _BandwidthBound:
 
     @cached_property
     def _outside(self) -> set[str]:
-        """Ranks that loops around all of the Einsums can go along."""
+        """Return the ranks whose loops can enclose all Einsums."""
         of_each = [self._ranks(e.target.variables) for e in self.program.einsums]
         return set.intersection(*of_each)
 
     def _refetched_bytes(
         self, tensor: str, parts: Sizes[str, Amounts], one: Amounts
     ) -> tuple[Amounts, Amounts]:
-        """Bytes of an input that all instances and one of them keep for it to be read once: of
-        ranks that are gone over once loops are around those of others."""
+        """Return the bytes of an input that all cores, and one core, hold to read it once.
+
+        Ranks of a single pass do not count: their loops enclose those of other ranks.
+        """
         ranks = {whole_rank_of(self.program, r) for r in self.program.tensor_ranks[tensor]}
         words = self.program.memo(words_of, self.architecture.word_bits).of(tensor)
         of_all = part = one * float(words * self.architecture.word_bytes)
@@ -243,7 +255,7 @@ class _BandwidthBound:
         return of_all, part
 
     def _fits_core_memory(self, part: Amounts) -> npt.NDArray[np.bool_]:
-        """Whether an instance's own memory has room for so much."""
+        """Return whether a core's own memory can hold so many bytes."""
         names = [m.name for m in self.architecture.memories]
         inner = self.architecture.memories[names.index(self.memory.name) + 1 :]
         rooms = [m.capacity_bytes for m in inner]
@@ -251,20 +263,23 @@ class _BandwidthBound:
         return part <= (np.inf if most is None or None in rooms else INPUT_CAPACITY_SHARE * most)
 
     def _work(self, parts: Sizes[str, Amounts], one: Amounts) -> Amounts:
-        """Points of an instance, where the largest part of each rank counts."""
+        """Return the points of the critical core, which has the largest tile of each rank."""
         work = 0 * one
         for e in self.program.einsums:
             points = one * prod(self._extents(e.variables).values())
             for rank, size in self._extents(e.variables).items():
                 if rank in parts:
-                    # 100 keys in 3 parts: 34 are in the largest.
+                    # 100 keys in 3 tiles: the largest tile has 34.
                     points = points / size * np.ceil(size / parts[rank])
             work = work + points
         return work
 
     def _extents(self, variables: Collection[str]) -> dict[str, int]:
-        """Coordinates that an Einsum goes to by rank. Of a rank that the cascade cuts, and of which
-        it has not all parts, the innermost one is taken to be as long as an array is wide."""
+        """Return the coordinates of an Einsum by rank.
+
+        The innermost tile of a rank that the cascade cuts is assumed to be as long as an array is
+        wide, if the Einsum lacks one of the tiles.
+        """
         found = {r: extent_of(self.program, r, self.given) for r in self._ranks(variables)}
         own = {v.upper() for v in variables}
         width = max(d.size for a in self.architecture.arrays for d in a.dimensions)
@@ -279,8 +294,11 @@ class _BandwidthBound:
     def _served(
         self, parts: Sizes[str, Amounts], one: Amounts, only_inputs: bool = False
     ) -> Amounts:
-        """Bytes that instances read and write: of each tensor what the Einsum reads that has most
-        of them at work, and partial results, which are read and written where they meet."""
+        """Return the bytes that cores read and write.
+
+        A tensor counts for the Einsum that reads it on most cores. Partial results are written and
+        read in the memory in which they meet.
+        """
         copies: dict[str, Amounts] = {}
         met = 0 * one
         made = self.program.einsum_of
@@ -289,14 +307,14 @@ class _BandwidthBound:
             for access in e.reads:
                 own = self._ranks(access.variables)
                 if access.tensor in made and (only_inputs or mine <= own):
-                    continue  # it need not leave the instance
+                    continue  # The tensor need not leave the core.
                 times = self._times(parts, mine - own, one)
                 times = one if self.memory.multicast else times
                 copies[access.tensor] = np.maximum(copies.get(access.tensor, one), times)
             if only_inputs:
                 continue
             partial = self._times(parts, mine - self._ranks(e.target.variables), one)
-            # A memory that adds up itself is written to; from another partial results are read
+            # A memory that reduces is only written to; partial results in other memories are read
             # again.
             once = 1 if self.memory.reduces else 2
             met = met + self._bytes(e.name) * np.where(partial > 1, once * partial, 0)
@@ -310,7 +328,7 @@ class _BandwidthBound:
 
     @staticmethod
     def _times(parts: Sizes[str, Amounts], ranks: set[str], one: Amounts) -> Amounts:
-        """Parts of ranks together."""
+        """Return the product of the numbers of tiles of some ranks."""
         times = one
         for rank in sorted(ranks):
             times = times * parts[rank]

@@ -1,9 +1,10 @@
 """Default mappings: the fastest known mapping of a part when none is given.
 
-A machine that was designed for a mapping runs that mapping where it is legal. Otherwise the planner
-evaluates the mappings it knows and takes the fastest: mappings that an earlier search found for the
-same problem, built-in mappings of the cascade, blocked mappings on machines of many cores, and
-generated mappings, with fused loops and one Einsum after the other."""
+A machine that was designed for a mapping runs that mapping if it is legal. Otherwise the planner
+evaluates known mappings and takes the fastest: mappings that an earlier search found for the same
+problem, built-in mappings of the cascade, blocked mappings on machines of many cores, and generated
+mappings, with fused loops or one Einsum after the other.
+"""
 
 from __future__ import annotations
 
@@ -150,30 +151,29 @@ def _limit(job: Job, best: EvaluatedJob) -> float | None:
 
 
 def _without_traceback(wrong: InputError) -> InputError:
-    """An error without its traceback, which would keep all that led to it until it is collected."""
+    """Return an error without its traceback, which would keep all frames in memory."""
     return wrong.with_traceback(None)
 
 
 @dataclass(frozen=True, slots=True)
 class KnownMapping:
-    """A mapping by its name, which is read or made when it is asked for."""
+    """Known mapping by its name, which is read or generated on use."""
 
     name: str
     make: Callable[[], Mapping | NestedMapping]
     designed: bool = False
-    """Whether the machine was designed for it, and runs it whatever else is faster."""
+    """True if the machine was designed for the mapping, and runs it even if another is faster."""
     searched: bool = False
-    """Whether it is what an earlier search for the very same problem found."""
+    """True if an earlier search for the same problem found the mapping."""
     beyond: float = 0
-    """It is tried where all before it take more than so many times their floor."""
+    """Lower-bound ratio that all earlier mappings must exceed before this one is tried."""
     idle: float = 1
-    """How many times what it would take if all instances of the machine were at work its arrays
-    take at the least."""
+    """Ratio of the machine's cores to those that the mapping uses."""
     there: Callable[[], bool] = lambda: True
-    """Whether there is such a mapping at all, where to tell takes a while: it is asked last."""
+    """Function that returns whether the mapping exists; it may take long, and is called last."""
 
     def may_be_faster(self, best: Result) -> bool:
-        """Whether it is worth a look beside the best of those before it."""
+        """Return whether the mapping may be faster than the best of those before it."""
         return best.over_floor > self.beyond and best.latency_s > best.floor.compute_s * self.idle
 
     def __call__(self) -> Mapping:
@@ -185,7 +185,7 @@ class KnownMapping:
 def known_mappings(
     part: PartLike, architecture: Architecture, generators: Generators
 ) -> Iterator[KnownMapping]:
-    """Mappings that compute a part, in the order in which they are tried.
+    """Yield mappings that compute a part, in the order of trials.
 
     Parameters
     ----------
@@ -241,8 +241,8 @@ def _fused_and_after(problem: MappingProblem, generators: Generators) -> Iterato
         yield nests
         far = FLOOR_RATIO_TO_TRY_NESTS
     replicating = problem.replicating_partitionings
-    # Partitionings with the most idle cores come last: a mapping found by then is often faster
-    # than they can be.
+    # Partitionings with the most idle cores come last: a mapping found by then is often faster than
+    # they can be.
     by_idle_cores = sorted(
         (*problem.partitionings, *replicating), key=partial(_idle_half_octaves, architecture)
     )
@@ -315,7 +315,7 @@ def _shared_gather_partitioning(problem: MappingProblem) -> Partitioning | None:
 
 
 def _idle_half_octaves(architecture: Architecture, partitioning: Partitioning) -> int:
-    """How often the instances in use are doubled before all are, in halves."""
+    """Return the logarithm of the idle factor to the base sqrt(2), rounded."""
     return round(2 * log2(idle_factor(architecture, partitioning)))
 
 
@@ -335,7 +335,7 @@ def _in_all_partitionings(known: KnownMapping, problem: MappingProblem) -> Itera
     try:
         mappings = partitioned_mappings(known(), problem)
     except InputError:
-        yield known  # its use raises the error again
+        yield known  # Its use raises the error again.
         return
     for mapping in mappings:
         yield replace(known, make=partial(_itself, mapping))
@@ -362,15 +362,15 @@ def _none_is_legal(
     errors: dict[str, InputError],
     unmade: InputError | None,
 ) -> InputError:
-    """One error that says why each mapping is not legal; a common reason is said once.
+    """Return one error that gives the reason of each mapping; a common reason is given once.
 
-    What is wrong with the shapes is wrong with all, and the made mapping says it plainly. Where
-    none can be made (no array does what an Einsum needs) a search would find none either.
+    An error in the shapes affects all mappings, and the generated mapping explains it best. If no
+    mapping can be generated (no array supports an Einsum), a search would find none either.
     """
     found = list(errors.values())
     if isinstance(found[-1], SpecError) or len({str(e) for e in found}) == 1:
         return found[-1]
-    # The made mapping has no tiles to fit, so that it never says that it lacks room alone.
+    # The generated mapping has no tiles to fit, so that it never lacks capacity alone.
     short = all(isinstance(e, NoLegalMappingError) for e in found[:-1])
     lines = [f"no mapping that is known is legal on {architecture.name}:"]
     lines += [f"    {name}: {_reason(e)}" for name, e in errors.items()]
@@ -382,7 +382,7 @@ def _none_is_legal(
 
 
 def _advice(part: PartLike, architecture: Architecture) -> Iterator[Problem]:
-    """What the mapping that a machine was designed for would leave out of a part."""
+    """Yield advice about the mapping that the machine was designed for: the features it omits."""
     if architecture.mapping is None:
         return
     own = Mapping.load(architecture.mapping)
@@ -395,12 +395,12 @@ def _advice(part: PartLike, architecture: Architecture) -> Iterator[Problem]:
 
 
 def cores_with_shared_gathers(program: Program, partitioning: Partitioning) -> int:
-    """How many instances pick from the same positions.
+    """Return the number of cores that share a gather.
 
     Parameters
     ----------
     program : Program
-    way : Spreading
+    partitioning : Partitioning
 
     Examples
     --------
@@ -420,14 +420,14 @@ def cores_with_shared_gathers(program: Program, partitioning: Partitioning) -> i
 def with_shared_gather_capacity(
     program: Program, architecture: Architecture, partitioning: Partitioning
 ) -> Iterator[Architecture]:
-    """The machine as one instance sees it, with more room than its share, the most first.
+    """Yield the machine of one core with more capacity than its share, the largest first.
 
     Parameters
     ----------
     program : Program
     architecture : Architecture
         The whole machine.
-    way : Spreading
+    partitioning : Partitioning
     """
     seen, alike = (
         machine_of_one_core(architecture, partitioning),

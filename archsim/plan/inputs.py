@@ -1,4 +1,4 @@
-"""Workloads, machines and mappings that a user asks for by name and settings."""
+"""Workloads, machines and mappings, given by name and settings."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 FindMappings = Callable[[WorkloadLike, Architecture], ByPart]
 Name = str | PathLike[str]
 MappingArgument = Given | Name | Sequence[MappingSpec | Name]
-"""A mapping or its name, several of them, one for each part, ``"auto"``, or nothing."""
+"""Mapping or its name, several of them, one for each part, ``"auto"``, or None."""
 
 
 def overrides_of(settings: str | Sequence[str], fields: Mapping[str, Any]) -> Overrides:
-    """Settings as texts (``FIELD=VALUE``) and as keywords, by the specification they are for.
+    """Return settings, given as texts (``FIELD=VALUE``) and keywords, by their specification.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def overrides_of(settings: str | Sequence[str], fields: Mapping[str, Any]) -> Ov
 
 
 def load_workload(workload: WorkloadLike | Name, given: Overrides) -> WorkloadLike:
-    """A workload by its name with settings, or one that is loaded already.
+    """Return a workload by its name with settings, or one that is loaded already.
 
     Raises
     ------
@@ -67,7 +67,8 @@ def load_workload(workload: WorkloadLike | Name, given: Overrides) -> WorkloadLi
 
 
 def load_machine(architecture: Architecture | Name, given: Overrides) -> Architecture:
-    """A machine by its name with settings, or one that is loaded already. Raises SpecError."""
+    """Return a machine by its name with settings, or one that is loaded already. Raises
+    SpecError."""
     if not isinstance(architecture, Architecture):
         return Architecture.load(architecture, given)
     settings = (*given.architecture, *given.technology)
@@ -87,7 +88,7 @@ def load_mapping(
     generators: Generators,
     find: FindMappings,
 ) -> Given:
-    """How a workload is mapped, as the planner takes it.
+    """Return the mapping of a workload, as the planner takes it.
 
     Parameters
     ----------
@@ -128,7 +129,7 @@ def load_mapping(
 
 
 def _check_settings(names: Sequence[MappingSpec | str], given: Overrides) -> None:
-    """Refuse settings of a mapping that is not written, not alone, or not given by name."""
+    """Refuse settings of a mapping that is generated, not alone, or not given by name."""
     if not given.mapping or (
         len(names) == 1 and names[0] not in MADE and isinstance(names[0], str)
     ):

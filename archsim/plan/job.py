@@ -1,4 +1,4 @@
-"""Jobs: one part of a workload under one mapping on one machine."""
+"""Job: one part of a workload under one mapping on one machine."""
 
 from __future__ import annotations
 
@@ -20,76 +20,76 @@ from .workload import PartLike, WorkloadLike
 
 
 class MakeMapping(Protocol):
-    """Make a mapping of any cascade on a machine."""
+    """Generator of a mapping of any cascade on a machine."""
 
     def __call__(
         self, program: Program, architecture: Architecture, given: Sizes[str, int], /
     ) -> Mapping:
-        """The mapping for shapes in elements by rank. Raises MappingError where there is none."""
+        """Return a mapping for shapes in elements by rank. Raises MappingError if there is none."""
         ...
 
 
 class RecallMapping(Protocol):
-    """Remembers the fastest mapping that an earlier search found (``mappers.memory``)."""
+    """Memory of the fastest mapping that an earlier search found (``mappers.memory``)."""
 
     def __call__(
         self, program: Program, architecture: Architecture, given: Sizes[str, int], /
     ) -> Mapping | None:
-        """The mapping found for just these shapes in elements by rank, if there is one."""
+        """Return the mapping found for exactly these shapes in elements by rank, or None."""
         ...
 
 
 class MakeBlocks(Protocol):
-    """Makes a mapping whose memories hold blocks (``mappers.construct.block_by_block``)."""
+    """Generator of a mapping whose memories hold blocks (``mappers.construct.block_by_block``)."""
 
     def __call__(
         self, program: Program, architecture: Architecture, given: Sizes[str, int], /
     ) -> Mapping | None:
-        """The mapping for shapes in elements by rank; None where there is nothing to cut."""
+        """Return a mapping for shapes in elements by rank; None if nothing can be blocked."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generators:
-    """Where mappings come from that no file spells out; ``mappers`` hands them in.
+    """Generators of mappings that no file states; ``mappers`` provides them.
 
-    ``archsim`` knows what a mapping costs, not how one is found: that room stands above it.
+    ``archsim`` evaluates mappings and does not search them: ``mappers`` stands above it.
     """
 
     make: MakeMapping
-    """A mapping where nobody wrote one."""
+    """Generator of a mapping of one Einsum after the other."""
     make_blocks: MakeBlocks
-    """One in blocks, for machines of many cores."""
+    """Generator of a blocked mapping, for machines of many cores."""
     fuse: MakeMapping
-    """One whose Einsums share loops, where that fits."""
+    """Generator of a fused mapping, whose Einsums share loops if capacity allows."""
     choose: Choose
-    """The best combination of a mapping's open choices, bound."""
+    """Selection among a mapping's open choices, which returns the bound mapping."""
     recall: RecallMapping
-    """A mapping that was searched before."""
+    """Memory of earlier searches."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A mapping that a machine cannot run, and the first reason why."""
+    """Mapping that a machine cannot run, and the first reason."""
 
     mapping: str
     reason: str
 
 
 class SlowerError(Exception):
-    """A run that certainly takes longer than its job allows, and was not timed."""
+    """Run that certainly exceeds its limit, and was not timed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A part of a workload under one mapping on one machine.
+    """Part of a workload under one mapping on one machine.
 
-    ``shapes`` are those that the part gives and the usual ones of its cascade, in elements
-    by rank; parameters of the cascade may be among them.
+    ``shapes`` are those of the part and the usual ones of its cascade, in elements by rank; they
+    may include parameters of the cascade.
     """
 
     name: str
-    """Of what runs: the workload, or one of its parts."""
+    """Name of the workload, or of one of its parts."""
     part: PartLike
     program: Program
     mapping: Mapping
@@ -97,22 +97,22 @@ class Job:
     architecture: Architecture
     choose: Choose
     notes: tuple[str, ...] = ()
-    """What the cascade leaves out of the part, and what was assumed, in sentences."""
+    """Sentences about features of the part that the cascade lacks, and about assumptions."""
     refused: tuple[Refusal, ...] = ()
-    """Mappings that were tried before its own."""
+    """Mappings that were tried before the job's own."""
     nest: str = ""
-    """Of the nests of one mapping the one that it is."""
+    """Name of the nest, if the job is one nest of a mapping."""
     searched: bool = False
-    """Whether its mapping is what a search found."""
+    """True if a search found the mapping."""
     bound_nests: tuple[BoundNest, ...] = field(default=(), repr=False, compare=False)
     """Nests as they were bound while the mapping was generated; none if it was written."""
     foreign: Problem | None = None
-    """What is said first of shapes that the mapping lacks, where its cascade computes something
-    else than the part's."""
+    """Problem to report with missing shapes, if the mapping's cascade computes something else
+    than the part's."""
 
     @cached_property
     def nests(self) -> tuple[Job, ...]:
-        """What is bound by itself: a job for each of the mapping's nests, or this one.
+        """Jobs that are bound by themselves: one for each nest of the mapping, or this job.
 
         Raises
         ------
@@ -199,7 +199,7 @@ class EvaluateWithin(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class JobPlan:
-    """What runs, one after the other, when a workload runs on a machine."""
+    """Jobs of a workload on a machine, which run one after the other."""
 
     workload: WorkloadLike
     architecture: Architecture
@@ -207,27 +207,28 @@ class JobPlan:
     results: tuple[Result | None, ...]
     """Result of each job whose mapping was chosen by it; None for a mapping that was given."""
     searched: bool = False
-    """Whether the mappings are what a search found, one for each part."""
+    """True if a search found the mappings, one for each part."""
 
     @cached_property
     def single(self) -> bool:
-        """Whether the workload is one job that runs once, and no stage of a request."""
+        """True if the workload is one job that runs once, and no stage of a request."""
         alone = len(self.jobs) == 1 and self.jobs[0].part.times == 1
         return alone and self.workload.request is None
 
     @property
     def nests(self) -> tuple[Job, ...]:
-        """All that is bound by itself, in the order in which it runs: jobs, or nests of these."""
+        """Jobs that are bound by themselves, in the order in which they run: jobs, or their
+        nests."""
         return tuple(nest for job in self.jobs for nest in job.nests)
 
     @property
     def mappings(self) -> tuple[Mapping, ...]:
-        """The mapping of every job."""
+        """Mapping of every job."""
         return tuple(job.mapping for job in self.jobs)
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """What the workload has and the cascades that run lack, in sentences."""
+        """Sentences about features of the workload that the cascades lack."""
         found = (note for job in self.jobs for note in job.part.left_out_by(job.program))
         return tuple(dict.fromkeys(found))
 
@@ -238,7 +239,7 @@ class JobPlan:
 
 
 def naming_part(name: str, error: InputError) -> InputError:
-    """The error, saying which part of a workload it is about.
+    """Return an error whose messages name a part of the workload.
 
     Parameters
     ----------

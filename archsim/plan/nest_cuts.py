@@ -62,7 +62,7 @@ Names = tuple[str, ...]
 
 
 def gathered_inputs(program: Program) -> frozenset[str]:
-    """Inputs of which some is picked."""
+    """Return the inputs that some Einsum gathers from."""
     return frozenset(
         a.tensor
         for e in program.einsums
@@ -72,7 +72,10 @@ def gathered_inputs(program: Program) -> frozenset[str]:
 
 
 def stages_by_gathers(program: Program, given: Collection[str]) -> tuple[Names, ...]:
-    """Einsums up to what is picked, and those that read it, each with what feeds them alone.
+    """Return two or more groups: Einsums up to the gathered indices, and Einsums that gather by
+    them.
+
+    Each group includes the Einsums that feed it alone.
 
     Parameters
     ----------
@@ -100,7 +103,7 @@ def stages_by_gathers(program: Program, given: Collection[str]) -> tuple[Names, 
 
 
 def stages_by_passes(program: Program, given: Collection[str]) -> tuple[Names, ...]:
-    """Einsums of one pass over what others of them make, each with what feeds them alone.
+    """Return the Einsums of each pass, with the Einsums that feed them alone.
 
     Parameters
     ----------
@@ -114,8 +117,8 @@ def stages_by_passes(program: Program, given: Collection[str]) -> tuple[Names, .
     (('QK', 'GM'), ('SN', 'SD'), ('A', 'AV'))
     """
     made, after = program.einsum_of, set[tuple[str, str]]()
-    with suppress(InputError):  # what is not associative has no passes
-        # Parts of a rank that a cascade cuts are gone over again inside of one pass over it.
+    with suppress(InputError):  # Operations that are not associative have no passes.
+        # Tiles of a rank are passed over again inside one pass over the rank.
         for rank in (r for r in program.memo(analyze_passes).ranks if r.grain != "member"):
             for barrier in rank.barriers:
                 if {*barrier.revisits} & made.keys():
@@ -127,7 +130,8 @@ def stages_by_passes(program: Program, given: Collection[str]) -> tuple[Names, .
 def traffic_at_cuts(
     program: Program, given: Collection[str], sizes: Callable[[str], float]
 ) -> list[tuple[float, Names]]:
-    """What crosses each place at which a cascade can be cut, and the Einsums before it.
+    """Return the size of the tensors that cross each possible cut, and the Einsums before the
+    cut.
 
     Parameters
     ----------
@@ -154,12 +158,12 @@ def traffic_at_cuts(
 def _stages(
     program: Program, given: Collection[str], after: Collection[tuple[str, str]]
 ) -> tuple[Names, ...]:
-    """Groups of Einsums, each of them connected, where some of them come ``after`` a tensor that
-    they read."""
+    """Return connected groups of Einsums, where ``after`` has pairs of a tensor and a later
+    reader."""
     made, joined = program.einsum_of, program.memo(inseparable)
     level = dict.fromkeys(made, 0)
-    # Einsums that hand on a value that runs along a rank are at one level. Those that need one
-    # another across an edge would rise for ever: there are no more levels than edges.
+    # Einsums that exchange a value along an iterative rank are on one level. A cycle across an edge
+    # would raise levels without end, so that there are no more levels than edges.
     for _ in range(len(made)):
         before = dict(level)
         for e in program.einsums:
@@ -172,13 +176,16 @@ def _stages(
 
 
 def _needs(program: Program, e: Einsum) -> list[str]:
-    """The Einsums whose results one reads, itself left out."""
+    """Return the other Einsums whose results an Einsum reads."""
     return [t for t in dict.fromkeys(a.tensor for a in e.reads) if t in program.einsum_of]
 
 
 def _connected(program: Program, given: Collection[str], level: dict[str, int]) -> dict[str, str]:
-    """By Einsum the first of its group: those of one level that hand something to one another, or
-    tiles of a rank that the cascade cuts, which nests would have to cut alike."""
+    """Return the first Einsum of each Einsum's group.
+
+    Einsums form a group if they are on one level and exchange tensors, or if they exchange tiles of
+    a rank that the cascade cuts, which nests would have to cut alike.
+    """
     first = {name: name for name in level}
     for e in program.einsums:
         near = {*program.memo(inseparable)[e.name]}
@@ -199,7 +206,7 @@ def _is_cut_by_nests(program: Program, tensor: str, given: Collection[str]) -> b
 
 
 def _in_order(program: Program, first: dict[str, str]) -> Iterator[Names]:
-    """Groups after those that they read from; those that need one another are one."""
+    """Yield groups after those that they read from; groups that need one another are one."""
     left: dict[str, set[str]] = {}
     for name, lead in first.items():
         left.setdefault(lead, set()).add(name)
@@ -221,22 +228,23 @@ def _in_order(program: Program, first: dict[str, str]) -> Iterator[Names]:
 
 @dataclass(frozen=True, slots=True)
 class NestCuts:
-    """What is known of a cascade's places to be cut before any nest is made."""
+    """Cuts of a cascade that are known before any nest is generated."""
 
     any: bool
-    """Whether there are any: where what is picked is known, where a pass begins, or where next to
-    nothing is handed on."""
+    """True if there is a cut: at gathered indices, at a pass, or at a negligible transfer."""
     at_gathers: bool = False
-    """Whether it picks, and is cut where that is known or where a pass begins: in one nest
-    instances share little then, and it takes long to make."""
+    """True if the cascade gathers, and is cut at gathered indices or passes.
+
+    A single nest of such a cascade shares little between cores, and takes long to generate.
+    """
 
 
 def cuts_of(problem: MappingProblem, generators: Generators) -> NestCuts:
-    """Whether a part's cascade can be cut for ``nest_by_nest``.
+    """Return whether ``nest_by_nest`` can cut a cascade.
 
-    Of chips in a ring nothing is cut, as what nests hand on would change chips. Nor is a single
-    pass over what is picked from inputs that are most of what there is: its floor is far below all
-    mappings, as picks may be the same.
+    Chips in a ring allow no cut, since tensors between nests would move from chip to chip. A single
+    pass over gathered inputs that are most of the traffic is not cut: its lower bound is far below
+    all mappings, since gathered indices may coincide.
     """
     if problem.architecture.memories[0].ring:
         return NestCuts(any=False)
@@ -290,7 +298,7 @@ def _cut_cascade(problem: MappingProblem, generators: Generators) -> _CutCascade
 
 @dataclass(frozen=True, slots=True)
 class _MadeNest:
-    """A nest's mapping, and what it takes."""
+    """Nest with its mapping and its result."""
 
     program: Program
     mapping: Mapping
@@ -301,25 +309,27 @@ class _MadeNest:
 
 @dataclass(frozen=True, slots=True)
 class _CutCascade:
-    """A cascade, and where its nests run."""
+    """Cascade that is cut into nests, and the machine that runs them."""
 
     program: Program
     architecture: Architecture
     generators: Generators
     given: Sizes[str, int]
     whole: Mapping
-    """The mapping of all nests, yet without any."""
+    """Mapping of all nests, still without any."""
 
     @property
     def names(self) -> Names:
-        """All of its Einsums."""
+        """Names of all Einsums."""
         return tuple(e.name for e in self.program.einsums)
 
     def best(self, names: Names) -> tuple[_MadeNest, ...]:
-        """Some of the Einsums in one nest, or in several, where one takes far longer than it might
-        and several are faster. Raises InputError where there is no legal mapping of them."""
+        """Return the mapping of some Einsums in one nest, or in several if these are faster.
+
+        Raises InputError if they have no legal mapping.
+        """
         program, given = self._excerpt(names)
-        # Einsums that had better be apart are not asked about in all ways together.
+        # Einsums that are better apart are not tried together with every partitioning.
         most = 1 if len(_stages_of_cascade(program, given)) > 1 else MAX_PARTITIONINGS_PER_NEST
         one = self._fastest(program, given, None, (self.generators.fuse,), most)
         if one is not None and one.result.over_floor <= FLOOR_RATIO_TO_TRY_CUTS:
@@ -341,8 +351,11 @@ class _CutCascade:
         return (one,)
 
     def pieces(self, names: Names, worth_s: float | None = None) -> tuple[_MadeNest, ...]:
-        """Some of the Einsums in several nests; none where there is no place to cut them, or what
-        they hand on alone takes about as long as is to be won."""
+        """Return the mapping of some Einsums in several nests.
+
+        The result is empty if there is no cut, or if the transfer at the cut takes most of the
+        possible gain.
+        """
         program, given = self._excerpt(names)
         stages = _stages_of_cascade(program, given)
         if len(stages) < 2:
@@ -355,7 +368,8 @@ class _CutCascade:
     def _cheapest_cut(
         self, program: Program, given: dict[str, int], worth_s: float | None
     ) -> tuple[Names, ...]:
-        """Two pieces with the least to hand on between them."""
+        """Return two groups with the smallest transfer between them, or one if it takes too
+        long."""
         places = traffic_at_cuts(program, given, partial(self.bytes_of, program))
         names = tuple(e.name for e in program.einsums)
         if not places:
@@ -371,7 +385,7 @@ class _CutCascade:
         return before, names[len(before) :]
 
     def negligible_cuts(self, names: Names) -> Iterator[Names]:
-        """Pieces that hand on next to nothing, beside what comes in and goes out."""
+        """Yield groups with negligible transfers, compared with the compulsory traffic."""
         program, given = self._excerpt(names)
         size = partial(self.bytes_of, program)
         least = self.outside(program)
@@ -383,7 +397,7 @@ class _CutCascade:
         yield names[begun:]
 
     def outside(self, program: Program) -> float:
-        """Bytes that come in and go out."""
+        """Return the bytes of inputs and outputs."""
         tensors = (*(t.name for t in program.inputs), *program.outputs)
         return sum(self.bytes_of(program, tensor) for tensor in tensors)
 
@@ -394,8 +408,8 @@ class _CutCascade:
         return float(elements * words * self.architecture.word_bytes)
 
     def _length(self, program: Program, rank: str) -> int:
-        """Coordinates of a rank; of the outermost part of one that the cascade cuts, how many parts
-        there are."""
+        """Return the coordinates of a rank; for the outermost tile of a cut rank, the number of
+        tiles."""
         if rank in self.given:
             return self.given[rank]
         whole = whole_rank_of(program, rank)
@@ -415,8 +429,10 @@ class _CutCascade:
         makers: tuple[MakeMapping | MakeBlocks, ...],
         most: int,
     ) -> _MadeNest | None:
-        """The fastest mapping that is made in one of the ways to spread a nest, of so many at the
-        ``most``, or the best before; None if none is legal."""
+        """Return the fastest mapping of a nest, generated for some partitionings, or ``best``.
+
+        At most ``most`` partitionings are tried. The result is None if no mapping is legal.
+        """
         for make, partitioning in product(makers, self._partitionings(program, given)[:most]):
             if best is not None:
                 least = best.result.floor.compute_s * idle_factor(self.architecture, partitioning)
@@ -438,8 +454,11 @@ class _CutCascade:
         partitioning: Partitioning,
         best: _MadeNest | None,
     ) -> _MadeNest | None:
-        """The mapping made for a nest spread in one way, with most room of those that fit; None if
-        none is legal, or it takes longer than the best before."""
+        """Return the mapping generated for a nest with one partitioning, for the largest
+        capacity in which it fits.
+
+        The result is None if no mapping is legal, or if it takes longer than ``best``.
+        """
         for seen in (
             *machines_with_shared_capacity(self.architecture, partitioning),
             machine_of_one_core(self.architecture, partitioning),
@@ -460,7 +479,7 @@ class _CutCascade:
         return None
 
     def _partitionings(self, program: Program, given: dict[str, int]) -> list[Partitioning]:
-        """Ways to spread a nest, those first that take least at the best."""
+        """Return the partitionings of a nest, by ascending bandwidth bound."""
         machine = self.architecture
         if not machine.has_instances:
             return [()]
@@ -475,7 +494,7 @@ class _CutCascade:
 
 
 def _stages_of_cascade(program: Program, given: Sizes[str, int]) -> tuple[Names, ...]:
-    """Where picks are known, or else where passes begin."""
+    """Return groups cut at gathered indices, or else at passes."""
     stages = stages_by_gathers(program, given)
     return stages if len(stages) > 1 else stages_by_passes(program, given)
 

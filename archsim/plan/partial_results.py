@@ -18,8 +18,11 @@ from .policy import (
 
 
 def summed_ranks(program: Program) -> Iterator[str]:
-    """Ranks of which every Einsum can do a part, and some sum up what they do: instances have
-    partial results, which meet in the memory outside of them."""
+    """Yield ranks that can be split although some Einsums sum over them.
+
+    Every Einsum can compute a tile of such a rank. Cores then have partial results, which meet in
+    the memory outside them.
+    """
     stepped = {*chain.from_iterable(program.iterative.values())}
     alike = {r.like for r in program.ranks} | {r.name for r in program.ranks if r.like}
     for rank in program.ranks:
@@ -37,14 +40,15 @@ def summed_ranks(program: Program) -> Iterator[str]:
 def has_small_partial_results(
     program: Program, partitioning: Partitioning, given: Sizes[str, int], share: float
 ) -> bool:
-    """Whether partial results of all instances are little beside the inputs, a ``share`` at the
-    most: those of the keys of one query are, those of the width of queries and keys (a part of
-    every score) are not.
+    """Return whether the partial results of all cores are at most a ``share`` of the inputs.
+
+    Partial results over the keys of one query are small. Those over the width of queries and keys,
+    where each core has a part of every score, are not.
 
     Parameters
     ----------
     program : Program
-    way : Spreading
+    partitioning : Partitioning
     given : mapping
         Shapes in elements by rank.
     share : float
@@ -61,8 +65,8 @@ def has_fast_partial_results(
     partitioning: Partitioning,
     wider: Partitioning,
 ) -> bool:
-    """Whether partial results come and go in a part of the time, at the most, that the work takes
-    on those instances which a way with fewer parts has.
+    """Return whether the transfer of partial results is fast, compared with the work without a
+    split.
 
     Parameters
     ----------
@@ -70,8 +74,8 @@ def has_fast_partial_results(
     architecture : Architecture
     given : mapping
         Shapes in elements by rank.
-    way, wider : Spreading
-        One without parts of what is summed up, and the same with them.
+    partitioning, wider : Partitioning
+        Partitioning without split sums, and the same with them.
     """
     points = sum(
         elements_of(program, (v.upper() for v in e.variables), given) for e in program.einsums
@@ -80,14 +84,14 @@ def has_fast_partial_results(
     working = points / (at_once * architecture.clock_hz)
     meeting = {memory for memory, ranks in wider if ranks != dict(partitioning).get(memory)}
     speeds = [m.bandwidth_bytes_per_s for m in architecture.memories if m.name in meeting]
-    # Each instance writes its own, and they are read to be put together.
+    # Each core writes its own partial results, and they are read to be combined.
     words = 2 * _partial(program, wider, given)
     moving = (words * architecture.word_bytes / speed for speed in speeds if speed is not None)
     return max(moving, default=0) <= MAX_COMBINING_TIME_SHARE * working
 
 
 def _partial(program: Program, partitioning: Partitioning, given: Sizes[str, int]) -> int:
-    """Elements of the partial results that all instances have."""
+    """Return the elements of the partial results of all cores."""
     summed = {*summed_ranks(program)}
     spread = [s for _, ranks in partitioning for s in ranks if s.rank in summed]
     copies = prod(s.parts or 1 for s in spread)
@@ -100,25 +104,25 @@ def _partial(program: Program, partitioning: Partitioning, given: Sizes[str, int
 
 
 def elements_of(program: Program, ranks: Iterable[str], given: Sizes[str, int]) -> int:
-    """Coordinates of some ranks and those that all have, tiles of a rank together as many as that
-    has."""
+    """Return the coordinates of some ranks and the parallel ranks; tiles of a rank count as that
+    rank."""
     names = dict.fromkeys(whole_rank_of(program, rank) for rank in (*program.parallel, *ranks))
     return prod(extent_of(program, rank, given) for rank in names)
 
 
 def whole_rank_of(program: Program, rank: str) -> str:
-    """The rank that a rank is a part of, as the cascade cuts it, or itself."""
+    """Return the rank that a tile belongs to, or the rank itself."""
     declared = program.rank_of.get(rank)
     return declared.family if declared is not None and declared.family else rank
 
 
 def extent_of(program: Program, rank: str, given: Sizes[str, int]) -> int:
-    """Elements of a rank, of a part of one those of all of it."""
+    """Return the size of a rank; for a tile of a rank, the size of the whole rank."""
     return given.get(whole_rank_of(program, rank), 1)
 
 
 def _divisible(e: Einsum, variable: str) -> bool:
-    """Whether an Einsum takes operands at the coordinates of a part, and picks from none."""
+    """Return whether an Einsum reads its operands at a tile's own coordinates, without gathers."""
     if e.select is not None and variable in e.over:
         return False
     if e.where is not None and any(
@@ -130,7 +134,7 @@ def _divisible(e: Einsum, variable: str) -> bool:
 
 
 def partial_results(program: Program, spread: Collection[str]) -> tuple[str, ...]:
-    """Tensors of which instances have partial results: sums over what is spread."""
+    """Return the tensors with partial results: sums over split variables."""
     return tuple(
         e.name
         for e in program.einsums

@@ -1,4 +1,4 @@
-"""Partition factors: into how many tiles each rank is split over the cores."""
+"""Partition factors: the number of tiles of each rank over the cores."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from .policy import (
 )
 
 Partitioning = tuple[tuple[str, tuple[SpreadRank, ...]], ...]
-"""By memory what is spread over the instances that it feeds."""
+"""Ranks partitioned over the cores that each memory feeds."""
 
 
 def partition_factors(shapes: Sizes[str, int], available: int, square: bool) -> dict[str, int]:
-    """Parts of ranks, so that the largest part of all is as small as it can be.
+    """Return numbers of tiles that make the largest tile as small as possible.
 
-    Of parts as large, those with most parts of the first ranks. With ``square`` those with the
-    least sum of their sides, if hardly larger: the less they need that others need, too.
+    Among equal candidates the first ranks have most tiles. With ``square``, the sum of the tile's
+    sides is minimised among nearly smallest tiles: such tiles need fewer operands that other tiles
+    also need.
 
     Examples
     --------
@@ -42,12 +43,12 @@ def partition_factors(shapes: Sizes[str, int], available: int, square: bool) -> 
 
 
 def all_partition_factors(shapes: Sizes[str, int], available: int) -> list[dict[str, int]]:
-    """All parts of ranks whose sizes differ, no more of them together than are available."""
+    """Return all combinations of useful numbers of tiles, up to a total number."""
     return list(_parts(tuple(shapes.items()), available))
 
 
 def _parts(ranks: tuple[tuple[str, int], ...], available: int) -> Iterator[dict[str, int]]:
-    """All parts of ranks whose sizes differ, no more of them together than are available."""
+    """Yield all combinations of useful numbers of tiles, up to a total number."""
     if not ranks:
         yield {}
         return
@@ -58,9 +59,9 @@ def _parts(ranks: tuple[tuple[str, int], ...], available: int) -> Iterator[dict[
 
 
 def useful_factors(extent: int, available: int) -> list[int]:
-    """Numbers of parts of which no smaller one has parts as small.
+    """Return the numbers of tiles for which no smaller number gives tiles as small.
 
-    Of many instances (more than any machine has cores) those near powers of two have to do.
+    For more cores than any machine has, numbers near powers of two suffice.
 
     Examples
     --------
@@ -71,21 +72,22 @@ def useful_factors(extent: int, available: int) -> list[int]:
     tried: Iterable[int] = range(1, most + 1)
     if most > MAX_CORES_ENUMERATED or available > MAX_CORES_ENUMERATED:
         tried = [*(1 << n for n in range(most.bit_length())), most]
-    # 12 in 5 parts are up to 3 in each, as in 4: of each size that there is the fewest parts.
+    # 12 elements in 5 tiles are up to 3 in each, as in 4: the fewest tiles of each size suffice.
     sizes = {-(-extent // n) for n in tried}
     return sorted({-(-extent // size) for size in sizes})
 
 
 def cores_used(partitioning: Partitioning) -> int:
-    """Instances that a way to spread gives something to do."""
+    """Return the number of cores that a partitioning uses."""
     return prod(s.parts or 1 for _, ranks in partitioning for s in ranks)
 
 
 def distinct_partitionings(
     candidates: Iterable[Partitioning], parallel: Collection[str], shapes: Sizes[str, int]
 ) -> tuple[Partitioning, ...]:
-    """Ways to spread that differ, the first of those that do not: every tensor has all parallel
-    ranks, so that of these only how much an instance has makes a difference.
+    """Return partitionings that differ, the first of equal ones.
+
+    Every tensor has all parallel ranks, so that only the total split of these ranks matters.
 
     Parameters
     ----------

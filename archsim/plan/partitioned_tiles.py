@@ -34,8 +34,8 @@ from .policy import (
 
 
 def sink_loops(mapping: Mapping, outer: str, inner: str, number: int) -> Mapping:
-    """The innermost shared loops of a memory, and all that Einsums have of their own there, at a
-    memory inside of it.
+    """Move the innermost shared loops of a memory, and the Einsums' own loops there, to an inner
+    memory.
 
     Parameters
     ----------
@@ -69,18 +69,20 @@ def sink_loops(mapping: Mapping, outer: str, inner: str, number: int) -> Mapping
 
 @dataclass(frozen=True, slots=True)
 class TilePartitioning:
-    """A way to spread a cascade in which tiles that it cuts itself are in parts."""
+    """Partitioning in which a cascade's own tiles are split."""
 
     rest: Partitioning
-    """The same without them: what the mapping of an instance is made for."""
+    """Partitioning without the split tiles, for which the mapping of a core is generated."""
     partitioning: Partitioning
 
 
 def tile_partitionings(
     program: Program, architecture: Architecture, given: Sizes[str, int]
 ) -> tuple[TilePartitioning, ...]:
-    """Ways to spread a cascade with parts of tiles for instances that other ranks leave idle, those
-    with the fewest partial results first, and of them the one with most parts of others.
+    """Return partitionings that split tiles over cores that other ranks leave idle.
+
+    Those with the fewest partial results come first, and among equal ones those with most tiles of
+    other ranks.
 
     Parameters
     ----------
@@ -128,8 +130,11 @@ def tile_partitionings(
 
 
 def without_unequal_tiles(partitioning: Partitioning) -> TilePartitioning | None:
-    """A usual way to spread with a rank in balanced parts, and the same without it: a mapping made
-    for all of the rank fits each of them. None where there is none, or more than one memory."""
+    """Return a usual partitioning with unequal tiles, and the same without them.
+
+    A mapping generated for the whole rank fits each of its tiles. The result is None if no tiles
+    are unequal, or if several memories feed cores.
+    """
     if len(partitioning) != 1 or _is_even(partitioning):
         return None
     ((memory, ranks),) = partitioning
@@ -138,22 +143,24 @@ def without_unequal_tiles(partitioning: Partitioning) -> TilePartitioning | None
 
 
 def _is_open(program: Program, given: Sizes[str, int], member: str) -> bool:
-    """Whether tiles are as long as a mapping cuts them, or summed over: others the usual ways have
-    in parts (``replicating_partitionings``)."""
+    """Return whether the mapping chooses a tile's length, or the tile is summed over.
+
+    ``replicating_partitionings`` already split all other tiles.
+    """
     family = program.rank_of[member].family or member
     told = any(m in given for m in program.rank_of[family].partition)
     return not told or bool(partial_results(program, {member.lower()}))
 
 
 def _is_even(partitioning: Partitioning) -> bool:
-    """Whether none of a way's ranks is in balanced parts: of these one has a mask at the most."""
+    """Return whether all tiles are equal: none is balanced under a mask."""
     return not any(s.balanced for _, ranks in partitioning for s in ranks)
 
 
 def _beside(
     program: Program, rest: Partitioning, memory: Memory, tiles: SpreadRank
 ) -> TilePartitioning:
-    """A way to spread other ranks, and tiles in parts beside them."""
+    """Return a partitioning of other ranks, extended by split tiles."""
     masked = has_mask_over(program, tiles.rank, of_data=False)
     ((_, ranks),) = rest or ((memory.name, ()),)
     partitioning = ((memory.name, (*ranks, replace(tiles, balanced=masked))),)
@@ -161,12 +168,12 @@ def _beside(
 
 
 def _length(program: Program, given: Sizes[str, int], member: str) -> int:
-    """Coordinates of the rank that is cut: there are no more tiles of it."""
+    """Return the coordinates of the cut rank, which limit the number of its tiles."""
     return given.get(program.rank_of[member].family or member, 1)
 
 
 def _partial_elements(program: Program, given: Sizes[str, int], partitioning: Partitioning) -> int:
-    """Elements of the partial results of all instances."""
+    """Return the elements of the partial results of all cores."""
     parts = {s.rank.lower(): s.parts or 1 for _, ranks in partitioning for s in ranks}
     found = 0
     for name in partial_results(program, parts):
@@ -177,8 +184,8 @@ def _partial_elements(program: Program, given: Sizes[str, int], partitioning: Pa
 
 
 def divisible_tiles(program: Program) -> tuple[str, ...]:
-    """Outermost tiles of ranks that a cascade cuts itself of which every Einsum can do a part,
-    whether it sums over them or not.
+    """Return the outermost tiles of cut ranks that can be split, whether Einsums sum over them
+    or not.
 
     Parameters
     ----------
@@ -210,8 +217,8 @@ def divisible_tiles(program: Program) -> tuple[str, ...]:
 
 
 def _divisible(program: Program, e: Einsum, variable: str) -> bool:
-    """Whether an Einsum takes operands at the coordinates of a part, picks from none, and asks for
-    no data of others."""
+    """Return whether an Einsum can compute a split tile: without gathers, and without masks by
+    data."""
     if e.select is not None and variable in e.over:
         return False
     asked = () if e.where is None else (n for n in walk(e.where) if isinstance(n, Access))
@@ -232,8 +239,7 @@ def mapping_with_partitioned_tiles(
     fuse: MakeMapping,
     tiles: TilePartitioning,
 ) -> Mapping:
-    """The mapping whose Einsums share loops, with its tiles in parts, and as many of the loops at
-    the memory that feeds the instances as leave it room.
+    """Return the fused mapping with split tiles, and as many loops at the feeding memory as fit.
 
     Parameters
     ----------
@@ -243,7 +249,7 @@ def mapping_with_partitioned_tiles(
         Shapes in elements by rank, and parameters.
     fuse : MakeMapping
         Makes the mapping of an instance.
-    tiles : TilesInParts
+    tiles : TilePartitioning
         One of ``tile_partitionings``.
 
     Raises
@@ -271,8 +277,11 @@ def mapping_with_partitioned_tiles(
 
 
 def _machine_of_one_core(architecture: Architecture, tiles: TilePartitioning) -> Architecture:
-    """The machine as an instance sees it that shares what comes from outside with those that have
-    other tiles, but has its own share of what the memory serves that feeds them all."""
+    """Return the machine of one core, whose outer memories are shared with cores that have other
+    tiles.
+
+    The memory that feeds the cores gives each core its own share of bandwidth.
+    """
     shared, own = (
         machine_of_one_core(architecture, partitioning)
         for partitioning in (tiles.rest, tiles.partitioning)
@@ -289,8 +298,8 @@ def _machine_of_one_core(architecture: Architecture, tiles: TilePartitioning) ->
 def _with_loops_sunk(
     made: Mapping, architecture: Architecture, partitioning: Partitioning
 ) -> Iterator[Mapping]:
-    """A mapping with all, fewer and none of its outermost loops at the memory that feeds the
-    instances."""
+    """Yield a mapping with all, fewer and none of its outermost loops at the memory that feeds
+    the cores."""
     outer = architecture.home.name
     loops = next((level.loops for level in made.nest if level.level == outer), ())
     for memory, _ in partitioning if partitioning[0][0] != outer else ():

@@ -44,7 +44,7 @@ from .policy import (
 def usual_partitionings(
     program: Program, architecture: Architecture, given: Sizes[str, int]
 ) -> tuple[Partitioning, ...]:
-    """Ways to spread a cascade over the instances of a machine, the one with most parts first.
+    """Return the usual partitionings of a cascade over cores, the one with most tiles first.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def usual_partitionings(
     tried = [((*parallel, *others), False), ((*parallel, *others), True), (parallel, False)]
     found = [_balanced_partitioning(architecture, given, names, square) for names, square in tried]
     masked = [r for r in independent_ranks(program, masked=True) if r in given and r not in others]
-    # Parts under a mask come beside others where there are others: they are worked out one by one.
+    # Masked tiles extend partitionings of other ranks, if there are any: each is bound by itself.
     begun = [partitioning for partitioning in found if partitioning] or found
     more = [
         _with_idle_cores_used(architecture, given, partitioning, rank, masked=True)
@@ -72,7 +72,7 @@ def usual_partitionings(
     ]
     more += [_with_factors(architecture, given, (*parallel, *others), rank) for rank in masked]
     if sum(len(m.instances) for m in architecture.memories) > 1:
-        # What a rank does for outer instances it cannot do for inner ones that are more.
+        # A rank that suits the outer cores cannot also be used for the more numerous inner ones.
         more += [_with_idle_cores_used(architecture, given, found[-1], rank) for rank in others]
     summed = [r for r in summed_ranks(program) if r in given]
     idle = [partitioning for partitioning in found if _leaves_idle(architecture, partitioning)]
@@ -118,8 +118,11 @@ def _splitting_reduction(
     *,
     all_idle: bool,
 ) -> list[Partitioning]:
-    """A way to spread with parts of what is summed up, where partial results are few; else, if all
-    ways leave instances idle, where they take less time than it saves."""
+    """Return partitionings extended by a split sum with few partial results.
+
+    If there are none and all partitionings leave cores idle, return those whose partial results
+    take less time than the split saves.
+    """
     few = cores_used(partitioning) <= FEW_CORES_SHARE * _available(architecture)
     found = [
         x
@@ -176,8 +179,8 @@ def replicating_partitionings(
         if _leaves_idle(architecture, partitioning)
         for rank in masked
     ]
-    # Fewer heads at a time, each in more parts: the memory that feeds them has room for all that
-    # these could pick.
+    # Fewer heads at a time, each in more tiles: the memory that feeds the cores can then hold all
+    # that the tiles may gather from.
     picking = (
         _with_factors(architecture, sizes, parallel, r) for r in masked if gathers_along(program, r)
     )
@@ -190,13 +193,13 @@ def replicating_partitionings(
 
 
 def gathers_along(program: Program, rank: str) -> bool:
-    """Whether something is picked at each coordinate of a rank."""
+    """Return whether some access gathers at each coordinate of a rank."""
     indices = (i for e in program.einsums for a in e.reads for i in a.indices)
     return any(isinstance(i, Gather) and rank.lower() in i.access.variables for i in indices)
 
 
 def splits_reduction(program: Program, partitioning: Partitioning) -> bool:
-    """Whether instances have parts of what an Einsum sums up."""
+    """Return whether cores hold partial sums of an Einsum."""
     summed = {*summed_ranks(program)}
     return any(s.rank in summed for _, ranks in partitioning for s in ranks)
 
@@ -204,7 +207,7 @@ def splits_reduction(program: Program, partitioning: Partitioning) -> bool:
 def critical_core_shapes(
     partitioning: Partitioning, given: Sizes[str, int], program: Program | None = None
 ) -> dict[str, int]:
-    """Shapes of the largest problem that an instance has.
+    """Return the shapes of the critical core, which has the largest tiles.
 
     Parameters
     ----------
@@ -224,8 +227,9 @@ def critical_core_shapes(
 
 
 def outermost_tiles(program: Program, given: Sizes[str, int]) -> dict[str, int]:
-    """Sizes of the outermost parts of ranks that the cascade cuts, of which there are more than
-    one: of those that are cut evenly by sizes that are given.
+    """Return the sizes of the outermost tiles of cut ranks, if there are several tiles.
+
+    Only ranks count that given sizes cut evenly.
 
     Examples
     --------
@@ -250,9 +254,11 @@ def outermost_tiles(program: Program, given: Sizes[str, int]) -> dict[str, int]:
 
 
 def machine_of_one_core(architecture: Architecture, partitioning: Partitioning) -> Architecture:
-    """The machine as one of its instances sees it: of what feeds them, and of what is outside of
-    that, it has its share of room and speed. It is no more than that where they need the same.
-    Links in a ring it does not see: what it works on is its own."""
+    """Return the machine as one core sees it, with its share of outer capacity and bandwidth.
+
+    The share is exact if the cores need different data. Links of a ring are left out: a core works
+    on its own data.
+    """
     parts = {name: prod(s.parts or 1 for s in ranks) for name, ranks in partitioning}
     memories: list[Memory] = []
     sharing = 1
@@ -272,10 +278,10 @@ def machine_of_one_core(architecture: Architecture, partitioning: Partitioning) 
 def machines_with_shared_capacity(
     architecture: Architecture, partitioning: Partitioning
 ) -> Iterator[Architecture]:
-    """The machine as one of its instances sees it, with more room than its share, the most first,
-    where parts of a rank under a mask need the same of all that does not move with that rank.
+    """Yield the machine of one core with more than its share of capacity, the largest first.
 
-    What is made for it may need more than there is: it is bound on the whole machine.
+    Tiles of a masked rank need the same part of all tensors without that rank. A mapping generated
+    for more capacity may not fit: it has to be bound on the whole machine.
     """
     seen = machine_of_one_core(architecture, partitioning)
     parts = {name: prod(s.parts or 1 for s in ranks if s.balanced) for name, ranks in partitioning}
@@ -298,7 +304,7 @@ def partition_mapping(
     architecture: Architecture,
     program: Program | None = None,
 ) -> Mapping:
-    """A mapping whose ranks are spread, beside those loops that it has at the same memory.
+    """Return a mapping with partitioned ranks beside its own loops at the same memories.
 
     Parameters
     ----------
@@ -310,7 +316,7 @@ def partition_mapping(
     words = [*(n.level for n in mapping.nest), *(k.level for k in mapping.keep)]
     keep = mapping.keep
     for memory, ranks in partitioning:
-        # A mapping names a memory by its role or by its name, not by both.
+        # A mapping refers to a memory by its role or by its name, not by both.
         word = next((w for w in words if memory_in_role(architecture, w) == memory), memory)
         at = next((n for n, level in enumerate(nest) if level.level == word), None)
         if at is None:
@@ -318,7 +324,7 @@ def partition_mapping(
         else:
             nest[at] = replace(nest[at], spatial=ranks)
         if memory != architecture.memories[0].name and word not in (k.level for k in keep):
-            # What comes from outside for several of the instances comes once.
+            # Data from outside that several cores need is loaded once.
             keep = (*keep, Keep(level=word, tensors=_outermost(mapping, architecture)))
         if program is not None:
             variables = {s.rank.lower() for s in ranks}
@@ -329,7 +335,7 @@ def partition_mapping(
 
 
 def _keeping(keep: tuple[Keep, ...], word: str, tensors: tuple[str, ...]) -> tuple[Keep, ...]:
-    """What levels keep, and one of them some tensors besides."""
+    """Add tensors to those that a level keeps."""
     return tuple(
         replace(k, tensors=tuple(dict.fromkeys((*k.tensors, *tensors)))) if k.level == word else k
         for k in keep
@@ -337,7 +343,7 @@ def _keeping(keep: tuple[Keep, ...], word: str, tensors: tuple[str, ...]) -> tup
 
 
 def _common(program: Program, spread: Collection[str]) -> tuple[str, ...]:
-    """Tensors that all instances need, and none of them has a part of."""
+    """Return the tensors that all cores need and that no partitioned rank divides."""
     made = program.einsum_of
     return tuple(
         dict.fromkeys(
@@ -354,7 +360,7 @@ def _common(program: Program, spread: Collection[str]) -> tuple[str, ...]:
 
 
 def _outermost(mapping: Mapping, architecture: Architecture) -> tuple[str, ...]:
-    """Tensors that a mapping keeps in the outermost memory."""
+    """Return the tensors that a mapping keeps in the outermost memory."""
     name = architecture.memories[0].name
     kept = (k for k in mapping.keep if (memory_in_role(architecture, k.level) or k.level) == name)
     return tuple(t for k in kept for t in k.tensors)
@@ -363,7 +369,8 @@ def _outermost(mapping: Mapping, architecture: Architecture) -> tuple[str, ...]:
 def _balanced_partitioning(
     architecture: Architecture, shapes: Sizes[str, int], ranks: tuple[str, ...], square: bool
 ) -> Partitioning:
-    """As many parts as there are instances, or fewer where that leaves less to do for each."""
+    """Return a partitioning with as many tiles as cores, or fewer if these leave less work per
+    core."""
     left = {rank: shapes[rank] for rank in ranks}
     found: list[tuple[str, tuple[SpreadRank, ...]]] = []
     for memory in architecture.memories:
@@ -371,7 +378,7 @@ def _balanced_partitioning(
         for name, available in memory.instances:
             parts = partition_factors({r: n for r, n in left.items() if n > 1}, available, square)
             here += (SpreadRank(instances=name, rank=r, parts=n) for r, n in parts.items() if n > 1)
-            # A rank that is in parts already stays with these.
+            # A rank that is split already is not split again.
             left = {rank: n for rank, n in left.items() if parts.get(rank, 1) == 1}
         if here:
             found.append((memory.name, tuple(here)))
@@ -386,7 +393,7 @@ def _with_idle_cores_used(
     *,
     masked: bool = False,
 ) -> Partitioning | None:
-    """A way to spread with parts of one more rank for instances that it leaves idle."""
+    """Return a partitioning extended by tiles of one more rank for idle cores, or None."""
     of_memory = dict(partitioning)
     most = MAX_UNEQUAL_TILES_OF_ONE_RANK if masked else MAX_CORES_ENUMERATED
     able: list[tuple[str, SpreadRank]] = []
@@ -399,7 +406,7 @@ def _with_idle_cores_used(
             able += [(memory.name, more)] if parts > 1 else []
     if not able:
         return None
-    at, more = max(able, key=lambda x: x[1].parts or 1)  # of equals the outer ones
+    at, more = max(able, key=lambda x: x[1].parts or 1)  # Of equals, the outer cores.
     of_memory[at] = (*of_memory.get(at, ()), more)
     return tuple((m.name, of_memory[m.name]) for m in architecture.memories if m.name in of_memory)
 
@@ -407,8 +414,7 @@ def _with_idle_cores_used(
 def _with_factors(
     architecture: Architecture, shapes: Sizes[str, int], ranks: tuple[str, ...], rank: str
 ) -> Partitioning | None:
-    """As many balanced parts of a rank as leave the least to do for each instance, with what parts
-    of others these leave room for.
+    """Return a partitioning with balanced tiles of a rank that leaves the least work per core.
 
     Examples
     --------
@@ -443,7 +449,7 @@ def _leaves_idle(architecture: Architecture, partitioning: Partitioning) -> bool
 
 
 def idle_factor(architecture: Architecture, partitioning: Partitioning) -> float:
-    """How many instances a machine has for each that has something to do."""
+    """Return the ratio of all cores to those that a partitioning uses."""
     return _available(architecture) / cores_used(partitioning)
 
 
@@ -454,8 +460,10 @@ def _available(architecture: Architecture) -> int:
 def independent_ranks(
     program: Program, *, masked: bool = False, copied: Collection[str] | None = None
 ) -> Iterator[str]:
-    """Ranks beside the parallel ones that can be worked on in parts, in the order declared: those
-    under no mask, or ``masked`` ones, too.
+    """Yield ranks besides the parallel ones that can be partitioned, in the order of
+    declaration.
+
+    Masked ranks are included if ``masked``.
 
     Parameters
     ----------
@@ -472,7 +480,7 @@ def independent_ranks(
         if rank.partition or rank.name in stepped or rank.name in alike:
             continue
         if rank.variable not in gone_over:
-            continue  # it is a length of what is picked from, no more
+            continue  # The rank is only the length of gathered tensors.
         if rank.family and rank.name not in (copied or ()):
             continue
         if not masked and has_mask_over(program, rank.name, of_data=False):
@@ -483,12 +491,15 @@ def independent_ranks(
 
 
 def _is_partitionable(program: Program, e: Einsum, variable: str, made: Collection[str]) -> bool:
-    """Whether an Einsum can do a part of a rank with that part of its operands, those ``made`` by
-    others of the cascade included: what all instances need no single one of them can make."""
+    """Return whether an Einsum can compute a tile of a rank from a tile of its operands.
+
+    Operands in ``made`` come from other Einsums: no single core can make an operand that all cores
+    need.
+    """
     if variable not in e.variables:
         return True
     if variable not in e.target.variables:
-        return False  # it sums over all of them
+        return False  # The Einsum sums over the whole rank.
     accesses = [e.target, *e.reads]
     if e.where is not None:
         accesses += (node for node in walk(e.where) if isinstance(node, Access))
@@ -503,8 +514,10 @@ def _is_partitionable(program: Program, e: Einsum, variable: str, made: Collecti
 
 
 def follows_partition(program: Program, index: Index, variable: str) -> bool:
-    """Whether a part of a rank is a part of what an index goes over: the rank, or one that it is a
-    part of (``archsim.bound`` has the last word: what is outside of it has to be one).
+    """Return whether an index of a partitioned variable stays inside a tile.
+
+    The index is the rank itself, or a rank of which it is a tile. Binding has the last word: outer
+    tiles must have size one.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ def job_of(
     *,
     name: str = "",
 ) -> Job:
-    """One part under one mapping: its shapes, the usual ones of the cascade, and what to say.
+    """Return the job of one part under one mapping, with its shapes and notes.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def job_of(
 
 
 def _another(part: PartLike, mapping: Mapping) -> tuple[str, ...]:
-    """Says so where a mapping's cascade computes something else than the part's."""
+    """Return a note if the mapping's cascade computes something else than the part's."""
     own, other = part.cascade, mapping.cascade
     if other == own or stands_in(part, other) or compute_the_same(own, other):
         return ()
@@ -95,7 +95,8 @@ def _another(part: PartLike, mapping: Mapping) -> tuple[str, ...]:
 
 
 def _for_another(part: PartLike, mapping: Mapping) -> Problem:
-    """That a mapping is for another cascade than a part's, and which are for that."""
+    """Return the problem of a mapping for another cascade, with the mappings of the part's
+    cascade."""
     text = f"mapping '{mapping.name}' is for cascade '{mapping.cascade}', not '{part.cascade}'"
     others = ", ".join(entry.name for entry in mapping_entries(part.cascade))
     hint = (
@@ -105,7 +106,7 @@ def _for_another(part: PartLike, mapping: Mapping) -> Problem:
 
 
 def _refuse_unlike_rows(program: Program, folded: int) -> None:
-    """Refuse to take query heads as more queries where the cascade tells queries apart."""
+    """Refuse to fold query heads into queries if the cascade distinguishes queries."""
     apart = rank_asymmetry(program, "P") if folded > 1 else None
     if apart is not None:
         text = (

@@ -140,7 +140,7 @@ def run_plan(
 
 
 def _stages(request: RequestLike, parts: Sequence[PartUse]) -> RequestUse:
-    """What comes before the first token of an answer, and what a further one takes."""
+    """Return the times and energies of the first and of further tokens of an answer."""
     first = [p for p in parts if p.stage == "prefill"]
     further = [p for p in parts if p.stage == "decode"]
     steps = request.answer_len - 1
@@ -155,7 +155,7 @@ def _stages(request: RequestLike, parts: Sequence[PartUse]) -> RequestUse:
 
 
 def _advised(plan: JobPlan, result: Result) -> Result:
-    """The result, saying so where another mapping may be much faster and none was searched."""
+    """Return the result, with advice to search if another mapping may be much faster."""
     searched = plan.searched or all(job.searched for job in plan.jobs)
     if searched or result.over_floor <= FLOOR_RATIO_TO_ADVISE_SEARCH:
         return result
@@ -165,7 +165,7 @@ def _advised(plan: JobPlan, result: Result) -> Result:
 
 
 def _own_first(plan: JobPlan) -> list[Mapping]:
-    """Mappings of the jobs, that of the workload's own cascade first."""
+    """Return the mappings of the jobs, those of the workload's own cascade first."""
     own = plan.workload.cascade
     return [job.mapping for job in sorted(plan.jobs, key=lambda j: j.part.cascade != own)]
 
@@ -178,7 +178,8 @@ def plan(
     generators: Generators,
     evaluate: Evaluate | None = None,
 ) -> JobPlan:
-    """The jobs of a workload on a machine, one for each part, in the order they run.
+    """Return the jobs of a workload on a machine, one for each part, in the order in which they
+    run.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ from .workload import PartLike, WorkloadLike
 
 
 def program_of(part: PartLike, architecture: Architecture, cascade: str = "") -> Program:
-    """A cascade of a part on a machine, with the formats of the part's tensors.
+    """Return a cascade of a part on a machine, with the formats of the part's tensors.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def program_of(part: PartLike, architecture: Architecture, cascade: str = "") ->
 
 
 def refuse_unknown_tensors(workload: WorkloadLike, programs: Iterable[Program]) -> None:
-    """Refuse formats of tensors that no cascade which runs has.
+    """Refuse formats of tensors that no running cascade has.
 
     Raises
     ------
@@ -61,9 +61,9 @@ def refuse_unknown_tensors(workload: WorkloadLike, programs: Iterable[Program]) 
 def refuse_uncomputable_formats(
     workload: WorkloadLike, part: PartLike, architecture: Architecture
 ) -> None:
-    """Refuse a format in which no array of a machine does what a part needs.
+    """Refuse a format in which no array of a machine computes an operation of a part.
 
-    It says more than that no mapping is legal: where the format is stated.
+    The error points at the format, which a refusal of all mappings would not.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def refuse_uncomputable_formats(
 
 
 def _stated(workload: WorkloadLike, program: Program, einsum: str, fmt: str) -> Span | None:
-    """Where the format of an Einsum's operands is stated."""
+    """Return the place where the format of an Einsum's operands is stated."""
     places, formats = dict(workload.formats_at), dict(workload.formats.tensors)
     (e,) = (x for x in program.einsums if x.name == einsum)
     read = [name for name in formats if formats[name] == fmt and name in _read_by(e)]

@@ -37,17 +37,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ByPart:
-    """A mapping for each part of a workload, in the order of the parts."""
+    """Mapping for each part of a workload, in the order of the parts."""
 
     mappings: tuple[Mapping, ...]
 
 
 Given = Mapping | Sequence[Mapping] | ByPart | None
-"""What a caller may say of mappings: one, several, one for each part, or nothing."""
+"""Mappings that a caller gives: one, several, one for each part, or None."""
 
 
 def given_mappings(workload: WorkloadLike, mapping: Given) -> tuple[Mapping | None, ...]:
-    """The mapping given for every part of a workload, in the order of the parts; None for none.
+    """Return the mapping given for every part of a workload, in the order of the parts, or None.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def blocks_mapping(
     try:
         made = generators.make_blocks(problem.program, core, shapes)
     except InputError:
-        return None  # the mapping of one Einsum after the other reports the error
+        return None  # The mapping of one Einsum after the other reports the error.
     return None if made is None else partitioned_mapping(made, partitioning, problem)
 
 
@@ -138,8 +138,9 @@ def partitioned_mappings(mapping: Mapping, problem: MappingProblem) -> tuple[Map
 
 
 def check_partitioned(job: Job) -> None:
-    """Refuse a written mapping that says nothing of a machine's instances, where there is something
-    that they could share: all but one would do nothing.
+    """Refuse a written mapping without partitioning if the cores could share work.
+
+    All cores but one would be idle.
 
     Raises
     ------
@@ -165,7 +166,7 @@ def check_partitioned(job: Job) -> None:
 
 
 def _is_partitioned_at(memory: str, mapping: Mapping, architecture: Architecture) -> bool:
-    """Whether a mapping spreads anything over instances that a memory feeds."""
+    """Return whether a mapping partitions anything over the cores that a memory feeds."""
     return any(
         level.spatial and (memory_in_role(architecture, level.level) or level.level) == memory
         for level in mapping.nest
@@ -239,7 +240,7 @@ def recalled_mapping(problem: MappingProblem, generators: Generators) -> Mapping
     """Return the mapping that an earlier search found for a problem, or None."""
     found = generators.recall(problem.program, problem.architecture, problem.shapes)
     if found is None or found.cascade != problem.program.name:
-        return found  # none, or a mapping of another cascade that computes the same
+        return found  # There is none, or it is of another cascade that computes the same.
     return replace(found, cascade=problem.cascade)
 
 
@@ -250,7 +251,7 @@ def mapping_called(
     generators: Generators,
     overrides: Overriding = (),
 ) -> Mapping:
-    """The mapping of a name or file; ``einsum-by-einsum`` and ``fused`` are made for the attention.
+    """Return the mapping of a name or file; ``einsum-by-einsum`` and ``fused`` are generated.
 
     Parameters
     ----------
@@ -278,7 +279,7 @@ def mapping_called(
 
 
 def _meant(own: str, parts: tuple[PartLike, ...], mapping: Mapping) -> tuple[str, ...]:
-    """The cascades of a workload that a mapping is for."""
+    """Return the cascades of a workload that a mapping is for."""
     if any(part.cascade == mapping.cascade for part in parts):
         return (mapping.cascade,)
     able = (part.cascade for part in parts if stands_in(part, mapping.cascade))
@@ -286,12 +287,12 @@ def _meant(own: str, parts: tuple[PartLike, ...], mapping: Mapping) -> tuple[str
 
 
 def stands_in(part: PartLike, cascade: str) -> bool:
-    """Whether a cascade computes a part but for what ``left_out_by`` says of it."""
+    """Return whether a cascade computes a part, except for what ``left_out_by`` reports."""
     return any(compute_the_same(other, cascade) for other in part.stand_ins)
 
 
 def usual_mapping(workload: WorkloadLike, architecture: Architecture) -> Mapping | None:
-    """The written mapping by which the attention of a workload runs where nobody says how.
+    """Return the written mapping that runs the attention of a workload by default, or None.
 
     Parameters
     ----------
@@ -308,9 +309,10 @@ def usual_mapping(workload: WorkloadLike, architecture: Architecture) -> Mapping
 
 
 def machines_own(part: PartLike, architecture: Architecture) -> Mapping | None:
-    """The mapping a machine was designed for, if it computes what the part's cascade does.
+    """Return the mapping that a machine was designed for, if it computes what the part's cascade
+    does.
 
-    One of a cascade that stands in for it does where nothing is left out: attention of heads
+    A cascade that stands in for the part's own qualifies if it omits nothing: attention of heads
     that share nothing, for one token a sequence, but not for a causal layer's prefill.
     """
     if architecture.mapping is None:
@@ -324,6 +326,6 @@ def machines_own(part: PartLike, architecture: Architecture) -> Mapping | None:
 
 
 def default_mapping(cascade: str) -> Mapping | None:
-    """The built-in mapping of a cascade: a pipelined one if there is one, else the first."""
+    """Return the built-in mapping of a cascade: a pipelined one if there is one, else the first."""
     entries = mapping_entries(cascade)
     return entries[0].load() if entries else None

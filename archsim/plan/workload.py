@@ -1,4 +1,4 @@
-"""Protocols of a workload: parts, each a cascade on shapes of its own."""
+"""Protocols of a workload and its parts, each a cascade with its own shapes."""
 
 from __future__ import annotations
 
@@ -11,52 +11,52 @@ from einsum_cascade.source import Span
 
 
 class PartLike(Protocol):
-    """What ``simulate`` needs of a part of a workload (``workloads.Part`` is one)."""
+    """Part of a workload, as ``simulate`` takes it (``workloads.Part`` is one)."""
 
     @property
     def name(self) -> str:
-        """Shown in the result."""
+        """Name in the result."""
         ...
 
     @property
     def cascade(self) -> str:
-        """The cascade, by built-in name or file."""
+        """Cascade, by built-in name or file."""
         ...
 
     @property
     def times(self) -> int:
-        """How often the part runs."""
+        """Number of runs of the part."""
         ...
 
     @property
     def formats(self) -> TensorFormats:
-        """Formats of the numbers in its tensors; nothing where none are stated."""
+        """Number formats of its tensors; empty if none are stated."""
         ...
 
     @property
     def stage(self) -> str:
-        """Of a request ``prefill`` or ``decode``; else empty."""
+        """Stage of a request, ``prefill`` or ``decode``; else empty."""
         ...
 
     def shapes_for(self, ranks: Collection[str], cascade: str = "", /) -> dict[str, int]:
-        """Shapes of those ranks, of a cascade of that name, that are given."""
+        """Return the given shapes of some ranks of a cascade."""
         ...
 
     def folded_for(self, ranks: Collection[str]) -> int:
-        """How many query heads that share keys are taken together as rows of P."""
+        """Return the number of query heads with shared keys that are folded into rows of P."""
         ...
 
     def notes_for(self, ranks: Collection[str]) -> tuple[str, ...]:
-        """What a cascade of those ranks leaves out of the part, in sentences."""
+        """Return sentences about features of the part that a cascade of some ranks lacks."""
         ...
 
     def left_out_by(self, program: Program) -> tuple[str, ...]:
-        """What the part has and a cascade lacks (a mask, a window), in sentences."""
+        """Return sentences about features of the part that a cascade lacks (a mask, a window)."""
         ...
 
     @property
     def stand_ins(self) -> Sequence[str]:
-        """Cascades that compute the part, but for what ``left_out_by`` says of them."""
+        """Cascades that compute the part, except for what ``left_out_by`` reports."""
         ...
 
 
@@ -65,70 +65,70 @@ class RequestLike(Protocol):
 
     @property
     def prompt_len(self) -> int:
-        """Tokens asked."""
+        """Tokens of the prompt."""
         ...
 
     @property
     def answer_len(self) -> int:
-        """Tokens answered."""
+        """Tokens of the answer."""
         ...
 
 
 class WorkloadLike(Protocol):
-    """What ``simulate`` needs of a workload (``workloads.Workload`` is one)."""
+    """Workload, as ``simulate`` takes it (``workloads.Workload`` is one)."""
 
     @property
     def name(self) -> str:
-        """Shown in the result."""
+        """Name in the result."""
         ...
 
     @property
     def cascade(self) -> str:
-        """The cascade of its attention, by built-in name or file."""
+        """Cascade of its attention, by built-in name or file."""
         ...
 
     @property
     def shapes(self) -> tuple[tuple[str, int], ...]:
-        """Shapes by rank, shown where parts have shapes of their own."""
+        """Shapes by rank, which the result shows if parts have shapes of their own."""
         ...
 
     @property
     def tokens(self) -> int | None:
-        """Tokens of all sequences that a whole model computes; None of a part of one."""
+        """Tokens of all sequences that a whole model computes; None for a part of a model."""
         ...
 
     @property
     def request(self) -> RequestLike | None:
-        """The request that it is, if it is one; its parts have stages then."""
+        """Request, if the workload is one; its parts then have stages."""
         ...
 
     @property
     def parts(self) -> Sequence[PartLike]:
-        """What runs, one after the other."""
+        """Parts, which run one after the other."""
         ...
 
     @property
     def formats(self) -> TensorFormats:
-        """Formats of numbers, by tensors of any of its parts."""
+        """Number formats by tensor of any part."""
         ...
 
     @property
     def formats_at(self) -> Sequence[tuple[str, Span]]:
-        """Where each format is written."""
+        """Place of each format in a file."""
         ...
 
     def shapes_for(self, ranks: Collection[str]) -> dict[str, int]:
-        """Shapes of those ranks that its attention has."""
+        """Return the given shapes of some ranks of its attention."""
         ...
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """What the parts leave out of the workload, in sentences."""
+        """Sentences about features of the workload that its parts lack."""
         ...
 
 
 def own_part(workload: WorkloadLike) -> PartLike:
-    """The part that runs the cascade of the workload's attention.
+    """Return the part that runs the cascade of the workload's attention.
 
     Parameters
     ----------
