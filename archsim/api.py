@@ -65,18 +65,18 @@ def simulate(
     architecture : Architecture, str or path
         The machine, or its name.
     mapping : Mapping or str, sequence of them, or ByPart, optional
-        How to run it; ``"auto"`` searches. A mapping is for the parts whose cascade it names;
-        one of another cascade for those that it can stand in for, if there are none the
-        workload's attention. Every other part takes the fastest of what is known: the mapping
-        the machine was designed for, the built-in ones, and one Einsum after the other.
+        Mapping to run; ``"auto"`` searches. A mapping is for the parts whose cascade it names. A
+        mapping of another cascade is for those parts that it can stand in for, or else for the
+        workload's attention. Every other part takes the fastest known mapping: the one the machine
+        was designed for, the built-in ones, and generated ones.
     settings : str or sequence of str
         Fields of what is given by its name, as after ``--set``: ``"architecture.clock=1 GHz"``.
     **fields
-        The same by keyword: ``seq_len="4K"``, ``batch=1``, ``scope="block"``.
+        Fields by keyword: ``seq_len="4K"``, ``batch=1``, ``scope="block"``.
     engine : str
         ``"event"`` is more patient with long runs than ``"analytical"``; else they are the same.
     evaluate : callable, optional
-        What simulates each job in the engine's place, for example from memory.
+        Function that simulates each job in the engine's place, for example from memory.
 
     Returns
     -------
@@ -161,7 +161,7 @@ def search(
     workload, architecture, settings, fields
         As for ``simulate``.
     objective : str
-        What is to be small: ``"latency"``, ``"energy"`` or ``"edp"``, their product.
+        Quantity to minimise: ``"latency"``, ``"energy"`` or ``"edp"`` (energy x latency).
     strategy : str
         ``"exhaustive"``, ``"anneal"``, ``"random"`` or ``"optuna"``.
     start : sequence of Mapping or str
@@ -222,13 +222,13 @@ def compare(
         Take as many copies of each as draw the average power of the first, each for sequences
         of its own.
     scale : str
-        What equal area scales: ``"arrays"``, ``"copies"`` or the name of a memory.
+        Part that is scaled to equal area: ``"arrays"``, ``"copies"`` or the name of a memory.
     mappings : dict of str to Mapping or str, or "auto", optional
         The mapping of a machine, by the machine's name; ``"auto"``, for a machine or for all,
         is the best that a search finds for every part. A machine without one runs as
         ``simulate`` would; ``Comparison`` says by which mapping.
     **fields
-        Of the workload, if that is given by its name: ``seq_len="4K"``.
+        Fields of a workload given by name: ``seq_len="4K"``.
 
     Raises
     ------
@@ -269,18 +269,19 @@ def sweep(
     given : dict, str or path
         A sweep file (docs/sweeps.md), or what it says as a dict.
     out : str or path, optional
-        Keeps the results: what is finished there is not run again. Without it nothing is kept.
+        Folder for the results: points that are finished there are not run again. Without it nothing
+        is kept.
     workers : int, optional
         Processes; by default one for each processor, as far as there is work for them.
     dask : str, optional
         The address of a Dask scheduler, whose workers run the points then.
     limit : int, optional
-        At most so many points are run now.
+        Largest number of points to run now.
 
     Returns
     -------
     pandas.DataFrame
-        As ``load_sweep`` gives it, with units in ``attrs["units"]``.
+        Frame of ``load_sweep``, with units in ``attrs["units"]``.
 
     Raises
     ------

@@ -82,14 +82,15 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     Parameters
     ----------
     function : callable
-        Of integers, floats, numpy arrays and named tuples of them only, and at the top of a
-        module: Numba finds what it kept by the files of it and of what it calls, and their dates.
+        Function of integers, floats, numpy arrays and named tuples of them only, at the top of a
+        module. Numba finds stored code by the files of the function and of those it calls, and by
+        their dates.
 
     Returns
     -------
     callable
-        It lets go of the interpreter's lock while it runs. Integers wrap at 2^63 without a
-        word: callers bound them beforehand, or count in floats.
+        Function that releases the interpreter's lock while it runs. Integers wrap at 2^63 silently:
+        callers bound them beforehand, or count in floats.
     """
     return _kept(function, _made(function))
 
@@ -103,7 +104,7 @@ def compiled_inside(function: Callable[P, R]) -> Callable[P, R]:
     Returns
     -------
     callable
-        Called from Python it raises TypeError, but for where Numba is told to compile nothing.
+        Function that raises TypeError when called from Python, unless Numba compiles nothing.
     """
     made = _made(function, no_cpython_wrapper=True)
     if isinstance(made, CPUDispatcher):
@@ -159,7 +160,7 @@ def compiled_with(
     Parameters
     ----------
     helpers : iterable of callable
-        What it calls, by no other name; each calls none but those before it.
+        Functions that it calls, by the same names; each calls none but those before it.
     function : callable
         As in ``compiled``.
     """

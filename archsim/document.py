@@ -102,7 +102,7 @@ def to_markdown(document: Document) -> str:
     Returns
     -------
     str
-        With a line break at the end.
+        Text with a line break at the end.
     """
     parts = [f"# {document.title}"]
     if document.subtitle:

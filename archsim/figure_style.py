@@ -102,7 +102,7 @@ def check_suffix(path: Path, suffixes: Sequence[str] = SUFFIXES) -> None:
     Raises
     ------
     InputError
-        With those that there are.
+        The error lists the known suffixes.
     """
     if path.suffix.lower() not in suffixes:
         ending = f"'{path.suffix}'" if path.suffix else "nothing"

@@ -104,7 +104,7 @@ def energy(picojoules: float) -> str:
     Parameters
     ----------
     picojoules : float
-        What a field ``..._pj`` holds.
+        Value of a field ``..._pj``.
     """
     return engineering(picojoules / _PJ_PER_J, "J")
 
@@ -115,7 +115,7 @@ def area(square_micrometres: float) -> str:
     Parameters
     ----------
     square_micrometres : float
-        What a field ``..._um2`` holds: ``area(1.2e6)`` is ``1.200 mm²``.
+        Value of a field ``..._um2``: ``area(1.2e6)`` is ``1.200 mm²``.
     """
     if 0 < square_micrometres < _UM2_PER_MM2 / 1000:
         return f"{_significant(square_micrometres, 4)} µm²"
@@ -139,7 +139,7 @@ def bar(share: float, width: int = 20) -> str:
     Parameters
     ----------
     share : float
-        What is below 0 or above 1 is drawn as that.
+        Share of one; values outside 0 to 1 are clamped.
     width : int
         Characters.
 

@@ -77,7 +77,7 @@ class OutputFolder:
         Raises
         ------
         InputError
-            It cannot be written; says why.
+            The file cannot be written; gives the reason.
         """
         path = self.folder / name
         with _WriteProblems(path):
@@ -143,7 +143,7 @@ def write_whole(path: Path, write: Write) -> Path:
     Raises
     ------
     InputError
-        It cannot be written; says why.
+        The file cannot be written; gives the reason.
     """
     with OutputFolder(path.parent, make=False) as out:
         out.file(path.name, write)
@@ -197,14 +197,14 @@ def move_together(stage: Path, folder: Path) -> None:
     Parameters
     ----------
     stage : Path
-        It has the files alone; afterwards it is empty, gone, or has what they replaced.
+        Folder of the files alone; afterwards it is empty, gone, or holds the replaced files.
     folder : Path
-        There or not; it is no link.
+        Folder, which need not exist; no link.
 
     Raises
     ------
     OSError
-        They cannot be moved.
+        The files cannot be moved.
     """
     new = {path.name for path in stage.iterdir()}
     with alone_in(folder.parent):
@@ -340,9 +340,9 @@ def alone_in(folder: Path, *, waiting: bool = True) -> Iterator[bool]:
     Parameters
     ----------
     folder : Path
-        It is there.
+        Existing folder.
     waiting : bool
-        Whether to wait for others.
+        True to wait for other processes.
     """
     lock = _locked(folder, waiting=waiting)
     try:

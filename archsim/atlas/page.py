@@ -20,7 +20,7 @@ def atlas_html(plan: AtlasPlan, entries: tuple[AtlasEntry, ...]) -> str:
     Parameters
     ----------
     plan : AtlasPlan
-        What was to be run.
+        Plan of the survey.
     entries : tuple of AtlasEntry
         A row each, in this order until somebody sorts them.
 

@@ -295,8 +295,8 @@ def survey(
     ----------
     to_survey : AtlasPlan
     advance : callable
-        Called with a short text before each of ``to_survey.steps`` steps; of several
-        processes once those of a cascade are done.
+        Function that is called with a short text before each of ``to_survey.steps`` steps; with
+        several processes, after all steps of a cascade.
     workers : int
         Processes.
 

@@ -80,7 +80,7 @@ def entries(plural: str) -> tuple[CatalogueEntry, ...]:
     Parameters
     ----------
     plural : str
-        As ``archsim list`` has it: one of ``KINDS``, such as ``architectures``.
+        Kind as in ``archsim list``: one of ``KINDS``, such as ``architectures``.
     """
     kind = next(k for k in KINDS if k.plural == plural)
     return tuple(_builtin(kind, name) for name in builtin_names(kind.folder))
@@ -143,7 +143,7 @@ def summary_report(summary: ModelSummary) -> Document:
     Parameters
     ----------
     summary : ModelSummary
-        What ``workloads.summarize`` returned.
+        Summary of ``workloads.summarize``.
     """
     return Document(
         title=summary.name,

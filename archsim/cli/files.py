@@ -70,7 +70,7 @@ def check_folder(folder: Path) -> None:
     Raises
     ------
     InputError
-        It, or what it would lie in, is there and no folder.
+        The path, or a folder it lies in, exists and is no folder.
     """
     for place in (folder, *folder.parents):
         if (is_folder := _is_folder(place)) is not None:
@@ -86,7 +86,7 @@ def check_file(path: Path) -> None:
     Raises
     ------
     InputError
-        It is a folder, or the folder it would lie in is not there.
+        The path is a folder, or its folder does not exist.
     """
     if _is_folder(path):
         raise InputError(f"cannot write {path}: it is a folder")

@@ -134,7 +134,7 @@ def compare_contenders(
         Take as many copies of each, whole or not, as draw the average power of the first while
         they run: its energy over its latency. Each has sequences of its own.
     scale : str
-        What equal area scales: ``"arrays"``, ``"copies"`` or the name of a memory.
+        Part that is scaled to equal area: ``"arrays"``, ``"copies"`` or the name of a memory.
 
     Raises
     ------

@@ -82,7 +82,7 @@ class ComparisonRecord:
         Raises
         ------
         InputError
-            It is not such an object.
+            The data are no such object.
         """
         try:
             return cls(

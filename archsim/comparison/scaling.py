@@ -73,7 +73,7 @@ def scale_to_area(
     Raises
     ------
     InputError
-        It cannot come within 5 %, a component has no area, or there is no such memory.
+        The machine cannot come within 5 %, a component has no area, or the memory does not exist.
     """
     check_areas(machine)
     if scaled == ARRAYS:

@@ -43,14 +43,14 @@ def bandwidth_optimal(
     Parameters
     ----------
     choices : collection of tuple of str
-        Ranks that may be in parts together.
+        Ranks that may be split together.
     others : collection
         Ways that are known.
 
     Returns
     -------
     tuple or None
-        None also where instances are fed by several memories, or pass on what they have in a ring.
+        None also if several memories feed cores, or if cores form a ring.
 
     Examples
     --------

@@ -190,8 +190,7 @@ def known_mappings(
     Parameters
     ----------
     generators : Generators
-        What makes those that come last: one whose Einsums share loops, and one Einsum after
-        the other.
+        Generators of the last mappings: fused ones, and one Einsum after the other.
     """
     own = machines_own(part, architecture)
     problem = MappingProblem(part, architecture, part.cascade if own is None else own.cascade)

@@ -96,7 +96,7 @@ def load_mapping(
         Names are of built-in mappings or files; ``einsum-by-einsum`` is made, and ``auto`` is
         what ``find`` finds.
     given : Overrides
-        Of which those of the mapping are taken.
+        Settings, of which those of the mapping are used.
 
     Raises
     ------

@@ -244,12 +244,12 @@ def naming_part(name: str, error: InputError) -> InputError:
     Parameters
     ----------
     name : str
-        Of the part, set before each message.
+        Name of the part, set before each message.
 
     Returns
     -------
     InputError
-        Of the same class: the exit code of the command line follows from it.
+        Error of the same class, which determines the exit code of the command line.
     """
     problems = [replace(p, message=f"{name}: {p.message}") for p in error.problems]
     return type(error)(problems)

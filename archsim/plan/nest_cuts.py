@@ -137,7 +137,7 @@ def traffic_at_cuts(
     ----------
     program : Program
     sizes : callable
-        That of a tensor.
+        Function that returns the size of a tensor.
 
     Returns
     -------

@@ -52,7 +52,7 @@ def has_small_partial_results(
     given : mapping
         Shapes in elements by rank.
     share : float
-        As above; more than 1 where partial results may be more than the inputs.
+        Largest ratio of partial results to inputs; more than 1 if partial results may be larger.
     """
     inputs = (elements_of(program, t.ranks, given) for t in program.inputs)
     return _partial(program, partitioning, given) <= share * sum(inputs)

@@ -43,7 +43,7 @@ def sink_loops(mapping: Mapping, outer: str, inner: str, number: int) -> Mapping
     outer, inner : str
         The memories, as the mapping names them.
     number : int
-        Of the shared loops.
+        Number of shared loops to move.
     """
     nest: list[NestLevel] = []
     for level in mapping.nest:
@@ -255,7 +255,7 @@ def mapping_with_partitioned_tiles(
     Raises
     ------
     SpecError, MappingError
-        As ``MakeMapping``; none that is made is legal.
+        As ``MakeMapping``, or no generated mapping is legal.
     """
     made = fuse(
         program,

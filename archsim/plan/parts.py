@@ -39,7 +39,7 @@ def job_of(
     Parameters
     ----------
     name : str
-        What the result is called; by default as the part.
+        Name of the result; by default that of the part.
 
     Raises
     ------

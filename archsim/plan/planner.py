@@ -106,7 +106,7 @@ def run_plan(
     Raises
     ------
     InputError
-        There is no such engine, or as ``evaluate_job``; names the part.
+        There is no such engine, or an error of ``evaluate_job``; names the part.
     """
     if engine not in ("analytical", "event"):
         raise InputError(f"there is no engine '{engine}'; use 'analytical' or 'event'")
@@ -184,10 +184,10 @@ def plan(
     Parameters
     ----------
     mapping : Mapping, sequence of Mapping, ByPart, or None
-        As in ``given_mappings``. A part for which none is given takes the best that is known
+        Mapping as in ``given_mappings``. A part without a given mapping runs the best known mapping
         (``defaults``).
     generators : Generators
-        Where mappings come from that no file spells out.
+        Generators of mappings that no file states.
     evaluate : callable, optional
         Simulates each job in the engine's place where mappings are compared.
 

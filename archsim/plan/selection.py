@@ -145,7 +145,7 @@ def check_partitioned(job: Job) -> None:
     Raises
     ------
     MappingError
-        With the place in the mapping's file. That one instance is meant a mapping can say.
+        The error has the place in the mapping's file. A mapping can state that one core is meant.
     """
     mapping, architecture = job.mapping, job.architecture
     if not (mapping.source and architecture.has_instances):
@@ -256,11 +256,11 @@ def mapping_called(
     Parameters
     ----------
     name : str
-        Of a built-in mapping, a path, or ``einsum-by-einsum`` or ``fused``.
+        Name of a built-in mapping, a path, or ``einsum-by-einsum`` or ``fused``.
     workload : WorkloadLike
     architecture : Architecture
     generators : Generators
-        What makes mappings.
+        Generators of mappings.
     overrides : Overriding
         Settings that a written mapping is read with.
 
@@ -302,7 +302,7 @@ def usual_mapping(workload: WorkloadLike, architecture: Architecture) -> Mapping
     Returns
     -------
     Mapping or None
-        None where none is written: one is made then (``derived_mapping``).
+        None if no mapping is written: the planner generates one then (``derived_mapping``).
     """
     part = own_part(workload)
     return machines_own(part, architecture) or default_mapping(part.cascade)

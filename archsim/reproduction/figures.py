@@ -410,7 +410,7 @@ def drawn(
     workers : int
         Processes; 1 draws in this one.
     finished : callable
-        Told 1 for each figure that is done.
+        Function that is called with 1 for each finished figure.
 
     Returns
     -------

@@ -93,7 +93,7 @@ def run_all(
     workers : int
         Processes that share the runs; one is this process.
     finished : callable
-        Called with the number of further runs that are done.
+        Function that is called with the number of further finished runs.
     """
     # One process shares everything it computes; several processes share within a batch.
     batches = _batches(requests, workers) if workers > 1 else [[n] for n in range(len(requests))]

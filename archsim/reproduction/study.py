@@ -273,7 +273,7 @@ def study(plan: Reproduction, *, workers: int = 1, finished: Finished = nothing)
     workers : int
         Processes that share the runs.
     finished : callable
-        Told how many more runs are done.
+        Function that is called with the number of further finished runs.
     """
     runs = planned_runs(plan)
     outcomes = run_all([r for _, r in runs], workers=workers, finished=finished)

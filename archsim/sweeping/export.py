@@ -61,7 +61,7 @@ class RowValues:
     sweep : Sweep
         Whose axes come before columns of the same name.
     columns : tuple of str
-        As of ``columns_of``.
+        Columns of ``columns_of``.
     """
 
     def __init__(self, sweep: Sweep, columns: tuple[str, ...]) -> None:
@@ -85,7 +85,7 @@ def export(store: Store, sweep: Sweep, *, workers: int = 1) -> tuple[Path, ...]:
     Parameters
     ----------
     workers : int
-        With several, one writes the one file of many rows and this process the other.
+        Processes; with several, one writes the one file of many rows and this process the other.
 
     Raises
     ------
@@ -191,7 +191,7 @@ def load_sweep(folder: str | PathLike[str]) -> DataFrame:
     Parameters
     ----------
     folder : str or path
-        What was given as ``--out``.
+        Folder that was given as ``--out``.
 
     Returns
     -------

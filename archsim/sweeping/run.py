@@ -99,7 +99,7 @@ def key_of(inputs: str, contents: str, version: str) -> str:
     contents : str
         ``contents_of`` the sweep.
     version : str
-        Of this package.
+        Version of this package.
     """
     return sha256("\0".join((inputs, contents, version)).encode()).hexdigest()
 

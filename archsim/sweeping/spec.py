@@ -143,7 +143,7 @@ def point_at(sweep: Sweep, number: int) -> Point:
     Parameters
     ----------
     number : int
-        Of points drawn at random: the position in the drawing.
+        Number of the point; for random points, the position in the drawing.
     """
     at = number
     if isinstance(sweep.points, RandomPoints):

@@ -127,7 +127,7 @@ def opened(folder: Path) -> Iterator[Store]:
     Raises
     ------
     InputError
-        There is none.
+        The folder has no store.
     """
     path = folder / FILE
     if not path.is_file():

@@ -369,15 +369,15 @@ def run_sweep(
     Parameters
     ----------
     folder : Path
-        Holds ``store.sqlite`` and the results; made if it is not there.
+        Folder of ``store.sqlite`` and the results, which is created if necessary.
     generators, find
-        Where mappings come from that no file spells out, or that are to be searched.
+        Generators of mappings that no file states, and the search for ``auto``.
     workers : int, optional
         Processes; by default one for each processor, as far as there is work for them.
     dask : str, optional
         The address of a Dask scheduler, whose workers run the points then.
     limit : int, optional
-        At most so many points are run now.
+        Largest number of points to run now.
 
     Raises
     ------

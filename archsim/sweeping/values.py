@@ -74,7 +74,7 @@ def written_values(nodes: YamlSequence, axis: str) -> tuple[AxisValue, ...]:
     Raises
     ------
     SpecError
-        There is none, or one stands twice.
+        The list is empty, or a value occurs twice.
     """
     if not nodes.items:
         raise SpecError(Problem(f"{axis}: expected at least one value", nodes.span))

@@ -80,7 +80,7 @@ def execute_nests(
     Returns
     -------
     dict
-        What the nests made by name: the outputs of the cascade, and what is handed on.
+        Tensors by name: the outputs of the cascade, and tensors between nests.
 
     Raises
     ------

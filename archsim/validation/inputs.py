@@ -44,12 +44,12 @@ def random_shapes(
     given : mapping of str to int
         Shapes that are not drawn, in elements by rank.
     rng : Generator
-        What the others are drawn with.
+        Generator of the random shapes.
 
     Returns
     -------
     dict of str to int
-        Of every rank, members of families included.
+        Shapes of every rank, members of families included.
 
     Raises
     ------
@@ -195,7 +195,7 @@ def random_parameters(
     given : mapping of str to float
         Parameters that are not drawn.
     rng : Generator
-        What the others are drawn with.
+        Generator of the random parameters.
     shapes : mapping of str to int, optional
         For domains that depend on a shape.
     """
@@ -222,9 +222,9 @@ def random_inputs(
     program : Program
         The cascade.
     shapes : mapping of str to int
-        Of every rank, in elements.
+        Shapes of every rank, in elements.
     rng : Generator
-        What the inputs are drawn with.
+        Generator of the inputs.
 
     Returns
     -------

@@ -36,8 +36,8 @@ def mapping_fits(mapping: Mapping, cascade: Cascade) -> bool:
     Parameters
     ----------
     mapping : Mapping
-        It names its cascade, by built-in name or file; what that computes is compared, not what
-        it is called or checked against.
+        Mapping, which names its cascade by built-in name or file. Equations are compared, not names
+        or references.
     cascade : Cascade
         The one to be run.
     """
@@ -79,13 +79,13 @@ def mapped_run(
     Parameters
     ----------
     cascade : Cascade
-        What is run.
+        Cascade to run.
     mapping : Mapping, callable or None
         One of this cascade (``mapping_fits``), or what makes one.
     architecture : Architecture
         The machine whose arrays give the lanes, and whose memories say what fits.
     generators : Generators
-        What makes a mapping, and what makes the choices that one leaves open.
+        Generators of mappings, and the selection among open choices.
 
     Returns
     -------
@@ -141,7 +141,7 @@ def mapped_shapes(cascade: Cascade, mapping: Mapping, architecture: Architecture
     Parameters
     ----------
     cascade : Cascade
-        What is run.
+        Cascade to run.
     mapping : Mapping
         Its tiles, whose sizes may be those of an array's axes.
     architecture : Architecture

@@ -94,10 +94,10 @@ class Trial:
         Parameters
         ----------
         reference : ReferenceLike or None
-            What the outputs ought to be; None compares with an evaluation in float64.
+            Reference of the outputs; None compares with an evaluation in float64.
         run : callable
-            What runs the cascade: a mapped loop nest; None is ``Cascade.evaluate``, which
-            nothing is learned about when it is compared with itself.
+            Function that runs the cascade, such as a mapped loop nest; None is
+            ``Cascade.evaluate``, whose comparison with itself measures rounding alone.
 
         Raises
         ------
@@ -285,7 +285,7 @@ def changes_decisions(
     Parameters
     ----------
     cascade : Cascade
-        What is run.
+        Cascade to run.
     inputs, numbers : mapping
         Arrays, rounded to ``dtype`` already; sizes and parameters.
     dtype : str
@@ -311,7 +311,7 @@ def unexplained_by_rounding(
     Parameters
     ----------
     cascade, rounding : Cascade
-        What is run in float64, and the same with formats.
+        Cascade that runs in float64, and the same cascade with formats.
     inputs, numbers : mapping
         Arrays as drawn; sizes and parameters.
 

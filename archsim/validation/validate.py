@@ -44,9 +44,9 @@ def reference_of(other: Cascade, cascade: Cascade) -> GivenReference:
     Parameters
     ----------
     other : Cascade
-        What is taken to be right. Tiles that its inputs do not fix are of any size.
+        Cascade that is taken to be right. Tiles that its inputs do not fix are of any size.
     cascade : Cascade
-        What is compared with it.
+        Cascade to compare with it.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def validate_cascade(
     Parameters
     ----------
     cascade : Cascade
-        What is run.
+        Cascade to run.
     reference : ReferenceLike or callable, optional
         An independent function, ``workloads.references.find_reference`` of the name in
         the cascade file, or one of your own: it takes inputs and parameters by keyword, and
@@ -130,11 +130,11 @@ def validate_cascade(
         One of ``ir.DTYPES``; or formats, tensor by tensor, to which a run in float32 rounds. The
         reference gets inputs that are not rounded then: what is lost with them counts, too.
     seed : int
-        Of everything that is drawn.
+        Seed of all random numbers.
     trials : int
-        How many random inputs to try.
+        Number of random inputs.
     run : callable, optional
-        Takes what ``Cascade.evaluate`` takes; that by default.
+        Function with the arguments of ``Cascade.evaluate``, which is the default.
 
     Raises
     ------
@@ -239,7 +239,7 @@ def validate(
     Parameters
     ----------
     cascade : str, path or Cascade
-        What is run.
+        Cascade to run.
     reference : callable, optional
         A function of inputs and parameters by keyword that gives arrays by output, or that of the
         only one. By default the one that the cascade's file names.
@@ -249,7 +249,7 @@ def validate(
         The type tensors are stored in; or formats of numbers by tensor, with ``default`` and
         ``accumulate``: ``{"default": "bf16", "K": "fp8_e4m3"}``.
     seed : int
-        Of the random numbers.
+        Seed of the random numbers.
     **sizes_and_parameters
         Shapes by rank (``P=13, P0=4``), and parameters; what is not given is drawn.
 
@@ -261,7 +261,7 @@ def validate(
     Raises
     ------
     CascadeError
-        There is no such cascade, or its file names a reference that there is not.
+        There is no such cascade, or its file names a missing reference.
     EvaluationError
         The reference does not fit the cascade, two are given, or it has no such shapes.
 

@@ -24,7 +24,7 @@ def analysis_report(analysis: Analysis, rank: str | None = None) -> Document:
     Parameters
     ----------
     analysis : Analysis
-        What ``Cascade.analyze`` returned.
+        Result of ``Cascade.analyze``.
     rank : str, optional
         The only rank to report passes and footprints of.
 
@@ -216,7 +216,7 @@ def validation_report(checks: Sequence[tuple[ValidationReport, str | None]]) -> 
     Parameters
     ----------
     checks : sequence of (ValidationReport, str or None)
-        With the mapping under which a cascade was run, if any.
+        Reports, each with the mapping of the run, if any.
     """
     good = sum(check.ok is True for check, _ in checks)
     beyond = sum(bool(check.beyond) for check, _ in checks)

@@ -87,7 +87,7 @@ def view_of(frame: DataFrame) -> FrameView:
     Parameters
     ----------
     frame : pandas.DataFrame
-        As ``load_sweep`` gives it, or any with columns of settings and of numbers.
+        Frame of ``load_sweep``, or any with columns of settings and of numbers.
 
     Raises
     ------
@@ -218,7 +218,7 @@ def values_of_axis(view: FrameView, column: str) -> tuple[Any, ...]:
     Parameters
     ----------
     column : str
-        Of the frame; rows without a value are left out.
+        Column of the frame; rows without a value are left out.
     """
     present = view.frame[column].dropna().drop_duplicates()
     numbers = numbers_of(present)

@@ -67,7 +67,7 @@ def loop_nests(plan: JobPlan) -> Document:
     Parameters
     ----------
     plan : JobPlan
-        What runs.
+        Plan of the workload.
 
     Raises
     ------

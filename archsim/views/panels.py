@@ -60,7 +60,7 @@ def panels_of(
     Parameters
     ----------
     height : float
-        Of a panel, over its width.
+        Height of a panel, relative to its width.
     share : str
         Axes that all panels have in common: "", "x", "y" or "xy".
     """
@@ -228,7 +228,7 @@ def set_axis(panel: Panel, view: FrameView, column: str) -> dict[Any, float]:
     Parameters
     ----------
     view : FrameView
-        With all values, of which the panel may have fewer.
+        View with all values, of which the panel may have fewer.
     """
     axes = panel.axes
     values = values_of_axis(view, column)

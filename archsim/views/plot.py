@@ -67,18 +67,18 @@ def plot(
         A frame as of ``load_sweep``, or any with columns of settings and numbers; a result of
         ``simulate``, a comparison of ``compare``; or the folder or file that holds one.
     kind : str, optional
-        Of a frame ``pareto`` (by default), ``heatmap``, ``lines``, ``bars``, ``breakdown`` or
-        ``parallel``; of a result ``breakdown``, ``roofline``, ``waterfall`` or ``capacity``; of
-        a comparison ``bars`` or ``capacity``.
+        Kind of chart. For a frame ``pareto`` (by default), ``heatmap``, ``lines``, ``bars``,
+        ``breakdown`` or ``parallel``; for a result ``breakdown``, ``roofline``, ``waterfall`` or
+        ``capacity``; for a comparison ``bars`` or ``capacity``.
     x, y, colour, facet : str, optional
         Columns of a frame; by themselves those that fit its axes. ``facet`` has a panel for
         every value.
     baseline : str, optional
-        Of ``bars``: the value of ``colour`` that is 1; by default the first.
+        Value of ``colour`` that bars are relative to; by default the first.
     width : float
-        Of the picture in inches: 3.3 is a column of a paper, 7 a page of two.
+        Width of the picture in inches: 3.3 is a column of a paper, 7 a page of two columns.
     out : str or path, optional
-        Writes it, too: as PNG, SVG or PDF, or as HTML (``parallel``), as the name ends.
+        File to write: PNG, SVG or PDF, or HTML (``parallel``), by the suffix of the name.
 
     Returns
     -------
@@ -107,7 +107,7 @@ def kinds_of(data: Drawable) -> tuple[str, ...]:
     Raises
     ------
     InputError
-        It is nothing that can be drawn.
+        The data cannot be drawn.
     """
     if isinstance(data, Result):
         return RESULT_KINDS

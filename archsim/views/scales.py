@@ -57,9 +57,9 @@ def scale_of(numbers: Sequence[float], unit: str | None, *, log: bool | None = N
     numbers : sequence of float
         All that are drawn, in ``unit``.
     unit : str or None
-        As ``frame.attrs["units"]`` has it: ``s``, ``pJ``, ``um^2``, ``B``, ``B/s``, ``1``, ...
+        Unit as in ``frame.attrs["units"]``: ``s``, ``pJ``, ``um^2``, ``B``, ``B/s``, ``1``, ...
     log : bool, optional
-        Whether it is logarithmic; by default where numbers are far apart, and above zero.
+        True for a logarithmic scale; by default if numbers are positive and far apart.
 
     Examples
     --------
@@ -102,7 +102,7 @@ def label_of(column: str) -> str:
     Parameters
     ----------
     column : str
-        Of a sweep's results; other names stay as they are.
+        Column of a sweep's results; other names stay as they are.
 
     Examples
     --------
@@ -150,9 +150,9 @@ def ticks_of(low: float, high: float, *, binary: bool = False, most: int = 6) ->
     low, high : float
         Above zero.
     binary : bool
-        Whether powers of two are round.
+        True if powers of two are round.
     most : int
-        How many there is room for.
+        Largest number of ticks.
 
     Examples
     --------

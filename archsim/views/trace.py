@@ -99,7 +99,7 @@ def trace(plan: JobPlan) -> Trace:
     Raises
     ------
     SpecError, MappingError, InputError
-        As ``Job.bind``, and where a run is too long for the event engine.
+        As ``Job.bind``, or a run is too long for the event engine.
     """
     at = Fraction(0)
     found: list[tuple[str, GroupRun]] = []
