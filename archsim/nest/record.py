@@ -1,7 +1,8 @@
 """Bound mappings: loops with sizes, and the access map of every access.
 
-Every model reads this record: per Einsum the axes of its iteration space, its loops outermost
-first, and the array it runs on."""
+Every model reads this record. For each Einsum it has the axes of the iteration space, the loops
+outermost first, and the array that runs the Einsum.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +34,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 UnitLoopPattern = tuple[tuple[bool, ...], tuple[tuple[bool, ...], ...], tuple[str, ...]]
-"""Which loops of the shared nest and of every Einsum go round once, and ranks of one element."""
+"""Loops of one iteration, in the shared nest and of every Einsum, and ranks of one element."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SharedLoop:
-    """A temporal loop of the shared nest: ``bound`` iterations of the first tile."""
+    """Temporal loop of the shared nest, with ``bound`` iterations in the first tile."""
 
     member: str
     rank: str
@@ -48,7 +49,7 @@ class SharedLoop:
 
 @dataclass(frozen=True, kw_only=True)
 class BoundEinsum(Memoized):
-    """One Einsum with its loops: ``shared`` and ``own`` temporal, then ``spatial``."""
+    """One Einsum with its loops: ``shared`` and ``own`` temporal ones, then ``spatial`` ones."""
 
     einsum: Einsum
     array: ProcessingArray
@@ -57,31 +58,31 @@ class BoundEinsum(Memoized):
     own: tuple[Loop, ...]
     spatial: tuple[Loop, ...]
     outside: tuple[str, ...]
-    """Members of the shared nest the Einsum stays out of."""
+    """Members of the shared nest that the Einsum is outside of."""
     bypass: frozenset[tuple[str, str]]
-    """Pairs of a level's name and a tensor that this Einsum passes by it."""
+    """Pairs of a level's name and a tensor with which this Einsum bypasses the level."""
     operations: Operations
     operands: tuple[Operand, ...]
-    """What it reads and who writes that, in the order of ``reads``."""
+    """Operands with their producers, in the order of ``reads``."""
     reads: tuple[AccessMap, ...]
     write: AccessMap
     initial: tuple[BoundEinsum, ...] = ()
-    """Statements of ``init`` that bring inputs into what it writes (see ``initial``)."""
+    """Statements of ``init`` that bring inputs into the Einsum's result (``initial_einsums``)."""
     window: Window | None = None
-    """What the Einsum leaves out because of a mask; None: nothing."""
+    """Window of the iterations that a mask leaves; None: all."""
     partially_masked: bool = False
-    """Whether its mask leaves out points inside the window, too."""
+    """True if the mask drops points inside the window, too."""
     is_initial: bool = False
-    """Whether it is a statement of ``init``, which runs before all Einsums of its tile."""
+    """True for a statement of ``init``, which runs before all Einsums of its tile."""
 
     @cached_property
     def name(self) -> str:
-        """The tensor it writes."""
+        """Name of the tensor that the Einsum writes."""
         return self.einsum.name
 
     @cached_property
     def access_maps(self) -> tuple[AccessMap, ...]:
-        """All its accesses."""
+        """All accesses: reads, then the write."""
         return (*self.reads, self.write)
 
     @cached_property
@@ -91,52 +92,52 @@ class BoundEinsum(Memoized):
 
     @cached_property
     def space(self) -> LoopSpace:
-        """Its loops over its axes: one record for all Einsums that an arrangement has alike."""
+        """Loops over the axes; Einsums with equal loops share one record."""
         return LoopSpace(
             axes=self.axes, temporal=self.temporal, spatial=self.spatial, window=self.window
         )
 
     @cached_property
     def variables(self) -> frozenset[str]:
-        """Rank variables of its iteration space."""
+        """Rank variables of the iteration space."""
         return self.space.variables
 
     @cached_property
     def extents(self) -> Extents:
-        """The whole iteration space."""
+        """Extents of the whole iteration space."""
         return self.space.extents
 
     @cached_property
     def trip_counts(self) -> dict[str, int]:
-        """Iterations of each loop, by its member, inside the first tile of those around it."""
+        """Iterations of each loop, by its member, inside the first tile of the loops around it."""
         return self.space.trip_counts
 
     @cached_property
     def loop_is_nonunit(self) -> tuple[bool, ...]:
-        """Whether each loop, the temporal ones first, has more than one iteration."""
+        """True for each loop of more than one iteration, temporal loops first."""
         return self.space.loop_is_nonunit
 
     @cached_property
     def nonunit_loops(self) -> tuple[Loop, ...]:
-        """Temporal loops of more than one iteration: the others might as well not be there."""
+        """Temporal loops of more than one iteration; all other loops have no effect."""
         return self.space.nonunit_loops
 
     def stepping(self, access_map: AccessMap, level: int) -> tuple[Loop, ...]:
-        """Loops that step through the tiles of an access that a level holds, outermost first.
+        """Return the loops that step through the tiles of an access at a level, outermost first.
 
-        Inside the innermost loop that moves the tensor a tile stays.
+        A tile stays inside the innermost loop that brings other elements of the tensor.
 
         Parameters
         ----------
         access_map : AccessMap
             One of the Einsum's ``access_maps``.
         level : int
-            A memory's index from the outermost, or the register level below them all.
+            Index of a memory from the outermost, or the register level below them all.
         """
         return self.memo(_stepping_loops, self.moved_by(access_map, level), level)
 
     def moved_by(self, access_map: AccessMap, level: int) -> frozenset[str]:
-        """Rank variables whose loops bring other elements of a tensor to a level.
+        """Return the rank variables whose loops bring other elements of a tensor to a level.
 
         Parameters
         ----------
@@ -144,45 +145,45 @@ class BoundEinsum(Memoized):
             As of ``stepping``.
         """
         nest = self.nest(level)
-        # What elements of an array take at a time is not held: each has what it picks itself.
+        # Elements of an array hold no common tile: each one fetches its own gathered elements.
         return access_map.moving if nest is self.whole else access_map.moving_in(nest.first_tile)
 
     def outer(self, level: int) -> tuple[Loop, ...]:
-        """Temporal loops outside the tiles that ``level`` holds."""
+        """Return the temporal loops outside the tiles that ``level`` holds."""
         return self.nest(level).loops
 
     def nest(self, level: int) -> LoopNest:
-        """The temporal loops outside the tiles that ``level`` holds, as a nest."""
+        """Return the temporal loops outside the tiles that ``level`` holds, as a nest."""
         return self.space.nest(level)
 
     @cached_property
     def whole(self) -> LoopNest:
-        """All temporal loops: what one element of the array runs through."""
+        """Nest of all temporal loops: the iterations of one processing element."""
         return self.space.whole
 
     @cached_property
     def full_nest(self) -> LoopNest:
-        """All loops, those laid out over the array inside the temporal ones."""
+        """Nest of all loops, with those laid out over the array inside the temporal ones."""
         return self.space.full_nest
 
     @cached_property
     def points(self) -> int:
-        """Points of the tiles that are run, those a mask takes out of a tile included."""
+        """Points of the tiles that run, including points that a mask cuts out of a tile."""
         return self.space.points
 
     @cached_property
     def cycles_of_point(self) -> Fraction:
-        """Cycles in which an element of the array computes one point."""
+        """Cycles of an element of the array for one point."""
         return self.array.memo(_cycles_of_point, self.operations)
 
     @cached_property
     def iterations(self) -> int:
-        """Temporal iterations: what one processing element runs through."""
+        """Temporal iterations of one processing element."""
         return self.space.iterations
 
     @cached_property
     def cycles(self) -> Fraction:
-        """Cycles in which an element of the array computes, over the whole run."""
+        """Cycles of an element of the array over the whole run."""
         return self.iterations * self.cycles_of_point
 
 
@@ -194,7 +195,7 @@ def _stepping_loops(e: BoundEinsum, moving: frozenset[str], level: int) -> tuple
 
 
 def _cycles_of_point(array: ProcessingArray, operations: Operations) -> Fraction:
-    """Cycles in which an element of an array computes one point (for ``once``)."""
+    """Return the cycles of an element of an array for one point (a builder for ``memo``)."""
     return array.cycles_of(operations)
 
 
@@ -251,7 +252,7 @@ ONE_CORE = CorePartitioning()
 
 @dataclass(frozen=True, kw_only=True)
 class Bound(Memoized):
-    """A mapping bound to everything it needs, structurally legal."""
+    """Mapping bound to a cascade, shapes and a machine; its structure is legal."""
 
     program: Program
     mapping: Mapping
@@ -261,9 +262,10 @@ class Bound(Memoized):
     nest: tuple[SharedLoop, ...]
     steps: int
     einsums: tuple[BoundEinsum, ...]
-    """In the order in which they run."""
+    """Einsums in the order in which they run."""
     groups: tuple[tuple[str, ...], ...]
-    """Einsums that share loops; one group after another (a fused mapping has one)."""
+    """Groups of Einsums that share loops; groups run one after the other (a fused mapping has
+    one)."""
     residency: Residency
     masking_notes: tuple[str, ...] = ()
     """Sentences that say why masked tiles run."""
@@ -284,11 +286,11 @@ class Bound(Memoized):
 
     @cached_property
     def words(self) -> TensorWords:
-        """How many words of the machine a value of each tensor takes."""
+        """Machine words per value of each tensor."""
         return self.program.memo(words_of, self.architecture.word_bits)
 
     def in_different_groups(self, one: str, other: str) -> bool:
-        """Whether two Einsums run one after the other, over all their loops each.
+        """Return whether two Einsums run one after the other, each over all of its loops.
 
         Parameters
         ----------
@@ -299,7 +301,7 @@ class Bound(Memoized):
 
     @cached_property
     def pattern(self) -> UnitLoopPattern:
-        """All of the sizes that decides what is legal, and what is found where."""
+        """Part of the sizes that decides legality, and which tiles Einsums find."""
         return (
             tuple([loop.bound == 1 for loop in self.nest]),
             tuple([e.loop_is_nonunit for e in self.einsums]),
@@ -349,7 +351,7 @@ class Bound(Memoized):
 
     @override
     def __getstate__(self) -> dict[str, Any]:
-        """The record alone, as of ``Memoized``."""
+        """Return the record without derived values."""
         derived = ("pattern_facts", "_residency_facts")
         return {name: v for name, v in super().__getstate__().items() if name not in derived}
 
@@ -364,28 +366,27 @@ class Bound(Memoized):
 
     @cached_property
     def position(self) -> dict[str, int]:
-        """Places of the Einsums in the order in which they run, by name."""
+        """Positions of the Einsums in the order in which they run, by name."""
         return {e.name: number for number, e in enumerate(self.einsums)}
 
     def producer(self, operand: Operand) -> BoundEinsum | None:
-        """The Einsum that writes an operand; None for an input."""
+        """Return the Einsum that writes an operand; None for an input."""
         return self.by_name[operand.producer] if operand.producer else None
 
     def memories(self, e: BoundEinsum, tensor: str) -> tuple[int, ...]:
-        """Indices of the memories that hold a tensor for an Einsum, outermost first.
+        """Return the indices of the memories that hold a tensor for an Einsum, outermost first.
 
         Parameters
         ----------
         e : BoundEinsum
-            The Einsum; a level that it passes the tensor by, or that does not feed its array, is
-            left out.
+            Einsum; levels that it bypasses, or that do not feed its array, are left out.
         tensor : str
-            A tensor of the cascade.
+            Tensor of the cascade.
         """
         return self.memo(_memories_of, e.array.name, e.bypass, e.name, tensor)
 
     def registers(self, e: BoundEinsum, tensor: str) -> tuple[str, ...]:
-        """Arrays whose registers hold a tensor for an Einsum.
+        """Return the arrays whose registers hold a tensor for an Einsum.
 
         Parameters
         ----------
@@ -398,24 +399,24 @@ class Bound(Memoized):
         return tuple(a for a in kept if (a, tensor) not in e.bypass)
 
     def kept_otherwise(self, residency: Residency, mapping: Mapping | None = None) -> Bound:
-        """The same loops with tensors in other places: names are not gone through again.
+        """Return a mapping with equal loops whose tensors are kept in other places.
 
         Parameters
         ----------
         residency : Residency
-            Of all tensors.
+            Residency of all tensors.
         mapping : Mapping, optional
-            What says so, other than the bound one in what it keeps alone.
+            Mapping with that residency; it differs from the bound one only in what levels keep.
         """
         return self._with(residency=residency, mapping=mapping or self.mapping)
 
     def with_loops_of(self, *einsums: BoundEinsum) -> Bound:
-        """The same mapping with other loops of some Einsums, on whatever arrays.
+        """Return a mapping with other loops of some Einsums, on any arrays.
 
         Parameters
         ----------
         einsums : BoundEinsum
-            Of one name the last one counts.
+            Einsums to put in place; of equal names the last one counts.
         """
         put = {e.name: e for e in einsums}
         found = self._with(
@@ -427,9 +428,9 @@ class Bound(Memoized):
         return found
 
     def _with(self, **changed: Any) -> Bound:
-        """The same but for fields on which what follows from names does not depend."""
+        """Copy the record with other fields; values that follow from names alone stay."""
         for name in ("by_name", "position", "_group_of", "words", "_residency_facts"):
-            getattr(self, name)  # worked out here, for all
+            getattr(self, name)  # derive values before the copy, so that both have them
         found = object.__new__(Bound)
         vars(found).update(vars(self))
         vars(found).update(changed)
@@ -438,12 +439,12 @@ class Bound(Memoized):
         return found
 
     def on(self, architecture: Architecture) -> Bound:
-        """The same loops on a machine with the same arrays and memories of the same names.
+        """Return the loops on a machine with equal arrays and equally named memories.
 
         Parameters
         ----------
         architecture : Architecture
-            It may be as fast and as large as it likes.
+            Machine of any speeds and capacities.
         """
         return self._with(architecture=architecture)
 
@@ -484,11 +485,11 @@ class Bound(Memoized):
 
     @property
     def register_level(self) -> int:
-        """The level index of the arrays' registers: below every memory."""
+        """Level index of the arrays' registers: below every memory."""
         return len(self.architecture.memories)
 
     def inner_bound(self, member: str) -> int:
-        """Steps between two neighbouring iterations of a shared loop."""
+        """Return the steps between two neighbouring iterations of a shared loop."""
         names = [loop.member for loop in self.nest]
         return prod(loop.bound for loop in self.nest[names.index(member) + 1 :])
 
@@ -496,19 +497,20 @@ class Bound(Memoized):
 def shared_loops(
     mapping: Mapping, architecture: Architecture, tiling: Tiling
 ) -> tuple[SharedLoop, ...]:
-    """The shared nest of a mapping, outermost first, with the iterations of the first tile.
+    """Return the shared nest of a mapping, outermost first, with the iterations of the first
+    tile.
 
     Parameters
     ----------
     mapping : Mapping
     architecture : Architecture
     tiling : Tiling
-        The cascade's ranks, cut by the mapping.
+        Ranks of the cascade, cut by the mapping.
 
     Returns
     -------
     tuple of SharedLoop
-        Bounds inside one iteration of the outer loops over the same rank.
+        Loops whose bounds hold inside one iteration of the outer loops over the same rank.
     """
     levels = {m.name: i for i, m in enumerate(architecture.memories)}
     left = dict(tiling.shapes)
@@ -527,12 +529,12 @@ def shared_loops(
 def nest_space(
     tiling: Tiling, nest: tuple[SharedLoop, ...]
 ) -> tuple[tuple[Axis, ...], tuple[Loop, ...]]:
-    """Axes that shared loops go along, and the loops on them.
+    """Return the axes of shared loops, and the loops on them.
 
     Parameters
     ----------
     tiling : Tiling
-        The cascade's ranks, cut.
+        Ranks of the cascade, cut by the mapping.
     nest : tuple of SharedLoop
         Loops of the shared nest, outermost first.
     """
@@ -557,7 +559,7 @@ def nest_space(
 
 
 def step_count(tiling: Tiling, nest: tuple[SharedLoop, ...]) -> int:
-    """Iterations of the shared nest, ragged edges exact.
+    """Count the iterations of the shared nest, with exact ragged edges.
 
     Parameters
     ----------
@@ -565,6 +567,6 @@ def step_count(tiling: Tiling, nest: tuple[SharedLoop, ...]) -> int:
         As of ``nest_space``.
     """
     axes, loops = nest_space(tiling, nest)
-    # Iterations are as many in any order; outer tiles first is the order to count in.
+    # The order of loops does not change the number of iterations; counting needs outer tiles first.
     outer_first = tuple(sorted(loops, key=lambda loop: -loop.stride))
     return count_points(outer_first, tuple(a.extent for a in axes))

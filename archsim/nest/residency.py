@@ -17,7 +17,7 @@ from .problems import EinsumProblem
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """A level that keeps a tensor: a memory by index, or an array's registers."""
+    """Level that keeps a tensor: a memory by index, or an array's registers."""
 
     name: str
     memory: int | None
@@ -25,7 +25,7 @@ class Home:
 
 @dataclass(frozen=True, kw_only=True)
 class Residency:
-    """Places of every tensor, outermost first; registers come last, in the order of the machine."""
+    """Homes of every tensor, outermost first; registers come last, in the order of the machine."""
 
     places: tuple[tuple[str, tuple[Home, ...]], ...]
 
@@ -34,7 +34,7 @@ class Residency:
         return dict(self.places)
 
     def of(self, tensor: str) -> tuple[Home, ...]:
-        """Where a tensor is kept."""
+        """Return the homes of a tensor."""
         return self._places_of[tensor]
 
     @cached_property
@@ -42,11 +42,11 @@ class Residency:
         return {t: tuple(p.memory for p in f if p.memory is not None) for t, f in self.places}
 
     def memories(self, tensor: str) -> tuple[int, ...]:
-        """Indices of the memories that keep a tensor, outermost first."""
+        """Return the indices of the memories that keep a tensor, outermost first."""
         return self._memories_of[tensor]
 
     def registers(self, tensor: str) -> tuple[str, ...]:
-        """Arrays whose registers keep a tensor, in the order of the machine."""
+        """Return the arrays whose registers keep a tensor, in the order of the machine."""
         return self._registers_of[tensor]
 
     @cached_property
@@ -57,7 +57,7 @@ class Residency:
 def residency(
     program: Program, mapping: Mapping, architecture: Architecture, complaints: list[EinsumProblem]
 ) -> Residency:
-    """Places of every tensor of a cascade; tensors kept nowhere join ``complaints``.
+    """Return the homes of every tensor; tensors without a home are added to ``complaints``.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def residency(
         raise SpecError(wrong)
     span = mapping.keep[0].span if mapping.keep else mapping.span
     for tensor, places in found.items():
-        # Registers in the order of the machine, too: the first that hold an operand give it.
+        # Order registers, too: the first that hold an operand provide it.
         places.sort(key=lambda p: levels.index(p.name))
         produced = tensor in program.einsum_of
         ends = tensor in program.outputs or not produced
@@ -98,11 +98,11 @@ def residency(
             outermost, end = architecture.home.name, "output" if produced else "input"
             text = f" is an {end} of the cascade: {outermost} must keep it"
             hint = f"add {tensor} to 'keep: {{{outermost}: [...]}}'"
-            # Each input is named by itself; outputs that lack a home are told together.
+            # Each input has a problem of its own; problems of outputs are merged.
             complaint = (tensor, text) if produced else ("", f"{tensor}{text}")
             complaints.append(EinsumProblem(*complaint, span, hint))
         elif ends and architecture.memories[0].ring:
-            # What an instance needs of others comes over the links.
+            # Data of other cores arrives over the links.
             places.insert(0, Home(architecture.memories[0].name, 0))
         elif not places:
             complaints.append(
@@ -117,7 +117,7 @@ def residency(
 
 
 def _past_homes(mapping: Mapping, architecture: Architecture) -> Iterator[Problem]:
-    """What would pass by the memory that holds all where links in a ring are outside of it."""
+    """Yield tensors that a mapping keeps in links of a ring, or lets bypass the memory inside."""
     links, home = architecture.memories[0], architecture.home.name
     if not links.ring:
         return
@@ -138,7 +138,8 @@ def _past_homes(mapping: Mapping, architecture: Architecture) -> Iterator[Proble
 
 
 def touched_by(program: Program, e: Einsum) -> tuple[str, ...]:
-    """Tensors an Einsum touches: its operands in order, what its ``init`` reads, its result."""
+    """Return the tensors that an Einsum touches: operands in order, reads of ``init``, the
+    result."""
     starts = (a.tensor for s in program.init if s.name == e.name for a in s.reads)
     reads = dict.fromkeys((*(a.tensor for a in e.reads), *starts))
     return (*(t for t in reads if t != e.name), e.name)
@@ -146,16 +147,16 @@ def touched_by(program: Program, e: Einsum) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Routes:
-    """The memories that tensors pass if each goes as near as it can to where it is used."""
+    """Memories that tensors pass on the way to their Einsums, each as near as possible."""
 
     program: Program
     architecture: Architecture
     arrays: dict[str, str]
-    """By Einsum the array that it runs on."""
+    """Array of each Einsum."""
 
     @cached_property
     def homes(self) -> dict[tuple[str, str], int]:
-        """By Einsum and tensor, the innermost memory on the way."""
+        """Innermost memory on the way of each tensor to an Einsum, by Einsum and tensor."""
         tree = self.architecture.tree
         found: dict[tuple[str, str], int] = {}
         for e in self.program.einsums:
@@ -168,7 +169,8 @@ class Routes:
         return found
 
     def ends(self, tensor: str, einsums: Iterable[str] | None = None) -> set[int]:
-        """Innermost memories of a tensor, of all that touch it or of some of these."""
+        """Return the innermost memories of a tensor for some Einsums, by default for all that
+        touch it."""
         among = None if einsums is None else {*einsums}
         return {
             home
@@ -177,32 +179,32 @@ class Routes:
         }
 
     def meeting(self, tensor: str) -> int:
-        """The innermost memory that a tensor passes for all that touch it; the outermost if
-        nobody does."""
+        """Return the innermost memory that a tensor passes for all Einsums; the outermost if
+        none touches it."""
         return self.architecture.tree.common(self.ends(tensor) or {0})
 
     def nearest(self, tensor: str, einsums: Iterable[str] | None = None) -> set[int]:
-        """Memories that keep a tensor as near as they can, and the one in which it changes from
-        one branch to another."""
+        """Return the innermost memories of a tensor, and the one in which it changes branches."""
         ends = self.ends(tensor, einsums)
         if len(ends) > 1 and tensor in self.program.einsum_of:
             return ends | {self.architecture.tree.common(ends)}
         return ends
 
     def everywhere(self, tensor: str) -> set[int]:
-        """All memories on all ways of a tensor; the outermost at least."""
+        """Return all memories on all ways of a tensor, at least the outermost."""
         paths = self.architecture.tree.paths
         return {0, *(i for end in self.ends(tensor) for i in paths[end])}
 
     def reach(self, einsum: str, tensor: str) -> frozenset[int]:
-        """Memories that an Einsum can take a tensor from, or hand it to."""
+        """Return the memories that an Einsum can read a tensor from, or write it to."""
         return self.architecture.tree.reach(
             self.arrays[einsum], result=tensor == einsum, made=self.arrays.get(tensor)
         )
 
     def passed_memories(self, einsum: str, tensor: str, kept: Iterable[int]) -> tuple[int, ...]:
-        """Memories that an Einsum passes a tensor by: they keep it for others, and its array could
-        reach them, but its way is another.
+        """Return the memories that an Einsum bypasses: they keep a tensor off its way.
+
+        Other Einsums use the tensor there, and the Einsum's array could reach it.
 
         Parameters
         ----------
@@ -218,17 +220,18 @@ class Routes:
 def branch_problems(
     program: Program, mapping: Mapping, places: Residency, architecture: Architecture
 ) -> Iterator[EinsumProblem]:
-    """What memories side by side make impossible: tensors that are out of reach, or come from
-    two at once, and loops at memories that feed nothing of an Einsum.
+    """Yield the problems of sibling memories.
+
+    Tensors may be out of reach or come from two memories at once, and loops may be at a memory that
+    feeds nothing of an Einsum.
 
     Parameters
     ----------
     program : Program
     mapping : Mapping
     places : Residency
-        What each level keeps.
+        Residency of all tensors.
     architecture : Architecture
-        One in a line has no such problems.
     """
     tree = architecture.tree
     names = [m.name for m in architecture.memories]
@@ -247,7 +250,7 @@ def branch_problems(
             here = [i for i in kept if i in reach and names[i] not in passed]
             yield from _unreachable(how, tensor, kept[:1], here, routes)
             yield from _two_ways(how, tensor, here, architecture)
-        # Loops at the last memory are inside of all tiles, of whatever branch.
+        # Loops at the last memory are inside of all tiles of every branch.
         fed = {*(names[i] for i in tree.feeding(how.array)), *names[-1:]}
         for level in how.nest:
             if level.level in names and level.level not in fed:
@@ -274,13 +277,13 @@ def _unreachable(
     here: list[int],
     routes: Routes,
 ) -> Iterator[EinsumProblem]:
-    """A tensor whose outermost memory does not feed the array of an Einsum."""
+    """Yield a tensor whose outermost memory does not feed the array of an Einsum."""
     if not outermost or outermost[0] in here:
         return
     architecture, (far,) = routes.architecture, outermost
     tree, reach = architecture.tree, routes.reach(how.einsum, tensor)
     if far in reach:
-        return  # passed by, which ``groups.bypass_problems`` tells
+        return  # a bypass, which ``checks.bypass_problems`` reports
     meeting = architecture.memories[max(i for i in tree.paths[far] if i in reach)].name
     far_name, does = architecture.memories[far].name, "writes" if tensor == how.einsum else "reads"
     toward = "takes nothing from" if tensor == how.einsum else "does not feed"
@@ -292,7 +295,7 @@ def _unreachable(
 def _two_ways(
     how: EinsumMapping, tensor: str, here: list[int], architecture: Architecture
 ) -> Iterator[EinsumProblem]:
-    """A tensor that two memories side by side have for one Einsum."""
+    """Yield a tensor that two sibling memories have for one Einsum."""
     paths = architecture.tree.paths
     for n, inner in enumerate(here[1:]):
         outer = here[n]

@@ -1,8 +1,10 @@
-"""Ring of links between cores: tensors that are passed to a neighbour, and those that are copied.
+"""Ring of links between cores: tensors that are passed to a neighbour, and those that are
+copied.
 
-Where a ring of links feeds the cores (``ring: true``), no memory is outside of them. An input that
-all cores need is copied to each; or, where the mapping names a rank (``ring: M``), each core begins
-with its part of the input and passes on what it had while the next part arrives."""
+If a ring of links feeds the cores (``ring: true``), no memory is outside of them. An input that all
+cores need is copied to each. If the mapping names a rank (``ring: M``), each core begins with its
+part of the input instead, and passes it on while the next part arrives.
+"""
 
 from __future__ import annotations
 
@@ -21,23 +23,23 @@ from .record import Bound, BoundEinsum
 
 
 def ring_of(mapping: Mapping, bound: Bound, spread: tuple[RankPartition, ...]) -> Ring:
-    """What goes round among the instances of a mapping.
+    """Return the tensors that travel among the cores of a mapping.
 
     Parameters
     ----------
     mapping : Mapping
-        As it is written.
+        Mapping as written.
     bound : Bound
-        What one instance runs.
-    spread : tuple of Spread
-        What instances have parts of.
+        Nest of one core.
+    spread : tuple of RankPartition
+        Partitioned ranks.
 
     Raises
     ------
     SpecError
-        The mapping asks for a ring where there is none, or of a rank that nothing goes over.
+        The mapping asks for a ring where there is none, or for a rank that no input has.
     MappingError
-        An instance would need what no neighbour passes on, or parts are not whole tiles.
+        A core would need data that no neighbour passes on, or parts are not whole tiles.
     """
     links = bound.architecture.memories[0]
     asked = next((level for level in mapping.nest if level.ring), None)
@@ -69,20 +71,20 @@ def _ranks_of(bound: Bound, tensor: str, asked: NestLevel | None) -> list[str]:
 
 
 def _touching(bound: Bound, tensor: str) -> Iterator[tuple[BoundEinsum, AccessMap]]:
-    """All accesses to a tensor, each with its Einsum."""
+    """Yield all accesses to a tensor, each with its Einsum."""
     for e in bound.einsums:
         for part in (e, *e.initial):
             yield from ((part, m) for m in part.access_maps if m.access.tensor == tensor)
 
 
 def _is_shared(bound: Bound, tensor: str, partitions: dict[str, RankPartition]) -> bool:
-    """Whether an instance needs more of a tensor than what goes with its own part."""
+    """Return whether a core needs more of a tensor than its own part."""
     return any(not m.moving.issuperset(partitions) for _, m in _touching(bound, tensor))
 
 
 def _kept_from_others(bound: Bound, partitions: dict[str, RankPartition]) -> Iterator[str]:
-    """What is made in instances and belongs to no single one of them: no memory is outside of them
-    where it could meet."""
+    """Yield results that belong to no single core: no memory outside of the cores could join
+    them."""
     links = bound.architecture.memories[0].name
     for e in bound.einsums:
         tensor = e.name
@@ -126,7 +128,7 @@ def _not_in_tiles(
     ring: Ring,
     partitions: dict[str, RankPartition],
 ) -> Iterator[str]:
-    """Why what goes over the links is not the tiles of other parts."""
+    """Yield the reasons why a tensor does not travel in whole tiles of other parts."""
     tensor = access_map.access.tensor
     if moving := [s.rank for v, s in partitions.items() if v in access_map.moving]:
         yield f"{tensor} goes over {moving[0]}, which is spread: it would not go all the way round"
@@ -147,24 +149,25 @@ def _not_in_tiles(
 def elements_in_transit(
     bound: Bound, e: BoundEinsum, access_map: AccessMap, ring: Ring, tile: int
 ) -> int:
-    """Elements of the part of a tensor that is on its way through an instance: tiles are passed on
-    up to a part ahead of those that are worked on.
+    """Return the elements of the part of a tensor that is in transit through a core.
+
+    Cores pass tiles on up to a part ahead of those in use.
 
     Parameters
     ----------
     e, access_map
-        What reads a tensor that goes round.
+        Access to a travelling tensor, and its Einsum.
     tile : int
-        Elements of one of the tiles that come over the links.
+        Elements of one tile that arrives over the links.
     """
     at = _axis_of(bound, e, access_map, ring.rank(access_map.access.tensor) or "")
     assert at is not None, "what goes round is checked when it is bound"
-    # Tiles in a part, so many elements each.
+    # A part consists of several tiles.
     return tile * (e.extents[at] // ring.parts // first_tile(e.extents, e.outer(1))[at])
 
 
 def _axis_of(bound: Bound, e: BoundEinsum, access_map: AccessMap, rank: str) -> int | None:
-    """The axis of an Einsum that goes over a rank of what it reads, element by element."""
+    """Return the axis of an Einsum that covers a rank of a tensor element by element, or None."""
     access = access_map.access
     index = access.indices[bound.program.tensor_ranks[access.tensor].index(rank)]
     if not isinstance(index, Affine) or len(index.terms) != len(index.variables):

@@ -1,9 +1,10 @@
-"""Roles of a mapping resolved on a machine: its parts by their names.
+"""Roles of a mapping replaced by the names of a machine's parts.
 
-An Einsum that the array in its role cannot do goes to one that can. Ranks along an axis which that
-array lacks become loops at the same place in the nest, and a tensor that passed between the
-registers of the two arrays passes through the innermost memory. Of memories side by side, the
-innermost is the one that feeds each array. Names of a machine's parts stay as they are."""
+An Einsum that the array in its role cannot run goes to an array that can. Ranks along an axis that
+this array lacks become loops at the same place in the nest. A tensor that passed between the
+registers of two arrays then passes through the innermost memory. With sibling memories, the
+innermost is the one that feeds each array. Names of a machine's parts stay as they are.
+"""
 
 from __future__ import annotations
 
@@ -33,11 +34,11 @@ from .residency import Routes, touched_by
 
 
 class InnermostLevels:
-    """The memories that tensors are in which a mapping keeps ``nearest``.
+    """Memories of the tensors that a mapping keeps ``nearest``.
 
-    Of a machine whose memories are in a line that is the innermost. Else a tensor is in the
-    memory that feeds the array of each Einsum that touches it; what is made in one branch and read
-    in another is in the innermost memory that both are inside of, too.
+    On a line of memories that is the innermost one. On a tree it is the memory that feeds the array
+    of each Einsum that touches the tensor. A tensor that is made in one branch and read in another
+    is also in the innermost memory that contains both.
     """
 
     def __init__(self, program: Program, architecture: Architecture, mapping: Mapping) -> None:
@@ -53,12 +54,12 @@ class InnermostLevels:
             if self.names_several_memories(level)
             for t in tensors
         }
-        """Pairs of an Einsum and a tensor that it passes by what is nearest."""
+        """Pairs of an Einsum and a tensor with which it bypasses ``nearest``."""
         self.given: dict[str, set[int]] = {}
-        """Memories that were given to a tensor, by that."""
+        """Memories that each tensor was placed in."""
 
     def names_several_memories(self, level: str) -> bool:
-        """Whether a word of a mapping stands for memories that differ from array to array."""
+        """Return whether a word of a mapping names memories that differ from array to array."""
         return (
             self.branched
             and level == NEAREST
@@ -66,7 +67,7 @@ class InnermostLevels:
         )
 
     def place_on_arrays(self, arrays: dict[str, str]) -> None:
-        """Say which array each Einsum is on."""
+        """Set the array of each Einsum."""
         known = {a.name for a in self.architecture.arrays}
         self.routes = replace(
             self.routes, arrays={e: array for e, array in arrays.items() if array in known}
@@ -76,20 +77,20 @@ class InnermostLevels:
         if not self.branched:
             return {len(self.memories) - 1}
         users = {e for e in self.routes.arrays if (e, tensor) not in self.with_bypass}
-        # What nobody touches is for binding to refuse, by its name.
+        # A tensor that no Einsum touches is placed anyhow: binding refuses it by name.
         return self.routes.nearest(tensor, users) or {len(self.memories) - 1}
 
     def places(
         self, tensors: Iterable[str], einsum: str | None = None
     ) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """Memories and what they keep of tensors that are nearest.
+        """Yield the memories of ``nearest`` tensors, each with a tensor.
 
         Parameters
         ----------
         tensors : iterable of str
-            What is kept.
+            Tensors that are kept.
         einsum : str or None
-            Of an Einsum that passes them by: those that it would take them from.
+            Einsum that bypasses them: only memories that it could use are returned.
         """
         for tensor in tensors:
             for level in sorted(self._levels(tensor)):
@@ -105,12 +106,12 @@ class InnermostLevels:
         return self.routes.reach(einsum, tensor)
 
     def spilling(self, spill: Spill) -> str:
-        """The memory that spills.
+        """Return the memory that spills.
 
         Raises
         ------
         SpecError
-            What may spill is in several.
+            The tensors that may spill are in several memories.
         """
         tensors = [t for t, _ in (*spill.copies, *spill.staged)]
         levels = {level for t in tensors for level in self._levels(t)}
@@ -122,12 +123,12 @@ class InnermostLevels:
         raise SpecError(Problem(text, spill.span, "name it"))
 
     def check(self, case: Case) -> None:
-        """Refuse an open choice of what is nearest where an array has several memories beside.
+        """Refuse an open choice of ``nearest`` for an array with several sibling memories.
 
         Raises
         ------
         SpecError
-            The choice would have to say which of them.
+            The choice would have to name one of them.
         """
         for keep in case.keep:
             for tensor in keep.tensors if self.names_several_memories(keep.level) else ():
@@ -152,7 +153,7 @@ class InnermostLevels:
                 yield e, found
 
     def with_single_routes(self, mapping: Mapping) -> Mapping:
-        """A mapping whose Einsums take each tensor that is nearest by one way."""
+        """Return a mapping whose Einsums reach each ``nearest`` tensor by a single route."""
         if not self.branched:
             return mapping
         passed: dict[str, list[tuple[str, str]]] = {}
@@ -166,7 +167,8 @@ class InnermostLevels:
 
 
 def with_bypass(how: EinsumMapping, pairs: Iterable[tuple[str, str]]) -> EinsumMapping:
-    """An Einsum that passes further tensors by memories: pairs of a memory and a tensor."""
+    """Return an Einsum that bypasses memories with further tensors: pairs of a memory and a
+    tensor."""
     found = {level: [*tensors] for level, tensors in how.bypass}
     for level, tensor in pairs:
         held = found.setdefault(level, [])
@@ -175,20 +177,20 @@ def with_bypass(how: EinsumMapping, pairs: Iterable[tuple[str, str]]) -> EinsumM
 
 
 _Tensors = tuple[str, tuple[str, ...]]
-"""A level, and tensors there."""
+"""Level, and tensors there."""
 
 NO_AXIS = ""
-"""The axis of what cannot lie side by side on the array it is on."""
+"""Axis of ranks that have no axis on their array."""
 
 
 def has_roles(mapping: Mapping) -> bool:
-    """Whether a mapping, or one of its cases, names any part of a machine by its role."""
+    """Return whether a mapping, or one of its cases, names a part of a machine by its role."""
     parts: tuple[Mapping | Case, ...] = (mapping, *mapping.cases)
     return any(name in ROLES for part in parts for name in _named_by(part))
 
 
 def _named_by(part: Mapping | Case) -> Iterator[str]:
-    """Every word for a part of a machine."""
+    """Yield every word for a part of a machine."""
     hows = [e.mapping if isinstance(e, EinsumPatch) else e for e in part.einsums]
     for how in hows:
         yield how.array
@@ -203,28 +205,27 @@ def _named_by(part: Mapping | Case) -> Iterator[str]:
 
 
 def resolve_roles(program: Program, mapping: Mapping, architecture: Architecture) -> Mapping:
-    """The mapping with the names of a machine's parts where it has roles.
+    """Replace the roles in a mapping by the names of a machine's parts.
 
-    Open choices stay open. What is named, but exists nowhere, stays for binding to refuse.
+    Open choices stay open. Unknown names stay for binding to refuse.
 
     Parameters
     ----------
     program : Program
-        The cascade: its operations decide which array an Einsum goes to.
+        Cascade, whose operations decide the array of an Einsum.
     mapping : Mapping
-        As written.
+        Mapping as written.
     architecture : Architecture
-        The machine.
 
     Returns
     -------
     Mapping
-        The same object if there are no roles in it.
+        The same object if it has no roles.
 
     Raises
     ------
     SpecError
-        A level is named by its role, and by its name beside it.
+        A level is named twice: by its role and by its name.
 
     Examples
     --------
@@ -254,12 +255,13 @@ def resolve_roles(program: Program, mapping: Mapping, architecture: Architecture
 
 
 def loops_for_missing_axes(mapping: Mapping) -> Mapping:
-    """A mapping without open choices, with loops where an array has no axis to lie along.
+    """Return a mapping without open choices, with loops over ranks that have no axis on their
+    array.
 
     Parameters
     ----------
     mapping : Mapping
-        Its parts named as the machine names them (``resolve_roles``).
+        Mapping with the names of a machine's parts (``resolve_roles``).
     """
     if not any(axis == NO_AXIS for how in mapping.einsums for axis, _ in how.spatial):
         return mapping
@@ -271,13 +273,13 @@ def _with_loops(how: EinsumMapping) -> EinsumMapping:
     if not ranks:
         return how
     along = tuple(pair for pair in how.spatial if pair[0] != NO_AXIS)
-    # Innermost, where they lay side by side.
+    # The loops are innermost, where the ranks were laid out.
     inner = NestLevel(level="", loops=ranks, span=how.span)
     return replace(how, spatial=along, nest=(*how.nest, inner))
 
 
 class _RoleResolver:
-    """Puts names where a mapping has roles, and notes which Einsums change arrays."""
+    """Replacement of roles by names, with a record of Einsums that change arrays."""
 
     def __init__(self, program: Program, architecture: Architecture, mapping: Mapping) -> None:
         self.program = program
@@ -287,7 +289,7 @@ class _RoleResolver:
         self.inner = len(architecture.memories) > 1
         self.innermost = InnermostLevels(program, architecture, mapping)
         self.moved: dict[str, tuple[ProcessingArray, ProcessingArray]] = {}
-        """By Einsum the array it was written for, and the one it runs on."""
+        """Array in the role of each moved Einsum, and the array that runs it."""
 
     def named(self) -> Mapping:
         mapping = self.mapping
@@ -308,7 +310,7 @@ class _RoleResolver:
         return replace(found, moved=tuple(self._move_text(name) for name in self.moved))
 
     def _duplicate_levels(self, levels: Sequence[Keep | NestLevel]) -> Iterator[Problem]:
-        """A level that is there by its role and by its name: the one would do nothing."""
+        """Yield levels that are named by role and by name: one of the two would have no effect."""
         by_name = {k.level: k for k in levels}
         for k in levels:
             name = self._level(k.level)
@@ -339,7 +341,7 @@ class _RoleResolver:
 
     @cached_property
     def _levels(self) -> dict[str, str]:
-        """Memories, and arrays for their registers, by role."""
+        """Names of memories, and of arrays for their registers, by role."""
         memories = {role: memory_in_role(self.architecture, role) for role in ROLES}
         found = {role: array.name for role, array in self._in_role.items()}
         return found | {role: name for role, name in memories.items() if name is not None}
@@ -348,7 +350,7 @@ class _RoleResolver:
         return self._levels.get(name, name)
 
     def _array(self, einsum: str, written: str) -> ProcessingArray | None:
-        """The array an Einsum runs on, where that is written as a role."""
+        """Return the array of an Einsum that is written as a role; None for a name."""
         array = self._in_role.get(written)
         if array is None or not array.cannot_do(kinds := self._kinds(einsum)):
             return array
@@ -363,7 +365,7 @@ class _RoleResolver:
         return how.array if array is None else array.name
 
     def _einsum(self, how: EinsumMapping, role: str) -> EinsumMapping:
-        """``role`` is the array of the Einsum, which a patch need not repeat."""
+        """Replace the roles in an Einsum; ``role`` is its array, which a patch need not repeat."""
         array = self._array(how.einsum, role)
         spatial = how.spatial
         if array is not None:
@@ -378,7 +380,7 @@ class _RoleResolver:
             bypass=_merged(
                 place
                 for level, tensors in how.bypass
-                # Nobody passes by the only memory there is.
+                # Nothing can bypass the only memory.
                 if level != NEAREST or self.inner
                 for place in self._places(level, tensors, how.einsum)
             ),
@@ -400,7 +402,7 @@ class _RoleResolver:
         if isinstance(size, int) or (array := self._in_role.get(size.array)) is None:
             return size
         axis = axis_in_role(array, size.array, size.dimension)
-        # Along an axis that is not there lies one of each.
+        # An axis that does not exist has one element.
         return 1 if axis is None else DimensionRef(array=array.name, dimension=axis)
 
     def _kept(self, keep: tuple[Keep, ...]) -> tuple[Keep, ...]:
@@ -415,7 +417,7 @@ class _RoleResolver:
     def _places(
         self, level: str, tensors: tuple[str, ...], einsum: str | None = None
     ) -> Iterator[_Tensors]:
-        """Memories that tensors are kept in, or passed by for an Einsum."""
+        """Yield the memories that keep tensors, or that an Einsum bypasses with them."""
         if self.innermost.names_several_memories(level):
             yield from self.innermost.places(tensors, einsum)
         else:
@@ -443,7 +445,7 @@ class _RoleResolver:
 def _merged_nest(
     nest: tuple[NestLevel, ...], level_of: Callable[[str], str]
 ) -> tuple[NestLevel, ...]:
-    """The levels by name; the loops of two roles that one memory has follow one another."""
+    """Return the levels by name; the loops of two roles of one memory follow one another."""
     found: dict[str, NestLevel] = {}
     for part in nest:
         name = level_of(part.level)
@@ -461,16 +463,16 @@ def _merged(pairs: Iterable[_Tensors]) -> tuple[_Tensors, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _MovedEinsum:
-    """An Einsum that does not run as it was written."""
+    """Einsum that does not run as written."""
 
     array: str
-    """The one it runs on."""
+    """Array that runs the Einsum."""
     lost: frozenset[str]
-    """Variables that lay along an axis which that array lacks."""
+    """Variables that were laid out along an axis which that array lacks."""
 
 
 def _displaced(mapping: Mapping, moved: Iterable[str]) -> dict[str, _MovedEinsum]:
-    """Einsums on another array than in their role, or on one of fewer axes."""
+    """Return the Einsums on another array than in their role, or without one of its axes."""
     tiles = (*mapping.tiles, *(tile for case in mapping.cases for tile in case.tiles))
     cut = {tile.member: tile.rank for tile in tiles}
     lost: dict[str, set[str]] = {name: set() for name in moved}
@@ -493,10 +495,10 @@ def _route_through_memory(
     innermost: InnermostLevels,
     displaced: dict[str, _MovedEinsum],
 ) -> Mapping:
-    """Let what displaced Einsums read and write pass through the innermost memory.
+    """Route operands and results of displaced Einsums through the innermost memory.
 
-    Registers of another array hold a tile in the layout of that array, which is not theirs;
-    nor do their own where what lay along an axis now comes one after the other.
+    Registers of another array hold a tile in that array's layout. Their own registers do not fit
+    either if ranks along an axis have become loops.
     """
     memories = innermost.memories
     kept = {k.level: list(k.tensors) for k in mapping.keep}
@@ -539,7 +541,8 @@ def _without(tensors: Iterable[str], left: Iterable[str]) -> tuple[str, ...]:
 def _passing(
     how: EinsumMapping, more: dict[str, list[str]], left: dict[str, set[str]]
 ) -> EinsumMapping:
-    """The Einsum passing further registers by, and none that no longer hold anything."""
+    """Return the Einsum with further bypassed registers, without those that hold nothing any
+    more."""
     pairs = (*how.bypass, *((level, tuple(tensors)) for level, tensors in more.items()))
     found = ((level, _without(tensors, left.get(level, ()))) for level, tensors in pairs)
     return replace(how, bypass=_merged(pair for pair in found if pair[1]))

@@ -1,7 +1,8 @@
 """Sequence of nests: a mapping whose nests run one after the other, each with some Einsums.
 
-Every nest is a mapping of its own, of a cascade of its own (``algebra.excerpt``). A tensor that one
-hands to another is written to the outermost memory and read from there."""
+Every nest is a mapping of its own, for a cascade of its own (``algebra.excerpt``). A tensor that
+passes from one nest to another is written to the outermost memory and read from there.
+"""
 
 from __future__ import annotations
 
@@ -20,31 +21,31 @@ from .record import Bound
 
 @dataclass(frozen=True, kw_only=True)
 class NestPart:
-    """One nest of several: its Einsums as a cascade, and how that is mapped."""
+    """One nest of several: its Einsums as a cascade, and their mapping."""
 
     name: str
-    """Its Einsum, or the first and the last of them."""
+    """Name of its Einsum, or of the first and the last one."""
     program: Program
     mapping: Mapping
     shapes: dict[str, int] = field(repr=False)
-    """Shapes that its cascade has, and parameters."""
+    """Shapes and parameters of the nest's cascade."""
 
 
 def nests_of(program: Program, mapping: Mapping, shapes: Sizes[str, int]) -> tuple[NestPart, ...]:
-    """The nests of a mapping, in the order in which they run.
+    """Return the nests of a mapping in the order in which they run.
 
     Parameters
     ----------
     program : Program
-        The whole cascade.
+        Whole cascade.
     shapes : mapping
-        By rank, and parameters of the cascade.
+        Shapes by rank, and parameters of the cascade.
 
     Raises
     ------
     SpecError
-        A nest names no Einsum, an Einsum is in no nest or in two, or runs before what it reads;
-        what one hands to another runs along a rank, or is of tiles that both cut otherwise.
+        A nest names no Einsum; an Einsum is in no nest or in two, or runs before a tensor it reads.
+        Or a tensor between two nests is iterative, or both cut its tiles differently.
     """
     groups = [tuple(e.einsum for e in nest.einsums) for nest in mapping.nests]
     problems = [*_names(program, mapping)]
@@ -64,17 +65,17 @@ def nests_of(program: Program, mapping: Mapping, shapes: Sizes[str, int]) -> tup
 def nest_part(
     program: Program, nest: Mapping, names: tuple[str, ...], shapes: Sizes[str, int]
 ) -> NestPart:
-    """One nest of several, whose Einsums are known to go together.
+    """Return one nest of several, whose Einsums are known to go together.
 
     Parameters
     ----------
     program : Program
-        The whole cascade.
+        Whole cascade.
     nest : Mapping
     names : tuple of str
-        Its Einsums.
+        Einsums of the nest.
     shapes : mapping
-        By rank, and parameters, of the whole cascade.
+        Shapes by rank, and parameters, of the whole cascade.
     """
     ordered = tuple(e.name for e in program.einsums if e.name in names)
     mine = program.memo(excerpt, ordered)
@@ -87,16 +88,16 @@ def nest_part(
 
 
 def nest_name(names: tuple[str, ...]) -> str:
-    """What a nest of some Einsums is called."""
+    """Return the name of a nest of some Einsums."""
     return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
 
 
 @dataclass(frozen=True, slots=True)
 class BoundNest:
-    """A nest that was bound while it was looked for, which need not be done again."""
+    """Nest that a search of nests has already bound."""
 
     shapes: Sizes[str, int]
-    """Those that it was bound to."""
+    """Shapes that the nest is bound to."""
     bound: Bound
 
 
@@ -119,7 +120,7 @@ def _names(program: Program, mapping: Mapping) -> Iterator[Problem]:
 def _disorder(
     program: Program, mapping: Mapping, groups: list[tuple[str, ...]]
 ) -> Iterator[Problem]:
-    """Einsums that read what a later nest writes, and values that run from nest to nest."""
+    """Yield Einsums that read the result of a later nest, and iterative tensors between nests."""
     place = {name: number for number, group in enumerate(groups) for name in group}
     for e in program.einsums:
         for tensor in dict.fromkeys(a.tensor for a in e.reads if a.tensor in place):
@@ -137,7 +138,8 @@ def _disorder(
 def _mismatched_tiles(
     program: Program, mapping: Mapping, groups: list[tuple[str, ...]]
 ) -> Iterator[Problem]:
-    """Tiles of the cascade's own that two nests hand on and cut otherwise."""
+    """Yield tiles of the cascade's own that two nests cut differently although a tensor passes
+    between."""
     for number, group in enumerate(groups):
         for tensor in crossing(program, group):
             for family in tiled_families(program, tensor):
@@ -166,17 +168,17 @@ def _sizes(program: Program, nest: Mapping, family: str) -> list[tuple[str, obje
 def ring_problems(
     program: Program, mapping: Mapping, architecture: Architecture
 ) -> Iterator[Problem]:
-    """What chips in a ring make in one nest, and others of them read in a later one.
+    """Yield tensors that cores of a ring make in one nest and other cores read in a later one.
 
-    Links hold nothing, so that it stays with the chip that made it; what would come over the links
+    Links store nothing, so a tensor stays with the core that made it. Traffic over the links
     between two nests is not counted.
 
     Parameters
     ----------
     program : Program
-        The whole cascade.
+        Whole cascade.
     mapping : Mapping
-        Of several nests.
+        Mapping of several nests.
     """
     links = architecture.memories[0]
     if not links.ring:
@@ -198,7 +200,7 @@ def ring_problems(
 
 
 def _parts_of(program: Program, nest: Mapping, tensor: str, links: str) -> tuple[SpreadRank, ...]:
-    """Of a tensor's ranks, those of which each chip has a part, and in how many."""
+    """Return the partitions of a tensor's ranks over the cores of a ring."""
     families = {m: r.name for r in program.ranks for m in r.partition}
     ranks = {*program.parallel, *program.tensor_ranks[tensor]}
     ranks |= {families[r] for r in ranks if r in families}
@@ -211,7 +213,7 @@ def _parts(spread: tuple[SpreadRank, ...]) -> str:
 
 
 def join_nests(mapping: Mapping, nests: tuple[Mapping, ...]) -> Mapping:
-    """A mapping of several nests, with the name and the cascade of one."""
+    """Return a mapping of several nests, with the name and the cascade of another mapping."""
     name, cascade = mapping.name, mapping.cascade
     same = tuple(replace(n, name=name, cascade=cascade) for n in nests)
     return Mapping(name=name, cascade=cascade, nests=same)

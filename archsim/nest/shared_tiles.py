@@ -1,8 +1,9 @@
 """Tiles that several cores need from a shared memory: halos under a mask, and shared gathers.
 
 A tensor that does not vary along a partitioned rank is the same for all cores. Under a mask they
-need different parts of it: each core's halo. Gathers of several cores may need the same elements:
-a memory that has room for all positions holds each element once."""
+need different parts of it: each core's halo. Gathers of several cores may need the same elements: a
+memory with room for all positions holds each element once.
+"""
 
 from __future__ import annotations
 
@@ -20,52 +21,51 @@ from .record import Bound, BoundEinsum
 
 
 class Halo(NamedTuple):
-    """Elements of the other rank of a mask that a part has a point with, from ``begin`` on."""
+    """Elements of a mask's other rank that a part has a point with."""
 
     axis: int
-    """Of the other rank."""
+    """Axis of the other rank."""
     scale: int
     """Elements of that rank in a unit of the axis."""
     first: int
-    """The first element, in elements of the rank, if the rank went on at both ends: may be below
-    zero."""
+    """First element if the rank had no ends; may be negative."""
     past: int
-    """What would come after the last element then: may be beyond the rank."""
+    """End (past the last element) if the rank had no ends; may be beyond the rank."""
     whole: int
     """Elements of the rank."""
 
     @property
     def begin(self) -> int:
-        """The first element."""
+        """First element."""
         return max(0, self.first)
 
     @property
     def end(self) -> int:
-        """What comes after the last element."""
+        """End, past the last element."""
         return min(self.whole, self.past)
 
     def has(self, other: Halo, later: int) -> bool:
-        """Whether all that another part reaches is reached, as far as rows go through it so much
-        later than the first, too."""
+        """Return whether the halo covers another one, for all rows up to a number of rows later."""
         before = self.first <= other.first or self.first + later <= 0
         after = self.past >= other.past or self.past - later >= self.whole
         return other.end <= other.begin or (before and after)
 
 
 def halo_of(e: BoundEinsum, s: RankPartition) -> Halo | None:
-    """What a part's Einsum reaches of the rank that its mask compares with the one in parts.
+    """Return the halo of a part's Einsum along the rank that its mask compares with the
+    partitioned one.
 
     Parameters
     ----------
     e : BoundEinsum
-        As the part has it.
-    s : Spread
-        The rank in parts.
+        Einsum of the part.
+    s : RankPartition
+        Partitioned rank.
 
     Returns
     -------
-    MaskReach or None
-        None where no band leaves it anything out.
+    Halo or None
+        None if no band restricts the Einsum.
     """
     window = e.window
     if window is None or window.plus is None or window.minus is None:
@@ -85,16 +85,16 @@ def _goes_along(e: BoundEinsum, axis: int, s: RankPartition) -> bool:
 
 
 def halos_of(bound: Bound, e: BoundEinsum, s: RankPartition) -> tuple[Halo, ...] | None:
-    """What all parts of a rank reach, by kind of part; None where they need the same.
+    """Return the halos of all parts of a rank, by kind of part; None if all need the same.
 
     Parameters
     ----------
     bound : Bound
-        What one of the instances runs.
+        Nest of one core.
     e : BoundEinsum
         One of its Einsums.
-    s : Spread
-        The rank in parts.
+    s : RankPartition
+        Partitioned rank.
     """
     return bound.memo(_reaches, e.name, s)
 
@@ -114,15 +114,15 @@ def _reaches(bound: Bound, name: str, s: RankPartition) -> tuple[Halo, ...] | No
 
 
 def varies_along_halo(access_map: AccessMap, e: BoundEinsum, reach: Halo) -> bool:
-    """Whether a tensor has other elements along what parts reach.
+    """Return whether a tensor has other elements along a halo.
 
     Parameters
     ----------
     access_map : AccessMap
         One of the Einsum's ``access_maps``.
     e : BoundEinsum
-    reach : MaskReach
-        Of any of the parts.
+    reach : Halo
+        Halo of any part.
     """
     return not access_map.moving.isdisjoint(
         variable for variable, _ in e.axes[reach.axis].variables
@@ -130,43 +130,44 @@ def varies_along_halo(access_map: AccessMap, e: BoundEinsum, reach: Halo) -> boo
 
 
 class UniqueHalo(NamedTuple):
-    """Parts of a rank each of which is at another tile."""
+    """Tiles of a tensor that parts of a rank use at different times."""
 
     axis: int
-    """Along which the tiles differ."""
+    """Axis along which the tiles differ."""
     most: int
-    """Different tiles at a time, at the most."""
+    """Largest number of different tiles at a time."""
     shares: tuple[Fraction, ...]
-    """By kind of part what comes in for it and is not there for another one."""
+    """Share of tiles, by kind of part, that arrive for the part alone."""
 
 
 def unique_halo(
     bound: Bound, e: BoundEinsum, access_map: AccessMap, level: int, tile: Extents, s: RankPartition
 ) -> UniqueHalo | None:
-    """How many tiles of a tensor parts are at together that does not move with their rank.
+    """Return the tiles that parts of a rank use at a time, of a tensor that does not vary along
+    the rank.
 
-    Parts go on tile by tile, all at once. Where one of them needs all that any other does, the
-    others wait for its tiles.
+    Parts advance tile by tile together. If one part needs all tiles of the others, the others wait
+    for its tiles.
 
     Parameters
     ----------
     bound : Bound
-        What one of the instances runs.
+        Nest of one core.
     e : BoundEinsum
         One of its Einsums.
     access_map : AccessMap
         One of the Einsum's ``access_maps``.
     level : int
-        Index of the memory to which tiles come, outside of the instances.
+        Index of the memory that receives the tiles, outside of the cores.
     tile : tuple of int
-        What loops leave there of each axis.
-    s : Spread
-        The rank in parts.
+        Extents of a tile there.
+    s : RankPartition
+        Partitioned rank.
 
     Returns
     -------
-    TilesApart or None
-        None where all are at the same tile.
+    UniqueHalo or None
+        None if all parts use the same tile.
     """
     if s.level < level or s.variable in access_map.moving:
         return None
@@ -178,19 +179,22 @@ def unique_halo(
         return None
     there = [reach for reach in reaches if reach.end > reach.begin]
     if len({s.size(number) for number in range(s.parts - 1)}) > 1:
-        # Some do a tile sooner than others.
+        # Some parts finish a tile sooner than others.
         return UniqueHalo(axis, len(there), (Fraction(1),) * len(reaches))
     rows = _rows_in_turn(e, level, axis, s)
     if all(reaches[0].has(reach, max(rows[1:]) - rows[0]) for reach in there):
         return None
     most, shares = tiles_in_step(reaches, tile[axis] * scale, rows)
-    # One that another has all of, but for its last tile, goes on by itself.
+    # A part whose tiles another one covers, except for the last, advances by itself.
     return UniqueHalo(axis, max(2, most), shares)
 
 
 def _rows_in_turn(e: BoundEinsum, level: int, axis: int, s: RankPartition) -> tuple[int, ...]:
-    """Rows for which parts go through tiles anew, and all rows of every kind of part; or that all
-    go through them once."""
+    """Return the rows after which parts pass through the tiles again, and the rows of each kind
+    of part.
+
+    All are 1 if parts pass through the tiles once.
+    """
     window = e.window
     loops = e.nest(level).loops
     inner = max((n for n, loop in enumerate(loops) if loop.axis == axis), default=0)
@@ -207,27 +211,28 @@ def _rows_in_turn(e: BoundEinsum, level: int, axis: int, s: RankPartition) -> tu
 def tiles_in_step(
     reaches: tuple[Halo, ...], size: int, rows: tuple[int, ...]
 ) -> tuple[int, tuple[Fraction, ...]]:
-    """Different tiles of parts that begin together and go on together, and what each brings.
+    """Count the different tiles of parts that begin and advance together, and the share each
+    brings.
 
     Parameters
     ----------
-    reaches : tuple of MaskReach
-        Of every part.
+    reaches : tuple of Halo
+        Halos of all parts.
     size : int
         Elements of a tile.
     rows : tuple of int
-        Rows for which parts go through tiles anew, and how many each has.
+        Rows after which parts pass through the tiles again, and the rows of each part.
 
     Returns
     -------
     tuple of (int, tuple of Fraction)
-        The most tiles at a time; by part the share of its tiles that is not there for another: at
-        which none before it is at the time, and none was just before.
+        The most tiles at a time; and for each part the share of its tiles that no other part has:
+        no earlier part is at the tile, and none was just before.
 
     Examples
     --------
-    Four parts reach 12 elements each, 8 apart, in tiles of 8. Two of them begin with the second
-    element of a tile, and so on: each but the last leaves the next one's first tile to it.
+    Parts reach 12 elements each, 8 apart, in tiles of 8. Each begins with the second element of
+    a tile: each part but the last leaves the next one's first tile to it.
 
     >>> reaches = [Halo(0, 1, 8 * n + 1, 8 * n + 13, 64) for n in range(3)]
     >>> most, shares = tiles_in_step(tuple(reaches), 8, (1, 1, 1, 1))
@@ -241,7 +246,7 @@ def tiles_in_step(
         longest: dict[int, int] = {}
         spans: list[tuple[int, int]] = []
         for reach, length in zip(reaches, own, strict=True):
-            # The part's later rows reach farther, by as much as they are later.
+            # Later rows of a part reach farther by their distance.
             end = min(reach.whole, reach.past - max(0, length - at_once - step))
             first = max(0, reach.first + step)
             tile, count = first // size, max(0, -(-end // size) - first // size)
@@ -250,7 +255,8 @@ def tiles_in_step(
         most = max(most, sum(1 for count in longest.values() if count))
         before: dict[int, int] = {}
         for kind, (tile, count) in enumerate(spans):
-            # Others are there up to ``same``, and have been one sooner from 1 up to ``left``.
+            # Other parts are at the tile up to ``same``, and were one tile ahead from 1 up to
+            # ``left``.
             same, left = before.get(tile, 0), longest.get(tile + 1, 0)
             there = max(same, left + 1 if left else 0)
             alone = 1 if left and not same else 0
@@ -263,24 +269,25 @@ def tiles_in_step(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedGather:
-    """An access of which a memory holds all that instances could pick."""
+    """Gather whose elements a memory holds for all cores."""
 
     e: BoundEinsum
-    """The Einsum on all of the work."""
+    """Einsum of the whole work."""
     access_map: AccessMap
-    """What it addresses."""
+    """Elements that the access addresses in the whole work."""
     by: frozenset[str]
-    """Rank variables that move the picks, and nothing else of the access."""
+    """Rank variables that change the gathered indices, and nothing else of the access."""
     shared: frozenset[str]
-    """Those of them that are in parts."""
+    """Partitioned variables among these."""
 
     def all_of(self, size: Callable[[Extents], int]) -> Callable[[Extents], int]:
-        """The size of a tile, whatever is picked, given what loops leave of the other axes.
+        """Return the size of a tile with all elements that could be gathered, given the other
+        extents.
 
         Parameters
         ----------
         size : callable
-            That of a tile of the whole work.
+            Size of a tile of the whole work.
         """
         whole = {
             number: self.e.extents[number]
@@ -290,14 +297,15 @@ class SharedGather:
         return lambda extents: size(tuple(whole.get(n, x) for n, x in enumerate(extents)))
 
     def delivered(self, e: BoundEinsum, level: int, size: Callable[[Extents], int]) -> int:
-        """What comes to the memory while one instance works, under loops that do not pick.
+        """Return the elements that arrive in the memory while one core works, under loops
+        without gathers.
 
         Parameters
         ----------
         e : BoundEinsum
-            What the instance runs. Tiles that its mask leaves out count.
+            Einsum of the core. Tiles that its mask skips count.
         level : int
-            The memory's index.
+            Index of the memory.
         size : callable
             As of ``all_of``.
         """
@@ -310,25 +318,26 @@ class SharedGather:
 def shared_gather(
     bound: Bound, e: BoundEinsum, access_map: AccessMap, level: int, tile: Extents
 ) -> SharedGather | None:
-    """What a memory holds for all instances, if their picks are as many as there are positions.
+    """Return the gather that a memory holds for all cores, if they gather as often as there are
+    positions.
 
     Parameters
     ----------
     bound : Bound
-        What one instance runs.
+        Nest of one core.
     e : BoundEinsum
         One of its Einsums.
     access_map : AccessMap
         One of the Einsum's ``access_maps``.
     level : int
-        Index of a memory that feeds instances, or is outside of one.
+        Index of a memory that feeds cores, or is outside of one.
     tile : tuple of int
-        What an instance's loops leave of each axis.
+        Extents of a tile of one core.
 
     Returns
     -------
-    HeldTogether or None
-        None also where what is picked does not depend on ranks in parts.
+    SharedGather or None
+        None, too, if the gathered indices do not depend on partitioned ranks.
     """
     spread = [s for s in bound.cores.partitions if s.level >= level]
     if not spread or e.is_initial or access_map not in e.reads:
@@ -365,14 +374,15 @@ def size_for_all_cores(
     *,
     to: int | None = None,
 ) -> int:
-    """Elements that a memory holds of a tensor for all instances that it feeds, or reads for them.
+    """Return the elements of a tensor that a memory holds, or reads, for all cores that it
+    feeds.
 
     Parameters
     ----------
     bound, e, access_map, level, tile
         As of ``shared_gather``.
     size : int
-        Elements that it holds, or reads, for one of them.
+        Elements that the memory holds, or reads, for one core.
     to : int, optional
         Index of the memory for which it reads.
     """

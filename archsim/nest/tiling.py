@@ -1,4 +1,4 @@
-"""Tiling: how ranks are cut into members, their sizes, and access maps on the axes they form."""
+"""Tiling: members that ranks are cut into, their sizes, and access maps on their axes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ..spec.mapping import WHOLE, DimensionRef, Factors, Mapping, MinimumSize, T
 from ..spec.roles import ARRAY_ROLES
 
 _UNCUT = 10**15
-"""More iterations than any rank has: a tile is cut to its rank."""
+"""More iterations than any rank has; a tile of this size is the whole rank."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A loopable part of a rank: one iteration covers ``stride`` coordinates of it."""
+    """Part of a rank that a loop may cover: one iteration covers ``stride`` coordinates."""
 
     name: str
     rank: str
@@ -32,12 +32,12 @@ class Member:
 
 @dataclass(frozen=True, kw_only=True)
 class Tiling(Memoized):
-    """A cascade's ranks with shapes, and the members the mapping cuts them into."""
+    """Ranks of a cascade with shapes, and the members that the mapping cuts them into."""
 
     program: Program
     shapes: dict[str, int]
     cuts: tuple[tuple[str, tuple[Member, ...]], ...]
-    """Per cut rank its members, outermost first."""
+    """Pairs of a cut rank and its members, outermost first."""
 
     @cached_property
     def ranks(self) -> tuple[str, ...]:
@@ -48,11 +48,11 @@ class Tiling(Memoized):
 
     @cached_property
     def members(self) -> dict[str, Member]:
-        """Every loopable name."""
+        """Members by name."""
         return {m.name: m for rank in self.ranks for m in self.of_rank(rank)}
 
     def of_rank(self, rank: str) -> tuple[Member, ...]:
-        """Members of a rank, outermost first; an uncut rank is its own."""
+        """Return the members of a rank, outermost first; a rank without cuts is its only member."""
         return self._by_rank.get(rank) or (Member(rank, rank, 1),)
 
     @cached_property
@@ -60,16 +60,16 @@ class Tiling(Memoized):
         return {rank: (Member(rank, rank, 1),) for rank in self.ranks} | dict(self.cuts)
 
     def bound(self, member: Member) -> int:
-        """Iterations of a member inside one iteration of the next outer one."""
+        """Return the iterations of a member inside one iteration of the next outer one."""
         return self.bounds[member.name]
 
     def elements(self, factors: Factors) -> int:
-        """A product of members' bounds and numbers."""
+        """Return the product of members' bounds and numbers."""
         return prod(f if isinstance(f, int) else self.bounds[f] for f in factors)
 
     @cached_property
     def bounds(self) -> dict[str, int]:
-        """``bound`` of every member, by name."""
+        """Iterations of every member inside the next outer one, by name."""
         found: dict[str, int] = {}
         for rank in self.ranks:
             extent = self.shapes[rank]
@@ -79,22 +79,23 @@ class Tiling(Memoized):
         return found
 
     def axes(self, variables: tuple[str, ...]) -> tuple[Axis, ...]:
-        """Axes of an iteration space: members of one family share an axis.
+        """Return the axes of an iteration space; members of one family share an axis.
 
         Parameters
         ----------
         variables : tuple of str
-            Of an Einsum's iteration space.
+            Variables of an Einsum's iteration space.
 
         Returns
         -------
         tuple of Axis
-            In the order of the first variable of each.
+            Axes in the order of their first variables.
         """
         return self.memo(_axes_of, variables)
 
     def family_axis(self, variable: str, variables: tuple[str, ...]) -> Axis | None:
-        """The axis of a partitioned family, if its outer members are all iterated over."""
+        """Return the axis of a partitioned family, or None if an outer member is not iterated
+        over."""
         rank = self.program.rank_of.get(variable.upper())
         if rank is None or rank.family is None:
             return None
@@ -105,7 +106,7 @@ class Tiling(Memoized):
         sizes = [self.shapes[m] for m in members]
         below = prod(sizes[len(present) :])
         pairs = tuple((m.lower(), prod(sizes[i + 1 : len(present)])) for i, m in enumerate(present))
-        # Along m1 alone, of M cut into (M1, M0), the axis has a unit for each tile.
+        # Along m1 alone, with M cut into (M1, M0), the axis has one unit for each tile.
         extent = iterations(self.shapes[rank.family], below)
         return Axis(name=rank.family, extent=extent, variables=pairs)
 
@@ -126,7 +127,7 @@ def _axes_of(tiling: Tiling, variables: tuple[str, ...]) -> tuple[Axis, ...]:
 
 
 def tile_size(tile: Tile, architecture: Architecture) -> int | None:
-    """The size of a tile on a machine; None when it depends on what fits.
+    """Return the size of a tile on a machine; None if it depends on capacities.
 
     Raises
     ------
@@ -143,7 +144,7 @@ def tile_size(tile: Tile, architecture: Architecture) -> int | None:
 
 
 def _extent(size: int | DimensionRef, tile: Tile, architecture: Architecture) -> int:
-    """A number, or the size of an array's axis."""
+    """Return a number, or the size of an array's axis."""
     if isinstance(size, int):
         return size
     array = architecture.array(size.array)
@@ -165,7 +166,7 @@ def build_tiling(
     given: dict[str, int],
     sizes: dict[str, int],
 ) -> Tiling:
-    """Cut the ranks of ``program`` by member sizes.
+    """Cut the ranks of ``program`` into members of some sizes.
 
     Parameters
     ----------
@@ -223,18 +224,18 @@ def build_tiling(
 def recut(
     tiling: Tiling, mapping: Mapping, given: dict[str, int], sizes: dict[str, int], rank: str
 ) -> Tiling:
-    """A tiling with other sizes of a rank's tiles.
+    """Return a tiling with other sizes of a rank's tiles.
 
     Parameters
     ----------
     given, sizes : dict
         As of ``build_tiling``.
     rank : str
-        The rank; sizes of all others are as before.
+        Rank whose sizes change; all others stay.
     """
     tiles = [t for t in mapping.tiles if t.rank == rank]
     if any(t.member in tiling.shapes for t in tiles):
-        # Members of the cascade's own are shapes, and may settle those of others.
+        # Members that belong to the cascade are shapes, and may decide others.
         return build_tiling(tiling.program, mapping, given, sizes)
     chain = tuple(_chain(rank, tiles, sizes))
     cuts = tuple((r, chain if r == rank else known) for r, known in tiling.cuts)
@@ -242,9 +243,9 @@ def recut(
 
 
 def _chain(rank: str, tiles: list[Tile], sizes: dict[str, int]) -> Iterator[Member]:
-    """Members outermost first: the implied one counts what the given ones leave.
+    """Yield members outermost first; the implied one counts what the given ones leave.
 
-    Of M0: 256 and M1: 4 one iteration of M2 covers 1024 coordinates, one of M1 256, one of M0 1.
+    With M0: 256 and M1: 4 one iteration of M2 covers 1024 coordinates, one of M1 256, one of M0 1.
     """
     numbered = sorted((_number(rank, t), t) for t in tiles)
     for position, (number, tile) in enumerate(numbered):
@@ -275,7 +276,8 @@ def _number(rank: str, tile: Tile) -> int:
 
 
 class Addressing:
-    """Works out access maps on the axes of one iteration space."""
+    """Builder of access maps on the axes of one iteration space, with a cascade's iterative
+    tensors."""
 
     def __init__(self, program: Program, tiling: Tiling, axes: tuple[Axis, ...]) -> None:
         carried = tuple(r.lower() for r in program.parallel)
@@ -285,7 +287,8 @@ class Addressing:
         self._shapes = tiling.shapes
 
     def of(self, access: Access) -> AccessMap:
-        """What an access addresses; a running value in one copy along its ranks."""
+        """Return the elements that an access addresses; a running value has one copy along its
+        ranks."""
         running = self._running.get(access.tensor, ())
         ranks = self._ranks.get(access.tensor, ())
         lengths = tuple(self._shapes[r] + (r in running) for r in ranks)
