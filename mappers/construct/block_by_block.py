@@ -28,8 +28,9 @@ _Tile = dict[str, int]
 def block_by_block(
     program: Program, architecture: Architecture, given: Sizes[str, int]
 ) -> Mapping | None:
-    """The mapping whose memories hold blocks: of all tiles that fit, those that make its slowest
-    part least slow, memory by memory from the innermost.
+    """Return the mapping whose memories hold blocks, chosen memory by memory from the innermost.
+
+    Among the tiles that fit, those with the fastest slowest part are chosen.
 
     Parameters
     ----------
@@ -39,14 +40,14 @@ def block_by_block(
     Returns
     -------
     Mapping or None
-        Named ``block-by-block``, sequential, every tensor kept in every memory. None where
-        Einsums feed one another from iteration to iteration, where there is nothing to cut or too
-        much, or where memories are side by side.
+        Named ``block-by-block``, sequential, with every tensor kept in every memory. None where
+        Einsums feed one another from step to step, where there is nothing to cut or too much, or
+        where the memories branch.
 
     Raises
     ------
     SpecError, MappingError
-        As ``einsum_by_einsum``.
+        As for ``einsum_by_einsum``.
     """
     tiles, shapes = family_tiles(program, architecture, given)
     context = MappingContext(program=program, architecture=architecture, shapes=shapes)
@@ -73,24 +74,24 @@ def block_by_block(
 
 @dataclass(frozen=True, kw_only=True)
 class _Blocks:
-    """Tiles of all memories but the outermost, outermost first, and the ranks cut so."""
+    """Tiles of all memories except the outermost, outermost first, and the ranks cut at them."""
 
     context: MappingContext
     layouts: dict[str, ArrayLayout]
-    """Of every Einsum: what arrays take is the same however blocks are cut."""
+    """Layout of every Einsum, which does not depend on blocks."""
     tiles: tuple[_Tile, ...] = ()
     known: dict[object, tuple[Fraction, Fraction]] = field(
         default_factory=dict, compare=False, repr=False
     )
-    """What ``moved`` has said, of any blocks of these layouts."""
+    """Memo of ``moved`` for any blocks of these layouts."""
 
     def cut(self, tiles: tuple[_Tile, ...]) -> _Blocks:
-        """The ranks cut into these tiles, too."""
+        """Return the blocks with ranks cut at other tiles."""
         blocks = {r: tuple(sorted({t[r] for t in tiles})) for r in self.context.shapes}
         return replace(self, context=replace(self.context, blocks=blocks), tiles=tiles)
 
     def moved(self, e: Einsum) -> tuple[Fraction, Fraction]:
-        """What an Einsum moves (``moved_bytes``): its own ranks decide, of which it has few."""
+        """Return the traffic of an Einsum (``moved_bytes``), which its own few ranks decide."""
         context, layout = self.context, self.layouts[e.name]
         ranks = context.ranks(e)
         key = (e.name, tuple([tuple([tile[r] for r in ranks]) for tile in self.tiles]))
@@ -102,13 +103,13 @@ class _Blocks:
         return found
 
     def levels(self, e: Einsum) -> list[LevelLoops]:
-        """An Einsum's loops by memory: those of its result outside, sums inside."""
+        """Return an Einsum's loops by memory: ranks of the result outside, reduced ranks inside."""
         context, laid = self.context, self.layouts[e.name].names
         results = {*context.program.parallel, *(v.upper() for v in e.target.variables)}
         ranks = sorted(context.ranks(e), key=lambda r: r not in results)
         ordered = outer_parts_first(context.program, ranks)
         found: list[LevelLoops] = []
-        # What has one coordinate goes round in the outermost memory.
+        # A loop of one iteration is at the outermost memory.
         above = {rank: max(2, size) for rank, size in context.shapes.items()}
         for memory, tile in zip(context.architecture.memories, (*self.tiles, {}), strict=True):
             loops = (
@@ -123,17 +124,16 @@ class _Blocks:
 
 
 def _chosen(context: MappingContext, way: Callable[[Einsum], ArrayLayout]) -> _Blocks:
-    """The tiles of every memory, each chosen with all that is outside of it in the outermost."""
+    """Choose the tile of every memory while all loops outside of it are at the outermost memory."""
     _, *inner = context.architecture.memories
-    # A tile is held by all memories outside of it, too: it has to fit the smallest of these.
+    # Memories further out hold the tile as well: it has to fit the smallest of them.
     rooms = list(accumulate((memory.capacity_bytes for memory in inner), smaller))
     uncut = _Blocks(context=context, layouts={e.name: way(e) for e in context.program.einsums})
     chosen: tuple[_Tile, ...] = ()
     for number, room in reversed([*enumerate(rooms)]):
         least = chosen[0] if chosen else dict.fromkeys(context.shapes, 1)
         able = _tiles(context, least) if room is None else _tiles_in(context, least, room)
-        # Until it is their turn memories further out hold the same tile: only loops of the
-        # outermost are around.
+        # Memories further out hold the same tile for now, so that only the outermost has loops.
         options = [uncut.cut((*(tile for _ in range(number + 1)), *chosen)) for tile in able]
         options = options or [uncut.cut((*(least for _ in range(number + 1)), *chosen))]
         chosen = min(options, key=_slow).tiles[number:]
@@ -141,14 +141,14 @@ def _chosen(context: MappingContext, way: Callable[[Einsum], ArrayLayout]) -> _B
 
 
 def _tiles(context: MappingContext, least: _Tile) -> Iterator[_Tile]:
-    """Tiles of all ranks that hold a smaller one."""
+    """Yield tiles of all ranks that contain a smaller tile."""
     sizes = _sizes(context, least)
     for combination in product(*sizes.values()):
         yield {**context.shapes, **dict(zip(sizes, combination, strict=True))}
 
 
 def _sizes(context: MappingContext, least: _Tile) -> dict[str, list[int]]:
-    """Sizes of tiles by rank: doubled again and again, up to all of a rank."""
+    """Return tile sizes by rank: repeatedly doubled, up to the whole rank."""
     used = dict.fromkeys(r for e in context.program.einsums for r in context.ranks(e))
     sizes: dict[str, list[int]] = {}
     for rank in used:
@@ -158,14 +158,14 @@ def _sizes(context: MappingContext, least: _Tile) -> dict[str, list[int]]:
         while step < size:
             found.append(step)
             step *= 2
-        # Parallel ranks are not shared by anything: nothing is gained by more at a time.
+        # No tensors are shared along parallel ranks: longer tiles gain nothing.
         sizes[rank] = found[:1] or [size] if rank in context.program.parallel else [*found, size]
     return sizes
 
 
 def _tiles_in(context: MappingContext, least: _Tile, room: int) -> Iterator[_Tile]:
-    """Those of which the tiles of each Einsum take half of a memory at the most."""
-    # Einsums have few of the ranks, so that most of what each holds has been asked before.
+    """Yield the tiles of which each Einsum's tensors take at most half of a memory."""
+    # An Einsum has few of the ranks, so that most of its tiles come again.
     ranks = [(e, _part_of(tuple(context.ranks(e)))) for e in context.program.einsums]
     known: list[dict[object, bool]] = [{} for _ in ranks]
     for tile in _tiles(context, least):
@@ -181,12 +181,13 @@ def _tiles_in(context: MappingContext, least: _Tile, room: int) -> Iterator[_Til
 
 
 def _part_of(ranks: tuple[str, ...]) -> Callable[[_Tile], object]:
-    """What tells tiles apart for an Einsum of some ranks; of none nothing does."""
+    """Return a function that projects tiles to some ranks."""
     return itemgetter(*ranks) if ranks else lambda _: None
 
 
 def _slow(blocks: _Blocks) -> tuple[Fraction, Fraction, Fraction]:
-    """Seconds until all Einsums are done, those of their slowest memories, bytes that all move."""
+    """Return seconds until all Einsums are done, seconds of their slowest memories, and bytes
+    moved."""
     context = blocks.context
     total = memories = all_bytes = Fraction(0)
     for e in context.program.einsums:

@@ -43,7 +43,7 @@ from . import policy
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One combination of alternatives, and the mapping it makes."""
+    """A combination of alternatives, and the mapping that it makes."""
 
     open: Mapping
     """The mapping with its choices."""
@@ -58,38 +58,39 @@ class Candidate:
 
     @cached_property
     def shaping(self) -> tuple[int, ...]:
-        """Positions of those that change loops: candidates alike in them differ in places only."""
+        """Positions of the cases that change loops; candidates with equal ones differ in places
+        only."""
         cases = zip(self.active, self.cases, strict=True)
         return tuple(n for n, case in cases if case.tiles or case.nest or case.einsums)
 
     @cached_property
     def mapping(self) -> Mapping:
-        """The mapping with the cases that apply, one after the other."""
+        """The mapping with the applicable cases applied in order."""
         return _patched(self.open, self.chosen, self.cases)
 
     @cached_property
     def objective(self) -> ChoiceObjective:
-        """What the combination is priced by."""
+        """Objective that prices the combination."""
         found = _with_objectives(self.open.objective, self.cases)
         assert found is not None, "a mapping with choices has an objective"
         return found
 
 
 def candidates(mapping: Mapping) -> tuple[Candidate, ...]:
-    """Combinations that make different mappings, in order."""
+    """Return the combinations that make different mappings, in order."""
     return _candidates(mapping, mapping.choices[0].span if mapping.choices else None)
 
 
 @lru_cache(maxsize=8)
 def _candidates(mapping: Mapping, _: Span | None) -> tuple[Candidate, ...]:
-    """As ``candidates``; mappings alike of two files are told apart by a place in them."""
+    """Return the candidates; the span distinguishes equal mappings of two files."""
     return tuple(_combinations(mapping))
 
 
 def _combinations(mapping: Mapping) -> Iterator[Candidate]:
     names = [c.name for c in mapping.choices]
     seen: set[tuple[int, ...]] = set()
-    # Per alternative, the cases that it does not rule out.
+    # Each alternative has the cases that it does not rule out.
     allowed = {
         (c.name, alternative): frozenset(
             n
@@ -104,7 +105,7 @@ def _combinations(mapping: Mapping) -> Iterator[Candidate]:
         active = tuple(sorted(frozenset.intersection(*(allowed[p] for p in chosen.items()))))
         if active not in seen:
             seen.add(active)
-            # What no case that applies asks about makes no difference.
+            # Choices that no applicable case depends on make no difference.
             asked = {name for number in active for name, _ in mapping.cases[number].when}
             picks = tuple((n, a) for n, a in chosen.items() if n in asked)
             yield Candidate(open=mapping, chosen=picks, active=active)
@@ -129,7 +130,7 @@ def _patched(
 
 
 def _with_tiles(tiles: Iterable[Tile], more: Iterable[Tile]) -> tuple[Tile, ...]:
-    """Tiles of a rank stand together, as a file would have them."""
+    """Return tiles with those of a rank together, as a file would have them."""
     found: dict[str, dict[str, Tile]] = {}
     for tile in (*tiles, *more):
         found.setdefault(tile.rank, {})[tile.member] = tile
@@ -145,7 +146,7 @@ def _with_einsums(
         if name not in found:
             found[name] = patch.mapping
             continue
-        # A file calls loops what the record calls a nest.
+        # A file says "loops" where the record says "nest".
         changes = {
             field: getattr(patch.mapping, "nest" if field == "loops" else field)
             for field in patch.given
@@ -195,7 +196,7 @@ _V = TypeVar("_V")
 
 
 def _merged(parts: Iterable[tuple[tuple[str, _V], ...]]) -> tuple[tuple[str, _V], ...]:
-    """Pairs of all parts; later ones replace those of the same name."""
+    """Return the pairs of all parts; later ones replace those of the same name."""
     return tuple({name: value for part in parts for name, value in part}.items())
 
 
@@ -207,23 +208,23 @@ def choose(
     bind: BindClosed,
     memory: ChoiceMemory | None = None,
 ) -> Bound:
-    """The cheapest legal combination of a mapping's open choices, bound.
+    """Return the cheapest legal combination of a mapping's open choices, bound.
 
     Parameters
     ----------
     lower : callable
-        Binds without asking whether the result is legal (no tile may be ``fit``).
+        Binds without a check of legality (no tile may be ``fit``).
     bind : callable
-        Binds and refuses what is not legal.
+        Binds and refuses illegal mappings.
     memory : ChoiceMemory, optional
-        Remembers from one machine to the next of the same layout.
+        Facts that machines with the same parts share, whatever their speeds.
 
     Raises
     ------
     SpecError
         Choices, cases or the objective name something that does not exist.
     MappingError
-        No combination is legal; says why the first that was tried is not.
+        No combination is legal; the error says why the first one is not.
     """
     size = reduce(lambda n, c: n * len(c.alternatives), mapping.choices, 1)
     if size > policy.MAX_COMBINATIONS:
@@ -245,7 +246,7 @@ def choose(
     while waiting:
         first = heappop(waiting)
         try:
-            # All that wait cost this much at the least, priced or not.
+            # All waiting candidates cost at least this much, priced or not.
             if first.priced:
                 return bind(first.candidate.mapping)
             cost = prices.price(first.candidate, first.cost)
@@ -257,10 +258,10 @@ def choose(
 
 @dataclass(order=True, slots=True)
 class _Waiting:
-    """A candidate in the order of costs; of equals the one that is written first."""
+    """A candidate in the queue, ordered by cost, then by position in the file."""
 
     cost: Fraction
-    """In cycles; what it costs at the least until it is ``priced``."""
+    """Cost in cycles; a lower bound until the candidate is ``priced``."""
     number: int
     candidate: Candidate = field(compare=False)
     priced: bool = field(default=False, compare=False)
@@ -272,20 +273,20 @@ class _Moved:
 
     level: str
     kept: Amount
-    """If nothing spills."""
+    """Words moved if nothing spills."""
     spilled: Amount
-    """If everything does."""
+    """Words moved if everything spills."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Loops:
-    """What candidates with the same loops have in common."""
+    """Facts that candidates with the same loops share."""
 
     bound: Bound
     runs: dict[str, int]
-    """How often each Einsum starts."""
+    """Number of starts of each Einsum."""
     moved: dict[tuple[object, ...], tuple[_Moved, ...]] = field(default_factory=dict)
-    """By Einsum, tensor, where that is kept, and the level that spills."""
+    """Words moved, by Einsum, tensor, places of the tensor, and the level that spills."""
 
     @classmethod
     def of(cls, bound: Bound) -> _Loops:
@@ -298,7 +299,7 @@ _Active = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class ChoiceMemory:
-    """What candidates do on every machine of one layout, whatever its speeds."""
+    """Facts about candidates that machines with the same parts share, whatever their speeds."""
 
     loops: dict[_Active, _Loops] = field(default_factory=dict)
     moved: dict[_Active, tuple[tuple[str, Amount], ...]] = field(default_factory=dict)
@@ -306,10 +307,10 @@ class ChoiceMemory:
 
 
 class _Prices:
-    """What candidates cost, with what they have in common worked out once.
+    """Prices of candidates; facts that candidates share are worked out once.
 
-    Where tiles are ``fitted`` their sizes depend on all that is chosen, so that every
-    candidate has loops of its own.
+    Where tiles are ``fitted``, all choices decide their sizes, so that every candidate has loops of
+    its own.
     """
 
     def __init__(
@@ -326,12 +327,12 @@ class _Prices:
         }
         """Cycles to move a word, by memory."""
         self.busy: dict[_Active, dict[str, Fraction]] = {}
-        """Cycles of each Einsum on its array, by what shapes loops."""
+        """Cycles of each Einsum on its array, by the cases that change loops."""
 
     def least(self, candidate: Candidate) -> Fraction:
-        """What a candidate costs even if its transfers cost nothing, in cycles.
+        """Return a lower bound of a candidate's cost in cycles, without its transfers.
 
-        The busiest array works from the arrival of the first tiles on, and starts add up.
+        The busiest array works from the arrival of the first tiles on; starts add to it.
         """
         objective, loops, busy = candidate.objective, self._loops(candidate), self._busy(candidate)
         tiling = loops.bound.tiling
@@ -348,7 +349,7 @@ class _Prices:
         return max(work.values()) + first * self.per_word[outermost] + _starts(objective, loops)
 
     def price(self, candidate: Candidate, least: Fraction) -> Fraction:
-        """The objective of a candidate, in cycles."""
+        """Return the objective of a candidate, in cycles."""
         moved = self.memory.moved.get(candidate.active)
         if moved is None:
             moved = tuple(self._elements(candidate))
@@ -357,9 +358,9 @@ class _Prices:
         return max(least, *(n * self.per_word[m] + started for m, n in moved))
 
     def _elements(self, candidate: Candidate) -> Iterator[tuple[str, Amount]]:
-        """What each memory moves for the Einsums of a candidate's objective."""
+        """Return the words that each memory moves for the Einsums of a candidate's objective."""
         loops = self._loops(candidate)
-        # Speeds of the machine that loops were bound for first play no part in what is moved.
+        # The loops were bound for another machine, perhaps; its speeds do not change the traffic.
         bound = _kept(loops.bound, candidate.mapping)
         share = spilled_share(bound)
         memories = [m.name for m in self.architecture.memories]
@@ -370,7 +371,7 @@ class _Prices:
                 if moved.level in kept:
                     kept[moved.level] += moved.kept
                     spilled[moved.level] += moved.spilled
-        # What a level moves is linear in the share that spills.
+        # The traffic of a level is linear in the share that spills.
         return ((m, kept[m] + share * (spilled[m] - kept[m])) for m in memories)
 
     def _shaping(self, candidate: Candidate) -> _Active:
@@ -391,7 +392,7 @@ class _Prices:
 
 
 def _kept(bound: Bound, mapping: Mapping) -> Bound:
-    """The same loops with a candidate's tensors on its levels."""
+    """Return bound loops with a candidate's tensors on its levels."""
     program, machine = bound.program, bound.architecture
     wrong = [*spill_problems(program, mapping, machine, bound.tiling)]
     if wrong:
@@ -404,17 +405,17 @@ def _kept(bound: Bound, mapping: Mapping) -> Bound:
 
 
 def _priced(objective: ChoiceObjective, bound: Bound) -> Iterator[BoundEinsum]:
-    """Einsums that the objective is about."""
+    """Return the Einsums that the objective prices."""
     wanted = objective.latency_of
     return (e for e in bound.einsums if not wanted or e.name in wanted)
 
 
 def _moved(loops: _Loops, bound: Bound, e: BoundEinsum) -> Iterator[_Moved]:
-    """What one Einsum makes levels move, tensor by tensor."""
+    """Yield the words that levels move for one Einsum, tensor by tensor."""
     spill = bound.mapping.spill
     parts = (e, *e.initial)
     for tensor in dict.fromkeys(f.access.tensor for part in parts for f in part.access_maps):
-        # Nothing else of a candidate with these loops decides what is moved.
+        # Among candidates with these loops, nothing else decides the traffic.
         key = (e.name, tensor, bound.residency.of(tensor), spill and spill.level)
         if key not in loops.moved:
             accesses = tuple(
@@ -439,27 +440,27 @@ def _moved(loops: _Loops, bound: Bound, e: BoundEinsum) -> Iterator[_Moved]:
 
 
 def _elements_at(level: str, accesses: tuple[AccessCount, ...]) -> int:
-    """Elements read and written at a level, where nothing spills or everything does."""
+    """Return the elements read and written at a level, where nothing spills or everything does."""
     amount = sum(a.reads + a.writes for a in accesses if a.place == level)
     assert amount == int(amount), "shares come in later"
     return int(amount)
 
 
 def _starts(objective: ChoiceObjective, loops: _Loops) -> int:
-    """Cycles of all starts of the Einsums that the objective is about."""
+    """Return the cycles of all starts of the Einsums that the objective prices."""
     cycles = dict(objective.start_cycles)
     priced = (e.name for e in _priced(objective, loops.bound))
     return sum(cycles[name] * loops.runs[name] for name in priced if name in cycles)
 
 
 def _runs(bound: Bound, e: BoundEinsum) -> int:
-    """Iterations of an Einsum's shared loops at the outermost memory: it starts in each."""
+    """Return the iterations of an Einsum's shared loops at the outermost memory: its starts."""
     mine = {x.member for x in e.shared if x.level == 0}
     return prod(loop.bound for loop in bound.nest if loop.member in mine)
 
 
 def _check(program: Program, mapping: Mapping) -> None:
-    """Names in an objective, or a part of one, that exist nowhere."""
+    """Raise for names in objectives that do not exist."""
     wrong: list[Problem] = []
     for part in (mapping.objective, *(case.objective for case in mapping.cases)):
         if part is not None:

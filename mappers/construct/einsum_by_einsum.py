@@ -35,22 +35,22 @@ from .traffic_estimate import LevelLoops, grown, moved_along, passed_by
 def einsum_by_einsum(
     program: Program, architecture: Architecture, given: Sizes[str, int]
 ) -> Mapping:
-    """The mapping that takes one Einsum of a cascade after the other.
+    """Return the mapping that runs the Einsums of a cascade one after the other.
 
     Parameters
     ----------
     program : Program
     architecture : Architecture
     given : mapping
-        Shapes in elements by rank; tiles that the cascade itself names are chosen where they
-        are absent. Names that are no rank of the cascade are passed over.
+        Shapes in elements by rank. Tiles that the cascade itself names are chosen if absent. Names
+        that are no rank of the cascade are ignored.
 
     Returns
     -------
     Mapping
-        Named ``einsum-by-einsum``, sequential, every tensor kept in every memory; but what an
-        Einsum uses once passes by a memory without room for what its array takes at a time. Where
-        that does not help, parts of the arrays stay idle.
+        Named ``einsum-by-einsum``, sequential, with every tensor kept in every memory. Tensors that
+        an Einsum uses once bypass memories that are too small for the array's operands. Where that
+        does not suffice, parts of the arrays stay idle.
 
     Raises
     ------
@@ -75,7 +75,8 @@ def einsum_by_einsum(
 
 
 def _narrower(architecture: Architecture) -> Architecture:
-    """The machine with arrays half as long on each side: what lies along them does so here."""
+    """Return the machine with arrays half as long on each side, so that layouts are half as
+    long."""
     arrays = (
         replace(a, dimensions=tuple(replace(d, size=-(-d.size // 2)) for d in a.dimensions))
         for a in architecture.arrays
@@ -86,9 +87,9 @@ def _narrower(architecture: Architecture) -> Architecture:
 def _made(
     program: Program, architecture: Architecture, given: Sizes[str, int]
 ) -> tuple[Mapping, bool]:
-    """The mapping, and whether all memories have room for what arrays take at a time."""
+    """Return the mapping, and whether all memories hold what arrays take at a time."""
     tiles, shapes = family_tiles(program, architecture, given)
-    # A tile that is given longer than its rank holds no more than the rank has.
+    # A tile that is given longer than its rank has no more elements than the rank.
     held = {m: min(shapes[m], shapes[r.name]) for r in program.ranks for m in r.partition}
     longer = {m: shapes[m] for m, size in held.items() if size < shapes[m]}
     shapes |= held
@@ -96,7 +97,7 @@ def _made(
         program=program, architecture=architecture, shapes=shapes, longer=longer
     )
     tensors = (*(t.name for t in program.inputs), *(e.name for e in program.einsums))
-    # What lies side by side has to fit for all that such a tile might hold.
+    # Layouts must fit for everything that a longer tile might hold.
     context, made = _best_cut(context, may_cut=not longer)
     groups = (tuple(PhaseTask(einsum=n) for n in group) for group in context.groups)
     past, has_room = _passing_by(context, made)
@@ -113,7 +114,7 @@ def _made(
 
 
 def cut_tiles(context: MappingContext) -> Iterator[Tile]:
-    """The tiles that the ranks of a site are cut into."""
+    """Yield the tiles that the ranks of a context are cut into."""
     used = dict.fromkeys(r for e in context.program.einsums for r in context.ranks(e))
     for rank in used:
         for outer, inner in pairwise(context.parts(rank)):
@@ -121,12 +122,12 @@ def cut_tiles(context: MappingContext) -> Iterator[Tile]:
 
 
 Slow = tuple[Fraction, Fraction, Fraction]
-"""Seconds until memories and array are done, those of the slowest memory, bytes that all move."""
+"""Seconds until memories and array are done, seconds of the slowest memory, and bytes moved."""
 
 
 @dataclass(frozen=True, slots=True)
 class _InItsLoops:
-    """An Einsum on the array and in the loops that are soonest done."""
+    """An Einsum on its array, in the loops with the least time."""
 
     mapped: EinsumMapping
     layout: ArrayLayout
@@ -134,14 +135,15 @@ class _InItsLoops:
 
     @property
     def cycles(self) -> Fraction:
-        """That the array is busy."""
+        """Cycles of the array."""
         return self.layout.cycles
 
 
 def _best_cut(
     context: MappingContext, *, may_cut: bool
 ) -> tuple[MappingContext, list[_InItsLoops]]:
-    """All Einsums, ranks cut at the sides of arrays, or each by itself where that is faster."""
+    """Return all Einsums with ranks cut at array sides, or each rank by itself where that is
+    faster."""
     made = [_einsum(context, e) for e in context.program.einsums]
     if not may_cut:
         return context, made
@@ -162,7 +164,7 @@ def _einsum(context: MappingContext, e: Einsum) -> _InItsLoops:
     found = [(layout, *nest_of(context, e, layout)) for layout in soonest_fed(context, e)]
     layout, levels, slow = min(found, key=lambda x: x[2])
     shared = context.shared(e.name)
-    # Loops of other components are in the nest as well: this Einsum stays out of them.
+    # The nest has loops of other components, which this Einsum stays out of.
     mine = {p.name for r in shared for p in context.parts(r)}
     everyones = [name for level in context.nest for name in level.loops]
     outside = tuple(name for name in everyones if name not in mine)
@@ -173,9 +175,11 @@ def _einsum(context: MappingContext, e: Einsum) -> _InItsLoops:
 def _passing_by(
     context: MappingContext, made: Iterable[_InItsLoops]
 ) -> tuple[dict[str, list[tuple[str, tuple[str, ...]]]], bool]:
-    """By Einsum memories and what passes by them. Of those that do not hold at a time what the
-    arrays of a component take at a time, the largest tensors pass by whose elements an Einsum uses
-    once: they lose nothing. What is used again has to fit; whether it does."""
+    """Return the tensors of each Einsum that bypass memories, and whether all others fit.
+
+    A memory may be too small for the operands that the arrays of a component take at a time. Then
+    the largest tensors whose elements an Einsum uses once bypass it, which costs nothing.
+    """
     layouts = {x.mapped.einsum: x.layout for x in made}
     passing: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
     has_room = True
@@ -198,7 +202,7 @@ def _passing_by(
 def _taken(
     context: MappingContext, name: str, layout: ArrayLayout, memory: Memory
 ) -> dict[str, Fraction | int]:
-    """Bits that an Einsum's array takes at a time of each tensor that comes to it by a memory."""
+    """Return the bits of each tensor that an Einsum's array takes at a time through a memory."""
     e, array = context.program.einsum_of[name], layout.array.name
     inside = {r: wide(context, r, layout.names) for r in context.ranks(e)}
     feeding = context.memories(array)
@@ -212,7 +216,7 @@ def _taken(
 
 
 def _once(context: MappingContext, name: str, tensor: str) -> bool:
-    """Whether an Einsum comes to each element of a tensor at one point alone."""
+    """Return whether an Einsum uses each element of a tensor at one point only."""
     e = context.program.einsum_of[name]
     accesses = [a for a in (*e.reads, e.target) if a.tensor == tensor]
     return len(accesses) == 1 and context.ranks_of(accesses[0]) == {*context.ranks(e)}
@@ -221,7 +225,8 @@ def _once(context: MappingContext, name: str, tensor: str) -> bool:
 def _largest(
     sizes: Sizes[str, Fraction | int], again: Container[str], memory: Memory
 ) -> Iterator[str]:
-    """The largest tensors, in bits, until a memory holds all others; none used ``again``."""
+    """Yield the largest tensors, in bits, until a memory holds the rest; none that is used
+    ``again``."""
     left = sum(sizes.values())
     for tensor in sorted(sizes, key=lambda t: -sizes[t]):
         if memory.capacity_bytes is None or left <= 8 * memory.capacity_bytes:
@@ -232,14 +237,14 @@ def _largest(
 
 
 def mapped_einsum(e: Einsum, layout: ArrayLayout, levels: Iterable[LevelLoops]) -> EinsumMapping:
-    """An Einsum laid out on an array, with loops of its own at some memories.
+    """Return an Einsum laid out on an array, with loops of its own at some memories.
 
     Parameters
     ----------
     e : Einsum
     layout : ArrayLayout
     levels : iterable of LevelLoops
-        As of ``nest_of``; those without loops are left out.
+        As for ``nest_of``; levels without loops are left out.
     """
     return EinsumMapping(
         einsum=e.name,
@@ -256,24 +261,23 @@ def mapped_einsum(e: Einsum, layout: ArrayLayout, levels: Iterable[LevelLoops]) 
 def nest_of(
     context: MappingContext, e: Einsum, layout: ArrayLayout
 ) -> tuple[list[LevelLoops], Slow]:
-    """An Einsum's own loops, in the order in which the slowest of its memories and its array is
-    soonest done: where a systolic array is loaded, what is loaded had better stay.
+    """Return an Einsum's own loops in the order with the least time of its memories and array.
 
-    Of orders alike in that the one that keeps its slowest memory busy for the least time, then the
-    one that moves fewest bytes; of those the first, which has the
-    ranks of the result outside and sums innermost. Weights that eight tokens share are read
-    eight times in the written order of a linear layer, and once with the tokens inside.
+    Where a systolic array is loaded, its operand should stay. Among equals the slowest memory is
+    busy for the least time, then fewest bytes move, then ranks of the result are outside of reduced
+    ones. A linear layer with eight tokens reads its weights eight times in the written order, and
+    once with the tokens inside.
 
     Parameters
     ----------
-    site : Site
+    context : MappingContext
     e : Einsum
     layout : ArrayLayout
 
     Returns
     -------
     list of LevelLoops
-        Of the memories that feed its array, outermost first.
+        Loops of the memories that feed its array, outermost first.
     Slow
         Seconds and bytes of one run of all these loops.
     """
@@ -291,8 +295,8 @@ def nest_of(
         loops = [p for r in ordered for p in context.parts(r) if p.name not in laid]
         return _levels(context, outermost, held, loops, inside)
 
-    # Ranks of every tensor are best outside, in any order; what does not go round is no matter.
-    # So are not those that move picks alone: what is picked may stay while others pick.
+    # Ranks of every tensor belong outside, in any order. Ranks that move gathered indices alone do
+    # not count: a gathered tile may stay. Loops of one iteration do not matter.
     common = frozenset.intersection(
         *(context.moving(a, context.shapes) for a in (*e.reads, e.target))
     )
@@ -301,7 +305,7 @@ def nest_of(
     free = [r for r in moving if r not in common]
     still = [r for r in own if r not in common and r not in moving]
     orders = islice(permutations(free), policy.MAX_LOOP_ORDERS)
-    # A loop over one coordinate, inside of a sum, would look as if it moved the sum each time.
+    # Inside of a reduction, a loop of one iteration would seem to move the sum each time.
     nests = (nested((*outer, *still, *order)) for order in orders)
 
     def slow(nest: list[LevelLoops]) -> Slow:
@@ -321,11 +325,10 @@ def nest_of(
 def _finer(
     context: MappingContext, e: Einsum, nest: list[LevelLoops]
 ) -> Iterator[list[LevelLoops]]:
-    """A nest with more and more of the loops of its innermost memories further out: tiles are
-    smaller, and less is waited for at both ends.
+    """Yield nests with more and more loops of the innermost memories moved outwards.
 
-    A loop goes out only as long as all tensors that it moves are moved outside already: others
-    stay for the Einsums to come.
+    Tiles become smaller, and the first and last tiles take less time. A loop moves as long as all
+    tensors that it moves are moved by an outer loop already: other tensors stay for later Einsums.
     """
     levels = [*nest]
     accesses = [context.ranks_of(a) for a in (*e.reads, e.target)]
@@ -343,25 +346,25 @@ def _finer(
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """What an inner memory holds of the tensors that an Einsum touches."""
+    """Tensors of an Einsum that an inner memory holds."""
 
     memory: Memory
     tensors: tuple[tuple[frozenset[str], Fraction | int], ...]
-    """Of each its ranks, and bits of a value."""
+    """Ranks of each tensor, and bits of a value times ``users``."""
     gathered: tuple[Access, ...]
-    """Those of which a tile may be less than its ranks say."""
+    """Accesses that gather, whose tiles may have fewer elements than their ranks."""
     users: int
-    """How many there are at a time."""
+    """Number of tiles of each tensor at a time."""
     context: MappingContext
     room: int | None
-    """Bits that there are for it; None: without an end."""
+    """Bits of the memory; None without a limit."""
     ranks: tuple[str, ...]
-    """Those along which any of them varies."""
+    """Ranks along which any of the tensors varies."""
     known: dict[tuple[int, ...], bool] = field(default_factory=dict, compare=False, repr=False)
-    """What fits, by coordinates of these ranks: orders of the same loops ask again and again."""
+    """Memo of ``fits`` by coordinates of these ranks: loop orders ask again and again."""
 
     def fits(self, tile: dict[str, int]) -> bool:
-        """Whether it has room for a tile of each of them."""
+        """Return whether the memory holds a tile of each tensor."""
         if self.room is None:
             return True
         key = tuple([tile[r] for r in self.ranks])
@@ -379,13 +382,13 @@ class _Held:
 
 
 def _held(context: MappingContext, e: Einsum, array: str) -> tuple[Memory, list[_Held]]:
-    """The outermost memory of an array, and what those inside of it hold.
+    """Return the outermost memory of an array, and what inner memories hold.
 
-    Half of a memory is left to what others keep there; a component's Einsums share the rest.
+    Half of a memory is left to tiles of others; the Einsums of a component share the rest.
     """
     users = 2 * context.together(e.name)
-    # Bits of tiles times ``users`` must be no more than the memory's: each Einsum's share is so
-    # many times smaller.
+    # The product of a tile's bits and ``users`` must fit the memory: each Einsum's share is that
+    # much smaller.
     outermost, *inner = context.memories(array)
     accesses = context.accesses(e)
     held = {a: context.held(array, e, a) for a in accesses}
@@ -415,16 +418,17 @@ def _levels(
     loops: list[LoopPart],
     inside: dict[str, int],
 ) -> list[LevelLoops]:
-    """Loops by memory, outermost first: each memory is given as many as its tiles allow."""
+    """Distribute loops over memories, outermost first: each memory gets as many as its tiles
+    allow."""
     levels: list[LevelLoops] = []
     end = len(loops)
-    # From the inside out: a loop that an inner memory takes makes the tiles of outer ones larger.
+    # From the inside out: a loop at an inner memory enlarges the tiles of outer ones.
     for number, held in reversed([*enumerate(inner)]):
         start = end
         while start:
             part = loops[start - 1]
             larger = inside | {part.rank: grown(context, inside, part)}
-            # It, and all outside of it, hold the tiles of what passes them.
+            # The memory and all outside of it hold the tiles that pass them.
             if not all(x.fits(larger) for x in inner[: number + 1]):
                 break
             inside, start = larger, start - 1
@@ -435,7 +439,7 @@ def _levels(
 
 
 def smaller(one: int | None, other: int | None) -> int | None:
-    """The smaller of two capacities, None being without an end."""
+    """Return the smaller of two capacities; None is without a limit."""
     return other if one is None else one if other is None else min(one, other)
 
 
@@ -448,6 +452,6 @@ def tile_bytes(context: MappingContext, e: Einsum, inside: dict[str, int]) -> Fr
 
 
 def wide(context: MappingContext, rank: str, laid: set[str]) -> int:
-    """Coordinates of a rank that are laid out."""
+    """Return the coordinates of a rank that are laid out."""
     wide = prod(p.count for p in context.parts(rank) if p.name in laid)
     return min(context.shapes[rank], wide)

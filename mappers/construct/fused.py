@@ -66,14 +66,14 @@ from .memory_trees import by_branches
 
 
 def fused(program: Program, architecture: Architecture, given: Sizes[str, int]) -> Mapping:
-    """The most promising mapping that keeps intermediates in inner memories.
+    """Return the most promising mapping that keeps intermediates in inner memories.
 
     Parameters
     ----------
     program : Program
     architecture : Architecture
     given : mapping
-        Shapes in elements by rank, as of ``einsum_by_einsum``.
+        Shapes in elements by rank, as for ``einsum_by_einsum``.
 
     Returns
     -------
@@ -87,7 +87,7 @@ def fused(program: Program, architecture: Architecture, given: Sizes[str, int]) 
     MappingError
         No array of the machine can do all operations of an Einsum.
     NoLegalMappingError
-        Nothing that was tried is legal and fits.
+        No candidate is legal and fits.
     """
     found = [*_promising(program, architecture, given)]
     if found:
@@ -99,8 +99,8 @@ def fused(program: Program, architecture: Architecture, given: Sizes[str, int]) 
 def _promising(
     program: Program, architecture: Architecture, given: Sizes[str, int]
 ) -> Iterator[tuple[Bound, dict[str, int]]]:
-    """The most promising mapping whose loops are shared inside of the second memory, and the one
-    whose loops are inside of the third; with the shapes that they are bound to."""
+    """Yield the most promising mappings with their shapes: shared loops at the second or third
+    memory."""
     for machine in (architecture, without_second(architecture)):
         if machine is None or len(machine.memories) < 2:
             continue
@@ -112,26 +112,28 @@ def _promising(
 
 
 def _shared_out(best: _Made) -> Bound:
-    """A mapping, or the same with its Einsums shared out over all arrays, if that is sooner."""
+    """Return a mapping, with its Einsums distributed over all arrays if that is faster."""
     even = best.fusion.evened(best)
     promised = policy.MIN_REBALANCING_GAIN * price(best.bound)[0]
     if even is None or price(even)[0] >= promised:
         return best.bound
-    # More arrays at work wait for one another more often.
+    # Busy arrays wait for one another more often than the estimate says.
     shapes = best.fusion.given
     return even if run_cycles(even, shapes) < run_cycles(best.bound, shapes) else best.bound
 
 
 def _best(program: Program, architecture: Architecture, given: Sizes[str, int]) -> list[_Made]:
-    """What promises most, the first of equals, in larger blocks and in blocks as wide as the
-    narrowest array, of which more are left out under a mask, of both in stretches side by side, and
-    with states held in arrays; none where nothing is legal and fits.
+    """Return the most promising mapping of each kind, the first among equals; none if nothing
+    fits.
+
+    Kinds are larger blocks, and blocks as wide as the narrowest array, of which masks skip more;
+    each of them with stretches side by side; and mappings with states held in arrays.
     """
     best: dict[tuple[bool, ...], _Made] = {}
     least: dict[tuple[bool, ...], tuple[Fraction, Fraction]] = {}
     fusions = [*_in_widths(*with_parameters(program, dict(given)), architecture)]
     for made in chain(_made(fusions), _side_by_side(fusions, least)):
-        # What arrays take alone is soon told, and most need not be asked for more.
+        # Cycles of arrays alone are quick to compute and rule out most candidates.
         kind = made.larger, made.fusion.context.stretched, made.plan.carrying
         before = least.get(kind)
         if before is not None and array_cycles(made.bound) > before[0]:
@@ -146,7 +148,7 @@ def _best(program: Program, architecture: Architecture, given: Sizes[str, int]) 
 
 
 def _made(fusions: list[tuple[int | None, _Fusion]]) -> Iterator[_Made]:
-    """What is legal and fits; if nothing does, with less of it under the loops over steps."""
+    """Yield legal mappings that fit; if there are none, with less under the loops over steps."""
     found = False
     for made in _fits(fusions):
         found = True
@@ -181,8 +183,10 @@ def _side_by_side(
     fusions: list[tuple[int | None, _Fusion]],
     least: dict[tuple[bool, ...], tuple[Fraction, Fraction]],
 ) -> Iterator[_Made]:
-    """With some coordinates of a rank beside one another, as many as fill what holds a state, where
-    the ``least`` that was promised by then leaves arrays idle."""
+    """Yield mappings with several coordinates of a rank side by side.
+
+    They fill the elements that hold a state, where the best estimates so far leave arrays idle.
+    """
     idle = leaves_idle([x.context for _, x in fusions], [cycles for cycles, _ in least.values()])
     for _, fusion in fusions if idle else ():
         for rank, beside in side_by_side_steps(fusion.context):
@@ -193,7 +197,8 @@ def _side_by_side(
 def _in_widths(
     program: Program, given: dict[str, int], architecture: Architecture
 ) -> Iterator[tuple[int | None, _Fusion]]:
-    """Lengths of the parts of ranks that a cascade cuts itself, and what can be made with them."""
+    """Yield lengths of the parts of ranks that a cascade cuts itself, with the mappings they
+    allow."""
     laid_out: dict[InnerQuestion, EinsumMapping] = {}
     refused: set[Structure] = set()
     for width, tiles, shapes in parts_in_widths(program, given, architecture):
@@ -218,21 +223,21 @@ class _Fusion:
     family: tuple[Tile, ...]
     """Tiles of ranks that the cascade cuts itself."""
     tiles: tuple[Tile, ...]
-    """All of them."""
+    """All tiles."""
     known: dict[InnerQuestion, EinsumMapping]
-    """What was laid out before, whatever loops were around it."""
+    """Memo of Einsums inside of shared loops."""
     moved: tuple[tuple[str, str], ...] = ()
-    """Arrays of Einsums that are not on the one that is soonest done with them."""
+    """Arrays of Einsums that are moved away from their fastest array."""
     before: list[Bound] = field(default_factory=list)
-    """What was bound last, if anything was."""
+    """The mapping that was bound last, if any."""
     refused: set[Structure]
-    """Choices of loops that cannot be shared, whatever their sizes."""
+    """Structures of loops that cannot be shared, whatever their sizes."""
     crossed: set[str] = field(default_factory=set)
-    """Ranks of which is known that the boundary of a pass crosses their loops."""
+    """Ranks whose loops are known to be crossed by the boundary of a pass."""
 
     def all(self) -> Iterator[_Made]:
-        """What is legal and fits, a mapping for each choice of shared loops."""
-        # Ranks cut for the arrays are one more way to do what is found without, not a last one.
+        """Yield legal mappings that fit, one for each choice of shared loops."""
+        # Cuts for the arrays are an additional way, not a last resort.
         found = self.context.fitted
         for extras, fine, apart in EXTRAS:
             if fine and not apart and not found:
@@ -241,7 +246,7 @@ class _Fusion:
                 yield from narrow
             if found and (fine or apart or extras > 1):
                 yield from () if apart else self._each(plans_with_others_outside(self.context))
-                return  # what fits is not made finer
+                return  # Loops that fit are not made finer.
             if extras == 1 and not fine and not apart:
                 larger = [*self._coarser()]
                 found |= bool(larger)
@@ -253,17 +258,19 @@ class _Fusion:
                     yield made
 
     def cut_as(self, context: MappingContext) -> _Fusion:
-        """The same with its ranks cut in another way."""
+        """Return the mappings with ranks cut in another way."""
         return replace(self, context=context, tiles=(*self.family, *cut_tiles(context)))
 
     def sharing(self, rank: str) -> Iterator[_Made]:
-        """What is legal and fits where loops over blocks of a rank are shared that need not be."""
+        """Yield mappings that share loops over blocks of an optional rank."""
         plans = plans_of(self.context, 1, fine=False, apart=False)
         return self._each(plan for plan in plans if plan.extra == (rank,))
 
     def beside(self, rank: str) -> Iterator[_Made]:
-        """What is legal and fits with some coordinates of a rank beside one another: of one that
-        need not be shared all others are gone round."""
+        """Yield mappings with some coordinates of a rank side by side.
+
+        Loops go over the rest of the rank, shared ones if the rank is optional.
+        """
         context = self.context
         plain = plans_of(context, 0, fine=False, apart=False)
         plans = [*plain, *plans_of(context, 1, fine=False, apart=False, outer=1)]
@@ -271,7 +278,8 @@ class _Fusion:
         return self._each(p for p in plans if rank in heads or p.extra == (rank,))
 
     def picking(self) -> Iterator[_Made]:
-        """What is legal and fits in the largest blocks of what picks, and in smaller ones."""
+        """Yield mappings in the largest blocks of a gathering rank that fit, and in smaller
+        ones."""
         for sizes in blocks_for_picks(self.context):
             found: dict[tuple[Structure, bool], int] = {}
             most = policy.MAX_BLOCK_SIZES_PER_STRUCTURE
@@ -291,14 +299,15 @@ class _Fusion:
                     break
 
     def _picking(self, plan: SharedLoops) -> _Made | None:
-        """What is made before anything is picked comes in by itself where it has no room else."""
+        """Return the mapping of a plan; operands made before a gather stream in if nothing else
+        fits."""
         made = self._made(plan)
         if made is None and plan.heads + (not plan.apart):
             made = self._made(replace(plan, streamed=True))
         return made
 
     def of_width(self, width: int | None) -> Iterator[_Made]:
-        """What is looked at where the cascade's own parts are so long."""
+        """Yield the mappings to examine where the cascade's own parts have a given length."""
         if width not in policy.SHORT_PART_WIDTHS:
             return self.all()
         if steps_of(self.context):
@@ -306,15 +315,15 @@ class _Fusion:
         return self.all() if self.context.program.iterative else iter(())
 
     def carrying(self) -> Iterator[_Made]:
-        """What is legal and fits where arrays may hold states from step to step."""
+        """Yield mappings in which arrays may hold states from step to step."""
         return self._each(carrying_plans(self.context))
 
     def plain(self) -> Iterator[_Made]:
-        """What is legal and fits where nothing is shared that need not be."""
+        """Yield mappings that share no optional loops."""
         return self._each(plans_of(self.context, 0, fine=False, apart=False))
 
     def streaming(self) -> Iterator[_Made]:
-        """What is legal and fits in the largest blocks of each rank that leave room for a state."""
+        """Yield mappings in the largest blocks of each rank that leave room for a state."""
         for choices in streamed_plans(self.context):
             tried = (self.cut_as(context)._made(plan) for context, plan in choices)
             yield from islice((made for made in tried if made is not None), 1)
@@ -324,7 +333,8 @@ class _Fusion:
         yield from (made for made in found if made is not None)
 
     def _coarser(self) -> Iterator[_Made]:
-        """With the largest blocks of one rank that fit, where arrays are of several widths."""
+        """Yield mappings with the largest blocks of one rank that fit, where arrays have several
+        widths."""
         for plans in coarser_plans(self.context):
             able = (p for p in plans if not self.crossed & {*p.extra})
             made = next((made for plan in able if (made := self._made(plan)) is not None), None)
@@ -332,8 +342,10 @@ class _Fusion:
                 yield replace(made, larger=True)
 
     def _narrow(self) -> Iterator[_Made]:
-        """With blocks of one rank that are a half, a quarter, ... of what an array takes: a wider
-        array is no reason to fuse nothing."""
+        """Yield mappings with blocks of one rank a half, a quarter, ... of an array's width.
+
+        A wide array is no reason to fuse nothing.
+        """
         plans = plans_of(self.context, 1, fine=False, apart=False)
         ranks = list(dict.fromkeys(r for plan in plans for r in plan.extra))
         width, found = max(self.context.strides), False
@@ -348,22 +360,22 @@ class _Fusion:
                     yield made
 
     def _made(self, plan: SharedLoops) -> _Made | None:
-        """With all of the loops outside of the second memory, if that has room then."""
-        # Whether loops can be shared is asked of the cascade, not of their sizes; with Einsums on
-        # other arrays than usual it is asked again.
+        """Return the mapping of a plan with all shared loops outside of the second memory, if it
+        fits."""
+        # Whether loops can be shared depends on the cascade, not on sizes. With Einsums moved to
+        # other arrays it is checked again.
         if plan.extra and not self.moved and plan.structure in self.refused:
             return None
         if has_no_room(self.context, plan):
             return None
         try:
-            # Wherever the loops are, Einsums do the same inside of them.
+            # An Einsum's inside does not depend on the memory of the shared loops.
             inside = tuple(self._einsum(plan, n) for n in range(len(self.context.program.einsums)))
         except MappingError:
             self.refused.add(plan.structure)
             return None
         bound, crossed = self._legal(plan, inside, len(plan.loops))
-        # Where the smallest tiles have no room no others do; where a pass is crossed it is so
-        # whichever memory the loops are at.
+        # If the smallest tiles do not fit, none do; a crossed pass stays crossed at any memory.
         if crossed:
             self.refused.add(plan.structure)
         if crossed or (bound is not None and not all_fits(bound)):
@@ -375,8 +387,11 @@ class _Fusion:
     def inward(
         self, plan: SharedLoops, inside: tuple[EinsumMapping, ...], least: Bound | None
     ) -> Bound | None:
-        """With as many of the loops inside of the second memory as leave it room: with none of them
-        it is the ``least`` that it has to hold. None where they cannot be shared."""
+        """Return the mapping with as many shared loops inside of the second memory as fit.
+
+        With no loop inside, it is ``least``, the mapping with the smallest footprint. None if the
+        loops cannot be shared.
+        """
         for split in range(plan.heads, len(plan.loops)):
             bound, _ = self._legal(plan, inside, split)
             if bound is None:
@@ -389,7 +404,8 @@ class _Fusion:
         return least
 
     def evened(self, made: _Made) -> Bound | None:
-        """The same with Einsums shared out over all arrays; None where that changes nothing."""
+        """Return a mapping with Einsums distributed over all arrays; None where that changes
+        nothing."""
         plan, arrays = made.plan, {e.name: e.array.name for e in made.bound.einsums}
         work = {e.name: self._cycles(plan, e) for e in self.context.program.einsums}
         even = shared_out(work, arrays)
@@ -401,7 +417,7 @@ class _Fusion:
         return None if bound is None else in_registers(bound)
 
     def _cycles(self, plan: SharedLoops, e: Einsum) -> dict[str, Fraction]:
-        """Cycles of all runs of an Einsum on each array that can do it."""
+        """Return the cycles of all runs of an Einsum on each array that can do it."""
         around = plan.around(self.context, e)
         runs = prod((p.mean for p in plan.loops if p.name in around), start=Fraction(1))
         once = inner_cycles(InnerContext.of(self.context, around), e)
@@ -410,13 +426,14 @@ class _Fusion:
     def _legal(
         self, plan: SharedLoops, inside: tuple[EinsumMapping, ...], split: int
     ) -> tuple[Bound | None, bool]:
-        """A mapping in which nothing is lost; None where the loops cannot be shared. And whether
-        that is because the boundary of a pass crosses them."""
+        """Return a mapping that loses no tensor, or None; and whether a pass's boundary crosses
+        its loops."""
         program = self.context.program
         outer = {*(t.name for t in program.inputs), *program.outputs}
         while True:
-            # What no inner memory can keep until it is used goes through the outermost one; that
-            # may leave other tensors without a place. Each time ``outer`` grows, so that it ends.
+            # Tensors that no inner memory can keep until their use go through the outermost one,
+            # which may leave other tensors without a place. ``outer`` grows each time, so that the
+            # loop ends.
             try:
                 bound = self._loops(self._mapping(plan, inside, split, outer))
             except MappingError:
@@ -469,7 +486,7 @@ class _Fusion:
         context = self.context
         sizes = {t.member: t.size for t in self.tiles if isinstance(t.size, int)}
         tiling = build_tiling(context.program, mapping, self.given, sizes)
-        # What Einsums address is the same in all loops over the same shapes.
+        # Accesses of Einsums are the same in all loops over the same shapes.
         like = next(iter(self.before), None)
         bound = bind_loops(context.program, mapping, context.architecture, tiling, like)
         self.before[:] = [bound]
@@ -478,16 +495,17 @@ class _Fusion:
 
 @dataclass(frozen=True, kw_only=True)
 class _Made:
-    """A mapping that is legal and fits, and what it was made of."""
+    """A legal mapping that fits, and its ingredients."""
 
     fusion: _Fusion
     plan: SharedLoops
     inside: tuple[EinsumMapping, ...]
     bound: Bound
-    """With all shared loops outside of the second memory: arrays do the same wherever they are."""
+    """The mapping with all shared loops outside of the second memory; arrays work the same
+    elsewhere."""
     larger: bool = False
-    """Whether its blocks are as long as a wider array is wide."""
+    """True if its blocks are as long as a wider array is wide."""
 
     def inward(self) -> Bound | None:
-        """With as many of the loops inside of the second memory as leave it room."""
+        """Return the mapping with as many shared loops inside of the second memory as fit."""
         return self.fusion.inward(self.plan, self.inside, self.bound)

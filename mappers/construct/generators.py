@@ -1,7 +1,8 @@
-"""Generators handed to ``archsim``: mappings that no file spells out.
+"""Generators that ``archsim`` calls for mappings that no file spells out.
 
-All are imported when they are first asked for: most runs have a written mapping without open
-choices, and a command should not wait for what it does not use."""
+Each is imported on first use: most runs have a written mapping without open choices, and a command
+should not wait for unused modules.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from . import policy
 
 
 def _make(program: Program, architecture: Architecture, given: Sizes[str, int], /) -> Mapping:
-    """One Einsum after the other (``einsum_by_einsum``)."""
+    """Return the mapping of one Einsum after the other (``einsum_by_einsum``)."""
     from .einsum_by_einsum import einsum_by_einsum
 
     return einsum_by_einsum(program, architecture, given)
@@ -30,19 +31,18 @@ def _make(program: Program, architecture: Architecture, given: Sizes[str, int], 
 def _make_blocks(
     program: Program, architecture: Architecture, given: Sizes[str, int], /
 ) -> Mapping | None:
-    """Blocks in every memory (``block_by_block``)."""
+    """Return the mapping with blocks in every memory (``block_by_block``)."""
     from .block_by_block import block_by_block
 
     return block_by_block(program, architecture, given)
 
 
 _FUSED = "fused, in stretches, states held, heads inside of steps"
-"""What mappings made by this version of ``fused`` are kept as; another version makes others."""
+"""Key of stored mappings, which names the version of ``fused`` that made them."""
 
 
 def _fuse(program: Program, architecture: Architecture, given: Sizes[str, int], /) -> Mapping:
-    """Intermediates in inner memories (``fused.make``); what takes long is kept from one run to the
-    next."""
+    """Return the mapping with intermediates in inner memories (``fused``); slow ones are stored."""
     from ..memory import MappingKey, recall, remember
     from .fused import fused
 
@@ -50,7 +50,7 @@ def _fuse(program: Program, architecture: Architecture, given: Sizes[str, int], 
         program=program, architecture=architecture, shapes=given, objective=_FUSED, folder="made"
     )
     if (known := recall(question)) is not None:
-        # It is one that was made, wherever it was kept: what is said of written ones is not meant.
+        # A stored mapping is generated: messages about written mappings do not apply.
         return replace(known, source="")
     begun = monotonic()
     made = fused(program, architecture, given)
@@ -66,7 +66,7 @@ def _choose(
     lower: BindClosed,
     bind: BindClosed,
 ) -> Bound:
-    """The cheapest legal combination of alternatives (``choices.choose``)."""
+    """Return the cheapest legal combination of alternatives (``choices.choose``)."""
     from .choices import choose
 
     return choose(program, mapping, architecture, lower, bind)
@@ -75,7 +75,7 @@ def _choose(
 def _recall(
     program: Program, architecture: Architecture, given: Sizes[str, int], /
 ) -> Mapping | None:
-    """What a search for the least latency found before (``memory``)."""
+    """Return the mapping that an earlier search for the least latency found (``memory``)."""
     from ..memory import MappingKey, recall
 
     return recall(
@@ -86,5 +86,5 @@ def _recall(
 GENERATORS: Final = Generators(
     make=_make, make_blocks=_make_blocks, fuse=_fuse, choose=_choose, recall=_recall
 )
-"""Einsums that share loops, in blocks, or one after the other, where nobody wrote a mapping; the
-cheapest of open choices; and what was searched before."""
+"""Generated mappings for cascades without a written one, the cheapest of open choices, and
+mappings that searches found."""

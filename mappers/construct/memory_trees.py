@@ -12,16 +12,16 @@ from einsum_cascade.ir import Program
 
 
 def by_branches(program: Program, architecture: Architecture, mapping: Mapping) -> Mapping:
-    """A mapping in which tensors are where they pass on their way, and go one way to each Einsum.
+    """Return a mapping whose tensors are in the memories on their way, one way for each Einsum.
 
-    What the outermost memory keeps stays there; what it does not keep, but what is made in one
-    branch and read in another which have nothing else in common, comes to it.
+    Tensors in the outermost memory stay there. A tensor that is made in one branch and read in
+    another comes to the innermost memory that both have in common.
 
     Parameters
     ----------
     mapping : Mapping
-        Of named parts, which keeps tensors in inner memories as if all fed every array. The same
-        one where all do.
+        A mapping of named parts, which keeps tensors in inner memories as if all of them fed every
+        array. It is returned unchanged where they do.
     """
     if architecture.tree.is_line:
         return mapping
@@ -37,7 +37,7 @@ def by_branches(program: Program, architecture: Architecture, mapping: Mapping) 
         meeting = routes.meeting(tensor)
         passed = routes.everywhere(tensor)
         wanted = {i for i in levels if i == 0 or i in passed} or {*passed} - {0} or {0}
-        # Inside of where all ways part, and there.
+        # Further in than the memory where all ways part, and in that memory.
         kept[tensor] = wanted if min(wanted, default=meeting) <= meeting else wanted | {meeting}
     return replace(
         mapping,
@@ -66,8 +66,11 @@ def _one_way(
 
 
 def _where_fed(how: EinsumMapping, architecture: Architecture) -> tuple[NestLevel, ...]:
-    """An Einsum's own loops: those at a memory that does not feed its array are at the next one
-    that does, or at the last, whose loops are inside of all tiles."""
+    """Return an Einsum's own loops at memories that feed its array.
+
+    Loops at another memory move to the next one inside that feeds it, or to the last, whose loops
+    are inside of all tiles.
+    """
     names = [m.name for m in architecture.memories]
     fed = sorted({*architecture.tree.feeding(how.array), len(names) - 1})
     moved: dict[str, tuple[str, ...]] = {}

@@ -15,35 +15,36 @@ from .context import LoopPart, MappingContext
 
 @dataclass(frozen=True, slots=True)
 class LevelLoops:
-    """The loops that step through the tiles of a memory, outermost first."""
+    """Loops that step through the tiles of a memory, outermost first."""
 
     memory: Memory
     loops: tuple[LoopPart, ...]
 
 
 def grown(context: MappingContext, tile: dict[str, int], part: LoopPart) -> int:
-    """Coordinates of a rank in a tile with one more loop inside; no more than there are."""
+    """Return the coordinates of a rank in a tile with one more loop inside, at most the whole
+    rank."""
     return min(context.shapes[part.rank], tile[part.rank] * part.count)
 
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """A tensor as an Einsum touches it, and the memories that it passes."""
+    """A tensor that an Einsum accesses, and the memories that it passes."""
 
     access: Access
     ranks: frozenset[str]
     steps: tuple[tuple[int, int], ...]
-    """Each memory that it passes and the next, by their numbers, outermost first."""
+    """Consecutive memories on its way, by index, outermost first."""
     words: Fraction | int
-    """Of a value."""
+    """Words of a value."""
     gathered: bool
-    """Whether more than a tile's own words come in."""
+    """True if a gather may fetch more than a tile's own words."""
     result: bool
-    """Whether the Einsum writes it."""
+    """True if the Einsum writes the tensor."""
     known: dict[tuple[int, ...], tuple[frozenset[str], Fraction | int]] = field(
         default_factory=dict, compare=False, repr=False
     )
-    """What is gathered, by memory and tile: orders of the same loops ask again and again."""
+    """Memo of ``coming`` by memory and tile: loop orders ask again and again."""
 
     def coming(
         self,
@@ -54,8 +55,11 @@ class Passed:
         *,
         held: bool,
     ) -> tuple[frozenset[str], Fraction | int]:
-        """Of what is gathered the ranks that bring other elements to what has a tile, which may be
-        ``held`` for others that pick it, and the words that the memory of this number moves."""
+        """Return the ranks that bring new elements to a gathered tile, and the words its memory
+        moves.
+
+        A tile that is ``held`` serves other gathers of the same elements.
+        """
         key = (number, held, *[tile[r] for r in self.ranks])
         found = self.known.get(key)
         if found is None:
@@ -66,14 +70,15 @@ class Passed:
 
 
 def _times(parts: list[LoopPart], moving: frozenset[str]) -> tuple[int, int]:
-    """How often a tile comes under loops: as many whole ones as hold all, of ranks that move it.
+    """Return how often a tile arrives under loops, as numerator and denominator.
 
-    As a number over another: there are very many of these, and fractions are slow to make.
+    Ranks that move the tile count whole tiles that hold all their elements. Fractions are slow to
+    make, and this runs very often.
     """
     if all(p.even for p in parts):
         return prod([p.count for p in parts]), 1
-    # 8 sequences in tiles of 7 are 8/7 of a tile together; what does not vary along them comes in
-    # two rounds all the same.
+    # 8 sequences in tiles of 7 are 8/7 of a tile together. A tensor that does not vary along them
+    # arrives in two rounds all the same.
     rounds: dict[str, tuple[int, int]] = {}
     for p in parts:
         top, below = rounds.get(p.rank, (1, 1))
@@ -90,17 +95,17 @@ def _times(parts: list[LoopPart], moving: frozenset[str]) -> tuple[int, int]:
 def moved_bytes(
     context: MappingContext, e: Einsum, array: str, levels: list[LevelLoops], inside: dict[str, int]
 ) -> tuple[Fraction, Fraction]:
-    """Seconds that the slowest memory takes for an Einsum, and bytes that all move, at the most.
+    """Return upper bounds of an Einsum's seconds at its slowest memory and of all bytes moved.
 
-    What comes into a tile is read from the memory outside it. A result whose tile comes again
-    is read back and written once more (Timeloop's rules; what is left of a rank counts as it is).
+    Whatever enters a tile is read from the memory outside it. A result whose tile comes again is
+    read back and written once more (Timeloop's rules; shorter last tiles count as they are).
 
     Parameters
     ----------
-    site : Site
+    context : MappingContext
     e : Einsum
     array : str
-        Where it runs.
+        Array of the Einsum.
     levels : list of LevelLoops
         Memories that feed the array, outermost first, with the loops at each.
     inside : dict of str to int
@@ -110,15 +115,15 @@ def moved_bytes(
 
 
 def passed_by(context: MappingContext, e: Einsum, array: str, levels: int) -> list[Passed]:
-    """What an Einsum touches on an array that so many memories feed, and where it passes.
+    """Return the tensors that an Einsum accesses on an array, and the memories that they pass.
 
     Parameters
     ----------
-    site : Site
+    context : MappingContext
     e : Einsum
     array : str
     levels : int
-        Memories that feed the array.
+        Number of memories that feed the array.
     """
     accesses = context.accesses(e)
     ways = ((*context.way(array, e, a), levels) for a in accesses)
@@ -138,31 +143,31 @@ def passed_by(context: MappingContext, e: Einsum, array: str, levels: int) -> li
 def moved_along(
     context: MappingContext, passed: list[Passed], levels: list[LevelLoops], inside: dict[str, int]
 ) -> tuple[Fraction, Fraction]:
-    """``moved_bytes`` of what passes where is known.
+    """Return ``moved_bytes`` of tensors whose way is known.
 
     Parameters
     ----------
-    site, levels, inside
-        As of ``moved_bytes``.
+    context, levels, inside
+        As for ``moved_bytes``.
     passed : list of Passed
-        What ``passed_by`` says.
+        Result of ``passed_by``.
 
     Returns
     -------
     tuple of Fraction
-        Seconds of the slowest memory, and bytes of all.
+        Seconds of the slowest memory, and bytes moved by all memories.
     """
     tiles, around = [dict(inside)], [p for level in levels for p in level.loops]
     for part in reversed(around):
         tiles.append(tiles[-1] | {part.rank: grown(context, tiles[-1], part)})
-    # By the number of loops around them: what is inside of a memory is under those down to it.
+    # Indexed by the number of loops outside: a memory's content is under the loops down to it.
     down = [0, *accumulate(len(level.loops) for level in levels)]
-    moved = [(0, 1)] * len(levels)  # words, as numbers over others
+    moved = [(0, 1)] * len(levels)  # words as numerators and denominators
     for x in passed:
         for at, below in x.steps:
             under, tile = around[: down[below]], tiles[len(around) - down[below]]
             if x.gathered:
-                # What elements of an array take at a time is not held for others that pick it.
+                # Operands of array elements do not serve other gathers.
                 held = below < len(levels)
                 moving, words = x.coming(context, tile, levels[at], at, held=held)
             else:
@@ -171,9 +176,8 @@ def moved_along(
                 under.pop()
             times, over = _times(under, x.ranks)
             if x.result:
-                # Each tile of a result is written whenever it leaves, and read back but the first
-                # time.
-                # 6 times 2 distinct tiles: 6 are written, and 4 read back, 2 * 6 - 2.
+                # Each tile of a result is written whenever it leaves, and read back except the
+                # first time: 6 times 2 distinct tiles are 6 writes and 4 reads, 2 * 6 - 2.
                 distinct, of = _times([p for p in under if p.rank in x.ranks], x.ranks)
                 times, over = 2 * times * of - distinct * over, over * of
             (before, parts), over = moved[at], over * words.denominator
