@@ -18,15 +18,18 @@ EXTRAS = tuple(
     for apart in (False, True)
     for extras, fine in ((0, False), (1, False), (1, True), (2, False), (2, True))
 )
-"""How many ranks that need not be shared have loops that are, and whether by one coordinate;
-whether Einsums that are in no shared loop may go through the outermost memory by themselves."""
+"""Stages of the search for shared loops, from the coarsest.
+
+A stage has the number of optional ranks with shared loops, whether these loops go over single
+coordinates, and whether Einsums outside of all shared loops may use the outermost memory alone.
+"""
 
 Structure = tuple[tuple[tuple[str, bool], ...], tuple[str, ...], bool, bool, bool]
-"""Choices of shared loops that differ in sizes alone have the same one."""
+"""Identity of shared loops apart from their sizes."""
 
 
 Turning = frozenset[tuple[str, str]]
-"""Einsums, and ranks whose loops they go round even where others do not."""
+"""Einsums and ranks whose loops they take even where others do not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,40 +38,45 @@ class SharedLoops:
 
     loops: tuple[LoopPart, ...]
     close: frozenset[str]
-    """Those that only the ``turning`` Einsums go round."""
+    """Names of loops that only the ``turning`` Einsums take."""
     turning: Turning
-    """Einsums that need one another from step to step of a rank, or their running values."""
+    """Einsums that need one another, or their running values, from step to step of a rank."""
     heads: int
-    """How many of the first loops are over ranks that all results have."""
+    """Number of the first loops, which are over ranks that all results have."""
     extra: tuple[str, ...] = ()
-    """The ranks that need not be shared."""
+    """Optional ranks with shared loops."""
     apart: bool = False
-    """Whether Einsums that are in none of the loops go through the outermost memory."""
+    """True if Einsums outside of all these loops go through the outermost memory."""
     carrying: bool = False
-    """Whether they go over all steps of a state, so that arrays may hold it."""
+    """True if the loops go over all steps of a state, so that arrays may hold it."""
     streamed: bool = False
-    """Whether those do, too, that are in no loops but the first over ranks that all have."""
+    """True if Einsums that are only in the first loops, over ranks that all have, go through the
+    outermost memory as well."""
 
     @property
     def structure(self) -> Structure:
-        """Ranks of the loops inside of those that all results have, and whether down to single
-        coordinates, those of them that need not be shared, whether some Einsums only turn in them,
-        and which are apart."""
+        """Identity of the loops apart from their sizes.
+
+        It has the inner ranks and whether they go down to single coordinates, the optional ranks,
+        and which Einsums are apart or only turn in the loops.
+        """
         inner = dict.fromkeys((p.rank, p.stride == 1) for p in self.loops[self.heads :])
         return tuple(inner), self.extra, bool(self.close), self.apart, self.streamed
 
     def is_alone(self, around: frozenset[str]) -> bool:
-        """Whether an Einsum in these of the loops goes through the outermost memory by itself."""
+        """Return whether an Einsum in some of the loops goes through the outermost memory by
+        itself."""
         if not self.streamed:
             return self.apart and not around
         return around <= {p.name for p in self.loops[: self.heads]}
 
     def around(self, context: MappingContext, e: Einsum) -> frozenset[str]:
-        """The loops that an Einsum is in: those down to the first over a rank that it lacks."""
+        """Return the loops that an Einsum is in: those before the first over a rank that it
+        lacks."""
         ranks = {*context.ranks(e)}
         found: list[str] = []
-        # Loops over H, P1, M1: what has no M is inside of H and P1 alone; what has no P is inside
-        # of H alone, even if it has M, for it is done before P1 goes round.
+        # Loops over H, P1, M1: an Einsum without M is inside of H and P1. One without P is inside
+        # of H alone, even if it has M, as it is done before P1 begins.
         for part in self.loops:
             if part.rank not in ranks:
                 break
@@ -79,9 +87,11 @@ class SharedLoops:
 
 
 def _turning(context: MappingContext) -> list[Turning]:
-    """Einsums that need one another from step to step, those that read their running values one
-    by one, and what is between them: along each rank, and where several have some, those along
-    any of them in the loops over all, too."""
+    """Return the choices of Einsums that turn from step to step.
+
+    These need one another, or read running values one by one, or are in between: along each rank
+    alone, or along any rank in the loops over all.
+    """
     along = {rank: _turning_along(context, rank) for rank in steps_of(context)}
     each = frozenset((name, rank) for rank, names in along.items() for name in names)
     between = _between(context.program, {name for name, _ in each})
@@ -89,7 +99,7 @@ def _turning(context: MappingContext) -> list[Turning]:
 
 
 def _turning_along(context: MappingContext, rank: str) -> frozenset[str]:
-    """The same along one rank alone."""
+    """Return the Einsums that turn from step to step of one rank."""
     program = context.program
     stepped = {
         name
@@ -107,21 +117,21 @@ def _turning_along(context: MappingContext, rank: str) -> frozenset[str]:
 
 
 def _between(program: Program, names: set[str]) -> frozenset[str]:
-    """Einsums, and those that need some of them and that others of them need."""
+    """Return some Einsums, and all on a path between two of them."""
     before, after = reaching(program, names, back=True), reaching(program, names, back=False)
     return frozenset(names | (before & after))
 
 
 def reaching(program: Program, names: set[str], *, back: bool) -> set[str]:
-    """Einsums that some need, or that need them.
+    """Return the Einsums that some need, or that need them.
 
     Parameters
     ----------
     program : Program
     names : set of str
-        Of the Einsums to begin with.
+        Names of the Einsums to begin with.
     back : bool
-        Whether what they need is asked for.
+        True for the Einsums that they need.
     """
     needs = {e.name: {a.tensor for a in e.reads} for e in program.einsums}
     found, waiting = set[str](), [*names]
@@ -135,7 +145,7 @@ def reaching(program: Program, names: set[str], *, back: bool) -> set[str]:
 
 
 def _blocks(context: MappingContext, rank: str, *, fine: bool) -> tuple[LoopPart, ...]:
-    """The loops over the blocks of a rank, or over all of a short one or a ``fine`` one."""
+    """Return the loops over blocks of a rank, or over all parts of a short or ``fine`` one."""
     parts = context.parts(rank)
     return parts if fine else parts[:-1] or parts
 
@@ -143,27 +153,26 @@ def _blocks(context: MappingContext, rank: str, *, fine: bool) -> tuple[LoopPart
 def plans_of(
     context: MappingContext, extras: int, *, fine: bool, apart: bool, outer: int | None = None
 ) -> Iterator[SharedLoops]:
-    """Choices of shared loops, of so many ranks that need not be shared.
+    """Yield choices of shared loops with a given number of optional ranks.
 
-    Outermost are ranks that all results have, heads and sequences; all of them, or all but the
-    last, or none where values run along another rank: heads that are left inside fill the arrays
-    while one step waits for the other. Then ranks that need not be shared, in blocks as large as
-    an array is wide or ``fine`` ones of one coordinate, and those along which Einsums need one
-    another. Of arrays of several widths that is the least; blocks are larger under the ``outer``
-    loops over them alone.
+    Outermost are ranks that all results have, heads and sequences: all of them, all except the
+    last, or none where values run along another rank. Heads that stay inside fill the arrays while
+    a step waits for the one before. Then come optional ranks, in blocks as large as an array is
+    wide or in ``fine`` ones of one coordinate, and ranks along which Einsums need one another.
 
     Parameters
     ----------
-    site : Site
-        With its ranks cut for the arrays.
+    context : MappingContext
+        Context with its ranks cut for the arrays.
     extras : int
-        Ranks that need not be shared, none to two.
+        Number of optional ranks, none to two.
     fine : bool
-        Whether these are gone round coordinate by coordinate.
+        True if loops go over the single coordinates of these.
     apart : bool
-        Whether Einsums that are in no shared loop go through the outermost memory.
+        True if Einsums outside of all shared loops go through the outermost memory.
     outer : int, optional
-        How many of the loops over blocks are taken, the outermost first; all by default.
+        Number of loops over blocks that are taken, the outermost first; all by default. Where
+        arrays have several widths, fewer loops make larger blocks.
     """
     program = context.program
     everyones, stepped, others = context.memo(_ranks)
@@ -173,14 +182,14 @@ def plans_of(
     if stepped:
         heads += [_round(context, everyones[:-1]), ()]
     if context.fitted:
-        # Of the last rank as many coordinates inside as fill the arrays.
+        # Of the last rank as many coordinates stay inside as fill the arrays.
         heads = [(*_round(context, everyones[:-1]), *context.parts(r)[:1]) for r in everyones[-1:]]
     others = others[: policy.MAX_OPTIONAL_RANKS]
     running = {r for ranks in program.iterative.values() for r in ranks}
     for extra in combinations(others, extras):
         gone_round = {*stepped, *extra}
-        # What heads share comes in once where all of them are inside of steps alone, and stretches
-        # of them side by side fill the arrays.
+        # With all heads inside of the steps, operands that heads share arrive once, and stretches
+        # of heads side by side fill the arrays.
         inside = context.fitted and context.stretched and gone_round and gone_round <= running
         blocks = [p for r in extra for p in _blocks(context, r, fine=fine)[:outer]]
         around = dict.fromkeys((*heads, ()) if inside else heads)
@@ -198,11 +207,10 @@ def plans_of(
 
 
 def _orders(context: MappingContext) -> Iterator[tuple[LoopPart, ...]]:
-    """Loops over all steps, those outermost along which most Einsums go, or those innermost.
+    """Yield loops over all steps: ranks that most Einsums have outermost, or innermost.
 
-    Where keys are turned step by step, and softmax goes from block to block of keys, the steps of
-    a block of keys may follow one another, or the blocks of keys of a step: then all keys come in
-    at each step.
+    Where keys are turned step by step, and softmax goes from block to block of keys, the steps of a
+    block may follow one another, or the blocks of a step; then all keys arrive at each step.
     """
     stepped = steps_of(context)
     for ranks in dict.fromkeys((stepped, stepped[::-1])):
@@ -210,18 +218,20 @@ def _orders(context: MappingContext) -> Iterator[tuple[LoopPart, ...]]:
 
 
 def _inner_steps(context: MappingContext, stepped: Iterable[str]) -> list[frozenset[str]]:
-    """Loops over steps inside of blocks that Einsums which do not wait from step to step take
-    whole: of blocks as long as the narrowest array is wide, and as long as the widest."""
+    """Return loops over steps that only turning Einsums take, while others take whole blocks.
+
+    Blocks are as long as the narrowest array is wide, and as long as the widest.
+    """
     cut = [parts for r in stepped if len(parts := context.parts(r)) > 1]
     shortest = frozenset(parts[-1].name for parts in cut)
     return [shortest, frozenset(p.name for parts in cut for p in parts[1:])]
 
 
 def plans_with_others_outside(context: MappingContext) -> Iterator[SharedLoops]:
-    """Loops over steps with all heads inside, and what is not in these through the outermost
-    memory by itself.
+    """Yield loops over steps with all heads inside; other Einsums use the outermost memory
+    alone.
 
-    Of one head after the other inner memories may have room for all of it, but each waits for its
+    With one head after the other inner memories may hold everything, but each head waits for its
     own steps.
     """
     if steps_of(context):
@@ -232,11 +242,11 @@ def plans_with_others_outside(context: MappingContext) -> Iterator[SharedLoops]:
 
 
 def carrying_plans(context: MappingContext) -> Iterator[SharedLoops]:
-    """Loops over all steps of states that others read step by step, inside of those over blocks of
-    one rank of the state, or of none: what an array holds of it stays there from step to step.
+    """Yield loops over all steps of states that other Einsums read step by step.
 
-    A state of 256 x 512 on 256 x 256 elements goes through the memory beside them at every step; in
-    two halves, one after the other, it does not.
+    They are inside of loops over blocks of one rank of the state, or of none, so that an array
+    keeps its part of the state from step to step. A state of 256 x 512 on 256 x 256 elements goes
+    through the memory beside them at every step; in two halves, one after the other, it does not.
     """
     program = context.program
     everyones, stepped, _ = context.memo(_ranks)
@@ -267,12 +277,12 @@ def carrying_plans(context: MappingContext) -> Iterator[SharedLoops]:
 def streamed_plans(
     context: MappingContext,
 ) -> Iterator[Iterator[tuple[MappingContext, SharedLoops]]]:
-    """Loops over the blocks of a rank, inside of heads and outside of steps, with what lacks the
-    rank through the outermost memory by itself: for each rank of a state that need not be shared
-    blocks of a half of it, a quarter, and so on.
+    """Yield loops over blocks of a rank of a state, for each rank blocks of a half, a quarter,
+    ....
 
-    A state of 256 x 256 has no room in 160 KiB beside what is added to it; a quarter of it has, and
-    the keys of all steps, which have no such part, are gone through for each.
+    The loops are inside of heads and outside of steps. Einsums without the rank go through the
+    outermost memory by themselves. A state of 256 x 256 does not fit 160 KiB beside its increment;
+    a quarter does, and the keys of all steps, which lack the rank, are read for each quarter.
     """
     everyones, stepped, _ = context.memo(_ranks)
     running = (e for e, along in context.program.iterative.items() if {*along} & {*stepped})
@@ -290,8 +300,8 @@ def streamed_plans(
 
 
 def coarser_plans(context: MappingContext) -> Iterator[Iterator[SharedLoops]]:
-    """The same with loops over larger blocks of one rank, for each rank and way to share them those
-    over the largest blocks first."""
+    """Yield loops over larger blocks of one rank, the largest first, for each rank and way to
+    share."""
     found: dict[tuple[object, ...], list[SharedLoops]] = {}
     for outer in range(1, len(context.strides)):
         for plan in plans_of(context, 1, fine=False, apart=False, outer=outer):
@@ -302,20 +312,23 @@ def coarser_plans(context: MappingContext) -> Iterator[Iterator[SharedLoops]]:
 
 
 def heads_of(context: MappingContext) -> list[tuple[LoopPart, ...]]:
-    """Loops over all ranks that all results have, or over those alone that are parallel."""
+    """Return loops over all ranks that all results have, and over the parallel ones alone."""
     everyones, _, _ = context.memo(_ranks)
     carried = [r for r in everyones if r in context.program.parallel]
     return [_round(context, ranks) for ranks in (everyones, carried)]
 
 
 def steps_of(context: MappingContext) -> tuple[str, ...]:
-    """Ranks along which Einsums need one another."""
+    """Return the ranks along which Einsums need one another."""
     return context.memo(_ranks)[1]
 
 
 def free_ranks(context: MappingContext) -> tuple[str, ...]:
-    """The last rank that all results have, and outer parts of ranks that the cascade cuts along
-    which no Einsum needs another, those that all steps have."""
+    """Return ranks along which coordinates may lie side by side while steps run.
+
+    These are the last rank that all results have, and outer parts that all steps have and along
+    which no Einsum needs another.
+    """
     program = context.program
     everyones, stepped, others = context.memo(_ranks)
     outer = {r.partition[0] for r in program.ranks if r.partition}
@@ -325,13 +338,15 @@ def free_ranks(context: MappingContext) -> tuple[str, ...]:
 
 
 def _round(context: MappingContext, ranks: Iterable[str]) -> tuple[LoopPart, ...]:
-    """All loops over some ranks that go round."""
+    """Return all loops of several iterations over some ranks."""
     return tuple(p for r in ranks for p in context.parts(r) if p.count > 1)
 
 
 def _ranks(context: MappingContext) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Ranks that all results have, those along which Einsums need one another, and others that
-    several Einsums go over, what most have first."""
+    """Return ranks that all results have, ranks of steps, and optional ranks.
+
+    Optional ranks are those of several Einsums, the most common first.
+    """
     program = context.program
     einsums = program.einsums
     often: dict[str, int] = {}
@@ -356,7 +371,7 @@ def _ranks(context: MappingContext) -> tuple[tuple[str, ...], tuple[str, ...], t
             and all(r.lower() in e.target.variables for e in einsums)
         )
     ]
-    # A loop that one Einsum alone would go round shares nothing.
+    # A loop of one Einsum alone would share nothing.
     others = [
         r
         for r in often
@@ -372,7 +387,8 @@ def _ranks(context: MappingContext) -> tuple[tuple[str, ...], tuple[str, ...], t
 
 
 def among_picks(program: Program) -> frozenset[str]:
-    """Einsums that read what was picked, those between them, and what is made of these alone."""
+    """Return the Einsums that read gathered elements, those in between, and those of these
+    alone."""
     found = {e.name for e in program.einsums if any(map(gathers, e.reads))}
     before, after = (reaching(program, found, back=back) for back in (True, False))
     found |= before & after
@@ -383,7 +399,7 @@ def among_picks(program: Program) -> frozenset[str]:
 
 
 def ranks_that_pick(context: MappingContext, names: frozenset[str]) -> list[str]:
-    """Ranks that all of these Einsums' results have, and along which picks move."""
+    """Return the ranks of all these Einsums' results along which gathered indices move."""
     einsums = [e for e in context.program.einsums if e.name in names]
     moved = dict.fromkeys(
         v
@@ -402,24 +418,26 @@ def ranks_that_pick(context: MappingContext, names: frozenset[str]) -> list[str]
 
 
 def beside_picks(program: Program, among: frozenset[str]) -> frozenset[str]:
-    """Einsums that need nothing of what is ``among`` picks, and of which that needs nothing: a
-    window beside the blocks that are picked."""
+    """Return the Einsums that are independent of the gathering ones: a window beside gathered
+    blocks."""
     before, after = (reaching(program, {*among}, back=back) for back in (True, False))
     return frozenset(e.name for e in program.einsums) - before - after
 
 
 BlocksAndLoops = tuple[MappingContext, list[SharedLoops]]
-"""A site cut into blocks, and loops over them."""
+"""A context cut into blocks, and loops over them."""
 
 
 def blocks_for_picks(context: MappingContext) -> Iterator[Iterator[list[BlocksAndLoops]]]:
-    """Of each rank along which picks move the site cut into blocks, from large to small, and the
-    loops over them, shared by all Einsums or by those among the picks alone.
+    """Yield, for each gathering rank, contexts cut into blocks from large to small, with their
+    loops.
+
+    All Einsums share the loops, or the gathering ones alone.
 
     Parameters
     ----------
-    site : Site
-        With its ranks cut for the arrays.
+    context : MappingContext
+        Context with its ranks cut for the arrays.
     """
     among = among_picks(context.program)
     for rank in ranks_that_pick(context, among) if among else ():
@@ -427,11 +445,10 @@ def blocks_for_picks(context: MappingContext) -> Iterator[Iterator[list[BlocksAn
 
 
 def beside_short(context: MappingContext) -> tuple[MappingContext, ...]:
-    """A site, and the same with stretches of ranks side by side inside of shared loops.
+    """Return a context, and one with stretches of ranks side by side inside of shared loops.
 
-    Queries fill one side of an array, and the width of a key, half as long as the other, leaves
-    room there for as many queries again: of all that they pick from each row comes in once for
-    twice as many.
+    Queries fill one side of an array, and a key's width of half the other side leaves room for as
+    many queries again: rows that they gather arrive once for twice as many queries.
     """
     return context, replace(context, stretched=True, fitted=True)
 
@@ -440,8 +457,8 @@ def _from_large_to_small(
     context: MappingContext, rank: str, among: frozenset[str]
 ) -> Iterator[list[BlocksAndLoops]]:
     beside = beside_picks(context.program, among)
-    # The largest power of two that is no more: of 1,000 queries, 500 of which fit, 256. One block
-    # of all of them would be no loop. 0, which fits nowhere, stays 0.
+    # The largest power of two that fits: of 1,000 queries, 500 of which fit, 256. One block of all
+    # of them would be no loop. 0, which fits nowhere, stays 0.
     size = 1 << (min(context.shapes[rank] - 1, _most(context, rank, among))).bit_length() >> 1
     while size:
         found = [_in_blocks(context, rank, size, among)]
@@ -453,8 +470,11 @@ def _from_large_to_small(
 
 
 def _most(context: MappingContext, rank: str, among: frozenset[str]) -> int:
-    """Coordinates of a rank for which the second memory holds the largest result among picks, of
-    one head and sequence: no larger blocks need be tried."""
+    """Return how many coordinates of a rank the largest gathered result may have in the second
+    memory.
+
+    It is the result of one head and sequence; larger blocks need not be tried.
+    """
     capacity = context.architecture.memories[1].capacity_bytes
     if capacity is None:
         return context.shapes[rank]
@@ -471,7 +491,7 @@ def _most(context: MappingContext, rank: str, among: frozenset[str]) -> int:
 def _in_blocks(
     context: MappingContext, rank: str, size: int, among: frozenset[str]
 ) -> BlocksAndLoops:
-    """Loops over blocks, around all Einsums or around those among the picks."""
+    """Return loops over blocks, around all Einsums or around the gathering ones."""
     cut = replace(context, blocks={rank: (size,)})
     blocks = tuple(p for p in cut.parts(rank) if p.stride >= size and p.count > 1)
     return cut, [
@@ -491,8 +511,11 @@ def _in_blocks(
 def _in_finer(
     context: MappingContext, rank: str, sizes: tuple[int, int], beside: frozenset[str]
 ) -> BlocksAndLoops:
-    """Loops over blocks, around all Einsums, and inside over finer ones, around what has nothing
-    to do with picks: that would take the room that they need."""
+    """Return loops over blocks around all Einsums, and over finer blocks around independent
+    ones.
+
+    These would otherwise take the room that gathers need.
+    """
     fine, size = sizes
     cut = replace(context, blocks={rank: (fine, size)})
     blocks = tuple(p for p in cut.parts(rank) if p.stride >= fine and p.count > 1)

@@ -32,11 +32,11 @@ from .traffic_estimate import LevelLoops
 
 
 def widths_of(program: Program) -> Iterator[tuple[int | None, str]]:
-    """Lengths of parts, None for as long as an array is wide, and the rank whose parts are twice as
-    long, if any are.
+    """Yield lengths of parts (None: as long as an array is wide), and the rank with twice that
+    length.
 
-    Of two ranks that a cascade cuts one may have what the other leaves it room for: beside 128
-    queries an SM has room for the gradients of 64 keys, but not of 128.
+    Of two ranks that a cascade cuts one may have the room that the other leaves: beside 128 queries
+    an SM holds the gradients of 64 keys, but not of 128.
 
     Parameters
     ----------
@@ -53,7 +53,8 @@ def widths_of(program: Program) -> Iterator[tuple[int | None, str]]:
 def parts_in_widths(
     program: Program, given: dict[str, int], architecture: Architecture
 ) -> Iterator[tuple[int | None, tuple[Tile, ...], dict[str, int]]]:
-    """By length the tiles of such parts, and all shapes; lengths that make the same parts once.
+    """Yield lengths of parts with their tiles and all shapes; lengths with the same parts come
+    once.
 
     Raises
     ------
@@ -78,43 +79,45 @@ def parts_in_widths(
 InnerQuestion = tuple[
     str, tuple[tuple[int, int, tuple[LoopPart, ...]], ...], bool, bool, str | None
 ]
-"""An Einsum, of each of its ranks what one iteration leaves, the size, and the parts that it goes
-round by itself, whether stretches of these lie side by side, whether it is alone, and on which
-array it has to be."""
+"""Identity of an Einsum's mapping inside of shared loops.
+
+It has the Einsum, for each rank the size inside, the whole size and its own parts, whether
+stretches lie side by side, whether the Einsum is alone, and its array if that is given.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InnerContext(MappingContext):
-    """A site as an Einsum sees it that is in some shared loops: of ranks that these go over there
-    is what one iteration leaves."""
+    """Context of an Einsum inside of shared loops, whose shapes are what one iteration leaves."""
 
     whole: MappingContext
     around: frozenset[str]
     """Names of the loops."""
     alone: bool = False
-    """Whether what is in the outermost memory comes in under an Einsum's own loops, too."""
+    """True if tensors of the outermost memory arrive under the Einsum's own loops as well."""
 
     @classmethod
     def of(cls, context: MappingContext, around: frozenset[str]) -> InnerContext:
-        """The inside of some loops of a site: the same whenever it is asked for again."""
+        """Return the inside of some loops of a context, memoised."""
         return context.memo(_inside, around)
 
     def _cut(self, rank: str) -> tuple[LoopPart, ...]:
-        """The parts of a rank that no shared loop goes round."""
+        """Return the parts of a rank that no shared loop goes over."""
         return tuple(p for p in self.whole.parts(rank) if p.name not in self.around)
 
     def question(self, e: Einsum, *, alone: bool, on: str | None) -> InnerQuestion:
-        """All that the mapping of an Einsum depends on, of one cascade and machine."""
+        """Return everything that the mapping of an Einsum depends on, for one cascade and
+        machine."""
         ranks = ((self.shapes[r], self.whole.shapes[r], self.parts(r)) for r in self.ranks(e))
         return e.name, tuple(ranks), self.stretched, alone, on
 
     def shared(self, name: str) -> tuple[str, ...]:
-        """None: what is shared is outside."""
+        """Return no ranks: shared loops are outside."""
         del name
         return ()
 
     def unlayable(self, name: str) -> frozenset[str]:
-        """Ranks along which values run."""
+        """Return the ranks along which values run."""
         return frozenset(self.program.iterative.get(name, ()))
 
     @property
@@ -125,22 +128,27 @@ class InnerContext(MappingContext):
     def tile_words(
         self, access: Access, ranks: frozenset[str], tile: Sizes[str, int], memory: Memory
     ) -> Fraction | int:
-        """Words that a memory moves for a tile: of what is gathered under shared loops the
-        outermost one moves as many whatever lies side by side."""
+        """Return the words that a memory moves for a tile.
+
+        What is gathered under shared loops has the same traffic at the outermost memory in any
+        layout, so that it does not count there.
+        """
         outermost = memory.name == self.architecture.home.name
         if not self.alone and outermost and self.gathers(access):
             return 0
         return super().tile_words(access, ranks, tile, memory)
 
     def room_bits(self, number: int, memory: Memory) -> int | None:
-        """As of any site; but what the second memory holds inside of shared loops it holds whatever
-        an Einsum's own loops are, or there is no room for these loops at all."""
+        """Return the bits of an inner memory for an Einsum's own loops; None: no limit.
+
+        Inside of shared loops the second memory holds its tiles whatever an Einsum's own loops are.
+        """
         if self.stretched and number == 1 and not self.alone:
             return None
         return super().room_bits(number, memory)
 
     def together(self, name: str) -> int:
-        """How many Einsums share the memories: all of them."""
+        """Return the number of Einsums that share the memories: all of them."""
         del name
         return len(self.program.einsums)
 
@@ -148,7 +156,7 @@ class InnerContext(MappingContext):
 def _inside(context: MappingContext, around: frozenset[str]) -> InnerContext:
     shapes = dict(context.shapes)
     for rank in shapes:
-        # Of 4,096 keys in parts M1 (32 of 128) and M0 (128 of 1), M1 around: 128 are inside.
+        # 4,096 keys have parts M1 (32 of 128) and M0 (128 of 1): inside of M1 there are 128.
         gone_round = [p for p in context.parts(rank) if p.name in around]
         if gone_round:
             shapes[rank] = min(shapes[rank], gone_round[-1].stride)
@@ -170,22 +178,23 @@ def _by_itself(context: InnerContext) -> InnerContext:
 def inner_mapping(
     context: InnerContext, e: Einsum, *, alone: bool, on: ProcessingArray | None = None
 ) -> EinsumMapping:
-    """An Einsum inside of the loops that it shares: on the array that is soonest done with it, or
-    one that is given, its own loops at the inner memories; or at any, if it is ``alone``.
+    """Return an Einsum inside of shared loops, on its fastest array or a given one.
+
+    Its own loops are at the inner memories, or at any if it is ``alone``.
 
     Parameters
     ----------
-    site : InnerSite
+    context : InnerContext
     e : Einsum
     alone : bool
-        Whether it goes through the outermost memory by itself.
+        True if the Einsum goes through the outermost memory by itself.
     on : ProcessingArray, optional
-        One that can do it.
+        An array that can do it.
     """
     context = context.memo(_by_itself) if alone else context
     best: tuple[tuple[Slow, int], ArrayLayout, list[LevelLoops]] | None = None
     for layout in _layouts(context, e, on):
-        # No order of its loops is sooner done than the array is by itself.
+        # No order of its loops is faster than the array by itself.
         if best is not None and layout.cycles / context.architecture.clock_hz > best[0][0][0]:
             continue
         nest, slow = nest_of(context, e, layout)
@@ -195,26 +204,26 @@ def inner_mapping(
     assert best is not None, "there is no Einsum without a layout"
     _, layout, levels = best
     if len(levels) > 1 and not alone:
-        # What is in the outermost memory comes in under shared loops alone.
+        # Tensors of the outermost memory arrive under shared loops alone.
         first, second, *others = levels
         levels = [replace(second, loops=(*first.loops, *second.loops)), *others]
     return mapped_einsum(e, layout, levels)
 
 
 def inner_cycles(context: InnerContext, e: Einsum) -> dict[str, Fraction]:
-    """Cycles of one run of an Einsum inside of the loops that it shares, on each array."""
+    """Return the cycles of one run of an Einsum inside of shared loops, on each array."""
     able = arrays_of(context.program, e, context.architecture)
     return {array.name: soonest(context, e, array)[0].cycles for array in able}
 
 
 def _layouts(context: InnerContext, e: Einsum, on: ProcessingArray | None) -> list[ArrayLayout]:
-    """What is soonest done, and the same with two dimensions of one size exchanged."""
+    """Return the fastest layouts, also with two dimensions of one size exchanged."""
     found = soonest_fed(context, e, on)
     for layout in tuple(found):
         sizes = {d.name: d.size for d in layout.array.dimensions}
         if len(layout.along) == 2 and len({sizes[d] for d, _ in layout.along}) == 1:
             (one, first), (other, second) = layout.along
-            # Of a rank that lies along both the outer parts come first.
+            # Outer parts of a rank that lies along both dimensions come first.
             swapped = (
                 ((other, first), (one, second))
                 if context.fitted
@@ -225,8 +234,8 @@ def _layouts(context: InnerContext, e: Einsum, on: ProcessingArray | None) -> li
 
 
 def cuts_of(context: MappingContext) -> Iterator[MappingContext]:
-    """A site with its ranks cut each by itself, where steps leave arrays idle, or sides of arrays
-    do that do not divide one another."""
+    """Yield contexts with each rank cut by itself, where steps or odd array sides leave arrays
+    idle."""
     filling = _cut_for_steps(context)
     if filling is not None:
         yield filling
@@ -240,7 +249,7 @@ def cuts_of(context: MappingContext) -> Iterator[MappingContext]:
         for m in r.partition
     ):
         return
-    # Ranks that all have may lie side by side, or be gone round outside, one coordinate inside.
+    # Parallel ranks may lie side by side, or have loops outside and one coordinate inside.
     one = replace(context, shapes=context.shapes | dict.fromkeys(context.program.parallel, 1))
     seen: list[dict[str, tuple[int, ...]]] = []
     for inside in (context, one):
@@ -255,18 +264,18 @@ def cuts_of(context: MappingContext) -> Iterator[MappingContext]:
 
 
 def leaves_idle(sites: list[MappingContext], promised: list[Fraction]) -> bool:
-    """Whether all of some mappings, which promise so many cycles each, take longer than the one of
-    some sites that is soonest done with all elements at work."""
+    """Return whether all estimates exceed the fastest context's cycles with full arrays by far."""
     full = (sum(least_cycles(s, e) for e in s.program.einsums) for s in sites)
     least = min(full, default=0)
     return all(cycles > policy.MAX_IDLE_RATIO * least for cycles in promised)
 
 
 def side_by_side_steps(context: MappingContext) -> Iterator[tuple[str, MappingContext]]:
-    """A rank along which nothing waits, and the site with two, four, ... of its coordinates beside
-    one another, where short steps leave arrays idle; the others are gone round.
+    """Yield independent ranks, and contexts with two, four, ... of their coordinates side by
+    side.
 
-    So many as fill the elements that hold what is carried from step to step: it stays there.
+    They fill the elements that hold what steps carry, where short steps leave arrays idle. Loops go
+    over the other coordinates.
     """
     if _cut_for_steps(context) is None:
         return
@@ -280,18 +289,18 @@ def side_by_side_steps(context: MappingContext) -> Iterator[tuple[str, MappingCo
 
 
 def in_stretches(context: MappingContext) -> tuple[MappingContext, MappingContext]:
-    """A site whose ranks are cut for what lies side by side, and the same with stretches of them
-    side by side inside of shared loops, too.
+    """Return a context cut for the array, and one with stretches side by side inside of shared
+    loops.
 
-    There 8 heads fill what 128 keys by 64 values leave of 256 x 256 elements: 2 of them beside the
+    Then 8 heads fill what 128 keys by 64 values leave of 256 x 256 elements: 2 heads beside the
     keys and 4 beside the values. Neither side has room for all 8.
     """
     return context, replace(context, stretched=True)
 
 
 def _cut_for_steps(context: MappingContext) -> MappingContext | None:
-    """The site with its ranks cut for the arrays, each by itself, where short steps leave them
-    idle; None where they do not."""
+    """Return the context with each rank cut by itself where short steps leave arrays idle, else
+    None."""
     running = [*steps_of(context)] or [r for rs in context.program.iterative.values() for r in rs]
     if not running:
         return None
@@ -305,19 +314,19 @@ def _cut_for_steps(context: MappingContext) -> MappingContext | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NarrowBand:
-    """What a mask lets through of ranks that are much longer than it is wide."""
+    """Band of a mask between ranks that are much longer than the band is wide."""
 
     ranks: tuple[str, ...]
-    """The two ranks; of one that the cascade cuts itself the innermost part."""
+    """The two ranks; the innermost part of a rank that the cascade cuts itself."""
     width: int
-    """Coordinates that it lets through for each of the other rank's."""
+    """Coordinates of one rank that the mask lets through for each coordinate of the other."""
 
 
 def narrow_band(bound: Bound) -> NarrowBand | None:
-    """The band of a mapping's masks, if it is narrow.
+    """Return the band of a mapping's masks if it is narrow, else None.
 
-    Outside of tiles of one rank by another nothing is run. Of tiles longer than the band is wide
-    most is: 256 queries by 256 keys of a window of 5.
+    A mask skips tiles outside of the band. Where tiles are longer than the band is wide, most of
+    their points are run in vain: 256 queries by 256 keys for a window of 5.
     """
     for e in skip_masked_tiles(bound).einsums:
         window = e.window
@@ -338,13 +347,15 @@ def narrow_band(bound: Bound) -> NarrowBand | None:
 def cuts_for_band(
     context: MappingContext, band: NarrowBand
 ) -> Iterator[tuple[str, MappingContext]]:
-    """A rank, and the site with loops over blocks of it about as long as a band is wide; other
-    ranks are cut for the arrays inside of these, each by itself."""
+    """Yield ranks, and contexts with blocks of them about as long as a band is wide.
+
+    Other ranks are cut for the arrays inside of these blocks, each by itself.
+    """
     widest = max(context.strides, default=1)
     for rank, other in (band.ranks, band.ranks[::-1]):
         if context.program.rank_of[rank].family:
             continue
-        # Powers of two: of a band of 100 blocks of 64, 32 and 16.
+        # Powers of two: a band of 100 has blocks of 64, 32 and 16.
         sizes = (
             1 << (band.width // n).bit_length() - 1
             for n in policy.BLOCKS_PER_BAND_WIDTH
@@ -356,7 +367,7 @@ def cuts_for_band(
 
 
 def _cut_for_blocks(context: MappingContext, rank: str, other: str, size: int) -> MappingContext:
-    """Inside of blocks of one rank, and tiles of another that are no longer."""
+    """Return the context inside of blocks of one rank, with tiles of another that are no longer."""
     begun = replace(context, cuts={rank: (size,), other: (size,)})
     around = [p.name for r in (rank, other) for p in begun.parts(r)[:-1]]
     around += [p.name for r in steps_of(context) if r != other for p in begun.parts(r)]
@@ -370,8 +381,10 @@ def _cut_for_blocks(context: MappingContext, rank: str, other: str, size: int) -
 
 
 def has_no_room(context: MappingContext, plan: SharedLoops) -> bool:
-    """Whether the second memory cannot hold the tiles of loops all of which are outside of it:
-    under fewer loops tiles are larger. False where that is not told so soon."""
+    """Return whether the second memory cannot hold the tiles even with all loops outside of it.
+
+    Fewer loops outside have larger tiles. False where this is not quick to tell.
+    """
     architecture = context.architecture
     second = architecture.memories[1]
     if second.capacity_bytes is None or second.ring or not architecture.tree.is_line:
@@ -380,16 +393,17 @@ def has_no_room(context: MappingContext, plan: SharedLoops) -> bool:
 
 
 def least_bytes(context: MappingContext, plan: SharedLoops) -> Fraction | int:
-    """Bytes of the tiles in the second memory with all shared loops outside of it, at the least.
+    """Return the least bytes of all tiles in the second memory with all shared loops outside of
+    it.
 
     Parameters
     ----------
-    site : Site
-        With its ranks cut.
+    context : MappingContext
+        Context with its ranks cut.
     plan : SharedLoops
-        Loops over them. What Einsums read that go through the outermost memory by themselves is not
-        counted, nor along which indices it is not told at once how many elements there are. Of what
-        is picked there are as many as picks, or as positions.
+        Loops over its ranks. Operands of Einsums that use the outermost memory alone do not count,
+        nor do indices whose elements are not quick to count. A gather has as many elements as
+        indices or positions, whichever are fewer.
     """
     program, tiles = context.program, dict[str, Fraction | int]()
     touched = program.memo(_touched)
@@ -409,21 +423,21 @@ def least_bytes(context: MappingContext, plan: SharedLoops) -> Fraction | int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _CoveredTile:
-    """What an Einsum touches of a tensor."""
+    """Tile of a tensor that an Einsum accesses."""
 
     tensor: str
     ranks: tuple[str, ...]
-    """Each coordinate of them is another element that is held."""
+    """Ranks whose coordinates are distinct elements."""
     picked: Access | None = None
-    """The access, where it picks along one index."""
+    """The access, where it gathers along one index."""
     beside: tuple[str, ...] = ()
-    """What is touched at each position that it picks: of K[I[j]*T + t] the T."""
+    """Ranks of the run at each gathered position: T in K[I[j]*T + t]."""
 
 
 def _elements(
     context: MappingContext, access: Access, beside: tuple[str, ...], shapes: Sizes[str, int]
 ) -> int:
-    """Elements along the index that picks: as many as there are picks, or as positions."""
+    """Return the elements along a gathered index: the fewer of gathered indices and positions."""
     found = gathered_in(context.program, context.shapes, access, shapes)
     (number,) = (n for n, i in enumerate(access.indices) if isinstance(i, Gather))
     length = context.shapes[context.program.tensor_ranks[access.tensor][number]]
@@ -432,7 +446,7 @@ def _elements(
 
 
 def _touched(program: Program) -> dict[str, tuple[_CoveredTile, ...]]:
-    """Of each Einsum the tensors that it touches."""
+    """Return the tiles that each Einsum accesses."""
     return {
         e.name: tuple(_tile(program, a) for a in dict.fromkeys((*e.reads, e.target)))
         for e in program.einsums
@@ -443,10 +457,12 @@ def _tile(program: Program, access: Access) -> _CoveredTile:
     others = [i for i in access.indices if isinstance(i, Affine)]
     names = [i.as_variable for i in others]
     moved = {v for i, name in zip(others, names, strict=True) if name is None for v in i.variables}
-    running = program.iterative.get(access.tensor, ())  # of which one copy is held
+    running = program.iterative.get(
+        access.tensor, ()
+    )  # the footprint has one copy of a running value
     picking = [i for i in access.indices if isinstance(i, Gather)]
     if picking and (moved or running or len(picking) > 1 or not _one_by_one(picking[0])):
-        return _CoveredTile(tensor=access.tensor, ranks=())  # neighbours may be the same
+        return _CoveredTile(tensor=access.tensor, ranks=())  # neighbours may share elements
     plain = (n.upper() for n in dict.fromkeys(names) if n is not None and n not in moved)
     ranks = dict.fromkeys((*program.parallel, *(r for r in plain if r not in running)))
     if not picking:
@@ -459,8 +475,7 @@ def _tile(program: Program, access: Access) -> _CoveredTile:
 
 
 def _one_by_one(index: Gather) -> bool:
-    """Whether each coordinate of what moves a pick is another pick, and what is beside it is one
-    run of a rank."""
+    """Return whether gathered indices are distinct and each position is one run of a rank."""
     inner = [i.as_variable if isinstance(i, Affine) else None for i in index.access.indices]
     beside = [t.variable for t in index.offset.terms if t.variable]
     names = [n.upper() for n in (*inner, *beside) if n is not None]
@@ -474,7 +489,7 @@ def _one_by_one(index: Gather) -> bool:
 
 
 def _cut_twice(program: Program, ranks: tuple[str, ...]) -> bool:
-    """Whether two of these are parts of one rank, of which the last may be short."""
+    """Return whether two of some ranks are parts of one rank, whose last part may be short."""
     wholes = [program.rank_of[r].family or r for r in ranks if r in program.rank_of]
     return len({*wholes}) < len(wholes)
 
@@ -482,18 +497,19 @@ def _cut_twice(program: Program, ranks: tuple[str, ...]) -> bool:
 def shared_out(
     work: Mapping[str, Mapping[str, Fraction]], arrays: Mapping[str, str]
 ) -> dict[str, str]:
-    """The array of each Einsum, after all moves and exchanges that leave the busiest less to do.
+    """Return the array of each Einsum after all moves and exchanges that relieve the busiest
+    array.
 
     Parameters
     ----------
     work : mapping
         Cycles of each Einsum on the arrays that can do it.
     arrays : mapping
-        The array of each Einsum to begin with.
+        Initial array of each Einsum.
 
     Examples
     --------
-    Two products and an exponential, all as soon done on one array as on the other:
+    Two products and an exponential, all equally fast on both arrays:
 
     >>> cycles = {"QK": Fraction(64), "SN": Fraction(6), "AV": Fraction(64)}
     >>> alike = {name: dict.fromkeys("ab", n) for name, n in cycles.items()}
@@ -501,7 +517,7 @@ def shared_out(
     {'QK': 'b', 'SN': 'a', 'AV': 'a'}
     """
     found = dict(arrays)
-    # Each time the busiest array has less to do, and there are finitely many ways: it ends.
+    # Each move leaves the busiest array less to do, and there are finitely many: it ends.
     while (better := _better(work, found)) is not None:
         found = better
     return found
@@ -510,7 +526,7 @@ def shared_out(
 def _better(
     work: Mapping[str, Mapping[str, Fraction]], arrays: dict[str, str]
 ) -> dict[str, str] | None:
-    """With one Einsum moved, or two exchanged, so that the busiest array is least busy."""
+    """Return the arrays after the best move or exchange that relieves the busiest one, or None."""
     names = dict.fromkeys(array for able in work.values() for array in able)
     loads = {
         a: sum((work[n][a] for n, on in arrays.items() if on == a), Fraction(0)) for a in names

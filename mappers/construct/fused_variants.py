@@ -32,8 +32,8 @@ from . import policy
 
 
 def without_second(architecture: Architecture) -> Architecture | None:
-    """The machine without the memory inside of the outermost one; None where there is none to
-    spare, or memories are side by side."""
+    """Return the machine without its second memory; None where it has to stay or memories
+    branch."""
     first, *inner = architecture.memories
     if len(inner) < 2 or not architecture.tree.is_line:
         return None
@@ -41,20 +41,21 @@ def without_second(architecture: Architecture) -> Architecture | None:
 
 
 def with_second(bound: Bound, architecture: Architecture) -> Bound | None:
-    """A mapping of the machine without its second memory on the whole machine: the memory holds
-    what comes from the outermost one, under as few loops as leave it room.
+    """Return a mapping of the machine without its second memory, on the whole machine.
+
+    The second memory holds what comes from the outermost one, under as few loops as fit.
 
     Parameters
     ----------
     bound : Bound
-        Legal, and fitting.
+        A legal mapping that fits.
     architecture : Architecture
         The whole machine.
 
     Returns
     -------
     Bound or None
-        None where it has no room under any loops.
+        None where it fits under no loops.
     """
     return next((x for x in _moved_in(bound, architecture) if all_fits(x)), None)
 
@@ -66,7 +67,7 @@ def _moved_in(bound: Bound, architecture: Architecture) -> Iterator[Bound]:
     inside = tuple(n for n in mapping.nest if n.level != first)
     held = next(k.tensors for k in mapping.keep if k.level == first)
     keep = (*(k for k in mapping.keep if k.level != second), Keep(level=second, tensors=held))
-    # From no loop around what the second memory holds, which asks for most room, to all of them.
+    # From no loop outside of the second memory, which needs most room, to all of them.
     for split in range(len(outside) + 1):
         levels = ((first, outside[:split]), (second, outside[split:]))
         nest = tuple(NestLevel(level=level, loops=loops) for level, loops in levels if loops)
@@ -80,8 +81,7 @@ def _moved_in(bound: Bound, architecture: Architecture) -> Iterator[Bound]:
 
 
 def in_registers(bound: Bound) -> Bound:
-    """The same with intermediates in the registers of the array that makes and uses them, as
-    far as that is legal."""
+    """Return a mapping with intermediates in registers of their array, as far as that is legal."""
     kept = {*bound.mapping.keep[0].tensors}
     for e in bound.einsums:
         users = [x for x in bound.einsums if any(o.producer == e.name for o in x.operands)]
@@ -97,10 +97,10 @@ def in_registers(bound: Bound) -> Bound:
 
 
 def _moved(mapping: Mapping, tensor: str, level: str) -> Mapping:
-    """A mapping that keeps a tensor in one level alone."""
+    """Return a mapping that keeps a tensor in one level only."""
     keep = {k.level: tuple(t for t in k.tensors if t != tensor) for k in mapping.keep}
     keep[level] = (*keep.get(level, ()), tensor)
-    # Nobody passes it by where it is no longer.
+    # Einsums do not bypass a level that no longer has the tensor.
     einsums = tuple(
         replace(how, bypass=tuple((n, tuple(t for t in ts if t != tensor)) for n, ts in how.bypass))
         for how in mapping.einsums
@@ -110,11 +110,11 @@ def _moved(mapping: Mapping, tensor: str, level: str) -> Mapping:
 
 
 def price(bound: Bound) -> tuple[Fraction, Fraction]:
-    """Cycles of the slowest, and of all together.
+    """Return estimated cycles of the slowest part, and of all parts together.
 
-    The slowest of arrays, memories, and Einsums that need one another from step to step: these
-    take turns, and wait for sums that come late. Of an Einsum of which a mask leaves tiles out all
-    is taken as the share of its iterations that are run.
+    The parts are arrays, memories, and groups of Einsums that need one another from step to step,
+    which take turns and wait for late sums. A mask scales an Einsum by the share of iterations that
+    it leaves.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def price(bound: Bound) -> tuple[Fraction, Fraction]:
     Returns
     -------
     tuple of Fraction
-        To compare mappings of one cascade with one another: the engine has the last word.
+        Estimates to rank mappings of one cascade; the engine decides.
     """
     machine, shares = bound.architecture, _shares(bound)
     busy: dict[str, Fraction] = {}
@@ -142,7 +142,8 @@ def price(bound: Bound) -> tuple[Fraction, Fraction]:
 
 
 def array_cycles(bound: Bound) -> Fraction:
-    """Cycles of the busiest array alone: ``price`` is no less, wherever tensors are kept."""
+    """Return the cycles of the busiest array: a lower bound of ``price``, wherever tensors are
+    kept."""
     shares = _shares(bound)
     busy: dict[str, Fraction] = {}
     for e in bound.einsums:
@@ -152,12 +153,12 @@ def array_cycles(bound: Bound) -> Fraction:
 
 
 def soonest_of(found: Sequence[tuple[Bound, Sizes[str, int]]]) -> Bound:
-    """What promises most; of about as much what is sooner done as it will be run.
+    """Return the most promising mapping; the engine decides among those with similar estimates.
 
     Parameters
     ----------
     found : sequence of tuple
-        Mappings, and the shapes that they are bound to.
+        Mappings, each with the shapes that it is bound to.
     """
     promised = [price(bound)[0] for bound, _ in found]
     near = [
@@ -169,15 +170,15 @@ def soonest_of(found: Sequence[tuple[Bound, Sizes[str, int]]]) -> Bound:
 
 
 def run_cycles(made: Bound, shapes: Sizes[str, int]) -> Fraction:
-    """Cycles of a mapping as the engine has them, of given shapes."""
-    # Bound as it will be run: tiles that masks leave empty are left out.
+    """Return the cycles of a mapping by the engine, for given shapes."""
+    # Bound as in a run: tiles that masks leave empty are skipped.
     bound = bind(made.program, made.mapping, made.architecture, dict(shapes))
     counts = count_mapping(bound)
     return time_bound(bound, counts_at_ports(bound, counts), "analytical").cycles
 
 
 def _shares(bound: Bound) -> dict[str, Fraction]:
-    """The share of each Einsum's iterations that its mask, or that of its steps, leaves to run."""
+    """Return the share of each Einsum's iterations that masks leave."""
     return {e.name: _share(e) for e in skip_masked_tiles(bound).einsums}
 
 
@@ -192,7 +193,7 @@ def _share(e: BoundEinsum) -> Fraction:
 
 
 def _words(bound: Bound, shares: dict[str, Fraction]) -> dict[str, Fraction]:
-    """Words that each memory and register file moves for others."""
+    """Return the words that each memory and register file moves."""
     found: dict[str, Fraction] = {}
     for e in bound.einsums:
         for part in (e, *e.initial):
@@ -205,7 +206,7 @@ def _words(bound: Bound, shares: dict[str, Fraction]) -> dict[str, Fraction]:
 
 
 def _turns(bound: Bound, times: dict[str, Fraction], shares: dict[str, Fraction]) -> list[Fraction]:
-    """Cycles of Einsums that take turns, for each group of them."""
+    """Return the cycles of each group of Einsums that take turns."""
     found = []
     for group in strongly_connected_components(bound.program):
         if len(group) > 1:
@@ -217,6 +218,6 @@ def _turns(bound: Bound, times: dict[str, Fraction], shares: dict[str, Fraction]
 
 
 def _runs(bound: Bound, name: str) -> int:
-    """How often an Einsum starts."""
+    """Return the number of starts of an Einsum."""
     e = bound.by_name[name]
     return prod(e.trip_counts[loop.member] for loop in e.shared)

@@ -1,7 +1,8 @@
 """Spatial factorisation: layouts of an Einsum on an array that leave few elements idle.
 
 Ranks are cut for array dimensions, folds of systolic arrays are estimated from the layout alone,
-and the layouts that finish first are kept."""
+and the layouts that finish first are kept.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +23,12 @@ from . import policy
 from .context import LoopPart, MappingContext
 
 Run = tuple[str, tuple[int, ...]]
-"""A stretch of a rank: its name, and the strides of the parts that lie side by side."""
+"""Stretch of a rank: its name, and the strides of the parts that lie side by side."""
 
 
 @dataclass(frozen=True, slots=True)
 class CutRank:
-    """A rank, where it is cut, and how many of its parts are laid out, from the inside.
+    """A rank with its cuts, and the number of its parts that are laid out, inner ones first.
 
     Examples
     --------
@@ -39,23 +40,23 @@ class CutRank:
 
     size: int
     strides: tuple[int, ...] = (1,)
-    """Coordinates from one to the next of each part, ascending, from 1."""
+    """Stride of each part in coordinates, ascending from 1."""
     laid: int = 0
 
     @property
     def rounds(self) -> int:
-        """How often loops over the other parts go round."""
+        """Iterations of the loops over parts that are not laid out."""
         return 1 if self.laid == len(self.strides) else -(-self.size // self.strides[self.laid])
 
     def within(self, room: int, *, cut: bool) -> Iterator[tuple[CutRank, int]]:
-        """The rank with one stretch more laid out, and the length of that.
+        """Yield the rank with one more stretch laid out, and the length of the stretch.
 
         Parameters
         ----------
         room : int
-            Coordinates at the most.
+            Largest length in coordinates.
         cut : bool
-            Whether the rank may be cut once more.
+            True if the rank may be cut once more.
 
         Examples
         --------
@@ -86,34 +87,34 @@ class CutRank:
 
 
 def _stretches(count: int, room: int) -> Iterator[int]:
-    """Lengths that fit of stretches of a part, as equal as can be, the longest first."""
+    """Yield lengths of stretches of a part that fit, as equal as possible, the longest first."""
     least = max(2, -(-count // room))
     lengths = (-(-count // n) for n in range(least, least + policy.MAX_STRETCH_LENGTHS))
     return (n for n in dict.fromkeys(lengths) if n > 1)
 
 
 def _even(count: int, room: int) -> Iterator[int]:
-    """The longest length that fits and divides a part."""
+    """Yield the longest length that fits and divides a part, if any."""
     divisors = (n for n in range(min(room, count - 1), 1, -1) if count % n == 0)
     return (n for n in [next(divisors, 0)] if n)
 
 
 _Beam = list[tuple[int, int, dict[str, CutRank], tuple[Run, ...]]]
-"""Rounds, the room that is left, all ranks, and what lies along an axis."""
+"""Candidates along an axis: rounds, room left, all ranks, and the stretches laid out."""
 
 
 @dataclass(frozen=True, slots=True)
 class LaidRanks:
-    """What lies along the dimensions of an array."""
+    """Ranks along the dimensions of an array."""
 
     ranks: dict[str, CutRank]
     rounds: int
-    """How often loops over all ranks go round."""
+    """Iterations of the loops over all ranks."""
     along: tuple[tuple[str, tuple[Run, ...]], ...] = ()
-    """By dimension in use; of a rank that lies along several the outer part comes first."""
+    """Stretches along each dimension in use; outer parts of a rank come first."""
 
     def onto(self, dimension: Dimension, *, cut: bool) -> list[LaidRanks]:
-        """What may lie along one dimension more, nothing among it, the fewest rounds first."""
+        """Return layouts with one more dimension filled, or left empty, the fewest rounds first."""
         beam: _Beam = [(self.rounds, dimension.size, self.ranks, ())]
         found = [*beam]
         for _ in range(policy.MAX_RANKS_PER_AXIS):
@@ -128,8 +129,8 @@ class LaidRanks:
                         if laid.rounds < before:
                             run = (name, laid.strides[rank.laid : laid.laid])
                             state = ranks | {name: laid}
-                            # ``rounds`` is a product over all ranks: this one's factor is put in
-                            # the place of the old.
+                            # ``rounds`` is a product over all ranks: the factor of this rank is
+                            # replaced.
                             fewer = rounds // before * laid.rounds
                             more.append((fewer, room // length, state, (*along, run)))
             if not more:
@@ -148,14 +149,14 @@ class LaidRanks:
 def layouts_along(
     array: ProcessingArray, ranks: dict[str, CutRank], *, cut: bool
 ) -> list[LaidRanks]:
-    """Layouts on an array that go round least often, in rising order.
+    """Return layouts on an array with the fewest rounds, in ascending order.
 
     Parameters
     ----------
     ranks : dict of str to CutRank
-        What may be laid out, nothing of it yet.
+        Ranks that may be laid out; none is so far.
     cut : bool
-        Whether ranks may be cut where that makes a layout better.
+        True if ranks may be cut to improve a layout.
     """
     found: list[LaidRanks] = []
     for order in permutations(array.dimensions):
@@ -174,23 +175,23 @@ Ranks = frozenset[str]
 """Ranks along which a tensor varies."""
 
 Rounds = Sequence[tuple[str, int]]
-"""Loops over time, outermost first: the rank of each, and how often it goes round."""
+"""Temporal loops, outermost first: the rank and iterations of each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Laid:
-    """What lies side by side on an array: ranks along its dimensions, and who varies with them."""
+    """Spatial loops of an Einsum on an array, and the ranks along which its tensors vary."""
 
     array: ProcessingArray
     along: tuple[tuple[str, Ranks], ...]
     reads: tuple[Ranks, ...]
     result: Ranks
     point_cycles: Fraction
-    """Cycles that an element is busy with a point."""
+    """Cycles that a point occupies an element."""
 
     @cached_property
     def _shared(self) -> tuple[frozenset[str], ...]:
-        """Of each read, and of the result: the dimensions along which it does not vary."""
+        """Dimensions along which each read, and the result, does not vary."""
         return tuple(
             frozenset(d for d, ranks in self.along if not ranks & varies)
             for varies in (*self.reads, self.result)
@@ -198,8 +199,10 @@ class Laid:
 
     @cached_property
     def _own(self) -> tuple[tuple[Ranks, bool], ...]:
-        """What varies along most dimensions, and whether it is loaded: a result begins where it
-        is, and in a row of elements each is at the edge."""
+        """Tensors that vary along most dimensions, and whether each is loaded.
+
+        A result starts in place, and in a row of elements each element is at the edge.
+        """
         least = min(map(len, self._shared))
         touched = (*self.reads, self.result)
         row = len(self.array.dimensions) == 1
@@ -220,8 +223,10 @@ class Laid:
         return tuple((d.name, d.size - 1) for d in self.array.dimensions if d.name in hopping)
 
     def least_cycles(self, rounds: Rounds) -> Fraction:
-        """As ``cycles``, in the order of the loops that takes least: innermost are ranks that
-        nothing which is loaded has, or those that something which stays in place lacks."""
+        """Return the ``cycles`` of the best loop order.
+
+        Innermost are ranks that no loaded tensor has, or ranks that some stationary tensor lacks.
+        """
         if self._broadcasts:
             return self.cycles(rounds)
         loaded = frozenset[str]().union(*(varies for varies, is_loaded in self._own if is_loaded))
@@ -237,12 +242,12 @@ class Laid:
         return self.array.operands == "broadcast" or not self.along
 
     def cycles(self, rounds: Rounds) -> Fraction:
-        """Cycles that an Einsum occupies the array: its work, and what skew and loads add.
+        """Return the cycles that an Einsum occupies the array: its work, skew and loads.
 
         Parameters
         ----------
         rounds : sequence of (str, int)
-            All loops over time, outermost first.
+            All temporal loops, outermost first.
         """
         work = self.point_cycles * prod(count for _, count in rounds)
         if self._broadcasts:
@@ -250,7 +255,7 @@ class Laid:
         changes = [(_changes(varies, rounds), loaded) for varies, loaded in self._own]
         loads = max((n for n, loaded in changes if loaded), default=0)
         load = self._load_cycles
-        # Nothing is bound: what is loaded is taken to come from elsewhere.
+        # Without a bound mapping, loaded operands are assumed to come from elsewhere.
         streams = self.array.overlap == "streams"
         lost = Folds(
             einsum="",
@@ -267,9 +272,9 @@ class Laid:
 
 
 def _changes(varies: Ranks, rounds: Rounds) -> int:
-    """How often a tensor's value in an element of the array is another."""
-    # Of loops m 4, n 3 and k 5 from the outside in a value that varies along m changes 4 times, one
-    # that varies along n 12 times: inside of the innermost that moves it, it stays.
+    """Return how often an element's value of a tensor changes."""
+    # Of loops m 4, n 3 and k 5, outermost first, a value that varies along m changes 4 times, one
+    # that varies along n 12 times: loops inside of the innermost that moves it leave it in place.
     going = [(rank, count) for rank, count in rounds if count > 1]
     while going and going[-1][0] not in varies:
         going.pop()
@@ -277,43 +282,43 @@ def _changes(varies: Ranks, rounds: Rounds) -> int:
 
 
 _Along = tuple[tuple[str, tuple[LoopPart, ...]], ...]
-"""The dimensions in use of an array, and what is laid out along each."""
+"""Dimensions of an array in use, and the parts along each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayLayout:
-    """An array, what is laid out along its dimensions, and how long it is busy."""
+    """An array, the parts along its dimensions, and the cycles it is busy."""
 
     array: ProcessingArray
     along: tuple[tuple[str, tuple[str, ...]], ...]
     laid: Laid
     rounds: dict[str, int]
-    """How often loops over each rank go round beside that, ragged edges exact."""
+    """Iterations of temporal loops over each rank, with exact ragged edges."""
     cycles: Fraction
-    """In the order of loops that suits it."""
+    """Cycles in the loop order that suits the layout."""
 
     @property
     def names(self) -> set[str]:
-        """Parts that are laid out."""
+        """Names of parts that are laid out."""
         return {name for _, names in self.along for name in names}
 
 
 def soonest(
     context: MappingContext, e: Einsum, on: ProcessingArray | None = None
 ) -> list[ArrayLayout]:
-    """The array that is soonest done with an Einsum, and how; the first of equals.
+    """Return the fastest layouts of an Einsum, the first among equals.
 
-    Where loads cost cycles, some that are soon done, and those that fill the arrays: what they
-    ask of memories differs.
+    Where loads cost cycles there are several fast layouts, and those that fill the arrays: their
+    memory traffic differs.
 
     Parameters
     ----------
-    site : Site
+    context : MappingContext
         The cascade and the machine.
     e : Einsum
-        One of the cascade's.
+        One of the cascade's Einsums.
     on : ProcessingArray, optional
-        One that can do it; by default any may.
+        An array that can do it; by default any may.
 
     Returns
     -------
@@ -334,7 +339,7 @@ def soonest(
     others = (_layouts(context, e, a) for a in able)
     soon = sorted(chain(*filling, *others), key=lambda layout: layout.cycles)
     if not context.architecture.tree.is_line:
-        # What is held still decides which of several memories is asked for much.
+        # The stationary operand decides which of several memories has most traffic.
         return [
             x
             for n, x in enumerate(soon)
@@ -347,9 +352,11 @@ def soonest(
 
 
 def sharing(context: MappingContext, e: Einsum) -> ArrayLayout:
-    """Of layouts that are done nearly as soon as any the one that reads fewest operands at a time:
+    """Return the layout that reads fewest operands at a time, among nearly fastest ones.
+
     32 x 32 results share 32 of one operand and 32 of the other, but 32 sums for each of 32 results
-    need 1,024 of one. Raises as ``soonest``."""
+    need 1,024 of one. Raises as ``soonest``.
+    """
     first = soonest(context, e)[0]
     able = arrays_of(context.program, e, context.architecture)
     others = chain(*(_layouts(context, e, a) for a in able))
@@ -364,7 +371,7 @@ def sharing(context: MappingContext, e: Einsum) -> ArrayLayout:
 
 
 def layouts_of(context: MappingContext, e: Einsum) -> list[ArrayLayout]:
-    """All layouts that are looked at, on every array that can do an Einsum, the soonest first."""
+    """Return all layouts of an Einsum that are examined, on every array, the fastest first."""
     able = arrays_of(context.program, e, context.architecture)
     found = (_layouts(context, e, a, filling=filling) for a in able for filling in (True, False))
     return sorted(chain(*found), key=lambda layout: layout.cycles)
@@ -373,10 +380,10 @@ def layouts_of(context: MappingContext, e: Einsum) -> list[ArrayLayout]:
 def _layouts(
     context: MappingContext, e: Einsum, array: ProcessingArray, *, filling: bool = False
 ) -> list[ArrayLayout]:
-    """Layouts with any ranks along an array's axes: what varies along all of them is loaded for
-    each of its values. Or those ``filling`` it.
+    """Return layouts with any ranks along an array's axes, or layouts that fill it.
 
-    Ranks of a mask are better gone through in time, where their empty tiles are left out.
+    A tensor that varies along all axes is loaded for each of its values. Ranks of a mask are better
+    temporal, so that their empty tiles are skipped.
     """
     able = layable(context, e) - context.masked(e.name)
     ranks = [r for r in context.ranks(e) if r in able and context.shapes[r] > 1]
@@ -399,9 +406,9 @@ def _layouts(
 
 
 def _axis_orders(array: ProcessingArray) -> Iterator[tuple[Dimension, ...]]:
-    """Orders in which the axes of an array are filled, whatever order they are written in.
+    """Yield orders in which the axes of an array are filled, whatever their order in the file.
 
-    First to be filled, and so with what fills it best, is one along which nothing is late.
+    An axis without reduction latency is filled first, and so with what fills it best.
     """
     first = sorted(array.dimensions, key=lambda d: (d.reduction_latency_cycles, -d.size))
     return permutations(first)
@@ -415,12 +422,11 @@ def _laid_out(
     *,
     filled: bool = True,
 ) -> dict[str, tuple[LoopPart, ...]]:
-    """Fill each axis in turn with what fills it best; beside that, with ranks that fit whole.
+    """Fill each axis in turn with the rank that fills it best, then with ranks that fit whole.
 
     ``first`` are the ranks that axes begin with; unless they are to be ``filled``, nothing comes
-    beside them.
-
-    Of a dimension of 128 elements: 64 queries take half of it, and 2 heads that fit whole the rest.
+    beside them. On a dimension of 128 elements 64 queries take half, and 2 heads that fit whole the
+    rest.
     """
     able = layable(context, e)
     free = dict.fromkeys(r for r in context.ranks(e) if r in able)
@@ -433,7 +439,7 @@ def _laid_out(
             asked = [] if found else [x for x in fitting if x[0].rank in first[number:][:1]]
             best = max(asked or fitting, key=lambda parts: _filling(context, e, parts))
             found += best
-            # A tile that is given longer than its rank takes the room of all of it.
+            # A tile that is given longer than its rank takes the room of the whole tile.
             room //= max(context.extent(p) for p in best)
             free.pop(best[0].rank)
         if found:
@@ -444,9 +450,11 @@ def _laid_out(
 def _fitted(
     context: MappingContext, e: Einsum, able: Iterable[ProcessingArray]
 ) -> list[ArrayLayout]:
-    """Layouts of ranks that are cut each by itself, the soonest first; of equals those that are
-    not late, then those that read least at a time."""
-    able_ranks = layable(context, e)  # a set: what is first of equals is said by the Einsum
+    """Return layouts of ranks that are cut each by itself, the fastest first.
+
+    Among equals, sums are on time, then fewest operands are read at a time.
+    """
+    able_ranks = layable(context, e)  # a set: the Einsum's ranks give the order among equals
     ranks = {r: context.parts(r)[::-1] for r in context.ranks(e) if r in able_ranks}
     cut = {r: CutRank(context.shapes[r], tuple(p.stride for p in ps)) for r, ps in ranks.items()}
     found = [
@@ -462,8 +470,8 @@ def _fitted(
             _operands_at_once(context, e, layout),
         )
     )
-    # Several layouts of systolic arrays load in several ways. Of broadcast ones cycles say it all,
-    # but for what memories beside them have to move for so many Einsums that share loops.
+    # Layouts of systolic arrays differ in loads. Layouts of broadcast arrays differ in cycles only,
+    # except for the traffic of their memories where many Einsums share loops.
     if found[0].array.operands != "broadcast":
         return found[: policy.MAX_SYSTOLIC_LAYOUTS]
     return [x for x in found if x.cycles <= policy.MAX_SHARING_SLOWDOWN * found[0].cycles][
@@ -520,26 +528,29 @@ def _layout(
 def _filling(
     context: MappingContext, e: Einsum, parts: tuple[LoopPart, ...]
 ) -> tuple[Fraction, int]:
-    """What an axis is best filled with: most coordinates of a rank and, of as many, those of one
-    that fewer tensors have, as the tiles of all that have it are so much larger."""
+    """Return how well parts fill an axis: coordinates per round, then how few tensors have the
+    rank.
+
+    Tiles of all tensors with the rank become that much larger.
+    """
     have = [a for a in (*e.reads, e.target) if parts[0].rank in context.ranks_of(a)]
-    # 100 coordinates in rounds of 64 are 50 a round; in rounds of 50 they are as many.
+    # 100 coordinates in rounds of 64 are 50 a round on average, as many as in rounds of 50.
     return _at_once(context, parts), -len(have)
 
 
 def _at_once(context: MappingContext, parts: tuple[LoopPart, ...]) -> Fraction:
-    """Coordinates of a rank in a round on average: its last tile may be a sliver."""
+    """Return the average coordinates of a rank per round: its last tile may be a sliver."""
     size = context.shapes[parts[0].rank]
     return Fraction(size, -(-size // prod(p.count for p in parts)))
 
 
 def layable(context: MappingContext, e: Einsum) -> frozenset[str]:
-    """Ranks that may run side by side: no running ones, none with an own part inside."""
+    """Return the ranks that may lie side by side: without running values and parts inside."""
     return context.program.memo(_with_none_inside, context.ranks(e)) - context.unlayable(e.name)
 
 
 def _with_none_inside(program: Program, ranks: tuple[str, ...]) -> frozenset[str]:
-    """Those of some ranks of which no part inside is among them."""
+    """Return the ranks without an inner part among some ranks."""
     mine = frozenset(ranks)
     return mine - {
         member
@@ -552,7 +563,7 @@ def _with_none_inside(program: Program, ranks: tuple[str, ...]) -> frozenset[str
 def _fitting(
     context: MappingContext, ranks: Iterable[str], room: int, *, whole: bool
 ) -> list[tuple[LoopPart, ...]]:
-    """Of every rank the parts that fit, if more than one coordinate does."""
+    """Return the parts of each rank that fit, if they have more than one coordinate."""
     found: list[tuple[LoopPart, ...]] = []
     for rank in ranks:
         parts, wide = context.within(rank, room)
@@ -564,14 +575,14 @@ def _fitting(
 def soonest_fed(
     context: MappingContext, e: Einsum, on: ProcessingArray | None = None
 ) -> list[ArrayLayout]:
-    """As ``soonest``; of an Einsum that gathers those whose array is soonest fed."""
+    """Return the fastest layouts; of an Einsum that gathers, those whose array is fed fastest."""
     found = soonest(context, e, on)
     gathered = [a for a in e.reads if context.gathers(a)]
     if not gathered:
         return found
     others = (x for x in layouts_of(context, e) if on is None or x.array == on)
     near = (x for x in others if x.cycles <= policy.MAX_GATHER_SLOWDOWN * found[0].cycles)
-    # Where ranks are cut each by itself all others may take far longer than the soonest.
+    # Where each rank is cut by itself, other layouts may be far slower than the fastest.
     distinct = {(x.array.name, x.along): x for x in (*found, *near)}.values()
     return sorted(distinct, key=lambda x: _fed(context, e, x, gathered))[
         : policy.MAX_GATHER_LAYOUTS
@@ -581,8 +592,8 @@ def soonest_fed(
 def _fed(
     context: MappingContext, e: Einsum, layout: ArrayLayout, gathered: list[Access]
 ) -> Fraction:
-    """Seconds of an Einsum whose array takes what it gathers anew from the memory beside it, at
-    every step."""
+    """Return the seconds of an Einsum whose array reads all gathered operands again at every
+    step."""
     memory = context.memories(layout.array.name)[-1]
     seconds = layout.cycles / context.architecture.clock_hz
     if memory.bandwidth_bytes_per_s is None:
@@ -597,28 +608,27 @@ def _fed(
 
 
 def fitted(context: MappingContext, took: dict[str, Fraction]) -> MappingContext:
-    """The site with its ranks cut each by itself, at what the Einsums that take longest lay out.
+    """Return the context with each rank cut by itself, for the layouts of the slowest Einsums.
 
     Parameters
     ----------
-    site : Site
+    context : MappingContext
         A cascade and a machine, all ranks cut at the sides of its arrays.
     took : dict of str to Fraction
-        Cycles that each Einsum takes so.
+        Cycles of each Einsum with these cuts.
     """
     cuts: dict[str, tuple[int, ...]] = {}
-    # Greedy: what takes longest has its way, and later Einsums may only cut further what it has
-    # cut.
+    # Greedy: the slowest Einsum chooses first, and later Einsums may only cut its cuts further.
     known: dict[_Question, LaidRanks] = {}
     for e in sorted(context.program.einsums, key=lambda e: -took[e.name]):
         cuts |= {r: cut.strides for r, cut in _best(context, e, cuts, known).ranks.items()}
-    # Ranks that nothing lays out are cut for the memories' sake, as before.
+    # Ranks that no layout cuts keep their cuts, which memories use.
     longer = {r: _longer(context, s) for r, s in cuts.items() if len(s) > 1}
     return replace(context, cuts=longer, fitted=True)
 
 
 def least_cycles(context: MappingContext, e: Einsum) -> Fraction:
-    """Cycles of an Einsum with as many elements of an array at work as its ranks can keep so."""
+    """Return the cycles of an Einsum that keeps as many elements busy as its ranks allow."""
     wide = prod(context.shapes[r] for r in layable(context, e) & {*context.ranks(e)})
     points = prod(context.shapes[r] for r in context.ranks(e))
     able = arrays_of(context.program, e, context.architecture)
@@ -635,7 +645,7 @@ def _best(
     cuts: dict[str, tuple[int, ...]],
     known: dict[_Question, LaidRanks],
 ) -> LaidRanks:
-    """What takes fewest cycles, ranks being cut as they are and once more for each axis."""
+    """Return the layout with the fewest cycles; each rank may be cut once more for each axis."""
     able = layable(context, e)
     ranks = {
         r: CutRank(context.shapes[r], cuts.get(r, (1,)))
@@ -660,10 +670,9 @@ def _point_cycles(context: MappingContext, e: Einsum, array: ProcessingArray) ->
 
 
 def _longer(context: MappingContext, strides: tuple[int, ...]) -> tuple[int, ...]:
-    """Cuts with those that follow at the sides of arrays: tiles of memories are as before."""
+    """Return cuts extended by those at the sides of arrays, which memories use for their tiles."""
     found = [*strides]
-    # Whole multiples of what is laid out: with strides 1 and 50 and a side of 128 there follows
-    # 100.
+    # Whole multiples of the layout: strides 1 and 50 and a side of 128 give 100.
     for side in context.strides:
         if side // found[-1] > 1:
             found.append(side // found[-1] * found[-1])
