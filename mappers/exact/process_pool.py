@@ -236,10 +236,15 @@ class ProcessPool(Generic[W, A]):
             self._answer_here(number)
 
     def _answer_here(self, number: int) -> None:
-        try:
-            self._answers[number] = self.work(self._pieces[number]), None
-        except Exception as wrong:  # noqa: BLE001 - handed to the caller
-            self._answers[number] = None, wrong
+        self._answers[number] = _attempt(self.work, self._pieces[number])
+
+
+def _attempt(work: Callable[[W], A], piece: W) -> tuple[A | None, BaseException | None]:
+    """Return the answer to a piece, or the exception that the work raised."""
+    try:
+        return work(piece), None
+    except Exception as error:  # noqa: BLE001 - handed to the caller
+        return None, error
 
 
 class _Worker:
@@ -262,12 +267,7 @@ def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
             piece = connection.recv()
         except EOFError:
             return
-        answer: tuple[Any, BaseException | None]
         try:
-            answer = work(piece), None
-        except Exception as wrong:  # noqa: BLE001 - handed to the caller
-            answer = None, wrong
-        try:
-            connection.send(answer)
+            connection.send(_attempt(work, piece))
         except OSError:
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import product
 from math import inf, prod
@@ -16,14 +16,14 @@ from archsim.spec.arch import Architecture, ProcessingArray
 from archsim.spec.mapping import Tile
 from archsim.spec.tensor_words import words_of
 from einsum_cascade.ir import Einsum, Program
-from einsum_cascade.memo import Cache
+from einsum_cascade.memo import Cache, cached_property
 from einsum_cascade.operations import operations_of
 
 from . import policy
 from .array_tiles import arrays_of
 from .constraints import NO_CONSTRAINTS, Constraints
 from .factorisation import Cut, factorise, sides_of, unlaid_ranks
-from .mask_bounds import mask_shares
+from .mask_bounds import MaskShares, mask_shares
 from .placements import LayableRank, fewest_iterations, layouts_of
 from .region import Region
 
@@ -142,70 +142,41 @@ class RegionGrid:
     program: Program
     architecture: Architecture
     fixed: tuple[Tile, ...]
+    """Tiles of ranks that the cascade itself cuts."""
     shapes: dict[str, int]
+    """Elements of every rank."""
     options: Options
-    cycles: Cells
-    """Lower bounds of the busiest array's cycles."""
-    order: Cells
-    """Lower bounds with penalties for unusual cuts: the order in which regions are examined."""
+    unusual: int = 0
+    """Oddity of the cascade's tiles."""
     constraints: Constraints = NO_CONSTRAINTS
     """Constraints; regions without a layout that fulfils them have infinite bounds."""
+    memo: Iterations = field(default_factory=Iterations, compare=False, repr=False)
+    """Iterations on other grids of the mapspace; new ones are added."""
 
-    @classmethod
-    def of(
-        cls,
-        program: Program,
-        architecture: Architecture,
-        fixed: tuple[Tile, ...],
-        shapes: dict[str, int],
-        options: Options,
-        unusual: int = 0,
-        constraints: Constraints = NO_CONSTRAINTS,
-        memo: Iterations | None = None,
-    ) -> RegionGrid:
-        """Return the grid of some alternative cuts.
-
-        Parameters
-        ----------
-        fixed : tuple of Tile
-            Tiles of ranks that the cascade itself cuts.
-        shapes : dict
-            Elements of every rank.
-        unusual : int
-            Oddity of those tiles.
-        memo : Iterations, optional
-            Iterations on other grids of the mapspace; new ones are added.
+    @cached_property
+    def cycles(self) -> Cells:
+        """Lower bounds of the busiest array's cycles; infinite where no mapping is allowed.
 
         Raises
         ------
         MappingError
             No array can do all operations of an Einsum.
         """
-        memo = Iterations() if memo is None else memo
-        bounds = _GridBounds(program, architecture, shapes, options, constraints, memo)
-        grid = [len(cuts) for cuts in options.values()]
-        cycles = bounds.cycles().reshape(grid)
+        return self._bounds()
+
+    @cached_property
+    def order(self) -> Cells:
+        """Lower bounds with penalties for unusual cuts: the order in which regions are examined."""
         # A mask is no reason to prefer tiles that fit a rank less well.
-        usual = bounds.cycles(whole=True).reshape(grid) if bounds.masked else cycles
-        odd = np.full(cycles.shape, float(unusual))
-        for axis, (rank, cuts) in enumerate(options.items()):
-            shape = [1] * len(options)
-            shape[axis] = -1
-            parallel = rank in program.parallel
-            short = shapes[rank] <= min(sides_of(architecture), default=1)
-            odd += np.array([_oddity(c, cuts[0], short, parallel) for c in cuts]).reshape(shape)
-        return cls(
-            program=program,
-            architecture=architecture,
-            fixed=fixed,
-            shapes=shapes,
-            options=options,
-            cycles=cycles,
-            order=usual
-            * (1 + policy.ODDITY_PENALTY * odd)
-            * np.where(bounds.fits(), 1.0, policy.CROWDED_PENALTY),
-            constraints=constraints,
-        )
+        usual = self._bounds(whole=True) if self._shares.of_points else self.cycles
+        odd = np.full(self._size, float(self.unusual))
+        for axis, (rank, cuts) in enumerate(self.options.items()):
+            parallel = rank in self.program.parallel
+            short = self.shapes[rank] <= min(sides_of(self.architecture), default=1)
+            oddities = [_oddity(cut, cuts[0], short, parallel) for cut in cuts]
+            odd += self._along_axis(axis, oddities)
+        crowded = np.where(self._fits(), 1.0, policy.CROWDED_PENALTY)
+        return usual * (1 + policy.ODDITY_PENALTY * odd) * crowded
 
     @property
     def size(self) -> int:
@@ -247,49 +218,32 @@ class RegionGrid:
                 left[tuple(self.options[r].index(c) for r, c in cuts)] = inf
         return float(left.min())
 
+    @cached_property
+    def _size(self) -> tuple[int, ...]:
+        return tuple(len(cuts) for cuts in self.options.values())
 
-def _oddity(cut: Cut, usual: Cut, short: bool, parallel: bool) -> float:
-    """Return how unusual a cut is: parallel ranks are seldom laid out, long ones nearly always."""
-    if parallel:
-        return 2.0 * len(cut)
-    if short:
-        return max(0, len(cut) - 1) + (0.0 if cut == usual else policy.SHORT_RANK_ODDITY)
-    return len(cut) - 1.0 if cut else 1.0
+    @cached_property
+    def _shares(self) -> MaskShares:
+        """Least shares of points that masks leave."""
+        return mask_shares(self.program, self.architecture, self.shapes)
 
-
-class _GridBounds:
-    """Calculator of a grid's bounds."""
-
-    def __init__(
-        self,
-        program: Program,
-        architecture: Architecture,
-        shapes: dict[str, int],
-        options: Options,
-        constraints: Constraints,
-        memo: Iterations,
-    ) -> None:
-        self.constraints = constraints
-        self.program = program
-        self.architecture = architecture
-        self.shapes = shapes
-        self.options = options
-        self.memo = memo
-        self.known: dict[tuple[object, ...], Cells] = {}
-        """Iterations by ranks and array: Einsums over the same ranks fill arrays alike."""
-        parallel = program.parallel
-        self.fine = {
-            (r, cut): factorise(r, shapes[r], cut, 1, shapes, parallel=r in parallel).fine
-            for r, cuts in options.items()
+    @cached_property
+    def _fine(self) -> dict[tuple[str, Cut], tuple[tuple[str, int], ...]]:
+        """Spatial members of each rank for each of its cuts."""
+        return {
+            (r, cut): factorise(
+                r, self.shapes[r], cut, 1, self.shapes, parallel=r in self.program.parallel
+            ).fine
+            for r, cuts in self.options.items()
             for cut in cuts
         }
 
-    @property
-    def masked(self) -> bool:
-        """True if masks leave out any points."""
-        return bool(mask_shares(self.program, self.architecture, self.shapes).of_points)
+    @cached_property
+    def _iterations_of(self) -> dict[Hashable, Cells]:
+        """Memo of iterations by ranks and array: Einsums over the same ranks fill arrays alike."""
+        return {}
 
-    def cycles(self, *, whole: bool = False) -> Cells:
+    def _bounds(self, *, whole: bool = False) -> Cells:
         """Return lower bounds of the busiest array's cycles; infinite where no mapping is
         allowed.
 
@@ -299,7 +253,7 @@ class _GridBounds:
             True if a mask is as likely to skip the last tile of a rank as any other, not likelier.
         """
         operations = self.program.memo(operations_of)
-        grid = tuple(len(cuts) for cuts in self.options.values())
+        grid = self._size
         left = np.ones(grid, dtype=np.bool_)
         costs: list[dict[str, Cells]] = []
         for e in self.program.einsums:
@@ -325,23 +279,22 @@ class _GridBounds:
     def _share(self, e: Einsum, *, whole: bool) -> Cells | float:
         """Return the least share of an Einsum's iterations that masks leave, for each way to cut
         ranks."""
-        shares = mask_shares(self.program, self.architecture, self.shapes)
-        found: Cells | float = shares.of_points.get(e.name, 1.0)
+        found: Cells | float = self._shares.of_points.get(e.name, 1.0)
         if found == 1 or whole:
             return found
         for axis, rank in enumerate(self.options):
             if rank in self.program.parallel or rank.lower() in e.variables:
                 sides = self._granularity(axis, rank)
-                found = found * shares.left(rank, self.shapes[rank], sides)
+                found = found * self._shares.left(rank, self.shapes[rank], sides)
         return found
 
-    def fits(self) -> NDArray[np.bool_]:
+    def _fits(self) -> NDArray[np.bool_]:
         """Return whether the smallest memory holds the smallest tiles of each Einsum."""
         axes = {rank: self._granularity(n, rank) for n, rank in enumerate(self.options)}
         capacities = [m.capacity_bytes for m in self.architecture.memories if m.capacity_bytes]
         room = min(capacities, default=inf) / float(self.architecture.word_bytes)
         words = self.program.memo(words_of, self.architecture.word_bits)
-        found = np.ones([len(cuts) for cuts in self.options.values()], dtype=np.bool_)
+        found = np.ones(self._size, dtype=np.bool_)
         for e in self.program.einsums:
             total: Cells = np.zeros([1] * len(self.options))
             # One tensor counts for all tensors over the same ranks: the one with the widest values.
@@ -360,10 +313,15 @@ class _GridBounds:
 
     def _granularity(self, axis: int, rank: str) -> Cells:
         """Return the elements of a rank's smallest tile, for each way to cut it."""
-        sizes = [prod(n for _, n in self.fine[rank, cut]) for cut in self.options[rank]]
+        return self._along_axis(
+            axis, [prod(n for _, n in self._fine[rank, cut]) for cut in self.options[rank]]
+        )
+
+    def _along_axis(self, axis: int, values: Sequence[float]) -> Cells:
+        """Return values as an array along the axis of one rank."""
         shape = [1] * len(self.options)
         shape[axis] = -1
-        return np.array(sizes, dtype=np.float64).reshape(shape)
+        return np.array(values, dtype=np.float64).reshape(shape)
 
     def _iterations(self, e: Einsum, array: ProcessingArray) -> Cells:
         """Return the fewest iterations of an Einsum on an array, for each way to cut its ranks.
@@ -375,21 +333,21 @@ class _GridBounds:
         unlaid = unlaid_ranks(self.program, e.name).intersection(ranks)
         mine = self.constraints.of_einsum(e.name)
         key = (ranks, unlaid, array.name, mine and e.name)
-        if key not in self.known:
+        if key not in self._iterations_of:
             still = prod(self.shapes[r] for r in unlaid)
             free = [r for r in ranks if r not in unlaid]
             shape = [len(cuts) if r in free else 1 for r, cuts in self.options.items()]
             found = np.empty(shape)
             ways = {
-                r: [LayableRank(r, self.shapes[r], self.fine[r, cut]) for cut in self.options[r]]
+                r: [LayableRank(r, self.shapes[r], self._fine[r, cut]) for cut in self.options[r]]
                 for r in free
             }
             at = [n for n, r in enumerate(self.options) if r in free]
             for place in np.ndindex(*shape):
                 laid = [ways[r][place[n]] for r, n in zip(ways, at, strict=True)]
                 found[place] = still * self._fewest(e, array, laid)
-            self.known[key] = found
-        return self.known[key]
+            self._iterations_of[key] = found
+        return self._iterations_of[key]
 
     def _fewest(self, e: Einsum, array: ProcessingArray, laid: list[LayableRank]) -> float:
         """Return the fewest times that some ranks fill an array; infinite where it is forbidden."""
@@ -412,3 +370,12 @@ class _GridBounds:
             return layouts[0].iterations if layouts else inf
 
         return self.memo.get(key, fewest_allowed)
+
+
+def _oddity(cut: Cut, usual: Cut, short: bool, parallel: bool) -> float:
+    """Return how unusual a cut is: parallel ranks are seldom laid out, long ones nearly always."""
+    if parallel:
+        return 2.0 * len(cut)
+    if short:
+        return max(0, len(cut) - 1) + (0.0 if cut == usual else policy.SHORT_RANK_ODDITY)
+    return len(cut) - 1.0 if cut else 1.0

@@ -194,13 +194,13 @@ class Mapspace:
     def _grids(self) -> tuple[RegionGrid, ...]:
         memo = Iterations()
         return tuple(
-            RegionGrid.of(
-                self.program,
-                self.architecture,
-                fixed,
-                shapes,
-                options,
-                number + odd,
+            RegionGrid(
+                program=self.program,
+                architecture=self.architecture,
+                fixed=fixed,
+                shapes=shapes,
+                options=options,
+                unusual=number + odd,
                 constraints=self.constraints,
                 memo=memo,
             )
