@@ -17,7 +17,13 @@ from einsum_cascade.ir import Einsum, Program
 from ..space.array_tiles import family_tiles, outer_parts_first
 from . import policy
 from .context import MappingContext
-from .einsum_by_einsum import cut_tiles, mapped_einsum, smaller, tile_bytes, wide
+from .einsum_by_einsum import (
+    cut_tiles,
+    laid_coordinates,
+    mapped_einsum,
+    smaller_capacity,
+    tile_bytes,
+)
 from .spatial_factorisation import ArrayLayout, sharing, soonest
 from .traffic_estimate import LevelLoops, moved_bytes
 
@@ -97,7 +103,7 @@ class _Blocks:
         key = (e.name, tuple([tuple([tile[r] for r in ranks]) for tile in self.tiles]))
         found = self.known.get(key)
         if found is None:
-            inside = {r: wide(context, r, layout.names) for r in ranks}
+            inside = {r: laid_coordinates(context, r, layout.names) for r in ranks}
             found = moved_bytes(context, e, layout.array.name, self.levels(e), inside)
             self.known[key] = found
         return found
@@ -127,7 +133,7 @@ def _chosen(context: MappingContext, way: Callable[[Einsum], ArrayLayout]) -> _B
     """Choose the tile of every memory while all loops outside of it are at the outermost memory."""
     _, *inner = context.architecture.memories
     # Memories further out hold the tile as well: it has to fit the smallest of them.
-    rooms = list(accumulate((memory.capacity_bytes for memory in inner), smaller))
+    rooms = list(accumulate((memory.capacity_bytes for memory in inner), smaller_capacity))
     uncut = _Blocks(context=context, layouts={e.name: way(e) for e in context.program.einsums})
     chosen: tuple[_Tile, ...] = ()
     for number, room in reversed([*enumerate(rooms)]):

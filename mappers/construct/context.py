@@ -30,24 +30,24 @@ def gathers(access: Access) -> bool:
 class RepeatedGather:
     """Gathered indices of an access in a tile."""
 
-    picks: int
+    indices: int
     positions: int
     """Number of positions that can be gathered."""
-    by: frozenset[str]
+    moved_by: frozenset[str]
     """Ranks that move the gathered indices and nothing else of the access."""
 
     @property
-    def again(self) -> Fraction:
+    def repetitions(self) -> Fraction:
         """Least number of times each element is gathered.
 
         256 queries that gather three of 16 blocks each touch at most all 16.
         """
-        return max(Fraction(1), Fraction(self.picks, self.positions))
+        return max(Fraction(1), Fraction(self.indices, self.positions))
 
     @property
-    def staying(self) -> frozenset[str]:
+    def stationary_along(self) -> frozenset[str]:
         """Ranks along which no new elements arrive: a tile of all positions stays."""
-        return self.by if self.picks >= self.positions else frozenset()
+        return self.moved_by if self.indices >= self.positions else frozenset()
 
 
 def gathered_in(
@@ -68,15 +68,17 @@ def gathered_in(
     gathered = [(n, i) for n, i in enumerate(access.indices) if isinstance(i, Gather)]
     if len(gathered) != 1:
         # Several gathers: each element comes once (1 < 2), and all ranks move it.
-        return RepeatedGather(picks=1, positions=2, by=frozenset())
+        return RepeatedGather(indices=1, positions=2, moved_by=frozenset())
     number, index = gathered[0]
     others = (i for n, i in enumerate(access.indices) if n != number)
     plain = {v for i in others for v in i.variables} | {*index.offset.variables}
-    by = frozenset(v.upper() for v in index.access.variables if v not in plain)
+    moved_by = frozenset(v.upper() for v in index.access.variables if v not in plain)
     step = index.coefficient * prod(shapes[s] for s in index.shapes)
     length = shapes[program.tensor_ranks[access.tensor][number]]
     return RepeatedGather(
-        picks=prod(tile[r] for r in by), positions=-(-length // max(1, step)), by=by
+        indices=prod(tile[r] for r in moved_by),
+        positions=-(-length // max(1, step)),
+        moved_by=moved_by,
     )
 
 
@@ -288,18 +290,20 @@ class MappingContext(Memoized):
         if not self.gathers(access):
             return words
         line = max(1, memory.line_bits // self.architecture.word_bits)
-        distinct = words / self._picked(access, tile).again
+        distinct = words / self._gathered(access, tile).repetitions
         return words_in_lines(distinct, access, self.whole_shapes, tile, line)
 
     def kept_words(self, access: Access, tile: Sizes[str, int]) -> Fraction | int:
         """Return the words of a tile that a memory holds: it has each gathered element once."""
         words = prod(tile[r] for r in self.ranks_of(access)) * self.words.of(access.tensor)
-        return words / self._picked(access, tile).again if self.gathers(access) else words
+        return words / self._gathered(access, tile).repetitions if self.gathers(access) else words
 
     def moving(self, access: Access, tile: Sizes[str, int]) -> frozenset[str]:
         """Return the ranks whose loops bring new elements to a tile."""
         ranks = self.ranks_of(access)
-        return ranks - self._picked(access, tile).staying if self.gathers(access) else ranks
+        return (
+            ranks - self._gathered(access, tile).stationary_along if self.gathers(access) else ranks
+        )
 
     def gathers(self, access: Access) -> bool:
         """Return whether some index of an access is itself read."""
@@ -315,7 +319,7 @@ class MappingContext(Memoized):
     def _accesses(self) -> dict[str, tuple[Access, ...]]:
         return {}
 
-    def _picked(self, access: Access, tile: Sizes[str, int]) -> RepeatedGather:
+    def _gathered(self, access: Access, tile: Sizes[str, int]) -> RepeatedGather:
         return gathered_in(self.program, self.whole_shapes, access, tile)
 
     def room_bits(self, number: int, memory: Memory) -> int | None:

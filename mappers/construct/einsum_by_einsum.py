@@ -29,7 +29,7 @@ from . import policy
 from .context import LoopPart, MappingContext
 from .memory_trees import by_branches
 from .spatial_factorisation import ArrayLayout, fitted, least_cycles, soonest_fed
-from .traffic_estimate import LevelLoops, grown, moved_along, passed_by
+from .traffic_estimate import LevelLoops, enlarged, moved_along, passed_by
 
 
 def einsum_by_einsum(
@@ -100,7 +100,7 @@ def _made(
     # Layouts must fit for everything that a longer tile might hold.
     context, made = _best_cut(context, may_cut=not longer)
     groups = (tuple(PhaseTask(einsum=n) for n in group) for group in context.groups)
-    past, has_room = _passing_by(context, made)
+    past, has_room = _bypasses(context, made)
     mapping = Mapping(
         name=EINSUM_BY_EINSUM,
         cascade=program.name,
@@ -126,7 +126,7 @@ Slow = tuple[Fraction, Fraction, Fraction]
 
 
 @dataclass(frozen=True, slots=True)
-class _InItsLoops:
+class _MappedEinsum:
     """An Einsum on its array, in the loops with the least time."""
 
     mapped: EinsumMapping
@@ -141,7 +141,7 @@ class _InItsLoops:
 
 def _best_cut(
     context: MappingContext, *, may_cut: bool
-) -> tuple[MappingContext, list[_InItsLoops]]:
+) -> tuple[MappingContext, list[_MappedEinsum]]:
     """Return all Einsums with ranks cut at array sides, or each rank by itself where that is
     faster."""
     made = [_einsum(context, e) for e in context.program.einsums]
@@ -160,7 +160,7 @@ def _best_cut(
     return context, made
 
 
-def _einsum(context: MappingContext, e: Einsum) -> _InItsLoops:
+def _einsum(context: MappingContext, e: Einsum) -> _MappedEinsum:
     found = [(layout, *nest_of(context, e, layout)) for layout in soonest_fed(context, e)]
     layout, levels, slow = min(found, key=lambda x: x[2])
     shared = context.shared(e.name)
@@ -169,11 +169,11 @@ def _einsum(context: MappingContext, e: Einsum) -> _InItsLoops:
     everyones = [name for level in context.nest for name in level.loops]
     outside = tuple(name for name in everyones if name not in mine)
     mapped = replace(mapped_einsum(e, layout, levels), outside=outside)
-    return _InItsLoops(mapped, layout, slow)
+    return _MappedEinsum(mapped, layout, slow)
 
 
-def _passing_by(
-    context: MappingContext, made: Iterable[_InItsLoops]
+def _bypasses(
+    context: MappingContext, made: Iterable[_MappedEinsum]
 ) -> tuple[dict[str, list[tuple[str, tuple[str, ...]]]], bool]:
     """Return the tensors of each Einsum that bypass memories, and whether all others fit.
 
@@ -185,11 +185,11 @@ def _passing_by(
     has_room = True
     for group in context.groups:
         for memory in context.architecture.memories[1:]:
-            taken = {name: _taken(context, name, layouts[name], memory) for name in group}
+            taken = {name: _operand_bits(context, name, layouts[name], memory) for name in group}
             sizes: dict[str, Fraction | int] = {}
             for tensor, bits in (pair for own in taken.values() for pair in own.items()):
                 sizes[tensor] = max(bits, sizes.get(tensor, 0))
-            again = {t for name in group for t in taken[name] if not _once(context, name, t)}
+            again = {t for name in group for t in taken[name] if not _uses_once(context, name, t)}
             past = tuple(_largest(sizes, again, memory))
             left = sum(bits for tensor, bits in sizes.items() if tensor not in past)
             has_room &= memory.capacity_bytes is None or left <= 8 * memory.capacity_bytes
@@ -199,12 +199,12 @@ def _passing_by(
     return passing, has_room
 
 
-def _taken(
+def _operand_bits(
     context: MappingContext, name: str, layout: ArrayLayout, memory: Memory
 ) -> dict[str, Fraction | int]:
     """Return the bits of each tensor that an Einsum's array takes at a time through a memory."""
     e, array = context.program.einsum_of[name], layout.array.name
-    inside = {r: wide(context, r, layout.names) for r in context.ranks(e)}
+    inside = {r: laid_coordinates(context, r, layout.names) for r in context.ranks(e)}
     feeding = context.memories(array)
     taken: dict[str, Fraction | int] = {}
     for a in context.accesses(e):
@@ -215,7 +215,7 @@ def _taken(
     return taken
 
 
-def _once(context: MappingContext, name: str, tensor: str) -> bool:
+def _uses_once(context: MappingContext, name: str, tensor: str) -> bool:
     """Return whether an Einsum uses each element of a tensor at one point only."""
     e = context.program.einsum_of[name]
     accesses = [a for a in (*e.reads, e.target) if a.tensor == tensor]
@@ -286,8 +286,8 @@ def nest_of(
     together = [p for r in shared for p in context.parts(r)]
     results = {*context.program.parallel, *(v.upper() for v in e.target.variables)}
     own = sorted((r for r in context.ranks(e) if r not in shared), key=lambda r: r not in results)
-    inside = {r: wide(context, r, laid) for r in context.ranks(e)}
-    outermost, held = _held(context, e, layout.array.name)
+    inside = {r: laid_coordinates(context, r, laid) for r in context.ranks(e)}
+    outermost, held = _inner_memories(context, e, layout.array.name)
     passed = passed_by(context, e, layout.array.name, 1 + len(held))
 
     def nested(ranks: Iterable[str]) -> list[LevelLoops]:
@@ -345,7 +345,7 @@ def _finer(
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class _InnerMemory:
     """Tensors of an Einsum that an inner memory holds."""
 
     memory: Memory
@@ -381,7 +381,9 @@ class _Held:
         return held <= room
 
 
-def _held(context: MappingContext, e: Einsum, array: str) -> tuple[Memory, list[_Held]]:
+def _inner_memories(
+    context: MappingContext, e: Einsum, array: str
+) -> tuple[Memory, list[_InnerMemory]]:
     """Return the outermost memory of an array, and what inner memories hold.
 
     Half of a memory is left to tiles of others; the Einsums of a component share the rest.
@@ -394,7 +396,7 @@ def _held(context: MappingContext, e: Einsum, array: str) -> tuple[Memory, list[
     held = {a: context.held(array, e, a) for a in accesses}
     bits = users * context.architecture.word_bits
     return outermost, [
-        _Held(
+        _InnerMemory(
             memory,
             tuple(
                 (context.ranks_of(a), bits * context.words.of(a.tensor))
@@ -414,7 +416,7 @@ def _held(context: MappingContext, e: Einsum, array: str) -> tuple[Memory, list[
 def _levels(
     context: MappingContext,
     outermost: Memory,
-    inner: list[_Held],
+    inner: list[_InnerMemory],
     loops: list[LoopPart],
     inside: dict[str, int],
 ) -> list[LevelLoops]:
@@ -427,7 +429,7 @@ def _levels(
         start = end
         while start:
             part = loops[start - 1]
-            larger = inside | {part.rank: grown(context, inside, part)}
+            larger = inside | {part.rank: enlarged(context, inside, part)}
             # The memory and all outside of it hold the tiles that pass them.
             if not all(x.fits(larger) for x in inner[: number + 1]):
                 break
@@ -438,7 +440,7 @@ def _levels(
     return levels[::-1]
 
 
-def smaller(one: int | None, other: int | None) -> int | None:
+def smaller_capacity(one: int | None, other: int | None) -> int | None:
     """Return the smaller of two capacities; None is without a limit."""
     return other if one is None else one if other is None else min(one, other)
 
@@ -451,7 +453,7 @@ def tile_bytes(context: MappingContext, e: Einsum, inside: dict[str, int]) -> Fr
     )
 
 
-def wide(context: MappingContext, rank: str, laid: set[str]) -> int:
+def laid_coordinates(context: MappingContext, rank: str, laid: set[str]) -> int:
     """Return the coordinates of a rank that are laid out."""
-    wide = prod(p.count for p in context.parts(rank) if p.name in laid)
-    return min(context.shapes[rank], wide)
+    count = prod(p.count for p in context.parts(rank) if p.name in laid)
+    return min(context.shapes[rank], count)

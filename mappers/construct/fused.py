@@ -28,7 +28,7 @@ from .fused_loops import (
     SharedLoops,
     Structure,
     beside_short,
-    blocks_for_picks,
+    blocks_for_gathers,
     carrying_plans,
     coarser_plans,
     heads_of,
@@ -113,7 +113,7 @@ def _promising(
 
 def _shared_out(best: _Made) -> Bound:
     """Return a mapping, with its Einsums distributed over all arrays if that is faster."""
-    even = best.fusion.evened(best)
+    even = best.fusion.rebalanced(best)
     promised = policy.MIN_REBALANCING_GAIN * price(best.bound)[0]
     if even is None or price(even)[0] >= promised:
         return best.bound
@@ -175,7 +175,7 @@ def _fits(fusions: list[tuple[int | None, _Fusion]]) -> Iterator[_Made]:
             for filling in cuts_of(fusion.context):
                 for context in in_stretches(filling):
                     yield from fusion.cut_as(context).all()
-        yield from fusion.picking()
+        yield from fusion.gathering()
         yield from fusion.carrying()
 
 
@@ -277,10 +277,10 @@ class _Fusion:
         heads = {p.rank for plan in plans for p in plan.loops[: plan.heads]}
         return self._each(p for p in plans if rank in heads or p.extra == (rank,))
 
-    def picking(self) -> Iterator[_Made]:
+    def gathering(self) -> Iterator[_Made]:
         """Yield mappings in the largest blocks of a gathering rank that fit, and in smaller
         ones."""
-        for sizes in blocks_for_picks(self.context):
+        for sizes in blocks_for_gathers(self.context):
             found: dict[tuple[Structure, bool], int] = {}
             most = policy.MAX_BLOCK_SIZES_PER_STRUCTURE
             left = policy.MAX_BLOCK_SIZES if heads_of(self.context)[0] else most
@@ -290,7 +290,7 @@ class _Fusion:
                 ):
                     kind = plan.structure, context.stretched
                     if found.get(kind, 0) < most:
-                        made = self.cut_as(context)._picking(plan)
+                        made = self.cut_as(context)._gathering(plan)
                         if made is not None:
                             found[kind] = found.get(kind, 0) + 1
                             yield made
@@ -298,7 +298,7 @@ class _Fusion:
                 if not left:
                     break
 
-    def _picking(self, plan: SharedLoops) -> _Made | None:
+    def _gathering(self, plan: SharedLoops) -> _Made | None:
         """Return the mapping of a plan; operands made before a gather stream in if nothing else
         fits."""
         made = self._made(plan)
@@ -403,7 +403,7 @@ class _Fusion:
             self.refused.add(plan.structure)
         return least
 
-    def evened(self, made: _Made) -> Bound | None:
+    def rebalanced(self, made: _Made) -> Bound | None:
         """Return a mapping with Einsums distributed over all arrays; None where that changes
         nothing."""
         plan, arrays = made.plan, {e.name: e.array.name for e in made.bound.einsums}

@@ -386,7 +386,7 @@ def _ranks(context: MappingContext) -> tuple[tuple[str, ...], tuple[str, ...], t
     return tuple(everyones), tuple(stepped), tuple(others)
 
 
-def among_picks(program: Program) -> frozenset[str]:
+def gathering_einsums(program: Program) -> frozenset[str]:
     """Return the Einsums that read gathered elements, those in between, and those of these
     alone."""
     found = {e.name for e in program.einsums if any(map(gathers, e.reads))}
@@ -398,7 +398,7 @@ def among_picks(program: Program) -> frozenset[str]:
     return frozenset(found)
 
 
-def ranks_that_pick(context: MappingContext, names: frozenset[str]) -> list[str]:
+def gathering_ranks(context: MappingContext, names: frozenset[str]) -> list[str]:
     """Return the ranks of all these Einsums' results along which gathered indices move."""
     einsums = [e for e in context.program.einsums if e.name in names]
     moved = dict.fromkeys(
@@ -417,7 +417,7 @@ def ranks_that_pick(context: MappingContext, names: frozenset[str]) -> list[str]
     return [r for r in able if context.shapes[r] > 1][: policy.MAX_GATHERING_RANKS]
 
 
-def beside_picks(program: Program, among: frozenset[str]) -> frozenset[str]:
+def independent_einsums(program: Program, among: frozenset[str]) -> frozenset[str]:
     """Return the Einsums that are independent of the gathering ones: a window beside gathered
     blocks."""
     before, after = (reaching(program, {*among}, back=back) for back in (True, False))
@@ -428,7 +428,7 @@ BlocksAndLoops = tuple[MappingContext, list[SharedLoops]]
 """A context cut into blocks, and loops over them."""
 
 
-def blocks_for_picks(context: MappingContext) -> Iterator[Iterator[list[BlocksAndLoops]]]:
+def blocks_for_gathers(context: MappingContext) -> Iterator[Iterator[list[BlocksAndLoops]]]:
     """Yield, for each gathering rank, contexts cut into blocks from large to small, with their
     loops.
 
@@ -439,8 +439,8 @@ def blocks_for_picks(context: MappingContext) -> Iterator[Iterator[list[BlocksAn
     context : MappingContext
         Context with its ranks cut for the arrays.
     """
-    among = among_picks(context.program)
-    for rank in ranks_that_pick(context, among) if among else ():
+    among = gathering_einsums(context.program)
+    for rank in gathering_ranks(context, among) if among else ():
         yield _from_large_to_small(context, rank, among)
 
 
@@ -456,7 +456,7 @@ def beside_short(context: MappingContext) -> tuple[MappingContext, ...]:
 def _from_large_to_small(
     context: MappingContext, rank: str, among: frozenset[str]
 ) -> Iterator[list[BlocksAndLoops]]:
-    beside = beside_picks(context.program, among)
+    beside = independent_einsums(context.program, among)
     # The largest power of two that fits: of 1,000 queries, 500 of which fit, 256. One block of all
     # of them would be no loop. 0, which fits nowhere, stays 0.
     size = 1 << (min(context.shapes[rank] - 1, _most(context, rank, among))).bit_length() >> 1

@@ -414,8 +414,8 @@ def least_bytes(context: MappingContext, plan: SharedLoops) -> Fraction | int:
         shapes = InnerContext.of(context, around).shapes
         for tile in touched[e.name]:
             size = prod([shapes[r] for r in tile.ranks])
-            if tile.picked is not None:
-                size *= _elements(context, tile.picked, tile.beside, shapes)
+            if tile.gather is not None:
+                size *= _elements(context, tile.gather, tile.beside, shapes)
             tiles[tile.tensor] = max(size, tiles.get(tile.tensor, 0))
     words = sum(size * context.words.of(tensor) for tensor, size in tiles.items())
     return words * context.architecture.word_bytes
@@ -428,7 +428,7 @@ class _CoveredTile:
     tensor: str
     ranks: tuple[str, ...]
     """Ranks whose coordinates are distinct elements."""
-    picked: Access | None = None
+    gather: Access | None = None
     """The access, where it gathers along one index."""
     beside: tuple[str, ...] = ()
     """Ranks of the run at each gathered position: T in K[I[j]*T + t]."""
@@ -442,7 +442,7 @@ def _elements(
     (number,) = (n for n, i in enumerate(access.indices) if isinstance(i, Gather))
     length = context.shapes[context.program.tensor_ranks[access.tensor][number]]
     at_each = prod(shapes[r] for r in beside)
-    return min(length, min(found.picks, found.positions) * at_each)
+    return min(length, min(found.indices, found.positions) * at_each)
 
 
 def _touched(program: Program) -> dict[str, tuple[_CoveredTile, ...]]:
@@ -457,21 +457,20 @@ def _tile(program: Program, access: Access) -> _CoveredTile:
     others = [i for i in access.indices if isinstance(i, Affine)]
     names = [i.as_variable for i in others]
     moved = {v for i, name in zip(others, names, strict=True) if name is None for v in i.variables}
-    running = program.iterative.get(
-        access.tensor, ()
-    )  # the footprint has one copy of a running value
-    picking = [i for i in access.indices if isinstance(i, Gather)]
-    if picking and (moved or running or len(picking) > 1 or not _one_by_one(picking[0])):
+    # The footprint has one copy of a running value.
+    running = program.iterative.get(access.tensor, ())
+    gathers = [i for i in access.indices if isinstance(i, Gather)]
+    if gathers and (moved or running or len(gathers) > 1 or not _one_by_one(gathers[0])):
         return _CoveredTile(tensor=access.tensor, ranks=())  # neighbours may share elements
     plain = (n.upper() for n in dict.fromkeys(names) if n is not None and n not in moved)
     ranks = dict.fromkeys((*program.parallel, *(r for r in plain if r not in running)))
-    if not picking:
+    if not gathers:
         return _CoveredTile(tensor=access.tensor, ranks=tuple(ranks))
-    beside = tuple(v.upper() for v in picking[0].offset.variables)
-    moving = tuple(v.upper() for v in picking[0].variables if v.upper() not in ranks)
+    beside = tuple(v.upper() for v in gathers[0].offset.variables)
+    moving = tuple(v.upper() for v in gathers[0].variables if v.upper() not in ranks)
     if not {*beside} <= {*moving} or _cut_twice(program, (*ranks, *moving)):
         return _CoveredTile(tensor=access.tensor, ranks=())
-    return _CoveredTile(tensor=access.tensor, ranks=tuple(ranks), picked=access, beside=beside)
+    return _CoveredTile(tensor=access.tensor, ranks=tuple(ranks), gather=access, beside=beside)
 
 
 def _one_by_one(index: Gather) -> bool:

@@ -21,7 +21,7 @@ class LevelLoops:
     loops: tuple[LoopPart, ...]
 
 
-def grown(context: MappingContext, tile: dict[str, int], part: LoopPart) -> int:
+def enlarged(context: MappingContext, tile: dict[str, int], part: LoopPart) -> int:
     """Return the coordinates of a rank in a tile with one more loop inside, at most the whole
     rank."""
     return min(context.shapes[part.rank], tile[part.rank] * part.count)
@@ -159,7 +159,7 @@ def moved_along(
     """
     tiles, around = [dict(inside)], [p for level in levels for p in level.loops]
     for part in reversed(around):
-        tiles.append(tiles[-1] | {part.rank: grown(context, tiles[-1], part)})
+        tiles.append(tiles[-1] | {part.rank: enlarged(context, tiles[-1], part)})
     # Indexed by the number of loops outside: a memory's content is under the loops down to it.
     down = [0, *accumulate(len(level.loops) for level in levels)]
     moved = [(0, 1)] * len(levels)  # words as numerators and denominators

@@ -112,7 +112,7 @@ class RegionScheduler:
         for enough in (min(policy.FIRST_SKETCHES, few), few):
             unasked = few if self.first else policy.FIRST_SKETCHES
             for region in self.regions:
-                if region.wants(enough, unasked, most) and not self.is_near(region.bound):
+                if region.wants_sketch(enough, unasked, most) and not self.is_near(region.bound):
                     return region
         return None
 
@@ -195,25 +195,27 @@ class BranchAndBound:
         self.cap = cap
         self.relaxed = relaxed
         self.effort = effort
-        self.todo = effort.subspaces
-        self.idle, self.reached, self.unopened = 0, inf, inf
+        self.searches_left = effort.subspaces
+        self.fruitless, self.last_improvement, self.unopened = 0, inf, inf
         self.space = problem.space
         self.objective = problem.objective
         self.tolerance = problem.tolerance
         self.tried: set[Hashable] = set()
-        self.in_vain: Counter[tuple[int, float]] = Counter()
+        self.vain_runs: Counter[tuple[int, float]] = Counter()
         self.best = problem.known
         self.start = problem.known.value if problem.known is not None else inf
         self.is_over = problem.is_over
         self.ended = ""
         self.waiting: list[Offer] = []
-        self.found = self.sketched = self.all_open = self.tired = False
-        self.promised: Offer | None = None
+        self.found = self.sketched = self.all_open = self.gave_up = False
+        self.best_offer: Offer | None = None
         self.legal: OpenSubspace | None = None
         self.refused, self.failed = list[str](), list[MappingError]()
         self.opened: list[RegionState] = []
         more, early = (effort.more_sketches, not self._timed) if cap is None else (0.0, False)
-        self.turns = RegionScheduler(self.opened, effort, more, early=early, is_near=self._near)
+        self.turns = RegionScheduler(
+            self.opened, effort, more, early=early, is_near=self._hardly_improves
+        )
         self.candidates = self.runs = self.lost = self.same_loops = 0
         self.left, self.sketches = list[OpenSubspace](), list[OpenSubspace]()
         self.crossed: dict[str, bool] = {}
@@ -226,7 +228,7 @@ class BranchAndBound:
             # difference between a run and its bound.
             slack=0.0 if problem.objective.exact else self.tolerance / 10,
             cap=inf if cap is None else cap[1],
-            most=self._most,
+            most=self._max_runs,
             relaxed=relaxed,
         )
         self.pool = self._new_pool()
@@ -236,9 +238,9 @@ class BranchAndBound:
             for some in self.turns.stages(self._promising()):
                 self._open(some)
                 self.all_open = not self.turns.first
-                self._note()
+                self._log_progress()
                 self._sketch(advance)
-            self._go_through(advance)
+            self._search_all(advance)
         except KeyboardInterrupt:
             # An interrupt asks for the incumbent; without one there is no answer.
             if self.best is None:
@@ -247,8 +249,8 @@ class BranchAndBound:
         finally:
             self.pool.close()
         if self.best is None:
-            raise self._nothing()
-        self._note()
+            raise self._explanation()
+        self._log_progress()
         return Searched(
             mapping=self.best.mapping, result=self.best.result, certificate=self._certificate()
         )
@@ -266,7 +268,7 @@ class BranchAndBound:
         self.pool = self._new_pool()
         for promised in promising:
             bound = promised.bound if self._timed else 0.0
-            if self._beaten(bound) or self._is_over():
+            if self._cannot_improve(bound) or self._is_over():
                 self.unopened = min(self.unopened, bound)
                 continue
             opened = OpenRegion.of(promised.region, bound, self.crossed)
@@ -286,22 +288,22 @@ class BranchAndBound:
 
     def _sketch(self, advance: Advance) -> None:
         """Sketch subspaces in the order of the scheduler."""
-        for mine, answer in self.pool.in_order(
+        for candidate, answer in self.pool.in_order(
             self._next_sketch,
-            is_moot=lambda mine: self._beaten(
-                mine.region.bound, self.tolerance * policy.MOOT_SKETCH_TOLERANCE
+            is_moot=lambda candidate: self._cannot_improve(
+                candidate.region.bound, self.tolerance * policy.MOOT_SKETCH_TOLERANCE
             ),
             put_back=OpenSubspace.put_back,
             is_over=self._is_over,
         ):
             advance(1)
             assert isinstance(answer, SubspaceAnswer), "subspaces were asked about"
-            if self._is_sketched(mine, answer):
-                self.sketches.append(mine)
+            if self._record_sketch(candidate, answer):
+                self.sketches.append(candidate)
         if self.turns.first and self.sketches:
-            self._glance(min(self.sketches, key=lambda one: one.estimate))
+            self._search_early(min(self.sketches, key=lambda one: one.estimate))
 
-    def _go_through(self, advance: Advance) -> None:
+    def _search_all(self, advance: Advance) -> None:
         """Search subspaces with all placements, most promising first, until none is worth it."""
         # Sorting is stable: among equals, the subspace that was sketched first comes first.
         found = sorted(self.sketches, key=lambda one: one.estimate)
@@ -309,15 +311,15 @@ class BranchAndBound:
         self.left = [*found, *self.left, *others]
         self.sketched = True
         order = iter([*self.left])
-        for mine, answer in self.pool.in_order(
-            lambda: self._next_look(order),
-            is_moot=lambda mine: self.tired or self._beaten(mine.region.bound),
+        for candidate, answer in self.pool.in_order(
+            lambda: self._next_search(order),
+            is_moot=lambda candidate: self.gave_up or self._cannot_improve(candidate.region.bound),
             put_back=lambda _: None,
             is_over=self._is_over,
         ):
             assert isinstance(answer, SubspaceAnswer), "subspaces were asked about"
-            self._look(mine, answer)
-            self._note()
+            self._record_search(candidate, answer)
+            self._log_progress()
             advance(1)
         self._run_waiting()
 
@@ -332,7 +334,7 @@ class BranchAndBound:
         """True if bounds on cycles bound the objective."""
         return self.objective.code == LATENCY
 
-    def _beaten(self, bound: float, by: float | None = None) -> bool:
+    def _cannot_improve(self, bound: float, by: float | None = None) -> bool:
         """Return whether no mapping with this lower bound improves the incumbent by more than a
         share.
 
@@ -341,7 +343,7 @@ class BranchAndBound:
         share = self.tolerance if by is None else by
         return self.best is not None and bound >= self.best.value * (1 - share)
 
-    def _near(self, bound: float) -> bool:
+    def _hardly_improves(self, bound: float) -> bool:
         """Return whether a mapping with this lower bound can hardly improve the incumbent."""
         return self.best is not None and bound >= self.best.value * (1 - self.effort.near)
 
@@ -351,24 +353,24 @@ class BranchAndBound:
         if self._is_over():
             return None
         while (region := self._next_region()) is not None:
-            mine = OpenSubspace(region=region, number=region.left.pop(0))
+            candidate = OpenSubspace(region=region, number=region.left.pop(0))
             region.sketched += 1
-            if not self._ruled_out(mine, plain=True):
+            if not self._ruled_out(candidate, plain=True):
                 # Mappings far worse than others are of no interest, but a sketch need not beat the
                 # incumbent.
                 limit = self.best.value * self.effort.of_interest if self.best is not None else inf
-                return mine, mine.asked(limit, plain=not self._at_once(region))
-            self.left.append(mine)
+                return candidate, candidate.question(limit, plain=not self._skips_sketches(region))
+            self.left.append(candidate)
         return None
 
-    def _at_once(self, region: RegionState) -> bool:
+    def _skips_sketches(self, region: RegionState) -> bool:
         """Return whether a region's subspaces are searched with all placements instead of
         sketched.
 
         Where masks are relaxed, a sketch ranks subspaces better: more placements are estimated
         wrongly.
         """
-        return region.opened.at_once and not self.relaxed
+        return region.opened.skips_sketches and not self.relaxed
 
     def _next_region(self) -> RegionState | None:
         """Return the region that gets the next sketch."""
@@ -376,113 +378,125 @@ class BranchAndBound:
         most = inf
         if self.cap and self.best:
             most = min(self.best.value * (1 + self.effort.near), self.start * (1 - self.tolerance))
-        return self.turns.few(most) or self.turns.again(self._worst)
+        return self.turns.few(most) or self.turns.again(self._sketch_limit)
 
-    def _worst(self) -> float:
+    def _sketch_limit(self) -> float:
         """Run the most promising offer, and return the largest estimate worth further sketches."""
-        found, self.promised = self.promised, None
+        found, self.best_offer = self.best_offer, None
         if found is not None and self.best is not None and found.estimate < self.best.value:
             self._run(found)
         return self.best.value * self.effort.further if self.best is not None else inf
 
-    def _ruled_out(self, mine: OpenSubspace, *, plain: bool) -> bool:
+    def _ruled_out(self, candidate: OpenSubspace, *, plain: bool) -> bool:
         """Return whether a former search proved all of a subspace to exceed the cap."""
-        return self.cap is not None and self.before.get(mine.key(plain=plain), 0.0) > self.cap[1]
+        return (
+            self.cap is not None and self.before.get(candidate.key(plain=plain), 0.0) > self.cap[1]
+        )
 
-    def _much_better(self, offer: Offer) -> bool:
+    def _runs_at_once(self, offer: Offer) -> bool:
         """Return whether an offer is run at once because it promises a large improvement.
 
         Of a region's offers with equal estimates, a few failures are enough.
         """
         share = policy.RUN_AT_ONCE_RATIO if self.relaxed else 1 - self.effort.near
-        new = self.in_vain[offer.region, offer.estimate] < policy.MAX_VAIN_RUNS_PER_ESTIMATE
+        new = self.vain_runs[offer.region, offer.estimate] < policy.MAX_VAIN_RUNS_PER_ESTIMATE
         return self.best is None or (new and offer.estimate < self.best.value * share)
 
-    def _is_sketched(self, mine: OpenSubspace, answer: SubspaceAnswer) -> bool:
+    def _record_sketch(self, candidate: OpenSubspace, answer: SubspaceAnswer) -> bool:
         """Record a sketch; return False where no mapping of the subspace is legal."""
-        region = mine.region
-        self.leasts[mine.key(plain=True)] = answer.least
-        mine.answer = answer if self._at_once(region) else None
+        region = candidate.region
+        self.leasts[candidate.key(plain=True)] = answer.least
+        candidate.answer = answer if self._skips_sketches(region) else None
         if answer.refused is not None:
             # A refused subspace cost little: another one is sketched in its place.
             region.sketched -= 1
             self._refuse(answer.refused)
-            self.lost += len(mine.subspace.sizes) * region.of_tiling
+            self.lost += len(candidate.subspace.sizes) * region.mappings_per_tiling
             return False
         for offer in answer.offers[:1]:
-            mine.estimate = offer.estimate
-            region.estimate = min(region.estimate, mine.estimate)
-            self.log.promise(offer.estimate, mine.kind, partial(self._engine, offer))
-            if self._much_better(offer):
+            candidate.estimate = offer.estimate
+            region.estimate = min(region.estimate, candidate.estimate)
+            self.log.promise(offer.estimate, candidate.kind, partial(self._engine, offer))
+            if self._runs_at_once(offer):
                 self._run(offer)
-            elif self.promised is None or offer.promise < self.promised.promise:
-                self.promised = offer
+            elif self.best_offer is None or offer.promise < self.best_offer.promise:
+                self.best_offer = offer
         return True
 
-    def _glance(self, mine: OpenSubspace) -> None:
+    def _search_early(self, candidate: OpenSubspace) -> None:
         """Search the best sketch with all placements before more is sketched."""
-        if mine.answer is None:
-            asked = self.pool.submit(mine.asked(self._limit(), plain=False), first=True)
-            answer = self.pool.answer(asked, self._is_over)
+        if candidate.answer is None:
+            question = self.pool.submit(candidate.question(self._limit(), plain=False), first=True)
+            answer = self.pool.answer(question, self._is_over)
             if isinstance(answer, SubspaceAnswer) and answer.refused is None:
-                mine.answer = answer
-                for offer in (one for one in answer.offers[:1] if self._much_better(one)):
+                candidate.answer = answer
+                for offer in (one for one in answer.offers[:1] if self._runs_at_once(one)):
                     self._run(offer)
 
-    def _next_look(
+    def _next_search(
         self, order: Iterator[OpenSubspace]
     ) -> tuple[OpenSubspace, SubspaceQuestion] | None:
         """Return the subspace to search next with all placements."""
-        mine = self._still_open(order)
-        return None if mine is None else (mine, mine.asked(self._limit(), plain=False))
+        candidate = self._next_open(order)
+        return (
+            None
+            if candidate is None
+            else (candidate, candidate.question(self._limit(), plain=False))
+        )
 
     def _limit(self) -> float:
         """Return the value that mappings of a search with all placements have to beat."""
         if self.relaxed:
             # Worse mappings than all waiting ones are never run; equal ones may win the tie.
-            full = len(self.waiting) == self._most
+            full = len(self.waiting) == self._max_runs
             return nextafter(self.waiting[-1].value, inf) if full else inf
         return self.best.value if self.best is not None else inf
 
-    def _still_open(self, order: Iterator[OpenSubspace]) -> OpenSubspace | None:
+    def _next_open(self, order: Iterator[OpenSubspace]) -> OpenSubspace | None:
         """Return the next subspace worth a search with all placements.
 
         Answers that came in place of sketches are recorded when their subspace has its turn.
         """
-        while self.todo > 0 and not self._is_over() and (mine := next(order, None)) is not None:
-            beaten = self._beaten(mine.region.bound) or self._ruled_out(mine, plain=False)
-            self.todo -= not beaten
-            if mine.answer is not None:
-                self._look(mine, mine.answer)
+        while (
+            self.searches_left > 0
+            and not self._is_over()
+            and (candidate := next(order, None)) is not None
+        ):
+            beaten = self._cannot_improve(candidate.region.bound) or self._ruled_out(
+                candidate, plain=False
+            )
+            self.searches_left -= not beaten
+            if candidate.answer is not None:
+                self._record_search(candidate, candidate.answer)
             elif not beaten:
-                return mine
+                return candidate
         return None
 
-    def _look(self, mine: OpenSubspace, answer: SubspaceAnswer) -> None:
+    def _record_search(self, candidate: OpenSubspace, answer: SubspaceAnswer) -> None:
         """Record the search of a subspace with all placements."""
-        self.left.remove(mine)
-        region, tilings = mine.region, len(mine.subspace.sizes)
-        self.leasts[mine.key(plain=False)] = answer.least
+        self.left.remove(candidate)
+        region, tilings = candidate.region, len(candidate.subspace.sizes)
+        self.leasts[candidate.key(plain=False)] = answer.least
         if answer.refused is not None:
             self._refuse(answer.refused)
-            self.lost += tilings * region.of_tiling
+            self.lost += tilings * region.mappings_per_tiling
             return
         region.least = min(region.least, answer.least)
         region.tally += answer.tally
         self._run_promising(answer.offers)
-        self._tire(region)
-        self.legal = self.legal or mine
-        self.same_loops += tilings * (region.of_tiling - answer.combinations)
+        self._lose_patience(region)
+        self.legal = self.legal or candidate
+        self.same_loops += tilings * (region.mappings_per_tiling - answer.combinations)
 
-    def _tire(self, region: RegionState) -> None:
+    def _lose_patience(self, region: RegionState) -> None:
         """End the search after many subspaces without an improvement."""
-        self.idle += 1
+        self.fruitless += 1
         value = self.best.value if self.best is not None else inf
-        if value < self.reached * (1 - self.tolerance):
-            self.reached, self.idle = value, 0
-        near = self._near(region.bound)
-        if self.idle >= (self.effort.patience_near if near else self.effort.patience):
-            self.todo, self.tired = 0, True
+        if value < self.last_improvement * (1 - self.tolerance):
+            self.last_improvement, self.fruitless = value, 0
+        near = self._hardly_improves(region.bound)
+        if self.fruitless >= (self.effort.patience_near if near else self.effort.patience):
+            self.searches_left, self.gave_up = 0, True
 
     def _certificate(self) -> Certificate:
         assert self.best is not None, "what is certified"
@@ -504,7 +518,7 @@ class BranchAndBound:
     def _reasons(self, evaluated: int) -> dict[str, int]:
         """Return reasons why candidates were left out, with counts."""
         found = {"loops not legal": self.lost, "the same loops": self.same_loops}
-        for why, count in left_out(self.opened, self.left, self._beaten):
+        for why, count in left_out(self.opened, self.left, self._cannot_improve):
             found[why] = found.get(why, 0) + count
         if self.ended == INTERRUPTED:
             # After an interrupt the rest has no known reason.
@@ -523,26 +537,28 @@ class BranchAndBound:
     def _run_promising(self, offers: tuple[Offer, ...]) -> None:
         """Run offers that may improve the incumbent by more than the tolerance."""
         if self.relaxed:
-            self.waiting = sorted((*self.waiting, *offers), key=lambda f: f.promise)[: self._most]
+            self.waiting = sorted((*self.waiting, *offers), key=lambda f: f.promise)[
+                : self._max_runs
+            ]
             # An offer that looks much better is run at once: its value limits further searches.
-            if offers and self._much_better(offers[0]):
+            if offers and self._runs_at_once(offers[0]):
                 self._run(offers[0])
                 self.waiting = [one for one in self.waiting if one is not offers[0]]
             return
         for found in offers:
             # The estimate decides unless it exceeds the bound by more than the tolerance.
             sure = found.estimate <= found.value * (1 + self.tolerance)
-            if not self._beaten(found.estimate if sure else found.value):
+            if not self._cannot_improve(found.estimate if sure else found.value):
                 self._run(found)
 
     def _run_waiting(self) -> None:
         """Run the most promising mappings of a space whose values are estimates."""
         numbers = [self.pool.submit(found) for found in self.waiting if self._is_new(found)]
         for number in numbers:
-            self._ran(self.pool.answer(number, self._is_over))
+            self._record_run(self.pool.answer(number, self._is_over))
 
     @property
-    def _most(self) -> int:
+    def _max_runs(self) -> int:
         """Number of mappings that are run where values are estimates."""
         return max(3, policy.MAX_RUNS_TIMES_EINSUMS // len(self.space.program.einsums))
 
@@ -550,8 +566,8 @@ class BranchAndBound:
         """Run an offer on the engine."""
         best = self.best
         if self._is_new(found):
-            self._ran(self.pool.answer(self.pool.submit(found, first=True), self._is_over))
-            self.in_vain[found.region, found.estimate] += self.best is best
+            self._record_run(self.pool.answer(self.pool.submit(found, first=True), self._is_over))
+            self.vain_runs[found.region, found.estimate] += self.best is best
 
     def _is_new(self, found: Offer) -> bool:
         """Return whether an offer is new: a search with all placements finds sketched mappings
@@ -560,7 +576,7 @@ class BranchAndBound:
         self.tried.add(found.key)
         return len(self.tried) > before
 
-    def _ran(self, answer: Answer | None) -> None:
+    def _record_run(self, answer: Answer | None) -> None:
         if answer is None:
             return
         assert isinstance(answer, RunAnswer), "what is said of an offer"
@@ -575,7 +591,7 @@ class BranchAndBound:
         self.log.ran(run)
         if self.best is None or run.value < self.best.value:
             self.best, self.found = run, True
-            self._note()
+            self._log_progress()
 
     def _engine(self, offer: Offer) -> EngineRun:
         """Run an offer in this process. Raises ``MappingError``."""
@@ -585,7 +601,7 @@ class BranchAndBound:
             raise answer.refused
         return answer.run
 
-    def _note(self) -> None:
+    def _log_progress(self) -> None:
         value = self.best.value if self.best is not None else inf
         self.log.note(self.runs, value, self._least())
 
@@ -601,7 +617,7 @@ class BranchAndBound:
         floor = 0.0 if self.best is None else self.objective.floor(self.best.result)
         return max(min(bounds), floor)
 
-    def _nothing(self) -> MappingError:
+    def _explanation(self) -> MappingError:
         """Return why there is no mapping: constraints leave none, nothing fits, or nothing is
         legal."""
         why = why_none(self.space, self.failed, self.legal, self.refused)

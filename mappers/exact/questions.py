@@ -48,7 +48,7 @@ class OpenRegion:
         return replace(self.region, plain=True)
 
     @cached_property
-    def at_once(self) -> bool:
+    def skips_sketches(self) -> bool:
         """True if subspaces are searched with all placements at once, as a sketch would save
         little."""
         plain, every = (sum(map(len, r.placements.values())) for r in (self.plain, self.region))
@@ -150,26 +150,26 @@ class Answering:
         """Search the subspace, or run the offer, of a question."""
         if isinstance(question, Offer):
             return self.run(question)
-        return self._look(question)
+        return self._search(question)
 
-    def _look(self, asked: SubspaceQuestion) -> SubspaceAnswer:
-        opened = self.opened[asked.region]
-        subspace = opened.subspaces[asked.subspace]
-        region = opened.plain if asked.plain else opened.region
+    def _search(self, question: SubspaceQuestion) -> SubspaceAnswer:
+        opened = self.opened[question.region]
+        subspace = opened.subspaces[question.subspace]
+        region = opened.plain if question.plain else opened.region
         search = SubspaceSearch(
             space=region,
             objective=self.objective.code,
             slack=self.slack,
             cap=self.cap,
-            limit=asked.limit,
+            limit=question.limit,
         )
         try:
             tables = self.tables_of(region, subspace, relaxed=self.relaxed, memo=opened.memo)
-            found = [_offer(asked, f) for f in search.search(subspace, tables)]
+            found = [_offer(question, f) for f in search.search(subspace, tables)]
         except SubspaceRefusedError as why:
             return SubspaceAnswer(refused=why)
         return SubspaceAnswer(
-            offers=tuple(self._best(found, plain=asked.plain)),
+            offers=tuple(self._best(found, plain=question.plain)),
             least=search.least,
             tally=search.tally,
             combinations=tables.combinations,
@@ -197,10 +197,10 @@ class Answering:
             return RunAnswer(refused=error)
 
 
-def _offer(asked: SubspaceQuestion, found: Proposal) -> Offer:
+def _offer(question: SubspaceQuestion, found: Proposal) -> Offer:
     return Offer(
-        region=asked.region,
-        subspace=asked.subspace,
+        region=question.region,
+        subspace=question.subspace,
         value=found.value,
         estimate=found.estimate,
         tie=found.tie,
@@ -236,7 +236,7 @@ class RegionState:
         """Lower bound of all mappings of the region."""
         return self.opened.bound
 
-    def wants(self, few: float, first: float, most: float = inf) -> bool:
+    def wants_sketch(self, few: float, first: float, most: float = inf) -> bool:
         """Return whether the region should get a sketch.
 
         Parameters
@@ -252,7 +252,7 @@ class RegionState:
         return bool(self.left) and self.sketched < few and able
 
     @property
-    def of_tiling(self) -> int:
+    def mappings_per_tiling(self) -> int:
         """Number of mappings with the same tiling."""
         return self.region.bindings * self.region.residencies
 
@@ -301,7 +301,7 @@ class OpenSubspace:
         region = self.region.region
         return (region.fixed, region.cuts), self.subspace.skeleton, plain
 
-    def asked(self, limit: float, *, plain: bool) -> SubspaceQuestion:
+    def question(self, limit: float, *, plain: bool) -> SubspaceQuestion:
         """Return the question that asks for a search of the subspace."""
         return SubspaceQuestion(self.region.number, self.number, limit, plain)
 
@@ -324,9 +324,9 @@ def left_out(
     """
     for region in regions:
         yield from pruned(region.tally)
-    for mine in left:
-        count = len(mine.subspace.sizes) * mine.region.of_tiling
-        yield "no better" if beaten(mine.region.bound) else "not looked at", count
+    for candidate in left:
+        count = len(candidate.subspace.sizes) * candidate.region.mappings_per_tiling
+        yield "no better" if beaten(candidate.region.bound) else "not looked at", count
 
 
 def why_none(

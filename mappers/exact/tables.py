@@ -267,12 +267,12 @@ class StationaryOperandCosts:
         self._counted: dict[int, int | None] = {}
         """The operand whose loads count, by the identity of an Einsum."""
 
-    def anew(self, e: BoundEinsum) -> tuple[str, ...]:
+    def reloaded_at(self, e: BoundEinsum) -> tuple[str, ...]:
         """Return the shared loops at whose steps an Einsum loads its stationary operand again.
 
         It does where another Einsum occupies the same elements in between, in any placement.
         """
-        if e.array.overlap != "streams" or self._held(e) is None:
+        if e.array.overlap != "streams" or self._stationary(e) is None:
             return ()
         turns = any(
             name != e.name
@@ -284,13 +284,13 @@ class StationaryOperandCosts:
 
     def skew(self, e: BoundEinsum) -> Linear:
         """Return the cycles in which the array drains and fills between folds."""
-        held = self._held(e)
-        if held is None or not held.skew or e.array.overlap == "streams":
+        stationary = self._stationary(e)
+        if stationary is None or not stationary.skew or e.array.overlap == "streams":
             return Linear()
-        cycles = sum(n for _, n in held.skew)
+        cycles = sum(n for _, n in stationary.skew)
         if e.array.overlap:
             return Linear(cycles)
-        folds = [self._changes(e, number) for number in held.own]
+        folds = [self._changes(e, number) for number in stationary.own]
         # The operand with the fewest folds counts. Which one that is depends on the tiling.
         return folds[0] * cycles if all(other == folds[0] for other in folds) else Linear()
 
@@ -304,12 +304,12 @@ class StationaryOperandCosts:
         waits : bool
             True if the operand waits in registers of the array.
         """
-        held = self._held(e)
-        if held is None or waits or self._counted_of(e, held) != number:
+        stationary = self._stationary(e)
+        if stationary is None or waits or self._counted_of(e, stationary) != number:
             return Linear()
-        cycles = held.load_cycles
+        cycles = stationary.load_cycles
         if e.array.overlap == "streams" and self._comes_from_elsewhere(e, number):
-            cycles += held.load_cycles - 1
+            cycles += stationary.load_cycles - 1
         return self._changes(e, number) * cycles
 
     def _changes(self, e: BoundEinsum, number: int) -> Linear:
@@ -317,15 +317,15 @@ class StationaryOperandCosts:
 
     def _relevant(self, e: BoundEinsum, number: int) -> tuple[bool, ...]:
         """Return which loops change the operand that an element holds, or replaced it meanwhile."""
-        anew, moving = bool(self.anew(e)), e.access_maps[number].moving
+        reloaded_at, moving = bool(self.reloaded_at(e)), e.access_maps[number].moving
         return tuple(
-            loop.variable in moving or (anew and loop in e.shared) for loop in e.whole.loops
+            loop.variable in moving or (reloaded_at and loop in e.shared) for loop in e.whole.loops
         )
 
-    def _counted_of(self, e: BoundEinsum, held: StationaryOperand) -> int | None:
+    def _counted_of(self, e: BoundEinsum, stationary: StationaryOperand) -> int | None:
         """Return the operand whose loads count: the one with most loads in the first tiling."""
         if id(e) not in self._counted:
-            able = held.loaded if held.load_cycles else ()
+            able = stationary.loaded if stationary.load_cycles else ()
             self._counted[id(e)] = max(
                 able,
                 key=lambda number: EXACT.delivered(e, e.whole, self._relevant(e, number), one),
@@ -338,7 +338,7 @@ class StationaryOperandCosts:
         writers = self._variants.get(e.access_maps[number].access.tensor, ())
         return all(writer.array.name != e.array.name for writer in writers)
 
-    def _held(self, e: BoundEinsum) -> StationaryOperand | None:
+    def _stationary(self, e: BoundEinsum) -> StationaryOperand | None:
         if id(e) not in self._known:
             self._known[id(e)] = e, stationary_operand(e)
         return self._known[id(e)][1]
@@ -485,11 +485,11 @@ class _Tabulator:
         self.loading = {a.name: n for n, a in enumerate(behind, start=first)}
         """Load column of each array whose loads hide behind its work."""
         self.columns = 1 + len(self.column) + len(self.loading)
-        self.held = StationaryOperandCosts(self.base, self.variants, self.meter)
+        self.stationary = StationaryOperandCosts(self.base, self.variants, self.meter)
         self.rows: list[list[Linear]] = []
         self.entries: list[int] = []
         self.routes = AccessRoutes(space, self.base, memo)
-        self._goings: dict[int, int] = {}
+        self._loops_numbers: dict[int, int] = {}
 
     def _variants(self, subspace: Subspace) -> dict[str, tuple[BoundEinsum, ...]]:
         """Return every Einsum in each distinct placement; also bind the mapping they come from."""
@@ -506,9 +506,9 @@ class _Tabulator:
             for e in bound:
                 if self.space.constraints.broken_by_loops(e) is not None:
                     continue
-                going = tuple((x.member, x.level) for x in e.nonunit_loops)
-                if (e.name, e.array.name, going) not in seen:
-                    seen.add((e.name, e.array.name, going))
+                nonunit = tuple((x.member, x.level) for x in e.nonunit_loops)
+                if (e.name, e.array.name, nonunit) not in seen:
+                    seen.add((e.name, e.array.name, nonunit))
                     found[e.name].append(e)
                     self.placements[e.name].append(placements[e.name][number])
         for name, variants in found.items():
@@ -565,14 +565,19 @@ class _Tabulator:
 
     def _work(self, e: BoundEinsum) -> list[Linear]:
         """Return the costs of an Einsum's operations, and its cycles on its array."""
-        key = (e.name, self._going(e), *self.held.anew(e), *self.masked_shares.key(e))
+        key = (
+            e.name,
+            self._loops_number(e),
+            *self.stationary.reloaded_at(e),
+            *self.masked_shares.key(e),
+        )
         return self.memo.rows.get(key, partial(self._working, e))
 
     def _working(self, e: BoundEinsum) -> list[Linear]:
         costs = [Linear()] * self.columns
         costs[0] = self._points(e) * sum(operations_pj(self.machine, e.array, e.operations))
         busy = self.meter.iterations(e) * e.cycles_of_point
-        costs[self.column[e.array.name]] = busy + self.held.skew(e)
+        costs[self.column[e.array.name]] = busy + self.stationary.skew(e)
         return costs
 
     def _points(self, e: BoundEinsum) -> Linear:
@@ -619,16 +624,23 @@ class _Tabulator:
 
     def _touching_row(self, own: BoundEinsum, position: int, route: int) -> int:
         """Return the row of one access along a route."""
-        anew = self.held.anew(own)
-        key = (own.name, position, self._going(own), route, *anew, *self.masked_shares.key(own))
+        reloaded_at = self.stationary.reloaded_at(own)
+        key = (
+            own.name,
+            position,
+            self._loops_number(own),
+            route,
+            *reloaded_at,
+            *self.masked_shares.key(own),
+        )
         return self._row(self.memo.rows.get(key, partial(self._touching, own, position, route)))
 
-    def _going(self, e: BoundEinsum) -> int:
+    def _loops_number(self, e: BoundEinsum) -> int:
         """Return the number of an Einsum's array and loops, the same in all subspaces of the
         region."""
-        if id(e) not in self._goings:
-            self._goings[id(e)] = self.memo.loops_number(e)
-        return self._goings[id(e)]
+        if id(e) not in self._loops_numbers:
+            self._loops_numbers[id(e)] = self.memo.loops_number(e)
+        return self._loops_numbers[id(e)]
 
     def _writers(self, tensor: str) -> int:
         return len(self.variants.get(tensor, ("",)))
@@ -649,12 +661,12 @@ class _Tabulator:
                 costs[self.column[place]].add(reads + writes, price.cycles)
         array = e.array.name
         column = self.loading.get(array, self.column[array])
-        costs[column].add(self.held.loads(e, number, waits=waits), 1)
+        costs[column].add(self.stationary.loads(e, number, waits=waits), 1)
         return [Linear(c.constant, c.terms) for c in costs]
 
     def _in_registers(self, e: BoundEinsum, number: int, *, waits: bool) -> Uses[Linear]:
         """Return the billed uses of its array's registers by an access."""
-        key = (e.name, number, self._going(e), waits, *self.masked_shares.key(e))
+        key = (e.name, number, self._loops_number(e), waits, *self.masked_shares.key(e))
         found = self.memo.registers.find(key)
         if found is None:
             uses = register_uses(e, number, self.meter, waits=waits)
@@ -712,11 +724,11 @@ class _Tabulator:
         tensor = access_map.access.tensor
         outer, stream = e.outer(level), stream_of(self.base, e, tensor, level)
         one_copy = keeps_one_copy(self.base, tensor, level)
-        going = (
+        nonunit = (
             tuple(x.member for x in loops if e.trip_counts[x.member] > 1)
             for loops in (outer, stream)
         )
-        key = (e.name, position, level, one_copy, *going)
+        key = (e.name, position, level, one_copy, *nonunit)
         found = self.memo.tiles.find(key)
         if found is None:
             size = self.meter.first_tile(e, (*outer, *stream), access_map, one_copy=one_copy)

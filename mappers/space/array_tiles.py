@@ -96,10 +96,10 @@ def family_tiles(
     known = {rank: size for rank, size in given.items() if rank in ranks}
     widest = width or max((d.size for a in architecture.arrays for d in a.dimensions), default=1)
     tiles: list[Tile] = []
-    told = derived_shapes(program, known)
+    derived = derived_shapes(program, known)
     for rank in program.ranks:
-        size = told.get(rank.name, told.get(rank.like or "", 0))
-        if not size or any(m in told for m in rank.partition):
+        size = derived.get(rank.name, derived.get(rank.like or "", 0))
+        if not size or any(m in derived for m in rank.partition):
             continue
         for member in reversed(rank.partition[1:]):
             long = 2 * widest if rank.name == longer else widest

@@ -43,7 +43,7 @@ class SizeRange:
         return (self.least,) if self.most is None else (self.least, self.most)
 
 
-Lying = Mapping[tuple[str, str], int]
+CoordinatesAlong = Mapping[tuple[str, str], int]
 """Coordinates that lie along an array dimension, by dimension and rank."""
 
 PartOf = Callable[[str], tuple[str, int]]
@@ -64,9 +64,9 @@ class RunsOn:
         """Return the statement as a sentence; ``must`` is *must* or *must not*."""
         return f"{self.einsum} {must} run on {' or '.join(self.arrays)}"
 
-    def holds(self, array: str, lying: Lying) -> bool:
+    def holds(self, array: str, coordinates: CoordinatesAlong) -> bool:
         """Return whether an Einsum on this array fulfils the statement."""
-        del lying
+        del coordinates
         return array in self.arrays
 
 
@@ -85,10 +85,10 @@ class LiesAlong:
         what = self.rank if self.size is None else f"{self.size} of {self.rank}"
         return f"{what} {must} lie along {self.dimension} in {self.einsum}"
 
-    def holds(self, array: str, lying: Lying) -> bool:
+    def holds(self, array: str, coordinates: CoordinatesAlong) -> bool:
         """Return whether an Einsum with these ranks along dimensions fulfils the statement."""
         del array
-        found = lying.get((self.dimension, self.rank))
+        found = coordinates.get((self.dimension, self.rank))
         return found is not None and (self.size is None or found in self.size)
 
 
@@ -267,7 +267,7 @@ class Constraints:
                 found[s.rank] = (*found.get(s.rank, ()), c)
         return found
 
-    def sizes_asked(self, rank: str) -> tuple[int, ...]:
+    def named_tile_sizes(self, rank: str) -> tuple[int, ...]:
         """Return tile sizes of a rank that constraints name; a space has them where it can."""
         ends: dict[int, None] = {}
         for c in self.of_tiles.get(rank, ()):
@@ -278,7 +278,7 @@ class Constraints:
                 ends |= dict.fromkeys(s.size.ends)
         return tuple(n for n in ends if n > 0)
 
-    def sizes_laid(self, rank: str) -> tuple[int, ...]:
+    def named_spatial_sizes(self, rank: str) -> tuple[int, ...]:
         """Return sizes along dimensions that constraints name; ranks are cut at them as well."""
         laid = (c.statement for c in self.all if isinstance(c.statement, LiesAlong))
         sizes = (s.size for s in laid if s.rank == rank and s.size is not None)
@@ -305,7 +305,9 @@ class Constraints:
         mine = (c.statement for c in self.of_einsum(einsum))
         return any(isinstance(s, IsInnermost | IsAlone) for s in mine)
 
-    def broken_by_way(self, einsum: str, array: str, lying: Lying) -> MappingConstraint | None:
+    def broken_by_way(
+        self, einsum: str, array: str, coordinates: CoordinatesAlong
+    ) -> MappingConstraint | None:
         """Return the first constraint that an Einsum breaks on an array.
 
         Parameters
@@ -317,7 +319,7 @@ class Constraints:
         """
         for c in self.of_einsum(einsum):
             s = c.statement
-            if isinstance(s, RunsOn | LiesAlong) and s.holds(array, lying) is not c.must:
+            if isinstance(s, RunsOn | LiesAlong) and s.holds(array, coordinates) is not c.must:
                 return c
         return None
 
@@ -368,11 +370,11 @@ class Constraints:
             return lambda _: True
 
         def may(along: Iterable[tuple[str, tuple[str, ...]]]) -> bool:
-            lying: dict[tuple[str, str], int] = {}
+            coordinates: dict[tuple[str, str], int] = {}
             for dimension, members in along:
                 for rank, parts in map(part_of, members):
-                    lying[dimension, rank] = lying.get((dimension, rank), 1) * parts
-            return self.broken_by_way(einsum, array, lying) is None
+                    coordinates[dimension, rank] = coordinates.get((dimension, rank), 1) * parts
+            return self.broken_by_way(einsum, array, coordinates) is None
 
         return may
 
@@ -381,8 +383,8 @@ class Constraints:
         if not self.all:
             return None
         for e in bound.einsums:
-            lying = _lying(e)
-            wrong = self.broken_by_way(e.name, e.array.name, lying) or self.broken_by_loops(e)
+            coordinates = _coordinates_along(e)
+            wrong = self.broken_by_way(e.name, e.array.name, coordinates) or self.broken_by_loops(e)
             if wrong is not None:
                 return wrong
         for tensor, homes in bound.residency.places:
@@ -399,7 +401,7 @@ class Constraints:
         return self.broken_by_nest(shared)
 
 
-def _lying(e: BoundEinsum) -> dict[tuple[str, str], int]:
+def _coordinates_along(e: BoundEinsum) -> dict[tuple[str, str], int]:
     """Return the coordinates of the first tile along dimensions, by dimension and rank."""
     found: dict[tuple[str, str], int] = {}
     left = list(e.whole.first_tile)

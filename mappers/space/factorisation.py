@@ -112,7 +112,7 @@ class Factorisation:
 
     With 4 of them both memories have several iterations, with all 16 only the buffer has:
 
-    >>> p.going(np.array([[4], [16]])).tolist()
+    >>> p.nonunit(np.array([[4], [16]])).tolist()
     [[True, True], [False, True]]
     """
 
@@ -128,7 +128,7 @@ class Factorisation:
     element."""
     whole: bool = False
     """True if the innermost memory always holds the whole rank."""
-    asked: tuple[int, ...] = ()
+    named_sizes: tuple[int, ...] = ()
     """Additional tile sizes that constraints name, in tiles of the fine members."""
 
     @property
@@ -146,9 +146,9 @@ class Factorisation:
         """Return the sizes that the held members may have, inner ones first."""
         if self.whole and self.held:
             return ((self.coarse, *(1 for _ in self.held[1:])),)
-        return tuple(_nested_sizes(self.coarse, len(self.held), self.asked))
+        return tuple(_nested_sizes(self.coarse, len(self.held), self.named_sizes))
 
-    def going(self, sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def nonunit(self, sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which loops at memories have several iterations.
 
         Parameters
@@ -178,15 +178,15 @@ class Factorisation:
 
 
 def _nested_sizes(
-    count: int, levels: int, asked: tuple[int, ...] = ()
+    count: int, levels: int, named_sizes: tuple[int, ...] = ()
 ) -> Iterator[tuple[int, ...]]:
     """Yield sizes of nested tiles of ``count`` things, the innermost first."""
     if not levels:
         yield ()
         return
-    sizes = {*tile_sizes(count), *(n for n in asked if n <= count)}
+    sizes = {*tile_sizes(count), *(n for n in named_sizes if n <= count)}
     for size in sorted(sizes):
-        within = tuple(n // size for n in asked if n >= size)
+        within = tuple(n // size for n in named_sizes if n >= size)
         for outer in _nested_sizes(-(-count // size), levels - 1, within):
             yield (size, *outer)
 

@@ -210,7 +210,7 @@ class RegionGrid:
     def _cuts(self, place: tuple[int, ...]) -> tuple[tuple[str, Cut], ...]:
         return tuple((r, c[n]) for (r, c), n in zip(self.options.items(), place, strict=True))
 
-    def least_beside(self, regions: Collection[RegionKey]) -> float:
+    def least_bound_outside(self, regions: Collection[RegionKey]) -> float:
         """Return the least bound of all regions except some."""
         left = self.cycles.copy()
         for fixed, cuts in regions:

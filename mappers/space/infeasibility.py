@@ -50,8 +50,8 @@ def no_legal_mapping(space: Mapspace, why: Sequence[Problem]) -> NoLegalMappingE
         return NoLegalMappingError(why)
     text = "no mapping that obeys the constraints was found legal; the first is not, as"
     also = "what is to be obeyed:" if len(obeyed) > 1 else "what is to be obeyed is this:"
-    told = (Problem(c.text, c.span) for c in obeyed)
-    return NoLegalMappingError([Problem(text), *why, Problem(also), *told])
+    listed = (Problem(c.text, c.span) for c in obeyed)
+    return NoLegalMappingError([Problem(text), *why, Problem(also), *listed])
 
 
 def _hint(space: Mapspace, constraint: MappingConstraint) -> str | None:

@@ -245,7 +245,7 @@ class Mapspace:
                 order[number], turns[grid.fixed] = turns[grid.fixed], turns[grid.fixed] + 1
             found = [one for _, one in sorted(zip(order, found, strict=True), key=lambda p: p[0])]
         promised = ((grid, grid.region(place, slow=self.slow)) for _, grid, place in found)
-        able = ((g, p) for g, p in promised if self._is_able(p, within))
+        able = ((g, p) for g, p in promised if self._may_qualify(p, within))
         best = [*islice(able, most)]
         if each:
             best += self._of_each_size(best, promised, within)
@@ -270,31 +270,31 @@ class Mapspace:
                 return
             found = next((n for n, one in enumerate(missing) if one is grid), None)
             # Examining a region takes much longer than looking up its family.
-            if (found is None and grid.fixed in sizes) or not self._is_able(promised, within):
+            if (found is None and grid.fixed in sizes) or not self._may_qualify(promised, within):
                 continue
             if found is not None:
                 del missing[found]
             sizes.add(grid.fixed)
             yield grid, promised
 
-    def _is_able(self, promised: PromisedRegion, within: float) -> bool:
+    def _may_qualify(self, promised: PromisedRegion, within: float) -> bool:
         """Return whether a region may have a mapping that fulfils all constraints and is fast
         enough."""
         if within < inf and not (promised.cycles <= within and promised.bound <= within):
             return False
-        return self._is_left(promised.region)
+        return self._may_obey(promised.region)
 
-    def _is_left(self, region: Region) -> bool:
+    def _may_obey(self, region: Region) -> bool:
         """Return whether any mapping of a region may fulfil all constraints."""
         if not self.constraints:
             return True
         key = (region.fixed, region.cuts)
-        if key not in self._left:
+        if key not in self._obeying:
             able = all(region.sizes(cut) for cut in region.factorisations)
             able = able and all(region.places.values()) and self._may_share(region)
             able = able and all(region.placements.values())
-            self._left[key] = able and self._has_subspaces(region)
-        return self._left[key]
+            self._obeying[key] = able and self._has_subspaces(region)
+        return self._obeying[key]
 
     def _may_share(self, region: Region) -> bool:
         """Return whether Einsums may share loops of all ranks whose loops must be shared."""
@@ -320,7 +320,7 @@ class Mapspace:
         return {}
 
     @cached_property
-    def _left(self) -> dict[RegionKey, bool]:
+    def _obeying(self) -> dict[RegionKey, bool]:
         return {}
 
     def uncut(self) -> tuple[Region, ...]:
@@ -357,8 +357,8 @@ class Mapspace:
     def bound_beside(self, regions: Collection[PromisedRegion]) -> float:
         """Return a lower bound of cycles of all mappings outside of some regions."""
         known = {(r.region.fixed, r.region.cuts) for r in regions}
-        known |= {key for key, left in self._left.items() if not left}
-        return min((grid.least_beside(known) for grid in self._grids), default=inf)
+        known |= {key for key, left in self._obeying.items() if not left}
+        return min((grid.least_bound_outside(known) for grid in self._grids), default=inf)
 
     def _options(self, shapes: dict[str, int]) -> Iterator[tuple[int, Options]]:
         """Yield alternative cuts of each rank, parallel ranks first, with their oddity.
@@ -374,7 +374,9 @@ class Mapspace:
         for rank in ranks:
             usual[rank] = ((),)
             if rank not in unlaid and shapes[rank] > 1:
-                *cuts, none = cuts_of(shapes[rank], (*sides, *self.constraints.sizes_laid(rank)))
+                *cuts, none = cuts_of(
+                    shapes[rank], (*sides, *self.constraints.named_spatial_sizes(rank))
+                )
                 if rank in parallel or shapes[rank] > narrowest:
                     usual[rank] = (*cuts, none)
                 else:

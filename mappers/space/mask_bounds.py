@@ -103,21 +103,21 @@ def _least_shares(
         if e.name not in found:
             points = prod(shapes[v.upper()] for v in e.variables)
             found[e.name] = min(_points(nest) for nest in nests[e.name]) / points
-    ranks = {rank for e in masked for rank in _asked_alone(program, e)}
+    ranks = {rank for e in masked for rank in _ranks_in_mask(program, e)}
     return MaskShares({name: share for name, share in found.items() if share < 1}, frozenset(ranks))
 
 
-def _asked_alone(program: Program, e: Einsum) -> Iterator[str]:
+def _ranks_in_mask(program: Program, e: Einsum) -> Iterator[str]:
     """Yield ranks in an Einsum's mask, without parts whose outer parts are in the mask as well.
 
     Along a whole rank, the last tile is skipped as often as any other.
     """
-    asked = {v.upper() for v in variables_of(e.where)} if e.where is not None else set[str]()
-    for rank in asked:
+    in_mask = {v.upper() for v in variables_of(e.where)} if e.where is not None else set[str]()
+    for rank in in_mask:
         declared = program.rank_of.get(rank)
         family = declared.family if declared is not None else None
         members = program.rank_of[family].partition if family else (rank,)
-        if asked.isdisjoint(members[: members.index(rank)]):
+        if in_mask.isdisjoint(members[: members.index(rank)]):
             yield rank
 
 

@@ -210,7 +210,7 @@ class EinsumPlacements:
         """Yield the placements of an Einsum. In a subspace several of them may coincide."""
         found = [
             (work, array, layout)
-            for array, layouts in self._able[e.name]
+            for array, layouts in self._layouts_by_array[e.name]
             for work, layout in layouts[: self._alternatives(e)]
             if work <= policy.MAX_LAYOUT_SLOWDOWN * layouts[0][0]
         ]
@@ -227,7 +227,7 @@ class EinsumPlacements:
                 orders = self._orders(e, layout.along)[: 1 if one else None]
                 yield from (EinsumPlacement(array, layout.along, order) for order in orders)
         if self._may_be_alone(e):
-            for array, layouts in self._able[e.name]:
+            for array, layouts in self._layouts_by_array[e.name]:
                 if layouts[0][0] <= most:
                     for order in self._orders(e, layouts[0][1].along):
                         yield EinsumPlacement(array, layouts[0][1].along, order, alone=True)
@@ -236,7 +236,7 @@ class EinsumPlacements:
         """Return how many layouts of an Einsum on one array are examined."""
         if self.plain:
             return policy.MAX_LAYOUTS_OF_SMALL_WORK
-        least = min(layouts[0][0] for _, layouts in self._able[e.name])
+        least = min(layouts[0][0] for _, layouts in self._layouts_by_array[e.name])
         return (
             policy.MAX_LAYOUTS_PER_ARRAY
             if least > policy.SMALL_WORK_SHARE * self.least_cycles
@@ -256,11 +256,14 @@ class EinsumPlacements:
     def least_work(self) -> tuple[dict[str, float], ...]:
         """Least cycles of each Einsum, by the arrays that can do it."""
         return tuple(
-            {array: layouts[0][0] for array, layouts in able} for able in self._able.values()
+            {array: layouts[0][0] for array, layouts in able}
+            for able in self._layouts_by_array.values()
         )
 
     @cached_property
-    def _able(self) -> dict[str, tuple[tuple[str, tuple[tuple[float, Layout], ...]], ...]]:
+    def _layouts_by_array(
+        self,
+    ) -> dict[str, tuple[tuple[str, tuple[tuple[float, Layout], ...]], ...]]:
         """Arrays of each Einsum, with its layouts there and their cycles."""
         operations = self.program.memo(operations_of)
         found = {}

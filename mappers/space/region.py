@@ -93,7 +93,7 @@ class Region:
         """Factorisations of all ranks."""
         parallel, levels = self.program.parallel, len(self.architecture.memories)
         found = [
-            self._asked(
+            self._with_named_sizes(
                 factorise(r, self.shapes[r], cut, levels, self.shapes, parallel=r in parallel)
             )
             for r, cut in self.cuts
@@ -101,12 +101,12 @@ class Region:
         wanted = self.constraints.wanted | {*self.constraints.of_tiles}
         return closed(found, stepped_ranks(self.program) | wanted)
 
-    def _asked(self, cut: Factorisation) -> Factorisation:
+    def _with_named_sizes(self, cut: Factorisation) -> Factorisation:
         """Return a factorisation with the tile sizes that constraints name."""
         fine = prod(n for _, n in cut.fine)
-        sizes = self.constraints.sizes_asked(cut.rank)
-        asked = {n for size in sizes for n in (size // fine, -(-size // fine)) if n}
-        return replace(cut, asked=tuple(sorted(asked))) if asked else cut
+        sizes = self.constraints.named_tile_sizes(cut.rank)
+        named_sizes = {n for size in sizes for n in (size // fine, -(-size // fine)) if n}
+        return replace(cut, named_sizes=tuple(sorted(named_sizes))) if named_sizes else cut
 
     def sizes(self, cut: Factorisation) -> tuple[tuple[int, ...], ...]:
         """Return the sizes of a rank's held members that fulfil all constraints."""
@@ -214,11 +214,11 @@ class Region:
         """Yield all subspaces that share the loops of some ranks."""
         others = frozenset(m for m, rank in self.rank_of.items() if rank not in shared)
         # Subspaces with the fewest loops come first: among equals they have the least traffic.
-        for going, sizes in self._patterns:
-            own = going & others
-            if self._nested(going, own):
-                for order in product(*(permutations(x) for x in self._loops(shared, going))):
-                    if self._outer_first([m for loops in order for m in loops], going, own):
+        for nonunit, sizes in self._patterns:
+            own = nonunit & others
+            if self._nested(nonunit, own):
+                for order in product(*(permutations(x) for x in self._loops(shared, nonunit))):
+                    if self._outer_first([m for loops in order for m in loops], nonunit, own):
                         skeleton = Skeleton(shared=shared, order=order, own=own)
                         yield Subspace(skeleton=skeleton, sizes=sizes)
 
@@ -231,7 +231,7 @@ class Region:
         column = 0
         for cut, columns in self._columns():
             loops = slice(column, column + len(cut.levelled))
-            going_round[:, loops] = cut.going(self.tilings[:, columns])
+            going_round[:, loops] = cut.nonunit(self.tilings[:, columns])
             column += len(cut.levelled)
         patterns, which = _distinct(going_round)
         # A stable sort keeps the order of a pattern's tilings.
@@ -254,9 +254,9 @@ class Region:
         sizes = subspace.sizes[tiling]
         for cut, columns in self._columns():
             if cut.rank in subspace.skeleton.shared:
-                going = cut.going(sizes[None, columns])[0]
+                nonunit = cut.nonunit(sizes[None, columns])[0]
                 # Loops inside the innermost one of several iterations are part of its step.
-                steps *= cut.coarse if going[-1] else -(-cut.coarse // int(sizes[columns].prod()))
+                steps *= cut.coarse if nonunit[-1] else -(-cut.coarse // int(sizes[columns].prod()))
         return steps
 
     @cached_property
@@ -277,19 +277,19 @@ class Region:
         last = len(self.architecture.memories) - 1
         return not any(skeleton.order[1:]) and all(self._level[m] == last for m in skeleton.own)
 
-    def _nested(self, going: frozenset[str], own: frozenset[str]) -> bool:
+    def _nested(self, nonunit: frozenset[str], own: frozenset[str]) -> bool:
         """Return whether every own loop is at the deepest shared loop's memory or further in."""
         level = self._level
-        deepest = max((level[m] for m in going - own), default=0)
+        deepest = max((level[m] for m in nonunit - own), default=0)
         return all(level[m] >= deepest for m in own)
 
-    def _outer_first(self, shared: list[str], going: frozenset[str], own: frozenset[str]) -> bool:
+    def _outer_first(self, shared: list[str], nonunit: frozenset[str], own: frozenset[str]) -> bool:
         """Return whether all loops over an outer part of a rank are outside of those over an
         inner part."""
         level = self._level
         for outer, inner in self.parts:
-            around = [m for m in going if self.rank_of[m] == outer]
-            inside = [m for m in going if self.rank_of[m] == inner]
+            around = [m for m in nonunit if self.rank_of[m] == outer]
+            inside = [m for m in nonunit if self.rank_of[m] == inner]
             for m in around:
                 for x in inside:
                     if x in own:
@@ -312,11 +312,13 @@ class Region:
             yield cut, slice(start, start + len(cut.held))
             start += len(cut.held)
 
-    def _loops(self, shared: tuple[str, ...], going: frozenset[str]) -> list[list[str]]:
+    def _loops(self, shared: tuple[str, ...], nonunit: frozenset[str]) -> list[list[str]]:
         """Return the shared loops of several iterations, by memory."""
         depth = len(self.architecture.memories)
         cuts = [self.factorisation_of[rank] for rank in shared]
-        return [[cut.levelled[n] for cut in cuts if cut.levelled[n] in going] for n in range(depth)]
+        return [
+            [cut.levelled[n] for cut in cuts if cut.levelled[n] in nonunit] for n in range(depth)
+        ]
 
     @property
     def slower(self) -> float:
@@ -488,12 +490,12 @@ def _nest(region: Region, skeleton: Skeleton) -> list[list[str]]:
     Loops of one iteration are behind the loops that must be outside of them, else outermost.
     """
     nest = [list(loops) for loops in skeleton.order]
-    going = {m for loops in nest for m in loops}
+    nonunit = {m for loops in nest for m in loops}
     for rank in reversed(outer_parts_first(region.program, skeleton.shared)):
         before = [outer for outer, inner in region.parts if inner == rank]
-        around = [m for m in going if region.rank_of[m] in before]
+        around = [m for m in nonunit if region.rank_of[m] in before]
         for member in region.factorisation_of[rank].levelled:
-            if member not in going:
+            if member not in nonunit:
                 level, place = max((_find(nest, m) for m in around), default=(0, 0))
                 nest[level].insert(place, member)
             around.append(member)
@@ -505,7 +507,7 @@ def _einsum(region: Region, skeleton: Skeleton, name: str, way: EinsumPlacement)
     laid = {m for _, members in way.along for m in members}
     loops: list[list[str]] = [[] for _ in region.architecture.memories]
     shared = () if way.alone else skeleton.shared
-    going = {m for order in skeleton.order for m in order} if way.alone else set[str]()
+    nonunit = {m for order in skeleton.order for m in order} if way.alone else set[str]()
     deepest = max((n for n, order in enumerate(skeleton.order) if order), default=0)
     deepest = 0 if way.alone else deepest
     reached: dict[str, int] = {}
@@ -516,7 +518,7 @@ def _einsum(region: Region, skeleton: Skeleton, name: str, way: EinsumPlacement)
             # the deepest memory with one of these is the place.
             at = max([deepest, *(reached.get(outer, 0) for outer, x in region.parts if x == rank)])
             for level, member in enumerate(cut.levelled):
-                at = max(at, level) if member in skeleton.own or member in going else at
+                at = max(at, level) if member in skeleton.own or member in nonunit else at
                 loops[at].append(member)
             reached[rank] = at
         loops[-1] += [m for m, _ in reversed(cut.fine) if m not in laid]

@@ -45,25 +45,25 @@ class Choices(NamedTuple):
 
 
 @compiled_inside
-def state_of(c: Choices, decision: int, picked: Ints) -> int:
+def state_of(c: Choices, decision: int, placed: Ints) -> int:
     """Return the number of the frontier's state before a decision."""
     # States have mixed radix: with S in 2 placements and A in 3 the factors are 1 and 2, so that S
     # in placement 1 with A in placement 2 is 1 + 2 * 2 = 5 beyond the first state of the decision.
     state = c.first_state[decision]
     for row in range(c.first_frontier[decision], c.first_frontier[decision + 1]):
-        state += picked[c.frontier[row, 0]] * c.frontier[row, 1]
+        state += placed[c.frontier[row, 0]] * c.frontier[row, 1]
     return int(state)
 
 
 @compiled_inside
-def _unpack(c: Choices, decision: int, state: int, picked: Ints) -> None:
+def _unpack(c: Choices, decision: int, state: int, placed: Ints) -> None:
     """Set the placements of the frontier's Einsums; -1 for all others."""
-    for number in range(picked.shape[0]):
-        picked[number] = -1
+    for number in range(placed.shape[0]):
+        placed[number] = -1
     for row in range(c.first_frontier[decision], c.first_frontier[decision + 1]):
         number = c.frontier[row, 0]
         # Extract the digits: 5 // 2 % 3 = 2 for A, 5 // 1 % 2 = 1 for S.
-        picked[number] = state // c.frontier[row, 1] % c.alternatives[number]
+        placed[number] = state // c.frontier[row, 1] % c.alternatives[number]
 
 
 class Plan(NamedTuple):
@@ -79,9 +79,9 @@ class Plan(NamedTuple):
     Einsum."""
     step: Ints
     """(decisions,): distance between the states after consecutive choices."""
-    alike: Ints
+    group: Ints
     """(states,): group of a state before a decision about a tensor."""
-    first_alike: Ints
+    first_group: Ints
     """(decisions + 1,): first group of each decision."""
     accesses: Ints
     """(decisions,): number of accesses of the decision's tensor."""
@@ -111,34 +111,34 @@ def _touching(c: Choices, decision: int, factors: Ints) -> int:
 
 
 @compiled_inside
-def _states_planned(c: Choices, p: Plan, factors: Ints, picked: Ints) -> None:
+def _states_planned(c: Choices, p: Plan, factors: Ints, placed: Ints) -> None:
     """Fill the plan's arrays of states."""
-    alike = 0
+    group = 0
     for decision in range(c.decisions.shape[0]):
         kind, number = c.decisions[decision, 0], c.decisions[decision, 1]
-        p.first_alike[decision] = alike
+        p.first_group[decision] = group
         p.step[decision] = 0
         together = _touching(c, decision, factors) if kind == TENSOR else 0
         for state in range(c.first_state[decision], c.first_state[decision + 1]):
-            _unpack(c, decision, state - c.first_state[decision], picked)
+            _unpack(c, decision, state - c.first_state[decision], placed)
             if kind == EINSUM:
                 # Choice k moves the state by k times the Einsum's factor, or not at all if no open
                 # tensor depends on it: the difference of choices 1 and 0 is the step.
-                picked[number] = 1
-                p.step[decision] = state_of(c, decision + 1, picked)
-                picked[number] = 0
-                p.step[decision] -= state_of(c, decision + 1, picked)
-            p.after[state] = state_of(c, decision + 1, picked)
-            p.alike[state] = alike
+                placed[number] = 1
+                p.step[decision] = state_of(c, decision + 1, placed)
+                placed[number] = 0
+                p.step[decision] -= state_of(c, decision + 1, placed)
+            p.after[state] = state_of(c, decision + 1, placed)
+            p.group[state] = group
             if kind == TENSOR:
                 for row in range(c.first_frontier[decision], c.first_frontier[decision + 1]):
-                    p.alike[state] += factors[row] * picked[c.frontier[row, 0]]
-        alike += together
-    p.first_alike[c.decisions.shape[0]] = alike
+                    p.group[state] += factors[row] * placed[c.frontier[row, 0]]
+        group += together
+    p.first_group[c.decisions.shape[0]] = group
 
 
 @compiled_inside
-def _ranges_planned(c: Choices, decision: int, p: Plan, picked: Ints, begun: int, end: int) -> int:
+def _ranges_planned(c: Choices, decision: int, p: Plan, placed: Ints, begun: int, end: int) -> int:
     """Fill the ranges of the group of the current placements, from number ``begun`` on.
 
     Returns the end of ``rows``.
@@ -153,8 +153,8 @@ def _ranges_planned(c: Choices, decision: int, p: Plan, picked: Ints, begun: int
             own = c.accesses[access, 0]
             for k in range(c.alternatives[own]):
                 for w in range(writers):
-                    mine = picked[own] < 0 or picked[own] == k
-                    theirs = writer < 0 or picked[writer] < 0 or picked[writer] == w
+                    mine = placed[own] < 0 or placed[own] == k
+                    theirs = writer < 0 or placed[writer] < 0 or placed[writer] == w
                     # A write, and a read of the running value, have the placement of their own
                     # Einsum.
                     if mine and theirs and (writer != own or w == k):
@@ -173,7 +173,7 @@ def planned(c: Choices) -> Plan:
     """Return the plan of some choices."""
     decisions, states = c.decisions.shape[0], c.first_state[c.decisions.shape[0]]
     factors = np.zeros(c.frontier.shape[0], np.int64)
-    picked = np.empty(c.works.shape[0], np.int64)
+    placed = np.empty(c.works.shape[0], np.int64)
     accesses = np.zeros(decisions, np.int64)
     first_range = np.zeros(decisions, np.int64)
     ranges = rows = 0
@@ -197,19 +197,19 @@ def planned(c: Choices) -> Plan:
         np.zeros(ranges + 1, np.int64),
         np.empty(rows, np.int64),
     )
-    _states_planned(c, p, factors, picked)
-    done, end = np.zeros(p.first_alike[decisions], np.bool_), 0
+    _states_planned(c, p, factors, placed)
+    done, end = np.zeros(p.first_group[decisions], np.bool_), 0
     for decision in range(decisions):
         if c.decisions[decision, 0] == TENSOR:
             each = c.decisions[decision, 2] * accesses[decision]
             # States come in an order in which groups appear by ascending number.
             for state in range(c.first_state[decision], c.first_state[decision + 1]):
-                if not done[p.alike[state]]:
-                    done[p.alike[state]] = True
+                if not done[p.group[state]]:
+                    done[p.group[state]] = True
                     begun = first_range[decision]
-                    begun += (p.alike[state] - p.first_alike[decision]) * each
-                    _unpack(c, decision, state - c.first_state[decision], picked)
-                    end = _ranges_planned(c, decision, p, picked, begun, end)
+                    begun += (p.group[state] - p.first_group[decision]) * each
+                    _unpack(c, decision, state - c.first_state[decision], placed)
+                    end = _ranges_planned(c, decision, p, placed, begun, end)
     return p
 
 
@@ -220,13 +220,13 @@ def _least_places(
     begun: int,
     end: int,
     accesses: int,
-    rent: Floats,
+    penalty: Floats,
     scratch: tuple[Floats, Floats],
     found: Floats,
 ) -> None:
     """Find the least cost of a tensor in any places, (sums,), from ranges of (place, access).
 
-    Each place adds its ``rent``, (places, sums). Forgotten Einsums choose anew for each access,
+    Each place adds its ``penalty``, (places, sums). Forgotten Einsums choose anew for each access,
     which costs no more than one choice for all accesses.
     """
     ranges, rows = p
@@ -237,7 +237,7 @@ def _least_places(
     places = 0
     while begun < end:
         for g in range(sums):
-            value[g] = rent[places, g]
+            value[g] = penalty[places, g]
         for access in range(begun, begun + accesses):
             for g in range(sums):
                 least[g] = np.inf
@@ -254,7 +254,7 @@ def _least_places(
 
 @compiled_inside
 def least_to_go(
-    c: Choices, p: Plan, cost: Floats, rent: Floats, off: Floats, to_go: Floats
+    c: Choices, p: Plan, cost: Floats, penalty: Floats, offset: Floats, to_go: Floats
 ) -> None:
     """Find the least weighted costs to go from every state of every frontier.
 
@@ -262,18 +262,18 @@ def least_to_go(
     ----------
     cost : array, (rows, sums)
         Weighted costs.
-    rent : array, (tensors, places, sums)
+    penalty : array, (tensors, places, sums)
         Additional cost of a tensor's places: the Lagrange multipliers of memory capacities.
-    off : array, (sums,)
+    offset : array, (sums,)
         Constant at the end: capacities times their multipliers, negative.
     to_go : array, (states, sums)
         Filled: states before decision d are those from ``c.first_state[d]`` on.
     """
     end, sums = c.decisions.shape[0], cost.shape[1]
     scratch = np.empty(sums), np.empty(sums)
-    known = np.empty((p.first_alike[end], sums))
+    known = np.empty((p.first_group[end], sums))
     for g in range(sums):
-        to_go[c.first_state[end], g] = off[g]
+        to_go[c.first_state[end], g] = offset[g]
     # Backwards, so that the cost after each state is known.
     for decision in range(end - 1, -1, -1):
         number, alternatives = c.decisions[decision, 1], c.decisions[decision, 2]
@@ -288,13 +288,13 @@ def least_to_go(
                         to_go[state, g] = min(to_go[state, g], cost[row, g] + to_go[after, g])
             continue
         each = alternatives * p.accesses[decision]
-        for alike in range(p.first_alike[decision], p.first_alike[decision + 1]):
-            begun = p.first_range[decision] + (alike - p.first_alike[decision]) * each
-            flat, pays, accesses = (p.ranges, p.rows), rent[number], p.accesses[decision]
-            _least_places(cost, flat, begun, begun + each, accesses, pays, scratch, known[alike])
+        for group in range(p.first_group[decision], p.first_group[decision + 1]):
+            begun = p.first_range[decision] + (group - p.first_group[decision]) * each
+            flat, pays, accesses = (p.ranges, p.rows), penalty[number], p.accesses[decision]
+            _least_places(cost, flat, begun, begun + each, accesses, pays, scratch, known[group])
         for state in range(c.first_state[decision], c.first_state[decision + 1]):
             for g in range(sums):
-                to_go[state, g] = known[p.alike[state], g] + to_go[p.after[state], g]
+                to_go[state, g] = known[p.group[state], g] + to_go[p.after[state], g]
 
 
 _ROUNDED = 1e-9
@@ -348,33 +348,39 @@ def least_sizes(c: Choices, tile: Floats, found: Floats) -> None:
 
 @compiled_inside
 def multipliers_of(
-    c: Choices, sizes: Floats, weights: Floats, g: int, most: Floats, rent: Floats, off: Floats
+    c: Choices,
+    sizes: Floats,
+    weights: Floats,
+    g: int,
+    column_limits: Floats,
+    penalty: Floats,
+    offset: Floats,
 ) -> None:
     """Fill the Lagrangian terms of one weighted sum.
 
-    These are the rent of tensors in their places, (tensors, places, sums), and the constant
-    ``off``.
+    These are the penalty of tensors in their places, (tensors, places, sums), and the constant
+    ``offset``.
 
     Parameters
     ----------
     weights : array, (sums, columns + memories)
     g : int
         Number of the sum.
-    most : array, (columns + memories,)
+    column_limits : array, (columns + memories,)
         Limit of each column or memory; infinite without a limit.
     """
     columns = weights.shape[1] - sizes.shape[1]
-    off[g] = 0.0
+    offset[g] = 0.0
     for column in range(weights.shape[1]):
-        if most[column] < np.inf:
-            off[g] -= weights[g, column] * most[column]
-    for tensor in range(rent.shape[0]):
-        for places in range(rent.shape[1]):
-            rent[tensor, places, g] = 0.0
+        if column_limits[column] < np.inf:
+            offset[g] -= weights[g, column] * column_limits[column]
+    for tensor in range(penalty.shape[0]):
+        for places in range(penalty.shape[1]):
+            penalty[tensor, places, g] = 0.0
             for memory in range(sizes.shape[1]):
                 if c.kept[tensor, places, memory]:
                     share = sizes[tensor, memory]
-                    rent[tensor, places, g] += weights[g, columns + memory] * share
+                    penalty[tensor, places, g] += weights[g, columns + memory] * share
 
 
 @compiled_inside
@@ -413,12 +419,12 @@ def _taken(
 
     Parameters
     ----------
-    bound : weighted, rent, to_go
+    bound : weighted, penalty, to_go
         Arrays of one sum, as for ``least_to_go``.
     found : array, (columns + memories,)
         Filled.
     """
-    weighted, rent, to_go = bound
+    weighted, penalty, to_go = bound
     columns = cost.shape[1]
     for column in range(found.shape[0]):
         found[column] = 0.0
@@ -439,9 +445,9 @@ def _taken(
             continue
         accesses = p.accesses[decision]
         begun = p.first_range[decision]
-        begun += (p.alike[state] - p.first_alike[decision]) * alternatives * accesses
+        begun += (p.group[state] - p.first_group[decision]) * alternatives * accesses
         for places in range(alternatives if accesses else 0):
-            value = rent[number, places, 0]
+            value = penalty[number, places, 0]
             for access in range(accesses):
                 row = _least_row(p, weighted, begun + places * accesses + access)
                 value += weighted[row, 0] if row >= 0 else np.inf
@@ -460,7 +466,7 @@ def _taken(
 
 @compiled_inside
 def _step(
-    objective: int, taken: Floats, most: Floats, columns: int, scale: float, along: Floats
+    objective: int, taken: Floats, column_limits: Floats, columns: int, scale: float, along: Floats
 ) -> float:
     """Fill the subgradient ``along`` of the bound in the weights, and return its square.
 
@@ -473,10 +479,10 @@ def _step(
             mean += taken[column] / (columns - 1)
     for column in range(along.shape[0]):
         along[column] = 0.0
-        if most[column] < np.inf:
+        if column_limits[column] < np.inf:
             # The relative excess: a memory asked for twice its capacity has 1, a half empty one
             # -0.5.
-            along[column] = taken[column] / most[column] - 1.0
+            along[column] = taken[column] / column_limits[column] - 1.0
         elif objective != ENERGY and 0 < column < columns:
             along[column] = (taken[column] - mean) / scale
         square += along[column] ** 2
@@ -487,7 +493,7 @@ def _step(
 def _go(
     objective: int,
     weights: Floats,
-    most: Floats,
+    column_limits: Floats,
     columns: int,
     scale: float,
     along: Floats,
@@ -496,10 +502,10 @@ def _go(
     """Move weights along a subgradient, and project them to weights that bound."""
     total = 0.0
     for column in range(along.shape[0]):
-        # A memory's rent is in units of the objective, for the whole memory (``most`` is 1 there).
-        unit = scale / most[column] if most[column] < np.inf else 1.0
+        # A memory's penalty is in units of the objective, for the whole memory, whose limit is 1.
+        unit = scale / column_limits[column] if column_limits[column] < np.inf else 1.0
         weights[0, column] = max(0.0, weights[0, column] + far * along[column] * unit)
-        if most[column] == np.inf and 0 < column < columns:
+        if column_limits[column] == np.inf and 0 < column < columns:
             total += weights[0, column]
     if objective != ENERGY:
         for column in range(1, columns):
@@ -515,7 +521,7 @@ def raise_multipliers(
     p: Plan,
     objective: int,
     limits: tuple[float, int],
-    most: Floats,
+    column_limits: Floats,
     cost: Floats,
     sizes: Floats,
     weights: Floats,
@@ -528,7 +534,7 @@ def raise_multipliers(
         ``ENERGY``, or another if latency is bounded.
     limits : goal, times
         Bound that suffices, and most steps.
-    most : array, (columns + memories,)
+    column_limits : array, (columns + memories,)
         As for ``multipliers_of``; infinite for all columns of the objective.
     weights : array, (1, columns + memories)
         Initial weights; replaced by the best found.
@@ -541,14 +547,18 @@ def raise_multipliers(
     goal, times = limits
     columns = cost.shape[1]
     to_go = np.empty((c.first_state[c.decisions.shape[0]] + 1, 1))
-    rent = np.empty((sizes.shape[0], c.kept.shape[1], 1))
-    off, taken, along = np.empty(1), np.empty(most.shape[0]), np.empty(most.shape[0])
+    penalty = np.empty((sizes.shape[0], c.kept.shape[1], 1))
+    offset, taken, along = (
+        np.empty(1),
+        np.empty(column_limits.shape[0]),
+        np.empty(column_limits.shape[0]),
+    )
     kept = weights.copy()
     best, aim, shorter = -np.inf, goal, 1.0
     for _ in range(times):
         weighted = weighted_cost(cost, weights)
-        multipliers_of(c, sizes, weights, 0, most, rent, off)
-        least_to_go(c, p, weighted, rent, off, to_go)
+        multipliers_of(c, sizes, weights, 0, column_limits, penalty, offset)
+        least_to_go(c, p, weighted, penalty, offset, to_go)
         bound = to_go[c.first_state[0], 0]
         if bound > best:
             best = bound
@@ -559,12 +569,14 @@ def raise_multipliers(
             shorter *= _SHORTER
         if best >= goal or best <= 0.0 or best == np.inf:
             break
-        _taken(c, p, cost, sizes, (weighted, rent, to_go), taken)
-        square = _step(objective, taken, most, columns, aim, along)
+        _taken(c, p, cost, sizes, (weighted, penalty, to_go), taken)
+        square = _step(objective, taken, column_limits, columns, aim, along)
         if square == 0.0:
             break
         # Polyak's rule: the step that would reach ``towards`` if the bound rose at this rate.
         towards = best + shorter * (_BEYOND * aim - best)
-        _go(objective, weights, most, columns, aim, along, (towards - bound) / aim / square)
+        _go(
+            objective, weights, column_limits, columns, aim, along, (towards - bound) / aim / square
+        )
     weights[:] = kept
     return best * (1 - _ROUNDED)

@@ -27,12 +27,12 @@ from .bounds import (
 
 
 @compiled_inside
-def size_of(c: Choices, tile: Floats, tensor: int, memory: int, picked: Ints) -> float:
+def size_of(c: Choices, tile: Floats, tensor: int, memory: int, placed: Ints) -> float:
     """Return the bytes of a tensor's largest tile at a memory, for given placements."""
     largest = 0.0
     for row in range(c.first_tile[tensor], c.first_tile[tensor + 1]):
         place, einsum, way = c.tiles[row]
-        if place == memory and (way < 0 or picked[einsum] == way):
+        if place == memory and (way < 0 or placed[einsum] == way):
             largest = max(largest, tile[row])
     return float(largest)
 
@@ -76,7 +76,7 @@ def fits(
     tensor: int,
     places: int,
     tile: Floats,
-    picked: Ints,
+    placed: Ints,
     used: Floats,
     room: Floats,
 ) -> bool:
@@ -88,7 +88,7 @@ def fits(
         Numbers of the tensor and of its places.
     tile : array, (tiles,)
         Bytes of the tiles.
-    picked : array, (einsums,)
+    placed : array, (einsums,)
         Placement of every Einsum.
     used : array, (memories,)
         Bytes used so far; changed.
@@ -97,23 +97,23 @@ def fits(
     """
     for memory in range(used.shape[0]):
         if c.kept[tensor, places, memory]:
-            used[memory] += size_of(c, tile, tensor, memory, picked)
+            used[memory] += size_of(c, tile, tensor, memory, placed)
     return holds(capacities, used, room)
 
 
 @compiled_inside
 def _options_of_tensor(
-    c: Choices, cost: Floats, decision: int, picked: Ints, options: Floats, usable: Ints
+    c: Choices, cost: Floats, decision: int, placed: Ints, options: Floats, usable: Ints
 ) -> int:
     """Add a tensor's costs in each of its places; return in how many places it would be lost."""
     tensor, alternatives = c.decisions[decision, 1], c.decisions[decision, 2]
     accesses, rows, columns = c.accesses, c.rows, cost.shape[1]
     writer = c.writers[tensor]
-    written = picked[writer] if writer >= 0 else 0
+    written = placed[writer] if writer >= 0 else 0
     writers = c.alternatives[writer] if writer >= 0 else 1
     lost = 0
     for access in range(c.first[tensor], c.first[tensor + 1]):
-        own = picked[accesses[access, 0]]
+        own = placed[accesses[access, 0]]
         entry = accesses[access, 1] + (own * writers + written) * alternatives
         for places in range(alternatives):
             row = rows[entry + places]
@@ -142,7 +142,7 @@ def _is_better(
 
 @compiled_inside
 def options_of(
-    c: Choices, cost: Floats, decision: int, picked: Ints, options: Floats, usable: Ints
+    c: Choices, cost: Floats, decision: int, placed: Ints, options: Floats, usable: Ints
 ) -> int:
     """Fill the costs of a decision's alternatives, and return how many are illegal.
 
@@ -156,7 +156,7 @@ def options_of(
         Costs of one tiling.
     decision : int
         Number of the decision.
-    picked : array, (einsums,)
+    placed : array, (einsums,)
         Placement of every Einsum that has one by now.
     options : array, (alternatives, columns or more)
         Filled.
@@ -175,7 +175,7 @@ def options_of(
             for column in range(columns):
                 options[choice, column] = cost[row, column]
         return 0
-    lost = _options_of_tensor(c, cost, decision, picked, options, usable)
+    lost = _options_of_tensor(c, cost, decision, placed, options, usable)
     for choice in range(alternatives):
         for other in range(alternatives):
             able = usable[choice] == 1 and usable[other] == 1 and choice != other
@@ -236,10 +236,10 @@ def _value(
     """
     energy = costs[0] + more[0] + to_go[state, 0]
     if objective != LATENCY:
-        rented = to_go[state, 1]
+        penalised = to_go[state, 1]
         for column in range(costs.shape[0]):
-            rented += weights[1, column] * (costs[column] + more[column])
-        energy = max(energy, rented)
+            penalised += weights[1, column] * (costs[column] + more[column])
+        energy = max(energy, penalised)
     if objective == ENERGY:
         return float(energy)
     # Energy and latency each have a bound; neither is negative, so that the product of the bounds
@@ -263,15 +263,18 @@ def _bounds(
     cost: Floats,
     sizes: Floats,
     weights: Floats,
-    rented: int,
-    most: Floats,
+    penalised: int,
+    column_limits: Floats,
     to_go: Floats,
 ) -> None:
-    """Fill the least weighted costs to go for every row of weights; row ``rented`` has limits."""
+    """Fill the least weighted costs to go for every row of weights.
+
+    Limits apply to the row ``penalised``.
+    """
     sums = weights.shape[0]
-    rent, off = np.zeros((sizes.shape[0], c.kept.shape[1], sums)), np.zeros(sums)
-    multipliers_of(c, sizes, weights, rented, most, rent, off)
-    least_to_go(c, plan, weighted_cost(cost, weights), rent, off, to_go)
+    penalty, offset = np.zeros((sizes.shape[0], c.kept.shape[1], sums)), np.zeros(sums)
+    multipliers_of(c, sizes, weights, penalised, column_limits, penalty, offset)
+    least_to_go(c, plan, weighted_cost(cost, weights), penalty, offset, to_go)
 
 
 @compiled_inside
@@ -342,7 +345,7 @@ class _Scratch(NamedTuple):
     usable: Ints
     able: Ints
     at: Ints
-    picked: Ints
+    placed: Ints
     state: Ints
     """State of the frontier before each decision, and at the end."""
     below: Floats
@@ -382,7 +385,7 @@ def _shares(c: Choices, depth: int, capacities: Floats, tile: Floats, x: _Scratc
     tensor = c.decisions[depth, 1]
     columns = x.nothing.shape[0] - capacities.shape[0]
     for memory in range(capacities.shape[0]):
-        share = share_of(size_of(c, tile, tensor, memory, x.picked), capacities[memory])
+        share = share_of(size_of(c, tile, tensor, memory, x.placed), capacities[memory])
         for places in range(c.decisions[depth, 2]):
             if c.kept[tensor, places, memory]:
                 x.options[depth, places, columns + memory] = share
@@ -438,7 +441,7 @@ def _descend(
         looked += 1
         number, alternatives = c.decisions[depth, 1], c.decisions[depth, 2]
         if entered:
-            lost = options_of(c, cost, depth, x.picked, x.options[depth], x.usable)
+            lost = options_of(c, cost, depth, x.placed, x.options[depth], x.usable)
             if c.decisions[depth, 0] == TENSOR:
                 _shares(c, depth, capacities, tile, x)
             count = _promising(
@@ -472,9 +475,9 @@ def _descend(
         for memory in range(memories):
             x.used[depth + 1, memory] = x.used[depth, memory]
         if c.decisions[depth, 0] == EINSUM:
-            x.picked[number] = choice
+            x.placed[number] = choice
         elif not fits(
-            c, capacities, number, choice, tile, x.picked, x.used[depth + 1], room[depth + 1]
+            c, capacities, number, choice, tile, x.placed, x.used[depth + 1], room[depth + 1]
         ):
             tally[CAPACITY] += x.below[depth + 1]
             continue
@@ -543,23 +546,23 @@ def search(
     none = np.full(c.works.shape[0], -1, np.int64)
     x = _scratch(c, columns + memories)
     plan = planned(c)
-    most = np.full(columns + memories, np.inf)
+    column_limits = np.full(columns + memories, np.inf)
     # Shares of a memory add up to at most one; the other objective is at most its cap.
-    most[columns:] = 1.0
+    column_limits[columns:] = 1.0
     if objective == ENERGY:
-        most[1:columns] = cap
+        column_limits[1:columns] = cap
     elif objective == LATENCY:
-        most[0] = cap
+        column_limits[0] = cap
     weights = weights.copy()
-    rented = 1 if objective == ENERGY else weights.shape[0] - 1
+    penalised = 1 if objective == ENERGY else weights.shape[0] - 1
     # Each factor of a product has its own bound, which steps do not raise.
     enough = np.inf if objective == EDP else limit * (1 - slack)
     goal = enough, min(steps, nodes // _NODES_OF_STEP)
     for tiling in range(cost.shape[0]):
         least_sizes(c, tile[tiling], sizes)
-        costs, row = cost[tiling], weights[rented : rented + 1]
+        costs, row = cost[tiling], weights[penalised : penalised + 1]
         if goal[1] > 0:
-            least = raise_multipliers(c, plan, objective, goal, most, costs, sizes, row)
+            least = raise_multipliers(c, plan, objective, goal, column_limits, costs, sizes, row)
             if least >= enough:
                 s.values[tiling, VALUE] = s.values[tiling, TIE] = np.inf
                 s.values[tiling, LEAST] = least
@@ -567,7 +570,7 @@ def search(
                 s.tally[BOUND] += x.below[0]
                 continue
         always(c, tile[tiling], none, room)
-        _bounds(c, plan, costs, sizes, weights, rented, most, to_go)
+        _bounds(c, plan, costs, sizes, weights, penalised, column_limits, to_go)
         here = (costs, tile[tiling], room, to_go)
         found = (s.values[tiling], s.chosen[tiling], s.tally)
         limits = (limit, slack, nodes, cap, settle)
@@ -595,9 +598,9 @@ def search_sized(
     end = c.decisions.shape[0]
     memories = c.capacities.shape[0]
     # Multipliers would differ for every size.
-    weights, most = np.zeros((2, 1 + memories)), np.full(1 + memories, np.inf)
+    weights, column_limits = np.zeros((2, 1 + memories)), np.full(1 + memories, np.inf)
     weights[:, 0] = 1.0
-    unrented = np.zeros((c.first.shape[0] - 1, memories))
+    no_penalty = np.zeros((c.first.shape[0] - 1, memories))
     to_go = np.empty((c.first_state[end] + 1, 2))
     room = np.zeros((end + 1, memories))
     none = np.full(c.works.shape[0], -1, np.int64)
@@ -606,7 +609,7 @@ def search_sized(
     result, chosen = np.empty(3), np.empty(end, np.int64)
     for tiling in range(cost.shape[0]):
         always(c, tile[tiling], none, room)
-        _bounds(c, plan, cost[tiling], unrented, weights, 1, most, to_go)
+        _bounds(c, plan, cost[tiling], no_penalty, weights, 1, column_limits, to_go)
         here = (cost[tiling], tile[tiling], room, to_go)
         limit = np.inf
         for size in range(sizes.shape[0]):

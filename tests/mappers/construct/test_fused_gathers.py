@@ -12,7 +12,7 @@ from mapped_checks import computes_the_same
 from archsim import simulate
 from einsum_cascade import Cascade
 from mappers.construct.fused import fused
-from mappers.construct.fused_loops import among_picks, beside_picks
+from mappers.construct.fused_loops import gathering_einsums, independent_einsums
 from workloads import load
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def queries_around(mapping: Mapping) -> list[str]:
 def test_what_picks_and_what_is_made_of_it_alone_is_together() -> None:
     """Not the queries' way to the latent, nor back: these need weights, at every block again."""
     program = Cascade.load("deepseek-sparse-attention").program
-    assert among_picks(program) == {"XC", "XR", "X", "GM", "SN", "SD", "NC", "OC"}
-    assert not among_picks(Cascade.load("attention-1pass").program)
+    assert gathering_einsums(program) == {"XC", "XR", "X", "GM", "SN", "SD", "NC", "OC"}
+    assert not gathering_einsums(Cascade.load("attention-1pass").program)
 
 
 def test_queries_that_pick_go_round_in_blocks_and_compute_the_same() -> None:
@@ -61,8 +61,8 @@ def test_what_is_picked_again_comes_in_once_a_block() -> None:
 
 def test_a_window_beside_the_picks_goes_round_in_finer_blocks() -> None:
     program = Cascade.load("native-sparse-attention").program
-    among = among_picks(program)
-    assert beside_picks(program, among) == {"VC", "OC", "XW", "MW", "NW", "DW", "VW", "OW"}
+    among = gathering_einsums(program)
+    assert independent_einsums(program, among) == {"VC", "OC", "XW", "MW", "NW", "DW", "VW", "OW"}
     work = load("nsa", seq_len=2048, G=1)
     found = simulate(work, "fusemax", "fused")
     assert 1 <= found.over_floor < 2.6

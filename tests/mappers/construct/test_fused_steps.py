@@ -49,7 +49,7 @@ def test_what_is_made_in_blocks_of_the_widest_array_computes_the_same(
 
     monkeypatch.setattr(make._Fusion, "of_width", in_long_blocks)
     monkeypatch.setattr(make, "cuts_of", lambda _: iter(()))
-    monkeypatch.setattr(make._Fusion, "picking", lambda _: iter(()))
+    monkeypatch.setattr(make._Fusion, "gathering", lambda _: iter(()))
     monkeypatch.setattr(make._Fusion, "carrying", lambda _: iter(()))
     ranks = {r.name: 3 for r in cascade.program.ranks if not r.family} | {"P": 19}
     report = validate_cascade(

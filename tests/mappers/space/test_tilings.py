@@ -27,13 +27,13 @@ def test_tilings_are_a_product_and_each_is_in_the_subspaces_of_its_loops(seed: i
         assert [tuple(row) for row in region.tilings.tolist()] == expected
         found: dict[frozenset[str], list[tuple[int, ...]]] = {}
         for row in expected:
-            found.setdefault(frozenset(going(region, row)), []).append(row)
+            found.setdefault(frozenset(nonunit(region, row)), []).append(row)
         # Subspaces that share nothing have all loops of their own, in any pattern that there is.
         kept = {s.skeleton.own: [tuple(r) for r in s.sizes.tolist()] for s in region.subspaces(())}
         assert all(found[own] == rows for own, rows in kept.items())
 
 
-def going(region: Region, row: tuple[int, ...]) -> list[str]:
+def nonunit(region: Region, row: tuple[int, ...]) -> list[str]:
     """Loops that go round more than once under one combination of sizes."""
     held = {member: size for (_, member), size in zip(region.tiles, row, strict=True)}
     loops = []
