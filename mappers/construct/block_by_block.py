@@ -19,7 +19,6 @@ from . import policy
 from .context import MappingContext
 from .einsum_by_einsum import (
     cut_tiles,
-    laid_coordinates,
     mapped_einsum,
     smaller_capacity,
     tile_bytes,
@@ -103,7 +102,7 @@ class _Blocks:
         key = (e.name, tuple([tuple([tile[r] for r in ranks]) for tile in self.tiles]))
         found = self.known.get(key)
         if found is None:
-            inside = {r: laid_coordinates(context, r, layout.names) for r in ranks}
+            inside = context.laid_tile(e, layout.names)
             found = moved_bytes(context, e, layout.array.name, self.levels(e), inside)
             self.known[key] = found
         return found
@@ -111,7 +110,7 @@ class _Blocks:
     def levels(self, e: Einsum) -> list[LevelLoops]:
         """Return an Einsum's loops by memory: ranks of the result outside, reduced ranks inside."""
         context, laid = self.context, self.layouts[e.name].names
-        results = {*context.program.parallel, *(v.upper() for v in e.target.variables)}
+        results = context.ranks_of(e.target)
         ranks = sorted(context.ranks(e), key=lambda r: r not in results)
         ordered = outer_parts_first(context.program, ranks)
         found: list[LevelLoops] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -253,6 +253,13 @@ class MappingContext(Memoized):
     def ranks(self, e: Einsum) -> tuple[str, ...]:
         """Return the ranks of an Einsum, those of its result first."""
         return self.program.memo(_ranks_along, e.variables)
+
+    def laid_tile(self, e: Einsum, laid: Collection[str]) -> dict[str, int]:
+        """Return the coordinates of each of an Einsum's ranks that laid out parts cover."""
+        return {
+            r: min(self.shapes[r], prod(p.count for p in self.parts(r) if p.name in laid))
+            for r in self.ranks(e)
+        }
 
     def ranks_of(self, access: Access) -> frozenset[str]:
         """Return the ranks along which an accessed tensor varies."""

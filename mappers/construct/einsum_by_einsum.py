@@ -204,7 +204,7 @@ def _operand_bits(
 ) -> dict[str, Fraction | int]:
     """Return the bits of each tensor that an Einsum's array takes at a time through a memory."""
     e, array = context.program.einsum_of[name], layout.array.name
-    inside = {r: laid_coordinates(context, r, layout.names) for r in context.ranks(e)}
+    inside = context.laid_tile(e, layout.names)
     feeding = context.memories(array)
     taken: dict[str, Fraction | int] = {}
     for a in context.accesses(e):
@@ -284,9 +284,9 @@ def nest_of(
     laid = layout.names
     shared = context.shared(e.name)
     together = [p for r in shared for p in context.parts(r)]
-    results = {*context.program.parallel, *(v.upper() for v in e.target.variables)}
+    results = context.ranks_of(e.target)
     own = sorted((r for r in context.ranks(e) if r not in shared), key=lambda r: r not in results)
-    inside = {r: laid_coordinates(context, r, laid) for r in context.ranks(e)}
+    inside = context.laid_tile(e, laid)
     outermost, held = _inner_memories(context, e, layout.array.name)
     passed = passed_by(context, e, layout.array.name, 1 + len(held))
 
@@ -451,9 +451,3 @@ def tile_bytes(context: MappingContext, e: Einsum, inside: dict[str, int]) -> Fr
         prod(inside[r] for r in context.ranks_of(a)) * context.words.of(a.tensor)
         for a in context.accesses(e)
     )
-
-
-def laid_coordinates(context: MappingContext, rank: str, laid: set[str]) -> int:
-    """Return the coordinates of a rank that are laid out."""
-    count = prod(p.count for p in context.parts(rank) if p.name in laid)
-    return min(context.shapes[rank], count)

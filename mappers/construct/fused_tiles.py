@@ -15,7 +15,7 @@ from archsim.spec.mapping import EinsumMapping, Tile
 from einsum_cascade.errors import SpecError
 from einsum_cascade.ir import Access, Affine, Einsum, Gather, Program
 
-from ..space.array_tiles import arrays_of, family_tiles
+from ..space.array_tiles import arrays_of, family_tiles, sides_of
 from . import policy
 from .context import LoopPart, MappingContext, gathered_in
 from .einsum_by_einsum import Slow, mapped_einsum, nest_of
@@ -234,14 +234,12 @@ def _layouts(context: InnerContext, e: Einsum, on: ProcessingArray | None) -> li
 
 
 def cuts_of(context: MappingContext) -> Iterator[MappingContext]:
-    """Yield contexts with each rank cut by itself, where steps or odd array sides leave arrays
-    idle."""
+    """Yield contexts with each rank cut by itself, where steps or odd sides leave arrays idle."""
     filling = _cut_for_steps(context)
     if filling is not None:
         yield filling
         return
-    einsums, arrays = context.program.einsums, context.architecture.arrays
-    if {d.size for a in arrays for d in a.dimensions} <= {1, *context.strides}:
+    if {*sides_of(context.architecture)} <= {*context.strides}:
         return
     if any(
         context.shapes[m] > context.shapes[r.name]
@@ -253,20 +251,27 @@ def cuts_of(context: MappingContext) -> Iterator[MappingContext]:
     one = replace(context, shapes=context.shapes | dict.fromkeys(context.program.parallel, 1))
     seen: list[dict[str, tuple[int, ...]]] = []
     for inside in (context, one):
-        took = {e.name: soonest(inside, e)[0].cycles for e in einsums}
-        if sum(least_cycles(inside, e) for e in einsums) < policy.MAX_BUSY_SHARE_OF_ODD_SIDES * sum(
-            took.values()
-        ):
+        took = _fastest_cycles(inside)
+        if _full_cycles(inside) < policy.MAX_BUSY_SHARE_OF_ODD_SIDES * sum(took.values()):
             cuts = fitted(inside, took).cuts
             if cuts not in seen:
                 yield replace(context, cuts=cuts, fitted=True)
             seen.append(cuts)
 
 
-def leaves_idle(sites: list[MappingContext], promised: list[Fraction]) -> bool:
+def _fastest_cycles(context: MappingContext) -> dict[str, Fraction]:
+    """Return the cycles of each Einsum in its fastest layout."""
+    return {e.name: soonest(context, e)[0].cycles for e in context.program.einsums}
+
+
+def _full_cycles(context: MappingContext) -> Fraction:
+    """Return the cycles of all Einsums with as many busy elements as their ranks allow."""
+    return sum((least_cycles(context, e) for e in context.program.einsums), Fraction(0))
+
+
+def leaves_idle(contexts: list[MappingContext], promised: list[Fraction]) -> bool:
     """Return whether all estimates exceed the fastest context's cycles with full arrays by far."""
-    full = (sum(least_cycles(s, e) for e in s.program.einsums) for s in sites)
-    least = min(full, default=0)
+    least = min(map(_full_cycles, contexts), default=0)
     return all(cycles > policy.MAX_IDLE_RATIO * least for cycles in promised)
 
 
@@ -305,9 +310,8 @@ def _cut_for_steps(context: MappingContext) -> MappingContext | None:
     if not running:
         return None
     inside = InnerContext.of(context, frozenset(p.name for r in running for p in context.parts(r)))
-    took = {e.name: soonest(inside, e)[0].cycles for e in context.program.einsums}
-    least = sum(least_cycles(inside, e) for e in context.program.einsums)
-    if least * policy.MAX_IDLE_RATIO > sum(took.values()):
+    took = _fastest_cycles(inside)
+    if _full_cycles(inside) * policy.MAX_IDLE_RATIO > sum(took.values()):
         return None
     return replace(context, cuts=fitted(inside, took).cuts, fitted=True)
 
@@ -372,7 +376,7 @@ def _cut_for_blocks(context: MappingContext, rank: str, other: str, size: int) -
     around = [p.name for r in (rank, other) for p in begun.parts(r)[:-1]]
     around += [p.name for r in steps_of(context) if r != other for p in begun.parts(r)]
     inside = InnerContext.of(begun, frozenset(around))
-    took = {e.name: soonest(inside, e)[0].cycles for e in context.program.einsums}
+    took = _fastest_cycles(inside)
     cuts = dict(fitted(inside, took).cuts)
     for name in (rank, other):
         finer = (n for n in cuts.get(name, ()) if n < size and size % n == 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from collections.abc import Mapping as Sizes
 from dataclasses import replace
 from fractions import Fraction
@@ -127,13 +127,10 @@ def price(bound: Bound) -> tuple[Fraction, Fraction]:
         Estimates to rank mappings of one cascade; the engine decides.
     """
     machine, shares = bound.architecture, _shares(bound)
-    busy: dict[str, Fraction] = {}
     times = {e.name: busy_cycles(bound, e) * shares[e.name] for e in bound.einsums}
-    for e in bound.einsums:
-        busy[e.array.name] = busy.get(e.array.name, Fraction(0)) + times[e.name]
     words = _words(bound, shares)
     per_word = machine.word_bytes * machine.clock_hz
-    found = [*busy.values(), *_turns(bound, times, shares)]
+    found = [*_by_array(bound, times), *_turns(bound, times, shares)]
     for memory in machine.memories:
         if memory.bandwidth_bytes_per_s is not None:
             moved = words.get(memory.name, Fraction(0))
@@ -145,11 +142,15 @@ def array_cycles(bound: Bound) -> Fraction:
     """Return the cycles of the busiest array: a lower bound of ``price``, wherever tensors are
     kept."""
     shares = _shares(bound)
+    return max(_by_array(bound, {e.name: work_cycles(e) * shares[e.name] for e in bound.einsums}))
+
+
+def _by_array(bound: Bound, times: Sizes[str, Fraction]) -> Collection[Fraction]:
+    """Return the sums of Einsums' cycles on each array."""
     busy: dict[str, Fraction] = {}
     for e in bound.einsums:
-        taken = work_cycles(e) * shares[e.name]
-        busy[e.array.name] = busy.get(e.array.name, Fraction(0)) + taken
-    return max(busy.values())
+        busy[e.array.name] = busy.get(e.array.name, Fraction(0)) + times[e.name]
+    return busy.values()
 
 
 def soonest_of(found: Sequence[tuple[Bound, Sizes[str, int]]]) -> Bound:

@@ -18,7 +18,7 @@ from einsum_cascade.ir import Access, Einsum, Program
 from einsum_cascade.memo import cached_property
 from einsum_cascade.operations import einsum_operations
 
-from ..space.array_tiles import arrays_of
+from ..space.array_tiles import arrays_of, nested_strides
 from . import policy
 from .context import LoopPart, MappingContext
 
@@ -598,11 +598,8 @@ def _fed(
     seconds = layout.cycles / context.architecture.clock_hz
     if memory.bandwidth_bytes_per_s is None:
         return seconds
-    wide = dict.fromkeys(context.ranks(e), 1)
-    for rank in wide:
-        laid = prod(p.count for p in context.parts(rank) if p.name in layout.names)
-        wide[rank] = min(context.shapes[rank], laid)
-    words = sum(context.tile_words(a, context.ranks_of(a), wide, memory) for a in gathered)
+    tile = context.laid_tile(e, layout.names)
+    words = sum(context.tile_words(a, context.ranks_of(a), tile, memory) for a in gathered)
     moved = words * prod(layout.rounds.values()) * context.architecture.word_bytes
     return max(seconds, moved / memory.bandwidth_bytes_per_s)
 
@@ -623,7 +620,7 @@ def fitted(context: MappingContext, took: dict[str, Fraction]) -> MappingContext
     for e in sorted(context.program.einsums, key=lambda e: -took[e.name]):
         cuts |= {r: cut.strides for r, cut in _best(context, e, cuts, known).ranks.items()}
     # Ranks that no layout cuts keep their cuts, which memories use.
-    longer = {r: _longer(context, s) for r, s in cuts.items() if len(s) > 1}
+    longer = {r: nested_strides(context.strides, inner=s) for r, s in cuts.items() if len(s) > 1}
     return replace(context, cuts=longer, fitted=True)
 
 
@@ -667,13 +664,3 @@ def _best(
 
 def _point_cycles(context: MappingContext, e: Einsum, array: ProcessingArray) -> Fraction:
     return array.cycles_of(einsum_operations(context.program, e))
-
-
-def _longer(context: MappingContext, strides: tuple[int, ...]) -> tuple[int, ...]:
-    """Return cuts extended by those at the sides of arrays, which memories use for their tiles."""
-    found = [*strides]
-    # Whole multiples of the layout: strides 1 and 50 and a side of 128 give 100.
-    for side in context.strides:
-        if side // found[-1] > 1:
-            found.append(side // found[-1] * found[-1])
-    return tuple(found)

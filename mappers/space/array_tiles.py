@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from math import isqrt
+from math import inf, isqrt
 
 from archsim.spec.arch import Architecture, ProcessingArray
 from archsim.spec.mapping import Tile
@@ -33,6 +33,11 @@ def arrays_of(
     return able
 
 
+def sides_of(architecture: Architecture) -> tuple[int, ...]:
+    """Return the sizes of all array dimensions, ascending, each once and without 1."""
+    return tuple(sorted({d.size for a in architecture.arrays for d in a.dimensions} - {1}))
+
+
 def array_strides(architecture: Architecture) -> tuple[int, ...]:
     """Return how many coordinates array dimensions take at a time, each a multiple of the last.
 
@@ -56,12 +61,37 @@ def array_strides(architecture: Architecture) -> tuple[int, ...]:
     >>> array_strides(replace(machine, arrays=(replace(array, dimensions=tuple(sides)),)))
     (12, 96)
     """
-    found: list[int] = []
-    for size in sorted({d.size for a in architecture.arrays for d in a.dimensions}):
-        below = found[-1] if found else 1
-        if size // below > 1:
-            found.append(size // below * below)
-    return tuple(found)
+    return nested_strides(sides_of(architecture))
+
+
+def nested_strides(
+    sides: Iterable[int], *, inner: tuple[int, ...] = (), size: float = inf
+) -> tuple[int, ...]:
+    """Return strides that fill array sides, each a multiple of the one before.
+
+    Parameters
+    ----------
+    sides : iterable of int
+        Sizes of array dimensions, ascending.
+    inner : tuple of int
+        Strides to begin with.
+    size : int, optional
+        Elements of a rank; the last stride is at most the whole rank.
+
+    Examples
+    --------
+    >>> nested_strides((12, 100)), nested_strides((128,), inner=(1, 50))
+    ((12, 96), (1, 50, 100))
+    >>> nested_strides((8, 16), size=5)
+    (5,)
+    """
+    strides = [*inner]
+    for side in sides:
+        below = strides[-1] if strides else 1
+        stride = int(min(size, side // below * below))
+        if stride > below:
+            strides.append(stride)
+    return tuple(strides)
 
 
 def family_tiles(
@@ -94,7 +124,7 @@ def family_tiles(
     """
     ranks = {*program.parallel, *(r.name for r in program.ranks)}
     known = {rank: size for rank, size in given.items() if rank in ranks}
-    widest = width or max((d.size for a in architecture.arrays for d in a.dimensions), default=1)
+    widest = width or max(sides_of(architecture), default=1)
     tiles: list[Tile] = []
     derived = derived_shapes(program, known)
     for rank in program.ranks:

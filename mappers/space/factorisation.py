@@ -11,19 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsim.legality.fit import divisors
-from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Tile
 from einsum_cascade.ir import Program
 
 from . import policy
+from .array_tiles import nested_strides
 from .components import strongly_connected_components
 
 Cut = tuple[int, ...]
-
-
-def sides_of(architecture: Architecture) -> tuple[int, ...]:
-    """Return the sizes of all array dimensions, ascending, each once."""
-    return tuple(sorted({d.size for a in architecture.arrays for d in a.dimensions} - {1}))
 
 
 def cuts_of(size: int, sides: Iterable[int]) -> tuple[Cut, ...]:
@@ -52,7 +47,7 @@ def cuts_of(size: int, sides: Iterable[int]) -> tuple[Cut, ...]:
     found: dict[Cut, None] = {}
     for depth in range(1, policy.MAX_NESTED_CUTS + 1):
         for chosen in combinations(sides, depth):
-            found[_nested(size, chosen)] = None
+            found[nested_strides(chosen, size=size)] = None
     return (*(cut for cut in found if cut), ())
 
 
@@ -75,22 +70,9 @@ def cuts_beside(size: int, sides: Iterable[int], companions: Iterable[int]) -> t
     for companion in companions:
         for side in sides:
             if 1 < (beside := side // companion) < min(size, side):
-                found[_nested(size, (beside,))] = None
-                found[_nested(size, (beside, side))] = None
+                found[nested_strides((beside,), size=size)] = None
+                found[nested_strides((beside, side), size=size)] = None
     return tuple(found)
-
-
-def _nested(size: int, sides: Iterable[int]) -> Cut:
-    """Return strides that fill some dimensions, the smallest first, up to the whole rank."""
-    strides: list[int] = []
-    for side in sides:
-        below = strides[-1] if strides else 1
-        if below >= size:
-            break
-        stride = min(size, side // below * below)
-        if stride > below:
-            strides.append(stride)
-    return tuple(strides)
 
 
 @dataclass(frozen=True, kw_only=True)

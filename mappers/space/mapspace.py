@@ -19,9 +19,9 @@ from einsum_cascade.ir import Program
 from einsum_cascade.memo import cached_property
 
 from . import policy
-from .array_tiles import arrays_of, decided_by, family_tiles
+from .array_tiles import arrays_of, decided_by, family_tiles, sides_of
 from .constraints import NO_CONSTRAINTS, Constraints, MappingConstraint, RunsOn
-from .factorisation import cuts_beside, cuts_of, sides_of, unlaid_ranks
+from .factorisation import cuts_beside, cuts_of, unlaid_ranks
 from .fusion import allowed_subspaces, crossing, shareable_ranks
 from .grid import Iterations, Options, PromisedRegion, RegionGrid, RegionKey
 from .region import Region

@@ -278,14 +278,6 @@ def _bounds(
 
 
 @compiled_inside
-def _sum(amounts: Floats) -> float:
-    total = 0.0
-    for n in range(amounts.shape[0]):
-        total += amounts[n]
-    return total
-
-
-@compiled_inside
 def _promising(
     objective: int,
     after: tuple[int, int],
@@ -428,7 +420,7 @@ def _descend(
     result[VALUE] = result[TIE] = np.inf
     least = _value(objective, x.so_far[0], x.nothing, weights, to_go, first, np.inf)
     x.state[0] = first
-    before, looked = _sum(tally), 0
+    before, looked = tally.sum(), 0
     result[LEAST] = least
     if least >= best * (1 - slack):
         tally[BOUND] += x.below[0]
@@ -498,7 +490,7 @@ def _descend(
             for step in range(end):
                 chosen[step] = x.order[step, x.at[step]]
     if looked == nodes:
-        tally[UNSEEN] += x.below[0] - (_sum(tally) - before)
+        tally[UNSEEN] += x.below[0] - (tally.sum() - before)
         result[LEAST] = least
     else:
         # The search is complete: nothing beats the best by more than the slack.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import gcd
+
 import numpy as np
 
 from archsim.compiled import compiled, compiled_inside
@@ -43,15 +45,6 @@ def _share(low: int, high: int, x: int, wide: int, y: int, deep: int) -> float:
     return found / (seen * columns)
 
 
-@compiled_inside
-def _divisor(block: int, wide: int, deep: int) -> int:
-    """Return the greatest common divisor of three numbers."""
-    for other in (wide, deep):
-        while other > 0:
-            block, other = other, block % other
-    return block
-
-
 @compiled
 def band_coverages(bands: Ints, strides: Ints, found: Floats) -> None:
     """Fill the share of tiles that each band touches in each tiling.
@@ -79,7 +72,7 @@ def band_coverages(bands: Ints, strides: Ints, found: Floats) -> None:
             least, most = bands[band, 10], bands[band, 11]
             block = 1 + max(least - low, high - most)
             # Tiles are whole blocks, or pieces of blocks: the first and last pieces decide.
-            piece = _divisor(block, 0 if wide >= x else wide, 0 if deep >= y else deep) - 1
+            piece = gcd(gcd(block, 0 if wide >= x else wide), 0 if deep >= y else deep) - 1
             found[row, band] = _share(
                 min(low + piece, least), max(high - piece, most), x, wide, y, deep
             )

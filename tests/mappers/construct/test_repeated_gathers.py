@@ -12,7 +12,7 @@ from archsim.spec.arch import Architecture
 from einsum_cascade import Cascade
 from mappers.construct import spatial_factorisation as gathering
 from mappers.construct.context import MappingContext
-from mappers.construct.einsum_by_einsum import einsum_by_einsum, laid_coordinates
+from mappers.construct.einsum_by_einsum import einsum_by_einsum
 from mappers.construct.traffic_estimate import LevelLoops, moved_along, moved_bytes, passed_by
 from workloads import load
 
@@ -72,7 +72,7 @@ def test_orders_of_loops_are_judged_as_each_by_itself() -> None:
     for e in (x for x in program.einsums if any(context.gathers(a) for a in x.reads)):
         for layout in gathering.soonest_fed(context, e):
             array = layout.array.name
-            inside = {r: laid_coordinates(context, r, layout.names) for r in context.ranks(e)}
+            inside = context.laid_tile(e, layout.names)
             memories = context.memories(array)
             passed = passed_by(context, e, array, len(memories))
             loops = [
