@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import Literal
 
 from . import ir
-from .ir import Affine, AffineTerm, Binary, Expression, Gather, Index, Name, Number, Unary
 from .memo import cached_property
 
 NO_NUMBERS: Mapping[str, int] = MappingProxyType({})
@@ -273,51 +272,51 @@ class Families:
 Sign = Literal["+", "-"]
 
 
-def affine_value(index: Affine) -> Expression:
+def affine_value(index: ir.Affine) -> ir.Expression:
     """Return an affine index as an expression: ``m1*M0 + m0``."""
-    return _sum(None, index) or Number(value=0)
+    return _sum(None, index) or ir.Number(value=0)
 
 
-def gather_value(index: Gather) -> Expression:
+def gather_value(index: ir.Gather) -> ir.Expression:
     """Return a gathered index as an expression: ``I[j]*T + t``."""
     position = _added(None, index, [index.access])
     return _sum(position, index.offset) or position
 
 
-def _sum(total: Expression | None, index: Affine) -> Expression | None:
+def _sum(total: ir.Expression | None, index: ir.Affine) -> ir.Expression | None:
     """Return a sum with the terms of an index added; None if there is nothing to add."""
     for term in index.terms:
         variable = term.variable
-        factors: list[Expression] = (
-            [] if variable is None else [Name(name=variable, kind="variable")]
+        factors: list[ir.Expression] = (
+            [] if variable is None else [ir.Name(name=variable, kind="variable")]
         )
         total = _added(total, term, factors)
     return total
 
 
 def _added(
-    total: Expression | None, term: AffineTerm | Gather, factors: list[Expression]
-) -> Expression:
+    total: ir.Expression | None, term: ir.AffineTerm | ir.Gather, factors: list[ir.Expression]
+) -> ir.Expression:
     """Return a sum with one more term: the shapes and the coefficient times the factors."""
-    factors.extend(Name(name=s, kind="shape") for s in term.shapes)
+    factors.extend(ir.Name(name=s, kind="shape") for s in term.shapes)
     size = abs(term.coefficient)
     if size != 1 or not factors:
-        factors.insert(0, Number(value=size))
+        factors.insert(0, ir.Number(value=size))
     product = factors[0]
     for factor in factors[1:]:
-        product = Binary(operator="*", left=product, right=factor)
+        product = ir.Binary(operator="*", left=product, right=factor)
     if total is None:
-        return Unary(operator="-", operand=product) if term.coefficient < 0 else product
+        return ir.Unary(operator="-", operand=product) if term.coefficient < 0 else product
     operator: Sign = "-" if term.coefficient < 0 else "+"
-    return Binary(operator=operator, left=total, right=product)
+    return ir.Binary(operator=operator, left=total, right=product)
 
 
-def add_affine(*parts: Affine) -> Affine:
+def add_affine(*parts: ir.Affine) -> ir.Affine:
     """Return the sum of affine indices; like terms are collected in order of appearance."""
     return index_of(collected(tuple(t for part in parts for t in linear(part).terms)))
 
 
-def scale_affine(index: Affine, coefficient: int, shapes: tuple[str, ...]) -> Affine:
+def scale_affine(index: ir.Affine, coefficient: int, shapes: tuple[str, ...]) -> ir.Affine:
     """Return ``coefficient * shapes... * index``.
 
     Parameters
@@ -331,7 +330,7 @@ def scale_affine(index: Affine, coefficient: int, shapes: tuple[str, ...]) -> Af
     return index_of(factor.times(linear(index)) or Form())
 
 
-def substituted(index: Affine, values: Mapping[str, Index]) -> Index:
+def substituted(index: ir.Affine, values: Mapping[str, ir.Index]) -> ir.Index:
     """Return an index with other indices substituted for its variables.
 
     Raises
@@ -343,13 +342,13 @@ def substituted(index: Affine, values: Mapping[str, Index]) -> Index:
         return values[name]
     if not any(v in values for v in index.variables):
         return index
-    parts: list[Affine] = []
-    found: list[Gather] = []
+    parts: list[ir.Affine] = []
+    found: list[ir.Gather] = []
     for term in index.terms:
         value = values.get(term.variable) if term.variable else None
         if value is None:
-            parts.append(Affine(terms=(term,)))
-        elif isinstance(value, Gather):
+            parts.append(ir.Affine(terms=(term,)))
+        elif isinstance(value, ir.Gather):
             found.append(_scaled(value, term))
             parts.append(found[-1].offset)
         else:
@@ -360,7 +359,7 @@ def substituted(index: Affine, values: Mapping[str, Index]) -> Index:
     return replace(found[0], offset=offset) if found else offset
 
 
-def _scaled(index: Gather, term: AffineTerm) -> Gather:
+def _scaled(index: ir.Gather, term: ir.AffineTerm) -> ir.Gather:
     return replace(
         index,
         coefficient=index.coefficient * term.coefficient,

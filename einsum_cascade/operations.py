@@ -11,29 +11,15 @@ from __future__ import annotations
 
 from collections import Counter
 
+from . import ir
 from .functions import ARITHMETIC, FUNCTIONS, REDUCTIONS
-from .ir import (
-    Access,
-    Binary,
-    Call,
-    Condition,
-    Einsum,
-    Expression,
-    Logical,
-    Name,
-    Number,
-    Program,
-    Relational,
-    Unary,
-    walk,
-)
 
 Operations = tuple[tuple[str, int], ...]
 """Pairs of an operation kind and its count per point, sorted by kind. Kinds carry their format
 (``in_format``) if the cascade states formats."""
 
 
-def einsum_operations(program: Program, einsum: Einsum) -> Operations:
+def einsum_operations(program: ir.Program, einsum: ir.Einsum) -> Operations:
     """Return the operations of ``einsum`` per point of its iteration space.
 
     Parameters
@@ -60,12 +46,12 @@ def einsum_operations(program: Program, einsum: Einsum) -> Operations:
     return _counted(program, einsum)
 
 
-def _own_operations(program: Program, name: str) -> Operations:
+def _own_operations(program: ir.Program, name: str) -> Operations:
     """Return the operations of an Einsum of the program, by name (for ``Program.memo``)."""
     return _counted(program, program.einsum_of[name])
 
 
-def _counted(program: Program, einsum: Einsum) -> Operations:
+def _counted(program: ir.Program, einsum: ir.Einsum) -> Operations:
     count = _expression(program, einsum.expression)
     merged: Counter[str] = Counter()
     if einsum.select is not None:
@@ -90,7 +76,7 @@ def _sorted(count: Counter[str]) -> Operations:
     return tuple(sorted((kind, n) for kind, n in count.items() if n > 0))
 
 
-def _formats(program: Program, einsum: Einsum) -> tuple[str, str]:
+def _formats(program: ir.Program, einsum: ir.Einsum) -> tuple[str, str]:
     """Return the formats an Einsum computes in (the widest of its operands) and accumulates in."""
     formats = program.formats
     operands = [access.tensor for access in einsum.reads] or [einsum.name]
@@ -122,70 +108,70 @@ def operation_label(name: str) -> str:
     return f"{kind} in {fmt}" if fmt else kind
 
 
-def operations_of(program: Program) -> dict[str, Operations]:
+def operations_of(program: ir.Program) -> dict[str, Operations]:
     """Return the operations of every Einsum of a cascade, by name (for ``Program.memo``)."""
     return {e.name: einsum_operations(program, e) for e in program.einsums}
 
 
-def is_constant(expression: Expression | Condition) -> bool:
+def is_constant(expression: ir.Expression | ir.Condition) -> bool:
     """Return whether an expression is constant: it has no tensor and no rank variable."""
     return not any(
-        isinstance(n, Access) or (isinstance(n, Name) and n.kind == "variable")
-        for n in walk(expression)
+        isinstance(n, ir.Access) or (isinstance(n, ir.Name) and n.kind == "variable")
+        for n in ir.walk(expression)
     )
 
 
-def _is_product(expression: Expression) -> bool:
-    return isinstance(expression, Binary) and expression.operator == "*"
+def _is_product(expression: ir.Expression) -> bool:
+    return isinstance(expression, ir.Binary) and expression.operator == "*"
 
 
-def _reduction(program: Program, operator: str) -> Counter[str]:
+def _reduction(program: ir.Program, operator: str) -> Counter[str]:
     if operator in REDUCTIONS:
         return Counter({REDUCTIONS[operator].merge.operation: 1})
     declared = {r.name: r for r in program.reductions}[operator]
     return _body(program, declared.body, declared.arguments)
 
 
-def _body(program: Program, body: Expression, arguments: tuple[str, ...]) -> Counter[str]:
+def _body(program: ir.Program, body: ir.Expression, arguments: tuple[str, ...]) -> Counter[str]:
     """Return the operations of a declared body; its arguments stand for tensor elements."""
     return _expression(program, body, frozenset(arguments))
 
 
 def _expression(
-    program: Program, node: Expression | Condition, bound: frozenset[str] = frozenset()
+    program: ir.Program, node: ir.Expression | ir.Condition, bound: frozenset[str] = frozenset()
 ) -> Counter[str]:
     if _constant(node, bound):
         return Counter()
     match node:
-        case Number() | Name() | Access():
+        case ir.Number() | ir.Name() | ir.Access():
             return Counter()
-        case Unary(operand=operand):
+        case ir.Unary(operand=operand):
             return Counter({"neg": 1}) + _expression(program, operand, bound)
-        case Binary(operator=operator, left=left, right=right):
+        case ir.Binary(operator=operator, left=left, right=right):
             inner = _expression(program, left, bound) + _expression(program, right, bound)
             return inner + _binary(operator, right)
-        case Relational(left=left, right=right):
+        case ir.Relational(left=left, right=right):
             inner = _expression(program, left, bound) + _expression(program, right, bound)
             return inner + Counter({"compare": 1})
-        case Logical(operands=operands):
+        case ir.Logical(operands=operands):
             return sum((_expression(program, o, bound) for o in operands), Counter())
-        case Call():
+        case ir.Call():
             return _call(program, node, bound)
 
 
-def _constant(node: Expression | Condition, bound: frozenset[str]) -> bool:
+def _constant(node: ir.Expression | ir.Condition, bound: frozenset[str]) -> bool:
     return is_constant(node) and not any(
-        isinstance(n, Name) and n.name in bound for n in walk(node)
+        isinstance(n, ir.Name) and n.name in bound for n in ir.walk(node)
     )
 
 
-def _binary(operator: str, right: Expression) -> Counter[str]:
-    if operator == "**" and isinstance(right, Number) and right.value in (2, 3):
+def _binary(operator: str, right: ir.Expression) -> Counter[str]:
+    if operator == "**" and isinstance(right, ir.Number) and right.value in (2, 3):
         return Counter({"mul": int(right.value) - 1})
     return Counter({ARITHMETIC[operator].operation: 1})
 
 
-def _call(program: Program, call: Call, bound: frozenset[str]) -> Counter[str]:
+def _call(program: ir.Program, call: ir.Call, bound: frozenset[str]) -> Counter[str]:
     inner = sum((_expression(program, a, bound) for a in call.arguments), Counter[str]())
     declared = {f.name: f for f in program.functions}
     if call.function in declared:
@@ -197,7 +183,7 @@ def _call(program: Program, call: Call, bound: frozenset[str]) -> Counter[str]:
     return inner + Counter({row.operation: times})
 
 
-def identity_of(program: Program, reduction: str) -> int | float:
+def identity_of(program: ir.Program, reduction: str) -> int | float:
     """Return the identity element of a reduction, which is the result of reducing no elements.
 
     Parameters

@@ -3,8 +3,8 @@
 An Einsum that reads an iterative tensor at ``v`` and itself iterates over ``v`` needs the value of
 the previous iteration. That dependence is *delayed* and may point backwards in the file. Every
 other read needs its tensor written earlier. A cycle is legal if all its Einsums iterate in step
-over one iterative rank that delays part of the cycle, and if the dependences without the delayed
-reads are legal again (the classic test for loop-carried dependences).
+over one iterative rank that delays part of the cycle. The dependences that remain without the
+delayed reads must be legal again (the classic test for loop-carried dependences).
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ from typing import SupportsIndex
 
 from . import ir
 from .errors import CascadeError, InputError, Problem, did_you_mean
-from .ir import Affine, Einsum, Name, Node, Program, variables_of, walk
 
 
 def resolve_shapes(
@@ -318,13 +317,13 @@ def _uses_shape(node: ir.Node, rank: str) -> bool:
     )
 
 
-def rank_asymmetry(program: Program, rank: str) -> str | None:
+def rank_asymmetry(program: ir.Program, rank: str) -> str | None:
     """Return the first part of a cascade that distinguishes coordinates of a rank, or None.
 
     Coordinates are interchangeable if the rank variable is only a plain index (``Q[p, e]``, or
     ``Q[p1*P0 + p0, e]`` by the members of a partition). The variable may not be reduced, compared
-    (``where m <= p``), used as a number (``lam ** p``) or combined in an index (``X[p - m]``), and
-    nothing else may depend on the shape of the rank. Then twice the coordinates mean twice the same
+    (``where m <= p``), used as a number (``lam ** p``) or combined in an index (``X[p - m]``).
+    Nothing else may depend on the shape of the rank. Then twice the coordinates mean twice the same
     work on the same other operands.
 
     Parameters
@@ -349,26 +348,26 @@ def rank_asymmetry(program: Program, rank: str) -> str | None:
     return None
 
 
-def _distinguishes(einsum: Einsum, rank: str, members: tuple[str, ...]) -> bool:
+def _distinguishes(einsum: ir.Einsum, rank: str, members: tuple[str, ...]) -> bool:
     variables = {name.lower() for name in (rank, *members)}
-    compared = () if einsum.where is None else walk(einsum.where)
-    if variables & {*einsum.over, *(v for n in compared for v in variables_of(n))}:
+    compared = () if einsum.where is None else ir.walk(einsum.where)
+    if variables & {*einsum.over, *(v for n in compared for v in ir.variables_of(n))}:
         return True
-    nodes = (*walk(einsum.expression), *walk(einsum.target), *compared)
+    nodes = (*ir.walk(einsum.expression), *ir.walk(einsum.target), *compared)
     whole = {name.lower() for name in members}
     return any(_is_not_a_plain_index(node, rank, variables, whole) for node in nodes)
 
 
-def _is_not_a_plain_index(node: Node, rank: str, variables: set[str], whole: set[str]) -> bool:
+def _is_not_a_plain_index(node: ir.Node, rank: str, variables: set[str], whole: set[str]) -> bool:
     """Return whether a node uses the rank in another way than as a plain index."""
     match node:
-        case Name(name=name):
+        case ir.Name(name=name):
             return name in variables or name.upper() == rank
-        case Affine() if any(rank in term.shapes for term in node.terms):
+        case ir.Affine() if any(rank in term.shapes for term in node.terms):
             return True
-        case Affine() if variables.isdisjoint(node.variables):
+        case ir.Affine() if variables.isdisjoint(node.variables):
             return False
-        case Affine():
+        case ir.Affine():
             by_members = set(node.variables) == whole and all(t.variable for t in node.terms)
             return node.as_variable is None and not by_members
         case _:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from .. import ir
 from ..affine import (
     Families,
     Form,
@@ -22,21 +23,6 @@ from ..affine import (
     index_of,
     linear,
     linear_expression,
-)
-from ..ir import (
-    Access,
-    Affine,
-    Condition,
-    Einsum,
-    Gather,
-    Index,
-    Logical,
-    Node,
-    Number,
-    Program,
-    Relational,
-    unconditional_reads,
-    walk,
 )
 from ..masks import AtMostZero, conjuncts, depends_on_data, inequalities
 from ..memo import cached_property
@@ -49,19 +35,19 @@ from .terms import conjunction, rebuild, sources, substitute_variables, variable
 class Masks:
     """Conditions under which the Einsums of a program skip points."""
 
-    program: Program
+    program: ir.Program
 
     @cached_property
-    def _absent(self) -> dict[str, frozenset[Condition]]:
+    def _absent(self) -> dict[str, frozenset[ir.Condition]]:
         return self._without(ends=False)
 
     @cached_property
-    def _absent_or_beyond(self) -> dict[str, frozenset[Condition]]:
+    def _absent_or_beyond(self) -> dict[str, frozenset[ir.Condition]]:
         """Conditions of ``_absent``, and that no element lies past the end of its rank."""
         return self._without(ends=True)
 
-    def _without(self, *, ends: bool) -> dict[str, frozenset[Condition]]:
-        found: dict[str, frozenset[Condition]] = {}
+    def _without(self, *, ends: bool) -> dict[str, frozenset[ir.Condition]]:
+        found: dict[str, frozenset[ir.Condition]] = {}
         for einsum in self.program.einsums:
             over = frozenset(einsum.over)
             every = self._at_points(einsum, found)
@@ -70,41 +56,41 @@ class Masks:
                 own |= {*self._inside(frozenset(einsum.target.variables))}
             if einsum.select is not None and len(own) < len(every):
                 # If candidates are too few, a missing entry of the selection is no position.
-                zero = Number(value=0)
-                own.add(Relational(operator=">=", left=einsum.target, right=zero))
+                zero = ir.Number(value=0)
+                own.add(ir.Relational(operator=">=", left=einsum.target, right=zero))
             # A step that a mask leaves out keeps the state as it was: the element is there.
             is_iterative = einsum.name in self.program.iterative
             found[einsum.name] = frozenset() if is_iterative else frozenset(own)
         return found
 
-    def skipped(self, einsum: Einsum) -> frozenset[Condition]:
+    def skipped(self, einsum: ir.Einsum) -> frozenset[ir.Condition]:
         """Return the conditions that must all hold for a point to take part."""
         return self._at_points(einsum, self._absent)
 
     def _at_points(
-        self, einsum: Einsum, absent: Mapping[str, frozenset[Condition]]
-    ) -> frozenset[Condition]:
+        self, einsum: ir.Einsum, absent: Mapping[str, frozenset[ir.Condition]]
+    ) -> frozenset[ir.Condition]:
         found = set(conjuncts(einsum.where))
-        for access in unconditional_reads(einsum.expression):
+        for access in ir.unconditional_reads(einsum.expression):
             if access.tensor != einsum.name:
                 found |= self._inherited(access, absent)
         return frozenset(found)
 
     def _inherited(
-        self, access: Access, absent: Mapping[str, frozenset[Condition]]
-    ) -> frozenset[Condition]:
+        self, access: ir.Access, absent: Mapping[str, frozenset[ir.Condition]]
+    ) -> frozenset[ir.Condition]:
         conditions = absent.get(access.tensor, frozenset())
         source = self.program.einsum_of.get(access.tensor)
         if not conditions or source is None:
             return conditions
         values = self._values_at(source, access)
-        found: set[Condition] = set()
+        found: set[ir.Condition] = set()
         for condition in conditions:
             rewritten = self._by_families(condition, values)
             # Arithmetic on a gathered position has no form: its variable gets a name of its own.
-            sums = {v for n in walk(rewritten) if _is_sum(n) for v in variables_of(n)}
+            sums = {v for n in ir.walk(rewritten) if _is_sum(n) for v in variables_of(n)}
             put = {
-                v: variable(f"{source.name}.{v}") if v in sums and isinstance(i, Gather) else i
+                v: variable(f"{source.name}.{v}") if v in sums and isinstance(i, ir.Gather) else i
                 for v, i in values.items()
             }
             found.update(conjuncts(substitute_variables(rewritten, put)))
@@ -114,7 +100,7 @@ class Masks:
     def _families(self) -> Families:
         return Families.of(self.program)
 
-    def _values_at(self, source: Einsum, access: Access) -> dict[str, Index]:
+    def _values_at(self, source: ir.Einsum, access: ir.Access) -> dict[str, ir.Index]:
         """Return the indices that the variables of ``source`` take where it is read as
         ``access``.
 
@@ -123,36 +109,36 @@ class Masks:
         equals.
         """
         target = source.target
-        found: dict[str, Index] = {v: variable(f"{source.name}.{v}") for v in target.variables}
+        found: dict[str, ir.Index] = {v: variable(f"{source.name}.{v}") for v in target.variables}
         for written, read in zip(target.indices, access.indices, strict=True):
-            if not isinstance(written, Affine):
+            if not isinstance(written, ir.Affine):
                 continue
             whole = self._families.fold(linear(written)).single
             if (name := written.as_variable) is not None:
                 found[name] = read
-            elif isinstance(read, Affine) and linear(written) == linear(read):
+            elif isinstance(read, ir.Affine) and linear(written) == linear(read):
                 found |= {v: variable(v) for v in written.variables}
             elif whole is not None and whole not in written.variables:
                 found[whole] = read
         return found
 
-    def _by_families(self, condition: Condition, values: Mapping[str, Index]) -> Condition:
+    def _by_families(self, condition: ir.Condition, values: Mapping[str, ir.Index]) -> ir.Condition:
         """Rewrite comparisons of members as comparisons of their family if only it has a value."""
         families = (self._families.members_of(f) for f, _ in self._families.members if f in values)
         members = {v for family in families for v in family}
 
-        def change(node: Node) -> Node:
-            if not isinstance(node, Relational) or not members & variables_of(node):
+        def change(node: ir.Node) -> ir.Node:
+            if not isinstance(node, ir.Relational) or not members & variables_of(node):
                 return node
             left, right = linear_expression(node.left), linear_expression(node.right)
             if left is None or right is None:
                 return node
             form = self._families.fold(left.minus(right))
-            return replace(node, left=affine_value(index_of(form)), right=Number(value=0))
+            return replace(node, left=affine_value(index_of(form)), right=ir.Number(value=0))
 
         return rebuild(condition, change)
 
-    def with_full_mask(self, einsum: Einsum) -> Einsum:
+    def with_full_mask(self, einsum: ir.Einsum) -> ir.Einsum:
         """Return the Einsum with its whole mask written out, including masks inherited from
         operands.
 
@@ -175,7 +161,7 @@ class Masks:
         own = conjuncts(einsum.where)
         places = frozenset(einsum.variables)
         given = [*self._ends(places), *(f for c in own for f in self._forms(c))]
-        added: list[Condition] = []
+        added: list[ir.Condition] = []
         skipped = self.skipped(einsum)
         beyond = self._at_points(einsum, self._absent_or_beyond) - skipped
         for condition in sorted((skipped | beyond) - {*own}, key=expression_text):
@@ -199,7 +185,7 @@ class Masks:
                 end = Form((Term(1, (rank.name,)), Term(-1)))
                 yield self._with_model_shapes(digits(rank.partition).minus(end))
 
-    def _inside(self, places: frozenset[str]) -> Iterator[Condition]:
+    def _inside(self, places: frozenset[str]) -> Iterator[ir.Condition]:
         """Yield the condition that a position is not past the end of a rank with a partial last
         tile.
 
@@ -209,9 +195,9 @@ class Masks:
             if rank.partition and {m.lower() for m in rank.partition} <= places:
                 place = affine_value(index_of(digits(rank.partition)))
                 end = affine_value(index_of(Form((Term(1, (rank.name,)),))))
-                yield Relational(operator="<", left=place, right=end)
+                yield ir.Relational(operator="<", left=place, right=end)
 
-    def _forms(self, condition: Condition) -> tuple[Form, ...]:
+    def _forms(self, condition: ir.Condition) -> tuple[Form, ...]:
         """Return the forms that are at most zero where a condition holds."""
         parts = inequalities(condition)
         return tuple(self._with_model_shapes(p.form) for p in parts if isinstance(p, AtMostZero))
@@ -223,7 +209,7 @@ class Masks:
             tuple(Term(t.coefficient, tuple(map(model, t.shapes)), t.variable) for t in form.terms)
         )
 
-    def sees_every_candidate(self, einsum: Einsum) -> bool:
+    def sees_every_candidate(self, einsum: ir.Einsum) -> bool:
         """Return whether some element reduces or selects over all points, because no mask
         removes one.
 
@@ -241,11 +227,11 @@ class Masks:
                 return True
         return False
 
-    def may_skip(self, einsum: Einsum) -> bool:
+    def may_skip(self, einsum: ir.Einsum) -> bool:
         """Return whether data decide about points, which ``with_full_mask`` cannot express."""
         return any(depends_on_data(c) for c in self.skipped(einsum))
 
-    def keeps_points(self, old: Einsum, new: Einsum) -> bool:
+    def keeps_points(self, old: ir.Einsum, new: ir.Einsum) -> bool:
         """Return whether a new reduction covers exactly the points of an old one.
 
         Parameters
@@ -255,7 +241,7 @@ class Masks:
         """
         return self.skipped(old) == self.skipped(new)
 
-    def may_be_infinite(self, einsum: Einsum) -> bool:
+    def may_be_infinite(self, einsum: ir.Einsum) -> bool:
         """Return whether a running max or min can still be its identity after some steps.
 
         That requires a mask on the reduction or on a reduction it reads, or an infinity among the
@@ -269,15 +255,17 @@ class Masks:
                 return True
         return bool(self.infinite_sources(einsum))
 
-    def infinite_sources(self, einsum: Einsum) -> frozenset[str]:
+    def infinite_sources(self, einsum: ir.Einsum) -> frozenset[str]:
         """Return the tensors that an Einsum depends on and whose equation contains an infinity."""
         return frozenset(
             source.name
             for source in (einsum, *sources(self.program, einsum))
-            if any(isinstance(n, Number) and math.isinf(n.value) for n in walk(source.expression))
+            if any(
+                isinstance(n, ir.Number) and math.isinf(n.value) for n in ir.walk(source.expression)
+            )
         )
 
-    def sources(self, einsum: Einsum) -> frozenset[str]:
+    def sources(self, einsum: ir.Einsum) -> frozenset[str]:
         """Return every tensor that an Einsum is computed from, with its own."""
         return frozenset((einsum.name, *(s.name for s in sources(self.program, einsum))))
 
@@ -298,11 +286,11 @@ def _at_ends(form: Form, last: Mapping[str, bool]) -> Form:
     return collected(tuple(terms))
 
 
-def _is_sum(node: Node) -> bool:
-    return isinstance(node, Affine) and bool(node.variables) and node.as_variable is None
+def _is_sum(node: ir.Node) -> bool:
+    return isinstance(node, ir.Affine) and bool(node.variables) and node.as_variable is None
 
 
-def is_implied_by(condition: Condition, forms: Sequence[Form]) -> bool:
+def is_implied_by(condition: ir.Condition, forms: Sequence[Form]) -> bool:
     """Return whether a condition holds wherever its forms are at most zero.
 
     Parameters
@@ -311,10 +299,10 @@ def is_implied_by(condition: Condition, forms: Sequence[Form]) -> bool:
     forms : sequence of Form
         Forms that are at most zero where the condition holds.
     """
-    if isinstance(condition, Logical) and condition.operator == "not":
+    if isinstance(condition, ir.Logical) and condition.operator == "not":
         (inner,) = condition.operands
-        return isinstance(inner, Relational) and inner.operator != "==" and bool(forms)
-    return isinstance(condition, Relational) and condition.operator != "!=" and bool(forms)
+        return isinstance(inner, ir.Relational) and inner.operator != "==" and bool(forms)
+    return isinstance(condition, ir.Relational) and condition.operator != "!=" and bool(forms)
 
 
 def _is_implied(wanted: Form, given: Sequence[Form]) -> bool:
@@ -341,7 +329,7 @@ def _never_positive(form: Form) -> bool:
     return all(t.coefficient < 0 for t in form.terms)
 
 
-def with_masks(program: Program) -> Program:
+def with_masks(program: ir.Program) -> ir.Program:
     """Return the program with the whole mask of every Einsum written out.
 
     The result is the same object if nothing is added, and on every further call.
@@ -349,7 +337,7 @@ def with_masks(program: Program) -> Program:
     return program.memo(_with_full_masks)
 
 
-def _with_full_masks(program: Program) -> Program:
+def _with_full_masks(program: ir.Program) -> ir.Program:
     masks = Masks(program)
     with_full_mask = tuple(masks.with_full_mask(e) for e in program.einsums)
     if all(a is b for a, b in zip(with_full_mask, program.einsums, strict=True)):

@@ -9,20 +9,8 @@ from typing import Any, Literal
 
 import sympy
 
+from .. import ir
 from ..functions import ARITHMETIC, FUNCTIONS, of
-from ..ir import (
-    Access,
-    Binary,
-    Call,
-    Condition,
-    Expression,
-    Logical,
-    Name,
-    Number,
-    Program,
-    Relational,
-    Unary,
-)
 from ..notation.printer import access_text, expression_text
 from .terms import is_builtin_reduction as is_builtin
 from .terms import number, rebuild
@@ -52,17 +40,17 @@ class Bridge:
         Tensors whose elements are known to be positive.
     """
 
-    def __init__(self, program: Program, positive: frozenset[str] = frozenset()) -> None:
+    def __init__(self, program: ir.Program, positive: frozenset[str] = frozenset()) -> None:
         self._positive = positive
         self._functions = {f.name: f for f in program.functions}
-        self._symbols: dict[Access | Name, Any] = {}
-        self._nodes: dict[Any, Access | Name] = {}
+        self._symbols: dict[ir.Access | ir.Name, Any] = {}
+        self._nodes: dict[Any, ir.Access | ir.Name] = {}
 
-    def symbol(self, node: Access | Name) -> Any:
+    def symbol(self, node: ir.Access | ir.Name) -> Any:
         """Return the symbol of an access, a shape, a parameter or a variable."""
         if node not in self._symbols:
             text = symbol_text(node)
-            if isinstance(node, Name):
+            if isinstance(node, ir.Name):
                 positive = node.kind != "variable"
             else:
                 positive = node.tensor.rstrip("'") in self._positive
@@ -73,32 +61,32 @@ class Bridge:
             self._nodes[symbol] = node
         return self._symbols[node]
 
-    def node(self, symbol: Any) -> Access | Name:
+    def node(self, symbol: Any) -> ir.Access | ir.Name:
         """Return the node of a symbol."""
         return self._nodes[symbol]
 
-    def nodes(self, value: Any) -> tuple[Access | Name, ...]:
+    def nodes(self, value: Any) -> tuple[ir.Access | ir.Name, ...]:
         """Return the nodes of the symbols in a sympy expression."""
         return tuple(self._nodes[s] for s in value.free_symbols if s in self._nodes)
 
     # ------------------------------------------------------------------ IR -> sympy
 
-    def to_sympy(self, expression: Expression) -> Any:
+    def to_sympy(self, expression: ir.Expression) -> Any:
         """Return the sympy form of an expression."""
         match expression:
-            case Number(value=value):
+            case ir.Number(value=value):
                 return constant(value)
-            case Name() | Access():
+            case ir.Name() | ir.Access():
                 return self.symbol(expression)
-            case Unary(operand=operand):
+            case ir.Unary(operand=operand):
                 return -self.to_sympy(operand)
-            case Binary(operator=operator, left=left, right=right):
+            case ir.Binary(operator=operator, left=left, right=right):
                 apply = ARITHMETIC[operator].python
                 return apply(self.to_sympy(left), self.to_sympy(right))
-            case Call():
+            case ir.Call():
                 return self._call(expression)
 
-    def _call(self, call: Call) -> Any:
+    def _call(self, call: ir.Call) -> Any:
         if call.function == "where":
             condition, *rest = call.arguments
             name, operands = self._condition(condition)
@@ -111,12 +99,12 @@ class Bridge:
             return _FUNCTIONS[call.function](*arguments)
         return self._opaque_function(call.function)(*arguments)
 
-    def _user(self, call: Call) -> Any:
+    def _user(self, call: ir.Call) -> Any:
         declared = self._functions[call.function]
         values = dict(zip(declared.arguments, call.arguments, strict=True))
 
         def change(part: Any) -> Any:
-            if isinstance(part, Name) and part.name in values:
+            if isinstance(part, ir.Name) and part.name in values:
                 return values[part.name]
             return part
 
@@ -125,12 +113,12 @@ class Bridge:
     def _opaque_function(self, name: str) -> Any:
         return sympy.Function(name, real=True)
 
-    def _condition(self, condition: Expression | Condition) -> tuple[str, list[Any]]:
+    def _condition(self, condition: ir.Expression | ir.Condition) -> tuple[str, list[Any]]:
         """Return a name with the structure of a condition, and its operands."""
-        if isinstance(condition, Relational):
+        if isinstance(condition, ir.Relational):
             sides = [self.to_sympy(condition.left), self.to_sympy(condition.right)]
             return condition.operator, sides
-        if isinstance(condition, Logical):
+        if isinstance(condition, ir.Logical):
             parts = [self._condition(o) for o in condition.operands]
             name = f"({condition.operator} {' '.join(n for n, _ in parts)})"
             return name, [v for _, values in parts for v in values]
@@ -138,7 +126,7 @@ class Bridge:
 
     # ------------------------------------------------------------------ sympy -> IR
 
-    def from_sympy(self, value: Any) -> Expression:
+    def from_sympy(self, value: Any) -> ir.Expression:
         """Return the IR form of a sympy expression.
 
         Raises
@@ -155,39 +143,39 @@ class Bridge:
         if value.is_Mul:
             return self._product(value)
         if isinstance(value, sympy.exp):
-            return Call(function="exp", arguments=(self.from_sympy(value.args[0]),))
+            return ir.Call(function="exp", arguments=(self.from_sympy(value.args[0]),))
         if value.is_Pow:
             return self._power(value)
         arguments = tuple(self.from_sympy(a) for a in value.args)
         for kind, name in _BACK:
             if isinstance(value, kind):
-                return Call(function=name, arguments=arguments)
+                return ir.Call(function=name, arguments=arguments)
         name = value.func.__name__
         if name.startswith("where ") or not value.args:
             raise ValueError(f"'{value}' has no form in the language")
-        return Call(function=name, arguments=arguments)
+        return ir.Call(function=name, arguments=arguments)
 
-    def _sum(self, value: Any) -> Expression:
+    def _sum(self, value: Any) -> ir.Expression:
         # Write 2*a + 2*b as 2 * (a + b): one multiplication.
         content, rest = value.primitive()
         if content.is_Integer and content != 1:
             inside = self.from_sympy(rest)
-            return Binary(operator="*", left=number(int(content)), right=inside)
+            return ir.Binary(operator="*", left=number(int(content)), right=inside)
         terms = sorted(value.args, key=lambda t: (_negative(t), sympy.default_sort_key(t)))
-        total: Expression | None = None
+        total: ir.Expression | None = None
         for term in terms:
             if total is None:
                 total = self.from_sympy(term)
             elif _negative(term):
-                total = Binary(operator="-", left=total, right=self.from_sympy(-term))
+                total = ir.Binary(operator="-", left=total, right=self.from_sympy(-term))
             else:
-                total = Binary(operator="+", left=total, right=self.from_sympy(term))
+                total = ir.Binary(operator="+", left=total, right=self.from_sympy(term))
         assert total is not None
         return total
 
-    def _product(self, value: Any) -> Expression:
+    def _product(self, value: Any) -> ir.Expression:
         if _negative(value):
-            return Unary(operator="-", operand=self.from_sympy(-value))
+            return ir.Unary(operator="-", operand=self.from_sympy(-value))
         above, below = [], []
         for factor in value.args:
             base, exponent = factor.as_base_exp()
@@ -197,29 +185,29 @@ class Bridge:
                 below.append(base**-exponent)
             else:
                 above.append(factor)
-        top = self._chain(above) if above else Number(value=1)
-        return Binary(operator="/", left=top, right=self._chain(below)) if below else top
+        top = self._chain(above) if above else ir.Number(value=1)
+        return ir.Binary(operator="/", left=top, right=self._chain(below)) if below else top
 
-    def _chain(self, factors: list[Any]) -> Expression:
+    def _chain(self, factors: list[Any]) -> ir.Expression:
         parts = [self.from_sympy(f) for f in factors]
         product = parts[0]
         for part in parts[1:]:
-            product = Binary(operator="*", left=product, right=part)
+            product = ir.Binary(operator="*", left=product, right=part)
         return product
 
-    def _power(self, value: Any) -> Expression:
+    def _power(self, value: Any) -> ir.Expression:
         base, exponent = value.base, value.exp
         if exponent == sympy.Rational(1, 2):
-            return Call(function="sqrt", arguments=(self.from_sympy(base),))
+            return ir.Call(function="sqrt", arguments=(self.from_sympy(base),))
         if exponent == sympy.Rational(-1, 2):
-            return Call(function="rsqrt", arguments=(self.from_sympy(base),))
+            return ir.Call(function="rsqrt", arguments=(self.from_sympy(base),))
         if exponent == 2 and base.is_Symbol:
             # A square as a product is one multiply-accumulate inside a sum.
             return self._chain([base, base])
         if _negative(exponent):
             below = self.from_sympy(base**-exponent)
-            return Binary(operator="/", left=Number(value=1), right=below)
-        return Binary(operator="**", left=self.from_sympy(base), right=self.from_sympy(exponent))
+            return ir.Binary(operator="/", left=ir.Number(value=1), right=below)
+        return ir.Binary(operator="**", left=self.from_sympy(base), right=self.from_sympy(exponent))
 
 
 def free_factor(new: Any, old: Any, operator: Operator) -> Any:
@@ -321,9 +309,9 @@ def expand_products(value: Any) -> tuple[Any, ...]:
     return tuple(sympy.Add.make_args(expanded))
 
 
-def symbol_text(node: Access | Name) -> str:
+def symbol_text(node: ir.Access | ir.Name) -> str:
     """Return the text of a symbol in a derivation: ``QK[m,p]``, without blanks."""
-    return node.name if isinstance(node, Name) else access_text(node, tight=True)
+    return node.name if isinstance(node, ir.Name) else access_text(node, tight=True)
 
 
 def render(bridge: Bridge, value: Any) -> str:
@@ -346,7 +334,7 @@ def render(bridge: Bridge, value: Any) -> str:
         return str(sympy.sstr(value))
 
 
-def positive_tensors(program: Program) -> frozenset[str]:
+def positive_tensors(program: ir.Program) -> frozenset[str]:
     """Return the tensors that sympy proves positive, such as a sum of exponentials without a
     mask.
 
@@ -371,7 +359,7 @@ def constant(value: int | float) -> Any:
     return sympy.Rational(str(value))
 
 
-def _literal(value: Any) -> Expression:
+def _literal(value: Any) -> ir.Expression:
     if value.is_Integer:
         return number(int(value))
     if value in (sympy.oo, -sympy.oo):
@@ -381,9 +369,9 @@ def _literal(value: Any) -> Expression:
     return number(float(value))
 
 
-def _value(node: Expression | Condition) -> Expression:
+def _value(node: ir.Expression | ir.Condition) -> ir.Expression:
     """Return an argument that is no condition; only ``where`` has one, and it comes first."""
-    assert not isinstance(node, Relational | Logical)
+    assert not isinstance(node, ir.Relational | ir.Logical)
     return node
 
 

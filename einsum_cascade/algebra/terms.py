@@ -6,64 +6,44 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
+from .. import ir
 from ..affine import affine_value, gather_value, substituted
 from ..functions import REDUCTIONS
 from ..graphs import reachable
-from ..ir import (
-    Access,
-    Affine,
-    AffineTerm,
-    Binary,
-    Call,
-    Condition,
-    Einsum,
-    Expression,
-    Gather,
-    Index,
-    Logical,
-    Name,
-    Node,
-    Number,
-    Program,
-    Relational,
-    Unary,
-    walk,
-)
-from ..ir import variables_of as ordered_variables
 
-_N = TypeVar("_N", bound=Node)
+_N = TypeVar("_N", bound=ir.Node)
 
 # ------------------------------------------------------------------------- building
 
 
-def variable(name: str, offset: int = 0) -> Affine:
+def variable(name: str, offset: int = 0) -> ir.Affine:
     """Return the index ``name + offset``."""
-    terms = [AffineTerm(variable=name)]
+    terms = [ir.AffineTerm(variable=name)]
     if offset:
-        terms.append(AffineTerm(coefficient=offset))
-    return Affine(terms=tuple(terms))
+        terms.append(ir.AffineTerm(coefficient=offset))
+    return ir.Affine(terms=tuple(terms))
 
 
-def shape(rank: str) -> Affine:
+def shape(rank: str) -> ir.Affine:
     """Return the constant index ``rank``'s shape, at which an iterative tensor has its last
     state."""
-    return Affine(terms=(AffineTerm(shapes=(rank,)),))
+    return ir.Affine(terms=(ir.AffineTerm(shapes=(rank,)),))
 
 
-def zero() -> Affine:
+def zero() -> ir.Affine:
     """Return the constant index 0, as the parser builds it."""
-    return Affine()
+    return ir.Affine()
 
 
-def number(value: int | float) -> Expression:
+def number(value: int | float) -> ir.Expression:
     """Return a literal."""
-    return Number(value=value)
+    return ir.Number(value=value)
 
 
 # --------------------------------------------------------------------- substituting
 
 
-def rebuild(node: _N, change: Callable[[Node], Node]) -> _N:
+def rebuild(node: _N, change: Callable[[ir.Node], ir.Node]) -> _N:
     """Return the tree with ``change`` applied to every node, children before parents.
 
     The result has the kind of ``node``: ``change`` must map expressions to expressions, conditions
@@ -78,35 +58,35 @@ def rebuild(node: _N, change: Callable[[Node], Node]) -> _N:
     return cast(_N, _rebuilt(node, change))
 
 
-def _rebuilt(node: Any, change: Callable[[Node], Node]) -> Any:
+def _rebuilt(node: Any, change: Callable[[ir.Node], ir.Node]) -> Any:
     match node:
-        case Access(indices=indices):
+        case ir.Access(indices=indices):
             node = replace(node, indices=tuple(_rebuilt(i, change) for i in indices))
-        case Gather():
+        case ir.Gather():
             return change(_rebuilt_gather(node, change))
-        case Unary(operand=operand):
+        case ir.Unary(operand=operand):
             node = replace(node, operand=_rebuilt(operand, change))
-        case Binary(left=left, right=right) | Relational(left=left, right=right):
+        case ir.Binary(left=left, right=right) | ir.Relational(left=left, right=right):
             node = replace(node, left=_rebuilt(left, change), right=_rebuilt(right, change))
-        case Call(arguments=arguments):
+        case ir.Call(arguments=arguments):
             node = replace(node, arguments=tuple(_rebuilt(a, change) for a in arguments))
-        case Logical(operands=operands):
+        case ir.Logical(operands=operands):
             node = replace(node, operands=tuple(_rebuilt(o, change) for o in operands))
         case _:
             pass
     return change(node)
 
 
-def _rebuilt_gather(node: Gather, change: Callable[[Node], Node]) -> Gather:
+def _rebuilt_gather(node: ir.Gather, change: Callable[[ir.Node], ir.Node]) -> ir.Gather:
     access, offset = _rebuilt(node.access, change), node.offset
     if offset.terms:
         offset = _rebuilt(offset, change)
-        if isinstance(offset, Gather):
+        if isinstance(offset, ir.Gather):
             raise ValueError("an index gathers one position")
     return replace(node, access=access, offset=offset)
 
 
-def substitute_variables(node: _N, values: Mapping[str, Index]) -> _N:
+def substitute_variables(node: _N, values: Mapping[str, ir.Index]) -> _N:
     """Replace rank variables by indices, in accesses and where they are numbers.
 
     An index gathers at most one position: if two variables of one sum are replaced by gathers, a
@@ -119,23 +99,23 @@ def substitute_variables(node: _N, values: Mapping[str, Index]) -> _N:
         Replacement index by variable.
 
     >>> from ..notation.printer import access_text
-    >>> read = Access(tensor="X", indices=(variable("m", 1), variable("p")))
+    >>> read = ir.Access(tensor="X", indices=(variable("m", 1), variable("p")))
     >>> access_text(substitute_variables(read, {"m": variable("t", 2)}))
     'X[t+3, p]'
     """
 
-    def change(part: Node) -> Node:
-        if isinstance(part, Affine):
+    def change(part: ir.Node) -> ir.Node:
+        if isinstance(part, ir.Affine):
             return substituted(part, values)
-        if isinstance(part, Name) and part.kind == "variable" and part.name in values:
+        if isinstance(part, ir.Name) and part.kind == "variable" and part.name in values:
             value = values[part.name]
-            return gather_value(value) if isinstance(value, Gather) else affine_value(value)
+            return gather_value(value) if isinstance(value, ir.Gather) else affine_value(value)
         return part
 
     return rebuild(node, change)
 
 
-def replace_accesses(node: _N, change: Callable[[Access], Expression | None]) -> _N:
+def replace_accesses(node: _N, change: Callable[[ir.Access], ir.Expression | None]) -> _N:
     """Replace accesses (also those inside gathers) for which ``change`` returns an expression.
 
     Parameters
@@ -146,26 +126,26 @@ def replace_accesses(node: _N, change: Callable[[Access], Expression | None]) ->
         searched again, so it may read the replaced tensor.
     """
 
-    def step(part: Node) -> Node:
-        if isinstance(part, Access):
+    def step(part: ir.Node) -> ir.Node:
+        if isinstance(part, ir.Access):
             return change(part) or part
         return part
 
     return rebuild(node, step)
 
 
-def settled(einsum: Einsum) -> Einsum:
+def settled(einsum: ir.Einsum) -> ir.Einsum:
     """Return ``einsum`` with ``over`` as the language defines it.
 
     ``over`` holds the variables of the right side that the left side lacks, in order of appearance.
     If nothing is reduced, the operator is ``+``, because the verifier rejects any other.
     """
     kept = einsum.target.variables
-    over = tuple(v for v in ordered_variables(einsum.expression) if v not in kept)
+    over = tuple(v for v in ir.variables_of(einsum.expression) if v not in kept)
     return replace(einsum, over=over, reduction=einsum.reduction if over else "+")
 
 
-def map_einsum(einsum: Einsum, change: Callable[[Node], Any]) -> Einsum:
+def map_einsum(einsum: ir.Einsum, change: Callable[[ir.Node], Any]) -> ir.Einsum:
     """Return ``einsum`` with ``change`` applied to its expression and its condition.
 
     Parameters
@@ -183,48 +163,48 @@ def map_einsum(einsum: Einsum, change: Callable[[Node], Any]) -> Einsum:
     return replace(einsum, expression=change(einsum.expression), where=where)
 
 
-def conjunction(*conditions: Condition | None) -> Condition | None:
+def conjunction(*conditions: ir.Condition | None) -> ir.Condition | None:
     """Return the conjunction of all conditions, each once; None if there are none."""
-    kept: list[Condition] = []
+    kept: list[ir.Condition] = []
     for condition in conditions:
-        if isinstance(condition, Logical) and condition.operator == "and":
+        if isinstance(condition, ir.Logical) and condition.operator == "and":
             kept.extend(condition.operands)
         elif condition is not None:
             kept.append(condition)
     kept = list(dict.fromkeys(kept))
     if not kept:
         return None
-    return kept[0] if len(kept) == 1 else Logical(operator="and", operands=tuple(kept))
+    return kept[0] if len(kept) == 1 else ir.Logical(operator="and", operands=tuple(kept))
 
 
 # -------------------------------------------------------------------------- reading
 
 
-def variables_of(*nodes: Node | None) -> frozenset[str]:
+def variables_of(*nodes: ir.Node | None) -> frozenset[str]:
     """Return every rank variable below the nodes, in indices or as a number."""
     found: set[str] = set()
     for root in nodes:
-        for node in walk(root) if root is not None else ():
-            if isinstance(node, Affine):
+        for node in ir.walk(root) if root is not None else ():
+            if isinstance(node, ir.Affine):
                 found.update(node.variables)
-            elif isinstance(node, Name) and node.kind == "variable":
+            elif isinstance(node, ir.Name) and node.kind == "variable":
                 found.add(node.name)
     return frozenset(found)
 
 
-def accesses_of(*nodes: Node | None) -> tuple[Access, ...]:
+def accesses_of(*nodes: ir.Node | None) -> tuple[ir.Access, ...]:
     """Return every access below the nodes, in written order, with repetitions."""
     return tuple(
-        n for root in nodes if root is not None for n in walk(root) if isinstance(n, Access)
+        n for root in nodes if root is not None for n in ir.walk(root) if isinstance(n, ir.Access)
     )
 
 
-def tensors_of(*nodes: Node | None) -> frozenset[str]:
+def tensors_of(*nodes: ir.Node | None) -> frozenset[str]:
     """Return the names of the tensors read below the nodes."""
     return frozenset(a.tensor for a in accesses_of(*nodes))
 
 
-def readers(program: Program, tensor: str) -> tuple[Einsum, ...]:
+def readers(program: ir.Program, tensor: str) -> tuple[ir.Einsum, ...]:
     """Return the Einsums that read ``tensor``, without the one that writes it."""
     return tuple(
         e
@@ -233,7 +213,7 @@ def readers(program: Program, tensor: str) -> tuple[Einsum, ...]:
     )
 
 
-def sources(program: Program, einsum: Einsum) -> tuple[Einsum, ...]:
+def sources(program: ir.Program, einsum: ir.Einsum) -> tuple[ir.Einsum, ...]:
     """Return the Einsums that an Einsum is computed from, directly or through others.
 
     The Einsum itself is among them only if it is part of a recurrence.
@@ -247,23 +227,23 @@ def sources(program: Program, einsum: Einsum) -> tuple[Einsum, ...]:
     return tuple(einsum_of[name] for name in reachable(starts, read))
 
 
-def target_variables(einsum: Einsum) -> tuple[str, ...] | None:
+def target_variables(einsum: ir.Einsum) -> tuple[str, ...] | None:
     """Return the target's variables if every index is one bare variable, else None.
 
     The result is None for an iterative tensor (``v + 1``) and for one written at ``m1*M0 + m0``.
     """
-    names = [i.as_variable if isinstance(i, Affine) else None for i in einsum.target.indices]
+    names = [i.as_variable if isinstance(i, ir.Affine) else None for i in einsum.target.indices]
     if any(n is None for n in names):
         return None
     return tuple(n for n in names if n is not None)
 
 
-def bare(access: Access) -> Access:
+def bare(access: ir.Access) -> ir.Access:
     """Return the access with one index per variable: ``Y[m1, m0]`` for ``Y[m1*M0 + m0]``."""
     return replace(access, indices=tuple(variable(v) for v in access.variables))
 
 
-def at_access(einsum: Einsum, access: Access) -> dict[str, Index]:
+def at_access(einsum: ir.Einsum, access: ir.Access) -> dict[str, ir.Index]:
     """Return the indices that the target's variables take when the tensor is read as ``access``.
 
     Parameters
@@ -283,7 +263,9 @@ def at_access(einsum: Einsum, access: Access) -> dict[str, Index]:
     return dict(zip(names, access.indices, strict=True))
 
 
-def combine(program: Program, reduction: str, left: Expression, right: Expression) -> Expression:
+def combine(
+    program: ir.Program, reduction: str, left: ir.Expression, right: ir.Expression
+) -> ir.Expression:
     """Return ``left`` and ``right`` merged by a reduction operator, as an expression.
 
     Parameters
@@ -297,16 +279,16 @@ def combine(program: Program, reduction: str, left: Expression, right: Expressio
     """
     match REDUCTIONS[reduction].merges_by if reduction in REDUCTIONS else None:
         case "+" | "*" as operator:
-            return Binary(operator=operator, left=left, right=right)
+            return ir.Binary(operator=operator, left=left, right=right)
         case str(function):
-            return Call(function=function, arguments=(left, right))
+            return ir.Call(function=function, arguments=(left, right))
     declared = next(r for r in program.reductions if r.name == reduction)
     first, second = declared.arguments
 
-    def change(part: Node) -> Node:
-        if isinstance(part, Name) and part.name == first:
+    def change(part: ir.Node) -> ir.Node:
+        if isinstance(part, ir.Name) and part.name == first:
             return left
-        return right if isinstance(part, Name) and part.name == second else part
+        return right if isinstance(part, ir.Name) and part.name == second else part
 
     return rebuild(declared.body, change)
 
@@ -317,7 +299,7 @@ def combine(program: Program, reduction: str, left: Expression, right: Expressio
 class Names:
     """Source of tensor names that nothing else in the program has."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: ir.Program) -> None:
         self._taken = {t.name for t in program.inputs} | {e.name for e in program.einsums}
         self._taken |= {p.name for p in program.parameters} | set(program.parallel)
         self._taken |= {r.name for r in program.ranks} | {f.name for f in program.functions}
@@ -332,16 +314,16 @@ class Names:
         return name
 
 
-def product_name(factors: Iterable[Expression]) -> str | None:
+def product_name(factors: Iterable[ir.Expression]) -> str | None:
     """Return the joined names of factors, ``SNV`` for ``SN * V``; None if too long to read.
 
-    >>> factors = (Access(tensor="SN"), Access(tensor="V"))
+    >>> factors = (ir.Access(tensor="SN"), ir.Access(tensor="V"))
     >>> product_name(factors)
     'SNV'
     """
     parts = []
     for factor in factors:
-        if not isinstance(factor, Access):
+        if not isinstance(factor, ir.Access):
             return None
         parts.append(factor.tensor)
     text = "".join(parts)
@@ -351,7 +333,7 @@ def product_name(factors: Iterable[Expression]) -> str | None:
 # ------------------------------------------------------------------------- ordering
 
 
-def drop_unread(program: Program) -> Program:
+def drop_unread(program: ir.Program) -> ir.Program:
     """Return the program without Einsums that no output depends on."""
     statements = (*program.einsums, *program.init)
 
@@ -368,7 +350,7 @@ def drop_unread(program: Program) -> Program:
     )
 
 
-def in_order(program: Program, late: frozenset[str] = frozenset()) -> Program:
+def in_order(program: ir.Program, late: frozenset[str] = frozenset()) -> ir.Program:
     """Return the program with each Einsum after those it reads, otherwise in written order.
 
     An iterative tensor may be read before it is written (at its previous coordinate), so an Einsum
@@ -383,7 +365,7 @@ def in_order(program: Program, late: frozenset[str] = frozenset()) -> Program:
     """
     left = list(program.einsums)
     iterative = set(program.iterative)
-    done: list[Einsum] = []
+    done: list[ir.Einsum] = []
     written: set[str] = set()
     own = {e.name for e in left}
     while left:
@@ -396,7 +378,7 @@ def in_order(program: Program, late: frozenset[str] = frozenset()) -> Program:
     return replace(program, einsums=tuple(done))
 
 
-def _ready(einsum: Einsum, own: set[str], written: set[str], iterative: set[str]) -> bool:
+def _ready(einsum: ir.Einsum, own: set[str], written: set[str], iterative: set[str]) -> bool:
     for access in accesses_of(einsum.expression, einsum.where):
         name = access.tensor
         if name not in own or name in written or name == einsum.name:
@@ -407,28 +389,28 @@ def _ready(einsum: Einsum, own: set[str], written: set[str], iterative: set[str]
     return True
 
 
-def _is_shifted(access: Access) -> bool:
+def _is_shifted(access: ir.Access) -> bool:
     """Return whether an iterative tensor is read at ``v + 1`` or at its last state."""
     return any(
-        isinstance(i, Affine) and ((i.variables and i.offset == 1) or _is_stop(i))
+        isinstance(i, ir.Affine) and ((i.variables and i.offset == 1) or _is_stop(i))
         for i in access.indices
     )
 
 
-def _is_stop(index: Affine) -> bool:
+def _is_stop(index: ir.Affine) -> bool:
     return not index.variables and any(t.shapes for t in index.terms)
 
 
-def stop_rank(index: Index) -> str | None:
+def stop_rank(index: ir.Index) -> str | None:
     """Return the rank whose shape the index is (``M1`` in ``RD[M1, p]``), else None."""
-    if isinstance(index, Affine) and len(index.terms) == 1:
+    if isinstance(index, ir.Affine) and len(index.terms) == 1:
         term = index.terms[0]
         if term.variable is None and term.coefficient == 1 and len(term.shapes) == 1:
             return term.shapes[0]
     return None
 
 
-def replace_einsum(program: Program, name: str, new: Iterable[Einsum]) -> Program:
+def replace_einsum(program: ir.Program, name: str, new: Iterable[ir.Einsum]) -> ir.Program:
     """Return the program with ``new`` in place of the Einsum that writes ``name``.
 
     Parameters
@@ -439,7 +421,7 @@ def replace_einsum(program: Program, name: str, new: Iterable[Einsum]) -> Progra
     new : iterable of Einsum
         Replacements in order; none removes the Einsum.
     """
-    einsums: list[Einsum] = []
+    einsums: list[ir.Einsum] = []
     for einsum in program.einsums:
         einsums.extend(new if einsum.name == name else (einsum,))
     return replace(program, einsums=tuple(einsums))

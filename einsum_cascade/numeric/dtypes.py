@@ -86,9 +86,9 @@ class Precision:
 
     Every tensor is stored in ``storage``. An Einsum reads its operands from storage and computes in
     its *working* type: its ``accumulate`` type if the cascade names one, else float32 for the two
-    16-bit types and ``storage`` itself otherwise. The result is rounded to ``storage`` once. If the
-    cascade asks for a 16-bit accumulator, the map is computed in float32, and the running result of
-    the reduction is rounded to 16 bits after each step, in the order of the coordinates.
+    16-bit types and ``storage`` itself otherwise. The result is rounded to ``storage`` once. A
+    16-bit accumulator computes the map in float32. It rounds the running result of the reduction to
+    16 bits after each step, in the order of the coordinates.
     """
 
     storage: DType

@@ -133,8 +133,6 @@ def since(u: str, v: str) -> str:
 State = tuple[tuple[tuple[str, str], Interval], ...]
 """Known intervals by pair (source variable, reader variable), sorted; other pairs are unknown."""
 
-Ties = Mapping[tuple[str, str], Interval]
-
 
 # ------------------------------------------------------------------ one read
 

@@ -6,22 +6,10 @@ from dataclasses import dataclass
 
 import sympy
 
+from .. import ir
 from ..algebra.conditions import Masks
 from ..algebra.sympy_bridge import Bridge, tidy
 from ..algebra.terms import accesses_of, at_access, substitute_variables, variables_of
-from ..ir import (
-    Access,
-    Binary,
-    Call,
-    Condition,
-    Einsum,
-    Expression,
-    Logical,
-    Name,
-    Number,
-    Program,
-    Relational,
-)
 from ..notation.printer import expression_text
 from .base import refuse
 from .products import ProductPart, product
@@ -46,14 +34,14 @@ class CausalSum:
         Factor of the weight per position; None without decay.
     """
 
-    einsum: Einsum
+    einsum: ir.Einsum
     queries: tuple[ProductPart, ...]
     keys: tuple[ProductPart, ...]
     inner: tuple[str, ...]
-    decay: Expression | None
+    decay: ir.Expression | None
 
 
-def mask_ranks(program: Program, einsum: Einsum) -> tuple[str, str] | None:
+def mask_ranks(program: ir.Program, einsum: ir.Einsum) -> tuple[str, str] | None:
     """Return the (query, key) variables of a causal mask on a reduction, or None."""
     for condition in sorted(Masks(program).skipped(einsum), key=expression_text):
         found = causal(condition)
@@ -62,22 +50,22 @@ def mask_ranks(program: Program, einsum: Einsum) -> tuple[str, str] | None:
     return None
 
 
-def causal(condition: Condition) -> tuple[str, str] | None:
+def causal(condition: ir.Condition) -> tuple[str, str] | None:
     """Return ``(p, m)`` if a condition is ``m <= p``, ``m < p`` or one of these reversed, else
     None."""
-    if not isinstance(condition, Relational):
+    if not isinstance(condition, ir.Relational):
         return None
     left, right = condition.left, condition.right
     if condition.operator in (">=", ">"):
         left, right = right, left
     elif condition.operator not in ("<=", "<"):
         return None
-    if not (isinstance(left, Name) and isinstance(right, Name)):
+    if not (isinstance(left, ir.Name) and isinstance(right, ir.Name)):
         return None
     return (right.name, left.name) if left.kind == right.kind == "variable" else None
 
 
-def causal_sum(program: Program, einsum: Einsum, query: str, key: str) -> CausalSum:
+def causal_sum(program: ir.Program, einsum: ir.Einsum, query: str, key: str) -> CausalSum:
     """Return a reduction over the keys as a causal sum.
 
     Its term is separated into factors of queries, factors of keys, and the weight between the two.
@@ -123,7 +111,7 @@ def causal_sum(program: Program, einsum: Einsum, query: str, key: str) -> Causal
     return CausalSum(einsum, tuple(queries), tuple(keys), inner, decay)
 
 
-def _coupling(program: Program, part: ProductPart, query: str, key: str) -> str:
+def _coupling(program: ir.Program, part: ProductPart, query: str, key: str) -> str:
     for access in accesses_of(part.value):
         source = program.einsum_of.get(access.tensor)
         if source is not None and {query, key} <= set(source.target.variables):
@@ -134,7 +122,7 @@ def _coupling(program: Program, part: ProductPart, query: str, key: str) -> str:
     return f"a factor of its term carries both '{query}' and '{key}'"
 
 
-def _factors(program: Program, einsum: Einsum) -> tuple[list[ProductPart], tuple[str, ...]]:
+def _factors(program: ir.Program, einsum: ir.Einsum) -> tuple[list[ProductPart], tuple[str, ...]]:
     """Return the factors of the term, with the scores substituted."""
     found: list[ProductPart] = []
     inner: tuple[str, ...] = ()
@@ -143,7 +131,7 @@ def _factors(program: Program, einsum: Einsum) -> tuple[list[ProductPart], tuple
         # Only one factor is substituted, and only if its reduced variable is not one of this
         # Einsum's: two sums over one name would merge.
         shared = source is not None and set(source.over) & set(einsum.variables)
-        if source is None or inner or shared or not isinstance(part.value, Access):
+        if source is None or inner or shared or not isinstance(part.value, ir.Access):
             found.append(part)
             continue
         values = at_access(source, part.value)
@@ -154,13 +142,13 @@ def _factors(program: Program, einsum: Einsum) -> tuple[list[ProductPart], tuple
 
 
 def _decay(
-    program: Program, einsum: Einsum, weight: Expression, query: str, key: str
-) -> tuple[Expression | None, Expression | None]:
+    program: ir.Program, einsum: ir.Einsum, weight: ir.Expression, query: str, key: str
+) -> tuple[ir.Expression | None, ir.Expression | None]:
     """Return the factor that a weight takes per position, and the weight at distance zero."""
     bridge = Bridge(program)
     value = bridge.to_sympy(weight)
-    p = bridge.symbol(Name(name=query, kind="variable"))
-    m = bridge.symbol(Name(name=key, kind="variable"))
+    p = bridge.symbol(ir.Name(name=query, kind="variable"))
+    m = bridge.symbol(ir.Name(name=key, kind="variable"))
     # If p + 1 multiplies a weight by d and m + 1 multiplies it by 1 / d, with d free of both, the
     # weight is a constant times d ** (p - m). One condition alone would accept d ** p.
     decay = tidy(value.subs(p, p + 1) / value)
@@ -177,13 +165,13 @@ def _decay(
     return tuple(None if v == 1 else bridge.from_sympy(v) for v in (decay, scale))  # type: ignore[return-value]
 
 
-def decay_power(decay: Expression, steps: Expression) -> Expression:
+def decay_power(decay: ir.Expression, steps: ir.Expression) -> ir.Expression:
     """Return ``decay ** steps``; an exponential takes the steps into its argument."""
-    if steps == Number(value=1):
+    if steps == ir.Number(value=1):
         return decay
-    if isinstance(decay, Call) and decay.function == "exp":
+    if isinstance(decay, ir.Call) and decay.function == "exp":
         inside = decay.arguments[0]
-        assert not isinstance(inside, Relational | Logical)
-        whole = Binary(operator="*", left=inside, right=steps)
-        return Call(function="exp", arguments=(whole,))
-    return Binary(operator="**", left=decay, right=steps)
+        assert not isinstance(inside, ir.Relational | ir.Logical)
+        whole = ir.Binary(operator="*", left=inside, right=steps)
+        return ir.Call(function="exp", arguments=(whole,))
+    return ir.Binary(operator="**", left=decay, right=steps)

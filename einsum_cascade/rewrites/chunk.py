@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, TypeVar
 
+from .. import ir
 from ..affine import add_affine, affine_value, scale_affine
 from ..algebra.terms import (
     Names,
@@ -21,20 +22,6 @@ from ..algebra.terms import (
     zero,
 )
 from ..errors import RewriteError, did_you_mean
-from ..ir import (
-    Access,
-    Affine,
-    Binary,
-    Einsum,
-    Expression,
-    Index,
-    Name,
-    Node,
-    Program,
-    Rank,
-    Relational,
-)
-from ..ir import variables_of as ordered_variables
 from ..notation.printer import expression_text
 from .base import Rewrite, RewriteStep, refuse, step
 from .causal import CausalSum, causal, causal_sum, decay_power, mask_ranks
@@ -44,7 +31,7 @@ from .products import ProductPart, product
 _RULE = "chunk"
 
 
-_N = TypeVar("_N", bound=Node)
+_N = TypeVar("_N", bound=ir.Node)
 
 
 @dataclass(frozen=True)
@@ -71,7 +58,7 @@ class Chunk(Rewrite):
     def __str__(self) -> str:
         return f"{_RULE}:{self.queries},{self.keys}" if self.queries else _RULE
 
-    def derive(self, program: Program) -> tuple[RewriteStep, ...]:
+    def derive(self, program: ir.Program) -> tuple[RewriteStep, ...]:
         """Return one step."""
         query, key = self._ranks(program)
         _check_flow(program, query, key)
@@ -91,7 +78,7 @@ class Chunk(Rewrite):
         after = drop_unread(after)
         return (step(f"{_RULE}:{query.name},{key.name}", program, after, *writer.because),)
 
-    def _ranks(self, program: Program) -> tuple[Rank, Rank]:
+    def _ranks(self, program: ir.Program) -> tuple[ir.Rank, ir.Rank]:
         if self.queries is None:
             for einsum in program.einsums:
                 found = mask_ranks(program, einsum)
@@ -108,7 +95,7 @@ class Chunk(Rewrite):
         return found_ranks[0], found_ranks[1]
 
 
-def _check_flow(program: Program, query: Rank, key: Rank) -> None:
+def _check_flow(program: ir.Program, query: ir.Rank, key: ir.Rank) -> None:
     for rank in (query, key):
         if rank.partition or rank.family:
             raise RewriteError(f"{_RULE} does not apply: '{rank.name}' is partitioned", rank.span)
@@ -129,14 +116,14 @@ def _check_flow(program: Program, query: Rank, key: Rank) -> None:
 class _Chunks:
     """Variables of a chunked sequence: chunk, query in chunk, key in chunk."""
 
-    query: Rank
-    key: Rank
+    query: ir.Rank
+    key: ir.Rank
     outer: str
     inner: str
     key_inner: str
 
     @classmethod
-    def of(cls, program: Program, query: Rank, key: Rank) -> _Chunks:
+    def of(cls, program: ir.Program, query: ir.Rank, key: ir.Rank) -> _Chunks:
         """Return the variables named after the ranks: P1, P0 and M0."""
         names = [f"{query.name}1", f"{query.name}0", f"{key.name}0"]
         taken = {r.name for r in program.ranks} | set(program.parallel)
@@ -145,35 +132,35 @@ class _Chunks:
                 raise refuse(_RULE, f"the rank '{name}' exists already")
         return cls(query, key, *names)
 
-    def ranks(self, program: Program) -> tuple[Rank, ...]:
+    def ranks(self, program: ir.Program) -> tuple[ir.Rank, ...]:
         """Return the program's ranks with the members; keys are declared like queries."""
-        new: list[Rank] = []
+        new: list[ir.Rank] = []
         for rank in program.ranks:
             if rank.name == self.query.name:
                 members = (self.outer, self.inner)
                 new.append(replace(rank, partition=members))
-                new.extend(Rank(name=m, family=rank.name, span=rank.span) for m in members)
+                new.extend(ir.Rank(name=m, family=rank.name, span=rank.span) for m in members)
             elif rank.name == self.key.name:
                 new.append(replace(rank, like=self.query.name))
                 meaning = f"{rank.meaning} in a chunk" if rank.meaning else ""
                 new.append(
-                    Rank(name=self.key_inner, meaning=meaning, like=self.inner, span=rank.span)
+                    ir.Rank(name=self.key_inner, meaning=meaning, like=self.inner, span=rank.span)
                 )
             else:
                 new.append(rank)
         return tuple(new)
 
     @property
-    def chunk(self) -> Affine:
+    def chunk(self) -> ir.Affine:
         """Index of the chunk."""
         return variable(self.outer.lower())
 
     @property
-    def size(self) -> Name:
+    def size(self) -> ir.Name:
         """Number of keys in a chunk."""
-        return Name(name=self.key_inner, kind="shape")
+        return ir.Name(name=self.key_inner, kind="shape")
 
-    def position(self, kind: str) -> tuple[Affine, Affine]:
+    def position(self, kind: str) -> tuple[ir.Affine, ir.Affine]:
         """Return the index inside the chunk, and the index in the whole sequence."""
         if kind == self.query.variable:
             inside = variable(self.inner.lower())
@@ -184,15 +171,15 @@ class _Chunks:
 
 @dataclass
 class _ChunkWriter:
-    program: Program
+    program: ir.Program
     chunks: _Chunks
     names: Names
-    init: list[Einsum] = field(default_factory=list)
+    init: list[ir.Einsum] = field(default_factory=list)
     because: list[str] = field(default_factory=list)
-    shared: dict[Expression, Access] = field(default_factory=dict)
+    shared: dict[ir.Expression, ir.Access] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
 
-    def rewritten(self, einsum: Einsum, causal_: CausalSum | None) -> Iterator[Einsum]:
+    def rewritten(self, einsum: ir.Einsum, causal_: CausalSum | None) -> Iterator[ir.Einsum]:
         """Yield the replacement of an Einsum."""
         if causal_ is None:
             where = self.node(einsum.where) if einsum.where is not None else None
@@ -203,76 +190,84 @@ class _ChunkWriter:
         else:
             yield from self._split(causal_)
 
-    def _split(self, found: CausalSum) -> Iterator[Einsum]:
+    def _split(self, found: CausalSum) -> Iterator[ir.Einsum]:
         einsum = found.einsum
         self._explain(found)
         indices = self.indices(einsum.target.indices, computed=True)
-        own = Access(tensor=self.names.fresh(f"I{einsum.name}"), indices=indices)
+        own = ir.Access(tensor=self.names.fresh(f"I{einsum.name}"), indices=indices)
         where = self.node(einsum.where) if einsum.where is not None else None
         body = self.node(einsum.expression)
         yield settled(replace(einsum, target=own, expression=body, where=where))
         state, kept = self._state_access(found)
         queries = list(found.queries)
         inside = self.chunks.position(self.chunks.query.variable)[0]
-        steps = Binary(
-            operator="+", left=Name(name=inside.variables[0], kind="variable"), right=number(1)
+        steps = ir.Binary(
+            operator="+", left=ir.Name(name=inside.variables[0], kind="variable"), right=number(1)
         )
         decayed = yield from self._decayed("D", queries, found.decay, steps)
-        before = Access(tensor=self.names.fresh(f"X{einsum.name}"), indices=indices)
-        now = Access(tensor=state, indices=(self.chunks.chunk, *kept))
-        whole = now if decayed is None else Binary(operator="*", left=decayed, right=now)
-        yield settled(Einsum(target=before, expression=whole, span=einsum.span))
-        joined = Binary(operator="+", left=own, right=before)
-        yield Einsum(target=self.target(einsum), expression=joined, span=einsum.span)
+        before = ir.Access(tensor=self.names.fresh(f"X{einsum.name}"), indices=indices)
+        now = ir.Access(tensor=state, indices=(self.chunks.chunk, *kept))
+        whole = now if decayed is None else ir.Binary(operator="*", left=decayed, right=now)
+        yield settled(ir.Einsum(target=before, expression=whole, span=einsum.span))
+        joined = ir.Binary(operator="+", left=own, right=before)
+        yield ir.Einsum(target=self.target(einsum), expression=joined, span=einsum.span)
         yield from self._carried(found, state, kept)
 
-    def _carried(self, found: CausalSum, state: str, kept: tuple[Affine, ...]) -> Iterator[Einsum]:
+    def _carried(
+        self, found: CausalSum, state: str, kept: tuple[ir.Affine, ...]
+    ) -> Iterator[ir.Einsum]:
         """Yield the state: the previous state, decayed over one chunk, plus the chunk's own sum."""
         chunk, einsum = self.chunks.chunk, found.einsum
         key = self.chunks.position(self.chunks.key.variable)[0].variables[0]
-        last = Binary(operator="-", left=self.chunks.size, right=number(1))
+        last = ir.Binary(operator="-", left=self.chunks.size, right=number(1))
         # Decay up to the last key of the chunk, where the state is kept. Its next reader, at
         # position p0 of the next chunk, is p0 + 1 positions further (``_split``).
-        steps = Binary(operator="-", left=last, right=Name(name=key, kind="variable"))
+        steps = ir.Binary(operator="-", left=last, right=ir.Name(name=key, kind="variable"))
         added = yield from self._decayed("D", list(found.keys), found.decay, steps)
         assert added is not None
-        local = Access(tensor=self.names.fresh(f"L{state[1:]}"), indices=(chunk, *kept))
-        yield self._ended(settled(Einsum(target=local, expression=added, span=einsum.span)))
-        previous: Expression = Access(tensor=state, indices=(chunk, *kept))
+        local = ir.Access(tensor=self.names.fresh(f"L{state[1:]}"), indices=(chunk, *kept))
+        yield self._ended(settled(ir.Einsum(target=local, expression=added, span=einsum.span)))
+        previous: ir.Expression = ir.Access(tensor=state, indices=(chunk, *kept))
         if found.decay is not None:
-            faded = Access(tensor=self.names.fresh(f"P{state[1:]}"), indices=(chunk, *kept))
+            faded = ir.Access(tensor=self.names.fresh(f"P{state[1:]}"), indices=(chunk, *kept))
             factor = decay_power(found.decay, self.chunks.size)
-            yield Einsum(
+            yield ir.Einsum(
                 target=faded,
-                expression=Binary(operator="*", left=previous, right=factor),
+                expression=ir.Binary(operator="*", left=previous, right=factor),
                 span=einsum.span,
             )
             previous = faded
         after = variable(self.chunks.outer.lower(), 1)
-        total = Binary(operator="+", left=previous, right=local)
-        yield Einsum(
-            target=Access(tensor=state, indices=(after, *kept)), expression=total, span=einsum.span
+        total = ir.Binary(operator="+", left=previous, right=local)
+        yield ir.Einsum(
+            target=ir.Access(tensor=state, indices=(after, *kept)),
+            expression=total,
+            span=einsum.span,
         )
-        first = Access(tensor=state, indices=(zero(), *kept))
-        self.init.append(Einsum(target=first, expression=number(0), span=einsum.span))
+        first = ir.Access(tensor=state, indices=(zero(), *kept))
+        self.init.append(ir.Einsum(target=first, expression=number(0), span=einsum.span))
 
-    def _state_access(self, found: CausalSum) -> tuple[str, tuple[Affine, ...]]:
+    def _state_access(self, found: CausalSum) -> tuple[str, tuple[ir.Affine, ...]]:
         """Return the state's name, and its indices other than the chunk."""
         key = self.chunks.key.variable
         used: dict[str, None] = {}
         for part in found.keys:
-            for name in ordered_variables(part.value):
+            for name in ir.variables_of(part.value):
                 used.setdefault(name)
         kept = tuple(variable(v) for v in used if v != key)
         values = [p.value for p in found.keys]
         base = product_name(values) or found.einsum.name
-        if len(values) == 1 and isinstance(values[0], Access):
+        if len(values) == 1 and isinstance(values[0], ir.Access):
             base = values[0].tensor
         return self.names.fresh(f"R{base}"), kept
 
     def _decayed(
-        self, prefix: str, parts: list[ProductPart], decay: Expression | None, steps: Expression
-    ) -> Generator[Einsum, None, Expression | None]:
+        self,
+        prefix: str,
+        parts: list[ProductPart],
+        decay: ir.Expression | None,
+        steps: ir.Expression,
+    ) -> Generator[ir.Einsum, None, ir.Expression | None]:
         """Return a product of factors with the decay of ``steps`` positions; None if it is 1."""
         whole = self.node(product(parts)) if parts else None
         if decay is None:
@@ -283,22 +278,22 @@ class _ChunkWriter:
         first, *rest = [self.node(p.value) for p in parts]
         # A tensor with its decay is written once and shared by all sums that need it (``shared``).
         # A divisor, or a factor that is no plain tensor, is written where it is used.
-        if not isinstance(first, Access) or any(p.count != 1 for p in parts):
-            return Binary(operator="*", left=whole, right=factor)
-        expression = Binary(operator="*", left=first, right=factor)
+        if not isinstance(first, ir.Access) or any(p.count != 1 for p in parts):
+            return ir.Binary(operator="*", left=whole, right=factor)
+        expression = ir.Binary(operator="*", left=first, right=factor)
         if expression not in self.shared:
-            target = Access(
+            target = ir.Access(
                 tensor=self.names.fresh(prefix + first.tensor),
-                indices=tuple(variable(v) for v in ordered_variables(expression)),
+                indices=tuple(variable(v) for v in ir.variables_of(expression)),
             )
             self.shared[expression] = target
-            yield self._ended(Einsum(target=target, expression=expression))
-        total: Expression = self.shared[expression]
+            yield self._ended(ir.Einsum(target=target, expression=expression))
+        total: ir.Expression = self.shared[expression]
         for part in rest:
-            total = Binary(operator="*", left=total, right=part)
+            total = ir.Binary(operator="*", left=total, right=part)
         return total
 
-    def _ended(self, einsum: Einsum) -> Einsum:
+    def _ended(self, einsum: ir.Einsum) -> ir.Einsum:
         """Restrict an Einsum to keys inside the sequence, if its last chunk may be partial.
 
         The condition is needed only where keys are read from an input without their query. A query
@@ -314,24 +309,24 @@ class _ChunkWriter:
         if any(a.tensor in self.ended for a in einsum.reads):
             return einsum
         self.ended.add(einsum.name)
-        end = Name(name=self.chunks.key.name, kind="shape")
-        there = Relational(operator="<", left=affine_value(whole), right=end)
+        end = ir.Name(name=self.chunks.key.name, kind="shape")
+        there = ir.Relational(operator="<", left=affine_value(whole), right=end)
         return replace(einsum, where=conjunction(einsum.where, there))
 
     # ---------------------------------------------------------------------- indices
 
-    def target(self, einsum: Einsum) -> Access:
+    def target(self, einsum: ir.Einsum) -> ir.Access:
         """Return the target in chunks; an output keeps its index in the whole sequence."""
         computed = einsum.name not in self.program.outputs
         return replace(
             einsum.target, indices=self.indices(einsum.target.indices, computed=computed)
         )
 
-    def indices(self, indices: tuple[Index, ...], *, computed: bool) -> tuple[Index, ...]:
+    def indices(self, indices: tuple[ir.Index, ...], *, computed: bool) -> tuple[ir.Index, ...]:
         """Return sequence indices as (chunk, position) for computed tensors, else as one index."""
-        new: list[Index] = []
+        new: list[ir.Index] = []
         for index in indices:
-            name = index.as_variable if isinstance(index, Affine) else None
+            name = index.as_variable if isinstance(index, ir.Affine) else None
             if name not in (self.chunks.query.variable, self.chunks.key.variable):
                 new.append(index)
                 continue
@@ -351,12 +346,12 @@ class _ChunkWriter:
         own = {name: self.chunks.position(name)[0] for name in (query, key)}
         computed = set(self.program.einsum_of) - set(self.program.outputs)
 
-        def change(part: Node) -> Node:
-            if isinstance(part, Relational) and causal(part) == (query, key):
+        def change(part: ir.Node) -> ir.Node:
+            if isinstance(part, ir.Relational) and causal(part) == (query, key):
                 return substitute_variables(part, own)
-            if isinstance(part, Binary) and _is_distance(part, query, key):
+            if isinstance(part, ir.Binary) and _is_distance(part, query, key):
                 return substitute_variables(part, own)
-            if isinstance(part, Access):
+            if isinstance(part, ir.Access):
                 changed = self.indices(part.indices, computed=part.tensor in computed)
                 return replace(part, indices=changed)
             return part
@@ -389,8 +384,8 @@ class _ChunkWriter:
         self.because.extend(line for line in lines if line not in self.because)
 
 
-def _is_distance(part: Binary, query: str, key: str) -> bool:
+def _is_distance(part: ir.Binary, query: str, key: str) -> bool:
     """Return whether an expression is ``p - m``."""
     ends = (part.left, part.right)
-    names = [e.name if isinstance(e, Name) and e.kind == "variable" else None for e in ends]
+    names = [e.name if isinstance(e, ir.Name) and e.kind == "variable" else None for e in ends]
     return part.operator == "-" and sorted(filter(None, names)) == sorted((query, key))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, TypeVar
 
+from .. import ir
 from ..affine import add_affine, affine_value, digits, index_of
 from ..algebra.terms import (
     Names,
@@ -19,23 +20,11 @@ from ..algebra.terms import (
     variables_of,
 )
 from ..errors import Problem, RewriteError, did_you_mean
-from ..ir import (
-    Access,
-    Affine,
-    AffineTerm,
-    Binary,
-    Einsum,
-    Index,
-    Name,
-    Node,
-    Program,
-    Rank,
-)
 from ..notation.printer import index_text
 from .base import Rewrite, RewriteStep, refuse, step
 
 _RULE = "partition"
-_N = TypeVar("_N", bound=Node)
+_N = TypeVar("_N", bound=ir.Node)
 
 
 @dataclass(frozen=True)
@@ -63,7 +52,7 @@ class Partition(Rewrite):
         rule = "split_partition" if self.split else self.name
         return f"{rule}:{self.rank}={','.join(self.members)}"
 
-    def derive(self, program: Program) -> tuple[RewriteStep, ...]:
+    def derive(self, program: ir.Program) -> tuple[RewriteStep, ...]:
         """Return one step."""
         family = self._checked(program)
         variables = tuple(m.lower() for m in self.members)
@@ -84,7 +73,7 @@ class Partition(Rewrite):
         text = f"{family.variable} = {index_text(index, tight=True)}"
         return (step(str(self), program, after, text),)
 
-    def _stored_whole(self, program: Program, family: Rank) -> tuple[tuple[str, str], ...]:
+    def _stored_whole(self, program: ir.Program, family: ir.Rank) -> tuple[tuple[str, str], ...]:
         """Return computed tensors with their names in members.
 
         An output keeps its name and its index in the whole rank; others read a tensor in members
@@ -104,25 +93,27 @@ class Partition(Rewrite):
                 held.append((name, name))
         return tuple(held)
 
-    def _parts(self, program: Program, change: _InMembers, old: Einsum) -> Iterator[Einsum]:
+    def _parts(
+        self, program: ir.Program, change: _InMembers, old: ir.Einsum
+    ) -> Iterator[ir.Einsum]:
         einsum = change.of(old)
         if einsum.name != old.name:
             yield einsum
             whole = substitute_variables(old.target, {change.family: change.index})
-            yield Einsum(target=whole, expression=einsum.target, span=old.span)
+            yield ir.Einsum(target=whole, expression=einsum.target, span=old.span)
             return
         outer, inner = self.members[0].lower(), {m.lower() for m in self.members[1:]}
         if not self.split or einsum.select or not {outer, *inner} <= set(einsum.over):
             yield einsum
             return
-        local = Access(
+        local = ir.Access(
             tensor=Names(program).fresh(f"L{einsum.name}"),
             indices=(variable(outer), *einsum.target.indices),
         )
         yield settled(replace(einsum, target=local))
         yield settled(replace(einsum, expression=local, where=None))
 
-    def _checked(self, program: Program) -> Rank:
+    def _checked(self, program: ir.Program) -> ir.Rank:
         family = program.rank_of.get(self.rank)
         if family is None:
             hint = did_you_mean(self.rank, program.rank_of)
@@ -187,7 +178,7 @@ class FusePartition(Rewrite):
     def __str__(self) -> str:
         return f"{self.name}:{self.rank}"
 
-    def derive(self, program: Program) -> tuple[RewriteStep, ...]:
+    def derive(self, program: ir.Program) -> tuple[RewriteStep, ...]:
         """Return one step."""
         family = program.rank_of.get(self.rank)
         if family is None or not family.partition:
@@ -207,11 +198,11 @@ class FusePartition(Rewrite):
         text = f"{index_text(member_index(family.partition), tight=True)} = {family.variable}"
         return (step(str(self), program, after, text),)
 
-    def _fused(self, einsum: Einsum, family: Rank, members: tuple[str, ...]) -> Einsum:
+    def _fused(self, einsum: ir.Einsum, family: ir.Rank, members: tuple[str, ...]) -> ir.Einsum:
         whole = member_index(family.partition)
 
-        def change(part: Node) -> Node:
-            if isinstance(part, Affine):
+        def change(part: ir.Node) -> ir.Node:
+            if isinstance(part, ir.Affine):
                 return family_index(part, whole, family.variable)
             return _whole_name(part, whole, family.variable)
 
@@ -240,10 +231,10 @@ class _InMembers:
 
     family: str
     members: tuple[str, ...]
-    index: Affine
+    index: ir.Affine
     held: tuple[tuple[str, str], ...]
 
-    def of(self, einsum: Einsum) -> Einsum:
+    def of(self, einsum: ir.Einsum) -> ir.Einsum:
         target = self._node(einsum.target)
         expression = self._node(einsum.expression)
         where = self._node(einsum.where) if einsum.where is not None else None
@@ -257,24 +248,24 @@ class _InMembers:
         return self.members if name == self.family else (name,)
 
     def _node(self, node: _N) -> _N:
-        marked = rebuild(node, lambda n: self._access(n) if isinstance(n, Access) else n)
+        marked = rebuild(node, lambda n: self._access(n) if isinstance(n, ir.Access) else n)
         return substitute_variables(marked, {self.family: self.index})
 
-    def _access(self, access: Access) -> Access:
+    def _access(self, access: ir.Access) -> ir.Access:
         """Replace the family's index of a computed tensor by one index per member."""
         held = dict(self.held)
         if access.tensor not in held:
             return access
-        indices: list[Index] = []
+        indices: list[ir.Index] = []
         for index in access.indices:
-            if isinstance(index, Affine) and index.as_variable == self.family:
+            if isinstance(index, ir.Affine) and index.as_variable == self.family:
                 indices.extend(variable(m) for m in self.members)
             else:
                 indices.append(index)
         return replace(access, tensor=held[access.tensor], indices=tuple(indices))
 
 
-def _read_whole(program: Program, family: Rank) -> frozenset[str]:
+def _read_whole(program: ir.Program, family: ir.Rank) -> frozenset[str]:
     """Return the computed tensors read along the rank at another index than its variable.
 
     Such an index has no form in members: ``TB[p - m]``, or ``KR[m]`` along a rank declared alike.
@@ -284,18 +275,18 @@ def _read_whole(program: Program, family: Rank) -> frozenset[str]:
         for access in accesses_of(einsum.expression, einsum.where):
             ranks = program.tensor_ranks[access.tensor]
             for rank, index in zip(ranks, access.indices, strict=True):
-                plain = isinstance(index, Affine) and index.as_variable == family.variable
+                plain = isinstance(index, ir.Affine) and index.as_variable == family.variable
                 if plain != (rank == family.name):
                     found.add(access.tensor)
     return frozenset(found & set(program.einsum_of))
 
 
-def member_index(members: tuple[str, ...]) -> Affine:
+def member_index(members: tuple[str, ...]) -> ir.Affine:
     """Return the index of a family in its members: ``m2*M1*M0 + m1*M0 + m0``."""
     return index_of(digits(members))
 
 
-def family_index(index: Affine, whole: Affine, name: str) -> Affine:
+def family_index(index: ir.Affine, whole: ir.Affine, name: str) -> ir.Affine:
     """Return ``index`` with the combination of members replaced by the family's variable.
 
     2*m1*M0 + 2*m0 + 1 becomes 2*m + 1; m1*M0 + 2*m0 stays.
@@ -310,20 +301,20 @@ def family_index(index: Affine, whole: Affine, name: str) -> Affine:
     if any(terms[k] != factor * c for k, c in wanted.items()):
         return index
     rest = [t for t in index.terms if (t.variable, t.shapes) not in wanted]
-    return add_affine(Affine(terms=(AffineTerm(coefficient=factor, variable=name), *rest)))
+    return add_affine(ir.Affine(terms=(ir.AffineTerm(coefficient=factor, variable=name), *rest)))
 
 
-def _whole_name(part: Node, whole: Affine, name: str) -> Node:
-    if isinstance(part, Binary) and part == affine_value(whole):
-        return Name(name=name, kind="variable")
+def _whole_name(part: ir.Node, whole: ir.Affine, name: str) -> ir.Node:
+    if isinstance(part, ir.Binary) and part == affine_value(whole):
+        return ir.Name(name=name, kind="variable")
     return part
 
 
-def _fused_index(part: Node, members: tuple[str, ...], name: str) -> Node:
+def _fused_index(part: ir.Node, members: tuple[str, ...], name: str) -> ir.Node:
     """Return ``X[m1, m0, p]`` as ``X[m, p]``."""
-    if not isinstance(part, Access):
+    if not isinstance(part, ir.Access):
         return part
-    names = [i.as_variable if isinstance(i, Affine) else None for i in part.indices]
+    names = [i.as_variable if isinstance(i, ir.Affine) else None for i in part.indices]
     for at in range(len(names) - len(members) + 1):
         if tuple(names[at : at + len(members)]) == members:
             rest = part.indices[at + len(members) :]
@@ -331,8 +322,10 @@ def _fused_index(part: Node, members: tuple[str, ...], name: str) -> Node:
     return part
 
 
-def _with_members(program: Program, family: Rank, members: tuple[str, ...]) -> tuple[Rank, ...]:
-    ranks: list[Rank] = []
+def _with_members(
+    program: ir.Program, family: ir.Rank, members: tuple[str, ...]
+) -> tuple[ir.Rank, ...]:
+    ranks: list[ir.Rank] = []
     model = program.model_of(family.name)
     for rank in program.ranks:
         if rank.name != family.name:
@@ -341,11 +334,13 @@ def _with_members(program: Program, family: Rank, members: tuple[str, ...]) -> t
             ranks.append(replace(rank, like=family.name) if is_like else rank)
             continue
         ranks.append(replace(rank, partition=members, like=None))
-        ranks.extend(Rank(name=m, family=family.name, span=rank.span) for m in members)
+        ranks.extend(ir.Rank(name=m, family=family.name, span=rank.span) for m in members)
     return tuple(ranks)
 
 
-def _like_the_first(program: Program, family: Rank, ranks: tuple[Rank, ...]) -> tuple[Rank, ...]:
+def _like_the_first(
+    program: ir.Program, family: ir.Rank, ranks: tuple[ir.Rank, ...]
+) -> tuple[ir.Rank, ...]:
     """Return the ranks with each of those alike declared like the first of them."""
     if family.like is not None:
         return ranks
@@ -358,5 +353,5 @@ def _like_the_first(program: Program, family: Rank, ranks: tuple[Rank, ...]) -> 
     )
 
 
-def _refuse(rank: Rank, condition: str) -> RewriteError:
+def _refuse(rank: ir.Rank, condition: str) -> RewriteError:
     return RewriteError(Problem(f"{_RULE} does not apply: {condition}", rank.span))

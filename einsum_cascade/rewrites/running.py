@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from .. import ir
 from ..algebra.conditions import Masks
 from ..algebra.sweeps import RankView, is_map, non_stop_indices
 from ..algebra.terms import (
@@ -36,21 +37,6 @@ from ..algebra.terms import (
 )
 from ..functions import ARITHMETIC, FUNCTIONS, of
 from ..graphs import reachable
-from ..ir import (
-    Access,
-    Affine,
-    Binary,
-    Call,
-    Condition,
-    Einsum,
-    Expression,
-    Name,
-    Node,
-    Number,
-    Program,
-    Relational,
-    Unary,
-)
 from ..masks import conjuncts
 from ..notation.printer import expression_text
 from ..operations import identity_of
@@ -128,7 +114,7 @@ def _finals(view: RankView, cone: set[str]) -> tuple[set[str], set[str]]:
     return bases, derived
 
 
-def _check_base(view: RankView, einsum: Einsum) -> None:
+def _check_base(view: RankView, einsum: ir.Einsum) -> None:
     if einsum.select is not None:
         raise Blocked(
             einsum,
@@ -145,7 +131,7 @@ def _check_base(view: RankView, einsum: Einsum) -> None:
         raise Blocked(einsum, "its target is not indexed by bare rank variables")
 
 
-def _check_masks(view: RankView, masks: Masks, target: Einsum) -> None:
+def _check_masks(view: RankView, masks: Masks, target: ir.Einsum) -> None:
     """Check that a target is empty while a max or min it depends on has seen no element.
 
     Until then its running value is the identity, which no correction can change; anything else
@@ -164,13 +150,13 @@ def _check_masks(view: RankView, masks: Masks, target: Einsum) -> None:
             )
 
 
-def bases_below(view: RankView, einsum: Einsum) -> tuple[Einsum, ...]:
+def bases_below(view: RankView, einsum: ir.Einsum) -> tuple[ir.Einsum, ...]:
     """Return the reductions over the grain whose final value an Einsum needs, in written order."""
     found = {e.name for e in sources(view.program, einsum) if view.reduces(e)} - {einsum.name}
     return tuple(e for e in view.program.einsums if e.name in found)
 
 
-_N = TypeVar("_N", bound=Node)
+_N = TypeVar("_N", bound=ir.Node)
 
 
 @dataclass
@@ -195,15 +181,15 @@ class RunningValues:
     so_far: dict[str, str] = field(default_factory=dict)
     finite: dict[str, str] = field(default_factory=dict)
 
-    def at(self, access: Access, step: Affine) -> Access:
+    def at(self, access: ir.Access, step: ir.Affine) -> ir.Access:
         """Return a running value at a coordinate of the grain."""
-        return Access(tensor=self.running[access.tensor], indices=(step, *access.indices))
+        return ir.Access(tensor=self.running[access.tensor], indices=(step, *access.indices))
 
     def final(self, node: _N) -> _N:
         """Return a node for a later pass: it reads running values at the end of the sweep."""
         stop = shape(self.view.grain.rank)
 
-        def change(access: Access) -> Expression | None:
+        def change(access: ir.Access) -> ir.Expression | None:
             return self.at(access, stop) if access.tensor in self.running else None
 
         return replace_accesses(node, change)
@@ -213,7 +199,7 @@ class RunningValues:
         if not self.in_sweep:
             return self.final(node)
 
-        def change(access: Access) -> Expression | None:
+        def change(access: ir.Access) -> ir.Expression | None:
             if self.view.is_final(access):
                 return self.new(access, finite=finite)
             name = self.so_far.get(access.tensor)
@@ -221,30 +207,30 @@ class RunningValues:
 
         return replace_accesses(node, change)
 
-    def new(self, access: Access, *, finite: bool = True) -> Access:
+    def new(self, access: ir.Access, *, finite: bool = True) -> ir.Access:
         """Return a final value as known after this step."""
         name, grain = access.tensor, self.view.grain.variable
         held = (self.finite.get(name) if finite else None) or self.so_far.get(name)
         if held:
-            return Access(tensor=held, indices=(variable(grain), *non_stop_indices(access)))
+            return ir.Access(tensor=held, indices=(variable(grain), *non_stop_indices(access)))
         return self._moved(access, variable(grain, 1))
 
-    def old(self, access: Access) -> Expression:
+    def old(self, access: ir.Access) -> ir.Expression:
         """Return a final value before this step; derived values are computed again."""
         source = self.view.program.einsum_of[access.tensor]
         if access.tensor in self.running or self.view.is_iterative(access.tensor):
             return self._moved(access, variable(self.view.grain.variable))
         body = substitute_variables(source.expression, at_access(source, access))
 
-        def change(inner: Access) -> Expression | None:
+        def change(inner: ir.Access) -> ir.Expression | None:
             return self.old(inner) if self.view.is_final(inner) else None
 
         return replace_accesses(body, change)
 
-    def unmarked(self, factor: Expression) -> Expression:
+    def unmarked(self, factor: ir.Expression) -> ir.Expression:
         """Return a correction with the real values in place of the marked ones."""
 
-        def change(access: Access) -> Expression | None:
+        def change(access: ir.Access) -> ir.Expression | None:
             if access.tensor.endswith(NEW):
                 return self.new(replace(access, tensor=access.tensor.removesuffix(NEW)))
             if access.tensor.endswith(OLD):
@@ -253,7 +239,7 @@ class RunningValues:
 
         return replace_accesses(factor, change)
 
-    def _moved(self, access: Access, step: Affine) -> Access:
+    def _moved(self, access: ir.Access, step: ir.Affine) -> ir.Access:
         if access.tensor in self.running:
             return self.at(access, step)
         rank = self.view.grain.rank
@@ -271,7 +257,7 @@ _NUMERIC: Mapping[str, Callable[..., Any]] = MappingProxyType(
 """Numeric versions of the functions in corrections."""
 
 
-def leaves_identity(view: RankView, einsum: Einsum, correction: Correction) -> bool:
+def leaves_identity(view: RankView, einsum: ir.Einsum, correction: Correction) -> bool:
     """Return whether the first correction leaves the identity unchanged.
 
     ``exp(-inf - x)`` times an empty sum is 0: it does. ``d2 / d1`` with ``d1 = 0`` times an empty
@@ -295,14 +281,14 @@ def leaves_identity(view: RankView, einsum: Einsum, correction: Correction) -> b
     return sound and bool(value == left)
 
 
-def _at_start(view: RankView, factor: Expression) -> Expression:
+def _at_start(view: RankView, factor: ir.Expression) -> ir.Expression:
     """Return the factor with finals replaced by their values before the first step."""
 
-    def change(access: Access) -> Expression | None:
+    def change(access: ir.Access) -> ir.Expression | None:
         name = access.tensor
         if name.endswith(NEW):
             return None
-        bare = Access(tensor=name.removesuffix(OLD), indices=access.indices)
+        bare = ir.Access(tensor=name.removesuffix(OLD), indices=access.indices)
         if not name.endswith(OLD) and not view.is_final(bare):
             return None
         return _start_of(view, bare)
@@ -310,17 +296,17 @@ def _at_start(view: RankView, factor: Expression) -> Expression:
     return replace_accesses(factor, change)
 
 
-def _start_of(view: RankView, access: Access) -> Expression | None:
+def _start_of(view: RankView, access: ir.Access) -> ir.Expression | None:
     source = view.program.einsum_of[access.tensor]
     if view.is_iterative(access.tensor):
         first = next((i for i in view.program.init if i.name == access.tensor), None)
         return first.expression if first is not None else None
     if view.sweeps(source):
-        return Number(value=identity_of(view.program, source.reduction))
+        return ir.Number(value=identity_of(view.program, source.reduction))
     return _at_start(view, substitute_variables(source.expression, at_access(source, access)))
 
 
-def _evaluate(expression: Expression) -> Any:
+def _evaluate(expression: ir.Expression) -> Any:
     """Return the expression in float64, with finite sample values for unknowns.
 
     Only infinities and zeros matter here, so unknowns are distinct numbers of ordinary size, and
@@ -330,30 +316,30 @@ def _evaluate(expression: Expression) -> Any:
     return _number(expression, {a: np.float64(1.25 + 0.5 * k) for k, a in enumerate(accesses)})
 
 
-def _number(node: Expression | Condition, values: Mapping[Access, Any]) -> Any:
+def _number(node: ir.Expression | ir.Condition, values: Mapping[ir.Access, Any]) -> Any:
     match node:
-        case Number(value=value):
+        case ir.Number(value=value):
             return np.float64(value)
-        case Name():
+        case ir.Name():
             return np.float64(1.5)
-        case Access():
+        case ir.Access():
             return values[node]
-        case Unary(operand=operand):
+        case ir.Unary(operand=operand):
             return -_number(operand, values)
-        case Binary(operator=operator, left=left, right=right):
+        case ir.Binary(operator=operator, left=left, right=right):
             return ARITHMETIC[operator].python(_number(left, values), _number(right, values))
-        case Call(function=function, arguments=arguments) if function in _NUMERIC:
+        case ir.Call(function=function, arguments=arguments) if function in _NUMERIC:
             return _NUMERIC[function](*(_number(a, values) for a in arguments))
     return np.float64("nan")
 
 
-Expansion = Generator[Einsum, None, Expression]
+Expansion = Generator[ir.Einsum, None, ir.Expression]
 """Generator of Einsums that returns the expression reading their result."""
 
 
 def write(
     view: RankView, plan: RunningPlan, corrections: Corrections, *, in_sweep: bool = True
-) -> Program:
+) -> ir.Program:
     """Return the program of ``view`` with ``plan`` carried out.
 
     Parameters
@@ -394,19 +380,19 @@ class _RunningWriter:
     masks: Masks
     names: Names
     values: RunningValues
-    shared: dict[tuple[str, Expression], str] = field(default_factory=dict)
+    shared: dict[tuple[str, ir.Expression], str] = field(default_factory=dict)
     local: dict[str, str] = field(default_factory=dict)
     late: set[str] = field(default_factory=set)
-    init: list[Einsum] = field(default_factory=list)
+    init: list[ir.Einsum] = field(default_factory=list)
 
-    def rewritten(self, einsum: Einsum) -> Iterator[Einsum]:
+    def rewritten(self, einsum: ir.Einsum) -> Iterator[ir.Einsum]:
         """Yield the replacement of an Einsum."""
         name = einsum.name
         if name in self.plan.bases:
             yield from self._running(einsum)
             if name in self.view.program.outputs:
                 at_stop = self.values.final(bare(einsum.target))
-                yield Einsum(target=einsum.target, expression=at_stop, span=einsum.span)
+                yield ir.Einsum(target=einsum.target, expression=at_stop, span=einsum.span)
         elif name in self.plan.cone:
             yield from self._cone(einsum)
         else:
@@ -416,11 +402,11 @@ class _RunningWriter:
 
     # ------------------------------------------------------------------- reductions
 
-    def _running(self, einsum: Einsum) -> Iterator[Einsum]:
+    def _running(self, einsum: ir.Einsum) -> Iterator[ir.Einsum]:
         """Yield a running reduction: local part, corrected previous value, update."""
         program, grain = self.view.program, self.view.grain.variable
         term = yield from self._term(einsum)
-        previous: Expression = self.values.at(bare(einsum.target), variable(grain))
+        previous: ir.Expression = self.values.at(bare(einsum.target), variable(grain))
         # A target is summed from finals as known so far, so its sum is corrected when they change.
         # A final such as a running maximum is not, and takes the new term as it is.
         if einsum.name in self.plan.targets:
@@ -429,15 +415,15 @@ class _RunningWriter:
         else:
             update = combine(program, einsum.reduction, previous, term)
         after = self.values.at(bare(einsum.target), variable(grain, 1))
-        yield Einsum(target=after, expression=update, span=einsum.span)
+        yield ir.Einsum(target=after, expression=update, span=einsum.span)
         start = number(identity_of(program, einsum.reduction))
         first = self.values.at(bare(einsum.target), zero())
-        self.init.append(Einsum(target=first, expression=start, span=einsum.span))
+        self.init.append(ir.Einsum(target=first, expression=start, span=einsum.span))
         if self._is_read_in_sweep(einsum.name) and self.masks.may_be_infinite(einsum):
-            seen = Relational(operator="!=", left=after, right=start)
+            seen = ir.Relational(operator="!=", left=after, right=start)
             yield self._made_finite(einsum, after, seen)
 
-    def _term(self, einsum: Einsum) -> Expansion:
+    def _term(self, einsum: ir.Einsum) -> Expansion:
         """Return the increment of one step: a local reduction, or the term itself at element
         grain.
 
@@ -452,7 +438,7 @@ class _RunningWriter:
             empty = number(identity_of(self.view.program, einsum.reduction))
             condition = conjunction(*whole)
             assert condition is not None
-            chosen = Call(function="where", arguments=(condition, einsum.expression, empty))
+            chosen = ir.Call(function="where", arguments=(condition, einsum.expression, empty))
             einsum = replace(einsum, expression=chosen)
         if not inside:
             return einsum.expression
@@ -461,13 +447,13 @@ class _RunningWriter:
         yield settled(replace(einsum, target=local))
         return local
 
-    def _mask(self, einsum: Einsum) -> list[Condition]:
+    def _mask(self, einsum: ir.Einsum) -> list[ir.Condition]:
         """Return the conditions on an Einsum's points, its own first."""
         own = list(conjuncts(einsum.where))
         inherited = self.masks.skipped(einsum) - set(own)
         return [*own, *sorted(inherited, key=expression_text)]
 
-    def _corrected(self, einsum: Einsum, previous: Expression) -> Expansion:
+    def _corrected(self, einsum: ir.Einsum, previous: ir.Expression) -> Expansion:
         """Return the previous running value, corrected for the changes of this step."""
         correction = self.corrections.of(einsum)
         factor = self.values.unmarked(correction.factor)
@@ -476,19 +462,19 @@ class _RunningWriter:
         key = (correction.operator, factor)
         if key not in self.shared:
             self.shared[key] = self.names.fresh(f"C{_changed(correction)}")
-            yield Einsum(target=self._correction_at(key, einsum), expression=factor)
+            yield ir.Einsum(target=self._correction_at(key, einsum), expression=factor)
         repaired = self._per_step("P", einsum)
         # Corrections and updates come after Einsums that need only the new elements.
         self.late |= {self.shared[key], repaired.tensor, self.values.running[einsum.name]}
-        expression = Binary(
+        expression = ir.Binary(
             operator=correction.operator, left=previous, right=self._correction_at(key, einsum)
         )
-        yield Einsum(target=repaired, expression=expression, span=einsum.span)
+        yield ir.Einsum(target=repaired, expression=expression, span=einsum.span)
         return repaired
 
-    def _after_first_step(self, factor: Expression, correction: Correction) -> Expression:
+    def _after_first_step(self, factor: ir.Expression, correction: Correction) -> ir.Expression:
         """Return the factor once there is a value to correct, and the neutral element before."""
-        seen: list[Condition] = []
+        seen: list[ir.Condition] = []
         for access in accesses_of(factor):
             base = next((b for b, r in self.values.running.items() if r == access.tensor), None)
             einsum = self.view.program.einsum_of[base] if base else None
@@ -497,20 +483,22 @@ class _RunningWriter:
             empty = number(identity_of(self.view.program, einsum.reduction))
             step = variable(self.view.grain.variable)
             before = replace(access, indices=(step, *access.indices[1:]))
-            seen.append(Relational(operator="!=", left=before, right=empty))
-        begun = Name(name=self.view.grain.variable, kind="variable")
-        condition = conjunction(*seen) or Relational(operator=">", left=begun, right=number(0))
+            seen.append(ir.Relational(operator="!=", left=before, right=empty))
+        begun = ir.Name(name=self.view.grain.variable, kind="variable")
+        condition = conjunction(*seen) or ir.Relational(operator=">", left=begun, right=number(0))
         neutral = number(0 if correction.operator == "+" else 1)
-        return Call(function="where", arguments=(condition, factor, neutral))
+        return ir.Call(function="where", arguments=(condition, factor, neutral))
 
-    def _correction_at(self, key: tuple[str, Expression], einsum: Einsum) -> Access:
+    def _correction_at(self, key: tuple[str, ir.Expression], einsum: ir.Einsum) -> ir.Access:
         used = variables_of(key[1])
         kept = (i for i in bare(einsum.target).indices if set(i.variables) & used)
-        return Access(tensor=self.shared[key], indices=(variable(self.view.grain.variable), *kept))
+        return ir.Access(
+            tensor=self.shared[key], indices=(variable(self.view.grain.variable), *kept)
+        )
 
     # ------------------------------------------------------------------------- maps
 
-    def _cone(self, einsum: Einsum) -> Iterator[Einsum]:
+    def _cone(self, einsum: ir.Einsum) -> Iterator[ir.Einsum]:
         """Yield a map between a final and a target, for this pass and for a later one if needed."""
         program = self.view.program
         needed_later = einsum.name in program.outputs or any(
@@ -527,7 +515,7 @@ class _RunningWriter:
         yield replace(now, target=replace(einsum.target, tensor=name))
         yield map_einsum(einsum, self.values.final)
 
-    def _derived(self, einsum: Einsum) -> Iterator[Einsum]:
+    def _derived(self, einsum: ir.Einsum) -> Iterator[ir.Einsum]:
         """Yield a value computed from finals, as known after this step."""
         now = map_einsum(einsum, lambda node: self.values.now(node, finite=False))
         so_far = self._per_step("U", einsum)
@@ -537,20 +525,20 @@ class _RunningWriter:
         if self._is_read_in_sweep(einsum.name) and any(
             self.masks.may_be_infinite(e) for e in sources
         ):
-            size = Call(function="abs", arguments=(so_far,))
-            seen = Relational(operator="!=", left=size, right=number(float("inf")))
+            size = ir.Call(function="abs", arguments=(so_far,))
+            seen = ir.Relational(operator="!=", left=size, right=number(float("inf")))
             yield self._made_finite(einsum, so_far, seen)
 
-    def _made_finite(self, einsum: Einsum, value: Access, seen: Relational) -> Einsum:
+    def _made_finite(self, einsum: ir.Einsum, value: ir.Access, seen: ir.Relational) -> ir.Einsum:
         target = self._per_step("F", einsum)
         self.values.finite[einsum.name] = target.tensor
-        guarded = Call(function="where", arguments=(seen, value, number(0)))
-        return Einsum(target=target, expression=guarded, span=einsum.span)
+        guarded = ir.Call(function="where", arguments=(seen, value, number(0)))
+        return ir.Einsum(target=target, expression=guarded, span=einsum.span)
 
-    def _per_step(self, prefix: str, einsum: Einsum) -> Access:
+    def _per_step(self, prefix: str, einsum: ir.Einsum) -> ir.Access:
         """Return a new tensor like the target of ``einsum``, with one value per step."""
         indices = (variable(self.view.grain.variable), *bare(einsum.target).indices)
-        return Access(tensor=self.names.fresh(prefix + einsum.name), indices=indices)
+        return ir.Access(tensor=self.names.fresh(prefix + einsum.name), indices=indices)
 
     def _is_read_in_sweep(self, name: str) -> bool:
         einsum_of = self.view.program.einsum_of
