@@ -1,12 +1,11 @@
-"""How often each level is read and written: exact counts per Einsum and tensor.
+"""Accesses of each level: exact counts of reads and writes by Einsum and tensor.
 
-The rules are Timeloop's. Inputs: a level receives a tile whenever a relevant loop outside
-it moves; its parent is read once for all array elements that share a value. Outputs: a
-level is updated by whatever arrives from below; an arrival that is not the first for its
-element reads the partial result back (``reads = updates - distinct elements``) and hands
-it down again. The first touch only writes, and handing a finished tile outwards reads
-nothing below. Every operand passes through the registers of the array that uses it, and
-the registers count as one more level.
+The rules are Timeloop's. Inputs: a level receives a tile whenever a relevant loop outside the level
+advances; the parent is read once for all array elements that share a value. Outputs: each arrival
+from below updates a level. An arrival that is not the first for its element reads the partial
+result back (``reads = updates - distinct elements``) and hands the result down again. A first
+arrival only writes, and handing a finished tile outwards reads nothing below. Every operand passes
+through the registers of the array that uses the operand; registers count as one more level.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ Amount = int | Fraction
 """A number of elements; a fraction only where a share of a level spills."""
 
 A_co = TypeVar("A_co", covariant=True, default=Amount)
-"""What elements are counted in: numbers, or what a meter puts in their place."""
+"""Type of a count: numbers, or the symbols of a meter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +53,7 @@ class Uses(NamedTuple, Generic[A_co]):
 
 
 class RegisterUses(NamedTuple, Generic[A_co]):
-    """What one access does to registers: those of all elements together, and of the first."""
+    """Register accesses of one operand or result: those of all elements, and those of the first."""
 
     of_all: Uses[A_co]
     of_one: Uses[A_co]
@@ -64,8 +63,8 @@ class RegisterUses(NamedTuple, Generic[A_co]):
 class EinsumCount(Generic[A_co]):
     """All counts of one Einsum.
 
-    ``iterations`` are temporal: what one array element runs through. ``registers`` counts
-    its own array's register files twice: summed over all elements, and in the first one.
+    ``iterations`` are temporal: the points that one array element runs through. ``registers``
+    counts the array's own register files: summed over all elements, and in the first element.
     """
 
     einsum: str
@@ -79,7 +78,7 @@ class EinsumCount(Generic[A_co]):
     registers: AccessCount[A_co]
     registers_of_one: AccessCount[A_co]
     registers_by_tensor: tuple[tuple[str, RegisterUses[A_co]], ...] = ()
-    """The same, access by access, where values of tensors are not all a word."""
+    """Register accesses of each operand and the result, where tensors differ in their width."""
 
 
 @overload
@@ -91,14 +90,16 @@ def count_einsum(bound: Bound, e: BoundEinsum, meter: Meter[T]) -> EinsumCount[T
 
 
 def count_einsum(bound: Bound, e: BoundEinsum, meter: Meter[Any] = EXACT) -> EinsumCount[Any]:
-    """Count one Einsum's operations and accesses.
+    """Count the operations and accesses of one Einsum.
+
+    If the Einsum's result starts from inputs, their transfer is among the accesses.
 
     Where what it writes begins with inputs, bringing these is among its accesses.
 
     Raises
     ------
     MappingError
-        Its mask needs a parameter that has no value.
+        The Einsum's mask needs a parameter that has no value.
     """
     allowed = allowed_points(bound, e, meter)
     access_maps = [(part, n) for part in (e, *e.initial) for n in range(len(part.access_maps))]
@@ -130,7 +131,9 @@ def _in_registers_of(e: BoundEinsum, used: list[Uses[T]], meter: Meter[T]) -> Ac
 
 
 def allowed_points(bound: Bound, e: BoundEinsum, meter: Meter[Any]) -> int:
-    """Points of the iteration space that the mask lets through.
+    """Return the points of the iteration space that the mask lets through.
+
+    A mask that depends on data counts as no mask, because its points cannot be counted beforehand.
 
     What depends on data is taken to let everything through: nobody can count it beforehand.
 
@@ -140,12 +143,12 @@ def allowed_points(bound: Bound, e: BoundEinsum, meter: Meter[Any]) -> int:
         The mapping, for shapes and parameters.
     e : BoundEinsum
     meter : Meter
-        Says how many points there are without a mask.
+        Meter that counts points without a mask.
 
     Returns
     -------
     int
-        With parallel ranks.
+        Number of points over all parallel ranks.
 
     Raises
     ------
@@ -169,36 +172,42 @@ def allowed_points(bound: Bound, e: BoundEinsum, meter: Meter[Any]) -> int:
 
 
 def _inside(e: BoundEinsum, window: Window) -> int:
-    """Points inside the band that an Einsum's mask is: those of its two ranks, times the rest."""
+    """Return the points inside the band of an Einsum's mask: points of its two ranks, times all
+    others."""
     across = prod(n for axis, n in enumerate(e.extents) if window.side(axis) is None)
     return across * window.band.points
 
 
 def registers_of(bound: Bound, e: BoundEinsum, number: int, meter: Meter[T]) -> RegisterUses[T]:
-    """Accesses of an Einsum to its own array's registers for one tensor.
+    """Return the accesses of an Einsum to its own array's registers for one tensor.
 
-    An operand is read at every use and written when it changes. A result is written at
-    every update and read back at all but an element's first; a partial result that comes
-    back from outside is written once more.
+    An operand is read at every use and written when it changes. A result is written at every update
+    and read back at every update but an element's first. A partial result that comes back from
+    outside is written once more.
+
+    An operand is read at every use and written when it changes. A result is written at every update
+    and read back at all but an element's first; a partial result that comes back from outside is
+    written once more.
 
     Parameters
     ----------
     number : int
-        The access's place among the Einsum's ``access_maps``: its reads in order, then its write.
+        Index into the Einsum's ``access_maps``: its reads in order, then its write.
     """
     reads = number < len(e.reads)
     return register_uses(e, number, meter, waits=reads and in_own_registers(bound, e, number))
 
 
 def register_uses(e: BoundEinsum, number: int, meter: Meter[T], *, waits: bool) -> RegisterUses[T]:
-    """The same where it is known whether an operand waits where the Einsum runs.
+    """Return the register accesses of an operand or result, given whether the operand waits
+    there.
 
     Parameters
     ----------
     e, number, meter
-        As of ``registers_of``.
+        As in ``registers_of``.
     waits : bool
-        What ``in_own_registers`` says of an operand; False of a result.
+        True if ``in_own_registers`` holds for the operand; False for a result.
     """
     access_map = e.access_maps[number]
     moved = _relevant(e.whole, access_map.moving)
@@ -219,11 +228,11 @@ def register_uses(e: BoundEinsum, number: int, meter: Meter[T], *, waits: bool) 
 
 
 def _updated(updates: T, arrivals: T, elements: T) -> Uses[T]:
-    """Reads and writes of a result in registers.
+    """Return the reads and writes of a result in registers.
 
-    All updates write; all but an element's first read what is there. An element that arrives again
-    brings its partial result from outside, which is written, too: of 64 updates of 4 elements that
-    come 3 times each there are 60 reads and 64 + 12 - 4 = 72 writes.
+    All updates write. Every update but an element's first reads the partial result. An element that
+    arrives again brings its partial result from outside, which is written too: 64 updates of 4
+    elements that arrive 3 times each take 60 reads and 64 + 12 - 4 = 72 writes.
     """
     return Uses(updates - elements, updates + arrivals - elements)
 
@@ -233,10 +242,11 @@ def _relevant(nest: LoopNest, moving: frozenset[str]) -> tuple[bool, ...]:
 
 
 def deliveries(e: BoundEinsum, access_map: AccessMap, level: int, meter: Meter[T]) -> T:
-    """Elements of a tensor that arrive at ``level`` under the loops outside it.
+    """Return the elements of a tensor that arrive at ``level`` under the loops outside it.
 
-    For the register level the tile is what all array elements take together, shared
-    values once.
+    At the register level, the tile is the union over all array elements; shared values count once.
+
+    For the register level the tile is what all array elements take together, shared values once.
 
     Parameters
     ----------
@@ -246,7 +256,7 @@ def deliveries(e: BoundEinsum, access_map: AccessMap, level: int, meter: Meter[T
     level : int
         Index of a memory, or the register level.
     meter : Meter
-        What answers, and what in.
+        Meter that counts, in numbers or symbols.
     """
     return _arriving(e, access_map, level, Elements(access_map), meter)
 
@@ -257,7 +267,7 @@ def _arriving(e: BoundEinsum, access_map: AccessMap, level: int, size: Size, met
 
 
 def touched(e: BoundEinsum, access_map: AccessMap, level: int, meter: Meter[T]) -> T:
-    """Distinct elements of a tensor in the tiles that ever come to ``level``.
+    """Return the distinct elements of a tensor in all tiles that come to ``level``.
 
     Parameters
     ----------
@@ -266,33 +276,34 @@ def touched(e: BoundEinsum, access_map: AccessMap, level: int, meter: Meter[T]) 
     access_map : AccessMap
         One of its ``access_maps``.
     level : int
-        A memory's index from the outermost, or the level of the registers below them all.
+        Index of a memory from the outermost, or the register level.
     meter : Meter
-        What answers, and what in.
+        Meter that counts, in numbers or symbols.
     """
     nest = e.nest(level)
     return meter.touched(e, nest, _relevant(nest, e.moved_by(access_map, level)), access_map)
 
 
 def _in_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:
-    """Whether registers, somewhere, still hold an intermediate when an Einsum reads it."""
+    """Return whether registers of any array still hold an intermediate when an Einsum reads it."""
     operand = e.operands[number]
     if operand.producer is None:
         return False
-    # What no memory keeps for it can come from nowhere else.
+    # An intermediate that no memory keeps comes from registers.
     kept = bound.memories(e, operand.producer)
     return not kept or finds_tile_at(bound, e, number, bound.register_level)
 
 
 def in_own_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:
-    """Whether an operand waits where an Einsum runs, so that nothing brings it there.
+    """Return whether an operand waits in the Einsum's own registers, so that nothing brings it
+    there.
 
     Parameters
     ----------
     bound : Bound
     e : BoundEinsum
     number : int
-        The operand's place among the Einsum's reads.
+        Index of the operand among the Einsum's reads.
     """
     return bound.pattern_memo(_in_own_registers, e, number)
 
@@ -304,22 +315,25 @@ def _in_own_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class PathStop:
-    """A place on the way of a tensor: a memory by its level, or registers of another array."""
+    """Stop on the path of a tensor: a memory by its level, or the registers of another array."""
 
     place: str
     level: int
 
 
 def path_of(bound: Bound, e: BoundEinsum, number: int) -> tuple[PathStop, ...]:
-    """Places that an access of an Einsum goes through, outermost first.
+    """Return the places that an operand or result of an Einsum passes, outermost first.
 
-    An operand comes from the innermost place where it is found already; there is none on the
-    way of one that waits in the Einsum's own registers. A result goes to all that keep it.
+    An operand starts at the innermost place that already holds its tile. The path is empty if the
+    operand waits in the Einsum's own registers. A result goes to all places that keep it.
+
+    An operand comes from the innermost place where it is found already; there is none on the way of
+    one that waits in the Einsum's own registers. A result goes to all that keep it.
 
     Parameters
     ----------
     number : int
-        The access's place among the Einsum's ``access_maps``.
+        Index into the Einsum's ``access_maps``.
     """
     return bound.pattern_memo(_path_of, e, number)
 
@@ -341,7 +355,7 @@ def _path_of(bound: Bound, e: BoundEinsum, number: int) -> tuple[PathStop, ...]:
 
 
 def accesses_of(bound: Bound, e: BoundEinsum, number: int, meter: Meter[T]) -> list[AccessCount[T]]:
-    """What one operand, or the result, of an Einsum reads and writes where.
+    """Return the reads and writes of one operand, or of the result, at each place.
 
     Parameters
     ----------
@@ -350,15 +364,15 @@ def accesses_of(bound: Bound, e: BoundEinsum, number: int, meter: Meter[T]) -> l
     e : BoundEinsum
         One of its Einsums, or a statement of ``init``.
     number : int
-        The access's place among the Einsum's ``access_maps``: its reads in order, then its write.
+        Index into the Einsum's ``access_maps``: its reads in order, then its write.
     meter : Meter
-        What answers, and what in.
+        Meter that counts, in numbers or symbols.
 
     Returns
     -------
     list of AccessCount
-        Elements read and written, place by place from the outermost; none of an operand that
-        waits in the Einsum's own registers.
+        Elements read and written at each place from the outermost; empty for an operand that waits
+        in the Einsum's own registers.
     """
     return accesses_on_path(bound, e, number, path_of(bound, e, number), meter)
 
@@ -366,14 +380,14 @@ def accesses_of(bound: Bound, e: BoundEinsum, number: int, meter: Meter[T]) -> l
 def accesses_on_path(
     bound: Bound, e: BoundEinsum, number: int, way: tuple[PathStop, ...], meter: Meter[T]
 ) -> list[AccessCount[T]]:
-    """The same along a way that is known, wherever tensors are kept.
+    """Return the reads and writes along a given path, wherever tensors are kept.
 
     Parameters
     ----------
     bound, e, number, meter
-        As of ``accesses_of``.
-    way : tuple of StopOnTheWay
-        What ``path_of`` says.
+        As in ``accesses_of``.
+    way : tuple of PathStop
+        Path as ``path_of`` returns it.
     """
     if number == len(e.reads):
         return _output(bound, e, way, meter)
@@ -387,7 +401,7 @@ def _input(
     way: tuple[PathStop, ...],
     meter: Meter[T],
 ) -> list[AccessCount[T]]:
-    """Reads of an operand: from where it is still found, level by level inwards."""
+    """Return the accesses of an operand, from the place that holds it inwards."""
     if not way:
         return []
     below = [*(stop.level for stop in way[1:]), bound.register_level]
@@ -410,7 +424,7 @@ def _input(
 def _read(
     bound: Bound, e: BoundEinsum, access_map: AccessMap, level: int, inside: int, meter: Meter[T]
 ) -> T:
-    """Elements that one level reads for the tiles of another inside it."""
+    """Return the elements that one level reads for the tiles of another level inside it."""
     machine = bound.architecture
     if level == bound.register_level:
         return deliveries(e, access_map, inside, meter)
@@ -422,18 +436,18 @@ def _read(
 def _output(
     bound: Bound, e: BoundEinsum, way: tuple[PathStop, ...], meter: Meter[T]
 ) -> list[AccessCount[T]]:
-    """Writes of a result on its way out, and partial results on their way back."""
+    """Return the writes of a result on its way out, and the partial results on their way back."""
     memories = [stop for stop in way if stop.level < bound.register_level]
     below = [*(stop.level for stop in memories[1:]), bound.register_level]
-    # What each memory gets from the one inside it. 8 results that are summed over 4 tiles of k,
-    # with other results in between, arrive 32 times: 24 of these read a partial result back.
+    # Arrivals at each memory from the next one inside. 8 results that are summed over 4 tiles of k,
     updates = [deliveries(e, e.write, level, meter) for level in below]
-    # Timeloop's rule: the first arrival of an element only writes, any other reads it back.
+    # Timeloop's rule: the first arrival of an element only writes; any other reads the element
+    # back.
     again = [
         arriving - touched(e, e.write, level, meter)
         for arriving, level in zip(updates, below, strict=True)
     ]
-    # What comes back is handed down again, from each memory to the next one inside.
+    # A partial result that is read back is handed down again, from each memory to the next inside.
     handed_down = [meter.whole(0), *again]
     moved = [*zip(updates, again, handed_down, strict=False)][: len(memories)]
     refill = again[-1] if memories else meter.whole(0)

@@ -33,45 +33,48 @@ from .spill import count_mapping
 Counts = tuple[EinsumCount, ...]
 
 _Counted = Callable[[RankPartition], bool]
-"""Whether all instances count along a rank; else one stands for them."""
+"""Returns True for a partitioned rank if all its cores count; otherwise, one core stands for
+all."""
 
 
 def counts_at_ports(bound: Bound, counts: Counts, some: int | None = None) -> Counts:
-    """Counts of one instance, but of memories that feed several those of all of these.
+    """Return the counts of one core; a memory that feeds several cores gets the counts of all.
+
+    These counts take time: all cores work at once, and share the memories outside.
 
     What takes time: all instances work at once, and share what is outside of them.
 
     Parameters
     ----------
     counts : tuple of EinsumCount
-        Of the bound mapping: of an instance with whole parts.
+        Counts of the bound mapping, for a core with full parts.
     some : int, optional
-        Problems of instances that are looked at, those with most work first. Of so many accesses
-        are no more than of all, but where chips pass on to one another what they get.
+        Number of cores' problems to count, those with most work first. A part of the problems has
+        no more accesses than all, unless chips pass data on to one another.
     """
     return counts if bound.is_whole else _CoreSums(bound, counts, some).counts(timed=True)
 
 
 def counts_of_all_cores(bound: Bound, counts: Counts) -> Counts:
-    """Counts of all instances together: what is done, and what costs energy.
+    """Return the counts of all cores together: work done, and accesses that cost energy.
 
     Parameters
     ----------
     bound : Bound
-        What one instance with whole parts runs.
+        Mapping of one core with full parts.
     counts : tuple of EinsumCount
-        Of that instance.
+        Counts of that core.
     """
     return counts if bound.is_whole else _CoreSums(bound, counts).counts(timed=False)
 
 
 _AccessKey = tuple[str, str, int]
-"""A tensor, a place, and which of the accesses to both it is."""
+"""(Tensor, place, number of the access among those of the tensor to the place)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _PartCount:
-    """What an instance runs, by which parts it has of ranks."""
+    """Counts of a core, by its kind of part of each partitioned rank."""
 
     kinds: PartKinds
     einsum: BoundEinsum
@@ -79,7 +82,7 @@ class _PartCount:
 
     @cached_property
     def accesses(self) -> dict[_AccessKey, AccessCount]:
-        """Every access: a part may lack some, as a loop that goes round once keeps a tile."""
+        """Accesses by key; a part may lack some, because a loop with one iteration keeps a tile."""
         found: dict[_AccessKey, AccessCount] = {}
         for access in self.count.accesses:
             times = sum(key[:2] == (access.tensor, access.place) for key in found)
@@ -87,34 +90,35 @@ class _PartCount:
         return found
 
     def reads(self, key: _AccessKey) -> Amount:
-        """Elements read by an access; none where there is no such access."""
+        """Return the elements that an access reads; 0 if there is no such access."""
         access = self.accesses.get(key)
         return 0 if access is None else access.reads
 
     def writes(self, key: _AccessKey) -> Amount:
-        """Elements written by an access."""
+        """Return the elements that an access writes; 0 if there is no such access."""
         access = self.accesses.get(key)
         return 0 if access is None else access.writes
 
 
 @dataclass(frozen=True, slots=True)
 class _GatheredAt:
-    """A place on the way of an operand that is picked."""
+    """Stop on the path of a gathered operand."""
 
     number: int
-    """Of the operand."""
+    """Index of the operand among the Einsum's reads."""
     place: str
     levels: tuple[int | None, int]
-    """The memory itself, if anything comes to it from outside, and what is next inside of it."""
+    """Level of the place, or None if nothing comes to it from outside; and the next level
+    inside."""
 
 
 def _times(count: EinsumCount, *, number: int) -> int:
-    """How often an operation is done."""
+    """Return how often an operation is done."""
     return count.operations[number][1]
 
 
 class _CoreSums:
-    """Sums over instances."""
+    """Sums of counts over cores."""
 
     def __init__(self, bound: Bound, counts: Counts, some: int | None = None) -> None:
         cores = bound.cores
@@ -134,7 +138,7 @@ class _CoreSums:
             ]
 
     def counts(self, *, timed: bool) -> Counts:
-        """Of every Einsum."""
+        """Return the counts of every Einsum."""
         return tuple(self._of(e, timed=timed) for e in self.bound.einsums)
 
     def _of(self, e: BoundEinsum, *, timed: bool) -> EinsumCount:
@@ -160,7 +164,7 @@ class _CoreSums:
         return replace(
             one,
             points=int(all_of(lambda c: c.points)),
-            # What there is to do, however often it is done.
+            # ``allowed`` counts the work once, even if several cores replicate it.
             allowed=int(
                 self._sum(
                     e, problems, lambda p: p.count.allowed, lambda s: s.variable in e.variables
@@ -196,7 +200,7 @@ class _CoreSums:
     def _access(
         self, e: BoundEinsum, key: _AccessKey, problems: list[_PartCount], *, timed: bool
     ) -> AccessCount:
-        """One place of one tensor."""
+        """Sum the accesses to one tensor at one place."""
         one = next(p.accesses[key] for p in problems if key in p.accesses)
         level = self.levels.get(one.place)
         touched = [m for m in e.access_maps if m.access.tensor == one.tensor]
@@ -210,11 +214,11 @@ class _CoreSums:
 
         def every(s: RankPartition, *, reads: bool) -> bool:
             if own(s):
-                return not timed  # each has its own, and a link of a ring
+                return not timed  # each core, or link of a ring, has its own
             if s.variable in moving:
                 return True
             memory = self.memories[s.level]
-            # The network begins at the innermost memory outside of the instances that has it.
+            # The network begins at the innermost memory outside the cores that keeps the tensor.
             if level != max((i for i in held if i <= s.level), default=level):
                 return False
             if result:
@@ -238,7 +242,7 @@ class _CoreSums:
 
         writes = of_all(lambda p: p.writes(key), reads=False)
         if self._is_passed_on(one):
-            # All that came in is passed on once, whoever reads it beside that.
+            # Every element that came in is passed on once, in addition to local reads.
             used = of_all(lambda p: p.reads(key) - p.writes(key), reads=True)
             return replace(one, reads=used + writes, writes=writes)
         reads = of_all(lambda p: p.reads(key), reads=True)
@@ -254,12 +258,12 @@ class _CoreSums:
                 for s in self._own(e)
                 if level <= s.level and s.variable not in moving and every(s, reads=False)
             ]
-            # Every partial sum but the first is added to one that is there.
+            # Every partial sum but the first is added to one that is stored already.
             reads += ceil(self._partial_sums_added(e, touched, met) * self._size(e, problems))
         return replace(one, reads=reads, writes=writes)
 
     def _gathered(self, e: BoundEinsum, key: _AccessKey) -> _GatheredAt | None:
-        """The access that a key is of, if it gathers: where it stops, and where inside of that."""
+        """Return the stop of a gathered access on its path; None if the access gathers nothing."""
         tensor, place, times = key
         for number, access_map in enumerate(e.reads):
             if access_map.access.tensor != tensor:
@@ -283,7 +287,7 @@ class _CoreSums:
         every: _Counted,
         otherwise: Amount,
     ) -> Amount:
-        """What moves of picks that a memory holds for all instances together, each element once."""
+        """Return the traffic of a gather that a memory holds for all cores, each element once."""
         access_map, level = e.reads[gathered.number], gathered.levels[which]
         if level is None or level == self.bound.register_level:
             return otherwise
@@ -303,12 +307,12 @@ class _CoreSums:
         )
 
     def _is_passed_on(self, access: AccessCount) -> bool:
-        """Whether instances pass on in a ring what an access brings to where they hold it."""
+        """Return whether cores pass the elements of an access on in a ring."""
         resident_on_chip = access.place == self.bound.architecture.home.name
         return resident_on_chip and self.ring.rank(access.tensor) is not None
 
     def _size(self, e: BoundEinsum, problems: list[_PartCount]) -> Amount:
-        """Elements of what an Einsum writes, of all parts."""
+        """Return the elements that an Einsum writes, over all parts."""
         return self._sum(
             e,
             problems,
@@ -320,7 +324,8 @@ class _CoreSums:
         return (s for s in self.spread if s.variable in e.variables)
 
     def _is_run_by_each(self, e: BoundEinsum, s: RankPartition) -> bool:
-        """Whether every instance runs an Einsum, its part or all of it; else one does for all."""
+        """Return whether every core runs an Einsum, on its part or in full; if not, one core
+        runs it."""
         return s.variable in e.variables or (e.name, s.rank) in self.replicated
 
     def _sum(
@@ -331,8 +336,12 @@ class _CoreSums:
         every: _Counted,
         apart: Callable[[RankPartition], tuple[Fraction, ...] | None] = lambda _: None,
     ) -> Amount:
-        """Over all instances along some ranks, and one of those along the others, with what each of
-        the others has ``apart`` from it: shares by kind of part."""
+        """Sum a count over the cores of some ranks; one core stands for the cores of any other
+        rank.
+
+        ``apart`` gives the unique shares of those other cores by kind of part, or None for no
+        share.
+        """
         weights = [self._weights(e, s, every(s), apart) for s in self.spread]
         total: Amount = 0
         for p in problems:
@@ -340,7 +349,7 @@ class _CoreSums:
             for of_kinds, kind in zip(weights, p.kinds, strict=True):
                 weight *= of_kinds[kind]
             if weight:
-                # Elements are whole.
+                # Elements are whole numbers.
                 amount = weight * value(p)
                 total += amount if isinstance(weight, int) else ceil(amount)
         return total
@@ -352,7 +361,7 @@ class _CoreSums:
         every: bool,
         apart: Callable[[RankPartition], tuple[Fraction, ...] | None],
     ) -> Sequence[Amount]:
-        """By kind of part of a rank how many instances count."""
+        """Return how many cores count, by kind of part of a rank."""
         each = self._is_run_by_each(e, s)
         if s.work_order and each and not every and (shares := apart(s)) is not None:
             return shares
@@ -361,15 +370,19 @@ class _CoreSums:
     def _unique_halo_by_kind(
         self, e: BoundEinsum, touched: list[AccessMap], s: RankPartition, to: int | None
     ) -> tuple[Fraction, ...] | None:
-        """By kind of part of a rank under a mask the share of what moves with other ranks that is
-        no other's; None: all have the same. ``to``: the memory that an operand comes to."""
+        """Return the unique share of each kind of part under a mask; None if all parts share
+        alike.
+
+        Parts of a masked rank reach different spans of a tensor that other ranks move. ``to`` is
+        the memory that receives an operand.
+        """
         reaches = halos_of(self.bound, e, s)
         if reaches is None or not any(varies_along_halo(m, e, reaches[0]) for m in touched):
             return None
         if to is not None and to <= s.level:
             tile = e.nest(to).first_tile
             found = (unique_halo(self.bound, e, m, to, tile, s) for m in touched)
-            # What one leaves is gone when another comes to it later.
+            # A tile that one core evicts is gone when another core needs it later.
             if (apart := next((t for t in found if t is not None), None)) is not None:
                 return apart.shares
         return unique_halo_shares([(r.begin, r.end) for r in reaches])
@@ -377,13 +390,13 @@ class _CoreSums:
     def _partial_sums_added(
         self, e: BoundEinsum, touched: list[AccessMap], met: list[RankPartition]
     ) -> Fraction:
-        """Partial sums that are added to one that is there, as a share of what all are."""
+        """Return partial sums that are added to a stored one, as a share of all elements."""
         times, first = Fraction(prod(s.parts for s in met)), Fraction(1)
         for s in met:
             reaches = halos_of(self.bound, e, s)
             if reaches is None or not any(varies_along_halo(m, e, reaches[0]) for m in touched):
                 continue
-            # Each has those that it reaches.
+            # Each core has the elements in its reach.
             lengths = [max(0, r.end - r.begin) for r in reaches]
             new = unique_halo_shares([(r.begin, r.end) for r in reaches])
             whole = e.extents[reaches[0].axis] * reaches[0].scale
@@ -394,22 +407,23 @@ class _CoreSums:
 
 
 def unique_halo_shares(reaches: Sequence[tuple[int, int]]) -> tuple[Fraction, ...]:
-    """By part the share of what it reaches that none before it does.
+    """Return for each part the share of its reach that no earlier part reaches.
 
     Parameters
     ----------
     reaches : sequence of (int, int)
-        First element and end of every part's.
+        First element and end of each part's reach.
 
     Examples
     --------
-    Of what the second reaches half is new, of the third all, and of the last nothing:
+    Half of the second reach is new, all of the third, and nothing of the last:
 
     >>> [str(share) for share in unique_halo_shares([(4, 8), (2, 6), (8, 9), (3, 7)])]
     ['1', '1/2', '1', '0']
     """
     found: list[Fraction] = []
-    seen: list[tuple[int, int]] = []  # without any two that touch: those of a causal mask are one
+    # Disjoint spans that do not touch: one span for a causal mask.
+    seen: list[tuple[int, int]] = []
     for begin, end in reaches:
         known = sum(max(0, min(end, right) - max(begin, left)) for left, right in seen)
         new = max(0, end - begin - known)
@@ -424,16 +438,16 @@ def unique_halo_shares(reaches: Sequence[tuple[int, int]]) -> tuple[Fraction, ..
 def over_links(
     bound: Bound, counts: tuple[EinsumCount, ...], ring: Ring
 ) -> tuple[EinsumCount, ...]:
-    """Counts of an instance with what comes to it over one link of a ring.
+    """Return the counts of a core with the traffic over one link of a ring.
 
     Parameters
     ----------
     bound : Bound
-        What the instance runs, on a machine whose outermost memory is a ring.
+        Mapping of the core, on a machine whose outermost memory is a ring.
     counts : tuple of EinsumCount
-        Of all that it needs, as if it came from a memory.
+        Counts as if all operands came from a memory.
     ring : Ring
-        What goes round.
+        Tensors that go round the ring.
     """
     return tuple(
         replace(c, accesses=tuple(_accesses(bound, bound.by_name[c.einsum], c, ring)))
@@ -444,7 +458,7 @@ def over_links(
 def _accesses(
     bound: Bound, e: BoundEinsum, count: EinsumCount, ring: Ring
 ) -> Iterator[AccessCount]:
-    """Accesses of an Einsum in their order: those of each operand along its way, and the result."""
+    """Yield an Einsum's accesses in order: each operand along its path, then the result."""
     found = iter(count.accesses)
     for part in (e, *e.initial):
         for number in range(len(part.access_maps)):
@@ -457,16 +471,16 @@ def _accesses(
 def _at_home(
     e: BoundEinsum, number: int, places: list[AccessCount], ring: Ring
 ) -> list[AccessCount]:
-    """Accesses on a way that begins at the links."""
+    """Return the accesses on a path that begins at the links."""
     links, home, *inner = places
     if number == len(e.reads):
-        # It stays where it is made; what is added to comes back from there.
+        # A result stays in its core; a partial sum comes back from there.
         written = home.writes - links.reads
         return [replace(links, reads=0, writes=0), replace(home, writes=written), *inner]
     passed = 0
     if ring.rank(links.tensor) is not None:
         every = deliveries(replace(e, window=None), e.reads[number], 1, EXACT)
-        # Its own part comes over no link; all others are passed on to it.
+        # A core's own part uses no link; all other parts are passed on to the core.
         passed = every - every // ring.parts
     return [
         replace(links, reads=passed, writes=0),

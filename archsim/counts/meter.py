@@ -25,12 +25,12 @@ from ..nest.record import BoundEinsum
 from ..spec.arch import Memory
 
 Size = Callable[[Extents], int]
-"""The size of a tile, given what loops leave of each axis."""
+"""Function that returns the size of a tile, given the extents that loops leave on each axis."""
 
 
 @dataclass(frozen=True, slots=True)
 class Elements:
-    """Elements of a tensor in a tile."""
+    """Number of elements of a tensor in a tile."""
 
     access_map: AccessMap
 
@@ -40,7 +40,7 @@ class Elements:
 
 @dataclass(frozen=True, slots=True)
 class Lanes:
-    """Elements of an array that have a point in a tile."""
+    """Number of array elements with a point in a tile."""
 
     spatial: tuple[Loop, ...]
 
@@ -49,7 +49,7 @@ class Lanes:
 
 
 class Countable(Protocol):
-    """What counts may be: the rules of counting only add and subtract."""
+    """Type of a count: counting only adds and subtracts."""
 
     def __add__(self, other: Self, /) -> Self: ...
 
@@ -57,98 +57,99 @@ class Countable(Protocol):
 
 
 T = TypeVar("T", bound=Countable)
-"""What a meter counts in."""
+"""Type of the counts of a meter."""
 
 
 class Meter(ABC, Generic[T]):
-    """What the rules of counting ask of a nest."""
+    """Measure of a loop nest, on which all counts are based."""
 
     @abstractmethod
     def whole(self, number: int) -> T:
-        """A whole number as what this meter counts in."""
+        """Return a whole number in the meter's type."""
 
     def points(self, e: BoundEinsum) -> int:
-        """Points of the tiles that are run: known whatever the tiles are."""
+        """Return the points of the tiles that are run; they do not depend on the tiles."""
         return e.points
 
     def run(self, e: BoundEinsum) -> T:
-        """The same as what this meter counts in."""
+        """Return the points that are run, in the meter's type."""
         return self.whole(self.points(e))
 
     @abstractmethod
     def iterations(self, e: BoundEinsum) -> T:
-        """Temporal iterations."""
+        """Return the temporal iterations."""
 
     @abstractmethod
     def delivered(
         self, e: BoundEinsum, nest: LoopNest, relevant: tuple[bool, ...], size: Size
     ) -> T:
-        """Total size of the tiles that come under the loops, moved by the relevant ones.
+        """Return the total size of all tiles that the loops bring.
 
         Parameters
         ----------
         e : BoundEinsum
-            The Einsum whose loops they are.
+            Einsum that owns the loops.
         nest : LoopNest
-            Loops outside the tiles: some of the Einsum's, from the outermost.
+            Loops outside the tiles, from the outermost.
         relevant : tuple of bool
-            Whether each loop of ``nest`` brings another tile.
+            True for each loop of ``nest`` that brings another tile.
         size : callable
-            What a tile counts, given what the loops leave of each axis.
+            Size of a tile, given the extents that the loops leave.
         """
 
     def fills(self, e: BoundEinsum, moved: tuple[bool, ...]) -> T:
-        """How often all elements of an Einsum's array that have a point take another value.
+        """Return how often array elements with a point take another value, summed over the
+        elements.
 
         Parameters
         ----------
         e : BoundEinsum
         moved : tuple of bool
-            Whether each of its temporal loops brings another one.
+            True for each temporal loop that brings another value.
         """
         return self.delivered(e, e.whole, moved, Lanes(e.spatial))
 
     def changes(self, e: BoundEinsum, moved: tuple[bool, ...]) -> T:
-        """How often the first element of an Einsum's array takes another value.
+        """Return how often the first element of an Einsum's array takes another value.
 
         Parameters
         ----------
         e, moved
-            As of ``fills``.
+            As in ``fills``.
         """
         return self.delivered(e, e.whole, moved, one)
 
     @abstractmethod
     def distinct(self, e: BoundEinsum, nest: LoopNest, counted: tuple[bool, ...]) -> T:
-        """Distinct indices of the counted loops.
+        """Return the number of distinct indices of the counted loops.
 
         Parameters
         ----------
         e : BoundEinsum
-            The Einsum whose loops they are.
+            Einsum that owns the loops.
         nest : LoopNest
-            Some of its loops, from the outermost.
+            Loops of the Einsum, from the outermost.
         counted : tuple of bool
-            Whether each loop of ``nest`` is counted; any other is entered once.
+            True for each loop of ``nest`` that counts; any other loop is entered once.
         """
 
     @abstractmethod
     def touched(
         self, e: BoundEinsum, nest: LoopNest, relevant: tuple[bool, ...], access_map: AccessMap
     ) -> T:
-        """Distinct elements of a tensor in all the tiles that ever come under the loops.
+        """Return the distinct elements of a tensor in all tiles that the loops bring.
 
         Parameters
         ----------
         e, nest, relevant
-            As of ``delivered``.
+            As in ``delivered``.
         access_map : AccessMap
-            What the Einsum addresses of the tensor.
+            Addresses of the tensor in the Einsum.
         """
 
 
 class ExactMeter(Meter[int]):
-    """Measures in whole numbers, ragged edges and masks exact."""
+    """Meter in whole numbers, exact for ragged edges and masks."""
 
     @override
     def whole(self, number: int) -> int:
@@ -184,29 +185,29 @@ class ExactMeter(Meter[int]):
 
 
 EXACT = ExactMeter()
-"""The meter of every result."""
+"""Meter of every result."""
 
 
 def words_in_lines(
     e: BoundEinsum, access_map: AccessMap, memory: Memory, bits: int | Fraction
 ) -> Size:
-    """Values of ``bits`` that a memory reads for a tile, whole lines where it is gathered.
+    """Return the size function of a tile in values, with whole lines for a gathered tile.
 
     Parameters
     ----------
     e : BoundEinsum
     access_map : AccessMap
-        One of its reads.
+        One of the Einsum's reads.
     memory : Memory
-        Whose lines are read.
+        Memory that is read by the line.
     bits : int or Fraction
-        Of a value.
+        Width of a value.
 
     Returns
     -------
     callable
-        The size of a tile in values, given what loops leave of each axis: as many as it has where
-        nothing is gathered, or a line holds no more than a value.
+        Size of a tile in values, given the extents that loops leave. Without a gather, or with at
+        most one value a line, the size is the number of values.
     """
     gathered = any(isinstance(i, Gather) for i in access_map.access.indices)
     line = Fraction(memory.line_bits) / bits
@@ -217,7 +218,7 @@ def words_in_lines(
 
 @dataclass(frozen=True, slots=True)
 class InLines:
-    """Words of the lines, of ``line`` words each, that hold a gathered tile."""
+    """Number of words in the lines, of ``line`` words each, that hold a gathered tile."""
 
     e: BoundEinsum
     access_map: AccessMap
@@ -230,40 +231,41 @@ class InLines:
 
 
 def _run(e: BoundEinsum, access_map: AccessMap, extents: Extents) -> int:
-    """Neighbouring words at one gathered position: the ranks after it, as far as all is read."""
+    """Return the number of neighbouring words at one gathered position: ranks behind it that are
+    read in full."""
     axes = {a.variables[0][0]: n for n, a in enumerate(e.axes) if len(a.variables) == 1}
     read = {v: extents[n] for v, n in axes.items()}
     return contiguous_words(access_map.access, read, {v: e.extents[n] for v, n in axes.items()})
 
 
 def contiguous_words(access: Access, read: Mapping[str, int], whole: Mapping[str, int]) -> int:
-    """Words beside one another that an access reads at one gathered position.
+    """Return the number of adjacent words that an access reads at one gathered position.
 
     Parameters
     ----------
     access : Access
     read : mapping of str to int
-        Coordinates that are read, by rank variable; of others one at a time.
+        Number of coordinates read, by rank variable; other variables are read one at a time.
     whole : mapping of str to int
-        How many there are.
+        Number of all coordinates, by rank variable.
     """
     used = [v for index in access.indices for v in _variables_of(index)]
     found = 1
     for index in reversed(access.indices):
-        # From the gathered position on neighbours may be read: of K[I[j]*T + t] the t.
+        # Neighbours of the gathered position may be read: in K[I[j]*T + t], those of t.
         moved = index.offset if isinstance(index, Gather) else index
         terms = {term.shapes: term for term in moved.terms if term.coefficient == 1}
         if len(terms) < len(moved.terms):
             break
         inside: tuple[str, ...] = ()
-        # Of r*T + t the t lie side by side, and behind all of them those of the next r.
+        # In r*T + t, values of t are adjacent, and those of the next r follow all of them.
         while inside in terms:
             variable = terms.pop(inside).variable
-            # A variable that stands in two indices moves both, and no two neighbours are read.
+            # A variable in two indices moves both, so that no neighbours are read.
             if variable is None or variable not in read or used.count(variable) > 1:
                 return found
             found *= read[variable]
-            # What is not read to its end leaves a gap before the next position outside of it.
+            # A rank that is not read in full leaves a gap before the next position outside.
             if read[variable] < whole[variable]:
                 return found
             inside = (variable.upper(), *inside)
@@ -273,7 +275,7 @@ def contiguous_words(access: Access, read: Mapping[str, int], whole: Mapping[str
 
 
 def _variables_of(index: Index) -> tuple[str, ...]:
-    """The variables of an index, once for each place of its own that they have in it."""
+    """Return the variables of an index, each as often as it occurs in a place of its own."""
     if isinstance(index, Gather):
         return (*index.access.variables, *index.offset.variables)
     return index.variables

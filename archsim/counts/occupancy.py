@@ -28,26 +28,26 @@ from .meter import EXACT
 
 
 def busy_cycles(bound: Bound, e: BoundEinsum) -> Fraction:
-    """Cycles in which an Einsum occupies its array over the whole run.
+    """Return the cycles in which an Einsum occupies its array over the whole run.
 
     Parameters
     ----------
     bound : Bound
-        The mapping: it says which operands of a systolic array wait there already.
+        Mapping, which says which operands wait in a systolic array already.
     e : BoundEinsum
         One of its Einsums.
 
     Returns
     -------
     Fraction
-        Work and skew; without waits, reduction latencies and transfers.
+        Cycles of work and skew, without waits, reduction latencies and transfers.
     """
     skew = skew_cycles(bound, e)
     return work_cycles(e) + skew if skew else work_cycles(e)
 
 
 def work_cycles(e: BoundEinsum) -> Fraction:
-    """Cycles in which an element of the array computes, over the whole run.
+    """Return the cycles in which an element of the array computes, over the whole run.
 
     Returns
     -------
@@ -59,15 +59,18 @@ def work_cycles(e: BoundEinsum) -> Fraction:
 
 
 def reduction_latency(e: BoundEinsum) -> int:
-    """Cycles by which a spatial reduction is late: the sum over the axes it crosses.
+    """Return the cycles by which a spatial reduction is late: the sum over the axes it crosses.
 
-    Where a systolic array drains between folds, the hops along an axis are among the
-    cycles it is occupied, and only what is later than they are is left.
+    If a systolic array drains between folds, its occupied cycles contain the hops along an axis;
+    only the remaining delay is returned.
+
+    Where a systolic array drains between folds, the hops along an axis are among the cycles it is
+    occupied, and only what is later than they are is left.
 
     Parameters
     ----------
     e : BoundEinsum
-        An Einsum; what it does not reduce across the array is never late.
+        Einsum; without a reduction across the array, the delay is 0.
     """
     axes = {loop.dimension for loop in e.spatial if loop.variable in e.einsum.over}
     drained = e.array.operands == "systolic" and e.array.overlap is False
@@ -79,12 +82,12 @@ def reduction_latency(e: BoundEinsum) -> int:
 
 
 def transfer_cycles(bound: Bound, memory: Memory, moved_bytes: Fraction) -> Fraction:
-    """Cycles a memory needs to move some bytes; zero when its bandwidth is unlimited.
+    """Return the cycles that a memory needs to move some bytes; 0 if its bandwidth is unlimited.
 
     Parameters
     ----------
     bound : Bound
-        Where the clock comes from: cycles are those of the arrays.
+        Mapping, whose machine gives the clock of the arrays.
     memory : Memory
         The memory, with its bandwidth in bytes per second.
     moved_bytes : Fraction
@@ -96,12 +99,12 @@ def transfer_cycles(bound: Bound, memory: Memory, moved_bytes: Fraction) -> Frac
 
 
 def memory_bytes(bound: Bound, counts: tuple[EinsumCount, ...], memory: Memory) -> Fraction:
-    """Bytes a memory moves, reads and writes, for some Einsums.
+    """Return the bytes that a memory reads and writes for some Einsums.
 
     Parameters
     ----------
     bound : Bound
-        Where the width of each tensor's values comes from.
+        Mapping, which gives the width of each tensor's values.
     counts : tuple of EinsumCount
         Accesses in elements.
     memory : Memory
@@ -109,7 +112,7 @@ def memory_bytes(bound: Bound, counts: tuple[EinsumCount, ...], memory: Memory) 
     Returns
     -------
     Fraction
-        Of the whole run; a value may take part of a byte.
+        Bytes of the whole run; a value may take part of a byte.
     """
     words = bound.words
     moved = sum(
@@ -126,19 +129,20 @@ _NONE = Fraction(0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StationaryOperand:
-    """What an Einsum has in the elements of a systolic array while other values pass through."""
+    """Tensors that stay in the elements of a systolic array while other values pass through."""
 
     skew: tuple[tuple[str, int], ...]
-    """As ``Folds``; what streams has none."""
+    """Axes and cycles as in ``Folds``; a streamed tensor has no skew."""
     own: tuple[int, ...]
-    """What varies along most axes, so that every element has its own part: accesses by number."""
+    """Accesses that vary along most axes, by number: every element has its own part."""
     loaded: tuple[int, ...]
     """Operands among these; a result begins in its element."""
     load_cycles: int
 
 
 def stationary_operand(e: BoundEinsum) -> StationaryOperand | None:
-    """What stays in the array; None where operands are broadcast, or nothing is laid out."""
+    """Return the tensors that stay in the array; None if operands are broadcast, or no rank is
+    spatial."""
     if e.array.operands == "broadcast" or not e.spatial:
         return None
     shared = [_shared_axes(e, access_map) for access_map in e.access_maps]
@@ -159,29 +163,29 @@ def stationary_operand(e: BoundEinsum) -> StationaryOperand | None:
 
 
 def folds_of(bound: Bound, e: BoundEinsum) -> Folds | None:
-    """What skew costs an Einsum; None where it costs nothing.
+    """Return the cost of skew for an Einsum; None if skew costs nothing.
 
-    Folds are not trimmed at ragged edges. For a GEMM without overlap the cycles are
-    SCALE-Sim's (its report + 1): output-stationary ``K + R + C - 2`` a fold, weight- and
-    input-stationary ``T + 2 R + C - 2``.
+    Folds are not trimmed at ragged edges. For a GEMM without overlap the cycles are SCALE-Sim's
+    (its report + 1): output-stationary ``K + R + C - 2`` a fold, weight- and input-stationary ``T +
+    2 R + C - 2``.
 
     Parameters
     ----------
     bound : Bound
-        The mapping: it says which operands wait in the array's registers already.
+        Mapping, which says which operands wait in the array's registers already.
     e : BoundEinsum
         One of its Einsums.
 
     Returns
     -------
     Folds or None
-        None also where operands are broadcast, or nothing is laid out side by side.
+        None if operands are broadcast or no rank is spatial, too.
     """
     held = stationary_operand(e)
     if held is None:
         return None
     skew, own = held.skew, held.own
-    # What waits in the registers is there: no loads.
+    # Operands that wait in the registers need no loads.
     loaded = [n for n in held.loaded if not in_own_registers(bound, e, n)]
     load_cycles = held.load_cycles
     streams = e.array.overlap == "streams"
@@ -207,7 +211,8 @@ def folds_of(bound: Bound, e: BoundEinsum) -> Folds | None:
 
 
 def _alternates_with_others(bound: Bound, e: BoundEinsum) -> bool:
-    """Whether another Einsum of the same steps holds something still in the same elements."""
+    """Return whether another Einsum of the same step holds stationary values in the same
+    elements."""
     return any(
         other is not e
         and other.array.name == e.array.name
@@ -218,7 +223,8 @@ def _alternates_with_others(bound: Bound, e: BoundEinsum) -> bool:
 
 
 def _changes(e: BoundEinsum, access_map: AccessMap, *, anew: bool) -> int:
-    """How often a tensor's value in an element is another, or was put aside since."""
+    """Return how often a tensor's value in an element changes, or was evicted since its last
+    use."""
     relevant = tuple(
         (anew and loop in e.shared) or loop.variable in access_map.moving for loop in e.whole.loops
     )
@@ -226,29 +232,33 @@ def _changes(e: BoundEinsum, access_map: AccessMap, *, anew: bool) -> int:
 
 
 def _waits(bound: Bound, e: BoundEinsum, loaded: list[int]) -> bool:
-    """Whether something that is loaded comes from elsewhere. Results of the array itself that
-    come back are what it drains: nothing else is on its way."""
+    """Return whether a loaded operand comes from outside the array.
+
+    Results of the array itself that come back are what the array drains, so that nothing else is on
+    its way.
+    """
     makers = [bound.producer(e.operands[n]) for n in loaded]
     return any(maker is None or maker.array.name != e.array.name for maker in makers)
 
 
 def _stall(e: BoundEinsum, loads: int, load_cycles: int) -> int:
-    """Whole cycles by which a load is longer than the work between two of them."""
+    """Return the whole cycles by which a load exceeds the work between two loads."""
     work = e.iterations * e.cycles_of_point / loads
     return max(0, ceil(load_cycles - work))
 
 
 def _shared_axes(e: BoundEinsum, access_map: AccessMap) -> frozenset[str]:
-    """Axes of the array in use along which a tensor does not vary."""
+    """Return the used axes of the array along which a tensor does not vary."""
     used = {loop.dimension for loop in e.spatial if loop.dimension is not None}
     moved = {x.dimension for x in e.spatial if x.variable in access_map.moving}
     return frozenset(used - moved)
 
 
 def _load_cycles(e: BoundEinsum, reduced: frozenset[str]) -> int:
-    """Loads come along the axis that partial sums leave by, else along any: the shortest.
+    """Return the cycles of a load along the axis that partial sums leave by, else along the
+    shortest.
 
-    In a row of elements each is at the edge, and nothing is loaded through others.
+    In a single row every element is at the edge, so that no value passes through other elements.
     """
     if len(e.array.dimensions) == 1:
         return 0
@@ -257,7 +267,7 @@ def _load_cycles(e: BoundEinsum, reduced: frozenset[str]) -> int:
 
 
 def skew_cycles(bound: Bound, e: BoundEinsum) -> Fraction:
-    """Cycles that an Einsum occupies its array beyond its work, over the whole run.
+    """Return the cycles that an Einsum occupies its array beyond its work, over the whole run.
 
     Parameters
     ----------
@@ -268,7 +278,7 @@ def skew_cycles(bound: Bound, e: BoundEinsum) -> Fraction:
     Returns
     -------
     Fraction
-        Zero where operands are broadcast (``folds_of`` has nothing to say).
+        Zero if operands are broadcast (``folds_of`` returns None).
     """
     found = folds_of(bound, e)
     return _NONE if found is None else Fraction(found.cycles)

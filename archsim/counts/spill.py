@@ -1,10 +1,9 @@
-"""A level that spills: what it is asked to hold beyond its capacity lives one level outwards.
+"""Spill: tiles beyond a level's capacity live one level outwards.
 
-With ``p = 1 - min(1, capacity / required)``, a share ``p`` of whatever the level's tensors
-are read and updated there goes to the memory outside, and their own loads and stores
-between the two are ``1 - p`` of what they would be. Tensors that pass the level by are not
-touched, and the level's own accesses stay: spilled tiles come through it. Counts become
-fractions, exactly.
+With ``p = 1 - min(1, capacity / required)``, a share ``p`` of the level's reads and updates goes to
+the memory outside. Loads and stores between the two levels shrink to ``1 - p``. Tensors that bypass
+the level do not change, and the level's own accesses stay, because spilled tiles pass through it.
+Counts become exact fractions.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from .accesses import AccessCount, Amount, EinsumCount, count_einsum
 
 
 def count_mapping(bound: Bound) -> tuple[EinsumCount, ...]:
-    """Counts of every Einsum, with what spills.
+    """Return the counts of every Einsum, with spills.
 
     Returns
     -------
     tuple of EinsumCount
-        In the order in which they run; accesses in elements, whole unless a level spills.
+        Counts in execution order; accesses in elements, whole unless a level spills.
 
     Raises
     ------
@@ -36,12 +35,13 @@ def count_mapping(bound: Bound) -> tuple[EinsumCount, ...]:
 
 
 def count_of(bound: Bound, name: str) -> EinsumCount[int]:
-    """The counts of one Einsum as if nothing spilled (for ``Bound.memo``). Raises as above."""
+    """Return the counts of one Einsum without spills, for ``Bound.memo``. Raises as
+    ``count_mapping``."""
     return count_einsum(bound, bound.by_name[name])
 
 
 def spilled_share(bound: Bound) -> Fraction:
-    """The share of the spilling level's tiles that does not fit; 0 where nothing may spill.
+    """Return the share of the spilling level's tiles that does not fit; 0 if no level may spill.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def spilled_share(bound: Bound) -> Fraction:
 
 
 def share_of(required: Requirement) -> Fraction:
-    """How much of what a level must hold is more than it can."""
+    """Return the share of a level's required bytes that exceeds its capacity."""
     capacity, needed = required.capacity_bytes, required.required_bytes
     if capacity is None or needed <= capacity:
         return Fraction(0)
@@ -66,21 +66,21 @@ def share_of(required: Requirement) -> Fraction:
 def spilled(
     bound: Bound, counts: tuple[EinsumCount, ...], share: Fraction
 ) -> tuple[EinsumCount, ...]:
-    """Counts with a share of the spilling level's accesses sent to the memory outside.
+    """Return counts with a share of the spilling level's accesses moved to the memory outside.
 
     Parameters
     ----------
     bound : Bound
-        The mapping, which names a level under ``spill`` where the share is not 0.
+        Mapping, which names a level under ``spill`` if the share is not 0.
     counts : tuple of EinsumCount
-        As if everything fitted.
+        Counts without spills.
     share : Fraction
-        As ``spilled_share`` says.
+        Share as ``spilled_share`` returns it.
 
     Returns
     -------
     tuple of EinsumCount
-        The same where nothing spills; else accesses are fractions.
+        The given counts if the share is 0; else accesses are fractions.
     """
     if not share:
         return counts
@@ -101,21 +101,21 @@ def spilled(
 def spilled_accesses(
     bound: Bound, accesses: tuple[AccessCount, ...], share: Fraction
 ) -> tuple[AccessCount, ...]:
-    """The accesses of one Einsum to one tensor when a share of a level spills.
+    """Return the accesses of one Einsum to one tensor if a share of a level spills.
 
     Parameters
     ----------
     bound : Bound
         The mapping, which names a level under ``spill``.
     accesses : tuple of AccessCount
-        Those of one Einsum to one tensor, as if everything fitted, in elements.
+        Accesses in elements without spills.
     share : Fraction
-        How much of the level's tiles is not there, as ``spilled_share`` says.
+        Share as ``spilled_share`` returns it.
 
     Returns
     -------
     tuple of AccessCount
-        Those at the memory outside anew and last, the others as they were.
+        Given accesses, with those at the memory outside replaced and last.
     """
     spill = bound.mapping.spill
     assert spill is not None, "something spills"
@@ -128,8 +128,8 @@ def spilled_accesses(
     outside = [i for i in bound.memories(e, here[0].tensor) if i < level]
     home = names[outside[-1] if outside else _outside(bound, level)]
     beyond = [a for a in accesses if a.place == home]
-    # What comes in from outside is written here too, but it is no update from below: all of
-    # an operand (read in whole lines where it is gathered), of a result what was read back.
+    # Arrivals from outside are written here too, but are no updates from below: all of an operand
+    # (in whole lines if gathered), and the part of a result that was read back.
     result = here[0].tensor == e.name
     updates = share * sum(a.writes for a in here) if result else Fraction(0)
     updates -= share * sum(a.reads for a in beyond) if result else 0
@@ -147,7 +147,7 @@ def spilled_accesses(
 
 
 def _outside(bound: Bound, level: int) -> int:
-    """The memory outside of one that spills."""
+    """Return the memory outside a level that spills."""
     outside = bound.architecture.tree.outside(level)
     assert outside is not None, "the outermost memory spills nothing"
     return outside
@@ -158,12 +158,12 @@ def _whole(amount: Fraction) -> Amount:
 
 
 def spill_note(bound: Bound) -> str:
-    """What spills where and how much of it, or nothing.
+    """Return a note that names the spilling level and its spilled share.
 
     Returns
     -------
     str
-        A note for the result; empty where nothing spills.
+        Note for the result; empty without spills.
     """
     spill = bound.mapping.spill
     share = spilled_share(bound)

@@ -34,7 +34,7 @@ class Charge(NamedTuple):
 def charges(
     architecture: Architecture, counts: tuple[EinsumCount, ...], words: TensorWords = ONE_WORD
 ) -> tuple[Charge, ...]:
-    """Every picojoule of a run, by Einsum and component.
+    """Return the energy of a run by Einsum and component.
 
     Components are memories, ``<array>`` (its functional units) and ``<array>.registers``.
 
@@ -43,7 +43,7 @@ def charges(
     architecture : Architecture
         The machine, with the technology that prices its actions.
     counts : tuple of EinsumCount
-        What every Einsum does, in elements, with what spills.
+        Counts of every Einsum in elements, with spills.
     words : TensorWords, optional
         Words of the machine that a value of each tensor takes.
 
@@ -78,7 +78,7 @@ def _of_einsum(
 
 
 def _own_registers(count: EinsumCount, array: ProcessingArray) -> Iterator[AccessCount]:
-    """Accesses to an Einsum's own registers, of values as wide as each other."""
+    """Yield the accesses to an Einsum's own registers, one for each width of values."""
     of_one = array.registers.billed == "one"
     if not count.registers_by_tensor:
         yield count.registers_of_one if of_one else count.registers
@@ -90,14 +90,14 @@ def _own_registers(count: EinsumCount, array: ProcessingArray) -> Iterator[Acces
 def access_pj(
     architecture: Architecture, access: AccessCount, words: TensorWords = ONE_WORD
 ) -> tuple[str, float]:
-    """What is charged for the accesses to one place: a component, and its energy in pJ.
+    """Return the component that bills the accesses to one place, and the energy in pJ.
 
     Parameters
     ----------
     architecture : Architecture
         The machine, with the technology that prices its actions.
     access : AccessCount
-        Elements read and written at a memory, or at an array: in its registers.
+        Elements read and written at a memory, or in an array's registers.
     words : TensorWords, optional
         Words of the machine that a value of each tensor takes.
 
@@ -110,7 +110,7 @@ def access_pj(
 
 
 class PriceList:
-    """Prices of places, for values of each width."""
+    """Prices of places, by width of values."""
 
     def __init__(self, architecture: Architecture, words: TensorWords) -> None:
         self._architecture = architecture
@@ -118,11 +118,11 @@ class PriceList:
         self._known: dict[tuple[str, Fraction | int], PlacePrice] = {}
 
     def of(self, access: AccessCount) -> tuple[str, float]:
-        """What is charged for some accesses: the component, and its energy in pJ."""
+        """Return the component that bills an access, and the energy in pJ."""
         return self.at(access.place, access.tensor).of(access)
 
     def at(self, place: str, tensor: str) -> PlacePrice:
-        """What is charged for a tensor's values at a place: a memory, or an array's registers."""
+        """Return the price of a tensor's values at a memory, or in an array's registers."""
         key = (place, self._words.of(tensor))
         if key not in self._known:
             self._known[key] = _price_of(self._architecture, *key)
@@ -139,29 +139,30 @@ def prices_of(architecture: Architecture, words: TensorWords) -> PriceList:
 
 
 class PricedAmounts(NamedTuple):
-    """Lines of a memory, or values in registers, that are read and written and paid for."""
+    """Lines of a memory, or values in registers, that are read and written at a price."""
 
     reads: float | Fraction
     writes: float | Fraction
 
     def pj(self, price: AccessEnergy) -> float:
-        """What they cost at a price of each."""
+        """Return the energy in pJ at a price per access."""
         return self.reads * price.read_pj + self.writes * price.write_pj
 
 
 def priced_lines(
     architecture: Architecture, count: EinsumCount, words: TensorWords, memory: str
 ) -> tuple[PricedAmounts, ...]:
-    """Lines of a memory that an Einsum pays for, access by access; as ``charges`` has them.
+    """Return the lines of a memory that an Einsum pays for, access by access, as ``charges``
+    bills them.
 
     Parameters
     ----------
     architecture, words
-        As of ``charges``.
+        As in ``charges``.
     count : EinsumCount
-        Of the Einsum.
+        Counts of the Einsum.
     memory : str
-        Its name.
+        Name of the memory.
     """
     return tuple(
         _price_of(architecture, memory, words.of(access.tensor)).priced(access)
@@ -172,25 +173,25 @@ def priced_lines(
 
 @dataclass(frozen=True, slots=True)
 class PlacePrice:
-    """What is charged at one place: a component, and its energy for some values."""
+    """Price of a place: the component that bills, and the energy of each access."""
 
     component: str
     share: Fraction
-    """Of what is priced that a value takes: of a line of a memory, of a value in registers."""
+    """Share of the priced unit that a value takes: of a memory's line, or of a register."""
     energy: AccessEnergy
 
     def priced(self, access: AccessCount) -> PricedAmounts:
-        """How many lines, or values, are priced for some accesses."""
+        """Return the number of priced lines, or values, of an access."""
         part, whole = self.share.numerator, self.share.denominator
         return PricedAmounts(access.reads * part / whole, access.writes * part / whole)
 
     def of(self, access: AccessCount) -> tuple[str, float]:
-        """What is charged for some accesses: the component, and its energy in pJ."""
+        """Return the component that bills an access, and the energy in pJ."""
         return self.component, self.priced(access).pj(self.energy)
 
 
 def _price_of(architecture: Architecture, place: str, words: Fraction | int) -> PlacePrice:
-    """The price of values of so many words at a place: a memory, or an array's registers."""
+    """Return the price of values of some words at a memory, or in an array's registers."""
     bits = architecture.word_bits * words
     memory = architecture.memory(place)
     if memory is None:
@@ -206,16 +207,16 @@ def _price_of(architecture: Architecture, place: str, words: Fraction | int) -> 
 def operations_pj(
     architecture: Architecture, array: ProcessingArray, operations: Operations
 ) -> Iterator[float]:
-    """What is charged for so many operations on an array in pJ, action by action.
+    """Yield the energy in pJ of each action that operations take on an array.
 
     Parameters
     ----------
     architecture : Architecture
-        The machine, for its technology.
+        Machine with the technology that prices actions.
     array : ProcessingArray
-        The array that bills them: an operation may be several actions there.
+        Array that runs the operations; an operation may bill several actions.
     operations : tuple of (str, int)
-        Kinds, and how many of each are computed.
+        Kinds of operations, and the number of each.
 
     Raises
     ------
@@ -226,18 +227,20 @@ def operations_pj(
         operation = array.operation(kind)
         assert operation is not None, "operations are checked when a mapping is bound"
         for action, uses in operation.bill:
-            # As exact as the fraction, which costs more than the price does.
+            # This is as exact as a product with the fraction, which takes longer than the price.
             done = times * uses.numerator / uses.denominator
             yield done * action_pj(architecture.technology, action)
 
 
 LEAKAGE = "leakage"
-"""What the energy is of, in the place of an Einsum: all of them wait for it to end."""
+"""Name in place of an Einsum: all Einsums share the energy of leakage."""
 
 
 def leakage_w(architecture: Architecture) -> tuple[tuple[str, float], ...]:
-    """Power in W that components take whether they are used or not, those that take any, all
-    instances of a component together.
+    """Return the power in W of each component that leaks, over all cores.
+
+    Functional units leak by their actions, registers and on-chip memories by the bit, and a DRAM
+    idles as a whole.
 
     Units of an array leak by the actions that they do, its registers and memories on the chip by
     the bit, and a DRAM idles as a whole.
@@ -249,7 +252,7 @@ def leakage_w(architecture: Architecture) -> tuple[tuple[str, float], ...]:
 
     Examples
     --------
-    No technology that ships has any. Of 16 MiB at 10 pW a bit:
+    No built-in technology leaks. 16 MiB at 10 pW a bit:
 
     >>> leakage_w(Architecture.load("fusemax"))
     ()
@@ -292,14 +295,14 @@ def _registers(architecture: Architecture, array: ProcessingArray) -> float:
 
 
 def leakage_charges(architecture: Architecture, seconds: float) -> tuple[Charge, ...]:
-    """What leakage costs in so long a time, by component.
+    """Return the energy of leakage over a time, by component.
 
     Parameters
     ----------
     architecture : Architecture
         The machine, with its technology.
     seconds : float
-        Of the run.
+        Duration of the run.
     """
     return tuple(
         Charge(einsum=LEAKAGE, component=name, energy_pj=1e12 * watts * seconds)

@@ -1,6 +1,6 @@
-"""Energy per access and area per component, from a technology's numbers.
+"""Energy per access and area per component, from the numbers of a technology.
 
-``docs/energy.md`` derives every formula here and says how well it fits.
+``docs/energy.md`` derives every formula and states how well it fits.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAX_CACHED_MACHINES = 8
 _AREA_BITS_EXPONENT = 1.05
 _AREA_WIDTH_EXPONENT = 3.5
 _AREA_CORRELATION = 1.0
-"""How far, in units of the natural logarithm, a compiled point corrects its neighbours."""
+"""Distance at which a compiled point's correction fades by e, in units of the natural logarithm."""
 
 
 class AccessEnergy(NamedTuple):
@@ -39,17 +39,18 @@ class AccessEnergy(NamedTuple):
 
 
 def address_bits(rows: int) -> int:
-    """Bits that number ``rows`` rows: the logarithm, rounded up."""
+    """Return the address bits of ``rows`` rows: the logarithm, rounded up."""
     return (rows - 1).bit_length()
 
 
 def memory_rows(memory: Memory) -> int | None:
-    """Lines a memory is billed for, the last one perhaps in part; None: unlimited.
+    """Return the lines that a memory is billed for, the last one perhaps in part; None:
+    unlimited.
 
     Parameters
     ----------
     memory : Memory
-        A memory; its ``billed_bytes``, if given, stand for the capacity here alone.
+        Memory; its ``billed_bytes``, if given, replace the capacity.
     """
     capacity = memory.billed_bytes or memory.capacity_bytes
     if capacity is None:
@@ -58,7 +59,7 @@ def memory_rows(memory: Memory) -> int | None:
 
 
 def memory_access(architecture: Architecture, memory: Memory) -> AccessEnergy:
-    """Energy of reading and writing one line of ``memory``.
+    """Return the energy of reading and writing one line of ``memory``.
 
     Raises
     ------
@@ -80,13 +81,13 @@ def memory_access(architecture: Architecture, memory: Memory) -> AccessEnergy:
 def register_access(
     architecture: Architecture, array: ProcessingArray, value_bits: Fraction | int | None = None
 ) -> AccessEnergy:
-    """Energy of reading and writing one value in the registers of one element.
+    """Return the energy of reading and writing one value in the registers of one element.
 
     Parameters
     ----------
     value_bits : Fraction or int, optional
-        Of the value; by default a word. Where the machine gives registers a width of their
-        own, a narrower value takes all of it.
+        Width of the value; by default a word. A narrower value takes the full width of registers
+        whose width the machine gives.
 
     Raises
     ------
@@ -105,7 +106,7 @@ def register_access(
 
 
 def unlike_word(architecture: Architecture) -> tuple[str, ...]:
-    """That a machine's words are none of those that its technology's numbers are for, if so.
+    """Return a note if the technology's numbers hold for no word of the machine's width.
 
     Examples
     --------
@@ -123,18 +124,18 @@ def unlike_word(architecture: Architecture) -> tuple[str, ...]:
 
 
 def action_pj(technology: Technology, name: str) -> float:
-    """Energy of one action in pJ.
+    """Return the energy of one action in pJ.
 
     Raises
     ------
     SpecError
-        The technology has no such action; says the nearest.
+        The technology has no such action; the message names the nearest.
     """
     return _action(technology, name).energy_pj
 
 
 def areas(architecture: Architecture) -> Named:
-    """Area in um^2 of every component on the chip, all instances of it together.
+    """Return the area in um^2 of every component on the chip, over all its copies.
 
     Memories come first, outermost first.
 
@@ -163,7 +164,7 @@ def _areas(architecture: Architecture) -> Named:
 
 
 def memory_area(architecture: Architecture, memory: Memory) -> float | None:
-    """That of all instances of one of the machine's memories; None: it is not on the chip.
+    """Return the area of all copies of one of the machine's memories; None if it is off chip.
 
     Raises
     ------
@@ -183,29 +184,29 @@ def _memory_area(technology: Technology, memory: Memory) -> float | None:
 
 
 def functional_units(array: ProcessingArray) -> tuple[str, ...]:
-    """Actions whose units each element carries: as declared, or all it can bill."""
+    """Return the actions whose units each element carries: as declared, or all that it can bill."""
     billed = (action for operation in array.operations for action, _ in operation.bill)
     return array.units or tuple(dict.fromkeys(billed))
 
 
 def sram_area(points: tuple[SramPoint, ...], rows: int, width_bits: int) -> float:
-    """Area in um^2 of an SRAM of ``rows`` lines of ``width_bits``.
+    """Return the area in um^2 of an SRAM of ``rows`` lines of ``width_bits``.
 
-    ``a * bits**1.05 + b * width**3.5`` fitted to the compiled ``points`` (relative least
-    squares, neither coefficient negative), times a correction that makes it exact at
-    every point and fades away from them: an exponential kernel in the logarithms.
+    ``a * bits**1.05 + b * width**3.5`` fitted to the compiled ``points`` (relative least squares,
+    neither coefficient negative), times a correction that makes it exact at every point and fades
+    away from them: an exponential kernel in the logarithms.
 
     Parameters
     ----------
     points : tuple of SramPoint
-        As compiled; those without an area are passed over.
+        Compiled points; points without an area are ignored.
     rows, width_bits : int
-        Lines, and bits of each.
+        Number of lines, and bits per line.
 
     Returns
     -------
     float
-        As compiled where it is one of the points.
+        Area; the compiled one for a compiled point.
     """
     known = {(p.rows, p.width_bits): p.area_um2 for p in points if p.area_um2 is not None}
     if (rows, width_bits) in known:
@@ -215,11 +216,11 @@ def sram_area(points: tuple[SramPoint, ...], rows: int, width_bits: int) -> floa
 
 @dataclass(frozen=True, slots=True)
 class _AreaFit:
-    """What ``sram_area`` makes of compiled points, wherever it is asked."""
+    """Fit of ``sram_area`` to compiled points, kept for further calls."""
 
     base: Callable[[int, int], float]
     weights: tuple[tuple[float, tuple[float, float]], ...]
-    """Of each point, and the logarithms of its rows and width."""
+    """Weight of each point, and the logarithms of its rows and width."""
 
     def area_um2(self, rows: int, width_bits: int) -> float:
         here = (log(rows), log(width_bits))
@@ -234,7 +235,7 @@ def _area_fit(points: tuple[SramPoint, ...]) -> _AreaFit:
     known = {(p.rows, p.width_bits): p.area_um2 for p in points if p.area_um2 is not None}
     base = _area_base(known)
     places = [(log(r), log(w)) for r, w in known]
-    # Weights for which the correction at each known point is just what the base form misses there.
+    # Weights with which the correction at each known point equals the error of the base form there.
     misses = [log(area / base(r, w)) for (r, w), area in known.items()]
     kernel = [[_nearness(a, b) for b in places] for a in places]
     weights = np.linalg.solve(np.array(kernel), np.array(misses))
@@ -242,20 +243,20 @@ def _area_fit(points: tuple[SramPoint, ...]) -> _AreaFit:
 
 
 def _area_base(known: Mapping[tuple[int, int], float]) -> Callable[[int, int], float]:
-    """The two-term form, in rows and width, fitted to areas known by these."""
+    """Fit the two-term form, in rows and width, to known areas."""
 
     def terms(rows: int, width: int) -> tuple[float, float]:
         return (float(rows * width) ** _AREA_BITS_EXPONENT, float(width) ** _AREA_WIDTH_EXPONENT)
 
-    # Least squares of a * x + b * y = 1, x and y being the terms as shares of each point's area:
-    # the normal equations by Cramer's rule.
+    # Least squares of a * x + b * y = 1, with x and y as shares of each point's area: the normal
+    # equations by Cramer's rule.
     relative = [tuple(t / area for t in terms(*place)) for place, area in known.items()]
     xx = sum(x * x for x, _ in relative)
     xy = sum(x * y for x, y in relative)
     yy = sum(y * y for _, y in relative)
     x, y = sum(x for x, _ in relative), sum(y for _, y in relative)
     determinant = xx * yy - xy * xy
-    # A single point, or points too alike, cannot tell two terms apart: the first carries all.
+    # A single point, or points too similar, cannot separate two terms: the first term carries all.
     a, b = x / xx, 0.0
     if determinant > 1e-9 * xx * yy:
         both = (x * yy - y * xy) / determinant, (y * xx - x * xy) / determinant
@@ -276,10 +277,13 @@ def _nearness(a: tuple[float, float], b: tuple[float, float]) -> float:
 def _sram_energy(
     kind: MemoryClass, rows: int, width: int, energy: Callable[[SramPoint], float | None]
 ) -> float:
-    """Energy per line: proportional to its width, piecewise linear in rows.
+    """Return the energy per line: proportional to its width, piecewise linear in rows.
 
-    Outside the compiled points the nearest two are continued, but never to less than
-    in proportion to the rows; a single point is scaled in proportion.
+    Outside the compiled points the line through the nearest two continues, but no lower than in
+    proportion to the rows. A single point is scaled in proportion.
+
+    Outside the compiled points the nearest two are continued, but never to less than in proportion
+    to the rows; a single point is scaled in proportion.
     """
     known = [(p, e) for p in kind.points if (e := energy(p)) is not None]
     for point, value in known:
@@ -293,7 +297,7 @@ def _sram_energy(
 
 
 def _along(points: list[tuple[int, float]], x: int) -> float:
-    """A piecewise linear function of ``x > 0`` through ``points``, continued outwards."""
+    """Evaluate a piecewise linear function of ``x > 0`` through ``points``, continued outwards."""
     for (x0, y0), (x1, y1) in pairwise(points):
         if x0 <= x <= x1:
             return y0 + (y1 - y0) * (x - x0) / (x1 - x0)

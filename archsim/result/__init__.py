@@ -1,1 +1,1 @@
-"""What a simulation returns, and how it shows itself."""
+"""Result of a simulation: its record, JSON, reports and figures."""

@@ -29,11 +29,11 @@ from .record import (
 if TYPE_CHECKING:
     from pandas import DataFrame
 R = TypeVar("R", bound=RunRecord)
-"""The record itself, or the public class of it."""
+"""Class to build: the record, or the public class derived from it."""
 
 
 def result_to_dict(result: RunRecord) -> dict[str, Any]:
-    """The JSON object of a result; ``result_from_dict`` reads it."""
+    """Return the JSON object of a result; ``result_from_dict`` reads it."""
     charges: dict[str, dict[str, float]] = {}
     for einsum, component, energy in result.charges:
         charges.setdefault(einsum, {})[component] = energy
@@ -82,7 +82,7 @@ def result_to_dict(result: RunRecord) -> dict[str, Any]:
 
 
 def _of_tokens(result: RunRecord) -> dict[str, float | None]:
-    """Of a whole model alone: what a token takes."""
+    """Return figures per token, which only whole models have."""
     if result.tokens is None:
         return {}
     return {
@@ -119,12 +119,12 @@ def _formats(einsum: EinsumUse) -> dict[str, list[str]]:
 
 
 def result_from_dict(data: Mapping[str, Any], make: type[R]) -> R:
-    """The result an object of ``result_to_dict`` was made of.
+    """Return the result from which ``result_to_dict`` made an object.
 
     Raises
     ------
     InputError
-        The object is not one, or is of another schema version.
+        The data is no such object, or has another schema version.
     """
     version = data.get("schema_version") if isinstance(data, Mapping) else None
     if version != SCHEMA_VERSION:
@@ -241,11 +241,11 @@ _UNITS = (
     ("utilization", "1"),
     ("traffic_bytes", "B"),
 )
-"""Of what columns begin with."""
+"""Units by the stem of a column's name."""
 
 
 def result_row(result: RunRecord) -> dict[str, Cell]:
-    """What ran, and its totals, under the names that columns of a sweep have.
+    """Return names and totals of a run, keyed as the columns of a sweep.
 
     Returns
     -------
@@ -273,17 +273,17 @@ def result_row(result: RunRecord) -> dict[str, Cell]:
 
 
 def result_frame(result: RunRecord) -> DataFrame:
-    """A row for every Einsum; of a workload in parts, of each part's, all of its runs together.
+    """Return a frame with a row for every Einsum; a part's rows cover all of its runs.
 
     Returns
     -------
     pandas.DataFrame
-        ``part`` (empty where there are none) and ``times``, ``einsum``, ``array``, ``cycles``
-        and ``time_s`` (of its array, which may work beside others), ``utilization`` (of the
-        array over the whole run), ``operations``, ``energy_pj``, ``traffic_bytes.LEVEL``.
+        ``part`` (empty for a result without parts) and ``times``, ``einsum``, ``array``, ``cycles``
+        and ``time_s`` (time on its array, which may overlap with other arrays), ``utilization``
+        (share of the whole run), ``operations``, ``energy_pj``, ``traffic_bytes.LEVEL``.
         ``attrs["units"]`` has the units.
     """
-    # Not above: it takes longer to import than most commands take to run.
+    # Pandas takes longer to import than most commands take to run.
     from pandas import DataFrame
 
     pieces = [(p.name, p.times, p.result) for p in result.parts] or [("", 1, result)]

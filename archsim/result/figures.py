@@ -36,27 +36,31 @@ if TYPE_CHECKING:
 
 
 _LABEL_SHARE = 0.055
-"""A segment narrower than this share of the axis, or than its name, is named below the bar."""
+"""Share of the axis below which a segment is named below the bar."""
 
 _CHARACTER_SHARE = 0.009
-"""What a character of a label takes of the axis, with a margin."""
+"""Share of the axis that a character of a label takes, with a margin."""
 
 _LINE_CHARACTERS = 115
-"""Of the names below a bar; those of an overlong list are in the plot of utilization."""
+"""Characters of the names below a bar; the utilization figure shows names that are left out."""
 
 _MIN_NAMED_TIME_SHARE = 0.0005
-"""Below this a share shows as 0.0 % and is not named at all."""
+"""Share below which a segment gets no name: it would show as 0.0 %."""
 
 _HEIGHT = 0.62
-"""Of a bar; the rest of a row is for the labels below it."""
+"""Height of a bar; labels below the bar take the rest of a row."""
 
 
 def plot_time(result: RunRecord) -> Picture:
-    """How each array spends the run: one bar per array, one segment per Einsum.
+    """Draw how each array spends the run: a bar for each array, a segment for each Einsum.
 
-    A segment's width is the Einsum's cycles on the array over the elapsed cycles. A
-    workload in parts has a bar of its parts, in order, and below it what each array works
-    in the time of each part.
+    A segment's width is the Einsum's cycles on the array over the elapsed cycles. For a workload in
+    parts, one bar shows the parts in sequence, and the bars below show each array's work in each
+    part.
+
+    A segment's width is the Einsum's cycles on the array over the elapsed cycles. A workload in
+    parts has a bar of its parts, in order, and below it what each array works in the time of each
+    part.
     """
     rows = len(result.arrays) + bool(result.parts)
     figure = Picture(figsize=(9, 0.7 + 0.75 * max(1, rows)), layout="constrained")
@@ -65,14 +69,14 @@ def plot_time(result: RunRecord) -> Picture:
 
 
 def plot_energy(result: RunRecord) -> Picture:
-    """Energy by component, and by Einsum or part, as two bars of shares."""
+    """Draw energy by component, and by Einsum or part, as two bars of shares."""
     figure = Picture(figsize=(9, 2.4), layout="constrained")
     draw_energy(figure.subplots(), result)
     return figure
 
 
 def draw_array_time(axes: Axes, result: RunRecord) -> None:
-    """Draw one bar per array into ``axes``: its Einsums, then the time it waits."""
+    """Draw a bar for each array into ``axes``: its Einsums, then its idle time."""
     if result.parts:
         _draw_part_time(axes, result)
         return
@@ -94,7 +98,7 @@ def draw_array_time(axes: Axes, result: RunRecord) -> None:
 
 
 def _draw_part_time(axes: Axes, result: RunRecord) -> None:
-    """A bar of the parts, and one per array: in each part's time, work before waiting."""
+    """Draw a bar of the parts, and one for each array: in each part, work before idle time."""
     colours = run_colours(result)
     _stack(axes, 0, [(p.name, p.cycles) for p in result.parts], result.cycles, colours)
     left = 0.0
@@ -135,7 +139,7 @@ def draw_energy(axes: Axes, result: RunRecord) -> None:
 def _stack(
     axes: Axes, row: int, parts: Named | list[tuple[str, float]], whole: float, colours: _Colours
 ) -> None:
-    """A stacked bar; what is too narrow for a label inside it is named below, in order."""
+    """Draw a stacked bar; segments that are too narrow for a label are named below, in order."""
     left = 0.0
     narrow: list[str] = []
     for name, value in parts:
@@ -155,7 +159,7 @@ def _stack(
 
 
 def _one_line(names: list[str]) -> str:
-    """As many names as there is room for below a bar, and how many more there are."""
+    """Join the names that fit below a bar, and the number of other names."""
     text = ", ".join(names)
     shown = len(names)
     while shown > 1 and len(text) > _LINE_CHARACTERS:
@@ -165,7 +169,7 @@ def _one_line(names: list[str]) -> str:
 
 
 def _rows(axes: Axes, names: list[str]) -> None:
-    """Name the bars, first on top, and make the axis a percentage."""
+    """Name the bars, first on top, and show percentages on the axis."""
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(0, 1)
@@ -178,12 +182,12 @@ _Colours = dict[str, str]
 
 
 def run_colours(result: RunRecord) -> _Colours:
-    """A colour for every part of a run, else for every Einsum: alike in all its pictures."""
+    """Return a colour for every part of a run, else for every Einsum: equal in all its pictures."""
     return palette([piece.name for piece in result.parts or result.einsums])
 
 
 _LEAST = 0.01
-"""Of every bar; what is less in all of them has no entry of its own."""
+"""Share of a bar below which a segment in all bars is merged into the others."""
 _MOST = 13
 _OTHERS, _WAITING_SHARE = "others", "waiting"
 _OTHERS_COLOUR = "#777777"
@@ -194,16 +198,16 @@ _LINE_IN = 0.165
 
 @dataclass(frozen=True, slots=True)
 class ShareBar:
-    """A bar of shares: its name, and (piece, share) from left to right."""
+    """Bar of shares: its name, and (segment, share) from left to right."""
 
     name: str
     pieces: tuple[tuple[str, float], ...]
 
 
 def share_bars(result: RunRecord) -> tuple[ShareBar, ...]:
-    """Time of each array and the energy, as shares of Einsums or parts.
+    """Return the time of each array and the energy as shares of Einsums or parts.
 
-    What an array does not work it waits; small pieces are taken together.
+    Idle time takes the rest of an array's bar; small segments are merged.
     """
     bars = [
         *(ShareBar(f"{a.array}, time", _time(result, a)) for a in result.arrays),
@@ -251,9 +255,9 @@ def _without_small(bar: ShareBar, large: frozenset[str]) -> ShareBar:
 
 
 def plot_breakdown(result: RunRecord, width_in: float = 7.0) -> Picture:
-    """Time of each array and energy by Einsum or part; below it, energy by component.
+    """Draw time of each array and energy by Einsum or part; below, energy by component.
 
-    A colour is an Einsum's (or part's) in all bars; components, which are others, have none.
+    An Einsum (or part) has one colour in all bars; components have no colour.
     """
     bars = share_bars(result)
     components = [(n, pj) for n, pj in result.energy_by_component if pj > 0]
@@ -308,27 +312,27 @@ def _shares_axis(axes: Axes) -> None:
 
 
 _WIDTH = 0.32
-"""Of a bar; the rest of its unit is for the names beside it."""
+"""Width of a bar; names beside the bar take the rest of its unit."""
 
 _MIN_NAMED_USE_SHARE = 0.0005
-"""Below this a share shows as 0.0 % and is not named."""
+"""Share below which a segment gets no name: it would show as 0.0 %."""
 
 _IDLE, _WAITING_USE = "(elements idle)", "(waiting)"
-"""Parts that are no Einsum's."""
+"""Segments that belong to no Einsum."""
 
 _CHARACTER = 0.12
-"""Inches of a column for each character of the longest name beside it."""
+"""Inches of a column for each character of the longest name beside the column."""
 
 _LINE = 0.17
 """Height of a line of text, in inches."""
 
 
 def plot_utilization(result: RunRecord) -> Picture:
-    """One column per array: an Einsum's part is its useful work over the elapsed time.
+    """Draw a column for each array: segments are useful work of Einsums over elapsed time.
 
-    The parts add up to the array's utilization. Above them, hatched: the array is taken,
-    but elements idle (small or ragged tiles, fill and drain); the rest: it waits. A
-    workload in parts has a segment per part.
+    The segments add up to the array's utilization. Above them, hatched, the array is occupied, but
+    elements idle (small or ragged tiles, fill and drain); in the rest it waits. A workload in parts
+    has a segment for each part.
     """
     columns = [_parts(result, use) for use in result.arrays]
     named = max(sum(share >= _MIN_NAMED_USE_SHARE for _, share in c) for c in columns)
@@ -360,7 +364,7 @@ def plot_utilization(result: RunRecord) -> Picture:
 
 
 def _parts(result: RunRecord, use: ArrayUse) -> list[tuple[str, float]]:
-    """Names and shares of one column from below, idle elements and waiting last."""
+    """Return names and shares of one column from below; idle elements and waiting come last."""
     if result.parts:
         parts = [(p.name, p.times * _busy(p.result, use) / result.cycles) for p in result.parts]
     else:
@@ -377,7 +381,7 @@ def _busy(result: RunRecord, use: ArrayUse) -> float:
 def _column(
     axes: Axes, at: int, parts: list[tuple[str, float]], colours: dict[str, str], gap: float
 ) -> None:
-    """Draw one column, and every name beside its part, apart from the others."""
+    """Draw one column, and every name beside its segment, apart from other names."""
     looks: dict[str, dict[str, Any]] = {
         _IDLE: {"facecolor": "white", "edgecolor": "0.6", "hatch": "////"},
         _WAITING_USE: {"facecolor": "white", "edgecolor": "0.75"},
@@ -398,9 +402,9 @@ def _column(
 
 
 def spread(places: Sequence[float], gap: float) -> list[float]:
-    """Ascending places moved as little as needed to be ``gap`` apart.
+    """Move ascending places as little as needed to be ``gap`` apart.
 
-    Neighbours that are too close become a group around the middle of its members.
+    Neighbours that are too close become a group around their mean.
     """
     groups: list[list[float]] = []
     for place in places:
@@ -414,7 +418,7 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
 
 
 def _low(group: list[float], gap: float) -> float:
-    """Where a group begins: around its middle, but inside 0..1 where there is room."""
+    """Return the start of a group: centred on its mean, but inside 0..1 if there is space."""
     length = (len(group) - 1) * gap
     middle = sum(group) / len(group) - length / 2
     return max(gap / 2, min(middle, 1.0 - gap / 2 - length))
@@ -428,14 +432,14 @@ _FLOOR, _MAPPING, _WAITING_STEP, _ENDS = FAINT, PALETTE[0], PALETTE[1], PALETTE[
 _TOTAL = "#444444"
 _MOST_PARTS = 10
 _MIN_STEP_SHARE = 0.001
-"""Of the latency; parts that cost less than that above their floor are taken together."""
+"""Share of the latency below which the costs of parts above their floor are merged."""
 _STEP_ROW_IN = 0.27
 _TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
 
 @dataclass(frozen=True, slots=True)
 class LatencyStep:
-    """One bar of a waterfall: where it begins and ends, in seconds, and what it is."""
+    """Bar of a waterfall: its start and end in seconds, and its meaning."""
 
     name: str
     begin_s: float
@@ -444,28 +448,33 @@ class LatencyStep:
 
     @property
     def length_s(self) -> float:
-        """How much it adds."""
+        """Length of the bar in seconds."""
         return self.end_s - self.begin_s
 
 
 def latency_steps(result: RunRecord) -> tuple[LatencyStep, ...]:
-    """What latency is made of, one step on the other, first the floor and last the latency.
+    """Return the composition of the latency: steps from the floor to the latency.
 
-    The floor is what no mapping beats. What is above it up to the bound, which no schedule of
-    this mapping beats, is the mapping's: elements at rest, and bytes that cross again. The rest
-    is the schedule's: arrays and memories that wait for one another while tiles follow one
-    another, then fill and drain. Of a workload in parts each part adds what it is above its
-    own floor, the largest first.
+    The floor bounds any mapping. From there to the bound of this mapping the mapping costs time:
+    idle elements, and bytes that cross again. The rest is the schedule's: arrays and memories that
+    wait for one another in the steady state, then fill and drain. For a workload in parts, each
+    part adds its time above its own floor, the largest first.
+
+    The floor is what no mapping beats. What is above it up to the bound, which no schedule of this
+    mapping beats, is the mapping's: elements at rest, and bytes that cross again. The rest is the
+    schedule's: arrays and memories that wait for one another while tiles follow one another, then
+    fill and drain. Of a workload in parts each part adds what it is above its own floor, the
+    largest first.
 
     Parameters
     ----------
     result : RunRecord
-        Of ``simulate``.
+        Result of ``simulate``.
 
     Raises
     ------
     InputError
-        It has no floor (it was made by hand).
+        The result has no floor, as one made by hand.
     """
     if not result.floor.latency_s:
         raise InputError("this result has no floor, which the waterfall begins at")
@@ -507,7 +516,7 @@ def _of_parts(result: RunRecord) -> list[tuple[str, float, str]]:
 
 
 def plot_waterfall(result: RunRecord, width_in: float = 7.0) -> Picture:
-    """From the floor to the latency: what costs how much.
+    """Draw the latency from the floor upwards, one bar for each cost.
 
     Raises
     ------
@@ -534,7 +543,7 @@ def plot_waterfall(result: RunRecord, width_in: float = 7.0) -> Picture:
 
 
 def _beside(axes: Axes, at: int, step: LatencyStep, whole: float, text: str) -> None:
-    """Write at the end of a bar where there is room, else before it; in a long one inside."""
+    """Write text at the end of a bar if there is space, else before it; in a long bar, inside."""
     inside = step.length_s > 0.3 * whole
     right = not inside and step.end_s < 0.85 * whole
     x = step.end_s if right or inside else step.begin_s
@@ -546,14 +555,14 @@ def _beside(axes: Axes, at: int, step: LatencyStep, whole: float, text: str) -> 
 
 
 def _seconds_axis(axes: Axes, whole: float) -> None:
-    """A readable unit of time along the lower edge."""
+    """Label the lower edge in a readable unit of time."""
     factor, unit = next((f for f in _TIMES if whole >= f[0]), _TIMES[-1])
     axes.xaxis.set_major_formatter(lambda x, _: f"{x / factor:,.4g}")
     axes.set_xlabel(f"time ({unit})")
 
 
 def plot_capacity(result: RunRecord, width_in: float = 7.0) -> Picture:
-    """What live tiles take of each memory that has a limit, and of those without, how much.
+    """Draw the share of each limited memory that live tiles take, and bytes in unlimited ones.
 
     Raises
     ------
@@ -564,7 +573,7 @@ def plot_capacity(result: RunRecord, width_in: float = 7.0) -> Picture:
 
 
 def plot_capacities(runs: Sequence[tuple[str, RunRecord]], width_in: float) -> Picture:
-    """What live tiles take of the memories, run by run."""
+    """Draw the share of the memories that live tiles take, for each run."""
     rows = [(name, b) for name, r in runs for b in r.buffers if b.required_bytes]
     if not rows:
         raise InputError("capacity: the mapping keeps no tiles in any memory")
@@ -606,12 +615,12 @@ _DRAWING = {
 
 
 def draw_result(result: RunRecord, kind: ResultPicture, width_in: float) -> Picture:
-    """The picture of a kind.
+    """Draw one kind of picture.
 
     Raises
     ------
     InputError
-        The result lacks what it shows: it was made by hand.
+        The result lacks the data of the picture, as one made by hand.
     """
     with look():
         return _DRAWING[kind](result, width_in)

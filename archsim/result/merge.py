@@ -1,8 +1,8 @@
-"""One result of several parts that run one after the other on the same machine.
+"""Merge of the results of parts that run in sequence on one machine.
 
-Latency, traffic, energy and operations add up over all runs of all parts; a utilization
-is busy over elapsed cycles of the whole; a buffer must hold what its largest part needs;
-the bounds of the parts add up to a bound of the whole.
+Latency, traffic, energy and operations add up over all runs of all parts; a utilization is busy
+over elapsed cycles of the whole; a buffer must hold what its largest part needs; the bounds of the
+parts add up to a bound of the whole.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ def merged(
     shape: tuple[tuple[str, int], ...],
     notes: tuple[str, ...] = (),
 ) -> Result:
-    """The result of a whole workload; its ``parts`` keep their own.
+    """Return the result of a whole workload, with the results of its parts.
 
     Parameters
     ----------
     parts : tuple of PartUse
         At least one, in the order they run, all on the same machine.
     shape : tuple
-        Shapes to show of the workload, by rank, in elements.
+        Shapes of the workload to show: sizes by rank, in elements.
     notes : tuple of str
-        What the workload itself leaves out, before the notes of the parts.
+        Omissions of the workload itself, shown before the notes of the parts.
     """
     parts = tuple(_with_distinct_names(parts))
     first = parts[0].result
@@ -89,14 +89,14 @@ def merged(
 
 
 def _folds(parts: tuple[PartUse, ...], names: dict[tuple[str, str], str]) -> Iterator[Folds]:
-    """Folds of all Einsums, in all runs of their part."""
+    """Yield the folds of all Einsums over all runs of their part."""
     for p in parts:
         for f in p.result.folds:
             yield replace(f, einsum=names[p.name, f.einsum], runs=p.times * f.runs)
 
 
 def _bounds(parts: tuple[PartUse, ...]) -> Bounds:
-    """Parts run one after the other: what none of them can beat adds up."""
+    """Add up the bounds of parts that run in sequence."""
     return Bounds(
         compute_s=_total(parts, lambda r: r.bounds.compute_s),
         bandwidth_s=_total(parts, lambda r: r.bounds.bandwidth_s),
@@ -105,7 +105,7 @@ def _bounds(parts: tuple[PartUse, ...]) -> Bounds:
 
 
 def _floor(parts: tuple[PartUse, ...]) -> Floor:
-    """Parts run one after the other: what no mapping of any can beat adds up."""
+    """Add up the floors of parts that run in sequence."""
     return Floor(
         latency_s=_total(parts, lambda r: r.floor.latency_s),
         energy_pj=lambda: _total(parts, lambda r: r.floor.energy_pj),
@@ -115,7 +115,7 @@ def _floor(parts: tuple[PartUse, ...]) -> Floor:
 
 
 def _roofs(parts: tuple[PartUse, ...]) -> Roofs:
-    """The roofs of all arrays that any part uses; they are of one machine."""
+    """Return the roofs of all arrays that any part uses; all parts run on one machine."""
     found: dict[str, ArrayRoof] = {}
     for roof in (r for p in parts for r in p.result.roofs.arrays):
         known = found.setdefault(roof.array, roof)
@@ -125,7 +125,7 @@ def _roofs(parts: tuple[PartUse, ...]) -> Roofs:
 
 
 def _with_distinct_names(parts: tuple[PartUse, ...]) -> Iterator[PartUse]:
-    """The parts, those of a name already taken with a number behind it."""
+    """Yield the parts; a repeated name gets a number."""
     taken: set[str] = set()
     for part in parts:
         names = chain((part.name,), (f"{part.name}-{n}" for n in count(2)))
@@ -135,7 +135,7 @@ def _with_distinct_names(parts: tuple[PartUse, ...]) -> Iterator[PartUse]:
 
 
 def _names(parts: tuple[PartUse, ...]) -> dict[tuple[str, str], str]:
-    """A name for every Einsum: its own where only one part has such a one."""
+    """Return a name for every Einsum: with its part's name if another part has the same Einsum."""
     own = [(p.name, e) for p in parts for e in dict.fromkeys(_einsum_names(p.result))]
     alone = [e for _, e in own]
     return {(p, e): e if alone.count(e) == 1 else f"{p}.{e}" for p, e in own}
@@ -158,7 +158,7 @@ def _added(pairs: Iterable[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
 
 
 def _largest_share(shares: Iterable[tuple[str, float]]) -> str:
-    """The name with the largest sum, the first of equals."""
+    """Return the name with the largest sum; of equal sums, the first."""
     return max(_added(shares), key=lambda share: share[1])[0]
 
 
@@ -189,7 +189,7 @@ def _buffer(parts: tuple[PartUse, ...], level: str) -> LevelBuffer:
 
 def _einsum(einsum: EinsumUse, name: str, part: PartUse, cycles: float) -> EinsumUse:
     times = part.times
-    # A part's cycles are those of all its runs: its utilization needs no ``times``.
+    # A part's cycles cover all its runs, so that its utilization needs no ``times``.
     return EinsumUse(
         name=name,
         array=einsum.array,
@@ -205,7 +205,7 @@ def _einsum(einsum: EinsumUse, name: str, part: PartUse, cycles: float) -> Einsu
 
 
 def _schedule(parts: tuple[PartUse, ...], cycles: float) -> ScheduleReport:
-    """All runs as one step; what bounds it is the part that takes longest."""
+    """Return the schedule of all runs as one step; the longest part bounds it."""
     ends = _total(parts, lambda r: r.schedule.fill_drain_cycles)
     averaged = any(p.result.schedule.timed_by == "average" for p in parts)
     return ScheduleReport(

@@ -15,7 +15,7 @@ from einsum_cascade.memo import lazy_field
 SCHEMA_VERSION = 1
 
 ResultPicture = Literal["roofline", "waterfall", "breakdown", "capacity"]
-"""Pictures of a result that come in any width."""
+"""Pictures of a result that can be drawn in any width."""
 
 Named = tuple[tuple[str, float], ...]
 """Pairs of a component's or Einsum's name and a number."""
@@ -24,16 +24,16 @@ Named = tuple[tuple[str, float], ...]
 def in_machine_order(
     components: Iterable[tuple[str, float]], levels: Iterable[str], arrays: Iterable[str]
 ) -> Named:
-    """Components as every table and picture has them.
+    """Sort components as every table and picture shows them.
 
-    Memories outermost first, then each array after its registers, then what else there is.
+    Memories outermost first, then each array after its registers, then all other components.
 
     Parameters
     ----------
     components : iterable of (str, float)
         Names with numbers of any unit.
     levels, arrays : iterable of str
-        Of the machine, in its order.
+        Names of the machine's levels and arrays, in its order.
 
     Examples
     --------
@@ -54,17 +54,17 @@ class LevelTraffic:
     read_bytes: float
     write_bytes: float
     links: bool = False
-    """Whether it is a ring of links, all of them together: it holds nothing."""
+    """True if the level is a whole ring of links, which holds nothing."""
 
     @property
     def total_bytes(self) -> float:
-        """Reads and writes together."""
+        """Bytes read and written."""
         return self.read_bytes + self.write_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelBuffer:
-    """Bytes of live tiles a level must hold, and what it has (None: unlimited)."""
+    """Bytes of live tiles that a level must hold, and its capacity (None: unlimited)."""
 
     level: str
     required_bytes: float
@@ -73,34 +73,38 @@ class LevelBuffer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Folds:
-    """What skew costs one Einsum on a systolic array, over the whole run.
+    """Cycles that skew costs one Einsum on a systolic array, over the whole run.
 
-    A fold is what runs between two fillings of the array. Every fold pays the skew and
-    every load its cycles; the first alone where fill and drain overlap with work.
+    A fold is the work between two fillings of the array. Every fold pays the skew, and every load
+    pays its cycles. Where fill and drain overlap with work, the first fold and load alone pay.
     """
 
     einsum: str
     array: str
     folds: int
     skew: tuple[tuple[str, int], ...]
-    """Axes along which values hop, and the cycles of it: elements less one."""
+    """Axes along which values hop, and the cycles of each hop chain: elements less one."""
     loads: int
-    """How often operands are loaded that every element has its own of."""
+    """Number of times that stationary operands are loaded."""
     load_cycles: int
     overlap: bool
     stall: int = 0
-    """Cycles by which a load is longer than the work that it hides behind."""
+    """Cycles by which a load exceeds the work that hides it."""
     drain: int = 0
-    """Cycles that a load waits until what streamed before has left the array."""
+    """Cycles that a load waits until the last streamed value has left the array."""
     runs: int = 1
-    """How often all of this happens: the times a part of a workload runs."""
+    """Number of repetitions: the times that a part of a workload runs."""
 
     @property
     def cycles(self) -> int:
-        """Cycles beyond the work itself, of all runs.
+        """Return the cycles beyond the work itself, over all runs.
 
-        Where loads overlap with work, the first has none to hide behind, and each other one
-        that of a fold: 256 loads of 256 cycles behind a cycle of work each take 65,536.
+        Where loads overlap with work, the first load is exposed, and every other load hides behind
+        the work of one fold: 256 loads of 256 cycles, each behind one cycle of work, take 65,536
+        cycles.
+
+        Where loads overlap with work, the first has none to hide behind, and each other one that of
+        a fold: 256 loads of 256 cycles behind a cycle of work each take 65,536.
 
         Examples
         --------
@@ -111,7 +115,7 @@ class Folds:
         """
         skew = sum(n for _, n in self.skew)
         if not self.overlap:
-            # Every fold waits for the last value to have hopped through; every load for itself.
+            # Every fold waits until its last value has hopped through, and every load is exposed.
             load = self.drain + self.load_cycles
             return self.runs * (self.folds * skew + self.loads * load)
         waits = max(self.loads - 1, 0) * self.stall
@@ -122,11 +126,11 @@ class Folds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrayUse:
-    """How long one array works.
+    """Time that one array works.
 
-    ``occupied_cycles`` counts cycles in which the array is taken, fill and drain of a
-    systolic one included; ``busy_cycles`` weighs those in which it computes by the share of
-    elements at work; ``utilization`` is busy over elapsed.
+    ``occupied_cycles`` counts cycles in which the array is occupied, with fill and drain of a
+    systolic one; ``busy_cycles`` weighs those in which it computes by the share of elements at
+    work; ``utilization`` is busy over elapsed.
     """
 
     array: str
@@ -146,23 +150,24 @@ class EinsumUse:
     utilization: float
     traffic: tuple[LevelTraffic, ...] = ()
     formats: tuple[tuple[str, str], ...] = ()
-    """Pairs of an operation kind and the format it is asked for in, where formats are stated."""
+    """Pairs of an operation kind and its requested number format, where formats are stated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrayRoof:
-    """What an array does at the most, in operations a second."""
+    """Peak performance of an array, in operations per second."""
 
     array: str
     peak_ops_per_s: float
-    """Every element does its fastest operation all the time (a mac is one operation)."""
+    """Operations per second if every element does its fastest operation all the time (a mac is
+    one)."""
     untimed: tuple[str, ...] = ()
-    """Kinds of operation that take no cycles on it, and so have no roof."""
+    """Kinds of operation that take no cycles on the array, and have no roof."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryRoof:
-    """What a memory moves at the most, in bytes a second; None: no limit is given."""
+    """Peak bandwidth of a memory in bytes per second; None: unlimited."""
 
     level: str
     bytes_per_s: float | None
@@ -178,38 +183,40 @@ class Roofs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """What no schedule of this mapping on this machine can beat."""
+    """Lower bounds of any schedule of this mapping on this machine."""
 
     compute_s: float
     bandwidth_s: float
     traffic_bytes: float
-    """Each input read once, each output written once, in bytes."""
+    """Bytes if each input is read once and each output is written once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Floor:
-    """What no mapping of this work on this machine can beat (``evaluate.floor``).
+    """Lower bounds of any mapping of this work on this machine (``bounds.floor``).
 
-    Zeros where nobody worked it out: nothing is below that either.
+    Zeros stand for a floor that was not computed.
     """
 
     latency_s: float = 0.0
-    """The larger of the two below; of parts that run one after the other, their sum."""
+    """Maximum of the two bounds below; for parts in sequence, the sum of their maxima."""
     energy_pj: lazy_field[float] = lazy_field(0.0)
-    """Given as a number, or as what works it out: most who ask for a latency need it not."""
+    """Energy in pJ, as a number or as a function that computes it: many callers need the latency
+    alone."""
     compute_s: float = 0.0
-    """Every operation on an array that does it, all elements at work, arrays side by side."""
+    """Time if every operation runs on a capable array, with all elements and arrays at work."""
     bandwidth_s: float = 0.0
-    """Each input read once and each output written once, at the outermost memory's bandwidth."""
+    """Time to read each input once and write each output once at the outermost memory's
+    bandwidth."""
 
     def __getstate__(self) -> dict[str, float]:
-        """The numbers: what works one out stays where it is."""
+        """Return the numbers; a function that computes one stays behind."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleReport:
-    """How the latency came about: ``steps * period + fill and drain``."""
+    """Composition of the latency: ``steps * period + fill and drain``."""
 
     kind: str
     steps: int
@@ -220,27 +227,27 @@ class ScheduleReport:
     """The critical cycle, task by task, or the binding phase or transfer."""
     lookahead: int | None = None
     simulated_events: int | None = None
-    """Task events that were fired to know it."""
+    """Task events that the engine fired."""
     timed_by: Literal["steps", "average"] = "steps"
-    """Whether the real steps were run; else they are too many, or too unlike."""
+    """``steps`` if the real steps were run, ``average`` if they are too many or too different."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartUse:
-    """One part of a workload: a simulation of its own, and how often it runs.
+    """Part of a workload: a simulation of its own, and the number of its runs.
 
-    ``result`` is of a single run; the other figures are of all ``times`` runs together.
+    ``result`` describes a single run; the other figures cover all ``times`` runs.
     """
 
     name: str
     times: int
     result: RunRecord
     stage: str = ""
-    """Of a request: ``prefill`` or ``decode``."""
+    """Stage of a request: ``prefill`` or ``decode``."""
 
     @property
     def latency_s(self) -> float:
-        """Seconds of all runs."""
+        """Latency of all runs in seconds."""
         return self.times * self.result.latency_s
 
     @property
@@ -261,25 +268,25 @@ class PartUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestUse:
-    """What a whole request takes, for all its sequences together.
+    """Time and energy of a whole request, for all its sequences together.
 
-    The first token of an answer comes out of the prompt; the further ones are decoded.
+    Prefill gives the first token of an answer; each further token is decoded.
     """
 
     prompt_len: int
     answer_len: int
     time_to_first_token_s: float
     time_per_output_token_s: float | None
-    """Of the further ones, on average; None where there are none."""
+    """Mean time of each token after the first; None if there is none."""
     first_token_j: float
-    """Energy until the first token is there, in joules."""
+    """Energy up to the first token, in joules."""
     output_token_j: float | None
-    """Energy of a further one of every sequence, on average; None where there are none."""
+    """Mean energy of each token after the first, for every sequence; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """Everything a simulation found out; ``Result`` is this, and shows itself."""
+    """Record of a simulation; ``Result`` adds methods that show it."""
 
     workload: str
     architecture: str
@@ -300,36 +307,36 @@ class RunRecord:
     schedule: ScheduleReport
     tiles: tuple[tuple[str, int], ...] = ()
     notes: tuple[str, ...] = field(default=())
-    """What was billed and what was not, in sentences."""
+    """Sentences that say what was billed and what was not."""
     charges: tuple[tuple[str, str, float], ...] = ()
     """Energy by (Einsum, component) in picojoules."""
     folds: tuple[Folds, ...] = ()
     """Skew of every Einsum that pays it, on systolic arrays."""
     roofs: Roofs = Roofs()
-    """What the arrays and the memories do at the most."""
+    """Peak performance of arrays and memories."""
     floor: Floor = Floor()
-    """What no mapping beats; ``bounds`` are of this one."""
+    """Lower bounds of any mapping; ``bounds`` hold for this mapping."""
     parts: tuple[PartUse, ...] = ()
-    """What ran one after the other, where that is more than one cascade once."""
+    """Parts that ran in sequence; empty if the run is one cascade, once."""
     tokens: int | None = None
-    """Tokens of all sequences that it computes, where a whole model runs; of a request those
-    of its answers."""
+    """Tokens that a whole model computes over all sequences; for a request, the tokens of its
+    answers."""
     request: RequestUse | None = None
-    """The stages of a request; ``latency_s`` and energies are of all of it."""
+    """Stages of a request, of which ``latency_s`` and energies cover all."""
 
     @property
     def tokens_per_s(self) -> float | None:
-        """Tokens of all sequences in a second, where a whole model runs."""
+        """Tokens per second over all sequences, if a whole model runs."""
         return None if self.tokens is None else self.tokens / self.latency_s
 
     @property
     def joules_per_token(self) -> float | None:
-        """Energy of each of them in joules."""
+        """Energy per token in joules, if a whole model runs."""
         return None if self.tokens is None else self.energy_pj / 1e12 / self.tokens
 
     @property
     def utilization(self) -> dict[str, float]:
-        """Busy over elapsed cycles, per array."""
+        """Busy cycles over elapsed cycles, by array."""
         return {a.array: a.utilization for a in self.arrays}
 
     @property
@@ -349,33 +356,33 @@ class RunRecord:
 
     @property
     def over_floor(self) -> float:
-        """Latency over the floor's, which is 1 or more; 1 where no floor is known."""
+        """Latency over the floor's latency, at least 1; 1 if no floor is known."""
         return self.latency_s / self.floor.latency_s if self.floor.latency_s else 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """An array that computes or a memory that moves data, and for how long."""
+    """Array or memory that may bound a run, and the time that its work takes."""
 
     name: str
     kind: Literal["compute", "bandwidth"]
     seconds: float
-    """How long it takes for all its work, whatever it waits for."""
+    """Time of all its work without waits."""
     share: float
-    """Of the latency; what bounds a run is near 1."""
+    """Share of the latency; near 1 for the resource that bounds the run."""
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``archsim map --json`` says."""
+        """Return the JSON object of ``archsim map --json``."""
         return {"name": self.name, "kind": self.kind, "seconds": self.seconds, "share": self.share}
 
 
 def limits(result: RunRecord) -> tuple[Limit, ...]:
-    """Arrays and memories of a run, the one that works longest first.
+    """Return the arrays and memories of a run, by time of work in descending order.
 
     Parameters
     ----------
     result : RunRecord
-        Of the engine; memories without a bandwidth bound nothing and are left out.
+        The run; memories without a bandwidth limit are left out.
 
     Examples
     --------

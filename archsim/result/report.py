@@ -25,17 +25,17 @@ _EXACT_BELOW = 10_000
 
 
 def report(result: RunRecord) -> Document:
-    """The one-screen report of a simulation.
+    """Return the one-screen report of a simulation.
 
     Parameters
     ----------
     result : RunRecord
-        What ``archsim.simulate`` returned.
+        Result of ``archsim.simulate``.
 
     Returns
     -------
     Document
-        Latency and what bounds it, utilization, traffic and buffers, energy, area, bounds.
+        Latency and its bounding resource, utilization, traffic and buffers, energy, area, bounds.
     """
     return Document(
         title=f"{result.workload} on {result.architecture}, mapped by {result.mapping}",
@@ -56,17 +56,17 @@ def report(result: RunRecord) -> Document:
 
 
 def explain(result: RunRecord) -> Document:
-    """Where each cycle, each byte and each picojoule came from.
+    """Return the sources of each cycle, each byte and each picojoule.
 
     Parameters
     ----------
     result : RunRecord
-        Of one part or several; tables that would have no rows are left out.
+        Result of one part or several; empty tables are left out.
 
     Returns
     -------
     Document
-        What ``archsim simulate --explain`` prints after the report.
+        Tables that ``archsim simulate --explain`` prints after the report.
     """
     tables = (
         part_schedules(result),
@@ -131,7 +131,7 @@ def _facts(result: RunRecord) -> tuple[Fact, ...]:
 
 
 def _request(result: RunRecord) -> tuple[Fact, ...]:
-    """When the first token of an answer is there, and each further one."""
+    """Return the times of an answer's first token and of each further one."""
     if (asked := result.request) is None:
         return ()
     first = f"of {asked.answer_len:,}, after {asked.prompt_len:,} of the prompt"
@@ -152,7 +152,7 @@ def _request(result: RunRecord) -> tuple[Fact, ...]:
 
 
 def _tokens(result: RunRecord) -> tuple[Fact, ...]:
-    """What a token takes, where a whole model runs."""
+    """Return figures per token, if a whole model runs."""
     if result.tokens is None or result.tokens_per_s is None or result.joules_per_token is None:
         return ()
     each = energy(1e12 * result.joules_per_token)
@@ -332,7 +332,7 @@ def _shares(title: str, what: str, show: Callable[[float], str], parts: Named) -
 
 
 def _energy_matrix(result: RunRecord) -> Table:
-    """A row per Einsum, a column per component."""
+    """Return energies with a row for each Einsum and a column for each component."""
     components = tuple(dict.fromkeys(c for _, c, _ in result.charges))
     spent: dict[tuple[str, str], float] = {}
     for einsum, component, pj in result.charges:
@@ -375,7 +375,7 @@ def _level_total(result: RunRecord, level: str) -> float:
 
 
 def _folds(result: RunRecord) -> Table:
-    """Terms of every fold on a systolic array, and what they come to."""
+    """Return the folds of Einsums on systolic arrays, and their cycles."""
     cycles = {e.name: e.cycles for e in result.einsums}
     return Table(
         title="systolic arrays, cycles: folds x (work + skew) + loads x load",
@@ -423,7 +423,7 @@ def _operations(result: RunRecord) -> Table:
 
 
 def parts_table(result: RunRecord) -> Table:
-    """A row per part, all its runs together; no rows where a result has no parts."""
+    """Return a table with a row for each part and all its runs; empty without parts."""
     return Table(
         title="parts, one after the other",
         columns=(
@@ -453,7 +453,7 @@ def _part(part: PartUse, whole: RunRecord) -> tuple[str, ...]:
 
 
 def parts_schedule(result: RunRecord) -> Fact:
-    """How parts follow one another, in a line."""
+    """Return one line on the order in which parts run."""
     runs = sum(p.times for p in result.parts)
     return Fact(
         "schedule",
@@ -464,7 +464,7 @@ def parts_schedule(result: RunRecord) -> Fact:
 
 
 def part_schedules(result: RunRecord) -> Table:
-    """How one run of each part comes to its cycles, and its loops."""
+    """Return the schedule of one run of each part, and its loops."""
     return Table(
         title="one run of each part",
         columns=(

@@ -16,34 +16,34 @@ if TYPE_CHECKING:
 
 
 class Result(RunRecord):
-    """Everything a simulation found out.
+    """Results of a simulation.
 
-    Reports and figures take the record. They are imported when a result shows itself: no command
-    should wait for matplotlib that draws nothing.
+    Reports and figures take the record. They are imported when a result shows itself, because no
+    command should wait for matplotlib unless it draws.
     """
 
     __slots__ = ()
 
     def table(self) -> Document:
-        """The one-screen report; prints as text and shows as HTML in Jupyter."""
+        """Return the one-screen report; it prints as text and shows as HTML in Jupyter."""
         from .report import report
 
         return report(self)
 
     def explain(self) -> Document:
-        """Where each cycle, each byte and each picojoule came from."""
+        """Return the sources of each cycle, each byte and each picojoule."""
         from .report import explain
 
         return explain(self)
 
     def plot_time(self) -> Picture:
-        """How each array spends the run, by Einsum or part (a matplotlib figure)."""
+        """Draw how each array spends the run, by Einsum or part (a matplotlib figure)."""
         from .figures import plot_time
 
         return plot_time(self)
 
     def plot_waterfall(self, width: float = 7.0) -> Picture:
-        """From the floor to the latency: what costs how much (a matplotlib figure).
+        """Draw the latency from the floor upwards, one bar for each cost (a matplotlib figure).
 
         Parameters
         ----------
@@ -53,11 +53,11 @@ class Result(RunRecord):
         return self._drawn("waterfall", width)
 
     def plot_breakdown(self, width: float = 7.0) -> Picture:
-        """Time of each array and energy, by Einsum or part, and energy by component."""
+        """Draw time of each array and energy by Einsum or part, and energy by component."""
         return self._drawn("breakdown", width)
 
     def plot_capacity(self, width: float = 7.0) -> Picture:
-        """What live tiles take of the memories."""
+        """Draw the share of each memory that live tiles take."""
         return self._drawn("capacity", width)
 
     def _drawn(self, kind: ResultPicture, width: float) -> Picture:
@@ -66,25 +66,25 @@ class Result(RunRecord):
         return draw_result(self, kind, width)
 
     def plot_utilization(self) -> Picture:
-        """Useful work of each array as shares of elapsed time, Einsum by Einsum."""
+        """Draw useful work of each array as shares of elapsed time, by Einsum."""
         from .figures import plot_utilization
 
         return plot_utilization(self)
 
     def plot_roofline(self) -> Picture:
-        """Every Einsum and the run under the roofs of arrays and memories.
+        """Draw each Einsum and the run under the roofs of arrays and memories.
 
         Raises
         ------
         InputError
-            The result does not say what the machine can do (it was made by hand).
+            The result has no roofs, as one made by hand.
         """
         from .roofline import plot_roofline
 
         return plot_roofline(self)
 
     def plot_energy(self) -> Picture:
-        """Energy by component, and by Einsum or part (a matplotlib figure)."""
+        """Draw energy by component, and by Einsum or part (a matplotlib figure)."""
         from .figures import plot_energy
 
         return plot_energy(self)
@@ -95,24 +95,24 @@ class Result(RunRecord):
         return to_html(self.table())
 
     def to_row(self) -> dict[str, str | float]:
-        """What ran, and its totals, under the names that columns of a sweep have."""
+        """Return names and totals of the run, keyed as the columns of a sweep."""
         return result_row(self)
 
     def to_frame(self) -> DataFrame:
-        """Cycles, energy and traffic of every Einsum, a row each, as a pandas frame."""
+        """Return cycles, energy and traffic of every Einsum as a pandas frame with a row each."""
         return result_frame(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON object of ``simulate --json``; ``from_dict`` reads it."""
+        """Return the JSON object of ``simulate --json``; ``from_dict`` reads it."""
         return result_to_dict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Result:
-        """The result that ``data``, from ``to_dict`` or its JSON, was made of.
+        """Return the result that ``to_dict``, or its JSON, was made from.
 
         Raises
         ------
         InputError
-            It is not such an object.
+            The data is no such object.
         """
         return result_from_dict(data, cls)

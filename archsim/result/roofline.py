@@ -28,23 +28,23 @@ if TYPE_CHECKING:
 
 
 _LEAST_PANEL_IN = 3.2
-"""Least width of a panel beside another."""
+"""Minimal width of a panel beside another, in inches."""
 
 _NARROW_IN = 4.0
-"""A panel below this is narrow."""
+"""Width below which a panel is narrow, in inches."""
 _NARROW_LABEL, _WIDE_LABEL = 13, 28
-"""Characters of a line of a label, where it can be broken."""
+"""Characters of a label's line, if the label can be broken."""
 
 _FEW_PARTS = 10
-"""So many parts all have a number."""
+"""Number of parts up to which every part has a number."""
 
 _LEAST_TIME = 0.03
-"""Of the run's; what takes less has no number where there are more parts."""
+"""Share of the run below which a part has no number, if there are many parts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """A point under the roofs: operations a byte, operations a second."""
+    """Point under the roofs: operations per byte, and operations per second."""
 
     name: str
     array: str
@@ -54,15 +54,15 @@ class Spot:
 
 
 def plot_roofline(result: RunRecord, width_in: float | None = None) -> Picture:
-    """Log-log rooflines: a panel per memory, a roof per array, a point per Einsum.
+    """Draw log-log rooflines: a panel for each memory, a roof for each array, a point for each
+    Einsum.
 
     Parameters
     ----------
     result : RunRecord
-        A simulation's result.
+        Result of a simulation.
     width_in : float, optional
-        In inches; by itself as wide as its panels need side by side. Narrow panels stand below
-        one another.
+        Width in inches; by default, all panels fit side by side. Narrow panels are stacked.
 
     Raises
     ------
@@ -71,12 +71,11 @@ def plot_roofline(result: RunRecord, width_in: float | None = None) -> Picture:
 
     Notes
     -----
-    An Einsum's operations a second are its operations over the longer of the time it takes
-    its array and the time the memory moves its bytes. The run has a point per array: the
-    array's operations over the latency, over all bytes of the memory. A mac is one
-    operation; operations that take no cycles are not counted. A workload in parts has a
-    point per part and array instead of one per Einsum, with a number: below the panels is
-    whose it is.
+    Operations per second are operations over the longer of two times: that of the array, and that
+    of the memory for the Einsum's bytes. The run has a point per array: the array's operations over
+    the latency, over all bytes of the memory. A mac is one operation; operations that take no
+    cycles are not counted. A workload in parts has a numbered point for each part and array, with a
+    key below the panels.
     """
     if not result.roofs.arrays or not result.roofs.memories:
         raise InputError("this result does not say what its machine can do at the most")
@@ -107,24 +106,21 @@ def plot_roofline(result: RunRecord, width_in: float | None = None) -> Picture:
 
 
 def _part_numbers(result: RunRecord) -> dict[str, str]:
-    """A number for each part, in the order they run: there is no room for names.
-
-    Of many parts those that take hardly any time have none.
-    """
+    """Return a number for each part in sequence; of many parts, short ones get none."""
     quick = _nameless(result)
     named = [p.name for p in result.parts if p.name not in quick]
     return {name: str(at) for at, name in enumerate(dict.fromkeys(named), start=1)}
 
 
 def _key(numbers: dict[str, str], characters: int) -> str:
-    """What the numbers stand for; a number stays with its name when lines are broken."""
+    """Return the key of the numbers; a line is never broken between a number and its name."""
     hard_blank = "\u00a0"
     entries = [f"{number}{hard_blank}{name}" for name, number in numbers.items()]
     return fill((2 * hard_blank + " ").join(entries), characters, break_on_hyphens=False)
 
 
 def spots(result: RunRecord, memory: MemoryRoof) -> list[Spot]:
-    """Points of one panel: Einsums (or parts) that use the memory, then the run."""
+    """Return the points of one panel: Einsums (or parts) that use the memory, then the run."""
     if result.parts:
         found = [
             spot
@@ -150,7 +146,7 @@ def _einsums(result: RunRecord, memory: MemoryRoof) -> Iterator[Spot]:
 def _runs(
     result: RunRecord, memory: MemoryRoof, roofs: Roofs, name: str, *, whole_run: bool
 ) -> Iterator[Spot]:
-    """A run, or a part of one, on each array."""
+    """Yield the points of a run, or of a part, on each array."""
     untimed = _untimed(roofs)
     moved = sum(t.total_bytes for t in result.traffic if t.level == memory.level)
     for roof in roofs.arrays:
@@ -235,14 +231,14 @@ def _wrapped(names: list[str], width: int) -> str:
 
 
 def _range(values: list[float]) -> tuple[float, float]:
-    """Limits of a logarithmic axis with room around the values."""
+    """Return limits of a logarithmic axis with a margin around the values."""
     low, high = min(values), max(values)
     room = max(3.0, (high / low) ** 0.12)
     return low / room, high * room
 
 
 def _nameless(result: RunRecord) -> frozenset[str]:
-    """Of many parts those that take hardly any time: there is no room for all of them."""
+    """Return the short parts of many, which get no label."""
     if len(result.parts) <= _FEW_PARTS:
         return frozenset()
     least = _LEAST_TIME * result.latency_s
@@ -252,31 +248,31 @@ def _nameless(result: RunRecord) -> frozenset[str]:
 def _name_spots(
     axes: Axes, found: list[Spot], numbers: dict[str, str] | None, longest: int
 ) -> None:
-    """Name the points, or number them; the run's first, since they are larger."""
+    """Label the points with names or numbers, those of the run first, since they are larger."""
     order = sorted(found, key=lambda s: not s.whole_run)
     names = [(s, s.name if s.whole_run or numbers is None else numbers.get(s.name)) for s in order]
     place_labels(axes, [Label(n, s.intensity, s.ops_per_s) for s, n in names if n], longest)
 
 
 _SIZE = 8
-"""Of the font, in points."""
+"""Font size, in points."""
 
 _LINE = 1.25 * _SIZE
 """Height of a line of text, in points."""
 
 _RINGS = 20
-"""Distances at which a text is tried, a line apart."""
+"""Distances at which a label is tried, one line apart."""
 
 _MARKER = 5.0
-"""Half the side of the square a point keeps free, in points."""
+"""Half the side of the square that a point keeps free, in points."""
 
 
 _THICK = 1.0
-"""Lines at least this thick, in points, are kept clear of."""
+"""Line width from which labels avoid a line, in points."""
 
 
 class Label(NamedTuple):
-    """A text at a point, in data coordinates."""
+    """Text at a point, in data coordinates."""
 
     text: str
     x: float
@@ -284,7 +280,7 @@ class Label(NamedTuple):
 
 
 class LabelBox(NamedTuple):
-    """A rectangle on the canvas, in points."""
+    """Rectangle on the canvas, in points."""
 
     left: float
     bottom: float
@@ -292,7 +288,7 @@ class LabelBox(NamedTuple):
     top: float
 
     def meets(self, other: LabelBox) -> bool:
-        """Whether the two overlap."""
+        """Return whether two rectangles overlap."""
         return (
             self.left < other.right
             and other.left < self.right
@@ -301,7 +297,7 @@ class LabelBox(NamedTuple):
         )
 
     def beyond(self, other: LabelBox) -> bool:
-        """Whether a part of this lies outside the other."""
+        """Return whether part of this rectangle lies outside another."""
         return (
             self.left < other.left
             or self.right > other.right
@@ -311,11 +307,11 @@ class LabelBox(NamedTuple):
 
 
 def place_labels(axes: Axes, labels: Sequence[Label], longest: int = 28) -> None:
-    """Write each text as near to its point as there is room; a line joins distant ones.
+    """Write each text as near to its point as there is space; a line joins distant texts.
 
-    Texts keep clear of one another, of the points, and of the texts and thick lines that
-    the axes have already. Points at one place share a text, of lines of ``longest`` characters.
-    The axes' limits and size must be final.
+    Texts avoid one another, the points, and the texts and thick lines that the axes have already.
+    Points at one place share a text with lines of ``longest`` characters. The limits and size of
+    the axes must be final.
     """
     figure = axes.figure
     scale = 72.0 / figure.dpi
@@ -353,7 +349,7 @@ def _folded(text: str, longest: int) -> str:
 
 
 def _drawn(axes: Axes, scale: float) -> list[LabelBox]:
-    """What texts must keep clear of: other texts, and lines as chains of small boxes."""
+    """Return the boxes that labels must avoid: texts, and lines as chains of small boxes."""
     frames = [text.get_window_extent() for text in axes.texts]
     found = [LabelBox(*(v * scale for v in (f.x0, f.y0, f.x1, f.y1))) for f in frames]
     for line in axes.lines:
@@ -369,7 +365,7 @@ def _drawn(axes: Axes, scale: float) -> list[LabelBox]:
 
 
 def _merged(axes: Axes, labels: Sequence[Label], scale: float) -> list[tuple[Label, float, float]]:
-    """Labels with their points on the canvas, texts of one point joined."""
+    """Return labels with points on the canvas; texts of one point are joined."""
     found: list[tuple[Label, float, float]] = []
     for label in labels:
         x, y = (v * scale for v in axes.transData.transform((label.x, label.y)))
@@ -383,7 +379,7 @@ def _merged(axes: Axes, labels: Sequence[Label], scale: float) -> list[tuple[Lab
 
 
 def _free(text: str, x: float, y: float, taken: Sequence[LabelBox], inside: LabelBox) -> LabelBox:
-    """The nearest free place for a text, or the nearest inside the axes if none is free."""
+    """Return the nearest free place of a text; if none is free, the nearest inside the axes."""
     lines = text.splitlines()
     width, height = max(map(_width, lines)) + 4, _LINE * len(lines)
     fallback: LabelBox | None = None
@@ -400,17 +396,17 @@ def _free(text: str, x: float, y: float, taken: Sequence[LabelBox], inside: Labe
 
 
 def _width(line: str) -> float:
-    """Of a line of text, in points."""
+    """Return the width of a line of text, in points."""
     return float(TextPath((0, 0), line, size=_SIZE).get_extents().width)
 
 
 def _offsets(width: float, height: float) -> list[tuple[float, float]]:
-    """Middles of a text around its point (above, below, beside, aslant), near ones first."""
+    """Return centres of a text around its point, nearest first."""
     found = []
     for ring in range(_RINGS):
         away = _MARKER + 1 + ring * _LINE
         for turn in (0.5, 1.5, 0.0, 1.0, 0.25, 0.75, 1.25, 1.75):
             across, up = cos(turn * pi), sin(turn * pi)
             found.append((across * (away + width / 2), up * (away + height / 2)))
-    # A line to a text far to the side runs along a roof and looks like a part of it.
+    # A line to a text far to the side runs along a roof and looks like a part of the roof.
     return sorted(found, key=lambda at: hypot(2 * at[0], at[1]))
