@@ -70,7 +70,7 @@ def simulate(
         workload's attention. Every other part takes the fastest known mapping: the one the machine
         was designed for, the built-in ones, and generated ones.
     settings : str or sequence of str
-        Fields of what is given by its name, as after ``--set``: ``"architecture.clock=1 GHz"``.
+        Fields of inputs given by name, as after ``--set``: ``"architecture.clock=1 GHz"``.
     **fields
         Fields by keyword: ``seq_len="4K"``, ``batch=1``, ``scope="block"``.
     engine : str
@@ -165,7 +165,7 @@ def search(
     strategy : str
         ``"exhaustive"``, ``"anneal"``, ``"random"`` or ``"optuna"``.
     start : sequence of Mapping or str
-        Mappings to begin with: what is found is no worse.
+        Mappings to begin with: the result is no worse.
     time_limit_s : float, optional
         Seconds after which the best so far has to do.
 
@@ -267,12 +267,12 @@ def sweep(
     Parameters
     ----------
     given : dict, str or path
-        A sweep file (docs/sweeps.md), or what it says as a dict.
+        Sweep file (docs/sweeps.md), or its content as a dict.
     out : str or path, optional
         Folder for the results: points that are finished there are not run again. Without it nothing
         is kept.
     workers : int, optional
-        Processes; by default one for each processor, as far as there is work for them.
+        Processes; by default one for each processor, if there is enough work.
     dask : str, optional
         The address of a Dask scheduler, whose workers run the points then.
     limit : int, optional

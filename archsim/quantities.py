@@ -67,7 +67,7 @@ def count(value: float) -> str:
     Parameters
     ----------
     value : float
-        From 1e15 on it is written as a power of ten: digits that long nobody reads.
+        Number; from 1e15 on it is written as a power of ten.
     """
     if abs(value) >= 1e15:
         return f"{value:.6e}"
@@ -82,7 +82,7 @@ def percent(share: float) -> str:
     Parameters
     ----------
     share : float
-        1 is all of it; what is above 1 is more than 100 %.
+        Share of one, which may exceed 1.
     """
     return f"{100 * share:.1f} %"
 

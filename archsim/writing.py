@@ -151,7 +151,7 @@ def write_whole(path: Path, write: Write) -> Path:
 
 
 class _WriteProblems:
-    """Return an error of the system about a path as an InputError."""
+    """Context that reports errors of the system about a path as InputError."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -302,17 +302,17 @@ _LONGEST = 100
 
 
 class Stage:
-    """Create a folder beside a place, for files that will be moved there.
+    """Temporary folder beside a place, for files that will be moved there.
 
     Parameters
     ----------
     place : Path
-        A file or a folder, there or not; the folder it lies in is there.
+        File or folder, which need not exist; its parent folder exists.
 
     Raises
     ------
     OSError
-        The folder it lies in takes no other.
+        The parent folder cannot be written.
     """
 
     def __init__(self, place: Path) -> None:

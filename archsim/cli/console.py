@@ -157,7 +157,7 @@ def show_json(value: Any) -> None:
 
 
 class Advance(Protocol):
-    """Move a progress bar."""
+    """Function that moves a progress bar."""
 
     def __call__(self, amount: int, text: str = "") -> None:
         """Count an amount as done; a text replaces what the bar says."""

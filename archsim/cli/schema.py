@@ -171,8 +171,7 @@ def _section(key: str, model: type[Fields], *others: type[Fields]) -> JsonObject
     from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
     class FieldSchema(GenerateJsonSchema):
-        """Return schemas of fields that code reads: a number or a text, or one item in place of
-        a list."""
+        """Schemas of fields that code reads: a number or a text, or one item for a list."""
 
         def function_plain_schema(self, schema: Any) -> JsonObject:
             if schema.get("json_schema_input_schema", {"type": "any"})["type"] != "any":

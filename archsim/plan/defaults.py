@@ -403,7 +403,7 @@ def cores_with_shared_gathers(program: Program, partitioning: Partitioning) -> i
 
     Examples
     --------
-    Four heads have keys of their own, and 27 parts of the queries pick from those of one head:
+    Each of four heads has its own keys, from which 27 tiles of the queries gather:
 
     >>> from archsim.spec.mapping import SpreadRank
     >>> from einsum_cascade import Cascade

@@ -40,7 +40,7 @@ _ENGINE: Final = "analytical"
 
 @dataclass(frozen=True, slots=True)
 class _ArrayKeys:
-    """Keys of a machine's arrays, whatever its memories are."""
+    """Keys of a machine's arrays, without its memories."""
 
     whole: Key
     binding: Key

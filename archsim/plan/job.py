@@ -168,7 +168,7 @@ class EvaluatedJob:
 
 
 class Evaluate(Protocol):
-    """Simulate one job: ``evaluate_job``, or a function that remembers results."""
+    """Function that simulates one job: ``evaluate_job``, or one that remembers results."""
 
     def __call__(self, job: Job, /) -> Result:
         """Return the result of a job, without the job's own notes. Raises as ``Job.bind``."""
@@ -176,7 +176,7 @@ class Evaluate(Protocol):
 
 
 class EvaluateWithin(Protocol):
-    """Simulate one job, or give up on a job that exceeds a limit."""
+    """Function that simulates one job, or gives up on a job that exceeds a limit."""
 
     def __call__(self, job: Job, limit_s: float | None, /) -> Result:
         """Return the result of a job, without the job's own notes.

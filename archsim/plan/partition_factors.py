@@ -25,8 +25,8 @@ def partition_factors(shapes: Sizes[str, int], available: int, square: bool) -> 
 
     Examples
     --------
-    Of 12 heads on 7 instances there are at best 2 for each of 6. Of 12 rows and 100 columns on
-    24 each has 1 row and 50 columns, or 6 rows and 9 columns, which takes fewer of both.
+    12 heads on 7 cores give at best 2 heads to each of 6 cores. 12 rows and 100 columns on 24 cores
+    give 1 row and 50 columns to each, or 6 rows and 9 columns, which need fewer of both.
 
     >>> partition_factors({"H": 12}, 7, False)
     {'H': 6}

@@ -94,7 +94,7 @@ def tile_partitionings(
     Returns
     -------
     tuple
-        Empty where instances are fed by several memories, or by links in a ring.
+        Empty if several memories feed cores, or if cores form a ring.
     """
     fed = [(m, name, n) for m in architecture.memories for name, n in m.instances]
     if len(fed) != 1 or architecture.memories[0].ring:
@@ -193,8 +193,8 @@ def divisible_tiles(program: Program) -> tuple[str, ...]:
 
     Examples
     --------
-    Each tile of queries meets each tile of keys by itself in the gradients of attention. Where
-    values run from one tile of keys to the next no instance can begin in the middle:
+    In the gradients of attention each tile of queries meets each tile of keys by itself. If a
+    value passes from one tile of keys to the next, no core can begin in the middle:
 
     >>> from einsum_cascade import Cascade
     >>> divisible_tiles(Cascade.load("flash-attention-2-backward").program)
@@ -248,7 +248,7 @@ def mapping_with_partitioned_tiles(
     given : mapping
         Shapes in elements by rank, and parameters.
     fuse : MakeMapping
-        Makes the mapping of an instance.
+        Generator of the mapping of a core.
     tiles : TilePartitioning
         One of ``tile_partitionings``.
 

@@ -54,7 +54,7 @@ def usual_partitionings(
     Returns
     -------
     tuple
-        The last one spreads nothing, and is all there is on a machine without instances.
+        The last partitioning is empty; on a single core there is no other.
     """
     if not architecture.has_instances:
         return ((),)
@@ -212,7 +212,7 @@ def critical_core_shapes(
     Parameters
     ----------
     program : Program, optional
-        The cascade: a rank that it cuts is shorter where its outermost part is spread.
+        Cascade: a rank that it cuts is shorter if its outermost tile is partitioned.
     """
     found = dict(given)
     if program is not None:
@@ -233,7 +233,7 @@ def outermost_tiles(program: Program, given: Sizes[str, int]) -> dict[str, int]:
 
     Examples
     --------
-    80 heads of which all share their keys are one group of 80: what is outermost are these.
+    80 heads that share their keys are one group of 80, so that heads are the outermost tiles.
 
     >>> from einsum_cascade import Cascade
     >>> program = Cascade.load("ssd-chunked-prefill").program
@@ -309,8 +309,7 @@ def partition_mapping(
     Parameters
     ----------
     program : Program, optional
-        The cascade: where instances have parts of what it sums up, the results of all are kept in
-        the memory that feeds them.
+        Cascade: partial results of split sums are kept in the memory that feeds the cores.
     """
     nest = list(mapping.nest)
     words = [*(n.level for n in mapping.nest), *(k.level for k in mapping.keep)]
@@ -418,7 +417,7 @@ def _with_factors(
 
     Examples
     --------
-    32 heads and 3 parts of the queries are 96 of 108 SMs. With 4 of the heads and 27 all have work:
+    32 heads and 3 tiles of the queries use 96 of 108 SMs; 4 heads and 27 tiles use all:
 
     >>> machine = Architecture.load("a100-80gb")
     >>> ((memory, ways),) = _with_factors(machine, {"G": 8, "S": 4, "P": 8192}, ("G", "S"), "P")
@@ -468,8 +467,8 @@ def independent_ranks(
     Parameters
     ----------
     copied : collection of str, optional
-        Parts of ranks that the cascade cuts that may be in parts, too. Where it is given, Einsums
-        may need what others make that have no part of a rank: all instances read it.
+        Tiles of cut ranks that may be partitioned as well. If given, an Einsum may read a whole
+        result of another Einsum on every core.
     """
     einsums = with_masks(program).einsums
     stepped = {*chain.from_iterable(program.iterative.values())}
@@ -522,7 +521,7 @@ def follows_partition(program: Program, index: Index, variable: str) -> bool:
     Parameters
     ----------
     variable : str
-        The rank variable in parts.
+        Partitioned rank variable.
     """
     if not isinstance(index, Affine):
         return False

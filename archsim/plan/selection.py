@@ -53,7 +53,7 @@ def given_mappings(workload: WorkloadLike, mapping: Given) -> tuple[Mapping | No
     ----------
     mapping : Mapping, sequence of Mapping, ByPart, or None
         A mapping is for the parts whose cascade it names; one that names another cascade is
-        for those that it can stand in for, if there are none the workload's attention.
+        for those that it can stand in for, or else for the workload's attention.
 
     Raises
     ------

@@ -379,8 +379,7 @@ def texts(study: Study, published: tuple[PublishedValue, ...] = ()) -> Iterator[
     study : Study
         Its runs are done.
     published : tuple of PublishedValue
-        Numbers of the publication to set ours beside; without them there is no
-        ``published.csv``.
+        Published numbers to compare with; without them there is no ``published.csv``.
 
     Returns
     -------

@@ -49,17 +49,17 @@ def columns_of(store: Store, sweep: Sweep) -> tuple[str, ...]:
 
 
 def values_of(row: PointRow, sweep: Sweep, columns: tuple[str, ...]) -> list[Scalar]:
-    """Function from a row to its values in the order of the columns; None for absent values."""
+    """Return a row's values in the order of the columns; None for absent values."""
     return RowValues(sweep, columns).of(row)
 
 
 class RowValues:
-    """Return a reader of rows.
+    """Reader of rows, each as values in the order of the columns.
 
     Parameters
     ----------
     sweep : Sweep
-        Whose axes come before columns of the same name.
+        Sweep, whose axes come before columns of the same name.
     columns : tuple of str
         Columns of ``columns_of``.
     """
@@ -199,7 +199,7 @@ def load_sweep(folder: str | PathLike[str]) -> DataFrame:
         Columns as in ``results.csv``; ``attrs["units"]`` has the unit of every column that has
         one, ``attrs["sweep"]`` the sweep's name, ``attrs["points"]`` how many points it has,
         ``attrs["axes"]`` the columns of its axes and ``attrs["work_axes"]`` those of them that
-        change what is computed, and not how.
+        change the computation.
 
     Raises
     ------

@@ -185,7 +185,7 @@ class StudyPoints:
     Parameters
     ----------
     store : Store
-        The study is kept beside it, and brought up to it.
+        Store; the study lies in the same folder, and is completed from it.
 
     Raises
     ------
@@ -373,7 +373,7 @@ def run_sweep(
     generators, find
         Generators of mappings that no file states, and the search for ``auto``.
     workers : int, optional
-        Processes; by default one for each processor, as far as there is work for them.
+        Processes; by default one for each processor, if there is enough work.
     dask : str, optional
         The address of a Dask scheduler, whose workers run the points then.
     limit : int, optional

@@ -129,7 +129,7 @@ def windowed_ranks(program: ir.Program) -> set[str]:
 
 @dataclass(frozen=True)
 class _DrawnShapes:
-    """Return the drawn shapes and those that follow from them; the drawn ones may still change."""
+    """Drawn shapes and those that follow from them; the drawn ones may still change."""
 
     program: ir.Program
     given: Mapping[str, int]

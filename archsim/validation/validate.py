@@ -128,7 +128,7 @@ def validate_cascade(
         Shapes and parameters to use; the rest is drawn.
     dtype : str or TensorFormats
         One of ``ir.DTYPES``; or formats, tensor by tensor, to which a run in float32 rounds. The
-        reference gets inputs that are not rounded then: what is lost with them counts, too.
+        reference gets unrounded inputs then, so that their rounding counts as well.
     seed : int
         Seed of all random numbers.
     trials : int

@@ -45,15 +45,12 @@ def loop_nest(bound: Bound, title: str = "") -> Listing:
     bound : Bound
         The mapping, with sizes.
     title : str
-        Above it; what the mapping is called without.
+        Title of the listing; by default the name of the mapping.
 
     Returns
     -------
     Listing
-        ``for P2 in [0:16)`` goes round 16 times, with the coordinates of a rank that each time
-        has beside it. ``global_buffer [K 32 KiB]`` is what that memory holds inside of the
-        loops above, and stands where its tiles begin to be stepped through. ``par-for`` is laid
-        out along a dimension of an array, or over instances.
+        Lines of text.
     """
     lines = [line for group in bound.groups for line in _FusedNest(bound, group).lines()]
     width = min(_REMARK, max((len(x.wide) for x in lines if x.remark), default=0))
@@ -83,7 +80,7 @@ def loop_nests(plan: JobPlan) -> Document:
 
 
 class _FusedNest:
-    """Return the loops of Einsums that share some."""
+    """Listing of the loops of Einsums that share some."""
 
     def __init__(self, bound: Bound, group: Sequence[str]) -> None:
         self.bound = bound
@@ -229,7 +226,7 @@ def _own_loops(e: BoundEinsum) -> list[Loop]:
 
 @dataclass(frozen=True, slots=True)
 class _SpatialTile:
-    """Return the tile of a rank along a dimension of an array, and the number of tiles."""
+    """Tile of a rank along a dimension of an array, and the number of tiles."""
 
     dimension: str
     member: str
