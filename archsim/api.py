@@ -131,7 +131,7 @@ def loop_nest(
     Examples
     --------
     >>> document = loop_nest("bert-base", "fusemax", scope="attention", seq_len="1K", batch=1)
-    >>> print("\n".join(document.listings[0].lines[7:10]))
+    >>> print("\\n".join(document.listings[0].lines[7:10]))
         for P1 in [0:4)              256 of P each
           BQK                        on array_2d
             for E in [0:64)

@@ -45,7 +45,7 @@ class OutputFolder:
     ...     with OutputFolder(Path(place) / "made") as out:
     ...         out.text("report.md", "done")
     ...     [path.read_text() for path in out.paths]
-    ['done\n']
+    ['done\\n']
     """
 
     def __init__(self, folder: Path, *, make: bool = True) -> None:

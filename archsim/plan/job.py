@@ -77,7 +77,7 @@ class Refusal:
 
 
 class SlowerError(Exception):
-    """Run that certainly exceeds its limit, and was not timed."""
+    """Refusal to time a run that certainly exceeds its limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
