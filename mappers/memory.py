@@ -69,7 +69,7 @@ def recall(question: MappingKey, which: str = "") -> Mapping | None:
     which : str
         ``RUNNER_UP`` for the runner-up; empty for the best mapping.
     """
-    path = _place(question, f"{which}.yaml")
+    path = _path(question, f"{which}.yaml")
     if path is None or _kept(path) is None:
         return None
     # A file that can no longer be read is searched for again.
@@ -91,24 +91,24 @@ def remember(
         True if the mapping is of the cascade that it names, and not of the problem's own.
     """
     kept = mapping if another else replace(mapping, cascade=question.program.name)
-    _keep(_place(question, f"{which}.yaml"), mapping_text(kept))
+    _keep(_path(question, f"{which}.yaml"), mapping_text(kept))
 
 
-def recall_beside(question: MappingKey) -> str | None:
+def recall_details(question: MappingKey) -> str | None:
     """Return the JSON text kept with a search; None if there is none."""
-    path = _place(question, ".json")
+    path = _path(question, ".json")
     return None if path is None else _kept(path)
 
 
-def remember_beside(question: MappingKey, text: str) -> None:
+def remember_details(question: MappingKey, text: str) -> None:
     """Keep a JSON text with a search; where the directory cannot be written, do nothing.
 
     Parameters
     ----------
     text : str
-        Text that ``recall_beside`` returns later.
+        Text that ``recall_details`` returns later.
     """
-    _keep(_place(question, ".json"), text)
+    _keep(_path(question, ".json"), text)
 
 
 def _keep(path: Path | None, text: str) -> None:
@@ -116,7 +116,7 @@ def _keep(path: Path | None, text: str) -> None:
         return
     # Another process may read the file at this moment: it finds all of it, or nothing.
     with suppress(InputError), OutputFolder(path.parent) as folder:
-        folder.text(path.name, f"{_sealed(text)}\n{text}")
+        folder.text(path.name, f"{_checksum_line(text)}\n{text}")
 
 
 def _kept(path: Path) -> str | None:
@@ -125,16 +125,16 @@ def _kept(path: Path) -> str | None:
         return None
     with suppress(OSError, UnicodeDecodeError):
         head, _, text = path.read_text(encoding="utf-8").partition("\n")
-        return text if head == _sealed(text) else None
+        return text if head == _checksum_line(text) else None
     return None
 
 
-def _sealed(text: str) -> str:
+def _checksum_line(text: str) -> str:
     """Return a YAML comment with the checksum of a text."""
     return f"# {sha256(text.rstrip().encode()).hexdigest()}"
 
 
-def _place(question: MappingKey, suffix: str) -> Path | None:
+def _path(question: MappingKey, suffix: str) -> Path | None:
     named = os.environ.get(VARIABLE)
     if named == "":
         return None

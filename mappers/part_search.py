@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from time import monotonic
 
 from archsim.plan.selection import promising_split_reductions
 from archsim.plan.workload import PartLike
-from einsum_cascade.errors import InputError
 
 from .cut.nest_search import search_cuts
 from .exact.search import STRATEGY, Exhaustive
@@ -19,6 +18,7 @@ from .problem.incumbents import Incumbents, best_first
 from .problem.objectives import LATENCY
 from .problem.part_space import space_of
 from .problem.protocol import Mapper, Progress, SearchProblem
+from .relax.relaxation import Family, FamilyMember, Query, Relaxation
 
 
 def search_machine(strategy: Mapper | None, problem: SearchProblem, progress: Progress) -> Searched:
@@ -39,34 +39,10 @@ def search_machine(strategy: Mapper | None, problem: SearchProblem, progress: Pr
     return improve_locally(problem, found, began) if isinstance(strategy, Exhaustive) else found
 
 
-@dataclass(frozen=True)
-class SplitReductionsSearched:
-    """Searches of the cascades that split a reduction."""
+class SplitReductions(Query[Incumbents]):
+    """Query for incumbents from cascades that split a reduction over cores.
 
-    certificates: tuple[Certificate, ...] = ()
-    cascades: tuple[str, ...] = ()
-    """Names of these cascades."""
-
-    def beside(self, own: Certificate) -> Certificate:
-        """Return the certificate of the part's own cascade, with the effort for the others
-        added."""
-        return own.beside(self.certificates)
-
-    @property
-    def interrupted(self) -> bool:
-        """True if a search was interrupted."""
-        return any(c.ended == INTERRUPTED for c in self.certificates)
-
-
-def with_split_reductions(
-    strategy: Mapper | None,
-    part: PartLike,
-    problem: SearchProblem,
-    known: Incumbents,
-    progress: Progress,
-) -> tuple[Incumbents, SplitReductionsSearched]:
-    """Search cascades that split a reduction over cores, and add their best mappings to the
-    incumbents.
+    Each such cascade is a relaxation of the part's own; its mappings need no lifting.
 
     Parameters
     ----------
@@ -74,33 +50,68 @@ def with_split_reductions(
         Search strategy; the exhaustive one for None.
     problem : SearchProblem
         Problem of the part's own cascade.
+    known : Incumbents
+        Incumbents of the part's own cascade.
     """
-    certificates: list[Certificate] = []
-    cascades: list[str] = []
-    for cascade in _cascades(part, problem):
-        best = known.best
-        if best is not None and problem.is_over():
-            break
-        try:
-            other = replace(space_of(part, problem.space.architecture, cascade), slow=False)
-            asked = replace(problem, space=other, known=best)
-            found = search_cuts(strategy or STRATEGY, asked, progress)
-        except InputError:
-            continue  # the search of the part's own cascade reports the error
-        certificates.append(found.certificate)
-        cascades.append(cascade)
-        value = problem.objective.of(found.result)
-        if best is None or value < best.value:
-            mapping = replace(found.mapping, cascade=cascade)
-            run = EngineRun(value=value, mapping=mapping, result=found.result)
-            known = replace(known, runs=best_first(problem, (run, *known.runs)))
-        if found.certificate.ended == INTERRUPTED:
-            break
-    return known, SplitReductionsSearched(tuple(certificates), tuple(cascades))
+
+    def __init__(
+        self,
+        strategy: Mapper | None,
+        part: PartLike,
+        problem: SearchProblem,
+        known: Incumbents,
+        progress: Progress,
+    ) -> None:
+        self.cascades = _split_cascades(part, problem)
+        members = (
+            FamilyMember(make=partial(_other_cascade, part, problem, cascade))
+            for cascade in self.cascades
+        )
+        super().__init__(problem.space, Family(members=tuple(members)))
+        self.strategy, self.progress = strategy or STRATEGY, progress
+        self.problem, self.known = problem, known
+        self.certificates: list[Certificate] = []
+
+    def enumerated(self) -> Incumbents:
+        """Return the incumbents of the part's own cascade."""
+        return self.known
+
+    @property
+    def has_answer(self) -> bool:
+        """True if a legal mapping is known."""
+        return self.known.best is not None
+
+    def is_done(self) -> bool:
+        """Return whether it was interrupted, or has a mapping and its time is up."""
+        return self.ended == INTERRUPTED or (self.has_answer and self.problem.is_over())
+
+    def search(self, relaxation: Relaxation, left: int) -> None:
+        """Search another cascade, and add its best mapping to the incumbents if it is better."""
+        del left
+        best, objective = self.known.best, self.problem.objective
+        problem = replace(self.problem, space=relaxation.space, known=best)
+        found = search_cuts(self.strategy, problem, self.progress)
+        self.certificates.append(found.certificate)
+        self.ended = found.certificate.ended or self.ended
+        for mapping in relaxation.lift(found.mapping):
+            run = EngineRun.of(objective, mapping, found.result)
+            if best is None or run.value < best.value:
+                runs = best_first(self.problem, (run, *self.known.runs))
+                self.known = replace(self.known, runs=runs)
+
+    def answer(self) -> Incumbents:
+        """Return the incumbents of all cascades; errors are those of the part's own."""
+        return self.known
 
 
-def _cascades(part: PartLike, problem: SearchProblem) -> Iterator[str]:
-    """Yield the names of cascades whose partial reductions promise less latency than the part's
-    own."""
-    if not problem.space.constraints and problem.objective.code == LATENCY:
-        yield from promising_split_reductions(part, problem.space.architecture)
+def _split_cascades(part: PartLike, problem: SearchProblem) -> tuple[str, ...]:
+    """Return cascades whose partial reductions promise less latency than the part's own."""
+    if problem.space.constraints or problem.objective.code != LATENCY:
+        return ()
+    return tuple(promising_split_reductions(part, problem.space.architecture))
+
+
+def _other_cascade(part: PartLike, problem: SearchProblem, cascade: str) -> Relaxation:
+    """Return the mapspace of another cascade, whose mappings name it as given here."""
+    space = replace(space_of(part, problem.space.architecture, cascade), slow=False)
+    return Relaxation(space=space, lift=lambda found: iter((replace(found, cascade=cascade),)))

@@ -208,7 +208,7 @@ def search_workload(
     for number, part in enumerate(workload.parts):
         space = space_of(part, architecture, constraints=constraints)
         # The width of a window is a parameter: layers with different widths are searched apart.
-        key = (part.cascade, *_told_apart_by(space))
+        key = (part.cascade, *_key_of(space))
         if key in found:
             found[key] = found[key].again(part.times)
         else:
@@ -217,8 +217,8 @@ def search_workload(
             search = its.most() if _is_usual(strategy) else its
             is_over, is_late = (_end_of(found.values(), c) for c in (search.share(1), its.late()))
             space = replace(space, slow=objective.code != LATENCY)
-            asked = SearchProblem(space, objective, tolerance, is_over=is_over, is_late=is_late)
-            found[key] = _searched(strategy, part, asked, start, partial(progress, part.name))
+            problem = SearchProblem(space, objective, tolerance, is_over=is_over, is_late=is_late)
+            found[key] = _searched(strategy, part, problem, start, partial(progress, part.name))
         chosen.append(found[key].found.mapping)
     by_part = ByPart(tuple(chosen))
     jobs = plan(workload, architecture, by_part, generators=GENERATORS)
@@ -229,7 +229,7 @@ def _is_usual(strategy: Mapper | None) -> bool:
     return strategy is None or strategy == strategy_called("exhaustive")
 
 
-def _told_apart_by(space: Mapspace) -> tuple[object, ...]:
+def _key_of(space: Mapspace) -> tuple[object, ...]:
     """Return what distinguishes mapspaces of one cascade on one machine."""
     return tuple(space.shapes.items()), space.program.parameters, space.program.formats
 
@@ -259,11 +259,11 @@ def best_mappings(
 
 def _question(part: PartLike, problem: SearchProblem) -> MappingKey:
     """Return the content of a part's mapping problem."""
-    asked = MappingProblem(part, problem.space.architecture, part.cascade)
+    content = MappingProblem(part, problem.space.architecture, part.cascade)
     return MappingKey(
-        program=asked.program,
-        architecture=asked.architecture,
-        shapes=asked.shapes,
+        program=content.program,
+        architecture=content.architecture,
+        shapes=content.shapes,
         objective=problem.objective.name,
     )
 
@@ -310,16 +310,18 @@ def _searched(
         value = problem.objective.of(before.result)
         return PartSearched(name=part.name, found=before, value=value, times=part.times)
     # imported late: a remembered mapping needs no search, which takes a third of a second to load
-    from .part_search import search_machine, with_split_reductions
+    from .part_search import SplitReductions, search_machine
+    from .relax.relaxation import answer
 
-    known, splits = with_split_reductions(
-        strategy, part, problem, incumbents_of(part, problem, start), progress
-    )
-    asked = replace(problem, known=known.best, others=known.others)
-    if splits.interrupted:
-        asked = replace(asked, is_over=at_once, is_late=at_once)
-    found = search_machine(strategy, asked, progress)
-    found, late = known.made_good(replace(found, certificate=splits.beside(found.certificate)))
+    own = incumbents_of(part, problem, start)
+    splits = SplitReductions(strategy, part, problem, own, progress)
+    known = answer(splits)
+    of_own = replace(problem, known=known.best, others=known.others)
+    if splits.ended == INTERRUPTED:
+        of_own = replace(of_own, is_over=at_once, is_late=at_once)
+    found = search_machine(strategy, of_own, progress)
+    certificate = found.certificate.with_effort_of(splits.certificates)
+    found, late = known.or_deferred(replace(found, certificate=certificate))
     if all(found.mapping is not run.mapping for run in (*known.runs, *late)):
         # The mapping names the cascade as the part does, by name or by file.
         found = replace(found, mapping=replace(found.mapping, cascade=part.cascade))

@@ -198,16 +198,13 @@ class _NestSearch:
         """
         program = self.space.program
         masked = {e.name for e in with_masks(program).einsums if e.where is not None}
-        sizes = [self._bytes_of(t) for t in crossing(program, before) if t not in masked]
+        sizes = [tensor_bytes(self.space, t) for t in crossing(program, before) if t not in masked]
         seconds, energy = self._cost_of_moving(2 * sum(size for size in sizes if size < inf))
         floor = self.found.result.floor
         clock_hz = float(self.space.architecture.clock_hz)
         cycles = max(floor.latency_s, floor.bandwidth_s + seconds if seconds else 0.0) * clock_hz
         energy += floor.energy_pj
         return {LATENCY: cycles, ENERGY: energy}.get(self.objective.code, cycles * energy)
-
-    def _bytes_of(self, tensor: str) -> float:
-        return tensor_bytes(self.space, tensor)
 
     def _cost_of_moving(self, moved_bytes: float) -> tuple[float, float]:
         """Return seconds and pJ of moving bytes at the outermost memory, half of them read."""
@@ -361,7 +358,7 @@ class _NestSearch:
             for access in e.reads if e.name in outer.names else ():
                 if access.tensor in outer.names:
                     is_across = (e.name in inner.names) != (access.tensor in inner.names)
-                    moved += self._bytes_of(access.tensor) if is_across else 0.0
+                    moved += tensor_bytes(self.space, access.tensor) if is_across else 0.0
         seconds, energy = self._cost_of_moving(moved)
         clock_hz = float(self.space.architecture.clock_hz)
         return energy if self.objective.code == ENERGY else seconds * clock_hz
@@ -405,10 +402,9 @@ class _NestSearch:
                 self.found.certificate, candidates=0, evaluated=0, reasons=(), runs=0
             )
             return
-        value = self.objective.of(found.result)
         nest.searched = found.certificate
         nest.bound = max(nest.bound, found.certificate.bound)
-        nest.run = EngineRun(value=value, mapping=found.mapping, result=found.result)
+        nest.run = EngineRun.of(self.objective, found.mapping, found.result)
         if found.certificate.ended:
             self.ended = found.certificate.ended
 
@@ -418,11 +414,8 @@ class _NestSearch:
         """Return the certificate of mappings of one nest and of several."""
         others = [n.searched for n in self.nests.values() if n.searched is not None]
         bound = min(self.found.certificate.bound, max(own.floor, self._bound_of_several()))
-        return replace(
-            own.beside(others),
-            gap=max(0.0, 1 - bound / own.value) if own.value else 0.0,
-            ended=own.ended or self.ended,
-        )
+        whole = own.with_effort_of(others).bounded(own.value, bound)
+        return replace(whole, ended=own.ended or self.ended)
 
     def _bound_of_several(self) -> float:
         """Return a lower bound of mappings of several nests."""
@@ -464,7 +457,7 @@ def search_multi_core(strategy: Mapper, problem: SearchProblem, progress: Progre
         # The latency of several nests shows which partitionings need not be searched.
         run, certificates = _search_each(strategy, problem, nests, progress)
         found = best_mapping(strategy, _with_known(problem, run, certificates), progress)
-        certificate = found.certificate.beside(certificates)
+        certificate = found.certificate.with_effort_of(certificates)
         if run is not None and found.mapping == run.mapping:
             certificate = replace(certificate, strategy=certificate.strategy + NESTS_SUFFIX)
         return replace(found, certificate=certificate)
@@ -473,13 +466,11 @@ def search_multi_core(strategy: Mapper, problem: SearchProblem, progress: Progre
     if found.certificate.ended or promised > share * value:
         return found
     run, certificates = _search_each(strategy, problem, nests, progress)
-    certificate = found.certificate.beside(certificates)
+    certificate = found.certificate.with_effort_of(certificates)
     if run is None or run.value >= value * (1 - problem.tolerance):
         return replace(found, certificate=certificate)
-    floor = problem.objective.floor(run.result)
-    strategies = certificate.strategy + NESTS_SUFFIX
-    gap = max(0.0, 1 - floor / run.value)
-    certificate = replace(certificate, strategy=strategies, value=run.value, floor=floor, gap=gap)
+    floor, strategies = problem.objective.floor(run.result), certificate.strategy + NESTS_SUFFIX
+    certificate = replace(certificate, strategy=strategies, floor=floor).bounded(run.value, floor)
     return with_better(problem, found, run, certificate, begun)
 
 

@@ -10,7 +10,6 @@ from itertools import combinations, pairwise, permutations
 from time import monotonic
 
 from archsim.nest.record import Bound
-from archsim.result.result import Result
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import EinsumMapping, Keep, Mapping, Tile
 from einsum_cascade.errors import InputError
@@ -243,16 +242,12 @@ def improve_locally(problem: SearchProblem, found: Searched, began: float) -> Se
 
 def _starts(problem: SearchProblem, found: Searched) -> Iterator[EngineRun]:
     """Yield the runs to start from: the best mapping, and the runner-up if it is not much worse."""
-    yield _as_run(problem, found.mapping, found.result)
-    if found.runner_up is None:
-        return
-    value, other = (problem.objective.of(r) for r in (found.result, found.runner_up.result))
-    if other <= policy.HOPELESS_RUNNER_UP * value:
-        yield _as_run(problem, found.runner_up.mapping, found.runner_up.result)
-
-
-def _as_run(problem: SearchProblem, mapping: Mapping, result: Result) -> EngineRun:
-    return EngineRun(value=problem.objective.of(result), mapping=mapping, result=result)
+    best = EngineRun.of(problem.objective, found.mapping, found.result)
+    yield best
+    if (second := found.runner_up) is not None:
+        run = EngineRun.of(problem.objective, second.mapping, second.result)
+        if run.value <= policy.HOPELESS_RUNNER_UP * best.value:
+            yield run
 
 
 @dataclass
@@ -348,7 +343,8 @@ def _better_of(problem: SearchProblem, found: Searched, climb: _Climb, begun: fl
     """Return what was found, or the end of a climb if that is better."""
     before = found.certificate
     certificate = replace(before, runs=before.runs + climb.runs, ended=climb.ended or before.ended)
-    if not _is_better(problem, climb.best, _as_run(problem, found.mapping, found.result)):
+    start = EngineRun.of(problem.objective, found.mapping, found.result)
+    if not _is_better(problem, climb.best, start):
         return replace(found, certificate=certificate)
     return with_better(problem, found, climb.best, certificate, begun)
 

@@ -15,7 +15,7 @@ from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import MappingError, Problem
 from einsum_cascade.memo import cached_property
 
-from ..problem.certificate import INTERRUPTED, TIME_LIMIT, Certificate, Searched
+from ..problem.certificate import INTERRUPTED, TIME_LIMIT, Certificate, Searched, gap_to
 from ..problem.engine_run import EngineRun, run_mapping
 from ..problem.objectives import LATENCY, SearchObjective
 from ..problem.protocol import Advance, Progress, SearchProblem, silent
@@ -161,7 +161,14 @@ class Points:
 
     def near(self, point: MappingPoint, random: Random) -> MappingPoint:
         """Return a point that differs in one choice, sometimes in several or in none."""
-        moves = (self._tiling, self._way, self._place, self._order, self._sharing, self._region)
+        moves = (
+            self._tiling,
+            self._placement,
+            self._place,
+            self._order,
+            self._sharing,
+            self._region,
+        )
         (move,) = random.choices(moves, (4, 4, 4, 2, 1, 1))
         return move(point, random)
 
@@ -187,7 +194,7 @@ class Points:
             chosen = of_size[random.randrange(len(of_size))]
         return replace(point, subspace=int(chosen[0]), tiling=int(chosen[1]))
 
-    def _way(self, point: MappingPoint, random: Random) -> MappingPoint:
+    def _placement(self, point: MappingPoint, random: Random) -> MappingPoint:
         """Change the placement of one Einsum."""
         numbers = [len(found) for found in self.regions[point.region].placements]
         return replace(point, placements=_changed(point.placements, numbers, random))
@@ -226,7 +233,7 @@ class Points:
         number = random.randrange(len(self.regions))
         choices = self.regions[number]
         placements = tuple(
-            _as_near(mine[n].array, mine[n].alone, [(w.array, w.alone) for w in found])
+            _same_array(mine[n].array, mine[n].alone, [(w.array, w.alone) for w in found])
             for n, mine, found in zip(
                 point.placements, was.placements, choices.placements, strict=True
             )
@@ -248,7 +255,7 @@ def _changed(chosen: tuple[int, ...], numbers: list[int], random: Random) -> tup
     return (*chosen[:at], other, *chosen[at + 1 :])
 
 
-def _as_near(array: str, alone: bool, placements: list[tuple[str, bool]]) -> int:
+def _same_array(array: str, alone: bool, placements: list[tuple[str, bool]]) -> int:
     """Return the first placement on an array, alone or not as before; else the first of all."""
     return placements.index((array, alone)) if (array, alone) in placements else 0
 
@@ -274,7 +281,7 @@ class MappingTrials:
         self.problem = problem
         self.points = Points(problem.space, problem.objective)
         self.best = problem.known
-        self.seen = SearchLog(problem.known, problem.others)
+        self.log = SearchLog(problem.known, problem.others)
         self.ended = ""
         self._advance = advance or (lambda _: None)
         self._evaluations = evaluations
@@ -317,7 +324,7 @@ class MappingTrials:
             return inf
         self._legal += 1
         self._advance(1)
-        self.seen.ran(run)
+        self.log.ran(run)
         tie = self.problem.objective.tie
         if self.best is None or (run.value, tie(run.result)) < (
             self.best.value,
@@ -331,7 +338,7 @@ class MappingTrials:
         best, objective = self.best, self.problem.objective
         floor = 0.0 if best is None else objective.floor(best.result)
         value = inf if best is None else best.value
-        self.seen.note(self._legal, value, max(self.points.bound, floor))
+        self.log.note(self._legal, value, max(self.points.bound, floor))
 
     def searched(self, strategy: str) -> Searched:
         """Return the best run with its certificate.
@@ -348,8 +355,8 @@ class MappingTrials:
             mapping=self.best.mapping,
             result=self.best.result,
             certificate=self._certificate(strategy, self.best),
-            runner_up=self.seen.runner_up(self.problem.space, self.best.mapping),
-            history=self.seen.end(self._legal),
+            runner_up=self.log.runner_up(self.problem.space, self.best.mapping),
+            history=self.log.end(self._legal),
         )
 
     def _certificate(self, strategy: str, best: EngineRun) -> Certificate:
@@ -368,7 +375,7 @@ class MappingTrials:
                 ("not looked at", candidates - self._legal - refused),
             ),
             runs=self._legal,
-            gap=max(0.0, 1 - max(self.points.bound, floor) / best.value),
+            gap=gap_to(max(self.points.bound, floor), best.value),
             tolerance=self.problem.tolerance,
             value=best.value,
             floor=floor,

@@ -298,8 +298,8 @@ class _SeriesSearch:
         left = 1 if self.together or number else 2
         clock = self.clock.part(left)
         is_late = clock.late()
-        mine = number == 0 or not self.together
-        advance = self.advance if mine else silent(STEPS)
+        shows_progress = number == 0 or not self.together
+        advance = self.advance if shows_progress else silent(STEPS)
         found = capacity_curve(
             self.spaces[number],
             self.memory,
@@ -308,53 +308,84 @@ class _SeriesSearch:
             advance,
             is_stopped=self.stopped.is_set,
         )
-        points = _SeriesPoints(self.workload, self.part, self.architecture, self.memory)
-        series = points.series(found.runs, is_late)
-        ended = found.ended or points.ended
-        return _SeriesFound(series=series, runs=found.engine_runs, ended=ended)
+        series, ended = self._series(found.runs, is_late)
+        return _SeriesFound(series=series, runs=found.engine_runs, ended=found.ended or ended)
+
+    def _series(
+        self, runs: Sequence[CapacityRun], is_late: Callable[[], bool]
+    ) -> tuple[CapacitySeries, str]:
+        """Run the workload under each mapping; return the points, and the reason of an early end.
+
+        The first mapping is run at any time.
+        """
+        results: dict[Mapping, Result] = {}
+        points: dict[str, list[CapacityPoint]] = {kind: [] for kind in KINDS}
+        ended = ""
+        for found in runs:
+            mapping, capacity = found.run.mapping, found.capacity_bytes
+            mapping = replace(mapping, cascade=self.part.cascade)
+            if mapping not in results:
+                if results and is_late():
+                    ended = TIME_LIMIT
+                    break
+                machine = with_capacity(self.architecture, self.memory, capacity)
+                jobs = plan(self.workload, machine, ByPart((mapping,)), generators=GENERATORS)
+                results[mapping] = run_plan(jobs)
+            # With more capacity a mapping that fits has the same result but for the capacity.
+            result = results[mapping]
+            buffers = (
+                replace(b, capacity_bytes=capacity) if b.level == self.memory else b
+                for b in result.buffers
+            )
+            result = replace(result, buffers=tuple(buffers))
+            point = CapacityPoint(capacity_bytes=capacity, mapping=mapping, result=result)
+            points[found.kind].append(point)
+        series = CapacitySeries(traffic=tuple(points["traffic"]), energy=tuple(points["energy"]))
+        return series, ended
 
     def both(self) -> tuple[_SeriesFound, _SeriesFound]:
         """Search both series; mappings of the second are mappings of the first, too."""
         first, second = self._each()
-        return replace(first, series=_with(first.series, second.series)), second
+        return replace(first, series=_better_of(first.series, second.series)), second
 
     def _each(self) -> tuple[_SeriesFound, _SeriesFound]:
         """Search the first series here, and the second after it or meanwhile in another process."""
         if not self.together:
             return self(0), self(1)
-        team = ProcessPool(self, 1, at_once=True)
+        pool = ProcessPool(self, 1, at_once=True)
         try:
-            other = team.submit(1)
-            team.begin()
+            other = pool.submit(1)
+            pool.begin()
             first = self(0)
             if first.ended == INTERRUPTED:
                 # Ctrl-C interrupts this process only: the other one is asked for its points so far.
                 self.stopped.set()
-            second = team.answer(other, never)
+            second = pool.answer(other, never)
         finally:
-            team.close()
+            pool.close()
         assert second is not None, "it is waited for"
         return first, second
 
 
-def _with(mine: CapacitySeries, others: CapacitySeries) -> CapacitySeries:
-    """Return a series with the points of another series where these are better."""
+def _better_of(first: CapacitySeries, second: CapacitySeries) -> CapacitySeries:
+    """Return the better points of two series."""
     return CapacitySeries(
-        traffic=_better(mine.traffic, others.traffic, lambda p: p.result.traffic_bytes),
-        energy=_better(mine.energy, others.energy, lambda p: p.result.energy_pj),
+        traffic=_better_points(first.traffic, second.traffic, lambda p: p.result.traffic_bytes),
+        energy=_better_points(first.energy, second.energy, lambda p: p.result.energy_pj),
     )
 
 
-def _better(
-    mine: Sequence[CapacityPoint],
-    others: Sequence[CapacityPoint],
+def _better_points(
+    first: Sequence[CapacityPoint],
+    second: Sequence[CapacityPoint],
     value: Callable[[CapacityPoint], float],
 ) -> tuple[CapacityPoint, ...]:
     """Return the better point at each capacity; of equal points the first series'."""
-    found = {point.capacity_bytes: point for point in others}
-    for point in mine:
-        other = found.get(point.capacity_bytes, point)
-        found[point.capacity_bytes] = point if value(point) <= value(other) else other
+    found: dict[int, CapacityPoint] = {}
+    for point in (*first, *second):
+        best = found.setdefault(point.capacity_bytes, point)
+        if value(point) < value(best):
+            found[point.capacity_bytes] = point
     return tuple(found[capacity] for capacity in sorted(found))
 
 
@@ -380,49 +411,3 @@ def einsum_by_einsum(space: Mapspace) -> Mapspace:
         *(MappingConstraint(statement=s, must=True) for s in kept),
     )
     return replace(space, constraints=Constraints((*space.constraints.all, *more)))
-
-
-class _SeriesPoints:
-    """Points of a series: each mapping runs the whole workload once."""
-
-    def __init__(
-        self, workload: WorkloadLike, part: PartLike, architecture: Architecture, memory: str
-    ) -> None:
-        self.workload, self.part = workload, part
-        self.architecture, self.memory = architecture, memory
-        self.known: dict[Mapping, Result] = {}
-        self.ended = ""
-
-    def series(self, runs: Sequence[CapacityRun], is_late: Callable[[], bool]) -> CapacitySeries:
-        """Return the points of some runs, by ascending capacity.
-
-        Parameters
-        ----------
-        is_late : callable
-            Returns whether no further mapping is to be run, except for the first point.
-        """
-        points: dict[str, list[CapacityPoint]] = {kind: [] for kind in KINDS}
-        for found in runs:
-            mapping = replace(found.run.mapping, cascade=self.part.cascade)
-            if self.known and mapping not in self.known and is_late():
-                self.ended = TIME_LIMIT
-                break
-            result = self._result(mapping, found.capacity_bytes)
-            points[found.kind].append(
-                CapacityPoint(capacity_bytes=found.capacity_bytes, mapping=mapping, result=result)
-            )
-        return CapacitySeries(traffic=tuple(points["traffic"]), energy=tuple(points["energy"]))
-
-    def _result(self, mapping: Mapping, capacity: int) -> Result:
-        """Return the result at one capacity, which differs in the capacity only once a mapping
-        fits."""
-        if mapping not in self.known:
-            machine = with_capacity(self.architecture, self.memory, capacity)
-            jobs = plan(self.workload, machine, ByPart((mapping,)), generators=GENERATORS)
-            self.known[mapping] = run_plan(jobs)
-        known = self.known[mapping]
-        buffers = (
-            replace(b, capacity_bytes=capacity) if b.level == self.memory else b
-            for b in known.buffers
-        )
-        return replace(known, buffers=tuple(buffers))

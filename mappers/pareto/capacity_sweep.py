@@ -73,7 +73,7 @@ def value_of(kind: Kind, run: EngineRun) -> float:
     return result.traffic_bytes if kind == "traffic" else OBJECTIVES["energy"].of(result)
 
 
-def least(kind: Kind, one: EngineRun | None, other: EngineRun | None) -> EngineRun | None:
+def better_run(kind: Kind, one: EngineRun | None, other: EngineRun | None) -> EngineRun | None:
     """Return the better of two runs; of equal runs the first."""
     if one is None or other is None:
         return one or other
@@ -132,9 +132,9 @@ def confirmed(
         if any(best.values()) and is_late():
             return tuple(points), False
         if kind == "energy":
-            best[kind] = least(kind, best[kind], best["traffic"])
+            best[kind] = better_run(kind, best[kind], best["traffic"])
         for run in runs_at(kind, capacity):
-            best[kind] = least(kind, best[kind], run)
+            best[kind] = better_run(kind, best[kind], run)
             if is_late():
                 break
         found = best[kind]
@@ -144,7 +144,7 @@ def confirmed(
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _TabulatedSubspace:
     """Subspace with its tables, and the quantities to minimise in it."""
 
     kinds: tuple[Kind, ...]
@@ -189,7 +189,7 @@ class CapacityCurve:
         self.is_half_over, self.is_over, self.is_late = is_half_over, is_over, is_late
         self.ended = ""
         self.runs = 0
-        self.little = 0.0
+        self.energy_weight = 0.0
         limited = [m.name for m in self.space.architecture.memories if m.capacity_bytes is not None]
         self.limit = limited.index(memory)
         # Columns of costs: energy, the arrays, then the memories, the outermost first.
@@ -204,10 +204,10 @@ class CapacityCurve:
         no points.
         """
         try:
-            for look in self._tables(advance):
+            for tabulated in self._tables(advance):
                 if self._ends():
                     break
-                self._look(look)
+                self._search_subspace(tabulated)
         except KeyboardInterrupt:
             self.ended = INTERRUPTED
         runs, is_complete = confirmed(self.capacities, self._first, self.is_late)
@@ -215,7 +215,7 @@ class CapacityCurve:
             self.ended = self.ended or TIME_LIMIT
         return runs
 
-    def _tables(self, advance: Advance) -> Iterator[_Look]:
+    def _tables(self, advance: Advance) -> Iterator[_TabulatedSubspace]:
         """Yield subspaces with their tables, and the quantities to minimise in them.
 
         A small mapspace is searched whole. Otherwise the least traffic is searched where ranks are
@@ -227,9 +227,9 @@ class CapacityCurve:
             yield from filter(None, self._simple(KINDS, regions, subspaces_of, advance))
             return
         uncut = self._simple(("traffic",), self.space.uncut(), self._unlike, advance)
-        for look in uncut:
-            if look is not None:
-                yield look
+        for tabulated in uncut:
+            if tabulated is not None:
+                yield tabulated
             if self.is_half_over():
                 self.ended = TIME_LIMIT
                 break
@@ -242,7 +242,7 @@ class CapacityCurve:
         if with_energy.ended == INTERRUPTED:
             raise KeyboardInterrupt
         for region, subspace, tables in others.all:
-            yield _Look(KINDS, region, subspace, tables)
+            yield _TabulatedSubspace(KINDS, region, subspace, tables)
         if not self.found:
             yield from filter(None, uncut)
 
@@ -252,7 +252,7 @@ class CapacityCurve:
         regions: Sequence[Region],
         subspaces: Callable[[Region], Iterable[Subspace]],
         advance: Advance,
-    ) -> Iterator[_Look | None]:
+    ) -> Iterator[_TabulatedSubspace | None]:
         """Yield the subspaces of some regions; None for each subspace that is refused, of which
         there may be many."""
         for region in regions:
@@ -266,7 +266,7 @@ class CapacityCurve:
                         raise NotInBatchesError from None
                     yield None
                 else:
-                    yield _Look(kinds, region, subspace, tables)
+                    yield _TabulatedSubspace(kinds, region, subspace, tables)
 
     def _all_regions(self) -> list[Region]:
         """Return all regions of a mapspace that is small enough to be searched whole; none of
@@ -304,28 +304,30 @@ class CapacityCurve:
                 seen.add(key)
                 yield subspace
 
-    def _look(self, look: _Look) -> None:
+    def _search_subspace(self, tabulated: _TabulatedSubspace) -> None:
         """Search a subspace at every capacity."""
-        region, subspace, tables = look.region, look.subspace, look.tables
+        region, subspace, tables = tabulated.region, tabulated.subspace, tabulated.tables
         choices, nodes = choices_of(tables), nodes_of(subspace)
         searched = SubspaceSearch(space=region, objective=ENERGY)
         sizes = np.repeat(choices.capacities[None], len(self.capacities), axis=0)
         sizes[:, self.limit] = self.capacities
         for start, cost, tile in priced(region, subspace, tables):
-            for kind in look.kinds:
-                mine = np.ascontiguousarray(cost[:, :, :1])
+            for kind in tabulated.kinds:
+                costs = np.ascontiguousarray(cost[:, :, :1])
                 if kind == "traffic":
                     # Among mappings of equal traffic the one of least energy is taken.
-                    if not self.little:
-                        self.little = policy.TIE_BYTES / self._least_root(choices, mine, tile)
-                    mine = self.little * mine + cost[:, :, self.column, None]
+                    if not self.energy_weight:
+                        self.energy_weight = policy.TIE_BYTES / self._least_root(
+                            choices, costs, tile
+                        )
+                    costs = self.energy_weight * costs + cost[:, :, self.column, None]
                 state = SizedSearch(
                     values=np.array(self.best[kind]),
                     tilings=np.full(len(sizes), -1),
                     chosen=np.full((len(sizes), len(choices.decisions)), -1),
                     tally=searched.tally,
                 )
-                search_sized(choices, sizes, policy.EQUAL_SHARE, nodes, mine, tile, state)
+                search_sized(choices, sizes, policy.EQUAL_SHARE, nodes, costs, tile, state)
                 self.best[kind] = state.values.tolist()
                 for number in np.flatnonzero(state.tilings >= 0):
                     found = Search(

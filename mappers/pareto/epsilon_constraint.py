@@ -102,7 +102,7 @@ class _EpsilonConstraintSearch:
             second = self._as_known(first)
         else:
             least = min(
-                (self._run_of(first, "energy"), *self.problem.others),
+                (_run_of(first, "energy"), *self.problem.others),
                 key=lambda run: OBJECTIVES["energy"].of(run.result),
             )
             second = self._least_energy(least, advance, clock)
@@ -128,7 +128,7 @@ class _EpsilonConstraintSearch:
         aside = any(one.region.leaves_aside for one in self.space.regions(1))
         if not aside or found.certificate.ended:
             return found
-        again = self._run_of(found, "energy")
+        again = _run_of(found, "energy")
         return self._end("energy", advance, clock.share(2), again, slow=True)
 
     def _end(
@@ -158,7 +158,7 @@ class _EpsilonConstraintSearch:
         search = BranchAndBound(problem, effort, relaxed=self.relaxed, tables_of=self.known)
         found = search.run(advance)
         self.engine_runs += found.certificate.runs
-        self._keep(self._run_of(found, name))
+        self._keep(_run_of(found, name))
         if found.certificate.ended == INTERRUPTED:
             # Regions that are left were not recorded.
             return found
@@ -186,13 +186,13 @@ class _EpsilonConstraintSearch:
         if not self.effort.again or first.certificate.ended:
             return False
         cap = first.certificate.value * (1 + problem.tolerance)
-        known = self._run_of(first, "energy")
+        known = _run_of(first, "energy")
         search = tie_search(
             problem, self.effort, known, cap, leasts, relaxed=self.relaxed, tables_of=self.known
         )
         found = search.run(advance)
         self.engine_runs += found.certificate.runs
-        self._keep(self._run_of(found, "energy"))
+        self._keep(_run_of(found, "energy"))
         return found.certificate.ended == INTERRUPTED
 
     def _as_known(self, found: Searched) -> Searched:
@@ -200,14 +200,8 @@ class _EpsilonConstraintSearch:
         further."""
         energy = OBJECTIVES["energy"]
         value, floor = energy.of(found.result), energy.floor(found.result)
-        certificate = replace(
-            found.certificate,
-            objective="energy",
-            value=value,
-            floor=floor,
-            gap=max(0.0, 1 - floor / value),
-        )
-        return replace(found, certificate=certificate)
+        certificate = replace(found.certificate, objective="energy", floor=floor)
+        return replace(found, certificate=certificate.bounded(value, floor))
 
     def _between(
         self, first: Searched, second: Searched, advance: Advance, is_over: Callable[[], bool]
@@ -293,13 +287,12 @@ class _EpsilonConstraintSearch:
             # the engine refuses the mapping
             return
 
-    def _run_of(self, found: Searched, name: str) -> EngineRun:
-        return EngineRun(
-            value=OBJECTIVES[name].of(found.result), mapping=found.mapping, result=found.result
-        )
-
     def _keep(self, run: EngineRun) -> None:
         self.runs.append(FrontRun.of(run.mapping, run.result))
+
+
+def _run_of(found: Searched, name: str) -> EngineRun:
+    return EngineRun.of(OBJECTIVES[name], found.mapping, found.result)
 
 
 def spread_out(runs: tuple[FrontRun, ...]) -> tuple[FrontRun, ...]:

@@ -70,7 +70,11 @@ class Certificate:
         """True if the search proves no more than the floor."""
         return self.bound <= self.floor * (1 + 1e-9)
 
-    def beside(self, others: Sequence[Certificate]) -> Certificate:
+    def bounded(self, value: float, bound: float) -> Certificate:
+        """Return the certificate of another value, with the gap to a lower bound."""
+        return replace(self, value=value, gap=gap_to(bound, value))
+
+    def with_effort_of(self, others: Sequence[Certificate]) -> Certificate:
         """Return the certificate with the effort of other searches added."""
         all_of = (self, *others)
         # An interrupt asks for the best so far: the other searches end as if their time were up.
@@ -104,6 +108,11 @@ class Certificate:
             **({"constraints": [*self.constraints]} if self.constraints else {}),
             **({"remembered": True} if self.remembered else {}),
         }
+
+
+def gap_to(bound: float, value: float) -> float:
+    """Return the share by which a lower bound is below a value."""
+    return max(0.0, 1 - bound / value) if value else 0.0
 
 
 def added_reasons(certificates: Iterable[Certificate]) -> tuple[tuple[str, int], ...]:
@@ -222,15 +231,15 @@ def differences(one: Bound, other: Bound) -> tuple[Difference, ...]:
         Shared loops by memory, Einsums outside of them, arrays, residencies, layouts. Where
         groups of fused Einsums differ, Einsums outside of shared loops are left out.
     """
-    alike = one.groups == other.groups
+    same_groups = one.groups == other.groups
     return tuple(
         Difference(what=what, here=here, there=there)
-        for (what, here), (_, there) in zip(_told(one), _told(other), strict=True)
-        if here != there and (alike or _OUTSIDE not in what)
+        for (what, here), (_, there) in zip(_choices(one), _choices(other), strict=True)
+        if here != there and (same_groups or _OUTSIDE not in what)
     )
 
 
-def _told(bound: Bound) -> Iterator[tuple[str, str]]:
+def _choices(bound: Bound) -> Iterator[tuple[str, str]]:
     """Yield the choices of a mapping, in the same order for all mappings."""
     groups = [" ".join(group) for group in bound.groups]
     yield "nests", " | ".join(groups) if len(groups) > 1 else "one"
@@ -240,21 +249,21 @@ def _told(bound: Bound) -> Iterator[tuple[str, str]]:
         loops = [x for x in bound.nest if x.level == level and x.bound > 1]
         yield f"shared loops at {memory.name}", _listed(f"{x.rank} {x.bound:,}" for x in loops)
     for e in bound.einsums:
-        yield f"{e.name} {_OUTSIDE}", _listed(dict.fromkeys(_left(bound, e)))
+        yield f"{e.name} {_OUTSIDE}", _listed(dict.fromkeys(_ranks_outside(bound, e)))
         yield f"{e.name} runs on", e.array.name
     homes = dict(bound.residency.places)
     for tensor in sorted(homes):
         yield f"{tensor} is kept in", _listed(home.name for home in homes[tensor])
     for e in bound.einsums:
         yield f"own loops of {e.name}", _listed(_own(e))
-        yield f"side by side in {e.name}", _listed(_lying(e))
+        yield f"side by side in {e.name}", _listed(_spatial_ranks(e))
 
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(names) or _NONE
 
 
-def _left(bound: Bound, e: BoundEinsum) -> Iterator[str]:
+def _ranks_outside(bound: Bound, e: BoundEinsum) -> Iterator[str]:
     """Yield the ranks of shared loops that an Einsum stays outside of."""
     return (x.rank for x in bound.nest if x.bound > 1 and x.member in e.outside)
 
@@ -267,7 +276,7 @@ def _own(e: BoundEinsum) -> Iterator[str]:
     )
 
 
-def _lying(e: BoundEinsum) -> Iterator[str]:
+def _spatial_ranks(e: BoundEinsum) -> Iterator[str]:
     """Yield the dimensions of an Einsum's array with the ranks along them."""
     for d in e.array.dimensions:
         ranks = dict.fromkeys(x.variable.upper() for x in e.spatial if x.dimension == d.name)

@@ -40,6 +40,11 @@ class EngineRun:
     result: Result
     kind: Kind = ()
 
+    @classmethod
+    def of(cls, objective: SearchObjective, mapping: Mapping, result: Result) -> EngineRun:
+        """Return the run of a mapping with a known result."""
+        return cls(value=objective.of(result), mapping=mapping, result=result)
+
 
 def kind_of(ranks: Iterable[str]) -> Kind:
     """Return the kind of a mapping; adjacent loops over one rank count as one.

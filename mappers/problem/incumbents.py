@@ -20,7 +20,7 @@ from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import InputError
 
 from ..construct.generators import GENERATORS
-from ..memory import RUNNER_UP, MappingKey, recall, recall_beside, remember, remember_beside
+from ..memory import RUNNER_UP, MappingKey, recall, recall_details, remember, remember_details
 from ..space.mapspace import Mapspace
 from .certificate import Certificate, Moment, RunnerUp, Searched, differences_of_nests
 from .engine_run import EngineRun, bound_nests, run_mapping
@@ -29,7 +29,7 @@ from .part_space import name_of, space_of
 from .protocol import SearchProblem
 from .search_log import with_better
 
-_AT_THE_FLOOR = 1.01
+_GOOD_ENOUGH_FLOOR_RATIO = 1.01
 """Ratio to the floor up to which a result is good enough to make no further mapping."""
 
 
@@ -41,7 +41,7 @@ class Incumbents:
     problem: SearchProblem
     runs: tuple[EngineRun, ...]
     """Runs of legal mappings, best first; equal ones by their secondary objective."""
-    put_off: tuple[KnownMapping, ...] = ()
+    deferred: tuple[KnownMapping, ...] = ()
     """Mappings that take long to make, put off because a known mapping is near its floor."""
     refused: tuple[Refusal, ...] = ()
     """Mappings that are illegal under every partitioning, or break a constraint, and why."""
@@ -56,7 +56,7 @@ class Incumbents:
         """Further runs, none better."""
         return self.runs[1:]
 
-    def made_good(self, found: Searched) -> tuple[Searched, tuple[EngineRun, ...]]:
+    def or_deferred(self, found: Searched) -> tuple[Searched, tuple[EngineRun, ...]]:
         """Return what was found, or a better mapping that had been put off, and the runs of
         those.
 
@@ -64,10 +64,14 @@ class Incumbents:
         """
         floor = self.problem.objective.floor(found.result)
         value = self.problem.objective.of(found.result)
-        if not self.put_off or value <= _AT_THE_FLOOR * floor or found.certificate.ended:
+        if (
+            not self.deferred
+            or value <= _GOOD_ENOUGH_FLOOR_RATIO * floor
+            or found.certificate.ended
+        ):
             return found, ()
         begun, late = monotonic(), list[EngineRun]()
-        for known in self.put_off:
+        for known in self.deferred:
             if self.problem.is_over():
                 break
             late += _Runs(self.part, self.problem).of(known)
@@ -95,7 +99,7 @@ def incumbents_of(
     """
     found = given_runs(part, problem, start)
     sparing = sparing and problem.objective.code == LATENCY
-    put_off: list[KnownMapping] = []
+    deferred: list[KnownMapping] = []
     runs = _Runs(part, problem)
     for known in known_mappings(part, problem.space.architecture, GENERATORS):
         if found and problem.is_over():
@@ -104,14 +108,14 @@ def incumbents_of(
             continue
         near = min((run.result.over_floor for run in found), default=inf)
         if sparing and near <= known.beyond:
-            put_off.append(known)
+            deferred.append(known)
         else:
             found += runs.of(known)
     return Incumbents(
         part=part,
         problem=problem,
         runs=best_first(problem, found),
-        put_off=tuple(put_off),
+        deferred=tuple(deferred),
         refused=runs.refused,
     )
 
@@ -197,7 +201,7 @@ def remember_search(question: MappingKey, found: Searched, *, another: bool = Fa
         ],
         "runner_up": second is not None,
     }
-    remember_beside(question, json.dumps(known))
+    remember_details(question, json.dumps(known))
 
 
 def recall_search(
@@ -215,7 +219,7 @@ def recall_search(
     tolerance : float
         Tolerance of the search.
     """
-    mapping, text = recall(question), recall_beside(question)
+    mapping, text = recall(question), recall_details(question)
     if mapping is None or text is None:
         return None
     # A file that can no longer be read is searched for again.

@@ -183,8 +183,7 @@ def with_better(
         Start of the later step, in seconds of ``time.monotonic``.
     """
     bound = certificate.bound
-    gap = max(0.0, 1 - bound / run.value) if run.value else 0.0
-    certificate = replace(certificate, value=run.value, gap=gap)
+    certificate = certificate.bounded(run.value, bound)
     history = found.history
     if history:
         seconds = history[-1].seconds + monotonic() - begun

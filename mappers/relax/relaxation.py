@@ -21,7 +21,7 @@ from einsum_cascade.errors import InputError, NoLegalMappingError, Problem
 
 from ..construct.block_by_block import block_by_block
 from ..construct.einsum_by_einsum import einsum_by_einsum
-from ..problem.certificate import INTERRUPTED, Certificate, added_reasons
+from ..problem.certificate import INTERRUPTED, Certificate, added_reasons, gap_to
 from ..problem.engine_run import EngineRun, run_mapping
 from ..problem.protocol import SearchProblem
 from ..space.constraints import Constraints, HasTiles, IsKept, IsOutside, MappingConstraint
@@ -191,11 +191,11 @@ def projected_constraints(
     >>> [c.text for c in projected_constraints(layer, core, shapes).all]
     ['X must not be kept in L1', 'N must not be looped over outside of J at HBM']
     """
-    found = (_said(c, whole.architecture, other, shapes) for c in whole.constraints.all)
+    found = (_projected(c, whole.architecture, other, shapes) for c in whole.constraints.all)
     return Constraints(tuple(c for c in found if c is not None))
 
 
-def _said(
+def _projected(
     c: MappingConstraint, whole: Architecture, other: Architecture, shapes: Sizes[str, int]
 ) -> MappingConstraint | None:
     """Return a constraint as another machine states it; None where it does not concern that
@@ -242,24 +242,28 @@ def with_constrained_places(whole: Mapspace, other: Architecture, mapping: Mappi
     levels = memories_represented(whole.architecture, other)
     for c in whole.constraints.all:
         if isinstance(s := c.statement, IsKept) and s.level in levels:
-            mapping = replace(mapping, keep=(*_kept(mapping, whole.architecture, s, c.must),))
+            mapping = replace(
+                mapping, keep=(*_residencies(mapping, whole.architecture, s, c.must),)
+            )
     return mapping
 
 
-def _kept(mapping: Mapping, machine: Architecture, told: IsKept, must: bool) -> Iterator[Keep]:
+def _residencies(
+    mapping: Mapping, machine: Architecture, statement: IsKept, must: bool
+) -> Iterator[Keep]:
     """Yield the residencies of a mapping, with or without a tensor in one memory."""
-    there = False
+    is_found = False
     for keep in mapping.keep:
-        if (memory_in_role(machine, keep.level) or keep.level) != told.level:
+        if (memory_in_role(machine, keep.level) or keep.level) != statement.level:
             yield keep
             continue
-        there = True
-        others = tuple(t for t in keep.tensors if t != told.tensor)
-        tensors = (*others, told.tensor) if must else others
+        is_found = True
+        others = tuple(t for t in keep.tensors if t != statement.tensor)
+        tensors = (*others, statement.tensor) if must else others
         if tensors:
             yield keep if {*tensors} == {*keep.tensors} else replace(keep, tensors=tensors)
-    if must and not there:
-        yield Keep(level=told.level, tensors=(told.tensor,))
+    if must and not is_found:
+        yield Keep(level=statement.level, tensors=(statement.tensor,))
 
 
 def relaxed_certificate(
@@ -294,7 +298,7 @@ def relaxed_certificate(
         evaluated=sum(c.evaluated for c in all_of),
         reasons=added_reasons(all_of),
         runs=runs + sum(c.runs for c in all_of),
-        gap=max(0.0, 1 - floor / value) if value else 0.0,
+        gap=gap_to(floor, value),
         tolerance=problem.tolerance,
         value=value,
         floor=floor,

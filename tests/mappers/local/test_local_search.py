@@ -265,7 +265,7 @@ def test_nothing_is_tried_once_a_nest_was_interrupted() -> None:
     """What is searched after it ends as if time were up."""
     found = searched(ran(written()))
     late, stopped = (replace(found.certificate, ended=why) for why in (TIME_LIMIT, INTERRUPTED))
-    found = replace(found, certificate=late.beside([stopped]))
+    found = replace(found, certificate=late.with_effort_of([stopped]))
     assert found.certificate.ended == INTERRUPTED
     assert improve_locally(problem(), found, monotonic()) is found
 

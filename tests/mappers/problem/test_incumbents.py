@@ -53,9 +53,9 @@ def known_without_dear_ones() -> Incumbents:
     return incumbents_of(PART, PROBLEM, ())
 
 
-def test_what_is_dear_is_put_off_where_a_plain_run_would_not_make_it(known: Incumbents) -> None:
+def test_what_is_dear_is_deferred_where_a_plain_run_would_not_make_it(known: Incumbents) -> None:
     assert known.best is not None
-    assert [one.name for one in known.put_off] == ["fused"]
+    assert [one.name for one in known.deferred] == ["fused"]
     assert [run.mapping.name for run in known.runs].count("fused") == 0
     assert [run.value for run in known.runs] == sorted(run.value for run in known.runs)
 
@@ -64,7 +64,7 @@ def test_for_energy_all_are_made() -> None:
     part = load("bert-base", ("seq_len=256", "batch=1", "H=1")).parts[0]
     problem = SearchProblem(space_of(part, MACHINE), objective_called("energy"))
     found = incumbents_of(part, problem, ())
-    assert not found.put_off
+    assert not found.deferred
     assert "fused" in [run.mapping.name for run in found.runs]
 
 
@@ -74,7 +74,7 @@ def test_it_is_made_where_what_was_found_is_far_from_its_floor(known: Incumbents
     assert best is not None
     assert best.value <= 1.1 * PROBLEM.objective.floor(best.result) < slow.value
     dear = KnownMapping("dear", lambda: best.mapping, beyond=2)
-    late, runs = replace(known, put_off=(dear,)).made_good(searched(slow))
+    late, runs = replace(known, deferred=(dear,)).or_deferred(searched(slow))
     assert late.mapping is best.mapping
     assert late.result == run_mapping(PROBLEM.space, best.mapping, PROBLEM.objective).result
     assert [run.mapping for run in runs] == [best.mapping]
@@ -82,21 +82,21 @@ def test_it_is_made_where_what_was_found_is_far_from_its_floor(known: Incumbents
     assert late.certificate.bound == pytest.approx(PROBLEM.objective.floor(slow.result))
     worse = KnownMapping("worse", lambda: slow.mapping, beyond=2)
     medium = replace(searched(slow), mapping=replace(slow.mapping, name="found"))
-    assert replace(known, put_off=(worse,)).made_good(medium)[0] is medium
+    assert replace(known, deferred=(worse,)).or_deferred(medium)[0] is medium
 
 
 def test_it_is_not_made_near_the_floor_nor_when_time_is_up(known: Incumbents) -> None:
     best, slow = known.best, max(known.runs, key=lambda run: run.value)
     assert best is not None
-    dear = replace(known, put_off=(KnownMapping("dear", none_is_wanted, beyond=2),))
+    dear = replace(known, deferred=(KnownMapping("dear", none_is_wanted, beyond=2),))
     at_its_floor = replace(PROBLEM.objective, floor=lambda _: best.value / 1.009)
     near = replace(dear, problem=replace(PROBLEM, objective=at_its_floor))
-    assert near.made_good(searched(best)) == (searched(best), ())
+    assert near.or_deferred(searched(best)) == (searched(best), ())
     with pytest.raises(AssertionError, match="dear to make"):
-        dear.made_good(searched(slow))
+        dear.or_deferred(searched(slow))
     ended = searched(slow)
     ended = replace(ended, certificate=replace(ended.certificate, ended="time limit"))
-    assert dear.made_good(ended) == (ended, ())
+    assert dear.or_deferred(ended) == (ended, ())
 
 
 def test_what_is_not_legal_here_is_told() -> None:

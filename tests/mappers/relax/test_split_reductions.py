@@ -19,14 +19,14 @@ from mappers.construct.generators import GENERATORS
 from mappers.cut import nest_search
 from mappers.local import policy
 from mappers.memory import VARIABLE
-from mappers.part_search import with_split_reductions
+from mappers.part_search import SplitReductions
 from mappers.problem.certificate import INTERRUPTED, Searched
 from mappers.problem.engine_run import run_mapping
 from mappers.problem.incumbents import Incumbents
 from mappers.problem.objectives import objective_called
 from mappers.problem.part_space import space_of
 from mappers.problem.protocol import Mapper, Progress, SearchProblem, silent
-from mappers.relax.relaxation import Family
+from mappers.relax.relaxation import Family, answer
 from mappers.relax.search import BestMapping
 from mappers.workload_search import search_workload
 from workloads import load
@@ -73,17 +73,20 @@ def test_what_is_found_of_another_cascade_is_known(
     monkeypatch.setattr(nest_search, "search_multi_core", first)
     problem = SearchProblem(space_of(part, cores()), LATENCY)
     nothing = Incumbents(part=part, problem=problem, runs=())
-    known, searches = with_split_reductions(BRIEFLY, part, problem, nothing, silent)
+    searches = SplitReductions(BRIEFLY, part, problem, nothing, silent)
+    known = answer(searches)
     assert known.best is not None
     assert known.best.mapping.cascade == OTHER
     assert run_mapping(space_of(part, cores(), OTHER), known.best.mapping, LATENCY) == known.best
     # Nothing is better than what is found: it is not known twice, but what was done counts.
-    again, more = with_split_reductions(BRIEFLY, part, problem, known, silent)
+    more = SplitReductions(BRIEFLY, part, problem, known, silent)
+    again = answer(more)
     assert again.runs == known.runs
     (certificate,) = more.certificates
-    both = searches.beside(replace(certificate, runs=3, candidates=5, reasons=(("why", 5),)))
+    own = replace(certificate, runs=3, candidates=5, reasons=(("why", 5),))
+    both = own.with_effort_of(searches.certificates)
     assert (both.runs, both.candidates, both.reasons) == (3, 5, (("why", 5),))
-    assert more.beside(both).candidates == 5 + certificate.candidates
+    assert both.with_effort_of(more.certificates).candidates == 5 + certificate.candidates
 
 
 def test_an_interrupted_search_of_another_cascade_ends_the_whole(
@@ -103,11 +106,13 @@ def test_an_interrupted_search_of_another_cascade_ends_the_whole(
     monkeypatch.setattr(part_search, "promising_split_reductions", lambda *_: (OTHER, OTHER))
     problem = SearchProblem(space_of(part, cores()), LATENCY)
     nothing = Incumbents(part=part, problem=problem, runs=())
-    _, searches = with_split_reductions(BRIEFLY, part, problem, nothing, silent)
+    searches = SplitReductions(BRIEFLY, part, problem, nothing, silent)
+    answer(searches)
     (certificate,) = searches.certificates
-    assert searches.interrupted
+    assert searches.ended == INTERRUPTED
     # What was not searched to its end is not remembered as if it had been.
-    assert searches.beside(replace(certificate, ended="")).ended == INTERRUPTED
+    own = replace(certificate, ended="")
+    assert own.with_effort_of(searches.certificates).ended == INTERRUPTED
 
 
 def test_keys_are_in_parts_where_each_core_would_read_all_of_them(part: PartLike) -> None:
