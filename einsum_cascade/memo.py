@@ -224,7 +224,7 @@ class Cache(Generic[T]):
         return value
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Return the value of a key, made on first use; None is never kept."""
+        """Return the value of a key, made on first use; a value None is made again."""
         found = self.find(key)
         return self.keep(key, make()) if found is None else found
 
@@ -251,24 +251,3 @@ class Interner(Generic[K]):
     def __getitem__(self, number: int) -> K:
         """Return the key of a number."""
         return self.keys[number]
-
-
-class IdentityCache(Generic[T]):
-    """Cache of values made from objects that are compared by identity.
-
-    >>> recent = IdentityCache[str](kept=2)
-    >>> one, other = [1], [1]
-    >>> recent.keep("one", one), recent.find(one), recent.find(other)
-    ('one', 'one', None)
-    """
-
-    def __init__(self, kept: int = 8) -> None:
-        self._cache = Cache[T](kept)
-
-    def find(self, *objects: object) -> T | None:
-        """Return the value made from these objects, or None."""
-        return self._cache.find(tuple(map(Identity, objects)))
-
-    def keep(self, value: T, *objects: object) -> T:
-        """Store the value made from these objects, and return it."""
-        return self._cache.keep(tuple(map(Identity, objects)), value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from einsum_cascade.memo import Cache, Identity, IdentityCache, Key
+from einsum_cascade.memo import Cache, Identity, Key
 from einsum_cascade.number_formats import TensorFormats
 
 from ..bounds.floor import LeastWork, least_work
@@ -69,7 +69,7 @@ class IncrementalEvaluator:
     def __init__(self, kept: int | None = None) -> None:
         self._keys: Cache[Key] = Cache(kept)
         self._recent_keys: Cache[Key] = Cache(policy.MAX_KEYS_BY_IDENTITY)
-        self._arrays: IdentityCache[_ArrayKeys] = IdentityCache()
+        self._arrays = Cache[_ArrayKeys](policy.MAX_CACHED_ARRAYS)
         self._bound: Cache[_FittedMappings] = Cache(kept)
         self._runs: Cache[_CountedMapping] = Cache(kept)
         self._variants: Cache[CapacityVariants] = Cache(
@@ -85,9 +85,7 @@ class IncrementalEvaluator:
         if mapping.choices:
             return evaluate_bound(job.bind(), workload=job.name)
         work = self._work(mapping, job.shapes, job.program.formats)
-        arrays = self._arrays.find(machine.arrays) or self._arrays.keep(
-            _ArrayKeys.of(machine.arrays), machine.arrays
-        )
+        arrays = self._arrays.get(Identity(machine.arrays), lambda: _ArrayKeys.of(machine.arrays))
         memories = memories_key(machine, capacities=depends_on_capacities(mapping))
         fitted = self._bound.get(Key(work, memories, arrays.binding), _FittedMappings).of(job)
         if not fitted.is_whole:
