@@ -7,7 +7,6 @@ Hugging Face Transformers (``LlamaConfig``, ...).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from types import MappingProxyType
 from typing import Annotated, Any
 
@@ -48,9 +47,9 @@ from .vision import (
     Gemma3MultimodalConfig,
     Llama4MultimodalConfig,
     Mistral3MultimodalConfig,
+    Multimodal,
     Qwen35MultimodalConfig,
     llama4_encoder,
-    multimodal_model,
     pixtral_encoder,
     qwen3_vl_encoder,
     siglip_encoder,
@@ -199,7 +198,6 @@ QWEN2_MOE = Decoder(
         "mlp_only_layers": _LAYER_INDICES,
     },
     input_bias="qkv_bias",
-    activation=None,
     windows=Windows(switch="use_sliding_window", layers=_early_even_layers),
     mixture=Mixture(
         experts="num_experts",
@@ -240,7 +238,6 @@ QWEN3_MOE = Decoder(
     check=_check_window_version,
     qk_norm=True,
     **biased("attention_bias"),
-    activation=None,
     windows=Windows(switch="use_sliding_window", layers=all_layers),
     mixture=Mixture(experts="num_experts", layers=_sparse_by_step),
 )
@@ -271,30 +268,34 @@ GPT_OSS = Decoder(
     windows=Windows(layers=even_layers),
     mixture=Mixture(experts="num_local_experts", inner="intermediate_size", clamped=True),
 )
+_PLAIN = Decoder(
+    family="",
+    norm_bias=True,
+    gated=False,
+    **biased(True),
+    ffn_bias=True,
+)
+"""Row of families whose networks have no gate, and whose norms and products all have biases."""
 # Attention and network of Phi stand side by side behind one norm; the output embedding has a bias.
-PHI = Decoder(
+PHI = like(
+    _PLAIN,
     family="phi",
     fields=optional_sizes(num_key_value_heads=None) | flags(qk_layernorm=False),
     qk_norm="qk_layernorm",
     qk_norm_size="head with bias",
     norms=1,
-    norm_bias=True,
-    gated=False,
-    **biased(True),
-    ffn_bias=True,
     outside=lambda c: 2 * c.hidden_size + (c.vocab_size or 0),
 )
-GPT_NEOX = Decoder(
+GPT_NEOX = like(
+    _PLAIN,
     family="gpt_neox",
     fields=flags(attention_bias=True),
     # Parallel or sequential halves take as many operations.
     ignored=("use_parallel_residual",),
-    norm_bias=True,
-    gated=False,
     **biased("attention_bias"),
-    ffn_bias=True,
 )
-GPT2 = Decoder(
+GPT2 = like(
+    _PLAIN,
     family="gpt2",
     names={
         "hidden_size": "n_embd",
@@ -307,14 +308,11 @@ GPT2 = Decoder(
     | {"activation_function": (str | None, None)},
     dense="n_inner",
     activation="activation_function",
-    norm_bias=True,
-    gated=False,
-    **biased(True),
-    ffn_bias=True,
     # A table of positions, and the last norm with its bias.
     outside=lambda c: c.n_positions * c.n_embd + 2 * c.n_embd,
 )
-BLOOM = Decoder(
+BLOOM = like(
+    _PLAIN,
     family="bloom",
     ignored=(
         *("slow_but_exact", "offset_alibi", "seq_length", "skip_bias_add*", "*_fusion"),
@@ -344,10 +342,6 @@ BLOOM = Decoder(
     activation=None,
     default_activation="gelu",
     alibi=True,
-    norm_bias=True,
-    gated=False,
-    **biased(True),
-    ffn_bias=True,
     # A norm of embeddings and the last norm, with biases.
     outside=lambda c: 4 * c.hidden_size,
 )
@@ -381,7 +375,6 @@ ERNIE4_5_MOE = Decoder(
     | counts(moe_num_shared_experts=2, moe_layer_start_index=1)
     | flags(tie_word_embeddings=True)
     | {"hidden_act": _SILU, "moe_layer_end_index": (int, -1), "use_rmsnorm": _RMS_NORM},
-    activation=None,
     mixture=Mixture(
         experts="moe_num_experts",
         top_k="moe_k",
@@ -412,7 +405,6 @@ GLM4_MOE = Decoder(
     },
     qk_norm="use_qk_norm",
     input_bias="attention_bias",
-    activation=None,
     mixture=Mixture(
         experts="n_routed_experts",
         shared=("moe_intermediate_size", "n_shared_experts"),
@@ -473,7 +465,8 @@ EXAONE4 = Decoder(
     qk_norm=True,
     windows=Windows(layers=_exaone_windowed_layers),
 )
-STARCODER2 = Decoder(
+STARCODER2 = like(
+    _PLAIN,
     family="starcoder2",
     # The ignored fields set the precision of scores.
     ignored=("attention_softmax_in_fp32", "scale_attention_softmax_*"),
@@ -484,8 +477,6 @@ STARCODER2 = Decoder(
         "norm_type": (Annotated[str | None, constant("layer_norm")], None),
         "mlp_type": (Annotated[str | None, constant("default")], None),
     },
-    norm_bias=True,
-    gated=False,
     **biased("use_bias"),
     ffn_bias="use_bias",
     windows=Windows(layers=all_layers),
@@ -576,7 +567,6 @@ LLAMA4_TEXT = Decoder(
         ),
     },
     dense="intermediate_size_mlp",
-    activation=None,
     **biased("attention_bias"),
     windows=Windows(
         size="attention_chunk_size",
@@ -645,28 +635,12 @@ _ROWS = (
 FAMILIES: Mapping[str, Reader] = MappingProxyType(
     {row.family: row for row in _ROWS}
     | {
-        "gemma3": partial(
-            multimodal_model, outer=Gemma3MultimodalConfig, text=GEMMA3, encoder=siglip_encoder
-        ),
+        "gemma3": Multimodal(Gemma3MultimodalConfig, GEMMA3, siglip_encoder),
         "gemma3_text": GEMMA3,
-        "llama4": partial(
-            multimodal_model, outer=Llama4MultimodalConfig, text=LLAMA4_TEXT, encoder=llama4_encoder
-        ),
-        "mistral3": partial(
-            multimodal_model,
-            outer=Mistral3MultimodalConfig,
-            text=_mistral_or_ministral,
-            encoder=pixtral_encoder,
-        ),
-        "qwen3_vl": partial(
-            multimodal_model, outer=Qwen35MultimodalConfig, text=QWEN3, encoder=qwen3_vl_encoder
-        ),
-        "qwen3_vl_moe": partial(
-            multimodal_model,
-            outer=Qwen35MultimodalConfig,
-            text=QWEN3_VL_MOE_TEXT,
-            encoder=qwen3_vl_encoder,
-        ),
+        "llama4": Multimodal(Llama4MultimodalConfig, LLAMA4_TEXT, llama4_encoder),
+        "mistral3": Multimodal(Mistral3MultimodalConfig, _mistral_or_ministral, pixtral_encoder),
+        "qwen3_vl": Multimodal(Qwen35MultimodalConfig, QWEN3, qwen3_vl_encoder),
+        "qwen3_vl_moe": Multimodal(Qwen35MultimodalConfig, QWEN3_VL_MOE_TEXT, qwen3_vl_encoder),
         "qwen3_vl_moe_text": QWEN3_VL_MOE_TEXT,
         "qwen3_vl_text": QWEN3,
     }

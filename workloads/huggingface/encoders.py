@@ -22,6 +22,7 @@ from .fields import (
     LayerTypes,
     Reader,
     Size,
+    StackFields,
     class_of,
     field_error,
     listed_layers,
@@ -31,10 +32,7 @@ from .fields import (
 from .stack import attention_biases, attention_heads, build_model, feed_forward
 
 
-class _BertConfig(ConfigFields):
-    hidden_size: Size
-    num_hidden_layers: LayerCount
-    num_attention_heads: Size
+class _BertConfig(StackFields):
     intermediate_size: Size
     hidden_act: str | None = None
     max_position_embeddings: Size = 512
@@ -57,7 +55,7 @@ class _DistilBertConfig(ConfigFields):
     tie_word_embeddings: bool = True
 
 
-class _ModernBertConfig(ConfigFields):
+class _ModernBertConfig(StackFields):
     ignored = (
         *("deterministic_flash_attn", "sparse_pred*", "reference_compile"),
         *("repad_logits_with_grad", "global_rope_theta", "local_rope_theta", "hidden_act"),
@@ -65,9 +63,6 @@ class _ModernBertConfig(ConfigFields):
     """Names of fields about training and rotations; the family reads ``hidden_activation``
     instead."""
 
-    hidden_size: Size
-    num_hidden_layers: LayerCount
-    num_attention_heads: Size
     intermediate_size: Size
     hidden_activation: str | None = "gelu"
     attention_bias: bool = False
@@ -121,14 +116,11 @@ class _WhisperConfig(ConfigFields):
     tie_word_embeddings: bool = True
 
 
-class _VitConfig(ConfigFields):
+class _VitConfig(StackFields):
     ignored = ("encoder_stride", "pooler_*")
     """Names of fields about heads that are not read."""
 
     hidden_act: str | None = None
-    hidden_size: Size
-    num_hidden_layers: LayerCount
-    num_attention_heads: Size
     intermediate_size: Size
     image_size: Size = 224
     patch_size: Size = 16

@@ -179,6 +179,14 @@ class ConfigFields(Fields):
     tie_word_embeddings: bool = False
 
 
+class StackFields(ConfigFields):
+    """Fields of most stacks of layers with attention."""
+
+    hidden_size: Size
+    num_hidden_layers: LayerCount
+    num_attention_heads: Size
+
+
 C = TypeVar("C", bound=ConfigFields)
 
 
@@ -313,6 +321,7 @@ SiluGate = Annotated[str | None, PlainValidator(_silu)]
 LayerTypes = Annotated[tuple[str, ...], one_per_layer("full_attention", "sliding_attention")]
 
 ConfigFields.model_rebuild()
+StackFields.model_rebuild()
 
 
 CLASSES = "architectures"

@@ -31,6 +31,7 @@ from .fields import (
     SiluGate,
     Size,
     SizeOrZero,
+    StackFields,
     auto_or_size,
     check_layer_indices,
     errors_inside,
@@ -53,16 +54,13 @@ from .stack import (
     mixture_of_experts,
     scan_half,
 )
-from .vision import Qwen35MultimodalConfig, multimodal_model, qwen3_5_encoder
+from .vision import Multimodal, Qwen35MultimodalConfig, qwen3_5_encoder
 
 
-class _JambaConfig(ConfigFields):
+class _JambaConfig(StackFields):
     # The ignored fields choose kernels, and the tokens whose logits are returned.
     ignored = ("use_mamba_kernels", "num_logits_to_keep", "calc_logits_for_entire_prompt")
 
-    hidden_size: Size
-    num_hidden_layers: LayerCount
-    num_attention_heads: Size
     intermediate_size: Size
     head_dim: Size | None = None
     layer_types: LayerTypes | None = None
@@ -94,14 +92,14 @@ def jamba(root: YamlNode) -> ModelConfig:
         if offset >= period:
             raise field_error(root, field, f"{offset} is not below the period, {period}")
     d = c.hidden_size
-    dense: Half[Network] = Half(part=feed_forward(c.intermediate_size), other_parameters=d)
+    dense: Half[Network] = Half(feed_forward(c.intermediate_size), d)
 
     def mixture() -> Half[Network]:
         part = mixture_of_experts(root, c.num_experts, c.num_experts_per_tok, c.intermediate_size)
-        return Half(part=part, other_parameters=d)
+        return Half(part, d)
 
     heads = attention_heads(root, d, c.num_attention_heads, c.num_key_value_heads, c.head_dim)
-    softmax: Half[Mixer] = Half(part=heads, other_parameters=d)
+    softmax: Half[Mixer] = Half(heads, d)
     mamba = _jamba_scan(root, c)
     # In Jamba, of every 8 layers from 0, layer 4 attends, and layers 1, 3, 5 and 7 have experts.
     layers = range(c.num_hidden_layers)
@@ -133,12 +131,9 @@ def _jamba_scan(root: YamlNode, c: _JambaConfig) -> Half[Mixer]:
     )
 
 
-class _GatedDeltaConfig(ConfigFields):
+class _GatedDeltaConfig(StackFields):
     """Fields of layers of Gated DeltaNet and of gated softmax."""
 
-    hidden_size: Size
-    num_hidden_layers: LayerCount
-    num_attention_heads: Size
     head_dim: Size | None = 256
     hidden_act: SiluGate = None
     num_key_value_heads: Size = 2
@@ -195,7 +190,7 @@ def qwen3_next(root: YamlNode) -> ModelConfig:
     c = read_fields(_Qwen3NextConfig, root)
     d, step, count = c.hidden_size, c.decoder_sparse_step, c.num_hidden_layers
     check_layer_indices(root, "mlp_only_layers", c.mlp_only_layers, count)
-    dense: Half[Network] = Half(part=feed_forward(c.intermediate_size), other_parameters=d)
+    dense: Half[Network] = Half(feed_forward(c.intermediate_size), d)
     sparse = [(i + 1) % step == 0 and i not in c.mlp_only_layers for i in range(count)]
     sparse = [bool(c.num_experts) and is_sparse for is_sparse in sparse]
     networks = dense_or_sparse(dense, partial(_experts_with_shared, root, c), sparse)
@@ -206,7 +201,7 @@ def qwen3_5_text(root: YamlNode) -> ModelConfig:
     """Read ``Qwen3_5TextConfig``: as qwen3_next without experts."""
     c = read_fields(_Qwen35Config, root)
     _check_gate(root, c.attn_output_gate)
-    dense = Half(part=feed_forward(c.intermediate_size), other_parameters=c.hidden_size)
+    dense = Half(feed_forward(c.intermediate_size), c.hidden_size)
     return _gated_delta_model(root, c, "qwen3_5_text", [dense] * c.num_hidden_layers)
 
 
@@ -232,7 +227,7 @@ def _experts_with_shared(root: YamlNode, c: _Qwen3NextConfig | _Qwen35MoeConfig)
         c.shared_expert_intermediate_size,
     )
     # One number per token weighs the shared expert.
-    return Half(part=mixture, other_parameters=2 * c.hidden_size)
+    return Half(mixture, 2 * c.hidden_size)
 
 
 def _gated_delta_model(
@@ -254,10 +249,9 @@ def _gated_delta_model(
     )
     # Norms of queries and keys; or a bias of steps and A per head, and the norm of its output.
     attends: Half[Mixer] = Half(
-        part=softmax,
-        other_parameters=d + 2 * softmax.qk_width + (biases if c.attention_bias else 0),
+        softmax, d + 2 * softmax.qk_width + (biases if c.attention_bias else 0)
     )
-    recurs: Half[Mixer] = Half(part=delta, other_parameters=d + 2 * values + delta.v_width)
+    recurs: Half[Mixer] = Half(delta, d + 2 * values + delta.v_width)
     # With an interval of 4, layers 3, 7, 11, ... from 0 attend.
     rule = [(i + 1) % c.full_attention_interval == 0 for i in range(c.num_hidden_layers)]
     full = listed_layers(root, c, "layer_types", ("full_attention",), rule)
@@ -322,13 +316,9 @@ def kimi_linear(root: YamlNode) -> ModelConfig:
         low_rank=linear.head_dim,
     )
     # Norms of both latents; or A and the bias of steps, and the norm of a head's output.
-    attends: Half[Mixer] = Half(
-        part=latent, other_parameters=d + c.kv_lora_rank + (c.q_lora_rank or 0)
-    )
-    recurs: Half[Mixer] = Half(
-        part=delta, other_parameters=d + delta.heads * (1 + delta.qk_width) + delta.v_width
-    )
-    dense: Half[Network] = Half(part=feed_forward(c.intermediate_size), other_parameters=d)
+    attends: Half[Mixer] = Half(latent, d + c.kv_lora_rank + (c.q_lora_rank or 0))
+    recurs: Half[Mixer] = Half(delta, d + delta.heads * (1 + delta.qk_width) + delta.v_width)
+    dense: Half[Network] = Half(feed_forward(c.intermediate_size), d)
 
     def mixture() -> Half[Network]:
         inner = c.moe_intermediate_size
@@ -340,7 +330,7 @@ def kimi_linear(root: YamlNode) -> ModelConfig:
             inner * c.num_shared_experts,
             field="num_experts_per_token",
         )
-        return Half(part=part, other_parameters=d + c.num_experts)
+        return Half(part, d + c.num_experts)
 
     layers = range(count)
     mixers = [attends if i + 1 in linear.full_attn_layers else recurs for i in layers]
@@ -349,7 +339,7 @@ def kimi_linear(root: YamlNode) -> ModelConfig:
     return build_model(c, "kimi_linear", d, join_halves(mixers, networks), d)
 
 
-class _Lfm2Fields(ConfigFields):
+class _Lfm2Fields(StackFields):
     """Fields of lfm2 and lfm2_moe about layers of softmax and of convolutions."""
 
     ignored: ClassVar[tuple[str, ...]] = (
@@ -362,9 +352,6 @@ class _Lfm2Fields(ConfigFields):
         *(("conv_dim_out", "hidden_size"), ("num_heads", "num_attention_heads")),
     )
 
-    hidden_size: Size
-    num_hidden_layers: LayerCount
-    num_attention_heads: Size
     num_key_value_heads: Size = 8
     head_dim: Size | None = None
     conv_bias: bool = False
@@ -405,7 +392,7 @@ def lfm2(root: YamlNode) -> ModelConfig:
             inner = c.block_multiple_of * -(-inner // c.block_multiple_of)
     if inner == 0:
         raise field_error(root, "intermediate_size", "nothing is left of it once it is adjusted")
-    network = Half(part=feed_forward(inner), other_parameters=c.hidden_size)
+    network = Half(feed_forward(inner), c.hidden_size)
     return _lfm2_model(root, c, "lfm2", [network] * c.num_hidden_layers)
 
 
@@ -413,11 +400,11 @@ def lfm2_moe(root: YamlNode) -> ModelConfig:
     """Read ``Lfm2MoeConfig``: the first layers are dense, the others have experts."""
     c = read_fields(_Lfm2MoeConfig, root)
     d, experts, count = c.hidden_size, c.num_experts, c.num_hidden_layers
-    dense: Half[Network] = Half(part=feed_forward(c.intermediate_size), other_parameters=d)
+    dense: Half[Network] = Half(feed_forward(c.intermediate_size), d)
 
     def mixture() -> Half[Network]:
         part = mixture_of_experts(root, experts, c.num_experts_per_tok, c.moe_intermediate_size)
-        return Half(part=part, other_parameters=d + (experts if c.use_expert_bias else 0))
+        return Half(part, d + (experts if c.use_expert_bias else 0))
 
     sparse = [index >= c.num_dense_layers for index in range(count)]
     networks = dense_or_sparse(dense, mixture, sparse)
@@ -432,8 +419,8 @@ def _lfm2_model(
     softmax = replace(heads, qk_norm=True)
     short = ShortConvolution(channels=d, conv_width=c.conv_L_cache)
     # Norms of queries and keys; or biases of the input projection, of the taps, and of the output.
-    attends: Half[Mixer] = Half(part=softmax, other_parameters=d + 2 * softmax.qk_width)
-    convolves: Half[Mixer] = Half(part=short, other_parameters=d + (5 * d if c.conv_bias else 0))
+    attends: Half[Mixer] = Half(softmax, d + 2 * softmax.qk_width)
+    convolves: Half[Mixer] = Half(short, d + (5 * d if c.conv_bias else 0))
     listed = c.full_attn_idxs if c.full_attn_idxs is not None else range(count)
     check_layer_indices(root, "full_attn_idxs", listed, count)
     rule = [index in listed for index in range(count)]
@@ -489,12 +476,12 @@ def recurrent_gemma(root: YamlNode) -> ModelConfig:
         root, "intermediate_size", c.intermediate_size, "the gate and the rest", 2
     )
     network: Half[Network] = Half(
-        part=feed_forward(half, activation=c.hidden_activation), other_parameters=2 * d + 2 * half
+        feed_forward(half, activation=c.hidden_activation), 2 * d + 2 * half
     )
     inputs = attention_biases(softmax, d, output=False) if c.attention_bias else 0
-    attends: Half[Mixer] = Half(part=softmax, other_parameters=2 * d + inputs)
+    attends: Half[Mixer] = Half(softmax, 2 * d + inputs)
     # Biases of three projections, of the taps and of both gates; a decay per channel.
-    recurs: Half[Mixer] = Half(part=gated, other_parameters=2 * d + 6 * inner)
+    recurs: Half[Mixer] = Half(gated, 2 * d + 6 * inner)
     kinds = [c.block_types[i % len(c.block_types)] for i in range(c.num_hidden_layers)]
     mixers = [attends if kind == "attention" else recurs for kind in kinds]
     layers = join_halves(mixers, [network] * c.num_hidden_layers)
@@ -507,18 +494,8 @@ FAMILIES: Mapping[str, Reader] = MappingProxyType(
         "kimi_linear": kimi_linear,
         "lfm2": lfm2,
         "lfm2_moe": lfm2_moe,
-        "qwen3_5": partial(
-            multimodal_model,
-            outer=Qwen35MultimodalConfig,
-            text=qwen3_5_text,
-            encoder=qwen3_5_encoder,
-        ),
-        "qwen3_5_moe": partial(
-            multimodal_model,
-            outer=Qwen35MultimodalConfig,
-            text=qwen3_5_moe_text,
-            encoder=qwen3_5_encoder,
-        ),
+        "qwen3_5": Multimodal(Qwen35MultimodalConfig, qwen3_5_text, qwen3_5_encoder),
+        "qwen3_5_moe": Multimodal(Qwen35MultimodalConfig, qwen3_5_moe_text, qwen3_5_encoder),
         "qwen3_5_moe_text": qwen3_5_moe_text,
         "qwen3_5_text": qwen3_5_text,
         "qwen3_next": qwen3_next,

@@ -24,6 +24,7 @@ from .fields import (
     SiluGate,
     Size,
     SizeOrZero,
+    StackFields,
     check_per_layer,
     exact_quotient,
     field_error,
@@ -247,22 +248,22 @@ def _latent_model(
         part = mixture_of_experts(root, experts, c.num_experts_per_tok, inner, shared)
         # The router of DeepSeek-V3 adds a bias to the score of each expert, which balances their
         # load (arXiv 2412.19437).
-        return Half(part=part, other_parameters=d + (experts if router_bias else 0))
+        return Half(part, d + (experts if router_bias else 0))
 
-    dense = Half(part=feed_forward(c.intermediate_size), other_parameters=d)
+    dense = Half(feed_forward(c.intermediate_size), d)
     mixers: list[Half[Mixer]] = []
     for indexer in indexers:
         # Both latents are normalised, and so is the key of an indexer, with a bias.
         other = d + (c.q_lora_rank or 0) + c.kv_lora_rank
         other += 2 * indexer.width if indexer and not indexer.shared else 0
         mixer = replace(c.latent_attention, indexer=indexer)
-        mixers.append(Half(part=mixer, other_parameters=other))
+        mixers.append(Half(mixer, other))
     return build_model(
         c, family, d, join_halves(mixers, dense_or_sparse(dense, mixture, sparse)), d
     )
 
 
-class _MiniMaxConfig(ConfigFields):
+class _MiniMaxConfig(StackFields):
     ignored = (
         "*_attention_alpha",
         "*_attention_beta",
@@ -278,9 +279,6 @@ class _MiniMaxConfig(ConfigFields):
     """Names of fields about factors of the stream, places of norms, and chunks."""
 
     hidden_act: SiluGate = None
-    hidden_size: Size
-    num_hidden_layers: LayerCount
-    num_attention_heads: Size
     intermediate_size: Size
     num_key_value_heads: Size = 8
     head_dim: Size | None = None
@@ -324,10 +322,10 @@ def _minimax_model(
         root, c.num_local_experts, c.num_experts_per_tok, c.intermediate_size, shared
     )
     # One number per token weighs the shared expert, where there is one.
-    network = Half(part=mixture, other_parameters=d + (d if shared else 0))
-    attends: Half[Mixer] = Half(part=full, other_parameters=d)
+    network = Half(mixture, d + (d if shared else 0))
+    attends: Half[Mixer] = Half(full, d)
     # Lightning attention normalises the values of all heads together.
-    recurs: Half[Mixer] = Half(part=lightning, other_parameters=d + heads * full.v_width)
+    recurs: Half[Mixer] = Half(lightning, d + heads * full.v_width)
     mixers = [attends if is_softmax else recurs for is_softmax in softmax]
     return build_model(c, family, d, join_halves(mixers, [network] * len(mixers)), d)
 

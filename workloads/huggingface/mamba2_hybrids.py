@@ -132,9 +132,9 @@ def bamba(root: YamlNode) -> ModelConfig:
     listed = c.attn_layer_indices or ()
     check_layer_indices(root, "attn_layer_indices", listed, count)
     heads = attention_heads(root, d, c.num_attention_heads, c.num_key_value_heads)
-    attends: Half[Mixer] = Half(part=heads, other_parameters=d)
+    attends: Half[Mixer] = Half(heads, d)
     recurs = _mamba2_half(root, c)
-    network = Half(part=feed_forward(c.intermediate_size), other_parameters=d)
+    network = Half(feed_forward(c.intermediate_size), d)
     mixers = [attends if index in listed else recurs for index in range(count)]
     return build_model(c, "bamba", d, join_halves(mixers, [network] * count), d)
 
@@ -145,9 +145,9 @@ def granitemoehybrid(root: YamlNode) -> ModelConfig:
     d, count = c.hidden_size, c.num_hidden_layers
     heads = attention_heads(root, d, c.num_attention_heads, c.num_key_value_heads)
     biases = attention_biases(heads, d) if c.attention_bias else 0
-    attends: Half[Mixer] = Half(part=heads, other_parameters=d + biases)
+    attends: Half[Mixer] = Half(heads, d + biases)
     recurs = _mamba2_half(root, c)
-    network = Half(part=_granite_network(root, c), other_parameters=d)
+    network = Half(_granite_network(root, c), d)
     softmax: Sequence[bool] = [False] * count
     if c.layer_types:
         softmax = listed_layers(root, c, "layer_types", _ATTENDS)
@@ -280,7 +280,7 @@ def _nemotron_mixers(root: YamlNode, c: _NemotronHConfig) -> dict[str, Half[Mixe
     )
     biases = attention_biases(softmax, d) if c.attention_bias else 0
     return {
-        "*": Half(part=softmax, other_parameters=d + biases),
+        "*": Half(softmax, d + biases),
         "M": ssd_half(
             root,
             dual,
@@ -298,7 +298,7 @@ def _nemotron_networks(
     d = c.hidden_size
     dense = feed_forward(c.intermediate_size, gated=False, activation=c.mlp_hidden_act)
     biases = dense.inner + d if c.mlp_bias else 0
-    found: dict[str, Half[Network]] = {"-": Half(part=dense, other_parameters=d + biases)}
+    found: dict[str, Half[Network]] = {"-": Half(dense, d + biases)}
     if "E" in kinds:
         found["E"] = _nemotron_experts(root, c, dense)
     return found
@@ -317,8 +317,8 @@ def _nemotron_experts(root: YamlNode, c: _NemotronHConfig, dense: FeedForward) -
     # The router adds a bias to the score of each expert, which balances their load; only the
     # shared expert may have biases.
     return Half(
-        part=replace(mixture, gated=False, activation=dense.activation),
-        other_parameters=d + experts + (shared + d if c.mlp_bias else 0),
+        replace(mixture, gated=False, activation=dense.activation),
+        d + experts + (shared + d if c.mlp_bias else 0),
     )
 
 

@@ -32,7 +32,7 @@ ALIBI_SLOPES = "slopes as ALiBi's, weaker in later layers"
 Part = TypeVar("Part", bound=Mixer | Network, covariant=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Half(Generic[Part]):
     """A mixer or a feed-forward network of a layer, and its parameters besides products."""
 
@@ -194,7 +194,7 @@ def scan_half(
     other += mixer.dt_rank + 2 * mixer.state if norms else 0
     other += mixer.inner if conv_bias else 0
     other += 2 * mixer.inner + width if proj_bias else 0
-    return Half(part=mixer, other_parameters=other)
+    return Half(mixer, other)
 
 
 def ssd_half(
@@ -229,4 +229,4 @@ def ssd_half(
     exact_quotient(root, fields[0], a.heads, fields[1], a.groups)
     other = width + a.inner + 3 * a.heads + (a.convolved if conv_bias else 0)
     other += a.inner + a.convolved + a.heads + width if proj_bias else 0
-    return Half(part=mixer, other_parameters=other)
+    return Half(mixer, other)

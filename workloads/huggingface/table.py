@@ -254,7 +254,7 @@ def _read_decoder(row: Decoder, root: YamlNode) -> ModelConfig:
     mixers: list[Half[Mixer]] = []
     for window in windows:
         part = replace(mixer, chunk=window) if chunked else replace(mixer, window=window)
-        mixers.append(Half(part=part, other_parameters=other))
+        mixers.append(Half(part, other))
     norm = 2 * width if row.norm_bias else width
     return build_model(
         c,
@@ -293,7 +293,7 @@ def _networks(row: Decoder, root: YamlNode, c: Any, width: int, layers: int) -> 
     inner = getattr(c, row.dense) or 4 * width
     network = feed_forward(inner, row.gated, activation or row.default_activation)
     biases = (network.products - 1) * inner + width if _enabled(c, row.ffn_bias) else 0
-    dense: Half[Network] = Half(part=network, other_parameters=biases)
+    dense: Half[Network] = Half(network, biases)
     if (mixture := row.mixture) is None:
         return [dense] * layers
     count = getattr(c, mixture.experts)
@@ -310,7 +310,7 @@ def _mixture_half(m: Mixture, root: YamlNode, c: Any, width: int) -> Half[Networ
     if m.clamped:
         experts = replace(experts, activation="clamped silu", biases=2 * inner + width)
         other += count * (1 + experts.biases)
-    return Half(part=experts, other_parameters=other)
+    return Half(experts, other)
 
 
 def _attention(row: Decoder, root: YamlNode, c: Any, width: int) -> SoftmaxAttention:

@@ -7,7 +7,7 @@ The tokens of an image are not run. Fields and defaults are those of Hugging Fac
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Annotated, ClassVar
 
@@ -17,6 +17,7 @@ from ..models import ModelConfig
 from .fields import (
     ConfigFields,
     LayerCount,
+    Reader,
     Size,
     SizeOrZero,
     constant,
@@ -44,37 +45,32 @@ class MultimodalConfig(ConfigFields):
     """Patterns of the ``model_type`` of encoders."""
 
 
-def multimodal_model(
-    root: YamlNode,
-    outer: type[MultimodalConfig],
-    text: Callable[[YamlNode], ModelConfig],
-    encoder: Encoder,
-) -> ModelConfig:
-    """Return a model whose language model stands in ``text_config``, or is the whole file.
+@dataclass(frozen=True, slots=True)
+class Multimodal:
+    """Family whose language model stands in ``text_config``, or is the whole file."""
 
-    Parameters
-    ----------
-    root : YamlNode
-        The configuration.
-    outer : type of MultimodalConfig
-        Fields besides the two models.
-    text, encoder : callable
-        Reader of the language model, and counter of the encoder in ``vision_config``.
-    """
-    inner, vision = root.child("text_config"), root.child("vision_config")
-    if inner is None:
-        return text(root)
-    read_fields(outer, root)
-    family = _kind(root)
-    usual = (family, f"{family}_text") if family else ("*",)
-    _check_kind(inner, "the language model", outer.texts or usual)
-    with errors_inside("text_config"):
-        model = text(_with_outer_fields(root, inner))
-    if vision is None or not vision.plain():
-        return model
-    _check_kind(vision, "the encoder of images", outer.encoders)
-    other = model.other_parameters + encoder(vision, root, model.width)
-    return replace(model, other_parameters=other)
+    outer: type[MultimodalConfig]
+    """Fields besides the two models."""
+    text: Reader
+    """Reader of the language model."""
+    encoder: Encoder
+
+    def __call__(self, root: YamlNode) -> ModelConfig:
+        """Return the language model, with the parameters of the encoder in ``vision_config``."""
+        inner, vision = root.child("text_config"), root.child("vision_config")
+        if inner is None:
+            return self.text(root)
+        read_fields(self.outer, root)
+        family = _kind(root)
+        usual = (family, f"{family}_text") if family else ("*",)
+        _check_kind(inner, "the language model", self.outer.texts or usual)
+        with errors_inside("text_config"):
+            model = self.text(_with_outer_fields(root, inner))
+        if vision is None or not vision.plain():
+            return model
+        _check_kind(vision, "the encoder of images", self.outer.encoders)
+        other = model.other_parameters + self.encoder(vision, root, model.width)
+        return replace(model, other_parameters=other)
 
 
 def _kind(node: YamlNode) -> str:
