@@ -31,32 +31,29 @@ Cells = NDArray[np.float64]
 """Number for every region, with an axis for each rank; of length one where its cut does not
 matter."""
 
-_ASSIGNMENTS = 32
-"""Ways to share out the largest Einsums that are told apart."""
-
 
 def busiest(
     costs: Sequence[dict[str, Cells]], arrays: Sequence[str], grid: tuple[int, ...]
 ) -> Cells:
-    """The least cycles of the busiest array, of each region.
+    """Return the least cycles of the busiest array, for each region.
 
-    Of the largest Einsums all ways to share them out are told apart, each of them on one array
-    as in any mapping. The others may be split among arrays: then the bound is at shares where
-    one of them costs as much on two arrays (``archsim.bounds.makespan``). Were all of them split, a
-    lane that multiplies as well as the matrix array would seem to take a share of each product.
+    Each of the largest Einsums runs on one array, as in any mapping, and all assignments of them
+    are tried. Other Einsums may be split among arrays; their bound is at shares where one Einsum
+    costs the same on two arrays (``archsim.bounds.makespan``). If all were split, lanes that
+    multiply as well as a matrix array would seem to take a share of each product.
 
     Parameters
     ----------
     costs : sequence of dict
-        Of every Einsum the cycles on each array that can do it.
+        Cycles of every Einsum on each array that can do it.
     arrays : sequence of str
         All arrays.
     grid : tuple of int
-        The shape of the result.
+        Shape of the result.
 
     Examples
     --------
-    Two products of 90 cycles, or ten times as many on the lanes, which another 10 keep busy:
+    Two products take 90 cycles, or ten times as many on the lanes, which another 10 keep busy:
 
     >>> product = {"matrix": np.array([90.0]), "lanes": np.array([900.0])}
     >>> other = {"lanes": np.array([10.0])}
@@ -70,8 +67,8 @@ def busiest(
     split = [_split(others, dict(zip(arrays, one, strict=True)), grid) for one in shares]
     found = np.full(grid, np.inf)
     for assigned in product(*([*costs[number]] for number in apart)):
-        # With the largest so assigned, every choice of shares bounds the busiest array from below:
-        # the best of these bounds counts, and of all assignments the one with least to do.
+        # For each assignment of the largest, any shares give a lower bound: the best bound counts,
+        # and the assignment with the least of them.
         loads = {a: np.zeros(1) for a in arrays}
         for number, array in zip(apart, assigned, strict=True):
             loads[array] = loads[array] + costs[number][array]
@@ -86,12 +83,13 @@ def busiest(
 
 
 def _largest(best: Sequence[dict[int, float]]) -> tuple[int, ...]:
-    """The Einsums with most work that more than one array can do, as many as are told apart."""
+    """Return the Einsums with most work that several arrays can do, as many as assignments
+    allow."""
     several = [n for n, able in enumerate(best) if len(able) > 1]
     several.sort(key=lambda n: -min(best[n].values()))
     found: list[int] = []
     for number in several:
-        if prod(len(best[n]) for n in (*found, number)) > _ASSIGNMENTS:
+        if prod(len(best[n]) for n in (*found, number)) > policy.MAX_ASSIGNMENTS:
             break
         found.append(number)
     return tuple(found)
@@ -100,7 +98,7 @@ def _largest(best: Sequence[dict[int, float]]) -> tuple[int, ...]:
 def _split(
     costs: Sequence[dict[str, Cells]], share: dict[str, float], grid: tuple[int, ...]
 ) -> Cells:
-    """The sum of the least cycles of Einsums at some shares of arrays."""
+    """Return the sum of the least cycles of Einsums at some shares of arrays."""
     total = np.zeros(grid)
     for able in costs:
         least = [cycles * share[array] for array, cycles in able.items()]

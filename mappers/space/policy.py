@@ -61,3 +61,7 @@ halves do."""
 
 MAX_OPEN_RANKS = 4
 """Ranks whose tile sizes in memories are open; each memory holds other ranks whole."""
+
+MAX_ASSIGNMENTS = 32
+"""Assignments of the largest Einsums to arrays that a region's bound tries: each costs one sum over
+all regions."""

@@ -40,7 +40,7 @@ def fed_slowly(capacity: int) -> Architecture:
 
 
 def cycles_of(mapping: Mapping, machine: Architecture, given: dict[str, int]) -> float | None:
-    """What the engine says; None where tiles leave no half of the buffer to those to come."""
+    """Return the engine's result; None where tiles leave no half of the buffer to the next ones."""
     program = Cascade.load(LAYER).program
     try:
         found = evaluate_mapping(program, mapping, machine, given)
@@ -139,7 +139,7 @@ def test_of_a_cascade_with_many_ranks_no_blocks_are_made() -> None:
 
 
 def test_tiles_that_fit_are_those_of_which_no_einsum_has_too_much() -> None:
-    """What each Einsum holds is asked once for each tile of its own ranks."""
+    """The footprint of an Einsum is computed once for each tile of its own ranks."""
     program = Cascade.load("attention-3pass").program
     shapes = {"B": 1, "H": 2, "P": 32, "M": 48, "E": 16, "F": 16}
     context = MappingContext(program=program, architecture=small((4, 4), 4), shapes=shapes)
@@ -155,7 +155,7 @@ def test_tiles_that_fit_are_those_of_which_no_einsum_has_too_much() -> None:
 
 
 def test_an_einsum_is_asked_once_for_its_own_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a cascade of many ranks there are thousands of tiles, and few of an Einsum's own."""
+    """A cascade of many ranks has thousands of tiles, of which an Einsum has few of its own."""
     asked: list[str] = []
     whole = block.moved_bytes
 
@@ -167,6 +167,6 @@ def test_an_einsum_is_asked_once_for_its_own_tiles(monkeypatch: pytest.MonkeyPat
     program = Cascade.load("attention-3pass").program
     given = {"B": 1, "H": 1, "E": 8, "F": 8, "P": 16, "M": 16}
     assert block_by_block(program, fed_slowly(1 << 20), given) is not None
-    # Of E, F, P and M there are 36 tiles; SD has those of P and M alone, 9, in two ways to lie.
+    # E, F, P and M have 36 tiles; SD has those of P and M alone, 9, in two layouts.
     assert 0 < asked.count("SD") <= 2 * 9
     assert asked.count("SD") < asked.count("QK") < 2 * 36

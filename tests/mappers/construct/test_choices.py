@@ -110,7 +110,7 @@ def test_each_combination_that_differs_is_tried_once() -> None:
 
 
 def test_choices_beside_tiles_that_are_fitted(tmp_path: Path) -> None:
-    """Where keys do not fit, as many query tiles as do fit read them least often."""
+    """Keys that do not fit are read least often with as many query tiles as fit."""
     more = """  choices: {together: [one, most]}
   objective: {latency_of: [QK, AV]}
   cases:

@@ -44,8 +44,8 @@ def test_every_cascade_computes_the_same(name: str) -> None:
 
 @pytest.mark.parametrize("name", some(builtin_names("cascades"), 14))
 def test_every_cascade_computes_the_same_without_room(name: str) -> None:
-    """So does that in which what is used once passes by a memory that does not hold what an array
-    takes at a time."""
+    """Tensors that an Einsum uses once bypass a memory that is too small for an array's
+    operands."""
     roomy = small((4, 8), 6)
     outermost, buffer = roomy.memories
     for capacity in (64, 128, 256, 512, 1024):

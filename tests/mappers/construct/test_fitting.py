@@ -28,7 +28,7 @@ def array_of(sides: tuple[int, ...]) -> ProcessingArray:
 
 
 def fewest_rounds(sides: tuple[int, ...], sizes: tuple[int, ...]) -> int:
-    """Of every length of a stretch of every rank along every axis."""
+    """Return the fewest rounds over every length of a stretch of every rank along every axis."""
     axes = [
         [x for x in product(*(range(1, n + 1) for n in sizes)) if prod(x) <= side] for side in sides
     ]

@@ -1,4 +1,4 @@
-"""What systolic arrays lose between folds: as the engine says of what is bound, and avoided."""
+"""Losses of systolic arrays between folds: estimates against the engine, and their avoidance."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_the_only_operand_that_is_loaded_stays_where_it_is() -> None:
 
 
 def laid(e: BoundEinsum) -> Laid:
-    """What is laid out, read from the loops of what is bound."""
+    """Return the layout that the loops of a bound mapping have."""
     used = dict.fromkeys(x.dimension for x in e.spatial if x.dimension)
     return Laid(
         array=e.array,
@@ -80,11 +80,12 @@ def laid(e: BoundEinsum) -> Laid:
 
 @pytest.mark.parametrize("cascade", ["attention-3pass", "linear-layer", "linear-attention"])
 def test_cycles_are_those_of_the_engine(cascade: str) -> None:
-    """Where nothing is ragged; laid out and looped over in any way, loaded or not."""
+    """Estimates equal the engine's without ragged edges, for any layout and loops, loaded or
+    not."""
     program, random = Cascade.load(cascade).program, Random(cascade)
     loads = 0
     for _ in range(16):
-        # What is loaded is taken to come from elsewhere, as all that a linear layer reads does.
+        # Loaded operands are assumed to come from elsewhere, as all operands of a linear layer do.
         ways = (True, False, "streams") if cascade == "linear-layer" else (True, False)
         machine = systolic(overlap=random.choice(ways))
         ranks = (*program.parallel, *(r.name for r in program.ranks))

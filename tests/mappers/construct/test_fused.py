@@ -38,7 +38,7 @@ QUICK: Final = (
     "kimi-delta-attention",
     "recycled-attention",
 )
-"""Of several kinds one: passes, sums along keys, steps, values of the step before, picks."""
+"""One cascade of each kind: passes, sums along keys, steps, values of the step before, gathers."""
 
 LONG: Final = ("agent-attention",)
 """Runs for minutes, value by value, at the smallest shapes that it draws."""
@@ -97,7 +97,7 @@ def test_it_is_near_the_floor_where_one_after_the_other_is_not(cascade: str, tim
     found = simulate(work, machine, "fused")
     plain = simulate(work, machine, "einsum-by-einsum")
     assert found.over_floor < times < plain.over_floor / 3
-    # What Einsums hand on does not pass through the outermost memory.
+    # Intermediates do not pass through the outermost memory.
     assert found.traffic[0].total_bytes < plain.traffic[0].total_bytes / 3
 
 

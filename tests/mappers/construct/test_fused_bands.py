@@ -45,7 +45,7 @@ def test_of_many_tiles_some_are_looked_at() -> None:
 
 
 def test_blocks_are_about_as_long_as_a_window() -> None:
-    """Of tiles as wide as the arrays most is outside of it: 2.6 times the floor."""
+    """Most of a tile as wide as the arrays is outside of the band: 2.6 times the floor."""
     shape = {"seq_len": 128, "batch": 1, "H": 4, "E": 8, "F": 8}
     work = load("bert-base", cascade="attention-sliding-window-1pass", W=8, **shape)
     found = simulate(work, small((8, 8), 16), "fused")

@@ -22,7 +22,7 @@ from mappers.construct.fused_tiles import has_no_room, least_bytes
     [
         ("attention-3pass", {}),
         ("recycled-attention", {}),
-        # What picks: blocks of keys, and keys one by one.
+        # Gathers: blocks of keys, and keys one by one.
         ("mixture-of-block-attention", {"M": 16, "U": 3, "J": 4}),
         ("deepseek-sparse-attention-shared", {"M": 16, "J": 3, "R": 2}),
     ],

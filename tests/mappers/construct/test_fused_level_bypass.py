@@ -66,7 +66,7 @@ def test_the_second_memory_holds_inputs_under_as_few_loops_as_leave_it_room() ->
 def test_blocks_are_as_large_as_have_room_where_arrays_are_of_several_widths(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Of 16 queries 8 at a time need keys and values half as often as 4."""
+    """Blocks of 8 of the 16 queries need keys and values half as often as blocks of 4."""
     program, shapes = Cascade.load(NAME).program, SHAPES | {"P": 16, "M": 32}
     wide = small((8, 4), 4)
     outer, buffer = wide.memories

@@ -1,4 +1,4 @@
-"""What ``fused`` asks once of many choices is what it would be told of each."""
+"""Facts that ``fused`` works out once for many choices, against working them out for each."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_it_is_what_it_is_told_of_each(name: str, monkeypatch: pytest.MonkeyPatc
     legal = make._Fusion._legal
 
     def all_told(bound: Bound) -> bool:
-        """All that makes a mapping illegal, of one that knows nothing of others."""
+        """Return all problems of a mapping, without anything remembered from other mappings."""
         told = bool(illegalities(replace(bound)))
         assert loses_tensors(bound) == told
         forgotten.append(told)

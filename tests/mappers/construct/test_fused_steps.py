@@ -19,7 +19,7 @@ from workloads.references import find_reference
 
 
 def test_by_default_gates_of_a_scan_fill_all_lanes() -> None:
-    """Of 128 lanes they took 32, as many as another array is wide: 4 times the floor."""
+    """They took 32 of 128 lanes, as many as another array is wide: 4 times the floor."""
     found = simulate("rg-lru", "h100-sxm")
     assert found.over_floor < 1.2
 

@@ -1,4 +1,4 @@
-"""Where there is room for a part of a state alone, what has none is gone through for each part."""
+"""Streamed operands where only part of a state fits: they are read again for each part."""
 
 from __future__ import annotations
 

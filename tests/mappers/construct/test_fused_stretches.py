@@ -57,15 +57,20 @@ def stretched(program: Program, machine: Architecture, shapes: dict[str, int]) -
 def test_by_default_heads_fill_what_one_of_them_leaves_idle(
     workload: str, machine: str, most: float
 ) -> None:
-    """They took 1.88, 7.57, 3.4, 1.11, 5.35 and 3.06 times their floors: of 8 heads inside of
-    a step only as many lay side by side as one side of the array had room for, and each was all or
-    not, or heads were outside of all steps."""
+    """Without stretches they took 1.88, 7.57, 3.4, 1.11, 5.35 and 3.06 times their floors.
+
+    Only as many of 8 heads inside of a step lay side by side as one side of the array had room for,
+    each whole or not at all, or heads were outside of all steps.
+    """
     assert simulate(workload, machine).over_floor < most
 
 
 def test_heads_wait_for_their_steps_together_where_what_is_outside_has_no_room() -> None:
-    """What is outside of the steps fits for one head at a time: then each head waits for its own
-    steps, 5.8 times the floor. It goes through the outermost memory by itself."""
+    """Einsums outside of the steps go through the outermost memory by themselves.
+
+    With one head at a time they would fit, but each head waits for its own steps: 5.8 times the
+    floor.
+    """
     found = simulate("delta-product", "fusemax", settings=["cascade=delta-product-chunked"])
     assert found.over_floor < 3.2
 
@@ -115,7 +120,7 @@ def test_what_is_made_of_stretches_computes_the_same(
 
 
 def test_no_room_is_asked_of_the_second_memory_for_loops_inside_of_it() -> None:
-    """What it holds there it holds in any order of an Einsum's own loops."""
+    """The second memory holds its tiles in any order of an Einsum's own loops."""
     program, machine = Cascade.parse(STEPS).program, small((2, 2), 2)
     outer, buffer = machine.memories
     machine = replace(machine, memories=(outer, replace(buffer, capacity_bytes=64)))

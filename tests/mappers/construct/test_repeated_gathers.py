@@ -1,4 +1,4 @@
-"""What stays of what was picked before, as those who choose loops see it."""
+"""Tiles that stay between gathers, as the choice of loops sees them."""
 
 import random
 from dataclasses import replace
@@ -48,7 +48,7 @@ def test_slots_of_blocks_stay_while_queries_go_round() -> None:
 def test_the_soonest_is_looked_at_where_all_others_take_far_longer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where ranks are cut each by itself those that are cut at the sides of arrays may."""
+    """Layouts at the sides of arrays remain possible where ranks are cut each by itself."""
     program = Cascade.load("mixture-of-block-attention").program
     context = MappingContext(
         program=program, architecture=Architecture.load("fusemax"), shapes=SHAPES | {"N": 8}
@@ -62,7 +62,7 @@ def test_the_soonest_is_looked_at_where_all_others_take_far_longer(
 
 
 def test_orders_of_loops_are_judged_as_each_by_itself() -> None:
-    """What is asked again for other orders of the same loops is remembered by memory and tile."""
+    """Traffic of gathers is remembered by memory and tile for other orders of the same loops."""
     program = Cascade.load("mixture-of-block-attention").program
     context = MappingContext(
         program=program, architecture=Architecture.load("h100-sxm"), shapes=SHAPES | {"N": 8}

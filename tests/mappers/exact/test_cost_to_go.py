@@ -28,7 +28,7 @@ def fill(c: Choices, cost: Floats, to_go: Floats) -> None:
 def test_what_is_to_come_depends_on_the_frontier_alone() -> None:
     handed = [*product((0, 1), (0, 1), (REGISTERS, BUFFER))]  # array of A, array of S, place of S
     works = [10.0, 14.0, 9.0, 5.0]
-    # What is handed on in registers stays on its array.
+    # A tensor that is handed on in registers stays on its array.
     rows = [-1 if place == REGISTERS and a != s else 4 + place for a, s, place in handed]
     choices = Choices(
         decisions=np.array([(EINSUM, S, 2), (EINSUM, A, 2), (TENSOR, 0, 2)]),

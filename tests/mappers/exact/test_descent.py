@@ -23,7 +23,7 @@ MANY = 10**7
 def values(
     tables: Tables, cost: NDArray[np.float64], tile: NDArray[np.float64], *, settle: bool
 ) -> NDArray[np.float64]:
-    """What the kernel says of every tiling."""
+    """Return the kernel's results for every tiling."""
     choices = choices_of(tables)
     sums = [column_sum(tables.columns, n) for n in (0, *range(tables.columns))]
     weights = with_multipliers(sums, len(choices.capacities))

@@ -1,4 +1,4 @@
-"""What is estimated of masked mappings, against the engine, and the bounds of their regions."""
+"""Estimates of masked mappings against the engine, and bounds of their regions."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_no_mapping_of_a_region_is_below_its_bound(cascade: str) -> None:
 
 
 def test_small_tiles_of_a_window_are_within_the_bounds_of_their_regions() -> None:
-    """Of 43 chunks of keys a query sees four: the others are no steps, and no corrections."""
+    """A query sees four of 43 chunks of keys: the others are no steps and need no corrections."""
     program = Cascade.load("attention-sliding-window-1pass").program
     given = {"B": 1, "H": 1, "E": 16, "F": 16, "P": 512, "M": 512, "W": 32}
     program, shapes = with_parameters(program, given)

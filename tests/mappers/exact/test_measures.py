@@ -69,7 +69,8 @@ def tiles(lowered: Bound, meter: OpenMeter | None) -> list[object]:
 
 
 def structure(lowered: Bound) -> object:
-    """What the rules of counting depend on beside measures: which loops go round."""
+    """Return the loops of several iterations, on which counting rules depend apart from
+    measures."""
     return [
         [e.trip_counts[x.member] > 1 for x in (*e.temporal, *e.spatial)]
         for e in with_initial(lowered)

@@ -1,4 +1,4 @@
-"""Who does a piece of work makes no difference to its answer, nor to what a search finds."""
+"""Answers of process pools, which do not depend on the worker, and searches with them."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_pieces_of_a_kind_are_done_by_one_process_and_others_are_not_idle() -> N
         done_by = {n: answer[1] for n, answer in answers.items() if answer is not None}
         assert done_by[0] != done_by[1]
         assert {done_by[n] for n in (0, 1)} == set(done_by.values())
-        # Who has nothing of its own left takes what it can get.
+        # A worker without pieces of its own kind takes any piece.
         more = [able.submit(n) for n in (6, 8, 10, 12)]
         assert [able.answer(number, never) is not None for number in more] == [True] * 4
 

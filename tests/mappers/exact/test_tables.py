@@ -1,4 +1,4 @@
-"""What tables say of random choices against the engine: legality, energy, and a bound."""
+"""Cost tables of random choices against the engine: legality, energy, and a bound."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def chosen_of(space: Region, random: Random) -> Iterator[tuple[Bound | None, Flo
             )
             lowered, why = bound(space, mapping)
             if lowered is None:
-                # Whether tiles fit is not what entries say.
+                # Entries do not say whether tiles fit.
                 assert not legal or ", has " in why, why
             else:
                 assert legal
@@ -180,7 +180,7 @@ def test_tables_know_what_systolic_arrays_lose(overlap: Overlap) -> None:
 
 
 def test_tables_say_what_memories_hold() -> None:
-    """Where few tiles are in flight, as registers are few, they hold less than whole tiles."""
+    """Memories hold less than whole tiles where few registers keep few tiles in flight."""
     program, random = Cascade.load("attention-1pass").program, Random(1)
     machine = Architecture.load("fusemax")
     few = tuple(replace(a, registers=replace(a.registers, depth=3)) for a in machine.arrays)

@@ -58,7 +58,7 @@ def searched(name: str, cycles: float, energy_pj: float) -> Searched:
 @pytest.mark.parametrize(
     ("first", "others", "winner"),
     [
-        # As good as the best that is known, and of less energy.
+        # This one is as good as the best known mapping and needs less energy.
         (("found", 99.95, 9.0), (("twin", 100.0, 3.0), ("late", 100.02, 1.0)), "twin"),
         (("found", 99.95, 2.0), (("twin", 100.0, 3.0),), "found"),
         # Better by more than the tolerance: there is no tie.
@@ -77,7 +77,7 @@ def test_a_known_mapping_as_good_wins_by_the_other_objective(
     found = tied(problem, searched(*first), cap)
     assert found.mapping.name == winner
     assert found.certificate.value == found.result.cycles
-    # What was proven stands: no mapping takes less than half of what was found first.
+    # The proof stands: no mapping takes less than half of the first result.
     assert found.certificate.bound == pytest.approx(first[1] / 2)
 
 
@@ -91,7 +91,7 @@ def test_of_known_mappings_as_good_the_better_is_the_first() -> None:
 
 
 def test_only_regions_that_are_as_fast_are_asked_for_less_energy() -> None:
-    """What a region's bound rules out would take the place of one that is worth a look."""
+    """A region that its bound rules out would replace one that is worth a look."""
     space = space_of(load("bert-base").parts[0], MACHINE)
     every = space.regions(40)
     limit = sorted(one.bound for one in every)[len(every) // 2]

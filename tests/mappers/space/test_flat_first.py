@@ -29,7 +29,7 @@ def deep() -> Region:
 def test_loops_of_many_memories_are_first_all_at_the_outermost_and_the_innermost(
     deep: Region,
 ) -> None:
-    """Of four memories there are so many ways to put loops that few would be looked at."""
+    """Four memories have so many placements of loops that a search examines few of them."""
     subspaces = subspaces_of(deep)
     found = spread(deep, subspaces)
     shared = found[0].skeleton.shared

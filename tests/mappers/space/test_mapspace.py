@@ -1,4 +1,4 @@
-"""What a mapspace holds, and what it leaves out."""
+"""Contents of a mapspace, and what it leaves out."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_few_tiles_are_cut_into_any_number_of_even_ones(count: int) -> None:
 
 
 def test_chunks_are_as_short_as_leaves_least_to_do() -> None:
-    """Where an array is wide and states are small, that is one token."""
+    """Chunks are one token where an array is wide and states are small."""
     sizes = {}
     for width in (2, 64):
         program = Cascade.load("rwkv-7-chunked").program
@@ -161,8 +161,8 @@ def test_three_memories_have_no_more_tilings_than_can_be_gone_through() -> None:
 
 
 def test_each_size_of_tiles_has_regions_where_arrays_hold_values_still() -> None:
-    """What is longer than the array is loaded for each Einsum anew, which no bound of cycles
-    knows."""
+    """A tile longer than the array is loaded again for each Einsum, which bounds of cycles
+    ignore."""
     program = Cascade.load("attention-1pass").program
     shapes = {"B": 1, "H": 2, "E": 64, "F": 64, "P": 4096, "M": 4096}
     base = Architecture.load("fusemax")

@@ -30,7 +30,7 @@ def torn() -> Mapspace:
 
 
 def one_by_one(space: Mapspace, most: int, within: float) -> list[PromisedRegion]:
-    """The same with every region looked at."""
+    """Return the same regions after examining every region."""
     cells = [one for each in space._grids for one in each.best(space.size)]
     cells.sort(key=lambda one: one[0])
     every = [(its, its.region(place, slow=space.slow)) for _, its, place in cells]

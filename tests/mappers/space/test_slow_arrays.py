@@ -32,7 +32,7 @@ def product_on(folder: Path) -> tuple[Workload, Architecture]:
 
 
 def test_the_least_energy_runs_where_time_would_never_allow_it(tmp_path: Path) -> None:
-    """It takes 32 times as long."""
+    """The small array takes 32 times as long."""
     work, machine = product_on(tmp_path)
     usual = simulate(work, machine)
     sparing = search_workload(work, machine, objective_called("energy"), strategy=BRIEFLY).result
