@@ -191,8 +191,7 @@ def _part_of(ranks: tuple[str, ...]) -> Callable[[_Tile], object]:
 
 
 def _slow(blocks: _Blocks) -> tuple[Fraction, Fraction, Fraction]:
-    """Return seconds until all Einsums are done, seconds of their slowest memories, and bytes
-    moved."""
+    """Return seconds of all Einsums, seconds of their slowest memories, and bytes moved."""
     context = blocks.context
     total = memories = all_bytes = Fraction(0)
     for e in context.program.einsums:

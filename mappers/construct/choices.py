@@ -58,8 +58,7 @@ class Candidate:
 
     @cached_property
     def shaping(self) -> tuple[int, ...]:
-        """Positions of the cases that change loops; candidates with equal ones differ in places
-        only."""
+        """Positions of the cases that change loops; other cases change places only."""
         cases = zip(self.active, self.cases, strict=True)
         return tuple(n for n, case in cases if case.tiles or case.nest or case.einsums)
 

@@ -136,8 +136,7 @@ class MappingContext(Memoized):
     fitted: bool = False
     """True if ranks are cut for the array, so that stretches of several ranks lie side by side."""
     stretched: bool = False
-    """True if stretches lie side by side inside of shared loops as well; else ranks fit there
-    whole."""
+    """True if stretches lie side by side inside of shared loops as well."""
 
     @cached_property
     def words(self) -> TensorWords:
@@ -158,8 +157,7 @@ class MappingContext(Memoized):
         return self._places(array, frozenset(tree.paths[home]))
 
     def held(self, array: str, e: Einsum, access: Access) -> tuple[int, ...]:
-        """Return the memories that an access may pass, as indices among those that feed an
-        array.
+        """Return the memories that an access may pass, as indices among the array's memories.
 
         An input or an own result has one way. A result of another Einsum may be in any memory that
         feeds the array.
@@ -244,8 +242,7 @@ class MappingContext(Memoized):
         )
 
     def extent(self, part: LoopPart) -> int:
-        """Return the coordinates that a part and all parts inside it go over, beyond the rank's
-        end as well."""
+        """Return a part's coordinates with all inner parts, beyond the rank's end as well."""
         outermost = part.name == self.parts(part.rank)[0].name
         whole = part.stride * part.count
         return max(whole, self.longer.get(part.rank, 0)) if outermost else whole
@@ -330,8 +327,7 @@ class MappingContext(Memoized):
         return gathered_in(self.program, self.whole_shapes, access, tile)
 
     def room_bits(self, number: int, memory: Memory) -> int | None:
-        """Return the bits of an inner memory for the tiles of an Einsum's own loops; None: no
-        limit."""
+        """Return the bits of an inner memory for tiles of own loops; None: no limit."""
         del number
         return None if memory.capacity_bytes is None else 8 * memory.capacity_bytes
 

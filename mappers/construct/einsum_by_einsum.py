@@ -75,8 +75,7 @@ def einsum_by_einsum(
 
 
 def _narrower(architecture: Architecture) -> Architecture:
-    """Return the machine with arrays half as long on each side, so that layouts are half as
-    long."""
+    """Return the machine with arrays half as long on each side."""
     arrays = (
         replace(a, dimensions=tuple(replace(d, size=-(-d.size // 2)) for d in a.dimensions))
         for a in architecture.arrays
@@ -142,8 +141,7 @@ class _MappedEinsum:
 def _best_cut(
     context: MappingContext, *, may_cut: bool
 ) -> tuple[MappingContext, list[_MappedEinsum]]:
-    """Return all Einsums with ranks cut at array sides, or each rank by itself where that is
-    faster."""
+    """Return all Einsums, with ranks cut at array sides or each by itself if that is faster."""
     made = [_einsum(context, e) for e in context.program.einsums]
     if not may_cut:
         return context, made
@@ -225,8 +223,7 @@ def _uses_once(context: MappingContext, name: str, tensor: str) -> bool:
 def _largest(
     sizes: Sizes[str, Fraction | int], again: Container[str], memory: Memory
 ) -> Iterator[str]:
-    """Yield the largest tensors, in bits, until a memory holds the rest; none that is used
-    ``again``."""
+    """Yield the largest tensors, except those used ``again``, until a memory holds the rest."""
     left = sum(sizes.values())
     for tensor in sorted(sizes, key=lambda t: -sizes[t]):
         if memory.capacity_bytes is None or left <= 8 * memory.capacity_bytes:
@@ -420,8 +417,7 @@ def _levels(
     loops: list[LoopPart],
     inside: dict[str, int],
 ) -> list[LevelLoops]:
-    """Distribute loops over memories, outermost first: each memory gets as many as its tiles
-    allow."""
+    """Distribute loops over memories: each memory gets as many as its tiles allow."""
     levels: list[LevelLoops] = []
     end = len(loops)
     # From the inside out: a loop at an inner memory enlarges the tiles of outer ones.

@@ -99,8 +99,7 @@ def fused(program: Program, architecture: Architecture, given: Sizes[str, int]) 
 def _promising(
     program: Program, architecture: Architecture, given: Sizes[str, int]
 ) -> Iterator[tuple[Bound, dict[str, int]]]:
-    """Yield the most promising mappings with their shapes: shared loops at the second or third
-    memory."""
+    """Yield the most promising mappings, with shared loops outside of each inner memory."""
     for machine in (architecture, without_second(architecture)):
         if machine is None or len(machine.memories) < 2:
             continue
@@ -123,8 +122,7 @@ def _shared_out(best: _Made) -> Bound:
 
 
 def _best(program: Program, architecture: Architecture, given: Sizes[str, int]) -> list[_Made]:
-    """Return the most promising mapping of each kind, the first among equals; none if nothing
-    fits.
+    """Return the most promising mapping of each kind, the first among equals.
 
     Kinds are larger blocks, and blocks as wide as the narrowest array, of which masks skip more;
     each of them with stretches side by side; and mappings with states held in arrays.
@@ -197,8 +195,7 @@ def _side_by_side(
 def _in_widths(
     program: Program, given: dict[str, int], architecture: Architecture
 ) -> Iterator[tuple[int | None, _Fusion]]:
-    """Yield lengths of the parts of ranks that a cascade cuts itself, with the mappings they
-    allow."""
+    """Yield lengths of parts that the cascade cuts, with the mappings they allow."""
     laid_out: dict[InnerQuestion, EinsumMapping] = {}
     refused: set[Structure] = set()
     for width, tiles, shapes in parts_in_widths(program, given, architecture):
@@ -278,8 +275,7 @@ class _Fusion:
         return self._each(p for p in plans if rank in heads or p.extra == (rank,))
 
     def gathering(self) -> Iterator[_Made]:
-        """Yield mappings in the largest blocks of a gathering rank that fit, and in smaller
-        ones."""
+        """Yield mappings in blocks of a gathering rank, from the largest that fit."""
         for sizes in blocks_for_gathers(self.context):
             found: dict[tuple[Structure, bool], int] = {}
             most = policy.MAX_BLOCK_SIZES_PER_STRUCTURE
@@ -299,8 +295,7 @@ class _Fusion:
                     break
 
     def _gathering(self, plan: SharedLoops) -> _Made | None:
-        """Return the mapping of a plan; operands made before a gather stream in if nothing else
-        fits."""
+        """Return the mapping of a plan, with streamed operands if nothing else fits."""
         made = self._made(plan)
         if made is None and plan.heads + (not plan.apart):
             made = self._made(replace(plan, streamed=True))
@@ -333,8 +328,7 @@ class _Fusion:
         yield from (made for made in found if made is not None)
 
     def _coarser(self) -> Iterator[_Made]:
-        """Yield mappings with the largest blocks of one rank that fit, where arrays have several
-        widths."""
+        """Yield mappings with the largest blocks of one rank that fit arrays of several widths."""
         for plans in coarser_plans(self.context):
             able = (p for p in plans if not self.crossed & {*p.extra})
             made = next((made for plan in able if (made := self._made(plan)) is not None), None)
@@ -360,8 +354,7 @@ class _Fusion:
                     yield made
 
     def _made(self, plan: SharedLoops) -> _Made | None:
-        """Return the mapping of a plan with all shared loops outside of the second memory, if it
-        fits."""
+        """Return the mapping of a plan with shared loops outside of the second memory, if any."""
         # Whether loops can be shared depends on the cascade, not on sizes. With Einsums moved to
         # other arrays it is checked again.
         if plan.extra and not self.moved and plan.structure in self.refused:
@@ -404,8 +397,7 @@ class _Fusion:
         return least
 
     def rebalanced(self, made: _Made) -> Bound | None:
-        """Return a mapping with Einsums distributed over all arrays; None where that changes
-        nothing."""
+        """Return a mapping with Einsums moved between arrays; None where that changes nothing."""
         plan, arrays = made.plan, {e.name: e.array.name for e in made.bound.einsums}
         work = {e.name: self._cycles(plan, e) for e in self.context.program.einsums}
         even = shared_out(work, arrays)
@@ -426,8 +418,7 @@ class _Fusion:
     def _legal(
         self, plan: SharedLoops, inside: tuple[EinsumMapping, ...], split: int
     ) -> tuple[Bound | None, bool]:
-        """Return a mapping that loses no tensor, or None; and whether a pass's boundary crosses
-        its loops."""
+        """Return a mapping that loses no tensor, or None; and whether its loops cross a pass."""
         program = self.context.program
         outer = {*(t.name for t in program.inputs), *program.outputs}
         while True:
@@ -501,8 +492,7 @@ class _Made:
     plan: SharedLoops
     inside: tuple[EinsumMapping, ...]
     bound: Bound
-    """The mapping with all shared loops outside of the second memory; arrays work the same
-    elsewhere."""
+    """The mapping with all shared loops outside of the second memory."""
     larger: bool = False
     """True if its blocks are as long as a wider array is wide."""
 

@@ -64,15 +64,13 @@ class SharedLoops:
         return tuple(inner), self.extra, bool(self.close), self.apart, self.streamed
 
     def is_alone(self, around: frozenset[str]) -> bool:
-        """Return whether an Einsum in some of the loops goes through the outermost memory by
-        itself."""
+        """Return whether an Einsum in some loops uses the outermost memory by itself."""
         if not self.streamed:
             return self.apart and not around
         return around <= {p.name for p in self.loops[: self.heads]}
 
     def around(self, context: MappingContext, e: Einsum) -> frozenset[str]:
-        """Return the loops that an Einsum is in: those before the first over a rank that it
-        lacks."""
+        """Return an Einsum's loops: those before the first over a rank that it lacks."""
         ranks = {*context.ranks(e)}
         found: list[str] = []
         # Loops over H, P1, M1: an Einsum without M is inside of H and P1. One without P is inside
@@ -228,8 +226,7 @@ def _inner_steps(context: MappingContext, stepped: Iterable[str]) -> list[frozen
 
 
 def plans_with_others_outside(context: MappingContext) -> Iterator[SharedLoops]:
-    """Yield loops over steps with all heads inside; other Einsums use the outermost memory
-    alone.
+    """Yield loops over steps with all heads inside and other Einsums apart.
 
     With one head after the other inner memories may hold everything, but each head waits for its
     own steps.
@@ -277,8 +274,7 @@ def carrying_plans(context: MappingContext) -> Iterator[SharedLoops]:
 def streamed_plans(
     context: MappingContext,
 ) -> Iterator[Iterator[tuple[MappingContext, SharedLoops]]]:
-    """Yield loops over blocks of a rank of a state, for each rank blocks of a half, a quarter,
-    ....
+    """Yield loops over blocks of a state's rank: halves, quarters, and so on.
 
     The loops are inside of heads and outside of steps. Einsums without the rank go through the
     outermost memory by themselves. A state of 256 x 256 does not fit 160 KiB beside its increment;
@@ -300,8 +296,7 @@ def streamed_plans(
 
 
 def coarser_plans(context: MappingContext) -> Iterator[Iterator[SharedLoops]]:
-    """Yield loops over larger blocks of one rank, the largest first, for each rank and way to
-    share."""
+    """Yield loops over larger blocks of each optional rank, the largest first."""
     found: dict[tuple[object, ...], list[SharedLoops]] = {}
     for outer in range(1, len(context.strides)):
         for plan in plans_of(context, 1, fine=False, apart=False, outer=outer):
@@ -387,8 +382,7 @@ def _ranks(context: MappingContext) -> tuple[tuple[str, ...], tuple[str, ...], t
 
 
 def gathering_einsums(program: Program) -> frozenset[str]:
-    """Return the Einsums that read gathered elements, those in between, and those of these
-    alone."""
+    """Return the Einsums that depend on gathers: readers, those in between, and pure users."""
     found = {e.name for e in program.einsums if any(map(gathers, e.reads))}
     before, after = (reaching(program, found, back=back) for back in (True, False))
     found |= before & after
@@ -418,8 +412,7 @@ def gathering_ranks(context: MappingContext, names: frozenset[str]) -> list[str]
 
 
 def independent_einsums(program: Program, among: frozenset[str]) -> frozenset[str]:
-    """Return the Einsums that are independent of the gathering ones: a window beside gathered
-    blocks."""
+    """Return the Einsums independent of gathers, such as a window beside gathered blocks."""
     before, after = (reaching(program, {*among}, back=back) for back in (True, False))
     return frozenset(e.name for e in program.einsums) - before - after
 
@@ -429,8 +422,7 @@ BlocksAndLoops = tuple[MappingContext, list[SharedLoops]]
 
 
 def blocks_for_gathers(context: MappingContext) -> Iterator[Iterator[list[BlocksAndLoops]]]:
-    """Yield, for each gathering rank, contexts cut into blocks from large to small, with their
-    loops.
+    """Yield contexts cut into blocks of each gathering rank, large to small, with their loops.
 
     All Einsums share the loops, or the gathering ones alone.
 
@@ -470,8 +462,7 @@ def _from_large_to_small(
 
 
 def _most(context: MappingContext, rank: str, among: frozenset[str]) -> int:
-    """Return how many coordinates of a rank the largest gathered result may have in the second
-    memory.
+    """Return how many coordinates of a rank fit the second memory for gathered results.
 
     It is the result of one head and sequence; larger blocks need not be tried.
     """
@@ -511,8 +502,7 @@ def _in_blocks(
 def _in_finer(
     context: MappingContext, rank: str, sizes: tuple[int, int], beside: frozenset[str]
 ) -> BlocksAndLoops:
-    """Return loops over blocks around all Einsums, and over finer blocks around independent
-    ones.
+    """Return loops over blocks around all Einsums, with finer ones around independent Einsums.
 
     These would otherwise take the room that gathers need.
     """

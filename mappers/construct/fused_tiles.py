@@ -32,8 +32,7 @@ from .traffic_estimate import LevelLoops
 
 
 def widths_of(program: Program) -> Iterator[tuple[int | None, str]]:
-    """Yield lengths of parts (None: as long as an array is wide), and the rank with twice that
-    length.
+    """Yield lengths of parts (None: an array's width), and the rank with twice that length.
 
     Of two ranks that a cascade cuts one may have the room that the other leaves: beside 128 queries
     an SM holds the gradients of 64 keys, but not of 128.
@@ -53,8 +52,7 @@ def widths_of(program: Program) -> Iterator[tuple[int | None, str]]:
 def parts_in_widths(
     program: Program, given: dict[str, int], architecture: Architecture
 ) -> Iterator[tuple[int | None, tuple[Tile, ...], dict[str, int]]]:
-    """Yield lengths of parts with their tiles and all shapes; lengths with the same parts come
-    once.
+    """Yield lengths of parts with their tiles and all shapes, without duplicates.
 
     Raises
     ------
@@ -106,8 +104,7 @@ class InnerContext(MappingContext):
         return tuple(p for p in self.whole.parts(rank) if p.name not in self.around)
 
     def question(self, e: Einsum, *, alone: bool, on: str | None) -> InnerQuestion:
-        """Return everything that the mapping of an Einsum depends on, for one cascade and
-        machine."""
+        """Return everything that decides an Einsum's mapping, for one cascade and machine."""
         ranks = ((self.shapes[r], self.whole.shapes[r], self.parts(r)) for r in self.ranks(e))
         return e.name, tuple(ranks), self.stretched, alone, on
 
@@ -276,8 +273,7 @@ def leaves_idle(contexts: list[MappingContext], promised: list[Fraction]) -> boo
 
 
 def side_by_side_steps(context: MappingContext) -> Iterator[tuple[str, MappingContext]]:
-    """Yield independent ranks, and contexts with two, four, ... of their coordinates side by
-    side.
+    """Yield independent ranks, and contexts with 2, 4, ... of their coordinates side by side.
 
     They fill the elements that hold what steps carry, where short steps leave arrays idle. Loops go
     over the other coordinates.
@@ -294,8 +290,7 @@ def side_by_side_steps(context: MappingContext) -> Iterator[tuple[str, MappingCo
 
 
 def in_stretches(context: MappingContext) -> tuple[MappingContext, MappingContext]:
-    """Return a context cut for the array, and one with stretches side by side inside of shared
-    loops.
+    """Return a context, and one with stretches side by side inside of shared loops.
 
     Then 8 heads fill what 128 keys by 64 values leave of 256 x 256 elements: 2 heads beside the
     keys and 4 beside the values. Neither side has room for all 8.
@@ -304,8 +299,7 @@ def in_stretches(context: MappingContext) -> tuple[MappingContext, MappingContex
 
 
 def _cut_for_steps(context: MappingContext) -> MappingContext | None:
-    """Return the context with each rank cut by itself where short steps leave arrays idle, else
-    None."""
+    """Return a context with each rank cut by itself if short steps leave arrays idle, else None."""
     running = [*steps_of(context)] or [r for rs in context.program.iterative.values() for r in rs]
     if not running:
         return None
@@ -397,8 +391,7 @@ def has_no_room(context: MappingContext, plan: SharedLoops) -> bool:
 
 
 def least_bytes(context: MappingContext, plan: SharedLoops) -> Fraction | int:
-    """Return the least bytes of all tiles in the second memory with all shared loops outside of
-    it.
+    """Return the least bytes of tiles in the second memory, with shared loops outside of it.
 
     Parameters
     ----------
@@ -500,8 +493,7 @@ def _cut_twice(program: Program, ranks: tuple[str, ...]) -> bool:
 def shared_out(
     work: Mapping[str, Mapping[str, Fraction]], arrays: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the array of each Einsum after all moves and exchanges that relieve the busiest
-    array.
+    """Return the array of each Einsum after moves that relieve the busiest array.
 
     Parameters
     ----------

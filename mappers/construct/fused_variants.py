@@ -32,8 +32,7 @@ from . import policy
 
 
 def without_second(architecture: Architecture) -> Architecture | None:
-    """Return the machine without its second memory; None where it has to stay or memories
-    branch."""
+    """Return the machine without its second memory; None where it has to stay."""
     first, *inner = architecture.memories
     if len(inner) < 2 or not architecture.tree.is_line:
         return None
@@ -139,8 +138,7 @@ def price(bound: Bound) -> tuple[Fraction, Fraction]:
 
 
 def array_cycles(bound: Bound) -> Fraction:
-    """Return the cycles of the busiest array: a lower bound of ``price``, wherever tensors are
-    kept."""
+    """Return the cycles of the busiest array, a lower bound of ``price``."""
     shares = _shares(bound)
     return max(_by_array(bound, {e.name: work_cycles(e) * shares[e.name] for e in bound.einsums}))
 

@@ -528,8 +528,7 @@ def _layout(
 def _filling(
     context: MappingContext, e: Einsum, parts: tuple[LoopPart, ...]
 ) -> tuple[Fraction, int]:
-    """Return how well parts fill an axis: coordinates per round, then how few tensors have the
-    rank.
+    """Return how well parts fill an axis: coordinates per round, then few tensors.
 
     Tiles of all tensors with the rank become that much larger.
     """
@@ -592,8 +591,7 @@ def soonest_fed(
 def _fed(
     context: MappingContext, e: Einsum, layout: ArrayLayout, gathered: list[Access]
 ) -> Fraction:
-    """Return the seconds of an Einsum whose array reads all gathered operands again at every
-    step."""
+    """Return the seconds of an Einsum that reads gathered operands again at every step."""
     memory = context.memories(layout.array.name)[-1]
     seconds = layout.cycles / context.architecture.clock_hz
     if memory.bandwidth_bytes_per_s is None:

@@ -22,8 +22,7 @@ class LevelLoops:
 
 
 def enlarged(context: MappingContext, tile: dict[str, int], part: LoopPart) -> int:
-    """Return the coordinates of a rank in a tile with one more loop inside, at most the whole
-    rank."""
+    """Return a tile's coordinates of a rank with one more loop inside, at most the whole rank."""
     return min(context.shapes[part.rank], tile[part.rank] * part.count)
 
 
@@ -55,8 +54,7 @@ class Passed:
         *,
         held: bool,
     ) -> tuple[frozenset[str], Fraction | int]:
-        """Return the ranks that bring new elements to a gathered tile, and the words its memory
-        moves.
+        """Return the ranks that move a gathered tile, and the words that its memory moves.
 
         A tile that is ``held`` serves other gathers of the same elements.
         """

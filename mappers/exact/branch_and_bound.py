@@ -94,8 +94,7 @@ class RegionScheduler:
     """True while only the early regions are open."""
 
     def stages(self, promising: Sequence[R]) -> Iterator[Sequence[R]]:
-        """Yield the regions to open stage by stage: first the early regions, if any, then all
-        others."""
+        """Yield the regions to open by stages: the early regions, if any, then all others."""
         if self.early:
             self.first = True
             yield promising[: policy.EARLY_REGIONS]
@@ -335,8 +334,7 @@ class BranchAndBound:
         return self.objective.code == LATENCY
 
     def _cannot_improve(self, bound: float, by: float | None = None) -> bool:
-        """Return whether no mapping with this lower bound improves the incumbent by more than a
-        share.
+        """Return whether a lower bound rules out an improvement by more than a share.
 
         The share is the tolerance by default.
         """
@@ -348,8 +346,7 @@ class BranchAndBound:
         return self.best is not None and bound >= self.best.value * (1 - self.effort.near)
 
     def _next_sketch(self) -> tuple[OpenSubspace, SubspaceQuestion] | None:
-        """Return the subspace to sketch next: some of each region, then more of the best
-        regions."""
+        """Return the subspace to sketch next: a few of each region, then more of the best."""
         if self._is_over():
             return None
         while (region := self._next_region()) is not None:
@@ -364,8 +361,7 @@ class BranchAndBound:
         return None
 
     def _skips_sketches(self, region: RegionState) -> bool:
-        """Return whether a region's subspaces are searched with all placements instead of
-        sketched.
+        """Return whether a region's subspaces are searched in full instead of sketched.
 
         Where masks are relaxed, a sketch ranks subspaces better: more placements are estimated
         wrongly.
@@ -570,8 +566,7 @@ class BranchAndBound:
             self.vain_runs[found.region, found.estimate] += self.best is best
 
     def _is_new(self, found: Offer) -> bool:
-        """Return whether an offer is new: a search with all placements finds sketched mappings
-        again."""
+        """Return whether an offer is new: full searches find sketched mappings again."""
         before = len(self.tried)
         self.tried.add(found.key)
         return len(self.tried) > before
@@ -618,8 +613,7 @@ class BranchAndBound:
         return max(min(bounds), floor)
 
     def _explanation(self) -> MappingError:
-        """Return why there is no mapping: constraints leave none, nothing fits, or nothing is
-        legal."""
+        """Return why there is no mapping: constraints, capacities, or illegal loops."""
         why = why_none(self.space, self.failed, self.legal, self.refused)
         return explain_infeasibility(self.space) or no_legal_mapping(self.space, why)
 

@@ -175,8 +175,7 @@ class OpenDigits(NamedTuple):
 
 
 class OpenMeasure(NamedTuple):
-    """Total size of the tiles that arrive under some loops; ``extents`` are those outside the
-    loops.
+    """Total size of the tiles that arrive under loops; ``extents`` are outside the loops.
 
     The size of a tile is a product over ``parts``, each a sum of terms (coefficient, digits) in
     ascending order of coefficients. Loops are those of more than one iteration. A ``band`` leaves a
@@ -345,8 +344,7 @@ class OpenMeter(Meter[Linear]):
         return self._form(e, nest.loops, modes, self._parts_of(Elements(access_map), access_map))
 
     def steps_left(self, einsums: Iterable[BoundEinsum]) -> OpenBand | None:
-        """Return the band that a mask leaves of a nest's steps; None if all steps are left or
-        unknown.
+        """Return the band that a mask leaves of a nest's steps; None if it may leave all.
 
         Parameters
         ----------
@@ -481,8 +479,7 @@ def _digits(digits: Digits) -> OpenDigits:
 def _normal(
     extents: tuple[int, ...], loops: list[tuple[int, int, int, int, int]], parts: _Parts
 ) -> OpenMeasure:
-    """Return a measure without loops and axes that change nothing, so that equal counts compare
-    equal.
+    """Return a measure without redundant loops and axes, so that equal counts compare equal.
 
     Parameters
     ----------

@@ -23,8 +23,7 @@ T = TypeVar("T")
 
 
 def usual_workers() -> int:
-    """Return how many processes work at a time: one per CPU core where this process can fork,
-    else one."""
+    """Return the number of worker processes: one per CPU core, or one if forking is impossible."""
     return len(os.sched_getaffinity(0)) if _can_fork() else 1
 
 

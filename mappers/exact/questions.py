@@ -49,8 +49,7 @@ class OpenRegion:
 
     @cached_property
     def skips_sketches(self) -> bool:
-        """True if subspaces are searched with all placements at once, as a sketch would save
-        little."""
+        """True if subspaces are searched in full at once, as a sketch would save little."""
         plain, every = (sum(map(len, r.placements.values())) for r in (self.plain, self.region))
         return every <= policy.MIN_PLACEMENTS_PER_SKETCHED * plain
 
@@ -263,8 +262,7 @@ SubspaceKey = tuple[RegionKey, Skeleton, bool]
 
 @dataclass(kw_only=True)
 class OpenSubspace:
-    """A subspace that still has to be searched with all placements, and the estimate of its
-    sketch."""
+    """A subspace without a full search so far, and the estimate of its sketch."""
 
     region: RegionState
     number: int
@@ -284,8 +282,7 @@ class OpenSubspace:
         return kind_of(rank for _, ranks in nest for rank in ranks)
 
     def smallest_mapping(self) -> Mapping:
-        """Return a mapping with the smallest tiles and every tensor in the outermost memory
-        only."""
+        """Return the mapping with the smallest tiles and all tensors in the outermost memory."""
         region, subspace = self.region.region, self.subspace
         placements = {e: found[0] for e, found in region.placements.items()}
         # The last alternative keeps a tensor at every level: its first level is the outermost.

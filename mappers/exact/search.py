@@ -23,8 +23,7 @@ from .questions import SubspaceKey
 
 
 def tied(problem: SearchProblem, first: Searched, cap: float) -> Searched:
-    """Return the found mapping, or an equally good known one that is better in the other
-    objective.
+    """Return the found mapping, or a known one that wins the tie in the other objective.
 
     Parameters
     ----------
@@ -42,8 +41,7 @@ def tied(problem: SearchProblem, first: Searched, cap: float) -> Searched:
 def instead(
     problem: SearchProblem, first: Searched, mapping: Mapping, found: Searched | EngineRun
 ) -> Searched:
-    """Return an equally good mapping with the certificate of the search that found the first
-    one.
+    """Return another mapping as good as the first, with the certificate of the first.
 
     Parameters
     ----------

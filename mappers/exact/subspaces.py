@@ -300,8 +300,7 @@ def choices_of(tables: Tables) -> Choices:
 def _frontiers(
     tables: Tables, order: list[tuple[int, int, int]], touching: list[set[int]]
 ) -> list[list[int]]:
-    """Return, before each decision and at the end, the placed Einsums that open tensors depend
-    on.
+    """Return the placed Einsums that open tensors depend on, before each decision and at the end.
 
     Where they have too many states, the first Einsums are forgotten, which makes bounds lower.
     """

@@ -359,8 +359,7 @@ class AccessEntries:
 
 @dataclass(frozen=True, slots=True)
 class TileEntry:
-    """Tile of a tensor at a memory, by number, for an Einsum in one placement (``way``; -1: in
-    all)."""
+    """Tile of a tensor at a memory, for an Einsum in one placement (``way``; -1: in all)."""
 
     tensor: int
     memory: int
@@ -636,8 +635,7 @@ class _Tabulator:
         return self._row(self.memo.rows.get(key, partial(self._touching, own, position, route)))
 
     def _loops_number(self, e: BoundEinsum) -> int:
-        """Return the number of an Einsum's array and loops, the same in all subspaces of the
-        region."""
+        """Return the number of an Einsum's array and loops, valid in the whole region."""
         if id(e) not in self._loops_numbers:
             self._loops_numbers[id(e)] = self.memo.loops_number(e)
         return self._loops_numbers[id(e)]

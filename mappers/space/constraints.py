@@ -300,8 +300,7 @@ class Constraints:
         return None
 
     def are_on_loops_of(self, einsum: str) -> bool:
-        """Return whether constraints depend on an Einsum's loops, which are known once it is
-        bound."""
+        """Return whether constraints depend on loops that only a bound Einsum has."""
         mine = (c.statement for c in self.of_einsum(einsum))
         return any(isinstance(s, IsInnermost | IsAlone) for s in mine)
 
@@ -415,8 +414,7 @@ def _coordinates_along(e: BoundEinsum) -> dict[tuple[str, str], int]:
 
 
 def _tiles(bound: Bound, rank: str, memory: str) -> set[int]:
-    """Return the sizes of a rank's tiles in a memory, one for each distinct size among the
-    Einsums."""
+    """Return the distinct sizes of a rank's tiles in a memory, among all Einsums."""
     level = [m.name for m in bound.architecture.memories].index(memory)
     members, found = bound.tiling.members, set[int]()
     for e in bound.einsums:

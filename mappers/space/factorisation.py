@@ -240,8 +240,7 @@ def factorise(
 def closed(
     factorisations: Sequence[Factorisation], stepped: Collection[str]
 ) -> tuple[Factorisation, ...]:
-    """Return factorisations of which few have open tile sizes: memories hold the other ranks
-    whole.
+    """Return factorisations with few open tile sizes: memories hold other ranks whole.
 
     Ranks along which values run stay open, then those with most tiles (``MAX_OPEN_RANKS``).
     """

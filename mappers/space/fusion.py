@@ -19,8 +19,7 @@ _GOLDEN = 0.6180339887498949
 
 
 def subspaces_of(space: Region, crossed: dict[str, bool] | None = None) -> tuple[Subspace, ...]:
-    """Return all subspaces of a region: first those that share what most Einsums have, and
-    little else.
+    """Return all subspaces of a region; those that share only common ranks come first.
 
     Parameters
     ----------
@@ -67,8 +66,7 @@ def spread(space: Region, subspaces: tuple[Subspace, ...]) -> list[Subspace]:
 
 
 def candidates_of(space: Region, subspaces: tuple[Subspace, ...]) -> int:
-    """Return the number of mappings of some subspaces: tilings times placements times
-    residencies.
+    """Return the mappings of some subspaces: tilings times placements times residencies.
 
     Parameters
     ----------

@@ -28,8 +28,7 @@ from .placements import LayableRank, fewest_iterations, layouts_of
 from .region import Region
 
 Cells = NDArray[np.float64]
-"""Number for every region, with an axis for each rank; of length one where its cut does not
-matter."""
+"""Number for every region, with an axis for each rank (length 1: its cut does not matter)."""
 
 
 def busiest(
@@ -83,8 +82,7 @@ def busiest(
 
 
 def _largest(best: Sequence[dict[int, float]]) -> tuple[int, ...]:
-    """Return the Einsums with most work that several arrays can do, as many as assignments
-    allow."""
+    """Return the largest Einsums that several arrays can do, within ``MAX_ASSIGNMENTS``."""
     several = [n for n, able in enumerate(best) if len(able) > 1]
     several.sort(key=lambda n: -min(best[n].values()))
     found: list[int] = []
@@ -275,8 +273,7 @@ class RegionGrid:
         return np.where(left, busiest(costs, arrays, grid), inf)
 
     def _share(self, e: Einsum, *, whole: bool) -> Cells | float:
-        """Return the least share of an Einsum's iterations that masks leave, for each way to cut
-        ranks."""
+        """Return the least shares of an Einsum's iterations that masks leave, by cuts."""
         found: Cells | float = self._shares.of_points.get(e.name, 1.0)
         if found == 1 or whole:
             return found

@@ -16,8 +16,7 @@ from .mapspace import Mapspace
 
 
 def explain_infeasibility(space: Mapspace) -> NoLegalMappingError | None:
-    """Return the error that names the fewest constraints that empty a space; None if it is not
-    empty.
+    """Return the error with the fewest constraints that empty a space; None if it is not empty.
 
     Without any one of them the space would have mappings.
     """

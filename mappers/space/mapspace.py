@@ -1,5 +1,4 @@
-"""The space of mappings of a cascade on a machine: regions whose ranks are cut in different
-ways.
+"""The space of mappings of a cascade on a machine, as regions of different cuts.
 
 The cuts for arrays decide how full arrays can be, before anything else is chosen. Every region has
 a bound of its cycles, and the most promising regions come first.
@@ -278,8 +277,7 @@ class Mapspace:
             yield grid, promised
 
     def _may_qualify(self, promised: PromisedRegion, within: float) -> bool:
-        """Return whether a region may have a mapping that fulfils all constraints and is fast
-        enough."""
+        """Return whether a region may have a fast enough mapping that fulfils all constraints."""
         if within < inf and not (promised.cycles <= within and promised.bound <= within):
             return False
         return self._may_obey(promised.region)
@@ -324,8 +322,7 @@ class Mapspace:
         return {}
 
     def uncut(self) -> tuple[Region, ...]:
-        """Return the regions in which no rank is cut for arrays, so that tiles may have any
-        size.
+        """Return the regions without cuts for arrays, whose tiles may have any size.
 
         Each Einsum runs on one array, the one that can do most Einsums if constraints allow it: the
         traffic of memories is much the same on others.

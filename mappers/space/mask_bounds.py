@@ -28,8 +28,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class MaskShares:
-    """Least shares of points that masks leave in any mapping, and ranks along which last tiles
-    vanish."""
+    """Least shares of points that masks leave in any mapping, and the masks' ranks."""
 
     of_points: Mapping[str, float]
     """Share of all points, for each Einsum that loses some."""

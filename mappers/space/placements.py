@@ -123,8 +123,7 @@ def fewest_iterations(ranks: Sequence[LayableRank], dimensions: Sequence[Dimensi
 
 @lru_cache(maxsize=1 << 14)
 def _covered(counts: Counts, rooms: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-    """Return the coordinates of each rank that lie on an array at once, for every way to fill
-    it.
+    """Return each rank's coordinates on an array at once, for every way to fill it.
 
     The result depends on the counts of members only, inner ones first, not on the ranks' lengths.
     """
@@ -180,8 +179,7 @@ class EinsumPlacement:
     array: str
     along: Along
     order: tuple[str, ...]
-    """Ranks of the Einsum, outermost first, with parallel ranks and ranks of shared loops among
-    them."""
+    """All ranks of the Einsum, outermost first, those of shared loops included."""
     alone: bool = False
     """True if the Einsum runs before or after all shared loops, outside of them."""
 
@@ -286,8 +284,7 @@ class EinsumPlacements:
         )
 
     def laid_out(self, name: str, array: str) -> tuple[Layout, ...]:
-        """Return the layouts of an Einsum on an array, best first; none if constraints forbid
-        all."""
+        """Return the allowed layouts of an Einsum on an array, best first."""
         machine = self.architecture.array(array)
         assert machine is not None, "arrays come from the machine"
         unlaid = unlaid_ranks(self.program, name)

@@ -76,11 +76,9 @@ class Region:
     slow: bool = False
     """True if slow placements are kept, where latency does not matter."""
     plain: bool = False
-    """True for a sketch: each Einsum has few layouts on an array, one loop order, and shares all
-    loops."""
+    """True for a sketch: few layouts of an Einsum, one loop order, and all loops shared."""
     constraints: Constraints = NO_CONSTRAINTS
-    """Constraints that all mappings fulfil; those on an Einsum's own loops are checked once it
-    is bound."""
+    """Constraints on all mappings; those on own loops are checked on bound Einsums."""
 
     @property
     def given(self) -> dict[str, int]:
@@ -151,8 +149,7 @@ class Region:
 
     @cached_property
     def arrays(self) -> dict[str, tuple[str, ...]]:
-        """Names of the arrays that can do all operations of an Einsum, whatever constraints
-        allow.
+        """Arrays that can do all operations of each Einsum, regardless of constraints.
 
         Raises
         ------
@@ -224,8 +221,7 @@ class Region:
 
     @cached_property
     def _patterns(self) -> tuple[tuple[frozenset[str], Ints], ...]:
-        """Sets of loops that have several iterations together in some tilings, with these
-        tilings."""
+        """Sets of loops with several iterations in the same tilings, with these tilings."""
         members = [m for cut in self.open_factorisations for m in cut.levelled]
         going_round = np.zeros((len(self.tilings), len(members)), dtype=np.bool_)
         column = 0
@@ -284,8 +280,7 @@ class Region:
         return all(level[m] >= deepest for m in own)
 
     def _outer_first(self, shared: list[str], nonunit: frozenset[str], own: frozenset[str]) -> bool:
-        """Return whether all loops over an outer part of a rank are outside of those over an
-        inner part."""
+        """Return whether loops over outer parts of ranks are outside of loops over inner parts."""
         level = self._level
         for outer, inner in self.parts:
             around = [m for m in nonunit if self.rank_of[m] == outer]
@@ -414,8 +409,7 @@ def fewer_tilings(
 
 
 def _distinct(rows: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], Ints]:
-    """Return distinct rows in the order of their bits as numbers, and the number of each given
-    row."""
+    """Return the distinct rows, sorted as binary numbers, and the index of each given row."""
     # A row becomes one integer, (True, False) being 2: integers compare much faster than rows.
     bits = 1 << np.arange(rows.shape[1], dtype=np.int64)[::-1]
     _, first, which = np.unique(rows @ bits, return_index=True, return_inverse=True)

@@ -12,8 +12,7 @@ Floats = NDArray[np.float64]
 
 
 class FlatMeasures(NamedTuple):
-    """Measures as arrays; ``first_*`` say where the rows of each measure begin, and where the
-    last end.
+    """Measures as arrays; ``first_*`` are the offsets of each measure's rows, and their end.
 
     Rows of ``loops`` are ``OpenLoop``; rows of ``terms`` are (coefficient, axis), with digits from
     ``first_digit`` on; rows of ``digits`` are (stride, distinguished, inner tuples). The parts of a

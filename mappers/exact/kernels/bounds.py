@@ -315,8 +315,7 @@ def share_of(size: float, capacity: float) -> float:
 
 @compiled_inside
 def least_sizes(c: Choices, tile: Floats, found: Floats) -> None:
-    """Fill the least share of every memory that a tensor takes in any placement, (tensors,
-    memories).
+    """Fill the least shares of memories that tensors take in any placement, (tensors, memories).
 
     Parameters
     ----------
