@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
+from itertools import chain
 from math import prod
 
 import numpy as np
@@ -263,7 +264,8 @@ class StationaryOperandCosts:
         self, base: Bound, variants: Mapping[str, Sequence[BoundEinsum]], meter: OpenMeter
     ) -> None:
         self._base, self._variants, self._meter = base, variants, meter
-        self._known: dict[int, tuple[BoundEinsum, StationaryOperand | None]] = {}
+        every = chain.from_iterable(variants.values())
+        self._stationary = {id(e): stationary_operand(e) for e in every}
         self._counted: dict[int, int | None] = {}
         """The operand whose loads count, by the identity of an Einsum."""
 
@@ -272,7 +274,7 @@ class StationaryOperandCosts:
 
         It does where another Einsum occupies the same elements in between, in any placement.
         """
-        if e.array.overlap != "streams" or self._stationary(e) is None:
+        if e.array.overlap != "streams" or self._stationary[id(e)] is None:
             return ()
         turns = any(
             name != e.name
@@ -284,7 +286,7 @@ class StationaryOperandCosts:
 
     def skew(self, e: BoundEinsum) -> Linear:
         """Return the cycles in which the array drains and fills between folds."""
-        stationary = self._stationary(e)
+        stationary = self._stationary[id(e)]
         if stationary is None or not stationary.skew or e.array.overlap == "streams":
             return Linear()
         cycles = sum(n for _, n in stationary.skew)
@@ -304,7 +306,7 @@ class StationaryOperandCosts:
         waits : bool
             True if the operand waits in registers of the array.
         """
-        stationary = self._stationary(e)
+        stationary = self._stationary[id(e)]
         if stationary is None or waits or self._counted_of(e, stationary) != number:
             return Linear()
         cycles = stationary.load_cycles
@@ -337,11 +339,6 @@ class StationaryOperandCosts:
         """Return whether no placement of an operand's writer is on the array itself."""
         writers = self._variants.get(e.access_maps[number].access.tensor, ())
         return all(writer.array.name != e.array.name for writer in writers)
-
-    def _stationary(self, e: BoundEinsum) -> StationaryOperand | None:
-        if id(e) not in self._known:
-            self._known[id(e)] = e, stationary_operand(e)
-        return self._known[id(e)][1]
 
 
 @dataclass(frozen=True, kw_only=True)
