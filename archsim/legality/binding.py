@@ -206,8 +206,9 @@ def bind_whole_cascade(program: Program, nests: Sequence[Bound]) -> Bound:
     shapes = {rank: n for rank, n in found.items() if rank not in cut}
     values = {p.name: p.default for b in works for p in b.program.parameters}
     valued = tuple(replace(p, default=values.get(p.name, p.default)) for p in program.parameters)
-    told = program if valued == program.parameters else replace(program, parameters=valued)
-    return _bind_unchecked(told, mapping, works[0].architecture, shapes)
+    if valued != program.parameters:
+        program = replace(program, parameters=valued)
+    return _bind_unchecked(program, mapping, works[0].architecture, shapes)
 
 
 class _BindingCaches:
@@ -256,12 +257,12 @@ def _bind_closed(
     _check_capacity(bound, NoLegalMappingError if open_tiles else MappingError)
     if not open_tiles:
         return skip_masked_tiles(bound)
-    asked = CapacityQueries(limited_requirements(bound))
+    queries = CapacityQueries(limited_requirements(bound))
     # Fit tiles in the order of the file: the first takes the room that it can use.
     for member in open_tiles:
-        bound = fit_tile(parametric_nest, bound, shapes, sizes, member, asked)
+        bound = fit_tile(parametric_nest, bound, shapes, sizes, member, queries)
     bound = skip_masked_tiles(bound)
-    bound.seed(capacity_interval_of, asked.room)
+    bound.seed(capacity_interval_of, queries.interval)
     return bound
 
 

@@ -23,7 +23,7 @@ class CapacityInterval:
     Each trial follows from the previous ones, so that fitting ends with the same sizes.
     """
 
-    least: tuple[tuple[str, Fraction], ...]
+    at_least: tuple[tuple[str, Fraction], ...]
     """Pairs of a limited memory and the largest footprint in bytes that fitted."""
     below: tuple[tuple[str, Fraction], ...]
     """Pairs of a memory and the smallest footprint in bytes that did not fit."""
@@ -40,8 +40,8 @@ class CapacityInterval:
             m.name: m.capacity_bytes for m in architecture.memories if m.capacity_bytes is not None
         }
         return (
-            [name for name, _ in self.least] == [*capacities]
-            and all(capacities[name] >= size for name, size in self.least)
+            [name for name, _ in self.at_least] == [*capacities]
+            and all(capacities[name] >= size for name, size in self.at_least)
             and all(capacities[name] < size for name, size in self.below)
         )
 
@@ -74,9 +74,11 @@ class CapacityQueries:
         return True
 
     @property
-    def room(self) -> CapacityInterval:
+    def interval(self) -> CapacityInterval:
         """Capacities for which all answers are the same."""
-        return CapacityInterval(least=tuple(self._least.items()), below=tuple(self._below.items()))
+        return CapacityInterval(
+            at_least=tuple(self._least.items()), below=tuple(self._below.items())
+        )
 
 
 def capacity_interval_of(bound: Bound) -> CapacityInterval | None:

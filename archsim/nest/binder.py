@@ -216,13 +216,13 @@ class _Binder:
         self.tiling = tiling
         self.complaints: list[EinsumProblem] = []
         shapes = tuple(tiling.shapes.items())
-        alike = like is not None and like.program is program and like.shapes == shapes
-        self.known = {e.name: e for e in like.einsums} if like and alike else {}
+        equal = like is not None and like.program is program and like.shapes == shapes
+        self.known = {e.name: e for e in like.einsums} if like and equal else {}
         """Einsums bound to the same shapes, in other loops."""
         nested = (mapping.nest, mapping.tiles)
-        alike = alike and like is not None and like.architecture is architecture
-        alike = alike and like is not None and (like.mapping.nest, like.mapping.tiles) == nested
-        self.settled = {how.einsum: how for how in like.mapping.einsums} if like and alike else {}
+        equal = equal and like is not None and like.architecture is architecture
+        equal = equal and like is not None and (like.mapping.nest, like.mapping.tiles) == nested
+        self.settled = {how.einsum: how for how in like.mapping.einsums} if like and equal else {}
         """Mappings of the Einsums that may have the same loops."""
         self.levels = {m.name: i for i, m in enumerate(architecture.memories)}
         self.mapped = {how.einsum: how for how in reversed(mapping.einsums)}

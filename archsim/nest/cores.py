@@ -183,40 +183,42 @@ def bind_partitioned(
     MappingError
         The ranks cannot be partitioned, or a core would need data of another one.
     """
-    inner = _mapping_of_core(mapping)
-    sizes = {t.member: tile_size(t, architecture) or 1 for t in inner.tiles}
-    tiling = build_tiling(program, inner, shapes, sizes)
-    spread = tuple(_rank_partitions(mapping, architecture, tiling))
-    everything, program = program, _with_whole_lengths(program, spread, tiling)
-    first = bind_one(program, inner, _shapes(tiling, spread, (0,) * len(spread)))
-    illegal = (*_illegal(first, spread), *_uneven(tiling, spread))
+    core_mapping = _mapping_of_core(mapping)
+    sizes = {t.member: tile_size(t, architecture) or 1 for t in core_mapping.tiles}
+    tiling = build_tiling(program, core_mapping, shapes, sizes)
+    partitions = tuple(_rank_partitions(mapping, architecture, tiling))
+    everything, program = program, _with_whole_lengths(program, partitions, tiling)
+    first = bind_one(program, core_mapping, _shapes(tiling, partitions, (0,) * len(partitions)))
+    illegal = (*_illegal(first, partitions), *_uneven(tiling, partitions))
     if problems := [Problem(text, first.mapping.span) for text in illegal]:
         raise MappingError(problems)
-    ring = ring_of(mapping, first, spread)
+    ring = ring_of(mapping, first, partitions)
     parts = _BoundParts(program, first.mapping, tiling, bind_one)
-    masked = _masked(program, spread, first.mapping)
+    masked = _masked(program, partitions, first.mapping)
     for s in masked:
-        at = spread.index(s)
+        at = partitions.index(s)
         if s.balanced:
-            spread = _balanced(spread, at, parts)
+            partitions = _balanced(partitions, at, parts)
             parts = replace(parts, known={})
-        spread = _ordered_by_work(spread, at, parts)
-    bound = parts.of(spread, (0,) * len(spread)) if masked else first
-    every = product(*(range(len(s.kinds)) for s in spread))
-    others = tuple((kinds, parts.of(spread, kinds)) for kinds in every if any(kinds))
+        partitions = _ordered_by_work(partitions, at, parts)
+    bound = parts.of(partitions, (0,) * len(partitions)) if masked else first
+    every = product(*(range(len(s.kinds)) for s in partitions))
+    others = tuple((kinds, parts.of(partitions, kinds)) for kinds in every if any(kinds))
     whole = bind_whole(everything, unfused_reference((bound,)), dict(tiling.shapes))
-    replicated = frozenset((name, s.rank) for s in spread for name in replicated_einsums(bound, s))
+    replicated = frozenset(
+        (name, s.rank) for s in partitions for name in replicated_einsums(bound, s)
+    )
     cores = CorePartitioning(
-        partitions=spread, whole=whole, others=others, ring=ring, replicated=replicated
+        partitions=partitions, whole=whole, others=others, ring=ring, replicated=replicated
     )
     return replace(bound, cores=cores)
 
 
 def _with_whole_lengths(
-    program: Program, spread: tuple[RankPartition, ...], tiling: Tiling
+    program: Program, partitions: tuple[RankPartition, ...], tiling: Tiling
 ) -> Program:
     """Return the cascade with the whole lengths of partitioned ranks in its indices."""
-    for s in spread:
+    for s in partitions:
         if s.parts > 1:
             program = program.memo(
                 keep_whole_lengths, s.rank, whole_lengths(program, s.rank, tiling.shapes)
@@ -235,25 +237,25 @@ class _BoundParts:
     known: dict[tuple[int, ...], Bound] = field(default_factory=dict)
     """Bound nests by the numbers of parts."""
 
-    def of(self, spread: tuple[RankPartition, ...], kinds: PartKinds) -> Bound:
+    def of(self, partitions: tuple[RankPartition, ...], kinds: PartKinds) -> Bound:
         """Return the nest of a core that has parts of some kinds."""
-        numbers = tuple(s.kinds[kind][0] for s, kind in zip(spread, kinds, strict=True))
+        numbers = tuple(s.kinds[kind][0] for s, kind in zip(partitions, kinds, strict=True))
         if numbers not in self.known:
             program = self.program
-            for s, number in zip(spread, numbers, strict=True):
+            for s, number in zip(partitions, numbers, strict=True):
                 if s.work_order:
                     whole = whole_lengths(self.program, s.rank, self.tiling.shapes)
                     program = program.memo(shift_masks, s.rank, s.begin(number), whole)
-            shapes = _shapes(self.tiling, spread, kinds)
+            shapes = _shapes(self.tiling, partitions, kinds)
             self.known[numbers] = self.bind(program, self.mapping, shapes)
         return self.known[numbers]
 
 
 def _masked(
-    program: Program, spread: tuple[RankPartition, ...], mapping: Mapping
+    program: Program, partitions: tuple[RankPartition, ...], mapping: Mapping
 ) -> list[RankPartition]:
     """Return the partitioned ranks under a mask, at most one."""
-    found = [s for s in spread if s.parts > 1 and has_mask_over(program, s.rank)]
+    found = [s for s in partitions if s.parts > 1 and has_mask_over(program, s.rank)]
     if len(found) > 1:
         names = " and ".join(s.rank for s in found)
         text = f"masks are over {names}: of ranks with a mask one may be spread over instances"
@@ -262,26 +264,26 @@ def _masked(
 
 
 def _balanced(
-    spread: tuple[RankPartition, ...], at: int, parts: _BoundParts
+    partitions: tuple[RankPartition, ...], at: int, parts: _BoundParts
 ) -> tuple[RankPartition, ...]:
     """Return the partitions with balanced parts of the rank under a mask."""
-    masked = spread[at]
+    masked = partitions[at]
     even = replace(masked, work_order=tuple(range(masked.parts)))
     # The last whole part is the sample.
     number = max(0, masked.parts - 1 - masked.ragged)
-    kinds = tuple(number if i == at else 0 for i in range(len(spread)))
-    sample = parts.of((*spread[:at], even, *spread[at + 1 :]), kinds)
+    kinds = tuple(number if i == at else 0 for i in range(len(partitions)))
+    sample = parts.of((*partitions[:at], even, *partitions[at + 1 :]), kinds)
     begins = balanced_begins(parts.tiling, masked.rank, masked.parts, sample, even.begin(number))
     sizes = [b - a for a, b in pairwise((*begins, parts.tiling.shapes[masked.rank]))]
     found = replace(masked, parts=len(sizes), part=max(sizes), last=sizes[-1], begins=begins)
-    return (*spread[:at], found, *spread[at + 1 :])
+    return (*partitions[:at], found, *partitions[at + 1 :])
 
 
 def _ordered_by_work(
-    spread: tuple[RankPartition, ...], at: int, parts: _BoundParts
+    partitions: tuple[RankPartition, ...], at: int, parts: _BoundParts
 ) -> tuple[RankPartition, ...]:
     """Return the partitions with the parts of the rank under a mask ordered by work."""
-    masked = spread[at]
+    masked = partitions[at]
     if masked.parts > MAX_MASKED_PARTS:
         text = (
             f"{masked.rank} has {masked.parts} parts under a mask, "
@@ -290,10 +292,12 @@ def _ordered_by_work(
         raise MappingError(Problem(text, hint="use fewer parts"))
 
     def ordered(numbers: Iterable[int]) -> tuple[RankPartition, ...]:
-        return (*spread[:at], replace(masked, work_order=tuple(numbers)), *spread[at + 1 :])
+        return (*partitions[:at], replace(masked, work_order=tuple(numbers)), *partitions[at + 1 :])
 
     unordered = ordered(range(masked.parts))
-    kinds = (tuple(n if i == at else 0 for i in range(len(spread))) for n in range(masked.parts))
+    kinds = (
+        tuple(n if i == at else 0 for i in range(len(partitions))) for n in range(masked.parts)
+    )
     work = [iterations_of_core(parts.of(unordered, k)) for k in kinds]
     return ordered(sorted(range(masked.parts), key=lambda n: -work[n]))
 
@@ -304,10 +308,12 @@ def _mapping_of_core(mapping: Mapping) -> Mapping:
     return replace(mapping, nest=tuple(level for level in levels if level.loops))
 
 
-def _shapes(tiling: Tiling, spread: tuple[RankPartition, ...], kinds: PartKinds) -> dict[str, int]:
+def _shapes(
+    tiling: Tiling, partitions: tuple[RankPartition, ...], kinds: PartKinds
+) -> dict[str, int]:
     """Return the shapes of one core's problem."""
     found = dict(tiling.shapes)
-    for s, kind in zip(spread, kinds, strict=True):
+    for s, kind in zip(partitions, kinds, strict=True):
         found[s.rank] = s.extent(kind)
         declared = tiling.program.rank_of.get(s.rank)
         if s.parts > 1 and declared is not None and declared.family is not None:
@@ -327,38 +333,38 @@ def _rank_partitions(
             hint = did_you_mean(level.level, names)
             raise SpecError(Problem(f"no memory is called '{level.level}'", level.span, hint))
         left = dict(architecture.memories[names.index(level.level)].instances)
-        for asked in level.spatial:
-            if asked.instances not in left:
-                raise SpecError(_no_instances(level, asked, left))
+        for wanted in level.spatial:
+            if wanted.instances not in left:
+                raise SpecError(_no_instances(level, wanted, left))
             found = _rank_partition(
-                level, asked, tiling, left[asked.instances], names.index(level.level)
+                level, wanted, tiling, left[wanted.instances], names.index(level.level)
             )
             # With 24 cores and H in 6 parts, each part of the next rank has 4 cores.
-            left[asked.instances] //= found.parts
+            left[wanted.instances] //= found.parts
             yield found
 
 
 def _rank_partition(
-    level: NestLevel, asked: SpreadRank, tiling: Tiling, available: int, number: int
+    level: NestLevel, wanted: SpreadRank, tiling: Tiling, available: int, number: int
 ) -> RankPartition:
     """Return the partition of one rank, with at most as many parts as there are cores."""
-    declared = tiling.program.rank_of.get(asked.rank)
-    if asked.rank in tiling.shapes and not (declared is not None and declared.partition):
-        rank, extent = asked.rank, tiling.shapes[asked.rank]
+    declared = tiling.program.rank_of.get(wanted.rank)
+    if wanted.rank in tiling.shapes and not (declared is not None and declared.partition):
+        rank, extent = wanted.rank, tiling.shapes[wanted.rank]
         # 10 heads on 4 cores are parts of 3, 3, 3 and 1.
-        part = -(-extent // min(asked.parts or available, extent))
+        part = -(-extent // min(wanted.parts or available, extent))
     else:
-        member = tiling.members.get(asked.rank)
+        member = tiling.members.get(wanted.rank)
         if member is None or tiling.of_rank(member.rank)[0] != member:
-            text = f"'{asked.rank}' is neither a rank nor the outermost tile of one"
+            text = f"'{wanted.rank}' is neither a rank nor the outermost tile of one"
             tiles = [
                 m for m in tiling.members if tiling.of_rank(tiling.members[m].rank)[0].name == m
             ]
-            hint = did_you_mean(asked.rank, dict.fromkeys((*tiling.shapes, *tiles)))
+            hint = did_you_mean(wanted.rank, dict.fromkeys((*tiling.shapes, *tiles)))
             raise SpecError(Problem(text, level.span, hint))
-        if asked.parts is not None:
-            text = f"{asked.rank} is a tile, of which each instance has one: it has no parts"
-            hint = f"write {member.rank}: {asked.parts}, or leave out the number"
+        if wanted.parts is not None:
+            text = f"{wanted.rank} is a tile, of which each instance has one: it has no parts"
+            hint = f"write {member.rank}: {wanted.parts}, or leave out the number"
             raise SpecError(Problem(text, level.span, hint))
         # Each core has one tile, as the mapping cuts them.
         rank, extent = member.rank, tiling.shapes[member.rank]
@@ -366,34 +372,34 @@ def _rank_partition(
     parts = -(-extent // part)
     if parts > available:
         text = (
-            f"{asked.rank} has {parts} parts, but there are {available} {asked.instances} below"
+            f"{wanted.rank} has {parts} parts, but there are {available} {wanted.instances} below"
             f" {level.level} for it"
         )
         raise MappingError(Problem(text, level.span, "use larger tiles, or fewer parts"))
     return RankPartition(
         rank=rank,
         level=number,
-        instances=asked.instances,
+        instances=wanted.instances,
         available=available,
         parts=parts,
         part=part,
         last=extent - part * (parts - 1),
-        balanced=asked.balanced,
+        balanced=wanted.balanced,
     )
 
 
-def _no_instances(level: NestLevel, asked: SpreadRank, there: dict[str, int]) -> Problem:
+def _no_instances(level: NestLevel, wanted: SpreadRank, there: dict[str, int]) -> Problem:
     """Return the problem of a memory that does not feed the cores of a partitioned rank."""
-    hint = f"give {level.level} in the architecture 'instances: {{{asked.instances}: 4}}'"
+    hint = f"give {level.level} in the architecture 'instances: {{{wanted.instances}: 4}}'"
     if there:
-        hint = did_you_mean(asked.instances, there) or f"there are: {', '.join(there)}"
-    text = f"{level.level} has no instances called '{asked.instances}'"
+        hint = did_you_mean(wanted.instances, there) or f"there are: {', '.join(there)}"
+    text = f"{level.level} has no instances called '{wanted.instances}'"
     return Problem(text, level.span, hint)
 
 
-def _illegal(bound: Bound, spread: tuple[RankPartition, ...]) -> Iterator[str]:
+def _illegal(bound: Bound, partitions: tuple[RankPartition, ...]) -> Iterator[str]:
     """Yield the reasons why ranks cannot be partitioned so that each core has all it needs."""
-    for s in spread:
+    for s in partitions:
         variable = s.variable
         users = [e for e in bound.einsums if variable in e.variables]
         if not users:
@@ -438,12 +444,12 @@ def _non_local_accesses(tiling: Tiling, e: BoundEinsum, s: RankPartition) -> Ite
                 yield f"{e.name} takes {name} at {where}, which may be in another part of {s.rank}"
 
 
-def _uneven(tiling: Tiling, spread: tuple[RankPartition, ...]) -> Iterator[str]:
+def _uneven(tiling: Tiling, partitions: tuple[RankPartition, ...]) -> Iterator[str]:
     """Yield partitioned ranks that the cascade cuts into tiles with a shorter last one.
 
     The last tile of every core's part would then count as a whole one.
     """
-    for s in spread:
+    for s in partitions:
         declared = tiling.program.rank_of.get(s.rank)
         if s.parts == 1 or declared is None or declared.family is None:
             continue

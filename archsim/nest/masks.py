@@ -158,8 +158,8 @@ def bands_of_several(bound: Bound, e: BoundEinsum) -> tuple[RankBand, ...]:
     where = e.einsum.where
     if not isinstance(where, Logical) or where.operator != "or" or depends_on_data(where):
         return ()
-    told = _BandFinder(bound.tiling, e.axes, integer_constants(bound), ANY_SIZES, False)
-    found = [band for band, _ in map(told.of, where.operands) if band is not None]
+    finder = _BandFinder(bound.tiling, e.axes, integer_constants(bound), ANY_SIZES, False)
+    found = [band for band, _ in map(finder.of, where.operands) if band is not None]
     return tuple(found) if len(found) == len(where.operands) else ()
 
 

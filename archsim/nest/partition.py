@@ -61,8 +61,8 @@ class RankPartition:
         """Numbers of parts that are the same problem; the first kind stands for all."""
         if self.work_order:
             return tuple((number,) for number in self.work_order)
-        alike, last = range(self.parts - self.ragged), range(self.parts - 1, self.parts)
-        return (alike, last) if self.ragged else (alike,)
+        equal, last = range(self.parts - self.ragged), range(self.parts - 1, self.parts)
+        return (equal, last) if self.ragged else (equal,)
 
     def kind_of(self, number: int) -> int:
         """Return the kind of a part."""
@@ -97,8 +97,10 @@ class RankPartition:
         """Sizes of the parts, in words."""
         if not self.begins:
             return f"{self.part}"
-        least = min(self.size(number) for number in range(self.parts))
-        return f"{least} to {self.part}, balanced" if least != self.part else f"{self.part}"
+        smallest = min(self.size(number) for number in range(self.parts))
+        if smallest == self.part:
+            return f"{self.part}"
+        return f"{smallest} to {self.part}, balanced"
 
     def weight(self, kind: int, *, every: bool) -> int:
         """Return the number of cores that a problem with a part of a kind stands for.
@@ -276,20 +278,20 @@ def keep_whole_lengths(program: Program, rank: str, whole: Lengths) -> Program:
     digits = {m.lower() for m in (cut.partition if cut is not None else (rank,))}
     running = {t for t, ranks in program.iterative.items() if not lengths.keys().isdisjoint(ranks)}
 
-    def told(shapes: tuple[str, ...], coefficient: int) -> tuple[tuple[str, ...], int]:
+    def with_lengths(shapes: tuple[str, ...], coefficient: int) -> tuple[tuple[str, ...], int]:
         times = prod(lengths[s] for s in shapes if s in lengths)
         return tuple(s for s in shapes if s not in lengths), coefficient * times
 
     def term(t: AffineTerm) -> AffineTerm:
         if t.variable in digits or lengths.keys().isdisjoint(t.shapes):
             return t  # positions along the rank are those of the part
-        shapes, coefficient = told(t.shapes, t.coefficient)
+        shapes, coefficient = with_lengths(t.shapes, t.coefficient)
         return replace(t, shapes=shapes, coefficient=coefficient)
 
     def index(i: Index) -> Index:
         if isinstance(i, Affine):
             return replace(i, terms=tuple(map(term, i.terms)))
-        shapes, coefficient = told(i.shapes, i.coefficient)
+        shapes, coefficient = with_lengths(i.shapes, i.coefficient)
         offset = replace(i.offset, terms=tuple(map(term, i.offset.terms)))
         return replace(i, shapes=shapes, coefficient=coefficient, offset=offset)
 

@@ -33,10 +33,10 @@ def merge_equal_problems(complaints: Iterable[EinsumProblem]) -> list[Problem]:
     >>> [p.message for p in merge_equal_problems(wrong)]
     ['BQK loops over P twice; likewise SN, SD']
     """
-    alike: dict[str, list[EinsumProblem]] = {}
+    by_text: dict[str, list[EinsumProblem]] = {}
     for complaint in complaints:
-        alike.setdefault(complaint.text, []).append(complaint)
-    return [_merged(found) for found in alike.values()]
+        by_text.setdefault(complaint.text, []).append(complaint)
+    return [_merged(found) for found in by_text.values()]
 
 
 def _merged(found: list[EinsumProblem]) -> Problem:

@@ -22,7 +22,7 @@ from .partition import NO_RING, RankPartition, Ring
 from .record import Bound, BoundEinsum
 
 
-def ring_of(mapping: Mapping, bound: Bound, spread: tuple[RankPartition, ...]) -> Ring:
+def ring_of(mapping: Mapping, bound: Bound, partitioned: tuple[RankPartition, ...]) -> Ring:
     """Return the tensors that travel among the cores of a mapping.
 
     Parameters
@@ -31,7 +31,7 @@ def ring_of(mapping: Mapping, bound: Bound, spread: tuple[RankPartition, ...]) -
         Mapping as written.
     bound : Bound
         Nest of one core.
-    spread : tuple of RankPartition
+    partitioned : tuple of RankPartition
         Partitioned ranks.
 
     Raises
@@ -42,32 +42,32 @@ def ring_of(mapping: Mapping, bound: Bound, spread: tuple[RankPartition, ...]) -
         A core would need data that no neighbour passes on, or parts are not whole tiles.
     """
     links = bound.architecture.memories[0]
-    asked = next((level for level in mapping.nest if level.ring), None)
-    if asked is not None and not (links.ring and asked.level == links.name):
-        text = f"{asked.level} is no ring of links in which {asked.ring[0]} could go round"
+    wanted = next((level for level in mapping.nest if level.ring), None)
+    if wanted is not None and not (links.ring and wanted.level == links.name):
+        text = f"{wanted.level} is no ring of links in which {wanted.ring[0]} could go round"
         hint = "give the outermost memory of the architecture 'ring: true'"
-        raise SpecError(Problem(text, asked.span, hint))
-    partitions = {s.variable: s for s in spread if links.ring and s.level == 0 and s.parts > 1}
+        raise SpecError(Problem(text, wanted.span, hint))
+    partitions = {s.variable: s for s in partitioned if links.ring and s.level == 0 and s.parts > 1}
     if not partitions:
         return NO_RING
-    span = asked.span if asked is not None else mapping.span
+    span = wanted.span if wanted is not None else mapping.span
     if problems := [Problem(text, span) for text in _kept_from_others(bound, partitions)]:
         raise MappingError(problems)
     shared = [t.name for t in bound.program.inputs if _is_shared(bound, t.name, partitions)]
-    rank_of = {t: r for t in shared for r in reversed(_ranks_of(bound, t, asked))}
+    rank_of = {t: r for t in shared for r in reversed(_ranks_of(bound, t, wanted))}
     ring = Ring(
         parts=prod(s.parts for s in partitions.values()),
         tensors=tuple(rank_of.items()),
         copied=tuple(t for t in shared if t not in rank_of),
     )
-    if asked is not None:
-        _check(bound, ring, asked, partitions)
+    if wanted is not None:
+        _check(bound, ring, wanted, partitions)
     return ring
 
 
-def _ranks_of(bound: Bound, tensor: str, asked: NestLevel | None) -> list[str]:
+def _ranks_of(bound: Bound, tensor: str, wanted: NestLevel | None) -> list[str]:
     ranks = bound.program.tensor_ranks[tensor]
-    return [] if asked is None else [r for r in asked.ring if r in ranks]
+    return [] if wanted is None else [r for r in wanted.ring if r in ranks]
 
 
 def _touching(bound: Bound, tensor: str) -> Iterator[tuple[BoundEinsum, AccessMap]]:
@@ -89,22 +89,22 @@ def _kept_from_others(bound: Bound, partitions: dict[str, RankPartition]) -> Ite
     for e in bound.einsums:
         tensor = e.name
         if 0 in bound.memories(e, tensor) and _is_shared(bound, tensor, partitions):
-            spread = " and ".join(s.rank for v, s in partitions.items() if v not in e.write.moving)
+            lacking = " and ".join(s.rank for v, s in partitions.items() if v not in e.write.moving)
             names = next(iter(partitions.values())).instances
             yield (
-                f"{tensor} does not go over {spread}, of which {names} have parts: {links} is a"
+                f"{tensor} does not go over {lacking}, of which {names} have parts: {links} is a"
                 " ring of links, where no results of theirs meet"
             )
 
 
 def _check(
-    bound: Bound, ring: Ring, asked: NestLevel, partitions: dict[str, RankPartition]
+    bound: Bound, ring: Ring, wanted: NestLevel, partitions: dict[str, RankPartition]
 ) -> None:
     """Refuse a ring that does not close, or whose parts are not whole tiles."""
-    for rank in asked.ring:
+    for rank in wanted.ring:
         if rank not in {r for _, r in ring.tensors}:
             text = f"no input that all instances need goes over {rank}, which is to go round"
-            raise SpecError(Problem(text, asked.span))
+            raise SpecError(Problem(text, wanted.span))
     ((names, available),) = bound.architecture.memories[0].instances
     problems: list[str] = []
     if ring.parts != available:
@@ -117,7 +117,7 @@ def _check(
         for e, access_map in _touching(bound, tensor):
             problems += _not_in_tiles(bound, e, access_map, rank, ring, partitions)
     if problems:
-        raise MappingError([Problem(text, asked.span) for text in dict.fromkeys(problems)])
+        raise MappingError([Problem(text, wanted.span) for text in dict.fromkeys(problems)])
 
 
 def _not_in_tiles(

@@ -394,8 +394,8 @@ class _RoleResolver:
     def _tile(self, tile: Tile) -> Tile:
         size = tile.size
         if isinstance(size, MinimumSize):
-            least = MinimumSize(sizes=tuple(map(self._extent, size.sizes)))
-            return replace(tile, size=least)
+            smallest = MinimumSize(sizes=tuple(map(self._extent, size.sizes)))
+            return replace(tile, size=smallest)
         return replace(tile, size=self._extent(size)) if isinstance(size, DimensionRef) else tile
 
     def _extent(self, size: int | DimensionRef) -> int | DimensionRef:

@@ -204,12 +204,12 @@ def _parts_of(program: Program, nest: Mapping, tensor: str, links: str) -> tuple
     families = {m: r.name for r in program.ranks for m in r.partition}
     ranks = {*program.parallel, *program.tensor_ranks[tensor]}
     ranks |= {families[r] for r in ranks if r in families}
-    spread = (s for level in nest.nest if level.level == links for s in level.spatial)
-    return tuple(s for s in spread if s.rank in ranks or families.get(s.rank) in ranks)
+    partitions = (s for level in nest.nest if level.level == links for s in level.spatial)
+    return tuple(s for s in partitions if s.rank in ranks or families.get(s.rank) in ranks)
 
 
-def _parts(spread: tuple[SpreadRank, ...]) -> str:
-    return " and ".join(f"parts of {s.rank}" for s in spread) or "not in parts"
+def _parts(partitions: tuple[SpreadRank, ...]) -> str:
+    return " and ".join(f"parts of {s.rank}" for s in partitions) or "not in parts"
 
 
 def join_nests(mapping: Mapping, nests: tuple[Mapping, ...]) -> Mapping:

@@ -339,28 +339,28 @@ def shared_gather(
     SharedGather or None
         None, too, if the gathered indices do not depend on partitioned ranks.
     """
-    spread = [s for s in bound.cores.partitions if s.level >= level]
-    if not spread or e.is_initial or access_map not in e.reads:
+    partitions = [s for s in bound.cores.partitions if s.level >= level]
+    if not partitions or e.is_initial or access_map not in e.reads:
         return None
     whole = bound.whole.by_name[e.name]
     of_all = whole.reads[e.reads.index(access_map)]
     picked = next((p for p in of_all.parts if isinstance(p, GatheredIndex) and p.by), None)
     if picked is None or bound.cores.ring.rank(access_map.access.tensor) is not None:
         return None
-    spread = [s for s in spread if s.variable in picked.by]
+    partitions = [s for s in partitions if s.variable in picked.by]
     axes = {a.variables[0][0]: n for n, a in enumerate(e.axes) if len(a.variables) == 1}
-    alike = [[v for v, _ in a.variables] for a in e.axes] == [
+    same_axes = [[v for v, _ in a.variables] for a in e.axes] == [
         [v for v, _ in a.variables] for a in whole.axes
     ]
-    if not spread or not alike or any(s.variable not in axes for s in spread):
+    if not partitions or not same_axes or any(s.variable not in axes for s in partitions):
         return None
     extents = list(tile)
-    for s in spread:
+    for s in partitions:
         number = axes[s.variable]
         extents[number] = min(whole.extents[number], extents[number] * s.parts)
     if not picked.holds_all_positions(tuple(extents)):
         return None
-    shared = frozenset(s.variable for s in spread)
+    shared = frozenset(s.variable for s in partitions)
     return SharedGather(e=whole, access_map=of_all, by=picked.by, shared=shared)
 
 
@@ -391,16 +391,16 @@ def size_for_all_cores(
     copies = bound.cores.copies(access_map, level)
     found = size * copies
     for s in bound.cores.partitions:
-        if (apart := unique_halo(bound, e, access_map, level, tile, s)) is not None:
-            along = apart.axis
+        if (unique := unique_halo(bound, e, access_map, level, tile, s)) is not None:
+            along = unique.axis
             whole = access_map.size((*tile[:along], e.extents[along], *tile[along + 1 :]))
-            found = min(apart.most * found, copies * whole)
-    held = shared_gather(bound, e, access_map, level if to is None else to, tile)
-    if held is None:
+            found = min(unique.most * found, copies * whole)
+    gather = shared_gather(bound, e, access_map, level if to is None else to, tile)
+    if gather is None:
         return found
     others = prod(
         s.parts
         for s in bound.cores.partitions
-        if s.level >= level and s.variable in access_map.moving and s.variable not in held.shared
+        if s.level >= level and s.variable in access_map.moving and s.variable not in gather.shared
     )
-    return min(found, others * held.all_of(held.access_map.size)(tile))
+    return min(found, others * gather.all_of(gather.access_map.size)(tile))
