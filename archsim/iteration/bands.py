@@ -232,17 +232,36 @@ _PARTIAL_BAND = Band(0, 0, 2, 2)
 
 @lru_cache(maxsize=1 << 12)
 def _coverage(band: Band, wide: int, deep: int, most_columns: int) -> Fraction:
-    low, high, columns, rows = band
-    count, across = iterations(columns, wide), iterations(rows, deep)
-    sample = range(0, count, -(-count // most_columns))
+    count = iterations(band.columns, wide)
+    every = iterations(count, most_columns)
+    found = covered_tiles(*band, wide, deep, every)
+    return Fraction(max(1, found), iterations(count, every) * iterations(band.rows, deep))
+
+
+def covered_tiles(
+    low: int, high: int, columns: int, rows: int, wide: int, deep: int, every: int
+) -> int:
+    """Count the tiles that hold a point of a band, in every ``every``-th column of tiles.
+
+    The search compiles this function, too: its arguments are plain integers.
+
+    Parameters
+    ----------
+    low, high, columns, rows : int
+        Fields of a ``Band``.
+    wide, deep : int
+        Elements of a tile along x and along y.
+    every : int
+        Columns of tiles from one counted column to the next.
+    """
     found = 0
-    for number in sample:
-        first, last = number * wide, min(columns, (number + 1) * wide) - 1
+    for first in range(0, columns, every * wide):
+        last = min(columns, first + wide) - 1
         # Neighbouring columns of points overlap in y, so no tile between the ends is empty.
         begin, end = max(0, first - high), min(rows - 1, last - low)
         if begin <= end:
             found += end // deep - begin // deep + 1
-    return Fraction(max(1, found), len(sample) * across)
+    return found
 
 
 def _staircase(end: int, width: int) -> int:

@@ -7,6 +7,7 @@ from math import gcd
 import numpy as np
 
 from archsim.compiled import compiled, compiled_inside
+from archsim.iteration.bands import covered_tiles
 
 from .arrays import FlatMeasures, FlatProducts, Floats, Ints
 
@@ -24,6 +25,9 @@ def _tile(elements: int, member: int, unit: int, limit: int, strides: Ints) -> i
     return int(max(1, min(_stride(member, unit, limit, strides), elements)))
 
 
+_covered_tiles = compiled_inside(covered_tiles)
+
+
 @compiled_inside
 def _share(low: int, high: int, x: int, wide: int, y: int, deep: int) -> float:
     """Return the share of tiles that contain a point of a band.
@@ -33,16 +37,9 @@ def _share(low: int, high: int, x: int, wide: int, y: int, deep: int) -> float:
     """
     columns, rows = -(-x // wide), -(-y // deep)
     every = -(-rows // _LOOKED_AT)
-    found, seen = 0, 0
-    for row in range(0, rows, every):
-        first, last = row * deep, min(y, (row + 1) * deep) - 1
-        # Touched tiles of a row are consecutive, as neighbouring points have neighbours in the next
-        # row.
-        begin, end = max(0, first + low), min(x - 1, last + high)
-        if begin <= end:
-            found += end // wide - begin // wide + 1
-        seen += 1
-    return found / (seen * columns)
+    # Rows are sampled, so they are the columns of the band with its coordinates swapped.
+    found = _covered_tiles(-high, -low, y, x, deep, wide, every)
+    return found / (-(-rows // every) * columns)
 
 
 @compiled
