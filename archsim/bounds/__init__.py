@@ -1,1 +1,1 @@
-"""Lower bounds: the floor of any mapping, and what it is made of."""
+"""Lower bounds: the floor of any mapping, and the bounds from which it is made."""

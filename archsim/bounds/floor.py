@@ -1,15 +1,16 @@
-"""What no mapping of a cascade on a machine does with less of: the floor.
+"""Floor: lower bounds of latency and energy over all mappings of a cascade on a machine.
 
-Every Einsum runs on the array that suits all together best, all elements of an array at work and
-all arrays side by side, and costs the energy of where that is least; every input that is touched
-and every output crosses the outermost memory once.
-Each operand is read from registers at each point, and a result is written to them.
-What comes into a systolic array comes over one of its edges, an element at a time. What arrives
-at elements of an array is read once for those that can share it (``delivering``).
-Points that a mask takes out are not computed, whatever the tiles are, nor steps that are provably
-idle without them. Where a cascade itself cuts a rank and a mapping chooses the size
-(``M: [M1, M0]``), an Einsum is counted at the size at which it has the fewest points. The bounds
-of a result (``Bounds``) are of its mapping; the floor is of its work.
+Every Einsum runs on the array that suits all Einsums together best, with all elements and all
+arrays at work; its energy is the least over the arrays. Every touched input and every output
+crosses the outermost memory once. Each operand is read from registers at each point, and a result
+is written to them.
+
+Inputs of a systolic array enter over one of its edges, an element at a time. Operands that arrive
+at elements are read once for those elements that can share them (``operand_delivery``). Masked
+points are not computed, whatever the tiles are, and neither are steps that are certainly no-ops.
+Where a cascade partitions a rank itself and a mapping chooses the size (``M: [M1, M0]``), an Einsum
+counts at the size with the fewest points. The bounds of a result (``Bounds``) hold for its mapping;
+the floor holds for its work.
 """
 
 from __future__ import annotations
@@ -56,61 +57,64 @@ from .tile_sizes import (
 
 @dataclass(frozen=True, slots=True)
 class ArrayInflow:
-    """What an Einsum takes in of the input of which it uses each value least often."""
+    """Inflow of one Einsum into a systolic array, for the input whose values are reused least."""
 
     points: int
-    """At the least."""
+    """Least number of points."""
     uses: int
-    """Points at which one value is of use, at the most; of an Einsum without inputs all."""
+    """Largest number of points that use one value; all points for an Einsum without inputs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LeastWork:
-    """What no mapping of a cascade's work on the arrays of a machine does with less of."""
+    """Least work of any mapping of a cascade on the arrays of a machine."""
 
     words: Fraction
-    """Of inputs and outputs: each crosses the outermost memory once."""
+    """Words of inputs and outputs, each of which crosses the outermost memory once."""
     shares: tuple[tuple[str, Fraction], ...]
-    """By Einsum what the best sizes of the cascade's tiles leave of it (``least_shares``)."""
+    """Share of each Einsum that remains at the best sizes of the cascade's tiles
+    (``least_shares``)."""
     sized: tuple[tuple[tuple[EinsumCount, ...], ...], ...]
-    """By rank that a cascade cuts: what is left at sizes of its tiles, a range at a time."""
+    """Counts at sizes of the cascade's own tiles: by partitioned rank, one range after the
+    other."""
     cycles: Fraction
-    """Of the busiest array, each Einsum on one of them, all elements at work."""
+    """Cycles of the busiest array, with each Einsum on one array and all elements at work."""
     counts: lazy_field[tuple[EinsumCount, ...]] = lazy_field(())
-    """With as few operations as any mapping does: for the energy alone, as the next."""
+    """Counts with the fewest operations of any mapping; like the next field, for the energy
+    alone."""
     delivering: lazy_field[tuple[tuple[str, OperandDelivery], ...]] = lazy_field(())
-    """By Einsum what arrives at its elements, and what leaves them in parts."""
+    """Operand deliveries by Einsum: arrivals at the elements, and partial results that leave."""
 
 
 def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
-    """The least work of any mapping; as ``floor_of``. Speeds of memories do not matter to it.
+    """Return the least work of any mapping, which does not depend on the speed of memories.
 
     Parameters
     ----------
     bound : Bound
-        Any mapping of the cascade.
+        Mapping of the cascade; any one serves.
     counts : tuple of EinsumCount
-        Its operations.
+        Operations of the mapping.
     """
     nests = minimal_domains(bound, bound.pattern_memo(cut_ranks))
     shares = least_shares(bound)
     whole = {name for name, loops in nests.items() if len(loops) == 1}
     masked = {e.name for e in bound.einsums if e.einsum.where is not None}
-    # Where tiles of some size may have nothing to run, they touch nothing either.
+    # An Einsum that has nothing to run at some tile size touches nothing there either.
     none = {name for name, share in shares.items() if not share}
     touched = _touched(bound, nests, none - (whole - masked))
-    # Einsums of one instance may be in another order than those of the whole.
+    # Einsums of one core may have another order than those of the whole.
     program, bound_as = bound.program, bound.by_name
     points = {c.einsum: _least_points(bound_as[c.einsum], c, nests[c.einsum]) for c in counts}
     free, inflow = bound.pattern_memo(free_partitions), _inflow_of(bound, points)
-    # Tiles of a cascade's own may reach beyond the end of a tensor, at other sizes less far.
+    # Tiles of the cascade's own may exceed a tensor; at other sizes they exceed it less.
     words = {
         name: min(size, _elements(bound, name)) * Fraction(bound.words.of(name))
         for name, size in touched.items()
     }
     cycles = makespan_bound(_by_array(bound, shares, inflow), len(bound.architecture.arrays))
 
-    # Many results may be kept of which nobody asks the energy: not with all that is bound.
+    # Many results are kept without a request for their energy: the closures hold no bound mapping.
     of = {
         e.name: EinsumAccesses(e.name, e.axes, e.operations, e.reads, e.write, bool(e.initial))
         for e in bound.einsums
@@ -139,30 +143,29 @@ def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
 
 
 def floor_of(bound: Bound, counts: tuple[EinsumCount, ...], work: LeastWork | None = None) -> Floor:
-    """The floor of a mapping's work: the same for every mapping of the cascade.
+    """Return the floor of a mapping's work, equal for every mapping of the cascade.
 
     Parameters
     ----------
     bound : Bound
-        Any mapping of the cascade: of it only the cascade, its shapes and the machine are
-        looked at.
+        Mapping of the cascade; only its cascade, shapes and machine matter.
     counts : tuple of EinsumCount
-        Its operations, which are the same by any mapping but for sizes of the cascade's own
-        tiles and steps that are left out.
+        Operations of the mapping; mappings differ only in sizes of the cascade's own tiles and in
+        skipped steps.
     work : LeastWork, optional
-        That of the same cascade on a machine of the same arrays, if known.
+        Least work of the same cascade on a machine with the same arrays, if known.
 
     Returns
     -------
     Floor
-        Seconds, and pJ.
+        Latencies in seconds and energy in pJ.
     """
     machine = bound.architecture
     work = work or least_work(bound, counts)
     compulsory = work.words * machine.word_bytes
     bandwidth = machine.home.bandwidth_bytes_per_s
     if bandwidth is not None:
-        bandwidth *= machine.copies(machine.home.name)  # of chips in a ring each has its own
+        bandwidth *= machine.copies(machine.home.name)  # each chip of a ring has its own
     compute = float(work.cycles / machine.clock_hz)
     transfer = float(compulsory / bandwidth) if bandwidth is not None else 0.0
     latency = max(compute, transfer)
@@ -175,7 +178,7 @@ def floor_of(bound: Bound, counts: tuple[EinsumCount, ...], work: LeastWork | No
 
 
 def _with_points(e: BoundEinsum | EinsumAccesses, count: EinsumCount, points: int) -> EinsumCount:
-    """The count of an Einsum with the operations of so many points."""
+    """Return the count of an Einsum with the operations of a given number of points."""
     read, written = Uses(points, 0), Uses(0, points)
     used = [*((m, read) for m in e.reads), (e.write, written)]
     return replace(
@@ -188,9 +191,9 @@ def _with_points(e: BoundEinsum | EinsumAccesses, count: EinsumCount, points: in
 
 
 def _least_points(e: BoundEinsum, count: EinsumCount, nests: tuple[LoopNest, ...]) -> int:
-    """The points of an Einsum by the mapping that has fewest."""
+    """Return the points of an Einsum in the mapping with the fewest."""
     if e.einsum.where is not None:
-        return count.allowed  # all that its mask lets through, whatever the tiles are
+        return count.allowed  # the mask's points do not depend on the tiles
     if len(nests) == 1 and not nests[0].loops and nests[0].window is None:
         return prod(nests[0].extents)
     return min(nest.delivered((True,) * len(nest.loops), prod) for nest in nests)
@@ -205,7 +208,7 @@ def _size_cache(_: Program) -> Cache[tuple[_Ranges, ...]]:
 
 
 def _size_key(bound: Bound, least: tuple[EinsumCount, ...]) -> Hashable:
-    """Return all that ``_sized`` depends on beside the program."""
+    """Return the key of ``_sized``: all its inputs beside the program."""
     machine = bound.architecture
     copies = tuple(machine.copies(array.name) for array in machine.arrays)
     free = tuple(bound.pattern_memo(free_partitions).items())
@@ -218,8 +221,10 @@ def _sized(
     inflow: Mapping[str, ArrayInflow],
     whole: Collection[str],
 ) -> Iterator[_Ranges]:
-    """By rank that a cascade cuts in two: at sizes of its tiles, a range at a time, the least
-    cycles of the busiest array, and counts of Einsums with as many operations as any mapping has.
+    """Yield the bounds at sizes of a cascade's own tiles, by rank that the cascade cuts in two.
+
+    Each bound covers a range of sizes: the least cycles of the busiest array, and counts of Einsums
+    with at least as many operations as any mapping.
     """
     arrays, free = len(bound.architecture.arrays), bound.pattern_memo(free_partitions)
     of = {e.name: e for e in bound.einsums}
@@ -248,20 +253,22 @@ def _sized(
 
 
 def _growing(bound: Bound) -> tuple[FreeTileSize, ...]:
-    """Ranks cut in two of whose larger tiles some Einsum has more; of three members there are two
-    sizes."""
+    """Return the ranks cut in two for which larger tiles give some Einsum more points.
+
+    A rank cut in three has two sizes, and is left out.
+    """
     cuts = (FreeTileSize(rank, *m) for rank, m in free_partitions(bound).items() if len(m) == 2)
     return tuple(c for c in cuts if any(c.grows(bound.program, e) for e in bound.einsums))
 
 
 def _some(bound: Bound) -> dict[str, set[str]]:
-    """By Einsum the ranks of which it goes over some members alone."""
+    """Return for each Einsum the ranks of which it runs over some members alone."""
     free = free_partitions(bound)
     return {e.name: partially_covered(bound, e, free) for e in bound.einsums}
 
 
 def _inflow_of(bound: Bound, points: Mapping[str, int]) -> dict[str, ArrayInflow]:
-    """By Einsum what comes into an array for it, however its points are laid out."""
+    """Return for each Einsum the inflow into an array, wherever its points are placed."""
     reused, sizes = bound.pattern_memo(_reused), dict(bound.shapes)
     return {
         name: ArrayInflow(n, max(min([prod([sizes[r] for r in x]) for x in reused[name]]), 1))
@@ -270,11 +277,11 @@ def _inflow_of(bound: Bound, points: Mapping[str, int]) -> dict[str, ArrayInflow
 
 
 def _reused(bound: Bound) -> dict[str, list[tuple[str, ...]]]:
-    """By Einsum and input the ranks of which each coordinate uses a value once more.
+    """Return for each Einsum and input the ranks along which a value is reused.
 
-    A value is what has coordinates of its own along all ranks that move an input, as ``folds_of``
-    has it. It is of use at a point for each of the other ranks' coordinates; of ranks that the
-    cascade cuts as a mapping says these are as many as the whole rank has, at any size.
+    A value has coordinates of its own along all ranks that move an input, as in ``folds_of``. It is
+    used at each coordinate of the other ranks. Where a mapping sizes a cut of the cascade, these
+    coordinates count as the whole rank, at any size.
     """
     program, free = bound.program, bound.pattern_memo(free_partitions)
 
@@ -286,7 +293,7 @@ def _reused(bound: Bound) -> dict[str, list[tuple[str, ...]]]:
     found: dict[str, list[tuple[str, ...]]] = {}
     for e in bound.einsums:
         # An array's own results may wait where they are used. Points of this mapping are no
-        # measure: at other sizes of tiles there may be more.
+        # measure: other sizes of tiles may have more.
         came = (m.moving for m in e.reads if m.access.tensor not in program.einsum_of)
         shared = [e.variables, *(e.variables - moving for moving in came)]
         found[e.name] = [tuple(counted(v) for v in variables) for variables in shared]
@@ -301,13 +308,14 @@ def _operand_deliveries(
     shares: Mapping[str, Fraction],
     words: Mapping[str, Fraction],
 ) -> Iterator[tuple[str, OperandDelivery]]:
-    """What arrives by Einsum, of which any mapping runs so many points, of words that cross."""
+    """Yield the operand deliveries of each Einsum, given its points in any mapping and the words
+    that cross."""
     crossing = {name: n for name, n in words.items() if name not in program.einsum_of}
     for e in einsums:
         chosen = {v for v in e.variables if partition_member_of(program, v)[0] in free}
         settled = not (e.begins or e.name in program.iterative)
-        # What stays where a mask leaves tiles out is another question, and so is what is taken in
-        # by an Einsum of which some tiles of the cascade's leave next to nothing.
+        # Stationary operands under a mask are not bounded, and neither are inputs of an Einsum for
+        # which some sizes of the cascade's tiles leave next to nothing.
         if shares[e.name] == 1 and all(x.where is None for x in program.einsums):
             yield e.name, operand_delivery_of(e, points[e.name], crossing, chosen, settled)
         else:
@@ -315,10 +323,14 @@ def _operand_deliveries(
 
 
 def compulsory_words(bound: Bound) -> int | Fraction:
-    """Words of all inputs and outputs that a mapping's tiles touch: each moved once at least.
+    """Return the words of all inputs and outputs that a mapping's tiles touch, each moved at
+    least once.
 
-    A mask leaves out the tiles that it leaves empty. Of what a gather picks those are counted
-    that are certain to differ.
+    Tiles that a mask leaves empty are not touched. Gathered elements count if they certainly
+    differ.
+
+    A mask leaves out the tiles that it leaves empty. Of what a gather picks those are counted that
+    are certain to differ.
     """
     touched = _touched(bound, {e.name: (e.whole,) for e in bound.einsums}, ())
     return sum(size * bound.words.of(name) for name, size in touched.items())
@@ -327,8 +339,8 @@ def compulsory_words(bound: Bound) -> int | Fraction:
 def _touched(
     bound: Bound, nests: Mapping[str, tuple[LoopNest, ...]], idle: Collection[str]
 ) -> dict[str, int]:
-    """Elements of inputs and outputs that are touched under some nest of every Einsum, but for
-    those that may be idle."""
+    """Return the elements of inputs and outputs that any nest of each Einsum touches, without
+    no-ops."""
     sizes: dict[str, int] = {}
     ends = {*(t.name for t in bound.program.inputs), *bound.program.outputs}
     for e in with_initial(bound):
@@ -339,22 +351,22 @@ def _touched(
             name = access_map.access.tensor
             if name in ends:
                 elements = min(_elements_under(bound, e, access_map, nest) for nest in under)
-                # Whether Einsums touch the same elements is not asked: the most that one touches
-                # is moved in any case.
+                # Einsums may touch the same elements: the largest number that one touches moves in
+                # any case.
                 sizes[name] = max(sizes.get(name, 0), elements)
     return sizes
 
 
 def _elements_under(bound: Bound, e: BoundEinsum, access_map: AccessMap, nest: LoopNest) -> int:
-    """Elements that an access is certain to touch under a nest: where it gathers, the picks that
-    differ."""
+    """Return the elements that an access certainly touches under a nest; for a gather, distinct
+    ones."""
     access, program = access_map.access, bound.program
     share = Fraction(1)
     if any(isinstance(index, Gather) for index in access.indices):
         from einsum_cascade.counting.traffic import guaranteed_access, guaranteed_elements
 
         found = guaranteed_elements(program, e.einsum, access, dict(bound.shapes))
-        # Of a part of the picks another share may lie within the input.
+        # A part of the gathered elements may lie within the input in another share.
         if found is not None and (found.share == 1 or not nest.loops):
             certain, share = found.access, found.share
         else:
@@ -365,7 +377,7 @@ def _elements_under(bound: Bound, e: BoundEinsum, access_map: AccessMap, nest: L
 
 
 def _elements(bound: Bound, tensor: str) -> int:
-    """Elements that a tensor has, with the coordinate that an iterative one begins at."""
+    """Return the elements of a tensor, with the first coordinate of an iterative tensor."""
     program, sizes = bound.program, dict(bound.shapes)
     begun = program.iterative.get(tensor, ())
     ranks = (*program.parallel, *program.tensor_ranks[tensor])
@@ -377,13 +389,13 @@ def _moving(nest: LoopNest, access_map: AccessMap) -> tuple[bool, ...]:
 
 
 def _energy(machine: Architecture, words: TensorWords, work: LeastWork, latency_s: float) -> float:
-    """The least energy of some work that takes so long at the least, in pJ."""
+    """Return the least energy of some work with a given lower bound of its latency, in pJ."""
     shares, delivering = dict(work.shares), dict(work.delivering)
     compulsory = work.words * machine.word_bytes
     outermost = machine.home
     price = memory_access(machine, outermost)
     prices = prices_of(machine, words)
-    # The cheaper direction: a floor need not know which lines are read and which written.
+    # The cheaper direction bounds both: a floor need not know which lines are read or written.
     found = float(compulsory * 8 / outermost.line_bits) * min(price.read_pj, price.write_pj)
 
     def of_all(counts: tuple[EinsumCount, ...], shares: Mapping[str, Fraction]) -> float:
@@ -406,32 +418,33 @@ def _energy(machine: Architecture, words: TensorWords, work: LeastWork, latency_
 def _registers_pj(
     machine: Architecture, prices: PriceList, array: ProcessingArray, count: EinsumCount
 ) -> float:
-    """Least energy of an Einsum's own registers on an array, in pJ."""
+    """Return the least energy of an Einsum's own registers on an array, in pJ."""
     found = 0.0
     for tensor, uses in count.registers_by_tensor:
         price = prices.at(array.name, tensor).energy
         found += uses.of_all.reads * price.read_pj + uses.of_all.writes * price.write_pj
-    # Where one element alone is billed, it has no less to do than an equal part of all.
+    # If one element alone is billed, it has at least an equal part of all accesses.
     alone = array.registers.billed == "one"
     return found / (machine.copies(array.name) * array.elements) if alone else found
 
 
 class _Able(NamedTuple):
-    """An array that can do an Einsum, by number, and what a point takes of all its elements."""
+    """Array, by number, that can run an Einsum, and its cycles per point with all elements at
+    work."""
 
     array: int
     cycles: Fraction
     inflow: Fraction
-    """The same where points wait for the values of an input, of which each is of use at one."""
+    """Cycles per point if points wait for the values of an input, each used at one point."""
 
 
 def _able(bound: Bound) -> dict[str, tuple[_Able, ...]]:
-    """By Einsum the arrays that can do it: the same at any length.
+    """Return for each Einsum the arrays that can run it, equal at any length.
 
-    A systolic array is not done before the values of an input are in it (``cost.folds``). What
-    elements share along an axis comes in once for them, in each point's time as many values as the
-    others have elements. What each has for itself is loaded along an axis, a cycle an element. In
-    a row of elements each is at the edge.
+    A systolic array is not done before the values of an input have entered (``counts.occupancy``).
+    Values that elements share along an axis enter once for all of them; in each point's time as
+    many values enter as the other axes have elements. Values of single elements are loaded along an
+    axis, one cycle per element. In a single row, every element is at the edge.
     """
     found: dict[str, list[_Able]] = {e.name: [] for e in bound.einsums}
     for number, array in enumerate(bound.architecture.arrays):
@@ -449,8 +462,10 @@ def _able(bound: Bound) -> dict[str, tuple[_Able, ...]]:
 def _by_array(
     bound: Bound, shares: Mapping[str, Fraction], inflow: Mapping[str, ArrayInflow]
 ) -> list[dict[int, Fraction]]:
-    """Cycles of every Einsum's share of what is entered, on the arrays that can do it, all elements
-    at work."""
+    """Return the cycles of every Einsum's share of its inflow on each array that can run it.
+
+    All elements are at work.
+    """
     able = bound.pattern_memo(_able)
     found: list[dict[int, Fraction]] = []
     for name, came in inflow.items():

@@ -1,9 +1,9 @@
 """Makespan bound: least cycles of the busiest array over all assignments of Einsums.
 
-With any shares of the arrays that add up to one, the busiest array takes no less than the sum,
-over all work, of the least of its cycles on an array times the share of that array: no weighted
-mean is above the largest value. Between shares at which some work costs as much on one array as
-on another the sum is linear, so that the largest sum is at such *ties*.
+Give each array a share, with a sum of one. For any shares, the busiest array takes at least the
+sum, over all work, of the least product of cycles on an array and the array's share, because no
+weighted mean exceeds the largest value. Between shares at which some work costs the same on two
+arrays the sum is linear, so that the largest sum is at such *ties*.
 """
 
 from __future__ import annotations
@@ -23,19 +23,22 @@ Number = TypeVar("Number", float, Fraction)
 def tie_shares(
     work: Sequence[Mapping[int, Number]], arrays: int, one: Number
 ) -> tuple[tuple[Number, ...], ...]:
-    """Shares of arrays at which work ties, each up to a factor.
+    """Return the shares of arrays at which work ties, each up to a factor.
 
-    All arrays tie with one of them, or take no part. Of up to three arrays all ties are such;
-    of more, shares that tie in chains are left out, and the bound may be lower.
+    All arrays tie with one array, or take no part. For up to three arrays, these are all ties. For
+    more arrays, chains of ties are left out, and the bound may be lower.
+
+    All arrays tie with one of them, or take no part. Of up to three arrays all ties are such; of
+    more, shares that tie in chains are left out, and the bound may be lower.
 
     Parameters
     ----------
     work : sequence of mapping
         Cycles of each piece of work on the arrays that can do it, by number.
     arrays : int
-        How many arrays there are.
+        Number of arrays.
     one : Fraction or float
-        The number one, as the shares are to be.
+        The number one, in the type of the shares.
 
     Examples
     --------
@@ -57,7 +60,8 @@ def tie_shares(
 def _ratios(
     work: Iterable[Mapping[int, Number]], middle: int, other: int, one: Number
 ) -> tuple[Number, ...]:
-    """Shares of an array at which something costs as much there as on another of share one."""
+    """Return shares of an array at which some work costs the same there as on another of share
+    one."""
     found = {one - one: None}
     for cycles in work:
         here, there = cycles.get(middle), cycles.get(other)
@@ -67,13 +71,17 @@ def _ratios(
 
 
 _FIXED_POINT_BITS = 60
-"""Of fixed-point shares."""
+"""Bits behind the point of fixed-point shares."""
 
 _Node = tuple[int, int, int, list[int]]
 
 
 def makespan_bound(einsums: Sequence[Mapping[int, Fraction]], arrays: int) -> Fraction:
-    """The least cycles of the busiest array, by all ways to assign Einsums to arrays.
+    """Return the least cycles of the busiest array over all assignments of Einsums to arrays.
+
+    Branch and bound assigns the largest Einsums first, and extends the assignment with the lowest
+    bound. Einsums without an array may be split among arrays, which shares bound from below. The
+    first complete assignment is optimal.
 
     Assignments of the largest Einsums are gone on from, the one of the lowest bound first; the
     others may be split among arrays, which any shares of the arrays bound from below
@@ -84,12 +92,12 @@ def makespan_bound(einsums: Sequence[Mapping[int, Fraction]], arrays: int) -> Fr
     einsums : sequence of mapping
         Cycles of each Einsum on the arrays that can do it, by number.
     arrays : int
-        How many arrays there are.
+        Number of arrays.
 
     Returns
     -------
     Fraction
-        Where there are too many ways, what none of them is below.
+        Least cycles; with too many assignments, a lower bound.
 
     Examples
     --------
@@ -100,19 +108,19 @@ def makespan_bound(einsums: Sequence[Mapping[int, Fraction]], arrays: int) -> Fr
     >>> makespan_bound([one, two], 2), makespan_bound([one, two, two], 2)
     (Fraction(20, 1), Fraction(30, 1))
     """
-    # In whole numbers: there are many products, and one is the answer.
+    # Whole numbers: there are many products, and one is the answer.
     unit = lcm(*(x.denominator for cycles in einsums for x in cycles.values()))
     whole = [
         {a: x.numerator * (unit // x.denominator) for a, x in cycles.items()} for cycles in einsums
     ]
     fixed = _fixed_point_shares(whole, arrays)
-    # In an order that does not depend on that of the Einsums, of which it is no property.
+    # The answer does not depend on the order of the Einsums, so that they are sorted.
     whole.sort(key=lambda cycles: (-min(cycles.values()), sorted(cycles.items())))
     shares = _tightest_shares(whole, fixed, arrays)
-    # What an Einsum adds to each bound: on the array that is best for it, or on a given one.
+    # Increment of each bound by an Einsum: on its best array, or on a given one.
     free = [[min([x * s[a] for a, x in cycles.items()]) for s in shares] for cycles in whole]
     root = [sum(column) for column in zip(*free, strict=True)] or [0]
-    # Deeper ones first where bounds are equal. The number of a node keeps lists from comparison.
+    # Of equal bounds, deeper nodes come first. The number of a node avoids comparing lists.
     open_: list[_Node] = [(max(root), 0, 0, root)]
     made = 0
     while True:
@@ -127,7 +135,7 @@ def makespan_bound(einsums: Sequence[Mapping[int, Fraction]], arrays: int) -> Fr
 
 
 def _fixed_point_shares(whole: Sequence[Mapping[int, int]], arrays: int) -> list[tuple[int, ...]]:
-    """Shares that add up to one at the most, rounded down: what they bound is no higher by it."""
+    """Return shares that add up to at most one, rounded down: a bound from them is no higher."""
     found = [tuple(int(a == n) << _FIXED_POINT_BITS for n in range(arrays)) for a in range(arrays)]
     for one in tie_shares(_distinct_ratios(whole), arrays, Fraction(1)):
         unit = lcm(*(x.denominator for x in one))
@@ -138,8 +146,10 @@ def _fixed_point_shares(whole: Sequence[Mapping[int, int]], arrays: int) -> list
 
 
 def _distinct_ratios(whole: Sequence[Mapping[int, int]]) -> list[dict[int, Fraction]]:
-    """Einsums without those that tie where an earlier one does: of a kind that the same arrays do
-    as much faster or slower than others do, there are many."""
+    """Return the Einsums without those that tie at the same shares as an earlier one.
+
+    Many Einsums differ by a common factor alone.
+    """
     found: dict[tuple[tuple[int, int], ...], None] = {}
     for cycles in whole:
         common = gcd(*cycles.values()) or 1
@@ -150,8 +160,10 @@ def _distinct_ratios(whole: Sequence[Mapping[int, int]]) -> list[dict[int, Fract
 def _tightest_shares(
     whole: Sequence[Mapping[int, int]], shares: list[tuple[int, ...]], arrays: int
 ) -> list[tuple[int, ...]]:
-    """Each array's alone, by which an assignment of all takes what it takes, and the shares that
-    bound most before there is any."""
+    """Return each array's own share of one, and the shares with the highest bounds of all work.
+
+    The former give the exact load of a complete assignment.
+    """
 
     def told(one: tuple[int, ...]) -> int:
         return sum(min([x * one[a] for a, x in cycles.items()]) for cycles in whole)

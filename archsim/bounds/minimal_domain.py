@@ -1,8 +1,8 @@
 """Minimal domains: iterations of each Einsum that every mapping runs, however fine its tiles.
 
-A mapping skips the tiles that a mask leaves empty, and whole no-op steps of other Einsums
-(``masking``): the more, the finer it tiles the ranks of the mask. Here every rank is cut into its
-single elements.
+A mapping skips tiles that a mask leaves empty, and whole no-op steps of other Einsums
+(``masking``). The finer it tiles the ranks of the mask, the more it skips. Here every rank is cut
+into single elements.
 """
 
 from __future__ import annotations
@@ -19,18 +19,21 @@ from ..nest.record import Bound, BoundEinsum
 
 
 class _StepCounts(NamedTuple):
-    """Steps in which some Einsums may do nothing."""
+    """Steps in which some Einsums may be no-ops."""
 
     stepping: frozenset[str]
     """Rank variables of the loops that make the steps."""
     band: RankBand
-    """Outside of which they are idle."""
+    """Band outside which the Einsums are no-ops."""
     idle: frozenset[str]
-    """Einsums that some nest may leave out then."""
+    """Einsums that some nest may skip outside the band."""
 
 
 def minimal_domains(bound: Bound, fine: Collection[str] = ()) -> dict[str, tuple[LoopNest, ...]]:
-    """Loops over the iteration spaces of all Einsums, by name.
+    """Return loops over the iteration space of each Einsum, by name.
+
+    Every mapping runs all iterations under one of an Einsum's nests. The mapping's shared loops,
+    and the Einsums that share them, decide which nest.
 
     Of every Einsum each mapping runs all that is left under the loops of some one of the nests;
     which one, is for the mapping's shared loops to say, and for the Einsums that share them.
@@ -38,10 +41,10 @@ def minimal_domains(bound: Bound, fine: Collection[str] = ()) -> dict[str, tuple
     Parameters
     ----------
     bound : Bound
-        Any mapping of the cascade: its tiles are not looked at.
+        Mapping of the cascade; its tiles do not matter.
     fine : collection of str
-        Ranks that the cascade cuts in a size that others may choose otherwise: a step of a part
-        may be as short as an element of theirs.
+        Ranks that the cascade cuts at a size that other mappings may choose: a step may be one
+        element there.
     """
     masks = bands_of_any(bound)
     steps = tuple(_no_op_steps(bound, masks))
@@ -67,14 +70,14 @@ def _nests(
 
 
 def _no_op_steps(bound: Bound, masks: MaskBands) -> Iterator[_StepCounts]:
-    """Steps that may be idle outside a band, each with the Einsums that may be left out in them.
+    """Yield steps that may be no-ops outside a band, with the Einsums that may be skipped.
 
-    A mapping's nests each have some Einsums: with those that have other masks, or do something in
-    such a step, an Einsum needs to share a nest only where the cascade cannot be cut between them.
+    Each nest of a mapping has some Einsums. An Einsum must share a nest with Einsums of another
+    mask, or with work in such a step, only if the cascade cannot be cut between them.
     """
     if not masks.bands:
         return
-    # Few cascades have masks.
+    # Few cascades have masks: the import waits until one does.
     from einsum_cascade.algebra.excerpt import inseparable
     from einsum_cascade.no_op_steps import active_einsums
 
@@ -84,7 +87,7 @@ def _no_op_steps(bound: Bound, masks: MaskBands) -> Iterator[_StepCounts]:
     variables = sorted(m.lower() for m in chain.from_iterable(members))
     unused = frozenset(chain.from_iterable(masks.without.values()))
     beside = program.memo(inseparable)
-    # A mapping may share the loops of any of these variables, and what is idle then differs.
+    # A mapping may share the loops of any of these variables; the no-op Einsums differ.
     for count in range(1, len(variables) + 1):
         for chosen in map(frozenset, combinations(variables, count)):
             inside = [e.name for e in bound.einsums if chosen <= {*e.einsum.variables}]
@@ -100,7 +103,7 @@ def _no_op_steps(bound: Bound, masks: MaskBands) -> Iterator[_StepCounts]:
 def _windowed(
     bound: Bound, e: BoundEinsum, stepping: Collection[str], band: RankBand, fine: Collection[str]
 ) -> LoopNest:
-    """Loops over the single values of some variables of a band's ranks."""
+    """Return loops over the single values of some variables of a band's ranks."""
     loops = tuple(
         Loop(member=variable, axis=number, stride=stride, level=0, variable=variable)
         for number, axis in enumerate(e.axes)

@@ -41,7 +41,7 @@ from ..spec.arch import Architecture, ProcessingArray
 
 @dataclass(frozen=True, slots=True)
 class EnergyBy:
-    """Picojoules of a run by component, in the machine's order, and by Einsum."""
+    """Energy of a run in pJ: by component in the machine's order, and by Einsum."""
 
     by_component: Named
     by_einsum: Named
@@ -55,7 +55,7 @@ def assemble(
     engine: str,
     least: LeastWork | None = None,
 ) -> Result:
-    """The record of a run: what was counted, how long it took, and what both cost.
+    """Return the record of a run from its counts, its timing, and the prices of both.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def assemble(
     timing : Timing
         Cycles of the run, by either engine.
     least : LeastWork, optional
-        Of the same work on the same arrays, if known.
+        Least work of the same cascade on the same arrays, if known.
     """
     architecture = bound.architecture
     seconds = float(timing.cycles / architecture.clock_hz)
@@ -104,14 +104,14 @@ def assemble(
 
 
 def energy_by(machine: Architecture, charges: Sequence[tuple[str, str, float]]) -> EnergyBy:
-    """A bill by component, in the machine's order, and by Einsum.
+    """Sum charges by component, in the machine's order, and by Einsum.
 
     Parameters
     ----------
     machine : Architecture
-        Whose memories and arrays the components are.
+        Machine whose memories and arrays are the components.
     charges : sequence of (Einsum, component, pJ)
-        As of a result.
+        Charges as a result holds them.
     """
     by_component: dict[str, float] = {}
     by_einsum: dict[str, float] = {}
@@ -141,21 +141,21 @@ def _schedule(bound: Bound, timing: Timing) -> ScheduleReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Work:
-    """What an Einsum does on its array, in cycles of the whole run."""
+    """Work of an Einsum on its array, in cycles of the whole run."""
 
     count: EinsumCount
     occupied: Fraction
     busy: Fraction
-    """Those in which it computes, weighed by the share of the array's elements at work."""
+    """Cycles in which the array computes, weighed by the share of elements at work."""
 
 
 def _work(bound: Bound, e: BoundEinsum, own: EinsumCount, count: EinsumCount) -> _Work:
-    """Of an Einsum that one instance counts by itself, and all of them together."""
+    """Return the work of an Einsum, from the counts of one core and of all cores."""
     busy = Fraction(0)
-    if own.iterations:  # else a mask lets nothing through
+    if own.iterations:  # without iterations, a mask lets nothing through
         elements = e.array.elements * bound.architecture.copies(e.array.name)
-        # Of 4 iterations on 128 elements 512 points could be done: with 384 three quarters of the
-        # cycles count.
+        # 4 iterations on 128 elements have room for 512 points: with 384 points, three quarters of
+        # the cycles count.
         numerator, denominator = work_cycles(e).as_integer_ratio()
         busy = Fraction(numerator * count.points, denominator * own.iterations * elements)
     return _Work(count=count, occupied=busy_cycles(bound, e), busy=busy)
@@ -194,13 +194,13 @@ def _einsums(bound: Bound, work: list[_Work], timing: Timing) -> tuple[EinsumUse
 
 
 def _quotient(one: Fraction, other: Fraction) -> float:
-    """The nearest number to a quotient, which nobody needs in lowest terms."""
+    """Return the nearest float to a quotient, without reducing it to lowest terms."""
     (a, b), (c, d) = one.as_integer_ratio(), other.as_integer_ratio()
     return a * d / (b * c)
 
 
 def _by_kind(count: EinsumCount) -> tuple[tuple[str, int], ...]:
-    """Operations by kind, whatever their format."""
+    """Return operations by kind, over all formats."""
     found: dict[str, int] = {}
     for name, times in count.operations:
         kind, _ = kind_and_format(name)
@@ -230,7 +230,7 @@ def _traffic(bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[LevelTraffi
 
 
 def _bytes(bits: Amount) -> float:
-    """So many bits in bytes, as ``_number`` has them."""
+    """Return bits as bytes, exact if whole."""
     if isinstance(bits, Fraction):
         return _number(bits / 8)
     whole, rest = divmod(bits, 8)
@@ -238,19 +238,19 @@ def _bytes(bits: Amount) -> float:
 
 
 def _number(value: Fraction) -> float:
-    """An exact integer where the value is one, so that JSON shows it exactly."""
+    """Return an exact integer if the value is one, so that JSON shows it exactly."""
     return int(value) if value.denominator == 1 else float(value)
 
 
 def buffers_of(machine: Architecture, needed: Iterable[Fraction]) -> tuple[LevelBuffer, ...]:
-    """What memories of a capacity must hold, and can.
+    """Return the required bytes and capacity of each memory with a capacity.
 
     Parameters
     ----------
     machine : Architecture
-        Whose they are.
+        Machine with the memories.
     needed : iterable of Fraction
-        Bytes of all of its memories, the outermost first.
+        Required bytes of all its memories, outermost first.
     """
     return tuple(
         LevelBuffer(
@@ -264,9 +264,10 @@ def buffers_of(machine: Architecture, needed: Iterable[Fraction]) -> tuple[Level
 
 
 def _bounds(bound: Bound, work: list[_Work], traffic: tuple[LevelTraffic, ...]) -> Bounds:
-    """Array work alone, traffic alone at full bandwidth, and compulsory traffic.
+    """Return the bounds by array work alone, by traffic at full bandwidth, and compulsory
+    traffic.
 
-    ``traffic`` is that of one instance where a memory has several.
+    ``traffic`` covers one core if a memory has several copies.
     """
     architecture = bound.architecture
     cycles = [
@@ -285,7 +286,7 @@ def _bounds(bound: Bound, work: list[_Work], traffic: tuple[LevelTraffic, ...]) 
 
 
 def roofs_of(bound: Bound) -> Roofs:
-    """The roofs of the arrays that a mapping uses, and of all memories."""
+    """Return the roofs of the arrays that a mapping uses, and of all memories."""
     return bound.pattern_memo(_roofs_of)
 
 
@@ -308,7 +309,7 @@ def _roofs_of(bound: Bound) -> Roofs:
 def _array_roof(bound: Bound, array: ProcessingArray) -> ArrayRoof:
     kinds = [k for e in bound.einsums if e.array is array for k, _ in e.operations]
     cycles = {k: o.cycles for k in kinds if (o := array.operation(k)) is not None}
-    # What takes no time would put the roof at infinity: it is named, and left aside.
+    # Operations that take no time would put the roof at infinity: they are named and left out.
     listed = [o.cycles for o in array.operations if o.cycles > 0]
     fastest = min(listed, default=Fraction(1))
     elements = array.elements * bound.architecture.copies(array.name)
@@ -320,7 +321,7 @@ def _array_roof(bound: Bound, array: ProcessingArray) -> ArrayRoof:
 
 
 def _stand_ins(bound: Bound, array: ProcessingArray) -> str:
-    """Which operations the array's table lacks, and what is done and billed instead."""
+    """Return a note on operations that the array's table lacks, and on their substitutes."""
     found: list[str] = []
     for name in _needed(bound, array):
         if array.listed(name) is None:
@@ -333,17 +334,18 @@ def _stand_ins(bound: Bound, array: ProcessingArray) -> str:
 
 
 def _needed(bound: Bound, array: ProcessingArray) -> list[str]:
-    """Names of the operations that a mapping does on an array."""
+    """Return the names of the operations that a mapping does on an array."""
     return sorted({n for e in bound.einsums if e.array.name == array.name for n, _ in e.operations})
 
 
 def _formats(bound: Bound) -> tuple[str, ...]:
-    """What is said of formats: the same at any size."""
+    """Return the notes on formats, equal at any size."""
     return tuple(_format_notes(bound))
 
 
 def _format_notes(bound: Bound) -> Iterator[str]:
-    """The formats of tensors, and in which others operations are done or priced."""
+    """Yield notes on the formats of tensors, and on formats in which other operations are
+    priced."""
     if not bound.program.formats.stated:
         yield from unlike_word(bound.architecture)
         return
@@ -369,7 +371,7 @@ def _format_notes(bound: Bound) -> Iterator[str]:
 
 
 def _mask_parameters(bound: Bound) -> list[Parameter]:
-    """Parameters on which masks, and so the counts, depend."""
+    """Return the parameters on which masks, and so the counts, depend."""
     used = {
         node.name
         for e in bound.einsums
@@ -381,7 +383,7 @@ def _mask_parameters(bound: Bound) -> list[Parameter]:
 
 
 def _core_notes(bound: Bound) -> Iterator[str]:
-    """What runs on how many instances of what."""
+    """Yield notes on the number of cores that run each Einsum."""
     spread = bound.cores.partitions
     for number, memory in enumerate(bound.architecture.memories):
         for name, count in memory.instances:
@@ -401,7 +403,7 @@ def _replicated(bound: Bound) -> frozenset[tuple[str, str]]:
 
 
 def _ring_notes(bound: Bound) -> Iterator[str]:
-    """What each of several instances holds, where links in a ring are all that is between them."""
+    """Yield notes on the data of each core, if a ring of links is all that connects cores."""
     ring, outermost = bound.cores.ring, bound.architecture.memories[0]
     if not outermost.ring:
         return
@@ -416,7 +418,7 @@ def _ring_notes(bound: Bound) -> Iterator[str]:
 
 
 def notes_of(bound: Bound) -> tuple[str, ...]:
-    """What the machine's data and the mapping leave unbilled, in sentences."""
+    """Return sentences on costs that the machine's data and the mapping leave out."""
     found: list[str] = []
     if bound.mapping.chosen:
         picked = ", ".join(f"{name} {what}" for name, what in bound.mapping.chosen)
@@ -440,7 +442,7 @@ def notes_of(bound: Bound) -> tuple[str, ...]:
 
 
 def _of_machine(bound: Bound) -> tuple[str, ...]:
-    """What the machine's data leave unbilled, whatever the sizes are."""
+    """Return sentences on costs that the machine's data leave out at any size."""
     architecture = bound.architecture
     found: list[str] = []
     for array in architecture.arrays:

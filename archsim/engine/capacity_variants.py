@@ -30,7 +30,7 @@ _but_memories = attrgetter(
 
 
 def differ_in_capacities(one: Architecture, other: Architecture) -> bool:
-    """Whether two machines are the same, but for what memories hold."""
+    """Return whether two machines differ in memory capacities alone."""
     return (
         _but_memories(one) == _but_memories(other)
         and len(one.memories) == len(other.memories)
@@ -43,20 +43,20 @@ def differ_in_capacities(one: Architecture, other: Architecture) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _MemoryPrice:
-    """What a line of a memory costs, and all of it in area; zero if it is not on the chip."""
+    """Energy of a memory's line, and area of the memory; 0 if the memory is off chip."""
 
     line: AccessEnergy
     area_um2: float
 
 
 class MemoryPrices:
-    """Prices of memories, each worked out once: neighbouring machines have most in common."""
+    """Prices of memories, cached: neighbouring machines of a sweep share most of them."""
 
     def __init__(self) -> None:
         self._known = Cache[_MemoryPrice](MAX_CACHED_PRICES)
 
     def of(self, machine: Architecture, memory: Memory) -> _MemoryPrice:
-        """The price of one of a machine's memories. Raises SpecError as ``areas``."""
+        """Return the price of one of a machine's memories. Raises SpecError as ``areas``."""
         technology, copies = Identity(machine.technology), machine.copies(memory.name)
         key = (technology, memory.name, memory.energy, memory.line_bits, memory_rows(memory))
         return self._known.get(
@@ -68,18 +68,18 @@ class MemoryPrices:
 
 
 class CapacityVariants:
-    """A result, and what it is on machines that differ in capacities alone.
+    """Result on one machine, from which results on machines with other capacities follow.
 
     Parameters
     ----------
     known : Result
-        Of a mapping on its machine. It neither spills nor is one of several instances.
+        Result of a mapping on its machine, without spills and without several cores.
     bound : Bound
-        The mapping on the machine.
+        Mapping on the machine.
     counts, least
-        As of ``assemble``; both are the same on all of the machines.
+        As in ``assemble``; equal on all of the machines.
     prices : MemoryPrices
-        Where prices of memories are known.
+        Cache of the prices of memories.
     """
 
     def __init__(
@@ -100,12 +100,12 @@ class CapacityVariants:
         leaking = len(leakage_w(self.machine))
         kinds = self.machine.technology.memories
         self._leaks = leaking > 0 or any(kind.leakage_w_per_bit for kind in kinds)
-        # What leaks is charged last (``assemble``), a line for each component.
+        # Leakage is charged last (``assemble``), with a line for each component.
         self._charges = known.charges[: len(known.charges) - leaking]
         self._lines: dict[tuple[str, str], tuple[PricedAmounts, ...]] = {}
 
     def on(self, machine: Architecture) -> Result | None:
-        """The result on one of the machines; None where not all fits.
+        """Return the result on another machine; None if not all tiles fit.
 
         Raises
         ------
@@ -141,7 +141,7 @@ class CapacityVariants:
         )
 
     def _charges_at(self, prices: dict[str, _MemoryPrice]) -> Iterator[tuple[str, str, float]]:
-        """What is charged, but for what leaks, where some memories have other prices."""
+        """Yield the charges without leakage, with some memories at other prices."""
         for charge in self._charges:
             einsum, component, _ = charge
             price = prices.get(component)
@@ -159,7 +159,7 @@ class CapacityVariants:
         return self._lines[key]
 
     def _floor(self, machine: Architecture) -> Floor:
-        """What it costs at least depends on what leaks, and on the outermost memory."""
+        """Return the floor, which depends on leakage and on the outermost memory."""
         if machine.home == self.machine.home and not self._leaks:
             return self._known.floor
         return floor_of(self._bound.on(machine), self._counts, self._least)

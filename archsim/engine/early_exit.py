@@ -1,7 +1,7 @@
-"""Early exit: a mapping whose arrays or memories alone take longer than a known latency.
+"""Early exit: reject a mapping whose arrays or memories alone take longer than a known latency.
 
-Of several mappings the fastest is taken. A mapping that certainly takes longer need not be run,
-nor counted to its end.
+The planner takes the fastest of several mappings. A mapping that certainly takes longer need not be
+run, nor counted completely.
 """
 
 from __future__ import annotations
@@ -19,7 +19,11 @@ from .policy import MIN_PROBLEMS_TO_SAMPLE
 
 
 def takes_longer(bound: Bound, seconds: float, *, before: Iterable[Bound] = ()) -> bool:
-    """Whether a bound mapping certainly takes longer, as soon as that is certain.
+    """Return whether a bound mapping certainly takes longer than a known latency.
+
+    The check stops as soon as the answer is certain. An array or a memory does one thing at a time:
+    Einsums that run together take at least the time of the busiest resource, and groups in sequence
+    take the sum. ``False`` promises nothing.
 
     An array does one thing after the other, and so does a memory: what runs together takes no less
     than the busiest of them, and what runs in turn the sum of that. ``False`` promises nothing.
@@ -27,16 +31,16 @@ def takes_longer(bound: Bound, seconds: float, *, before: Iterable[Bound] = ()) 
     Parameters
     ----------
     seconds : float
-        A latency of something else.
+        Known latency.
     before : iterable of Bound, optional
-        Other nests of the mapping, which are through before it begins: what they take counts, too.
+        Nests of the mapping that run before this one; their time counts too.
 
     Raises
     ------
     MappingError
         As ``count_mapping``.
     """
-    # Results are rounded to floats: what is as long but for that is not longer.
+    # Results are rounded to floats: a difference within rounding is none.
     limit = Fraction(seconds * (1 + 1e-9)) * bound.architecture.clock_hz
     least = Fraction(0)
     for nest in (*before, bound):
@@ -50,9 +54,11 @@ def takes_longer(bound: Bound, seconds: float, *, before: Iterable[Bound] = ()) 
 
 
 def _sampled_bounds(bound: Bound) -> Iterator[Fraction]:
-    """Cycles that a mapping takes at the least, as its arrays alone tell, and then what memories
-    move for some of the parts that instances have of a rank under a mask: what is far slower shows
-    so before each of them is counted."""
+    """Yield lower bounds of a mapping's cycles from its arrays, then from a sample of its cores.
+
+    The sample counts the traffic of some of the parts that cores have of a masked rank: a far
+    slower mapping shows before every part is counted.
+    """
     groups = _groups(bound)
     if bound.is_whole or bound.mapping.spill is not None or bound.architecture.memories[0].ring:
         return
@@ -65,7 +71,7 @@ def _sampled_bounds(bound: Bound) -> Iterator[Fraction]:
 
 
 def _groups(bound: Bound) -> list[tuple[str, ...]]:
-    """Names of Einsums that run together, one group after the other."""
+    """Return the names of Einsums that run together, by group."""
     every = tuple(e.name for e in bound.einsums)
     if kind_of(bound).in_turn:
         written = [tuple(t.einsum for t in group) for group in bound.mapping.schedule.groups]
@@ -74,7 +80,7 @@ def _groups(bound: Bound) -> list[tuple[str, ...]]:
 
 
 def _run_together(bound: Bound) -> Iterator[tuple[EinsumCount, ...]]:
-    """Counts of what runs together, one group after the other."""
+    """Yield the counts of Einsums that run together, by group."""
     groups = _groups(bound)
     if bound.is_whole and bound.mapping.spill is None:
         yield from (tuple(bound.memo(count_of, name) for name in names) for names in groups)
@@ -84,7 +90,7 @@ def _run_together(bound: Bound) -> Iterator[tuple[EinsumCount, ...]]:
 
 
 def _busiest(bound: Bound, counts: tuple[EinsumCount, ...]) -> Fraction:
-    """Cycles of the array, or memory, that has most to do."""
+    """Return the cycles of the busiest array or memory."""
     memories = (
         transfer_cycles(bound, memory, memory_bytes(bound, counts, memory))
         for memory in bound.architecture.memories
@@ -94,7 +100,7 @@ def _busiest(bound: Bound, counts: tuple[EinsumCount, ...]) -> Fraction:
 
 
 def _arrays(bound: Bound, names: tuple[str, ...]) -> dict[str, Fraction]:
-    """Cycles by array that some Einsums keep it busy."""
+    """Return the cycles that some Einsums keep each array busy."""
     busy: dict[str, Fraction] = {}
     for e in (bound.by_name[name] for name in names):
         busy[e.array.name] = busy.get(e.array.name, Fraction(0)) + busy_cycles(bound, e)

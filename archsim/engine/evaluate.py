@@ -37,14 +37,14 @@ def evaluate_mapping(
     engine: str = "analytical",
     choose: Choose | None = None,
 ) -> Result:
-    """Counts, latency, energy, area and bounds of a mapping.
+    """Return counts, latency, energy, area and bounds of a mapping.
 
     Parameters
     ----------
     shapes : dict of str to int
         Shapes by rank, in elements, and parameters of the cascade.
     workload : str
-        What the result says it is of.
+        Name of the workload in the result.
     engine : str
         ``"analytical"`` or ``"event"``.
     choose : Choose, optional
@@ -53,7 +53,7 @@ def evaluate_mapping(
     Raises
     ------
     SpecError, MappingError
-        As ``bind``, and where the schedule contradicts the cascade's dependencies.
+        As ``bind``, and if the schedule contradicts the cascade's dependencies.
     """
     bound = bind(program, mapping, architecture, shapes, choose=choose)
     return evaluate_bound(bound, workload=workload, engine=engine)
@@ -68,11 +68,15 @@ def evaluate_bound(
     timing: Timing | None = None,
     least: LeastWork | None = None,
 ) -> Result:
-    """Counts, latency, energy, area and bounds of a mapping that is bound.
+    """Return counts, latency, energy, area and bounds of a bound mapping.
+
+    Values known from a machine of the same layout may be given: ``counts`` from ``count_mapping``,
+    ``timing`` from ``time_bound`` at the same pace, and ``least`` from ``least_work`` on the same
+    arrays.
 
     What is known from a machine of the same layout need not be worked out again: ``counts`` are
-    those of ``count_mapping``, ``timing`` is that of ``time_bound`` at the same pace, and
-    ``least`` that of ``least_work`` on the same arrays.
+    those of ``count_mapping``, ``timing`` is that of ``time_bound`` at the same pace, and ``least``
+    that of ``least_work`` on the same arrays.
 
     Raises
     ------
@@ -96,7 +100,7 @@ def evaluate_bound(
 
 @dataclass(frozen=True, slots=True)
 class _TimedInstance:
-    """A bound mapping, what it counts, and how long its instance takes."""
+    """Bound mapping with its counts and the timing of one core."""
 
     bound: Bound
     counts: tuple[EinsumCount, ...]
@@ -109,10 +113,10 @@ def _timed(bound: Bound, counts: tuple[EinsumCount, ...], engine: str) -> _Timed
 
 
 def critical_core_candidates(bound: Bound) -> Iterator[Bound]:
-    """A bound mapping as each of the instances has it that may take the longest.
+    """Yield a bound mapping as each possible critical core runs it.
 
-    Balanced parts have as much to do as one another, but for the rows of a tile: of those with
-    nearly the most some are given, each in its turn as what stands for all.
+    Balanced parts of a rank have equal work up to the rows of a tile. Each part with nearly the
+    most work stands for all in turn.
     """
     yield bound
     spread = bound.cores.partitions
@@ -123,12 +127,12 @@ def critical_core_candidates(bound: Bound) -> Iterator[Bound]:
     for kind in range(1, min(MAX_CRITICAL_CORES, len(spread[at].kinds))):
         led = _with_critical_part(bound, at, kind)
         if iterations_of_core(led) < CANDIDATE_WORK_SHARE * most:
-            return  # these are in the order of what there is to do
+            return  # parts come in descending order of work
         yield led
 
 
 def _with_critical_part(bound: Bound, at: int, kind: int) -> Bound:
-    """The same instances, where another kind of a spread rank's parts stands for all."""
+    """Return the mapping with another kind of part of a partitioned rank in place of all parts."""
     cores = bound.cores
 
     def other(number: int) -> int:
@@ -148,7 +152,7 @@ def _with_critical_part(bound: Bound, at: int, kind: int) -> Bound:
 
 
 def result_of_nest(bound: Bound, name: str, engine: str) -> Result:
-    """The result of one nest by itself (for ``Bound.memo``). Raises as ``evaluate_bound``."""
+    """Return the result of one nest by itself, for ``Bound.memo``. Raises as ``evaluate_bound``."""
     return evaluate_bound(bound, workload=name, engine=engine)
 
 
@@ -160,7 +164,10 @@ def evaluate_nests(
     workload: str = "",
     engine: str = "analytical",
 ) -> Result:
-    """Counts, latency, energy, area and bounds of a mapping of several nests.
+    """Return counts, latency, energy, area and bounds of a mapping of several nests.
+
+    Nests never overlap in time, and tensors between nests cross the outermost memory. The floor is
+    the cascade's, by any mapping.
 
     Nothing of two nests overlaps, and what one hands to another crosses the outermost memory. The
     floor is that of the cascade, by any mapping.
@@ -168,19 +175,18 @@ def evaluate_nests(
     Parameters
     ----------
     program : Program
-        The whole cascade.
+        Whole cascade.
     mapping : Mapping
-        The whole mapping.
+        Whole mapping.
     nests : tuple of tuple
-        Each nest's name and its mapping, bound, in the order in which they run.
+        Name and bound mapping of each nest, in execution order.
     workload, engine : str
-        As of ``evaluate_mapping``.
+        As in ``evaluate_mapping``.
 
     Raises
     ------
     MappingError
-        As ``evaluate_bound``, and where chips in a ring read what others of them made in another
-        nest.
+        As ``evaluate_bound``, and if chips in a ring read results of other chips from another nest.
     """
     machine = nests[0][1].architecture
     if problems := [*ring_problems(program, mapping, machine)]:
@@ -192,8 +198,8 @@ def evaluate_nests(
     )
     shape = {rank: size for bound, _ in counted for rank, size in bound.shapes}
     whole = merged(parts, workload=workload, mapping=mapping.name, shape=tuple(shape.items()))
-    # What nests hand to one another need not cross the outermost memory, and what masks of one
-    # leave out of another may be left out.
+    # For the floor, tensors between nests need not cross the outermost memory, and masks of one
+    # nest may shrink another.
     every = bind_whole_cascade(program, [bound for bound, _ in counted])
     counts = tuple(count for bound, own in counted for count in counts_of_all_cores(bound, own))
     return replace(whole, floor=floor_of(every, counts))

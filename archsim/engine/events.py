@@ -54,7 +54,7 @@ from .tables import (
 )
 
 _MAX_TIME_UNITS = 1 << 61
-"""Units a run may last."""
+"""Units of time that a run may last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,10 +70,13 @@ class Slice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """A stretch of a run that no slice shows, in cycles.
+    """Stretch of a run without slices, in cycles.
 
-    ``steps`` were skipped because they repeat what came before; None: they were run, but
+    ``steps`` were skipped because they repeat earlier steps. If it is None, the steps were run, but
     are too many to keep.
+
+    ``steps`` were skipped because they repeat what came before; None: they were run, but are too
+    many to keep.
     """
 
     steps: int | None
@@ -83,7 +86,7 @@ class Gap:
 
 @dataclass(frozen=True, kw_only=True)
 class EventRun:
-    """How a program ran: cycles to its last result, and the work of finding out."""
+    """Run of a program: cycles to its last result, and the work of the simulation."""
 
     cycles: Fraction
     fired: int
@@ -91,11 +94,11 @@ class EventRun:
     turns: int
     """Task events of the whole run."""
     period: Fraction | None
-    """Cycles per step of the outermost repetition, where one was found."""
+    """Cycles per step of the outermost repetition, if one was found."""
     unit: int
     """Units of time per cycle."""
     exact: bool
-    """Whether all times are whole numbers of the unit."""
+    """True if all times are whole numbers of the unit."""
     slices: tuple[Slice, ...] = ()
     gaps: tuple[Gap, ...] = ()
 
@@ -108,21 +111,21 @@ def run_program(
     Parameters
     ----------
     jumping : bool
-        Whether repetitions are skipped (the result is the same).
+        True to skip repetitions; the result is the same.
     logged : bool
-        Whether to return slices: the first and the last few thousand simulated turns.
+        True to return slices: the first and the last few thousand simulated turns.
     most : int
-        Task events after which to give up.
+        Task events after which the run is given up.
 
     Raises
     ------
     StepsError
-        The run is too long for whole numbers, does not settle in ``most`` events, or has a task
-        too far behind another.
+        The run is too long for 64 bits, does not settle in ``most`` events, or has a task too far
+        behind another.
 
     Examples
     --------
-    A tile takes 3 cycles to make and 2 to use, on another array; of 1000 steps some are run:
+    A tile takes 3 cycles to make, and 2 to use on another array; only some of 1000 steps are run:
 
     >>> from ..schedule.program import StepTask
     >>> make = StepTask(name="A", resource="one", occupancy=(Fraction(3),))
@@ -149,22 +152,22 @@ def run_program(
 
 
 def time_unit(program: StepProgram) -> tuple[int, bool]:
-    """Units per cycle, and whether every time is a whole number of them.
+    """Return units per cycle, and whether every time is a whole number of units.
 
     Raises
     ------
     StepsError
-        Even whole cycles are too many.
+        Whole cycles are already too many.
     """
     turns = steps_by_class(program.run_lengths)
     often = [turns.get(kind, 0) for kind in range(len(program.tasks[0].occupancy))]
-    # One turn after the other, none beside another, is the longest a run can take.
+    # A run takes longest if its turns follow one another without overlap.
     terms = [(1, x) for _, x in program.start]
     count = 0
     for t in program.tasks:
         for times, occupancy in zip(often, t.occupancy, strict=True):
             if occupancy is not None:
-                # A turn has two times, and either may be rounded up by less than a unit.
+                # A turn has two times, and each may be rounded up by less than a unit.
                 terms += [(times, occupancy), (times, t.late)]
                 count += 2 * times
     exact = lcm(*{x.denominator for _, x in terms})
@@ -185,7 +188,7 @@ def time_unit(program: StepProgram) -> tuple[int, bool]:
 
 @dataclass(kw_only=True)
 class FlatRun:
-    """A program's arrays, those of its state, and how many classes its future depends on."""
+    """Program as flat tables, its state, and the number of classes on which its future depends."""
 
     program: KernelProgram
     state: State
@@ -195,7 +198,7 @@ class FlatRun:
 
 
 def flatten(program: StepProgram, unit: int, logged: bool = False) -> FlatRun:
-    """Arrays of a program whose tasks are in firing order, times in ``unit`` per cycle.
+    """Return the tables of a program with tasks in firing order, times in ``unit`` per cycle.
 
     Raises
     ------
@@ -210,8 +213,8 @@ def flatten(program: StepProgram, unit: int, logged: bool = False) -> FlatRun:
     p = _program(program, unit, code)
     back = max(*p.need, reach, 1)
     tasks, resources = len(program.tasks), len(program.resources)
-    # Back 4 needs 5 rows, the newest among them, and has 8.
-    # A ring of periods, longer than anything looks back; of a power of two a mask finds the row.
+    # A ring of periods is longer than any dependency reaches back: back 4 needs 5 rows with the
+    # newest, and has 8. With a power of two, a mask finds the row.
     rows = 1 << back.bit_length()
     start = dict(program.start)
     free = [_units(start.get(n, Fraction(0)), unit) for n in program.resources]
@@ -279,12 +282,12 @@ def _program(program: StepProgram, unit: int, code: Numbers) -> KernelProgram:
 
 
 def _by_class(columns: list[list[int]]) -> Numbers:
-    """A row for each class of step."""
+    """Return a table with a row for each class of step."""
     return list(chain.from_iterable(zip(*columns, strict=True)))
 
 
 def _units(cycles: Fraction, unit: int) -> int:
-    """Units that some cycles take, the last one in part."""
+    """Return the units of some cycles, rounded up."""
     return -(-cycles.numerator * unit // cycles.denominator)
 
 
@@ -292,7 +295,8 @@ _Instruction = tuple[int, int, int, int, int]
 
 
 def _code(program: StepProgram, drain: int) -> tuple[Numbers, int]:
-    """Instructions of a run, with ``drain`` empty periods after it, and its loops' depth.
+    """Return the instructions of a run with ``drain`` empty periods behind it, and the loop
+    depth.
 
     >>> from ..schedule.program import StepTask
     >>> task = StepTask(name="A", resource="array", occupancy=(Fraction(4),))
@@ -303,13 +307,13 @@ def _code(program: StepProgram, drain: int) -> tuple[Numbers, int]:
     """
     code = _Code(program)
     deepest = code.emit(program.run_lengths, 0, True)
-    # Tasks of late stages are behind: they still work when the last step has begun.
+    # Tasks of late stages still work when the last step has begun.
     code.rows += [(STEP, -1, 0, 0, 0)] * drain
     return list(chain.from_iterable(code.rows)), max(deepest, 1)
 
 
 class _Code:
-    """Instructions of a program's run, as they are written."""
+    """Instructions of a program's run, in the order of emission."""
 
     def __init__(self, program: StepProgram) -> None:
         self.rows: list[_Instruction] = []
@@ -322,9 +326,9 @@ class _Code:
         ]
 
     def emit(self, part: RunLengths, depth: int, top: bool) -> int:
-        """Write a part's instructions down. The depth of its innermost loops.
+        """Emit the instructions of a part and return the depth of its innermost loops.
 
-        ``top`` says that it is in no loop, but for rows.
+        ``top`` is True for a part inside no loop other than rows.
         """
         if isinstance(part, OneStep):
             self.rows.append((STEP, part.kind, 0, 0, 0))
@@ -342,7 +346,7 @@ class _Code:
         return deepest
 
     def loop(self, part: GrowingPart, depth: int, top: bool) -> int:
-        """A repetition, or one of some rows."""
+        """Emit a repetition, or a growing one inside rows."""
         steps = length(part.body)
         self.rows.append((LOOP, part.count, depth, steps, part.more))
         begin = len(self.rows)
@@ -351,7 +355,7 @@ class _Code:
         return deepest
 
     def even_rows(self, rows: EvenRows, depth: int, top: bool) -> int:
-        """Rows that are alike but for how long loops are."""
+        """Emit rows that differ only in the lengths of their loops."""
         self.rows.append((ROWS, rows.count, depth, 0, 0))
         begin = len(self.rows)
         deepest = max(

@@ -129,26 +129,25 @@ def _fire(p: KernelProgram, s: State, log: Log, period: int) -> None:
 
 
 def _settled(s: State, slot: int, count: int, more: int) -> None:
-    """Let the rows around a loop know on what it has settled."""
+    """Tell the rows around a loop the repetition on which the loop has settled."""
     loops = s.loops
     at, rows = slot * LOOP_FIELDS, (slot - 1) * LOOP_FIELDS
     each = loops[at + SINCE]
-    # A loop of 6, 8, 10, ... iterations that repeats every 3 is a whole number of repetitions
-    # longer after 3 rows, and one that repeats every 4 after 2: of both together, every 6 rows.
-    # After so many rows the loop is a whole number of what repeats longer.
+    # A loop of 6, 8, 10, ... iterations that repeats every 3 is whole repetitions longer after 3
+    # rows. One that repeats every 4 is so after 2 rows: both together after 6 rows.
     apart = each // gcd(each, abs(more))
     even = loops[rows + EVEN] * (apart // gcd(apart, loops[rows + EVEN]))
     loops[rows + EVEN] = even if even <= MAX_ROWS else 0
     if more < 0:
-        # A loop that gets shorter settles as long as it has the iterations that stand before the
-        # repetition began (``least``); ``LAST`` is the last row in which it has.
+        # A shrinking loop settles as long as it has the iterations before the repetition began
+        # (``least``); ``LAST`` is the last row in which it has them.
         now = count + more * loops[rows + ROW]
         least = now - loops[at + REMAINING] - each
         loops[rows + LAST] = min(loops[rows + LAST], (count - least) // -more)
 
 
 def _skipped(s: State, log: Log, steps: int) -> None:
-    """Steps that are not run."""
+    """Skip steps."""
     s.regs[SKIPPED] += steps
     if log.tail > 0:
         _note(s, log, -1, steps, 0, 0)
@@ -157,15 +156,14 @@ def _skipped(s: State, log: Log, steps: int) -> None:
 def _iterated(
     p: KernelProgram, s: State, m: Marks, log: Log, slot: int, reach: int, pc: int
 ) -> bool:
-    """After an iteration of a loop: skip what repeats, or move the mark on.
+    """Skip repeated iterations at the end of an iteration, or move the mark.
 
     False if the times would not fit.
     """
     loops, code, at, end = s.loops, p.code, slot * LOOP_FIELDS, pc * CODE_FIELDS
     period = s.regs[PERIOD] - 1
-    # Each iteration is compared with one mark, which stands still for 1, 2, 4, ... iterations: a
-    # repetition is found once the mark lies in it and stands for as long as it is (Brent, BIT 20,
-    # 1980).
+    # Each iteration is compared with one mark, which stays for 1, 2, 4, ... iterations. A
+    # repetition is found once the mark lies in it and stays for its length (Brent, BIT 20, 1980).
     if loops[at + PHASE] == 1:
         loops[at + SINCE] += 1
         shift = _shift(p, s, m, slot, reach, period)
@@ -178,7 +176,7 @@ def _iterated(
             and loops[at + SINCE] % ITERATIONS_BETWEEN_LOOKS == 0
             and _even(p, s, m, reach, period)
         ):
-            # At least two iterations stay to be run as they are.
+            # At least two iterations are run as they are.
             rounds = min(_ahead(p, s, m, period), loops[at + REMAINING] - 2)
             if rounds > 0:
                 loops[at + REMAINING] -= rounds
@@ -199,7 +197,7 @@ def _iterated(
 def _repeated(
     p: KernelProgram, s: State, m: Marks, log: Log, slot: int, pc: int, shift: int
 ) -> bool:
-    """Skip iterations that are as those since the mark. False if the times would not fit."""
+    """Skip iterations that repeat those since the mark. False if the times would not fit."""
     loops, code, at, end = s.loops, p.code, slot * LOOP_FIELDS, pc * CODE_FIELDS
     # Whole repetitions that are left; the rest of the loop is run.
     rounds = loops[at + REMAINING] // loops[at + SINCE]
@@ -211,7 +209,7 @@ def _repeated(
         _settled(s, slot, count, more)
         count += more * loops[at - LOOP_FIELDS + ROW]
     length = count * steps
-    # The run's period is that of its longest loop that stands in no other.
+    # The longest loop outside all others gives the period of the run.
     if code[end + 4] > 0 and length > s.regs[TOP_LENGTH]:
         s.regs[TOP_LENGTH] = length
         s.regs[TOP_SHIFT] = shift
@@ -228,7 +226,7 @@ def _repeated(
 def _next_row(
     p: KernelProgram, s: State, m: Marks, log: Log, slot: int, reach: int, pc: int
 ) -> bool:
-    """After a row: skip rounds of rows that grow evenly, or move the mark on.
+    """Skip rounds of evenly growing rows at the end of a row, or move the mark.
 
     False if the times would not fit.
     """
@@ -244,26 +242,26 @@ def _next_row(
     if shift >= 0 and before >= 0:
         loops[at + PHASE] = 2
         row = loops[at + ROW]
-        # As many rounds as there are, less one to be run, and none with a loop too short to settle.
+        # Skip all rounds but one, and none with a loop too short to settle.
         left = loops[at + LAST] + 1 - row
         rounds = min(loops[at + REMAINING] // since - 1, left // since)
         if rounds <= 0:
             return True
-        # Two rounds, one after the other, took ``before`` and ``shift``: the next take shift +
-        # more, shift + 2 * more, ...
+        # Two consecutive rounds took ``before`` and ``shift``: the next take shift + more, shift +
+        # 2 * more, ...
         more = shift - before
-        # A round takes so much more than the one before; rows have so many more steps.
+        # Each round takes ``more`` longer than the one before; rows grow in steps alike.
         pairs, rows = rounds * (rounds + 1) // 2, rounds * since
         if rounds > LIMIT // max(shift, 1) or pairs > LIMIT // max(abs(more), 1):
             return False
-        # Row n has each + growth * n steps; left out are those from ``row`` on, ``rows`` of them.
+        # Row n has each + growth * n steps; ``rows`` rows from ``row`` on are skipped.
         each, growth = p.code[end + 3], p.code[end + 4]
         loops[at + REMAINING] -= rows
         loops[at + ROW] += rows
         _skipped(s, log, each * rows + growth * (row * rows + rows * (rows - 1) // 2))
         return _advance(p, s, m, slot, period, rounds * shift + pairs * more)
     if shift >= 0:
-        # One round is known: another of as many rows tells how they grow.
+        # One round is known: another of as many rows tells how rounds grow.
         loops[at + SHIFT], loops[at + REACH] = shift, since
     elif marked and even > 0 and since < loops[at + REACH]:
         return True
@@ -292,7 +290,7 @@ def _begin(p: KernelProgram, s: State, pc: int, slot: int) -> None:
 
 
 def _ended(p: KernelProgram, s: State, pc: int, slot: int) -> None:
-    """Let the rows around a loop know where it ended before it had settled."""
+    """Tell the rows around a loop that it ended before it had settled."""
     loops, at = s.loops, slot * LOOP_FIELDS
     begin = (p.code[pc * CODE_FIELDS + 1] - 1) * CODE_FIELDS
     if loops[at + PHASE] != 2 and p.code[begin + 4] != 0:
@@ -302,16 +300,16 @@ def _ended(p: KernelProgram, s: State, pc: int, slot: int) -> None:
 def run(
     p: KernelProgram, s: State, m: Marks, log: Log, reach: int, budget: int, jumping: bool
 ) -> int:
-    """Run a program, or go on with it, until it ends or ``budget`` tasks have been fired.
+    """Run a program until it ends or has fired ``budget`` tasks; a paused run continues.
 
     Parameters
     ----------
     log : Log
-        Where turns are written down; ``tail`` 0: nowhere.
+        Log of turns; with ``tail`` 0, nothing is logged.
     reach : int
-        Classes of steps that the future depends on.
+        Number of step classes on which the future depends.
     jumping : bool
-        Whether to skip what repeats.
+        True to skip repetitions.
 
     Returns
     -------
@@ -365,4 +363,4 @@ HELPERS = (
     *repeats.HELPERS,
     *(_note, _fire, _settled, _skipped, _repeated, _iterated, _next_row, _begin, _ended),
 )
-"""What ``run`` calls, each after those that it calls itself."""
+"""Functions that ``run`` calls, each after those that it calls itself."""

@@ -1,10 +1,10 @@
 """Latency of a bound mapping: a run of its real steps, or of an average step.
 
-A mapping is one run, or with a ``sequential`` schedule one run after the other. Each is lowered
-to a step program and fired task by task (``kernel``). A run settles after some hundred task
-events, whatever its length. Where the steps are too many, or too unlike to be classed, the
-average step of the program is timed instead, and the result says so (``Timing.timed_by``). Both
-engines accept the same mappings.
+A mapping is one run, or with a ``sequential`` schedule one run after the other. Each run is lowered
+to a step program and fired task by task (``kernel``). A run settles after some hundred task events,
+whatever its length. If the steps are too many, or too different to be classed, the average step of
+the program is timed instead, and the result says so (``Timing.timed_by``). Both engines accept the
+same mappings.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ _MAX_EVENTS_BY_ENGINE = {"analytical": MAX_ANALYTICAL_EVENTS, "event": MAX_EVENT
 def time_bound(
     bound: Bound, counts: tuple[EinsumCount, ...], engine: str, walks: tuple[Walk, ...] = ()
 ) -> Timing:
-    """Latency of a bound mapping.
+    """Return the latency of a bound mapping.
 
     Parameters
     ----------
     engine : str
-        ``"event"`` is more patient than ``"analytical"``; else they are the same.
+        ``"event"`` runs more steps than ``"analytical"`` before it takes an average; otherwise both
+        are equal.
     walks : tuple of Walk, optional
-        The real steps of what runs together, if known.
+        Real steps of each group of Einsums that run together, if known.
 
     Raises
     ------
@@ -55,7 +56,7 @@ def time_bound(
 
 @dataclass(frozen=True, kw_only=True)
 class GroupRun:
-    """Einsums that ran together, from which cycle on, and how."""
+    """Einsums that ran together, with their first cycle and their run."""
 
     group: FusionGroup
     program: StepProgram
@@ -65,7 +66,7 @@ class GroupRun:
 
 @dataclass(frozen=True, kw_only=True)
 class EventTiming:
-    """A run's timing, the task events it took to know it, and what was seen of them."""
+    """Timing of a run, its task events, and the turns that were logged."""
 
     timing: Timing
     events: int
@@ -76,14 +77,16 @@ class EventTiming:
 def event_programs(
     bound: Bound, counts: tuple[EinsumCount, ...], walks: tuple[Walk, ...] = ()
 ) -> tuple[tuple[FusionGroup, StepProgram], ...]:
-    """The programs of a mapping, one after the other, with what they run.
+    """Return the programs of a mapping in sequence, each with its group of Einsums.
+
+    ``walks`` are those of the groups, if known.
 
     ``walks`` are those of what runs together, if known.
 
     Returns
     -------
     tuple of (FusionGroup, StepProgram)
-        One, but for a ``sequential`` schedule of several groups.
+        One program; several for a ``sequential`` schedule of several groups.
 
     Raises
     ------
@@ -104,7 +107,7 @@ def time_events(
     walks: tuple[Walk, ...] = (),
     most: int = MAX_EVENTS,
 ) -> EventTiming:
-    """Latency of a bound mapping by running its tiles.
+    """Return the latency of a bound mapping by running its tiles.
 
     ``walks`` are as in ``event_programs``, ``most`` is as in ``run_program``.
 
@@ -114,14 +117,14 @@ def time_events(
     counts : tuple of EinsumCount
         Accesses in elements.
     jumping : bool, default True
-        Whether repetitions are skipped; the result is the same.
+        True to skip repetitions; the result is the same.
     logged : bool, default False
-        Whether turns are written down, for a timeline.
+        True to log turns for a timeline.
 
     Returns
     -------
     EventTiming
-        In cycles.
+        Timing in cycles.
 
     Raises
     ------
@@ -149,7 +152,7 @@ def _timing(bound: Bound, runs: tuple[GroupRun, ...], cycles: Fraction) -> Timin
     slowest = max(runs, key=lambda r: r.run.cycles)
     found = _bound(slowest.program, slowest.run)
     if found is None:
-        # Nothing works all the time: the average step tells what waits for what.
+        # No resource works most of the time: the average step tells which task waits for which.
         average = kind_of(bound).average(bound, tuple(r.group for r in runs))
         found = average.bound_by, average.critical
     limit, critical = found
@@ -161,7 +164,7 @@ def _timing(bound: Bound, runs: tuple[GroupRun, ...], cycles: Fraction) -> Timin
         if not r.run.exact
     )
     if kind_of(bound).in_turn:
-        # The steps are those of each group's own loops: of all together the run is one.
+        # Steps belong to each group's own loops: the run of all groups is one step.
         return Timing(
             cycles=cycles,
             steps=1,
@@ -175,7 +178,7 @@ def _timing(bound: Bound, runs: tuple[GroupRun, ...], cycles: Fraction) -> Timin
     return Timing(
         cycles=cycles,
         steps=bound.steps,
-        # What repeats may be slower than what does not: then no one period is that of all steps.
+        # Repeated steps may be slower than others: no single period then holds for all steps.
         period=min(period, cycles / bound.steps),
         bound_by=limit,
         critical=critical,
@@ -186,7 +189,7 @@ def _timing(bound: Bound, runs: tuple[GroupRun, ...], cycles: Fraction) -> Timin
 
 
 def _bound(program: StepProgram, run: EventRun) -> tuple[str, tuple[str, ...]] | None:
-    """The resource that is busy most of a run, and its tasks."""
+    """Return the resource that is busy most of a run, and its tasks."""
     turns = steps_by_class(program.run_lengths)
     busy: dict[str, list[tuple[int, Fraction]]] = {}
     names: dict[str, list[str]] = {}

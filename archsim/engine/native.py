@@ -10,8 +10,11 @@ from .tables import KernelProgram, Log, Marks, Numbers, State
 def _copy(
     into: Numbers, at: int, ring: Numbers, newest: int, mask: int, rows: int, width: int
 ) -> None:
-    """As in ``repeats``, one after the other: what Numba says of slices of unlike lengths takes
-    longer to compile than any function of the kernel."""
+    """Copy rows as ``steady_state`` does.
+
+    Numba compiles an assignment between slices of different lengths for longer than any function of
+    the kernel.
+    """
     for q in range(rows):
         row = ((newest - q) & mask) * width
         for n in range(width):
@@ -24,7 +27,7 @@ _run = compiled_with((_copy, *kernel.HELPERS), kernel.run)
 def run(
     p: KernelProgram, s: State, m: Marks, log: Log, reach: int, budget: int, jumping: bool
 ) -> int:
-    """As ``kernel.run``, on the same tables."""
+    """Run a program as ``kernel.run`` does, on the same tables."""
     state, marks, rows = arrays_of(s), arrays_of(m), arrays_of(log)
     status = _run(arrays_of(p), state, marks, rows, reach, budget, jumping)
     for tables, arrays in ((s, state), (m, marks), (log, rows)):

@@ -6,19 +6,19 @@ from .tables import LIMIT, KernelProgram, Marks, Numbers, State
 
 
 def _shift(p: KernelProgram, s: State, m: Marks, slot: int, reach: int, period: int) -> int:
-    """By how much the state is later than a mark's; -1 where it is another.
+    """Return by how much the state is later than a mark's; -1 if the states differ otherwise.
 
-    The first difference found, of a resource or a task, is what all others must be: a state whose
-    tasks end at 10 and 14 is that of 3 and 7, later by 7, and not that of 3 and 8.
+    All differences in time must be equal to the first one: a state whose tasks end at 10 and 14
+    repeats one of 3 and 7, later by 7, but not one of 3 and 8.
     """
     need, result, leave = p.need, s.result, s.leave
     mask, tasks, resources = len(s.kind) - 1, len(need), len(s.free)
     shift = -1
-    # What differs mostly does in when resources are free, else in the newest or oldest period.
+    # Most differences show in the resources' free times, else in the newest or oldest period.
     for r in range(resources):
         there = slot * resources + r
-        # One that was not used since the mark is used by nothing that repeats: when it was free
-        # last decides nothing, and it is not shifted either (``_advance``).
+        # A resource that was not used since the mark is used by nothing that repeats: its free time
+        # decides nothing and is not shifted either (``_advance``).
         if s.used[r] != m.used[there]:
             if shift < 0:
                 shift = s.free[r] - m.free[there]
@@ -41,14 +41,14 @@ def _shift(p: KernelProgram, s: State, m: Marks, slot: int, reach: int, period: 
                     shift = now - was
                 if now - was != shift or leave[here] - m.leave[there] != shift:
                     return -1
-    # -1 still: nothing that takes time happened, and the state is the same.
+    # Still -1: nothing that takes time happened, and the state is equal.
     return max(shift, 0)
 
 
 def _copy(
     into: Numbers, at: int, ring: Numbers, newest: int, mask: int, rows: int, width: int
 ) -> None:
-    """The newest rows of a ring into a table; compiled, it is that of ``native``."""
+    """Copy the newest rows of a ring into a table; ``native`` has a copy of its own."""
     for q in range(rows):
         row = ((newest - q) & mask) * width
         into[at : at + width] = ring[row : row + width]
@@ -56,7 +56,7 @@ def _copy(
 
 
 def _mark(p: KernelProgram, s: State, m: Marks, slot: int, period: int) -> None:
-    """Keep the state to compare later ones with."""
+    """Store the state to compare later states with."""
     mask, tasks, resources, back = len(s.kind) - 1, len(p.need), len(s.free), m.back
     _copy(m.kind, slot * back, s.kind, period, mask, back, 1)
     _copy(m.result, slot * back * tasks, s.result, period, mask, back, tasks)
@@ -67,7 +67,7 @@ def _mark(p: KernelProgram, s: State, m: Marks, slot: int, period: int) -> None:
 
 
 def _advance(p: KernelProgram, s: State, m: Marks, slot: int, period: int, time: int) -> bool:
-    """Let all that happened since the mark have happened later; resources that stood still do.
+    """Shift all that happened since the mark in time; idle resources stay.
 
     False if the times would not fit.
     """
@@ -94,10 +94,11 @@ def _advance(p: KernelProgram, s: State, m: Marks, slot: int, period: int, time:
 
 
 def _even(p: KernelProgram, s: State, m: Marks, reach: int, period: int) -> bool:
-    """Whether each task ended later by as much in all periods that are still asked for.
+    """Return whether each task advanced at a constant rate in all periods that dependencies
+    reach.
 
-    It writes the rates down, and where resources were free before this period. False also where
-    all rates are one: then the state is as it was but for a shift.
+    The rates, and the times at which resources were free before this period, are stored. False also
+    if all rates are equal: then the state repeats.
     """
     result, need, resource, kinds = s.result, p.need, p.resource, s.kind
     mask, tasks = len(kinds) - 1, len(need)
@@ -118,29 +119,27 @@ def _even(p: KernelProgram, s: State, m: Marks, reach: int, period: int) -> bool
             continue
         now = result[row + i]
         rate = now - result[((period - 1) & mask) * tasks + i]
-        # Evenly in all periods that a later one may ask for, not between the last two alone.
+        # All periods that a later one may reach count, not the last two alone.
         for q in range(1, max(need[i], 1) + 1):
             then = result[((period - q) & mask) * tasks + i]
             if then < 0 or now - then != rate * q:
                 return False
         m.rate[i] = rate
         m.pace[resource[i]] = rate
-        # What stands there in the end is of the last task on the resource: it was free at ``held``
-        # when the first one of this period came. ``_ahead`` goes on from there, task by task.
+        # The last task of a resource leaves its value: ``held`` is when the resource was free as
+        # the first task of this period came. ``_ahead`` goes on from there, task by task.
         m.held[resource[i]] = s.leave[row + i] - rate
         least, most = min(least, rate), max(most, rate)
     return least < most
 
 
 def _ahead(p: KernelProgram, s: State, m: Marks, period: int) -> int:
-    """Periods like this one until a task waits for another than now, its rates being even.
+    """Return the periods until a task first waits for another dependency, at constant rates.
 
-    What it waits for goes on at the task's rate. All else that it could wait for is behind that,
-    and comes nearer where its rate is higher.
-
-    A task that starts 40 after it had room, and whose room comes 2 later each period than the task
-    does itself, goes on at its rate for 20 periods: ``lag // nearer``. A task that started with
-    nothing to wait for does not go on evenly, and no period is taken for granted: 0.
+    The dependency that a task waits for advances at the task's rate. All its other dependencies are
+    behind that one, and catch up if their rate is higher. A task that starts 40 after its room was
+    there, with room that comes 2 later each period than the task, keeps its rate for 20 periods:
+    ``lag // nearer``. A task that waited for nothing does not advance evenly: 0.
     """
     result, leave, rates, pace, held = s.result, s.leave, m.rate, m.pace, m.held
     mask, tasks, waits = len(s.kind) - 1, len(rates), len(p.before)
@@ -152,7 +151,7 @@ def _ahead(p: KernelProgram, s: State, m: Marks, period: int) -> int:
             continue
         start, rate, r = leave[row + i] - busy, rates[i], p.resource[i]
         lag, nearer = start - held[r], pace[r] - rate
-        # It started as its resource was freed, by one that is as fast as itself.
+        # The task started as its resource was freed by a task of the same rate.
         waited_for = lag == 0 and nearer == 0
         if nearer > 0:
             least = min(least, lag // nearer)
@@ -175,7 +174,7 @@ def _ahead(p: KernelProgram, s: State, m: Marks, period: int) -> int:
 
 
 def _go_on(p: KernelProgram, s: State, m: Marks, period: int, rounds: int) -> bool:
-    """Let so many periods pass, each task at its rate. False if the times would not fit."""
+    """Advance some periods with each task at its rate. False if the times would not fit."""
     result, leave, rates, need = s.result, s.leave, m.rate, p.need
     mask, tasks = len(s.kind) - 1, len(need)
     row = (period & mask) * tasks
@@ -198,4 +197,4 @@ def _go_on(p: KernelProgram, s: State, m: Marks, period: int, rounds: int) -> bo
 
 
 HELPERS = (_shift, _mark, _advance, _even, _ahead, _go_on)
-"""What the kernel calls of these."""
+"""Functions of this module that the kernel calls."""
