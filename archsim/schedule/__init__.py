@@ -1,1 +1,1 @@
-"""The step program: tasks, dependencies, and the order in which they are issued."""
+"""Step programs and the order in which resources issue tasks."""

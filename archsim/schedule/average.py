@@ -1,19 +1,18 @@
-"""The average step of a step program: one task for each, as long as it is on average.
+"""Average step of a step program: one task for each task, with its mean duration.
 
-This is all that stands between the two engines' views of a schedule. The event engine takes
-the order of issue from the average step of its program, then runs the program itself. The
-analytical engine times the average step of the uniform walk's program. What an average
-leaves out, and why:
+The average step is all that separates the two engines. The event engine takes the order of
+issue from the average step of its program, then runs the program itself. The analytical engine
+times the average step of the uniform walk's program. The average leaves some things out:
 
-* An Einsum outside a loop takes the time of its slice in every step, but waits for nothing
-  and is waited for by nothing: the average has no step in which it runs.
-* What paces memories that serve only such Einsums is needed to run a program and to put its
-  tasks in order; the time of an average step does not depend on it (``memories`` given).
-* Drains follow results and decide no order of issue, so that the average for an order has
-  loads alone. To time a step, all that a memory does is one task, which waits for room and
-  is waited for by what is loaded.
-* The first fill, the last drain and what runs beside no step are not part of any step: the
-  uniform walk has them apart (``StepProgram.once``), and a timing adds them.
+* An Einsum outside a loop takes the time of its slice in every step, but has no dependencies: the
+  average has no step in which it runs.
+* Pacing of memories that serve only such Einsums is needed to run a program and to order its tasks.
+  The time of an average step does not depend on it (``memories`` given).
+* Drains follow results and decide no order of issue, so that the average for an order has loads
+  alone. To time a step, all traffic of a memory is one task, which waits for room and which loaded
+  operands wait for.
+* The first fill, the last drain and work beside no step belong to no step. The uniform walk keeps
+  them apart (``StepProgram.once``), and a timing adds them.
 """
 
 from __future__ import annotations
@@ -32,11 +31,11 @@ from .program import StepProgram, StepTask
 
 @dataclass(frozen=True, kw_only=True)
 class AverageStep:
-    """The event graph of an average step, and which of a program's tasks are its tasks."""
+    """Event graph of an average step, and the program's task for each of its tasks."""
 
     graph: EventGraph
     tasks: tuple[int, ...]
-    """The program's task of each of the graph's (a memory's load, or its drain)."""
+    """Program's task of each task of the graph (for a memory, its load or its drain)."""
 
 
 def average_step(
@@ -45,15 +44,15 @@ def average_step(
     memories: tuple[str, ...] = (),
     distance: Literal["longest", "shortest"] = "longest",
 ) -> AverageStep:
-    """The average step of a program.
+    """Return the average step of a program.
 
     Parameters
     ----------
     memories : tuple of str
-        To time the step: memories whose loads and drains are one task, in this order. None:
-        for an order of issue.
+        Memories whose loads and drains are one task, in this order, to time the step. Empty for an
+        order of issue.
     distance : {"longest", "shortest"}
-        Which of a dependency's distances, where classes of steps differ.
+        Distance of a dependency to take if classes of steps differ.
     """
     steps = length(program.run_lengths)
     times = steps_by_class(program.run_lengths)
@@ -62,8 +61,8 @@ def average_step(
     place: dict[int, int] = {}
     for group in groups:
         first = program.tasks[group[0]]
-        # Cycles of the whole run, spread evenly over all steps, also those in which it does not
-        # run.
+        # Cycles of the whole run, spread evenly over all steps, also those in which the task does
+        # not run.
         share = _busy((program.tasks[i] for i in group), times) / steps
         name = first.resource if first.resource in memories else first.name
         place |= {i: len(tasks) for i in group if program.tasks[i].role != "drain"}
@@ -95,12 +94,12 @@ def average_step(
 
 
 def timed_step(bound: Bound, program: StepProgram) -> AverageStep:
-    """The average step that the analytical engine times."""
+    """Return the average step that the analytical engine times."""
     return average_step(program, memories=tuple(m.name for m in bound.architecture.memories))
 
 
 def _busy(tasks: Iterable[StepTask], times: dict[int, int]) -> Fraction:
-    """Cycles that some tasks take in the whole run."""
+    """Return the cycles that some tasks take in the whole run."""
     return total(
         (times.get(k, 0), x) for t in tasks for k, x in enumerate(t.occupancy) if x is not None
     )
@@ -111,7 +110,7 @@ def _without_drains(program: StepProgram) -> list[tuple[int, ...]]:
 
 
 def _tasks_of_memories(program: StepProgram, memories: tuple[str, ...]) -> list[tuple[int, ...]]:
-    """Tasks of each memory together, then those that work, each by itself."""
+    """Return the tasks of each memory as one group, then each working task by itself."""
     found: list[tuple[int, ...]] = []
     for memory in memories:
         here = tuple(i for i, t in enumerate(program.tasks) if t.resource == memory)
@@ -122,15 +121,16 @@ def _tasks_of_memories(program: StepProgram, memories: tuple[str, ...]) -> list[
 def unless_ends(
     bound: Bound, cycles: Fraction, ends: Fraction, limit: tuple[str, tuple[str, ...]]
 ) -> tuple[str, tuple[str, ...]]:
-    """What bounds a run: the outermost memory where first fill and last drain are most of it.
+    """Return the resource that bounds a run: the outermost memory if fill and drain take most of
+    it.
 
     Parameters
     ----------
     bound : Bound
     cycles, ends : Fraction
-        Of the whole run, and of its first fill and last drain.
+        Cycles of the whole run, and of its first fill and last drain.
     limit : (str, tuple of str)
-        What bounds the steady state: a resource, and its tasks.
+        Resource that bounds the steady state, and its tasks.
     """
     name = bound.architecture.home.name
     return (name, (f"first fill and last drain of {name}",)) if 2 * ends > cycles else limit

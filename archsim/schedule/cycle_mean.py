@@ -1,9 +1,9 @@
-"""The maximum cycle mean of a timed event graph, exactly, with the cycle that attains it.
+"""Maximum cycle mean of a timed event graph, exactly, with a cycle that attains it.
 
-The steady state of a (max,+) linear system advances by the largest ratio of weight to
-tokens over all cycles per period (Baccelli et al., *Synchronization and Linearity*,
-section 2.5). Starting from a lower bound, a cycle that beats it is found as a positive
-cycle of reduced weights and becomes the new bound, until none is left.
+The steady state of a (max,+) linear system advances per period by the largest ratio of weight to
+tokens over all cycles (Baccelli et al., *Synchronization and Linearity*, section 2.5). The search
+starts from a lower bound. A cycle above the bound is a positive cycle of reduced weights, and gives
+the new bound, until no such cycle is left.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from .event_graph import TimedEdge
 
 @dataclass(frozen=True, slots=True)
 class CriticalCycle:
-    """The ratio (units of time per period) and the edges of a cycle that attains it."""
+    """Ratio (units of time per period) and edges of a cycle that attains it."""
 
     mean: Fraction
     edges: tuple[TimedEdge, ...]
 
 
 class DeadlockError(ValueError):
-    """A cycle without tokens: each of its tasks waits for itself."""
+    """Cycle without tokens, in which each task waits for itself."""
 
     def __init__(self, edges: tuple[TimedEdge, ...]) -> None:
         super().__init__("a cycle of dependencies within one step")
@@ -32,10 +32,10 @@ class DeadlockError(ValueError):
 
 
 def maximum_cycle_mean(nodes: int, edges: Sequence[TimedEdge], least: int = 0) -> CriticalCycle:
-    """The largest weight per token over all cycles of a graph.
+    """Return the largest weight per token over all cycles of a graph.
 
-    A producer of 3 cycles and a consumer of 2 with one tile in flight between them, beside a
-    resource that is busy for 4 cycles a step:
+    A producer of 3 cycles and a consumer of 2 have one tile in flight; another resource is busy for
+    4 cycles a step:
 
     >>> edges = [TimedEdge(0, 1, 3, 0), TimedEdge(1, 0, 2, 1), TimedEdge(1, 1, 4, 1)]
     >>> found = maximum_cycle_mean(2, edges)
@@ -49,7 +49,7 @@ def maximum_cycle_mean(nodes: int, edges: Sequence[TimedEdge], least: int = 0) -
     edges : sequence of TimedEdge
         Weights in units of time, tokens in periods.
     least : int
-        What the answer is at the least: where no cycle has more, it is this, without edges.
+        Lower bound of the answer; returned without edges if no cycle exceeds it.
 
     Raises
     ------
@@ -68,18 +68,18 @@ def maximum_cycle_mean(nodes: int, edges: Sequence[TimedEdge], least: int = 0) -
 def _positive_cycle(
     nodes: int, edges: Sequence[TimedEdge], mean: Fraction
 ) -> tuple[TimedEdge, ...]:
-    """A cycle whose weight exceeds ``mean`` per token, or nothing (Bellman-Ford)."""
+    """Return a cycle whose weight exceeds ``mean`` per token, or nothing (Bellman-Ford)."""
     longest = [0] * nodes
     through: list[TimedEdge | None] = [None] * nodes
-    # Times the denominator, all are whole numbers: the sum over a cycle is above 0 exactly where
-    # its weight per token is above the mean.
+    # Multiplied by the denominator, all weights are whole: a cycle's sum is positive exactly if its
+    # weight per token exceeds the mean.
     reduced = [
         (e.before, e.after, e.weight * mean.denominator - mean.numerator * e.tokens, e)
         for e in edges
     ]
     touched: int | None = None
-    # All nodes begin at 0, as if a source led to each. Without a positive cycle the longest ways
-    # are settled after as many rounds as there are nodes.
+    # All nodes begin at 0, as if a source led to each. Without a positive cycle, the longest paths
+    # settle after as many rounds as there are nodes.
     for _ in range(nodes + 1):
         touched = None
         for before, after, weight, edge in reduced:
@@ -96,7 +96,7 @@ def _positive_cycle(
 def _trace(through: list[TimedEdge | None], start: int | None, nodes: int) -> tuple[TimedEdge, ...]:
     """Walk back from a node that still improves into the cycle that feeds it."""
     node = start
-    # So many steps back every walk has entered the cycle.
+    # After so many steps back, every walk has entered the cycle.
     for _ in range(nodes):
         edge = through[node] if node is not None else None
         assert edge is not None, "an improving node has a predecessor"

@@ -1,11 +1,11 @@
-"""The schedule as a timed event graph: tasks, dependencies, and the order of issue.
+"""Timed event graph of a schedule: tasks, dependencies, and the order of issue.
 
-One *step* is one iteration of the shared nest. Every task happens once a step: an Einsum
-on its array, or a memory moving a step's share of its traffic. A dependency of distance d
-makes a task of step k wait for another of step k - d. Each resource issues its tasks in a
-fixed cyclic order, task ``i`` for the step ``stage[i]`` behind the newest one, so that the
-graph is (max,+) linear. Times are exact: fractions of a cycle as written, whole numbers of
-a common unit where they are computed with.
+One *step* is one iteration of the shared nest. Every task happens once a step: an Einsum on its
+array, or a memory that moves a step's share of its traffic. With a dependency of distance d, a task
+of step k waits for another task of step k - d. Each resource issues its tasks in a fixed cyclic
+order, task ``i`` for the step ``stage[i]`` behind the newest one, so that the graph is (max,+)
+linear. Times are exact: fractions of a cycle in the input, whole numbers of a common unit in
+computations.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from einsum_cascade.memo import cached_property
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphTask:
-    """What a resource does once a step.
+    """Work of a resource that happens once a step.
 
-    ``occupancy`` is how long the resource is busy; ``latency`` how long after its start
-    the result can be used (at least the occupancy). Both in cycles.
+    ``occupancy`` is the time for which the resource is busy; ``latency`` is the time from the start
+    until the result can be used (at least the occupancy). Both are in cycles.
     """
 
     name: str
@@ -33,9 +33,10 @@ class GraphTask:
 
 
 class GraphDependency(NamedTuple):
-    """``after`` (step k) starts ``delay`` cycles or more after ``before`` (step k - distance).
+    """Constraint: ``after`` (step k) starts ``delay`` cycles or more after ``before`` (step k -
+    distance).
 
-    ``room`` marks a limit on tiles in flight, apart from the flow of data.
+    ``room`` marks a limit on tiles in flight, as opposed to a flow of data.
     """
 
     before: int
@@ -47,7 +48,7 @@ class GraphDependency(NamedTuple):
 
 
 class TimedEdge(NamedTuple):
-    """A constraint between periods: ``weight`` units of time, ``tokens`` periods later."""
+    """Constraint between periods: ``weight`` units of time, ``tokens`` periods later."""
 
     before: int
     after: int
@@ -57,7 +58,7 @@ class TimedEdge(NamedTuple):
 
 
 class Arc(NamedTuple):
-    """A dependency as a run asks for it, ``together`` if its tasks are on one resource."""
+    """Dependency of a run; ``together`` is True if its tasks share a resource."""
 
     before: int
     after: int
@@ -68,22 +69,22 @@ class Arc(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class EventGraph:
-    """Tasks with their dependencies, and how many steps they run for."""
+    """Tasks with their dependencies, and the number of steps."""
 
     tasks: tuple[GraphTask, ...]
     dependencies: tuple[GraphDependency, ...]
     steps: int
 
     def at_most(self, steps: int) -> EventGraph:
-        """The same for no more than so many steps, with all that is known of one step."""
-        # Properties that are worked out once are in ``vars``; none of them depends on ``steps``.
+        """Return the graph with at most so many steps, and with all cached properties."""
+        # Cached properties are in ``vars``; none of them depends on ``steps``.
         found = object.__new__(EventGraph)
         vars(found).update(vars(self), steps=min(self.steps, steps))
         return found
 
     @cached_property
     def members(self) -> dict[str, tuple[int, ...]]:
-        """GraphTask numbers by resource, in written order."""
+        """Task numbers by resource, in written order."""
         found: dict[str, tuple[int, ...]] = {}
         for number, task in enumerate(self.tasks):
             found[task.resource] = (*found.get(task.resource, ()), number)
@@ -91,16 +92,16 @@ class EventGraph:
 
     @cached_property
     def resource(self) -> tuple[int, ...]:
-        """The resource of every task, by number in the order of ``members``."""
+        """Resource of every task, by number in the order of ``members``."""
         number = {name: i for i, name in enumerate(self.members)}
         return tuple(number[t.resource] for t in self.tasks)
 
     @cached_property
     def parts(self) -> tuple[frozenset[int], ...]:
-        """Tasks that hang together by dependencies or a common resource."""
+        """Connected parts: tasks linked by dependencies or a common resource."""
         parts = [frozenset(members) for members in self.members.values()]
         for e in self.dependencies:
-            # One part, if both ends are in it already; else the two become one.
+            # If both ends are in one part, nothing changes; else the two parts become one.
             touched = [p for p in parts if e.before in p or e.after in p]
             if len(touched) > 1:
                 rest = [p for p in parts if p not in touched]
@@ -134,7 +135,7 @@ class EventGraph:
 
     @cached_property
     def arcs(self) -> tuple[Arc, ...]:
-        """Dependencies in units, and whether they are between tasks of one resource."""
+        """Dependencies in units, with a mark on those within one resource."""
         return tuple(
             Arc(
                 e.before,
@@ -148,39 +149,39 @@ class EventGraph:
 
     @cached_property
     def work(self) -> tuple[int, ...]:
-        """What every resource does in a step, in units."""
+        """Work of every resource in a step, in units."""
         return tuple(sum(self.occupancy[i] for i in m) for m in self.members.values())
 
     @cached_property
     def busiest(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
-        """Numbers and tasks of the resources that have most to do: one, or some alike."""
+        """Numbers and tasks of the resources with most work: one, or several with equal work."""
         each = enumerate(zip(self.members.values(), self.work, strict=True))
         return tuple((n, members) for n, (members, work) in each if work == max(self.work))
 
     @cached_property
     def heads(self) -> tuple[int, ...]:
-        """What a step takes to come to every task, at the least, in units."""
+        """Least time from the start of a step to every task, in units."""
         forward = [(a.before, a.after, a.weight) for a in self.arcs if not a.tokens]
         return longest_chains([0] * len(self.tasks), forward)
 
     @cached_property
     def tails(self) -> tuple[int, ...]:
-        """What a step takes from the start of every task to its end, at the least, in units."""
+        """Least time from the start of every task to the end of its step, in units."""
         backward = [(a.after, a.before, a.weight) for a in self.arcs if not a.tokens]
         return longest_chains(list(self.latency), backward)
 
 
 def longest_chains(found: list[int], links: list[tuple[int, int, int]]) -> tuple[int, ...]:
-    """The longest chains that end at every task; as many rounds as one has links.
+    """Return the length of the longest chain that ends at every task.
 
     Parameters
     ----------
     found : list of int
-        What every task has without any chain, in units; changed on the way.
+        Length at each task without a chain, in units; changed in place.
     links : list of tuple
-        One task, another that comes after it, and how much later, in units.
+        (Task, later task, delay in units).
     """
-    # Links between tasks that form no cycle: a chain has fewer links than there are tasks.
+    # The links form no cycle: a chain has fewer links than there are tasks.
     for _ in found:
         settled = True
         for one, other, weight in links:
@@ -206,15 +207,15 @@ def least_of_any(graph: EventGraph) -> int:
 
 
 def _units(cycles: Fraction, unit: int) -> int:
-    """Cycles in units, of which each has a whole number."""
+    """Return cycles in units; every time is a whole number of units."""
     return cycles.numerator * (unit // cycles.denominator)
 
 
 class Issue(NamedTuple):
-    """The fixed order of issue.
+    """Fixed order of issue.
 
-    ``stage[i]`` says how many steps behind the newest one task ``i`` runs; ``position[i]``
-    orders the tasks of one period, on one resource and across resources.
+    Task ``i`` runs ``stage[i]`` steps behind the newest one; ``position[i]`` orders the tasks of
+    one period, on one resource and across resources.
     """
 
     stage: tuple[int, ...]
@@ -222,11 +223,11 @@ class Issue(NamedTuple):
 
 
 def period_edges(graph: EventGraph, issue: Issue) -> tuple[TimedEdge, ...]:
-    """All constraints of a graph under an order of issue, in periods.
+    """Return all constraints of a graph under an order of issue, in periods.
 
-    Period j runs task i on step j - stage[i]; a dependency of distance d then spans
-    ``d + stage[after] - stage[before]`` periods. The order of a resource adds an edge from
-    each task to the next, and from the last to the first of the next period.
+    Period j runs task i on step j - stage[i]; a dependency of distance d then spans ``d +
+    stage[after] - stage[before]`` periods. The order of a resource adds an edge from each task to
+    the next, and from the last to the first of the next period.
 
     >>> one, two = Fraction(1), Fraction(2)
     >>> make = GraphTask(name="A", resource="one", occupancy=two, latency=two)

@@ -1,7 +1,8 @@
-"""Kinds of schedules: their interface, the sequential and the phased schedule, and the list of all.
+"""Kinds of schedules: their interface, the sequential and the phased schedule, and the list of
+all.
 
 The sequential schedule runs one group of Einsums after the other, each over all its loops. The
-phased schedule puts a barrier before each group of Einsums in a step. To add a kind: a class that
+phased schedule puts a barrier before each group of Einsums in a step. A new kind needs a class that
 is a ``ScheduleKind``, a line in ``_kinds``, and its name in ``spec.mapping.ScheduleName``.
 """
 
@@ -30,19 +31,19 @@ from .timing import Timing
 
 
 class ScheduleKind(Protocol):
-    """One way in which Einsums follow one another."""
+    """Kind of schedule: the order in which Einsums follow one another."""
 
     name: str
-    """As mapping files write it."""
+    """Name in mapping files."""
     in_turn: bool
-    """Whether groups run one after the other, each over all its loops."""
+    """True if groups run one after the other, each over all its loops."""
 
     def groups(self, bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[FusionGroup, ...]:
-        """What runs together, one group after the other."""
+        """Return the groups of Einsums that run together, in sequence."""
         ...
 
     def programs(self, bound: Bound, walks: tuple[Walk, ...]) -> tuple[StepProgram, ...]:
-        """The step program of each group, its tasks in firing order.
+        """Return the step program of each group, with tasks in firing order.
 
         Raises
         ------
@@ -52,7 +53,7 @@ class ScheduleKind(Protocol):
         ...
 
     def average(self, bound: Bound, groups: tuple[FusionGroup, ...]) -> Timing:
-        """The time of a run whose steps are all an average one.
+        """Return the time of a run in which every step is an average one.
 
         Raises
         ------
@@ -71,18 +72,18 @@ def _kinds() -> tuple[ScheduleKind, ...]:
 
 
 def kind_of(bound: Bound) -> ScheduleKind:
-    """The kind of a mapping's schedule.
+    """Return the kind of a mapping's schedule.
 
     Parameters
     ----------
     bound : Bound
-        The mapping; its file was checked, so there is such a kind.
+        Mapping with a checked schedule, so that the kind exists.
     """
     return next(k for k in _kinds() if k.name == bound.mapping.schedule.kind)
 
 
 def time_mapping(bound: Bound, counts: tuple[EinsumCount, ...]) -> Timing:
-    """Latency of a bound mapping in cycles, from its average step.
+    """Return the latency of a bound mapping in cycles, from its average step.
 
     Raises
     ------
@@ -94,7 +95,7 @@ def time_mapping(bound: Bound, counts: tuple[EinsumCount, ...]) -> Timing:
 
 
 def exact_walks(bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[Walk, ...]:
-    """The real steps of all that runs together, group by group.
+    """Return the real steps of each group of Einsums that run together.
 
     Raises
     ------
@@ -105,13 +106,16 @@ def exact_walks(bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[Walk, ..
 
 
 class Sequential:
-    """Each Einsum is a group of its own where none are given; a group overlaps inside."""
+    """Schedule of groups in sequence; tasks overlap inside a group.
+
+    Without groups in the mapping, each Einsum is a group of its own.
+    """
 
     name = "sequential"
     in_turn = True
 
     def groups(self, bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[FusionGroup, ...]:
-        """One for each of the schedule's groups."""
+        """Return a fusion group for each group of the schedule."""
         named = {e.name: e for e in bound.einsums}
         written = [tuple(named[t.einsum] for t in group) for group in bound.mapping.schedule.groups]
         return tuple(
@@ -122,16 +126,16 @@ class Sequential:
         )
 
     def programs(self, bound: Bound, walks: tuple[Walk, ...]) -> tuple[StepProgram, ...]:
-        """A program for each group, its first fill and last drain among its steps."""
+        """Return a program for each group, with its first fill and last drain among the steps."""
         return tuple(
             overlapped(ProgramBuilder(bound, walk), DOUBLE_BUFFERED, ends=False) for walk in walks
         )
 
     def average(self, bound: Bound, groups: tuple[FusionGroup, ...]) -> Timing:
-        """Group after group, each as long as its busiest array or its transfers.
+        """Return the sum over groups of the time of the busiest array or of the transfers.
 
-        A group is one step that does all of its work. What is late of an array's results is
-        waited for once.
+        A group is one step that does all of its work. Each array's output latency is charged once
+        per group.
         """
         total = Fraction(0)
         slowest = (Fraction(-1), "", "")
@@ -152,7 +156,7 @@ class Sequential:
 
 
 def _longest(bound: Bound, program: StepProgram) -> tuple[str, Fraction]:
-    """The resource that a program's work takes longest on, arrays before memories."""
+    """Return the resource with the longest work of a program; arrays come before memories."""
     times = steps_by_class(program.run_lengths)
     busy: dict[str, Fraction] = {}
     late: dict[str, Fraction] = {}
@@ -167,17 +171,19 @@ def _longest(bound: Bound, program: StepProgram) -> tuple[str, Fraction]:
 
 
 class Phases:
-    """Static epochs: Einsums of a phase run side by side, on this tile or a neighbour."""
+    """Schedule of static phases: Einsums of a phase run side by side, on this tile or a
+    neighbour."""
 
     name = "phases"
     in_turn = False
 
     def groups(self, bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[FusionGroup, ...]:
-        """All Einsums together."""
+        """Return one group of all Einsums."""
         return (fused_group(bound, counts, bound.einsums),)
 
     def programs(self, bound: Bound, walks: tuple[Walk, ...]) -> tuple[StepProgram, ...]:
-        """The program of the one group: each barrier is a task that waits for a phase."""
+        """Return the program of the one group, in which each barrier is a task that waits for a
+        phase."""
         (walk,) = walks
         _check(bound, walk.group)
         try:
@@ -187,16 +193,16 @@ class Phases:
             raise MappingError(Problem(text, bound.mapping.schedule.span)) from None
 
     def average(self, bound: Bound, groups: tuple[FusionGroup, ...]) -> Timing:
-        """Phase after phase, each as long as its busiest array, and what reductions are late.
+        """Return the sum over phases of the busiest array's time and exposed reduction
+        latencies.
 
-        A period is that long, or as long as the busiest memory takes.
+        A period is that sum, or the time of the busiest memory if longer.
         """
         (group,) = groups
         _check(bound, group)
         phases = bound.mapping.schedule.groups
         builder = ProgramBuilder(bound, uniform_walk(bound, group))
-        # No more of the program than is asked of its average step: what takes how long, and which
-        # Einsums wait for which results.
+        # The average step needs only durations, and the Einsums that wait for results.
         place = _places(bound)
         _barriers(builder, place, len(phases))
         _across(builder, place, len(phases))
@@ -235,7 +241,7 @@ def _places(bound: Bound) -> _Place:
 
 
 def _check(bound: Bound, group: FusionGroup) -> None:
-    """Every Einsum once, and nothing before what it needs.
+    """Check that every Einsum occurs once, and after its producers.
 
     Raises
     ------
@@ -264,7 +270,7 @@ def _check(bound: Bound, group: FusionGroup) -> None:
 
 
 def _disorder(bound: Bound, group: FusionGroup, place: _Place) -> Iterator[tuple[str, str]]:
-    """Producers and consumers among the Einsums inside that run in the wrong order."""
+    """Yield producers and consumers among the inner Einsums that run in the wrong order."""
     phases = len(bound.mapping.schedule.groups)
     for read in group.reads:
         before, after = read.producer, read.consumer
@@ -272,14 +278,14 @@ def _disorder(bound: Bound, group: FusionGroup, place: _Place) -> Iterator[tuple
             continue
         distance = sum(shift * bound.inner_bound(member) for member, shift in read.shifts)
         (phase, shift), (then, later) = place[before], place[after]
-        # Phases numbered through, from step to step: what works on a tile ``shift`` steps further
-        # on does its work on this one as many whole periods sooner.
+        # Phases are numbered across steps: an Einsum that works ``shift`` steps further on does its
+        # work on this tile as many whole periods sooner.
         if phase - shift * phases > then + (distance - later) * phases:
             yield before, after
 
 
 def _loads(tasks: dict[str, GraphTask], group: tuple[PhaseTask, ...]) -> dict[str, Fraction]:
-    """Cycles that the arrays are busy in a phase."""
+    """Return the cycles that each array is busy in a phase."""
     load: dict[str, Fraction] = {}
     for member in group:
         task = tasks[member.einsum]
@@ -290,7 +296,7 @@ def _loads(tasks: dict[str, GraphTask], group: tuple[PhaseTask, ...]) -> dict[st
 def _exposed(
     bound: Bound, graph: EventGraph, index: int, lengths: list[tuple[Fraction, str]]
 ) -> Fraction:
-    """Cycles the barrier after a phase waits for reductions that started in it."""
+    """Return the cycles that the barrier after a phase waits for reductions of that phase."""
     place = _places(bound)
     tasks, phases = graph.tasks, len(lengths)
     worst = Fraction(0)
@@ -299,8 +305,7 @@ def _exposed(
         if d.room or before.name not in place or after.name not in place:
             continue
         (phase, shift), (then, later) = place[before.name], place[after.name]
-        # Phases from the one that makes a result to the one that needs it. Those in between hide
-        # what it is late.
+        # Phases from the producer's to the consumer's; those in between hide the latency.
         ahead = then - phase + (shift - later + d.distance) * phases
         if phase == index and ahead > 0 and before.latency != before.occupancy:
             between = total((1, lengths[k % phases][0]) for k in range(phase + 1, phase + ahead))
@@ -313,7 +318,7 @@ def _phase_bound(
     waits: list[Fraction],
     groups: tuple[tuple[PhaseTask, ...], ...],
 ) -> tuple[str, tuple[str, ...]]:
-    """The array the phases spend most of their time on, or the exposed latency."""
+    """Return the array on which the phases spend most time, or the exposed latency."""
     share: dict[str, Fraction] = {}
     for cycles, resource in lengths:
         share[resource] = share.get(resource, Fraction(0)) + cycles
@@ -330,10 +335,11 @@ def _phase_bound(
 def _partial_steps(
     tasks: dict[str, GraphTask], groups: tuple[tuple[PhaseTask, ...], ...]
 ) -> Fraction:
-    """Work on the first tiles before the first whole step, and on the last ones after it.
+    """Return the work on the first tiles before the first whole step, and on the last ones after
+    it.
 
-    A task on the tile ``n`` steps before still has ``n`` of them to do when all others are
-    done; one that runs ahead begins as much earlier.
+    A task on the tile ``n`` steps before still has ``n`` tiles to do when all others are done. A
+    task that runs ahead begins as much earlier.
     """
     cycles = Fraction(0)
     for sign in (-1, 1):
@@ -345,11 +351,11 @@ def _partial_steps(
 
 
 def _phased(builder: ProgramBuilder) -> StepProgram:
-    """A group with a barrier between its phases, its tasks in written order.
+    """Return a group's program with a barrier between phases and tasks in written order.
 
-    A barrier waits for all that the phase before it runs, and for reduction results that
-    its own phase needs (those that the schedule exposes). Inside a phase Einsums on two
-    arrays go side by side, element by element.
+    A barrier waits for all tasks of the phase before it, and for reduction results that its own
+    phase needs (the schedule exposes their latency). Inside a phase, Einsums on two arrays run side
+    by side, element by element.
     """
     place = _places(builder.bound)
     groups = len(builder.bound.mapping.schedule.groups)
@@ -376,7 +382,7 @@ def _barrier(group: int) -> str:
 
 
 def _barriers(builder: ProgramBuilder, place: _Place, groups: int) -> None:
-    """One task a group that waits for the group before it, and starts its own."""
+    """Add one task for each group, which waits for the previous group and starts its own."""
     kinds = len(builder.steps.classes)
     for g in range(groups):
         builder.add(
@@ -388,7 +394,7 @@ def _barriers(builder: ProgramBuilder, place: _Place, groups: int) -> None:
             )
         )
     for name, (group, shift) in place.items():
-        # Barriers run for the period's own step, an Einsum for the one ``shift`` away.
+        # Barriers run for the period's own step, an Einsum for the step ``shift`` away.
         builder.wait(_barrier(group), name, shift, f"{_barrier(group)} begins")
         then = (group + 1) % groups
         builder.wait(
@@ -397,7 +403,7 @@ def _barriers(builder: ProgramBuilder, place: _Place, groups: int) -> None:
 
 
 def _across(builder: ProgramBuilder, place: _Place, groups: int) -> None:
-    """Results of earlier phases: their consumer's barrier waits for them, and it itself."""
+    """Let consumers and their barriers wait for results of earlier phases."""
     exposes = builder.bound.mapping.schedule.exposes
     for read in builder.group.reads:
         before, after, distance = read.producer, read.consumer, builder.distances(read.shifts)
@@ -416,7 +422,7 @@ def _across(builder: ProgramBuilder, place: _Place, groups: int) -> None:
 def _turn(
     builder: ProgramBuilder, name: str, place: _Place, groups: int, ahead: int
 ) -> tuple[int, tuple[Fraction, int]]:
-    """Stage and priority of a task: by its group, barriers first, memories around."""
+    """Return stage and priority of a task: by group, with barriers first and memories around."""
     if name in place:
         group, shift = place[name]
         return ahead - shift, (Fraction(group), 1)
@@ -425,7 +431,7 @@ def _turn(
         number = next(g for g in range(groups) if _barrier(g) == name)
         return ahead, (Fraction(number), 0)
     if task.role == "drain":
-        # One period after the results are there, so that it does not keep operands waiting.
+        # A drain comes one period after its results, so that it does not keep operands waiting.
         makers = [place[e][1] for e in place if name in dict(builder.drains(e))]
         return ahead - min(makers) + 1, (Fraction(-1), 2)
     readers = [place[e][1] for e in place if name in dict(builder.loads(e))]

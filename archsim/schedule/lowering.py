@@ -1,8 +1,8 @@
-"""The one lowering of a schedule: a walk's steps become tasks, dependencies and run lengths.
+"""Lowering of a schedule: a walk's steps become tasks, dependencies and run lengths.
 
-Both engines read what is built here. The event engine runs the program of the exact walk,
-whose steps are as they are; the analytical one averages that of the uniform walk, in which
-all are alike (``average``).
+Both engines read the program that is built here. The event engine runs the program of the exact
+walk, with its real steps. The analytical engine averages the program of the uniform walk, with
+equal steps (``average``).
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from ..steps.walk import walk
 from .program import StepDependency, StepProgram, StepTask
 
 Distances = tuple[int | None, ...]
-"""Steps between two tasks, by class of step; None where nothing is waited for."""
+"""Steps between two tasks, by class of step; None without a wait."""
 
 
 def exact_walk(bound: Bound, group: FusionGroup) -> Walk:
-    """The steps of a group, with the distances its running values ask for.
+    """Return the steps of a group, with the distances of its running values.
 
     Raises
     ------
     StepsError
-        The steps are not the work that is counted (tiles are left out), or too unlike.
+        The steps do not add up to the counted work (tiles are left out), or differ too much.
     """
     wanted = {member for read in group.reads for member, _ in read.shifts}
     found = walk(group, frozenset(wanted))
@@ -49,7 +49,7 @@ def exact_walk(bound: Bound, group: FusionGroup) -> Walk:
 
 
 class _Wait(NamedTuple):
-    """A dependency between tasks that have no numbers yet."""
+    """Dependency between tasks that have no numbers yet."""
 
     before: str
     after: str
@@ -60,10 +60,10 @@ class _Wait(NamedTuple):
 
 
 class ProgramBuilder:
-    """Tasks and dependencies of a group, by name, before they are put in order.
+    """Builder of a group's program from named tasks and dependencies.
 
-    It begins with a task for every memory that is loaded from, every Einsum and every memory
-    that is drained to; a kind of schedule adds who waits for whom.
+    It begins with a task for every loaded memory, every Einsum and every drained memory; a kind of
+    schedule adds the dependencies.
     """
 
     def __init__(self, bound: Bound, steps: Walk) -> None:
@@ -93,23 +93,23 @@ class ProgramBuilder:
             self._memory(place, memory, "drain")
 
     def add(self, task: StepTask) -> None:
-        """One more task."""
+        """Add a task."""
         self.tasks[task.name] = task
 
     def _memory(self, place: int, memory: Memory, role: Role) -> None:
-        """What a memory moves step by step, if it takes time."""
+        """Add a task for a memory's traffic in each step, if the memory takes time."""
         of_word = transfer_cycles(self.bound, memory, self.bound.architecture.word_bytes)
         if not of_word:
             return
         moved = [c.loads if role == "load" else c.drains for c in self.steps.classes]
-        # Of a memory most Einsums move nothing.
+        # Most Einsums move nothing through a given memory.
         words = [total([(1, n) for row in rows if (n := row[place])]) for rows in moved]
         if not any(words):
             return
         task = StepTask(
             name=f"{memory.name} {role}",
             resource=memory.name,
-            # None, and no task, in steps of a class in which nothing moves.
+            # A class of steps without traffic has None, and no task.
             occupancy=tuple(n * of_word or None for n in words),
             role=role,
         )
@@ -129,25 +129,26 @@ class ProgramBuilder:
         room: bool = False,
         pace: bool = False,
     ) -> None:
-        """``after`` waits for ``before``.
+        """Let ``after`` wait for ``before``.
 
         Parameters
         ----------
         before, after : str
             Names of tasks.
         distance : int or tuple
-            Steps that ``before`` is ahead: the same, or by class of the step of ``after``.
+            Steps that ``before`` is ahead: one number, or one for each class of the step of
+            ``after``.
         why : str
-            What for, as reports say it.
+            Reason for reports.
         room, pace : bool
-            As of ``StepDependency``.
+            As in ``StepDependency``.
         """
         if isinstance(distance, int):
             distance = (distance,) * len(self.steps.classes)
         self.waits.append(_Wait(before, after, distance, room, pace, why))
 
     def distances(self, shifts: Shifts) -> Distances:
-        """Steps between writing and reading, by class; None where nothing was written."""
+        """Return the steps between writing and reading, by class; None if nothing was written."""
         if not shifts:
             return (0,) * len(self.steps.classes)
         place = {x.member: i for i, x in enumerate(self.group.loops)}

@@ -1,12 +1,12 @@
-"""Makespan of a timed event graph for a given number of steps, exactly, and its lower bounds.
+"""Makespan of a timed event graph for a given number of steps, exactly.
 
-Every task starts as early as its dependencies and the order of issue allow. After a transient the
-starts of all connected tasks advance by the same amount every few periods; as the system is
-(max,+) linear they continue to do so, and the repeated part is jumped over.
+Every task starts as early as its dependencies and the order of issue allow. After a transient, the
+starts of all connected tasks advance by the same amount every few periods. The system is (max,+)
+linear, so that they continue to do so, and the repeated part is jumped over.
 
-The lower bounds are heads and tails around the work of a resource (Carlier, *The one-machine
-sequencing problem*, 1982): a resource cannot begin a task before the chain of results that leads
-to it (its *head*), and after its last task the chain that follows is still to come (its *tail*).
+Lower bounds are heads and tails around the work of a resource (Carlier, *The one-machine sequencing
+problem*, 1982). A resource cannot begin a task before the chain of results that leads to the task
+(its *head*). After its last task, the chain that follows is still to come (its *tail*).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .order_kernel import bound_makespan
 
 @dataclass(frozen=True, slots=True)
 class Makespan:
-    """Cycles until the last result, and how many periods were run to know it."""
+    """Cycles until the last result, and the number of periods that were run."""
 
     cycles: Fraction
     simulated_periods: int
@@ -30,11 +30,11 @@ class Makespan:
 
 @dataclass(frozen=True, slots=True)
 class _Flat:
-    """Tasks that hang together, in firing order; times are in units of the graph.
+    """Connected tasks in firing order; times are in units of the graph.
 
-    Tasks are numbered by firing order; ``tasks`` holds them as (number, stage, resource,
-    occupancy, dependencies), the dependencies as (before, delay, periods ago) without those
-    that the order of a common resource implies.
+    Tasks are numbered by firing order. ``tasks`` holds (number, stage, resource, occupancy,
+    dependencies); the dependencies are (before, delay, periods ago), without those that the order
+    of a common resource implies.
     """
 
     stage: tuple[int, ...]
@@ -42,19 +42,19 @@ class _Flat:
     latency: tuple[int, ...]
     tasks: tuple[tuple[int, int, int, int, tuple[tuple[int, int, int], ...]], ...]
     window: int
-    """Periods that the next one depends on."""
+    """Number of periods on which the next one depends."""
     work: tuple[int, ...]
-    """What every resource of the graph does for these tasks in a step."""
+    """Work of every resource of the graph for these tasks in a step."""
     after: tuple[int, ...]
-    """What follows the work of every resource at the least (``WorkEnds``)."""
+    """Least time that follows the work of every resource."""
 
 
 _Row = list[int | None]
-"""Starts of one period's tasks; None where the task's step does not exist."""
+"""Starts of one period's tasks; None if the task's step does not exist."""
 
 
 class _PeriodRun:
-    """The state of a run: when each resource is free, and the starts so far."""
+    """State of a run: the time at which each resource is free, and the starts so far."""
 
     def __init__(self, flat: _Flat, steps: int) -> None:
         self.flat = flat
@@ -68,7 +68,7 @@ class _PeriodRun:
         free, history, last = self.free, self.history, self.last
         row: _Row = [None] * len(last)
         if len(history) > 2 * self.flat.window:
-            # Nothing waits for what is longer ago.
+            # No task waits for an earlier period.
             del history[: -self.flat.window]
         history.append(row)
         known = len(history)
@@ -85,7 +85,7 @@ class _PeriodRun:
             free[resource] = start + occupancy
 
     def jump(self, time: int) -> None:
-        """Move everything that happened ``time`` later."""
+        """Move all past events ``time`` later."""
         self.free = [f + time for f in self.free]
         self.last = [s + time for s in self.last]
         recent = self.history[-self.flat.window :]
@@ -93,15 +93,15 @@ class _PeriodRun:
 
     @property
     def end(self) -> int:
-        """When the last result can be used; a task's starts never decrease."""
+        """Time at which the last result can be used; a task's starts never decrease."""
         return max(s + x for s, x in zip(self.last, self.flat.latency, strict=True))
 
     def settled_end(self, period: int) -> int | None:
-        """The end, if it is known when all tasks have turns from a ``period`` on.
+        """Return the end if it is certain once all tasks have turns from a ``period`` on.
 
-        No run ends before a resource has done its work and what follows that. If all tasks
-        can go on in step with the busiest resource, and ends just then when the last ones
-        have their turns, so does the run: each starts as early as it can.
+        No run ends before a resource has done its work and the chain that follows. If all tasks can
+        keep pace with the busiest resource, and their last turns end just at that bound, the run
+        ends there too, because each task starts as early as it can.
         """
         flat = self.flat
         left = self.steps - period
@@ -125,9 +125,9 @@ class _PeriodRun:
         return later.end if later.end == max(least) else None
 
     def _in_step(self, rate: int) -> list[int] | None:
-        """Starts in the next period of tasks that all go on once in so many units of time.
+        """Return starts in the next period if every task advances by ``rate`` units a period.
 
-        None where some task cannot keep up.
+        None if some task cannot keep up.
         """
         flat, history = self.flat, self.history
         starts = [0] * len(flat.stage)
@@ -136,13 +136,13 @@ class _PeriodRun:
             starts[i] = self.free[resource]
             first.setdefault(resource, i)
             for before, delay, ago in incoming:
-                # ago - back periods after the next one it waits for the turn ``back`` periods ago,
-                # which has been run; it will be so many rates later itself by then.
+                # A task ago - back periods after the next one waits for the turn ``back`` periods
+                # ago, which was run; by then that turn is later by as many rates.
                 for back in range(1, min(ago, len(history)) + 1):
                     earlier = history[-back][before]
                     if earlier is not None:
                         starts[i] = max(starts[i], earlier + delay - rate * (ago - back))
-        # A round settles one more task of every chain, so that more of them have no end.
+        # A round settles one more task of every chain: more rounds mean a cycle that never settles.
         for _ in range(len(starts) + 1):
             free = {r: starts[i] for r, i in first.items()}
             settled = True
@@ -163,21 +163,19 @@ class _PeriodRun:
 
 
 _MODULUS = (1 << 61) - 1
-# A polynomial hash of the last ``window`` shapes, modulo a prime (2**61 - 1): two that differ and
-# hash alike cost a comparison, no more, as ``_repeats`` looks at the starts themselves.
+# Polynomial hash of the last ``window`` shapes, modulo the prime 2**61 - 1. A collision costs one
+# comparison, because ``_repeats`` compares the starts themselves.
 _BASE = 1_000_003
 
 
 class _SteadyState:
-    """Looks for a steady state: periods whose starts repeat earlier ones', later.
+    """Detector of a steady state: periods whose starts repeat earlier ones, later.
 
-    What the next period depends on, its *window* of recent periods, is compared with that
-    of a mark that moves on by powers of two (Brent's method), so that a repetition of any
-    length is found. A rolling hash of the steps between periods spares the comparison.
+    The next period depends on a *window* of recent periods. The window is compared with that of a
+    mark that moves on by powers of two (Brent's method), so that a repetition of any length is
+    found. A rolling hash of the steps between periods spares most comparisons.
 
-    This is the one place in Python that does so. ``events.kernel`` has the same method
-    compiled, on programs whose loops are nested; it takes half a second to import, which an
-    average step, of a few hundred short periods, does not.
+    ``engine.kernel`` applies the same method to programs with nested loops.
     """
 
     def __init__(self, window: int) -> None:
@@ -185,7 +183,7 @@ class _SteadyState:
         self.now = -1
         self.mark = 0
         self.kept: list[_Row] = []
-        """The window at the mark."""
+        """Window at the mark."""
         self.reach = 1
         self.length = 0
         self.advance = 0
@@ -195,7 +193,7 @@ class _SteadyState:
         self.lost = pow(_BASE, window, _MODULUS)
 
     def found(self, history: list[_Row]) -> bool:
-        """Whether the last periods repeat earlier ones."""
+        """Return whether the last periods repeat earlier ones."""
         self.now += 1
         self._roll(history)
         if self.hash == self.marked and self._repeats(history):
@@ -206,11 +204,11 @@ class _SteadyState:
         return False
 
     def _roll(self, history: list[_Row]) -> None:
-        """Take the newest period's shape into the hash, and the oldest one's out of it.
+        """Add the newest period's shape to the hash, and remove the oldest one.
 
-        The shape is how its starts lie to its first task's, and that to the one before: windows of
-        equal shapes are alike but for when they begin. The oldest stands with the base to the
-        power ``window`` once a new one has come (``lost``).
+        A shape is the offset of each start from the first task's start, and of that start from the
+        period before. Windows of equal shapes differ only in their begin. The oldest shape counts
+        with the base to the power ``window`` once a new one has come (``lost``).
         """
         row = history[-1]
         before = history[-2][0] if len(history) > 1 else None
@@ -264,12 +262,12 @@ def makespan(graph: EventGraph, issue: Issue) -> Makespan:
 
 
 def _run(flat: _Flat, steps: int) -> tuple[int, int]:
-    """When tasks that hang together end, and how many periods were run to know it."""
+    """Return the end of connected tasks, and the number of periods that were run."""
     run = _PeriodRun(flat, steps)
     repetition: _SteadyState | None = _SteadyState(flat.window)
     late = max(flat.stage)
-    # In period ``late`` the task that is furthest behind has its first turn, in ``last`` its last
-    # one.
+    # In period ``late`` the task of the highest stage has its first turn, and in ``last`` its last
+    # turn.
     period, last = min(flat.stage), steps - 1 + late
     look = late + 1
     simulated = 0
@@ -291,11 +289,11 @@ def _run(flat: _Flat, steps: int) -> tuple[int, int]:
 
 
 _Waits = list[list[tuple[int, int, int]]]
-"""By task, what it waits for: (before, delay, periods ago)."""
+"""Dependencies of each task: (before, delay, periods ago)."""
 
 
 def _waits(graph: EventGraph, issue: Issue) -> tuple[_Waits, int, tuple[int, ...] | None]:
-    """What tasks wait for, the periods that the next one depends on, and the firing order."""
+    """Return the dependencies of tasks, the window of periods, and the firing order."""
     stage, occupancy = issue.stage, graph.occupancy
     incoming: _Waits = [[] for _ in graph.tasks]
     first: list[tuple[int, int]] = []
@@ -305,7 +303,7 @@ def _waits(graph: EventGraph, issue: Issue) -> tuple[_Waits, int, tuple[int, ...
         if ago <= 0:
             assert ago == 0, "an order of issue respects dependencies"
             first.append((before, after))
-        # On one resource all turns of the first in between come before the second.
+        # On one resource, all turns of the first task in between come before the second.
         if together and weight <= max(1, min(tokens, ago)) * occupancy[before]:
             continue
         incoming[after].append((before, weight, ago))
@@ -315,7 +313,7 @@ def _waits(graph: EventGraph, issue: Issue) -> tuple[_Waits, int, tuple[int, ...
 
 
 def _flatten(graph: EventGraph, issue: Issue) -> list[_Flat]:
-    """The parts of a graph that share neither a resource nor a dependency."""
+    """Return the parts of a graph that share neither a resource nor a dependency."""
     stage, occupancy, resource = issue.stage, graph.occupancy, graph.resource
     incoming, _, order = _waits(graph, issue)
     assert order is not None, "an order of issue has no cycle within a period"
@@ -348,10 +346,11 @@ def _flatten(graph: EventGraph, issue: Issue) -> list[_Flat]:
 def _firing_order(
     graph: EventGraph, issue: Issue, first: list[tuple[int, int]]
 ) -> tuple[int, ...] | None:
-    """Tasks of one period so that those waited for within it, ``first``, come first.
+    """Sort the tasks of a period so that those waited for within the period, ``first``, come
+    first.
 
-    None if some wait for themselves: one that takes no time may share its place with one that is
-    to come after it.
+    None if some wait for themselves: a task that takes no time may share its position with a task
+    that has to come after it.
     """
     position = issue.position
     by_position = sorted(range(len(position)), key=position.__getitem__)
@@ -378,7 +377,8 @@ def _firing_order(
 
 
 def _advance(now: _Row, before: _Row) -> int | None:
-    """By how much all tasks of a period start later than in an earlier one, if alike."""
+    """Return by how much all tasks of a period start later than in an earlier one; None if they
+    differ."""
     if now[0] is None or before[0] is None:
         return None
     advance = now[0] - before[0]

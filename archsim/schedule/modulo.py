@@ -29,14 +29,18 @@ MAX_COMPILED_TIME = 1 << 62
 def modulo_schedule(graph: EventGraph) -> Issue:
     """Choose stages and positions for every task of a graph.
 
-    Of several orders, plain in-order issue among them, the one that ends a short run
-    soonest is taken.
+    The candidate whose short run ends soonest is taken; issue in written order is among the
+    candidates.
 
-    One-pass attention by tiles of 256 x 256 (BERT, 16 tiles a head): the 2D array makes
-    scores (S), whose maximum is 256 cycles late, and after the running maximum (M, on the 1D
-    array) their exponentials and sums (E), late again. The 1D array corrects what there is by
-    the maximum (C), takes the sums in (R), and has a slice of an output (A) from outside. One
-    tile in flight takes 6304 cycles a head, two 3152, and with three the 1D array always works:
+    Of several orders, plain in-order issue among them, the one that ends a short run soonest is
+    taken.
+
+    An example is one-pass attention with tiles of 256 x 256 (BERT, 16 tiles per head). The 2D array
+    computes scores (S), whose maximum is 256 cycles late. After the running maximum (M, on the 1D
+    array) the 2D array computes exponentials and sums (E), late again. The 1D array corrects
+    earlier sums by the maximum (C), adds the new sums (R), and computes a slice of an output from
+    outside (A). One tile in flight takes 6304 cycles per head, two take 3152, and with three the 1D
+    array never waits:
 
     >>> from fractions import Fraction
     >>> from archsim.schedule.event_graph import GraphDependency, GraphTask, period_edges

@@ -1,4 +1,4 @@
-"""The pipelined schedule: all overlaps that dependencies, resources and room allow."""
+"""Pipelined schedule: all overlap that dependencies, resources and room allow."""
 
 from __future__ import annotations
 
@@ -26,35 +26,39 @@ from .program import IssueError, StepDependency, StepProgram, StepTask, ordered
 from .timing import Timing
 
 WaitingPolicy = Literal["all", "abroad", "none"]
-"""Whose results an Einsum outside loops is put off for, to a later period: everybody's; those of
-other arrays alone, as its own runs what comes before it first in any case; or nobody's."""
+"""Results for which an Einsum outside loops is delayed to a later period.
+
+``all``: results of all tasks; ``abroad``: results of other arrays alone, because its own array runs
+earlier tasks first in any case; ``none``: no results.
+"""
 
 _WAITING_POLICIES: tuple[WaitingPolicy, ...] = ("all", "abroad", "none")
 
 
 class Pipelined:
-    """One group, ``lookahead`` tiles of it in flight."""
+    """Schedule of one group with ``lookahead`` tiles in flight."""
 
     name = "pipelined"
     in_turn = False
 
     def groups(self, bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[FusionGroup, ...]:
-        """All Einsums together."""
+        """Return one group of all Einsums."""
         return (fused_group(bound, counts, bound.einsums),)
 
     def lookahead(self, bound: Bound, group: FusionGroup) -> int:
-        """Tiles in flight on an array. Raises MappingError where registers hold fewer."""
+        """Return the tiles in flight on an array. Raises MappingError if registers hold fewer."""
         return settled_lookahead(bound, group)
 
     def programs(self, bound: Bound, walks: tuple[Walk, ...]) -> tuple[StepProgram, ...]:
-        """The program of the one group, in the order of issue of its average step."""
+        """Return the program of the one group, in the order of issue of its average step."""
         (walk,) = walks
         builder = ProgramBuilder(bound, walk)
         lookahead = self.lookahead(bound, walk.group)
         return (replace(overlapped(builder, lookahead), lookahead=lookahead),)
 
     def average(self, bound: Bound, groups: tuple[FusionGroup, ...]) -> Timing:
-        """The average step, so many times: fill, steady state and drain in closed form."""
+        """Return the time of all steps as average ones: fill, steady state and drain in closed
+        form."""
         (group,) = groups
         lookahead = self.lookahead(bound, group)
         program = unordered(ProgramBuilder(bound, uniform_walk(bound, group)), lookahead)
@@ -81,7 +85,7 @@ class Pipelined:
 
 
 def _limit(graph: EventGraph, cycle: CriticalCycle) -> tuple[str, tuple[str, ...]]:
-    """What a steady state waits for: a resource that is always busy, or dependencies."""
+    """Return the bound of a steady state: a resource that is always busy, or dependencies."""
     resources = {graph.tasks[e.after].resource for e in cycle.edges}
     whys = [e.why for e in cycle.edges]
     if len(resources) == 1 and all(w in resources for w in whys):
@@ -91,23 +95,22 @@ def _limit(graph: EventGraph, cycle: CriticalCycle) -> tuple[str, tuple[str, ...
     for resource in dict.fromkeys(t.resource for t in graph.tasks):
         here = [t for t in graph.tasks if t.resource == resource]
         if sum(t.occupancy for t in here) == period:
-            # The cycle of dependencies found is no longer than this resource is busy.
+            # The cycle of dependencies is no longer than the resource's busy time.
             return resource, tuple(t.name for t in here if t.occupancy)
     return "dependencies", tuple(whys)
 
 
 def unordered(builder: ProgramBuilder, lookahead: int, *, ends: bool = True) -> StepProgram:
-    """The program with who waits for whose results, and for room where what runs ahead is
-    held back; its tasks in written order.
+    """Return a program with dependencies on results and room, and with tasks in written order.
 
     Parameters
     ----------
     builder : ProgramBuilder
-        With the tasks of a group.
+        Builder with the tasks of a group.
     lookahead : int
         Tiles in flight on an array.
     ends : bool, default True
-        As of ``ProgramBuilder.program``.
+        As in ``ProgramBuilder.program``.
     """
     tasks, outside = builder.tasks, builder.outside
     names = [p.e.name for p in builder.group.parts]
@@ -125,14 +128,14 @@ def unordered(builder: ProgramBuilder, lookahead: int, *, ends: bool = True) -> 
     for name in builder.group.inside:
         members.setdefault(tasks[name].resource, []).append(name)
     for array, here in members.items():
-        # A tile enters an array when the one ``lookahead`` steps before has left it.
+        # A tile enters an array when the one ``lookahead`` steps before has left.
         why = f"{lookahead} tiles in flight on {array}"
         builder.wait(here[-1], here[0], lookahead, why, room=True)
     return builder.program(ends=ends)
 
 
 def _flows(builder: ProgramBuilder, consumer: str, lookahead: int) -> None:
-    """A consumer waits for its producers; a producer for room if they run on two arrays."""
+    """Let a consumer wait for its producers, and producers on other arrays for room."""
     tasks = builder.tasks
     for producer, distance in builder.flows(consumer):
         builder.wait(producer, consumer, distance, f"{producer} -> {consumer}")
@@ -144,22 +147,22 @@ def _flows(builder: ProgramBuilder, consumer: str, lookahead: int) -> None:
 
 
 def overlapped(builder: ProgramBuilder, lookahead: int, *, ends: bool = True) -> StepProgram:
-    """A group whose tasks overlap as far as dependencies, resources and room allow.
+    """Return a program whose tasks overlap as far as dependencies, resources and room allow.
 
     Parameters
     ----------
     builder, lookahead, ends
-        As of ``unordered``.
+        As in ``unordered``.
 
     Returns
     -------
     StepProgram
-        Its tasks in firing order, each with its stage.
+        Program with tasks in firing order, each with its stage.
 
     Raises
     ------
     MappingError
-        Tasks wait for one another in a circle, or for room that never comes.
+        Tasks wait for one another in a cycle, or for room that never comes.
     """
     program = unordered(builder, lookahead, ends=ends)
     circle: tuple[str, ...] = ()
@@ -167,7 +170,7 @@ def overlapped(builder: ProgramBuilder, lookahead: int, *, ends: bool = True) ->
         try:
             return ordered(_staged(builder, program, plan, lookahead, patience))
         except IssueError as error:
-            # Not the error: its traceback would keep all this until it is collected.
+            # The error itself is not kept: its traceback would hold all these objects.
             circle = error.names
     text = f"these wait for one another within one step: {' -> '.join(circle)}"
     raise MappingError(Problem(text, builder.bound.mapping.schedule.span))
@@ -175,7 +178,7 @@ def overlapped(builder: ProgramBuilder, lookahead: int, *, ends: bool = True) ->
 
 @dataclass(frozen=True, slots=True)
 class _IssuePlan:
-    """An order of issue of an average step, and units between two steps."""
+    """Order of issue of an average step, and units between two steps."""
 
     step: AverageStep
     issue: Issue
@@ -185,10 +188,10 @@ class _IssuePlan:
 def _attempts(
     builder: ProgramBuilder, program: StepProgram
 ) -> Iterator[tuple[WaitingPolicy, _IssuePlan]]:
-    """Orders of issue with whom they put Einsums outside loops off for, the best ones first.
+    """Return orders of issue with their waiting policies, the best first.
 
-    Patience keeps arrays from waiting, but puts tasks apart that may have to be close: those of
-    a running value, from step to step. Most often the first is taken.
+    Waiting keeps arrays busy, but may separate tasks that have to be close, such as those of a
+    running value from step to step. In most cases the first order is taken.
     """
     plans: list[_IssuePlan] = []
     distances: tuple[Literal["longest", "shortest"], ...] = ("longest", "shortest")
@@ -196,7 +199,7 @@ def _attempts(
         step = average_step(program, distance=distance)
         plans.append(_IssuePlan(step, *_issue(builder.bound, step.graph)))
         yield _WAITING_POLICIES[0], plans[-1]
-    # In written order nothing is ahead of what it waits for.
+    # In written order, no task is ahead of those it waits for.
     last = plans[-1]
     plans.append(_IssuePlan(last.step, _flat_issue(last.step.graph), last.period))
     yield _WAITING_POLICIES[0], plans[-1]
@@ -204,7 +207,7 @@ def _attempts(
 
 
 def _issue(bound: Bound, graph: EventGraph) -> tuple[Issue, int]:
-    """The order of issue of the average step, and units between two steps."""
+    """Return the order of issue of the average step, and units between two steps."""
     if not graph.tasks:
         return Issue(stage=(), position=()), 1
     try:
@@ -231,11 +234,12 @@ def _staged(
     lookahead: int,
     patience: WaitingPolicy,
 ) -> StepProgram:
-    """The program with a stage and a priority for every task, and the rest of its room.
+    """Return the program with a stage and a priority for every task, and with more room
+    dependencies.
 
-    Tasks inside take theirs from the issue of the average step; what is written leaves in
-    the period after it is there, or as much later as the memory's write buffer is deep, behind
-    what is read.
+    Tasks inside the loops take stage and priority from the issue of the average step. A drain comes
+    in the period after its results, or later by the depth of the memory's write buffer, and behind
+    the loads.
     """
     depths = {m.name: m.write_buffer for m in builder.bound.architecture.memories}
     step, issue, period = plan.step, plan.issue, plan.period
@@ -244,7 +248,7 @@ def _staged(
     rank: dict[str, int] = {}
     for i, number in enumerate(step.tasks):
         name = program.tasks[number].name
-        # Stage and place as one time: a task of stage 2 goes two periods after the first of its
+        # Stage and position as one time: a task of stage 2 runs two periods after the first of its
         # step.
         when[name] = Fraction(issue.stage[i] * period + issue.position[i])
         rank[name] = 1
@@ -281,7 +285,8 @@ def _staged(
 def _ready(
     program: StepProgram, task: StepTask, when: dict[str, Fraction], longest: dict[str, Fraction]
 ) -> Fraction:
-    """When all is there that a drain hands on, or what sets its pace has begun, in units."""
+    """Return when the results that a drain moves are ready, or its pacing task has begun, in
+    units."""
     waits = [d for d in program.dependencies if program.tasks[d.after] is task]
     before = {d.before: d.room for d in waits}
     makers = [(program.tasks[i].name, room) for i, room in before.items()]
@@ -290,8 +295,9 @@ def _ready(
 
 
 def _longest(task: StepTask) -> Fraction:
-    """Cycles from a task's start to its result, in the class of step where it takes longest."""
-    # Many classes take as long as one another; that is known sooner than which is longer.
+    """Return the cycles from a task's start to its result, in the class of step with the
+    longest."""
+    # Many classes take equal time: equality is found sooner than order.
     each = {x.as_integer_ratio(): x for x in task.occupancy if x is not None}
     return max(each.values()) + task.late
 
@@ -305,11 +311,10 @@ def _begin_of_outside(
     period: int,
     patience: WaitingPolicy,
 ) -> Fraction:
-    """When an Einsum outside loops goes, at its place in some period.
+    """Return when an Einsum outside loops runs, at its position in some period.
 
-    One that needs what the loops make goes in the first period in which that is there. One
-    whose result the loops need goes so early that it is done in time, but not before the
-    round before has begun.
+    An Einsum that needs results of the loops runs in the first period in which these are ready. An
+    Einsum whose result the loops need runs early enough, but not before the round before has begun.
     """
     names = [t.name for t in program.tasks]
     data = [d for d in program.dependencies if not d.room]
@@ -327,7 +332,7 @@ def _begin_of_outside(
     due = min((when[n] for n in takers if n in when), default=None)
     if part.early and due is not None:
         start = due - longest[task.name]
-        # The last time at its place that is early enough.
+        # Take the latest time at its position that is early enough.
         start = place + period * ((start - place) // period)
         start = max(start, due - period * builder.group.round(part))
         if ready is None or start >= ready:
@@ -338,11 +343,11 @@ def _begin_of_outside(
 def _roomy(
     builder: ProgramBuilder, program: StepProgram, lookahead: int, periods: dict[str, int]
 ) -> StepProgram:
-    """Adds what holds back producers of tasks that lag.
+    """Add room dependencies that hold back producers of lagging tasks.
 
-    What is written may lag as far as its place in the order of issue. An Einsum outside
-    loops and those it hangs on may be apart twice as long as the order and its ``periods``
-    ask for, but no longer than a round of the loops: one tile is made, one is used.
+    A drain may lag as far as its position in the order of issue. An Einsum outside loops and its
+    neighbours may be apart twice as far as the order and its ``periods`` require, but no further
+    than a round of the loops: one tile is made while one is used.
     """
     names = [t.name for t in program.tasks]
     kinds = len(builder.steps.classes)
@@ -368,12 +373,12 @@ def _roomy(
 
 
 def settled_lookahead(bound: Bound, group: FusionGroup) -> int:
-    """Tiles in flight of a pipelined schedule, ``fit`` worked out.
+    """Return the tiles in flight of a pipelined schedule, with ``fit`` resolved.
 
     Raises
     ------
     MappingError
-        More than the registers hold.
+        The mapping asks for more tiles than the registers hold.
     """
     wanted = bound.mapping.schedule.lookahead
     most = fitted_lookahead(bound, group)
@@ -386,12 +391,13 @@ def settled_lookahead(bound: Bound, group: FusionGroup) -> int:
 
 
 def fitted_lookahead(bound: Bound, group: FusionGroup) -> int:
-    """The most tiles whose waiting values the registers of every array hold at once.
+    """Return the largest number of tiles whose waiting values fit into the registers of every
+    array.
 
-    A value waits where its consumer also needs something that another array makes of it:
-    scores stay in the 2D array while the 1D array turns their maximum into the running
-    one. Each tile in flight takes one register for each of them; every other value is used
-    as it comes, and streaming operands pass through latches of their own.
+    A value waits if its consumer also needs something that another array computes from it: scores
+    stay in the 2D array while the 1D array turns their maximum into the running one. Each tile in
+    flight takes one register for each such value. Every other value is used as it comes, and
+    streaming operands pass through latches of their own.
     """
     operands: dict[str, set[str]] = {p.e.name: set() for p in group.parts}
     for read in group.reads:
@@ -402,7 +408,7 @@ def fitted_lookahead(bound: Bound, group: FusionGroup) -> int:
     return max(
         1,
         min(
-            # 10 registers, two values of each tile that wait: 5 tiles.
+            # 10 registers and two waiting values per tile allow 5 tiles.
             depth // max(1, len(_waiting(bound, array, operands, where)))
             for array, depth in depths.items()
         ),
@@ -412,7 +418,7 @@ def fitted_lookahead(bound: Bound, group: FusionGroup) -> int:
 def _waiting(
     bound: Bound, array: str, operands: dict[str, set[str]], where: dict[str, str]
 ) -> set[str]:
-    """Values in an array's registers that wait for what another array makes of them."""
+    """Return the values in an array's registers that wait for a result of another array."""
     found: set[str] = set()
     for value in operands:
         if array not in bound.residency.registers(value):
@@ -425,7 +431,7 @@ def _waiting(
 
 
 def _made_elsewhere(value: str, operands: dict[str, set[str]], where: dict[str, str]) -> set[str]:
-    """Einsums of the same step that follow from a value by way of another array."""
+    """Return the Einsums of the same step that depend on a value through another array."""
     home = where[value]
     reached: set[tuple[str, bool]] = {(value, False)}
     pending = [(value, False)]

@@ -1,9 +1,10 @@
-"""What the event engine runs: tasks by class of step, dependencies, and the order of issue.
+"""Step program for the event engine: tasks by class of step, dependencies, and the order of
+issue.
 
-A run is given by the run lengths of its step classes; step ``k`` of class ``c`` issues every
-task that runs in ``c``. A *period* issues task ``i`` for the step ``stage[i]`` behind the newest
-one, in the order in which the tasks are listed, which is the order on each resource too. A task
-starts when its resource is free and all it waits for has happened.
+A run is given by the run lengths of its step classes; step ``k`` of class ``c`` issues every task
+that runs in ``c``. A *period* issues task ``i`` for the step ``stage[i]`` behind the newest one.
+Tasks are listed in the order of issue, which holds on each resource too. A task starts when its
+resource is free and all its dependencies are met.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from ..steps.run_length import RunLengths, renamed_classes
 
 
 class StepTask(NamedTuple):
-    """What a resource does in a step, by class of step.
+    """Work of a resource in a step, by class of step.
 
-    ``occupancy`` (cycles) is None where the task does not run; its result can be used
+    ``occupancy`` (cycles) is None in classes in which the task does not run; its result can be used
     ``late`` cycles after the resource is free again.
     """
 
@@ -32,18 +33,19 @@ class StepTask(NamedTuple):
     late: Fraction = Fraction(0)
     stage: int = 0
     priority: tuple[Fraction, int] = (Fraction(0), 0)
-    """Where it goes among the tasks of a period, as far as dependencies leave a choice."""
+    """Rank among the tasks of a period, as far as dependencies leave a choice."""
     outside: bool = False
-    """Whether it is an Einsum that stays out of some loop of its group."""
+    """True for an Einsum that stays outside some loop of its group."""
     settled: bool = False
-    """Whether its priority is its place on the resource among others that are settled."""
+    """True if the priority is its position among the settled tasks of its resource."""
 
 
 class StepDependency(NamedTuple):
-    """``after`` at step k waits for ``before`` at step k - distance, if that ran then.
+    """Dependency: ``after`` at step k waits for ``before`` at step k - distance, if that ran
+    then.
 
-    ``distance`` is by class of the step of ``after``; None where it waits for nothing.
-    ``room`` waits until the other has left its resource, else for its result.
+    ``distance`` is by class of the step of ``after``; None without a wait. With ``room``, ``after``
+    waits until ``before`` has left its resource; otherwise, for its result.
     """
 
     before: int
@@ -51,16 +53,16 @@ class StepDependency(NamedTuple):
     distance: tuple[int | None, ...]
     room: bool = False
     pace: bool = False
-    """Whether it only keeps a memory that serves nothing inside all loops from running off."""
+    """True if the dependency only paces a memory that serves nothing inside all loops."""
     why: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepProgram:
-    """Tasks in firing order, what they wait for, and the run they make.
+    """Tasks in firing order, their dependencies, and their run.
 
-    ``start`` holds the cycle before which a resource does nothing; ``ends`` adds, by task,
-    what follows its last result.
+    ``start`` holds the cycle before which a resource stays idle; ``ends`` holds, by task, the time
+    that follows its last result.
     """
 
     tasks: tuple[StepTask, ...]
@@ -69,9 +71,9 @@ class StepProgram:
     start: tuple[tuple[str, Fraction], ...] = ()
     ends: tuple[tuple[str, Fraction], ...] = ()
     once: tuple[tuple[str, Fraction], ...] = ()
-    """What runs beside no step, and for how many cycles (uniform walks alone know such)."""
+    """Work beside no step, and its cycles (uniform walks alone have such work)."""
     lookahead: int | None = None
-    """Tiles in flight, where the schedule has such."""
+    """Tiles in flight, if the schedule limits them."""
 
     @property
     def fill_and_drain(self) -> Fraction:
@@ -87,18 +89,19 @@ class StepProgram:
         return tuple(dict.fromkeys(t.resource for t in self.tasks))
 
     def ago(self, d: StepDependency) -> list[int | None]:
-        """Periods between the two turns of a dependency, by the class of the step that waits.
+        """Return the periods between the two turns of a dependency, by class of the waiting
+        step.
 
         Parameters
         ----------
         d : StepDependency
-            One of the program's.
+            Dependency of the program.
 
         Returns
         -------
         list of int or None
-            Steps in between, and how many stages later the task runs that waits; negative
-            where that task would be issued first. None: in such a step nothing is waited for.
+            Steps in between plus the difference of stages; negative if the waiting task would be
+            issued first. None: no wait in such a step.
         """
         after = self.tasks[d.after]
         later = after.stage - self.tasks[d.before].stage
@@ -108,7 +111,10 @@ class StepProgram:
         ]
 
     def in_turn(self, d: StepDependency) -> bool:
-        """Whether a dependency asks for no more than that its resource runs tasks in turn.
+        """Return whether a dependency asks for no more than the turns of its resource.
+
+        A resource is free once the first task has left, which gives its result, or all that the
+        dependency asks for.
 
         A resource is free when the task that is waited for has left it, and that is its result, or
         all that is asked for.
@@ -116,14 +122,14 @@ class StepProgram:
         Parameters
         ----------
         d : StepDependency
-            One of the program's; as of ``ago`` the task that waits is not issued first.
+            Dependency of the program, of which the waiting task is not issued first (``ago``).
         """
         before = self.tasks[d.before]
         return before.resource == self.tasks[d.after].resource and (d.room or not before.late)
 
 
 class IssueError(ValueError):
-    """An order of issue in which a task waits for one that is issued after it."""
+    """Order of issue in which a task waits for one that is issued after it."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         super().__init__(" -> ".join(names))
@@ -131,12 +137,12 @@ class IssueError(ValueError):
 
 
 def ordered(program: StepProgram) -> StepProgram:
-    """The program with its tasks in an order in which everything waited for comes first.
+    """Return the program with its tasks sorted so that dependencies come first.
 
     Raises
     ------
     IssueError
-        There is no such order; names a cycle of tasks.
+        There is no such order; the error names a cycle of tasks.
     """
     count = len(program.tasks)
     after: list[set[int]] = [set() for _ in range(count)]
@@ -145,16 +151,15 @@ def ordered(program: StepProgram) -> StepProgram:
         after[first].add(then)
         waits[then].add(first)
     for d in program.dependencies:
-        # The least over all classes: one in which the two are of the same period decides their
-        # order. A dependency without any (1) decides nothing.
+        # The least over all classes decides: in some class both tasks belong to one period. A
+        # dependency without any distance (1) decides nothing.
         ago = min([a for a in program.ago(d) if a is not None], default=1)
         if ago < 0 or (ago == 0 and d.before == d.after):
             raise IssueError((program.tasks[d.before].name, program.tasks[d.after].name))
         if ago == 0:
             after[d.before].add(d.after)
             waits[d.after].add(d.before)
-    # Of all tasks that wait for no other of the period, the one with the least priority comes
-    # first.
+    # Of all tasks without waits in the period, the one with the least priority comes first.
     ready = [(program.tasks[i].priority, i) for i in range(count) if not waits[i]]
     heapify(ready)
     order: list[int] = []
@@ -171,7 +176,7 @@ def ordered(program: StepProgram) -> StepProgram:
 
 
 def _kept(program: StepProgram) -> Iterator[tuple[int, int]]:
-    """Neighbours on a resource whose order is settled: by priority, then as written."""
+    """Yield neighbours on a resource whose order is settled: by priority, then as written."""
     for resource in program.resources:
         settled = [
             (t.priority, i)
@@ -182,7 +187,7 @@ def _kept(program: StepProgram) -> Iterator[tuple[int, int]]:
 
 
 def _cycle(program: StepProgram, waits: list[set[int]]) -> tuple[str, ...]:
-    """Tasks that wait for one another, found by walking back until one comes again."""
+    """Return tasks that wait for one another, found by walking back until one repeats."""
     at = next(i for i, w in enumerate(waits) if w)
     seen: list[int] = []
     while at not in seen:
@@ -208,20 +213,22 @@ def _renumbered(program: StepProgram, order: list[int]) -> StepProgram:
 
 
 def components(program: StepProgram) -> tuple[StepProgram, ...]:
-    """The parts of a program that share neither a resource nor a dependency.
+    """Return the parts of a program that share neither a resource nor a dependency.
+
+    Each part has run lengths of its own, in which classes that are equal for the part are merged.
 
     Each has run lengths of its own, in which classes that are the same to it are merged.
 
     Parameters
     ----------
     program : StepProgram
-        A program; its tasks keep their order.
+        Program; its tasks keep their order.
 
     Returns
     -------
     tuple of StepProgram
-        At least one of a program with tasks. Their runs take nothing from one another, so
-        each may be run by itself, and the longest tells how long all take.
+        Parts, at least one for a program with tasks. Their runs are independent: each may run by
+        itself, and the longest gives the latency.
     """
     groups: list[set[int]] = []
     links: list[Iterable[int]] = [
@@ -240,9 +247,9 @@ def components(program: StepProgram) -> tuple[StepProgram, ...]:
 
 
 def _condensed(part: StepProgram) -> StepProgram:
-    """A part with its classes renumbered: those alike in every task are one."""
+    """Return a part with merged classes: classes equal in every task become one."""
     kinds: dict[tuple[object, ...], int] = {}
-    # Whole numbers are told apart sooner than fractions are.
+    # Whole numbers are compared sooner than fractions.
     times = [[x and (x.numerator, x.denominator) for x in t.occupancy] for t in part.tasks]
     classes = zip(*times, *(d.distance for d in part.dependencies), strict=True)
     numbers = [kinds.setdefault(what, len(kinds)) for what in classes]

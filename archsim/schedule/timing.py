@@ -1,4 +1,4 @@
-"""How long a run takes: what either engine says of a schedule."""
+"""Timing of a run, as either engine returns it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from ..nest.record import Bound
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """Cycles of a whole run and what they are made of.
+    """Cycles of a whole run, and their composition.
 
-    Latency runs from the first transfer to the arrival of the last output in the outermost
-    memory.
+    Latency runs from the first transfer to the arrival of the last output in the outermost memory.
     """
 
     cycles: Fraction
@@ -27,28 +26,28 @@ class Timing:
     critical: tuple[str, ...]
     lookahead: int | None = None
     simulated: int | None = None
-    """Task events fired to know it."""
+    """Task events that were fired."""
     timed_by: Literal["steps", "average"] = "steps"
-    """Whether the real steps were run, or an average one stands for them."""
+    """``steps`` if the real steps were run, ``average`` if an average step stands for them."""
     notes: tuple[str, ...] = ()
 
     @property
     def fill_drain(self) -> Fraction:
-        """What is not steady state."""
+        """Cycles outside the steady state."""
         return self.cycles - self.period * self.steps
 
 
 def refuse_no_time(bound: Bound, cycles: Fraction) -> None:
-    """Refuse a run that takes no time: nothing could be said of its rates.
+    """Refuse a run that takes no time, because its rates are undefined.
 
     Raises
     ------
     MappingError
-        Masks let nothing through, or nothing that is done takes time.
+        Masks let nothing through, or no work takes time.
     """
     text = "nothing takes time: every operation takes 0 cycles and no memory has a bandwidth"
     if not any(e.points for e in bound.einsums):
-        # Steps that are left out may still be waited for.
+        # Skipped steps may still be waited for.
         text = "nothing is computed: the masks let no point through at these shapes"
     elif cycles:
         return
