@@ -61,8 +61,8 @@ def _state(analysis: Analysis) -> Shown:
     ]
     value, rank = max(needs, default=(0.0, ""))
     if not value:
-        return "none", 0.0, "no pass comes back to what an earlier one has seen"
-    return engineering(value, ""), value, f"held over {rank} for later passes"
+        return "none", 0.0, "no pass revisits the elements of an earlier one"
+    return engineering(value, ""), value, f"footprint over {rank} for later passes"
 
 
 def _is_number(value: Any) -> bool:
@@ -72,7 +72,7 @@ def _is_number(value: Any) -> bool:
 SIZES: Final[tuple[tuple[str, str, Callable[[Analysis], Shown]], ...]] = (
     ("operations", "operations", _operation_count),
     ("least", "least traffic (elements)", _traffic),
-    ("state", "held for later passes (elements)", _state),
+    ("state", "footprint for later passes (elements)", _state),
 )
 """Analysis with a workload's shapes: field, heading, measure."""
 
@@ -84,12 +84,12 @@ MEASURES: Final[tuple[tuple[str, str, Callable[[Result], Shown]], ...]] = (
 """Simulation: field, heading, measure."""
 
 LEGEND: Final = (
-    "Passes: traversals of a whole fiber that no mapping can avoid; those inside a tile of a "
-    "partitioned rank are told below, cascade by cascade. Held for later passes: "
-    "elements per fiber that cost traffic when the buffer cannot hold them. The mapping shown is "
-    "the fastest built-in one that is legal; hover over a number for what bounds it. Cascades that "
-    "no mapping is written for run one Einsum after the other, every tensor through memory: they "
-    "stand and are sorted apart, as their latency says little of the algorithm."
+    "Passes: traversals of a whole fiber that no mapping can avoid; passes inside a tile of a "
+    "partitioned rank are listed below, cascade by cascade. Footprint for later passes: elements "
+    "per fiber that cause traffic if the buffer cannot hold them. The mapping shown is the fastest "
+    "legal built-in one; the tooltip of a number names its bottleneck. Cascades without a written "
+    "mapping run one Einsum after the other, every tensor through memory. They are sorted apart, "
+    "since their latency says little about the algorithm."
 )
 
 

@@ -23,17 +23,19 @@ if TYPE_CHECKING:
 @click.command("atlas")
 @click.argument("cascades", metavar="[CASCADE...]", nargs=-1)
 @click.option(
-    "--out", metavar="DIR", type=NamedPath(), required=True, help="Where to write atlas.html."
+    "--out", metavar="DIR", type=NamedPath(), required=True, help="Folder for atlas.html."
 )
 @click.option(
     "--arch", "machines", metavar="ARCH", multiple=True, default=("fusemax", "flat"),
-    show_default=True, help="A machine to simulate on. May be given often.",
+    show_default=True, help="Machine to simulate on. May be repeated.",
 )  # fmt: skip
 @click.option(
     "--length", "lengths", metavar="TOKENS", multiple=True, default=("1K", "64K", "1M"),
-    show_default=True, help="A sequence length. May be given often.",
+    show_default=True, help="Sequence length. May be repeated.",
 )  # fmt: skip
-@click.option("--workload", default="bert-base", show_default=True, help="Whose shapes to take.")
+@click.option(
+    "--workload", default="bert-base", show_default=True, help="Workload that gives the shapes."
+)
 @settings_option
 def atlas_command(
     cascades: tuple[str, ...],

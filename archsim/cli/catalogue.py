@@ -222,7 +222,7 @@ def list_command(kind: str, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--format", "form", type=ChoiceWithHint(["yaml", "latex", "dot"]), default="yaml")
 @click.option(
-    "--summary", is_flag=True, help="A model's parameters, layers, and what a token takes."
+    "--summary", is_flag=True, help="Show a model's parameters, layers, and costs per token."
 )
 @settings_option
 @json_option

@@ -39,7 +39,7 @@ class Equal:
 @click.option(
     "--iso-power",
     is_flag=True,
-    help="Take as many copies of each machine as draw the power of the first.",
+    help="Compare as many copies of each machine as draw the power of the first.",
 )
 @click.option(
     "--scale",
@@ -51,7 +51,7 @@ class Equal:
     "mappings",
     metavar="ARCH=NAME|FILE|auto",
     multiple=True,
-    help="The mapping of one machine; may be given often. auto alone: the best for each machine.",
+    help="Mapping of one machine; may be repeated. auto alone: the best for each machine.",
 )
 @settings_option
 @json_option

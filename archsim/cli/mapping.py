@@ -44,42 +44,43 @@ if TYPE_CHECKING:
     type=ChoiceWithHint(OBJECTIVES),
     default="latency",
     show_default=True,
-    help="What is to be small; edp is energy times latency.",
+    help="Quantity to minimise; edp is energy x latency.",
 )
 @click.option(
     "--strategy",
     type=ChoiceWithHint(STRATEGIES),
     default="exhaustive",
     show_default=True,
-    help="How the mapspace is searched.",
+    help="Search strategy.",
 )
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
-    help="Of a strategy that tries mappings: the same seed finds the same.",
+    help="Seed of a strategy that tries mappings; equal seeds find equal mappings.",
 )
 @click.option(
     "--evaluations",
     type=click.IntRange(min=1),
-    help="Legal mappings after which such a strategy ends.",
+    help="Number of legal mappings after which such a strategy stops.",
 )
 @click.option(
     "--start",
     "starts",
     metavar="MAPPING",
     multiple=True,
-    help="A mapping to begin with, by name or file: what is found is no worse. May be repeated.",
+    help="Mapping to begin with, by name or file: the result is no worse. May be repeated.",
 )
 @click.option(
     "--time-limit",
     metavar="TIME",
-    help="Say the best so far after this time, such as 10s; so does Ctrl-C.",
+    help="Stop after this time (for example 10s) and report the best mapping found. Ctrl-C does"
+    " the same.",
 )
 @click.option(
     "--pareto",
     metavar="latency,energy[,buffer]",
-    help="All mappings of which none is better in each, instead of the best in one. `buffer`, or"
-    " a memory's name: what it holds counts, too.",
+    help="Search a Pareto front instead of the best mapping. `buffer`, or the name of a memory,"
+    " adds its footprint as an objective.",
 )
 @click.option(
     "--capacity-curve",
@@ -99,13 +100,13 @@ if TYPE_CHECKING:
     "forbidden",
     metavar="FILE",
     multiple=True,
-    help="The same of what must not hold of a mapping.",
+    help="Constraints that no mapping may satisfy. May be repeated.",
 )
 @click.option(
     "--plot",
     metavar="FILE",
     type=NamedPath(),
-    help="Draw how best and bound met, or the front or the curve (.png, .svg or .pdf).",
+    help="Draw the progress of best and bound, the front or the curve (.png, .svg or .pdf).",
 )
 @settings_option
 @json_option

@@ -32,7 +32,7 @@ settings_option = click.option(
     "settings",
     multiple=True,
     metavar="FIELD=VALUE",
-    help="Set a field; K, M, G are binary (seq_len=64K). May be given often.",
+    help="Set a field; K, M, G are binary (seq_len=64K). May be repeated.",
 )
 
 

@@ -17,18 +17,22 @@ if TYPE_CHECKING:
 @click.command("plot")
 @click.argument("source", metavar="DIR|FILE", type=NamedPath())
 @click.argument("kind", required=False)
-@click.option("--x", metavar="COLUMN", help="Across. Without it, as others: what fits.")
-@click.option("--y", metavar="COLUMN", help="Up.")
-@click.option("--colour", metavar="COLUMN", help="A colour for each value of it.")
-@click.option("--facet", metavar="COLUMN", help="A panel for each value of it.")
-@click.option("--baseline", metavar="VALUE", help="Of bars: the value of --colour that is 1.")
+@click.option(
+    "--x",
+    metavar="COLUMN",
+    help="Column across; by default, as for the other options, a fitting one.",
+)
+@click.option("--y", metavar="COLUMN", help="Column up.")
+@click.option("--colour", metavar="COLUMN", help="Column with a colour for each value.")
+@click.option("--facet", metavar="COLUMN", help="Column with a panel for each value.")
+@click.option("--baseline", metavar="VALUE", help="Value of --colour that bars are relative to.")
 @click.option(
     "--width", metavar="INCHES", type=float, default=7.0, show_default=True,
-    help="Of the picture; 3.3 is a column of a paper.",
+    help="Width of the picture; 3.3 is a column of a paper.",
 )  # fmt: skip
 @click.option(
     "--out", metavar="FILE", type=NamedPath(),
-    help="A name in .png, .svg or .pdf, of parallel in .html. By default KIND.png in DIR.",
+    help="File in .png, .svg or .pdf; for parallel in .html. By default KIND.png in DIR.",
 )  # fmt: skip
 def plot_command(
     source: Path,

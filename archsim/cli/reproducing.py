@@ -30,7 +30,7 @@ _RUNS_EACH = 64
     "--published",
     metavar="DIR",
     type=NamedPath(),
-    help="A folder of published figures in CSV files, to put beside ours.",
+    help="Folder of published figures in CSV files, to compare with.",
 )
 @click.option(
     "--workers",

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     "mappings",
     multiple=True,
     metavar="NAME|FILE|auto",
-    help="Default: the machine's own, or the fastest of those known. May be given for several "
+    help="Default: the machine's own, or the fastest known mapping. May be given for several "
     "parts. auto searches for the fastest.",
 )
 @click.option(
     "--engine",
     type=ChoiceWithHint(["analytical", "event"]),
-    help="Which of two limits: event runs 100 times as many steps before it takes an average one.",
+    help="Limit of steps: event simulates 100 times as many before it averages.",
 )
 @click.option(
     "--rewrite",
@@ -51,13 +51,13 @@ if TYPE_CHECKING:
 @click.option(
     "--explain",
     is_flag=True,
-    help="Show the loops, and say where each cycle and picojoule came from.",
+    help="Show the loops, and the source of each cycle and picojoule.",
 )
 @click.option(
     "--dump",
     "stage",
     type=ChoiceWithHint(["bound", "counts", "program"]),
-    help="Print a stage in between, and no result: loops, counts, or the step program.",
+    help="Print an intermediate stage instead of the result: loops, counts, or the step program.",
 )
 def simulate_command(
     workload: str,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.command("sweep")
 @click.argument("sweep", metavar="[SWEEP.yaml]", type=NamedPath(), required=False)
 @click.option(
-    "--out", metavar="DIR", type=NamedPath(), required=True, help="Where results are kept."
+    "--out", metavar="DIR", type=NamedPath(), required=True, help="Folder of the results."
 )
 @click.option(
     "--workers",
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 )
 @click.option("--dask", metavar="ADDRESS", help="Run on the workers of a Dask scheduler.")
 @click.option(
-    "--limit", metavar="N", type=click.IntRange(min=1), help="Run at most N points more, then stop."
+    "--limit", metavar="N", type=click.IntRange(min=1), help="Run at most N further points."
 )
 @click.option("--show", "point", metavar="POINT", type=int, help="Print a point's inputs and row.")
 def sweep_command(

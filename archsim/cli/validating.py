@@ -70,10 +70,14 @@ class TypeOrFormats(ChoiceWithHint):
     type=TypeOrFormats(DTYPES),
     default="float64",
     show_default=True,
-    help="A type for all, or formats of tensors: default=bf16,K=fp8_e4m3,accumulate=fp32",
+    help="Type of all tensors, or formats by tensor: default=bf16,K=fp8_e4m3,accumulate=fp32",
 )
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random inputs."
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of the random inputs.",
 )
 @click.option(
     "--set",

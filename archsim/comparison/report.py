@@ -40,8 +40,8 @@ def in_copies(comparison: ComparisonRecord) -> bool:
 def _copies(comparison: ComparisonRecord) -> Table:
     what = "power" if comparison.iso_power else "area"
     return Table(
-        title=f"how many of each have the first machine's {what}",
-        columns=(Column("machine", "name"), Column("copies"), Column("draws")),
+        title=f"copies with the first machine's {what}",
+        columns=(Column("machine", "name"), Column("copies"), Column("power")),
         rows=tuple(
             (
                 row.label,
@@ -80,11 +80,11 @@ def _ratios(comparison: ComparisonRecord) -> Table:
 
 def _runs(comparison: ComparisonRecord) -> Table:
     return Table(
-        title="what each is busy with",
+        title="bottleneck and utilization",
         columns=(
             Column("machine", "name"),
             Column("bound by", "text"),
-            Column("busy", "text"),
+            Column("utilization", "text"),
             Column("outermost traffic"),
         ),
         rows=tuple(
@@ -121,11 +121,11 @@ def _areas(comparison: ComparisonRecord) -> Table:
 
 def _scalings(rows: list[ComparedMachine]) -> Table:
     return Table(
-        title="what was scaled to the first machine's area",
+        title="sizes scaled to the first machine's area",
         columns=(
             Column("machine", "name"),
-            Column("what", "text"),
-            *(Column(c) for c in ("before", "after", "still off by")),
+            Column("size", "text"),
+            *(Column(c) for c in ("before", "after", "residual")),
         ),
         rows=tuple(line for row in rows for line in _scaling_lines(row)),
     )

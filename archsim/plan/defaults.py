@@ -63,7 +63,7 @@ from .selection import (
 )
 from .workload import PartLike
 
-_SEARCHED = "the mapping is one that an earlier search for this very problem found"
+_SEARCHED = "an earlier search for the same problem found the mapping"
 
 
 def default_job(

@@ -14,15 +14,15 @@ from .programs import program_of
 from .selection import stands_in
 from .workload import PartLike
 
+_SEARCH = "`archsim map` searches for a better one."
 _DERIVED = {
-    EINSUM_BY_EINSUM: "a mapping made for any cascade: one Einsum after the other, every tensor "
-    "through memory; one written for this cascade may do better",
-    BLOCK_BY_BLOCK: "a mapping made for any cascade: one Einsum after the other, in blocks that "
-    "memories hold; one written for this cascade may do better",
-    FUSED: "a mapping made for any cascade: Einsums share loops, what they hand on stays inside; "
-    "one written for this cascade may do better",
-    NEST_BY_NEST: "a mapping made for any cascade: several nests, cut where picks are known and "
-    "where passes begin; one written for this cascade may do better",
+    EINSUM_BY_EINSUM: "generated mapping: one Einsum after the other, every tensor through memory. "
+    f"{_SEARCH}",
+    BLOCK_BY_BLOCK: "generated mapping: one Einsum after the other, in blocks that memories hold. "
+    f"{_SEARCH}",
+    FUSED: f"generated mapping: fused loops, intermediates stay on chip. {_SEARCH}",
+    NEST_BY_NEST: "generated mapping: several nests, cut at gathered indices and at passes. "
+    f"{_SEARCH}",
 }
 
 
@@ -62,7 +62,7 @@ def job_of(
     said = [f"{sizes}: usual for {program.name}; the workload gives none"] if usual else []
     wanted = {**shapes, **usual}
     said += [
-        f"{rank} = {size}, not {wanted[rank]}: there are no more to pick from"
+        f"{rank} = {size}, not {wanted[rank]}: there are no more candidates"
         for rank, size in given.items()
         if size < wanted[rank]
     ]

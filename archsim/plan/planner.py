@@ -159,7 +159,7 @@ def _advised(plan: JobPlan, result: Result) -> Result:
     searched = plan.searched or all(job.searched for job in plan.jobs)
     if searched or result.over_floor <= FLOOR_RATIO_TO_ADVISE_SEARCH:
         return result
-    note = f"latency is {result.over_floor:.3g} times the floor of any mapping"
+    note = f"latency is {result.over_floor:.3g}x the lower bound of any mapping"
     note += ": --mapping auto searches for a faster one"
     return replace(result, notes=(*result.notes, note))
 

@@ -129,13 +129,13 @@ def _barriers(ranks: tuple[RankPasses, ...]) -> Table:
 
 def _footprints(analysis: Analysis, names: list[str]) -> Table:
     return Table(
-        title="elements held while a rank is traversed",
+        title="footprint while a rank is traversed (elements)",
         columns=(
             Column("rank", "name"),
-            Column("for each of", "text"),
-            Column("held", "text"),
+            Column("per", "text"),
+            Column("footprint", "text"),
             Column("for later passes", "text"),
-            Column("longer than one element", "text"),
+            Column("tensors longer than one element", "text"),
         ),
         rows=tuple(
             (
@@ -185,10 +185,10 @@ def _notes(analysis: Analysis) -> tuple[str, ...]:
         notes.append(f"unverified: {analysis.program.unverified}")
     if masked := [e.einsum for e in analysis.by_einsum if e.at_most]:
         notes.append(f"at most: a mask that reads data may leave out some of {', '.join(masked)}")
-    if picked := gathered_inputs(analysis.program):
+    if gathered := gathered_inputs(analysis.program):
         notes.append(
-            f"least traffic: of {', '.join(picked)} what gathers pick whatever the data are; picks "
-            f"may be the same{_distinct_gathers(analysis)}"
+            f"least traffic: of {', '.join(gathered)} only what is gathered for any data; gathered "
+            f"indices may coincide{_distinct_gathers(analysis)}"
         )
     notes += [h.note(analysis.program) for h in hoistable(analysis.program)]
     return tuple(notes)

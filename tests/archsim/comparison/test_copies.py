@@ -43,7 +43,7 @@ def test_copies_of_equal_area_are_machines_as_they_are() -> None:
     assert second.area_ratio == pytest.approx(1)
     assert second.speedup == second.copies * first.result.latency_s / alone.latency_s
     text = str(found.table())
-    assert "how many of each have the first machine's area" in text
+    assert "copies with the first machine's area" in text
     assert "0.936" in text
     again = Comparison.from_dict(json.loads(json.dumps(found.to_dict())))
     assert again == found
