@@ -7,7 +7,7 @@ or if a running value is lost between two iterations of its rank or read before 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from einsum_cascade.errors import Problem
 from einsum_cascade.ir import Einsum
@@ -35,18 +35,16 @@ def illegalities(bound: Bound) -> tuple[Problem, ...]:
         Distinct problems; empty if the mapping computes its cascade.
     """
     kinds = (
-        crossed_passes(bound),
-        _read_ahead(bound),
-        _crossed_streams(bound),
-        [
-            *_broken_recursions(bound),
-            *_split_recursions(bound),
-            *_waiting_recursions(bound),
-            *recurrence_order_problems(bound),
-        ],
-        [*_lost_tensors(bound), *_lost_state(bound)],
+        (crossed_passes,),
+        (_read_ahead,),
+        (_crossed_streams,),
+        (_broken_recursions, _split_recursions, _waiting_recursions, _unfinished_steps),
+        (_lost_tensors, _lost_state),
     )
-    return next((tuple(dict.fromkeys(found)) for found in kinds if found), ())
+    for checks in kinds:
+        if found := tuple(dict.fromkeys(p for check in checks for p in check(bound))):
+            return found
+    return ()
 
 
 def loses_tensors(bound: Bound) -> bool:
@@ -59,7 +57,8 @@ def loses_tensors(bound: Bound) -> bool:
     bound : Bound
         Mapping whose loops are legal.
     """
-    return bool(_crossed_streams(bound) or _lost_tensors(bound) or _lost_state(bound))
+    checks = (_crossed_streams, _lost_tensors, _lost_state)
+    return any(True for check in checks for _ in check(bound))
 
 
 def complete_after(bound: Bound, e: BoundEinsum, operand: Operand, loop: Loop) -> bool:
@@ -176,10 +175,9 @@ def _crossing_problem(
     )
 
 
-def _crossed_streams(bound: Bound) -> list[Problem]:
-    """Return operands in registers that would have to wait for the end of the loop they stream
+def _crossed_streams(bound: Bound) -> Iterator[Problem]:
+    """Yield operands in registers that would have to wait for the end of the loop they stream
     in."""
-    found: list[Problem] = []
     for consumer in bound.einsums:
         for operand in consumer.operands:
             if (stream := crossed_stream(bound, consumer, operand)) is not None:
@@ -188,8 +186,7 @@ def _crossed_streams(bound: Bound) -> list[Problem]:
                     f"{consumer.name} takes {operand.producer} from registers as it comes, loop "
                     f"{loop.member} by {loop.member}"
                 )
-                found.append(_crossing_problem(bound, consumer, after, loop.member, what))
-    return found
+                yield _crossing_problem(bound, consumer, after, loop.member, what)
 
 
 def crossed_stream(
@@ -219,9 +216,8 @@ def crossed_stream(
     return None
 
 
-def _read_ahead(bound: Bound) -> list[Problem]:
-    """Return reads of elements that a later iteration of a shared loop writes."""
-    found: list[Problem] = []
+def _read_ahead(bound: Bound) -> Iterator[Problem]:
+    """Yield reads of elements that a later iteration of a shared loop writes."""
     for e in bound.einsums:
         for operand in e.operands:
             producer = bound.producer(operand)
@@ -240,18 +236,17 @@ def _read_ahead(bound: Bound) -> list[Problem]:
                     f"it, but shares the loop over {ahead[0]}"
                 )
                 hint = f"take {ahead[0]} out of 'nest'"
-                found.append(Problem(text, _span(bound, e), hint))
-    return found
+                yield Problem(text, _span(bound, e), hint)
 
 
-def _lost_tensors(bound: Bound) -> list[Problem]:
-    """Return intermediates that are no longer held when they are read."""
-    return [
+def _lost_tensors(bound: Bound) -> Iterator[Problem]:
+    """Yield intermediates that are no longer held when they are read."""
+    yield from (
         _lost_tensor(bound, consumer, number)
         for consumer in bound.einsums
         for number in range(len(consumer.operands))
         if not is_still_held(bound, consumer, number)
-    ]
+    )
 
 
 def is_still_held(bound: Bound, consumer: BoundEinsum, number: int) -> bool:
@@ -319,22 +314,18 @@ def _listed(members: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(members))
 
 
-def _lost_state(bound: Bound) -> list[Problem]:
-    """Return running values and partial sums that are lost between their updates."""
-    found: list[Problem] = []
+def _lost_state(bound: Bound) -> Iterator[Problem]:
+    """Yield running values and partial sums that are lost between their updates."""
     for e in bound.einsums:
         if (between := interruption(bound, e)) is not None:
             over, inside = between
             places = ", ".join(p.name for p in bound.residency.of(e.name))
-            found.append(
-                Problem(
-                    f"{e.name} is carried from one {over.member} to the next, but {places} "
-                    f"cannot hold it over the loop {inside.member} in between",
-                    _span(bound, e),
-                    f"keep {e.name} in a memory outside {inside.member}",
-                )
+            yield Problem(
+                f"{e.name} is carried from one {over.member} to the next, but {places} "
+                f"cannot hold it over the loop {inside.member} in between",
+                _span(bound, e),
+                f"keep {e.name} in a memory outside {inside.member}",
             )
-    return found
 
 
 def interruption(bound: Bound, e: BoundEinsum) -> tuple[Loop, Loop] | None:
@@ -362,21 +353,20 @@ def interruption(bound: Bound, e: BoundEinsum) -> tuple[Loop, Loop] | None:
     return None
 
 
-def _broken_recursions(bound: Bound) -> list[Problem]:
-    """Return Einsums that feed one another between iterations but do not run in step."""
+def _broken_recursions(bound: Bound) -> Iterator[Problem]:
+    """Yield Einsums that feed one another between iterations but do not run in step."""
     position = bound.position
-    return [
+    yield from (
         _out_of_step(bound, e, operand.producer, loop)
         for e in bound.einsums
         for operand in e.operands
         if operand.producer and position[operand.producer] >= position[e.name]
         for loop in _loops_that_cannot_alternate(bound, e, operand.producer)[:1]
-    ]
+    )
 
 
-def _split_recursions(bound: Bound) -> list[Problem]:
-    """Return running values whose partial sums are complete only outside of the next iteration."""
-    found: list[Problem] = []
+def _split_recursions(bound: Bound) -> Iterator[Problem]:
+    """Yield running values whose partial sums are complete only outside of the next iteration."""
     back = {
         operand.producer
         for e in bound.einsums
@@ -397,18 +387,16 @@ def _split_recursions(bound: Bound) -> list[Problem]:
                 f"{e.name} is complete only after {sums[0]}, but every {member} inside that loop "
                 "needs the one before"
             )
-            found.append(Problem(text, _span(bound, e), f"put {sums[0]} inside {member}"))
-    return found
+            yield Problem(text, _span(bound, e), f"put {sums[0]} inside {member}")
 
 
-def _waiting_recursions(bound: Bound) -> list[Problem]:
-    """Return Einsums that wait for all of a loop although an iteration inside of it needs their
+def _waiting_recursions(bound: Bound) -> Iterator[Problem]:
+    """Yield Einsums that wait for all of a loop although an iteration inside of it needs their
     result.
 
     ``Y[p+1] = X[p, J]``, where X is a recursion over j that starts from ``Y[p]``: with the loop
     over J outside of that over P the first step of every p would need Y of the p before.
     """
-    found: list[Problem] = []
     for e in bound.einsums:
         for operand in e.operands:
             producer = bound.producer(operand)
@@ -429,8 +417,7 @@ def _waiting_recursions(bound: Bound) -> list[Problem]:
                         f"{late[0].member} inside that loop needs the one before"
                     )
                     hint = f"put {loop.member} inside {late[0].member}"
-                    found.append(Problem(text, _span(bound, e), hint))
-    return found
+                    yield Problem(text, _span(bound, e), hint)
 
 
 def _ranks_between(bound: Bound, e: BoundEinsum, producer: BoundEinsum) -> set[str]:
@@ -491,8 +478,8 @@ def _reduced(einsum: Einsum) -> tuple[str, ...]:
     return tuple(v for v in einsum.over if v not in einsum.target.variables)
 
 
-def recurrence_order_problems(bound: Bound) -> list[Problem]:
-    """Return Einsums that read a step of their running value before all of its elements are
+def _unfinished_steps(bound: Bound) -> Iterator[Problem]:
+    """Yield Einsums that read a step of their running value before all of its elements are
     written.
 
     ``X[s+1, p] = X[s, p] - L[p, s] * X[s, s]``: with the loop over P outside of that over S a row
@@ -502,12 +489,11 @@ def recurrence_order_problems(bound: Bound) -> list[Problem]:
     ----------
     bound : Bound
 
-    Returns
-    -------
-    list of Problem
+    Yields
+    ------
+    Problem
         One problem for each Einsum with such an order of loops.
     """
-    found: list[Problem] = []
     for e in bound.einsums:
         ranks = {r.lower() for r in bound.program.iterative.get(e.name, ())}
         ahead = {v for o in e.operands if o.producer == e.name for moved in o.ahead for v in moved}
@@ -519,6 +505,5 @@ def recurrence_order_problems(bound: Bound) -> list[Problem]:
                     f"and every {steps[0]} inside that loop needs all of the one before"
                 )
                 hint = f"put {loop.member} inside {steps[0]}"
-                found.append(Problem(text, _span(bound, e), hint))
+                yield Problem(text, _span(bound, e), hint)
                 break
-    return found

@@ -63,11 +63,7 @@ def build_mapping(root: YamlNode) -> Mapping:
         name=spec.name,
         cascade=resolve_reference("cascades", spec.cascade, root.span_of((*path, "cascade"))),
         machine=spec.machine,
-        tiles=_tiles(spec.partition, root, (KEY,)),
-        nest=_nest_levels(spec.nest, root, (KEY,)),
-        einsums=tuple(_einsum(name, e, root, (KEY,)) for name, e in spec.einsums.items()),
-        keep=_kept(spec.keep, root, (KEY,)),
-        schedule=_built_schedule(spec.schedule, root, (KEY,)),
+        **_nest_fields(spec, root, (KEY,)),
         spill=built_spill(spec.spill, root, (KEY, "spill")),
         choices=built_choices(spec.choices, root),
         cases=tuple(_case(c, root, (KEY, "cases", at)) for at, c in enumerate(spec.cases)),
@@ -85,13 +81,20 @@ def _built_nest(whole: MappingFields, root: YamlNode, at: int) -> Mapping:
         name=whole.name,
         cascade=resolve_reference("cascades", whole.cascade, root.span_of((KEY, "cascade"))),
         machine=whole.machine,
-        tiles=_tiles(spec.partition, root, path),
-        nest=_nest_levels(spec.nest, root, path),
-        einsums=tuple(_einsum(name, e, root, path) for name, e in spec.einsums.items()),
-        keep=_kept(spec.keep, root, path),
-        schedule=_built_schedule(spec.schedule, root, path),
+        **_nest_fields(spec, root, path),
         source=root.span.source.name,
     )
+
+
+def _nest_fields(spec: MappingFields | NestFields, root: YamlNode, path: Path) -> dict[str, Any]:
+    """Return the fields of a mapping that each nest has."""
+    return {
+        "tiles": _tiles(spec.partition, root, path),
+        "nest": _nest_levels(spec.nest, root, path),
+        "einsums": tuple(_einsum(name, e, root, path) for name, e in spec.einsums.items()),
+        "keep": _kept(spec.keep, root, path),
+        "schedule": _built_schedule(spec.schedule, root, path),
+    }
 
 
 def _case(spec: CaseFields, root: YamlNode, path: Path) -> Case:
