@@ -76,14 +76,9 @@ class SplitReductions(Query[Incumbents]):
         """Return the incumbents of the part's own cascade."""
         return self.known
 
-    @property
-    def has_answer(self) -> bool:
-        """True if a legal mapping is known."""
-        return self.known.best is not None
-
     def is_done(self) -> bool:
         """Return whether it was interrupted, or has a mapping and its time is up."""
-        return self.ended == INTERRUPTED or (self.has_answer and self.problem.is_over())
+        return self.ended == INTERRUPTED or (self.known.best is not None and self.problem.is_over())
 
     def search(self, relaxation: Relaxation, left: int) -> None:
         """Search another cascade, and add its best mapping to the incumbents if it is better."""

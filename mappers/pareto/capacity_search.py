@@ -130,11 +130,6 @@ class _CurveQuery(Query[CurveFound]):
 
         return in_batches(SearchProblem(self.space, OBJECTIVES["energy"]), searched)
 
-    @property
-    def has_answer(self) -> bool:
-        """True at any time: a curve may be empty."""
-        return True
-
     def is_done(self) -> bool:
         """Return whether it was interrupted, or has a point and its time is up."""
         late = bool(self.lifted) and (self.is_stopped() or self.is_over())

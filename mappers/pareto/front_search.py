@@ -98,11 +98,6 @@ class _FrontQuery(Query[FrontSearched]):
             self.problem, self.advance, clock=self.clock, effort=self.effort
         )
 
-    @property
-    def has_answer(self) -> bool:
-        """True if the front has a point."""
-        return bool(self.runs)
-
     def is_done(self) -> bool:
         """Return whether it was interrupted, or both ends are about as good as the relaxations'."""
         if self.ended == INTERRUPTED:

@@ -112,11 +112,6 @@ class Query(ABC, Generic[Answer]):
     def search(self, relaxation: Relaxation, left: int) -> None:
         """Search a relaxation, the first of some that are ``left``, and lift what is found."""
 
-    @property
-    @abstractmethod
-    def has_answer(self) -> bool:
-        """True if an interrupted query has something to report."""
-
     @abstractmethod
     def answer(self) -> Answer:
         """Return the answer. Raises an ``InputError`` where nothing lifted is legal."""
@@ -145,10 +140,12 @@ def answer(query: Query[Answer]) -> Answer:
             _search(query, member.make, len(members) - number)
             if member.otherwise is not None and query.legal == legal:
                 _search(query, member.otherwise, len(members) - number)
-    except KeyboardInterrupt:
-        if not query.has_answer:
-            raise
+    except KeyboardInterrupt as interrupt:
         query.ended = INTERRUPTED
+        try:
+            return query.answer()
+        except InputError:
+            raise interrupt from None
     return query.answer()
 
 

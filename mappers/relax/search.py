@@ -82,11 +82,6 @@ class BestMapping(Query[Searched]):
         """Return what the strategy finds."""
         return self.strategy.search(self.problem, self.progress)
 
-    @property
-    def has_answer(self) -> bool:
-        """True if a legal mapping is known."""
-        return self.best is not None
-
     def is_done(self) -> bool:
         """Return whether no relaxation can improve the best mapping by much, or time is up."""
         best = self.best

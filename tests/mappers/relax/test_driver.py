@@ -28,10 +28,6 @@ class Listing(Query[list[str]]):
     def enumerated(self) -> list[str]:
         return ["the space itself"]
 
-    @property
-    def has_answer(self) -> bool:
-        return bool(self.legal)
-
     def is_done(self) -> bool:
         return len(self.searched) >= self.last
 
@@ -46,6 +42,8 @@ class Listing(Query[list[str]]):
         self.legal += name in self.lawful
 
     def answer(self) -> list[str]:
+        if self.ended and not self.legal:
+            raise MappingError(Problem("nothing is legal"))
         return [*self.searched, *(str(wrong) for wrong in self.refused), self.ended]
 
 
