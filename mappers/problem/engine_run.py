@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from archsim.engine.early_exit import takes_longer
@@ -75,6 +75,10 @@ def kind_of_nests(nests: Iterable[tuple[str, Bound]]) -> Kind:
     return tuple(rank for kind in kinds for rank in (*kind, _NEXT_NEST))
 
 
+BoundNests = tuple[tuple[str, Bound], ...]
+"""Nests of a mapping, each with its name; a mapping of one nest has one without a name."""
+
+
 def bound_mapping(space: Mapspace | Region, mapping: Mapping) -> Bound:
     """Bind a mapping of a mapspace's cascade, inside or outside of the mapspace.
 
@@ -105,7 +109,7 @@ def _recent_bounds(program: Program) -> Cache[Bound]:
     return Cache(_RECENT_NESTS)
 
 
-def bound_nests(space: Mapspace | Region, mapping: Mapping) -> tuple[tuple[str, Bound], ...]:
+def bound_nests(space: Mapspace | Region, mapping: Mapping) -> BoundNests:
     """Bind each nest of a mapping; return its name with it.
 
     Raises
@@ -123,29 +127,8 @@ def bound_nests(space: Mapspace | Region, mapping: Mapping) -> tuple[tuple[str, 
     return tuple((part.name, bound_part(part, space.architecture)) for part in parts)
 
 
-def _obeying_nests(space: Mapspace | Region, mapping: Mapping) -> tuple[tuple[str, Bound], ...]:
-    if space.constraints:
-        text = f"constraints are on one nest, and the mapping '{mapping.name}' has several"
-        raise MappingError(Problem(text, mapping.span))
-    return bound_nests(space, mapping)
-
-
-def _run_nests(
-    space: Mapspace | Region,
-    mapping: Mapping,
-    nests: tuple[tuple[str, Bound], ...],
-    objective: SearchObjective,
-) -> EngineRun:
-    result = evaluate_nests(space.program, mapping, nests)
-    return EngineRun(
-        value=objective.of(result), mapping=mapping, result=result, kind=kind_of_nests(nests)
-    )
-
-
 def run_mapping(
-    space: Mapspace | Region,
-    mapping: Mapping,
-    objective: SearchObjective,
+    space: Mapspace | Region, mapping: Mapping, objective: SearchObjective
 ) -> EngineRun:
     """Run a mapping of a mapspace's cascade, inside or outside of the mapspace.
 
@@ -163,16 +146,11 @@ def run_mapping(
     MappingError
         The mapping is illegal, does not fit, or breaks a constraint of the mapspace.
     """
-    if mapping.nests:
-        return _run_nests(space, mapping, _obeying_nests(space, mapping), objective)
-    return _run_bound(_obeying(space, mapping), mapping, objective)
+    return _run(space, mapping, _obeying(space, mapping), objective)
 
 
 def run_to_beat(
-    space: Mapspace | Region,
-    mapping: Mapping,
-    objective: SearchObjective,
-    best: EngineRun,
+    space: Mapspace | Region, mapping: Mapping, objective: SearchObjective, best: EngineRun
 ) -> EngineRun | None:
     """Run a mapping; return None as soon as it is certain to be slower than the best, for
     latency.
@@ -187,22 +165,39 @@ def run_to_beat(
     MappingError
         As ``run_mapping``, for all parts that were looked at.
     """
-    if mapping.nests:
-        nests = _obeying_nests(space, mapping)
-        if objective.code == LATENCY and _are_slower(nests, best.result.latency_s):
-            return None
-        return _run_nests(space, mapping, nests, objective)
-    if objective.code != LATENCY:
-        return run_mapping(space, mapping, objective)
-    bound = _obeying(space, mapping)
-    if takes_longer(bound, best.result.latency_s):
+    nests = _obeying(space, mapping)
+    if objective.code == LATENCY and _are_slower(nests, best.result.latency_s):
         return None
-    return _run_bound(bound, mapping, objective)
+    return _run(space, mapping, nests, objective)
 
 
-def _are_slower(nests: tuple[tuple[str, Bound], ...], seconds: float) -> bool:
+def _obeying(space: Mapspace | Region, mapping: Mapping) -> BoundNests:
+    """Bind the nests of a mapping that breaks no constraint."""
+    if mapping.nests and space.constraints:
+        text = f"constraints are on one nest, and the mapping '{mapping.name}' has several"
+        raise MappingError(Problem(text, mapping.span))
+    nests = bound_nests(space, mapping)
+    if broken := space.constraints.broken(nests[0][1]):
+        raise MappingError(broken_problem(broken, f"the mapping '{mapping.name}'"))
+    return nests
+
+
+def _run(
+    space: Mapspace | Region, mapping: Mapping, nests: BoundNests, objective: SearchObjective
+) -> EngineRun:
+    if mapping.nests:
+        result = evaluate_nests(space.program, mapping, nests)
+    else:
+        result = evaluate_bound(nests[0][1])
+    run = EngineRun.of(objective, mapping, result)
+    return replace(run, kind=kind_of_nests(nests))
+
+
+def _are_slower(nests: BoundNests, seconds: float) -> bool:
     """Return whether the nests together take longer than some seconds, running as few as
     possible."""
+    if len(nests) == 1:
+        return takes_longer(nests[0][1], seconds)
     # Results are rounded to floats, so equal times may differ by the rounding.
     limit = seconds * (1 + 1e-9)
     new = [bound for name, bound in nests if not _has_run(name, bound)]
@@ -219,17 +214,3 @@ def _has_run(name: str, bound: Bound) -> bool:
 def _seconds(name: str, bound: Bound) -> float:
     """Return the latency of a nest in seconds; each nest runs once."""
     return bound.memo(result_of_nest, name, "analytical").latency_s
-
-
-def _obeying(space: Mapspace | Region, mapping: Mapping) -> Bound:
-    bound = bound_mapping(space, mapping)
-    if broken := space.constraints.broken(bound):
-        raise MappingError(broken_problem(broken, f"the mapping '{mapping.name}'"))
-    return bound
-
-
-def _run_bound(bound: Bound, mapping: Mapping, objective: SearchObjective) -> EngineRun:
-    result = evaluate_bound(bound)
-    return EngineRun(
-        value=objective.of(result), mapping=mapping, result=result, kind=kind_of_bound(bound)
-    )

@@ -6,7 +6,7 @@ runner-up is the best mapping of another kind.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from math import inf
 from time import monotonic
@@ -22,15 +22,12 @@ from .certificate import (
     RanMapping,
     RunnerUp,
     Searched,
-    differences,
     differences_of_nests,
 )
 from .engine_run import (
     EngineRun,
     Kind,
-    bound_mapping,
     bound_nests,
-    kind_of_bound,
     kind_of_nests,
 )
 from .protocol import SearchProblem
@@ -136,27 +133,19 @@ class SearchLog:
             True if there is time to run promising mappings that have not run.
         """
         try:
-            mine = bound_mapping(space, winner)
+            kind = kind_of_nests(bound_nests(space, winner))
         except InputError:
             # The winner is of another cascade, which has nothing to be compared by.
             return None
-        kind = kind_of_bound(mine)
-        others = [run for its, run in self._runs.items() if its != kind]
+        others = [run for its_kind, run in self._runs.items() if its_kind != kind]
         promised = self._promised(kind, others) if more else ()
-        for run in sorted((*others, *promised), key=lambda run: run.value):
-            try:
-                other = bound_mapping(space, run.mapping)
-            except InputError:
-                continue
-            return RunnerUp(
-                mapping=run.mapping, result=run.result, differences=differences(mine, other)
-            )
-        return None
+        ranked = sorted((*others, *promised), key=lambda run: run.value)
+        return _first_of_another_kind(space, winner, ranked)
 
     def _promised(self, kind: Kind, known: Sequence[EngineRun]) -> Iterator[EngineRun]:
         """Yield legal mappings of other kinds whose estimates are below all runs."""
         best = min((run.value for run in known), default=inf)
-        promised = ((p, run) for its, (p, run) in self._promises.items() if its != kind)
+        promised = ((p, run) for its_kind, (p, run) in self._promises.items() if its_kind != kind)
         for estimate, run in sorted(promised, key=lambda p: p[0])[:_TRIES]:
             if estimate < best:
                 try:
@@ -172,6 +161,8 @@ def with_better(
     problem: SearchProblem, found: Searched, run: EngineRun, certificate: Certificate, begun: float
 ) -> Searched:
     """Return a search result with a better run of a later step in its place.
+
+    The runner-up is the former best mapping or the former runner-up: the first of another kind.
 
     Parameters
     ----------
@@ -189,37 +180,37 @@ def with_better(
         seconds = history[-1].seconds + monotonic() - begun
         last = Moment(seconds, certificate.runs, run.value, min(bound, run.value))
         history = (*history, last)
+    former = [other for other in (found, found.runner_up) if other is not None]
     return replace(
         found,
         mapping=run.mapping,
         result=run.result,
         certificate=certificate,
-        runner_up=_next_best(problem, found, run),
+        runner_up=_first_of_another_kind(problem.space, run.mapping, former),
         history=history,
     )
 
 
-def _next_best(problem: SearchProblem, found: Searched, best: EngineRun) -> RunnerUp | None:
-    """Return the runner-up of a better run: the former best mapping, or the former runner-up.
+def _first_of_another_kind(
+    space: Mapspace | Region, winner: Mapping, others: Iterable[EngineRun | Searched | RunnerUp]
+) -> RunnerUp | None:
+    """Return the first mapping of another kind than the winner; None if there is none.
 
-    The first of both that is of another kind is taken. There is none if the better run is of
-    another cascade, which has nothing to be compared by.
+    Mappings of another cascade have nothing to be compared by.
     """
     try:
-        nests = bound_nests(problem.space, best.mapping)
+        nests = bound_nests(space, winner)
     except InputError:
         return None
-    for other in (found, found.runner_up):
-        if other is None:
-            continue
+    for other in others:
         try:
-            its = bound_nests(problem.space, other.mapping)
+            its_nests = bound_nests(space, other.mapping)
         except InputError:
             continue
-        if kind_of_nests(its) != kind_of_nests(nests):
+        if kind_of_nests(its_nests) != kind_of_nests(nests):
             return RunnerUp(
                 mapping=other.mapping,
                 result=other.result,
-                differences=differences_of_nests(nests, its),
+                differences=differences_of_nests(nests, its_nests),
             )
     return None
