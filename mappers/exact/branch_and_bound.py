@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from einsum_cascade.errors import MappingError, Problem
 
-from ..problem.certificate import INTERRUPTED, TIME_LIMIT, Certificate, Searched
+from ..problem.certificate import INTERRUPTED, TIME_LIMIT, Certificate, Searched, gap_to
 from ..problem.engine_run import EngineRun
 from ..problem.objectives import LATENCY, OBJECTIVES, SearchObjective
 from ..problem.protocol import Advance, SearchProblem, never
@@ -504,7 +504,7 @@ class BranchAndBound:
             evaluated=evaluated,
             reasons=tuple(self._reasons(evaluated).items()),
             runs=self.runs,
-            gap=max(0.0, 1 - self._least() / self.best.value),
+            gap=gap_to(self._least(), self.best.value),
             tolerance=self.tolerance,
             value=self.best.value,
             floor=self.objective.floor(self.best.result),

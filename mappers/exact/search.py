@@ -48,14 +48,9 @@ def instead(
     found : Searched or EngineRun
         The source of the result of the mapping.
     """
-    value, bound = problem.objective.of(found.result), first.certificate.bound
     more = found.certificate.runs if isinstance(found, Searched) else 0
-    certificate = replace(
-        first.certificate,
-        runs=first.certificate.runs + more,
-        value=value,
-        gap=max(0.0, 1 - bound / value),
-    )
+    certificate = replace(first.certificate, runs=first.certificate.runs + more)
+    certificate = certificate.bounded(problem.objective.of(found.result), certificate.bound)
     return replace(first, mapping=mapping, result=found.result, certificate=certificate)
 
 
