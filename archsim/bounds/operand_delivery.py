@@ -1,9 +1,9 @@
 """Operand-delivery bound: least energy of bringing operands to the elements of an array.
 
-An element of an array holds one value of each tensor, and the innermost loop that iterates brings
-another value of every tensor that it moves. Elements that share a value read it once, but at most
-as many elements as the array has can share it, and those that share one operand each need another
-value of the next operand.
+An element of an array holds one value of each tensor. The innermost loop that iterates brings
+another value of every tensor that it moves. Elements that share a value read it once, but no more
+than the array's elements can share it. Elements that share one operand each need their own value of
+the next operand.
 """
 
 from __future__ import annotations
@@ -26,39 +26,45 @@ from ..spec.tensor_words import ONE_WORD, TensorWords
 from .policy import LANE_STEPS_PER_DOUBLING, MAX_CACHED_ARRAYS, MAX_CACHED_POINTS
 
 _ROUNDING_MARGIN = 1 - 1e-12
-"""There are mappings that do no more than this; sums of theirs are rounded otherwise."""
+"""Factor below one that covers the rounding of sums: some mappings attain the bound exactly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrivingOperand:
-    """A tensor of which an Einsum needs another value whenever certain loops go on."""
+    """Operand, or result, with the loops that bring another value of it."""
 
     tensor: str
     moving: frozenset[str]
     """Rank variables whose loops bring another value."""
     sharing: frozenset[str]
-    """All others: elements side by side along these share one."""
+    """All other rank variables: elements side by side along these share one value."""
     most: int
-    """Points that need one value, at the most: no more elements can share it."""
+    """Largest number of points that need one value; no more elements can share it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperandDelivery:
-    """What an Einsum takes in, and what it hands out in parts."""
+    """Operands that arrive for an Einsum, and the result that leaves in parts."""
 
     points: int
-    """At the least."""
+    """Least number of points."""
     inputs: tuple[ArrivingOperand, ...] = ()
-    """Of the cascade: no array has them by itself."""
+    """Inputs of the cascade, which no array makes by itself."""
     result: ArrivingOperand | None = None
-    """Where each is summed in as many points as ``most`` says; None: it may stay."""
+    """Result that is summed over at most ``most`` points; None if it may stay."""
     crossing: Fraction = Fraction(0)
     """Words of the inputs that cross the outermost memory in any case."""
     innermost: tuple[str, ...] = ()
     """Rank variables over which the innermost loop may go."""
 
     def energy_pj(self, machine: Architecture, array: ProcessingArray, words: TensorWords) -> float:
-        """The least that deliveries cost on an array, beside what operations read and write.
+        """Return the least energy of deliveries on an array, beside operands and results of
+        operations.
+
+        If the innermost loop that iterates goes over some variable, its iterations bring as many
+        values as they have points, over the elements that share one value. The mean cost of a point
+        is therefore at least that of the cheapest variable. Results cost less, because the first
+        arrival is free.
 
         Iterations of which the innermost loop that goes round is over some variable bring as many
         values as they have points, over the elements that share one. So the mean of a point is no
@@ -68,14 +74,14 @@ class OperandDelivery:
         ----------
         machine : Architecture
         array : ProcessingArray
-            One that can do the Einsum.
+            Array that can run the Einsum.
         words : TensorWords
-            Of a value of each tensor.
+            Words of a value of each tensor.
         """
         if not self.innermost or not (self.inputs or self.result):
             return 0.0
         home = memory_access(machine, machine.home)
-        # Of what comes from the outermost memory itself a part is what crosses it in any case.
+        # Part of the values from the outermost memory is the compulsory traffic.
         crossed = float(self.crossing * machine.word_bits / machine.home.line_bits)
         prices, registers = _prices_of(machine, array, words)
         found = self._mean(prices) * self.points
@@ -84,7 +90,7 @@ class OperandDelivery:
         return max(found, kept) * _ROUNDING_MARGIN
 
     def _mean(self, prices: _ArrivalPrices) -> float:
-        """The least cost of a point."""
+        """Return the least mean cost of a point."""
         result = self.result
         stay, parts = prices.cheapest.get(self._key(prices), lambda: self._cheapest(prices))
         least = stay
@@ -94,8 +100,8 @@ class OperandDelivery:
         return least
 
     def _key(self, prices: _ArrivalPrices) -> Hashable:
-        """What ``_cheapest`` depends on: not how many points share a value where these are more
-        than the elements that could."""
+        """Return the key of ``_cheapest``; the number of sharing points counts up to the
+        elements."""
         inputs = tuple(
             [(i.tensor, i.moving, i.sharing, min(i.most, prices.reach)) for i in self.inputs]
         )
@@ -107,7 +113,7 @@ class OperandDelivery:
     def _cheapest(self, prices: _ArrivalPrices) -> _CheapestPoints:
         result = self.result
         moves = result.moving if result is not None else frozenset[str]()
-        # Of variables that bring values of the same inputs one tells what all do.
+        # Variables that bring values of the same inputs cost the same: one of them is enough.
         stays = dict.fromkeys(self._moved_by(v) for v in self.innermost if v not in moves)
         stay = min((prices.of(i, 1.0, frozenset()) for i in stays), default=inf)
         leaves = dict.fromkeys(self._moved_by(v) for v in self.innermost if v in moves)
@@ -129,10 +135,12 @@ class OperandDelivery:
         most: float,
         staying: float,
     ) -> Iterator[float]:
-        """The mean cost of a point where results leave again and again, summed over so many
-        elements at the most, in a share of all points (each for ``goes``), and stay in the
-        others."""
-        # What arrives first is no partial result. It is one for each instance that has a part.
+        """Yield the mean cost of a point if results leave again and again.
+
+        In a share of all points, results are summed over at most ``most`` elements before they
+        leave (each for ``goes``); in the others they stay.
+        """
+        # The first arrival of a result is no partial result; each core with a part has its own.
         free = min(1.0, most * prices.copies / result.most)
         if staying < inf:
             yield (1 - free) * staying + free * goes
@@ -141,28 +149,28 @@ class OperandDelivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _ArrivalLine:
-    """What a value costs in a memory."""
+    """Cost of a value in a memory."""
 
     read: float
     write: float
     arrays: float
-    """How many arrays of the kind an instance of the memory feeds."""
+    """Number of arrays of one kind that a copy of the memory feeds."""
 
 
 _CheapestPoints = tuple[float, tuple[tuple[float, float], ...]]
-"""The least that arrives for a point whose result stays; and for one whose result leaves, by the
-number of elements that add it up at the most."""
+"""Least cost of arrivals for a point whose result stays, and for points whose result leaves, by
+the largest number of elements that sum it."""
 
 
 class _ArrivalPrices:
-    """What values cost that arrive at the elements of an array, in pJ.
+    """Prices in pJ of values that arrive at the elements of an array.
 
     Parameters
     ----------
     machine, array, words
-        As of ``OperandDelivery.energy_pj``.
+        As in ``OperandDelivery.energy_pj``.
     free : bool, optional
-        Whether inputs come from wherever they are for nothing.
+        True if reads of memories are free.
     """
 
     def __init__(
@@ -184,13 +192,13 @@ class _ArrivalPrices:
         self.copies = machine.copies(array.name)
         together = max((self.copies / machine.copies(m.name) for m in machine.memories), default=1)
         self.reach = ceil(self.elements * max(1.0, together))
-        """Elements among which a memory may share out a value, at the most."""
+        """Largest number of elements among which a memory may share a value."""
         alone = array.registers.billed == "one"
-        # Where one element alone is billed, it has no less to do than an equal part of all.
+        # If one element alone is billed, it has at least an equal part of all accesses.
         self._billed = 1 / (self.copies * array.elements) if alone else 1.0
 
     def lanes(self, most: float) -> Iterator[tuple[float, float]]:
-        """Numbers of elements that may add up one result: from, and up to."""
+        """Yield ranges of the number of elements that sum one result."""
         bound, at = min(most, float(self.elements)), 1.0
         while True:
             after = min(bound, at * 2 ** (1 / LANE_STEPS_PER_DOUBLING))
@@ -202,8 +210,10 @@ class _ArrivalPrices:
     def of(
         self, inputs: tuple[ArrivingOperand, ...], lanes: float, taken: Collection[str]
     ) -> float:
-        """The least for a point that needs a value of each, where so many elements of those side
-        by side are along variables that are ``taken``."""
+        """Return the least cost of a point that needs a value of each input.
+
+        Of the elements side by side, ``lanes`` are along variables that are ``taken``.
+        """
         kept = sum(self._kept(i.tensor) for i in inputs)
         if self._free:
             return kept
@@ -212,7 +222,7 @@ class _ArrivalPrices:
         apart = sum(single)
         best = apart
         for one, other in combinations(inputs, 2):
-            # Elements that share the one each have their own of the other.
+            # Elements that share one input each have their own value of the other.
             if one.sharing.isdisjoint(other.sharing):
                 room = max(self._room(one, lanes, taken), self._room(other, lanes, taken))
                 pair = self._least((one, other), room)
@@ -220,19 +230,22 @@ class _ArrivalPrices:
         return kept + best
 
     def back(self, tensor: str) -> float:
-        """A partial result that is written to a memory and comes back once more."""
+        """Return the cost of a partial result that is written to a memory and comes back once."""
         if tensor not in self._back:
             there = min(line.read + line.write for line in self._of_all(tensor))
             self._back[tensor] = there + self._kept(tensor)
         return self._back[tensor]
 
     def _room(self, arriving: ArrivingOperand, lanes: float, taken: Collection[str]) -> float:
-        """Elements of one array that can share a value."""
+        """Return the number of elements of one array that can share a value."""
         return self.elements / (lanes if arriving.sharing.isdisjoint(taken) else 1.0)
 
     def _least(self, inputs: tuple[ArrivingOperand, ...], room: float) -> float:
-        """The least that memories read for a point, of one input or of two that share out the
-        elements; a memory that feeds several instances may read once for all of them."""
+        """Return the least cost of reads for a point, for one input or two inputs that divide
+        the elements.
+
+        A memory that feeds several cores may read once for all of them.
+        """
         found = inf
         for chosen in product(*(self._cheap(i.tensor) for i in inputs)):
             among = room * max(line.arrays for line in chosen)
@@ -241,7 +254,8 @@ class _ArrivalPrices:
         return found
 
     def _cheap(self, tensor: str) -> tuple[_ArrivalLine, ...]:
-        """Memories without those that cost more to read than another that feeds as many arrays."""
+        """Return the memories, without those that cost more than another that feeds as many
+        arrays."""
         if tensor not in self._feeding:
             found: list[_ArrivalLine] = []
             for line in sorted(self._of_all(tensor), key=lambda x: (x.read, -x.arrays)):
@@ -265,7 +279,7 @@ class _ArrivalPrices:
         return self._lines[tensor]
 
     def _kept(self, tensor: str) -> float:
-        """A value that is written to the registers of an element."""
+        """Return the cost of writing a value to the registers of an element."""
         if tensor not in self._written:
             bits = self._machine.word_bits * self._words.of(tensor)
             price = register_access(self._machine, self._array, bits)
@@ -279,8 +293,8 @@ _PRICES = Cache[tuple[_ArrivalPrices, _ArrivalPrices]](MAX_CACHED_ARRAYS)
 def _prices_of(
     machine: Architecture, array: ProcessingArray, words: TensorWords
 ) -> tuple[_ArrivalPrices, _ArrivalPrices]:
-    """What values cost that arrive at an array from memories, and from nowhere."""
-    # Of cascades whose values are all words prices are the same.
+    """Return the prices of values that arrive from memories, and of values that arrive for free."""
+    # Cascades whose values are all one word share their prices.
     words = ONE_WORD if words.alike else words
     key = (Identity(machine), Identity(array), Identity(words))
     return _PRICES.get(
@@ -293,18 +307,18 @@ def _prices_of(
 
 
 def _shared_out(inputs: list[tuple[float, float]], elements: float) -> float:
-    """The least of what values cost, each over the elements that share it.
+    """Return the least cost of values, each divided by the elements that share it.
 
     Parameters
     ----------
     inputs : list of tuple
-        Of one input or two: what a value costs, and how many elements can share one at the most.
+        One input or two: the cost of a value, and the largest number of elements that can share it.
     elements : float
-        All that there are: what shares one value and what shares the other are no more together.
+        All elements: the product of the numbers that share each of two values.
 
     Examples
     --------
-    Of 16 x 16 elements 16 share a row's value, and 16 a column's; a row of its own is 4 long:
+    Among 16 x 16 elements, 16 share a row's value and 16 a column's; the second row is 4 long:
 
     >>> [_shared_out([(1, 64), (1, most)], 256) for most in (64, 4)]
     [0.125, 0.265625]
@@ -317,14 +331,14 @@ def _shared_out(inputs: list[tuple[float, float]], elements: float) -> float:
     at_most = min(most, elements)
     if fewest >= at_most:
         return price / at_most + other / min(apart, elements)
-    # Of two terms whose denominators have a product that is known, both are equal at the best.
+    # Of two terms whose denominators have a fixed product, both are equal at the optimum.
     best = sqrt(elements * price / other) if other > 0 else at_most
     share = min(max(best, fewest), at_most)
     return price / share + other * share / elements
 
 
 class EinsumAccesses(NamedTuple):
-    """Of an Einsum what decides what arrives for it: no loops, which need more room."""
+    """Properties of an Einsum that decide its deliveries; its loops would take more memory."""
 
     name: str
     axes: tuple[Axis, ...]
@@ -332,7 +346,7 @@ class EinsumAccesses(NamedTuple):
     reads: tuple[AccessMap, ...]
     write: AccessMap
     begins: bool
-    """Whether it begins with what inputs hold."""
+    """True if its result starts from inputs."""
 
     @property
     def variables(self) -> frozenset[str]:
@@ -347,20 +361,20 @@ def operand_delivery_of(
     chosen: Collection[str],
     settled: bool,
 ) -> OperandDelivery:
-    """What an Einsum takes in and hands out, whatever its mapping is.
+    """Return the operand delivery of an Einsum under any mapping.
 
     Parameters
     ----------
-    e : Addressed
+    e : EinsumAccesses
     points : int
-        That any mapping runs of it, at the least.
+        Least number of points of the Einsum in any mapping.
     crossing : mapping
-        Words of the cascade's inputs that cross the outermost memory in any case, by name. What an
-        Einsum makes may wait where it is used.
+        Words of the cascade's inputs that cross the outermost memory in any case, by name.
+        Intermediates may wait where they are used.
     chosen : collection of str
-        Rank variables whose extents are for a mapping to choose.
+        Rank variables whose extents mappings choose.
     settled : bool
-        Whether each result is summed at all points that the extents say: it is no running value.
+        True if each result is summed over all points of the extents, and is no running value.
     """
     extents = {v: a.extent for a in e.axes for v, _ in a.variables if v not in chosen}
     summed = e.variables - e.write.moving
@@ -376,7 +390,8 @@ def operand_delivery_of(
 
 
 def _is_plain(access_map: AccessMap) -> bool:
-    """Whether what moves it always brings other elements: no sums of variables, and no picks."""
+    """Return whether every step of a moving loop brings other elements: no index sums, and no
+    gathers."""
     return all(isinstance(part, Digits) for part in access_map.parts)
 
 

@@ -1,10 +1,10 @@
 """Least work of Einsums over all sizes of the tiles that a cascade declares.
 
 A cascade may partition a rank itself (``M: [M1, M0]``) and leave the size to the mapping. Einsums
-over all members have as many points at any size. Others grow or shrink with the tile: work on the
-pairs of a chunk grows with its length, work done once a chunk shrinks. The floor needs the best
-of all sizes for all Einsums together. Sizes are many, so that ranges of sizes are bounded from
-below, and the ranges with the smallest bounds are halved.
+over all members have equally many points at any size. Others grow or shrink with the tile: work on
+the pairs of a chunk grows with its length, while work done once per chunk shrinks. The floor needs
+the best size for all Einsums together. There are many sizes, so that ranges of sizes are bounded
+from below, and the ranges with the smallest bounds are halved.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from ..nest.record import Bound, BoundEinsum
 from .policy import MAX_BISECTIONS
 
 ALL = Fraction(1)
-"""The share of an Einsum of which something is left at any size of tiles."""
+"""Share of an Einsum that remains in full at any size of tiles."""
 
 
 def declared_partition_of(program: Program, rank: str) -> tuple[str, str]:
-    """The cut rank that a member is of, and the member; of ranks alike, those of the first."""
+    """Return the cut rank of a member, and the member; for equivalent ranks, those of the first."""
     declared = program.rank_of.get(rank)
     if declared is not None and declared.like is not None:
         return declared_partition_of(program, declared.like)
@@ -43,40 +43,46 @@ def declared_partition_of(program: Program, rank: str) -> tuple[str, str]:
 
 
 def partition_member_of(program: Program, variable: str) -> tuple[str, str]:
-    """The cut rank that a variable goes over a member of, and the member."""
+    """Return the cut rank, and its member, that a variable goes over."""
     return declared_partition_of(program, program.rank_of_variable.get(variable, variable.upper()))
 
 
 def partially_covered(
     bound: Bound, e: BoundEinsum, free: Mapping[str, tuple[str, ...]]
 ) -> set[str]:
-    """Ranks that the cascade cuts of which an Einsum goes over members, but not over positions."""
+    """Return the cut ranks of which an Einsum goes over some members, but not over positions."""
     whole = positional_rank(bound.program, e)
     axes = ([partition_member_of(bound.program, v) for v, _ in axis.variables] for axis in e.axes)
     return {of[0][0] for of in axes if len(of) < len(free.get(of[0][0], ()))} - {whole}
 
 
 def least_shares(bound: Bound) -> dict[str, Fraction]:
-    """The share of each Einsum's points that is left at the best sizes of the cascade's tiles.
+    """Return the share of each Einsum's points that remains at the best sizes of the cascade's
+    tiles.
 
-    An Einsum that goes over all members of a cut rank has as many points at any size. One that
-    goes over some of them alone (a running maximum over M1) could have a single tile, or tiles
-    of a single element: those have a size of one. Under a mask there may be nothing left of it at
-    some size, unless the mask is of positions alone.
+    An Einsum over all members of a cut rank has equally many points at any size. An Einsum over
+    some of the members alone (a running maximum over M1) could have a single tile, or tiles of a
+    single element: such members count as size one. Under a mask nothing may remain at some size,
+    unless the mask is of positions alone.
+
+    An Einsum that goes over all members of a cut rank has as many points at any size. One that goes
+    over some of them alone (a running maximum over M1) could have a single tile, or tiles of a
+    single element: those have a size of one. Under a mask there may be nothing left of it at some
+    size, unless the mask is of positions alone.
 
     Parameters
     ----------
     bound : Bound
-        Any mapping of the cascade.
+        Mapping of the cascade; any one serves.
 
     Returns
     -------
     dict of str to Fraction
-        By Einsum: 1 where no size makes a difference.
+        Share by Einsum; 1 if no size makes a difference.
 
     Examples
     --------
-    Of one-pass attention with 4 tiles of 256 keys, ``RM[m1+1, p]`` is left with a quarter.
+    In one-pass attention with 4 tiles of 256 keys, a quarter of ``RM[m1+1, p]`` remains.
     """
     masked = any(x.where is not None for x in bound.program.einsums)
     sizes, free = dict(bound.shapes), bound.pattern_memo(_partial_ranks)
@@ -86,33 +92,33 @@ def least_shares(bound: Bound) -> dict[str, Fraction]:
 
 
 class _PartialRank(NamedTuple):
-    """Members of a cut rank of which an Einsum goes over some alone."""
+    """Cut rank with some members over which an Einsum goes without the others."""
 
     family: str
     axes: tuple[int, ...]
-    """Along which it goes over them."""
+    """Axes over which the Einsum goes along these members."""
     times: int
-    """How often it goes over all members, each on an axis of its own."""
+    """Number of times that the Einsum goes over all members, each on an axis of its own."""
 
 
 def _share(
     e: BoundEinsum, gone: tuple[_PartialRank, ...], sizes: dict[str, int], masked: bool
 ) -> Fraction:
-    """The least share of an Einsum's points."""
+    """Return the least share of an Einsum's points."""
     if not gone:
         return ALL
     if masked:
-        return Fraction(0)  # at some sizes there may be no tile that has to be run
+        return Fraction(0)  # at some sizes, no tile may have to run
     share = ALL
     for family, axes, times in gone:
-        # M1 and M0 have M points together at the least, whatever their sizes; M1 alone may be 1,
-        # so that nothing of its extent is left.
+        # M1 and M0 together have at least M points at any size. M1 alone may be 1, so that its
+        # whole extent may vanish.
         share *= Fraction(sizes[family] ** times, prod([e.extents[axis] for axis in axes]))
     return min(share, ALL)
 
 
 def _partial_ranks(bound: Bound) -> tuple[tuple[_PartialRank, ...], ...]:
-    """By Einsum, of what its share is less than all: the same at any length."""
+    """Return for each Einsum the ranks that reduce its share, equal at any length."""
     free = free_partitions(bound)
     return tuple(tuple(_partial_ranks_of(bound.program, e, free)) for e in bound.einsums)
 
@@ -126,26 +132,26 @@ def _partial_ranks_of(
         family, _ = partition_member_of(program, axis.variables[0][0])
         if family in free:
             members = [partition_member_of(program, v)[1] for v, _ in axis.variables]
-            # Members that together are positions of the rank are one axis, as long at any size;
-            # M2 and M1 of three are an axis of as many tiles of M0 as there are.
+            # Members that together give the rank's positions are one axis, equally long at any
+            # size. M2 and M1 of three members are an axis with the number of tiles of M0.
             if len(members) < len(free[family]):
                 axes[family].append(number)
                 gone[family] += members
     whole = positional_rank(program, e)
     for family, found in axes.items():
-        # Of ``whole`` each position comes once, however it is cut.
+        # Each position of ``whole`` comes once, however the rank is cut.
         if found and family != whole:
             times = min(gone[family].count(member) for member in free[family])
             yield _PartialRank(family, tuple(found), times)
 
 
 def positional_rank(program: Program, e: BoundEinsum) -> str:
-    """The cut rank of which an Einsum's mask lets through each position once, and leaves out what
-    the last tile has beyond the end; empty where it has another mask, or none.
+    """Return the cut rank whose positions an Einsum's mask lets through exactly once.
 
-    An example: ``where p1*M0 + m0 < P`` of an Einsum over p1 and m0, where M0 is as long as P0.
-    So many points are P, whatever P0 is, and so they are from the last tile to the first, ``where
-    (P1 - p1 - 1)*M0 + m0 < P``.
+    The mask leaves out what the last tile has beyond the end. The result is empty for any other
+    mask, and without a mask. An example is ``where p1*M0 + m0 < P`` over p1 and m0, with M0 as long
+    as P0: P points remain for any P0. From the last tile to the first, the mask is ``where (P1 - p1
+    - 1)*M0 + m0 < P``.
     """
     if e.einsum.where is None or len(conditions := inequalities(e.einsum.where)) != 1:
         return ""
@@ -163,13 +169,14 @@ def positional_rank(program: Program, e: BoundEinsum) -> str:
 def bounds_positions(
     program: Program, condition: AtMostZero | Opaque, family: str, names: Mapping[str, str]
 ) -> bool | None:
-    """Whether a condition that lets through what is inside of a cut rank counts its outermost tiles
-    from the last; None where it is no such condition.
+    """Return whether a condition on positions inside a cut rank counts tiles from the last.
+
+    None if the condition is of another form.
 
     Parameters
     ----------
     names : mapping
-        The member of the rank, as a variable, that each of some variables goes over.
+        Member of the rank, as a variable, that each variable goes over.
     """
     if not isinstance(condition, AtMostZero):
         return None
@@ -178,7 +185,7 @@ def bounds_positions(
     forwards = digits(members).plus(Form((Term(1), Term(-1, (family,)))))
     if found == _terms(program, forwards, {}):
         return False
-    # Of P1 tiles of P0 the one of number P1 - p1 - 1, all of whose digits but the first stay.
+    # Of P1 tiles of P0, this is tile P1 - p1 - 1; all inner digits stay.
     outer, *inner = members
     first = (Term(1, (outer, *inner)), Term(-1, tuple(inner)))
     turned = tuple(
@@ -192,7 +199,7 @@ def bounds_positions(
 def _terms(
     program: Program, form: Form, names: Mapping[str, str]
 ) -> frozenset[tuple[int, tuple[str, ...], str | None]]:
-    """The terms of a form, with ranks that are alike called by the first, and variables renamed."""
+    """Return the terms of a form with renamed variables, and with the first of equivalent ranks."""
     return frozenset(
         (
             t.coefficient,
@@ -204,10 +211,10 @@ def _terms(
 
 
 def free_partitions(bound: Bound) -> dict[str, tuple[str, ...]]:
-    """Ranks that the cascade cuts into sizes that are not the workload's, and their members."""
+    """Return the ranks that the cascade cuts into sizes chosen by mappings, and their members."""
     program = bound.program
     chosen = {*(t.member for t in bound.mapping.tiles), *(u.name for u in program.usual)}
-    # Where picks are of tiles, their size is part of what is computed.
+    # If gathered indices name tiles, the size of tiles is part of the computation.
     reads = (i for e in program.einsums for a in e.reads for i in a.indices)
     scaled = {shape for i in reads if isinstance(i, Gather) for shape in i.shapes}
     cut = [
@@ -220,7 +227,7 @@ def free_partitions(bound: Bound) -> dict[str, tuple[str, ...]]:
 
 
 def cut_ranks(bound: Bound) -> frozenset[str]:
-    """The same ranks, and those that are cut like them."""
+    """Return the ranks of ``free_partitions``, and ranks that are cut like them."""
     free, ranks = free_partitions(bound), (r for r in bound.program.ranks if r.partition)
     return frozenset(
         r.name for r in ranks if declared_partition_of(bound.program, r.partition[0])[0] in free
@@ -229,31 +236,32 @@ def cut_ranks(bound: Bound) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class TileSizes:
-    """Sizes of a tile from ``low`` to ``high``, and what is left of Einsums at each of them."""
+    """Range of tile sizes from ``low`` to ``high``, and the least points of Einsums at any of
+    them."""
 
     low: int
     high: int
     points: tuple[tuple[str, int], ...]
-    """By Einsum, at the least: of those that have as many at any size, nothing is said."""
+    """Least points by Einsum, without those that have equally many at any size."""
 
 
 def best_ranges(
     ranges: Callable[[int, int], TileSizes], longest: int, least: Callable[[TileSizes], Fraction]
 ) -> tuple[TileSizes, ...]:
-    """Ranges that have all sizes up to the longest; those whose bound is least are the narrowest.
+    """Return ranges that cover all sizes up to the longest, narrow where the bound is least.
 
     Parameters
     ----------
     ranges : callable
-        The range of sizes from one to another.
+        Function that returns the range between two sizes.
     longest : int
-        In elements; longer tiles leave as much as this.
+        Longest size in elements; longer tiles have equally many points.
     least : callable
-        What a range is bounded by.
+        Function that returns the lower bound of a range.
 
     Examples
     --------
-    What shrinks from 64 beside what grows by 1 is least at 8, where both together are 16:
+    One Einsum shrinks from 64, another grows by 1; their sum is least at size 8 with 16:
 
     >>> def points(low: int, high: int) -> TileSizes:
     ...     return TileSizes(low, high, (("shrinks", -(-64 // high)), ("grows", low)))
@@ -275,7 +283,7 @@ def best_ranges(
         if best.low == best.high:
             break
         heappop(open_)
-        # As wide in proportion: what is left is a matter of how many times as long tiles are.
+        # The middle is geometric: points depend on the ratio of sizes.
         middle = min(best.high - 1, isqrt(best.low * best.high))
         add(best.low, middle)
         add(middle + 1, best.high)
@@ -284,37 +292,36 @@ def best_ranges(
 
 @dataclass(frozen=True)
 class FreeTileSize:
-    """A rank that a cascade cuts in two, in tiles of a size that is for mappings to choose."""
+    """Rank that a cascade cuts in two, into tiles whose size mappings choose."""
 
     rank: str
     outer: str
-    """The member that goes over its tiles."""
+    """Member that goes over the tiles."""
     inner: str
-    """The one inside of them."""
+    """Member inside a tile."""
 
     def members(self, program: Program, axis: Axis) -> set[str]:
-        """Those of the rank that an axis goes over."""
+        """Return the members of the rank that an axis goes over."""
         of = (partition_member_of(program, v) for v, _ in axis.variables)
         return {member for family, member in of if family == self.rank}
 
     def grows(self, program: Program, e: BoundEinsum) -> bool:
-        """Whether larger tiles leave more of an Einsum."""
+        """Return whether larger tiles give an Einsum more points."""
         return any(self.members(program, a) == {self.inner} for a in e.axes)
 
     def ranges(
         self, bound: Bound, incomplete: Collection[str], others: Collection[str]
     ) -> Callable[[int, int], TileSizes] | None:
-        """What is left of Einsums at sizes from one to another; None where no size is better.
+        """Return the least points of Einsums in a range of sizes; None if no size is better.
 
         Parameters
         ----------
         bound : Bound
-            Any mapping of the cascade.
+            Mapping of the cascade; any one serves.
         incomplete : collection of str
-            Einsums that have other points at other sizes, and no steps that a mapping may leave
-            out though they have no mask.
+            Einsums whose points depend on the size, and of which no mapping skips unmasked steps.
         others : collection of str
-            Ranks beside it of whose tiles mappings choose the size.
+            Other ranks whose tile sizes mappings choose.
         """
         program, whole = bound.program, dict(bound.shapes)[self.rank]
         mine = [
@@ -335,11 +342,11 @@ class FreeTileSize:
         return found
 
     def _is_counted(self, bound: Bound, e: BoundEinsum) -> bool:
-        """Whether it is known how many points an Einsum has at any size, at the least.
+        """Return whether a lower bound of an Einsum's points is known at any size.
 
-        A mask that knows no sizes lets through of more and of larger tiles all that it does of
-        fewer and smaller ones. Besides it may ask for what is inside of the rank: all tiles but the
-        last one are, as a whole.
+        A mask that is free of sizes lets through at least as much with more and larger tiles. A
+        mask may also ask for positions inside the rank: all tiles but the last are inside as a
+        whole.
         """
         if e.einsum.where is None:
             return True
@@ -352,8 +359,8 @@ class FreeTileSize:
             backwards |= True in ends
         if not all(map(_is_free_of_sizes, others)):
             return False
-        # From the last tile to the first that one comes first: what is not inside is at the
-        # beginning, and all others are one place on.
+        # From the last tile to the first, the partial tile comes first: positions outside are at
+        # the beginning, and all other tiles shift by one.
         return not backwards or all(self._is_of_distances(program, c) for c in others)
 
     def _bounds_positions(self, program: Program, condition: AtMostZero | Opaque) -> bool | None:
@@ -362,7 +369,7 @@ class FreeTileSize:
         return bounds_positions(program, condition, self.rank, names)
 
     def _is_of_distances(self, program: Program, condition: Condition) -> bool:
-        """Whether a mask lets through the same where all tiles are one place on."""
+        """Return whether a mask is invariant if all tiles shift by one."""
         for node in walk(condition):
             if not isinstance(node, Relational):
                 continue
@@ -381,8 +388,7 @@ class FreeTileSize:
 
 
 def _is_free_of_sizes(condition: Condition) -> bool:
-    """Whether a mask asks about places alone, which it compares with one another and with numbers
-    that stay the same."""
+    """Return whether a mask compares positions with one another and with constants alone."""
     return not any(
         isinstance(node, Access) or (isinstance(node, Name) and node.kind == "shape")
         for node in walk(condition)
@@ -391,7 +397,7 @@ def _is_free_of_sizes(condition: Condition) -> bool:
 
 @dataclass(frozen=True)
 class _PointsLeft:
-    """The points of an Einsum at any size of a cut rank's tiles."""
+    """Points of an Einsum at any size of a cut rank's tiles."""
 
     cut: FreeTileSize
     bound: Bound
@@ -399,11 +405,11 @@ class _PointsLeft:
 
     @property
     def grows(self) -> bool:
-        """Whether larger tiles leave more."""
+        """True if larger tiles have more points."""
         return self.cut.grows(self.bound.program, self.einsum)
 
     def least(self, rank: int, low: int, high: int) -> int:
-        """Points at the least where a rank is so long, and its tiles are of one of the sizes."""
+        """Return the least points for a length of the rank, and tiles of one of the sizes."""
         if self.einsum.einsum.where is None:
             return prod(self._extent(a, rank, low, high) for a in self.einsum.axes)
         if low == high:
@@ -411,7 +417,7 @@ class _PointsLeft:
         return self._let_through(low * (rank // high), low)
 
     def _members(self, axis: Axis) -> set[str]:
-        """Those of the rank that an axis goes over."""
+        """Return the members of the rank that an axis goes over."""
         return self.cut.members(self.bound.program, axis)
 
     def _extent(self, axis: Axis, rank: int, low: int, high: int) -> int:
@@ -423,7 +429,8 @@ class _PointsLeft:
         return low if members == {self.cut.inner} else -(-rank // high)
 
     def _let_through(self, rank: int, size: int) -> int:
-        """Points that its mask lets through where a rank is so long, and its tiles are."""
+        """Return the points that the mask lets through for a length of the rank and of its
+        tiles."""
         from einsum_cascade.counting.point_counts import count_points
 
         program, cut = self.bound.program, self.cut

@@ -397,26 +397,26 @@ def _run(program: StepProgram, jumping: bool, logged: bool, most: int) -> EventR
 
 @dataclass
 class _PythonBudget:
-    """Task events that are still fired in Python."""
+    """Task events that the process still fires in Python."""
 
     left: int
 
 
 @cache
 def _python_budget() -> _PythonBudget:
-    """One for the whole process: what costs an import once need not be put off for ever."""
+    """Return the budget of the process, which pays for an import once."""
     return _PythonBudget(EVENTS_BEFORE_NUMBA)
 
 
 def _go_on(flat: FlatRun, left: int, jumping: bool) -> int:
-    """Run some of the ``left`` events: the first of a process in Python, unless Numba is there.
+    """Run some of the ``left`` events: the first of a process in Python, unless Numba is
+    imported.
 
-    Most runs settle after some hundred events, which take less time than it takes to import a
-    compiler.
+    Most runs settle after some hundred events, which take less time than the import of a compiler.
     """
     patience, regs = _python_budget(), flat.state.regs
     tables = flat.program, flat.state, flat.marks, flat.log
-    # To compare states takes longer the farther back anything looks.
+    # Comparing states takes longer the farther back dependencies reach.
     each = 1 + flat.marks.back // PERIODS_COMPARED_PER_EVENT
     if patience.left >= each and "numba" not in sys.modules:
         before = regs[FIRED]
@@ -429,7 +429,7 @@ def _go_on(flat: FlatRun, left: int, jumping: bool) -> int:
 
 
 def _end(program: StepProgram, flat: FlatRun, unit: int) -> Fraction:
-    """Cycles to the last result, and to what follows it."""
+    """Return the cycles to the last result, with the time that follows it."""
     extra = dict(program.ends)
     last = {t.name: end for t, end in zip(program.tasks, flat.state.last, strict=True) if end >= 0}
     latest = Fraction(max(last.values(), default=0), unit)
@@ -453,14 +453,14 @@ def _period(flat: FlatRun, unit: int) -> Fraction | None:
 def _shown(
     program: StepProgram, flat: FlatRun, unit: int, logged: int
 ) -> tuple[tuple[Slice, ...], tuple[Gap, ...]]:
-    """Slices in the order they were fired, and what is missing between them."""
+    """Return the slices in the order of events, and the gaps between them."""
     numbers = iter(flat.log.rows)
-    # One iterator in each place: it gives out rows.
+    # Copies of one iterator group the numbers into rows.
     log = list(zip(*(numbers,) * LOG_FIELDS, strict=True))
     head, tail = LOG_HEAD, flat.log.tail
     stretches = [log[:logged]]
     if logged > len(log):
-        # The ring's next row to be written over is its oldest.
+        # The oldest row of the ring is the next to be overwritten.
         turn = head + (logged - head) % tail
         stretches = [log[:head], [*log[turn:], *log[head:turn]]]
     slices: list[Slice] = []
@@ -481,7 +481,7 @@ def _shown(
 
 
 def _gaps(slices: list[Slice], breaks: list[tuple[int, int | None]]) -> Iterator[Gap]:
-    """Times between the last slice before a break and the first one after it."""
+    """Yield the gaps between the last slice before a break and the first one after it."""
     ends = [*(place for place, _ in breaks[1:]), len(slices)][: len(breaks)]
     for (place, steps), end in zip(breaks, ends, strict=True):
         before = max((s.end for s in slices[:place]), default=Fraction(0))
@@ -492,7 +492,8 @@ def _gaps(slices: list[Slice], breaks: list[tuple[int, int | None]]) -> Iterator
 
 @dataclass(frozen=True, slots=True)
 class GrowingPart:
-    """A repetition, ``count`` times in the first row and ``more`` times more in each next one."""
+    """Repetition with ``count`` iterations in the first row, and ``more`` in addition for each
+    next row."""
 
     count: int
     more: int
@@ -501,7 +502,7 @@ class GrowingPart:
 
 @dataclass(frozen=True, slots=True)
 class EvenRows:
-    """``count`` rows, one after the other, of which the first is given."""
+    """Sequence of ``count`` rows, of which the first is given."""
 
     count: int
     parts: tuple[GrowingPart, ...]
@@ -510,7 +511,7 @@ class EvenRows:
 def with_rows(
     parts: Sequence[RunLengths], busy: Callable[[RunLengths], frozenset[str]]
 ) -> Iterator[RunLengths | EvenRows]:
-    """The parts of a sequence, those together that are rows which grow evenly.
+    """Return the parts of a sequence, with rows that grow evenly merged.
 
     >>> from ..steps.run_length import repeat, sequence
     >>> a, b = OneStep(0), OneStep(1)
@@ -522,10 +523,10 @@ def with_rows(
     Parameters
     ----------
     parts : sequence of RunLengths
-        What comes one after the other, no two neighbours the same.
+        Parts in sequence; no two neighbours are equal.
     busy : callable
-        The resources that are used in a part. What grows uses all that its row does: else one
-        stood still for longer in every row, and what waits for it might change.
+        Function that returns the resources of a part. A growing part uses all resources of its row:
+        otherwise a resource would idle for longer in every row, and waits for it might change.
     """
     pairs = [(p.count, p.body) if isinstance(p, Repeat) else (1, p) for p in parts]
     numbers: dict[OneStep | Seq, int] = {}
@@ -545,14 +546,14 @@ def with_rows(
             yield EvenRows(rows, first)
             at += rows * apart
         else:
-            # No other rows as far apart begin before where these end.
+            # No other rows of this distance begin before these end.
             end = at + max(1, alike - 2 * apart)
             yield from parts[at:end]
             at = end
 
 
 def _next_equal(bodies: Sequence[int]) -> list[int]:
-    """By part, how far it is to the next one with the same body; 0: there is none."""
+    """Return for each part the distance to the next part with an equal body; 0 if there is none."""
     found = [0] * len(bodies)
     last: dict[int, int] = {}
     for at in reversed(range(len(bodies))):
@@ -562,10 +563,10 @@ def _next_equal(bodies: Sequence[int]) -> list[int]:
 
 
 def _grown_evenly(bodies: Sequence[int], counts: Sequence[int], at: int, apart: int) -> int:
-    """How many parts from one on are rows, ``apart`` parts each, that grow evenly.
+    """Return how many parts from one on form rows of ``apart`` parts that grow evenly.
 
-    Of ``a b^2 a b^4 a b^6 c`` (counts 1, 2, 1, 4, 1, 6) six parts are rows of two: each count lies
-    in the middle of those ``apart`` before and behind it.
+    In ``a b^2 a b^4 a b^6 c`` (counts 1, 2, 1, 4, 1, 6) six parts form rows of two: each count is
+    the mean of those ``apart`` before and after.
     """
     end = at
     while (
@@ -578,12 +579,12 @@ def _grown_evenly(bodies: Sequence[int], counts: Sequence[int], at: int, apart: 
 
 
 def _is_busy(parts: tuple[GrowingPart, ...], busy: Callable[[RunLengths], frozenset[str]]) -> bool:
-    """Whether whatever is used in a row is used in all of its parts that grow."""
+    """Return whether every resource of a row is used in all of its growing parts."""
     used = [busy(p.body) for p in parts]
     every = frozenset[str]().union(*used)
     return all(here == every for p, here in zip(parts, used, strict=True) if p.more)
 
 
 def resources_used(uses: Sequence[frozenset[str]], runs: RunLengths) -> frozenset[str]:
-    """What the steps of a run use, by what those of each class do."""
+    """Return the resources that the steps of a run use, given those of each class."""
     return frozenset[str]().union(*(uses[kind] for kind in steps_by_class(runs)))

@@ -67,8 +67,8 @@ from .tables import (
 
 
 def _note(s: State, log: Log, task: int, step: int, start: int, end: int) -> None:
-    """Write a turn down."""
-    # The first ``head`` turns stay; later ones go round the ``tail`` rows behind them.
+    """Write a turn to the log."""
+    # The first ``head`` turns stay; later turns go round the ``tail`` rows behind them.
     at = s.regs[LOGGED]
     most = len(log.rows) // LOG_FIELDS
     head = most - log.tail
@@ -84,15 +84,15 @@ def _note(s: State, log: Log, task: int, step: int, start: int, end: int) -> Non
 
 def _fire(p: KernelProgram, s: State, log: Log, period: int) -> None:
     """Issue one period's tasks in order."""
-    # Python reads what has a name of its own much sooner than a field.
+    # Python reads local names much faster than fields.
     kinds, result, leave, free, used, last = s.kind, s.result, s.leave, s.free, s.used, s.last
     occupancy, stage, first, ago = p.occupancy, p.stage, p.first, p.ago
     before, room, late, resource = p.before, p.room, p.late, p.resource
     mask, tasks, waits = len(kinds) - 1, len(stage), len(before)
     row = (period & mask) * tasks
     fired = 0
-    # ``kind`` is the class of the step that this task is at: ``stage`` steps behind the newest. One
-    # that does not run there, or has begun no step yet (-1), leaves -1, for which nobody waits.
+    # ``kind`` is the class of this task's step, ``stage`` steps behind the newest. A task that does
+    # not run there, or has begun no step yet (-1), leaves -1, for which no task waits.
     for i in range(tasks):
         kind = kinds[(period - stage[i]) & mask]
         busy = occupancy[kind * tasks + i] if kind >= 0 else -1
@@ -100,8 +100,8 @@ def _fire(p: KernelProgram, s: State, log: Log, period: int) -> None:
             result[row + i] = -1
             leave[row + i] = -1
             continue
-        # It starts when its resource is free and the last of what it waits for has happened: turns
-        # of the period ``back`` ago, whose row is still in the ring.
+        # A task starts when its resource is free and its dependencies are met: turns ``back``
+        # periods ago, whose rows are still in the ring.
         r = resource[i]
         start = free[r]
         for d in range(first[i], first[i + 1]):
@@ -115,8 +115,7 @@ def _fire(p: KernelProgram, s: State, log: Log, period: int) -> None:
         free[r] = end
         used[r] += 1
         leave[row + i] = end
-        # ``leave`` is when the resource is free again, ``result`` when what was computed can be
-        # used.
+        # ``leave`` is when the resource is free again, ``result`` when the result can be used.
         end += late[i]
         result[row + i] = end
         if end > last[i]:

@@ -1,1 +1,1 @@
-"""What every step of a run does, exactly, as run lengths of step classes."""
+"""Steps of a run, exactly, as run lengths of step classes."""

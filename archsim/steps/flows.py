@@ -1,9 +1,10 @@
-"""Words that one Einsum moves between levels, step by step: exact shares of the counted traffic.
+"""Flows: words that one Einsum moves between levels, step by step, as exact shares of the
+traffic.
 
-A tile that arrives stays until a loop that moves it steps on. Its words are moved in equal slices
-over the steps of its stay (the next tile replaces it piece by piece), so that all steps together
-move what is counted. The first fill and the last drain, before the first step and after the last,
-are here too.
+A tile stays from its arrival until a loop that moves it advances. Its words are moved in equal
+slices over the steps of its stay (the next tile replaces it piece by piece), so that all steps
+together move the counted words. The first fill before all steps and the last drain after them are
+computed here too.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ _UNSCALED = Fraction(1)
 
 @dataclass(frozen=True, kw_only=True)
 class Flow:
-    """Tiles of one tensor that an Einsum takes or hands over at one level.
+    """Tiles of one tensor that an Einsum reads or writes at one level.
 
-    ``loops`` are those outside the level, ``stepped`` of them make steps (the rest are
-    walked within one); ``moving`` marks the ones that change the tile.
+    ``loops`` are those outside the level. ``stepped`` of them make steps; the rest run within a
+    step. ``moving`` marks the loops that change the tile.
     """
 
     access_map: AccessMap
@@ -47,14 +48,14 @@ class Flow:
     moving: tuple[bool, ...]
     stepped: int
     steps: tuple[Loop, ...]
-    """All loops that make steps, also those inside the level."""
+    """Loops that make steps, also those inside the level."""
 
     @cached_property
     def _one_tile(self) -> tuple[tuple[tuple[int, int], ...], ...]:
-        """By depth, the axes along which a longer extent brings more tiles than one."""
+        """Limits by depth: axes with a longer extent bring more tiles than one."""
         found: list[tuple[tuple[int, int], ...]] = [()]
         for loop, moves in zip(reversed(self.loops), reversed(self.moving), strict=True):
-            # Inside this loop no more is left of its axis than its stride.
+            # Inside this loop, at most its stride remains of its axis.
             limits = {axis: x for axis, x in found[-1] if axis != loop.axis or x < loop.stride}
             if moves:
                 limits[loop.axis] = min(loop.stride, limits.get(loop.axis, loop.stride))
@@ -62,34 +63,37 @@ class Flow:
         return tuple(reversed(found))
 
     def stays(self, depth: int, extents: Extents) -> bool:
-        """Whether one tile is all that comes inside the first ``depth`` loops."""
+        """Return whether a single tile arrives inside the first ``depth`` loops."""
         if depth >= len(self.loops):
             return True
-        # No ``all``: it is asked of each tile in each place.
+        # A loop is faster than ``all``: every tile asks in every place.
         for axis, limit in self._one_tile[depth]:  # noqa: SIM110
             if extents[axis] > limit:
                 return False
         return True
 
     def slice(self, depth: int, extents: Extents, first: bool) -> StepShare:
-        """A step's share of what arrives inside the first ``depth`` loops.
+        """Return a step's share of the words that arrive inside the first ``depth`` loops.
 
-        ``first`` tells that the loops outside which do not move the tile are at their
-        first iteration: what arrives is new, no partial result comes back.
+        ``first`` is True if the outer loops that do not move the tile are at their first iteration:
+        all arrivals are new, and no partial result comes back.
+
+        ``first`` tells that the loops outside which do not move the tile are at their first
+        iteration: what arrives is new, no partial result comes back.
 
         Parameters
         ----------
         depth : int
-            Loops outside: the tile stays in those inside.
+            Number of outer loops; the tile stays during the loops inside.
         extents : Extents
-            What they leave of each axis.
+            Extents that the outer loops leave.
         first : bool
-            As above.
+            See above.
 
         Returns
         -------
         StepShare
-            Elements in each of the steps inside.
+            Elements in each step of the loops inside.
         """
         arrives, known = self._arriving(depth, extents)
         steps = count_points(self.steps[depth:], extents)
@@ -97,7 +101,8 @@ class Flow:
         return StepShare(share, Fraction(arrives - known, steps) if first and known else share)
 
     def _arriving(self, depth: int, extents: Extents) -> tuple[int, int]:
-        """Elements that arrive inside the first ``depth`` loops, and how many differ."""
+        """Return the elements that arrive inside the first ``depth`` loops, and the distinct
+        ones."""
         if self.stays(depth, extents):
             arrives = self.access_map.size(first_tile(extents, self.loops[depth:]))
         else:
@@ -107,27 +112,27 @@ class Flow:
         return arrives, self.access_map.size(extents)
 
     def total(self, extents: Extents, outer: int = 0, fresh: bool = True) -> StepShare:
-        """What all steps inside the first ``outer`` loops move together.
+        """Return the total of all steps inside the first ``outer`` loops.
 
         Parameters
         ----------
         extents : Extents
-            What the ``outer`` loops leave of each axis.
+            Extents that the ``outer`` loops leave.
         outer : int
-            Loops outside.
+            Number of outer loops.
         fresh : bool
-            As ``first`` of ``slice``.
+            As ``first`` in ``slice``.
         """
         even = even_tiles(self.loops[outer:], extents)
         if even is None:
             return self._ragged_total(extents, outer, fresh)
         counts, tile = even
         moving = self.moving[outer:]
-        # Inside the last loop that brings more tiles than one, the tile stays.
+        # Inside the last loop that brings several tiles, the tile stays.
         several = [d for d, n in enumerate(counts) if n > 1 and moving[d]]
         depth = min(several[-1] + 1 if several else 0, self.stepped - outer)
-        # Of loops of 4 that moves, 3 that does not and 2 that moves, a walk comes in 24 times; what
-        # arrives is new in the 8 of them with the second loop at its first iteration.
+        # With loops of 4 (moving), 3 (not moving) and 2 (moving), a tile arrives 24 times; in 8 of
+        # them, with the second loop at its first iteration, the arrival is new.
         times = prod(counts[:depth])
         new = prod(n for n, moves in zip(counts[:depth], moving, strict=False) if moves)
         arrives = even_deliveries(counts[depth:], moving[depth:]) * self.access_map.size(tile)
@@ -136,8 +141,8 @@ class Flow:
         return StepShare(times * arrives, times * arrives - new * known)
 
     def _ragged_total(self, extents: Extents, outer: int, fresh: bool) -> StepShare:
-        """``total`` where the last tile of some loop may be a shorter one."""
-        # How often a walk comes to some extents, and how often all that arrives there is new.
+        """Compute ``total`` if the last tile of some loop may be shorter."""
+        # Number of visits of each extent, and of those in which all arrivals are new.
         arrives = again = 0
         now = {extents: (1, int(fresh))}
         for depth in range(outer, self.stepped + 1):
@@ -154,26 +159,26 @@ class Flow:
                     known_times, known_new = inner.get(within, (0, 0))
                     fresh_ones = new * count if moves else new
                     inner[within] = (known_times + times * count, known_new + fresh_ones)
-                    # A loop that leaves the tile where it is brings it once.
+                    # A loop that does not move the tile brings it once.
                     new = new if moves else 0
             now = inner
         return StepShare(arrives, again)
 
 
 class StepShare(NamedTuple):
-    """Elements that arrive in a step, and of those the ones that came before."""
+    """Elements that arrive in a step, and repeated arrivals among them."""
 
     arrives: Fraction | int
     again: Fraction | int
 
     @property
     def key(self) -> tuple[int, ...]:
-        """Whole numbers that tell it from others sooner than fractions do."""
+        """Whole numbers that identify the share; they compare faster than fractions."""
         one, other = self.arrives, self.again
         return (one.numerator, one.denominator, other.numerator, other.denominator)
 
     def times(self, count: int | Fraction) -> StepShare:
-        """So many slices together."""
+        """Return the sum of several equal slices."""
         return StepShare(self.arrives * count, self.again * count)
 
 
@@ -184,7 +189,7 @@ Role = Literal["load", "drain"]
 class Move:
     """Part of a memory's traffic: a flow's arrivals (or repeats), scaled to words.
 
-    ``flow`` is an index into the Einsum's flows; None: the same at every step.
+    ``flow`` is an index into the Einsum's flows; None: equal in every step.
     """
 
     memory: int
@@ -196,7 +201,7 @@ class Move:
 
 @dataclass(frozen=True, kw_only=True)
 class EinsumFlows:
-    """All that an Einsum moves, through memories with a bandwidth or without."""
+    """All traffic of an Einsum, through memories with or without a bandwidth."""
 
     flows: tuple[Flow, ...]
     moves: tuple[Move, ...]
@@ -210,19 +215,19 @@ def einsum_flows(
     count: EinsumCount,
     steps: tuple[Loop, ...],
 ) -> EinsumFlows:
-    """Flows of an Einsum whose ``steps`` loops make steps, scaled to what is counted.
+    """Return the flows of an Einsum whose ``steps`` loops make steps, scaled to its counts.
 
     Parameters
     ----------
     bound : Bound
     e : BoundEinsum
     count : EinsumCount
-        Its accesses in elements: what all steps together move.
+        Counts of the Einsum, whose accesses all steps together move.
     steps : tuple of Loop
         Loops whose iterations are steps, outermost first.
     """
     own = bound.by_name.get(e.name) is e
-    # How much goes round in a ring is no matter of names.
+    # Traffic round a ring depends on more than names.
     alike = own and not bound.architecture.memories[0].ring
     plan = bound.pattern_memo(_plan_of, e.name) if alike else _planned(bound, e)
     flows = tuple([_flow(e, steps, *key) for key in plan.flows])
@@ -230,16 +235,16 @@ def einsum_flows(
 
 
 class _FlowPlan(NamedTuple):
-    """Flows and moves of an Einsum, of which names and the pattern decide all but sizes."""
+    """Flows and moves of an Einsum without sizes: names and the pattern decide them."""
 
     flows: tuple[tuple[int, int], ...]
-    """The number of an access among ``access_maps``, and the level inside which its tiles are."""
+    """Index of an access among ``access_maps``, and the level whose tiles flow."""
     moves: tuple[tuple[Move, ...], ...]
-    """By memory, before they are scaled to what is counted."""
+    """Moves by memory, before they are scaled to the counts."""
 
 
 def _plan_of(bound: Bound, name: str) -> _FlowPlan:
-    """That of one of a mapping's own Einsums, by name (for ``pattern_memo``)."""
+    """Return the flow plan of one of a mapping's own Einsums, by name (for ``pattern_memo``)."""
     return _planned(bound, bound.by_name[name])
 
 
@@ -267,7 +272,7 @@ def _flow(e: BoundEinsum, steps: tuple[Loop, ...], number: int, level: int) -> F
 
 
 class _Flows:
-    """Collects flows and moves of one Einsum."""
+    """Collector of flows and moves of one Einsum."""
 
     def __init__(self, bound: Bound, e: BoundEinsum) -> None:
         self.bound = bound
@@ -278,14 +283,14 @@ class _Flows:
     def access_map(
         self, access_map: AccessMap, result: bool, levels: list[int], below: list[int]
     ) -> None:
-        """Moves of one operand, or of the result."""
+        """Add the moves of one operand, or of the result."""
         share = self.bound.words.of(access_map.access.tensor)
         scale = _UNSCALED if share == 1 else Fraction(share)
 
         def move(memory: int, role: Role, flow: int, *, again: bool) -> None:
             self.moves.append(Move(memory=memory, role=role, flow=flow, again=again, scale=scale))
 
-        # Memory 0 is links between chips: what comes over them is counted by itself.
+        # Memory 0 is the links between chips, whose traffic is counted separately.
         if levels[:1] == [0] and self.bound.architecture.memories[0].ring:
             self._passed_along_ring(access_map, levels[1], scale)
             levels, below = levels[1:], below[1:]
@@ -293,8 +298,8 @@ class _Flows:
             if level == self.bound.register_level:
                 continue
             flow = self._flow(access_map, inner)
-            # A result leaves its level as often as its tile is done with, and comes back to be
-            # added to; an operand only comes.
+            # A result leaves its level each time its tile is finished, and comes back for further
+            # sums; an operand only arrives.
             if result:
                 move(level, "drain", flow, again=False)
                 move(level, "load", flow, again=True)
@@ -304,8 +309,11 @@ class _Flows:
                 move(level, "load", self._flow(access_map, level), again=result)
 
     def _passed_along_ring(self, access_map: AccessMap, home: int, scale: Fraction) -> None:
-        """Moves of what goes round in a ring: tiles of others come over a link, are written where
-        an instance holds its own, and read from there to be passed on."""
+        """Add the moves round a ring.
+
+        Tiles of other cores arrive over a link, are written to the core's memory, and are read
+        there to be passed on.
+        """
         ring = self.bound.cores.ring
         if ring.rank(access_map.access.tensor) is not None:
             passed, flow = scale * ring.passed, self._flow(access_map, home)
@@ -315,7 +323,7 @@ class _Flows:
                 )
 
     def _flow(self, access_map: AccessMap, level: int) -> int:
-        # What is read twice comes once.
+        # An operand that is read twice arrives once.
         number = next(n for n, known in enumerate(self.e.access_maps) if known is access_map)
         if (number, level) not in self.flows:
             self.flows.append((number, level))
@@ -330,7 +338,8 @@ def _scaled(
     steps: tuple[Loop, ...],
     count: EinsumCount,
 ) -> EinsumFlows:
-    """Moves scaled to each memory's counted accesses (by one, but for odd corners)."""
+    """Return moves scaled to each memory's counted accesses; the factor is one in almost all
+    cases."""
     totals = [f.total(e.extents) for f in flows]
     words = bound.words
     moves: list[Move] = []
@@ -343,8 +352,7 @@ def _scaled(
         zip(bound.architecture.memories, plan.moves, strict=True)
     ):
         counted = accessed.get(memory.name, 0)
-        # Counts are by the rules of ``cost.accesses``; what is moved step by step has to add up to
-        # them.
+        # Counts follow the rules of ``counts.accesses``: moves have to add up to them.
         found = sum([_amount(totals, m) for m in here])
         every.append(Fraction(counted))
         if found and found == counted:
@@ -366,13 +374,13 @@ def _amount(totals: list[StepShare], move: Move) -> Fraction | int:
 
 
 def first_fill(bound: Bound, inside: tuple[str, ...]) -> int | Fraction:
-    """Words that come from the outermost memory before the first step can begin.
+    """Return the words that come from the outermost memory before the first step can begin.
 
     Parameters
     ----------
     inside : tuple of str
-        Einsums that run at every step. Those of them that wait for none of the others begin
-        the step; tiles of what they read are awaited, each tensor's once.
+        Einsums that run at every step. Those without producers among them begin the step, and wait
+        for the tiles of their operands, each tensor's once.
     """
     needed: dict[str, int] = {}
     level = bound.architecture.home_level
@@ -390,7 +398,8 @@ def first_fill(bound: Bound, inside: tuple[str, ...]) -> int | Fraction:
 
 
 def last_drain(bound: Bound) -> int | Fraction:
-    """Words of the last step's outputs, which go to the outermost memory after all steps.
+    """Return the words of the last step's outputs, which reach the outermost memory after all
+    steps.
 
     Parameters
     ----------
@@ -400,7 +409,7 @@ def last_drain(bound: Bound) -> int | Fraction:
     Returns
     -------
     int or Fraction
-        Those of whole tiles, together: a ragged last one counts as the first.
+        Words of full tiles; a ragged last tile counts as a full one.
     """
     outputs = [e for e in bound.einsums if e.name in bound.program.outputs]
     return sum(
@@ -412,5 +421,5 @@ def last_drain(bound: Bound) -> int | Fraction:
 
 
 def _copies(bound: Bound, access_map: AccessMap) -> int:
-    """Tiles of a tensor that cross the outermost memory's port at a time."""
+    """Return the number of tiles of a tensor that cross the outermost memory's port at a time."""
     return bound.cores.copies(access_map, bound.architecture.home_level)

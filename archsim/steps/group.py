@@ -1,4 +1,4 @@
-"""Groups of Einsums that run together: their step loops, hand-overs, and step classes."""
+"""Groups of Einsums that run together: their step loops, flows between them, and step classes."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ from .run_length import RunLengths, steps_by_class
 
 @dataclass(frozen=True, kw_only=True)
 class GroupPart:
-    """An Einsum of a group: ``loops`` are its own view of the group's loops, None outside."""
+    """Einsum of a group: ``loops`` are its view of the group's loops, None for loops it is
+    outside of."""
 
     e: BoundEinsum
     loops: tuple[Loop | None, ...]
     own: tuple[Loop, ...]
     occupied: Fraction
-    """Cycles in which it occupies its array over the whole run."""
+    """Cycles in which the Einsum occupies its array over the whole run."""
     depth: int | None
-    """The outermost loop of more than one iteration that it stays out of."""
+    """Outermost loop of several iterations that the Einsum stays outside of."""
     early: bool
-    """Whether it runs at the first iteration of the loops it stays outside of."""
+    """True if it runs at the first iteration of the loops that it stays outside of."""
     bound: Bound = field(repr=False)
     count: EinsumCount = field(repr=False)
 
@@ -43,12 +44,12 @@ class GroupPart:
 
     @cached_property
     def steps(self) -> tuple[Loop, ...]:
-        """The loops that make steps and that it runs in."""
+        """Loops that make steps and contain the Einsum."""
         return tuple(loop for loop in self.loops if loop is not None)
 
     @cached_property
     def flows(self) -> EinsumFlows:
-        """What it moves step by step; only a walk of the real steps asks."""
+        """Flows of the Einsum by step; only a walk of the real steps needs them."""
         return einsum_flows(self.bound, self.e, self.count, self.steps)
 
 
@@ -61,7 +62,7 @@ class FusionGroup:
     parts: tuple[GroupPart, ...]
     memories: int
     reads: tuple[StepRead, ...]
-    """What its Einsums hand to one another."""
+    """Operands that Einsums of the group make for one another."""
 
     @property
     def loops(self) -> tuple[Loop, ...]:
@@ -69,7 +70,7 @@ class FusionGroup:
         return self.nest.loops
 
     def indices(self, step: int) -> tuple[tuple[str, int], ...]:
-        """Where a step is: the iteration of every loop, by member."""
+        """Return the position of a step: the iteration of every loop, by member."""
         return self.nest.indices(step)
 
     @cached_property
@@ -83,7 +84,7 @@ class FusionGroup:
         return tuple(p.e.name for p in self.parts if p.depth is None)
 
     def round(self, part: GroupPart) -> int:
-        """Steps of the loops from the first that an Einsum stays out of, inwards."""
+        """Return the steps of the loops from the first that an Einsum stays outside of, inwards."""
         if part.depth is None:
             return 1
         extents = first_tile(self.nest.extents, self.loops[: part.depth])
@@ -92,10 +93,10 @@ class FusionGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepClass:
-    """What happens in a step, Einsum by Einsum and memory by memory.
+    """Work of a step, by Einsum and memory.
 
-    ``loads`` and ``drains`` are words by Einsum and memory; ``back`` holds, by loop, the
-    steps since its previous iteration (None at its first).
+    ``loads`` and ``drains`` are words by Einsum and memory; ``back`` holds, by loop, the steps
+    since its previous iteration (None at its first).
     """
 
     runs: tuple[bool, ...]
@@ -107,24 +108,24 @@ class StepClass:
 
 @dataclass(frozen=True, kw_only=True)
 class Walk:
-    """A group's run: its steps as run lengths, and what each class of them does."""
+    """Run of a group: its steps as run lengths, and the work of each class of steps."""
 
     group: FusionGroup
     run_lengths: RunLengths
     classes: tuple[StepClass, ...]
     once: tuple[tuple[str, Fraction], ...] = ()
-    """Einsums that the steps leave out one run of, and how long that takes by itself."""
+    """Einsums with one run outside the steps, and the duration of that run."""
 
     @cached_property
     def steps_by_class(self) -> dict[int, int]:
-        """How many steps each class has."""
+        """Number of steps of each class."""
         return steps_by_class(self.run_lengths)
 
 
 def fused_group(
     bound: Bound, counts: tuple[EinsumCount, ...], einsums: tuple[BoundEinsum, ...]
 ) -> FusionGroup:
-    """Einsums in the loops of the shared nest; a step is one iteration of them.
+    """Return the group of some Einsums in the loops of the shared nest; a step is one iteration.
 
     Parameters
     ----------
@@ -133,7 +134,7 @@ def fused_group(
     counts : tuple of EinsumCount
         Counts of at least these Einsums.
     einsums : tuple of BoundEinsum
-        Those that run together, in order; shared loops that none of them is in are left out.
+        Einsums that run together, in order; shared loops without any of them are left out.
     """
     members = [s.member for s in bound.nest]
     inside_of = {x.member for e in einsums for x in e.shared}
@@ -163,18 +164,22 @@ def fused_group(
 def _needed(
     reads: tuple[StepRead, ...], outside: dict[str, int | None], members: list[str]
 ) -> set[str]:
-    """Einsums outside loops that must run at their first iteration: others there need them.
+    """Return the Einsums outside loops that must run at the loops' first iteration.
 
-    An Einsum inside the loops needs what it reads, and what that is made of. A value that it
-    reads from an earlier iteration of a loop further out was finished there and then: its
-    producer may run last. One from an earlier iteration further in was not.
+    An Einsum inside the loops needs its operands, and the producers of these. A value from an
+    earlier iteration of an outer loop was finished there, so that its producer may run last. A
+    value from an earlier iteration of an inner loop was not.
+
+    An Einsum inside the loops needs what it reads, and what that is made of. A value that it reads
+    from an earlier iteration of a loop further out was finished there and then: its producer may
+    run last. One from an earlier iteration further in was not.
 
     Parameters
     ----------
     outside : dict
-        By Einsum the place of the first loop that it stays out of; None where it runs in all.
+        First loop that each Einsum stays outside of, by Einsum; None if it runs in all loops.
     members : list of str
-        The loops, outermost first.
+        Loops, outermost first.
     """
     found: set[str] = set()
     while True:
@@ -191,7 +196,7 @@ def _needed(
 
 
 def single_group(bound: Bound, counts: tuple[EinsumCount, ...], e: BoundEinsum) -> FusionGroup:
-    """One Einsum by itself; a step is one iteration of all its temporal loops.
+    """Return the group of one Einsum; a step is one iteration of all its temporal loops.
 
     Parameters
     ----------
@@ -200,7 +205,7 @@ def single_group(bound: Bound, counts: tuple[EinsumCount, ...], e: BoundEinsum) 
     counts : tuple of EinsumCount
         Counts of at least this Einsum.
     e : BoundEinsum
-        The Einsum; iterations that its mask leaves out are no steps.
+        Einsum; iterations that its mask leaves out are no steps.
     """
     window = None if e.window is None or e.window.band.empty else e.window
     return FusionGroup(
@@ -220,7 +225,7 @@ def _part(
     depth: int | None,
     needed: bool,
 ) -> GroupPart:
-    """An Einsum with the loops it shares and its own ones."""
+    """Return an Einsum with its own and shared loops."""
     return GroupPart(
         e=e,
         loops=loops[0],
@@ -234,7 +239,7 @@ def _part(
 
 
 def _view(shared: tuple[Loop, ...], members: list[str]) -> tuple[Loop | None, ...]:
-    """Loops of an Einsum's own by member; None where it has none."""
+    """Return the loops of an Einsum by member; None for a member without a loop."""
     own = {x.member: x for x in shared}
     return tuple([own.get(member) for member in members])
 
@@ -245,15 +250,15 @@ def _unit_loop(bound: Bound, axes: tuple[Axis, ...], name: str) -> Loop:
     for number, axis in enumerate(axes):
         stride = dict(axis.variables).get(variable)
         if stride is not None:
-            # A tile longer than its rank is as long as that. ``stride`` is in elements of the axis:
-            # a tile of 2 m1, of 256 keys each, is 512 along it.
+            # A tile longer than its rank has the rank's length. ``stride`` is in elements of the
+            # axis: a tile of 2 m1, each of 256 keys, is 512 along the axis.
             size = min(member.stride, bound.tiling.shapes[member.rank])
             return Loop(member=name, axis=number, stride=size * stride, level=0, variable=variable)
     raise AssertionError(f"{name} is no axis of the nest")
 
 
 def _first_loop_outside(nest: StepNest, view: tuple[Loop | None, ...]) -> int | None:
-    """The first loop of more than one iteration that an Einsum stays out of."""
+    """Return the first loop of several iterations that an Einsum stays outside of."""
     extents = nest.extents
     for depth, (loop, own) in enumerate(zip(nest.loops, view, strict=True)):
         if own is None and extents[loop.axis] > loop.stride:
@@ -277,30 +282,31 @@ class StepNest:
 
     @property
     def band(self) -> Band | None:
-        """The band outside all loops; None where nothing is left out."""
+        """Band outside all loops; None if no iteration is left out."""
         if self.window is None or self.window.band.full:
             return None
         return self.window.band.trimmed()
 
     def ramps(self, depth: int, extents: Extents, band: Band | None) -> tuple[BandProgression, ...]:
-        """Iterations of a loop inside the ones around it, in as few ramps as there are."""
+        """Return the iterations of a loop inside the loops around it, in as few ramps as
+        possible."""
         return progressions(*self._cut(depth, extents, band))
 
     def turns(self, depth: int, extents: Extents, band: Band | None) -> tuple[Run, ...]:
-        """Iterations of a loop inside the ones around it, in groups of like ones."""
+        """Return the iterations of a loop inside the loops around it, in groups of equal ones."""
         return runs(*self._cut(depth, extents, band))
 
     def _cut(
         self, depth: int, extents: Extents, band: Band | None
     ) -> tuple[int, int, Band | None, tuple[bool, int] | None]:
-        """What ``ramps`` wants to know of a loop."""
+        """Return the arguments of ``ramps`` for a loop."""
         loop = self.loops[depth]
         if self.window is None or depth >= self.window.governed:
             return extents[loop.axis], loop.stride, None, None
         return extents[loop.axis], loop.stride, band, self.window.side(loop.axis)
 
     def steps(self, depth: int, extents: Extents, band: Band | None) -> int:
-        """Steps inside the first ``depth`` loops."""
+        """Return the steps inside the first ``depth`` loops."""
         loops = self.loops[depth:]
         if self.window is None or band is None:
             return count_points(loops, extents)
@@ -311,10 +317,10 @@ class StepNest:
         )
 
     def settled(self, depth: int) -> bool:
-        """Whether the first ``depth`` loops go along every rank of the window.
+        """Return whether the first ``depth`` loops go along every rank of the window.
 
-        What is left of it then depends on how far apart the two ranks' tiles are, not on
-        where they are, and is the same many times over.
+        What remains of the window then depends on the distance between the two ranks' tiles, not on
+        their positions, and is often equal.
         """
         if self.window is None:
             return True
@@ -323,17 +329,17 @@ class StepNest:
         return ranks <= entered
 
     def indices(self, step: int) -> tuple[tuple[str, int], ...]:
-        """Where a step is: the iteration of every loop, by member.
+        """Return the position of a step: the iteration of every loop, by member.
 
         Parameters
         ----------
         step : int
-            From 0, in the order of the nest.
+            Number of the step from 0, in the order of the nest.
 
         Returns
         -------
         tuple of (str, int)
-            Iterations from 0, counted with those that hold no point and are no steps.
+            Iterations from 0, counting those without a point, which are no steps.
         """
         extents, band = self.extents, self.band
         found: list[tuple[str, int]] = []
@@ -356,17 +362,17 @@ def nest_window(
     loops: tuple[Loop, ...],
     einsums: tuple[BoundEinsum, ...],
 ) -> Window | None:
-    """The window of the steps that some Einsums share; None where every step is run.
+    """Return the window of the steps that some Einsums share; None if every step runs.
 
     Parameters
     ----------
     bound : Bound
     axes : tuple of Axis
-        Those that the loops go along.
+        Axes of the loops.
     loops : tuple of Loop
-        Whose iterations are steps.
+        Loops whose iterations are steps.
     einsums : tuple of BoundEinsum
-        That run in them.
+        Einsums inside the loops.
     """
     if bound.no_op_band is None:
         return None
@@ -386,29 +392,32 @@ Shifts = tuple[tuple[str, int], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRead:
-    """An operand of an Einsum that one which runs together with it makes."""
+    """Operand of an Einsum that another Einsum of the group makes."""
 
     producer: str
     consumer: str
     shifts: Shifts
-    """Empty where it is made in the same step."""
+    """Shifts of the read; empty if the operand is made in the same step."""
 
 
 def step_reads(
     bound: Bound, einsums: tuple[BoundEinsum, ...], members: frozenset[str]
 ) -> tuple[StepRead, ...]:
-    """All that some Einsums, in the loops ``members``, hand to one another.
+    """Return the operands that Einsums in the loops ``members`` make for one another.
 
-    Left out is what no step waits for: an Einsum that goes along the whole rank within one
-    step hands its running value on by itself.
+    An Einsum that goes along the whole rank within one step passes its running value on by itself;
+    no step waits for it.
+
+    Left out is what no step waits for: an Einsum that goes along the whole rank within one step
+    hands its running value on by itself.
 
     Parameters
     ----------
     bound : Bound
     einsums : tuple of BoundEinsum
-        That run together.
+        Einsums that run together.
     members : frozenset of str
-        The loops whose iterations are steps.
+        Loops whose iterations are steps.
     """
     by_name = {e.name: e for e in einsums}
     found: list[StepRead] = []
@@ -424,10 +433,11 @@ def step_reads(
 def _shifts(
     bound: Bound, writer: BoundEinsum, reader: BoundEinsum, operand: Operand
 ) -> Shifts | None:
-    """How many iterations of which shared loops ago an element was written, if any step's."""
+    """Return the iterations of shared loops since an element was written; None if no step wrote
+    it."""
     found: list[tuple[str, int]] = []
     for variable, shift in operand.shifts:
-        # What goes along the rank inside a step sees all of it at once.
+        # An Einsum that goes along the rank inside a step sees the whole rank at once.
         within = any(
             x.variable == variable and e.trip_counts[x.member] > 1
             for e in (writer, reader)

@@ -18,7 +18,7 @@ class OneStep:
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """The same several times in a row; ``count`` is at least two."""
+    """Repetition of a body; ``count`` is at least two."""
 
     count: int
     body: OneStep | Seq
@@ -26,21 +26,21 @@ class Repeat:
 
 @dataclass(frozen=True)
 class Seq:
-    """One after the other, no two neighbours alike.
+    """Sequence of parts; no two neighbours are equal.
 
-    A run has the same one in many places: it is counted once.
+    A run contains the same sequence in many places: its steps are counted once.
     """
 
     parts: tuple[OneStep | Repeat, ...]
 
     @cached_property
     def steps(self) -> int:
-        """How many steps it has."""
+        """Number of steps."""
         return sum([length(p) for p in self.parts])
 
     @cached_property
     def by_class(self) -> dict[int, int]:
-        """How many steps of each class, in the order of first occurrence."""
+        """Number of steps of each class, in the order of first occurrence."""
         found: dict[int, int] = {}
         for part in self.parts:
             for kind, times in steps_by_class(part).items():
@@ -54,7 +54,7 @@ EMPTY: RunLengths = Seq(())
 
 
 def repeat(count: int, body: RunLengths) -> RunLengths:
-    """``body`` so many times; a repetition of a repetition is one.
+    """Return ``body`` several times; a repetition of a repetition becomes one.
 
     >>> run_lengths_text(repeat(3, repeat(2, OneStep(0))))
     'a^6'
@@ -73,7 +73,7 @@ def _empty(runs: RunLengths) -> bool:
 
 
 def sequence(parts: Iterable[RunLengths]) -> RunLengths:
-    """Runs one after the other, equal neighbours merged into repetitions.
+    """Return runs in sequence; equal neighbours merge into repetitions.
 
     >>> a, b = OneStep(0), OneStep(1)
     >>> run_lengths_text(sequence([repeat(2, a), sequence([a, b]), b]))
@@ -86,7 +86,7 @@ def sequence(parts: Iterable[RunLengths]) -> RunLengths:
             flat += [(p.count, p.body) if isinstance(p, Repeat) else (1, p) for p in body.parts]
         else:
             flat.append((count, body))
-    # What a part ends with may be what the next one begins with, now that both are open.
+    # The end of a part may equal the start of the next part, once both are unrolled.
     parts = [body if count == 1 else repeat(count, body) for count, body in _merged(flat)]
     if len(parts) == 1:
         return parts[0]
@@ -104,7 +104,7 @@ def _merged(parts: Iterable[tuple[int, OneStep | Seq]]) -> list[tuple[int, OneSt
 
 
 def _same(one: OneStep | Seq, other: OneStep | Seq) -> bool:
-    """Whether two are equal; most that are not differ in length, which is known sooner."""
+    """Return whether two parts are equal; their lengths are compared first, which is faster."""
     if one is other:
         return True
     if isinstance(one, OneStep) or isinstance(other, OneStep):
@@ -113,12 +113,12 @@ def _same(one: OneStep | Seq, other: OneStep | Seq) -> bool:
 
 
 def length(runs: RunLengths) -> int:
-    """How many steps a run has.
+    """Return the number of steps of a run.
 
     Parameters
     ----------
     runs : RunLengths
-        A run; however long, it takes one visit of each letter.
+        Run; the time depends on the number of its letters.
     """
     if isinstance(runs, OneStep):
         return 1
@@ -128,7 +128,7 @@ def length(runs: RunLengths) -> int:
 
 
 def steps_by_class(runs: RunLengths) -> dict[int, int]:
-    """How often each class occurs.
+    """Return how often each class occurs.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def steps_by_class(runs: RunLengths) -> dict[int, int]:
 
 
 def unrolled(runs: RunLengths) -> Iterator[int]:
-    """The class of every step in turn.
+    """Yield the class of every step in turn.
 
     >>> [*unrolled(sequence([repeat(2, OneStep(0)), OneStep(1)]))]
     [0, 0, 1]
@@ -164,7 +164,7 @@ def unrolled(runs: RunLengths) -> Iterator[int]:
 
 
 def renamed_classes(runs: RunLengths, kinds: tuple[int, ...]) -> RunLengths:
-    """The run with class ``k`` called ``kinds[k]``, merged anew where classes coincide.
+    """Return the run with class ``k`` renamed ``kinds[k]``; classes that coincide are merged.
 
     >>> run_lengths_text(renamed_classes(sequence([repeat(240, OneStep(0)), OneStep(1)]), (0, 0)))
     'a^241'
@@ -174,7 +174,7 @@ def renamed_classes(runs: RunLengths, kinds: tuple[int, ...]) -> RunLengths:
     runs : RunLengths
         A run.
     kinds : tuple of int
-        The new number of every class.
+        New number of every class.
     """
     if isinstance(runs, OneStep):
         return OneStep(kinds[runs.kind])
@@ -184,12 +184,12 @@ def renamed_classes(runs: RunLengths, kinds: tuple[int, ...]) -> RunLengths:
 
 
 def run_lengths_text(runs: RunLengths) -> str:
-    """The run in letters: ``(a^240 b^16)^768``.
+    """Return the run in letters: ``(a^240 b^16)^768``.
 
     Parameters
     ----------
     runs : RunLengths
-        A run; an empty one is no text.
+        Run; the text of an empty run is empty.
     """
     if isinstance(runs, OneStep):
         return class_letter(runs.kind)
@@ -200,24 +200,24 @@ def run_lengths_text(runs: RunLengths) -> str:
 
 
 def class_letter(kind: int) -> str:
-    """The name of a class of steps: a to z, then s26, s27, ...
+    """Return the name of a class of steps: a to z, then s26, s27, ...
 
     Parameters
     ----------
     kind : int
-        The number of the class, from 0.
+        Number of the class, from 0.
     """
     return chr(ord("a") + kind) if kind < 26 else f"s{kind}"
 
 
 MAX_VISITS = 20_000
-"""Places of a nest, told apart by what happens there, that a walk goes to: some seconds."""
+"""Distinct places of a nest that a walk visits before it is given up: some seconds."""
 
 
 class StepsError(InputError):
-    """A mapping is legal, but its steps cannot be told one by one, or are too many to run.
+    """Error of a legal mapping whose steps cannot be told apart, or are too many to run.
 
-    An average step stands in for them then (``evaluate.one_answer``).
+    An average step stands for them (``engine.latency``).
     """
 
 
@@ -227,7 +227,8 @@ _Inner = OneStep | Seq
 def evenly_grown(
     first: RunLengths, second: RunLengths, last: RunLengths, times: int
 ) -> Callable[[int], RunLengths] | None:
-    """What a run is the how many-th time, from 0; None where it does not grow evenly.
+    """Return a function that gives a run's n-th repetition, from 0; None if runs do not grow
+    evenly.
 
     >>> from .run_length import repeat, run_lengths_text, sequence
     >>> tiles = [sequence([repeat(n, OneStep(0)), OneStep(1)]) for n in (3, 5, 21)]
@@ -238,9 +239,9 @@ def evenly_grown(
     Parameters
     ----------
     first, second, last : RunLengths
-        What it is at three of its times.
+        Run at three of its repetitions.
     times : int
-        How often it comes; at least twice.
+        Number of repetitions; at least two.
     """
     if first == second == last:
         return lambda _: first
@@ -294,19 +295,19 @@ def rows_grown(
     last: Sequence[RunLengths],
     times: int,
 ) -> Iterator[RunLengths] | None:
-    """All runs of ``times`` rows that grow evenly, by the first two rows and the last; or None.
+    """Return all runs of ``times`` rows that grow evenly, from the first two rows and the last.
 
     Parameters
     ----------
     first, second, last : sequence of RunLengths
         Three of the rows, part by part.
     times : int
-        Rows in all.
+        Number of rows.
 
     Returns
     -------
     iterator of RunLengths or None
-        Every part of every row, in order; None where a part does not grow evenly.
+        Every part of every row, in order; None if a part does not grow evenly.
     """
     found: list[Callable[[int], RunLengths]] = []
     for each in zip(first, second, last, strict=True):

@@ -1,7 +1,7 @@
-"""What Einsums do in a step, by number: values that are the same have the same one.
+"""Shares of tiles and work in a step, by number: equal values have equal numbers.
 
-A walk over the steps of masked tiles comes by a few values in many places. Numbers are told
-apart much faster than tuples of fractions are, and what follows from them is found once.
+A walk over the steps of masked tiles meets a few values in many places. Numbers compare much faster
+than tuples of fractions, and consequences of a value are computed once.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ _NOTHING = Fraction(0)
 
 Row = tuple[Fraction, ...]
 Held = tuple[tuple[int | None, ...], ...]
-"""By Einsum and flow the number of its share; None while its tile does not stay."""
+"""Number of each flow's share, by Einsum and flow; None while its tile does not stay."""
 
 
 class Numbered(Generic[_T]):
-    """Values, each once, in the order in which they came."""
+    """Distinct values, in the order of their first occurrence."""
 
     def __init__(self) -> None:
         self.values: list[_T] = []
         self._numbers: dict[Hashable, int] = {}
 
     def number(self, value: _T) -> int:
-        """The number of a value, a new one where it is not known."""
+        """Return the number of a value, a new one for a new value."""
         return self.number_for(value, value)
 
     def number_for(self, key: Hashable, value: _T) -> int:
-        """The number of a value that ``key`` alone tells from others."""
+        """Return the number of a value that ``key`` identifies."""
         number = self._numbers.setdefault(key, len(self.values))
         if number == len(self.values):
             self.values.append(value)
         return number
 
     def of(self, key: Hashable, make: Callable[[], _T]) -> int:
-        """The number of what ``key`` alone tells from other values."""
+        """Return the number of the value that ``key`` identifies, made on first use."""
         number = self._numbers.get(key)
         if number is None:
             number = self._numbers[key] = len(self.values)
@@ -54,10 +54,10 @@ class Numbered(Generic[_T]):
 
 
 class RemainingExtents(NamedTuple):
-    """By Einsum, what the loops outside have left of it.
+    """Extents of each Einsum that the outer loops leave.
 
-    ``extents`` is None for an Einsum whose iterations are not the nest's here; ``fresh``
-    tells by flow whether the loops that do not move it were at their first iteration.
+    ``extents`` is None for an Einsum whose iterations differ from the nest's here. ``fresh`` holds,
+    by flow, whether the loops that do not move it were at their first iteration.
     """
 
     extents: tuple[Extents | None, ...]
@@ -65,7 +65,7 @@ class RemainingExtents(NamedTuple):
 
 
 class Shares:
-    """Views, shares of tiles, and rows of what is moved, of the Einsums of a group."""
+    """Views, shares of tiles, and rows of traffic of the Einsums of a group."""
 
     def __init__(self, group: FusionGroup) -> None:
         self.parts = group.parts
@@ -77,7 +77,7 @@ class Shares:
         self._known: dict[Hashable, Any] = {}
         self.nest = group.nest
         depths = range(len(group.loops) + 1)
-        # How many loops of an Einsum's own are among the first of the group's.
+        # Number of an Einsum's own loops among the first of the group's.
         self.place = [
             [sum(x is not None for x in p.loops[:d]) for d in depths] for p in group.parts
         ]
@@ -86,11 +86,11 @@ class Shares:
 
     @cached_property
     def steps(self) -> int:
-        """All steps of the group."""
+        """Number of steps of the group."""
         return self.nest.steps(0, self.nest.extents, self.nest.band)
 
     def memo(self, make: Callable[..., _T], *given: Hashable) -> _T:
-        """What a function of the group gives, asked for once."""
+        """Return the value of a function of the group, computed once."""
         key = (make.__name__, given)
         if (found := self._known.get(key, _UNKNOWN)) is _UNKNOWN:
             found = self._known[key] = make(*given)
@@ -98,7 +98,7 @@ class Shares:
         return known
 
     def start(self) -> tuple[int, int]:
-        """The view outside all loops, and that no tile stays."""
+        """Return the view outside all loops, and a state in which no tile stays."""
         view = RemainingExtents(
             extents=tuple(p.e.extents for p in self.parts),
             fresh=tuple((True,) * len(p.flows.flows) for p in self.parts),
@@ -107,17 +107,18 @@ class Shares:
         return self.views.number(view), self.held.number(nothing)
 
     def entered(self, depth: int, outer: int, total: int, edge: bool, first: bool) -> int:
-        """The view inside a loop of ``total`` iterations: the last, the first, or another."""
+        """Return the view inside a loop of ``total`` iterations: at its last, first, or another
+        one."""
         view = self.views.values[outer]
         extents = [*view.extents]
         fresh = [*view.fresh]
-        # It is asked in each place, of each Einsum.
+        # Every place asks for every Einsum: the list is cached.
         for number, axis, stride, stale in self.memo(self._looping, depth):
             now = extents[number]
             if now is None:
                 continue
-            # An Einsum whose loop goes round as often as the nest's is in the same iteration of
-            # it; of another nobody can tell which of its tiles goes with this one.
+            # An Einsum whose loop has as many iterations as the nest's is in the same iteration.
+            # For any other Einsum, the tile of this iteration is unknown.
             left = now[axis]
             if -(-left // stride) != total:
                 extents[number] = None
@@ -130,8 +131,10 @@ class Shares:
         return self.views.number(RemainingExtents(tuple(extents), tuple(fresh)))
 
     def _looping(self, depth: int) -> list[tuple[int, int, int, frozenset[int]]]:
-        """Einsums that run in a loop, each with the axis and the stride of its own view of it, and
-        the flows that are fresh at its first iteration alone."""
+        """Return the Einsums that run in a loop, with axis and stride of their view of it.
+
+        The last entry holds the flows that are fresh at the loop's first iteration alone.
+        """
         own = ((number, p.loops[depth]) for number, p in enumerate(self.parts))
         return [
             (number, loop.axis, loop.stride, self._stale(number, depth))
@@ -140,7 +143,8 @@ class Shares:
         ]
 
     def _stale(self, number: int, depth: int) -> frozenset[int]:
-        """Flows that are fresh at a loop's first iteration alone: it does not move their tiles."""
+        """Return the flows that are fresh at a loop's first iteration alone: it does not move
+        their tiles."""
         flows, place = self.parts[number].flows.flows, self.place[number][depth]
         return frozenset(
             i
@@ -153,9 +157,9 @@ class Shares:
     def staying(
         self, depth: int, view: int, waiting: tuple[tuple[int, ...], ...]
     ) -> tuple[tuple[int, int, int], ...]:
-        """Einsum, flow and number of its share, of all whose tiles stay in the loops inside.
+        """Yield (Einsum, flow, number of its share) for tiles that stay in the loops inside.
 
-        ``waiting`` are the flows of every Einsum that are asked.
+        ``waiting`` holds the flows to look at, by Einsum.
         """
         now = self.views.values[view]
         found: list[tuple[int, int, int]] = []
@@ -165,20 +169,20 @@ class Shares:
                 continue
             for i in waiting[number]:
                 flow = p.flows.flows[i]
-                # From here on one tile is all that comes: its elements, spread evenly over the
-                # steps inside.
+                # From here on a single tile arrives: its elements spread evenly over the steps
+                # inside.
                 if place >= flow.stepped or flow.stays(place, extents):
                     share = flow.slice(place, extents, now.fresh[number][i])
                     found.append((number, i, self.slices.number_for(share.key, share)))
         return tuple(found)
 
     def arriving(self, depth: int, view: int, held: int) -> tuple[tuple[int, int, int], ...]:
-        """Those that stay from here on, and did not outside."""
+        """Return the shares that stay from here on, and did not outside."""
         waiting = self.memo(self._waiting, held)
         return self.memo(self.staying, depth, view, waiting) if any(waiting) else ()
 
     def _waiting(self, held: int) -> tuple[tuple[int, ...], ...]:
-        """By Einsum, its flows of which no tile stays yet."""
+        """Return the flows of each Einsum of which no tile stays yet."""
         return tuple(
             tuple([i for i, share in enumerate(shares) if share is None])
             for shares in self.held.values[held]
@@ -187,7 +191,7 @@ class Shares:
     def keep(
         self, held: int, arriving: tuple[tuple[int, int, int], ...], many: int, of: int
     ) -> int:
-        """Shares that are held, and those that arrive, ``many / of`` times as large."""
+        """Return held shares with arriving ones, ``many / of`` times as large."""
         known = list(self.held.values[held])
         for number, i, share in arriving:
             scaled = share
@@ -198,7 +202,8 @@ class Shares:
         return self.held.number(tuple(known))
 
     def spread(self, depth: int, view: int, outer: int, held: int, steps: int) -> int:
-        """What is held, with what Einsums move that stay out of a loop from here on, by step."""
+        """Return held shares with those of Einsums that stay outside a loop from here on, by
+        step."""
         known = list(self.held.values[held])
         for number, p in enumerate(self.parts):
             if depth == self.apart[number] and self.views.values[view].extents[number] is not None:
@@ -213,7 +218,7 @@ class Shares:
         return self.held.number(tuple(known))
 
     def _total(self, depth: int, view: int, number: int, flow: int, share: int | None) -> StepShare:
-        """What a flow moves in all steps inside some loops."""
+        """Return the total of a flow over all steps inside some loops."""
         p, place = self.parts[number], self.place[number][depth]
         now = self.views.values[view]
         extents = now.extents[number]
@@ -225,7 +230,7 @@ class Shares:
     # ------------------------------------------------------------------ one step
 
     def busy(self, runs: tuple[bool, ...], view: int) -> int:
-        """The number of the cycles that each Einsum works in a step."""
+        """Return the number of the cycles that each Einsum works in a step."""
         extents = self.views.values[view].extents
         row = (
             p.busy * count_points(p.own, x) if r and x is not None else _NOTHING
@@ -234,19 +239,19 @@ class Shares:
         return self._numbered(tuple(row))
 
     def _numbered(self, row: Row) -> int:
-        """The number of a row; whole numbers are told apart sooner than fractions are."""
+        """Return the number of a row; whole numbers are compared sooner than fractions."""
         return self.rows.number_for(tuple([x.as_integer_ratio() for x in row]), row)
 
     def moved(self, role: Role, runs: tuple[bool, ...], held: int) -> tuple[int, ...]:
-        """By Einsum, the number of what it moves in a step."""
+        """Return the number of each Einsum's traffic in a step."""
         return tuple(
             self.memo(self._row, role, number, runs[number], slices)
             for number, slices in enumerate(self.held.values[held])
         )
 
     def _row(self, role: Role, number: int, runs: bool, slices: tuple[int | None, ...]) -> int:
-        """The number of what an Einsum moves: words by memory."""
-        # What an Einsum outside a loop moves is spread over all steps (``spread``), also those in
+        """Return the number of an Einsum's traffic: words by memory."""
+        # Traffic of an Einsum outside a loop is spread over all steps (``spread``), also those in
         # which it does not run.
         sums = [_NOTHING] * self.memories
         even = self.apart[number] is not None
@@ -257,7 +262,7 @@ class Shares:
         return self._numbered(tuple(sums))
 
     def _share(self, number: int, move: Move, slices: tuple[int | None, ...]) -> Fraction | int:
-        """A step's share of a move, before it is scaled."""
+        """Return a step's share of a move, before it is scaled."""
         if move.flow is not None:
             known = slices[move.flow]
             if known is None:
@@ -271,8 +276,8 @@ class Shares:
 
 
 def within(extents: Extents, loop: Loop, last: bool) -> Extents:
-    """Extents inside the last iteration of a loop, or inside one before it."""
+    """Return the extents inside the last iteration of a loop, or inside an earlier one."""
     left, stride = extents[loop.axis], loop.stride
-    # Of 10 in tiles of 4 the last one has 10 - 2 * 4.
+    # Of 10 in tiles of 4, the last tile has 10 - 2 * 4.
     extent = left - (left - 1) // stride * stride if last else min(left, stride)
     return inside(extents, loop, extent)

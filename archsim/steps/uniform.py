@@ -1,9 +1,8 @@
-"""The uniform walk: a run whose steps all do an average step's share.
+"""Uniform walk: a run in which every step does an average step's share.
 
-It is a ``Walk`` like the exact one, with a single class, so that one lowering of the
-schedule serves both engines. It takes no walk over the loops and knows no edges, and there
-is one where the exact walk is refused. Its numbers are nominal: as many steps back as the
-loops have iterations.
+It is a ``Walk`` like the exact one, with a single class, so that one lowering of the schedule
+serves both engines. It walks no loops, knows no edges, and exists where the exact walk is refused.
+Its distances are nominal: as many steps back as the loops have iterations.
 """
 
 from __future__ import annotations
@@ -20,15 +19,21 @@ from .run_length import OneStep, repeat
 
 
 def uniform_walk(bound: Bound, group: FusionGroup) -> Walk:
-    """The steps of the shared nest, each doing what one does on average.
+    """Return the steps of the shared nest, each with the work of an average one.
 
-    What is done once, before the first step or after the last, is not in them: the first
-    fill and the last drain of the outermost memory, and one run of each Einsum outside a
-    loop (the first of what the steps need, the last of what needs them), which has no steps
-    beside it to hide in.
+    Work before the first step or after the last is left out: the first fill and the last drain of
+    the outermost memory, and one run of each Einsum outside a loop (the first run of a producer,
+    the last run of a consumer), which no step hides.
 
-    What an Einsum reads from a memory is loaded and what it writes there drained, whatever
-    way the tiles go: the walk of the real steps is exact there.
+    Operands from a memory count as loads and results as drains, whatever way the tiles go; the walk
+    of the real steps is exact there.
+
+    What is done once, before the first step or after the last, is not in them: the first fill and
+    the last drain of the outermost memory, and one run of each Einsum outside a loop (the first of
+    what the steps need, the last of what needs them), which has no steps beside it to hide in.
+
+    What an Einsum reads from a memory is loaded and what it writes there drained, whatever way the
+    tiles go: the walk of the real steps is exact there.
 
     Parameters
     ----------
@@ -40,8 +45,7 @@ def uniform_walk(bound: Bound, group: FusionGroup) -> Walk:
     Returns
     -------
     Walk
-        One class, as often as the nest has steps; its times in cycles, what it moves in
-        words, both fractions.
+        One class for all steps of the nest; times in cycles and traffic in words are fractions.
     """
     steps = bound.steps
     apart = [_one_run(bound, p) if p.depth is not None else Fraction(0) for p in group.parts]
@@ -64,14 +68,14 @@ def uniform_walk(bound: Bound, group: FusionGroup) -> Walk:
 
 
 def whole_walk(bound: Bound, group: FusionGroup) -> Walk:
-    """All that a group does, as one step.
+    """Return all work of a group as one step.
 
     Parameters
     ----------
     bound : Bound
         The mapping.
     group : FusionGroup
-        Some of its Einsums. What they move is all in the step, first fill and last drain too.
+        Einsums of the mapping. The step has all their traffic, with first fill and last drain.
     """
     loads, drains = _moved(bound, group, 1, 0)
     step = StepClass(
@@ -85,7 +89,7 @@ def whole_walk(bound: Bound, group: FusionGroup) -> Walk:
 
 
 def _one_run(bound: Bound, part: GroupPart) -> Fraction:
-    """Cycles of one run of an Einsum that stays outside inner loops."""
+    """Return the cycles of one run of an Einsum that stays outside inner loops."""
     runs = prod(loop.bound for loop in bound.nest if loop.member not in part.e.outside)
     return part.occupied / runs
 
@@ -95,7 +99,7 @@ _Moved = tuple[tuple[Fraction, ...], ...]
 
 
 def _moved(bound: Bound, group: FusionGroup, steps: int, ends: Amount) -> tuple[_Moved, _Moved]:
-    """What a step loads and drains, ``ends`` of the outermost memory's words left out."""
+    """Return the loads and drains of a step, without ``ends`` of the outermost memory's words."""
     names = [m.name for m in bound.architecture.memories]
     reads: list[list[Amount]] = [[0] * len(names) for _ in group.parts]
     writes: list[list[Amount]] = [[0] * len(names) for _ in group.parts]
@@ -105,8 +109,7 @@ def _moved(bound: Bound, group: FusionGroup, steps: int, ends: Amount) -> tuple[
                 place = names.index(a.place)
                 reads[number][place] += a.reads * bound.words.of(a.tensor)
                 writes[number][place] += a.writes * bound.words.of(a.tensor)
-    # Of the outermost memory, the first of all, what is moved before and after the steps is not
-    # among what they move.
+    # Traffic of the outermost memory (the first) before and after the steps is not in the steps.
     total = sum(row[0] for row in (*reads, *writes))
     outermost = Fraction(max(total - ends, 0)) / total if total else Fraction(0)
     shares = (outermost / steps, *(Fraction(1, steps) for _ in names[1:]))

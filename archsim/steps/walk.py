@@ -31,7 +31,7 @@ from .shares import Numbered, Shares, within
 
 
 class _At(NamedTuple):
-    """Where a step is in one loop, as far as anybody asks."""
+    """Position of a step in one loop, as far as it matters."""
 
     first: bool
     last: bool
@@ -39,9 +39,9 @@ class _At(NamedTuple):
 
 
 class _WalkState(NamedTuple):
-    """What the rest of a walk depends on, inside the loops walked so far.
+    """State on which the rest of a walk depends, inside the loops walked so far.
 
-    ``view`` and ``held`` are numbers of ``Shares``: what is left of every Einsum, and the
+    ``view`` and ``held`` are numbers of ``Shares``: the remaining extents of every Einsum, and the
     shares of tiles that stay to the end of the walk.
     """
 
@@ -58,12 +58,12 @@ def walk(group: FusionGroup, wanted: frozenset[str] = frozenset()) -> Walk:
     Parameters
     ----------
     wanted : frozenset of str
-        Members of loops whose previous iteration running values come from.
+        Members of loops from whose previous iteration running values come.
 
     Raises
     ------
     StepsError
-        An Einsum's tiles do not go along with the nest's, or steps are too unlike.
+        An Einsum's tiles do not match the nest's, or steps differ too much.
     """
     walker = _Walker(group, wanted)
     runs = walker.visit(0, walker.start())
@@ -73,7 +73,7 @@ def walk(group: FusionGroup, wanted: frozenset[str] = frozenset()) -> Walk:
 
 
 def _in_order(found: Walk) -> Walk:
-    """A walk whose classes are numbered as they come, though some places were gone to before."""
+    """Return a walk with classes numbered in the order of their occurrence."""
     order = tuple(found.steps_by_class)
     if order == tuple(range(len(found.classes))):
         return found
@@ -87,17 +87,17 @@ def _in_order(found: Walk) -> Walk:
 
 
 _Turn = tuple[int, bool, bool, bool, int, Band | None]
-"""An iteration of a loop: the number of its place, outside it, but for the band; whether it is
-the first, the last, and at the edge; what it leaves of the axis, and of the band."""
+"""Iteration of a loop: the number of its place without the band; whether it is the first, the
+last, and at the edge; what remains of the axis, and of the band."""
 
 
 _Ramp = tuple[int, tuple[bool, bool], bool, int, int, int, tuple[Band | None, Band | None]]
-"""A ramp of a loop: its place as above; whether it has the first and the last iteration, and the
-edge; extent, count, by how much the band moves, and the band at both ends."""
+"""Ramp of a loop: its place as above; whether it has the first and last iteration, and the edge;
+extent, count, shift of the band, and the band at both ends."""
 
 
 _Place = tuple[int, _WalkState, int]
-"""How many loops are outside, the state inside them, and the number of both but for the band."""
+"""Number of outer loops, the state inside them, and the number of both without the band."""
 
 
 class _Walker:
@@ -117,8 +117,8 @@ class _Walker:
         depths = range(len(group.loops))
         out = [[p for p in group.parts if p.loops[d] is None] for d in depths]
         asked = {x.variable for x in group.loops if x.member in wanted}
-        # Whether an iteration is a loop's first or last is part of the state only where somebody
-        # asks: states that differ in nothing else are one, and are gone to once.
+        # First and last iterations are part of the state only if a task asks for them: states that
+        # differ in nothing else are equal and visited once.
         self.ask_first = [
             any(p.early for p in ps) or x.variable in asked
             for x, ps in zip(group.loops, out, strict=True)
@@ -127,20 +127,20 @@ class _Walker:
         self.outside = [[d for d in depths if p.loops[d] is None] for p in group.parts]
 
     def look(self, places: int = 1) -> None:
-        """Count more places that are gone to. Raises StepsError where they are too many."""
+        """Count more visited places. Raises StepsError if they are too many."""
         self.visits += places
         if self.visits > MAX_VISITS:
             text = f"steps are too unlike: they differ in more than {MAX_VISITS:,} places"
             raise StepsError(text)
 
     def start(self) -> _WalkState:
-        """Outside all loops."""
+        """Return the state outside all loops."""
         nest = self.group.nest
         view, held = self.shares.start()
         return self.sliced(0, _WalkState(nest.extents, nest.band, (), view, held))
 
     def visit(self, depth: int, state: _WalkState) -> RunLengths:
-        """The run lengths of what is inside the first ``depth`` loops."""
+        """Return the run lengths inside the first ``depth`` loops."""
         key = (depth, state)
         if key not in self.memo:
             last = depth == len(self.group.loops)
@@ -148,9 +148,9 @@ class _Walker:
         return self.memo[key]
 
     def loop(self, depth: int, state: _WalkState) -> RunLengths:
-        """All iterations of a loop: the first, those in the middle, the last."""
+        """Return all iterations of a loop: the first, those in the middle, the last."""
         ramps = self.group.nest.ramps(depth, state.nest, state.band)
-        # A band looks the same in many places: what is inside is found by its turn alone.
+        # A band looks equal in many places: its turn alone identifies the inside.
         unplaced = _WalkState(state.nest, None, state.at, state.view, state.held)
         place = self.places.number((depth, unplaced))
         found: list[RunLengths] = []
@@ -167,17 +167,17 @@ class _Walker:
         ramp: BandProgression,
         ends: tuple[bool, bool],
     ) -> list[RunLengths]:
-        """Iterations of a ramp, which may hold a loop's very first or very last."""
+        """Return the iterations of a ramp, which may hold a loop's very first or very last one."""
         axis, stride = self.group.loops[depth].axis, self.group.loops[depth].stride
         edge = ramp.first + ramp.count == iterations(state.nest[axis], stride)
         whole = (ramp.at(0), ramp.at(ramp.count - 1))
         key = (place, ends, edge, ramp.extent, ramp.count, ramp.moved, whole)
-        # Bands that look alike at both ends of a ramp do in between; None says too little.
+        # Bands that are equal at both ends of a ramp are equal in between; None says too little.
         known = self.ramps.get(key) if ramp.moved and None not in whole else None
         if known is not None:
             return known
         place_of_turns = depth, state, place
-        # Where no tile further inside is left out, it does not matter where the band is.
+        # If no inner tile is left out, the position of the band does not matter.
         if ramp.moved and self.grain[depth + 1]:
             found = self.moving(place_of_turns, ramp, ends, edge)
         else:
@@ -186,14 +186,15 @@ class _Walker:
                 for run, first, last, till_end in _turns(ramp, *ends)
             ]
             if ramp.moved:
-                self.look(ramp.count - len(found))  # they count as if all had been gone to
+                self.look(ramp.count - len(found))  # they count as if all had been visited
         self.ramps[key] = found
         return found
 
     def moving(
         self, where: _Place, ramp: BandProgression, ends: tuple[bool, bool], edge: bool
     ) -> list[RunLengths]:
-        """Iterations of a ramp along which the band moves: all differ, but mostly evenly."""
+        """Return the iterations of a ramp along which the band moves: they differ, mostly
+        evenly."""
         latest = ramp.count - 1
 
         def at(n: int) -> RunLengths:
@@ -210,30 +211,31 @@ class _Walker:
     def stretch(
         self, at: Callable[[int], RunLengths], numbers: range, period: int
     ) -> list[RunLengths]:
-        """Iterations of which every ``period`` are like those before, but for how long they are."""
+        """Return iterations that repeat every ``period`` up to the lengths of their loops."""
         first = [at(n) for n in numbers[:period]]
         before = self.visits
         second = [at(n) for n in numbers[period : 2 * period]]
         each, times = self.visits - before, len(numbers) // period
-        # Of two rows any counts grow evenly: this asks whether they have the same letters. Only
-        # then is the last one worth going to.
+        # Any counts of two rows grow evenly: this compares their letters. Only if they agree is the
+        # last row worth a visit.
         if rows_grown(first, second, second, 2) is not None:
             last = [at(n) for n in numbers[-period:]]
             grown = rows_grown(first, second, last, times)
             if grown is not None:
-                # They count as if all had been gone to.
-                # Three were: the first, the second, the last.
+                # They count as if all had been visited. Three were: the first, the second, the
+                # last.
                 self.look(each * (times - 3))
                 return [*grown]
         return [*first, *second, *(at(n) for n in numbers[2 * period :])]
 
     def turn(self, where: _Place, run: Run, ends: tuple[bool, bool, bool]) -> RunLengths:
-        """What is inside an iteration of a loop: its first, its last, at the axis' edge."""
+        """Return the run inside an iteration of a loop: at its first, at its last, at the axis'
+        edge."""
         self.look()
         depth, state, place = where
         band = run.band
         if band is not None:
-            # Bands that no tile further inside tells apart.
+            # Merge bands that no inner tile tells apart.
             band = band.coarse(self.grain[depth + 1])
         turn = (place, *ends, run.extent, band)
         if turn not in self.entered:
@@ -244,7 +246,8 @@ class _Walker:
     def enter(
         self, depth: int, state: _WalkState, ends: tuple[bool, bool, bool], run: Run
     ) -> _WalkState:
-        """The state inside an iteration of a loop: its first, its last, at the axis' edge."""
+        """Return the state inside an iteration of a loop: at its first, at its last, at the
+        axis' edge."""
         loop = self.group.loops[depth]
         first, last, edge = ends
         total = iterations(state.nest[loop.axis], loop.stride)
@@ -262,26 +265,26 @@ class _Walker:
     def back(
         self, depth: int, state: _WalkState, first: bool, run: Run, inner: Extents
     ) -> int | None:
-        """Steps since a rank's previous coordinate, at the least; None at its first.
+        """Return the least steps since a rank's previous coordinate; None at its first.
 
-        Where an outer loop over the rank has moved on, the previous coordinate was in the
-        last iteration of this one, as long ago as one iteration takes or longer.
+        If an outer loop over the rank has advanced, the previous coordinate was in the last
+        iteration of this loop, at least one iteration ago.
         """
         loop = self.group.loops[depth]
         outer = zip(self.group.loops[:depth], state.at, strict=True)
         if first and all(a.first for x, a in outer if x.variable == loop.variable):
             return None
-        # Without a band the iteration before is a whole one, also where this one is cut short.
+        # Without a band, the previous iteration is full, even if this one is cut short.
         if run.band is None:
             inner = within(state.nest, loop, False)
         return self.steps(depth + 1, inner, run.band)
 
     def steps(self, depth: int, extents: Extents, band: Band | None) -> int:
-        """Steps inside the first ``depth`` loops."""
+        """Return the steps inside the first ``depth`` loops."""
         return self.shares.memo(self.group.nest.steps, depth, extents, band)
 
     def sliced(self, depth: int, state: _WalkState) -> _WalkState:
-        """The state with the shares of tiles that stay to the end of the walk."""
+        """Return the state with the shares of tiles that stay to the end of the walk."""
         shares, held = self.shares, state.held
         arriving = shares.memo(shares.arriving, depth, state.view, held)
         if arriving:
@@ -295,16 +298,16 @@ class _Walker:
         return _WalkState(state.nest, state.band, state.at, state.view, held)
 
     def fuller(self, depth: int, state: _WalkState) -> tuple[int, int]:
-        """Steps of a tile's stay, and those of them that are not left out.
+        """Return the steps of a tile's stay, and the number of those that are not left out.
 
-        Outside the loops that settle which are, an average is as good (``rescaled``).
+        Outside the loops that determine them, an average is enough (``rescaled``).
         """
         if state.band is None or not self.group.nest.settled(depth):
             return 1, 1
         return self.steps(depth, state.nest, None), self.steps(depth, state.nest, state.band)
 
     def leaf(self, state: _WalkState) -> RunLengths:
-        """One step."""
+        """Return one step."""
         shares = self.shares
         ends = tuple((a.first, a.last) for a in state.at)
         runs = shares.memo(self.runs, ends, state.view)
@@ -326,12 +329,13 @@ class _Walker:
         return OneStep(self.classes.of((runs, busy, loads, drains, back), found))
 
     def runs(self, ends: tuple[tuple[bool, bool], ...], view: int) -> tuple[bool, ...]:
-        """By Einsum, whether it runs in a step: outside a loop at its first or last iteration.
+        """Return for each Einsum whether it runs in a step: outside a loop, at its first or last
+        iteration.
 
         Raises
         ------
         StepsError
-            It runs where its iterations are not the nest's.
+            An Einsum runs where its iterations differ from the nest's.
         """
         found = tuple(
             all(ends[d][0 if p.early else 1] for d in outside)
@@ -351,8 +355,10 @@ class _Walker:
 def _turns(
     ramp: BandProgression, first: bool, last: bool
 ) -> Iterator[tuple[Run, bool, bool, bool]]:
-    """Like iterations in groups, a loop's very first and very last on their own; whether a group
-    goes to the end."""
+    """Yield groups of equal iterations, with a loop's very first and very last on their own.
+
+    The flag tells whether a group reaches the end.
+    """
     count, begin, extent, band = ramp.count, ramp.first, ramp.extent, ramp.at(0)
     if first and count > 1:
         yield Run(1, begin, extent, band), True, False, False
@@ -364,10 +370,10 @@ def _turns(
 
 
 def rescaled(walk: Walk) -> Walk:
-    """A walk over masked tiles, its shares scaled so that they add up to what is counted.
+    """Return a walk over masked tiles with shares scaled to add up to the counts.
 
-    Where iterations inside a step are left out, or an Einsum outside a loop runs at the
-    loop's end for all tiles at once, a class by itself does not say how much is done.
+    If iterations inside a step are left out, or an Einsum outside a loop runs at the loop's end for
+    all tiles at once, a class alone does not give the amount of work.
     """
     classes = [(walk.steps_by_class[k], c) for k, c in enumerate(walk.classes)]
     work: list[Fraction] = []
@@ -392,7 +398,7 @@ _Row = tuple[Fraction, ...]
 
 
 def _with_multiplicity(rows: Iterable[tuple[int, _Row]]) -> list[tuple[int, _Row]]:
-    """How often each row comes: classes have many rows in common."""
+    """Return how often each row occurs: classes have many rows in common."""
     times: dict[int, int] = {}
     known: dict[int, _Row] = {}
     for n, row in rows:
@@ -402,13 +408,13 @@ def _with_multiplicity(rows: Iterable[tuple[int, _Row]]) -> list[tuple[int, _Row
 
 
 def _factor(wanted: Fraction, found: Iterable[tuple[int, Fraction]]) -> Fraction:
-    """What to multiply shares by that add up to what is ``found``."""
+    """Return the factor by which shares that add up to ``found`` have to grow."""
     sum_found = total(found)
     return wanted / sum_found if sum_found else Fraction(0)
 
 
 _NonUnit = tuple[tuple[int, Fraction], ...]
-"""Places in a row, and the factors there: those that are not one."""
+"""Positions in a row whose factor is not one, with the factors."""
 
 
 def _non_unit(factors: Sequence[Fraction]) -> _NonUnit:
@@ -416,7 +422,7 @@ def _non_unit(factors: Sequence[Fraction]) -> _NonUnit:
 
 
 class _Scaled:
-    """Rows scaled, each that many classes have in common once."""
+    """Scaled rows, each computed once for many classes."""
 
     def __init__(self, work: _NonUnit, moved: Sequence[_NonUnit]) -> None:
         self.work = work
@@ -424,7 +430,7 @@ class _Scaled:
         self.known: dict[tuple[int, int], _Row] = {}
 
     def step(self, step: StepClass) -> StepClass:
-        """A class of steps, which has to be there as long as others are asked for."""
+        """Return a scaled class of steps, which must live as long as further ones are asked for."""
         loads, drains = (
             tuple([self.row(n, row) for n, row in enumerate(rows)])
             for rows in (step.loads, step.drains)
@@ -432,7 +438,7 @@ class _Scaled:
         return replace(step, busy=_product(step.busy, self.work), loads=loads, drains=drains)
 
     def row(self, part: int, row: _Row) -> _Row:
-        """What a part moves."""
+        """Return the scaled traffic of a part."""
         if not self.moved[part]:
             return row
         key = (part, id(row))
@@ -442,7 +448,7 @@ class _Scaled:
 
 
 def _product(row: _Row, factors: _NonUnit) -> _Row:
-    """One by one; nothing is nothing whatever it is scaled by."""
+    """Multiply a row by factors, position by position; nothing stays nothing."""
     if not factors:
         return row
     found = list(row)
