@@ -388,8 +388,8 @@ class AccessMapper:
         tied: set[int] = set()
         for group in self._groups(rest):
             axes = {axis for s in group for (axis, _), _ in s.by_name}
-            # A digit told apart on an axis of the sum limits the sum's other digits at the ragged
-            # edge, so the two sizes do not multiply.
+            # A digit that an axis of the sum tells apart limits the sum's other digits at the
+            # ragged edge. The two sizes therefore do not multiply.
             plain = len(group) == 1 and not axes & {axis for axis, _ in apart}
             simple = self._sum(group[0]) if plain else None
             found.append(simple or self._coupled(group, apart, axes))
@@ -421,8 +421,8 @@ class AccessMapper:
         if len({axis for axis, _ in names}) > 1:
             return None
         # All coefficients have the same ratio to their strides. The index is then a multiple of the
-        # number whose digits are the variables, so no two tuples give one value. (m1*M0 + m0 has
-        # ratios 256/256 and 1/1; 512 and 2 do as well, m1 + m0 does not.)
+        # number whose digits are the variables, so no two tuples give one value. For example, m1*M0
+        # + m0 has ratios 256/256 and 1/1. Coefficients 512 and 2 do as well; m1 + m0 does not.
         ratios = {(c, self._stride(n)) for n, c in weights.by_name}
         first = next(iter(ratios))
         return set(names) if all(c * first[1] == first[0] * s for c, s in ratios) else None

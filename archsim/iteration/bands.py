@@ -140,9 +140,10 @@ class Band(NamedTuple):
         if size == 1:
             return self
         low, high, columns, rows = self
-        # Tile (i, j) of S by S holds a point from high = (i - j - 1)*S + 1 on and is full from (i -
-        # j + 1)*S - 1 on; ragged last tiles from some n*S + 1 - rows, or n*S + columns - 1, on.
-        # ``high`` goes down to the next of these. ``low``, with everything mirrored, goes up.
+        # Tile (i, j) of S by S holds a point from high = (i - j - 1)*S + 1 on, and is full from
+        # high = (i - j + 1)*S - 1 on. Ragged last tiles do so from some n*S + 1 - rows, or n*S +
+        # columns - 1, on. ``high`` goes down to the next of these. ``low``, with everything
+        # mirrored, goes up.
         one, end = 1 - rows, columns - 1  # corners, in addition to 1 and -1
         high -= min((high - 1) % size, (high - one) % size, (high + 1) % size, (high - end) % size)
         low += min((1 - low) % size, (one - low) % size, (-1 - low) % size, (end - low) % size)
@@ -181,8 +182,8 @@ class Band(NamedTuple):
             True if tiles are cut along x, else along y.
         """
         if along_x:
-            # Tile i has x from i*size to i*size + size - 1. Some x - y reaches ``low`` with the
-            # last x and y = 0, and is at most ``high`` with the first x and the last y.
+            # Tile i has x from i*size to i*size + size - 1. Its last x and y = 0 must reach
+            # ``low``. Its first x and the last y must not exceed ``high``.
             return _ceil(self.low - size + 1, size), (self.high + self.rows - 1) // size
         return _ceil(1 - size - self.high, size), (self.columns - 1 - self.low) // size
 
@@ -192,7 +193,7 @@ class Band(NamedTuple):
         Parameters
         ----------
         size, along_x
-            As of ``touched``.
+            See ``touched``.
 
         Returns
         -------
@@ -200,8 +201,8 @@ class Band(NamedTuple):
             Not clipped; the first exceeds the last if no tile is covered.
         """
         if along_x:
-            # Every x - y of the tile lies between the first x and the last y, which must reach
-            # ``low``, and the last x and y = 0, which must be at most ``high``.
+            # Every x - y of the tile lies between two corners. The first x and the last y must
+            # reach ``low``. The last x and y = 0 must not exceed ``high``.
             return _ceil(self.low + self.rows - 1, size), (self.high - size + 1) // size
         return _ceil(self.columns - 1 - self.high, size), (1 - size - self.low) // size
 
@@ -497,7 +498,7 @@ def runs(
     Parameters
     ----------
     extent, stride, band, side
-        As of ``progressions``.
+        See ``progressions``.
     """
     found: list[Run] = []
     for progression in progressions(extent, stride, band, side):

@@ -323,7 +323,7 @@ class LoopSpace(Memoized):
         Parameters
         ----------
         moved : tuple of bool
-            As of ``changes``.
+            See ``changes``.
         """
         return self.memo(_lanes_delivered, moved)
 

@@ -173,8 +173,8 @@ def _crossed(progression: BandProgression, sizes: Sequence[int]) -> Iterator[int
         yield from ((corner - edge) // moved for corner in (1 - minus, 0, plus - minus, plus - 1))
         ends = sorted((edge, edge + moved * progression.count))
         for size in sizes:
-            # An iteration has the band's line from x = 0, or from y = 0, to the end of the box;
-            # tiles inside begin at multiples of their size along the other axis.
+            # An iteration has the band's line from x = 0, or from y = 0, to the end of the box.
+            # Tiles inside begin at multiples of their size along the other axis.
             for away in (0, -minus) if moved > 0 else (0, plus):
                 first, last = -(-(ends[0] - away) // size), (ends[1] - away) // size
                 yield from ((away + n * size - edge) // moved for n in range(first, last + 1))
@@ -293,7 +293,7 @@ def tiles_delivered(
     Parameters
     ----------
     loops, relevant, extents, window
-        As of ``windowed_deliveries``.
+        See ``windowed_deliveries``.
 
     Examples
     --------

@@ -92,7 +92,7 @@ def streaming_loop(bound: Bound, tensor: str, level: int) -> str | None:
     Parameters
     ----------
     bound, tensor, level
-        As of ``stream_of``.
+        See ``stream_of``.
     """
     writer = bound.by_name.get(tensor)
     if writer is None or not any(x.level >= level and x.bound > 1 for x in bound.nest):
@@ -375,7 +375,7 @@ def resident_on_chip(
     Parameters
     ----------
     bound, e, access_map, level
-        As of ``resident_tile``.
+        See ``resident_tile``.
     tile : int
         Elements of a tile that arrives at the level.
 

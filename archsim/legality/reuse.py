@@ -202,7 +202,7 @@ def is_still_held_for(bound: Bound, reader: BoundEinsum, number: int, level: int
     number : int
         Position of the operand among the reader's; not an input.
     level : int
-        As of ``finds_tile_at``.
+        See ``finds_tile_at``.
     """
     return bound.residency_memo(_is_left_for, reader, number, level)
 

@@ -270,8 +270,8 @@ def _band_of_comparison(
     for name, value in known.right.items():
         form[name] = form.get(name, 0) - value
     constant = form.pop("", 0)
-    # left - right is plus - minus + constant: m <= p + 3 is m - p - 3 <= 0, so that m - p is at
-    # most 3.
+    # left - right is plus - minus + constant. For example, m <= p + 3 is m - p - 3 <= 0, so that m
+    # - p is at most 3.
     signs = _signs(tiling, axes, form)
     if signs is None:
         return None

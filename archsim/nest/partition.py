@@ -265,7 +265,7 @@ def keep_whole_lengths(program: Program, rank: str, whole: Lengths) -> Program:
     Parameters
     ----------
     program, rank, whole
-        As of ``shift_masks``.
+        See ``shift_masks``.
 
     Returns
     -------

@@ -142,7 +142,7 @@ class BoundEinsum(Memoized):
         Parameters
         ----------
         access_map, level
-            As of ``stepping``.
+            See ``stepping``.
         """
         nest = self.nest(level)
         # Elements of an array hold no common tile: each one fetches its own gathered elements.
@@ -391,7 +391,7 @@ class Bound(Memoized):
         Parameters
         ----------
         e, tensor
-            As of ``memories``.
+            See ``memories``.
         """
         kept = self.residency.registers(tensor)
         if not e.bypass:
@@ -467,7 +467,7 @@ class Bound(Memoized):
         Parameters
         ----------
         make
-            As of ``pattern_memo``.
+            See ``pattern_memo``.
         e : BoundEinsum
         number : int
             Position of an operand of the Einsum.
@@ -564,7 +564,7 @@ def step_count(tiling: Tiling, nest: tuple[SharedLoop, ...]) -> int:
     Parameters
     ----------
     tiling, nest
-        As of ``nest_space``.
+        See ``nest_space``.
     """
     axes, loops = nest_space(tiling, nest)
     # The order of loops does not change the number of iterations; counting needs outer tiles first.

@@ -307,7 +307,7 @@ class SharedGather:
         level : int
             Index of the memory.
         size : callable
-            As of ``all_of``.
+            See ``all_of``.
         """
         nest = replace(e.nest(level), window=None)
         moving = self.access_map.moving - self.by
@@ -380,7 +380,7 @@ def size_for_all_cores(
     Parameters
     ----------
     bound, e, access_map, level, tile
-        As of ``shared_gather``.
+        See ``shared_gather``.
     size : int
         Elements that the memory holds, or reads, for one core.
     to : int, optional

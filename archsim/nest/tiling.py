@@ -229,7 +229,7 @@ def recut(
     Parameters
     ----------
     given, sizes : dict
-        As of ``build_tiling``.
+        See ``build_tiling``.
     rank : str
         Rank whose sizes change; all others stay.
     """

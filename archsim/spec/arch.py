@@ -114,9 +114,9 @@ is half of a multiply-accumulate. Replacements chain: ``neg`` is ``sub`` from ze
 
 
 Overlap = bool | Literal["streams"]
-"""Overlap of fills and drains with other work on a systolic array: all, none, or ``streams``
-(only those of the streaming operands; a load waits until the array is drained, and takes its own
-cycles)."""
+"""Overlap of fills and drains with other work on a systolic array: all, none, or ``streams``.
+With ``streams`` only those of streaming operands overlap; a load waits until the array is
+drained."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,8 +140,8 @@ class Registers:
     width_bits: int | None = None
     """Bits of one register; None: the word of the machine."""
     billed: Literal["all", "one"] = "all"
-    """Registers that are billed for an access of an Einsum to its own array: those of all
-    elements, or of a single one (as the published evaluation did)."""
+    """Registers that an Einsum's access to its own array bills: those of all elements, or of a
+    single one, as the published evaluation did."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -225,8 +225,8 @@ def _order(known: Sequence[str], memories: Sequence[TreeMemory]) -> Iterator[Tre
     explicit = {m.name: m.inside for m in memories if m.inside is not None}
     reported: set[str] = set()
     for at, memory in enumerate(memories):
-        # Follow explicit statements only. A loop that also uses the order of the list has a memory
-        # listed before the one it is inside of; the second branch reports that memory.
+        # Follow explicit statements only. If a loop also uses the order of the list, it has a
+        # memory listed before the one it is inside of. The second branch reports that memory.
         chain = [memory.name]
         while (outside := explicit.get(chain[-1])) is not None and outside not in chain:
             chain.append(outside)

@@ -174,7 +174,7 @@ def load_architectures(
     Parameters
     ----------
     names, overrides
-        As of ``Architecture.load``.
+        See ``Architecture.load``.
     recent : ArrayCache, optional
         Arrays of machines that were loaded before.
 
