@@ -31,9 +31,9 @@ class CapacityInterval:
     def contains(self, architecture: Architecture) -> bool:
         """Return whether the capacities of a machine with an equal binding key are inside.
 
-        >>> room = CapacityInterval(least=(("buffer", Fraction(3 << 20)),), below=())
+        >>> interval = CapacityInterval(at_least=(("buffer", Fraction(3 << 20)),), below=())
         >>> machine = Architecture.load("fusemax")
-        >>> [m.name for m in machine.memories if m.capacity_bytes], room.contains(machine)
+        >>> [m.name for m in machine.memories if m.capacity_bytes], interval.contains(machine)
         (['global_buffer'], False)
         """
         capacities = {

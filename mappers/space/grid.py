@@ -68,7 +68,7 @@ def busiest(
     for assigned in product(*([*costs[number]] for number in apart)):
         # For each assignment of the largest, any shares give a lower bound: the best bound counts,
         # and the assignment with the least of them.
-        loads = {a: np.zeros(1) for a in arrays}
+        loads = {a: np.zeros(()) for a in arrays}
         for number, array in zip(apart, assigned, strict=True):
             loads[array] = loads[array] + costs[number][array]
         least = np.zeros(grid)

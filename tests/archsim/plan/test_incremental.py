@@ -80,7 +80,7 @@ def test_tiles_are_fitted_once_for_all_capacities_between() -> None:
 
     for capacity in range(1 << 17, 1 << 20, 1 << 17):
         same(capacity)
-    ends = {int(size) for room in rooms for _, size in (*room.least, *room.below)}
+    ends = {int(size) for room in rooms for _, size in (*room.at_least, *room.below)}
     for end in sorted(ends):
         same(end - 1)
         same(end)

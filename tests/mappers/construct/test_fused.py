@@ -210,7 +210,7 @@ def test_the_default_says_what_it_is() -> None:
     work = load("xlm", cascade="forgetting-attention", batch=1, seq_len=1024)
     found = simulate(work, Architecture.load("fusemax"))
     assert found.mapping == "fused"
-    assert any("Einsums share loops" in note for note in found.notes)
+    assert any("generated mapping: fused loops" in note for note in found.notes)
 
 
 REVERSED = """
