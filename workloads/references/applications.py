@@ -11,15 +11,7 @@ from .functions import Array, layer_norm, sigmoid, softmax
 
 
 def positional_attention(
-    PE: Array,
-    X: Array,
-    WQ: Array,
-    WK: Array,
-    WV: Array,
-    WO: Array,
-    W1: Array,
-    W2: Array,
-    W3: Array,
+    PE: Array, X: Array, WQ: Array, WK: Array, WV: Array, WO: Array, W1: Array, W2: Array, W3: Array
 ) -> dict[str, Array]:
     """Evaluate a layer of the positional Transformer (arXiv 2410.01686).
 
@@ -32,12 +24,29 @@ def positional_attention(
     W1, W2, W3 : array
         Network over [X ; Y]: (D, G) for X, (D, G) for Y, and (G, D).
     """
-    mixed = np.zeros_like(X)
-    for query, key, value, out in zip(WQ, WK, WV, WO, strict=True):
-        weights = softmax((PE @ query) @ (PE @ key).T / np.sqrt(WQ.shape[-1]))
-        mixed += weights @ (X @ value) @ out
+    mixed = _attend_by_head(PE, PE, X, (WQ, WK, WV, WO))
     both = np.concatenate([X, mixed], axis=-1)
     return {"Z": np.maximum(both @ np.concatenate([W1, W2]), 0) @ W3}
+
+
+def _attend_by_head(
+    query: Array,
+    key: Array,
+    value: Array,
+    weights: tuple[Array, Array, Array, Array],
+    kept: npt.NDArray[np.bool_] | None = None,
+) -> Array:
+    """Evaluate attention of (P, D) to (M, D), summed over heads, over the kept pairs (P, M).
+
+    ``weights`` project queries, keys and values of each head, and its result.
+    """
+    heads: list[Array] = []
+    for WQ, WK, WV, WO in zip(*weights, strict=True):
+        scores = (query @ WQ) @ (key @ WK).T / np.sqrt(WQ.shape[-1])
+        if kept is not None:
+            scores = np.where(kept, scores, -np.inf)
+        heads.append(softmax(scores) @ (value @ WV) @ WO)
+    return np.asarray(np.sum(heads, axis=0))
 
 
 def oat_pointer(
@@ -163,9 +172,7 @@ def look_once_to_hear_attention(
         mixed = np.zeros_like(frame)
         for h in range(len(WQ)):
             window = [k[h].ravel() for k in keys[t:]]
-            scores = np.stack(window) @ query[h].ravel() / np.sqrt(query[h].size)
-            weights = np.exp(scores - scores.max())
-            weights /= weights.sum()
+            weights = softmax(np.stack(window) @ query[h].ravel() / np.sqrt(query[h].size))
             mixed += np.einsum("w,wnf->nf", weights, np.stack([v[h] for v in values[t:]])) @ WP[h]
         result[t] = frame + shaped(mixed, 2)
     return {"Y": result}
@@ -211,8 +218,7 @@ def agent_attention(
     batch, heads, height, width, channels = Q.shape
     result = np.zeros((batch, heads, height, width, V.shape[-1]))
     for b, h in np.ndindex(batch, heads):
-        agents = _cell_means(Q[b, h], CY, CX)
-        agents = agents.reshape(-1, channels)
+        agents = _cell_means(Q[b, h], CY, CX).reshape(-1, channels)
         queries, keys = Q[b, h].reshape(-1, channels), K[b, h].reshape(-1, channels)
         values = V[b, h].reshape(height * width, -1)
         first = agents @ keys.T / np.sqrt(channels) + B1[h].reshape(len(agents), -1)
@@ -255,11 +261,7 @@ def super_token_attention(
                 sums[at] += share * X[y, x]
                 masses[at] += share
     tokens = (sums / (masses + 1e-12)).reshape(-1, channels)
-    mixed: Array = np.zeros_like(tokens)
-    for h in range(len(WQ)):
-        scores_h = (tokens @ WQ[h]) @ (tokens @ WK[h]).T / np.sqrt(WQ.shape[2])
-        mixed += softmax(scores_h) @ (tokens @ WV[h]) @ WO[h]
-    cells: Array = mixed.reshape(means.shape)
+    cells = _attend_by_head(tokens, tokens, tokens, (WQ, WK, WV, WO)).reshape(means.shape)
     result = np.zeros_like(X)
     for y, x in np.ndindex(X.shape[:2]):
         for share, (i, j) in zip(shares[y, x], around, strict=True):
@@ -299,11 +301,8 @@ def reversed_attention(
     selector = softmax(X @ WP / temperature)
     inner = X @ W1
     gelu = inner * 0.5 * (1 + np.vectorize(math.erf)(inner / math.sqrt(2)))
-    message = ML / (1 + np.exp(-(gelu @ W2)))
-    gathered = np.zeros(V.shape)
-    for h, j, i in np.ndindex(forward.shape):
-        gathered[h, i] += forward[h, j, i] * selector[j, h] * message[j] * V[h, j]
-    return {"Y": gathered, "MN": message}
+    message = ML * sigmoid(gelu @ W2)
+    return {"Y": np.einsum("hji,jh,j,hjf->hif", forward, selector, message, V), "MN": message}
 
 
 def visual_attention_redistribution(
@@ -410,26 +409,7 @@ def channel_spatial_gate(X: Array, W1: Array, W2: Array, WS: Array) -> dict[str,
     means = np.pad(X.mean(axis=-1), [(0, 0)] * (X.ndim - 3) + [(1, 1), (1, 1)])
     windows = np.lib.stride_tricks.sliding_window_view(means, (3, 3), axis=(-2, -1))
     places = np.einsum("...ijyx,...yx->...ij", windows, WS)
-    gates = [1 / (1 + np.exp(-g)) for g in (channels[..., None, None, :], places[..., None])]
-    return {"Y": X * gates[0] * gates[1]}
-
-
-def _attend(
-    query: Array,
-    key: Array,
-    value: Array,
-    weights: tuple[Array, Array, Array, Array],
-    keep: npt.NDArray[np.bool_],
-) -> Array:
-    """Evaluate multi-head attention of (P, D) to (M, D) over the pairs ``keep`` (P, M)."""
-    WQ, WK, WV, WO = weights
-    result = np.zeros(query.shape)
-    for h in range(len(WQ)):
-        scores = (query @ WQ[h]) @ (key @ WK[h]).T / np.sqrt(WQ.shape[2])
-        scores = np.where(keep, scores, -np.inf)
-        raised = np.exp(scores - scores.max(axis=1, keepdims=True))
-        result += raised / raised.sum(axis=1, keepdims=True) @ (value @ WV[h]) @ WO[h]
-    return result
+    return {"Y": X * sigmoid(channels)[..., None, None, :] * sigmoid(places)[..., None]}
 
 
 def _object_scores(mask: Array, owners: Array, objects: int) -> Array:
@@ -491,11 +471,10 @@ def click_attention(
     scores = _object_scores(X @ (np.maximum(layer_norm(Q, eps) @ WM1, 0) @ WM2).T, OF, O)
     allowed = scores.argmax(axis=1)[None, :] == OF[:, None]
     allowed[~allowed.any(axis=1)] = True
-    clicks = layer_norm(Q + _attend(Q + PQ, X + PX, X, (WAQ, WAK, WAV, WAO), allowed), eps)
-    every = np.ones((len(Q), len(Q)), bool)
+    met = _attend_by_head(Q + PQ, X + PX, X, (WAQ, WAK, WAV, WAO), allowed)
+    clicks = layer_norm(Q + met, eps)
     posed = clicks + PQ
-    clicks = layer_norm(clicks + _attend(posed, posed, clicks, (WBQ, WBK, WBV, WBO), every), eps)
+    clicks = layer_norm(clicks + _attend_by_head(posed, posed, clicks, (WBQ, WBK, WBV, WBO)), eps)
     clicks = layer_norm(clicks + np.maximum(clicks @ WF1, 0) @ WF2, eps)
-    every = np.ones((len(X), len(Q)), bool)
-    scene = _attend(X + PX, clicks + PQ, clicks, (WCQ, WCK, WCV, WCO), every)
+    scene = _attend_by_head(X + PX, clicks + PQ, clicks, (WCQ, WCK, WCV, WCO))
     return {"Q3": clicks, "Y": layer_norm(X + scene, eps), "OBJ": scores}

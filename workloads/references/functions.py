@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -46,3 +49,74 @@ def row_times(row: Array, state: Array) -> Array:
 def unit_rows(x: Array) -> Array:
     """Return vectors along the last axis scaled to Euclidean length one."""
     return np.asarray(x / np.linalg.norm(x, axis=-1, keepdims=True))
+
+
+def scan(
+    step: Callable[..., dict[str, Any]], state: Any, **sequences: npt.NDArray[Any]
+) -> dict[str, Any]:
+    """Apply a step to one token after the other.
+
+    Parameters
+    ----------
+    step : callable
+        Function of a token of each sequence, by keyword, and of the state ``SI``. It returns
+        outputs by name, and the next state as ``SO``.
+    state : array, or any value
+        State before the first token.
+    **sequences : array
+        The second-last axis of the first sequence counts the tokens, in all sequences.
+
+    Returns
+    -------
+    dict
+        Outputs of all tokens by name, and the last state as ``SO``.
+    """
+    axis = next(iter(sequences.values())).ndim - 2
+    rows: dict[str, list[Array]] = {}
+    for token in zip(*(np.moveaxis(x, axis, 0) for x in sequences.values()), strict=True):
+        found = step(**dict(zip(sequences, token, strict=True)), SI=state)
+        state = found.pop("SO")
+        for name, row in found.items():
+            rows.setdefault(name, []).append(row)
+    return {**{name: np.stack(found, axis=axis) for name, found in rows.items()}, "SO": state}
+
+
+def empty_state(keys: Array, values: Array) -> Array:
+    """Return zeros of shape (..., E, F) for keys (..., P, E) and values (..., P, F)."""
+    return np.zeros((*values.shape[:-2], keys.shape[-1], values.shape[-1]))
+
+
+def decayed(
+    Q: Array, K: Array, V: Array, decays: float | Array, SI: Array | None = None
+) -> dict[str, Array]:
+    """Return ``o = q S`` of the state ``S = diag(decay) S + k v^T`` after every token.
+
+    Parameters
+    ----------
+    Q, K, V : array
+        Shapes (..., P, E), (..., P, E) and (..., P, F).
+    decays : float or array, broadcast to K
+    SI : array, shape (..., E, F)
+        State before the first token; zeros by default.
+    """
+
+    def step(q: Array, k: Array, v: Array, decay: Array, SI: Array) -> dict[str, Array]:
+        state = decay[..., None] * SI + outer(k, v)
+        return {"O": row_times(q, state), "SO": state}
+
+    state = empty_state(K, V) if SI is None else SI
+    return scan(step, state, q=Q, k=K, v=V, decay=np.broadcast_to(decays, K.shape))
+
+
+def running(decays: Array, entries: Array, SI: Array | None = None) -> Array:
+    """Return ``h = decay h + entry`` after every token (..., P, C), channel by channel.
+
+    The state before the first token is ``SI`` (..., C); zeros by default.
+    """
+
+    def step(decays: Array, entries: Array, SI: Array) -> dict[str, Array]:
+        state = decays * SI + entries
+        return {"h": state, "SO": state}
+
+    state = np.zeros_like(entries[..., 0, :]) if SI is None else SI
+    return np.asarray(scan(step, state, decays=decays, entries=entries)["h"])

@@ -148,12 +148,7 @@ def rms_norm_projection(X: Array, G: Array, W: Array, eps: float) -> dict[str, A
 
 
 def deit_lt_loss(
-    CLS: Array,
-    DIST: Array,
-    LB: Array,
-    TB: Array,
-    EN: Array,
-    alpha: float = 0.5,
+    CLS: Array, DIST: Array, LB: Array, TB: Array, EN: Array, alpha: float = 0.5
 ) -> dict[str, Array]:
     """Return the loss of every image in DeiT-LT (arXiv 2404.02900).
 

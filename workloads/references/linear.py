@@ -7,10 +7,23 @@ the cascades' index order with any parallel ranks in front (``...``).
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
-from .functions import Array, outer, row_times, sigmoid, softmax, unit_rows
+from .functions import (
+    Array,
+    decayed,
+    empty_state,
+    outer,
+    row_times,
+    running,
+    scan,
+    sigmoid,
+    softmax,
+    unit_rows,
+)
+from .recurrent import rwkv7_step
 
 
 def _features(x: Array) -> Array:
@@ -33,18 +46,10 @@ def linear_attention(Q: Array, K: Array, V: Array) -> dict[str, Array]:
 
 def linear_attention_causal(Q: Array, K: Array, V: Array) -> dict[str, Array]:
     """Return normalised linear attention over the keys m <= p, by S += k v^T and z += k."""
-    q, k = _features(Q), _features(K)
-    state = np.zeros((*K.shape[:-2], K.shape[-1], V.shape[-1]))
-    total = np.zeros((*K.shape[:-2], K.shape[-1]))
-    rows = []
-    for t in range(Q.shape[-2]):
-        if t < K.shape[-2]:
-            state = state + k[..., t, :, None] * V[..., t, None, :]
-            total = total + k[..., t, :]
-        above = np.einsum("...e,...ef->...f", q[..., t, :], state)
-        below = np.einsum("...e,...e->...", q[..., t, :], total)
-        rows.append(above / below[..., None])
-    return {"O": np.stack(rows, axis=-2)}
+    # The sum of the keys is what the state holds for one more value, which is always 1.
+    values = np.concatenate([V, np.ones((*V.shape[:-1], 1))], axis=-1)
+    found = lightning_attention(_features(Q), _features(K), values, 1.0)["O"]
+    return {"O": found[..., :-1] / found[..., -1:]}
 
 
 def lightning_attention(Q: Array, K: Array, V: Array, lam: float) -> dict[str, Array]:
@@ -53,22 +58,14 @@ def lightning_attention(Q: Array, K: Array, V: Array, lam: float) -> dict[str, A
     There is no feature map and no normalisation (TransNormerLLM, arXiv 2405.17381; RetNet before
     its norm).
     """
-    state = np.zeros((*K.shape[:-2], K.shape[-1], V.shape[-1]))
-    rows = []
-    for t in range(Q.shape[-2]):
-        state = lam * state
-        if t < K.shape[-2]:
-            state = state + K[..., t, :, None] * V[..., t, None, :]
-        rows.append(np.einsum("...e,...ef->...f", Q[..., t, :], state))
-    return {"O": np.stack(rows, axis=-2)}
+    missing = max(0, Q.shape[-2] - K.shape[-2])
+    padding = [(0, 0)] * (K.ndim - 2) + [(0, missing), (0, 0)]
+    keys, values = (np.pad(x, padding)[..., : Q.shape[-2], :] for x in (K, V))
+    return {"O": decayed(Q, keys, values, lam)["O"]}
 
 
 def lightning_attention_backward(
-    Q: Array,
-    K: Array,
-    V: Array,
-    DO: Array,
-    lam: float,
+    Q: Array, K: Array, V: Array, DO: Array, lam: float
 ) -> dict[str, Array]:
     """Return gradients of ``lightning_attention`` for P = M from ``DO``, the gradient of its
     output.
@@ -76,17 +73,16 @@ def lightning_attention_backward(
     ``DQ[t] = S[t] DO[t]`` going forwards; ``R[t] = lam R[t+1] + q[t] DO[t]^T``, ``DK[t] = R[t]
     v[t]`` and ``DV[t] = R[t]^T k[t]`` going backwards.
     """
-    state = np.zeros((*K.shape[:-2], K.shape[-1], V.shape[-1]))
-    back = np.zeros_like(state)
-    dq, dk, dv = np.zeros_like(Q), np.zeros_like(K), np.zeros_like(V)
-    for t in range(Q.shape[-2]):
-        state = lam * state + K[..., t, :, None] * V[..., t, None, :]
-        dq[..., t, :] = np.einsum("...ef,...f->...e", state, DO[..., t, :])
-    for t in reversed(range(Q.shape[-2])):
-        back = lam * back + Q[..., t, :, None] * DO[..., t, None, :]
-        dk[..., t, :] = np.einsum("...ef,...f->...e", back, V[..., t, :])
-        dv[..., t, :] = np.einsum("...ef,...e->...f", back, K[..., t, :])
-    return {"DQ": dq, "DK": dk, "DV": dv}
+
+    def backwards(*arrays: Array) -> Array:
+        q, k, v = (np.flip(x, -2) for x in arrays)
+        return np.flip(decayed(q, k, v, lam)["O"], -2)
+
+    return {
+        "DQ": decayed(DO, V, K, lam)["O"],
+        "DK": backwards(V, DO, Q),
+        "DV": backwards(K, Q, DO),
+    }
 
 
 def transnormer_attention(
@@ -115,15 +111,8 @@ def transnormer_attention(
     def projected(weights: Array) -> Array:
         return np.asarray(np.einsum("...pd,...dhe->...hpe", X, weights))
 
-    q, k = (x / (1 + np.exp(-x)) for x in (projected(WQ), projected(WK)))
-    v = projected(WV)
-    heads = np.zeros_like(v)
-    for h in range(LAM.shape[-1]):
-        state = np.zeros((*v.shape[:-3], q.shape[-1], v.shape[-1]))
-        for t in range(X.shape[-2]):
-            state = LAM[..., h, None, None] * state
-            state = state + k[..., h, t, :, None] * v[..., h, t, None, :]
-            heads[..., h, t, :] = np.einsum("...e,...ef->...f", q[..., h, t, :], state)
+    q, k = (x * sigmoid(x) for x in (projected(WQ), projected(WK)))
+    heads = decayed(q, k, projected(WV), LAM[..., None, None])["O"]
     size = np.sqrt((heads * heads).mean(axis=(-3, -1), keepdims=True))
     return {"O": heads / size * projected(WU)}
 
@@ -197,48 +186,19 @@ def rwkv6(R: Array, K: Array, V: Array, G: Array, U: Array) -> dict[str, Array]:
     U : array, shape (..., E)
         The bonus, which all sequences of a batch share.
     """
-    state = np.zeros((*K.shape[:-2], K.shape[-1], V.shape[-1]))
-    rows = []
-    for t in range(R.shape[-2]):
-        own = outer(K[..., t, :], V[..., t, :])
-        rows.append(row_times(R[..., t, :], state + np.asarray(U)[..., :, None] * own))
-        state = np.exp(G[..., t, :])[..., None] * state + own
-    return {"O": np.stack(rows, axis=-2)}
+
+    def step(R: Array, K: Array, V: Array, G: Array, SI: Array) -> dict[str, Array]:
+        own = outer(K, V)
+        read = row_times(R, SI + np.asarray(U)[..., :, None] * own)
+        return {"O": read, "SO": np.exp(G)[..., None] * SI + own}
+
+    return {"O": scan(step, empty_state(K, V), R=R, K=K, V=V, G=G)["O"]}
 
 
 def rwkv7(R: Array, K: Array, V: Array, G: Array, KK: Array, AL: Array) -> dict[str, Array]:
-    """Return RWKV-7 (arXiv 2503.14456): ``S = S (diag(exp g) - kk (AL kk)^T) + v k^T``, then a
-    read.
-
-    The state is [F, E], as in the authors' code; ``kk`` is ``KK`` scaled to length one.
-    """
-    unit = unit_rows(KK)
-    state = np.zeros((*K.shape[:-2], V.shape[-1], K.shape[-1]))
-    rows = []
-    for t in range(R.shape[-2]):
-        kk, k, v = unit[..., t, :], K[..., t, :], V[..., t, :]
-        turn = np.exp(G[..., t, :])[..., None] * np.eye(K.shape[-1])
-        turn = turn - outer(kk, AL[..., t, :] * kk)
-        state = state @ turn + outer(v, k)
-        rows.append((state @ R[..., t, :, None])[..., 0])
-    return {"O": np.stack(rows, axis=-2)}
-
-
-def kimi_delta_attention(Q: Array, K: Array, V: Array, BETA: Array, G: Array) -> dict[str, Array]:
-    """Return KDA (arXiv 2510.26692): ``S = (I - beta k k^T) diag(exp g) S + beta k v^T``.
-
-    Queries and keys are scaled to length one, and queries by 1/sqrt(E); ``G`` is (..., P, E).
-    """
-    queries, keys = unit_rows(Q) / np.sqrt(Q.shape[-1]), unit_rows(K)
-    state = np.zeros((*K.shape[:-2], K.shape[-1], V.shape[-1]))
-    rows = []
-    for t in range(Q.shape[-2]):
-        k, beta = keys[..., t, :], BETA[..., t, None, None]
-        kept = np.eye(K.shape[-1]) - beta * outer(k, k)
-        state = kept @ (np.exp(G[..., t, :])[..., None] * state)
-        state = state + beta * outer(k, V[..., t, :])
-        rows.append(row_times(queries[..., t, :], state))
-    return {"O": np.stack(rows, axis=-2)}
+    """Return RWKV-7 (arXiv 2503.14456): ``rwkv7_step`` for every token, from a state of zeros."""
+    found = scan(rwkv7_step, empty_state(K, V), R=R, K=K, V=V, G=G, KK=KK, AL=AL)
+    return {"O": found["O"]}
 
 
 def delta_product(Q: Array, K: Array, V: Array, BETA: Array, G: Array, J: int) -> dict[str, Array]:
@@ -255,14 +215,13 @@ def delta_product(Q: Array, K: Array, V: Array, BETA: Array, G: Array, J: int) -
     if BETA.ndim > G.ndim:
         K, V, BETA = (x.reshape(*G.shape[:-1], -1, *x.shape[G.ndim + 1 :]) for x in (K, V, BETA))
     keys = unit_rows(K)
-    state = np.zeros((*K.shape[:-2], K.shape[-1], V.shape[-1]))
+    state = empty_state(K, V)
     rows = []
     for t in range(Q.shape[-2]):
         state = np.exp(G[..., t])[..., None, None] * state
         for n in range(t * J, min((t + 1) * J, K.shape[-2])):
-            k, beta = keys[..., n, :], BETA[..., n, None, None]
-            kept = np.eye(K.shape[-1]) - beta * outer(k, k)
-            state = kept @ state + beta * outer(k, V[..., n, :])
+            error = V[..., n, :] - row_times(keys[..., n, :], state)
+            state = state + outer(keys[..., n, :], BETA[..., n, None] * error)
         rows.append(row_times(Q[..., t, :], state))
     return {"O": np.stack(rows, axis=-2)}
 
@@ -273,17 +232,11 @@ def mlstm(Q: Array, K: Array, V: Array, FG: Array, IG: Array) -> dict[str, Array
     ``h = q C / max(|q n|, 1)`` with the normaliser ``n = sigmoid(f) n + exp(i) k`` and queries
     scaled by 1/sqrt(E). A stabiliser would change the range of numbers only, and is left out.
     """
-    state = np.zeros((*K.shape[:-2], K.shape[-1], V.shape[-1]))
-    norm = np.zeros((*K.shape[:-2], K.shape[-1]))
-    rows = []
-    for t in range(Q.shape[-2]):
-        keep, enter = sigmoid(FG[..., t])[..., None], np.exp(IG[..., t])[..., None]
-        state = keep[..., None] * state + enter[..., None] * outer(K[..., t, :], V[..., t, :])
-        norm = keep * norm + enter * K[..., t, :]
-        query = Q[..., t, :] / np.sqrt(Q.shape[-1])
-        below = np.maximum(np.abs((query * norm).sum(axis=-1, keepdims=True)), 1.0)
-        rows.append(row_times(query, state) / below)
-    return {"O": np.stack(rows, axis=-2)}
+    # The normaliser is what the state holds for one more value, which is always 1.
+    values = np.concatenate([V, np.ones((*V.shape[:-1], 1))], axis=-1)
+    keep, enter = sigmoid(FG)[..., None], np.exp(IG)[..., None]
+    found = decayed(Q / np.sqrt(Q.shape[-1]), enter * K, values, keep)["O"]
+    return {"O": found[..., :-1] / np.maximum(np.abs(found[..., -1:]), 1.0)}
 
 
 def rg_lru(X: Array, RG: Array, IG: Array, L: Array) -> dict[str, Array]:
@@ -301,24 +254,28 @@ def rg_lru(X: Array, RG: Array, IG: Array, L: Array) -> dict[str, Array]:
 
 def rg_lru_prefill(X: Array, RG: Array, IG: Array, L: Array) -> dict[str, Array]:
     """Return ``rg_lru`` and the state after the last token."""
-    first = (sigmoid(IG) * X)[..., :1, :]
-    rest = rg_lru_resumed(X[..., 1:, :], RG[..., 1:, :], IG[..., 1:, :], L, first[..., 0, :])
-    return {"Y": np.concatenate([first, rest["Y"]], axis=-2), "SO": rest["SO"]}
+    decays, entries = _rg_lru_rates(X, RG, IG, L)
+    entries[..., 0, :] = sigmoid(IG[..., 0, :]) * X[..., 0, :]
+    states = running(decays, entries)
+    return {"Y": states, "SO": states[..., -1, :]}
 
 
 def rg_lru_resumed(X: Array, RG: Array, IG: Array, L: Array, SI: Array) -> dict[str, Array]:
     """Return ``rg_lru`` from a state (..., C) on: no token is the first."""
-    state, rows = SI, np.empty(X.shape)
-    for t in range(X.shape[-2]):
-        state = rg_lru_step(X[..., t, :], RG[..., t, :], IG[..., t, :], L, state)["SO"]
-        rows[..., t, :] = state
-    return {"Y": rows, "SO": state}
+    states = running(*_rg_lru_rates(X, RG, IG, L), SI)
+    return {"Y": states, "SO": states[..., -1, :]}
 
 
 def rg_lru_step(X: Array, RG: Array, IG: Array, L: Array, SI: Array) -> dict[str, Array]:
     """Return ``rg_lru`` of one token: ``X``, ``RG``, ``IG`` and the state ``SI`` are (..., C)."""
+    decay, entry = _rg_lru_rates(X, RG, IG, L)
+    return {"SO": decay * SI + entry}
+
+
+def _rg_lru_rates(X: Array, RG: Array, IG: Array, L: Array) -> tuple[Array, Array]:
+    """Return the decay ``a`` of every state, and what a token adds to it."""
     a = sigmoid(-L) ** (8 * sigmoid(RG))
-    return {"SO": a * SI + np.sqrt(1 - a * a) * sigmoid(IG) * X}
+    return a, np.sqrt(1 - a * a) * sigmoid(IG) * X
 
 
 def lightning_attention_grouped(Q: Array, K: Array, V: Array, LAM: Array) -> dict[str, Array]:
@@ -332,28 +289,16 @@ def lightning_attention_grouped(Q: Array, K: Array, V: Array, LAM: Array) -> dic
     LAM : array, shape (G, S)
         Decay of a query head.
     """
-    shape = (*Q.shape[:-2], Q.shape[-1], V.shape[-1])
-    state = np.zeros(shape)
-    rows = []
-    for t in range(Q.shape[-2]):
-        own = outer(K[..., t, :], V[..., t, :])[..., None, :, :]
-        state = LAM[..., None, None] * state + own
-        rows.append(row_times(Q[..., t, :], state))
-    return {"O": np.stack(rows, axis=-2)}
+    keys = np.broadcast_to(K[..., None, :, :], Q.shape)
+    return {"O": decayed(Q, keys, V[..., None, :, :], LAM[..., None, None])["O"]}
 
 
 def mamba3(
-    CT: Array,
-    BT: Array,
-    X: Array,
-    DT: Array,
-    LM: Array,
-    AN: Array,
-    Z: Array,
-    A: Array,
-    DSK: Array,
+    CT: Array, BT: Array, X: Array, DT: Array, LM: Array, AN: Array, Z: Array, A: Array, DSK: Array
 ) -> dict[str, Array]:
     """Return Mamba-3 (arXiv 2603.15569) of one head, with complex states instead of rotations.
+
+    It is ``mamba3_mimo`` with one input and output, whose weights are 1.
 
     Parameters
     ----------
@@ -366,21 +311,9 @@ def mamba3(
     A, DSK : array, shape (...)
         Decay of a head, negative, and weight of its input.
     """
-    queries, keys = CT[..., 0] + 1j * CT[..., 1], BT[..., 0] + 1j * BT[..., 1]
-    state = np.zeros((*X.shape[:-2], BT.shape[-2], X.shape[-1]), complex)
-    before = np.zeros_like(state)
-    rows = []
-    for t in range(X.shape[-2]):
-        dt, lam = DT[..., t, None, None], LM[..., t, None, None]
-        decay = np.exp(np.asarray(A)[..., None, None] * dt)
-        turn = np.exp(-1j * np.pi * np.tanh(AN[..., t, :, None]) * dt)
-        own = keys[..., t, :, None] * X[..., t, None, :]
-        state = decay * turn * (state + (1 - lam) * dt * before) + lam * dt * own
-        before = own
-        read = (np.conj(queries[..., t, :, None]) * state).real.sum(axis=-2)
-        gate = Z[..., t, :] * sigmoid(Z[..., t, :])
-        rows.append((read + np.asarray(DSK)[..., None] * X[..., t, :]) * gate)
-    return {"Y": np.stack(rows, axis=-2)}
+    queries, keys = CT[..., None, :, :], BT[..., None, :, :]
+    one = np.ones((1, X.shape[-1]))
+    return mamba3_mimo(queries, keys, X, DT, LM, AN, Z, one, one, one, A, DSK)
 
 
 def mamba3_mimo(
@@ -407,23 +340,24 @@ def mamba3_mimo(
     X, Z, DT, LM, AN, A, DSK : array
         Shapes as in ``mamba3``.
     """
+    rate, bypass = np.asarray(A)[..., None, None], np.asarray(DSK)[..., None, None]
+
+    def step(
+        q: Array, k: Array, x: Array, dt: Array, lam: Array, turn: Array, z: Array, SI: Any
+    ) -> dict[str, Any]:
+        state, before = SI
+        dt, lam = dt[..., None, None], lam[..., None, None]
+        inputs, gate = x[..., None, :] * MX, z[..., None, :] * MZ
+        own = np.swapaxes(k, -1, -2) @ inputs
+        decay = np.exp(rate * dt) * np.exp(-1j * np.pi * np.tanh(turn[..., None]) * dt)
+        state = decay * (state + (1 - lam) * dt * before) + lam * dt * own
+        read = ((np.conj(q) @ state).real + bypass * inputs) * gate * sigmoid(gate)
+        return {"Y": (read * MO).sum(axis=-2), "SO": (state, own)}
+
     queries, keys = CT[..., 0] + 1j * CT[..., 1], BT[..., 0] + 1j * BT[..., 1]
-    state = np.zeros((*X.shape[:-2], BT.shape[-2], X.shape[-1]), complex)
-    before = np.zeros_like(state)
-    rows = []
-    for t in range(X.shape[-2]):
-        dt, lam = DT[..., t, None, None], LM[..., t, None, None]
-        inputs = X[..., t, None, :] * MX
-        decay = np.exp(np.asarray(A)[..., None, None] * dt)
-        turn = np.exp(-1j * np.pi * np.tanh(AN[..., t, :, None]) * dt)
-        own = np.swapaxes(keys[..., t, :, :], -1, -2) @ inputs
-        state = decay * turn * (state + (1 - lam) * dt * before) + lam * dt * own
-        before = own
-        read = (np.conj(queries[..., t, :, :]) @ state).real
-        gate = Z[..., t, None, :] * MZ
-        read = (read + np.asarray(DSK)[..., None, None] * inputs) * gate * sigmoid(gate)
-        rows.append((read * MO).sum(axis=-2))
-    return {"Y": np.stack(rows, axis=-2)}
+    zeros = np.zeros((*X.shape[:-2], BT.shape[-2], X.shape[-1]), complex)
+    found = scan(step, (zeros, zeros), x=X, q=queries, k=keys, dt=DT, lam=LM, turn=AN, z=Z)
+    return {"Y": found["Y"]}
 
 
 def log_linear_attention(Q: Array, K: Array, V: Array, A: Array, LS: Array) -> dict[str, Array]:

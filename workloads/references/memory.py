@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .functions import Array, sigmoid, softmax_by_log
+from .functions import Array, empty_state, outer, row_times, sigmoid, softmax_by_log
 
 
 def titans_memory(
@@ -25,20 +25,28 @@ def titans_memory(
     P0 : int
         Tokens of a chunk; it changes the result.
     """
-    memory = np.zeros((*K.shape[:-2], K.shape[-1], V.shape[-1]))
+    memory = empty_state(K, V)
     surprise = np.zeros_like(memory)
-    start = memory
     rows = []
     for t in range(Q.shape[-2]):
         if t % P0 == 0:
             start = memory
-        key = K[..., t, :, None]
-        error = (key * start).sum(axis=-2) - V[..., t, :]
-        gradient = 2 * key * error[..., None, :]
-        surprise = ET[..., t, None, None] * surprise - TH[..., t, None, None] * gradient
-        memory = (1 - AL[..., t, None, None]) * memory + surprise
-        rows.append((Q[..., t, :, None] * memory).sum(axis=-2))
+        rates = [x[..., t] for x in (AL, ET, TH)]
+        memory, surprise = _learned(memory, surprise, start, K[..., t, :], V[..., t, :], rates)
+        rows.append(row_times(Q[..., t, :], memory))
     return {"Y": np.stack(rows, axis=-2)}
+
+
+def _learned(
+    memory: Array, surprise: Array, start: Array, key: Array, value: Array, rates: list[Array]
+) -> tuple[Array, Array]:
+    """Return the memory and the surprise after one token; the gradient is that at ``start``.
+
+    ``rates`` are forgetting, momentum and step.
+    """
+    alpha, eta, theta = (rate[..., None, None] for rate in rates)
+    surprise = eta * surprise - theta * 2 * outer(key, row_times(key, start) - value)
+    return (1 - alpha) * memory + surprise, surprise
 
 
 def in_context_regression(X: Array, Y: Array, XQ: Array, OM: Array, MU: Array) -> dict[str, Array]:
@@ -94,14 +102,18 @@ def bico_attention(
     return {"AV": np.stack(rows, axis=-2)}
 
 
+def _attend(query: Array, keys: Array, values: Array) -> Array:
+    """Return softmax attention of one query (..., E), with scores divided by the root of E."""
+    scores = (query[..., None, :] * keys).sum(axis=-1) / np.sqrt(query.shape[-1])
+    return np.asarray((softmax_by_log(scores)[..., None] * values).sum(axis=-2))
+
+
 def _window_attention(Q: Array, K: Array, V: Array, window: float, persistent: float) -> Array:
     """Return softmax attention over the last ``window`` keys and the first ``persistent`` keys."""
     rows = []
     for p in range(Q.shape[-2]):
         seen = [m for m in range(p + 1) if p - window < m or m < persistent]
-        scores = (Q[..., p, None, :] * K[..., seen, :]).sum(axis=-1) / np.sqrt(Q.shape[-1])
-        weights = softmax_by_log(scores)
-        rows.append((weights[..., None] * V[..., seen, :]).sum(axis=-2))
+        rows.append(_attend(Q[..., p, :], K[..., seen, :], V[..., seen, :]))
     return np.stack(rows, axis=-2)
 
 
@@ -168,23 +180,19 @@ def titans_mac(
     for begin in range(0, X.shape[-2], P0):
         x = X[..., begin : begin + P0, :]
         context = np.concatenate([PT, x @ WQM @ memory, x], axis=-2)
-        fixed = context.shape[-2] - x.shape[-2]
-        keys, values = context @ WK, context @ WV
-        rows = []
-        for t in range(x.shape[-2]):
-            seen = slice(0, fixed + t + 1)
-            query = x[..., t, None, :] @ WQ
-            scores = (query * keys[..., seen, :]).sum(axis=-1) / np.sqrt(X.shape[-1])
-            weights = softmax_by_log(scores)
-            rows.append((weights[..., None] * values[..., seen, :]).sum(axis=-2))
+        queries, keys, values = x @ WQ, context @ WK, context @ WV
+        tokens = range(x.shape[-2])
+        # The query of a token sees all that is in front of the segment, and the tokens up to it.
+        ends = [context.shape[-2] - x.shape[-2] + t + 1 for t in tokens]
+        rows = [
+            _attend(queries[..., t, :], keys[..., :end, :], values[..., :end, :])
+            for t, end in zip(tokens, ends, strict=True)
+        ]
         y = np.stack(rows, axis=-2)
         k, v, start = y @ WKM, y @ WVM, memory
-        for t in range(x.shape[-2]):
-            momentum, step, kept = (a[..., begin + t, None, None] for a in (ET, TH, 1 - AL))
-            key = k[..., t, :, None]
-            error = (key * start).sum(axis=-2) - v[..., t, :]
-            surprise = momentum * surprise - step * 2 * key * error[..., None, :]
-            memory = kept * memory + surprise
+        for t in tokens:
+            rates = [x[..., begin + t] for x in (AL, ET, TH)]
+            memory, surprise = _learned(memory, surprise, start, k[..., t, :], v[..., t, :], rates)
         segments.append(y * sigmoid(y @ WQM @ memory))
     return {"O": np.concatenate(segments, axis=-2)}
 
@@ -194,15 +202,7 @@ def _silu(x: Array) -> Array:
 
 
 def titans_deep_memory(
-    Q: Array,
-    K: Array,
-    V: Array,
-    AL: Array,
-    ET: Array,
-    TH: Array,
-    W1: Array,
-    W2: Array,
-    P0: int = 1,
+    Q: Array, K: Array, V: Array, AL: Array, ET: Array, TH: Array, W1: Array, W2: Array, P0: int = 1
 ) -> dict[str, Array]:
     """Return Titans' memory ``M(x) = silu(x A) B``, trained on ``|M(k) - v|^2`` per chunk.
 
@@ -219,11 +219,9 @@ def titans_deep_memory(
         Tokens of a chunk.
     """
     lead = Q.shape[:-2]
-    a = np.broadcast_to(W1, (*lead, *W1.shape[-2:])).copy()
-    b = np.broadcast_to(W2, (*lead, *W2.shape[-2:])).copy()
+    a, b = (np.broadcast_to(W, (*lead, *W.shape[-2:])) for W in (W1, W2))
     speed_a, speed_b = np.zeros_like(a), np.zeros_like(b)
     rows = []
-    first_a, first_b = a, b
     for t in range(Q.shape[-2]):
         if t % P0 == 0:
             first_a, first_b = a, b

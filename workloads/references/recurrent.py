@@ -7,13 +7,21 @@ the next, as the papers' recurrent forms do: no chunks, no matrices over pairs o
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
-from .functions import Array, outer, row_times, sigmoid, unit_rows
-
-
-def _softplus(x: Array) -> Array:
-    return np.asarray(np.log1p(np.exp(-np.abs(x))) + np.maximum(x, 0))
+from .functions import (
+    Array,
+    decayed,
+    empty_state,
+    outer,
+    row_times,
+    running,
+    scan,
+    sigmoid,
+    unit_rows,
+)
 
 
 def retention(Q: Array, K: Array, V: Array) -> dict[str, Array]:
@@ -27,14 +35,7 @@ def retention(Q: Array, K: Array, V: Array) -> dict[str, Array]:
     Q, K, V : array
         Shapes (..., H, P, E), (..., H, P, E) and (..., H, P, F): the heads are a rank.
     """
-    heads = Q.shape[-3]
-    gamma = np.array([1 - 2.0 ** (-5 - h) for h in range(heads)])[:, None, None]
-    state = np.zeros((*K.shape[:-2], K.shape[-1], V.shape[-1]))
-    rows = []
-    for t in range(Q.shape[-2]):
-        state = gamma * state + outer(K[..., t, :], V[..., t, :])
-        rows.append(row_times(Q[..., t, :], state))
-    return {"O": np.stack(rows, axis=-2)}
+    return {"O": retention_prefill(Q, K, V)["O"]}
 
 
 def retention_normalised(Q: Array, K: Array, V: Array) -> dict[str, Array]:
@@ -49,12 +50,7 @@ def gated_linear_attention(Q: Array, K: Array, V: Array, G: Array) -> dict[str, 
 
     ``G`` of shape (..., P, E) holds the logarithms of the gates, at most 0.
     """
-    state = np.zeros((*K.shape[:-2], K.shape[-1], V.shape[-1]))
-    rows = []
-    for t in range(Q.shape[-2]):
-        state = np.exp(G[..., t, :])[..., None] * state + outer(K[..., t, :], V[..., t, :])
-        rows.append(row_times(Q[..., t, :], state) / np.sqrt(Q.shape[-1]))
-    return {"O": np.stack(rows, axis=-2)}
+    return {"O": decayed(Q, K, V, np.exp(G))["O"] / np.sqrt(Q.shape[-1])}
 
 
 def selective_scan(
@@ -74,15 +70,7 @@ def selective_scan(
         Input and output weights, which all channels share.
     BD, DS : array, shape (..., C)
     """
-    state = np.zeros((*U.shape[:-2], *A.shape[-2:]))
-    rows = []
-    for t in range(U.shape[-2]):
-        delta = _softplus(DT[..., t, :] + BD)
-        state = np.exp(delta[..., None] * A) * state
-        state = state + outer(delta * U[..., t, :], BT[..., t, :])
-        y = (state * CT[..., t, None, :]).sum(axis=-1) + DS * U[..., t, :]
-        rows.append(y * Z[..., t, :] * sigmoid(Z[..., t, :]))
-    return {"O": np.stack(rows, axis=-2)}
+    return {"O": selective_scan_prefill(U, DT, BD, A, BT, CT, DS, Z)["O"]}
 
 
 def state_space_dual(X: Array, A: Array, BT: Array, CT: Array) -> dict[str, Array]:
@@ -96,13 +84,7 @@ def state_space_dual(X: Array, A: Array, BT: Array, CT: Array) -> dict[str, Arra
         Logarithms of the decays, at most 0.
     BT, CT : array, shape (..., P, N)
     """
-    state = np.zeros((*BT.shape[:-2], BT.shape[-1], X.shape[-1]))
-    rows = []
-    for t in range(X.shape[-2]):
-        decay = np.exp(A[..., t])[..., None, None]
-        state = decay * state + outer(BT[..., t, :], X[..., t, :])
-        rows.append(row_times(CT[..., t, :], state))
-    return {"Y": np.stack(rows, axis=-2)}
+    return {"Y": decayed(CT, BT, X, np.exp(A)[..., None])["O"]}
 
 
 def gated_delta_rule(Q: Array, K: Array, V: Array, BETA: Array, G: Array) -> dict[str, Array]:
@@ -118,28 +100,21 @@ def gated_delta_rule(Q: Array, K: Array, V: Array, BETA: Array, G: Array) -> dic
     BETA, G : array, shape (..., P)
         Strengths of the corrections (0 to 1), and logarithms of the decays, at most 0.
     """
-    q, k = unit_rows(Q), unit_rows(K)
-    state = np.zeros((*K.shape[:-2], K.shape[-1], V.shape[-1]))
-    rows = []
-    for t in range(Q.shape[-2]):
-        state = np.exp(G[..., t])[..., None, None] * state
-        error = BETA[..., t, None] * (V[..., t, :] - row_times(k[..., t, :], state))
-        state = state + outer(k[..., t, :], error)
-        rows.append(row_times(q[..., t, :], state) / np.sqrt(Q.shape[-1]))
-    return {"O": np.stack(rows, axis=-2)}
+    return kimi_delta_attention(Q, K, V, BETA, np.broadcast_to(G[..., None], K.shape))
 
 
 def delta_rule(Q: Array, K: Array, V: Array, BETA: Array) -> dict[str, Array]:
     """Return DeltaNet (arXiv 2406.06484): ``S = (I - beta k^T k) S + beta k^T v``."""
-    q, k = unit_rows(Q), unit_rows(K)
-    state = np.zeros((*K.shape[:-2], K.shape[-1], V.shape[-1]))
-    rows = []
-    for t in range(Q.shape[-2]):
-        beta = BETA[..., t, None, None]
-        turn = np.eye(K.shape[-1]) - beta * outer(k[..., t, :], k[..., t, :])
-        state = turn @ state + beta * outer(k[..., t, :], V[..., t, :])
-        rows.append(row_times(q[..., t, :], state) / np.sqrt(Q.shape[-1]))
-    return {"O": np.stack(rows, axis=-2)}
+    return kimi_delta_attention(Q, K, V, BETA, np.zeros(K.shape))
+
+
+def kimi_delta_attention(Q: Array, K: Array, V: Array, BETA: Array, G: Array) -> dict[str, Array]:
+    """Return KDA (arXiv 2510.26692): ``S = (I - beta k k^T) diag(exp g) S + beta k v^T``.
+
+    Queries and keys are scaled to length one, and queries by 1/sqrt(E); ``G`` is (..., P, E).
+    """
+    found = scan(kimi_delta_attention_step, empty_state(K, V), Q=Q, K=K, V=V, BETA=BETA, A=G)
+    return {"O": found["O"]}
 
 
 def qlstm(U: Array, WF: Array, WI: Array, WO: Array) -> dict[str, Array]:
@@ -153,13 +128,7 @@ def qlstm(U: Array, WF: Array, WI: Array, WO: Array) -> dict[str, Array]:
     WF, WI, WO : array, shape (..., C, D)
         Weights from channels to channels; D = C.
     """
-    state = np.zeros(U.shape[:-2] + U.shape[-1:])
-    rows = []
-    for t in range(U.shape[-2]):
-        u = U[..., t, :]
-        state = sigmoid(row_times(u, WF)) * state + sigmoid(row_times(u, WI)) * u
-        rows.append(sigmoid(row_times(u, WO)) * state)
-    return {"Y": np.stack(rows, axis=-2)}
+    return {"Y": sigmoid(U @ WO) * running(sigmoid(U @ WF), sigmoid(U @ WI) * U)}
 
 
 def qlstm_reversed(U: Array, WF: Array, WI: Array, WO: Array, AL: Array) -> dict[str, Array]:
@@ -167,14 +136,8 @@ def qlstm_reversed(U: Array, WF: Array, WI: Array, WO: Array, AL: Array) -> dict
 
     The gate equals S6's ``exp(-alpha softplus(f))``; ``AL`` has the shape (..., C).
     """
-    state = np.zeros(U.shape[:-2] + U.shape[-1:])
-    rows = []
-    for t in range(U.shape[-2]):
-        u = U[..., t, :]
-        forget = sigmoid(-row_times(u, WF)) ** np.maximum(AL, 0)
-        state = forget * state + sigmoid(row_times(u, WI)) * u
-        rows.append(sigmoid(row_times(u, WO)) * state)
-    return {"Y": np.stack(rows, axis=-2)}
+    forget = sigmoid(-(U @ WF)) ** np.maximum(AL, 0)[..., None, :]
+    return {"Y": sigmoid(U @ WO) * running(forget, sigmoid(U @ WI) * U)}
 
 
 def dynamical_system(LAM: Array, BU: Array, CY: Array, DY: Array, U: Array) -> dict[str, Array]:
@@ -188,13 +151,9 @@ def dynamical_system(LAM: Array, BU: Array, CY: Array, DY: Array, U: Array) -> d
         Shapes (..., P, N, D), (..., P, D, N) and (..., P, D, D).
     U : array, shape (..., P, D)
     """
-    state = np.zeros(LAM.shape[:-2] + LAM.shape[-1:])
-    rows = []
-    for t in range(U.shape[-2]):
-        u = U[..., t, :, None]
-        state = LAM[..., t, :] * state + (BU[..., t, :, :] @ u)[..., 0]
-        rows.append((CY[..., t, :, :] @ state[..., None] + DY[..., t, :, :] @ u)[..., 0])
-    return {"Y": np.stack(rows, axis=-2)}
+    u = U[..., None]
+    state = running(LAM, (BU @ u)[..., 0])
+    return {"Y": (CY @ state[..., None] + DY @ u)[..., 0]}
 
 
 def lightning_attention_step(
@@ -209,8 +168,8 @@ def lightning_attention_step(
         Shapes (..., E), (..., E) and (..., F).
     SI : array, shape (..., E, F)
     """
-    state = lam * SI + K[..., :, None] * V[..., None, :]
-    return {"O": np.einsum("...e,...ef->...f", Q, state), "SO": state}
+    state = lam * SI + outer(K, V)
+    return {"O": row_times(Q, state), "SO": state}
 
 
 def lightning_attention_resumed(
@@ -218,25 +177,14 @@ def lightning_attention_resumed(
 ) -> dict[str, Array]:
     """Return ``lightning_attention_step`` for every position of Q, K and V of shapes (..., P,
     .)."""
-    state, rows = SI, []
-    for t in range(Q.shape[-2]):
-        found = lightning_attention_step(Q[..., t, :], K[..., t, :], V[..., t, :], state, lam)
-        state = found["SO"]
-        rows.append(found["O"])
-    return {"O": np.stack(rows, axis=-2), "SO": state}
+    return decayed(Q, K, V, lam, SI)
 
 
 def lightning_attention_prefill(
     Q: Array, K: Array, V: Array, lam: float | Array
 ) -> dict[str, Array]:
     """Return ``lightning_attention_resumed`` from a state of zeros."""
-    return lightning_attention_resumed(Q, K, V, _zeros(K, V), lam)
-
-
-def _zeros(keys: Array, values: Array) -> Array:
-    """Return the state before keys (..., P, E) and values (..., P, F): zeros of shape (..., E,
-    F)."""
-    return np.zeros((*values.shape[:-2], keys.shape[-1], values.shape[-1]))
+    return decayed(Q, K, V, lam)
 
 
 def _retention_decays(heads: int) -> Array:
@@ -259,7 +207,7 @@ def retention_resumed(Q: Array, K: Array, V: Array, SI: Array) -> dict[str, Arra
 
 def retention_prefill(Q: Array, K: Array, V: Array) -> dict[str, Array]:
     """Return ``retention_resumed`` from a state of zeros."""
-    return retention_resumed(Q, K, V, _zeros(K, V))
+    return lightning_attention_prefill(Q, K, V, _retention_decays(K.shape[-3]))
 
 
 def state_space_dual_step(
@@ -277,9 +225,9 @@ def state_space_dual_step(
         Heads of a group.
     """
     of = np.arange(X.shape[-2]) // S
-    b, c = BT[..., of, :], CT[..., of, :]
-    state = np.exp(A)[..., None, None] * SI + b[..., :, None] * X[..., None, :]
-    return {"Y": (c[..., :, None] * state).sum(axis=-2), "SO": state}
+    decay = np.exp(A)[..., None, None]
+    found = lightning_attention_step(CT[..., of, :], BT[..., of, :], X, SI, decay)
+    return {"Y": found["O"], "SO": found["SO"]}
 
 
 def state_space_dual_resumed(
@@ -287,18 +235,12 @@ def state_space_dual_resumed(
 ) -> dict[str, Array]:
     """Return ``state_space_dual_step`` for every position of X, BT, CT (..., P, .) and A (...,
     P)."""
-    state, rows = SI, []
-    for t in range(X.shape[-2]):
-        x, b, c = (v[..., t, :] for v in (X, BT, CT))
-        found = state_space_dual_step(x, A[..., t], b, c, state, S)
-        state = found["SO"]
-        rows.append(found["Y"])
-    return {"Y": np.stack(rows, axis=-2), "SO": state}
+    return scan(partial(state_space_dual_step, S=S), SI, X=X, A=A, BT=BT, CT=CT)
 
 
 def state_space_dual_prefill(X: Array, A: Array, BT: Array, CT: Array, S: int) -> dict[str, Array]:
     """Return ``state_space_dual_resumed`` from a state of zeros."""
-    return state_space_dual_resumed(X, A, BT, CT, _zeros(BT, X), S)
+    return state_space_dual_resumed(X, A, BT, CT, empty_state(BT, X), S)
 
 
 def gated_delta_rule_step(
@@ -337,12 +279,11 @@ def kimi_delta_attention_step(
     BETA : array, shape (..., H)
     SI : array, shape (..., H, E, F)
     """
-    q, k = (x / np.sqrt((x * x).sum(axis=-1, keepdims=True)) for x in (Q, K))
+    q, k = unit_rows(Q), unit_rows(K)
     state = np.exp(A)[..., None] * SI
-    found = np.einsum("...e,...ef->...f", k, state)
-    state = state + k[..., :, None] * (BETA[..., None] * (V - found))[..., None, :]
-    read = np.einsum("...e,...ef->...f", q, state) / np.sqrt(Q.shape[-1])
-    return {"O": read, "SO": state}
+    error = BETA[..., None] * (V - row_times(k, state))
+    state = state + outer(k, error)
+    return {"O": row_times(q, state) / np.sqrt(Q.shape[-1]), "SO": state}
 
 
 def rwkv7_step(
@@ -359,23 +300,14 @@ def rwkv7_step(
     V : array, shape (..., H, F)
     SI : array, shape (..., H, E, F)
     """
-    unit = KK / np.sqrt((KK * KK).sum(axis=-1, keepdims=True))
-    removed = (AL * unit)[..., :, None] * unit[..., None, :]
-    transition = np.exp(G)[..., None] * np.eye(K.shape[-1]) - removed
-    state = transition @ SI + K[..., :, None] * V[..., None, :]
-    return {"O": (R[..., None, :] @ state)[..., 0, :], "SO": state}
+    unit = unit_rows(KK)
+    transition = np.exp(G)[..., None] * np.eye(K.shape[-1]) - outer(AL * unit, unit)
+    state = transition @ SI + outer(K, V)
+    return {"O": row_times(R, state), "SO": state}
 
 
 def selective_scan_step(
-    U: Array,
-    DT: Array,
-    BD: Array,
-    A: Array,
-    BT: Array,
-    CT: Array,
-    DS: Array,
-    Z: Array,
-    SI: Array,
+    U: Array, DT: Array, BD: Array, A: Array, BT: Array, CT: Array, DS: Array, Z: Array, SI: Array
 ) -> dict[str, Array]:
     """Return one token of Mamba's S6 (arXiv 2312.00752), as ``selective_scan``.
 
@@ -386,31 +318,18 @@ def selective_scan_step(
     BT, CT : array, shape (..., N)
     """
     delta = np.logaddexp(0, DT + BD)
-    state = np.exp(delta[..., None] * A) * SI + (delta * U)[..., None] * BT[..., None, :]
+    state = np.exp(delta[..., None] * A) * SI + outer(delta * U, BT)
     y = (state * CT[..., None, :]).sum(axis=-1) + DS * U
     return {"O": y * Z * sigmoid(Z), "SO": state}
 
 
 def selective_scan_resumed(
-    U: Array,
-    DT: Array,
-    BD: Array,
-    A: Array,
-    BT: Array,
-    CT: Array,
-    DS: Array,
-    Z: Array,
-    SI: Array,
+    U: Array, DT: Array, BD: Array, A: Array, BT: Array, CT: Array, DS: Array, Z: Array, SI: Array
 ) -> dict[str, Array]:
     """Return ``selective_scan_step`` for every position of U, DT, Z (..., P, C) and BT, CT (...,
     P, N)."""
-    state, rows = SI, []
-    for t in range(U.shape[-2]):
-        u, dt, b, c, z = (x[..., t, :] for x in (U, DT, BT, CT, Z))
-        found = selective_scan_step(u, dt, BD, A, b, c, DS, z, state)
-        state = found["SO"]
-        rows.append(found["O"])
-    return {"O": np.stack(rows, axis=-2), "SO": state}
+    step = partial(selective_scan_step, BD=BD, A=A, DS=DS)
+    return scan(step, SI, U=U, DT=DT, BT=BT, CT=CT, Z=Z)
 
 
 def selective_scan_prefill(

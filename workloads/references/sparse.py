@@ -28,11 +28,6 @@ def _attend(query: Array, keys: Array, values: Array) -> Array:
     return np.asarray(softmax(keys @ query) @ values)
 
 
-def _means(rows: Array, blocks: int, length: int) -> Array:
-    """Return the means of the first blocks of rows."""
-    return np.asarray(rows[: blocks * length].reshape(blocks, length, rows.shape[-1]).mean(axis=1))
-
-
 def deepseek_sparse_attention(
     QI: Array,
     KI: Array,
@@ -57,30 +52,18 @@ def deepseek_sparse_attention(
     CKV, KR : array, shapes (B, M, C) and (B, M, R)
     WK, WV : array, shapes (H, A, C) and (H, F, C)
     """
-    batch, heads, queries = QN.shape[:3]
+    batch, queries = QI.shape[:2]
     late = KI.shape[1] - queries
-    found = np.zeros((batch, heads, queries, WV.shape[1]))
-    for b in range(batch):
-        for p in range(queries):
-            seen = max(0, p + late + 1)
-            index = np.maximum(QI[b, p] @ KI[b, :seen].T, 0.0)
-            picked = _best(IW[b, p] @ index, J)
-            for h in range(heads):
-                latent = CKV[b, picked]
-                keys = np.concatenate([latent @ WK[h].T, KR[b, picked]], axis=-1)
-                query = np.concatenate([QN[b, h, p], QR[b, h, p]])
-                found[b, h, p] = _attend(query, keys, latent @ WV[h].T)
-    return {"O": found}
+    best = np.zeros((batch, queries, J), np.int64)
+    for b, p in np.ndindex(batch, queries):
+        index = np.maximum(QI[b, p] @ KI[b, : max(0, p + late + 1)].T, 0.0)
+        picked = _best(IW[b, p] @ index, J)
+        best[b, p, : len(picked)] = picked
+    return deepseek_sparse_attention_shared(best, QN, QR, CKV, KR, WK, WV)
 
 
 def deepseek_sparse_attention_shared(
-    IX: npt.NDArray[np.int64],
-    QN: Array,
-    QR: Array,
-    CKV: Array,
-    KR: Array,
-    WK: Array,
-    WV: Array,
+    IX: npt.NDArray[np.int64], QN: Array, QR: Array, CKV: Array, KR: Array, WK: Array, WV: Array
 ) -> dict[str, Array]:
     """Return attention of all heads to the selected keys of each query, expanded from the
     latent.
@@ -106,18 +89,13 @@ def deepseek_sparse_attention_shared(
 
 
 def native_sparse_attention(
-    Q: Array,
-    K: Array,
-    V: Array,
-    GC: Array,
-    GS: Array,
-    GW: Array,
-    W: float,
-    U: int,
-    J: int,
+    Q: Array, K: Array, V: Array, GC: Array, GS: Array, GW: Array, W: float, U: int, J: int
 ) -> dict[str, Array]:
     """Return NSA (arXiv 2502.11089): blocks of U tokens compressed by their mean, J selected,
     window W.
+
+    Its blocks do not overlap: they are ``native_sparse_attention_overlapped`` with cells of U
+    tokens, all of one weight.
 
     Parameters
     ----------
@@ -127,30 +105,8 @@ def native_sparse_attention(
     GC, GS, GW : array, shape (..., S, P)
         Gates of the branches, before the sigmoid.
     """
-    found = np.zeros((*Q.shape[:-1], V.shape[-1]))
-    keys = K.shape[-2]
-    late = keys - Q.shape[-2]
-    for group in np.ndindex(*Q.shape[:-3]):
-        k, v = K[group], V[group]
-        for p in range(Q.shape[-2]):
-            at = p + late
-            whole = max(0, (at + 1) // U)
-            mean_k, mean_v = _means(k, whole, U), _means(v, whole, U)
-            queries = Q[group][:, p]
-            shares = softmax(queries @ mean_k.T) if whole else np.zeros((len(queries), 0))
-            blocks = max(0, at // U + 1)
-            scores = np.zeros(blocks)
-            scores[:whole] = shares.mean(axis=0)
-            scores[: min(1, blocks)] = 1.0
-            scores[max(0, blocks - 2) :] = 1.0
-            seen = [m for n in _best(scores, J) for m in range(n * U, min((n + 1) * U, at + 1))]
-            near = [m for m in range(keys) if at - W < m <= at]
-            for s, query in enumerate(queries):
-                at_s = (*group, s, p)
-                found[at_s] = sigmoid(GC[at_s]) * (shares[s] @ mean_v)
-                found[at_s] += sigmoid(GS[at_s]) * _attend(query, k[seen], v[seen])
-                found[at_s] += sigmoid(GW[at_s]) * _attend(query, k[near], v[near])
-    return {"O": found}
+    mean = np.full((1, U), 1 / U)
+    return native_sparse_attention_overlapped(Q, K, V, K, V, K, V, mean, mean, GC, GS, GW, W, 1, J)
 
 
 def mixture_of_block_attention(Q: Array, K: Array, V: Array, U: int, J: int) -> dict[str, Array]:
@@ -158,17 +114,16 @@ def mixture_of_block_attention(Q: Array, K: Array, V: Array, U: int, J: int) -> 
     the best mean key."""
     found = np.zeros((*Q.shape[:-1], V.shape[-1]))
     late = K.shape[-2] - Q.shape[-2]
-    for head in np.ndindex(*Q.shape[:-2]):
-        k, v = K[head], V[head]
-        for p in range(Q.shape[-2]):
-            at = p + late
-            if at < 0:
-                continue
-            own = at // U
-            means = _means(k, own, U)
-            picked = [own, *_best(means @ Q[head][p], J - 1)] if J > 1 else [own]
-            seen = [m for n in picked for m in range(n * U, min((n + 1) * U, at + 1))]
-            found[(*head, p)] = _attend(Q[head][p], k[seen], v[seen])
+    for *head, p in np.ndindex(*Q.shape[:-1]):
+        at = p + late
+        if at < 0:
+            continue
+        query, k, v = Q[(*head, p)], K[tuple(head)], V[tuple(head)]
+        own = at // U
+        means = k[: own * U].reshape(own, U, k.shape[-1]).mean(axis=1)
+        picked = [own, *_best(means @ query, J - 1)] if J > 1 else [own]
+        seen = [m for n in picked for m in range(n * U, min((n + 1) * U, at + 1))]
+        found[(*head, p)] = _attend(query, k[seen], v[seen])
     return {"O": found}
 
 
@@ -224,31 +179,23 @@ def native_sparse_attention_overlapped(
         Weights of the tokens of a compressed block, in order.
     GC, GS, GW : array, shape (..., S, P)
     """
-    found = np.zeros((*Q.shape[:-1], VA.shape[-1]))
-    keys, (cells, tokens) = KA.shape[-2], PK.shape[-2:]
-    length, block = cells * tokens, R * tokens
-    for group in np.ndindex(*Q.shape[:-3]):
-        weigh_k, weigh_v = PK[group[-1:]].reshape(-1), PV[group[-1:]].reshape(-1)
-        starts = range(0, keys - length + 1, tokens)
-        small_k = np.array([weigh_k @ KA[group][b : b + length] for b in starts])
-        small_v = np.array([weigh_v @ VA[group][b : b + length] for b in starts])
-        for p in range(Q.shape[-2]):
-            at = p + keys - Q.shape[-2]
-            seen = [i for i, b in enumerate(starts) if b + length <= at + 1]
-            queries = Q[group][:, p]
-            shares = softmax(queries @ small_k[seen].T) if seen else np.zeros((len(queries), 0))
-            spans = [(starts[i], starts[i] + length) for i in seen]
-            picked = _overlapping(shares.sum(axis=0), spans, at, block, tokens)
-            near = [m for n in _best(picked, J) for m in range(n * block, (n + 1) * block)]
-            near = [m for m in near if m <= at]
-            last = [m for m in range(keys) if at - W < m <= at]
-            for s, query in enumerate(queries):
-                at_s = (*group, s, p)
-                if seen:
-                    found[at_s] += sigmoid(GC[at_s]) * (shares[s] @ small_v[seen])
-                found[at_s] += sigmoid(GS[at_s]) * _attend(query, KB[group][near], VB[group][near])
-                found[at_s] += sigmoid(GW[at_s]) * _attend(query, KW[group][last], VW[group][last])
-    return {"O": found}
+    (cells, tokens), keys = PK.shape[-2:], KA.shape[-2]
+    length = cells * tokens
+
+    def compressed(rows: Array, weights: Array) -> Array:
+        blocks = [
+            np.einsum("...l,...le->...e", weights, rows[..., start : start + length, :])
+            for start in range(0, keys - length + 1, tokens)
+        ]
+        return np.stack(blocks, axis=-2) if blocks else rows[..., :0, :]
+
+    small_k, small_v = (
+        compressed(rows, weights.reshape(*weights.shape[:-2], length))
+        for rows, weights in ((KA, PK), (VA, PV))
+    )
+    return native_sparse_attention_decode(
+        Q, small_k, small_v, KB, VB, KW, VW, GC, GS, GW, W, cells, tokens, R, J
+    )
 
 
 def _overlapping(
@@ -431,15 +378,7 @@ def hcam(
 
 
 def mixture_of_heads(
-    X: Array,
-    Q: Array,
-    K: Array,
-    V: Array,
-    WG: Array,
-    WU: Array,
-    WO: Array,
-    shared: float,
-    J: int,
+    X: Array, Q: Array, K: Array, V: Array, WG: Array, WU: Array, WO: Array, shared: float, J: int
 ) -> dict[str, Array]:
     """Return multi-head attention whose heads are gated per token (MoH, arXiv 2410.11842).
 
@@ -472,15 +411,6 @@ def mixture_of_heads(
     return {"O": result}
 
 
-def _grouped_softmax(scores: Array, groups: npt.NDArray[np.int64]) -> Array:
-    """Return a softmax within every group; scores without a group (-1) get 0."""
-    weights = np.zeros(len(scores))
-    for group in set(groups[groups >= 0].tolist()):
-        mine = groups == group
-        weights[mine] = softmax(scores[mine])
-    return weights
-
-
 def landmark_attention(Q: Array, K: Array, V: Array, S: int) -> dict[str, Array]:
     """Return causal attention by grouped softmax (Landmark Attention, arXiv 2305.16300).
 
@@ -501,7 +431,9 @@ def landmark_attention(Q: Array, K: Array, V: Array, S: int) -> dict[str, Array]
             # Group 0 is the top group; group c + 1 is that of block c.
             group = np.where(own | landmark, 0, block + 1)
             group[(position > i) | (own & landmark)] = -1
-            weights = _grouped_softmax(K @ query, group)
+            weights, scores = np.zeros(len(K)), K @ query
+            for g in np.unique(group[group >= 0]):
+                weights[group == g] = softmax(scores[group == g])
             for c in range(block[i]):
                 inside = (block == c) & ~landmark
                 weights[inside] *= weights[c * S + S - 1]
