@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from .source import Span, visible
@@ -73,6 +74,15 @@ class MappingError(InputError):
 
 class NoLegalMappingError(MappingError):
     """Error if no open choice (a fitted tile size, a mapspace) gives a legal mapping."""
+
+
+@contextmanager
+def collect_problems(found: list[Problem]) -> Iterator[None]:
+    """Append the problems of an error to a list, and go on after the block."""
+    try:
+        yield
+    except InputError as wrong:
+        found += wrong.problems
 
 
 def by_place(problems: Iterable[Problem]) -> list[Problem]:

@@ -121,7 +121,7 @@ def _shown(folder: Path, point: int) -> str:
     """Print a point's inputs, the command that runs it, and its row."""
     from einsum_cascade.source import Source
 
-    from ..sweeping.export import columns_of, values_of
+    from ..sweeping.export import ResultTable
     from ..sweeping.file import read_sweep
     from ..sweeping.store import opened
 
@@ -132,9 +132,8 @@ def _shown(folder: Path, point: int) -> str:
             there = f"0 to {meta.total - 1}" if 0 <= point < meta.total else ""
             why = "it is not finished yet" if there else f"points go from 0 to {meta.total - 1}"
             raise InputError(f"{folder} has no row of point {point}: {why}")
-        sweep = read_sweep(Source(meta.source, meta.text))
-        columns = columns_of(store, sweep)
-        named = dict(zip(columns, values_of(row, sweep, columns), strict=True))
+        table = ResultTable.of(store, read_sweep(Source(meta.source, meta.text)))
+        named = dict(zip(table.columns, table.values(row), strict=True))
     inputs = json.loads(row.inputs)
     command = ["archsim", "simulate", inputs["workload"], inputs["architecture"]]
     if inputs["mapping"] != "default":

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
-from einsum_cascade.errors import InputError, Problem, SpecError
+from einsum_cascade.errors import InputError, Problem, SpecError, collect_problems
 from einsum_cascade.yaml.edit import parse_setting, python_setting
 from workloads import load
 
@@ -40,10 +40,8 @@ def overrides_of(settings: str | Sequence[str], fields: Mapping[str, Any]) -> Ov
     problems: list[Problem] = []
     found: list[Setting] = []
     for text in (*texts, *(f"{k}={v}" for k, v in fields.items() if "." in k)):
-        try:
+        with collect_problems(problems):
             found.append(parse_setting(text, prefix=""))
-        except SpecError as wrong:
-            problems += wrong.problems
     found += [python_setting(k, v) for k, v in fields.items() if "." not in k]
     return sorted_settings(found, problems)
 

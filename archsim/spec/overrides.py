@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from einsum_cascade.errors import Problem, SpecError, did_you_mean
+from einsum_cascade.errors import Problem, SpecError, collect_problems, did_you_mean
 from einsum_cascade.yaml.edit import Setting, parse_setting
 from einsum_cascade.yaml.source import YamlScalar
 
@@ -91,10 +91,8 @@ def parse_overrides(texts: Iterable[str]) -> Overrides:
     problems: list[Problem] = []
     settings: list[Setting] = []
     for text in _texts(texts):
-        try:
+        with collect_problems(problems):
             settings.append(parse_setting(text))
-        except SpecError as wrong:
-            problems.extend(wrong.problems)
     return sorted_settings(settings, problems)
 
 

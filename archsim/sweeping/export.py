@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
-from operator import attrgetter
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,11 +18,10 @@ from einsum_cascade.yaml.source import Scalar
 
 from ..processes import extra_processes, report_killed_workers
 from ..writing import write_whole
-from .columns import NUMBERS, TEXTS, PointRow, header, unit_of
+from .columns import TEXTS, header, unit_of
 from .file import read_sweep
-from .spec import Sweep
-from .store import Store, opened
-from .values import symbol
+from .spec import Sweep, symbol
+from .store import PointRow, Store, opened
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -36,47 +35,34 @@ _MIN_ROWS_FOR_A_PROCESS = 20_000
 """Rows from which a second process saves more time than it takes to start."""
 
 
-def units_of(sweep: Sweep, columns: Iterable[str]) -> dict[str, str]:
-    """Return the unit of every column that has one; for an axis, that of its generated values."""
-    axes = {axis.name: symbol(axis.kind) for axis in sweep.axes}
-    found = {c: axes[c] if c in axes else unit_of(c) for c in columns}
-    return {column: unit for column, unit in found.items() if unit}
+@dataclass(frozen=True, slots=True)
+class ResultTable:
+    """Results of a sweep: columns in their order, and a list of values for each row."""
 
+    store: Store
+    sweep: Sweep
+    columns: tuple[str, ...]
 
-def columns_of(store: Store, sweep: Sweep) -> tuple[str, ...]:
-    """Return all columns of a sweep's results, in their order."""
-    return header((axis.name for axis in sweep.axes), store.member_columns())
+    @classmethod
+    def of(cls, store: Store, sweep: Sweep) -> ResultTable:
+        """Return the results in a store."""
+        names = (axis.name for axis in sweep.axes)
+        return cls(store, sweep, header(names, store.member_columns()))
 
+    def values(self, row: PointRow) -> list[Scalar]:
+        """Return the values of a row in the order of the columns; None for absent values."""
+        named = row.values(axis.name for axis in self.sweep.axes)
+        return [named.get(column) for column in self.columns]
 
-def values_of(row: PointRow, sweep: Sweep, columns: tuple[str, ...]) -> list[Scalar]:
-    """Return a row's values in the order of the columns; None for absent values."""
-    return RowValues(sweep, columns).of(row)
+    def rows(self) -> Iterator[list[Scalar]]:
+        """Yield the values of all rows."""
+        return map(self.values, self.store.rows())
 
-
-class RowValues:
-    """Reader of rows, each as values in the order of the columns.
-
-    Parameters
-    ----------
-    sweep : Sweep
-        Sweep, whose axes come before columns of the same name.
-    columns : tuple of str
-        Columns of ``columns_of``.
-    """
-
-    def __init__(self, sweep: Sweep, columns: tuple[str, ...]) -> None:
-        known = ("point", *TEXTS, *NUMBERS, "bound_by", *(axis.name for axis in sweep.axes))
-        place = {name: at for at, name in enumerate(known)}
-        self._places = tuple((column, place.get(column)) for column in columns)
-
-    def of(self, row: PointRow) -> list[Scalar]:
-        """Return the values of one row; None for absent values."""
-        found = (row.point, *_texts(row), *row.numbers, row.bound_by, *row.axes)
-        members = dict(row.members)
-        return [members.get(name) if at is None else found[at] for name, at in self._places]
-
-
-_texts = attrgetter(*TEXTS)
+    def units(self) -> dict[str, str]:
+        """Return the unit of each column that has one; for an axis, that of generated values."""
+        axes = {axis.name: symbol(axis.kind) for axis in self.sweep.axes}
+        found = {c: axes[c] if c in axes else unit_of(c) for c in self.columns}
+        return {column: unit for column, unit in found.items() if unit}
 
 
 def export(store: Store, sweep: Sweep, *, workers: int = 1) -> tuple[Path, ...]:
@@ -92,29 +78,20 @@ def export(store: Store, sweep: Sweep, *, workers: int = 1) -> tuple[Path, ...]:
     InputError
         A file cannot be written, or a process was killed; says why.
     """
-    columns = columns_of(store, sweep)
-    asked = (sweep, columns)
+    table = ResultTable.of(store, sweep)
     if not has_parquet():
-        return (_write_csv(store, *asked),)
+        return (_write(CSV, _csv, table),)
     if workers == 1 or store.count() < _MIN_ROWS_FOR_A_PROCESS:
-        return _write_csv(store, *asked), _write_parquet(store, *asked)
+        return _write(CSV, _csv, table), _write(PARQUET, _parquet, table)
     with extra_processes(1) as pool, report_killed_workers("the store has it all, start again"):
-        other = pool.executor.submit(_parquet_of, store.folder, *asked)
-        return _write_csv(store, *asked), other.result()
+        other = pool.executor.submit(_parquet_of, store.folder, sweep)
+        return _write(CSV, _csv, table), other.result()
 
 
-def _write_csv(store: Store, sweep: Sweep, columns: tuple[str, ...]) -> Path:
-    return _written(store.folder / CSV, lambda path: _csv(path, store, sweep, columns))
-
-
-def _write_parquet(store: Store, sweep: Sweep, columns: tuple[str, ...]) -> Path:
-    return _written(store.folder / PARQUET, lambda path: _parquet(path, store, sweep, columns))
-
-
-def _parquet_of(folder: Path, sweep: Sweep, columns: tuple[str, ...]) -> Path:
+def _parquet_of(folder: Path, sweep: Sweep) -> Path:
     """Write the Parquet file in another process, which opens the store again."""
     with opened(folder) as store:
-        return _write_parquet(store, sweep, columns)
+        return _write(PARQUET, _parquet, ResultTable.of(store, sweep))
 
 
 def has_parquet() -> bool:
@@ -128,47 +105,42 @@ def remove_stale_results(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _written(path: Path, write: Callable[[Path], None]) -> Path:
+def _write(name: str, write: Callable[[Path, ResultTable], None], table: ResultTable) -> Path:
     """Write a file completely or not at all."""
     try:
-        return write_whole(path, write)
+        return write_whole(table.store.folder / name, lambda path: write(path, table))
     except InputError as wrong:
         raise InputError(f"{wrong}; the store beside it has it all") from None
 
 
-def _csv(path: Path, store: Store, sweep: Sweep, columns: tuple[str, ...]) -> None:
+def _csv(path: Path, table: ResultTable) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(map(RowValues(sweep, columns).of, store.results()))
+        writer.writerow(table.columns)
+        writer.writerows(table.rows())
 
 
-def _parquet(path: Path, store: Store, sweep: Sweep, columns: tuple[str, ...]) -> None:
+def _parquet(path: Path, table: ResultTable) -> None:
     import pyarrow as pa
     from pyarrow.parquet import ParquetWriter
 
-    texts = {axis.name for axis in sweep.axes if _type(sweep, axis.name) is str}
+    types = {column: _type(table.sweep, column) for column in table.columns}
     kinds = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
     schema = pa.schema(
-        [(c, kinds[_type(sweep, c)]) for c in columns],
-        metadata={"units": json.dumps(units_of(sweep, columns)), "sweep": sweep.name},
+        [(column, kinds[kind]) for column, kind in types.items()],
+        metadata={"units": json.dumps(table.units()), "sweep": table.sweep.name},
     )
-    values = RowValues(sweep, columns)
     with ParquetWriter(path, schema) as writer:
-        for rows in _in_pieces(store.results()):
-            found = zip(schema, zip(*map(values.of, rows), strict=True), strict=True)
-            arrays = [pa.array(_as_texts(c) if f.name in texts else c, f.type) for f, c in found]
+        rows = table.rows()
+        while piece := list(islice(rows, _ROWS_PER_PIECE)):
+            columns = zip(schema, zip(*piece, strict=True), strict=True)
+            arrays = [pa.array(_cells(values, types[f.name]), f.type) for f, values in columns]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
 
 
-def _as_texts(values: Iterable[Scalar]) -> list[str | None]:
-    """Return the values of an axis of numbers and words, all as texts."""
-    return [None if value is None else str(value) for value in values]
-
-
-def _in_pieces(rows: Iterator[PointRow]) -> Iterator[list[PointRow]]:
-    while piece := list(islice(rows, _ROWS_PER_PIECE)):
-        yield piece
+def _cells(values: Iterable[Scalar], kind: type[Any]) -> list[Scalar]:
+    """Return the cells of a column; numbers among the words of an axis become texts, too."""
+    return [str(v) if kind is str and v is not None else v for v in values]
 
 
 def _type(sweep: Sweep, column: str) -> type[Any]:
@@ -206,25 +178,19 @@ def load_sweep(folder: str | PathLike[str]) -> DataFrame:
     InputError
         The folder holds no sweep.
     """
-    with opened(Path(folder)) as store:
-        return frame_of(store)
-
-
-def frame_of(store: Store) -> DataFrame:
-    """Return the frame of an open store."""
     # The import of pandas takes longer than most commands.
     from pandas import DataFrame
 
-    meta = store.meta()
-    sweep = read_sweep(Source(meta.source, meta.text))
-    columns = columns_of(store, sweep)
-    rows = list(map(RowValues(sweep, columns).of, store.results()))
-    frame = DataFrame(rows, columns=list(columns))
+    with opened(Path(folder)) as store:
+        meta = store.meta()
+        sweep = read_sweep(Source(meta.source, meta.text))
+        table = ResultTable.of(store, sweep)
+        frame = DataFrame(list(table.rows()), columns=list(table.columns))
     frame.attrs |= {
         "sweep": meta.name,
         "version": meta.version,
         "points": meta.total,
-        "units": units_of(sweep, columns),
+        "units": table.units(),
         "axes": [axis.name for axis in sweep.axes],
         "work_axes": [axis.name for axis in sweep.axes if axis.varies_work],
     }

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
-from einsum_cascade.errors import InputError, Problem, SpecError, did_you_mean
+from einsum_cascade.errors import Problem, SpecError, collect_problems, did_you_mean
 from einsum_cascade.source import Source
 from einsum_cascade.yaml.edit import Setting, written_setting
 from einsum_cascade.yaml.library import read_source
@@ -29,8 +29,9 @@ from .spec import (
     SearchedPoints,
     Sweep,
     SweepAxis,
+    generated_values,
+    written_values,
 )
-from .values import generated_values, written_values
 
 KEY = "sweep"
 
@@ -142,22 +143,18 @@ def read_sweep(source: Source) -> Sweep:
     if not isinstance(node, YamlMapping):
         raise SpecError(Problem(f"expected the fields of a sweep below '{KEY}:'", root.span))
     problems: list[Problem] = []
-    try:
+    name = ""
+    # Errors in later sections are reported as well.
+    with collect_problems(problems):
         name = validate(SweepFields, root, path).name
-    except SpecError as wrong:
-        # Errors in later sections are reported as well.
-        problems += wrong.problems
-        name = ""
     settings = tuple(_settings(node, problems))
     axes = tuple(_axes(node, problems))
     _check_once(settings, axes, problems)
     named = {role: _named(node, role, axes, problems) for role in ROLES}
     conditions = tuple(_conditions(node, axes, problems))
     points: PointChoice = "all"
-    try:
+    with collect_problems(problems):
         points = _points(node, axes)
-    except SpecError as wrong:
-        problems += wrong.problems
     if problems:
         raise SpecError(_once(problems))
     return Sweep(
@@ -181,10 +178,8 @@ def _once(problems: list[Problem]) -> list[Problem]:
 def _settings(node: YamlMapping, problems: list[Problem]) -> Iterator[Setting]:
     given = node.child("set")
     for key, value in given.entries if isinstance(given, YamlMapping) else ():
-        try:
+        with collect_problems(problems):
             yield written_setting(key, value)
-        except InputError as wrong:
-            problems += wrong.problems
 
 
 def _axes(node: YamlMapping, problems: list[Problem]) -> Iterator[SweepAxis]:
@@ -194,10 +189,8 @@ def _axes(node: YamlMapping, problems: list[Problem]) -> Iterator[SweepAxis]:
         problems.append(Problem(what, node.key_span(("axes",))))
         return
     for key, value in given.entries:
-        try:
+        with collect_problems(problems):
             yield _axis(key, value)
-        except InputError as wrong:
-            problems += wrong.problems
 
 
 def _axis(key: YamlScalar, node: YamlNode) -> SweepAxis:

@@ -1,4 +1,4 @@
-"""Runs of points: points share loaded inputs, and each point gives a row."""
+"""Runs of points: shared inputs, a row for each point, and batches in other processes."""
 
 from __future__ import annotations
 
@@ -7,33 +7,36 @@ import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
-from typing import Final, Literal, Protocol
+from typing import Any, Final
 
 from einsum_cascade.errors import InputError, Problem, SpecError
 from einsum_cascade.yaml.edit import Setting, written_setting
-from einsum_cascade.yaml.library import resolve_reference
-from einsum_cascade.yaml.source import Scalar, YamlScalar
+from einsum_cascade.yaml.library import Kind, resolve_reference
+from einsum_cascade.yaml.source import YamlScalar
 from workloads import Workload, load
 
 from ..plan.incremental import IncrementalEvaluator
+from ..plan.inputs import FindMappings
 from ..plan.job import Generators, JobPlan
 from ..plan.planner import plan, run_plan
-from ..plan.selection import ByPart, Given, mapping_called, usual_mapping
-from ..plan.workload import WorkloadLike
-from ..result.result import Result
+from ..plan.selection import Given, mapping_called, usual_mapping
+from ..processes import Pool, report_killed_workers
 from ..spec.arch import Architecture
 from ..spec.files.load import MachineCache
 from ..spec.files.mapping_text import mapping_dict
 from ..spec.mapping import AUTO, MADE, Mapping
 from ..spec.overrides import Overrides, section_of, sorted_settings
-from .columns import LEVELS, NUMBERS, PointRow, RowColumns, as_columns, as_row, thresholds
-from .spec import DEFAULT, Point, Sweep, SweepAxis
-from .values import text_of
+from ..version import installed_version
+from .columns import LEVELS, NUMBERS, thresholds
+from .spec import DEFAULT, ROLES, Point, Role, Sweep, SweepAxis, text_of
+from .store import PointRow
 
-_MAX_CACHED_INPUTS: Final = 64
+_MAX_CACHED_INPUTS: Final = 192
 """Number of workloads, machines and mappings kept: neighbouring points share most of theirs."""
 
 _MAX_CACHED_AXIS_VALUES: Final = 1024
@@ -42,21 +45,18 @@ _MAX_CACHED_AXIS_VALUES: Final = 1024
 UNWRITTEN: Final = (AUTO, DEFAULT, *MADE)
 """Names in place of a mapping that no file states."""
 
-Input = Literal["workload", "architecture", "mapping"]
+KINDS: Final[dict[Role, Kind]] = {
+    "workload": "workloads",
+    "architecture": "architectures",
+    "mapping": "mappings",
+}
+"""Kind of file of each input."""
 
-_SECTIONS: Final = {
+_SECTIONS: Final[dict[Role, tuple[str, ...]]] = {
     "workload": ("workload",),
     "architecture": ("architecture", "technology"),
     "mapping": ("mapping",),
 }
-
-
-class BestMappings(Protocol):
-    """Search of the mappings of a workload on a machine (``mappers.workload_search``)."""
-
-    def __call__(self, workload: WorkloadLike, architecture: Architecture, /) -> ByPart:
-        """Return one mapping for each part. Raises MappingError if a part has none."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,42 +88,25 @@ class PointInputs:
         return json.dumps(said, ensure_ascii=False)
 
 
-def key_of(inputs: str, contents: str, version: str) -> str:
-    """Return the unique name of a point, from its inputs, the contents of files, and the
-    version.
-
-    Parameters
-    ----------
-    inputs : str
-        ``PointInputs.to_json``.
-    contents : str
-        ``contents_of`` the sweep.
-    version : str
-        Version of this package.
-    """
-    return sha256("\0".join((inputs, contents, version)).encode()).hexdigest()
-
-
 class InputLoader:
     """Loader of the inputs of one sweep's points, which keeps those that later points may share."""
 
-    def __init__(self, sweep: Sweep, generators: Generators, find: BestMappings) -> None:
+    def __init__(self, sweep: Sweep, generators: Generators, find: FindMappings) -> None:
         self.sweep = sweep
         self.generators = generators
         self.find = find
-        self._axes: dict[Input, tuple[int, ...]] = {
-            part: tuple(n for n, axis in enumerate(sweep.axes) if _concerns(axis, part))
-            for part in ("workload", "architecture", "mapping")
+        self._axes = {
+            role: tuple(n for n, axis in enumerate(sweep.axes) if _concerns(axis, role))
+            for role in ROLES
         }
+        """Axes that each input depends on."""
         self._machines = MachineCache()
         of_axis = lru_cache(maxsize=_MAX_CACHED_AXIS_VALUES)
         self._set_by: Callable[[int, int], tuple[Setting, ...]] = of_axis(self._set_by_axis)
         self._told_by: Callable[[int, int], tuple[tuple[str, str], ...]]
         self._told_by = of_axis(self._told_by_axis)
-        keep = lru_cache(maxsize=_MAX_CACHED_INPUTS)
-        self._workload: Callable[[tuple[int, ...]], Workload] = keep(self._load_workload)
-        self._machine: Callable[[tuple[int, ...]], Architecture] = keep(self._load_machine)
-        self._written: Callable[[tuple[int, ...]], Mapping] = keep(self._load_mapping)
+        self._loaded: Callable[[Role, tuple[int, ...]], Any]
+        self._loaded = lru_cache(maxsize=_MAX_CACHED_INPUTS)(self._load)
 
     def told(self, point: Point) -> PointInputs:
         """Return the inputs of a point as texts."""
@@ -139,11 +122,13 @@ class InputLoader:
 
     def workload(self, point: Point) -> Workload:
         """Return the point's workload. Raises SpecError."""
-        return self._workload(self._key("workload", point))
+        found: Workload = self._input("workload", point)
+        return found
 
     def machine(self, point: Point) -> Architecture:
         """Return the point's machine. Raises SpecError."""
-        return self._machine(self._key("architecture", point))
+        found: Architecture = self._input("architecture", point)
+        return found
 
     def mapping(self, point: Point, work: Workload, machine: Architecture) -> Given:
         """Return the point's mapping, as the planner takes it.
@@ -171,7 +156,8 @@ class InputLoader:
         """Return the point's mapping if it has a name or a file, else None. Raises SpecError."""
         name = self._name("mapping", point.places)
         if name.text not in UNWRITTEN:
-            return self._written(self._key("mapping", point))
+            found: Mapping = self._input("mapping", point)
+            return found
         given = self._overrides("mapping", point.places).mapping
         if given and name.text != DEFAULT:
             what = "searched for" if name.text == AUTO else "made from the cascade"
@@ -179,45 +165,35 @@ class InputLoader:
             raise SpecError(Problem(text, given[0].span))
         return None
 
-    def _key(self, part: Input, point: Point) -> tuple[int, ...]:
-        """Return the positions on the axes that an input depends on, and 0 on the others."""
-        concerned = self._axes[part]
-        return tuple(p if n in concerned else 0 for n, p in enumerate(point.places))
+    def _input(self, role: Role, point: Point) -> Any:
+        """Return an input, loaded once for all points that agree on the axes it depends on."""
+        concerned = self._axes[role]
+        return self._loaded(
+            role, tuple(p if n in concerned else 0 for n, p in enumerate(point.places))
+        )
 
-    def _load_workload(self, places: tuple[int, ...]) -> Workload:
-        name = self._name("workload", places)
-        given = self._overrides("workload", places)
-        return load(resolve_reference("workloads", name.text, name.span), given.workload)
+    def _load(self, role: Role, places: tuple[int, ...]) -> Any:
+        name = self._name(role, places)
+        given = self._overrides(role, places)
+        where = resolve_reference(KINDS[role], name.text, name.span)
+        if role == "workload":
+            return load(where, given.workload)
+        if role == "architecture":
+            return self._machines.machine(where, given)
+        return Mapping.load(where, given)
 
-    def _load_machine(self, places: tuple[int, ...]) -> Architecture:
-        name = self._name("architecture", places)
-        given = self._overrides("architecture", places)
-        found = resolve_reference("architectures", name.text, name.span)
-        return self._machines.machine(found, given)
-
-    def _load_mapping(self, places: tuple[int, ...]) -> Mapping:
-        name = self._name("mapping", places)
-        given = self._overrides("mapping", places)
-        return Mapping.load(resolve_reference("mappings", name.text, name.span), given)
-
-    def _name(self, part: Input, places: tuple[int, ...]) -> YamlScalar:
+    def _name(self, role: Role, places: tuple[int, ...]) -> YamlScalar:
         for axis, place in zip(self.sweep.axes, places, strict=True):
-            if axis.role == part:
+            if axis.role == role:
                 return name_of(axis, place)
-        fixed: YamlScalar | None = getattr(self.sweep, part)
+        fixed: YamlScalar | None = getattr(self.sweep, role)
         assert fixed is not None
         return fixed
 
-    def _overrides(self, part: Input, places: tuple[int, ...]) -> Overrides:
-        concerned = self._axes[part]
-        return sorted_settings(self._settings(places, concerned))
-
-    def _settings(self, places: tuple[int, ...], among: tuple[int, ...]) -> Iterator[Setting]:
-        """Yield the settings of all points, then those of some axes."""
-        yield from self.sweep.settings
-        for n, place in enumerate(places):
-            if n in among:
-                yield from self._set_by(n, place)
+    def _overrides(self, role: Role, places: tuple[int, ...]) -> Overrides:
+        """Return the settings of all points, then those of the axes that an input depends on."""
+        moved = (s for n in self._axes[role] for s in self._set_by(n, places[n]))
+        return sorted_settings((*self.sweep.settings, *moved))
 
     def _set_by_axis(self, axis: int, place: int) -> tuple[Setting, ...]:
         """Return the settings of a value of an axis."""
@@ -237,18 +213,9 @@ def name_of(axis: SweepAxis, place: int) -> YamlScalar:
     return node
 
 
-def _concerns(axis: SweepAxis, part: Input) -> bool:
+def _concerns(axis: SweepAxis, role: Role) -> bool:
     """Return whether an input depends on an axis."""
-    return axis.role == part or any(section_of(f.text) in _SECTIONS[part] for f in axis.fields)
-
-
-def problems_of(loader: Callable[[], object]) -> tuple[Problem, ...]:
-    """Return the problems that a loader raises."""
-    try:
-        loader()
-    except InputError as wrong:
-        return wrong.problems
-    return ()
+    return axis.role == role or any(section_of(f.text) in _SECTIONS[role] for f in axis.fields)
 
 
 _MAX_CACHED_MAPPINGS: Final = 32
@@ -261,25 +228,17 @@ class SweepTask:
 
     sweep: Sweep
     generators: Generators
-    find: BestMappings
+    find: FindMappings
     contents: str
     version: str
 
 
 @dataclass(frozen=True, slots=True)
 class BatchDone:
-    """Rows of a batch as the store keeps them, and the seconds they took.
+    """Rows of a batch, and the seconds they took."""
 
-    Texts and numbers pass between processes in a tenth of the time of records.
-    """
-
-    columns: tuple[RowColumns, ...]
+    rows: tuple[PointRow, ...]
     seconds: float
-
-    @property
-    def rows(self) -> tuple[PointRow, ...]:
-        """Rows as records."""
-        return tuple(map(as_row, self.columns))
 
 
 class PointRunner:
@@ -295,34 +254,52 @@ class PointRunner:
         """Return the row of a point."""
         inputs = self.loader.told(point)
         text = inputs.to_json()
-        shown = tuple(
-            axis.values[place].shown
+        shown = {
+            axis.name: axis.values[place].shown
             for axis, place in zip(self.task.sweep.axes, point.places, strict=True)
+        }
+        row = PointRow(
+            point=point.number,
+            key=self._key(text),
+            workload=inputs.workload,
+            architecture=inputs.architecture,
+            mapping=inputs.mapping,
+            status="refused",
+            message="",
+            axes=_json([*shown.values()]),
+            inputs=text,
         )
         try:
             jobs = self._jobs(point)
             result = run_plan(jobs, evaluate=self.alike.evaluate)
         except InputError as wrong:
-            return PointRow(
-                point=point.number,
-                key=self._key(text),
-                status="refused",
-                message=_one_line(wrong),
-                workload=inputs.workload,
-                architecture=inputs.architecture,
-                mapping=inputs.mapping,
-                axes=shown,
-                inputs=text,
-            )
+            return row._replace(message=_one_line(wrong))
         except Exception as fault:
             fault.add_note(f"at point {point.number}: {text}")
             raise
         if found := _found(jobs):
             text = replace(inputs, found=found).to_json()
-        return self._judged(result, point, shown, text)
+        told = result.to_row()
+        named = {"point": point.number, **told, **shown}
+        failures = [f for t in self.thresholds if (f := t.failure(named))]
+        numbers: dict[str, Any] = {name: float(told[name]) for name in NUMBERS}
+        return row._replace(
+            key=self._key(text),
+            workload=result.workload,
+            architecture=result.architecture,
+            mapping=result.mapping,
+            status="excluded" if failures else "ok",
+            message="; ".join(failures),
+            inputs=text,
+            bound_by=result.bound_by,
+            members=_json({c: float(v) for c, v in told.items() if c.startswith(LEVELS)}),
+            **numbers,
+        )
 
     def _key(self, inputs: str) -> str:
-        return key_of(inputs, self.task.contents, self.task.version)
+        """Return the name of a point: a hash of its inputs, the files' contents and the version."""
+        text = "\0".join((inputs, self.task.contents, self.task.version))
+        return sha256(text.encode()).hexdigest()
 
     def _jobs(self, point: Point) -> JobPlan:
         work, machine = self.loader.workload(point), self.loader.machine(point)
@@ -330,31 +307,8 @@ class PointRunner:
         generators, evaluate = self.task.generators, self.alike.evaluate
         return plan(work, machine, mapping, generators=generators, evaluate=evaluate)
 
-    def _judged(
-        self, result: Result, point: Point, shown: tuple[Scalar, ...], inputs: str
-    ) -> PointRow:
-        """Return the row of a result, excluded if it violates a condition."""
-        row = result.to_row()
-        told: dict[str, Scalar] = {
-            "point": point.number,
-            **row,
-            **{a.name: v for a, v in zip(self.task.sweep.axes, shown, strict=True)},
-        }
-        failures = [f for t in self.thresholds if (f := t.failure(told))]
-        return PointRow(
-            point=point.number,
-            key=self._key(inputs),
-            status="excluded" if failures else "ok",
-            message="; ".join(failures),
-            workload=result.workload,
-            architecture=result.architecture,
-            mapping=result.mapping,
-            axes=shown,
-            numbers=tuple(float(row[name]) for name in NUMBERS),
-            members=tuple((c, float(v)) for c, v in row.items() if c.startswith(LEVELS)),
-            bound_by=result.bound_by,
-            inputs=inputs,
-        )
+
+_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def _found(jobs: JobPlan) -> tuple[Mapping, ...]:
@@ -380,11 +334,114 @@ def run_batch(task: bytes, points: Sequence[Point]) -> BatchDone:
     begun = time.perf_counter()
     # Each thread has its own runner, which is not thread-safe.
     runner = _runner(task, threading.get_ident())
-    done = tuple([as_columns(runner.row(point)) for point in points])
-    return BatchDone(done, time.perf_counter() - begun)
+    return BatchDone(tuple([runner.row(point) for point in points]), time.perf_counter() - begun)
 
 
 @lru_cache(maxsize=8)
 def _runner(task: bytes, thread: int) -> PointRunner:
     del thread
     return PointRunner(pickle.loads(task))  # noqa: S301 - made by the process that asked for this
+
+
+_BATCH_SECONDS = 0.5
+"""Target duration of a batch: the loss in a power cut, and the interval of writes."""
+_MAX_BATCH = 1000
+_SCHEDULER_TIMEOUT_S = 10
+"""Seconds that a scheduler has to answer."""
+
+NextPoints = Callable[[int], tuple[Point, ...]]
+"""Function that returns at most so many points to run next; none after the last."""
+
+
+@contextmanager
+def cluster(address: str) -> Iterator[Pool]:
+    """Open the workers of a Dask scheduler, which keep running afterwards.
+
+    Raises
+    ------
+    InputError
+        Dask is not installed, no scheduler answers, or its workers lack this version.
+    """
+    try:
+        from distributed import Client
+        from distributed.comm.addressing import get_address_host_port
+    except ImportError:
+        text = "--dask needs Dask, which is not installed: pip install 'archsim[dask]'"
+        raise InputError(text) from None
+    connect: Any = Client
+    parts_of: Any = get_address_host_port
+    try:
+        parts_of(address)
+        client = connect(address, timeout=_SCHEDULER_TIMEOUT_S, set_as_default=False)
+    except (OSError, ValueError) as wrong:
+        raise InputError(f"no Dask scheduler answers at '{address}': {wrong}") from None
+    try:
+        threads = client.nthreads()
+        if not threads:
+            raise InputError(f"the Dask scheduler at '{address}' has no workers yet")
+        _check_versions(client)
+        executor = client.get_executor()
+        try:
+            yield Pool(executor, sum(threads.values()))
+        finally:
+            executor.shutdown(wait=False)
+    finally:
+        client.close()
+
+
+def _check_versions(client: Any) -> None:
+    """Refuse workers that would run another version of archsim."""
+    own = installed_version()
+    try:
+        found = client.run(installed_version)
+    except ImportError as wrong:
+        raise InputError(f"the Dask workers do not have archsim: {wrong}") from None
+    for worker, version in found.items():
+        if version != own:
+            there = version or "(unknown)"
+            raise InputError(f"Dask worker {worker} has archsim {there}, this is archsim {own}")
+
+
+def batches_done(pool: Pool, task: bytes, next_points: NextPoints) -> Iterator[BatchDone]:
+    """Yield finished batches; their size follows from the time that points take.
+
+    Raises
+    ------
+    InputError
+        A process was killed.
+    """
+    size = 1
+    waiting: set[Future[BatchDone]] = set()
+    # Each worker runs one batch, and one more waits for it.
+    most = 1 if pool.workers == 1 else 2 * pool.workers
+    while True:
+        while len(waiting) < most and (points := next_points(size)):
+            waiting.add(pool.executor.submit(run_batch, task, points))
+        if not waiting:
+            return
+        finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+        for future in finished:
+            try:
+                with report_killed_workers(_KEPT):
+                    batch = future.result()
+            except Exception as wrong:
+                if not _is_of_cluster(wrong):
+                    raise
+                raise InputError(f"{_LOST}: {wrong}") from None
+            yield batch
+            size = _next_size(size, batch)
+
+
+_KEPT = "finished points are kept, start again to go on (fewer --workers need less memory)"
+_LOST = "the Dask cluster lost a batch: finished points are kept, start again to go on"
+
+
+def _is_of_cluster(wrong: Exception) -> bool:
+    """Return whether an exception is Dask's own, and not one of the task."""
+    return type(wrong).__module__.startswith("distributed.") or isinstance(wrong, CancelledError)
+
+
+def _next_size(size: int, batch: BatchDone) -> int:
+    """Return the next size, at most doubled: the first points of a process take longest."""
+    wanted = int(_BATCH_SECONDS * len(batch.rows) / max(batch.seconds, 1e-6))
+    return max(1, min(wanted, 2 * size, _MAX_BATCH))

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
+from math import prod
 from typing import Final, Literal
 
-from einsum_cascade.source import Source
-from einsum_cascade.yaml.edit import Setting
-from einsum_cascade.yaml.source import Scalar, YamlNode, YamlScalar
+from pydantic_core import PydanticCustomError
 
+from einsum_cascade.errors import Problem, SpecError
+from einsum_cascade.source import Source, Span
+from einsum_cascade.yaml.edit import Setting
+from einsum_cascade.yaml.source import Scalar, YamlNode, YamlScalar, YamlSequence, exact_number
+
+from ..spec.files import units
 from ..spec.files.units import QuantityKind
 
 DEFAULT: Final = "default"
@@ -111,10 +119,7 @@ class Sweep:
     @property
     def grid(self) -> int:
         """Number of points of the whole grid."""
-        total = 1
-        for axis in self.axes:
-            total *= len(axis.values)
-        return total
+        return prod(len(axis.values) for axis in self.axes)
 
     @property
     def total(self) -> int:
@@ -182,3 +187,151 @@ def shuffled(number: int, total: int, seed: int) -> int:
         number = left << half | right
         if number < total:
             return number
+
+
+Scale = Literal["linear", "log"]
+
+MOST_VALUES = 100_000
+"""Limit of values of an axis. A longer axis is a typo, or a case for ``points: {random: ..}``."""
+
+_KINDS = (
+    units.CAPACITY, units.BANDWIDTH, units.FREQUENCY, units.TIME,
+    units.ENERGY, units.ENERGY_PER_BIT, units.AREA, units.NODE, units.POWER, units.POWER_PER_BIT,
+)  # fmt: skip
+_WHOLE = (units.CAPACITY, units.WIDTH, units.BANDWIDTH, units.FREQUENCY, units.NODE)
+"""Quantities that a machine has whole numbers of."""
+
+SYMBOLS = {"byte": "B", "byte/s": "B/s", "um**2": "um^2"}
+"""Written units that differ from their names in pint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Number in a quantity's unit; a bare number has none."""
+
+    number: Fraction
+    kind: QuantityKind | None
+
+
+def measured(value: Scalar) -> Measured | None:
+    """Return the value of a written number or quantity; None if the text is neither.
+
+    Examples
+    --------
+    >>> measured("4K").number, measured("2 MiB").kind.what, measured("fusemax")
+    (Fraction(4096, 1), 'a size in bytes', None)
+    """
+    if isinstance(value, bool) or value is None:
+        return None
+    number = exact_number(value)
+    if number is not None or not isinstance(value, str):
+        return None if number is None else Measured(number, None)
+    bits = value.rstrip("s").endswith("bit") and "/" not in value
+    for kind in (units.WIDTH,) if bits else _KINDS:
+        try:
+            return Measured(units.parse_quantity(value, kind), kind)
+        except PydanticCustomError:
+            continue
+    return None
+
+
+def symbol(kind: QuantityKind | None) -> str:
+    """Return the unit of a quantity as a setting takes it: ``B``, ``B/s``, ``Hz``."""
+    return "" if kind is None else SYMBOLS.get(kind.unit, kind.unit)
+
+
+def written_values(nodes: YamlSequence, axis: str) -> tuple[AxisValue, ...]:
+    """Return the values of a list, as written.
+
+    Raises
+    ------
+    SpecError
+        The list is empty, or a value occurs twice.
+    """
+    if not nodes.items:
+        raise SpecError(Problem(f"{axis}: expected at least one value", nodes.span))
+    found: dict[object, YamlNode] = {}
+    for node in nodes.items:
+        meant = _meant(node)
+        if meant in found:
+            text = f"{axis}: {node.kind} stands twice, its points would be the same"
+            raise SpecError(Problem(text, node.span))
+        found[meant] = node
+    return tuple(AxisValue(shown=_shown(node), node=node) for node in nodes.items)
+
+
+def _meant(node: YamlNode) -> object:
+    """Return a key that is equal for equal values, such as ``1K`` and 1024."""
+    if not isinstance(node, YamlScalar):
+        return repr(node.plain())
+    meant = measured(node.value)
+    return (node.value, type(node.value)) if meant is None else meant
+
+
+def _shown(node: YamlNode) -> Scalar:
+    return node.value if isinstance(node, YamlScalar) else text_of(node)
+
+
+def text_of(node: YamlNode) -> str:
+    """Return a value on one line, as ``--set`` takes it."""
+    return node.text if isinstance(node, YamlScalar) else json.dumps(node.plain())
+
+
+def generated_values(
+    start: YamlScalar, stop: YamlScalar, steps: int, scale: Scale, axis: str, span: Span
+) -> tuple[tuple[AxisValue, ...], QuantityKind | None]:
+    """Return values from one end to the other, both included, and their quantity.
+
+    Sizes, bandwidths and counts are whole numbers of bytes, bytes per second and items.
+
+    Raises
+    ------
+    SpecError
+        The ends are no numbers of the same kind, or the values would repeat.
+    """
+    first, last = _end(start, axis), _end(stop, axis)
+    if first.kind != last.kind:
+        text = f"{axis}: from '{start.text}' to '{stop.text}' mixes two kinds of numbers"
+        raise SpecError(Problem(text, stop.span, "give both ends with units of one kind"))
+    if first.number == last.number:
+        raise SpecError(Problem(f"{axis}: both ends are the same", stop.span))
+    if not 2 <= steps <= MOST_VALUES:
+        text = f"{axis}: expected from 2 to {MOST_VALUES} steps, ends included, got {steps}"
+        raise SpecError(Problem(text, span))
+    if scale == "log" and min(first.number, last.number) <= 0:
+        text = f"{axis}: a log scale needs ends above zero"
+        raise SpecError(Problem(text, span, "scale: linear"))
+    ends = (first.number, last.number)
+    whole = first.kind in _WHOLE or (first.kind is None and all(n.denominator == 1 for n in ends))
+    found = tuple(_number(n, whole) for n in _between(*ends, steps, scale))
+    if len(set(found)) < steps:
+        text = f"{axis}: {steps} steps from '{start.text}' to '{stop.text}' repeat whole numbers"
+        raise SpecError(Problem(text, span, f"at most {len(set(found))} steps differ"))
+    unit = symbol(first.kind)
+    made = (f"{number!r} {unit}".rstrip() for number in found)
+    return tuple(
+        AxisValue(shown=n, node=YamlScalar(span=span, value=text if unit else n, text=text))
+        for n, text in zip(found, made, strict=True)
+    ), first.kind
+
+
+def _end(node: YamlScalar, axis: str) -> Measured:
+    found = measured(node.value)
+    if found is None:
+        text = f"{axis}: expected a number or a quantity such as 4K or '1 MiB', got {node.kind}"
+        raise SpecError(Problem(text, node.span))
+    return found
+
+
+def _between(first: Fraction, last: Fraction, steps: int, scale: Scale) -> Iterator[Fraction]:
+    yield first
+    for k in range(1, steps - 1):
+        if scale == "linear":
+            yield first + (last - first) * Fraction(k, steps - 1)
+        else:
+            yield Fraction(float(first) * float(last / first) ** (k / (steps - 1)))
+    yield last
+
+
+def _number(exact: Fraction, whole: bool) -> int | float:
+    return round(exact) if whole else float(exact)

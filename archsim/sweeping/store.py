@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 from einsum_cascade.errors import InputError
+from einsum_cascade.yaml.source import Scalar
 
-from .columns import COLUMNS, NUMBERS, TEXTS, PointRow, RowColumns, as_row, text_of
+from .columns import NUMBERS, TEXTS
 
 FILE: Final = "store.sqlite"
 J = TypeVar("J")
+
+Status = Literal["ok", "refused", "excluded"]
 
 _LOCK: Final = "lock.sqlite"
 
@@ -28,6 +31,58 @@ _SCHEMA: Final = (
     + ", ".join(f"{c} REAL" for c in NUMBERS)
     + ", bound_by TEXT, axes TEXT NOT NULL, members TEXT NOT NULL, inputs TEXT NOT NULL)",
 )
+
+
+class PointRow(NamedTuple):
+    """Row of a point that was run, as the store keeps it: numbers, texts, and texts of JSON.
+
+    Numbers are None if the point was refused. A named tuple passes between processes in a fraction
+    of the time of other records.
+    """
+
+    point: int
+    key: str
+    workload: str
+    architecture: str
+    mapping: str
+    status: Status
+    message: str
+    axes: str
+    """Value on every axis, as its column shows it."""
+    inputs: str
+    """Inputs of the run, including mappings that were searched for."""
+    latency_s: float | None = None
+    floor_latency_s: float | None = None
+    cycles: float | None = None
+    energy_pj: float | None = None
+    area_um2: float | None = None
+    bound_by: str | None = None
+    members: str = "{}"
+    """Columns of memories and arrays, and their numbers."""
+
+    def values(self, axes: Iterable[str]) -> Mapping[str, Scalar]:
+        """Return the values of a row by column.
+
+        Parameters
+        ----------
+        axes : iterable of str
+            Names of the sweep's axes, which come before columns of the same name.
+
+        Raises
+        ------
+        sqlite3.DatabaseError
+            The row is damaged.
+        """
+        of_axes = dict(zip(axes, _json(self.axes, list), strict=False))
+        return self._asdict() | _json(self.members, dict) | of_axes
+
+
+def _json(text: Any, kind: type[J]) -> J:
+    """Return the value of a JSON text. A damaged page of a file may hold another kind of value."""
+    with suppress(TypeError, ValueError):
+        if isinstance(found := json.loads(text), kind):
+            return found
+    raise sqlite3.DatabaseError("what it keeps of a point is damaged")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +108,11 @@ class Store:
         self.folder = folder
         self._connection = connection
 
-    def add(self, rows: Iterable[RowColumns]) -> None:
-        """Store the columns of rows: all rows, or none. Raises InputError if there is no space."""
-        marks = ", ".join("?" for _ in COLUMNS)
+    def add(self, rows: Iterable[PointRow]) -> None:
+        """Store rows: all of them, or none. Raises InputError if there is no space."""
+        marks = ", ".join("?" for _ in PointRow._fields)
         # The package defines the names of columns, and values are bound.
-        command = f"INSERT INTO points ({', '.join(COLUMNS)}) VALUES ({marks})"  # noqa: S608
+        command = f"INSERT INTO points ({', '.join(PointRow._fields)}) VALUES ({marks})"  # noqa: S608
         with self._connection:
             self._connection.executemany(command, rows)
 
@@ -84,27 +139,22 @@ class Store:
         return {int(n) for (n,) in found}
 
     def rows(self) -> Iterator[PointRow]:
-        """Yield all rows in the order of their points."""
-        command = f"SELECT {', '.join(COLUMNS)} FROM points ORDER BY point"  # noqa: S608
-        return map(as_row, self._connection.execute(command))
-
-    def results(self) -> Iterator[PointRow]:
-        """Yield all rows without their inputs, which are the largest part."""
-        names = ("'' AS inputs" if c == "inputs" else c for c in COLUMNS)
+        """Yield all rows in the order of their points, without the inputs: the largest part."""
+        names = ("'' AS inputs" if c == "inputs" else c for c in PointRow._fields)
         command = f"SELECT {', '.join(names)} FROM points ORDER BY point"  # noqa: S608
-        return map(as_row, self._connection.execute(command))
+        return map(PointRow._make, self._connection.execute(command))
 
     def row(self, point: int) -> PointRow | None:
         """Return the row of one point, or None if it is not finished."""
-        command = f"SELECT {', '.join(COLUMNS)} FROM points WHERE point = ?"  # noqa: S608
+        command = f"SELECT {', '.join(PointRow._fields)} FROM points WHERE point = ?"  # noqa: S608
         found = self._connection.execute(command, (point,)).fetchone()
-        return None if found is None else as_row(found)
+        return None if found is None else PointRow._make(found)
 
     def member_columns(self) -> tuple[str, ...]:
         """Return the columns of memories and arrays, in the order of their first occurrence."""
         found: dict[str, None] = {}
         for (text,) in self._connection.execute("SELECT members FROM points ORDER BY point"):
-            found |= dict.fromkeys(text_of(text, dict))
+            found |= dict.fromkeys(_json(text, dict))
         return tuple(found)
 
     def meta(self) -> StoredSweep:

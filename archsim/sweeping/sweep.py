@@ -6,48 +6,39 @@ import hashlib
 import pickle
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Mapping as Named
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from hashlib import sha256
-from itertools import islice, pairwise
+from itertools import islice, pairwise, product
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from einsum_cascade import Cascade
-from einsum_cascade.errors import InputError, Problem, SpecError, did_you_mean
+from einsum_cascade.errors import InputError, Problem, SpecError, collect_problems, did_you_mean
 from einsum_cascade.notation.printer import program_text
 from einsum_cascade.yaml.library import Kind, resolve_reference, spec_tree
 from einsum_cascade.yaml.source import YamlScalar
 from workloads import load
 
+from ..plan.inputs import FindMappings
 from ..plan.job import Generators
 from ..processes import Pool, processes, usable_cores
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
 from ..version import installed_version
-from .columns import LEVELS, NUMBERS, PointRow, thresholds
+from .columns import LEVELS, thresholds
 from .export import export, load_sweep, remove_stale_results
 from .file import sweep_asked
-from .run import UNWRITTEN, BatchDone, BestMappings, InputLoader, SweepTask, name_of, problems_of
-from .spec import Point, Role, SearchedPoints, Sweep, SweepAxis, places_at, point_at, shuffled
-from .store import Store, StoredSweep, opened_for
-from .values import measured
-from .workers import batches_done, cluster
+from .run import KINDS, UNWRITTEN, InputLoader, SweepTask, batches_done, cluster, name_of
+from .spec import Point, SearchedPoints, Sweep, SweepAxis, measured, places_at, point_at, shuffled
+from .store import PointRow, Store, StoredSweep, opened_for
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-
-_KINDS: dict[Role, Kind] = {
-    "workload": "workloads",
-    "architecture": "architectures",
-    "mapping": "mappings",
-}
 
 
 def check_sweep(sweep: Sweep, loader: InputLoader) -> None:
@@ -59,11 +50,12 @@ def check_sweep(sweep: Sweep, loader: InputLoader) -> None:
         A name is of nothing, a condition compares with no number, or a setting is wrong at the
         first point and at the last.
     """
-    problems = list(_wrong_names(sweep))
-    try:
+    problems: list[Problem] = []
+    for kind, name in _named(sweep):
+        with collect_problems(problems):
+            resolve_reference(kind, name.text, name.span)
+    with collect_problems(problems):
         thresholds(sweep)
-    except SpecError as wrong:
-        problems += wrong.problems
     if problems:
         raise SpecError(problems)
     first = Point(0, tuple(0 for _ in sweep.axes))
@@ -78,9 +70,11 @@ def check_sweep(sweep: Sweep, loader: InputLoader) -> None:
 def _wrong_members(sweep: Sweep, loader: InputLoader) -> Iterator[Problem]:
     """Yield conditions on a memory, an array or a component that no machine has."""
     members: set[str] = set()
-    for place in _machine_places(sweep):
+    # Machines are an axis of their own, if there are several.
+    machines = (range(len(a.values)) if a.role == "architecture" else (0,) for a in sweep.axes)
+    for places in product(*machines):
         try:
-            machine = loader.machine(Point(0, place))
+            machine = loader.machine(Point(0, places))
         except InputError:
             return
         levels = [m.name for m in machine.memories]
@@ -97,29 +91,14 @@ def _wrong_members(sweep: Sweep, loader: InputLoader) -> Iterator[Problem]:
             yield Problem(text, condition.node.span, hint)
 
 
-def _machine_places(sweep: Sweep) -> Iterator[tuple[int, ...]]:
-    """Yield a point for each machine."""
-    for n, axis in enumerate(sweep.axes):
-        if axis.role == "architecture":
-            for place in range(len(axis.values)):
-                yield tuple(place if n == k else 0 for k in range(len(sweep.axes)))
-            return
-    yield tuple(0 for _ in sweep.axes)
-
-
-def _wrong_names(sweep: Sweep) -> Iterator[Problem]:
-    for kind, name in _named(sweep):
-        yield from problems_of(partial(resolve_reference, kind, name.text, name.span))
-
-
 def _named(sweep: Sweep) -> Iterator[tuple[Kind, YamlScalar]]:
     """Yield every name of a file in a sweep, with its kind."""
-    for part, kind in _KINDS.items():
+    for part, kind in KINDS.items():
         fixed: YamlScalar | None = getattr(sweep, part)
         if fixed is not None and fixed.text not in UNWRITTEN:
             yield kind, fixed
     for axis in sweep.axes:
-        meant: Kind | None = "cascades" if axis.varies_cascade else _KINDS.get(axis.role)
+        meant: Kind | None = "cascades" if axis.varies_cascade else KINDS.get(axis.role)
         if meant is None:
             continue
         for place in range(len(axis.values)):
@@ -132,12 +111,13 @@ def _named(sweep: Sweep) -> Iterator[tuple[Kind, YamlScalar]]:
             yield "cascades", setting.value
 
 
-def _wrong_at(loader: InputLoader, point: Point) -> tuple[Problem, ...]:
-    return (
-        *problems_of(lambda: loader.workload(point)),
-        *problems_of(lambda: loader.machine(point)),
-        *problems_of(lambda: loader.written(point)),
-    )
+def _wrong_at(loader: InputLoader, point: Point) -> list[Problem]:
+    """Return the problems of the inputs of a point."""
+    found: list[Problem] = []
+    for load_input in (loader.workload, loader.machine, loader.written):
+        with collect_problems(found):
+            load_input(point)
+    return found
 
 
 def contents_of(sweep: Sweep) -> str:
@@ -218,9 +198,9 @@ class StudyPoints:
                 self._ask(number)
         return (self._waiting.popleft(),) if most and self._waiting else ()
 
-    def done(self, batch: BatchDone) -> None:
+    def done(self, rows: Iterable[PointRow]) -> None:
         """Report rows to the study, once they are in the store."""
-        for row in batch.rows:
+        for row in rows:
             self._tell(row)
 
     def _tell(self, row: PointRow) -> None:
@@ -303,8 +283,8 @@ class StudyPoints:
 
     def _values(self, row: PointRow) -> list[float]:
         """Return the numbers to minimise; zeros for a refused point, which is no candidate."""
-        named = dict(zip(NUMBERS, row.numbers, strict=True)) | dict(row.members)
-        return [named.get(name) or 0.0 for name in self._choice.objectives]
+        named = row.values(())
+        return [float(named.get(name) or 0.0) for name in self._choice.objectives]
 
 
 def _suggested(trial: Any, axis: SweepAxis) -> int:
@@ -358,7 +338,7 @@ def run_sweep(
     folder: Path,
     *,
     generators: Generators,
-    find: BestMappings,
+    find: FindMappings,
     workers: int | None = None,
     dask: str | None = None,
     limit: int | None = None,
@@ -397,7 +377,7 @@ def run_sweep(
         before = store.count()
         left = sweep.total - before
         now = left if limit is None else min(left, limit)
-        workers = workers or _usual_workers(now)
+        workers = workers or max(1, min(usable_cores(), now // _MIN_POINTS_FOR_A_PROCESS))
         if now:
             remove_stale_results(folder)
             with progress(before + now, before) as advance:
@@ -455,7 +435,12 @@ def _run(
     advance: Advance,
 ) -> None:
     left = number
-    points = _source(task.sweep, store)
+    sweep = task.sweep
+    points = (
+        StudyPoints(sweep, sweep.points, store)
+        if isinstance(sweep.points, SearchedPoints)
+        else _GridPoints(sweep, store)
+    )
 
     def next_points(size: int) -> tuple[Point, ...]:
         nonlocal left
@@ -465,49 +450,27 @@ def _run(
 
     with opening as pool:
         for batch in batches_done(pool, pickle.dumps(task), next_points):
-            store.add(batch.columns)
-            points.done(batch)
-            advance(len(batch.columns))
-
-
-class PointSource(Protocol):
-    """Source of points."""
-
-    def next(self, most: int, /) -> tuple[Point, ...]:
-        """Return at most so many points to run next; none while they depend on pending results."""
-        ...
-
-    def done(self, batch: BatchDone, /) -> None:
-        """Accept the rows of some points, which are in the store."""
-        ...
-
-
-def _source(sweep: Sweep, store: Store) -> PointSource:
-    if isinstance(sweep.points, SearchedPoints):
-        return StudyPoints(sweep, sweep.points, store)
-    return _GridPoints(sweep, store)
+            store.add(batch.rows)
+            points.done(batch.rows)
+            advance(len(batch.rows))
 
 
 class _GridPoints:
     """Points of a grid, except those that are finished."""
 
     def __init__(self, sweep: Sweep, store: Store) -> None:
-        self._points = _open_points(sweep, store)
+        self._points = self._open(sweep, store)
 
     def next(self, most: int) -> tuple[Point, ...]:
         return tuple(islice(self._points, most))
 
-    def done(self, batch: BatchDone) -> None:
+    def done(self, rows: Iterable[PointRow]) -> None:
         """Ignore the rows: the points of a grid do not depend on them."""
 
-
-def _open_points(sweep: Sweep, store: Store) -> Iterator[Point]:
-    """Yield points that are not finished, on request."""
-    for first in range(0, sweep.total, _BLOCK):
-        last = min(first + _BLOCK, sweep.total) - 1
-        done = store.done_between(first, last)
-        yield from (point_at(sweep, n) for n in range(first, last + 1) if n not in done)
-
-
-def _usual_workers(points: int) -> int:
-    return max(1, min(usable_cores(), points // _MIN_POINTS_FOR_A_PROCESS))
+    @staticmethod
+    def _open(sweep: Sweep, store: Store) -> Iterator[Point]:
+        """Yield points that are not finished, on request."""
+        for first in range(0, sweep.total, _BLOCK):
+            last = min(first + _BLOCK, sweep.total) - 1
+            done = store.done_between(first, last)
+            yield from (point_at(sweep, n) for n in range(first, last + 1) if n not in done)

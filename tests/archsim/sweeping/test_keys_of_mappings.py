@@ -41,11 +41,12 @@ def _row(folder: Path, mapping: str) -> tuple[str, dict[str, Any]]:
     }
     frame = archsim.sweep(sweep, folder, workers=1)
     with opened(folder) as store:
-        (row,) = store.rows()
+        row = store.row(0)
+    assert row is not None
     inputs: dict[str, Any] = json.loads(row.inputs)
     assert frame["mapping"][0] == row.mapping
     assert row.status == "ok", row.message
-    return row.key, inputs | {"latency_s": row.numbers[0]}
+    return row.key, inputs | {"latency_s": row.latency_s}
 
 
 def test_what_is_remembered_is_told_and_makes_another_key(

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from places import ROOT
 
 from archsim.sweeping.file import read_sweep, sweep_of
-from archsim.sweeping.spec import point_at, shuffled
-from archsim.sweeping.values import measured
+from archsim.sweeping.spec import measured, point_at, shuffled
 from einsum_cascade.errors import SpecError
 from einsum_cascade.source import Source
 

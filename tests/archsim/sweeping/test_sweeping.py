@@ -10,7 +10,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,8 @@ from places import ROOT
 
 import archsim
 from archsim import Architecture, Mapping, simulate
+from archsim.sweeping import run as running
 from archsim.sweeping import sweep as sweeping
-from archsim.sweeping import workers
-from archsim.sweeping.columns import as_columns
 from archsim.sweeping.run import run_batch
 from archsim.sweeping.store import opened
 from einsum_cascade.errors import InputError
@@ -185,7 +183,7 @@ def test_what_is_finished_is_not_run_again(
         ran.extend(point.number for point in points)
         return run_batch(task, points)
 
-    monkeypatch.setattr(workers, "run_batch", counted)
+    monkeypatch.setattr(running, "run_batch", counted)
     out = tmp_path / "parts"
     path = tmp_path / "small.yaml"
     path.write_text(json.dumps({"sweep": SWEEP}))
@@ -324,7 +322,7 @@ def test_ctrl_c_ends_with_130_and_keeps_what_is_finished(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_a_killed_worker_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "run_batch", _dies)
+    monkeypatch.setattr(running, "run_batch", _dies)
     with pytest.raises(InputError, match=r"a worker process was killed.*start again to go on"):
         archsim.sweep(many(20), tmp_path / "out", workers=2)
 
@@ -361,7 +359,7 @@ def test_a_folder_that_takes_nothing_is_read(
     before = sorted(tmp_path.iterdir())
     monkeypatch.setattr("archsim.sweeping.store.os.access", lambda *_: False)
     with opened(tmp_path) as store:
-        another = as_columns(replace(next(store.rows()), point=7, key="another"))
+        another = next(store.rows())._replace(point=7, key="another")
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             store.add([another])
         assert sorted(tmp_path.iterdir()) == before
