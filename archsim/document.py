@@ -37,6 +37,12 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
+def table_of(title: str, columns: Iterable[Column | str], rows: Iterable[Sequence[str]]) -> Table:
+    """Return a table; a column given by its title alone holds numbers."""
+    made = tuple(Column(c) if isinstance(c, str) else c for c in columns)
+    return Table(title=title, columns=made, rows=tuple(map(tuple, rows)))
+
+
 @dataclass(frozen=True, slots=True)
 class Fact:
     """Headline fact, such as ``latency   14.2 ms   bound by array_1d``."""

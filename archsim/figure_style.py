@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import matplotlib as mpl
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from einsum_cascade.errors import InputError, Problem
 
@@ -19,6 +20,7 @@ from .document import picture_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 
 COLUMN_IN: Final = 3.3
@@ -159,3 +161,41 @@ def name_bars(axes: Axes, names: Sequence[str]) -> None:
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
+
+
+def stack_bar(
+    axes: Axes,
+    at: float,
+    pieces: Iterable[tuple[str, float]],
+    colours: Mapping[str, str],
+    height: float = 0.72,
+) -> None:
+    """Draw a horizontal bar of pieces from zero to the right, in the colours of their names."""
+    left = 0.0
+    for name, size in pieces:
+        axes.barh(
+            at, size, height, left=left, color=colours[name], edgecolor="white", linewidth=0.3
+        )
+        left += size
+
+
+def note_bar(
+    axes: Axes, x: float, at: float, text: str, *, inside: bool = False, colour: str = ""
+) -> None:
+    """Write a text at the end of a horizontal bar, to the right of it or ``inside`` in white."""
+    axes.annotate(
+        text, (x, at), xytext=(-3 if inside else 3, 0), textcoords="offset points", va="center",
+        ha="right" if inside else "left", fontsize=7,
+        color=colour or ("white" if inside else "black"),
+        bbox=None if inside else {"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+    )  # fmt: skip
+
+
+def show_shares(axis: Axis) -> None:
+    """Label an axis of shares of one in percent."""
+    axis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+
+
+def patches(colours: Mapping[str, str]) -> list[Patch]:
+    """Return a legend's entry for each colour, by name."""
+    return [Patch(color=colour, label=name) for name, colour in colours.items()]

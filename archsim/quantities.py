@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 
-_PREFIXES = ("", "k", "M", "G", "T", "P", "E")
-_SMALL = ("", "m", "µ", "n", "p", "f", "a")
-_BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+LARGE = ("", "k", "M", "G", "T", "P", "E")
+SMALL = ("", "m", "µ", "n", "p", "f", "a")
+BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _UM2_PER_MM2 = 1e6
 _PJ_PER_J = 1e12
 
@@ -33,8 +33,8 @@ def engineering(value: float, unit: str, *, digits: int = 4) -> str:
     if not unit and value == int(value) and abs(value) < 1000:
         return f"{value:.0f}"
     power = _power_of_thousand(value, digits)
-    power = max(1 - len(_SMALL), min(power, len(_PREFIXES) - 1))
-    prefix = _PREFIXES[power] if power >= 0 else _SMALL[-power]
+    power = max(1 - len(SMALL), min(power, len(LARGE) - 1))
+    prefix = LARGE[power] if power >= 0 else SMALL[-power]
     return f"{_significant(value / 1000.0**power, digits)} {prefix}{unit}".rstrip()
 
 
@@ -54,11 +54,11 @@ def byte_size(value: float, *, digits: int = 4) -> str:
     ('16 MiB', '1.500 KiB')
     """
     power = 0
-    while abs(value) / 1024.0**power >= 1024 and power < len(_BINARY) - 1:
+    while abs(value) / 1024.0**power >= 1024 and power < len(BINARY) - 1:
         power += 1
     scaled = value / 1024.0**power
     text = f"{scaled:.0f}" if scaled == int(scaled) else _significant(scaled, digits)
-    return f"{text} {_BINARY[power]}"
+    return f"{text} {BINARY[power]}"
 
 
 def count(value: float) -> str:

@@ -19,7 +19,8 @@ from .options import json_option, refuse_mapping_settings, settings_option
 
 if TYPE_CHECKING:
     from .. import Architecture
-    from ..comparison.compare import Comparison, FindMappings
+    from ..comparison.compare import Comparison
+    from ..plan.inputs import FindMappings
     from ..spec.mapping import Mapping
 
 

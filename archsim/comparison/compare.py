@@ -5,34 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping as MappingOf
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from einsum_cascade.errors import InputError, Problem, did_you_mean
 
 from ..document import to_html
 from ..energy.estimators import unlike_word
-from ..plan.job import Generators, Refusal, naming_part
+from ..plan.inputs import FindMappings
+from ..plan.job import Generators, JobPlan, naming_part
 from ..plan.planner import plan, run_plan
-from ..plan.selection import ByPart
 from ..result.result import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import AUTO, Mapping
 from .record import ComparedMachine, ComparisonRecord
 from .report import comparison_report
-from .scaling import ARRAYS, COPIES, Scaling, check_areas, scale_to_area, total_area
+from .scaling import ARRAYS, COPIES, check_areas, scale_to_area, total_area
 
 if TYPE_CHECKING:
     from ..document import Document
     from ..figure_style import Picture
     from ..plan.workload import WorkloadLike
-
-
-class FindMappings(Protocol):
-    """Search of the mappings of a workload on a machine (``mappers.workload_search``)."""
-
-    def __call__(self, workload: WorkloadLike, architecture: Architecture, /) -> ByPart:
-        """Return one mapping for each part. Raises MappingError if a part has none."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,35 +137,37 @@ def compare_contenders(
     _check_contenders(contenders)
     if iso_area and iso_power:
         raise InputError("equal area and equal power are two comparisons: ask for one of them")
-    first = contenders[0]
-    target = _area(first)
-    if iso_area:
-        check_areas(first.machine, first.label)
-    runs: list[tuple[str, Scaling | None, _MachineRun]] = [
-        (first.label, None, _run(workload, first, generators))
-    ]
-    for contender in contenders[1:]:
+    target = _area(contenders[0])
+    rows: list[ComparedMachine] = []
+    for contender in contenders:
         scaling = None
         _area(contender)
         if iso_area:
             check_areas(contender.machine, contender.label)
-        if iso_area and scale != COPIES:
+        if rows and iso_area and scale != COPIES:
             machine, scaling = scale_to_area(contender.machine, target, scale)
             contender = replace(contender, machine=machine)
-        runs.append((contender.label, scaling, _run(workload, contender, generators)))
-    base = runs[0][2].result
-    by = _power if iso_power else _size if iso_area and scale == COPIES else None
-    rows = tuple(_row(base, *run, copies=by(base) / by(run[2].result) if by else 1) for run in runs)
-    return Comparison(iso_area=iso_area, iso_power=iso_power, rows=rows)
-
-
-def _power(result: Result) -> float:
-    """Return the average power of a run, in pJ per second."""
-    return result.energy_pj / result.latency_s
-
-
-def _size(result: Result) -> float:
-    return result.area_um2
+        jobs, result = _run(workload, contender, generators)
+        base = rows[0].result if rows else result
+        copies = 1.0
+        if iso_power:
+            powers = [run.energy_pj / run.latency_s for run in (base, result)]
+            copies = powers[0] / powers[1]
+        elif iso_area and scale == COPIES:
+            copies = base.area_um2 / result.area_um2
+        row = ComparedMachine(
+            label=contender.label,
+            result=result,
+            speedup=copies * base.latency_s / result.latency_s,
+            energy_ratio=result.energy_pj / base.energy_pj,
+            area_ratio=copies * result.area_um2 / base.area_um2,
+            scaling=scaling,
+            copies=copies,
+            refused=jobs.refused,
+            left_out=(*jobs.left_out, *unlike_word(contender.machine)),
+        )
+        rows.append(row)
+    return Comparison(iso_area=iso_area, iso_power=iso_power, rows=tuple(rows))
 
 
 def _check_contenders(contenders: Sequence[Contender]) -> None:
@@ -220,17 +214,10 @@ def _area(contender: Contender) -> float:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _MachineRun:
-    """Result of a machine, the mappings it refused, and notes."""
-
-    result: Result
-    refused: tuple[Refusal, ...]
-    left_out: tuple[str, ...]
-
-
-def _run(workload: WorkloadLike, contender: Contender, generators: Generators) -> _MachineRun:
-    """Return the run of a machine. Errors name the machine."""
+def _run(
+    workload: WorkloadLike, contender: Contender, generators: Generators
+) -> tuple[JobPlan, Result]:
+    """Return the plan and the result of a machine. Errors name the machine."""
     machine = contender.machine
     how = contender.mapping
     try:
@@ -241,22 +228,4 @@ def _run(workload: WorkloadLike, contender: Contender, generators: Generators) -
         raise naming_part(contender.label, wrong) from None
     if not result.energy_pj > 0:
         raise InputError(f"{contender.label} needs no energy, so there is no ratio of energies")
-    told = unlike_word(contender.machine)
-    return _MachineRun(result, jobs.refused, (*jobs.left_out, *told))
-
-
-def _row(
-    base: Result, label: str, scaling: Scaling | None, run: _MachineRun, *, copies: float
-) -> ComparedMachine:
-    result = run.result
-    return ComparedMachine(
-        label=label,
-        result=result,
-        speedup=copies * base.latency_s / result.latency_s,
-        energy_ratio=result.energy_pj / base.energy_pj,
-        area_ratio=copies * result.area_um2 / base.area_um2,
-        scaling=scaling,
-        copies=copies,
-        refused=run.refused,
-        left_out=run.left_out,
-    )
+    return jobs, result

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from ..document import picture_text
-from ..figure_style import Picture, palette, wrapped_name
+from ..figure_style import (
+    Picture,
+    headline,
+    look,
+    name_bars,
+    note_bar,
+    palette,
+    patches,
+    show_shares,
+    stack_bar,
+    wrapped_name,
+)
 from ..quantities import area, energy, percent, ratio, seconds
 from .record import ComparedMachine, ComparisonRecord
 
@@ -20,10 +30,8 @@ if TYPE_CHECKING:
     from ..result.record import Named
 
 _HEIGHT = 0.6
-_PLAIN = "#555555"
-_FIRST = "#bbbbbb"
-
-
+_PLAIN, _FIRST = "#555555", "#bbbbbb"
+"""Colours of a machine's speedup, and of the first machine's."""
 _WIDE_IN = 11.0
 _BESIDE_IN = 8.0
 """Width in inches from which the three charts stand side by side."""
@@ -41,46 +49,37 @@ def plot_comparison(comparison: ComparisonRecord, width_in: float = _WIDE_IN) ->
         In inches; in a narrow picture the three stand below one another.
     """
     rows = comparison.rows
-    beside = width_in >= _BESIDE_IN
-    tall = 1.9 + 0.62 * len(rows) if beside else 1.6 + 3 * (0.45 + 0.42 * len(rows))
-    figure = Picture(figsize=(width_in, tall), layout="constrained")
-    shape = (1, 3) if beside else (3, 1)
-    speed, joules, space = figure.subplots(*shape, sharey=True).ravel()
-    _draw_speedup(speed, rows)
-    components = list(
-        dict.fromkeys(
-            name
-            for row in rows
-            for name, _ in (*row.result.energy_by_component, *row.result.area_by_component)
-        )
-    )
-    colours = palette(components)
+    wide = width_in >= _BESIDE_IN
+    tall = 1.6 + 0.62 * len(rows) if wide else 1.3 + 3 * (0.45 + 0.42 * len(rows))
     spent = [(r.result.energy_by_component, r.result.energy_pj, r.energy_ratio) for r in rows]
-    _draw_parts(joules, spent, colours, energy)
     taken = [(r.result.area_by_component, r.result.area_um2, r.area_ratio) for r in rows]
-    _draw_parts(space, taken, colours, area)
-    first = comparison.first.label
-    speed.set_title(f"speedup over {first}", loc="left", fontsize=10)
-    joules.set_title(f"energy, {first} = 100 %", loc="left", fontsize=10)
-    space.set_title(f"area, {first} = 100 %", loc="left", fontsize=10)
-    names = [_name(r) if beside else wrapped_name(picture_text(r.label), 14) for r in rows]
-    speed.set_yticks(range(len(rows)), names)
-    speed.set_ylim(len(rows) - 0.5, -0.5)
-    handles = [Patch(color=colours[c], label=c) for c in components]
-    columns = 6 if beside else max(2, int(width_in / 1.6))
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=min(columns, len(handles)), frameon=False
+    colours = palette(
+        [n for (e, *_), (a, *_) in zip(spent, taken, strict=True) for n, _ in (*e, *a)]
     )
+    first = picture_text(comparison.first.label)
     how = " at equal area" if comparison.iso_area else ""
     if comparison.iso_power:
         how = " at equal power"
-    title = picture_text(f"{comparison.first.result.workload}{how}")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    with look():
+        figure = Picture(figsize=(width_in, tall), layout="constrained")
+        speed, joules, space = figure.subplots(*((1, 3) if wide else (3, 1)), sharey=True).ravel()
+        _draw_speedup(speed, rows)
+        _draw_parts(joules, spent, colours, energy)
+        _draw_parts(space, taken, colours, area)
+        speed.set_title(f"speedup over {first}", loc="left")
+        joules.set_title(f"energy, {first} = 100 %", loc="left")
+        space.set_title(f"area, {first} = 100 %", loc="left")
+        labels = [picture_text(r.label) for r in rows]
+        mappings = [picture_text(r.result.mapping) for r in rows]
+        names = [f"{label}\n{mapping}" for label, mapping in zip(labels, mappings, strict=True)]
+        for axes in (speed, joules, space):
+            name_bars(axes, names if wide else [wrapped_name(label, 14) for label in labels])
+            axes.axvline(1, color="0.6", linewidth=0.8, linestyle=":")
+            axes.xaxis.set_major_locator(MaxNLocator(4))
+        columns = min(6 if wide else max(2, int(width_in / 1.6)), len(colours))
+        figure.legend(handles=patches(colours), loc="outside lower center", ncols=columns)
+        headline(figure, f"{comparison.first.result.workload}{how}")
     return figure
-
-
-def _name(row: ComparedMachine) -> str:
-    return f"{row.label}\n{row.result.mapping}"
 
 
 def _draw_speedup(axes: Axes, rows: Sequence[ComparedMachine]) -> None:
@@ -88,11 +87,9 @@ def _draw_speedup(axes: Axes, rows: Sequence[ComparedMachine]) -> None:
     for at, row in enumerate(rows):
         axes.barh(at, row.speedup, _HEIGHT, color=_PLAIN if at else _FIRST)
         text = f"{ratio(row.speedup)}  ({seconds(row.result.latency_s)})"
-        _beside(axes, row.speedup, at, text)
+        note_bar(axes, row.speedup, at, text)
     axes.set_xlim(0, 1.45 * max(r.speedup for r in rows))
-    axes.axvline(1, color="0.6", linewidth=0.8, linestyle=":")
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}x")
-    _open(axes)
 
 
 def _draw_parts(
@@ -104,33 +101,8 @@ def _draw_parts(
     """Draw stacked bars, each given by its parts, their sum and its ratio to the first machine's
     sum."""
     for at, (parts, whole, share) in enumerate(bars):
-        left = 0.0
-        for name, value in parts:
-            width = share * value / whole
-            axes.barh(at, width, _HEIGHT, left=left, color=colours[name])
-            left += width
-        _beside(axes, share, at, f"{percent(share)}  ({show(whole)})")
+        pieces = [(name, share * value / whole) for name, value in parts]
+        stack_bar(axes, at, pieces, colours, _HEIGHT)
+        note_bar(axes, share, at, f"{percent(share)}  ({show(whole)})")
     axes.set_xlim(0, 1.5 * max(share for _, _, share in bars))
-    axes.axvline(1, color="0.6", linewidth=0.8, linestyle=":")
-    axes.xaxis.set_major_formatter(lambda x, _: f"{100 * x:.0f} %")
-    _open(axes)
-
-
-def _beside(axes: Axes, x: float, y: float, text: str) -> None:
-    """Write beside the end of a bar, on white: the line of the first machine stops there."""
-    blank = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
-    axes.annotate(
-        text,
-        (x, y),
-        xytext=(3, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=8,
-        bbox=blank,
-    )
-
-
-def _open(axes: Axes) -> None:
-    axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(left=False)
+    show_shares(axes.xaxis)

@@ -6,9 +6,11 @@ import csv
 from collections.abc import Iterator
 from io import StringIO
 
-from ..document import Column, Document, Table
+from ..document import Column, Document, Table, table_of
 from ..quantities import area, byte_size, count, energy, engineering, percent, ratio, seconds
 from .record import ComparedMachine, ComparisonRecord
+
+_MACHINE = Column("machine", "name")
 
 
 def comparison_report(comparison: ComparisonRecord) -> Document:
@@ -39,64 +41,36 @@ def in_copies(comparison: ComparisonRecord) -> bool:
 
 def _copies(comparison: ComparisonRecord) -> Table:
     what = "power" if comparison.iso_power else "area"
-    return Table(
-        title=f"copies with the first machine's {what}",
-        columns=(Column("machine", "name"), Column("copies"), Column("power")),
-        rows=tuple(
-            (
-                row.label,
-                f"{row.copies:,.3g}",
-                engineering(1e-12 * row.result.energy_pj / row.result.latency_s, "W"),
-            )
-            for row in comparison.rows
-        ),
-    )
+    rows = []
+    for row in comparison.rows:
+        watts = 1e-12 * row.result.energy_pj / row.result.latency_s
+        rows.append((row.label, f"{row.copies:,.3g}", engineering(watts, "W")))
+    heads = (_MACHINE, "copies", "power")
+    return table_of(f"copies with the first machine's {what}", heads, rows)
 
 
 def _ratios(comparison: ComparisonRecord) -> Table:
+    rows = [
+        (
+            *(row.label, row.result.mapping),
+            *(seconds(row.result.latency_s), ratio(row.speedup)),
+            *(energy(row.result.energy_pj), percent(row.energy_ratio)),
+            *(area(row.result.area_um2), percent(row.area_ratio)),
+        )
+        for row in comparison.rows
+    ]
     numbers = ("latency", "speedup", "energy", "ratio", "area", "ratio")
-    return Table(
-        title="",
-        columns=(
-            Column("machine", "name"),
-            Column("mapping", "text"),
-            *(Column(c) for c in numbers),
-        ),
-        rows=tuple(
-            (
-                row.label,
-                row.result.mapping,
-                seconds(row.result.latency_s),
-                ratio(row.speedup),
-                energy(row.result.energy_pj),
-                percent(row.energy_ratio),
-                area(row.result.area_um2),
-                percent(row.area_ratio),
-            )
-            for row in comparison.rows
-        ),
-    )
+    return table_of("", (_MACHINE, Column("mapping", "text"), *numbers), rows)
 
 
 def _runs(comparison: ComparisonRecord) -> Table:
-    return Table(
-        title="bottleneck and utilization",
-        columns=(
-            Column("machine", "name"),
-            Column("bound by", "text"),
-            Column("utilization", "text"),
-            Column("outermost traffic"),
-        ),
-        rows=tuple(
-            (
-                row.label,
-                row.result.bound_by,
-                ", ".join(f"{a} {percent(u)}" for a, u in row.result.utilization.items()),
-                byte_size(row.result.traffic_bytes),
-            )
-            for row in comparison.rows
-        ),
-    )
+    rows = []
+    for row in comparison.rows:
+        uses = ", ".join(f"{a} {percent(u)}" for a, u in row.result.utilization.items())
+        rows.append((row.label, row.result.bound_by, uses, byte_size(row.result.traffic_bytes)))
+    bound_by, used = Column("bound by", "text"), Column("utilization", "text")
+    heads = (_MACHINE, bound_by, used, "outermost traffic")
+    return table_of("bottleneck and utilization", heads, rows)
 
 
 def area_components(comparison: ComparisonRecord) -> tuple[str, ...]:
@@ -112,22 +86,15 @@ def _areas(comparison: ComparisonRecord) -> Table:
         for name in area_components(comparison)
     ]
     rows.append(("total", *(area(row.result.area_um2) for row in comparison.rows)))
-    return Table(
-        title="area by component",
-        columns=(Column("component", "name"), *(Column(r.label) for r in comparison.rows)),
-        rows=tuple(rows),
-    )
+    labels = [row.label for row in comparison.rows]
+    return table_of("area by component", [Column("component", "name"), *labels], rows)
 
 
 def _scalings(rows: list[ComparedMachine]) -> Table:
-    return Table(
-        title="sizes scaled to the first machine's area",
-        columns=(
-            Column("machine", "name"),
-            Column("size", "text"),
-            *(Column(c) for c in ("before", "after", "residual")),
-        ),
-        rows=tuple(line for row in rows for line in _scaling_lines(row)),
+    return table_of(
+        "sizes scaled to the first machine's area",
+        (_MACHINE, Column("size", "text"), "before", "after", "residual"),
+        (line for row in rows for line in _scaling_lines(row)),
     )
 
 

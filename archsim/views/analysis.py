@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from einsum_cascade.counting.traffic import gathered_inputs
 from einsum_cascade.rewrites.products import hoistable
 
-from ..document import Column, Document, Fact, Table
+from ..document import Column, Document, Fact, Table, table_of
 
 if TYPE_CHECKING:
     from einsum_cascade.analysis_report import RankPasses
@@ -91,10 +91,10 @@ def _facts(analysis: Analysis, ranks: tuple[RankPasses, ...]) -> tuple[Fact, ...
 
 
 def _passes(ranks: tuple[RankPasses, ...]) -> Table:
-    return Table(
-        title="passes over each rank",
-        columns=(Column("rank", "name"), Column("passes"), Column("Einsums by pass", "text")),
-        rows=tuple((_grain(r), r.counted, _by_pass(r)) for r in ranks),
+    return table_of(
+        "passes over each rank",
+        (Column("rank", "name"), "passes", Column("Einsums by pass", "text")),
+        ((_grain(r), r.counted, _by_pass(r)) for r in ranks),
     )
 
 
@@ -111,71 +111,43 @@ def _by_pass(passes: RankPasses) -> str:
 
 
 def _barriers(ranks: tuple[RankPasses, ...]) -> Table:
-    return Table(
-        title="why each pass begins",
-        columns=(
-            Column("rank", "name"),
-            Column("pass"),
-            Column("Einsum", "name"),
-            Column("because", "text"),
-        ),
-        rows=tuple(
-            (b.rank, str(b.opens), b.einsum, "\n".join((b.chain, *b.because)))
-            for r in ranks
-            for b in r.barriers
-        ),
+    barriers = [b for r in ranks for b in r.barriers]
+    return table_of(
+        "why each pass begins",
+        (Column("rank", "name"), "pass", Column("Einsum", "name"), Column("because", "text")),
+        ((b.rank, str(b.opens), b.einsum, "\n".join((b.chain, *b.because))) for b in barriers),
     )
 
 
 def _footprints(analysis: Analysis, names: list[str]) -> Table:
-    return Table(
-        title="footprint while a rank is traversed (elements)",
-        columns=(
-            Column("rank", "name"),
-            Column("per", "text"),
-            Column("footprint", "text"),
-            Column("for later passes", "text"),
-            Column("tensors longer than one element", "text"),
-        ),
-        rows=tuple(
-            (
-                f.rank,
-                " ".join(f.per),
-                _text(f.total),
-                _text(f.needed),
-                ", ".join(f"{t.tensor} {_text(t.along)}" for t in f.tensors if t.along != 1) or "-",
-            )
-            for f in analysis.footprint
-            if f.rank in names
-        ),
+    texts = ("per", "footprint", "for later passes", "tensors longer than one element")
+    rows = []
+    for f in (f for f in analysis.footprint if f.rank in names):
+        long = [f"{t.tensor} {_text(t.along)}" for t in f.tensors if t.along != 1]
+        row = (f.rank, " ".join(f.per), _text(f.total), _text(f.needed), ", ".join(long) or "-")
+        rows.append(row)
+    return table_of(
+        "footprint while a rank is traversed (elements)",
+        (Column("rank", "name"), *(Column(title, "text") for title in texts)),
+        rows,
     )
 
 
 def _operations(analysis: Analysis) -> Table:
-    return Table(
-        title="operations",
-        columns=(Column("kind", "name"), Column("count", "text"), Column("Einsums", "text")),
-        rows=tuple(
-            (
-                kind,
-                _text(total),
-                " ".join(e.einsum for e in analysis.by_einsum if kind in dict(e.operations)),
-            )
-            for kind, total in analysis.operations.items()
-        ),
-    )
+    rows = []
+    for kind, total in analysis.operations.items():
+        einsums = [e.einsum for e in analysis.by_einsum if kind in dict(e.operations)]
+        rows.append((kind, _text(total), " ".join(einsums)))
+    heads = (Column("kind", "name"), Column("count", "text"), Column("Einsums", "text"))
+    return table_of("operations", heads, rows)
 
 
 def _traffic(analysis: Analysis) -> Table:
-    return Table(
-        title="traffic when the buffer is too small",
-        columns=(
-            Column("rank", "name"),
-            Column("buffer below", "text"),
-            Column("adds (elements)", "text"),
-            Column("by", "text"),
-        ),
-        rows=tuple((x.rank, _text(x.needed), _text(x.cheapest), x.choice) for x in analysis.extra),
+    texts = ("buffer below", "adds (elements)", "by")
+    return table_of(
+        "traffic when the buffer is too small",
+        (Column("rank", "name"), *(Column(title, "text") for title in texts)),
+        ((x.rank, _text(x.needed), _text(x.cheapest), x.choice) for x in analysis.extra),
     )
 
 
@@ -232,16 +204,18 @@ def validation_report(checks: Sequence[tuple[ValidationReport, str | None]]) -> 
     )
     dtypes = " and ".join(dict.fromkeys(check.dtype for check, _ in checks))
     mapped = any(mapping for _, mapping in checks)
-    table = Table(
-        title="",
-        columns=(
+    run_as = (Column("run as", "text"),) if mapped else ()
+    numbers = ("rel error", "tolerance", "abs error")
+    table = table_of(
+        "",
+        (
             Column("cascade", "name"),
-            *((Column("run as", "text"),) if mapped else ()),
+            *run_as,
             Column("", "name"),
-            *(Column(c) for c in ("rel error", "tolerance", "abs error")),
+            *numbers,
             Column("compared with", "text"),
         ),
-        rows=tuple(_validated(check, mapping, mapped) for check, mapping in checks),
+        (_validated(check, mapping, mapped) for check, mapping in checks),
     )
     return Document(
         title=f"{title}, in {dtypes}",

@@ -1,13 +1,14 @@
-"""Charts of a frame: lines, bars against a baseline, heat maps, stacked breakdowns.
+"""Charts of a frame: fronts, lines, bars against a baseline, heat maps, breakdowns, parallel axes.
 
 Import this module only to draw: it loads matplotlib.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -17,18 +18,39 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import NullLocator
 
 from einsum_cascade.errors import InputError, Problem, did_you_mean
+from einsum_cascade.source import html_text
 
 from ..document import picture_text
-from ..figure_style import FAINT, ORDERED, Picture, ink_on, palette, wrapped_name
-from ..sweeping.columns import unit_of
-from .axes import AxisChoice, best_of, colour_of, facet_of, measure_of, shown
+from ..dominance import undominated
+from ..figure_style import (
+    FAINT,
+    ORDERED,
+    Picture,
+    check_suffix,
+    ink_on,
+    name_bars,
+    palette,
+    patches,
+    stack_bar,
+    wrapped_name,
+)
+from ..sweeping.columns import NUMBERS, unit_of
 from .frame import (
+    AxisChoice,
     FrameView,
     PlotOptions,
+    best_of,
+    colour_of,
     column_called,
+    facet_of,
+    higher_is_better,
     is_ordered,
+    measure_of,
     need_numbers,
     numbers_of,
+    plain_value,
+    rows_of_one_workload,
+    shown,
     values_of_axis,
 )
 from .panels import (
@@ -50,12 +72,8 @@ from .panels import (
 from .scales import PlotScale, label_of, scale_of, short, ticks_of, with_unit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from matplotlib.axes import Axes
-
-
-LINES_OPTIONS = ("x", "y", "colour", "facet")
+    from plotly.graph_objects import Figure
 
 
 def draw_lines(view: FrameView, options: PlotOptions) -> Picture:
@@ -105,8 +123,6 @@ def draw_lines(view: FrameView, options: PlotOptions) -> Picture:
     return figure
 
 
-BARS_OPTIONS = ("x", "y", "colour", "facet", "baseline")
-
 _MOST_GROUPS = 30
 _LABEL_IN, _UPRIGHT_IN = 0.26, 0.11
 """Least widths of a bar with a number above it: horizontal and vertical text."""
@@ -148,18 +164,15 @@ def draw_bars(view: FrameView, options: PlotOptions) -> Picture:
         _groups(panel, view, x, y, shades, base, colour)
         panel.axes.set_ylabel(f"{label_of(y)} over baseline's")
         panel.axes.label_outer()
-    legend(figure, colour, [_patch(s, s is base) for s in shades])
-    unit = view.units.get(y)
+    labels = [f"{s.label} (baseline)" if s is base else s.label for s in shades]
+    handles = [Patch(color=s.colour, label=label) for s, label in zip(shades, labels, strict=True)]
+    legend(figure, colour, handles)
     told = []
     if x is None and facet is None:
         first = view.frame[view.frame[colour] == base.value][y]
-        told = [f"1 is {short(float(first.iloc[0]), unit)}"]
+        told = [f"1 is {short(float(first.iloc[0]), view.units.get(y))}"]
     remarks(figure, (*told, *view.told))
     return figure
-
-
-def _patch(shade: Shade, is_base: bool) -> Patch:
-    return Patch(color=shade.colour, label=f"{shade.label} (baseline)" if is_base else shade.label)
 
 
 def _compared(view: FrameView, options: PlotOptions) -> str:
@@ -237,8 +250,6 @@ _LETTER_IN = 0.06
 _MANY = 600
 """Number of cells above which a map is an image without numbers."""
 
-HEATMAP_OPTIONS = ("x", "y", "colour", "facet")
-
 
 def draw_heatmap(view: FrameView, options: PlotOptions) -> Picture:
     """Draw a measured column over two settings, by colours of numbers or names.
@@ -262,16 +273,22 @@ def draw_heatmap(view: FrameView, options: PlotOptions) -> Picture:
         colours = palette([picture_text(str(n)) for n in names])
         for panel in panels:
             _cells(panel, x, y, value, view, lambda v: colours[picture_text(str(v))], None)
-        legend(figure, value, [Patch(color=c, label=n) for n, c in colours.items()])
+        legend(figure, value, patches(colours))
     else:
         numbers = need_numbers(view, value, "colour")
         scale = scale_of(numbers, view.units.get(value))
-        drawn = [scale.drawn(n) for n in numbers]
-        norm = (LogNorm if scale.log else Normalize)(min(drawn), max(drawn))
+        ends = (scale.drawn(min(numbers)), scale.drawn(max(numbers)))
+        norm = (LogNorm if scale.log else Normalize)(*ends)
         shade = ScalarMappable(norm, mpl.colormaps[ORDERED])
         for panel in panels:
             _cells(panel, x, y, value, view, lambda v: shade.cmap(norm(scale.drawn(v))), scale)
-        _bar(figure, panels, shade, scale, value, (min(drawn), max(drawn)))
+        label = with_unit(label_of(value), scale.unit)
+        bar = figure.colorbar(shade, ax=[p.axes for p in panels], label=label, pad=0.02, aspect=25)
+        bar.outline.set_visible(False)
+        if scale.log:
+            ticks = ticks_of(*ends, binary=scale.binary)
+            bar.set_ticks(list(ticks), labels=[f"{t:,.6g}" for t in ticks])
+            bar.ax.minorticks_off()
     remarks(figure, view.told)
     return figure
 
@@ -362,26 +379,6 @@ def _short(number: float) -> str:
     return f"{number:.3g}" if 0.001 <= abs(number) < 1000 else f"{number:,.0f}"
 
 
-def _bar(
-    figure: Picture,
-    panels: Sequence[Panel],
-    shade: ScalarMappable,
-    scale: PlotScale,
-    value: str,
-    ends: tuple[float, float],
-) -> None:
-    """Draw the colour bar."""
-    label = with_unit(label_of(value), scale.unit)
-    bar = figure.colorbar(shade, ax=[p.axes for p in panels], label=label, pad=0.02, aspect=25)
-    bar.outline.set_visible(False)
-    if scale.log:
-        ticks = ticks_of(*ends, binary=scale.binary)
-        bar.set_ticks(list(ticks), labels=[f"{t:,.6g}" for t in ticks])
-        bar.ax.minorticks_off()
-
-
-BREAKDOWN_OPTIONS = ("x", "y", "facet")
-
 LATENCY, FLOOR, BOUND_BY = "latency_s", "floor_latency_s", "bound_by"
 _FLOOR = "floor: no mapping beats it"
 _MOST_ROWS = 24
@@ -428,7 +425,7 @@ def draw_breakdown(view: FrameView, options: PlotOptions) -> Picture:
     colours = palette([n for n in names if n != _FLOOR]) | {_FLOOR: FAINT}
     for panel in panels:
         _stacks(panel, view, x, whole, colours)
-    legend(figure, whole.name, [Patch(color=colours[n], label=n) for n in names])
+    legend(figure, whole.name, patches({n: colours[n] for n in names}))
     remarks(figure, view.told)
     return figure
 
@@ -484,22 +481,13 @@ def _stacks(
     rows = [(row, _pieces(row, whole)) for row in _rows(panel, x)]
     ends = [sum(size for _, size in pieces) for _, pieces in rows]
     scale = scale_of(ends, unit_of(whole.columns[0]), log=False)
-    texts = _texts(view, x)
     for row, pieces in rows:
         at = 0 if x is None else values_of_axis(view, x).index(row[x])
-        left = 0.0
-        for name, size in pieces:
-            wide = scale.drawn(size)
-            axes.barh(
-                at, wide, 0.7, left=left, color=colours[name], edgecolor="white", linewidth=0.3
-            )
-            left += wide
+        stack_bar(axes, at, [(name, scale.drawn(size)) for name, size in pieces], colours)
     set_scale(axes, "x", scale, (0, scale.drawn(max(ends))))
     axes.set_xlim(0, 1.05 * scale.drawn(max(ends)))
-    axes.set_yticks(range(len(texts)), texts)
-    axes.set_ylim(len(texts) - 0.5, -0.5)
-    axes.spines["left"].set_visible(False)
-    axes.tick_params(axis="y", length=0)
+    values = () if x is None else values_of_axis(view, x)
+    name_bars(axes, [wrapped_name(shown(view, str(x), v)) for v in values] or [""])
     axes.set_xlabel(with_unit(label_of(whole.name), scale.unit))
     if x is not None and is_ordered(view, x):
         axes.set_ylabel(label_of(x))
@@ -508,5 +496,232 @@ def _stacks(
         axes.tick_params(axis="y", labelleft=False)
 
 
-def _texts(view: FrameView, x: str | None) -> Sequence[str]:
-    return [""] if x is None else [wrapped_name(shown(view, x, v)) for v in values_of_axis(view, x)]
+_CLOSE = 0.05
+"""Distance, as a share of an axis' length, below which two numbers overlap."""
+_HIGH = 0.85
+"""Height, as a share of an axis' length, above which a number stands below its point."""
+
+
+@dataclass(frozen=True, slots=True)
+class Objectives:
+    """Columns of the two objectives of a front."""
+
+    x: str
+    y: str
+
+    def costs(self, view: FrameView) -> list[tuple[float, float]]:
+        """Return both objectives of every row as costs, of which less is better."""
+        signs = [-1.0 if higher_is_better(c) else 1.0 for c in (self.x, self.y)]
+        columns = [view.frame[c] for c in (self.x, self.y)]
+        return [(signs[0] * a, signs[1] * b) for a, b in zip(*columns, strict=True)]
+
+
+def draw_pareto(view: FrameView, options: PlotOptions) -> Picture:
+    """Draw fronts of two columns as steps from point to point; other points are faint.
+
+    By default the chart shows energy over latency, a panel for each workload, and a front for each
+    colour. In each panel, the two ends of the front and the point of the least product have labels.
+
+    Raises
+    ------
+    InputError
+        A column is not there or holds no numbers.
+    """
+    x = measure_of(view, options.x, "x")
+    y = measure_of(view, options.y, "y", but=(x,))
+    need_numbers(view, x, "x")
+    need_numbers(view, y, "y")
+    wanted = Objectives(x, y)
+    slots = AxisChoice(view).take(options.colour)
+    facet = facet_of(slots, options.facet)
+    colour = colour_of(AxisChoice(view).take(facet), options.colour)
+    view = rows_of_one_workload(view, AxisChoice(view).take(facet).take(colour))
+    shades = shades_of(view, colour)
+    figure, panels = panels_of(view, facet, options.width_in)
+    key: list[str] = []
+    for panel in panels:
+        key += _draw_front(panel, wanted, colour, shades, facet, len(key) + 1)
+    legend(figure, colour, handles_of(shades))
+    of = " of its colour" if colour else ""
+    told = f"on a line: no other point{of} is better in both; faint: the others"
+    remarks(figure, (*key, told, *view.told))
+    return figure
+
+
+def _draw_front(
+    panel: Panel,
+    wanted: Objectives,
+    colour: str | None,
+    shades: Sequence[Shade],
+    facet: str | None,
+    first: int,
+) -> list[str]:
+    """Draw a panel, and return the meaning of its numbers, which begin with ``first``."""
+    axes, view = panel.axes, panel.view
+    across = measured_axis(axes, "x", view, wanted.x, panel.wide_in)
+    up = measured_axis(axes, "y", view, wanted.y)
+    for shade, part in shaded(view, colour, shades):
+        costs = wanted.costs(part)
+        best = undominated(costs, (0, 0))
+        rows = part.frame
+        points = [
+            (across.drawn(a), up.drawn(b))
+            for a, b in zip(rows[wanted.x], rows[wanted.y], strict=True)
+        ]
+        dominated = [p for n, p in enumerate(points) if n not in set(best)]
+        if dominated:
+            axes.plot(
+                *zip(*dominated, strict=True), shade.marker, color=shade.colour, alpha=0.22,
+                markersize=3, markeredgewidth=0, zorder=1,
+            )  # fmt: skip
+        ends = [points[n] for n in best]
+        where: Literal["pre", "post"] = "pre" if higher_is_better(wanted.x) else "post"
+        axes.step(*zip(*ends, strict=True), where=where, color=shade.colour, zorder=2)
+        axes.plot(*zip(*ends, strict=True), shade.marker, color=shade.colour, zorder=3)
+    axes.grid(alpha=0.25, linewidth=0.5)
+    return _number_points(panel, wanted, across, up, facet, first)
+
+
+def _number_points(
+    panel: Panel,
+    wanted: Objectives,
+    across: PlotScale,
+    up: PlotScale,
+    facet: str | None,
+    first: int,
+) -> list[str]:
+    """Number the chosen points of a panel from ``first`` on, and return their descriptions."""
+    view, axes = panel.view, panel.axes
+    chosen = _chosen(wanted, wanted.costs(view))
+    lines: list[str] = []
+    spots: list[tuple[str, tuple[float, float]]] = []
+    for number, (at, why) in enumerate(chosen.items(), start=first):
+        row = view.frame.iloc[at]
+        place = (across.drawn(row[wanted.x]), up.drawn(row[wanted.y]))
+        lines.append(f"{number}  {', '.join(why)}: {_point(view, row, wanted, facet)}")
+        for n, (text, other) in enumerate(spots):
+            if _close(axes, place, other):
+                spots[n] = (f"{text}, {number}", other)
+                break
+        else:
+            spots.append((str(number), place))
+    for text, place in spots:
+        at = (axes.transScale + axes.transLimits).transform(place)[1]
+        axes.annotate(
+            text, place, xytext=(5, 4 if at < _HIGH else -3), textcoords="offset points",
+            fontsize=7.5,
+            fontweight="bold", zorder=5, annotation_clip=False,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4, "alpha": 0.7},
+        )  # fmt: skip
+    return lines
+
+
+def _close(axes: Axes, one: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Return whether two numbers would overlap."""
+    inside = axes.transScale + axes.transLimits
+    (a, b), (c, d) = inside.transform([one, other])
+    return bool(abs(a - c) < _CLOSE and abs(b - d) < 2 * _CLOSE)
+
+
+def _chosen(wanted: Objectives, costs: Sequence[tuple[float, float]]) -> dict[int, list[str]]:
+    """Return the labelled points of a front, and the reasons."""
+    best = undominated(costs, (0, 0))
+    found: dict[int, list[str]] = {}
+    ends = ((wanted.x, best[0]), (wanted.y, best[-1]))
+    for column, at in ends:
+        most = "most" if higher_is_better(column) else "least"
+        found.setdefault(at, []).append(f"{most} {label_of(column)}")
+    if all(a > 0 and b > 0 for a, b in costs):
+        knee = min(best, key=lambda n: costs[n][0] * costs[n][1])
+        found.setdefault(knee, []).append("least product")
+    return found
+
+
+def _point(view: FrameView, row: Any, wanted: Objectives, facet: str | None) -> str:
+    axes = [a for a in view.axes if a != facet]
+    # A name needs no name of its axis.
+    settings = [f"{a} " * is_ordered(view, a) + shown(view, a, plain_value(row[a])) for a in axes]
+    values = [short(row[c], view.units.get(c)) for c in (wanted.x, wanted.y)]
+    if not settings and "point" in row:
+        settings = [f"point {row['point']}"]
+    return f"{', '.join(values)}" + (f" ({', '.join(settings)})" if settings else "")
+
+
+_MOST_NAMES = 60
+
+
+def draw_parallel(view: FrameView, options: PlotOptions) -> Figure:
+    """Draw a line for each point through an axis for each setting and result that varies.
+
+    Raises
+    ------
+    InputError
+        plotly is not installed, or a column is not there.
+    """
+    try:
+        from plotly.graph_objects import Figure, Parcoords
+    except ImportError:
+        text = "parallel: plotly draws these and is not installed"
+        raise InputError(Problem(text, hint="pip install 'archsim[plotly]'")) from None
+    colour = measure_of(view, options.colour, "colour")
+    need_numbers(view, colour, "colour")
+    results = [c for c in NUMBERS if c in view.frame.columns and view.frame[c].nunique() > 1]
+    columns = dict.fromkeys((*view.axes, *results, colour))
+    tint = _upright(view, colour)
+    lines = {"color": tint["values"], "colorscale": ORDERED, "showscale": False}
+    drawn = Parcoords(line=lines, dimensions=[_upright(view, c) for c in columns])
+    figure = Figure(drawn)
+    told = "; ".join((f"colour: {tint['label']}", *view.told))
+    wide = max(900, 110 * len(columns))
+    figure.update_layout(title={"text": told, "font": {"size": 12}}, width=wide, height=480)
+    return figure
+
+
+def write_page(figure: Figure, path: Path) -> None:
+    """Write the page, which needs no network.
+
+    Raises
+    ------
+    InputError
+        The name does not end in ``.html``.
+    OSError
+        The file cannot be written.
+    """
+    check_suffix(path, (".html",))
+    path.write_text(figure.to_html(include_plotlyjs=True), encoding="utf-8")
+
+
+def _upright(view: FrameView, column: str) -> dict[str, Any]:
+    """Return an axis of the chart: numbers in a readable unit, names by position."""
+    label = _plain(label_of(column))
+    values = values_of_axis(view, column)
+    numbers = numbers_of(view.frame[column])
+    if numbers is None and len(values) > _MOST_NAMES:
+        raise InputError(f"parallel: '{column}' has {len(values)} names, too many to be read")
+    if numbers is not None and (column not in view.axes or len(values) > _MOST_NAMES):
+        scale = scale_of(numbers, view.units.get(column), log=False)
+        drawn = [scale.drawn(n) for n in numbers]
+        return {"label": with_unit(label, scale.unit), "values": drawn}
+    # Settings stand evenly: most are multiples of one another.
+    return {
+        "label": label,
+        "values": [values.index(v) for v in view.frame[column]],
+        "tickvals": list(range(len(values))),
+        "ticktext": [_plain(shown(view, column, v)) for v in values],
+    }
+
+
+def _plain(text: str) -> str:
+    """Return a picture's text for a page, which has no formulas to escape."""
+    return html_text(text.replace(r"\$", "$"))
+
+
+CHARTS: Final[dict[str, tuple[Callable[[FrameView, PlotOptions], Any], tuple[str, ...]]]] = {
+    "pareto": (draw_pareto, ("x", "y", "colour", "facet")),
+    "heatmap": (draw_heatmap, ("x", "y", "colour", "facet")),
+    "lines": (draw_lines, ("x", "y", "colour", "facet")),
+    "bars": (draw_bars, ("x", "y", "colour", "facet", "baseline")),
+    "breakdown": (draw_breakdown, ("x", "y", "facet")),
+    "parallel": (draw_parallel, ("colour",)),
+}
+"""Function that draws each kind of chart, and the options it takes."""

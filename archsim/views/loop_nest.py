@@ -92,10 +92,11 @@ class _FusedNest:
         bound = self.bound
         if len(bound.groups) > 1 and self.einsums[0].name == bound.groups[0][0]:
             yield _LoopLine(0, f"{len(bound.groups)} nests, one after the other")
-        yield from self._held(0, self.einsums, 0)
+        yield from self._held(range(1), self.einsums, 0)
+        accesses = [(e, m.access.tensor) for e in self.einsums for m in e.access_maps]
         for array in bound.architecture.arrays:
-            kept = [t for t in self._touched(self.einsums) if self._in_registers(t, array.name)]
-            if kept:
+            found = {t for e, t in accesses if array.name in bound.registers(e, t)}
+            if kept := [t for t in dict.fromkeys(t for _, t in accesses) if t in found]:
                 yield from _wrapped_listing(0, f"registers of {array.name}", kept)
         for spread in bound.cores.partitions:
             text = f"par-for {spread.rank} in [0:{spread.parts:,})"
@@ -121,8 +122,7 @@ class _FusedNest:
         before, inside, after = _around(loop.member, einsums)
         if inside:
             # Tiles of this memory are held for all that follows.
-            for level in range(told + 1, loop.level + 1):
-                yield from self._held(level, einsums, depth)
+            yield from self._held(range(told + 1, loop.level + 1), einsums, depth)
             told = max(told, loop.level)
         yield from self._loops((*rest,), before, depth, told)
         if inside:
@@ -136,10 +136,9 @@ class _FusedNest:
     def _bodies(self, einsums: Sequence[BoundEinsum], depth: int, told: int) -> Iterator[_LoopLine]:
         """Return the Einsums inside all shared loops; those with the same loops share a line."""
         innermost = len(self.memories) - 1
-        levels = [x.level for e in einsums for x in _own_loops(e)]
-        for level in range(told + 1, min([*levels, innermost]) + 1):
-            yield from self._held(level, einsums, depth)
-            told = level
+        last = min([innermost, *(x.level for e in einsums for x in _own_loops(e))])
+        yield from self._held(range(told + 1, last + 1), einsums, depth)
+        told = max(told, last)
         for _, alike in groupby(einsums, key=_line_key):
             same = [*alike]
             yield from self._body(same, depth, told)
@@ -150,48 +149,43 @@ class _FusedNest:
         yield _LoopLine(depth, ", ".join(x.name for x in same), f"on {e.array.name}{each}")
         depth += 1
         for loop in _own_loops(e):
-            for level in range(told + 1, loop.level + 1):
-                yield from self._held(level, same, depth)
+            yield from self._held(range(told + 1, loop.level + 1), same, depth)
             told = max(told, loop.level)
             n = e.trip_counts[loop.member]
             tile = _tile(loop.variable.upper(), loop.stride)
             yield _LoopLine(depth, f"for {loop.member} in [0:{n:,})", tile)
             depth += 1
-        for level in range(told + 1, len(self.memories)):
-            yield from self._held(level, same, depth)
-        for dimension, members in groupby(_spatial_tiles(e), key=lambda x: x.dimension):
-            yield from _side_by_side(e, dimension, [*members], depth)
+        yield from self._held(range(told + 1, len(self.memories)), same, depth)
+        for dimension, tiles in groupby(_spatial_tiles(e), key=lambda tile: tile[0]):
+            laid = [(member, parts) for _, member, parts in tiles if parts > 1]
+            if laid:
+                text = " x ".join(f"{member} in [0:{parts:,})" for member, parts in laid)
+                taken = prod(parts for _, parts in laid)
+                size = next(d.size for d in e.array.dimensions if d.name == dimension)
+                remark = f"{dimension}: {taken:,} of {size:,}"
+                yield _LoopLine(depth, f"par-for {text}", remark)
 
-    def _held(self, level: int, einsums: Sequence[BoundEinsum], depth: int) -> Iterator[_LoopLine]:
-        """Return the tiles of a memory, and its footprint."""
+    def _held(
+        self, levels: Iterable[int], einsums: Sequence[BoundEinsum], depth: int
+    ) -> Iterator[_LoopLine]:
+        """Return the tiles of some memories, and the footprint of each."""
         word, words = self.bound.architecture.word_bytes, self.bound.words
-        sizes: dict[str, int] = {}
-        if self.memories[level].ring:
-            return  # Links hold nothing.
-        for e in einsums:
-            for touched in e.access_maps:
-                tensor = touched.access.tensor
+        for level in levels:
+            sizes: dict[str, int] = {}
+            accesses = [(e, m) for e in einsums for m in e.access_maps]
+            # Links hold nothing.
+            for e, access in accesses if not self.memories[level].ring else ():
+                tensor = access.access.tensor
                 if level in self.bound.memories(e, tensor):
-                    size = resident_tile(self.bound, e, touched, level)
+                    size = resident_tile(self.bound, e, access, level)
                     tile = e.nest(level).first_tile
-                    size = size_for_all_cores(self.bound, e, touched, level, tile, size)
+                    size = size_for_all_cores(self.bound, e, access, level, tile, size)
                     sizes[tensor] = max(sizes.get(tensor, 0), size)
-        if not sizes:
-            return
-        kept = [f"{t} {byte_size(float(n * words.of(t) * word))}" for t, n in sizes.items()]
-        full = "" if level in self.said else _fullness(requirement(self.bound, level))
-        self.said.add(level)
-        yield from _wrapped_listing(depth, self.memories[level].name + full, kept)
-
-    def _touched(self, einsums: Iterable[BoundEinsum]) -> list[str]:
-        return [*dict.fromkeys(t.access.tensor for e in einsums for t in e.access_maps)]
-
-    def _in_registers(self, tensor: str, array: str) -> bool:
-        return any(
-            array in self.bound.registers(e, tensor)
-            for e in self.einsums
-            if any(t.access.tensor == tensor for t in e.access_maps)
-        )
+            if sizes:
+                kept = [f"{t} {byte_size(float(n * words.of(t) * word))}" for t, n in sizes.items()]
+                full = "" if level in self.said else _fullness(requirement(self.bound, level))
+                self.said.add(level)
+                yield from _wrapped_listing(depth, self.memories[level].name + full, kept)
 
 
 def _around(
@@ -224,17 +218,11 @@ def _own_loops(e: BoundEinsum) -> list[Loop]:
     return [x for x in e.own if e.trip_counts[x.member] > 1]
 
 
-@dataclass(frozen=True, slots=True)
-class _SpatialTile:
-    """Tile of a rank along a dimension of an array, and the number of tiles."""
+def _spatial_tiles(e: BoundEinsum) -> list[tuple[str, str, int]]:
+    """Return dimension, member and number of tiles of the spatial loops.
 
-    dimension: str
-    member: str
-    parts: int
-
-
-def _spatial_tiles(e: BoundEinsum) -> list[_SpatialTile]:
-    """Return the spatial loops; of several loops of a rank the inner one is nested in the outer."""
+    Of several loops of a rank the inner one is nested in the outer one.
+    """
     left = {x.axis: e.extents[x.axis] for x in e.spatial}
     for loop in e.temporal:
         if loop.axis in left:
@@ -243,7 +231,7 @@ def _spatial_tiles(e: BoundEinsum) -> list[_SpatialTile]:
     for loop in sorted(e.spatial, key=lambda x: -x.stride):
         parts[loop.member] = -(-left[loop.axis] // loop.stride)
         left[loop.axis] = min(left[loop.axis], loop.stride)
-    return [_SpatialTile(x.dimension or "", x.member, parts[x.member]) for x in e.spatial]
+    return [(x.dimension or "", x.member, parts[x.member]) for x in e.spatial]
 
 
 def _line_key(e: BoundEinsum) -> tuple[object, ...]:
@@ -254,16 +242,6 @@ def _line_key(e: BoundEinsum) -> tuple[object, ...]:
 
 def _tile(rank: str, each: int) -> str:
     return f"{each:,} of {rank} each" if each > 1 else ""
-
-
-def _side_by_side(
-    e: BoundEinsum, dimension: str, laid: Sequence[_SpatialTile], depth: int
-) -> Iterator[_LoopLine]:
-    taken = prod(x.parts for x in laid)
-    if taken > 1:
-        text = " x ".join(f"{x.member} in [0:{x.parts:,})" for x in laid if x.parts > 1)
-        size = next(d.size for d in e.array.dimensions if d.name == dimension)
-        yield _LoopLine(depth, f"par-for {text}", f"{dimension}: {taken:,} of {size:,}")
 
 
 def _wrapped_listing(depth: int, level: str, kept: Sequence[str]) -> Iterator[_LoopLine]:

@@ -16,8 +16,14 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from ..document import picture_text
 from ..figure_style import MARKERS, ORDERED, PALETTE, Picture
-from .axes import shown
-from .frame import FrameView, is_ordered, need_numbers, numbers_written, values_of_axis
+from .frame import (
+    FrameView,
+    is_ordered,
+    need_numbers,
+    numbers_written,
+    shown,
+    values_of_axis,
+)
 from .scales import PlotScale, label_of, scale_of, ticks_of, with_unit
 
 if TYPE_CHECKING:
@@ -45,7 +51,6 @@ class Panel:
 
     axes: Axes
     view: FrameView
-    name: str
     wide_in: float
     """Approximate width inside the axes."""
     first: bool
@@ -74,13 +79,12 @@ def panels_of(
     grid = figure.subplots(rows, columns, squeeze=False, sharex="x" in share, sharey="y" in share)
     found = []
     for at, (value, axes) in enumerate(zip(values, grid.flat, strict=False)):
-        name, part = "", view
+        part = view
         if facet is not None:
-            name = f"{label_of(facet)} = {shown(view, facet, value)}"
-            axes.set_title(name, loc="left")
+            axes.set_title(f"{label_of(facet)} = {shown(view, facet, value)}", loc="left")
             part = view.only(view.frame[facet] == value)
         wide = width_in / columns - 0.6
-        found.append(Panel(axes=axes, view=part, name=name, wide_in=wide, first=not at % columns))
+        found.append(Panel(axes=axes, view=part, wide_in=wide, first=not at % columns))
     for axes in list(grid.flat)[len(values) :]:
         axes.set_visible(False)
     return figure, tuple(found)

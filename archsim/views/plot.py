@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, get_args
@@ -17,31 +16,10 @@ from ..result.record import ResultPicture
 from ..result.result import Result
 from ..sweeping.export import load_sweep
 from ..writing import write_whole
-from .charts import (
-    BARS_OPTIONS,
-    BREAKDOWN_OPTIONS,
-    HEATMAP_OPTIONS,
-    LINES_OPTIONS,
-    draw_bars,
-    draw_breakdown,
-    draw_heatmap,
-    draw_lines,
-)
-from .frame import FrameView, PlotOptions, view_of
-from .parallel import PARALLEL_OPTIONS, draw_parallel, write_page
-from .pareto import PARETO_OPTIONS, draw_pareto
+from .charts import CHARTS, write_page
+from .frame import PlotOptions, view_of
 
-_CHARTS: Final[dict[str, tuple[Callable[[FrameView, PlotOptions], Any], tuple[str, ...]]]] = {
-    "pareto": (draw_pareto, PARETO_OPTIONS),
-    "heatmap": (draw_heatmap, HEATMAP_OPTIONS),
-    "lines": (draw_lines, LINES_OPTIONS),
-    "bars": (draw_bars, BARS_OPTIONS),
-    "breakdown": (draw_breakdown, BREAKDOWN_OPTIONS),
-    "parallel": (draw_parallel, PARALLEL_OPTIONS),
-}
-"""Function that draws each kind of chart of a frame, and the options it takes."""
-
-FRAME_KINDS: Final = tuple(_CHARTS)
+FRAME_KINDS: Final = tuple(CHARTS)
 RESULT_KINDS: Final = ("breakdown", *(k for k in get_args(ResultPicture) if k != "breakdown"))
 COMPARISON_KINDS: Final = ("bars", "capacity")
 ALL_KINDS: Final = frozenset((*FRAME_KINDS, *RESULT_KINDS, *COMPARISON_KINDS))
@@ -146,7 +124,7 @@ def draw(data: Drawable, kind: str | None, options: PlotOptions) -> Any:
         if isinstance(data, Comparison):
             options.check(chosen, ())
             return _compared(data, chosen, options.width_in)
-        draw_frame, taken = _CHARTS[chosen]
+        draw_frame, taken = CHARTS[chosen]
         options.check(chosen, taken)
         return draw_frame(view_of(data), options)
 

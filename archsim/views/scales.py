@@ -9,14 +9,11 @@ from types import MappingProxyType
 from typing import Final
 
 from ..document import picture_text
-from ..quantities import byte_size, engineering
+from ..quantities import BINARY, LARGE, SMALL, byte_size, engineering
 
 _WIDE = 12.0
 """Ratio of largest to smallest number above which a scale is logarithmic."""
 
-_DECIMAL: Final = ("", "k", "M", "G", "T", "P", "E")
-_SMALL: Final = ("", "m", "µ", "n", "p", "f", "a")
-_BINARY: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _AREAS: Final = ((1e6, "mm²"), (1.0, "µm²"))
 _BASES: Final = MappingProxyType({"s": (1.0, "s"), "pJ": (1e-12, "J"), "Hz": (1.0, "Hz")})
 """Factor from a unit to the unit that takes prefixes."""
@@ -79,21 +76,21 @@ def scale_of(numbers: Sequence[float], unit: str | None, *, log: bool | None = N
         factor, name = next((a for a in _AREAS if middle >= a[0] / 100), _AREAS[-1])
         return PlotScale(factor, name, log)
     if unit == "B":
-        power = min(len(_BINARY) - 1, max(0, int(math.log2(middle) // 10)))
-        return PlotScale(1024.0**power, _BINARY[power], log, binary=True)
+        power = min(len(BINARY) - 1, max(0, int(math.log2(middle) // 10)))
+        return PlotScale(1024.0**power, BINARY[power], log, binary=True)
     if unit is not None and unit in _BASES:
         base, name = _BASES[unit]
         power = _power(middle * base)
-        prefix = _DECIMAL[power] if power >= 0 else _SMALL[-power]
+        prefix = LARGE[power] if power >= 0 else SMALL[-power]
         return PlotScale(1000.0**power / base, prefix + name, log)
     power = max(0, _power(middle)) if unit in _BIG_ONLY else 0
-    return PlotScale(1000.0**power, _DECIMAL[power] + (unit or ""), log)
+    return PlotScale(1000.0**power, LARGE[power] + (unit or ""), log)
 
 
 def _power(number: float) -> int:
     """Return the power of a thousand that leaves a number from 1 to 1000."""
     power = math.floor(math.log10(number) / 3 + 1e-9) if number > 0 else 0
-    return min(len(_DECIMAL) - 1, max(1 - len(_SMALL), power))
+    return min(len(LARGE) - 1, max(1 - len(SMALL), power))
 
 
 def label_of(column: str) -> str:

@@ -7,6 +7,7 @@ track of its own.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -17,8 +18,7 @@ from typing import Any
 from ..counts.cores import counts_at_ports
 from ..counts.spill import count_mapping
 from ..engine.latency import GroupRun, time_events
-from ..plan.job import Job, JobPlan
-from ..spec.arch import Architecture
+from ..plan.job import JobPlan
 from ..writing import write_whole
 
 _SKIPPED = "not shown"
@@ -80,8 +80,6 @@ class Trace:
         InputError
             It cannot be written.
         """
-        import json
-
         text = json.dumps(self.to_dict()) + "\n"
         write_whole(Path(path), lambda place: place.write_text(text, encoding="utf-8"))
 
@@ -101,41 +99,30 @@ def trace(plan: JobPlan) -> Trace:
     SpecError, MappingError, InputError
         As ``Job.bind``, or a run is too long for the event engine.
     """
+    spans: list[TraceSpan] = []
     at = Fraction(0)
-    found: list[tuple[str, GroupRun]] = []
+    architecture = plan.architecture
     for job in plan.nests:
         prefix = f"{job.name}: " if len(plan.nests) > 1 else ""
-        runs = _runs(job)
-        found += [(prefix, replace(r, start=r.start + at)) for r in runs]
-        at = found[-1][1].start + runs[-1].run.cycles
-    names = " + ".join(dict.fromkeys(m.name for m in plan.mappings))
-    title = f"{plan.workload.name} on {plan.architecture.name}, mapped by {names}"
-    return timeline(title, plan.architecture, tuple(found))
-
-
-def _runs(job: Job) -> tuple[GroupRun, ...]:
-    """Return the steps of a job, simulated with a log."""
-    bound = job.bind()
-    return time_events(bound, counts_at_ports(bound, count_mapping(bound)), logged=True).runs
-
-
-def timeline(
-    title: str, architecture: Architecture, runs: tuple[tuple[str, GroupRun], ...]
-) -> Trace:
-    """Return the timeline of logged runs, each with the prefix of its names."""
-    outermost = architecture.home.name
-    spans = tuple(
-        replace(s, name=prefix + s.name)
-        for prefix, run in runs
-        for s in (*_spans(run), *_gaps(run), *_last_drain(run, outermost))
-    )
+        bound = job.bind()
+        counts = counts_at_ports(bound, count_mapping(bound))
+        runs = [
+            replace(r, start=r.start + at) for r in time_events(bound, counts, logged=True).runs
+        ]
+        for run in runs:
+            found = (*_spans(run), *_gaps(run), *_last_drain(run, architecture.home.name))
+            spans += [replace(s, name=prefix + s.name) for s in found]
+        at = runs[-1].start + runs[-1].run.cycles
     known = [a.name for a in architecture.arrays] + [m.name for m in architecture.memories]
     used = {s.track for s in spans}
     others = sorted(used - {*known, _SKIPPED})
-    tracks = [t for t in (*known, *others, _SKIPPED) if t in used]
-    ordered = sorted(spans, key=lambda s: (s.start, tracks.index(s.track)))
+    tracks = tuple(t for t in (*known, *others, _SKIPPED) if t in used)
+    names = " + ".join(dict.fromkeys(m.name for m in plan.mappings))
     return Trace(
-        title=title, clock_hz=architecture.clock_hz, tracks=tuple(tracks), spans=tuple(ordered)
+        title=f"{plan.workload.name} on {architecture.name}, mapped by {names}",
+        clock_hz=architecture.clock_hz,
+        tracks=tracks,
+        spans=tuple(sorted(spans, key=lambda s: (s.start, tracks.index(s.track)))),
     )
 
 

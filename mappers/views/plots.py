@@ -13,12 +13,13 @@ from archsim.document import picture_text
 from archsim.figure_style import FAINT, PAGE_IN, PALETTE, Picture, headline, look
 from archsim.quantities import byte_size, count, energy, seconds
 
-from ..pareto.capacity import CapacityCurves, CapacityPoint
+from ..pareto.capacity import CapacityCurves
 from ..pareto.front import Front
 from ..workload_search import PartSearched, WorkloadSearched
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.collections import PathCollection
 
 
@@ -90,33 +91,29 @@ def _draw_history(axes: Axes, part: PartSearched, found: WorkloadSearched) -> No
         axes.axhline(floor, color="0.45", linestyle=":", linewidth=0.9, label="floor")
     axes.set_xlim(0, 1.02 * at[-1] or 1.0)
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    scale_values(axes, [*values, *bounds], scale.shown)
+    there = [v for v in (*values, *bounds) if isfinite(v) and v > 0]
+    low, high = (min(there), max(there)) if there else (1.0, 1.0)
+    log = high > _MIN_LOG_RATIO * low
+    if log:
+        axes.set_yscale("log")
+    elif there and high < (1 + _MIN_SPAN) * low:
+        axes.set_ylim(low * (1 - _MIN_SPAN), high * (1 + _MIN_SPAN))
+    _show_values(axes.yaxis, scale.shown, 10 if log else 0)
     axes.set_xlabel("seconds of the search")
     gap = part.found.certificate.gap
     said = "optimal" if part.found.certificate.optimal else f"gap {100 * gap:.2g} %"
     axes.set_title(picture_text(f"{part.name}: {scale.shown(values[-1])}, {said}"), loc="left")
 
 
-def scale_values(axes: Axes, values: Sequence[float], shown: Callable[[float], str]) -> None:
-    """Scale the vertical axis, logarithmically where values are far apart.
+def _show_values(axis: Axis, shown: Callable[[float], str], log_base: float = 0) -> None:
+    """Label an axis with formatted values at round places.
 
-    Parameters
-    ----------
-    values : sequence of float
-        All values that are drawn.
-    shown : callable
-        Formats a value.
+    A logarithmic axis has ticks at 1, 2 and 5, or at the powers of two if that is its base.
     """
-    there = [v for v in values if isfinite(v) and v > 0]
-    if there and max(there) > _MIN_LOG_RATIO * min(there):
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.yaxis.set_minor_locator(NullLocator())
-    else:
-        if there and max(there) < (1 + _MIN_SPAN) * min(there):
-            axes.set_ylim(min(there) * (1 - _MIN_SPAN), max(there) * (1 + _MIN_SPAN))
-        axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.yaxis.set_major_formatter(lambda y, _: shown(y))
+    steps = (1.0,) if log_base == 2 else (1.0, 2.0, 5.0)
+    axis.set_major_locator(LogLocator(log_base, steps) if log_base else MaxNLocator(5))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(lambda value, _: shown(value))
 
 
 def plot_front(front: Front) -> Picture:
@@ -153,7 +150,7 @@ def _draw_front(axes: Axes, front: Front) -> None:
     axes.step([*late, end], bounds, where="post", color=_PROVEN, linestyle="--", label=least)
     axes.set_xlim(late[0] - 0.15 * wide, end)
     axes.set_ylim(spent[-1] - 0.35 * tall, spent[0] + 0.15 * tall)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    _show_values(axes.xaxis, seconds)
     _name(axes, late, spent, [""] * len(late))
 
 
@@ -166,10 +163,10 @@ def _draw_held(axes: Axes, front: Front) -> PathCollection:
     shades = [log2(max(b, least / 4)) for b in held]
     dots = axes.scatter(late, spent, c=shades, cmap="viridis_r", s=40, zorder=2)
     axes.margins(0.12)
-    if late[-1] > _MIN_LOG_RATIO_OF_FRONT * late[0]:
+    log = late[-1] > _MIN_LOG_RATIO_OF_FRONT * late[0]
+    if log:
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
-        axes.xaxis.set_minor_locator(NullLocator())
+    _show_values(axes.xaxis, seconds, 10 if log else 0)
     _name(axes, late, spent, [f": {byte_size(b)}" for b in held])
     return dots
 
@@ -177,7 +174,6 @@ def _draw_held(axes: Axes, front: Front) -> PathCollection:
 def _name(axes: Axes, late: Sequence[float], spent: Sequence[float], more: Sequence[str]) -> None:
     for number, (x, y, text) in enumerate(zip(late, spent, more, strict=True), start=1):
         axes.annotate(f"{number}{text}", (x, y), xytext=(5, 4), textcoords="offset points")
-    axes.xaxis.set_major_formatter(lambda x, _: seconds(x))
     axes.yaxis.set_major_formatter(lambda y, _: energy(y))
     axes.set_xlabel("latency")
     axes.set_ylabel("energy")
@@ -190,30 +186,19 @@ def plot_capacity(curves: CapacityCurves) -> Picture:
         figure = Picture(figsize=(8, 3.4), layout="constrained")
         traffic, spent = figure.subplots(1, 2)
         for colour, (label, series) in zip(PALETTE, both, strict=False):
-            _draw_curve(traffic, series.traffic, lambda p: p.result.traffic_bytes, (colour, label))
-            _draw_curve(spent, series.energy, lambda p: p.result.energy_pj, (colour, label))
+            moved = [(p.capacity_bytes, p.result.traffic_bytes) for p in series.traffic]
+            pj = [(p.capacity_bytes, p.result.energy_pj) for p in series.energy]
+            for axes, points in ((traffic, moved), (spent, pj)):
+                # A mapping that fits a capacity is best up to the next one.
+                axes.step(*zip(*points, strict=True), where="post", color=colour)
+                axes.plot(*zip(*points, strict=True), "o", color=colour, label=label)
         bound = f"bound of the passes: {byte_size(curves.bound_bytes)}"
         traffic.axhline(curves.bound_bytes, color=_REFERENCE, linestyle="--", label=bound)
         _finish(traffic, curves, f"least traffic of {curves.outermost}", byte_size)
         _finish(spent, curves, "least energy", energy)
         figure.legend(*traffic.get_legend_handles_labels(), loc="outside lower center", ncols=3)
-        title = picture_text(f"{curves.workload} on {curves.architecture}")
-        figure.suptitle(title, x=0.01, ha="left")
+        headline(figure, f"{curves.workload} on {curves.architecture}")
     return figure
-
-
-def _draw_curve(
-    axes: Axes,
-    points: Sequence[CapacityPoint],
-    value: Callable[[CapacityPoint], float],
-    drawn: tuple[str, str],
-) -> None:
-    """Draw a series as steps: a mapping that fits a capacity is best up to the next one."""
-    colour, label = drawn
-    sizes = [p.capacity_bytes for p in points]
-    values = [value(p) for p in points]
-    axes.step(sizes, values, where="post", color=colour)
-    axes.plot(sizes, values, "o", color=colour, label=label)
 
 
 def _finish(axes: Axes, curves: CapacityCurves, title: str, shown: Callable[[float], str]) -> None:
@@ -224,8 +209,6 @@ def _finish(axes: Axes, curves: CapacityCurves, title: str, shown: Callable[[flo
     axes.set_xticks(ticks, [byte_size(c) for c in ticks], rotation=30, ha="right")
     axes.xaxis.set_minor_locator(NullLocator())
     # Bytes have ticks at powers of two; energies may differ by a few percent only.
-    axes.yaxis.set_major_locator(LogLocator(base=2) if shown is byte_size else MaxNLocator(5))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(lambda y, _: shown(y))
+    _show_values(axes.yaxis, shown, 2 if shown is byte_size else 0)
     axes.set_xlabel(picture_text(f"capacity of {curves.memory} (dotted: this machine's)"))
     axes.set_title(picture_text(title), loc="left")

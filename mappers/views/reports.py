@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from archsim.document import Column, Document, Fact, Table
+from archsim.document import Column, Document, Fact, Table, table_of
 from archsim.quantities import bar, byte_size, count, energy, percent, seconds
 from archsim.result.record import limits
 from archsim.result.result import Result
@@ -60,17 +60,9 @@ def _limits(result: Result) -> Table:
         (x.name, x.kind, seconds(x.seconds), percent(x.share), bar(min(1.0, x.share)))
         for x in limits(result)
     ]
-    return Table(
-        title="what bounds the latency",
-        columns=(
-            Column("part", "name"),
-            Column("works at", "text"),
-            Column("for"),
-            Column("of the latency"),
-            Column("", "bar"),
-        ),
-        rows=tuple(rows),
-    )
+    words = (Column("part", "name"), Column("works at", "text"))
+    heads = (*words, "for", "of the latency", Column("", "bar"))
+    return table_of("what bounds the latency", heads, rows)
 
 
 def _against_runner_up(part: PartSearched) -> Table:
@@ -88,11 +80,9 @@ def _against_runner_up(part: PartSearched) -> Table:
     rows += [(d.what, d.here, d.there) for d in other.differences[:_MAX_DIFFERENCES]]
     if more := len(other.differences) - _MAX_DIFFERENCES:
         rows += [(f"{more} more differ", "", "")] if more > 0 else []
-    return Table(
-        title=f"{part.name}: against the best found that shares other loops, or in another order",
-        columns=(Column("", "name"), Column("here", "text"), Column("runner-up", "text")),
-        rows=tuple(rows),
-    )
+    title = f"{part.name}: against the best found that shares other loops, or in another order"
+    heads = (Column("", "name"), Column("here", "text"), Column("runner-up", "text"))
+    return table_of(title, heads, rows)
 
 
 def _name_of(mapping: Mapping) -> str:
@@ -177,11 +167,7 @@ def _coverage(found: WorkloadSearched) -> Table:
             for why in reasons
         ),
     ]
-    return Table(
-        title="how the space was covered",
-        columns=(Column("mappings", "name"), *(Column(name) for name in names)),
-        rows=tuple(rows),
-    )
+    return table_of("how the space was covered", (Column("mappings", "name"), *names), rows)
 
 
 def front_report(front: Front) -> Document:
@@ -201,9 +187,8 @@ def front_report(front: Front) -> Document:
     ]
     held = (f"in {front.memory}",) if front.memory else ()
     columns = (
-        Column("point", "name"),
-        Column("mapping", "text"),
-        *(Column(t) for t in ("latency", "cycles", "energy", "traffic", *held, "energy gap")),
+        *(Column("point", "name"), Column("mapping", "text")),
+        *("latency", "cycles", "energy", "traffic", *held, "energy gap"),
     )
     axes = "latency against energy" + (f" and what {front.memory} holds" if front.memory else "")
     those = f"in that latency, with as little in {front.memory}," if held else "in that latency,"
@@ -220,7 +205,7 @@ def front_report(front: Front) -> Document:
             Fact("least energy", energy(front.least_energy_pj), _sure(least)),
             Fact("searches", str(2 + front.searches), f"{count(front.runs)} mappings run"),
         ),
-        tables=((Table(title="mappings", columns=columns, rows=tuple(rows)),),),
+        tables=((table_of("mappings", columns, rows),),),
         notes=notes,
     )
 
@@ -255,6 +240,8 @@ def capacity_report(curves: CapacityCurves) -> Document:
         ),
         "",
     )
+    title = f"least {curves.outermost} traffic, and least energy"
+    heads = (Column(curves.memory, "name"), "fused", "energy", "Einsum by Einsum", "its energy")
     return Document(
         title=f"traffic and energy of {curves.workload} on {curves.architecture} "
         f"against the capacity of {curves.memory}",
@@ -263,18 +250,7 @@ def capacity_report(curves: CapacityCurves) -> Document:
             Fact("reached with", enough or "none of these", f"of {curves.memory}, fused"),
             Fact("mappings run", str(curves.runs)),
         ),
-        tables=(
-            (
-                Table(
-                    title=f"least {curves.outermost} traffic, and least energy",
-                    columns=(
-                        Column(curves.memory, "name"),
-                        *(Column(t) for t in ("fused", "energy", "Einsum by Einsum", "its energy")),
-                    ),
-                    rows=tuple(rows),
-                ),
-            ),
-        ),
+        tables=((table_of(title, heads, rows),),),
         notes=(
             f"an access costs what it does with {byte_size(curves.own_bytes)} of {curves.memory}, "
             "whatever the capacity",
