@@ -7,41 +7,49 @@ Hugging Face Transformers (``LlamaConfig``, ...).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, Field
-
 from einsum_cascade.yaml.source import YamlNode, YamlScalar
 
-from ..models import ModelConfig
+from ..models import Mixer, ModelConfig
 from .fields import (
-    LayerCount,
+    ConfigFields,
     Positive,
     Reader,
     SiluGate,
     Size,
     SizeOrZero,
     check_layer_indices,
-    check_per_layer,
     constant,
+    exact_quotient,
     field_error,
     one_per_layer,
+    read_inner,
 )
 from .table import (
-    Decoder,
+    STACK,
+    Half,
     Mixture,
+    ModelFamily,
     Windows,
-    all_but_every,
+    all_but,
     all_layers,
     biased,
     counts,
     even_layers,
     flags,
     from_layer,
+    last_of_every,
     like,
+    listed,
     optional_sizes,
     sizes,
+    softmax,
+    sparse_by_step,
+    texts,
+    uniform,
 )
 from .vision import (
     Gemma3MultimodalConfig,
@@ -64,7 +72,7 @@ _FURTHER_TOKENS = "num_nextn_predict_layers"
 _SCALES = ("embedding_multiplier", "logits_scaling", "residual_multiplier", "attention_multiplier")
 """Fields with constant factors, which change no count."""
 
-LLAMA = Decoder(
+LLAMA = ModelFamily(
     family="llama",
     fields=optional_sizes(num_key_value_heads=None) | flags(attention_bias=False, mlp_bias=False),
     **biased("attention_bias"),
@@ -81,14 +89,7 @@ SEED_OSS = like(
 )
 
 
-def _layers_without_rotation(root: YamlNode, c: Any) -> Sequence[bool]:
-    if c.no_rope_layers is None:
-        every = c.no_rope_layer_interval
-        return [(index + 1) % every == 0 for index in range(c.num_hidden_layers)]
-    check_per_layer(root, "no_rope_layers", c.no_rope_layers, c.num_hidden_layers)
-    return [rotated == 0 for rotated in c.no_rope_layers]
-
-
+_WITHOUT_ROTATION = listed("no_rope_layers", (0,), last_of_every("no_rope_layer_interval"))
 SMOLLM3 = like(
     LLAMA,
     family="smollm3",
@@ -97,11 +98,11 @@ SMOLLM3 = like(
     | optional_sizes(num_key_value_heads=4, sliding_window=None)
     | flags(use_sliding_window=False, tie_word_embeddings=True)
     | {"no_rope_layers": _ROTATED},
-    windows=Windows(switch="use_sliding_window", layers=_layers_without_rotation),
+    windows=Windows(switch="use_sliding_window", layers=_WITHOUT_ROTATION),
 )
 
 # OLMo 2 normalises queries and keys over all heads, and has its norms behind both halves.
-OLMO2 = Decoder(
+OLMO2 = ModelFamily(
     family="olmo2",
     fields=optional_sizes(num_key_value_heads=None) | flags(attention_bias=False),
     qk_norm=True,
@@ -112,7 +113,7 @@ OLMO3 = like(
     OLMO2,
     family="olmo3",
     fields=optional_sizes(sliding_window=4096),
-    windows=Windows(layers=all_but_every(4)),
+    windows=Windows(layers=all_but(last_of_every(4))),
 )
 OLMOE = like(
     OLMO2,
@@ -122,7 +123,7 @@ OLMOE = like(
 )
 
 # A null is no window (later versions); without the field the class has a default.
-MISTRAL = Decoder(
+MISTRAL = ModelFamily(
     family="mistral",
     fields=optional_sizes(num_key_value_heads=8, sliding_window=4096),
     windows=Windows(layers=all_layers),
@@ -155,7 +156,7 @@ def _mistral_or_ministral(root: YamlNode) -> ModelConfig:
 
 
 # Published files of Qwen give a sliding_window that use_sliding_window switches off.
-QWEN2 = Decoder(
+QWEN2 = ModelFamily(
     family="qwen2",
     fields=optional_sizes(num_key_value_heads=32, sliding_window=4096)
     | counts(max_window_layers=28)
@@ -172,13 +173,6 @@ QWEN3 = like(
 )
 
 
-def _sparse_by_step(root: YamlNode, c: Any) -> list[bool]:
-    """Select the last of every ``decoder_sparse_step`` layers, unless it is listed as dense."""
-    dense, count = c.mlp_only_layers or (), c.num_hidden_layers
-    check_layer_indices(root, "mlp_only_layers", dense, count)
-    return [(i + 1) % c.decoder_sparse_step == 0 and i not in dense for i in range(count)]
-
-
 def _early_even_layers(root: YamlNode, c: Any) -> list[bool]:
     return [
         is_even and index < c.max_window_layers
@@ -186,7 +180,7 @@ def _early_even_layers(root: YamlNode, c: Any) -> list[bool]:
     ]
 
 
-QWEN2_MOE = Decoder(
+QWEN2_MOE = ModelFamily(
     family="qwen2_moe",
     fields=sizes(num_experts_per_tok=4, moe_intermediate_size=1408, decoder_sparse_step=1)
     | optional_sizes(num_key_value_heads=16)
@@ -203,10 +197,10 @@ QWEN2_MOE = Decoder(
         experts="num_experts",
         shared=("shared_expert_intermediate_size",),
         shared_gate=True,
-        layers=_sparse_by_step,
+        layers=sparse_by_step,
     ),
 )
-_EXPERT_NAMES = AliasChoices("num_experts", "num_local_experts")
+_EXPERT_NAMES = ("num_experts", "num_local_experts")
 """Both names of the number of experts; Transformers 5 writes the second."""
 
 
@@ -221,25 +215,25 @@ def _check_window_version(root: YamlNode, c: Any) -> None:
 
 
 # Without head_dim, or with null, heads share out the width: Qwen 3 itself has 128 then.
-QWEN3_MOE = Decoder(
+QWEN3_MOE = ModelFamily(
     family="qwen3_moe",
     # Queries and keys of the family are always normalised.
     ignored=("use_qk_norm",),
-    aliases=(("num_local_experts", "num_experts"),),
+    names={"num_experts": _EXPERT_NAMES},
     fields=sizes(num_experts_per_tok=8, moe_intermediate_size=768, decoder_sparse_step=1)
     | optional_sizes(num_key_value_heads=4, sliding_window=4096)
+    | counts(num_experts=128)
     | flags(attention_bias=False, use_sliding_window=False)
     | {
         "hidden_act": _SILU,
         "max_window_layers": (SizeOrZero | None, None),
-        "num_experts": (SizeOrZero, Field(default=128, validation_alias=_EXPERT_NAMES)),
         "mlp_only_layers": _LAYER_INDICES,
     },
     check=_check_window_version,
     qk_norm=True,
     **biased("attention_bias"),
     windows=Windows(switch="use_sliding_window", layers=all_layers),
-    mixture=Mixture(experts="num_experts", layers=_sparse_by_step),
+    mixture=Mixture(experts="num_experts", layers=sparse_by_step),
 )
 QWEN3_VL_MOE_TEXT = like(
     QWEN3_MOE,
@@ -247,16 +241,14 @@ QWEN3_VL_MOE_TEXT = like(
     ignored=("use_qk_norm", "sliding_window", "max_window_layers"),
     fields=sizes(num_experts_per_tok=4, moe_intermediate_size=1408)
     | optional_sizes(num_key_value_heads=16)
-    | {
-        "use_sliding_window": (Annotated[Any, constant(False)], False),
-        "num_experts": (SizeOrZero, Field(default=60, validation_alias=_EXPERT_NAMES)),
-    },
+    | counts(num_experts=60)
+    | {"use_sliding_window": (Annotated[Any, constant(False)], False)},
     check=None,
     windows=None,
 )
 
 # Whatever the limit and alpha of a gate are, an element takes as many operations.
-GPT_OSS = Decoder(
+GPT_OSS = ModelFamily(
     family="gpt_oss",
     aliases=(("experts_per_token", "num_experts_per_tok"),),
     fields=sizes(num_key_value_heads=8, head_dim=64, num_local_experts=128, num_experts_per_tok=4)
@@ -268,7 +260,7 @@ GPT_OSS = Decoder(
     windows=Windows(layers=even_layers),
     mixture=Mixture(experts="num_local_experts", inner="intermediate_size", clamped=True),
 )
-_PLAIN = Decoder(
+_PLAIN = ModelFamily(
     family="",
     norm_bias=True,
     gated=False,
@@ -297,6 +289,7 @@ GPT_NEOX = like(
 GPT2 = like(
     _PLAIN,
     family="gpt2",
+    standard=STACK,
     names={
         "hidden_size": "n_embd",
         "num_hidden_layers": "n_layer",
@@ -305,39 +298,26 @@ GPT2 = like(
     fields=sizes(n_positions=1024)
     | optional_sizes(n_inner=None)
     | flags(tie_word_embeddings=True)
-    | {"activation_function": (str | None, None)},
+    | texts(activation_function=None),
     dense="n_inner",
     activation="activation_function",
     # A table of positions, and the last norm with its bias.
-    outside=lambda c: c.n_positions * c.n_embd + 2 * c.n_embd,
+    outside=lambda c: c.n_positions * c.hidden_size + 2 * c.hidden_size,
 )
 BLOOM = like(
     _PLAIN,
     family="bloom",
+    standard=STACK,
     ignored=(
         *("slow_but_exact", "offset_alibi", "seq_length", "skip_bias_add*", "*_fusion"),
         "apply_residual_connection_post_layernorm",
     ),
-    aliases=(
-        ("n_embed", "hidden_size"),
-        ("num_hidden_layers", "n_layer"),
-        ("num_attention_heads", "n_head"),
-    ),
     names={
-        "hidden_size": "hidden_size",
-        "num_hidden_layers": "n_layer",
-        "num_attention_heads": "n_head",
+        "hidden_size": ("n_embed", "hidden_size"),
+        "num_hidden_layers": ("n_layer", "num_hidden_layers"),
+        "num_attention_heads": ("n_head", "num_attention_heads"),
     },
-    fields=optional_sizes(vocab_size=250_880, n_inner=None)
-    | flags(tie_word_embeddings=True)
-    | {
-        "hidden_size": (Size, Field(validation_alias=AliasChoices("n_embed", "hidden_size"))),
-        "n_layer": (
-            LayerCount,
-            Field(validation_alias=AliasChoices("n_layer", "num_hidden_layers")),
-        ),
-        "n_head": (Size, Field(validation_alias=AliasChoices("n_head", "num_attention_heads"))),
-    },
+    fields=optional_sizes(vocab_size=250_880, n_inner=None) | flags(tie_word_embeddings=True),
     dense="n_inner",
     activation=None,
     default_activation="gelu",
@@ -346,8 +326,166 @@ BLOOM = like(
     outside=lambda c: 4 * c.hidden_size,
 )
 
+
+def _check_falcon(root: YamlNode, c: Any) -> None:
+    newer, norms = c.new_decoder_architecture, c.num_ln_in_parallel_attn or 1
+    if newer and not c.parallel_attn:
+        text = "the halves of new_decoder_architecture are side by side, and this says not"
+        raise field_error(root, "parallel_attn", text)
+    if c.parallel_attn and norms > (2 if newer else 1):
+        most = "1 or 2" if newer else "1 without new_decoder_architecture"
+        raise field_error(root, "num_ln_in_parallel_attn", f"expected {most}, got {norms}")
+
+
+def _falcon_norms(c: Any) -> int:
+    both = 2 if c.new_decoder_architecture or not c.parallel_attn else 1
+    stated: int | None = c.num_ln_in_parallel_attn if c.parallel_attn else None
+    return stated or both
+
+
+def _falcon_kv_heads(root: YamlNode, c: Any) -> int:
+    """Return the number of key heads; early Falcons have one or all, whatever ``num_kv_heads``
+    says."""
+    heads: int = c.num_attention_heads
+    keys: int = c.num_kv_heads or heads
+    if c.new_decoder_architecture:
+        exact_quotient(root, "num_attention_heads", heads, "num_kv_heads", keys)
+        return keys
+    if c.multi_query:
+        # The published file of the 7B says 71 heads of keys.
+        return 1
+    if keys != heads:
+        text = f"without new_decoder_architecture all {heads} heads have keys, got {keys}"
+        raise field_error(root, "num_kv_heads", text)
+    return heads
+
+
+# One head of keys or groups; halves are parallel, or sequential (RW).
+FALCON = like(
+    _PLAIN,
+    family="falcon",
+    standard=STACK,
+    ignored=("apply_residual_connection_post_layernorm",),
+    aliases=(("ff_factor", lambda c: (c.ffn_hidden_size or 4 * c.hidden_size) / c.hidden_size),),
+    names={
+        "hidden_size": ("n_embed", "hidden_size"),
+        "num_hidden_layers": ("num_hidden_layers", "n_layer"),
+        "num_attention_heads": ("num_attention_heads", "n_head"),
+        "num_kv_heads": ("num_kv_heads", "n_head_kv"),
+    },
+    fields=optional_sizes(
+        vocab_size=65_024, num_kv_heads=None, ffn_hidden_size=None, num_ln_in_parallel_attn=None
+    )
+    | texts(activation="gelu")
+    | flags(alibi=False, bias=False, multi_query=True, parallel_attn=True)
+    | flags(new_decoder_architecture=False, tie_word_embeddings=True),
+    check=_check_falcon,
+    kv_heads=_falcon_kv_heads,
+    alibi="alibi",
+    dense="ffn_hidden_size",
+    activation="activation",
+    norms=_falcon_norms,
+    **biased("bias"),
+    ffn_bias="bias",
+)
+_MPT_NORMS = (
+    *("layernorm", "low_precision_layernorm"),
+    *("rmsnorm", "low_precision_rmsnorm", "triton_rmsnorm"),
+)
+
+
+class _MptAttentionFields(ConfigFields):
+    ignored = ("attn_impl", "softmax_scale", "alibi_bias_max")
+    """Names of fields about kernels and constants."""
+
+    alibi: bool
+    """Required, because configuration classes disagree on its default."""
+    rope: bool = False
+    attn_type: str = "multihead_attention"
+    kv_n_heads: Size | None = None
+    clip_qkv: Positive | None = None
+    qk_ln: bool = False
+    prefix_lm: Annotated[bool | None, constant(False)] = None
+    attn_uses_sequence_id: Annotated[bool | None, constant(False)] = None
+
+
+def _mpt_attention(row: ModelFamily, root: YamlNode, c: Any) -> Half[Mixer]:
+    node, a = read_inner(_MptAttentionFields, root, "attn_config")
+    if a.alibi and a.rope:
+        raise field_error(node, "rope", "a penalty of distance (alibi) stands in its place")
+    if c.norm_type not in _MPT_NORMS:
+        known = ", ".join(_MPT_NORMS)
+        raise field_error(root, "norm_type", f"expected one of {known}, got '{c.norm_type}'")
+    kv_heads = _mpt_kv_heads(node, c.num_attention_heads, a)
+    half = softmax(replace(row, kv_heads=lambda _root, _c: kv_heads), root, c)
+    mixer = replace(half.part, alibi=a.alibi, clip=a.clip_qkv, qk_norm=a.qk_ln)
+    # Norms of queries and keys extend over all heads.
+    norms = (mixer.heads + mixer.kv_heads) * mixer.qk_width * (2 if _mpt_norm_bias(c) else 1)
+    return Half(mixer, half.other_parameters + (norms if a.qk_ln else 0))
+
+
+def _mpt_kv_heads(node: YamlNode, heads: int, a: _MptAttentionFields) -> int:
+    """Return the number of key heads that the kind of attention implies."""
+    given = a.kv_n_heads
+    if a.attn_type == "grouped_query_attention":
+        if given is None:
+            raise field_error(node, "attn_type", "'grouped_query_attention' needs kv_n_heads")
+        exact_quotient(node, "n_heads", heads, "kv_n_heads", given)
+        return given
+    known = {"multihead_attention": heads, "multiquery_attention": 1}
+    if (keys := known.get(a.attn_type)) is None:
+        text = "expected 'multihead_attention', 'multiquery_attention' or"
+        message = f"{text} 'grouped_query_attention', got '{a.attn_type}'"
+        raise field_error(node, "attn_type", message)
+    if given not in (None, keys):
+        raise field_error(node, "kv_n_heads", f"'{a.attn_type}' has {keys}, got {given}")
+    return keys
+
+
+def _mpt_norm_bias(c: Any) -> bool:
+    """Return whether norms have biases: layer norms do if products do, RMS norms never do."""
+    return bool(c.norm_type.endswith("layernorm") and not c.no_bias)
+
+
+def _outside_mpt(c: Any) -> int:
+    # Learned positions exist only without ALiBi and rotations.
+    learned = c.learned_pos_emb and not (c.attn_config["alibi"] or c.attn_config.get("rope"))
+    positions = c.max_seq_len if learned else 0
+    return int(c.hidden_size * ((2 if _mpt_norm_bias(c) else 1) + positions))
+
+
+MPT = like(
+    _PLAIN,
+    family="mpt",
+    standard=STACK,
+    # The ignored fields concern gradients, messages and padding.
+    ignored=("embedding_fraction", "verbose", "tokenizer_name", "use_pad_tok_in_ffn"),
+    names={
+        "hidden_size": "d_model",
+        "num_attention_heads": "n_heads",
+        "num_hidden_layers": "n_layers",
+    },
+    fields=optional_sizes(vocab_size=50_368)
+    | sizes(expansion_ratio=4, max_seq_len=2048)
+    | flags(learned_pos_emb=True, tie_word_embeddings=True)
+    | {
+        # Required, because configuration classes disagree on its default.
+        "no_bias": (bool, ...),
+        "norm_type": (str, "low_precision_layernorm"),
+        "attn_config": (dict[str, Any], ...),
+    },
+    mixers=uniform(_mpt_attention),
+    dense=lambda c: c.expansion_ratio * c.hidden_size,
+    activation=None,
+    default_activation="gelu",
+    norm_bias=_mpt_norm_bias,
+    **biased(lambda c: not c.no_bias),
+    ffn_bias=lambda c: not c.no_bias,
+    outside=_outside_mpt,
+)
+
 _RMS_NORM = (Annotated[bool | None, constant(True)], None)
-ERNIE4_5 = Decoder(
+ERNIE4_5 = ModelFamily(
     family="ernie4_5",
     ignored=(_FURTHER_TOKENS,),
     fields=optional_sizes(num_key_value_heads=2, head_dim=128)
@@ -365,7 +503,7 @@ def _ernie_sparse_layers(root: YamlNode, c: Any) -> list[bool]:
     return [first <= i <= last and (i + 1) % c.moe_layer_interval == 0 for i in range(count)]
 
 
-ERNIE4_5_MOE = Decoder(
+ERNIE4_5_MOE = ModelFamily(
     family="ernie4_5_moe",
     # The ignored fields say how experts are chosen, and bound experts in training.
     ignored=("moe_norm_min", "moe_use_aux_free", "moe_gate*", "moe_capacity", _FURTHER_TOKENS),
@@ -384,22 +522,20 @@ ERNIE4_5_MOE = Decoder(
     ),
 )
 # GLM 4 has norms before and behind both halves.
-GLM4 = Decoder(
+GLM4 = ModelFamily(
     family="glm4",
     fields=optional_sizes(num_key_value_heads=2, head_dim=128) | flags(attention_bias=True),
     norms=4,
     input_bias="attention_bias",
 )
-GLM4_MOE = Decoder(
+GLM4_MOE = ModelFamily(
     family="glm4_moe",
     ignored=(_FURTHER_TOKENS, "use_grouped_mm"),
     fields=sizes(num_key_value_heads=8)
     | flags(attention_bias=False, use_qk_norm=False)
+    | sizes("moe_intermediate_size", "n_routed_experts", "num_experts_per_tok")
     | {
         "hidden_act": _SILU,
-        "moe_intermediate_size": (Size, ...),
-        "n_routed_experts": (Size, ...),
-        "num_experts_per_tok": (Size, ...),
         "n_shared_experts": (SizeOrZero, ...),
         "first_k_dense_replace": (SizeOrZero, ...),
     },
@@ -414,7 +550,7 @@ GLM4_MOE = Decoder(
 )
 
 # Both halves of Cohere's layers stand side by side behind one norm without a bias.
-COHERE = Decoder(
+COHERE = ModelFamily(
     family="cohere",
     fields=optional_sizes(num_key_value_heads=None)
     | flags(attention_bias=False, use_qk_norm=False, tie_word_embeddings=True),
@@ -423,7 +559,7 @@ COHERE = Decoder(
     qk_norm_size="all heads",
     **biased("attention_bias"),
 )
-COHERE2 = Decoder(
+COHERE2 = ModelFamily(
     family="cohere2",
     ignored=("use_embedding_sharing", "use_parallel_embedding"),
     aliases=(
@@ -440,7 +576,7 @@ COHERE2 = Decoder(
     },
     norms=1,
     **biased("attention_bias"),
-    windows=Windows(layers=all_but_every("sliding_window_pattern")),
+    windows=Windows(layers=all_but(last_of_every("sliding_window_pattern"))),
 )
 
 
@@ -458,7 +594,7 @@ def _exaone_windowed_layers(root: YamlNode, c: Any) -> list[bool]:
     return [period > 0 and (index + 1) % period != 0 for index in range(count)]
 
 
-EXAONE4 = Decoder(
+EXAONE4 = ModelFamily(
     family="exaone4",
     fields=optional_sizes(num_key_value_heads=32, sliding_window=4096)
     | {"sliding_window_pattern": (Any, 4)},
@@ -472,8 +608,8 @@ STARCODER2 = like(
     ignored=("attention_softmax_in_fp32", "scale_attention_softmax_*"),
     fields=optional_sizes(num_key_value_heads=2, sliding_window=None)
     | flags(use_bias=True, tie_word_embeddings=True)
+    | texts(hidden_act="gelu_pytorch_tanh")
     | {
-        "hidden_act": (str | None, "gelu_pytorch_tanh"),
         "norm_type": (Annotated[str | None, constant("layer_norm")], None),
         "mlp_type": (Annotated[str | None, constant("default")], None),
     },
@@ -483,14 +619,14 @@ STARCODER2 = like(
 )
 
 # Heads need not make up the stream: Gemma 7B has 16 of 256 on a width of 3,072.
-GEMMA = Decoder(
+GEMMA = ModelFamily(
     family="gemma",
     # The family reads hidden_activation instead.
     ignored=("hidden_act",),
     fields=sizes(num_key_value_heads=16, head_dim=256)
     | optional_sizes(vocab_size=256_000)
     | flags(tie_word_embeddings=True, attention_bias=False)
-    | {"hidden_activation": (str | None, None)},
+    | texts(hidden_activation=None),
     activation="hidden_activation",
     default_activation="gelu",
     **biased("attention_bias"),
@@ -525,16 +661,15 @@ GEMMA3 = like(
         "final_logit_softcapping": (Positive | None, None),
     },
     qk_norm=True,
-    windows=Windows(layers=all_but_every("sliding_window_pattern")),
+    windows=Windows(layers=all_but(last_of_every("sliding_window_pattern"))),
 )
 
 
 def _llama4_chunked_layers(root: YamlNode, c: Any) -> Sequence[bool]:
     """Select the layers with rotary embedding: as listed, else all but the last of an interval."""
-    if c.no_rope_layers:
-        check_per_layer(root, "no_rope_layers", c.no_rope_layers, c.num_hidden_layers)
-        return [rotated == 1 for rotated in c.no_rope_layers]
-    return all_but_every("no_rope_layer_interval")(root, c)
+    rule = all_but(last_of_every("no_rope_layer_interval"))
+    # An empty list is no list.
+    return (listed("no_rope_layers", (1,), rule) if c.no_rope_layers else rule)(root, c)
 
 
 def _llama4_sparse_layers(root: YamlNode, c: Any) -> list[bool]:
@@ -548,17 +683,16 @@ def _llama4_sparse_layers(root: YamlNode, c: Any) -> list[bool]:
     return [index in listed for index in range(count)]
 
 
-LLAMA4_TEXT = Decoder(
+LLAMA4_TEXT = ModelFamily(
     family="llama4_text",
     # The ignored fields scale queries, and name norms without weights.
     ignored=("attn_temperature_tuning", "attn_scale", "floor_scale", "use_qk_norm", "for_llm_*"),
-    fields=sizes(num_key_value_heads=8, no_rope_layer_interval=4)
+    fields=sizes("intermediate_size_mlp", num_key_value_heads=8, no_rope_layer_interval=4)
     | optional_sizes(head_dim=128, attention_chunk_size=8192)
     | counts(num_local_experts=16, num_experts_per_tok=1, interleave_moe_layer_step=1)
     | flags(attention_bias=False)
     | {
         "hidden_act": _SILU,
-        "intermediate_size_mlp": (Size, ...),
         "moe_layers": _LAYER_INDICES,
         "no_rope_layers": _ROTATED,
         "layer_types": (
@@ -582,7 +716,7 @@ LLAMA4_TEXT = Decoder(
         layers=_llama4_sparse_layers,
     ),
 )
-GRANITEMOE = Decoder(
+GRANITEMOE = ModelFamily(
     family="granitemoe",
     ignored=_SCALES,
     fields=sizes(num_local_experts=8, num_experts_per_tok=2)
@@ -594,13 +728,7 @@ GRANITEMOE = Decoder(
 )
 
 
-def _all_minimax_layers(root: YamlNode, c: Any) -> list[bool]:
-    if c.attn_type_list is not None:
-        check_per_layer(root, "attn_type_list", c.attn_type_list, c.num_hidden_layers)
-    return all_layers(root, c)
-
-
-MINIMAX_M2 = Decoder(
+MINIMAX_M2 = ModelFamily(
     family="minimax_m2",
     # The ignored fields concern further tokens, and networks that no layer has.
     ignored=(
@@ -621,15 +749,26 @@ MINIMAX_M2 = Decoder(
     mixture=Mixture(
         experts="num_local_experts",
         inner="intermediate_size",
-        layers=_all_minimax_layers,
+        layers=listed("attn_type_list", (1,)),
         router_bias="use_routing_bias",
     ),
 )
 
 _ROWS = (
-    *(BLOOM, COHERE, COHERE2, ERNIE4_5, ERNIE4_5_MOE, EXAONE4, GEMMA, GEMMA2, GLM4, GLM4_MOE),
-    *(GPT2, GPT_NEOX, GPT_OSS, GRANITE, GRANITEMOE, LLAMA, LLAMA4_TEXT, MINIMAX_M2, MINISTRAL3),
-    *(MISTRAL, MIXTRAL, OLMO2, OLMO3, OLMOE, PHI, PHI3, QWEN2, QWEN2_MOE, QWEN3, QWEN3_MOE),
+    *(BLOOM, COHERE, COHERE2, ERNIE4_5, ERNIE4_5_MOE, EXAONE4, FALCON, GEMMA, GEMMA2, GLM4),
+    *(
+        GLM4_MOE,
+        GPT2,
+        GPT_NEOX,
+        GPT_OSS,
+        GRANITE,
+        GRANITEMOE,
+        LLAMA,
+        LLAMA4_TEXT,
+        MINIMAX_M2,
+        MINISTRAL3,
+    ),
+    *(MISTRAL, MIXTRAL, MPT, OLMO2, OLMO3, OLMOE, PHI, PHI3, QWEN2, QWEN2_MOE, QWEN3, QWEN3_MOE),
     *(SEED_OSS, SMOLLM3, STARCODER2),
 )
 FAMILIES: Mapping[str, Reader] = MappingProxyType(

@@ -8,75 +8,138 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from types import MappingProxyType
+from typing import Any
 
 from pydantic import Field
 
 from einsum_cascade.yaml.source import YamlNode
 
-from ..models import FeedForward, Layer, ModelConfig, SoftmaxAttention, runs_of
+from ..models import FeedForward, Layer, ModelConfig, SoftmaxAttention
 from .fields import (
     ConfigFields,
     LayerCount,
-    LayerTypes,
     Reader,
     Size,
-    StackFields,
     class_of,
     field_error,
-    listed_layers,
     patches_of,
     read_fields,
 )
-from .stack import attention_biases, attention_heads, build_model, feed_forward
+from .table import (
+    STACK,
+    ModelFamily,
+    Windows,
+    attention_heads,
+    biased,
+    build_model,
+    feed_forward,
+    flags,
+    like,
+    sizes,
+    texts,
+)
+
+_ENCODER = ModelFamily(
+    family="",
+    standard=(*STACK, "intermediate_size", "hidden_act"),
+    causal=False,
+    gated=False,
+    norm_bias=True,
+    **biased(True),
+    ffn_bias=True,
+)
+"""Row of families whose tokens all see one another, with biases of all norms and products."""
+# Outside layers there are positions, sentence kinds, their norm, and the pooler.
+BERT = like(
+    _ENCODER,
+    family="bert",
+    fields=sizes(max_position_embeddings=512, type_vocab_size=2)
+    | flags(is_decoder=False, add_cross_attention=False, tie_word_embeddings=True),
+    causal="is_decoder",
+    cross="add_cross_attention",
+    outside=lambda c: (
+        (c.max_position_embeddings + c.type_vocab_size + 2 + c.hidden_size + 1) * c.hidden_size
+    ),
+)
+DISTILBERT = like(
+    _ENCODER,
+    family="distilbert",
+    standard=(*STACK, "intermediate_size"),
+    # The ignored fields concern initial positions, and an old setting.
+    ignored=("sinusoidal_pos_embds", "tie_weights_"),
+    names={
+        "hidden_size": "dim",
+        "num_hidden_layers": "n_layers",
+        "num_attention_heads": "n_heads",
+        "intermediate_size": "hidden_dim",
+    },
+    fields=texts(activation="gelu")
+    | sizes(max_position_embeddings=512)
+    | flags(tie_word_embeddings=True),
+    activation="activation",
+    # Outside layers there are positions and their norm.
+    outside=lambda c: (c.max_position_embeddings + 2) * c.hidden_size,
+)
 
 
-class _BertConfig(StackFields):
-    intermediate_size: Size
-    hidden_act: str | None = None
-    max_position_embeddings: Size = 512
-    type_vocab_size: Size = 2
-    is_decoder: bool = False
-    add_cross_attention: bool = False
-    tie_word_embeddings: bool = True
+def _local_layers(root: YamlNode, c: Any) -> list[bool]:
+    del root
+    return [index % c.global_attn_every_n_layers != 0 for index in range(c.num_hidden_layers)]
 
 
-class _DistilBertConfig(ConfigFields):
-    ignored = ("sinusoidal_pos_embds", "tie_weights_")
-    """Names of fields about initial positions, and of an old setting."""
-
-    dim: Size
-    n_layers: LayerCount
-    n_heads: Size
-    hidden_dim: Size
-    activation: str | None = "gelu"
-    max_position_embeddings: Size = 512
-    tie_word_embeddings: bool = True
+def _outside_modernbert(c: Any) -> int:
+    # Norms belong to embeddings, the stack and the head; the first attention has none. The head's
+    # product may have a bias, and each word has one.
+    d: int = c.hidden_size
+    norms = 2 * (2 * d if c.norm_bias else d)
+    head = d * d + (d if c.classifier_bias else 0)
+    return norms + head + ((c.vocab_size or 0) if c.decoder_bias else 0)
 
 
-class _ModernBertConfig(StackFields):
-    ignored = (
+MODERNBERT = ModelFamily(
+    family="modernbert",
+    standard=(*STACK, "intermediate_size", "layer_types"),
+    # The ignored fields concern training and rotations; the family reads hidden_activation.
+    ignored=(
         *("deterministic_flash_attn", "sparse_pred*", "reference_compile"),
         *("repad_logits_with_grad", "global_rope_theta", "local_rope_theta", "hidden_act"),
-    )
-    """Names of fields about training and rotations; the family reads ``hidden_activation``
-    instead."""
+    ),
+    fields=texts(hidden_activation="gelu")
+    | flags(attention_bias=False, mlp_bias=False, norm_bias=False, classifier_bias=False)
+    | flags(decoder_bias=True, tie_word_embeddings=True)
+    | sizes(global_attn_every_n_layers=3, local_attention=128),
+    causal=False,
+    # A query sees itself and local_attention // 2 keys on either side.
+    windows=Windows(size=lambda c: 2 * (c.local_attention // 2) + 1, layers=_local_layers),
+    activation="hidden_activation",
+    norm_bias="norm_bias",
+    **biased("attention_bias"),
+    ffn_bias="mlp_bias",
+    outside=_outside_modernbert,
+)
 
-    intermediate_size: Size
-    hidden_activation: str | None = "gelu"
-    attention_bias: bool = False
-    mlp_bias: bool = False
-    norm_bias: bool = False
-    classifier_bias: bool = False
-    decoder_bias: bool = True
-    global_attn_every_n_layers: Size = 3
-    local_attention: Size = 128
-    layer_types: LayerTypes | None = None
-    tie_word_embeddings: bool = True
+
+def _with_patches(root: YamlNode, c: Any, model: ModelConfig) -> ModelConfig:
+    """Return a model with one token per patch and one for the class; without a classifier."""
+    d, tokens = c.hidden_size, patches_of(root, c.image_size, c.patch_size) + 1
+    embedding = c.num_channels * c.patch_size**2 * d + d
+    other = d + tokens * d + embedding + 2 * d
+    return replace(model, vocab_size=0, tokens=tokens, other_parameters=other)
 
 
-class _T5Config(ConfigFields):
+VIT = like(
+    _ENCODER,
+    family="vit",
+    # The ignored fields concern heads that are not read.
+    ignored=("encoder_stride", "pooler_*"),
+    fields=sizes(image_size=224, patch_size=16, num_channels=3) | flags(qkv_bias=True),
+    input_bias="qkv_bias",
+    complete=_with_patches,
+)
+
+
+class _T5Fields(ConfigFields):
     ignored = ("dense_act_fn", "is_gated_act")
     """Names of fields that follow from ``feed_forward_proj``."""
 
@@ -93,7 +156,7 @@ class _T5Config(ConfigFields):
     is_encoder_decoder: bool = True
 
 
-class _WhisperConfig(ConfigFields):
+class _WhisperFields(ConfigFields):
     ignored = (
         *("is_encoder_decoder", "scale_embedding", "num_hidden_layers", "max_target_length"),
         *("apply_spec_augment", "mask_*", "median_filter_width", "use_weighted_layer_sum"),
@@ -116,80 +179,9 @@ class _WhisperConfig(ConfigFields):
     tie_word_embeddings: bool = True
 
 
-class _VitConfig(StackFields):
-    ignored = ("encoder_stride", "pooler_*")
-    """Names of fields about heads that are not read."""
-
-    hidden_act: str | None = None
-    intermediate_size: Size
-    image_size: Size = 224
-    patch_size: Size = 16
-    num_channels: Size = 3
-    qkv_bias: bool = True
-
-
 def _all_tokens(mixer: SoftmaxAttention) -> SoftmaxAttention:
     """Return the attention of all queries to all keys."""
     return replace(mixer, causal=False)
-
-
-def bert(root: YamlNode, *, family: str) -> ModelConfig:
-    """Read ``BertConfig`` or ``RobertaConfig``; parameters include the pooler."""
-    c = read_fields(_BertConfig, root)
-    d, inner = c.hidden_size, c.intermediate_size
-    heads = attention_heads(root, d, c.num_attention_heads)
-    cross = _all_tokens(heads) if c.add_cross_attention else None
-    # There are two norms with a weight and a bias per channel, and biases of all products.
-    other = 4 * d + attention_biases(heads, d) + inner + d
-    other += attention_biases(cross, d) + 2 * d if cross else 0
-    layer = Layer(
-        mixer=heads if c.is_decoder else _all_tokens(heads),
-        ffn=feed_forward(inner, gated=False, activation=c.hidden_act),
-        cross=cross,
-        other_parameters=other,
-    )
-    # Outside layers there are positions, sentence kinds, their norm, and the pooler.
-    tables = (c.max_position_embeddings + c.type_vocab_size) * d + 2 * d
-    return build_model(c, family, d, [layer] * c.num_hidden_layers, tables + d * d + d)
-
-
-def distilbert(root: YamlNode) -> ModelConfig:
-    """Read ``DistilBertConfig``: as bert, without kinds of sentences and without a pooler."""
-    c = read_fields(_DistilBertConfig, root)
-    d, inner = c.dim, c.hidden_dim
-    heads = attention_heads(root, d, c.n_heads, width_field="dim", heads_field="n_heads")
-    layer = Layer(
-        mixer=_all_tokens(heads),
-        ffn=feed_forward(inner, gated=False, activation=c.activation),
-        other_parameters=4 * d + attention_biases(heads, d) + inner + d,
-    )
-    tables = c.max_position_embeddings * d + 2 * d
-    return build_model(c, "distilbert", d, [layer] * c.n_layers, tables)
-
-
-def modernbert(root: YamlNode) -> ModelConfig:
-    """Read ``ModernBertConfig``: most layers see half a window on either side; the head counts."""
-    c = read_fields(_ModernBertConfig, root)
-    d, inner = c.hidden_size, c.intermediate_size
-    full = _all_tokens(attention_heads(root, d, c.num_attention_heads))
-    # A query sees itself and local_attention // 2 keys on either side.
-    local = replace(full, window=2 * (c.local_attention // 2) + 1)
-    every = c.global_attn_every_n_layers
-    rule = [index % every != 0 for index in range(c.num_hidden_layers)]
-    local_layers = listed_layers(root, c, "layer_types", ("sliding_attention",), rule)
-    norm = 2 * d if c.norm_bias else d
-    biases = attention_biases(full, d) if c.attention_bias else 0
-    biases += 2 * inner + d if c.mlp_bias else 0
-    ffn = feed_forward(inner, gated=True, activation=c.hidden_activation)
-    layers = [
-        Layer(mixer=local if is_local else full, ffn=ffn, other_parameters=biases + 2 * norm)
-        for is_local in local_layers
-    ]
-    # Norms belong to embeddings, the stack and the head; the first attention has none. The head's
-    # product may have a bias, and each word has one.
-    other = 2 * norm + d * d + (d if c.classifier_bias else 0)
-    other += (c.vocab_size or 0) if c.decoder_bias else 0
-    return build_model(c, "modernbert", d, layers, other)
 
 
 def t5(root: YamlNode) -> ModelConfig:
@@ -197,7 +189,7 @@ def t5(root: YamlNode) -> ModelConfig:
 
     ``T5EncoderModel`` among ``architectures`` is the encoder alone, whatever other fields say.
     """
-    c = read_fields(_T5Config, root)
+    c = read_fields(_T5Fields, root)
     named = class_of(root)
     alone = named is not None and named.text.endswith("EncoderModel")
     if not (c.is_encoder_decoder or alone):
@@ -232,7 +224,7 @@ def t5(root: YamlNode) -> ModelConfig:
 
 def whisper(root: YamlNode) -> ModelConfig:
     """Read ``WhisperConfig``: an encoder of a fixed length, and a decoder that attends to it."""
-    c = read_fields(_WhisperConfig, root)
+    c = read_fields(_WhisperFields, root)
     d = c.d_model
     encoder_heads, decoder_heads = (
         attention_heads(root, d, getattr(c, field), width_field="d_model", heads_field=field)
@@ -259,39 +251,8 @@ def whisper(root: YamlNode) -> ModelConfig:
     return replace(model, encoder_len=c.max_source_positions)
 
 
-def vit(root: YamlNode) -> ModelConfig:
-    """Read ``ViTConfig``: one token per patch and one for the class; no pooler, no classifier."""
-    c = read_fields(_VitConfig, root)
-    d, inner = c.hidden_size, c.intermediate_size
-    patches = patches_of(root, c.image_size, c.patch_size)
-    mixer = _all_tokens(attention_heads(root, d, c.num_attention_heads))
-    inputs = 3 * d if c.qkv_bias else 0
-    layer = Layer(
-        mixer=mixer,
-        ffn=feed_forward(inner, gated=False, activation=c.hidden_act),
-        other_parameters=4 * d + inputs + d + inner + d,
-    )
-    tokens = patches + 1
-    embedding = c.num_channels * c.patch_size**2 * d + d
-    return ModelConfig(
-        family="vit",
-        width=d,
-        runs=runs_of([layer] * c.num_hidden_layers),
-        vocab_size=0,
-        other_parameters=d + tokens * d + embedding + 2 * d,
-        tokens=tokens,
-    )
-
-
 FAMILIES: Mapping[str, Reader] = MappingProxyType(
-    {
-        "bert": partial(bert, family="bert"),
-        "distilbert": distilbert,
-        "modernbert": modernbert,
-        "roberta": partial(bert, family="roberta"),
-        "t5": t5,
-        "vit": vit,
-        "whisper": whisper,
-    }
+    {row.family: row for row in (BERT, DISTILBERT, MODERNBERT, VIT)}
+    | {"roberta": replace(BERT, family="roberta"), "t5": t5, "whisper": whisper}
 )
 """Readers by ``model_type``."""

@@ -172,19 +172,11 @@ class ConfigFields(Fields):
 
     ignored: ClassVar[tuple[str, ...]] = ()
     """Names and patterns of fields that change nothing in this family."""
-    aliases: ClassVar[tuple[tuple[str, str], ...]] = ()
-    """Pairs of a second name of a field and its first name."""
+    aliases: ClassVar[tuple[tuple[str, str | Callable[[Any], Any]], ...]] = ()
+    """Pairs of a field's second name and its first name, or a function of its value."""
 
     vocab_size: Size | None = None
     tie_word_embeddings: bool = False
-
-
-class StackFields(ConfigFields):
-    """Fields of most stacks of layers with attention."""
-
-    hidden_size: Size
-    num_hidden_layers: LayerCount
-    num_attention_heads: Size
 
 
 C = TypeVar("C", bound=ConfigFields)
@@ -208,17 +200,24 @@ def read_fields(model: type[C], root: YamlNode) -> C:
     found = validate(model, root)
     named = root.child("model_type")
     family = f"'{named.text}'" if isinstance(named, YamlScalar) else "such a model"
-    aliases = {other: getattr(found, name) for other, name in model.aliases}
-    wrong = unread_problems(
-        root,
-        frozenset(model.model_fields) - {other for other, _ in model.aliases},
-        family,
-        ignored=model.ignored,
-        aliases=aliases,
-    )
+    aliases = {
+        other: first(found) if callable(first) else getattr(found, first)
+        for other, first in model.aliases
+    }
+    names = (info.validation_alias or name for name, info in model.model_fields.items())
+    read = frozenset(name for name in names if isinstance(name, str)) - aliases.keys()
+    wrong = unread_problems(root, read, family, ignored=model.ignored, aliases=aliases)
     if problems := [*wrong]:
         raise SpecError(problems)
     return found
+
+
+def read_inner(model: type[C], root: YamlNode, field: str) -> tuple[YamlNode, C]:
+    """Return a section of a configuration, and the fields in this section."""
+    inner = root.child(field)
+    node = inner if inner is not None else root
+    with errors_inside(field):
+        return node, read_fields(model, node)
 
 
 @contextmanager
@@ -321,7 +320,6 @@ SiluGate = Annotated[str | None, PlainValidator(_silu)]
 LayerTypes = Annotated[tuple[str, ...], one_per_layer("full_attention", "sliding_attention")]
 
 ConfigFields.model_rebuild()
-StackFields.model_rebuild()
 
 
 CLASSES = "architectures"
@@ -404,30 +402,3 @@ def check_layer_indices(root: YamlNode, field: str, listed: Iterable[int], layer
     """Raise an error if an index is that of no layer."""
     if (last := max(listed, default=0)) >= layers:
         raise field_error(root, field, f"the layers are 0 to {layers - 1}, got {last}")
-
-
-def listed_layers(
-    root: YamlNode,
-    c: Any,
-    field: str,
-    kinds: tuple[str | int, ...],
-    default: Sequence[bool] = (),
-) -> Sequence[bool]:
-    """Return for each layer whether a list of the configuration names one of some kinds.
-
-    Parameters
-    ----------
-    root, c : YamlNode, ConfigFields
-        The configuration, and its fields.
-    field : str
-        The field with the list; it has one entry per layer.
-    kinds : tuple
-        Entries that select a layer.
-    default : sequence of bool, optional
-        Result where the configuration has no such list.
-    """
-    listed = getattr(c, field, None)
-    if listed is None:
-        return default
-    check_per_layer(root, field, listed, c.num_hidden_layers)
-    return [entry in kinds for entry in listed]

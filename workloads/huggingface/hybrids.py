@@ -1,243 +1,288 @@
-"""Readers of hybrid stacks: softmax among Mamba, gated delta rule, convolutions or RG-LRU.
+"""Readers of hybrid stacks: softmax among Mamba, Mamba-2, gated delta rule, lightning attention,
+convolutions or RG-LRU.
 
 Fields and defaults are those of Hugging Face Transformers (``JambaConfig``,
-``Qwen3NextConfig``, ...) and of Kimi Linear's own configuration.
+``Qwen3NextConfig``, ``NemotronHConfig``, ...), and of MiniMax-Text-01's own configuration.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
 
 from einsum_cascade.yaml.source import YamlNode
 
 from ..models import (
+    DecayAttention,
     DeltaAttention,
     GatedRecurrence,
     Mixer,
     ModelConfig,
-    SelectiveScan,
     ShortConvolution,
 )
 from .fields import (
-    ConfigFields,
-    LayerCount,
-    LayerTypes,
     Positive,
     Reader,
     SiluGate,
-    Size,
     SizeOrZero,
-    StackFields,
-    auto_or_size,
-    check_layer_indices,
-    errors_inside,
+    check_per_layer,
+    constant,
     exact_quotient,
     field_error,
-    listed_layers,
     one_per_layer,
-    read_fields,
 )
-from .latent import LatentFields
-from .stack import (
+from .recurrent import ALIBI_SLOPES
+from .table import (
+    STACK,
     Half,
+    LayerRule,
+    Mixture,
+    ModelFamily,
     Network,
-    attention_biases,
-    attention_heads,
-    build_model,
-    dense_or_sparse,
-    feed_forward,
-    join_halves,
-    mixture_of_experts,
-    scan_half,
+    all_layers,
+    biased,
+    counts,
+    dense_network,
+    even_layers,
+    flags,
+    from_layer,
+    indices,
+    last_of_every,
+    like,
+    listed,
+    mixed,
+    optional_sizes,
+    scan,
+    sizes,
+    softmax,
+    sparse_by_step,
+    state_space_dual,
+    texts,
 )
 from .vision import Multimodal, Qwen35MultimodalConfig, qwen3_5_encoder
 
-
-class _JambaConfig(StackFields):
-    # The ignored fields choose kernels, and the tokens whose logits are returned.
-    ignored = ("use_mamba_kernels", "num_logits_to_keep", "calc_logits_for_entire_prompt")
-
-    intermediate_size: Size
-    head_dim: Size | None = None
-    layer_types: LayerTypes | None = None
-    hidden_act: SiluGate = None
-    num_key_value_heads: Size = 8
-    attn_layer_period: Size = 8
-    attn_layer_offset: SizeOrZero = 4
-    expert_layer_period: Size = 2
-    expert_layer_offset: SizeOrZero = 1
-    num_experts: Size = 16
-    num_experts_per_tok: Size = 2
-    mamba_d_state: Size = 16
-    mamba_d_conv: Size = 4
-    mamba_expand: Size = 2
-    mamba_dt_rank: Any = "auto"
-    mamba_conv_bias: bool = True
-    mamba_proj_bias: bool = False
-    mamba_inner_layernorms: bool = True
-
-
-def jamba(root: YamlNode) -> ModelConfig:
-    """Read ``JambaConfig``: layers at a period are softmax, the others Mamba; likewise for
-    experts."""
-    c = read_fields(_JambaConfig, root)
-    for field, offset, period in (
-        ("attn_layer_offset", c.attn_layer_offset, c.attn_layer_period),
-        ("expert_layer_offset", c.expert_layer_offset, c.expert_layer_period),
-    ):
-        if offset >= period:
-            raise field_error(root, field, f"{offset} is not below the period, {period}")
-    d = c.hidden_size
-    dense: Half[Network] = Half(feed_forward(c.intermediate_size), d)
-
-    def mixture() -> Half[Network]:
-        part = mixture_of_experts(root, c.num_experts, c.num_experts_per_tok, c.intermediate_size)
-        return Half(part, d)
-
-    heads = attention_heads(root, d, c.num_attention_heads, c.num_key_value_heads, c.head_dim)
-    softmax: Half[Mixer] = Half(heads, d)
-    mamba = _jamba_scan(root, c)
-    # In Jamba, of every 8 layers from 0, layer 4 attends, and layers 1, 3, 5 and 7 have experts.
-    layers = range(c.num_hidden_layers)
-    attends = [i % c.attn_layer_period == c.attn_layer_offset for i in layers]
-    # With a single expert, the authors' layers are dense and route no token.
-    sparse = [
-        c.num_experts > 1 and i % c.expert_layer_period == c.expert_layer_offset for i in layers
-    ]
-    mixers = [softmax if is_softmax else mamba for is_softmax in attends]
-    networks = dense_or_sparse(dense, mixture, sparse)
-    return build_model(c, "jamba", d, join_halves(mixers, networks), d)
-
-
-def _jamba_scan(root: YamlNode, c: _JambaConfig) -> Half[Mixer]:
-    # ``auto`` is a sixteenth of the stream, rounded up, as in Mamba.
-    rank = auto_or_size(root, "mamba_dt_rank", c.mamba_dt_rank)
-    mixer = SelectiveScan(
-        inner=c.mamba_expand * c.hidden_size,
-        state=c.mamba_d_state,
-        dt_rank=rank if rank is not None else -(-c.hidden_size // 16),
-        conv_width=c.mamba_d_conv,
-    )
-    return scan_half(
-        mixer,
-        c.hidden_size,
-        conv_bias=c.mamba_conv_bias,
-        proj_bias=c.mamba_proj_bias,
-        norms=c.mamba_inner_layernorms,
-    )
-
-
-class _GatedDeltaConfig(StackFields):
-    """Fields of layers of Gated DeltaNet and of gated softmax."""
-
-    head_dim: Size | None = 256
-    hidden_act: SiluGate = None
-    num_key_value_heads: Size = 2
-    attention_bias: bool = False
-    full_attention_interval: Size = 4
-    layer_types: (
-        Annotated[tuple[str, ...], one_per_layer("full_attention", "linear_attention")] | None
-    ) = None
-    linear_conv_kernel_dim: Size = 4
-    linear_key_head_dim: Size = 128
-    linear_value_head_dim: Size = 128
-    linear_num_key_heads: Size = 16
-    linear_num_value_heads: Size = 32
-
-
-class _Qwen3NextConfig(_GatedDeltaConfig):
-    intermediate_size: Size
-    num_experts: SizeOrZero = 512
-    num_experts_per_tok: Size = 10
-    moe_intermediate_size: Size = 512
-    shared_expert_intermediate_size: SizeOrZero = 512
-    decoder_sparse_step: Size = 1
-    mlp_only_layers: tuple[SizeOrZero, ...] = ()
-
-
-_QWEN35 = (
-    *("mtp_*", "mamba_ssm_dtype", "num_nextn_predict_layers", "mrope_*"),
-    "output_gate_type",
+_SILU = (SiluGate, None)
+_STANDARD = (*STACK, "intermediate_size", "hidden_act")
+_MAMBA_NAMES = MappingProxyType(
+    {
+        "state_size": "mamba_d_state",
+        "conv_kernel": "mamba_d_conv",
+        "expand": "mamba_expand",
+        "use_conv_bias": "mamba_conv_bias",
+        "use_bias": "mamba_proj_bias",
+    }
 )
-"""Names of fields about further tokens, formats of states, positions, and a gate's function."""
+"""Names of the fields of state-space mixers in hybrid stacks."""
 
 
-class _Qwen35Config(_GatedDeltaConfig):
-    ignored = _QWEN35
+def _at_period(kind: str) -> LayerRule:
+    """Return a rule that selects one layer of every period."""
 
-    num_key_value_heads: Size = 4
-    intermediate_size: Size
-    attn_output_gate: bool = True
+    def rule(root: YamlNode, c: Any) -> list[bool]:
+        field, period = f"{kind}_layer_offset", getattr(c, f"{kind}_layer_period")
+        if (offset := getattr(c, field)) >= period:
+            raise field_error(root, field, f"{offset} is not below the period, {period}")
+        return [index % period == offset for index in range(c.num_hidden_layers)]
 
-
-class _Qwen35MoeConfig(_GatedDeltaConfig):
-    ignored = (*_QWEN35, "intermediate_size")
-    """Names of ignored fields; no layer is dense."""
-
-    num_experts: Size = 256
-    num_experts_per_tok: Size = 8
-    moe_intermediate_size: Size = 512
-    shared_expert_intermediate_size: SizeOrZero = 512
-    attn_output_gate: bool = True
+    return rule
 
 
-def qwen3_next(root: YamlNode) -> ModelConfig:
-    """Read ``Qwen3NextConfig``: Gated DeltaNet, and softmax with an output gate in between."""
-    c = read_fields(_Qwen3NextConfig, root)
-    d, step, count = c.hidden_size, c.decoder_sparse_step, c.num_hidden_layers
-    check_layer_indices(root, "mlp_only_layers", c.mlp_only_layers, count)
-    dense: Half[Network] = Half(feed_forward(c.intermediate_size), d)
-    sparse = [(i + 1) % step == 0 and i not in c.mlp_only_layers for i in range(count)]
-    sparse = [bool(c.num_experts) and is_sparse for is_sparse in sparse]
-    networks = dense_or_sparse(dense, partial(_experts_with_shared, root, c), sparse)
-    return _gated_delta_model(root, c, "qwen3_next", networks)
+def _jamba_sparse_layers(root: YamlNode, c: Any) -> list[bool]:
+    # With a single expert, the authors' layers are dense and route no token.
+    return [c.num_experts > 1 and at_period for at_period in _at_period("expert")(root, c)]
 
 
-def qwen3_5_text(root: YamlNode) -> ModelConfig:
-    """Read ``Qwen3_5TextConfig``: as qwen3_next without experts."""
-    c = read_fields(_Qwen35Config, root)
-    _check_gate(root, c.attn_output_gate)
-    dense = Half(feed_forward(c.intermediate_size), c.hidden_size)
-    return _gated_delta_model(root, c, "qwen3_5_text", [dense] * c.num_hidden_layers)
+# In Jamba, of every 8 layers from 0, layer 4 attends, and layers 1, 3, 5 and 7 have experts.
+JAMBA = ModelFamily(
+    family="jamba",
+    # The ignored fields choose kernels, and the tokens whose logits are returned.
+    ignored=("use_mamba_kernels", "num_logits_to_keep", "calc_logits_for_entire_prompt"),
+    names=_MAMBA_NAMES | {"time_step_rank": "mamba_dt_rank"},
+    fields={"hidden_act": _SILU, "time_step_rank": (Any, "auto")}
+    | sizes(num_key_value_heads=8, attn_layer_period=8, expert_layer_period=2)
+    | counts(attn_layer_offset=4, expert_layer_offset=1)
+    | sizes(num_experts=16, num_experts_per_tok=2, state_size=16, conv_kernel=4, expand=2)
+    | flags(use_conv_bias=True, use_bias=False, mamba_inner_layernorms=True),
+    mixers=mixed(_at_period("attn"), scan()),
+    mixture=Mixture(inner="intermediate_size", layers=_jamba_sparse_layers),
+)
+_DUAL = ModelFamily(
+    family="",
+    standard=_STANDARD,
+    ignored=("time_step_*", "mamba_dt_*", "num_logits_to_keep", "use_mamba_kernels"),
+    names=_MAMBA_NAMES
+    | {
+        "mamba_num_heads": "mamba_n_heads",
+        "mamba_head_dim": "mamba_d_head",
+        "n_groups": "mamba_n_groups",
+        "chunk_size": "mamba_chunk_size",
+    },
+    fields={"hidden_act": _SILU, "mamba_head_dim": (Any, "auto")}
+    | sizes(mamba_num_heads=128, n_groups=1, state_size=256, conv_kernel=4, expand=2)
+    | sizes(chunk_size=256)
+    | flags(use_conv_bias=True, use_bias=False),
+)
+"""Row of families with layers of Mamba-2; the ignored fields concern step sizes and kernels."""
 
 
-def qwen3_5_moe_text(root: YamlNode) -> ModelConfig:
-    """Read ``Qwen3_5MoeTextConfig``: as qwen3_next, with experts in all layers."""
-    c = read_fields(_Qwen35MoeConfig, root)
-    _check_gate(root, c.attn_output_gate)
-    networks = [_experts_with_shared(root, c)] * c.num_hidden_layers
-    return _gated_delta_model(root, c, "qwen3_5_moe_text", networks)
+def _no_layers(root: YamlNode, c: Any) -> list[bool]:
+    del root
+    return [False] * c.num_hidden_layers
 
 
-def _check_gate(root: YamlNode, gated: bool) -> None:
-    if not gated:
-        raise field_error(root, "attn_output_gate", "the family's softmax layers have a gate")
+BAMBA = like(
+    _DUAL,
+    family="bamba",
+    fields=optional_sizes(num_key_value_heads=8)
+    | {"attn_layer_indices": (tuple[SizeOrZero, ...] | None, None)},
+    mixers=mixed(indices("attn_layer_indices", _no_layers), state_space_dual),
+)
+_KINDS = one_per_layer("mamba", "attention", "linear_attention", "full_attention")
+"""Names of kinds of layers in earlier and later versions of the class."""
 
 
-def _experts_with_shared(root: YamlNode, c: _Qwen3NextConfig | _Qwen35MoeConfig) -> Half[Network]:
-    mixture = mixture_of_experts(
-        root,
-        c.num_experts,
-        c.num_experts_per_tok,
-        c.moe_intermediate_size,
-        c.shared_expert_intermediate_size,
-    )
-    # One number per token weighs the shared expert.
-    return Half(mixture, 2 * c.hidden_size)
+def _granite_attention_layers(root: YamlNode, c: Any) -> Sequence[bool]:
+    # An empty list is no list.
+    rule = listed("layer_types", ("attention", "full_attention"))
+    return (rule if c.layer_types else _no_layers)(root, c)
 
 
-def _gated_delta_model(
-    root: YamlNode, c: _GatedDeltaConfig, family: str, networks: Sequence[Half[Network]]
-) -> ModelConfig:
-    d = c.hidden_size
-    heads = attention_heads(root, d, c.num_attention_heads, c.num_key_value_heads, c.head_dim)
-    softmax = replace(heads, qk_norm=True, gated=True)
-    # The projection of queries makes the gate, too, and has a bias for it.
-    biases = attention_biases(softmax, d) + softmax.heads * softmax.v_width
+# All tokens pass a shared network, beside which there may be experts.
+GRANITE_HYBRID = like(
+    _DUAL,
+    family="granitemoehybrid",
+    ignored=(
+        *_DUAL.ignored,
+        *("embedding_multiplier", "logits_scaling", "residual_multiplier", "attention_multiplier"),
+    ),
+    fields=optional_sizes(num_key_value_heads=None)
+    | flags(attention_bias=False)
+    | counts(num_local_experts=8, num_experts_per_tok=2)
+    | sizes(shared_intermediate_size=1024)
+    | {
+        "normalization_function": (Annotated[str | None, constant("rmsnorm")], None),
+        "layer_types": (Annotated[tuple[str, ...], _KINDS] | None, None),
+    },
+    **biased("attention_bias"),
+    mixers=mixed(_granite_attention_layers, state_space_dual),
+    dense="shared_intermediate_size",
+    mixture=Mixture(
+        experts="num_local_experts",
+        inner="intermediate_size",
+        shared=("shared_intermediate_size",),
+    ),
+)
+_BLOCKS: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("M", "mamba", "linear_attention"), "M"),
+        **dict.fromkeys(("*", "attention", "full_attention"), "*"),
+        **dict.fromkeys(("-", "mlp"), "-"),
+        **dict.fromkeys(("E", "moe"), "E"),
+    }
+)
+"""Kinds of blocks, by letters of a word and by words of a list."""
+
+
+def _letters(value: Any) -> Any:
+    return list(value) if isinstance(value, str) else value
+
+
+_PATTERN = (
+    Annotated[tuple[str, ...], one_per_layer(*_BLOCKS), BeforeValidator(_letters)] | None,
+    None,
+)
+
+
+def _nemotron_blocks(root: YamlNode, c: Any) -> list[str]:
+    listed = c.layers_block_type or c.hybrid_override_pattern
+    if not listed:
+        text = "it says which blocks there are: give it, or layers_block_type"
+        raise field_error(root, "hybrid_override_pattern", text)
+    if c.num_hidden_layers is not None:
+        field = "layers_block_type" if c.layers_block_type else "hybrid_override_pattern"
+        check_per_layer(root, field, listed, c.num_hidden_layers)
+    found = [_BLOCKS[kind] for kind in listed]
+    if found != [_BLOCKS[kind] for kind in c.hybrid_override_pattern or listed]:
+        raise field_error(root, "hybrid_override_pattern", "layers_block_type says otherwise")
+    return found
+
+
+def _nemotron_mixers(row: ModelFamily, root: YamlNode, c: Any) -> list[Half[Mixer]]:
+    known = {"*": softmax(row, root, c), "M": state_space_dual(row, root, c)}
+    return [known[kind] for kind in _nemotron_blocks(root, c) if kind in known]
+
+
+def _nemotron_networks(row: ModelFamily, root: YamlNode, c: Any) -> list[Half[Network] | None]:
+    """Return the network behind each mixer; a mixer, with its network if it has one, is a layer."""
+    blocks = _nemotron_blocks(root, c)
+    dense = dense_network(row, c)
+    known: dict[str, Half[Network]] = {"-": dense}
+    if "E" in blocks:
+        for field in ("n_routed_experts", "num_experts_per_tok"):
+            if not getattr(c, field):
+                raise field_error(root, field, "some blocks have experts, and this is 0")
+        known["E"] = _NEMOTRON_EXPERTS.half(row, root, c, dense.part)
+    networks: list[Half[Network] | None] = []
+    for kind in blocks:
+        if kind not in known:
+            networks.append(None)
+        elif networks and networks[-1] is None:
+            networks[-1] = known[kind]
+        else:
+            text = "a feed-forward network stands behind no mixer of its own, and is not read"
+            raise field_error(root, "hybrid_override_pattern", text)
+    return networks
+
+
+_NEMOTRON_EXPERTS = Mixture(
+    experts="n_routed_experts",
+    shared=("moe_shared_expert_intermediate_size",),
+    router_bias=True,
+)
+NEMOTRON_H = ModelFamily(
+    family="nemotron_h",
+    standard=(*STACK, "intermediate_size"),
+    # The ignored fields concern widths that heads imply, further tokens, overlap, and the number of
+    # shared experts, which is always one.
+    ignored=(
+        *_DUAL.ignored,
+        *("expand", "num_nextn_predict_layers", "mtp_*", "mamba_ssm_cache_dtype"),
+        *("moe_shared_expert_overlap", "n_shared_experts"),
+    ),
+    aliases=(
+        ("attention_head_dim", "head_dim"),
+        ("mamba_num_groups", "n_groups"),
+        ("mamba_state_dim", "state_size"),
+    ),
+    names={"state_size": "ssm_state_size"},
+    fields=optional_sizes(num_hidden_layers=None, num_key_value_heads=8)
+    | sizes(num_attention_heads=32, head_dim=128)
+    | flags(attention_bias=False, mlp_bias=False, use_bias=False, use_conv_bias=True)
+    | {
+        "hybrid_override_pattern": _PATTERN,
+        "layers_block_type": _PATTERN,
+        "mlp_hidden_act": (str, "relu2"),
+        "mamba_hidden_act": _SILU,
+    }
+    | sizes(mamba_num_heads=128, mamba_head_dim=64, state_size=128, n_groups=8, conv_kernel=4)
+    | sizes(chunk_size=128, moe_intermediate_size=7688, moe_shared_expert_intermediate_size=7688)
+    | counts(n_routed_experts=8, num_experts_per_tok=2),
+    mixers=_nemotron_mixers,
+    networks=_nemotron_networks,
+    gated=False,
+    activation="mlp_hidden_act",
+    **biased("attention_bias"),
+    ffn_bias="mlp_bias",
+)
+
+
+def _gated_delta(row: ModelFamily, root: YamlNode, c: Any) -> Half[Mixer]:
+    """Return a gated delta rule, with two numbers per head and the norm of its output."""
+    del row
     keys, values = c.linear_num_key_heads, c.linear_num_value_heads
     exact_quotient(root, "linear_num_value_heads", values, "linear_num_key_heads", keys)
     delta = DeltaAttention(
@@ -247,259 +292,271 @@ def _gated_delta_model(
         v_width=c.linear_value_head_dim,
         conv_width=c.linear_conv_kernel_dim,
     )
-    # Norms of queries and keys; or a bias of steps and A per head, and the norm of its output.
-    attends: Half[Mixer] = Half(
-        softmax, d + 2 * softmax.qk_width + (biases if c.attention_bias else 0)
-    )
-    recurs: Half[Mixer] = Half(delta, d + 2 * values + delta.v_width)
-    # With an interval of 4, layers 3, 7, 11, ... from 0 attend.
-    rule = [(i + 1) % c.full_attention_interval == 0 for i in range(c.num_hidden_layers)]
-    full = listed_layers(root, c, "layer_types", ("full_attention",), rule)
-    mixers = [attends if is_full else recurs for is_full in full]
-    return build_model(c, family, d, join_halves(mixers, networks), d)
+    return Half(delta, 2 * values + delta.v_width)
 
 
-class _KimiDeltaConfig(ConfigFields):
-    head_dim: Size
-    num_heads: Size
-    short_conv_kernel_size: Size = 4
-    kda_layers: tuple[Size, ...]
-    full_attn_layers: tuple[Size, ...]
+_LINEAR_KINDS = one_per_layer("full_attention", "linear_attention")
+_QWEN35 = (
+    *("mtp_*", "mamba_ssm_dtype", "num_nextn_predict_layers", "mrope_*"),
+    "output_gate_type",
+)
+"""Names of fields about further tokens, formats of states, positions, and a gate's function."""
+_SHARED_EXPERTS = Mixture(shared=("shared_expert_intermediate_size",), shared_gate=True)
+
+# The projection of queries makes the gate, too. With an interval of 4, layers 3, 7, 11, ... from 0
+# attend.
+QWEN3_NEXT = ModelFamily(
+    family="qwen3_next",
+    fields=sizes(num_key_value_heads=2, full_attention_interval=4, linear_conv_kernel_dim=4)
+    | sizes(linear_key_head_dim=128, linear_value_head_dim=128)
+    | sizes(linear_num_key_heads=16, linear_num_value_heads=32)
+    | sizes(num_experts_per_tok=10, moe_intermediate_size=512, decoder_sparse_step=1)
+    | counts(num_experts=512, shared_expert_intermediate_size=512)
+    | optional_sizes(head_dim=256)
+    | flags(attention_bias=False)
+    | {
+        "hidden_act": _SILU,
+        "layer_types": (Annotated[tuple[str, ...], _LINEAR_KINDS] | None, None),
+        "mlp_only_layers": (tuple[SizeOrZero, ...], ()),
+    },
+    qk_norm=True,
+    output_gate=True,
+    **biased("attention_bias"),
+    mixers=mixed(
+        listed("layer_types", ("full_attention",), last_of_every("full_attention_interval")),
+        _gated_delta,
+    ),
+    mixture=replace(_SHARED_EXPERTS, layers=sparse_by_step),
+)
 
 
-class _KimiLinearConfig(LatentFields):
-    ignored = (
-        *("num_nextn_predict_layers", "moe_router_activation_func", "moe_renormalize"),
-        *("num_expert_group", "use_grouped_topk", "mla_use_nope", "head_dim"),
-    )
-    """Names of fields about the choice of experts, widths without rotation, and unused fields."""
-    aliases = (("num_key_value_heads", "num_attention_heads"),)
-
-    hidden_act: SiluGate = None
-    hidden_size: Size
-    intermediate_size: Size
-    num_hidden_layers: LayerCount
-    linear_attn_config: dict[str, Any]
-    q_lora_rank: Size | None = None
-    num_experts: Size
-    num_experts_per_token: Size
-    num_shared_experts: SizeOrZero = 0
-    moe_intermediate_size: Size
-    first_k_dense_replace: SizeOrZero = 0
-    moe_layer_freq: Size = 1
+def _check_gate(root: YamlNode, c: Any) -> None:
+    if not c.attn_output_gate:
+        raise field_error(root, "attn_output_gate", "the family's softmax layers have a gate")
 
 
-def kimi_linear(root: YamlNode) -> ModelConfig:
-    """Read Kimi Linear's own configuration: Kimi Delta Attention, and latent attention in
-    between.
-
-    Layers are listed from 1.
-    """
-    c = read_fields(_KimiLinearConfig, root)
-    inner = root.child("linear_attn_config")
-    with errors_inside("linear_attn_config"):
-        linear = read_fields(_KimiDeltaConfig, inner if inner is not None else root)
-    d, count = c.hidden_size, c.num_hidden_layers
-    listed = sorted((*linear.kda_layers, *linear.full_attn_layers))
-    if listed != list(range(1, count + 1)):
-        text = (
-            f"kda_layers and full_attn_layers together are not the layers 1 to {count}, each once"
-        )
-        raise field_error(root, "linear_attn_config", text)
-    latent = c.latent_attention
-    delta = DeltaAttention(
-        heads=linear.num_heads,
-        key_heads=linear.num_heads,
-        qk_width=linear.head_dim,
-        v_width=linear.head_dim,
-        conv_width=linear.short_conv_kernel_size,
-        low_rank=linear.head_dim,
-    )
-    # Norms of both latents; or A and the bias of steps, and the norm of a head's output.
-    attends: Half[Mixer] = Half(latent, d + c.kv_lora_rank + (c.q_lora_rank or 0))
-    recurs: Half[Mixer] = Half(delta, d + delta.heads * (1 + delta.qk_width) + delta.v_width)
-    dense: Half[Network] = Half(feed_forward(c.intermediate_size), d)
-
-    def mixture() -> Half[Network]:
-        inner = c.moe_intermediate_size
-        part = mixture_of_experts(
-            root,
-            c.num_experts,
-            c.num_experts_per_token,
-            inner,
-            inner * c.num_shared_experts,
-            field="num_experts_per_token",
-        )
-        return Half(part, d + c.num_experts)
-
-    layers = range(count)
-    mixers = [attends if i + 1 in linear.full_attn_layers else recurs for i in layers]
-    sparse = [i >= c.first_k_dense_replace and i % c.moe_layer_freq == 0 for i in layers]
-    networks = dense_or_sparse(dense, mixture, sparse)
-    return build_model(c, "kimi_linear", d, join_halves(mixers, networks), d)
+_SPARSE_FIELDS = (
+    *("num_experts", "num_experts_per_tok", "moe_intermediate_size", "decoder_sparse_step"),
+    *("shared_expert_intermediate_size", "mlp_only_layers"),
+)
+QWEN35_TEXT = replace(
+    QWEN3_NEXT,
+    family="qwen3_5_text",
+    ignored=_QWEN35,
+    fields={k: v for k, v in QWEN3_NEXT.fields.items() if k not in _SPARSE_FIELDS}
+    | sizes(num_key_value_heads=4)
+    | flags(attn_output_gate=True),
+    check=_check_gate,
+    mixture=None,
+)
+# Without a dense layer, the width of dense layers is ignored.
+QWEN35_MOE_TEXT = like(
+    QWEN35_TEXT,
+    family="qwen3_5_moe_text",
+    standard=(*STACK, "head_dim", "layer_types", "hidden_act"),
+    ignored=(*_QWEN35, "intermediate_size"),
+    fields=sizes(num_key_value_heads=2, num_experts=256, num_experts_per_tok=8)
+    | sizes(moe_intermediate_size=512)
+    | counts(shared_expert_intermediate_size=512),
+    dense=None,
+    mixture=_SHARED_EXPERTS,
+)
 
 
-class _Lfm2Fields(StackFields):
-    """Fields of lfm2 and lfm2_moe about layers of softmax and of convolutions."""
+def _short_convolution(row: ModelFamily, root: YamlNode, c: Any) -> Half[Mixer]:
+    del row, root
+    width = c.hidden_size
+    # Biases belong to the input projection, to the taps, and to the output.
+    biases = 5 * width if c.conv_bias else 0
+    return Half(ShortConvolution(channels=width, conv_width=c.conv_L_cache), biases)
 
-    ignored: ClassVar[tuple[str, ...]] = (
+
+def _tie_embeddings(root: YamlNode, c: Any, model: ModelConfig) -> ModelConfig:
+    del root
+    tied = c.tie_word_embeddings if c.tie_embedding is None else c.tie_embedding
+    return replace(model, tied_embeddings=tied)
+
+
+def _lfm2_inner(c: Any) -> int:
+    """Return two thirds of the stated width, rounded up to a multiple."""
+    inner: int = c.block_ff_dim or c.intermediate_size
+    if not c.block_auto_adjust_ff_dim:
+        return inner
+    # As in the class, floating-point results are rounded down after each product.
+    inner = int(2 * inner / 3)
+    if c.block_ffn_dim_multiplier is None:
+        return inner
+    inner = int(c.block_ffn_dim_multiplier * inner)
+    return int(c.block_multiple_of * -(-inner // c.block_multiple_of))
+
+
+def _check_lfm2_inner(root: YamlNode, c: Any) -> None:
+    if _lfm2_inner(c) == 0:
+        raise field_error(root, "intermediate_size", "nothing is left of it once it is adjusted")
+
+
+LFM2 = ModelFamily(
+    family="lfm2",
+    standard=(*STACK, "head_dim", "layer_types"),
+    # The ignored fields concern initial weights, the gate that always exists, and positions.
+    ignored=(
         *("block_*_init_scale", "*_use_xavier_init", "block_use_swiglu", "use_pos_enc"),
         *("theta", "max_seq_len"),
-    )
-    """Names of fields about initial weights, the gate that always exists, and positions."""
-    aliases: ClassVar[tuple[tuple[str, str], ...]] = (
+    ),
+    aliases=(
         *(("block_dim", "hidden_size"), ("conv_dim", "hidden_size")),
         *(("conv_dim_out", "hidden_size"), ("num_heads", "num_attention_heads")),
-    )
-
-    num_key_value_heads: Size = 8
-    head_dim: Size | None = None
-    conv_bias: bool = False
-    conv_L_cache: Size = 3
-    full_attn_idxs: tuple[SizeOrZero, ...] | None = None
-    layer_types: Annotated[tuple[str, ...], one_per_layer("full_attention", "conv")] | None = None
-    tie_word_embeddings: bool = True
-    tie_embedding: bool | None = None
-
-
-class _Lfm2Config(_Lfm2Fields):
-    intermediate_size: Size = 12288
-    block_ff_dim: Size | None = None
-    block_multiple_of: Size = 256
-    block_ffn_dim_multiplier: Positive | None = 1.0
-    block_auto_adjust_ff_dim: bool = True
-
-
-class _Lfm2MoeConfig(_Lfm2Fields):
-    intermediate_size: Size
-    moe_intermediate_size: Size = 1792
-    num_dense_layers: SizeOrZero = 2
-    num_experts: Size = 32
-    num_experts_per_tok: Size = 4
-    use_expert_bias: bool = True
-
-
-def lfm2(root: YamlNode) -> ModelConfig:
-    """Read ``Lfm2Config``: networks have two thirds of the stated width, rounded up to a
-    multiple."""
-    c = read_fields(_Lfm2Config, root)
-    inner = c.block_ff_dim or c.intermediate_size
-    if c.block_auto_adjust_ff_dim:
-        # As in the class, floating-point results are rounded down after each product.
-        inner = int(2 * inner / 3)
-        if c.block_ffn_dim_multiplier is not None:
-            inner = int(c.block_ffn_dim_multiplier * inner)
-            inner = c.block_multiple_of * -(-inner // c.block_multiple_of)
-    if inner == 0:
-        raise field_error(root, "intermediate_size", "nothing is left of it once it is adjusted")
-    network = Half(feed_forward(inner), c.hidden_size)
-    return _lfm2_model(root, c, "lfm2", [network] * c.num_hidden_layers)
+    ),
+    fields=sizes(num_key_value_heads=8, conv_L_cache=3)
+    | flags(conv_bias=False, tie_word_embeddings=True)
+    | {
+        "full_attn_idxs": (tuple[SizeOrZero, ...] | None, None),
+        "layer_types": (
+            Annotated[tuple[str, ...], one_per_layer("full_attention", "conv")] | None,
+            None,
+        ),
+        "tie_embedding": (bool | None, None),
+    }
+    | sizes(intermediate_size=12288, block_multiple_of=256)
+    | optional_sizes(block_ff_dim=None)
+    | {"block_ffn_dim_multiplier": (Positive | None, 1.0)}
+    | flags(block_auto_adjust_ff_dim=True),
+    check=_check_lfm2_inner,
+    qk_norm=True,
+    mixers=mixed(
+        listed("layer_types", ("full_attention",), indices("full_attn_idxs", all_layers)),
+        _short_convolution,
+    ),
+    dense=_lfm2_inner,
+    activation=None,
+    complete=_tie_embeddings,
+)
+LFM2_MOE = replace(
+    LFM2,
+    family="lfm2_moe",
+    fields={k: v for k, v in LFM2.fields.items() if not k.startswith("block_")}
+    | sizes("intermediate_size", moe_intermediate_size=1792)
+    | counts(num_dense_layers=2)
+    | sizes(num_experts=32, num_experts_per_tok=4)
+    | flags(use_expert_bias=True),
+    check=None,
+    dense="intermediate_size",
+    mixture=Mixture(layers=from_layer("num_dense_layers"), router_bias="use_expert_bias"),
+)
 
 
-def lfm2_moe(root: YamlNode) -> ModelConfig:
-    """Read ``Lfm2MoeConfig``: the first layers are dense, the others have experts."""
-    c = read_fields(_Lfm2MoeConfig, root)
-    d, experts, count = c.hidden_size, c.num_experts, c.num_hidden_layers
-    dense: Half[Network] = Half(feed_forward(c.intermediate_size), d)
-
-    def mixture() -> Half[Network]:
-        part = mixture_of_experts(root, experts, c.num_experts_per_tok, c.moe_intermediate_size)
-        return Half(part, d + (experts if c.use_expert_bias else 0))
-
-    sparse = [index >= c.num_dense_layers for index in range(count)]
-    networks = dense_or_sparse(dense, mixture, sparse)
-    return _lfm2_model(root, c, "lfm2_moe", networks)
-
-
-def _lfm2_model(
-    root: YamlNode, c: _Lfm2Fields, family: str, networks: Sequence[Half[Network]]
-) -> ModelConfig:
-    d, count = c.hidden_size, c.num_hidden_layers
-    heads = attention_heads(root, d, c.num_attention_heads, c.num_key_value_heads, c.head_dim)
-    softmax = replace(heads, qk_norm=True)
-    short = ShortConvolution(channels=d, conv_width=c.conv_L_cache)
-    # Norms of queries and keys; or biases of the input projection, of the taps, and of the output.
-    attends: Half[Mixer] = Half(softmax, d + 2 * softmax.qk_width)
-    convolves: Half[Mixer] = Half(short, d + (5 * d if c.conv_bias else 0))
-    listed = c.full_attn_idxs if c.full_attn_idxs is not None else range(count)
-    check_layer_indices(root, "full_attn_idxs", listed, count)
-    rule = [index in listed for index in range(count)]
-    full = listed_layers(root, c, "layer_types", ("full_attention",), rule)
-    mixers = [attends if is_full else convolves for is_full in full]
-    if c.tie_embedding is not None:
-        c = c.model_copy(update={"tie_word_embeddings": c.tie_embedding})
-    return build_model(c, family, d, join_halves(mixers, networks), d)
-
-
-class _RecurrentGemmaConfig(ConfigFields):
-    ignored = ("*_init_variance_scale", "embeddings_scale_by_sqrt_dim")
-    """Names of fields about initial weights, and a constant factor."""
-    aliases = (("_block_types", "block_types"),)
-
-    vocab_size: Size | None = 256_000
-    hidden_size: Size
-    intermediate_size: Size
-    num_hidden_layers: LayerCount
-    num_attention_heads: Size = 10
-    num_key_value_heads: Size | None = None
-    head_dim: Size | None = None
-    lru_width: Size | None = None
-    attention_window_size: Size = 2048
-    conv1d_width: Size = 4
-    hidden_activation: str | None = "gelu_pytorch_tanh"
-    block_types: Annotated[tuple[str, ...], one_per_layer("recurrent", "attention")] = (
-        *("recurrent", "recurrent"),
-        "attention",
-    )
-    attention_bias: bool = False
-    tie_word_embeddings: bool = True
-    logits_soft_cap: Positive | None = 30.0
-
-
-def recurrent_gemma(root: YamlNode) -> ModelConfig:
-    """Read ``RecurrentGemmaConfig``: two layers of a gated recurrence, then one with a window."""
-    c = read_fields(_RecurrentGemmaConfig, root)
-    d, heads, inner = c.hidden_size, c.num_attention_heads, c.lru_width or c.hidden_size
+def _check_recurrent_gemma(root: YamlNode, c: Any) -> None:
+    d, heads = c.hidden_size, c.num_attention_heads
     width = exact_quotient(root, "hidden_size", d, "num_attention_heads", heads)
     if c.head_dim not in (None, width):
         text = f"{heads} heads of {d} are {width} wide, not {c.head_dim}"
         raise field_error(root, "head_dim", text)
     if not c.block_types:
         raise field_error(root, "block_types", "no kind of layer is named")
-    exact_quotient(root, "lru_width", inner, "num_attention_heads", heads)
-    softmax = replace(
-        attention_heads(root, d, heads, c.num_key_value_heads), window=c.attention_window_size
-    )
-    gated = GatedRecurrence(inner=inner, blocks=heads, conv_width=c.conv1d_width)
-    # The field counts both the gate and the values that the gate multiplies.
-    half = exact_quotient(
-        root, "intermediate_size", c.intermediate_size, "the gate and the rest", 2
-    )
-    network: Half[Network] = Half(
-        feed_forward(half, activation=c.hidden_activation), 2 * d + 2 * half
-    )
-    inputs = attention_biases(softmax, d, output=False) if c.attention_bias else 0
-    attends: Half[Mixer] = Half(softmax, 2 * d + inputs)
+    exact_quotient(root, "lru_width", c.lru_width or d, "num_attention_heads", heads)
+    exact_quotient(root, "intermediate_size", c.intermediate_size, "the gate and the rest", 2)
+
+
+def _gated_recurrence(row: ModelFamily, root: YamlNode, c: Any) -> Half[Mixer]:
+    del row, root
+    inner = c.lru_width or c.hidden_size
+    mixer = GatedRecurrence(inner=inner, blocks=c.num_attention_heads, conv_width=c.conv1d_width)
     # Biases of three projections, of the taps and of both gates; a decay per channel.
-    recurs: Half[Mixer] = Half(gated, 2 * d + 6 * inner)
-    kinds = [c.block_types[i % len(c.block_types)] for i in range(c.num_hidden_layers)]
-    mixers = [attends if kind == "attention" else recurs for kind in kinds]
-    layers = join_halves(mixers, [network] * c.num_hidden_layers)
-    return build_model(c, "recurrent_gemma", d, layers, d, logit_softcap=c.logits_soft_cap)
+    return Half(mixer, c.hidden_size + 5 * inner + inner)
 
 
+def _windowed_softmax(row: ModelFamily, root: YamlNode, c: Any) -> Half[Mixer]:
+    half = softmax(row, root, c)
+    return Half(replace(half.part, window=c.attention_window_size), half.other_parameters)
+
+
+def _cycled_attention_layers(root: YamlNode, c: Any) -> list[bool]:
+    del root
+    kinds = c.block_types
+    return [kinds[i % len(kinds)] == "attention" for i in range(c.num_hidden_layers)]
+
+
+# Two layers of a gated recurrence, then one with a window.
+RECURRENT_GEMMA = ModelFamily(
+    family="recurrent_gemma",
+    standard=(*STACK, "intermediate_size", "head_dim"),
+    # The ignored fields concern initial weights, and a constant factor.
+    ignored=("*_init_variance_scale", "embeddings_scale_by_sqrt_dim"),
+    aliases=(("_block_types", "block_types"),),
+    fields=optional_sizes(vocab_size=256_000, num_key_value_heads=None, lru_width=None)
+    | sizes(num_attention_heads=10, attention_window_size=2048, conv1d_width=4)
+    | texts(hidden_activation="gelu_pytorch_tanh")
+    | {
+        "block_types": (
+            Annotated[tuple[str, ...], one_per_layer("recurrent", "attention")],
+            ("recurrent", "recurrent", "attention"),
+        ),
+        "logits_soft_cap": (Positive | None, 30.0),
+    }
+    | flags(attention_bias=False, tie_word_embeddings=True),
+    check=_check_recurrent_gemma,
+    input_bias="attention_bias",
+    output_bias=True,
+    mixers=mixed(_cycled_attention_layers, _gated_recurrence, _windowed_softmax),
+    # The field counts both the gate and the values that the gate multiplies.
+    dense=lambda c: c.intermediate_size // 2,
+    activation="hidden_activation",
+    ffn_bias=True,
+    logit_softcap="logits_soft_cap",
+)
+
+
+def _lightning(row: ModelFamily, root: YamlNode, c: Any) -> Half[Mixer]:
+    """Return lightning attention, which normalises the values of all heads together."""
+    a = softmax(row, root, c).part
+    mixer = DecayAttention(
+        heads=a.heads, qk_width=a.qk_width, v_width=a.v_width, decay=ALIBI_SLOPES
+    )
+    return Half(mixer, a.heads * a.v_width)
+
+
+MINIMAX = ModelFamily(
+    family="minimax",
+    standard=(*STACK, "intermediate_size", "head_dim", "hidden_act", "layer_types"),
+    # The ignored fields concern factors of the stream, places of norms, and chunks.
+    ignored=(
+        *("*_attention_alpha", "*_attention_beta", "mlp_alpha_factor", "mlp_beta_factor"),
+        *("*_attn_alpha_factor", "*_attn_beta_factor", "layernorm_*", "postnorm"),
+        *("shared_moe_mode", "block_size"),
+    ),
+    fields=sizes(num_key_value_heads=8, num_local_experts=8, num_experts_per_tok=2)
+    | {
+        "hidden_act": _SILU,
+        "layer_types": (Annotated[tuple[str, ...], _LINEAR_KINDS] | None, None),
+    },
+    mixers=mixed(listed("layer_types", ("full_attention",), even_layers), _lightning),
+    mixture=Mixture(experts="num_local_experts", inner="intermediate_size"),
+)
+MINIMAX_TEXT_01 = like(
+    MINIMAX,
+    family="minimax_text_01",
+    fields=counts(shared_intermediate_size=0)
+    # The list has 0 for each lightning layer and 1 for each softmax layer.
+    | {"attn_type_list": (Annotated[tuple[int, ...], one_per_layer(0, 1)], ...)},
+    mixers=mixed(listed("attn_type_list", (1,)), _lightning),
+    mixture=Mixture(
+        experts="num_local_experts",
+        inner="intermediate_size",
+        shared=("shared_intermediate_size",),
+        shared_gate="shared_intermediate_size",
+    ),
+)
+
+_ROWS = (
+    *(BAMBA, GRANITE_HYBRID, JAMBA, LFM2, LFM2_MOE, MINIMAX, MINIMAX_TEXT_01, NEMOTRON_H),
+    *(QWEN35_MOE_TEXT, QWEN35_TEXT, QWEN3_NEXT, RECURRENT_GEMMA),
+)
 FAMILIES: Mapping[str, Reader] = MappingProxyType(
-    {
-        "jamba": jamba,
-        "kimi_linear": kimi_linear,
-        "lfm2": lfm2,
-        "lfm2_moe": lfm2_moe,
-        "qwen3_5": Multimodal(Qwen35MultimodalConfig, qwen3_5_text, qwen3_5_encoder),
-        "qwen3_5_moe": Multimodal(Qwen35MultimodalConfig, qwen3_5_moe_text, qwen3_5_encoder),
-        "qwen3_5_moe_text": qwen3_5_moe_text,
-        "qwen3_5_text": qwen3_5_text,
-        "qwen3_next": qwen3_next,
-        "recurrent_gemma": recurrent_gemma,
+    {row.family: row for row in _ROWS}
+    | {
+        "minimax_m1": MINIMAX_TEXT_01,
+        "qwen3_5": Multimodal(Qwen35MultimodalConfig, QWEN35_TEXT, qwen3_5_encoder),
+        "qwen3_5_moe": Multimodal(Qwen35MultimodalConfig, QWEN35_MOE_TEXT, qwen3_5_encoder),
     }
 )
 """Readers by ``model_type``."""

@@ -1,50 +1,72 @@
-"""A table of decoder families: one row per family, and one reader for all rows.
+"""A table of model families: one row per family, and one reader for all rows.
 
 A row names the fields of a configuration and the differences from a decoder with softmax attention
-and a gated feed-forward network, each behind a norm.
+and a gated feed-forward network, each behind a norm. A ``Half`` is a mixer or a network of a layer
+with the parameters that belong to it besides its matrix products: biases, and scales per head.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import cache
 from math import prod
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from pydantic import create_model
+from pydantic import AliasChoices, Field, create_model
 
 from einsum_cascade.yaml.source import YamlNode
 
-from ..models import Mixer, ModelConfig, SoftmaxAttention
+from ..models import (
+    Experts,
+    FeedForward,
+    Layer,
+    Mixer,
+    ModelConfig,
+    SelectiveScan,
+    SoftmaxAttention,
+    StateSpaceDual,
+    runs_of,
+)
 from .fields import (
     ConfigFields,
     LayerCount,
     LayerTypes,
     Size,
     SizeOrZero,
+    auto_or_size,
+    check_layer_indices,
     check_per_layer,
+    exact_quotient,
     field_error,
-    listed_layers,
     read_fields,
 )
-from .stack import (
-    Half,
-    Network,
-    attention_biases,
-    attention_heads,
-    build_model,
-    dense_or_sparse,
-    feed_forward,
-    join_halves,
-    mixture_of_experts,
-)
 
-Switch = bool | str
-"""True, False, or the name of the boolean field that decides."""
+Network = FeedForward | Experts
+P = TypeVar("P", bound=Mixer | Network, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Half(Generic[P]):
+    """Mixer or feed-forward network of a layer, and its parameters besides products and norms."""
+
+    part: P
+    other_parameters: int = 0
+
+
+Switch = bool | str | Callable[[Any], bool]
+"""True, False, the name of a field that decides, or a function of the fields."""
+Number = int | str | Callable[[Any], int | None] | None
+"""A number, the name of the field that holds it, or a function of the fields."""
 LayerRule = Callable[[YamlNode, Any], Sequence[bool]]
 """Function of a configuration and its fields that selects layers: one boolean per layer."""
+MixerReader = Callable[["ModelFamily", YamlNode, Any], Half[Mixer]]
+"""Function of a row, a configuration and its fields."""
+MixersReader = Callable[["ModelFamily", YamlNode, Any], Sequence[Half[Mixer]]]
+"""Function that returns the mixer of each layer."""
+NetworksReader = Callable[["ModelFamily", YamlNode, Any], Sequence[Half[Network] | None]]
+"""Function that returns the network of each layer; None stands for no network."""
 FieldRow = tuple[Any, Any]
 """Type and default of a field; the default ``...`` marks a field that must be given."""
 
@@ -60,11 +82,13 @@ STANDARD: Mapping[str, FieldRow] = MappingProxyType(
     }
 )
 """Fields of nearly all decoders."""
+STACK = tuple(STANDARD)[:3]
+"""Fields of nearly all stacks of layers with attention."""
 
 
-def sizes(**defaults: int) -> dict[str, FieldRow]:
-    """Return fields with whole numbers above zero."""
-    return {name: (Size, default) for name, default in defaults.items()}
+def sizes(*required: str, **defaults: int) -> dict[str, FieldRow]:
+    """Return fields with whole numbers above zero; those named alone must be given."""
+    return dict.fromkeys(required, (Size, ...)) | {n: (Size, d) for n, d in defaults.items()}
 
 
 def optional_sizes(**defaults: int | None) -> dict[str, FieldRow]:
@@ -82,6 +106,11 @@ def flags(**defaults: bool) -> dict[str, FieldRow]:
     return {name: (bool, default) for name, default in defaults.items()}
 
 
+def texts(**defaults: str | None) -> dict[str, FieldRow]:
+    """Return fields with a text, or null."""
+    return {name: (str | None, default) for name, default in defaults.items()}
+
+
 def all_layers(root: YamlNode, c: Any) -> list[bool]:
     """Select all layers."""
     del root
@@ -94,8 +123,8 @@ def even_layers(root: YamlNode, c: Any) -> list[bool]:
     return [index % 2 == 0 for index in range(c.num_hidden_layers)]
 
 
-def all_but_every(interval: int | str) -> LayerRule:
-    """Return a rule that selects all layers but the last of every ``interval`` layers.
+def last_of_every(interval: int | str) -> LayerRule:
+    """Return a rule that selects the last of every ``interval`` layers.
 
     ``interval`` is a number, or the field that holds the number.
     """
@@ -103,19 +132,61 @@ def all_but_every(interval: int | str) -> LayerRule:
     def rule(root: YamlNode, c: Any) -> list[bool]:
         del root
         every = interval if isinstance(interval, int) else getattr(c, interval)
-        return [(index + 1) % every != 0 for index in range(c.num_hidden_layers)]
+        return [(index + 1) % every == 0 for index in range(c.num_hidden_layers)]
 
     return rule
 
 
-def from_layer(field: str) -> LayerRule:
-    """Return a rule that selects the layers from the index that a field holds."""
+def all_but(rule: LayerRule) -> LayerRule:
+    """Return a rule that selects the layers that another rule does not select."""
+    return lambda root, c: [not selected for selected in rule(root, c)]
+
+
+def from_layer(first: str, every: str = "") -> LayerRule:
+    """Return a rule that selects the layers from the index in a field, or every few of them."""
 
     def rule(root: YamlNode, c: Any) -> list[bool]:
         del root
-        return [index >= getattr(c, field) for index in range(c.num_hidden_layers)]
+        step = getattr(c, every) if every else 1
+        return [i >= getattr(c, first) and i % step == 0 for i in range(c.num_hidden_layers)]
 
     return rule
+
+
+def listed(field: str, kinds: tuple[str | int, ...], default: LayerRule = all_layers) -> LayerRule:
+    """Return a rule that selects the layers which a list in a field names as one of some kinds.
+
+    Where the configuration has no such list, the rule ``default`` selects layers.
+    """
+
+    def rule(root: YamlNode, c: Any) -> Sequence[bool]:
+        entries, otherwise = getattr(c, field), default(root, c)
+        if entries is None:
+            return otherwise
+        check_per_layer(root, field, entries, c.num_hidden_layers)
+        return [entry in kinds for entry in entries]
+
+    return rule
+
+
+def indices(field: str, default: LayerRule) -> LayerRule:
+    """Return a rule that selects the layers whose indices a field lists."""
+
+    def rule(root: YamlNode, c: Any) -> Sequence[bool]:
+        listed = getattr(c, field)
+        if listed is None:
+            return default(root, c)
+        check_layer_indices(root, field, listed, c.num_hidden_layers)
+        return [index in listed for index in range(c.num_hidden_layers)]
+
+    return rule
+
+
+def sparse_by_step(root: YamlNode, c: Any) -> list[bool]:
+    """Select the last of every ``decoder_sparse_step`` layers, unless it is listed as dense."""
+    dense, count = c.mlp_only_layers or (), c.num_hidden_layers
+    check_layer_indices(root, "mlp_only_layers", dense, count)
+    return [(i + 1) % c.decoder_sparse_step == 0 and i not in dense for i in range(count)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,8 +197,8 @@ class Windows:
     """
 
     layers: LayerRule
-    size: str = "sliding_window"
-    """Field with the number of keys in a window."""
+    size: Number = "sliding_window"
+    """Number of keys in a window."""
     switch: Switch = True
     kind: str = "sliding_attention"
     """Entry of ``layer_types`` that selects a layer."""
@@ -139,7 +210,7 @@ class Windows:
 class Mixture:
     """Fields of a mixture of experts, and the layers that have the mixture."""
 
-    experts: str
+    experts: str = "num_experts"
     """Field with the number of routed experts."""
     top_k: str = "num_experts_per_tok"
     """Field with the number of routed experts that a token goes to."""
@@ -150,49 +221,96 @@ class Mixture:
     layers: LayerRule = all_layers
     router_bias: Switch = False
     """True if the router adds a bias to the score of each expert, which balances their load."""
-    shared_gate: bool = False
+    shared_gate: Switch = False
     """True if one number per token weighs the shared experts."""
     clamped: bool = False
     """True if router and experts have biases, and SiLU has clamped arguments (gpt-oss)."""
 
+    def half(self, row: ModelFamily, root: YamlNode, c: Any, dense: FeedForward) -> Half[Network]:
+        """Return the mixture of a layer, whose experts have the gate and function of ``dense``.
+
+        Raises
+        ------
+        SpecError
+            A token goes to no expert, or to more than exist.
+        """
+        experts, per_token = getattr(c, self.experts), getattr(c, self.top_k)
+        if not 0 < per_token <= experts:
+            text = "some layers have experts, and this is 0"
+            if per_token:
+                text = f"a token goes to {per_token} experts, there are {experts}"
+            raise field_error(root, row.own_name(root, self.top_k), text)
+        # Shared experts are one network as wide as all of them.
+        shared = prod(getattr(c, name) or 0 for name in self.shared) if self.shared else 0
+        found = Experts(
+            experts=experts,
+            per_token=per_token,
+            inner=getattr(c, self.inner),
+            shared_inner=shared,
+            gated=dense.gated,
+            activation=dense.activation,
+        )
+        width = c.hidden_size
+        other = experts if _enabled(c, self.router_bias) else 0
+        other += width if _enabled(c, self.shared_gate) else 0
+        # Only shared experts have the biases of dense networks.
+        other += (dense.products - 1) * shared + width if _enabled(c, row.ffn_bias) else 0
+        if self.clamped:
+            found = replace(found, activation="clamped silu", biases=2 * found.inner + width)
+            other += experts * (1 + found.biases)
+        return Half(found, other)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Decoder:
-    """A family of decoders; calling the row reads a configuration."""
+class ModelFamily:
+    """Row of a family of models; calling the row reads a configuration."""
 
     family: str
+    standard: tuple[str, ...] = tuple(STANDARD)
+    """Standard fields that the family has."""
     fields: Mapping[str, FieldRow] = field(default_factory=dict)
     """Fields besides the standard ones, or in their place. Their order is that of errors."""
+    names: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    """The family's own names of fields. Of several names a file may have any."""
     ignored: tuple[str, ...] = ()
     """Names and patterns of fields that change no count."""
-    aliases: tuple[tuple[str, str], ...] = ()
-    """Pairs of a second name of a field and its first name."""
+    aliases: tuple[tuple[str, str | Callable[[Any], Any]], ...] = ()
+    """Pairs of a field's second name and its first name, or a function of its value."""
     check: Callable[[YamlNode, Any], None] | None = None
     """Function that raises an error if fields contradict one another."""
-    names: Mapping[str, str] = field(default_factory=dict)
-    """The family's own names of standard fields; with names, unnamed standard fields are absent."""
+    mixers: MixersReader | None = None
+    """Function that returns the mixers of all layers; by default all are softmax attention."""
+    networks: NetworksReader | None = None
+    """Function that returns the networks of all layers; by default ``dense`` and ``mixture``."""
+    causal: Switch = True
+    cross: Switch = False
+    """True if layers also attend to the output of an encoder."""
     windows: Windows | None = None
     mixture: Mixture | None = None
-    dense: str = "intermediate_size"
-    """Field with the width inside a dense network; null means four times the stream."""
+    dense: Number = "intermediate_size"
+    """Width inside a dense network; null means four times the stream."""
     gated: bool = True
     """True if dense networks have a gate."""
     activation: str | None = "hidden_act"
     """Field with the activation function of dense networks."""
     default_activation: str | None = None
+    kv_heads: Callable[[YamlNode, Any], int] | None = None
+    """Function that returns the number of key heads; by default ``num_key_value_heads`` does."""
     qk_norm: Switch = False
     """True if queries and keys are normalised."""
     qk_norm_size: str = "head"
     """Size of a norm's weight: "head", "all heads", or "head with bias"."""
+    output_gate: bool = False
+    """True if a gate multiplies the output of softmax attention."""
     sinks: bool = False
-    alibi: bool = False
+    alibi: Switch = False
     softcap: str = ""
     """Field with the bound of scores that are capped by tanh."""
     logit_softcap: str = ""
     """Field with the bound of logits that are capped by tanh."""
-    norms: int = 2
-    """Number of norms of the residual stream in a layer."""
-    norm_bias: bool = False
+    norms: Number = None
+    """Number of norms of the residual stream in a layer; null means one before each half."""
+    norm_bias: Switch = False
     input_bias: Switch = False
     """True if the query, key and value projections have biases."""
     output_bias: Switch = False
@@ -201,6 +319,8 @@ class Decoder:
     """True if the products of dense networks have biases."""
     outside: Callable[[Any], int] | None = None
     """Function that counts parameters outside layers and embeddings; by default one norm."""
+    complete: Callable[[YamlNode, Any, ModelConfig], ModelConfig] | None = None
+    """Function that adds the further properties of a model."""
 
     def __call__(self, root: YamlNode) -> ModelConfig:
         """Return the model of a configuration of this family.
@@ -210,7 +330,40 @@ class Decoder:
         SpecError
             Fields are missing, wrong, unknown, or contradict one another.
         """
-        return _read_decoder(self, root)
+        c: Any = read_fields(_fields_class(self), root)
+        if self.check is not None:
+            self.check(root, c)
+        mixers = (self.mixers or softmax_layers)(self, root, c)
+        networks = (self.networks or dense_and_sparse)(self, root, c)
+        width = c.hidden_size
+        norm = 2 * width if _enabled(c, self.norm_bias) else width
+        layers = []
+        for mixer, network in zip(mixers, networks, strict=True):
+            norms = _number(c, self.norms)
+            norms = (1 if network is None else 2) if norms is None else norms
+            other = norms * norm + mixer.other_parameters
+            part, cross = mixer.part, None
+            if isinstance(part, SoftmaxAttention) and _enabled(c, self.cross):
+                cross = replace(part, causal=False)
+                other += norm + attention_biases(cross, width)
+            layer = Layer(
+                mixer=part,
+                ffn=None if network is None else network.part,
+                cross=cross,
+                other_parameters=other + (0 if network is None else network.other_parameters),
+            )
+            layers.append(layer)
+        cap = getattr(c, self.logit_softcap) if self.logit_softcap else None
+        outside = norm if self.outside is None else self.outside(c)
+        model = build_model(c, self.family, width, layers, outside, logit_softcap=cap)
+        return model if self.complete is None else self.complete(root, c, model)
+
+    def own_name(self, root: YamlNode, field: str) -> str:
+        """Return the name of a field in a configuration."""
+        names = self.names.get(field, field)
+        if isinstance(names, str):
+            return names
+        return next((name for name in names if root.child(name) is not None), names[0])
 
 
 def biased(switch: Switch) -> dict[str, Any]:
@@ -219,127 +372,299 @@ def biased(switch: Switch) -> dict[str, Any]:
 
 
 def like(
-    row: Decoder, *, fields: Mapping[str, FieldRow] = MappingProxyType({}), **changes: Any
-) -> Decoder:
+    row: ModelFamily, *, fields: Mapping[str, FieldRow] = MappingProxyType({}), **changes: Any
+) -> ModelFamily:
     """Return a row with further fields and other columns than another row."""
     return replace(row, fields={**row.fields, **fields}, **changes)
 
 
 # Pydantic needs about a millisecond per class, so that only the class in use is built.
 @cache
-def _fields_class(row: Decoder) -> type[ConfigFields]:
-    standard = {row.names.get(name, name): STANDARD[name] for name in row.names or STANDARD}
-    fields: dict[str, Any] = {**standard, **row.fields}
+def _fields_class(row: ModelFamily) -> type[ConfigFields]:
+    fields: dict[str, Any] = {name: STANDARD[name] for name in row.standard} | {**row.fields}
+    aliases = [*row.aliases]
+    for name, own in row.names.items():
+        kind, default = fields[name]
+        alias = own if isinstance(own, str) else AliasChoices(*own)
+        fields[name] = (kind, Field(default, validation_alias=alias))
+        aliases += [] if isinstance(own, str) else [(choice, name) for choice in own]
     model = create_model(f"_{row.family}_fields", __base__=ConfigFields, **fields)
-    model.ignored, model.aliases = row.ignored, row.aliases
+    model.ignored, model.aliases = row.ignored, tuple(aliases)
     return model
 
 
 def _enabled(c: Any, switch: Switch) -> bool:
+    if callable(switch):
+        return switch(c)
     return switch if isinstance(switch, bool) else bool(getattr(c, switch))
 
 
-def _read_decoder(row: Decoder, root: YamlNode) -> ModelConfig:
-    c: Any = read_fields(_fields_class(row), root)
-    if row.check is not None:
-        row.check(root, c)
-    width, layers = (
-        getattr(c, row.names.get(name, name)) for name in ("hidden_size", "num_hidden_layers")
-    )
-    windows = _windows(row, root, c, layers)
-    networks = _networks(row, root, c, width, layers)
-    mixer = _attention(row, root, c, width)
-    other = _attention_parameters(row, c, width, mixer)
-    chunked = row.windows is not None and row.windows.chunked
-    mixers: list[Half[Mixer]] = []
-    for window in windows:
-        part = replace(mixer, chunk=window) if chunked else replace(mixer, window=window)
-        mixers.append(Half(part, other))
-    norm = 2 * width if row.norm_bias else width
-    return build_model(
-        c,
-        row.family,
-        width,
-        join_halves(mixers, networks),
-        norm if row.outside is None else row.outside(c),
-        logit_softcap=getattr(c, row.logit_softcap) if row.logit_softcap else None,
-    )
+def _number(c: Any, number: Number) -> int | None:
+    if callable(number):
+        return number(c)
+    found: int | None = getattr(c, number) if isinstance(number, str) else number
+    return found
 
 
-def _windows(row: Decoder, root: YamlNode, c: Any, layers: int) -> Sequence[int | None]:
+def softmax_layers(row: ModelFamily, root: YamlNode, c: Any) -> Sequence[Half[Mixer]]:
+    """Return softmax attention for all layers, with the windows of a row."""
+    windows, chunked = _windows(row, root, c), row.windows is not None and row.windows.chunked
+    half = softmax(row, root, c)
+    found: list[Half[Mixer]] = []
+    for size in windows:
+        part = replace(half.part, chunk=size) if chunked else replace(half.part, window=size)
+        found.append(replace(half, part=part))
+    return found
+
+
+def _windows(row: ModelFamily, root: YamlNode, c: Any) -> Sequence[int | None]:
     """Return the number of keys that a query of each layer sees; None means all keys."""
-    w = row.windows
+    w, layers = row.windows, c.num_hidden_layers
+    types = getattr(c, "layer_types", None)
     if w is None:
-        _check_full_attention(root, getattr(c, "layer_types", None), layers)
+        if types is not None:
+            check_per_layer(root, "layer_types", types, layers)
+        if other := next((kind for kind in types or () if kind != "full_attention"), None):
+            raise field_error(root, "layer_types", f"this family has no layers of '{other}'")
         return [None] * layers
-    selected = listed_layers(root, c, "layer_types", (w.kind,), w.layers(root, c))
-    size = getattr(c, w.size) or None if _enabled(c, w.switch) else None
-    if c.layer_types is not None and any(selected) and size is None:
+    selected = listed("layer_types", (w.kind,), w.layers)(root, c)
+    size = _number(c, w.size) or None if _enabled(c, w.switch) else None
+    if types is not None and any(selected) and size is None:
         needs = "an attention_chunk_size" if w.chunked else f"a {w.size}"
         raise field_error(root, "layer_types", f"'{w.kind}' needs {needs}")
     return [size if is_selected else None for is_selected in selected]
 
 
-def _check_full_attention(root: YamlNode, listed: Sequence[str] | None, layers: int) -> None:
-    if listed is None:
-        return
-    check_per_layer(root, "layer_types", listed, layers)
-    if other := next((kind for kind in listed if kind != "full_attention"), None):
-        raise field_error(root, "layer_types", f"this family has no layers of '{other}'")
-
-
-def _networks(row: Decoder, root: YamlNode, c: Any, width: int, layers: int) -> list[Half[Network]]:
-    activation = getattr(c, row.activation) if row.activation else None
-    inner = getattr(c, row.dense) or 4 * width
-    network = feed_forward(inner, row.gated, activation or row.default_activation)
-    biases = (network.products - 1) * inner + width if _enabled(c, row.ffn_bias) else 0
-    dense: Half[Network] = Half(network, biases)
-    if (mixture := row.mixture) is None:
-        return [dense] * layers
-    count = getattr(c, mixture.experts)
-    sparse = [bool(count) and has_experts for has_experts in mixture.layers(root, c)]
-    return dense_or_sparse(dense, partial(_mixture_half, mixture, root, c, width), sparse)
-
-
-def _mixture_half(m: Mixture, root: YamlNode, c: Any, width: int) -> Half[Network]:
-    count, inner = getattr(c, m.experts), getattr(c, m.inner)
-    shared = prod(getattr(c, name) for name in m.shared) if m.shared else 0
-    experts = mixture_of_experts(root, count, getattr(c, m.top_k), inner, shared, field=m.top_k)
-    other = count if _enabled(c, m.router_bias) else 0
-    other += width if m.shared_gate else 0
-    if m.clamped:
-        experts = replace(experts, activation="clamped silu", biases=2 * inner + width)
-        other += count * (1 + experts.biases)
-    return Half(experts, other)
-
-
-def _attention(row: Decoder, root: YamlNode, c: Any, width: int) -> SoftmaxAttention:
-    width_field, heads_field = (
-        row.names.get(name, name) for name in ("hidden_size", "num_attention_heads")
-    )
-    mixer = attention_heads(
+def softmax(row: ModelFamily, root: YamlNode, c: Any) -> Half[SoftmaxAttention]:
+    """Return softmax attention, with norms of queries and keys, biases, and sinks."""
+    kv_heads = getattr(c, "num_key_value_heads", None)
+    a = attention_heads(
         root,
-        width,
-        getattr(c, heads_field),
-        getattr(c, "num_key_value_heads", None),
+        c.hidden_size,
+        c.num_attention_heads,
+        kv_heads if row.kv_heads is None else row.kv_heads(root, c),
         getattr(c, "head_dim", None),
-        width_field=width_field,
-        heads_field=heads_field,
+        width_field=row.own_name(root, "hidden_size"),
+        heads_field=row.own_name(root, "num_attention_heads"),
     )
-    return replace(
-        mixer,
+    a = replace(
+        a,
+        causal=_enabled(c, row.causal),
         softcap=getattr(c, row.softcap) if row.softcap else None,
         sinks=row.sinks,
-        alibi=row.alibi,
+        alibi=_enabled(c, row.alibi),
         qk_norm=_enabled(c, row.qk_norm),
+        gated=row.output_gate,
     )
-
-
-def _attention_parameters(row: Decoder, c: Any, width: int, a: SoftmaxAttention) -> int:
-    """Count norms of a layer, norms of queries and keys, biases of projections, and sinks."""
-    other = row.norms * width * (2 if row.norm_bias else 1) + (a.heads if row.sinks else 0)
+    other = a.heads if row.sinks else 0
     if a.qk_norm:
         heads = {"head": 2, "all heads": a.heads + a.kv_heads, "head with bias": 4}
         other += heads[row.qk_norm_size] * a.qk_width
-    other += attention_biases(a, width, output=False) if _enabled(c, row.input_bias) else 0
-    return other + (width if _enabled(c, row.output_bias) else 0)
+    other += attention_biases(a, c.hidden_size, output=False) if _enabled(c, row.input_bias) else 0
+    return Half(a, other + (c.hidden_size if _enabled(c, row.output_bias) else 0))
+
+
+def uniform(mixer: MixerReader) -> MixersReader:
+    """Return a function that gives all layers one mixer."""
+    return lambda row, root, c: [mixer(row, root, c)] * c.num_hidden_layers
+
+
+def mixed(attends: LayerRule, other: MixerReader, attention: MixerReader = softmax) -> MixersReader:
+    """Return a function that gives layers attention where a rule says, and else another mixer."""
+
+    def mixers(row: ModelFamily, root: YamlNode, c: Any) -> list[Half[Mixer]]:
+        softmax_half, other_half = attention(row, root, c), other(row, root, c)
+        return [softmax_half if selected else other_half for selected in attends(root, c)]
+
+    return mixers
+
+
+def no_networks(row: ModelFamily, root: YamlNode, c: Any) -> list[Half[Network] | None]:
+    """Return None for every layer."""
+    del row, root
+    return [None] * c.num_hidden_layers
+
+
+def dense_network(row: ModelFamily, c: Any) -> Half[FeedForward]:
+    """Return the feed-forward network of dense layers, with its biases."""
+    width = c.hidden_size
+    activation = getattr(c, row.activation) if row.activation else None
+    inner = _number(c, row.dense) or 4 * width
+    network = feed_forward(inner, row.gated, activation or row.default_activation)
+    return Half(network, (network.products - 1) * inner + width if _enabled(c, row.ffn_bias) else 0)
+
+
+def dense_and_sparse(row: ModelFamily, root: YamlNode, c: Any) -> Sequence[Half[Network]]:
+    """Return the network of each layer: a mixture of experts where the row says, else dense.
+
+    The mixture is built, and its fields are checked, only if a layer has it.
+    """
+    dense = dense_network(row, c)
+    if (mixture := row.mixture) is None:
+        return [dense] * c.num_hidden_layers
+    rule = mixture.layers(root, c)
+    sparse = [bool(getattr(c, mixture.experts)) and has_experts for has_experts in rule]
+    experts = mixture.half(row, root, c, dense.part) if any(sparse) else dense
+    return [experts if is_sparse else dense for is_sparse in sparse]
+
+
+def build_model(
+    c: ConfigFields,
+    family: str,
+    width: int,
+    layers: Iterable[Layer],
+    other: int,
+    *,
+    logit_softcap: float | None = None,
+) -> ModelConfig:
+    """Return the model of some layers.
+
+    Parameters
+    ----------
+    c : ConfigFields
+        Fields of every family: the size of the vocabulary, and whether embeddings are tied.
+    family : str
+        The ``model_type``.
+    width : int
+        Width of the residual stream, in elements.
+    layers : iterable of Layer
+        Layers in order.
+    other : int
+        Parameters besides those of the layers and the embeddings.
+    logit_softcap : float, optional
+        Bound of logits that are capped by tanh.
+    """
+    return ModelConfig(
+        family=family,
+        width=width,
+        runs=runs_of(layers),
+        vocab_size=c.vocab_size,
+        logit_softcap=logit_softcap,
+        tied_embeddings=c.tie_word_embeddings,
+        other_parameters=other,
+    )
+
+
+def attention_heads(
+    root: YamlNode,
+    width: int,
+    heads: int,
+    kv_heads: int | None = None,
+    head_dim: int | None = None,
+    *,
+    width_field: str = "hidden_size",
+    heads_field: str = "num_attention_heads",
+) -> SoftmaxAttention:
+    """Return causal softmax attention of some heads.
+
+    Parameters
+    ----------
+    root : YamlNode
+        The configuration, for the place of an error.
+    width, heads : int
+        Width of the residual stream, and number of query heads.
+    kv_heads : int, optional
+        Number of key and value heads; by default one per query head.
+    head_dim : int, optional
+        Width of a head; by default ``width / heads``.
+    width_field, heads_field : str
+        Fields that hold ``width`` and ``heads``.
+
+    Raises
+    ------
+    SpecError
+        ``heads`` does not divide ``width``, or ``kv_heads`` does not divide ``heads``.
+    """
+    if head_dim is None:
+        head_dim = exact_quotient(root, width_field, width, heads_field, heads)
+    keys = kv_heads or heads
+    exact_quotient(root, heads_field, heads, "num_key_value_heads", keys)
+    return SoftmaxAttention(heads=heads, kv_heads=keys, qk_width=head_dim, v_width=head_dim)
+
+
+def attention_biases(attention: SoftmaxAttention, width: int, output: bool = True) -> int:
+    """Count biases of the query, key, value and gate projections, and of the output projection."""
+    a = attention
+    inputs = a.heads * a.qk_width + a.kv_heads * (a.qk_width + a.v_width)
+    inputs += a.heads * a.v_width if a.gated else 0
+    return inputs + (width if output else 0)
+
+
+_FUNCTIONS = MappingProxyType(
+    {"swish": "silu", **dict.fromkeys(("gelu_new", "gelu_fast", "gelu_python"), "gelu")}
+    | {"gelu_pytorch_tanh": "gelu", "relu2": "squared relu"}
+)
+"""Our names of activation functions, by other names and by names of approximations."""
+
+
+def feed_forward(inner: int, gated: bool = True, activation: str | None = None) -> FeedForward:
+    """Return a network; without an activation it has SiLU behind a gate, GELU without a gate."""
+    usual = FeedForward(inner=inner, gated=gated)
+    name = _FUNCTIONS.get(activation or "", activation) or usual.function
+    return usual if name == usual.function else replace(usual, activation=name)
+
+
+def expanded(c: Any) -> int:
+    """Return the width of the stream times the factor of Mamba's mixers."""
+    width: int = c.expand * c.hidden_size
+    return width
+
+
+def scan(inner: Callable[[Any], int] = expanded) -> MixerReader:
+    """Return a reader of Mamba's mixer with ``inner`` channels.
+
+    Parameters besides products are the bias of steps, the skip, optional biases, and optional norms
+    of the latent of steps, of B and of C. A rank ``auto`` is a sixteenth of the stream, rounded up.
+    """
+
+    def mixer(row: ModelFamily, root: YamlNode, c: Any) -> Half[Mixer]:
+        width, channels = c.hidden_size, inner(c)
+        rank = auto_or_size(root, row.own_name(root, "time_step_rank"), c.time_step_rank)
+        found = SelectiveScan(
+            inner=channels,
+            state=c.state_size,
+            dt_rank=rank if rank is not None else -(-width // 16),
+            conv_width=c.conv_kernel,
+        )
+        other = 2 * channels + (channels if c.use_conv_bias else 0)
+        other += 2 * channels + width if c.use_bias else 0
+        if getattr(c, "mamba_inner_layernorms", False):
+            other += found.dt_rank + 2 * found.state
+        return Half(found, other)
+
+    return mixer
+
+
+def state_space_dual(row: ModelFamily, root: YamlNode, c: Any) -> Half[Mixer]:
+    """Return Mamba-2's mixer.
+
+    Parameters besides products are the norm of its output, three numbers per head (A, the bias of
+    steps, the skip), and optional biases of the convolution and of both projections.
+
+    Raises
+    ------
+    SpecError
+        The groups do not divide the heads, or the heads do not make up the expanded width.
+    """
+    heads, groups, width = c.mamba_num_heads, c.n_groups, c.hidden_size
+    heads_field, width_field, groups_field = (
+        row.own_name(root, name) for name in ("mamba_num_heads", "mamba_head_dim", "n_groups")
+    )
+    whole = f"{row.own_name(root, 'expand')} x hidden_size"
+    inner = expanded(c) if "expand" in row.fields else heads * c.mamba_head_dim
+    head_width = auto_or_size(root, width_field, c.mamba_head_dim)
+    head_width = head_width or exact_quotient(root, whole, inner, heads_field, heads)
+    if heads * head_width != inner:
+        text = f"{heads} heads of {width_field} {head_width} are not {whole}, {inner}"
+        raise field_error(root, heads_field, text)
+    exact_quotient(root, heads_field, heads, groups_field, groups)
+    a = StateSpaceDual(
+        heads=heads,
+        head_width=head_width,
+        state=c.state_size,
+        groups=groups,
+        conv_width=c.conv_kernel,
+        chunk=c.chunk_size,
+    )
+    other = a.inner + 3 * a.heads + (a.convolved if c.use_conv_bias else 0)
+    return Half(a, other + (a.inner + a.convolved + a.heads + width if c.use_bias else 0))

@@ -124,6 +124,8 @@ def test_both_compute_the_penalty_of_distance(tmp_path: Path) -> None:
         (FALCON_40B | {"num_ln_in_parallel_attn": 3}, "expected 1 or 2, got 3"),
         (FALCON_40B | {"ff_factor": 3}, "ff_factor: expected 4"),
         (FALCON_40B | {"n_head_kv": 4}, "n_head_kv: expected 8"),
+        # Of two names of a width, neither may say otherwise.
+        (FALCON_7B | {"n_embed": 71}, "hidden_size: expected 71, as the other fields say"),
         (FALCON_40B | {"sliding_window": 4}, "'sliding_window' is not read for 'falcon'"),
         (attention(prefix_lm=True), "prefix_lm: expected false"),
         (attention(attn_uses_sequence_id=True), "attn_uses_sequence_id: expected false"),
