@@ -10,6 +10,7 @@ from typing_extensions import override
 
 P = ParamSpec("P")
 T = TypeVar("T")
+M = TypeVar("M", bound="Memoized")
 K = TypeVar("K", bound=Hashable)
 
 
@@ -82,8 +83,8 @@ class lazy_field(Generic[T]):
 class Memoized:
     """Frozen record that keeps values derived from it.
 
-    Use a cached property for values that the record's own module derives, and ``memo`` for values
-    that other modules derive.
+    Use a cached property or a ``memoized`` method for values that the record's own module derives,
+    and ``memo`` for values that other modules derive.
     """
 
     @cached_property
@@ -133,6 +134,27 @@ class Memoized:
     def __getstate__(self) -> dict[str, Any]:
         """Return the record without its derived values, which the receiver computes again."""
         return {name: value for name, value in self.__dict__.items() if name != "_memo"}
+
+
+def memoized(method: Callable[Concatenate[M, P], T]) -> Callable[Concatenate[M, P], T]:
+    """Decorate a method of a ``Memoized`` record that is computed once for equal arguments.
+
+    >>> class Power(Memoized):
+    ...     @memoized
+    ...     def of(self, base):
+    ...         print("multiplying")
+    ...         return base**3
+    >>> power = Power()
+    >>> power.of(2), power.of(2)
+    multiplying
+    (8, 8)
+    """
+
+    def known(self: M, /, *given: P.args, **none: P.kwargs) -> T:
+        return self.memo(method, *given, **none)
+
+    functools.update_wrapper(known, method)
+    return known
 
 
 class Key:

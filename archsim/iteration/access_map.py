@@ -21,11 +21,11 @@ _Name = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Digits:
-    """Variables of one axis that an access tells apart: ``m1*M0 + m0``, or ``m1``.
+    """Variables of one axis that an access distinguishes: ``m1*M0 + m0``, or ``m1``.
 
     The variables of an axis are the digits of one mixed-radix number that runs over the extent.
-    ``strides`` pairs the stride of every variable, outermost first, with True if the access tells
-    the variable apart.
+    ``strides`` pairs the stride of every variable, outermost first, with True if the access
+    distinguishes the variable.
     """
 
     axis: int
@@ -37,7 +37,7 @@ class Digits:
         return self.strides[-1][0] == 1 and all(kept for _, kept in self.strides)
 
     def size(self, extents: Extents) -> int:
-        """Count the distinct tuples of the digits told apart.
+        """Count the distinct tuples of the distinguished digits.
 
         10 elements in tiles of 4 have 10 pairs of a tile and a place in it, 3 tiles, and 4 places:
 
@@ -111,7 +111,7 @@ class Sum:
 class CoupledIndices:
     """Indices that share axes (``X[p + r, p + s]``), counted by enumeration.
 
-    Each of ``sums`` has weights for the digits of all ``axes``; a digit that is told apart by
+    Each of ``sums`` has weights for the digits of all ``axes``; a digit that is distinguished by
     itself is a sum of one digit.
     """
 
@@ -140,18 +140,18 @@ def _check_size(sizes: Iterable[int], span: Span | None) -> None:
 class GatheredIndex:
     """Elements at positions that data decides: at most one per gathered index, and per position."""
 
-    picks: _Parts
+    gathers: _Parts
     positions: int
-    beside: _Parts = ()
+    offsets: _Parts = ()
     """Parts touched at each gathered position: of ``K[I[j]*T + t]`` the t."""
     elements: int | None = None
-    """Elements of the tensor along the index, if they are fewer than positions times ``beside``."""
+    """Elements of the tensor along the index, if fewer than positions times ``offsets``."""
     by: frozenset[str] = frozenset()
     """Rank variables that change the gathered indices, and nothing else of the access."""
 
     def holds_all_positions(self, extents: Extents) -> bool:
         """Return whether a tile has as many gathered indices as positions, and so may need all."""
-        return prod(p.size(extents) for p in self.picks) >= self.positions
+        return prod(p.size(extents) for p in self.gathers) >= self.positions
 
     def size(self, extents: Extents) -> int:
         """Return the largest possible number of distinct elements.
@@ -159,11 +159,11 @@ class GatheredIndex:
         Four queries that gather 3 of 10 keys each may touch all 10:
 
         >>> p, j = (Digits(axis=n, strides=((1, True),)) for n in (0, 1))
-        >>> [GatheredIndex(picks=(p, j), positions=10).size((n, 3)) for n in (2, 4)]
+        >>> [GatheredIndex(gathers=(p, j), positions=10).size((n, 3)) for n in (2, 4)]
         [6, 10]
         """
-        picked = min(self.positions, prod(p.size(extents) for p in self.picks))
-        found = picked * prod(p.size(extents) for p in self.beside)
+        gathered = min(self.positions, prod(p.size(extents) for p in self.gathers))
+        found = gathered * prod(p.size(extents) for p in self.offsets)
         return found if self.elements is None else min(self.elements, found)
 
 
@@ -230,6 +230,15 @@ class _Weights:
 
     by_name: tuple[tuple[_Name, int], ...]
     span: Span | None
+
+    @property
+    def axes(self) -> set[int]:
+        """Axes of the variables."""
+        return {axis for (axis, _), _ in self.by_name}
+
+    def without(self, names: Set[_Name]) -> _Weights:
+        """Return the sum without some variables."""
+        return _Weights(tuple((n, c) for n, c in self.by_name if n not in names), self.span)
 
 
 def _unwound(indices: Iterable[Index]) -> Iterator[Affine]:
@@ -316,47 +325,49 @@ class AccessMapper:
         variable that is an index by itself changes all gathered indices: in ``K[b, I[b, j]]`` each
         b has its own.
         """
-        gathered = [n for n, index in enumerate(indices) if isinstance(index, Gather)]
-        if len(gathered) != 1 or len(lengths) != len(indices):
+        numbers = [n for n, index in enumerate(indices) if isinstance(index, Gather)]
+        if len(numbers) != 1 or len(lengths) != len(indices):
             return ()
-        others = [index for n, index in enumerate(indices) if n not in gathered]
+        others = [index for n, index in enumerate(indices) if n not in numbers]
         plain = (index.as_variable for index in others if isinstance(index, Affine))
-        apart = {*self.carried, *(v for v in plain if v)}
-        index, length = indices[gathered[0]], lengths[gathered[0]]
-        picks = [i for i in _unwound([index]) if (i.as_variable or "") not in apart]
+        distinguished = {*self.carried, *(v for v in plain if v)}
+        index, length = indices[numbers[0]], lengths[numbers[0]]
+        gathers = [i for i in _unwound([index]) if (i.as_variable or "") not in distinguished]
         moved = (*self.carried, *(v for other in others for v in other.variables))
         axes = {self.names[v][0] for v in moved}
-        if any(self.names[v][0] in axes for i in picks for v in i.variables):
+        if any(self.names[v][0] in axes for i in gathers for v in i.variables):
             return ()
-        picked = self._in_tiles(index, length, picks)
-        picked = replace(picked, by=picked.by.difference(moved))
+        gathered = self._in_tiles(index, length, gathers)
+        gathered = replace(gathered, by=gathered.by.difference(moved))
         whole = tuple(axis.extent for axis in self.axes)
-        if prod(p.size(whole) for p in (*picked.picks, *picked.beside)) <= length and (
-            prod(p.size(whole) for p in picked.picks) <= picked.positions
+        if prod(p.size(whole) for p in (*gathered.gathers, *gathered.offsets)) <= length and (
+            prod(p.size(whole) for p in gathered.gathers) <= gathered.positions
         ):
             return ()
-        return (*self.parts(others), picked)
+        return (*self.parts(others), gathered)
 
-    def _in_tiles(self, index: Index, length: int, picks: list[Affine]) -> GatheredIndex:
+    def _in_tiles(self, index: Index, length: int, gathers: list[Affine]) -> GatheredIndex:
         """Return a gathered index: single positions or, for ``K[I[j]*T + t]``, tiles of T.
 
         In each tile as many elements are touched as the t cover.
         """
-        together = GatheredIndex(picks=self._parts(picks), positions=length, by=_variables(picks))
+        plain = GatheredIndex(
+            gathers=self._parts(gathers), positions=length, by=_variables(gathers)
+        )
         if not isinstance(index, Gather) or not index.offset.variables:
-            return together
+            return plain
         step = index.coefficient * prod(self.shapes[s] for s in index.shapes)
-        beside = [i for i in picks if i == index.offset]
-        others = [i for i in picks if i != index.offset]
+        offsets = [i for i in gathers if i == index.offset]
+        others = [i for i in gathers if i != index.offset]
         mine, theirs = (
-            {self.names[v][0] for i in x for v in i.variables} for x in (beside, others)
+            {self.names[v][0] for i in x for v in i.variables} for x in (offsets, others)
         )
         if step <= 1 or mine & theirs or any(t.coefficient < 0 for t in index.offset.terms):
-            return together
+            return plain
         return GatheredIndex(
-            picks=self._parts(others),
+            gathers=self._parts(others),
             positions=-(-length // step),
-            beside=self._parts(beside),
+            offsets=self._parts(offsets),
             elements=length,
             by=_variables(others),
         )
@@ -367,42 +378,39 @@ class AccessMapper:
         return self._parts(indices, self.carried)
 
     def _parts(self, indices: Iterable[Index], carried: tuple[str, ...] = ()) -> _Parts:
-        apart = {self.names[v] for v in carried}
+        distinguished = {self.names[v] for v in carried}
         sums: list[_Weights] = []
         for index in _unwound(indices):
             if (variable := index.as_variable) is not None:
-                apart.add(self.names[variable])
+                distinguished.add(self.names[variable])
                 continue
             weights = self._weights(index)
-            alone = self._told_apart(weights)
+            alone = self._distinguished(weights)
             if alone is None:
                 sums.append(weights)
             else:
-                apart |= alone
+                distinguished |= alone
         if not sums:
-            return self._factorised(apart, frozenset())
-        # A digit that is told apart by itself only moves a sum as a whole.
-        rest = [self._without(s, apart) for s in sums]
+            return self._factorised(distinguished, frozenset())
+        # A digit that is distinguished by itself only moves a sum as a whole.
+        rest = [s.without(distinguished) for s in sums]
         rest = [s for s in rest if s.by_name]
         found: list[Digits | Sum | CoupledIndices] = []
         tied: set[int] = set()
         for group in self._groups(rest):
-            axes = {axis for s in group for (axis, _), _ in s.by_name}
-            # A digit that an axis of the sum tells apart limits the sum's other digits at the
+            axes = {axis for s in group for axis in s.axes}
+            # A digit that an axis of the sum distinguishes limits the sum's other digits at the
             # ragged edge. The two sizes therefore do not multiply.
-            plain = len(group) == 1 and not axes & {axis for axis, _ in apart}
+            plain = len(group) == 1 and not axes & {axis for axis, _ in distinguished}
             simple = self._sum(group[0]) if plain else None
-            found.append(simple or self._coupled(group, apart, axes))
+            found.append(simple or self._coupled(group, distinguished, axes))
             tied |= axes
-        return (*self._factorised(apart, tied), *found)
+        return (*self._factorised(distinguished, tied), *found)
 
-    def _factorised(self, apart: set[_Name], tied: Set[int]) -> _Parts:
+    def _factorised(self, distinguished: set[_Name], tied: Set[int]) -> _Parts:
         """Return the digits of axes that no sum ties to others."""
-        places: dict[int, set[int]] = {}
-        for axis, place in apart:
-            if axis not in tied:
-                places.setdefault(axis, set()).add(place)
-        return tuple(self._kept(axis, frozenset(places[axis])) for axis in sorted(places))
+        axes = sorted({axis for axis, _ in distinguished} - tied)
+        return tuple(self._digits(axis, distinguished) for axis in axes)
 
     def _weights(self, index: Affine) -> _Weights:
         found: dict[_Name, int] = {}
@@ -412,56 +420,48 @@ class AccessMapper:
                 found[name] = found.get(name, 0) + coefficient(term, self.shapes)
         return _Weights(tuple((n, c) for n, c in found.items() if c), index.span)
 
-    def _told_apart(self, weights: _Weights) -> set[_Name] | None:
+    def _distinguished(self, weights: _Weights) -> set[_Name] | None:
         """Return the variables of an index whose values are as many as the tuples of its
         variables."""
-        names = [name for name, _ in weights.by_name]
+        names = {name for name, _ in weights.by_name}
         if len(names) <= 1:
-            return set(names)
-        if len({axis for axis, _ in names}) > 1:
+            return names
+        if len(weights.axes) > 1:
             return None
         # All coefficients have the same ratio to their strides. The index is then a multiple of the
         # number whose digits are the variables, so no two tuples give one value. For example, m1*M0
         # + m0 has ratios 256/256 and 1/1. Coefficients 512 and 2 do as well; m1 + m0 does not.
         ratios = {(c, self._stride(n)) for n, c in weights.by_name}
         first = next(iter(ratios))
-        return set(names) if all(c * first[1] == first[0] * s for c, s in ratios) else None
+        return names if all(c * first[1] == first[0] * s for c, s in ratios) else None
 
     def _stride(self, name: _Name) -> int:
         return self.axes[name[0]].variables[name[1]][1]
-
-    def _without(self, weights: _Weights, apart: set[_Name]) -> _Weights:
-        kept = tuple((n, c) for n, c in weights.by_name if n not in apart)
-        return _Weights(kept, weights.span)
 
     def _groups(self, sums: list[_Weights]) -> list[list[_Weights]]:
         """Group the sums that share an axis."""
         groups: list[tuple[set[int], list[_Weights]]] = []
         for s in sums:
-            axes = {axis for (axis, _), _ in s.by_name}
+            axes = s.axes
             members = [s]
-            apart = []
+            others = []
             # One sum may tie groups together that were separate before.
             for other, theirs in groups:
                 if other & axes:
                     axes |= other
                     members = [*theirs, *members]
                 else:
-                    apart.append((other, theirs))
-            groups = [*apart, (axes, members)]
+                    others.append((other, theirs))
+            groups = [*others, (axes, members)]
         return [members for _, members in groups]
 
     def _digits(self, axis: int, names: Iterable[_Name]) -> Digits:
-        return self._kept(axis, frozenset(place for number, place in names if number == axis))
-
-    def _kept(self, axis: int, kept: frozenset[int]) -> Digits:
-        key = (axis, kept)
-        if key not in self._known:
-            strides = enumerate(self.axes[axis].variables)
-            self._known[key] = Digits(
-                axis=axis, strides=tuple((s, i in kept) for i, (_, s) in strides)
-            )
-        return self._known[key]
+        places = frozenset(place for number, place in names if number == axis)
+        if (axis, places) not in self._known:
+            variables = enumerate(self.axes[axis].variables)
+            strides = tuple((stride, place in places) for place, (_, stride) in variables)
+            self._known[axis, places] = Digits(axis=axis, strides=strides)
+        return self._known[axis, places]
 
     def _sum(self, weights: _Weights) -> Sum | None:
         """Return a sum whose terms on each axis are one run of digits, or None."""
@@ -476,8 +476,10 @@ class AccessMapper:
             terms.append((unit, self._digits(axis, [n for n, _ in mine])))
         return Sum(terms=tuple(terms), span=weights.span)
 
-    def _coupled(self, group: list[_Weights], apart: set[_Name], axes: set[int]) -> CoupledIndices:
-        alone = [n for n in sorted(apart) if n[0] in axes]
+    def _coupled(
+        self, group: list[_Weights], distinguished: set[_Name], axes: set[int]
+    ) -> CoupledIndices:
+        alone = [n for n in sorted(distinguished) if n[0] in axes]
         names = sorted({*alone, *(n for s in group for n, _ in s.by_name)})
         rows = [{n: 1} for n in alone] + [dict(s.by_name) for s in group]
         return CoupledIndices(

@@ -123,7 +123,7 @@ class Band(NamedTuple):
     def coarse(self, size: int) -> Band:
         """Return a band that the same tiles touch and the same tiles are full of.
 
-        Bands that no tile tells apart become equal. Both edges move to the next corners of tiles;
+        Bands that no tile distinguishes become equal. Both edges move to the next corners of tiles;
         a band that lies between such corners stays as it is.
 
         >>> Band(-7, -1, 8, 8).coarse(4) == Band(-7, 0, 8, 8).coarse(4)
@@ -206,33 +206,30 @@ class Band(NamedTuple):
             return _ceil(self.low + self.rows - 1, size), (self.high - size + 1) // size
         return _ceil(self.columns - 1 - self.high, size), (1 - size - self.low) // size
 
-    def coverage(self, wide: int, deep: int, *, most_columns: int) -> Fraction:
-        """Return the share of tiles of ``wide`` by ``deep`` elements that hold a point.
-
-        The share is that of one tile at least.
-
-        Of 4 x 4 tiles of two keys and two queries a causal mask touches ten, a window of two seven:
-
-        >>> causal, window = Band(-7, 0, 8, 8), Band(-1, 0, 8, 8)
-        >>> [str(band.coverage(2, 2, most_columns=256)) for band in (causal, window)]
-        ['5/8', '7/16']
-
-        Parameters
-        ----------
-        wide, deep : int
-            Elements of a tile along x and along y.
-        most_columns : int
-            Columns of tiles that are looked at; of more columns an even sample is.
-        """
-        return _coverage(self, wide, deep, most_columns)
-
 
 _PARTIAL_BAND = Band(0, 0, 2, 2)
 """Band that is neither empty nor full."""
 
 
 @lru_cache(maxsize=1 << 12)
-def _coverage(band: Band, wide: int, deep: int, most_columns: int) -> Fraction:
+def coverage(band: Band, wide: int, deep: int, *, most_columns: int) -> Fraction:
+    """Return the share of tiles of ``wide`` by ``deep`` elements that hold a point.
+
+    The share is that of one tile at least.
+
+    Of 4 x 4 tiles of two keys and two queries a causal mask touches ten, a window of two seven:
+
+    >>> causal, window = Band(-7, 0, 8, 8), Band(-1, 0, 8, 8)
+    >>> [str(coverage(band, 2, 2, most_columns=256)) for band in (causal, window)]
+    ['5/8', '7/16']
+
+    Parameters
+    ----------
+    wide, deep : int
+        Elements of a tile along x and along y.
+    most_columns : int
+        Columns of tiles that are looked at; of more columns an even sample is.
+    """
     count = iterations(band.columns, wide)
     every = iterations(count, most_columns)
     found = covered_tiles(*band, wide, deep, every)
@@ -406,21 +403,8 @@ EVERYTHING = Window(plus=None, minus=None, band=Band(0, 0, 1, 1), governed=0)
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """Equal iterations of a loop: ``count`` from the one numbered ``first``.
-
-    ``extent`` is the rest of the loop's axis in each; ``band`` None: all points are inside.
-    """
-
-    count: int
-    first: int
-    extent: int
-    band: Band | None
-
-
-@dataclass(frozen=True, slots=True)
 class BandProgression:
-    """Iterations of a loop in which the band moves by a constant.
+    """Iterations of a loop in which the band moves by a constant; equal iterations if by 0.
 
     There are ``count`` iterations from number ``first``; ``extent`` is the rest of the loop's axis
     in each. ``band`` is that of the first iteration, not trimmed; None: all points are inside.
@@ -445,6 +429,10 @@ class BandProgression:
             low = least
         # Trim as ``trimmed`` does, without a call: there are very many.
         return Band(low, high if high < most else most, columns, rows)
+
+    def part(self, number: int, count: int = 1) -> BandProgression:
+        """Return some equal iterations, from the one numbered ``number``; 0 is the first."""
+        return BandProgression(count, self.first + number, self.extent, self.at(number))
 
 
 @lru_cache(maxsize=1 << 14)
@@ -492,7 +480,7 @@ def progressions(
 
 def runs(
     extent: int, stride: int, band: Band | None, side: tuple[bool, int] | None
-) -> tuple[Run, ...]:
+) -> tuple[BandProgression, ...]:
     """Return ``progressions`` with each iteration of a moving band by itself.
 
     Parameters
@@ -500,17 +488,12 @@ def runs(
     extent, stride, band, side
         See ``progressions``.
     """
-    found: list[Run] = []
+    found: list[BandProgression] = []
     for progression in progressions(extent, stride, band, side):
-        if not progression.moved:
-            found.append(
-                Run(progression.count, progression.first, progression.extent, progression.at(0))
-            )
-            continue
-        numbers = range(progression.count)
-        found += [
-            Run(1, progression.first + n, progression.extent, progression.at(n)) for n in numbers
-        ]
+        if progression.moved:
+            found += map(progression.part, range(progression.count))
+        else:
+            found.append(progression.part(0, progression.count))
     return tuple(found)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import prod
 
-from einsum_cascade.memo import Memoized, cached_property
+from einsum_cascade.memo import Memoized, cached_property, memoized
 
 from .bands import EVERYTHING, Window
 from .loops import (
@@ -21,125 +21,6 @@ from .loops import (
     first_tile,
 )
 from .windowed import one, windowed_deliveries, windowed_distinct
-
-
-def banded_deliveries(
-    loops: tuple[Loop, ...],
-    counts: Sequence[int],
-    relevant: tuple[bool, ...],
-    extents: Extents,
-    window: Window,
-) -> int:
-    """Count the deliveries of a tile if all tiles have one size.
-
-    Parameters
-    ----------
-    loops : tuple of Loop
-        Loops, outermost first.
-    counts : sequence of int
-        Iterations of each loop inside the others, if no window skipped any.
-    relevant : tuple of bool
-        True for each loop that brings another tile.
-    extents : Extents
-        Elements of every axis outside all loops.
-    window : Window
-        Window outside of which iterations are skipped.
-
-    Examples
-    --------
-    Of 4 tiles of keys by 4 tiles of queries a causal mask keeps 10, in each of 8 heads and for
-    each of 64 embeddings:
-
-    >>> from .bands import Band
-    >>> loops = tuple(
-    ...     Loop(member="", axis=axis, stride=stride, level=0, variable="")
-    ...     for axis, stride in enumerate((1, 2, 2, 1))
-    ... )
-    >>> causal = Window(plus=1, minus=2, band=Band(-7, 0, 8, 8), governed=4)
-    >>> banded_deliveries(loops, (8, 4, 4, 64), (True, True, False, True), (8, 8, 8, 64), causal)
-    5120
-    """
-    if window.band.empty:
-        return 0
-    fixed = _constant_trip_counts(loops, window)
-    if all(fixed):
-        return even_deliveries(counts, relevant)
-    # A loop of one iteration changes nothing, nor do the innermost loops that leave the tile.
-    depths = [depth for depth, count in enumerate(counts) if count > 1]
-    while depths and not relevant[depths[-1]]:
-        depths.pop()
-    if depths and fixed[depths[-1]]:
-        # Every iteration of the other loops has several tiles inside: none stays.
-        relevant = (True,) * len(loops)
-    if all(relevant[depth] for depth in depths):
-        times = prod(counts[depth] for depth in depths if fixed[depth])
-        depths = [depth for depth in depths if not fixed[depth]]
-    else:
-        times = 1
-    moves = tuple(relevant[depth] for depth in depths)
-    alone, left, band = _projected(loops, depths, extents, window)
-    return times * windowed_deliveries(alone, moves, left, band, one)
-
-
-def banded_distinct(
-    loops: tuple[Loop, ...],
-    counts: Sequence[int],
-    counted: tuple[bool, ...],
-    extents: Extents,
-    window: Window,
-) -> int:
-    """Count the distinct indices of the ``counted`` loops if all tiles have one size.
-
-    Parameters
-    ----------
-    counted : tuple of bool
-        True for each loop whose iterations are told apart; any other loop is entered once.
-    """
-    if window.band.empty:
-        return 0
-    along = [window.side(loop.axis) is not None for loop in loops]
-    depths = [depth for depth, count in enumerate(counts) if along[depth] and count > 1]
-    times = prod(n for n, wanted, a in zip(counts, counted, along, strict=True) if wanted and not a)
-    wanted = tuple(counted[depth] for depth in depths)
-    if all(wanted):
-        # There are as many indices as iterations; ungoverned loops inside run all iterations.
-        times *= prod(counts[depth] for depth in depths if depth >= window.governed)
-        ruled = [depth for depth in depths if depth < window.governed]
-        alone, left, band = _projected(loops, ruled, extents, window)
-        return times * windowed_deliveries(alone, (True,) * len(alone), left, band, one)
-    alone, left, band = _projected(loops, depths, extents, window)
-    return times * windowed_distinct(alone, wanted, left, band, one)
-
-
-def _constant_trip_counts(loops: tuple[Loop, ...], window: Window) -> list[bool]:
-    """Return, for each loop, whether it has the same number of iterations wherever it is
-    entered."""
-    return [
-        depth >= window.governed or window.side(loop.axis) is None
-        for depth, loop in enumerate(loops)
-    ]
-
-
-def _projected(
-    loops: tuple[Loop, ...], depths: list[int], extents: Extents, window: Window
-) -> tuple[tuple[Loop, ...], Extents, Window]:
-    """Return some of the loops without names and other axes, and the window over them."""
-    axes = list(dict.fromkeys(loops[depth].axis for depth in depths))
-    place = {axis: number for number, axis in enumerate(axes)}
-    alone = tuple(
-        Loop(member="", axis=place[loop.axis], stride=loop.stride, level=0, variable="")
-        for loop in (loops[depth] for depth in depths)
-    )
-    plus, minus = (place.get(a) if a is not None else None for a in (window.plus, window.minus))
-    band = Window(
-        plus=plus,
-        minus=minus,
-        plus_scale=1 if plus is None else window.plus_scale,
-        minus_scale=1 if minus is None else window.minus_scale,
-        band=window.band,
-        governed=sum(depth < window.governed for depth in depths),
-    )
-    return alone, tuple(extents[axis] for axis in axes), band
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,15 +67,112 @@ class LoopNest(Memoized):
         size : callable
             Size of the tile of given extents.
         """
-        window = self.window or EVERYTHING
         if self.even is None:
+            window = self.window or EVERYTHING
             return windowed_deliveries(self.loops, relevant, self.extents, window, size)
-        counts, inside = self.even
-        return size(inside) * banded_deliveries(self.loops, counts, relevant, self.extents, window)
+        return size(self.even[1]) * self.deliveries_of_even_tiles(relevant)
 
+    def deliveries_of_even_tiles(self, relevant: tuple[bool, ...]) -> int:
+        """Count the deliveries of a tile if all tiles have one size.
+
+        Of 4 tiles of keys by 4 tiles of queries a causal mask keeps 10, in each of 8 heads and for
+        each of 64 embeddings:
+
+        >>> from .bands import Band
+        >>> loops = tuple(
+        ...     Loop(member="", axis=axis, stride=stride, level=0, variable="")
+        ...     for axis, stride in enumerate((1, 2, 2, 1))
+        ... )
+        >>> causal = Window(plus=1, minus=2, band=Band(-7, 0, 8, 8), governed=4)
+        >>> nest = LoopNest(loops=loops, extents=(8, 8, 8, 64), window=causal)
+        >>> nest.deliveries_of_even_tiles((True, True, False, True))
+        5120
+        """
+        assert self.even is not None, "all tiles have one size"
+        (counts, _), window = self.even, self.window or EVERYTHING
+        if window.band.empty:
+            return 0
+        fixed = self._constant_trip_counts
+        if all(fixed):
+            return even_deliveries(counts, relevant)
+        # A loop of one iteration changes nothing, nor do the innermost loops that leave the tile.
+        depths = [depth for depth, count in enumerate(counts) if count > 1]
+        while depths and not relevant[depths[-1]]:
+            depths.pop()
+        if depths and fixed[depths[-1]]:
+            # Every iteration of the other loops has several tiles inside: none stays.
+            relevant = (True,) * len(self.loops)
+        times = 1
+        if all(relevant[depth] for depth in depths):
+            times = prod(counts[depth] for depth in depths if fixed[depth])
+            depths = [depth for depth in depths if not fixed[depth]]
+        moves = tuple(relevant[depth] for depth in depths)
+        alone, left, band = self._projected(window, depths)
+        return times * windowed_deliveries(alone, moves, left, band, one)
+
+    @memoized
     def distinct(self, counted: tuple[bool, ...]) -> int:
         """Count the distinct indices of the ``counted`` loops; any other loop is entered once."""
-        return self.memo(_count_distinct, counted)
+        if self.window is None:
+            return count_distinct(self.loops, counted, self.extents)
+        if self.even is None:
+            return windowed_distinct(self.loops, counted, self.extents, self.window, one)
+        return self.distinct_of_even_tiles(self.window, counted)
+
+    def distinct_of_even_tiles(self, window: Window, counted: tuple[bool, ...]) -> int:
+        """Count the distinct indices of the ``counted`` loops if all tiles have one size.
+
+        Parameters
+        ----------
+        window : Window
+            Window of the nest.
+        counted : tuple of bool
+            See ``distinct``.
+        """
+        assert self.even is not None, "all tiles have one size"
+        counts, _ = self.even
+        if window.band.empty:
+            return 0
+        along = [window.side(loop.axis) is not None for loop in self.loops]
+        depths = [depth for depth, count in enumerate(counts) if along[depth] and count > 1]
+        apart = zip(counts, counted, along, strict=True)
+        times = prod(n for n, wanted, a in apart if wanted and not a)
+        wanted = tuple(counted[depth] for depth in depths)
+        if all(wanted):
+            # Ungoverned loops inside run all iterations.
+            times *= prod(counts[depth] for depth in depths if depth >= window.governed)
+            depths = [depth for depth in depths if depth < window.governed]
+            wanted = wanted[: len(depths)]
+        alone, left, band = self._projected(window, depths)
+        return times * windowed_distinct(alone, wanted, left, band, one)
+
+    @cached_property
+    def _constant_trip_counts(self) -> list[bool]:
+        """True for each loop with the same number of iterations wherever it is entered."""
+        window = self.window or EVERYTHING
+        return [
+            depth >= window.governed or window.side(loop.axis) is None
+            for depth, loop in enumerate(self.loops)
+        ]
+
+    def _projected(
+        self, window: Window, depths: list[int]
+    ) -> tuple[tuple[Loop, ...], Extents, Window]:
+        """Return some of the loops without names and other axes, and the window over them."""
+        loops = [self.loops[depth] for depth in depths]
+        axes = list(dict.fromkeys(loop.axis for loop in loops))
+        place: dict[int | None, int] = {axis: number for number, axis in enumerate(axes)}
+        plus, minus = place.get(window.plus), place.get(window.minus)
+        band = Window(
+            plus=plus,
+            minus=minus,
+            plus_scale=1 if plus is None else window.plus_scale,
+            minus_scale=1 if minus is None else window.minus_scale,
+            band=window.band,
+            governed=sum(depth < window.governed for depth in depths),
+        )
+        alone = tuple(Loop("", place[loop.axis], loop.stride, 0, "") for loop in loops)
+        return alone, tuple(self.extents[axis] for axis in axes), band
 
     def touched(self, relevant: tuple[bool, ...], size: Callable[[Extents], int]) -> int:
         """Count the distinct elements in all tiles that the loops ever deliver.
@@ -215,14 +193,6 @@ class LoopNest(Memoized):
         else:
             tiles = size(self.even[1]) * self.distinct(relevant)
         return min(whole, tiles)
-
-
-def _count_distinct(nest: LoopNest, counted: tuple[bool, ...]) -> int:
-    if nest.window is None:
-        return count_distinct(nest.loops, counted, nest.extents)
-    if nest.even is None:
-        return windowed_distinct(nest.loops, counted, nest.extents, nest.window, one)
-    return banded_distinct(nest.loops, nest.even[0], counted, nest.extents, nest.window)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,9 +247,11 @@ class LoopSpace(Memoized):
         """Temporal loops of more than one iteration; all other loops have no effect."""
         return tuple(loop for loop in self.temporal if self.trip_counts[loop.member] > 1)
 
+    @memoized
     def nest(self, level: int) -> LoopNest:
         """Return the temporal loops outside the tiles that a level holds, as a nest."""
-        return self.memo(_nest_outside, level)
+        loops = tuple([loop for loop in self.temporal if loop.level < level])
+        return self.whole if len(loops) == len(self.temporal) else self._over(loops)
 
     @cached_property
     def whole(self) -> LoopNest:
@@ -306,6 +278,7 @@ class LoopSpace(Memoized):
         """Temporal iterations of one processing element."""
         return self.changes((True,) * len(self.temporal))
 
+    @memoized
     def changes(self, moved: tuple[bool, ...]) -> int:
         """Count the values that the first element of the array takes, one after the other.
 
@@ -314,8 +287,9 @@ class LoopSpace(Memoized):
         moved : tuple of bool
             True for each temporal loop that brings another value.
         """
-        return self.memo(_tiles_delivered, moved)
+        return self.whole.delivered(moved, one)
 
+    @memoized
     def fills(self, moved: tuple[bool, ...]) -> int:
         """Count the values that all elements of the array take, together; elements without
         points do not count.
@@ -325,19 +299,4 @@ class LoopSpace(Memoized):
         moved : tuple of bool
             See ``changes``.
         """
-        return self.memo(_lanes_delivered, moved)
-
-
-def _nest_outside(space: LoopSpace, level: int) -> LoopNest:
-    loops = tuple([loop for loop in space.temporal if loop.level < level])
-    if len(loops) == len(space.temporal):
-        return space.whole
-    return LoopNest(loops=loops, extents=space.extents, window=space.window)
-
-
-def _tiles_delivered(space: LoopSpace, moved: tuple[bool, ...]) -> int:
-    return space.whole.delivered(moved, one)
-
-
-def _lanes_delivered(space: LoopSpace, moved: tuple[bool, ...]) -> int:
-    return space.whole.delivered(moved, partial(count_points, space.spatial))
+        return self.whole.delivered(moved, partial(count_points, self.spatial))

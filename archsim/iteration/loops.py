@@ -118,8 +118,8 @@ def count_digits(extent: int, strides: tuple[tuple[int, bool], ...]) -> int:
     extent : int
         Elements of an axis.
     strides : tuple of (int, bool)
-        Stride of each digit, outermost first, and whether the digit is told apart. Any other digit
-        takes its first value, inside which the others have the most values.
+        Stride of each digit, outermost first, and whether the digit is distinguished. Any other
+        digit takes its first value, inside which the others have the most values.
     """
     if not any(kept for _, kept in strides):
         return 1
@@ -162,7 +162,7 @@ def count_distinct(loops: tuple[Loop, ...], counted: tuple[bool, ...], extents: 
     loops : tuple of Loop
         Loops, outermost first.
     counted : tuple of bool
-        True for each loop whose iterations are told apart.
+        True for each loop whose iterations are distinguished.
     extents : Extents
         Elements of every axis outside all loops.
     """

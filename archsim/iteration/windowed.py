@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from math import lcm
 from typing import Generic, NamedTuple, TypeVar
@@ -113,11 +113,13 @@ def repeat_periods(loops: tuple[Loop, ...], window: Window) -> tuple[tuple[Repea
         across = {_elements(x, window) for x in inner if x.axis != loop.axis} - {0}
         tile = max(_elements(loop, window), 1)
         larger = sorted((size for size in across if size > tile), reverse=True)
-        found.append(tuple(_beat(tile, across, larger[:n]) for n in range(len(larger) + 1)))
+        found.append(
+            tuple(_repeat_period(tile, across, larger[:n]) for n in range(len(larger) + 1))
+        )
     return tuple(found)
 
 
-def _beat(tile: int, across: set[int], passed: Sequence[int]) -> RepeatPeriod:
+def _repeat_period(tile: int, across: set[int], passed: Sequence[int]) -> RepeatPeriod:
     """Return the period of a loop's tiles if some of the tiles inside are edges."""
     sizes = across.difference(passed)
     period = lcm(*sizes, tile) // tile
@@ -138,29 +140,29 @@ def stretches(
     to visit."""
     found: tuple[EvenStretch, ...] = ()
     left = progression.count
-    for beat in repeat_periods:
+    for repeats in repeat_periods:
         # A walk visits ``reach`` iterations on either side of every edge, and the first two periods
         # and the last one between two edges.
-        each = 2 * beat.reach + 3 * beat.period
-        edges = sum(progression.count * abs(progression.moved) // size for size in beat.sizes)
-        if progression.count < beat.least or edges * each >= left:
+        each = 2 * repeats.reach + 3 * repeats.period
+        edges = sum(progression.count * abs(progression.moved) // size for size in repeats.sizes)
+        if progression.count < repeats.least or edges * each >= left:
             continue
-        along = tuple(_stretches(progression, beat))
+        along = tuple(_stretches(progression, repeats))
         to_see = progression.count - sum(x.end - x.begin - 3 * x.period for x in along)
         if to_see < left:
             found, left = along, to_see
     return found
 
 
-def _stretches(progression: BandProgression, beat: RepeatPeriod) -> Iterator[EvenStretch]:
+def _stretches(progression: BandProgression, repeats: RepeatPeriod) -> Iterator[EvenStretch]:
     """Yield the iterations of a progression that repeat by one period."""
-    crossed = set(_crossed(progression, beat.sizes))
+    crossed = set(_crossed(progression, repeats.sizes))
     marks = sorted({0, progression.count, *(n for n in crossed if 0 < n < progression.count)})
     for mark, following in pairwise(marks):
-        begin, end = mark + beat.reach, following - beat.reach
-        end -= (end - begin) % beat.period
-        if end - begin >= 4 * beat.period:
-            yield EvenStretch(begin, end, beat.period)
+        begin, end = mark + repeats.reach, following - repeats.reach
+        end -= (end - begin) % repeats.period
+        if end - begin >= 4 * repeats.period:
+            yield EvenStretch(begin, end, repeats.period)
 
 
 def _crossed(progression: BandProgression, sizes: Sequence[int]) -> Iterator[int]:
@@ -311,17 +313,14 @@ def tiles_delivered(
         # Every iteration brings a tile, so the order does not matter.
         ruled, rest = loops[: window.governed], loops[window.governed :]
         loops = (*sorted(ruled, key=lambda loop: loop.axis), *rest)
-    loops, relevant, governed = coalesced(loops, relevant, window.governed)
     # Tiles of different extents are counted in fields of one number. The walk only adds and
     # multiplies, so each field holds what a walk for its tile alone would find.
     fields: dict[Extents, int] = {}
-    walk = _Deliveries(
-        loops,
-        relevant,
-        replace(window, governed=governed),
-        lambda tile: 1 << COUNT_BITS * fields.setdefault(tile, len(fields)),
-    )
-    found = walk.total(extents).total
+
+    def field_of(tile: Extents) -> int:
+        return 1 << COUNT_BITS * fields.setdefault(tile, len(fields))
+
+    found = _Deliveries(loops, relevant, window, field_of).total(extents).total
     every = (1 << COUNT_BITS) - 1
     return tuple((tile, found >> COUNT_BITS * n & every) for tile, n in fields.items())
 
@@ -333,22 +332,28 @@ _Part = TypeVar("_Part")
 class _WindowWalk(ABC, Generic[_Value, _Part]):
     """Walk over the iterations of a nest that hold a point; equal parts are visited once.
 
-    A value belongs to the loops from some depth on; a part belongs to several iterations of one
-    loop.
+    A value belongs to the loops from some depth on; a part is the value of several iterations of
+    one loop.
 
-    A value is what the loops from some depth on come to; a part is the value of several iterations
-    of one loop.
+    Parameters
+    ----------
+    marks : tuple of bool
+        Property of every loop: whether it brings another tile, or is counted.
     """
 
     def __init__(
-        self, loops: tuple[Loop, ...], window: Window, size: Callable[[Extents], int]
+        self,
+        loops: tuple[Loop, ...],
+        marks: tuple[bool, ...],
+        window: Window,
+        size: Callable[[Extents], int],
     ) -> None:
-        self.loops = loops
-        self.window = window
+        self.loops, self.marks, governed = coalesced(loops, marks, window.governed)
+        self.window = replace(window, governed=governed)
         self.size = size
         self.memo: dict[tuple[int, Extents, Band | None], _Value] = {}
-        self.grain = window.grain(loops)
-        self.repeat_periods = repeat_periods(loops, window)
+        self.grain = self.window.grain(self.loops)
+        self.repeat_periods = repeat_periods(self.loops, self.window)
         self.visited = 0
 
     @abstractmethod
@@ -437,17 +442,7 @@ class _WindowWalk(ABC, Generic[_Value, _Part]):
 
 
 class _Deliveries(_WindowWalk[_BandedStream, _BandedStreams]):
-    """Walk of ``tiles_delivered``."""
-
-    def __init__(
-        self,
-        loops: tuple[Loop, ...],
-        relevant: tuple[bool, ...],
-        window: Window,
-        size: Callable[[Extents], int],
-    ) -> None:
-        super().__init__(loops, window, size)
-        self.relevant = relevant
+    """Walk of ``tiles_delivered``; marked loops bring another tile."""
 
     @override
     def leaf(self, size: int) -> _BandedStream:
@@ -487,7 +482,7 @@ class _Deliveries(_WindowWalk[_BandedStream, _BandedStreams]):
     @override
     def joined(self, depth: int, parts: list[_BandedStreams]) -> _BandedStream:
         head, tail = parts[0], parts[-1]
-        if self.relevant[depth]:
+        if self.marks[depth]:
             # The name of a tile is the iteration of this loop, followed by the name inside.
             first = (head.begin, *head.head.first)
             last = (tail.begin + tail.iterations - 1, *tail.tail.last)
@@ -517,7 +512,7 @@ def windowed_distinct(
     loops : tuple of Loop
         Loops, outermost first.
     counted : tuple of bool
-        True for each loop whose iterations are told apart.
+        True for each loop whose iterations are distinguished.
     extents : Extents
         Elements of every axis outside all loops.
     window : Window
@@ -529,28 +524,28 @@ def windowed_distinct(
         return windowed_deliveries(loops, counted, extents, window, size)
     if window.band.empty:
         return 0
-    loops, counted = _postponed(loops, counted, window)
-    loops, counted, governed = coalesced(loops, counted, window.governed)
-    walk = _Distinct(loops, counted, replace(window, governed=governed), size)
-    return walk.total(extents)
+    return _Distinct(*_postponed(loops, counted, window), window, size).total(extents)
 
 
 class _Distinct(_WindowWalk[int, tuple[int, int]]):
-    """Walk of ``windowed_distinct``; a part is the sum and the largest of its values."""
+    """Walk of ``windowed_distinct``; a part is the sum and the largest of its values.
 
-    def __init__(
-        self,
-        loops: tuple[Loop, ...],
-        counted: tuple[bool, ...],
-        window: Window,
-        size: Callable[[Extents], int],
-    ) -> None:
-        super().__init__(loops, window, size)
-        self.counted = counted
-        along = [window.side(loop.axis) is not None for loop in loops]
-        self.late = max((d + 1 for d, c in enumerate(counted) if c and along[d]), default=0)
-        inner = zip(loops[self.late :], along[self.late :], strict=True)
-        self.entered = {loop.axis for loop, a in inner if a}
+    Marked loops are counted.
+    """
+
+    @cached_property
+    def uncounted_depth(self) -> int:
+        """Depth from which on no counted loop goes along the window."""
+        depths = enumerate(zip(self.loops, self.marks, strict=True), 1)
+        return max(
+            (depth for depth, (x, mark) in depths if mark and self.window.side(x.axis)), default=0
+        )
+
+    @cached_property
+    def smallest_extents(self) -> dict[int, int]:
+        """Extent 1 of each of the window's axes with uncounted loops."""
+        loops = self.loops[self.uncounted_depth :]
+        return {loop.axis: 1 for loop in loops if self.window.side(loop.axis)}
 
     @override
     def leaf(self, size: int) -> int:
@@ -573,16 +568,16 @@ class _Distinct(_WindowWalk[int, tuple[int, int]]):
 
     @override
     def joined(self, depth: int, parts: list[tuple[int, int]]) -> int:
-        if self.counted[depth]:
+        if self.marks[depth]:
             return sum([total for total, _ in parts])
         return max([most for _, most in parts])
 
     @override
     def value_everywhere(self, depth: int, now: Extents) -> int | None:
-        if depth < self.late:
+        if depth < self.uncounted_depth:
             return None
         # ``size`` grows with the tile, so equal values at both ends are equal in between.
-        least = tuple(1 if axis in self.entered else x for axis, x in enumerate(now))
+        least = tuple(self.smallest_extents.get(axis, x) for axis, x in enumerate(now))
         value = self.visit(depth, now, None)
         return value if value == self.visit(depth, least, None) else None
 

@@ -261,7 +261,7 @@ def _planned(bound: Bound, e: BoundEinsum) -> _FlowPlan:
 
 def _flow(e: BoundEinsum, steps: tuple[Loop, ...], number: int, level: int) -> Flow:
     access_map = e.access_maps[number]
-    loops, moving = e.outer(level), e.moved_by(access_map, level)
+    loops, moving = e.nest(level).loops, e.moved_by(access_map, level)
     return Flow(
         access_map=access_map,
         loops=loops,

@@ -9,7 +9,7 @@ from einsum_cascade.memo import cached_property
 
 from ..counts.accesses import EinsumCount
 from ..counts.occupancy import busy_cycles
-from ..iteration.bands import Band, BandProgression, Run, Window, progressions, runs
+from ..iteration.bands import Band, BandProgression, Window, progressions, runs
 from ..iteration.loop_nest import LoopNest
 from ..iteration.loops import Axis, Extents, Loop, count_points, first_tile, inside
 from ..iteration.windowed import one
@@ -292,7 +292,7 @@ class StepNest:
         possible."""
         return progressions(*self._cut(depth, extents, band))
 
-    def turns(self, depth: int, extents: Extents, band: Band | None) -> tuple[Run, ...]:
+    def turns(self, depth: int, extents: Extents, band: Band | None) -> tuple[BandProgression, ...]:
         """Return the iterations of a loop inside the loops around it, in groups of equal ones."""
         return runs(*self._cut(depth, extents, band))
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from einsum_cascade.errors import Problem
 
-from ..iteration.bands import Band, BandProgression, Run
+from ..iteration.bands import Band, BandProgression
 from ..iteration.exact import total
 from ..iteration.loops import Extents, inside, iterations
 from ..iteration.windowed import repeat_periods, stretches
@@ -198,9 +198,8 @@ class _Walker:
         latest = ramp.count - 1
 
         def at(n: int) -> RunLengths:
-            run = Run(1, ramp.first + n, ramp.extent, ramp.at(n))
             turn = ends[0] and n == 0, ends[1] and n == latest, edge and n == latest
-            return self.turn(where, run, turn)
+            return self.turn(where, ramp.part(n), turn)
 
         found: list[RunLengths] = []
         for stretch in stretches(ramp, self.repeat_periods[where[0]]):
@@ -228,7 +227,9 @@ class _Walker:
                 return [*grown]
         return [*first, *second, *(at(n) for n in numbers[2 * period :])]
 
-    def turn(self, where: _Place, run: Run, ends: tuple[bool, bool, bool]) -> RunLengths:
+    def turn(
+        self, where: _Place, run: BandProgression, ends: tuple[bool, bool, bool]
+    ) -> RunLengths:
         """Return the run inside an iteration of a loop: at its first, at its last, at the axis'
         edge."""
         self.look()
@@ -239,12 +240,12 @@ class _Walker:
             band = band.coarse(self.grain[depth + 1])
         turn = (place, *ends, run.extent, band)
         if turn not in self.entered:
-            run = Run(run.count, run.first, run.extent, band)
+            run = replace(run, band=band)
             self.entered[turn] = self.visit(depth + 1, self.enter(depth, state, ends, run))
         return self.entered[turn]
 
     def enter(
-        self, depth: int, state: _WalkState, ends: tuple[bool, bool, bool], run: Run
+        self, depth: int, state: _WalkState, ends: tuple[bool, bool, bool], run: BandProgression
     ) -> _WalkState:
         """Return the state inside an iteration of a loop: at its first, at its last, at the
         axis' edge."""
@@ -263,7 +264,7 @@ class _Walker:
         return self.sliced(depth + 1, _WalkState(nest, run.band, (*state.at, at), view, state.held))
 
     def back(
-        self, depth: int, state: _WalkState, first: bool, run: Run, inner: Extents
+        self, depth: int, state: _WalkState, first: bool, run: BandProgression, inner: Extents
     ) -> int | None:
         """Return the least steps since a rank's previous coordinate; None at its first.
 
@@ -354,19 +355,19 @@ class _Walker:
 
 def _turns(
     ramp: BandProgression, first: bool, last: bool
-) -> Iterator[tuple[Run, bool, bool, bool]]:
+) -> Iterator[tuple[BandProgression, bool, bool, bool]]:
     """Yield groups of equal iterations, with a loop's very first and very last on their own.
 
     The flag tells whether a group reaches the end.
     """
-    count, begin, extent, band = ramp.count, ramp.first, ramp.extent, ramp.at(0)
-    if first and count > 1:
-        yield Run(1, begin, extent, band), True, False, False
-        count, begin, first = count - 1, begin + 1, False
-    if last and count > 1:
-        yield Run(count - 1, begin, extent, band), first, False, False
-        count, begin, first = 1, begin + count - 1, False
-    yield Run(count, begin, extent, band), first, last, True
+    begin, end = 0, ramp.count
+    if first and end > 1:
+        yield ramp.part(0), True, False, False
+        begin, first = 1, False
+    if last and end - begin > 1:
+        yield ramp.part(begin, end - 1 - begin), first, False, False
+        begin, first = end - 1, False
+    yield ramp.part(begin, end - begin), first, last, True
 
 
 def rescaled(walk: Walk) -> Walk:

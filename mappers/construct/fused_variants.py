@@ -14,6 +14,7 @@ from archsim.counts.meter import EXACT
 from archsim.counts.occupancy import busy_cycles, reduction_latency, work_cycles
 from archsim.counts.spill import count_mapping
 from archsim.engine.latency import time_bound
+from archsim.iteration.bands import coverage
 from archsim.iteration.loops import first_tile
 from archsim.legality.binding import bind
 from archsim.legality.dependences import illegalities, loses_tensors
@@ -188,7 +189,7 @@ def _share(e: BoundEinsum) -> Fraction:
     tile = first_tile(e.extents, e.temporal[: window.governed])
     x = window.band.columns if window.plus is None else tile[window.plus] * window.plus_scale
     y = window.band.rows if window.minus is None else tile[window.minus] * window.minus_scale
-    return window.band.coverage(x, y, most_columns=policy.MAX_SAMPLED_TILE_ROWS)
+    return coverage(window.band, x, y, most_columns=policy.MAX_SAMPLED_TILE_ROWS)
 
 
 def _words(bound: Bound, shares: dict[str, Fraction]) -> dict[str, Fraction]:

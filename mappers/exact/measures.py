@@ -440,7 +440,7 @@ def _access_map_parts(
         elif isinstance(part, GatheredIndex):
             if not relaxed:
                 raise IrregularError("more picks than positions are no product")
-            yield from _access_map_parts((*part.picks, *part.beside), relaxed=relaxed)
+            yield from _access_map_parts((*part.gathers, *part.offsets), relaxed=relaxed)
         elif isinstance(part, Sum) and not (relaxed and _uneven(part)):
             # A sign only shifts the values of a sum. The kernel looks for gaps from the smallest
             # coefficient up.

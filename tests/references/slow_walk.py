@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from archsim.iteration.bands import Band, Run
+from archsim.iteration.bands import Band, BandProgression
 from archsim.iteration.loops import Extents, Loop, count_points, inside, iterations, split
 from archsim.steps.flows import Move, Role, StepShare
 from archsim.steps.group import FusionGroup, GroupPart, StepClass, Walk
@@ -133,7 +133,9 @@ class _Walker:
             words.append(repeat(run.count, runs))
         return sequence(words)
 
-    def back(self, depth: int, state: _State, first: bool, run: Run, inner: Extents) -> int | None:
+    def back(
+        self, depth: int, state: _State, first: bool, run: BandProgression, inner: Extents
+    ) -> int | None:
         """Steps since a rank's previous coordinate, at the least; None at its first.
 
         Where an outer loop over the rank has moved on, the previous coordinate was in the
@@ -147,7 +149,9 @@ class _Walker:
             inner = _within(state.nest, loop, False)
         return self.group.nest.steps(depth + 1, inner, run.band)
 
-    def enter(self, depth: int, state: _State, at: _At, first: bool, run: Run) -> _State:
+    def enter(
+        self, depth: int, state: _State, at: _At, first: bool, run: BandProgression
+    ) -> _State:
         """The state inside an iteration of a loop."""
         loop = self.group.loops[depth]
         total = iterations(state.nest[loop.axis], loop.stride)
@@ -283,7 +287,7 @@ class _Walker:
         return Fraction(count_points(steps, self.group.parts[number].e.extents), self.steps)
 
 
-def _ends_apart(groups: tuple[Run, ...]) -> Iterator[Run]:
+def _ends_apart(groups: tuple[BandProgression, ...]) -> Iterator[BandProgression]:
     """Groups of iterations with the very first and the very last on their own."""
     for number, run in enumerate(groups):
         count, first = run.count, run.first

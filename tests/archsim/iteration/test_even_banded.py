@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archsim.iteration.bands import Band, Window
-from archsim.iteration.loop_nest import banded_deliveries, banded_distinct
-from archsim.iteration.loops import Loop, even_tiles
+from archsim.iteration.loop_nest import LoopNest
+from archsim.iteration.loops import Loop
 from archsim.iteration.windowed import one, windowed_deliveries, windowed_distinct
 
 Nest = tuple[tuple[Loop, ...], tuple[int, ...], Window]
@@ -46,14 +46,11 @@ def even_nest(random: Random) -> Nest:
 def test_loops_beside_a_band_are_known_beforehand(seed: int) -> None:
     random = Random(seed)
     loops, extents, window = even_nest(random)
-    even = even_tiles(loops, extents)
-    assert even is not None
-    counts = even[0]
+    nest = LoopNest(loops=loops, extents=extents, window=window)
+    assert nest.even is not None
+    counts = nest.even[0]
     marked = tuple(random.random() < 0.5 for _ in loops)
-    found = (
-        banded_deliveries(loops, counts, marked, extents, window),
-        banded_distinct(loops, counts, marked, extents, window),
-    )
+    found = nest.deliveries_of_even_tiles(marked), nest.distinct_of_even_tiles(window, marked)
     # A loop of one iteration has one index, counted or not.
     several = tuple(mark and n > 1 for mark, n in zip(marked, counts, strict=True))
     assert found == (

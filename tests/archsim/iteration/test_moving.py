@@ -30,7 +30,7 @@ einsums: |
 def brought(e: BoundEinsum, level: int, held: int, sizes: dict[str, int]) -> int:
     """Elements of K that come in when tiles are gone through one by one: blocks that are picked,
     all of them where a tile may pick as many, which then stay until something else moves."""
-    loops, fetched, there = e.outer(level), 0, None
+    loops, fetched, there = e.nest(level).loops, 0, None
     inside = dict(sizes)
     for loop in loops:
         inside[loop.variable] = loop.stride
