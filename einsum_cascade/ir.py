@@ -402,6 +402,15 @@ class Program(Node, Memoized):
         """Einsums (without init statements) by the tensor they write."""
         return {e.name: e for e in self.einsums}
 
+    def family_of(self, rank: str) -> str | None:
+        """Return the rank that a rank is a member of, or None."""
+        declared = self.rank_of.get(rank)
+        return None if declared is None else declared.family
+
+    def whole_rank(self, rank: str) -> str:
+        """Return the rank that a rank is a member of, or the rank itself."""
+        return self.family_of(rank) or rank
+
     @cached_property
     def tensor_ranks(self) -> dict[str, tuple[str, ...]]:
         """Ranks of every tensor in index order, without the ``parallel`` ranks.

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ..iteration.bands import RankBand
 from ..iteration.loop_nest import LoopNest
 from ..iteration.loops import Loop
-from ..nest.masks import MaskBands, band_ranks, bands_of_any, window_over
+from ..nest.masks import ANY_SIZES, MaskBands, band_ranks, mask_bands, window_over
 from ..nest.record import Bound, BoundEinsum
 
 
@@ -46,7 +46,7 @@ def minimal_domains(bound: Bound, fine: Collection[str] = ()) -> dict[str, tuple
         Ranks that the cascade cuts at a size that other mappings may choose: a step may be one
         element there.
     """
-    masks = bands_of_any(bound)
+    masks = mask_bands(bound, ANY_SIZES, any_loops=True)
     steps = tuple(_no_op_steps(bound, masks))
     return {e.name: tuple(_nests(bound, e, masks, steps, fine)) for e in bound.einsums}
 

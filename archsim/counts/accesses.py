@@ -219,7 +219,7 @@ def register_uses(e: BoundEinsum, number: int, meter: Meter[T], *, waits: bool) 
     fills, changes = meter.fills(e, moved), meter.changes(e, moved)
     if access_map is e.write:
         lanes = (True,) * len(e.spatial)
-        everywhere = meter.distinct(e, e.full_nest, (*moved, *lanes))
+        everywhere = meter.distinct(e, e.space.full_nest, (*moved, *lanes))
         in_one = meter.distinct(e, e.whole, moved)
         return RegisterUses(
             _updated(points, fills, everywhere), _updated(iterations, changes, in_one)

@@ -128,8 +128,8 @@ class _CoreSums:
         self.memories, self.ring = bound.architecture.memories, cores.ring
         self.replicated = cores.replicated
         self.problems: list[tuple[PartKinds, Bound, Counts]] = [
-            (kinds, other or bound, other.memo(count_mapping) if other else counts)
-            for kinds, other in islice(cores.problems.items(), some)
+            (kinds, nest, counts if nest is bound else nest.memo(count_mapping))
+            for kinds, nest in islice(bound.core_nests.items(), some)
         ]
         if self.memories[0].ring:
             self.problems = [

@@ -63,7 +63,7 @@ def _sampled_bounds(bound: Bound) -> Iterator[Fraction]:
     if bound.is_whole or bound.mapping.spill is not None or bound.architecture.memories[0].ring:
         return
     yield sum((max(_arrays(bound, names).values()) for names in groups), Fraction(0))
-    number = len(bound.cores.problems)
+    number = len(bound.core_nests)
     for some in (number // 4, number // 2) if number >= MIN_PROBLEMS_TO_SAMPLE else ():
         ported = counts_at_ports(bound, bound.memo(count_mapping), some)
         together = (tuple(c for c in ported if c.einsum in names) for names in groups)

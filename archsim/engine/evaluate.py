@@ -14,6 +14,7 @@ from ..counts.cores import counts_at_ports, counts_of_all_cores
 from ..counts.spill import count_mapping
 from ..legality.binding import Choose, bind, bind_whole_cascade
 from ..nest.cores import iterations_of_core
+from ..nest.partition import with_partition
 from ..nest.record import ONE_CORE, Bound
 from ..nest.sequence import ring_problems
 from ..result.merge import merged
@@ -140,14 +141,14 @@ def _with_critical_part(bound: Bound, at: int, kind: int) -> Bound:
 
     s = cores.partitions[at]
     work_order = tuple(s.work_order[other(n)] for n in range(len(s.work_order)))
-    turned = replace(s, work_order=work_order)
-    spread = (*cores.partitions[:at], turned, *cores.partitions[at + 1 :])
-    problems = {
-        (*kinds[:at], other(kinds[at]), *kinds[at + 1 :]): problem or replace(bound, cores=ONE_CORE)
-        for kinds, problem in cores.problems.items()
+    spread = with_partition(cores.partitions, at, work_order=work_order)
+    alone = replace(bound, cores=ONE_CORE)
+    nests = {
+        (*kinds[:at], other(kinds[at]), *kinds[at + 1 :]): alone if nest is bound else nest
+        for kinds, nest in bound.core_nests.items()
     }
-    first = problems.pop((0,) * len(spread))
-    others = tuple(problems.items())
+    first = nests.pop((0,) * len(spread))
+    others = tuple(nests.items())
     return replace(first, cores=replace(cores, partitions=spread, others=others))
 
 

@@ -127,8 +127,7 @@ def _greedy(
 
 def _rows_at_once(sample: Bound, rank: str) -> int:
     """Return the coordinates of a rank along an array, in the Einsum that has the fewest there."""
-    declared = sample.program.rank_of.get(rank)
-    axis = declared.family if declared is not None and declared.family else rank
+    axis = sample.program.whole_rank(rank)
     found = (
         prod(e.trip_counts[loop.member] for loop in e.spatial if e.axes[loop.axis].name == axis)
         for e in sample.einsums
@@ -141,10 +140,10 @@ def _rows_at_once(sample: Bound, rank: str) -> int:
 def _elements_per_coordinate(tiling: Tiling, rank: str) -> int:
     """Return the elements in one coordinate of a rank: several if the cascade cuts the rank into
     tiles."""
-    declared = tiling.program.rank_of.get(rank)
-    if declared is None or declared.family is None:
+    family = tiling.program.family_of(rank)
+    if family is None:
         return 1
-    members = tiling.program.rank_of[declared.family].partition
+    members = tiling.program.rank_of[family].partition
     return prod(tiling.shapes[m] for m in members[members.index(rank) + 1 :])
 
 
@@ -183,8 +182,7 @@ def _work_of_einsum(sample: Bound, e: BoundEinsum, rank: str, begin: int) -> _Ro
     if rank.lower() not in e.variables:
         return None
     rows = sample.tiling.shapes[rank]
-    declared = sample.program.rank_of.get(rank)
-    family = (declared.family if declared is not None else None) or rank
+    family = sample.program.whole_rank(rank)
     unit = _elements_per_coordinate(sample.tiling, rank)
     enclosing = _strip_of_window(e, family, begin * unit)
     if enclosing is None:

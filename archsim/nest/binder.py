@@ -36,7 +36,7 @@ from .dataflow import Operand, operands_of
 from .problems import EinsumProblem, merge_equal_problems
 from .record import Bound, BoundEinsum, shared_loops, step_count
 from .residency import Residency, branch_problems, residency
-from .tiling import Addressing, Member, Tiling
+from .tiling import Addressing, Member, Places, Tiling, axis_places
 
 
 def initial_einsums(
@@ -110,13 +110,12 @@ def _initial(
 
 def _kept(e: BoundEinsum, loops: tuple[Loop, ...], axes: tuple[Axis, ...]) -> Iterator[Loop]:
     """Yield the loops over variables that the axes have, on these axes."""
-    before = {v: s for axis in e.axes for v, s in axis.variables}
-    after = {v: (i, s) for i, axis in enumerate(axes) for v, s in axis.variables}
+    before, after = axis_places(e.axes), axis_places(axes)
     for loop in loops:
         if loop.variable in after:
             # An axis counts in other units if a statement has fewer members of a family.
             axis, stride = after[loop.variable]
-            yield loop._replace(axis=axis, stride=loop.stride // before[loop.variable] * stride)
+            yield loop._replace(axis=axis, stride=loop.stride // before[loop.variable][1] * stride)
 
 
 def bind_loops(
@@ -193,10 +192,6 @@ def rebind_einsums(
     if builder.complaints:
         raise MappingError(merge_equal_problems(builder.complaints))
     return found
-
-
-_Places = dict[str, tuple[int, int]]
-"""Axis of a rank variable, and its stride in elements of the axis."""
 
 
 class _Binder:
@@ -293,10 +288,10 @@ class _Binder:
             return known
         variables = (*self.carried, *einsum.variables)
         axes, addressing = self._space(variables)
-        places = {v: (n, stride) for n, axis in enumerate(axes) for v, stride in axis.variables}
+        places = axis_places(axes)
         shared, outside = self._shared_loops(places, how)
         own = tuple(
-            self._loop(places, self.tiling.members[name], self._own_level(level.level), None)
+            self.tiling.loop(self.tiling.members[name], places, self._own_level(level.level))
             for level in how.nest
             for name in level.loops
             if self._iterates(name, places, einsum)
@@ -335,21 +330,8 @@ class _Binder:
     def _own_level(self, level: str) -> int:
         return self.levels[level] if level else len(self.levels) - 1
 
-    def _loop(self, places: _Places, member: Member, level: int, dimension: str | None) -> Loop:
-        variable = member.rank.lower()
-        axis, stride = places[variable]
-        return Loop(
-            member=member.name,
-            axis=axis,
-            # A tile larger than its rank is the whole rank.
-            stride=min(member.stride, self.tiling.shapes[member.rank]) * stride,
-            level=level,
-            variable=variable,
-            dimension=dimension,
-        )
-
     def _shared_loops(
-        self, places: _Places, how: EinsumMapping
+        self, places: Places, how: EinsumMapping
     ) -> tuple[tuple[Loop, ...], tuple[str, ...]]:
         inside: list[Loop] = []
         outside: list[str] = []
@@ -357,7 +339,7 @@ class _Binder:
             if member.rank.lower() not in places or member.name in how.outside:
                 outside.append(member.name)
             else:
-                inside.append(self._loop(places, member, level, None))
+                inside.append(self.tiling.loop(member, places, level))
         ranks = [m.name for m, _ in self._shared]
         for name in how.outside:
             if name not in ranks:
@@ -371,7 +353,7 @@ class _Binder:
                 self.complaints.append(EinsumProblem(how.einsum, text, how.span, hint))
         return tuple(inside), tuple(outside)
 
-    def _iterates(self, name: str, places: _Places, einsum: Einsum) -> bool:
+    def _iterates(self, name: str, places: Places, einsum: Einsum) -> bool:
         span = self.mapped[einsum.name].span
         member = self.tiling.members.get(name)
         if member is None:
@@ -389,7 +371,7 @@ class _Binder:
 
     def _spatial(
         self,
-        places: _Places,
+        places: Places,
         einsum: Einsum,
         how: EinsumMapping,
         array: ProcessingArray,
@@ -407,7 +389,7 @@ class _Binder:
                 if self._iterates(name, places, einsum):
                     member = self.tiling.members[name]
                     wide *= self.tiling.bound(member)
-                    found.append(self._loop(places, member, len(self.levels), dimension))
+                    found.append(self.tiling.loop(member, places, len(self.levels), dimension))
             if wide > axis.size:
                 text = (
                     f": {' x '.join(names)} = {wide} does not fit "

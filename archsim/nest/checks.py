@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
@@ -15,7 +15,7 @@ from ..spec.arch import Architecture, ProcessingArray
 from ..spec.mapping import EinsumMapping, Factors, Mapping
 from ..spec.roles import ARRAY_ROLES, MEMORY_ROLES, ROLES
 from .policy import MAX_UNKNOWN_EINSUMS
-from .problems import EinsumProblem
+from .problems import NO_LEVEL, NO_MEMBER, NO_TENSOR, EinsumProblem, unknown_names
 from .record import BoundEinsum
 from .residency import Residency
 from .tiling import Tiling
@@ -66,7 +66,7 @@ def name_problems(
         named = [level.level] if level.level else []
         what = "the machine has no memory"
         yield from unknown_names(what, named, levels, level.span, MEMORY_ROLES)
-        yield from _unknown_members(tiling, level.loops, level.span)
+        yield from unknown_names(NO_MEMBER, level.loops, tiling.members, level.span)
 
 
 def nest_problems(program: Program, mapping: Mapping, tiling: Tiling) -> Iterator[EinsumProblem]:
@@ -263,7 +263,7 @@ def bypass_problems(
         for level, tensors in how.bypass:
             if level not in levels:
                 hint = did_you_mean(level, [*levels, *ROLES])
-                yield EinsumProblem("", f"the machine has no level '{level}'", how.span, hint)
+                yield EinsumProblem("", f"{NO_LEVEL} '{level}'", how.span, hint)
                 continue
             for tensor in tensors:
                 problem = _passed_by(tensor, level, touched, places)
@@ -314,39 +314,12 @@ def spill_problems(
     yield from factor_problems(tiling, spill.span, spill.staged)
 
 
-def unknown_names(
-    what: str,
-    names: Iterable[str],
-    known: Collection[str],
-    span: Span | None,
-    also: Collection[str] = (),
-) -> Iterator[Problem]:
-    """Yield a problem for each name that is unknown, once.
-
-    Parameters
-    ----------
-    what : str
-        Text before the quoted name, such as ``the cascade has no tensor``.
-    names : iterable of str
-        Names that a mapping uses.
-    known : collection of str
-        Names that exist.
-    span : Span or None
-        Place in the mapping's file.
-    also : collection of str
-        Further names that a hint may suggest.
-    """
-    for name in dict.fromkeys(names):
-        if name not in known:
-            yield Problem(f"{what} '{name}'", span, did_you_mean(name, [*known, *also]))
-
-
 def tensor_problems(
     program: Program, span: Span | None, tensors: Iterable[str]
 ) -> Iterator[Problem]:
     """Yield the tensors that the cascade does not have."""
     known = [*(t.name for t in program.inputs), *(e.name for e in program.einsums)]
-    yield from unknown_names("the cascade has no tensor", tensors, known, span)
+    yield from unknown_names(NO_TENSOR, tensors, known, span)
 
 
 def einsum_problems(program: Program, span: Span | None, names: Iterable[str]) -> Iterator[Problem]:
@@ -370,11 +343,4 @@ def factor_problems(
         Pairs of a tensor and a product of numbers and members.
     """
     names = (f for _, factors in amounts for f in factors if isinstance(f, str))
-    yield from _unknown_members(tiling, names, span)
-
-
-def _unknown_members(tiling: Tiling, names: Iterable[str], span: Span | None) -> Iterator[Problem]:
-    for name in dict.fromkeys(names):
-        if name not in tiling.members:
-            hint = did_you_mean(name, tiling.members)
-            yield Problem(f"no rank or tile is called '{name}'", span, hint)
+    yield from unknown_names(NO_MEMBER, names, tiling.members, span)

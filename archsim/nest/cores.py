@@ -8,11 +8,12 @@ for all. Under a mask over a partitioned rank each part is a problem of its own,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise, product
 from math import prod
 
+from einsum_cascade.affine import digits, linear
 from einsum_cascade.errors import MappingError, Problem, SpecError, did_you_mean
 from einsum_cascade.ir import Access, Affine, Index, Program, walk
 from einsum_cascade.notation.printer import index_text
@@ -22,6 +23,7 @@ from ..spec.arch import Architecture
 from ..spec.mapping import EinsumMapping, Keep, Mapping, NestLevel, Schedule, SpreadRank, Tile
 from .balancing import balanced_begins
 from .partition import (
+    Partitions,
     PartKinds,
     RankPartition,
     has_mask_over,
@@ -30,6 +32,7 @@ from .partition import (
     keep_whole_lengths,
     shift_masks,
     whole_lengths,
+    with_partition,
 )
 from .policy import MAX_MASKED_PARTS
 from .record import Bound, BoundEinsum, CorePartitioning
@@ -183,7 +186,8 @@ def bind_partitioned(
     MappingError
         The ranks cannot be partitioned, or a core would need data of another one.
     """
-    core_mapping = _mapping_of_core(mapping)
+    levels = (replace(level, spatial=(), ring=()) for level in mapping.nest)
+    core_mapping = replace(mapping, nest=tuple(level for level in levels if level.loops))
     sizes = {t.member: tile_size(t, architecture) or 1 for t in core_mapping.tiles}
     tiling = build_tiling(program, core_mapping, shapes, sizes)
     partitions = tuple(_rank_partitions(mapping, architecture, tiling))
@@ -214,9 +218,7 @@ def bind_partitioned(
     return replace(bound, cores=cores)
 
 
-def _with_whole_lengths(
-    program: Program, partitions: tuple[RankPartition, ...], tiling: Tiling
-) -> Program:
+def _with_whole_lengths(program: Program, partitions: Partitions, tiling: Tiling) -> Program:
     """Return the cascade with the whole lengths of partitioned ranks in its indices."""
     for s in partitions:
         if s.parts > 1:
@@ -237,7 +239,7 @@ class _BoundParts:
     known: dict[tuple[int, ...], Bound] = field(default_factory=dict)
     """Bound nests by the numbers of parts."""
 
-    def of(self, partitions: tuple[RankPartition, ...], kinds: PartKinds) -> Bound:
+    def of(self, partitions: Partitions, kinds: PartKinds) -> Bound:
         """Return the nest of a core that has parts of some kinds."""
         numbers = tuple(s.kinds[kind][0] for s, kind in zip(partitions, kinds, strict=True))
         if numbers not in self.known:
@@ -250,10 +252,21 @@ class _BoundParts:
             self.known[numbers] = self.bind(program, self.mapping, shapes)
         return self.known[numbers]
 
+    def masked(self, partitions: Partitions, at: int, number: int) -> Bound:
+        """Return the nest of a core with one part of the rank under a mask.
 
-def _masked(
-    program: Program, partitions: tuple[RankPartition, ...], mapping: Mapping
-) -> list[RankPartition]:
+        Parameters
+        ----------
+        partitions : tuple of RankPartition
+            Partitions; that of the rank under a mask is at position ``at``.
+        number : int
+            Kind of its part.
+        """
+        kinds = (number if i == at else 0 for i in range(len(partitions)))
+        return self.of(partitions, tuple(kinds))
+
+
+def _masked(program: Program, partitions: Partitions, mapping: Mapping) -> list[RankPartition]:
     """Return the partitioned ranks under a mask, at most one."""
     found = [s for s in partitions if s.parts > 1 and has_mask_over(program, s.rank)]
     if len(found) > 1:
@@ -263,25 +276,21 @@ def _masked(
     return found
 
 
-def _balanced(
-    partitions: tuple[RankPartition, ...], at: int, parts: _BoundParts
-) -> tuple[RankPartition, ...]:
+def _balanced(partitions: Partitions, at: int, parts: _BoundParts) -> Partitions:
     """Return the partitions with balanced parts of the rank under a mask."""
     masked = partitions[at]
-    even = replace(masked, work_order=tuple(range(masked.parts)))
+    even = with_partition(partitions, at, work_order=tuple(range(masked.parts)))
     # The last whole part is the sample.
     number = max(0, masked.parts - 1 - masked.ragged)
-    kinds = tuple(number if i == at else 0 for i in range(len(partitions)))
-    sample = parts.of((*partitions[:at], even, *partitions[at + 1 :]), kinds)
-    begins = balanced_begins(parts.tiling, masked.rank, masked.parts, sample, even.begin(number))
+    sample = parts.masked(even, at, number)
+    begins = balanced_begins(parts.tiling, masked.rank, masked.parts, sample, masked.begin(number))
     sizes = [b - a for a, b in pairwise((*begins, parts.tiling.shapes[masked.rank]))]
-    found = replace(masked, parts=len(sizes), part=max(sizes), last=sizes[-1], begins=begins)
-    return (*partitions[:at], found, *partitions[at + 1 :])
+    return with_partition(
+        partitions, at, parts=len(sizes), part=max(sizes), last=sizes[-1], begins=begins
+    )
 
 
-def _ordered_by_work(
-    partitions: tuple[RankPartition, ...], at: int, parts: _BoundParts
-) -> tuple[RankPartition, ...]:
+def _ordered_by_work(partitions: Partitions, at: int, parts: _BoundParts) -> Partitions:
     """Return the partitions with the parts of the rank under a mask ordered by work."""
     masked = partitions[at]
     if masked.parts > MAX_MASKED_PARTS:
@@ -290,36 +299,22 @@ def _ordered_by_work(
             f"at most {MAX_MASKED_PARTS} are bound"
         )
         raise MappingError(Problem(text, hint="use fewer parts"))
-
-    def ordered(numbers: Iterable[int]) -> tuple[RankPartition, ...]:
-        return (*partitions[:at], replace(masked, work_order=tuple(numbers)), *partitions[at + 1 :])
-
-    unordered = ordered(range(masked.parts))
-    kinds = (
-        tuple(n if i == at else 0 for i in range(len(partitions))) for n in range(masked.parts)
-    )
-    work = [iterations_of_core(parts.of(unordered, k)) for k in kinds]
-    return ordered(sorted(range(masked.parts), key=lambda n: -work[n]))
+    numbers = range(masked.parts)
+    unordered = with_partition(partitions, at, work_order=tuple(numbers))
+    work = [iterations_of_core(parts.masked(unordered, at, n)) for n in numbers]
+    order = sorted(numbers, key=lambda n: -work[n])
+    return with_partition(partitions, at, work_order=tuple(order))
 
 
-def _mapping_of_core(mapping: Mapping) -> Mapping:
-    """Return the mapping of one core."""
-    levels = (replace(level, spatial=(), ring=()) for level in mapping.nest)
-    return replace(mapping, nest=tuple(level for level in levels if level.loops))
-
-
-def _shapes(
-    tiling: Tiling, partitions: tuple[RankPartition, ...], kinds: PartKinds
-) -> dict[str, int]:
+def _shapes(tiling: Tiling, partitions: Partitions, kinds: PartKinds) -> dict[str, int]:
     """Return the shapes of one core's problem."""
     found = dict(tiling.shapes)
     for s, kind in zip(partitions, kinds, strict=True):
         found[s.rank] = s.extent(kind)
-        declared = tiling.program.rank_of.get(s.rank)
-        if s.parts > 1 and declared is not None and declared.family is not None:
+        if s.parts > 1:
             # The whole rank follows from the cascade's own tiles. A single part is the whole rank,
             # whose last tile may be shorter.
-            found.pop(declared.family, None)
+            found.pop(tiling.program.family_of(s.rank) or "", None)
     return found
 
 
@@ -397,7 +392,7 @@ def _no_instances(level: NestLevel, wanted: SpreadRank, there: dict[str, int]) -
     return Problem(text, level.span, hint)
 
 
-def _illegal(bound: Bound, partitions: tuple[RankPartition, ...]) -> Iterator[str]:
+def _illegal(bound: Bound, partitions: Partitions) -> Iterator[str]:
     """Yield the reasons why ranks cannot be partitioned so that each core has all it needs."""
     for s in partitions:
         variable = s.variable
@@ -425,8 +420,7 @@ def _illegal(bound: Bound, partitions: tuple[RankPartition, ...]) -> Iterator[st
 
 def _over_all(bound: Bound, s: RankPartition) -> Iterator[str]:
     """Yield Einsums that iterate over a whole rank whose tiles are partitioned over cores."""
-    declared = bound.program.rank_of.get(s.rank)
-    family = None if declared is None else declared.family
+    family = bound.program.family_of(s.rank)
     if family is not None and s.parts > 1:
         for e in bound.einsums:
             if family.lower() in e.variables:
@@ -444,21 +438,21 @@ def _non_local_accesses(tiling: Tiling, e: BoundEinsum, s: RankPartition) -> Ite
                 yield f"{e.name} takes {name} at {where}, which may be in another part of {s.rank}"
 
 
-def _uneven(tiling: Tiling, partitions: tuple[RankPartition, ...]) -> Iterator[str]:
+def _uneven(tiling: Tiling, partitions: Partitions) -> Iterator[str]:
     """Yield partitioned ranks that the cascade cuts into tiles with a shorter last one.
 
     The last tile of every core's part would then count as a whole one.
     """
     for s in partitions:
-        declared = tiling.program.rank_of.get(s.rank)
-        if s.parts == 1 or declared is None or declared.family is None:
+        family = tiling.program.family_of(s.rank)
+        if s.parts == 1 or family is None:
             continue
-        members = tiling.program.rank_of[declared.family].partition
+        members = tiling.program.rank_of[family].partition
         even = prod(tiling.shapes[m] for m in members)
-        if (length := tiling.shapes.get(declared.family, even)) != even:
+        if (length := tiling.shapes.get(family, even)) != even:
             product = " x ".join(f"{m} = {tiling.shapes[m]}" for m in members)
             yield (
-                f"{declared.family} = {length} is not {product}: parts of {s.rank} over"
+                f"{family} = {length} is not {product}: parts of {s.rank} over"
                 f" {s.instances} have to be of whole tiles"
             )
 
@@ -482,13 +476,10 @@ def _in_order(tiling: Tiling, index: Index, s: RankPartition) -> bool:
     if not isinstance(index, Affine):
         return False
     program = tiling.program
-    family = program.rank_of[s.rank].family if s.rank in program.rank_of else None
+    family = program.family_of(s.rank)
     if family is None:
         return index.as_variable == s.variable
     members = program.rank_of[family].partition
-    digits = {(m.lower(), *sorted(members[n + 1 :])) for n, m in enumerate(members)}
-    terms = {(t.variable, *sorted(t.shapes)) for t in index.terms if t.coefficient == 1}
-    whole = len(terms) == len(index.terms) and terms == digits
-    outer = members[: members.index(s.rank)]
-    outermost = all(tiling.shapes[m] == 1 for m in outer)
+    whole = {*linear(index).terms} == {*digits(members).terms}
+    outermost = all(tiling.shapes[m] == 1 for m in members[: members.index(s.rank)])
     return index.as_variable == s.variable or (outermost and whole)

@@ -120,9 +120,8 @@ def _ends_sooner(program: Program, one: str, other: str) -> bool:
 
     ``K[p1*P0 + p0]`` has nothing beyond the rank; ``KD[p1, m0]`` may.
     """
-    mine, theirs = (program.rank_of.get(v.upper()) for v in (one, other))
-    families = [None if rank is None else rank.family for rank in (mine, theirs)]
-    return families[0] is not None and families[1] is None
+    mine, theirs = (program.family_of(v.upper()) for v in (one, other))
+    return mine is not None and theirs is None
 
 
 def _summed_constants(terms: list[AffineTerm]) -> int | None:
@@ -235,16 +234,16 @@ def _operand(program: Program, access: Access, readers: tuple[str, ...]) -> Oper
     same = same_elements(program, access)
     if producer is None:
         return Operand(access=access, readers=readers, same=same)
-    target = producer.target
-    pairs = tuple(zip(target.indices, access.indices, strict=True))
+    pairs = tuple(zip(producer.target.indices, access.indices, strict=True))
     initial = [(w, r) for w, r in pairs if isinstance(w, Affine) and w.offset == 1]
+    lags = [(w, lag) for w, r in pairs if (lag := _lag(w, r)) is not None]
     return Operand(
         access=access,
         producer=producer.name,
-        earlier=_is_earlier(target, access),
+        earlier=any(w.offset == lag == 1 for w, lag in lags),
         ends=frozenset(_ends(program, producer, access)),
         last=frozenset(w.variables[0] for w, r in initial if not r.variables),
-        shifts=tuple(_shifts(target, access)),
+        shifts=tuple((w.variables[0], lag) for w, lag in lags if lag > 0),
         ahead=tuple(frozenset(w.variables) for w, r in pairs if not _written_by_now(w, r)),
         displaced=tuple(_displaced(w, r) for w, r in pairs if w != r),
         initial=any(isinstance(r, Affine) and not r.terms for _, r in initial),
@@ -256,16 +255,16 @@ def _operand(program: Program, access: Access, readers: tuple[str, ...]) -> Oper
     )
 
 
-def _is_earlier(target: Access, access: Access) -> bool:
-    """Return whether a tensor written at ``m1 + 1`` of some rank is read at ``m1``."""
-    return any(
-        isinstance(wrote, Affine)
-        and isinstance(read, Affine)
-        and wrote.offset == 1
-        and read.offset == 0
-        and read.variables == wrote.variables
-        for wrote, read in zip(target.indices, access.indices, strict=True)
-    )
+def _lag(wrote: Index, read: Index) -> int | None:
+    """Return the iterations between writing an element and reading it at an index.
+
+    The result is None unless both positions are one variable and a constant.
+    """
+    if not isinstance(wrote, Affine) or not isinstance(read, Affine):
+        return None
+    if wrote.offset is None or read.offset is None or read.variables != wrote.variables:
+        return None
+    return wrote.offset - read.offset
 
 
 def _ends(program: Program, producer: Einsum, access: Access) -> Iterator[str]:
@@ -279,40 +278,23 @@ def _ends(program: Program, producer: Einsum, access: Access) -> Iterator[str]:
                 break
 
 
-def _shifts(target: Access, access: Access) -> Iterator[tuple[str, int]]:
-    for wrote, read in zip(target.indices, access.indices, strict=True):
-        if not isinstance(wrote, Affine) or not isinstance(read, Affine):
-            continue
-        if wrote.offset is None or read.offset is None or read.variables != wrote.variables:
-            continue
-        if wrote.offset > read.offset:
-            yield wrote.variables[0], wrote.offset - read.offset
-
-
 def _written_by_now(wrote: Index, read: Index) -> bool:
     """Return whether a read stays at the coordinate just written, or behind it."""
     if read == wrote:
         return True
-    if not isinstance(wrote, Affine) or not isinstance(read, Affine):
-        return False
-    if not read.variables:
+    if isinstance(wrote, Affine) and isinstance(read, Affine) and not read.variables:
         # The start of a rank is written first; ``ends`` covers reads beyond its end.
         return not read.terms or wrote.offset == 1
-    if wrote.offset is None or read.offset is None:
-        return False
-    return read.variables == wrote.variables and read.offset <= wrote.offset
+    lag = _lag(wrote, read)
+    return lag is not None and lag >= 0
 
 
 def _displaced(wrote: Index, read: Index) -> DisplacedIndex:
     written = frozenset(wrote.variables)
-    variables = written | {*read.variables}
-    if not isinstance(wrote, Affine) or not isinstance(read, Affine) or wrote.offset != 1:
-        return DisplacedIndex(variables=variables, written=written)
-    if not read.variables:
-        return DisplacedIndex(variables=variables, written=written, fixed=True)
-    before = read.variables == wrote.variables and read.offset == 0
+    iterative = isinstance(wrote, Affine) and isinstance(read, Affine) and wrote.offset == 1
     return DisplacedIndex(
-        variables=variables,
+        variables=written | {*read.variables},
         written=written,
-        before=wrote.variables[0] if before else None,
+        before=wrote.variables[0] if iterative and _lag(wrote, read) == 1 else None,
+        fixed=iterative and not read.variables,
     )

@@ -13,7 +13,7 @@ from fractions import Fraction
 from math import gcd, prod
 
 from einsum_cascade import ir
-from einsum_cascade.affine import linear_expression
+from einsum_cascade.affine import Form, linear_expression
 from einsum_cascade.ir import Condition, Logical, Relational
 from einsum_cascade.masks import conjuncts, depends_on_data
 
@@ -24,13 +24,10 @@ from ..iteration.windowed import one
 from .record import Bound, BoundEinsum, nest_space
 from .tiling import Tiling
 
-Form = dict[str, int]
-"""Integer coefficients by rank variable; the name "" has the constant."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedForms:
-    """Comparison ``low <= left - right <= high``; None: no bound.
+    """Comparison ``low <= left - right <= high``; without a bound if ``low`` is None.
 
     With a ``divisor`` both forms are divided by it and rounded down first.
     """
@@ -38,7 +35,7 @@ class ComparedForms:
     left: Form
     right: Form
     low: int | None
-    high: int | None
+    high: int
     divisor: int = 1
 
 
@@ -56,14 +53,11 @@ def compared(comparison: ir.Relational, numbers: Mapping[str, int]) -> ComparedF
     ComparedForms or None
         None for other comparisons, and for ``!=``.
     """
+    bounds: dict[str, tuple[int | None, int]] = {"<=": (None, 0), "<": (None, -1), "==": (0, 0)}
     left, right = (_quotient(x, numbers) for x in (comparison.left, comparison.right))
-    if left is None or right is None or left[1] != right[1]:
+    if left is None or right is None or left[1] != right[1] or comparison.operator not in bounds:
         return None
-    low, high = {"<=": (None, 0), "<": (None, -1), "==": (0, 0)}.get(
-        comparison.operator, (None, None)
-    )
-    if high is None:
-        return None
+    low, high = bounds[comparison.operator]
     return ComparedForms(left=left[0], right=right[0], low=low, high=high, divisor=left[1])
 
 
@@ -73,21 +67,15 @@ def _quotient(node: ir.Expression, numbers: Mapping[str, int]) -> tuple[Form, in
         case ir.Call(
             function="floor", arguments=(ir.Binary(operator="/", left=above, right=below),)
         ):
-            divided, by = _linear(above, numbers), _linear(below, numbers)
-            if divided is None or by is None or set(by) != {""} or by[""] < 1:
+            by = linear_expression(below, numbers)
+            if by is None or by.variables or by.shape_terms or by.constant < 1:
                 return None
-            return divided, by[""]
+            divided, divisor = linear_expression(above, numbers), by.constant
         case _:
-            form = _linear(node, numbers)
-            return None if form is None else (form, 1)
-
-
-def _linear(node: ir.Expression, numbers: Mapping[str, int]) -> Form | None:
-    """Return an expression as integers times rank variables; None if it is not one."""
-    form = linear_expression(node, numbers)
-    if form is None or any(term.shapes for term in form.terms):
+            divided, divisor = linear_expression(node, numbers), 1
+    if divided is None or any(term.shapes for term in divided.terms):
         return None
-    return {term.variable or "": term.coefficient for term in form.terms}
+    return divided, divisor
 
 
 _BEYOND_ANY_DISTANCE = 1 << 80
@@ -173,6 +161,34 @@ def integer_constants(bound: Bound) -> dict[str, int]:
     return parameters | dict(bound.shapes)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TileMultiples:
+    """Divisors of all tile sizes by rank; not ``known``: tiles of any mapping."""
+
+    known: bool
+    sizes: Mapping[str, int]
+
+    def slack(self, known: ComparedForms, sides: Iterable[str | None]) -> int:
+        """Return the distance of two forms, beyond multiples of their divisor, that tiles may
+        add.
+
+        For single elements that is the distance between the ends of a block. Tiles and blocks
+        consist of pieces of some length. A tile that touches a piece holds all of it, so that only
+        distances between whole pieces count.
+        """
+        if not self.known:
+            # No mapping skips points that are no further apart than whole blocks.
+            return 0
+        piece = known.divisor
+        for form, side in zip((known.left, known.right), sides, strict=True):
+            size = 1 if side is None else self.sizes.get(side, 0)
+            piece = gcd(piece, size, form.constant)
+        return known.divisor - piece
+
+
+ANY_SIZES = TileMultiples(known=False, sizes={})
+
+
 @dataclass(frozen=True, slots=True)
 class _BandFinder:
     """Finder of the bands of conditions."""
@@ -209,11 +225,7 @@ class _BandFinder:
         """
         if isinstance(condition, Relational):
             known = compared(condition, self.numbers)
-            part = (
-                None
-                if known is None
-                else _band_of_comparison(self.tiling, self.axes, known, self.tiles)
-            )
+            part = None if known is None else self._of_comparison(known)
             return part, part is None or (known is not None and known.divisor == 1)
         if not isinstance(condition, Logical) or condition.operator != "or":
             return None, False
@@ -222,6 +234,54 @@ class _BandFinder:
             return None, False
         shapes = self.tiling.shapes
         return (_largest(parts, shapes) if self.within else enclosing_band(parts, shapes)), False
+
+    def _of_comparison(self, known: ComparedForms) -> RankBand | None:
+        """Return a comparison as a band, bounded on one side or on both."""
+        # left - right is plus - minus + constant. For example, m <= p + 3 is m - p - 3 <= 0: m - p
+        # is at most 3.
+        difference = known.left.minus(known.right)
+        constant = difference.constant
+        signs = self._signs(difference)
+        if signs is None:
+            return None
+        plus, minus = signs
+        sides = (self._added(side) for side in (known.left, known.right))
+        slack = self.tiles.slack(known, sides) if known.divisor > 1 else 0
+        low, high = -_BEYOND_ANY_DISTANCE, known.high * known.divisor + slack - constant
+        if known.low is not None:
+            low = known.low * known.divisor - slack - constant
+        # A single rank is subtracted: -p + 3 <= 0 is the band of p from 3 on.
+        if plus is None:
+            assert minus is not None, "a comparison has a rank"
+            return RankBand(plus=minus, minus=None, low=-high, high=-low)
+        return RankBand(plus=plus, minus=minus, low=low, high=high)
+
+    def _added(self, form: Form) -> str | None:
+        """Return the only rank of a form, if the form adds it."""
+        signs = self._signs(form)
+        return signs[0] if signs is not None and signs[1] is None else None
+
+    def _signs(self, form: Form) -> tuple[str | None, str | None] | None:
+        """Return the rank that is added and the one subtracted; None for other forms."""
+        found: dict[int, str] = {}
+        left = {t.variable: t.coefficient for t in form.terms if t.variable}
+        for axis in self.axes:
+            given = [left.pop(v, 0) for v, _ in axis.variables]
+            if not any(given):
+                continue
+            # m1*M0 + m0 has the strides of the axis as coefficients, 256 and 1: it is the position
+            # along the axis.
+            sign = given[-1]
+            if abs(sign) != 1 or sign in found or scale_of(self.tiling, axis) != 1:
+                return None
+            if any(
+                g != sign * stride for g, (_, stride) in zip(given, axis.variables, strict=True)
+            ):
+                return None
+            found[sign] = axis.name
+        if left or not found:
+            return None
+        return found.get(1), found.get(-1)
 
 
 def _largest(parts: list[RankBand], shapes: Mapping[str, int]) -> RankBand:
@@ -232,96 +292,6 @@ def _largest(parts: list[RankBand], shapes: Mapping[str, int]) -> RankBand:
         return Fraction(over.points, over.rows)
 
     return max(parts, key=share)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TileMultiples:
-    """Divisors of all tile sizes by rank; not ``known``: tiles of any mapping."""
-
-    known: bool
-    sizes: Mapping[str, int]
-
-    def slack(self, known: ComparedForms, sides: Iterable[str | None]) -> int:
-        """Return the distance of two forms, beyond multiples of their divisor, that tiles may
-        add.
-
-        For single elements that is the distance between the ends of a block. Tiles and blocks
-        consist of pieces of some length. A tile that touches a piece holds all of it, so that only
-        distances between whole pieces count.
-        """
-        if not self.known:
-            # No mapping skips points that are no further apart than whole blocks.
-            return 0
-        piece = known.divisor
-        for form, side in zip((known.left, known.right), sides, strict=True):
-            size = 1 if side is None else self.sizes.get(side, 0)
-            piece = gcd(piece, size, form.get("", 0))
-        return known.divisor - piece
-
-
-ANY_SIZES = TileMultiples(known=False, sizes={})
-
-
-def _band_of_comparison(
-    tiling: Tiling, axes: tuple[Axis, ...], known: ComparedForms, tiles: TileMultiples
-) -> RankBand | None:
-    """Return a comparison as a band, bounded on one side or on both."""
-    form = dict(known.left)
-    for name, value in known.right.items():
-        form[name] = form.get(name, 0) - value
-    constant = form.pop("", 0)
-    # left - right is plus - minus + constant. For example, m <= p + 3 is m - p - 3 <= 0, so that m
-    # - p is at most 3.
-    signs = _signs(tiling, axes, form)
-    if signs is None:
-        return None
-    plus, minus = signs
-    slack = 0
-    if known.divisor > 1:
-        sides = (_added(tiling, axes, side) for side in (known.left, known.right))
-        slack = tiles.slack(known, sides)
-    low = (
-        -_BEYOND_ANY_DISTANCE if known.low is None else known.low * known.divisor - slack - constant
-    )
-    high = (
-        _BEYOND_ANY_DISTANCE
-        if known.high is None
-        else known.high * known.divisor + slack - constant
-    )
-    # A single rank is subtracted: -p + 3 <= 0 is the band of p from 3 on.
-    if plus is None:
-        assert minus is not None, "a comparison has a rank"
-        return RankBand(plus=minus, minus=None, low=-high, high=-low)
-    return RankBand(plus=plus, minus=minus, low=low, high=high)
-
-
-def _added(tiling: Tiling, axes: tuple[Axis, ...], form: Form) -> str | None:
-    """Return the only rank of a form, if the form adds it."""
-    signs = _signs(tiling, axes, {v: c for v, c in form.items() if v})
-    return signs[0] if signs is not None and signs[1] is None else None
-
-
-def _signs(
-    tiling: Tiling, axes: Iterable[Axis], form: dict[str, int]
-) -> tuple[str | None, str | None] | None:
-    """Return the rank that is added and the one subtracted; None for other forms."""
-    found: dict[int, str] = {}
-    left = {v: c for v, c in form.items() if c}
-    for axis in axes:
-        given = [left.pop(v, 0) for v, _ in axis.variables]
-        if not any(given):
-            continue
-        # m1*M0 + m0 has the strides of the axis as coefficients, 256 and 1: it is the position
-        # along the axis.
-        sign = given[-1]
-        if abs(sign) != 1 or sign in found or scale_of(tiling, axis) != 1:
-            return None
-        if any(g != sign * stride for g, (_, stride) in zip(given, axis.variables, strict=True)):
-            return None
-        found[sign] = axis.name
-    if left or not found:
-        return None
-    return found.get(1), found.get(-1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -342,7 +312,7 @@ def skip_masked_tiles(bound: Bound) -> Bound:
     """
     if all(e.einsum.where is None for e in bound.einsums):
         return bound
-    masks = _mask_bands(bound, _tile_sizes(bound))
+    masks = mask_bands(bound, _tile_sizes(bound))
     found = _windows(bound, masks)
     spaces: dict[tuple[LoopSpace, Window | None], LoopSpace] = {}
     einsums: list[BoundEinsum] = []
@@ -371,23 +341,19 @@ class MaskBands:
     """Einsums without a band, by whether their mask depends on data."""
 
 
-def bands_of_any(bound: Bound) -> MaskBands:
-    """Return bands of masks that hold for the loops of any mapping: each mapping runs their
-    points.
+def mask_bands(bound: Bound, tiles: TileMultiples, *, any_loops: bool = False) -> MaskBands:
+    """Return the bands of a mapping's masks, for tiles of some sizes.
+
+    Equal bands look equal, whatever the order of their comparisons.
 
     Parameters
     ----------
     bound : Bound
-        Any mapping of the cascade.
-    """
-    return _mask_bands(bound, ANY_SIZES, any_loops=True)
-
-
-def _mask_bands(bound: Bound, tiles: TileMultiples, *, any_loops: bool = False) -> MaskBands:
-    """Return the bands of a mapping's masks, for tiles of some sizes.
-
-    Equal bands look equal, whatever the order of their comparisons. With ``any_loops`` only bands
-    that loops of any mapping can use are returned, and one band of a disjunction.
+        Mapping without windows.
+    tiles : TileMultiples
+        Sizes of the tiles; ``ANY_SIZES`` for those of any mapping.
+    any_loops : bool
+        True to return only bands that loops of any mapping can use, and one band of a disjunction.
     """
     numbers = integer_constants(bound)
     bands: dict[str, RankBand] = {}
@@ -436,22 +402,31 @@ def windows_of(bound: Bound) -> tuple[dict[str, Window], dict[str, Window]]:
         known=True, sizes={axis.name: 1 for e in bound.einsums for axis in e.axes}
     )
     finest, blocks = (
-        _windows(bound, _mask_bands(bound, tiles)).by_name for tiles in (single, ANY_SIZES)
+        _windows(bound, mask_bands(bound, tiles)).by_name for tiles in (single, ANY_SIZES)
     )
     return finest, blocks
+
+
+_NOTES = {
+    True: "its mask depends on data; every point that it might let through is counted",
+    False: "its mask is no band of two ranks; masked tiles are run",
+}
+"""Notes on masks that skip no tiles, by whether they depend on data."""
 
 
 def _windows(bound: Bound, found: MaskBands) -> _MaskWindows:
     """Return the windows of masked Einsums, and of the others in steps that do nothing."""
     bands, tiling = found.bands, bound.tiling
-    notes = tuple(f"{', '.join(names)}: {_no_band(data)}" for data, names in found.without.items())
+    notes = tuple(f"{', '.join(names)}: {_NOTES[data]}" for data, names in found.without.items())
     windows = {
         e.name: window_over(tiling, e.axes, bands[e.name], len(e.temporal))
         for e in bound.einsums
         if e.name in bands
     }
     ranks = band_ranks(bands)
-    stepping = frozenset(x.rank.lower() for x in bound.nest if _family(tiling, x.rank) in ranks)
+    stepping = frozenset(
+        x.rank.lower() for x in bound.nest if bound.program.whole_rank(x.rank) in ranks
+    )
     band = None if notes else no_op_band(bound, bands, stepping)
     if isinstance(band, str):
         notes = (f"{band}, so that the other Einsums run in masked tiles too",)
@@ -462,13 +437,6 @@ def _windows(bound: Bound, found: MaskBands) -> _MaskWindows:
             # Only whole steps do nothing for them: their own loops cover all of a step's tile.
             windows[e.name] = window_over(tiling, e.axes, band, len(e.shared))
     return _MaskWindows(by_name=windows, no_op_band=band)
-
-
-def _no_band(data: bool) -> str:
-    """Return the note on a mask that skips no tiles."""
-    if data:
-        return "its mask depends on data; every point that it might let through is counted"
-    return "its mask is no band of two ranks; masked tiles are run"
 
 
 def band_ranks(bands: Mapping[str, RankBand]) -> frozenset[str]:
@@ -503,12 +471,6 @@ def no_op_band(
     # A cascade is bound in many ways, but its proof is needed once.
     problem = bound.program.memo(no_op_obstacle, masked, stepping)
     return different.pop() if problem is None else problem
-
-
-def _family(tiling: Tiling, rank: str) -> str:
-    """Return the rank whose elements a rank covers: its family, or itself."""
-    declared = tiling.program.rank_of.get(rank)
-    return declared.family if declared is not None and declared.family else rank
 
 
 def _steps(bound: Bound, band: RankBand) -> int:
@@ -550,7 +512,7 @@ def _is_monotone(e: BoundEinsum, band: RankBand, *, any_loops: bool) -> bool:
     """Return whether loops over each axis of a band follow the order of the axis' variables.
 
     An access that changes with an inner variable but not with an outer one would see a tile return
-    that nothing tells apart.
+    that nothing distinguishes.
     """
     for number, axis in enumerate(e.axes):
         if axis.name not in (band.plus, band.minus):

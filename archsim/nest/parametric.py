@@ -24,23 +24,21 @@ from .tiling import Addressing, Tiling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Placed:
-    """Einsum as it was first bound, with the conditions that other sizes may break."""
+class _SizeConditions:
+    """Conditions on sizes under which an Einsum can have its loops."""
 
-    e: BoundEinsum
     variables: tuple[str, ...]
     """Variables of the iteration space, those of the parallel ranks first."""
     uncovered: tuple[str, ...]
     """Members of its ranks without a loop: each must have one iteration."""
-    side_by_side: tuple[tuple[tuple[str, ...], int], ...]
+    spatial: tuple[tuple[tuple[str, ...], int], ...]
     """Members along each dimension of the array, and the elements along the dimension."""
 
-    @property
-    def loop_key(self) -> Hashable:
-        """Key of the loops, equal for Einsums with equal loops for any sizes."""
-        e = self.e
-        return self.variables, *(
-            tuple(x._replace(stride=0) for x in loops) for loops in (e.shared, e.own, e.spatial)
+    def hold(self, tiling: Tiling) -> bool:
+        """Return whether the Einsum's loops cover its ranks, and those laid out fit its array."""
+        bounds = tiling.bounds
+        return all(bounds[name] == 1 for name in self.uncovered) and all(
+            prod([bounds[name] for name in names]) <= size for names, size in self.spatial
         )
 
 
@@ -49,9 +47,7 @@ class ParametricNest:
 
     def __init__(self, first: Bound) -> None:
         self.first = first
-        self._placed = [_placed(first, e) for e in first.einsums]
-        goings = [p.loop_key for p in self._placed]
-        self._equal_loops = [goings.index(loop_key) for loop_key in goings]
+        self._conditions = [_conditions_of(first, e) for e in first.einsums]
         self._facts_by_pattern: dict[UnitLoopPattern, dict[Hashable, Any]] = {
             first.pattern: first.pattern_facts
         }
@@ -80,52 +76,34 @@ class ParametricNest:
         like, first = like or self.first, self.first
         if wrong := [*selection_problems(first.program, tiling)]:
             raise SpecError(wrong)
-        if not all(_fits(p, tiling) for p in self._placed):
+        if not all(c.hold(tiling) for c in self._conditions):
             return None
         sizes = _Sizes(first.program, tiling, like)
         shared = shared_loops(first.mapping, first.architecture, tiling)
-        found = Bound(
-            program=first.program,
-            mapping=first.mapping,
-            architecture=first.architecture,
+        einsums = zip(self._conditions, like.einsums, strict=True)
+        found = replace(
+            first,
             shapes=tuple(tiling.shapes.items()),
             tiling=tiling,
             nest=shared,
             steps=step_count(tiling, shared),
-            einsums=tuple(
-                sizes.einsum(p.variables, e, loop_key)
-                for p, e, loop_key in zip(
-                    self._placed, like.einsums, self._equal_loops, strict=True
-                )
-            ),
-            groups=first.groups,
-            residency=first.residency,
+            einsums=tuple(sizes.einsum(c.variables, e) for c, e in einsums),
         )
         vars(found)["pattern_facts"] = self._facts_by_pattern.setdefault(found.pattern, {})
         return found
 
 
-def _placed(bound: Bound, e: BoundEinsum) -> _Placed:
+def _conditions_of(bound: Bound, e: BoundEinsum) -> _SizeConditions:
     ranks = (v.upper() for axis in e.axes for v, _ in axis.variables)
     looped = {loop.member for loop in (*e.temporal, *e.spatial)}
     members = (m.name for rank in ranks for m in bound.tiling.of_rank(rank))
-    dimensions = {d.name: d.size for d in e.array.dimensions}
-    return _Placed(
-        e=e,
+    return _SizeConditions(
         variables=(*(r.lower() for r in bound.program.parallel), *e.einsum.variables),
         uncovered=tuple(name for name in members if name not in looped),
-        side_by_side=tuple(
-            (tuple(x.member for x in e.spatial if x.dimension == name), size)
-            for name, size in dimensions.items()
+        spatial=tuple(
+            (tuple(x.member for x in e.spatial if x.dimension == d.name), d.size)
+            for d in e.array.dimensions
         ),
-    )
-
-
-def _fits(placed: _Placed, tiling: Tiling) -> bool:
-    """Return whether an Einsum's loops cover its ranks, and those laid out fit its array."""
-    bounds = tiling.bounds
-    return all(bounds[name] == 1 for name in placed.uncovered) and all(
-        prod([bounds[name] for name in names]) <= size for names, size in placed.side_by_side
     )
 
 
@@ -153,9 +131,10 @@ class _Sizes:
             new.get(s) == old.get(s) for s in program.memo(_coefficient_shapes)
         )
         self.strides = {m.name: min(m.stride, new[m.rank]) for m in tiling.members.values()}
-        self.loops: dict[int, _SizedLoops] = {}
+        self.loops: dict[Hashable, _SizedLoops] = {}
+        """Loops of these sizes, by the variables and the loops of other sizes."""
 
-    def einsum(self, variables: tuple[str, ...], e: BoundEinsum, loop_key: int) -> BoundEinsum:
+    def einsum(self, variables: tuple[str, ...], e: BoundEinsum) -> BoundEinsum:
         """Return an Einsum with other strides, or the Einsum itself if they are equal.
 
         Parameters
@@ -164,12 +143,11 @@ class _Sizes:
             Variables of its iteration space.
         e : BoundEinsum
             Einsum in tiles of other sizes.
-        loop_key : int
-            Number that Einsums with equal loops share.
         """
-        if loop_key not in self.loops:
-            self.loops[loop_key] = self.sized(variables, e)
-        axes, shared, own, spatial, space = self.loops[loop_key]
+        key = variables, e.shared, e.own, e.spatial
+        if key not in self.loops:
+            self.loops[key] = self.sized(variables, e)
+        axes, shared, own, spatial, space = self.loops[key]
         same_weights = self.same_shapes or (self.same_weights and not _has_gather(e))
         # Statements of ``init`` may have ranks of their own.
         settled = self.same_shapes or (same_weights and not e.initial)
@@ -180,19 +158,17 @@ class _Sizes:
             addressing = Addressing(self.program, self.tiling, axes)
             reads = tuple(addressing.of(a) for a in e.einsum.reads)
             write = addressing.of(e.einsum.target)
-        found = BoundEinsum(
-            einsum=e.einsum,
-            array=e.array,
+        found = replace(
+            e,
             axes=axes,
             shared=shared,
             own=own,
             spatial=spatial,
-            outside=e.outside,
-            bypass=e.bypass,
-            operations=e.operations,
-            operands=e.operands,
             reads=reads,
             write=write,
+            initial=(),
+            window=None,
+            partially_masked=False,
         )
         vars(found)["space"] = space
         if not e.initial:

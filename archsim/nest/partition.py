@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import prod
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from einsum_cascade.affine import affine_value
 from einsum_cascade.algebra.conditions import with_masks
@@ -115,6 +115,14 @@ class RankPartition:
         return 0 if kind else 1
 
 
+Partitions = tuple[RankPartition, ...]
+
+
+def with_partition(partitions: Partitions, at: int, **changed: Any) -> Partitions:
+    """Return partitions with other fields of the one at a position."""
+    return (*partitions[:at], replace(partitions[at], **changed), *partitions[at + 1 :])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ring:
     """Tensors that travel in a ring of cores, and those that each core has a copy of."""
@@ -172,6 +180,7 @@ def is_partitioned_along(access: Access, variable: str) -> bool:
     return any(variable in i.variables for i in plain)
 
 
+Scaled = TypeVar("Scaled", AffineTerm, Gather)
 Lengths = tuple[tuple[str, int], ...]
 """Pairs of a rank and its number of coordinates."""
 
@@ -186,9 +195,7 @@ def has_mask_over(program: Program, rank: str, *, of_data: bool = True) -> bool:
         True to include masks that read data. Their points are unknown, so all parts of the rank
         count as equal work.
     """
-    names = {rank, rank.lower()}
-    if (declared := program.rank_of.get(rank)) is not None and declared.family is not None:
-        names.add(declared.family)
+    names = {rank, rank.lower(), program.whole_rank(rank)}
     conditions = (c for e in with_masks(program).einsums for c in conjuncts(e.where))
     return any(
         names & {node.name} if isinstance(node, Name) else rank.lower() in variables_of(node)
@@ -210,10 +217,9 @@ def whole_lengths(program: Program, rank: str, shapes: Sizes[str, int]) -> Lengt
     shapes : mapping
         Shapes of the whole work, by rank.
     """
-    declared = program.rank_of.get(rank)
-    if declared is None or declared.family is None:
+    family = program.family_of(rank)
+    if family is None:
         return ((rank, shapes[rank]),)
-    family = declared.family
     if (length := shapes.get(family)) is None:
         length = prod(shapes[m] for m in program.rank_of[family].partition)
     return (rank, shapes[rank]), (family, length)
@@ -273,27 +279,25 @@ def keep_whole_lengths(program: Program, rank: str, whole: Lengths) -> Program:
         The same program if no index depends on the length.
     """
     lengths = dict(whole)
-    declared = program.rank_of.get(rank)
-    cut = program.rank_of.get(declared.family or "") if declared is not None else None
-    digits = {m.lower() for m in (cut.partition if cut is not None else (rank,))}
+    family = program.family_of(rank)
+    members = program.rank_of[family].partition if family is not None else (rank,)
+    digits = {m.lower() for m in members}
     running = {t for t, ranks in program.iterative.items() if not lengths.keys().isdisjoint(ranks)}
 
-    def with_lengths(shapes: tuple[str, ...], coefficient: int) -> tuple[tuple[str, ...], int]:
-        times = prod(lengths[s] for s in shapes if s in lengths)
-        return tuple(s for s in shapes if s not in lengths), coefficient * times
+    def with_lengths(scaled: Scaled) -> Scaled:
+        times = prod(lengths[s] for s in scaled.shapes if s in lengths)
+        shapes = tuple(s for s in scaled.shapes if s not in lengths)
+        return replace(scaled, shapes=shapes, coefficient=scaled.coefficient * times)
 
     def term(t: AffineTerm) -> AffineTerm:
-        if t.variable in digits or lengths.keys().isdisjoint(t.shapes):
-            return t  # positions along the rank are those of the part
-        shapes, coefficient = with_lengths(t.shapes, t.coefficient)
-        return replace(t, shapes=shapes, coefficient=coefficient)
+        # Positions along the rank are those of the part.
+        return t if t.variable in digits else with_lengths(t)
 
     def index(i: Index) -> Index:
         if isinstance(i, Affine):
             return replace(i, terms=tuple(map(term, i.terms)))
-        shapes, coefficient = with_lengths(i.shapes, i.coefficient)
         offset = replace(i.offset, terms=tuple(map(term, i.offset.terms)))
-        return replace(i, shapes=shapes, coefficient=coefficient, offset=offset)
+        return replace(with_lengths(i), offset=offset)
 
     def access(a: Access) -> Access:
         # The end of an iterative tensor along the rank is that of the part.

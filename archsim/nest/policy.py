@@ -23,6 +23,9 @@ BALANCE_TOLERANCE: Final = 1 / 256
 
 Cuts lie at whole steps of rows, so a difference of less than a step rarely moves one."""
 
+MAX_TRIAL_DIVISOR: Final = 1 << 17
+"""Largest number that trial division tries, in at most 10 ms; sympy takes 300 ms to import."""
+
 MAX_UNKNOWN_EINSUMS: Final = 3
 """Unknown Einsums in a mapping that are reported one by one.
 

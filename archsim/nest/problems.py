@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
-from einsum_cascade.errors import Problem
+from einsum_cascade.errors import Problem, did_you_mean
 from einsum_cascade.source import Span
 
 from .policy import MAX_LISTED_EINSUMS
+
+NO_LEVEL: Final = "the machine has no level"
+NO_MEMBER: Final = "no rank or tile is called"
+NO_TENSOR: Final = "the cascade has no tensor"
+"""Beginnings of problems with unknown names (``unknown_names``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +54,30 @@ def _merged(found: list[EinsumProblem]) -> Problem:
     more = f" and {left} more" if left > 0 else ""
     listed = ", ".join(others[:MAX_LISTED_EINSUMS])
     return Problem(f"{first.message}; likewise {listed}{more}", first.span, first.hint)
+
+
+def unknown_names(
+    what: str,
+    names: Iterable[str],
+    known: Collection[str],
+    span: Span | None,
+    also: Collection[str] = (),
+) -> Iterator[Problem]:
+    """Yield a problem for each name that is unknown, once.
+
+    Parameters
+    ----------
+    what : str
+        Text before the quoted name, such as ``the cascade has no tensor``.
+    names : iterable of str
+        Names that a mapping uses.
+    known : collection of str
+        Names that exist.
+    span : Span or None
+        Place in the mapping's file.
+    also : collection of str
+        Further names that a hint may suggest.
+    """
+    for name in dict.fromkeys(names):
+        if name not in known:
+            yield Problem(f"{what} '{name}'", span, did_you_mean(name, [*known, *also]))

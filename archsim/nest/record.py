@@ -15,7 +15,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from typing_extensions import override
 
 from einsum_cascade.ir import Einsum, Program
-from einsum_cascade.memo import Memoized, cached_property
+from einsum_cascade.memo import Memoized, cached_property, memoized
 from einsum_cascade.operations import Operations
 
 from ..iteration.access_map import AccessMap
@@ -28,7 +28,7 @@ from ..spec.tensor_words import TensorWords, words_of
 from .dataflow import Operand
 from .partition import NO_RING, PartKinds, RankPartition, Ring
 from .residency import Residency
-from .tiling import Tiling
+from .tiling import Tiling, axis_places
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -113,11 +113,6 @@ class BoundEinsum(Memoized):
         return self.space.trip_counts
 
     @cached_property
-    def loop_is_nonunit(self) -> tuple[bool, ...]:
-        """True for each loop of more than one iteration, temporal loops first."""
-        return self.space.loop_is_nonunit
-
-    @cached_property
     def nonunit_loops(self) -> tuple[Loop, ...]:
         """Temporal loops of more than one iteration; all other loops have no effect."""
         return self.space.nonunit_loops
@@ -134,7 +129,14 @@ class BoundEinsum(Memoized):
         level : int
             Index of a memory from the outermost, or the register level below them all.
         """
-        return self.memo(_stepping_loops, self.moved_by(access_map, level), level)
+        return self._stepping(self.moved_by(access_map, level), level)
+
+    @memoized
+    def _stepping(self, moving: frozenset[str], level: int) -> tuple[Loop, ...]:
+        loops = [loop for loop in self.nonunit_loops if loop.level < level]
+        while loops and loops[-1].variable not in moving:
+            loops.pop()
+        return tuple(loops)
 
     def moved_by(self, access_map: AccessMap, level: int) -> frozenset[str]:
         """Return the rank variables whose loops bring other elements of a tensor to a level.
@@ -148,10 +150,6 @@ class BoundEinsum(Memoized):
         # Elements of an array hold no common tile: each one fetches its own gathered elements.
         return access_map.moving if nest is self.whole else access_map.moving_in(nest.first_tile)
 
-    def outer(self, level: int) -> tuple[Loop, ...]:
-        """Return the temporal loops outside the tiles that ``level`` holds."""
-        return self.nest(level).loops
-
     def nest(self, level: int) -> LoopNest:
         """Return the temporal loops outside the tiles that ``level`` holds, as a nest."""
         return self.space.nest(level)
@@ -162,11 +160,6 @@ class BoundEinsum(Memoized):
         return self.space.whole
 
     @cached_property
-    def full_nest(self) -> LoopNest:
-        """Nest of all loops, with those laid out over the array inside the temporal ones."""
-        return self.space.full_nest
-
-    @cached_property
     def points(self) -> int:
         """Points of the tiles that run, including points that a mask cuts out of a tile."""
         return self.space.points
@@ -174,7 +167,7 @@ class BoundEinsum(Memoized):
     @cached_property
     def cycles_of_point(self) -> Fraction:
         """Cycles of an element of the array for one point."""
-        return self.array.memo(_cycles_of_point, self.operations)
+        return self.array.memo(ProcessingArray.cycles_of, self.operations)
 
     @cached_property
     def iterations(self) -> int:
@@ -187,32 +180,6 @@ class BoundEinsum(Memoized):
         return self.iterations * self.cycles_of_point
 
 
-def _stepping_loops(e: BoundEinsum, moving: frozenset[str], level: int) -> tuple[Loop, ...]:
-    loops = [loop for loop in e.nonunit_loops if loop.level < level]
-    while loops and loops[-1].variable not in moving:
-        loops.pop()
-    return tuple(loops)
-
-
-def _cycles_of_point(array: ProcessingArray, operations: Operations) -> Fraction:
-    """Return the cycles of an element of an array for one point (a builder for ``memo``)."""
-    return array.cycles_of(operations)
-
-
-def _memories_of(
-    bound: Bound, array: str, bypass: frozenset[tuple[str, str]], einsum: str, tensor: str
-) -> tuple[int, ...]:
-    """Return the memories that hold a tensor for an Einsum on an array."""
-    architecture = bound.architecture
-    made = bound.by_name[tensor].array.name if tensor in bound.by_name else None
-    reach = architecture.tree.reach(array, result=tensor == einsum, made=made)
-    return tuple(
-        i
-        for i in bound.residency.memories(tensor)
-        if i in reach and (architecture.memories[i].name, tensor) not in bypass
-    )
-
-
 @dataclass(frozen=True, kw_only=True)
 class CorePartitioning:
     """Partition of a mapping's work over cores, each of which runs one nest."""
@@ -222,16 +189,11 @@ class CorePartitioning:
     whole: Bound | None = None
     """Nest of all of the work, whether it fits or not; None: the nest is all of the work."""
     others: tuple[tuple[PartKinds, Bound], ...] = ()
-    """Nests of cores that have other parts of a rank than the bound mapping."""
+    """Nests of cores that have other kinds of parts than the bound mapping."""
     ring: Ring = NO_RING
     """Tensors that cores pass on to one another."""
     replicated: frozenset[tuple[str, str]] = frozenset()
     """Pairs of an Einsum that each core runs for itself and a rank in parts that it lacks."""
-
-    @cached_property
-    def problems(self) -> dict[PartKinds, Bound | None]:
-        """Nests of all cores by their kinds of parts; None stands for the bound mapping itself."""
-        return {(0,) * len(self.partitions): None, **dict(self.others)}
 
     def copies(self, access_map: AccessMap, level: int) -> int:
         """Return the number of different tiles of a tensor that the cores below a memory use.
@@ -284,6 +246,15 @@ class Bound(Memoized):
         """Nest of all of the work."""
         return self.cores.whole or self
 
+    @property
+    def core_nests(self) -> dict[PartKinds, Bound]:
+        """Nests of all cores by their kinds of parts, with this nest first."""
+        return {(0,) * len(self.cores.partitions): self, **dict(self.cores.others)}
+
+    def iterative_variables(self, tensor: str) -> frozenset[str]:
+        """Return the variables of the ranks along which a tensor is iterative."""
+        return frozenset(rank.lower() for rank in self.program.iterative.get(tensor, ()))
+
     @cached_property
     def words(self) -> TensorWords:
         """Machine words per value of each tensor."""
@@ -297,14 +268,14 @@ class Bound(Memoized):
         one, other : str
             Names of Einsums; those of one group run together.
         """
-        return self._group_of[one] != self._group_of[other]
+        return self.group_of[one] != self.group_of[other]
 
     @cached_property
     def pattern(self) -> UnitLoopPattern:
         """Part of the sizes that decides legality, and which tiles Einsums find."""
         return (
             tuple([loop.bound == 1 for loop in self.nest]),
-            tuple([e.loop_is_nonunit for e in self.einsums]),
+            tuple([e.space.loop_is_nonunit for e in self.einsums]),
             tuple([rank for rank, size in self.shapes if size == 1]),
         )
 
@@ -356,7 +327,8 @@ class Bound(Memoized):
         return {name: v for name, v in super().__getstate__().items() if name not in derived}
 
     @cached_property
-    def _group_of(self) -> dict[str, int]:
+    def group_of(self) -> dict[str, int]:
+        """Numbers of the Einsums' groups, in the order in which groups run."""
         return {name: number for number, group in enumerate(self.groups) for name in group}
 
     @cached_property
@@ -383,7 +355,20 @@ class Bound(Memoized):
         tensor : str
             Tensor of the cascade.
         """
-        return self.memo(_memories_of, e.array.name, e.bypass, e.name, tensor)
+        return self._memories(e.array.name, e.bypass, e.name, tensor)
+
+    @memoized
+    def _memories(
+        self, array: str, bypass: frozenset[tuple[str, str]], einsum: str, tensor: str
+    ) -> tuple[int, ...]:
+        memories, tree = self.architecture.memories, self.architecture.tree
+        made = self.by_name[tensor].array.name if tensor in self.by_name else None
+        reach = tree.reach(array, result=tensor == einsum, made=made)
+        return tuple(
+            i
+            for i in self.residency.memories(tensor)
+            if i in reach and (memories[i].name, tensor) not in bypass
+        )
 
     def registers(self, e: BoundEinsum, tensor: str) -> tuple[str, ...]:
         """Return the arrays whose registers hold a tensor for an Einsum.
@@ -429,7 +414,7 @@ class Bound(Memoized):
 
     def _with(self, **changed: Any) -> Bound:
         """Copy the record with other fields; values that follow from names alone stay."""
-        for name in ("by_name", "position", "_group_of", "words", "_residency_facts"):
+        for name in ("by_name", "position", "group_of", "words", "_residency_facts"):
             getattr(self, name)  # derive values before the copy, so that both have them
         found = object.__new__(Bound)
         vars(found).update(vars(self))
@@ -539,22 +524,8 @@ def nest_space(
         Loops of the shared nest, outermost first.
     """
     axes = tiling.axes(tuple(dict.fromkeys(loop.rank.lower() for loop in nest)))
-    places = {v: (number, unit) for number, a in enumerate(axes) for v, unit in a.variables}
-    loops: list[Loop] = []
-    for loop in nest:
-        variable = loop.rank.lower()
-        axis, unit = places[variable]
-        # A tile larger than its rank is the whole rank.
-        size = min(tiling.members[loop.member].stride, tiling.shapes[loop.rank])
-        loops.append(
-            Loop(
-                member=loop.member,
-                axis=axis,
-                stride=size * unit,
-                level=loop.level,
-                variable=variable,
-            )
-        )
+    places = axis_places(axes)
+    loops = (tiling.loop(tiling.members[loop.member], places, loop.level) for loop in nest)
     return axes, tuple(loops)
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from einsum_cascade.errors import Problem, SpecError, did_you_mean
+from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.ir import Einsum, Program
 from einsum_cascade.memo import cached_property
 
 from ..spec.arch import Architecture
 from ..spec.mapping import EinsumMapping, Mapping
 from ..spec.roles import ROLES
-from .problems import EinsumProblem
+from .problems import NO_LEVEL, NO_TENSOR, EinsumProblem, unknown_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +73,11 @@ def residency(
     found: dict[str, list[Home]] = {t: [] for t in tensors}
     for keep in mapping.keep:
         if keep.level not in levels:
-            hint = did_you_mean(keep.level, [*levels, *ROLES])
-            wrong.append(Problem(f"the machine has no level '{keep.level}'", keep.span, hint))
+            wrong += unknown_names(NO_LEVEL, [keep.level], levels, keep.span, ROLES)
             continue
         for tensor in keep.tensors:
             if tensor not in found:
-                hint = did_you_mean(tensor, tensors)
-                wrong.append(Problem(f"the cascade has no tensor '{tensor}'", keep.span, hint))
+                wrong += unknown_names(NO_TENSOR, [tensor], tensors, keep.span)
             elif keep.level in arrays and tensor in inputs:
                 text = f"{tensor} is an input: it comes from memory whenever it is used"
                 hint = f"registers of {keep.level} keep what Einsums write; leave {tensor} out"

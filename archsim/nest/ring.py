@@ -137,7 +137,7 @@ def _not_in_tiles(
     if at is None:
         yield f"{e.name} does not take {tensor} along {rank} in order, as it would go round"
         return
-    part, tile = Fraction(e.extents[at], ring.parts), first_tile(e.extents, e.outer(1))[at]
+    part, tile = Fraction(e.extents[at], ring.parts), first_tile(e.extents, e.nest(1).loops)[at]
     if part % tile:
         links, home = (m.name for m in bound.architecture.memories[:2])
         yield (
@@ -163,7 +163,7 @@ def elements_in_transit(
     at = _axis_of(bound, e, access_map, ring.rank(access_map.access.tensor) or "")
     assert at is not None, "what goes round is checked when it is bound"
     # A part consists of several tiles.
-    return tile * (e.extents[at] // ring.parts // first_tile(e.extents, e.outer(1))[at])
+    return tile * (e.extents[at] // ring.parts // first_tile(e.extents, e.nest(1).loops)[at])
 
 
 def _axis_of(bound: Bound, e: BoundEinsum, access_map: AccessMap, rank: str) -> int | None:

@@ -9,7 +9,7 @@ innermost is the one that feeds each array. Names of a machine's parts stay as t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.ir import Program
@@ -169,11 +169,8 @@ class InnermostLevels:
 def with_bypass(how: EinsumMapping, pairs: Iterable[tuple[str, str]]) -> EinsumMapping:
     """Return an Einsum that bypasses memories with further tensors: pairs of a memory and a
     tensor."""
-    found = {level: [*tensors] for level, tensors in how.bypass}
-    for level, tensor in pairs:
-        held = found.setdefault(level, [])
-        held += [tensor] if tensor not in held else []
-    return replace(how, bypass=tuple((level, tuple(ts)) for level, ts in found.items()))
+    more = ((level, (tensor,)) for level, tensor in pairs)
+    return replace(how, bypass=_merged((*how.bypass, *more)))
 
 
 _Tensors = tuple[str, tuple[str, ...]]
@@ -461,18 +458,11 @@ def _merged(pairs: Iterable[_Tensors]) -> tuple[_Tensors, ...]:
     return tuple(found.items())
 
 
-@dataclass(frozen=True, slots=True)
-class _MovedEinsum:
-    """Einsum that does not run as written."""
+def _displaced(mapping: Mapping, moved: Iterable[str]) -> dict[str, set[str]]:
+    """Return the Einsums on another array than in their role, or without one of its axes.
 
-    array: str
-    """Array that runs the Einsum."""
-    lost: frozenset[str]
-    """Variables that were laid out along an axis which that array lacks."""
-
-
-def _displaced(mapping: Mapping, moved: Iterable[str]) -> dict[str, _MovedEinsum]:
-    """Return the Einsums on another array than in their role, or without one of its axes."""
+    Each has the variables that were laid out along an axis which its array lacks.
+    """
     tiles = (*mapping.tiles, *(tile for case in mapping.cases for tile in case.tiles))
     cut = {tile.member: tile.rank for tile in tiles}
     lost: dict[str, set[str]] = {name: set() for name in moved}
@@ -482,18 +472,11 @@ def _displaced(mapping: Mapping, moved: Iterable[str]) -> dict[str, _MovedEinsum
         if names:
             variables = (v.lower() for n in names for v in (n, cut.get(n, n)))
             lost.setdefault(how.einsum, set()).update(variables)
-    return {
-        how.einsum: _MovedEinsum(how.array, frozenset(lost[how.einsum]))
-        for how in mapping.einsums
-        if how.einsum in lost
-    }
+    return lost
 
 
 def _route_through_memory(
-    program: Program,
-    mapping: Mapping,
-    innermost: InnermostLevels,
-    displaced: dict[str, _MovedEinsum],
+    program: Program, mapping: Mapping, innermost: InnermostLevels, displaced: dict[str, set[str]]
 ) -> Mapping:
     """Route operands and results of displaced Einsums through the innermost memory.
 
@@ -502,14 +485,17 @@ def _route_through_memory(
     """
     memories = innermost.memories
     kept = {k.level: list(k.tensors) for k in mapping.keep}
-    bypass: dict[str, dict[str, list[str]]] = {name: {} for name in displaced}
+    passed: dict[str, list[tuple[str, str]]] = {}
     left: dict[str, set[str]] = {level: set() for level in kept}
-    for name, e in displaced.items():
+    for how in mapping.einsums:
+        name, lost = how.einsum, displaced.get(how.einsum)
         einsum = program.einsum_of.get(name)
-        for access in dict.fromkeys((einsum.target, *einsum.reads) if einsum else ()):
+        if lost is None or einsum is None:
+            continue
+        for access in dict.fromkeys((einsum.target, *einsum.reads)):
             tensor, homes = access.tensor, [n for n, held in kept.items() if access.tensor in held]
-            own = e.array in homes and not e.lost & {*access.variables}
-            strange = [n for n in homes if n not in memories and not (own and n == e.array)]
+            own = how.array in homes and not lost & {*access.variables}
+            strange = [n for n in homes if n not in memories and not (own and n == how.array)]
             if not strange or (own and tensor != name):
                 continue
             if not own and not {*homes} & {*memories}:
@@ -519,30 +505,25 @@ def _route_through_memory(
                 if tensor == name:
                     left[level].add(tensor)
                 else:
-                    bypass[name].setdefault(level, []).append(tensor)
+                    passed.setdefault(name, []).append((level, tensor))
     spans = {k.level: k.span for k in mapping.keep}
     found = tuple(Keep(level=n, tensors=tuple(held), span=spans.get(n)) for n, held in kept.items())
+
+    def without_left(keep: tuple[Keep, ...]) -> tuple[Keep, ...]:
+        return tuple(replace(k, tensors=_without(k.tensors, left.get(k.level, ()))) for k in keep)
+
+    def passing(how: EinsumMapping) -> EinsumMapping:
+        found = with_bypass(how, passed.get(how.einsum, ()))
+        pairs = ((level, _without(tensors, left.get(level, ()))) for level, tensors in found.bypass)
+        return replace(found, bypass=tuple(pair for pair in pairs if pair[1]))
+
     return replace(
         mapping,
-        einsums=tuple(_passing(how, bypass.get(how.einsum, {}), left) for how in mapping.einsums),
-        keep=_holding(found, left),
-        cases=tuple(replace(case, keep=_holding(case.keep, left)) for case in mapping.cases),
+        einsums=tuple(map(passing, mapping.einsums)),
+        keep=without_left(found),
+        cases=tuple(replace(case, keep=without_left(case.keep)) for case in mapping.cases),
     )
-
-
-def _holding(keep: tuple[Keep, ...], left: dict[str, set[str]]) -> tuple[Keep, ...]:
-    return tuple(replace(k, tensors=_without(k.tensors, left.get(k.level, ()))) for k in keep)
 
 
 def _without(tensors: Iterable[str], left: Iterable[str]) -> tuple[str, ...]:
     return tuple(tensor for tensor in tensors if tensor not in left)
-
-
-def _passing(
-    how: EinsumMapping, more: dict[str, list[str]], left: dict[str, set[str]]
-) -> EinsumMapping:
-    """Return the Einsum with further bypassed registers, without those that hold nothing any
-    more."""
-    pairs = (*how.bypass, *((level, tuple(tensors)) for level, tensors in more.items()))
-    found = ((level, _without(tensors, left.get(level, ()))) for level, tensors in pairs)
-    return replace(how, bypass=_merged(pair for pair in found if pair[1]))

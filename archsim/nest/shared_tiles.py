@@ -104,8 +104,8 @@ def _reaches(bound: Bound, name: str, s: RankPartition) -> tuple[Halo, ...] | No
         return None
     at = bound.cores.partitions.index(s)
     parts = {
-        kinds[at]: (problem or bound).by_name[name]
-        for kinds, problem in bound.cores.problems.items()
+        kinds[at]: nest.by_name[name]
+        for kinds, nest in bound.core_nests.items()
         if not any(kind for n, kind in enumerate(kinds) if n != at)
     }
     found = [halo_of(parts[kind], s) for kind in range(len(parts))]

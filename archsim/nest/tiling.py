@@ -8,11 +8,11 @@ from math import prod
 
 from einsum_cascade.errors import CascadeError, Problem, SpecError, did_you_mean
 from einsum_cascade.ir import Access, Program
-from einsum_cascade.memo import Memoized, cached_property
+from einsum_cascade.memo import Memoized, cached_property, memoized
 from einsum_cascade.shapes import resolve_shapes
 
 from ..iteration.access_map import AccessMap, AccessMapper
-from ..iteration.loops import Axis, iterations
+from ..iteration.loops import Axis, Loop, iterations
 from ..spec.arch import Architecture
 from ..spec.mapping import WHOLE, DimensionRef, Factors, Mapping, MinimumSize, Tile
 from ..spec.roles import ARRAY_ROLES
@@ -63,6 +63,24 @@ class Tiling(Memoized):
         """Return the iterations of a member inside one iteration of the next outer one."""
         return self.bounds[member.name]
 
+    def loop(
+        self, member: Member, places: Places, level: int, dimension: str | None = None
+    ) -> Loop:
+        """Return the loop over a member.
+
+        Parameters
+        ----------
+        places : Places
+            Places of the variables of the loop's iteration space.
+        level, dimension
+            See ``Loop``.
+        """
+        variable = member.rank.lower()
+        axis, unit = places[variable]
+        # A tile larger than its rank is the whole rank.
+        stride = min(member.stride, self.shapes[member.rank]) * unit
+        return Loop(member.name, axis, stride, level, variable, dimension)
+
     def elements(self, factors: Factors) -> int:
         """Return the product of members' bounds and numbers."""
         return prod(f if isinstance(f, int) else self.bounds[f] for f in factors)
@@ -78,6 +96,7 @@ class Tiling(Memoized):
                 extent = min(extent, member.stride)
         return found
 
+    @memoized
     def axes(self, variables: tuple[str, ...]) -> tuple[Axis, ...]:
         """Return the axes of an iteration space; members of one family share an axis.
 
@@ -91,39 +110,42 @@ class Tiling(Memoized):
         tuple of Axis
             Axes in the order of their first variables.
         """
-        return self.memo(_axes_of, variables)
+        found: dict[str, Axis] = {}
+        for variable in variables:
+            if variable in found:
+                continue
+            rank = variable.upper()
+            own = Axis(name=rank, extent=self.shapes[rank], variables=((variable, 1),))
+            axis = self._family_axis(variable, variables) or own
+            found.update((v, axis) for v, _ in axis.variables)
+        return tuple(dict.fromkeys(found.values()))
 
-    def family_axis(self, variable: str, variables: tuple[str, ...]) -> Axis | None:
+    def _family_axis(self, variable: str, variables: tuple[str, ...]) -> Axis | None:
         """Return the axis of a partitioned family, or None if an outer member is not iterated
         over."""
-        rank = self.program.rank_of.get(variable.upper())
-        if rank is None or rank.family is None:
+        rank = variable.upper()
+        family = self.program.family_of(rank)
+        if family is None:
             return None
-        members = self.program.rank_of[rank.family].partition
+        members = self.program.rank_of[family].partition
         present = [m for m in members if m.lower() in variables]
-        if tuple(present) != members[: len(present)] or rank.name not in present:
+        if tuple(present) != members[: len(present)] or rank not in present:
             return None
         sizes = [self.shapes[m] for m in members]
         below = prod(sizes[len(present) :])
         pairs = tuple((m.lower(), prod(sizes[i + 1 : len(present)])) for i, m in enumerate(present))
         # Along m1 alone, with M cut into (M1, M0), the axis has one unit for each tile.
-        extent = iterations(self.shapes[rank.family], below)
-        return Axis(name=rank.family, extent=extent, variables=pairs)
+        extent = iterations(self.shapes[family], below)
+        return Axis(name=family, extent=extent, variables=pairs)
 
 
-def _axes_of(tiling: Tiling, variables: tuple[str, ...]) -> tuple[Axis, ...]:
-    found: list[Axis] = []
-    done: set[str] = set()
-    for variable in variables:
-        if variable in done:
-            continue
-        rank = variable.upper()
-        axis = tiling.family_axis(variable, variables) or Axis(
-            name=rank, extent=tiling.shapes[rank], variables=((variable, 1),)
-        )
-        found.append(axis)
-        done.update(v for v, _ in axis.variables)
-    return tuple(found)
+Places = dict[str, tuple[int, int]]
+"""Axis of each rank variable, and its stride in elements of the axis."""
+
+
+def axis_places(axes: tuple[Axis, ...]) -> Places:
+    """Return the places of all variables of some axes."""
+    return {v: (number, stride) for number, a in enumerate(axes) for v, stride in a.variables}
 
 
 def tile_size(tile: Tile, architecture: Architecture) -> int | None:

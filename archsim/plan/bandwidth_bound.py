@@ -19,7 +19,7 @@ from einsum_cascade.passes.analysis import analyze_passes
 from ..spec.arch import Architecture, Memory
 from ..spec.mapping import SpreadRank
 from ..spec.tensor_words import words_of
-from .partial_results import elements_of, extent_of, whole_rank_of
+from .partial_results import elements_of, extent_of
 from .partition_factors import Partitioning, all_partition_factors
 from .policy import (
     INPUT_CAPACITY_SHARE,
@@ -128,7 +128,7 @@ def input_bandwidth_bound(
     """
     served = _served(program, architecture, given)
     ranks = {r for t in program.inputs for r in program.tensor_ranks[t.name]}
-    if served is None or any(whole_rank_of(program, r) != r for r in ranks):
+    if served is None or any(program.whole_rank(r) != r for r in ranks):
         return 0.0
     return max(float(t[0]) for t in served.moving([_parts(partitioning)], only_inputs=True))
 
@@ -221,7 +221,7 @@ class _BandwidthBound:
         # Passes are unknown for operations that are not associative: assume one.
         with suppress(InputError):
             for rank in self.program.memo(analyze_passes).ranks:
-                whole = whole_rank_of(self.program, rank.rank) == rank.rank
+                whole = self.program.whole_rank(rank.rank) == rank.rank
                 for t in (t for t in rank.tensors if whole and not rank.at_most):
                     if t.tensor in again and len({*t.read}) > 1:
                         found.setdefault(t.tensor, {})[rank.rank] = len({*t.read})
@@ -243,7 +243,7 @@ class _BandwidthBound:
 
         Ranks of a single pass do not count: their loops enclose those of other ranks.
         """
-        ranks = {whole_rank_of(self.program, r) for r in self.program.tensor_ranks[tensor]}
+        ranks = {self.program.whole_rank(r) for r in self.program.tensor_ranks[tensor]}
         words = self.program.memo(words_of, self.architecture.word_bits).of(tensor)
         of_all = part = one * float(words * self.architecture.word_bytes)
         for rank in ranks | {*self.program.parallel}:
@@ -335,7 +335,7 @@ class _BandwidthBound:
         return times
 
     def _ranks(self, variables: Collection[str]) -> set[str]:
-        own = {whole_rank_of(self.program, v.upper()) for v in variables}
+        own = {self.program.whole_rank(v.upper()) for v in variables}
         return own | {*self.program.parallel}
 
     def _bytes(self, tensor: str) -> float:

@@ -32,7 +32,7 @@ from ..spec.arch import Architecture
 from ..spec.mapping import NEST_BY_NEST, Mapping
 from ..spec.tensor_words import words_of
 from .job import Generators, MakeBlocks, MakeMapping
-from .partial_results import extent_of, whole_rank_of
+from .partial_results import extent_of
 from .partition_factors import Partitioning
 from .partitioning import (
     bandwidth_bounds_of,
@@ -412,7 +412,7 @@ class _CutCascade:
         tiles."""
         if rank in self.given:
             return self.given[rank]
-        whole = whole_rank_of(program, rank)
+        whole = program.whole_rank(rank)
         parts = program.rank_of[whole].partition if whole in program.rank_of else ()
         inner = prod(self.given.get(m, 1) for m in parts[1:] if rank != whole)
         return -(-extent_of(program, whole, self.given) // inner)

@@ -106,19 +106,13 @@ def _partial(program: Program, partitioning: Partitioning, given: Sizes[str, int
 def elements_of(program: Program, ranks: Iterable[str], given: Sizes[str, int]) -> int:
     """Return the coordinates of some ranks and the parallel ranks; tiles of a rank count as that
     rank."""
-    names = dict.fromkeys(whole_rank_of(program, rank) for rank in (*program.parallel, *ranks))
+    names = dict.fromkeys(program.whole_rank(rank) for rank in (*program.parallel, *ranks))
     return prod(extent_of(program, rank, given) for rank in names)
-
-
-def whole_rank_of(program: Program, rank: str) -> str:
-    """Return the rank that a tile belongs to, or the rank itself."""
-    declared = program.rank_of.get(rank)
-    return declared.family if declared is not None and declared.family else rank
 
 
 def extent_of(program: Program, rank: str, given: Sizes[str, int]) -> int:
     """Return the size of a rank; for a tile of a rank, the size of the whole rank."""
-    return given.get(whole_rank_of(program, rank), 1)
+    return given.get(program.whole_rank(rank), 1)
 
 
 def _divisible(e: Einsum, variable: str) -> bool:

@@ -132,11 +132,11 @@ def _walkable(bound: Bound) -> tuple[_NestWalk, ...]:
 
 def _cores(bound: Bound) -> Iterator[_NestWalk]:
     """Yield the walk of each core from the beginning of its parts."""
-    spread, problems = bound.cores.partitions, bound.cores.problems
+    spread, nests = bound.cores.partitions, bound.core_nests
     for numbers in product(*(range(s.parts) for s in spread)):
         kinds = tuple(s.kind_of(n) for s, n in zip(spread, numbers, strict=True))
         begin = {s.variable: s.begin(n) for s, n in zip(spread, numbers, strict=True)}
-        yield _NestWalk(problems[kinds] or bound, begin, bound.whole)
+        yield _NestWalk(nests[kinds], begin, bound.whole)
 
 
 def _walk(cores: Sequence[_NestWalk], store: TensorStore) -> None:

@@ -128,23 +128,18 @@ def _asks_alike(program: Program, rank: Rank, einsums: tuple[Einsum, ...]) -> bo
     def families(a: Access) -> Iterator[tuple[str, set[str]]]:
         for index, declared in zip(a.indices, program.tensor_ranks[a.tensor], strict=False):
             names = (program.rank_of_variable.get(v, v.upper()) for v in index.variables)
-            yield declared, {_family(program, name) for name in names}
+            yield declared, {program.whole_rank(name) for name in names}
 
     nodes = (node for e in einsums for root in _roots(e) for node in walk(root))
     accesses = [node for node in nodes if isinstance(node, Access)]
     if any(d.rank in either for a in accesses if (d := program.domain(a.tensor)) is not None):
         return True  # positions along one of them
     return any(
-        _family(program, declared) in either
-        and bool(over & (either - {_family(program, declared)}))
+        program.whole_rank(declared) in either
+        and bool(over & (either - {program.whole_rank(declared)}))
         for a in accesses
         for declared, over in families(a)
     )
-
-
-def _family(program: Program, name: str) -> str:
-    rank = program.rank_of.get(name)
-    return name if rank is None or rank.family is None else rank.family
 
 
 def _roots(e: Einsum) -> tuple[Node, ...]:

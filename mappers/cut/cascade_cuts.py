@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection
 from itertools import pairwise
 from math import inf, prod
 
-from archsim.plan.partial_results import whole_rank_of
 from archsim.spec.tensor_words import words_of
 from einsum_cascade.algebra.excerpt import excerpt, sizes_of_excerpt
 from einsum_cascade.ir import Program
@@ -68,7 +67,7 @@ def _counted_ranks(program: Program, tensor: str) -> Names:
     own = program.tensor_ranks[tensor]
     found: dict[str, None] = dict.fromkeys(program.parallel)
     for rank in own:
-        whole = whole_rank_of(program, rank)
+        whole = program.whole_rank(rank)
         is_complete = whole != rank and {*program.rank_of[whole].partition} <= {*own}
         found[whole if is_complete else rank] = None
     return tuple(found)

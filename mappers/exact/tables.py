@@ -717,7 +717,7 @@ class _Tabulator:
         """Return the bytes of a tensor's tile that an Einsum has at a level."""
         access_map = e.access_maps[position]
         tensor = access_map.access.tensor
-        outer, stream = e.outer(level), stream_of(self.base, e, tensor, level)
+        outer, stream = e.nest(level).loops, stream_of(self.base, e, tensor, level)
         one_copy = keeps_one_copy(self.base, tensor, level)
         nonunit = (
             tuple(x.member for x in loops if e.trip_counts[x.member] > 1)

@@ -16,7 +16,6 @@ from math import prod
 
 from archsim.nest.partition import shift_masks, whole_lengths
 from archsim.plan.bandwidth_bound import bandwidth_bounds, input_bandwidth_bound
-from archsim.plan.partial_results import whole_rank_of
 from archsim.plan.partition_factors import Partitioning
 from archsim.plan.partitioned_tiles import sink_loops
 from archsim.plan.partitioning import (
@@ -178,7 +177,7 @@ def _compulsory(
     found = [(t.name, (*program.parallel, *t.ranks), False) for t in program.inputs]
     for name in program.outputs:
         named = (v.upper() for v in program.einsum_of[name].target.variables)
-        ranks = dict.fromkeys(whole_rank_of(program, rank) for rank in named)
+        ranks = dict.fromkeys(program.whole_rank(rank) for rank in named)
         found.append((name, (*program.parallel, *ranks), True))
     return tuple(
         _CompulsoryTensor(
@@ -194,7 +193,7 @@ def _compulsory(
 def _users(program: Program, tensor: str) -> frozenset[str]:
     """Return the ranks of all Einsums that read or write a tensor."""
     using = (e for e in program.einsums if tensor in (e.name, *(a.tensor for a in e.reads)))
-    named = {whole_rank_of(program, v.upper()) for e in using for v in e.variables}
+    named = {program.whole_rank(v.upper()) for e in using for v in e.variables}
     return _with_parts(program, (*program.parallel, *named))
 
 

@@ -38,7 +38,7 @@ def in_parts(name: str) -> list[Bound]:
             except InputError:
                 continue  # there is no room for these parts
     assert found
-    assert all(len(bound.cores.problems) > 1 for bound in found)
+    assert all(len(bound.core_nests) > 1 for bound in found)
     return found
 
 
@@ -47,7 +47,7 @@ def test_some_parts_have_no_more_accesses_than_all(name: str) -> None:
     for bound in in_parts(name):
         counts = count_mapping(bound)
         every = counts_at_ports(bound, counts)
-        number = len(bound.cores.problems)
+        number = len(bound.core_nests)
         assert counts_at_ports(bound, counts, number) == every
         for some in {1, 2, number // 4 or 1, number // 2, number - 1}:
             for few, full in zip(counts_at_ports(bound, counts, some), every, strict=True):
@@ -96,7 +96,7 @@ def counted(bound: Bound) -> int:
 def test_what_takes_longer_is_told_alike_and_what_is_far_slower_sooner(name: str) -> None:
     cycle = 1 / MACHINE.clock_hz
     for bound, other in zip(in_parts(name), in_parts(name), strict=True):
-        parts = len(bound.cores.problems)
+        parts = len(bound.core_nests)
         assert takes_longer(bound, 0.0)
         assert counted(bound) == 0  # arrays alone tell
         alone, least = at_least(other)

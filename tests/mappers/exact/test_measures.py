@@ -51,7 +51,7 @@ def tiles(lowered: Bound, meter: OpenMeter | None) -> list[object]:
     held = [
         meter.first_tile(
             e,
-            (*e.outer(level), *stream_of(lowered, e, f.access.tensor, level)),
+            (*e.nest(level).loops, *stream_of(lowered, e, f.access.tensor, level)),
             f,
             one_copy=keeps_one_copy(lowered, f.access.tensor, level),
         )
@@ -60,7 +60,7 @@ def tiles(lowered: Bound, meter: OpenMeter | None) -> list[object]:
         for e, f, level in touched
     ]
     return held + [
-        meter.first_tile(e, e.outer(level), f, one_copy=one_copy)
+        meter.first_tile(e, e.nest(level).loops, f, one_copy=one_copy)
         if meter
         else largest_tile(e, f, level, one_copy=one_copy)
         for e, f, level in touched
