@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError, Problem, SpecError
 from einsum_cascade.ir import Program
@@ -28,28 +27,11 @@ BindClosed = Callable[[Mapping], Bound]
 """Function that binds a mapping without open choices, or raises ``MappingError``."""
 
 
-class Choose(Protocol):
-    """Function that resolves the open choices of a mapping (``mappers.construct.choices`` has
-    one)."""
+Choose = Callable[[Program, Mapping, Architecture, BindClosed, BindClosed], Bound]
+"""Function that resolves the open choices of a mapping (``mappers.construct.choices`` has one).
 
-    def __call__(
-        self,
-        program: Program,
-        mapping: Mapping,
-        architecture: Architecture,
-        lower: BindClosed,
-        bind: BindClosed,
-    ) -> Bound:
-        """Return the chosen combination of alternatives, bound.
-
-        Parameters
-        ----------
-        lower : callable
-            Function that binds one combination, legal or not.
-        bind : callable
-            Function that binds one combination and refuses an illegal one.
-        """
-        ...
+Its last two arguments bind one combination of alternatives: the first one legal or not, the second
+one only if it is legal. It returns the chosen combination, bound."""
 
 
 def bind(
@@ -88,7 +70,9 @@ def bind(
         )
         raise MappingError(Problem(text, mapping.span))
     try:
-        return _bind_on_machine(program, mapping, architecture, shapes, choose)
+        program, shapes = with_parameters(program, shapes)
+        mapping = _with_machine_names(program, mapping, architecture)
+        return _MachineBinding(architecture, choose).on_all_cores(program, mapping, shapes)
     except InputError as wrong:
         if mapping.machine in ("", architecture.name):
             raise
@@ -98,33 +82,90 @@ def bind(
         raise type(wrong)((Problem(text), *wrong.problems)) from None
 
 
-def _bind_on_machine(
-    program: Program,
-    mapping: Mapping,
-    architecture: Architecture,
-    shapes: dict[str, int],
-    choose: Choose | None,
-) -> Bound:
-    """Bind a mapping made for any machine."""
-    program, shapes = with_parameters(program, shapes)
-    mapping = _with_machine_names(program, mapping, architecture)
-    if is_partitioned(mapping) or architecture.memories[0].ring:
+@dataclass(frozen=True, slots=True)
+class _MachineBinding:
+    """Binding of mappings to one machine, with the function that resolves open choices."""
+
+    architecture: Architecture
+    choose: Choose | None = None
+
+    def on_all_cores(self, program: Program, mapping: Mapping, shapes: dict[str, int]) -> Bound:
+        """Bind a mapping, which may partition ranks over cores."""
+        architecture = self.architecture
+        if not is_partitioned(mapping) and not architecture.memories[0].ring:
+            return self.on_one_core(program, mapping, shapes)
         # Before it is known which tensors travel in a ring, each core would need room for copies.
         rings = any(level.ring for level in mapping.nest)
-        chip = _with_unlimited_home(architecture) if rings else architecture
-
-        def of_one(part: Program, inner: Mapping, own: dict[str, int]) -> Bound:
-            return _bind_on_one_core(part, inner, chip, own, choose)
-
-        def of_all(all_of: Program, inner: Mapping, own: dict[str, int]) -> Bound:
-            return _bind_unchecked(all_of, inner, architecture, own)
-
-        bound = bind_partitioned(program, mapping, architecture, shapes, of_one, of_all)
+        chip = replace(self, architecture=_with_unlimited_home(architecture)) if rings else self
+        bound = bind_partitioned(
+            program, mapping, architecture, shapes, chip.on_one_core, self.unchecked
+        )
         bound = _with_architecture(architecture, bound) if rings else bound
         # The memories outside of the cores hold the tiles of all cores.
         _check_capacity(bound, MappingError)
         return bound
-    return _bind_on_one_core(program, mapping, architecture, shapes, choose)
+
+    def on_one_core(self, program: Program, mapping: Mapping, shapes: dict[str, int]) -> Bound:
+        """Bind a mapping without ranks partitioned over cores, and resolve its open choices."""
+        if not mapping.choices:
+            return self.closed(program, mapping, shapes)
+        if self.choose is None:
+            names = ", ".join(c.name for c in mapping.choices)
+            text = f"the mapping '{mapping.name}' leaves open: {names}; nobody is given to choose"
+            raise SpecError(Problem(text, mapping.choices[0].span, "pin them, or pass 'choose'"))
+        like: Bound | None = None
+
+        def bound(candidate: Mapping) -> Bound:
+            nonlocal like
+            like = self.loops(program, candidate, shapes, like)
+            return like
+
+        def closed(candidate: Mapping) -> Bound:
+            return self.closed(program, candidate, shapes)
+
+        return self.choose(program, mapping, self.architecture, bound, closed)
+
+    def loops(
+        self, program: Program, mapping: Mapping, shapes: dict[str, int], like: Bound | None = None
+    ) -> Bound:
+        """Bind the loops of a mapping, legal or not, with open tiles of size 1."""
+        plain = loops_for_missing_axes(mapping)
+        sizes, _ = tile_sizes(plain, self.architecture)
+        tiling = build_tiling(program, plain, shapes, sizes)
+        return bind_loops(program, plain, self.architecture, tiling, like)
+
+    def unchecked(self, program: Program, mapping: Mapping, shapes: dict[str, int]) -> Bound:
+        """Bind a mapping, legal or not, with open tiles of size 1 and its masks."""
+        return skip_masked_tiles(self.loops(program, mapping, shapes))
+
+    def closed(self, program: Program, mapping: Mapping, shapes: dict[str, int]) -> Bound:
+        """Bind a mapping without open choices."""
+        architecture = self.architecture
+        known, key = program.memo(_BindingCaches).nests, _key(mapping, architecture)
+        parametric_nest = known.find(key)
+        plain = (
+            parametric_nest.first.mapping if parametric_nest else loops_for_missing_axes(mapping)
+        )
+        sizes, open_tiles = tile_sizes(plain, architecture)
+        tiling = build_tiling(program, plain, shapes, sizes)
+        bound = parametric_nest.bound(tiling) if parametric_nest else None
+        if parametric_nest is None or bound is None:
+            # Binding from names finds and names everything that is wrong with names and sizes.
+            bound = bind_loops(program, plain, architecture, tiling)
+            parametric_nest = known.keep(key, ParametricNest(bound))
+        problems = bound.pattern_memo(illegalities)
+        if problems:
+            raise MappingError(problems)
+        _check_capacity(bound, NoLegalMappingError if open_tiles else MappingError)
+        if not open_tiles:
+            return skip_masked_tiles(bound)
+        queries = CapacityQueries(limited_requirements(bound))
+        # Fit tiles in the order of the file: the first takes the room that it can use.
+        for member in open_tiles:
+            bound = fit_tile(parametric_nest, bound, shapes, sizes, member, queries)
+        bound = skip_masked_tiles(bound)
+        bound.seed(capacity_interval_of, queries.interval)
+        return bound
 
 
 def _with_unlimited_home(architecture: Architecture) -> Architecture:
@@ -141,46 +182,6 @@ def _with_architecture(architecture: Architecture, bound: Bound) -> Bound:
     )
     cores = replace(bound.cores, others=others)
     return replace(bound, architecture=architecture, cores=cores)
-
-
-def _bind_on_one_core(
-    program: Program,
-    mapping: Mapping,
-    architecture: Architecture,
-    shapes: dict[str, int],
-    choose: Choose | None,
-) -> Bound:
-    """Bind a mapping without ranks partitioned over cores, and resolve its open choices."""
-    if not mapping.choices:
-        return _bind_closed(program, mapping, architecture, shapes)
-    if choose is None:
-        names = ", ".join(c.name for c in mapping.choices)
-        text = f"the mapping '{mapping.name}' leaves open: {names}; nobody is given to choose"
-        raise SpecError(Problem(text, mapping.choices[0].span, "pin them, or pass 'choose'"))
-    like: Bound | None = None
-
-    def bound(candidate: Mapping) -> Bound:
-        nonlocal like
-        candidate = loops_for_missing_axes(candidate)
-        sizes, _ = tile_sizes(candidate, architecture)
-        tiling = build_tiling(program, candidate, shapes, sizes)
-        like = bind_loops(program, candidate, architecture, tiling, like)
-        return like
-
-    def closed(candidate: Mapping) -> Bound:
-        return _bind_closed(program, candidate, architecture, shapes)
-
-    return choose(program, mapping, architecture, bound, closed)
-
-
-def _bind_unchecked(
-    program: Program, mapping: Mapping, architecture: Architecture, shapes: dict[str, int]
-) -> Bound:
-    """Bind a mapping, legal or not, with open tiles of size 1."""
-    plain = loops_for_missing_axes(mapping)
-    sizes, _ = tile_sizes(plain, architecture)
-    tiling = build_tiling(program, plain, shapes, sizes)
-    return skip_masked_tiles(bind_loops(program, plain, architecture, tiling))
 
 
 def bind_whole_cascade(program: Program, nests: Sequence[Bound]) -> Bound:
@@ -208,7 +209,7 @@ def bind_whole_cascade(program: Program, nests: Sequence[Bound]) -> Bound:
     valued = tuple(replace(p, default=values.get(p.name, p.default)) for p in program.parameters)
     if valued != program.parameters:
         program = replace(program, parameters=valued)
-    return _bind_unchecked(program, mapping, works[0].architecture, shapes)
+    return _MachineBinding(works[0].architecture).unchecked(program, mapping, shapes)
 
 
 class _BindingCaches:
@@ -235,35 +236,6 @@ def _with_machine_names(program: Program, mapping: Mapping, architecture: Archit
     return known.get(
         _key(mapping, architecture), lambda: resolve_roles(program, mapping, architecture)
     )
-
-
-def _bind_closed(
-    program: Program, mapping: Mapping, architecture: Architecture, shapes: dict[str, int]
-) -> Bound:
-    """Bind a mapping without open choices."""
-    known, key = program.memo(_BindingCaches).nests, _key(mapping, architecture)
-    parametric_nest = known.find(key)
-    plain = parametric_nest.first.mapping if parametric_nest else loops_for_missing_axes(mapping)
-    sizes, open_tiles = tile_sizes(plain, architecture)
-    tiling = build_tiling(program, plain, shapes, sizes)
-    bound = parametric_nest.bound(tiling) if parametric_nest else None
-    if parametric_nest is None or bound is None:
-        # Binding from names finds and names everything that is wrong with names and sizes.
-        bound = bind_loops(program, plain, architecture, tiling)
-        parametric_nest = known.keep(key, ParametricNest(bound))
-    problems = bound.pattern_memo(illegalities)
-    if problems:
-        raise MappingError(problems)
-    _check_capacity(bound, NoLegalMappingError if open_tiles else MappingError)
-    if not open_tiles:
-        return skip_masked_tiles(bound)
-    queries = CapacityQueries(limited_requirements(bound))
-    # Fit tiles in the order of the file: the first takes the room that it can use.
-    for member in open_tiles:
-        bound = fit_tile(parametric_nest, bound, shapes, sizes, member, queries)
-    bound = skip_masked_tiles(bound)
-    bound.seed(capacity_interval_of, queries.interval)
-    return bound
 
 
 def with_parameters(program: Program, given: dict[str, int]) -> tuple[Program, dict[str, int]]:

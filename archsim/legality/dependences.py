@@ -110,7 +110,7 @@ def _shared_loop(e: BoundEinsum, member: str) -> Loop | None:
 def _inside_its_rank(bound: Bound, e: BoundEinsum, loop: Loop) -> bool:
     """Return whether a loop is inside all loops over the ranks along which a tensor is
     iterative."""
-    ranks = {r.lower() for r in bound.program.iterative.get(e.name, ())}
+    ranks = bound.iterative_variables(e.name)
     within = e.temporal[e.temporal.index(loop) :]
     return not any(x.variable in ranks and e.trip_counts[x.member] > 1 for x in within)
 
@@ -340,7 +340,7 @@ def interruption(bound: Bound, e: BoundEinsum) -> tuple[Loop, Loop] | None:
     e : BoundEinsum
         Einsum that writes the tensor.
     """
-    ranks = {r.lower() for r in bound.program.iterative.get(e.name, ())}
+    ranks = bound.iterative_variables(e.name)
     returning = ranks | set(_reduced(e.einsum))
     moving = e.write.moving - ranks
     level = _outermost(bound, e.name)
@@ -376,7 +376,7 @@ def _split_recursions(bound: Bound) -> Iterator[Problem]:
     for e in bound.einsums:
         if e.name not in back:
             continue
-        ranks = {r.lower() for r in bound.program.iterative.get(e.name, ())}
+        ranks = bound.iterative_variables(e.name)
         loops = e.nonunit_loops
         inner = [i for i, x in enumerate(loops) if x.variable in ranks]
         before = loops[: inner[-1]] if inner else []
@@ -443,7 +443,7 @@ def _ancestors(bound: Bound, e: BoundEinsum) -> set[str]:
 
 def _loops_that_cannot_alternate(bound: Bound, e: BoundEinsum, tensor: str) -> list[Loop]:
     """Return the loops over which an Einsum cannot alternate with the producer of a tensor."""
-    ranks = {r.lower() for r in bound.program.iterative.get(tensor, ())}
+    ranks = bound.iterative_variables(tensor)
     loops = e.spatial
     others: list[Loop] = []
     if tensor != e.name:
@@ -495,7 +495,7 @@ def _unfinished_steps(bound: Bound) -> Iterator[Problem]:
         One problem for each Einsum with such an order of loops.
     """
     for e in bound.einsums:
-        ranks = {r.lower() for r in bound.program.iterative.get(e.name, ())}
+        ranks = bound.iterative_variables(e.name)
         ahead = {v for o in e.operands if o.producer == e.name for moved in o.ahead for v in moved}
         for number, loop in enumerate(e.nonunit_loops if ahead else ()):
             steps = [x.member for x in e.nonunit_loops[number + 1 :] if x.variable in ranks]

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from math import isqrt
 from typing import Any
 
 from ..nest.parametric import ParametricNest
+from ..nest.policy import MAX_TRIAL_DIVISOR
 from ..nest.record import Bound
 from ..nest.tiling import Tiling, recut, tile_size
 from ..spec.arch import Architecture
 from ..spec.mapping import EVEN, WHOLE_OR_ONE, Mapping, TileSize
 from .dependences import illegalities
-from .footprint import Requirement, whole_tiles
+from .footprint import Requirement, limited_requirements
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,10 +91,6 @@ def capacity_interval_of(bound: Bound) -> CapacityInterval | None:
     """
     del bound
     return None
-
-
-_TRIAL_DIVISION_LIMIT = 1 << 17
-"""Bound of primes that trial division finds; larger factors are left to sympy."""
 
 
 def tile_sizes(mapping: Mapping, architecture: Architecture) -> tuple[dict[str, int], list[str]]:
@@ -195,7 +193,7 @@ def _with_tiles(
 ) -> Bound | None:
     """Return the mapping with other tiles, or None if it is illegal."""
     trial = parametric_nest.bound(tiling, like)
-    if trial is None or not queries.fits(whole_tiles(trial)):
+    if trial is None or not queries.fits(limited_requirements(trial, whole_tiles=True)):
         return None
     return None if trial.pattern_memo(illegalities) else trial
 
@@ -203,8 +201,7 @@ def _with_tiles(
 def divisors(number: int) -> list[int]:
     """Return all divisors in ascending order.
 
-    Trial division finds small primes sooner than sympy is imported. Sympy factors the rest of a
-    number with large primes.
+    Trial division takes less time than the import of sympy, except for very large numbers.
 
     >>> divisors(12), divisors(97)
     ([1, 2, 3, 4, 6, 12], [1, 97])
@@ -214,22 +211,9 @@ def divisors(number: int) -> list[int]:
     number : int
         At least 1.
     """
-    found = [1]
-    rest, prime = number, 2
-    while prime * prime <= rest and prime < _TRIAL_DIVISION_LIMIT:
-        power = 0
-        while rest % prime == 0:
-            rest //= prime
-            power += 1
-        found = [d * prime**k for d in found for k in range(power + 1)] if power else found
-        prime += 1
-    # If the loop ended at the square root, the rest is a prime or 1.
-    left = _divisors(rest) if prime * prime <= rest else {1, rest}
-    return sorted(d * other for d in found for other in left)
+    if number > MAX_TRIAL_DIVISOR**2:
+        import sympy
 
-
-def _divisors(number: int) -> tuple[int, ...]:
-    """Return the divisors of a number without small primes."""
-    import sympy
-
-    return tuple(int(d) for d in sympy.divisors(number))
+        return [int(d) for d in sympy.divisors(number)]
+    small = [d for d in range(1, isqrt(number) + 1) if number % d == 0]
+    return sorted({*small, *(number // d for d in small)})

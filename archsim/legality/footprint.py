@@ -44,10 +44,7 @@ def stream_of(bound: Bound, e: BoundEinsum, tensor: str, level: int) -> tuple[Lo
     level : int
         Index of a memory, or the register level.
     """
-    spill = bound.mapping.spill
-    if spill is not None and spill.level in [
-        m.name for m in bound.architecture.memories[level:][:1]
-    ]:
+    if spills_at(bound, level):
         return ()
     member = bound.pattern_memo(streaming_loop, tensor, level)
     flying = tiles_in_flight(bound)
@@ -180,19 +177,17 @@ def all_fits(bound: Bound) -> bool:
     return all(r.fits for r in limited_requirements(bound))
 
 
-def limited_requirements(bound: Bound) -> Iterator[Requirement]:
-    """Yield the footprints of memories with a limited capacity."""
-    return (bound.memo(requirement, i) for i in _limited(bound))
+def limited_requirements(bound: Bound, *, whole_tiles: bool = False) -> Iterator[Requirement]:
+    """Yield the footprints of memories with a limited capacity.
 
-
-def whole_tiles(bound: Bound) -> Iterator[Requirement]:
-    """Yield the footprints of limited memories if no tensor streamed."""
-    return (bound.memo(_whole_tiles, i) for i in _limited(bound))
-
-
-def _limited(bound: Bound) -> Iterator[int]:
+    Parameters
+    ----------
+    whole_tiles : bool
+        True if no tensor streams.
+    """
+    footprint = requirement_of_whole_tiles if whole_tiles else requirement
     memories = enumerate(bound.architecture.memories)
-    return (i for i, m in memories if m.capacity_bytes is not None)
+    return (bound.memo(footprint, i) for i, m in memories if m.capacity_bytes is not None)
 
 
 def requirement(bound: Bound, level: int) -> Requirement:
@@ -212,24 +207,24 @@ def requirement(bound: Bound, level: int) -> Requirement:
     return _requirement(bound, level, resident_tile)
 
 
-def _whole_tiles(bound: Bound, level: int) -> Requirement:
+def requirement_of_whole_tiles(bound: Bound, level: int) -> Requirement:
+    """Return the footprint of one memory if no tensor streamed."""
     return _requirement(bound, level, _whole_tile)
 
 
 def _requirement(bound: Bound, level: int, tile: _Tile) -> Requirement:
     memory = bound.architecture.memories[level]
-    spill = bound.mapping.spill
-    spills = spill is not None and spill.level == memory.name
+    spill = bound.mapping.spill if spills_at(bound, level) else None
     kept = bound.pattern_memo(_kept_here, level)
     sizes = [
         _in_words(bound, _tiles(bound, e, level, tile, here))
         for e, here in zip(bound.einsums, kept, strict=True)
     ]
-    if spill is not None and spills:
+    if spill is not None:
         copies = dict(spill.copies)
         sizes = [{t: n * copies.get(t, 1) for t, n in tiles.items()} for tiles in sizes]
     live = _largest_moment(bound, sizes, level)
-    if spill is not None and spills:
+    if spill is not None:
         for tensor, amount in _passing(bound, spill, level).items():
             live[tensor] = live.get(tensor, 0) + amount
     word_bytes = bound.architecture.word_bytes
@@ -237,8 +232,14 @@ def _requirement(bound: Bound, level: int, tile: _Tile) -> Requirement:
         level=memory.name,
         tensors=tuple([(t, n * word_bytes) for t, n in live.items()]),
         capacity_bytes=memory.capacity_bytes,
-        spills=spills,
+        spills=spill is not None,
     )
+
+
+def spills_at(bound: Bound, level: int) -> bool:
+    """Return whether a mapping lets a memory spill; registers do not."""
+    spill, memories = bound.mapping.spill, bound.architecture.memories
+    return spill is not None and [spill.level] == [m.name for m in memories[level : level + 1]]
 
 
 _Words = dict[str, int | Fraction]
@@ -430,26 +431,19 @@ def keeps_one_copy(bound: Bound, tensor: str, level: int) -> bool:
     return not readers or not separating
 
 
-def _largest_tiles(sizes: list[_Words]) -> _Words:
-    found: _Words = {}
-    for tiles in sizes:
-        for tensor, size in tiles.items():
-            found[tensor] = max(found.get(tensor, 0), size)
-    return found
-
-
 @dataclass(frozen=True, slots=True)
 class _GroupMoment:
     """Positions of Einsums that run together, and of those whose results wait for a later group."""
 
     running: tuple[int, ...]
-    waiting: tuple[int, ...]
+    waiting: tuple[tuple[int, str], ...]
+    """Positions with the names of the results."""
 
 
 def _moments(bound: Bound, level: int) -> tuple[_GroupMoment, ...]:
     """Return the moments at which one group runs, for any sizes."""
     place = bound.position
-    number = {name: i for i, group in enumerate(bound.groups) for name in group}
+    number = bound.group_of
     last_use = {f.access.tensor: number[e.name] for e in bound.einsums for f in e.reads}
     home = bound.architecture.home_level
     # The result of an earlier group for a later one waits in its outermost memory.
@@ -458,7 +452,7 @@ def _moments(bound: Bound, level: int) -> tuple[_GroupMoment, ...]:
         _GroupMoment(
             tuple(place[name] for name in group),
             tuple(
-                at
+                (at, name)
                 for name, at in place.items()
                 if number[name] < now < last_use.get(name, -1) and first[name] == [level]
             ),
@@ -471,10 +465,11 @@ def _largest_moment(bound: Bound, sizes: list[_Words], level: int) -> _Words:
     """Return the largest footprint of all moments."""
     worst: _Words = {}
     for now in bound.pattern_memo(_moments, level):
-        moment = _largest_tiles([sizes[at] for at in now.running])
-        for at in now.waiting:
-            name = bound.einsums[at].name
-            moment[name] = max(moment.get(name, 0), sizes[at][name])
+        waiting = ({name: sizes[at][name]} for at, name in now.waiting)
+        moment: _Words = {}
+        for tiles in (*(sizes[at] for at in now.running), *waiting):
+            for tensor, size in tiles.items():
+                moment[tensor] = max(moment.get(tensor, 0), size)
         if sum(moment.values()) > sum(worst.values()):
             worst = moment
     return worst

@@ -24,11 +24,11 @@ from archsim.legality.binding import bind
 from archsim.legality.dependences import illegalities
 from archsim.legality.footprint import (
     largest_tile,
+    limited_requirements,
     requirements,
     resident_tile,
     streaming_loop,
     tiles_in_flight,
-    whole_tiles,
 )
 from archsim.nest.record import Bound
 from archsim.spec.arch import Registers
@@ -77,8 +77,8 @@ def test_a_size_to_be_fitted_is_that_of_whole_tiles() -> None:
     size = fitted.tiling.bounds["P1"]
     tiles = tuple(replace(t, size=2 * size) if t.member == "P1" else t for t in mapping.tiles)
     twice = bind(program, replace(mapping, tiles=tiles), machine, shapes)
-    assert all(r.fits for r in whole_tiles(fitted))
-    assert not all(r.fits for r in whole_tiles(twice))
+    assert all(r.fits for r in limited_requirements(fitted, whole_tiles=True))
+    assert not all(r.fits for r in limited_requirements(twice, whole_tiles=True))
 
 
 # ------------------------------------------------------------------ alive at any time
