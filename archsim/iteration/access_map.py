@@ -49,12 +49,9 @@ class Digits:
             return extents[self.axis]
         return count_digits(extents[self.axis], self.strides)
 
-    def tuples(self, extents: Extents) -> Iterator[tuple[int, ...]]:
-        """Yield the distinct tuples."""
-        return _tuples(extents[self.axis], self.strides)
-
 
 def _tuples(extent: int, strides: tuple[tuple[int, bool], ...]) -> Iterator[tuple[int, ...]]:
+    """Yield the distinct tuples of distinguished digits below an extent."""
     if not any(kept for _, kept in strides):
         yield ()
         return
@@ -123,7 +120,7 @@ class CoupledIndices:
         """Count the distinct tuples of values of the sums."""
         _check_size((d.size(extents) for d in self.axes), self.span)
         found: set[tuple[int, ...]] = set()
-        for parts in product(*(tuple(d.tuples(extents)) for d in self.axes)):
+        for parts in product(*(tuple(_tuples(extents[d.axis], d.strides)) for d in self.axes)):
             digits = [digit for part in parts for digit in part]
             found.add(tuple(sum(map(int.__mul__, s, digits)) for s in self.sums))
         return len(found)

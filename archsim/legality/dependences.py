@@ -16,7 +16,7 @@ from einsum_cascade.source import Span
 from ..iteration.loops import Loop
 from ..nest.dataflow import Operand
 from ..nest.record import Bound, BoundEinsum
-from .reuse import behind_barrier, is_still_held_for, streaming
+from .reuse import awaited_stream, is_still_held_for
 
 
 def illegalities(bound: Bound) -> tuple[Problem, ...]:
@@ -207,13 +207,7 @@ def crossed_stream(
     producer = bound.producer(operand)
     if producer is None or bound.residency.memories(producer.name):
         return None
-    loops = producer.stepping(producer.write, bound.register_level)
-    # The last value of a loop stays when the loop is over.
-    loops = tuple(x for x in loops if x.variable not in operand.last)
-    for loop in streaming(producer, loops):
-        if consumer.name in (after := behind_barrier(bound, producer, consumer, loop)):
-            return loop, after
-    return None
+    return awaited_stream(bound, producer, consumer, operand)
 
 
 def _read_ahead(bound: Bound) -> Iterator[Problem]:

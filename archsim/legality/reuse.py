@@ -49,9 +49,30 @@ def behind_barrier(
     return after
 
 
-def streaming(source: BoundEinsum, loops: tuple[Loop, ...]) -> tuple[Loop, ...]:
-    """Return the loops of an Einsum's own in which it passes on value after value."""
-    return tuple(x for x in loops if x in source.own and x.variable not in source.einsum.over)
+def awaited_stream(
+    bound: Bound, source: BoundEinsum, last: BoundEinsum, operand: Operand
+) -> tuple[Loop, dict[str, str]] | None:
+    """Return the loop that an operand streams in from registers, if its reader needs the loop's
+    end.
+
+    Parameters
+    ----------
+    source, last : BoundEinsum
+        Einsum that writes the operand, and the one that reads it.
+
+    Returns
+    -------
+    tuple of (Loop, dict) or None
+        The loop, and the Einsums that need its end (``behind_barrier``).
+    """
+    for loop in source.stepping(source.write, bound.register_level):
+        # The last value of a loop stays when the loop is over.
+        streams = loop in source.own and loop.variable not in source.einsum.over
+        if streams and loop.variable not in operand.last:
+            after = behind_barrier(bound, source, last, loop)
+            if last.name in after:
+                return loop, after
+    return None
 
 
 def brings_every_tile(given: tuple[BoundEinsum, AccessMap], taker: BoundEinsum, level: int) -> bool:
@@ -132,7 +153,8 @@ def _found_at(bound: Bound, e: BoundEinsum, number: int, level: int) -> bool:
     begin = 0
     if writer is not None:
         if is_still_held_for(bound, e, number, level):
-            return level < bound.register_level or not _streamed_by(bound, writer, e, operand)
+            # Values that streamed past are gone before the Einsum has its other operands.
+            return level < bound.register_level or not awaited_stream(bound, writer, e, operand)
         if level == bound.register_level or writer.name in bound.program.iterative:
             return False
         begin = bound.position[writer.name] + 1
@@ -177,16 +199,6 @@ def _brings_the_same(
         return False
     together = _share_tile_loops(bound, (giver, given), (taker, taken), level, frozenset())
     return together and brings_every_tile((giver, given), taker, level)
-
-
-def _streamed_by(bound: Bound, writer: BoundEinsum, reader: BoundEinsum, operand: Operand) -> bool:
-    """Return whether values have streamed past before an Einsum has its other operands."""
-    loops = writer.stepping(writer.write, bound.register_level)
-    loops = tuple(x for x in loops if x.variable not in operand.last)
-    return any(
-        reader.name in behind_barrier(bound, writer, reader, loop)
-        for loop in streaming(writer, loops)
-    )
 
 
 def _keeps(bound: Bound, e: BoundEinsum, tensor: str, level: int) -> bool:

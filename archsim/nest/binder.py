@@ -23,7 +23,6 @@ from .checks import (
     bypass_problems,
     cover_problems,
     groups_of,
-    in_order,
     level_problems,
     name_problems,
     nest_problems,
@@ -35,7 +34,7 @@ from .checks import (
 from .dataflow import Operand, operands_of
 from .problems import EinsumProblem, merge_equal_problems
 from .record import Bound, BoundEinsum, shared_loops, step_count
-from .residency import Residency, branch_problems, residency
+from .residency import branch_problems, residency
 from .tiling import Addressing, Member, Places, Tiling, axis_places
 
 
@@ -151,10 +150,17 @@ def bind_loops(
     program = with_masks(program)
     builder = _Binder(program, mapping, architecture, tiling, like)
     einsums = builder.einsums()
-    groups, places = builder.groups_and_residency()
+    given = program, mapping, architecture
+    places = residency(*given, builder.complaints)
+    if wrong := [*selection_problems(program, tiling), *spill_problems(*given, tiling)]:
+        raise SpecError(wrong)
+    builder.complaints += bypass_problems(*given, places)
+    builder.complaints += branch_problems(*given, places)
+    groups = groups_of(program, mapping, builder.complaints)
     if builder.complaints:
         raise MappingError(merge_equal_problems(builder.complaints))
     nest = shared_loops(mapping, architecture, tiling)
+    by_name = {e.name: e for e in einsums}
     return Bound(
         program=program,
         mapping=mapping,
@@ -163,7 +169,7 @@ def bind_loops(
         tiling=tiling,
         nest=nest,
         steps=step_count(tiling, nest),
-        einsums=in_order(einsums, groups),
+        einsums=tuple(by_name[name] for group in groups for name in group),
         groups=groups,
         residency=places,
     )
@@ -228,24 +234,6 @@ class _Binder:
         if wrong := tuple(name_problems(program, mapping, architecture, tiling)):
             raise SpecError(wrong)
 
-    def groups_and_residency(self) -> tuple[tuple[tuple[str, ...], ...], Residency]:
-        """Return the groups of Einsums that share loops, and the residency of tensors."""
-        given = (self.program, self.mapping, self.architecture)
-        places = residency(*given, self.complaints)
-        wrong = [
-            *selection_problems(self.program, self.tiling),
-            *spill_problems(*given, self.tiling),
-        ]
-        if wrong:
-            raise SpecError(wrong)
-        self.complaints.extend(
-            bypass_problems(self.program, self.mapping, places, self.architecture)
-        )
-        self.complaints.extend(
-            branch_problems(self.program, self.mapping, places, self.architecture)
-        )
-        return groups_of(self.program, self.mapping, self.complaints), places
-
     @cached_property
     def _shared(self) -> tuple[tuple[Member, int], ...]:
         return tuple(
@@ -256,7 +244,7 @@ class _Binder:
 
     def einsums(self) -> tuple[BoundEinsum, ...]:
         found: list[BoundEinsum] = []
-        self.complaints.extend(nest_problems(self.program, self.mapping, self.tiling))
+        self.complaints += nest_problems(self.program, self.mapping, self.tiling)
         for einsum in self.program.einsums:
             how = self.mapped.get(einsum.name)
             if how is None:
@@ -297,10 +285,10 @@ class _Binder:
             if self._iterates(name, places, einsum)
         )
         spatial = self._spatial(places, einsum, how, array)
-        self.complaints.extend(cover_problems(how, axes, (*shared, *own, *spatial), self.tiling))
-        self.complaints.extend(level_problems(how, (*shared, *own), self.architecture))
+        self.complaints += cover_problems(how, axes, (*shared, *own, *spatial), self.tiling)
+        self.complaints += level_problems(how, (*shared, *own), self.architecture)
         operations = self.program.memo(operations_of)[einsum.name]
-        self.complaints.extend(operation_problems(how, array, operations))
+        self.complaints += operation_problems(how, array, operations)
         bound = BoundEinsum(
             einsum=einsum,
             array=array,

@@ -16,7 +16,6 @@ from ..spec.mapping import EinsumMapping, Factors, Mapping
 from ..spec.roles import ARRAY_ROLES, MEMORY_ROLES, ROLES
 from .policy import MAX_UNKNOWN_EINSUMS
 from .problems import NO_LEVEL, NO_MEMBER, NO_TENSOR, EinsumProblem, unknown_names
-from .record import BoundEinsum
 from .residency import Residency
 from .tiling import Tiling
 
@@ -235,16 +234,8 @@ def _disorder(
                 yield EinsumProblem(e.name, text, mapping.schedule.span)
 
 
-def in_order(
-    einsums: tuple[BoundEinsum, ...], groups: tuple[tuple[str, ...], ...]
-) -> tuple[BoundEinsum, ...]:
-    """Return the Einsums in the order in which they run: group by group."""
-    by_name = {e.name: e for e in einsums}
-    return tuple(by_name[n] for group in groups for n in group)
-
-
 def bypass_problems(
-    program: Program, mapping: Mapping, places: Residency, architecture: Architecture
+    program: Program, mapping: Mapping, architecture: Architecture, places: Residency
 ) -> Iterator[EinsumProblem]:
     """Yield bypasses of levels that do not exist, and of the outermost home of a tensor.
 
@@ -252,9 +243,9 @@ def bypass_problems(
     ----------
     program : Program
     mapping : Mapping
+    architecture : Architecture
     places : Residency
         Residency of all tensors.
-    architecture : Architecture
     """
     levels = [m.name for m in architecture.memories] + [a.name for a in architecture.arrays]
     for how in mapping.einsums:

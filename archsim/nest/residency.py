@@ -216,7 +216,7 @@ class Routes:
 
 
 def branch_problems(
-    program: Program, mapping: Mapping, places: Residency, architecture: Architecture
+    program: Program, mapping: Mapping, architecture: Architecture, places: Residency
 ) -> Iterator[EinsumProblem]:
     """Yield the problems of sibling memories.
 
@@ -227,9 +227,9 @@ def branch_problems(
     ----------
     program : Program
     mapping : Mapping
+    architecture : Architecture
     places : Residency
         Residency of all tensors.
-    architecture : Architecture
     """
     tree = architecture.tree
     names = [m.name for m in architecture.memories]

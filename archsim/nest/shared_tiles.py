@@ -96,10 +96,10 @@ def halos_of(bound: Bound, e: BoundEinsum, s: RankPartition) -> tuple[Halo, ...]
     s : RankPartition
         Partitioned rank.
     """
-    return bound.memo(_reaches, e.name, s)
+    return bound.memo(_halos, e.name, s)
 
 
-def _reaches(bound: Bound, name: str, s: RankPartition) -> tuple[Halo, ...] | None:
+def _halos(bound: Bound, name: str, s: RankPartition) -> tuple[Halo, ...] | None:
     if not s.work_order or s.variable not in bound.by_name[name].variables:
         return None
     at = bound.cores.partitions.index(s)
@@ -113,7 +113,7 @@ def _reaches(bound: Bound, name: str, s: RankPartition) -> tuple[Halo, ...] | No
     return known if len(known) == len(found) else None
 
 
-def varies_along_halo(access_map: AccessMap, e: BoundEinsum, reach: Halo) -> bool:
+def varies_along_halo(access_map: AccessMap, e: BoundEinsum, halo: Halo) -> bool:
     """Return whether a tensor has other elements along a halo.
 
     Parameters
@@ -121,12 +121,10 @@ def varies_along_halo(access_map: AccessMap, e: BoundEinsum, reach: Halo) -> boo
     access_map : AccessMap
         One of the Einsum's ``access_maps``.
     e : BoundEinsum
-    reach : Halo
+    halo : Halo
         Halo of any part.
     """
-    return not access_map.moving.isdisjoint(
-        variable for variable, _ in e.axes[reach.axis].variables
-    )
+    return not access_map.moving.isdisjoint(variable for variable, _ in e.axes[halo.axis].variables)
 
 
 class UniqueHalo(NamedTuple):
@@ -171,20 +169,20 @@ def unique_halo(
     """
     if s.level < level or s.variable in access_map.moving:
         return None
-    reaches = halos_of(bound, e, s)
-    if reaches is None:
+    halos = halos_of(bound, e, s)
+    if halos is None:
         return None
-    axis, scale = reaches[0][:2]
-    if not varies_along_halo(access_map, e, reaches[0]) or tile[axis] >= e.extents[axis]:
+    axis, scale = halos[0][:2]
+    if not varies_along_halo(access_map, e, halos[0]) or tile[axis] >= e.extents[axis]:
         return None
-    there = [reach for reach in reaches if reach.end > reach.begin]
+    there = [halo for halo in halos if halo.end > halo.begin]
     if len({s.size(number) for number in range(s.parts - 1)}) > 1:
         # Some parts finish a tile sooner than others.
-        return UniqueHalo(axis, len(there), (Fraction(1),) * len(reaches))
+        return UniqueHalo(axis, len(there), (Fraction(1),) * len(halos))
     rows = _rows_in_turn(e, level, axis, s)
-    if all(reaches[0].has(reach, max(rows[1:]) - rows[0]) for reach in there):
+    if all(halos[0].has(halo, max(rows[1:]) - rows[0]) for halo in there):
         return None
-    most, shares = tiles_in_step(reaches, tile[axis] * scale, rows)
+    most, shares = tiles_in_step(halos, tile[axis] * scale, rows)
     # A part whose tiles another one covers, except for the last, advances by itself.
     return UniqueHalo(axis, max(2, most), shares)
 
@@ -209,14 +207,14 @@ def _rows_in_turn(e: BoundEinsum, level: int, axis: int, s: RankPartition) -> tu
 
 @lru_cache(maxsize=1 << 12)
 def tiles_in_step(
-    reaches: tuple[Halo, ...], size: int, rows: tuple[int, ...]
+    halos: tuple[Halo, ...], size: int, rows: tuple[int, ...]
 ) -> tuple[int, tuple[Fraction, ...]]:
     """Count the different tiles of parts that begin and advance together, and the share each
     brings.
 
     Parameters
     ----------
-    reaches : tuple of Halo
+    halos : tuple of Halo
         Halos of all parts.
     size : int
         Elements of a tile.
@@ -231,24 +229,24 @@ def tiles_in_step(
 
     Examples
     --------
-    Parts reach 12 elements each, 8 apart, in tiles of 8. Each begins with the second element of
+    Parts need 12 elements each, 8 apart, in tiles of 8. Each begins with the second element of
     a tile: each part but the last leaves the next one's first tile to it.
 
-    >>> reaches = [Halo(0, 1, 8 * n + 1, 8 * n + 13, 64) for n in range(3)]
-    >>> most, shares = tiles_in_step(tuple(reaches), 8, (1, 1, 1, 1))
+    >>> halos = [Halo(0, 1, 8 * n + 1, 8 * n + 13, 64) for n in range(3)]
+    >>> most, shares = tiles_in_step(tuple(halos), 8, (1, 1, 1, 1))
     >>> most, [str(share) for share in shares]
     (3, ['1/2', '1/2', '1'])
     """
     most = 0
-    new, every = [0] * len(reaches), [0] * len(reaches)
+    new, every = [0] * len(halos), [0] * len(halos)
     at_once, *own = rows
     for step in range(0, max(own), at_once):
         longest: dict[int, int] = {}
         spans: list[tuple[int, int]] = []
-        for reach, length in zip(reaches, own, strict=True):
+        for halo, length in zip(halos, own, strict=True):
             # Later rows of a part reach farther by their distance.
-            end = min(reach.whole, reach.past - max(0, length - at_once - step))
-            first = max(0, reach.first + step)
+            end = min(halo.whole, halo.past - max(0, length - at_once - step))
+            first = max(0, halo.first + step)
             tile, count = first // size, max(0, -(-end // size) - first // size)
             spans.append((tile, count if end > first and step < length else 0))
             longest[tile] = max(longest.get(tile, 0), spans[-1][1])
