@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 from types import FunctionType
-from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -152,22 +152,56 @@ def _in_turn(lock: Path, make: Callable[[Any], R], signature: Any) -> R:
         return make(signature)
 
 
-def compiled_with(
-    helpers: Iterable[Callable[..., object]], function: Callable[P, R]
-) -> Callable[P, R]:
-    """Compile a function together with those it calls, for as long as their modules keep them.
+def filled(length: int, value: int) -> Any:
+    """Return a table as ``tables.filled`` does."""
+    return np.full(length, value, np.int64)
+
+
+def copy_row(into: Any, at: int, row: Any) -> None:
+    """Write a row as ``tables.copy_row`` does.
+
+    Numba compiles an assignment between slices of different lengths for longer than a loop.
+    """
+    for i in range(len(row)):
+        into[at + i] = row[i]
+
+
+def first_smallest(numbers: Any) -> Any:
+    """Return a position as ``tables.first_smallest`` does."""
+    return np.argmin(numbers)
+
+
+def compiled_on_tables(
+    helpers: Iterable[Callable[..., object]], function: Callable[..., int]
+) -> Callable[..., int]:
+    """Compile a function of flat tables together with those it calls, by the same names.
 
     Parameters
     ----------
     helpers : iterable of callable
-        Functions that it calls, by the same names; each calls none but those before it.
+        Functions that it calls beside those of ``tables``; each calls none but those before it.
     function : callable
-        As in ``compiled``.
+        Function of lists of whole numbers, named tuples of them, and whole numbers.
+
+    Returns
+    -------
+    callable
+        Function that writes its results to the lists, as the given one does.
     """
     made: dict[str, object] = {}
-    for helper in helpers:
+    own: tuple[Callable[..., object], ...] = (filled, copy_row, first_smallest)
+    for helper in (*own, *helpers):
         made[helper.__name__] = compiled_inside(_among(made, helper))
-    return compiled(_among(made, function))
+    run = compiled(_among(made, function))
+
+    def on_tables(*given: object) -> int:
+        arrays = [_arrays_of(x) for x in given]
+        status = run(*arrays)
+        for lists, there in zip(given, arrays, strict=True):
+            _write_back(lists, there)
+        return status
+
+    return on_tables
 
 
 def _among(made: dict[str, object], function: Callable[P, R]) -> Callable[P, R]:
@@ -179,11 +213,17 @@ def _among(made: dict[str, object], function: Callable[P, R]) -> Callable[P, R]:
     return copy
 
 
-def arrays_of(tables: NamedTuple) -> Any:
-    """Return the same named tuple with arrays in place of lists: Numba reads arrays only."""
-    arrays: dict[str, Any] = {
-        name: np.array(table, np.int64)
-        for name, table in tables._asdict().items()
-        if isinstance(table, list)
-    }
-    return cast("Any", tables)._replace(**arrays)
+def _arrays_of(given: Any) -> Any:
+    """Return an argument with arrays in place of lists: Numba reads arrays only."""
+    if isinstance(given, list):
+        return np.array(given, np.int64)
+    return type(given)(*map(_arrays_of, given)) if isinstance(given, tuple) else given
+
+
+def _write_back(given: Any, arrays: Any) -> None:
+    """Copy the contents of arrays to the lists that they stand for."""
+    if isinstance(given, list):
+        given[:] = arrays.tolist()
+    elif isinstance(given, tuple):
+        for one, array in zip(given, arrays, strict=True):
+            _write_back(one, array)

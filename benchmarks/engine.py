@@ -15,15 +15,13 @@ from collections.abc import Callable
 
 from archsim import Architecture, Mapping
 from archsim.engine.evaluate import evaluate_mapping
+from archsim.engine.timing import makespan
 from archsim.legality.binding import bind
 from archsim.schedule import order_kernel
-from archsim.schedule.average import timed_step
-from archsim.schedule.event_graph import EventGraph, Issue
+from archsim.schedule.event_graph import EventGraph, Issue, average_step
+from archsim.schedule.kinds import unordered
 from archsim.schedule.lowering import ProgramBuilder
-from archsim.schedule.makespan import makespan
-from archsim.schedule.modulo import modulo_schedule
-from archsim.schedule.order_tables import tables_of
-from archsim.schedule.pipelined import unordered
+from archsim.schedule.modulo import modulo_schedule, tables_of
 from archsim.steps.group import fused_group
 from archsim.steps.uniform import uniform_walk
 from archsim.validation.execute import execute_mapped
@@ -61,7 +59,8 @@ def graph_of(tokens: int) -> EventGraph:
     bound = bind(CASCADE, BINDING, FUSEMAX, shapes)
     counts = tuple(count_einsum(bound, e) for e in bound.einsums)
     walk = uniform_walk(bound, fused_group(bound, counts, bound.einsums))
-    return timed_step(bound, unordered(ProgramBuilder(bound, walk), lookahead=7)).graph
+    program = unordered(ProgramBuilder(bound, walk), lookahead=7)
+    return average_step(program, memories=tuple(m.name for m in FUSEMAX.memories)).graph
 
 
 def run_all_steps(graph: EventGraph, issue: Issue) -> int:

@@ -13,9 +13,9 @@ import workloads
 from archsim import Architecture, Mapping
 from archsim.counts.spill import count_mapping
 from archsim.engine.latency import time_bound, time_events
+from archsim.engine.timing import time_average
 from archsim.legality.binding import bind
 from archsim.plan.planner import plan
-from archsim.schedule.kinds import time_mapping
 from einsum_cascade import Cascade
 from einsum_cascade.yaml.library import builtin_names
 from mappers.construct.choices import choose
@@ -48,7 +48,7 @@ def main() -> None:
             program = Cascade.load(mapping.cascade).program
             bound = bind(program, mapping, machine, dict(shapes), choose=choose)
             counts = count_mapping(bound)
-            average = time_mapping(bound, counts).cycles
+            average = time_average(bound, counts).cycles
             begin = perf_counter()
             told = time_bound(bound, counts, "analytical").cycles
             middle = perf_counter()

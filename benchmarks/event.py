@@ -15,9 +15,9 @@ from archsim import Architecture, Mapping
 from archsim.counts.accesses import EinsumCount, count_einsum
 from archsim.engine.events import run_program
 from archsim.engine.latency import event_programs, time_events
+from archsim.engine.timing import time_average
 from archsim.legality.binding import bind
 from archsim.nest.record import Bound
-from archsim.schedule.kinds import time_mapping
 from archsim.schedule.program import StepProgram
 from einsum_cascade import Cascade
 
@@ -96,7 +96,7 @@ def main() -> None:
             jumps(tokens, mapping)
     found, counts = bound(2**20)
     event = seconds(lambda: time_events(found, counts))
-    average = seconds(lambda: time_mapping(found, counts))
+    average = seconds(lambda: time_average(found, counts))
     print(f"timing 1M tokens: event {event * 1e3:.0f} ms, analytical {average * 1e3:.0f} ms")
 
 

@@ -35,8 +35,8 @@ from ..result.record import (
     in_machine_order,
 )
 from ..result.result import Result
-from ..schedule.timing import Timing
 from ..spec.arch import Architecture, ProcessingArray
+from .timing import Timing
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,12 @@ from ..nest.sequence import ring_problems
 from ..result.merge import merged
 from ..result.record import PartUse
 from ..result.result import Result
-from ..schedule.timing import Timing, refuse_no_time
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
 from .assemble import assemble
 from .latency import time_bound
 from .policy import CANDIDATE_WORK_SHARE, MAX_CRITICAL_CORES
+from .timing import Timing, refuse_no_time
 
 
 def evaluate_mapping(

@@ -7,33 +7,23 @@ power of two that fits, and times that are no multiple of it are rounded up.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache, partial
+from functools import partial
 from itertools import accumulate, chain
-from math import lcm
+from math import ceil, lcm
+from typing import NamedTuple
 
 from ..iteration.exact import total
 from ..schedule.program import StepDependency, StepProgram, components
 from ..steps.run_length import OneStep, Repeat, RunLengths, Seq, StepsError, length, steps_by_class
-from .kernel import run
-from .policy import (
-    EVENTS_BEFORE_NUMBA,
-    EVENTS_PER_INTERRUPT_CHECK,
-    LOG_HEAD,
-    LOG_TAIL,
-    MAX_DISTANCE,
-    MAX_EVENTS,
-    MAX_LAG,
-    MIN_ROWS,
-    PERIODS_COMPARED_PER_EVENT,
-)
-from .tables import (
+from ..tables import MAX_COMPILED_TIME, Numbers, PythonBudget, compiled_kernel, filled
+from .kernel import (
     DONE,
     END,
     FIRED,
+    HELPERS,
     LOG_FIELDS,
     LOGGED,
     LOOP,
@@ -48,13 +38,23 @@ from .tables import (
     KernelProgram,
     Log,
     Marks,
-    Numbers,
     State,
-    filled,
+    run,
+)
+from .policy import (
+    EVENTS_BEFORE_NUMBA,
+    EVENTS_PER_INTERRUPT_CHECK,
+    LOG_HEAD,
+    LOG_TAIL,
+    MAX_DISTANCE,
+    MAX_EVENTS,
+    MAX_LAG,
+    MIN_ROWS,
+    PERIODS_COMPARED_PER_EVENT,
 )
 
-_MAX_TIME_UNITS = 1 << 61
-"""Units of time that a run may last."""
+_PYTHON_EVENTS = PythonBudget(before_import=EVENTS_BEFORE_NUMBA, if_imported=0)
+"""Task events that the process still fires in Python."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +104,11 @@ class EventRun:
 
 
 def run_program(
-    program: StepProgram, *, jumping: bool = True, logged: bool = False, most: int = MAX_EVENTS
+    program: StepProgram,
+    *,
+    jumping: bool = True,
+    logged: bool = False,
+    most: int | None = MAX_EVENTS,
 ) -> EventRun:
     """Run a program to its end.
 
@@ -114,8 +118,9 @@ def run_program(
         True to skip repetitions; the result is the same.
     logged : bool
         True to return slices: the first and the last few thousand simulated turns.
-    most : int
-        Task events after which the run is given up.
+    most : int or None
+        Task events after which the run is given up. None for a run without limits: its times are
+        exact, whatever their size.
 
     Raises
     ------
@@ -151,16 +156,30 @@ def run_program(
     )
 
 
-def time_unit(program: StepProgram) -> tuple[int, bool]:
-    """Return units per cycle, and whether every time is a whole number of units.
+class TimeUnit(NamedTuple):
+    """Unit of the whole numbers that stand for the times of a run."""
+
+    per_cycle: int
+    exact: bool
+    """True if all times are whole numbers of the unit."""
+    limit: int
+    """Units of time that the run may take."""
+
+
+def time_unit(program: StepProgram, *, limited: bool = True) -> TimeUnit:
+    """Return the unit of a program's times.
+
+    Parameters
+    ----------
+    limited : bool
+        True for times of at most 64 bits, which compiled code can handle.
 
     Raises
     ------
     StepsError
         Whole cycles are already too many.
     """
-    turns = steps_by_class(program.run_lengths)
-    often = [turns.get(kind, 0) for kind in range(len(program.tasks[0].occupancy))]
+    often = [program.steps_by_class.get(kind, 0) for kind in range(len(program.tasks[0].occupancy))]
     # A run takes longest if its turns follow one another without overlap.
     terms = [(1, x) for _, x in program.start]
     count = 0
@@ -172,18 +191,19 @@ def time_unit(program: StepProgram) -> tuple[int, bool]:
                 count += 2 * times
     exact = lcm(*{x.denominator for _, x in terms})
     longest = total(terms)
-    if longest * exact < _MAX_TIME_UNITS:
-        return exact, True
+    most = MAX_COMPILED_TIME // 2
+    if longest * exact < most or not limited:
+        return TimeUnit(exact, True, max(MAX_COMPILED_TIME, 2 * ceil(longest * exact)))
     unit = 1
-    if longest + count >= _MAX_TIME_UNITS:
+    if longest + count >= most:
         raise StepsError(
             f"the run has {count // 2:.3g} task events and may take {float(longest):.3g} cycles: "
             "too long for the whole numbers of the event engine"
         )
     # Each of ``count`` times may be rounded up by less than a unit.
-    while longest * (2 * unit) + count < _MAX_TIME_UNITS:
+    while longest * (2 * unit) + count < most:
         unit *= 2
-    return unit, False
+    return TimeUnit(unit, False, MAX_COMPILED_TIME)
 
 
 @dataclass(kw_only=True)
@@ -197,18 +217,10 @@ class FlatRun:
     reach: int
 
 
-def flatten(program: StepProgram, unit: int, logged: bool = False) -> FlatRun:
-    """Return the tables of a program with tasks in firing order, times in ``unit`` per cycle.
-
-    Raises
-    ------
-    StepsError
-        A task is too far behind another.
-    """
+def flatten(program: StepProgram, unit: TimeUnit, logged: bool = False) -> FlatRun:
+    """Return the tables of a program with tasks in firing order, times in units."""
     least = min(t.stage for t in program.tasks)
     reach = max(t.stage for t in program.tasks) - least
-    if reach > MAX_LAG:
-        raise StepsError(f"a task is {reach:,} steps behind another")
     code, depth = _code(program, reach)
     p = _program(program, unit, code)
     back = max(*p.need, reach, 1)
@@ -217,41 +229,40 @@ def flatten(program: StepProgram, unit: int, logged: bool = False) -> FlatRun:
     # newest, and has 8. With a power of two, a mask finds the row.
     rows = 1 << back.bit_length()
     start = dict(program.start)
-    free = [_units(start.get(n, Fraction(0)), unit) for n in program.resources]
+    free = [_units(start.get(n, Fraction(0)), unit.per_cycle) for n in program.resources]
     return FlatRun(
         program=p,
         state=State(
-            kind=filled(-1, rows),
-            result=filled(-1, rows, tasks),
-            leave=filled(-1, rows, tasks),
+            kind=filled(rows, -1),
+            result=filled(rows * tasks, -1),
+            leave=filled(rows * tasks, -1),
             free=free,
-            used=filled(0, resources),
-            last=filled(-1, tasks),
-            loops=filled(0, depth, LOOP_FIELDS),
-            regs=filled(0, REGISTERS),
+            used=filled(tasks, 0),
+            last=filled(tasks, -1),
+            loops=filled(depth * LOOP_FIELDS, 0),
+            regs=filled(REGISTERS, 0),
         ),
         marks=Marks(
             back=back,
-            kind=filled(0, depth, back),
-            result=filled(0, depth, back, tasks),
-            leave=filled(0, depth, back, tasks),
-            free=filled(0, depth, resources),
-            used=filled(0, depth, resources),
-            last=filled(0, depth, tasks),
-            rate=filled(0, tasks),
-            pace=filled(0, resources),
-            held=filled(0, resources),
+            kind=filled(depth * back, 0),
+            result=filled(depth * back * tasks, 0),
+            leave=filled(depth * back * tasks, 0),
+            free=filled(depth * resources, 0),
+            used=filled(depth * tasks, 0),
+            rate=filled(tasks, 0),
+            pace=filled(resources, 0),
+            held=filled(resources, 0),
         ),
         log=Log(
-            rows=filled(0, LOG_HEAD + LOG_TAIL if logged else 1, LOG_FIELDS),
+            rows=filled((LOG_HEAD + LOG_TAIL if logged else 1) * LOG_FIELDS, 0),
             tail=LOG_TAIL if logged else 0,
         ),
         reach=reach,
     )
 
 
-def _program(program: StepProgram, unit: int, code: Numbers) -> KernelProgram:
-    tasks = program.tasks
+def _program(program: StepProgram, unit: TimeUnit, code: Numbers) -> KernelProgram:
+    tasks, per_cycle = program.tasks, unit.per_cycle
     names = {name: number for number, name in enumerate(program.resources)}
     least = min(t.stage for t in tasks)
     incoming: list[list[tuple[StepDependency, list[int]]]] = [[] for _ in tasks]
@@ -266,11 +277,11 @@ def _program(program: StepProgram, unit: int, code: Numbers) -> KernelProgram:
             incoming[d.after].append((d, ago))
     flat = [d for ds in incoming for d, _ in ds]
     agos = [ago for ds in incoming for _, ago in ds]
-    occupancy = [[-1 if x is None else _units(x, unit) for x in t.occupancy] for t in tasks]
+    occupancy = [[-1 if x is None else _units(x, per_cycle) for x in t.occupancy] for t in tasks]
     return KernelProgram(
         code=code,
         occupancy=_by_class(occupancy),
-        late=[_units(t.late, unit) for t in tasks],
+        late=[_units(t.late, per_cycle) for t in tasks],
         ago=_by_class(agos or [[-1] * len(occupancy[0])]),
         stage=[t.stage - least for t in tasks],
         resource=[names[t.resource] for t in tasks],
@@ -278,6 +289,7 @@ def _program(program: StepProgram, unit: int, code: Numbers) -> KernelProgram:
         before=[d.before for d in flat] or [0],
         room=[int(d.room) for d in flat] or [0],
         need=need,
+        limit=unit.limit,
     )
 
 
@@ -370,42 +382,34 @@ class _Code:
         return deepest
 
 
-def _run(program: StepProgram, jumping: bool, logged: bool, most: int) -> EventRun:
-    unit, exact = time_unit(program)
+def _run(program: StepProgram, jumping: bool, logged: bool, most: int | None) -> EventRun:
+    unit = time_unit(program, limited=most is not None)
+    stages = [t.stage for t in program.tasks]
+    lag = max(stages) - min(stages)
+    if most is not None and lag > MAX_LAG:
+        raise StepsError(f"a task is {lag:,} steps behind another")
     flat = flatten(program, unit, logged)
     regs = flat.state.regs
     status = None
     while status != DONE:
-        left = most - regs[FIRED]
+        left = EVENTS_PER_INTERRUPT_CHECK if most is None else most - regs[FIRED]
         if left <= 0:
             raise StepsError(f"the run has not settled after {most:,} task events")
         status = _go_on(flat, left, jumping)
         if status == OVERFLOW:
             raise StepsError("the run is too long for whole numbers")
-    slices, gaps = _shown(program, flat, unit, regs[LOGGED]) if logged else ((), ())
+    per_cycle, steps = unit.per_cycle, regs[TOP_STEPS]
+    slices, gaps = _shown(program, flat, per_cycle, regs[LOGGED]) if logged else ((), ())
     return EventRun(
-        cycles=_end(program, flat, unit),
+        cycles=_end(program, flat, per_cycle),
         fired=regs[FIRED],
         turns=_turns(program),
-        period=_period(flat, unit),
-        unit=unit,
-        exact=exact,
+        period=Fraction(regs[TOP_SHIFT], per_cycle * steps) if steps else None,
+        unit=per_cycle,
+        exact=unit.exact,
         slices=slices,
         gaps=gaps,
     )
-
-
-@dataclass
-class _PythonBudget:
-    """Task events that the process still fires in Python."""
-
-    left: int
-
-
-@cache
-def _python_budget() -> _PythonBudget:
-    """Return the budget of the process, which pays for an import once."""
-    return _PythonBudget(EVENTS_BEFORE_NUMBA)
 
 
 def _go_on(flat: FlatRun, left: int, jumping: bool) -> int:
@@ -414,18 +418,20 @@ def _go_on(flat: FlatRun, left: int, jumping: bool) -> int:
 
     Most runs settle after some hundred events, which take less time than the import of a compiler.
     """
-    patience, regs = _python_budget(), flat.state.regs
+    regs = flat.state.regs
     tables = flat.program, flat.state, flat.marks, flat.log
     # Comparing states takes longer the farther back dependencies reach.
     each = 1 + flat.marks.back // PERIODS_COMPARED_PER_EVENT
-    if patience.left >= each and "numba" not in sys.modules:
-        before = regs[FIRED]
-        status = run(*tables, flat.reach, min(patience.left // each, left), jumping)
-        patience.left -= each * (regs[FIRED] - before)
-        return status
-    from . import native
-
-    return native.run(*tables, flat.reach, min(EVENTS_PER_INTERRUPT_CHECK, left), jumping)
+    fits = flat.program.limit <= MAX_COMPILED_TIME
+    if fits and _PYTHON_EVENTS.left < each:
+        compiled_run = compiled_kernel(HELPERS, run)
+        return compiled_run(*tables, flat.reach, min(EVENTS_PER_INTERRUPT_CHECK, left), jumping)
+    if fits:
+        left = min(_PYTHON_EVENTS.left // each, left)
+    before = regs[FIRED]
+    status = run(*tables, flat.reach, left, jumping)
+    _PYTHON_EVENTS.spend(each * (regs[FIRED] - before))
+    return status
 
 
 def _end(program: StepProgram, flat: FlatRun, unit: int) -> Fraction:
@@ -438,16 +444,10 @@ def _end(program: StepProgram, flat: FlatRun, unit: int) -> Fraction:
 
 
 def _turns(program: StepProgram) -> int:
-    turns = steps_by_class(program.run_lengths)
-    runs = (
-        turns.get(k, 0) for t in program.tasks for k, x in enumerate(t.occupancy) if x is not None
+    times = program.steps_by_class
+    return sum(
+        times.get(k, 0) for t in program.tasks for k, x in enumerate(t.occupancy) if x is not None
     )
-    return sum(runs)
-
-
-def _period(flat: FlatRun, unit: int) -> Fraction | None:
-    steps = flat.state.regs[TOP_STEPS]
-    return Fraction(flat.state.regs[TOP_SHIFT], unit * steps) if steps else None
 
 
 def _shown(

@@ -1,6 +1,7 @@
 """Event kernel: fires tasks and jumps over repeated states.
 
-It is plain Python, which runs short programs, and ``native`` compiles it. A program is flat:
+It is plain Python on flat tables, which runs short programs; ``tables`` compiles it for longer
+ones. A program is flat:
 ``code`` holds one instruction a row, ``(STEP, class, 0, 0, 0)``, or ``(LOOP, count, slot, steps
 of the body, more)`` and ``(END, first of the body, slot, steps, top)``. All state is in tables of
 the caller, so that a run can be stopped and resumed.
@@ -26,44 +27,302 @@ lets a loop grow only if every resource of its row is busy in it.
 from __future__ import annotations
 
 from math import gcd
+from typing import NamedTuple
 
-from . import steady_state as repeats
+from ..tables import Numbers, copy_row
 from .policy import ITERATIONS_BETWEEN_LOOKS, MAX_ROWS
-from .steady_state import _advance, _ahead, _even, _go_on, _mark, _shift
-from .tables import (
-    CODE_FIELDS,
-    DONE,
-    END,
-    EVEN,
-    FIRED,
-    LAST,
-    LIMIT,
-    LOG_FIELDS,
-    LOGGED,
-    LOOP,
-    LOOP_FIELDS,
-    NEXT,
-    OVERFLOW,
-    PAUSED,
-    PC,
-    PERIOD,
-    PHASE,
-    REACH,
-    REMAINING,
-    ROW,
-    ROWS,
-    SHIFT,
-    SINCE,
-    SKIPPED,
-    STEP,
-    TOP_LENGTH,
-    TOP_SHIFT,
-    TOP_STEPS,
-    KernelProgram,
-    Log,
-    Marks,
-    State,
-)
+
+STEP, LOOP, END, ROWS, NEXT = range(5)
+CODE_FIELDS = 5
+"""Fields of an instruction; see ``kernel``."""
+
+PC, PERIOD, FIRED, SKIPPED, LOGGED, TOP_SHIFT, TOP_STEPS, TOP_LENGTH = range(8)
+"""Places in ``regs``: next instruction, period, fired tasks, skipped steps, log entries; and for
+the longest outermost loop that repeats, the shift and steps of a round, and all steps."""
+REGISTERS = 8
+
+REMAINING, SINCE, REACH, PHASE, ROW, SHIFT, EVEN, LAST = range(8)
+"""Places in a row of ``loops``. The phase is 0 before the first mark, 1 after it, or 2 once
+done. Rows also have their number, the shift of the round before the mark (-1: unknown), the rows
+after which all loops are whole repetitions longer (0: not all settle), and the last row in which
+loops are long enough."""
+LOOP_FIELDS = 8
+
+LOG_FIELDS = 4
+"""Task, step, start and end of a turn."""
+
+DONE, PAUSED, OVERFLOW = 0, 1, 2
+"""Status codes."""
+
+NEVER = 1 << 62
+"""Row or period that no run reaches."""
+
+
+class KernelProgram(NamedTuple):
+    """Program as flat tables; see ``events.flatten``.
+
+    ``occupancy`` is by class and task (-1: the task does not run), ``ago`` by class and dependency,
+    in periods (-1: no wait). Dependencies of task i are those from ``first[i]`` to ``first[i +
+    1]``. The future depends on ``need[i]`` periods of task i.
+
+    For tasks A and B and classes 0 to 2 the occupancies are ``[A0, B0, A1, B1, A2, B2]``: that of
+    task i in class k is at ``k * tasks + i``.
+    """
+
+    code: Numbers
+    occupancy: Numbers
+    late: Numbers
+    ago: Numbers
+    stage: Numbers
+    resource: Numbers
+    first: Numbers
+    before: Numbers
+    room: Numbers
+    need: Numbers
+    limit: int
+    """Units of time that the run may take."""
+
+
+class State(NamedTuple):
+    """State of a run.
+
+    ``kind`` (class of the period's newest step), ``result`` and ``leave`` (ends of tasks, -1: the
+    task did not run) are rings of a power of two of periods. ``used`` counts the turns of tasks.
+
+    Period t is row ``t % rows`` of a ring, which is ``t & (rows - 1)``; task i of the period is at
+    ``row * tasks + i``.
+    """
+
+    kind: Numbers
+    result: Numbers
+    leave: Numbers
+    free: Numbers
+    used: Numbers
+    last: Numbers
+    loops: Numbers
+    regs: Numbers
+
+
+class Marks(NamedTuple):
+    """States to compare with, by depth of loop: the last ``back`` periods, newest first.
+
+    For the last period, ``rate`` is the time by which each task ended later than in the period
+    before; ``pace`` is the same for each resource (-1: idle), and ``held`` is when the resource was
+    free.
+    """
+
+    back: int
+    kind: Numbers
+    result: Numbers
+    leave: Numbers
+    free: Numbers
+    used: Numbers
+    rate: Numbers
+    pace: Numbers
+    held: Numbers
+
+
+class Log(NamedTuple):
+    """Turns as (task, step, start, end), with the last ``tail`` rows as a ring.
+
+    Task -1 stands for skipped steps; its step is their number.
+    """
+
+    rows: Numbers
+    tail: int
+
+
+def _shift(p: KernelProgram, s: State, m: Marks, slot: int, reach: int, period: int) -> int:
+    """Return by how much the state is later than a mark's; -1 if the states differ otherwise.
+
+    All differences in time must be equal to the first one: a state whose tasks end at 10 and 14
+    repeats one of 3 and 7, later by 7, but not one of 3 and 8.
+    """
+    need, result, leave = p.need, s.result, s.leave
+    mask, tasks, resources = len(s.kind) - 1, len(need), len(s.free)
+    shift = -1
+    # Most differences show in the resources' free times, else in the newest or oldest period.
+    for i in range(tasks):
+        # A resource that was not used since the mark is used by nothing that repeats: its free time
+        # decides nothing and is not shifted either (``_advance``).
+        if s.used[i] != m.used[slot * tasks + i]:
+            r = p.resource[i]
+            later = s.free[r] - m.free[slot * resources + r]
+            if shift < 0:
+                shift = later
+            if later != shift:
+                return -1
+    for q in range(reach):
+        if s.kind[(period - q) & mask] != m.kind[slot * m.back + q]:
+            return -1
+    for newest in (True, False):
+        for i in range(tasks):
+            for q in range(min(need[i], 1)) if newest else range(need[i] - 1, 0, -1):
+                here = ((period - q) & mask) * tasks + i
+                there = (slot * m.back + q) * tasks + i
+                now, was = result[here], m.result[there]
+                if now < 0 or was < 0:
+                    if now != was:
+                        return -1
+                    continue
+                if shift < 0:
+                    shift = now - was
+                if now - was != shift or leave[here] - m.leave[there] != shift:
+                    return -1
+    # Still -1: nothing that takes time happened, and the state is equal.
+    return max(shift, 0)
+
+
+def _copy(
+    into: Numbers, at: int, ring: Numbers, newest: int, mask: int, rows: int, width: int
+) -> None:
+    """Copy the newest rows of a ring into a table."""
+    for q in range(rows):
+        row = ((newest - q) & mask) * width
+        copy_row(into, at + q * width, ring[row : row + width])
+
+
+def _mark(p: KernelProgram, s: State, m: Marks, slot: int, period: int) -> None:
+    """Store the state to compare later states with."""
+    mask, tasks, resources, back = len(s.kind) - 1, len(p.need), len(s.free), m.back
+    _copy(m.kind, slot * back, s.kind, period, mask, back, 1)
+    _copy(m.result, slot * back * tasks, s.result, period, mask, back, tasks)
+    _copy(m.leave, slot * back * tasks, s.leave, period, mask, back, tasks)
+    _copy(m.free, slot * resources, s.free, 0, 0, 1, resources)
+    _copy(m.used, slot * tasks, s.used, 0, 0, 1, tasks)
+
+
+def _advance(p: KernelProgram, s: State, m: Marks, slot: int, period: int, time: int) -> bool:
+    """Shift all that happened since the mark in time; idle resources stay.
+
+    False if the times would not fit.
+    """
+    result, leave, need, last = s.result, s.leave, p.need, s.last
+    mask, tasks, resources = len(s.kind) - 1, len(need), len(s.free)
+    for i in range(tasks):
+        for q in range(need[i]):
+            at = ((period - q) & mask) * tasks + i
+            if result[at] > p.limit - time:
+                return False
+            if result[at] >= 0:
+                result[at] += time
+                leave[at] += time
+    for r in range(resources):
+        m.pace[r] = 0
+    for i in range(tasks):
+        if s.used[i] != m.used[slot * tasks + i]:
+            if last[i] > p.limit - time:
+                return False
+            last[i] += time
+            m.pace[p.resource[i]] = time
+    for r in range(resources):
+        if s.free[r] > p.limit - m.pace[r]:
+            return False
+        s.free[r] += m.pace[r]
+    return True
+
+
+def _even(p: KernelProgram, s: State, m: Marks, reach: int, period: int) -> bool:
+    """Return whether each task advanced at a constant rate in all periods that dependencies
+    reach.
+
+    The rates, and the times at which resources were free before this period, are stored. False also
+    if all rates are equal: then the state repeats.
+    """
+    result, need, resource, kinds = s.result, p.need, p.resource, s.kind
+    mask, tasks = len(kinds) - 1, len(need)
+    row = (period & mask) * tasks
+    kind = kinds[period & mask]
+    for q in range(reach + 1):
+        if kinds[(period - q) & mask] != kind:
+            return False
+    for r in range(len(m.pace)):
+        m.pace[r] = -1
+    least, most = p.limit, -1
+    for i in range(tasks):
+        if p.occupancy[kind * tasks + i] < 0:
+            for q in range(need[i] + 1):
+                if result[((period - q) & mask) * tasks + i] >= 0:
+                    return False
+            m.rate[i] = 0
+            continue
+        now = result[row + i]
+        rate = now - result[((period - 1) & mask) * tasks + i]
+        # All periods that a later one may reach count, not the last two alone.
+        for q in range(1, max(need[i], 1) + 1):
+            then = result[((period - q) & mask) * tasks + i]
+            if then < 0 or now - then != rate * q:
+                return False
+        m.rate[i] = rate
+        m.pace[resource[i]] = rate
+        # The last task of a resource leaves its value: ``held`` is when the resource was free as
+        # the first task of this period came. ``_ahead`` goes on from there, task by task.
+        m.held[resource[i]] = s.leave[row + i] - rate
+        least, most = min(least, rate), max(most, rate)
+    return least < most
+
+
+def _ahead(p: KernelProgram, s: State, m: Marks, period: int) -> int:
+    """Return the periods until a task first waits for another dependency, at constant rates.
+
+    The dependency that a task waits for advances at the task's rate. All its other dependencies are
+    behind that one, and catch up if their rate is higher. A task that starts 40 after its room was
+    there, with room that comes 2 later each period than the task, keeps its rate for 20 periods:
+    ``lag // nearer``. A task that waited for nothing does not advance evenly: 0.
+    """
+    result, leave, rates, pace, held = s.result, s.leave, m.rate, m.pace, m.held
+    mask, tasks, waits = len(s.kind) - 1, len(rates), len(p.before)
+    row, kind = (period & mask) * tasks, s.kind[period & mask]
+    least = NEVER
+    for i in range(tasks):
+        busy = p.occupancy[kind * tasks + i]
+        if busy < 0:
+            continue
+        start, rate, r = leave[row + i] - busy, rates[i], p.resource[i]
+        lag, nearer = start - held[r], pace[r] - rate
+        # The task started as its resource was freed by a task of the same rate.
+        waited_for = lag == 0 and nearer == 0
+        if nearer > 0:
+            least = min(least, lag // nearer)
+        pace[r], held[r] = rate, leave[row + i]
+        for d in range(p.first[i], p.first[i + 1]):
+            back = p.ago[kind * waits + d]
+            if back < 0:
+                continue
+            at, other = ((period - back) & mask) * tasks, p.before[d]
+            there = leave[at + other] if p.room[d] else result[at + other]
+            if there < 0:
+                continue
+            lag, nearer = start - there, rates[other] - rate
+            waited_for = waited_for or (lag == 0 and nearer == 0)
+            if nearer > 0:
+                least = min(least, lag // nearer)
+        if not waited_for:
+            return 0
+    return least
+
+
+def _go_on(p: KernelProgram, s: State, m: Marks, period: int, rounds: int) -> bool:
+    """Advance some periods with each task at its rate. False if the times would not fit."""
+    result, leave, rates, need = s.result, s.leave, m.rate, p.need
+    mask, tasks = len(s.kind) - 1, len(need)
+    row = (period & mask) * tasks
+    for i in range(tasks):
+        if rates[i] > 0 and rounds > (p.limit - result[row + i]) // rates[i]:
+            return False
+    for i in range(tasks):
+        if result[row + i] < 0:
+            continue
+        time = rounds * rates[i]
+        for q in range(max(need[i], 1) + 1):
+            at = ((period - q) & mask) * tasks + i
+            result[at] += time
+            leave[at] += time
+        s.last[i] = result[row + i]
+    for r in range(len(s.free)):
+        if m.pace[r] >= 0:
+            s.free[r] += rounds * m.pace[r]
+    return True
 
 
 def _note(s: State, log: Log, task: int, step: int, start: int, end: int) -> None:
@@ -113,7 +372,7 @@ def _fire(p: KernelProgram, s: State, log: Log, period: int) -> None:
                     start = there
         end = start + busy
         free[r] = end
-        used[r] += 1
+        used[i] += 1
         leave[row + i] = end
         # ``leave`` is when the resource is free again, ``result`` when the result can be used.
         end += late[i]
@@ -215,7 +474,7 @@ def _repeated(
         s.regs[TOP_STEPS] = loops[at + SINCE] * steps
     if rounds <= 0:
         return True
-    if shift > 0 and rounds > LIMIT // shift:
+    if shift > 0 and rounds > p.limit // shift:
         return False
     loops[at + REMAINING] -= rounds * loops[at + SINCE]
     _skipped(s, log, rounds * loops[at + SINCE] * steps)
@@ -251,7 +510,7 @@ def _next_row(
         more = shift - before
         # Each round takes ``more`` longer than the one before; rows grow in steps alike.
         pairs, rows = rounds * (rounds + 1) // 2, rounds * since
-        if rounds > LIMIT // max(shift, 1) or pairs > LIMIT // max(abs(more), 1):
+        if rounds > p.limit // max(shift, 1) or pairs > p.limit // max(abs(more), 1):
             return False
         # Row n has each + growth * n steps; ``rows`` rows from ``row`` on are skipped.
         each, growth = p.code[end + 3], p.code[end + 4]
@@ -272,7 +531,7 @@ def _next_row(
         loops[at + SHIFT] = -1
     loops[at + PHASE] = 1
     loops[at + SINCE] = 0
-    loops[at + EVEN], loops[at + LAST] = 1, LIMIT
+    loops[at + EVEN], loops[at + LAST] = 1, NEVER
     _mark(p, s, m, slot, period)
     return True
 
@@ -359,7 +618,7 @@ def run(
 
 
 HELPERS = (
-    *repeats.HELPERS,
+    *(_shift, _copy, _mark, _advance, _even, _ahead, _go_on),
     *(_note, _fire, _settled, _skipped, _repeated, _iterated, _next_row, _begin, _ended),
 )
 """Functions that ``run`` calls, each after those that it calls itself."""

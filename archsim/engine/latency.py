@@ -13,15 +13,14 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from ..counts.accesses import EinsumCount
-from ..iteration.exact import total
 from ..nest.record import Bound
-from ..schedule.kinds import exact_walks, kind_of, time_mapping
+from ..schedule.kinds import exact_walks, kind_of
 from ..schedule.program import StepProgram
-from ..schedule.timing import Timing, refuse_no_time
 from ..steps.group import FusionGroup, Walk
-from ..steps.run_length import StepsError, steps_by_class
+from ..steps.run_length import StepsError
 from .events import EventRun, run_program
 from .policy import BOUNDING_SHARE, MAX_ANALYTICAL_EVENTS, MAX_EVENTS
+from .timing import Timing, refuse_no_time, time_average
 
 _MAX_EVENTS_BY_ENGINE = {"analytical": MAX_ANALYTICAL_EVENTS, "event": MAX_EVENTS}
 """Task events after which each engine times an average step."""
@@ -48,7 +47,7 @@ def time_bound(
     try:
         return time_events(bound, counts, walks=walks, most=_MAX_EVENTS_BY_ENGINE[engine]).timing
     except StepsError as refused:
-        average = time_mapping(bound, counts)
+        average = time_average(bound, counts)
         why = refused.problems[0].message
         note = f"an average step was timed, not the real ones: {why}"
         return replace(average, timed_by="average", notes=(*average.notes, note))
@@ -80,8 +79,6 @@ def event_programs(
     """Return the programs of a mapping in sequence, each with its group of Einsums.
 
     ``walks`` are those of the groups, if known.
-
-    ``walks`` are those of what runs together, if known.
 
     Returns
     -------
@@ -142,18 +139,20 @@ def time_events(
         at += run.cycles
     refuse_no_time(bound, at)
     return EventTiming(
-        timing=_timing(bound, tuple(runs), at),
+        timing=_timing(bound, counts, tuple(runs), at),
         events=sum(r.run.turns for r in runs),
         runs=tuple(runs),
     )
 
 
-def _timing(bound: Bound, runs: tuple[GroupRun, ...], cycles: Fraction) -> Timing:
+def _timing(
+    bound: Bound, counts: tuple[EinsumCount, ...], runs: tuple[GroupRun, ...], cycles: Fraction
+) -> Timing:
     slowest = max(runs, key=lambda r: r.run.cycles)
     found = _bound(slowest.program, slowest.run)
     if found is None:
         # No resource works most of the time: the average step tells which task waits for which.
-        average = kind_of(bound).average(bound, tuple(r.group for r in runs))
+        average = time_average(bound, counts, tuple(r.group for r in runs))
         found = average.bound_by, average.critical
     limit, critical = found
     simulated = sum(r.run.fired for r in runs)
@@ -190,14 +189,7 @@ def _timing(bound: Bound, runs: tuple[GroupRun, ...], cycles: Fraction) -> Timin
 
 def _bound(program: StepProgram, run: EventRun) -> tuple[str, tuple[str, ...]] | None:
     """Return the resource that is busy most of a run, and its tasks."""
-    turns = steps_by_class(program.run_lengths)
-    busy: dict[str, list[tuple[int, Fraction]]] = {}
-    names: dict[str, list[str]] = {}
-    for t in program.tasks:
-        here = busy.setdefault(t.resource, [])
-        here += ((turns.get(k, 0), x) for k, x in enumerate(t.occupancy) if x)
-        names.setdefault(t.resource, []).append(t.name)
-    load = {resource: total(terms) for resource, terms in busy.items()}
+    load = {resource: program.busy(program.on(resource)) for resource in program.resources}
     busiest = max(load, key=lambda r: load[r])
     mostly = load[busiest] >= BOUNDING_SHARE * run.cycles
-    return (busiest, tuple(names[busiest])) if mostly else None
+    return (busiest, tuple(t.name for t in program.on(busiest))) if mostly else None

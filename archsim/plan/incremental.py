@@ -14,6 +14,7 @@ from ..counts.spill import count_mapping, spilled_share
 from ..engine.capacity_variants import CapacityVariants, MemoryPrices, differ_in_capacities
 from ..engine.evaluate import evaluate_bound
 from ..engine.latency import time_bound
+from ..engine.timing import Timing
 from ..legality.binding_key import (
     arrays_key,
     bandwidth_key,
@@ -26,7 +27,6 @@ from ..legality.footprint import all_fits
 from ..nest.record import Bound
 from ..result.result import Result
 from ..schedule.kinds import exact_walks
-from ..schedule.timing import Timing
 from ..spec.arch import ProcessingArray
 from ..spec.mapping import Mapping
 from ..steps.group import Walk

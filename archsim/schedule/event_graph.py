@@ -1,4 +1,4 @@
-"""Timed event graph of a schedule: tasks, dependencies, and the order of issue.
+"""Timed event graph of an average step, its order of issue, and its cycle mean.
 
 One *step* is one iteration of the shared nest. Every task happens once a step: an Einsum on its
 array, or a memory that moves a step's share of its traffic. With a dependency of distance d, a task
@@ -6,19 +6,42 @@ of step k waits for another task of step k - d. Each resource issues its tasks i
 order, task ``i`` for the step ``stage[i]`` behind the newest one, so that the graph is (max,+)
 linear. Times are exact: fractions of a cycle in the input, whole numbers of a common unit in
 computations.
+
+The steady state advances per period by the largest ratio of weight to tokens over all cycles
+(Baccelli et al., *Synchronization and Linearity*, section 2.5). The search starts from a lower
+bound. A cycle above the bound is a positive cycle of reduced weights, and gives the new bound,
+until no such cycle is left.
+
+The average step of a program has one task for each task, with its mean duration. The event engine
+takes the order of issue from it; timed alone, it stands for runs that are too long. It leaves some
+things out:
+
+* An Einsum outside a loop takes the time of its slice in every step, but has no dependencies: the
+  average has no step in which it runs.
+* Pacing of memories that serve only such Einsums is needed to run a program and to order its tasks.
+  The time of an average step does not depend on it (``memories`` given).
+* Drains follow results and decide no order of issue, so that the average for an order has loads
+  alone. To time a step, all traffic of a memory is one task, which waits for room and which loaded
+  operands wait for.
+* The first fill, the last drain and work beside no step belong to no step. The uniform walk keeps
+  them apart (``StepProgram.once``), and a timing adds them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import lcm
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from einsum_cascade.memo import cached_property
 
+from ..steps.run_length import length
+from .program import StepProgram
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True)
 class GraphTask:
     """Work of a resource that happens once a step.
 
@@ -33,16 +56,15 @@ class GraphTask:
 
 
 class GraphDependency(NamedTuple):
-    """Constraint: ``after`` (step k) starts ``delay`` cycles or more after ``before`` (step k -
-    distance).
+    """Constraint: ``after`` at step k waits for ``before`` at step k - distance.
 
-    ``room`` marks a limit on tiles in flight, as opposed to a flow of data.
+    With ``room``, a limit on tiles in flight, ``after`` waits until ``before`` has left its
+    resource; otherwise, for its result.
     """
 
     before: int
     after: int
     distance: int
-    delay: Fraction
     why: str = ""
     room: bool = False
 
@@ -55,16 +77,6 @@ class TimedEdge(NamedTuple):
     weight: int
     tokens: int
     why: str = ""
-
-
-class Arc(NamedTuple):
-    """Dependency of a run; ``together`` is True if its tasks share a resource."""
-
-    before: int
-    after: int
-    weight: int
-    tokens: int
-    together: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,55 +109,32 @@ class EventGraph:
         return tuple(number[t.resource] for t in self.tasks)
 
     @cached_property
-    def parts(self) -> tuple[frozenset[int], ...]:
-        """Connected parts: tasks linked by dependencies or a common resource."""
-        parts = [frozenset(members) for members in self.members.values()]
-        for e in self.dependencies:
-            # If both ends are in one part, nothing changes; else the two parts become one.
-            touched = [p for p in parts if e.before in p or e.after in p]
-            if len(touched) > 1:
-                rest = [p for p in parts if p not in touched]
-                parts = [*rest, frozenset().union(*touched)]
-        return tuple(parts)
-
-    @cached_property
     def unit(self) -> int:
         """Units of time per cycle that make every time a whole number."""
-        times = [d.delay for d in self.dependencies]
-        times += [x for t in self.tasks for x in (t.occupancy, t.latency)]
-        return lcm(*(t.denominator for t in times))
+        return lcm(*(x.denominator for t in self.tasks for x in (t.occupancy, t.latency)))
 
     @cached_property
     def occupancy(self) -> tuple[int, ...]:
         """Occupancy of every task in units."""
-        return tuple(_units(t.occupancy, self.unit) for t in self.tasks)
+        return self._units(t.occupancy for t in self.tasks)
 
     @cached_property
     def latency(self) -> tuple[int, ...]:
         """Latency of every task in units."""
-        return tuple(_units(t.latency, self.unit) for t in self.tasks)
+        return self._units(t.latency for t in self.tasks)
+
+    def _units(self, times: Iterable[Fraction]) -> tuple[int, ...]:
+        """Return times in units; every time is a whole number of units."""
+        return tuple(x.numerator * (self.unit // x.denominator) for x in times)
 
     @cached_property
     def edges(self) -> tuple[TimedEdge, ...]:
         """Dependencies in units; tokens are distances in steps."""
-        return tuple(
-            TimedEdge(d.before, d.after, _units(d.delay, self.unit), d.distance, d.why)
-            for d in self.dependencies
-        )
-
-    @cached_property
-    def arcs(self) -> tuple[Arc, ...]:
-        """Dependencies in units, with a mark on those within one resource."""
-        return tuple(
-            Arc(
-                e.before,
-                e.after,
-                e.weight,
-                e.tokens,
-                self.resource[e.before] == self.resource[e.after],
-            )
-            for e in self.edges
-        )
+        found: list[TimedEdge] = []
+        for before, after, distance, why, room in self.dependencies:
+            delay = self.occupancy[before] if room else self.latency[before]
+            found.append(TimedEdge(before, after, delay, distance, why))
+        return tuple(found)
 
     @cached_property
     def work(self) -> tuple[int, ...]:
@@ -161,13 +150,13 @@ class EventGraph:
     @cached_property
     def heads(self) -> tuple[int, ...]:
         """Least time from the start of a step to every task, in units."""
-        forward = [(a.before, a.after, a.weight) for a in self.arcs if not a.tokens]
+        forward = [(e.before, e.after, e.weight) for e in self.edges if not e.tokens]
         return longest_chains([0] * len(self.tasks), forward)
 
     @cached_property
     def tails(self) -> tuple[int, ...]:
         """Least time from the start of every task to the end of its step, in units."""
-        backward = [(a.after, a.before, a.weight) for a in self.arcs if not a.tokens]
+        backward = [(e.after, e.before, e.weight) for e in self.edges if not e.tokens]
         return longest_chains(list(self.latency), backward)
 
 
@@ -206,11 +195,6 @@ def least_of_any(graph: EventGraph) -> int:
     return graph.steps * max(graph.work) + max(around)
 
 
-def _units(cycles: Fraction, unit: int) -> int:
-    """Return cycles in units; every time is a whole number of units."""
-    return cycles.numerator * (unit // cycles.denominator)
-
-
 class Issue(NamedTuple):
     """Fixed order of issue.
 
@@ -232,7 +216,7 @@ def period_edges(graph: EventGraph, issue: Issue) -> tuple[TimedEdge, ...]:
     >>> one, two = Fraction(1), Fraction(2)
     >>> make = GraphTask(name="A", resource="one", occupancy=two, latency=two)
     >>> use = GraphTask(name="B", resource="other", occupancy=one, latency=one)
-    >>> flow = GraphDependency(before=0, after=1, distance=0, delay=two)
+    >>> flow = GraphDependency(before=0, after=1, distance=0)
     >>> graph = EventGraph(tasks=(make, use), dependencies=(flow,), steps=8)
     >>> edges = period_edges(graph, Issue(stage=(0, 1), position=(0, 1)))
     >>> [(e.before, e.after, e.weight, e.tokens) for e in edges]  # B works a step behind A
@@ -254,3 +238,163 @@ def period_edges(graph: EventGraph, issue: Issue) -> tuple[TimedEdge, ...]:
             wraps = int(then == order[0])
             edges.append(TimedEdge(first, then, graph.occupancy[first], wraps, resource))
     return tuple(edges)
+
+
+@dataclass(frozen=True, slots=True)
+class CriticalCycle:
+    """Ratio (units of time per period) and edges of a cycle that attains it."""
+
+    mean: Fraction
+    edges: tuple[TimedEdge, ...]
+
+
+class DeadlockError(ValueError):
+    """Cycle without tokens, in which each task waits for itself."""
+
+    def __init__(self, edges: tuple[TimedEdge, ...]) -> None:
+        super().__init__("a cycle of dependencies within one step")
+        self.edges = edges
+
+
+def maximum_cycle_mean(nodes: int, edges: Sequence[TimedEdge], least: int = 0) -> CriticalCycle:
+    """Return the largest weight per token over all cycles of a graph.
+
+    A producer of 3 cycles and a consumer of 2 have one tile in flight; another resource is busy for
+    4 cycles a step:
+
+    >>> edges = [TimedEdge(0, 1, 3, 0), TimedEdge(1, 0, 2, 1), TimedEdge(1, 1, 4, 1)]
+    >>> found = maximum_cycle_mean(2, edges)
+    >>> found.mean, [(e.before, e.after) for e in found.edges]
+    (Fraction(5, 1), [(0, 1), (1, 0)])
+
+    Parameters
+    ----------
+    nodes : int
+        Tasks, numbered from 0.
+    edges : sequence of TimedEdge
+        Weights in units of time, tokens in periods.
+    least : int
+        Lower bound of the answer; returned without edges if no cycle exceeds it.
+
+    Raises
+    ------
+    DeadlockError
+        A cycle of positive weight carries no token.
+    """
+    best = CriticalCycle(Fraction(least), ())
+    while cycle := _positive_cycle(nodes, edges, best.mean):
+        tokens = sum(e.tokens for e in cycle)
+        if tokens <= 0:
+            raise DeadlockError(cycle)
+        best = CriticalCycle(Fraction(sum(e.weight for e in cycle), tokens), cycle)
+    return best
+
+
+def _positive_cycle(
+    nodes: int, edges: Sequence[TimedEdge], mean: Fraction
+) -> tuple[TimedEdge, ...]:
+    """Return a cycle whose weight exceeds ``mean`` per token, or nothing (Bellman-Ford)."""
+    longest = [0] * nodes
+    through: list[TimedEdge | None] = [None] * nodes
+    # Multiplied by the denominator, all weights are whole: a cycle's sum is positive exactly if its
+    # weight per token exceeds the mean.
+    reduced = [
+        (e.before, e.after, e.weight * mean.denominator - mean.numerator * e.tokens, e)
+        for e in edges
+    ]
+    touched: int | None = None
+    # All nodes begin at 0, as if a source led to each. Without a positive cycle, the longest paths
+    # settle after as many rounds as there are nodes.
+    for _ in range(nodes + 1):
+        touched = None
+        for before, after, weight, edge in reduced:
+            reach = longest[before] + weight
+            if reach > longest[after]:
+                longest[after] = reach
+                through[after] = edge
+                touched = after
+        if touched is None:
+            return ()
+    return _trace(through, touched, nodes)
+
+
+def _trace(through: list[TimedEdge | None], start: int | None, nodes: int) -> tuple[TimedEdge, ...]:
+    """Walk back from a node that still improves into the cycle that feeds it."""
+    node = start
+    # After so many steps back, every walk has entered the cycle.
+    for _ in range(nodes):
+        edge = through[node] if node is not None else None
+        assert edge is not None, "an improving node has a predecessor"
+        node = edge.before
+    cycle: list[TimedEdge] = []
+    at = node
+    while True:
+        edge = through[at] if at is not None else None
+        assert edge is not None, "a cycle closes"
+        cycle.append(edge)
+        at = edge.before
+        if at == node:
+            return tuple(reversed(cycle))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AverageStep:
+    """Event graph of an average step, and the program's task for each of its tasks."""
+
+    graph: EventGraph
+    tasks: tuple[int, ...]
+    """Program's task of each task of the graph (for a memory, its load or its drain)."""
+
+
+def average_step(
+    program: StepProgram,
+    *,
+    memories: tuple[str, ...] = (),
+    distance: Literal["longest", "shortest"] = "longest",
+) -> AverageStep:
+    """Return the average step of a program.
+
+    Parameters
+    ----------
+    memories : tuple of str
+        Memories whose loads and drains are one task, in this order, to time the step. Empty for an
+        order of issue.
+    distance : {"longest", "shortest"}
+        Distance of a dependency to take if classes of steps differ.
+    """
+    steps = length(program.run_lengths)
+    tasks: list[GraphTask] = []
+    graph_tasks: dict[int, int] = {}
+    groups = _groups(program, memories)
+    for group in groups:
+        first = program.tasks[group[0]]
+        # Cycles of the whole run, spread evenly over all steps, also those in which the task does
+        # not run.
+        share = program.busy(program.tasks[i] for i in group) / steps
+        name = first.resource if first.resource in memories else first.name
+        graph_tasks |= {i: len(tasks) for i in group if program.tasks[i].role != "drain"}
+        tasks.append(GraphTask(name, first.resource, share, share + first.late))
+    found: list[GraphDependency] = []
+    for d in program.dependencies:
+        known = [x for x in d.distance if x is not None]
+        outside = program.tasks[d.before].outside or program.tasks[d.after].outside
+        if not known or outside or (d.pace and memories):
+            continue
+        if d.before in graph_tasks and d.after in graph_tasks:
+            steps_between = max(known) if distance == "longest" else min(known)
+            before, after = graph_tasks[d.before], graph_tasks[d.after]
+            found.append(GraphDependency(before, after, steps_between, d.why, d.room))
+    graph = EventGraph(tasks=tuple(tasks), dependencies=tuple(found), steps=steps)
+    return AverageStep(graph=graph, tasks=tuple(group[0] for group in groups))
+
+
+def _groups(program: StepProgram, memories: tuple[str, ...]) -> list[tuple[int, ...]]:
+    """Return the tasks of each memory as one group, then each working task by itself.
+
+    Without memories, each task but the drains is by itself.
+    """
+    numbered = [*enumerate(program.tasks)]
+    if not memories:
+        return [(i,) for i, t in numbered if t.role != "drain"]
+    moving = (tuple(i for i, t in numbered if t.resource == memory) for memory in memories)
+    return [*filter(None, moving), *((i,) for i, t in numbered if t.role == "work")]

@@ -1,47 +1,65 @@
-"""Kinds of schedules: their interface, the sequential and the phased schedule, and the list of
-all.
+"""Kinds of schedules: their groups of Einsums, and the step programs of these.
 
 The sequential schedule runs one group of Einsums after the other, each over all its loops. The
-phased schedule puts a barrier before each group of Einsums in a step. A new kind needs a class that
-is a ``ScheduleKind``, a line in ``_kinds``, and its name in ``spec.mapping.ScheduleName``.
+phased schedule puts a barrier before each group of Einsums in a step. The pipelined schedule
+overlaps all that dependencies, resources and room allow. A new kind needs a class that is a
+``ScheduleKind``, a line in ``_KINDS``, its name in ``spec.mapping.ScheduleName``, and the time of
+its average step in ``engine.timing``.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Protocol
+from itertools import product
+from math import ceil
+from typing import Final, Literal
+
+from typing_extensions import override
 
 from einsum_cascade.errors import MappingError, Problem, SpecError, did_you_mean
 
 from ..counts.accesses import EinsumCount
-from ..iteration.exact import total
 from ..legality.footprint import DOUBLE_BUFFERED
 from ..nest.record import Bound
-from ..spec.mapping import PhaseTask
-from ..steps.group import FusionGroup, Walk, fused_group, single_group
-from ..steps.run_length import steps_by_class
-from ..steps.uniform import uniform_walk, whole_walk
-from .average import timed_step, unless_ends
-from .event_graph import EventGraph, GraphTask
+from ..spec.mapping import FIT
+from ..steps.group import FusionGroup, GroupPart, Walk, fused_group, single_group
+from .event_graph import (
+    AverageStep,
+    DeadlockError,
+    EventGraph,
+    Issue,
+    average_step,
+    maximum_cycle_mean,
+    period_edges,
+)
 from .lowering import ProgramBuilder, exact_walk
-from .pipelined import Pipelined, overlapped, unordered
-from .program import IssueError, StepProgram, StepTask, ordered
-from .timing import Timing
+from .modulo import modulo_schedule
+from .program import IssueError, StepDependency, StepProgram, StepTask, ordered
+
+WaitingPolicy = Literal["all", "abroad", "none"]
+"""Results for which an Einsum outside loops is delayed to a later period.
+
+``all``: results of all tasks; ``abroad``: results of other arrays alone, because its own array runs
+earlier tasks first in any case; ``none``: no results.
+"""
+
+_WAITING_POLICIES: tuple[WaitingPolicy, ...] = ("all", "abroad", "none")
 
 
-class ScheduleKind(Protocol):
+class ScheduleKind(ABC):
     """Kind of schedule: the order in which Einsums follow one another."""
 
-    name: str
-    """Name in mapping files."""
-    in_turn: bool
+    in_turn = False
     """True if groups run one after the other, each over all its loops."""
 
     def groups(self, bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[FusionGroup, ...]:
-        """Return the groups of Einsums that run together, in sequence."""
-        ...
+        """Return the groups of Einsums that run together, in sequence: one of all by default."""
+        return (fused_group(bound, counts, bound.einsums),)
 
+    @abstractmethod
     def programs(self, bound: Bound, walks: tuple[Walk, ...]) -> tuple[StepProgram, ...]:
         """Return the step program of each group, with tasks in firing order.
 
@@ -50,25 +68,75 @@ class ScheduleKind(Protocol):
         MappingError
             The schedule contradicts the cascade's dependencies, or deadlocks.
         """
-        ...
-
-    def average(self, bound: Bound, groups: tuple[FusionGroup, ...]) -> Timing:
-        """Return the time of a run in which every step is an average one.
-
-        Raises
-        ------
-        MappingError
-            As ``programs``.
-        """
-        ...
 
 
-def _kinds() -> tuple[ScheduleKind, ...]:
-    return (
-        Sequential(),
-        Phases(),
-        Pipelined(),
-    )
+class Sequential(ScheduleKind):
+    """Schedule of groups in sequence; tasks overlap inside a group.
+
+    Without groups in the mapping, each Einsum is a group of its own.
+    """
+
+    in_turn = True
+
+    @override
+    def groups(self, bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[FusionGroup, ...]:
+        """Return a fusion group for each group of the schedule."""
+        named = {e.name: e for e in bound.einsums}
+        written = [tuple(named[t.einsum] for t in group) for group in bound.mapping.schedule.groups]
+        return tuple(
+            single_group(bound, counts, group[0])
+            if len(group) == 1
+            else fused_group(bound, counts, group)
+            for group in written or [(e,) for e in bound.einsums]
+        )
+
+    @override
+    def programs(self, bound: Bound, walks: tuple[Walk, ...]) -> tuple[StepProgram, ...]:
+        """Return a program for each group, with its first fill and last drain among the steps."""
+        return tuple(
+            overlapped(ProgramBuilder(bound, walk), DOUBLE_BUFFERED, ends=False) for walk in walks
+        )
+
+
+class Phases(ScheduleKind):
+    """Schedule of static phases: Einsums of a phase run side by side, on this tile or a
+    neighbour."""
+
+    @override
+    def programs(self, bound: Bound, walks: tuple[Walk, ...]) -> tuple[StepProgram, ...]:
+        """Return the program of the one group, in which each barrier is a task that waits for a
+        phase."""
+        (walk,) = walks
+        check_phases(bound, walk.group)
+        try:
+            return (ordered(_phased(ProgramBuilder(bound, walk))),)
+        except IssueError as error:
+            text = f"these wait for one another in their phases: {' -> '.join(error.names)}"
+            raise MappingError(Problem(text, bound.mapping.schedule.span)) from None
+
+
+class Pipelined(ScheduleKind):
+    """Schedule of one group with ``lookahead`` tiles in flight."""
+
+    def lookahead(self, bound: Bound, group: FusionGroup) -> int:
+        """Return the tiles in flight on an array. Raises MappingError if registers hold fewer."""
+        return settled_lookahead(bound, group)
+
+    @override
+    def programs(self, bound: Bound, walks: tuple[Walk, ...]) -> tuple[StepProgram, ...]:
+        """Return the program of the one group, in the order of issue of its average step."""
+        (walk,) = walks
+        lookahead = self.lookahead(bound, walk.group)
+        program = overlapped(ProgramBuilder(bound, walk), lookahead)
+        return (replace(program, lookahead=lookahead),)
+
+
+_KINDS: Final[dict[str, ScheduleKind]] = {
+    "sequential": Sequential(),
+    "phases": Phases(),
+    "pipelined": Pipelined(),
+}
+"""Kinds by their name in mapping files."""
 
 
 def kind_of(bound: Bound) -> ScheduleKind:
@@ -79,19 +147,7 @@ def kind_of(bound: Bound) -> ScheduleKind:
     bound : Bound
         Mapping with a checked schedule, so that the kind exists.
     """
-    return next(k for k in _kinds() if k.name == bound.mapping.schedule.kind)
-
-
-def time_mapping(bound: Bound, counts: tuple[EinsumCount, ...]) -> Timing:
-    """Return the latency of a bound mapping in cycles, from its average step.
-
-    Raises
-    ------
-    MappingError
-        The schedule contradicts the cascade's dependencies.
-    """
-    kind = kind_of(bound)
-    return kind.average(bound, kind.groups(bound, counts))
+    return _KINDS[bound.mapping.schedule.kind]
 
 
 def exact_walks(bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[Walk, ...]:
@@ -105,142 +161,362 @@ def exact_walks(bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[Walk, ..
     return tuple(exact_walk(bound, g) for g in kind_of(bound).groups(bound, counts))
 
 
-class Sequential:
-    """Schedule of groups in sequence; tasks overlap inside a group.
+def unordered(builder: ProgramBuilder, lookahead: int, *, ends: bool = True) -> StepProgram:
+    """Return a program with dependencies on results and room, and with tasks in written order.
 
-    Without groups in the mapping, each Einsum is a group of its own.
+    Parameters
+    ----------
+    builder : ProgramBuilder
+        Builder with the tasks of a group.
+    lookahead : int
+        Tiles in flight on an array.
+    ends : bool, default True
+        As in ``ProgramBuilder.program``.
     """
-
-    name = "sequential"
-    in_turn = True
-
-    def groups(self, bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[FusionGroup, ...]:
-        """Return a fusion group for each group of the schedule."""
-        named = {e.name: e for e in bound.einsums}
-        written = [tuple(named[t.einsum] for t in group) for group in bound.mapping.schedule.groups]
-        return tuple(
-            single_group(bound, counts, group[0])
-            if len(group) == 1
-            else fused_group(bound, counts, group)
-            for group in written or [(e,) for e in bound.einsums]
-        )
-
-    def programs(self, bound: Bound, walks: tuple[Walk, ...]) -> tuple[StepProgram, ...]:
-        """Return a program for each group, with its first fill and last drain among the steps."""
-        return tuple(
-            overlapped(ProgramBuilder(bound, walk), DOUBLE_BUFFERED, ends=False) for walk in walks
-        )
-
-    def average(self, bound: Bound, groups: tuple[FusionGroup, ...]) -> Timing:
-        """Return the sum over groups of the time of the busiest array or of the transfers.
-
-        A group is one step that does all of its work. Each array's output latency is charged once
-        per group.
-        """
-        total = Fraction(0)
-        slowest = (Fraction(-1), "", "")
-        for group in groups:
-            builder = ProgramBuilder(bound, whole_walk(bound, group))
-            what, longest = _longest(bound, unordered(builder, DOUBLE_BUFFERED, ends=False))
-            total += longest
-            here = {p.e.name for p in group.parts}
-            names = ", ".join(e.name for e in bound.einsums if e.name in here)
-            slowest = max(slowest, (longest, what, names))
-        return Timing(
-            cycles=total,
-            steps=1,
-            period=total,
-            bound_by=slowest[1],
-            critical=(f"{slowest[2]} on {slowest[1]}",),
-        )
+    tasks, outside = builder.tasks, builder.outside
+    names = [p.e.name for p in builder.group.parts]
+    for consumer in names:
+        _flows(builder, consumer, lookahead)
+        for memory, level in () if consumer in outside else builder.loads(consumer):
+            builder.wait(memory, consumer, 0, f"{level} -> {consumer}")
+            why = f"room to prefetch from {level}"
+            builder.wait(consumer, memory, lookahead + 1, why, room=True)
+    for producer in (n for n in names if n not in outside):
+        for memory, level in builder.drains(producer):
+            builder.wait(producer, memory, 0, f"{producer} -> {level}")
+    builder.pace(lookahead)
+    members: dict[str, list[str]] = {}
+    for name in builder.group.inside:
+        members.setdefault(tasks[name].resource, []).append(name)
+    for array, here in members.items():
+        # A tile enters an array when the one ``lookahead`` steps before has left.
+        why = f"{lookahead} tiles in flight on {array}"
+        builder.wait(here[-1], here[0], lookahead, why, room=True)
+    return builder.program(ends=ends)
 
 
-def _longest(bound: Bound, program: StepProgram) -> tuple[str, Fraction]:
-    """Return the resource with the longest work of a program; arrays come before memories."""
-    times = steps_by_class(program.run_lengths)
-    busy: dict[str, Fraction] = {}
-    late: dict[str, Fraction] = {}
-    for task in (t for role in ("work", "load", "drain") for t in program.tasks if t.role == role):
-        cycles = total((times.get(k, 0), x) for k, x in enumerate(task.occupancy) if x is not None)
-        busy[task.resource] = busy.get(task.resource, Fraction(0)) + cycles
-        late[task.resource] = max(late.get(task.resource, Fraction(0)), task.late)
-    memories = [m.name for m in bound.architecture.memories if m.name in busy]
-    order = [*(r for r in busy if r not in memories), *memories]
-    longest = max(order, key=lambda r: busy[r] + late[r])
-    return longest, busy[longest] + late[longest]
+def _flows(builder: ProgramBuilder, consumer: str, lookahead: int) -> None:
+    """Let a consumer wait for its producers, and producers on other arrays for room."""
+    tasks = builder.tasks
+    for producer, distance in builder.flows(consumer):
+        builder.wait(producer, consumer, distance, f"{producer} -> {consumer}")
+        elsewhere = tasks[producer].resource != tasks[consumer].resource
+        if elsewhere and not {producer, consumer} & builder.outside:
+            far = max((d for d in distance if d is not None), default=0) + lookahead
+            why = f"room for {producer} ({lookahead} tiles in flight)"
+            builder.wait(consumer, producer, far, why, room=True)
 
 
-class Phases:
-    """Schedule of static phases: Einsums of a phase run side by side, on this tile or a
-    neighbour."""
+def overlapped(builder: ProgramBuilder, lookahead: int, *, ends: bool = True) -> StepProgram:
+    """Return a program whose tasks overlap as far as dependencies, resources and room allow.
 
-    name = "phases"
-    in_turn = False
+    Parameters
+    ----------
+    builder, lookahead, ends
+        As in ``unordered``.
 
-    def groups(self, bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[FusionGroup, ...]:
-        """Return one group of all Einsums."""
-        return (fused_group(bound, counts, bound.einsums),)
+    Returns
+    -------
+    StepProgram
+        Program with tasks in firing order, each with its stage.
 
-    def programs(self, bound: Bound, walks: tuple[Walk, ...]) -> tuple[StepProgram, ...]:
-        """Return the program of the one group, in which each barrier is a task that waits for a
-        phase."""
-        (walk,) = walks
-        _check(bound, walk.group)
+    Raises
+    ------
+    MappingError
+        Tasks wait for one another in a cycle, or for room that never comes.
+    """
+    program = unordered(builder, lookahead, ends=ends)
+    circle: tuple[str, ...] = ()
+    for patience, plan in _attempts(builder, program):
         try:
-            return (ordered(_phased(ProgramBuilder(bound, walk))),)
+            return ordered(_staged(builder, program, plan, lookahead, patience))
         except IssueError as error:
-            text = f"these wait for one another in their phases: {' -> '.join(error.names)}"
-            raise MappingError(Problem(text, bound.mapping.schedule.span)) from None
+            # The error itself is not kept: its traceback would hold all these objects.
+            circle = error.names
+    text = f"these wait for one another within one step: {' -> '.join(circle)}"
+    raise MappingError(Problem(text, builder.bound.mapping.schedule.span))
 
-    def average(self, bound: Bound, groups: tuple[FusionGroup, ...]) -> Timing:
-        """Return the sum over phases of the busiest array's time and exposed reduction
-        latencies.
 
-        A period is that sum, or the time of the busiest memory if longer.
-        """
-        (group,) = groups
-        _check(bound, group)
-        phases = bound.mapping.schedule.groups
-        builder = ProgramBuilder(bound, uniform_walk(bound, group))
-        # The average step needs only durations, and the Einsums that wait for results.
-        place = _places(bound)
-        _barriers(builder, place, len(phases))
-        _across(builder, place, len(phases))
-        program = builder.program()
-        graph = timed_step(bound, program).graph
-        tasks = {t.name: t for t in graph.tasks}
-        lengths = [max((n, r) for r, n in _loads(tasks, g).items()) for g in phases]
-        waits = [_exposed(bound, graph, index, lengths) for index in range(len(phases))]
-        period = sum((cycles for cycles, _ in lengths), Fraction(0)) + sum(waits, Fraction(0))
-        limit, critical = _phase_bound(lengths, waits, phases)
-        arrays = {a.name for a in bound.architecture.arrays}
-        memory = max(
-            (t for t in graph.tasks if t.resource not in arrays),
-            key=lambda t: t.occupancy,
-            default=None,
+@dataclass(frozen=True, slots=True)
+class _IssuePlan:
+    """Order of issue of an average step, and units between two steps."""
+
+    step: AverageStep
+    issue: Issue
+    period: int
+
+
+def _attempts(
+    builder: ProgramBuilder, program: StepProgram
+) -> Iterator[tuple[WaitingPolicy, _IssuePlan]]:
+    """Return orders of issue with their waiting policies, the best first.
+
+    Waiting keeps arrays busy, but may separate tasks that have to be close, such as those of a
+    running value from step to step. In most cases the first order is taken.
+    """
+    plans: list[_IssuePlan] = []
+    distances: tuple[Literal["longest", "shortest"], ...] = ("longest", "shortest")
+    for distance in distances:
+        step = average_step(program, distance=distance)
+        plans.append(_IssuePlan(step, *_issue(builder.bound, step.graph)))
+        yield _WAITING_POLICIES[0], plans[-1]
+    # In written order, no task is ahead of those it waits for.
+    last = plans[-1]
+    plans.append(_IssuePlan(last.step, _flat_issue(last.step.graph), last.period))
+    yield _WAITING_POLICIES[0], plans[-1]
+    yield from product(_WAITING_POLICIES[1:], plans)
+
+
+def _issue(bound: Bound, graph: EventGraph) -> tuple[Issue, int]:
+    """Return the order of issue of the average step, and units between two steps."""
+    if not graph.tasks:
+        return Issue(stage=(), position=()), 1
+    try:
+        issue = modulo_schedule(graph)
+        edges = period_edges(graph, issue)
+        mean = maximum_cycle_mean(len(graph.tasks), edges, least=max(graph.work)).mean
+    except DeadlockError as error:
+        names = " -> ".join(graph.tasks[e.before].name for e in error.edges)
+        held = [d.why for d in graph.dependencies if d.room and d.distance <= 0]
+        what = f"; there is no {held[0]}" if held else ""
+        text = f"these wait for one another within one step: {names}{what}"
+        raise MappingError(Problem(text, bound.mapping.schedule.span)) from None
+    return issue, max(1, ceil(mean), max(issue.position) + 1)
+
+
+def _flat_issue(graph: EventGraph) -> Issue:
+    return Issue(stage=(0,) * len(graph.tasks), position=tuple(range(len(graph.tasks))))
+
+
+def _staged(
+    builder: ProgramBuilder,
+    program: StepProgram,
+    plan: _IssuePlan,
+    lookahead: int,
+    patience: WaitingPolicy,
+) -> StepProgram:
+    """Return the program with a stage and a priority for every task, and with more room
+    dependencies.
+
+    Tasks inside the loops take stage and priority from the issue of the average step. A drain comes
+    in the period after its results, or later by the depth of the memory's write buffer, and behind
+    the loads.
+    """
+    depths = {m.name: m.write_buffer for m in builder.bound.architecture.memories}
+    step, issue, period = plan.step, plan.issue, plan.period
+    longest = {t.name: _longest(t) * step.graph.unit for t in program.tasks}
+    when: dict[str, Fraction] = {}
+    rank: dict[str, int] = {}
+    for i, number in enumerate(step.tasks):
+        name = program.tasks[number].name
+        # Stage and position as one time: a task of stage 2 runs two periods after the first of its
+        # step.
+        when[name] = Fraction(issue.stage[i] * period + issue.position[i])
+        rank[name] = 1
+    sooner = [p for p in builder.group.parts if p.early]
+    later = [p for p in builder.group.parts if not p.early]
+    for p in (*reversed(sooner), *later):
+        if p.e.name in builder.outside:
+            when[p.e.name] = _begin_of_outside(builder, program, p, when, longest, period, patience)
+    stages: dict[str, tuple[int, tuple[Fraction, int]]] = {}
+    for t in program.tasks:
+        if t.name in when:
+            stage, position = divmod(when[t.name], period)
+            stages[t.name] = (int(stage), (position, rank[t.name]))
+    for t in program.tasks:
+        if t.name not in stages:
+            ready = _ready(program, t, when, longest)
+            loads = [
+                stages[o.name] for o in program.tasks if o.resource == t.resource and o is not t
+            ]
+            early = max((priority for _, (priority, _) in loads), default=Fraction(0))
+            stages[t.name] = (int(ready // period) + depths[t.resource], (early, 2))
+    tasks = tuple(
+        t._replace(
+            stage=stages[t.name][0],
+            priority=stages[t.name][1],
+            settled=rank.get(t.name) == 1,
         )
-        if memory is not None and memory.occupancy > period:
-            period = memory.occupancy
-            limit, critical = memory.name, (f"transfers of {memory.name}",)
-        ends = program.fill_and_drain
-        once = sum((cycles for _, cycles in program.once), Fraction(0))
-        cycles = period * bound.steps + _partial_steps(tasks, phases) + once + ends
-        limit, critical = unless_ends(bound, cycles, ends, (limit, critical))
-        return Timing(
-            cycles=cycles, steps=bound.steps, period=period, bound_by=limit, critical=critical
+        for t in program.tasks
+    )
+    periods = {name: ceil(units / period) for name, units in longest.items()}
+    return _roomy(builder, replace(program, tasks=tasks), lookahead, periods)
+
+
+def _ready(
+    program: StepProgram, task: StepTask, when: dict[str, Fraction], longest: dict[str, Fraction]
+) -> Fraction:
+    """Return when the results that a drain moves are ready, or its pacing task has begun, in
+    units."""
+    waits = [d for d in program.dependencies if program.tasks[d.after] is task]
+    before = {d.before: d.room for d in waits}
+    makers = [(program.tasks[i].name, room) for i, room in before.items()]
+    times = (when[name] + (0 if room else longest[name]) for name, room in makers)
+    return max(times, default=Fraction(0))
+
+
+def _longest(task: StepTask) -> Fraction:
+    """Return the cycles from a task's start to its result, in the class of step with the
+    longest."""
+    # Many classes take equal time: equality is found sooner than order.
+    each = {x.as_integer_ratio(): x for x in task.occupancy if x is not None}
+    return max(each.values()) + task.late
+
+
+def _begin_of_outside(
+    builder: ProgramBuilder,
+    program: StepProgram,
+    part: GroupPart,
+    when: dict[str, Fraction],
+    longest: dict[str, Fraction],
+    period: int,
+    patience: WaitingPolicy,
+) -> Fraction:
+    """Return when an Einsum outside loops runs, at its position in some period.
+
+    An Einsum that needs results of the loops runs in the first period in which these are ready. An
+    Einsum whose result the loops need runs early enough, but not before the round before has begun.
+    """
+    names = [t.name for t in program.tasks]
+    data = [d for d in program.dependencies if not d.room]
+    task = program.tasks[names.index(part.e.name)]
+    early = {p.e.name for p in builder.group.parts if p.early}
+    made = [program.tasks[d.before] for d in data if names[d.after] == task.name]
+    made = [m for m in made if m.name in when and not (part.early and m.name in early)]
+    if patience == "none":
+        return when[task.name]
+    if patience == "abroad":
+        made = [m for m in made if m.resource != task.resource]
+    ready = max((when[m.name] + longest[m.name] for m in made), default=None)
+    place = when[task.name] % period
+    takers = [names[d.after] for d in data if names[d.before] == task.name]
+    due = min((when[n] for n in takers if n in when), default=None)
+    if part.early and due is not None:
+        start = due - longest[task.name]
+        # Take the latest time at its position that is early enough.
+        start = place + period * ((start - place) // period)
+        start = max(start, due - period * builder.group.round(part))
+        if ready is None or start >= ready:
+            return start
+    return place if ready is None else place + period * ceil((ready - place) / period)
+
+
+def _roomy(
+    builder: ProgramBuilder, program: StepProgram, lookahead: int, periods: dict[str, int]
+) -> StepProgram:
+    """Add room dependencies that hold back producers of lagging tasks.
+
+    A drain may lag as far as its position in the order of issue. An Einsum outside loops and its
+    neighbours may be apart twice as far as the order and its ``periods`` require, but no further
+    than a round of the loops: one tile is made while one is used.
+    """
+    names = [t.name for t in program.tasks]
+    kinds = len(builder.steps.classes)
+    rounds = {p.e.name: builder.group.round(p) + 1 for p in builder.group.parts}
+    found: list[StepDependency] = []
+    for d in program.dependencies:
+        before, after = program.tasks[d.before], program.tasks[d.after]
+        apart = {names[d.after], names[d.before]} & builder.outside
+        if d.room or before.resource == after.resource or not (apart or after.role == "drain"):
+            continue
+        lag = after.stage - before.stage
+        loose = (min(rounds[n], 2 * (abs(lag) + periods[n]) + lookahead + 1) for n in sorted(apart))
+        found.append(
+            StepDependency(
+                before=d.after,
+                after=d.before,
+                distance=(max(lookahead + 1, lag + 1, *loose),) * kinds,
+                room=True,
+                why=f"room for what goes to {names[d.after]}",
+            )
         )
+    return replace(program, dependencies=(*program.dependencies, *found))
 
 
-_Place = dict[str, tuple[int, int]]
+def settled_lookahead(bound: Bound, group: FusionGroup) -> int:
+    """Return the tiles in flight of a pipelined schedule, with ``fit`` resolved.
+
+    Raises
+    ------
+    MappingError
+        The mapping asks for more tiles than the registers hold.
+    """
+    wanted = bound.mapping.schedule.lookahead
+    most = fitted_lookahead(bound, group)
+    lookahead = most if wanted == FIT else int(wanted)
+    if lookahead > most:
+        text = f"{lookahead} tiles in flight do not fit into the registers: they hold {most}"
+        hint = "write fewer, or 'lookahead: fit'"
+        raise MappingError(Problem(text, bound.mapping.schedule.span, hint))
+    return lookahead
+
+
+def fitted_lookahead(bound: Bound, group: FusionGroup) -> int:
+    """Return the largest number of tiles whose waiting values fit into the registers of every
+    array.
+
+    A value waits if its consumer also needs something that another array computes from it: scores
+    stay in the 2D array while the 1D array turns their maximum into the running one. Each tile in
+    flight takes one register for each such value. Every other value is used as it comes, and
+    streaming operands pass through latches of their own.
+    """
+    operands: dict[str, set[str]] = {p.e.name: set() for p in group.parts}
+    for read in group.reads:
+        if not read.shifts:
+            operands[read.consumer].add(read.producer)
+    where = {p.e.name: p.e.array.name for p in group.parts}
+    depths = {p.e.array.name: p.e.array.registers.depth for p in group.parts}
+    return max(
+        1,
+        min(
+            # 10 registers and two waiting values per tile allow 5 tiles.
+            depth // max(1, len(_waiting(bound, array, operands, where)))
+            for array, depth in depths.items()
+        ),
+    )
+
+
+def _waiting(
+    bound: Bound, array: str, operands: dict[str, set[str]], where: dict[str, str]
+) -> set[str]:
+    """Return the values in an array's registers that wait for a result of another array."""
+    found: set[str] = set()
+    for value in operands:
+        if array not in bound.residency.registers(value):
+            continue
+        abroad = _made_elsewhere(value, operands, where)
+        consumers = [n for n, needs in operands.items() if value in needs and where[n] == array]
+        if any(operands[n] & abroad for n in consumers):
+            found.add(value)
+    return found
+
+
+def _made_elsewhere(value: str, operands: dict[str, set[str]], where: dict[str, str]) -> set[str]:
+    """Return the Einsums of the same step that depend on a value through another array."""
+    home = where[value]
+    reached: set[tuple[str, bool]] = {(value, False)}
+    pending = [(value, False)]
+    while pending:
+        name, left = pending.pop()
+        for follower, needs in operands.items():
+            state = (follower, left or where[follower] != home)
+            if name in needs and state not in reached:
+                reached.add(state)
+                pending.append(state)
+    return {name for name, left in reached if left}
+
+
+Places = dict[str, tuple[int, int]]
 """Group and shift of every Einsum."""
 
 
-def _places(bound: Bound) -> _Place:
+def phase_places(bound: Bound) -> Places:
+    """Return the phase of every Einsum, and the steps by which it runs ahead."""
     groups = bound.mapping.schedule.groups
     return {t.einsum: (i, t.shift) for i, g in enumerate(groups) for t in g}
 
 
-def _check(bound: Bound, group: FusionGroup) -> None:
+def check_phases(bound: Bound, group: FusionGroup) -> None:
     """Check that every Einsum occurs once, and after its producers.
 
     Raises
@@ -251,7 +527,7 @@ def _check(bound: Bound, group: FusionGroup) -> None:
         A phase leaves an Einsum out, or the order contradicts the dependencies.
     """
     schedule = bound.mapping.schedule
-    place = _places(bound)
+    place = phase_places(bound)
     names = [e.name for e in bound.einsums]
     problems = [
         Problem(f"a phase names '{n}'", schedule.span, did_you_mean(n, names))
@@ -269,7 +545,7 @@ def _check(bound: Bound, group: FusionGroup) -> None:
         raise MappingError(problems)
 
 
-def _disorder(bound: Bound, group: FusionGroup, place: _Place) -> Iterator[tuple[str, str]]:
+def _disorder(bound: Bound, group: FusionGroup, place: Places) -> Iterator[tuple[str, str]]:
     """Yield producers and consumers among the inner Einsums that run in the wrong order."""
     phases = len(bound.mapping.schedule.groups)
     for read in group.reads:
@@ -284,70 +560,13 @@ def _disorder(bound: Bound, group: FusionGroup, place: _Place) -> Iterator[tuple
             yield before, after
 
 
-def _loads(tasks: dict[str, GraphTask], group: tuple[PhaseTask, ...]) -> dict[str, Fraction]:
-    """Return the cycles that each array is busy in a phase."""
-    load: dict[str, Fraction] = {}
-    for member in group:
-        task = tasks[member.einsum]
-        load[task.resource] = load.get(task.resource, Fraction(0)) + task.occupancy
-    return load
-
-
-def _exposed(
-    bound: Bound, graph: EventGraph, index: int, lengths: list[tuple[Fraction, str]]
-) -> Fraction:
-    """Return the cycles that the barrier after a phase waits for reductions of that phase."""
-    place = _places(bound)
-    tasks, phases = graph.tasks, len(lengths)
-    worst = Fraction(0)
-    for d in graph.dependencies:
-        before, after = tasks[d.before], tasks[d.after]
-        if d.room or before.name not in place or after.name not in place:
-            continue
-        (phase, shift), (then, later) = place[before.name], place[after.name]
-        # Phases from the producer's to the consumer's; those in between hide the latency.
-        ahead = then - phase + (shift - later + d.distance) * phases
-        if phase == index and ahead > 0 and before.latency != before.occupancy:
-            between = total((1, lengths[k % phases][0]) for k in range(phase + 1, phase + ahead))
-            worst = max(worst, before.latency - before.occupancy - between)
-    return worst
-
-
-def _phase_bound(
-    lengths: list[tuple[Fraction, str]],
-    waits: list[Fraction],
-    groups: tuple[tuple[PhaseTask, ...], ...],
-) -> tuple[str, tuple[str, ...]]:
-    """Return the array on which the phases spend most time, or the exposed latency."""
-    share: dict[str, Fraction] = {}
-    for cycles, resource in lengths:
-        share[resource] = share.get(resource, Fraction(0)) + cycles
-    share["reduction latency"] = sum(waits, Fraction(0))
-    limit = max(share, key=lambda k: share[k])
-    index = max(range(len(groups)), key=lambda i: lengths[i][0] + waits[i])
-    names = ", ".join(t.einsum for t in groups[index])
-    critical: tuple[str, ...] = (f"phase {index + 1} of {len(groups)} ({names})",)
-    if waits[index]:
-        critical = (*critical, f"{float(waits[index]):g} cycles of exposed reduction latency")
-    return limit, critical
-
-
-def _partial_steps(
-    tasks: dict[str, GraphTask], groups: tuple[tuple[PhaseTask, ...], ...]
-) -> Fraction:
-    """Return the work on the first tiles before the first whole step, and on the last ones after
-    it.
-
-    A task on the tile ``n`` steps before still has ``n`` tiles to do when all others are done. A
-    task that runs ahead begins as much earlier.
-    """
-    cycles = Fraction(0)
-    for sign in (-1, 1):
-        for step in range(1, max((sign * t.shift for g in groups for t in g), default=0) + 1):
-            for group in groups:
-                late = tuple(m for m in group if sign * m.shift >= step)
-                cycles += max(_loads(tasks, late).values(), default=Fraction(0))
-    return cycles
+def barriers_alone(builder: ProgramBuilder) -> StepProgram:
+    """Return a group's program with the dependencies of its phases alone, in written order."""
+    place = phase_places(builder.bound)
+    groups = len(builder.bound.mapping.schedule.groups)
+    _barriers(builder, place, groups)
+    _across(builder, place, groups)
+    return builder.program()
 
 
 def _phased(builder: ProgramBuilder) -> StepProgram:
@@ -357,7 +576,7 @@ def _phased(builder: ProgramBuilder) -> StepProgram:
     phase needs (the schedule exposes their latency). Inside a phase, Einsums on two arrays run side
     by side, element by element.
     """
-    place = _places(builder.bound)
+    place = phase_places(builder.bound)
     groups = len(builder.bound.mapping.schedule.groups)
     ahead = max(shift for _, shift in place.values())
     _barriers(builder, place, groups)
@@ -381,7 +600,7 @@ def _barrier(group: int) -> str:
     return f"phase {group + 1}"
 
 
-def _barriers(builder: ProgramBuilder, place: _Place, groups: int) -> None:
+def _barriers(builder: ProgramBuilder, place: Places, groups: int) -> None:
     """Add one task for each group, which waits for the previous group and starts its own."""
     kinds = len(builder.steps.classes)
     for g in range(groups):
@@ -402,7 +621,7 @@ def _barriers(builder: ProgramBuilder, place: _Place, groups: int) -> None:
         )
 
 
-def _across(builder: ProgramBuilder, place: _Place, groups: int) -> None:
+def _across(builder: ProgramBuilder, place: Places, groups: int) -> None:
     """Let consumers and their barriers wait for results of earlier phases."""
     exposes = builder.bound.mapping.schedule.exposes
     for read in builder.group.reads:
@@ -420,7 +639,7 @@ def _across(builder: ProgramBuilder, place: _Place, groups: int) -> None:
 
 
 def _turn(
-    builder: ProgramBuilder, name: str, place: _Place, groups: int, ahead: int
+    builder: ProgramBuilder, name: str, place: Places, groups: int, ahead: int
 ) -> tuple[int, tuple[Fraction, int]]:
     """Return stage and priority of a task: by group, with barriers first and memories around."""
     if name in place:

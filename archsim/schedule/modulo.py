@@ -9,21 +9,21 @@ steps by which it lags. The phase of each resource relative to the first is foun
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import lru_cache
 from itertools import accumulate
 from math import ceil
 
-from . import order_kernel, policy
-from .cycle_mean import maximum_cycle_mean
-from .event_graph import EventGraph, Issue, least_of_any
-from .order_kernel import CHOSEN, UNPLACED
-from .order_tables import OrderTables, tables_of
+from ..tables import MAX_COMPILED_TIME, PythonBudget, compiled_kernel
+from . import policy
+from .event_graph import EventGraph, Issue, least_of_any, maximum_cycle_mean
+from .order_kernel import CHOSEN, HELPERS, UNPLACED, OrderTables, choose
 
-MAX_COMPILED_TIME = 1 << 62
-"""Units of time that fit into 64 bits with a margin."""
+_PYTHON_GRAPHS = PythonBudget(
+    before_import=policy.GRAPHS_BEFORE_JIT, if_imported=policy.GRAPHS_BEFORE_JIT_IF_IMPORTED
+)
+"""Graphs that the process still schedules in Python."""
 
 
 def modulo_schedule(graph: EventGraph) -> Issue:
@@ -31,9 +31,6 @@ def modulo_schedule(graph: EventGraph) -> Issue:
 
     The candidate whose short run ends soonest is taken; issue in written order is among the
     candidates.
-
-    Of several orders, plain in-order issue among them, the one that ends a short run soonest is
-    taken.
 
     An example is one-pass attention with tiles of 256 x 256 (BERT, 16 tiles per head). The 2D array
     computes scores (S), whose maximum is 256 cycles late. After the running maximum (M, on the 1D
@@ -53,15 +50,8 @@ def modulo_schedule(graph: EventGraph) -> Issue:
     ...     )
     ...     data = ((0, 1, 0), (1, 1, 1), (1, 2, 0), (1, 3, 0), (2, 4, 0))
     ...     room = ((2, 0, lookahead), (4, 1, lookahead))
-    ...     waits = [
-    ...         GraphDependency(before=b, after=a, distance=d, delay=tasks[b].latency)
-    ...         for b, a, d in data
-    ...     ] + [
-    ...         GraphDependency(
-    ...             before=b, after=a, distance=d, delay=tasks[b].occupancy, room=True
-    ...         )
-    ...         for b, a, d in room
-    ...     ]
+    ...     waits = [GraphDependency(*flow) for flow in data]
+    ...     waits += [GraphDependency(*limit, room=True) for limit in room]
     ...     return EventGraph(tasks=tasks, dependencies=tuple(waits), steps=1000)
     >>> for graph in (step(1), step(2), step(3)):
     ...     edges = period_edges(graph, modulo_schedule(graph))
@@ -106,7 +96,9 @@ class _OrderKey:
 def _scheduled(key: _OrderKey) -> Issue:
     graph = key.graph
     mean = maximum_cycle_mean(len(graph.tasks), graph.edges, least=max(graph.work)).mean
-    return schedule_from(graph, max(ceil(mean), 1), compile_kernel=jit_threshold().passed())
+    compile_kernel = _PYTHON_GRAPHS.left <= 0
+    _PYTHON_GRAPHS.spend(1)
+    return schedule_from(graph, max(ceil(mean), 1), compile_kernel=compile_kernel)
 
 
 def schedule_from(graph: EventGraph, period: int, *, compile_kernel: bool) -> Issue:
@@ -143,13 +135,50 @@ def _choose(
     tasks = len(trial.tasks)
     beyond = latest_time(trial, period, slacks)
     chosen = [0] * (2 * tasks)
-    choose = order_kernel.choose
-    if compile_kernel and beyond < MAX_COMPILED_TIME:
-        from . import native
-
-        choose = native.choose
-    status = choose(tables, period, slacks, trial.steps, least_of_any(trial), beyond, chosen)
+    compiles = compile_kernel and beyond < MAX_COMPILED_TIME
+    kernel = compiled_kernel(HELPERS, choose) if compiles else choose
+    status = kernel(tables, period, slacks, trial.steps, least_of_any(trial), beyond, chosen)
     return status, Issue(stage=tuple(chosen[:tasks]), position=tuple(chosen[tasks:]))
+
+
+Choices = Sequence[Sequence[tuple[int, ...]]]
+"""Candidate orders of the tasks of each resource."""
+
+
+def tables_of(graph: EventGraph, choices: Choices) -> OrderTables:
+    """Return the tables of a graph."""
+    edges = sorted(
+        (
+            *(e.before, e.after, e.weight, e.tokens),
+            int(graph.resource[e.before] != graph.resource[e.after] and not d.room),
+        )
+        for e, d in zip(graph.edges, graph.dependencies, strict=True)
+    )
+    before, after, weight, tokens, crossing = ([edge[n] for edge in edges] for n in range(5))
+    leaving = [0] * len(graph.tasks)
+    for task in before:
+        leaving[task] += 1
+    busiest = {number for number, _ in graph.busiest}
+    flat = [[i for order in orders for i in order] for orders in choices]
+    return OrderTables(
+        resource=[*graph.resource],
+        occupancy=[*graph.occupancy],
+        latency=[*graph.latency],
+        heads=[*graph.heads],
+        tails=[*graph.tails],
+        work=[*graph.work],
+        busiest=[int(number in busiest) for number in range(len(graph.work))],
+        first=[*accumulate(leaving, initial=0)],
+        before=before,
+        after=after,
+        weight=weight,
+        tokens=tokens,
+        crossing=crossing,
+        choices=[*map(len, choices)],
+        size=[len(orders[0]) for orders in choices],
+        at=[*accumulate(map(len, flat), initial=0)],
+        orders=[i for here in flat for i in here],
+    )
 
 
 def latest_time(graph: EventGraph, period: int, slacks: Iterable[int]) -> int:
@@ -212,24 +241,3 @@ def is_never_placeable(graph: EventGraph, order: tuple[int, ...]) -> bool:
         if not again:
             return False
     return True
-
-
-@dataclass
-class JitThreshold:
-    """Graphs still to be scheduled in Python before the kernel is compiled."""
-
-    before_import: int = policy.GRAPHS_BEFORE_JIT
-    if_imported: int = policy.GRAPHS_BEFORE_JIT_IF_IMPORTED
-    """The smaller number, for a process that has imported Numba already."""
-
-    def passed(self) -> bool:
-        """Count one more graph and return whether it is beyond the threshold."""
-        self.before_import -= 1
-        self.if_imported -= 1
-        return self.before_import < 0 or (self.if_imported < 0 and "numba" in sys.modules)
-
-
-@cache
-def jit_threshold() -> JitThreshold:
-    """Return the threshold of the process, which pays for an import once."""
-    return JitThreshold()

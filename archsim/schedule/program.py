@@ -16,7 +16,10 @@ from heapq import heapify, heappop, heappush
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
-from ..steps.run_length import RunLengths, renamed_classes
+from einsum_cascade.memo import cached_property
+
+from ..iteration.exact import total
+from ..steps.run_length import RunLengths, renamed_classes, steps_by_class
 
 
 class StepTask(NamedTuple):
@@ -75,6 +78,20 @@ class StepProgram:
     lookahead: int | None = None
     """Tiles in flight, if the schedule limits them."""
 
+    @cached_property
+    def steps_by_class(self) -> dict[int, int]:
+        """Number of steps of each class; a class without steps is absent."""
+        return steps_by_class(self.run_lengths)
+
+    def busy(self, tasks: Iterable[StepTask]) -> Fraction:
+        """Return the cycles for which some of the tasks occupy their resources in the whole run."""
+        times = self.steps_by_class
+        return total((times.get(k, 0), x) for t in tasks for k, x in enumerate(t.occupancy) if x)
+
+    def on(self, resource: str) -> list[StepTask]:
+        """Return the tasks of a resource, in firing order."""
+        return [t for t in self.tasks if t.resource == resource]
+
     @property
     def fill_and_drain(self) -> Fraction:
         """Cycles before the first step and after the last."""
@@ -115,9 +132,6 @@ class StepProgram:
 
         A resource is free once the first task has left, which gives its result, or all that the
         dependency asks for.
-
-        A resource is free when the task that is waited for has left it, and that is its result, or
-        all that is asked for.
 
         Parameters
         ----------
@@ -216,8 +230,6 @@ def components(program: StepProgram) -> tuple[StepProgram, ...]:
     """Return the parts of a program that share neither a resource nor a dependency.
 
     Each part has run lengths of its own, in which classes that are equal for the part are merged.
-
-    Each has run lengths of its own, in which classes that are the same to it are merged.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ import heapq
 from collections import deque
 from fractions import Fraction
 
-from archsim.schedule.event_graph import EventGraph, Issue
+from archsim.schedule.event_graph import EventGraph, GraphDependency, Issue
 
 Turn = tuple[int, int]
 """GraphTask number and step."""
@@ -58,9 +58,15 @@ def run_events(graph: EventGraph, issue: Issue) -> tuple[Fraction, dict[Turn, Fr
         post(now + graph.tasks[task].occupancy, "free", resource)
         for d in graph.dependencies:
             if d.before == task and step + d.distance < graph.steps:
-                post(now + d.delay, "word", (d.after, step + d.distance))
+                post(now + delay_of(graph, d), "word", (d.after, step + d.distance))
     assert not any(queues.values()), "some turn never starts"
     return end, starts
+
+
+def delay_of(graph: EventGraph, d: GraphDependency) -> Fraction:
+    """Cycles from the start of a task until a dependency on it is met."""
+    before = graph.tasks[d.before]
+    return before.occupancy if d.room else before.latency
 
 
 def _queues(graph: EventGraph, issue: Issue) -> dict[str, deque[Turn]]:

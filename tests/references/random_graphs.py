@@ -28,9 +28,9 @@ def random_graph(random: Random) -> EventGraph:
     for _ in range(random.randint(0, 10)):
         before, after = random.randrange(len(tasks)), random.randrange(len(tasks))
         distance = random.choice((0, 1, 1, 2, 5, 17)) if before < after else random.randint(1, 9)
-        delay = random.choice((tasks[before].latency, tasks[before].occupancy, Fraction(3, 2)))
+        room = random.choice((False, True))
         dependencies.append(
-            GraphDependency(before=before, after=after, distance=distance, delay=delay)
+            GraphDependency(before=before, after=after, distance=distance, room=room)
         )
     return EventGraph(
         tasks=tuple(tasks), dependencies=tuple(dependencies), steps=random.randint(1, 60)
@@ -54,7 +54,6 @@ def bounded(random: Random, graph: EventGraph) -> EventGraph:
             before=d.after,
             after=d.before,
             distance=d.distance + random.randint(1, 4),
-            delay=graph.tasks[d.after].occupancy,
             room=True,
         )
         for d in graph.dependencies
@@ -74,14 +73,13 @@ def chain(random: Random, lookahead: int) -> EventGraph:
         )
     found = []
     for i in range(len(tasks) - 1):
-        found.append(GraphDependency(before=i, after=i + 1, distance=0, delay=tasks[i].latency))
+        found.append(GraphDependency(before=i, after=i + 1, distance=0))
         if resources[i] != resources[i + 1]:
             found.append(
                 GraphDependency(
                     before=i + 1,
                     after=i,
                     distance=lookahead,
-                    delay=tasks[i + 1].occupancy,
                     room=True,
                 )
             )

@@ -17,11 +17,11 @@ from archsim.counts.accesses import count_einsum
 from archsim.counts.spill import count_mapping
 from archsim.engine.evaluate import evaluate_mapping
 from archsim.engine.latency import time_bound, time_events
+from archsim.engine.timing import time_average
 from archsim.legality.binding import bind
 from archsim.legality.dependences import illegalities
 from archsim.nest.record import Bound
 from archsim.plan.selection import mapping_called
-from archsim.schedule.kinds import time_mapping
 from archsim.spec.index import builtin_mappings
 from archsim.spec.mapping import EINSUM_BY_EINSUM
 from einsum_cascade import Cascade
@@ -141,7 +141,7 @@ def bert(mapping: str, machine: str, tokens: int, **ranks: int) -> Bound:
 def test_an_average_step_is_a_cross_check_of_even_ones(mapping: str, tokens: int) -> None:
     lowered = bert(mapping, "fusemax", tokens)
     counts = count_mapping(lowered)
-    average, timing = time_mapping(lowered, counts), time_bound(lowered, counts, "analytical")
+    average, timing = time_average(lowered, counts), time_bound(lowered, counts, "analytical")
     assert timing.timed_by == "steps"
     assert abs(timing.cycles / average.cycles - 1) <= Fraction(1, 10**4)
 
@@ -166,7 +166,7 @@ def test_uneven_steps_are_not_averaged(
 ) -> None:
     lowered = bert(mapping, machine, tokens, **ranks)
     counts = count_mapping(lowered)
-    average, timing = time_mapping(lowered, counts), time_bound(lowered, counts, "analytical")
+    average, timing = time_average(lowered, counts), time_bound(lowered, counts, "analytical")
     assert off[0] < float(timing.cycles / average.cycles) - 1 < off[1]
     assert timing.cycles == time_events(lowered, counts, jumping=False).timing.cycles
     assert timing.fill_drain >= 0
@@ -189,7 +189,7 @@ def test_a_run_that_cannot_be_told_step_by_step_is_averaged_and_says_so(engine: 
     lowered = bert("flat", "flat", 2**40 + 3)
     counts = count_mapping(lowered)
     timing = time_bound(lowered, counts, engine)
-    assert timing.cycles == time_mapping(lowered, counts).cycles
+    assert timing.cycles == time_average(lowered, counts).cycles
     assert timing.timed_by == "average"
     assert any("too long for the whole numbers" in note for note in timing.notes)
 
@@ -246,7 +246,7 @@ def test_no_random_mapping_is_averaged_only_or_refused_only(first: int) -> None:
             continue
         counts = tuple(count_einsum(lowered, e) for e in lowered.einsums)
         try:
-            average = time_mapping(lowered, counts)
+            average = time_average(lowered, counts)
         except MappingError:
             with pytest.raises(MappingError):
                 time_bound(lowered, counts, "analytical")

@@ -18,10 +18,10 @@ from archsim.counts.accesses import count_einsum
 from archsim.counts.occupancy import busy_cycles, memory_bytes, transfer_cycles
 from archsim.engine.events import run_program
 from archsim.engine.latency import event_programs, time_events
+from archsim.engine.timing import time_average
 from archsim.legality.binding import bind
 from archsim.legality.dependences import illegalities
 from archsim.nest.record import Bound
-from archsim.schedule.kinds import time_mapping
 from archsim.schedule.program import StepProgram
 from archsim.spec.mapping import EinsumMapping, Keep, NestLevel, PhaseTask, Schedule
 from archsim.steps.run_length import StepsError, length, steps_by_class
@@ -226,7 +226,7 @@ def test_a_million_tokens_are_some_thousand_tasks() -> None:
     assert found.events > 10**11
     (run,) = found.runs
     assert length(run.program.run_lengths) == lowered.steps
-    exact = time_mapping(lowered, counts).cycles
+    exact = time_average(lowered, counts).cycles
     assert abs(found.timing.cycles / exact - 1) < Fraction(1, 10**6)
 
 

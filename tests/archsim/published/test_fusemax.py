@@ -21,8 +21,8 @@ import workloads
 from archsim import Architecture, Mapping, Result, simulate
 from archsim.counts.spill import count_mapping
 from archsim.energy.estimators import memory_access, register_access
+from archsim.engine.timing import time_average
 from archsim.legality.binding import bind
-from archsim.schedule.kinds import time_mapping
 from einsum_cascade import Cascade
 
 PUBLISHED = PUBLICATIONS / "fusemax_bert.csv"
@@ -179,7 +179,7 @@ def average_cycles(attention: Attention, machine: Machine, mapping: str) -> floa
     how = Mapping.load(mapping)
     ranks = {r: getattr(attention, r) for r in "BHEFPM"}
     bound = bind(Cascade.load(how.cascade).program, how, machine.load(), ranks)
-    return float(time_mapping(bound, count_mapping(bound)).cycles)
+    return float(time_average(bound, count_mapping(bound)).cycles)
 
 
 def check(attention: Attention, machine: Machine, slack: float = 0.1) -> None:

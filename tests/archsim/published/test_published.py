@@ -19,8 +19,8 @@ from places import PUBLICATIONS
 
 from archsim import Architecture, Mapping, Result, simulate
 from archsim.counts.spill import count_mapping
+from archsim.engine.timing import time_average
 from archsim.legality.binding import bind
-from archsim.schedule.kinds import time_mapping
 from einsum_cascade import Cascade
 from workloads import load
 
@@ -152,7 +152,7 @@ def on_machine(case: tuple[dict[str, int], int, int, int], mapping: str) -> tupl
     )
     how = Mapping.load(f"fusemax-{mapping}")
     lowered = bind(Cascade.load(how.cascade).program, how, machine, dict(ranks))
-    average = time_mapping(lowered, count_mapping(lowered)).cycles
+    average = time_average(lowered, count_mapping(lowered)).cycles
     return simulate(load("bert-base", **ranks), machine, how), average
 
 

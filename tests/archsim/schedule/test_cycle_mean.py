@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archsim.schedule.cycle_mean import DeadlockError, maximum_cycle_mean
-from archsim.schedule.event_graph import TimedEdge
+from archsim.schedule.event_graph import DeadlockError, TimedEdge, maximum_cycle_mean
 
 
 def every_ratio(nodes: int, edges: list[TimedEdge]) -> list[tuple[int, int]]:

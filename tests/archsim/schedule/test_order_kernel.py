@@ -12,12 +12,18 @@ from random import Random
 import pytest
 from random_graphs import bounded, chain, random_graph
 
-from archsim.schedule import modulo, order_kernel, placement, policy
-from archsim.schedule.cycle_mean import maximum_cycle_mean
-from archsim.schedule.event_graph import EventGraph, GraphDependency, GraphTask, Issue
-from archsim.schedule.makespan import makespan
-from archsim.schedule.modulo import JitThreshold, choices_of, latest_time, schedule_from
-from archsim.schedule.order_tables import Pattern, tables_of
+from archsim.engine.timing import makespan
+from archsim.schedule import modulo, order_kernel, policy
+from archsim.schedule.event_graph import (
+    EventGraph,
+    GraphDependency,
+    GraphTask,
+    Issue,
+    maximum_cycle_mean,
+)
+from archsim.schedule.modulo import choices_of, latest_time, schedule_from, tables_of
+from archsim.schedule.order_kernel import Pattern
+from archsim.tables import PythonBudget
 
 FAR = 10**9
 """Later than all times of the graphs here."""
@@ -41,7 +47,7 @@ def in_cycle(random: Random) -> EventGraph:
     graph = chain(random, 1)
     graph = replace(graph, tasks=tuple(replace(t, resource="x") for t in graph.tasks))
     last, before = len(graph.tasks) - 1, random.randint(1, 3)
-    back = GraphDependency(before=last, after=0, distance=before, delay=graph.tasks[-1].latency)
+    back = GraphDependency(before=last, after=0, distance=before)
     return replace(graph, dependencies=(*graph.dependencies, back))
 
 
@@ -53,7 +59,7 @@ class Placement:
         self.tables = tables_of(graph, choices_of(graph))
         self.pattern = Pattern(period, FAR, [0] * len(graph.edges), [*graph.latency])
         starts = [0] * len(graph.tasks)
-        found = [placement._relax(self.tables, self.pattern, slack, starts) for slack in slacks]
+        found = [order_kernel._relax(self.tables, self.pattern, slack, starts) for slack in slacks]
         self.ready = starts if all(found) else None
 
     def soonest(self, orders: tuple[tuple[int, ...], ...]) -> list[int] | None:
@@ -63,7 +69,7 @@ class Placement:
             if starts is None:
                 return None
             later = [0] * len(slots)
-            placed = placement._place_soonest(
+            placed = order_kernel._place_soonest(
                 self.tables, self.pattern, [*order], number > 0, starts, slots, later
             )
             starts = later if placed else None
@@ -82,7 +88,7 @@ class Placement:
             best: tuple[int, list[int], list[int]] | None = None
             for phase in self._phases(starts, order) if number else [0]:
                 now, later = [*slots], [0] * len(slots)
-                if not placement._place(
+                if not order_kernel._place(
                     *(self.tables, self.pattern, starts, [*order], phase, now, later, FAR),
                     self.pattern.tails,
                 ):
@@ -130,7 +136,7 @@ def test_cycles_that_are_given_up_early_never_end(
     random = Random(seed)
     graphs = [bounded(random, random_graph(random)) for _ in range(60)]
     early = [starts_at_short_periods(graph) for graph in graphs]
-    monkeypatch.setattr(placement, "ROUNDS_BEFORE_CYCLE_SEARCH", 10**9)
+    monkeypatch.setattr(order_kernel, "ROUNDS_BEFORE_CYCLE_SEARCH", 10**9)
     assert [starts_at_short_periods(graph) for graph in graphs] == early
     found = [starts for starts_of in early for starts in starts_of]
     assert sum(starts is None for starts in found) > 20
@@ -200,13 +206,13 @@ def test_the_candidate_that_ends_first_is_chosen(first: int) -> None:
         tables = tables_of(graph, choices_of(graph))
         plain = len([*product(*choices_of(graph))])
         stage, position = [0] * (3 * plain * tasks), [0] * (3 * plain * tasks)
-        overlapped = placement.overlapped(tables, period, slacks, FAR, plain, stage, position)
+        overlapped = order_kernel.overlapped(tables, period, slacks, FAR, plain, stage, position)
         if overlapped == plain:
             continue
         for number, orders in enumerate(product(*choices_of(graph))):
             row: list[int] = [0] * tasks
             choice = [c.index(o) for c, o in zip(choices_of(graph), orders, strict=True)]
-            placement.in_order(tables, choice, row)
+            order_kernel.in_order(tables, choice, row)
             position[number * tasks : (number + 1) * tasks] = row
         rows = [slice(n * tasks, (n + 1) * tasks) for n in range(overlapped)]
         issues = [Issue(stage=tuple(stage[r]), position=tuple(position[r])) for r in rows]
@@ -242,15 +248,16 @@ def test_times_of_any_size(scale: int) -> None:
                 replace(t, occupancy=t.occupancy * scale, latency=t.latency * scale)
                 for t in graph.tasks
             ),
-            # The unit of time stays the same.
-            dependencies=tuple(d._replace(delay=d.delay * scale) for d in graph.dependencies),
+            dependencies=graph.dependencies,
             steps=graph.steps,
         )
-        found = schedule_from(longer, period * scale, compile_kernel=True)
-        assert found == schedule_from(longer, period * scale, compile_kernel=False)
+        # The unit of longer times may be longer, too.
+        period *= scale * longer.unit // graph.unit
+        found = schedule_from(longer, period, compile_kernel=True)
+        assert found == schedule_from(longer, period, compile_kernel=False)
         trial = longer.at_most(policy.TRIAL_STEPS)
-        slacks = [int(slack * period * scale) for slack in policy.SLACKS]
-        fits = latest_time(trial, period * scale, slacks) < modulo.MAX_COMPILED_TIME
+        slacks = [int(slack * period) for slack in policy.SLACKS]
+        fits = latest_time(trial, period, slacks) < modulo.MAX_COMPILED_TIME
         assert fits if scale <= 10**9 else not fits or scale < 10**30
 
 
@@ -259,8 +266,8 @@ def test_a_task_that_takes_no_time_is_not_put_where_it_waits_for_itself() -> Non
     and needs the room that B leaves."""
     a = GraphTask(name="A", resource="x", occupancy=Fraction(3), latency=Fraction(8))
     b = GraphTask(name="B", resource="x", occupancy=Fraction(0), latency=Fraction(5))
-    data = GraphDependency(before=0, after=1, distance=0, delay=Fraction(8))
-    room = GraphDependency(before=1, after=0, distance=3, delay=Fraction(0), room=True)
+    data = GraphDependency(before=0, after=1, distance=0)
+    room = GraphDependency(before=1, after=0, distance=3, room=True)
     graph = EventGraph(tasks=(a, b), dependencies=(data, room), steps=40)
     issue = schedule_from(graph, period_of(graph), compile_kernel=False)
     assert issue == schedule_from(graph, period_of(graph), compile_kernel=True)
@@ -271,10 +278,11 @@ def test_a_task_that_takes_no_time_is_not_put_where_it_waits_for_itself() -> Non
 def test_the_first_graphs_of_a_process_are_left_to_python(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer are if Numba is imported already."""
     for imported, most in ((True, 16), (False, 250)):
-        threshold = JitThreshold()
+        budget = PythonBudget(policy.GRAPHS_BEFORE_JIT, policy.GRAPHS_BEFORE_JIT_IF_IMPORTED)
         if imported:
             monkeypatch.setitem(sys.modules, "numba", modulo)
         else:
             monkeypatch.delitem(sys.modules, "numba", raising=False)
-        passed = [threshold.passed() for _ in range(most + 2)]
-        assert passed == [False] * most + [True] * 2
+        assert budget.left == most
+        budget.spend(most - 1)
+        assert budget.left == 1

@@ -16,15 +16,14 @@ import workloads
 from archsim import Architecture, Mapping, simulate
 from archsim.counts.accesses import EinsumCount, count_einsum
 from archsim.counts.occupancy import busy_cycles, memory_bytes, reduction_latency, transfer_cycles
+from archsim.engine.timing import Timing, time_average
 from archsim.legality.binding import bind
 from archsim.legality.dependences import illegalities
 from archsim.nest.record import Bound
-from archsim.schedule.average import timed_step
-from archsim.schedule.kinds import time_mapping
+from archsim.schedule.event_graph import average_step
+from archsim.schedule.kinds import unordered
 from archsim.schedule.lowering import ProgramBuilder
 from archsim.schedule.modulo import modulo_schedule
-from archsim.schedule.pipelined import unordered
-from archsim.schedule.timing import Timing
 from archsim.spec.arch import Memory
 from archsim.spec.mapping import PhaseTask, Schedule
 from archsim.steps.group import fused_group
@@ -98,7 +97,7 @@ def legal_cases(first: int, count: int, kind: str) -> list[tuple[Case, Bound]]:
 
 def timed(lowered: Bound) -> tuple[Timing, tuple[EinsumCount, ...]]:
     counts = tuple(count_einsum(lowered, e) for e in lowered.einsums)
-    return time_mapping(lowered, counts), counts
+    return time_average(lowered, counts), counts
 
 
 def least(lowered: Bound, counts: tuple[EinsumCount, ...]) -> Fraction:
@@ -173,7 +172,8 @@ def test_pipelined_equals_the_event_queue() -> None:
         if group.outside or lowered.steps > 200:
             continue
         program = unordered(ProgramBuilder(lowered, uniform_walk(lowered, group)), timing.lookahead)
-        graph = timed_step(lowered, program).graph
+        memories = tuple(m.name for m in lowered.architecture.memories)
+        graph = average_step(program, memories=memories).graph
         end, _ = run_events(graph, modulo_schedule(graph))
         assert timing.cycles == end + program.fill_and_drain
         checked += 1

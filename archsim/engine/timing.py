@@ -1,0 +1,346 @@
+"""Timing of a run, and the average step that stands for runs that are too long."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from einsum_cascade.errors import MappingError, Problem
+
+from ..counts.accesses import EinsumCount
+from ..iteration.exact import total
+from ..legality.footprint import DOUBLE_BUFFERED
+from ..nest.record import Bound
+from ..schedule.event_graph import (
+    CriticalCycle,
+    DeadlockError,
+    EventGraph,
+    GraphTask,
+    Issue,
+    TimedEdge,
+    average_step,
+    maximum_cycle_mean,
+    period_edges,
+)
+from ..schedule.kinds import (
+    Phases,
+    Pipelined,
+    barriers_alone,
+    check_phases,
+    kind_of,
+    phase_places,
+    unordered,
+)
+from ..schedule.lowering import ProgramBuilder
+from ..schedule.modulo import modulo_schedule
+from ..schedule.program import StepDependency, StepProgram, StepTask, ordered
+from ..spec.mapping import PhaseTask
+from ..steps.group import FusionGroup
+from ..steps.run_length import OneStep, repeat
+from ..steps.uniform import uniform_walk, whole_walk
+from .events import EventRun, run_program
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Cycles of a whole run, and their composition.
+
+    Latency runs from the first transfer to the arrival of the last output in the outermost memory.
+    """
+
+    cycles: Fraction
+    steps: int
+    period: Fraction
+    """Cycles per step in the steady state."""
+    bound_by: str
+    critical: tuple[str, ...]
+    lookahead: int | None = None
+    simulated: int | None = None
+    """Task events that were fired."""
+    timed_by: Literal["steps", "average"] = "steps"
+    """``steps`` if the real steps were run, ``average`` if an average step stands for them."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def fill_drain(self) -> Fraction:
+        """Cycles outside the steady state."""
+        return self.cycles - self.period * self.steps
+
+
+def refuse_no_time(bound: Bound, cycles: Fraction) -> None:
+    """Refuse a run that takes no time, because its rates are undefined.
+
+    Raises
+    ------
+    MappingError
+        Masks let nothing through, or no work takes time.
+    """
+    text = "nothing takes time: every operation takes 0 cycles and no memory has a bandwidth"
+    if not any(e.points for e in bound.einsums):
+        # Skipped steps may still be waited for.
+        text = "nothing is computed: the masks let no point through at these shapes"
+    elif cycles:
+        return
+    raise MappingError(Problem(text, bound.mapping.span))
+
+
+def time_average(
+    bound: Bound, counts: tuple[EinsumCount, ...], groups: tuple[FusionGroup, ...] = ()
+) -> Timing:
+    """Return the time of a run in which every step of a bound mapping is an average one.
+
+    ``groups`` are those of the mapping's schedule, if known.
+
+    Raises
+    ------
+    MappingError
+        The schedule contradicts the cascade's dependencies.
+    """
+    kind = kind_of(bound)
+    groups = groups or kind.groups(bound, counts)
+    if isinstance(kind, Pipelined):
+        return _time_pipeline(bound, groups[0], kind.lookahead(bound, groups[0]))
+    if isinstance(kind, Phases):
+        return _time_phases(bound, groups[0])
+    return _time_groups(bound, groups)
+
+
+def _timed_graph(bound: Bound, program: StepProgram) -> EventGraph:
+    """Return the average step of a program, with one task for the traffic of each memory."""
+    return average_step(program, memories=tuple(m.name for m in bound.architecture.memories)).graph
+
+
+def _timing(
+    bound: Bound,
+    program: StepProgram,
+    steps: Fraction,
+    period: Fraction,
+    limit: tuple[str, tuple[str, ...]],
+    lookahead: int | None = None,
+) -> Timing:
+    """Return the timing of a program from the cycles of its average steps.
+
+    The outermost memory bounds the run if fill and drain take most of it; otherwise ``limit``, the
+    resource that bounds the steady state with its tasks.
+    """
+    ends = program.fill_and_drain
+    cycles = steps + sum((cycles for _, cycles in program.once), Fraction(0)) + ends
+    if 2 * ends > cycles:
+        home = bound.architecture.home.name
+        limit = home, (f"first fill and last drain of {home}",)
+    return Timing(
+        cycles=cycles,
+        steps=bound.steps,
+        period=period,
+        bound_by=limit[0],
+        critical=limit[1],
+        lookahead=lookahead,
+    )
+
+
+def _time_groups(bound: Bound, groups: tuple[FusionGroup, ...]) -> Timing:
+    """Return the sum over groups of the time of the busiest array or of the transfers.
+
+    A group is one step that does all of its work. Each array's output latency is charged once
+    per group.
+    """
+    cycles = Fraction(0)
+    slowest = (Fraction(-1), "", "")
+    for group in groups:
+        builder = ProgramBuilder(bound, whole_walk(bound, group))
+        resource, longest = _longest(bound, unordered(builder, DOUBLE_BUFFERED, ends=False))
+        cycles += longest
+        here = {p.e.name for p in group.parts}
+        names = ", ".join(e.name for e in bound.einsums if e.name in here)
+        slowest = max(slowest, (longest, resource, names))
+    _, limit, names = slowest
+    return Timing(
+        cycles=cycles,
+        steps=1,
+        period=cycles,
+        bound_by=limit,
+        critical=(f"{names} on {limit}",),
+    )
+
+
+def _longest(bound: Bound, program: StepProgram) -> tuple[str, Fraction]:
+    """Return the resource with the longest work of a program; arrays come before memories."""
+    memories = [m.name for m in bound.architecture.memories if m.name in program.resources]
+    times = {
+        resource: program.busy(program.on(resource)) + max(t.late for t in program.on(resource))
+        for resource in (*(r for r in program.resources if r not in memories), *memories)
+    }
+    longest = max(times, key=lambda r: times[r])
+    return longest, times[longest]
+
+
+def _time_pipeline(bound: Bound, group: FusionGroup, lookahead: int) -> Timing:
+    """Return the time of all average steps, of the first fill and of the last drain."""
+    program = unordered(ProgramBuilder(bound, uniform_walk(bound, group)), lookahead)
+    graph = _timed_graph(bound, program)
+    try:
+        issue = modulo_schedule(graph)
+        cycle = maximum_cycle_mean(len(graph.tasks), period_edges(graph, issue))
+    except DeadlockError as error:
+        names = " -> ".join(graph.tasks[e.before].name for e in error.edges)
+        text = f"these Einsums wait for one another within one step: {names}"
+        raise MappingError(Problem(text, bound.mapping.schedule.span)) from None
+    steps, period = makespan(graph, issue).cycles, cycle.mean / graph.unit
+    return _timing(bound, program, steps, period, _limit(graph, cycle), lookahead)
+
+
+def makespan(graph: EventGraph, issue: Issue) -> EventRun:
+    """Run all steps of an event graph in an order of issue.
+
+    >>> from ..schedule.event_graph import GraphDependency
+    >>> tasks = (
+    ...     GraphTask("A", "one", Fraction(3), Fraction(3)),
+    ...     GraphTask("B", "other", Fraction(2), Fraction(2)),
+    ... )
+    >>> flow = GraphDependency(before=0, after=1, distance=0)
+    >>> graph = EventGraph(tasks=tasks, dependencies=(flow,), steps=1000)
+    >>> found = makespan(graph, Issue(stage=(0, 0), position=(0, 1)))
+    >>> str(found.cycles), found.fired < 20
+    ('3002', True)
+    """
+    tasks = tuple(
+        StepTask(
+            name=t.name,
+            resource=t.resource,
+            occupancy=(t.occupancy,),
+            late=t.latency - t.occupancy,
+            stage=stage,
+            priority=(Fraction(position), 0),
+            settled=True,
+        )
+        for t, stage, position in zip(graph.tasks, *issue, strict=True)
+    )
+    waits = tuple(
+        StepDependency(before=d.before, after=d.after, distance=(d.distance,), room=d.room)
+        for d, e in zip(graph.dependencies, period_edges(graph, issue), strict=False)
+        if not _follows_from_turns(graph, e, d.distance)
+    )
+    run_lengths = repeat(graph.steps, OneStep(0))
+    program = StepProgram(tasks=tasks, dependencies=waits, run_lengths=run_lengths)
+    return run_program(ordered(program), most=None)
+
+
+def _follows_from_turns(graph: EventGraph, edge: TimedEdge, distance: int) -> bool:
+    """Return whether the turns of a common resource imply an edge between periods.
+
+    All turns of the first task in between come before the second.
+    """
+    if graph.resource[edge.before] != graph.resource[edge.after]:
+        return False
+    return edge.weight <= max(1, min(distance, edge.tokens)) * graph.occupancy[edge.before]
+
+
+def _limit(graph: EventGraph, cycle: CriticalCycle) -> tuple[str, tuple[str, ...]]:
+    """Return the bound of a steady state: a resource that is always busy, or dependencies."""
+    resources = {graph.tasks[e.after].resource for e in cycle.edges}
+    whys = [e.why for e in cycle.edges]
+    if len(resources) == 1 and all(w in resources for w in whys):
+        names = tuple(graph.tasks[e.after].name for e in cycle.edges)
+        return next(iter(resources)), names
+    period = cycle.mean / graph.unit
+    for resource in dict.fromkeys(t.resource for t in graph.tasks):
+        here = [t for t in graph.tasks if t.resource == resource]
+        if sum(t.occupancy for t in here) == period:
+            # The cycle of dependencies is no longer than the resource's busy time.
+            return resource, tuple(t.name for t in here if t.occupancy)
+    return "dependencies", tuple(whys)
+
+
+def _time_phases(bound: Bound, group: FusionGroup) -> Timing:
+    """Return the sum over phases of the busiest array's time and exposed reduction latencies.
+
+    A period is that sum, or the time of the busiest memory if longer.
+    """
+    check_phases(bound, group)
+    phases = bound.mapping.schedule.groups
+    # The average step needs only durations, and the Einsums that wait for results.
+    program = barriers_alone(ProgramBuilder(bound, uniform_walk(bound, group)))
+    graph = _timed_graph(bound, program)
+    tasks = {t.name: t for t in graph.tasks}
+    lengths = [max((n, r) for r, n in _loads(tasks, g).items()) for g in phases]
+    waits = [_exposed(bound, graph, index, lengths) for index in range(len(phases))]
+    period = sum((cycles for cycles, _ in lengths), Fraction(0)) + sum(waits, Fraction(0))
+    limit = _phase_bound(lengths, waits, phases)
+    arrays = {a.name for a in bound.architecture.arrays}
+    memory = max(
+        (t for t in graph.tasks if t.resource not in arrays),
+        key=lambda t: t.occupancy,
+        default=None,
+    )
+    if memory is not None and memory.occupancy > period:
+        period = memory.occupancy
+        limit = memory.name, (f"transfers of {memory.name}",)
+    steps = period * bound.steps + _partial_steps(tasks, phases)
+    return _timing(bound, program, steps, period, limit)
+
+
+def _loads(tasks: dict[str, GraphTask], group: tuple[PhaseTask, ...]) -> dict[str, Fraction]:
+    """Return the cycles that each array is busy in a phase."""
+    load: dict[str, Fraction] = {}
+    for member in group:
+        task = tasks[member.einsum]
+        load[task.resource] = load.get(task.resource, Fraction(0)) + task.occupancy
+    return load
+
+
+def _exposed(
+    bound: Bound, graph: EventGraph, index: int, lengths: list[tuple[Fraction, str]]
+) -> Fraction:
+    """Return the cycles that the barrier after a phase waits for reductions of that phase."""
+    place = phase_places(bound)
+    tasks, phases = graph.tasks, len(lengths)
+    worst = Fraction(0)
+    for d in graph.dependencies:
+        before, after = tasks[d.before], tasks[d.after]
+        if d.room or before.name not in place or after.name not in place:
+            continue
+        (phase, shift), (then, later) = place[before.name], place[after.name]
+        # Phases from the producer's to the consumer's; those in between hide the latency.
+        ahead = then - phase + (shift - later + d.distance) * phases
+        if phase == index and ahead > 0 and before.latency != before.occupancy:
+            between = total((1, lengths[k % phases][0]) for k in range(phase + 1, phase + ahead))
+            worst = max(worst, before.latency - before.occupancy - between)
+    return worst
+
+
+def _phase_bound(
+    lengths: list[tuple[Fraction, str]],
+    waits: list[Fraction],
+    groups: tuple[tuple[PhaseTask, ...], ...],
+) -> tuple[str, tuple[str, ...]]:
+    """Return the array on which the phases spend most time, or the exposed latency."""
+    share: dict[str, Fraction] = {}
+    for cycles, resource in lengths:
+        share[resource] = share.get(resource, Fraction(0)) + cycles
+    share["reduction latency"] = sum(waits, Fraction(0))
+    limit = max(share, key=lambda k: share[k])
+    index = max(range(len(groups)), key=lambda i: lengths[i][0] + waits[i])
+    names = ", ".join(t.einsum for t in groups[index])
+    critical: tuple[str, ...] = (f"phase {index + 1} of {len(groups)} ({names})",)
+    if waits[index]:
+        critical = (*critical, f"{float(waits[index]):g} cycles of exposed reduction latency")
+    return limit, critical
+
+
+def _partial_steps(
+    tasks: dict[str, GraphTask], groups: tuple[tuple[PhaseTask, ...], ...]
+) -> Fraction:
+    """Return the work on the first tiles before the first whole step, and on the last ones after
+    it.
+
+    A task on the tile ``n`` steps before still has ``n`` tiles to do when all others are done. A
+    task that runs ahead begins as much earlier.
+    """
+    cycles = Fraction(0)
+    for sign in (-1, 1):
+        for step in range(1, max((sign * t.shift for g in groups for t in g), default=0) + 1):
+            for group in groups:
+                late = tuple(m for m in group if sign * m.shift >= step)
+                cycles += max(_loads(tasks, late).values(), default=Fraction(0))
+    return cycles
