@@ -110,12 +110,7 @@ def linear(index: ir.Affine) -> Form:
 
 def index_of(form: Form) -> ir.Affine:
     """Return the index of a form; it has no span, and ``Form()`` gives the index 0."""
-    return ir.Affine(
-        terms=tuple(
-            ir.AffineTerm(coefficient=t.coefficient, shapes=t.shapes, variable=t.variable)
-            for t in form.terms
-        )
-    )
+    return ir.Affine(tuple(ir.AffineTerm(t.coefficient, t.shapes, t.variable) for t in form.terms))
 
 
 def linear_expression(node: ir.Expression, numbers: Mapping[str, int] = NO_NUMBERS) -> Form | None:
@@ -274,7 +269,7 @@ Sign = Literal["+", "-"]
 
 def affine_value(index: ir.Affine) -> ir.Expression:
     """Return an affine index as an expression: ``m1*M0 + m0``."""
-    return _sum(None, index) or ir.Number(value=0)
+    return _sum(None, index) or ir.Number(0)
 
 
 def gather_value(index: ir.Gather) -> ir.Expression:
@@ -287,9 +282,7 @@ def _sum(total: ir.Expression | None, index: ir.Affine) -> ir.Expression | None:
     """Return a sum with the terms of an index added; None if there is nothing to add."""
     for term in index.terms:
         variable = term.variable
-        factors: list[ir.Expression] = (
-            [] if variable is None else [ir.Name(name=variable, kind="variable")]
-        )
+        factors: list[ir.Expression] = [] if variable is None else [ir.Name(variable, "variable")]
         total = _added(total, term, factors)
     return total
 
@@ -298,17 +291,17 @@ def _added(
     total: ir.Expression | None, term: ir.AffineTerm | ir.Gather, factors: list[ir.Expression]
 ) -> ir.Expression:
     """Return a sum with one more term: the shapes and the coefficient times the factors."""
-    factors.extend(ir.Name(name=s, kind="shape") for s in term.shapes)
+    factors.extend(ir.Name(s, "shape") for s in term.shapes)
     size = abs(term.coefficient)
     if size != 1 or not factors:
-        factors.insert(0, ir.Number(value=size))
+        factors.insert(0, ir.Number(size))
     product = factors[0]
     for factor in factors[1:]:
-        product = ir.Binary(operator="*", left=product, right=factor)
+        product = ir.Binary("*", product, factor)
     if total is None:
-        return ir.Unary(operator="-", operand=product) if term.coefficient < 0 else product
+        return ir.Unary("-", product) if term.coefficient < 0 else product
     operator: Sign = "-" if term.coefficient < 0 else "+"
-    return ir.Binary(operator=operator, left=total, right=product)
+    return ir.Binary(operator, total, product)
 
 
 def add_affine(*parts: ir.Affine) -> ir.Affine:
@@ -347,7 +340,7 @@ def substituted(index: ir.Affine, values: Mapping[str, ir.Index]) -> ir.Index:
     for term in index.terms:
         value = values.get(term.variable) if term.variable else None
         if value is None:
-            parts.append(ir.Affine(terms=(term,)))
+            parts.append(ir.Affine((term,)))
         elif isinstance(value, ir.Gather):
             found.append(_scaled(value, term))
             parts.append(found[-1].offset)

@@ -36,7 +36,7 @@ class Node:
 # ------------------------------------------------------------------ index expressions
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class AffineTerm(Node):
     """Product ``coefficient * shapes... * variable``; without a variable it is constant.
 
@@ -48,7 +48,7 @@ class AffineTerm(Node):
     variable: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Affine(Node):
     """Sum of affine terms; no terms mean zero."""
 
@@ -80,7 +80,7 @@ class Affine(Node):
         return sum(t.coefficient for t in rest)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Gather(Node):
     """Index that is an element of an integer tensor, scaled and shifted: ``K[I[j]*T + t]``."""
 
@@ -105,14 +105,14 @@ Index = Affine | Gather
 # ------------------------------------------------------------------ value expressions
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Number(Node):
     """Literal; integers stay integers, and infinity is written ``inf``."""
 
     value: int | float
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Name(Node):
     """Bare name used as a number: a rank variable, a shape or a scalar parameter.
 
@@ -123,7 +123,7 @@ class Name(Node):
     kind: Literal["variable", "shape", "parameter", "argument"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Access(Node):
     """Access ``tensor[indices]``; a tensor of rank zero has no indices."""
 
@@ -136,7 +136,7 @@ class Access(Node):
         return tuple(dict.fromkeys(v for i in self.indices for v in i.variables))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Unary(Node):
     """Negation of an operand."""
 
@@ -144,7 +144,7 @@ class Unary(Node):
     operand: Expression
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Binary(Node):
     """Arithmetic operation ``left operator right``."""
 
@@ -153,7 +153,7 @@ class Binary(Node):
     right: Expression
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Call(Node):
     """Call of a built-in or user function; ``where(c, a, b)`` takes a condition first."""
 
@@ -164,7 +164,7 @@ class Call(Node):
 Expression = Number | Name | Access | Unary | Binary | Call
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Relational(Node):
     """Comparison ``left operator right`` in a condition."""
 
@@ -173,7 +173,7 @@ class Relational(Node):
     right: Expression
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Logical(Node):
     """Conjunction or disjunction of conditions, or negation of one condition."""
 
@@ -186,7 +186,7 @@ Condition = Relational | Logical
 # ------------------------------------------------------------------ statements
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Einsum(Node):
     """Extended Einsum ``target = expression :: reduction[over] where condition``.
 

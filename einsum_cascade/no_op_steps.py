@@ -248,7 +248,7 @@ class PlainValues:
 
     def constant(self, number: int | float) -> ir.Expression:
         """Return a literal."""
-        return ir.Number(value=number)
+        return ir.Number(number)
 
     def evaluate(self, expression: ir.Expression, known: Mapping[ir.Access, Any]) -> ir.Expression:
         """Return the expression, simplified as far as the rules go."""
@@ -276,7 +276,7 @@ def _opaque(expression: ir.Expression, known: Mapping[ir.Access, Any]) -> ir.Exp
     access."""
     inside = [n for n in ir.walk(expression) if isinstance(n, ir.Access) and n in known]
     # A unique name equals itself only.
-    return ir.Call(function=f"unknown {id(expression)}", arguments=()) if inside else expression
+    return ir.Call(f"unknown {id(expression)}", ()) if inside else expression
 
 
 def _number(value: ir.Expression) -> float | None:
@@ -297,15 +297,15 @@ def _binary(operator: Any, left: ir.Expression, right: ir.Expression) -> ir.Expr
             return left
         # Accesses count as finite, like sympy's real symbols; inf - inf would be NaN.
         case "-" if left == right and _finite(left):
-            return ir.Number(value=0)
+            return ir.Number(0)
         case "*" if (a == 0 and _finite(right)) or (b == 0 and _finite(left)):
-            return ir.Number(value=0)
+            return ir.Number(0)
         case "*" if a == 1:
             return right
         case "*" | "/" if b == 1:
             return left
         case _:
-            return ir.Binary(operator=operator, left=left, right=right)
+            return ir.Binary(operator, left, right)
 
 
 def _call(function: str, values: tuple[ir.Expression, ...]) -> ir.Expression:
@@ -316,11 +316,11 @@ def _call(function: str, values: tuple[ir.Expression, ...]) -> ir.Expression:
             left = [v for v in dict.fromkeys(values) if _number(v) != empty]
             if len(left) == 1:
                 return left[0]
-            return ir.Call(function=function, arguments=tuple(left)) if left else values[0]
+            return ir.Call(function, tuple(left)) if left else values[0]
         case "exp" if _number(values[0]) == 0:
-            return ir.Number(value=1)
+            return ir.Number(1)
         case _:
-            return ir.Call(function=function, arguments=values)
+            return ir.Call(function, values)
 
 
 class SympyValues:

@@ -56,8 +56,8 @@ class Masks:
                 own |= {*self._inside(frozenset(einsum.target.variables))}
             if einsum.select is not None and len(own) < len(every):
                 # If candidates are too few, a missing entry of the selection is no position.
-                zero = ir.Number(value=0)
-                own.add(ir.Relational(operator=">=", left=einsum.target, right=zero))
+                zero = ir.Number(0)
+                own.add(ir.Relational(">=", einsum.target, zero))
             # A step that a mask leaves out keeps the state as it was: the element is there.
             is_iterative = einsum.name in self.program.iterative
             found[einsum.name] = frozenset() if is_iterative else frozenset(own)
@@ -134,7 +134,7 @@ class Masks:
             if left is None or right is None:
                 return node
             form = self._families.fold(left.minus(right))
-            return replace(node, left=affine_value(index_of(form)), right=ir.Number(value=0))
+            return replace(node, left=affine_value(index_of(form)), right=ir.Number(0))
 
         return rebuild(condition, change)
 
@@ -195,7 +195,7 @@ class Masks:
             if rank.partition and {m.lower() for m in rank.partition} <= places:
                 place = affine_value(index_of(digits(rank.partition)))
                 end = affine_value(index_of(Form((Term(1, (rank.name,)),))))
-                yield ir.Relational(operator="<", left=place, right=end)
+                yield ir.Relational("<", place, end)
 
     def _forms(self, condition: ir.Condition) -> tuple[Form, ...]:
         """Return the forms that are at most zero where a condition holds."""

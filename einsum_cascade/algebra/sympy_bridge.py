@@ -143,39 +143,39 @@ class Bridge:
         if value.is_Mul:
             return self._product(value)
         if isinstance(value, sympy.exp):
-            return ir.Call(function="exp", arguments=(self.from_sympy(value.args[0]),))
+            return ir.Call("exp", (self.from_sympy(value.args[0]),))
         if value.is_Pow:
             return self._power(value)
         arguments = tuple(self.from_sympy(a) for a in value.args)
         for kind, name in _BACK:
             if isinstance(value, kind):
-                return ir.Call(function=name, arguments=arguments)
+                return ir.Call(name, arguments)
         name = value.func.__name__
         if name.startswith("where ") or not value.args:
             raise ValueError(f"'{value}' has no form in the language")
-        return ir.Call(function=name, arguments=arguments)
+        return ir.Call(name, arguments)
 
     def _sum(self, value: Any) -> ir.Expression:
         # Write 2*a + 2*b as 2 * (a + b): one multiplication.
         content, rest = value.primitive()
         if content.is_Integer and content != 1:
             inside = self.from_sympy(rest)
-            return ir.Binary(operator="*", left=number(int(content)), right=inside)
+            return ir.Binary("*", number(int(content)), inside)
         terms = sorted(value.args, key=lambda t: (_negative(t), sympy.default_sort_key(t)))
         total: ir.Expression | None = None
         for term in terms:
             if total is None:
                 total = self.from_sympy(term)
             elif _negative(term):
-                total = ir.Binary(operator="-", left=total, right=self.from_sympy(-term))
+                total = ir.Binary("-", total, self.from_sympy(-term))
             else:
-                total = ir.Binary(operator="+", left=total, right=self.from_sympy(term))
+                total = ir.Binary("+", total, self.from_sympy(term))
         assert total is not None
         return total
 
     def _product(self, value: Any) -> ir.Expression:
         if _negative(value):
-            return ir.Unary(operator="-", operand=self.from_sympy(-value))
+            return ir.Unary("-", self.from_sympy(-value))
         above, below = [], []
         for factor in value.args:
             base, exponent = factor.as_base_exp()
@@ -185,29 +185,29 @@ class Bridge:
                 below.append(base**-exponent)
             else:
                 above.append(factor)
-        top = self._chain(above) if above else ir.Number(value=1)
-        return ir.Binary(operator="/", left=top, right=self._chain(below)) if below else top
+        top = self._chain(above) if above else ir.Number(1)
+        return ir.Binary("/", top, self._chain(below)) if below else top
 
     def _chain(self, factors: list[Any]) -> ir.Expression:
         parts = [self.from_sympy(f) for f in factors]
         product = parts[0]
         for part in parts[1:]:
-            product = ir.Binary(operator="*", left=product, right=part)
+            product = ir.Binary("*", product, part)
         return product
 
     def _power(self, value: Any) -> ir.Expression:
         base, exponent = value.base, value.exp
         if exponent == sympy.Rational(1, 2):
-            return ir.Call(function="sqrt", arguments=(self.from_sympy(base),))
+            return ir.Call("sqrt", (self.from_sympy(base),))
         if exponent == sympy.Rational(-1, 2):
-            return ir.Call(function="rsqrt", arguments=(self.from_sympy(base),))
+            return ir.Call("rsqrt", (self.from_sympy(base),))
         if exponent == 2 and base.is_Symbol:
             # A square as a product is one multiply-accumulate inside a sum.
             return self._chain([base, base])
         if _negative(exponent):
             below = self.from_sympy(base**-exponent)
-            return ir.Binary(operator="/", left=ir.Number(value=1), right=below)
-        return ir.Binary(operator="**", left=self.from_sympy(base), right=self.from_sympy(exponent))
+            return ir.Binary("/", ir.Number(1), below)
+        return ir.Binary("**", self.from_sympy(base), self.from_sympy(exponent))
 
 
 def free_factor(new: Any, old: Any, operator: Operator) -> Any:

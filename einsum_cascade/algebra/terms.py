@@ -20,14 +20,14 @@ def variable(name: str, offset: int = 0) -> ir.Affine:
     """Return the index ``name + offset``."""
     terms = [ir.AffineTerm(variable=name)]
     if offset:
-        terms.append(ir.AffineTerm(coefficient=offset))
-    return ir.Affine(terms=tuple(terms))
+        terms.append(ir.AffineTerm(offset))
+    return ir.Affine(tuple(terms))
 
 
 def shape(rank: str) -> ir.Affine:
     """Return the constant index ``rank``'s shape, at which an iterative tensor has its last
     state."""
-    return ir.Affine(terms=(ir.AffineTerm(shapes=(rank,)),))
+    return ir.Affine((ir.AffineTerm(shapes=(rank,)),))
 
 
 def zero() -> ir.Affine:
@@ -37,7 +37,7 @@ def zero() -> ir.Affine:
 
 def number(value: int | float) -> ir.Expression:
     """Return a literal."""
-    return ir.Number(value=value)
+    return ir.Number(value)
 
 
 # --------------------------------------------------------------------- substituting
@@ -174,7 +174,7 @@ def conjunction(*conditions: ir.Condition | None) -> ir.Condition | None:
     kept = list(dict.fromkeys(kept))
     if not kept:
         return None
-    return kept[0] if len(kept) == 1 else ir.Logical(operator="and", operands=tuple(kept))
+    return kept[0] if len(kept) == 1 else ir.Logical("and", tuple(kept))
 
 
 # -------------------------------------------------------------------------- reading
@@ -279,9 +279,9 @@ def combine(
     """
     match REDUCTIONS[reduction].merges_by if reduction in REDUCTIONS else None:
         case "+" | "*" as operator:
-            return ir.Binary(operator=operator, left=left, right=right)
+            return ir.Binary(operator, left, right)
         case str(function):
-            return ir.Call(function=function, arguments=(left, right))
+            return ir.Call(function, (left, right))
     declared = next(r for r in program.reductions if r.name == reduction)
     first, second = declared.arguments
 

@@ -122,10 +122,10 @@ def _cases(condition: ir.Relational) -> tuple[ir.Condition, ...]:
     def with_value(value: ir.Expression | ir.Condition) -> ir.Condition:
         return rebuild(condition, lambda node: value if node == choice else node)
 
-    otherwise = ir.Logical(operator="not", operands=(chooser,))
+    otherwise = ir.Logical("not", (chooser,))
     return (
-        ir.Logical(operator="and", operands=(chooser, with_value(yes))),
-        ir.Logical(operator="and", operands=(otherwise, with_value(no))),
+        ir.Logical("and", (chooser, with_value(yes))),
+        ir.Logical("and", (otherwise, with_value(no))),
     )
 
 

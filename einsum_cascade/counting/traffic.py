@@ -98,8 +98,8 @@ def guaranteed_access(program: ir.Program, einsum: ir.Einsum, access: ir.Access)
     )
     used = {*_masked_variables(program, einsum), *(v for i in kept for v in i.variables)}
     distinct = [v for gather in gathers for v in _distinct_variables(program, gather, used)]
-    terms = (ir.AffineTerm(coefficient=1, variable=v) for v in distinct)
-    return replace(access, indices=(*kept, *(ir.Affine(terms=(term,)) for term in terms)))
+    terms = (ir.AffineTerm(1, variable=v) for v in distinct)
+    return replace(access, indices=(*kept, *(ir.Affine((term,)) for term in terms)))
 
 
 def _reads(program: ir.Program, tensor: str) -> tuple[tuple[ir.Einsum, ir.Access], ...]:
@@ -362,7 +362,7 @@ class _GatherBound:
             return None
         kept = (*self._others, *((gather.offset,) if gather.offset.variables else ()))
         terms = (ir.AffineTerm(variable=v) for v in distinct)
-        indices = (*kept, *(ir.Affine(terms=(term,)) for term in terms))
+        indices = (*kept, *(ir.Affine((term,)) for term in terms))
         return GuaranteedElements(replace(self.access, indices=indices), share)
 
     # ----------------------------------------------------------------- around a position
@@ -463,7 +463,7 @@ class _GatherBound:
         """Yield alternative sums that are at most zero where the reader's mask holds."""
 
         def named(node: ir.Node) -> ir.Node:
-            position = ir.Name(name=_POSITION, kind="variable")
+            position = ir.Name(_POSITION, "variable")
             return position if node == self._gather.access else node
 
         for condition in self.program.memo(Masks).skipped(self.einsum):

@@ -147,8 +147,8 @@ def _decay(
     """Return the factor that a weight takes per position, and the weight at distance zero."""
     bridge = Bridge(program)
     value = bridge.to_sympy(weight)
-    p = bridge.symbol(ir.Name(name=query, kind="variable"))
-    m = bridge.symbol(ir.Name(name=key, kind="variable"))
+    p = bridge.symbol(ir.Name(query, "variable"))
+    m = bridge.symbol(ir.Name(key, "variable"))
     # If p + 1 multiplies a weight by d and m + 1 multiplies it by 1 / d, with d free of both, the
     # weight is a constant times d ** (p - m). One condition alone would accept d ** p.
     decay = tidy(value.subs(p, p + 1) / value)
@@ -167,11 +167,11 @@ def _decay(
 
 def decay_power(decay: ir.Expression, steps: ir.Expression) -> ir.Expression:
     """Return ``decay ** steps``; an exponential takes the steps into its argument."""
-    if steps == ir.Number(value=1):
+    if steps == ir.Number(1):
         return decay
     if isinstance(decay, ir.Call) and decay.function == "exp":
         inside = decay.arguments[0]
         assert not isinstance(inside, ir.Relational | ir.Logical)
-        whole = ir.Binary(operator="*", left=inside, right=steps)
-        return ir.Call(function="exp", arguments=(whole,))
-    return ir.Binary(operator="**", left=decay, right=steps)
+        whole = ir.Binary("*", inside, steps)
+        return ir.Call("exp", (whole,))
+    return ir.Binary("**", decay, steps)

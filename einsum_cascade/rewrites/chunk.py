@@ -158,7 +158,7 @@ class _Chunks:
     @property
     def size(self) -> ir.Name:
         """Number of keys in a chunk."""
-        return ir.Name(name=self.key_inner, kind="shape")
+        return ir.Name(self.key_inner, "shape")
 
     def position(self, kind: str) -> tuple[ir.Affine, ir.Affine]:
         """Return the index inside the chunk, and the index in the whole sequence."""
@@ -194,23 +194,21 @@ class _ChunkWriter:
         einsum = found.einsum
         self._explain(found)
         indices = self.indices(einsum.target.indices, computed=True)
-        own = ir.Access(tensor=self.names.fresh(f"I{einsum.name}"), indices=indices)
+        own = ir.Access(self.names.fresh(f"I{einsum.name}"), indices)
         where = self.node(einsum.where) if einsum.where is not None else None
         body = self.node(einsum.expression)
         yield settled(replace(einsum, target=own, expression=body, where=where))
         state, kept = self._state_access(found)
         queries = list(found.queries)
         inside = self.chunks.position(self.chunks.query.variable)[0]
-        steps = ir.Binary(
-            operator="+", left=ir.Name(name=inside.variables[0], kind="variable"), right=number(1)
-        )
+        steps = ir.Binary("+", ir.Name(inside.variables[0], "variable"), number(1))
         decayed = yield from self._decayed("D", queries, found.decay, steps)
-        before = ir.Access(tensor=self.names.fresh(f"X{einsum.name}"), indices=indices)
-        now = ir.Access(tensor=state, indices=(self.chunks.chunk, *kept))
-        whole = now if decayed is None else ir.Binary(operator="*", left=decayed, right=now)
-        yield settled(ir.Einsum(target=before, expression=whole, span=einsum.span))
-        joined = ir.Binary(operator="+", left=own, right=before)
-        yield ir.Einsum(target=self.target(einsum), expression=joined, span=einsum.span)
+        before = ir.Access(self.names.fresh(f"X{einsum.name}"), indices)
+        now = ir.Access(state, (self.chunks.chunk, *kept))
+        whole = now if decayed is None else ir.Binary("*", decayed, now)
+        yield settled(ir.Einsum(before, whole, span=einsum.span))
+        joined = ir.Binary("+", own, before)
+        yield ir.Einsum(self.target(einsum), joined, span=einsum.span)
         yield from self._carried(found, state, kept)
 
     def _carried(
@@ -219,33 +217,25 @@ class _ChunkWriter:
         """Yield the state: the previous state, decayed over one chunk, plus the chunk's own sum."""
         chunk, einsum = self.chunks.chunk, found.einsum
         key = self.chunks.position(self.chunks.key.variable)[0].variables[0]
-        last = ir.Binary(operator="-", left=self.chunks.size, right=number(1))
+        last = ir.Binary("-", self.chunks.size, number(1))
         # Decay up to the last key of the chunk, where the state is kept. Its next reader, at
         # position p0 of the next chunk, is p0 + 1 positions further (``_split``).
-        steps = ir.Binary(operator="-", left=last, right=ir.Name(name=key, kind="variable"))
+        steps = ir.Binary("-", last, ir.Name(key, "variable"))
         added = yield from self._decayed("D", list(found.keys), found.decay, steps)
         assert added is not None
-        local = ir.Access(tensor=self.names.fresh(f"L{state[1:]}"), indices=(chunk, *kept))
-        yield self._ended(settled(ir.Einsum(target=local, expression=added, span=einsum.span)))
-        previous: ir.Expression = ir.Access(tensor=state, indices=(chunk, *kept))
+        local = ir.Access(self.names.fresh(f"L{state[1:]}"), (chunk, *kept))
+        yield self._ended(settled(ir.Einsum(local, added, span=einsum.span)))
+        previous: ir.Expression = ir.Access(state, (chunk, *kept))
         if found.decay is not None:
-            faded = ir.Access(tensor=self.names.fresh(f"P{state[1:]}"), indices=(chunk, *kept))
+            faded = ir.Access(self.names.fresh(f"P{state[1:]}"), (chunk, *kept))
             factor = decay_power(found.decay, self.chunks.size)
-            yield ir.Einsum(
-                target=faded,
-                expression=ir.Binary(operator="*", left=previous, right=factor),
-                span=einsum.span,
-            )
+            yield ir.Einsum(faded, ir.Binary("*", previous, factor), span=einsum.span)
             previous = faded
         after = variable(self.chunks.outer.lower(), 1)
-        total = ir.Binary(operator="+", left=previous, right=local)
-        yield ir.Einsum(
-            target=ir.Access(tensor=state, indices=(after, *kept)),
-            expression=total,
-            span=einsum.span,
-        )
-        first = ir.Access(tensor=state, indices=(zero(), *kept))
-        self.init.append(ir.Einsum(target=first, expression=number(0), span=einsum.span))
+        total = ir.Binary("+", previous, local)
+        yield ir.Einsum(ir.Access(state, (after, *kept)), total, span=einsum.span)
+        first = ir.Access(state, (zero(), *kept))
+        self.init.append(ir.Einsum(first, number(0), span=einsum.span))
 
     def _state_access(self, found: CausalSum) -> tuple[str, tuple[ir.Affine, ...]]:
         """Return the state's name, and its indices other than the chunk."""
@@ -279,18 +269,18 @@ class _ChunkWriter:
         # A tensor with its decay is written once and shared by all sums that need it (``shared``).
         # A divisor, or a factor that is no plain tensor, is written where it is used.
         if not isinstance(first, ir.Access) or any(p.count != 1 for p in parts):
-            return ir.Binary(operator="*", left=whole, right=factor)
-        expression = ir.Binary(operator="*", left=first, right=factor)
+            return ir.Binary("*", whole, factor)
+        expression = ir.Binary("*", first, factor)
         if expression not in self.shared:
             target = ir.Access(
-                tensor=self.names.fresh(prefix + first.tensor),
-                indices=tuple(variable(v) for v in ir.variables_of(expression)),
+                self.names.fresh(prefix + first.tensor),
+                tuple(variable(v) for v in ir.variables_of(expression)),
             )
             self.shared[expression] = target
-            yield self._ended(ir.Einsum(target=target, expression=expression))
+            yield self._ended(ir.Einsum(target, expression))
         total: ir.Expression = self.shared[expression]
         for part in rest:
-            total = ir.Binary(operator="*", left=total, right=part)
+            total = ir.Binary("*", total, part)
         return total
 
     def _ended(self, einsum: ir.Einsum) -> ir.Einsum:
@@ -309,8 +299,8 @@ class _ChunkWriter:
         if any(a.tensor in self.ended for a in einsum.reads):
             return einsum
         self.ended.add(einsum.name)
-        end = ir.Name(name=self.chunks.key.name, kind="shape")
-        there = ir.Relational(operator="<", left=affine_value(whole), right=end)
+        end = ir.Name(self.chunks.key.name, "shape")
+        there = ir.Relational("<", affine_value(whole), end)
         return replace(einsum, where=conjunction(einsum.where, there))
 
     # ---------------------------------------------------------------------- indices

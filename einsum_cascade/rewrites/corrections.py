@@ -241,7 +241,7 @@ def distributes(bridge: Bridge, reduction: UserReduction, operator: Operator) ->
     a, b, c = sympy.symbols("a b c", real=True)
 
     def merged(left: Any, right: Any) -> Any:
-        first, second = (bridge.symbol(Name(name=n, kind="argument")) for n in reduction.arguments)
+        first, second = (bridge.symbol(Name(n, "argument")) for n in reduction.arguments)
         body = bridge.to_sympy(reduction.body)
         return body.subs({first: left, second: right}, simultaneous=True)
 
@@ -252,7 +252,7 @@ def distributes(bridge: Bridge, reduction: UserReduction, operator: Operator) ->
 
 def is_associative(bridge: Bridge, reduction: UserReduction) -> bool:
     """Return whether sympy proves a declared reduction associative."""
-    first, second = (bridge.symbol(Name(name=n, kind="argument")) for n in reduction.arguments)
+    first, second = (bridge.symbol(Name(n, "argument")) for n in reduction.arguments)
     body = bridge.to_sympy(reduction.body)
     a, b, c = sympy.symbols("a b c", real=True)
 

@@ -162,7 +162,7 @@ def reduction_of(
             return other.target, ()
     factors = [p.value for p in _shallow(term)]
     base = product_name(factors) or _reduced_name(einsum, term)
-    target = Access(tensor=Names(program).fresh(base), indices=kept)
+    target = Access(Names(program).fresh(base), kept)
     return target, (settled(replace(einsum, target=target, expression=term)),)
 
 

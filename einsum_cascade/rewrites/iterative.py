@@ -129,25 +129,25 @@ def prefix_step(program: Program, einsum: Einsum, query: str, key: str, rule: st
     names = Names(program)
     carried = names.fresh(f"R{state.name}")
     kept = tuple(variable(v) for v in state.variables)
-    before = Access(tensor=carried, indices=(variable(query), *kept))
-    after = Access(tensor=carried, indices=(variable(query, 1), *kept))
-    first = Access(tensor=carried, indices=(zero(), *kept))
+    before = Access(carried, (variable(query), *kept))
+    after = Access(carried, (variable(query, 1), *kept))
+    first = Access(carried, (zero(), *kept))
     new: list[Einsum] = []
     previous: Expression = before
     if state.decay is not None:
-        faded = Access(tensor=names.fresh(f"P{state.name}"), indices=before.indices)
+        faded = Access(names.fresh(f"P{state.name}"), before.indices)
         factor = decay_power(state.decay, number(1))
-        decayed = Binary(operator="*", left=before, right=factor)
-        new.append(Einsum(target=faded, expression=decayed, span=einsum.span))
+        decayed = Binary("*", before, factor)
+        new.append(Einsum(faded, decayed, span=einsum.span))
         previous = faded
     update = combine(program, einsum.reduction, previous, state.added)
-    new.append(Einsum(target=after, expression=update, span=einsum.span))
+    new.append(Einsum(after, update, span=einsum.span))
     # Under ``m < p`` the newest key is one step older, and so decayed once.
     read = after if state.inclusive else previous
     whole = product(state.outside, read) if state.outside else read
     new.append(settled(replace(einsum, expression=whole, over=(), where=None)))
     start = number(identity_of(program, einsum.reduction))
-    init = (*program.init, Einsum(target=first, expression=start, span=einsum.span))
+    init = (*program.init, Einsum(first, start, span=einsum.span))
     # One loop iterates over both ranks now, so they must be equally long.
     ranks = tuple(
         replace(r, like=program.rank_of_variable[query]) if r.variable == key else r

@@ -100,15 +100,14 @@ class Partition(Rewrite):
         if einsum.name != old.name:
             yield einsum
             whole = substitute_variables(old.target, {change.family: change.index})
-            yield ir.Einsum(target=whole, expression=einsum.target, span=old.span)
+            yield ir.Einsum(whole, einsum.target, span=old.span)
             return
         outer, inner = self.members[0].lower(), {m.lower() for m in self.members[1:]}
         if not self.split or einsum.select or not {outer, *inner} <= set(einsum.over):
             yield einsum
             return
         local = ir.Access(
-            tensor=Names(program).fresh(f"L{einsum.name}"),
-            indices=(variable(outer), *einsum.target.indices),
+            Names(program).fresh(f"L{einsum.name}"), (variable(outer), *einsum.target.indices)
         )
         yield settled(replace(einsum, target=local))
         yield settled(replace(einsum, expression=local, where=None))
@@ -301,12 +300,12 @@ def family_index(index: ir.Affine, whole: ir.Affine, name: str) -> ir.Affine:
     if any(terms[k] != factor * c for k, c in wanted.items()):
         return index
     rest = [t for t in index.terms if (t.variable, t.shapes) not in wanted]
-    return add_affine(ir.Affine(terms=(ir.AffineTerm(coefficient=factor, variable=name), *rest)))
+    return add_affine(ir.Affine((ir.AffineTerm(factor, variable=name), *rest)))
 
 
 def _whole_name(part: ir.Node, whole: ir.Affine, name: str) -> ir.Node:
     if isinstance(part, ir.Binary) and part == affine_value(whole):
-        return ir.Name(name=name, kind="variable")
+        return ir.Name(name, "variable")
     return part
 
 

@@ -16,7 +16,7 @@ from ..notation.printer import expression_text
 from ..operations import einsum_operations
 from ..yaml.library import builtin_names, builtin_source
 
-_MINUS = Number(value=-1)
+_MINUS = Number(-1)
 
 Free = Callable[[Expression], bool]
 
@@ -140,19 +140,19 @@ def product(parts: Iterable[ProductPart], first: Expression | None = None) -> Ex
     signs = sum(1 for p in parts if p.value == _MINUS)
     parts = tuple(p for p in parts if p.value != _MINUS)
     if signs % 2:
-        return Unary(operator="-", operand=product(parts, first))
+        return Unary("-", product(parts, first))
     total = first
     for part in parts:
         if part.count > 0:
             factor = _power(part.value, part.count)
-            total = factor if total is None else Binary(operator="*", left=total, right=factor)
+            total = factor if total is None else Binary("*", total, factor)
     below: Expression | None = None
     for part in parts:
         if part.count < 0:
             factor = _power(part.value, -part.count)
-            below = factor if below is None else Binary(operator="*", left=below, right=factor)
+            below = factor if below is None else Binary("*", below, factor)
     total = total if total is not None else number(1)
-    return total if below is None else Binary(operator="/", left=total, right=below)
+    return total if below is None else Binary("/", total, below)
 
 
 def total(parts: Iterable[ProductPart], first: Expression | None = None) -> Expression:
@@ -162,30 +162,30 @@ def total(parts: Iterable[ProductPart], first: Expression | None = None) -> Expr
     for part in (*(p for p in parts if p.count > 0), *(p for p in parts if p.count < 0)):
         term = part.value
         if abs(part.count) != 1:
-            term = Binary(operator="*", left=number(abs(part.count)), right=term)
+            term = Binary("*", number(abs(part.count)), term)
         if result is None:
-            result = term if part.count > 0 else Unary(operator="-", operand=term)
+            result = term if part.count > 0 else Unary("-", term)
         else:
             operator: Sign = "+" if part.count > 0 else "-"
-            result = Binary(operator=operator, left=result, right=term)
+            result = Binary(operator, result, term)
     return result if result is not None else number(0)
 
 
 def size_of(program: Program, variables: Iterable[str]) -> Expression:
     """Return the number of points of the variables, as a product of shapes."""
-    names = [Name(name=program.rank_of_variable[v], kind="shape") for v in variables]
+    names = [Name(program.rank_of_variable[v], "shape") for v in variables]
     families = [program.rank_of[n.name].family for n in names]
     if families and families[0] and len(set(families)) == 1:
         family = program.rank_of[families[0]]
         if set(family.partition) == {n.name for n in names}:
-            return Name(name=family.name, kind="shape")
+            return Name(family.name, "shape")
     return product(ProductPart(n) for n in names)
 
 
 def _power(value: Expression, count: int) -> Expression:
     if count == 1:
         return value
-    return Binary(operator="**", left=value, right=number(count))
+    return Binary("**", value, number(count))
 
 
 @dataclass(frozen=True)

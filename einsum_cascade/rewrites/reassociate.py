@@ -144,7 +144,7 @@ def attempt(program: Program, einsum: Einsum) -> RewriteStep | Objection:
             f"every factor carries {', '.join(sorted(outer))}: there is nothing to sum later"
         )
     read, new = inner_sum(program, einsum, first, outer)
-    whole = Binary(operator="*", left=product(rest), right=read)
+    whole = Binary("*", product(rest), read)
     after = drop_unread(
         replace_einsum(program, einsum.name, (new, settled(replace(einsum, expression=whole))))
     )
@@ -183,8 +183,8 @@ def inner_sum(
     order = [v for p in factors for v in ordered_variables(p.value)]
     kept = [v for v in dict.fromkeys(order) if v not in over]
     name = product_name(p.value for p in factors) or f"N{einsum.name}"
-    target = Access(tensor=Names(program).fresh(name), indices=tuple(variable(v) for v in kept))
-    return target, settled(Einsum(target=target, expression=term, span=einsum.span))
+    target = Access(Names(program).fresh(name), tuple(variable(v) for v in kept))
+    return target, settled(Einsum(target, term, span=einsum.span))
 
 
 def flat(program: Program, einsum: Einsum, expression: Expression, count: int) -> list[ProductPart]:

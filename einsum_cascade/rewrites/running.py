@@ -183,7 +183,7 @@ class RunningValues:
 
     def at(self, access: ir.Access, step: ir.Affine) -> ir.Access:
         """Return a running value at a coordinate of the grain."""
-        return ir.Access(tensor=self.running[access.tensor], indices=(step, *access.indices))
+        return ir.Access(self.running[access.tensor], (step, *access.indices))
 
     def final(self, node: _N) -> _N:
         """Return a node for a later pass: it reads running values at the end of the sweep."""
@@ -212,7 +212,7 @@ class RunningValues:
         name, grain = access.tensor, self.view.grain.variable
         held = (self.finite.get(name) if finite else None) or self.so_far.get(name)
         if held:
-            return ir.Access(tensor=held, indices=(variable(grain), *non_stop_indices(access)))
+            return ir.Access(held, (variable(grain), *non_stop_indices(access)))
         return self._moved(access, variable(grain, 1))
 
     def old(self, access: ir.Access) -> ir.Expression:
@@ -288,7 +288,7 @@ def _at_start(view: RankView, factor: ir.Expression) -> ir.Expression:
         name = access.tensor
         if name.endswith(NEW):
             return None
-        bare = ir.Access(tensor=name.removesuffix(OLD), indices=access.indices)
+        bare = ir.Access(name.removesuffix(OLD), access.indices)
         if not name.endswith(OLD) and not view.is_final(bare):
             return None
         return _start_of(view, bare)
@@ -302,7 +302,7 @@ def _start_of(view: RankView, access: ir.Access) -> ir.Expression | None:
         first = next((i for i in view.program.init if i.name == access.tensor), None)
         return first.expression if first is not None else None
     if view.sweeps(source):
-        return ir.Number(value=identity_of(view.program, source.reduction))
+        return ir.Number(identity_of(view.program, source.reduction))
     return _at_start(view, substitute_variables(source.expression, at_access(source, access)))
 
 
@@ -392,7 +392,7 @@ class _RunningWriter:
             yield from self._running(einsum)
             if name in self.view.program.outputs:
                 at_stop = self.values.final(bare(einsum.target))
-                yield ir.Einsum(target=einsum.target, expression=at_stop, span=einsum.span)
+                yield ir.Einsum(einsum.target, at_stop, span=einsum.span)
         elif name in self.plan.cone:
             yield from self._cone(einsum)
         else:
@@ -415,12 +415,12 @@ class _RunningWriter:
         else:
             update = combine(program, einsum.reduction, previous, term)
         after = self.values.at(bare(einsum.target), variable(grain, 1))
-        yield ir.Einsum(target=after, expression=update, span=einsum.span)
+        yield ir.Einsum(after, update, span=einsum.span)
         start = number(identity_of(program, einsum.reduction))
         first = self.values.at(bare(einsum.target), zero())
-        self.init.append(ir.Einsum(target=first, expression=start, span=einsum.span))
+        self.init.append(ir.Einsum(first, start, span=einsum.span))
         if self._is_read_in_sweep(einsum.name) and self.masks.may_be_infinite(einsum):
-            seen = ir.Relational(operator="!=", left=after, right=start)
+            seen = ir.Relational("!=", after, start)
             yield self._made_finite(einsum, after, seen)
 
     def _term(self, einsum: ir.Einsum) -> Expansion:
@@ -438,7 +438,7 @@ class _RunningWriter:
             empty = number(identity_of(self.view.program, einsum.reduction))
             condition = conjunction(*whole)
             assert condition is not None
-            chosen = ir.Call(function="where", arguments=(condition, einsum.expression, empty))
+            chosen = ir.Call("where", (condition, einsum.expression, empty))
             einsum = replace(einsum, expression=chosen)
         if not inside:
             return einsum.expression
@@ -462,14 +462,12 @@ class _RunningWriter:
         key = (correction.operator, factor)
         if key not in self.shared:
             self.shared[key] = self.names.fresh(f"C{_changed(correction)}")
-            yield ir.Einsum(target=self._correction_at(key, einsum), expression=factor)
+            yield ir.Einsum(self._correction_at(key, einsum), factor)
         repaired = self._per_step("P", einsum)
         # Corrections and updates come after Einsums that need only the new elements.
         self.late |= {self.shared[key], repaired.tensor, self.values.running[einsum.name]}
-        expression = ir.Binary(
-            operator=correction.operator, left=previous, right=self._correction_at(key, einsum)
-        )
-        yield ir.Einsum(target=repaired, expression=expression, span=einsum.span)
+        expression = ir.Binary(correction.operator, previous, self._correction_at(key, einsum))
+        yield ir.Einsum(repaired, expression, span=einsum.span)
         return repaired
 
     def _after_first_step(self, factor: ir.Expression, correction: Correction) -> ir.Expression:
@@ -483,18 +481,16 @@ class _RunningWriter:
             empty = number(identity_of(self.view.program, einsum.reduction))
             step = variable(self.view.grain.variable)
             before = replace(access, indices=(step, *access.indices[1:]))
-            seen.append(ir.Relational(operator="!=", left=before, right=empty))
-        begun = ir.Name(name=self.view.grain.variable, kind="variable")
-        condition = conjunction(*seen) or ir.Relational(operator=">", left=begun, right=number(0))
+            seen.append(ir.Relational("!=", before, empty))
+        begun = ir.Name(self.view.grain.variable, "variable")
+        condition = conjunction(*seen) or ir.Relational(">", begun, number(0))
         neutral = number(0 if correction.operator == "+" else 1)
-        return ir.Call(function="where", arguments=(condition, factor, neutral))
+        return ir.Call("where", (condition, factor, neutral))
 
     def _correction_at(self, key: tuple[str, ir.Expression], einsum: ir.Einsum) -> ir.Access:
         used = variables_of(key[1])
         kept = (i for i in bare(einsum.target).indices if set(i.variables) & used)
-        return ir.Access(
-            tensor=self.shared[key], indices=(variable(self.view.grain.variable), *kept)
-        )
+        return ir.Access(self.shared[key], (variable(self.view.grain.variable), *kept))
 
     # ------------------------------------------------------------------------- maps
 
@@ -525,20 +521,20 @@ class _RunningWriter:
         if self._is_read_in_sweep(einsum.name) and any(
             self.masks.may_be_infinite(e) for e in sources
         ):
-            size = ir.Call(function="abs", arguments=(so_far,))
-            seen = ir.Relational(operator="!=", left=size, right=number(float("inf")))
+            size = ir.Call("abs", (so_far,))
+            seen = ir.Relational("!=", size, number(float("inf")))
             yield self._made_finite(einsum, so_far, seen)
 
     def _made_finite(self, einsum: ir.Einsum, value: ir.Access, seen: ir.Relational) -> ir.Einsum:
         target = self._per_step("F", einsum)
         self.values.finite[einsum.name] = target.tensor
-        guarded = ir.Call(function="where", arguments=(seen, value, number(0)))
-        return ir.Einsum(target=target, expression=guarded, span=einsum.span)
+        guarded = ir.Call("where", (seen, value, number(0)))
+        return ir.Einsum(target, guarded, span=einsum.span)
 
     def _per_step(self, prefix: str, einsum: ir.Einsum) -> ir.Access:
         """Return a new tensor like the target of ``einsum``, with one value per step."""
         indices = (variable(self.view.grain.variable), *bare(einsum.target).indices)
-        return ir.Access(tensor=self.names.fresh(prefix + einsum.name), indices=indices)
+        return ir.Access(self.names.fresh(prefix + einsum.name), indices)
 
     def _is_read_in_sweep(self, name: str) -> bool:
         einsum_of = self.view.program.einsum_of

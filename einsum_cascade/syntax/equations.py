@@ -306,7 +306,7 @@ class _Indices:
     def _number(self, token: Token) -> ir.Number:
         text = str(token)
         if text == "inf":
-            return ir.Number(value=math.inf, span=self._span(token))
+            return ir.Number(math.inf, span=self._span(token))
         if len(text) > _MAX_LITERAL:
             raise self._wrong(f"a number of {len(text)} characters is too long", token)
         value = int(text) if text.isdigit() else float(text)
@@ -314,7 +314,7 @@ class _Indices:
             raise self._wrong(
                 f"'{text}' is too large for a float64; infinity is written inf", token
             )
-        return ir.Number(value=value, span=self._span(token))
+        return ir.Number(value, span=self._span(token))
 
     def _access_or_name(self, tree: Any) -> ir.Access | ir.Name:
         if len(tree.children) > 1:
@@ -322,15 +322,15 @@ class _Indices:
         token = tree.children[0]
         name, scope, span = str(token), self.scope, self._span(token)
         if name in scope.arguments:
-            return ir.Name(name=name, kind="argument", span=span)
+            return ir.Name(name, "argument", span=span)
         if name in scope.parameters:
-            return ir.Name(name=name, kind="parameter", span=span)
+            return ir.Name(name, "parameter", span=span)
         if name in scope.variables:
-            return ir.Name(name=name, kind="variable", span=span)
+            return ir.Name(name, "variable", span=span)
         if name in scope.scalars:
-            return ir.Access(tensor=name, span=span)
+            return ir.Access(name, span=span)
         if name in scope.shapes:
-            return ir.Name(name=name, kind="shape", span=span)
+            return ir.Name(name, "shape", span=span)
         raise self._unknown(token)
 
     def _unknown(self, token: Token) -> _Stop:
@@ -348,7 +348,7 @@ class _Indices:
         token, *indices = tree.children
         name = str(token)
         done = tuple(self._index(i) for i in indices)
-        return ir.Access(tensor=name, indices=done, span=self._span(tree))
+        return ir.Access(name, done, span=self._span(tree))
 
     def _index(self, tree: Any) -> ir.Index:
         terms = _collect(self._terms(tree))
@@ -358,15 +358,11 @@ class _Indices:
             names = " and ".join(f"'{t.access.tensor}'" for t in gathered[:2])
             hint = "add the positions in an equation of their own, or gather twice"
             raise self._wrong(f"an index gathers one position, not those of {names}", tree, hint)
-        offset = ir.Affine(terms=tuple(t for t in terms if t not in gathered), span=span)
+        offset = ir.Affine(tuple(t for t in terms if t not in gathered), span=span)
         if not gathered:
             return offset
         return ir.Gather(
-            access=gathered[0].access,
-            coefficient=gathered[0].coefficient,
-            shapes=gathered[0].shapes,
-            offset=offset,
-            span=span,
+            gathered[0].access, gathered[0].coefficient, gathered[0].shapes, offset, span=span
         )
 
     def _terms(self, tree: Any) -> list[ir.AffineTerm]:
@@ -377,7 +373,7 @@ class _Indices:
                 number = self._number(tree.children[0])
                 if not isinstance(number.value, int):
                     raise self._wrong("an index is a whole number", tree)
-                return [ir.AffineTerm(coefficient=number.value, span=number.span)]
+                return [ir.AffineTerm(number.value, span=number.span)]
             case "negation":
                 return _negated(self._terms(tree.children[1]))
             case "binary":
@@ -446,9 +442,9 @@ class _Values(_Indices):
             case "binary":
                 left, operator, right = tree.children
                 return ir.Binary(
-                    operator=str(operator),  # type: ignore[arg-type]
-                    left=self._value(left),
-                    right=self._value(right),
+                    str(operator),  # type: ignore[arg-type]
+                    self._value(left),
+                    self._value(right),
                     span=self._span(tree),
                 )
             case "call":
@@ -462,8 +458,8 @@ class _Values(_Indices):
         operand = tree.children[1]
         if operand.data == "number":
             number = self._number(operand.children[0])
-            return ir.Number(value=-number.value, span=self._span(tree))
-        return ir.Unary(operator="-", operand=self._value(operand), span=self._span(tree))
+            return ir.Number(-number.value, span=self._span(tree))
+        return ir.Unary("-", self._value(operand), span=self._span(tree))
 
     def _call(self, tree: Any) -> ir.Call:
         name = tree.children[0]
@@ -478,7 +474,7 @@ class _Values(_Indices):
         for position, argument in enumerate(arguments):
             is_condition = name == "where" and position == 0
             done.append(self._condition(argument) if is_condition else self._value(argument))
-        return ir.Call(function=str(name), arguments=tuple(done), span=self._span(tree))
+        return ir.Call(str(name), tuple(done), span=self._span(tree))
 
     def _condition(self, tree: Any) -> ir.Condition:
         match tree.data:
@@ -489,10 +485,10 @@ class _Values(_Indices):
             case "conjunction" | "disjunction":
                 parts = tuple(self._condition(c) for c in tree.children[::2])
                 operator = "and" if tree.data == "conjunction" else "or"
-                return ir.Logical(operator=operator, operands=parts, span=self._span(tree))  # type: ignore[arg-type]
+                return ir.Logical(operator, parts, span=self._span(tree))  # type: ignore[arg-type]
             case "inversion":
                 part = self._condition(tree.children[1])
-                return ir.Logical(operator="not", operands=(part,), span=self._span(tree))
+                return ir.Logical("not", (part,), span=self._span(tree))
             case _:
                 raise self._wrong("a comparison is expected here", tree, "such as m <= p")
 
@@ -501,16 +497,16 @@ class _Values(_Indices):
         operators = tree.children[1::2]
         parts = tuple(
             ir.Relational(
-                operator=str(op),  # type: ignore[arg-type]
-                left=left,
-                right=right,
+                str(op),  # type: ignore[arg-type]
+                left,
+                right,
                 span=self._span(tree),
             )
             for left, op, right in zip(values, operators, values[1:], strict=False)
         )
         if len(parts) == 1:
             return parts[0]
-        return ir.Logical(operator="and", operands=parts, span=self._span(tree))
+        return ir.Logical("and", parts, span=self._span(tree))
 
 
 class Converter(_Values):
@@ -538,7 +534,7 @@ class Converter(_Values):
             return self._selection(tree, target)
         expression = self._value(tree.children[2])
         over = _missing(target, expression)
-        einsum = ir.Einsum(target=target, expression=expression, over=over, span=target.span)
+        einsum = ir.Einsum(target, expression, over=over, span=target.span)
         return self._clauses(einsum, tree.children[3:])
 
     def _clauses(self, einsum: ir.Einsum, clauses: list[Any]) -> ir.Einsum:
@@ -589,9 +585,7 @@ class Converter(_Values):
             where = f"'{free[0]}'" if len(free) == 1 else "one new variable on the left"
             raise self._wrong(f"the last argument must be {where}, not '{position}'", position)
         over = _missing(target, selected)
-        einsum = ir.Einsum(
-            target=target, expression=selected, over=over, select=str(function), span=target.span
-        )
+        einsum = ir.Einsum(target, selected, over=over, select=str(function), span=target.span)
         return self._clauses(einsum, tree.children[5:])
 
 
