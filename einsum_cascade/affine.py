@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,110 +9,21 @@ from types import MappingProxyType
 from typing import Literal
 
 from . import ir
+from .ir import Affine, AffineTerm, collected
 from .memo import cached_property
 
 NO_NUMBERS: Mapping[str, int] = MappingProxyType({})
 """Default of functions that substitute numbers for shapes and parameters."""
 
 
-@dataclass(frozen=True)
-class Term:
-    """Product ``coefficient * shapes * variable``; without a variable it is constant."""
-
-    coefficient: int
-    shapes: tuple[str, ...] = ()
-    variable: str | None = None
+def linear(index: Affine) -> Affine:
+    """Return an index with like terms collected, and without spans."""
+    return collected(index.terms)
 
 
-@dataclass(frozen=True)
-class Form:
-    """Sum of terms."""
-
-    terms: tuple[Term, ...] = ()
-
-    @cached_property
-    def variables(self) -> tuple[str, ...]:
-        """Rank variables, each once."""
-        return tuple(dict.fromkeys(t.variable for t in self.terms if t.variable))
-
-    def coefficient(self, variable: str) -> int | None:
-        """Return the integer coefficient of ``variable``, or None if a shape scales the
-        variable."""
-        own = [t for t in self.terms if t.variable == variable]
-        if any(t.shapes for t in own):
-            return None
-        return sum(t.coefficient for t in own)
-
-    @cached_property
-    def constant(self) -> int:
-        """Sum of the integer terms, which have neither variable nor shape."""
-        return sum(t.coefficient for t in self.terms if not t.variable and not t.shapes)
-
-    @cached_property
-    def shape_terms(self) -> tuple[Term, ...]:
-        """Terms that have shapes but no variable."""
-        return tuple(t for t in self.terms if not t.variable and t.shapes)
-
-    @cached_property
-    def single(self) -> str | None:
-        """Variable ``v`` if the form is ``v`` plus a constant (shapes allowed), else None."""
-        if len(self.variables) == 1 and self.coefficient(self.variables[0]) == 1:
-            return self.variables[0]
-        return None
-
-    def plus(self, other: Form) -> Form:
-        """Return the sum of two forms."""
-        return collected((*self.terms, *other.terms))
-
-    def minus(self, other: Form) -> Form:
-        """Return the difference of two forms."""
-        flipped = tuple(Term(-t.coefficient, t.shapes, t.variable) for t in other.terms)
-        return collected((*self.terms, *flipped))
-
-    def times(self, other: Form) -> Form | None:
-        """Return the product of two forms, or None if the product is not linear in the
-        variables.
-
-        A shape times a variable is still linear (``M0 * m1``); ``m * p`` is not.
-        """
-        if self.variables and other.variables:
-            return None
-        return collected(
-            tuple(
-                Term(a.coefficient * b.coefficient, a.shapes + b.shapes, a.variable or b.variable)
-                for a, b in itertools.product(self.terms, other.terms)
-            )
-        )
-
-
-def collected(terms: tuple[Term, ...]) -> Form:
-    """Return the sum of terms; every variable and shape occurs once, in order of appearance.
-
-    Returns
-    -------
-    Form
-        The normal form: ``M0*M1`` and ``M1*M0`` are one term, and no coefficient is zero, so
-        that equal sums in the same order compare equal.
-    """
-    sums: dict[tuple[tuple[str, ...], str | None], int] = {}
-    for t in terms:
-        # Sorted, so that M0*M1 and M1*M0 are one key; a sum that comes to 0 falls out below.
-        key = (tuple(sorted(t.shapes)), t.variable)
-        sums[key] = sums.get(key, 0) + t.coefficient
-    return Form(tuple(Term(c, shapes, v) for (shapes, v), c in sums.items() if c))
-
-
-def linear(index: ir.Affine) -> Form:
-    """Return the form of an index, with like terms collected."""
-    return collected(tuple(Term(t.coefficient, t.shapes, t.variable) for t in index.terms))
-
-
-def index_of(form: Form) -> ir.Affine:
-    """Return the index of a form; it has no span, and ``Form()`` gives the index 0."""
-    return ir.Affine(tuple(ir.AffineTerm(t.coefficient, t.shapes, t.variable) for t in form.terms))
-
-
-def linear_expression(node: ir.Expression, numbers: Mapping[str, int] = NO_NUMBERS) -> Form | None:
+def linear_expression(
+    node: ir.Expression, numbers: Mapping[str, int] = NO_NUMBERS
+) -> Affine | None:
     """Return the form of an expression, or None if it is not linear in positions and shapes.
 
     Parameters
@@ -125,16 +35,16 @@ def linear_expression(node: ir.Expression, numbers: Mapping[str, int] = NO_NUMBE
     """
     match node:
         case ir.Number(value=value) if math.isfinite(value) and value == int(value):
-            return collected((Term(int(value)),))
+            return collected((AffineTerm(int(value)),))
         case ir.Name(name=name) if name in numbers:
-            return collected((Term(numbers[name]),))
+            return collected((AffineTerm(numbers[name]),))
         case ir.Name(name=name, kind="variable"):
-            return Form((Term(1, (), name),))
+            return Affine((AffineTerm(1, (), name),))
         case ir.Name(name=name, kind="shape"):
-            return Form((Term(1, (name,)),))
+            return Affine((AffineTerm(1, (name,)),))
         case ir.Unary(operator="-", operand=operand):
             inside = linear_expression(operand, numbers)
-            return None if inside is None else Form().minus(inside)
+            return None if inside is None else Affine().minus(inside)
         case ir.Binary(operator="+" | "-" | "*" as operator, left=left, right=right):
             a, b = linear_expression(left, numbers), linear_expression(right, numbers)
             if a is None or b is None:
@@ -148,7 +58,7 @@ def linear_expression(node: ir.Expression, numbers: Mapping[str, int] = NO_NUMBE
 # ------------------------------------------------------------------ families
 
 
-def digits(members: tuple[str, ...]) -> Form:
+def digits(members: tuple[str, ...]) -> Affine:
     """Return the position that the members of a partition form, like the digits of a number.
 
     Parameters
@@ -159,9 +69,9 @@ def digits(members: tuple[str, ...]) -> Form:
     >>> [(t.shapes, t.variable) for t in digits(("M2", "M1", "M0")).terms]
     [(('M0', 'M1'), 'm2'), (('M0',), 'm1'), ((), 'm0')]
     """
-    return Form(
+    return Affine(
         tuple(
-            Term(1, tuple(sorted(members[place + 1 :])), member.lower())
+            AffineTerm(1, tuple(sorted(members[place + 1 :])), member.lower())
             for place, member in enumerate(members)
         )
     )
@@ -206,14 +116,14 @@ class Families:
         """Return the member variables of a family variable; empty for any other variable."""
         return self._members_of.get(variable, ())
 
-    def fold(self, form: Form) -> Form:
+    def fold(self, form: Affine) -> Affine:
         """Replace a full mixed-radix sum of members by the family's variable.
 
         >>> families = Families((("m", ("m1", "m0")),))
-        >>> digits = (Term(1, ("M0",), "m1"), Term(1, (), "m0"), Term(-1, (), "p"))
-        >>> [(t.coefficient, t.variable) for t in families.fold(Form(digits)).terms]
+        >>> place = digits(("M1", "M0")).minus(Affine((AffineTerm(1, (), "p"),)))
+        >>> [(t.coefficient, t.variable) for t in families.fold(place).terms]
         [(-1, 'p'), (1, 'm')]
-        >>> other = Form((Term(1, ("E",), "m1"), Term(1, (), "m0")))
+        >>> other = Affine((AffineTerm(1, ("E",), "m1"), AffineTerm(1, (), "m0")))
         >>> families.fold(other) == other  # E is not the shape of a tile
         True
         """
@@ -222,14 +132,14 @@ class Families:
             sign = self._whole(form, members)
             if sign:
                 rest = tuple(t for t in form.terms if t.variable not in members)
-                form = collected((*rest, Term(sign, (), family)))
+                form = collected((*rest, AffineTerm(sign, (), family)))
         return form
 
     @cached_property
     def _models(self) -> dict[str, str]:
         return dict(self.shape_models)
 
-    def _whole(self, form: Form, members: tuple[str, ...]) -> int:
+    def _whole(self, form: Affine, members: tuple[str, ...]) -> int:
         """Return 1 if ``form`` adds the whole family, -1 if it subtracts the whole family, else
         0.
 
@@ -267,7 +177,7 @@ class Families:
 Sign = Literal["+", "-"]
 
 
-def affine_value(index: ir.Affine) -> ir.Expression:
+def affine_value(index: Affine) -> ir.Expression:
     """Return an affine index as an expression: ``m1*M0 + m0``."""
     return _sum(None, index) or ir.Number(0)
 
@@ -278,7 +188,7 @@ def gather_value(index: ir.Gather) -> ir.Expression:
     return _sum(position, index.offset) or position
 
 
-def _sum(total: ir.Expression | None, index: ir.Affine) -> ir.Expression | None:
+def _sum(total: ir.Expression | None, index: Affine) -> ir.Expression | None:
     """Return a sum with the terms of an index added; None if there is nothing to add."""
     for term in index.terms:
         variable = term.variable
@@ -288,7 +198,7 @@ def _sum(total: ir.Expression | None, index: ir.Affine) -> ir.Expression | None:
 
 
 def _added(
-    total: ir.Expression | None, term: ir.AffineTerm | ir.Gather, factors: list[ir.Expression]
+    total: ir.Expression | None, term: AffineTerm | ir.Gather, factors: list[ir.Expression]
 ) -> ir.Expression:
     """Return a sum with one more term: the shapes and the coefficient times the factors."""
     factors.extend(ir.Name(s, "shape") for s in term.shapes)
@@ -304,26 +214,7 @@ def _added(
     return ir.Binary(operator, total, product)
 
 
-def add_affine(*parts: ir.Affine) -> ir.Affine:
-    """Return the sum of affine indices; like terms are collected in order of appearance."""
-    return index_of(collected(tuple(t for part in parts for t in linear(part).terms)))
-
-
-def scale_affine(index: ir.Affine, coefficient: int, shapes: tuple[str, ...]) -> ir.Affine:
-    """Return ``coefficient * shapes... * index``.
-
-    Parameters
-    ----------
-    index : Affine
-    coefficient : int
-    shapes : tuple of str
-        Ranks whose shapes scale the index, such as the inner members of a partition.
-    """
-    factor = Form((Term(coefficient, shapes),))
-    return index_of(factor.times(linear(index)) or Form())
-
-
-def substituted(index: ir.Affine, values: Mapping[str, ir.Index]) -> ir.Index:
+def substituted(index: Affine, values: Mapping[str, ir.Index]) -> ir.Index:
     """Return an index with other indices substituted for its variables.
 
     Raises
@@ -335,27 +226,33 @@ def substituted(index: ir.Affine, values: Mapping[str, ir.Index]) -> ir.Index:
         return values[name]
     if not any(v in values for v in index.variables):
         return index
-    parts: list[ir.Affine] = []
+    parts: list[Affine] = []
     found: list[ir.Gather] = []
     for term in index.terms:
         value = values.get(term.variable) if term.variable else None
         if value is None:
-            parts.append(ir.Affine((term,)))
+            parts.append(Affine((term,)))
         elif isinstance(value, ir.Gather):
             found.append(_scaled(value, term))
             parts.append(found[-1].offset)
         else:
-            parts.append(scale_affine(value, term.coefficient, term.shapes))
+            parts.append(_scaled_sum(value, term))
     if len(found) > 1:
         raise ValueError("an index gathers one position")
-    offset = add_affine(*parts)
+    offset = collected(t for part in parts for t in part.terms)
     return replace(found[0], offset=offset) if found else offset
 
 
-def _scaled(index: ir.Gather, term: ir.AffineTerm) -> ir.Gather:
+def _scaled(index: ir.Gather, term: AffineTerm) -> ir.Gather:
     return replace(
         index,
         coefficient=index.coefficient * term.coefficient,
         shapes=tuple(sorted((*index.shapes, *term.shapes))),
-        offset=scale_affine(index.offset, term.coefficient, term.shapes),
+        offset=_scaled_sum(index.offset, term),
     )
+
+
+def _scaled_sum(index: Affine, factor: AffineTerm) -> Affine:
+    """Return an index times the coefficient and the shapes of a term."""
+    constant = Affine((AffineTerm(factor.coefficient, factor.shapes),))
+    return constant.times(index) or Affine()

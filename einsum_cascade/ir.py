@@ -6,8 +6,9 @@ Upper-case names are ranks and their shapes, lower-case names are rank variables
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -50,7 +51,7 @@ class AffineTerm(Node):
 
 @dataclass(frozen=True)
 class Affine(Node):
-    """Sum of affine terms; no terms mean zero."""
+    """Sum of affine terms, as an index or as a side of a comparison; no terms mean zero."""
 
     terms: tuple[AffineTerm, ...] = ()
 
@@ -71,13 +72,74 @@ class Affine(Node):
     @cached_property
     def offset(self) -> int | None:
         """Offset ``c`` if the index is exactly ``v + c`` (one variable, integer c), else None."""
+        scaled = any(t.shapes for t in self.terms)
         variables = [t for t in self.terms if t.variable]
-        rest = [t for t in self.terms if not t.variable]
-        if len(variables) != 1 or variables[0].coefficient != 1 or variables[0].shapes:
+        if scaled or len(variables) != 1 or variables[0].coefficient != 1:
             return None
-        if any(t.shapes for t in rest):
+        return self.constant
+
+    def coefficient(self, variable: str) -> int | None:
+        """Return the integer coefficient of ``variable``, or None if a shape scales the
+        variable."""
+        own = [t for t in self.terms if t.variable == variable]
+        if any(t.shapes for t in own):
             return None
-        return sum(t.coefficient for t in rest)
+        return sum(t.coefficient for t in own)
+
+    @cached_property
+    def constant(self) -> int:
+        """Sum of the integer terms, which have neither variable nor shape."""
+        return sum(t.coefficient for t in self.terms if not t.variable and not t.shapes)
+
+    @cached_property
+    def shape_terms(self) -> tuple[AffineTerm, ...]:
+        """Terms that have shapes but no variable."""
+        return tuple(t for t in self.terms if not t.variable and t.shapes)
+
+    @cached_property
+    def single(self) -> str | None:
+        """Variable ``v`` if the sum is ``v`` plus a constant (shapes allowed), else None."""
+        if len(self.variables) == 1 and self.coefficient(self.variables[0]) == 1:
+            return self.variables[0]
+        return None
+
+    def plus(self, other: Affine) -> Affine:
+        """Return the sum of two affine sums."""
+        return collected((*self.terms, *other.terms))
+
+    def minus(self, other: Affine) -> Affine:
+        """Return the difference of two affine sums."""
+        flipped = tuple(AffineTerm(-t.coefficient, t.shapes, t.variable) for t in other.terms)
+        return collected((*self.terms, *flipped))
+
+    def times(self, other: Affine) -> Affine | None:
+        """Return the product of two sums, or None if the product is not linear in the variables.
+
+        A shape times a variable is still linear (``M0 * m1``); ``m * p`` is not.
+        """
+        if self.variables and other.variables:
+            return None
+        return collected(
+            AffineTerm(a.coefficient * b.coefficient, a.shapes + b.shapes, a.variable or b.variable)
+            for a, b in itertools.product(self.terms, other.terms)
+        )
+
+
+def collected(terms: Iterable[AffineTerm]) -> Affine:
+    """Return the sum of terms; every variable and shape occurs once, in order of appearance.
+
+    Returns
+    -------
+    Affine
+        The normal form, without spans: ``M0*M1`` and ``M1*M0`` are one term, and no coefficient
+        is zero, so that equal sums in the same order compare equal.
+    """
+    sums: dict[tuple[tuple[str, ...], str | None], int] = {}
+    for t in terms:
+        # Sorted, so that M0*M1 and M1*M0 are one key; a sum that comes to 0 falls out below.
+        key = (tuple(sorted(t.shapes)), t.variable)
+        sums[key] = sums.get(key, 0) + t.coefficient
+    return Affine(tuple(AffineTerm(c, shapes, v) for (shapes, v), c in sums.items() if c))
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from . import ir
-from .affine import NO_NUMBERS, Families, Form, Term, linear_expression
+from .affine import NO_NUMBERS, Families, linear_expression
 from .functions import COMPARISONS
+from .ir import Affine, AffineTerm
 
-_ONE = Form((Term(1),))
+_ONE = Affine((AffineTerm(1),))
 
 
 def conjuncts(condition: ir.Condition | None) -> tuple[ir.Condition, ...]:
@@ -61,7 +62,7 @@ def depends_on_data(condition: ir.Condition | None) -> bool:
 class AtMostZero:
     """Inequality ``form <= 0``, which holds at every point that a mask keeps."""
 
-    form: Form
+    form: Affine
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def _comparison(
     if operator in ("<", "<=", "=="):
         yield AtMostZero(difference.plus(_ONE) if strict else difference)
     if operator in (">", ">=", "=="):
-        flipped = Form().minus(difference)
+        flipped = Affine().minus(difference)
         yield AtMostZero(flipped.plus(_ONE) if strict else flipped)
 
 
@@ -192,12 +193,12 @@ def orders_of(
     return tuple(before), tuple(compared)
 
 
-def _order(form: Form) -> Iterator[Before | Compared]:
+def _order(form: Affine) -> Iterator[Before | Compared]:
     """Yield the orders and comparisons that ``form <= 0`` implies.
 
-    >>> list(_order(Form((Term(1, (), "m"), Term(-1, (), "p"), Term(2)))))
+    >>> list(_order(Affine((AffineTerm(1, (), "m"), AffineTerm(-1, (), "p"), AffineTerm(2)))))
     [Before(first='m', second='p', gap=2)]
-    >>> list(_order(Form((Term(1, (), "p"), Term(-1, (), "m"), Term(-3)))))
+    >>> list(_order(Affine((AffineTerm(1, (), "p"), AffineTerm(-1, (), "m"), AffineTerm(-3)))))
     [Compared(one='p', other='m', sign=1)]
     """
     signs = [form.coefficient(v) for v in form.variables]
@@ -219,5 +220,5 @@ def _order(form: Form) -> Iterator[Before | Compared]:
         yield Compared(first, second)
 
 
-def _one_sided(form: Form) -> bool:
+def _one_sided(form: Affine) -> bool:
     return len({t.coefficient > 0 for t in form.terms if t.variable}) == 1

@@ -16,8 +16,18 @@ from heapq import heappop, heappush
 from math import isqrt, prod
 from typing import NamedTuple
 
-from einsum_cascade.affine import Form, Term, digits
-from einsum_cascade.ir import Access, Condition, Gather, Name, Program, Relational, walk
+from einsum_cascade.affine import digits
+from einsum_cascade.ir import (
+    Access,
+    Affine,
+    AffineTerm,
+    Condition,
+    Gather,
+    Name,
+    Program,
+    Relational,
+    walk,
+)
 from einsum_cascade.masks import AtMostZero, Opaque, conjuncts, inequalities
 
 from ..iteration.loops import Axis
@@ -182,22 +192,22 @@ def bounds_positions(
         return None
     members = program.rank_of[family].partition
     found = _terms(program, condition.form, names)
-    forwards = digits(members).plus(Form((Term(1), Term(-1, (family,)))))
+    forwards = digits(members).plus(Affine((AffineTerm(1), AffineTerm(-1, (family,)))))
     if found == _terms(program, forwards, {}):
         return False
     # Of P1 tiles of P0, this is tile P1 - p1 - 1; all inner digits stay.
     outer, *inner = members
-    first = (Term(1, (outer, *inner)), Term(-1, tuple(inner)))
+    first = (AffineTerm(1, (outer, *inner)), AffineTerm(-1, tuple(inner)))
     turned = tuple(
-        Term(-t.coefficient, t.shapes, t.variable) if t.variable == outer.lower() else t
+        AffineTerm(-t.coefficient, t.shapes, t.variable) if t.variable == outer.lower() else t
         for t in forwards.terms
     )
-    backwards = Form(turned).plus(Form(first))
+    backwards = Affine(turned).plus(Affine(first))
     return True if found == _terms(program, backwards, {}) else None
 
 
 def _terms(
-    program: Program, form: Form, names: Mapping[str, str]
+    program: Program, form: Affine, names: Mapping[str, str]
 ) -> frozenset[tuple[int, tuple[str, ...], str | None]]:
     """Return the terms of a form with renamed variables, and with the first of equivalent ranks."""
     return frozenset(

@@ -13,17 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .. import ir
-from ..affine import (
-    Families,
-    Form,
-    Term,
-    affine_value,
-    collected,
-    digits,
-    index_of,
-    linear,
-    linear_expression,
-)
+from ..affine import Families, affine_value, digits, linear, linear_expression
+from ..ir import Affine, AffineTerm, collected
 from ..masks import AtMostZero, conjuncts, depends_on_data, inequalities
 from ..memo import cached_property
 from ..notation.printer import expression_text
@@ -134,7 +125,7 @@ class Masks:
             if left is None or right is None:
                 return node
             form = self._families.fold(left.minus(right))
-            return replace(node, left=affine_value(index_of(form)), right=ir.Number(0))
+            return replace(node, left=affine_value(form), right=ir.Number(0))
 
         return rebuild(condition, change)
 
@@ -175,14 +166,14 @@ class Masks:
                 given += forms
         return replace(einsum, where=conjunction(einsum.where, *added)) if added else einsum
 
-    def _ends(self, places: frozenset[str]) -> Iterator[Form]:
+    def _ends(self, places: frozenset[str]) -> Iterator[Affine]:
         """Yield forms that are at most zero because variables and tiles end with their rank."""
         for rank in self.program.ranks:
             if (whole := rank.name.lower()) in places:
-                end = Form((Term(1, (rank.name,)), Term(-1)))
-                yield self._with_model_shapes(Form((Term(1, (), whole),)).minus(end))
+                end = Affine((AffineTerm(1, (rank.name,)), AffineTerm(-1)))
+                yield self._with_model_shapes(Affine((AffineTerm(1, (), whole),)).minus(end))
             if rank.partition and {m.lower() for m in rank.partition} <= places:
-                end = Form((Term(1, (rank.name,)), Term(-1)))
+                end = Affine((AffineTerm(1, (rank.name,)), AffineTerm(-1)))
                 yield self._with_model_shapes(digits(rank.partition).minus(end))
 
     def _inside(self, places: frozenset[str]) -> Iterator[ir.Condition]:
@@ -193,20 +184,23 @@ class Masks:
         """
         for rank in self.program.ranks:
             if rank.partition and {m.lower() for m in rank.partition} <= places:
-                place = affine_value(index_of(digits(rank.partition)))
-                end = affine_value(index_of(Form((Term(1, (rank.name,)),))))
+                place = affine_value(digits(rank.partition))
+                end = ir.Name(rank.name, "shape")
                 yield ir.Relational("<", place, end)
 
-    def _forms(self, condition: ir.Condition) -> tuple[Form, ...]:
+    def _forms(self, condition: ir.Condition) -> tuple[Affine, ...]:
         """Return the forms that are at most zero where a condition holds."""
         parts = inequalities(condition)
         return tuple(self._with_model_shapes(p.form) for p in parts if isinstance(p, AtMostZero))
 
-    def _with_model_shapes(self, form: Form) -> Form:
+    def _with_model_shapes(self, form: Affine) -> Affine:
         """Return a form with one name for shapes that are declared alike."""
         model = self.program.model_of
         return collected(
-            tuple(Term(t.coefficient, tuple(map(model, t.shapes)), t.variable) for t in form.terms)
+            tuple(
+                AffineTerm(t.coefficient, tuple(map(model, t.shapes)), t.variable)
+                for t in form.terms
+            )
         )
 
     def sees_every_candidate(self, einsum: ir.Einsum) -> bool:
@@ -270,19 +264,22 @@ class Masks:
         return frozenset((einsum.name, *(s.name for s in sources(self.program, einsum))))
 
 
-def _at_ends(form: Form, last: Mapping[str, bool]) -> Form:
+def _at_ends(form: Affine, last: Mapping[str, bool]) -> Affine:
     """Return a form with the given variables at 0 or, where ``last``, at their end.
 
     Other variables take the value that maximises the form: the end of the rank for a positive
     coefficient, 0 for a negative one.
     """
-    terms: list[Term] = []
+    terms: list[AffineTerm] = []
     for t in form.terms:
         if t.variable is None:
             terms.append(t)
         elif last.get(t.variable, t.coefficient > 0):
             end = t.variable.upper()
-            terms += [Term(t.coefficient, (*t.shapes, end)), Term(-t.coefficient, t.shapes)]
+            terms += [
+                AffineTerm(t.coefficient, (*t.shapes, end)),
+                AffineTerm(-t.coefficient, t.shapes),
+            ]
     return collected(tuple(terms))
 
 
@@ -290,13 +287,13 @@ def _is_sum(node: ir.Node) -> bool:
     return isinstance(node, ir.Affine) and bool(node.variables) and node.as_variable is None
 
 
-def is_implied_by(condition: ir.Condition, forms: Sequence[Form]) -> bool:
+def is_implied_by(condition: ir.Condition, forms: Sequence[Affine]) -> bool:
     """Return whether a condition holds wherever its forms are at most zero.
 
     Parameters
     ----------
     condition : Condition
-    forms : sequence of Form
+    forms : sequence of Affine
         Forms that are at most zero where the condition holds.
     """
     if isinstance(condition, ir.Logical) and condition.operator == "not":
@@ -305,10 +302,10 @@ def is_implied_by(condition: ir.Condition, forms: Sequence[Form]) -> bool:
     return isinstance(condition, ir.Relational) and condition.operator != "!=" and bool(forms)
 
 
-def _is_implied(wanted: Form, given: Sequence[Form]) -> bool:
+def _is_implied(wanted: Affine, given: Sequence[Affine]) -> bool:
     """Return whether ``wanted <= 0`` follows by itself, or from one or two of the given forms.
 
-    >>> less = lambda a, b: Form((Term(1, (), a), Term(-1, (), b)))  # a <= b
+    >>> less = lambda a, b: Affine((AffineTerm(1, (), a), AffineTerm(-1, (), b)))  # a <= b
     >>> _is_implied(less("m", "q"), [less("m", "p"), less("p", "q")])
     True
     >>> _is_implied(less("q", "m"), [less("m", "p"), less("p", "q")])
@@ -321,7 +318,7 @@ def _is_implied(wanted: Form, given: Sequence[Form]) -> bool:
     )
 
 
-def _never_positive(form: Form) -> bool:
+def _never_positive(form: Affine) -> bool:
     """Return whether a form is at most zero for all non-negative variables and shapes.
 
     The form without terms is 0.
@@ -345,6 +342,6 @@ def _with_full_masks(program: ir.Program) -> ir.Program:
     return replace(program, einsums=with_full_mask)
 
 
-def _has_unit_coefficients(form: Form) -> bool:
+def _has_unit_coefficients(form: Affine) -> bool:
     """Return whether a form refers to positions themselves, not to multiples of them."""
     return all(t.coefficient == 1 for t in form.terms if t.variable is not None)

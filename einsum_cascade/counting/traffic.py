@@ -16,7 +16,7 @@ from math import prod
 from typing import Any
 
 from .. import ir
-from ..affine import Form, digits, linear
+from ..affine import digits, linear
 from ..algebra.conditions import Masks, is_implied_by
 from ..algebra.terms import rebuild
 from ..masks import AtMostZero, conjuncts, depends_on_data, inequalities
@@ -553,7 +553,7 @@ class _GatherBound:
     def _size(self, variable: str) -> int:
         return self.shapes[self.program.rank_of_variable[variable]]
 
-    def _weights(self, form: Form) -> _Weights:
+    def _weights(self, form: ir.Affine) -> _Weights:
         found: _Weights = {}
         for t in form.terms:
             weight = t.coefficient * prod(self.shapes[s] for s in t.shapes)

@@ -221,7 +221,7 @@ _LARGEST = 2**62
 class _Numeric:
     """Affine index with numbers for shapes: ``constant + sum of coefficient * variable``.
 
-    It is not an ``affine.Form`` because every step of an iterative rank reads it, and this is
+    It is not an ``ir.Affine`` because every step of an iterative rank reads it, and this is
     faster.
     """
 

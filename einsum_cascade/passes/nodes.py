@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from .. import ir
-from ..affine import Families, Form, Term, linear
+from ..affine import Families, linear
 from ..algebra.conditions import Masks
+from ..ir import Affine, AffineTerm
 from ..masks import Before, Compared, orders_of
 from ..memo import cached_property
 
@@ -20,7 +21,7 @@ class Read:
     """Read of a tensor, with one form per dimension."""
 
     tensor: str
-    forms: tuple[Form, ...]
+    forms: tuple[Affine, ...]
 
     @cached_property
     def used(self) -> frozenset[str]:
@@ -48,7 +49,7 @@ class PassNode:
     name: str
     owner: str
     tensor: str
-    target: tuple[Form, ...]
+    target: tuple[Affine, ...]
     variables: tuple[str, ...]
     reads: tuple[Read, ...]
     kind: str = "einsum"
@@ -117,7 +118,7 @@ def _statement(
     return [*gathers, node]
 
 
-def _spread(families: Families, index: ir.Index) -> tuple[Form, ...]:
+def _spread(families: Families, index: ir.Index) -> tuple[Affine, ...]:
     """Return the forms of an element before it is scattered: those of its position's lookup."""
     if isinstance(index, ir.Gather):
         return _forms(families, index.access)
@@ -128,8 +129,8 @@ def _scatter_node(
     program: ir.Program, families: Families, einsum: ir.Einsum, name: str
 ) -> PassNode:
     """Return the node that scatters results: any element may come from any source position."""
-    target: list[Form] = []
-    source: list[Form] = []
+    target: list[Affine] = []
+    source: list[Affine] = []
     looked: list[Read] = []
     gathered: list[tuple[str, str]] = []
     variables: list[str] = []
@@ -141,12 +142,12 @@ def _scatter_node(
             variables += index.variables
             continue
         variables.append((program.scatters_along(index) or "").lower())
-        target.append(Form((Term(1, (), variables[-1]),)))
+        target.append(Affine((AffineTerm(1, (), variables[-1]),)))
         forms = _forms(families, index.access)
         for form in forms:
             if not {*form.variables} <= plain and (variable := form.variables[0]):
                 gathered.append((f"{name}@{len(gathered)}", program.rank_of_variable[variable]))
-                form = Form((Term(1, (), gathered[-1][0]),))
+                form = Affine((AffineTerm(1, (), gathered[-1][0]),))
             source.append(form)
         looked.append(Read(index.access.tensor, tuple(source[len(source) - len(forms) :])))
     return PassNode(
@@ -165,7 +166,7 @@ def _gather_node(
     program: ir.Program, families: Families, einsum: ir.Einsum, access: ir.Access, name: str
 ) -> PassNode:
     """Return the node that fetches ``access`` at positions given by index tensors."""
-    forms: list[Form] = []
+    forms: list[Affine] = []
     reads: list[Read] = []
     gathered: list[tuple[str, str]] = []
     ranks = program.tensor_ranks.get(access.tensor, ())
@@ -173,7 +174,7 @@ def _gather_node(
         if isinstance(index, ir.Gather):
             variable = f"{name}@{dimension}"
             gathered.append((variable, ranks[dimension] if dimension < len(ranks) else ""))
-            forms.append(Form((Term(1, (), variable),)))
+            forms.append(Affine((AffineTerm(1, (), variable),)))
             reads.append(Read(index.access.tensor, _forms(families, index.access)))
         else:
             forms.append(families.fold(linear(index)))
@@ -182,7 +183,7 @@ def _gather_node(
         name=name,
         owner=einsum.name,
         tensor=name,
-        target=tuple(Form((Term(1, (), v),)) for v in variables),
+        target=tuple(Affine((AffineTerm(1, (), v),)) for v in variables),
         variables=(*families.close(variables), *(v for v, _ in gathered)),
         reads=(Read(access.tensor, tuple(forms)), *reads),
         kind="gather",
@@ -190,8 +191,8 @@ def _gather_node(
     )
 
 
-def _forms(families: Families, access: ir.Access) -> tuple[Form, ...]:
+def _forms(families: Families, access: ir.Access) -> tuple[Affine, ...]:
     """Return one form per index; a gather inside a gather has an empty form."""
     return tuple(
-        families.fold(linear(i)) if isinstance(i, ir.Affine) else Form() for i in access.indices
+        families.fold(linear(i)) if isinstance(i, ir.Affine) else Affine() for i in access.indices
     )

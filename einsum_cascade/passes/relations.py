@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ..affine import Families, Form
+from ..affine import Families
 from ..graphs import connected, on_cycles
+from ..ir import Affine
 from ..memo import cached_property
 from .nodes import PassNode, Read
 
@@ -137,12 +138,12 @@ State = tuple[tuple[tuple[str, str], Interval], ...]
 # ------------------------------------------------------------------ one read
 
 
-def ties_of(written: tuple[Form, ...], read: Read) -> dict[tuple[str, str], Interval]:
+def ties_of(written: tuple[Affine, ...], read: Read) -> dict[tuple[str, str], Interval]:
     """Return relations between the writer's variables and the reader's, from equal positions.
 
     Parameters
     ----------
-    written : tuple of Form
+    written : tuple of Affine
         Forms of the writer's target, by dimension.
     read : Read
         Read of the same tensor.
@@ -154,9 +155,9 @@ def ties_of(written: tuple[Form, ...], read: Read) -> dict[tuple[str, str], Inte
         one
         pair, both relations hold.
 
-    >>> from ..affine import Term
-    >>> at = lambda v, c: Form((Term(1, (), v), Term(c)))
-    >>> ties_of((Form((Term(1, (), "i"),)),), Read("X", (at("i", -1),)))  # X[i], read as X[i - 1]
+    >>> from ..ir import AffineTerm
+    >>> at = lambda v, c: Affine((AffineTerm(1, (), v), AffineTerm(c)))
+    >>> ties_of((at("i", 0),), Read("X", (at("i", -1),)))  # X[i], read as X[i - 1]
     {('i', 'i'): Interval(low=-1.0, high=-1.0, sign=1)}
     """
     found: dict[tuple[str, str], Interval] = {}
@@ -167,7 +168,7 @@ def ties_of(written: tuple[Form, ...], read: Read) -> dict[tuple[str, str], Inte
     return found
 
 
-def _dimension(to: Form, at: Form) -> list[tuple[tuple[str, str], Interval]]:
+def _dimension(to: Affine, at: Affine) -> list[tuple[tuple[str, str], Interval]]:
     v = to.single
     if v is None:
         same = to == at and any(to.coefficient(x) is None for x in to.variables)
@@ -182,9 +183,9 @@ def _dimension(to: Form, at: Form) -> list[tuple[tuple[str, str], Interval]]:
     return found
 
 
-def _fixed(v: str, to: Form, at: Form) -> list[tuple[tuple[str, str], Interval]]:
+def _fixed(v: str, to: Affine, at: Affine) -> list[tuple[tuple[str, str], Interval]]:
     """Return the relation of ``v`` to a constant position: near the start, or near the stop."""
-    place = at.minus(Form(tuple(t for t in to.terms if t.variable != v)))
+    place = at.minus(Affine(tuple(t for t in to.terms if t.variable != v)))
     if not place.shape_terms:
         return [((v, START), Interval(place.constant, place.constant))]
     # A stop is read at the shape, one past the last coordinate.
@@ -193,15 +194,15 @@ def _fixed(v: str, to: Form, at: Form) -> list[tuple[tuple[str, str], Interval]]
     return []
 
 
-def _against(at: Form, w: str, to: Form, v: str) -> Interval | None:
+def _against(at: Affine, w: str, to: Affine, v: str) -> Interval | None:
     """Return the relation of the written variable ``v`` to the read variable ``w``."""
     coefficient = at.coefficient(w)
     # Both refer to one position: v + (rest of to) = +-w + (rest of at), so v - w, or v + w, is the
     # difference of the two rests.
     if coefficient not in (1, -1):
         return None
-    others = Form(tuple(t for t in at.terms if t.variable != w))
-    rest = others.minus(Form(tuple(t for t in to.terms if t.variable != v)))
+    others = Affine(tuple(t for t in at.terms if t.variable != w))
+    rest = others.minus(Affine(tuple(t for t in to.terms if t.variable != v)))
     low = high = float(rest.constant)
     own = ((v.upper(),), (w.upper(),))
     turned = False

@@ -9,7 +9,7 @@ from enum import Enum
 from itertools import product
 
 from .. import ir
-from ..affine import Families, Form
+from ..affine import Families
 from ..masks import Before
 from ..memo import cached_property
 from .nodes import PassNode, Read
@@ -134,7 +134,7 @@ class Provenance:
             if v in names:
                 yield dimension, sign
 
-    def _inside(self, form: Form, variable: str) -> str | None:
+    def _inside(self, form: ir.Affine, variable: str) -> str | None:
         """Return the writer's variable at a dimension; the grain of a family is kept."""
         if not form.variables:
             return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, TypeVar
 
 from .. import ir
-from ..affine import add_affine, affine_value, scale_affine
+from ..affine import affine_value
 from ..algebra.terms import (
     Names,
     conjunction,
@@ -166,7 +166,8 @@ class _Chunks:
             inside = variable(self.inner.lower())
             return inside, member_index((self.outer, self.inner))
         inside = variable(self.key_inner.lower())
-        return inside, add_affine(scale_affine(self.chunk, 1, (self.key_inner,)), inside)
+        tile = ir.AffineTerm(1, (self.key_inner,), self.outer.lower())
+        return inside, ir.Affine((tile, *inside.terms))
 
 
 @dataclass

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, TypeVar
 
 from .. import ir
-from ..affine import add_affine, affine_value, digits, index_of
+from ..affine import affine_value, digits
 from ..algebra.terms import (
     Names,
     accesses_of,
@@ -282,7 +282,7 @@ def _read_whole(program: ir.Program, family: ir.Rank) -> frozenset[str]:
 
 def member_index(members: tuple[str, ...]) -> ir.Affine:
     """Return the index of a family in its members: ``m2*M1*M0 + m1*M0 + m0``."""
-    return index_of(digits(members))
+    return digits(members)
 
 
 def family_index(index: ir.Affine, whole: ir.Affine, name: str) -> ir.Affine:
@@ -300,7 +300,7 @@ def family_index(index: ir.Affine, whole: ir.Affine, name: str) -> ir.Affine:
     if any(terms[k] != factor * c for k, c in wanted.items()):
         return index
     rest = [t for t in index.terms if (t.variable, t.shapes) not in wanted]
-    return add_affine(ir.Affine((ir.AffineTerm(factor, variable=name), *rest)))
+    return ir.collected((ir.AffineTerm(factor, variable=name), *rest))
 
 
 def _whole_name(part: ir.Node, whole: ir.Affine, name: str) -> ir.Node:

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from einsum_cascade import Cascade
-from einsum_cascade.affine import Families, Form, Term, collected
+from einsum_cascade.affine import Families
+from einsum_cascade.ir import Affine, AffineTerm, collected
 
 RANKS = "{E: width, M: {is: keys, partition: [M2, M1, M0]}, P: {is: queries, like: M}}"
 PROGRAM = Cascade.parse(
@@ -21,17 +22,17 @@ FAMILIES = Families.of(PROGRAM)
 SHAPES = {"M2": 2, "M1": 3, "M0": 5, "P2": 2, "P1": 3, "P0": 5, "E": 3, "M": 30, "P": 30}
 
 TERMS = st.builds(
-    Term,
+    AffineTerm,
     st.sampled_from([1, 1, 1, -1, 2]),
     st.sampled_from(
         [(), ("M0",), ("P0",), ("E",), ("M0", "M1"), ("P1", "M0"), ("P0", "P1"), ("E", "M0")]
     ),
     st.sampled_from(["m2", "m1", "m0", "p2", "p1", "p0", "e", None]),
 )
-M = [Term(1, ("M0", "M1"), "m2"), Term(1, ("M0",), "m1"), Term(1, (), "m0")]
+M = [AffineTerm(1, ("M0", "M1"), "m2"), AffineTerm(1, ("M0",), "m1"), AffineTerm(1, (), "m0")]
 
 
-def value(form: Form, at: dict[str, int]) -> int:
+def value(form: Affine, at: dict[str, int]) -> int:
     return sum(
         t.coefficient * prod(SHAPES[s] for s in t.shapes) * (at[t.variable] if t.variable else 1)
         for t in form.terms
@@ -41,12 +42,12 @@ def value(form: Form, at: dict[str, int]) -> int:
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.lists(TERMS, max_size=3), st.lists(st.sampled_from(M), max_size=3), st.integers(-1, 2))
 def test_a_folded_form_is_the_same_number(
-    terms: list[Term], digits: list[Term], change: int
+    terms: list[AffineTerm], digits: list[AffineTerm], change: int
 ) -> None:
     """At every place; the family's variable is where its members stand together."""
     digits = list(dict.fromkeys(digits))
     if 0 <= change < len(digits):
-        digits[change] = Term(1, ("E", *digits[change].shapes[1:]), digits[change].variable)
+        digits[change] = AffineTerm(1, ("E", *digits[change].shapes[1:]), digits[change].variable)
     form = collected((*terms, *digits))
     folded = FAMILIES.fold(form)
     for m2, m1, m0 in itertools.product((0, 1), (0, 2), (1, 4)):
@@ -58,7 +59,7 @@ def test_a_folded_form_is_the_same_number(
 def test_what_tiles_are_alike_in_length_fold_each_other() -> None:
     """``p1*M0 + p0`` is p where tiles of P are as long as those of M; ``p1*E + p0`` is none."""
     whole = [("p2", ("M0", "P1")), ("p1", ("M0",)), ("p0", ())]
-    form = Form(tuple(Term(-1, shapes, v) for v, shapes in whole))
-    assert FAMILIES.fold(form) == Form((Term(-1, (), "p"),))
-    other = Form((*form.terms[:1], Term(-1, ("E",), "p1"), *form.terms[2:]))
+    form = Affine(tuple(AffineTerm(-1, shapes, v) for v, shapes in whole))
+    assert FAMILIES.fold(form) == Affine((AffineTerm(-1, (), "p"),))
+    other = Affine((*form.terms[:1], AffineTerm(-1, ("E",), "p1"), *form.terms[2:]))
     assert FAMILIES.fold(other) == other
