@@ -14,13 +14,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import ir
 from .errors import Problem, did_you_mean
-
-if TYPE_CHECKING:
-    import numpy as np
+from .libraries import np
 
 _WHOLE = re.compile(r"(\d{1,15})\.\.(?:(\d{1,15})|([A-Z][A-Z0-9_]*)(-1)?)")
 
@@ -94,8 +92,6 @@ def outside(
     >>> outside(whole_domain("labels", "0..G-1"), 3, {"G": 3})
     'is 3, but it must be a whole number from 0 to 2'
     """
-    import numpy as np
-
     if not domain.whole:
         return None
     numbers = np.asarray(values, np.float64)
@@ -121,8 +117,6 @@ def draw(
     shapes : mapping
         Shapes of the ranks that bound domains.
     """
-    import numpy as np
-
     if domain.whole:
         low, high = _bounds(domain, shapes)
         return rng.integers(low, high, size, endpoint=True)
@@ -149,8 +143,6 @@ def draw_input(
     shapes : mapping
         Shape of every rank, in elements.
     """
-    import numpy as np
-
     domain = program.domain(tensor.name)
     ranks = (*program.parallel, *tensor.ranks)
     size = tuple(shapes[r] for r in ranks)
@@ -191,8 +183,6 @@ def _draw_distinct(
     rng: np.random.Generator, size: tuple[int, ...], distinct_axes: list[int], below: int
 ) -> np.ndarray[Any, Any]:
     """Draw integers below a bound that differ along some axes."""
-    import numpy as np
-
     rest = [n for n in range(len(size)) if n not in distinct_axes]
     count = math.prod(size[n] for n in distinct_axes)
     rows = [rng.permutation(below)[:count] for _ in range(math.prod(size[n] for n in rest))]
@@ -260,8 +250,6 @@ def repeated_entries(
     parallel : tuple of str
         Parallel ranks that the array has.
     """
-    import numpy as np
-
     ranks = (*parallel, *next(t.ranks for t in program.inputs if t.name == named.name))
     along = [n for n, r in enumerate(ranks) if r in named.ranks]
     others = [n for n in range(len(ranks)) if n not in along]
@@ -283,8 +271,6 @@ def _inside_cut_ranks(
     program: ir.Program, ranks: tuple[str, ...], shapes: Mapping[str, int]
 ) -> np.ndarray[Any, Any]:
     """Return a mask of the tensor elements that lie before the ends of partitioned ranks."""
-    import numpy as np
-
     found = np.ones([shapes[r] for r in ranks], bool)
     for family in program.ranks:
         members = [m for m in family.partition if m in ranks]

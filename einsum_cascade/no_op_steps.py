@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from . import ir
+from .algebra.sympy_bridge import Bridge, constant
 from .operations import identity_of
 
 _ABSENT = object()
@@ -327,8 +328,6 @@ class SympyValues:
     """Values as sympy expressions."""
 
     def __init__(self, program: ir.Program) -> None:
-        from .algebra.sympy_bridge import Bridge
-
         self._bridge = Bridge(program)
 
     def symbol(self, access: ir.Access) -> Any:
@@ -337,8 +336,6 @@ class SympyValues:
 
     def constant(self, number: int | float) -> Any:
         """Return an exact number."""
-        from .algebra.sympy_bridge import constant
-
         return constant(number)
 
     def evaluate(self, expression: ir.Expression, known: Mapping[ir.Access, Any]) -> Any:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
+from functools import cache
 from typing import Any, Literal
-
-import sympy
 
 from .. import ir
 from ..functions import ARITHMETIC, FUNCTIONS, of
+from ..libraries import sympy
 from ..notation.printer import access_text, expression_text
 from .terms import is_builtin_reduction as is_builtin
 from .terms import number, rebuild
@@ -18,15 +17,12 @@ from .terms import number, rebuild
 Operator = Literal["*", "+", "**"]
 """Operation by which a correction changes a value (``**`` raises the value to the correction)."""
 
-_FUNCTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
-    {
-        name: of(sympy, row.sympy)
-        for name, row in FUNCTIONS.items()
-        if row.sympy is not None and row.algebra
-    }
-)
-# Inverse table for classes of sympy's own; other functions become powers or maxima of these.
-_BACK = tuple((kind, name) for name, kind in _FUNCTIONS.items() if isinstance(kind, type))
+
+@cache
+def _functions() -> dict[str, Callable[..., Any]]:
+    """Return the functions that sympy can simplify, by their names in the language."""
+    rows = FUNCTIONS.values()
+    return {row.name: of(sympy, row.sympy) for row in rows if row.sympy and row.algebra}
 
 
 class Bridge:
@@ -95,8 +91,8 @@ class Bridge:
         arguments = [self.to_sympy(_value(a)) for a in call.arguments]
         if call.function in self._functions:
             return self._user(call)
-        if call.function in _FUNCTIONS:
-            return _FUNCTIONS[call.function](*arguments)
+        if call.function in _functions():
+            return _functions()[call.function](*arguments)
         return self._opaque_function(call.function)(*arguments)
 
     def _user(self, call: ir.Call) -> Any:
@@ -147,8 +143,9 @@ class Bridge:
         if value.is_Pow:
             return self._power(value)
         arguments = tuple(self.from_sympy(a) for a in value.args)
-        for kind, name in _BACK:
-            if isinstance(value, kind):
+        # Functions that are no classes of sympy have become powers or maxima of those that are.
+        for name, kind in _functions().items():
+            if isinstance(kind, type) and isinstance(value, kind):
                 return ir.Call(name, arguments)
         name = value.func.__name__
         if name.startswith("where ") or not value.args:

@@ -14,6 +14,7 @@ from typing import Any
 from .. import ir
 from ..analysis_report import PassAnalysis, RankPasses, TensorPasses
 from ..graphs import reachable
+from ..libraries import sympy
 from ..memo import cached_property
 from .points import factored, rank_symbol, size_of
 
@@ -47,8 +48,6 @@ class RankFootprint:
     @property
     def total(self) -> Any:
         """Number of elements held for all tensors."""
-        import sympy
-
         return sympy.Add(*(t.held for t in self.tensors))
 
 
@@ -73,8 +72,6 @@ class ExtraTraffic:
     @property
     def cheapest(self) -> Any:
         """Smaller of the two amounts."""
-        import sympy
-
         return sympy.Min(self.spilled, self.reread)
 
     @property
@@ -105,8 +102,6 @@ def tensor_size(program: ir.Program, tensor: str, *, parallel: bool = True) -> A
     expression
         Elements in the shapes: ``I + 1`` along an iterative rank I, whose states are 0 to I.
     """
-    import sympy
-
     ranks = program.tensor_ranks[tensor]
     iterative = program.iterative.get(tensor, ())
     carried = [r for r in ranks if r not in iterative]
@@ -195,8 +190,6 @@ class _Traversal:
         return (*self.program.parallel, *(r for r in common if r not in self._own))
 
     def _tensor(self, tensor: str) -> TensorFootprint:
-        import sympy
-
         size, reasons = self._along(tensor)
         # Loops outside the traversal hold one coordinate at a time; all other ranks of the tensor
         # are covered inside and held whole.
@@ -238,8 +231,6 @@ class _Traversal:
     @property
     def _needed(self) -> Any:
         """Most elements that have to survive the end of any one pass."""
-        import sympy
-
         totals = [sympy.Integer(0)]
         # Nothing has to survive the last pass.
         for number in range(1, self.rank.count):
@@ -249,8 +240,6 @@ class _Traversal:
 
     @property
     def extra(self) -> ExtraTraffic | None:
-        import sympy
-
         inputs = {t.name for t in self.program.inputs}
         again = [t for t in self.rank.tensors if t.reread]
         if not again:

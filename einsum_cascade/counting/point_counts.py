@@ -3,22 +3,25 @@
 ``points`` gives the same number in symbols. Conditions are inequalities: one variable that each of
 them bounds is counted from its bounds, and numpy enumerates the others. A bound is a division if
 the inequality is linear, or if it names the variable in one rounded quotient, such as ``floor(p / 2
-** l)`` along p. Otherwise bisection finds the bound of a monotonic inequality.
+** l)`` along p. Otherwise bisection finds the bound of a monotonic inequality. Bounds that repeat
+along two variables are counted by periods.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
-from math import prod
+from math import gcd, lcm, prod
 from typing import Any
 
 from .. import ir
 from ..errors import MappingError
+from ..functions import FUNCTIONS, of
+from ..libraries import np, sympy
+from ..memo import cached_property
 from . import policy
-from .inequalities import Inequality, Periodic
 from .points import CountedAxis, PointSet, conjunctions, inlined, last_tile, signed_spaces
 
 
@@ -124,8 +127,6 @@ def _last_tiles(program: ir.Program, numbers: Mapping[str, float]) -> Iterator[t
 
 def _value(expression: Any, numbers: Mapping[str, float], keep: Set[Any] = frozenset()) -> Any:
     """Return an expression with numbers for all symbols but those to keep."""
-    import sympy
-
     one = sympy.Integer(0) + expression
     return one.xreplace({s: sympy.Rational(numbers[s.name]) for s in one.free_symbols - keep})
 
@@ -203,7 +204,6 @@ def _value_by_value(axes: Sequence[CountedAxis], inequalities: Sequence[Any]) ->
 
     None if that axis is long, or if inequalities still couple the other axes at a fixed value.
 
-    >>> import sympy
     >>> p, l, j = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "plj")
     >>> axes = [CountedAxis(p, 8, 1, 8), CountedAxis(l, 3, 1, 3), CountedAxis(j, 4, 1, 4)]
     >>> _value_by_value(axes, [p - 2**l * sympy.floor(p / 2**l), j - l])  # 8 + 2 * 4 + 3 * 2
@@ -234,8 +234,6 @@ def _value_by_value(axes: Sequence[CountedAxis], inequalities: Sequence[Any]) ->
 
 def _count_along_one_axis(y: CountedAxis, forms: Sequence[Inequality]) -> int | None:
     """Return the points of one axis with periodic inequalities; None if not periodic, or short."""
-    import sympy
-
     # A dummy that no form names stands for x, so the period is along y alone.
     alone = Periodic.of(sympy.Dummy(), y.symbol, forms)
     period = None if alone is None else alone.period({})
@@ -294,8 +292,6 @@ def _count_batch(
     stop: int,
 ) -> int:
     """Return the points of ``x`` over a range of combinations of the other axes."""
-    import numpy as np
-
     # Object arrays hold Python integers: slow, but unlimited.
     kind: Any = np.int64 if _fits_int64(x, others, forms, stop - start) else object
     at = np.arange(start, stop, dtype=np.int64)
@@ -336,3 +332,427 @@ def _fits_int64(
         reach = sum(abs(c) * sizes[s] for s, c in (form.coefficients or {}).items())
         largest.append((reach + abs(form.constant) + 1) * max(1, x.tile))
     return max(largest) < 1 << 62
+
+
+# ------------------------------------------------------------------ bounds of one variable
+
+
+@dataclass(frozen=True)
+class Inequality:
+    """Inequality ``expression <= 0``, with its integer coefficients if it is linear."""
+
+    expression: Any
+    coefficients: Mapping[Any, int] | None
+    constant: int
+
+    @classmethod
+    def of(cls, inequality: Any) -> Inequality:
+        """Return the inequality of a sympy expression in integer symbols.
+
+        >>> p, m = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "pm")
+        >>> half = Inequality.of(p / 2 - m)
+        >>> half.coefficients, half.constant
+        ({p: 1, m: -2}, 0)
+        """
+        terms = sympy.expand(inequality).as_coefficients_dict()
+        # Without fractions, bounds are integer divisions, and exact.
+        scale = int(sympy.ilcm(1, *(n.q for n in terms.values() if n.is_Rational)))
+        whole = {t: n * scale for t, n in terms.items() if n}
+        linear = all(t.is_Symbol or t == 1 for t in whole)
+        if not linear or not all(n.is_Integer for n in whole.values()):
+            return cls(sympy.Add(*(t * n for t, n in whole.items())), None, 0)
+        constant = int(whole.pop(sympy.Integer(1), 0))
+        return cls(inequality, {t: int(n) for t, n in whole.items()}, constant)
+
+    @property
+    def is_linear(self) -> bool:
+        """True if its bounds are divisions."""
+        return self.coefficients is not None
+
+    def always(self, sizes: Mapping[Any, int]) -> bool:
+        """Return whether it obviously holds for all values from 0 to each variable's size less
+        one.
+
+        >>> p, m = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "pm")
+        >>> inside = Inequality.of(4 * p + m - 15)
+        >>> inside.always({p: 4, m: 4}), inside.always({p: 4, m: 5})
+        (True, False)
+        """
+        if self.coefficients is None:
+            return False
+        # A linear form is largest in the corner where variables with positive coefficients are
+        # largest.
+        ends = (max(c * (sizes[s] - 1), 0) for s, c in self.coefficients.items())
+        return self.constant + sum(ends) <= 0
+
+    def names(self, symbol: Any) -> bool:
+        """Return whether the inequality depends on a variable."""
+        linear = self.coefficients
+        return symbol in (self.expression.free_symbols if linear is None else linear)
+
+    def bounds(self, symbol: Any) -> bool:
+        """Return whether the inequality is monotonic in a variable, and so bounds it."""
+        return self.is_linear or self._direction(symbol) is not None
+
+    def evaluations(self, symbol: Any, size: int) -> int:
+        """Return the evaluations needed to find the bound of a variable from 0 to ``size - 1``."""
+        return 1 if self.is_linear or self._rounded(symbol) else size.bit_length()
+
+    def _direction(self, symbol: Any) -> int | None:
+        return direction(self.expression, symbol)
+
+    def _rounded(self, symbol: Any) -> _Rounded | None:
+        """Return the single rounded quotient that names a variable, or None if there are other
+        terms."""
+        if symbol not in self._known:
+            self._known[symbol] = _Rounded.of(self.expression, symbol)
+        return self._known[symbol]
+
+    @cached_property
+    def _known(self) -> dict[Any, _Rounded | None]:
+        return {}
+
+    def holds(self, values: Mapping[Any, Any]) -> Any:
+        """Return whether the inequality holds, elementwise on arrays of its variables."""
+        if self.coefficients is not None:
+            terms = (c * values[s] for s, c in self.coefficients.items())
+            return sum(terms, self.constant) <= 0
+        # The language defines log(0), so no warning is due.
+        with np.errstate(all="ignore"):
+            return self._run(values) <= 0
+
+    @cached_property
+    def _run(self) -> Callable[[Mapping[Any, Any]], Any]:
+        """Function that evaluates the expression on floats."""
+        return on_floats(self.expression)
+
+    def bound(self, symbol: Any, values: Mapping[Any, Any], size: int) -> tuple[bool, Any]:
+        """Return the bound of a variable from 0 to ``size - 1``, for arrays of the other
+        variables.
+
+        Returns
+        -------
+        bool
+            True if the inequality holds from the bound on, False if it holds below the bound.
+        array
+            First value at which the inequality starts to hold, or stops to hold.
+        """
+        if self.coefficients is None:
+            found = self.edge(symbol, values)
+            if found is None:
+                return self._by_bisection(symbol, values, size)
+            return found[0], np.clip(found[1], 0, size).astype(np.int64)
+        found = self.edge(symbol, values)
+        assert found is not None, "where it is linear, a division says it"
+        return found
+
+    def has_edge(self, symbol: Any) -> bool:
+        """Return whether ``edge`` gives the bound of a variable, unless numbers are too large."""
+        return self.is_linear or self._rounded(symbol) is not None
+
+    def edge(self, symbol: Any, values: Mapping[Any, Any]) -> tuple[bool, Any] | None:
+        """Return the bound of a variable without clipping it to the range of the variable.
+
+        None if only bisection finds the bound, or if an intermediate number is too large for
+        floats.
+        """
+        if self.coefficients is None:
+            rounded = self._rounded(symbol)
+            return None if rounded is None else rounded.edge(values)
+        step = self.coefficients[symbol]
+        terms = (c * values[s] for s, c in self.coefficients.items() if s != symbol)
+        rest = sum(terms, self.constant)
+        # Integer division rounds down; a lower bound has to be rounded up, hence the two signs.
+        return (False, -rest // step + 1) if step > 0 else (True, -(-rest // -step))
+
+    def _by_bisection(self, symbol: Any, values: Mapping[Any, Any], size: int) -> tuple[bool, Any]:
+        falls = self._direction(symbol) == -1
+        # A binary search in every element of the arrays at once: ``size.bit_length()`` halvings
+        # leave low == high everywhere, and finished elements stay as they are (``inside``).
+        shape = np.shape(next(iter(values.values()))) if values else (1,)
+        low, high = np.zeros(shape, dtype=np.int64), np.full(shape, size, dtype=np.int64)
+        for _ in range(size.bit_length()):
+            middle = (low + high) // 2
+            # True if the edge lies beyond the middle: a growing form holds up to the edge, a
+            # falling one after it.
+            before = self.holds({**values, symbol: middle}) != falls
+            inside = low < high
+            low = np.where(inside & before, middle + 1, low)
+            high = np.where(inside & ~before, middle, high)
+        return falls, low
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rounded:
+    """Inequality ``times * floor((step * x + above) / below) + rest <= 0`` over integers.
+
+    It bounds x, which occurs nowhere else; ``step`` and ``times`` are not 0, and ``below`` is
+    positive.
+    """
+
+    times: int
+    step: int
+    above: Callable[[Mapping[Any, Any]], Any]
+    below: Callable[[Mapping[Any, Any]], Any]
+    rest: Callable[[Mapping[Any, Any]], Any]
+
+    @classmethod
+    def of(cls, expression: Any, symbol: Any) -> _Rounded | None:
+        """Return the form of a sympy expression, or None if it has another form."""
+        rest, term = sympy.expand(expression).as_independent(symbol, as_Add=True)
+        times, quotient = term.as_coeff_Mul()
+        if isinstance(quotient, sympy.ceiling):
+            # ceiling(x) = -floor(-x)
+            times, quotient = -times, sympy.floor(-quotient.args[0], evaluate=False)
+        if not (isinstance(quotient, sympy.floor) and times.is_Integer and rest.is_integer):
+            return None
+        above, below = sympy.fraction(sympy.together(quotient.args[0]))
+        above, moving = sympy.expand(above).as_independent(symbol, as_Add=True)
+        step = moving.coeff(symbol)
+        if moving != step * symbol or not step.is_Integer or not above.is_integer:
+            return None
+        if not (below.is_integer and below.is_positive) or symbol in below.free_symbols:
+            return None
+        return cls(
+            times=int(times),
+            step=int(step),
+            above=on_floats(above),
+            below=on_floats(below),
+            rest=on_floats(rest),
+        )
+
+    def edge(self, values: Mapping[Any, Any]) -> tuple[bool, Any] | None:
+        """Return the bound as ``Inequality.edge`` does; None if a number is too large for
+        floats."""
+        above, below, rest = (part(values) for part in (self.above, self.below, self.rest))
+        # times > 0: floor(q) <= n = floor(-rest / times), so q < n + 1, and step * x < edge. times
+        # < 0: floor(q) >= n = ceiling(rest / -times), so q >= n, and step * x >= edge.
+        with np.errstate(all="ignore"):
+            if self.times > 0:
+                edge = below * (_quotient(-rest, float(self.times)) + 1) - above
+            else:
+                edge = -below * _quotient(-rest, float(-self.times)) - above
+            # From the edge on ``step * x`` is at least as large; before it, it is smaller.
+            turned = _quotient(-edge, float(abs(self.step)))
+            found = -turned if self.step > 0 else 1 + turned
+        shapes = [np.shape(v) for v in values.values()] or [(1,)]
+        if not np.all(np.isfinite(found)):
+            return None
+        found = np.broadcast_to(found, np.broadcast_shapes(*shapes))
+        return (self.times > 0) != (self.step > 0), found
+
+
+def direction(expression: Any, symbol: Any) -> int | None:
+    """Return 1 if an expression never falls as a variable grows, and -1 if it never grows.
+
+    The result is 0 if the expression does not depend on the variable, and None if it is unknown.
+
+    >>> p, m, l = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "pml")
+    >>> level = sympy.floor(p / 2**l) - sympy.floor(m / 2**l)
+    >>> [direction(level, v) for v in (p, m, l)]
+    [1, -1, None]
+    """
+    if symbol not in expression.free_symbols:
+        return 0
+    if expression == symbol:
+        return 1
+    arguments = expression.args
+    if isinstance(expression, sympy.Add | sympy.Min | sympy.Max | sympy.floor | sympy.ceiling):
+        # A set with None, or with both 1 and -1, means that terms may oppose each other.
+        found = {direction(a, symbol) for a in arguments} - {0}
+        return found.pop() if len(found) == 1 else None
+    naming = [a for a in arguments if symbol in a.free_symbols]
+    if len(naming) != 1:
+        return None
+    inner = direction(naming[0], symbol)
+    if isinstance(expression, sympy.Pow) and expression.base.is_number and expression.base >= 1:
+        return inner
+    if isinstance(expression, sympy.Mul) and inner is not None:
+        others = sympy.Mul(*(a for a in arguments if a is not naming[0]))
+        sign = 1 if others.is_nonnegative else -1 if others.is_nonpositive else None
+        return None if sign is None else sign * inner
+    return None
+
+
+def _with_quotients(expression: Any) -> Any:
+    """Return an expression whose rounded quotients are quotients of integers."""
+    quotient = sympy.Function("quotient")
+
+    def rounded_down(argument: Any) -> Any:
+        above, below = sympy.fraction(sympy.together(argument))
+        exact = above.is_integer and below.is_integer and below.is_positive
+        return quotient(above, below) if exact else sympy.floor(argument)
+
+    return expression.replace(sympy.floor, rounded_down).replace(
+        sympy.ceiling, lambda argument: -rounded_down(-argument)
+    )
+
+
+def on_floats(expression: Any) -> Callable[[Mapping[Any, Any]], Any]:
+    """Return a function that evaluates an expression at floats of its variables."""
+    symbols = tuple(sorted(expression.free_symbols, key=str))
+    run = sympy.lambdify(symbols, _with_quotients(expression), [_functions(), "numpy"])
+    return lambda values: run(*(np.asarray(values[s], dtype=np.float64) for s in symbols))
+
+
+def _quotient(above: Any, below: Any) -> Any:
+    """Return ``floor(above / below)`` of integers below 2**53, or powers of 2, in floats."""
+    found = np.floor(np.true_divide(above, below))
+    # sympy writes p / 49 as (1 / 49) * p, which is less than 1 at p = 49. A quotient is rounded
+    # once, so it can only come out one too large.
+    return found - (found * below > above)
+
+
+@lru_cache(maxsize=1)
+def _functions() -> Mapping[str, Any]:
+    """Return the language's functions on arrays, by the names under which sympy prints them."""
+
+    def of_floats(function: Any) -> Any:
+        return lambda *values: function(*(np.asarray(v, dtype=np.float64) for v in values))
+
+    # sympy prints functions that it knows by their numpy names.
+    return {
+        name: of_floats(of(np, row.numpy)) for name, row in FUNCTIONS.items() if row.sympy is None
+    } | {"erf": of_floats(of(np, FUNCTIONS["erf"].numpy)), "quotient": of_floats(_quotient)}
+
+
+# ------------------------------------------------------------------ bounds that repeat
+
+_LARGEST = 1 << 52
+"""Largest magnitude up to which every integer is a float."""
+
+
+@dataclass(frozen=True)
+class _LinearBound:
+    """Change of an inequality's term per step along both axes: ``times * by / below``."""
+
+    times: int
+    by: int
+    below: Callable[[Mapping[Any, Any]], Any]
+
+
+@dataclass(frozen=True)
+class Periodic:
+    """Inequalities in two variables; any other variable has a fixed value."""
+
+    x: Any
+    y: Any
+    forms: tuple[Inequality, ...]
+    moving: tuple[tuple[_LinearBound, ...], ...]
+
+    @classmethod
+    def of(cls, x: Any, y: Any, forms: Sequence[Inequality]) -> Periodic | None:
+        """Return the inequalities if they may repeat along both variables, else None.
+
+        >>> p, m, l = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "pml")
+        >>> level = Inequality.of(sympy.floor(p / 2**l) - sympy.floor(m / 2**l))
+        >>> before = Inequality.of(m - p)
+        >>> found = Periodic.of(m, p, [level, before])
+        >>> found.period({l: 3})
+        8
+        >>> Periodic.of(m, p, [level, Inequality.of(m - 3)]).period({l: 3}) is None
+        True
+        """
+        moving = []
+        for form in forms:
+            if form.names(x) and not form.has_edge(x):
+                return None
+            terms = _terms(form, x, y)
+            if terms is None:
+                return None
+            moving.append(terms)
+        return cls(x, y, tuple(forms), tuple(moving))
+
+    def period(self, others: Mapping[Any, int]) -> int | None:
+        """Return the steps along both variables after which the pattern repeats, or None."""
+        found = [[(t, int(t.below(others))) for t in terms] for terms in self.moving]
+        # (a + b) * period / below is an integer for every term, so all rounded values change by
+        # integers. If the sum of a form changes over a period, the form ceases to hold in the end.
+        period = lcm(*(below // gcd(below, t.by) for terms in found for t, below in terms))
+        gained = (sum(t.times * t.by * period // below for t, below in terms) for terms in found)
+        return None if any(gained) else period
+
+    def count(self, size: int, steps: int, others: Mapping[Any, int]) -> int | None:
+        """Return the points with x below ``size`` and y below ``steps``, for fixed other
+        variables.
+
+        None if the pattern does not repeat, or if an intermediate number is too large.
+        """
+        period = self.period(others)
+        # The sums below fit 64-bit integers, and edges are exact as floats.
+        if period is None or 8 * steps * (size + 2 * steps) > _LARGEST:
+            return None
+        period = min(period, steps)
+        at = np.arange(period, dtype=np.int64)
+        values = {**{s: np.int64(n) for s, n in others.items()}, self.y: at}
+        # Number of periods in which each value of y occurs.
+        times = -(-(steps - at) // period)
+        # In the n-th period the bounds of x are low + n * period and high + n * period, because
+        # they move along with y. ``_beyond`` therefore compares bounds with 0 and with the size of
+        # the axis.
+        low: Any = np.full(period, -steps - period, dtype=np.int64)
+        high: Any = np.full(period, size, dtype=np.int64)
+        holds: Any = True
+        for form in self.forms:
+            if not form.names(self.x):
+                holds = holds & form.holds(values)
+                continue
+            edge = form.edge(self.x, values)
+            if edge is None or np.any(np.abs(edge[1]) > _LARGEST):
+                return None
+            from_below, bound = edge
+            if from_below:
+                low = np.maximum(low, bound.astype(np.int64))
+            else:
+                high = np.minimum(high, bound.astype(np.int64))
+        low = np.minimum(low, size)
+        high = np.maximum(low, high)
+        # Size of [low, high) + n * period inside [0, size): with r(t) = max(0, t), it is r(high) -
+        # r(low) - r(high - size) + r(low - size), summed over n.
+        within = [
+            _beyond(high, times, period),
+            -_beyond(low, times, period),
+            -_beyond(high - size, times, period),
+            _beyond(low - size, times, period),
+        ]
+        return int(np.sum(sum(within) * holds))
+
+
+def _beyond(first: Any, times: Any, period: int) -> Any:
+    """Return the sum of ``max(0, first + n * period)`` over n from 0 to ``times - 1``."""
+    # Terms from n = begin on are not negative: -(first // period) is ceiling(-first / period).
+    begin = np.clip(-(first // period), 0, times)
+    many = times - begin
+    return many * first + period * ((begin + times - 1) * many // 2)
+
+
+def _terms(form: Inequality, x: Any, y: Any) -> tuple[_LinearBound, ...] | None:
+    """Return the terms of a form that change along two variables, or None if that is unknown.
+
+    ``times * floor((a * x + b * y + c) / below)`` gains ``times * (a + b) / below`` per step of
+    both variables on average, and exactly that in a whole period. A linear form gains the sum of
+    its two coefficients.
+    """
+    if form.coefficients is not None:
+        linear = sum(form.coefficients.get(v, 0) for v in (x, y))
+        return (_LinearBound(times=linear, by=1, below=lambda _: 1),)
+    found = []
+    for term in sympy.Add.make_args(sympy.expand(form.expression)):
+        times, rest = term.as_coeff_Mul()
+        if not rest.free_symbols & {x, y}:
+            continue
+        rounded = isinstance(rest, sympy.floor | sympy.ceiling)
+        above, below = sympy.fraction(sympy.together(rest.args[0] if rounded else rest))
+        above = sympy.expand(above)
+        by = [above.coeff(v) for v in (x, y)]
+        constant = sympy.expand(above - by[0] * x - by[1] * y)
+        if (constant.free_symbols | below.free_symbols) & {x, y} or not all(
+            b.is_Integer for b in by
+        ):
+            return None
+        if not (below.is_integer and below.is_positive and (rounded or below == 1)):
+            return None
+        if not times.is_Integer:
+            return None
+        found.append(_LinearBound(times=int(times), by=int(sum(by)), below=on_floats(below)))
+    return tuple(found)

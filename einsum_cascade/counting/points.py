@@ -18,6 +18,7 @@ from .. import ir
 from ..affine import Families
 from ..algebra.terms import rebuild
 from ..functions import ARITHMETIC, FUNCTIONS, of
+from ..libraries import sympy
 from ..masks import depends_on_data
 
 
@@ -27,15 +28,11 @@ def rank_symbol(name: str) -> Any:
     >>> str(rank_symbol("M1") * rank_symbol("M0"))
     'M0*M1'
     """
-    import sympy
-
     return sympy.Symbol(name, integer=True, positive=True)
 
 
 def variable_symbol(name: str) -> Any:
     """Return the symbol of a rank variable: an integer from zero."""
-    import sympy
-
     return sympy.Symbol(name, integer=True, nonnegative=True)
 
 
@@ -165,8 +162,6 @@ def _below(difference: Any) -> list[Signed]:
 
 
 def _value(node: ir.Expression) -> Any:
-    import sympy
-
     match node:
         case ir.Number(value=value):
             return sympy.Integer(value) if isinstance(value, int) else sympy.nsimplify(value)
@@ -203,8 +198,6 @@ def _tidy(program: ir.Program, expression: Any) -> Any:
 
     The tiles of a rank cover it, ``M <= M1 * M0``, and the last tile is no longer than the others.
     """
-    import sympy
-
     found = expression
     named = any(s.name.startswith(_LAST_TILE) for s in found.free_symbols)
     if not named and not found.has(sympy.Min, sympy.Max):
@@ -218,8 +211,6 @@ def _tidy(program: ir.Program, expression: Any) -> Any:
 @lru_cache(maxsize=64)
 def _trivial(family: str, members: tuple[str, ...]) -> tuple[dict[Any, Any], ...]:
     """Return two successive replacements for expressions that the tiles of a family determine."""
-    import sympy
-
     whole, sizes = rank_symbol(family), [rank_symbol(m) for m in members]
     last = last_tile(family)
     covered = {
@@ -247,8 +238,6 @@ def size_of(program: ir.Program, ranks: Iterable[str]) -> Any:
     ranks : iterable of str
         Ranks of a tensor or a space; a rank counts as often as it occurs.
     """
-    import sympy
-
     left = [program.model_of(r) for r in ranks]
     factors = []
     for rank in program.ranks:
@@ -280,8 +269,6 @@ def points_of(program: ir.Program, einsum: ir.Einsum) -> Any:
     >>> points.subs({rank_symbol(rank): size for rank, size in {"E": 64, "M": 4, "P": 4}.items()})
     640
     """
-    import sympy
-
     total = sympy.Integer(0)
     shared = _shared_symbols(program)
     for times, space in signed_spaces(program, einsum):
@@ -292,8 +279,6 @@ def points_of(program: ir.Program, einsum: ir.Einsum) -> Any:
 @lru_cache(maxsize=1024)
 def factored(expression: Any) -> Any:
     """Return an expression with common factors in front; Einsums often share a count."""
-    import sympy
-
     return sympy.factor_terms(expression)
 
 
@@ -311,7 +296,6 @@ class CountedAxis:
 
     def between(self, low: Any, high: Any) -> Any:
         """Return the points with ``low <= symbol < high``, clipped to the axis."""
-        import sympy
 
         def below(bound: Any) -> Any:
             # Scale first, then clip: the last tile is short, not the number of tiles.
@@ -322,8 +306,6 @@ class CountedAxis:
     @property
     def weight(self) -> Any:
         """Points that one value stands for."""
-        import sympy
-
         return sympy.Min(self.tile, self.total - self.symbol * self.tile) if self.tile != 1 else 1
 
 
@@ -344,7 +326,6 @@ class PointSet:
 
     def with_symbols(self, shared: dict[Any, Any]) -> PointSet:
         """Return the set with other symbols for some shapes."""
-        import sympy
 
         def put(expression: Any) -> Any:
             return (sympy.Integer(0) + expression).xreplace(shared)
@@ -375,8 +356,6 @@ class PointSet:
 
     def count(self) -> Any:
         """Return the number of points as an expression."""
-        import sympy
-
         total = sympy.Integer(1)
         symbols = {a.symbol for a in self.axes}
         for constant in (i for i in self.inequalities if not i.free_symbols & symbols):
@@ -460,8 +439,6 @@ def _folded(
     family: str, members: tuple[str, ...], inequalities: tuple[Any, ...]
 ) -> tuple[list[CountedAxis], tuple[Any, ...]]:
     """Return the members of a family as one axis, as an axis of tiles, or as separate axes."""
-    import sympy
-
     symbols = [variable_symbol(m) for m in members]
     sizes = [rank_symbol(m.upper()) for m in members]
     strides = [sympy.Mul(*sizes[k + 1 :]) for k in range(len(sizes))]
@@ -511,8 +488,6 @@ def _digits(x: CountedAxis, y: CountedAxis, inequalities: tuple[Any, ...]) -> An
     ``x`` is the leading digit; its values count ``Y`` each. None if the inequality has another
     form.
     """
-    import sympy
-
     if len(inequalities) != 1 or x.tile != 1 or y.tile != 1:
         return None
     end = sympy.expand(1 - inequalities[0] + x.symbol * y.size + y.symbol)
@@ -523,8 +498,6 @@ def _digits(x: CountedAxis, y: CountedAxis, inequalities: tuple[Any, ...]) -> An
 
 def _limits(axis: CountedAxis, inequalities: Sequence[Any]) -> tuple[Any, Any] | None:
     """Return ``low <= symbol < high`` from linear inequalities, or None if one is not linear."""
-    import sympy
-
     low, high = sympy.Integer(0), axis.size
     for i in inequalities:
         one = sympy.expand(i)
@@ -541,8 +514,6 @@ def _limits(axis: CountedAxis, inequalities: Sequence[Any]) -> tuple[Any, Any] |
 
 def _band(x: CountedAxis, y: CountedAxis, inequalities: tuple[Any, ...]) -> Any:
     """Return the points with ``y + low <= x < y + high``, a triangle or a band, in closed form."""
-    import sympy
-
     if x.tile != 1 or y.tile != 1:
         return None
     # Counting y from its far end turns a bound on x + y into one on x - y. The number of points
@@ -588,16 +559,12 @@ def _staircase(end: Any, width: Any) -> Any:
     >>> _staircase(4, 10), _staircase(4, 2)  # 0 + 1 + 2 + 3, and 0 + 1 + 2 + 2
     (6, 5)
     """
-    import sympy
-
     top = sympy.Min(sympy.Max(end, 0), width)
     return top * (top - 1) / 2 + width * sympy.Max(end - width, 0)
 
 
 def _summed(axes: Sequence[CountedAxis], inequalities: Sequence[Any]) -> Any:
     """Return the points of one axis, summed over the others; other conditions become indicators."""
-    import sympy
-
     from .sums import SumOverSymbols
 
     left = list(axes)

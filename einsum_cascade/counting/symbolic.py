@@ -14,6 +14,7 @@ from .. import ir
 from ..algebra.conditions import Masks, with_masks
 from ..analysis_report import PASS_HEADINGS, PassAnalysis, html_table, pass_rows
 from ..errors import CascadeError, did_you_mean
+from ..libraries import sympy
 from ..memo import cached_property
 from ..operations import einsum_operations
 from ..passes.analysis import analyze_passes
@@ -25,7 +26,9 @@ from .footprint import (
     extra_traffic,
     footprints,
 )
+from .point_counts import Mask, count_points
 from .points import factored, points_of, rank_symbol, size_of
+from .policy import MAX_EXPANDED_TERMS
 from .traffic import compulsory_traffic
 
 BUFFER = "buffer"
@@ -74,8 +77,6 @@ class Analysis:
     @cached_property
     def operations(self) -> dict[str, Any]:
         """Operations by kind, summed over all Einsums."""
-        import sympy
-
         kinds = sorted({k for e in self.by_einsum for k, _ in e.operations})
         return {
             kind: factored(
@@ -87,8 +88,6 @@ class Analysis:
     @cached_property
     def total_operations(self) -> Any:
         """Number of all operations; a mac counts once, and copies do not count."""
-        import sympy
-
         return sympy.Add(*(n for kind, n in self.operations.items() if kind != "copy"))
 
     @property
@@ -108,8 +107,6 @@ class Analysis:
         buffer : int or expression, optional
             Elements; by default the result is a Piecewise in the symbol ``buffer``.
         """
-        import sympy
-
         have = sympy.Symbol(BUFFER, integer=True, nonnegative=True)
         if buffer is not None:
             have = buffer if isinstance(buffer, sympy.Basic) else _number(BUFFER, buffer)
@@ -136,8 +133,6 @@ class Analysis:
             other.
         """
 
-        from .sums import evaluate_sums
-
         values = _values(self.program, shapes)
 
         known: dict[Any, Any] = {}
@@ -163,8 +158,6 @@ class Analysis:
     ) -> EinsumOperations:
         """Return the operations of an Einsum with numbers, counted numerically where sympy
         fails."""
-        import sympy
-
         numbers = {s.name: v for s, v in values.items()}
         # sympy takes minutes to add a sum over positions term by term.
         if e.points.has(sympy.Sum) and (known := self._at(e, numbers, put)) is not None:
@@ -185,8 +178,6 @@ class Analysis:
 
         Shapes that no mask names multiply, and may stay symbols.
         """
-        from .point_counts import Mask, count_points
-
         einsum = with_masks(self.program).einsum_of[e.einsum]
         mask = Mask.of(self.program, einsum)
         if not mask.needs <= numbers.keys():
@@ -325,10 +316,37 @@ def _footprint_with(footprint: RankFootprint, put: Any) -> RankFootprint:
     return replace(footprint, tensors=tensors, needed=put(footprint.needed))
 
 
+def evaluate_sums(expression: Any) -> Any:
+    """Return an expression with its sums evaluated, if they are polynomials or short.
+
+    Rounded or clipped symbolic summands have no closed form: sympy takes minutes to add thousands
+    of terms, and the result has as many terms.
+
+    >>> from .sums import SumOverSymbols
+    >>> i, N = sympy.Symbol("i", integer=True), sympy.Symbol("N", integer=True, positive=True)
+    >>> evaluate_sums(SumOverSymbols(i, (i, 0, 1000 * N)).subs(N, 4))
+    8002000
+    >>> evaluate_sums(SumOverSymbols(sympy.Min(i, N), (i, 0, 4095)))
+    Sum(Min(N, i), (i, 0, 4095))
+    """
+    if not expression.has(sympy.Sum):
+        return expression
+    long = {s: sympy.Dummy() for s in expression.atoms(sympy.Sum) if not _is_short(s)}
+    kept = {dummy: s for s, dummy in long.items()}
+    return expression.xreplace(long).doit().xreplace(kept)
+
+
+def _is_short(total: Any) -> bool:
+    """Return whether a sum and its inner sums have few terms, or round and clip nothing."""
+    sums = total.atoms(sympy.Sum)
+    limits = [limit for s in sums for limit in s.limits]
+    terms = sympy.Mul(*(high - low + 1 for _, low, high in limits))
+    rounded = total.has(sympy.Min, sympy.Max, sympy.floor, sympy.ceiling)
+    return bool(terms.is_number and terms <= MAX_EXPANDED_TERMS) or not rounded
+
+
 def _with_numbers(expression: Any, values: Mapping[Any, Any]) -> Any:
     """Return an expression with numbers substituted for symbols, as ``subs`` does."""
-    import sympy
-
     one = sympy.Integer(0) + expression
     plain = sympy.floor | sympy.ceiling | sympy.Min | sympy.Max
     parts = one.atoms(sympy.core.function.Application, sympy.Sum)
@@ -340,8 +358,6 @@ def _with_numbers(expression: Any, values: Mapping[Any, Any]) -> Any:
 
 def _values(program: ir.Program, shapes: Mapping[str, SupportsIndex]) -> dict[Any, Any]:
     """Return symbols and their numbers, with the shapes that follow from the given ones."""
-    import sympy
-
     parameters = {p.name for p in program.parameters}
     ranks = (*program.parallel, *(r.name for r in program.ranks))
     given = {n: v for n, v in shapes.items() if n not in parameters and n != BUFFER}
@@ -362,8 +378,6 @@ def _values(program: ir.Program, shapes: Mapping[str, SupportsIndex]) -> dict[An
 
 
 def _number(name: str, value: Any) -> Any:
-    import sympy
-
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise CascadeError(f"{name} is a number, not {value!r}")
     return sympy.Integer(value) if isinstance(value, int) else sympy.Float(value)

@@ -19,6 +19,7 @@ from .. import ir
 from ..affine import digits, linear
 from ..algebra.conditions import Masks, is_implied_by
 from ..algebra.terms import rebuild
+from ..libraries import sympy
 from ..masks import AtMostZero, conjuncts, depends_on_data, inequalities
 from .footprint import tensor_size
 from .points import size_of
@@ -36,16 +37,12 @@ def compulsory_traffic(program: ir.Program) -> Any:
     >>> compulsory_traffic(Cascade.parse(head + lines).program)  # S, J rows of K, and C
     2*E*J + M
     """
-    import sympy
-
     inputs = (_guaranteed_size(program, t.name) for t in program.inputs)
     return sympy.Add(*inputs, *(_written(program, t) for t in program.outputs))
 
 
 def _written(program: ir.Program, tensor: str) -> Any:
     """Return the elements of an output that are written whatever the data are."""
-    import sympy
-
     einsum = program.einsum_of.get(tensor)
     if einsum is None or not einsum.scattered:
         return tensor_size(program, tensor)
@@ -167,8 +164,6 @@ def _gathers(access: ir.Access) -> tuple[ir.Gather, ...]:
 
 def _guaranteed_size(program: ir.Program, tensor: str) -> Any:
     """Return the largest number of elements that a single access surely touches."""
-    import sympy
-
     whole = tensor_size(program, tensor)
     found = dict.fromkeys(
         _accessed_size(program, e, access) for e, access in _reads(program, tensor)

@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from .. import ir
 from ..functions import COMPARISONS, FUNCTIONS, REDUCTIONS, Strength
+from ..libraries import sympy
+from ..ordering import dependences
 from ..source import html_text, visible
 from .printer import statements_text
 
@@ -303,7 +305,6 @@ def expression_mathml(expression: Any) -> str:
     expression : int or sympy expression
         Count, footprint or traffic in the shapes.
     """
-    import sympy
     from sympy.printing.mathml import mathml
 
     body = mathml(sympy.Integer(0) + expression, printer="presentation")
@@ -319,8 +320,6 @@ def program_dot(program: ir.Program) -> str:
     Inputs are boxes, outputs have a double border, and iterative tensors are grey. A dashed edge
     carries the value of the previous iteration.
     """
-    from ..ordering import dependences
-
     delayed = {(d.writer, d.reader) for d in dependences(program) if d.delayed}
     at_once = {(d.writer, d.reader) for d in dependences(program) if not d.delayed}
     lines = [f"digraph {_quote(program.name)} {{", "  rankdir=TB;", "  node [shape=ellipse];"]

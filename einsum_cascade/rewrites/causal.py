@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import sympy
-
 from .. import ir
 from ..algebra.conditions import Masks
 from ..algebra.sympy_bridge import Bridge, tidy
 from ..algebra.terms import accesses_of, at_access, substitute_variables, variables_of
+from ..libraries import sympy
 from ..notation.printer import expression_text
 from .base import refuse
 from .products import ProductPart, product

@@ -13,8 +13,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import sympy
-
 from ..algebra.sweeps import RankView, gathers_through
 from ..algebra.sympy_bridge import (
     Bridge,
@@ -33,6 +31,7 @@ from ..algebra.terms import (
     variables_of,
 )
 from ..ir import Access, Einsum, Expression, Name, UserReduction
+from ..libraries import sympy
 from ..memo import cached_property
 
 OLD, NEW = "'", "''"

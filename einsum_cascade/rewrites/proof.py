@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..algebra.terms import variables_of
 from ..domains import (
@@ -18,10 +18,10 @@ from ..domains import (
 )
 from ..errors import EvaluationError
 from ..ir import Affine, Parameter, Program
+from ..libraries import np, sympy
+from ..numeric.reference import evaluate
 from ..operations import einsum_operations
-
-if TYPE_CHECKING:
-    import numpy as np
+from ..passes.analysis import analyze_passes
 
 _SWEPT_SHAPE = 12
 _MEMBER_SHAPES = {2: (3, 4), 3: (3, 2, 2), 4: (3, 2, 2, 1)}
@@ -199,8 +199,6 @@ def random_inputs(
     dict of str to array
         Arrays of float16, so that every number type represents the same values.
     """
-    import numpy as np
-
     rng = np.random.default_rng(seed)
     coordinates = coordinate_bounds(program, shapes)
     inputs = {}
@@ -221,8 +219,6 @@ def random_inputs(
 def _errors(
     before: Program, after: Program, shapes: dict[str, int], seed: int
 ) -> tuple[float, float, float]:
-    import numpy as np
-
     for positive in (False, True):
         inputs = random_inputs(before, shapes, seed, positive=positive)
         wide = {k: v.astype("float64") if v.dtype.kind == "f" else v for k, v in inputs.items()}
@@ -259,10 +255,6 @@ def _error(
 def _run(
     program: Program, inputs: dict[str, Any], shapes: dict[str, int], dtype: str
 ) -> dict[str, np.ndarray[Any, Any]]:
-    import numpy as np
-
-    from ..numeric.reference import evaluate
-
     own = {r.name for r in program.ranks} | set(program.parallel)
     sizes: dict[str, Any] = {k: v for k, v in shapes.items() if k in own}
     parameters = {p.name: _number(program, p, shapes) for p in program.parameters}
@@ -272,8 +264,6 @@ def _run(
 
 def _number(program: Program, parameter: Parameter, shapes: dict[str, int]) -> float:
     """Return the value of a parameter: its default, a number from its domain, or 3/4."""
-    import numpy as np
-
     domain = program.domain(parameter.name)
     if parameter.default is not None or domain is None:
         return 0.75 if parameter.default is None else parameter.default
@@ -282,8 +272,6 @@ def _number(program: Program, parameter: Parameter, shapes: dict[str, int]) -> f
 
 def _difference(truth: dict[str, Any], other: dict[str, Any]) -> float:
     """Return the largest difference of an output relative to its largest value."""
-    import numpy as np
-
     worst = 0.0
     for name, value in truth.items():
         right = value.astype("float64")
@@ -301,16 +289,12 @@ def _difference(truth: dict[str, Any], other: dict[str, Any]) -> float:
 
 
 def _passes(before: Program, after: Program) -> tuple[tuple[str, int, int], ...]:
-    from ..passes.analysis import analyze_passes
-
     counts = {r.rank: r.count for r in analyze_passes(after).ranks}
     old = analyze_passes(before).ranks
     return tuple((r.rank, r.count, counts[r.rank]) for r in old if r.rank in counts)
 
 
 def _operations(before: Program, after: Program) -> tuple[tuple[str, str, str], ...]:
-    import sympy
-
     families = {
         sympy.Symbol(r.name, positive=True): sympy.prod(
             sympy.Symbol(m, positive=True) for m in r.partition
@@ -329,8 +313,6 @@ def _operations(before: Program, after: Program) -> tuple[tuple[str, str, str], 
 
 def count_operations(program: Program) -> Iterable[tuple[str, Any]]:
     """Return operations by kind as polynomials in the shapes, over whole iteration spaces."""
-    import sympy
-
     totals: dict[str, Any] = {}
     for einsum in program.einsums:
         points = sympy.prod(
@@ -342,6 +324,4 @@ def count_operations(program: Program) -> Iterable[tuple[str, Any]]:
 
 
 def _text(value: Any) -> str:
-    import sympy
-
     return str(sympy.factor_terms(sympy.expand(value)))

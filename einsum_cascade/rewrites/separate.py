@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import sympy
-
 from ..algebra.conditions import Masks
 from ..algebra.sweeps import readable_map
 from ..algebra.sympy_bridge import Bridge, expand_products, render
 from ..algebra.terms import drop_unread, replace_accesses, replace_einsum, variables_of
 from ..ir import Access, Binary, Einsum, Expression, Program, Unary
+from ..libraries import sympy
 from ..notation.printer import expression_text
 from .base import Rewrite, RewriteStep, einsum_named, refuse, step
 from .factor import reduction_of

@@ -10,7 +10,7 @@ import pytest
 import sympy
 
 from einsum_cascade import Cascade
-from einsum_cascade.counting.inequalities import Inequality
+from einsum_cascade.counting.point_counts import Inequality
 from einsum_cascade.counting.point_counts import _count_coupled, _value_by_value, count_points
 from einsum_cascade.counting.symbolic import analyze
 

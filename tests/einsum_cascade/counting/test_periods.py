@@ -7,7 +7,7 @@ import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from einsum_cascade.counting.inequalities import Inequality, Periodic
+from einsum_cascade.counting.point_counts import Inequality, Periodic
 
 X, Y, L = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "xyl")
 OFFSETS = st.integers(-9, 9)
