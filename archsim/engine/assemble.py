@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
 
+from einsum_cascade.algebra.products import hoistable
 from einsum_cascade.ir import Name, Parameter, walk
 from einsum_cascade.operations import kind_and_format, operation_label
-from einsum_cascade.rewrites.products import hoistable
 
 from ..bounds.floor import LeastWork, compulsory_words, floor_of
 from ..counts.accesses import Amount, EinsumCount

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from einsum_cascade.algebra.products import hoistable
 from einsum_cascade.counting.traffic import gathered_inputs
-from einsum_cascade.rewrites.products import hoistable
 
 from ..document import Column, Document, Fact, Table, table_of
 

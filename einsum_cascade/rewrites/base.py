@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from ..algebra.terms import in_order
 from ..errors import Problem, RewriteError, did_you_mean
-from ..ir import Einsum, Program
+from ..ir import Einsum, Node, Program, Rank
 from ..verify import check
 
 
@@ -36,6 +36,11 @@ class Rewrite:
     """Rule; docstrings of subclasses give its precondition, before -> after, and source."""
 
     name: ClassVar[str] = ""
+
+    def __str__(self) -> str:
+        """Return the rule as written on the command line."""
+        given = [value for f in fields(self) if (value := getattr(self, f.name))]
+        return f"{self.name}:{','.join(given)}" if given else self.name
 
     def derive(self, program: Program) -> tuple[RewriteStep, ...]:
         """Return the steps of this rule on a program; never empty.
@@ -75,7 +80,7 @@ def step(rule: str, before: Program, after: Program, *because: str) -> RewriteSt
 
 
 def refuse(
-    rule: str, condition: str, einsum: Einsum | None = None, hint: str | None = None
+    rule: str, condition: str, at: Node | None = None, hint: str | None = None
 ) -> RewriteError:
     """Return the error of a rule whose precondition fails.
 
@@ -84,13 +89,13 @@ def refuse(
     rule : str
     condition : str
         Violated condition, as a clause after a colon.
-    einsum : Einsum, optional
-        Einsum that violates it.
+    at : Einsum, Rank or Program, optional
+        Node that violates it; of these, the message names an Einsum.
     hint : str, optional
         Advice to the user.
     """
-    where = f" at '{einsum.name}'" if einsum is not None else ""
-    span = einsum.span if einsum is not None else None
+    where = f" at '{at.name}'" if isinstance(at, Einsum) else ""
+    span = None if at is None else at.span
     return RewriteError(Problem(f"{rule} does not apply{where}: {condition}", span, hint))
 
 
@@ -113,4 +118,19 @@ def einsum_named(program: Program, name: str, rule: str) -> Einsum:
     if found is None:
         hint = did_you_mean(name, program.einsum_of)
         raise RewriteError(f"{rule}: '{program.name}' has no Einsum '{name}'", program.span, hint)
+    return found
+
+
+def rank_named(program: Program, name: str, rule: str) -> Rank:
+    """Return the rank that a user names in a rule.
+
+    Raises
+    ------
+    RewriteError
+        The program has no such rank.
+    """
+    found = program.rank_of.get(name)
+    if found is None:
+        hint = did_you_mean(name, program.rank_of)
+        raise RewriteError(f"{rule}: '{program.name}' has no rank '{name}'", None, hint)
     return found

@@ -8,8 +8,12 @@ from typing import ClassVar, TypeVar
 
 from .. import ir
 from ..affine import affine_value
+from ..algebra.conditions import Masks
+from ..algebra.products import ProductPart, product
+from ..algebra.sympy_bridge import Bridge, tidy
 from ..algebra.terms import (
     Names,
+    accesses_of,
     conjunction,
     drop_unread,
     number,
@@ -21,15 +25,14 @@ from ..algebra.terms import (
     variables_of,
     zero,
 )
-from ..errors import RewriteError, did_you_mean
+from ..errors import RewriteError
+from ..libraries import sympy
 from ..notation.printer import expression_text
-from .base import Rewrite, RewriteStep, refuse, step
-from .causal import CausalSum, causal, causal_sum, decay_power, mask_ranks
+from .base import Rewrite, RewriteStep, rank_named, refuse, step
 from .partition import member_index
-from .products import ProductPart, product
+from .reassociate import opened_sum
 
 _RULE = "chunk"
-
 
 _N = TypeVar("_N", bound=ir.Node)
 
@@ -54,9 +57,6 @@ class Chunk(Rewrite):
     queries: str | None = None
     keys: str | None = None
     name: ClassVar[str] = _RULE
-
-    def __str__(self) -> str:
-        return f"{_RULE}:{self.queries},{self.keys}" if self.queries else _RULE
 
     def derive(self, program: ir.Program) -> tuple[RewriteStep, ...]:
         """Return one step."""
@@ -86,19 +86,16 @@ class Chunk(Rewrite):
                     names = [program.rank_of_variable[v] for v in found]
                     return program.rank_of[names[0]], program.rank_of[names[1]]
             raise refuse(_RULE, "no reduction has a causal mask such as 'where m <= p'")
-        found_ranks = []
-        for name in (self.queries, self.keys or ""):
-            if name not in program.rank_of:
-                hint = did_you_mean(name, program.rank_of)
-                raise RewriteError(f"{_RULE}: there is no rank '{name}'", None, hint)
-            found_ranks.append(program.rank_of[name])
-        return found_ranks[0], found_ranks[1]
+        return (
+            rank_named(program, self.queries, _RULE),
+            rank_named(program, self.keys or "", _RULE),
+        )
 
 
 def _check_flow(program: ir.Program, query: ir.Rank, key: ir.Rank) -> None:
     for rank in (query, key):
         if rank.partition or rank.family:
-            raise RewriteError(f"{_RULE} does not apply: '{rank.name}' is partitioned", rank.span)
+            raise refuse(_RULE, f"'{rank.name}' is partitioned", rank)
     if query is key:
         raise RewriteError(f"{_RULE} needs two ranks, queries and keys", query.span)
     if not any(key.variable in e.over for e in program.einsums):
@@ -380,3 +377,143 @@ def _is_distance(part: ir.Binary, query: str, key: str) -> bool:
     ends = (part.left, part.right)
     names = [e.name if isinstance(e, ir.Name) and e.kind == "variable" else None for e in ends]
     return part.operator == "-" and sorted(filter(None, names)) == sorted((query, key))
+
+
+# ------------------------------------------------------------------ causal sums
+
+
+@dataclass(frozen=True)
+class CausalSum:
+    """Sum over the keys before a query: ``w(p - m) * queries(p) * keys(m)``.
+
+    Attributes
+    ----------
+    einsum : Einsum
+        Reduction.
+    queries, keys : tuple of ProductPart
+        Factors with the query variable, and factors with the key variable.
+    decay : Expression or None
+        Factor of the weight per position; None without decay.
+    """
+
+    einsum: ir.Einsum
+    queries: tuple[ProductPart, ...]
+    keys: tuple[ProductPart, ...]
+    decay: ir.Expression | None
+
+
+def mask_ranks(program: ir.Program, einsum: ir.Einsum) -> tuple[str, str] | None:
+    """Return the (query, key) variables of a causal mask on a reduction, or None."""
+    for condition in sorted(Masks(program).skipped(einsum), key=expression_text):
+        found = causal(condition)
+        if found is not None and found[1] in einsum.over:
+            return found
+    return None
+
+
+def causal(condition: ir.Condition) -> tuple[str, str] | None:
+    """Return ``(p, m)`` if a condition is ``m <= p``, ``m < p`` or one of these reversed, else
+    None."""
+    if not isinstance(condition, ir.Relational):
+        return None
+    left, right = condition.left, condition.right
+    if condition.operator in (">=", ">"):
+        left, right = right, left
+    elif condition.operator not in ("<=", "<"):
+        return None
+    if not (isinstance(left, ir.Name) and isinstance(right, ir.Name)):
+        return None
+    return (right.name, left.name) if left.kind == right.kind == "variable" else None
+
+
+def causal_sum(program: ir.Program, einsum: ir.Einsum, query: str, key: str) -> CausalSum:
+    """Return a reduction over the keys as a causal sum.
+
+    Its term is separated into factors of queries, factors of keys, and the weight between the two.
+
+    Parameters
+    ----------
+    program : Program
+    einsum : Einsum
+    query, key : str
+        Variables of the mask ``key <= query``.
+
+    Raises
+    ------
+    RewriteError
+        The reduction is no causal sum; says which condition fails.
+    """
+    if einsum.select is not None or einsum.reduction != "+":
+        raise refuse(_RULE, f"it is a {einsum.select or einsum.reduction}, not a sum", einsum)
+    mask = tuple(Masks(program).skipped(einsum))
+    if len(mask) != 1 or causal(mask[0]) != (query, key):
+        raise refuse(_RULE, f"its mask is not {key} <= {query} alone", einsum)
+    factors, _ = opened_sum(program, einsum)
+    queries, keys, weights = [], [], []
+    for part in factors:
+        used = variables_of(part.value) & {query, key}
+        if used == {key}:
+            keys.append(part)
+        elif used != {query, key}:
+            queries.append(part)
+        elif variables_of(*accesses_of(part.value)) & {query, key}:
+            raise refuse(_RULE, _coupling(program, part, query, key), einsum)
+        else:
+            weights.append(part)
+    if not keys or any(p.count < 0 for p in keys):
+        raise refuse(_RULE, f"no factor of its term carries '{key}' alone", einsum)
+    decay, scale = _decay(program, einsum, product(weights), query, key)
+    # The state is indexed by the variables of the keys, so it cannot decay along another one.
+    lacking = variables_of(decay) - variables_of(*(p.value for p in keys))
+    if lacking:
+        raise refuse(_RULE, f"its decay depends on '{min(lacking)}', its keys do not", einsum)
+    if scale is not None:
+        queries.append(ProductPart(scale))
+    return CausalSum(einsum, tuple(queries), tuple(keys), decay)
+
+
+def _coupling(program: ir.Program, part: ProductPart, query: str, key: str) -> str:
+    for access in accesses_of(part.value):
+        source = program.einsum_of.get(access.tensor)
+        if source is not None and {query, key} <= set(source.target.variables):
+            return (
+                f"'{source.name}' is not linear in what it reads, so it cannot be taken apart "
+                f"into a factor of '{query}' and a factor of '{key}'"
+            )
+    return f"a factor of its term carries both '{query}' and '{key}'"
+
+
+def _decay(
+    program: ir.Program, einsum: ir.Einsum, weight: ir.Expression, query: str, key: str
+) -> tuple[ir.Expression | None, ir.Expression | None]:
+    """Return the factor that a weight takes per position, and the weight at distance zero."""
+    bridge = Bridge(program)
+    value = bridge.to_sympy(weight)
+    p = bridge.symbol(ir.Name(query, "variable"))
+    m = bridge.symbol(ir.Name(key, "variable"))
+    # If p + 1 multiplies a weight by d and m + 1 multiplies it by 1 / d, with d free of both, the
+    # weight is a constant times d ** (p - m). One condition alone would accept d ** p.
+    decay = tidy(value.subs(p, p + 1) / value)
+    back = tidy(value.subs(m, m + 1) / value)
+    if decay.has(p, m) or back.has(p, m) or sympy.simplify(decay * back - 1) != 0:
+        raise refuse(
+            _RULE,
+            f"its weight is not a constant to the power {query} - {key}: one step changes it "
+            f"by {sympy.sstr(decay)}",
+            einsum,
+        )
+    # At distance zero the power is 1, so the constant of the weight remains.
+    scale = sympy.simplify(value.subs(m, p))
+    return tuple(None if v == 1 else bridge.from_sympy(v) for v in (decay, scale))  # type: ignore[return-value]
+
+
+def decay_power(decay: ir.Expression, steps: ir.Expression) -> ir.Expression:
+    """Return ``decay ** steps``; an exponential takes the steps into its argument."""
+    if steps == ir.Number(1):
+        return decay
+    if isinstance(decay, ir.Call) and decay.function == "exp":
+        inside = decay.arguments[0]
+        assert not isinstance(inside, ir.Relational | ir.Logical)
+        whole = ir.Binary("*", inside, steps)
+        return ir.Call("exp", (whole,))
+    return ir.Binary("**", decay, steps)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from ..algebra.conditions import Masks
+from ..algebra.products import ProductPart, product
 from ..algebra.sweeps import RankView, grain_of
 from ..algebra.terms import (
     Names,
@@ -21,15 +22,13 @@ from ..algebra.terms import (
     variables_of,
     zero,
 )
-from ..errors import RewriteError
 from ..ir import Access, Binary, Einsum, Expression, Program, Relational
 from ..ir import variables_of as ordered_variables
 from ..notation.printer import expression_text
 from ..operations import identity_of
 from .base import Rewrite, RewriteStep, einsum_named, refuse, step
-from .causal import causal, causal_sum, decay_power, mask_ranks
+from .chunk import causal, causal_sum, decay_power, mask_ranks
 from .corrections import Corrections, known_reduction
-from .products import ProductPart, product
 from .running import RunningPlan, write
 
 
@@ -53,9 +52,6 @@ class MakeIterative(Rewrite):
     einsum: str
     rank: str | None = None
     name: ClassVar[str] = "make_iterative"
-
-    def __str__(self) -> str:
-        return f"{self.name}:{self.einsum}" + (f",{self.rank}" if self.rank else "")
 
     def derive(self, program: Program) -> tuple[RewriteStep, ...]:
         """Return one step."""
@@ -88,11 +84,8 @@ class MakeIterative(Rewrite):
             families.setdefault(rank.family or rank.name)
         if len(families) != 1:
             listed = ", ".join(families) or "nothing"
-            raise RewriteError(
-                f"{self.name} does not apply at '{einsum.name}': it reduces {listed}",
-                einsum.span,
-                f"say which, such as {self.name}:{einsum.name},{next(iter(families), 'M')}",
-            )
+            hint = f"say which, such as {self.name}:{einsum.name},{next(iter(families), 'M')}"
+            raise refuse(self.name, f"it reduces {listed}", einsum, hint)
         return next(iter(families))
 
 

@@ -19,9 +19,9 @@ from ..algebra.terms import (
     variable,
     variables_of,
 )
-from ..errors import Problem, RewriteError, did_you_mean
+from ..errors import RewriteError, did_you_mean
 from ..notation.printer import index_text
-from .base import Rewrite, RewriteStep, refuse, step
+from .base import Rewrite, RewriteStep, rank_named, refuse, step
 
 _RULE = "partition"
 _N = TypeVar("_N", bound=ir.Node)
@@ -113,33 +113,30 @@ class Partition(Rewrite):
         yield settled(replace(einsum, expression=local, where=None))
 
     def _checked(self, program: ir.Program) -> ir.Rank:
-        family = program.rank_of.get(self.rank)
-        if family is None:
-            hint = did_you_mean(self.rank, program.rank_of)
-            raise RewriteError(
-                f"{self.name}: '{program.name}' has no rank '{self.rank}'", None, hint
-            )
+        family = rank_named(program, self.rank, self.name)
         if family.partition:
             listed = ", ".join(family.partition)
-            raise _refuse(family, f"'{self.rank}' is already cut into {listed}")
+            raise refuse(_RULE, f"'{self.rank}' is already cut into {listed}", family)
         if family.family:
-            raise _refuse(family, f"'{self.rank}' is itself a member of '{family.family}'")
+            raise refuse(_RULE, f"'{self.rank}' is itself a member of '{family.family}'", family)
         if family.shape is not None:
-            raise _refuse(family, f"'{self.rank}' has a shape of its own, {family.shape}")
+            raise refuse(_RULE, f"'{self.rank}' has a shape of its own, {family.shape}", family)
         model = program.rank_of.get(program.model_of(self.rank), family)
         if model.family is not None:
             text = f"'{self.rank}' is as long as '{model.name}', a member of '{model.family}'"
-            raise _refuse(family, text)
+            raise refuse(_RULE, text, family)
         if len(self.members) < 2:
-            raise _refuse(family, "a partition has at least two members, outermost first")
+            raise refuse(_RULE, "a partition has at least two members, outermost first", family)
         taken = {r.name for r in program.ranks} | set(program.parallel)
         for member in self.members:
             if member in taken or self.members.count(member) > 1:
-                raise _refuse(family, f"the rank '{member}' exists already")
+                raise refuse(_RULE, f"the rank '{member}' exists already", family)
             if not (member.isupper() and member.isidentifier()):
-                raise _refuse(family, f"'{member}' cannot be a rank, which is upper-case")
+                raise refuse(_RULE, f"'{member}' cannot be a rank, which is upper-case", family)
         if not any(family.variable in e.variables for e in program.einsums):
-            raise _refuse(family, f"no equation walks '{self.rank}', it is only gathered from")
+            raise refuse(
+                _RULE, f"no equation walks '{self.rank}', it is only gathered from", family
+            )
         for einsum in (*program.einsums, *program.init):
             fibers = set(einsum.target.variables) & variables_of(einsum.expression)
             if einsum.select is not None and family.variable in {*einsum.variables} - fibers:
@@ -173,9 +170,6 @@ class FusePartition(Rewrite):
 
     rank: str
     name: ClassVar[str] = "fuse_partition"
-
-    def __str__(self) -> str:
-        return f"{self.name}:{self.rank}"
 
     def derive(self, program: ir.Program) -> tuple[RewriteStep, ...]:
         """Return one step."""
@@ -350,7 +344,3 @@ def _like_the_first(
         replace(r, like=None if r.name == group[0] else group[0]) if r.name in group else r
         for r in ranks
     )
-
-
-def _refuse(rank: ir.Rank, condition: str) -> RewriteError:
-    return RewriteError(Problem(f"{_RULE} does not apply: {condition}", rank.span))

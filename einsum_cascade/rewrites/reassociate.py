@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from ..algebra.conditions import Masks
+from ..algebra.products import ProductPart, product
 from ..algebra.sweeps import readable_map
 from ..algebra.sympy_bridge import symbol_text
 from ..algebra.terms import (
@@ -26,7 +27,6 @@ from ..errors import RewriteError
 from ..ir import Access, Binary, Call, Einsum, Expression, Number, Program, Unary
 from ..ir import variables_of as ordered_variables
 from .base import Rewrite, RewriteStep, einsum_named, refuse, step
-from .products import ProductPart, product
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,6 @@ class Reassociate(Rewrite):
 
     einsum: str | None = None
     name: ClassVar[str] = "reassociate"
-
-    def __str__(self) -> str:
-        return f"{self.name}:{self.einsum}" if self.einsum else self.name
 
     def derive(self, program: Program) -> tuple[RewriteStep, ...]:
         """Return one step, at the named Einsum or at the first possible one."""
@@ -89,57 +86,47 @@ class Objection:
         return refuse(Reassociate.name, self.condition, einsum, self.hint)
 
 
-@dataclass(frozen=True)
-class ProductChain:
-    """Sum over ``outer`` of products, one of whose factors was a sum over ``inner``."""
+def opened_sum(program: Program, einsum: Einsum) -> tuple[list[ProductPart], Einsum | None]:
+    """Return the factors of a sum's term, and the sum that one of them was.
 
-    factors: tuple[ProductPart, ...]
-    outer: tuple[str, ...]
-    inner: tuple[str, ...]
-    through: str
-
-
-def chain_of(program: Program, einsum: Einsum) -> tuple[ProductChain | None, str]:
-    """Return the chain of products that an Einsum sums, or None and the reason."""
-    if einsum.reduction != "+" or not einsum.over or einsum.select:
-        return None, "it is not a sum"
+    The first factor that is a sum of products is opened: its factors take its place.
+    """
     found: list[ProductPart] = []
-    inner: tuple[str, ...] = ()
-    through = ""
+    inner: Einsum | None = None
     for part in flat(program, einsum, einsum.expression, 1):
         source = summed(program, part)
-        # Only one factor is substituted; a variable that both sums have would be captured.
+        # Only one factor is opened; a variable that both sums have would be captured.
         if source is None or inner or set(source.over) & set(einsum.variables):
             found.append(part)
             continue
         assert isinstance(part.value, Access)
         body = substitute_variables(source.expression, at_access(source, part.value))
         found.extend(flat(program, source, body, 1))
-        inner, through = source.over, source.name
-    if not inner:
-        return None, _why_not(program, found)
-    return ProductChain(tuple(found), einsum.over, inner, through), ""
+        inner = source
+    return found, inner
 
 
 def attempt(program: Program, einsum: Einsum) -> RewriteStep | Objection:
     """Return the step that sums over the outer variables first, or an objection."""
-    chain, reason = chain_of(program, einsum)
-    if chain is None:
+    if einsum.reduction != "+" or not einsum.over or einsum.select:
+        return Objection("it is not a sum", is_chain=False)
+    factors, inner = opened_sum(program, einsum)
+    if inner is None:
+        reason = _why_not(program, factors)
         return Objection(reason, is_chain=False, is_near="linear" in reason)
-    outer = frozenset(chain.outer)
+    outer = frozenset(einsum.over)
     masks = Masks(program)
-    for einsum_ in (einsum, program.einsum_of[chain.through]):
-        if masks.skipped(einsum_):
-            return Objection(
-                f"a mask ties {', '.join(sorted(outer))} to other ranks, so what is summed "
-                "first is not the same for all of them",
-                "for a causal mask m <= p the rule 'chunk' splits the mask first",
-            )
+    if masks.skipped(einsum) or masks.skipped(inner):
+        return Objection(
+            f"a mask ties {', '.join(sorted(outer))} to other ranks, so what is summed "
+            "first is not the same for all of them",
+            "for a causal mask m <= p the rule 'chunk' splits the mask first",
+        )
     # QK[p, m] * V[m, f] with QK substituted is Q[p, e] * K[m, e] * V[m, f]: K and V have the outer
     # m and are summed over it first; Q and the sum over e come after.
-    first = [p for p in chain.factors if variables_of(p.value) & outer]
-    rest = [p for p in chain.factors if not variables_of(p.value) & outer]
-    if not variables_of(*(p.value for p in rest)) & set(chain.inner):
+    first = [p for p in factors if variables_of(p.value) & outer]
+    rest = [p for p in factors if not variables_of(p.value) & outer]
+    if not variables_of(*(p.value for p in rest)) & set(inner.over):
         return Objection(
             f"every factor carries {', '.join(sorted(outer))}: there is nothing to sum later"
         )
@@ -150,8 +137,8 @@ def attempt(program: Program, einsum: Einsum) -> RewriteStep | Objection:
     )
     names = ", ".join(_text(p.value) for p in first)
     reason = (
-        f"the sums over {', '.join(chain.inner)} and {', '.join(chain.outer)} commute, and "
-        f"only {names} carry {', '.join(chain.outer)}"
+        f"the sums over {', '.join(inner.over)} and {', '.join(einsum.over)} commute, and "
+        f"only {names} carry {', '.join(einsum.over)}"
     )
     return step(f"{Reassociate.name}:{einsum.name}", program, after, reason)
 
@@ -200,16 +187,9 @@ def flat(program: Program, einsum: Einsum, expression: Expression, count: int) -
         Power of the product: 1 at the top, -1 below a division.
     """
     match expression:
-        case Binary(operator="*", left=left, right=right):
-            return [
-                *flat(program, einsum, left, count),
-                *flat(program, einsum, right, count),
-            ]
-        case Binary(operator="/", left=left, right=right):
-            return [
-                *flat(program, einsum, left, count),
-                *flat(program, einsum, right, -count),
-            ]
+        case Binary(operator="*" | "/" as operator, left=left, right=right):
+            below = count if operator == "*" else -count
+            return [*flat(program, einsum, left, count), *flat(program, einsum, right, below)]
         case Access():
             source = program.einsum_of.get(expression.tensor)
             if source is not None and isinstance(source.expression, Binary | Access):

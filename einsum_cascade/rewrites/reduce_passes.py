@@ -9,16 +9,15 @@ from typing import ClassVar
 from ..algebra.sweeps import Grain, RankView, grain_of
 from ..algebra.sympy_bridge import Bridge, render
 from ..algebra.terms import accesses_of, tensors_of
-from ..errors import Problem, RewriteError
+from ..errors import RewriteError
 from ..graphs import reachable
 from ..ir import Einsum, Gather, Program, walk
 from ..notation.printer import expression_text
 from .base import Rewrite, RewriteStep, refuse, step
 from .chunk import Chunk
 from .corrections import NEW, OLD, Blocked, Corrections, marked
-from .factor import factor_out
+from .factor import factor_out, separated
 from .running import RunningPlan, plan_of, write
-from .separate import separated
 
 # Bound on the steps of a derivation, in case one rule undoes another.
 _MAX_STEPS = 200
@@ -45,9 +44,6 @@ class ReducePasses(Rewrite):
 
     rank: str | None = None
     name: ClassVar[str] = "reduce_passes"
-
-    def __str__(self) -> str:
-        return f"{self.name}:{self.rank}" if self.rank else self.name
 
     def derive(self, program: Program) -> tuple[RewriteStep, ...]:
         """Return the helper rewrites that are needed, then the merge, rank by rank."""
@@ -236,13 +232,11 @@ def _of_all(program: Program, idle: list[RewriteError]) -> RewriteError:
     problems = [p for error in idle for p in error.problems if p.span is not None]
     if problems:
         return RewriteError(problems)
-    return RewriteError(
-        Problem(
-            f"{_RULE} does not apply: no reduction of '{program.name}' waits for the end of a "
-            "sweep, every rank is passed over once",
-            program.span,
-        )
+    condition = (
+        f"no reduction of '{program.name}' waits for the end of a sweep, every rank is passed over "
+        "once"
     )
+    return refuse(_RULE, condition, program)
 
 
 def _reasons(view: RankView, plan: RunningPlan, corrections: Corrections) -> tuple[str, ...]:

@@ -10,8 +10,12 @@ import pytest
 import sympy
 
 from einsum_cascade import Cascade
-from einsum_cascade.counting.point_counts import Inequality
-from einsum_cascade.counting.point_counts import _count_coupled, _value_by_value, count_points
+from einsum_cascade.counting.point_counts import (
+    Inequality,
+    _count_coupled,
+    _value_by_value,
+    count_points,
+)
 from einsum_cascade.counting.symbolic import analyze
 
 HEAD = """cascade: a

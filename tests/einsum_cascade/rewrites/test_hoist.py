@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from einsum_cascade import Cascade
+from einsum_cascade.algebra.products import hoistable
 from einsum_cascade.counting.symbolic import analyze
 from einsum_cascade.rewrites import rewrite
-from einsum_cascade.rewrites.products import hoistable
 
 HEAD = """cascade: scaled
 ranks: {P: queries, E: width, M: keys}

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from typing_extensions import override
 
 from ..affine import Sign
-from ..algebra.conditions import Masks
-from ..algebra.sweeps import readable_map
-from ..algebra.terms import number, variables_of
 from ..ir import Access, Binary, Einsum, Expression, Name, Number, Program, Unary
 from ..notation.printer import expression_text
 from ..operations import einsum_operations
 from ..yaml.library import builtin_names, builtin_source
+from .conditions import Masks
+from .sweeps import readable_map
+from .terms import number, variables_of
 
 _MINUS = Number(-1)
 
