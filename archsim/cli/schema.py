@@ -92,7 +92,7 @@ def _reproduction() -> JsonObject:
 
 def _cascade() -> JsonObject:
     """Return the schema of a cascade: its keys, since its equations are a language of their own."""
-    from einsum_cascade.syntax.declarations import KEYS
+    from einsum_cascade.syntax.parse import KEYS
 
     equations = {"type": ["string", "null"], "description": "equations, one on each line"}
     rank = {

@@ -284,8 +284,8 @@ class _Stop(Exception):
 
 
 @dataclass
-class _Indices:
-    """Conversion of accesses, names and index expressions, with spans and problems."""
+class Converter:
+    """Converter of lark trees to IR in a scope; it records problems, with their spans."""
 
     scope: NameScope
     problems: list[Problem] = field(default_factory=list)
@@ -427,9 +427,7 @@ class _Indices:
         known = sorted(self.scope.variables | self.scope.shapes)
         raise self._wrong(f"unknown rank variable '{name}'", token, did_you_mean(name, known))
 
-
-class _Values(_Indices):
-    """Conversion of numbers, operators, calls and conditions."""
+    # ------------------------------------------------------------- values and conditions
 
     def _value(self, tree: Any) -> ir.Expression:
         match tree.data:
@@ -508,9 +506,7 @@ class _Values(_Indices):
             return parts[0]
         return ir.Logical("and", parts, span=self._span(tree))
 
-
-class Converter(_Values):
-    """Converter of lark trees to IR in a scope; it records problems."""
+    # -------------------------------------------------------------------- statements
 
     def statement(self, statement: Statement) -> ir.Einsum | None:
         """Return an Einsum, or record problems and return None."""

@@ -3,16 +3,42 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .. import ir
-from ..errors import CascadeError, by_place
-from ..source import Source
+from ..algebra.terms import rebuild, variable
+from ..domains import whole_domain
+from ..errors import CascadeError, Problem, by_place, did_you_mean, nearest
+from ..ir import RANK_NAME, TENSOR_NAME
+from ..source import Source, Span
 from ..verify import verify
-from ..yaml.source import YamlMapping, YamlNode, YamlScalar, YamlSequence, read_yaml, shorten
-from .declarations import IDENTIFIER, RESERVED, Declarations, expand_shared_inputs, shared_problems
+from ..yaml.source import (
+    LARGEST_COUNT,
+    YamlMapping,
+    YamlNode,
+    YamlScalar,
+    YamlSequence,
+    exact_number,
+    read_yaml,
+    shorten,
+)
 from .equations import Converter, NameScope, Piece, Statement, parse_piece, split_statements
+
+KEYS = (
+    *("cascade", "title", "source", "unverified", "reference", "parallel", "shared", "ranks"),
+    "inputs",
+    *("output", "outputs", "parameters", "domains", "distinct", "usual", "functions"),
+    "reductions",
+    *("init", "einsums", "accumulate"),
+)
+"""Keys of a cascade file."""
+
+_CASCADE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+RESERVED = frozenset({"and", "or", "not", "where", "inf"})
+
 
 MAX_STATEMENTS = 2000
 """Maximum number of equations in a block."""
@@ -50,12 +76,79 @@ def parse_program(source: Source) -> ir.Program:
     return expand_shared_inputs(program, shared) if shared else program
 
 
-class _CascadeFile(Declarations):
-    """Reader of one cascade file."""
+@dataclass
+class _CascadeFile:
+    """Reader of one cascade file; ``spoiled`` names belong to rejected declarations."""
+
+    root: YamlMapping
+    problems: list[Problem] = field(default_factory=list)
+    spoiled: set[str] = field(default_factory=set)
+    unreadable: bool = False
+
+    def wrong(self, message: str, span: Span | None, hint: str | None = None) -> None:
+        """Record a problem."""
+        self.problems.append(Problem(message, span, hint))
+
+    def text(self, key: str, parent: YamlMapping | None = None) -> str:
+        """Return the text of an optional key, of the file unless a mapping is given."""
+        node = (parent or self.root).child(key)
+        if node is None:
+            return ""
+        if not isinstance(node, YamlScalar) or node.value is None:
+            self.wrong(f"'{key}' is a text, not {node.kind}", node.span)
+            return ""
+        return _written(node)
+
+    def title(self) -> str:
+        """Return the name of the cascade."""
+        name = self.text("cascade")
+        if "cascade" not in self.root.keys:
+            self.wrong("the cascade has no name", self.root.span, "begin with 'cascade: name'")
+        elif name and not _CASCADE_NAME.fullmatch(name):
+            span = self.root.span_of(("cascade",))
+            self.wrong(
+                f"'{shorten(name)}' cannot be a name", span, "use letters, digits and - . _ +"
+            )
+        return name
+
+    def name_list(self, key: str, pattern: re.Pattern[str], hint: str) -> Iterator[str]:
+        """Yield the names of a list, or a single name."""
+        node = self.root.child(key)
+        if node is None:
+            return
+        items = node.items if isinstance(node, YamlSequence) else (node,)
+        for item in items:
+            name = self.identifier(item, pattern, hint)
+            if name:
+                yield name
+
+    def identifier(self, node: YamlNode, pattern: re.Pattern[str], hint: str) -> str:
+        """Return the name a scalar holds, or record a problem and return an empty text."""
+        if not isinstance(node, YamlScalar) or not node.text:
+            self.wrong(f"a name is expected, not {node.kind}", node.span)
+            return ""
+        if not pattern.fullmatch(node.text) or node.text in RESERVED:
+            self.wrong(f"'{shorten(node.text)}' cannot be a name here", node.span, hint)
+            self.spoiled.add(node.text)
+            self.spoiled.add(node.text.lower())
+            return ""
+        return node.text
+
+    def mapping(self, key: str, example: str) -> tuple[tuple[YamlScalar, YamlNode], ...]:
+        """Return the entries of an optional mapping."""
+        node = self.root.child(key)
+        if node is None or (isinstance(node, YamlScalar) and node.value is None):
+            return ()
+        if not isinstance(node, YamlMapping):
+            self.wrong(f"'{key}' is a mapping, not {node.kind}", node.span, f"such as {example}")
+            self.unreadable = True
+            return ()
+        return node.entries
 
     def program(self) -> ir.Program:
         """Return the program, as far as it could be read."""
-        self.known_keys()
+        for key in self.only(self.root, KEYS):
+            self.unreadable |= nearest(key, KEYS) not in (None, *self.root.keys)
         parallel = tuple(self.parallel())
         ranks = tuple(self.ranks())
         inputs = tuple(self.inputs())
@@ -87,6 +180,205 @@ class _CascadeFile(Declarations):
             places=tuple(self.places()),
             span=self.root.span,
         )
+
+    # ------------------------------------------------------------------ declarations
+
+    def parallel(self) -> Iterator[str]:
+        """Yield the ranks that every tensor carries."""
+        return self.name_list("parallel", RANK_NAME, "a rank is upper-case, such as B")
+
+    def shared(self) -> Iterator[SharedInput]:
+        """Yield inputs with the parallel ranks that each lacks."""
+        for key, name, ranks in self.with_ranks("shared", "{W: [B]}", "name a parallel rank"):
+            yield SharedInput(name=name, ranks=ranks, span=key.span)
+
+    def distinct(self) -> Iterator[ir.Tensor]:
+        """Yield inputs with the ranks along which the entries of each differ."""
+        for key, name, ranks in self.with_ranks("distinct", "{TABLE: [N]}", "name a rank"):
+            yield ir.Tensor(name=name, ranks=ranks, span=key.span)
+
+    def with_ranks(
+        self, key: str, example: str, hint: str
+    ) -> Iterator[tuple[YamlScalar, str, tuple[str, ...]]]:
+        """Yield the inputs of a mapping, each with a rank or a list of ranks."""
+        for name_node, value in self.mapping(key, example):
+            name = self.identifier(name_node, TENSOR_NAME, "name an input")
+            items = value.items if isinstance(value, YamlSequence) else (value,)
+            ranks = tuple(self.identifier(i, RANK_NAME, hint) for i in items)
+            if name and ranks and all(ranks):
+                yield name_node, name, ranks
+
+    def ranks(self) -> Iterator[ir.Rank]:
+        """Yield declared ranks, the members of a partition right after their family."""
+        node = self.root.child("ranks")
+        hint = "a rank is upper-case, such as M or M1"
+        if isinstance(node, YamlSequence):
+            for item in node.items:
+                if name := self.identifier(item, RANK_NAME, hint):
+                    yield ir.Rank(name=name, span=item.span)
+            return
+        for key, value in self.mapping("ranks", "{M: keys, E: width}"):
+            if name := self.identifier(key, RANK_NAME, hint):
+                yield from self.rank(name, key, value)
+
+    def rank(self, name: str, key: YamlScalar, value: YamlNode) -> Iterator[ir.Rank]:
+        """Yield one rank and its members."""
+        meaning = ""
+        members: tuple[YamlScalar, ...] = ()
+        like: str | None = None
+        shape: int | None = None
+        if isinstance(value, YamlScalar):
+            meaning = _written(value)
+        elif isinstance(value, YamlMapping):
+            self.only(value, ("is", "partition", "like", "shape"))
+            meaning = self.text("is", value)
+            members = tuple(self.members(value))
+            if (other := value.child("like")) is not None:
+                like = self.identifier(other, RANK_NAME, "name a rank of the same shape") or None
+            if (fixed := value.child("shape")) is not None:
+                shape = self.shape(fixed)
+        else:
+            self.wrong("a rank has a meaning, or {is: .., partition: [..]}", value.span)
+        found = tuple(m.text for m in members)
+        yield ir.Rank(
+            name=name, meaning=meaning, partition=found, like=like, shape=shape, span=key.span
+        )
+        for member in members:
+            yield ir.Rank(name=member.text, family=name, span=member.span)
+
+    def usual(self) -> Iterator[ir.Usual]:
+        """Yield usual sizes of ranks and usual values of parameters."""
+        for key, value in self.mapping("usual", "{Y: 14, X: 14}"):
+            name = self.identifier(key, IDENTIFIER, "name a rank or a parameter")
+            size = self.shape(value, "a usual size")
+            if name and size is not None:
+                yield ir.Usual(name=name, size=size, span=key.span)
+
+    def shape(self, node: YamlNode, called: str = "'shape'") -> int | None:
+        """Return the shape of a rank; ``4K`` is 4096."""
+        value = node.value if isinstance(node, YamlScalar) else None
+        if value is not None and not isinstance(value, bool):
+            number = exact_number(value)
+            if number is not None and number == int(number) and 0 < number <= LARGEST_COUNT:
+                return int(number)
+        what = node.text if isinstance(node, YamlScalar) else node.kind
+        self.wrong(f"{called} is a positive whole number, not {shorten(what)}", node.span)
+        return None
+
+    def members(self, value: YamlMapping) -> Iterator[YamlScalar]:
+        """Yield the names under ``partition``."""
+        node = value.child("partition")
+        if node is None:
+            return
+        if not isinstance(node, YamlSequence) or len(node.items) < 2:
+            what = "'partition' lists at least two ranks, outermost first, such as [M1, M0]"
+            self.wrong(what, node.span)
+            self.unreadable = True
+            return
+        for item in node.items:
+            if self.identifier(item, RANK_NAME, "a rank is upper-case, such as M1"):
+                assert isinstance(item, YamlScalar)
+                yield item
+
+    def only(self, value: YamlMapping, keys: tuple[str, ...]) -> list[str]:
+        """Record a problem for every unknown key, whose content is not read; return them."""
+        unknown = [key for key, _ in value.entries if key.text not in keys]
+        for key in unknown:
+            hint = did_you_mean(key.text, keys)
+            self.wrong(f"unknown key '{shorten(key.text)}'", key.span, hint)
+        return [key.text for key in unknown]
+
+    def inputs(self) -> Iterator[ir.Tensor]:
+        """Yield declared inputs."""
+        hint = "a tensor begins upper-case, such as Q"
+        for key, value in self.mapping("inputs", "{Q: [P, E]}"):
+            name = self.identifier(key, TENSOR_NAME, hint)
+            if not isinstance(value, YamlSequence):
+                self.wrong(f"an input has a list of ranks, not {value.kind}", value.span)
+                self.spoiled.add(key.text)
+                continue
+            ranks = [self.identifier(i, RANK_NAME, "a rank is upper-case") for i in value.items]
+            if not all(ranks):
+                self.spoiled.add(key.text)
+            elif name:
+                yield ir.Tensor(name=name, ranks=tuple(ranks), span=key.span)
+
+    def outputs(self) -> Iterator[str]:
+        """Yield names under ``output`` or ``outputs``."""
+        keys = [k for k, _ in self.root.entries if k.text in ("output", "outputs")]
+        if len(keys) == 2:
+            self.wrong("'output' and 'outputs' are the same key; give one", keys[1].span)
+        if keys:
+            yield from self.name_list(
+                keys[0].text, TENSOR_NAME, "a tensor begins upper-case, such as AV"
+            )
+
+    def places(self) -> Iterator[tuple[str, str, Span]]:
+        """Yield the spans of names that are listed without a node of their own."""
+        for key, name in (("output", "output"), ("outputs", "output"), ("parallel", "parallel")):
+            node = self.root.child(key)
+            for item in node.items if isinstance(node, YamlSequence) else (node,):
+                if isinstance(item, YamlScalar):
+                    yield name, item.text, item.span
+        for item, _ in self.mapping("accumulate", ""):
+            yield "accumulate", item.text, item.span
+
+    def parameters(self) -> Iterator[ir.Parameter]:
+        """Yield scalar parameters: a list of names, or names with defaults."""
+        node = self.root.child("parameters")
+        hint = "a parameter is a name such as lam"
+        if isinstance(node, YamlSequence):
+            for item in node.items:
+                if name := self.identifier(item, IDENTIFIER, hint):
+                    yield ir.Parameter(name=name, span=item.span)
+            return
+        for key, value in self.mapping("parameters", "{lam: 0.9}"):
+            name = self.identifier(key, IDENTIFIER, hint)
+            default = None
+            if not (isinstance(value, YamlScalar) and value.value is None):
+                default = self.number(value)
+            if name:
+                yield ir.Parameter(name=name, default=default, span=key.span)
+
+    def domains(self) -> Iterator[ir.Domain]:
+        """Yield the intervals of inputs and parameters: pairs of numbers by name."""
+        for key, value in self.mapping("domains", "{G: [-1, 0], MASK: 0..1}"):
+            name = self.identifier(key, IDENTIFIER, "name an input or a parameter")
+            if isinstance(value, YamlScalar) and (whole := whole_domain(name, value.text)):
+                yield replace(whole, span=key.span)
+                continue
+            if not isinstance(value, YamlSequence) or len(value.items) != 2:
+                what = f"'{shorten(key.text)}' lies between two numbers"
+                self.wrong(what, value.span, "[0, 1], or whole numbers such as 0..N-1")
+                continue
+            low, high = (self.number(item) for item in value.items)
+            if name:
+                yield ir.Domain(name=name, low=low, high=high, span=key.span)
+
+    def number(self, node: YamlNode) -> int | float:
+        """Return a finite or infinite number."""
+        if isinstance(node, YamlScalar):
+            value = node.value
+            if node.text.lstrip("+-") == "inf":
+                return float(node.text)
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if is_number and value == value and abs(float(value)) < float("inf"):  # type: ignore[arg-type]
+                return value  # type: ignore[return-value]
+            if is_number and node.text.lstrip("+-.").lower() == "inf":
+                return value  # type: ignore[return-value]
+        self.wrong(f"a number is expected, not {node.kind}", node.span)
+        return 0
+
+    def accumulate(self) -> Iterator[tuple[str, str]]:
+        """Yield accumulation types by tensor."""
+        for key, value in self.mapping("accumulate", "{RNV: float32}"):
+            if not isinstance(value, YamlScalar) or value.text not in ir.DTYPES:
+                text = value.text if isinstance(value, YamlScalar) else ""
+                self.wrong("a number type is expected", value.span, did_you_mean(text, ir.DTYPES))
+            else:
+                yield key.text, value.text
+
+    # ------------------------------------------------------------- functions, equations
 
     def signatures(self, key: str) -> Iterator[tuple[str, tuple[str, ...], YamlScalar, YamlNode]]:
         """Yield ``name(a, b)`` keys: the name, the arguments, the key and its value."""
@@ -223,3 +515,105 @@ def _scope(
         scalars=frozenset(scalars),
         functions=frozenset(s[0] for s in signatures),
     )
+
+
+def _written(node: YamlScalar) -> str:
+    """Return the intended text: nothing for ``~``, and a block without its last line break."""
+    if node.value is None:
+        return ""
+    return node.text.rstrip("\n") if node.style in ("|", ">") else node.text
+
+
+# ------------------------------------------------------------------ shared inputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedInput:
+    """Input, and the parallel ranks that it lacks."""
+
+    name: str
+    ranks: tuple[str, ...]
+    span: Span | None
+
+
+def shared_problems(program: ir.Program, shared: tuple[SharedInput, ...]) -> Iterator[Problem]:
+    """Yield unknown inputs, ranks that are not parallel, and ranks along which entries must
+    differ."""
+    known = [t.name for t in program.inputs]
+    for one in shared:
+        if one.name not in known:
+            what = f"'shared' names '{one.name}', which is no input"
+            yield Problem(what, one.span, did_you_mean(one.name, known))
+        for rank in one.ranks:
+            if rank not in program.parallel:
+                what = f"'{one.name}' cannot be shared along '{rank}', which is not parallel"
+                yield Problem(what, one.span, did_you_mean(rank, program.parallel))
+            if any(d.name == one.name and rank in d.ranks for d in program.distinct):
+                what = f"'{one.name}' has no entries that differ along '{rank}': it is shared"
+                yield Problem(what, one.span)
+
+
+def expand_shared_inputs(program: ir.Program, shared: tuple[SharedInput, ...]) -> ir.Program:
+    """Return the program with its parallel ranks in the equations, as each tensor carries them.
+
+    Parameters
+    ----------
+    program : Program
+        Verified program, with parallel ranks that no equation names.
+    shared : tuple of SharedInput
+        Inputs that lack some of them.
+
+    Returns
+    -------
+    Program
+        Program without parallel ranks. Those of a tensor precede its own ranks, in the order of
+        ``parallel``.
+    """
+    carried = _carried(program, {s.name: frozenset(s.ranks) for s in shared})
+
+    def explicit(node: ir.Node) -> ir.Node:
+        if not isinstance(node, ir.Access):
+            return node
+        ranks = (r for r in program.parallel if r in carried[node.tensor])
+        return replace(node, indices=(*(variable(r.lower()) for r in ranks), *node.indices))
+
+    def statement(einsum: ir.Einsum) -> ir.Einsum:
+        where = None if einsum.where is None else rebuild(einsum.where, explicit)
+        return replace(
+            einsum,
+            target=rebuild(einsum.target, explicit),
+            expression=rebuild(einsum.expression, explicit),
+            where=where,
+        )
+
+    named = {r.name for r in program.ranks}
+    added = (ir.Rank(name=r, span=program.span) for r in program.parallel if r not in named)
+    return replace(
+        program,
+        parallel=(),
+        ranks=(*added, *program.ranks),
+        inputs=tuple(
+            replace(t, ranks=(*(r for r in program.parallel if r in carried[t.name]), *t.ranks))
+            for t in program.inputs
+        ),
+        init=tuple(statement(e) for e in program.init),
+        einsums=tuple(statement(e) for e in program.einsums),
+    )
+
+
+def _carried(
+    program: ir.Program, lacking: Mapping[str, frozenset[str]]
+) -> dict[str, frozenset[str]]:
+    """Return the parallel ranks of every tensor: those of its operands."""
+    every = frozenset(program.parallel)
+    found = {t.name: every - lacking.get(t.name, frozenset()) for t in program.inputs}
+    statements = (*program.init, *program.einsums)
+    found.update((e.name, frozenset()) for e in statements)
+    grown = True
+    while grown:
+        grown = False
+        for einsum in statements:
+            ranks = found[einsum.name].union(*(found[a.tensor] for a in einsum.reads))
+            grown |= ranks != found[einsum.name]
+            found[einsum.name] = ranks
+    return found

@@ -88,8 +88,7 @@ inputs: {{A: [M], B: [M], C: []}}
 output: Y
 einsums: "Y = {text} + A[m1*M0 + m0] + B[m] + C"
 """
-    from einsum_cascade.syntax.declarations import YamlMapping
-    from einsum_cascade.syntax.parse import _CascadeFile
+    from einsum_cascade.syntax.parse import YamlMapping, _CascadeFile
 
     root = read_yaml(Source("f", source))
     assert isinstance(root, YamlMapping)
