@@ -90,11 +90,11 @@ class _CascadeFile:
         self.problems.append(Problem(message, span, hint))
 
     def text(self, key: str, parent: YamlMapping | None = None) -> str:
-        """Return the text of an optional key, of the file unless a mapping is given."""
+        """Return the text of an optional key of a mapping, which may be ``~``, or of the file."""
         node = (parent or self.root).child(key)
         if node is None:
             return ""
-        if not isinstance(node, YamlScalar) or node.value is None:
+        if not isinstance(node, YamlScalar) or (node.value is None and parent is None):
             self.wrong(f"'{key}' is a text, not {node.kind}", node.span)
             return ""
         return _written(node)
@@ -145,6 +145,16 @@ class _CascadeFile:
             return ()
         return node.entries
 
+    def named(
+        self, key: str, pattern: re.Pattern[str], hint: str, example: str
+    ) -> Iterator[tuple[str, YamlNode, YamlNode | None]]:
+        """Yield the names of a list, or of a mapping with their values; a wrong name is empty."""
+        node = self.root.child(key)
+        listed = isinstance(node, YamlSequence)
+        entries = [(i, None) for i in node.items] if listed else self.mapping(key, example)
+        for item, value in entries:
+            yield self.identifier(item, pattern, hint), item, value
+
     def program(self) -> ir.Program:
         """Return the program, as far as it could be read."""
         for key in self.only(self.root, KEYS):
@@ -155,7 +165,21 @@ class _CascadeFile:
         parameters = tuple(self.parameters())
         blocks = {key: tuple(self.block(key)) for key in ("init", "einsums")}
         signatures = tuple(self.signatures("functions"))
-        scope = _scope(parallel, ranks, inputs, parameters, blocks, signatures)
+        written = [s for block in blocks.values() for s in block]
+        scalars = [
+            *(t.name for t in inputs if not t.ranks),
+            *(s.target for s in written if s.is_scalar),
+        ]
+        shapes = frozenset(r.name for r in ranks)
+        scope = NameScope(
+            variables=frozenset(r.variable for r in ranks),
+            shapes=shapes,
+            parallel=frozenset(parallel) - shapes,
+            parameters=frozenset(p.name for p in parameters),
+            tensors=frozenset((*(t.name for t in inputs), *(s.target for s in written))),
+            scalars=frozenset(scalars),
+            functions=frozenset(s[0] for s in signatures),
+        )
         functions = tuple(self.functions(signatures, scope))
         reductions = tuple(self.reductions(scope))
         return ir.Program(
@@ -210,18 +234,14 @@ class _CascadeFile:
 
     def ranks(self) -> Iterator[ir.Rank]:
         """Yield declared ranks, the members of a partition right after their family."""
-        node = self.root.child("ranks")
         hint = "a rank is upper-case, such as M or M1"
-        if isinstance(node, YamlSequence):
-            for item in node.items:
-                if name := self.identifier(item, RANK_NAME, hint):
-                    yield ir.Rank(name=name, span=item.span)
-            return
-        for key, value in self.mapping("ranks", "{M: keys, E: width}"):
-            if name := self.identifier(key, RANK_NAME, hint):
+        for name, key, value in self.named("ranks", RANK_NAME, hint, "{M: keys, E: width}"):
+            if name and value is None:
+                yield ir.Rank(name=name, span=key.span)
+            elif name and value is not None:
                 yield from self.rank(name, key, value)
 
-    def rank(self, name: str, key: YamlScalar, value: YamlNode) -> Iterator[ir.Rank]:
+    def rank(self, name: str, key: YamlNode, value: YamlNode) -> Iterator[ir.Rank]:
         """Yield one rank and its members."""
         meaning = ""
         members: tuple[YamlScalar, ...] = ()
@@ -325,18 +345,12 @@ class _CascadeFile:
 
     def parameters(self) -> Iterator[ir.Parameter]:
         """Yield scalar parameters: a list of names, or names with defaults."""
-        node = self.root.child("parameters")
         hint = "a parameter is a name such as lam"
-        if isinstance(node, YamlSequence):
-            for item in node.items:
-                if name := self.identifier(item, IDENTIFIER, hint):
-                    yield ir.Parameter(name=name, span=item.span)
-            return
-        for key, value in self.mapping("parameters", "{lam: 0.9}"):
-            name = self.identifier(key, IDENTIFIER, hint)
-            default = None
-            if not (isinstance(value, YamlScalar) and value.value is None):
-                default = self.number(value)
+        for name, key, value in self.named("parameters", IDENTIFIER, hint, "{lam: 0.9}"):
+            is_given = not (
+                value is None or (isinstance(value, YamlScalar) and value.value is None)
+            )
+            default = self.number(value) if value is not None and is_given else None
             if name:
                 yield ir.Parameter(name=name, default=default, span=key.span)
 
@@ -494,27 +508,6 @@ class _CascadeFile:
                 self.spoiled.update(statement.piece.names)
             else:
                 yield einsum
-
-
-def _scope(
-    parallel: tuple[str, ...],
-    ranks: tuple[ir.Rank, ...],
-    inputs: tuple[ir.Tensor, ...],
-    parameters: tuple[ir.Parameter, ...],
-    blocks: dict[str, tuple[Statement, ...]],
-    signatures: tuple[Any, ...],
-) -> NameScope:
-    written = [s for block in blocks.values() for s in block]
-    scalars = {t.name for t in inputs if not t.ranks} | {s.target for s in written if s.is_scalar}
-    return NameScope(
-        variables=frozenset(r.variable for r in ranks),
-        shapes=frozenset(r.name for r in ranks),
-        parallel=frozenset(parallel) - frozenset(r.name for r in ranks),
-        parameters=frozenset(p.name for p in parameters),
-        tensors=frozenset(t.name for t in inputs) | frozenset(s.target for s in written),
-        scalars=frozenset(scalars),
-        functions=frozenset(s[0] for s in signatures),
-    )
 
 
 def _written(node: YamlScalar) -> str:
