@@ -12,9 +12,8 @@ from einsum_cascade import ir
 from einsum_cascade.masks import conjuncts
 from einsum_cascade.numeric.aligned import AlignedArray, AlignedSpace, Excluded
 from einsum_cascade.numeric.dtypes import Array, cast
-from einsum_cascade.numeric.expressions import Evaluator
+from einsum_cascade.numeric.evaluation import UFUNCS, Evaluator, topk
 from einsum_cascade.numeric.inputs import Binding
-from einsum_cascade.numeric.reductions import UFUNCS, topk
 from einsum_cascade.numeric.targets import deciding_places, tensor_shape, unwritten_places
 from einsum_cascade.operations import identity_of
 

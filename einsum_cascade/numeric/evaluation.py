@@ -1,23 +1,33 @@
-"""Evaluation of one Einsum: its iteration space, map, reduction and result."""
+"""Evaluation of one Einsum: its iteration space, expressions, reduction and result."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import reduce
 from math import prod
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from .. import ir
 from ..errors import EvaluationError, NotANumberError
+from ..functions import (
+    ARITHMETIC,
+    COMPARISONS,
+    FUNCTIONS,
+    REDUCTIONS,
+    Arithmetic,
+    Function,
+    Relation,
+    of,
+)
 from ..masks import conjuncts
 from ..operations import identity_of
-from .aligned import AlignedArray, AlignedSpace, Excluded, Outside, Store, union
-from .dtypes import Array, cast
-from .expressions import Evaluator
+from .aligned import AlignedArray, AlignedSpace, Excluded, Outside, Store, merged, read, union
+from .dtypes import Array, DType, cast
 from .inputs import Binding
-from .reductions import Operator, contract, factors, reduce_axes, topk
 
 Absences = Mapping[frozenset[str], Array]
 """Flags of absent elements, by the rank variables that decide."""
@@ -271,3 +281,327 @@ class _Computation:
         if self.einsum.select is None:
             values = self.binding.precision.kept(self.einsum.name, values)
         return Computed(values, absent)
+
+
+# ------------------------------------------------------------------ expressions
+
+
+def _on_arrays(
+    rows: Mapping[str, Function] | Mapping[str, Arithmetic] | Mapping[str, Relation],
+) -> Mapping[str, Callable[..., Array]]:
+    return MappingProxyType({name: of(np, row.numpy) for name, row in rows.items()})
+
+
+CALLS = _on_arrays(FUNCTIONS)
+"""Functions on arrays; one without limit on its arguments takes two."""
+
+BINARY = _on_arrays(ARITHMETIC)
+"""Arithmetic operators on arrays."""
+
+COMPARE = _on_arrays(COMPARISONS)
+"""Comparisons of conditions on arrays."""
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Evaluator of expressions in one iteration space.
+
+    Expressions of rank variables, shapes and parameters alone are computed in float64, so that
+    coordinates stay exact; they are rounded to ``working`` where they meet a tensor. All arguments
+    of a user function are evaluated before its body.
+    """
+
+    program: ir.Program
+    space: AlignedSpace
+    store: Store
+    parameters: Mapping[str, float]
+    working: DType
+    arguments: Mapping[str, Array] = field(default_factory=dict)
+
+    def value(self, node: ir.Expression | ir.Condition) -> AlignedArray:
+        """Return the value of an expression."""
+        match node:
+            case ir.Number(value=value):
+                return AlignedArray(self.space.scalar(float(value)))
+            case ir.Name():
+                return self._name(node)
+            case ir.Access():
+                lane = read(self.space, self.store, node)
+                return lane.with_values(cast(lane.values, self.working))
+            case ir.Unary(operand=operand):
+                lane = self.value(operand)
+                return lane.with_values(-lane.values)
+            case ir.Binary(operator=operator, left=left, right=right):
+                return self._apply((self.value(left), self.value(right)), BINARY[operator])
+            case ir.Call(function="where"):
+                return self._where(node)
+            case ir.Call():
+                return self._call(node)
+            case _:
+                return self.condition(node)
+
+    def _name(self, node: ir.Name) -> AlignedArray:
+        match node.kind:
+            case "variable":
+                return AlignedArray(self.space.values(node.name).astype(np.float64))
+            case "shape":
+                return AlignedArray(self.space.scalar(float(self.space.shapes[node.name])))
+            case "parameter":
+                return AlignedArray(self.space.scalar(self.parameters[node.name]))
+            case _:
+                return AlignedArray(self.arguments[node.name])
+
+    def _apply(self, lanes: tuple[AlignedArray, ...], function: object) -> AlignedArray:
+        assert callable(function)
+        return merged(lanes, np.asarray(reduce(function, self._alike(lanes))))
+
+    def _alike(self, lanes: tuple[AlignedArray, ...]) -> list[Array]:
+        """Return the operands in one number type."""
+        if len({lane.values.dtype for lane in lanes}) == 1:
+            return [lane.values for lane in lanes]
+        return [cast(lane.values, self.working) for lane in lanes]
+
+    def _call(self, node: ir.Call) -> AlignedArray:
+        lanes = tuple(self.value(a) for a in node.arguments)
+        for declared in self.program.functions:
+            if declared.name == node.function:
+                inner = dict(zip(declared.arguments, (lane.values for lane in lanes), strict=True))
+                body = replace(self, arguments=inner).value(declared.body)
+                return merged(lanes, body.values)
+        function = CALLS[node.function]
+        if len(lanes) > 1:
+            return self._apply(lanes, function)
+        return lanes[0].with_values(np.asarray(function(lanes[0].values)))
+
+    def _where(self, node: ir.Call) -> AlignedArray:
+        """Evaluate ``where(c, a, b)``: the branch not chosen excludes nothing and is not read."""
+        condition, yes, no = node.arguments
+        chooser = self.condition(condition)
+        known = _known(chooser)
+        variables = frozenset(ir.variables_of(condition))
+        chosen = (
+            self.value(yes).only_where(chooser.values & known, variables),
+            self.value(no).only_where(~chooser.values & known, variables),
+        )
+        first, second = self._alike(chosen)
+        return merged((chooser, *chosen), np.where(chooser.values, first, second))
+
+    def condition(self, node: ir.Expression | ir.Condition) -> AlignedArray:
+        """Return the truth of a condition; ``and`` and ``or`` stop at the first decisive
+        operand."""
+        match node:
+            case ir.Relational(operator=operator, left=left, right=right):
+                return self._apply((self.value(left), self.value(right)), COMPARE[operator])
+            case ir.Logical(operator="not", operands=(operand,)):
+                lane = self.condition(operand)
+                return lane.with_values(~lane.values)
+            case ir.Logical(operator=operator, operands=operands):
+                return self._chain(operands, until=operator == "or")
+            case _:
+                raise TypeError(f"not a condition: {node!r}")
+
+    def _chain(self, operands: tuple[ir.Condition, ...], until: bool) -> AlignedArray:
+        found = self.condition(operands[0])
+        variables = frozenset(ir.variables_of(operands[0]))
+        for operand in operands[1:]:
+            undecided = (~found.values if until else found.values) & _known(found)
+            lane = self.condition(operand).only_where(undecided, variables)
+            variables |= frozenset(ir.variables_of(operand))
+            values = (found.values | lane.values) if until else (found.values & lane.values)
+            found = merged((found, lane), values)
+        return found
+
+
+def _known(lane: AlignedArray) -> Array:
+    """Return where a lane has a defined value."""
+    found = np.ones((1,) * lane.values.ndim, bool)
+    for flags in lane.unknown:
+        found = found & ~flags
+    return found
+
+
+# ------------------------------------------------------------------ reductions
+
+
+def factors(expression: ir.Expression) -> tuple[tuple[ir.Expression, ...], int]:
+    """Return the factors of a product and its sign; another expression is its own factor."""
+    match expression:
+        case ir.Unary(operand=operand):
+            found, sign = factors(operand)
+            return found, -sign
+        case ir.Binary(operator="*", left=left, right=right):
+            first, one = factors(left)
+            second, two = factors(right)
+            return first + second, one * two
+        case _:
+            return (expression,), 1
+
+
+def contract(
+    lanes: tuple[AlignedArray, ...],
+    sign: int,
+    excluded: tuple[Array, ...],
+    space: AlignedSpace,
+    kept: int,
+) -> Array | None:
+    """Return the sum of the product of ``lanes`` over all axes from ``kept`` on.
+
+    Excluded points take part with a factor 0, and factors are multiplied in any order.
+
+    Returns
+    -------
+    array or None
+        Array of ``kept`` axes, broadcastable; None if the sum must be taken point by point, because
+        it
+        is not finite (perhaps only because of an excluded point or of the order).
+    """
+    working = lanes[0].values.dtype
+    arrays = [lane.values for lane in lanes] + [cast(~flags, working) for flags in excluded]
+    shape = space.shape
+    covered = reduce(np.maximum, [np.array(a.shape) for a in arrays])
+    # Along an axis that no operand has, every element counts as often as the axis is long.
+    if any(covered[axis] < shape[axis] for axis in range(kept, len(shape))):
+        return None
+    # A factor 0 does not remove an infinite point (0 * inf is NaN), and a product of more than two
+    # factors may overflow in one order only: such sums are computed again, point by point.
+    result = _einsum(arrays, kept, working)
+    result = result if sign > 0 else -result
+    return result if np.isfinite(result).all() else None
+
+
+def _einsum(arrays: list[Array], kept: int, working: DType) -> Array:
+    import opt_einsum
+
+    operands: list[object] = []
+    present: set[int] = set()
+    for array in arrays:
+        # Broadcast axes are left out, because opt_einsum wants one size per label.
+        axes = [axis for axis, size in enumerate(array.shape) if size > 1]
+        operands += [array.reshape([array.shape[axis] for axis in axes]), axes]
+        present.update(axes)
+    output = [axis for axis in range(kept) if axis in present]
+    result = np.asarray(opt_einsum.contract(*operands, output), working)
+    shape = [1] * kept
+    for axis, size in zip(output, result.shape, strict=True):
+        shape[axis] = size
+    return result.reshape(shape)
+
+
+Operator = Callable[[Array, Array], Array]
+
+UFUNCS: Mapping[str, Any] = MappingProxyType(
+    {name: of(np, row.merge.numpy) for name, row in REDUCTIONS.items()}
+)
+"""Functions that merge two elements, by built-in reduction operator."""
+
+
+def reduce_axes(
+    values: Array,
+    axes: int,
+    reduction: str,
+    *,
+    excluded: Array | None,
+    identity: float,
+    accumulator: DType | None,
+    operator: Operator | None,
+) -> Array:
+    """Reduce the last ``axes`` axes.
+
+    Parameters
+    ----------
+    values : array
+        Full along the reduced axes.
+    axes : int
+        Number of trailing axes to reduce; positive.
+    reduction : str
+        Name of the operator.
+    excluded : array, optional
+        Points that do not take part, broadcast to ``values``.
+    identity : float
+        Identity element of the operator.
+    accumulator : dtype, optional
+        16-bit type to which the running result is rounded.
+    operator : callable, optional
+        User operator; None for a built-in one.
+
+    Returns
+    -------
+    array
+        Array of the remaining axes, in the type of ``values``.
+
+    Examples
+    --------
+    In bfloat16, with 8 significant bits, a sum of ones stops at 256:
+
+    >>> from .dtypes import dtype_of
+    >>> ones = np.ones(300, np.float32)
+    >>> how = {"excluded": None, "identity": 0.0, "operator": None}
+    >>> float(reduce_axes(ones, 1, "+", accumulator=dtype_of("bfloat16"), **how))
+    256.0
+    >>> float(reduce_axes(ones, 1, "+", accumulator=None, **how))
+    300.0
+    """
+    trailing = tuple(range(values.ndim - axes, values.ndim))
+    ufunc = UFUNCS.get(reduction)
+    # A maximum is one of its operands, so nothing is rounded on the way.
+    if ufunc is not None and (accumulator is None or reduction in ("max", "min")):
+        if excluded is not None:
+            values = np.where(excluded, np.asarray(identity, values.dtype), values)
+        return np.asarray(ufunc.reduce(values, axis=trailing, dtype=values.dtype))
+    apply = ufunc if operator is None else operator
+    assert apply is not None
+    return _fold(values, axes, apply, excluded, identity, accumulator)
+
+
+def _fold(
+    values: Array,
+    axes: int,
+    apply: Operator,
+    excluded: Array | None,
+    identity: float,
+    accumulator: DType | None,
+) -> Array:
+    """Reduce point by point, from the identity; an excluded point changes nothing."""
+    kept = values.shape[: values.ndim - axes]
+    points = values.reshape((*kept, -1))
+    skip = None
+    if excluded is not None:
+        skip = np.broadcast_to(excluded, values.shape).reshape(points.shape)
+    total = np.full(kept, identity, values.dtype)
+    for at in range(points.shape[-1]):
+        after = np.asarray(apply(total, points[..., at]))
+        if accumulator is not None:
+            after = cast(cast(after, accumulator), values.dtype)
+        total = after if skip is None else np.where(skip[..., at], total, after)
+    return total
+
+
+def topk(values: Array, excluded: Array | None, count: int) -> tuple[Array, Array]:
+    """Return the positions of the ``count`` largest elements along the last axis.
+
+    Equal elements are taken in the order of their positions.
+
+    Parameters
+    ----------
+    values : array, shape (..., M)
+        Candidates.
+    excluded : array, optional
+        Candidates that cannot be selected, broadcast to ``values``.
+    count : int
+        Number of positions; those beyond M are missing.
+
+    Returns
+    -------
+    positions : array of int64, shape (..., count)
+        Positions, largest element first.
+    missing : array of bool, shape (..., count)
+        True where fewer than ``count`` elements could be selected.
+    """
+    skip = np.broadcast_to(False if excluded is None else excluded, values.shape)
+    # lexsort takes its last key first and is stable: excluded elements end up at the back.
+    order = np.lexsort((-values, skip), axis=-1)
+    available = values.shape[-1] - np.count_nonzero(skip, axis=-1)
+    positions = np.zeros((*values.shape[:-1], count), np.int64)
+    positions[..., : order.shape[-1]] = order[..., :count]
+    missing = np.arange(count) >= available[..., None]
+    return np.where(missing, 0, positions), missing

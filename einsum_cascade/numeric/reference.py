@@ -15,9 +15,8 @@ from ..graphs import strongly_connected
 from ..ordering import Dependence, dependences
 from .aligned import Buffer
 from .dtypes import Array
-from .evaluation import compute
+from .evaluation import compute, factors
 from .inputs import Binding, bind, split_named
-from .reductions import factors
 from .targets import allocate, store_result, store_scattered, tensor_shape
 
 

@@ -150,9 +150,10 @@ class _CascadeFile:
     ) -> Iterator[tuple[str, YamlNode, YamlNode | None]]:
         """Yield the names of a list, or of a mapping with their values; a wrong name is empty."""
         node = self.root.child(key)
-        listed = isinstance(node, YamlSequence)
-        entries = [(i, None) for i in node.items] if listed else self.mapping(key, example)
-        for item, value in entries:
+        if isinstance(node, YamlSequence):
+            yield from ((self.identifier(i, pattern, hint), i, None) for i in node.items)
+            return
+        for item, value in self.mapping(key, example):
             yield self.identifier(item, pattern, hint), item, value
 
     def program(self) -> ir.Program:
@@ -166,10 +167,8 @@ class _CascadeFile:
         blocks = {key: tuple(self.block(key)) for key in ("init", "einsums")}
         signatures = tuple(self.signatures("functions"))
         written = [s for block in blocks.values() for s in block]
-        scalars = [
-            *(t.name for t in inputs if not t.ranks),
-            *(s.target for s in written if s.is_scalar),
-        ]
+        scalars = [t.name for t in inputs if not t.ranks]
+        scalars += [s.target for s in written if s.is_scalar]
         shapes = frozenset(r.name for r in ranks)
         scope = NameScope(
             variables=frozenset(r.variable for r in ranks),
@@ -347,10 +346,8 @@ class _CascadeFile:
         """Yield scalar parameters: a list of names, or names with defaults."""
         hint = "a parameter is a name such as lam"
         for name, key, value in self.named("parameters", IDENTIFIER, hint, "{lam: 0.9}"):
-            is_given = not (
-                value is None or (isinstance(value, YamlScalar) and value.value is None)
-            )
-            default = self.number(value) if value is not None and is_given else None
+            is_empty = value is None or (isinstance(value, YamlScalar) and value.value is None)
+            default = None if value is None or is_empty else self.number(value)
             if name:
                 yield ir.Parameter(name=name, default=default, span=key.span)
 
