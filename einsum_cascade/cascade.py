@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import ir
+from .analysis_report import RankPasses
 from .errors import CascadeError
-from .notation.printer import program_text
+from .libraries import np
+from .notation import program_dot, program_html, program_latex, program_text
+from .passes.analysis import analyze_passes
 from .source import Source
 from .syntax.parse import parse_program
 from .yaml.library import builtin_source, is_file_name, read_source
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import numpy as np
-
-    from .analysis_report import RankPasses
     from .counting.symbolic import Analysis
     from .rewrites import Derivation
 
@@ -126,8 +125,6 @@ class Cascade:
         CascadeError
             The cascade has no such rank, or a reduction is not associative.
         """
-        from .passes.analysis import analyze_passes
-
         return analyze_passes(self.program).of(rank)
 
     def analyze(self) -> Analysis:
@@ -164,20 +161,14 @@ class Cascade:
 
     def latex(self) -> str:
         """Return the equations in LaTeX."""
-        from .notation.typeset import program_latex
-
         return program_latex(self.program)
 
     def dot(self) -> str:
         """Return the dependency graph in Graphviz' DOT language."""
-        from .notation.typeset import program_dot
-
         return program_dot(self.program)
 
     def _repr_latex_(self) -> str:
         return f"$${self.latex()}$$"
 
     def _repr_html_(self) -> str:
-        from .notation.typeset import program_html
-
         return program_html(self.program)

@@ -109,7 +109,7 @@ class Function:
     strength: Strength = Strength.ATOM
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Arithmetic:
     """Arithmetic operator; ``python`` works on numbers and expressions, ``numpy`` on arrays."""
 
@@ -119,7 +119,7 @@ class Arithmetic:
     numpy: Lookup
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Relation:
     """Comparison in conditions; ``opposite`` is its negation."""
 
@@ -131,7 +131,7 @@ class Relation:
     mathml: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Reduction:
     """Built-in reduction operator.
 
@@ -318,57 +318,31 @@ FUNCTIONS: Mapping[str, Function] = _table(
 """Built-in functions by name; ``gelu`` is the exact one (by erf)."""
 
 ARITHMETIC: Mapping[str, Arithmetic] = _table(
-    Arithmetic(name="+", operation="add", python=operator.add, numpy="add"),
-    Arithmetic(name="-", operation="sub", python=operator.sub, numpy=_subtract),
-    Arithmetic(name="*", operation="mul", python=operator.mul, numpy="multiply"),
-    Arithmetic(name="/", operation="div", python=operator.truediv, numpy=_divide),
-    Arithmetic(name="**", operation="pow", python=operator.pow, numpy="power"),
+    Arithmetic("+", "add", operator.add, "add"),
+    Arithmetic("-", "sub", operator.sub, _subtract),
+    Arithmetic("*", "mul", operator.mul, "multiply"),
+    Arithmetic("/", "div", operator.truediv, _divide),
+    Arithmetic("**", "pow", operator.pow, "power"),
 )
 """Arithmetic operators by how they are written."""
 
 
-def _relation(
-    name: str,
-    opposite: str,
-    python: Callable[[Any, Any], bool],
-    numpy: str,
-    latex: str = "",
-    mathml: str = "",
-) -> Relation:
-    return Relation(
-        name=name,
-        opposite=opposite,
-        python=python,
-        numpy=numpy,
-        latex=latex or name,
-        mathml=mathml or name,
-    )
-
-
 COMPARISONS: Mapping[str, Relation] = _table(
-    _relation("<", ">=", operator.lt, "less"),
-    _relation("<=", ">", operator.le, "less_equal", r"\le", "≤"),
-    _relation(">", "<=", operator.gt, "greater"),
-    _relation(">=", "<", operator.ge, "greater_equal", r"\ge", "≥"),
-    _relation("==", "!=", operator.eq, "equal", "=", "="),
-    _relation("!=", "==", operator.ne, "not_equal", r"\ne", "≠"),
+    Relation("<", ">=", operator.lt, "less", "<", "<"),
+    Relation("<=", ">", operator.le, "less_equal", r"\le", "≤"),
+    Relation(">", "<=", operator.gt, "greater", ">", ">"),
+    Relation(">=", "<", operator.ge, "greater_equal", r"\ge", "≥"),
+    Relation("==", "!=", operator.eq, "equal", "=", "="),
+    Relation("!=", "==", operator.ne, "not_equal", r"\ne", "≠"),
 )
 """Comparisons by symbol."""
 
 
-def _reduction(
-    name: str, word: str, identity: float, merges_by: str, latex: str, mathml: str = ""
-) -> Reduction:
-    return Reduction(
-        name=name, word=word, identity=identity, merges_by=merges_by, latex=latex, mathml=mathml
-    )
-
-
 REDUCTIONS: Mapping[str, Reduction] = _table(
-    _reduction("+", "sum", 0, "+", r"\sum", "∑"),
-    _reduction("max", "max", -math.inf, "max", r"\max"),
-    _reduction("min", "min", math.inf, "min", r"\min"),
-    _reduction("prod", "product", 1, "*", r"\prod", "∏"),
+    Reduction("+", "sum", 0, "+", r"\sum", "∑"),
+    Reduction("max", "max", -math.inf, "max", r"\max", ""),
+    Reduction("min", "min", math.inf, "min", r"\min", ""),
+    Reduction("prod", "product", 1, "*", r"\prod", "∏"),
 )
 """Built-in reduction operators by name."""
 

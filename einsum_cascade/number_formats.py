@@ -21,7 +21,7 @@ ACCUMULATE = "accumulate"
 """Name that stands for sums."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class NumberFormat:
     """Number format.
 
@@ -61,45 +61,27 @@ class NumberFormat:
         return self.significand >= other.significand and self.exponent >= other.exponent
 
 
-def _floating(name: str, bits: int, exponent: int, fraction: int) -> NumberFormat:
-    return NumberFormat(name=name, element_bits=bits, exponent=exponent, significand=fraction + 1)
-
-
-def _whole(bits: int) -> NumberFormat:
-    return NumberFormat(name=f"int{bits}", element_bits=bits, exponent=0, significand=bits - 1)
-
-
-def _microscaling(name: str, bits: int, fraction: int) -> NumberFormat:
-    # The scale is an 8-bit power of two: values have the range of fp32.
-    return NumberFormat(
-        name=name, element_bits=bits, exponent=8, significand=fraction + 1, block=32, scale_bits=8
-    )
-
-
-FORMATS: Mapping[str, NumberFormat] = MappingProxyType(
-    {
-        found.name: found
-        for found in (
-            _floating("fp32", 32, 8, 23),
-            _floating("tf32", 32, 8, 10),
-            _floating("bf16", 16, 8, 7),
-            _floating("fp16", 16, 5, 10),
-            _floating("fp8_e4m3", 8, 4, 3),
-            _floating("fp8_e5m2", 8, 5, 2),
-            _floating("fp4_e2m1", 4, 2, 1),
-            _whole(32),
-            _whole(16),
-            _whole(8),
-            _whole(4),
-            _microscaling("mxfp8", 8, 3),
-            _microscaling("mxfp6", 6, 3),
-            _microscaling("mxfp4", 4, 1),
-            NumberFormat(
-                name="nvfp4", element_bits=4, exponent=5, significand=6, block=16, scale_bits=8
-            ),
-        )
-    }
+_ROWS = (
+    # name, bits, exponent, significand (with the leading one), values in a block, bits of a scale
+    NumberFormat("fp32", 32, 8, 24),
+    NumberFormat("tf32", 32, 8, 11),
+    NumberFormat("bf16", 16, 8, 8),
+    NumberFormat("fp16", 16, 5, 11),
+    NumberFormat("fp8_e4m3", 8, 4, 4),
+    NumberFormat("fp8_e5m2", 8, 5, 3),
+    NumberFormat("fp4_e2m1", 4, 2, 2),
+    NumberFormat("int32", 32, 0, 31),
+    NumberFormat("int16", 16, 0, 15),
+    NumberFormat("int8", 8, 0, 7),
+    NumberFormat("int4", 4, 0, 3),
+    # The scale of a microscaling format is an 8-bit power of two: values have the range of fp32.
+    NumberFormat("mxfp8", 8, 8, 4, 32, 8),
+    NumberFormat("mxfp6", 6, 8, 4, 32, 8),
+    NumberFormat("mxfp4", 4, 8, 2, 32, 8),
+    NumberFormat("nvfp4", 4, 5, 6, 16, 8),
 )
+
+FORMATS: Mapping[str, NumberFormat] = MappingProxyType({row.name: row for row in _ROWS})
 """Formats by name. Elements of ``mxfp8`` are fp8_e4m3, those of ``mxfp6`` are fp6_e2m3."""
 
 
@@ -139,7 +121,7 @@ class TensorFormats:
         """Return the format of a tensor; an unstated format has no name and the machine's word
         bits."""
         name = dict(self.tensors).get(tensor, self.default)
-        return FORMATS[name] if name else _unstated(self.word_bits)
+        return FORMATS[name] if name else NumberFormat("", self.word_bits, 0, 0)
 
     def bits_of(self, tensor: str) -> Fraction:
         """Return the bits per value of a tensor."""
@@ -154,7 +136,3 @@ class TensorFormats:
         given = [f"{name} {fmt}" for name, fmt in parts if fmt]
         others = f"others {self.default}" if given else self.default
         return ", ".join([*given, *([others] if self.default else [])])
-
-
-def _unstated(word_bits: int) -> NumberFormat:
-    return NumberFormat(name="", element_bits=word_bits, exponent=0, significand=0)

@@ -22,7 +22,7 @@ from archsim.version import installed_version
 from archsim.writing import OutputFolder
 from einsum_cascade.errors import InputError
 from einsum_cascade.ir import Program
-from einsum_cascade.notation.printer import program_text
+from einsum_cascade.notation import program_text
 from einsum_cascade.yaml.library import file_exists
 
 VARIABLE = "ARCHSIM_CACHE"

@@ -12,7 +12,7 @@ from einsum_cascade.analysis_report import RankPasses
 from einsum_cascade.counting.symbolic import Analysis
 from einsum_cascade.errors import CascadeError, InputError
 from einsum_cascade.ir import Program
-from einsum_cascade.notation.typeset import expression_mathml, program_mathml
+from einsum_cascade.notation import expression_mathml, program_mathml
 from einsum_cascade.shapes import complete_shapes, resolve_shapes
 from einsum_cascade.source import html_text
 from einsum_cascade.yaml.library import builtin_source, is_file_name, read_source

@@ -16,7 +16,7 @@ from math import prod
 from einsum_cascade.affine import digits, linear
 from einsum_cascade.errors import MappingError, Problem, SpecError, did_you_mean
 from einsum_cascade.ir import Access, Affine, Index, Program, walk
-from einsum_cascade.notation.printer import index_text
+from einsum_cascade.notation import index_text
 
 from ..iteration.access_map import AccessMap
 from ..spec.arch import Architecture

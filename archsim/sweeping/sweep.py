@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, Problem, SpecError, collect_problems, did_you_mean
-from einsum_cascade.notation.printer import program_text
+from einsum_cascade.notation import program_text
 from einsum_cascade.yaml.library import Kind, resolve_reference, spec_tree
 from einsum_cascade.yaml.source import YamlScalar
 from workloads import load

@@ -17,7 +17,7 @@ from ..affine import Families, affine_value, digits, linear, linear_expression
 from ..ir import Affine, AffineTerm, collected
 from ..masks import AtMostZero, conjuncts, depends_on_data, inequalities
 from ..memo import cached_property
-from ..notation.printer import expression_text
+from ..notation import expression_text
 from ..operations import identity_of
 from .terms import conjunction, rebuild, sources, substitute_variables, variable, variables_of
 
@@ -145,7 +145,7 @@ class Masks:
         >>> head = "cascade: a\\nranks: [M, P]\\ninputs: {X: [M, P]}\\noutput: Z\\neinsums: |\\n"
         >>> text = head + "  Y[m, p] = X[m, p] where m <= p\\n  Z[p] = exp(Y[m, p])\\n"
         >>> program = Cascade.parse(text).program
-        >>> from ..notation.printer import statement_text
+        >>> from ..notation import statement_text
         >>> statement_text(Masks(program).with_full_mask(program.einsum_of["Z"]))
         'Z[p] = exp(Y[m, p]) where m <= p'
         """

@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from ..affine import Sign
 from ..ir import Access, Binary, Einsum, Expression, Name, Number, Program, Unary
-from ..notation.printer import expression_text
+from ..notation import expression_text
 from ..operations import einsum_operations
 from ..yaml.library import builtin_names, builtin_source
 from .conditions import Masks

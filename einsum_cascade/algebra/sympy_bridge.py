@@ -10,7 +10,7 @@ from typing import Any, Literal
 from .. import ir
 from ..functions import ARITHMETIC, FUNCTIONS, of
 from ..libraries import sympy
-from ..notation.printer import access_text, expression_text
+from ..notation import access_text, expression_text
 from .terms import is_builtin_reduction as is_builtin
 from .terms import number, rebuild
 

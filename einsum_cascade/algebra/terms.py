@@ -98,7 +98,7 @@ def substitute_variables(node: _N, values: Mapping[str, ir.Index]) -> _N:
     values : mapping
         Replacement index by variable.
 
-    >>> from ..notation.printer import access_text
+    >>> from ..notation import access_text
     >>> read = ir.Access(tensor="X", indices=(variable("m", 1), variable("p")))
     >>> access_text(substitute_variables(read, {"m": variable("t", 2)}))
     'X[t+3, p]'

@@ -43,7 +43,7 @@ def inlined(program: ir.Program, condition: ir.Condition | None) -> ir.Condition
     >>> head = "cascade: a\\nranks: [M, P]\\ninputs: {X: [M, P]}\\noutput: Z\\n"
     >>> text = head + "functions: {'half(x)': 'floor(x / 2)'}\\n"
     >>> program = Cascade.parse(text + "einsums: 'Z[p] = X[m, p] where half(m) <= p'\\n").program
-    >>> from ..notation.printer import expression_text
+    >>> from ..notation import expression_text
     >>> expression_text(inlined(program, program.einsums[0].where))
     'floor(m / 2) <= p'
     """

@@ -12,7 +12,7 @@ from typing import Generic, Protocol, Self, TypeVar, overload
 
 from ..errors import RewriteError, did_you_mean
 from ..ir import Program
-from ..notation.printer import statement_text
+from ..notation import statement_text
 from ..source import html_text
 from ..verify import check
 from .base import Rewrite, RewriteStep

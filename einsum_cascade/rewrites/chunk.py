@@ -27,7 +27,7 @@ from ..algebra.terms import (
 )
 from ..errors import RewriteError
 from ..libraries import sympy
-from ..notation.printer import expression_text
+from ..notation import expression_text
 from .base import Rewrite, RewriteStep, rank_named, refuse, step
 from .partition import member_index
 from .reassociate import opened_sum

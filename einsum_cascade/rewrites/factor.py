@@ -21,7 +21,7 @@ from ..algebra.terms import (
 )
 from ..ir import Access, Binary, Einsum, Expression, Number, Program, Unary
 from ..libraries import sympy
-from ..notation.printer import expression_text
+from ..notation import expression_text
 from .base import Rewrite, RewriteStep, einsum_named, refuse, step
 
 

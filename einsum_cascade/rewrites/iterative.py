@@ -24,7 +24,7 @@ from ..algebra.terms import (
 )
 from ..ir import Access, Binary, Einsum, Expression, Program, Relational
 from ..ir import variables_of as ordered_variables
-from ..notation.printer import expression_text
+from ..notation import expression_text
 from ..operations import identity_of
 from .base import Rewrite, RewriteStep, einsum_named, refuse, step
 from .chunk import causal, causal_sum, decay_power, mask_ranks

@@ -20,7 +20,7 @@ from ..algebra.terms import (
     variables_of,
 )
 from ..errors import RewriteError, did_you_mean
-from ..notation.printer import index_text
+from ..notation import index_text
 from .base import Rewrite, RewriteStep, rank_named, refuse, step
 
 _RULE = "partition"

@@ -12,7 +12,7 @@ from ..algebra.terms import accesses_of, tensors_of
 from ..errors import RewriteError
 from ..graphs import reachable
 from ..ir import Einsum, Gather, Program, walk
-from ..notation.printer import expression_text
+from ..notation import expression_text
 from .base import Rewrite, RewriteStep, refuse, step
 from .chunk import Chunk
 from .corrections import NEW, OLD, Blocked, Corrections, marked

@@ -38,7 +38,7 @@ from ..algebra.terms import (
 from ..functions import ARITHMETIC, FUNCTIONS, of
 from ..graphs import reachable
 from ..masks import conjuncts
-from ..notation.printer import expression_text
+from ..notation import expression_text
 from ..operations import identity_of
 from .corrections import NEW, OLD, Blocked, Correction, Corrections, apply_operator, known_reduction
 

@@ -8,7 +8,7 @@ import pytest
 from einsum_cascade import Cascade, CascadeError, EvaluationError
 from einsum_cascade.affine import Families
 from einsum_cascade.masks import AtMostZero, conjuncts, inequalities
-from einsum_cascade.notation.printer import program_text
+from einsum_cascade.notation import program_text
 from einsum_cascade.shapes import resolve_shapes
 from einsum_cascade.yaml.library import builtin_names
 

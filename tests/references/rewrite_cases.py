@@ -9,7 +9,7 @@ import numpy as np
 from element_by_element import run
 
 from einsum_cascade.ir import Program
-from einsum_cascade.notation.printer import statement_text
+from einsum_cascade.notation import statement_text
 from einsum_cascade.rewrites.proof import proof_shapes, random_inputs
 
 _ATTENTION = """

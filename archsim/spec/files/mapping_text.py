@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from einsum_cascade.errors import SpecError
-from einsum_cascade.notation.printer import quoted
+from einsum_cascade.notation import quoted
 from einsum_cascade.yaml.library import is_file_name
 from einsum_cascade.yaml.source import resolve
 

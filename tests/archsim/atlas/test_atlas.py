@@ -25,7 +25,7 @@ from archsim.spec.mapping import EINSUM_BY_EINSUM
 from einsum_cascade import Cascade
 from einsum_cascade.counting.symbolic import Analysis
 from einsum_cascade.errors import MappingError
-from einsum_cascade.notation.typeset import expression_mathml, program_mathml
+from einsum_cascade.notation import expression_mathml, program_mathml
 from einsum_cascade.yaml.library import builtin_names, builtin_source
 from mappers.construct.generators import GENERATORS
 from workloads import load

@@ -11,7 +11,7 @@ from archsim import simulate
 from einsum_cascade import Cascade
 from einsum_cascade.algebra.conditions import with_masks
 from einsum_cascade.counting.symbolic import analyze
-from einsum_cascade.notation.printer import statement_text
+from einsum_cascade.notation import statement_text
 from einsum_cascade.shapes import resolve_shapes
 
 CHUNKED = (

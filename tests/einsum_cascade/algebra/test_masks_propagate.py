@@ -18,7 +18,7 @@ from archsim.validation.mapped import mapped_run
 from einsum_cascade import Cascade, ir
 from einsum_cascade.algebra.conditions import with_masks
 from einsum_cascade.counting.symbolic import analyze
-from einsum_cascade.notation.printer import program_text
+from einsum_cascade.notation import program_text
 from einsum_cascade.shapes import resolve_shapes
 from einsum_cascade.yaml.library import builtin_names
 from mappers.construct.generators import GENERATORS

@@ -9,7 +9,7 @@ from portions import some
 from random_programs import TEXTS, programs
 
 from einsum_cascade import Cascade, ir
-from einsum_cascade.notation.printer import expression_text, scalar_text, statement_text
+from einsum_cascade.notation import expression_text, scalar_text, statement_text
 from einsum_cascade.source import Source
 from einsum_cascade.verify import verify
 from einsum_cascade.yaml.library import builtin_names

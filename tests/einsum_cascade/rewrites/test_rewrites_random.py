@@ -16,7 +16,7 @@ from einsum_cascade.algebra.sympy_bridge import Bridge
 from einsum_cascade.algebra.terms import variable
 from einsum_cascade.errors import NotANumberError
 from einsum_cascade.ir import Access, Binary, Call, Expression, Name, Number, Program
-from einsum_cascade.notation.printer import program_text
+from einsum_cascade.notation import program_text
 from einsum_cascade.passes.analysis import analyze_passes
 from einsum_cascade.rewrites import rewrite
 from einsum_cascade.rewrites.proof import random_inputs

@@ -10,7 +10,7 @@ from rewrite_cases import REDUCIBLE, REFUSED, Case
 
 from einsum_cascade import Cascade, RewriteError
 from einsum_cascade.ir import Program
-from einsum_cascade.notation.printer import program_text, statement_text
+from einsum_cascade.notation import program_text, statement_text
 from einsum_cascade.passes.analysis import analyze_passes
 from einsum_cascade.rewrites import Derivation, rewrite
 from einsum_cascade.rewrites.proof import count_operations

@@ -1,1 +1,0 @@
-"""The IR as text, LaTeX, MathML and graphs."""
