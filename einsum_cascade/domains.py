@@ -203,7 +203,7 @@ def distinct_problems(program: ir.Program, spoiled: frozenset[str]) -> Iterator[
         As in ``domain_problems``.
     """
     inputs = {t.name: t for t in program.inputs}
-    statements = (*program.init, *program.einsums)
+    statements = program.statements
     indices = (i for e in statements for a in (*e.reads, e.target) for i in a.indices)
     gathered_by = {i.access.tensor for i in indices if isinstance(i, ir.Gather)}
     for named in program.distinct:
@@ -300,7 +300,7 @@ def places_needed(program: ir.Program, shapes: Mapping[str, int]) -> Iterator[tu
         A rank and its minimal shape.
     """
     along = {d.name: d.ranks for d in program.distinct}
-    for einsum in (*program.init, *program.einsums):
+    for einsum in program.statements:
         for access in einsum.reads:
             ranks = program.tensor_ranks[access.tensor]
             for rank, index in zip(ranks, access.indices, strict=True):
@@ -332,7 +332,7 @@ def coordinate_bounds(program: ir.Program, shapes: Mapping[str, int]) -> dict[st
     {'I': 3}
     """
     found: dict[str, int] = {}
-    for einsum in (*program.init, *program.einsums):
+    for einsum in program.statements:
         for access in einsum.reads:
             ranks = program.tensor_ranks[access.tensor]
             for rank, index in zip(ranks, access.indices, strict=True):

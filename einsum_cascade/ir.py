@@ -270,6 +270,11 @@ class Einsum(Node):
         """Name of the tensor that the Einsum writes."""
         return self.target.tensor
 
+    @property
+    def roots(self) -> tuple[Node, ...]:
+        """Target, expression and condition, if there is one."""
+        return tuple(n for n in (self.target, self.expression, self.where) if n is not None)
+
     @cached_property
     def reads(self) -> tuple[Access, ...]:
         """Accesses on the right and inside indices of the target, in order, each once.
@@ -277,7 +282,7 @@ class Einsum(Node):
         The right side consists of the expression and ``where``. A gathered index tensor follows the
         access that uses it.
         """
-        return tuple(dict.fromkeys(_accesses(self.expression, self.where, *self.target.indices)))
+        return tuple(dict.fromkeys(accesses_of(self.expression, self.where, *self.target.indices)))
 
     @cached_property
     def scattered(self) -> tuple[Gather, ...]:
@@ -287,8 +292,7 @@ class Einsum(Node):
     @cached_property
     def variables(self) -> tuple[str, ...]:
         """Rank variables of the iteration space, those of the target first."""
-        where = () if self.where is None else variables_of(self.where)
-        written = (*self.target.variables, *variables_of(self.expression), *where, *self.over)
+        written = (*self.target.variables, *variables_of(self.expression, self.where), *self.over)
         return tuple(dict.fromkeys(written))
 
 
@@ -459,6 +463,11 @@ class Program(Node, Memoized):
         ranks = (*self.parallel, *(r.name for r in self.ranks))
         return (*ranks, *(p.name for p in self.parameters))
 
+    @property
+    def statements(self) -> tuple[Einsum, ...]:
+        """Statements of ``init``, then the Einsums."""
+        return (*self.init, *self.einsums)
+
     @cached_property
     def einsum_of(self) -> dict[str, Einsum]:
         """Einsums (without init statements) by the tensor they write."""
@@ -555,9 +564,35 @@ def walk(node: Node) -> tuple[Node, ...]:
     return tuple(found)
 
 
-def variables_of(node: Node) -> tuple[str, ...]:
+def variables_of(*nodes: Node | None) -> tuple[str, ...]:
     """Return the rank variables in indices and expressions, in order, each once."""
-    return tuple(dict.fromkeys(v for n in walk(node) for v in _own_variables(n)))
+    found: dict[str, None] = {}
+    for node in (n for root in nodes if root is not None for n in walk(root)):
+        if isinstance(node, Affine):
+            found.update(dict.fromkeys(node.variables))
+        elif isinstance(node, Name) and node.kind == "variable":
+            found[node.name] = None
+    return tuple(found)
+
+
+def shapes_of(*nodes: Node | None) -> tuple[str, ...]:
+    """Return the ranks whose shapes occur as numbers: alone, or as factors of an index."""
+    found: dict[str, None] = {}
+    for node in (n for root in nodes if root is not None for n in walk(root)):
+        if isinstance(node, Affine):
+            found.update(dict.fromkeys(s for t in node.terms for s in t.shapes))
+        elif isinstance(node, Gather):
+            found.update(dict.fromkeys(node.shapes))
+        elif isinstance(node, Name) and node.kind == "shape":
+            found[node.name] = None
+    return tuple(found)
+
+
+def accesses_of(*nodes: Node | None) -> tuple[Access, ...]:
+    """Return every access below the nodes, in written order, with repetitions."""
+    return tuple(
+        n for root in nodes if root is not None for n in walk(root) if isinstance(n, Access)
+    )
 
 
 def unconditional_reads(node: Node) -> Iterator[Access]:
@@ -571,15 +606,3 @@ def unconditional_reads(node: Node) -> Iterator[Access]:
         return
     for child in children(node):
         yield from unconditional_reads(child)
-
-
-def _accesses(*roots: Node | None) -> list[Access]:
-    return [n for root in roots if root is not None for n in walk(root) if isinstance(n, Access)]
-
-
-def _own_variables(node: Node) -> tuple[str, ...]:
-    if isinstance(node, Affine):
-        return node.variables
-    if isinstance(node, Name) and node.kind == "variable":
-        return (node.name,)
-    return ()

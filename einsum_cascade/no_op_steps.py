@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 from . import ir
 from .algebra.sympy_bridge import Bridge, constant
@@ -47,14 +47,7 @@ def no_op_obstacle(
     >>> no_op_obstacle(causal, [], ["m1"])
     'RM changes even so'
     """
-    inside = [e for e in program.einsums if set(stepping) <= {*e.variables}]
-    sets = frozenset(masked), frozenset(stepping)
-    # Try the cheap rules first; sympy decides only if they fail.
-    plain = _EmptyStep(program, *sets, PlainValues(program))
-    problem = _first_problem(plain, inside)
-    if problem is not None:
-        problem = _first_problem(_EmptyStep(program, *sets, SympyValues(program)), inside)
-    return problem or _first_later_use(program, inside, frozenset(stepping))
+    return next(iter(program.memo(_effects, frozenset(masked), frozenset(stepping)).values()), None)
 
 
 def active_einsums(
@@ -80,27 +73,28 @@ def active_einsums(
     >>> sorted(active_einsums(causal, [], ["m1"]))
     ['RD', 'RM', 'RNV']
     """
-    inside = [e for e in program.einsums if set(stepping) <= {*e.variables}]
-    sets = frozenset(masked), frozenset(stepping)
-    busy = _changed_einsums(_EmptyStep(program, *sets, PlainValues(program)), inside)
-    if busy:
-        busy &= _changed_einsums(_EmptyStep(program, *sets, SympyValues(program)), inside)
-    return busy | {e.name for e in inside if _later_use(program, e, inside, frozenset(stepping))}
+    return frozenset(program.memo(_effects, frozenset(masked), frozenset(stepping)))
 
 
-def _changed_einsums(proof: _EmptyStep, inside: list[ir.Einsum]) -> frozenset[str]:
-    return frozenset(e.name for e in inside if proof.add(e))
+def _effects(
+    program: ir.Program, masked: frozenset[str], stepping: frozenset[str]
+) -> dict[str, str]:
+    """Return the Einsums that have an effect in a step, each with the reason (for
+    ``Program.memo``)."""
+    inside = [e for e in program.einsums if stepping <= {*e.variables}]
 
+    def changed(rules: PlainValues | SympyValues) -> dict[str, str]:
+        step = _EmptyStep(program, masked, stepping, rules)
+        return {e.name: why for e in inside if (why := step.add(e))}
 
-def _first_problem(proof: _EmptyStep, inside: list[ir.Einsum]) -> str | None:
-    return next((p for e in inside if (p := proof.add(e))), None)
-
-
-def _first_later_use(
-    program: ir.Program, inside: list[ir.Einsum], stepping: frozenset[str]
-) -> str | None:
-    """Return the first use of a step's value outside the step, in words, or None."""
-    return next((why for e in inside if (why := _later_use(program, e, inside, stepping))), None)
+    # Try the cheap rules first; sympy decides only if they fail.
+    found = changed(PlainValues(program))
+    if found:
+        found = {name: why for name, why in changed(SympyValues(program)).items() if name in found}
+    for einsum in inside:
+        if why := _later_use(program, einsum, inside, stepping):
+            found.setdefault(einsum.name, why)
+    return found
 
 
 def _later_use(
@@ -172,7 +166,7 @@ class _EmptyStep:
     program: ir.Program
     masked: frozenset[str]
     stepping: frozenset[str]
-    algebra: ValueRules
+    algebra: PlainValues | SympyValues
     values: dict[ir.Access, Any] = field(default_factory=dict)
     """Values by the access that the Einsum writes."""
 
@@ -219,22 +213,6 @@ def _before(access: ir.Access, running: set[str]) -> ir.Access:
         for i in access.indices
     )
     return replace(access, indices=indices)
-
-
-class ValueRules(Protocol):
-    """Representation of values in which equal values compare equal."""
-
-    def symbol(self, access: ir.Access) -> Any:
-        """Return an unknown value for an access."""
-        ...
-
-    def constant(self, number: int | float) -> Any:
-        """Return a number."""
-        ...
-
-    def evaluate(self, expression: ir.Expression, known: Mapping[ir.Access, Any]) -> Any:
-        """Return the value of an expression, with the known accesses substituted."""
-        ...
 
 
 class PlainValues:

@@ -415,7 +415,7 @@ class Typesetter:
 
     def equations(self, program: ir.Program) -> Iterator[str]:
         """Yield every statement of a program, initialisation first."""
-        return (self._statement(e) for e in (*program.init, *program.einsums))
+        return (self._statement(e) for e in program.statements)
 
     def _statement(self, einsum: ir.Einsum) -> str:
         value, strength = self._value(einsum.expression)

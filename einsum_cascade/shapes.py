@@ -301,20 +301,11 @@ def _is_at(access: ir.Access, variable: str) -> bool:
 
 def _shape_is_used(program: ir.Program, rank: str) -> bool:
     """Return whether an equation or a domain uses the shape of a rank as a number."""
-    parts: list[ir.Node] = [f.body for f in program.functions]
-    for einsum in (*program.einsums, *program.init):
-        parts += [einsum.target, einsum.expression, *([einsum.where] if einsum.where else [])]
-    return any(d.rank == rank for d in program.domains) or any(
-        _uses_shape(node, rank) for part in parts for node in ir.walk(part)
-    )
-
-
-def _uses_shape(node: ir.Node, rank: str) -> bool:
-    if isinstance(node, ir.Affine):
-        return any(rank in t.shapes for t in node.terms)
-    return isinstance(node, ir.Name | ir.Gather) and rank in (
-        node.shapes if isinstance(node, ir.Gather) else (node.name,)
-    )
+    parts = [
+        *(f.body for f in program.functions),
+        *(n for e in program.statements for n in e.roots),
+    ]
+    return any(d.rank == rank for d in program.domains) or rank in ir.shapes_of(*parts)
 
 
 def rank_asymmetry(program: ir.Program, rank: str) -> str | None:
@@ -342,7 +333,7 @@ def rank_asymmetry(program: ir.Program, rank: str) -> str | None:
     for other in program.ranks:
         if other.like in names:
             return f"rank '{other.name}'"
-    for einsum in (*program.init, *program.einsums):
+    for einsum in program.statements:
         if _distinguishes(einsum, rank, members):
             return f"Einsum '{einsum.name}'"
     return None
@@ -350,10 +341,9 @@ def rank_asymmetry(program: ir.Program, rank: str) -> str | None:
 
 def _distinguishes(einsum: ir.Einsum, rank: str, members: tuple[str, ...]) -> bool:
     variables = {name.lower() for name in (rank, *members)}
-    compared = () if einsum.where is None else ir.walk(einsum.where)
-    if variables & {*einsum.over, *(v for n in compared for v in ir.variables_of(n))}:
+    if variables & {*einsum.over, *ir.variables_of(einsum.where)}:
         return True
-    nodes = (*ir.walk(einsum.expression), *ir.walk(einsum.target), *compared)
+    nodes = (node for root in einsum.roots for node in ir.walk(root))
     whole = {name.lower() for name in members}
     return any(_is_not_a_plain_index(node, rank, variables, whole) for node in nodes)
 

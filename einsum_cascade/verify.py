@@ -128,7 +128,7 @@ def _unused(program: ir.Program) -> Iterator[Problem]:
     """Yield tensors that no output depends on, and inputs, parameters and ranks that nothing
     uses."""
     written = program.einsum_of
-    statements = (*program.init, *program.einsums)
+    statements = program.statements
     read = {a.tensor for e in statements for a in e.reads}
     # A misspelt name makes the right one look unused; the misspelling has been reported.
     if any(name not in written for name in program.outputs) or not program.outputs:
@@ -160,19 +160,11 @@ def _variables(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _mentioned(program: ir.Program) -> frozenset[str]:
     """Return the ranks, rank variables and parameters that a program mentions."""
-    found = {rank for tensor in program.inputs for rank in tensor.ranks}
-    roots: list[ir.Node] = [f.body for f in program.functions]
-    roots.extend(r.body for r in program.reductions)
-    for einsum in (*program.init, *program.einsums):
-        roots.extend(n for n in (einsum.target, einsum.expression, einsum.where) if n is not None)
-    for node in (n for root in roots for n in ir.walk(root)):
-        if isinstance(node, ir.Name):
-            found.add(node.name)
-        elif isinstance(node, ir.Affine):
-            for term in node.terms:
-                found.update(term.shapes)
-                found.update((term.variable,) if term.variable else ())
-    return frozenset(found)
+    bodies = (*(f.body for f in program.functions), *(r.body for r in program.reductions))
+    roots = [*bodies, *(n for e in program.statements for n in e.roots)]
+    named = {n.name for root in roots for n in ir.walk(root) if isinstance(n, ir.Name)}
+    ranks = {rank for tensor in program.inputs for rank in tensor.ranks}
+    return frozenset((*ranks, *named, *ir.variables_of(*roots), *ir.shapes_of(*roots)))
 
 
 MAX_EXPANSION = 1000
@@ -432,8 +424,7 @@ def _statement(
     yield from _names(program, einsum)
     yield from _mixed(program, einsum)
     yield from _reduction(program, einsum, spoiled)
-    roots = [einsum.expression] if einsum.where is None else [einsum.expression, einsum.where]
-    for root in roots:
+    for root in einsum.roots:
         yield from call_problems(program, root, spoiled)
     # Whether a guard keeps every read inside depends on shapes, which the evaluation checks.
     guards = {a for n in ir.walk(einsum.expression) if _is_where(n) for a in ir.walk(n)}
@@ -457,8 +448,7 @@ def _names(program: ir.Program, einsum: ir.Einsum) -> Iterator[Problem]:
         "shape": set(program.rank_of),
         "parameter": parameters,
     }
-    roots = [n for n in (einsum.target, einsum.expression, einsum.where) if n is not None]
-    for node in (n for root in roots for n in ir.walk(root)):
+    for node in (n for root in einsum.roots for n in ir.walk(root)):
         if isinstance(node, ir.Name) and node.name not in known.get(node.kind, ()):
             hint = did_you_mean(node.name, known.get(node.kind, ()))
             yield Problem(f"unknown {node.kind} '{node.name}'", node.span, hint)
@@ -505,11 +495,11 @@ def _reduction(
         yield Problem(
             f"'{einsum.name}' reduces nothing by '{einsum.reduction}'", einsum.target.span
         )
-    if einsum.where is not None:
-        for variable in ir.variables_of(einsum.where):
-            if variable not in right and variable not in einsum.target.variables:
-                what = f"'{variable}' stands only in the condition of '{einsum.name}'"
-                yield Problem(what, einsum.where.span, "it must be an index of the equation")
+    for variable in ir.variables_of(einsum.where):
+        if variable not in right and variable not in einsum.target.variables:
+            what = f"'{variable}' stands only in the condition of '{einsum.name}'"
+            span = einsum.where.span if einsum.where is not None else None
+            yield Problem(what, span, "it must be an index of the equation")
     if einsum.select is not None:
         yield from _selection(einsum)
 

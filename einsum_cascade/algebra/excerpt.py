@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from ..ir import Access, Affine, Domain, Einsum, Name, Node, Program, Rank, Tensor, walk
+from ..ir import Access, Domain, Einsum, Program, Rank, Tensor, shapes_of, walk
 from .conditions import with_masks
 
 
@@ -130,7 +130,7 @@ def _asks_alike(program: Program, rank: Rank, einsums: tuple[Einsum, ...]) -> bo
             names = (program.rank_of_variable.get(v, v.upper()) for v in index.variables)
             yield declared, {program.whole_rank(name) for name in names}
 
-    nodes = (node for e in einsums for root in _roots(e) for node in walk(root))
+    nodes = (node for e in einsums for root in e.roots for node in walk(root))
     accesses = [node for node in nodes if isinstance(node, Access)]
     if any(d.rank in either for a in accesses if (d := program.domain(a.tensor)) is not None):
         return True  # positions along one of them
@@ -140,10 +140,6 @@ def _asks_alike(program: Program, rank: Rank, einsums: tuple[Einsum, ...]) -> bo
         for a in accesses
         for declared, over in families(a)
     )
-
-
-def _roots(e: Einsum) -> tuple[Node, ...]:
-    return (e.target, e.expression, *(() if e.where is None else (e.where,)))
 
 
 def _ranks(program: Program, einsums: tuple[Einsum, ...], inputs: tuple[Tensor, ...]) -> set[str]:
@@ -156,10 +152,8 @@ def _ranks(program: Program, einsums: tuple[Einsum, ...], inputs: tuple[Tensor, 
     bodies = (*(f.body for f in program.functions), *(r.body for r in program.reductions))
     for e in einsums:
         pending += [program.rank_of_variable.get(v, v.upper()) for v in e.variables]
-        for root in _roots(e):
-            pending += _sizes(root)
-    for body in bodies:
-        pending += _sizes(body)
+        pending += shapes_of(*e.roots)
+    pending += shapes_of(*bodies)
     found: set[str] = set()
     while pending:
         rank = program.rank_of.get(pending.pop())
@@ -167,15 +161,6 @@ def _ranks(program: Program, einsums: tuple[Einsum, ...], inputs: tuple[Tensor, 
             found.add(rank.name)
             pending += [*rank.partition, rank.family or "", rank.like or ""]
     return found
-
-
-def _sizes(root: object) -> Iterator[str]:
-    """Yield the names of ranks whose shapes occur as numbers."""
-    for node in walk(root):  # type: ignore[arg-type]
-        if isinstance(node, Name) and node.kind == "shape":
-            yield node.name
-        if isinstance(node, Affine):
-            yield from (shape for term in node.terms for shape in term.shapes)
 
 
 def crossing(program: Program, names: tuple[str, ...]) -> tuple[str, ...]:

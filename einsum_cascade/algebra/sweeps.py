@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import RewriteError, did_you_mean
-from ..ir import Access, Affine, Condition, Einsum, Expression, Gather, Program, walk
+from ..ir import Access, Affine, Condition, Einsum, Expression, Gather, Program, accesses_of, walk
 from ..masks import conjuncts
 from ..memo import cached_property
 from .terms import (
-    accesses_of,
     at_access,
     replace_accesses,
     stop_rank,

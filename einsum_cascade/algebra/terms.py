@@ -181,27 +181,13 @@ def conjunction(*conditions: ir.Condition | None) -> ir.Condition | None:
 
 
 def variables_of(*nodes: ir.Node | None) -> frozenset[str]:
-    """Return every rank variable below the nodes, in indices or as a number."""
-    found: set[str] = set()
-    for root in nodes:
-        for node in ir.walk(root) if root is not None else ():
-            if isinstance(node, ir.Affine):
-                found.update(node.variables)
-            elif isinstance(node, ir.Name) and node.kind == "variable":
-                found.add(node.name)
-    return frozenset(found)
-
-
-def accesses_of(*nodes: ir.Node | None) -> tuple[ir.Access, ...]:
-    """Return every access below the nodes, in written order, with repetitions."""
-    return tuple(
-        n for root in nodes if root is not None for n in ir.walk(root) if isinstance(n, ir.Access)
-    )
+    """Return the set of rank variables below the nodes, in indices or as a number."""
+    return frozenset(ir.variables_of(*nodes))
 
 
 def tensors_of(*nodes: ir.Node | None) -> frozenset[str]:
     """Return the names of the tensors read below the nodes."""
-    return frozenset(a.tensor for a in accesses_of(*nodes))
+    return frozenset(a.tensor for a in ir.accesses_of(*nodes))
 
 
 def readers(program: ir.Program, tensor: str) -> tuple[ir.Einsum, ...]:
@@ -335,11 +321,10 @@ def product_name(factors: Iterable[ir.Expression]) -> str | None:
 
 def drop_unread(program: ir.Program) -> ir.Program:
     """Return the program without Einsums that no output depends on."""
-    statements = (*program.einsums, *program.init)
 
     def read(name: str) -> list[str]:
-        mine = (e for e in statements if e.name == name)
-        return [t for e in mine for t in tensors_of(e.expression, e.where, e.target)]
+        mine = (e for e in program.statements if e.name == name)
+        return [a.tensor for e in mine for a in ir.accesses_of(*e.roots)]
 
     needed = reachable(program.outputs, read)
     return replace(
@@ -379,7 +364,7 @@ def in_order(program: ir.Program, late: frozenset[str] = frozenset()) -> ir.Prog
 
 
 def _ready(einsum: ir.Einsum, own: set[str], written: set[str], iterative: set[str]) -> bool:
-    for access in accesses_of(einsum.expression, einsum.where):
+    for access in ir.accesses_of(einsum.expression, einsum.where):
         name = access.tensor
         if name not in own or name in written or name == einsum.name:
             continue

@@ -101,7 +101,7 @@ def guaranteed_access(program: ir.Program, einsum: ir.Einsum, access: ir.Access)
 
 def _reads(program: ir.Program, tensor: str) -> tuple[tuple[ir.Einsum, ir.Access], ...]:
     """Return the accesses of a tensor, each with the Einsum that reads it."""
-    einsums = (*program.init, *program.einsums)
+    einsums = program.statements
     return tuple((e, a) for e in einsums for a in e.reads if a.tensor == tensor)
 
 

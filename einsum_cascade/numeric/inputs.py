@@ -96,7 +96,7 @@ def index_tensors(program: ir.Program) -> frozenset[str]:
     """Return the tensors that hold coordinates, because an index gathers by them."""
     return frozenset(
         node.access.tensor
-        for einsum in (*program.init, *program.einsums)
+        for einsum in program.statements
         for access in (*einsum.reads, einsum.target)
         for node in access.indices
         if isinstance(node, ir.Gather)

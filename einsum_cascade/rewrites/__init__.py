@@ -257,7 +257,7 @@ def _named(program: Program, start: Program, rules: list[Rewrite]) -> Program:
 
 
 def _statements(program: Program) -> tuple[str, ...]:
-    return tuple(statement_text(e) for e in (*program.init, *program.einsums))
+    return tuple(statement_text(e) for e in program.statements)
 
 
 def _changes(

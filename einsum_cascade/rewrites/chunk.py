@@ -13,7 +13,6 @@ from ..algebra.products import ProductPart, product
 from ..algebra.sympy_bridge import Bridge, tidy
 from ..algebra.terms import (
     Names,
-    accesses_of,
     conjunction,
     drop_unread,
     number,
@@ -26,6 +25,7 @@ from ..algebra.terms import (
     zero,
 )
 from ..errors import RewriteError
+from ..ir import accesses_of
 from ..libraries import sympy
 from ..notation import expression_text
 from .base import Rewrite, RewriteStep, rank_named, refuse, step

@@ -23,14 +23,13 @@ from ..algebra.sympy_bridge import (
     symbol_text,
 )
 from ..algebra.terms import (
-    accesses_of,
     at_access,
     is_builtin_reduction,
     substitute_variables,
     target_variables,
     variables_of,
 )
-from ..ir import Access, Einsum, Expression, Name, UserReduction
+from ..ir import Access, Einsum, Expression, Name, UserReduction, accesses_of
 from ..libraries import sympy
 from ..memo import cached_property
 

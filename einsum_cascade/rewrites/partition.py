@@ -10,7 +10,6 @@ from .. import ir
 from ..affine import affine_value, digits
 from ..algebra.terms import (
     Names,
-    accesses_of,
     readers,
     rebuild,
     settled,
@@ -20,6 +19,7 @@ from ..algebra.terms import (
     variables_of,
 )
 from ..errors import RewriteError, did_you_mean
+from ..ir import accesses_of
 from ..notation import index_text
 from .base import Rewrite, RewriteStep, rank_named, refuse, step
 
@@ -137,7 +137,7 @@ class Partition(Rewrite):
             raise refuse(
                 _RULE, f"no equation walks '{self.rank}', it is only gathered from", family
             )
-        for einsum in (*program.einsums, *program.init):
+        for einsum in program.statements:
             fibers = set(einsum.target.variables) & variables_of(einsum.expression)
             if einsum.select is not None and family.variable in {*einsum.variables} - fibers:
                 text = f"{einsum.select} selects along '{self.rank}' as a whole"
@@ -264,7 +264,7 @@ def _read_whole(program: ir.Program, family: ir.Rank) -> frozenset[str]:
     Such an index has no form in members: ``TB[p - m]``, or ``KR[m]`` along a rank declared alike.
     """
     found: set[str] = set()
-    for einsum in (*program.einsums, *program.init):
+    for einsum in program.statements:
         for access in accesses_of(einsum.expression, einsum.where):
             ranks = program.tensor_ranks[access.tensor]
             for rank, index in zip(ranks, access.indices, strict=True):

@@ -12,7 +12,6 @@ from ..algebra.sweeps import readable_map
 from ..algebra.sympy_bridge import symbol_text
 from ..algebra.terms import (
     Names,
-    accesses_of,
     at_access,
     drop_unread,
     product_name,
@@ -24,7 +23,7 @@ from ..algebra.terms import (
     variables_of,
 )
 from ..errors import RewriteError
-from ..ir import Access, Binary, Call, Einsum, Expression, Number, Program, Unary
+from ..ir import Access, Binary, Call, Einsum, Expression, Number, Program, Unary, accesses_of
 from ..ir import variables_of as ordered_variables
 from .base import Rewrite, RewriteStep, einsum_named, refuse, step
 

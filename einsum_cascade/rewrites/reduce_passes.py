@@ -8,10 +8,10 @@ from typing import ClassVar
 
 from ..algebra.sweeps import Grain, RankView, grain_of
 from ..algebra.sympy_bridge import Bridge, render
-from ..algebra.terms import accesses_of, tensors_of
+from ..algebra.terms import tensors_of
 from ..errors import RewriteError
 from ..graphs import reachable
-from ..ir import Einsum, Gather, Program, walk
+from ..ir import Einsum, Gather, Program, accesses_of, walk
 from ..notation import expression_text
 from .base import Rewrite, RewriteStep, refuse, step
 from .chunk import Chunk

@@ -14,7 +14,6 @@ from ..algebra.conditions import Masks
 from ..algebra.sweeps import RankView, is_map, non_stop_indices
 from ..algebra.terms import (
     Names,
-    accesses_of,
     at_access,
     bare,
     combine,
@@ -37,6 +36,7 @@ from ..algebra.terms import (
 )
 from ..functions import ARITHMETIC, FUNCTIONS, of
 from ..graphs import reachable
+from ..ir import accesses_of
 from ..masks import conjuncts
 from ..notation import expression_text
 from ..operations import identity_of

@@ -597,7 +597,7 @@ def _carried(
     """Return the parallel ranks of every tensor: those of its operands."""
     every = frozenset(program.parallel)
     found = {t.name: every - lacking.get(t.name, frozenset()) for t in program.inputs}
-    statements = (*program.init, *program.einsums)
+    statements = program.statements
     found.update((e.name, frozenset()) for e in statements)
     grown = True
     while grown:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from einsum_cascade import Cascade, CascadeError, ir
+from einsum_cascade.algebra.excerpt import excerpt
 from einsum_cascade.verify import check, verify
 
 ONE_PASS = """cascade: t
@@ -423,3 +424,19 @@ def test_partitions_must_agree_on_both_sides() -> None:
     messages = [p.message for p in verify(replace(program, ranks=ranks))]
     assert "rank 'M0' is no part of 'E'" in messages
     assert "rank 'M0' belongs to two partitions" in messages
+
+
+def test_a_rank_whose_shape_scales_a_gathered_position_is_used() -> None:
+    """Nothing else names T: the first rows of blocks of T rows."""
+    text = """cascade: a
+ranks: [M, J, T, E]
+inputs: {I: [J], K: [M, E]}
+output: C
+einsums: |
+  B[j, e] = K[I[j]*T, e]
+  C[j] = B[j, e]
+"""
+    program = Cascade.parse(text).program
+    assert [r.name for r in excerpt(program, ("B",)).ranks] == ["M", "J", "T", "E"]
+    found = Cascade(program).evaluate({"I": [1, 0], "K": [[1.0], [2.0], [3.0], [4.0]]}, T=2)
+    assert found["C"].tolist() == [3.0, 1.0]
