@@ -59,13 +59,6 @@ def depends_on_data(condition: ir.Condition | None) -> bool:
 
 
 @dataclass(frozen=True)
-class AtMostZero:
-    """Inequality ``form <= 0``, which holds at every point that a mask keeps."""
-
-    form: Affine
-
-
-@dataclass(frozen=True)
 class Opaque:
     """Condition that is no conjunction of inequalities: it reads data, or is a disjunction.
 
@@ -77,7 +70,7 @@ class Opaque:
 
 def inequalities(
     condition: ir.Condition, numbers: Mapping[str, int] = NO_NUMBERS
-) -> tuple[AtMostZero | Opaque, ...]:
+) -> tuple[Affine | Opaque, ...]:
     """Return the inequalities that a condition implies, with negations resolved.
 
     Parameters
@@ -88,8 +81,8 @@ def inequalities(
 
     Returns
     -------
-    tuple of AtMostZero or Opaque
-        An equality gives two inequalities; ``!=`` gives none.
+    tuple of Affine or Opaque
+        Sums that are at most zero. An equality gives two of them; ``!=`` gives none.
 
     >>> m, p = (ir.Name(name=n, kind="variable") for n in "mp")
     >>> window = ir.Binary(operator="-", left=p, right=ir.Name(name="W", kind="parameter"))
@@ -98,7 +91,7 @@ def inequalities(
     >>> inequalities(inside)  # W has no value
     (Opaque(variables=('m', 'p')),)
     >>> (part,) = inequalities(inside, {"W": 3})  # p - m - 3 <= 0
-    >>> [(t.coefficient, t.variable) for t in part.form.terms]
+    >>> [(t.coefficient, t.variable) for t in part.terms]
     [(-1, 'm'), (1, 'p'), (-3, None)]
     """
     return tuple(_parts(condition, numbers, holds=True))
@@ -106,7 +99,7 @@ def inequalities(
 
 def _parts(
     node: ir.Condition, numbers: Mapping[str, int], holds: bool
-) -> Iterator[AtMostZero | Opaque]:
+) -> Iterator[Affine | Opaque]:
     """Yield the consequences of ``node`` being true, or of it being false if not ``holds``."""
     if isinstance(node, ir.Relational):
         operator = node.operator if holds else COMPARISONS[node.operator].opposite
@@ -123,7 +116,7 @@ def _parts(
 
 def _comparison(
     node: ir.Relational, operator: str, numbers: Mapping[str, int]
-) -> Iterator[AtMostZero | Opaque]:
+) -> Iterator[Affine | Opaque]:
     left, right = linear_expression(node.left, numbers), linear_expression(node.right, numbers)
     if left is None or right is None:  # reads data
         yield Opaque(ir.variables_of(node))
@@ -131,10 +124,10 @@ def _comparison(
     # Both sides are integers, so ``a < b`` is ``a + 1 <= b``.
     difference, strict = left.minus(right), operator in ("<", ">")
     if operator in ("<", "<=", "=="):
-        yield AtMostZero(difference.plus(_ONE) if strict else difference)
+        yield difference.plus(_ONE) if strict else difference
     if operator in (">", ">=", "=="):
         flipped = Affine().minus(difference)
-        yield AtMostZero(flipped.plus(_ONE) if strict else flipped)
+        yield flipped.plus(_ONE) if strict else flipped
 
 
 # --------------------------------------------------------------------------- orders
@@ -183,8 +176,8 @@ def orders_of(
     """
     found: set[Before | Compared] = set()
     for part in (p for c in conditions for p in inequalities(c)):
-        if isinstance(part, AtMostZero):
-            found.update(_order(families.fold(part.form)))
+        if isinstance(part, Affine):
+            found.update(_order(families.fold(part)))
         else:
             pairs = itertools.combinations(families.close(part.variables), 2)
             found.update(Compared(a, b) for a, b in pairs)

@@ -28,7 +28,7 @@ from einsum_cascade.ir import (
     Relational,
     walk,
 )
-from einsum_cascade.masks import AtMostZero, Opaque, conjuncts, inequalities
+from einsum_cascade.masks import Opaque, conjuncts, inequalities
 
 from ..iteration.loops import Axis
 from ..nest.record import Bound, BoundEinsum
@@ -177,7 +177,7 @@ def positional_rank(program: Program, e: BoundEinsum) -> str:
 
 
 def bounds_positions(
-    program: Program, condition: AtMostZero | Opaque, family: str, names: Mapping[str, str]
+    program: Program, condition: Affine | Opaque, family: str, names: Mapping[str, str]
 ) -> bool | None:
     """Return whether a condition on positions inside a cut rank counts tiles from the last.
 
@@ -188,10 +188,10 @@ def bounds_positions(
     names : mapping
         Member of the rank, as a variable, that each variable goes over.
     """
-    if not isinstance(condition, AtMostZero):
+    if not isinstance(condition, Affine):
         return None
     members = program.rank_of[family].partition
-    found = _terms(program, condition.form, names)
+    found = _terms(program, condition, names)
     forwards = digits(members).plus(Affine((AffineTerm(1), AffineTerm(-1, (family,)))))
     if found == _terms(program, forwards, {}):
         return False
@@ -373,8 +373,8 @@ class FreeTileSize:
         # the beginning, and all other tiles shift by one.
         return not backwards or all(self._is_of_distances(program, c) for c in others)
 
-    def _bounds_positions(self, program: Program, condition: AtMostZero | Opaque) -> bool | None:
-        variables = condition.form.variables if isinstance(condition, AtMostZero) else ()
+    def _bounds_positions(self, program: Program, condition: Affine | Opaque) -> bool | None:
+        variables = condition.variables if isinstance(condition, Affine) else ()
         names = {v: m.lower() for v in variables for f, m in [partition_member_of(program, v)] if f}
         return bounds_positions(program, condition, self.rank, names)
 
@@ -384,11 +384,11 @@ class FreeTileSize:
             if not isinstance(node, Relational):
                 continue
             for part in inequalities(node):
-                if not isinstance(part, AtMostZero):
+                if not isinstance(part, Affine):
                     return False
                 moved = [
                     t.coefficient
-                    for t in part.form.terms
+                    for t in part.terms
                     if t.variable
                     and partition_member_of(program, t.variable) == (self.rank, self.outer)
                 ]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from .. import ir
 from ..affine import Families, affine_value, digits, linear, linear_expression
 from ..ir import Affine, AffineTerm, collected
-from ..masks import AtMostZero, conjuncts, depends_on_data, inequalities
+from ..masks import conjuncts, depends_on_data, inequalities
 from ..memo import cached_property
 from ..notation import expression_text
 from ..operations import identity_of
@@ -191,7 +191,7 @@ class Masks:
     def _forms(self, condition: ir.Condition) -> tuple[Affine, ...]:
         """Return the forms that are at most zero where a condition holds."""
         parts = inequalities(condition)
-        return tuple(self._with_model_shapes(p.form) for p in parts if isinstance(p, AtMostZero))
+        return tuple(self._with_model_shapes(p) for p in parts if isinstance(p, Affine))
 
     def _with_model_shapes(self, form: Affine) -> Affine:
         """Return a form with one name for shapes that are declared alike."""

@@ -14,7 +14,7 @@ from ..operations import einsum_operations
 from ..yaml.library import builtin_names, builtin_source
 from .conditions import Masks
 from .sweeps import readable_map
-from .terms import number, variables_of
+from .terms import variables_of
 
 _MINUS = Number(-1)
 
@@ -78,7 +78,7 @@ class _Parts:
                 if self.additive:
                     return self.parts(operand, -count)
                 # (-x) ** count is (-1) ** count * x ** count.
-                sign = [ProductPart(number(-1))] if count % 2 else []
+                sign = [ProductPart(Number(-1))] if count % 2 else []
                 return [*sign, *self.parts(operand, count)]
             case Binary(operator=operator, left=left, right=right):
                 return self._binary(expression, operator, left, right, count)
@@ -128,7 +128,7 @@ class _Opener(_Parts):
 def is_worth_moving(part: Expression) -> bool:
     """Return whether a factor costs an operation; a sign does not.
 
-    >>> [is_worth_moving(number(n)) for n in (-1, 1, 0.5)]
+    >>> [is_worth_moving(Number(n)) for n in (-1, 1, 0.5)]
     [False, False, True]
     """
     return not isinstance(part, Number) or abs(part.value) != 1
@@ -151,7 +151,7 @@ def product(parts: Iterable[ProductPart], first: Expression | None = None) -> Ex
         if part.count < 0:
             factor = _power(part.value, -part.count)
             below = factor if below is None else Binary("*", below, factor)
-    total = total if total is not None else number(1)
+    total = total if total is not None else Number(1)
     return total if below is None else Binary("/", total, below)
 
 
@@ -162,13 +162,13 @@ def total(parts: Iterable[ProductPart], first: Expression | None = None) -> Expr
     for part in (*(p for p in parts if p.count > 0), *(p for p in parts if p.count < 0)):
         term = part.value
         if abs(part.count) != 1:
-            term = Binary("*", number(abs(part.count)), term)
+            term = Binary("*", Number(abs(part.count)), term)
         if result is None:
             result = term if part.count > 0 else Unary("-", term)
         else:
             operator: Sign = "+" if part.count > 0 else "-"
             result = Binary(operator, result, term)
-    return result if result is not None else number(0)
+    return result if result is not None else Number(0)
 
 
 def size_of(program: Program, variables: Iterable[str]) -> Expression:
@@ -185,7 +185,7 @@ def size_of(program: Program, variables: Iterable[str]) -> Expression:
 def _power(value: Expression, count: int) -> Expression:
     if count == 1:
         return value
-    return Binary("**", value, number(count))
+    return Binary("**", value, Number(count))
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,10 @@ from functools import cache
 from typing import Any, Literal
 
 from .. import ir
-from ..functions import ARITHMETIC, FUNCTIONS, of
+from ..functions import ARITHMETIC, FUNCTIONS, REDUCTIONS, of
 from ..libraries import sympy
 from ..notation import access_text, expression_text
-from .terms import is_builtin_reduction as is_builtin
-from .terms import number, rebuild
+from .terms import rebuild
 
 Operator = Literal["*", "+", "**"]
 """Operation by which a correction changes a value (``**`` raises the value to the correction)."""
@@ -157,7 +156,7 @@ class Bridge:
         content, rest = value.primitive()
         if content.is_Integer and content != 1:
             inside = self.from_sympy(rest)
-            return ir.Binary("*", number(int(content)), inside)
+            return ir.Binary("*", ir.Number(int(content)), inside)
         terms = sorted(value.args, key=lambda t: (_negative(t), sympy.default_sort_key(t)))
         total: ir.Expression | None = None
         for term in terms:
@@ -340,7 +339,7 @@ def positive_tensors(program: ir.Program) -> frozenset[str]:
     """
     found: frozenset[str] = frozenset()
     for einsum in program.einsums:
-        if einsum.where is None and einsum.select is None and is_builtin(einsum.reduction):
+        if einsum.where is None and einsum.select is None and einsum.reduction in REDUCTIONS:
             bridge = Bridge(program, found)
             if bridge.to_sympy(einsum.expression).is_positive:
                 found |= {einsum.name}
@@ -358,12 +357,12 @@ def constant(value: int | float) -> Any:
 
 def _literal(value: Any) -> ir.Expression:
     if value.is_Integer:
-        return number(int(value))
+        return ir.Number(int(value))
     if value in (sympy.oo, -sympy.oo):
-        return number(float(value))
+        return ir.Number(float(value))
     if not value.is_finite:
         raise ValueError(f"'{value}' has no form in the language")
-    return number(float(value))
+    return ir.Number(float(value))
 
 
 def _value(node: ir.Expression | ir.Condition) -> ir.Expression:

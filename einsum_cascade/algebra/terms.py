@@ -30,16 +30,6 @@ def shape(rank: str) -> ir.Affine:
     return ir.Affine((ir.AffineTerm(shapes=(rank,)),))
 
 
-def zero() -> ir.Affine:
-    """Return the constant index 0, as the parser builds it."""
-    return ir.Affine()
-
-
-def number(value: int | float) -> ir.Expression:
-    """Return a literal."""
-    return ir.Number(value)
-
-
 # --------------------------------------------------------------------- substituting
 
 
@@ -145,7 +135,9 @@ def settled(einsum: ir.Einsum) -> ir.Einsum:
     return replace(einsum, over=over, reduction=einsum.reduction if over else "+")
 
 
-def map_einsum(einsum: ir.Einsum, change: Callable[[ir.Node], Any]) -> ir.Einsum:
+def map_einsum(
+    einsum: ir.Einsum, change: Callable[[Any], Any], target: ir.Access | None = None
+) -> ir.Einsum:
     """Return ``einsum`` with ``change`` applied to its expression and its condition.
 
     Parameters
@@ -153,14 +145,17 @@ def map_einsum(einsum: ir.Einsum, change: Callable[[ir.Node], Any]) -> ir.Einsum
     einsum : Einsum
     change : callable
         Function from expression to expression and from condition to condition.
+    target : Access, optional
+        New target; the old one by default.
 
     Returns
     -------
     Einsum
-        Target and ``over`` are unchanged; see ``settled``.
+        ``over`` is unchanged; see ``settled``.
     """
     where = change(einsum.where) if einsum.where is not None else None
-    return replace(einsum, expression=change(einsum.expression), where=where)
+    expression = change(einsum.expression)
+    return replace(einsum, target=target or einsum.target, expression=expression, where=where)
 
 
 def conjunction(*conditions: ir.Condition | None) -> ir.Condition | None:
@@ -410,8 +405,3 @@ def replace_einsum(program: ir.Program, name: str, new: Iterable[ir.Einsum]) -> 
     for einsum in program.einsums:
         einsums.extend(new if einsum.name == name else (einsum,))
     return replace(program, einsums=tuple(einsums))
-
-
-def is_builtin_reduction(name: str) -> bool:
-    """Return whether a reduction operator is part of the language."""
-    return name in REDUCTIONS

@@ -20,7 +20,7 @@ from ..affine import digits, linear
 from ..algebra.conditions import Masks, is_implied_by
 from ..algebra.terms import rebuild
 from ..libraries import sympy
-from ..masks import AtMostZero, conjuncts, depends_on_data, inequalities
+from ..masks import conjuncts, depends_on_data, inequalities
 from .footprint import tensor_size
 from .points import size_of
 from .policy import MAX_CORNER_VARIABLES
@@ -516,7 +516,7 @@ class _GatherBound:
         """Return sums that are at most zero wherever a condition holds; None if it has another
         form."""
         parts = inequalities(condition, self.shapes)
-        forms = tuple(p.form for p in parts if isinstance(p, AtMostZero))
+        forms = tuple(p for p in parts if isinstance(p, ir.Affine))
         if (
             depends_on_data(condition)
             or len(forms) < len(parts)

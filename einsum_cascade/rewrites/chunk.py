@@ -15,14 +15,13 @@ from ..algebra.terms import (
     Names,
     conjunction,
     drop_unread,
-    number,
+    map_einsum,
     product_name,
     rebuild,
     settled,
     substitute_variables,
     variable,
     variables_of,
-    zero,
 )
 from ..errors import RewriteError
 from ..ir import accesses_of
@@ -180,10 +179,7 @@ class _ChunkWriter:
     def rewritten(self, einsum: ir.Einsum, causal_: CausalSum | None) -> Iterator[ir.Einsum]:
         """Yield the replacement of an Einsum."""
         if causal_ is None:
-            where = self.node(einsum.where) if einsum.where is not None else None
-            target = self.target(einsum)
-            body = self.node(einsum.expression)
-            new = replace(einsum, target=target, expression=body, where=where)
+            new = map_einsum(einsum, self.node, self.target(einsum))
             yield self._ended(settled(new) if einsum.select is None else new)
         else:
             yield from self._split(causal_)
@@ -193,13 +189,11 @@ class _ChunkWriter:
         self._explain(found)
         indices = self.indices(einsum.target.indices, computed=True)
         own = ir.Access(self.names.fresh(f"I{einsum.name}"), indices)
-        where = self.node(einsum.where) if einsum.where is not None else None
-        body = self.node(einsum.expression)
-        yield settled(replace(einsum, target=own, expression=body, where=where))
+        yield settled(map_einsum(einsum, self.node, own))
         state, kept = self._state_access(found)
         queries = list(found.queries)
         inside = self.chunks.position(self.chunks.query.variable)[0]
-        steps = ir.Binary("+", ir.Name(inside.variables[0], "variable"), number(1))
+        steps = ir.Binary("+", ir.Name(inside.variables[0], "variable"), ir.Number(1))
         decayed = yield from self._decayed("D", queries, found.decay, steps)
         before = ir.Access(self.names.fresh(f"X{einsum.name}"), indices)
         now = ir.Access(state, (self.chunks.chunk, *kept))
@@ -215,7 +209,7 @@ class _ChunkWriter:
         """Yield the state: the previous state, decayed over one chunk, plus the chunk's own sum."""
         chunk, einsum = self.chunks.chunk, found.einsum
         key = self.chunks.position(self.chunks.key.variable)[0].variables[0]
-        last = ir.Binary("-", self.chunks.size, number(1))
+        last = ir.Binary("-", self.chunks.size, ir.Number(1))
         # Decay up to the last key of the chunk, where the state is kept. Its next reader, at
         # position p0 of the next chunk, is p0 + 1 positions further (``_split``).
         steps = ir.Binary("-", last, ir.Name(key, "variable"))
@@ -232,8 +226,8 @@ class _ChunkWriter:
         after = variable(self.chunks.outer.lower(), 1)
         total = ir.Binary("+", previous, local)
         yield ir.Einsum(ir.Access(state, (after, *kept)), total, span=einsum.span)
-        first = ir.Access(state, (zero(), *kept))
-        self.init.append(ir.Einsum(first, number(0), span=einsum.span))
+        first = ir.Access(state, (ir.Affine(), *kept))
+        self.init.append(ir.Einsum(first, ir.Number(0), span=einsum.span))
 
     def _state_access(self, found: CausalSum) -> tuple[str, tuple[ir.Affine, ...]]:
         """Return the state's name, and its indices other than the chunk."""

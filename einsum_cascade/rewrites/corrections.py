@@ -9,7 +9,7 @@ operator of the reduction.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,11 +24,11 @@ from ..algebra.sympy_bridge import (
 )
 from ..algebra.terms import (
     at_access,
-    is_builtin_reduction,
     substitute_variables,
     target_variables,
     variables_of,
 )
+from ..functions import REDUCTIONS
 from ..ir import Access, Einsum, Expression, Name, UserReduction, accesses_of
 from ..libraries import sympy
 from ..memo import cached_property
@@ -69,7 +69,6 @@ class Correction:
 
     operator: Operator
     factor: Expression
-    identity: str
 
 
 def marked(access: Access, mark: str) -> Access:
@@ -129,12 +128,12 @@ class Corrections:
             factor = free_factor(after, before, operator)
             reason = self._objection(einsum, bridge, factor, operator)
             if reason is None:
-                text = _identity(bridge, factor, operator, before, after)
-                return Correction(operator, bridge.from_sympy(factor), text)
+                return Correction(operator, bridge.from_sympy(factor))
             reasons.append(reason)
         # A correction with one fault explains more than an operator without any correction.
         reasons.sort(key=lambda r: r.startswith(_NONE))
-        raise Blocked(einsum, reasons[0] if reasons else self._no_operator(einsum))
+        nothing = f"no correction distributes over the reduction '{einsum.reduction}'"
+        raise Blocked(einsum, reasons[0] if reasons else nothing)
 
     def _check_form(self, einsum: Einsum) -> None:
         view = self.view
@@ -172,9 +171,6 @@ class Corrections:
         bridge = Bridge(self.view.program)
         operators: tuple[Operator, ...] = ("+", "*")
         return tuple(o for o in operators if distributes(bridge, declared, o))
-
-    def _no_operator(self, einsum: Einsum) -> str:
-        return f"no correction distributes over the reduction '{einsum.reduction}'"
 
     def _objection(
         self, einsum: Einsum, bridge: Bridge, factor: Any, operator: Operator
@@ -237,12 +233,7 @@ def distributes(bridge: Bridge, reduction: UserReduction, operator: Operator) ->
         For ``+``: whether ``r(a, b) + c`` equals ``r(a + c, b + c)``.
     """
     a, b, c = sympy.symbols("a b c", real=True)
-
-    def merged(left: Any, right: Any) -> Any:
-        first, second = (bridge.symbol(Name(n, "argument")) for n in reduction.arguments)
-        body = bridge.to_sympy(reduction.body)
-        return body.subs({first: left, second: right}, simultaneous=True)
-
+    merged = _merge_of(bridge, reduction)
     outside = apply_operator(merged(a, b), operator, c)
     inside = merged(apply_operator(a, operator, c), apply_operator(b, operator, c))
     return bool(sympy.simplify(outside - inside) == 0)
@@ -250,29 +241,26 @@ def distributes(bridge: Bridge, reduction: UserReduction, operator: Operator) ->
 
 def is_associative(bridge: Bridge, reduction: UserReduction) -> bool:
     """Return whether sympy proves a declared reduction associative."""
+    a, b, c = sympy.symbols("a b c", real=True)
+    merged = _merge_of(bridge, reduction)
+    return bool(sympy.simplify(merged(merged(a, b), c) - merged(a, merged(b, c))) == 0)
+
+
+def _merge_of(bridge: Bridge, reduction: UserReduction) -> Callable[[Any, Any], Any]:
+    """Return a declared operator as a function on sympy expressions."""
     first, second = (bridge.symbol(Name(n, "argument")) for n in reduction.arguments)
     body = bridge.to_sympy(reduction.body)
-    a, b, c = sympy.symbols("a b c", real=True)
-
-    def merged(left: Any, right: Any) -> Any:
-        return body.subs({first: left, second: right}, simultaneous=True)
-
-    return bool(sympy.simplify(merged(merged(a, b), c) - merged(a, merged(b, c))) == 0)
+    return lambda left, right: body.subs({first: left, second: right}, simultaneous=True)
 
 
 def known_reduction(view: RankView, einsum: Einsum) -> bool:
     """Return whether an Einsum's reduction may be split: built in, or proved associative."""
     if einsum.select is not None:
         return False
-    if is_builtin_reduction(einsum.reduction):
+    if einsum.reduction in REDUCTIONS:
         return True
     declared = next(r for r in view.program.reductions if r.name == einsum.reduction)
     return is_associative(Bridge(view.program), declared)
-
-
-def _identity(bridge: Bridge, factor: Any, operator: Operator, before: Any, after: Any) -> str:
-    parts = (render(bridge, v) for v in (after, factor, before))
-    return "{} = {} {op} {}".format(*parts, op=operator)
 
 
 def _divisors(factor: Any) -> tuple[Any, ...]:

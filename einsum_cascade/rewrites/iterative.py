@@ -12,7 +12,6 @@ from ..algebra.terms import (
     Names,
     combine,
     drop_unread,
-    number,
     product_name,
     replace_einsum,
     settled,
@@ -20,9 +19,8 @@ from ..algebra.terms import (
     target_variables,
     variable,
     variables_of,
-    zero,
 )
-from ..ir import Access, Binary, Einsum, Expression, Program, Relational
+from ..ir import Access, Affine, Binary, Einsum, Expression, Number, Program, Relational
 from ..ir import variables_of as ordered_variables
 from ..notation import expression_text
 from ..operations import identity_of
@@ -124,12 +122,12 @@ def prefix_step(program: Program, einsum: Einsum, query: str, key: str, rule: st
     kept = tuple(variable(v) for v in state.variables)
     before = Access(carried, (variable(query), *kept))
     after = Access(carried, (variable(query, 1), *kept))
-    first = Access(carried, (zero(), *kept))
+    first = Access(carried, (Affine(), *kept))
     new: list[Einsum] = []
     previous: Expression = before
     if state.decay is not None:
         faded = Access(names.fresh(f"P{state.name}"), before.indices)
-        factor = decay_power(state.decay, number(1))
+        factor = decay_power(state.decay, Number(1))
         decayed = Binary("*", before, factor)
         new.append(Einsum(faded, decayed, span=einsum.span))
         previous = faded
@@ -139,7 +137,7 @@ def prefix_step(program: Program, einsum: Einsum, query: str, key: str, rule: st
     read = after if state.inclusive else previous
     whole = product(state.outside, read) if state.outside else read
     new.append(settled(replace(einsum, expression=whole, over=(), where=None)))
-    start = number(identity_of(program, einsum.reduction))
+    start = Number(identity_of(program, einsum.reduction))
     init = (*program.init, Einsum(first, start, span=einsum.span))
     # One loop iterates over both ranks now, so they must be equally long.
     ranks = tuple(

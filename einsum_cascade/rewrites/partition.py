@@ -10,6 +10,7 @@ from .. import ir
 from ..affine import affine_value, digits
 from ..algebra.terms import (
     Names,
+    map_einsum,
     readers,
     rebuild,
     settled,
@@ -204,17 +205,14 @@ class FusePartition(Rewrite):
                 rebuild(part, change), lambda n: _fused_index(n, members, family.variable)
             )
 
-        target = fuse(einsum.target)
-        expression = fuse(einsum.expression)
-        where = fuse(einsum.where) if einsum.where is not None else None
-        left = variables_of(target, expression, where) & set(members)
+        new = map_einsum(einsum, fuse, fuse(einsum.target))
+        left = variables_of(*new.roots) & set(members)
         if left:
             raise refuse(
                 self.name,
                 f"it uses {', '.join(sorted(left))} apart from the rest of '{family.name}'",
                 einsum,
             )
-        new = replace(einsum, target=target, expression=expression, where=where)
         return settled(new) if einsum.select is None else new
 
 
@@ -228,10 +226,7 @@ class _InMembers:
     held: tuple[tuple[str, str], ...]
 
     def of(self, einsum: ir.Einsum) -> ir.Einsum:
-        target = self._node(einsum.target)
-        expression = self._node(einsum.expression)
-        where = self._node(einsum.where) if einsum.where is not None else None
-        new = replace(einsum, target=target, expression=expression, where=where)
+        new = map_einsum(einsum, self._node, self._node(einsum.target))
         if einsum.select is None:
             return settled(new)
         over = tuple(m for v in einsum.over for m in self._of_variable(v))

@@ -21,7 +21,6 @@ from ..algebra.terms import (
     drop_unread,
     in_order,
     map_einsum,
-    number,
     readers,
     replace_accesses,
     settled,
@@ -32,7 +31,6 @@ from ..algebra.terms import (
     target_variables,
     variable,
     variables_of,
-    zero,
 )
 from ..functions import ARITHMETIC, FUNCTIONS, of
 from ..graphs import reachable
@@ -416,8 +414,8 @@ class _RunningWriter:
             update = combine(program, einsum.reduction, previous, term)
         after = self.values.at(bare(einsum.target), variable(grain, 1))
         yield ir.Einsum(after, update, span=einsum.span)
-        start = number(identity_of(program, einsum.reduction))
-        first = self.values.at(bare(einsum.target), zero())
+        start = ir.Number(identity_of(program, einsum.reduction))
+        first = self.values.at(bare(einsum.target), ir.Affine())
         self.init.append(ir.Einsum(first, start, span=einsum.span))
         if self._is_read_in_sweep(einsum.name) and self.masks.may_be_infinite(einsum):
             seen = ir.Relational("!=", after, start)
@@ -435,7 +433,7 @@ class _RunningWriter:
         rest = [c for c in conjuncts(einsum.where) if c not in whole]
         einsum = map_einsum(replace(einsum, where=conjunction(*rest)), self.values.now)
         if whole:
-            empty = number(identity_of(self.view.program, einsum.reduction))
+            empty = ir.Number(identity_of(self.view.program, einsum.reduction))
             condition = conjunction(*whole)
             assert condition is not None
             chosen = ir.Call("where", (condition, einsum.expression, empty))
@@ -478,13 +476,13 @@ class _RunningWriter:
             einsum = self.view.program.einsum_of[base] if base else None
             if einsum is None or not self.masks.may_be_infinite(einsum):
                 continue
-            empty = number(identity_of(self.view.program, einsum.reduction))
+            empty = ir.Number(identity_of(self.view.program, einsum.reduction))
             step = variable(self.view.grain.variable)
             before = replace(access, indices=(step, *access.indices[1:]))
             seen.append(ir.Relational("!=", before, empty))
         begun = ir.Name(self.view.grain.variable, "variable")
-        condition = conjunction(*seen) or ir.Relational(">", begun, number(0))
-        neutral = number(0 if correction.operator == "+" else 1)
+        condition = conjunction(*seen) or ir.Relational(">", begun, ir.Number(0))
+        neutral = ir.Number(0 if correction.operator == "+" else 1)
         return ir.Call("where", (condition, factor, neutral))
 
     def _correction_at(self, key: tuple[str, ir.Expression], einsum: ir.Einsum) -> ir.Access:
@@ -522,13 +520,13 @@ class _RunningWriter:
             self.masks.may_be_infinite(e) for e in sources
         ):
             size = ir.Call("abs", (so_far,))
-            seen = ir.Relational("!=", size, number(float("inf")))
+            seen = ir.Relational("!=", size, ir.Number(float("inf")))
             yield self._made_finite(einsum, so_far, seen)
 
     def _made_finite(self, einsum: ir.Einsum, value: ir.Access, seen: ir.Relational) -> ir.Einsum:
         target = self._per_step("F", einsum)
         self.values.finite[einsum.name] = target.tensor
-        guarded = ir.Call("where", (seen, value, number(0)))
+        guarded = ir.Call("where", (seen, value, ir.Number(0)))
         return ir.Einsum(target, guarded, span=einsum.span)
 
     def _per_step(self, prefix: str, einsum: ir.Einsum) -> ir.Access:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .. import ir
-from ..algebra.terms import rebuild, variable
+from ..algebra.terms import map_einsum, rebuild, variable
 from ..domains import whole_domain
 from ..errors import CascadeError, Problem, by_place, did_you_mean, nearest
 from ..ir import RANK_NAME, TENSOR_NAME
@@ -568,13 +568,10 @@ def expand_shared_inputs(program: ir.Program, shared: tuple[SharedInput, ...]) -
         return replace(node, indices=(*(variable(r.lower()) for r in ranks), *node.indices))
 
     def statement(einsum: ir.Einsum) -> ir.Einsum:
-        where = None if einsum.where is None else rebuild(einsum.where, explicit)
-        return replace(
-            einsum,
-            target=rebuild(einsum.target, explicit),
-            expression=rebuild(einsum.expression, explicit),
-            where=where,
-        )
+        def change(node: Any) -> Any:
+            return rebuild(node, explicit)
+
+        return map_einsum(einsum, change, change(einsum.target))
 
     named = {r.name for r in program.ranks}
     added = (ir.Rank(name=r, span=program.span) for r in program.parallel if r not in named)
