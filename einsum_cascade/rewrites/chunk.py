@@ -13,6 +13,7 @@ from ..algebra.products import ProductPart, product
 from ..algebra.sympy_bridge import Bridge, tidy
 from ..algebra.terms import (
     Names,
+    combine,
     conjunction,
     drop_unread,
     map_einsum,
@@ -27,6 +28,7 @@ from ..errors import RewriteError
 from ..ir import accesses_of
 from ..libraries import sympy
 from ..notation import expression_text
+from ..operations import identity_of
 from .base import Rewrite, RewriteStep, rank_named, refuse, step
 from .partition import member_index
 from .reassociate import opened_sum
@@ -190,7 +192,8 @@ class _ChunkWriter:
         indices = self.indices(einsum.target.indices, computed=True)
         own = ir.Access(self.names.fresh(f"I{einsum.name}"), indices)
         yield settled(map_einsum(einsum, self.node, own))
-        state, kept = self._state_access(found)
+        name, variables = found.state(self.chunks.key.variable)
+        state, kept = self.names.fresh(f"R{name}"), tuple(map(variable, variables))
         queries = list(found.queries)
         inside = self.chunks.position(self.chunks.query.variable)[0]
         steps = ir.Binary("+", ir.Name(inside.variables[0], "variable"), ir.Number(1))
@@ -217,31 +220,11 @@ class _ChunkWriter:
         assert added is not None
         local = ir.Access(self.names.fresh(f"L{state[1:]}"), (chunk, *kept))
         yield self._ended(settled(ir.Einsum(local, added, span=einsum.span)))
-        previous: ir.Expression = ir.Access(state, (chunk, *kept))
-        if found.decay is not None:
-            faded = ir.Access(self.names.fresh(f"P{state[1:]}"), (chunk, *kept))
-            factor = decay_power(found.decay, self.chunks.size)
-            yield ir.Einsum(faded, ir.Binary("*", previous, factor), span=einsum.span)
-            previous = faded
-        after = variable(self.chunks.outer.lower(), 1)
-        total = ir.Binary("+", previous, local)
-        yield ir.Einsum(ir.Access(state, (after, *kept)), total, span=einsum.span)
-        first = ir.Access(state, (ir.Affine(), *kept))
-        self.init.append(ir.Einsum(first, ir.Number(0), span=einsum.span))
-
-    def _state_access(self, found: CausalSum) -> tuple[str, tuple[ir.Affine, ...]]:
-        """Return the state's name, and its indices other than the chunk."""
-        key = self.chunks.key.variable
-        used: dict[str, None] = {}
-        for part in found.keys:
-            for name in ir.variables_of(part.value):
-                used.setdefault(name)
-        kept = tuple(variable(v) for v in used if v != key)
-        values = [p.value for p in found.keys]
-        base = product_name(values) or found.einsum.name
-        if len(values) == 1 and isinstance(values[0], ir.Access):
-            base = values[0].tensor
-        return self.names.fresh(f"R{base}"), kept
+        factor = None if found.decay is None else decay_power(found.decay, self.chunks.size)
+        state_access = ir.Access(state, (chunk, *kept))
+        update, _, start = recurrence(self.program, self.names, einsum, state_access, local, factor)
+        yield from update
+        self.init.append(start)
 
     def _decayed(
         self,
@@ -394,6 +377,61 @@ class CausalSum:
     queries: tuple[ProductPart, ...]
     keys: tuple[ProductPart, ...]
     decay: ir.Expression | None
+
+    def state(self, key: str) -> tuple[str, tuple[str, ...]]:
+        """Return a name for the sum of the factors with the key, and its rank variables."""
+        values = [part.value for part in self.keys]
+        name = product_name(values) or self.einsum.name
+        if len(values) == 1 and isinstance(values[0], ir.Access):
+            name = values[0].tensor
+        return name, tuple(v for v in ir.variables_of(*values) if v != key)
+
+
+def recurrence(
+    program: ir.Program,
+    names: Names,
+    einsum: ir.Einsum,
+    state: ir.Access,
+    added: ir.Expression,
+    factor: ir.Expression | None,
+) -> tuple[list[ir.Einsum], ir.Access, ir.Einsum]:
+    """Return the Einsums of one step of a running reduction.
+
+    Parameters
+    ----------
+    program : Program
+    names : Names
+    einsum : Einsum
+        Reduction that the state replaces.
+    state : Access
+        State before the step; its first index is the variable of the step.
+    added : Expression
+        Increment of the step.
+    factor : Expression, optional
+        Decay of the state over the step.
+
+    Returns
+    -------
+    list of Einsum
+        Decayed state, if it decays, and the state after the step.
+    Access
+        State before the step, with its decay.
+    Einsum
+        First value of the state, for ``init``.
+    """
+    loop, *kept = state.indices
+    update: list[ir.Einsum] = []
+    previous = state
+    if factor is not None:
+        previous = ir.Access(names.fresh(f"P{state.tensor[1:]}"), state.indices)
+        decayed = ir.Binary("*", state, factor)
+        update.append(ir.Einsum(previous, decayed, span=einsum.span))
+    after = ir.Access(state.tensor, (variable(loop.variables[0], 1), *kept))
+    merged = combine(program, einsum.reduction, previous, added)
+    update.append(ir.Einsum(after, merged, span=einsum.span))
+    first = ir.Access(state.tensor, (ir.Affine(), *kept))
+    start = ir.Number(identity_of(program, einsum.reduction))
+    return update, previous, ir.Einsum(first, start, span=einsum.span)
 
 
 def mask_ranks(program: ir.Program, einsum: ir.Einsum) -> tuple[str, str] | None:

@@ -10,9 +10,7 @@ from ..algebra.products import ProductPart, product
 from ..algebra.sweeps import RankView, grain_of
 from ..algebra.terms import (
     Names,
-    combine,
     drop_unread,
-    product_name,
     replace_einsum,
     settled,
     substitute_variables,
@@ -20,12 +18,11 @@ from ..algebra.terms import (
     variable,
     variables_of,
 )
-from ..ir import Access, Affine, Binary, Einsum, Expression, Number, Program, Relational
-from ..ir import variables_of as ordered_variables
+from ..ir import Access, Einsum, Expression, Number, Program, Relational
 from ..notation import expression_text
 from ..operations import identity_of
 from .base import Rewrite, RewriteStep, einsum_named, refuse, step
-from .chunk import causal, causal_sum, decay_power, mask_ranks
+from .chunk import causal, causal_sum, decay_power, mask_ranks, recurrence
 from .corrections import Corrections, known_reduction
 from .running import RunningPlan, write
 
@@ -118,27 +115,15 @@ def prefix_step(program: Program, einsum: Einsum, query: str, key: str, rule: st
             raise refuse(_RULE, f"'{rank.name}' is partitioned", einsum)
     state = _state_of(program, einsum, query, key)
     names = Names(program)
-    carried = names.fresh(f"R{state.name}")
-    kept = tuple(variable(v) for v in state.variables)
-    before = Access(carried, (variable(query), *kept))
-    after = Access(carried, (variable(query, 1), *kept))
-    first = Access(carried, (Affine(), *kept))
-    new: list[Einsum] = []
-    previous: Expression = before
-    if state.decay is not None:
-        faded = Access(names.fresh(f"P{state.name}"), before.indices)
-        factor = decay_power(state.decay, Number(1))
-        decayed = Binary("*", before, factor)
-        new.append(Einsum(faded, decayed, span=einsum.span))
-        previous = faded
-    update = combine(program, einsum.reduction, previous, state.added)
-    new.append(Einsum(after, update, span=einsum.span))
+    indices = (variable(query), *map(variable, state.variables))
+    before = Access(names.fresh(f"R{state.name}"), indices)
+    factor = None if state.decay is None else decay_power(state.decay, Number(1))
+    new, previous, start = recurrence(program, names, einsum, before, state.added, factor)
     # Under ``m < p`` the newest key is one step older, and so decayed once.
-    read = after if state.inclusive else previous
+    read = new[-1].target if state.inclusive else previous
     whole = product(state.outside, read) if state.outside else read
     new.append(settled(replace(einsum, expression=whole, over=(), where=None)))
-    start = Number(identity_of(program, einsum.reduction))
-    init = (*program.init, Einsum(first, start, span=einsum.span))
+    init = (*program.init, start)
     # One loop iterates over both ranks now, so they must be equally long.
     ranks = tuple(
         replace(r, like=program.rank_of_variable[query]) if r.variable == key else r
@@ -167,12 +152,8 @@ def _state_of(program: Program, einsum: Einsum, query: str, key: str) -> _Carrie
     here = {key: variable(query)}
     if einsum.reduction == "+":
         found = causal_sum(program, einsum, query, key)
-        values = [p.value for p in found.keys]
-        single = values[0].tensor if len(values) == 1 and isinstance(values[0], Access) else None
-        name = product_name(values) or single or einsum.name
-        term = product(found.keys)
-        kept = tuple(v for v in ordered_variables(term) if v != key)
-        added = substitute_variables(term, here)
+        name, kept = found.state(key)
+        added = substitute_variables(product(found.keys), here)
         return _CarriedState(
             name, kept, added, found.queries, found.decay, _is_inclusive(program, einsum)
         )

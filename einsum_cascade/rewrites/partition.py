@@ -138,7 +138,7 @@ class Partition(Rewrite):
             raise refuse(
                 _RULE, f"no equation walks '{self.rank}', it is only gathered from", family
             )
-        for einsum in program.statements:
+        for einsum in (*program.einsums, *program.init):
             fibers = set(einsum.target.variables) & variables_of(einsum.expression)
             if einsum.select is not None and family.variable in {*einsum.variables} - fibers:
                 text = f"{einsum.select} selects along '{self.rank}' as a whole"
