@@ -13,8 +13,8 @@ from fractions import Fraction
 from math import gcd, prod
 
 from einsum_cascade import ir
-from einsum_cascade.affine import Form, linear_expression
-from einsum_cascade.ir import Condition, Logical, Relational
+from einsum_cascade.affine import linear_expression
+from einsum_cascade.ir import Affine, Condition, Logical, Relational
 from einsum_cascade.masks import conjuncts, depends_on_data
 
 from ..iteration.bands import RankBand, Window, enclosing_band
@@ -32,8 +32,8 @@ class ComparedForms:
     With a ``divisor`` both forms are divided by it and rounded down first.
     """
 
-    left: Form
-    right: Form
+    left: Affine
+    right: Affine
     low: int | None
     high: int
     divisor: int = 1
@@ -61,7 +61,7 @@ def compared(comparison: ir.Relational, numbers: Mapping[str, int]) -> ComparedF
     return ComparedForms(left=left[0], right=right[0], low=low, high=high, divisor=left[1])
 
 
-def _quotient(node: ir.Expression, numbers: Mapping[str, int]) -> tuple[Form, int] | None:
+def _quotient(node: ir.Expression, numbers: Mapping[str, int]) -> tuple[Affine, int] | None:
     """Return a form and its divisor; None for other expressions."""
     match node:
         case ir.Call(
@@ -256,12 +256,12 @@ class _BandFinder:
             return RankBand(plus=minus, minus=None, low=-high, high=-low)
         return RankBand(plus=plus, minus=minus, low=low, high=high)
 
-    def _added(self, form: Form) -> str | None:
+    def _added(self, form: Affine) -> str | None:
         """Return the only rank of a form, if the form adds it."""
         signs = self._signs(form)
         return signs[0] if signs is not None and signs[1] is None else None
 
-    def _signs(self, form: Form) -> tuple[str | None, str | None] | None:
+    def _signs(self, form: Affine) -> tuple[str | None, str | None] | None:
         """Return the rank that is added and the one subtracted; None for other forms."""
         found: dict[int, str] = {}
         left = {t.variable: t.coefficient for t in form.terms if t.variable}
