@@ -202,7 +202,7 @@ _WHOLE = (units.CAPACITY, units.WIDTH, units.BANDWIDTH, units.FREQUENCY, units.N
 """Quantities that a machine has whole numbers of."""
 
 SYMBOLS = {"byte": "B", "byte/s": "B/s", "um**2": "um^2"}
-"""Written units that differ from their names in pint."""
+"""Units that are written differently from their names."""
 
 
 @dataclass(frozen=True, slots=True)

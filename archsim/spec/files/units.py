@@ -1,21 +1,28 @@
-"""Quantities with units, as users write them: ``400 GiB/s``, ``16 MiB``, ``3.9 pJ/bit``.
-
-A table holds the usual spellings; only others import pint.
-"""
+"""Quantities with units, as users write them: ``400 GiB/s``, ``16 MiB``, ``3.9 pJ/bit``."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache, lru_cache
+from functools import lru_cache
+from itertools import product
 from math import isfinite
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from einsum_cascade.errors import nearest
 from einsum_cascade.yaml.schema import expected, format_value
 from einsum_cascade.yaml.source import shorten
+
+
+class _Unit(NamedTuple):
+    """Unit as a factor and powers of information, time, energy and length."""
+
+    factor: Fraction
+    powers: tuple[int, int, int, int]
+
 
 _PREFIXES = (
     (("kibi", "Ki"), Fraction(1024)),
@@ -33,74 +40,43 @@ _PREFIXES = (
     (("femto", "f"), Fraction(1, 10**15)),
 )
 _UNITS = (
-    (("bit", "b"), "[information]", Fraction(1), (1, 0, 0, 0)),
-    (("byte", "B"), "8 * bit", Fraction(8), (1, 0, 0, 0)),
-    (("second", "s"), "[time]", Fraction(1), (0, 1, 0, 0)),
-    (("hertz", "Hz"), "1 / second", Fraction(1), (0, -1, 0, 0)),
-    (("joule", "J"), "[energy]", Fraction(1), (0, 0, 1, 0)),
-    (("watt", "W"), "joule / second", Fraction(1), (0, -1, 1, 0)),
-    (("meter", "m"), "[length]", Fraction(1), (0, 0, 0, 1)),
+    (("bit", "b"), _Unit(Fraction(1), (1, 0, 0, 0))),
+    (("byte", "B"), _Unit(Fraction(8), (1, 0, 0, 0))),
+    (("second", "s"), _Unit(Fraction(1), (0, 1, 0, 0))),
+    (("hertz", "Hz"), _Unit(Fraction(1), (0, -1, 0, 0))),
+    (("joule", "J"), _Unit(Fraction(1), (0, 0, 1, 0))),
+    (("watt", "W"), _Unit(Fraction(1), (0, -1, 1, 0))),
+    (("meter", "m"), _Unit(Fraction(1), (0, 0, 0, 1))),
 )
-"""Names, the definition for pint, and the unit as a factor and powers of the four dimensions."""
-
-_Powers = tuple[int, int, int, int]
-_NONE: _Powers = (0, 0, 0, 0)
-
-_SPELLED = MappingProxyType(
-    {
-        prefix + name: (scale * factor, powers)
-        for prefixes, scale in (((("",), Fraction(1))), *_PREFIXES)
-        for prefix in prefixes
-        for names, _, factor, powers in _UNITS
-        for name in names
-        # Long prefixes join long names: 'megabyte' and 'MB', not 'mebiB'.
-        if not prefix or (prefix == prefixes[0]) == (name == names[0])
-    }
-)
-
-_FACTOR = re.compile(r"\s*([/*]?)\s*([A-Za-zµμ]+)\s*(?:(?:\^|\*\*)\s*([1-9])|(²))?")
+"""Units by their long and short name."""
 
 
-def definitions() -> tuple[str, ...]:
-    """Return the definitions of all prefixes and units for pint, one a line."""
-    prefixes = (
-        f"{names[0]}- = {scale.numerator} / {scale.denominator} = "
-        + " = ".join(f"{name}-" for name in names[1:])
-        for names, scale in _PREFIXES
-    )
-    units = (f"{names[0]} = {told} = {names[1]}" for names, told, _, _ in _UNITS)
-    return (*prefixes, *units)
+def _spellings() -> Iterator[tuple[str, _Unit]]:
+    """Yield any prefix with any name, and its unit; long names also have a plural."""
+    prefixes = [("", Fraction(1)), *((p, scale) for names, scale in _PREFIXES for p in names)]
+    for (prefix, scale), (names, unit) in product(prefixes, _UNITS):
+        for name in (*names, *(f"{name}s" for name in names if len(name) > 1)):
+            yield prefix + name, unit._replace(factor=scale * unit.factor)
 
 
-def plain_factor(unit: str, target: str) -> Fraction | None:
-    """Return the number of ``target`` in one ``unit``; None if the table lacks a spelling.
+_SPELLED = MappingProxyType(dict(_spellings()))
 
-    Examples
-    --------
-    >>> plain_factor("KiB", "bit"), plain_factor("kB", "bit")
-    (Fraction(8192, 1), Fraction(8000, 1))
-    >>> plain_factor("GB/s", "Hz") is None
-    True
-    """
-    one, other = _read(unit), _read(target)
-    if one is None or other is None or one[1] != other[1]:
-        return None
-    return one[0] / other[0]
+_FACTOR = re.compile(r"\s*([/*]?)\s*([A-Za-zµμ]+)(?:\s*(?:\^|\*\*)\s*([1-9])|(²))?")
 
 
-def _read(text: str) -> tuple[Fraction, _Powers] | None:
-    """Parse a product of units; return None if the table lacks a spelling."""
-    total, powers, end = Fraction(1), _NONE, 0
+def _read_unit(text: str) -> _Unit | None:
+    """Parse a product of units; return None if a word is not a unit."""
+    total, powers, end = Fraction(1), (0, 0, 0, 0), 0
     while end < len(text):
         found = _FACTOR.match(text, end)
         if found is None or found[2] not in _SPELLED or bool(found[1]) != bool(end):
             return None
-        factor, own = _SPELLED[found[2]]
+        unit = _SPELLED[found[2]]
         power = int(found[3] or (2 if found[4] else 1)) * (-1 if found[1] == "/" else 1)
-        total *= factor**power
-        a, b, c, d = (p + power * q for p, q in zip(powers, own, strict=True))
+        total *= unit.factor**power
+        a, b, c, d = (p + power * q for p, q in zip(powers, unit.powers, strict=True))
         powers, end = (a, b, c, d), found.end()
-    return (total, powers) if end else None
+    return _Unit(total, powers) if end else None
 
 
 _LARGEST_EXPONENT = 30
@@ -120,7 +96,7 @@ _SPELLINGS = (
 
 @dataclass(frozen=True, slots=True)
 class QuantityKind:
-    """Kind of quantity: its name, its unit (as pint spells it) and an example."""
+    """Kind of quantity: its name, its unit and an example."""
 
     what: str
     unit: str
@@ -242,44 +218,20 @@ def _in_range(quantity: Fraction, text: str, measure: QuantityKind, wanted: str)
 @lru_cache(maxsize=1024)
 def _factor(unit: str, measure: QuantityKind, wanted: str) -> Fraction:
     """Return the number of the measure's unit in one ``unit``, exactly."""
-    if not _UNIT.fullmatch(unit):
-        raise expected(f"{wanted}, '{shorten(unit)}' is not a unit")
-    plain = plain_factor(unit, measure.unit)
-    if plain is not None:
-        return plain
-    # The table above covers the usual spellings, so few runs wait for pint.
-    import pint
-
-    registry = _registry()
-    try:
-        one = registry.Quantity(Fraction(1), unit.replace("²", "**2").replace("^", "**"))
-        factor = one.to(measure.unit).magnitude
-    except pint.UndefinedUnitError:
-        raise expected(f"{wanted}, '{unit}' is not a unit", _nearest_unit(unit, measure)) from None
-    except pint.DimensionalityError:
-        raise expected(f"{wanted}, '{unit}' is no unit of that") from None
-    return Fraction(factor)
+    one, other = _read_unit(unit), _read_unit(measure.unit)
+    if one is None:
+        hint = _nearest_unit(unit, measure) if _UNIT.fullmatch(unit) else ""
+        raise expected(f"{wanted}, '{shorten(unit)}' is not a unit", hint)
+    if other is None or one.powers != other.powers:
+        raise expected(f"{wanted}, '{unit}' is no unit of that")
+    return one.factor / other.factor
 
 
 def _nearest_unit(unit: str, measure: QuantityKind) -> str:
     words = re.split(r"\s*([/*])\s*", unit)
-    fitting = _fitting(measure.unit) if len(words) == 1 else _SPELLINGS
-    right = [w if w in "/*" else nearest(w, fitting) or w for w in words]
+    target = _read_unit(measure.unit)
+    fitting = [s for s in _SPELLINGS if target and _SPELLED[s].powers == target.powers]
+    known = fitting if len(words) == 1 else _SPELLINGS
+    right = [w if w in "/*" else nearest(w, known) or w for w in words]
     close = "".join(right)
     return f"did you mean '{close}'?" if close != unit else ""
-
-
-def _fitting(measured: str) -> list[str]:
-    """Return the spellings of units of one measure."""
-    unit = _registry().Unit(measured)
-    return [one for one in _SPELLINGS if _registry().Unit(one).is_compatible_with(unit)]
-
-
-@cache
-def _registry() -> Any:
-    import pint
-
-    registry: Any = pint.UnitRegistry(None, non_int_type=Fraction, autoconvert_to_preferred=False)
-    for definition in definitions():
-        registry.define(definition)
-    return registry

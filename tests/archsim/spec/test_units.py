@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
+import pint
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 
 from archsim.spec.files import units
-from archsim.spec.files.units import parse_number, parse_quantity, plain_factor
+from archsim.spec.files.units import parse_number, parse_quantity
 
 GIB = 2**30
 
@@ -147,47 +149,83 @@ def test_what_is_no_number_is_refused(value: object) -> None:
         parse_number(value)
 
 
-_PLAIN = tuple(
-    prefix + name
-    for prefixes, names in (
-        (("", "Ki", "Mi", "Gi", "Ti", "k", "M", "G", "T", "m", "u", "µ", "μ", "n", "p", "f"), 0),
-        (("", "kibi", "tebi", "kilo", "mega", "giga", "milli", "micro", "pico", "femto"), 1),
-    )
-    for prefix in prefixes
-    for name in (("b", "B", "s", "Hz", "J", "m"), ("bit", "byte", "second", "hertz", "meter"))[
-        names
-    ]
-)
+_PREFIXES = {
+    "kibi": ("Ki", 2**10),
+    "mebi": ("Mi", 2**20),
+    "gibi": ("Gi", 2**30),
+    "tebi": ("Ti", 2**40),
+    "kilo": ("k", 10**3),
+    "mega": ("M", 10**6),
+    "giga": ("G", 10**9),
+    "tera": ("T", 10**12),
+    "milli": ("m", "1 / 1000"),
+    "micro": ("u = µ- = μ", "1 / 10**6"),
+    "nano": ("n", "1 / 10**9"),
+    "pico": ("p", "1 / 10**12"),
+    "femto": ("f", "1 / 10**15"),
+}
+_UNITS = {
+    "bit": ("b", "[information]", units.WIDTH),
+    "byte": ("B", "8 * bit", units.WIDTH),
+    "second": ("s", "[time]", units.TIME),
+    "hertz": ("Hz", "1 / second", units.FREQUENCY),
+    "joule": ("J", "[energy]", units.ENERGY),
+    "watt": ("W", "joule / second", units.POWER),
+    "meter": ("m", "[length]", units.NODE),
+}
 _POWERS = ("", "^2", "**3", " ^ 1", "²")
+
+
+@pytest.fixture(scope="module")
+def registry() -> Any:
+    """Return pint with these units and prefixes only."""
+    found: Any = pint.UnitRegistry(None, non_int_type=Fraction, autoconvert_to_preferred=False)
+    for name, (short, scale) in _PREFIXES.items():
+        found.define(f"{name}- = {scale} = {short}-")
+    for name, (short, definition, _) in _UNITS.items():
+        found.define(f"{name} = {definition} = {short}")
+    return found
+
+
+_WORDS = [
+    prefix + name
+    for prefix in ("", *(x for n, (short, _) in _PREFIXES.items() for x in (n, short[0:2].strip())))
+    for name in (x for n, (short, *_) in _UNITS.items() for x in (n, short, f"{n}s"))
+]
+
+
+@pytest.mark.parametrize("word", [*_WORDS, "µs", "μs", "Hzs"])
+def test_every_spelling_is_what_pint_makes_of_it(word: str, registry: Any) -> None:
+    one = registry.Quantity(Fraction(1), word)
+    measure = next(m for *_, m in _UNITS.values() if one.is_compatible_with(m.unit))
+    assert parse_quantity(f"1 {word}", measure) == one.to(measure.unit).magnitude
 
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from("*/"), st.sampled_from(_PLAIN), st.sampled_from(_POWERS)),
+        st.tuples(st.sampled_from("*/"), st.sampled_from(_WORDS), st.sampled_from(_POWERS)),
         min_size=1,
         max_size=4,
     ),
-    st.sampled_from(["byte/s", "pJ/bit", "um**2", "nm", "Hz", "bit", "byte"]),
+    st.sampled_from([units.BANDWIDTH, units.ENERGY_PER_BIT, units.AREA, units.NODE]),
 )
-def test_usual_spellings_are_what_pint_makes_of_them(
-    words: list[tuple[str, str, str]], target: str
+def test_products_of_units_are_what_pint_makes_of_them(
+    registry: Any, words: list[tuple[str, str, str]], measure: units.QuantityKind
 ) -> None:
     text = "".join(f"{sign}{word}{power}" for sign, word, power in words)[1:]
-    one = units._registry().Quantity(Fraction(1), text.replace("²", "**2").replace("^", "**"))
-    there = units._registry().Quantity(Fraction(1), target)
-    if one.dimensionality == there.dimensionality:
-        assert plain_factor(text, target) == one.to(target).magnitude
+    one = registry.Quantity(Fraction(1), text.replace("²", "**2").replace("^", "**"))
+    there = registry.Quantity(Fraction(1), measure.unit)
+    if one.dimensionality != there.dimensionality:
+        with pytest.raises(PydanticCustomError, match="no unit of that"):
+            units._factor(text, measure, "")
     else:
-        assert plain_factor(text, target) is None
+        assert units._factor(text, measure, "") == one.to(measure.unit).magnitude
 
 
-@pytest.mark.parametrize("word", _PLAIN)
-def test_every_usual_spelling_is_read_without_pint(word: str) -> None:
-    one = units._registry().Quantity(Fraction(1), word)
-    target = next(t for t in ("bit", "s", "Hz", "J", "m") if one.is_compatible_with(t))
-    assert plain_factor(word, target) == one.to(target).magnitude
-
-
-@pytest.mark.parametrize("text", ["MiBs", "mebiB", "MiB/", "/s", "", "MiB s", "MiB//s", "mm^0"])
-def test_other_spellings_are_left_to_pint(text: str) -> None:
-    assert plain_factor(text, "byte") is None
+@pytest.mark.parametrize("text", ["MiBs", "MiB/", "/s", "", "MiB s", "MiB//s", "mm^0", "KB", "PB"])
+def test_other_texts_are_no_units(text: str, registry: Any) -> None:
+    with pytest.raises(PydanticCustomError):
+        parse_quantity(f"1 {text}", units.CAPACITY)
+    if text.isalpha():
+        with pytest.raises(pint.UndefinedUnitError):
+            registry.Quantity(1, text)
