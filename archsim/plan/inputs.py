@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from einsum_cascade.errors import InputError, Problem, SpecError, collect_problems
-from einsum_cascade.yaml.edit import parse_setting, python_setting
+from einsum_cascade.errors import InputError, Problem, SpecError
+from einsum_cascade.yaml.edit import python_setting
 from workloads import load
 
 from ..spec.arch import Architecture
 from ..spec.mapping import AUTO, MADE
 from ..spec.mapping import Mapping as MappingSpec
-from ..spec.overrides import Overrides, sorted_settings
+from ..spec.overrides import Overrides, parse_overrides
 from .job import Generators
 from .selection import ByPart, Given, mapping_called, usual_mapping
 from .workload import WorkloadLike
-
-if TYPE_CHECKING:
-    from einsum_cascade.yaml.edit import Setting
-
 
 FindMappings = Callable[[WorkloadLike, Architecture], ByPart]
 Name = str | PathLike[str]
@@ -37,13 +33,9 @@ def overrides_of(settings: str | Sequence[str], fields: Mapping[str, Any]) -> Ov
         One is no setting, or is for no specification.
     """
     texts = (settings,) if isinstance(settings, str) else settings
-    problems: list[Problem] = []
-    found: list[Setting] = []
-    for text in (*texts, *(f"{k}={v}" for k, v in fields.items() if "." in k)):
-        with collect_problems(problems):
-            found.append(parse_setting(text, prefix=""))
-    found += [python_setting(k, v) for k, v in fields.items() if "." not in k]
-    return sorted_settings(found, problems)
+    dotted = (f"{k}={v}" for k, v in fields.items() if "." in k)
+    more = [python_setting(k, v) for k, v in fields.items() if "." not in k]
+    return parse_overrides((*texts, *dotted), more, prefix="")
 
 
 def load_workload(workload: WorkloadLike | Name, given: Overrides) -> WorkloadLike:

@@ -48,34 +48,34 @@ class Overrides:
         SpecError
             A text is not a setting.
         """
-        own: list[Setting] = []
-        technology: list[Setting] = []
+        found: dict[str, list[Setting]] = {part: []}
         for text in _texts(texts):
             setting = parse_setting(text, prefix="")
-            first = setting.path[0].text
-            deep = len(setting.path) > 1
-            if part == "architecture" and first == "technology" and deep:
-                technology.append(setting.below(1))
+            first, deep = setting.path[0].text, len(setting.path) > 1
+            if deep and part == "architecture" and first == "technology":
+                found.setdefault(first, []).append(setting.below(1))
             else:
-                own.append(setting.below(1) if first == part and deep else setting)
-        if part == "technology":
-            return cls(technology=tuple(own))
-        if part == "architecture":
-            return cls(architecture=tuple(own), technology=tuple(technology))
-        return cls(mapping=tuple(own)) if part == "mapping" else cls(workload=tuple(own))
+                found[part].append(setting.below(1) if deep and first == part else setting)
+        return cls(**{name: tuple(settings) for name, settings in found.items()})
 
 
 Overriding = Overrides | Iterable[str]
 """Parsed settings, or texts of settings."""
 
 
-def parse_overrides(texts: Iterable[str]) -> Overrides:
-    """Parse the values of all ``--set`` options.
+def parse_overrides(
+    texts: Iterable[str], more: Iterable[Setting] = (), *, prefix: str = "--set "
+) -> Overrides:
+    """Parse settings and sort them by the specification that each changes.
 
     Parameters
     ----------
     texts : iterable of str
         Texts ``FIELD=VALUE``; the field may begin with the name of a specification.
+    more : iterable of Setting
+        Parsed settings.
+    prefix : str
+        Text before a setting where the user wrote it, for messages.
 
     Raises
     ------
@@ -88,32 +88,13 @@ def parse_overrides(texts: Iterable[str]) -> Overrides:
     >>> [[key.text for key in s.path] for s in (*given.workload, *given.architecture)]
     [['seq_len'], ['clock']]
     """
-    problems: list[Problem] = []
+    wrong: list[Problem] = []
     settings: list[Setting] = []
     for text in _texts(texts):
-        with collect_problems(problems):
-            settings.append(parse_setting(text))
-    return sorted_settings(settings, problems)
-
-
-def sorted_settings(settings: Iterable[Setting], problems: Iterable[Problem] = ()) -> Overrides:
-    """Sort settings by the specification that each changes.
-
-    Parameters
-    ----------
-    settings : iterable of Setting
-        Settings whose first step may be the name of a specification.
-    problems : iterable of Problem
-        Problems found earlier, to be raised together.
-
-    Raises
-    ------
-    SpecError
-        Names every setting that belongs to no specification, and the given problems.
-    """
-    wrong = list(problems)
+        with collect_problems(wrong):
+            settings.append(parse_setting(text, prefix))
     found: dict[str, list[Setting]] = {part: [] for part in SECTIONS}
-    for setting in settings:
+    for setting in (*settings, *more):
         first = setting.path[0].text
         if first in SECTIONS:
             if len(setting.path) > 1:

@@ -30,7 +30,7 @@ from ..spec.arch import Architecture
 from ..spec.files.load import MachineCache
 from ..spec.files.mapping_text import mapping_dict
 from ..spec.mapping import AUTO, MADE, Mapping
-from ..spec.overrides import Overrides, section_of, sorted_settings
+from ..spec.overrides import Overrides, parse_overrides, section_of
 from ..version import installed_version
 from .columns import LEVELS, NUMBERS, thresholds
 from .spec import DEFAULT, ROLES, Point, Role, Sweep, SweepAxis, text_of
@@ -193,7 +193,7 @@ class InputLoader:
     def _overrides(self, role: Role, places: tuple[int, ...]) -> Overrides:
         """Return the settings of all points, then those of the axes that an input depends on."""
         moved = (s for n in self._axes[role] for s in self._set_by(n, places[n]))
-        return sorted_settings((*self.sweep.settings, *moved))
+        return parse_overrides((), (*self.sweep.settings, *moved))
 
     def _set_by_axis(self, axis: int, place: int) -> tuple[Setting, ...]:
         """Return the settings of a value of an axis."""
