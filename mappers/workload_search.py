@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from archsim.document import Listing
 from archsim.plan.job import JobPlan, Refusal
+from archsim.plan.parts import PartProblem
 from archsim.plan.planner import plan, run_plan
-from archsim.plan.problem import MappingProblem
 from archsim.plan.selection import ByPart, recalled_mapping
 from archsim.plan.workload import PartLike, WorkloadLike
 from archsim.result.record import limits
@@ -248,7 +248,7 @@ def best_mappings(
     Raises as ``search_workload``.
     """
     known = [
-        recalled_mapping(MappingProblem(part, architecture, part.cascade), GENERATORS)
+        recalled_mapping(PartProblem(part, architecture, part.cascade), GENERATORS)
         for part in workload.parts
     ]
     if all(mapping is not None for mapping in known):
@@ -259,7 +259,7 @@ def best_mappings(
 
 def _question(part: PartLike, problem: SearchProblem) -> MappingKey:
     """Return the content of a part's mapping problem."""
-    content = MappingProblem(part, problem.space.architecture, part.cascade)
+    content = PartProblem(part, problem.space.architecture, part.cascade)
     return MappingKey(
         program=content.program,
         architecture=content.architecture,

@@ -18,25 +18,20 @@ from einsum_cascade.passes.analysis import analyze_passes
 
 from ..spec.arch import Architecture, Memory
 from ..spec.mapping import SpreadRank
-from ..spec.tensor_words import words_of
-from .partial_results import elements_of, extent_of
 from .partition_factors import Partitioning, all_partition_factors
 from .policy import (
     INPUT_CAPACITY_SHARE,
     MAX_TIME_RATIO_OF_EXTRA_PARTITIONING,
     NEARLY_FASTEST_RATIO,
 )
+from .problem import Cores, MappingProblem
 
 Amounts = npt.NDArray[np.float64]
 """Amounts, one for each of the partitionings that are compared."""
 
 
 def bandwidth_optimal(
-    program: Program,
-    architecture: Architecture,
-    given: Sizes[str, int],
-    choices: Collection[tuple[str, ...]],
-    others: Collection[Partitioning],
+    problem: MappingProblem, choices: Collection[tuple[str, ...]], others: Collection[Partitioning]
 ) -> Partitioning | None:
     """Return the partitioning with the smallest bandwidth bound, if it is clearly the smallest.
 
@@ -45,7 +40,7 @@ def bandwidth_optimal(
     choices : collection of tuple of str
         Ranks that may be split together.
     others : collection
-        Ways that are known.
+        Known partitionings.
 
     Returns
     -------
@@ -60,22 +55,23 @@ def bandwidth_optimal(
     >>> machine = Architecture.load("h100-sxm")
     >>> program = Cascade.load("mla-absorbed-2pass").program
     >>> shapes = {"B": 1, "H": 128, "D": 128, "R": 64, "L": 512, "F": 128, "P": 1, "M": 4096}
-    >>> ((memory, partitionings),) = bandwidth_optimal(program, machine, shapes, [("H", "M")], [])
-    >>> memory, [(s.rank, s.parts) for s in partitionings]
+    >>> problem = MappingProblem(program, machine, shapes)
+    >>> ((memory, ranks),) = bandwidth_optimal(problem, [("H", "M")], [])
+    >>> memory, [(s.rank, s.parts) for s in ranks]
     ('L2', [('H', 4), ('M', 32)])
     """
-    fed = [(m, name, n) for m in architecture.memories for name, n in m.instances]
-    if len(fed) != 1 or architecture.memories[0].ring:
+    bound, given = _bandwidth_bound(problem), problem.shapes
+    if bound is None:
         return None
-    ((memory, instances, available),) = fed
-    partitionings = _BandwidthBound(program, architecture, memory, given)
     tried = [
         parts
         for ranks in choices
-        for parts in all_partition_factors({r: given[r] for r in ranks if given[r] > 1}, available)
+        for parts in all_partition_factors(
+            {r: given[r] for r in ranks if given[r] > 1}, bound.cores.number
+        )
     ]
     known = [_parts(partitioning) for partitioning in others]
-    times, sums = partitionings.times((*tried, *known))
+    times, sums = bound.times((*tried, *known))
     best = times[: len(tried)].min()
     if known and best > MAX_TIME_RATIO_OF_EXTRA_PARTITIONING * times[len(tried) :].min():
         return None
@@ -87,63 +83,45 @@ def bandwidth_optimal(
         min(near, key=lambda w: (any(given[r] % n for r, n in tried[w].items()), sums[w]))
     ]
     spread = tuple(
-        SpreadRank(instances=instances, rank=r, parts=n) for r, n in found.items() if n > 1
+        SpreadRank(instances=bound.cores.name, rank=r, parts=n) for r, n in found.items() if n > 1
     )
-    return ((memory.name, spread),) if spread else None
+    return ((bound.memory.name, spread),) if spread else None
 
 
 def bandwidth_bounds(
-    program: Program,
-    architecture: Architecture,
-    given: Sizes[str, int],
-    partitionings: Collection[Partitioning],
+    problem: MappingProblem, partitionings: Collection[Partitioning]
 ) -> tuple[float, ...]:
     """Return the least time of each partitioning in seconds, if each core reads its operands
     once.
 
     All times are 0 if several memories feed cores, or if cores form a ring.
-
-    Parameters
-    ----------
-    program : Program
-    architecture : Architecture
-    given : mapping
-        Shapes in elements by rank.
-    partitionings : collection of Partitioning
     """
-    served = _served(program, architecture, given)
-    if served is None:
+    bound = _bandwidth_bound(problem)
+    if bound is None:
         return (0.0,) * len(partitionings)
-    times, _ = served.times([_parts(partitioning) for partitioning in partitionings])
+    times, _ = bound.times([_parts(partitioning) for partitioning in partitionings])
     return tuple(float(time) for time in times)
 
 
-def input_bandwidth_bound(
-    program: Program, architecture: Architecture, given: Sizes[str, int], partitioning: Partitioning
-) -> float:
+def input_bandwidth_bound(problem: MappingProblem, partitioning: Partitioning) -> float:
     """Return the least time of input transfers in one partitioning, in seconds.
 
     Transfers between Einsums do not count: their sizes follow from tiles if the cascade cuts ranks.
     The time is 0 if an input has tiles of such a rank, or as in ``bandwidth_bounds``.
     """
-    served = _served(program, architecture, given)
+    bound, program = _bandwidth_bound(problem), problem.program
     ranks = {r for t in program.inputs for r in program.tensor_ranks[t.name]}
-    if served is None or any(program.whole_rank(r) != r for r in ranks):
+    if bound is None or any(program.whole_rank(r) != r for r in ranks):
         return 0.0
-    return max(float(t[0]) for t in served.moving([_parts(partitioning)], only_inputs=True))
+    return max(float(t[0]) for t in bound.moving([_parts(partitioning)], only_inputs=True))
 
 
 def _parts(partitioning: Partitioning) -> dict[str, int]:
     return {s.rank: s.parts or 1 for _, spread in partitioning for s in spread}
 
 
-def _served(
-    program: Program, architecture: Architecture, given: Sizes[str, int]
-) -> _BandwidthBound | None:
-    fed = [m for m in architecture.memories for _ in m.instances]
-    if len(fed) != 1 or fed[0].ring:
-        return None
-    return _BandwidthBound(program, architecture, fed[0], given)
+def _bandwidth_bound(problem: MappingProblem) -> _BandwidthBound | None:
+    return None if (cores := problem.unlinked_cores) is None else _BandwidthBound(problem, cores)
 
 
 def _by_rank(partitionings: Collection[Sizes[str, int]]) -> tuple[dict[str, Amounts], Amounts]:
@@ -164,10 +142,23 @@ class _BandwidthBound:
     are fully used.
     """
 
-    program: Program
-    architecture: Architecture
-    memory: Memory
-    given: Sizes[str, int]
+    problem: MappingProblem
+    cores: Cores
+
+    @property
+    def program(self) -> Program:
+        """Cascade of the problem."""
+        return self.problem.program
+
+    @property
+    def architecture(self) -> Architecture:
+        """Machine of the problem."""
+        return self.problem.architecture
+
+    @property
+    def memory(self) -> Memory:
+        """Memory that feeds the cores."""
+        return self.cores.memory
 
     @cached_property
     def _rate(self) -> float:
@@ -244,11 +235,10 @@ class _BandwidthBound:
         Ranks of a single pass do not count: their loops enclose those of other ranks.
         """
         ranks = {self.program.whole_rank(r) for r in self.program.tensor_ranks[tensor]}
-        words = self.program.memo(words_of, self.architecture.word_bits).of(tensor)
-        of_all = part = one * float(words * self.architecture.word_bytes)
+        of_all = part = one * self.problem.tensor_bytes(tensor, 1)
         for rank in ranks | {*self.program.parallel}:
             number = parts.get(rank, one)
-            length = np.ceil(extent_of(self.program, rank, self.given) / number)
+            length = np.ceil(self.problem.extent(rank) / number)
             again = rank in self._passes.get(tensor, {}) and rank not in self._outside
             size = length if again else one
             of_all, part = of_all * size * number, part * size
@@ -280,7 +270,7 @@ class _BandwidthBound:
         The innermost tile of a rank that the cascade cuts is assumed to be as long as an array is
         wide, if the Einsum lacks one of the tiles.
         """
-        found = {r: extent_of(self.program, r, self.given) for r in self._ranks(variables)}
+        found = {r: self.problem.extent(r) for r in self._ranks(variables)}
         own = {v.upper() for v in variables}
         width = max(d.size for a in self.architecture.arrays for d in a.dimensions)
         for rank in (r for r in self.program.ranks if r.partition and r.name in found):
@@ -339,7 +329,5 @@ class _BandwidthBound:
         return own | {*self.program.parallel}
 
     def _bytes(self, tensor: str) -> float:
-        words = self.program.memo(words_of, self.architecture.word_bits).of(tensor)
-        ranks = self.program.tensor_ranks[tensor]
-        elements = elements_of(self.program, ranks, self.given)
-        return float(elements * words * self.architecture.word_bytes)
+        elements = self.problem.elements(self.program.tensor_ranks[tensor])
+        return self.problem.tensor_bytes(tensor, elements)

@@ -32,13 +32,8 @@ from .partitioned_tiles import (
     tile_partitionings,
     without_unequal_tiles,
 )
-from .partitioning import (
-    critical_core_shapes,
-    gathers_along,
-    idle_factor,
-    machine_of_one_core,
-)
-from .parts import job_of
+from .partitioning import critical_core_shapes, gathers_along, idle_factor, machine_of_one_core
+from .parts import PartProblem, job_of, stands_in
 from .policy import (
     ACCEPTED_FLOOR_RATIO,
     FLOOR_RATIO_TO_TRY_FUSED,
@@ -50,7 +45,6 @@ from .policy import (
     MIN_CORES_WITH_SHARED_GATHERS,
     SHARED_GATHER_CAPACITY_DIVISORS,
 )
-from .problem import MappingProblem
 from .selection import (
     blocks_mapping,
     derived_mapping,
@@ -59,7 +53,6 @@ from .selection import (
     partitioned_mappings,
     recalled_mapping,
     split_reductions,
-    stands_in,
 )
 from .workload import PartLike
 
@@ -193,7 +186,7 @@ def known_mappings(
         Generators of the last mappings: fused ones, and one Einsum after the other.
     """
     own = machines_own(part, architecture)
-    problem = MappingProblem(part, architecture, part.cascade if own is None else own.cascade)
+    problem = PartProblem(part, architecture, part.cascade if own is None else own.cascade)
     written: list[KnownMapping] = []
     if own is not None:
         written.append(KnownMapping(own.name, lambda: own, designed=True))
@@ -220,7 +213,7 @@ def known_mappings(
     yield from _split(problem, generators)
 
 
-def _fused_and_after(problem: MappingProblem, generators: Generators) -> Iterator[KnownMapping]:
+def _fused_and_after(problem: PartProblem, generators: Generators) -> Iterator[KnownMapping]:
     """Yield generated mappings: fused, one Einsum after the other, and of several nests."""
     architecture = problem.architecture
     far = (
@@ -275,29 +268,24 @@ def _fused_and_after(problem: MappingProblem, generators: Generators) -> Iterato
         yield replace(nests, there=lambda: cuts().any)
 
 
-def _with_partitioned_tiles(
-    problem: MappingProblem, generators: Generators
-) -> Iterator[KnownMapping]:
+def _with_partitioned_tiles(problem: PartProblem, generators: Generators) -> Iterator[KnownMapping]:
     """Yield fused mappings whose tiles are partitioned over idle cores, or are unequal."""
     architecture = problem.architecture
     if not architecture.has_instances:
         return
-    program, shapes = problem.program, problem.shapes
     usual = map(without_unequal_tiles, problem.partitionings)
     uneven = [x for x in usual if x is not None][:MAX_UNEQUAL_PARTITIONINGS]
-    for tiles in (*tile_partitionings(program, architecture, shapes), *uneven):
+    for tiles in (*tile_partitionings(problem.of_machine), *uneven):
 
         def made(tiles: TilePartitioning = tiles) -> Mapping:
-            found = mapping_with_partitioned_tiles(
-                program, architecture, shapes, generators.fuse, tiles
-            )
+            found = mapping_with_partitioned_tiles(problem.of_machine, generators.fuse, tiles)
             return replace(found, cascade=problem.cascade)
 
         idle = idle_factor(architecture, tiles.partitioning)
         yield KnownMapping(FUSED, made, beyond=FLOOR_RATIO_TO_TRY_UNEQUAL_TILES, idle=idle)
 
 
-def _shared_gather_partitioning(problem: MappingProblem) -> Partitioning | None:
+def _shared_gather_partitioning(problem: PartProblem) -> Partitioning | None:
     """Return the first partitioning in which enough cores share a gather, or None."""
     partitionings = (*problem.replicating_partitionings, *problem.partitionings)
     if not any(partitionings):
@@ -318,7 +306,7 @@ def _idle_half_octaves(architecture: Architecture, partitioning: Partitioning) -
     return round(2 * log2(idle_factor(architecture, partitioning)))
 
 
-def _split(problem: MappingProblem, generators: Generators) -> Iterator[KnownMapping]:
+def _split(problem: PartProblem, generators: Generators) -> Iterator[KnownMapping]:
     """Yield generated mappings of other cascades, whose sums are split over the cores."""
     for other, partitioning in split_reductions(problem):
         for name, fuse in ((FUSED, True), (EINSUM_BY_EINSUM, False)):
@@ -326,7 +314,7 @@ def _split(problem: MappingProblem, generators: Generators) -> Iterator[KnownMap
             yield KnownMapping(name, make, beyond=ACCEPTED_FLOOR_RATIO)
 
 
-def _in_all_partitionings(known: KnownMapping, problem: MappingProblem) -> Iterator[KnownMapping]:
+def _in_all_partitionings(known: KnownMapping, problem: PartProblem) -> Iterator[KnownMapping]:
     """Yield a written mapping with every usual partitioning over the cores."""
     if not problem.architecture.has_instances:
         yield known
@@ -340,9 +328,7 @@ def _in_all_partitionings(known: KnownMapping, problem: MappingProblem) -> Itera
         yield replace(known, make=partial(_itself, mapping))
 
 
-def _partitioned(
-    known: KnownMapping, partitioning: Partitioning, problem: MappingProblem
-) -> Mapping:
+def _partitioned(known: KnownMapping, partitioning: Partitioning, problem: PartProblem) -> Mapping:
     mapping = known()
     return partitioned_mapping(mapping, partitioning, problem.computed_by(mapping.cascade))
 
@@ -443,13 +429,13 @@ def with_shared_gather_capacity(
 
 
 def fused_with_shared_gathers(
-    problem: MappingProblem, generators: Generators, partitioning: Partitioning
+    problem: PartProblem, generators: Generators, partitioning: Partitioning
 ) -> Mapping:
     """Generate a fused mapping for the largest capacity in which it fits.
 
     Parameters
     ----------
-    problem : MappingProblem
+    problem : PartProblem
     generators : Generators
     partitioning : Partitioning
         Partitioning in which several cores share a gather.
@@ -467,7 +453,7 @@ def fused_with_shared_gathers(
             made = generators.fuse(program, core, shapes)
             mapping = partitioned_mapping(made, partitioning, problem)
             named = replace(mapping, cascade=program.name)
-            bind(program, named, architecture, dict(problem.shapes))
+            bind(program, named, architecture, problem.shapes)
         except MappingError as wrong:
             why = wrong.with_traceback(None)
             continue

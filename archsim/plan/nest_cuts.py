@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from collections.abc import Mapping as Sizes
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -28,11 +27,8 @@ from ..legality.binding import bind, with_parameters
 from ..nest.record import Bound
 from ..nest.sequence import BoundNest, join_nests, nest_name
 from ..result.result import Result
-from ..spec.arch import Architecture
 from ..spec.mapping import NEST_BY_NEST, Mapping
-from ..spec.tensor_words import words_of
 from .job import Generators, MakeBlocks, MakeMapping
-from .partial_results import extent_of
 from .partition_factors import Partitioning
 from .partitioning import (
     bandwidth_bounds_of,
@@ -44,6 +40,7 @@ from .partitioning import (
     replicating_partitionings,
     usual_partitionings,
 )
+from .parts import PartProblem
 from .policy import (
     ACCEPTED_FLOOR_RATIO,
     FLOOR_RATIO_TO_TRY_CUTS,
@@ -239,7 +236,7 @@ class NestCuts:
     """
 
 
-def cuts_of(problem: MappingProblem, generators: Generators) -> NestCuts:
+def cuts_of(problem: PartProblem, generators: Generators) -> NestCuts:
     """Return whether ``nest_by_nest`` can cut a cascade.
 
     Chips in a ring allow no cut, since tensors between nests would move from chip to chip. A single
@@ -249,11 +246,12 @@ def cuts_of(problem: MappingProblem, generators: Generators) -> NestCuts:
     if problem.architecture.memories[0].ring:
         return NestCuts(any=False)
     cut = _cut_cascade(problem, generators)
-    picked = gathered_inputs(cut.program)
-    if len(_stages_of_cascade(cut.program, cut.given)) > 1:
-        return NestCuts(any=True, at_gathers=bool(picked))
-    size = partial(cut.bytes_of, cut.program)
-    if sum(map(size, picked)) >= MAIN_TRAFFIC_SHARE * cut.outside(cut.program):
+    whole = cut.problem
+    gathered = gathered_inputs(whole.program)
+    if len(_stages_of_cascade(whole)) > 1:
+        return NestCuts(any=True, at_gathers=bool(gathered))
+    size = partial(cut.bytes_of, whole)
+    if sum(map(size, gathered)) >= MAIN_TRAFFIC_SHARE * cut.outside(whole):
         return NestCuts(any=False)
     return NestCuts(any=len([*cut.negligible_cuts(cut.names)]) > 1)
 
@@ -266,12 +264,12 @@ class NestedMapping:
     nests: tuple[BoundNest, ...]
 
 
-def nest_by_nest(problem: MappingProblem, generators: Generators) -> NestedMapping:
+def nest_by_nest(problem: PartProblem, generators: Generators) -> NestedMapping:
     """Generate a mapping of several nests, cut where that is faster.
 
     Parameters
     ----------
-    problem : MappingProblem
+    problem : PartProblem
         Its machine has no ring: tensors between nests would move from chip to chip.
     generators : Generators
 
@@ -286,23 +284,22 @@ def nest_by_nest(problem: MappingProblem, generators: Generators) -> NestedMappi
         raise NoLegalMappingError(Problem("there is no place to cut it into nests"))
     return NestedMapping(
         mapping=join_nests(cut.whole, tuple(run.mapping for run in runs)),
-        nests=tuple(BoundNest(run.given, run.bound) for run in runs),
+        nests=tuple(BoundNest(run.problem.shapes, run.bound) for run in runs),
     )
 
 
-def _cut_cascade(problem: MappingProblem, generators: Generators) -> _CutCascade:
-    program, given = with_parameters(problem.program, dict(problem.shapes))
+def _cut_cascade(problem: PartProblem, generators: Generators) -> _CutCascade:
+    program, shapes = with_parameters(problem.program, problem.shapes)
     whole = Mapping(name=NEST_BY_NEST, cascade=problem.cascade)
-    return _CutCascade(program, problem.architecture, generators, given, whole)
+    return _CutCascade(MappingProblem(program, problem.architecture, shapes), generators, whole)
 
 
 @dataclass(frozen=True, slots=True)
 class _MadeNest:
     """Nest with its mapping and its result."""
 
-    program: Program
+    problem: MappingProblem
     mapping: Mapping
-    given: Sizes[str, int]
     bound: Bound
     result: Result
 
@@ -311,27 +308,25 @@ class _MadeNest:
 class _CutCascade:
     """Cascade that is cut into nests, and the machine that runs them."""
 
-    program: Program
-    architecture: Architecture
+    problem: MappingProblem
     generators: Generators
-    given: Sizes[str, int]
     whole: Mapping
     """Mapping of all nests, still without any."""
 
     @property
     def names(self) -> Names:
         """Names of all Einsums."""
-        return tuple(e.name for e in self.program.einsums)
+        return _names(self.problem.program)
 
     def best(self, names: Names) -> tuple[_MadeNest, ...]:
         """Return the mapping of some Einsums in one nest, or in several if these are faster.
 
         Raises InputError if they have no legal mapping.
         """
-        program, given = self._excerpt(names)
+        nest = self._excerpt(names)
         # Einsums that are better apart are not tried together with every partitioning.
-        most = 1 if len(_stages_of_cascade(program, given)) > 1 else MAX_PARTITIONINGS_PER_NEST
-        one = self._fastest(program, given, None, (self.generators.fuse,), most)
+        most = 1 if len(_stages_of_cascade(nest)) > 1 else MAX_PARTITIONINGS_PER_NEST
+        one = self._fastest(nest, None, (self.generators.fuse,), most)
         if one is not None and one.result.over_floor <= FLOOR_RATIO_TO_TRY_CUTS:
             return (one,)
         worth = None if one is None else one.result.latency_s - one.result.floor.latency_s
@@ -345,7 +340,7 @@ class _CutCascade:
             return several
         if one is None or one.result.over_floor > FLOOR_RATIO_TO_TRY_UNFUSED:
             others = (self.generators.make_blocks, self.generators.make)
-            one = self._fastest(program, given, one, others, MAX_PARTITIONINGS_PER_NEST)
+            one = self._fastest(nest, one, others, MAX_PARTITIONINGS_PER_NEST)
         if one is None:
             raise NoLegalMappingError(Problem(f"no mapping of {names[0]} to {names[-1]} is legal"))
         return (one,)
@@ -356,26 +351,24 @@ class _CutCascade:
         The result is empty if there is no cut, or if the transfer at the cut takes most of the
         possible gain.
         """
-        program, given = self._excerpt(names)
-        stages = _stages_of_cascade(program, given)
+        nest = self._excerpt(names)
+        stages = _stages_of_cascade(nest)
         if len(stages) < 2:
-            stages = self._cheapest_cut(program, given, worth_s)
+            stages = self._cheapest_cut(nest, worth_s)
         if len(stages) < 2:
             return ()
         apart = (piece for stage in stages for piece in self.negligible_cuts(stage))
         return tuple(run for piece in apart for run in self.best(piece))
 
-    def _cheapest_cut(
-        self, program: Program, given: dict[str, int], worth_s: float | None
-    ) -> tuple[Names, ...]:
+    def _cheapest_cut(self, nest: MappingProblem, worth_s: float | None) -> tuple[Names, ...]:
         """Return two groups with the smallest transfer between them, or one if it takes too
         long."""
-        places = traffic_at_cuts(program, given, partial(self.bytes_of, program))
-        names = tuple(e.name for e in program.einsums)
+        places = self._traffic_at_cuts(nest)
+        names = _names(nest.program)
         if not places:
             return (names,)
         handed, before = min(places, key=lambda place: place[0])
-        speed = self.architecture.home.bandwidth_bytes_per_s
+        speed = nest.architecture.home.bandwidth_bytes_per_s
         if (
             speed
             and worth_s is not None
@@ -386,45 +379,49 @@ class _CutCascade:
 
     def negligible_cuts(self, names: Names) -> Iterator[Names]:
         """Yield groups with negligible transfers, compared with the compulsory traffic."""
-        program, given = self._excerpt(names)
-        size = partial(self.bytes_of, program)
-        least = self.outside(program)
+        nest = self._excerpt(names)
+        least = self.outside(nest)
         begun = 0
-        for handed, before in traffic_at_cuts(program, given, size):
+        for handed, before in self._traffic_at_cuts(nest):
             if HANDOFF_ACCESSES * handed <= NEGLIGIBLE_HANDOFF_SHARE * least:
                 yield names[begun : len(before)]
                 begun = len(before)
         yield names[begun:]
 
-    def outside(self, program: Program) -> float:
-        """Return the bytes of inputs and outputs."""
-        tensors = (*(t.name for t in program.inputs), *program.outputs)
-        return sum(self.bytes_of(program, tensor) for tensor in tensors)
+    def _traffic_at_cuts(self, nest: MappingProblem) -> list[tuple[float, Names]]:
+        return traffic_at_cuts(nest.program, nest.shapes, partial(self.bytes_of, nest))
 
-    def bytes_of(self, program: Program, tensor: str) -> float:
-        words = program.memo(words_of, self.architecture.word_bits).of(tensor)
+    def outside(self, nest: MappingProblem) -> float:
+        """Return the bytes of inputs and outputs."""
+        tensors = (*(t.name for t in nest.program.inputs), *nest.program.outputs)
+        return sum(self.bytes_of(nest, tensor) for tensor in tensors)
+
+    def bytes_of(self, nest: MappingProblem, tensor: str) -> float:
+        """Return the bytes of a tensor of the cascade or of an excerpt."""
+        program = nest.program
         ranks = dict.fromkeys((*program.parallel, *program.tensor_ranks[tensor]))
-        elements = prod(self._length(program, rank) for rank in ranks)
-        return float(elements * words * self.architecture.word_bytes)
+        return nest.tensor_bytes(tensor, prod(self._length(program, rank) for rank in ranks))
 
     def _length(self, program: Program, rank: str) -> int:
         """Return the coordinates of a rank; for the outermost tile of a cut rank, the number of
         tiles."""
-        if rank in self.given:
-            return self.given[rank]
+        given = self.problem.shapes
+        if rank in given:
+            return given[rank]
         whole = program.whole_rank(rank)
         parts = program.rank_of[whole].partition if whole in program.rank_of else ()
-        inner = prod(self.given.get(m, 1) for m in parts[1:] if rank != whole)
-        return -(-extent_of(program, whole, self.given) // inner)
+        inner = prod(given.get(m, 1) for m in parts[1:] if rank != whole)
+        return -(-given.get(whole, 1) // inner)
 
-    def _excerpt(self, names: Names) -> tuple[Program, dict[str, int]]:
-        program = self.program.memo(excerpt, names)
-        return program, sizes_of_excerpt(self.program, program, self.given)
+    def _excerpt(self, names: Names) -> MappingProblem:
+        whole = self.problem
+        program = whole.program.memo(excerpt, names)
+        shapes = sizes_of_excerpt(whole.program, program, whole.shapes)
+        return MappingProblem(program, whole.architecture, shapes)
 
     def _fastest(
         self,
-        program: Program,
-        given: dict[str, int],
+        nest: MappingProblem,
         best: _MadeNest | None,
         makers: tuple[MakeMapping | MakeBlocks, ...],
         most: int,
@@ -433,12 +430,12 @@ class _CutCascade:
 
         At most ``most`` partitionings are tried. The result is None if no mapping is legal.
         """
-        for make, partitioning in product(makers, self._partitionings(program, given)[:most]):
+        for make, partitioning in product(makers, nest.memo(_partitionings)[:most]):
             if best is not None:
-                least = best.result.floor.compute_s * idle_factor(self.architecture, partitioning)
+                least = best.result.floor.compute_s * idle_factor(nest.architecture, partitioning)
                 if best.result.latency_s <= least or best.result.over_floor <= ACCEPTED_FLOOR_RATIO:
                     continue
-            run = self._run(program, given, make, partitioning, best)
+            run = self._run(nest, make, partitioning, best)
             if run is not None and (
                 best is None
                 or run.result.latency_s < MAX_LATENCY_RATIO_TO_REPLACE * best.result.latency_s
@@ -448,8 +445,7 @@ class _CutCascade:
 
     def _run(
         self,
-        program: Program,
-        given: dict[str, int],
+        nest: MappingProblem,
         make: MakeMapping | MakeBlocks,
         partitioning: Partitioning,
         best: _MadeNest | None,
@@ -459,59 +455,49 @@ class _CutCascade:
 
         The result is None if no mapping is legal, or if it takes longer than ``best``.
         """
-        for seen in (
-            *machines_with_shared_capacity(self.architecture, partitioning),
-            machine_of_one_core(self.architecture, partitioning),
+        program, machine, shapes = nest.program, nest.architecture, nest.shapes
+        core_shapes = critical_core_shapes(partitioning, shapes, program)
+        for core in (
+            *machines_with_shared_capacity(machine, partitioning),
+            machine_of_one_core(machine, partitioning),
         ):
             try:
-                made = _core_problem(program, self.architecture, make, partitioning, given, seen)
-                (mapping,) = join_nests(self.whole, (made,)).nests
-                bound = bind(program, mapping, self.architecture, given)
+                made = make(program, core, core_shapes)
+                if made is None:
+                    continue
+                spread = partition_mapping(made, partitioning, machine, program)
+                (mapping,) = join_nests(self.whole, (spread,)).nests
+                bound = bind(program, mapping, machine, shapes)
                 if best is not None and takes_longer(
                     bound, MAX_LATENCY_RATIO_TO_REPLACE * best.result.latency_s
                 ):
                     return None
-                name = nest_name(tuple(e.name for e in program.einsums))
-                result = bound.memo(result_of_nest, name, "analytical")
-                return _MadeNest(program, mapping, given, bound, result)
+                result = bound.memo(result_of_nest, nest_name(_names(program)), "analytical")
+                return _MadeNest(nest, mapping, bound, result)
             except InputError:
                 continue
         return None
 
-    def _partitionings(self, program: Program, given: dict[str, int]) -> list[Partitioning]:
-        """Return the partitionings of a nest, by ascending bandwidth bound."""
-        machine = self.architecture
-        if not machine.has_instances:
-            return [()]
-        usual = usual_partitionings(program, machine, given)
-        partitionings = (*usual, *replicating_partitionings(program, machine, given))
-        times = bandwidth_bounds_of(program, machine, given, partitionings)
-        order = zip(partitionings, times, strict=True)
-        return [
-            partitioning
-            for partitioning, _ in sorted(order, key=lambda x: (x[1], idle_factor(machine, x[0])))
-        ]
+
+def _partitionings(nest: MappingProblem) -> tuple[Partitioning, ...]:
+    """Return the partitionings of a nest, by ascending bandwidth bound."""
+    machine = nest.architecture
+    if not machine.has_instances:
+        return ((),)
+    found = (*nest.memo(usual_partitionings), *nest.memo(replicating_partitionings))
+    times = dict(zip(found, bandwidth_bounds_of(nest, found), strict=True))
+    return tuple(sorted(found, key=lambda p: (times[p], idle_factor(machine, p))))
 
 
-def _stages_of_cascade(program: Program, given: Sizes[str, int]) -> tuple[Names, ...]:
+def _stages_of_cascade(problem: MappingProblem) -> tuple[Names, ...]:
     """Return groups cut at gathered indices, or else at passes."""
-    stages = stages_by_gathers(program, given)
-    return stages if len(stages) > 1 else stages_by_passes(program, given)
+    stages = stages_by_gathers(problem.program, problem.shapes)
+    return stages if len(stages) > 1 else stages_by_passes(problem.program, problem.shapes)
+
+
+def _names(program: Program) -> Names:
+    return tuple(e.name for e in program.einsums)
 
 
 def _sum(runs: tuple[_MadeNest, ...]) -> float:
     return sum(run.result.latency_s for run in runs)
-
-
-def _core_problem(
-    program: Program,
-    architecture: Architecture,
-    make: MakeMapping | MakeBlocks,
-    partitioning: Partitioning,
-    given: dict[str, int],
-    seen: Architecture,
-) -> Mapping:
-    made = make(program, seen, critical_core_shapes(partitioning, given, program))
-    if made is None:
-        raise NoLegalMappingError(Problem("there are no blocks"))
-    return partition_mapping(made, partitioning, architecture, program)

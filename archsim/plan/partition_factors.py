@@ -1,4 +1,7 @@
-"""Partition factors: the number of tiles of each rank over the cores."""
+"""Partition factors: the number of tiles of each rank over the cores, and split sums.
+
+Cores that split a sum have partial results, which meet in a shared memory.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ from collections.abc import Collection, Hashable, Iterable, Iterator
 from collections.abc import Mapping as Sizes
 from math import prod
 
+from einsum_cascade.ir import Access, Affine, Einsum, Program, walk
+
+from ..nest.partition import has_mask_over
 from ..spec.mapping import SpreadRank
-from .policy import (
-    MAX_CORES_ENUMERATED,
-    SQUARE_TILE_TOLERANCE,
-)
+from .policy import MAX_COMBINING_TIME_SHARE, MAX_CORES_ENUMERATED, SQUARE_TILE_TOLERANCE
+from .problem import MappingProblem
 
 Partitioning = tuple[tuple[str, tuple[SpreadRank, ...]], ...]
 """Ranks partitioned over the cores that each memory feeds."""
@@ -119,3 +123,101 @@ def distinct_partitionings(
             key = parts, prod(-(-shapes[s.rank] // (s.parts or 1)) for s in spread)
         found.setdefault(key, partitioning)
     return tuple(found.values())
+
+
+def stepwise_ranks(program: Program) -> set[str]:
+    """Return ranks that no partitioning may split: those of a recurrence, and ranks declared
+    alike."""
+    alike = {r.like for r in program.ranks if r.like} | {r.name for r in program.ranks if r.like}
+    return alike.union(*program.iterative.values())
+
+
+def summed_ranks(program: Program) -> Iterator[str]:
+    """Yield ranks that can be split although some Einsums sum over them.
+
+    Every Einsum can compute a tile of such a rank. Cores then have partial results, which meet in
+    the memory outside them.
+    """
+    stepwise = stepwise_ranks(program)
+    for rank in program.ranks:
+        if rank.family or rank.partition or rank.name in stepwise:
+            continue
+        if has_mask_over(program, rank.name):
+            continue
+        users = [e for e in program.einsums if rank.variable in e.variables]
+        if all(_divisible(e, rank.variable) for e in users) and any(
+            rank.variable not in e.target.variables for e in users
+        ):
+            yield rank.name
+
+
+def has_small_partial_results(
+    problem: MappingProblem, partitioning: Partitioning, share: float
+) -> bool:
+    """Return whether the partial results of all cores are at most a ``share`` of the inputs.
+
+    Partial results over the keys of one query are small. Those over the width of queries and keys,
+    where each core has a part of every score, are not.
+
+    Parameters
+    ----------
+    share : float
+        Largest ratio of partial results to inputs; more than 1 if partial results may be larger.
+    """
+    inputs = (problem.elements(t.ranks) for t in problem.program.inputs)
+    return partial_elements(problem, partitioning) <= share * sum(inputs)
+
+
+def has_fast_partial_results(
+    problem: MappingProblem, partitioning: Partitioning, wider: Partitioning
+) -> bool:
+    """Return whether the transfer of partial results is fast, compared with the work without a
+    split.
+
+    Parameters
+    ----------
+    partitioning, wider : Partitioning
+        Partitioning without split sums, and the same with them.
+    """
+    machine = problem.architecture
+    points = sum(problem.elements(v.upper() for v in e.variables) for e in problem.program.einsums)
+    at_once = cores_used(partitioning) * max(a.elements for a in machine.arrays)
+    working = points / (at_once * machine.clock_hz)
+    meeting = {memory for memory, ranks in wider if ranks != dict(partitioning).get(memory)}
+    speeds = [m.bandwidth_bytes_per_s for m in machine.memories if m.name in meeting]
+    # Each core writes its own partial results, and they are read to be combined.
+    words = 2 * partial_elements(problem, wider)
+    moving = (words * machine.word_bytes / speed for speed in speeds if speed is not None)
+    return max(moving, default=0) <= MAX_COMBINING_TIME_SHARE * working
+
+
+def partial_elements(problem: MappingProblem, partitioning: Partitioning) -> int:
+    """Return the elements of the partial results of all cores."""
+    parts = {s.rank.lower(): s.parts or 1 for _, ranks in partitioning for s in ranks}
+    found = 0
+    for name in partial_results(problem.program, parts):
+        e = problem.program.einsum_of[name]
+        copies = prod(n for v, n in parts.items() if v in {*e.variables} - {*e.target.variables})
+        found += copies * problem.elements(v.upper() for v in e.target.variables)
+    return found
+
+
+def _divisible(e: Einsum, variable: str) -> bool:
+    """Return whether an Einsum reads its operands at a tile's own coordinates, without gathers."""
+    if e.select is not None and variable in e.over:
+        return False
+    if e.where is not None and any(
+        isinstance(node, Access) and variable in node.variables for node in walk(e.where)
+    ):
+        return False
+    indices = [i for a in (e.target, *e.reads) for i in a.indices if variable in i.variables]
+    return all(isinstance(i, Affine) and i.as_variable == variable for i in indices)
+
+
+def partial_results(program: Program, spread: Collection[str]) -> tuple[str, ...]:
+    """Return the tensors with partial results: sums over split variables."""
+    return tuple(
+        e.name
+        for e in program.einsums
+        if any(v in e.variables and v not in e.target.variables for v in spread)
+    )

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, replace
-from itertools import chain, product
-from math import prod
+from itertools import product
 
 from einsum_cascade.errors import InputError, NoLegalMappingError, Problem
 from einsum_cascade.ir import Access, Einsum, Program, walk
 
 from ..legality.binding import bind, with_parameters
 from ..nest.partition import has_mask_over
-from ..spec.arch import Architecture, Memory
+from ..spec.arch import Architecture
 from ..spec.mapping import Mapping, NestLevel, SpreadRank
 from .job import MakeMapping
-from .partial_results import elements_of, partial_results
-from .partition_factors import Partitioning, cores_used
+from .partition_factors import (
+    Partitioning,
+    cores_used,
+    partial_elements,
+    partial_results,
+    stepwise_ranks,
+)
 from .partitioning import (
     critical_core_shapes,
     follows_partition,
@@ -26,11 +30,8 @@ from .partitioning import (
     partition_mapping,
     usual_partitionings,
 )
-from .policy import (
-    MAX_IDLE_RATIO,
-    MAX_PARTITIONED_TILES,
-    MAX_TILE_PARTITIONINGS,
-)
+from .policy import MAX_IDLE_RATIO, MAX_PARTITIONED_TILES, MAX_TILE_PARTITIONINGS
+from .problem import Cores, MappingProblem
 
 
 def sink_loops(mapping: Mapping, outer: str, inner: str, number: int) -> Mapping:
@@ -76,56 +77,32 @@ class TilePartitioning:
     partitioning: Partitioning
 
 
-def tile_partitionings(
-    program: Program, architecture: Architecture, given: Sizes[str, int]
-) -> tuple[TilePartitioning, ...]:
+def tile_partitionings(problem: MappingProblem) -> tuple[TilePartitioning, ...]:
     """Return partitionings that split tiles over cores that other ranks leave idle.
 
     Those with the fewest partial results come first, and among equal ones those with most tiles of
     other ranks.
 
-    Parameters
-    ----------
-    program : Program
-    architecture : Architecture
-    given : mapping
-        Shapes in elements by rank, and parameters.
-
-    Returns
-    -------
-    tuple
-        Empty if several memories feed cores, or if cores form a ring.
+    None are found if several memories feed cores, or if cores form a ring.
     """
-    fed = [(m, name, n) for m in architecture.memories for name, n in m.instances]
-    if len(fed) != 1 or architecture.memories[0].ring:
+    program, cores = problem.program, problem.unlinked_cores
+    members = [m for m in divisible_tiles(program) if _is_open(program, problem.shapes, m)]
+    if cores is None or not members:
         return ()
-    ((memory, name, available),) = fed
-    members = [m for m in divisible_tiles(program) if _is_open(program, given, m)]
-    if not members:
-        return ()
-    usual = usual_partitionings(program, architecture, given)
     rests = {
         partitioning
-        for partitioning in usual
-        if 2 * cores_used(partitioning) <= available and _is_even(partitioning)
+        for partitioning in problem.memo(usual_partitionings)
+        if 2 * cores_used(partitioning) <= cores.number and _is_even(partitioning)
     }
-    found = [
-        _beside(program, rest, memory, SpreadRank(instances=name, rank=m, parts=parts))
-        for rest, m in product(rests, members)
-        if (
-            parts := min(
-                MAX_PARTITIONED_TILES, available // cores_used(rest), _length(program, given, m)
-            )
-        )
-        > 1
-    ]
-    least = min((idle_factor(architecture, x.partitioning) for x in found), default=1.0)
-    found = [
-        x for x in found if idle_factor(architecture, x.partitioning) <= MAX_IDLE_RATIO * least
-    ]
-    found.sort(
-        key=lambda x: (_partial_elements(program, given, x.partitioning), -cores_used(x.rest))
-    )
+    found: list[TilePartitioning] = []
+    for rest, member in product(rests, members):
+        length = problem.shapes.get(program.rank_of[member].family or member, 1)
+        parts = min(MAX_PARTITIONED_TILES, cores.number // cores_used(rest), length)
+        if parts > 1:
+            found.append(_with_tiles(program, rest, cores, member, parts))
+    idle = [idle_factor(problem.architecture, x.partitioning) for x in found]
+    found = [x for x, n in zip(found, idle, strict=True) if n <= MAX_IDLE_RATIO * min(idle)]
+    found.sort(key=lambda x: (partial_elements(problem, x.partitioning), -cores_used(x.rest)))
     return tuple(found[:MAX_TILE_PARTITIONINGS])
 
 
@@ -157,30 +134,14 @@ def _is_even(partitioning: Partitioning) -> bool:
     return not any(s.balanced for _, ranks in partitioning for s in ranks)
 
 
-def _beside(
-    program: Program, rest: Partitioning, memory: Memory, tiles: SpreadRank
+def _with_tiles(
+    program: Program, rest: Partitioning, cores: Cores, member: str, parts: int
 ) -> TilePartitioning:
     """Return a partitioning of other ranks, extended by split tiles."""
-    masked = has_mask_over(program, tiles.rank, of_data=False)
-    ((_, ranks),) = rest or ((memory.name, ()),)
-    partitioning = ((memory.name, (*ranks, replace(tiles, balanced=masked))),)
-    return TilePartitioning(rest, partitioning)
-
-
-def _length(program: Program, given: Sizes[str, int], member: str) -> int:
-    """Return the coordinates of the cut rank, which limit the number of its tiles."""
-    return given.get(program.rank_of[member].family or member, 1)
-
-
-def _partial_elements(program: Program, given: Sizes[str, int], partitioning: Partitioning) -> int:
-    """Return the elements of the partial results of all cores."""
-    parts = {s.rank.lower(): s.parts or 1 for _, ranks in partitioning for s in ranks}
-    found = 0
-    for name in partial_results(program, parts):
-        e = program.einsum_of[name]
-        copies = prod(n for v, n in parts.items() if v in {*e.variables} - {*e.target.variables})
-        found += copies * elements_of(program, (v.upper() for v in e.target.variables), given)
-    return found
+    masked = has_mask_over(program, member, of_data=False)
+    tiles = SpreadRank(instances=cores.name, rank=member, parts=parts, balanced=masked)
+    ((_, ranks),) = rest or ((cores.memory.name, ()),)
+    return TilePartitioning(rest, ((cores.memory.name, (*ranks, tiles)),))
 
 
 def divisible_tiles(program: Program) -> tuple[str, ...]:
@@ -202,11 +163,10 @@ def divisible_tiles(program: Program) -> tuple[str, ...]:
     >>> divisible_tiles(Cascade.load("attention-1pass").program)
     ()
     """
-    stepped = {*chain.from_iterable(program.iterative.values())}
-    alike = {r.like for r in program.ranks} | {r.name for r in program.ranks if r.like}
+    stepwise = stepwise_ranks(program)
     found: list[str] = []
     for rank in program.ranks:
-        if not rank.partition or {rank.name, *rank.partition} & (stepped | alike):
+        if not rank.partition or {rank.name, *rank.partition} & stepwise:
             continue
         whole, member = rank.variable, rank.partition[0]
         using = [e for e in program.einsums if member.lower() in e.variables]
@@ -233,20 +193,13 @@ def _divisible(program: Program, e: Einsum, variable: str) -> bool:
 
 
 def mapping_with_partitioned_tiles(
-    program: Program,
-    architecture: Architecture,
-    given: Sizes[str, int],
-    fuse: MakeMapping,
-    tiles: TilePartitioning,
+    problem: MappingProblem, fuse: MakeMapping, tiles: TilePartitioning
 ) -> Mapping:
     """Return the fused mapping with split tiles, and as many loops at the feeding memory as fit.
 
     Parameters
     ----------
-    program : Program
-    architecture : Architecture
-    given : mapping
-        Shapes in elements by rank, and parameters.
+    problem : MappingProblem
     fuse : MakeMapping
         Generator of the mapping of a core.
     tiles : TilePartitioning
@@ -257,12 +210,10 @@ def mapping_with_partitioned_tiles(
     SpecError, MappingError
         As ``MakeMapping``, or no generated mapping is legal.
     """
-    made = fuse(
-        program,
-        _machine_of_one_core(architecture, tiles),
-        critical_core_shapes(tiles.rest, given, program),
-    )
-    told, sizes = with_parameters(program, dict(given))
+    program, architecture = problem.program, problem.architecture
+    core = _machine_of_one_core(architecture, tiles)
+    made = fuse(program, core, critical_core_shapes(tiles.rest, problem.shapes, program))
+    told, sizes = with_parameters(program, problem.shapes)
     refused: InputError | None = None
     for mapping in _with_loops_sunk(made, architecture, tiles.partitioning):
         spread = partition_mapping(mapping, tiles.partitioning, architecture, program)

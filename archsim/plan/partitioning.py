@@ -15,17 +15,16 @@ from ..nest.partition import has_mask_over, is_local_gather, is_partitioned_alon
 from ..spec.arch import Architecture, Memory
 from ..spec.mapping import Keep, Mapping, NestLevel, SpreadRank
 from ..spec.roles import memory_in_role
-from .partial_results import (
-    has_fast_partial_results,
-    has_small_partial_results,
-    partial_results,
-    summed_ranks,
-)
 from .partition_factors import (
     Partitioning,
     cores_used,
     distinct_partitionings,
+    has_fast_partial_results,
+    has_small_partial_results,
+    partial_results,
     partition_factors,
+    stepwise_ranks,
+    summed_ranks,
     useful_factors,
 )
 from .policy import (
@@ -39,23 +38,15 @@ from .policy import (
     SHARED_CAPACITY_SHARES,
     SMALL_PARTIAL_SHARE,
 )
+from .problem import MappingProblem
 
 
-def usual_partitionings(
-    program: Program, architecture: Architecture, given: Sizes[str, int]
-) -> tuple[Partitioning, ...]:
+def usual_partitionings(problem: MappingProblem) -> tuple[Partitioning, ...]:
     """Return the usual partitionings of a cascade over cores, the one with most tiles first.
 
-    Parameters
-    ----------
-    given : mapping
-        Shapes in elements by rank, and parameters.
-
-    Returns
-    -------
-    tuple
-        The last partitioning is empty; on a single core there is no other.
+    The last partitioning is empty; on a single core there is no other.
     """
+    program, architecture, given = problem.program, problem.architecture, problem.shapes
     if not architecture.has_instances:
         return ((),)
     parallel = tuple(r for r in program.parallel if r in given)
@@ -80,15 +71,13 @@ def usual_partitionings(
     split = [
         wider
         for partitioning in idle
-        for wider in _splitting_reduction(
-            program, architecture, given, partitioning, summed, all_idle=all_idle
-        )
+        for wider in _splitting_reduction(problem, partitioning, summed, all_idle=all_idle)
     ]
     # A single core does not need numpy.
     from .bandwidth_bound import bandwidth_optimal
 
     choices = ((*parallel, *others, *more_of) for more_of in ((), *((r,) for r in summed)))
-    least = bandwidth_optimal(program, architecture, given, [*choices], [w for w in found if w])
+    least = bandwidth_optimal(problem, [*choices], [w for w in found if w])
     ways = (
         partitioning
         for partitioning in (*more, *found, *split, least, ())
@@ -98,50 +87,37 @@ def usual_partitionings(
 
 
 def bandwidth_bounds_of(
-    program: Program,
-    architecture: Architecture,
-    given: Sizes[str, int],
-    partitionings: Collection[Partitioning],
+    problem: MappingProblem, partitionings: Collection[Partitioning]
 ) -> tuple[float, ...]:
     """Return ``bandwidth_bounds``; their module loads numpy, which a single core does not need."""
     from .bandwidth_bound import bandwidth_bounds
 
-    return bandwidth_bounds(program, architecture, given, partitionings)
+    return bandwidth_bounds(problem, partitionings)
 
 
 def _splitting_reduction(
-    program: Program,
-    architecture: Architecture,
-    given: Sizes[str, int],
-    partitioning: Partitioning,
-    summed: list[str],
-    *,
-    all_idle: bool,
+    problem: MappingProblem, partitioning: Partitioning, summed: list[str], *, all_idle: bool
 ) -> list[Partitioning]:
     """Return partitionings extended by a split sum with few partial results.
 
     If there are none and all partitionings leave cores idle, return those whose partial results
     take less time than the split saves.
     """
-    few = cores_used(partitioning) <= FEW_CORES_SHARE * _available(architecture)
-    found = [
-        x
-        for rank in summed
-        if (x := _with_idle_cores_used(architecture, given, partitioning, rank))
-    ]
+    machine, shapes = problem.architecture, problem.shapes
+    few = cores_used(partitioning) <= FEW_CORES_SHARE * _available(machine)
+    wider = (_with_idle_cores_used(machine, shapes, partitioning, rank) for rank in summed)
+    found = [x for x in wider if x]
     cheap = EQUAL_PARTIAL_SHARE if few else SMALL_PARTIAL_SHARE
-    return [x for x in found if has_small_partial_results(program, x, given, cheap)] or [
+    return [x for x in found if has_small_partial_results(problem, x, cheap)] or [
         x
         for x in found
         if all_idle
-        and has_small_partial_results(program, x, given, MAX_PARTIAL_SHARE)
-        and has_fast_partial_results(program, architecture, given, partitioning, x)
+        and has_small_partial_results(problem, x, MAX_PARTIAL_SHARE)
+        and has_fast_partial_results(problem, partitioning, x)
     ]
 
 
-def replicating_partitionings(
-    program: Program, architecture: Architecture, given: Sizes[str, int]
-) -> tuple[Partitioning, ...]:
+def replicating_partitionings(problem: MappingProblem) -> tuple[Partitioning, ...]:
     """Return partitionings for cores that ``usual_partitionings`` leave idle.
 
     A core takes a tile of a rank if it also has what all cores need, which one core makes
@@ -149,7 +125,8 @@ def replicating_partitionings(
 
     80 heads of Mamba-2 that share their keys are 80 parts once the scores of a chunk are there.
     """
-    usual = usual_partitionings(program, architecture, given)
+    program, architecture, given = problem.program, problem.architecture, problem.shapes
+    usual = problem.memo(usual_partitionings)
     apart = [partitioning for partitioning in usual if not splits_reduction(program, partitioning)]
     if not architecture.has_instances or not all(_leaves_idle(architecture, w) for w in apart):
         return ()
@@ -471,12 +448,11 @@ def independent_ranks(
         result of another Einsum on every core.
     """
     einsums = with_masks(program).einsums
-    stepped = {*chain.from_iterable(program.iterative.values())}
-    alike = {r.like for r in program.ranks} | {r.name for r in program.ranks if r.like}
+    stepwise = stepwise_ranks(program)
     made = {e.name for e in einsums}
     gone_over = {v for e in einsums for v in e.variables}
     for rank in program.ranks:
-        if rank.partition or rank.name in stepped or rank.name in alike:
+        if rank.partition or rank.name in stepwise:
             continue
         if rank.variable not in gone_over:
             continue  # The rank is only the length of gathered tensors.

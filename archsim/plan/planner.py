@@ -17,11 +17,8 @@ from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
 from .defaults import default_job
 from .job import Evaluate, Generators, Job, JobPlan, SlowerError, naming_part
-from .parts import job_of
-from .policy import (
-    FLOOR_RATIO_TO_ADVISE_SEARCH,
-)
-from .programs import refuse_uncomputable_formats, refuse_unknown_tensors
+from .parts import job_of, refuse_uncomputable_formats, refuse_unknown_tensors
+from .policy import FLOOR_RATIO_TO_ADVISE_SEARCH
 from .selection import ByPart, Given, check_partitioned, given_mappings
 from .workload import PartLike, RequestLike, WorkloadLike
 

@@ -1,60 +1,61 @@
-"""Mapping problem: one part of a workload, computed by one cascade on one machine."""
+"""Mapping problem: a cascade with its shapes on a machine."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 
 from einsum_cascade.ir import Program
-from einsum_cascade.memo import cached_property
-from einsum_cascade.shapes import complete_shapes
+from einsum_cascade.memo import Memoized
 
-from ..spec.arch import Architecture
-from .partition_factors import Partitioning
-from .partitioning import replicating_partitionings, usual_partitionings
-from .programs import program_of
-from .workload import PartLike
+from ..spec.arch import Architecture, Memory
+from ..spec.tensor_words import words_of
 
 
 @dataclass(frozen=True)
-class MappingProblem:
-    """Part of a workload, a cascade that computes it, and the machine that runs it.
+class Cores:
+    """Cores of a machine with one kind of cores, and the memory that feeds them."""
 
-    Each property is computed on first use, and raises SpecError if the cascade does not exist
-    or shapes are missing.
-    """
+    memory: Memory
+    name: str
+    number: int
 
-    part: PartLike
+
+@dataclass(frozen=True, eq=False)
+class MappingProblem(Memoized):
+    """Cascade, the machine that runs it, and its shapes."""
+
+    program: Program
     architecture: Architecture
-    cascade: str
-    """Name or file of the cascade; mappings of the problem refer to it by this name."""
+    shapes: dict[str, int]
+    """Sizes of ranks in elements, and values of parameters."""
 
-    @cached_property
-    def program(self) -> Program:
-        """Cascade, with the number formats of the part."""
-        return program_of(self.part, self.architecture, self.cascade)
+    @property
+    def cores(self) -> Cores | None:
+        """Cores of the machine; None for several kinds, or none, of cores."""
+        found = [Cores(m, name, n) for m in self.architecture.memories for name, n in m.instances]
+        return found[0] if len(found) == 1 else None
 
-    @cached_property
-    def shapes(self) -> dict[str, int]:
-        """Sizes of ranks in elements and values of parameters: those given and the usual ones."""
-        shapes, _ = complete_shapes(self.program, self.part.shapes_for(self.program.settable))
-        return shapes
+    @property
+    def unlinked_cores(self) -> Cores | None:
+        """Cores of the machine, unless they form a ring."""
+        found = self.cores
+        return None if found is None or found.memory.ring else found
 
-    @cached_property
-    def partitionings(self) -> tuple[Partitioning, ...]:
-        """Usual partitionings over the cores; one empty partitioning on a single core."""
-        if not self.architecture.has_instances:
-            return ((),)
-        return usual_partitionings(self.program, self.architecture, self.shapes)
+    def extent(self, rank: str) -> int:
+        """Return the size of a rank; for a tile of a rank, the size of the whole rank."""
+        return self.shapes.get(self.program.whole_rank(rank), 1)
 
-    @cached_property
-    def replicating_partitionings(self) -> tuple[Partitioning, ...]:
-        """Partitionings in which every core repeats some Einsums; none on a single core."""
-        if not self.architecture.has_instances:
-            return ()
-        return replicating_partitionings(self.program, self.architecture, self.shapes)
+    def elements(self, ranks: Iterable[str]) -> int:
+        """Return the coordinates of some ranks and the parallel ranks.
 
-    def computed_by(self, cascade: str) -> MappingProblem:
-        """Return the problem with another cascade that computes the same part."""
-        if cascade == self.cascade:
-            return self
-        return MappingProblem(self.part, self.architecture, cascade)
+        Tiles of a rank count as that rank.
+        """
+        wanted = (*self.program.parallel, *ranks)
+        return prod(map(self.extent, {self.program.whole_rank(rank) for rank in wanted}))
+
+    def tensor_bytes(self, tensor: str, elements: int) -> float:
+        """Return the bytes of some elements of a tensor."""
+        words = self.program.memo(words_of, self.architecture.word_bits).of(tensor)
+        return float(elements * words * self.architecture.word_bytes)

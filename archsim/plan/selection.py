@@ -24,10 +24,8 @@ from .partitioning import (
     splits_reduction,
     usual_partitionings,
 )
-from .policy import (
-    MAX_TIME_RATIO_OF_ANY_PARTITIONING,
-    MAX_TIME_RATIO_OF_SPLIT,
-)
+from .parts import PartProblem, stands_in
+from .policy import MAX_TIME_RATIO_OF_ANY_PARTITIONING, MAX_TIME_RATIO_OF_SPLIT
 from .problem import MappingProblem
 from .workload import PartLike, WorkloadLike, own_part
 
@@ -77,7 +75,7 @@ def given_mappings(workload: WorkloadLike, mapping: Given) -> tuple[Mapping | No
 
 
 def derived_mapping(
-    problem: MappingProblem,
+    problem: PartProblem,
     generators: Generators,
     partitioning: Partitioning | None = None,
     *,
@@ -87,7 +85,7 @@ def derived_mapping(
 
     Parameters
     ----------
-    problem : MappingProblem
+    problem : PartProblem
     generators : Generators
     partitioning : Partitioning, optional
         Partitioning over the cores; by default the first of the usual ones.
@@ -107,7 +105,7 @@ def derived_mapping(
 
 
 def blocks_mapping(
-    problem: MappingProblem, generators: Generators, partitioning: Partitioning
+    problem: PartProblem, generators: Generators, partitioning: Partitioning
 ) -> Mapping | None:
     """Generate a blocked mapping; None if there is none or nothing is partitioned."""
     if not partitioning:
@@ -122,14 +120,14 @@ def blocks_mapping(
 
 
 def partitioned_mapping(
-    mapping: Mapping, partitioning: Partitioning, problem: MappingProblem
+    mapping: Mapping, partitioning: Partitioning, problem: PartProblem
 ) -> Mapping:
     """Return a mapping of one core, partitioned over the cores of the problem's machine."""
     named = replace(mapping, cascade=problem.cascade)
     return partition_mapping(named, partitioning, problem.architecture, problem.program)
 
 
-def partitioned_mappings(mapping: Mapping, problem: MappingProblem) -> tuple[Mapping, ...]:
+def partitioned_mappings(mapping: Mapping, problem: PartProblem) -> tuple[Mapping, ...]:
     """Return a written mapping with every usual partitioning, or as it is if it has its own."""
     if not problem.architecture.has_instances or any(level.spatial for level in mapping.nest):
         return (mapping,)
@@ -150,15 +148,8 @@ def check_partitioned(job: Job) -> None:
     mapping, architecture = job.mapping, job.architecture
     if not (mapping.source and architecture.has_instances):
         return
-    shapes = dict(job.shapes)
-    partitioning = next(
-        (
-            partitioning
-            for partitioning in usual_partitionings(job.program, architecture, shapes)
-            if partitioning
-        ),
-        (),
-    )
+    problem = MappingProblem(job.program, architecture, dict(job.shapes))
+    partitioning = next(filter(None, usual_partitionings(problem)), ())
     for memory, ranks in partitioning:
         for nest in mapping.nests or (mapping,):
             if not _is_partitioned_at(memory, nest, architecture):
@@ -188,7 +179,7 @@ def _not_partitioned(
     )
 
 
-def split_reductions(problem: MappingProblem) -> Iterator[tuple[MappingProblem, Partitioning]]:
+def split_reductions(problem: PartProblem) -> Iterator[tuple[PartProblem, Partitioning]]:
     """Yield partitionings of other cascades in which cores hold partial sums.
 
     A cascade that runs along a rank may not be split there, but an equivalent cascade of
@@ -211,7 +202,7 @@ def split_reductions(problem: MappingProblem) -> Iterator[tuple[MappingProblem, 
 
 def promising_split_reductions(part: PartLike, architecture: Architecture) -> tuple[str, ...]:
     """Return other cascades of a part whose split reductions are faster by their bounds."""
-    own = MappingProblem(part, architecture, part.cascade)
+    own = PartProblem(part, architecture, part.cascade)
     splits = {other.cascade: other for other, _ in split_reductions(own)}
     if not splits:
         return ()
@@ -222,21 +213,21 @@ def promising_split_reductions(part: PartLike, architecture: Architecture) -> tu
     return tuple(name for name, other in splits.items() if _least_time(other) < most)
 
 
-def _least_time(problem: MappingProblem, *, summed: bool = True) -> float:
+def _least_time(problem: PartProblem, *, summed: bool = True) -> float:
     """Return the smallest bandwidth bound in seconds over all partitionings.
 
     Parameters
     ----------
-    problem : MappingProblem
+    problem : PartProblem
     summed : bool
         True if partitionings with partial sums count.
     """
     program = problem.program
     able = [p for p in problem.partitionings if summed or not splits_reduction(program, p)]
-    return min(bandwidth_bounds_of(program, problem.architecture, problem.shapes, able))
+    return min(bandwidth_bounds_of(problem.of_machine, able))
 
 
-def recalled_mapping(problem: MappingProblem, generators: Generators) -> Mapping | None:
+def recalled_mapping(problem: PartProblem, generators: Generators) -> Mapping | None:
     """Return the mapping that an earlier search found for a problem, or None."""
     found = generators.recall(problem.program, problem.architecture, problem.shapes)
     if found is None or found.cascade != problem.program.name:
@@ -274,7 +265,7 @@ def mapping_called(
     if name not in MADE:
         return Mapping.load(name, overrides)
     part = own_part(workload)
-    problem = MappingProblem(part, architecture, part.cascade)
+    problem = PartProblem(part, architecture, part.cascade)
     return derived_mapping(problem, generators, fuse=name == FUSED)
 
 
@@ -284,11 +275,6 @@ def _meant(own: str, parts: tuple[PartLike, ...], mapping: Mapping) -> tuple[str
         return (mapping.cascade,)
     able = (part.cascade for part in parts if stands_in(part, mapping.cascade))
     return tuple(dict.fromkeys(able)) or (own,)
-
-
-def stands_in(part: PartLike, cascade: str) -> bool:
-    """Return whether a cascade computes a part, except for what ``left_out_by`` reports."""
-    return any(compute_the_same(other, cascade) for other in part.stand_ins)
 
 
 def usual_mapping(workload: WorkloadLike, architecture: Architecture) -> Mapping | None:

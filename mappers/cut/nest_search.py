@@ -18,6 +18,7 @@ from archsim.energy.estimators import memory_access
 from archsim.nest.sequence import join_nests
 from archsim.plan.bandwidth_bound import bandwidth_bounds
 from archsim.plan.job import MakeMapping
+from archsim.plan.problem import MappingProblem
 from archsim.spec.mapping import Mapping, Tile
 from einsum_cascade.algebra.conditions import with_masks
 from einsum_cascade.algebra.excerpt import crossing, cut_blocks, tiled_families
@@ -553,8 +554,8 @@ class CutEstimates:
             space = space_of_nest(self.whole, self._names(first, last))
         except InputError:
             return inf
-        partitionings = partitionings_of(space)
-        return min(bandwidth_bounds(space.program, space.architecture, space.given, partitionings))
+        problem = MappingProblem(space.program, space.architecture, space.given)
+        return min(bandwidth_bounds(problem, partitionings_of(space)))
 
     def _handoff_time(self, first: int) -> float:
         """Return the time to write what crosses a cut; the nest that reads it counts the reads."""

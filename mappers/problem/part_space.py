@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from archsim.legality.binding import with_parameters
-from archsim.plan.problem import MappingProblem
-from archsim.plan.programs import refuse_unknown_tensors
+from archsim.plan.parts import PartProblem, refuse_unknown_tensors
 from archsim.plan.workload import PartLike, WorkloadLike
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Mapping
@@ -44,7 +43,7 @@ def space_of(
     InputError
         As ``Mapspace.of``, with the name of the part.
     """
-    problem = MappingProblem(part, architecture, cascade or part.cascade)
+    problem = PartProblem(part, architecture, cascade or part.cascade)
     given = problem.shapes
     try:
         program, shapes = with_parameters(problem.program, given)

@@ -25,6 +25,7 @@ from archsim.plan.partitioning import (
     replicating_partitionings,
     usual_partitionings,
 )
+from archsim.plan.problem import MappingProblem
 from archsim.spec.arch import Architecture, Memory
 from archsim.spec.mapping import Keep, Mapping, NestLevel
 from archsim.spec.roles import memory_in_role
@@ -328,12 +329,12 @@ def partitionings_of(space: Mapspace) -> tuple[Partitioning, ...]:
     The work stays on one core only if there is no other partitioning. Where cores would idle,
     partitionings that replicate an Einsum on every core are included.
     """
-    program, machine = space.program, space.architecture
-    usual = usual_partitionings(program, machine, space.given)
-    copying = replicating_partitionings(program, machine, space.given)
+    problem = MappingProblem(space.program, space.architecture, space.given)
+    usual = problem.memo(usual_partitionings)
+    copying = replicating_partitionings(problem)
     partitionings = tuple(way for way in (*copying, *usual) if way) or usual
     # The incumbent of a promising partitioning shows which others cannot be better.
-    times = bandwidth_bounds(program, machine, space.given, partitionings)
+    times = bandwidth_bounds(problem, partitionings)
     return tuple(
         way for _, way in sorted(zip(times, partitionings, strict=True), key=lambda p: p[0])
     )
@@ -459,7 +460,8 @@ def _program_of_middle_part(whole: Mapspace, partitioning: Partitioning) -> Prog
 
 def _moves_more(space: Mapspace, partitioning: Partitioning, cycles: float) -> bool:
     """Return whether input traffic alone takes clearly longer than some cycles."""
-    seconds = input_bandwidth_bound(space.program, space.architecture, space.given, partitioning)
+    problem = MappingProblem(space.program, space.architecture, space.given)
+    seconds = input_bandwidth_bound(problem, partitioning)
     clock_hz = float(space.architecture.clock_hz)
     return seconds * clock_hz > policy.HOPELESS_INPUT_TRAFFIC * cycles
 

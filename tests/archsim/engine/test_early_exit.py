@@ -14,7 +14,7 @@ from archsim.engine.early_exit import takes_longer
 from archsim.engine.evaluate import evaluate_bound
 from archsim.legality.binding import bind
 from archsim.nest.record import Bound
-from archsim.plan.problem import MappingProblem
+from archsim.plan.parts import PartProblem
 from archsim.plan.selection import derived_mapping
 from einsum_cascade.errors import InputError
 from mappers.construct.generators import GENERATORS
@@ -28,7 +28,7 @@ def in_parts(name: str) -> list[Bound]:
     """A workload's cascade in all ways in which it has parts under a mask, each newly bound: one
     Einsum after the other, so that it has most to move."""
     (part,) = load(name, seq_len=WORKS[name]).parts
-    problem = MappingProblem(part, MACHINE, part.cascade)
+    problem = PartProblem(part, MACHINE, part.cascade)
     found: list[Bound] = []
     for way in (*problem.partitionings, *problem.replicating_partitionings):
         if any(s.balanced and s.parts <= 32 for _, ranks in way for s in ranks):

@@ -20,7 +20,7 @@ from archsim.legality.binding import bind
 from archsim.nest.record import ONE_CORE
 from archsim.plan.partition_factors import partition_factors
 from archsim.plan.partitioning import partition_mapping
-from archsim.plan.problem import MappingProblem
+from archsim.plan.parts import PartProblem
 from archsim.spec.mapping import SpreadRank
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError
@@ -351,7 +351,7 @@ def test_parts_that_an_array_holds_whole_stay_as_long_as_they_are() -> None:
 def test_a_masked_rank_is_cut_for_instances_that_others_leave_idle() -> None:
     machine = Architecture.load("fusemax", [CORES.format(64), AMPLE])
     work = load("llama-3-8b", seq_len=256, batch=1)
-    ways = MappingProblem(work.parts[0], machine, work.cascade).partitionings
+    ways = PartProblem(work.parts[0], machine, work.cascade).partitionings
     parts = [[(s.rank, s.parts) for _, ranks in way for s in ranks] for way in ways]
     assert [("G", 8), ("S", 4), ("P", 2)] in parts
     assert any("64 of 64 cores are used" in note for note in simulate(work, machine).notes)

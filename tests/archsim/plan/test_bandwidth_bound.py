@@ -18,6 +18,7 @@ from archsim.plan.partitioning import (
     splits_reduction,
     usual_partitionings,
 )
+from archsim.plan.problem import MappingProblem
 from archsim.spec.mapping import SpreadRank
 from einsum_cascade import Cascade
 from einsum_cascade.algebra.excerpt import excerpt
@@ -45,16 +46,16 @@ def test_time_is_that_of_what_all_cores_read(parts: dict[str, int]) -> None:
     given = {"N": 64, "D": 64, "J": 128}
     served = 64 * 64 * parts.get("J", 1) + 64 * 128 * parts.get("N", 1)
     once = 64 * 64 + 64 * 128
-    (found,) = bandwidth_bounds(program, machine, given, [partitioning(**parts)])
+    (found,) = bandwidth_bounds(MappingProblem(program, machine, given), [partitioning(**parts)])
     assert found == pytest.approx(2 * (served + once) / 3350e9)
 
 
 @pytest.mark.parametrize("room", ["384 KiB", "14 KiB"])
 def test_no_time_is_above_what_a_run_takes(room: str) -> None:
     machine = cores(**{"L1.capacity": room})
-    for spreading in usual_partitionings(ABSORBED, machine, LATENT):
-        (least,) = bandwidth_bounds(ABSORBED, machine, LATENT, [spreading])
-        assert input_bandwidth_bound(ABSORBED, machine, LATENT, spreading) <= least
+    for spreading in usual_partitionings(MappingProblem(ABSORBED, machine, LATENT)):
+        (least,) = bandwidth_bounds(MappingProblem(ABSORBED, machine, LATENT), [spreading])
+        assert input_bandwidth_bound(MappingProblem(ABSORBED, machine, LATENT), spreading) <= least
         seen = machine_of_one_core(machine, spreading)
         made = GENERATORS.make(ABSORBED, seen, critical_core_shapes(spreading, LATENT, ABSORBED))
         mapping = partition_mapping(made, spreading, machine, ABSORBED)
@@ -83,10 +84,9 @@ def test_what_is_gone_over_again_is_read_again_where_it_has_no_room(
     # Maxima, sums and what is weighed, written by all that have parts of the keys, and read; all
     # of these read the maxima of all.
     met = parts * 16 * (2 * (1 + 1 + 32) + 1) if parts > 1 else 0
-    (found,) = bandwidth_bounds(nest, machine, given, [partitioning(H=heads, M=parts)])
-    assert input_bandwidth_bound(
-        nest, machine, given, partitioning(H=heads, M=parts)
-    ) == pytest.approx(2 * (served + moved) / 3350e9)
+    problem, ways = MappingProblem(nest, machine, given), partitioning(H=heads, M=parts)
+    (found,) = bandwidth_bounds(problem, [ways])
+    assert input_bandwidth_bound(problem, ways) == pytest.approx(2 * (served + moved) / 3350e9)
     assert found == pytest.approx(2 * (served + moved + met) / 3350e9)
 
 
@@ -94,19 +94,23 @@ def test_of_parts_of_a_rank_as_inputs_have_them_nothing_is_told() -> None:
     """Keys that all heads of a group share are as many as groups, not as heads."""
     program, machine = Cascade.load("ssd-chunked-prefill").program, cores()
     given = {"B": 1, "H": 16, "S": 16, "P": 64, "P0": 16, "E": 16, "F": 16}
-    assert input_bandwidth_bound(program, machine, given, partitioning(F=16)) == 0
+    assert input_bandwidth_bound(MappingProblem(program, machine, given), partitioning(F=16)) == 0
 
 
 def test_the_least_of_all_ways_is_found() -> None:
     """Against all parts of heads and keys that there are, one by one."""
     machine = cores()
-    found = bandwidth_optimal(ABSORBED, machine, LATENT, [("H", "M")], [partitioning(H=16)])
+    found = bandwidth_optimal(
+        MappingProblem(ABSORBED, machine, LATENT), [("H", "M")], [partitioning(H=16)]
+    )
     assert found is not None
     assert splits_reduction(ABSORBED, found)
     numbers = (useful_factors(LATENT[r], 16) for r in ("H", "M"))
     every = [partitioning(H=h, M=m) for h, m in product(*numbers) if h * m <= 16]
-    times = bandwidth_bounds(ABSORBED, machine, LATENT, every)
-    (mine, alone) = bandwidth_bounds(ABSORBED, machine, LATENT, [found, partitioning(H=16)])
+    times = bandwidth_bounds(MappingProblem(ABSORBED, machine, LATENT), every)
+    (mine, alone) = bandwidth_bounds(
+        MappingProblem(ABSORBED, machine, LATENT), [found, partitioning(H=16)]
+    )
     assert min(times) <= mine <= 1.15 * min(times)
     assert mine < 0.8 * alone
     assert all(LATENT[s.rank] % (s.parts or 1) == 0 for _, ranks in found for s in ranks)
@@ -115,8 +119,15 @@ def test_the_least_of_all_ways_is_found() -> None:
 def test_none_is_found_where_others_are_as_good() -> None:
     multicast = cores(**{"L2.multicast": "true", "L2.bandwidth": "900 TB/s"})
     assert (
-        bandwidth_optimal(ABSORBED, multicast, LATENT, [("H", "M")], [partitioning(H=16)]) is None
+        bandwidth_optimal(
+            MappingProblem(ABSORBED, multicast, LATENT), [("H", "M")], [partitioning(H=16)]
+        )
+        is None
     )
-    found = bandwidth_optimal(ABSORBED, cores(), LATENT, [("H", "M")], [partitioning(H=16)])
+    found = bandwidth_optimal(
+        MappingProblem(ABSORBED, cores(), LATENT), [("H", "M")], [partitioning(H=16)]
+    )
     assert found is not None
-    assert bandwidth_optimal(ABSORBED, cores(), LATENT, [("H", "M")], [found]) is None
+    assert (
+        bandwidth_optimal(MappingProblem(ABSORBED, cores(), LATENT), [("H", "M")], [found]) is None
+    )

@@ -20,6 +20,7 @@ from archsim.plan.partitioning import (
     replicating_partitionings,
     usual_partitionings,
 )
+from archsim.plan.parts import PartProblem
 from archsim.plan.problem import MappingProblem
 from archsim.spec.mapping import SpreadRank
 from einsum_cascade import Cascade
@@ -92,14 +93,19 @@ def test_queries_fill_all_instances_that_nothing_else_does() -> None:
 
     program = Cascade.load("deepseek-sparse-attention").program
     shapes = {"B": 1, "H": 128, "P": 4096, "M": 4096, "F": 128, "C": 512, "J": 2048}
-    assert parts(usual_partitionings(program, machine, shapes))[0] == [("P", 108)]
+    assert parts(usual_partitionings(MappingProblem(program, machine, shapes)))[0] == [("P", 108)]
     program = Cascade.load("native-sparse-attention").program
     shapes = {"B": 1, "G": 4, "S": 16, "P": 8192, "M": 8192, "U": 64, "J": 16, "F": 128}
-    assert [("G", 4), ("P", 27)] in parts(replicating_partitionings(program, machine, shapes))
+    assert [("G", 4), ("P", 27)] in parts(
+        replicating_partitionings(MappingProblem(program, machine, shapes))
+    )
     # Blocks of 32 heads are more than L2 has room for, those of 4 are not.
     program = Cascade.load("mixture-of-block-attention").program
     shapes = {"B": 1, "H": 32, "P": 8192, "M": 8192, "U": 512, "J": 3, "E": 128, "F": 128}
-    assert parts(replicating_partitionings(program, machine, shapes))[0] == [("H", 4), ("P", 27)]
+    assert parts(replicating_partitionings(MappingProblem(program, machine, shapes)))[0] == [
+        ("H", 4),
+        ("P", 27),
+    ]
 
 
 def test_a_mask_that_asks_where_a_pick_lies_makes_no_part_shorter() -> None:
@@ -108,7 +114,7 @@ def test_a_mask_that_asks_where_a_pick_lies_makes_no_part_shorter() -> None:
     program, machine = Cascade.load("mixture-of-block-attention").program, "h100-sxm"
     scores = excerpt(program, ("X", "GM"))
     shapes = {"B": 1, "H": 32, "P": 8192, "M": 8192, "U": 512, "J": 3, "E": 128}
-    first = usual_partitionings(scores, Architecture.load(machine), shapes)[0]
+    first = usual_partitionings(MappingProblem(scores, Architecture.load(machine), shapes))[0]
     assert [(s.rank, s.parts, s.balanced) for _, ranks in first for s in ranks] == [
         ("H", 4, False),
         ("P", 33, False),
@@ -125,7 +131,7 @@ def test_sums_meet_where_most_instances_would_be_idle() -> None:
     A part of every score is still no part: there are more scores than there is to read."""
     program, machine = Cascade.load("flash-attention-2-backward-grouped").program, "a100-80gb"
     shapes = {"B": 1, "G": 8, "S": 4, "P": 4096, "M": 4096, "E": 128, "F": 128}
-    ways = usual_partitionings(program, Architecture.load(machine), shapes)
+    ways = usual_partitionings(MappingProblem(program, Architecture.load(machine), shapes))
     spread = [{s.rank for _, ranks in partitioning for s in ranks} for partitioning in ways]
     assert {"G", "S"} in spread
     assert not any({"E", "F"} & ranks for ranks in spread)
@@ -140,7 +146,8 @@ def test_partial_results_meet_where_they_take_less_time_than_they_save() -> None
     first, second, *others = machine.memories
     slow = replace(second, bandwidth_bytes_per_s=Fraction(10**11))
     for l2, met in ((second, True), (slow, False)):
-        ways = usual_partitionings(program, replace(machine, memories=(first, l2, *others)), shapes)
+        other = replace(machine, memories=(first, l2, *others))
+        ways = usual_partitionings(MappingProblem(program, other, shapes))
         spread = [
             [(s.rank, s.parts) for _, ranks in partitioning for s in ranks] for partitioning in ways
         ]
@@ -150,7 +157,7 @@ def test_partial_results_meet_where_they_take_less_time_than_they_save() -> None
 def test_what_is_only_a_length_is_not_spread() -> None:
     """T5's buckets: no Einsum goes over them, and all ways but that of one core were refused."""
     work = load("t5-bias", seq_len=64, batch=2)
-    ways = MappingProblem(work.parts[0], Architecture.load(MACHINE), work.cascade).partitionings
+    ways = PartProblem(work.parts[0], Architecture.load(MACHINE), work.cascade).partitionings
     assert ways[0]
     assert not any(
         s.rank == "N" for partitioning in ways for _, ranks in partitioning for s in ranks

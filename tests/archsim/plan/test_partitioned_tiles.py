@@ -17,6 +17,7 @@ from archsim.plan.partitioned_tiles import (
     mapping_with_partitioned_tiles,
     tile_partitionings,
 )
+from archsim.plan.problem import MappingProblem
 from einsum_cascade import Cascade
 from mappers.construct.fused import fused
 from workloads import load
@@ -43,8 +44,10 @@ def test_gradients_use_the_instances_that_heads_leave_idle(machine: str, most: f
 
 def test_all_parts_together_do_what_one_instance_would() -> None:
     program, machine = Cascade.load(GRADIENTS).program, Architecture.load("h100-sxm")
-    for tiles in tile_partitionings(program, machine, SHAPES):
-        mapping = mapping_with_partitioned_tiles(program, machine, SHAPES, fused, tiles)
+    for tiles in tile_partitionings(MappingProblem(program, machine, SHAPES)):
+        mapping = mapping_with_partitioned_tiles(
+            MappingProblem(program, machine, SHAPES), fused, tiles
+        )
         bound = bind(program, mapping, machine, SHAPES)
         assert not bound.is_whole
         cut = next(s for s in bound.cores.partitions if s.rank in ("P1", "M1"))
@@ -66,11 +69,13 @@ def test_parts_of_tiles_as_long_as_an_array_is_wide_are_balanced() -> None:
     program, machine = Cascade.load(GRADIENTS).program, Architecture.load("h100-sxm")
     shapes = SHAPES | {"G": 8, "S": 4, "P": 4096, "M": 4096}
     tiles = next(
-        t for t in tile_partitionings(program, machine, shapes) if _rank(t.partitioning) == "M1"
+        t
+        for t in tile_partitionings(MappingProblem(program, machine, shapes))
+        if _rank(t.partitioning) == "M1"
     )
     bound = bind(
         program,
-        mapping_with_partitioned_tiles(program, machine, shapes, fused, tiles),
+        mapping_with_partitioned_tiles(MappingProblem(program, machine, shapes), fused, tiles),
         machine,
         shapes,
     )
@@ -91,14 +96,17 @@ def _rank(partitioning: object) -> str:
 
 def test_ways_use_instances_that_others_leave_idle() -> None:
     program, machine = Cascade.load(GRADIENTS).program, Architecture.load("h100-sxm")
-    ways = tile_partitionings(program, machine, SHAPES | {"G": 8, "S": 4, "P": 4096, "M": 4096})
+    ways = tile_partitionings(
+        MappingProblem(program, machine, SHAPES | {"G": 8, "S": 4, "P": 4096, "M": 4096})
+    )
     assert [cores_used(x.partitioning) for x in ways] == [128, 128]
     assert all(cores_used(x.rest) == 32 for x in ways)
     # 67 heads leave no room for two parts of each: they go one after the other.
-    assert {x.rest for x in tile_partitionings(program, machine, SHAPES | {"G": 67, "S": 1})} == {
-        ()
-    }
-    assert tile_partitionings(program, Architecture.load("fusemax"), SHAPES) == ()
+    assert {
+        x.rest
+        for x in tile_partitionings(MappingProblem(program, machine, SHAPES | {"G": 67, "S": 1}))
+    } == {()}
+    assert tile_partitionings(MappingProblem(program, Architecture.load("fusemax"), SHAPES)) == ()
 
 
 def test_tiles_that_need_one_another_are_in_no_parts() -> None:
@@ -113,7 +121,9 @@ def test_spread_so_they_compute_the_same(number: int) -> None:
     given = {"B": 1, "G": 2, "S": 2, "E": 2, "F": 3, "P": 8, "M": 8}
 
     def made(program: Program, machine: Architecture, shapes: Mapping[str, int]) -> Written:
-        tiles = tile_partitionings(program, machine, given)[number]
-        return mapping_with_partitioned_tiles(program, machine, {**shapes, **given}, fused, tiles)
+        tiles = tile_partitionings(MappingProblem(program, machine, given))[number]
+        return mapping_with_partitioned_tiles(
+            MappingProblem(program, machine, {**shapes, **given}), fused, tiles
+        )
 
     computes_the_same(known, made, machine, given)

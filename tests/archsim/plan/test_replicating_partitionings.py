@@ -16,6 +16,7 @@ from archsim.plan.partitioning import (
     partition_mapping,
     replicating_partitionings,
 )
+from archsim.plan.parts import PartProblem
 from archsim.plan.problem import MappingProblem
 from archsim.plan.selection import partitioned_mapping
 from archsim.spec.mapping import Keep, NestLevel, SpreadRank
@@ -44,7 +45,7 @@ def test_heads_that_share_their_keys_are_spread_over_cores() -> None:
     work = load("mamba-2-2.7b", seq_len=512, batch=1)
     machine, written = Architecture.load(MACHINE), Written.load("ssd-chunked-prefill")
     (part,) = work.parts
-    problem = MappingProblem(part, machine, part.cascade)
+    problem = PartProblem(part, machine, part.cascade)
     spread = [
         partitioned_mapping(written, partitioning, problem)
         for partitioning in problem.replicating_partitionings
@@ -68,7 +69,7 @@ def test_heads_that_share_their_keys_are_spread_over_cores() -> None:
 def test_there_are_none_where_the_usual_ways_leave_nothing_idle() -> None:
     (part,) = load("mamba-2-2.7b", seq_len=256, batch=24).parts
     for machine in (MACHINE, "fusemax"):
-        problem = MappingProblem(part, Architecture.load(machine), part.cascade)
+        problem = PartProblem(part, Architecture.load(machine), part.cascade)
         assert problem.replicating_partitionings == ()
 
 
@@ -88,7 +89,7 @@ def test_what_is_outside_of_a_part_has_to_be_one() -> None:
 def test_a_written_mapping_keeps_what_all_need_where_all_find_it() -> None:
     (part,) = load("mamba-2-2.7b", seq_len=256, batch=1).parts
     machine = Architecture.load(MACHINE)
-    problem = MappingProblem(part, machine, part.cascade)
+    problem = PartProblem(part, machine, part.cascade)
     written, partitioning = (
         Written.load("ssd-chunked-prefill"),
         problem.replicating_partitionings[0],
@@ -109,7 +110,7 @@ def test_spread_so_it_computes_the_same(cascade: str, given: dict[str, int]) -> 
     known, machine = Cascade.load(cascade), Architecture.load(MACHINE)
 
     def made(program: Program, machine: Architecture, shapes: Mapping[str, int]) -> Written:
-        partitioning, *_ = replicating_partitionings(program, machine, given)
+        partitioning, *_ = replicating_partitionings(MappingProblem(program, machine, given))
         part = critical_core_shapes(partitioning, {**shapes, **given}, program)
         one = einsum_by_einsum(program, machine_of_one_core(machine, partitioning), part)
         spread = partition_mapping(one, partitioning, machine, program)

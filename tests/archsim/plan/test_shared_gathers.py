@@ -16,7 +16,7 @@ from archsim.plan.defaults import (
     with_shared_gather_capacity,
 )
 from archsim.plan.partitioning import critical_core_shapes, machine_of_one_core, partition_mapping
-from archsim.plan.problem import MappingProblem
+from archsim.plan.parts import PartProblem
 from archsim.plan.selection import derived_mapping
 from archsim.spec.mapping import FUSED, SpreadRank
 from einsum_cascade import Cascade
@@ -90,7 +90,7 @@ def test_loops_are_shared_where_a_share_alone_has_no_room() -> None:
     shapes = {"H": 1, "J": 16, "U": 16, "E": 32, "F": 32}
     work, machine = load("moba", seq_len=1024, **shapes), with_l2("a100-80gb", 1 << 20)
     part, partitioning = work.parts[0], spread("sms", P=8)
-    problem = MappingProblem(part, machine, part.cascade)
+    problem = PartProblem(part, machine, part.cascade)
     more = fused_with_shared_gathers(problem, GENERATORS, partitioning)
     after = simulate(work, machine, more)
     for fuse, most in ((False, 0.8), (True, 0.9)):
@@ -103,7 +103,7 @@ def test_loops_are_shared_where_a_share_alone_has_no_room() -> None:
 def test_what_has_no_room_on_the_whole_machine_is_refused() -> None:
     part = load("moba", seq_len=64, H=1, U=8, E=8, F=8).parts[0]
     partitioning = spread("sms", P=8)
-    problem = MappingProblem(part, with_l2("a100-80gb", 512), MOBA)
+    problem = PartProblem(part, with_l2("a100-80gb", 512), MOBA)
     with pytest.raises(MappingError):
         fused_with_shared_gathers(problem, GENERATORS, partitioning)
 

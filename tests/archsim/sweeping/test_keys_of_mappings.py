@@ -11,7 +11,7 @@ import pytest
 
 import archsim
 from archsim import Architecture, Mapping, simulate
-from archsim.plan.programs import program_of
+from archsim.plan.parts import program_of
 from archsim.sweeping.store import opened
 from einsum_cascade.shapes import complete_shapes
 from mappers.memory import MappingKey, remember

@@ -10,7 +10,7 @@ import pytest
 from brief_search import BRIEFLY
 
 from archsim import Architecture, simulate
-from archsim.plan.problem import MappingProblem
+from archsim.plan.parts import PartProblem
 from archsim.plan.selection import derived_mapping, promising_split_reductions, recalled_mapping
 from archsim.plan.workload import PartLike
 from archsim.spec.mapping import SpreadRank
@@ -62,9 +62,7 @@ def test_what_is_found_of_another_cascade_is_known(
         """What is made for one way to spread, for a search of all."""
         machine = problem.space.architecture
         search = BestMapping(strategy, problem, progress, Family())
-        mapping = derived_mapping(
-            MappingProblem(part, machine, OTHER), GENERATORS, (("L2", SPREAD),)
-        )
+        mapping = derived_mapping(PartProblem(part, machine, OTHER), GENERATORS, (("L2", SPREAD),))
         run = run_mapping(problem.space, mapping, problem.objective)
         if problem.known is None or run.value < problem.known.value:
             search.best = replace(run, mapping=replace(mapping, cascade="whatever"))
@@ -95,9 +93,7 @@ def test_an_interrupted_search_of_another_cascade_ends_the_whole(
     def interrupted(strategy: Mapper, problem: SearchProblem, progress: Progress) -> Searched:
         search = BestMapping(strategy, problem, progress, Family())
         machine = problem.space.architecture
-        mapping = derived_mapping(
-            MappingProblem(part, machine, OTHER), GENERATORS, (("L2", SPREAD),)
-        )
+        mapping = derived_mapping(PartProblem(part, machine, OTHER), GENERATORS, (("L2", SPREAD),))
         search.best = run_mapping(problem.space, mapping, problem.objective)
         found = search.answer()
         return replace(found, certificate=replace(found.certificate, ended=INTERRUPTED))
@@ -134,7 +130,7 @@ def test_what_is_found_of_another_cascade_is_remembered(
         if problem.space.program.name == OTHER:
             machine = problem.space.architecture
             mapping = derived_mapping(
-                MappingProblem(part, machine, OTHER), GENERATORS, (("L2", SPREAD),)
+                PartProblem(part, machine, OTHER), GENERATORS, (("L2", SPREAD),)
             )
             search.best = run_mapping(problem.space, mapping, problem.objective)
         return search.answer()
@@ -156,7 +152,7 @@ def test_what_is_found_of_another_cascade_is_remembered(
         assert its.found.mapping.cascade == OTHER
     assert again.result.cycles == found.result.cycles
     # Who asks for what is known is given it, too.
-    recalled = recalled_mapping(MappingProblem(part, machine, part.cascade), GENERATORS)
+    recalled = recalled_mapping(PartProblem(part, machine, part.cascade), GENERATORS)
     assert recalled is not None
     assert recalled.cascade == OTHER
     assert simulate(work, machine, recalled).cycles == found.result.cycles
