@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.patches import Patch
+from matplotlib.ticker import PercentFormatter
 
 from einsum_cascade.errors import InputError
 
@@ -32,7 +33,7 @@ from .roofline import plot_roofline
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from .record import ArrayUse, LevelBuffer, Named, ResultPicture, RunRecord
+    from .record import ArrayUse, LevelBuffer, Named, RunRecord
 
 
 _LABEL_SHARE = 0.055
@@ -44,7 +45,7 @@ _CHARACTER_SHARE = 0.009
 _LINE_CHARACTERS = 115
 """Characters of the names below a bar; the utilization figure shows names that are left out."""
 
-_MIN_NAMED_TIME_SHARE = 0.0005
+_MIN_NAMED_SHARE = 0.0005
 """Share below which a segment gets no name: it would show as 0.0 %."""
 
 _HEIGHT = 0.62
@@ -56,10 +57,6 @@ def plot_time(result: RunRecord) -> Picture:
 
     A segment's width is the Einsum's cycles on the array over the elapsed cycles. For a workload in
     parts, one bar shows the parts in sequence, and the bars below show each array's work in each
-    part.
-
-    A segment's width is the Einsum's cycles on the array over the elapsed cycles. A workload in
-    parts has a bar of its parts, in order, and below it what each array works in the time of each
     part.
     """
     rows = len(result.arrays) + bool(result.parts)
@@ -82,9 +79,9 @@ def draw_array_time(axes: Axes, result: RunRecord) -> None:
         return
     colours = run_colours(result)
     for row, use in enumerate(result.arrays):
-        parts = [(e.name, e.cycles) for e in result.einsums if e.array == use.array and e.cycles]
-        idle = max(0.0, 1 - sum(c for _, c in parts) / result.cycles)
-        _stack(axes, row, parts, result.cycles, colours)
+        pieces = _time(result, use)
+        idle = max(0.0, 1 - sum(share for _, share in pieces))
+        _stack(axes, row, pieces, colours)
         axes.barh(row, idle, _HEIGHT, left=1 - idle, color=IDLE)
         if idle >= _LABEL_SHARE:
             text = f"waiting\n{percent(idle)}"
@@ -100,7 +97,7 @@ def draw_array_time(axes: Axes, result: RunRecord) -> None:
 def _draw_part_time(axes: Axes, result: RunRecord) -> None:
     """Draw a bar of the parts, and one for each array: in each part, work before idle time."""
     colours = run_colours(result)
-    _stack(axes, 0, [(p.name, p.cycles) for p in result.parts], result.cycles, colours)
+    _stack(axes, 0, [(p.name, p.cycles / result.cycles) for p in result.parts], colours)
     left = 0.0
     for part in result.parts:
         share = part.cycles / result.cycles
@@ -125,37 +122,40 @@ def _draw_part_time(axes: Axes, result: RunRecord) -> None:
 
 def draw_energy(axes: Axes, result: RunRecord) -> None:
     """Draw energy by component and by Einsum (or by part) into ``axes``."""
-    if result.parts:
-        what, shares = "by part", tuple((p.name, p.energy_pj) for p in result.parts)
-    else:
-        what, shares = "by Einsum", result.energy_by_einsum
     components = palette([name for name, _ in result.energy_by_component])
-    _stack(axes, 0, result.energy_by_component, result.energy_pj, components)
-    _stack(axes, 1, shares, result.energy_pj, run_colours(result))
-    _rows(axes, ["by component", what])
+    _stack(axes, 0, _shares(result.energy_by_component, result.energy_pj), components)
+    _stack(axes, 1, _energy(result), run_colours(result))
+    _rows(axes, ["by component", "by part" if result.parts else "by Einsum"])
     axes.set_title(f"energy: {energy(result.energy_pj)}", loc="left")
 
 
-def _stack(
-    axes: Axes, row: int, parts: Named | list[tuple[str, float]], whole: float, colours: _Colours
-) -> None:
+def _stack(axes: Axes, row: int, pieces: Sequence[tuple[str, float]], colours: _Colours) -> None:
     """Draw a stacked bar; segments that are too narrow for a label are named below, in order."""
-    left = 0.0
     narrow: list[str] = []
-    for name, value in parts:
-        share = value / whole if whole else 0.0
-        colour = colours[name]
-        axes.barh(row, share, _HEIGHT, left=left, color=colour, edgecolor="white", linewidth=0.5)
+    for name, share, left in _segments(axes, row, pieces, colours, _HEIGHT):
         if share >= max(_LABEL_SHARE, _CHARACTER_SHARE * len(name)):
             text = f"{name}\n{percent(share)}"
-            ink = ink_on(colour)
+            ink = ink_on(colours[name])
             axes.text(left + share / 2, row, text, ha="center", va="center", fontsize=7, color=ink)
-        elif share >= _MIN_NAMED_TIME_SHARE:
+        elif share >= _MIN_NAMED_SHARE:
             narrow.append(f"{name} {percent(share)}")
-        left += share
     if narrow:
         text = f"narrow ones, left to right: {_one_line(narrow)}"
         axes.text(0, row + _HEIGHT / 2 + 0.03, text, ha="left", va="top", fontsize=7)
+
+
+def _segments(
+    axes: Axes, row: int, pieces: Sequence[tuple[str, float]], colours: _Colours, height: float
+) -> list[tuple[str, float, float]]:
+    """Draw the segments of a stacked bar; return the name, the share and the left end of each."""
+    left = 0.0
+    drawn: list[tuple[str, float, float]] = []
+    for name, share in pieces:
+        colour = colours[name]
+        axes.barh(row, share, height, left=left, color=colour, edgecolor="white", linewidth=0.5)
+        drawn.append((name, share, left))
+        left += share
+    return drawn
 
 
 def _one_line(names: list[str]) -> str:
@@ -170,12 +170,9 @@ def _one_line(names: list[str]) -> str:
 
 def _rows(axes: Axes, names: list[str]) -> None:
     """Name the bars, first on top, and show percentages on the axis."""
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xlim(0, 1)
-    axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(left=False)
+    name_bars(axes, names)
+    _shares_axis(axes)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 _Colours = dict[str, str]
@@ -201,7 +198,7 @@ class ShareBar:
     """Bar of shares: its name, and (segment, share) from left to right."""
 
     name: str
-    pieces: tuple[tuple[str, float], ...]
+    pieces: Named
 
 
 def share_bars(result: RunRecord) -> tuple[ShareBar, ...]:
@@ -210,7 +207,7 @@ def share_bars(result: RunRecord) -> tuple[ShareBar, ...]:
     Idle time takes the rest of an array's bar; small segments are merged.
     """
     bars = [
-        *(ShareBar(f"{a.array}, time", _time(result, a)) for a in result.arrays),
+        *(ShareBar(f"{a.array}, time", tuple(_time(result, a))) for a in result.arrays),
         ShareBar("energy", _energy(result)),
     ]
     best: dict[str, float] = {}
@@ -221,26 +218,32 @@ def share_bars(result: RunRecord) -> tuple[ShareBar, ...]:
     return tuple(_without_small(bar, frozenset(large)) for bar in bars)
 
 
-def _time(result: RunRecord, use: ArrayUse) -> tuple[tuple[str, float], ...]:
-    if result.parts:
-        return tuple(
-            (p.name, p.times * sum(_occupied(p.result, use.array)) / result.cycles)
-            for p in result.parts
-        )
-    mine = (e for e in result.einsums if e.array == use.array)
-    return tuple((e.name, e.cycles / result.cycles) for e in mine)
+def _time(result: RunRecord, use: ArrayUse, *, useful: bool = False) -> list[tuple[str, float]]:
+    """Return the share of the run that each Einsum or part takes on an array.
+
+    Parameters
+    ----------
+    useful : bool
+        True to weigh cycles by the share of elements at work.
+    """
+    if not result.parts:
+        mine = (e for e in result.einsums if e.array == use.array)
+        return [(e.name, e.utilization if useful else e.cycles / result.cycles) for e in mine]
+    found = []
+    for part in result.parts:
+        uses = (a for a in part.result.arrays if a.array == use.array)
+        cycles = sum(a.busy_cycles if useful else a.occupied_cycles for a in uses)
+        found.append((part.name, part.times * cycles / result.cycles))
+    return found
 
 
-def _occupied(result: RunRecord, array: str) -> list[float]:
-    return [a.occupied_cycles for a in result.arrays if a.array == array]
+def _energy(result: RunRecord) -> Named:
+    spent = tuple((p.name, p.energy_pj) for p in result.parts) or result.energy_by_einsum
+    return _shares(spent, result.energy_pj)
 
 
-def _energy(result: RunRecord) -> tuple[tuple[str, float], ...]:
-    whole = result.energy_pj or 1.0
-    spent: Named = result.energy_by_einsum
-    if result.parts:
-        spent = tuple((p.name, p.energy_pj) for p in result.parts)
-    return tuple((name, pj / whole) for name, pj in spent)
+def _shares(numbers: Named, whole: float) -> Named:
+    return tuple((name, number / whole if whole else 0.0) for name, number in numbers)
 
 
 def _without_small(bar: ShareBar, large: frozenset[str]) -> ShareBar:
@@ -281,12 +284,7 @@ def plot_breakdown(result: RunRecord, width_in: float = 7.0) -> Picture:
 
 def _draw_shares(axes: Axes, bars: Sequence[ShareBar], colours: dict[str, str]) -> None:
     for at, bar in enumerate(bars):
-        left = 0.0
-        for name, share in bar.pieces:
-            axes.barh(
-                at, share, 0.72, left=left, color=colours[name], edgecolor="white", linewidth=0.4
-            )
-            left += share
+        _segments(axes, at, bar.pieces, colours, 0.72)
     name_bars(axes, [wrapped_name(b.name, 16) for b in bars])
     _shares_axis(axes)
 
@@ -296,26 +294,32 @@ def _draw_components(axes: Axes, components: Sequence[tuple[str, float]], whole:
         share = pj / whole
         axes.barh(at, share, 0.72, color=_COMPONENT)
         text = f"{percent(share)} ({energy(pj)})"
-        inside = share > 0.6
-        axes.annotate(
-            text, (share, at), xytext=(-3 if inside else 3, 0), textcoords="offset points",
-            va="center", ha="right" if inside else "left", fontsize=7,
-            color="white" if inside else "black",
-        )  # fmt: skip
+        _end_text(axes, at, share, text, before=share > 0.6, light=share > 0.6)
     name_bars(axes, [wrapped_name(name, 20) for name, _ in components])
     _shares_axis(axes)
 
 
+def _end_text(
+    axes: Axes, at: int, end: float, text: str, *, before: bool, light: bool = False
+) -> None:
+    """Write text beside an end of a bar: before the end, or else behind the end."""
+    axes.annotate(
+        text, (end, at), xytext=(-3 if before else 3, 0), textcoords="offset points", va="center",
+        ha="right" if before else "left", fontsize=7, color="white" if light else "black",
+    )  # fmt: skip
+
+
 def _shares_axis(axes: Axes) -> None:
     axes.set_xlim(0, 1)
-    axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+    axes.xaxis.set_major_formatter(_percentages())
+
+
+def _percentages() -> PercentFormatter:
+    return PercentFormatter(1, decimals=0, symbol=" %")
 
 
 _WIDTH = 0.32
 """Width of a bar; names beside the bar take the rest of its unit."""
-
-_MIN_NAMED_USE_SHARE = 0.0005
-"""Share below which a segment gets no name: it would show as 0.0 %."""
 
 _IDLE, _WAITING_USE = "(elements idle)", "(waiting)"
 """Segments that belong to no Einsum."""
@@ -335,9 +339,9 @@ def plot_utilization(result: RunRecord) -> Picture:
     has a segment for each part.
     """
     columns = [_parts(result, use) for use in result.arrays]
-    named = max(sum(share >= _MIN_NAMED_USE_SHARE for _, share in c) for c in columns)
+    named = max(sum(share >= _MIN_NAMED_SHARE for _, share in c) for c in columns)
     height = max(3.6, 1.1 + _LINE * (named + 1))
-    longest = max(len(n) for c in columns for n, share in c if share >= _MIN_NAMED_USE_SHARE)
+    longest = max(len(n) for c in columns for n, share in c if share >= _MIN_NAMED_SHARE)
     width = max(2.6, _CHARACTER * longest)
     figure = Picture(figsize=(1.0 + width * len(result.arrays), height), layout="constrained")
     axes = figure.subplots()
@@ -351,7 +355,7 @@ def plot_utilization(result: RunRecord) -> Picture:
     )
     axes.set_xlim(-0.3, len(result.arrays) - 0.3)
     axes.set_ylim(0, 1)
-    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+    axes.yaxis.set_major_formatter(_percentages())
     axes.set_ylabel(f"share of {seconds(result.latency_s)}")
     axes.set_title(
         picture_text(f"{result.workload} on {result.architecture}\nmapped by {result.mapping}"),
@@ -365,17 +369,10 @@ def plot_utilization(result: RunRecord) -> Picture:
 
 def _parts(result: RunRecord, use: ArrayUse) -> list[tuple[str, float]]:
     """Return names and shares of one column from below; idle elements and waiting come last."""
-    if result.parts:
-        parts = [(p.name, p.times * _busy(p.result, use) / result.cycles) for p in result.parts]
-    else:
-        parts = [(e.name, e.utilization) for e in result.einsums if e.array == use.array]
     taken = use.occupied_cycles / result.cycles
     idle = max(0.0, taken - use.utilization)
-    return [*parts, (_IDLE, idle), (_WAITING_USE, max(0.0, 1 - taken))]
-
-
-def _busy(result: RunRecord, use: ArrayUse) -> float:
-    return sum(a.busy_cycles for a in result.arrays if a.array == use.array)
+    waiting = max(0.0, 1 - taken)
+    return [*_time(result, use, useful=True), (_IDLE, idle), (_WAITING_USE, waiting)]
 
 
 def _column(
@@ -391,7 +388,7 @@ def _column(
     for name, share in parts:
         look = looks.get(name) or {"facecolor": colours[name], "edgecolor": "white"}
         axes.bar(at, share, _WIDTH, bottom=bottom, linewidth=0.5, **look)
-        if share >= _MIN_NAMED_USE_SHARE:
+        if share >= _MIN_NAMED_SHARE:
             labels.append((f"{name} {percent(share)}", bottom + share / 2))
         bottom += share
     places = spread([y for _, y in labels], gap)
@@ -460,12 +457,6 @@ def latency_steps(result: RunRecord) -> tuple[LatencyStep, ...]:
     wait for one another in the steady state, then fill and drain. For a workload in parts, each
     part adds its time above its own floor, the largest first.
 
-    The floor is what no mapping beats. What is above it up to the bound, which no schedule of this
-    mapping beats, is the mapping's: elements at rest, and bytes that cross again. The rest is the
-    schedule's: arrays and memories that wait for one another while tiles follow one another, then
-    fill and drain. Of a workload in parts each part adds what it is above its own floor, the
-    largest first.
-
     Parameters
     ----------
     result : RunRecord
@@ -506,9 +497,9 @@ def _of_parts(result: RunRecord) -> list[tuple[str, float, str]]:
     above = [(p.name, p.latency_s - p.times * p.result.floor.latency_s) for p in result.parts]
     above.sort(key=lambda part: -part[1])
     large = [part for part in above[:_MOST_PARTS] if part[1] >= _MIN_STEP_SHARE * result.latency_s]
-    shown, rest = large, above[len(large) :]
+    rest = above[len(large) :]
     steps = [("floor of all parts", result.floor.latency_s, _FLOOR)]
-    steps += [(f"{name}: above its floor", height, _MAPPING) for name, height in shown]
+    steps += [(f"{name}: above its floor", height, _MAPPING) for name, height in large]
     if rest:
         left = sum(height for _, height in rest)
         steps.append((f"{len(rest)} more parts, above theirs", left, _MAPPING))
@@ -545,13 +536,9 @@ def plot_waterfall(result: RunRecord, width_in: float = 7.0) -> Picture:
 def _beside(axes: Axes, at: int, step: LatencyStep, whole: float, text: str) -> None:
     """Write text at the end of a bar if there is space, else before it; in a long bar, inside."""
     inside = step.length_s > 0.3 * whole
-    right = not inside and step.end_s < 0.85 * whole
-    x = step.end_s if right or inside else step.begin_s
-    axes.annotate(
-        text, (x, at), xytext=(3 if right else -3, 0), textcoords="offset points", va="center",
-        ha="left" if right else "right", fontsize=7,
-        color="white" if inside and step.colour != _FLOOR else "black",
-    )  # fmt: skip
+    behind = not inside and step.end_s < 0.85 * whole
+    end = step.end_s if behind or inside else step.begin_s
+    _end_text(axes, at, end, text, before=not behind, light=inside and step.colour != _FLOOR)
 
 
 def _seconds_axis(axes: Axes, whole: float) -> None:
@@ -584,8 +571,7 @@ def plot_capacities(runs: Sequence[tuple[str, RunRecord]], width_in: float) -> P
         _level(axes, at, buffer)
     texts = [f"{picture_text(name)}: {b.level}" if several else b.level for name, b in rows]
     name_bars(axes, [wrapped_name(t, 40 if width_in > 5 else 18) for t in texts])
-    axes.set_xlim(0, 1.0)
-    axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+    _shares_axis(axes)
     axes.set_xlabel("share of the memory that live tiles take")
     return figure
 
@@ -599,28 +585,32 @@ def _level(axes: Axes, at: int, buffer: LevelBuffer) -> None:
     axes.barh(at, 1, 0.68, color="white", edgecolor=FAINT, linewidth=0.7)
     axes.barh(at, min(1.0, share), 0.68, color=PALETTE[0])
     text = f"{needed} of {byte_size(buffer.capacity_bytes, digits=3)} ({percent(share)})"
-    inside = share > 0.5
-    axes.text(
-        min(1.0, share) - 0.01 if inside else share + 0.01, at, text, va="center", fontsize=7,
-        ha="right" if inside else "left", color="white" if inside else "black",
-    )  # fmt: skip
+    _end_text(axes, at, min(1.0, share), text, before=share > 0.5, light=share > 0.5)
 
 
-_DRAWING = {
+_IN_ANY_WIDTH = {
     "roofline": plot_roofline,
     "waterfall": plot_waterfall,
     "breakdown": plot_breakdown,
     "capacity": plot_capacity,
 }
+_IN_ONE_WIDTH = {
+    "time": plot_time,
+    "utilization": plot_utilization,
+    "energy": plot_energy,
+    "roofline": plot_roofline,
+}
 
 
-def draw_result(result: RunRecord, kind: ResultPicture, width_in: float) -> Picture:
-    """Draw one kind of picture.
+def draw_result(result: RunRecord, kind: str, width_in: float | None = None) -> Picture:
+    """Draw one kind of picture, for a paper if the width is given.
 
     Raises
     ------
     InputError
         The result lacks the data of the picture, as one made by hand.
     """
+    if width_in is None:
+        return _IN_ONE_WIDTH[kind](result)
     with look():
-        return _DRAWING[kind](result, width_in)
+        return _IN_ANY_WIDTH[kind](result, width_in)

@@ -5,42 +5,37 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..document import Document, to_html
 from .export import result_frame, result_from_dict, result_row, result_to_dict
-from .record import ResultPicture, RunRecord
+from .record import RunRecord
+from .report import explain, report
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from ..document import Document
     from ..figure_style import Picture
 
 
 class Result(RunRecord):
     """Results of a simulation.
 
-    Reports and figures take the record. They are imported when a result shows itself, because no
-    command should wait for matplotlib unless it draws.
+    Figures are imported when a result draws itself, because no command should wait for matplotlib
+    unless it draws.
     """
 
     __slots__ = ()
 
     def table(self) -> Document:
         """Return the one-screen report; it prints as text and shows as HTML in Jupyter."""
-        from .report import report
-
         return report(self)
 
     def explain(self) -> Document:
         """Return the sources of each cycle, each byte and each picojoule."""
-        from .report import explain
-
         return explain(self)
 
     def plot_time(self) -> Picture:
         """Draw how each array spends the run, by Einsum or part (a matplotlib figure)."""
-        from .figures import plot_time
-
-        return plot_time(self)
+        return self._drawn("time")
 
     def plot_waterfall(self, width: float = 7.0) -> Picture:
         """Draw the latency from the floor upwards, one bar for each cost (a matplotlib figure).
@@ -60,16 +55,14 @@ class Result(RunRecord):
         """Draw the share of each memory that live tiles take."""
         return self._drawn("capacity", width)
 
-    def _drawn(self, kind: ResultPicture, width: float) -> Picture:
+    def _drawn(self, kind: str, width: float | None = None) -> Picture:
         from .figures import draw_result
 
         return draw_result(self, kind, width)
 
     def plot_utilization(self) -> Picture:
         """Draw useful work of each array as shares of elapsed time, by Einsum."""
-        from .figures import plot_utilization
-
-        return plot_utilization(self)
+        return self._drawn("utilization")
 
     def plot_roofline(self) -> Picture:
         """Draw each Einsum and the run under the roofs of arrays and memories.
@@ -79,19 +72,13 @@ class Result(RunRecord):
         InputError
             The result has no roofs, as one made by hand.
         """
-        from .roofline import plot_roofline
-
-        return plot_roofline(self)
+        return self._drawn("roofline")
 
     def plot_energy(self) -> Picture:
         """Draw energy by component, and by Einsum or part (a matplotlib figure)."""
-        from .figures import plot_energy
-
-        return plot_energy(self)
+        return self._drawn("energy")
 
     def _repr_html_(self) -> str:
-        from ..document import to_html
-
         return to_html(self.table())
 
     def to_row(self) -> dict[str, str | float]:

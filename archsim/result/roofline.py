@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from matplotlib.textpath import TextPath
 from matplotlib.ticker import EngFormatter
+from matplotlib.transforms import Bbox, BboxBase
 
 from einsum_cascade.errors import InputError
 
@@ -279,33 +280,6 @@ class Label(NamedTuple):
     y: float
 
 
-class LabelBox(NamedTuple):
-    """Rectangle on the canvas, in points."""
-
-    left: float
-    bottom: float
-    right: float
-    top: float
-
-    def meets(self, other: LabelBox) -> bool:
-        """Return whether two rectangles overlap."""
-        return (
-            self.left < other.right
-            and other.left < self.right
-            and self.bottom < other.top
-            and other.bottom < self.top
-        )
-
-    def beyond(self, other: LabelBox) -> bool:
-        """Return whether part of this rectangle lies outside another."""
-        return (
-            self.left < other.left
-            or self.right > other.right
-            or self.bottom < other.bottom
-            or self.top > other.top
-        )
-
-
 def place_labels(axes: Axes, labels: Sequence[Label], longest: int = 28) -> None:
     """Write each text as near to its point as there is space; a line joins distant texts.
 
@@ -315,22 +289,18 @@ def place_labels(axes: Axes, labels: Sequence[Label], longest: int = 28) -> None
     """
     figure = axes.figure
     scale = 72.0 / figure.dpi
-    frame = axes.get_window_extent()
-    inside = LabelBox(*(v * scale for v in (frame.x0, frame.y0, frame.x1, frame.y1)))
+    inside = _in_points(axes.get_window_extent(), scale)
     merged = [
         (label._replace(text=_folded(label.text, longest)), x, y)
         for label, x, y in _merged(axes, labels, scale)
     ]
-    taken = [LabelBox(x - _MARKER, y - _MARKER, x + _MARKER, y + _MARKER) for _, x, y in merged]
+    taken = [_box(x, y, 2 * _MARKER, 2 * _MARKER) for _, x, y in merged]
     taken += _drawn(axes, scale)
     for label, x, y in merged:
         box = _free(label.text, x, y, taken, inside)
         taken.append(box)
-        middle = ((box.left + box.right) / 2 - x, (box.bottom + box.top) / 2 - y)
-        far = (
-            abs(middle[1]) > 9 + (box.top - box.bottom) / 2
-            or abs(middle[0]) > 14 + (box.right - box.left) / 2
-        )
+        middle = ((box.x0 + box.x1) / 2 - x, (box.y0 + box.y1) / 2 - y)
+        far = abs(middle[1]) > 9 + box.height / 2 or abs(middle[0]) > 14 + box.width / 2
         axes.annotate(
             label.text,
             (label.x, label.y),
@@ -348,10 +318,18 @@ def _folded(text: str, longest: int) -> str:
     return fill(text, longest, break_long_words=False, break_on_hyphens=False)
 
 
-def _drawn(axes: Axes, scale: float) -> list[LabelBox]:
+def _box(x: float, y: float, width: float, height: float) -> Bbox:
+    """Return the rectangle around a point on the canvas, in points."""
+    return Bbox.from_bounds(x - width / 2, y - height / 2, width, height)
+
+
+def _in_points(frame: BboxBase, scale: float) -> Bbox:
+    return Bbox(frame.get_points() * scale)
+
+
+def _drawn(axes: Axes, scale: float) -> list[Bbox]:
     """Return the boxes that labels must avoid: texts, and lines as chains of small boxes."""
-    frames = [text.get_window_extent() for text in axes.texts]
-    found = [LabelBox(*(v * scale for v in (f.x0, f.y0, f.x1, f.y1))) for f in frames]
+    found = [_in_points(text.get_window_extent(), scale) for text in axes.texts]
     for line in axes.lines:
         ends = axes.transData.transform(line.get_xydata()) * scale
         if line.get_linewidth() < _THICK or len(ends) != 2:
@@ -360,7 +338,7 @@ def _drawn(axes: Axes, scale: float) -> list[LabelBox]:
         pieces = max(1, int(max(abs(x1 - x0), abs(y1 - y0)) / 4))
         for i in range(pieces + 1):
             x, y = x0 + (x1 - x0) * i / pieces, y0 + (y1 - y0) * i / pieces
-            found.append(LabelBox(x - 2, y - 2, x + 2, y + 2))
+            found.append(_box(x, y, 4, 4))
     return found
 
 
@@ -378,21 +356,19 @@ def _merged(axes: Axes, labels: Sequence[Label], scale: float) -> list[tuple[Lab
     return found
 
 
-def _free(text: str, x: float, y: float, taken: Sequence[LabelBox], inside: LabelBox) -> LabelBox:
+def _free(text: str, x: float, y: float, taken: Sequence[Bbox], inside: Bbox) -> Bbox:
     """Return the nearest free place of a text; if none is free, the nearest inside the axes."""
     lines = text.splitlines()
     width, height = max(map(_width, lines)) + 4, _LINE * len(lines)
-    fallback: LabelBox | None = None
+    fallback: Bbox | None = None
     for dx, dy in _offsets(width, height):
-        box = LabelBox(
-            x + dx - width / 2, y + dy - height / 2, x + dx + width / 2, y + dy + height / 2
-        )
-        if box.beyond(inside):
+        box = _box(x + dx, y + dy, width, height)
+        if not (inside.contains(box.x0, box.y0) and inside.contains(box.x1, box.y1)):
             continue
         fallback = fallback or box
-        if not any(box.meets(other) for other in taken):
+        if not box.count_overlaps(taken):
             return box
-    return fallback or LabelBox(x - width / 2, y + _MARKER, x + width / 2, y + _MARKER + height)
+    return fallback or _box(x, y + _MARKER + height / 2, width, height)
 
 
 def _width(line: str) -> float:

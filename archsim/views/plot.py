@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, get_args
 
 from einsum_cascade.errors import InputError, Problem, did_you_mean
 
@@ -119,7 +119,7 @@ def draw(data: Drawable, kind: str | None, options: PlotOptions) -> Any:
     chosen = kind_for(data, kind)
     if isinstance(data, Result):
         options.check(chosen, ())
-        return draw_result(data, cast(ResultPicture, chosen), options.width_in)
+        return draw_result(data, chosen, options.width_in)
     with look():
         if isinstance(data, Comparison):
             options.check(chosen, ())

@@ -15,7 +15,7 @@ from matplotlib.text import Text
 from archsim import Architecture, Result, simulate
 from archsim.result.figures import plot_utilization, spread
 from archsim.result.record import MemoryRoof, Roofs
-from archsim.result.roofline import LabelBox, plot_roofline, spots
+from archsim.result.roofline import plot_roofline, spots
 from einsum_cascade.errors import InputError
 from workloads import load
 
@@ -126,11 +126,10 @@ def test_a_panel_per_memory_and_all_einsums_named(result: Result, rooflines: Fig
 def test_names_of_points_do_not_cover_one_another(rooflines: Figure) -> None:
     for axes in rooflines.axes:
         # Of the words alone: an annotation's own extent has its line in it.
-        frames = [Text.get_window_extent(t) for t in axes.texts]
-        boxes = [LabelBox(f.x0, f.y0, f.x1, f.y1) for f in frames]
+        boxes = [Text.get_window_extent(t) for t in axes.texts]
         texts = [t.get_text() for t in axes.texts]
         for (a, one), (b, other) in itertools.combinations(zip(texts, boxes, strict=True), 2):
-            assert not one.meets(other), (a, b)
+            assert not one.fully_overlaps(other), (a, b)
 
 
 def test_a_result_without_roofs_is_refused() -> None:
@@ -161,10 +160,10 @@ def test_columns_are_useful_work_and_add_up(result: Result, columns: Figure) -> 
 
 def test_names_of_parts_do_not_cover_one_another(result: Result, columns: Figure) -> None:
     (axes,) = columns.axes
-    boxes = [LabelBox(f.x0, f.y0, f.x1, f.y1) for f in (t.get_window_extent() for t in axes.texts)]
+    boxes = [t.get_window_extent() for t in axes.texts]
     assert len(boxes) >= len([e for e in result.einsums if e.utilization >= 0.0005])
     for one, other in itertools.combinations(boxes, 2):
-        assert not one.meets(other)
+        assert not one.fully_overlaps(other)
 
 
 @given(
