@@ -28,6 +28,21 @@ class Column:
     kind: Literal["name", "text", "number", "bar"] = "number"
 
 
+def names(*titles: str) -> tuple[Column, ...]:
+    """Return columns of names."""
+    return tuple(Column(title, "name") for title in titles)
+
+
+def texts(*titles: str) -> tuple[Column, ...]:
+    """Return columns of texts, which may be broken."""
+    return tuple(Column(title, "text") for title in titles)
+
+
+def numbers(*titles: str) -> tuple[Column, ...]:
+    """Return columns of numbers."""
+    return tuple(Column(title) for title in titles)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """Rows of cells under columns."""

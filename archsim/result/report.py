@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Literal
 
-from ..document import Column, Document, Fact, Table
+from ..document import Column, Document, Fact, Table, names, numbers, texts
 from ..quantities import area, bar, byte_size, count, energy, engineering, percent, ratio, seconds
 from .record import (
     EinsumUse,
@@ -18,9 +17,6 @@ from .record import (
     ScheduleReport,
 )
 
-_NAME: Final[Literal["name"]] = "name"
-_TEXT: Final[Literal["text"]] = "text"
-_BAR: Final[Literal["bar"]] = "bar"
 _EXACT_BELOW = 10_000
 
 
@@ -212,11 +208,7 @@ def _latency_parts(result: RunRecord) -> tuple[Fact, ...]:
     steady = s.steps * s.period_cycles
     return (
         Fact("cycles", count(result.cycles), "steady state + fill and drain"),
-        Fact(
-            "steady state",
-            count(steady),
-            _steps(s),
-        ),
+        Fact("steady state", count(steady), _steps(s)),
         Fact("fill and drain", count(s.fill_drain_cycles)),
         Fact("bound by", result.bound_by, " -> ".join(s.critical)),
     )
@@ -226,11 +218,10 @@ def _arrays(result: RunRecord) -> Table:
     return Table(
         title="arrays",
         columns=(
-            Column("array", _NAME),
-            Column("utilization"),
-            Column("", _BAR),
-            Column("busy cycles"),
-            Column("occupied cycles"),
+            *names("array"),
+            *numbers("utilization"),
+            Column("", "bar"),
+            *numbers("busy cycles", "occupied cycles"),
         ),
         rows=tuple(
             (
@@ -252,8 +243,8 @@ def _memories(result: RunRecord) -> Table:
     return Table(
         title="memories and registers",
         columns=(
-            Column("level", _NAME),
-            *(Column(c) for c in ("read", "written", "total", "holds", "capacity", "full")),
+            *names("level"),
+            *numbers("read", "written", "total", "holds", "capacity", "full"),
         ),
         rows=tuple(
             (level, *_moved(traffic.get(level)), *_held(buffers.get(level))) for level in levels
@@ -264,11 +255,8 @@ def _memories(result: RunRecord) -> Table:
 def _moved(traffic: LevelTraffic | None) -> tuple[str, str, str]:
     if traffic is None:
         return ("-", "-", "-")
-    return (
-        byte_size(traffic.read_bytes),
-        byte_size(traffic.write_bytes),
-        byte_size(traffic.total_bytes),
-    )
+    read, written = byte_size(traffic.read_bytes), byte_size(traffic.write_bytes)
+    return (read, written, byte_size(traffic.total_bytes))
 
 
 def _held(buffer: LevelBuffer | None) -> tuple[str, str, str]:
@@ -292,10 +280,9 @@ def _einsums(result: RunRecord) -> Table:
     return Table(
         title="Einsums",
         columns=(
-            Column("Einsum", _NAME),
-            Column("array", _TEXT),
-            Column("operations", _TEXT),
-            *(Column(c) for c in ("cycles", "of array", "energy", "share")),
+            *names("Einsum"),
+            *texts("array", "operations"),
+            *numbers("cycles", "of array", "energy", "share"),
         ),
         rows=tuple(_einsum(e, spent, total) for e in result.einsums) + others,
     )
@@ -326,7 +313,7 @@ def _shares(title: str, what: str, show: Callable[[float], str], parts: Named) -
     total = sum(v for _, v in parts)
     return Table(
         title=title,
-        columns=(Column("component", _NAME), Column(what), Column("share")),
+        columns=(*names("component"), *numbers(what, "share")),
         rows=tuple((name, show(v), _share(v, total)) for name, v in parts),
     )
 
@@ -339,7 +326,7 @@ def _energy_matrix(result: RunRecord) -> Table:
         spent[einsum, component] = spent.get((einsum, component), 0.0) + pj
     return Table(
         title="energy by Einsum and component",
-        columns=(Column("Einsum", _NAME), *(Column(c) for c in components)),
+        columns=(*names("Einsum"), *numbers(*components)),
         rows=tuple(
             (e, *(energy(spent[e, c]) if (e, c) in spent else "-" for c in components))
             for e in dict.fromkeys(e for e, _, _ in result.charges)
@@ -351,9 +338,9 @@ def _traffic_by_einsum(result: RunRecord) -> Table:
     return Table(
         title="traffic by Einsum",
         columns=(
-            Column("Einsum", _NAME),
-            Column("level", _TEXT),
-            *(Column(c) for c in ("read", "written", "share of level")),
+            *names("Einsum"),
+            *texts("level"),
+            *numbers("read", "written", "share of level"),
         ),
         rows=tuple(
             (
@@ -380,11 +367,11 @@ def _folds(result: RunRecord) -> Table:
     return Table(
         title="systolic arrays, cycles: folds x (work + skew) + loads x load",
         columns=(
-            Column("Einsum", _NAME),
-            *(Column(c) for c in ("folds", "work")),
-            Column("skew", _NAME),
-            *(Column(c) for c in ("loads", "load", "skew, loads", "share")),
-            Column("paid", _NAME),
+            *names("Einsum"),
+            *numbers("folds", "work"),
+            *names("skew"),
+            *numbers("loads", "load", "skew, loads", "share"),
+            *names("paid"),
         ),
         rows=tuple(
             (
@@ -413,11 +400,7 @@ def _paid(folds: Folds) -> str:
 def _operations(result: RunRecord) -> Table:
     return Table(
         title="operations, exactly",
-        columns=(
-            Column("Einsum", _NAME),
-            Column("operation", _TEXT),
-            Column("count"),
-        ),
+        columns=(*names("Einsum"), *texts("operation"), *numbers("count")),
         rows=tuple((e.name, kind, f"{n:,}") for e in result.einsums for kind, n in e.operations),
     )
 
@@ -427,12 +410,12 @@ def parts_table(result: RunRecord) -> Table:
     return Table(
         title="parts, one after the other",
         columns=(
-            Column("part", "name"),
-            Column("runs"),
-            Column("mapping", "text"),
-            *(Column(c) for c in ("latency", "share")),
-            Column("bound by", "text"),
-            *(Column(c) for c in ("traffic", "energy", "share")),
+            *names("part"),
+            *numbers("runs"),
+            *texts("mapping"),
+            *numbers("latency", "share"),
+            *texts("bound by"),
+            *numbers("traffic", "energy", "share"),
         ),
         rows=tuple(_part(p, result) for p in result.parts),
     )
@@ -468,11 +451,10 @@ def part_schedules(result: RunRecord) -> Table:
     return Table(
         title="one run of each part",
         columns=(
-            Column("part", "name"),
-            Column("schedule", "text"),
-            *(Column(c) for c in ("cycles", "steps", "cycles a step", "fill and drain")),
-            Column("bound by", "text"),
-            Column("loops", "text"),
+            *names("part"),
+            *texts("schedule"),
+            *numbers("cycles", "steps", "cycles a step", "fill and drain"),
+            *texts("bound by", "loops"),
         ),
         rows=tuple(_part_schedule(p) for p in result.parts),
     )
