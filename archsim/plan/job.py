@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping as Sizes
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from einsum_cascade.errors import InputError, Problem, SpecError
 from einsum_cascade.ir import Program
@@ -18,35 +17,13 @@ from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
 from .workload import PartLike, WorkloadLike
 
+MakeMapping = Callable[[Program, Architecture, dict[str, int]], Mapping]
+"""Generator of a mapping of a cascade on a machine, for shapes in elements by rank.
 
-class MakeMapping(Protocol):
-    """Generator of a mapping of any cascade on a machine."""
-
-    def __call__(
-        self, program: Program, architecture: Architecture, given: Sizes[str, int], /
-    ) -> Mapping:
-        """Return a mapping for shapes in elements by rank. Raises MappingError if there is none."""
-        ...
-
-
-class RecallMapping(Protocol):
-    """Memory of the fastest mapping that an earlier search found (``mappers.memory``)."""
-
-    def __call__(
-        self, program: Program, architecture: Architecture, given: Sizes[str, int], /
-    ) -> Mapping | None:
-        """Return the mapping found for exactly these shapes in elements by rank, or None."""
-        ...
-
-
-class MakeBlocks(Protocol):
-    """Generator of a mapping whose memories hold blocks (``mappers.construct.block_by_block``)."""
-
-    def __call__(
-        self, program: Program, architecture: Architecture, given: Sizes[str, int], /
-    ) -> Mapping | None:
-        """Return a mapping for shapes in elements by rank; None if nothing can be blocked."""
-        ...
+It raises MappingError if there is no mapping.
+"""
+FindMapping = Callable[[Program, Architecture, dict[str, int]], Mapping | None]
+"""Generator or memory of a mapping of a cascade on a machine, which may have none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,14 +35,14 @@ class Generators:
 
     make: MakeMapping
     """Generator of a mapping of one Einsum after the other."""
-    make_blocks: MakeBlocks
+    make_blocks: FindMapping
     """Generator of a blocked mapping, for machines of many cores."""
     fuse: MakeMapping
     """Generator of a fused mapping, whose Einsums share loops if capacity allows."""
     choose: Choose
     """Selection among a mapping's open choices, which returns the bound mapping."""
-    recall: RecallMapping
-    """Memory of earlier searches."""
+    recall: FindMapping
+    """Memory of the fastest mappings that earlier searches found (``mappers.memory``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,34 +144,16 @@ class EvaluatedJob:
     result: Result
 
 
-class Evaluate(Protocol):
-    """Function that simulates one job: ``evaluate_job``, or one that remembers results."""
+Evaluate = Callable[[Job], Result]
+"""Function that simulates one job: ``evaluate_job``, or one that remembers results.
 
-    def __call__(self, job: Job, /) -> Result:
-        """Return the result of a job, without the job's own notes. Raises as ``Job.bind``."""
-        ...
+The result lacks the job's own notes. It raises as ``Job.bind``.
+"""
+EvaluateWithin = Callable[[Job, float | None], Result]
+"""Function that simulates one job, unless its latency exceeds a limit in seconds.
 
-
-class EvaluateWithin(Protocol):
-    """Function that simulates one job, or gives up on a job that exceeds a limit."""
-
-    def __call__(self, job: Job, limit_s: float | None, /) -> Result:
-        """Return the result of a job, without the job's own notes.
-
-        Parameters
-        ----------
-        job : Job
-        limit_s : float or None
-            Latency in seconds beyond which the result is not needed.
-
-        Raises
-        ------
-        SlowerError
-            The job exceeds the limit.
-        InputError
-            As ``Job.bind``.
-        """
-        ...
+It raises SlowerError beyond the limit.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,7 @@ from ..nest.record import Bound
 from ..nest.sequence import BoundNest, join_nests, nest_name
 from ..result.result import Result
 from ..spec.mapping import NEST_BY_NEST, Mapping
-from .job import Generators, MakeBlocks, MakeMapping
+from .job import FindMapping, Generators
 from .partition_factors import Partitioning
 from .partitioning import (
     bandwidth_bounds_of,
@@ -423,7 +423,7 @@ class _CutCascade:
         self,
         nest: MappingProblem,
         best: _MadeNest | None,
-        makers: tuple[MakeMapping | MakeBlocks, ...],
+        makers: tuple[FindMapping, ...],
         most: int,
     ) -> _MadeNest | None:
         """Return the fastest mapping of a nest, generated for some partitionings, or ``best``.
@@ -446,7 +446,7 @@ class _CutCascade:
     def _run(
         self,
         nest: MappingProblem,
-        make: MakeMapping | MakeBlocks,
+        make: FindMapping,
         partitioning: Partitioning,
         best: _MadeNest | None,
     ) -> _MadeNest | None:
