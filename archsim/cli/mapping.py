@@ -228,7 +228,7 @@ def _seconds(text: str | None) -> float | None:
 
     from einsum_cascade.errors import SpecError
 
-    from ..spec.files.units import TIME, parse_quantity
+    from ..spec.files.fields import TIME, parse_quantity
 
     try:
         return float(parse_quantity(text, TIME))

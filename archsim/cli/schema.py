@@ -44,8 +44,7 @@ def _technology() -> JsonObject:
 
 
 def _mapping() -> JsonObject:
-    from ..spec.files.mapping import FILE_FIELDS
-    from ..spec.files.mapping_fields import KEY
+    from ..spec.files.mapping import FILE_FIELDS, KEY
 
     return _section(KEY, FILE_FIELDS)
 

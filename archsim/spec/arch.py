@@ -13,7 +13,7 @@ from math import isfinite, prod
 from numbers import Rational
 from os import PathLike
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from einsum_cascade.errors import SpecError
 from einsum_cascade.memo import Memoized
@@ -23,11 +23,9 @@ from einsum_cascade.operations import in_format, kind_and_format
 from ..document import Column, Document, Fact, Table, first_names, to_html
 from ..quantities import byte_size, engineering
 from .memory_tree import MemoryTree, memory_tree, tree_problems
+from .overrides import Overriding
 from .reading import read
 from .technology import Technology
-
-if TYPE_CHECKING:
-    from .overrides import Overriding
 
 
 def _exact(value: float | Fraction, what: str) -> Fraction:

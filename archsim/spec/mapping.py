@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 from einsum_cascade.source import Span
 
 from ..document import Document, Fact, first_names, to_html
+from .overrides import Overriding
 from .reading import read
-
-if TYPE_CHECKING:
-    from .overrides import Overriding
 
 EINSUM_BY_EINSUM: Final = "einsum-by-einsum"
 """Name of the unfused mapping that ``mappers.construct.einsum_by_einsum`` makes."""

@@ -6,28 +6,18 @@ The package registers a reader for each type, so that no type imports a reader.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-if TYPE_CHECKING:
-    from .overrides import Overriding
+from .overrides import Overriding
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
+
+_READERS: dict[type, Callable[[str | PathLike[str], Overriding], Any]] = {}
 
 
-class SpecificationReader(Protocol[T_co]):
-    """Function that loads a built-in specification or a file."""
-
-    def __call__(self, name: str | PathLike[str], overrides: Overriding, /) -> T_co:
-        """Return the specification of a name or path, with settings made."""
-        ...
-
-
-_READERS: dict[type, SpecificationReader[Any]] = {}
-
-
-def register_reader(kind: type[T], reader: SpecificationReader[T]) -> None:
+def register_reader(kind: type[T], reader: Callable[[str | PathLike[str], Overriding], T]) -> None:
     """Let ``read`` load a type of specification with a reader."""
     _READERS[kind] = reader
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import TYPE_CHECKING
 
 from ..document import Document, Fact, first_names, to_html
+from .overrides import Overriding
 from .reading import read
-
-if TYPE_CHECKING:
-    from .overrides import Overriding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,8 @@ from typing import Any, Final
 from einsum_cascade.errors import Problem, SpecError, collect_problems
 from einsum_cascade.yaml.source import Scalar
 
-from ..spec.files import units
-from ..spec.files.units import QuantityKind
+from ..spec.files import fields
+from ..spec.files.fields import QuantityKind
 from .spec import Condition, Sweep, SweepAxis, measured, symbol
 
 NUMBERS: Final = ("latency_s", "floor_latency_s", "cycles", "energy_pj", "area_um2")
@@ -26,15 +26,15 @@ LEVELS: Final = ("traffic_bytes.", "utilization.", "buffer_bytes.", "energy_pj."
 
 _UNITS: Final[Mapping[str, tuple[str, QuantityKind | None]]] = MappingProxyType(
     {
-        "latency_s": ("s", units.TIME),
-        "floor_latency_s": ("s", units.TIME),
+        "latency_s": ("s", fields.TIME),
+        "floor_latency_s": ("s", fields.TIME),
         "cycles": ("cycles", None),
-        "energy_pj": ("pJ", units.ENERGY),
-        "area_um2": ("um^2", units.AREA),
-        "traffic_bytes.": ("B", units.CAPACITY),
+        "energy_pj": ("pJ", fields.ENERGY),
+        "area_um2": ("um^2", fields.AREA),
+        "traffic_bytes.": ("B", fields.CAPACITY),
         "utilization.": ("1", None),
-        "buffer_bytes.": ("B", units.CAPACITY),
-        "energy_pj.": ("pJ", units.ENERGY),
+        "buffer_bytes.": ("B", fields.CAPACITY),
+        "energy_pj.": ("pJ", fields.ENERGY),
     }
 )
 """Unit of each column with one, and its kind of quantity, in which a condition may be written."""

@@ -17,8 +17,8 @@ from einsum_cascade.source import Source, Span
 from einsum_cascade.yaml.edit import Setting
 from einsum_cascade.yaml.source import Scalar, YamlNode, YamlScalar, YamlSequence, exact_number
 
-from ..spec.files import units
-from ..spec.files.units import QuantityKind
+from ..spec.files import fields
+from ..spec.files.fields import QuantityKind
 
 DEFAULT: Final = "default"
 """Name in place of a mapping: the fastest known mapping runs."""
@@ -195,10 +195,11 @@ MOST_VALUES = 100_000
 """Limit of values of an axis. A longer axis is a typo, or a case for ``points: {random: ..}``."""
 
 _KINDS = (
-    units.CAPACITY, units.BANDWIDTH, units.FREQUENCY, units.TIME,
-    units.ENERGY, units.ENERGY_PER_BIT, units.AREA, units.NODE, units.POWER, units.POWER_PER_BIT,
+    fields.CAPACITY, fields.BANDWIDTH, fields.FREQUENCY, fields.TIME,
+    fields.ENERGY, fields.ENERGY_PER_BIT, fields.AREA, fields.NODE, fields.POWER,
+    fields.POWER_PER_BIT,
 )  # fmt: skip
-_WHOLE = (units.CAPACITY, units.WIDTH, units.BANDWIDTH, units.FREQUENCY, units.NODE)
+_WHOLE = (fields.CAPACITY, fields.WIDTH, fields.BANDWIDTH, fields.FREQUENCY, fields.NODE)
 """Quantities that a machine has whole numbers of."""
 
 SYMBOLS = {"byte": "B", "byte/s": "B/s", "um**2": "um^2"}
@@ -227,9 +228,9 @@ def measured(value: Scalar) -> Measured | None:
     if number is not None or not isinstance(value, str):
         return None if number is None else Measured(number, None)
     bits = value.rstrip("s").endswith("bit") and "/" not in value
-    for kind in (units.WIDTH,) if bits else _KINDS:
+    for kind in (fields.WIDTH,) if bits else _KINDS:
         try:
-            return Measured(units.parse_quantity(value, kind), kind)
+            return Measured(fields.parse_quantity(value, kind), kind)
         except PydanticCustomError:
             continue
     return None

@@ -1,20 +1,247 @@
-"""Types of single fields in specification files: names, counts, quantities with units."""
+"""Types of single fields in specification files: names, formats, and quantities with units.
+
+Users write quantities as ``400 GiB/s``, ``16 MiB`` or ``3.9 pJ/bit``.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Annotated, Any
+from functools import lru_cache
+from itertools import product
+from math import isfinite
+from types import MappingProxyType
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, WithJsonSchema
 
-from einsum_cascade.errors import did_you_mean
+from einsum_cascade.errors import did_you_mean, nearest
 from einsum_cascade.number_formats import FORMATS
-from einsum_cascade.yaml.schema import MAX_NAME_LENGTH, expected
+from einsum_cascade.yaml.schema import MAX_NAME_LENGTH, expected, format_value
 from einsum_cascade.yaml.source import shorten
 
-from . import units
+
+class _Unit(NamedTuple):
+    """Unit as a factor and powers of information, time, energy and length."""
+
+    factor: Fraction
+    powers: tuple[int, int, int, int]
+
+
+_PREFIXES = (
+    (("kibi", "Ki"), Fraction(1024)),
+    (("mebi", "Mi"), Fraction(1024**2)),
+    (("gibi", "Gi"), Fraction(1024**3)),
+    (("tebi", "Ti"), Fraction(1024**4)),
+    (("kilo", "k"), Fraction(10**3)),
+    (("mega", "M"), Fraction(10**6)),
+    (("giga", "G"), Fraction(10**9)),
+    (("tera", "T"), Fraction(10**12)),
+    (("milli", "m"), Fraction(1, 10**3)),
+    (("micro", "u", "µ", "μ"), Fraction(1, 10**6)),
+    (("nano", "n"), Fraction(1, 10**9)),
+    (("pico", "p"), Fraction(1, 10**12)),
+    (("femto", "f"), Fraction(1, 10**15)),
+)
+_UNITS = (
+    (("bit", "b"), _Unit(Fraction(1), (1, 0, 0, 0))),
+    (("byte", "B"), _Unit(Fraction(8), (1, 0, 0, 0))),
+    (("second", "s"), _Unit(Fraction(1), (0, 1, 0, 0))),
+    (("hertz", "Hz"), _Unit(Fraction(1), (0, -1, 0, 0))),
+    (("joule", "J"), _Unit(Fraction(1), (0, 0, 1, 0))),
+    (("watt", "W"), _Unit(Fraction(1), (0, -1, 1, 0))),
+    (("meter", "m"), _Unit(Fraction(1), (0, 0, 0, 1))),
+)
+"""Units by their long and short name."""
+
+
+def _spellings() -> Iterator[tuple[str, _Unit]]:
+    """Yield any prefix with any name, and its unit; long names also have a plural."""
+    prefixes = [("", Fraction(1)), *((p, scale) for names, scale in _PREFIXES for p in names)]
+    for (prefix, scale), (names, unit) in product(prefixes, _UNITS):
+        for name in (*names, *(f"{name}s" for name in names if len(name) > 1)):
+            yield prefix + name, unit._replace(factor=scale * unit.factor)
+
+
+_SPELLED = MappingProxyType(dict(_spellings()))
+
+_FACTOR = re.compile(r"\s*([/*]?)\s*([A-Za-zµμ]+)(?:\s*(?:\^|\*\*)\s*([1-9])|(²))?")
+
+
+def _read_unit(text: str) -> _Unit | None:
+    """Parse a product of units; return None if a word is not a unit."""
+    total, powers, end = Fraction(1), (0, 0, 0, 0), 0
+    while end < len(text):
+        found = _FACTOR.match(text, end)
+        if found is None or found[2] not in _SPELLED or bool(found[1]) != bool(end):
+            return None
+        unit = _SPELLED[found[2]]
+        power = int(found[3] or (2 if found[4] else 1)) * (-1 if found[1] == "/" else 1)
+        total *= unit.factor**power
+        a, b, c, d = (p + power * q for p, q in zip(powers, unit.powers, strict=True))
+        powers, end = (a, b, c, d), found.end()
+    return _Unit(total, powers) if end else None
+
+
+_LARGEST_EXPONENT = 30
+_NUMBER_TEXT = re.compile(r"([-+]?)([0-9][0-9_]*\.?[0-9]*|\.[0-9]+)(?:[eE]([-+]?[0-9]+))?")
+_NOT_A_NUMBER = re.compile(r"[-+]?\.?(inf|infinity|nan)\b", re.IGNORECASE)
+_WORD = r"[A-Za-zµμ]+(?:\s*(?:\^|\*\*)\s*[1-9]|[²])?"
+_UNIT = re.compile(rf"{_WORD}(?:\s*[/*]\s*{_WORD})*")
+_MOST_CHARACTERS = 60
+
+_SPELLINGS = (
+    *("bit", "B", "kB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB"),
+    *("Hz", "kHz", "MHz", "GHz", "s", "J", "pJ", "fJ", "nJ"),
+    *("W", "mW", "uW", "nW", "pW", "m", "nm", "um", "mm"),
+)
+"""Spellings that a misspelled unit is compared with."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuantityKind:
+    """Kind of quantity: its name, its unit and an example."""
+
+    what: str
+    unit: str
+    example: str
+    zero: bool = False
+    """True if zero is a legal value."""
+    limit: Fraction = Fraction(10) ** 30
+
+
+FREQUENCY = QuantityKind("a frequency", "Hz", "940 MHz")
+CAPACITY = QuantityKind("a size in bytes", "byte", "16 MiB")
+WIDTH = QuantityKind("a width in bits", "bit", "16 bit")
+BANDWIDTH = QuantityKind("a bandwidth", "byte/s", "400 GiB/s")
+ENERGY = QuantityKind("an energy", "pJ", "17.1645 pJ", zero=True)
+ENERGY_PER_BIT = QuantityKind("an energy per bit", "pJ/bit", "3.9 pJ/bit", zero=True)
+POWER = QuantityKind("a power", "W", "2 uW", zero=True)
+POWER_PER_BIT = QuantityKind("a power per bit", "W/bit", "10 pW/bit", zero=True)
+AREA = QuantityKind("an area", "um**2", "1545 um^2", zero=True)
+TIME = QuantityKind("a time", "s", "10 s")
+NODE = QuantityKind("a length", "nm", "45 nm")
+
+
+def parse_quantity(value: Any, measure: QuantityKind) -> Fraction:
+    """Return the number of ``measure.unit`` in a written quantity.
+
+    Parameters
+    ----------
+    value : str
+        A number and a unit, ``16 MiB`` or ``16MiB``.
+    measure : QuantityKind
+        Kind of quantity that is expected.
+
+    Raises
+    ------
+    PydanticCustomError
+        Not a quantity of that dimension, or not a finite (positive) one.
+
+    Examples
+    --------
+    >>> parse_quantity("400 GiB/s", BANDWIDTH)
+    Fraction(429496729600, 1)
+    >>> parse_quantity("3.9 pJ/bit", ENERGY_PER_BIT)
+    Fraction(39, 10)
+    """
+    wanted = f"expected {measure.what} such as '{measure.example}'"
+    if isinstance(value, bool) or value is None or not isinstance(value, str | int | float):
+        raise expected(f"{wanted}, got {format_value(value)}")
+    if not isinstance(value, str):
+        if isinstance(value, float) and not isfinite(value):
+            raise expected(f"{wanted}, got {format_value(value)}, which is not finite")
+        unit = measure.example.rpartition(" ")[2]
+        given = f"{value:g}" if isinstance(value, float) else shorten(str(value))
+        _check_sign(Fraction(value), given, measure, wanted)
+        raise expected(f"{wanted}, got a number without a unit", f"write '{given} {unit}'")
+    text = value.strip()
+    if _NOT_A_NUMBER.match(text):
+        raise expected(f"{wanted}, got '{shorten(text)}', which is not finite")
+    found = _NUMBER_TEXT.match(text)
+    if found is None or len(text) > _MOST_CHARACTERS:
+        raise expected(f"{wanted}, got '{shorten(text)}'")
+    number, unit = _number(found, wanted), text[found.end() :].strip()
+    if not unit:
+        example = measure.example.rpartition(" ")[2]
+        _check_sign(number, text, measure, wanted)
+        raise expected(f"{wanted}, got a number without a unit", f"write '{text} {example}'")
+    quantity = number * _factor(unit, measure, wanted)
+    return _in_range(quantity, text, measure, wanted)
+
+
+def parse_number(value: Any, *, zero: bool = True) -> Fraction:
+    """Return a finite number that is not negative, exactly as written in decimal.
+
+    Raises
+    ------
+    PydanticCustomError
+        The value is not such a number.
+    """
+    wanted = "expected a number, zero or more" if zero else "expected a number above zero"
+    if isinstance(value, str) and (found := _NUMBER_TEXT.fullmatch(value.strip())):
+        number = _number(found, wanted)
+    elif isinstance(value, bool) or not isinstance(value, int | float):
+        raise expected(f"{wanted}, got {format_value(value)}")
+    elif abs(value) > 10**_LARGEST_EXPONENT or not isfinite(value):
+        raise expected(f"{wanted}, got {format_value(value)}, which is no size for it")
+    else:
+        number = _exact(repr(value), 0)
+    if number < 0 or (number == 0 and not zero):
+        raise expected(f"{wanted}, got {format_value(value)}")
+    return number
+
+
+def _number(found: re.Match[str], wanted: str) -> Fraction:
+    sign, digits, exponent = found.groups()
+    if exponent and (len(exponent) > 4 or abs(int(exponent)) > _LARGEST_EXPONENT):
+        raise expected(f"{wanted}, got '{shorten(found[0])}', which is no size for it")
+    return _exact(f"{sign}{digits.replace('_', '').rstrip('.')}", int(exponent or 0))
+
+
+@lru_cache(maxsize=4096)
+def _exact(digits: str, exponent: int) -> Fraction:
+    """Return a decimal number as a fraction. The machines of a sweep share most numbers."""
+    return Fraction(digits) * Fraction(10) ** exponent
+
+
+def _check_sign(quantity: Fraction, text: str, measure: QuantityKind, wanted: str) -> None:
+    if quantity < 0:
+        raise expected(f"{wanted}, got '{text}', which is negative")
+    if quantity == 0 and not measure.zero:
+        raise expected(f"{wanted}, got '{text}', which is nothing")
+
+
+def _in_range(quantity: Fraction, text: str, measure: QuantityKind, wanted: str) -> Fraction:
+    _check_sign(quantity, text, measure, wanted)
+    if quantity > measure.limit or (quantity and quantity < 1 / measure.limit):
+        raise expected(f"{wanted}, got '{text}', which is no size for it")
+    return quantity
+
+
+@lru_cache(maxsize=1024)
+def _factor(unit: str, measure: QuantityKind, wanted: str) -> Fraction:
+    """Return the number of the measure's unit in one ``unit``, exactly."""
+    one, other = _read_unit(unit), _read_unit(measure.unit)
+    if one is None:
+        hint = _nearest_unit(unit, measure) if _UNIT.fullmatch(unit) else ""
+        raise expected(f"{wanted}, '{shorten(unit)}' is not a unit", hint)
+    if other is None or one.powers != other.powers:
+        raise expected(f"{wanted}, '{unit}' is no unit of that")
+    return one.factor / other.factor
+
+
+def _nearest_unit(unit: str, measure: QuantityKind) -> str:
+    words = re.split(r"\s*([/*])\s*", unit)
+    target = _read_unit(measure.unit)
+    fitting = [s for s in _SPELLINGS if target and _SPELLED[s].powers == target.powers]
+    known = fitting if len(words) == 1 else _SPELLINGS
+    right = [w if w in "/*" else nearest(w, known) or w for w in words]
+    close = "".join(right)
+    return f"did you mean '{close}'?" if close != unit else ""
+
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
@@ -25,13 +252,13 @@ def _name(text: str) -> str:
     return text
 
 
-def _quantity(measure: units.QuantityKind) -> Callable[[Any], Fraction]:
-    return lambda value: units.parse_quantity(value, measure)
+def _quantity(measure: QuantityKind) -> Callable[[Any], Fraction]:
+    return lambda value: parse_quantity(value, measure)
 
 
-def _whole(measure: units.QuantityKind, unit: str) -> Callable[[Any], int]:
+def _whole(measure: QuantityKind, unit: str) -> Callable[[Any], int]:
     def parse(value: Any) -> int:
-        quantity = units.parse_quantity(value, measure)
+        quantity = parse_quantity(value, measure)
         if quantity.denominator != 1:
             raise expected(f"expected whole {unit}, got '{value}'")
         return int(quantity)
@@ -39,11 +266,11 @@ def _whole(measure: units.QuantityKind, unit: str) -> Callable[[Any], int]:
     return parse
 
 
-def _float(measure: units.QuantityKind) -> Callable[[Any], float]:
-    return lambda value: float(units.parse_quantity(value, measure))
+def _float(measure: QuantityKind) -> Callable[[Any], float]:
+    return lambda value: float(parse_quantity(value, measure))
 
 
-def _told(measure: units.QuantityKind) -> WithJsonSchema:
+def _told(measure: QuantityKind) -> WithJsonSchema:
     """Return the JSON schema of a quantity, with an example."""
     text = f"{measure.what} such as '{measure.example}'"
     return WithJsonSchema({"type": ["string", "number"], "description": text})
@@ -62,19 +289,17 @@ def one_or_more(value: Any) -> Any:
 Names = Annotated[tuple[str, ...], BeforeValidator(one_or_more)]
 """One name, or a list of names."""
 
-Frequency = Annotated[Fraction, PlainValidator(_quantity(units.FREQUENCY)), _told(units.FREQUENCY)]
-Bandwidth = Annotated[Fraction, PlainValidator(_quantity(units.BANDWIDTH)), _told(units.BANDWIDTH)]
-Bytes = Annotated[int, PlainValidator(_whole(units.CAPACITY, "bytes")), _told(units.CAPACITY)]
-Bits = Annotated[int, PlainValidator(_whole(units.WIDTH, "bits")), _told(units.WIDTH)]
-Seconds = Annotated[float, PlainValidator(_float(units.TIME)), _told(units.TIME)]
-Picojoules = Annotated[float, PlainValidator(_float(units.ENERGY)), _told(units.ENERGY)]
-PicojoulesPerBit = Annotated[
-    float, PlainValidator(_float(units.ENERGY_PER_BIT)), _told(units.ENERGY_PER_BIT)
-]
-Watts = Annotated[float, PlainValidator(_float(units.POWER))]
-WattsPerBit = Annotated[float, PlainValidator(_float(units.POWER_PER_BIT))]
-SquareMicrometres = Annotated[float, PlainValidator(_float(units.AREA)), _told(units.AREA)]
-Nanometres = Annotated[int, PlainValidator(_whole(units.NODE, "nanometres")), _told(units.NODE)]
+Frequency = Annotated[Fraction, PlainValidator(_quantity(FREQUENCY)), _told(FREQUENCY)]
+Bandwidth = Annotated[Fraction, PlainValidator(_quantity(BANDWIDTH)), _told(BANDWIDTH)]
+Bytes = Annotated[int, PlainValidator(_whole(CAPACITY, "bytes")), _told(CAPACITY)]
+Bits = Annotated[int, PlainValidator(_whole(WIDTH, "bits")), _told(WIDTH)]
+Seconds = Annotated[float, PlainValidator(_float(TIME)), _told(TIME)]
+Picojoules = Annotated[float, PlainValidator(_float(ENERGY)), _told(ENERGY)]
+PicojoulesPerBit = Annotated[float, PlainValidator(_float(ENERGY_PER_BIT)), _told(ENERGY_PER_BIT)]
+Watts = Annotated[float, PlainValidator(_float(POWER))]
+WattsPerBit = Annotated[float, PlainValidator(_float(POWER_PER_BIT))]
+SquareMicrometres = Annotated[float, PlainValidator(_float(AREA)), _told(AREA)]
+Nanometres = Annotated[int, PlainValidator(_whole(NODE, "nanometres")), _told(NODE)]
 
 
 def _format(value: Any) -> str:
@@ -87,5 +312,5 @@ def _format(value: Any) -> str:
 Format = Annotated[str, PlainValidator(_format)]
 """Name of a number format."""
 
-Number = Annotated[Fraction, PlainValidator(units.parse_number)]
+Number = Annotated[Fraction, PlainValidator(parse_number)]
 """Finite number, zero or more."""

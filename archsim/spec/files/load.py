@@ -21,7 +21,6 @@ from ..arch import Architecture
 from ..mapping import Mapping
 from ..overrides import Overrides, Overriding
 from ..technology import Technology
-from . import units
 from .architecture import (
     ARRAYS,
     KEY,
@@ -30,7 +29,7 @@ from .architecture import (
     build_architecture,
     check_architecture,
 )
-from .architecture import KEY as ARCHITECTURE
+from .fields import BANDWIDTH, CAPACITY, parse_quantity
 from .mapping import build_mapping
 from .technology import build_technology
 
@@ -194,7 +193,7 @@ def _architecture(name: Name, given: Overrides, recent: ArrayCache) -> Architect
     root = recent.tree(spec_tree("architectures", name), given.rooted("architecture"))
     known = recent.find(root)
     spec = check_architecture(root, known)
-    span = root.span_of((ARCHITECTURE, "technology"))
+    span = root.span_of((KEY, "technology"))
     technology = load_technology(resolve_reference("technology", spec.technology, span), given)
     machine = build_architecture(spec, root, technology, known)
     if known is None:
@@ -338,6 +337,6 @@ def _sized(machine: Architecture, sizes: tuple[_Size, ...]) -> Architecture | No
 def _number(field: str, text: str) -> Fraction | None:
     """Parse bytes, or bytes per second; return None if the text is wrong."""
     try:
-        return units.parse_quantity(text, units.CAPACITY if field == _CAPACITY else units.BANDWIDTH)
+        return parse_quantity(text, CAPACITY if field == _CAPACITY else BANDWIDTH)
     except PydanticCustomError:
         return None

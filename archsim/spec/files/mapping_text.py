@@ -40,7 +40,7 @@ from ..mapping import (
     Tile,
     TileSize,
 )
-from .mapping_fields import KEY
+from .mapping import KEY
 
 Plain = dict[str, Any]
 

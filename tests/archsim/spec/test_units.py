@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 
-from archsim.spec.files import units
-from archsim.spec.files.units import parse_number, parse_quantity
+from archsim.spec.files import fields
+from archsim.spec.files.fields import parse_number, parse_quantity
 
 GIB = 2**30
 
@@ -20,30 +20,32 @@ GIB = 2**30
 @pytest.mark.parametrize(
     ("text", "measure", "value"),
     [
-        ("400 GiB/s", units.BANDWIDTH, 400 * GIB),
-        ("8 TB/s", units.BANDWIDTH, 8 * 10**12),
-        ("8 Tb/s", units.BANDWIDTH, 10**12),
-        ("16 MiB", units.CAPACITY, 2**24),
-        ("16MiB", units.CAPACITY, 2**24),
-        ("1.5 KiB", units.CAPACITY, 1536),
-        ("131072 bit", units.CAPACITY, 2**14),
-        ("64 bit", units.WIDTH, 64),
-        ("8 B", units.WIDTH, 64),
-        ("940 MHz", units.FREQUENCY, 940_000_000),
-        ("0.94 GHz", units.FREQUENCY, 940_000_000),
-        ("1e3 kHz", units.FREQUENCY, 10**6),
-        ("3.9 pJ/bit", units.ENERGY_PER_BIT, Fraction(39, 10)),
-        ("31.2 pJ/B", units.ENERGY_PER_BIT, Fraction(39, 10)),
-        ("0 pJ", units.ENERGY, 0),
-        ("17.1645 pJ", units.ENERGY, Fraction("17.1645")),
-        ("1.2 nJ", units.ENERGY, 1200),
-        ("1545 um^2", units.AREA, 1545),
-        ("1.545e-3 mm²", units.AREA, 1545),
-        ("1545 µm**2", units.AREA, 1545),
-        ("45 nm", units.NODE, 45),
+        ("400 GiB/s", fields.BANDWIDTH, 400 * GIB),
+        ("8 TB/s", fields.BANDWIDTH, 8 * 10**12),
+        ("8 Tb/s", fields.BANDWIDTH, 10**12),
+        ("16 MiB", fields.CAPACITY, 2**24),
+        ("16MiB", fields.CAPACITY, 2**24),
+        ("1.5 KiB", fields.CAPACITY, 1536),
+        ("131072 bit", fields.CAPACITY, 2**14),
+        ("64 bit", fields.WIDTH, 64),
+        ("8 B", fields.WIDTH, 64),
+        ("940 MHz", fields.FREQUENCY, 940_000_000),
+        ("0.94 GHz", fields.FREQUENCY, 940_000_000),
+        ("1e3 kHz", fields.FREQUENCY, 10**6),
+        ("3.9 pJ/bit", fields.ENERGY_PER_BIT, Fraction(39, 10)),
+        ("31.2 pJ/B", fields.ENERGY_PER_BIT, Fraction(39, 10)),
+        ("0 pJ", fields.ENERGY, 0),
+        ("17.1645 pJ", fields.ENERGY, Fraction("17.1645")),
+        ("1.2 nJ", fields.ENERGY, 1200),
+        ("1545 um^2", fields.AREA, 1545),
+        ("1.545e-3 mm²", fields.AREA, 1545),
+        ("1545 µm**2", fields.AREA, 1545),
+        ("45 nm", fields.NODE, 45),
     ],
 )
-def test_a_quantity_is_exact(text: str, measure: units.QuantityKind, value: Fraction | int) -> None:
+def test_a_quantity_is_exact(
+    text: str, measure: fields.QuantityKind, value: Fraction | int
+) -> None:
     found = parse_quantity(text, measure)
     assert isinstance(found, Fraction)
     assert found == value
@@ -53,7 +55,7 @@ def test_a_quantity_is_exact(text: str, measure: units.QuantityKind, value: Frac
 def test_decimals_keep_every_digit(number: int, places: int, unit: tuple[str, int]) -> None:
     text = f"{number // 10**places}.{number % 10**places:0{places}d}" if places else str(number)
     expected = Fraction(number, 10**places) * 2 ** unit[1]
-    assert parse_quantity(f"{text} {unit[0]}", units.CAPACITY) == expected
+    assert parse_quantity(f"{text} {unit[0]}", fields.CAPACITY) == expected
 
 
 @pytest.mark.parametrize(
@@ -92,7 +94,7 @@ def test_decimals_keep_every_digit(number: int, places: int, unit: tuple[str, in
 )
 def test_what_is_no_frequency_is_refused(value: object, reason: str) -> None:
     with pytest.raises(PydanticCustomError) as caught:
-        parse_quantity(value, units.FREQUENCY)
+        parse_quantity(value, fields.FREQUENCY)
     assert reason in caught.value.message()
     assert "a frequency" in caught.value.message()
 
@@ -100,18 +102,20 @@ def test_what_is_no_frequency_is_refused(value: object, reason: str) -> None:
 @pytest.mark.parametrize(
     ("value", "measure", "hint"),
     [
-        ("940", units.FREQUENCY, "write '940 MHz'"),
-        (940, units.FREQUENCY, "write '940 MHz'"),
-        (16.5, units.CAPACITY, "write '16.5 MiB'"),
-        ("16 mib", units.CAPACITY, "did you mean 'MiB'?"),
-        ("16 KB", units.CAPACITY, "did you mean 'kB'?"),
-        ("8 TB/sec", units.BANDWIDTH, "did you mean 'TB/s'?"),
-        ("940 mhz", units.FREQUENCY, "did you mean 'MHz'?"),
-        ("5 kHs", units.FREQUENCY, "did you mean 'kHz'?"),
-        ("5 kg", units.FREQUENCY, ""),
+        ("940", fields.FREQUENCY, "write '940 MHz'"),
+        (940, fields.FREQUENCY, "write '940 MHz'"),
+        (16.5, fields.CAPACITY, "write '16.5 MiB'"),
+        ("16 mib", fields.CAPACITY, "did you mean 'MiB'?"),
+        ("16 KB", fields.CAPACITY, "did you mean 'kB'?"),
+        ("8 TB/sec", fields.BANDWIDTH, "did you mean 'TB/s'?"),
+        ("940 mhz", fields.FREQUENCY, "did you mean 'MHz'?"),
+        ("5 kHs", fields.FREQUENCY, "did you mean 'kHz'?"),
+        ("5 kg", fields.FREQUENCY, ""),
     ],
 )
-def test_the_right_spelling_is_named(value: object, measure: units.QuantityKind, hint: str) -> None:
+def test_the_right_spelling_is_named(
+    value: object, measure: fields.QuantityKind, hint: str
+) -> None:
     with pytest.raises(PydanticCustomError) as caught:
         parse_quantity(value, measure)
     assert caught.value.context is not None
@@ -165,13 +169,13 @@ _PREFIXES = {
     "femto": ("f", "1 / 10**15"),
 }
 _UNITS = {
-    "bit": ("b", "[information]", units.WIDTH),
-    "byte": ("B", "8 * bit", units.WIDTH),
-    "second": ("s", "[time]", units.TIME),
-    "hertz": ("Hz", "1 / second", units.FREQUENCY),
-    "joule": ("J", "[energy]", units.ENERGY),
-    "watt": ("W", "joule / second", units.POWER),
-    "meter": ("m", "[length]", units.NODE),
+    "bit": ("b", "[information]", fields.WIDTH),
+    "byte": ("B", "8 * bit", fields.WIDTH),
+    "second": ("s", "[time]", fields.TIME),
+    "hertz": ("Hz", "1 / second", fields.FREQUENCY),
+    "joule": ("J", "[energy]", fields.ENERGY),
+    "watt": ("W", "joule / second", fields.POWER),
+    "meter": ("m", "[length]", fields.NODE),
 }
 _POWERS = ("", "^2", "**3", " ^ 1", "²")
 
@@ -207,25 +211,25 @@ def test_every_spelling_is_what_pint_makes_of_it(word: str, registry: Any) -> No
         min_size=1,
         max_size=4,
     ),
-    st.sampled_from([units.BANDWIDTH, units.ENERGY_PER_BIT, units.AREA, units.NODE]),
+    st.sampled_from([fields.BANDWIDTH, fields.ENERGY_PER_BIT, fields.AREA, fields.NODE]),
 )
 def test_products_of_units_are_what_pint_makes_of_them(
-    registry: Any, words: list[tuple[str, str, str]], measure: units.QuantityKind
+    registry: Any, words: list[tuple[str, str, str]], measure: fields.QuantityKind
 ) -> None:
     text = "".join(f"{sign}{word}{power}" for sign, word, power in words)[1:]
     one = registry.Quantity(Fraction(1), text.replace("²", "**2").replace("^", "**"))
     there = registry.Quantity(Fraction(1), measure.unit)
     if one.dimensionality != there.dimensionality:
         with pytest.raises(PydanticCustomError, match="no unit of that"):
-            units._factor(text, measure, "")
+            fields._factor(text, measure, "")
     else:
-        assert units._factor(text, measure, "") == one.to(measure.unit).magnitude
+        assert fields._factor(text, measure, "") == one.to(measure.unit).magnitude
 
 
 @pytest.mark.parametrize("text", ["MiBs", "MiB/", "/s", "", "MiB s", "MiB//s", "mm^0", "KB", "PB"])
 def test_other_texts_are_no_units(text: str, registry: Any) -> None:
     with pytest.raises(PydanticCustomError):
-        parse_quantity(f"1 {text}", units.CAPACITY)
+        parse_quantity(f"1 {text}", fields.CAPACITY)
     if text.isalpha():
         with pytest.raises(pint.UndefinedUnitError):
             registry.Quantity(1, text)
