@@ -15,6 +15,7 @@ from einsum_cascade.errors import Problem, SpecError
 from mappers.construct.generators import GENERATORS
 from mappers.problem.objectives import objective_called
 from mappers.strategies import unless_usual
+from workloads.workload import Workload
 
 from .comparison.compare import Comparison, compare_contenders, contenders_of
 from .comparison.scaling import ARRAYS
@@ -29,7 +30,6 @@ from .plan.inputs import (
 from .plan.job import Evaluate
 from .plan.planner import Engine, plan, run_plan
 from .plan.selection import ByPart
-from .plan.workload import WorkloadLike
 from .result.result import Result
 from .spec.arch import Architecture
 from .spec.mapping import AUTO, Mapping
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 def simulate(
-    workload: WorkloadLike | Name,
+    workload: Workload | Name,
     architecture: Architecture | Name = "fusemax",
     mapping: MappingArgument = None,
     settings: str | Sequence[str] = (),
@@ -60,7 +60,7 @@ def simulate(
 
     Parameters
     ----------
-    workload : WorkloadLike, str or path
+    workload : Workload, str or path
         Shapes, and the cascades to run where no mapping says another; or the name of one.
     architecture : Architecture, str or path
         The machine, or its name.
@@ -105,7 +105,7 @@ def simulate(
 
 
 def loop_nest(
-    workload: WorkloadLike | Name,
+    workload: Workload | Name,
     architecture: Architecture | Name = "fusemax",
     mapping: MappingArgument = None,
     settings: str | Sequence[str] = (),
@@ -144,7 +144,7 @@ def loop_nest(
 
 
 def search(
-    workload: WorkloadLike | Name,
+    workload: Workload | Name,
     architecture: Architecture | Name,
     objective: str = "latency",
     settings: str | Sequence[str] = (),
@@ -199,7 +199,7 @@ def search(
 
 
 def compare(
-    workload: WorkloadLike | Name,
+    workload: Workload | Name,
     architectures: Sequence[Architecture | str],
     *,
     iso_area: bool = False,
@@ -212,7 +212,7 @@ def compare(
 
     Parameters
     ----------
-    workload : WorkloadLike, str or path
+    workload : Workload, str or path
         Shapes and cascade, as for ``simulate``.
     architectures : sequence of Architecture or str
         Two machines or more, by value, built-in name or file.
@@ -309,7 +309,7 @@ def sweep(
     )
 
 
-def _find(workload: WorkloadLike, architecture: Architecture, /) -> ByPart:
+def _find(workload: Workload, architecture: Architecture, /) -> ByPart:
     """Search the best mappings; the search is imported on first use."""
     from mappers.workload_search import best_mappings
 

@@ -7,7 +7,7 @@ from functools import partial
 from time import monotonic
 
 from archsim.plan.selection import promising_split_reductions
-from archsim.plan.workload import PartLike
+from workloads.parts.part import Part
 
 from .cut.nest_search import search_cuts
 from .exact.search import STRATEGY, Exhaustive
@@ -57,7 +57,7 @@ class SplitReductions(Query[Incumbents]):
     def __init__(
         self,
         strategy: Mapper | None,
-        part: PartLike,
+        part: Part,
         problem: SearchProblem,
         known: Incumbents,
         progress: Progress,
@@ -99,14 +99,14 @@ class SplitReductions(Query[Incumbents]):
         return self.known
 
 
-def _split_cascades(part: PartLike, problem: SearchProblem) -> tuple[str, ...]:
+def _split_cascades(part: Part, problem: SearchProblem) -> tuple[str, ...]:
     """Return cascades whose partial reductions promise less latency than the part's own."""
     if problem.space.constraints or problem.objective.code != LATENCY:
         return ()
     return tuple(promising_split_reductions(part, problem.space.architecture))
 
 
-def _other_cascade(part: PartLike, problem: SearchProblem, cascade: str) -> Relaxation:
+def _other_cascade(part: Part, problem: SearchProblem, cascade: str) -> Relaxation:
     """Return the mapspace of another cascade, whose mappings name it as given here."""
     space = replace(space_of(part, problem.space.architecture, cascade), slow=False)
     return Relaxation(space=space, lift=lambda found: iter((replace(found, cascade=cascade),)))

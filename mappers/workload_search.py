@@ -12,7 +12,6 @@ from archsim.plan.job import JobPlan, Refusal
 from archsim.plan.parts import PartProblem
 from archsim.plan.planner import plan, run_plan
 from archsim.plan.selection import ByPart, recalled_mapping
-from archsim.plan.workload import PartLike, WorkloadLike
 from archsim.result.record import limits
 from archsim.result.result import Result
 from archsim.spec.arch import Architecture
@@ -20,6 +19,8 @@ from archsim.spec.files.mapping_text import mapping_dict
 from archsim.spec.mapping import Mapping
 from archsim.views.loop_nest import loop_nest
 from einsum_cascade.memo import cached_property
+from workloads.parts.part import Part
+from workloads.workload import Workload
 
 from .construct.generators import GENERATORS
 from .memory import MappingKey
@@ -164,7 +165,7 @@ def _one_or_all(found: list[T]) -> T | list[T]:
 
 @infrequent_collection()
 def search_workload(
-    workload: WorkloadLike,
+    workload: Workload,
     architecture: Architecture,
     objective: SearchObjective,
     *,
@@ -240,7 +241,7 @@ def _end_of(parts: Iterable[PartSearched], usual: Callable[[], bool]) -> Callabl
 
 
 def best_mappings(
-    workload: WorkloadLike, architecture: Architecture, *, progress: ProgressOfParts = quiet
+    workload: Workload, architecture: Architecture, *, progress: ProgressOfParts = quiet
 ) -> ByPart:
     """Return the fastest mapping of every part, remembered from an earlier search or searched
     now.
@@ -257,7 +258,7 @@ def best_mappings(
     return search_workload(workload, architecture, latency, progress=progress).by_part
 
 
-def _question(part: PartLike, problem: SearchProblem) -> MappingKey:
+def _question(part: Part, problem: SearchProblem) -> MappingKey:
     """Return the content of a part's mapping problem."""
     content = PartProblem(part, problem.space.architecture, part.cascade)
     return MappingKey(
@@ -268,9 +269,7 @@ def _question(part: PartLike, problem: SearchProblem) -> MappingKey:
     )
 
 
-def _remembered(
-    part: PartLike, problem: SearchProblem, start: Sequence[Mapping]
-) -> Searched | None:
+def _remembered(part: Part, problem: SearchProblem, start: Sequence[Mapping]) -> Searched | None:
     """Return the search remembered for the very same part, unless a given mapping is better."""
     question = _question(part, problem)
     own = question.program.name
@@ -294,7 +293,7 @@ def _remembered(
 
 def _searched(
     strategy: Mapper | None,
-    part: PartLike,
+    part: Part,
     problem: SearchProblem,
     start: Sequence[Mapping],
     progress: Progress,

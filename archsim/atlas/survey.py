@@ -17,10 +17,11 @@ from einsum_cascade.shapes import complete_shapes, resolve_shapes
 from einsum_cascade.source import html_text
 from einsum_cascade.yaml.library import builtin_source, is_file_name, read_source
 from mappers.construct.generators import GENERATORS
+from workloads.workload import Workload
 
 from ..plan.job import Job
+from ..plan.parts import own_part
 from ..plan.planner import evaluate_job, plan, run_plan
-from ..plan.workload import WorkloadLike, own_part
 from ..processes import processes, report_killed_workers
 from ..quantities import byte_size, energy, engineering, percent, seconds
 from ..result.result import Result
@@ -217,7 +218,7 @@ class Scenario:
     """Sequence length, and the workload that gives the shapes."""
 
     label: str
-    workload: WorkloadLike
+    workload: Workload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -397,7 +398,7 @@ def _run(
 
 
 def _simulated(
-    cascade: str, mapping: Mapping | None, machine: Architecture, work: WorkloadLike
+    cascade: str, mapping: Mapping | None, machine: Architecture, work: Workload
 ) -> Result:
     """Return the workload with a cascade, or the cascade alone.
 

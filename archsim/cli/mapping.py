@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from .. import Architecture
     from ..figure_style import Picture
     from ..plan.selection import ByPart
-    from ..plan.workload import WorkloadLike
     from ..result.result import Result
     from ..spec.mapping import Mapping
 
@@ -280,7 +279,7 @@ def searched(work: Workload, machine: Architecture, how: SearchRequest) -> Workl
         )
 
 
-def found_or_searched(work: WorkloadLike, machine: Architecture, /) -> ByPart:
+def found_or_searched(work: Workload, machine: Architecture, /) -> ByPart:
     """Return the fastest mapping of every part, remembered or searched, with progress bars."""
     from mappers.workload_search import best_mappings
 

@@ -12,10 +12,11 @@ from .files import NamedPath, check_file, check_folder, write_result
 from .options import ChoiceWithHint, json_option, settings_option
 
 if TYPE_CHECKING:
+    from workloads.workload import Workload
+
     from .. import Architecture
     from ..plan.job import JobPlan
     from ..plan.selection import ByPart, Given
-    from ..plan.workload import WorkloadLike
     from ..result.result import Result
 
 
@@ -117,7 +118,7 @@ def _rewritten(workload: str, settings: tuple[str, ...], rules: tuple[str, ...])
     from einsum_cascade.rewrites import rewrite
 
     from ..plan.inputs import load_workload
-    from ..plan.workload import own_part
+    from ..plan.parts import own_part
     from ..spec.overrides import parse_overrides
 
     own = own_part(load_workload(workload, parse_overrides(settings)))
@@ -131,7 +132,7 @@ def _rewritten(workload: str, settings: tuple[str, ...], rules: tuple[str, ...])
 
 def _asked(
     workload: str, architecture: str, mappings: tuple[str, ...], settings: tuple[str, ...]
-) -> tuple[WorkloadLike, Architecture, Given]:
+) -> tuple[Workload, Architecture, Given]:
     """Return the plan of a simulation, read from names and settings."""
     from mappers.construct.generators import GENERATORS
 
@@ -145,14 +146,14 @@ def _asked(
     return work, machine, how
 
 
-def _find(work: WorkloadLike, machine: Architecture, /) -> ByPart:
+def _find(work: Workload, machine: Architecture, /) -> ByPart:
     # Only a search needs its module.
     from .mapping import found_or_searched
 
     return found_or_searched(work, machine)
 
 
-def _planned(work: WorkloadLike, machine: Architecture, how: Given) -> JobPlan:
+def _planned(work: Workload, machine: Architecture, how: Given) -> JobPlan:
     from mappers.construct.generators import GENERATORS
 
     from ..plan.planner import plan

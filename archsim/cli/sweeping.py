@@ -18,8 +18,9 @@ from .files import NamedPath, check_folder
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from workloads.workload import Workload
+
     from ..plan.selection import ByPart
-    from ..plan.workload import WorkloadLike
     from ..spec.arch import Architecture
     from ..sweeping.sweep import SweepDone
 
@@ -94,7 +95,7 @@ def _run(
         raise
 
 
-def find_best(workload: WorkloadLike, architecture: Architecture, /) -> ByPart:
+def find_best(workload: Workload, architecture: Architecture, /) -> ByPart:
     """Return the best mappings without a bar: several processes search at once."""
     from mappers.workload_search import best_mappings
 

@@ -22,9 +22,10 @@ from .report import comparison_report
 from .scaling import ARRAYS, COPIES, check_areas, scale_to_area, total_area
 
 if TYPE_CHECKING:
+    from workloads.workload import Workload
+
     from ..document import Document
     from ..figure_style import Picture
-    from ..plan.workload import WorkloadLike
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +105,7 @@ def contenders_of(
 
 
 def compare_contenders(
-    workload: WorkloadLike,
+    workload: Workload,
     contenders: Sequence[Contender],
     *,
     iso_area: bool = False,
@@ -116,7 +117,7 @@ def compare_contenders(
 
     Parameters
     ----------
-    workload : WorkloadLike
+    workload : Workload
         Shapes and cascade, as for ``simulate``.
     contenders : sequence of Contender
         Two or more, no two alike; the first is what the others are measured by.
@@ -215,7 +216,7 @@ def _area(contender: Contender) -> float:
 
 
 def _run(
-    workload: WorkloadLike, contender: Contender, generators: Generators
+    workload: Workload, contender: Contender, generators: Generators
 ) -> tuple[JobPlan, Result]:
     """Return the plan and the result of a machine. Errors name the machine."""
     machine = contender.machine

@@ -17,6 +17,7 @@ from math import log2, prod
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError, Problem, SpecError
 from einsum_cascade.ir import Program
+from workloads.parts.part import Part
 
 from ..legality.binding import bind
 from ..result.result import Result
@@ -54,13 +55,12 @@ from .selection import (
     recalled_mapping,
     split_reductions,
 )
-from .workload import PartLike
 
 _SEARCHED = "an earlier search for the same problem found the mapping"
 
 
 def default_job(
-    part: PartLike,
+    part: Part,
     name: str,
     architecture: Architecture,
     generators: Generators,
@@ -118,7 +118,7 @@ def default_job(
 def _job_of_known(
     known: KnownMapping,
     made: Mapping | NestedMapping,
-    part: PartLike,
+    part: Part,
     name: str,
     architecture: Architecture,
     generators: Generators,
@@ -176,7 +176,7 @@ class KnownMapping:
 
 
 def known_mappings(
-    part: PartLike, architecture: Architecture, generators: Generators
+    part: Part, architecture: Architecture, generators: Generators
 ) -> Iterator[KnownMapping]:
     """Yield mappings that compute a part, in the order of trials.
 
@@ -342,7 +342,7 @@ def _reason(error: InputError) -> str:
 
 
 def _none_is_legal(
-    part: PartLike,
+    part: Part,
     architecture: Architecture,
     errors: dict[str, InputError],
     unmade: InputError | None,
@@ -366,7 +366,7 @@ def _none_is_legal(
     return (NoLegalMappingError if short else MappingError)(problems)
 
 
-def _advice(part: PartLike, architecture: Architecture) -> Iterator[Problem]:
+def _advice(part: Part, architecture: Architecture) -> Iterator[Problem]:
     """Yield advice about the mapping that the machine was designed for: the features it omits."""
     if architecture.mapping is None:
         return

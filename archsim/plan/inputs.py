@@ -9,6 +9,7 @@ from typing import Any
 from einsum_cascade.errors import InputError, Problem, SpecError
 from einsum_cascade.yaml.edit import python_setting
 from workloads import load
+from workloads.workload import Workload
 
 from ..spec.arch import Architecture
 from ..spec.mapping import AUTO, MADE
@@ -16,9 +17,8 @@ from ..spec.mapping import Mapping as MappingSpec
 from ..spec.overrides import Overrides, parse_overrides
 from .job import Generators
 from .selection import ByPart, Given, mapping_called, usual_mapping
-from .workload import WorkloadLike
 
-FindMappings = Callable[[WorkloadLike, Architecture], ByPart]
+FindMappings = Callable[[Workload, Architecture], ByPart]
 Name = str | PathLike[str]
 MappingArgument = Given | Name | Sequence[MappingSpec | Name]
 """Mapping or its name, several of them, one for each part, ``"auto"``, or None."""
@@ -38,7 +38,7 @@ def overrides_of(settings: str | Sequence[str], fields: Mapping[str, Any]) -> Ov
     return parse_overrides((*texts, *dotted), more, prefix="")
 
 
-def load_workload(workload: WorkloadLike | Name, given: Overrides) -> WorkloadLike:
+def load_workload(workload: Workload | Name, given: Overrides) -> Workload:
     """Return a workload by its name with settings, or one that is loaded already.
 
     Raises
@@ -71,7 +71,7 @@ def load_machine(architecture: Architecture | Name, given: Overrides) -> Archite
 
 def load_mapping(
     mapping: MappingArgument,
-    workload: WorkloadLike,
+    workload: Workload,
     machine: Architecture,
     given: Overrides,
     *,

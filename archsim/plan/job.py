@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from einsum_cascade.errors import InputError, Problem, SpecError
 from einsum_cascade.ir import Program
 from einsum_cascade.memo import cached_property
+from workloads.parts.part import Part
+from workloads.workload import Workload
 
 from ..legality.binding import Choose, bind, with_parameters
 from ..nest.record import Bound
@@ -15,7 +17,6 @@ from ..nest.sequence import BoundNest, nests_of
 from ..result.result import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
-from .workload import PartLike, WorkloadLike
 
 MakeMapping = Callable[[Program, Architecture, dict[str, int]], Mapping]
 """Generator of a mapping of a cascade on a machine, for shapes in elements by rank.
@@ -67,7 +68,7 @@ class Job:
 
     name: str
     """Name of the workload, or of one of its parts."""
-    part: PartLike
+    part: Part
     program: Program
     mapping: Mapping
     shapes: tuple[tuple[str, int], ...]
@@ -160,7 +161,7 @@ It raises SlowerError beyond the limit.
 class JobPlan:
     """Jobs of a workload on a machine, which run one after the other."""
 
-    workload: WorkloadLike
+    workload: Workload
     architecture: Architecture
     jobs: tuple[Job, ...]
     results: tuple[Result | None, ...]

@@ -13,6 +13,8 @@ from einsum_cascade.number_formats import ACCUMULATE, DEFAULT
 from einsum_cascade.operations import einsum_operations, kind_and_format, operation_label
 from einsum_cascade.shapes import complete_shapes, rank_asymmetry
 from einsum_cascade.source import Span
+from workloads.parts.part import Part
+from workloads.workload import Workload
 
 from ..spec.arch import OF_WORDS, Architecture
 from ..spec.index import compute_the_same, mapping_entries
@@ -22,10 +24,9 @@ from .job import Generators, Job
 from .partition_factors import Partitioning
 from .partitioning import replicating_partitionings, usual_partitionings
 from .problem import MappingProblem
-from .workload import PartLike, WorkloadLike
 
 
-def program_of(part: PartLike, architecture: Architecture, cascade: str = "") -> Program:
+def program_of(part: Part, architecture: Architecture, cascade: str = "") -> Program:
     """Return a cascade of a part on a machine, with the formats of the part's tensors.
 
     Parameters
@@ -50,7 +51,7 @@ class PartProblem:
     or shapes are missing.
     """
 
-    part: PartLike
+    part: Part
     architecture: Architecture
     cascade: str
     """Name or file of the cascade; mappings of the problem refer to it by this name."""
@@ -92,7 +93,7 @@ class PartProblem:
         return PartProblem(self.part, self.architecture, cascade)
 
 
-def stands_in(part: PartLike, cascade: str) -> bool:
+def stands_in(part: Part, cascade: str) -> bool:
     """Return whether a cascade computes a part, except for what ``left_out_by`` reports."""
     return any(compute_the_same(other, cascade) for other in part.stand_ins)
 
@@ -110,7 +111,7 @@ _DERIVED = {
 
 
 def job_of(
-    part: PartLike,
+    part: Part,
     mapping: Mapping,
     architecture: Architecture,
     generators: Generators,
@@ -169,7 +170,7 @@ def job_of(
     )
 
 
-def _another(part: PartLike, mapping: Mapping) -> tuple[str, ...]:
+def _another(part: Part, mapping: Mapping) -> tuple[str, ...]:
     """Return a note if the mapping's cascade computes something else than the part's."""
     own, other = part.cascade, mapping.cascade
     if other == own or stands_in(part, other) or compute_the_same(own, other):
@@ -177,7 +178,7 @@ def _another(part: PartLike, mapping: Mapping) -> tuple[str, ...]:
     return (f"mapping '{mapping.name}' runs {other}, which does not compute what {own} does",)
 
 
-def _for_another(part: PartLike, mapping: Mapping) -> Problem:
+def _for_another(part: Part, mapping: Mapping) -> Problem:
     """Return the problem of a mapping for another cascade, with the mappings of the part's
     cascade."""
     text = f"mapping '{mapping.name}' is for cascade '{mapping.cascade}', not '{part.cascade}'"
@@ -200,7 +201,19 @@ def _refuse_unlike_rows(program: Program, folded: int) -> None:
         raise SpecError(Problem(text, hint=hint))
 
 
-def refuse_unknown_tensors(workload: WorkloadLike, programs: Iterable[Program]) -> None:
+def own_part(workload: Workload) -> Part:
+    """Return the part that runs the cascade of the workload's attention.
+
+    Parameters
+    ----------
+    workload : Workload
+        A model of several kinds of layer has several attentions; ``cascade`` is that of the
+        chosen layer, and some part always runs it.
+    """
+    return next(part for part in workload.parts if part.cascade == workload.cascade)
+
+
+def refuse_unknown_tensors(workload: Workload, programs: Iterable[Program]) -> None:
     """Refuse formats of tensors that no running cascade has.
 
     Raises
@@ -225,9 +238,7 @@ def refuse_unknown_tensors(workload: WorkloadLike, programs: Iterable[Program]) 
         raise SpecError(wrong)
 
 
-def refuse_uncomputable_formats(
-    workload: WorkloadLike, part: PartLike, architecture: Architecture
-) -> None:
+def refuse_uncomputable_formats(workload: Workload, part: Part, architecture: Architecture) -> None:
     """Refuse a format in which no array of a machine computes an operation of a part.
 
     The error points at the format, which a refusal of all mappings would not.
@@ -253,7 +264,7 @@ def refuse_uncomputable_formats(
                 raise SpecError(Problem(text, _stated(workload, program, e.name, fmt), hint))
 
 
-def _stated(workload: WorkloadLike, program: Program, einsum: str, fmt: str) -> Span | None:
+def _stated(workload: Workload, program: Program, einsum: str, fmt: str) -> Span | None:
     """Return the place where the format of an Einsum's operands is stated."""
     places, formats = dict(workload.formats_at), dict(workload.formats.tensors)
     (e,) = (x for x in program.einsums if x.name == einsum)

@@ -7,6 +7,9 @@ from dataclasses import replace
 from typing import Literal
 
 from einsum_cascade.errors import InputError
+from workloads.parts.part import Part
+from workloads.spec import Request
+from workloads.workload import Workload
 
 from ..engine.early_exit import takes_longer
 from ..engine.evaluate import evaluate_bound, evaluate_nests
@@ -20,7 +23,6 @@ from .job import Evaluate, Generators, Job, JobPlan, SlowerError, naming_part
 from .parts import job_of, refuse_uncomputable_formats, refuse_unknown_tensors
 from .policy import FLOOR_RATIO_TO_ADVISE_SEARCH
 from .selection import ByPart, Given, check_partitioned, given_mappings
-from .workload import PartLike, RequestLike, WorkloadLike
 
 Engine = Literal["analytical", "event"]
 
@@ -136,7 +138,7 @@ def run_plan(
     return _advised(plan, replace(whole, tokens=tokens))
 
 
-def _stages(request: RequestLike, parts: Sequence[PartUse]) -> RequestUse:
+def _stages(request: Request, parts: Sequence[PartUse]) -> RequestUse:
     """Return the times and energies of the first and of further tokens of an answer."""
     first = [p for p in parts if p.stage == "prefill"]
     further = [p for p in parts if p.stage == "decode"]
@@ -168,7 +170,7 @@ def _own_first(plan: JobPlan) -> list[Mapping]:
 
 
 def plan(
-    workload: WorkloadLike,
+    workload: Workload,
     architecture: Architecture,
     mapping: Given = None,
     *,
@@ -200,7 +202,7 @@ def plan(
     given = given_mappings(workload, mapping)
     judge = _JobEvaluator("analytical", evaluate)
 
-    def planned(part: PartLike, how: Mapping | None) -> tuple[Job, Result | None]:
+    def planned(part: Part, how: Mapping | None) -> tuple[Job, Result | None]:
         name = workload.name if single else part.name
         if how is None:
             best = default_job(part, name, architecture, generators, judge)

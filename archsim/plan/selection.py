@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError, Problem, SpecError
+from workloads.parts.part import Part
+from workloads.workload import Workload
 
 from ..spec.arch import Architecture
 from ..spec.index import compute_the_same, interchangeable_entries, mapping_entries
@@ -24,10 +26,9 @@ from .partitioning import (
     splits_reduction,
     usual_partitionings,
 )
-from .parts import PartProblem, stands_in
+from .parts import PartProblem, own_part, stands_in
 from .policy import MAX_TIME_RATIO_OF_ANY_PARTITIONING, MAX_TIME_RATIO_OF_SPLIT
 from .problem import MappingProblem
-from .workload import PartLike, WorkloadLike, own_part
 
 if TYPE_CHECKING:
     from ..spec.overrides import Overriding
@@ -44,7 +45,7 @@ Given = Mapping | Sequence[Mapping] | ByPart | None
 """Mappings that a caller gives: one, several, one for each part, or None."""
 
 
-def given_mappings(workload: WorkloadLike, mapping: Given) -> tuple[Mapping | None, ...]:
+def given_mappings(workload: Workload, mapping: Given) -> tuple[Mapping | None, ...]:
     """Return the mapping given for every part of a workload, in the order of the parts, or None.
 
     Parameters
@@ -200,7 +201,7 @@ def split_reductions(problem: PartProblem) -> Iterator[tuple[PartProblem, Partit
                 yield other, partitioning
 
 
-def promising_split_reductions(part: PartLike, architecture: Architecture) -> tuple[str, ...]:
+def promising_split_reductions(part: Part, architecture: Architecture) -> tuple[str, ...]:
     """Return other cascades of a part whose split reductions are faster by their bounds."""
     own = PartProblem(part, architecture, part.cascade)
     splits = {other.cascade: other for other, _ in split_reductions(own)}
@@ -237,7 +238,7 @@ def recalled_mapping(problem: PartProblem, generators: Generators) -> Mapping | 
 
 def mapping_called(
     name: str,
-    workload: WorkloadLike,
+    workload: Workload,
     architecture: Architecture,
     generators: Generators,
     overrides: Overriding = (),
@@ -248,7 +249,7 @@ def mapping_called(
     ----------
     name : str
         Name of a built-in mapping, a path, or ``einsum-by-einsum`` or ``fused``.
-    workload : WorkloadLike
+    workload : Workload
     architecture : Architecture
     generators : Generators
         Generators of mappings.
@@ -269,7 +270,7 @@ def mapping_called(
     return derived_mapping(problem, generators, fuse=name == FUSED)
 
 
-def _meant(own: str, parts: tuple[PartLike, ...], mapping: Mapping) -> tuple[str, ...]:
+def _meant(own: str, parts: tuple[Part, ...], mapping: Mapping) -> tuple[str, ...]:
     """Return the cascades of a workload that a mapping is for."""
     if any(part.cascade == mapping.cascade for part in parts):
         return (mapping.cascade,)
@@ -277,7 +278,7 @@ def _meant(own: str, parts: tuple[PartLike, ...], mapping: Mapping) -> tuple[str
     return tuple(dict.fromkeys(able)) or (own,)
 
 
-def usual_mapping(workload: WorkloadLike, architecture: Architecture) -> Mapping | None:
+def usual_mapping(workload: Workload, architecture: Architecture) -> Mapping | None:
     """Return the written mapping that runs the attention of a workload by default, or None.
 
     Parameters
@@ -294,7 +295,7 @@ def usual_mapping(workload: WorkloadLike, architecture: Architecture) -> Mapping
     return machines_own(part, architecture) or default_mapping(part.cascade)
 
 
-def machines_own(part: PartLike, architecture: Architecture) -> Mapping | None:
+def machines_own(part: Part, architecture: Architecture) -> Mapping | None:
     """Return the mapping that a machine was designed for, if it computes what the part's cascade
     does.
 

@@ -10,11 +10,12 @@ from multiprocessing.synchronize import Event
 
 from archsim.plan.planner import plan, run_plan
 from archsim.plan.selection import ByPart
-from archsim.plan.workload import PartLike, WorkloadLike
 from archsim.result.result import Result
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import InputError, NoLegalMappingError
+from workloads.parts.part import Part
+from workloads.workload import Workload
 
 from ..construct.generators import GENERATORS
 from ..exact.branch_and_bound import in_batches
@@ -196,7 +197,7 @@ STEPS = 300
 
 @infrequent_collection()
 def capacity_curves(
-    workload: WorkloadLike,
+    workload: Workload,
     architecture: Architecture,
     memory: str,
     *,
@@ -275,8 +276,8 @@ class _SeriesFound:
 class _SeriesSearch:
     """Search of both series: fused, and Einsum by Einsum."""
 
-    workload: WorkloadLike
-    part: PartLike
+    workload: Workload
+    part: Part
     architecture: Architecture
     memory: str
     capacities: tuple[int, ...]

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from archsim.dominance import undominated
 from archsim.plan.planner import plan, run_plan
 from archsim.plan.selection import ByPart
-from archsim.plan.workload import WorkloadLike
 from archsim.result.result import Result
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Mapping
 from archsim.spec.roles import memory_in_role
 from einsum_cascade.errors import InputError, Problem, SpecError, did_you_mean
+from workloads.workload import Workload
 
 from ..construct.generators import GENERATORS
 from ..exact.policy import Effort
@@ -280,7 +280,7 @@ def axes_called(text: str, architecture: Architecture) -> str:
 
 @infrequent_collection()
 def search_front(
-    workload: WorkloadLike,
+    workload: Workload,
     architecture: Architecture,
     *,
     tolerance: float = TOLERANCE,
@@ -358,5 +358,5 @@ def _point(
     )
 
 
-def _run(workload: WorkloadLike, architecture: Architecture, mapping: Mapping) -> Result:
+def _run(workload: Workload, architecture: Architecture, mapping: Mapping) -> Result:
     return run_plan(plan(workload, architecture, ByPart((mapping,)), generators=GENERATORS))

@@ -15,9 +15,9 @@ from typing import Any
 
 from archsim.plan.defaults import KnownMapping, known_mappings
 from archsim.plan.job import Refusal
-from archsim.plan.workload import PartLike
 from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import InputError
+from workloads.parts.part import Part
 
 from ..construct.generators import GENERATORS
 from ..memory import RUNNER_UP, MappingKey, recall, recall_details, remember, remember_details
@@ -37,7 +37,7 @@ _GOOD_ENOUGH_FLOOR_RATIO = 1.01
 class Incumbents:
     """Known mappings of a part, and known mappings that are made only if a search needs them."""
 
-    part: PartLike
+    part: Part
     problem: SearchProblem
     runs: tuple[EngineRun, ...]
     """Runs of legal mappings, best first; equal ones by their secondary objective."""
@@ -82,7 +82,7 @@ class Incumbents:
 
 
 def incumbents_of(
-    part: PartLike, problem: SearchProblem, start: Sequence[Mapping], *, sparing: bool = True
+    part: Part, problem: SearchProblem, start: Sequence[Mapping], *, sparing: bool = True
 ) -> Incumbents:
     """Run the known mappings of a part that are legal and obey all constraints.
 
@@ -123,7 +123,7 @@ def incumbents_of(
 class _Runs:
     """Runs of known mappings, and the reasons why others are illegal."""
 
-    def __init__(self, part: PartLike, problem: SearchProblem) -> None:
+    def __init__(self, part: Part, problem: SearchProblem) -> None:
         self.part, self.problem = part, problem
         self._legal: set[str] = set()
         self._refused: dict[str, Refusal] = {}
@@ -149,7 +149,7 @@ class _Runs:
         return (run,)
 
 
-def given_runs(part: PartLike, problem: SearchProblem, start: Sequence[Mapping]) -> list[EngineRun]:
+def given_runs(part: Part, problem: SearchProblem, start: Sequence[Mapping]) -> list[EngineRun]:
     """Return the runs of the mappings given for a part, best first.
 
     Raises

@@ -7,23 +7,24 @@ from dataclasses import replace
 
 from archsim.legality.binding import with_parameters
 from archsim.plan.parts import PartProblem, refuse_unknown_tensors
-from archsim.plan.workload import PartLike, WorkloadLike
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Mapping
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, Problem, SpecError
+from workloads.parts.part import Part
+from workloads.workload import Workload
 
 from ..space.mapspace import Mapspace
 from .constraint_files import ConstraintFile, constraints_of
 
 
-def name_of(part: PartLike) -> str:
+def name_of(part: Part) -> str:
     """Return the name of a part's cascade, which may be given by its file."""
     return Cascade.load(part.cascade).program.name
 
 
 def space_of(
-    part: PartLike,
+    part: Part,
     architecture: Architecture,
     cascade: str = "",
     *,
@@ -55,7 +56,7 @@ def space_of(
 
 
 def check_start(
-    workload: WorkloadLike, start: Sequence[Mapping], constraints: Sequence[ConstraintFile] = ()
+    workload: Workload, start: Sequence[Mapping], constraints: Sequence[ConstraintFile] = ()
 ) -> None:
     """Check the inputs of a search before it starts, as it may take minutes.
 
@@ -77,7 +78,7 @@ def check_start(
             )
 
 
-def only_part(workload: WorkloadLike, what: str) -> PartLike:
+def only_part(workload: Workload, what: str) -> Part:
     """Return the only part of a workload.
 
     Parameters

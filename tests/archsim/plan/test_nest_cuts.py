@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from archsim.nest.record import Bound
     from archsim.plan.nest_cuts import Names
     from archsim.plan.planner import Engine
-    from archsim.plan.workload import PartLike
     from einsum_cascade.ir import Program
+    from workloads.parts.part import Part
 
 # Sizes of tiles that are given; those of other ranks that a cascade cuts nests would choose.
 GIVEN = ("U", "T", "A", "R")
@@ -128,7 +128,7 @@ def test_nothing_is_cut_in_one_pass_without_picks_nor_on_chips_in_a_ring() -> No
     machine, ring = Architecture.load("a100-80gb"), Architecture.load("tpu-v4i-board")
     part = load("moba").parts[0]
 
-    def cuts(part: PartLike, machine: Architecture, cascade: str) -> NestCuts:
+    def cuts(part: Part, machine: Architecture, cascade: str) -> NestCuts:
         return cuts_of(PartProblem(part, machine, cascade), GENERATORS)
 
     assert cuts(part, machine, part.cascade) == NestCuts(any=True, at_gathers=True)

@@ -12,7 +12,6 @@ from brief_search import BRIEFLY
 from archsim import Architecture, simulate
 from archsim.plan.parts import PartProblem
 from archsim.plan.selection import derived_mapping, promising_split_reductions, recalled_mapping
-from archsim.plan.workload import PartLike
 from archsim.spec.mapping import SpreadRank
 from mappers import part_search, workload_search
 from mappers.construct.generators import GENERATORS
@@ -30,6 +29,7 @@ from mappers.relax.relaxation import Family, answer
 from mappers.relax.search import BestMapping
 from mappers.workload_search import search_workload
 from workloads import load
+from workloads.parts.part import Part
 
 LATENCY = objective_called("latency")
 OTHER = "mla-absorbed-2pass"
@@ -43,7 +43,7 @@ workload:
 
 
 @pytest.fixture
-def part(tmp_path: Path) -> PartLike:
+def part(tmp_path: Path) -> Part:
     (tmp_path / "latents.yaml").write_text(WORK)
     (found,) = load(tmp_path / "latents.yaml").parts
     return found
@@ -56,7 +56,7 @@ def cores(*settings: str) -> Architecture:
 
 
 def test_what_is_found_of_another_cascade_is_known(
-    part: PartLike, monkeypatch: pytest.MonkeyPatch
+    part: Part, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def first(strategy: Mapper, problem: SearchProblem, progress: Progress) -> Searched:
         """What is made for one way to spread, for a search of all."""
@@ -88,7 +88,7 @@ def test_what_is_found_of_another_cascade_is_known(
 
 
 def test_an_interrupted_search_of_another_cascade_ends_the_whole(
-    part: PartLike, monkeypatch: pytest.MonkeyPatch
+    part: Part, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(strategy: Mapper, problem: SearchProblem, progress: Progress) -> Searched:
         search = BestMapping(strategy, problem, progress, Family())
@@ -111,7 +111,7 @@ def test_an_interrupted_search_of_another_cascade_ends_the_whole(
     assert own.with_effort_of(searches.certificates).ended == INTERRUPTED
 
 
-def test_keys_are_in_parts_where_each_core_would_read_all_of_them(part: PartLike) -> None:
+def test_keys_are_in_parts_where_each_core_would_read_all_of_them(part: Part) -> None:
     assert promising_split_reductions(part, cores()) == (OTHER,)
     assert promising_split_reductions(part, cores("multicast=true")) == ()
     assert promising_split_reductions(part, cores("bandwidth=900 TB/s")) == ()
@@ -119,7 +119,7 @@ def test_keys_are_in_parts_where_each_core_would_read_all_of_them(part: PartLike
 
 
 def test_what_is_found_of_another_cascade_is_remembered(
-    part: PartLike, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    part: Part, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     searches: list[str] = []
 
