@@ -83,6 +83,36 @@ class YamlNode:
         return self.span_of(path)
 
 
+@dataclass(frozen=True, slots=True)
+class FilePlace:
+    """Path below the root of a file, where problems may be found."""
+
+    root: YamlNode
+    path: Path = ()
+
+    def below(self, *steps: str | int) -> FilePlace:
+        """Return a place below this one."""
+        return FilePlace(self.root, (*self.path, *steps))
+
+    @property
+    def span(self) -> Span:
+        """Span of the value, or of the deepest node that exists along the path."""
+        return self.root.span_of(self.path)
+
+    @property
+    def key_span(self) -> Span:
+        """Span of the last key."""
+        return self.root.key_span(self.path)
+
+    def problem(self, text: str, hint: str = "") -> Problem:
+        """Return a problem of the value."""
+        return Problem(text, self.span, hint)
+
+    def key_problem(self, text: str, hint: str = "") -> Problem:
+        """Return a problem of the field itself."""
+        return Problem(text, self.key_span, hint)
+
+
 @dataclass(frozen=True, kw_only=True)
 class YamlScalar(YamlNode):
     """Scalar with its ``value`` by the core schema and its ``text`` as written.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
@@ -21,7 +21,7 @@ from einsum_cascade.yaml.schema import (
     section,
     validate,
 )
-from einsum_cascade.yaml.source import Path, YamlMapping, YamlNode, YamlScalar
+from einsum_cascade.yaml.source import FilePlace, YamlMapping, YamlNode, YamlScalar
 
 from ..arch import (
     OF_WORDS,
@@ -345,10 +345,11 @@ def build_architecture(
     """
     if known is not None and known.technology is not technology:
         known = None
-    problems = [*_names(spec, root), *_memories(spec, root, technology)]
-    problems = problems or [*_tree(spec, root)]
+    place = FilePlace(root, (KEY,))
+    problems = [*_names(spec, place), *_memories(spec, place, technology)]
+    problems = problems or [*_tree(spec, place)]
     for at, array in enumerate(() if known else spec.arrays):
-        problems += _array_problems(array, root, (KEY, "arrays", at), technology)
+        problems += _array_problems(array, place.below(ARRAYS, at), technology)
     if problems:
         raise SpecError(problems)
     return Architecture(
@@ -363,7 +364,7 @@ def build_architecture(
         else tuple(_array(a, spec.word) for a in spec.arrays),
         mapping=None
         if spec.mapping is None
-        else resolve_reference("mappings", spec.mapping, root.span_of((KEY, "mapping"))),
+        else resolve_reference("mappings", spec.mapping, place.below("mapping").span),
         source=root.span.source.name,
     )
 
@@ -389,15 +390,7 @@ def _memory(spec: _ArchitectureFields, at: int) -> Memory:
 def _array(spec: _ArrayFields, word_bits: int) -> ProcessingArray:
     return ProcessingArray(
         name=spec.name,
-        dimensions=tuple(
-            Dimension(
-                name=n,
-                size=size,
-                reduction_latency_cycles=_late(spec, n),
-                reduction_latency_axis=_late_along(spec, n),
-            )
-            for n, size in spec.shape.items()
-        ),
+        dimensions=tuple(_dimension(spec, name) for name in spec.shape),
         registers=Registers(
             depth=spec.registers.depth,
             energy=spec.registers.energy,
@@ -418,147 +411,137 @@ def _array(spec: _ArrayFields, word_bits: int) -> ProcessingArray:
     )
 
 
-def _late(spec: _ArrayFields, dimension: str) -> int:
-    reduction = spec.reduction.get(dimension)
-    if reduction is None:
-        return 0
-    if isinstance(reduction.latency, str):
-        return spec.shape[reduction.latency]
-    return reduction.latency
+def _dimension(spec: _ArrayFields, name: str) -> Dimension:
+    found = spec.reduction.get(name)
+    latency = found.latency if found is not None else 0
+    return Dimension(
+        name=name,
+        size=spec.shape[name],
+        reduction_latency_cycles=spec.shape[latency] if isinstance(latency, str) else latency,
+        reduction_latency_axis=latency if isinstance(latency, str) else None,
+    )
 
 
-def _late_along(spec: _ArrayFields, dimension: str) -> str | None:
-    reduction = spec.reduction.get(dimension)
-    return reduction.latency if reduction and isinstance(reduction.latency, str) else None
-
-
-def _names(spec: _ArchitectureFields, root: YamlNode) -> Iterator[Problem]:
+def _names(spec: _ArchitectureFields, place: FilePlace) -> Iterator[Problem]:
     """Yield names used twice: memories and arrays share their names as levels of mappings."""
     first: dict[str, str] = {}
     members = [("memories", at, m.name, "memory") for at, m in enumerate(spec.memories)]
     members += [("arrays", at, a.name, "array") for at, a in enumerate(spec.arrays)]
     for group, at, name, what in members:
         if name in first:
-            span = root.span_of((KEY, group, at, "name"))
-            yield Problem(f"another {first[name]} is called '{name}' already", span)
+            text = f"another {first[name]} is called '{name}' already"
+            yield place.below(group, at, "name").problem(text)
         first.setdefault(name, what)
 
 
-def _tree(spec: _ArchitectureFields, root: YamlNode) -> Iterator[Problem]:
+def _tree(spec: _ArchitectureFields, place: FilePlace) -> Iterator[Problem]:
     """Yield the problems of memories that do not form a tree, or do not feed an array."""
     for at, memory in enumerate(spec.memories):
         if at and memory.inside is None and "inside" in memory.model_fields_set:
             text = f"'{memory.name}' is inside of nothing, and so is '{spec.memories[0].name}'"
-            span = root.span_of((KEY, "memories", at, "inside"))
-            yield Problem(text, span, "one memory is outside of all others, and is listed first")
+            hint = "one memory is outside of all others, and is listed first"
+            yield place.below("memories", at, "inside").problem(text, hint)
     for p in tree_problems(spec.memories, spec.arrays):
-        path = (KEY, p.group, p.at, p.field)
-        span = root.key_span(path) if p.field == "instances" else root.span_of(path)
-        yield Problem(p.text, span, p.hint)
+        here = place.below(p.group, p.at, p.field)
+        yield Problem(p.text, here.key_span if p.field == "instances" else here.span, p.hint)
 
 
 def _memories(
-    spec: _ArchitectureFields, root: YamlNode, technology: Technology
+    spec: _ArchitectureFields, place: FilePlace, technology: Technology
 ) -> Iterator[Problem]:
     for at, memory in enumerate(spec.memories):
-        path: Path = (KEY, "memories", at)
-        yield from _class_problem(
-            memory.energy,
-            ("link",) if memory.ring else ("dram", "sram"),
-            root,
-            (*path, "energy"),
-            technology,
-        )
+        here = place.below("memories", at)
+        kinds = ("link",) if memory.ring else ("dram", "sram")
+        yield from _class_problem(memory.energy, kinds, here.below("energy"), technology)
         kind = technology.memory(memory.energy)
         if kind and kind.kind == "sram" and memory.capacity is None:
             text = f"'{memory.name}' is billed as {memory.energy} and needs a 'capacity'"
-            yield Problem(text, root.span_of(path))
+            yield here.problem(text)
         if kind and kind.kind == "dram" and memory.billed_capacity is not None:
             text = f"'{memory.name}' is billed as {memory.energy}, which costs the same at any size"
-            yield Problem(text, root.key_span((*path, "billed_capacity")), "leave it out")
+            yield here.below("billed_capacity").key_problem(text, "leave it out")
         if memory.ring:
-            yield from _ring_of_links(memory, root, path)
+            yield from _ring_of_links(memory, here)
         for key in ("multicast", "reduces", "ring"):
             if getattr(memory, key) is not None and not memory.instances:
                 text = f"'{memory.name}' has no 'instances' to which '{key}' could apply"
-                yield Problem(text, root.key_span((*path, key)), "give 'instances: {cores: 4}'")
+                yield here.below(key).key_problem(text, "give 'instances: {cores: 4}'")
         if memory.capacity is not None and 8 * memory.capacity < memory.line:
             text = f"'{memory.name}' does not hold one line of {memory.line} bit"
-            yield Problem(text, root.span_of((*path, "capacity")))
+            yield here.below("capacity").problem(text)
 
 
-def _ring_of_links(memory: _MemoryFields, root: YamlNode, path: Path) -> Iterator[Problem]:
+def _ring_of_links(memory: _MemoryFields, place: FilePlace) -> Iterator[Problem]:
     """Yield missing and superfluous fields of a ring of links."""
     if memory.bandwidth is None:
         text = f"'{memory.name}' is a ring of links and needs a 'bandwidth': that of each link"
-        yield Problem(text, root.span_of(path))
+        yield place.problem(text)
     for key in ("capacity", "billed_capacity", "write_buffer", "multicast", "reduces"):
         if key in memory.model_fields_set:
             text = f"'{memory.name}' is a ring of links, which hold nothing and have no '{key}'"
-            yield Problem(text, root.key_span((*path, key)), "leave it out")
+            yield place.below(key).key_problem(text, "leave it out")
 
 
 def _array_problems(
-    spec: _ArrayFields, root: YamlNode, path: Path, technology: Technology
+    spec: _ArrayFields, place: FilePlace, technology: Technology
 ) -> Iterator[Problem]:
-    where = (*path, "registers", "energy")
-    yield from _class_problem(spec.registers.energy, ("registers",), root, where, technology)
+    where = place.below("registers", "energy")
+    yield from _class_problem(spec.registers.energy, ("registers",), where, technology)
     for name, reduction in spec.reduction.items():
+        here = place.below("reduction", name)
         if name not in spec.shape:
-            yield _unknown("dimension", name, spec.shape, root, (*path, "reduction", name))
+            yield _unknown("dimension", name, spec.shape, here)
         elif isinstance(reduction.latency, str) and reduction.latency not in spec.shape:
-            here = (*path, "reduction", name, "latency")
-            yield _unknown("dimension", reduction.latency, spec.shape, root, here)
+            yield _unknown("dimension", reduction.latency, spec.shape, here.below("latency"))
     if spec.overlap is not None and spec.operands != "systolic":
         text = f"operands of '{spec.name}' are {spec.operands}, which have nothing to overlap"
-        yield Problem(text, root.key_span((*path, "overlap")), "it is for 'operands: systolic'")
-    yield from _conversions(spec, root, path)
+        yield place.below("overlap").key_problem(text, "it is for 'operands: systolic'")
+    yield from _conversions(spec, place)
     known = [a.name for a in technology.actions]
     for at, unit in enumerate(spec.units):
         if unit not in known:
-            yield _unknown("action", unit, known, root, (*path, "units", at))
+            yield _unknown("action", unit, known, place.below("units", at))
     for kind, operation in spec.operations.items():
-        here = (*path, "operations", kind)
+        here = place.below("operations", kind)
         if kind not in OPERATION_KINDS:
-            yield _unknown("kind of operation", kind, OPERATION_KINDS, root, here)
+            yield _unknown("kind of operation", kind, OPERATION_KINDS, here)
         for fmt, action in ((fmt, a) for fmt, cost in costs_of(operation) for a in cost.bill):
-            there = (*here, *((fmt,) if fmt else ()), "bill", action)
+            there = here.below(*((fmt,) if fmt else ()), "bill", action)
             if action not in known:
-                yield _unknown("action", action, known, root, there)
+                yield _unknown("action", action, known, there)
             elif spec.units and action not in spec.units:
                 text = f"'{action}' is billed, but is not one of the array's units"
-                yield Problem(text, root.key_span(there), f"units: {', '.join(spec.units)}")
+                yield there.key_problem(text, f"units: {', '.join(spec.units)}")
 
 
-def _conversions(spec: _ArrayFields, root: YamlNode, path: Path) -> Iterator[Problem]:
+def _conversions(spec: _ArrayFields, place: FilePlace) -> Iterator[Problem]:
     """Yield conversions to formats in which the array does nothing."""
     named = dict.fromkeys(fmt for o in spec.operations.values() for fmt, _ in costs_of(o) if fmt)
     for given, done in spec.convert.items():
         if done not in named:
             text = f"'{spec.name}' does nothing in {done}, so that {given} cannot be done in it"
-            place = root.span_of((*path, "convert", given))
-            yield Problem(text, place, did_you_mean(done, named) if named else "")
+            hint = did_you_mean(done, named) if named else ""
+            yield place.below("convert", given).problem(text, hint)
     if spec.wider and not named:
         text = f"the operations of '{spec.name}' name no formats, of which one could be wider"
-        yield Problem(text, root.key_span((*path, "wider")), "leave it out: they do any format")
+        yield place.below("wider").key_problem(text, "leave it out: they do any format")
 
 
 def _class_problem(
-    name: str, kinds: tuple[str, ...], root: YamlNode, path: Path, technology: Technology
+    name: str, kinds: tuple[str, ...], place: FilePlace, technology: Technology
 ) -> Iterator[Problem]:
     found = technology.memory(name)
     known = [m.name for m in technology.memories if m.kind in kinds]
     if found is None:
-        what = f"memory class in technology '{technology.name}'"
-        yield _unknown(what, name, known, root, path)
+        yield _unknown(f"memory class in technology '{technology.name}'", name, known, place)
     elif found.kind not in kinds:
         text = f"'{name}' is of kind {found.kind}, expected {' or '.join(kinds)}"
-        yield Problem(text, root.span_of(path), did_you_mean(name, known))
+        yield place.problem(text, did_you_mean(name, known))
 
 
-def _unknown(what: str, name: str, known: Any, root: YamlNode, path: Path) -> Problem:
-    at = root.at(path)
-    names_value = isinstance(at, YamlScalar) and at.text == name
-    span = root.span_of(path) if names_value else root.key_span(path)
+def _unknown(what: str, name: str, known: Collection[str], place: FilePlace) -> Problem:
+    at = place.root.at(place.path)
+    is_value = isinstance(at, YamlScalar) and at.text == name
     article = "an" if what[0] in "aeiou" else "a"
-    return Problem(f"'{name}' is not {article} {what}", span, did_you_mean(name, known))
+    problem = place.problem if is_value else place.key_problem
+    return problem(f"'{name}' is not {article} {what}", did_you_mean(name, known))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -20,7 +20,7 @@ from einsum_cascade.yaml.schema import (
     section,
     validate,
 )
-from einsum_cascade.yaml.source import Path, YamlNode, shorten
+from einsum_cascade.yaml.source import FilePlace, YamlNode, shorten
 
 from ..mapping import (
     BALANCED,
@@ -96,7 +96,7 @@ class ObjectiveFields(Fields):
     """Elements of a tensor that have to arrive before work begins."""
 
 
-def built_spill(spec: SpillFields | None, root: YamlNode, path: Path) -> Spill | None:
+def _built_spill(spec: SpillFields | None, place: FilePlace) -> Spill | None:
     """Build the spill of a section, if there is one."""
     if spec is None:
         return None
@@ -104,13 +104,11 @@ def built_spill(spec: SpillFields | None, root: YamlNode, path: Path) -> Spill |
         level=spec.level,
         copies=tuple(spec.copies.items()),
         staged=tuple(spec.staged.items()),
-        span=root.key_span(path),
+        span=place.below("spill").key_span,
     )
 
 
-def built_objective(
-    spec: ObjectiveFields | None, root: YamlNode, path: Path
-) -> ChoiceObjective | None:
+def _built_objective(spec: ObjectiveFields | None, place: FilePlace) -> ChoiceObjective | None:
     """Build the objective of a section, if there is one."""
     if spec is None:
         return None
@@ -118,69 +116,52 @@ def built_objective(
         latency_of=spec.latency_of,
         start_cycles=tuple(spec.start_cycles.items()),
         first_tiles=tuple(spec.first_tiles.items()),
-        span=root.key_span(path),
+        span=place.below("objective").key_span,
     )
 
 
-def built_choices(choices: Mapping[str, tuple[str, ...]], root: YamlNode) -> tuple[Choice, ...]:
-    """Build the open decisions in the order of the file."""
-    return tuple(
-        Choice(name=name, alternatives=found, span=root.key_span((KEY, "choices", name)))
-        for name, found in choices.items()
-    )
-
-
-def choice_problems(
-    choices: Mapping[str, tuple[str, ...]],
-    conditions: Iterable[Mapping[str, tuple[str, ...]]],
-    root: YamlNode,
-) -> Iterator[Problem]:
+def _choice_problems(spec: MappingFields, place: FilePlace) -> Iterator[Problem]:
     """Yield choices that no case tests, alternatives without a case, and cases without a choice."""
     tested: dict[str, list[str]] = {}
-    conditions = tuple(conditions)
-    if conditions and not choices:
+    choices = spec.choices
+    if spec.cases and not choices:
         text = "'cases' are for 'choices', and there are none"
-        yield Problem(text, root.key_span((KEY, "cases")))
+        yield place.below("cases").key_problem(text)
         return
-    for at, when in enumerate(conditions):
-        for name, alternatives in when.items():
+    for at, case in enumerate(spec.cases):
+        for name, alternatives in case.when.items():
             tested.setdefault(name, []).extend(alternatives)
             if name not in choices:
-                where = root.key_span((KEY, "cases", at, "when", name))
-                yield Problem(f"no choice is called '{name}'", where, did_you_mean(name, choices))
+                where = place.below("cases", at, "when", name)
+                hint = did_you_mean(name, choices)
+                yield where.key_problem(f"no choice is called '{name}'", hint)
     for name, alternatives in choices.items():
-        span = root.span_of((KEY, "choices", name))
+        here = place.below("choices", name)
         if not alternatives:
-            yield Problem(f"choice '{name}' has no alternatives", span)
+            yield here.problem(f"choice '{name}' has no alternatives")
         if name not in tested:
             hint = did_you_mean(name, tested)
-            yield Problem(f"no case asks about a choice '{name}'", span, hint)
+            yield here.problem(f"no case asks about a choice '{name}'", hint)
             continue
         known = list(dict.fromkeys(tested[name]))
         for alternative in alternatives:
             if alternative not in known:
                 text = f"no case says what '{alternative}' of choice '{name}' is"
-                yield Problem(text, span, did_you_mean(alternative, known))
+                yield here.problem(text, did_you_mean(alternative, known))
             elif alternatives.count(alternative) > 1:
-                yield Problem(f"'{alternative}' stands twice in choice '{name}'", span)
+                yield here.problem(f"'{alternative}' stands twice in choice '{name}'")
                 break
 
 
-def objective_problems(
-    choices: Mapping[str, tuple[str, ...]],
-    objective: ObjectiveFields | None,
-    root: YamlNode,
-    *,
-    cases: bool,
-) -> Iterator[Problem]:
+def _objective_problems(spec: MappingFields, place: FilePlace) -> Iterator[Problem]:
     """Yield choices without an objective, and an objective without choices."""
-    if choices and objective is None:
+    if spec.choices and spec.objective is None:
         text = "a mapping with 'choices' needs an 'objective'"
         hint = "such as 'objective: {latency_of: [QK, AV]}'"
-        yield Problem(text, root.key_span((KEY, "choices")), hint)
-    if not choices and objective is not None and not cases:
+        yield place.below("choices").key_problem(text, hint)
+    if not spec.choices and spec.objective is not None and not spec.cases:
         text = "an 'objective' is for 'choices', and there are none"
-        yield Problem(text, root.key_span((KEY, "objective")))
+        yield place.below("objective").key_problem(text)
 
 
 _DIMENSION = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)\.([A-Za-z_][A-Za-z0-9_-]*)")
@@ -398,257 +379,233 @@ def build_mapping(root: YamlNode) -> MappingSpec:
     SpecError
         The tree does not describe a mapping; names every problem with its place.
     """
-    path = section(root, KEY)
-    spec = validate(MappingFields, root, path)
-    problems = [*problems_of(spec, root, path)]
+    place = FilePlace(root, section(root, KEY))
+    spec = validate(MappingFields, root, place.path)
+    problems = [*_problems_of(spec, place)]
     if problems:
         raise SpecError(problems)
+    whole: dict[str, Any] = {
+        "name": spec.name,
+        "cascade": resolve_reference("cascades", spec.cascade, place.below("cascade").span),
+        "machine": spec.machine,
+        "source": root.span.source.name,
+    }
     return MappingSpec(
-        name=spec.name,
-        cascade=resolve_reference("cascades", spec.cascade, root.span_of((*path, "cascade"))),
-        machine=spec.machine,
-        **_nest_fields(spec, root, (KEY,)),
-        spill=built_spill(spec.spill, root, (KEY, "spill")),
-        choices=built_choices(spec.choices, root),
-        cases=tuple(_case(c, root, (KEY, "cases", at)) for at, c in enumerate(spec.cases)),
-        objective=built_objective(spec.objective, root, (KEY, "objective")),
-        nests=tuple(_built_nest(spec, root, at) for at in range(len(spec.nests))),
-        source=root.span.source.name,
+        **whole,
+        **_nest_fields(spec, place),
+        spill=_built_spill(spec.spill, place),
+        choices=tuple(
+            Choice(name=name, alternatives=found, span=place.below("choices", name).key_span)
+            for name, found in spec.choices.items()
+        ),
+        cases=tuple(_case(case, place.below("cases", at)) for at, case in enumerate(spec.cases)),
+        objective=_built_objective(spec.objective, place),
+        nests=tuple(
+            MappingSpec(**whole, **_nest_fields(nest, place.below("nests", at)))
+            for at, nest in enumerate(spec.nests)
+        ),
     )
 
 
-def _built_nest(whole: MappingFields, root: YamlNode, at: int) -> MappingSpec:
-    """Build one of several nests; it has the name and the cascade of the whole mapping."""
-    path: Path = (KEY, "nests", at)
-    spec = whole.nests[at]
-    return MappingSpec(
-        name=whole.name,
-        cascade=resolve_reference("cascades", whole.cascade, root.span_of((KEY, "cascade"))),
-        machine=whole.machine,
-        **_nest_fields(spec, root, path),
-        source=root.span.source.name,
-    )
-
-
-def _nest_fields(spec: MappingFields | NestFields, root: YamlNode, path: Path) -> dict[str, Any]:
+def _nest_fields(spec: MappingFields | NestFields, place: FilePlace) -> dict[str, Any]:
     """Return the fields of a mapping that each nest has."""
+    schedule = spec.schedule
     return {
-        "tiles": _tiles(spec.partition, root, path),
-        "nest": _nest_levels(spec.nest, root, path),
-        "einsums": tuple(_einsum(name, e, root, path) for name, e in spec.einsums.items()),
-        "keep": _kept(spec.keep, root, path),
-        "schedule": _built_schedule(spec.schedule, root, path),
+        **_placed_fields(spec, place),
+        "einsums": tuple(_einsum(name, e, place) for name, e in spec.einsums.items()),
+        "schedule": Schedule(
+            kind=schedule.kind,
+            lookahead=FIT if schedule.lookahead is None else schedule.lookahead,
+            groups=schedule.groups or (),
+            exposes=schedule.exposes,
+            span=place.below("schedule").key_span,
+        ),
     }
 
 
-def _case(spec: CaseFields, root: YamlNode, path: Path) -> Case:
+def _case(spec: CaseFields, place: FilePlace) -> Case:
     return Case(
         when=tuple(spec.when.items()),
-        tiles=_tiles(spec.partition, root, path),
-        nest=_nest_levels(spec.nest, root, path),
+        **_placed_fields(spec, place),
         einsums=tuple(
-            EinsumPatch(mapping=_einsum(n, e, root, path), given=frozenset(e.model_fields_set))
-            for n, e in spec.einsums.items()
+            EinsumPatch(mapping=_einsum(name, e, place), given=frozenset(e.model_fields_set))
+            for name, e in spec.einsums.items()
         ),
-        keep=_kept(spec.keep, root, path),
-        spill=built_spill(spec.spill, root, (*path, "spill")),
-        objective=built_objective(spec.objective, root, (*path, "objective")),
-        span=root.span_of(path),
+        spill=_built_spill(spec.spill, place),
+        objective=_built_objective(spec.objective, place),
+        span=place.span,
     )
 
 
-def _tiles(partition: dict[str, dict[str, Any]], root: YamlNode, path: Path) -> tuple[Tile, ...]:
-    return tuple(
-        Tile(
-            rank=rank,
-            member=member,
-            size=size,
-            span=root.span_of((*path, "partition", rank, member)),
-        )
-        for rank, members in partition.items()
-        for member, size in members.items()
-    )
+def _placed_fields(
+    spec: MappingFields | NestFields | CaseFields, place: FilePlace
+) -> dict[str, Any]:
+    """Return the tiles, the nest and the kept tensors of a mapping, a nest or a case."""
+    return {
+        "tiles": tuple(
+            Tile(
+                rank=rank,
+                member=member,
+                size=size,
+                span=place.below("partition", rank, member).span,
+            )
+            for rank, members in spec.partition.items()
+            for member, size in members.items()
+        ),
+        "nest": tuple(
+            NestLevel(
+                level=level.level,
+                loops=level.loops,
+                spatial=tuple(
+                    SpreadRank(
+                        instances=instances, rank=rank, parts=parts.number, balanced=parts.balanced
+                    )
+                    for instances, ranks in level.spatial.items()
+                    for rank, parts in ranks.items()
+                ),
+                ring=level.ring,
+                span=place.below("nest", at).span,
+            )
+            for at, level in enumerate(spec.nest)
+        ),
+        "keep": tuple(
+            Keep(level=level, tensors=tensors, span=place.below("keep", level).key_span)
+            for level, tensors in spec.keep.items()
+        ),
+    }
 
 
-def _nest_levels(
-    nest: tuple[LevelFields, ...], root: YamlNode, path: Path
-) -> tuple[NestLevel, ...]:
-    return tuple(
-        NestLevel(
-            level=n.level,
-            loops=n.loops,
-            spatial=tuple(
-                SpreadRank(
-                    instances=instances, rank=rank, parts=parts.number, balanced=parts.balanced
-                )
-                for instances, ranks in n.spatial.items()
-                for rank, parts in ranks.items()
-            ),
-            ring=n.ring,
-            span=root.span_of((*path, "nest", at)),
-        )
-        for at, n in enumerate(nest)
-    )
-
-
-def _kept(keep: dict[str, tuple[str, ...]], root: YamlNode, path: Path) -> tuple[Keep, ...]:
-    return tuple(
-        Keep(level=level, tensors=tensors, span=root.key_span((*path, "keep", level)))
-        for level, tensors in keep.items()
-    )
-
-
-def _einsum(name: str, spec: EinsumFields, root: YamlNode, above: Path) -> EinsumMapping:
-    path: Path = (*above, "einsums", name)
+def _einsum(name: str, spec: EinsumFields, above: FilePlace) -> EinsumMapping:
+    place = above.below("einsums", name)
     return EinsumMapping(
         einsum=name,
         array=spec.array,
         spatial=tuple(spec.spatial.items()),
         nest=tuple(
-            NestLevel(level=level, loops=loops, span=root.span_of((*path, "loops", level)))
+            NestLevel(level=level, loops=loops, span=place.below("loops", level).span)
             for level, loops in spec.loops.items()
             if loops
         ),
         outside=spec.outside,
         bypass=tuple(spec.bypass.items()),
-        span=root.key_span(path),
+        span=place.key_span,
     )
 
 
-def _built_schedule(spec: ScheduleFields, root: YamlNode, path: Path) -> Schedule:
-    return Schedule(
-        kind=spec.kind,
-        lookahead=FIT if spec.lookahead is None else spec.lookahead,
-        groups=spec.groups or (),
-        exposes=spec.exposes,
-        span=root.key_span((*path, "schedule")),
-    )
+Named = list[tuple[str, FilePlace]]
+"""Names in a file, with their places."""
 
 
-def problems_of(spec: MappingFields, root: YamlNode, above: Path) -> Iterator[Problem]:
-    """Yield all problems of a mapping with their places.
+def _named(names: Iterable[str], place: FilePlace) -> Named:
+    """Return the names of a list with their places."""
+    return [(name, place.below(at)) for at, name in enumerate(names)]
 
-    Parameters
-    ----------
-    above : path
-        Path of the mapping in its file.
-    """
-    yield from _either(spec, root, above)
-    yield from _of_nest(spec, root, above)
-    cases = [c.when for c in spec.cases]
-    yield from choice_problems(spec.choices, cases, root)
-    yield from objective_problems(spec.choices, spec.objective, root, cases=bool(cases))
-    yield from _schedule(spec, root, above)
+
+def _problems_of(spec: MappingFields, place: FilePlace) -> Iterator[Problem]:
+    """Yield all problems of a mapping with their places."""
+    yield from _nests_problems(spec, place)
+    yield from _nest_problems(spec, place)
+    yield from _choice_problems(spec, place)
+    yield from _objective_problems(spec, place)
+    yield from _schedule_problems(spec, place)
     for at, nest in enumerate(spec.nests):
-        yield from _of_nest(nest, root, (*above, "nests", at))
-        yield from _schedule(nest, root, (*above, "nests", at))
+        yield from _nest_problems(nest, place.below("nests", at))
+        yield from _schedule_problems(nest, place.below("nests", at))
     named = [
-        (name, (*above, "nests", at, "einsums", name))
+        (name, place.below("nests", at, "einsums", name))
         for at, nest in enumerate(spec.nests)
         for name in nest.einsums
     ]
-    yield from _twice(named, root, "is already in a nest")
+    yield from _twice(named, "is already in a nest")
 
 
-def _either(spec: MappingFields, root: YamlNode, above: Path) -> Iterator[Problem]:
+def _nests_problems(spec: MappingFields, place: FilePlace) -> Iterator[Problem]:
     """Check that Einsums stand either in the mapping itself or in its nests."""
     given = spec.model_fields_set
     if "nests" not in given:
         if "einsums" not in given:
-            yield Problem(f"the field 'einsums' is missing in '{above[-1]}'", root.key_span(above))
+            yield place.key_problem(f"the field 'einsums' is missing in '{place.path[-1]}'")
         return
     if len(spec.nests) < 2:
         text = "several nests are two at the least"
-        yield Problem(text, root.key_span((*above, "nests")), "one needs no 'nests'")
+        yield place.below("nests").key_problem(text, "one needs no 'nests'")
     others = {"partition", "nest", "einsums", "keep", "schedule", "spill", "choices", "cases"}
     for field in sorted((others | {"objective"}) & given):
         text = f"a mapping of several nests has no '{field}' of its own"
-        yield Problem(text, root.key_span((*above, field)), "each nest says its own")
+        yield place.below(field).key_problem(text, "each nest says its own")
 
 
-def _of_nest(spec: MappingFields | NestFields, root: YamlNode, above: Path) -> Iterator[Problem]:
-    yield from _partition(spec, root, above)
-    yield from _nest(spec, root, above)
-    yield from _einsums(spec, root, above)
-    yield from _keep(spec, root, above)
+def _nest_problems(spec: MappingFields | NestFields, place: FilePlace) -> Iterator[Problem]:
+    yield from _partition_problems(spec, place)
+    yield from _level_problems(spec, place)
+    yield from _einsum_problems(spec, place)
+    for level, tensors in spec.keep.items():
+        kept = _named(tensors, place.below("keep", level))
+        yield from _twice(kept, f"is already kept in {level}")
 
 
-def _partition(spec: MappingFields | NestFields, root: YamlNode, above: Path) -> Iterator[Problem]:
+def _partition_problems(spec: MappingFields | NestFields, place: FilePlace) -> Iterator[Problem]:
     first: dict[str, str] = {}
     for rank, members in spec.partition.items():
-        path: Path = (*above, "partition", rank)
+        here = place.below("partition", rank)
         if not members:
-            yield Problem(f"no tile of {rank} is named", root.key_span(path))
+            yield here.key_problem(f"no tile of {rank} is named")
         for member in members:
-            here = root.key_span((*path, member))
             if member == rank:
-                yield Problem(f"a tile of {rank} cannot be called {member} itself", here)
+                text = f"a tile of {rank} cannot be called {member} itself"
+                yield here.below(member).key_problem(text)
             elif member in first:
-                yield Problem(f"'{member}' is already a tile of {first[member]}", here)
+                text = f"'{member}' is already a tile of {first[member]}"
+                yield here.below(member).key_problem(text)
             first.setdefault(member, rank)
 
 
-def _nest(spec: MappingFields | NestFields, root: YamlNode, above: Path) -> Iterator[Problem]:
-    loops = [
-        (name, (*above, "nest", at, "loops", i))
-        for at, level in enumerate(spec.nest)
-        for i, name in enumerate(level.loops)
-    ]
-    yield from _twice(loops, root, "is already a loop of the nest")
-    for at, level in enumerate(spec.nest):
+def _level_problems(spec: MappingFields | NestFields, place: FilePlace) -> Iterator[Problem]:
+    levels = [(level, place.below("nest", at)) for at, level in enumerate(spec.nest)]
+    loops = [x for level, here in levels for x in _named(level.loops, here.below("loops"))]
+    yield from _twice(loops, "is already a loop of the nest")
+    for level, here in levels:
         if not level.model_fields_set & {"loops", "spatial"}:
-            text = f"'{level.level}' has neither 'loops' nor ranks that are 'spatial'"
-            yield Problem(text, root.span_of((*above, "nest", at)))
+            yield here.problem(f"'{level.level}' has neither 'loops' nor ranks that are 'spatial'")
         if level.ring and not level.spatial:
             text = (
                 f"'{level.level}' has ranks in a 'ring', but none is 'spatial' over its instances"
             )
-            yield Problem(text, root.span_of((*above, "nest", at)), "add 'spatial: {chips: P}'")
-        passed = [(rank, (*above, "nest", at, "ring", i)) for i, rank in enumerate(level.ring)]
-        yield from _twice(passed, root, "goes round already")
+            yield here.problem(text, "add 'spatial: {chips: P}'")
+        yield from _twice(_named(level.ring, here.below("ring")), "goes round already")
     spread = [
-        (rank, (*above, "nest", at, "spatial", instances))
-        for at, level in enumerate(spec.nest)
+        (rank, here.below("spatial", instances))
+        for level, here in levels
         for instances, ranks in level.spatial.items()
         for rank in ranks
     ]
-    yield from _twice(spread, root, "is already spread over instances")
-    levels = [(level.level, (*above, "nest", at, "level")) for at, level in enumerate(spec.nest)]
-    yield from _twice(levels, root, "already has its loops; give them in one list")
+    yield from _twice(spread, "is already spread over instances")
+    names = [(level.level, here.below("level")) for level, here in levels]
+    yield from _twice(names, "already has its loops; give them in one list")
 
 
-def _einsums(spec: MappingFields | NestFields, root: YamlNode, above: Path) -> Iterator[Problem]:
+def _einsum_problems(spec: MappingFields | NestFields, place: FilePlace) -> Iterator[Problem]:
     shared = [name for level in spec.nest for name in level.loops]
     for einsum, how in spec.einsums.items():
-        path: Path = (*above, "einsums", einsum)
-        placed: list[tuple[str, Path]] = [
-            (rank, (*path, "spatial", dimension, i))
-            for dimension, ranks in how.spatial.items()
-            for i, rank in enumerate(ranks)
-        ]
+        here = place.below("einsums", einsum)
+        placed: Named = []
+        for dimension, ranks in how.spatial.items():
+            placed += _named(ranks, here.below("spatial", dimension))
         for level, ranks in how.loops.items():
-            below: Path = (*path, "loops", level) if level else (*path, "loops")
-            placed += ((rank, (*below, i)) for i, rank in enumerate(ranks))
-        yield from _twice(placed, root, f"is already laid out or looped over by {einsum}")
+            placed += _named(ranks, here.below("loops", *([level] if level else [])))
+        yield from _twice(placed, f"is already laid out or looped over by {einsum}")
         for rank, where in placed:
             if rank in shared and rank not in how.outside:
                 text = f"'{rank}' is a loop of the shared nest, so {einsum} cannot place it again"
-                yield Problem(text, root.span_of(where), f"'outside: {rank}' takes it out of it")
-        for i, rank in enumerate(how.outside):
+                yield where.problem(text, f"'outside: {rank}' takes it out of it")
+        for rank, where in _named(how.outside, here.below("outside")):
             if rank not in shared:
                 text = f"'{rank}' is no loop of the shared nest that {einsum} could be outside of"
-                where = (*path, "outside", i)
-                yield Problem(text, root.span_of(where), did_you_mean(rank, shared))
+                yield where.problem(text, did_you_mean(rank, shared))
 
 
-def _keep(spec: MappingFields | NestFields, root: YamlNode, above: Path) -> Iterator[Problem]:
-    for level, tensors in spec.keep.items():
-        placed = [(t, (*above, "keep", level, i)) for i, t in enumerate(tensors)]
-        yield from _twice(placed, root, f"is already kept in {level}")
-
-
-def _schedule(spec: MappingFields | NestFields, root: YamlNode, above: Path) -> Iterator[Problem]:
-    schedule, path = spec.schedule, (*above, "schedule")
+def _schedule_problems(spec: MappingFields | NestFields, above: FilePlace) -> Iterator[Problem]:
+    schedule, place = spec.schedule, above.below("schedule")
     owners = (
         ("groups", ("phases", "sequential")),
         ("exposes", ("phases",)),
@@ -658,51 +615,45 @@ def _schedule(spec: MappingFields | NestFields, root: YamlNode, above: Path) -> 
         if getattr(schedule, field) is not None and schedule.kind not in kinds:
             text = f"a {schedule.kind} schedule has no '{field}'"
             hint = f"that belongs to kind {' or '.join(kinds)}"
-            yield Problem(text, root.key_span((*path, field)), hint)
+            yield place.below(field).key_problem(text, hint)
     if schedule.kind == "phases" and schedule.groups is None:
-        yield Problem("a schedule of phases needs 'groups'", root.key_span(path))
+        yield place.key_problem("a schedule of phases needs 'groups'")
     if schedule.groups is None or schedule.kind == "pipelined":
         return
+    groups = place.below("groups")
     for at, group in enumerate(schedule.groups):
         if not group:
-            yield Problem("a group without Einsums", root.span_of((*path, "groups", at)))
-    yield from _shifted(schedule, root, path)
+            yield groups.below(at).problem("a group without Einsums")
     tasks = [
-        (task.einsum, (*path, "groups", at, i))
+        (task, groups.below(at, number))
         for at, group in enumerate(schedule.groups)
-        for i, task in enumerate(group)
+        for number, task in enumerate(group)
     ]
-    yield from _twice(tasks, root, "is already in a group")
-    for name, where in tasks:
-        if name not in spec.einsums:
-            hint = did_you_mean(name, spec.einsums)
-            yield Problem(f"no Einsum '{name}' is mapped", root.span_of(where), hint)
-    absent = [name for name in spec.einsums if name not in dict(tasks)]
+    for task, where in tasks:
+        # Only phases run an Einsum on another tile than its group.
+        if task.shift and schedule.kind != "phases":
+            text = f"a sequential schedule runs {task.einsum} on no other tile"
+            yield where.problem(text, f"write '{task.einsum}'")
+    named = [(task.einsum, where) for task, where in tasks]
+    yield from _twice(named, "is already in a group")
+    yield from _unmapped(named, spec)
+    absent = [name for name in spec.einsums if name not in dict(named)]
     if absent:
         text = f"every Einsum is in one group; missing: {', '.join(absent)}"
-        yield Problem(text, root.key_span((*path, "groups")))
-    for i, name in enumerate(schedule.exposes or ()):
+        yield groups.key_problem(text)
+    yield from _unmapped(_named(schedule.exposes or (), place.below("exposes")), spec)
+
+
+def _unmapped(named: Named, spec: MappingFields | NestFields) -> Iterator[Problem]:
+    for name, where in named:
         if name not in spec.einsums:
             hint = did_you_mean(name, spec.einsums)
-            span = root.span_of((*path, "exposes", i))
-            yield Problem(f"no Einsum '{name}' is mapped", span, hint)
+            yield where.problem(f"no Einsum '{name}' is mapped", hint)
 
 
-def _shifted(schedule: ScheduleFields, root: YamlNode, path: Path) -> Iterator[Problem]:
-    """Refuse shifted tasks: only phases run an Einsum on another tile than its group."""
-    if schedule.kind == "phases" or schedule.groups is None:
-        return
-    for at, group in enumerate(schedule.groups):
-        for i, task in enumerate(group):
-            if task.shift:
-                text = f"a sequential schedule runs {task.einsum} on no other tile"
-                where = root.span_of((*path, "groups", at, i))
-                yield Problem(text, where, f"write '{task.einsum}'")
-
-
-def _twice(placed: Iterable[tuple[str, Path]], root: YamlNode, what: str) -> Iterator[Problem]:
+def _twice(named: Named, what: str) -> Iterator[Problem]:
     seen: set[str] = set()
-    for name, path in placed:
+    for name, place in named:
         if name in seen:
-            yield Problem(f"'{name}' {what}", root.span_of(path))
+            yield place.problem(f"'{name}' {what}")
         seen.add(name)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import MappingProxyType
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from einsum_cascade.errors import Problem, SpecError
-from einsum_cascade.source import Span
 from einsum_cascade.yaml.schema import Count, Fields, Title, section, validate
-from einsum_cascade.yaml.source import Path, YamlNode
+from einsum_cascade.yaml.source import FilePlace, YamlNode
 
 from ..technology import Action, AddressAdder, MemoryClass, SramPoint, Technology
 from .fields import (
@@ -48,14 +48,6 @@ class _AddressFields(Fields):
     """Area for each bit of an address."""
     generators: Count = 1
     """Number of generators."""
-
-    def build(self) -> AddressAdder:
-        return AddressAdder(
-            energy_fixed_pj=self.energy,
-            energy_per_bit_pj=self.energy_per_bit,
-            area_per_bit_um2=self.area_per_bit,
-            generators=self.generators,
-        )
 
 
 class _PointFields(Fields):
@@ -158,12 +150,12 @@ def build_technology(root: YamlNode) -> Technology:
     SpecError
         The tree does not describe a technology; names every problem with its place.
     """
-    path = section(root, KEY)
-    spec = validate(_TechnologyFields, root, path)
+    place = FilePlace(root, section(root, KEY))
+    spec = validate(_TechnologyFields, root, place.path)
     problems = [
         problem
         for name, memory in spec.memories.items()
-        for problem in _misfits(memory, root, (*path, "memories", name))
+        for problem in _misfits(memory, place.below("memories", name))
     ]
     if problems:
         raise SpecError(problems)
@@ -200,7 +192,14 @@ def _memory(name: str, spec: _MemoryClassFields) -> MemoryClass:
             )
             for p in spec.points or ()
         ),
-        adder=spec.address.build() if spec.address else None,
+        adder=None
+        if (address := spec.address) is None
+        else AddressAdder(
+            energy_fixed_pj=address.energy,
+            energy_per_bit_pj=address.energy_per_bit,
+            area_per_bit_um2=address.area_per_bit,
+            generators=address.generators,
+        ),
         least_depth=spec.least_depth or 1,
         least_width_bits=spec.least_width or 1,
         read_per_bit_pj=spec.read_per_bit or 0.0,
@@ -211,50 +210,35 @@ def _memory(name: str, spec: _MemoryClassFields) -> MemoryClass:
     )
 
 
-def _misfits(spec: _MemoryClassFields, root: YamlNode, path: Path) -> list[Problem]:
-    """List missing fields, and fields that the kind of memory does not have."""
-    needs, may = _NEEDS[spec.kind], _MAY[spec.kind]
-    span = root.key_span(path)
-    found = [
-        Problem(f"'{path[-1]}' is of kind {spec.kind} and needs the field '{field}'", span)
-        for field in needs
-        if getattr(spec, field) is None
-    ]
-    found += [
-        Problem(
-            f"a memory of kind {spec.kind} has no '{field}'",
-            root.key_span((*path, field)),
-            f"its fields are {', '.join((*_ALWAYS, *needs, *may))}",
-        )
-        for field in type(spec).model_fields
-        if getattr(spec, field) is not None and field not in (*_ALWAYS, *needs, *may)
-    ]
-    return [*found, *_points(spec.points, root, (*path, "points"), span)]
+def _misfits(spec: _MemoryClassFields, place: FilePlace) -> Iterator[Problem]:
+    """Yield missing fields, and fields that the kind of memory does not have."""
+    known = (*_ALWAYS, *_NEEDS[spec.kind], *_MAY[spec.kind])
+    for field in _NEEDS[spec.kind]:
+        if getattr(spec, field) is None:
+            text = f"'{place.path[-1]}' is of kind {spec.kind} and needs the field '{field}'"
+            yield place.key_problem(text)
+    for field in type(spec).model_fields:
+        if getattr(spec, field) is not None and field not in known:
+            text = f"a memory of kind {spec.kind} has no '{field}'"
+            yield place.below(field).key_problem(text, f"its fields are {', '.join(known)}")
+    yield from _point_problems(spec.points or (), place)
 
 
-def _points(
-    points: tuple[_PointFields, ...] | None, root: YamlNode, path: Path, span: Span
-) -> list[Problem]:
-    if points is None:
-        return []
-    found: list[Problem] = []
+def _point_problems(points: tuple[_PointFields, ...], place: FilePlace) -> Iterator[Problem]:
     seen: set[tuple[int, int]] = set()
     for at, point in enumerate(points):
-        here = root.span_of((*path, at))
+        here = place.below("points", at)
         if (point.rows, point.width) in seen:
             text = f"the point of {point.rows} rows of {point.width} bit is given twice"
-            found.append(Problem(text, here))
+            yield here.problem(text)
         seen.add((point.rows, point.width))
         if point.area is None and point.read is None:
-            found.append(
-                Problem("a point has an 'area', or 'read' and 'write', or all three", here)
-            )
+            yield here.problem("a point has an 'area', or 'read' and 'write', or all three")
         if point.area is not None and point.area <= 0:
-            found.append(Problem("a compiled memory has an area above zero", here))
+            yield here.problem("a compiled memory has an area above zero")
         if (point.read is None) != (point.write is None):
-            found.append(Problem("a point has both 'read' and 'write', or neither", here))
-    if all(p.read is None for p in points):
-        found.append(Problem("at least one point needs 'read' and 'write'", span))
-    if all(p.area is None for p in points):
-        found.append(Problem("at least one point needs an 'area'", span))
-    return found
+            yield here.problem("a point has both 'read' and 'write', or neither")
+    if points and all(p.read is None for p in points):
+        yield place.key_problem("at least one point needs 'read' and 'write'")
+    if points and all(p.area is None for p in points):
+        yield place.key_problem("at least one point needs an 'area'")
