@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
@@ -32,8 +32,8 @@ from ..arch import (
     Overlap,
     ProcessingArray,
     Registers,
+    tree_problems,
 )
-from ..memory_tree import tree_problems
 from ..technology import Technology
 from .fields import (
     Bandwidth,
@@ -346,8 +346,14 @@ def build_architecture(
     if known is not None and known.technology is not technology:
         known = None
     place = FilePlace(root, (KEY,))
+    memories = tuple(map(_memory, spec.memories))
+    arrays = (
+        known.built
+        if known and known.word_bits == spec.word
+        else tuple(_array(a, spec.word) for a in spec.arrays)
+    )
     problems = [*_names(spec, place), *_memories(spec, place, technology)]
-    problems = problems or [*_tree(spec, place)]
+    problems = problems or [*_tree(spec, memories, arrays, place)]
     for at, array in enumerate(() if known else spec.arrays):
         problems += _array_problems(array, place.below(ARRAYS, at), technology)
     if problems:
@@ -358,10 +364,11 @@ def build_architecture(
         clock_hz=spec.clock,
         word_bits=spec.word,
         launch_s=spec.launch,
-        memories=tuple(_memory(spec, at) for at in range(len(spec.memories))),
-        arrays=known.built
-        if known and known.word_bits == spec.word
-        else tuple(_array(a, spec.word) for a in spec.arrays),
+        memories=tuple(
+            replace(m, inside=None) if at and m.inside == memories[at - 1].name else m
+            for at, m in enumerate(memories)
+        ),
+        arrays=arrays,
         mapping=None
         if spec.mapping is None
         else resolve_reference("mappings", spec.mapping, place.below("mapping").span),
@@ -369,8 +376,7 @@ def build_architecture(
     )
 
 
-def _memory(spec: _ArchitectureFields, at: int) -> Memory:
-    m = spec.memories[at]
+def _memory(m: _MemoryFields) -> Memory:
     return Memory(
         name=m.name,
         energy=m.energy,
@@ -383,7 +389,7 @@ def _memory(spec: _ArchitectureFields, at: int) -> Memory:
         multicast=m.multicast is True,
         reduces=m.reduces is True,
         ring=m.ring is True,
-        inside=None if at and m.inside == spec.memories[at - 1].name else m.inside,
+        inside=m.inside,
     )
 
 
@@ -417,7 +423,9 @@ def _dimension(spec: _ArrayFields, name: str) -> Dimension:
     return Dimension(
         name=name,
         size=spec.shape[name],
-        reduction_latency_cycles=spec.shape[latency] if isinstance(latency, str) else latency,
+        reduction_latency_cycles=spec.shape.get(latency, 0)
+        if isinstance(latency, str)
+        else latency,
         reduction_latency_axis=latency if isinstance(latency, str) else None,
     )
 
@@ -434,14 +442,19 @@ def _names(spec: _ArchitectureFields, place: FilePlace) -> Iterator[Problem]:
         first.setdefault(name, what)
 
 
-def _tree(spec: _ArchitectureFields, place: FilePlace) -> Iterator[Problem]:
+def _tree(
+    spec: _ArchitectureFields,
+    memories: Sequence[Memory],
+    arrays: Sequence[ProcessingArray],
+    place: FilePlace,
+) -> Iterator[Problem]:
     """Yield the problems of memories that do not form a tree, or do not feed an array."""
     for at, memory in enumerate(spec.memories):
         if at and memory.inside is None and "inside" in memory.model_fields_set:
             text = f"'{memory.name}' is inside of nothing, and so is '{spec.memories[0].name}'"
             hint = "one memory is outside of all others, and is listed first"
             yield place.below("memories", at, "inside").problem(text, hint)
-    for p in tree_problems(spec.memories, spec.arrays):
+    for p in tree_problems(memories, arrays):
         here = place.below(p.group, p.at, p.field)
         yield Problem(p.text, here.key_span if p.field == "instances" else here.span, p.hint)
 
