@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from math import isfinite, prod
 from numbers import Rational
-from os import PathLike
 from types import MappingProxyType
 from typing import Literal
 
@@ -27,10 +26,9 @@ from einsum_cascade.memo import Memoized
 from einsum_cascade.number_formats import FORMATS
 from einsum_cascade.operations import in_format, kind_and_format
 
-from ..document import Column, Document, Fact, Table, first_names, to_html
+from ..document import Column, Document, Fact, Table, first_names
 from ..quantities import byte_size, engineering
-from .overrides import Overriding
-from .reading import read
+from .reading import Specification
 from .technology import Technology
 
 
@@ -369,13 +367,19 @@ class MemoryTree:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Architecture:
+class Architecture(Specification):
     """A machine: memories outermost first, and arrays that work in parallel.
 
     Raises
     ------
     SpecError
         The clock is not a positive number, or the memories do not form a tree that feeds arrays.
+
+    Examples
+    --------
+    >>> machine = Architecture.load("fusemax", ["arrays.array_2d.shape.rows=128"])
+    >>> [(array.name, array.elements) for array in machine.arrays]
+    [('array_2d', 32768), ('array_1d', 256)]
     """
 
     name: str
@@ -445,34 +449,6 @@ class Architecture:
                 break
         return found
 
-    @classmethod
-    def load(cls, name: str | PathLike[str], overrides: Overriding = ()) -> Architecture:
-        """Load a built-in architecture by name, or the one in a file.
-
-        Parameters
-        ----------
-        name : str or path
-            A built-in name; anything with a slash or ending in ``.yaml`` is a file.
-        overrides : iterable of str
-            Settings such as ``arrays.array_2d.shape.rows=128``; those of its technology
-            begin with ``technology.``.
-
-        Raises
-        ------
-        SpecError
-            The specification does not exist or is wrong.
-
-        Examples
-        --------
-        >>> machine = Architecture.load("fusemax", ["arrays.array_2d.shape.rows=128"])
-        >>> [(array.name, array.elements) for array in machine.arrays]
-        [('array_2d', 32768), ('array_1d', 256)]
-        """
-        return read(Architecture, name, overrides)
-
-    def _repr_html_(self) -> str:
-        return to_html(_card(self))
-
     @property
     def word_bytes(self) -> Fraction:
         """Bytes of one tensor element."""
@@ -498,6 +474,37 @@ class Architecture:
         """
         wanted = tuple(kinds)
         return tuple(array for array in self.arrays if not array.cannot_do(wanted))
+
+    def _card(self) -> Document:
+        """Summarise a machine: clock, word, memories outermost first, arrays, operations."""
+        memories = Table(
+            title="memories",
+            columns=(Column("memory", "name"), Column("capacity"), Column("bandwidth")),
+            rows=tuple((m.name, _capacity(m), _bandwidth(m)) for m in self.memories),
+        )
+        arrays = Table(
+            title="arrays",
+            columns=(
+                Column("array", "name"),
+                Column("elements", "text"),
+                Column("operations", "text"),
+            ),
+            rows=tuple(
+                (a.name, _shape(a), first_names(o.kind for o in a.operations)) for a in self.arrays
+            ),
+        )
+        facts = [
+            Fact("clock", engineering(float(self.clock_hz), "Hz", digits=3)),
+            Fact("word", f"{self.word_bits} bit"),
+            Fact("technology", self.technology.name, f"{self.technology.node_nm} nm"),
+        ]
+        if self.mapping is not None:
+            facts.append(Fact("designed for", self.mapping))
+        return Document(
+            title=f"architecture {self.name}",
+            facts=tuple(facts),
+            tables=((memories,), (arrays,)),
+        )
 
 
 def memory_tree(memories: Sequence[Memory], arrays: Sequence[ProcessingArray]) -> MemoryTree:
@@ -671,34 +678,6 @@ def _open_rings(memories: Sequence[Memory]) -> Iterator[TreeProblem]:
             hint = "one memory has to be inside of it, which holds what an instance has"
         if text:
             yield TreeProblem("memories", at, "ring", text, hint)
-
-
-def _card(machine: Architecture) -> Document:
-    """Summarise a machine: clock, word, memories outermost first, arrays and their operations."""
-    memories = Table(
-        title="memories",
-        columns=(Column("memory", "name"), Column("capacity"), Column("bandwidth")),
-        rows=tuple((m.name, _capacity(m), _bandwidth(m)) for m in machine.memories),
-    )
-    arrays = Table(
-        title="arrays",
-        columns=(Column("array", "name"), Column("elements", "text"), Column("operations", "text")),
-        rows=tuple(
-            (a.name, _shape(a), first_names(o.kind for o in a.operations)) for a in machine.arrays
-        ),
-    )
-    facts = [
-        Fact("clock", engineering(float(machine.clock_hz), "Hz", digits=3)),
-        Fact("word", f"{machine.word_bits} bit"),
-        Fact("technology", machine.technology.name, f"{machine.technology.node_nm} nm"),
-    ]
-    if machine.mapping is not None:
-        facts.append(Fact("designed for", machine.mapping))
-    return Document(
-        title=f"architecture {machine.name}",
-        facts=tuple(facts),
-        tables=((memories,), (arrays,)),
-    )
 
 
 def _capacity(memory: Memory) -> str:

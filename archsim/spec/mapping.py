@@ -8,14 +8,12 @@ their role (``archsim.spec.roles``).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from os import PathLike
 from typing import Final, Literal
 
 from einsum_cascade.source import Span
 
-from ..document import Document, Fact, first_names, to_html
-from .overrides import Overriding
-from .reading import read
+from ..document import Document, Fact, first_names
+from .reading import Specification
 
 EINSUM_BY_EINSUM: Final = "einsum-by-einsum"
 """Name of the unfused mapping that ``mappers.construct.einsum_by_einsum`` makes."""
@@ -233,8 +231,17 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mapping:
-    """A whole mapping file."""
+class Mapping(Specification):
+    """A whole mapping file.
+
+    Examples
+    --------
+    >>> mapping = Mapping.load("fusemax-binding", ["schedule.lookahead=3"])
+    >>> [(t.rank, t.member, str(t.size)) for t in mapping.tiles if t.rank == "M"]
+    [('M', 'M0', 'matrix.rows')]
+    >>> mapping.schedule.lookahead
+    3
+    """
 
     name: str
     cascade: str
@@ -259,35 +266,6 @@ class Mapping:
     mapping of several nests has no loops and Einsums of its own (``archsim.nest.sequence``)."""
     source: str = field(default="", compare=False)
 
-    @classmethod
-    def load(cls, name: str | PathLike[str], overrides: Overriding = ()) -> Mapping:
-        """Load a built-in mapping by name, or the one in a file.
-
-        Parameters
-        ----------
-        name : str or path
-            A built-in name; anything with a slash or ending in ``.yaml`` is a file.
-        overrides : iterable of str
-            Settings such as ``schedule.lookahead=3``.
-
-        Raises
-        ------
-        SpecError
-            The specification does not exist or is wrong.
-
-        Examples
-        --------
-        >>> mapping = Mapping.load("fusemax-binding", ["schedule.lookahead=3"])
-        >>> [(t.rank, t.member, str(t.size)) for t in mapping.tiles if t.rank == "M"]
-        [('M', 'M0', 'matrix.rows')]
-        >>> mapping.schedule.lookahead
-        3
-        """
-        return read(Mapping, name, overrides)
-
-    def _repr_html_(self) -> str:
-        return to_html(_card(self))
-
     def einsum(self, name: str) -> EinsumMapping | None:
         """Return the mapping of Einsum ``name``, or None."""
         return next((e for e in self.einsums if e.einsum == name), None)
@@ -299,23 +277,22 @@ class Mapping:
             return self.nests[0].span
         return self.einsums[0].span if self.einsums else None
 
-
-def _card(mapping: Mapping) -> Document:
-    """Summarise a mapping: cascade, schedule, tiles, shared loops and Einsums by array."""
-    arrays: dict[str, list[str]] = {}
-    for e in mapping.einsums:
-        arrays.setdefault(e.array, []).append(e.einsum)
-    facts = [
-        Fact("cascade", mapping.cascade),
-        Fact("schedule", mapping.schedule.kind, f"lookahead {mapping.schedule.lookahead}")
-        if mapping.schedule.kind == "pipelined"
-        else Fact("schedule", mapping.schedule.kind),
-    ]
-    if mapping.tiles:
-        facts.append(Fact("tiles", ", ".join(f"{t.member} = {t.size}" for t in mapping.tiles)))
-    for level in mapping.nest:
-        facts.append(Fact(f"loops at {level.level}", ", ".join(level.loops) or "none"))
-    facts += [Fact(f"on {array}", first_names(einsums)) for array, einsums in arrays.items()]
-    if mapping.choices:
-        facts.append(Fact("open choices", ", ".join(c.name for c in mapping.choices)))
-    return Document(title=f"mapping {mapping.name}", facts=tuple(facts))
+    def _card(self) -> Document:
+        """Summarise a mapping: cascade, schedule, tiles, shared loops and Einsums by array."""
+        arrays: dict[str, list[str]] = {}
+        for e in self.einsums:
+            arrays.setdefault(e.array, []).append(e.einsum)
+        facts = [
+            Fact("cascade", self.cascade),
+            Fact("schedule", self.schedule.kind, f"lookahead {self.schedule.lookahead}")
+            if self.schedule.kind == "pipelined"
+            else Fact("schedule", self.schedule.kind),
+        ]
+        if self.tiles:
+            facts.append(Fact("tiles", ", ".join(f"{t.member} = {t.size}" for t in self.tiles)))
+        for level in self.nest:
+            facts.append(Fact(f"loops at {level.level}", ", ".join(level.loops) or "none"))
+        facts += [Fact(f"on {array}", first_names(einsums)) for array, einsums in arrays.items()]
+        if self.choices:
+            facts.append(Fact("open choices", ", ".join(c.name for c in self.choices)))
+        return Document(title=f"mapping {self.name}", facts=tuple(facts))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from os import PathLike
 
-from ..document import Document, Fact, first_names, to_html
-from .overrides import Overriding
-from .reading import read
+from ..document import Document, Fact, first_names
+from .reading import Specification
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +76,15 @@ class MemoryClass:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Technology:
-    """A named set of actions and memory classes."""
+class Technology(Specification):
+    """A named set of actions and memory classes.
+
+    Examples
+    --------
+    >>> technology = Technology.load("accelergy-45nm", ["actions.exp.energy=90 pJ"])
+    >>> technology.node_nm, technology.action("exp").energy_pj
+    (45, 90.0)
+    """
 
     name: str
     node_nm: int
@@ -89,33 +94,6 @@ class Technology:
     """Word widths in bits that the actions are meant for; empty: any."""
     source: str = field(default="", compare=False)
 
-    @classmethod
-    def load(cls, name: str | PathLike[str], overrides: Overriding = ()) -> Technology:
-        """Load a built-in technology by name, or the one in a file.
-
-        Parameters
-        ----------
-        name : str or path
-            A built-in name; anything with a slash or ending in ``.yaml`` is a file.
-        overrides : iterable of str
-            Settings such as ``actions.exp.energy=90 pJ``.
-
-        Raises
-        ------
-        SpecError
-            The specification does not exist or is wrong.
-
-        Examples
-        --------
-        >>> technology = Technology.load("accelergy-45nm", ["actions.exp.energy=90 pJ"])
-        >>> technology.node_nm, technology.action("exp").energy_pj
-        (45, 90.0)
-        """
-        return read(Technology, name, overrides)
-
-    def _repr_html_(self) -> str:
-        return to_html(_card(self))
-
     def action(self, name: str) -> Action | None:
         """Return the action called ``name``, or None."""
         return next((a for a in self.actions if a.name == name), None)
@@ -124,18 +102,15 @@ class Technology:
         """Return the memory class called ``name``, or None."""
         return next((m for m in self.memories if m.name == name), None)
 
-
-def _card(technology: Technology) -> Document:
-    """Summarise a technology: its node, and the actions and memory classes that it bills."""
-    facts = (
-        Fact("node", f"{technology.node_nm} nm"),
-        Fact(
-            "actions", str(len(technology.actions)), first_names(a.name for a in technology.actions)
-        ),
-        Fact(
-            "memories",
-            str(len(technology.memories)),
-            first_names(m.name for m in technology.memories),
-        ),
-    )
-    return Document(title=f"technology {technology.name}", facts=facts)
+    def _card(self) -> Document:
+        """Summarise a technology: its node, and the actions and memory classes that it bills."""
+        facts = (
+            Fact("node", f"{self.node_nm} nm"),
+            Fact("actions", str(len(self.actions)), first_names(a.name for a in self.actions)),
+            Fact(
+                "memories",
+                str(len(self.memories)),
+                first_names(m.name for m in self.memories),
+            ),
+        )
+        return Document(title=f"technology {self.name}", facts=facts)
