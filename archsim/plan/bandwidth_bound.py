@@ -18,12 +18,8 @@ from einsum_cascade.passes.analysis import analyze_passes
 
 from ..spec.arch import Architecture, Memory
 from ..spec.mapping import SpreadRank
+from . import policy
 from .partition_factors import Partitioning, all_partition_factors
-from .policy import (
-    INPUT_CAPACITY_SHARE,
-    MAX_TIME_RATIO_OF_EXTRA_PARTITIONING,
-    NEARLY_FASTEST_RATIO,
-)
 from .problem import Cores, MappingProblem
 
 Amounts = npt.NDArray[np.float64]
@@ -73,12 +69,12 @@ def bandwidth_optimal(
     known = [_parts(partitioning) for partitioning in others]
     times, sums = bound.times((*tried, *known))
     best = times[: len(tried)].min()
-    if known and best > MAX_TIME_RATIO_OF_EXTRA_PARTITIONING * times[len(tried) :].min():
+    if known and best > policy.MAX_TIME_RATIO_OF_EXTRA_PARTITIONING * times[len(tried) :].min():
         return None
     # The overlap in the bound is not complete in a run. Among nearly equal partitionings, those
     # with equal tiles come first, which suit arrays in more ways, and then the one with the least
     # total time.
-    near = np.flatnonzero(times[: len(tried)] <= NEARLY_FASTEST_RATIO * best)
+    near = np.flatnonzero(times[: len(tried)] <= policy.NEARLY_FASTEST_RATIO * best)
     found = tried[
         min(near, key=lambda w: (any(given[r] % n for r, n in tried[w].items()), sums[w]))
     ]
@@ -250,7 +246,9 @@ class _BandwidthBound:
         inner = self.architecture.memories[names.index(self.memory.name) + 1 :]
         rooms = [m.capacity_bytes for m in inner]
         most = max((n for n in rooms if n is not None), default=None)
-        return part <= (np.inf if most is None or None in rooms else INPUT_CAPACITY_SHARE * most)
+        return part <= (
+            np.inf if most is None or None in rooms else policy.INPUT_CAPACITY_SHARE * most
+        )
 
     def _work(self, parts: Sizes[str, Amounts], one: Amounts) -> Amounts:
         """Return the points of the critical core, which has the largest tile of each rank."""

@@ -24,6 +24,7 @@ from ..result.result import Result
 from ..spec.arch import Architecture
 from ..spec.index import mapping_entries
 from ..spec.mapping import BLOCK_BY_BLOCK, EINSUM_BY_EINSUM, FUSED, NEST_BY_NEST, Mapping
+from . import policy
 from .job import EvaluatedJob, EvaluateWithin, Generators, Job, Refusal, SlowerError
 from .nest_cuts import NestedMapping, cuts_of, gathered_inputs, nest_by_nest
 from .partition_factors import Partitioning
@@ -35,17 +36,6 @@ from .partitioned_tiles import (
 )
 from .partitioning import critical_core_shapes, gathers_along, idle_factor, machine_of_one_core
 from .parts import PartProblem, job_of, stands_in
-from .policy import (
-    ACCEPTED_FLOOR_RATIO,
-    FLOOR_RATIO_TO_TRY_FUSED,
-    FLOOR_RATIO_TO_TRY_NESTS,
-    FLOOR_RATIO_TO_TRY_SLOW_GENERATORS,
-    FLOOR_RATIO_TO_TRY_UNEQUAL_TILES,
-    MAX_LATENCY_RATIO_TO_REPLACE,
-    MAX_UNEQUAL_PARTITIONINGS,
-    MIN_CORES_WITH_SHARED_GATHERS,
-    SHARED_GATHER_CAPACITY_DIVISORS,
-)
 from .selection import (
     blocks_mapping,
     derived_mapping,
@@ -103,10 +93,13 @@ def default_job(
         except InputError as wrong:
             errors[known.name] = _without_traceback(wrong)
             continue
-        if best is None or result.latency_s < MAX_LATENCY_RATIO_TO_REPLACE * best.result.latency_s:
+        if (
+            best is None
+            or result.latency_s < policy.MAX_LATENCY_RATIO_TO_REPLACE * best.result.latency_s
+        ):
             best = EvaluatedJob(job, result)
             refused = tuple(Refusal(m, _reason(why)) for m, why in errors.items())
-        if result.over_floor <= ACCEPTED_FLOOR_RATIO or known.designed:
+        if result.over_floor <= policy.ACCEPTED_FLOOR_RATIO or known.designed:
             break
     if best is None:
         raise _none_is_legal(part, architecture, errors, unmade)
@@ -138,8 +131,8 @@ def _limit(job: Job, best: EvaluatedJob) -> float | None:
     if job.mapping.cascade != best.job.mapping.cascade:
         return None
     return max(
-        MAX_LATENCY_RATIO_TO_REPLACE * best.result.latency_s,
-        ACCEPTED_FLOOR_RATIO * best.result.floor.latency_s,
+        policy.MAX_LATENCY_RATIO_TO_REPLACE * best.result.latency_s,
+        policy.ACCEPTED_FLOOR_RATIO * best.result.floor.latency_s,
     )
 
 
@@ -202,7 +195,7 @@ def known_mappings(
         yield replace(
             known,
             make=partial(_partitioned, known, partitioning, problem),
-            beyond=FLOOR_RATIO_TO_TRY_SLOW_GENERATORS,
+            beyond=policy.FLOOR_RATIO_TO_TRY_SLOW_GENERATORS,
             idle=idle_factor(architecture, partitioning),
         )
     for partitioning in problem.partitionings if len(problem.partitionings) > 1 else ():
@@ -217,21 +210,21 @@ def _fused_and_after(problem: PartProblem, generators: Generators) -> Iterator[K
     """Yield generated mappings: fused, one Einsum after the other, and of several nests."""
     architecture = problem.architecture
     far = (
-        FLOOR_RATIO_TO_TRY_FUSED
+        policy.FLOOR_RATIO_TO_TRY_FUSED
         if len(architecture.memories) > 2 and architecture.tree.is_line
-        else FLOOR_RATIO_TO_TRY_SLOW_GENERATORS
+        else policy.FLOOR_RATIO_TO_TRY_SLOW_GENERATORS
     )
     nests = KnownMapping(
         NEST_BY_NEST,
         partial(nest_by_nest, problem, generators),
-        beyond=far if architecture.has_instances else FLOOR_RATIO_TO_TRY_NESTS,
+        beyond=far if architecture.has_instances else policy.FLOOR_RATIO_TO_TRY_NESTS,
     )
     cuts = partial(cuts_of, problem, generators)
     picked = architecture.has_instances and gathered_inputs(problem.program)
     first = bool(picked) and cuts().at_gathers
     if first:
         yield nests
-        far = FLOOR_RATIO_TO_TRY_NESTS
+        far = policy.FLOOR_RATIO_TO_TRY_NESTS
     replicating = problem.replicating_partitionings
     # Partitionings with the most idle cores come last: a mapping found by then is often faster than
     # they can be.
@@ -243,12 +236,12 @@ def _fused_and_after(problem: PartProblem, generators: Generators) -> Iterator[K
             beyond = (
                 far
                 if fuse or first
-                else FLOOR_RATIO_TO_TRY_SLOW_GENERATORS
+                else policy.FLOOR_RATIO_TO_TRY_SLOW_GENERATORS
                 if partitioning in replicating
                 else 0
             )
             if fuse and not architecture.has_instances:
-                beyond = FLOOR_RATIO_TO_TRY_FUSED
+                beyond = policy.FLOOR_RATIO_TO_TRY_FUSED
             yield KnownMapping(
                 name,
                 partial(derived_mapping, problem, generators, partitioning, fuse=fuse),
@@ -261,7 +254,7 @@ def _fused_and_after(problem: PartProblem, generators: Generators) -> Iterator[K
         yield KnownMapping(
             FUSED,
             partial(fused_with_shared_gathers, problem, generators, picking),
-            beyond=max(far, FLOOR_RATIO_TO_TRY_SLOW_GENERATORS),
+            beyond=max(far, policy.FLOOR_RATIO_TO_TRY_SLOW_GENERATORS),
             idle=idle_factor(architecture, picking),
         )
     if not first:
@@ -274,7 +267,7 @@ def _with_partitioned_tiles(problem: PartProblem, generators: Generators) -> Ite
     if not architecture.has_instances:
         return
     usual = map(without_unequal_tiles, problem.partitionings)
-    uneven = [x for x in usual if x is not None][:MAX_UNEQUAL_PARTITIONINGS]
+    uneven = [x for x in usual if x is not None][: policy.MAX_UNEQUAL_PARTITIONINGS]
     for tiles in (*tile_partitionings(problem.of_machine), *uneven):
 
         def made(tiles: TilePartitioning = tiles) -> Mapping:
@@ -282,7 +275,7 @@ def _with_partitioned_tiles(problem: PartProblem, generators: Generators) -> Ite
             return replace(found, cascade=problem.cascade)
 
         idle = idle_factor(architecture, tiles.partitioning)
-        yield KnownMapping(FUSED, made, beyond=FLOOR_RATIO_TO_TRY_UNEQUAL_TILES, idle=idle)
+        yield KnownMapping(FUSED, made, beyond=policy.FLOOR_RATIO_TO_TRY_UNEQUAL_TILES, idle=idle)
 
 
 def _shared_gather_partitioning(problem: PartProblem) -> Partitioning | None:
@@ -295,7 +288,7 @@ def _shared_gather_partitioning(problem: PartProblem) -> Partitioning | None:
             partitioning
             for partitioning in partitionings
             if cores_with_shared_gathers(problem.program, partitioning)
-            >= MIN_CORES_WITH_SHARED_GATHERS
+            >= policy.MIN_CORES_WITH_SHARED_GATHERS
         ),
         None,
     )
@@ -311,7 +304,7 @@ def _split(problem: PartProblem, generators: Generators) -> Iterator[KnownMappin
     for other, partitioning in split_reductions(problem):
         for name, fuse in ((FUSED, True), (EINSUM_BY_EINSUM, False)):
             make = partial(derived_mapping, other, generators, partitioning, fuse=fuse)
-            yield KnownMapping(name, make, beyond=ACCEPTED_FLOOR_RATIO)
+            yield KnownMapping(name, make, beyond=policy.ACCEPTED_FLOOR_RATIO)
 
 
 def _in_all_partitionings(known: KnownMapping, problem: PartProblem) -> Iterator[KnownMapping]:
@@ -419,7 +412,7 @@ def with_shared_gather_capacity(
         cores_with_shared_gathers(program, partitioning),
     )
     whole = {m.name: m.capacity_bytes for m in architecture.memories}
-    for times in (alike // n for n in SHARED_GATHER_CAPACITY_DIVISORS if alike // n >= 2):
+    for times in (alike // n for n in policy.SHARED_GATHER_CAPACITY_DIVISORS if alike // n >= 2):
         memories = (
             m if m.capacity_bytes is None else replace(m, capacity_bytes=min(room, times * share))
             for m in seen.memories

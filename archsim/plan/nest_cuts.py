@@ -28,6 +28,7 @@ from ..nest.record import Bound
 from ..nest.sequence import BoundNest, join_nests, nest_name
 from ..result.result import Result
 from ..spec.mapping import NEST_BY_NEST, Mapping
+from . import policy
 from .job import FindMapping, Generators
 from .partition_factors import Partitioning
 from .partitioning import (
@@ -41,17 +42,6 @@ from .partitioning import (
     usual_partitionings,
 )
 from .parts import PartProblem
-from .policy import (
-    ACCEPTED_FLOOR_RATIO,
-    FLOOR_RATIO_TO_TRY_CUTS,
-    FLOOR_RATIO_TO_TRY_UNFUSED,
-    HANDOFF_ACCESSES,
-    MAIN_TRAFFIC_SHARE,
-    MAX_HANDOFF_SHARE_OF_GAIN,
-    MAX_LATENCY_RATIO_TO_REPLACE,
-    MAX_PARTITIONINGS_PER_NEST,
-    NEGLIGIBLE_HANDOFF_SHARE,
-)
 from .problem import MappingProblem
 
 Names = tuple[str, ...]
@@ -251,7 +241,7 @@ def cuts_of(problem: PartProblem, generators: Generators) -> NestCuts:
     if len(_stages_of_cascade(whole)) > 1:
         return NestCuts(any=True, at_gathers=bool(gathered))
     size = partial(cut.bytes_of, whole)
-    if sum(map(size, gathered)) >= MAIN_TRAFFIC_SHARE * cut.outside(whole):
+    if sum(map(size, gathered)) >= policy.MAIN_TRAFFIC_SHARE * cut.outside(whole):
         return NestCuts(any=False)
     return NestCuts(any=len([*cut.negligible_cuts(cut.names)]) > 1)
 
@@ -325,9 +315,9 @@ class _CutCascade:
         """
         nest = self._excerpt(names)
         # Einsums that are better apart are not tried together with every partitioning.
-        most = 1 if len(_stages_of_cascade(nest)) > 1 else MAX_PARTITIONINGS_PER_NEST
+        most = 1 if len(_stages_of_cascade(nest)) > 1 else policy.MAX_PARTITIONINGS_PER_NEST
         one = self._fastest(nest, None, (self.generators.fuse,), most)
-        if one is not None and one.result.over_floor <= FLOOR_RATIO_TO_TRY_CUTS:
+        if one is not None and one.result.over_floor <= policy.FLOOR_RATIO_TO_TRY_CUTS:
             return (one,)
         worth = None if one is None else one.result.latency_s - one.result.floor.latency_s
         try:
@@ -335,12 +325,13 @@ class _CutCascade:
         except InputError:
             several = ()
         if several and (
-            one is None or _sum(several) < MAX_LATENCY_RATIO_TO_REPLACE * one.result.latency_s
+            one is None
+            or _sum(several) < policy.MAX_LATENCY_RATIO_TO_REPLACE * one.result.latency_s
         ):
             return several
-        if one is None or one.result.over_floor > FLOOR_RATIO_TO_TRY_UNFUSED:
+        if one is None or one.result.over_floor > policy.FLOOR_RATIO_TO_TRY_UNFUSED:
             others = (self.generators.make_blocks, self.generators.make)
-            one = self._fastest(nest, one, others, MAX_PARTITIONINGS_PER_NEST)
+            one = self._fastest(nest, one, others, policy.MAX_PARTITIONINGS_PER_NEST)
         if one is None:
             raise NoLegalMappingError(Problem(f"no mapping of {names[0]} to {names[-1]} is legal"))
         return (one,)
@@ -372,7 +363,8 @@ class _CutCascade:
         if (
             speed
             and worth_s is not None
-            and HANDOFF_ACCESSES * handed / float(speed) > MAX_HANDOFF_SHARE_OF_GAIN * worth_s
+            and policy.HANDOFF_ACCESSES * handed / float(speed)
+            > policy.MAX_HANDOFF_SHARE_OF_GAIN * worth_s
         ):
             return (names,)
         return before, names[len(before) :]
@@ -383,7 +375,7 @@ class _CutCascade:
         least = self.outside(nest)
         begun = 0
         for handed, before in self._traffic_at_cuts(nest):
-            if HANDOFF_ACCESSES * handed <= NEGLIGIBLE_HANDOFF_SHARE * least:
+            if policy.HANDOFF_ACCESSES * handed <= policy.NEGLIGIBLE_HANDOFF_SHARE * least:
                 yield names[begun : len(before)]
                 begun = len(before)
         yield names[begun:]
@@ -433,12 +425,16 @@ class _CutCascade:
         for make, partitioning in product(makers, nest.memo(_partitionings)[:most]):
             if best is not None:
                 least = best.result.floor.compute_s * idle_factor(nest.architecture, partitioning)
-                if best.result.latency_s <= least or best.result.over_floor <= ACCEPTED_FLOOR_RATIO:
+                if (
+                    best.result.latency_s <= least
+                    or best.result.over_floor <= policy.ACCEPTED_FLOOR_RATIO
+                ):
                     continue
             run = self._run(nest, make, partitioning, best)
             if run is not None and (
                 best is None
-                or run.result.latency_s < MAX_LATENCY_RATIO_TO_REPLACE * best.result.latency_s
+                or run.result.latency_s
+                < policy.MAX_LATENCY_RATIO_TO_REPLACE * best.result.latency_s
             ):
                 best = run
         return best
@@ -469,7 +465,7 @@ class _CutCascade:
                 (mapping,) = join_nests(self.whole, (spread,)).nests
                 bound = bind(program, mapping, machine, shapes)
                 if best is not None and takes_longer(
-                    bound, MAX_LATENCY_RATIO_TO_REPLACE * best.result.latency_s
+                    bound, policy.MAX_LATENCY_RATIO_TO_REPLACE * best.result.latency_s
                 ):
                     return None
                 result = bound.memo(result_of_nest, nest_name(_names(program)), "analytical")

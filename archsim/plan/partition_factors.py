@@ -13,7 +13,7 @@ from einsum_cascade.ir import Access, Affine, Einsum, Program, walk
 
 from ..nest.partition import has_mask_over
 from ..spec.mapping import SpreadRank
-from .policy import MAX_COMBINING_TIME_SHARE, MAX_CORES_ENUMERATED, SQUARE_TILE_TOLERANCE
+from . import policy
 from .problem import MappingProblem
 
 Partitioning = tuple[tuple[str, tuple[SpreadRank, ...]], ...]
@@ -41,7 +41,7 @@ def partition_factors(shapes: Sizes[str, int], available: int, square: bool) -> 
     sizes = [[-(-n // parts[r]) for r, n in shapes.items()] for parts in candidates]
     if not square:
         return candidates[min(range(len(candidates)), key=lambda n: (prod(sizes[n]), sizes[n]))]
-    most = SQUARE_TILE_TOLERANCE * min(map(prod, sizes))
+    most = policy.SQUARE_TILE_TOLERANCE * min(map(prod, sizes))
     near = [n for n, size in enumerate(sizes) if prod(size) <= most]
     return candidates[min(near, key=lambda n: (sum(sizes[n]), prod(sizes[n])))]
 
@@ -74,7 +74,7 @@ def useful_factors(extent: int, available: int) -> list[int]:
     """
     most = min(extent, available)
     tried: Iterable[int] = range(1, most + 1)
-    if most > MAX_CORES_ENUMERATED or available > MAX_CORES_ENUMERATED:
+    if most > policy.MAX_CORES_ENUMERATED or available > policy.MAX_CORES_ENUMERATED:
         tried = [*(1 << n for n in range(most.bit_length())), most]
     # 12 elements in 5 tiles are up to 3 in each, as in 4: the fewest tiles of each size suffice.
     sizes = {-(-extent // n) for n in tried}
@@ -188,7 +188,7 @@ def has_fast_partial_results(
     # Each core writes its own partial results, and they are read to be combined.
     words = 2 * partial_elements(problem, wider)
     moving = (words * machine.word_bytes / speed for speed in speeds if speed is not None)
-    return max(moving, default=0) <= MAX_COMBINING_TIME_SHARE * working
+    return max(moving, default=0) <= policy.MAX_COMBINING_TIME_SHARE * working
 
 
 def partial_elements(problem: MappingProblem, partitioning: Partitioning) -> int:

@@ -14,6 +14,7 @@ from ..legality.binding import bind, with_parameters
 from ..nest.partition import has_mask_over
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping, NestLevel, SpreadRank
+from . import policy
 from .job import MakeMapping
 from .partition_factors import (
     Partitioning,
@@ -30,7 +31,6 @@ from .partitioning import (
     partition_mapping,
     usual_partitionings,
 )
-from .policy import MAX_IDLE_RATIO, MAX_PARTITIONED_TILES, MAX_TILE_PARTITIONINGS
 from .problem import Cores, MappingProblem
 
 
@@ -97,13 +97,13 @@ def tile_partitionings(problem: MappingProblem) -> tuple[TilePartitioning, ...]:
     found: list[TilePartitioning] = []
     for rest, member in product(rests, members):
         length = problem.shapes.get(program.rank_of[member].family or member, 1)
-        parts = min(MAX_PARTITIONED_TILES, cores.number // cores_used(rest), length)
+        parts = min(policy.MAX_PARTITIONED_TILES, cores.number // cores_used(rest), length)
         if parts > 1:
             found.append(_with_tiles(program, rest, cores, member, parts))
     idle = [idle_factor(problem.architecture, x.partitioning) for x in found]
-    found = [x for x, n in zip(found, idle, strict=True) if n <= MAX_IDLE_RATIO * min(idle)]
+    found = [x for x, n in zip(found, idle, strict=True) if n <= policy.MAX_IDLE_RATIO * min(idle)]
     found.sort(key=lambda x: (partial_elements(problem, x.partitioning), -cores_used(x.rest)))
-    return tuple(found[:MAX_TILE_PARTITIONINGS])
+    return tuple(found[: policy.MAX_TILE_PARTITIONINGS])
 
 
 def without_unequal_tiles(partitioning: Partitioning) -> TilePartitioning | None:

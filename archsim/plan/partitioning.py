@@ -15,6 +15,7 @@ from ..nest.partition import has_mask_over, is_local_gather, is_partitioned_alon
 from ..spec.arch import Architecture, Memory
 from ..spec.mapping import Keep, Mapping, NestLevel, SpreadRank
 from ..spec.roles import memory_in_role
+from . import policy
 from .partition_factors import (
     Partitioning,
     cores_used,
@@ -26,17 +27,6 @@ from .partition_factors import (
     stepwise_ranks,
     summed_ranks,
     useful_factors,
-)
-from .policy import (
-    EQUAL_PARTIAL_SHARE,
-    FEW_CORES_SHARE,
-    MANY_IDLE_SHARE,
-    MAX_CORES_ENUMERATED,
-    MAX_PARTIAL_SHARE,
-    MAX_UNEQUAL_TILES,
-    MAX_UNEQUAL_TILES_OF_ONE_RANK,
-    SHARED_CAPACITY_SHARES,
-    SMALL_PARTIAL_SHARE,
 )
 from .problem import MappingProblem
 
@@ -104,15 +94,15 @@ def _splitting_reduction(
     take less time than the split saves.
     """
     machine, shapes = problem.architecture, problem.shapes
-    few = cores_used(partitioning) <= FEW_CORES_SHARE * _available(machine)
+    few = cores_used(partitioning) <= policy.FEW_CORES_SHARE * _available(machine)
     wider = (_with_idle_cores_used(machine, shapes, partitioning, rank) for rank in summed)
     found = [x for x in wider if x]
-    cheap = EQUAL_PARTIAL_SHARE if few else SMALL_PARTIAL_SHARE
+    cheap = policy.EQUAL_PARTIAL_SHARE if few else policy.SMALL_PARTIAL_SHARE
     return [x for x in found if has_small_partial_results(problem, x, cheap)] or [
         x
         for x in found
         if all_idle
-        and has_small_partial_results(problem, x, MAX_PARTIAL_SHARE)
+        and has_small_partial_results(problem, x, policy.MAX_PARTIAL_SHARE)
         and has_fast_partial_results(problem, partitioning, x)
     ]
 
@@ -264,7 +254,7 @@ def machines_with_shared_capacity(
     parts = {name: prod(s.parts or 1 for s in ranks if s.balanced) for name, ranks in partitioning}
     if max(parts.values(), default=1) == 1:
         return
-    for share in SHARED_CAPACITY_SHARES:
+    for share in policy.SHARED_CAPACITY_SHARES:
         inner = 1
         memories: list[Memory] = []
         for memory in reversed(seen.memories):
@@ -371,7 +361,7 @@ def _with_idle_cores_used(
 ) -> Partitioning | None:
     """Return a partitioning extended by tiles of one more rank for idle cores, or None."""
     of_memory = dict(partitioning)
-    most = MAX_UNEQUAL_TILES_OF_ONE_RANK if masked else MAX_CORES_ENUMERATED
+    most = policy.MAX_UNEQUAL_TILES_OF_ONE_RANK if masked else policy.MAX_CORES_ENUMERATED
     able: list[tuple[str, SpreadRank]] = []
     for memory in architecture.memories:
         here = of_memory.get(memory.name, ())
@@ -408,7 +398,7 @@ def _with_factors(
     sizes = {r: shapes[r] for r in ranks if shapes[r] > 1}
     ways = [
         (partition_factors(sizes, available // parts, False), parts)
-        for parts in useful_factors(shapes[rank], min(MAX_UNEQUAL_TILES, available))
+        for parts in useful_factors(shapes[rank], min(policy.MAX_UNEQUAL_TILES, available))
     ]
     others, parts = min(
         ways, key=lambda w: (prod(-(-n // w[0].get(r, 1)) for r, n in sizes.items()) / w[1], w[1])
@@ -421,7 +411,7 @@ def _with_factors(
 
 
 def _leaves_idle(architecture: Architecture, partitioning: Partitioning) -> bool:
-    return cores_used(partitioning) <= MANY_IDLE_SHARE * _available(architecture)
+    return cores_used(partitioning) <= policy.MANY_IDLE_SHARE * _available(architecture)
 
 
 def idle_factor(architecture: Architecture, partitioning: Partitioning) -> float:

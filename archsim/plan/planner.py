@@ -18,10 +18,10 @@ from ..result.record import PartUse, RequestUse
 from ..result.result import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
+from . import policy
 from .defaults import default_job
 from .job import Evaluate, Generators, Job, JobPlan, SlowerError, naming_part
 from .parts import job_of, refuse_uncomputable_formats, refuse_unknown_tensors
-from .policy import FLOOR_RATIO_TO_ADVISE_SEARCH
 from .selection import ByPart, Given, check_partitioned, given_mappings
 
 Engine = Literal["analytical", "event"]
@@ -156,7 +156,7 @@ def _stages(request: Request, parts: Sequence[PartUse]) -> RequestUse:
 def _advised(plan: JobPlan, result: Result) -> Result:
     """Return the result, with advice to search if another mapping may be much faster."""
     searched = plan.searched or all(job.searched for job in plan.jobs)
-    if searched or result.over_floor <= FLOOR_RATIO_TO_ADVISE_SEARCH:
+    if searched or result.over_floor <= policy.FLOOR_RATIO_TO_ADVISE_SEARCH:
         return result
     note = f"latency is {result.over_floor:.3g}x the lower bound of any mapping"
     note += ": --mapping auto searches for a faster one"

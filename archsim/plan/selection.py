@@ -16,6 +16,7 @@ from ..spec.arch import Architecture
 from ..spec.index import compute_the_same, interchangeable_entries, mapping_entries
 from ..spec.mapping import FUSED, MADE, Mapping, SpreadRank
 from ..spec.roles import memory_in_role
+from . import policy
 from .job import Generators, Job
 from .partition_factors import Partitioning
 from .partitioning import (
@@ -27,7 +28,6 @@ from .partitioning import (
     usual_partitionings,
 )
 from .parts import PartProblem, own_part, stands_in
-from .policy import MAX_TIME_RATIO_OF_ANY_PARTITIONING, MAX_TIME_RATIO_OF_SPLIT
 from .problem import MappingProblem
 
 if TYPE_CHECKING:
@@ -208,8 +208,8 @@ def promising_split_reductions(part: Part, architecture: Architecture) -> tuple[
     if not splits:
         return ()
     most = min(
-        MAX_TIME_RATIO_OF_ANY_PARTITIONING * _least_time(own),
-        MAX_TIME_RATIO_OF_SPLIT * _least_time(own, summed=False),
+        policy.MAX_TIME_RATIO_OF_ANY_PARTITIONING * _least_time(own),
+        policy.MAX_TIME_RATIO_OF_SPLIT * _least_time(own, summed=False),
     )
     return tuple(name for name, other in splits.items() if _least_time(other) < most)
 
