@@ -473,6 +473,11 @@ class Program(Node, Memoized):
         """Einsums (without init statements) by the tensor they write."""
         return {e.name: e for e in self.einsums}
 
+    @cached_property
+    def parallel_variables(self) -> tuple[str, ...]:
+        """Rank variables of the ``parallel`` ranks, which index every tensor."""
+        return tuple(rank.lower() for rank in self.parallel)
+
     def family_of(self, rank: str) -> str | None:
         """Return the rank that a rank is a member of, or None."""
         declared = self.rank_of.get(rank)

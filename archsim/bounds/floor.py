@@ -372,7 +372,7 @@ def _elements_under(bound: Bound, e: BoundEinsum, access_map: AccessMap, nest: L
         else:
             certain = guaranteed_access(program, e.einsum, access)
         access_map = Addressing(program, bound.tiling, e.axes).of(certain)
-    touched = EXACT.touched(e, nest, _moving(nest, access_map), access_map)
+    touched = EXACT.accessed(e, nest, _moving(nest, access_map), access_map)
     return int(touched * share)
 
 

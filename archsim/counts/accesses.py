@@ -266,7 +266,7 @@ def _arriving(e: BoundEinsum, access_map: AccessMap, level: int, size: Size, met
     return meter.delivered(e, nest, _relevant(nest, e.moved_by(access_map, level)), size)
 
 
-def touched(e: BoundEinsum, access_map: AccessMap, level: int, meter: Meter[T]) -> T:
+def accessed(e: BoundEinsum, access_map: AccessMap, level: int, meter: Meter[T]) -> T:
     """Return the distinct elements of a tensor in all tiles that come to ``level``.
 
     Parameters
@@ -281,7 +281,7 @@ def touched(e: BoundEinsum, access_map: AccessMap, level: int, meter: Meter[T]) 
         Meter that counts, in numbers or symbols.
     """
     nest = e.nest(level)
-    return meter.touched(e, nest, _relevant(nest, e.moved_by(access_map, level)), access_map)
+    return meter.accessed(e, nest, _relevant(nest, e.moved_by(access_map, level)), access_map)
 
 
 def _in_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:
@@ -444,7 +444,7 @@ def _output(
     # Timeloop's rule: the first arrival of an element only writes; any other reads the element
     # back.
     again = [
-        arriving - touched(e, e.write, level, meter)
+        arriving - accessed(e, e.write, level, meter)
         for arriving, level in zip(updates, below, strict=True)
     ]
     # A partial result that is read back is handed down again, from each memory to the next inside.

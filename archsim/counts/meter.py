@@ -134,7 +134,7 @@ class Meter(ABC, Generic[T]):
         """
 
     @abstractmethod
-    def touched(
+    def accessed(
         self, e: BoundEinsum, nest: LoopNest, relevant: tuple[bool, ...], access_map: AccessMap
     ) -> T:
         """Return the distinct elements of a tensor in all tiles that the loops bring.
@@ -178,10 +178,10 @@ class ExactMeter(Meter[int]):
         return nest.distinct(counted)
 
     @override
-    def touched(
+    def accessed(
         self, e: BoundEinsum, nest: LoopNest, relevant: tuple[bool, ...], access_map: AccessMap
     ) -> int:
-        return nest.touched(relevant, access_map.size)
+        return nest.accessed(relevant, access_map.size)
 
 
 EXACT = ExactMeter()

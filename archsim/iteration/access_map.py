@@ -266,12 +266,12 @@ class AccessMapper:
         Axes of the Einsum's iteration space.
     shapes : mapping
         Resolved shapes, for coefficients such as ``M0``.
-    carried : tuple of str
+    parallel : tuple of str
         Variables of the parallel ranks, which index every tensor.
     """
 
     def __init__(
-        self, axes: tuple[Axis, ...], shapes: Mapping[str, int], carried: tuple[str, ...] = ()
+        self, axes: tuple[Axis, ...], shapes: Mapping[str, int], parallel: tuple[str, ...] = ()
     ) -> None:
         self.axes = axes
         self.shapes = shapes
@@ -280,7 +280,7 @@ class AccessMapper:
             for number, axis in enumerate(axes)
             for place, (variable, _) in enumerate(axis.variables)
         }
-        self.carried = carried
+        self.parallel = parallel
         self._known: dict[tuple[int, frozenset[int]], Digits] = {}
 
     def map(
@@ -311,7 +311,7 @@ class AccessMapper:
             access=access,
             parts=parts,
             one_copy=parts if len(lasting) == len(access.indices) else self.parts(lasting),
-            moving=frozenset((*access.variables, *self.carried)),
+            moving=frozenset((*access.variables, *self.parallel)),
         )
 
     def _gathered(self, indices: tuple[Index, ...], lengths: tuple[int, ...]) -> _Parts:
@@ -327,10 +327,10 @@ class AccessMapper:
             return ()
         others = [index for n, index in enumerate(indices) if n not in numbers]
         plain = (index.as_variable for index in others if isinstance(index, Affine))
-        distinguished = {*self.carried, *(v for v in plain if v)}
+        distinguished = {*self.parallel, *(v for v in plain if v)}
         index, length = indices[numbers[0]], lengths[numbers[0]]
         gathers = [i for i in _unwound([index]) if (i.as_variable or "") not in distinguished]
-        moved = (*self.carried, *(v for other in others for v in other.variables))
+        moved = (*self.parallel, *(v for other in others for v in other.variables))
         axes = {self.names[v][0] for v in moved}
         if any(self.names[v][0] in axes for i in gathers for v in i.variables):
             return ()
@@ -372,10 +372,10 @@ class AccessMapper:
     def parts(self, indices: Iterable[Index]) -> _Parts:
         """Return independent parts; the product of their sizes is the number of distinct
         elements."""
-        return self._parts(indices, self.carried)
+        return self._parts(indices, self.parallel)
 
-    def _parts(self, indices: Iterable[Index], carried: tuple[str, ...] = ()) -> _Parts:
-        distinguished = {self.names[v] for v in carried}
+    def _parts(self, indices: Iterable[Index], parallel: tuple[str, ...] = ()) -> _Parts:
+        distinguished = {self.names[v] for v in parallel}
         sums: list[_Weights] = []
         for index in _unwound(indices):
             if (variable := index.as_variable) is not None:

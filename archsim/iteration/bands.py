@@ -117,8 +117,10 @@ class Band(NamedTuple):
         """
         low, high, columns, rows = self
         # Comparisons are faster than min and max here; walks over tiles trim millions of bands.
-        least, most = 1 - rows, columns - 1
-        return Band(low if low > least else least, high if high < most else most, columns, rows)
+        lowest, highest = 1 - rows, columns - 1
+        return Band(
+            low if low > lowest else lowest, high if high < highest else highest, columns, rows
+        )
 
     def coarse(self, size: int) -> Band:
         """Return a band that the same tiles touch and the same tiles are full of.
@@ -166,12 +168,13 @@ class Band(NamedTuple):
         left = min(size, self.rows - moved)
         return Band(self.low + moved, self.high + moved, self.columns, left).trimmed()
 
-    def touched(self, size: int, *, along_x: bool) -> tuple[int, int]:
+    def tiles_with_points(self, size: int, *, along_x: bool) -> tuple[int, int]:
         """Return the first and the last tile that can hold a point, if all tiles were whole.
 
         The numbers may lie outside the loop; the caller clips them to the loop's iterations.
 
-        >>> Band(-7, 0, 8, 8).touched(2, along_x=True), Band(-7, -4, 8, 8).touched(2, along_x=True)
+        >>> bands = Band(-7, 0, 8, 8), Band(-7, -4, 8, 8)
+        >>> tuple(band.tiles_with_points(2, along_x=True) for band in bands)
         ((-4, 3), (-4, 1))
 
         Parameters
@@ -187,13 +190,13 @@ class Band(NamedTuple):
             return _ceil(self.low - size + 1, size), (self.high + self.rows - 1) // size
         return _ceil(1 - size - self.high, size), (self.columns - 1 - self.low) // size
 
-    def covered(self, size: int, *, along_x: bool) -> tuple[int, int]:
+    def full_tiles(self, size: int, *, along_x: bool) -> tuple[int, int]:
         """Return the first and the last tile that the band covers, if all tiles were whole.
 
         Parameters
         ----------
         size, along_x
-            See ``touched``.
+            See ``tiles_with_points``.
 
         Returns
         -------
@@ -272,7 +275,7 @@ def _ceil(number: int, divisor: int) -> int:
     return -(-number // divisor)
 
 
-class BandStrip(NamedTuple):
+class BoxedBand(NamedTuple):
     """Points ``low <= x - y <= high`` with x and y in closed intervals, anywhere in the plane."""
 
     low: int
@@ -282,10 +285,10 @@ class BandStrip(NamedTuple):
     first_y: int
     last_y: int
 
-    def intersection(self, other: BandStrip) -> BandStrip:
-        """Return the points of both strips."""
+    def intersection(self, other: BoxedBand) -> BoxedBand:
+        """Return the points of both bands."""
         low, high, first_x, last_x, first_y, last_y = other
-        return BandStrip(
+        return BoxedBand(
             max(self.low, low),
             min(self.high, high),
             max(self.first_x, first_x),
@@ -306,24 +309,24 @@ class BandStrip(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BandUnion:
-    """Points in any of several strips.
+    """Points in any of several bands.
 
     Of 8 keys (x) every query (y) sees the first 3, and later queries see more:
 
     >>> far = 1 << 60
-    >>> seen = BandUnion((BandStrip(-far, 0, 0, 7, 0, far), BandStrip(-far, far, 0, 2, 0, far)))
+    >>> seen = BandUnion((BoxedBand(-far, 0, 0, 7, 0, far), BoxedBand(-far, far, 0, 2, 0, far)))
     >>> [seen.points_before(row) for row in range(6)]
     [0, 3, 6, 9, 13, 18]
     """
 
-    strips: tuple[BandStrip, ...]
+    bands: tuple[BoxedBand, ...]
 
     def points_before(self, row: int) -> int:
         """Count the points with y below a row, by inclusion and exclusion."""
-        strips = tuple(dict.fromkeys(self.strips))
-        chosen = (c for n in range(1, len(strips) + 1) for c in combinations(strips, n))
+        bands = tuple(dict.fromkeys(self.bands))
+        chosen = (c for n in range(1, len(bands) + 1) for c in combinations(bands, n))
         return sum(
-            (-1) ** (1 + len(c)) * reduce(BandStrip.intersection, c).points_before(row)
+            (-1) ** (1 + len(c)) * reduce(BoxedBand.intersection, c).points_before(row)
             for c in chosen
         )
 
@@ -422,13 +425,13 @@ class BandProgression:
             return None
         low, high, columns, rows = self.band
         by = number * self.moved
-        low, high, least, most = low + by, high + by, 1 - rows, columns - 1
-        if low <= least:
-            if high >= most:
+        low, high, lowest, highest = low + by, high + by, 1 - rows, columns - 1
+        if low <= lowest:
+            if high >= highest:
                 return None
-            low = least
+            low = lowest
         # Trim as ``trimmed`` does, without a call: there are very many.
-        return Band(low, high if high < most else most, columns, rows)
+        return Band(low, high if high < highest else highest, columns, rows)
 
     def part(self, number: int, count: int = 1) -> BandProgression:
         """Return some equal iterations, from the one numbered ``number``; 0 is the first."""
@@ -461,12 +464,12 @@ def progressions(
     plus, scale = side
     size = stride * scale
     count = iterations(extent, stride)
-    first, last = band.touched(size, along_x=plus)
+    first, last = band.tiles_with_points(size, along_x=plus)
     first, last = max(first, 0), min(last, count - 1)
-    # ``touched`` takes the ragged last tile for a whole one: the band may miss its actual part.
+    # The ragged last tile was taken for a whole one: the band may miss its actual part.
     if last == count - 1 and first <= last and band.tile(last, size, along_x=plus).empty:
         last -= 1
-    begin, end = band.covered(size, along_x=plus)
+    begin, end = band.full_tiles(size, along_x=plus)
     begin, end = max(begin, first), min(end, last)
     if begin > end:
         # No tile is covered: all lie on an edge, and belong to the first of the three groups.

@@ -135,8 +135,8 @@ class LoopNest(Memoized):
             return 0
         along = [window.side(loop.axis) is not None for loop in self.loops]
         depths = [depth for depth, count in enumerate(counts) if along[depth] and count > 1]
-        apart = zip(counts, counted, along, strict=True)
-        times = prod(n for n, wanted, a in apart if wanted and not a)
+        marks = zip(counts, counted, along, strict=True)
+        times = prod(n for n, wanted, a in marks if wanted and not a)
         wanted = tuple(counted[depth] for depth in depths)
         if all(wanted):
             # Ungoverned loops inside run all iterations.
@@ -174,7 +174,7 @@ class LoopNest(Memoized):
         alone = tuple(Loop("", place[loop.axis], loop.stride, 0, "") for loop in loops)
         return alone, tuple(self.extents[axis] for axis in axes), band
 
-    def touched(self, relevant: tuple[bool, ...], size: Callable[[Extents], int]) -> int:
+    def accessed(self, relevant: tuple[bool, ...], size: Callable[[Extents], int]) -> int:
         """Count the distinct elements in all tiles that the loops ever deliver.
 
         Parameters

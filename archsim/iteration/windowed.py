@@ -43,7 +43,7 @@ def coalesced(
     loops : sequence of Loop
         Loops, outermost first.
     marks : sequence
-        Property of every loop; only loops with equal marks are joined.
+        Property of every loop; only loops with equal marks are combined.
     governed : int
         Number of loops, from the outermost, in which a window skips iterations.
 
@@ -83,7 +83,7 @@ class RepeatPeriod:
     sizes: tuple[int, ...] = ()
 
     @property
-    def least(self) -> int:
+    def min_iterations(self) -> int:
         """Iterations between two edges from which on a stretch is summed instead of visited."""
         return 2 * self.reach + 4 * self.period
 
@@ -145,7 +145,7 @@ def stretches(
         # and the last one between two edges.
         each = 2 * repeats.reach + 3 * repeats.period
         edges = sum(progression.count * abs(progression.moved) // size for size in repeats.sizes)
-        if progression.count < repeats.least or edges * each >= left:
+        if progression.count < repeats.min_iterations or edges * each >= left:
             continue
         along = tuple(_stretches(progression, repeats))
         to_see = progression.count - sum(x.end - x.begin - 3 * x.period for x in along)
@@ -371,7 +371,7 @@ class _WindowWalk(ABC, Generic[_Value, _Part]):
         """Return the part of a stretch whose values grow evenly; None if they do not."""
 
     @abstractmethod
-    def joined(self, depth: int, parts: list[_Part]) -> _Value:
+    def combined(self, depth: int, parts: list[_Part]) -> _Value:
         """Return the value of all iterations of a loop."""
 
     def value_everywhere(self, depth: int, now: Extents) -> _Value | None:
@@ -404,7 +404,7 @@ class _WindowWalk(ABC, Generic[_Value, _Part]):
                 )
                 for part in self.climb(depth, inside(now, loop, progression.extent), progression)
             ]
-            found = self.joined(depth, parts)
+            found = self.combined(depth, parts)
         self.memo[key] = found
         return found
 
@@ -480,7 +480,7 @@ class _Deliveries(_WindowWalk[_BandedStream, _BandedStreams]):
         )
 
     @override
-    def joined(self, depth: int, parts: list[_BandedStreams]) -> _BandedStream:
+    def combined(self, depth: int, parts: list[_BandedStreams]) -> _BandedStream:
         head, tail = parts[0], parts[-1]
         if self.marks[depth]:
             # The name of a tile is the iteration of this loop, followed by the name inside.
@@ -567,7 +567,7 @@ class _Distinct(_WindowWalk[int, tuple[int, int]]):
         return None if total is None else (total, max(*first, *last))
 
     @override
-    def joined(self, depth: int, parts: list[tuple[int, int]]) -> int:
+    def combined(self, depth: int, parts: list[tuple[int, int]]) -> int:
         if self.marks[depth]:
             return sum([total for total, _ in parts])
         return max([most for _, most in parts])
@@ -577,9 +577,9 @@ class _Distinct(_WindowWalk[int, tuple[int, int]]):
         if depth < self.uncounted_depth:
             return None
         # ``size`` grows with the tile, so equal values at both ends are equal in between.
-        least = tuple(self.smallest_extents.get(axis, x) for axis, x in enumerate(now))
+        smallest = tuple(self.smallest_extents.get(axis, x) for axis, x in enumerate(now))
         value = self.visit(depth, now, None)
-        return value if value == self.visit(depth, least, None) else None
+        return value if value == self.visit(depth, smallest, None) else None
 
 
 def _postponed(
@@ -594,7 +594,7 @@ def _postponed(
     governed, rest = pairs[: window.governed], pairs[window.governed :]
     free = [(x, c) for x, c in governed if window.side(x.axis) is None]
     along = [(x, c) for x, c in governed if window.side(x.axis) is not None]
-    # Loops along one rank are neighbours, so that they can be joined.
+    # Loops along one rank are neighbours, so that they can be combined.
     behind = sorted(along, key=lambda pair: (not pair[1], pair[0].axis))
     order = [*free, *behind, *rest]
     return tuple(x for x, _ in order), tuple(c for _, c in order)

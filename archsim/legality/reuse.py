@@ -197,8 +197,8 @@ def _brings_the_same(
     where = giver.einsum.where
     if where is not None and stepped & {*variables_of(where)}:
         return False
-    together = _share_tile_loops(bound, (giver, given), (taker, taken), level, frozenset())
-    return together and brings_every_tile((giver, given), taker, level)
+    shared = _share_tile_loops(bound, (giver, given), (taker, taken), level, frozenset())
+    return shared and brings_every_tile((giver, given), taker, level)
 
 
 def _keeps(bound: Bound, e: BoundEinsum, tensor: str, level: int) -> bool:
@@ -259,10 +259,10 @@ def _share_tile_loops(
         right = list(taker.stepping(taken[1], level))
         while right and _streams_through(bound, given, taker, right[-1]):
             right.pop()
-        together = [x.member in taker.outside for x in right] == [
+        matching = [x.member in taker.outside for x in right] == [
             x.member in giver.outside for x in kept
         ]
-        return together and remaining == [x.member for x in right]
+        return matching and remaining == [x.member for x in right]
     if any(x in giver.own for x in left):
         return False
     # The taker's loops inside of all loops that bring other tiles leave the tile where it is.

@@ -13,7 +13,7 @@ from functools import cache
 from math import prod
 from typing import Final
 
-from ..iteration.bands import BandStrip, BandUnion
+from ..iteration.bands import BandUnion, BoxedBand
 from .masks import bands_of_several
 from .policy import BALANCE_TOLERANCE
 from .record import Bound, BoundEinsum
@@ -184,16 +184,16 @@ def _work_of_einsum(sample: Bound, e: BoundEinsum, rank: str, begin: int) -> _Ro
     rows = sample.tiling.shapes[rank]
     family = sample.program.whole_rank(rank)
     unit = _elements_per_coordinate(sample.tiling, rank)
-    enclosing = _strip_of_window(e, family, begin * unit)
+    enclosing = _band_of_window(e, family, begin * unit)
     if enclosing is None:
         return _RowWork(float(e.cycles) / rows, None, 1)
-    mask = BandUnion(_strips_of_bands(sample, e, family, begin * unit) or (enclosing,))
+    mask = BandUnion(_bands_of_disjunction(sample, e, family, begin * unit) or (enclosing,))
     points = mask.points_before((begin + rows) * unit) - mask.points_before(begin * unit)
     return _RowWork(float(e.cycles) / points if points else 0.0, mask, unit)
 
 
-def _strip_of_window(e: BoundEinsum, rows: str, begin: int) -> BandStrip | None:
-    """Return the strip of an Einsum's window for any row; None if the window has no such rows.
+def _band_of_window(e: BoundEinsum, rows: str, begin: int) -> BoxedBand | None:
+    """Return the band of an Einsum's window for any row; None if the window has no such rows.
 
     The rows of the sample begin at ``begin``.
     """
@@ -202,14 +202,16 @@ def _strip_of_window(e: BoundEinsum, rows: str, begin: int) -> BandStrip | None:
     names = [None if side is None else e.axes[side].name for side in sides]
     if window is None or rows not in names:
         return None
-    # Rows are y of a strip.
+    # Rows are y of a band.
     band = window.band.swapped() if names[0] == rows else window.band
     last = band.columns - 1
-    return BandStrip(band.low - begin, band.high - begin, 0, last, 0, _BEYOND_ANY_ROW)
+    return BoxedBand(band.low - begin, band.high - begin, 0, last, 0, _BEYOND_ANY_ROW)
 
 
-def _strips_of_bands(sample: Bound, e: BoundEinsum, rows: str, begin: int) -> tuple[BandStrip, ...]:
-    """Return the strips of a mask of several bands for any row; empty if the mask has none.
+def _bands_of_disjunction(
+    sample: Bound, e: BoundEinsum, rows: str, begin: int
+) -> tuple[BoxedBand, ...]:
+    """Return the bands of a mask of several bands for any row; empty if the mask has none.
 
     The rows of the sample begin at ``begin``.
     """
@@ -218,15 +220,15 @@ def _strips_of_bands(sample: Bound, e: BoundEinsum, rows: str, begin: int) -> tu
     if len(others) != 1:
         return ()
     last = sample.tiling.shapes[str(*others)] - 1
-    everything = BandStrip(-_BEYOND_ANY_ROW, _BEYOND_ANY_ROW, 0, last, 0, _BEYOND_ANY_ROW)
-    found: list[BandStrip] = []
+    everything = BoxedBand(-_BEYOND_ANY_ROW, _BEYOND_ANY_ROW, 0, last, 0, _BEYOND_ANY_ROW)
+    found: list[BoxedBand] = []
     for band in bands:
         if band.minus is not None:
             turned = band.swapped() if band.plus == rows else band
-            strip = everything._replace(low=turned.low - begin, high=turned.high - begin)
+            boxed = everything._replace(low=turned.low - begin, high=turned.high - begin)
         elif band.plus == rows:
-            strip = everything._replace(first_y=max(0, band.low + begin), last_y=band.high + begin)
+            boxed = everything._replace(first_y=max(0, band.low + begin), last_y=band.high + begin)
         else:
-            strip = everything._replace(first_x=max(0, band.low), last_x=min(last, band.high))
-        found.append(strip)
+            boxed = everything._replace(first_x=max(0, band.low), last_x=min(last, band.high))
+        found.append(boxed)
     return tuple(found)

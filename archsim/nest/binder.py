@@ -78,8 +78,7 @@ def with_initial(bound: Bound) -> Iterator[BoundEinsum]:
 def _initial(
     program: Program, tiling: Tiling, e: BoundEinsum, statement: Einsum, innermost: int
 ) -> BoundEinsum:
-    carried = tuple(r.lower() for r in program.parallel)
-    variables = tuple(dict.fromkeys((*carried, *statement.variables)))
+    variables = tuple(dict.fromkeys((*program.parallel_variables, *statement.variables)))
     looped = {x.variable for x in (*e.temporal, *e.spatial)}
     axes = tiling.axes(tuple(v for v in variables if v in looped))
     alone = tuple(a for v in variables if v not in looped for a in tiling.axes((v,)))
@@ -227,7 +226,6 @@ class _Binder:
         """Mappings of the Einsums that may have the same loops."""
         self.levels = {m.name: i for i, m in enumerate(architecture.memories)}
         self.mapped = {how.einsum: how for how in reversed(mapping.einsums)}
-        self.carried = tuple(r.lower() for r in program.parallel)
         self.started = {s.name for s in program.init if s.reads}
         self.spaces: dict[tuple[str, ...], tuple[tuple[Axis, ...], Addressing]] = {}
         """Axes and access maps, by the variables of an iteration space."""
@@ -274,7 +272,7 @@ class _Binder:
         known = self.known.get(einsum.name)
         if known is not None and self.settled.get(einsum.name) == how:
             return known
-        variables = (*self.carried, *einsum.variables)
+        variables = (*self.program.parallel_variables, *einsum.variables)
         axes, addressing = self._space(variables)
         places = axis_places(axes)
         shared, outside = self._shared_loops(places, how)
@@ -351,7 +349,7 @@ class _Binder:
             )
             return False
         if member.rank.lower() not in places:
-            ranks = ", ".join(v.upper() for v in (*self.carried, *einsum.variables))
+            ranks = ", ".join((*self.program.parallel, *(v.upper() for v in einsum.variables)))
             text = f" has no rank {member.rank}, but its mapping loops over {name}"
             self.complaints.append(EinsumProblem(einsum.name, text, span, f"its ranks are {ranks}"))
             return False

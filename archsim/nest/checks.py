@@ -70,8 +70,7 @@ def name_problems(
 
 def nest_problems(program: Program, mapping: Mapping, tiling: Tiling) -> Iterator[EinsumProblem]:
     """Yield shared loops that no Einsum runs in."""
-    walked = {r.lower() for r in program.parallel}
-    walked |= {v for e in program.einsums for v in e.variables}
+    walked = {*program.parallel_variables, *(v for e in program.einsums for v in e.variables)}
     for level in mapping.nest:
         for name in level.loops:
             rank = tiling.members[name].rank
@@ -250,21 +249,21 @@ def bypass_problems(
     levels = [m.name for m in architecture.memories] + [a.name for a in architecture.arrays]
     for how in mapping.einsums:
         einsum = program.einsum_of.get(how.einsum)
-        touched = [] if einsum is None else [a.tensor for a in (*einsum.reads, einsum.target)]
+        accessed = [] if einsum is None else [a.tensor for a in (*einsum.reads, einsum.target)]
         for level, tensors in how.bypass:
             if level not in levels:
                 hint = did_you_mean(level, [*levels, *ROLES])
                 yield EinsumProblem("", f"{NO_LEVEL} '{level}'", how.span, hint)
                 continue
             for tensor in tensors:
-                problem = _passed_by(tensor, level, touched, places)
+                problem = _passed_by(tensor, level, accessed, places)
                 if problem:
                     text = f" cannot pass {tensor} by {level}: {problem}"
                     yield EinsumProblem(how.einsum, text, how.span)
 
 
-def _passed_by(tensor: str, level: str, touched: Iterable[str], places: Residency) -> str:
-    if tensor not in touched:
+def _passed_by(tensor: str, level: str, accessed: Iterable[str], places: Residency) -> str:
+    if tensor not in accessed:
         return f"it neither reads nor writes {tensor}"
     kept = [p.name for p in places.of(tensor)]
     if level not in kept:

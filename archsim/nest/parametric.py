@@ -98,7 +98,7 @@ def _conditions_of(bound: Bound, e: BoundEinsum) -> _SizeConditions:
     looped = {loop.member for loop in (*e.temporal, *e.spatial)}
     members = (m.name for rank in ranks for m in bound.tiling.of_rank(rank))
     return _SizeConditions(
-        variables=(*(r.lower() for r in bound.program.parallel), *e.einsum.variables),
+        variables=(*bound.program.parallel_variables, *e.einsum.variables),
         uncovered=tuple(name for name in members if name not in looped),
         spatial=tuple(
             (tuple(x.member for x in e.spatial if x.dimension == d.name), d.size)

@@ -135,7 +135,7 @@ def _past_homes(mapping: Mapping, architecture: Architecture) -> Iterator[Proble
         yield Problem(text, mapping.spill.span, "leave out 'spill'")
 
 
-def touched_by(program: Program, e: Einsum) -> tuple[str, ...]:
+def tensors_of(program: Program, e: Einsum) -> tuple[str, ...]:
     """Return the tensors that an Einsum touches: operands in order, reads of ``init``, the
     result."""
     starts = (a.tensor for s in program.init if s.name == e.name for a in s.reads)
@@ -160,7 +160,7 @@ class Routes:
         for e in self.program.einsums:
             if (array := self.arrays.get(e.name)) is None:
                 continue
-            for number, tensor in enumerate(touched_by(self.program, e)):
+            for number, tensor in enumerate(tensors_of(self.program, e)):
                 own = tensor == e.name
                 made = self.arrays.get(tensor)
                 found[e.name, tensor] = tree.home(array, None if own else number, made)
@@ -211,8 +211,8 @@ class Routes:
         """
         tree = self.architecture.tree
         reach = self.reach(einsum, tensor)
-        way = tree.paths[self.homes[einsum, tensor]]
-        return tuple(sorted(i for i in kept if i in reach and i not in way))
+        path = tree.paths[self.homes[einsum, tensor]]
+        return tuple(sorted(i for i in kept if i in reach and i not in path))
 
 
 def branch_problems(
@@ -240,7 +240,7 @@ def branch_problems(
         einsum = program.einsum_of.get(how.einsum)
         if einsum is None or how.einsum not in arrays:
             continue
-        for tensor in touched_by(program, einsum):
+        for tensor in tensors_of(program, einsum):
             kept = places.memories(tensor)
             reach = routes.reach(how.einsum, tensor)
             reached.setdefault(tensor, set()).update(reach)

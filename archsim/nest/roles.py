@@ -30,7 +30,7 @@ from ..spec.mapping import (
     Tile,
 )
 from ..spec.roles import NEAREST, ROLES, array_in_role, axis_in_role, memory_in_role
-from .residency import Routes, touched_by
+from .residency import Routes, tensors_of
 
 
 class InnermostLevels:
@@ -145,7 +145,7 @@ class InnermostLevels:
     ) -> Iterator[tuple[str, tuple[int, ...]]]:
         for e in self.routes.arrays:
             einsum = self.program.einsum_of.get(e)
-            if einsum is None or tensor not in touched_by(self.program, einsum):
+            if einsum is None or tensor not in tensors_of(self.program, einsum):
                 continue
             if (e, tensor) not in self.with_bypass and (
                 found := self.routes.passed_memories(e, tensor, levels)

@@ -103,17 +103,17 @@ class BoundNest:
 
 def _names(program: Program, mapping: Mapping) -> Iterator[Problem]:
     names = [e.name for e in program.einsums]
-    seen: set[str] = set()
+    listed: set[str] = set()
     for nest in mapping.nests:
         for how in nest.einsums:
             if how.einsum not in names:
                 text = f"the cascade {program.name} has no Einsum '{how.einsum}'"
                 yield Problem(text, how.span, did_you_mean(how.einsum, names))
-            elif how.einsum in seen:
+            elif how.einsum in listed:
                 yield Problem(f"{how.einsum} is in two nests", how.span)
-            seen.add(how.einsum)
+            listed.add(how.einsum)
     for name in names:
-        if name not in seen:
+        if name not in listed:
             yield Problem(f"no nest runs {name}", mapping.span)
 
 

@@ -241,7 +241,7 @@ def tiles_in_step(
     new, every = [0] * len(halos), [0] * len(halos)
     at_once, *own = rows
     for step in range(0, max(own), at_once):
-        longest: dict[int, int] = {}
+        most_tiles: dict[int, int] = {}
         spans: list[tuple[int, int]] = []
         for halo, length in zip(halos, own, strict=True):
             # Later rows of a part reach farther by their distance.
@@ -249,13 +249,13 @@ def tiles_in_step(
             first = max(0, halo.first + step)
             tile, count = first // size, max(0, -(-end // size) - first // size)
             spans.append((tile, count if end > first and step < length else 0))
-            longest[tile] = max(longest.get(tile, 0), spans[-1][1])
-        most = max(most, sum(1 for count in longest.values() if count))
+            most_tiles[tile] = max(most_tiles.get(tile, 0), spans[-1][1])
+        most = max(most, sum(1 for count in most_tiles.values() if count))
         before: dict[int, int] = {}
         for kind, (tile, count) in enumerate(spans):
             # Other parts are at the tile up to ``same``, and were one tile ahead from 1 up to
             # ``left``.
-            same, left = before.get(tile, 0), longest.get(tile + 1, 0)
+            same, left = before.get(tile, 0), most_tiles.get(tile + 1, 0)
             there = max(same, left + 1 if left else 0)
             alone = 1 if left and not same else 0
             new[kind] += min(count, max(0, count - there) + alone)
@@ -342,10 +342,10 @@ def shared_gather(
         return None
     whole = bound.whole.by_name[e.name]
     of_all = whole.reads[e.reads.index(access_map)]
-    picked = next((p for p in of_all.parts if isinstance(p, GatheredIndex) and p.by), None)
-    if picked is None or bound.cores.ring.rank(access_map.access.tensor) is not None:
+    gather = next((p for p in of_all.parts if isinstance(p, GatheredIndex) and p.by), None)
+    if gather is None or bound.cores.ring.rank(access_map.access.tensor) is not None:
         return None
-    partitions = [s for s in partitions if s.variable in picked.by]
+    partitions = [s for s in partitions if s.variable in gather.by]
     axes = {a.variables[0][0]: n for n, a in enumerate(e.axes) if len(a.variables) == 1}
     same_axes = [[v for v, _ in a.variables] for a in e.axes] == [
         [v for v, _ in a.variables] for a in whole.axes
@@ -356,10 +356,10 @@ def shared_gather(
     for s in partitions:
         number = axes[s.variable]
         extents[number] = min(whole.extents[number], extents[number] * s.parts)
-    if not picked.holds_all_positions(tuple(extents)):
+    if not gather.holds_all_positions(tuple(extents)):
         return None
     shared = frozenset(s.variable for s in partitions)
-    return SharedGather(e=whole, access_map=of_all, by=picked.by, shared=shared)
+    return SharedGather(e=whole, access_map=of_all, by=gather.by, shared=shared)
 
 
 def size_for_all_cores(

@@ -302,8 +302,7 @@ class Addressing:
     tensors."""
 
     def __init__(self, program: Program, tiling: Tiling, axes: tuple[Axis, ...]) -> None:
-        carried = tuple(r.lower() for r in program.parallel)
-        self._mapper = AccessMapper(axes, tiling.shapes, carried)
+        self._mapper = AccessMapper(axes, tiling.shapes, program.parallel_variables)
         self._running = program.iterative
         self._ranks = program.tensor_ranks
         self._shapes = tiling.shapes

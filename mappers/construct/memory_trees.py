@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from archsim.nest.residency import Routes, touched_by
+from archsim.nest.residency import Routes, tensors_of
 from archsim.nest.roles import with_bypass
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import EinsumMapping, Keep, Mapping, NestLevel
@@ -59,7 +59,7 @@ def _one_way(
     how = replace(how, nest=_where_fed(how, routes.architecture))
     passed_memories = (
         (names[i], tensor)
-        for tensor in touched_by(routes.program, e)
+        for tensor in tensors_of(routes.program, e)
         for i in routes.passed_memories(e.name, tensor, kept.get(tensor, ()))
     )
     return with_bypass(how, passed_memories)

@@ -333,7 +333,7 @@ class OpenMeter(Meter[Linear]):
         return self._asked[asked][0]
 
     @override
-    def touched(
+    def accessed(
         self, e: BoundEinsum, nest: LoopNest, relevant: tuple[bool, ...], access_map: AccessMap
     ) -> Linear:
         """Return all elements of a tensor, reduced by the tiles that a mask skips."""

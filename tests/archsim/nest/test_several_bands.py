@@ -13,7 +13,7 @@ from portions import some
 
 from archsim import Architecture, Mapping, simulate
 from archsim.engine.evaluate import evaluate_bound
-from archsim.iteration.bands import BandStrip, BandUnion
+from archsim.iteration.bands import BandUnion, BoxedBand
 from archsim.legality.binding import bind
 from archsim.plan.job import MakeMapping
 from archsim.plan.partitioning import partition_mapping
@@ -33,21 +33,21 @@ LET_THROUGH = {
 }
 SEEDS = range(300)
 END = st.integers(-6, 9)
-STRIPS = st.lists(st.builds(BandStrip, END, END, END, END, st.integers(0, 5), END), max_size=4)
+STRIPS = st.lists(st.builds(BoxedBand, END, END, END, END, st.integers(0, 5), END), max_size=4)
 
 
 @given(STRIPS, st.integers(0, 12))
 def test_points_in_any_of_some_strips_are_those_one_by_one(
-    strips: list[BandStrip], row: int
+    bands: list[BoxedBand], row: int
 ) -> None:
-    def holds(s: BandStrip, x: int, r: int) -> bool:
+    def holds(s: BoxedBand, x: int, r: int) -> bool:
         return (
             s.low <= x - r <= s.high and s.first_x <= x <= s.last_x and s.first_y <= r <= s.last_y
         )
 
     places = product(range(-8, 12), range(row))
-    inside = sum(any(holds(s, x, r) for s in strips) for x, r in places)
-    assert BandUnion(tuple(strips)).points_before(row) == inside
+    inside = sum(any(holds(s, x, r) for s in bands) for x, r in places)
+    assert BandUnion(tuple(bands)).points_before(row) == inside
 
 
 def test_no_point_of_a_mask_is_outside_of_its_window() -> None:
