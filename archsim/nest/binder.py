@@ -15,6 +15,7 @@ from einsum_cascade.errors import MappingError, SpecError, did_you_mean
 from einsum_cascade.ir import Einsum, Program
 from einsum_cascade.memo import cached_property
 from einsum_cascade.operations import operations_of
+from einsum_cascade.source import Span
 
 from ..iteration.loops import Axis, Loop
 from ..spec.arch import Architecture, ProcessingArray
@@ -32,7 +33,7 @@ from .checks import (
     spill_problems,
 )
 from .dataflow import Operand, operands_of
-from .problems import EinsumProblem, merge_equal_problems
+from .problems import NO_MEMBER, EinsumProblem, merge_equal_problems
 from .record import Bound, BoundEinsum, shared_loops, step_count
 from .residency import branch_problems, residency
 from .tiling import Addressing, Member, Places, Tiling, axis_places
@@ -246,19 +247,17 @@ class _Binder:
         for einsum in self.program.einsums:
             how = self.mapped.get(einsum.name)
             if how is None:
-                self.complaints.append(
-                    EinsumProblem(
-                        "",
-                        f"the mapping '{self.mapping.name}' says nothing about Einsum "
-                        f"'{einsum.name}'",
-                        self.mapping.span,
-                        hint=f"add '{einsum.name}: {{array: ..., spatial: ..., loops: [...]}}' "
-                        "under 'einsums'",
-                    )
+                text = (
+                    f"the mapping '{self.mapping.name}' says nothing about Einsum '{einsum.name}'"
                 )
+                entry = f"{einsum.name}: {{array: ..., spatial: ..., loops: [...]}}"
+                self._complain("", text, self.mapping.span, f"add '{entry}' under 'einsums'")
                 continue
             found.append(self._einsum(einsum, how))
         return tuple(found)
+
+    def _complain(self, about: str, text: str, span: Span | None, hint: str | None) -> None:
+        self.complaints.append(EinsumProblem(about, text, span, hint))
 
     def otherwise(self, names: Collection[str]) -> tuple[BoundEinsum, ...]:
         """Bind some Einsums of a mapping without other problems."""
@@ -274,10 +273,12 @@ class _Binder:
             return known
         variables = (*self.program.parallel_variables, *einsum.variables)
         axes, addressing = self._space(variables)
-        places = axis_places(axes)
+        places, innermost = axis_places(axes), len(self.levels) - 1
         shared, outside = self._shared_loops(places, how)
         own = tuple(
-            self.tiling.loop(self.tiling.members[name], places, self._own_level(level.level))
+            self.tiling.loop(
+                self.tiling.members[name], places, self.levels.get(level.level, innermost)
+            )
             for level in how.nest
             for name in level.loops
             if self._iterates(name, places, einsum)
@@ -303,7 +304,6 @@ class _Binder:
         )
         if einsum.name not in self.started:
             return bound
-        innermost = len(self.levels) - 1
         starts = initial_einsums(self.program, self.tiling, bound, innermost)
         return replace(bound, initial=starts)
 
@@ -312,9 +312,6 @@ class _Binder:
             axes = self.tiling.axes(variables)
             self.spaces[variables] = axes, Addressing(self.program, self.tiling, axes)
         return self.spaces[variables]
-
-    def _own_level(self, level: str) -> int:
-        return self.levels[level] if level else len(self.levels) - 1
 
     def _shared_loops(
         self, places: Places, how: EinsumMapping
@@ -330,13 +327,11 @@ class _Binder:
         for name in how.outside:
             if name not in ranks:
                 hint = did_you_mean(name, ranks)
-                self.complaints.append(
-                    EinsumProblem("", f"'{name}' is no shared loop", how.span, hint)
-                )
+                self._complain("", f"'{name}' is no shared loop", how.span, hint)
             elif self.tiling.members[name].rank.lower() in places and name not in placed(how):
                 text = f" stays outside {name}, so it must go over {name} by itself"
                 hint = f"add {name} to its 'loops' or 'spatial'"
-                self.complaints.append(EinsumProblem(how.einsum, text, how.span, hint))
+                self._complain(how.einsum, text, how.span, hint)
         return tuple(inside), tuple(outside)
 
     def _iterates(self, name: str, places: Places, einsum: Einsum) -> bool:
@@ -344,14 +339,12 @@ class _Binder:
         member = self.tiling.members.get(name)
         if member is None:
             hint = did_you_mean(name, self.tiling.members)
-            self.complaints.append(
-                EinsumProblem("", f"no rank or tile is called '{name}'", span, hint)
-            )
+            self._complain("", f"{NO_MEMBER} '{name}'", span, hint)
             return False
         if member.rank.lower() not in places:
             ranks = ", ".join((*self.program.parallel, *(v.upper() for v in einsum.variables)))
             text = f" has no rank {member.rank}, but its mapping loops over {name}"
-            self.complaints.append(EinsumProblem(einsum.name, text, span, f"its ranks are {ranks}"))
+            self._complain(einsum.name, text, span, f"its ranks are {ranks}")
             return False
         return True
 
@@ -368,7 +361,7 @@ class _Binder:
             if axis is None:
                 hint = did_you_mean(dimension, [d.name for d in array.dimensions])
                 text = f"{array.name} has no dimension '{dimension}'"
-                self.complaints.append(EinsumProblem("", text, how.span, hint))
+                self._complain("", text, how.span, hint)
                 continue
             wide = 1
             for name in names:
@@ -382,5 +375,5 @@ class _Binder:
                     f"{array.name}.{dimension} = {axis.size}"
                 )
                 hint = f"cut {names[-1]} to {axis.size} or less, or loop over a part of it"
-                self.complaints.append(EinsumProblem(einsum.name, text, how.span, hint))
+                self._complain(einsum.name, text, how.span, hint)
         return tuple(found)

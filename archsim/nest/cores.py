@@ -67,7 +67,7 @@ def unfused_reference(nests: Sequence[Bound]) -> Mapping:
             EinsumMapping(
                 einsum=e.name,
                 array=e.array.name,
-                nest=(NestLevel(level="", loops=_ranks_of(e)),),
+                nest=(NestLevel(level="", loops=e.ranks),),
             )
             for bound in nests
             for e in bound.einsums
@@ -75,12 +75,6 @@ def unfused_reference(nests: Sequence[Bound]) -> Mapping:
         keep=(Keep(level=first.architecture.home.name, tensors=tuple(tensors)),),
         schedule=Schedule(kind="sequential"),
     )
-
-
-def _ranks_of(e: BoundEinsum) -> tuple[str, ...]:
-    """Return the ranks of an Einsum; for ranks that the cascade cuts, their tiles, outermost
-    first."""
-    return tuple(v.upper() for axis in e.axes for v, _ in axis.variables)
 
 
 def cross_core_dependences(

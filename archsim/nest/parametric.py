@@ -94,9 +94,8 @@ class ParametricNest:
 
 
 def _conditions_of(bound: Bound, e: BoundEinsum) -> _SizeConditions:
-    ranks = (v.upper() for axis in e.axes for v, _ in axis.variables)
     looped = {loop.member for loop in (*e.temporal, *e.spatial)}
-    members = (m.name for rank in ranks for m in bound.tiling.of_rank(rank))
+    members = (m.name for rank in e.ranks for m in bound.tiling.of_rank(rank))
     return _SizeConditions(
         variables=(*bound.program.parallel_variables, *e.einsum.variables),
         uncovered=tuple(name for name in members if name not in looped),
@@ -158,17 +157,20 @@ class _Sizes:
             addressing = Addressing(self.program, self.tiling, axes)
             reads = tuple(addressing.of(a) for a in e.einsum.reads)
             write = addressing.of(e.einsum.target)
-        found = replace(
-            e,
+        # A search makes many of these records, and ``replace`` takes longer.
+        found = BoundEinsum(
+            einsum=e.einsum,
+            array=e.array,
             axes=axes,
             shared=shared,
             own=own,
             spatial=spatial,
+            outside=e.outside,
+            bypass=e.bypass,
+            operations=e.operations,
+            operands=e.operands,
             reads=reads,
             write=write,
-            initial=(),
-            window=None,
-            partially_masked=False,
         )
         vars(found)["space"] = space
         if not e.initial:

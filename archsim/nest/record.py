@@ -98,6 +98,12 @@ class BoundEinsum(Memoized):
         )
 
     @cached_property
+    def ranks(self) -> tuple[str, ...]:
+        """Ranks of the iteration space; of ranks that the cascade cuts, the members, outermost
+        first."""
+        return tuple([v.upper() for axis in self.axes for v, _ in axis.variables])
+
+    @cached_property
     def variables(self) -> frozenset[str]:
         """Rank variables of the iteration space."""
         return self.space.variables
@@ -383,7 +389,7 @@ class Bound(Memoized):
             return kept
         return tuple(a for a in kept if (a, tensor) not in e.bypass)
 
-    def kept_otherwise(self, residency: Residency, mapping: Mapping | None = None) -> Bound:
+    def with_residency(self, residency: Residency, mapping: Mapping | None = None) -> Bound:
         """Return a mapping with equal loops whose tensors are kept in other places.
 
         Parameters
@@ -435,7 +441,7 @@ class Bound(Memoized):
 
     @cached_property
     def _residency_facts(self) -> dict[Hashable, bool]:
-        """Values that ``residency_memo`` keeps, shared with all that ``kept_otherwise`` makes."""
+        """Values that ``residency_memo`` keeps, shared with all that ``with_residency`` makes."""
         return {}
 
     def residency_memo(

@@ -30,28 +30,25 @@ class Residency:
     places: tuple[tuple[str, tuple[Home, ...]], ...]
 
     @cached_property
-    def _places_of(self) -> dict[str, tuple[Home, ...]]:
-        return dict(self.places)
+    def _by_tensor(self) -> dict[str, tuple[tuple[Home, ...], tuple[int, ...], tuple[str, ...]]]:
+        """Homes of each tensor; the memories among them, and the arrays."""
+        found = {}
+        for tensor, homes in self.places:
+            memories = tuple(h.memory for h in homes if h.memory is not None)
+            found[tensor] = homes, memories, tuple(h.name for h in homes if h.memory is None)
+        return found
 
     def of(self, tensor: str) -> tuple[Home, ...]:
         """Return the homes of a tensor."""
-        return self._places_of[tensor]
-
-    @cached_property
-    def _memories_of(self) -> dict[str, tuple[int, ...]]:
-        return {t: tuple(p.memory for p in f if p.memory is not None) for t, f in self.places}
+        return self._by_tensor[tensor][0]
 
     def memories(self, tensor: str) -> tuple[int, ...]:
         """Return the indices of the memories that keep a tensor, outermost first."""
-        return self._memories_of[tensor]
+        return self._by_tensor[tensor][1]
 
     def registers(self, tensor: str) -> tuple[str, ...]:
         """Return the arrays whose registers keep a tensor, in the order of the machine."""
-        return self._registers_of[tensor]
-
-    @cached_property
-    def _registers_of(self) -> dict[str, tuple[str, ...]]:
-        return {t: tuple(p.name for p in found if p.memory is None) for t, found in self.places}
+        return self._by_tensor[tensor][2]
 
 
 def residency(
@@ -69,7 +66,7 @@ def residency(
     memories = {m.name: i for i, m in enumerate(architecture.memories)}
     arrays = [a.name for a in architecture.arrays]
     levels = [*memories, *arrays]
-    wrong = [*_past_homes(mapping, architecture)]
+    wrong = [*_ring_problems(mapping, architecture)]
     found: dict[str, list[Home]] = {t: [] for t in tensors}
     for keep in mapping.keep:
         if keep.level not in levels:
@@ -114,7 +111,7 @@ def residency(
     return Residency(places=tuple((t, tuple(p)) for t, p in found.items()))
 
 
-def _past_homes(mapping: Mapping, architecture: Architecture) -> Iterator[Problem]:
+def _ring_problems(mapping: Mapping, architecture: Architecture) -> Iterator[Problem]:
     """Yield tensors that a mapping keeps in links of a ring, or lets bypass the memory inside."""
     links, home = architecture.memories[0], architecture.home.name
     if not links.ring:
@@ -145,7 +142,7 @@ def tensors_of(program: Program, e: Einsum) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Routes:
-    """Memories that tensors pass on the way to their Einsums, each as near as possible."""
+    """Memories that each tensor passes between the outermost one and its Einsums."""
 
     program: Program
     architecture: Architecture
@@ -154,7 +151,7 @@ class Routes:
 
     @cached_property
     def homes(self) -> dict[tuple[str, str], int]:
-        """Innermost memory on the way of each tensor to an Einsum, by Einsum and tensor."""
+        """Innermost memory that each tensor passes to an Einsum, by Einsum and tensor."""
         tree = self.architecture.tree
         found: dict[tuple[str, str], int] = {}
         for e in self.program.einsums:
@@ -189,7 +186,7 @@ class Routes:
         return ends
 
     def everywhere(self, tensor: str) -> set[int]:
-        """Return all memories on all ways of a tensor, at least the outermost."""
+        """Return all memories that a tensor passes, at least the outermost."""
         paths = self.architecture.tree.paths
         return {0, *(i for end in self.ends(tensor) for i in paths[end])}
 
@@ -200,7 +197,7 @@ class Routes:
         )
 
     def passed_memories(self, einsum: str, tensor: str, kept: Iterable[int]) -> tuple[int, ...]:
-        """Return the memories that an Einsum bypasses: they keep a tensor off its way.
+        """Return the memories that an Einsum bypasses: they keep a tensor off its path.
 
         Other Einsums use the tensor there, and the Einsum's array could reach it.
 
@@ -247,7 +244,7 @@ def branch_problems(
             passed = {level for level, tensors in how.bypass if tensor in tensors}
             here = [i for i in kept if i in reach and names[i] not in passed]
             yield from _unreachable(how, tensor, kept[:1], here, routes)
-            yield from _two_ways(how, tensor, here, architecture)
+            yield from _ambiguous_homes(how, tensor, here, architecture)
         # Loops at the last memory are inside of all tiles of every branch.
         fed = {*(names[i] for i in tree.feeding(how.array)), *names[-1:]}
         for level in how.nest:
@@ -290,7 +287,7 @@ def _unreachable(
     yield EinsumProblem(how.einsum, text, how.span, hint)
 
 
-def _two_ways(
+def _ambiguous_homes(
     how: EinsumMapping, tensor: str, here: list[int], architecture: Architecture
 ) -> Iterator[EinsumProblem]:
     """Yield a tensor that two sibling memories have for one Einsum."""

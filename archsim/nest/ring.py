@@ -54,20 +54,17 @@ def ring_of(mapping: Mapping, bound: Bound, partitioned: tuple[RankPartition, ..
     if problems := [Problem(text, span) for text in _kept_from_others(bound, partitions)]:
         raise MappingError(problems)
     shared = [t.name for t in bound.program.inputs if _is_shared(bound, t.name, partitions)]
-    rank_of = {t: r for t in shared for r in reversed(_ranks_of(bound, t, wanted))}
+    # Of several ranks that a tensor has, the first one counts.
+    ranks = reversed(wanted.ring) if wanted is not None else ()
+    rank_of = {t: r for r in ranks for t in shared if r in bound.program.tensor_ranks[t]}
     ring = Ring(
         parts=prod(s.parts for s in partitions.values()),
-        tensors=tuple(rank_of.items()),
+        tensors=tuple((t, rank_of[t]) for t in shared if t in rank_of),
         copied=tuple(t for t in shared if t not in rank_of),
     )
     if wanted is not None:
         _check(bound, ring, wanted, partitions)
     return ring
-
-
-def _ranks_of(bound: Bound, tensor: str, wanted: NestLevel | None) -> list[str]:
-    ranks = bound.program.tensor_ranks[tensor]
-    return [] if wanted is None else [r for r in wanted.ring if r in ranks]
 
 
 def _touching(bound: Bound, tensor: str) -> Iterator[tuple[BoundEinsum, AccessMap]]:

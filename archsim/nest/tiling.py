@@ -110,15 +110,18 @@ class Tiling(Memoized):
         tuple of Axis
             Axes in the order of their first variables.
         """
-        found: dict[str, Axis] = {}
+        found: list[Axis] = []
+        done: set[str] = set()
         for variable in variables:
-            if variable in found:
+            if variable in done:
                 continue
             rank = variable.upper()
-            own = Axis(name=rank, extent=self.shapes[rank], variables=((variable, 1),))
-            axis = self._family_axis(variable, variables) or own
-            found.update((v, axis) for v, _ in axis.variables)
-        return tuple(dict.fromkeys(found.values()))
+            axis = self._family_axis(variable, variables) or Axis(
+                name=rank, extent=self.shapes[rank], variables=((variable, 1),)
+            )
+            found.append(axis)
+            done.update([v for v, _ in axis.variables])
+        return tuple(found)
 
     def _family_axis(self, variable: str, variables: tuple[str, ...]) -> Axis | None:
         """Return the axis of a partitioned family, or None if an outer member is not iterated

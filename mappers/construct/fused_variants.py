@@ -90,7 +90,7 @@ def in_registers(bound: Bound) -> Bound:
         mapping = _moved(bound.mapping, e.name, e.array.name)
         complaints: list[EinsumProblem] = []
         places = residency(bound.program, mapping, bound.architecture, complaints)
-        tried = bound.kept_otherwise(places, mapping)
+        tried = bound.with_residency(places, mapping)
         if not complaints and not loses_tensors(tried):
             bound = tried
     return bound

@@ -219,7 +219,7 @@ class AccessRoutes:
         residencies = self._residencies(own.access_maps[position].access.tensor)
         found: list[int] = []
         for place in places:
-            route = _route(mixed.kept_otherwise(residencies[place]), own, position)
+            route = _route(mixed.with_residency(residencies[place]), own, position)
             found.append(NO_ROUTE if route is None else self._memo.routes(route))
         return found
 
