@@ -178,15 +178,15 @@ def _crossing_problem(
 def _crossed_streams(bound: Bound) -> Iterator[Problem]:
     """Yield operands in registers that would have to wait for the end of the loop they stream
     in."""
-    for consumer in bound.einsums:
-        for operand in consumer.operands:
-            if (stream := crossed_stream(bound, consumer, operand)) is not None:
-                loop, after = stream
-                what = (
-                    f"{consumer.name} takes {operand.producer} from registers as it comes, loop "
-                    f"{loop.member} by {loop.member}"
-                )
-                yield _crossing_problem(bound, consumer, after, loop.member, what)
+    for consumer, number, producer in bound.results_read():
+        stream = crossed_stream(bound, consumer, consumer.operands[number])
+        if stream is not None:
+            loop, after = stream
+            what = (
+                f"{consumer.name} takes {producer.name} from registers as it comes, loop "
+                f"{loop.member} by {loop.member}"
+            )
+            yield _crossing_problem(bound, consumer, after, loop.member, what)
 
 
 def crossed_stream(
@@ -212,33 +212,26 @@ def crossed_stream(
 
 def _read_ahead(bound: Bound) -> Iterator[Problem]:
     """Yield reads of elements that a later iteration of a shared loop writes."""
-    for e in bound.einsums:
-        for operand in e.operands:
-            producer = bound.producer(operand)
-            if producer is None or producer is e or not operand.ahead:
-                continue
-            if bound.in_different_groups(producer.name, e.name):
-                continue
-            members = {x.member for x in e.shared if e.trip_counts[x.member] > 1}
-            loops = [
-                x for x in producer.shared if x.member in members and x in producer.nonunit_loops
-            ]
-            ahead = [x.member for moved in operand.ahead for x in loops if x.variable in moved]
-            if ahead:
-                text = (
-                    f"{e.name} reads {producer.name} where a later iteration of {ahead[0]} writes "
-                    f"it, but shares the loop over {ahead[0]}"
-                )
-                hint = f"take {ahead[0]} out of 'nest'"
-                yield Problem(text, _span(bound, e), hint)
+    for e, number, producer in bound.results_read():
+        operand = e.operands[number]
+        if producer is e or not operand.ahead or bound.in_different_groups(producer.name, e.name):
+            continue
+        members = {x.member for x in e.shared if e.trip_counts[x.member] > 1}
+        loops = [x for x in producer.shared if x.member in members and x in producer.nonunit_loops]
+        ahead = [x.member for moved in operand.ahead for x in loops if x.variable in moved]
+        if ahead:
+            text = (
+                f"{e.name} reads {producer.name} where a later iteration of {ahead[0]} writes "
+                f"it, but shares the loop over {ahead[0]}"
+            )
+            yield Problem(text, _span(bound, e), f"take {ahead[0]} out of 'nest'")
 
 
 def _lost_tensors(bound: Bound) -> Iterator[Problem]:
     """Yield intermediates that are no longer held when they are read."""
     yield from (
         _lost_tensor(bound, consumer, number)
-        for consumer in bound.einsums
-        for number in range(len(consumer.operands))
+        for consumer, number, _ in bound.results_read()
         if not is_still_held(bound, consumer, number)
     )
 
@@ -351,21 +344,19 @@ def _broken_recursions(bound: Bound) -> Iterator[Problem]:
     """Yield Einsums that feed one another between iterations but do not run in step."""
     position = bound.position
     yield from (
-        _out_of_step(bound, e, operand.producer, loop)
-        for e in bound.einsums
-        for operand in e.operands
-        if operand.producer and position[operand.producer] >= position[e.name]
-        for loop in _loops_that_cannot_alternate(bound, e, operand.producer)[:1]
+        _out_of_step(bound, e, producer.name, loop)
+        for e, _, producer in bound.results_read()
+        if position[producer.name] >= position[e.name]
+        for loop in _loops_that_cannot_alternate(bound, e, producer.name)[:1]
     )
 
 
 def _split_recursions(bound: Bound) -> Iterator[Problem]:
     """Yield running values whose partial sums are complete only outside of the next iteration."""
     back = {
-        operand.producer
-        for e in bound.einsums
-        for operand in e.operands
-        if operand.producer and bound.position[e.name] <= bound.position[operand.producer]
+        producer.name
+        for e, _, producer in bound.results_read()
+        if bound.position[e.name] <= bound.position[producer.name]
     }
     for e in bound.einsums:
         if e.name not in back:
@@ -391,27 +382,22 @@ def _waiting_recursions(bound: Bound) -> Iterator[Problem]:
     ``Y[p+1] = X[p, J]``, where X is a recursion over j that starts from ``Y[p]``: with the loop
     over J outside of that over P the first step of every p would need Y of the p before.
     """
-    for e in bound.einsums:
-        for operand in e.operands:
-            producer = bound.producer(operand)
-            if producer is None or producer is e or not bound.program.iterative:
+    for e, position, producer in bound.results_read() if bound.program.iterative else ():
+        for number, loop in enumerate(producer.shared if producer is not e else ()):
+            inside = [x for x in producer.shared[number + 1 :] if _shared_loop(e, x.member)]
+            if not inside or _shared_loop(e, loop.member):
                 continue
-            for number, loop in enumerate(producer.shared):
-                inside = [x for x in producer.shared[number + 1 :] if _shared_loop(e, x.member)]
-                if not inside or _shared_loop(e, loop.member):
-                    continue
-                if not complete_after(bound, e, operand, loop):
-                    continue
-                ranks = _ranks_between(bound, e, producer) - {loop.variable}
-                if late := [
-                    x for x in inside if x.variable in ranks and e.trip_counts[x.member] > 1
-                ]:
-                    text = (
-                        f"{e.name} is complete only after {loop.member}, but every "
-                        f"{late[0].member} inside that loop needs the one before"
-                    )
-                    hint = f"put {loop.member} inside {late[0].member}"
-                    yield Problem(text, _span(bound, e), hint)
+            if not complete_after(bound, e, e.operands[position], loop):
+                continue
+            ranks = _ranks_between(bound, e, producer) - {loop.variable}
+            late = [x for x in inside if x.variable in ranks and e.trip_counts[x.member] > 1]
+            if late:
+                text = (
+                    f"{e.name} is complete only after {loop.member}, but every "
+                    f"{late[0].member} inside that loop needs the one before"
+                )
+                hint = f"put {loop.member} inside {late[0].member}"
+                yield Problem(text, _span(bound, e), hint)
 
 
 def _ranks_between(bound: Bound, e: BoundEinsum, producer: BoundEinsum) -> set[str]:

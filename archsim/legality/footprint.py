@@ -94,7 +94,7 @@ def streaming_loop(bound: Bound, tensor: str, level: int) -> str | None:
     writer = bound.by_name.get(tensor)
     if writer is None or not any(x.level >= level and x.bound > 1 for x in bound.nest):
         return None
-    readers = [(e, o) for e in bound.einsums for o in e.operands if o.producer == tensor]
+    readers = [(e, e.operands[n]) for e, n, p in bound.results_read() if p is writer]
     own_places = all(isinstance(i, Affine) and i.as_variable for i in writer.einsum.target.indices)
     if not readers or not own_places or tensor in bound.program.iterative:
         return None

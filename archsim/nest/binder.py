@@ -20,18 +20,7 @@ from einsum_cascade.source import Span
 from ..iteration.loops import Axis, Loop
 from ..spec.arch import Architecture, ProcessingArray
 from ..spec.mapping import EinsumMapping, Mapping
-from .checks import (
-    bypass_problems,
-    cover_problems,
-    groups_of,
-    level_problems,
-    name_problems,
-    nest_problems,
-    operation_problems,
-    placed,
-    selection_problems,
-    spill_problems,
-)
+from .checks import MappingChecks, operation_problems, placed, selection_problems
 from .dataflow import Operand, operands_of
 from .problems import NO_MEMBER, EinsumProblem, merge_equal_problems
 from .record import Bound, BoundEinsum, shared_loops, step_count
@@ -150,13 +139,12 @@ def bind_loops(
     program = with_masks(program)
     builder = _Binder(program, mapping, architecture, tiling, like)
     einsums = builder.einsums()
-    given = program, mapping, architecture
-    places = residency(*given, builder.complaints)
-    if wrong := [*selection_problems(program, tiling), *spill_problems(*given, tiling)]:
+    places = residency(program, mapping, architecture, builder.complaints)
+    if wrong := [*selection_problems(program, tiling), *builder.checks.spill_problems()]:
         raise SpecError(wrong)
-    builder.complaints += bypass_problems(*given, places)
-    builder.complaints += branch_problems(*given, places)
-    groups = groups_of(program, mapping, builder.complaints)
+    builder.complaints += builder.checks.bypass_problems(places)
+    builder.complaints += branch_problems(program, mapping, architecture, places)
+    groups = builder.checks.groups(builder.complaints)
     if builder.complaints:
         raise MappingError(merge_equal_problems(builder.complaints))
     nest = shared_loops(mapping, architecture, tiling)
@@ -230,7 +218,8 @@ class _Binder:
         self.started = {s.name for s in program.init if s.reads}
         self.spaces: dict[tuple[str, ...], tuple[tuple[Axis, ...], Addressing]] = {}
         """Axes and access maps, by the variables of an iteration space."""
-        if wrong := tuple(name_problems(program, mapping, architecture, tiling)):
+        self.checks = MappingChecks(program, mapping, architecture, tiling)
+        if wrong := tuple(self.checks.name_problems()):
             raise SpecError(wrong)
 
     @cached_property
@@ -243,7 +232,7 @@ class _Binder:
 
     def einsums(self) -> tuple[BoundEinsum, ...]:
         found: list[BoundEinsum] = []
-        self.complaints += nest_problems(self.program, self.mapping, self.tiling)
+        self.complaints += self.checks.nest_problems()
         for einsum in self.program.einsums:
             how = self.mapped.get(einsum.name)
             if how is None:
@@ -284,8 +273,8 @@ class _Binder:
             if self._iterates(name, places, einsum)
         )
         spatial = self._spatial(places, einsum, how, array)
-        self.complaints += cover_problems(how, axes, (*shared, *own, *spatial), self.tiling)
-        self.complaints += level_problems(how, (*shared, *own), self.architecture)
+        self.complaints += self.checks.cover_problems(how, axes, (*shared, *own, *spatial))
+        self.complaints += self.checks.level_problems(how, (*shared, *own))
         operations = self.program.memo(operations_of)[einsum.name]
         self.complaints += operation_problems(how, array, operations)
         bound = BoundEinsum(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
@@ -33,112 +34,206 @@ def selection_problems(program: Program, tiling: Tiling) -> Iterator[Problem]:
             yield Problem(text, e.target.span, hint)
 
 
-def name_problems(
-    program: Program, mapping: Mapping, architecture: Architecture, tiling: Tiling
-) -> Iterator[Problem]:
-    """Yield names that do not exist.
+@dataclass(frozen=True)
+class MappingChecks:
+    """Checks of a mapping of a cascade to a machine.
 
-    Parameters
-    ----------
-    program : Program
-    mapping : Mapping
-    architecture : Architecture
-    tiling : Tiling
-        Tiling whose members may be loops.
+    The tiling has the members that may be loops.
     """
-    known = [e.name for e in program.einsums]
-    arrays = [a.name for a in architecture.arrays]
-    levels = [m.name for m in architecture.memories]
-    strange = [e for e in mapping.einsums if e.einsum not in known]
-    if len(strange) > MAX_UNKNOWN_EINSUMS:
-        # So many unknown names are no slip of the pen: the mapping is for another cascade.
-        listed = ", ".join(e.einsum for e in strange)
-        text = f"the cascade '{program.name}' has no Einsums {listed}"
-        yield Problem(text, strange[0].span, f"it has {', '.join(known)}")
-        return
-    for e in mapping.einsums:
-        yield from unknown_names("the cascade has no Einsum", [e.einsum], known, e.span)
-        what = "the machine has no array"
-        yield from unknown_names(what, [e.array], arrays, e.span, ARRAY_ROLES)
-    own = [level for e in mapping.einsums for level in e.nest]
-    for level in (*mapping.nest, *own):
-        named = [level.level] if level.level else []
-        what = "the machine has no memory"
-        yield from unknown_names(what, named, levels, level.span, MEMORY_ROLES)
-        yield from unknown_names(NO_MEMBER, level.loops, tiling.members, level.span)
 
+    program: Program
+    mapping: Mapping
+    architecture: Architecture
+    tiling: Tiling
 
-def nest_problems(program: Program, mapping: Mapping, tiling: Tiling) -> Iterator[EinsumProblem]:
-    """Yield shared loops that no Einsum runs in."""
-    walked = {*program.parallel_variables, *(v for e in program.einsums for v in e.variables)}
-    for level in mapping.nest:
-        for name in level.loops:
-            rank = tiling.members[name].rank
-            if rank.lower() not in walked:
-                text = f"no Einsum iterates over {rank}, so none runs in the loop {name}"
-                yield EinsumProblem("", text, level.span)
+    def name_problems(self) -> Iterator[Problem]:
+        """Yield names that do not exist."""
+        known = [e.name for e in self.program.einsums]
+        arrays = [a.name for a in self.architecture.arrays]
+        levels = [m.name for m in self.architecture.memories]
+        strange = [e for e in self.mapping.einsums if e.einsum not in known]
+        if len(strange) > MAX_UNKNOWN_EINSUMS:
+            # So many unknown names are no slip of the pen: the mapping is for another cascade.
+            listed = ", ".join(e.einsum for e in strange)
+            text = f"the cascade '{self.program.name}' has no Einsums {listed}"
+            yield Problem(text, strange[0].span, f"it has {', '.join(known)}")
+            return
+        for e in self.mapping.einsums:
+            yield from unknown_names("the cascade has no Einsum", [e.einsum], known, e.span)
+            what = "the machine has no array"
+            yield from unknown_names(what, [e.array], arrays, e.span, ARRAY_ROLES)
+        own = [level for e in self.mapping.einsums for level in e.nest]
+        for level in (*self.mapping.nest, *own):
+            named = [level.level] if level.level else []
+            what = "the machine has no memory"
+            yield from unknown_names(what, named, levels, level.span, MEMORY_ROLES)
+            yield from unknown_names(NO_MEMBER, level.loops, self.tiling.members, level.span)
+
+    def nest_problems(self) -> Iterator[EinsumProblem]:
+        """Yield shared loops that no Einsum runs in."""
+        program = self.program
+        walked = {*program.parallel_variables, *(v for e in program.einsums for v in e.variables)}
+        for level in self.mapping.nest:
+            for name in level.loops:
+                rank = self.tiling.members[name].rank
+                if rank.lower() not in walked:
+                    text = f"no Einsum iterates over {rank}, so none runs in the loop {name}"
+                    yield EinsumProblem("", text, level.span)
+
+    def cover_problems(
+        self, how: EinsumMapping, axes: tuple[Axis, ...], loops: tuple[Loop, ...]
+    ) -> Iterator[EinsumProblem]:
+        """Yield loops that come twice, out of order, or not at all.
+
+        Parameters
+        ----------
+        how : EinsumMapping
+        axes : tuple of Axis
+            Axes of the Einsum.
+        loops : tuple of Loop
+            Shared, own and spatial loops, outermost first.
+        """
+        names = [loop.member for loop in loops]
+        twice = [n for n in names if names.count(n) > 1] if len({*names}) < len(names) else []
+        for name in dict.fromkeys(twice):
+            yield EinsumProblem(how.einsum, f" loops over {name} twice", how.span)
+        for number, axis in enumerate(axes):
+            on = [loop.member for loop in loops if loop.axis == number]
+            ranks = [self.tiling.of_rank(variable.upper()) for variable, _ in axis.variables]
+            members = [m.name for rank in ranks for m in rank]
+            if on == members:
+                continue
+            places = [members.index(name) for name in on]
+            if places != sorted(places):
+                order = " inside ".join(reversed(on))
+                text = f": {order} is out of order, outer tiles come first"
+                yield EinsumProblem(how.einsum, text, how.span)
+            for (variable, _), rank in zip(axis.variables, ranks, strict=True):
+                missing = [m.name for m in rank if m.name not in names and self.tiling.bound(m) > 1]
+                if missing:
+                    yield EinsumProblem(
+                        how.einsum,
+                        f" iterates over {variable}, but no loop covers {', '.join(missing)}",
+                        how.span,
+                        f"add {missing[0]} to 'loops' or 'spatial' of {how.einsum}",
+                    )
+
+    def level_problems(
+        self, how: EinsumMapping, loops: tuple[Loop, ...]
+    ) -> Iterator[EinsumProblem]:
+        """Yield the first loop at an outer level that lies inside a loop at an inner level."""
+        names = [m.name for m in self.architecture.memories]
+        for outer, inner in pairwise(loops):
+            if inner.level < outer.level:
+                yield EinsumProblem(
+                    how.einsum,
+                    f": {inner.member} at level {names[inner.level]} is inside "
+                    f"{outer.member} at level {names[outer.level]}, outer levels come first",
+                    how.span,
+                )
+                return
+
+    def groups(self, complaints: list[EinsumProblem]) -> tuple[tuple[str, ...], ...]:
+        """Return the groups of a mapping in the order they run, with Einsums in the order of the
+        cascade.
+
+        An Einsum in a later group than one that reads it is added to ``complaints``.
+
+        Parameters
+        ----------
+        complaints : list of EinsumProblem
+            Problems; the list is changed.
+
+        Raises
+        ------
+        SpecError
+            A group names no Einsum, or an Einsum is in no group or in two.
+        """
+        names = [e.name for e in self.program.einsums]
+        if self.mapping.schedule.kind != "sequential":
+            return (tuple(names),)
+        if not self.mapping.schedule.groups:
+            return tuple((n,) for n in names)
+        written = [[t.einsum for t in group] for group in self.mapping.schedule.groups]
+        wrong = [*self._group_names(written, names)]
+        if wrong:
+            raise SpecError(wrong)
+        groups = tuple(tuple(n for n in names if n in group) for group in written)
+        complaints += self._disorder(groups)
+        return groups
+
+    def _group_names(self, groups: list[list[str]], names: list[str]) -> Iterator[Problem]:
+        """Yield Einsums that are in no group or in two, and names that are no Einsums."""
+        span = self.mapping.schedule.span
+        listed = [n for group in groups for n in group]
+        for name in dict.fromkeys(listed):
+            if name not in names:
+                yield Problem(f"a group names '{name}'", span, did_you_mean(name, names))
+            elif listed.count(name) > 1:
+                yield Problem(f"{name} is in two groups", span)
+        for name in names:
+            if name not in listed:
+                hint = f"'[{name}]' would be a group of its own"
+                yield Problem(f"no group runs {name}", span, hint)
+
+    def _disorder(self, groups: tuple[tuple[str, ...], ...]) -> Iterator[EinsumProblem]:
+        """Yield Einsums that run in an earlier group than a tensor they read.
+
+        The legality check covers running values that Einsums pass to one another.
+        """
+        place = {name: number for number, group in enumerate(groups) for name in group}
+        for position, e in enumerate(self.program.einsums):
+            before = {p.name for p in self.program.einsums[:position]}
+            for tensor in dict.fromkeys(a.tensor for a in e.reads):
+                if tensor in before and place[tensor] > place[e.name]:
+                    text = f" runs in an earlier group than {tensor}, which it needs"
+                    yield EinsumProblem(e.name, text, self.mapping.schedule.span)
+
+    def bypass_problems(self, places: Residency) -> Iterator[EinsumProblem]:
+        """Yield bypasses of levels that do not exist, and of the outermost home of a tensor.
+
+        Parameters
+        ----------
+        places : Residency
+            Residency of all tensors.
+        """
+        machine = self.architecture
+        levels = [*(m.name for m in machine.memories), *(a.name for a in machine.arrays)]
+        for how in self.mapping.einsums:
+            einsum = self.program.einsum_of.get(how.einsum)
+            accessed = [] if einsum is None else [a.tensor for a in (*einsum.reads, einsum.target)]
+            for level, tensors in how.bypass:
+                if level not in levels:
+                    hint = did_you_mean(level, [*levels, *ROLES])
+                    yield EinsumProblem("", f"{NO_LEVEL} '{level}'", how.span, hint)
+                    continue
+                for tensor in tensors:
+                    problem = _passed_by(tensor, level, accessed, places)
+                    if problem:
+                        text = f" cannot pass {tensor} by {level}: {problem}"
+                        yield EinsumProblem(how.einsum, text, how.span)
+
+    def spill_problems(self) -> Iterator[Problem]:
+        """Yield levels that do not exist or cannot spill, and unknown tensors of a spill."""
+        spill = self.mapping.spill
+        if spill is None:
+            return
+        inner = [m.name for m in self.architecture.memories[1:]]
+        if not spill.level:
+            yield Problem("'spill' says at which level", spill.span, "add 'level: ...' to it")
+        elif spill.level not in inner:
+            hint = did_you_mean(spill.level, inner) or f"such a level is {', '.join(inner)}"
+            text = f"'{spill.level}' is no memory with another outside it, so nothing spills there"
+            yield Problem(text, spill.span, hint if inner else "the machine has one memory only")
+        tensors = (t for t, _ in (*spill.copies, *spill.staged))
+        yield from tensor_problems(self.program, spill.span, tensors)
+        yield from factor_problems(self.tiling, spill.span, spill.staged)
 
 
 def placed(how: EinsumMapping) -> tuple[str, ...]:
     """Return the members in an Einsum's own loops and along its array."""
     own = tuple(name for level in how.nest for name in level.loops)
     return (*own, *(name for _, names in how.spatial for name in names))
-
-
-def cover_problems(
-    how: EinsumMapping, axes: tuple[Axis, ...], loops: tuple[Loop, ...], tiling: Tiling
-) -> Iterator[EinsumProblem]:
-    """Yield loops that come twice, out of order, or not at all.
-
-    Parameters
-    ----------
-    how : EinsumMapping
-    axes : tuple of Axis
-        Axes of the Einsum.
-    loops : tuple of Loop
-        Shared, own and spatial loops, outermost first.
-    tiling : Tiling
-    """
-    names = [loop.member for loop in loops]
-    twice = [n for n in names if names.count(n) > 1] if len({*names}) < len(names) else []
-    for name in dict.fromkeys(twice):
-        yield EinsumProblem(how.einsum, f" loops over {name} twice", how.span)
-    for number, axis in enumerate(axes):
-        on = [loop.member for loop in loops if loop.axis == number]
-        ranks = [tiling.of_rank(variable.upper()) for variable, _ in axis.variables]
-        members = [m.name for rank in ranks for m in rank]
-        if on == members:
-            continue
-        places = [members.index(name) for name in on]
-        if places != sorted(places):
-            order = " inside ".join(reversed(on))
-            text = f": {order} is out of order, outer tiles come first"
-            yield EinsumProblem(how.einsum, text, how.span)
-        for (variable, _), rank in zip(axis.variables, ranks, strict=True):
-            missing = [m.name for m in rank if m.name not in names and tiling.bound(m) > 1]
-            if missing:
-                yield EinsumProblem(
-                    how.einsum,
-                    f" iterates over {variable}, but no loop covers {', '.join(missing)}",
-                    how.span,
-                    f"add {missing[0]} to 'loops' or 'spatial' of {how.einsum}",
-                )
-
-
-def level_problems(
-    how: EinsumMapping, loops: tuple[Loop, ...], architecture: Architecture
-) -> Iterator[EinsumProblem]:
-    """Yield the first loop at an outer level that lies inside a loop at an inner level."""
-    names = [m.name for m in architecture.memories]
-    for outer, inner in pairwise(loops):
-        if inner.level < outer.level:
-            yield EinsumProblem(
-                how.einsum,
-                f": {inner.member} at level {names[inner.level]} is inside "
-                f"{outer.member} at level {names[outer.level]}, outer levels come first",
-                how.span,
-            )
-            return
 
 
 def operation_problems(
@@ -169,99 +264,6 @@ def operation_problems(
         yield EinsumProblem("", f"{text}, which {how.einsum} needs", how.span, hint)
 
 
-def groups_of(
-    program: Program, mapping: Mapping, complaints: list[EinsumProblem]
-) -> tuple[tuple[str, ...], ...]:
-    """Return the groups of a mapping in the order they run, with Einsums in the order of the
-    cascade.
-
-    An Einsum in a later group than one that reads it is added to ``complaints``.
-
-    Parameters
-    ----------
-    program : Program
-    mapping : Mapping
-    complaints : list of EinsumProblem
-        Problems; the list is changed.
-
-    Raises
-    ------
-    SpecError
-        A group names no Einsum, or an Einsum is in no group or in two.
-    """
-    names = [e.name for e in program.einsums]
-    if mapping.schedule.kind != "sequential":
-        return (tuple(names),)
-    if not mapping.schedule.groups:
-        return tuple((n,) for n in names)
-    written = [[t.einsum for t in group] for group in mapping.schedule.groups]
-    wrong = [*_group_names(mapping, written, names)]
-    if wrong:
-        raise SpecError(wrong)
-    groups = tuple(tuple(n for n in names if n in group) for group in written)
-    complaints.extend(_disorder(program, mapping, groups))
-    return groups
-
-
-def _group_names(mapping: Mapping, groups: list[list[str]], names: list[str]) -> Iterator[Problem]:
-    span = mapping.schedule.span
-    listed = [n for group in groups for n in group]
-    for name in dict.fromkeys(listed):
-        if name not in names:
-            yield Problem(f"a group names '{name}'", span, did_you_mean(name, names))
-        elif listed.count(name) > 1:
-            yield Problem(f"{name} is in two groups", span)
-    for name in names:
-        if name not in listed:
-            hint = f"'[{name}]' would be a group of its own"
-            yield Problem(f"no group runs {name}", span, hint)
-
-
-def _disorder(
-    program: Program, mapping: Mapping, groups: tuple[tuple[str, ...], ...]
-) -> Iterator[EinsumProblem]:
-    """Yield Einsums that run in an earlier group than a tensor they read.
-
-    The legality check covers running values that Einsums pass to one another.
-    """
-    place = {name: number for number, group in enumerate(groups) for name in group}
-    for position, e in enumerate(program.einsums):
-        before = {p.name for p in program.einsums[:position]}
-        for tensor in dict.fromkeys(a.tensor for a in e.reads):
-            if tensor in before and place[tensor] > place[e.name]:
-                text = f" runs in an earlier group than {tensor}, which it needs"
-                yield EinsumProblem(e.name, text, mapping.schedule.span)
-
-
-def bypass_problems(
-    program: Program, mapping: Mapping, architecture: Architecture, places: Residency
-) -> Iterator[EinsumProblem]:
-    """Yield bypasses of levels that do not exist, and of the outermost home of a tensor.
-
-    Parameters
-    ----------
-    program : Program
-    mapping : Mapping
-    architecture : Architecture
-    places : Residency
-        Residency of all tensors.
-    """
-    levels = [m.name for m in architecture.memories] + [a.name for a in architecture.arrays]
-    for how in mapping.einsums:
-        einsum = program.einsum_of.get(how.einsum)
-        accessed = [] if einsum is None else [a.tensor for a in (*einsum.reads, einsum.target)]
-        for level, tensors in how.bypass:
-            if level not in levels:
-                hint = did_you_mean(level, [*levels, *ROLES])
-                yield EinsumProblem("", f"{NO_LEVEL} '{level}'", how.span, hint)
-                continue
-            for tensor in tensors:
-                problem = _passed_by(tensor, level, accessed, places)
-                if problem:
-                    text = f" cannot pass {tensor} by {level}: {problem}"
-                    yield EinsumProblem(how.einsum, text, how.span)
-
-
 def _passed_by(tensor: str, level: str, accessed: Iterable[str], places: Residency) -> str:
     if tensor not in accessed:
         return f"it neither reads nor writes {tensor}"
@@ -271,37 +273,6 @@ def _passed_by(tensor: str, level: str, accessed: Iterable[str], places: Residen
     if level == kept[0]:
         return "nothing outside holds it"
     return ""
-
-
-def spill_problems(
-    program: Program, mapping: Mapping, architecture: Architecture, tiling: Tiling
-) -> Iterator[Problem]:
-    """Yield problems of a spill: a level that does not exist or cannot spill, or unknown
-    tensors.
-
-    Parameters
-    ----------
-    program : Program
-        Cascade, for its tensors.
-    mapping : Mapping
-        Mapping as written.
-    architecture : Architecture
-        Machine; its outermost memory cannot spill.
-    tiling : Tiling
-        Tiling whose members amounts may name.
-    """
-    spill = mapping.spill
-    if spill is None:
-        return
-    inner = [m.name for m in architecture.memories[1:]]
-    if not spill.level:
-        yield Problem("'spill' says at which level", spill.span, "add 'level: ...' to it")
-    elif spill.level not in inner:
-        hint = did_you_mean(spill.level, inner) or f"such a level is {', '.join(inner)}"
-        text = f"'{spill.level}' is no memory with another outside it, so nothing spills there"
-        yield Problem(text, spill.span, hint if inner else "the machine has one memory only")
-    yield from tensor_problems(program, spill.span, (t for t, _ in (*spill.copies, *spill.staged)))
-    yield from factor_problems(tiling, spill.span, spill.staged)
 
 
 def tensor_problems(

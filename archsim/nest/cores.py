@@ -18,7 +18,6 @@ from einsum_cascade.errors import MappingError, Problem, SpecError, did_you_mean
 from einsum_cascade.ir import Access, Affine, Index, Program, walk
 from einsum_cascade.notation import index_text
 
-from ..iteration.access_map import AccessMap
 from ..spec.arch import Architecture
 from ..spec.mapping import EinsumMapping, Keep, Mapping, NestLevel, Schedule, SpreadRank, Tile
 from .balancing import balanced_begins
@@ -90,16 +89,11 @@ def cross_core_dependences(
     if s.rank in bound.program.parallel:
         return
     parent = bound.architecture.memories[s.level].name
-    for e, producer, access_map in _handed(bound):
-        tensor = access_map.access.tensor
-        apart = s.variable not in e.variables and s.variable not in producer.variables
-        if (
-            apart
-            or producer.name in replicated
-            or is_partitioned_along(access_map.access, s.variable)
-        ):
-            continue
-        if not _is_held(bound, e, tensor, s):
+    for e, number, producer in bound.results_read():
+        tensor = producer.name
+        iterates = s.variable in e.variables or s.variable in producer.variables
+        needs_others = iterates and not is_partitioned_along(e.operands[number].access, s.variable)
+        if needs_others and tensor not in replicated and not _is_held(bound, e, tensor, s):
             who = f"{tensor} is needed by all {s.instances}"
             yield f"{who}, but {parent} does not hold it for {e.name}"
 
@@ -116,23 +110,14 @@ def replicated_einsums(bound: Bound, s: RankPartition) -> frozenset[str]:
     while True:
         more = {
             producer.name
-            for e, producer, access_map in _handed(bound)
+            for e, _, producer in bound.results_read()
             if (s.variable in e.variables or e.name in found)
             and s.variable not in producer.variables
-            and not _is_held(bound, e, access_map.access.tensor, s)
+            and not _is_held(bound, e, producer.name, s)
         }
         if more <= found:
             return frozenset(found - {*bound.program.outputs})
         found |= more
-
-
-def _handed(bound: Bound) -> Iterator[tuple[BoundEinsum, BoundEinsum, AccessMap]]:
-    """Yield every read of an Einsum's result: the reader, the producer, and the access."""
-    for e in bound.einsums:
-        for operand, access_map in zip(e.operands, e.reads, strict=True):
-            producer = bound.producer(operand)
-            if producer is not None:
-                yield e, producer, access_map
 
 
 def _is_held(bound: Bound, e: BoundEinsum, tensor: str, s: RankPartition) -> bool:

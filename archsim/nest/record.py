@@ -6,7 +6,7 @@ outermost first, and the array that runs the Einsum.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
@@ -346,6 +346,13 @@ class Bound(Memoized):
     def position(self) -> dict[str, int]:
         """Positions of the Einsums in the order in which they run, by name."""
         return {e.name: number for number, e in enumerate(self.einsums)}
+
+    def results_read(self) -> Iterator[tuple[BoundEinsum, int, BoundEinsum]]:
+        """Yield each read of a result: the reader, the operand's position, and the producer."""
+        for e in self.einsums:
+            for number, operand in enumerate(e.operands):
+                if operand.producer is not None:
+                    yield e, number, self.by_name[operand.producer]
 
     def producer(self, operand: Operand) -> BoundEinsum | None:
         """Return the Einsum that writes an operand; None for an input."""
