@@ -82,11 +82,6 @@ class RepeatPeriod:
     reach: int
     sizes: tuple[int, ...] = ()
 
-    @property
-    def min_iterations(self) -> int:
-        """Iterations between two edges from which on a stretch is summed instead of visited."""
-        return 2 * self.reach + 4 * self.period
-
 
 @dataclass(frozen=True, slots=True)
 class EvenStretch:
@@ -144,8 +139,9 @@ def stretches(
         # A walk visits ``reach`` iterations on either side of every edge, and the first two periods
         # and the last one between two edges.
         each = 2 * repeats.reach + 3 * repeats.period
+        shortest = 2 * repeats.reach + 4 * repeats.period  # that is summed instead of visited
         edges = sum(progression.count * abs(progression.moved) // size for size in repeats.sizes)
-        if progression.count < repeats.min_iterations or edges * each >= left:
+        if progression.count < shortest or edges * each >= left:
             continue
         along = tuple(_stretches(progression, repeats))
         to_see = progression.count - sum(x.end - x.begin - 3 * x.period for x in along)

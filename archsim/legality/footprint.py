@@ -185,12 +185,12 @@ def limited_requirements(bound: Bound, *, whole_tiles: bool = False) -> Iterator
     whole_tiles : bool
         True if no tensor streams.
     """
-    footprint = requirement_of_whole_tiles if whole_tiles else requirement
+    given = (True,) if whole_tiles else ()
     memories = enumerate(bound.architecture.memories)
-    return (bound.memo(footprint, i) for i, m in memories if m.capacity_bytes is not None)
+    return (bound.memo(requirement, i, *given) for i, m in memories if m.capacity_bytes is not None)
 
 
-def requirement(bound: Bound, level: int) -> Requirement:
+def requirement(bound: Bound, level: int, whole_tiles: bool = False) -> Requirement:
     """Return the footprint of one memory.
 
     Parameters
@@ -198,21 +198,15 @@ def requirement(bound: Bound, level: int) -> Requirement:
     bound : Bound
     level : int
         Index of the memory from the outermost.
+    whole_tiles : bool
+        True if no tensor streams.
 
     Returns
     -------
     Requirement
         Bytes of each tensor at the fullest moment.
     """
-    return _requirement(bound, level, resident_tile)
-
-
-def requirement_of_whole_tiles(bound: Bound, level: int) -> Requirement:
-    """Return the footprint of one memory if no tensor streamed."""
-    return _requirement(bound, level, _whole_tile)
-
-
-def _requirement(bound: Bound, level: int, tile: _Tile) -> Requirement:
+    tile = _whole_tile if whole_tiles else resident_tile
     memory = bound.architecture.memories[level]
     spill = bound.mapping.spill if spills_at(bound, level) else None
     kept = bound.pattern_memo(_kept_here, level)

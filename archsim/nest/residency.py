@@ -245,24 +245,18 @@ def branch_problems(
             here = [i for i in kept if i in reach and names[i] not in passed]
             yield from _unreachable(how, tensor, kept[:1], here, routes)
             yield from _ambiguous_homes(how, tensor, here, architecture)
-        # Loops at the last memory are inside of all tiles of every branch.
-        fed = {*(names[i] for i in tree.feeding(how.array)), *names[-1:]}
+        feeding = [names[i] for i in sorted(tree.feeding(how.array))]
         for level in how.nest:
-            if level.level in names and level.level not in fed:
+            # Loops at the last memory are inside of all tiles of every branch.
+            if level.level in names and level.level not in (*feeding, names[-1]):
                 text = f" has loops at {level.level}, which does not feed {how.array}"
-                yield EinsumProblem(
-                    how.einsum, text, level.span or how.span, _fed_by(architecture, how)
-                )
+                hint = f"{how.array} is fed by {', '.join(feeding)}"
+                yield EinsumProblem(how.einsum, text, level.span or how.span, hint)
     for keep in mapping.keep:
         for tensor in keep.tensors if keep.level in names else ():
             if tensor in reached and names.index(keep.level) not in reached[tensor]:
                 text = f": {keep.level} keeps it, but feeds nothing that touches it"
                 yield EinsumProblem(tensor, text, keep.span)
-
-
-def _fed_by(architecture: Architecture, how: EinsumMapping) -> str:
-    fed = sorted(architecture.tree.feeding(how.array))
-    return f"{how.array} is fed by {', '.join(architecture.memories[i].name for i in fed)}"
 
 
 def _unreachable(

@@ -294,7 +294,10 @@ class _RoleResolver:
         lists: list[Sequence[Keep | NestLevel]] = [p.keep for p in parts] + [p.nest for p in parts]
         if wrong := [problem for levels in lists for problem in self._duplicate_levels(levels)]:
             raise SpecError(wrong)
-        self.innermost.place_on_arrays({how.einsum: self._runs_on(how) for how in mapping.einsums})
+        arrays = {how.einsum: self._array(how.einsum, how.array) for how in mapping.einsums}
+        self.innermost.place_on_arrays(
+            {e: self.written[e] if array is None else array.name for e, array in arrays.items()}
+        )
         found = replace(
             mapping,
             tiles=tuple(map(self._tile, mapping.tiles)),
@@ -356,10 +359,6 @@ class _RoleResolver:
             return array
         self.moved[einsum] = (array, able[0])
         return able[0]
-
-    def _runs_on(self, how: EinsumMapping) -> str:
-        array = self._array(how.einsum, how.array)
-        return how.array if array is None else array.name
 
     def _einsum(self, how: EinsumMapping, role: str) -> EinsumMapping:
         """Replace the roles in an Einsum; ``role`` is its array, which a patch need not repeat."""
