@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
-from einsum_cascade.errors import Problem, SpecError, collect_problems
-from einsum_cascade.yaml.source import Scalar
+from einsum_cascade.errors import Problem, SpecError
+from einsum_cascade.source import Span
 
 from ..spec.files import fields
 from ..spec.files.fields import QuantityKind
-from .spec import Condition, Sweep, SweepAxis, measured, symbol
+from .spec import SweepAxis, measured, symbol
 
 NUMBERS: Final = ("latency_s", "floor_latency_s", "cycles", "energy_pj", "area_um2")
 """Columns of one number each, in their order."""
@@ -65,83 +63,35 @@ def header(axes: Iterable[str], members: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(("point", *axes, *TEXTS, *NUMBERS, *grouped, "bound_by")))
 
 
-_SIGNS = MappingProxyType(
-    {
-        "<=": operator.le,
-        "<": operator.lt,
-        ">=": operator.ge,
-        ">": operator.gt,
-        "==": operator.eq,
-        "!=": operator.ne,
-    }
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Threshold:
-    """Condition whose right side is a number in the column's unit, or a text."""
-
-    condition: Condition
-    value: Fraction | str
-
-    def failure(self, row: Mapping[str, Any]) -> str:
-        """Return why a row violates the condition; empty if it does not."""
-        column = self.condition.column
-        found = row.get(column)
-        if found is None:
-            return f"{self.condition.text}: there is no {column} here"
-        left: Any = found if isinstance(self.value, str) else _exact(found)
-        if left is not None and _SIGNS[self.condition.sign](left, self.value):
-            return ""
-        shown = f"{found:.6g}" if isinstance(found, float) else found
-        return f"{self.condition.text} does not hold: {column} is {shown}"
-
-
-def _exact(value: Scalar) -> Fraction | None:
-    found = measured(value)
-    return None if found is None else found.number
-
-
-def thresholds(sweep: Sweep) -> tuple[Threshold, ...]:
-    """Return the conditions of a sweep, with right sides in the units of the columns.
+def right_side(
+    column: str, sign: str, text: str, axis: SweepAxis | None, place: Span
+) -> Fraction | str:
+    """Return the right side of a condition on a column: a number in its unit, or a text.
 
     Raises
     ------
     SpecError
-        A right side is no number of the column's kind.
+        The right side is no number of the column's kind.
     """
-    axes = {axis.name: axis for axis in sweep.axes}
-    found: list[Threshold] = []
-    problems: list[Problem] = []
-    for condition in sweep.conditions:
-        with collect_problems(problems):
-            found.append(Threshold(condition, _right_side(condition, axes.get(condition.column))))
-    if problems:
-        raise SpecError(problems)
-    return tuple(found)
-
-
-def _right_side(condition: Condition, axis: SweepAxis | None) -> Fraction | str:
-    column, text = condition.column, condition.value
     share = stem(column) == "utilization." and text.endswith("%")
     found = measured(text.removesuffix("%").rstrip() if share else text)
     if share and found is not None:
         return found.number / 100
     if axis is not None:
-        kind, number = axis.kind, any(_exact(v.shown) is not None for v in axis.values)
+        kind, number = axis.kind, any(measured(v.shown) is not None for v in axis.values)
     else:
         kind = _UNITS.get(stem(column), (None, None))[1]
         number = column in ("point", *NUMBERS) or stem(column) != column
     if not number:
-        if condition.sign not in ("==", "!="):
+        if sign not in ("==", "!="):
             what = f"where: {column} is a text, which is '==' or '!=' another"
-            raise SpecError(Problem(what, condition.node.span))
+            raise SpecError(Problem(what, place))
         return text
     right = found is not None and (
         found.kind in (None, kind) or (axis is not None and kind is None)
     )
     if found is None or not right:
-        example = f"{column} {condition.sign} {kind.example if kind else '4K'}"
+        example = f"{column} {sign} {kind.example if kind else '4K'}"
         what = f"where: '{text}' is no number of {symbol(kind) or 'that'} to compare {column} with"
-        raise SpecError(Problem(what, condition.node.span, example))
+        raise SpecError(Problem(what, place, example))
     return found.number

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from math import prod
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
@@ -18,7 +19,7 @@ from einsum_cascade.yaml.schema import Count, Fields, Title, format_value, secti
 from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar, YamlSequence, read_yaml
 
 from ..spec.files.fields import one_or_more
-from .columns import FIXED, LEVELS, NUMBERS
+from .columns import FIXED, LEVELS, NUMBERS, right_side
 from .spec import (
     DEFAULT,
     ROLES,
@@ -149,14 +150,14 @@ def read_sweep(source: Source) -> Sweep:
         name = validate(SweepFields, root, path).name
     settings = tuple(_settings(node, problems))
     axes = tuple(_axes(node, problems))
-    _check_once(settings, axes, problems)
+    _refuse_repeated_fields(settings, axes, problems)
     named = {role: _named(node, role, axes, problems) for role in ROLES}
     conditions = tuple(_conditions(node, axes, problems))
     points: PointChoice = "all"
     with collect_problems(problems):
         points = _points(node, axes)
     if problems:
-        raise SpecError(_once(problems))
+        raise SpecError(_first_by_place(problems))
     return Sweep(
         name=name,
         settings=settings,
@@ -169,7 +170,7 @@ def read_sweep(source: Source) -> Sweep:
     )
 
 
-def _once(problems: list[Problem]) -> list[Problem]:
+def _first_by_place(problems: list[Problem]) -> list[Problem]:
     """Return problems in the order of the file, one at each place."""
     found = {(p.span.line, p.span.column) if p.span else (0, 0): p for p in reversed(problems)}
     return [found[place] for place in sorted(found)]
@@ -222,10 +223,10 @@ def _axis_of_fields(key: YamlScalar, role: Role, node: YamlMapping) -> SweepAxis
     others = YamlMapping(
         span=node.span, entries=tuple(e for e in node.entries if e[0].text != _FROM)
     )
-    said = validate(AxisFields, others)
+    parsed = validate(AxisFields, others)
     start, stop = node.child(_FROM), node.child("to")
-    fields = tuple(_fields(key, node, said)) if role == "settings" else ()
-    if role != "settings" and (said.field or said.fields):
+    fields = tuple(_fields(key, node, parsed)) if role == "settings" else ()
+    if role != "settings" and (parsed.field or parsed.fields):
         text = f"{name}: an axis of this name chooses the {name}, it sets no field"
         raise SpecError(Problem(text, key.span))
     values = node.child("values")
@@ -248,18 +249,18 @@ def _axis_of_fields(key: YamlScalar, role: Role, node: YamlMapping) -> SweepAxis
     assert isinstance(start, YamlScalar)
     assert isinstance(stop, YamlScalar)
     made, kind_of = generated_values(
-        start, stop, said.steps or 0, said.scale or "linear", name, node.key_span(("steps",))
+        start, stop, parsed.steps or 0, parsed.scale or "linear", name, node.key_span(("steps",))
     )
     return SweepAxis(name=name, role=role, fields=fields, values=made, kind=kind_of)
 
 
-def _fields(key: YamlScalar, node: YamlMapping, said: AxisFields) -> Iterator[YamlScalar]:
+def _fields(key: YamlScalar, node: YamlMapping, parsed: AxisFields) -> Iterator[YamlScalar]:
     """Return the fields that an axis sets: those it names, or the field of its own name."""
     one, several = node.child("field"), node.child("fields")
     if one is not None and several is not None:
         text = f"{key.text}: 'field' and 'fields' are both given"
         raise SpecError(Problem(text, node.key_span(("fields",))))
-    if several is not None and not said.fields:
+    if several is not None and not parsed.fields:
         raise SpecError(Problem(f"{key.text}: fields: expected at least one", several.span))
     if isinstance(one, YamlScalar):
         yield _checked(one)
@@ -275,7 +276,7 @@ def _checked(field: YamlScalar) -> YamlScalar:
     return field
 
 
-def _check_once(
+def _refuse_repeated_fields(
     settings: tuple[Setting, ...], axes: tuple[SweepAxis, ...], problems: list[Problem]
 ) -> None:
     """Refuse fields that are set twice, where one value would be ignored."""
@@ -317,7 +318,8 @@ def _conditions(
 ) -> Iterator[Condition]:
     given = node.child("where")
     items = given.items if isinstance(given, YamlSequence) else (given,)
-    known = (*FIXED, *(a.name for a in axes))
+    named = {axis.name: axis for axis in axes}
+    known = (*FIXED, *named)
     for item in items:
         if not isinstance(item, YamlScalar):
             continue
@@ -332,15 +334,15 @@ def _conditions(
             hint = did_you_mean(column, (*known, *(f"{each}NAME" for each in LEVELS)))
             problems.append(Problem(f"where: there is no column '{column}'", span, hint))
             continue
-        yield Condition(text=item.text, column=column, sign=sign, node=item, value=value)
+        with collect_problems(problems):
+            right = right_side(column, sign, value, named.get(column), item.span)
+            yield Condition(text=item.text, column=column, sign=sign, node=item, value=right)
 
 
 def _points(node: YamlMapping, axes: tuple[SweepAxis, ...]) -> PointChoice:
     """Return the points of the grid to run. Raises SpecError."""
     given = node.child("points")
-    total = 1
-    for axis in axes:
-        total *= len(axis.values)
+    total = prod(len(axis.values) for axis in axes)
     if given is None or (isinstance(given, YamlScalar) and given.text == "all"):
         if total > _MOST_POINTS:
             text = f"points: the axes make {total:,} points, more than would ever be run"
@@ -352,29 +354,29 @@ def _points(node: YamlMapping, axes: tuple[SweepAxis, ...]) -> PointChoice:
         raise SpecError(
             Problem(f"points: expected 'all' or a mapping, got {given.kind}", given.span, hint)
         )
-    said = validate(PointsFields, given)
-    if (said.random is None) == (said.search is None):
+    parsed = validate(PointsFields, given)
+    if (parsed.random is None) == (parsed.search is None):
         raise SpecError(
             Problem("points: expected 'random' or 'search', and one of them", given.span, hint)
         )
-    if said.random is not None:
+    if parsed.random is not None:
         for other in ("trials", "objectives"):
             if given.child(other) is not None:
                 text = f"points: '{other}' is for a search, this draws at random"
                 raise SpecError(Problem(text, given.key_span((other,))))
-        if said.random > total:
-            text = f"points: {said.random} at random are more than the {total} that there are"
+        if parsed.random > total:
+            text = f"points: {parsed.random} at random are more than the {total} that there are"
             raise SpecError(Problem(text, given.key_span(("random",)), "points: all"))
-        return RandomPoints(count=said.random, seed=said.seed or 0)
-    if said.trials is None:
+        return RandomPoints(count=parsed.random, seed=parsed.seed or 0)
+    if parsed.trials is None:
         raise SpecError(Problem("points: a search needs 'trials'", given.span, "trials: 500"))
-    if said.trials > total:
-        text = f"points: {said.trials} trials are more than the {total} points that there are"
+    if parsed.trials > total:
+        text = f"points: {parsed.trials} trials are more than the {total} points that there are"
         raise SpecError(Problem(text, given.key_span(("trials",)), "points: all"))
-    objectives = said.objectives or ("latency_s",)
+    objectives = parsed.objectives or ("latency_s",)
     for name in objectives:
         if not (name in NUMBERS or name.startswith(_SMALL)) or objectives.count(name) > 1:
             text = f"points: '{name}' is no column whose numbers are to be small, or stands twice"
             hint = did_you_mean(name, (*NUMBERS, *(f"{each}NAME" for each in _SMALL)))
             raise SpecError(Problem(text, given.key_span(("objectives",)), hint))
-    return SearchedPoints(trials=said.trials, objectives=objectives, seed=said.seed or 0)
+    return SearchedPoints(trials=parsed.trials, objectives=objectives, seed=parsed.seed or 0)

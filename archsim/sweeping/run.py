@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final
@@ -21,10 +21,10 @@ from einsum_cascade.yaml.source import YamlScalar
 from workloads import Workload, load
 
 from ..plan.incremental import IncrementalEvaluator
-from ..plan.inputs import FindMappings
+from ..plan.inputs import FindMappings, load_mapping
 from ..plan.job import Generators, JobPlan
 from ..plan.planner import plan, run_plan
-from ..plan.selection import Given, mapping_called, usual_mapping
+from ..plan.selection import Given
 from ..processes import Pool, report_killed_workers
 from ..spec.arch import Architecture
 from ..spec.files.load import MachineCache
@@ -32,7 +32,7 @@ from ..spec.files.mapping_text import mapping_dict
 from ..spec.mapping import AUTO, MADE, Mapping
 from ..spec.overrides import Overrides, parse_overrides, section_of
 from ..version import installed_version
-from .columns import LEVELS, NUMBERS, thresholds
+from .columns import LEVELS, NUMBERS
 from .spec import DEFAULT, ROLES, Point, Role, Sweep, SweepAxis, text_of
 from .store import PointRow
 
@@ -59,35 +59,6 @@ _SECTIONS: Final[dict[Role, tuple[str, ...]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PointInputs:
-    """Inputs of a point, as a user would give them to ``simulate``."""
-
-    workload: str
-    architecture: str
-    mapping: str
-    settings: tuple[tuple[str, str], ...]
-    """Fields and their values, as texts."""
-    found: tuple[Mapping, ...] = ()
-    """Mappings that were searched for. The search may find others another day."""
-
-    def to_json(self) -> str:
-        """Return one line of JSON, the same for the same inputs.
-
-        If mappings were searched for, ``mapping_spec`` states them as ``archsim map --json`` does.
-        """
-        said: dict[str, object] = {
-            "workload": self.workload,
-            "architecture": self.architecture,
-            "mapping": self.mapping,
-            "set": dict(self.settings),
-        }
-        if self.found:
-            specs = [{"mapping": mapping_dict(mapping)} for mapping in self.found]
-            said["mapping_spec"] = specs[0] if len(specs) == 1 else specs
-        return json.dumps(said, ensure_ascii=False)
-
-
 class InputLoader:
     """Loader of the inputs of one sweep's points, which keeps those that later points may share."""
 
@@ -101,24 +72,21 @@ class InputLoader:
         }
         """Axes that each input depends on."""
         self._machines = MachineCache()
-        of_axis = lru_cache(maxsize=_MAX_CACHED_AXIS_VALUES)
-        self._set_by: Callable[[int, int], tuple[Setting, ...]] = of_axis(self._set_by_axis)
-        self._told_by: Callable[[int, int], tuple[tuple[str, str], ...]]
-        self._told_by = of_axis(self._told_by_axis)
+        self._set_by: Callable[[int, int], tuple[tuple[Setting, str], ...]]
+        self._set_by = lru_cache(maxsize=_MAX_CACHED_AXIS_VALUES)(self._set_by_axis)
         self._loaded: Callable[[Role, tuple[int, ...]], Any]
         self._loaded = lru_cache(maxsize=_MAX_CACHED_INPUTS)(self._load)
 
-    def told(self, point: Point) -> PointInputs:
-        """Return the inputs of a point as texts."""
-        return PointInputs(
-            workload=self._name("workload", point.places).text,
-            architecture=self._name("architecture", point.places).text,
-            mapping=self._name("mapping", point.places).text,
-            settings=(
-                *((s.field, text_of(s.value)) for s in self.sweep.settings),
-                *(said for n, place in enumerate(point.places) for said in self._told_by(n, place)),
-            ),
+    def inputs_of(self, point: Point) -> dict[str, Any]:
+        """Return the inputs of a point as texts, as a user would give them to ``simulate``."""
+        fixed = ((s.field, text_of(s.value)) for s in self.sweep.settings)
+        moved = (
+            (setting.field, text)
+            for axis, place in enumerate(point.places)
+            for setting, text in self._set_by(axis, place)
         )
+        names: dict[str, Any] = {role: self._name(role, point.places).text for role in ROLES}
+        return names | {"set": dict((*fixed, *moved))}
 
     def workload(self, point: Point) -> Workload:
         """Return the point's workload. Raises SpecError."""
@@ -144,13 +112,14 @@ class InputLoader:
         if written is not None:
             return written
         name = self._name("mapping", point.places).text
-        if name == AUTO:
-            return self.find(work, machine)
-        if name in MADE:
-            return mapping_called(name, work, machine, self.generators)
-        given = self._overrides("mapping", point.places)
-        usual = usual_mapping(work, machine) if given.mapping else None
-        return Mapping.load(usual.name, given) if usual else None
+        return load_mapping(
+            None if name == DEFAULT else name,
+            work,
+            machine,
+            self._overrides("mapping", point.places),
+            generators=self.generators,
+            find=self.find,
+        )
 
     def written(self, point: Point) -> Mapping | None:
         """Return the point's mapping if it has a name or a file, else None. Raises SpecError."""
@@ -192,17 +161,14 @@ class InputLoader:
 
     def _overrides(self, role: Role, places: tuple[int, ...]) -> Overrides:
         """Return the settings of all points, then those of the axes that an input depends on."""
-        moved = (s for n in self._axes[role] for s in self._set_by(n, places[n]))
+        moved = (setting for n in self._axes[role] for setting, _ in self._set_by(n, places[n]))
         return parse_overrides((), (*self.sweep.settings, *moved))
 
-    def _set_by_axis(self, axis: int, place: int) -> tuple[Setting, ...]:
-        """Return the settings of a value of an axis."""
+    def _set_by_axis(self, axis: int, place: int) -> tuple[tuple[Setting, str], ...]:
+        """Return the settings of a value of an axis, each with the text of its value."""
         moved = self.sweep.axes[axis]
-        return tuple(written_setting(field, moved.values[place].node) for field in moved.fields)
-
-    def _told_by_axis(self, axis: int, place: int) -> tuple[tuple[str, str], ...]:
-        """Return the settings of a value of an axis as texts."""
-        return tuple((s.field, text_of(s.value)) for s in self._set_by(axis, place))
+        settings = [written_setting(field, moved.values[place].node) for field in moved.fields]
+        return tuple((setting, text_of(setting.value)) for setting in settings)
 
 
 def name_of(axis: SweepAxis, place: int) -> YamlScalar:
@@ -247,13 +213,12 @@ class PointRunner:
     def __init__(self, task: SweepTask) -> None:
         self.task = task
         self.loader = InputLoader(task.sweep, task.generators, task.find)
-        self.thresholds = thresholds(task.sweep)
-        self.alike = IncrementalEvaluator(kept=_MAX_CACHED_MAPPINGS)
+        self.evaluator = IncrementalEvaluator(kept=_MAX_CACHED_MAPPINGS)
 
     def row(self, point: Point) -> PointRow:
         """Return the row of a point."""
-        inputs = self.loader.told(point)
-        text = inputs.to_json()
+        inputs = self.loader.inputs_of(point)
+        text = _json(inputs)
         shown = {
             axis.name: axis.values[place].shown
             for axis, place in zip(self.task.sweep.axes, point.places, strict=True)
@@ -261,9 +226,9 @@ class PointRunner:
         row = PointRow(
             point=point.number,
             key=self._key(text),
-            workload=inputs.workload,
-            architecture=inputs.architecture,
-            mapping=inputs.mapping,
+            workload=inputs["workload"],
+            architecture=inputs["architecture"],
+            mapping=inputs["mapping"],
             status="refused",
             message="",
             axes=_json([*shown.values()]),
@@ -271,18 +236,19 @@ class PointRunner:
         )
         try:
             jobs = self._jobs(point)
-            result = run_plan(jobs, evaluate=self.alike.evaluate)
+            result = run_plan(jobs, evaluate=self.evaluator.evaluate)
         except InputError as wrong:
             return row._replace(message=_one_line(wrong))
         except Exception as fault:
             fault.add_note(f"at point {point.number}: {text}")
             raise
-        if found := _found(jobs):
-            text = replace(inputs, found=found).to_json()
-        told = result.to_row()
-        named = {"point": point.number, **told, **shown}
-        failures = [f for t in self.thresholds if (f := t.failure(named))]
-        numbers: dict[str, Any] = {name: float(told[name]) for name in NUMBERS}
+        # A search may find other mappings another day: the row states those it found.
+        if specs := [{"mapping": mapping_dict(mapping)} for mapping in _found(jobs)]:
+            text = _json(inputs | {"mapping_spec": specs[0] if len(specs) == 1 else specs})
+        results = result.to_row()
+        named = {"point": point.number, **results, **shown}
+        failures = [f for c in self.task.sweep.conditions if (f := c.failure(named))]
+        numbers: dict[str, Any] = {name: float(results[name]) for name in NUMBERS}
         return row._replace(
             key=self._key(text),
             workload=result.workload,
@@ -292,7 +258,7 @@ class PointRunner:
             message="; ".join(failures),
             inputs=text,
             bound_by=result.bound_by,
-            members=_json({c: float(v) for c, v in told.items() if c.startswith(LEVELS)}),
+            members=_json({c: float(v) for c, v in results.items() if c.startswith(LEVELS)}),
             **numbers,
         )
 
@@ -304,7 +270,7 @@ class PointRunner:
     def _jobs(self, point: Point) -> JobPlan:
         work, machine = self.loader.workload(point), self.loader.machine(point)
         mapping = self.loader.mapping(point, work, machine)
-        generators, evaluate = self.task.generators, self.alike.evaluate
+        generators, evaluate = self.task.generators, self.evaluator.evaluate
         return plan(work, machine, mapping, generators=generators, evaluate=evaluate)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
-from typing import Final, Literal
+from operator import eq, ge, gt, le, lt, ne
+from types import MappingProxyType
+from typing import Any, Final, Literal
 
 from pydantic_core import PydanticCustomError
 
@@ -85,6 +87,11 @@ class SearchedPoints:
 PointChoice = Literal["all"] | RandomPoints | SearchedPoints
 
 
+_SIGNS: Final[Mapping[str, Callable[[Any, Any], bool]]] = MappingProxyType(
+    {"<=": le, "<": lt, ">=": ge, ">": gt, "==": eq, "!=": ne}
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
     """Condition such as ``area_um2 <= 1500 mm^2``: a column, a comparison, and a value."""
@@ -94,8 +101,21 @@ class Condition:
     sign: str
     node: YamlScalar
     """Place of the condition in the file."""
-    value: str
-    """Right side as written."""
+    value: Fraction | str
+    """Right side: a number in the column's unit, or a text."""
+
+    def failure(self, row: Mapping[str, Any]) -> str:
+        """Return why a row violates the condition; empty if it does not."""
+        left = row.get(self.column)
+        if left is None:
+            return f"{self.text}: there is no {self.column} here"
+        shown = f"{left:.6g}" if isinstance(left, float) else left
+        if not isinstance(self.value, str):
+            found = measured(left)
+            left = None if found is None else found.number
+        if left is not None and _SIGNS[self.sign](left, self.value):
+            return ""
+        return f"{self.text} does not hold: {self.column} is {shown}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -182,7 +182,7 @@ def opened(folder: Path) -> Iterator[Store]:
     path = folder / FILE
     if not path.is_file():
         raise InputError(f"there is no sweep in {folder}: {path} is not there")
-    with _told(folder, "read"), _connected(path, _read_only(path)) as connection:
+    with _reported(folder, "read"), _connected(path, _read_only(path)) as connection:
         if not _tables(connection):
             raise InputError(f"{path} is no store of a sweep")
         yield Store(folder, connection)
@@ -201,7 +201,7 @@ def opened_for(folder: Path, sweep: StoredSweep) -> Iterator[Store]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as wrong:
         raise InputError(f"cannot write into {folder}: {wrong.strerror}") from None
-    with _told(folder, "write"), _locked(folder), _connected(folder / FILE) as connection:
+    with _reported(folder, "write"), _locked(folder), _connected(folder / FILE) as connection:
         store = Store(folder, connection)
         if _tables(connection):
             _refuse_another(store, sweep)
@@ -292,7 +292,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _told(folder: Path, doing: str) -> Iterator[None]:
+def _reported(folder: Path, doing: str) -> Iterator[None]:
     """Report an error of the database, and that finished points are kept."""
     path = folder / FILE
     try:

@@ -30,7 +30,7 @@ from ..processes import Pool, processes, usable_cores
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
 from ..version import installed_version
-from .columns import LEVELS, thresholds
+from .columns import LEVELS
 from .export import export, load_sweep, remove_stale_results
 from .file import sweep_asked
 from .run import KINDS, UNWRITTEN, InputLoader, SweepTask, batches_done, cluster, name_of
@@ -54,8 +54,6 @@ def check_sweep(sweep: Sweep, loader: InputLoader) -> None:
     for kind, name in _named(sweep):
         with collect_problems(problems):
             resolve_reference(kind, name.text, name.span)
-    with collect_problems(problems):
-        thresholds(sweep)
     if problems:
         raise SpecError(problems)
     first = Point(0, tuple(0 for _ in sweep.axes))

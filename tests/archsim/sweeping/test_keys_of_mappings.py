@@ -68,3 +68,17 @@ def test_what_is_remembered_is_told_and_makes_another_key(
     assert told["mapping_spec"]["mapping"]["name"] == "found-fusemax-binding"
     default = _row(tmp_path / "default", "default")[1]
     assert default["mapping_spec"] == told["mapping_spec"]
+
+
+def test_settings_of_a_mapping_that_no_file_states_are_refused(tmp_path: Path) -> None:
+    """They were left out without a word, so that the row was that of other inputs."""
+    sweep = {
+        "name": "set",
+        "workload": "bert-base",
+        "architecture": "h100-sxm",
+        "set": {"cascade": "click-attention", "mapping.schedule.lookahead": 2},
+        "axes": {"seq_len": [64]},
+    }
+    (row,) = archsim.sweep(sweep, tmp_path, workers=1).to_dict("records")
+    assert row["status"] == "refused"
+    assert "no mapping is written for this cascade" in row["message"]
