@@ -168,7 +168,7 @@ def draw_cost_per_token(times: Axes, buffers: Axes) -> None:
     buffers.set_yticks([0.25, 0.5, 1, 2, 4, 8], ["0.25", "0.5", "1", "2", "4", "8"])
     buffers.minorticks_off()
     times.set_title("latency per token, ns", loc="left", fontsize=10)
-    buffers.set_title("held in the global buffer, MiB", loc="left", fontsize=10)
+    buffers.set_title("footprint in the global buffer, MiB", loc="left", fontsize=10)
     times.legend(frameon=False, fontsize=8)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -18,7 +19,7 @@ ARRAYS = "arrays"
 COPIES = "copies"
 """Scale nothing: compare several copies of the machine, each with its own sequences."""
 
-_NEAR = 0.05
+_MAX_AREA_ERROR = 0.05
 """Largest relative error of the area for which machines are comparable."""
 
 
@@ -77,7 +78,7 @@ def scale_to_area(
     """
     check_areas(machine)
     if scaled == ARRAYS:
-        make, now = _with_arrays(machine), _longest(machine)
+        make, now = _with_arrays(machine), _largest_size(machine)
     else:
         memory = _sized_memory(machine, scaled)
         make, now = _with_memory(machine, memory), memory_rows(memory) or 1
@@ -91,7 +92,7 @@ def scale_to_area(
         before_um2=total_area(machine),
         after_um2=total_area(result),
     )
-    if abs(scaling.residual) > _NEAR:
+    if abs(scaling.residual) > _MAX_AREA_ERROR:
         raise InputError(_too_far(machine, scaling))
     return result, scaling
 
@@ -115,18 +116,18 @@ def check_areas(machine: Architecture, label: str = "") -> None:
         )
 
 
-def _longest(machine: Architecture) -> int:
+def _largest_size(machine: Architecture) -> int:
     return max(d.size for a in machine.arrays for d in a.dimensions)
 
 
 def _with_arrays(machine: Architecture) -> Callable[[int], Architecture]:
     """Return a function from the size of the longest axis to a machine; other axes keep their
     ratio."""
-    longest = _longest(machine)
+    largest = _largest_size(machine)
 
     def resized(size: int, n: int) -> int:
         # Round size * n / longest to the nearest whole number, halves up; no axis disappears.
-        return max(1, (2 * size * n + longest) // (2 * longest))
+        return max(1, (2 * size * n + largest) // (2 * largest))
 
     def array(a: ProcessingArray, n: int) -> ProcessingArray:
         sizes = {d.name: resized(d.size, n) for d in a.dimensions}
@@ -180,17 +181,13 @@ def _with_memory(machine: Architecture, memory: Memory) -> Callable[[int], Archi
 
 def _closest(make: Callable[[int], Architecture], now: int, target: float) -> int:
     """Return the size whose area is closest to the target, by bisection: areas grow with size."""
-    # Doubling ends with a size that is too large: the target lies between low and high.
-    low, high = 1, max(2, now)
+    # Doubling ends with a size that is too large.
+    high = max(2, now)
     while total_area(make(high)) <= target:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        if total_area(make(middle)) <= target:
-            low = middle
-        else:
-            high = middle
-    return min((low, high), key=lambda n: abs(total_area(make(n)) - target))
+        high *= 2
+    below = bisect_right(range(1, high), target, key=lambda n: total_area(make(n)))
+    sizes = (max(1, below), max(2, below + 1))
+    return min(sizes, key=lambda n: abs(total_area(make(n)) - target))
 
 
 def _changes(before: Architecture, after: Architecture) -> tuple[Change, ...]:
@@ -212,8 +209,8 @@ def _too_far(machine: Architecture, scaling: Scaling) -> Problem:
     others = [name for name, _ in areas(machine) if name not in own]
     rest = sum(size for name, size in areas(machine) if name not in own)
     steps = "elements" if scaling.scaled == ARRAYS else "lines"
-    ways = (ARRAYS, *(n for n in others if machine.memory(n) is not None))
-    hints = [f"--scale {w}" for w in ways if w != scaling.scaled]
+    parts = (ARRAYS, *(n for n in others if machine.memory(n) is not None))
+    hints = [f"--scale {w}" for w in parts if w != scaling.scaled]
     return Problem(
         f"{machine.name} cannot be scaled to {show_area(scaling.target_um2)} by its "
         f"{scaling.scaled}: in whole {steps} it comes no closer than "

@@ -73,8 +73,8 @@ def analysis_dict(analysis: Analysis, rank: str | None = None) -> dict[str, Any]
 
 def _meanings(analysis: Analysis, names: list[str]) -> str:
     ranks = analysis.program.rank_of
-    told = (f"{n} {ranks[n].meaning}" for n in names if n in ranks and ranks[n].meaning)
-    return ", ".join(told)
+    meanings = (f"{n} {ranks[n].meaning}" for n in names if n in ranks and ranks[n].meaning)
+    return ", ".join(meanings)
 
 
 def _facts(analysis: Analysis, ranks: tuple[RankPasses, ...]) -> tuple[Fact, ...]:
@@ -168,8 +168,8 @@ def _notes(analysis: Analysis) -> tuple[str, ...]:
 
 def _distinct_gathers(analysis: Analysis) -> str:
     """Describe the gathered indices that are assumed to differ."""
-    said = (f"entries of {d.name} along {', '.join(d.ranks)}" for d in analysis.program.distinct)
-    differ = " and ".join(said)
+    entries = (f"entries of {d.name} along {', '.join(d.ranks)}" for d in analysis.program.distinct)
+    differ = " and ".join(entries)
     return f", but {differ} differ" if differ else ""
 
 
@@ -243,10 +243,10 @@ def _validation_notes(check: ValidationReport) -> Iterator[str]:
 
 
 def _validated(check: ValidationReport, mapping: str | None, mapped: bool) -> tuple[str, ...]:
-    way = f"mapped by {mapping}" if mapping else "equations"
+    form = f"mapped by {mapping}" if mapping else "equations"
     return (
         check.cascade,
-        *((way,) if mapped else ()),
+        *((form,) if mapped else ()),
         check.verdict,
         f"{check.max_rel_error:.1e}",
         f"{check.tolerance:.1e}",

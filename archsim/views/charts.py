@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -88,7 +88,7 @@ def draw_lines(view: FrameView, options: PlotOptions) -> Picture:
         Nothing moves, or a column is not there.
     """
     slots = AxisChoice(view)
-    x = options.x or slots.longest(ordered=True) or slots.longest(ordered=False)
+    x = options.x or slots.largest(ordered=True) or slots.largest(ordered=False)
     if x is None:
         raise InputError("lines: no setting has two values, so there is nothing to draw over")
     slots = slots.take(column_called(view, x, "x"))
@@ -119,7 +119,7 @@ def draw_lines(view: FrameView, options: PlotOptions) -> Picture:
             )  # fmt: skip
         panel.axes.grid(alpha=0.25, linewidth=0.5)
     legend(figure, colour, handles_of(shades))
-    remarks(figure, view.told)
+    remarks(figure, view.notes)
     return figure
 
 
@@ -167,11 +167,11 @@ def draw_bars(view: FrameView, options: PlotOptions) -> Picture:
     labels = [f"{s.label} (baseline)" if s is base else s.label for s in shades]
     handles = [Patch(color=s.colour, label=label) for s, label in zip(shades, labels, strict=True)]
     legend(figure, colour, handles)
-    told = []
+    notes = []
     if x is None and facet is None:
         first = view.frame[view.frame[colour] == base.value][y]
-        told = [f"1 is {short(float(first.iloc[0]), view.units.get(y))}"]
-    remarks(figure, (*told, *view.told))
+        notes = [f"1 is {short(float(first.iloc[0]), view.units.get(y))}"]
+    remarks(figure, (*notes, *view.notes))
     return figure
 
 
@@ -289,7 +289,7 @@ def draw_heatmap(view: FrameView, options: PlotOptions) -> Picture:
             ticks = ticks_of(*ends, binary=scale.binary)
             bar.set_ticks(list(ticks), labels=[f"{t:,.6g}" for t in ticks])
             bar.ax.minorticks_off()
-    remarks(figure, view.told)
+    remarks(figure, view.notes)
     return figure
 
 
@@ -304,7 +304,7 @@ def _places(view: FrameView, options: PlotOptions) -> AxisChoice:
         raise InputError(f"heatmap: '{options.x}' cannot stand across and up")
     found: list[str] = []
     for name, _ in given:
-        chosen = name or slots.longest_choice()
+        chosen = name or slots.default_axis()
         if chosen is None:
             moving = ", ".join(view.axes) or "none"
             text = f"heatmap: it needs two settings of two values or more, there is {moving}"
@@ -380,7 +380,7 @@ def _short(number: float) -> str:
 
 
 LATENCY, FLOOR, BOUND_BY = "latency_s", "floor_latency_s", "bound_by"
-_FLOOR = "floor: no mapping beats it"
+_FLOOR = "lower bound: no mapping beats it"
 _MOST_ROWS = 24
 
 
@@ -426,7 +426,7 @@ def draw_breakdown(view: FrameView, options: PlotOptions) -> Picture:
     for panel in panels:
         _stacks(panel, view, x, whole, colours)
     legend(figure, whole.name, patches({n: colours[n] for n in names}))
-    remarks(figure, view.told)
+    remarks(figure, view.notes)
     return figure
 
 
@@ -443,13 +443,13 @@ def _whole(view: FrameView, given: str | None) -> StackedQuantity:
     if not known:
         text = "breakdown: the frame has no floor, and no bytes or energy by place: nothing adds up"
         raise InputError(Problem(text, hint=f"its columns are {', '.join(named)}"))
-    asked = known[0] if given is None else given.removesuffix(".")
-    if asked not in known:
-        hint = did_you_mean(asked, known) or f"it can be {', '.join(known)}"
+    quantity = known[0] if given is None else given.removesuffix(".")
+    if quantity not in known:
+        hint = did_you_mean(quantity, known) or f"it can be {', '.join(known)}"
         raise InputError(Problem(f"y: '{given}' is not made of pieces", hint=hint))
-    if asked == LATENCY:
+    if quantity == LATENCY:
         return StackedQuantity(LATENCY, (FLOOR, LATENCY))
-    return StackedQuantity(asked, tuple(c for c in named if c.startswith(f"{asked}.")))
+    return StackedQuantity(quantity, tuple(c for c in named if c.startswith(f"{quantity}.")))
 
 
 def _rows(panel: Panel, x: str | None) -> Iterator[Any]:
@@ -543,8 +543,8 @@ def draw_pareto(view: FrameView, options: PlotOptions) -> Picture:
         key += _draw_front(panel, wanted, colour, shades, facet, len(key) + 1)
     legend(figure, colour, handles_of(shades))
     of = " of its colour" if colour else ""
-    told = f"on a line: no other point{of} is better in both; faint: the others"
-    remarks(figure, (*key, told, *view.told))
+    notes = f"on a line: no other point{of} is better in both; faint: the others"
+    remarks(figure, (*key, notes, *view.notes))
     return figure
 
 
@@ -671,9 +671,9 @@ def draw_parallel(view: FrameView, options: PlotOptions) -> Figure:
     lines = {"color": tint["values"], "colorscale": ORDERED, "showscale": False}
     drawn = Parcoords(line=lines, dimensions=[_upright(view, c) for c in columns])
     figure = Figure(drawn)
-    told = "; ".join((f"colour: {tint['label']}", *view.told))
+    notes = "; ".join((f"colour: {tint['label']}", *view.notes))
     wide = max(900, 110 * len(columns))
-    figure.update_layout(title={"text": told, "font": {"size": 12}}, width=wide, height=480)
+    figure.update_layout(title={"text": notes, "font": {"size": 12}}, width=wide, height=480)
     return figure
 
 
@@ -716,12 +716,18 @@ def _plain(text: str) -> str:
     return html_text(text.replace(r"\$", "$"))
 
 
-CHARTS: Final[dict[str, tuple[Callable[[FrameView, PlotOptions], Any], tuple[str, ...]]]] = {
-    "pareto": (draw_pareto, ("x", "y", "colour", "facet")),
-    "heatmap": (draw_heatmap, ("x", "y", "colour", "facet")),
-    "lines": (draw_lines, ("x", "y", "colour", "facet")),
-    "bars": (draw_bars, ("x", "y", "colour", "facet", "baseline")),
-    "breakdown": (draw_breakdown, ("x", "y", "facet")),
-    "parallel": (draw_parallel, ("colour",)),
+class ChartKind(NamedTuple):
+    """Function that draws a kind of chart, and the options it takes."""
+
+    draw: Callable[[FrameView, PlotOptions], Any]
+    options: tuple[str, ...]
+
+
+CHARTS: Final = {
+    "pareto": ChartKind(draw_pareto, ("x", "y", "colour", "facet")),
+    "heatmap": ChartKind(draw_heatmap, ("x", "y", "colour", "facet")),
+    "lines": ChartKind(draw_lines, ("x", "y", "colour", "facet")),
+    "bars": ChartKind(draw_bars, ("x", "y", "colour", "facet", "baseline")),
+    "breakdown": ChartKind(draw_breakdown, ("x", "y", "facet")),
+    "parallel": ChartKind(draw_parallel, ("colour",)),
 }
-"""Function that draws each kind of chart, and the options it takes."""

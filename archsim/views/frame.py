@@ -71,16 +71,16 @@ class FrameView:
     work: frozenset[str]
     """Axes that change the computation: rows that differ in them are no alternatives."""
     units: Mapping[str, str]
-    told: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     """Sentences about rows that the picture omits."""
 
     def only(self, rows: Any) -> FrameView:
         """Return the view of some of the rows."""
         return replace(self, frame=self.frame[rows])
 
-    def telling(self, *told: str) -> FrameView:
+    def with_notes(self, *notes: str) -> FrameView:
         """Return the view with further remarks below the picture."""
-        return replace(self, told=(*self.told, *(text for text in told if text)))
+        return replace(self, notes=(*self.notes, *(text for text in notes if text)))
 
 
 def view_of(frame: DataFrame) -> FrameView:
@@ -98,16 +98,18 @@ def view_of(frame: DataFrame) -> FrameView:
     """
     if not len(frame.columns) or not len(frame):
         raise InputError("there is nothing to draw: the frame has no rows")
-    ran, told = _ran(frame)
+    ran, notes = _ran(frame)
     axes = tuple(c for c in _settings(ran) if ran[c].nunique(dropna=True) > 1)
     whole = ran.dropna(subset=list(axes)).reset_index(drop=True)
     if len(whole) < len(ran):
-        told = (*told, f"not drawn: {len(ran) - len(whole)} without a setting")
-    said = frame.attrs.get("work_axes")
-    work = frozenset(a for a in axes if a in (WORK_FIELDS if said is None else said))
+        notes = (*notes, f"not drawn: {len(ran) - len(whole)} without a setting")
+    named_columns = frame.attrs.get("work_axes")
+    work = frozenset(
+        a for a in axes if a in (WORK_FIELDS if named_columns is None else named_columns)
+    )
     units = {c: u for c in map(str, frame.columns) if (u := unit_of(c))}
     units |= dict(frame.attrs.get("units", {}))
-    return FrameView(frame=whole, axes=axes, work=work, units=units, told=told)
+    return FrameView(frame=whole, axes=axes, work=work, units=units, notes=notes)
 
 
 def _ran(frame: DataFrame) -> tuple[DataFrame, tuple[str, ...]]:
@@ -115,18 +117,18 @@ def _ran(frame: DataFrame) -> tuple[DataFrame, tuple[str, ...]]:
     if "status" not in frame.columns:
         return frame.reset_index(drop=True), ()
     counts = frame["status"].value_counts()
-    told = tuple(f"{counts[s]} {s}" for s in ("excluded", "refused") if counts.get(s))
+    notes = tuple(f"{counts[s]} {s}" for s in ("excluded", "refused") if counts.get(s))
     rows = frame[frame["status"] == "ok"].reset_index(drop=True)
     if not len(rows):
         raise InputError(f"there is nothing to draw: of {len(frame)} points none is ok")
-    return rows, ((f"not drawn: {' and '.join(told)}",) if told else ())
+    return rows, ((f"not drawn: {' and '.join(notes)}",) if notes else ())
 
 
 def _settings(frame: DataFrame) -> list[str]:
     """Return the columns of settings: those that a frame names, else all columns but results."""
-    said = frame.attrs.get("axes")
-    if said is not None:
-        return [a for a in said if a in frame.columns]
+    named_columns = frame.attrs.get("axes")
+    if named_columns is not None:
+        return [a for a in named_columns if a in frame.columns]
     named = [str(c) for c in frame.columns]
     if "point" in named:
         return [c for c in named if c not in RESULTS and not c.startswith(LEVELS)]
@@ -272,12 +274,12 @@ class AxisChoice:
                     return axis
         return None
 
-    def longest(self, *, ordered: bool) -> str | None:
+    def largest(self, *, ordered: bool) -> str | None:
         """Return the free axis with most values, among ordered axes only if ``ordered``."""
         found = [a for a in self.free() if not ordered or is_ordered(self.view, a)]
         return max(found, key=self.size, default=None)
 
-    def longest_choice(self) -> str | None:
+    def default_axis(self) -> str | None:
         """Return the free axis with most values; numbers and axes that keep the work come first."""
 
         def rank(axis: str) -> tuple[bool, bool, int]:
@@ -351,8 +353,8 @@ def measure_of(view: FrameView, given: str | None, place: str, but: Iterable[str
     found = [c for c in (*ranked, *others) if numbers_of(view.frame[c].dropna()) is not None]
     moving = [c for c in found if view.frame[c].nunique() > 1] or found
     if not moving:
-        beside = f" beside {', '.join(but)}" if (but := tuple(but)) else ""
-        what = f"{place}: the frame has no numbers to measure{beside}"
+        besides = f" beside {', '.join(but)}" if (but := tuple(but)) else ""
+        what = f"{place}: the frame has no numbers to measure{besides}"
         raise InputError(Problem(what, hint=f"its columns are {', '.join(named)}"))
     return moving[0]
 
@@ -365,7 +367,7 @@ def rows_of_one_workload(view: FrameView, slots: AxisChoice) -> FrameView:
     for axis in slots.free():
         if axis in view.work:
             last = values_of_axis(view, axis)[-1]
-            view = view.only(view.frame[axis] == last).telling(
+            view = view.only(view.frame[axis] == last).with_notes(
                 f"{axis} = {shown(view, axis, last)}"
             )
     return view
@@ -388,8 +390,8 @@ def best_of(view: FrameView, slots: AxisChoice, measure: str) -> FrameView:
     kept = _best_rows(view.frame, keys, rank)
     if len(kept) == len(view.frame):
         return replace(view, frame=kept)
-    told = f"best {label_of(rank)} over {', '.join(over)}" if over else f"best {label_of(rank)}"
-    return replace(view, frame=kept).telling(told)
+    notes = f"best {label_of(rank)} over {', '.join(over)}" if over else f"best {label_of(rank)}"
+    return replace(view, frame=kept).with_notes(notes)
 
 
 def _best_rows(frame: DataFrame, keys: Sequence[str], measure: str) -> DataFrame:

@@ -54,8 +54,8 @@ def loop_nest(bound: Bound, title: str = "") -> Listing:
     """
     lines = [line for group in bound.groups for line in _FusedNest(bound, group).lines()]
     width = min(_REMARK, max((len(x.wide) for x in lines if x.remark), default=0))
-    told = (f"{x.wide:<{width}}  {x.remark}" if x.remark else x.wide for x in lines)
-    return Listing(title=title or f"loops of {bound.mapping.name}", lines=tuple(told))
+    shown = (f"{x.wide:<{width}}  {x.remark}" if x.remark else x.wide for x in lines)
+    return Listing(title=title or f"loops of {bound.mapping.name}", lines=tuple(shown))
 
 
 def loop_nests(plan: JobPlan) -> Document:
@@ -86,76 +86,78 @@ class _FusedNest:
         self.bound = bound
         self.einsums = tuple(bound.by_name[name] for name in group)
         self.memories = bound.architecture.memories
-        self.said: set[int] = set()
+        self.described: set[int] = set()
 
     def lines(self) -> Iterator[_LoopLine]:
         bound = self.bound
         if len(bound.groups) > 1 and self.einsums[0].name == bound.groups[0][0]:
             yield _LoopLine(0, f"{len(bound.groups)} nests, one after the other")
-        yield from self._held(range(1), self.einsums, 0)
+        yield from self._resident_tiles(range(1), self.einsums, 0)
         accesses = [(e, m.access.tensor) for e in self.einsums for m in e.access_maps]
         for array in bound.architecture.arrays:
             found = {t for e, t in accesses if array.name in bound.registers(e, t)}
             if kept := [t for t in dict.fromkeys(t for _, t in accesses) if t in found]:
                 yield from _wrapped_listing(0, f"registers of {array.name}", kept)
-        for spread in bound.cores.partitions:
-            text = f"par-for {spread.rank} in [0:{spread.parts:,})"
-            remark = f"over {spread.instances} of {self.memories[spread.level].name}"
-            each = _tile(spread.rank, spread.part)
+        for partition in bound.cores.partitions:
+            text = f"par-for {partition.rank} in [0:{partition.parts:,})"
+            remark = f"over {partition.instances} of {self.memories[partition.level].name}"
+            each = _tile(partition.rank, partition.part)
             yield _LoopLine(0, text, f"{remark}, {each}" if each else remark)
         going = tuple(loop for loop in bound.nest if loop.bound > 1)
         yield from self._loops(going, self.einsums, 0, 0)
 
     def _loops(
-        self, loops: tuple[SharedLoop, ...], einsums: Sequence[BoundEinsum], depth: int, told: int
+        self, loops: tuple[SharedLoop, ...], einsums: Sequence[BoundEinsum], depth: int, shown: int
     ) -> Iterator[_LoopLine]:
         """Return shared loops with their content, and the Einsums outside them.
 
-        ``told`` is the innermost memory whose tiles are shown already.
+        ``shown`` is the innermost memory whose tiles are shown already.
         """
         if not einsums:
             return
         if not loops:
-            yield from self._bodies(einsums, depth, told)
+            yield from self._bodies(einsums, depth, shown)
             return
         loop, *rest = loops
         before, inside, after = _around(loop.member, einsums)
         if inside:
             # Tiles of this memory are held for all that follows.
-            yield from self._held(range(told + 1, loop.level + 1), einsums, depth)
-            told = max(told, loop.level)
-        yield from self._loops((*rest,), before, depth, told)
+            yield from self._resident_tiles(range(shown + 1, loop.level + 1), einsums, depth)
+            shown = max(shown, loop.level)
+        yield from self._loops((*rest,), before, depth, shown)
         if inside:
             each = self.bound.tiling.members[loop.member].stride
             yield _LoopLine(
                 depth, f"for {loop.member} in [0:{loop.bound:,})", _tile(loop.rank, each)
             )
-            yield from self._loops((*rest,), inside, depth + 1, told)
-        yield from self._loops((*rest,), after, depth, told)
+            yield from self._loops((*rest,), inside, depth + 1, shown)
+        yield from self._loops((*rest,), after, depth, shown)
 
-    def _bodies(self, einsums: Sequence[BoundEinsum], depth: int, told: int) -> Iterator[_LoopLine]:
+    def _bodies(
+        self, einsums: Sequence[BoundEinsum], depth: int, shown: int
+    ) -> Iterator[_LoopLine]:
         """Return the Einsums inside all shared loops; those with the same loops share a line."""
         innermost = len(self.memories) - 1
         last = min([innermost, *(x.level for e in einsums for x in _own_loops(e))])
-        yield from self._held(range(told + 1, last + 1), einsums, depth)
-        told = max(told, last)
-        for _, alike in groupby(einsums, key=_line_key):
-            same = [*alike]
-            yield from self._body(same, depth, told)
+        yield from self._resident_tiles(range(shown + 1, last + 1), einsums, depth)
+        shown = max(shown, last)
+        for _, group in groupby(einsums, key=_line_key):
+            same = [*group]
+            yield from self._body(same, depth, shown)
 
-    def _body(self, same: Sequence[BoundEinsum], depth: int, told: int) -> Iterator[_LoopLine]:
+    def _body(self, same: Sequence[BoundEinsum], depth: int, shown: int) -> Iterator[_LoopLine]:
         e = same[0]
         each = ", one after the other" if len(same) > 1 and _own_loops(e) else ""
         yield _LoopLine(depth, ", ".join(x.name for x in same), f"on {e.array.name}{each}")
         depth += 1
         for loop in _own_loops(e):
-            yield from self._held(range(told + 1, loop.level + 1), same, depth)
-            told = max(told, loop.level)
+            yield from self._resident_tiles(range(shown + 1, loop.level + 1), same, depth)
+            shown = max(shown, loop.level)
             n = e.trip_counts[loop.member]
             tile = _tile(loop.variable.upper(), loop.stride)
             yield _LoopLine(depth, f"for {loop.member} in [0:{n:,})", tile)
             depth += 1
-        yield from self._held(range(told + 1, len(self.memories)), same, depth)
+        yield from self._resident_tiles(range(shown + 1, len(self.memories)), same, depth)
         for dimension, tiles in groupby(_spatial_tiles(e), key=lambda tile: tile[0]):
             laid = [(member, parts) for _, member, parts in tiles if parts > 1]
             if laid:
@@ -165,7 +167,7 @@ class _FusedNest:
                 remark = f"{dimension}: {taken:,} of {size:,}"
                 yield _LoopLine(depth, f"par-for {text}", remark)
 
-    def _held(
+    def _resident_tiles(
         self, levels: Iterable[int], einsums: Sequence[BoundEinsum], depth: int
     ) -> Iterator[_LoopLine]:
         """Return the tiles of some memories, and the footprint of each."""
@@ -183,8 +185,8 @@ class _FusedNest:
                     sizes[tensor] = max(sizes.get(tensor, 0), size)
             if sizes:
                 kept = [f"{t} {byte_size(float(n * words.of(t) * word))}" for t, n in sizes.items()]
-                full = "" if level in self.said else _fullness(requirement(self.bound, level))
-                self.said.add(level)
+                full = "" if level in self.described else _fullness(requirement(self.bound, level))
+                self.described.add(level)
                 yield from _wrapped_listing(depth, self.memories[level].name + full, kept)
 
 

@@ -169,10 +169,10 @@ def handles_of(shades: Sequence[Shade]) -> list[Line2D]:
     return [Line2D([], [], color=s.colour, marker=s.marker, label=s.label) for s in kept]
 
 
-def remarks(figure: Picture, told: Sequence[str]) -> None:
+def remarks(figure: Picture, notes: Sequence[str]) -> None:
     """Write remarks below the picture in small letters, each on its own line."""
     wide = int(_CHARACTERS_IN * figure.get_figwidth())
-    lines = [fill(text, wide, subsequent_indent="   ", break_on_hyphens=False) for text in told]
+    lines = [fill(text, wide, subsequent_indent="   ", break_on_hyphens=False) for text in notes]
     if lines:
         _taller(figure, _REMARK_LINE_IN * (1 + sum(line.count("\n") + 1 for line in lines)))
         figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=6.5, color="0.25")

@@ -79,36 +79,26 @@ def plot(
     return figure
 
 
-def kinds_of(data: Drawable) -> tuple[str, ...]:
-    """Return the kinds of charts for some data, the default first.
-
-    Raises
-    ------
-    InputError
-        The data cannot be drawn.
-    """
-    if isinstance(data, Result):
-        return RESULT_KINDS
-    if isinstance(data, Comparison):
-        return COMPARISON_KINDS
-    if hasattr(data, "columns") and hasattr(data, "attrs"):
-        return FRAME_KINDS
-    what = "a frame, a result or a comparison"
-    raise InputError(f"cannot draw a {type(data).__name__}: expected {what}")
-
-
 def kind_for(data: Drawable, kind: str | None) -> str:
     """Return the requested kind of chart, or the default of the data.
 
     Raises
     ------
     InputError
-        There is no such picture of these data; says the nearest.
+        The data cannot be drawn, or not as such a picture; says the nearest.
     """
-    kinds = kinds_of(data)
+    kinds: tuple[str, ...]
+    if isinstance(data, Result):
+        what, kinds = "a result", RESULT_KINDS
+    elif isinstance(data, Comparison):
+        what, kinds = "a comparison", COMPARISON_KINDS
+    elif hasattr(data, "columns") and hasattr(data, "attrs"):
+        what, kinds = "a sweep", FRAME_KINDS
+    else:
+        expected = "a frame, a result or a comparison"
+        raise InputError(f"cannot draw a {type(data).__name__}: expected {expected}")
     if kind is None or kind in kinds:
         return kind or kinds[0]
-    what = {RESULT_KINDS: "a result", COMPARISON_KINDS: "a comparison"}.get(kinds, "a sweep")
     known = f"there are {', '.join(kinds)}"
     hint = known if kind in ALL_KINDS else did_you_mean(kind, kinds) or known
     raise InputError(Problem(f"of {what} there is no picture '{kind}'", hint=hint))
@@ -117,22 +107,18 @@ def kind_for(data: Drawable, kind: str | None) -> str:
 def draw(data: Drawable, kind: str | None, options: PlotOptions) -> Any:
     """Draw a chart of a kind. Raises InputError if these data have none."""
     chosen = kind_for(data, kind)
+    width_in = options.width_in
+    of_frame = not isinstance(data, Result | Comparison)
+    options.check(chosen, CHARTS[chosen].options if of_frame else ())
     if isinstance(data, Result):
-        options.check(chosen, ())
-        return draw_result(data, chosen, options.width_in)
+        return draw_result(data, chosen, width_in)
+    if isinstance(data, Comparison):
+        if chosen == "bars":
+            return data.plot(width_in)
+        with look():
+            return plot_capacities([(row.label, row.result) for row in data.rows], width_in)
     with look():
-        if isinstance(data, Comparison):
-            options.check(chosen, ())
-            return _compared(data, chosen, options.width_in)
-        draw_frame, taken = CHARTS[chosen]
-        options.check(chosen, taken)
-        return draw_frame(view_of(data), options)
-
-
-def _compared(data: Comparison, kind: str, width_in: float) -> Any:
-    if kind == "bars":
-        return data.plot(width_in)
-    return plot_capacities([(row.label, row.result) for row in data.rows], width_in)
+        return CHARTS[chosen].draw(view_of(data), options)
 
 
 def usual_suffix(kind: str) -> str:
@@ -189,8 +175,8 @@ def load_drawable(place: Path) -> Drawable:
         raise InputError(f"there is no folder and no file {place}")
     if place.suffix.lower() in _TABLES:
         # The store beside the table knows units, and which settings are of the work.
-        beside = place.name.startswith("results.") and (place.parent / _STORE).exists()
-        return load_sweep(place.parent) if beside else _table(place)
+        has_store = place.name.startswith("results.") and (place.parent / _STORE).exists()
+        return load_sweep(place.parent) if has_store else _table(place)
     if place.suffix.lower() == ".json":
         return _written(place)
     text = f"cannot draw {place}: expected a folder, .csv, .parquet or .json"

@@ -21,7 +21,7 @@ _BIG_ONLY: Final = MappingProxyType({"B/s": "B/s", "cycles": "cycles"})
 _STEMS: Final = MappingProxyType(
     {
         "latency_s": "latency",
-        "floor_latency_s": "latency's floor",
+        "floor_latency_s": "lower bound of latency",
         "energy_pj": "energy",
         "area_um2": "area",
         "bound_by": "bound by",

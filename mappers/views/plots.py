@@ -101,8 +101,8 @@ def _draw_history(axes: Axes, part: PartSearched, found: WorkloadSearched) -> No
     _show_values(axes.yaxis, scale.shown, 10 if log else 0)
     axes.set_xlabel("seconds of the search")
     gap = part.found.certificate.gap
-    said = "optimal" if part.found.certificate.optimal else f"gap {100 * gap:.2g} %"
-    axes.set_title(picture_text(f"{part.name}: {scale.shown(values[-1])}, {said}"), loc="left")
+    verdict = "optimal" if part.found.certificate.optimal else f"gap {100 * gap:.2g} %"
+    axes.set_title(picture_text(f"{part.name}: {scale.shown(values[-1])}, {verdict}"), loc="left")
 
 
 def _show_values(axis: Axis, shown: Callable[[float], str], log_base: float = 0) -> None:
@@ -127,7 +127,7 @@ def plot_front(front: Front) -> Picture:
         figure = Picture(figsize=(PAGE_IN, 4.0), layout="constrained")
         axes = figure.subplots()
         if front.memory:
-            label = f"held in {front.memory}"
+            label = f"footprint in {front.memory}"
             figure.colorbar(_draw_held(axes, front), ax=axes, label=label, format=_BYTES)
         else:
             _draw_front(axes, front)
@@ -145,9 +145,9 @@ def _draw_front(axes: Axes, front: Front) -> None:
     end = late[-1] + 0.2 * wide
     axes.step([*late, end], [*spent, spent[-1]], where="post", color=_FOUND)
     axes.plot(late, spent, "o", color=_FOUND, label="found, by number")
-    least = f"no mapping of the space is below (proven): {energy(proven[0])} and less"
+    smallest = f"no mapping of the space is below (proven): {energy(proven[0])} and less"
     bounds = [*proven, proven[-1]]
-    axes.step([*late, end], bounds, where="post", color=_PROVEN, linestyle="--", label=least)
+    axes.step([*late, end], bounds, where="post", color=_PROVEN, linestyle="--", label=smallest)
     axes.set_xlim(late[0] - 0.15 * wide, end)
     axes.set_ylim(spent[-1] - 0.35 * tall, spent[0] + 0.15 * tall)
     _show_values(axes.xaxis, seconds)
@@ -158,16 +158,16 @@ def _draw_held(axes: Axes, front: Front) -> PathCollection:
     """Draw points in the colours of their footprints, on a logarithmic scale."""
     late = [p.result.latency_s for p in front.points]
     spent = [p.result.energy_pj for p in front.points]
-    held = [p.held_bytes or 0.0 for p in front.points]
-    least = min((b for b in held if b), default=1.0)
-    shades = [log2(max(b, least / 4)) for b in held]
+    footprints = [p.held_bytes or 0.0 for p in front.points]
+    smallest = min((b for b in footprints if b), default=1.0)
+    shades = [log2(max(b, smallest / 4)) for b in footprints]
     dots = axes.scatter(late, spent, c=shades, cmap="viridis_r", s=40, zorder=2)
     axes.margins(0.12)
     log = late[-1] > _MIN_LOG_RATIO_OF_FRONT * late[0]
     if log:
         axes.set_xscale("log")
     _show_values(axes.xaxis, seconds, 10 if log else 0)
-    _name(axes, late, spent, [f": {byte_size(b)}" for b in held])
+    _name(axes, late, spent, [f": {byte_size(b)}" for b in footprints])
     return dots
 
 

@@ -134,23 +134,23 @@ def _proof(part: str, certificate: Certificate) -> Fact:
     """Return the sentence that tells what a certificate proves."""
     space = "constrained space" if certificate.constraints else "space"
     above = certificate.value / certificate.floor if certificate.floor else 0.0
-    beside = f"; {above:.2f}x the floor of any mapping" if above else ""
+    factor = f"; {above:.2f}x the floor of any mapping" if above else ""
     ended = f"; {certificate.ended}" if certificate.ended else ""
     if certificate.gap == 0 or (certificate.optimal and certificate.gap < 1e-9):
-        return Fact(part, "optimal", f"no mapping of the {space} is better{beside}")
-    share = _share(certificate.gap)
+        return Fact(part, "optimal", f"no mapping of the {space} is better{factor}")
     if certificate.optimal:
-        text = f"no mapping of the {space} is better by more than {share}{beside}"
+        share = f"{100 * certificate.gap:.2g} %"
+        text = f"no mapping of the {space} is better by more than {share}{factor}"
         return Fact(part, "optimal", text)
-    whose = f"no mapping of the {space}"
-    if certificate.is_floor:
-        whose = "proven only against the floor: no mapping"
-    text = f"{whose} can be better by more than {share}{beside}{ended}"
+    text = f"{_gap_of(certificate, space)}{factor}{ended}"
     return Fact(part, "not proven", f"{text}; searched {certificate.strategy}")
 
 
-def _share(gap: float) -> str:
-    return f"{100 * gap:.2g} %"
+def _gap_of(certificate: Certificate, space: str = "space") -> str:
+    """Return by how much other mappings can be better, and which are meant."""
+    floor = "proven only against the floor: no mapping"
+    whose = floor if certificate.is_floor else f"no mapping of the {space}"
+    return f"{whose} can be better by more than {100 * certificate.gap:.2g} %"
 
 
 def _coverage(found: WorkloadSearched) -> Table:
@@ -185,13 +185,15 @@ def front_report(front: Front) -> Document:
         )
         for number, point in enumerate(front.points, start=1)
     ]
-    held = (f"in {front.memory}",) if front.memory else ()
+    footprint = (f"in {front.memory}",) if front.memory else ()
     columns = (
         *(Column("point", "name"), Column("mapping", "text")),
-        *("latency", "cycles", "energy", "traffic", *held, "energy gap"),
+        *("latency", "cycles", "energy", "traffic", *footprint, "energy gap"),
     )
-    axes = "latency against energy" + (f" and what {front.memory} holds" if front.memory else "")
-    those = f"in that latency, with as little in {front.memory}," if held else "in that latency,"
+    axes = "latency against energy" + (f" and footprint in {front.memory}" if front.memory else "")
+    those = (
+        f"in that latency, with as little in {front.memory}," if footprint else "in that latency,"
+    )
     latency, least = front.least
     notes = (
         f"energy gap: how much less energy any mapping of the space could take {those} "
@@ -201,8 +203,8 @@ def front_report(front: Front) -> Document:
     return Document(
         title=f"{axes} of {front.workload} on {front.architecture}",
         facts=(
-            Fact("least latency", seconds(front.points[0].result.latency_s), _sure(latency)),
-            Fact("least energy", energy(front.least_energy_pj), _sure(least)),
+            Fact("least latency", seconds(front.points[0].result.latency_s), _gap_of(latency)),
+            Fact("least energy", energy(front.least_energy_pj), _gap_of(least)),
             Fact("searches", str(2 + front.searches), f"{count(front.runs)} mappings run"),
         ),
         tables=((table_of("mappings", columns, rows),),),
@@ -215,14 +217,6 @@ def _end_of(ended: str) -> tuple[str, ...]:
     if not ended:
         return ()
     return ("it was interrupted" if ended == INTERRUPTED else "ended by its time limit",)
-
-
-def _sure(certificate: Certificate) -> str:
-    """Return the sentence that tells what is proven of one end of a front."""
-    share = _share(certificate.gap)
-    if certificate.is_floor:
-        return f"proven only against the floor: no mapping can be better by more than {share}"
-    return f"no mapping of the space can be better by more than {share}"
 
 
 def capacity_report(curves: CapacityCurves) -> Document:
