@@ -48,6 +48,7 @@ from .frame import (
     measure_of,
     need_numbers,
     numbers_of,
+    numbers_to_measure,
     plain_value,
     rows_of_one_workload,
     shown,
@@ -92,8 +93,7 @@ def draw_lines(view: FrameView, options: PlotOptions) -> Picture:
     if x is None:
         raise InputError("lines: no setting has two values, so there is nothing to draw over")
     slots = slots.take(column_called(view, x, "x"))
-    y = measure_of(view, options.y, "y", but=slots.taken)
-    need_numbers(view, y, "y")
+    y = numbers_to_measure(view, options.y, "y", but=slots.taken)
     # A requested colour is not also used for panels.
     kept = slots.take(options.colour)
     facet = facet_of(kept, options.facet)
@@ -154,8 +154,7 @@ def draw_bars(view: FrameView, options: PlotOptions) -> Picture:
         raise InputError(
             f"bars: '{x}' has {slots.size(x)} values, at most {_MOST_GROUPS} are drawn"
         )
-    y = measure_of(view, options.y, "y", but=slots.taken)
-    need_numbers(view, y, "y")
+    y = numbers_to_measure(view, options.y, "y", but=slots.taken)
     view = best_of(view, slots, y)
     shades = shades_of(view, colour)
     base = _baseline(colour, shades, options.baseline)
@@ -169,7 +168,7 @@ def draw_bars(view: FrameView, options: PlotOptions) -> Picture:
     legend(figure, colour, handles)
     notes = []
     if x is None and facet is None:
-        first = view.frame[view.frame[colour] == base.value][y]
+        first = view.where(colour, base.value).frame[y]
         notes = [f"1 is {short(float(first.iloc[0]), view.units.get(y))}"]
     remarks(figure, (*notes, *view.notes))
     return figure
@@ -213,12 +212,11 @@ def _groups(
     colour: str,
 ) -> None:
     """Draw the groups of a panel; a group without a baseline stays empty."""
-    values: tuple[Any, ...] = (None,) if x is None else values_of_axis(whole, x)
-    frame = panel.view.frame
+    values = values_of_axis(whole, x)
     wide = 0.8 / len(shades)
     room = 0.8 * panel.wide_in / (len(values) * len(shades))
     for at, value in enumerate(values):
-        rows = frame if x is None else frame[frame[x] == value]
+        rows = panel.view.where(x, value).frame
         found = dict(zip(rows[colour], rows[y], strict=True))
         if not found.get(base.value):
             panel.axes.text(at, 0, "no baseline", rotation=90, ha="center", va="bottom", fontsize=6)
@@ -236,8 +234,7 @@ def _groups(
                     rotation=0 if room >= _LABEL_IN else 90, ha="center", va="bottom", fontsize=6.5,
                 )  # fmt: skip
     panel.axes.axhline(1, color="0.4", linewidth=0.7, linestyle=":")
-    texts = [""] if x is None else [shown(whole, x, v) for v in values]
-    named_axis(panel, texts, "" if x is None else label_of(x))
+    named_axis(panel, [shown(whole, x, v) for v in values], "" if x is None else label_of(x))
     if x is None:
         panel.axes.tick_params(axis="x", length=0)
     panel.axes.margins(y=0.14)
@@ -420,7 +417,7 @@ def draw_breakdown(view: FrameView, options: PlotOptions) -> Picture:
     rows = 1 if x is None else slots.size(x)
     figure, panels = panels_of(view, facet, options.width_in, height=0.1 * rows, share="y")
     names = list(
-        dict.fromkeys(n for p in panels for r in _rows(p, x) for n, _ in _pieces(r, whole))
+        dict.fromkeys(n for p in panels for _, r in _rows(p, x) for n, _ in _pieces(r, whole))
     )
     colours = palette([n for n in names if n != _FLOOR]) | {_FLOOR: FAINT}
     for panel in panels:
@@ -452,13 +449,10 @@ def _whole(view: FrameView, given: str | None) -> StackedQuantity:
     return StackedQuantity(quantity, tuple(c for c in named if c.startswith(f"{quantity}.")))
 
 
-def _rows(panel: Panel, x: str | None) -> Iterator[Any]:
-    frame = panel.view.frame
-    if x is None:
-        yield frame.iloc[0]
-        return
+def _rows(panel: Panel, x: str | None) -> Iterator[tuple[Any, Any]]:
+    """Yield each value of a column, and its row."""
     for value in values_of_axis(panel.view, x):
-        yield frame[frame[x] == value].iloc[0]
+        yield value, panel.view.where(x, value).frame.iloc[0]
 
 
 def _pieces(row: Any, whole: StackedQuantity) -> list[tuple[str, float]]:
@@ -478,16 +472,16 @@ def _stacks(
     panel: Panel, view: FrameView, x: str | None, whole: StackedQuantity, colours: dict[str, str]
 ) -> None:
     axes = panel.axes
-    rows = [(row, _pieces(row, whole)) for row in _rows(panel, x)]
+    rows = [(value, _pieces(row, whole)) for value, row in _rows(panel, x)]
     ends = [sum(size for _, size in pieces) for _, pieces in rows]
     scale = scale_of(ends, unit_of(whole.columns[0]), log=False)
-    for row, pieces in rows:
-        at = 0 if x is None else values_of_axis(view, x).index(row[x])
+    values = values_of_axis(view, x)
+    for value, pieces in rows:
+        at = values.index(value)
         stack_bar(axes, at, [(name, scale.drawn(size)) for name, size in pieces], colours)
     set_scale(axes, "x", scale, (0, scale.drawn(max(ends))))
     axes.set_xlim(0, 1.05 * scale.drawn(max(ends)))
-    values = () if x is None else values_of_axis(view, x)
-    name_bars(axes, [wrapped_name(shown(view, str(x), v)) for v in values] or [""])
+    name_bars(axes, [wrapped_name(shown(view, x, v)) for v in values])
     axes.set_xlabel(with_unit(label_of(whole.name), scale.unit))
     if x is not None and is_ordered(view, x):
         axes.set_ylabel(label_of(x))
@@ -527,10 +521,8 @@ def draw_pareto(view: FrameView, options: PlotOptions) -> Picture:
     InputError
         A column is not there or holds no numbers.
     """
-    x = measure_of(view, options.x, "x")
-    y = measure_of(view, options.y, "y", but=(x,))
-    need_numbers(view, x, "x")
-    need_numbers(view, y, "y")
+    x = numbers_to_measure(view, options.x, "x")
+    y = numbers_to_measure(view, options.y, "y", but=(x,))
     wanted = Objectives(x, y)
     slots = AxisChoice(view).take(options.colour)
     facet = facet_of(slots, options.facet)
@@ -663,8 +655,7 @@ def draw_parallel(view: FrameView, options: PlotOptions) -> Figure:
     except ImportError:
         text = "parallel: plotly draws these and is not installed"
         raise InputError(Problem(text, hint="pip install 'archsim[plotly]'")) from None
-    colour = measure_of(view, options.colour, "colour")
-    need_numbers(view, colour, "colour")
+    colour = numbers_to_measure(view, options.colour, "colour")
     results = [c for c in NUMBERS if c in view.frame.columns and view.frame[c].nunique() > 1]
     columns = dict.fromkeys((*view.axes, *results, colour))
     tint = _upright(view, colour)

@@ -78,6 +78,10 @@ class FrameView:
         """Return the view of some of the rows."""
         return replace(self, frame=self.frame[rows])
 
+    def where(self, column: str | None, value: Any) -> FrameView:
+        """Return the view of the rows with a value in a column; without a column, of all rows."""
+        return self if column is None else self.only(self.frame[column] == value)
+
     def with_notes(self, *notes: str) -> FrameView:
         """Return the view with further remarks below the picture."""
         return replace(self, notes=(*self.notes, *(text for text in notes if text)))
@@ -216,14 +220,17 @@ def need_numbers(view: FrameView, column: str, place: str) -> tuple[float, ...]:
     return found
 
 
-def values_of_axis(view: FrameView, column: str) -> tuple[Any, ...]:
+def values_of_axis(view: FrameView, column: str | None) -> tuple[Any, ...]:
     """Return the distinct values of a column: numbers ascending, others in their order.
 
     Parameters
     ----------
-    column : str
-        Column of the frame; rows without a value are left out.
+    column : str or None
+        Column of the frame; rows without a value are left out. Without a column all rows have
+        one value, None.
     """
+    if column is None:
+        return (None,)
     present = view.frame[column].dropna().drop_duplicates()
     numbers = numbers_of(present)
     if numbers is None:
@@ -359,6 +366,15 @@ def measure_of(view: FrameView, given: str | None, place: str, but: Iterable[str
     return moving[0]
 
 
+def numbers_to_measure(
+    view: FrameView, given: str | None, place: str, but: Iterable[str] = ()
+) -> str:
+    """Return a column as ``measure_of`` does. Raises InputError if a cell is no finite number."""
+    column = measure_of(view, given, place, but)
+    need_numbers(view, column, place)
+    return column
+
+
 def rows_of_one_workload(view: FrameView, slots: AxisChoice) -> FrameView:
     """Return the rows of one workload: every free axis of the work keeps its last value.
 
@@ -367,9 +383,8 @@ def rows_of_one_workload(view: FrameView, slots: AxisChoice) -> FrameView:
     for axis in slots.free():
         if axis in view.work:
             last = values_of_axis(view, axis)[-1]
-            view = view.only(view.frame[axis] == last).with_notes(
-                f"{axis} = {shown(view, axis, last)}"
-            )
+            note = f"{axis} = {shown(view, axis, last)}"
+            view = view.where(axis, last).with_notes(note)
     return view
 
 
@@ -400,8 +415,10 @@ def _best_rows(frame: DataFrame, keys: Sequence[str], measure: str) -> DataFrame
     return kept.sort_index()
 
 
-def shown(view: FrameView, column: str, value: Any) -> str:
-    """Return a value as people write it."""
+def shown(view: FrameView, column: str | None, value: Any) -> str:
+    """Return a value as people write it; nothing without a column."""
+    if column is None:
+        return ""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return picture_text(str(value))
     return short(value, view.units.get(column))

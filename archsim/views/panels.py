@@ -69,7 +69,7 @@ def panels_of(
     share : str
         Axes that all panels have in common: "", "x", "y" or "xy".
     """
-    values = (None,) if facet is None else values_of_axis(view, facet)
+    values = values_of_axis(view, facet)
     columns = _columns(len(values), width_in)
     rows = math.ceil(len(values) / columns)
     tall = min(3.0, max(1.2, height * (width_in / columns - 0.6)))
@@ -79,10 +79,9 @@ def panels_of(
     grid = figure.subplots(rows, columns, squeeze=False, sharex="x" in share, sharey="y" in share)
     found = []
     for at, (value, axes) in enumerate(zip(values, grid.flat, strict=False)):
-        part = view
         if facet is not None:
             axes.set_title(f"{label_of(facet)} = {shown(view, facet, value)}", loc="left")
-            part = view.only(view.frame[facet] == value)
+        part = view.where(facet, value)
         wide = width_in / columns - 0.6
         found.append(Panel(axes=axes, view=part, wide_in=wide, first=not at % columns))
     for axes in list(grid.flat)[len(values) :]:
@@ -109,11 +108,9 @@ class Shade:
 def shades_of(view: FrameView, column: str | None) -> tuple[Shade, ...]:
     """Return a colour and a marker for every value: a ramp for numbers, distinct colours for
     names."""
-    if column is None:
-        return (Shade(value=None, label="", colour=PALETTE[0], marker=MARKERS[0]),)
     values = values_of_axis(view, column)
     colours = list(PALETTE[: len(values)])
-    if is_ordered(view, column) and len(values) > 2:
+    if len(values) > 2 and column is not None and is_ordered(view, column):
         ramp = mpl.colormaps[ORDERED]
         # The light end is invisible on white.
         colours = [to_hex(ramp(0.9 * n / (len(values) - 1))) for n in range(len(values))]
@@ -133,7 +130,7 @@ def shaded(
 ) -> Iterator[tuple[Shade, FrameView]]:
     """Yield the rows of every shade that has some."""
     for shade in shades:
-        part = view if column is None else view.only(view.frame[column] == shade.value)
+        part = view.where(column, shade.value)
         if len(part.frame):
             yield shade, part
 
