@@ -20,7 +20,7 @@ from ..nest.tiling import build_tiling
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
 from .dependences import illegalities
-from .fit import CapacityQueries, capacity_interval_of, fit_tile, tile_sizes
+from .fit import CapacityQueries, TileFitting, capacity_interval_of, tile_sizes
 from .footprint import all_fits, limited_requirements, requirements
 
 BindClosed = Callable[[Mapping], Bound]
@@ -160,9 +160,10 @@ class _MachineBinding:
         if not open_tiles:
             return skip_masked_tiles(bound)
         queries = CapacityQueries(limited_requirements(bound))
+        fitting = TileFitting(parametric_nest, shapes, sizes, queries)
         # Fit tiles in the order of the file: the first takes the room that it can use.
         for member in open_tiles:
-            bound = fit_tile(parametric_nest, bound, shapes, sizes, member, queries)
+            bound = fitting.fitted(bound, member)
         bound = skip_masked_tiles(bound)
         bound.seed(capacity_interval_of, queries.interval)
         return bound

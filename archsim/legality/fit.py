@@ -105,59 +105,64 @@ def tile_sizes(mapping: Mapping, architecture: Architecture) -> tuple[dict[str, 
     return sizes, open_tiles
 
 
-def fit_tile(
-    parametric_nest: ParametricNest,
-    bound: Bound,
-    shapes: dict[str, int],
-    sizes: dict[str, int],
-    member: str,
-    queries: CapacityQueries,
-) -> Bound:
-    """Bind a mapping with the largest legal size of a tile, by bisection.
+@dataclass(frozen=True, slots=True)
+class TileFitting:
+    """Fitting of a mapping's open tiles, one after the other."""
 
-    Every level must hold whole tiles, also of streaming tensors, as in the published evaluation.
-    The whole rank is tried first because it often fits. A size divides the number of tiles. A size
-    written ``even`` is that of equal tiles; one written ``whole or one`` is the whole rank, or one.
+    nest: ParametricNest
+    """Nest of the mapping, which binds other sizes."""
+    shapes: dict[str, int]
+    """Elements of every rank."""
+    sizes: dict[str, int]
+    """Sizes of all tiles; sizes that are found are stored there."""
+    queries: CapacityQueries
+    """Record of footprints and answers."""
 
-    Parameters
-    ----------
-    parametric_nest : ParametricNest
-        Nest of the mapping, which binds other sizes.
-    bound : Bound
-        Mapping with the tile at 1.
-    shapes : dict
-        Elements of every rank.
-    sizes : dict
-        Sizes of all tiles; the size found is stored there.
-    member : str
-        Tile to be fitted.
-    queries : CapacityQueries
-        Record of footprints and answers.
-    """
-    tile = next(t for t in bound.mapping.tiles if t.member == member)
-    outermost = bound.tiling.of_rank(tile.rank)[0]
-    count = bound.tiling.bound(outermost)
-    choices = _choices(tile.size, count)
-    best = bound
-    # Neighbouring choices may have equal sizes.
-    tried: dict[int, Bound | None] = {}
-    # ``bound`` has the first choice, tiles of 1, already.
-    low, high = 1, len(choices) - 1
-    middle = high
-    while low <= high:
-        size = choices[middle]
-        if size not in tried:
-            changed = {**sizes, member: size}
-            tiling = recut(bound.tiling, bound.mapping, shapes, changed, tile.rank)
-            tried[size] = _with_tiles(parametric_nest, best, tiling, queries)
-        trial = tried[size]
-        if trial is not None:
-            best, low = trial, middle + 1
-            sizes[member] = size
-        else:
-            high = middle - 1
-        middle = (low + high) // 2
-    return best
+    def fitted(self, bound: Bound, member: str) -> Bound:
+        """Bind a mapping with the largest legal size of a tile, by bisection.
+
+        Every level must hold whole tiles, also of streaming tensors, as in the published
+        evaluation. The whole rank is tried first because it often fits. A size divides the number
+        of tiles. A size written ``even`` is that of equal tiles; one written ``whole or one`` is
+        the whole rank, or one.
+
+        Parameters
+        ----------
+        bound : Bound
+            Mapping with the tile at 1.
+        member : str
+            Tile to be fitted.
+        """
+        tile = next(t for t in bound.mapping.tiles if t.member == member)
+        outermost = bound.tiling.of_rank(tile.rank)[0]
+        choices = _choices(tile.size, bound.tiling.bound(outermost))
+        best = bound
+        # Neighbouring choices may have equal sizes.
+        tried: dict[int, Bound | None] = {}
+        # ``bound`` has the first choice, tiles of 1, already.
+        low, high = 1, len(choices) - 1
+        middle = high
+        while low <= high:
+            size = choices[middle]
+            if size not in tried:
+                changed = {**self.sizes, member: size}
+                tiling = recut(bound.tiling, bound.mapping, self.shapes, changed, tile.rank)
+                tried[size] = self._trial(best, tiling)
+            trial = tried[size]
+            if trial is not None:
+                best, low = trial, middle + 1
+                self.sizes[member] = size
+            else:
+                high = middle - 1
+            middle = (low + high) // 2
+        return best
+
+    def _trial(self, like: Bound, tiling: Tiling) -> Bound | None:
+        """Return the mapping with other tiles, or None if it is illegal."""
+        trial = self.nest.bound(tiling, like)
+        if trial is None or not self.queries.fits(limited_requirements(trial, whole_tiles=True)):
+            return None
+        return None if trial.pattern_memo(illegalities) else trial
 
 
 def _choices(size: TileSize, count: int) -> Sequence[int]:
@@ -186,16 +191,6 @@ class _Even(Sequence[int]):
         if not 0 <= index < self._count:
             raise IndexError(index)
         return -(-self._count // (self._count - index))
-
-
-def _with_tiles(
-    parametric_nest: ParametricNest, like: Bound, tiling: Tiling, queries: CapacityQueries
-) -> Bound | None:
-    """Return the mapping with other tiles, or None if it is illegal."""
-    trial = parametric_nest.bound(tiling, like)
-    if trial is None or not queries.fits(limited_requirements(trial, whole_tiles=True)):
-        return None
-    return None if trial.pattern_memo(illegalities) else trial
 
 
 def divisors(number: int) -> list[int]:

@@ -212,19 +212,12 @@ def operands_of(program: Program) -> dict[str, tuple[Operand, ...]]:
     >>> [(o.access.tensor, sorted(o.ends)) for o in found["AV"]]
     [('RNV', ['m1']), ('RD', ['m1'])]
     """
-    readers: dict[str, list[tuple[Access, str]]] = {}
+    readers: dict[Access, list[str]] = {}
     for e in program.einsums:
         for access in e.reads:
-            readers.setdefault(access.tensor, []).append((access, e.name))
+            readers.setdefault(access, []).append(e.name)
     return {
-        e.name: tuple(
-            _operand(
-                program,
-                access,
-                tuple(name for other, name in readers[access.tensor] if other == access),
-            )
-            for access in e.reads
-        )
+        e.name: tuple(_operand(program, access, tuple(readers[access])) for access in e.reads)
         for e in program.einsums
     }
 
