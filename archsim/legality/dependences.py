@@ -1,8 +1,9 @@
 """Dependences of a bound mapping: whether the mapping computes its cascade.
 
 A mapping is illegal if a fused loop crosses the boundary between two passes, or if Einsums that
-alternate do not share the loop. It is illegal, too, if a tensor is no longer held when it is read,
-or if a running value is lost between two iterations of its rank or read before its step is done.
+alternate do not share the loop. It is illegal, too, if a tensor is no longer held when it is read.
+A running value must not be lost between two iterations of its rank, nor be read before its step is
+done.
 """
 
 from __future__ import annotations

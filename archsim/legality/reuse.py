@@ -1,8 +1,8 @@
 """Reuse of a tile between Einsums: a tile that is still held is not fetched again.
 
 An Einsum leaves the tile it writes, or reads from outside, at every level that keeps the tensor. A
-later one finds it there if both share the loops that step through the tiles of that level, and the
-mask of the earlier one skips no tile that the later one needs. Registers hold one value, so loops
+later one finds it there if both share the loops that step through the tiles of that level. The mask
+of the earlier one must not skip a tile that the later one needs. Registers hold one value, so loops
 of the Einsums' own may match, too: one streams what the other takes. A pipeline barrier prevents
 that: a tensor in between that is complete only at the end of the loop.
 """

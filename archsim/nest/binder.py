@@ -204,15 +204,17 @@ class _Binder:
         self.architecture = architecture
         self.tiling = tiling
         self.complaints: list[EinsumProblem] = []
-        shapes = tuple(tiling.shapes.items())
-        equal = like is not None and like.program is program and like.shapes == shapes
-        self.known = {e.name: e for e in like.einsums} if like and equal else {}
+        self.known: dict[str, BoundEinsum] = {}
         """Einsums bound to the same shapes, in other loops."""
-        nested = (mapping.nest, mapping.tiles)
-        equal = equal and like is not None and like.architecture is architecture
-        equal = equal and like is not None and (like.mapping.nest, like.mapping.tiles) == nested
-        self.settled = {how.einsum: how for how in like.mapping.einsums} if like and equal else {}
+        self.settled: dict[str, EinsumMapping] = {}
         """Mappings of the Einsums that may have the same loops."""
+        shapes = tuple(tiling.shapes.items())
+        if like is not None and like.program is program and like.shapes == shapes:
+            before = like.mapping
+            self.known = dict(like.by_name)
+            same = before.nest == mapping.nest and before.tiles == mapping.tiles
+            if same and like.architecture is architecture:
+                self.settled = {how.einsum: how for how in before.einsums}
         self.levels = {m.name: i for i, m in enumerate(architecture.memories)}
         self.mapped = {how.einsum: how for how in reversed(mapping.einsums)}
         self.started = {s.name for s in program.init if s.reads}
