@@ -111,12 +111,9 @@ class MappingChecks:
             for (variable, _), rank in zip(axis.variables, ranks, strict=True):
                 missing = [m.name for m in rank if m.name not in names and self.tiling.bound(m) > 1]
                 if missing:
-                    yield EinsumProblem(
-                        how.einsum,
-                        f" iterates over {variable}, but no loop covers {', '.join(missing)}",
-                        how.span,
-                        f"add {missing[0]} to 'loops' or 'spatial' of {how.einsum}",
-                    )
+                    text = f" iterates over {variable}, but no loop covers {', '.join(missing)}"
+                    hint = f"add {missing[0]} to 'loops' or 'spatial' of {how.einsum}"
+                    yield EinsumProblem(how.einsum, text, how.span, hint)
 
     def level_problems(
         self, how: EinsumMapping, loops: tuple[Loop, ...]

@@ -100,14 +100,8 @@ def residency(
             # Data of other cores arrives over the links.
             places.insert(0, Home(architecture.memories[0].name, 0))
         elif not places:
-            complaints.append(
-                EinsumProblem(
-                    "",
-                    f"no level keeps {tensor}",
-                    span,
-                    hint=f"add {tensor} to a level under 'keep'",
-                )
-            )
+            text, hint = f"no level keeps {tensor}", f"add {tensor} to a level under 'keep'"
+            complaints.append(EinsumProblem("", text, span, hint))
     return Residency(places=tuple((t, tuple(p)) for t, p in found.items()))
 
 

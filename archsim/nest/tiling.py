@@ -211,13 +211,8 @@ def build_tiling(
     cuts: dict[str, list[Tile]] = {}
     for tile in mapping.tiles:
         if tile.rank not in known:
-            raise SpecError(
-                Problem(
-                    f"the cascade has no rank '{tile.rank}'",
-                    tile.span,
-                    did_you_mean(tile.rank, known),
-                )
-            )
+            hint = did_you_mean(tile.rank, known)
+            raise SpecError(Problem(f"the cascade has no rank '{tile.rank}'", tile.span, hint))
         if tile.member in known and own.get(tile.member) != tile.rank:
             text = f"'{tile.member}' is a rank of the cascade, and no tile of {tile.rank}"
             raise SpecError(Problem(text, tile.span))
@@ -275,12 +270,8 @@ def _chain(rank: str, tiles: list[Tile], sizes: dict[str, int]) -> Iterator[Memb
     numbered = sorted((_number(rank, t), t) for t in tiles)
     for position, (number, tile) in enumerate(numbered):
         if number != position:
-            raise SpecError(
-                Problem(
-                    f"tiles of {rank} are numbered from {rank}0 without gaps, not {tile.member}",
-                    tile.span,
-                )
-            )
+            text = f"tiles of {rank} are numbered from {rank}0 without gaps, not {tile.member}"
+            raise SpecError(Problem(text, tile.span))
     strides = [1]
     for _, tile in numbered:
         strides.append(strides[-1] * sizes[tile.member])
@@ -292,28 +283,23 @@ def _chain(rank: str, tiles: list[Tile], sizes: dict[str, int]) -> Iterator[Memb
 def _number(rank: str, tile: Tile) -> int:
     suffix = tile.member.removeprefix(rank)
     if not tile.member.startswith(rank) or not suffix.isdecimal():
-        raise SpecError(
-            Problem(
-                f"a tile of {rank} is called {rank}0, {rank}1, ..., not {tile.member}", tile.span
-            )
-        )
+        text = f"a tile of {rank} is called {rank}0, {rank}1, ..., not {tile.member}"
+        raise SpecError(Problem(text, tile.span))
     return int(suffix)
 
 
-class Addressing:
+class Addressing(AccessMapper):
     """Builder of access maps on the axes of one iteration space, with a cascade's iterative
     tensors."""
 
     def __init__(self, program: Program, tiling: Tiling, axes: tuple[Axis, ...]) -> None:
-        self._mapper = AccessMapper(axes, tiling.shapes, program.parallel_variables)
-        self._running = program.iterative
-        self._ranks = program.tensor_ranks
-        self._shapes = tiling.shapes
+        super().__init__(axes, tiling.shapes, program.parallel_variables)
+        self.program = program
 
     def of(self, access: Access) -> AccessMap:
         """Return the elements that an access addresses; a running value has one copy along its
         ranks."""
-        running = self._running.get(access.tensor, ())
-        ranks = self._ranks.get(access.tensor, ())
-        lengths = tuple(self._shapes[r] + (r in running) for r in ranks)
-        return self._mapper.map(access, frozenset(r.lower() for r in running), lengths)
+        running = self.program.iterative.get(access.tensor, ())
+        ranks = self.program.tensor_ranks.get(access.tensor, ())
+        lengths = tuple(self.shapes[r] + (r in running) for r in ranks)
+        return self.map(access, frozenset(r.lower() for r in running), lengths)
