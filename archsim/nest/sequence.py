@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 
 from einsum_cascade.algebra.excerpt import crossing, excerpt, sizes_of_excerpt, tiled_families
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
@@ -140,24 +141,14 @@ def _mismatched_tiles(
 ) -> Iterator[Problem]:
     """Yield tiles of the cascade's own that two nests cut differently although a tensor passes
     between."""
-    for number, group in enumerate(groups):
-        for tensor in crossing(program, group):
+    nests = zip(groups, mapping.nests, strict=True)
+    for (group, nest), (later_group, later) in combinations(nests, 2):
+        read = {a.tensor for e in program.einsums if e.name in later_group for a in e.reads}
+        for tensor in (t for t in crossing(program, group) if t in read):
             for family in tiled_families(program, tensor):
-                mine = _sizes(program, mapping.nests[number], family)
-                for other, nest in zip(
-                    groups[number + 1 :], mapping.nests[number + 1 :], strict=True
-                ):
-                    reads = any(
-                        a.tensor == tensor
-                        for e in program.einsums
-                        if e.name in other
-                        for a in e.reads
-                    )
-                    if reads and _sizes(program, nest, family) != mine:
-                        text = (
-                            f"{tensor} is made of tiles of {family}, which two nests cut otherwise"
-                        )
-                        yield Problem(text, nest.span)
+                if _sizes(program, nest, family) != _sizes(program, later, family):
+                    text = f"{tensor} is made of tiles of {family}, which two nests cut otherwise"
+                    yield Problem(text, later.span)
 
 
 def _sizes(program: Program, nest: Mapping, family: str) -> list[tuple[str, object]]:
