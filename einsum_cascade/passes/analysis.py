@@ -102,10 +102,8 @@ class _RankAnalysis:
     @property
     def report(self) -> RankPasses:
         pairs = self.traversals.pairs(self.name, self.traversing)
-        tied = {(p.earlier, p.later) for p in pairs}
-        strict = self._level(pairs, tied, sharing=True)
-        sweep = self._level(pairs, tied, sharing=False)
-        numbers, sweeps = strict.numbers, sweep.numbers
+        numbers = self._level(pairs, sharing=True).numbers
+        sweeps = self._level(pairs, sharing=False).numbers
         count, loops = max(numbers.values()), max(sweeps.values())
         # One pass cannot be too many, so the optimistic analysis, which doubles the cost, is
         # skipped.
@@ -128,8 +126,7 @@ class _RankAnalysis:
     def _optimistic(self) -> int:
         """Number of passes if every undecided question had the favourable answer: a lower bound."""
         pairs = self.traversals.optimistic.pairs(self.name, self.traversing)
-        tied = {(p.earlier, p.later) for p in pairs}
-        return max(self._level(pairs, tied, sharing=True).numbers.values())
+        return max(self._level(pairs, sharing=True).numbers.values())
 
     @property
     def _grain(self) -> GrainKind:
@@ -138,8 +135,9 @@ class _RankAnalysis:
             return "rank"
         return "family" if rank.partition else "member" if rank.family else "rank"
 
-    def _level(self, pairs: tuple[Pair, ...], tied: set[tuple[str, str]], sharing: bool) -> Level:
+    def _level(self, pairs: tuple[Pair, ...], sharing: bool) -> Level:
         names = tuple(self.traversing)
+        tied = {(p.earlier, p.later) for p in pairs}
         constraints = []
         for p in pairs:
             # An Einsum that waits for fibers of another tensor comes later, but visits its own
@@ -187,10 +185,40 @@ class _RankAnalysis:
                 continue  # it waits, but for fibers that no pass has visited yet
             forcing = [p for p in forcing if p.shared]
             node = self.traversals.dependences.node_of[later]
-            found.append(
-                explain(self.traversals, self.name, self.traversing, node, number, forcing)
-            )
+            found.append(self._explained(node, number, forcing))
         return tuple(sorted(found, key=lambda b: b.opens))
+
+    def _explained(self, node: PassNode, number: int, forcing: list[Pair]) -> Barrier:
+        """Return the barrier before ``node``, which opens a pass, from the pairs that force it.
+
+        The explanation follows the shortest path of reads. Without pairs no dependence forces the
+        barrier: two loops run in opposite directions over the same fibers.
+        """
+        words = _Words(self.traversals, self.name)
+        revisits = self._revisits(node, forcing)
+        paths = [path for p in forcing if (path := self._path(p))]
+        if not paths:
+            return words.opposite(node, number, revisits)
+        return words.barrier(min(paths, key=len), number, revisits)
+
+    def _path(self, pair: Pair) -> tuple[str, ...]:
+        """Return node names from the earlier to the later one, along reads that lose the rank."""
+        ends = tuple(itertools.product(self.traversing[pair.earlier], self.traversing[pair.later]))
+        loses = self.traversals.loses
+        lost = [s for s in pair.steps if any(loses(self.name, s, u, v) for u, v in ends)]
+        return min((_names(s) for s in (lost or pair.steps)), key=len)
+
+    def _revisits(self, node: PassNode, forcing: list[Pair]) -> tuple[str, ...]:
+        """Return the tensors ``node`` reads along the rank whose fibers earlier nodes traverse."""
+        provenance = self.traversals.provenance
+        earlier = {p.earlier for p in forcing}
+        before = {place for n in earlier for place in self.traversals.places(n, self.traversing[n])}
+        found = []
+        for v in self.traversing[node.name]:
+            for tensor, writes in provenance.own_tensors(node, v):
+                if not writes and provenance.places_of(node, tensor, v) & before:
+                    found.append(tensor)
+        return tuple(dict.fromkeys(found))
 
     def _tensors(self, numbers: dict[str, int]) -> tuple[TensorPasses, ...]:
         written: dict[str, int] = {}
@@ -319,50 +347,6 @@ def _earliest(
     return here
 
 
-def explain(
-    traversals: Traversals,
-    rank: str,
-    traversing: dict[str, tuple[str, ...]],
-    node: PassNode,
-    number: int,
-    forcing: list[Pair],
-) -> Barrier:
-    """Return the barrier before ``node``, which opens pass ``number``, from the pairs that force
-    it.
-
-    The explanation follows the shortest path of reads. Without pairs no dependence forces the
-    barrier: two loops run in opposite directions over the same fibers.
-
-    Parameters
-    ----------
-    traversals : Traversals
-    rank : str
-    traversing : dict of str to tuple of str
-        Variables along the rank by node.
-    node : PassNode
-    number : int
-        Number of the pass, from 2.
-    forcing : list of Pair
-        Pairs of an earlier node and ``node``, with the reads that need the whole fiber.
-    """
-    words = _Words(traversals, rank)
-    revisits = _revisits(traversals, traversing, node, forcing)
-    paths = [path for p in forcing if (path := _path(traversals, rank, p, traversing))]
-    if not paths:
-        return words.opposite(node, number, revisits)
-    path = min(paths, key=len)
-    return words.barrier(path, number, revisits)
-
-
-def _path(
-    traversals: Traversals, rank: str, pair: Pair, traversing: dict[str, tuple[str, ...]]
-) -> tuple[str, ...]:
-    """Return node names from the earlier to the later one, along the reads that lose the rank."""
-    ends = [(u, v) for u in traversing[pair.earlier] for v in traversing[pair.later]]
-    lost = [s for s in pair.steps if any(traversals.loses(rank, s, u, v) for u, v in ends)]
-    return min((_names(s) for s in (lost or pair.steps)), key=len)
-
-
 def _names(step: ReadChain | None) -> tuple[str, ...]:
     found: list[str] = []
     while step is not None:
@@ -372,27 +356,6 @@ def _names(step: ReadChain | None) -> tuple[str, ...]:
             found.append(step.node)
         step = step.before
     return tuple(reversed(found))
-
-
-def _revisits(
-    traversals: Traversals,
-    traversing: dict[str, tuple[str, ...]],
-    node: PassNode,
-    forcing: list[Pair],
-) -> tuple[str, ...]:
-    """Return the tensors ``node`` reads along the rank whose fibers earlier nodes traverse."""
-    before = {
-        place
-        for p in forcing
-        for v in traversing[p.earlier]
-        for place in traversals.provenance.of(traversals.dependences.node_of[p.earlier], v)
-    }
-    found = []
-    for v in traversing[node.name]:
-        for tensor, writes in traversals.provenance.own_tensors(node, v):
-            if not writes and traversals.provenance.places_of(node, tensor, v) & before:
-                found.append(tensor)
-    return tuple(dict.fromkeys(found))
 
 
 class _Words:
@@ -415,15 +378,7 @@ class _Words:
             links.append(self._link(node, after))
         sentences.append(self._end(nodes[-2], last, number, revisits))
         links.append(last.owner)
-        chain = " -> ".join(dict.fromkeys(links))
-        return Barrier(
-            rank=self._rank,
-            einsum=last.owner,
-            opens=number,
-            because=tuple(sentences),
-            chain=chain,
-            revisits=revisits,
-        )
+        return self._barrier(last, number, sentences, " -> ".join(dict.fromkeys(links)), revisits)
 
     def opposite(self, node: PassNode, number: int, revisits: tuple[str, ...]) -> Barrier:
         at = self._rank.lower()
@@ -431,12 +386,18 @@ class _Words:
             f"{node.owner} needs the elements along {at} in the opposite order to the loop "
             f"before it, so one traversal cannot serve both"
         )
+        chain = f"{node.owner} (opposite order of {at})"
+        return self._barrier(node, number, [what], chain, revisits)
+
+    def _barrier(
+        self, node: PassNode, number: int, because: list[str], chain: str, revisits: tuple[str, ...]
+    ) -> Barrier:
         return Barrier(
             rank=self._rank,
             einsum=node.owner,
             opens=number,
-            because=(what,),
-            chain=f"{node.owner} (opposite order of {at})",
+            because=tuple(because),
+            chain=chain,
             revisits=revisits,
         )
 
