@@ -300,14 +300,11 @@ def places_needed(program: ir.Program, shapes: Mapping[str, int]) -> Iterator[tu
         A rank and its minimal shape.
     """
     along = {d.name: d.ranks for d in program.distinct}
-    for einsum in program.statements:
-        for access in einsum.reads:
-            ranks = program.tensor_ranks[access.tensor]
-            for rank, index in zip(ranks, access.indices, strict=True):
-                if isinstance(index, ir.Gather) and index.access.tensor in along:
-                    count = math.prod(shapes.get(r, 1) for r in along[index.access.tensor])
-                    step = max(1, index.coefficient * math.prod(shapes[s] for s in index.shapes))
-                    yield rank, (count - 1) * step + last_value(program, index.offset, shapes) + 1
+    for rank, index in program.gathers():
+        if index.access.tensor in along:
+            count = math.prod(shapes.get(r, 1) for r in along[index.access.tensor])
+            last = (count - 1) * max(1, index.factor(shapes))
+            yield rank, last + last_value(program, index.offset, shapes) + 1
 
 
 def coordinate_bounds(program: ir.Program, shapes: Mapping[str, int]) -> dict[str, int]:
@@ -332,21 +329,11 @@ def coordinate_bounds(program: ir.Program, shapes: Mapping[str, int]) -> dict[st
     {'I': 3}
     """
     found: dict[str, int] = {}
-    for einsum in program.statements:
-        for access in einsum.reads:
-            ranks = program.tensor_ranks[access.tensor]
-            for rank, index in zip(ranks, access.indices, strict=True):
-                if isinstance(index, ir.Gather):
-                    name, bound = index.access.tensor, _below(program, index, rank, shapes)
-                    found[name] = min(found.get(name, bound), bound)
+    for rank, index in program.gathers():
+        left = shapes[rank] - 1 - last_value(program, index.offset, shapes)
+        bound = max(1, left // max(1, index.factor(shapes)) + 1)
+        found[index.access.tensor] = min(found.get(index.access.tensor, bound), bound)
     return found
-
-
-def _below(program: ir.Program, index: ir.Gather, rank: str, shapes: Mapping[str, int]) -> int:
-    """Return the first position that is out of range for a gathered index."""
-    factor = max(1, index.coefficient * math.prod(shapes[s] for s in index.shapes))
-    room = shapes[rank] - 1 - last_value(program, index.offset, shapes)
-    return max(1, room // factor + 1)
 
 
 def last_value(program: ir.Program, index: ir.Affine, shapes: Mapping[str, int]) -> int:
@@ -359,10 +346,7 @@ def last_value(program: ir.Program, index: ir.Affine, shapes: Mapping[str, int])
     shapes : mapping of str to int
         Shape of every rank, in elements.
     """
-    total = 0
-    for term in index.terms:
-        size = term.coefficient * math.prod(shapes[s] for s in term.shapes)
-        if term.variable is not None:
-            size = max(0, size * (shapes[program.rank_of_variable[term.variable]] - 1))
-        total += size
-    return total
+    weights = index.weights(shapes)
+    constant = weights.pop("", 0)
+    ends = (n * (shapes[program.rank_of_variable[v]] - 1) for v, n in weights.items())
+    return constant + sum(max(0, end) for end in ends)

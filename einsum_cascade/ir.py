@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Literal
 
 from .memo import Memoized, cached_property
@@ -47,6 +48,10 @@ class AffineTerm(Node):
     coefficient: int = 1
     shapes: tuple[str, ...] = ()
     variable: str | None = None
+
+    def factor(self, sizes: Mapping[str, int]) -> int:
+        """Return the coefficient times the shapes, as a number."""
+        return self.coefficient * prod(sizes[s] for s in self.shapes)
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,13 @@ class Affine(Node):
             return self.variables[0]
         return None
 
+    def weights(self, sizes: Mapping[str, int]) -> dict[str, int]:
+        """Return the factor of each variable as a number; the constant has the key ``""``."""
+        found: dict[str, int] = {}
+        for t in self.terms:
+            found[t.variable or ""] = found.get(t.variable or "", 0) + t.factor(sizes)
+        return found
+
     def plus(self, other: Affine) -> Affine:
         """Return the sum of two affine sums."""
         return collected((*self.terms, *other.terms))
@@ -150,6 +162,10 @@ class Gather(Node):
     coefficient: int = 1
     shapes: tuple[str, ...] = ()
     offset: Affine = Affine()
+
+    def factor(self, sizes: Mapping[str, int]) -> int:
+        """Return the coefficient times the shapes, as a number."""
+        return self.coefficient * prod(sizes[s] for s in self.shapes)
 
     @cached_property
     def variables(self) -> tuple[str, ...]:
@@ -467,6 +483,14 @@ class Program(Node, Memoized):
     def statements(self) -> tuple[Einsum, ...]:
         """Statements of ``init``, then the Einsums."""
         return (*self.init, *self.einsums)
+
+    def gathers(self) -> Iterator[tuple[str, Gather]]:
+        """Yield the gathered indices of all reads, each with the rank that it addresses."""
+        for access in (a for e in self.statements for a in e.reads):
+            ranks = self.tensor_ranks[access.tensor]
+            for rank, index in zip(ranks, access.indices, strict=True):
+                if isinstance(index, Gather):
+                    yield rank, index
 
     @cached_property
     def einsum_of(self) -> dict[str, Einsum]:

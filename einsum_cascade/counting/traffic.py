@@ -364,8 +364,7 @@ class _GatherBound:
 
     @property
     def _step(self) -> int:
-        gather = self._gather
-        return gather.coefficient * prod(self.shapes[s] for s in gather.shapes)
+        return self._gather.factor(self.shapes)
 
     def _ends(self, weights: _Weights) -> tuple[int, int]:
         """Return the smallest and the largest value of a sum."""
@@ -378,13 +377,13 @@ class _GatherBound:
 
     def _neighbours_are_disjoint(self) -> bool:
         """Return whether the neighbourhoods of different positions are disjoint."""
-        low, high = self._ends(self._weights(linear(self._gather.offset)))
+        low, high = self._ends(self._gather.offset.weights(self.shapes))
         return self._step > high - low
 
     def _share_within_input(self, distinct: list[str], plain: set[str]) -> Fraction | None:
         """Return the share of the gathered elements that surely lies within the input."""
         step, length = self._step, self.shapes[self._rank]
-        offset = self._weights(linear(self._gather.offset))
+        offset = self._gather.offset.weights(self.shapes)
         low, high = self._ends(offset)
         last = self._last
         count = prod(self._size(v) for v in distinct)
@@ -478,7 +477,7 @@ class _GatherBound:
             # I*T + t <= p becomes a bound on the position in the rank, which stands for I*T + t.
             position = {**sums, self._rank.lower(): weight // self._step}
             del position[_POSITION]
-            for v, n in self._weights(linear(self._gather.offset)).items():
+            for v, n in self._gather.offset.weights(self.shapes).items():
                 position[v] = position.get(v, 0) - n * (weight // self._step)
             found.append({v: n for v, n in position.items() if n})
         return found
@@ -506,7 +505,7 @@ class _GatherBound:
                 most = weight * (self._size(variable) - 1) if variable else weight
                 found[""] = found.get("", 0) + (max(0, most) if variable else most)
             elif isinstance(index, ir.Affine):
-                for v, n in self._weights(linear(index)).items():
+                for v, n in index.weights(self.shapes).items():
                     found[v] = found.get(v, 0) + n * weight
             else:
                 return None
@@ -523,7 +522,7 @@ class _GatherBound:
             or not is_implied_by(condition, forms)
         ):
             return [None]
-        return [self._weights(form) for form in forms]
+        return [form.weights(self.shapes) for form in forms]
 
     # ------------------------------------------------------------------------- numbers
 
@@ -547,10 +546,3 @@ class _GatherBound:
 
     def _size(self, variable: str) -> int:
         return self.shapes[self.program.rank_of_variable[variable]]
-
-    def _weights(self, form: ir.Affine) -> _Weights:
-        found: _Weights = {}
-        for t in form.terms:
-            weight = t.coefficient * prod(self.shapes[s] for s in t.shapes)
-            found[t.variable or ""] = found.get(t.variable or "", 0) + weight
-        return found

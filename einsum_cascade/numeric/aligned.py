@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
-from math import prod
+from types import MappingProxyType
 
 import numpy as np
 
 from .. import ir
 from ..errors import EvaluationError
 from .dtypes import Array
+from .inputs import Binding
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,18 @@ class AlignedSpace:
     fixed: Mapping[str, int]
     shapes: Mapping[str, int]
     ranks: Mapping[str, str]
+
+    @classmethod
+    def of(
+        cls,
+        program: ir.Program,
+        binding: Binding,
+        variables: tuple[str, ...],
+        fixed: Mapping[str, int] = MappingProxyType({}),
+    ) -> AlignedSpace:
+        """Return the space of some variables in an evaluation."""
+        ranks = program.rank_of_variable
+        return cls(binding.parallel, variables, fixed, binding.shapes, ranks)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -218,7 +231,7 @@ _LARGEST = 2**62
 
 
 @dataclass(frozen=True)
-class _Numeric:
+class LinearIndex:
     """Affine index with numbers for shapes: ``constant + sum of coefficient * variable``.
 
     It is not an ``ir.Affine`` because every step of an iterative rank reads it, and this is
@@ -251,31 +264,30 @@ def _free(index: ir.Affine, space: AlignedSpace) -> tuple[str, ...]:
     return tuple(v for v in index.variables if v not in space.fixed)
 
 
-def _linear(index: ir.Affine, space: AlignedSpace) -> _Numeric:
-    constant = 0
-    found: dict[str, int] = {}
-    for term in index.terms:
-        coefficient = term.coefficient * prod(space.shapes[s] for s in term.shapes)
-        if term.variable is None:
-            constant += coefficient
-        elif term.variable in space.fixed:
-            constant += coefficient * space.fixed[term.variable]
-        else:
-            found[term.variable] = found.get(term.variable, 0) + coefficient
-    linear = _Numeric(constant, tuple((c, v) for v, c in found.items() if c))
+def linear_index(index: ir.Affine, space: AlignedSpace) -> LinearIndex:
+    """Return an index with numbers for shapes and for the variables of surrounding loops."""
+    weights = index.weights(space.shapes)
+    constant = weights.pop("", 0) + sum(c * space.fixed.get(v, 0) for v, c in weights.items())
+    terms = tuple((c, v) for v, c in weights.items() if c and v not in space.fixed)
+    linear = LinearIndex(constant, terms)
     if max(abs(x) for x in _interval(linear, space)) > _LARGEST:
         raise EvaluationError("this index grows beyond 2**62", index.span)
     return linear
 
 
-def _interval(linear: _Numeric, space: AlignedSpace) -> tuple[int, int]:
+def _interval(linear: LinearIndex, space: AlignedSpace) -> tuple[int, int]:
     # Exact, because each variable has one term and each term is largest or smallest at an end.
     ends = [(c * (space.size(v) - 1)) for c, v in linear.terms]
     low = linear.constant + sum(min(0, e) for e in ends)
     return low, linear.constant + sum(max(0, e) for e in ends)
 
 
-def _aligned(linear: _Numeric, space: AlignedSpace) -> Array:
+def aligned_index(index: ir.Affine, space: AlignedSpace) -> Array:
+    """Return the positions that an index takes, int64, aligned."""
+    return _aligned(linear_index(index, space), space)
+
+
+def _aligned(linear: LinearIndex, space: AlignedSpace) -> Array:
     start = np.full((1,) * space.ndim, linear.constant, np.int64)
     return reduce(lambda sum_, t: sum_ + t[0] * space.values(t[1]), linear.terms, start)
 
@@ -292,7 +304,7 @@ def _sliced(space: AlignedSpace, buffer: Buffer, access: ir.Access) -> AlignedAr
     outside: list[Outside] = []
     for index, extent in zip(access.indices, buffer.values.shape[leading:], strict=True):
         assert isinstance(index, ir.Affine)
-        linear = _linear(index, space)
+        linear = linear_index(index, space)
         low, high = _interval(linear, space)
         if low < 0 or high >= extent:
             flags = _is_out_of_bounds(_aligned(linear, space), extent)
@@ -324,7 +336,7 @@ def _flagged(
     return AlignedArray(lane.values, tuple(excluded), tuple(outside))
 
 
-def _selector(linear: _Numeric, space: AlignedSpace, extent: int) -> slice | int | Array:
+def _selector(linear: LinearIndex, space: AlignedSpace, extent: int) -> slice | int | Array:
     if not linear.terms:
         return min(max(linear.constant, 0), extent - 1)
     low, high = _interval(linear, space)
@@ -364,8 +376,8 @@ def _placed(array: Array, labels: list[str], space: AlignedSpace) -> Array:
 
 def _moved(index: ir.Gather, positions: Array, space: AlignedSpace) -> Array:
     """Return gathered positions scaled and shifted: ``I[j]*T + t``."""
-    factor = index.coefficient * prod(space.shapes[s] for s in index.shapes)
-    linear = _linear(index.offset, space)
+    factor = index.factor(space.shapes)
+    linear = linear_index(index.offset, space)
     farthest = max(abs(x) for x in _interval(linear, space))
     if max(map(abs, (int(positions.min()), int(positions.max())))) * abs(factor) > (
         _LARGEST - farthest
@@ -390,7 +402,7 @@ def _scattered(space: AlignedSpace, store: Store, access: ir.Access) -> AlignedA
             excluded.extend(inner.excluded)
             outside.extend(inner.outside)
         else:
-            at = _aligned(_linear(index, space), space)
+            at = aligned_index(index, space)
             beyond = _is_out_of_bounds(at, extent)
         if beyond.any():
             outside.append(Outside(beyond, access))

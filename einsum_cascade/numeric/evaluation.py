@@ -69,13 +69,8 @@ def compute(
         The Einsum reads beyond a tensor, or gives NaN (``NotANumberError``).
     """
     target = tuple(v for v in einsum.target.variables if v not in fixed)
-    space = AlignedSpace(
-        parallel=binding.parallel,
-        variables=target + einsum.over,
-        fixed={v: fixed[v] for v in einsum.variables if v in fixed},
-        shapes=binding.shapes,
-        ranks=program.rank_of_variable,
-    )
+    own = {v: fixed[v] for v in einsum.variables if v in fixed}
+    space = AlignedSpace.of(program, binding, target + einsum.over, own)
     evaluator = Evaluator(
         program, space, store, binding.parameters, binding.precision.working(einsum.name)
     )

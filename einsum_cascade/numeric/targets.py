@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import ir
 from ..errors import EvaluationError
-from .aligned import AlignedSpace, Buffer, Store, read
+from .aligned import AlignedSpace, Buffer, Store, aligned_index, linear_index, read
 from .dtypes import Array
 from .evaluation import Computed
 from .inputs import Binding
@@ -99,16 +99,14 @@ def store_result(
     fixed : mapping
         Step of each surrounding loop by variable.
     """
-    sizes = {v: binding.shapes[program.rank_of_variable[v]] for v in einsum.target.variables}
-    free = [v for v in einsum.target.variables if v not in fixed]
-    leading = tuple(binding.shapes[r] for r in binding.parallel)
-    full = leading + tuple(sizes[v] for v in free)
-    values = np.broadcast_to(result.values, full)
-    absent = _by_axes(einsum, result, full)
-    where: list[slice] = [slice(None)] * len(leading)
-    for axis, index in enumerate(einsum.target.indices, start=len(leading)):
+    free = tuple(v for v in einsum.target.variables if v not in fixed)
+    space = AlignedSpace.of(program, binding, free, fixed)
+    values = np.broadcast_to(result.values, space.shape)
+    absent = _by_axes(einsum, result, space.shape)
+    where: list[slice] = [slice(None)] * len(binding.parallel)
+    for axis, index in enumerate(einsum.target.indices, start=len(binding.parallel)):
         assert isinstance(index, ir.Affine)
-        at = _coordinates(index, sizes, fixed, binding.shapes)
+        at = _coordinates(index, space)
         # The last tile may be partial, and members may be iterated inner before outer. Sorted
         # coordinates inside the tensor are evenly spaced.
         inside = np.flatnonzero(at < buffer.values.shape[axis])
@@ -179,27 +177,15 @@ def _is_next(index: ir.Index) -> bool:
     return isinstance(index, ir.Affine) and index.offset == 1
 
 
-def _coordinates(
-    index: ir.Affine, sizes: Mapping[str, int], fixed: Mapping[str, int], shapes: Mapping[str, int]
-) -> Array:
+def _coordinates(index: ir.Affine, space: AlignedSpace) -> Array:
     """Return the coordinates of an index, its free variables iterated in order of appearance."""
     # m1*M0 + m0 with M0 = 4 and two values of m1 gives 0 1 2 3 4 5 6 7, one per pair in the order
     # of the merged result axes; with m1 fixed to 1 it gives 4 5 6 7.
-    found = np.zeros((), np.int64)
-    for variable in index.variables:
-        along = np.array([fixed[variable]]) if variable in fixed else np.arange(sizes[variable])
-        found = found[..., None] + _stride(index, variable, shapes) * along
-    constant = sum(t.coefficient * prod(shapes[s] for s in t.shapes) for t in _constants(index))
-    return found.reshape(-1) + constant
-
-
-def _constants(index: ir.Affine) -> tuple[ir.AffineTerm, ...]:
-    return tuple(t for t in index.terms if t.variable is None)
-
-
-def _stride(index: ir.Affine, variable: str, shapes: Mapping[str, int]) -> int:
-    terms = (t for t in index.terms if t.variable == variable)
-    return sum(t.coefficient * prod(shapes[s] for s in t.shapes) for t in terms)
+    linear = linear_index(index, space)
+    found = np.full((), linear.constant, np.int64)
+    for coefficient, variable in linear.terms:
+        found = found[..., None] + coefficient * np.arange(space.size(variable))
+    return found.reshape(-1)
 
 
 def _as_slice(at: Array) -> slice:
@@ -229,13 +215,7 @@ def store_scattered(
     EvaluationError
         A position lies beyond the rank, or two elements are written to one position.
     """
-    space = AlignedSpace(
-        parallel=binding.parallel,
-        variables=einsum.target.variables,
-        fixed={},
-        shapes=binding.shapes,
-        ranks=program.rank_of_variable,
-    )
+    space = AlignedSpace.of(program, binding, einsum.target.variables)
     buffer = store[einsum.name]
     skipped = np.zeros(space.shape, bool)
     for flags in result.absent.values():
@@ -263,12 +243,8 @@ def _position(
     if isinstance(index, ir.Gather):
         lane = read(space, store, index.access)
         return lane.values, lane.unknown
-    at = np.zeros((1,) * space.ndim, np.int64)
-    for term in index.terms:
-        factor = term.coefficient * prod(space.shapes[s] for s in term.shapes)
-        at = at + factor * (space.values(term.variable) if term.variable else 1)
     # Past the end of a partial last tile the result is already flagged as absent.
-    return at, ()
+    return aligned_index(index, space), ()
 
 
 def _check_once(einsum: ir.Einsum, buffer: Buffer, written: tuple[Array, ...]) -> None:
