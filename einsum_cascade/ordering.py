@@ -83,15 +83,26 @@ def cycles(
         Cycle in the group; each reader is followed by a writer that it depends on.
     """
     for group in _groups(edges):
-        inside = tuple(e for e in edges if e.reader in group and e.writer in group)
-        common = frozenset.intersection(*(e.in_step for e in inside))
-        delays = [v for v in sorted(common) if any(v in e.delayed for e in inside)]
-        if not delays:
-            yield group, _chain(inside)
-            continue
-        # This loop settles its delayed dependences; the rest needs an order within one iteration.
-        rest = tuple(e for e in inside if delays[0] not in e.delayed)
-        yield from cycles(rest)
+        variable, rest = loop_over(group, edges)
+        if variable is None:
+            yield group, _chain(rest)
+        else:
+            yield from cycles(rest)
+
+
+def loop_over(
+    group: frozenset[str], edges: tuple[Dependence, ...]
+) -> tuple[str | None, tuple[Dependence, ...]]:
+    """Return the variable of a loop that orders a group, and the dependences within one iteration.
+
+    Along the variable every reader is at its writer's step or one later, so that the steps can run
+    in order, and one later on some edge, which breaks the cycle. Without such a variable, the
+    result is None and all dependences of the group.
+    """
+    inside = tuple(e for e in edges if e.reader in group and e.writer in group)
+    common = frozenset.intersection(*(e.in_step for e in inside))
+    variable = min((v for v in common if any(v in e.delayed for e in inside)), default=None)
+    return variable, tuple(e for e in inside if variable not in e.delayed)
 
 
 def too_early(program: ir.Program, edges: tuple[Dependence, ...]) -> Iterator[Dependence]:

@@ -561,10 +561,8 @@ def _scatter(program: ir.Program, einsum: ir.Einsum, index: ir.Gather) -> Iterat
         yield Problem(
             f"a running or selected result like {written} cannot be scattered", index.span
         )
-    writer = program.einsum_of.get(name)
-    if writer is not None and writer.select is None:
-        hint = "an input of whole numbers, or the result of '<< topk(...)'"
-        yield Problem(f"'{name}' does not hold coordinates", index.span, hint)
+    if wrong := _no_coordinates(program, index):
+        yield wrong
         return
     rank = program.scatters_along(index)
     if rank is None:
@@ -639,17 +637,19 @@ def _read(
     for rank, index in zip(ranks, access.indices, strict=True):
         place = _Place(program, einsum, access.tensor, rank, index, guarded)
         if isinstance(index, ir.Gather):
-            yield from _gather(place, index)
+            if wrong := _no_coordinates(program, index):
+                yield wrong
         else:
             yield from _affine(place, index)
 
 
-def _gather(place: _Place, index: ir.Gather) -> Iterator[Problem]:
-    name = index.access.tensor
-    writer = place.program.einsum_of.get(name)
-    if writer is not None and writer.select is None:
-        hint = "an input of whole numbers, or the result of '<< topk(...)'"
-        yield place.problem(f"'{name}' does not hold coordinates", hint)
+def _no_coordinates(program: ir.Program, index: ir.Gather) -> Problem | None:
+    """Return the problem of an index by a tensor that holds no coordinates, or None."""
+    writer = program.einsum_of.get(index.access.tensor)
+    if writer is None or writer.select is not None:
+        return None
+    hint = "an input of whole numbers, or the result of '<< topk(...)'"
+    return Problem(f"'{index.access.tensor}' does not hold coordinates", index.span, hint)
 
 
 def _affine(place: _Place, index: ir.Affine) -> Iterator[Problem]:

@@ -11,7 +11,7 @@ from .. import ir
 from ..functions import ARITHMETIC, FUNCTIONS, REDUCTIONS, of
 from ..libraries import sympy
 from ..notation import access_text, expression_text
-from .terms import rebuild
+from .terms import applied
 
 Operator = Literal["*", "+", "**"]
 """Operation by which a correction changes a value (``**`` raises the value to the correction)."""
@@ -89,21 +89,10 @@ class Bridge:
             return self._opaque_function(f"where {name}")(*operands, *values)
         arguments = [self.to_sympy(_value(a)) for a in call.arguments]
         if call.function in self._functions:
-            return self._user(call)
+            return self.to_sympy(applied(self._functions[call.function], call.arguments))
         if call.function in _functions():
             return _functions()[call.function](*arguments)
         return self._opaque_function(call.function)(*arguments)
-
-    def _user(self, call: ir.Call) -> Any:
-        declared = self._functions[call.function]
-        values = dict(zip(declared.arguments, call.arguments, strict=True))
-
-        def change(part: Any) -> Any:
-            if isinstance(part, ir.Name) and part.name in values:
-                return values[part.name]
-            return part
-
-        return self.to_sympy(rebuild(declared.body, change))
 
     def _opaque_function(self, name: str) -> Any:
         return sympy.Function(name, real=True)

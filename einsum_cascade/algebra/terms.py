@@ -264,12 +264,18 @@ def combine(
         case str(function):
             return ir.Call(function, (left, right))
     declared = next(r for r in program.reductions if r.name == reduction)
-    first, second = declared.arguments
+    return applied(declared, (left, right))
+
+
+def applied(
+    declared: ir.UserFunction | ir.UserReduction, operands: Iterable[ir.Expression | ir.Condition]
+) -> ir.Expression:
+    """Return the body of a declared function or reduction at some operands."""
+    values = dict(zip(declared.arguments, operands, strict=True))
 
     def change(part: ir.Node) -> ir.Node:
-        if isinstance(part, ir.Name) and part.name == first:
-            return left
-        return right if isinstance(part, ir.Name) and part.name == second else part
+        is_argument = isinstance(part, ir.Name) and part.kind == "argument"
+        return values[part.name] if is_argument and isinstance(part, ir.Name) else part
 
     return rebuild(declared.body, change)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from .. import ir
 from ..affine import Families
-from ..algebra.terms import rebuild
+from ..algebra.terms import applied, rebuild
 from ..functions import ARITHMETIC, FUNCTIONS, of
 from ..libraries import sympy
 from ..masks import depends_on_data
@@ -52,14 +52,8 @@ def inlined(program: ir.Program, condition: ir.Condition | None) -> ir.Condition
     def change(node: ir.Node) -> ir.Node:
         if not isinstance(node, ir.Call) or node.function not in declared:
             return node
-        function = declared[node.function]
-        given = dict(zip(function.arguments, node.arguments, strict=True))
-
-        def put(part: ir.Node) -> ir.Node:
-            is_own = isinstance(part, ir.Name) and part.kind == "argument"
-            return given[part.name] if is_own and isinstance(part, ir.Name) else part
-
-        return rebuild(rebuild(function.body, change), put)
+        # Arguments have been rebuilt already, but calls inside the body have not.
+        return rebuild(applied(declared[node.function], node.arguments), change)
 
     return None if condition is None else rebuild(condition, change)
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from .. import ir
 from ..errors import EvaluationError
 from ..graphs import strongly_connected
-from ..ordering import Dependence, dependences
+from ..ordering import Dependence, dependences, loop_over
 from .aligned import Buffer
 from .dtypes import Array
 from .evaluation import compute, factors
@@ -84,18 +84,12 @@ def _steps(einsums: tuple[ir.Einsum, ...], edges: tuple[Dependence, ...]) -> tup
 
 
 def _loop(members: tuple[ir.Einsum, ...], edges: tuple[Dependence, ...]) -> IterativeLoop:
-    group = {e.name for e in members}
-    inside = tuple(e for e in edges if e.reader in group and e.writer in group)
-    common = frozenset.intersection(*(e.in_step for e in inside))
-    variables = sorted(v for v in common if any(v in e.delayed for e in inside))
-    # Along the loop variable every reader must be at its writer's step or one later, so that the
-    # steps can run in order, and one later on some edge, which breaks the cycle.
-    if not variables:
+    group = frozenset(e.name for e in members)
+    variable, rest = loop_over(group, edges)
+    if variable is None:
         what = f"these Einsums depend on one another: {', '.join(sorted(group))}"
         raise EvaluationError(what, members[0].target.span)
-    variable = variables[0]
     # Within one step the remaining edges order the Einsums; a cycle of them is an inner loop.
-    rest = tuple(e for e in inside if variable not in e.delayed)
     return IterativeLoop(variable, _steps(members, rest))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,7 +79,13 @@ def parse_setting(
     whole = SettingSpan(source, 1, 1, max(1, len(text)))
     if not equals:
         raise error("expected FIELD=VALUE, there is no '='", whole, "seq_len=64K")
-    path = tuple(_steps(source, left, error))
+
+    blanks = len(left) - len(left.lstrip())
+
+    def part(start: int, end: int) -> Span:
+        return SettingSpan(source, 1, blanks + start + 1, end - start)
+
+    path = _steps(left.strip(), part, "seq_len=64K", error)
     if not right.strip():
         end = SettingSpan(source, 1, len(left) + 1, 1)
         raise error(f"no value is given for '{shorten(left.strip())}'", end)
@@ -129,15 +135,8 @@ def written_setting(
     InputError
         (as ``error``) A step of the path cannot be a field.
     """
-    path: list[YamlScalar] = []
-    at = 0
-    for step in field.text.split("."):
-        span = field.place(at, at + max(1, len(step)))
-        if not _STEP.fullmatch(step) or len(path) == _MAX_STEPS:
-            raise error(f"'{shorten(step)}' cannot be a field", span, "architecture.clock")
-        path.append(YamlScalar(span=span, value=step, text=step))
-        at += len(step) + 1
-    return Setting(path=tuple(path), value=value)
+    path = _steps(field.text, field.place, "architecture.clock", error)
+    return Setting(path=path, value=value)
 
 
 def apply_settings(
@@ -158,17 +157,21 @@ def apply_settings(
     return root
 
 
-def _steps(source: Source, left: str, error: type[InputError]) -> Iterable[YamlScalar]:
-    at = len(left) - len(left.lstrip())
-    steps = left.strip().split(".")
-    for step in steps:
-        span = SettingSpan(source, 1, at + 1, max(1, len(step)))
+def _steps(
+    text: str, place: Callable[[int, int], Span], example: str, error: type[InputError]
+) -> tuple[YamlScalar, ...]:
+    """Return the steps of a path with dots; ``place`` gives the span of a part of the text."""
+    found: list[YamlScalar] = []
+    at = 0
+    for step in text.split("."):
+        span = place(at, at + max(1, len(step)))
         if not _STEP.fullmatch(step):
-            raise error(f"'{shorten(step)}' cannot be a field", span, "seq_len=64K")
-        yield YamlScalar(span=span, value=step, text=step)
+            raise error(f"'{shorten(step)}' cannot be a field", span, example)
+        found.append(YamlScalar(span=span, value=step, text=step))
         at += len(step) + 1
-    if len(steps) > _MAX_STEPS:
-        raise error(f"no field lies {len(steps)} deep", span)
+    if len(found) > _MAX_STEPS:
+        raise error(f"no field lies {len(found)} deep", found[-1].span)
+    return tuple(found)
 
 
 def _set(
