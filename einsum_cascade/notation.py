@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, get_args
 
 from . import ir
 from .domains import whole_text
@@ -306,112 +306,63 @@ def _escaped(c: str) -> str:
 _SUBSCRIPT = re.compile(r"([A-Za-z]+)([0-9]+)")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Notation:
-    """Templates of the parts of an equation; ``{0}``, ``{1}``... are parts already typeset."""
+Column = Literal["latex", "mathml"]
+"""Column of the function tables, and of ``_TEMPLATES``, with the symbols of a notation."""
 
-    column: Literal["latex", "mathml"]
-    """Column of the function tables with the symbols of this notation."""
-    escape: Callable[[str], str]
-    """Function that escapes names and signs."""
-
-    times: str
-    infinity: str
-    both: str
-    """Sign of ``and``."""
-    either: str
-    """Sign of ``or``."""
-    negation: str
-
-    letter: str
-    """Name of one letter."""
-    word: str
-    """Name of several letters, upright."""
-    operator: str
-    """Name of a function, reduction or selection."""
-    digits: str
-    sign: str
-    """Operator close to its operands."""
-    infix: str
-    """Operator between its operands."""
-
-    row: str
-    """Group of several parts."""
-    comma: str
-    fenced: str
-    """Part in parentheses."""
-    subscript: str
-    power: str
-    fraction: str
-
-    reduced: str
-    """Value {2} reduced over ranks {1} by operator {0}."""
-    selected: str
-    """Positions selected from value {2} over ranks {1} by operator {0}."""
-    restricted: str
-    """Value {0} where condition {1} holds."""
-    equation: str
-    """Equation of target {0} and value {1}, aligned at its sign."""
-
-
-LATEX = Notation(
-    column="latex",
-    escape=lambda name: name.replace("_", r"\_"),
-    times=r"\cdot",
-    infinity=r"\infty",
-    both=r"\land",
-    either=r"\lor",
-    negation=r"\lnot ",
-    letter="{0}",
-    word=r"\mathrm{{{0}}}",
-    operator=r"\operatorname{{{0}}}",
-    digits="{0}",
-    sign="{0}",
-    infix=" {0} ",
-    row="{0}",
-    comma=", ",
-    fenced=r"\left({0}\right)",
-    subscript="{0}_{{{1}}}",
-    power="{0}^{{{1}}}",
-    fraction=r"\frac{{{0}}}{{{1}}}",
-    reduced="{0}_{{{1}}} {2}",
-    selected=r"{0}_{{{1}}}\; {2}",
-    restricted=r"{0} \quad \text{{where }} {1}",
-    equation="{0} &= {1}",
+_TEMPLATES: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        # Signs.
+        "times": (r"\cdot", "·"),
+        "infinity": (r"\infty", "∞"),
+        "both": (r"\land", "∧"),
+        "either": (r"\lor", "∨"),
+        "negation": (r"\lnot ", "<mo>¬</mo>"),
+        # Names: of one letter, of several letters, of a function, reduction or selection.
+        "letter": ("{0}", "<mi>{0}</mi>"),
+        "word": (r"\mathrm{{{0}}}", '<mi mathvariant="normal">{0}</mi>'),
+        "operator": (r"\operatorname{{{0}}}", '<mi mathvariant="normal">{0}</mi>'),
+        "digits": ("{0}", "<mn>{0}</mn>"),
+        # Operators: close to their operands, between their operands.
+        "sign": ("{0}", "<mo>{0}</mo>"),
+        "infix": (" {0} ", "<mo>{0}</mo>"),
+        # Parts: several in a group, separated, in parentheses.
+        "row": ("{0}", "<mrow>{0}</mrow>"),
+        "comma": (", ", '<mo separator="true">,</mo>'),
+        "fenced": (r"\left({0}\right)", "<mrow><mo>(</mo>{0}<mo>)</mo></mrow>"),
+        "subscript": ("{0}_{{{1}}}", "<msub>{0}{1}</msub>"),
+        "power": ("{0}^{{{1}}}", "<msup>{0}{1}</msup>"),
+        "fraction": (r"\frac{{{0}}}{{{1}}}", "<mfrac><mrow>{0}</mrow><mrow>{1}</mrow></mfrac>"),
+        # Value {2} reduced over ranks {1} by operator {0}.
+        "reduced": ("{0}_{{{1}}} {2}", "<munder>{0}<mrow>{1}</mrow></munder>{2}"),
+        # Positions selected from value {2} over ranks {1} by operator {0}.
+        "selected": (
+            r"{0}_{{{1}}}\; {2}",
+            "<munder>{0}<mrow>{1}</mrow></munder><mrow><mo>(</mo>{2}<mo>)</mo></mrow>",
+        ),
+        # Value {0} where condition {1} holds.
+        "restricted": (
+            r"{0} \quad \text{{where }} {1}",
+            '{0}<mspace width="1em"/><mtext>where&nbsp;</mtext>{1}',
+        ),
+        # Equation of target {0} and value {1}, aligned at its sign.
+        "equation": ("{0} &= {1}", "<mtr><mtd>{0}</mtd><mtd><mo>=</mo></mtd><mtd>{1}</mtd></mtr>"),
+    }
 )
-
-MATHML = Notation(
-    column="mathml",
-    escape=html_text,
-    times="·",
-    infinity="∞",
-    both="∧",
-    either="∨",
-    negation="<mo>¬</mo>",
-    letter="<mi>{0}</mi>",
-    word='<mi mathvariant="normal">{0}</mi>',
-    operator='<mi mathvariant="normal">{0}</mi>',
-    digits="<mn>{0}</mn>",
-    sign="<mo>{0}</mo>",
-    infix="<mo>{0}</mo>",
-    row="<mrow>{0}</mrow>",
-    comma='<mo separator="true">,</mo>',
-    fenced="<mrow><mo>(</mo>{0}<mo>)</mo></mrow>",
-    subscript="<msub>{0}{1}</msub>",
-    power="<msup>{0}{1}</msup>",
-    fraction="<mfrac><mrow>{0}</mrow><mrow>{1}</mrow></mfrac>",
-    reduced="<munder>{0}<mrow>{1}</mrow></munder>{2}",
-    selected="<munder>{0}<mrow>{1}</mrow></munder><mrow><mo>(</mo>{2}<mo>)</mo></mrow>",
-    restricted='{0}<mspace width="1em"/><mtext>where&nbsp;</mtext>{1}',
-    equation="<mtr><mtd>{0}</mtd><mtd><mo>=</mo></mtd><mtd>{1}</mtd></mtr>",
-)
+"""Templates of the parts of an equation in LaTeX and MathML; ``{0}``, ``{1}``... are parts already
+typeset."""
 
 
 class Typesetter:
     """Printer of statements in a notation, with the fewest parentheses."""
 
-    def __init__(self, notation: Notation) -> None:
-        self._notation = notation
+    def __init__(self, column: Column) -> None:
+        self._column: Column = column
+        place = get_args(Column).index(column)
+        self._templates = {name: row[place] for name, row in _TEMPLATES.items()}
+
+    @property
+    def _times(self) -> str:
+        return self._word(self._templates["times"], "infix")
 
     def equations(self, program: ir.Program) -> Iterator[str]:
         """Yield every statement of a program, initialisation first."""
@@ -419,18 +370,20 @@ class Typesetter:
 
     def _statement(self, einsum: ir.Einsum) -> str:
         value, strength = self._value(einsum.expression)
-        over = self._notation.comma.join(self._symbol(v) for v in einsum.over)
+        over = self._templates["comma"].join(self._symbol(v) for v in einsum.over)
         if einsum.select is not None:
-            value = self._notation.selected.format(self._operator(einsum.select), over, value)
+            value = self._put("selected", self._word(einsum.select, "operator"), over, value)
         elif einsum.over:
-            inner = self._notation.fenced.format(value) if strength == Strength.SUM else value
+            inner = self._put("fenced", value) if strength == Strength.SUM else value
             row = REDUCTIONS.get(einsum.reduction)
-            symbol = row and getattr(row, self._notation.column)
-            name = self._sign(symbol) if symbol else self._operator(einsum.reduction)
-            value = self._notation.reduced.format(name, over, inner)
+            symbol = row and getattr(row, self._column)
+            name = (
+                self._word(symbol, "sign") if symbol else self._word(einsum.reduction, "operator")
+            )
+            value = self._put("reduced", name, over, inner)
         if einsum.where is not None:
-            value = self._notation.restricted.format(value, self._condition(einsum.where))
-        return self._notation.equation.format(self._access(einsum.target), value)
+            value = self._put("restricted", value, self._condition(einsum.where))
+        return self._put("equation", self._access(einsum.target), value)
 
     # ------------------------------------------------------------ names and indices
 
@@ -438,35 +391,28 @@ class Typesetter:
         """Return ``m1`` as m with subscript 1, and a longer name upright."""
         found = _SUBSCRIPT.fullmatch(name)
         if found:
-            return self._notation.subscript.format(
-                self._symbol(found[1]), self._notation.digits.format(found[2])
-            )
-        return self._word(name, self._notation.letter if len(name) == 1 else self._notation.word)
+            return self._put("subscript", self._symbol(found[1]), self._put("digits", found[2]))
+        return self._word(name, "letter" if len(name) == 1 else "word")
+
+    def _put(self, template: str, *parts: str) -> str:
+        return self._templates[template].format(*parts)
 
     def _word(self, name: str, template: str) -> str:
-        return template.format(self._notation.escape(name))
-
-    def _operator(self, name: str) -> str:
-        return self._word(name, self._notation.operator)
-
-    def _sign(self, text: str) -> str:
-        return self._word(text, self._notation.sign)
-
-    def _infix(self, text: str) -> str:
-        return self._word(text, self._notation.infix)
+        plain = self._column == "latex"
+        return self._put(template, name.replace("_", r"\_") if plain else html_text(name))
 
     def _access(self, access: ir.Access) -> str:
-        name = self._word(access.tensor, self._notation.word)
+        name = self._word(access.tensor, "word")
         if not access.indices:
             return name
-        inside = self._notation.comma.join(self._index(i) for i in access.indices)
-        return self._notation.subscript.format(name, self._notation.row.format(inside))
+        inside = self._templates["comma"].join(self._index(i) for i in access.indices)
+        return self._put("subscript", name, self._put("row", inside))
 
     def _index(self, index: ir.Index) -> str:
         if isinstance(index, ir.Gather):
             position = self._term(index, [self._access(index.access)], first=True)
             return self._sum(index.offset, position)
-        return self._sum(index, "") or self._notation.digits.format("0")
+        return self._sum(index, "") or self._put("digits", "0")
 
     def _sum(self, index: ir.Affine, text: str) -> str:
         """Return ``text`` followed by the terms of an index."""
@@ -478,16 +424,15 @@ class Typesetter:
     def _term(self, term: ir.AffineTerm | ir.Gather, factors: list[str], first: bool) -> str:
         factors.extend(self._symbol(s) for s in term.shapes)
         if abs(term.coefficient) != 1 or not factors:
-            factors.insert(0, self._notation.digits.format(str(abs(term.coefficient))))
+            factors.insert(0, self._put("digits", str(abs(term.coefficient))))
         sign = "-" if term.coefficient < 0 else ("" if first else "+")
-        before = self._sign(sign) if sign else ""
-        return before + self._infix(self._notation.times).join(factors)
+        before = self._word(sign, "sign") if sign else ""
+        return before + self._times.join(factors)
 
     # -------------------------------------------------------------------- expressions
 
     def _value(self, node: ir.Expression) -> tuple[str, Strength]:
         """Return an expression with its binding strength."""
-        notation = self._notation
         match node:
             case ir.Number(value=value):
                 return self._number(value), Strength.ATOM if value >= 0 else Strength.SUM
@@ -496,90 +441,83 @@ class Typesetter:
             case ir.Access():
                 return self._access(node), Strength.ATOM
             case ir.Unary(operand=operand):
-                return self._sign("-") + self._group(operand, Strength.PRODUCT), Strength.SUM
+                return self._word("-", "sign") + self._group(
+                    operand, Strength.PRODUCT
+                ), Strength.SUM
             case ir.Call():
                 return self._call(node)
             case ir.Binary(operator="/", left=left, right=right):
                 above, below = self._value(left)[0], self._value(right)[0]
-                return notation.fraction.format(above, below), Strength.PRODUCT
+                return self._put("fraction", above, below), Strength.PRODUCT
             case ir.Binary(operator="**", left=left, right=right):
                 base, exponent = self._group(left, Strength.ATOM), self._value(right)[0]
-                return notation.power.format(
-                    notation.row.format(base), notation.row.format(exponent)
+                return self._put(
+                    "power", self._put("row", base), self._put("row", exponent)
                 ), Strength.POWER
-            case ir.Binary(operator="*", left=left, right=right):
-                # The right operand of an operator of equal strength keeps its parentheses.
-                first, second = (
-                    self._group(left, Strength.PRODUCT),
-                    self._group(right, Strength.POWER),
-                )
-                return f"{first}{self._infix(notation.times)}{second}", Strength.PRODUCT
             case ir.Binary(operator=operator, left=left, right=right):
-                first, second = (
-                    self._group(left, Strength.SUM),
-                    self._group(right, Strength.PRODUCT),
-                )
-                return f"{first}{self._infix(operator)}{second}", Strength.SUM
+                own = Strength.PRODUCT if operator == "*" else Strength.SUM
+                sign = self._times if operator == "*" else self._word(operator, "infix")
+                # The right operand of an operator of equal strength keeps its parentheses.
+                second = self._group(right, Strength(own + 1))
+                return f"{self._group(left, own)}{sign}{second}", own
 
     def _number(self, value: int | float) -> str:
-        notation = self._notation
         if math.isinf(value):
-            return ("" if value > 0 else self._sign("-")) + notation.digits.format(
-                notation.infinity
-            )
+            sign = "" if value > 0 else self._word("-", "sign")
+            return sign + self._put("digits", self._templates["infinity"])
         mantissa, _, exponent = repr(value).partition("e")
-        number = notation.digits.format(mantissa)
+        number = self._put("digits", mantissa)
         if exponent:
-            power = notation.power.format(
-                notation.digits.format("10"), notation.digits.format(str(int(exponent)))
+            power = self._put(
+                "power", self._put("digits", "10"), self._put("digits", str(int(exponent)))
             )
-            return f"{number}{self._infix(notation.times)}{power}"
+            return f"{number}{self._times}{power}"
         return number
 
     def _group(self, node: ir.Expression, strength: Strength) -> str:
         text, own = self._value(node)
-        return text if own >= strength else self._notation.fenced.format(text)
+        return text if own >= strength else self._put("fenced", text)
 
     def _call(self, node: ir.Call) -> tuple[str, Strength]:
         parts = [self._condition(a) for a in node.arguments]
         row = FUNCTIONS.get(node.function)
-        if row is not None and (template := getattr(row, self._notation.column)):
+        if row is not None and (template := getattr(row, self._column)):
             return template.format(*parts), row.strength
-        arguments = self._notation.fenced.format(self._notation.comma.join(parts))
-        command = row.latex_name if row is not None and self._notation.column == "latex" else ""
-        return (command or self._operator(node.function)) + arguments, Strength.ATOM
+        arguments = self._put("fenced", self._templates["comma"].join(parts))
+        command = row.latex_name if row is not None and self._column == "latex" else ""
+        return (command or self._word(node.function, "operator")) + arguments, Strength.ATOM
 
     def _condition(self, node: ir.Expression | ir.Condition) -> str:
-        notation = self._notation
         match node:
             case ir.Relational(operator=operator, left=left, right=right):
-                sign = self._infix(getattr(COMPARISONS[operator], notation.column))
+                sign = self._word(getattr(COMPARISONS[operator], self._column), "infix")
                 return f"{self._value(left)[0]}{sign}{self._value(right)[0]}"
             case ir.Logical(operator="not", operands=(operand,)):
-                return notation.negation + notation.fenced.format(self._condition(operand))
+                return self._templates["negation"] + self._put("fenced", self._condition(operand))
             case ir.Logical(operator=operator, operands=operands):
                 parts = (
-                    notation.fenced.format(self._condition(o))
+                    self._put("fenced", self._condition(o))
                     if isinstance(o, ir.Logical)
                     else self._condition(o)
                     for o in operands
                 )
-                return self._infix(notation.both if operator == "and" else notation.either).join(
-                    parts
-                )
+                return self._word(
+                    self._templates["both"] if operator == "and" else self._templates["either"],
+                    "infix",
+                ).join(parts)
             case _:
                 return self._value(node)[0]
 
 
 def program_latex(program: ir.Program) -> str:
     """Return the equations as a LaTeX ``aligned`` block without ``$``, initialisation first."""
-    body = " \\\\\n".join(Typesetter(LATEX).equations(program))
+    body = " \\\\\n".join(Typesetter("latex").equations(program))
     return f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}"
 
 
 def program_mathml(program: ir.Program) -> str:
     """Return the equations as one ``<math>`` element, aligned at ``=``, initialisation first."""
-    rows = "".join(Typesetter(MATHML).equations(program))
+    rows = "".join(Typesetter("mathml").equations(program))
     return f'<math displaystyle="true"><mtable class="equations">{rows}</mtable></math>'
 
 
