@@ -100,7 +100,7 @@ def summarize(work: Workload) -> ModelSummary:
     keys = work.computed.keys if work.computed is not None else work.seq_len or 1
     encoded = _bytes(work, model.cached_of_encoder)
     state = _bytes(work, ((_STATE, model.state_elements),))
-    decoded = any(getattr(run.layer.mixer, "causal", True) for run in model.runs)
+    decoded = any(run.layer.mixer.causal for run in model.runs)
     return ModelSummary(
         name=work.name,
         parameters=parameters,

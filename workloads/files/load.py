@@ -174,7 +174,7 @@ def model_layer(config: YamlNode, choice: TokenChoice, ranks: Mapping[str, int])
     if choice.request is not None:
         _check_request(model, choice, by_hand=not {"P", "M"}.isdisjoint(ranks))
     layer = model.layer(index)
-    if layer.cross is None and not getattr(layer.mixer, "causal", True):
+    if layer.cross is None and not layer.mixer.causal:
         choice.refuse_cache()
     tokens, assumed = _tokens(model, choice, ranks)
     try:

@@ -1,35 +1,110 @@
 """Mixers of a layer: attention of every kind, and recurrences.
 
-Widths and counts are numbers of elements. ``weights`` counts the parameters of the matrix products.
-``cached`` holds the elements that one further token adds to the cache of a sequence, and
-``state_elements`` the elements that a sequence keeps whatever its length.
+A mixer says in which steps a stream passes it. Weights and the parts of a layer follow from these.
+Widths and counts are numbers of elements.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal, NamedTuple
 
 Cached = tuple[tuple[str, int], ...]
 """Elements of one token in a cache, by tensor; tensors are named as in cascades."""
 
 
-class _GrowingCache:
-    """Base of mixers that keep keys and values of every token, and no state."""
+class Product(NamedTuple):
+    """Matrix product around a mixer: tokens times a matrix of ``features`` by ``projected``."""
+
+    name: str
+    features: int
+    projected: int
+    times: int = 1
+    of_keys: bool = False
+    """True if the tokens are those whose keys are made, and not those computed."""
+    makes: str = ""
+    """Name of the result as a tensor of attention."""
+
+    @property
+    def weights(self) -> int:
+        """Number of weights."""
+        return self.features * self.projected * self.times
+
+
+class Taps(NamedTuple):
+    """Depthwise convolution of the tokens before a mixer."""
+
+    channels: int
+    taps: int
+    activated: bool = True
+
+    @property
+    def weights(self) -> int:
+        """Number of weights."""
+        return self.channels * self.taps
+
+
+class Mixing(NamedTuple):
+    """Mixer itself, among the steps around it."""
+
+    weights: int = 0
+    """Number of weights in the mixer itself."""
+
+
+Step = Product | Taps | Mixing
+
+
+def projections(width: int, **outputs: int) -> tuple[Step, ...]:
+    """Return products of the stream, by their names and the widths of their outputs."""
+    return tuple(Product(f"{name}-projection", width, wide) for name, wide in outputs.items())
+
+
+def low_rank(name: str, width: int, rank: int | None, projected: int) -> tuple[Step, ...]:
+    """Return a product down to a rank, and one from the rank up; nothing without a rank."""
+    if rank is None:
+        return ()
+    return (
+        Product(f"{name}-down-projection", width, rank),
+        Product(f"{name}-up-projection", rank, projected),
+    )
+
+
+class Mixer:
+    """Mixer of the tokens in a layer."""
 
     __slots__ = ()
-    state_elements: ClassVar[int] = 0
 
+    @property
+    def kind(self) -> str:
+        """Kind of mixer."""
+        raise NotImplementedError
 
-class _ConstantState:
-    """Base of mixers that keep a state whose size does not depend on the number of tokens."""
+    @property
+    def causal(self) -> bool:
+        """True if a token sees no later token."""
+        return True
 
-    __slots__ = ()
-    cached: ClassVar[Cached] = ()
+    @property
+    def cached(self) -> Cached:
+        """Elements that one further token adds to the cache of a sequence."""
+        return ()
+
+    @property
+    def state_elements(self) -> int:
+        """Elements that a sequence keeps whatever its length."""
+        return 0
+
+    def steps(self, width: int) -> tuple[Step, ...]:
+        """Return what a stream of ``width`` elements passes, in order: the mixer among others."""
+        raise NotImplementedError
+
+    def weights(self, width: int) -> int:
+        """Count the parameters of products and convolutions of a stream of ``width`` elements."""
+        return sum(step.weights for step in self.steps(width))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SoftmaxAttention(_GrowingCache):
+class SoftmaxAttention(Mixer):
     """Softmax attention: MHA, GQA (groups of query heads share keys) or MQA."""
 
     heads: int
@@ -76,8 +151,8 @@ class SoftmaxAttention(_GrowingCache):
             return ()
         return (("K", self.kv_heads * self.qk_width), ("V", self.kv_heads * self.v_width))
 
-    def weights(self, width: int) -> int:
-        """Count the parameters of the four projections of a stream of ``width`` elements.
+    def steps(self, width: int) -> tuple[Step, ...]:
+        """Return the projections of queries, keys and values, and of the gate.
 
         Examples
         --------
@@ -87,11 +162,16 @@ class SoftmaxAttention(_GrowingCache):
         >>> mixer.weights(4096) == 4096 * 128 * (32 + 8 + 8 + 32)
         True
         """
-        # The gate has a projection as wide as the values, joined with that of queries or beside it.
-        queries = self.heads * self.qk_width
-        keys, values = self.kv_heads * self.qk_width, self.kv_heads * self.v_width
-        outputs = (2 if self.gated else 1) * self.heads * self.v_width
-        return width * (queries + keys + values + outputs)
+        queries, keys = self.heads * self.qk_width, self.kv_heads * self.qk_width
+        values, gates = self.kv_heads * self.v_width, self.heads * self.v_width
+        return (
+            *((Product("gate-projection", width, gates, makes="GT"),) if self.gated else ()),
+            Product("query-projection", width, queries, makes="Q"),
+            Product("key-projection", width, keys, of_keys=True, makes="K"),
+            Product("value-projection", width, values, of_keys=True, makes="V"),
+            Mixing(),
+            Product("output-projection", gates, width),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,8 +187,12 @@ class KeyIndexer:
     """True if the layer uses the keys that an earlier layer selected (GLM-5.2), and scores none."""
 
 
+LatentForm = Literal["expanded", "absorbed", "inside"]
+"""Form of latent attention: keys and values expanded, queries absorbed, or neither around it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LatentAttention(_GrowingCache):
+class LatentAttention(Mixer):
     """Multi-head latent attention: keys and values are expanded from one latent per token.
 
     DeepSeek-V2, arXiv 2405.04434, section 2.1. The cache holds ``kv_rank + rope_width`` elements a
@@ -147,8 +231,11 @@ class LatentAttention(_GrowingCache):
         latents = (("CKV", self.kv_rank), ("KR", self.rope_width))
         return latents if self.indexer.shared else (*latents, ("KI", self.indexer.width))
 
-    def weights(self, width: int) -> int:
-        """Count the parameters of the down, up and output projections, and of the indexer.
+    def steps(self, width: int, form: LatentForm = "expanded") -> tuple[Step, ...]:
+        """Return the projections of queries, of the latent, and of the indexer.
+
+        Keys and values are expanded from the latent here, or queries are mapped into it
+        (``absorbed``), or the cascade itself expands them (``inside``).
 
         Examples
         --------
@@ -161,24 +248,31 @@ class LatentAttention(_GrowingCache):
         187105280
         """
         queries = self.heads * (self.nope_width + self.rope_width)
-        first = width * queries
-        if self.q_rank is not None:
-            first = self.q_rank * (width + queries)
-        down = width * (self.kv_rank + self.rope_width)
-        up = self.kv_rank * self.heads * (self.nope_width + self.v_width)
-        return first + down + up + self.heads * self.v_width * width + self._indexer_weights(width)
-
-    def _indexer_weights(self, width: int) -> int:
-        """Count the weights of the indexer: for its queries, its key, and the weight of each
-        head."""
-        if (index := self.indexer) is None or index.shared:
-            return 0
-        source = width if self.q_rank is None else self.q_rank
-        return source * index.heads * index.width + width * (index.width + index.heads)
+        found = low_rank("query", width, self.q_rank, queries)
+        found = found or projections(width, query=queries)
+        found += projections(width, latent=self.kv_rank + self.rope_width)
+        if (index := self.indexer) is not None and not index.shared:
+            source = width if self.q_rank is None else self.q_rank
+            found += (
+                Product("indexer-query-projection", source, index.heads * index.width),
+                Product("indexer-key-projection", width, index.width),
+                Product("indexer-weight-projection", width, index.heads),
+            )
+        rank, keys, values = self.kv_rank, self.heads * self.nope_width, self.heads * self.v_width
+        back: tuple[Step, ...] = ()
+        if form == "absorbed":
+            found += (Product("query-absorption", self.nope_width, rank, times=self.heads),)
+            back += (Product("value-unfolding", rank, self.v_width, times=self.heads),)
+        elif form == "expanded":
+            found += (
+                Product("key-unfolding", rank, keys, of_keys=True),
+                Product("value-unfolding", rank, values, of_keys=True),
+            )
+        return (*found, Mixing(), *back, Product("output-projection", values, width))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DecayAttention(_ConstantState):
+class DecayAttention(Mixer):
     """Linear attention with a constant decay per head: Lightning, or retention (RetNet)."""
 
     heads: int
@@ -196,14 +290,19 @@ class DecayAttention(_ConstantState):
         """Elements of the states of all heads, each a key by a value."""
         return self.heads * self.qk_width * self.v_width
 
-    def weights(self, width: int) -> int:
-        """Count the parameters of the projections, the output gate included."""
-        values = self.heads * self.v_width
-        return width * (2 * self.heads * self.qk_width + (3 if self.gated else 2) * values)
+    def steps(self, width: int) -> tuple[Step, ...]:
+        """Return the projections of queries, keys, values and the output gate."""
+        keys, values = self.heads * self.qk_width, self.heads * self.v_width
+        return (
+            *projections(width, query=keys, key=keys, value=values),
+            *(projections(width, gate=values) if self.gated else ()),
+            Mixing(),
+            Product("output-projection", values, width),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StateSpaceDual(_ConstantState):
+class StateSpaceDual(Mixer):
     """Mixer of Mamba-2 (SSD, arXiv 2405.21060): one decay per head and token.
 
     C and B act as queries and keys: they are ``state`` wide, and the heads of a group share them. X
@@ -235,8 +334,10 @@ class StateSpaceDual(_ConstantState):
         reads."""
         return self.inner * self.state + self.convolved * (self.conv_width - 1)
 
-    def weights(self, width: int) -> int:
-        """Count the parameters of the two projections and the depthwise convolution.
+    def steps(self, width: int) -> tuple[Step, ...]:
+        """Return the projection of the gate Z, of X, B and C, and of a step size per head.
+
+        X, B and C are convolved.
 
         Examples
         --------
@@ -248,13 +349,16 @@ class StateSpaceDual(_ConstantState):
         >>> mixer.weights(2560), mixer.state_elements
         (40203264, 671488)
         """
-        # The input projection makes the gate Z, then X, B and C, and a step size per head.
-        into = self.inner + self.convolved + self.heads
-        return width * (into + self.inner) + self.convolved * self.conv_width
+        return (
+            Product("input-projection", width, self.inner + self.convolved + self.heads),
+            Taps(self.convolved, self.conv_width),
+            Mixing(),
+            Product("output-projection", self.inner, width),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SelectiveScan(_ConstantState):
+class SelectiveScan(Mixer):
     """Mixer of Mamba (S6, arXiv 2312.00752): one decay per channel, state entry and token."""
 
     kind: ClassVar[str] = "S6"
@@ -270,21 +374,28 @@ class SelectiveScan(_ConstantState):
         reads."""
         return self.inner * (self.state + self.conv_width - 1)
 
-    def weights(self, width: int) -> int:
-        """Count the parameters of the projections, the depthwise convolution, and A.
+    def steps(self, width: int) -> tuple[Step, ...]:
+        """Return the projection of X and the gate Z, and those of steps, B and C.
+
+        Behind the convolution, X makes the latent of the steps, B and C.
 
         Examples
         --------
         >>> SelectiveScan(inner=5120, state=16, dt_rank=160, conv_width=4).weights(2560)
         41226240
         """
-        # X and Z come in and one result goes out; the step size has two products, B and C one each.
-        projections = 3 * width * self.inner + self.inner * (2 * self.dt_rank + 2 * self.state)
-        return projections + self.inner * (self.conv_width + self.state)
+        return (
+            Product("input-projection", width, 2 * self.inner),
+            Taps(self.inner, self.conv_width),
+            Product("selection-projection", self.inner, self.dt_rank + 2 * self.state),
+            Product("step-projection", self.dt_rank, self.inner),
+            Mixing(self.inner * self.state),
+            Product("output-projection", self.inner, width),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeltaAttention(_ConstantState):
+class DeltaAttention(Mixer):
     """Gated delta rule: a state that decays, and is corrected at each key.
 
     The decay is one per head (Gated DeltaNet, arXiv 2412.06464) or one per channel of the keys
@@ -319,22 +430,26 @@ class DeltaAttention(_ConstantState):
         state = self.heads * self.qk_width * self.v_width
         return state + self.convolved * (self.conv_width - 1)
 
-    def weights(self, width: int) -> int:
-        """Count the parameters of the projections and the depthwise convolution."""
-        values = self.heads * self.v_width
-        # These are queries, keys and values; the output; and a correction strength per head.
-        found = width * (self.convolved + values + self.heads)
-        if self.low_rank is None:
-            # These are the gate, and a decay per head.
-            found += width * (values + self.heads)
-        else:
-            decays = self.key_heads * self.qk_width
-            found += self.low_rank * (2 * width + values + decays)
-        return found + self.convolved * self.conv_width
+    def steps(self, width: int) -> tuple[Step, ...]:
+        """Return the projections of queries, keys, values, strengths, decays and the gate.
+
+        Queries, keys and values are convolved.
+        """
+        keys, values = self.key_heads * self.qk_width, self.heads * self.v_width
+        decays = low_rank("decay", width, self.low_rank, keys)
+        decays += low_rank("gate", width, self.low_rank, values)
+        return (
+            *projections(width, query=keys, key=keys, value=values),
+            Taps(self.convolved, self.conv_width),
+            *projections(width, beta=self.heads),
+            *(decays or projections(width, decay=self.heads, gate=values)),
+            Mixing(),
+            Product("output-projection", values, width),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RwkvAttention(_ConstantState):
+class RwkvAttention(Mixer):
     """Time mixing of RWKV-7 (arXiv 2503.14456): a decay per channel, and a removal of rank one.
 
     Decays, rates of removal, the gate, and the share of the first layer's values come from the
@@ -357,26 +472,22 @@ class RwkvAttention(_ConstantState):
         mixing."""
         return self.heads * self.qk_width * (self.v_width + 2)
 
-    def low_ranks(self) -> tuple[tuple[str, int, int], ...]:
-        """Return names, ranks and output widths of the low-rank projections."""
+    def steps(self, width: int) -> tuple[Step, ...]:
+        """Return the projections of receptances, keys and values, and those of low rank."""
         keys, values = self.heads * self.qk_width, self.heads * self.v_width
-        found = (
-            ("decay", self.decay_rank, keys),
-            ("rate", self.rate_rank, keys),
-            ("value-share", self.value_rank or 0, values),
-            ("gate", self.gate_rank, values),
+        return (
+            *projections(width, receptance=keys, key=keys, value=values),
+            *low_rank("decay", width, self.decay_rank, keys),
+            *low_rank("rate", width, self.rate_rank, keys),
+            *low_rank("value-share", width, self.value_rank, values),
+            *low_rank("gate", width, self.gate_rank, values),
+            Mixing(),
+            Product("output-projection", values, width),
         )
-        return tuple(made for made in found if made[1])
-
-    def weights(self, width: int) -> int:
-        """Count the parameters of the four projections, and of the low-rank projections."""
-        keys, values = self.heads * self.qk_width, self.heads * self.v_width
-        narrow = sum(rank * (width + out) for _, rank, out in self.low_ranks())
-        return 2 * width * (keys + values) + narrow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GatedRecurrence(_ConstantState):
+class GatedRecurrence(Mixer):
     """Mixer of Griffin (RG-LRU, arXiv 2402.19427): independent channels, whose gates come in
     blocks."""
 
@@ -388,25 +499,26 @@ class GatedRecurrence(_ConstantState):
     conv_width: int
 
     @property
-    def block_width(self) -> int:
-        """Number of channels of a block."""
-        return self.inner // self.blocks
-
-    @property
     def state_elements(self) -> int:
         """Elements of the state, one per channel, and of the past tokens that the convolution
         reads."""
         return self.inner * self.conv_width
 
-    def weights(self, width: int) -> int:
-        """Count the parameters of the projections, the depthwise convolution, and both gates."""
-        # The input projections make the channels and their output gate.
-        gates = 2 * self.blocks * self.block_width**2
-        return 3 * width * self.inner + self.inner * self.conv_width + gates
+    def steps(self, width: int) -> tuple[Step, ...]:
+        """Return the projection of the channels and their output gate, and those of both gates."""
+        block = self.inner // self.blocks
+        return (
+            Product("input-projection", width, 2 * self.inner),
+            Taps(self.inner, self.conv_width, activated=False),
+            Product("input-gate-projection", block, block, times=self.blocks),
+            Product("recurrent-gate-projection", block, block, times=self.blocks),
+            Mixing(),
+            Product("output-projection", self.inner, width),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShortConvolution(_ConstantState):
+class ShortConvolution(Mixer):
     """Short convolution with a gate before and a gate behind it (LFM2)."""
 
     kind: ClassVar[str] = "convolution"
@@ -418,20 +530,10 @@ class ShortConvolution(_ConstantState):
         """Elements of the past tokens that the convolution reads."""
         return self.channels * (self.conv_width - 1)
 
-    def weights(self, width: int) -> int:
-        """Count the parameters of the projections (channels, two gates, output) and of the taps."""
-        return 4 * width * self.channels + self.channels * self.conv_width
-
-
-Mixer = (
-    SoftmaxAttention
-    | LatentAttention
-    | DecayAttention
-    | StateSpaceDual
-    | SelectiveScan
-    | DeltaAttention
-    | RwkvAttention
-    | GatedRecurrence
-    | ShortConvolution
-)
-"""Mixer of the tokens in a layer."""
+    def steps(self, width: int) -> tuple[Step, ...]:
+        """Return the projection of the channels, and of the gates before and behind them."""
+        return (
+            Product("input-projection", width, 3 * self.channels),
+            Mixing(self.channels * self.conv_width),
+            Product("output-projection", self.channels, width),
+        )

@@ -6,33 +6,17 @@ residual sums, rotary embeddings, and products with a gate are no parts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from math import expm1, log1p
-from types import MappingProxyType
-from typing import Any
 
 from einsum_cascade import Cascade
 from einsum_cascade.errors import Problem, SpecError
 
 from ..attention.shared_heads import SharedHeads, checked_size
-from ..models import (
-    DecayAttention,
-    DeltaAttention,
-    Experts,
-    FeedForward,
-    GatedRecurrence,
-    LatentAttention,
-    Layer,
-    Mixer,
-    RwkvAttention,
-    SelectiveScan,
-    ShortConvolution,
-    SoftmaxAttention,
-    StateSpaceDual,
-    WeightFormats,
-)
+from ..models import Experts, FeedForward, LatentAttention, Layer, SoftmaxAttention, WeightFormats
+from ..models.mixers import LatentForm, Mixing, Product, Step
 from ..spec import LINEAR
 from .part import Part, linear
 
@@ -71,32 +55,29 @@ class LayerRun:
         SpecError
             The user gave a rank that projections depend on.
         """
-        mixer = self.layer.mixer
-        if not isinstance(mixer, SoftmaxAttention):
-            _refuse_given_ranks(self, mixer.kind)
-        around = chain(_BY_MIXER[type(mixer)](self, mixer), self._cross())
+        around = chain(self._mixer_parts(), self._cross())
         return tuple(
-            part
-            for part in chain(
-                (replace(p, weights=self._format(p)) for p in around), self._feed_forward()
-            )
-            # With a cache, the output of an encoder is not projected again.
-            if dict(part.shapes).get("N") != 0
+            chain((replace(p, weights=self._format(p)) for p in around), self._feed_forward())
         )
 
-    def projections(self, *outputs: tuple[str, int]) -> Iterator[Part]:
-        """Yield projections of the stream, each given by its name and the width of its output."""
-        for name, projected in outputs:
-            yield linear(f"{name}-projection", self.tokens, self.width, projected)
-
-    def low_rank_projections(self, name: str, rank: int, projected: int) -> Iterator[Part]:
-        """Yield a projection of the stream down to a rank, and one from the rank up."""
-        yield linear(f"{name}-down-projection", self.tokens, self.width, rank)
-        yield linear(f"{name}-up-projection", self.tokens, rank, projected)
-
-    def output_projection(self, features: int) -> Part:
-        """Return the projection of the mixer's result back to the stream."""
-        return linear("output-projection", self.tokens, features, self.width)
+    def _mixer_parts(self) -> Iterator[Part]:
+        mixer, shapes = self.layer.mixer, dict(self.attention.shapes)
+        if isinstance(mixer, SoftmaxAttention):
+            # The user may give other heads than the model's.
+            given = replace(
+                mixer,
+                heads=shapes["H"],
+                kv_heads=shapes["H"] // self.attention.heads.group,
+                qk_width=shapes["E"],
+                v_width=shapes["F"],
+            )
+            return parts_of_steps(given.steps(self.width), self.attention, self.tokens)
+        _refuse_given_ranks(self, mixer.kind)
+        if isinstance(mixer, LatentAttention):
+            # The cache holds latents, so that latents of earlier tokens are expanded again.
+            steps = mixer.steps(self.width, _latent_form(self.attention, mixer))
+            return parts_of_steps(steps, self.attention, shapes["B"] * shapes["M"])
+        return parts_of_steps(mixer.steps(self.width), self.attention, self.tokens)
 
     def _format(self, part: Part) -> str:
         """Return the format of the weights of a part around the mixer; empty means words."""
@@ -178,8 +159,8 @@ def expert_groups(ffn: Experts, tokens: int) -> tuple[tuple[str, int, int], ...]
 
 def with_projections(
     attention: Part, width: int, key_heads: int | None = None, new_keys: int | None = None
-) -> tuple[Part, ...]:
-    """Return attention of heads between the four projections of its stream.
+) -> Iterator[Part]:
+    """Yield attention of heads between the four projections of its stream.
 
     Parameters
     ----------
@@ -191,45 +172,45 @@ def with_projections(
         Heads of keys and values (default: one per query head), and keys per sequence that are
         projected here (default: all M).
     """
-    b, h, e, f, p, m = (dict(attention.shapes)[rank] for rank in _HEAD_RANKS)
+    b, h, e, f, _, m = (dict(attention.shapes)[rank] for rank in _HEAD_RANKS)
+    mixer = SoftmaxAttention(heads=h, kv_heads=key_heads or h, qk_width=e, v_width=f)
     # Tokens whose keys are in the cache are not projected again.
-    keys = b * (m if new_keys is None else new_keys)
-    groups = h if key_heads is None else key_heads
-    found = (
-        linear("query-projection", b * p, width, h * e, makes="Q"),
-        linear("key-projection", keys, width, groups * e, makes="K"),
-        linear("value-projection", keys, width, groups * f, makes="V"),
-        attention,
-        linear("output-projection", b * p, h * f, width),
-    )
-    return tuple(part for part in found if dict(part.shapes).get("N") != 0)
+    keys = m if new_keys is None else new_keys
+    return parts_of_steps(mixer.steps(width), attention, b * keys)
 
 
-def _softmax(run: LayerRun, a: SoftmaxAttention) -> Iterator[Part]:
-    shapes = dict(run.attention.shapes)
-    heads = shapes["H"] // run.attention.heads.group
-    if a.gated:
-        gates = shapes["H"] * shapes["F"]
-        yield linear("gate-projection", run.tokens, run.width, gates, makes="GT")
-    yield from with_projections(run.attention, run.width, heads, shapes["P"])
+def parts_of_steps(steps: Iterable[Step], mixer: Part, key_tokens: int) -> Iterator[Part]:
+    """Yield the parts of the steps that a stream passes around a mixer, and the mixer.
 
-
-def _latent(run: LayerRun, a: LatentAttention) -> Iterator[Part]:
-    n, queries = run.tokens, a.heads * (a.nope_width + a.rope_width)
-    if a.q_rank is None:
-        yield from run.projections(("query", queries))
-    else:
-        yield from run.low_rank_projections("query", a.q_rank, queries)
-    yield from run.projections(("latent", a.kv_rank + a.rope_width))
-    if (index := a.indexer) is not None and not index.shared:
-        source = run.width if a.q_rank is None else a.q_rank
-        yield linear("indexer-query-projection", n, source, index.heads * index.width)
-        yield from run.projections(("indexer-key", index.width), ("indexer-weight", index.heads))
-    before, after = _expansion(run, a)
-    yield from before
-    yield run.attention
-    yield from after
-    yield run.output_projection(a.heads * a.v_width)
+    ``key_tokens`` is the number of tokens whose keys are made.
+    """
+    shapes = dict(mixer.shapes)
+    b, p = shapes["B"], shapes["P"]
+    for step in steps:
+        if isinstance(step, Mixing):
+            yield mixer
+        elif isinstance(step, Product):
+            tokens = key_tokens if step.of_keys else b * p
+            if tokens:
+                yield linear(
+                    step.name,
+                    tokens,
+                    step.features,
+                    step.projected,
+                    times=step.times,
+                    makes=step.makes,
+                )
+        else:
+            # Earlier tokens come from a cache, or are zeros.
+            sizes = (
+                ("B", b),
+                ("C", step.channels),
+                ("M", checked_size("M", p + step.taps - 1)),
+                ("P", p),
+                ("T", step.taps),
+            )
+            cascade = CONVOLUTION if step.activated else LINEAR_CONVOLUTION
+            yield Part(name="convolution", cascade=cascade, shapes=sizes)
 
 
 def expands_latent(cascade: str, heads: SharedHeads) -> bool:
@@ -237,110 +218,13 @@ def expands_latent(cascade: str, heads: SharedHeads) -> bool:
     return heads.variant([rank.name for rank in Cascade.load(cascade).program.ranks]) is not None
 
 
-def _expansion(run: LayerRun, a: LatentAttention) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
-    """Return parts that expand keys and values, before and after attention.
-
-    There are none if attention expands them itself.
-    """
-    if expands_latent(run.attention.cascade, run.attention.heads):
-        return (), ()
-    shapes = dict(run.attention.shapes)
-    if shapes["E"] == a.kv_rank + a.rope_width and shapes["F"] == a.kv_rank:
-        # Absorbed: the queries of each head are mapped into the latent, and its results out of it.
-        absorb = linear("query-absorption", run.tokens, a.nope_width, a.kv_rank, times=a.heads)
-        unfold = linear("value-unfolding", run.tokens, a.kv_rank, a.v_width, times=a.heads)
-        return (absorb,), (unfold,)
-    # The cache holds latents, so that latents of earlier tokens are expanded again.
-    keys = shapes["B"] * shapes["M"]
-    return (
-        linear("key-unfolding", keys, a.kv_rank, a.heads * a.nope_width),
-        linear("value-unfolding", keys, a.kv_rank, a.heads * a.v_width),
-    ), ()
-
-
-def _decay(run: LayerRun, a: DecayAttention) -> Iterator[Part]:
-    keys, values = a.heads * a.qk_width, a.heads * a.v_width
-    gate = (("gate", values),) if a.gated else ()
-    yield from run.projections(("query", keys), ("key", keys), ("value", values), *gate)
-    yield run.attention
-    yield run.output_projection(values)
-
-
-def _dual(run: LayerRun, a: StateSpaceDual) -> Iterator[Part]:
-    # One product makes the gate Z, the inputs of the convolution (X, B and C), and a step size
-    # per head.
-    yield from run.projections(("input", a.inner + a.convolved + a.heads))
-    yield _convolution(run, a.convolved, a.conv_width)
-    yield run.attention
-    yield run.output_projection(a.inner)
-
-
-def _scan(run: LayerRun, a: SelectiveScan) -> Iterator[Part]:
-    # The first product makes X and the gate Z; behind the convolution, X makes the latent of the
-    # steps, B and C.
-    yield from run.projections(("input", 2 * a.inner))
-    yield _convolution(run, a.inner, a.conv_width)
-    yield linear("selection-projection", run.tokens, a.inner, a.dt_rank + 2 * a.state)
-    yield linear("step-projection", run.tokens, a.dt_rank, a.inner)
-    yield run.attention
-    yield run.output_projection(a.inner)
-
-
-def _delta(run: LayerRun, a: DeltaAttention) -> Iterator[Part]:
-    keys, values = a.key_heads * a.qk_width, a.heads * a.v_width
-    yield from run.projections(("query", keys), ("key", keys), ("value", values))
-    yield _convolution(run, a.convolved, a.conv_width)
-    yield from run.projections(("beta", a.heads))
-    if a.low_rank is None:
-        yield from run.projections(("decay", a.heads), ("gate", values))
-    else:
-        yield from run.low_rank_projections("decay", a.low_rank, keys)
-        yield from run.low_rank_projections("gate", a.low_rank, values)
-    yield run.attention
-    yield run.output_projection(values)
-
-
-def _rwkv(run: LayerRun, a: RwkvAttention) -> Iterator[Part]:
-    keys, values = a.heads * a.qk_width, a.heads * a.v_width
-    yield from run.projections(("receptance", keys), ("key", keys), ("value", values))
-    for name, rank, width in a.low_ranks():
-        yield from run.low_rank_projections(name, rank, width)
-    yield run.attention
-    yield run.output_projection(values)
-
-
-def _gated(run: LayerRun, a: GatedRecurrence) -> Iterator[Part]:
-    # The first product makes the channels, and the gate of their output.
-    yield from run.projections(("input", 2 * a.inner))
-    yield _convolution(run, a.inner, a.conv_width, LINEAR_CONVOLUTION)
-    for gate in ("input-gate", "recurrent-gate"):
-        yield linear(f"{gate}-projection", run.tokens, a.block_width, a.block_width, times=a.blocks)
-    yield run.attention
-    yield run.output_projection(a.inner)
-
-
-def _short(run: LayerRun, a: ShortConvolution) -> Iterator[Part]:
-    # The first product makes the channels, and the gates before and behind their convolution.
-    yield from run.projections(("input", 3 * a.channels))
-    yield run.attention
-    yield run.output_projection(a.channels)
-
-
-def _convolution(run: LayerRun, channels: int, taps: int, cascade: str = CONVOLUTION) -> Part:
-    """Return the convolution of the tokens computed and of the tokens before them.
-
-    Earlier tokens come from a cache, or are zeros.
-    """
-    shapes = dict(run.attention.shapes)
-    b, p = shapes["B"], shapes["P"]
-    sizes = (
-        ("B", b),
-        ("C", channels),
-        ("M", checked_size("M", p + taps - 1)),
-        ("P", p),
-        ("T", taps),
-    )
-    return Part(name="convolution", cascade=cascade, shapes=sizes)
+def _latent_form(attention: Part, a: LatentAttention) -> LatentForm:
+    """Return the form of a layer whose attention runs as a given part."""
+    if expands_latent(attention.cascade, attention.heads):
+        return "inside"
+    shapes = dict(attention.shapes)
+    absorbed = shapes["E"] == a.kv_rank + a.rope_width and shapes["F"] == a.kv_rank
+    return "absorbed" if absorbed else "expanded"
 
 
 def _refuse_given_ranks(run: LayerRun, kind: str) -> None:
@@ -351,21 +235,6 @@ def _refuse_given_ranks(run: LayerRun, kind: str) -> None:
             f"{', '.join(given)}: given by hand, and projections of {kind} layers are the model's"
         )
         raise SpecError(Problem(text, hint="change config, or take scope=attention"))
-
-
-_BY_MIXER: Mapping[type[Mixer], Callable[[LayerRun, Any], Iterator[Part]]] = MappingProxyType(
-    {
-        SoftmaxAttention: _softmax,
-        LatentAttention: _latent,
-        DecayAttention: _decay,
-        StateSpaceDual: _dual,
-        SelectiveScan: _scan,
-        DeltaAttention: _delta,
-        RwkvAttention: _rwkv,
-        GatedRecurrence: _gated,
-        ShortConvolution: _short,
-    }
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
