@@ -8,9 +8,8 @@ from typing import Literal, get_args
 from einsum_cascade.number_formats import TensorFormats
 from einsum_cascade.source import Span
 
-from .attention.layer_attention import LayerOmission
+from .attention.layer_attention import ShapedCascade, SharedHeads
 from .attention.phases import Phase, Tokens
-from .attention.shared_heads import SharedHeads
 from .models import ModelConfig
 
 LINEAR = "linear-layer"
@@ -29,7 +28,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorkloadSpec:
+class WorkloadSpec(ShapedCascade):
     """Specification of the cascade to compute, and of its shapes.
 
     ``shapes`` come from the model and the user, by rank, in elements. A cascade may have fewer
@@ -37,9 +36,6 @@ class WorkloadSpec:
     """
 
     name: str
-    cascade: str
-    """Built-in name, or file, of the cascade."""
-    shapes: tuple[tuple[str, int], ...]
     scope: Scope = "attention"
     """Part that runs: the attention, one layer with projections and network, or all layers."""
     layers: int | None = None
@@ -64,14 +60,6 @@ class WorkloadSpec:
     """Index, from 0, of the layer whose attention this is."""
     heads: SharedHeads = field(default=SharedHeads())
     """Sharing of keys and values by query heads."""
-    notes: tuple[str, ...] = ()
-    """Sentences about omissions of the cascade, and about defaults."""
-    omissions: tuple[LayerOmission, ...] = ()
-    """Features of the layer that other cascades may omit."""
-    stand_ins: tuple[str, ...] = ()
-    """Cascades that compute the attention on the same shapes, apart from their omissions."""
-    unless_given: tuple[tuple[str, int], ...] = ()
-    """Parameters of other cascades than the workload's own, in elements."""
     source: str = field(default="", compare=False)
     stated: tuple[tuple[str, Span], ...] = field(default=(), compare=False, repr=False)
     """Ranks given with the cascade, and their places in files: the cascade must have them."""

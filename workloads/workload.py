@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.source import html_text
 
+from .attention.layer_attention import Shapes
 from .attention.phases import Tokens
 from .models import ModelConfig
 from .parts.layer import Block
 from .parts.model import layer_notes, model_notes, model_parts, with_tokens
-from .parts.part import Part, Shapes
+from .parts.part import Part
 from .policy import MAX_STRETCHES_OF_ANSWER
 from .spec import LINEAR, Request, WorkloadSpec
 
@@ -177,15 +178,10 @@ def attention_part(work: WorkloadSpec) -> Part:
     """
     return Part(
         name="attention",
-        cascade=work.cascade,
-        shapes=work.shapes,
         stated=work.stated,
         heads=work.heads,
-        notes=(*layer_notes(work), *work.notes),
-        omissions=work.omissions,
-        stand_ins=work.stand_ins,
-        unless_given=work.unless_given,
         weights=work.model.weights.projections if work.model is not None else "",
+        **work.features | {"notes": (*layer_notes(work), *work.notes)},
     )
 
 

@@ -7,10 +7,9 @@ of ``kv_rank`` elements per token. All heads share them (DeepSeek-V2, arXiv 2405
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
 
 from einsum_cascade.errors import Problem, SpecError
 
@@ -27,9 +26,18 @@ from ..models import (
     SoftmaxAttention,
     StateSpaceDual,
 )
-from .layer_attention import BUCKETS, GATHERED, WINDOW, LayerAttention, LayerOmission, shapes_of
+from .layer_attention import (
+    BUCKETS,
+    GATHERED,
+    WINDOW,
+    LayerAttention,
+    LayerOmission,
+    Shapes,
+    Variant,
+    checked_size,
+    shapes_of,
+)
 from .phases import Tokens
-from .shared_heads import SharedHeads, Variant, checked_size
 
 GROUPED = "grouped-query-attention"
 """Cascade of one query token per sequence; the names of masked variants begin with it."""
@@ -67,17 +75,25 @@ def attention_of(mixer: Mixer, tokens: Tokens) -> LayerAttention:
     >>> found.cascade, dict(found.shapes)["M"]
     ('grouped-query-attention', 4096)
     """
-    return _BY_MIXER[type(mixer)](mixer, tokens)
-
-
-def heads_of(found: LayerAttention) -> SharedHeads:
-    """Return how query heads of a layer share keys and values, with the shapes of the model."""
-    heads = dict(found.shapes).get("H", 1)
-    return SharedHeads(
-        group=heads // (found.kv_heads or heads),
-        variants=found.variants,
-        own_values=found.own_values,
-    )
+    match mixer:
+        case SoftmaxAttention():
+            return _softmax(mixer, tokens)
+        case LatentAttention():
+            return _latent(mixer, tokens)
+        case SelectiveScan(state=state):
+            return _by_channels(mixer, tokens, f"{state} words a channel", ("N", state))
+        case GatedRecurrence():
+            return _by_channels(mixer, tokens, "a word a channel")
+        case StateSpaceDual():
+            # Heads of a group share B and C, and have their own X (the values).
+            return _by_heads(mixer, tokens, (mixer.state, mixer.head_width), mixer.groups)
+        case DeltaAttention():
+            return _by_heads(mixer, tokens, (mixer.qk_width, mixer.v_width), mixer.key_heads)
+        case DecayAttention() | RwkvAttention():
+            return _by_heads(mixer, tokens, (mixer.qk_width, mixer.v_width))
+        case ShortConvolution():
+            return _short(mixer, tokens)
+    raise TypeError(mixer)
 
 
 def _softmax(a: SoftmaxAttention, tokens: Tokens) -> LayerAttention:
@@ -114,7 +130,10 @@ def _softmax(a: SoftmaxAttention, tokens: Tokens) -> LayerAttention:
         shapes=shapes,
         kv_heads=a.kv_heads,
         notes=tuple(notes),
-        omissions=(*(_mask_omissions(tokens, window) if masked else ()), *_score_omissions(a)),
+        omissions=(
+            *(_mask_omissions(tokens, window) if masked else ()),
+            *(omission for _, omission in _score_changes(a)),
+        ),
         stand_ins=(ONE_HEAD,),
         unless_given=((WINDOW, keys),) if a.causal else (),
     )
@@ -157,9 +176,7 @@ def _chunk_note(a: SoftmaxAttention, tokens: Tokens, chunk_tokens: Tokens) -> st
     )
 
 
-def _two_sided(
-    a: SoftmaxAttention, shapes: tuple[tuple[str, int], ...], window: int, tokens: Tokens
-) -> LayerAttention:
+def _two_sided(a: SoftmaxAttention, shapes: Shapes, window: int, tokens: Tokens) -> LayerAttention:
     """Return attention with a window that reaches equally far to both sides of a query."""
     # A window of 129 is the query's own key, 64 keys before it and 64 behind it.
     reach = window // 2
@@ -186,7 +203,7 @@ def _softmax_cascade(a: SoftmaxAttention, single_query: bool, window: int | None
     SpecError
         No cascade has all these features.
     """
-    features = [name for name, has in _score_features(a).items() if has]
+    features = [suffix for suffix, _ in _score_changes(a)]
     masked = window is not None and not (a.causal and single_query)
     if len(features) > 1 or (masked and features and features[0] not in _WINDOWED):
         which = " and ".join((*features, *(("a window",) if masked else ())))
@@ -205,17 +222,6 @@ def _softmax_cascade(a: SoftmaxAttention, single_query: bool, window: int | None
 
 _WINDOWED = frozenset({"sink", "softcap"})
 """Features, as suffixes of cascade names, that cascades with a window may have."""
-
-
-def _score_features(a: SoftmaxAttention) -> dict[str, bool]:
-    """Return the features of a layer besides softmax, as suffixes of cascade names."""
-    return {
-        "sink": a.sinks,
-        "softcap": a.softcap is not None,
-        "gated": a.gated,
-        "t5-bias": a.buckets is not None,
-        "alibi": a.alibi,
-    }
 
 
 def _bidirectional_cascade(features: list[str], window: int | None) -> str:
@@ -266,23 +272,26 @@ def _mask_omissions(tokens: Tokens, window: int | None = None) -> tuple[LayerOmi
     )
 
 
-def _score_omissions(a: SoftmaxAttention) -> Iterator[LayerOmission]:
-    """Yield an omission for each change of scores or results that a cascade may lack."""
+def _score_changes(a: SoftmaxAttention) -> Iterator[tuple[str, LayerOmission]]:
+    """Yield each change of scores or results that a cascade may lack.
+
+    A change is a suffix of the names of cascades that have it, and an omission of the others.
+    """
     if a.sinks:
         note = "the sink of every head, one more score a query, is not counted"
-        yield LayerOmission(feature="sinks", note=note)
+        yield "sink", LayerOmission(feature="sinks", note=note)
     if a.softcap is not None:
         note = f"the soft cap of scores at {a.softcap:g} (a tanh each) is not counted"
-        yield LayerOmission(feature="softcap", note=note)
+        yield "softcap", LayerOmission(feature="softcap", note=note)
     if a.gated:
         note = "the output's gate, a sigmoid and a product an element, is not counted"
-        yield LayerOmission(feature="gate", note=note)
+        yield "gated", LayerOmission(feature="gate", note=note)
     if a.buckets is not None:
         note = f"the bias of each score, of {a.buckets} buckets of distances, is not counted"
-        yield LayerOmission(feature="bias", note=note)
+        yield "t5-bias", LayerOmission(feature="bias", note=note)
     if a.alibi:
         note = "the penalty of distance of each score (ALiBi) is not counted"
-        yield LayerOmission(feature="alibi", note=note)
+        yield "alibi", LayerOmission(feature="alibi", note=note)
 
 
 def _latent(a: LatentAttention, tokens: Tokens) -> LayerAttention:
@@ -378,14 +387,41 @@ class _Recurrence:
     that also reads the state (``-resumed``)."""
     chunk: int | None = None
     """Tokens of a chunk, where the cascade has a rank for it."""
+    uncounted: tuple[str, ...] = ()
+    """Element-wise work of the layer that the cascades do not compute."""
+    gated: bool = True
+    """True if a gate multiplies the output, which no cascade counts."""
+
+    def notes(self, gated: bool) -> tuple[str, ...]:
+        """Return a sentence about the work of a mixer that is not counted, if there is any."""
+        found = (*self.uncounted, *(("the product with the output's gate",) if gated else ()))
+        if not found:
+            return ()
+        listed = " and ".join(part for part in (", ".join(found[:-1]), found[-1]) if part)
+        plural = len(found) > 1 or listed.endswith("s")
+        return (f"{listed} {'are' if plural else 'is'} not counted",)
 
 
+_NORM = "the norm of the output"
+_DECAYS = ("functions of decays and strengths", _NORM)
 _RECURRENCES: Mapping[str, _Recurrence] = MappingProxyType(
     {
-        "lightning": _Recurrence(sequence="lightning-attention-2", step="lightning-attention-step"),
-        "retention": _Recurrence(sequence="retnet-chunked", step="retnet-step"),
-        "SSD": _Recurrence(sequence="ssd-chunked", step="ssd-step"),
-        "S6": _Recurrence(sequence="mamba-s6", step="mamba-s6-step"),
+        "lightning": _Recurrence(
+            sequence="lightning-attention-2",
+            step="lightning-attention-step",
+            uncounted=("activations of queries, keys and values", _NORM),
+        ),
+        "retention": _Recurrence(
+            sequence="retnet-chunked",
+            step="retnet-step",
+            uncounted=("rotations of queries and keys", _NORM),
+        ),
+        "SSD": _Recurrence(
+            sequence="ssd-chunked",
+            step="ssd-step",
+            uncounted=("the softplus and the products of steps", "the skip of channels", _NORM),
+        ),
+        "S6": _Recurrence(sequence="mamba-s6", step="mamba-s6-step", gated=False),
         "RG-LRU": _Recurrence(sequence="rg-lru", step="rg-lru-step"),
         # Chunks are as long as in the kernels of flash-linear-attention.
         "gated-delta": _Recurrence(
@@ -393,16 +429,25 @@ _RECURRENCES: Mapping[str, _Recurrence] = MappingProxyType(
             step="gated-delta-rule-step",
             keeps_state=False,
             chunk=64,
+            uncounted=_DECAYS,
         ),
         "KDA": _Recurrence(
             sequence="kimi-delta-attention-chunked",
             step="kimi-delta-attention-step",
             keeps_state=False,
             chunk=64,
+            uncounted=_DECAYS,
         ),
         # Chunks are as long as in the authors' kernels: each pair of tokens has its own decays.
         "RWKV-7": _Recurrence(
-            sequence="rwkv-7-chunked", step="rwkv-7-step", keeps_state=False, chunk=16
+            sequence="rwkv-7-chunked",
+            step="rwkv-7-step",
+            keeps_state=False,
+            chunk=16,
+            uncounted=(
+                *("the shift of tokens", "functions of what is made in low rank", "the bonus"),
+                _NORM,
+            ),
         ),
     }
 )
@@ -416,119 +461,50 @@ _STATE_FORMS: Mapping[str, tuple[str, str]] = MappingProxyType(
 """For each phase, the suffix of a cascade that keeps the state, and what others do with it."""
 
 
-_UNCOUNTED: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "lightning": ("activations of queries, keys and values", "the norm of the output"),
-        "retention": ("rotations of queries and keys", "the norm of the output"),
-        "SSD": (
-            *("the softplus and the products of steps", "the skip of channels"),
-            "the norm of the output",
-        ),
-        "gated-delta": ("functions of decays and strengths", "the norm of the output"),
-        "KDA": ("functions of decays and strengths", "the norm of the output"),
-        "RWKV-7": (
-            *("the shift of tokens", "functions of what is made in low rank", "the bonus"),
-            "the norm of the output",
-        ),
-    }
-)
-"""Element-wise work of layers that cascades do not compute, by kind of mixer."""
-_GATE = "the product with the output's gate"
-
-
-def _uncounted(kind: str, *, gated: bool = True) -> tuple[str, ...]:
-    """Return a sentence about the work of a mixer that is not counted, if there is any."""
-    found = (*_UNCOUNTED.get(kind, ()), *((_GATE,) if gated else ()))
-    if not found:
-        return ()
-    listed = " and ".join(part for part in (", ".join(found[:-1]), found[-1]) if part)
-    plural = len(found) > 1 or listed.endswith("s")
-    return (f"{listed} {'are' if plural else 'is'} not counted",)
-
-
-def _recurrent(
-    kind: str,
+def _by_heads(
+    a: DecayAttention | DeltaAttention | RwkvAttention | StateSpaceDual,
     tokens: Tokens,
-    state: str,
-    shapes: tuple[tuple[str, int], ...],
-    *,
-    gated: bool = True,
+    widths: tuple[int, int],
+    key_heads: int | None = None,
 ) -> LayerAttention:
-    """Return the attention of a recurrent mixer.
+    """Return a recurrence whose heads each have a state of keys by values."""
+    keys, values = widths
+    state = f"{keys} x {values} words a head"
+    shapes = shapes_of(tokens, a.heads, keys, values, tokens.keys)
+    found = _recurrent(a, tokens, state, shapes)
+    return replace(found, kv_heads=key_heads, own_values=key_heads is not None)
 
-    Parameters
-    ----------
-    kind, tokens : str, Tokens
-        Kind of the mixer, and the tokens that are computed.
-    state : str
-        Size of the state, for a note.
-    shapes : tuple
-        Elements by rank.
-    gated : bool
-        True if a gate multiplies the output, which no cascade counts.
-    """
-    cascades, uncounted = _RECURRENCES[kind], _uncounted(kind, gated=gated)
+
+def _by_channels(
+    a: SelectiveScan | GatedRecurrence, tokens: Tokens, state: str, *sizes: tuple[str, int]
+) -> LayerAttention:
+    """Return a recurrence of independent channels."""
+    outer = (("B", tokens.batch), ("C", a.inner), ("M", tokens.keys))
+    return _recurrent(a, tokens, state, (*outer, *sizes, ("P", tokens.queries)))
+
+
+def _recurrent(a: Mixer, tokens: Tokens, state: str, shapes: Shapes) -> LayerAttention:
+    """Return the attention of a recurrent mixer; ``state`` is the size of its state."""
+    row = _RECURRENCES[a.kind]
+    notes = row.notes(a.gated if isinstance(a, DecayAttention) else row.gated)
     if tokens.phase == "decode":
         note = f"the state, {state}, is read and written"
-        return LayerAttention(cascade=cascades.step, shapes=shapes, notes=(note, *uncounted))
+        return LayerAttention(cascade=row.step, shapes=shapes, notes=(note, *notes))
     form, not_done = _STATE_FORMS[tokens.phase]
-    if cascades.chunk is not None:
-        shapes = (*shapes, ("P0", min(cascades.chunk, tokens.queries)))
-    omission = LayerOmission(feature="state", note=f"the state, {state}, is {not_done}")
+    if row.chunk is not None:
+        shapes = (*shapes, ("P0", min(row.chunk, tokens.queries)))
+    if isinstance(a, StateSpaceDual):
+        # The length of chunks changes the number of products inside chunks, and no result.
+        made = "chunks are as long as the mapping makes them"
+        notes = (*notes, f"{made}, not {a.chunk} tokens as the model's are")
+    if isinstance(a, DeltaAttention) and a.key_heads != a.heads:
+        notes = ("every head of values has its keys apart", *notes)
     return LayerAttention(
-        cascade=f"{cascades.sequence}-{form}" if cascades.keeps_state else cascades.sequence,
+        cascade=f"{row.sequence}-{form}" if row.keeps_state else row.sequence,
         shapes=shapes,
-        notes=uncounted,
-        omissions=(omission,),
+        notes=notes,
+        omissions=(LayerOmission(feature="state", note=f"the state, {state}, is {not_done}"),),
     )
-
-
-def _decay(a: DecayAttention, tokens: Tokens) -> LayerAttention:
-    state = f"{a.qk_width} x {a.v_width} words a head"
-    shapes = shapes_of(tokens, a.heads, a.qk_width, a.v_width, tokens.keys)
-    return _recurrent(a.kind, tokens, state, shapes, gated=a.gated)
-
-
-def _dual(a: StateSpaceDual, tokens: Tokens) -> LayerAttention:
-    """Return SSD, whose heads of a group share B and C, and have their own X (the values)."""
-    state = f"{a.state} x {a.head_width} words a head"
-    shapes = shapes_of(tokens, a.heads, a.state, a.head_width, tokens.keys)
-    found = _recurrent(a.kind, tokens, state, shapes)
-    # The length of chunks changes the number of products inside chunks, and no result.
-    cut = f"chunks are as long as the mapping makes them, not {a.chunk} tokens as the model's are"
-    notes = (cut,) if tokens.phase != "decode" else ()
-    return replace(found, kv_heads=a.groups, own_values=True, notes=(*found.notes, *notes))
-
-
-def _delta(a: DeltaAttention, tokens: Tokens) -> LayerAttention:
-    state = f"{a.qk_width} x {a.v_width} words a head"
-    shapes = shapes_of(tokens, a.heads, a.qk_width, a.v_width, tokens.keys)
-    found = _recurrent(a.kind, tokens, state, shapes)
-    shared = a.key_heads != a.heads and tokens.phase != "decode"
-    notes = ("every head of values has its keys apart",) if shared else ()
-    return replace(found, kv_heads=a.key_heads, own_values=True, notes=(*notes, *found.notes))
-
-
-def _rwkv(a: RwkvAttention, tokens: Tokens) -> LayerAttention:
-    state = f"{a.qk_width} x {a.v_width} words a head"
-    shapes = shapes_of(tokens, a.heads, a.qk_width, a.v_width, tokens.keys)
-    return _recurrent(a.kind, tokens, state, shapes)
-
-
-def _scan(a: SelectiveScan, tokens: Tokens) -> LayerAttention:
-    shapes = (
-        ("B", tokens.batch),
-        ("C", a.inner),
-        ("M", tokens.keys),
-        ("N", a.state),
-        ("P", tokens.queries),
-    )
-    return _recurrent(a.kind, tokens, f"{a.state} words a channel", shapes, gated=False)
-
-
-def _gated(a: GatedRecurrence, tokens: Tokens) -> LayerAttention:
-    shapes = (("B", tokens.batch), ("C", a.inner), ("M", tokens.keys), ("P", tokens.queries))
-    return _recurrent(a.kind, tokens, "a word a channel", shapes)
 
 
 def _short(a: ShortConvolution, tokens: Tokens) -> LayerAttention:
@@ -542,18 +518,3 @@ def _short(a: ShortConvolution, tokens: Tokens) -> LayerAttention:
     )
     note = "the products with the gates before and behind the convolution are not counted"
     return LayerAttention(cascade="depthwise-convolution-linear", shapes=shapes, notes=(note,))
-
-
-_BY_MIXER: Mapping[type[Mixer], Callable[[Any, Tokens], LayerAttention]] = MappingProxyType(
-    {
-        SoftmaxAttention: _softmax,
-        LatentAttention: _latent,
-        DecayAttention: _decay,
-        StateSpaceDual: _dual,
-        SelectiveScan: _scan,
-        DeltaAttention: _delta,
-        RwkvAttention: _rwkv,
-        GatedRecurrence: _gated,
-        ShortConvolution: _short,
-    }
-)

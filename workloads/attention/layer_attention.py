@@ -1,16 +1,29 @@
-"""Attention of one layer: its cascade, its shapes, and features that other cascades omit."""
+"""Attention of one layer: its cascade, its shapes, shared heads, and features that cascades omit.
+
+A workload has H query heads and P query tokens. A group of ``group`` query heads shares one head of
+keys and values. A cascade with the ranks G and S (G groups of S heads, which may partition a rank
+H) gets both shapes. Any other cascade gets H / group heads of ``group`` x P query rows.
+
+Every row of a group meets every key of its head in both cases. Operations and the traffic of Q, K,
+V and the output are therefore equal, if the cascade treats all queries alike.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from einsum_cascade.errors import SpecError
 from einsum_cascade.ir import Program
 from einsum_cascade.shapes import rank_asymmetry
+from einsum_cascade.yaml.source import LARGEST_COUNT
 
 from .phases import Tokens
-from .shared_heads import Variant
 
+Shapes = tuple[tuple[str, int], ...]
+GROUPS, GROUP_HEADS = "G", "S"
+"""Ranks of groups, and of heads inside a group."""
 WINDOW = "W"
 """Parameter with the number of keys that a query sees."""
 CAP = "cap"
@@ -26,6 +39,129 @@ _HEAD_RANKS = frozenset("HGS")
 Feature = Literal[
     "mask", "window", "sinks", "latent", "state", "picks", "softcap", "gate", "bias", "alibi"
 ]
+
+
+def checked_size(rank: str, size: int) -> int:
+    """Return a computed shape, if it is no larger than shapes in files may be.
+
+    Raises
+    ------
+    SpecError
+        The shape is larger than 1e15.
+    """
+    if size > LARGEST_COUNT:
+        raise SpecError(f"{rank}: these sizes together make {size:.3g}, more than 1e15")
+    return size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """Shapes of a layer for cascades that have a certain rank."""
+
+    rank: str
+    shapes: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedHeads:
+    """Sharing of keys and values by the query heads of a layer."""
+
+    group: int = 1
+    variants: tuple[Variant, ...] = ()
+    given: tuple[str, ...] = ()
+    """Ranks whose shapes the user gave; no variant changes them."""
+    own_values: bool = False
+    """True if heads that share keys have values of their own, so that they are no rows of one
+    head."""
+
+    def variant(self, ranks: Collection[str]) -> Variant | None:
+        """Return the variant for a cascade with given ranks, or None."""
+        return next((v for v in self.variants if v.rank in ranks), None)
+
+    def folded(self, ranks: Collection[str]) -> int:
+        """Return the number of query heads that become rows of one head in a cascade with given
+        ranks."""
+        # A cascade does not fold heads if it has ranks of groups, shapes of its own, or no query
+        # tokens to fold heads into.
+        unfolded = {GROUPS, GROUP_HEADS} <= set(ranks) or self.variant(ranks) is not None
+        unfolded = unfolded or self.own_values
+        return 1 if unfolded or not {"H", "P"} <= set(ranks) else self.group
+
+    def shapes(self, shapes: Mapping[str, int], ranks: Collection[str]) -> dict[str, int]:
+        """Return the shapes of a workload for a cascade with given ranks.
+
+        Parameters
+        ----------
+        shapes : mapping of str to int
+            Elements by rank: H query heads, P query tokens.
+        ranks : collection of str
+            Ranks of the cascade, partition members included.
+
+        Returns
+        -------
+        dict of str to int
+            Shapes with H and P, or G and S, as the cascade defines them.
+
+        Raises
+        ------
+        SpecError
+            A group has more rows than the largest shape, or groups given by the user
+            do not make up the heads.
+
+        Examples
+        --------
+        Of 32 query heads, eight share a head of keys: four heads of eight times the
+        rows, or four groups of eight.
+
+        >>> shared = SharedHeads(group=8)
+        >>> shared.shapes({"H": 32, "P": 128, "M": 128}, "HPM")
+        {'H': 4, 'P': 1024, 'M': 128}
+        >>> found = shared.shapes({"H": 32, "P": 128, "M": 128}, "GSPM")
+        >>> found["G"], found["S"], found["P"]
+        (4, 8, 128)
+        """
+        found = dict(shapes)
+        if variant := self.variant(ranks):
+            return found | {r: n for r, n in variant.shapes if r not in self.given}
+        if {GROUPS, GROUP_HEADS} <= set(ranks):
+            return self._grouped(found, whole="H" in ranks)
+        if (folded := self.folded(ranks)) > 1:
+            found["H"] //= folded
+            found["P"] = checked_size("P", folded * found["P"])
+        return found
+
+    def _grouped(self, found: dict[str, int], *, whole: bool) -> dict[str, int]:
+        """Return shapes with groups and heads per group; ``whole`` is True if the cascade has H,
+        too."""
+        heads = found.get("H")
+        if whole or heads is None:
+            return {GROUP_HEADS: self.group} | found
+        groups = found.get(GROUPS) or heads // found.get(GROUP_HEADS, self.group)
+        sharing = found.get(GROUP_HEADS) or heads // max(groups, 1)
+        if groups * sharing != heads:
+            given = ", ".join(f"{r} = {found[r]}" for r in (GROUPS, GROUP_HEADS) if r in found)
+            text = f"{given}: groups of so many do not make up H = {heads} query heads"
+            raise SpecError(text)
+        return found | {GROUPS: groups, GROUP_HEADS: sharing}
+
+    def notes(self, shapes: Mapping[str, int], ranks: Collection[str]) -> tuple[str, ...]:
+        """Return a sentence about the folding of heads, if heads are folded.
+
+        Parameters
+        ----------
+        shapes : mapping of str to int
+            Elements by rank, before folding.
+        ranks : collection of str
+            Ranks of the cascade.
+        """
+        folded = self.folded(ranks)
+        if folded == 1:
+            return ()
+        heads, rows = shapes["H"], shapes["P"]
+        return (
+            f"{folded} query heads share a head of keys and values and are computed as its rows:"
+            f" H = {heads} / {folded}, P = {folded} x {rows}",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,41 +203,61 @@ class LayerOmission:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LayerAttention:
-    """Attention of one layer, as cascades need it."""
+class ShapedCascade:
+    """Cascade with its shapes, and its differences from the layer that it computes."""
 
     cascade: str
-    """Name of a built-in cascade."""
-    shapes: tuple[tuple[str, int], ...]
+    """Built-in name, or file, of the cascade."""
+    shapes: Shapes
     """Elements by rank; H are query heads, P query tokens."""
+    notes: tuple[str, ...] = ()
+    """Sentences about omissions of every cascade, and about defaults."""
+    omissions: tuple[LayerOmission, ...] = ()
+    """Features that other cascades than this one may omit."""
+    stand_ins: tuple[str, ...] = ()
+    """Cascades that compute the attention on the same shapes, apart from their omissions."""
+    unless_given: tuple[tuple[str, int], ...] = ()
+    """Parameters of other cascades, in elements; a window as long as the keys has no effect."""
+
+    @property
+    def features(self) -> dict[str, Any]:
+        """Fields that a layer, a part and a workload have under the same names."""
+        return {field.name: getattr(self, field.name) for field in fields(ShapedCascade)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerAttention(ShapedCascade):
+    """Attention of one layer, as cascades need it."""
+
     kv_heads: int | None = None
     """Heads of keys and values; None means one per query head."""
     own_values: bool = False
     """True if heads that share keys (and queries) have values of their own."""
     variants: tuple[Variant, ...] = ()
-    notes: tuple[str, ...] = ()
-    omissions: tuple[LayerOmission, ...] = ()
-    """Features that other cascades may omit."""
-    stand_ins: tuple[str, ...] = ()
-    """Cascades that compute the attention on the same shapes, apart from their omissions."""
-    unless_given: tuple[tuple[str, int], ...] = ()
-    """Parameters of other cascades; a window as long as the keys has no effect."""
 
-    @property
-    def features(self) -> dict[str, Any]:
-        """Fields that a part and a workload have under the same names."""
-        return {
-            "cascade": self.cascade,
-            "notes": self.notes,
-            "omissions": self.omissions,
-            "stand_ins": self.stand_ins,
-            "unless_given": self.unless_given,
-        }
+    def shared_heads(self, heads: int | None = None, given: Collection[str] = ()) -> SharedHeads:
+        """Return how query heads share keys and values.
+
+        Parameters
+        ----------
+        heads : int, optional
+            Number of query heads, if the user gave another one than the layer's.
+        given : collection of str
+            Ranks whose shapes the user gave.
+        """
+        own = dict(self.shapes).get("H", 1)
+        group = own // (self.kv_heads or own)
+        if heads is not None and self.kv_heads == 1:
+            group = heads
+        return SharedHeads(
+            group=group,
+            variants=self.variants,
+            given=tuple(given),
+            own_values=self.own_values,
+        )
 
 
-def shapes_of(
-    tokens: Tokens, heads: int, qk_width: int, v_width: int, keys: int
-) -> tuple[tuple[str, int], ...]:
+def shapes_of(tokens: Tokens, heads: int, qk_width: int, v_width: int, keys: int) -> Shapes:
     return (
         ("B", tokens.batch),
         ("E", qk_width),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from typing import Any
@@ -17,9 +17,8 @@ from einsum_cascade.yaml.library import spec_tree
 from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar
 
 from ..attention.cascades import attention_of
-from ..attention.layer_attention import LayerAttention
+from ..attention.layer_attention import checked_size
 from ..attention.phases import Phase, RequestedPhase, Tokens, default_layer, layer_tokens
-from ..attention.shared_heads import SharedHeads, checked_size
 from ..huggingface.read import read_config
 from ..models import ModelConfig
 from ..parts.model import ffn_up_of
@@ -129,26 +128,10 @@ class TokenChoice:
         return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelLayer:
-    """Layer of a model, as a workload needs it."""
+def model_fields(config: YamlNode, choice: TokenChoice, ranks: Mapping[str, int]) -> dict[str, Any]:
+    """Return the fields of a workload that runs a model, or a layer of it.
 
-    model: ModelConfig
-    index: int
-    attention: LayerAttention
-    tokens: Tokens
-    notes: tuple[str, ...]
-
-    @property
-    def ffn_width(self) -> int | None:
-        """Width inside the feed-forward network of the layer, or inside one expert; None without
-        one."""
-        ffn = self.model.layer(self.index).ffn
-        return None if ffn is None else ffn.inner
-
-
-def model_layer(config: YamlNode, choice: TokenChoice, ranks: Mapping[str, int]) -> ModelLayer:
-    """Return the attention of the selected layer, or of the most frequent layer.
+    The layer is the selected one, or the first of the most frequent layers.
 
     Parameters
     ----------
@@ -162,7 +145,8 @@ def model_layer(config: YamlNode, choice: TokenChoice, ranks: Mapping[str, int])
     Raises
     ------
     SpecError
-        The configuration is wrong, the layer does not exist, or no cascade computes it.
+        The configuration is wrong, the layer does not exist, no cascade computes it, or the user's
+        H does not divide into groups as large as the model's.
     """
     model = read_config(config)
     # A request ends with decoding, which runs the layers with a cache.
@@ -171,8 +155,9 @@ def model_layer(config: YamlNode, choice: TokenChoice, ranks: Mapping[str, int])
     if index >= model.layer_count:
         last = model.layer_count - 1
         raise choice.problem("layer", f"the model's layers are 0 to {last}, got {index}")
+    by_hand = not {"P", "M"}.isdisjoint(ranks)
     if choice.request is not None:
-        _check_request(model, choice, by_hand=not {"P", "M"}.isdisjoint(ranks))
+        _check_request(model, choice, by_hand)
     layer = model.layer(index)
     if layer.cross is None and not layer.mixer.causal:
         choice.refuse_cache()
@@ -182,14 +167,25 @@ def model_layer(config: YamlNode, choice: TokenChoice, ranks: Mapping[str, int])
     except SpecError as wrong:
         place = next((choice.places[n] for n in ("M", "P", "seq_len") if n in choice.places), None)
         raise SpecError([Problem(p.message, place, p.hint) for p in wrong.problems]) from None
-    by_hand = not {"P", "M"}.isdisjoint(ranks)
-    return ModelLayer(
-        model=model,
-        index=index,
-        attention=attention,
-        tokens=tokens,
-        notes=(*(() if by_hand else assumed), *attention.notes),
-    )
+    shapes = {**dict(attention.shapes), **ranks}
+    heads = attention.shared_heads(shapes.get("H"), ranks)
+    if shapes.get("H", 1) % heads.group:
+        text = f"{shapes['H']} query heads are not groups of {heads.group}, which share"
+        raise choice.problem("H", f"{text} keys and values")
+    return {
+        **attention.features,
+        "shapes": tuple(shapes.items()),
+        "notes": (*(() if by_hand else assumed), *attention.notes),
+        "heads": heads,
+        "computed": tokens if {"B", "P", "M"}.isdisjoint(ranks) else None,
+        "model": model,
+        "layer": index,
+        "model_width": model.width,
+        "ffn_width": None if layer.ffn is None else layer.ffn.inner,
+        "ffn_up": ffn_up_of(layer),
+        "layers": model.layer_count,
+        "source": model.source,
+    }
 
 
 def _check_request(model: ModelConfig, choice: TokenChoice, by_hand: bool) -> None:
@@ -217,44 +213,6 @@ def _tokens(
         given_keys=ranks.get("M"),
     )
     return tokens, (f"seq_len was not given: {length} tokens are taken",) if assumed else ()
-
-
-def shared_heads(
-    attention: LayerAttention,
-    shapes: Mapping[str, int],
-    choice: TokenChoice,
-    ranks: Collection[str],
-) -> SharedHeads:
-    """Return how query heads share keys and values, with the user's shapes.
-
-    Parameters
-    ----------
-    attention : LayerAttention
-        Attention of the layer.
-    shapes : mapping of str to int
-        Shapes of the layer, with the user's shapes.
-    choice : TokenChoice
-        Choices of the user, with the places of fields for errors.
-    ranks : collection of str
-        Ranks whose shapes the user gave.
-
-    Raises
-    ------
-    SpecError
-        The user's H does not divide into groups as large as the model's.
-    """
-    kv_heads, heads = attention.kv_heads, shapes.get("H", 1)
-    group = dict(attention.shapes)["H"] // kv_heads if kv_heads else 1
-    group = heads if kv_heads == 1 else group
-    if heads % group:
-        text = f"{heads} query heads are not groups of {group}, which share keys and values"
-        raise choice.problem("H", text)
-    return SharedHeads(
-        group=group,
-        variants=attention.variants,
-        given=tuple(ranks),
-        own_values=attention.own_values,
-    )
 
 
 def field_spans(trees: Iterable[YamlNode | None]) -> dict[str, Span]:
@@ -364,18 +322,13 @@ def merge_files(layers: list[FileFields], name: str) -> Workload:
     if merge.config is None and choice.request is not None:
         raise choice.problem("phase", f"{name} has no 'config': only a model answers a request")
     chosen = {"name": name, **merge.chosen}
-    shapes = choice.shapes()
     if merge.config is not None:
         for key in ("layers", "model_width", "ffn_width"):
             if key in chosen:
                 hint = "change it there, for example config.num_hidden_layers=2"
                 raise choice.problem(key, "the model's configuration says this", hint)
-        found = model_layer(merge.config, choice, merge.ranks)
-        chosen = {**_model_fields(found), **chosen}
-        shapes = dict(found.attention.shapes) | merge.ranks
-        if {"B", "P", "M"}.isdisjoint(merge.ranks):
-            chosen["computed"] = found.tokens
-        chosen["heads"] = shared_heads(found.attention, shapes, choice, merge.ranks)
+        chosen = {**model_fields(merge.config, choice, merge.ranks), **chosen}
+    shapes = dict(chosen.pop("shapes", choice.shapes().items()))
     merge.ranks |= _parameters(merge, chosen.get("cascade"))
     if chosen.get("cascade") is None:
         text = f"{name}: the workload names no cascade, for example 'attention-1pass'"
@@ -403,20 +356,6 @@ def _parameters(merge: _Merge, cascade: str | None) -> dict[str, int]:
         raise SpecError([unknown_field(at, names) for at in unknown])
     merge.stated.update((name, at.span) for name, (at, _) in merge.numbers.items())
     return {name: parameter(at, value) for name, (at, value) in merge.numbers.items()}
-
-
-def _model_fields(found: ModelLayer) -> dict[str, Any]:
-    return {
-        **found.attention.features,
-        "model": found.model,
-        "layer": found.index,
-        "notes": found.notes,
-        "model_width": found.model.width,
-        "ffn_width": found.ffn_width,
-        "ffn_up": ffn_up_of(found.model.layer(found.index)),
-        "layers": found.model.layer_count,
-        "source": found.model.source,
-    }
 
 
 def load(

@@ -14,7 +14,7 @@ from math import expm1, log1p
 from einsum_cascade import Cascade
 from einsum_cascade.errors import Problem, SpecError
 
-from ..attention.shared_heads import SharedHeads, checked_size
+from ..attention.layer_attention import SharedHeads, checked_size
 from ..models import Experts, FeedForward, LatentAttention, Layer, SoftmaxAttention, WeightFormats
 from ..models.mixers import LatentForm, Mixing, Product, Step
 from ..spec import LINEAR

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from einsum_cascade.errors import Problem, SpecError
 
-from ..attention.cascades import attention_of, heads_of
+from ..attention.cascades import attention_of
 from ..attention.phases import Tokens, default_layer, layer_tokens, running_layers
 from ..models import Experts, LatentAttention, Layer, Mixer, ModelConfig, RepeatedLayer
 from ..models.layers import part_prefixes
@@ -141,7 +141,7 @@ def _other_attention(work: WorkloadSpec, attention: Part, mixer: Mixer, tokens: 
         text = f"{ranks}: given by hand for one kind of layer, and the model has others"
         raise SpecError(Problem(text, hint="scope=attention, or a single layer with scope=block"))
     found = attention_of(mixer, tokens)
-    return replace(attention, shapes=found.shapes, heads=heads_of(found), **found.features)
+    return replace(attention, heads=found.shared_heads(), **found.features)
 
 
 def layer_notes(work: WorkloadSpec) -> tuple[str, ...]:
@@ -246,8 +246,7 @@ def with_tokens(work: W, model: ModelConfig, tokens: Tokens) -> W:
         computed=tokens,
         cached_len=tokens.cached_len,
         layer=index,
-        shapes=found.shapes,
-        heads=heads_of(found),
+        heads=found.shared_heads(),
         ffn_up=work.ffn_up if given_ffn_up else ffn_up_of(model.layer(index)),
         stated=(),
         request=None,

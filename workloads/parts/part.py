@@ -11,11 +11,14 @@ from einsum_cascade.ir import Program
 from einsum_cascade.number_formats import TensorFormats
 from einsum_cascade.source import Span
 
-from ..attention.layer_attention import LayerOmission
-from ..attention.shared_heads import GROUP_HEADS, GROUPS, SharedHeads, checked_size
+from ..attention.layer_attention import (
+    GROUP_HEADS,
+    GROUPS,
+    ShapedCascade,
+    SharedHeads,
+    checked_size,
+)
 from ..spec import LINEAR
-
-Shapes = tuple[tuple[str, int], ...]
 
 _TOKEN_RANKS = frozenset("BMNP")
 """Ranks of sequences, and of the tokens of attention and of linear layers."""
@@ -24,13 +27,10 @@ _OUTPUT = "Z"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Part(ShapedCascade):
     """Cascade with its shapes, in elements by rank, and the number of times it runs."""
 
     name: str
-    cascade: str
-    """Built-in name, or file, of the cascade."""
-    shapes: Shapes
     times: int = 1
     weights: str = ""
     """Number format of the weights, where it differs from that of the other tensors."""
@@ -40,14 +40,6 @@ class Part:
     """Ranks given for this cascade, and their places in files: the cascade must have them."""
     heads: SharedHeads = field(default=SharedHeads())
     """Sharing of keys and values by query heads."""
-    notes: tuple[str, ...] = ()
-    """Sentences about what every cascade omits from the part."""
-    omissions: tuple[LayerOmission, ...] = ()
-    """Features that other cascades than the part's own may omit."""
-    stand_ins: tuple[str, ...] = ()
-    """Cascades that compute the part on the same shapes, apart from their omissions."""
-    unless_given: tuple[tuple[str, int], ...] = ()
-    """Parameters of other cascades than the part's own, in elements."""
     formats: TensorFormats = field(default=TensorFormats())
     """Number formats of the tensors."""
     made: tuple[tuple[str, str], ...] = ()
@@ -78,7 +70,7 @@ class Part:
         """Return the shapes of the ranks of a cascade.
 
         H are query heads and P query tokens. Where heads share keys and values, and the cascade has
-        no rank for groups, heads become rows of one head: see ``shared_heads``.
+        no rank for groups, heads become rows of one head: see ``layer_attention``.
 
         Parameters
         ----------
