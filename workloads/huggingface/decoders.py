@@ -18,14 +18,12 @@ from .fields import (
     ConfigFields,
     Positive,
     Reader,
-    SiluGate,
     Size,
     SizeOrZero,
     check_layer_indices,
     constant,
     exact_quotient,
     field_error,
-    one_per_layer,
     read_inner,
 )
 from .table import (
@@ -39,11 +37,15 @@ from .table import (
     biased,
     counts,
     even_layers,
+    fixed,
     flags,
     from_layer,
+    index_lists,
     last_of_every,
     like,
     listed,
+    lists,
+    numbers,
     optional_sizes,
     sizes,
     softmax,
@@ -52,21 +54,14 @@ from .table import (
     uniform,
 )
 from .vision import (
-    Gemma3MultimodalConfig,
-    Llama4MultimodalConfig,
-    Mistral3MultimodalConfig,
     Multimodal,
-    Qwen35MultimodalConfig,
     llama4_encoder,
     pixtral_encoder,
     qwen3_vl_encoder,
+    qwen_multimodal,
     siglip_encoder,
 )
 
-_SILU = (SiluGate, None)
-_LAYER_INDICES = (tuple[SizeOrZero, ...] | None, None)
-_ROTATED = (Annotated[tuple[int, ...], one_per_layer(0, 1)] | None, None)
-"""A list with 1 for each layer with rotary embedding, and 0 for the others."""
 _FURTHER_TOKENS = "num_nextn_predict_layers"
 """Field with the number of layers that predict further tokens; they are not run."""
 _SCALES = ("embedding_multiplier", "logits_scaling", "residual_multiplier", "attention_multiplier")
@@ -97,7 +92,8 @@ SMOLLM3 = like(
     fields=sizes(no_rope_layer_interval=4)
     | optional_sizes(num_key_value_heads=4, sliding_window=None)
     | flags(use_sliding_window=False, tie_word_embeddings=True)
-    | {"no_rope_layers": _ROTATED},
+    # The list has 1 for each layer with rotary embedding, and 0 for the others.
+    | lists(no_rope_layers=(0, 1)),
     windows=Windows(switch="use_sliding_window", layers=_WITHOUT_ROTATION),
 )
 
@@ -118,7 +114,7 @@ OLMO3 = like(
 OLMOE = like(
     OLMO2,
     family="olmoe",
-    fields=sizes(num_experts=64, num_experts_per_tok=8) | {"hidden_act": _SILU},
+    fields=sizes(num_experts=64, num_experts_per_tok=8),
     mixture=Mixture(experts="num_experts", inner="intermediate_size"),
 )
 
@@ -142,9 +138,7 @@ PHI3 = like(
 MIXTRAL = like(
     MISTRAL,
     family="mixtral",
-    fields=sizes(num_local_experts=8, num_experts_per_tok=2)
-    | optional_sizes(sliding_window=None)
-    | {"hidden_act": _SILU},
+    fields=sizes(num_local_experts=8, num_experts_per_tok=2) | optional_sizes(sliding_window=None),
     mixture=Mixture(experts="num_local_experts", inner="intermediate_size"),
 )
 
@@ -186,11 +180,8 @@ QWEN2_MOE = ModelFamily(
     | optional_sizes(num_key_value_heads=16)
     | counts(max_window_layers=28, num_experts=60, shared_expert_intermediate_size=5632)
     | flags(use_sliding_window=False, qkv_bias=True)
-    | {
-        "hidden_act": _SILU,
-        "sliding_window": (SizeOrZero | None, 4096),
-        "mlp_only_layers": _LAYER_INDICES,
-    },
+    | index_lists("mlp_only_layers")
+    | {"sliding_window": (SizeOrZero | None, 4096)},
     input_bias="qkv_bias",
     windows=Windows(switch="use_sliding_window", layers=_early_even_layers),
     mixture=Mixture(
@@ -224,11 +215,8 @@ QWEN3_MOE = ModelFamily(
     | optional_sizes(num_key_value_heads=4, sliding_window=4096)
     | counts(num_experts=128)
     | flags(attention_bias=False, use_sliding_window=False)
-    | {
-        "hidden_act": _SILU,
-        "max_window_layers": (SizeOrZero | None, None),
-        "mlp_only_layers": _LAYER_INDICES,
-    },
+    | index_lists("mlp_only_layers")
+    | {"max_window_layers": (SizeOrZero | None, None)},
     check=_check_window_version,
     qk_norm=True,
     **biased("attention_bias"),
@@ -242,7 +230,7 @@ QWEN3_VL_MOE_TEXT = like(
     fields=sizes(num_experts_per_tok=4, moe_intermediate_size=1408)
     | optional_sizes(num_key_value_heads=16)
     | counts(num_experts=60)
-    | {"use_sliding_window": (Annotated[Any, constant(False)], False)},
+    | fixed(use_sliding_window=False),
     check=None,
     windows=None,
 )
@@ -254,7 +242,7 @@ GPT_OSS = ModelFamily(
     fields=sizes(num_key_value_heads=8, head_dim=64, num_local_experts=128, num_experts_per_tok=4)
     | optional_sizes(sliding_window=128)
     | flags(attention_bias=True)
-    | {"hidden_act": _SILU, "swiglu_limit": (Positive, 7.0), "swiglu_alpha": (Positive, 1.702)},
+    | {"swiglu_limit": (Positive, 7.0), "swiglu_alpha": (Positive, 1.702)},
     sinks=True,
     **biased("attention_bias"),
     windows=Windows(layers=even_layers),
@@ -484,13 +472,12 @@ MPT = like(
     outside=_outside_mpt,
 )
 
-_RMS_NORM = (Annotated[bool | None, constant(True)], None)
 ERNIE4_5 = ModelFamily(
     family="ernie4_5",
     ignored=(_FURTHER_TOKENS,),
     fields=optional_sizes(num_key_value_heads=2, head_dim=128)
     | flags(use_bias=False, tie_word_embeddings=True)
-    | {"use_rmsnorm": _RMS_NORM},
+    | fixed(use_rmsnorm=True),
     **biased("use_bias"),
     ffn_bias="use_bias",
 )
@@ -512,7 +499,8 @@ ERNIE4_5_MOE = ModelFamily(
     | optional_sizes(num_key_value_heads=4)
     | counts(moe_num_shared_experts=2, moe_layer_start_index=1)
     | flags(tie_word_embeddings=True)
-    | {"hidden_act": _SILU, "moe_layer_end_index": (int, -1), "use_rmsnorm": _RMS_NORM},
+    | fixed(use_rmsnorm=True)
+    | {"moe_layer_end_index": (int, -1)},
     mixture=Mixture(
         experts="moe_num_experts",
         top_k="moe_k",
@@ -534,11 +522,7 @@ GLM4_MOE = ModelFamily(
     fields=sizes(num_key_value_heads=8)
     | flags(attention_bias=False, use_qk_norm=False)
     | sizes("moe_intermediate_size", "n_routed_experts", "num_experts_per_tok")
-    | {
-        "hidden_act": _SILU,
-        "n_shared_experts": (SizeOrZero, ...),
-        "first_k_dense_replace": (SizeOrZero, ...),
-    },
+    | {"n_shared_experts": (SizeOrZero, ...), "first_k_dense_replace": (SizeOrZero, ...)},
     qk_norm="use_qk_norm",
     input_bias="attention_bias",
     mixture=Mixture(
@@ -569,11 +553,8 @@ COHERE2 = ModelFamily(
     fields=sizes(sliding_window_pattern=4)
     | optional_sizes(num_key_value_heads=None, sliding_window=4096)
     | flags(attention_bias=False, tie_word_embeddings=True)
-    | {
-        "order_of_interleaved_layers": (Annotated[str | None, constant("local_attn_first")], None),
-        "use_gated_activation": (Annotated[bool | None, constant(True)], None),
-        "use_parallel_block": (Annotated[bool | None, constant(True)], None),
-    },
+    | fixed(order_of_interleaved_layers="local_attn_first")
+    | fixed(use_gated_activation=True, use_parallel_block=True),
     norms=1,
     **biased("attention_bias"),
     windows=Windows(layers=all_but(last_of_every("sliding_window_pattern"))),
@@ -609,10 +590,7 @@ STARCODER2 = like(
     fields=optional_sizes(num_key_value_heads=2, sliding_window=None)
     | flags(use_bias=True, tie_word_embeddings=True)
     | texts(hidden_act="gelu_pytorch_tanh")
-    | {
-        "norm_type": (Annotated[str | None, constant("layer_norm")], None),
-        "mlp_type": (Annotated[str | None, constant("default")], None),
-    },
+    | fixed(norm_type="layer_norm", mlp_type="default"),
     **biased("use_bias"),
     ffn_bias="use_bias",
     windows=Windows(layers=all_layers),
@@ -637,10 +615,7 @@ GEMMA2 = like(
     aliases=(("sliding_window_size", "sliding_window"),),
     fields=sizes(num_attention_heads=8, num_key_value_heads=4)
     | optional_sizes(sliding_window=4096)
-    | {
-        "attn_logit_softcapping": (Positive | None, 50.0),
-        "final_logit_softcapping": (Positive | None, 30.0),
-    },
+    | numbers(attn_logit_softcapping=50.0, final_logit_softcapping=30.0),
     norms=4,
     softcap="attn_logit_softcapping",
     logit_softcap="final_logit_softcapping",
@@ -656,10 +631,7 @@ GEMMA3 = like(
     # Multimodal files leave the size of the vocabulary out.
     fields=sizes(sliding_window_pattern=6)
     | optional_sizes(vocab_size=262_208)
-    | {
-        "attn_logit_softcapping": (Positive | None, None),
-        "final_logit_softcapping": (Positive | None, None),
-    },
+    | numbers(attn_logit_softcapping=None, final_logit_softcapping=None),
     qk_norm=True,
     windows=Windows(layers=all_but(last_of_every("sliding_window_pattern"))),
 )
@@ -691,15 +663,8 @@ LLAMA4_TEXT = ModelFamily(
     | optional_sizes(head_dim=128, attention_chunk_size=8192)
     | counts(num_local_experts=16, num_experts_per_tok=1, interleave_moe_layer_step=1)
     | flags(attention_bias=False)
-    | {
-        "hidden_act": _SILU,
-        "moe_layers": _LAYER_INDICES,
-        "no_rope_layers": _ROTATED,
-        "layer_types": (
-            Annotated[tuple[str, ...], one_per_layer("full_attention", "chunked_attention")] | None,
-            None,
-        ),
-    },
+    | index_lists("moe_layers")
+    | lists(no_rope_layers=(0, 1), layer_types=("full_attention", "chunked_attention")),
     dense="intermediate_size_mlp",
     **biased("attention_bias"),
     windows=Windows(
@@ -721,8 +686,7 @@ GRANITEMOE = ModelFamily(
     ignored=_SCALES,
     fields=sizes(num_local_experts=8, num_experts_per_tok=2)
     | optional_sizes(num_key_value_heads=None)
-    | flags(attention_bias=False)
-    | {"hidden_act": _SILU},
+    | flags(attention_bias=False),
     **biased("attention_bias"),
     mixture=Mixture(experts="num_local_experts", inner="intermediate_size"),
 )
@@ -739,11 +703,8 @@ MINIMAX_M2 = ModelFamily(
     fields=sizes(num_local_experts=256, num_experts_per_tok=8)
     | optional_sizes(num_key_value_heads=8, head_dim=128)
     | flags(use_qk_norm=True, use_routing_bias=True)
-    | {
-        "hidden_act": _SILU,
-        "qk_norm_type": (Annotated[str | None, constant("per_layer")], None),
-        "attn_type_list": (Annotated[tuple[int, ...], one_per_layer(1)] | None, None),
-    },
+    | fixed(qk_norm_type="per_layer")
+    | lists(attn_type_list=(1,)),
     qk_norm="use_qk_norm",
     qk_norm_size="all heads",
     mixture=Mixture(
@@ -774,12 +735,27 @@ _ROWS = (
 FAMILIES: Mapping[str, Reader] = MappingProxyType(
     {row.family: row for row in _ROWS}
     | {
-        "gemma3": Multimodal(Gemma3MultimodalConfig, GEMMA3, siglip_encoder),
+        "gemma3": Multimodal(
+            text=GEMMA3,
+            encoder=siglip_encoder,
+            encoders=("siglip_vision_model",),
+            ignored=("mm_tokens_per_image",),
+        ),
         "gemma3_text": GEMMA3,
-        "llama4": Multimodal(Llama4MultimodalConfig, LLAMA4_TEXT, llama4_encoder),
-        "mistral3": Multimodal(Mistral3MultimodalConfig, _mistral_or_ministral, pixtral_encoder),
-        "qwen3_vl": Multimodal(Qwen35MultimodalConfig, QWEN3, qwen3_vl_encoder),
-        "qwen3_vl_moe": Multimodal(Qwen35MultimodalConfig, QWEN3_VL_MOE_TEXT, qwen3_vl_encoder),
+        "llama4": Multimodal(
+            text=LLAMA4_TEXT, encoder=llama4_encoder, encoders=("llama4_vision_model",)
+        ),
+        "mistral3": Multimodal(
+            text=_mistral_or_ministral,
+            encoder=pixtral_encoder,
+            encoders=("pixtral",),
+            texts=("mistral", "ministral3", "mistral3"),
+            # The ignored fields concern the projector's function and its input layer.
+            ignored=("projector_hidden_act", "vision_feature_layer"),
+            fields=sizes(spatial_merge_size=2) | flags(multimodal_projector_bias=False),
+        ),
+        "qwen3_vl": qwen_multimodal(QWEN3, qwen3_vl_encoder),
+        "qwen3_vl_moe": qwen_multimodal(QWEN3_VL_MOE_TEXT, qwen3_vl_encoder),
         "qwen3_vl_moe_text": QWEN3_VL_MOE_TEXT,
         "qwen3_vl_text": QWEN3,
     }

@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import ConfigDict, PlainValidator
+from pydantic import ConfigDict, PlainValidator, create_model
 from pydantic_core import PydanticCustomError
 
 from einsum_cascade.errors import Problem, SpecError, nearest
@@ -32,6 +32,7 @@ from einsum_cascade.yaml.source import (
 from ..models import ModelConfig
 from ..policy import MAX_LAYERS
 
+Aliases = tuple[tuple[str, str | Callable[[Any], Any]], ...]
 Reader = Callable[[YamlNode], ModelConfig]
 """Function that returns the model of a configuration."""
 
@@ -172,11 +173,20 @@ class ConfigFields(Fields):
 
     ignored: ClassVar[tuple[str, ...]] = ()
     """Names and patterns of fields that change nothing in this family."""
-    aliases: ClassVar[tuple[tuple[str, str | Callable[[Any], Any]], ...]] = ()
+    aliases: ClassVar[Aliases] = ()
     """Pairs of a field's second name and its first name, or a function of its value."""
 
     vocab_size: Size | None = None
     tie_word_embeddings: bool = False
+
+
+def fields_class(
+    name: str, fields: Mapping[str, Any], ignored: tuple[str, ...], aliases: Aliases = ()
+) -> type[ConfigFields]:
+    """Return a class of fields, given by their types and defaults."""
+    found = create_model(f"_{name}_fields", __base__=ConfigFields, **fields)
+    found.ignored, found.aliases = ignored, aliases
+    return found
 
 
 C = TypeVar("C", bound=ConfigFields)
@@ -275,13 +285,14 @@ LayerCount = Annotated[int, PlainValidator(_layers)]
 Positive = Annotated[float, PlainValidator(_positive)]
 
 
-def one_per_layer(*allowed: str | int) -> PlainValidator:
+def one_per_layer(*allowed: str | int, letters: bool = False) -> PlainValidator:
     """Return a validator of lists with one of some words or numbers per layer.
 
-    Its error names the first wrong entry.
+    Its error names the first wrong entry. With ``letters`` a list may be a word.
     """
 
     def read(value: Any) -> tuple[str | int, ...]:
+        value = [*value] if letters and isinstance(value, str) else value
         if not isinstance(value, list | tuple):
             raise expected(f"expected a list with an entry a layer, got {_shown_value(value)}")
         for index, entry in enumerate(value):

@@ -12,8 +12,6 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
-
 from einsum_cascade.yaml.source import YamlNode
 
 from ..models import (
@@ -25,18 +23,16 @@ from ..models import (
     ShortConvolution,
 )
 from .fields import (
-    Positive,
     Reader,
-    SiluGate,
     SizeOrZero,
     check_per_layer,
-    constant,
     exact_quotient,
     field_error,
     one_per_layer,
 )
 from .recurrent import ALIBI_SLOPES
 from .table import (
+    SILU,
     STACK,
     Half,
     LayerRule,
@@ -48,13 +44,17 @@ from .table import (
     counts,
     dense_network,
     even_layers,
+    fixed,
     flags,
     from_layer,
+    index_lists,
     indices,
     last_of_every,
     like,
     listed,
+    lists,
     mixed,
+    numbers,
     optional_sizes,
     scan,
     sizes,
@@ -63,9 +63,8 @@ from .table import (
     state_space_dual,
     texts,
 )
-from .vision import Multimodal, Qwen35MultimodalConfig, qwen3_5_encoder
+from .vision import qwen3_5_encoder, qwen_multimodal
 
-_SILU = (SiluGate, None)
 _STANDARD = (*STACK, "intermediate_size", "hidden_act")
 _MAMBA_NAMES = MappingProxyType(
     {
@@ -102,7 +101,7 @@ JAMBA = ModelFamily(
     # The ignored fields choose kernels, and the tokens whose logits are returned.
     ignored=("use_mamba_kernels", "num_logits_to_keep", "calc_logits_for_entire_prompt"),
     names=_MAMBA_NAMES | {"time_step_rank": "mamba_dt_rank"},
-    fields={"hidden_act": _SILU, "time_step_rank": (Any, "auto")}
+    fields={"time_step_rank": (Any, "auto")}
     | sizes(num_key_value_heads=8, attn_layer_period=8, expert_layer_period=2)
     | counts(attn_layer_offset=4, expert_layer_offset=1)
     | sizes(num_experts=16, num_experts_per_tok=2, state_size=16, conv_kernel=4, expand=2)
@@ -121,7 +120,7 @@ _DUAL = ModelFamily(
         "n_groups": "mamba_n_groups",
         "chunk_size": "mamba_chunk_size",
     },
-    fields={"hidden_act": _SILU, "mamba_head_dim": (Any, "auto")}
+    fields={"hidden_act": SILU, "mamba_head_dim": (Any, "auto")}
     | sizes(mamba_num_heads=128, n_groups=1, state_size=256, conv_kernel=4, expand=2)
     | sizes(chunk_size=256)
     | flags(use_conv_bias=True, use_bias=False),
@@ -137,12 +136,9 @@ def _no_layers(root: YamlNode, c: Any) -> list[bool]:
 BAMBA = like(
     _DUAL,
     family="bamba",
-    fields=optional_sizes(num_key_value_heads=8)
-    | {"attn_layer_indices": (tuple[SizeOrZero, ...] | None, None)},
+    fields=optional_sizes(num_key_value_heads=8) | index_lists("attn_layer_indices"),
     mixers=mixed(indices("attn_layer_indices", _no_layers), state_space_dual),
 )
-_KINDS = one_per_layer("mamba", "attention", "linear_attention", "full_attention")
-"""Names of kinds of layers in earlier and later versions of the class."""
 
 
 def _granite_attention_layers(root: YamlNode, c: Any) -> Sequence[bool]:
@@ -163,10 +159,9 @@ GRANITE_HYBRID = like(
     | flags(attention_bias=False)
     | counts(num_local_experts=8, num_experts_per_tok=2)
     | sizes(shared_intermediate_size=1024)
-    | {
-        "normalization_function": (Annotated[str | None, constant("rmsnorm")], None),
-        "layer_types": (Annotated[tuple[str, ...], _KINDS] | None, None),
-    },
+    | fixed(normalization_function="rmsnorm")
+    # Kinds of layers have other names in later versions of the class.
+    | lists(layer_types=("mamba", "attention", "linear_attention", "full_attention")),
     **biased("attention_bias"),
     mixers=mixed(_granite_attention_layers, state_space_dual),
     dense="shared_intermediate_size",
@@ -185,16 +180,6 @@ _BLOCKS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Kinds of blocks, by letters of a word and by words of a list."""
-
-
-def _letters(value: Any) -> Any:
-    return list(value) if isinstance(value, str) else value
-
-
-_PATTERN = (
-    Annotated[tuple[str, ...], one_per_layer(*_BLOCKS), BeforeValidator(_letters)] | None,
-    None,
-)
 
 
 def _nemotron_blocks(root: YamlNode, c: Any) -> list[str]:
@@ -262,12 +247,8 @@ NEMOTRON_H = ModelFamily(
     fields=optional_sizes(num_hidden_layers=None, num_key_value_heads=8)
     | sizes(num_attention_heads=32, head_dim=128)
     | flags(attention_bias=False, mlp_bias=False, use_bias=False, use_conv_bias=True)
-    | {
-        "hybrid_override_pattern": _PATTERN,
-        "layers_block_type": _PATTERN,
-        "mlp_hidden_act": (str, "relu2"),
-        "mamba_hidden_act": _SILU,
-    }
+    | lists(letters=True, hybrid_override_pattern=(*_BLOCKS,), layers_block_type=(*_BLOCKS,))
+    | {"mlp_hidden_act": (str, "relu2"), "mamba_hidden_act": SILU}
     | sizes(mamba_num_heads=128, mamba_head_dim=64, state_size=128, n_groups=8, conv_kernel=4)
     | sizes(chunk_size=128, moe_intermediate_size=7688, moe_shared_expert_intermediate_size=7688)
     | counts(n_routed_experts=8, num_experts_per_tok=2),
@@ -295,7 +276,7 @@ def _gated_delta(row: ModelFamily, root: YamlNode, c: Any) -> Half[Mixer]:
     return Half(delta, 2 * values + delta.v_width)
 
 
-_LINEAR_KINDS = one_per_layer("full_attention", "linear_attention")
+_LINEAR_KINDS = ("full_attention", "linear_attention")
 _QWEN35 = (
     *("mtp_*", "mamba_ssm_dtype", "num_nextn_predict_layers", "mrope_*"),
     "output_gate_type",
@@ -314,11 +295,8 @@ QWEN3_NEXT = ModelFamily(
     | counts(num_experts=512, shared_expert_intermediate_size=512)
     | optional_sizes(head_dim=256)
     | flags(attention_bias=False)
-    | {
-        "hidden_act": _SILU,
-        "layer_types": (Annotated[tuple[str, ...], _LINEAR_KINDS] | None, None),
-        "mlp_only_layers": (tuple[SizeOrZero, ...], ()),
-    },
+    | lists(layer_types=_LINEAR_KINDS)
+    | {"hidden_act": SILU, "mlp_only_layers": (tuple[SizeOrZero, ...], ())},
     qk_norm=True,
     output_gate=True,
     **biased("attention_bias"),
@@ -409,17 +387,12 @@ LFM2 = ModelFamily(
     ),
     fields=sizes(num_key_value_heads=8, conv_L_cache=3)
     | flags(conv_bias=False, tie_word_embeddings=True)
-    | {
-        "full_attn_idxs": (tuple[SizeOrZero, ...] | None, None),
-        "layer_types": (
-            Annotated[tuple[str, ...], one_per_layer("full_attention", "conv")] | None,
-            None,
-        ),
-        "tie_embedding": (bool | None, None),
-    }
+    | index_lists("full_attn_idxs")
+    | lists(layer_types=("full_attention", "conv"))
+    | {"tie_embedding": (bool | None, None)}
     | sizes(intermediate_size=12288, block_multiple_of=256)
     | optional_sizes(block_ff_dim=None)
-    | {"block_ffn_dim_multiplier": (Positive | None, 1.0)}
+    | numbers(block_ffn_dim_multiplier=1.0)
     | flags(block_auto_adjust_ff_dim=True),
     check=_check_lfm2_inner,
     qk_norm=True,
@@ -491,8 +464,8 @@ RECURRENT_GEMMA = ModelFamily(
             Annotated[tuple[str, ...], one_per_layer("recurrent", "attention")],
             ("recurrent", "recurrent", "attention"),
         ),
-        "logits_soft_cap": (Positive | None, 30.0),
     }
+    | numbers(logits_soft_cap=30.0)
     | flags(attention_bias=False, tie_word_embeddings=True),
     check=_check_recurrent_gemma,
     input_bias="attention_bias",
@@ -525,10 +498,7 @@ MINIMAX = ModelFamily(
         *("shared_moe_mode", "block_size"),
     ),
     fields=sizes(num_key_value_heads=8, num_local_experts=8, num_experts_per_tok=2)
-    | {
-        "hidden_act": _SILU,
-        "layer_types": (Annotated[tuple[str, ...], _LINEAR_KINDS] | None, None),
-    },
+    | lists(layer_types=_LINEAR_KINDS),
     mixers=mixed(listed("layer_types", ("full_attention",), even_layers), _lightning),
     mixture=Mixture(experts="num_local_experts", inner="intermediate_size"),
 )
@@ -555,8 +525,8 @@ FAMILIES: Mapping[str, Reader] = MappingProxyType(
     {row.family: row for row in _ROWS}
     | {
         "minimax_m1": MINIMAX_TEXT_01,
-        "qwen3_5": Multimodal(Qwen35MultimodalConfig, QWEN35_TEXT, qwen3_5_encoder),
-        "qwen3_5_moe": Multimodal(Qwen35MultimodalConfig, QWEN35_MOE_TEXT, qwen3_5_encoder),
+        "qwen3_5": qwen_multimodal(QWEN35_TEXT, qwen3_5_encoder),
+        "qwen3_5_moe": qwen_multimodal(QWEN35_MOE_TEXT, qwen3_5_encoder),
     }
 )
 """Readers by ``model_type``."""

@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Annotated, Any
-
-from pydantic import BeforeValidator
+from typing import Any
 
 from einsum_cascade.yaml.source import YamlNode
 
@@ -19,13 +17,11 @@ from ..models import DeltaAttention, KeyIndexer, LatentAttention, Mixer
 from .fields import (
     ConfigFields,
     Reader,
-    SiluGate,
     Size,
     SizeOrZero,
     check_per_layer,
     exact_quotient,
     field_error,
-    one_per_layer,
     read_inner,
 )
 from .table import (
@@ -39,6 +35,7 @@ from .table import (
     from_layer,
     like,
     listed,
+    lists,
     mixed,
     optional_sizes,
     sizes,
@@ -77,7 +74,6 @@ def _check_groups(root: YamlNode, c: Any) -> None:
 _RULE = from_layer("first_k_dense_replace", every="moe_layer_freq")
 _LATENT = sizes("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
 _STANDARD = (*STACK, "intermediate_size", "hidden_act")
-_SILU = (SiluGate, None)
 
 # The router of DeepSeek-V3 adds a bias to the score of each expert, which balances their load
 # (arXiv 2412.19437).
@@ -99,7 +95,6 @@ DEEPSEEK_V3 = ModelFamily(
     ),
     fields=_LATENT
     | {
-        "hidden_act": _SILU,
         "q_lora_rank": (Size | None, ...),
         "n_routed_experts": (Size | None, ...),
         "n_shared_experts": (SizeOrZero | None, ...),
@@ -137,16 +132,15 @@ def _indexed(own: LayerRule | None = None) -> MixersReader:
     return mixers
 
 
-# Both words name the same layer: every layer attends to selected keys.
-_SPARSE_KINDS = one_per_layer("deepseek_sparse_attention", "indexed_attention")
 DEEPSEEK_V32 = like(
     DEEPSEEK_V3,
     family="deepseek_v32",
     fields=sizes("q_lora_rank", "index_n_heads", "index_head_dim", "index_topk")
-    | {"layer_types": (Annotated[tuple[str, ...], _SPARSE_KINDS] | None, None)},
+    # Both words name the same layer: every layer attends to selected keys.
+    | lists(layer_types=("deepseek_sparse_attention", "indexed_attention")),
     mixers=_indexed(),
 )
-_LAYER_KINDS = (Annotated[tuple[str, ...], one_per_layer("dense", "sparse")] | None, None)
+_LAYER_KINDS = lists(mlp_layer_types=("dense", "sparse"))
 
 
 def _listed_sparse_layers(root: YamlNode, c: Any) -> Sequence[bool]:
@@ -162,13 +156,9 @@ GLM4_MOE_LITE = like(
     DEEPSEEK_V3,
     family="glm4_moe_lite",
     ignored=("num_nextn_predict_layers", "head_dim", "mtp_*"),
-    fields=counts(first_k_dense_replace=1) | {"mlp_layer_types": _LAYER_KINDS},
+    fields=counts(first_k_dense_replace=1) | _LAYER_KINDS,
     mixture=replace(_MIXTURE, layers=_listed_sparse_layers),
 )
-
-
-def _letters(value: Any) -> Any:
-    return list(value) if isinstance(value, str) else value
 
 
 def _own_indexers(root: YamlNode, c: Any) -> Sequence[bool]:
@@ -184,7 +174,6 @@ def _own_indexers(root: YamlNode, c: Any) -> Sequence[bool]:
     return own
 
 
-_PATTERN = one_per_layer("F", "S", "full", "shared")
 GLM_MOE_DSA = like(
     DEEPSEEK_V32,
     family="glm_moe_dsa",
@@ -196,17 +185,9 @@ GLM_MOE_DSA = like(
     ),
     fields=sizes(index_n_heads=32, index_head_dim=128, index_topk=2048, index_topk_freq=1)
     | counts(first_k_dense_replace=3, index_skip_topk_offset=2)
-    | {
-        "mlp_layer_types": _LAYER_KINDS,
-        "indexer_types": (
-            Annotated[tuple[str, ...], one_per_layer("full", "shared")] | None,
-            None,
-        ),
-        "index_topk_pattern": (
-            Annotated[tuple[str, ...], _PATTERN, BeforeValidator(_letters)] | None,
-            None,
-        ),
-    },
+    | _LAYER_KINDS
+    | lists(indexer_types=("full", "shared"))
+    | lists(letters=True, index_topk_pattern=("F", "S", "full", "shared")),
     mixers=_indexed(_own_indexers),
     mixture=replace(_MIXTURE, layers=_listed_sparse_layers),
 )
@@ -255,7 +236,7 @@ KIMI_LINEAR = ModelFamily(
     aliases=(("num_key_value_heads", "num_attention_heads"),),
     names={"num_experts_per_tok": "num_experts_per_token"},
     fields=_LATENT
-    | {"hidden_act": _SILU, "linear_attn_config": (dict[str, Any], ...)}
+    | {"linear_attn_config": (dict[str, Any], ...)}
     | optional_sizes(q_lora_rank=None)
     | sizes("num_experts", "num_experts_per_tok", "moe_intermediate_size", moe_layer_freq=1)
     | counts(num_shared_experts=0, first_k_dense_replace=0),

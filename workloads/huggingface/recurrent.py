@@ -26,6 +26,7 @@ from .table import (
     flags,
     like,
     no_networks,
+    numbers,
     optional_sizes,
     scan,
     sizes,
@@ -295,7 +296,7 @@ RWKV7 = ModelFamily(
     # The ignored fields concern kernels and training.
     ignored=("attn_mode", "use_l2warp"),
     fields=optional_sizes(head_dim=64, num_heads=None)
-    | {"hidden_ratio": (Positive | None, 4.0)}
+    | numbers(hidden_ratio=4.0)
     | optional_sizes(intermediate_size=None, decay_low_rank_dim=None, a_low_rank_dim=None)
     | optional_sizes(v_low_rank_dim=None, gate_low_rank_dim=None)
     | {

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from math import prod
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import AliasChoices, Field, create_model
+from pydantic import AliasChoices, Field
 
 from einsum_cascade.yaml.source import YamlNode
 
@@ -30,16 +30,22 @@ from ..models import (
     runs_of,
 )
 from .fields import (
+    Aliases,
     ConfigFields,
     LayerCount,
     LayerTypes,
+    Positive,
+    SiluGate,
     Size,
     SizeOrZero,
     auto_or_size,
     check_layer_indices,
     check_per_layer,
+    constant,
     exact_quotient,
     field_error,
+    fields_class,
+    one_per_layer,
     read_fields,
 )
 
@@ -82,6 +88,8 @@ STANDARD: Mapping[str, FieldRow] = MappingProxyType(
     }
 )
 """Fields of nearly all decoders."""
+SILU: FieldRow = (SiluGate, None)
+"""Field with an activation function that must be SiLU."""
 STACK = tuple(STANDARD)[:3]
 """Fields of nearly all stacks of layers with attention."""
 
@@ -104,6 +112,29 @@ def counts(**defaults: int) -> dict[str, FieldRow]:
 def flags(**defaults: bool) -> dict[str, FieldRow]:
     """Return boolean fields."""
     return {name: (bool, default) for name, default in defaults.items()}
+
+
+def numbers(**defaults: float | None) -> dict[str, FieldRow]:
+    """Return fields with numbers above zero, or null."""
+    return {name: (Positive | None, default) for name, default in defaults.items()}
+
+
+def fixed(**values: str | bool) -> dict[str, FieldRow]:
+    """Return fields that have one value in all models of a family, or null."""
+    return {name: (Annotated[Any, constant(value)], None) for name, value in values.items()}
+
+
+def lists(*, letters: bool = False, **kinds: tuple[str | int, ...]) -> dict[str, FieldRow]:
+    """Return optional lists with one of some kinds per layer; ``letters`` may be one word."""
+    return {
+        name: (Annotated[tuple[Any, ...], one_per_layer(*words, letters=letters)] | None, None)
+        for name, words in kinds.items()
+    }
+
+
+def index_lists(*names: str) -> dict[str, FieldRow]:
+    """Return optional lists of indices of layers."""
+    return dict.fromkeys(names, (tuple[SizeOrZero, ...] | None, None))
 
 
 def texts(**defaults: str | None) -> dict[str, FieldRow]:
@@ -274,7 +305,7 @@ class ModelFamily:
     """The family's own names of fields. Of several names a file may have any."""
     ignored: tuple[str, ...] = ()
     """Names and patterns of fields that change no count."""
-    aliases: tuple[tuple[str, str | Callable[[Any], Any]], ...] = ()
+    aliases: Aliases = ()
     """Pairs of a field's second name and its first name, or a function of its value."""
     check: Callable[[YamlNode, Any], None] | None = None
     """Function that raises an error if fields contradict one another."""
@@ -330,7 +361,7 @@ class ModelFamily:
         SpecError
             Fields are missing, wrong, unknown, or contradict one another.
         """
-        c: Any = read_fields(_fields_class(self), root)
+        c: Any = read_fields(_row_fields(self), root)
         if self.check is not None:
             self.check(root, c)
         mixers = (self.mixers or softmax_layers)(self, root, c)
@@ -380,17 +411,19 @@ def like(
 
 # Pydantic needs about a millisecond per class, so that only the class in use is built.
 @cache
-def _fields_class(row: ModelFamily) -> type[ConfigFields]:
-    fields: dict[str, Any] = {name: STANDARD[name] for name in row.standard} | {**row.fields}
+def _row_fields(row: ModelFamily) -> type[ConfigFields]:
+    standard = {name: STANDARD[name] for name in row.standard}
+    if row.mixture is not None and "hidden_act" in standard:
+        # Experts of all families have SiLU behind their gates.
+        standard["hidden_act"] = SILU
+    fields: dict[str, Any] = standard | {**row.fields}
     aliases = [*row.aliases]
     for name, own in row.names.items():
         kind, default = fields[name]
         alias = own if isinstance(own, str) else AliasChoices(*own)
         fields[name] = (kind, Field(default, validation_alias=alias))
         aliases += [] if isinstance(own, str) else [(choice, name) for choice in own]
-    model = create_model(f"_{row.family}_fields", __base__=ConfigFields, **fields)
-    model.ignored, model.aliases = row.ignored, tuple(aliases)
-    return model
+    return fields_class(row.family, fields, row.ignored, tuple(aliases))
 
 
 def _enabled(c: Any, switch: Switch) -> bool:
