@@ -66,9 +66,18 @@ class Experts:
         inner = self.experts * self.inner + self.shared_inner
         return self.network.products * width * inner + width * self.experts
 
-    def idle_parameters(self, width: int) -> int:
+    def active_weights(self, width: int) -> int:
+        """Count the parameters that one token uses."""
+        return self.weights(width) - self.idle_weights(width)
+
+    def idle_weights(self, width: int) -> int:
         """Count the parameters of the experts that one token does not use."""
-        return (self.experts - self.per_token) * (self.network.weights(width) + self.biases)
+        return (self.experts - self.per_token) * self.network.weights(width)
+
+    @property
+    def idle_biases(self) -> int:
+        """Biases of the experts that one token does not use."""
+        return (self.experts - self.per_token) * self.biases
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,7 +222,7 @@ class ModelConfig:
             return None
         mixtures = ((r.count, r.layer.ffn) for r in self.runs)
         return whole - sum(
-            count * ffn.idle_parameters(self.width)
+            count * (ffn.idle_weights(self.width) + ffn.idle_biases)
             for count, ffn in mixtures
             if isinstance(ffn, Experts)
         )

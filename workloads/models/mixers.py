@@ -13,7 +13,7 @@ Cached = tuple[tuple[str, int], ...]
 """Elements of one token in a cache, by tensor; tensors are named as in cascades."""
 
 
-class Product(NamedTuple):
+class MatrixProduct(NamedTuple):
     """Matrix product around a mixer: tokens times a matrix of ``features`` by ``projected``."""
 
     name: str
@@ -51,12 +51,12 @@ class Mixing(NamedTuple):
     """Number of weights in the mixer itself."""
 
 
-Step = Product | Taps | Mixing
+Step = MatrixProduct | Taps | Mixing
 
 
 def projections(width: int, **outputs: int) -> tuple[Step, ...]:
     """Return products of the stream, by their names and the widths of their outputs."""
-    return tuple(Product(f"{name}-projection", width, wide) for name, wide in outputs.items())
+    return tuple(MatrixProduct(f"{name}-projection", width, wide) for name, wide in outputs.items())
 
 
 def low_rank(name: str, width: int, rank: int | None, projected: int) -> tuple[Step, ...]:
@@ -64,8 +64,8 @@ def low_rank(name: str, width: int, rank: int | None, projected: int) -> tuple[S
     if rank is None:
         return ()
     return (
-        Product(f"{name}-down-projection", width, rank),
-        Product(f"{name}-up-projection", rank, projected),
+        MatrixProduct(f"{name}-down-projection", width, rank),
+        MatrixProduct(f"{name}-up-projection", rank, projected),
     )
 
 
@@ -165,12 +165,12 @@ class SoftmaxAttention(Mixer):
         queries, keys = self.heads * self.qk_width, self.kv_heads * self.qk_width
         values, gates = self.kv_heads * self.v_width, self.heads * self.v_width
         return (
-            *((Product("gate-projection", width, gates, makes="GT"),) if self.gated else ()),
-            Product("query-projection", width, queries, makes="Q"),
-            Product("key-projection", width, keys, of_keys=True, makes="K"),
-            Product("value-projection", width, values, of_keys=True, makes="V"),
+            *((MatrixProduct("gate-projection", width, gates, makes="GT"),) if self.gated else ()),
+            MatrixProduct("query-projection", width, queries, makes="Q"),
+            MatrixProduct("key-projection", width, keys, of_keys=True, makes="K"),
+            MatrixProduct("value-projection", width, values, of_keys=True, makes="V"),
             Mixing(),
-            Product("output-projection", gates, width),
+            MatrixProduct("output-projection", gates, width),
         )
 
 
@@ -254,21 +254,21 @@ class LatentAttention(Mixer):
         if (index := self.indexer) is not None and not index.shared:
             source = width if self.q_rank is None else self.q_rank
             found += (
-                Product("indexer-query-projection", source, index.heads * index.width),
-                Product("indexer-key-projection", width, index.width),
-                Product("indexer-weight-projection", width, index.heads),
+                MatrixProduct("indexer-query-projection", source, index.heads * index.width),
+                MatrixProduct("indexer-key-projection", width, index.width),
+                MatrixProduct("indexer-weight-projection", width, index.heads),
             )
         rank, keys, values = self.kv_rank, self.heads * self.nope_width, self.heads * self.v_width
         back: tuple[Step, ...] = ()
         if form == "absorbed":
-            found += (Product("query-absorption", self.nope_width, rank, times=self.heads),)
-            back += (Product("value-unfolding", rank, self.v_width, times=self.heads),)
+            found += (MatrixProduct("query-absorption", self.nope_width, rank, times=self.heads),)
+            back += (MatrixProduct("value-unfolding", rank, self.v_width, times=self.heads),)
         elif form == "expanded":
             found += (
-                Product("key-unfolding", rank, keys, of_keys=True),
-                Product("value-unfolding", rank, values, of_keys=True),
+                MatrixProduct("key-unfolding", rank, keys, of_keys=True),
+                MatrixProduct("value-unfolding", rank, values, of_keys=True),
             )
-        return (*found, Mixing(), *back, Product("output-projection", values, width))
+        return (*found, Mixing(), *back, MatrixProduct("output-projection", values, width))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,7 +297,7 @@ class DecayAttention(Mixer):
             *projections(width, query=keys, key=keys, value=values),
             *(projections(width, gate=values) if self.gated else ()),
             Mixing(),
-            Product("output-projection", values, width),
+            MatrixProduct("output-projection", values, width),
         )
 
 
@@ -350,10 +350,10 @@ class StateSpaceDual(Mixer):
         (40203264, 671488)
         """
         return (
-            Product("input-projection", width, self.inner + self.convolved + self.heads),
+            MatrixProduct("input-projection", width, self.inner + self.convolved + self.heads),
             Taps(self.convolved, self.conv_width),
             Mixing(),
-            Product("output-projection", self.inner, width),
+            MatrixProduct("output-projection", self.inner, width),
         )
 
 
@@ -385,12 +385,12 @@ class SelectiveScan(Mixer):
         41226240
         """
         return (
-            Product("input-projection", width, 2 * self.inner),
+            MatrixProduct("input-projection", width, 2 * self.inner),
             Taps(self.inner, self.conv_width),
-            Product("selection-projection", self.inner, self.dt_rank + 2 * self.state),
-            Product("step-projection", self.dt_rank, self.inner),
+            MatrixProduct("selection-projection", self.inner, self.dt_rank + 2 * self.state),
+            MatrixProduct("step-projection", self.dt_rank, self.inner),
             Mixing(self.inner * self.state),
-            Product("output-projection", self.inner, width),
+            MatrixProduct("output-projection", self.inner, width),
         )
 
 
@@ -444,7 +444,7 @@ class DeltaAttention(Mixer):
             *projections(width, beta=self.heads),
             *(decays or projections(width, decay=self.heads, gate=values)),
             Mixing(),
-            Product("output-projection", values, width),
+            MatrixProduct("output-projection", values, width),
         )
 
 
@@ -482,7 +482,7 @@ class RwkvAttention(Mixer):
             *low_rank("value-share", width, self.value_rank, values),
             *low_rank("gate", width, self.gate_rank, values),
             Mixing(),
-            Product("output-projection", values, width),
+            MatrixProduct("output-projection", values, width),
         )
 
 
@@ -508,12 +508,12 @@ class GatedRecurrence(Mixer):
         """Return the projection of the channels and their output gate, and those of both gates."""
         block = self.inner // self.blocks
         return (
-            Product("input-projection", width, 2 * self.inner),
+            MatrixProduct("input-projection", width, 2 * self.inner),
             Taps(self.inner, self.conv_width, activated=False),
-            Product("input-gate-projection", block, block, times=self.blocks),
-            Product("recurrent-gate-projection", block, block, times=self.blocks),
+            MatrixProduct("input-gate-projection", block, block, times=self.blocks),
+            MatrixProduct("recurrent-gate-projection", block, block, times=self.blocks),
             Mixing(),
-            Product("output-projection", self.inner, width),
+            MatrixProduct("output-projection", self.inner, width),
         )
 
 
@@ -533,7 +533,7 @@ class ShortConvolution(Mixer):
     def steps(self, width: int) -> tuple[Step, ...]:
         """Return the projection of the channels, and of the gates before and behind them."""
         return (
-            Product("input-projection", width, 3 * self.channels),
+            MatrixProduct("input-projection", width, 3 * self.channels),
             Mixing(self.channels * self.conv_width),
-            Product("output-projection", self.channels, width),
+            MatrixProduct("output-projection", self.channels, width),
         )

@@ -16,7 +16,7 @@ from einsum_cascade.errors import Problem, SpecError
 
 from ..attention.layer_attention import SharedHeads, checked_size
 from ..models import Experts, FeedForward, LatentAttention, Layer, SoftmaxAttention, WeightFormats
-from ..models.mixers import LatentForm, Mixing, Product, Step
+from ..models.mixers import LatentForm, MatrixProduct, Mixing, Step
 from ..spec import LINEAR
 from .part import Part, linear
 
@@ -189,7 +189,7 @@ def parts_of_steps(steps: Iterable[Step], mixer: Part, key_tokens: int) -> Itera
     for step in steps:
         if isinstance(step, Mixing):
             yield mixer
-        elif isinstance(step, Product):
+        elif isinstance(step, MatrixProduct):
             tokens = key_tokens if step.of_keys else b * p
             if tokens:
                 yield linear(
