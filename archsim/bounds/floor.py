@@ -27,8 +27,7 @@ from einsum_cascade.memo import Cache, lazy_field
 
 from ..counts.accesses import EinsumCount, RegisterUses, Uses
 from ..counts.meter import EXACT
-from ..energy.charges import PriceList, leakage_charges, operations_pj, prices_of
-from ..energy.estimators import memory_access
+from ..energy import PriceList, leakage_charges, memory_access, operations_pj, prices_of
 from ..iteration.access_map import AccessMap
 from ..iteration.loop_nest import LoopNest
 from ..nest.binder import with_initial
@@ -38,10 +37,7 @@ from ..result.record import Floor
 from ..spec.arch import Architecture, ProcessingArray
 from ..spec.tensor_words import TensorWords
 from .makespan import makespan_bound
-from .minimal_domain import minimal_domains
-from .operand_delivery import EinsumAccesses, OperandDelivery, operand_delivery_of
-from .policy import MAX_CACHED_SIZES
-from .tile_sizes import (
+from .minimal_domain import (
     ALL,
     FreeTileSize,
     TileSizes,
@@ -50,9 +46,12 @@ from .tile_sizes import (
     declared_partition_of,
     free_partitions,
     least_shares,
+    minimal_domains,
     partially_covered,
     partition_member_of,
 )
+from .operand_delivery import EinsumAccesses, OperandDelivery, operand_delivery_of
+from .policy import MAX_CACHED_SIZES
 
 
 @dataclass(frozen=True, slots=True)

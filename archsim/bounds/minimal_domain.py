@@ -3,19 +3,46 @@
 A mapping skips tiles that a mask leaves empty, and whole no-op steps of other Einsums
 (``masking``). The finer it tiles the ranks of the mask, the more it skips. Here every rank is cut
 into single elements.
+
+A cascade may partition a rank itself (``M: [M1, M0]``) and leave the size to the mapping. Einsums
+over all members have equally many points at any size. Others grow or shrink with the tile: work on
+the pairs of a chunk grows with its length, while work done once per chunk shrinks. The floor needs
+the best size for all Einsums together. There are many sizes, so that ranges of sizes are bounded
+from below, and the ranges with the smallest bounds are halved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from heapq import heappop, heappush
 from itertools import chain, combinations
+from math import isqrt, prod
 from typing import NamedTuple
+
+from einsum_cascade.affine import digits
+from einsum_cascade.algebra.excerpt import inseparable
+from einsum_cascade.ir import (
+    Access,
+    Affine,
+    AffineTerm,
+    Condition,
+    Gather,
+    Name,
+    Program,
+    Relational,
+    walk,
+)
+from einsum_cascade.masks import Opaque, conjuncts, inequalities
+from einsum_cascade.no_op_steps import active_einsums
 
 from ..iteration.bands import RankBand
 from ..iteration.loop_nest import LoopNest
-from ..iteration.loops import Loop
+from ..iteration.loops import Axis, Loop
 from ..nest.masks import ANY_SIZES, MaskBands, band_ranks, mask_bands, window_over
 from ..nest.record import Bound, BoundEinsum
+from .policy import MAX_BISECTIONS
 
 
 class _StepCounts(NamedTuple):
@@ -34,9 +61,6 @@ def minimal_domains(bound: Bound, fine: Collection[str] = ()) -> dict[str, tuple
 
     Every mapping runs all iterations under one of an Einsum's nests. The mapping's shared loops,
     and the Einsums that share them, decide which nest.
-
-    Of every Einsum each mapping runs all that is left under the loops of some one of the nests;
-    which one, is for the mapping's shared loops to say, and for the Einsums that share them.
 
     Parameters
     ----------
@@ -77,10 +101,6 @@ def _no_op_steps(bound: Bound, masks: MaskBands) -> Iterator[_StepCounts]:
     """
     if not masks.bands:
         return
-    # Few cascades have masks: the import waits until one does.
-    from einsum_cascade.algebra.excerpt import inseparable
-    from einsum_cascade.no_op_steps import active_einsums
-
     program = bound.program
     declared = program.rank_of
     members = (declared[r].partition or (r,) for r in band_ranks(masks.bands) if r in declared)
@@ -113,3 +133,421 @@ def _windowed(
     )
     window = window_over(bound.tiling, e.axes, band, len(loops))
     return LoopNest(loops=loops, extents=e.extents, window=window)
+
+
+ALL = Fraction(1)
+"""Share of an Einsum that remains in full at any size of tiles."""
+
+
+def declared_partition_of(program: Program, rank: str) -> tuple[str, str]:
+    """Return the cut rank of a member, and the member; for equivalent ranks, those of the first."""
+    declared = program.rank_of.get(rank)
+    if declared is not None and declared.like is not None:
+        return declared_partition_of(program, declared.like)
+    family = program.rank_of.get(declared.family or "") if declared is not None else None
+    if family is None:
+        return "", rank
+    first = program.rank_of[family.like] if family.like is not None else family
+    if not first.partition:
+        return family.name, rank
+    return first.name, first.partition[family.partition.index(rank)]
+
+
+def partition_member_of(program: Program, variable: str) -> tuple[str, str]:
+    """Return the cut rank, and its member, that a variable goes over."""
+    return declared_partition_of(program, program.rank_of_variable.get(variable, variable.upper()))
+
+
+def partially_covered(
+    bound: Bound, e: BoundEinsum, free: Mapping[str, tuple[str, ...]]
+) -> set[str]:
+    """Return the cut ranks of which an Einsum goes over some members, but not over positions."""
+    whole = positional_rank(bound.program, e)
+    axes = ([partition_member_of(bound.program, v) for v, _ in axis.variables] for axis in e.axes)
+    return {of[0][0] for of in axes if len(of) < len(free.get(of[0][0], ()))} - {whole}
+
+
+def least_shares(bound: Bound) -> dict[str, Fraction]:
+    """Return the share of each Einsum's points that remains at the best sizes of the cascade's
+    tiles.
+
+    An Einsum over all members of a cut rank has equally many points at any size. An Einsum over
+    some of the members alone (a running maximum over M1) could have a single tile, or tiles of a
+    single element: such members count as size one. Under a mask nothing may remain at some size,
+    unless the mask is of positions alone.
+
+    Parameters
+    ----------
+    bound : Bound
+        Mapping of the cascade; any one serves.
+
+    Returns
+    -------
+    dict of str to Fraction
+        Share by Einsum; 1 if no size makes a difference.
+
+    Examples
+    --------
+    In one-pass attention with 4 tiles of 256 keys, a quarter of ``RM[m1+1, p]`` remains.
+    """
+    masked = any(x.where is not None for x in bound.program.einsums)
+    sizes, free = dict(bound.shapes), bound.pattern_memo(_partial_ranks)
+    return {
+        e.name: _share(e, gone, sizes, masked) for e, gone in zip(bound.einsums, free, strict=True)
+    }
+
+
+class _PartialRank(NamedTuple):
+    """Cut rank with some members over which an Einsum goes without the others."""
+
+    family: str
+    axes: tuple[int, ...]
+    """Axes over which the Einsum goes along these members."""
+    times: int
+    """Number of times that the Einsum goes over all members, each on an axis of its own."""
+
+
+def _share(
+    e: BoundEinsum, gone: tuple[_PartialRank, ...], sizes: dict[str, int], masked: bool
+) -> Fraction:
+    """Return the least share of an Einsum's points."""
+    if not gone:
+        return ALL
+    if masked:
+        return Fraction(0)  # at some sizes, no tile may have to run
+    share = ALL
+    for family, axes, times in gone:
+        # M1 and M0 together have at least M points at any size. M1 alone may be 1, so that its
+        # whole extent may vanish.
+        share *= Fraction(sizes[family] ** times, prod([e.extents[axis] for axis in axes]))
+    return min(share, ALL)
+
+
+def _partial_ranks(bound: Bound) -> tuple[tuple[_PartialRank, ...], ...]:
+    """Return for each Einsum the ranks that reduce its share, equal at any length."""
+    free = free_partitions(bound)
+    return tuple(tuple(_partial_ranks_of(bound.program, e, free)) for e in bound.einsums)
+
+
+def _partial_ranks_of(
+    program: Program, e: BoundEinsum, free: Mapping[str, tuple[str, ...]]
+) -> Iterator[_PartialRank]:
+    axes: dict[str, list[int]] = {family: [] for family in free}
+    gone: dict[str, list[str]] = {family: [] for family in free}
+    for number, axis in enumerate(e.axes):
+        family, _ = partition_member_of(program, axis.variables[0][0])
+        if family in free:
+            members = [partition_member_of(program, v)[1] for v, _ in axis.variables]
+            # Members that together give the rank's positions are one axis, equally long at any
+            # size. M2 and M1 of three members are an axis with the number of tiles of M0.
+            if len(members) < len(free[family]):
+                axes[family].append(number)
+                gone[family] += members
+    whole = positional_rank(program, e)
+    for family, found in axes.items():
+        # Each position of ``whole`` comes once, however the rank is cut.
+        if found and family != whole:
+            times = min(gone[family].count(member) for member in free[family])
+            yield _PartialRank(family, tuple(found), times)
+
+
+def positional_rank(program: Program, e: BoundEinsum) -> str:
+    """Return the cut rank whose positions an Einsum's mask lets through exactly once.
+
+    The mask leaves out what the last tile has beyond the end. The result is empty for any other
+    mask, and without a mask. An example is ``where p1*M0 + m0 < P`` over p1 and m0, with M0 as long
+    as P0: P points remain for any P0. From the last tile to the first, the mask is ``where (P1 - p1
+    - 1)*M0 + m0 < P``.
+    """
+    if e.einsum.where is None or len(conditions := inequalities(e.einsum.where)) != 1:
+        return ""
+    (condition,) = conditions
+    mine = [(v, *partition_member_of(program, v)) for axis in e.axes for v, _ in axis.variables]
+    for family in dict.fromkeys(family for _, family, _ in mine if family):
+        names = {v: member.lower() for v, of, member in mine if of == family}
+        members = program.rank_of[family].partition
+        once = sorted(names.values()) == sorted(m.lower() for m in members)
+        if once and bounds_positions(program, condition, family, names) is not None:
+            return family
+    return ""
+
+
+def bounds_positions(
+    program: Program, condition: Affine | Opaque, family: str, names: Mapping[str, str]
+) -> bool | None:
+    """Return whether a condition on positions inside a cut rank counts tiles from the last.
+
+    None if the condition is of another form.
+
+    Parameters
+    ----------
+    names : mapping
+        Member of the rank, as a variable, that each variable goes over.
+    """
+    if not isinstance(condition, Affine):
+        return None
+    members = program.rank_of[family].partition
+    found = _terms(program, condition, names)
+    forwards = digits(members).plus(Affine((AffineTerm(1), AffineTerm(-1, (family,)))))
+    if found == _terms(program, forwards, {}):
+        return False
+    # Of P1 tiles of P0, this is tile P1 - p1 - 1; all inner digits stay.
+    outer, *inner = members
+    first = (AffineTerm(1, (outer, *inner)), AffineTerm(-1, tuple(inner)))
+    turned = tuple(
+        AffineTerm(-t.coefficient, t.shapes, t.variable) if t.variable == outer.lower() else t
+        for t in forwards.terms
+    )
+    backwards = Affine(turned).plus(Affine(first))
+    return True if found == _terms(program, backwards, {}) else None
+
+
+def _terms(
+    program: Program, form: Affine, names: Mapping[str, str]
+) -> frozenset[tuple[int, tuple[str, ...], str | None]]:
+    """Return the terms of a form with renamed variables, and with the first of equivalent ranks."""
+    return frozenset(
+        (
+            t.coefficient,
+            tuple(sorted(declared_partition_of(program, shape)[1] for shape in t.shapes)),
+            names.get(t.variable or "", t.variable),
+        )
+        for t in form.terms
+    )
+
+
+def free_partitions(bound: Bound) -> dict[str, tuple[str, ...]]:
+    """Return the ranks that the cascade cuts into sizes chosen by mappings, and their members."""
+    program = bound.program
+    chosen = {*(t.member for t in bound.mapping.tiles), *(u.name for u in program.usual)}
+    # If gathered indices name tiles, the size of tiles is part of the computation.
+    reads = (i for e in program.einsums for a in e.reads for i in a.indices)
+    scaled = {shape for i in reads if isinstance(i, Gather) for shape in i.shapes}
+    cut = [
+        r
+        for r in program.ranks
+        if r.partition and not chosen.isdisjoint(r.partition) and scaled.isdisjoint(r.partition)
+    ]
+    families = {declared_partition_of(program, r.partition[0])[0] for r in cut}
+    return {family: program.rank_of[family].partition for family in families}
+
+
+def cut_ranks(bound: Bound) -> frozenset[str]:
+    """Return the ranks of ``free_partitions``, and ranks that are cut like them."""
+    free, ranks = free_partitions(bound), (r for r in bound.program.ranks if r.partition)
+    return frozenset(
+        r.name for r in ranks if declared_partition_of(bound.program, r.partition[0])[0] in free
+    )
+
+
+@dataclass(frozen=True)
+class TileSizes:
+    """Range of tile sizes from ``low`` to ``high``, and the least points of Einsums at any of
+    them."""
+
+    low: int
+    high: int
+    points: tuple[tuple[str, int], ...]
+    """Least points by Einsum, without those that have equally many at any size."""
+
+
+def best_ranges(
+    ranges: Callable[[int, int], TileSizes], longest: int, least: Callable[[TileSizes], Fraction]
+) -> tuple[TileSizes, ...]:
+    """Return ranges that cover all sizes up to the longest, narrow where the bound is least.
+
+    Parameters
+    ----------
+    ranges : callable
+        Function that returns the range between two sizes.
+    longest : int
+        Longest size in elements; longer tiles have equally many points.
+    least : callable
+        Function that returns the lower bound of a range.
+
+    Examples
+    --------
+    One Einsum shrinks from 64, another grows by 1; their sum is least at size 8 with 16:
+
+    >>> def points(low: int, high: int) -> TileSizes:
+    ...     return TileSizes(low, high, (("shrinks", -(-64 // high)), ("grows", low)))
+    >>> found = best_ranges(points, 64, lambda r: Fraction(sum(n for _, n in r.points)))
+    >>> min((sum(n for _, n in r.points), r.low, r.high) for r in found)
+    (16, 8, 8)
+    """
+    number = 0
+    open_: list[tuple[Fraction, int, TileSizes]] = []
+
+    def add(low: int, high: int) -> None:
+        nonlocal number
+        number += 1
+        heappush(open_, (least(found := ranges(low, high)), number, found))
+
+    add(1, longest)
+    for _ in range(MAX_BISECTIONS):
+        _, _, best = open_[0]
+        if best.low == best.high:
+            break
+        heappop(open_)
+        # The middle is geometric: points depend on the ratio of sizes.
+        middle = min(best.high - 1, isqrt(best.low * best.high))
+        add(best.low, middle)
+        add(middle + 1, best.high)
+    return tuple(found for _, _, found in open_)
+
+
+@dataclass(frozen=True)
+class FreeTileSize:
+    """Rank that a cascade cuts in two, into tiles whose size mappings choose."""
+
+    rank: str
+    outer: str
+    """Member that goes over the tiles."""
+    inner: str
+    """Member inside a tile."""
+
+    def members(self, program: Program, axis: Axis) -> set[str]:
+        """Return the members of the rank that an axis goes over."""
+        of = (partition_member_of(program, v) for v, _ in axis.variables)
+        return {member for family, member in of if family == self.rank}
+
+    def grows(self, program: Program, e: BoundEinsum) -> bool:
+        """Return whether larger tiles give an Einsum more points."""
+        return any(self.members(program, a) == {self.inner} for a in e.axes)
+
+    def ranges(
+        self, bound: Bound, incomplete: Collection[str], others: Collection[str]
+    ) -> Callable[[int, int], TileSizes] | None:
+        """Return the least points of Einsums in a range of sizes; None if no size is better.
+
+        Parameters
+        ----------
+        bound : Bound
+            Mapping of the cascade; any one serves.
+        incomplete : collection of str
+            Einsums whose points depend on the size, and of which no mapping skips unmasked steps.
+        others : collection of str
+            Other ranks whose tile sizes mappings choose.
+        """
+        program, whole = bound.program, dict(bound.shapes)[self.rank]
+        mine = [
+            e
+            for e in bound.einsums
+            if e.name in incomplete
+            and all(partition_member_of(program, v)[0] not in others for v in e.variables)
+        ]
+        told = [_PointsLeft(self, bound, e) for e in mine if self._is_counted(bound, e)]
+        if not any(c.grows for c in told):
+            return None
+
+        def found(low: int, high: int) -> TileSizes:
+            return TileSizes(
+                low, high, tuple((c.einsum.name, c.least(whole, low, high)) for c in told)
+            )
+
+        return found
+
+    def _is_counted(self, bound: Bound, e: BoundEinsum) -> bool:
+        """Return whether a lower bound of an Einsum's points is known at any size.
+
+        A mask that is free of sizes lets through at least as much with more and larger tiles. A
+        mask may also ask for positions inside the rank: all tiles but the last are inside as a
+        whole.
+        """
+        if e.einsum.where is None:
+            return True
+        program, backwards = bound.program, False
+        others: list[Condition] = []
+        for condition in conjuncts(e.einsum.where):
+            ends = {self._bounds_positions(program, part) for part in inequalities(condition)}
+            if ends == {None}:
+                others.append(condition)
+            backwards |= True in ends
+        if not all(map(_is_free_of_sizes, others)):
+            return False
+        # From the last tile to the first, the partial tile comes first: positions outside are at
+        # the beginning, and all other tiles shift by one.
+        return not backwards or all(self._is_of_distances(program, c) for c in others)
+
+    def _bounds_positions(self, program: Program, condition: Affine | Opaque) -> bool | None:
+        variables = condition.variables if isinstance(condition, Affine) else ()
+        names = {v: m.lower() for v in variables for f, m in [partition_member_of(program, v)] if f}
+        return bounds_positions(program, condition, self.rank, names)
+
+    def _is_of_distances(self, program: Program, condition: Condition) -> bool:
+        """Return whether a mask is invariant if all tiles shift by one."""
+        for node in walk(condition):
+            if not isinstance(node, Relational):
+                continue
+            for part in inequalities(node):
+                if not isinstance(part, Affine):
+                    return False
+                moved = [
+                    t.coefficient
+                    for t in part.terms
+                    if t.variable
+                    and partition_member_of(program, t.variable) == (self.rank, self.outer)
+                ]
+                if sum(moved):
+                    return False
+        return True
+
+
+def _is_free_of_sizes(condition: Condition) -> bool:
+    """Return whether a mask compares positions with one another and with constants alone."""
+    return not any(
+        isinstance(node, Access) or (isinstance(node, Name) and node.kind == "shape")
+        for node in walk(condition)
+    )
+
+
+@dataclass(frozen=True)
+class _PointsLeft:
+    """Points of an Einsum at any size of a cut rank's tiles."""
+
+    cut: FreeTileSize
+    bound: Bound
+    einsum: BoundEinsum
+
+    @property
+    def grows(self) -> bool:
+        """True if larger tiles have more points."""
+        return self.cut.grows(self.bound.program, self.einsum)
+
+    def least(self, rank: int, low: int, high: int) -> int:
+        """Return the least points for a length of the rank, and tiles of one of the sizes."""
+        if self.einsum.einsum.where is None:
+            return prod(self._extent(a, rank, low, high) for a in self.einsum.axes)
+        if low == high:
+            return self._let_through(rank, low)
+        return self._let_through(low * (rank // high), low)
+
+    def _members(self, axis: Axis) -> set[str]:
+        """Return the members of the rank that an axis goes over."""
+        return self.cut.members(self.bound.program, axis)
+
+    def _extent(self, axis: Axis, rank: int, low: int, high: int) -> int:
+        members = self._members(axis)
+        if not members:
+            return axis.extent
+        if len(members) == 2:
+            return rank
+        return low if members == {self.cut.inner} else -(-rank // high)
+
+    def _let_through(self, rank: int, size: int) -> int:
+        """Return the points that the mask lets through for a length of the rank and of its
+        tiles."""
+        from einsum_cascade.counting.point_counts import count_points
+
+        program, cut = self.bound.program, self.cut
+        numbers: dict[str, float] = {
+            p.name: p.default for p in program.parameters if p.default is not None
+        }
+        numbers |= dict(self.bound.shapes)
+        sizes = {cut.outer: -(-rank // size), cut.inner: size}
+        for declared in program.ranks:
+            family, member = declared_partition_of(program, (*declared.partition, declared.name)[0])
+            if family == cut.rank:
+                numbers[declared.name] = rank if declared.partition else sizes[member]
+        points = count_points(program, self.einsum.einsum, numbers)
+        return points * prod(dict(self.bound.shapes)[r] for r in program.parallel)

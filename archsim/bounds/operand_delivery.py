@@ -18,7 +18,7 @@ from typing import NamedTuple
 from einsum_cascade.memo import Cache, Identity
 from einsum_cascade.operations import Operations
 
-from ..energy.estimators import memory_access, register_access
+from ..energy import memory_access, register_access
 from ..iteration.access_map import AccessMap, Digits
 from ..iteration.loops import Axis
 from ..spec.arch import Architecture, ProcessingArray
@@ -65,10 +65,6 @@ class OperandDelivery:
         values as they have points, over the elements that share one value. The mean cost of a point
         is therefore at least that of the cheapest variable. Results cost less, because the first
         arrival is free.
-
-        Iterations of which the innermost loop that goes round is over some variable bring as many
-        values as they have points, over the elements that share one. So the mean of a point is no
-        less than that of the cheapest variable, but for a result: it first arrives for nothing.
 
         Parameters
         ----------
@@ -144,7 +140,10 @@ class OperandDelivery:
         free = min(1.0, most * prices.copies / result.most)
         if staying < inf:
             yield (1 - free) * staying + free * goes
-        yield goes + max(0.0, 1 / most - prices.copies / result.most) * prices.back(result.tensor)
+        yield (
+            goes
+            + max(0.0, 1 / most - prices.copies / result.most) * prices.tensor(result.tensor).back
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +154,17 @@ class _ArrivalLine:
     write: float
     arrays: float
     """Number of arrays of one kind that a copy of the memory feeds."""
+
+
+class _TensorPrices(NamedTuple):
+    """Prices of the values of a tensor."""
+
+    feeding: tuple[_ArrivalLine, ...]
+    """Memories, without those that cost more than another that feeds as many arrays."""
+    kept: float
+    """Cost of writing a value to the registers of an element."""
+    back: float
+    """Cost of a partial result that is written to a memory and comes back once."""
 
 
 _CheapestPoints = tuple[float, tuple[tuple[float, float], ...]]
@@ -182,10 +192,7 @@ class _ArrivalPrices:
         free: bool = False,
     ) -> None:
         self._machine, self._array, self._words, self._free = machine, array, words, free
-        self._lines: dict[str, tuple[_ArrivalLine, ...]] = {}
-        self._feeding: dict[str, tuple[_ArrivalLine, ...]] = {}
-        self._written: dict[str, float] = {}
-        self._back: dict[str, float] = {}
+        self._tensors: dict[str, _TensorPrices] = {}
         self.cheapest = Cache[_CheapestPoints](MAX_CACHED_POINTS)
         """Cheapest points by ``OperandDelivery``'s key, which rarely depends on a length."""
         self.elements = array.elements
@@ -214,7 +221,7 @@ class _ArrivalPrices:
 
         Of the elements side by side, ``lanes`` are along variables that are ``taken``.
         """
-        kept = sum(self._kept(i.tensor) for i in inputs)
+        kept = sum(self.tensor(i.tensor).kept for i in inputs)
         if self._free:
             return kept
         single = [self._least((i,), self._room(i, lanes, taken)) for i in inputs]
@@ -229,13 +236,6 @@ class _ArrivalPrices:
                 best = max(best, apart - alone[one.tensor] - alone[other.tensor] + pair)
         return kept + best
 
-    def back(self, tensor: str) -> float:
-        """Return the cost of a partial result that is written to a memory and comes back once."""
-        if tensor not in self._back:
-            there = min(line.read + line.write for line in self._of_all(tensor))
-            self._back[tensor] = there + self._kept(tensor)
-        return self._back[tensor]
-
     def _room(self, arriving: ArrivingOperand, lanes: float, taken: Collection[str]) -> float:
         """Return the number of elements of one array that can share a value."""
         return self.elements / (lanes if arriving.sharing.isdisjoint(taken) else 1.0)
@@ -247,44 +247,37 @@ class _ArrivalPrices:
         A memory that feeds several cores may read once for all of them.
         """
         found = inf
-        for chosen in product(*(self._cheap(i.tensor) for i in inputs)):
+        for chosen in product(*(self.tensor(i.tensor).feeding for i in inputs)):
             among = room * max(line.arrays for line in chosen)
             ends = [(x.read, float(i.most)) for x, i in zip(chosen, inputs, strict=True)]
             found = min(found, _shared_out(ends, among))
         return found
 
-    def _cheap(self, tensor: str) -> tuple[_ArrivalLine, ...]:
-        """Return the memories, without those that cost more than another that feeds as many
-        arrays."""
-        if tensor not in self._feeding:
-            found: list[_ArrivalLine] = []
-            for line in sorted(self._of_all(tensor), key=lambda x: (x.read, -x.arrays)):
-                if all(line.arrays > other.arrays for other in found):
-                    found.append(line)
-            self._feeding[tensor] = tuple(found)
-        return self._feeding[tensor]
+    def tensor(self, tensor: str) -> _TensorPrices:
+        """Return the prices of the values of a tensor."""
+        if tensor not in self._tensors:
+            self._tensors[tensor] = self._priced(self._words.of(tensor))
+        return self._tensors[tensor]
 
-    def _of_all(self, tensor: str) -> tuple[_ArrivalLine, ...]:
-        if tensor not in self._lines:
-            machine, words = self._machine, self._words.of(tensor)
-            self._lines[tensor] = tuple(
-                _ArrivalLine(
-                    read=float(price.read_pj * machine.word_bits * words / memory.line_bits),
-                    write=float(price.write_pj * machine.word_bits * words / memory.line_bits),
-                    arrays=max(1.0, self.copies / machine.copies(memory.name)),
-                )
-                for memory in machine.memories
-                for price in (memory_access(machine, memory),)
+    def _priced(self, words: Fraction | int) -> _TensorPrices:
+        machine = self._machine
+        lines = [
+            _ArrivalLine(
+                read=float(price.read_pj * machine.word_bits * words / memory.line_bits),
+                write=float(price.write_pj * machine.word_bits * words / memory.line_bits),
+                arrays=max(1.0, self.copies / machine.copies(memory.name)),
             )
-        return self._lines[tensor]
-
-    def _kept(self, tensor: str) -> float:
-        """Return the cost of writing a value to the registers of an element."""
-        if tensor not in self._written:
-            bits = self._machine.word_bits * self._words.of(tensor)
-            price = register_access(self._machine, self._array, bits)
-            self._written[tensor] = price.write_pj * self._billed
-        return self._written[tensor]
+            for memory in machine.memories
+            for price in (memory_access(machine, memory),)
+        ]
+        feeding: list[_ArrivalLine] = []
+        for line in sorted(lines, key=lambda x: (x.read, -x.arrays)):
+            if all(line.arrays > other.arrays for other in feeding):
+                feeding.append(line)
+        register = register_access(machine, self._array, machine.word_bits * words)
+        kept = register.write_pj * self._billed
+        back = min(line.read + line.write for line in lines) + kept
+        return _TensorPrices(tuple(feeding), kept, back)
 
 
 _PRICES = Cache[tuple[_ArrivalPrices, _ArrivalPrices]](MAX_CACHED_ARRAYS)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from einsum_cascade.errors import InputError, Problem, did_you_mean
 
 from ..document import to_html
-from ..energy.estimators import unlike_word
+from ..energy import unlike_word
 from ..plan.inputs import FindMappings
 from ..plan.job import Generators, JobPlan, naming_part
 from ..plan.planner import plan, run_plan

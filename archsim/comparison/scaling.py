@@ -9,7 +9,7 @@ from typing import Literal
 
 from einsum_cascade.errors import InputError, Problem, did_you_mean
 
-from ..energy.estimators import areas, memory_rows
+from ..energy import areas, memory_rows
 from ..quantities import area as show_area
 from ..spec.arch import Architecture, Dimension, Memory, ProcessingArray
 

@@ -42,8 +42,6 @@ def counts_at_ports(bound: Bound, counts: Counts, some: int | None = None) -> Co
 
     These counts take time: all cores work at once, and share the memories outside.
 
-    What takes time: all instances work at once, and share what is outside of them.
-
     Parameters
     ----------
     counts : tuple of EinsumCount
@@ -112,11 +110,6 @@ class _GatheredAt:
     inside."""
 
 
-def _times(count: EinsumCount, *, number: int) -> int:
-    """Return how often an operation is done."""
-    return count.operations[number][1]
-
-
 class _CoreSums:
     """Sums of counts over cores."""
 
@@ -157,44 +150,35 @@ class _CoreSums:
         def all_of(value: Callable[[EinsumCount], Amount]) -> Amount:
             return self._sum(e, problems, lambda p: value(p.count), lambda _: True)
 
-        def registers(value: Callable[[EinsumCount], AccessCount]) -> AccessCount:
-            reads, writes = all_of(lambda c: value(c).reads), all_of(lambda c: value(c).writes)
-            return replace(value(one), reads=reads, writes=writes)
+        def uses(value: Callable[[EinsumCount], AccessCount | Uses]) -> Uses:
+            return Uses(all_of(lambda c: value(c).reads), all_of(lambda c: value(c).writes))
 
+        def operations(number: int) -> int:
+            return int(all_of(lambda c: c.operations[number][1]))
+
+        def register_uses(number: int) -> RegisterUses:
+            return RegisterUses(
+                of_all=uses(lambda c: c.registers_by_tensor[number][1].of_all),
+                of_one=uses(lambda c: c.registers_by_tensor[number][1].of_one),
+            )
+
+        # ``allowed`` counts the work once, even if several cores replicate it.
+        allowed = self._sum(
+            e, problems, lambda p: p.count.allowed, lambda s: s.variable in e.variables
+        )
         return replace(
             one,
             points=int(all_of(lambda c: c.points)),
-            # ``allowed`` counts the work once, even if several cores replicate it.
-            allowed=int(
-                self._sum(
-                    e, problems, lambda p: p.count.allowed, lambda s: s.variable in e.variables
-                )
-            ),
-            operations=tuple(
-                (kind, int(all_of(partial(_times, number=number))))
-                for number, (kind, _) in enumerate(one.operations)
-            ),
+            allowed=int(allowed),
+            operations=tuple((kind, operations(n)) for n, (kind, _) in enumerate(one.operations)),
             accesses=places,
-            registers=registers(lambda c: c.registers),
-            registers_of_one=registers(lambda c: c.registers_of_one),
-            registers_by_tensor=tuple(
-                (tensor, self._uses(e, problems, number))
-                for number, (tensor, _) in enumerate(one.registers_by_tensor)
+            registers=replace(one.registers, **uses(lambda c: c.registers)._asdict()),
+            registers_of_one=replace(
+                one.registers_of_one, **uses(lambda c: c.registers_of_one)._asdict()
             ),
-        )
-
-    def _uses(self, e: BoundEinsum, problems: list[_PartCount], number: int) -> RegisterUses:
-        def together(of: Callable[[RegisterUses], Uses]) -> Uses:
-            def one(p: _PartCount) -> Uses:
-                return of(p.count.registers_by_tensor[number][1])
-
-            return Uses(
-                reads=self._sum(e, problems, lambda p: one(p).reads, lambda _: True),
-                writes=self._sum(e, problems, lambda p: one(p).writes, lambda _: True),
-            )
-
-        return RegisterUses(
-            of_all=together(lambda u: u.of_all), of_one=together(lambda u: u.of_one)
+            registers_by_tensor=tuple(
+                (tensor, register_uses(n)) for n, (tensor, _) in enumerate(one.registers_by_tensor)
+            ),
         )
 
     def _access(

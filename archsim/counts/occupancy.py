@@ -42,20 +42,8 @@ def busy_cycles(bound: Bound, e: BoundEinsum) -> Fraction:
     Fraction
         Cycles of work and skew, without waits, reduction latencies and transfers.
     """
-    skew = skew_cycles(bound, e)
-    return work_cycles(e) + skew if skew else work_cycles(e)
-
-
-def work_cycles(e: BoundEinsum) -> Fraction:
-    """Return the cycles in which an element of the array computes, over the whole run.
-
-    Returns
-    -------
-    Fraction
-        Temporal iterations times cycles per point: exact, though an operation may take part
-        of a cycle.
-    """
-    return e.cycles
+    folds = folds_of(bound, e)
+    return e.cycles if folds is None else e.cycles + folds.cycles
 
 
 def reduction_latency(e: BoundEinsum) -> int:
@@ -63,9 +51,6 @@ def reduction_latency(e: BoundEinsum) -> int:
 
     If a systolic array drains between folds, its occupied cycles contain the hops along an axis;
     only the remaining delay is returned.
-
-    Where a systolic array drains between folds, the hops along an axis are among the cycles it is
-    occupied, and only what is later than they are is left.
 
     Parameters
     ----------
@@ -122,9 +107,6 @@ def memory_bytes(bound: Bound, counts: tuple[EinsumCount, ...], memory: Memory) 
         if a.place == memory.name
     )
     return moved * bound.architecture.word_bytes
-
-
-_NONE = Fraction(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,21 +246,3 @@ def _load_cycles(e: BoundEinsum, reduced: frozenset[str]) -> int:
         return 0
     sizes = {d.name: d.size for d in e.array.dimensions}
     return min(n for axis, n in sizes.items() if axis in reduced or not reduced)
-
-
-def skew_cycles(bound: Bound, e: BoundEinsum) -> Fraction:
-    """Return the cycles that an Einsum occupies its array beyond its work, over the whole run.
-
-    Parameters
-    ----------
-    bound : Bound
-    e : BoundEinsum
-        One of its Einsums.
-
-    Returns
-    -------
-    Fraction
-        Zero if operands are broadcast (``folds_of`` returns None).
-    """
-    found = folds_of(bound, e)
-    return _NONE if found is None else Fraction(found.cycles)

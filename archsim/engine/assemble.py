@@ -1,23 +1,41 @@
-"""Assembly of a result from counts, timing and prices, with the roofs of the machine and notes."""
+"""Assembly of a result from counts, timing and prices, with the roofs of the machine and notes.
+
+From a result, those on machines with other memory capacities follow without an evaluation
+(``CapacityVariants``).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from math import prod
+from operator import attrgetter
+from typing import Final
 
 from einsum_cascade.algebra.products import hoistable
 from einsum_cascade.ir import Name, Parameter, walk
+from einsum_cascade.memo import Cache, Identity
 from einsum_cascade.operations import kind_and_format, operation_label
 
 from ..bounds.floor import LeastWork, compulsory_words, floor_of
 from ..counts.accesses import Amount, EinsumCount
 from ..counts.cores import counts_at_ports, counts_of_all_cores
-from ..counts.occupancy import busy_cycles, folds_of, work_cycles
+from ..counts.occupancy import busy_cycles, folds_of
 from ..counts.spill import spill_note
-from ..energy.charges import charges, leakage_charges, leakage_w
-from ..energy.estimators import areas, unlike_word
+from ..energy import (
+    AccessEnergy,
+    PricedAmounts,
+    areas,
+    charges,
+    leakage_charges,
+    leakage_w,
+    memory_access,
+    memory_area,
+    memory_rows,
+    priced_lines,
+    unlike_word,
+)
 from ..iteration.exact import total
 from ..legality.footprint import requirements
 from ..nest.record import Bound, BoundEinsum
@@ -26,6 +44,7 @@ from ..result.record import (
     ArrayUse,
     Bounds,
     EinsumUse,
+    Floor,
     LevelBuffer,
     LevelTraffic,
     MemoryRoof,
@@ -35,7 +54,8 @@ from ..result.record import (
     in_machine_order,
 )
 from ..result.result import Result
-from ..spec.arch import Architecture, ProcessingArray
+from ..spec.arch import Architecture, Memory, ProcessingArray
+from .policy import MAX_CACHED_PRICES
 from .timing import Timing
 
 
@@ -71,8 +91,7 @@ def assemble(
     whole = bound.whole
     own, counts = counts, counts_of_all_cores(bound, counts)
     bill = charges(architecture, counts, bound.words) + leakage_charges(architecture, seconds)
-    charged = tuple((c.einsum, c.component, c.energy_pj) for c in bill)
-    energy = energy_by(architecture, charged)
+    energy = energy_by(architecture, bill)
     work = [_work(bound, e, *both) for e, *both in zip(bound.einsums, own, counts, strict=True)]
     traffic = _traffic(bound, counts)
     cycles = float(timing.cycles)
@@ -97,8 +116,8 @@ def assemble(
         schedule=_schedule(bound, timing),
         tiles=tuple((m.name, bound.tiling.bound(m)) for m in bound.tiling.members.values()),
         notes=(*notes_of(bound), *timing.notes),
-        charges=charged,
-        roofs=roofs_of(bound),
+        charges=bill,
+        roofs=bound.pattern_memo(_roofs_of),
         folds=tuple(f for e in bound.einsums if (f := folds_of(bound, e)) is not None),
     )
 
@@ -156,7 +175,7 @@ def _work(bound: Bound, e: BoundEinsum, own: EinsumCount, count: EinsumCount) ->
         elements = e.array.elements * bound.architecture.copies(e.array.name)
         # 4 iterations on 128 elements have room for 512 points: with 384 points, three quarters of
         # the cycles count.
-        numerator, denominator = work_cycles(e).as_integer_ratio()
+        numerator, denominator = e.cycles.as_integer_ratio()
         busy = Fraction(numerator * count.points, denominator * own.iterations * elements)
     return _Work(count=count, occupied=busy_cycles(bound, e), busy=busy)
 
@@ -285,12 +304,8 @@ def _bounds(bound: Bound, work: list[_Work], traffic: tuple[LevelTraffic, ...]) 
     )
 
 
-def roofs_of(bound: Bound) -> Roofs:
-    """Return the roofs of the arrays that a mapping uses, and of all memories."""
-    return bound.pattern_memo(_roofs_of)
-
-
 def _roofs_of(bound: Bound) -> Roofs:
+    """Return the roofs of the arrays that a mapping uses, and of all memories."""
     used = {e.array.name for e in bound.einsums}
     return Roofs(
         arrays=tuple(_array_roof(bound, a) for a in bound.architecture.arrays if a.name in used),
@@ -393,13 +408,9 @@ def _core_notes(bound: Bound) -> Iterator[str]:
             yield f"{used} of {count} {name} are used" + (f": {parts}" if parts else "")
     yield from _ring_notes(bound)
     for s in spread:
-        made = [e.name for e in bound.einsums if (e.name, s.rank) in _replicated(bound)]
+        made = [e.name for e in bound.einsums if (e.name, s.rank) in bound.cores.replicated]
         if made:
             yield f"each of {s.parts} {s.instances} makes {', '.join(made)} for itself"
-
-
-def _replicated(bound: Bound) -> frozenset[tuple[str, str]]:
-    return bound.cores.replicated
 
 
 def _ring_notes(bound: Bound) -> Iterator[str]:
@@ -463,3 +474,146 @@ def _of_machine(bound: Bound) -> tuple[str, ...]:
     leaking = "" if leakage_w(architecture) else "leakage, "
     found.append(f"{leaking}clock and on-chip network energy are not billed")
     return tuple(found)
+
+
+_CAPACITIES: Final = ("capacity_bytes", "billed_bytes")
+
+_but_capacities = attrgetter(*(f.name for f in fields(Memory) if f.name not in _CAPACITIES))
+_but_memories = attrgetter(
+    *(f.name for f in fields(Architecture) if f.compare and f.name != "memories")
+)
+
+
+def differ_in_capacities(one: Architecture, other: Architecture) -> bool:
+    """Return whether two machines differ in memory capacities alone."""
+    return (
+        _but_memories(one) == _but_memories(other)
+        and len(one.memories) == len(other.memories)
+        and all(
+            a is b or _but_capacities(a) == _but_capacities(b)
+            for a, b in zip(one.memories, other.memories, strict=True)
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _MemoryPrice:
+    """Energy of a memory's line, and area of the memory; 0 if the memory is off chip."""
+
+    line: AccessEnergy
+    area_um2: float
+
+
+class MemoryPrices:
+    """Prices of memories, cached: neighbouring machines of a sweep share most of them."""
+
+    def __init__(self) -> None:
+        self._known = Cache[_MemoryPrice](MAX_CACHED_PRICES)
+
+    def of(self, machine: Architecture, memory: Memory) -> _MemoryPrice:
+        """Return the price of one of a machine's memories. Raises SpecError as ``areas``."""
+        technology, copies = Identity(machine.technology), machine.copies(memory.name)
+        key = (technology, memory.name, memory.energy, memory.line_bits, memory_rows(memory))
+        return self._known.get(
+            (*key, copies),
+            lambda: _MemoryPrice(
+                memory_access(machine, memory), memory_area(machine, memory) or 0.0
+            ),
+        )
+
+
+class CapacityVariants:
+    """Result on one machine, from which results on machines with other capacities follow.
+
+    Parameters
+    ----------
+    known : Result
+        Result of a mapping on its machine, without spills and without several cores.
+    bound : Bound
+        Mapping on the machine.
+    counts, least
+        As in ``assemble``; equal on all of the machines.
+    prices : MemoryPrices
+        Cache of the prices of memories.
+    """
+
+    def __init__(
+        self,
+        known: Result,
+        bound: Bound,
+        counts: tuple[EinsumCount, ...],
+        least: LeastWork,
+        prices: MemoryPrices,
+    ) -> None:
+        self.machine = bound.architecture
+        self._known = known
+        self._bound = bound
+        self._counts = counts
+        self._least = least
+        self._prices = prices
+        self._needed = tuple(r.required_bytes for r in requirements(bound))
+        leaking = len(leakage_w(self.machine))
+        kinds = self.machine.technology.memories
+        self._leaks = leaking > 0 or any(kind.leakage_w_per_bit for kind in kinds)
+        # Leakage is charged last (``assemble``), with a line for each component.
+        self._charges = known.charges[: len(known.charges) - leaking]
+        self._lines: dict[tuple[str, str], tuple[PricedAmounts, ...]] = {}
+
+    def on(self, machine: Architecture) -> Result | None:
+        """Return the result on another machine; None if not all tiles fit.
+
+        Raises
+        ------
+        SpecError
+            The technology cannot price a memory.
+        """
+        if any(
+            m.capacity_bytes is not None and needed > m.capacity_bytes
+            for m, needed in zip(machine.memories, self._needed, strict=True)
+        ):
+            return None
+        prices = {
+            memory.name: self._prices.of(machine, memory)
+            for memory, there in zip(machine.memories, self.machine.memories, strict=True)
+            if memory != there
+        }
+        charges = tuple(self._charges_at(prices))
+        if self._leaks:
+            charges += leakage_charges(machine, self._known.latency_s)
+        energy = energy_by(machine, charges)
+        return replace(
+            self._known,
+            buffers=buffers_of(machine, self._needed),
+            energy_by_component=energy.by_component,
+            energy_by_einsum=energy.by_einsum,
+            area_by_component=tuple(
+                (name, found.area_um2 if (found := prices.get(name)) else area)
+                for name, area in self._known.area_by_component
+            ),
+            floor=self._floor(machine),
+            charges=charges,
+        )
+
+    def _charges_at(self, prices: dict[str, _MemoryPrice]) -> Iterator[tuple[str, str, float]]:
+        """Yield the charges without leakage, with some memories at other prices."""
+        for charge in self._charges:
+            einsum, component, _ = charge
+            price = prices.get(component)
+            if price is None:
+                yield charge
+            else:
+                lines = self._lines_of(einsum, component)
+                yield einsum, component, sum((x.pj(price.line) for x in lines), 0.0)
+
+    def _lines_of(self, einsum: str, memory: str) -> tuple[PricedAmounts, ...]:
+        key = (einsum, memory)
+        if key not in self._lines:
+            count = next(c for c in self._counts if c.einsum == einsum)
+            self._lines[key] = priced_lines(self.machine, count, self._bound.words, memory)
+        return self._lines[key]
+
+    def _floor(self, machine: Architecture) -> Floor:
+        """Return the floor, which depends on leakage and on the outermost memory."""
+        if machine.home == self.machine.home and not self._leaks:
+            return self._known.floor
+        return floor_of(self._bound.on(machine), self._counts, self._least)

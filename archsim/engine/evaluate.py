@@ -1,9 +1,14 @@
-"""Evaluation of bound mappings: counts, timing of the critical core, and the result."""
+"""Evaluation of bound mappings: counts, timing of the critical core, and the result.
+
+The planner takes the fastest of several mappings. A mapping that certainly takes longer than a
+known one need not be run, nor counted completely (``takes_longer``).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from fractions import Fraction
 
 from einsum_cascade.errors import MappingError
 from einsum_cascade.ir import Program
@@ -11,7 +16,8 @@ from einsum_cascade.ir import Program
 from ..bounds.floor import LeastWork, floor_of
 from ..counts.accesses import EinsumCount
 from ..counts.cores import counts_at_ports, counts_of_all_cores
-from ..counts.spill import count_mapping
+from ..counts.occupancy import busy_cycles, memory_bytes, transfer_cycles
+from ..counts.spill import count_mapping, count_of
 from ..legality.binding import Choose, bind, bind_whole_cascade
 from ..nest.cores import iterations_of_core
 from ..nest.partition import with_partition
@@ -20,11 +26,12 @@ from ..nest.sequence import ring_problems
 from ..result.merge import merged
 from ..result.record import PartUse
 from ..result.result import Result
+from ..schedule.kinds import kind_of
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
 from .assemble import assemble
 from .latency import time_bound
-from .policy import CANDIDATE_WORK_SHARE, MAX_CRITICAL_CORES
+from .policy import CANDIDATE_WORK_SHARE, MAX_CRITICAL_CORES, MIN_PROBLEMS_TO_SAMPLE
 from .timing import Timing, refuse_no_time
 
 
@@ -75,10 +82,6 @@ def evaluate_bound(
     ``timing`` from ``time_bound`` at the same pace, and ``least`` from ``least_work`` on the same
     arrays.
 
-    What is known from a machine of the same layout need not be worked out again: ``counts`` are
-    those of ``count_mapping``, ``timing`` is that of ``time_bound`` at the same pace, and ``least``
-    that of ``least_work`` on the same arrays.
-
     Raises
     ------
     MappingError
@@ -86,31 +89,14 @@ def evaluate_bound(
         engine does not count something yet.
     """
     if timing is None:
-        longest = max(
-            (
-                _timed(one, counts if one is bound else (), engine)
-                for one in critical_core_candidates(bound)
-            ),
-            key=lambda run: run.timing.cycles,
-        )
-        bound, counts, timing = longest.bound, longest.counts, longest.timing
+        timed: list[tuple[Bound, tuple[EinsumCount, ...], Timing]] = []
+        for core in critical_core_candidates(bound):
+            own = (counts if core is bound else ()) or core.memo(count_mapping)
+            timed.append((core, own, time_bound(core, counts_at_ports(core, own), engine)))
+        bound, counts, timing = max(timed, key=lambda run: run[2].cycles)
     counts = counts or bound.memo(count_mapping)
     refuse_no_time(bound, timing.cycles)
     return assemble(bound, counts, timing, workload, engine, least)
-
-
-@dataclass(frozen=True, slots=True)
-class _TimedInstance:
-    """Bound mapping with its counts and the timing of one core."""
-
-    bound: Bound
-    counts: tuple[EinsumCount, ...]
-    timing: Timing
-
-
-def _timed(bound: Bound, counts: tuple[EinsumCount, ...], engine: str) -> _TimedInstance:
-    counts = counts or bound.memo(count_mapping)
-    return _TimedInstance(bound, counts, time_bound(bound, counts_at_ports(bound, counts), engine))
 
 
 def critical_core_candidates(bound: Bound) -> Iterator[Bound]:
@@ -170,9 +156,6 @@ def evaluate_nests(
     Nests never overlap in time, and tensors between nests cross the outermost memory. The floor is
     the cascade's, by any mapping.
 
-    Nothing of two nests overlaps, and what one hands to another crosses the outermost memory. The
-    floor is that of the cascade, by any mapping.
-
     Parameters
     ----------
     program : Program
@@ -204,3 +187,89 @@ def evaluate_nests(
     every = bind_whole_cascade(program, [bound for bound, _ in counted])
     counts = tuple(count for bound, own in counted for count in counts_of_all_cores(bound, own))
     return replace(whole, floor=floor_of(every, counts))
+
+
+def takes_longer(bound: Bound, seconds: float, *, before: Iterable[Bound] = ()) -> bool:
+    """Return whether a bound mapping certainly takes longer than a known latency.
+
+    The check stops as soon as the answer is certain. An array or a memory does one thing at a time:
+    Einsums that run together take at least the time of the busiest resource, and groups in sequence
+    take the sum. ``False`` promises nothing.
+
+    Parameters
+    ----------
+    seconds : float
+        Known latency.
+    before : iterable of Bound, optional
+        Nests of the mapping that run before this one; their time counts too.
+
+    Raises
+    ------
+    MappingError
+        As ``count_mapping``.
+    """
+    # Results are rounded to floats: a difference within rounding is none.
+    limit = Fraction(seconds * (1 + 1e-9)) * bound.architecture.clock_hz
+    least = Fraction(0)
+    for nest in (*before, bound):
+        if any(least + cycles > limit for cycles in _sampled_bounds(nest)):
+            return True
+        for counts in _run_together(nest):
+            least += _busiest(nest, counts)
+            if least > limit:
+                return True
+    return False
+
+
+def _sampled_bounds(bound: Bound) -> Iterator[Fraction]:
+    """Yield lower bounds of a mapping's cycles from its arrays, then from a sample of its cores.
+
+    The sample counts the traffic of some of the parts that cores have of a masked rank: a far
+    slower mapping shows before every part is counted.
+    """
+    groups = _groups(bound)
+    if bound.is_whole or bound.mapping.spill is not None or bound.architecture.memories[0].ring:
+        return
+    yield sum((max(_arrays(bound, names).values()) for names in groups), Fraction(0))
+    number = len(bound.core_nests)
+    for some in (number // 4, number // 2) if number >= MIN_PROBLEMS_TO_SAMPLE else ():
+        ported = counts_at_ports(bound, bound.memo(count_mapping), some)
+        together = (tuple(c for c in ported if c.einsum in names) for names in groups)
+        yield sum((_busiest(bound, counts) for counts in together), Fraction(0))
+
+
+def _groups(bound: Bound) -> list[tuple[str, ...]]:
+    """Return the names of Einsums that run together, by group."""
+    every = tuple(e.name for e in bound.einsums)
+    if kind_of(bound).in_turn:
+        written = [tuple(t.einsum for t in group) for group in bound.mapping.schedule.groups]
+        return written or [(name,) for name in every]
+    return [every]
+
+
+def _run_together(bound: Bound) -> Iterator[tuple[EinsumCount, ...]]:
+    """Yield the counts of Einsums that run together, by group."""
+    groups = _groups(bound)
+    if bound.is_whole and bound.mapping.spill is None:
+        yield from (tuple(bound.memo(count_of, name) for name in names) for names in groups)
+        return
+    ported = counts_at_ports(bound, bound.memo(count_mapping))
+    yield from (tuple(c for c in ported if c.einsum in names) for names in groups)
+
+
+def _busiest(bound: Bound, counts: tuple[EinsumCount, ...]) -> Fraction:
+    """Return the cycles of the busiest array or memory."""
+    memories = (
+        transfer_cycles(bound, memory, memory_bytes(bound, counts, memory))
+        for memory in bound.architecture.memories
+    )
+    arrays = _arrays(bound, tuple(count.einsum for count in counts))
+    return max((*arrays.values(), *memories), default=Fraction(0))
+
+
+def _arrays(bound: Bound, names: tuple[str, ...]) -> dict[str, Fraction]:
+    """Return the cycles that some Einsums keep each array busy."""
+    busy: dict[str, Fraction] = {}
+    for e in (bound.by_name[name] for name in names):
+        busy[e.array.name] = busy.get(e.array.name, Fraction(0)) + busy_cycles(bound, e)
+    return busy

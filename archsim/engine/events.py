@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
 from itertools import accumulate, chain
 from math import ceil, lcm
 from typing import NamedTuple
@@ -19,41 +18,10 @@ from ..iteration.exact import total
 from ..schedule.program import StepDependency, StepProgram, components
 from ..steps.run_length import OneStep, Repeat, RunLengths, Seq, StepsError, length, steps_by_class
 from ..tables import MAX_COMPILED_TIME, Numbers, PythonBudget, compiled_kernel, filled
-from .kernel import (
-    DONE,
-    END,
-    FIRED,
-    HELPERS,
-    LOG_FIELDS,
-    LOGGED,
-    LOOP,
-    LOOP_FIELDS,
-    NEXT,
-    OVERFLOW,
-    REGISTERS,
-    ROWS,
-    STEP,
-    TOP_SHIFT,
-    TOP_STEPS,
-    KernelProgram,
-    Log,
-    Marks,
-    State,
-    run,
-)
-from .policy import (
-    EVENTS_BEFORE_NUMBA,
-    EVENTS_PER_INTERRUPT_CHECK,
-    LOG_HEAD,
-    LOG_TAIL,
-    MAX_DISTANCE,
-    MAX_EVENTS,
-    MAX_LAG,
-    MIN_ROWS,
-    PERIODS_COMPARED_PER_EVENT,
-)
+from . import kernel, policy
+from .kernel import HELPERS, KernelProgram, Log, Marks, State, run
 
-_PYTHON_EVENTS = PythonBudget(before_import=EVENTS_BEFORE_NUMBA, if_imported=0)
+_PYTHON_EVENTS = PythonBudget(before_import=policy.EVENTS_BEFORE_NUMBA, if_imported=0)
 """Task events that the process still fires in Python."""
 
 
@@ -108,7 +76,7 @@ def run_program(
     *,
     jumping: bool = True,
     logged: bool = False,
-    most: int | None = MAX_EVENTS,
+    most: int | None = policy.MAX_EVENTS,
 ) -> EventRun:
     """Run a program to its end.
 
@@ -228,6 +196,7 @@ def flatten(program: StepProgram, unit: TimeUnit, logged: bool = False) -> FlatR
     # A ring of periods is longer than any dependency reaches back: back 4 needs 5 rows with the
     # newest, and has 8. With a power of two, a mask finds the row.
     rows = 1 << back.bit_length()
+    tail = policy.LOG_TAIL if logged else 0
     start = dict(program.start)
     free = [_units(start.get(n, Fraction(0)), unit.per_cycle) for n in program.resources]
     return FlatRun(
@@ -239,8 +208,8 @@ def flatten(program: StepProgram, unit: TimeUnit, logged: bool = False) -> FlatR
             free=free,
             used=filled(tasks, 0),
             last=filled(tasks, -1),
-            loops=filled(depth * LOOP_FIELDS, 0),
-            regs=filled(REGISTERS, 0),
+            loops=filled(depth * kernel.LOOP_FIELDS, 0),
+            regs=filled(kernel.REGISTERS, 0),
         ),
         marks=Marks(
             back=back,
@@ -254,8 +223,8 @@ def flatten(program: StepProgram, unit: TimeUnit, logged: bool = False) -> FlatR
             held=filled(resources, 0),
         ),
         log=Log(
-            rows=filled((LOG_HEAD + LOG_TAIL if logged else 1) * LOG_FIELDS, 0),
-            tail=LOG_TAIL if logged else 0,
+            rows=filled((policy.LOG_HEAD + tail if logged else 1) * kernel.LOG_FIELDS, 0),
+            tail=tail,
         ),
         reach=reach,
     )
@@ -271,7 +240,7 @@ def _program(program: StepProgram, unit: TimeUnit, code: Numbers) -> KernelProgr
         waits = program.ago(d)
         known = [x for x in waits if x is not None]
         assert min(known, default=0) >= 0, "an order respects dependencies"
-        ago = [-1 if x is None else min(x, MAX_DISTANCE) for x in waits]
+        ago = [-1 if x is None else min(x, policy.MAX_DISTANCE) for x in waits]
         need[d.before] = max(need[d.before], *ago)
         if not program.in_turn(d):
             incoming[d.after].append((d, ago))
@@ -320,7 +289,7 @@ def _code(program: StepProgram, drain: int) -> tuple[Numbers, int]:
     code = _Code(program)
     deepest = code.emit(program.run_lengths, 0, True)
     # Tasks of late stages still work when the last step has begun.
-    code.rows += [(STEP, -1, 0, 0, 0)] * drain
+    code.rows += [(kernel.STEP, -1, 0, 0, 0)] * drain
     return list(chain.from_iterable(code.rows)), max(deepest, 1)
 
 
@@ -343,12 +312,12 @@ class _Code:
         ``top`` is True for a part inside no loop other than rows.
         """
         if isinstance(part, OneStep):
-            self.rows.append((STEP, part.kind, 0, 0, 0))
+            self.rows.append((kernel.STEP, part.kind, 0, 0, 0))
             return depth
         if isinstance(part, Repeat):
             return self.loop(GrowingPart(part.count, 0, part.body), depth, top)
         deepest = depth
-        for inner in with_rows(part.parts, partial(resources_used, self.uses)):
+        for inner in with_rows(part.parts, self.resources):
             found = (
                 self.even_rows(inner, depth, top)
                 if isinstance(inner, EvenRows)
@@ -357,18 +326,22 @@ class _Code:
             deepest = max(deepest, found)
         return deepest
 
+    def resources(self, runs: RunLengths) -> frozenset[str]:
+        """Return the resources that the steps of a run use."""
+        return frozenset[str]().union(*(self.uses[kind] for kind in steps_by_class(runs)))
+
     def loop(self, part: GrowingPart, depth: int, top: bool) -> int:
         """Emit a repetition, or a growing one inside rows."""
         steps = length(part.body)
-        self.rows.append((LOOP, part.count, depth, steps, part.more))
+        self.rows.append((kernel.LOOP, part.count, depth, steps, part.more))
         begin = len(self.rows)
         deepest = self.emit(part.body, depth + 1, False)
-        self.rows.append((END, begin, depth, steps, int(top)))
+        self.rows.append((kernel.END, begin, depth, steps, int(top)))
         return deepest
 
     def even_rows(self, rows: EvenRows, depth: int, top: bool) -> int:
         """Emit rows that differ only in the lengths of their loops."""
-        self.rows.append((ROWS, rows.count, depth, 0, 0))
+        self.rows.append((kernel.ROWS, rows.count, depth, 0, 0))
         begin = len(self.rows)
         deepest = max(
             self.emit(p.body, depth + 1, top)
@@ -378,7 +351,7 @@ class _Code:
         )
         steps = [(p, length(p.body)) for p in rows.parts]
         first, more = sum(p.count * n for p, n in steps), sum(p.more * n for p, n in steps)
-        self.rows.append((NEXT, begin, depth, first, more))
+        self.rows.append((kernel.NEXT, begin, depth, first, more))
         return deepest
 
 
@@ -386,25 +359,25 @@ def _run(program: StepProgram, jumping: bool, logged: bool, most: int | None) ->
     unit = time_unit(program, limited=most is not None)
     stages = [t.stage for t in program.tasks]
     lag = max(stages) - min(stages)
-    if most is not None and lag > MAX_LAG:
+    if most is not None and lag > policy.MAX_LAG:
         raise StepsError(f"a task is {lag:,} steps behind another")
     flat = flatten(program, unit, logged)
     regs = flat.state.regs
     status = None
-    while status != DONE:
-        left = EVENTS_PER_INTERRUPT_CHECK if most is None else most - regs[FIRED]
+    while status != kernel.DONE:
+        left = policy.EVENTS_PER_INTERRUPT_CHECK if most is None else most - regs[kernel.FIRED]
         if left <= 0:
             raise StepsError(f"the run has not settled after {most:,} task events")
         status = _go_on(flat, left, jumping)
-        if status == OVERFLOW:
+        if status == kernel.OVERFLOW:
             raise StepsError("the run is too long for whole numbers")
-    per_cycle, steps = unit.per_cycle, regs[TOP_STEPS]
-    slices, gaps = _shown(program, flat, per_cycle, regs[LOGGED]) if logged else ((), ())
+    per_cycle, steps = unit.per_cycle, regs[kernel.TOP_STEPS]
+    slices, gaps = _shown(program, flat, per_cycle, regs[kernel.LOGGED]) if logged else ((), ())
     return EventRun(
         cycles=_end(program, flat, per_cycle),
-        fired=regs[FIRED],
+        fired=regs[kernel.FIRED],
         turns=_turns(program),
-        period=Fraction(regs[TOP_SHIFT], per_cycle * steps) if steps else None,
+        period=Fraction(regs[kernel.TOP_SHIFT], per_cycle * steps) if steps else None,
         unit=per_cycle,
         exact=unit.exact,
         slices=slices,
@@ -421,16 +394,16 @@ def _go_on(flat: FlatRun, left: int, jumping: bool) -> int:
     regs = flat.state.regs
     tables = flat.program, flat.state, flat.marks, flat.log
     # Comparing states takes longer the farther back dependencies reach.
-    each = 1 + flat.marks.back // PERIODS_COMPARED_PER_EVENT
+    each = 1 + flat.marks.back // policy.PERIODS_COMPARED_PER_EVENT
     fits = flat.program.limit <= MAX_COMPILED_TIME
     if fits and _PYTHON_EVENTS.left < each:
-        compiled_run = compiled_kernel(HELPERS, run)
-        return compiled_run(*tables, flat.reach, min(EVENTS_PER_INTERRUPT_CHECK, left), jumping)
+        left = min(policy.EVENTS_PER_INTERRUPT_CHECK, left)
+        return compiled_kernel(HELPERS, run)(*tables, flat.reach, left, jumping)
     if fits:
         left = min(_PYTHON_EVENTS.left // each, left)
-    before = regs[FIRED]
+    before = regs[kernel.FIRED]
     status = run(*tables, flat.reach, left, jumping)
-    _PYTHON_EVENTS.spend(each * (regs[FIRED] - before))
+    _PYTHON_EVENTS.spend(each * (regs[kernel.FIRED] - before))
     return status
 
 
@@ -456,8 +429,8 @@ def _shown(
     """Return the slices in the order of events, and the gaps between them."""
     numbers = iter(flat.log.rows)
     # Copies of one iterator group the numbers into rows.
-    log = list(zip(*(numbers,) * LOG_FIELDS, strict=True))
-    head, tail = LOG_HEAD, flat.log.tail
+    log = list(zip(*(numbers,) * kernel.LOG_FIELDS, strict=True))
+    head, tail = policy.LOG_HEAD, flat.log.tail
     stretches = [log[:logged]]
     if logged > len(log):
         # The oldest row of the ring is the next to be overwritten.
@@ -540,7 +513,7 @@ def with_rows(
         rows = alike // apart if apart else 0
         first = tuple(
             GrowingPart(counts[i], counts[i + apart] - counts[i], pairs[i][1])
-            for i in range(at, at + apart if rows >= MIN_ROWS else at)
+            for i in range(at, at + apart if rows >= policy.MIN_ROWS else at)
         )
         if first and any(p.more for p in first) and _is_busy(first, busy):
             yield EvenRows(rows, first)
@@ -583,8 +556,3 @@ def _is_busy(parts: tuple[GrowingPart, ...], busy: Callable[[RunLengths], frozen
     used = [busy(p.body) for p in parts]
     every = frozenset[str]().union(*used)
     return all(here == every for p, here in zip(parts, used, strict=True) if p.more)
-
-
-def resources_used(uses: Sequence[frozenset[str]], runs: RunLengths) -> frozenset[str]:
-    """Return the resources that the steps of a run use, given those of each class."""
-    return frozenset[str]().union(*(uses[kind] for kind in steps_by_class(runs)))

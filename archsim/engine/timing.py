@@ -36,9 +36,8 @@ from ..schedule.lowering import ProgramBuilder
 from ..schedule.modulo import modulo_schedule
 from ..schedule.program import StepDependency, StepProgram, StepTask, ordered
 from ..spec.mapping import PhaseTask
-from ..steps.group import FusionGroup
+from ..steps.group import FusionGroup, uniform_walk, whole_walk
 from ..steps.run_length import OneStep, repeat
-from ..steps.uniform import uniform_walk, whole_walk
 from .events import EventRun, run_program
 
 

@@ -11,7 +11,7 @@ from einsum_cascade.number_formats import TensorFormats
 from ..bounds.floor import LeastWork, least_work
 from ..counts.accesses import EinsumCount
 from ..counts.spill import count_mapping, spilled_share
-from ..engine.capacity_variants import CapacityVariants, MemoryPrices, differ_in_capacities
+from ..engine.assemble import CapacityVariants, MemoryPrices, differ_in_capacities
 from ..engine.evaluate import evaluate_bound
 from ..engine.latency import time_bound
 from ..engine.timing import Timing

@@ -21,8 +21,7 @@ from einsum_cascade.errors import InputError, NoLegalMappingError, Problem
 from einsum_cascade.ir import Einsum, Gather, Program
 from einsum_cascade.passes.analysis import analyze_passes
 
-from ..engine.early_exit import takes_longer
-from ..engine.evaluate import result_of_nest
+from ..engine.evaluate import result_of_nest, takes_longer
 from ..legality.binding import bind, with_parameters
 from ..nest.record import Bound
 from ..nest.sequence import BoundNest, join_nests, nest_name

@@ -11,8 +11,7 @@ from workloads.parts.part import Part
 from workloads.spec import Request
 from workloads.workload import Workload
 
-from ..engine.early_exit import takes_longer
-from ..engine.evaluate import evaluate_bound, evaluate_nests
+from ..engine.evaluate import evaluate_bound, evaluate_nests, takes_longer
 from ..result.merge import merged
 from ..result.record import PartUse, RequestUse
 from ..result.result import Result

@@ -8,7 +8,6 @@ equal steps (``average``).
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import NamedTuple
 
 from einsum_cascade.errors import Problem
 
@@ -48,17 +47,6 @@ def exact_walk(bound: Bound, group: FusionGroup) -> Walk:
     return found
 
 
-class _Wait(NamedTuple):
-    """Dependency between tasks that have no numbers yet."""
-
-    before: str
-    after: str
-    distance: Distances
-    room: bool
-    pace: bool
-    why: str
-
-
 class ProgramBuilder:
     """Builder of a group's program from named tasks and dependencies.
 
@@ -72,7 +60,8 @@ class ProgramBuilder:
         self.group = steps.group
         self.outside = frozenset(self.group.outside)
         self.tasks: dict[str, StepTask] = {}
-        self.waits: list[_Wait] = []
+        self.waits: list[StepDependency] = []
+        self._numbers: dict[str, int] = {}
         self._moving: dict[tuple[str, Role], list[tuple[str, str]]] = {}
         memories = bound.architecture.memories
         for place, memory in enumerate(memories):
@@ -94,6 +83,7 @@ class ProgramBuilder:
 
     def add(self, task: StepTask) -> None:
         """Add a task."""
+        self._numbers[task.name] = len(self.tasks)
         self.tasks[task.name] = task
 
     def _memory(self, place: int, memory: Memory, role: Role) -> None:
@@ -145,7 +135,8 @@ class ProgramBuilder:
         """
         if isinstance(distance, int):
             distance = (distance,) * len(self.steps.classes)
-        self.waits.append(_Wait(before, after, distance, room, pace, why))
+        numbers = self._numbers[before], self._numbers[after]
+        self.waits.append(StepDependency(*numbers, distance, room, pace, why))
 
     def distances(self, shifts: Shifts) -> Distances:
         """Return the steps between writing and reading, by class; None if nothing was written."""
@@ -161,7 +152,7 @@ class ProgramBuilder:
         return tuple(found)
 
     def flows(self, consumer: str) -> list[tuple[str, Distances]]:
-        """(producer, distance by class) of all that an Einsum reads of the group's own."""
+        """Return (producer, distance by class) for each operand that the group makes."""
         return [
             (read.producer, self.distances(read.shifts))
             for read in self.group.reads
@@ -169,19 +160,20 @@ class ProgramBuilder:
         ]
 
     def loads(self, consumer: str) -> list[tuple[str, str]]:
-        """(task, memory) of all that an Einsum is loaded from."""
+        """Return (task, memory) for each memory from which an Einsum is loaded."""
         return self._moving.get((consumer, "load"), [])
 
     def drains(self, producer: str) -> list[tuple[str, str]]:
-        """(task, memory) of all that an Einsum drains to."""
+        """Return (task, memory) for each memory to which an Einsum drains."""
         return self._moving.get((producer, "drain"), [])
 
     def pace(self, lookahead: int) -> None:
         """Tie memories that serve Einsums outside loops alone to those inside."""
-        tied = {name for w in self.waits for name in (w.before, w.after)}
+        tied = {number for w in self.waits for number in (w.before, w.after)}
         depths = {m.name: m.write_buffer for m in self.bound.architecture.memories}
         for name, task in self.tasks.items():
-            if task.role in ("load", "drain") and name not in tied and self.group.inside:
+            moves = task.role in ("load", "drain")
+            if moves and self._numbers[name] not in tied and self.group.inside:
                 first, why = self.group.inside[0], f"pace of {name}"
                 # What waits in a write buffer is behind by as many steps more.
                 behind = lookahead + (depths[task.resource] if task.role == "drain" else 1)
@@ -189,25 +181,14 @@ class ProgramBuilder:
                 self.wait(first, name, lookahead + 1, why, room=True, pace=True)
 
     def program(self, *, ends: bool = True) -> StepProgram:
-        """The program, its tasks in written order.
+        """Return the program, with tasks in written order.
 
-        ``ends`` says whether arrays wait for the first fill, and results for the last drain.
+        ``ends`` is True if arrays wait for the first fill, and results for the last drain.
         """
-        number = {n: i for i, n in enumerate(self.tasks)}
         fill, drain = self._ends() if ends else (Fraction(0), Fraction(0))
         return StepProgram(
             tasks=tuple(self.tasks.values()),
-            dependencies=tuple(
-                StepDependency(
-                    before=number[w.before],
-                    after=number[w.after],
-                    distance=w.distance,
-                    room=w.room,
-                    pace=w.pace,
-                    why=w.why,
-                )
-                for w in self.waits
-            ),
+            dependencies=tuple(self.waits),
             run_lengths=self.steps.run_lengths,
             start=tuple((a.name, fill) for a in self.bound.architecture.arrays if fill),
             ends=tuple((name, drain) for name in self.bound.program.outputs if drain),
@@ -215,7 +196,7 @@ class ProgramBuilder:
         )
 
     def _ends(self) -> tuple[Fraction, Fraction]:
-        """Cycles until the first operands are there, and until the last results are."""
+        """Return the cycles until the first operands arrive, and those of the last results."""
         memory = self.bound.architecture.home
         word = self.bound.architecture.word_bytes
         filled = self.bound.memo(first_fill, self.group.inside)

@@ -9,11 +9,11 @@ steps by which it lags. The phase of each resource relative to the first is foun
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Hashable, Iterable, Sequence
 from itertools import accumulate
 from math import ceil
+
+from einsum_cascade.memo import Cache, Key
 
 from ..tables import MAX_COMPILED_TIME, PythonBudget, compiled_kernel
 from . import policy
@@ -60,41 +60,24 @@ def modulo_schedule(graph: EventGraph) -> Issue:
     3152
     2464
     """
-    return _scheduled(_OrderKey.of(graph))
+    return _ORDERS.get(_key(graph), lambda: _scheduled(graph))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _OrderKey:
-    """A graph, equal to all others for which the same order is chosen.
+_ORDERS = Cache[Issue](policy.MAX_CACHED_ORDERS)
+
+
+def _key(graph: EventGraph) -> Hashable:
+    """Return a key that is equal for graphs for which the same order is chosen.
 
     The choice depends on times in units and on shared resources. Names, reasons of dependencies,
     the length of a unit, and steps beyond the trial run make no difference.
     """
-
-    resource: tuple[int, ...]
-    occupancy: tuple[int, ...]
-    latency: tuple[int, ...]
-    waits: tuple[tuple[int, int, int, int, bool], ...]
-    """(before, after, weight, tokens, room)."""
-    steps: int
-    graph: EventGraph = field(compare=False, repr=False)
-
-    @classmethod
-    def of(cls, graph: EventGraph) -> _OrderKey:
-        rooms = (d.room for d in graph.dependencies)
-        return cls(
-            resource=graph.resource,
-            occupancy=graph.occupancy,
-            latency=graph.latency,
-            waits=tuple((*e[:4], room) for e, room in zip(graph.edges, rooms, strict=True)),
-            steps=min(graph.steps, policy.TRIAL_STEPS),
-            graph=graph,
-        )
+    waits = tuple((*e[:4], d.room) for e, d in zip(graph.edges, graph.dependencies, strict=True))
+    steps = min(graph.steps, policy.TRIAL_STEPS)
+    return Key(graph.resource, graph.occupancy, graph.latency, waits, steps)
 
 
-@lru_cache(maxsize=policy.MAX_CACHED_ORDERS)
-def _scheduled(key: _OrderKey) -> Issue:
-    graph = key.graph
+def _scheduled(graph: EventGraph) -> Issue:
     mean = maximum_cycle_mean(len(graph.tasks), graph.edges, least=max(graph.work)).mean
     compile_kernel = _PYTHON_GRAPHS.left <= 0
     _PYTHON_GRAPHS.spend(1)

@@ -78,9 +78,6 @@ class Flow:
         ``first`` is True if the outer loops that do not move the tile are at their first iteration:
         all arrivals are new, and no partial result comes back.
 
-        ``first`` tells that the loops outside which do not move the tile are at their first
-        iteration: what arrives is new, no partial result comes back.
-
         Parameters
         ----------
         depth : int
@@ -226,10 +223,9 @@ def einsum_flows(
     steps : tuple of Loop
         Loops whose iterations are steps, outermost first.
     """
-    own = bound.by_name.get(e.name) is e
     # Traffic round a ring depends on more than names.
-    alike = own and not bound.architecture.memories[0].ring
-    plan = bound.pattern_memo(_plan_of, e.name) if alike else _planned(bound, e)
+    ring = bound.architecture.memories[0].ring
+    plan = _planned(bound, e) if ring else bound.pattern_memo(_planned, e)
     flows = tuple([_flow(e, steps, *key) for key in plan.flows])
     return _scaled(bound, e, plan, flows, steps, count)
 
@@ -243,20 +239,43 @@ class _FlowPlan(NamedTuple):
     """Moves by memory, before they are scaled to the counts."""
 
 
-def _plan_of(bound: Bound, name: str) -> _FlowPlan:
-    """Return the flow plan of one of a mapping's own Einsums, by name (for ``pattern_memo``)."""
-    return _planned(bound, bound.by_name[name])
-
-
 def _planned(bound: Bound, e: BoundEinsum) -> _FlowPlan:
-    builder = _Flows(bound, e)
+    flows: dict[tuple[int, int], int] = {}
+    moves: list[Move] = []
+    # An operand that is read twice arrives once.
+    first = {id(access_map): n for n, access_map in reversed([*enumerate(e.access_maps)])}
+
+    def move(role: Role, memory: int, to: int, *, again: bool, scale: Fraction) -> None:
+        flow = flows.setdefault((first[id(access_map)], to), len(flows))
+        moves.append(Move(memory=memory, role=role, flow=flow, again=again, scale=scale))
+
     for number, access_map in enumerate(e.access_maps):
         levels = [stop.level for stop in path_of(bound, e, number)]
-        below = [*levels[1:], bound.register_level][: len(levels)]
-        builder.access_map(access_map, access_map is e.write, levels, below)
-    memories = range(len(bound.architecture.memories))
-    moves = tuple(tuple(m for m in builder.moves if m.memory == n) for n in memories)
-    return _FlowPlan(tuple(builder.flows), moves)
+        below = [*levels[1:], bound.register_level]
+        result, tensor = access_map is e.write, access_map.access.tensor
+        share = bound.words.of(tensor)
+        scale = _UNSCALED if share == 1 else Fraction(share)
+        # Memory 0 is the links between chips. Tiles of other cores arrive over a link, are written
+        # to the core's memory, and are read there to be passed on.
+        if levels[:1] == [0] and bound.architecture.memories[0].ring:
+            home, ring = levels[1], bound.cores.ring
+            for memory, times in ((0, 1), (home, 2)) if ring.rank(tensor) is not None else ():
+                move("load", memory, home, again=False, scale=times * scale * ring.passed)
+            levels, below = levels[1:], below[1:]
+        for level, inner in zip(levels, below, strict=False):
+            if level == bound.register_level:
+                continue
+            # A result leaves its level each time its tile is finished, and comes back for further
+            # sums; an operand only arrives.
+            if result:
+                move("drain", level, inner, again=False, scale=scale)
+            move("load", level, inner, again=result, scale=scale)
+            if level != levels[0]:
+                move("load", level, level, again=result, scale=scale)
+    by_memory = tuple(
+        tuple(m for m in moves if m.memory == n) for n in range(len(bound.architecture.memories))
+    )
+    return _FlowPlan(tuple(flows), by_memory)
 
 
 def _flow(e: BoundEinsum, steps: tuple[Loop, ...], number: int, level: int) -> Flow:
@@ -269,65 +288,6 @@ def _flow(e: BoundEinsum, steps: tuple[Loop, ...], number: int, level: int) -> F
         stepped=min(len(loops), len(steps)),
         steps=steps,
     )
-
-
-class _Flows:
-    """Collector of flows and moves of one Einsum."""
-
-    def __init__(self, bound: Bound, e: BoundEinsum) -> None:
-        self.bound = bound
-        self.e = e
-        self.flows: list[tuple[int, int]] = []
-        self.moves: list[Move] = []
-
-    def access_map(
-        self, access_map: AccessMap, result: bool, levels: list[int], below: list[int]
-    ) -> None:
-        """Add the moves of one operand, or of the result."""
-        share = self.bound.words.of(access_map.access.tensor)
-        scale = _UNSCALED if share == 1 else Fraction(share)
-
-        def move(memory: int, role: Role, flow: int, *, again: bool) -> None:
-            self.moves.append(Move(memory=memory, role=role, flow=flow, again=again, scale=scale))
-
-        # Memory 0 is the links between chips, whose traffic is counted separately.
-        if levels[:1] == [0] and self.bound.architecture.memories[0].ring:
-            self._passed_along_ring(access_map, levels[1], scale)
-            levels, below = levels[1:], below[1:]
-        for level, inner in zip(levels, below, strict=True):
-            if level == self.bound.register_level:
-                continue
-            flow = self._flow(access_map, inner)
-            # A result leaves its level each time its tile is finished, and comes back for further
-            # sums; an operand only arrives.
-            if result:
-                move(level, "drain", flow, again=False)
-                move(level, "load", flow, again=True)
-            else:
-                move(level, "load", flow, again=False)
-            if level != levels[0]:
-                move(level, "load", self._flow(access_map, level), again=result)
-
-    def _passed_along_ring(self, access_map: AccessMap, home: int, scale: Fraction) -> None:
-        """Add the moves round a ring.
-
-        Tiles of other cores arrive over a link, are written to the core's memory, and are read
-        there to be passed on.
-        """
-        ring = self.bound.cores.ring
-        if ring.rank(access_map.access.tensor) is not None:
-            passed, flow = scale * ring.passed, self._flow(access_map, home)
-            for memory, times in ((0, 1), (home, 2)):
-                self.moves.append(
-                    Move(memory=memory, role="load", flow=flow, again=False, scale=times * passed)
-                )
-
-    def _flow(self, access_map: AccessMap, level: int) -> int:
-        # An operand that is read twice arrives once.
-        number = next(n for n, known in enumerate(self.e.access_maps) if known is access_map)
-        if (number, level) not in self.flows:
-            self.flows.append((number, level))
-        return self.flows.index((number, level))
 
 
 def _scaled(
@@ -411,15 +371,12 @@ def last_drain(bound: Bound) -> int | Fraction:
     int or Fraction
         Words of full tiles; a ragged last tile counts as a full one.
     """
+    home = bound.architecture.home_level
     outputs = [e for e in bound.einsums if e.name in bound.program.outputs]
+    # Cores share the port of the outermost memory.
     return sum(
         e.write.size(first_tile(e.extents, e.shared))
-        * _copies(bound, e.write)
+        * bound.cores.copies(e.write, home)
         * bound.words.of(e.name)
         for e in outputs
     )
-
-
-def _copies(bound: Bound, access_map: AccessMap) -> int:
-    """Return the number of tiles of a tensor that cross the outermost memory's port at a time."""
-    return bound.cores.copies(access_map, bound.architecture.home_level)

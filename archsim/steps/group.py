@@ -1,14 +1,15 @@
-"""Groups of Einsums that run together: their step loops, flows between them, and step classes."""
+"""Groups of Einsums that run together: step loops, flows between them, and average steps."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from math import prod
 
 from einsum_cascade.memo import cached_property
 
-from ..counts.accesses import EinsumCount
-from ..counts.occupancy import busy_cycles
+from ..counts.accesses import Amount, EinsumCount
+from ..counts.occupancy import busy_cycles, reduction_latency
 from ..iteration.bands import Band, BandProgression, Window, progressions, runs
 from ..iteration.loop_nest import LoopNest
 from ..iteration.loops import Axis, Extents, Loop, count_points, first_tile, inside
@@ -16,8 +17,8 @@ from ..iteration.windowed import one
 from ..nest.dataflow import Operand
 from ..nest.masks import window_over
 from ..nest.record import Bound, BoundEinsum
-from .flows import EinsumFlows, einsum_flows
-from .run_length import RunLengths, steps_by_class
+from .flows import EinsumFlows, einsum_flows, first_fill, last_drain
+from .run_length import OneStep, RunLengths, repeat, steps_by_class
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +143,8 @@ def fused_group(
     variables = tuple(dict.fromkeys(bound.tiling.members[m].rank.lower() for m in members))
     axes = bound.tiling.axes(variables)
     loops = tuple(_unit_loop(bound, axes, m) for m in members)
-    views = [_view(e.shared, members) for e in einsums]
+    own = [{x.member: x for x in e.shared} for e in einsums]
+    views = [tuple([loops_of.get(m) for m in members]) for loops_of in own]
     nest = StepNest(axes=axes, loops=loops, window=nest_window(bound, axes, loops, einsums))
     first_outside = [_first_loop_outside(nest, v) for v in views]
     reads = step_reads(bound, einsums, frozenset(members))
@@ -169,10 +171,6 @@ def _needed(
     An Einsum inside the loops needs its operands, and the producers of these. A value from an
     earlier iteration of an outer loop was finished there, so that its producer may run last. A
     value from an earlier iteration of an inner loop was not.
-
-    An Einsum inside the loops needs what it reads, and what that is made of. A value that it reads
-    from an earlier iteration of a loop further out was finished there and then: its producer may
-    run last. One from an earlier iteration further in was not.
 
     Parameters
     ----------
@@ -236,12 +234,6 @@ def _part(
         bound=bound,
         count=next(c for c in counts if c.einsum == e.name),
     )
-
-
-def _view(shared: tuple[Loop, ...], members: list[str]) -> tuple[Loop | None, ...]:
-    """Return the loops of an Einsum by member; None for a member without a loop."""
-    own = {x.member: x for x in shared}
-    return tuple([own.get(member) for member in members])
 
 
 def _unit_loop(bound: Bound, axes: tuple[Axis, ...], name: str) -> Loop:
@@ -408,9 +400,6 @@ def step_reads(
     An Einsum that goes along the whole rank within one step passes its running value on by itself;
     no step waits for it.
 
-    Left out is what no step waits for: an Einsum that goes along the whole rank within one step
-    hands its running value on by itself.
-
     Parameters
     ----------
     bound : Bound
@@ -449,3 +438,97 @@ def _shifts(
                 return None
             found.append((inner[0], shift))
     return tuple(found)
+
+
+def uniform_walk(bound: Bound, group: FusionGroup) -> Walk:
+    """Return the steps of the shared nest, each with the work of an average one.
+
+    It is a ``Walk`` like the exact one, with a single class, so that one lowering of the schedule
+    serves both. It walks no loops, knows no edges, and exists where the exact walk is refused. Its
+    distances are nominal: as many steps back as the loops have iterations.
+
+    Work before the first step or after the last is left out: the first fill and the last drain of
+    the outermost memory, and one run of each Einsum outside a loop (the first run of a producer,
+    the last run of a consumer), which no step hides.
+
+    Operands from a memory count as loads and results as drains, whatever way the tiles go; the walk
+    of the real steps is exact there.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping.
+    group : FusionGroup
+        Einsums in the loops of the shared nest, as ``fused_group`` gives them.
+
+    Returns
+    -------
+    Walk
+        One class for all steps of the nest; times in cycles and traffic in words are fractions.
+    """
+    once = {p.e.name: _one_run(bound, p) for p in group.parts if p.depth is not None}
+    ends = bound.memo(first_fill, group.inside) + bound.memo(last_drain)
+    step = _average_class(bound, group, bound.steps, ends, once)
+    back = tuple(bound.inner_bound(loop.member) for loop in group.loops)
+    late = {p.e.name: reduction_latency(p.e) for p in group.parts}
+    return Walk(
+        group=group,
+        run_lengths=repeat(bound.steps, OneStep(0)),
+        classes=(replace(step, back=back),),
+        once=tuple((name, cycles + late[name]) for name, cycles in once.items()),
+    )
+
+
+def whole_walk(bound: Bound, group: FusionGroup) -> Walk:
+    """Return all work of a group as one step.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping.
+    group : FusionGroup
+        Einsums of the mapping. The step has all their traffic, with first fill and last drain.
+    """
+    step = _average_class(bound, group, 1, 0, {})
+    return Walk(group=group, run_lengths=OneStep(0), classes=(step,))
+
+
+def _one_run(bound: Bound, part: GroupPart) -> Fraction:
+    """Return the cycles of one run of an Einsum that stays outside inner loops."""
+    runs = prod(loop.bound for loop in bound.nest if loop.member not in part.e.outside)
+    return part.occupied / runs
+
+
+def _average_class(
+    bound: Bound, group: FusionGroup, steps: int, ends: Amount, once: dict[str, Fraction]
+) -> StepClass:
+    """Return an average step: without ``ends``, words of the outermost memory, and ``once``, cycles
+    by Einsum."""
+    names = [m.name for m in bound.architecture.memories]
+    reads: list[list[Amount]] = [[0] * len(names) for _ in group.parts]
+    writes: list[list[Amount]] = [[0] * len(names) for _ in group.parts]
+    for number, part in enumerate(group.parts):
+        for a in part.count.accesses:
+            if a.place in names:
+                place = names.index(a.place)
+                reads[number][place] += a.reads * bound.words.of(a.tensor)
+                writes[number][place] += a.writes * bound.words.of(a.tensor)
+    # Traffic of the outermost memory (the first) before and after the steps is not in the steps.
+    total = sum(row[0] for row in (*reads, *writes))
+    outermost = Fraction(max(total - ends, 0)) / total if total else Fraction(0)
+    shares = (outermost / steps, *(Fraction(1, steps) for _ in names[1:]))
+    nothing = Fraction(0)
+    loads, drains = (
+        tuple(
+            tuple(x * share if x else nothing for x, share in zip(row, shares, strict=True))
+            for row in rows
+        )
+        for rows in (reads, writes)
+    )
+    return StepClass(
+        runs=(True,) * len(group.parts),
+        busy=tuple((p.occupied - once.get(p.e.name, 0)) / steps for p in group.parts),
+        loads=loads,
+        drains=drains,
+        back=(None,) * len(group.loops),
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from einsum_cascade.errors import InputError
@@ -221,72 +221,32 @@ class StepsError(InputError):
     """
 
 
-_Inner = OneStep | Seq
+def extrapolated(first: RunLengths, second: RunLengths, n: int) -> RunLengths | None:
+    """Return the n-th repetition, from 0, of a run that grows evenly; None if it does not.
 
-
-def evenly_grown(
-    first: RunLengths, second: RunLengths, last: RunLengths, times: int
-) -> Callable[[int], RunLengths] | None:
-    """Return a function that gives a run's n-th repetition, from 0; None if runs do not grow
-    evenly.
-
-    >>> from .run_length import repeat, run_lengths_text, sequence
-    >>> tiles = [sequence([repeat(n, OneStep(0)), OneStep(1)]) for n in (3, 5, 21)]
-    >>> at = evenly_grown(*tiles, times=10)
-    >>> run_lengths_text(at(2))
+    >>> tiles = [sequence([repeat(n, OneStep(0)), OneStep(1)]) for n in (3, 5)]
+    >>> run_lengths_text(extrapolated(*tiles, 2))
     'a^7 b'
 
     Parameters
     ----------
-    first, second, last : RunLengths
-        Run at three of its repetitions.
-    times : int
-        Number of repetitions; at least two.
+    first, second : RunLengths
+        First two repetitions of the run.
     """
-    if first == second == last:
-        return lambda _: first
-    match first, second, last:
-        case Repeat(), Repeat(), Repeat():
-            return _repeat(first, second, last, times)
-        case Seq(), Seq(), Seq() if len(first.parts) == len(second.parts) == len(last.parts):
-            return _sequence(first, second, last, times)
+    if first is second or first == second:
+        return first
+    match first, second:
+        case Repeat(), Repeat():
+            body = extrapolated(first.body, second.body, n)
+            assert not isinstance(body, Repeat), "grown like what it grew from"
+            count = first.count + n * (second.count - first.count)
+            return None if body is None else Repeat(count, body)
+        case Seq(), Seq() if len(first.parts) == len(second.parts):
+            pairs = zip(first.parts, second.parts, strict=True)
+            parts = [extrapolated(*pair, n) for pair in pairs]
+            grown = [part for part in parts if isinstance(part, OneStep | Repeat)]
+            return Seq(tuple(grown)) if len(grown) == len(parts) else None
     return None
-
-
-def _repeat(
-    first: Repeat, second: Repeat, last: Repeat, times: int
-) -> Callable[[int], RunLengths] | None:
-    count, more = first.count, second.count - first.count
-    if count + more * (times - 1) != last.count:
-        return None
-    if first.body == second.body == last.body:
-        body = first.body
-        return lambda n: Repeat(count + more * n, body)
-    inner = evenly_grown(first.body, second.body, last.body, times)
-    if inner is None:
-        return None
-
-    def at(n: int) -> RunLengths:
-        grown = inner(n)
-        assert not isinstance(grown, Repeat), "grown like what it grew from"
-        return Repeat(count + more * n, grown)
-
-    return at
-
-
-def _sequence(first: Seq, second: Seq, last: Seq, times: int) -> Callable[[int], RunLengths] | None:
-    found: list[Callable[[int], RunLengths]] = []
-    for parts in zip(first.parts, second.parts, last.parts, strict=True):
-        inner = evenly_grown(*parts, times)
-        if inner is None:
-            return None
-        found.append(inner)
-
-    def at(n: int) -> RunLengths:
-        grown = [inner(n) for inner in found]
-        return Seq(tuple([part for part in grown if not isinstance(part, Seq)]))
-
-    return at
 
 
 def rows_grown(
@@ -302,17 +262,15 @@ def rows_grown(
     first, second, last : sequence of RunLengths
         Three of the rows, part by part.
     times : int
-        Number of rows.
+        Number of rows; at least two.
 
     Returns
     -------
     iterator of RunLengths or None
         Every part of every row, in order; None if a part does not grow evenly.
     """
-    found: list[Callable[[int], RunLengths]] = []
-    for each in zip(first, second, last, strict=True):
-        grown = evenly_grown(*each, times)
-        if grown is None:
-            return None
-        found.append(grown)
-    return (at(n) for n in range(times) for at in found)
+    pairs = list(zip(first, second, strict=True))
+    if [extrapolated(*pair, times - 1) for pair in pairs] != list(last):
+        return None
+    grown = (extrapolated(*pair, n) for n in range(times) for pair in pairs)
+    return (part for part in grown if part is not None)

@@ -11,7 +11,7 @@ from math import prod
 from archsim.counts.accesses import accesses_of
 from archsim.counts.cores import counts_at_ports
 from archsim.counts.meter import EXACT
-from archsim.counts.occupancy import busy_cycles, reduction_latency, work_cycles
+from archsim.counts.occupancy import busy_cycles, reduction_latency
 from archsim.counts.spill import count_mapping
 from archsim.engine.latency import time_bound
 from archsim.iteration.bands import coverage
@@ -141,7 +141,7 @@ def price(bound: Bound) -> tuple[Fraction, Fraction]:
 def array_cycles(bound: Bound) -> Fraction:
     """Return the cycles of the busiest array, a lower bound of ``price``."""
     shares = _shares(bound)
-    return max(_by_array(bound, {e.name: work_cycles(e) * shares[e.name] for e in bound.einsums}))
+    return max(_by_array(bound, {e.name: e.cycles * shares[e.name] for e in bound.einsums}))
 
 
 def _by_array(bound: Bound, times: Sizes[str, Fraction]) -> Collection[Fraction]:

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from archsim.engine.early_exit import takes_longer
-from archsim.engine.evaluate import evaluate_bound, evaluate_nests, result_of_nest
+from archsim.engine.evaluate import evaluate_bound, evaluate_nests, result_of_nest, takes_longer
 from archsim.legality.binding import bind
 from archsim.nest.record import Bound
 from archsim.nest.sequence import NestPart, nests_of

@@ -19,10 +19,9 @@ from random_picks import SHAPES, picked, touched_in_a_run
 
 from archsim import Architecture, simulate
 from archsim.bounds.floor import least_work
-from archsim.bounds.tile_sizes import least_shares
+from archsim.bounds.minimal_domain import least_shares
 from archsim.counts.spill import count_mapping
-from archsim.energy.charges import operations_pj
-from archsim.energy.estimators import memory_access, register_access
+from archsim.energy import memory_access, operations_pj, register_access
 from archsim.engine.evaluate import evaluate_bound
 from archsim.legality.binding import bind
 from archsim.plan.planner import plan, run_plan

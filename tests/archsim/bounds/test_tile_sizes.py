@@ -13,7 +13,7 @@ from portions import left
 from archsim import Architecture
 from archsim.bounds.floor import floor_of, least_work
 from archsim.bounds.makespan import makespan_bound
-from archsim.bounds.tile_sizes import TileSizes, best_ranges
+from archsim.bounds.minimal_domain import TileSizes, best_ranges
 from archsim.counts.spill import count_mapping
 from archsim.engine.evaluate import evaluate_bound
 from archsim.legality.binding import bind

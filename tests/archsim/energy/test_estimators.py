@@ -8,7 +8,7 @@ from math import ceil, log2
 
 import pytest
 
-from archsim.energy import estimators
+from archsim import energy as estimators
 from archsim.spec.arch import Architecture
 from archsim.spec.technology import MemoryClass, SramPoint, Technology
 from einsum_cascade.errors import SpecError

@@ -6,7 +6,7 @@ import pytest
 
 import workloads
 from archsim import Architecture, simulate
-from archsim.energy.charges import LEAKAGE, leakage_w
+from archsim.energy import LEAKAGE, leakage_w
 from einsum_cascade.errors import SpecError
 
 SETTINGS = (

@@ -17,7 +17,7 @@ from nest_walker import NestWalker
 
 import workloads
 from archsim import Architecture, Mapping, Result, simulate
-from archsim.energy.estimators import action_pj, memory_access, register_access
+from archsim.energy import action_pj, memory_access, register_access
 from archsim.engine.evaluate import evaluate_mapping
 from archsim.legality.binding import bind
 from archsim.legality.fit import divisors

@@ -10,8 +10,7 @@ from archsim import Architecture
 from archsim.counts.cores import counts_at_ports
 from archsim.counts.occupancy import busy_cycles, memory_bytes, transfer_cycles
 from archsim.counts.spill import count_mapping
-from archsim.engine.early_exit import takes_longer
-from archsim.engine.evaluate import evaluate_bound
+from archsim.engine.evaluate import evaluate_bound, takes_longer
 from archsim.legality.binding import bind
 from archsim.nest.record import Bound
 from archsim.plan.parts import PartProblem

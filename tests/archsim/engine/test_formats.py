@@ -16,7 +16,7 @@ import workloads
 from archsim import Architecture, Mapping, Result, simulate
 from archsim.counts.occupancy import memory_bytes
 from archsim.counts.spill import count_mapping
-from archsim.energy.estimators import memory_access, register_access
+from archsim.energy import memory_access, register_access
 from archsim.engine.evaluate import evaluate_mapping
 from archsim.legality.binding import bind
 from archsim.nest.record import Bound

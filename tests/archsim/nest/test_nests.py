@@ -8,8 +8,7 @@ from itertools import pairwise
 import pytest
 
 from archsim import Architecture, simulate
-from archsim.engine.early_exit import takes_longer
-from archsim.engine.evaluate import evaluate_mapping, evaluate_nests
+from archsim.engine.evaluate import evaluate_mapping, evaluate_nests, takes_longer
 from archsim.legality.binding import bind
 from archsim.nest.record import Bound
 from archsim.nest.sequence import join_nests, nests_of

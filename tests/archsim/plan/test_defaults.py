@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 
 from archsim import Architecture, Mapping, Result, simulate
-from archsim.engine.early_exit import takes_longer
-from archsim.engine.evaluate import evaluate_bound
+from archsim.engine.evaluate import evaluate_bound, takes_longer
 from archsim.nest.record import Bound
 from archsim.plan import planner
 from archsim.plan.defaults import known_mappings

@@ -20,7 +20,7 @@ from portions import portions
 import workloads
 from archsim import Architecture, Mapping, Result, simulate
 from archsim.counts.spill import count_mapping
-from archsim.energy.estimators import memory_access, register_access
+from archsim.energy import memory_access, register_access
 from archsim.engine.timing import time_average
 from archsim.legality.binding import bind
 from einsum_cascade import Cascade

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from archsim import Architecture, Result, simulate
-from archsim.energy.estimators import memory_access
+from archsim.energy import memory_access
 
 SHAPE = {"N": 1024, "D": 512, "H": 8, "E": 64, "F": 64, "S": 2048}
 

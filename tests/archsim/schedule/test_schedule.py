@@ -26,8 +26,7 @@ from archsim.schedule.lowering import ProgramBuilder
 from archsim.schedule.modulo import modulo_schedule
 from archsim.spec.arch import Memory
 from archsim.spec.mapping import PhaseTask, Schedule
-from archsim.steps.group import fused_group
-from archsim.steps.uniform import uniform_walk
+from archsim.steps.group import fused_group, uniform_walk
 from einsum_cascade import Cascade
 
 # ------------------------------------------------------------------ worked examples

@@ -6,7 +6,7 @@ import pytest
 
 import workloads
 from archsim import Architecture, simulate
-from archsim.energy.estimators import areas
+from archsim.energy import areas
 from archsim.spec.technology import Technology
 from einsum_cascade.errors import SpecError
 from einsum_cascade.yaml.library import builtin_names

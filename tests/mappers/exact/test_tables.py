@@ -12,7 +12,7 @@ import pytest
 from portions import some
 
 from archsim import Architecture
-from archsim.counts.occupancy import busy_cycles, work_cycles
+from archsim.counts.occupancy import busy_cycles
 from archsim.engine.evaluate import evaluate_bound
 from archsim.legality.binding import bind
 from archsim.legality.footprint import largest_tile, requirement, resident_tile
@@ -172,7 +172,7 @@ def test_tables_know_what_systolic_arrays_lose(overlap: Overlap) -> None:
             if overlap is True:
                 said = max(said, total[first + number])
             assert said <= busy * (1 + 1e-9)
-            if busy > 1.05 * sum(float(work_cycles(e)) for e in mine):
+            if busy > 1.05 * sum(float(e.cycles) for e in mine):
                 lost += 1
                 close += said >= 0.9 * busy
     assert lost > 5

@@ -1,1 +1,0 @@
-"""Energy and area: prices of a technology, and the charges of a run."""
