@@ -81,7 +81,7 @@ class LeastWork:
     counts: lazy_field[tuple[EinsumCount, ...]] = lazy_field(())
     """Counts with the fewest operations of any mapping; like the next field, for the energy
     alone."""
-    delivering: lazy_field[tuple[tuple[str, OperandDelivery], ...]] = lazy_field(())
+    deliveries: lazy_field[tuple[tuple[str, OperandDelivery], ...]] = lazy_field(())
     """Operand deliveries by Einsum: arrivals at the elements, and partial results that leave."""
 
 
@@ -122,7 +122,7 @@ def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
     def least() -> tuple[EinsumCount, ...]:
         return tuple(_with_points(of[c.einsum], c, points[c.einsum]) for c in counts)
 
-    def delivering() -> tuple[tuple[str, OperandDelivery], ...]:
+    def deliveries() -> tuple[tuple[str, OperandDelivery], ...]:
         return tuple(_operand_deliveries(program, of.values(), free, points, shares, words))
 
     sized: tuple[_Ranges, ...] = ()
@@ -135,7 +135,7 @@ def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
         words=sum(words.values(), Fraction(0)),
         counts=least,
         shares=tuple(shares.items()),
-        delivering=delivering,
+        deliveries=deliveries,
         sized=tuple(tuple(counts for _, counts in found) for found in sized),
         cycles=max([cycles, *(min(n for n, _ in found) for found in sized)]),
     )
@@ -389,7 +389,7 @@ def _moving(nest: LoopNest, access_map: AccessMap) -> tuple[bool, ...]:
 
 def _energy(machine: Architecture, words: TensorWords, work: LeastWork, latency_s: float) -> float:
     """Return the least energy of some work with a given lower bound of its latency, in pJ."""
-    shares, delivering = dict(work.shares), dict(work.delivering)
+    shares, deliveries = dict(work.shares), dict(work.deliveries)
     compulsory = work.words * machine.word_bytes
     outermost = machine.home
     price = memory_access(machine, outermost)
@@ -403,7 +403,7 @@ def _energy(machine: Architecture, words: TensorWords, work: LeastWork, latency_
             * min(
                 sum(operations_pj(machine, array, count.operations))
                 + _registers_pj(machine, prices, array, count)
-                + delivering[count.einsum].energy_pj(machine, array, words)
+                + deliveries[count.einsum].energy_pj(machine, array, words)
                 for array in machine.arrays_for(kind for kind, _ in count.operations)
             )
             for count in counts

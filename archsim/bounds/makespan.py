@@ -165,9 +165,9 @@ def _tightest_shares(
     The former give the exact load of a complete assignment.
     """
 
-    def told(one: tuple[int, ...]) -> int:
+    def bound_at(one: tuple[int, ...]) -> int:
         return sum(min([x * one[a] for a, x in cycles.items()]) for cycles in whole)
 
-    beside = {*shares[arrays:]} - {*shares[:arrays]}
-    others = sorted(beside, key=lambda one: (told(one), one), reverse=True)
+    ties = {*shares[arrays:]} - {*shares[:arrays]}
+    others = sorted(ties, key=lambda one: (bound_at(one), one), reverse=True)
     return [*shares[:arrays], *others[:MAX_SHARES_FOLLOWED]]

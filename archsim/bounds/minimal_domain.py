@@ -106,17 +106,17 @@ def _no_op_steps(bound: Bound, masks: MaskBands) -> Iterator[_StepCounts]:
     members = (declared[r].partition or (r,) for r in band_ranks(masks.bands) if r in declared)
     variables = sorted(m.lower() for m in chain.from_iterable(members))
     unused = frozenset(chain.from_iterable(masks.without.values()))
-    beside = program.memo(inseparable)
+    cannot_be_cut_from = program.memo(inseparable)
     # A mapping may share the loops of any of these variables; the no-op Einsums differ.
     for count in range(1, len(variables) + 1):
         for chosen in map(frozenset, combinations(variables, count)):
             inside = [e.name for e in bound.einsums if chosen <= {*e.einsum.variables}]
             for band in dict.fromkeys(masks.bands[n] for n in inside if n in masks.bands):
-                alike = tuple(n for n in inside if masks.bands.get(n) == band)
-                other = {n for n in inside if n in masks.bands}.difference(alike)
-                busy = unused | other | program.memo(active_einsums, alike, chosen)
-                idle = frozenset(n for n in inside if busy.isdisjoint(beside[n]))
-                if not idle <= {*alike}:
+                in_band = tuple(n for n in inside if masks.bands.get(n) == band)
+                other = {n for n in inside if n in masks.bands}.difference(in_band)
+                busy = unused | other | program.memo(active_einsums, in_band, chosen)
+                idle = frozenset(n for n in inside if busy.isdisjoint(cannot_be_cut_from[n]))
+                if not idle <= {*in_band}:
                     yield _StepCounts(chosen, band, idle)
 
 
@@ -266,8 +266,8 @@ def positional_rank(program: Program, e: BoundEinsum) -> str:
     for family in dict.fromkeys(family for _, family, _ in mine if family):
         names = {v: member.lower() for v, of, member in mine if of == family}
         members = program.rank_of[family].partition
-        once = sorted(names.values()) == sorted(m.lower() for m in members)
-        if once and bounds_positions(program, condition, family, names) is not None:
+        all_members = sorted(names.values()) == sorted(m.lower() for m in members)
+        if all_members and bounds_positions(program, condition, family, names) is not None:
             return family
     return ""
 
@@ -436,13 +436,13 @@ class FreeTileSize:
             if e.name in incomplete
             and all(partition_member_of(program, v)[0] not in others for v in e.variables)
         ]
-        told = [_PointsLeft(self, bound, e) for e in mine if self._is_counted(bound, e)]
-        if not any(c.grows for c in told):
+        counted = [_PointsLeft(self, bound, e) for e in mine if self._is_counted(bound, e)]
+        if not any(c.grows for c in counted):
             return None
 
         def found(low: int, high: int) -> TileSizes:
             return TileSizes(
-                low, high, tuple((c.einsum.name, c.least(whole, low, high)) for c in told)
+                low, high, tuple((c.einsum.name, c.least(whole, low, high)) for c in counted)
             )
 
         return found

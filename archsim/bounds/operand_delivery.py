@@ -197,8 +197,8 @@ class _ArrivalPrices:
         """Cheapest points by ``OperandDelivery``'s key, which rarely depends on a length."""
         self.elements = array.elements
         self.copies = machine.copies(array.name)
-        together = max((self.copies / machine.copies(m.name) for m in machine.memories), default=1)
-        self.reach = ceil(self.elements * max(1.0, together))
+        most_fed = max((self.copies / machine.copies(m.name) for m in machine.memories), default=1)
+        self.reach = ceil(self.elements * max(1.0, most_fed))
         """Largest number of elements among which a memory may share a value."""
         alone = array.registers.billed == "one"
         # If one element alone is billed, it has at least an equal part of all accesses.
@@ -226,14 +226,14 @@ class _ArrivalPrices:
             return kept
         single = [self._least((i,), self._room(i, lanes, taken)) for i in inputs]
         alone = {i.tensor: least for i, least in zip(inputs, single, strict=True)}
-        apart = sum(single)
-        best = apart
+        separate = sum(single)
+        best = separate
         for one, other in combinations(inputs, 2):
             # Elements that share one input each have their own value of the other.
             if one.sharing.isdisjoint(other.sharing):
                 room = max(self._room(one, lanes, taken), self._room(other, lanes, taken))
                 pair = self._least((one, other), room)
-                best = max(best, apart - alone[one.tensor] - alone[other.tensor] + pair)
+                best = max(best, separate - alone[one.tensor] - alone[other.tensor] + pair)
         return kept + best
 
     def _room(self, arriving: ArrivingOperand, lanes: float, taken: Collection[str]) -> float:
@@ -319,11 +319,11 @@ def _shared_out(inputs: list[tuple[float, float]], elements: float) -> float:
     (price, most), *others = inputs
     if not others:
         return price / min(most, elements)
-    ((other, apart),) = others
-    fewest = max(1.0, elements / apart)
+    ((other, other_most),) = others
+    fewest = max(1.0, elements / other_most)
     at_most = min(most, elements)
     if fewest >= at_most:
-        return price / at_most + other / min(apart, elements)
+        return price / at_most + other / min(other_most, elements)
     # Of two terms whose denominators have a fixed product, both are equal at the optimum.
     best = sqrt(elements * price / other) if other > 0 else at_most
     share = min(max(best, fewest), at_most)

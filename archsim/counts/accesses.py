@@ -378,7 +378,7 @@ def accesses_of(bound: Bound, e: BoundEinsum, number: int, meter: Meter[T]) -> l
 
 
 def accesses_on_path(
-    bound: Bound, e: BoundEinsum, number: int, way: tuple[PathStop, ...], meter: Meter[T]
+    bound: Bound, e: BoundEinsum, number: int, path: tuple[PathStop, ...], meter: Meter[T]
 ) -> list[AccessCount[T]]:
     """Return the reads and writes along a given path, wherever tensors are kept.
 
@@ -390,21 +390,21 @@ def accesses_on_path(
         Path as ``path_of`` returns it.
     """
     if number == len(e.reads):
-        return _output(bound, e, way, meter)
-    return _input(bound, e, e.reads[number], way, meter)
+        return _output(bound, e, path, meter)
+    return _input(bound, e, e.reads[number], path, meter)
 
 
 def _input(
     bound: Bound,
     e: BoundEinsum,
     access_map: AccessMap,
-    way: tuple[PathStop, ...],
+    path: tuple[PathStop, ...],
     meter: Meter[T],
 ) -> list[AccessCount[T]]:
     """Return the accesses of an operand, from the place that holds it inwards."""
-    if not way:
+    if not path:
         return []
-    below = [*(stop.level for stop in way[1:]), bound.register_level]
+    below = [*(stop.level for stop in path[1:]), bound.register_level]
     arriving = [
         meter.whole(0),
         *(deliveries(e, access_map, level, meter) for level in below[:-1]),
@@ -417,7 +417,7 @@ def _input(
             reads=_read(bound, e, access_map, stop.level, inside, meter),
             writes=writes,
         )
-        for stop, inside, writes in zip(way, below, arriving, strict=True)
+        for stop, inside, writes in zip(path, below, arriving, strict=True)
     ]
 
 
@@ -434,10 +434,10 @@ def _read(
 
 
 def _output(
-    bound: Bound, e: BoundEinsum, way: tuple[PathStop, ...], meter: Meter[T]
+    bound: Bound, e: BoundEinsum, path: tuple[PathStop, ...], meter: Meter[T]
 ) -> list[AccessCount[T]]:
     """Return the writes of a result on its way out, and the partial results on their way back."""
-    memories = [stop for stop in way if stop.level < bound.register_level]
+    memories = [stop for stop in path if stop.level < bound.register_level]
     below = [*(stop.level for stop in memories[1:]), bound.register_level]
     # Arrivals at each memory from the next one inside. 8 results that are summed over 4 tiles of k,
     updates = [deliveries(e, e.write, level, meter) for level in below]
@@ -451,10 +451,10 @@ def _output(
     handed_down = [meter.whole(0), *again]
     moved = [*zip(updates, again, handed_down, strict=False)][: len(memories)]
     refill = again[-1] if memories else meter.whole(0)
-    moved += [(updates[-1], again[-1], refill)] * (len(way) - len(memories))
+    moved += [(updates[-1], again[-1], refill)] * (len(path) - len(memories))
     return [
         AccessCount(
             einsum=e.name, tensor=e.name, place=stop.place, reads=back, writes=arriving + refilled
         )
-        for stop, (arriving, back, refilled) in zip(way, moved, strict=True)
+        for stop, (arriving, back, refilled) in zip(path, moved, strict=True)
     ]

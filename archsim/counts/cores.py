@@ -116,7 +116,7 @@ class _CoreSums:
     def __init__(self, bound: Bound, counts: Counts, some: int | None = None) -> None:
         cores = bound.cores
         self.bound = bound
-        self.spread = cores.partitions
+        self.partitions = cores.partitions
         self.levels = {m.name: n for n, m in enumerate(bound.architecture.memories)}
         self.memories, self.ring = bound.architecture.memories, cores.ring
         self.replicated = cores.replicated
@@ -187,8 +187,8 @@ class _CoreSums:
         """Sum the accesses to one tensor at one place."""
         one = next(p.accesses[key] for p in problems if key in p.accesses)
         level = self.levels.get(one.place)
-        touched = [m for m in e.access_maps if m.access.tensor == one.tensor]
-        moving = frozenset[str]().union(*(m.moving for m in touched))
+        accessing = [m for m in e.access_maps if m.access.tensor == one.tensor]
+        moving = frozenset[str]().union(*(m.moving for m in accessing))
         result = one.tensor == e.name
         held = self.bound.memories(e, one.tensor)
 
@@ -220,7 +220,7 @@ class _CoreSums:
                 lambda s: (
                     None
                     if own(s)
-                    else self._unique_halo_by_kind(e, touched, s, None if result else to)
+                    else self._unique_halo_by_kind(e, accessing, s, None if result else to)
                 ),
             )
 
@@ -243,7 +243,7 @@ class _CoreSums:
                 if level <= s.level and s.variable not in moving and every(s, reads=False)
             ]
             # Every partial sum but the first is added to one that is stored already.
-            reads += ceil(self._partial_sums_added(e, touched, met) * self._size(e, problems))
+            reads += ceil(self._partial_sums_added(e, accessing, met) * self._size(e, problems))
         return replace(one, reads=reads, writes=writes)
 
     def _gathered(self, e: BoundEinsum, key: _AccessKey) -> _GatheredAt | None:
@@ -252,9 +252,9 @@ class _CoreSums:
         for number, access_map in enumerate(e.reads):
             if access_map.access.tensor != tensor:
                 continue
-            way = path_of(self.bound, e, number)
-            levels = (*(stop.level for stop in way), self.bound.register_level)
-            for stop, inside in zip(way, levels[1:], strict=True):
+            path = path_of(self.bound, e, number)
+            levels = (*(stop.level for stop in path), self.bound.register_level)
+            for stop, inside in zip(path, levels[1:], strict=True):
                 if stop.place == place and not times:
                     gathers = any(isinstance(i, Gather) for i in access_map.access.indices)
                     arrives = stop.level if stop.level != levels[0] else None
@@ -305,7 +305,7 @@ class _CoreSums:
         )
 
     def _own(self, e: BoundEinsum) -> Iterator[RankPartition]:
-        return (s for s in self.spread if s.variable in e.variables)
+        return (s for s in self.partitions if s.variable in e.variables)
 
     def _is_run_by_each(self, e: BoundEinsum, s: RankPartition) -> bool:
         """Return whether every core runs an Einsum, on its part or in full; if not, one core
@@ -318,15 +318,15 @@ class _CoreSums:
         problems: list[_PartCount],
         value: Callable[[_PartCount], Amount],
         every: _Counted,
-        apart: Callable[[RankPartition], tuple[Fraction, ...] | None] = lambda _: None,
+        halo_shares: Callable[[RankPartition], tuple[Fraction, ...] | None] = lambda _: None,
     ) -> Amount:
         """Sum a count over the cores of some ranks; one core stands for the cores of any other
         rank.
 
-        ``apart`` gives the unique shares of those other cores by kind of part, or None for no
+        ``halo_shares`` gives the unique shares of those other cores by kind of part, or None for no
         share.
         """
-        weights = [self._weights(e, s, every(s), apart) for s in self.spread]
+        weights = [self._weights(e, s, every(s), halo_shares) for s in self.partitions]
         total: Amount = 0
         for p in problems:
             weight: Amount = 1
@@ -343,16 +343,16 @@ class _CoreSums:
         e: BoundEinsum,
         s: RankPartition,
         every: bool,
-        apart: Callable[[RankPartition], tuple[Fraction, ...] | None],
+        halo_shares: Callable[[RankPartition], tuple[Fraction, ...] | None],
     ) -> Sequence[Amount]:
         """Return how many cores count, by kind of part of a rank."""
         each = self._is_run_by_each(e, s)
-        if s.work_order and each and not every and (shares := apart(s)) is not None:
+        if s.work_order and each and not every and (shares := halo_shares(s)) is not None:
             return shares
         return [s.weight(kind, every=each and every) for kind in range(len(s.kinds))]
 
     def _unique_halo_by_kind(
-        self, e: BoundEinsum, touched: list[AccessMap], s: RankPartition, to: int | None
+        self, e: BoundEinsum, accessing: list[AccessMap], s: RankPartition, to: int | None
     ) -> tuple[Fraction, ...] | None:
         """Return the unique share of each kind of part under a mask; None if all parts share
         alike.
@@ -361,24 +361,24 @@ class _CoreSums:
         the memory that receives an operand.
         """
         reaches = halos_of(self.bound, e, s)
-        if reaches is None or not any(varies_along_halo(m, e, reaches[0]) for m in touched):
+        if reaches is None or not any(varies_along_halo(m, e, reaches[0]) for m in accessing):
             return None
         if to is not None and to <= s.level:
             tile = e.nest(to).first_tile
-            found = (unique_halo(self.bound, e, m, to, tile, s) for m in touched)
+            found = (unique_halo(self.bound, e, m, to, tile, s) for m in accessing)
             # A tile that one core evicts is gone when another core needs it later.
-            if (apart := next((t for t in found if t is not None), None)) is not None:
-                return apart.shares
+            if (halo_shares := next((t for t in found if t is not None), None)) is not None:
+                return halo_shares.shares
         return unique_halo_shares([(r.begin, r.end) for r in reaches])
 
     def _partial_sums_added(
-        self, e: BoundEinsum, touched: list[AccessMap], met: list[RankPartition]
+        self, e: BoundEinsum, accessing: list[AccessMap], met: list[RankPartition]
     ) -> Fraction:
         """Return partial sums that are added to a stored one, as a share of all elements."""
         times, first = Fraction(prod(s.parts for s in met)), Fraction(1)
         for s in met:
             reaches = halos_of(self.bound, e, s)
-            if reaches is None or not any(varies_along_halo(m, e, reaches[0]) for m in touched):
+            if reaches is None or not any(varies_along_halo(m, e, reaches[0]) for m in accessing):
                 continue
             # Each core has the elements in its reach.
             lengths = [max(0, r.end - r.begin) for r in reaches]
@@ -407,15 +407,15 @@ def unique_halo_shares(reaches: Sequence[tuple[int, int]]) -> tuple[Fraction, ..
     """
     found: list[Fraction] = []
     # Disjoint spans that do not touch: one span for a causal mask.
-    seen: list[tuple[int, int]] = []
+    covered: list[tuple[int, int]] = []
     for begin, end in reaches:
-        known = sum(max(0, min(end, right) - max(begin, left)) for left, right in seen)
+        known = sum(max(0, min(end, right) - max(begin, left)) for left, right in covered)
         new = max(0, end - begin - known)
         found.append(Fraction(new, end - begin) if new else Fraction(0))
         if new:
-            touched = [(left, right) for left, right in seen if left <= end and right >= begin]
-            lefts, rights = zip(*touched, (begin, end), strict=True)
-            seen = [x for x in seen if x not in touched] + [(min(lefts), max(rights))]
+            accessing = [(left, right) for left, right in covered if left <= end and right >= begin]
+            lefts, rights = zip(*accessing, (begin, end), strict=True)
+            covered = [x for x in covered if x not in accessing] + [(min(lefts), max(rights))]
     return tuple(found)
 
 
@@ -446,9 +446,9 @@ def _accesses(
     found = iter(count.accesses)
     for part in (e, *e.initial):
         for number in range(len(part.access_maps)):
-            way = path_of(bound, part, number)
-            places = [next(found) for _ in way]
-            outermost = bool(way) and way[0].level == 0
+            path = path_of(bound, part, number)
+            places = [next(found) for _ in path]
+            outermost = bool(path) and path[0].level == 0
             yield from _at_home(part, number, places, ring) if outermost else places
 
 

@@ -399,15 +399,15 @@ def _mask_parameters(bound: Bound) -> list[Parameter]:
 
 def _core_notes(bound: Bound) -> Iterator[str]:
     """Yield notes on the number of cores that run each Einsum."""
-    spread = bound.cores.partitions
+    partitions = bound.cores.partitions
     for number, memory in enumerate(bound.architecture.memories):
         for name, count in memory.instances:
-            here = [s for s in spread if (s.level, s.instances) == (number, name)]
+            here = [s for s in partitions if (s.level, s.instances) == (number, name)]
             parts = ", ".join(f"{s.rank} in {s.parts} parts of {s.size_text}" for s in here)
             used = prod(s.parts for s in here)
             yield f"{used} of {count} {name} are used" + (f": {parts}" if parts else "")
     yield from _ring_notes(bound)
-    for s in spread:
+    for s in partitions:
         made = [e.name for e in bound.einsums if (e.name, s.rank) in bound.cores.replicated]
         if made:
             yield f"each of {s.parts} {s.instances} makes {', '.join(made)} for itself"
@@ -432,8 +432,8 @@ def notes_of(bound: Bound) -> tuple[str, ...]:
     """Return sentences on costs that the machine's data and the mapping leave out."""
     found: list[str] = []
     if bound.mapping.chosen:
-        picked = ", ".join(f"{name} {what}" for name, what in bound.mapping.chosen)
-        found.append(f"chosen by the mapping's objective: {picked}")
+        choices = ", ".join(f"{name} {what}" for name, what in bound.mapping.chosen)
+        found.append(f"chosen by the mapping's objective: {choices}")
     found.extend(bound.mapping.moved)
     found.extend(_core_notes(bound))
     found.extend(bound.pattern_memo(_formats))

@@ -106,12 +106,12 @@ def critical_core_candidates(bound: Bound) -> Iterator[Bound]:
     most work stands for all in turn.
     """
     yield bound
-    spread = bound.cores.partitions
-    at = next((n for n, s in enumerate(spread) if s.begins), None)
+    partitions = bound.cores.partitions
+    at = next((n for n, s in enumerate(partitions) if s.begins), None)
     if at is None:
         return
     most = iterations_of_core(bound)
-    for kind in range(1, min(MAX_CRITICAL_CORES, len(spread[at].kinds))):
+    for kind in range(1, min(MAX_CRITICAL_CORES, len(partitions[at].kinds))):
         led = _with_critical_part(bound, at, kind)
         if iterations_of_core(led) < CANDIDATE_WORK_SHARE * most:
             return  # parts come in descending order of work
@@ -127,15 +127,15 @@ def _with_critical_part(bound: Bound, at: int, kind: int) -> Bound:
 
     s = cores.partitions[at]
     work_order = tuple(s.work_order[other(n)] for n in range(len(s.work_order)))
-    spread = with_partition(cores.partitions, at, work_order=work_order)
+    partitions = with_partition(cores.partitions, at, work_order=work_order)
     alone = replace(bound, cores=ONE_CORE)
     nests = {
         (*kinds[:at], other(kinds[at]), *kinds[at + 1 :]): alone if nest is bound else nest
         for kinds, nest in bound.core_nests.items()
     }
-    first = nests.pop((0,) * len(spread))
+    first = nests.pop((0,) * len(partitions))
     others = tuple(nests.items())
-    return replace(first, cores=replace(cores, partitions=spread, others=others))
+    return replace(first, cores=replace(cores, partitions=partitions, others=others))
 
 
 def result_of_nest(bound: Bound, name: str, engine: str) -> Result:
@@ -234,8 +234,8 @@ def _sampled_bounds(bound: Bound) -> Iterator[Fraction]:
     number = len(bound.core_nests)
     for some in (number // 4, number // 2) if number >= MIN_PROBLEMS_TO_SAMPLE else ():
         ported = counts_at_ports(bound, bound.memo(count_mapping), some)
-        together = (tuple(c for c in ported if c.einsum in names) for names in groups)
-        yield sum((_busiest(bound, counts) for counts in together), Fraction(0))
+        counts_by_group = (tuple(c for c in ported if c.einsum in names) for names in groups)
+        yield sum((_busiest(bound, counts) for counts in counts_by_group), Fraction(0))
 
 
 def _groups(bound: Bound) -> list[tuple[str, ...]]:

@@ -508,19 +508,19 @@ def with_rows(
     again = _next_equal(bodies)
     at = 0
     while at < len(parts):
-        apart = again[at]
-        alike = _grown_evenly(bodies, counts, at, apart) if apart else 0
-        rows = alike // apart if apart else 0
+        stride = again[at]
+        covered = _grown_evenly(bodies, counts, at, stride) if stride else 0
+        rows = covered // stride if stride else 0
         first = tuple(
-            GrowingPart(counts[i], counts[i + apart] - counts[i], pairs[i][1])
-            for i in range(at, at + apart if rows >= policy.MIN_ROWS else at)
+            GrowingPart(counts[i], counts[i + stride] - counts[i], pairs[i][1])
+            for i in range(at, at + stride if rows >= policy.MIN_ROWS else at)
         )
         if first and any(p.more for p in first) and _is_busy(first, busy):
             yield EvenRows(rows, first)
-            at += rows * apart
+            at += rows * stride
         else:
             # No other rows of this distance begin before these end.
-            end = at + max(1, alike - 2 * apart)
+            end = at + max(1, covered - 2 * stride)
             yield from parts[at:end]
             at = end
 
@@ -535,20 +535,20 @@ def _next_equal(bodies: Sequence[int]) -> list[int]:
     return found
 
 
-def _grown_evenly(bodies: Sequence[int], counts: Sequence[int], at: int, apart: int) -> int:
-    """Return how many parts from one on form rows of ``apart`` parts that grow evenly.
+def _grown_evenly(bodies: Sequence[int], counts: Sequence[int], at: int, stride: int) -> int:
+    """Return how many parts from one on form rows of ``stride`` parts that grow evenly.
 
     In ``a b^2 a b^4 a b^6 c`` (counts 1, 2, 1, 4, 1, 6) six parts form rows of two: each count is
-    the mean of those ``apart`` before and after.
+    the mean of those ``stride`` before and after.
     """
     end = at
     while (
-        end + 2 * apart < len(bodies)
-        and bodies[end] == bodies[end + apart] == bodies[end + 2 * apart]
-        and counts[end] + counts[end + 2 * apart] == 2 * counts[end + apart]
+        end + 2 * stride < len(bodies)
+        and bodies[end] == bodies[end + stride] == bodies[end + 2 * stride]
+        and counts[end] + counts[end + 2 * stride] == 2 * counts[end + stride]
     ):
         end += 1
-    return end - at + 2 * apart if end > at else 0
+    return end - at + 2 * stride if end > at else 0
 
 
 def _is_busy(parts: tuple[GrowingPart, ...], busy: Callable[[RunLengths], frozenset[str]]) -> bool:

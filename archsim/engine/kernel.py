@@ -393,8 +393,8 @@ def _settled(s: State, slot: int, count: int, more: int) -> None:
     each = loops[at + SINCE]
     # A loop of 6, 8, 10, ... iterations that repeats every 3 is whole repetitions longer after 3
     # rows. One that repeats every 4 is so after 2 rows: both together after 6 rows.
-    apart = each // gcd(each, abs(more))
-    even = loops[rows + EVEN] * (apart // gcd(apart, loops[rows + EVEN]))
+    stride = each // gcd(each, abs(more))
+    even = loops[rows + EVEN] * (stride // gcd(stride, loops[rows + EVEN]))
     loops[rows + EVEN] = even if even <= MAX_ROWS else 0
     if more < 0:
         # A shrinking loop settles as long as it has the iterations before the repetition began

@@ -416,11 +416,13 @@ def _roomy(
     found: list[StepDependency] = []
     for d in program.dependencies:
         before, after = program.tasks[d.before], program.tasks[d.after]
-        apart = {names[d.after], names[d.before]} & builder.outside
-        if d.room or before.resource == after.resource or not (apart or after.role == "drain"):
+        outside = {names[d.after], names[d.before]} & builder.outside
+        if d.room or before.resource == after.resource or not (outside or after.role == "drain"):
             continue
         lag = after.stage - before.stage
-        loose = (min(rounds[n], 2 * (abs(lag) + periods[n]) + lookahead + 1) for n in sorted(apart))
+        loose = (
+            min(rounds[n], 2 * (abs(lag) + periods[n]) + lookahead + 1) for n in sorted(outside)
+        )
         found.append(
             StepDependency(
                 before=d.after,

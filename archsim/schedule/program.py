@@ -203,11 +203,11 @@ def _kept(program: StepProgram) -> Iterator[tuple[int, int]]:
 def _cycle(program: StepProgram, waits: list[set[int]]) -> tuple[str, ...]:
     """Return tasks that wait for one another, found by walking back until one repeats."""
     at = next(i for i, w in enumerate(waits) if w)
-    seen: list[int] = []
-    while at not in seen:
-        seen.append(at)
+    visited: list[int] = []
+    while at not in visited:
+        visited.append(at)
         at = min(i for i in waits[at] if waits[i])
-    cycle = [*seen[seen.index(at) :], at]
+    cycle = [*visited[visited.index(at) :], at]
     return tuple(program.tasks[i].name for i in reversed(cycle))
 
 
@@ -248,11 +248,11 @@ def components(program: StepProgram) -> tuple[StepProgram, ...]:
     ]
     links += [(d.before, d.after) for d in program.dependencies]
     for link in links:
-        joined = set(link)
-        for group in [g for g in groups if g & joined]:
-            joined |= group
+        merged = set(link)
+        for group in [g for g in groups if g & merged]:
+            merged |= group
             groups.remove(group)
-        groups.append(joined)
+        groups.append(merged)
     if len(groups) == 1:
         return (_condensed(program),)
     return tuple(_condensed(_renumbered(program, sorted(group))) for group in groups)

@@ -99,7 +99,7 @@ class Shares:
         self.place = [
             [sum(x is not None for x in p.loops[:d]) for d in depths] for p in group.parts
         ]
-        self.apart = [p.depth for p in group.parts]
+        self.outside_depth = [p.depth for p in group.parts]
         self.ask_fresh = [frozenset(m.flow for m in p.flows.moves if m.again) for p in group.parts]
 
     @cached_property
@@ -182,7 +182,7 @@ class Shares:
         now = self.views.values[view]
         found: list[tuple[int, int, int]] = []
         for number, (p, extents) in enumerate(zip(self.parts, now.extents, strict=True)):
-            place, out = self.place[number][depth], self.apart[number]
+            place, out = self.place[number][depth], self.outside_depth[number]
             if extents is None or (out is not None and depth > out):
                 continue
             for i in waiting[number]:
@@ -219,12 +219,15 @@ class Shares:
             known[number] = (*known[number][:i], scaled, *known[number][i + 1 :])
         return self.held.number(tuple(known))
 
-    def spread(self, depth: int, view: int, outer: int, held: int, steps: int) -> int:
+    def divided(self, depth: int, view: int, outer: int, held: int, steps: int) -> int:
         """Return held shares with those of Einsums that stay outside a loop from here on, by
         step."""
         known = list(self.held.values[held])
         for number, p in enumerate(self.parts):
-            if depth == self.apart[number] and self.views.values[view].extents[number] is not None:
+            if (
+                depth == self.outside_depth[number]
+                and self.views.values[view].extents[number] is not None
+            ):
                 totals = (
                     self._total(depth, view, number, i, self.held.values[outer][number][i])
                     for i in range(len(p.flows.flows))
@@ -269,10 +272,10 @@ class Shares:
 
     def _row(self, role: Role, number: int, runs: bool, slices: tuple[int | None, ...]) -> int:
         """Return the number of an Einsum's traffic: words by memory."""
-        # Traffic of an Einsum outside a loop is spread over all steps (``spread``), also those in
+        # Traffic of an Einsum outside a loop is spread over all steps (``divided``), also those in
         # which it does not run.
         sums = [_NOTHING] * self.memories
-        even = self.apart[number] is not None
+        even = self.outside_depth[number] is not None
         for m in self.parts[number].flows.moves if runs or even else ():
             if m.role == role:
                 share = self._share(number, m, slices)
@@ -287,7 +290,7 @@ class Shares:
                 return 0
             share = self.slices.values[known]
             return share.again if move.again else share.arrives
-        if self.apart[number] is None:
+        if self.outside_depth[number] is None:
             return 1
         part = self.parts[number]
         return Fraction(count_points(part.steps, part.e.extents), self.steps)
@@ -387,11 +390,11 @@ class _Walker:
         self.grain = () if window is None else window.grain(group.loops)
         depths = range(len(group.loops))
         out = [[p for p in group.parts if p.loops[d] is None] for d in depths]
-        asked = {x.variable for x in group.loops if x.member in wanted}
+        queried = {x.variable for x in group.loops if x.member in wanted}
         # First and last iterations are part of the state only if a task asks for them: states that
         # differ in nothing else are equal and visited once.
         self.ask_first = [
-            any(p.early for p in ps) or x.variable in asked
+            any(p.early for p in ps) or x.variable in queried
             for x, ps in zip(group.loops, out, strict=True)
         ]
         self.ask_last = [any(not p.early for p in ps) for ps in out]
@@ -524,11 +527,11 @@ class _Walker:
         first, last, edge = ends
         total = iterations(state.nest[loop.axis], loop.stride)
         nest = inside(state.nest, loop, run.extent)
-        asked = loop.member in self.wanted
+        queried = loop.member in self.wanted
         at = _At(
             first=first and self.ask_first[depth],
             last=last and self.ask_last[depth],
-            back=self.back(depth, state, first, run, nest) if asked else None,
+            back=self.back(depth, state, first, run, nest) if queried else None,
         )
         shares = self.shares
         view = shares.memo(shares.entered, depth, state.view, total, edge, first)
@@ -561,10 +564,10 @@ class _Walker:
         arriving = shares.memo(shares.arriving, depth, state.view, held)
         if arriving:
             held = shares.memo(shares.keep, held, arriving, *self.fuller(depth, state))
-        if depth in shares.apart:
+        if depth in shares.outside_depth:
             band = state.band if self.group.nest.settled(depth) else None
             steps = self.steps(depth, state.nest, band)
-            held = shares.memo(shares.spread, depth, state.view, state.held, held, steps)
+            held = shares.memo(shares.divided, depth, state.view, state.held, held, steps)
         if held == state.held:
             return state
         return _WalkState(state.nest, state.band, state.at, state.view, held)

@@ -250,7 +250,7 @@ def test_operands_are_read_from_registers_and_results_written_to_them() -> None:
         + sum(operations_pj(machine, array, (("mac", 210),)))
         + ends * min(prices.read_pj, prices.write_pj)
     )
-    (e,) = least_work(bound, count_mapping(bound)).delivering
+    (e,) = least_work(bound, count_mapping(bound)).deliveries
     arrives = e[1].energy_pj(machine, array, bound.words)
     assert found.floor.energy_pj - arrives == pytest.approx(expected, rel=1e-12)
     assert found.energy_pj > found.floor.energy_pj

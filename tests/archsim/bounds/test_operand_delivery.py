@@ -97,7 +97,7 @@ def _product(p: int, m: int, e: int) -> OperandDelivery:
 
 def _arriving(bound: Bound) -> float:
     work, machine = least_work(bound, count_mapping(bound)), bound.architecture
-    return sum(d.energy_pj(machine, machine.arrays[0], bound.words) for _, d in work.delivering)
+    return sum(d.energy_pj(machine, machine.arrays[0], bound.words) for _, d in work.deliveries)
 
 
 def _all(machine: Architecture) -> Iterator[Bound]:
