@@ -94,14 +94,11 @@ class Sum:
         unit, run = terms[0]
         for coefficient, extent in terms[1:]:
             if coefficient % unit or coefficient // unit > run:
-                return self._enumerate(terms)
+                _check_size((n for _, n in terms), self.span)
+                ranges = [range(0, c * n, c) for c, n in terms]
+                return len({sum(values) for values in product(*ranges)})
             run += coefficient // unit * (extent - 1)
         return run
-
-    def _enumerate(self, terms: list[tuple[int, int]]) -> int:
-        _check_size((n for _, n in terms), self.span)
-        ranges = [range(0, c * n, c) for c, n in terms]
-        return len({sum(values) for values in product(*ranges)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,17 +71,14 @@ def _renamed(program: Program, there: Access, here: Access) -> frozenset[str] | 
 
 
 def _occurring_once(access: Access) -> frozenset[str]:
-    counts = Counter(_occurrences(access))
-    return frozenset(v for v, n in counts.items() if n == 1)
-
-
-def _occurrences(access: Access) -> Iterator[str]:
+    counts = Counter[str]()
     for index in access.indices:
         if isinstance(index, Affine):
-            yield from (t.variable for t in index.terms if t.variable)
+            counts.update(t.variable for t in index.terms if t.variable)
         else:
             # Variables inside a gather count as tied: two occurrences suffice.
-            yield from (*index.variables, *index.variables)
+            counts.update((*index.variables, *index.variables))
+    return frozenset(v for v, n in counts.items() if n == 1)
 
 
 def _same_values(program: Program, one: Affine, other: Affine) -> tuple[str, str] | None:

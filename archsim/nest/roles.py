@@ -8,7 +8,7 @@ innermost is the one that feeds each array. Names of a machine's parts stay as t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from einsum_cascade.errors import Problem, SpecError
@@ -301,7 +301,7 @@ class _RoleResolver:
         found = replace(
             mapping,
             tiles=tuple(map(self._tile, mapping.tiles)),
-            nest=_merged_nest(mapping.nest, self._level),
+            nest=self._nest(mapping.nest),
             einsums=tuple(self._einsum(how, how.array) for how in mapping.einsums),
             keep=self._kept(mapping.keep),
             spill=self._spill(mapping.spill),
@@ -372,7 +372,7 @@ class _RoleResolver:
             how,
             array=array.name if array is not None and how.array else how.array,
             spatial=spatial,
-            nest=_merged_nest(how.nest, self._level),
+            nest=self._nest(how.nest),
             bypass=_merged(
                 place
                 for level, tensors in how.bypass
@@ -400,6 +400,15 @@ class _RoleResolver:
         axis = axis_in_role(array, size.array, size.dimension)
         # An axis that does not exist has one element.
         return 1 if axis is None else DimensionRef(array=array.name, dimension=axis)
+
+    def _nest(self, nest: tuple[NestLevel, ...]) -> tuple[NestLevel, ...]:
+        """Replace roles of levels; loops of two roles of one memory follow one another."""
+        found: dict[str, NestLevel] = {}
+        for part in nest:
+            name = self._level(part.level)
+            before = found.get(name, replace(part, level=name, loops=()))
+            found[name] = replace(before, loops=(*before.loops, *part.loops))
+        return tuple(found.values())
 
     def _kept(self, keep: tuple[Keep, ...]) -> tuple[Keep, ...]:
         found: dict[str, Keep] = {}
@@ -431,23 +440,11 @@ class _RoleResolver:
         return replace(
             case,
             tiles=tuple(map(self._tile, case.tiles)),
-            nest=_merged_nest(case.nest, self._level),
+            nest=self._nest(case.nest),
             einsums=tuple(map(self._patch, case.einsums)),
             keep=self._kept(case.keep),
             spill=self._spill(case.spill),
         )
-
-
-def _merged_nest(
-    nest: tuple[NestLevel, ...], level_of: Callable[[str], str]
-) -> tuple[NestLevel, ...]:
-    """Return the levels by name; the loops of two roles of one memory follow one another."""
-    found: dict[str, NestLevel] = {}
-    for part in nest:
-        name = level_of(part.level)
-        before = found.get(name, replace(part, level=name, loops=()))
-        found[name] = replace(before, loops=(*before.loops, *part.loops))
-    return tuple(found.values())
 
 
 def _merged(pairs: Iterable[_Tensors]) -> tuple[_Tensors, ...]:
