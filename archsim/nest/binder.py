@@ -182,7 +182,7 @@ def rebind_einsums(
         As ``bind_loops``, for these Einsums.
     """
     builder = _Binder(like.program, mapping, like.architecture, like.tiling, like)
-    found = builder.otherwise(names)
+    found = builder.rebound(names)
     if builder.complaints:
         raise MappingError(merge_equal_problems(builder.complaints))
     return found
@@ -250,7 +250,7 @@ class _Binder:
     def _complain(self, about: str, text: str, span: Span | None, hint: str | None) -> None:
         self.complaints.append(EinsumProblem(about, text, span, hint))
 
-    def otherwise(self, names: Collection[str]) -> tuple[BoundEinsum, ...]:
+    def rebound(self, names: Collection[str]) -> tuple[BoundEinsum, ...]:
         """Bind some Einsums of a mapping without other problems."""
         return tuple(
             self._einsum(e, self.mapped[e.name]) for e in self.program.einsums if e.name in names

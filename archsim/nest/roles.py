@@ -39,14 +39,23 @@ class InnermostLevels:
     On a line of memories that is the innermost one. On a tree it is the memory that feeds the array
     of each Einsum that touches the tensor. A tensor that is made in one branch and read in another
     is also in the innermost memory that contains both.
+
+    Parameters
+    ----------
+    arrays : dict
+        Array of each Einsum, by name.
     """
 
-    def __init__(self, program: Program, architecture: Architecture, mapping: Mapping) -> None:
+    def __init__(
+        self, program: Program, architecture: Architecture, mapping: Mapping, arrays: dict[str, str]
+    ) -> None:
         self.program = program
         self.architecture = architecture
         self.memories = [m.name for m in architecture.memories]
         self.branched = not architecture.tree.is_line
-        self.routes = Routes(program=program, architecture=architecture, arrays={})
+        known = {a.name for a in architecture.arrays}
+        arrays = {e: array for e, array in arrays.items() if array in known}
+        self.routes = Routes(program=program, architecture=architecture, arrays=arrays)
         self.with_bypass = {
             (how.einsum, t)
             for how in mapping.einsums
@@ -64,13 +73,6 @@ class InnermostLevels:
             self.branched
             and level == NEAREST
             and memory_in_role(self.architecture, level) is not None
-        )
-
-    def place_on_arrays(self, arrays: dict[str, str]) -> None:
-        """Set the array of each Einsum."""
-        known = {a.name for a in self.architecture.arrays}
-        self.routes = replace(
-            self.routes, arrays={e: array for e, array in arrays.items() if array in known}
         )
 
     def _levels(self, tensor: str) -> set[int]:
@@ -96,14 +98,12 @@ class InnermostLevels:
             for level in sorted(self._levels(tensor)):
                 if einsum is None:
                     self.given.setdefault(tensor, set()).add(level)
-                elif level not in self._reach(einsum, tensor):
+                elif not self._reaches(einsum, tensor, level):
                     continue
                 yield self.memories[level], (tensor,)
 
-    def _reach(self, einsum: str, tensor: str) -> frozenset[int]:
-        if einsum not in self.routes.arrays:
-            return frozenset()
-        return self.routes.reach(einsum, tensor)
+    def _reaches(self, einsum: str, tensor: str, level: int) -> bool:
+        return einsum in self.routes.arrays and level in self.routes.reach(einsum, tensor)
 
     def spilling(self, spill: Spill) -> str:
         """Return the memory that spills.
@@ -284,9 +284,11 @@ class _RoleResolver:
         self.mapping = mapping
         self.written = {how.einsum: how.array for how in mapping.einsums}
         self.inner = len(architecture.memories) > 1
-        self.innermost = InnermostLevels(program, architecture, mapping)
         self.moved: dict[str, tuple[ProcessingArray, ProcessingArray]] = {}
         """Array in the role of each moved Einsum, and the array that runs it."""
+        arrays = {e: self._array(e, written) for e, written in self.written.items()}
+        names = {e: self.written[e] if a is None else a.name for e, a in arrays.items()}
+        self.innermost = InnermostLevels(program, architecture, mapping, names)
 
     def named(self) -> Mapping:
         mapping = self.mapping
@@ -294,10 +296,6 @@ class _RoleResolver:
         lists: list[Sequence[Keep | NestLevel]] = [p.keep for p in parts] + [p.nest for p in parts]
         if wrong := [problem for levels in lists for problem in self._duplicate_levels(levels)]:
             raise SpecError(wrong)
-        arrays = {how.einsum: self._array(how.einsum, how.array) for how in mapping.einsums}
-        self.innermost.place_on_arrays(
-            {e: self.written[e] if array is None else array.name for e, array in arrays.items()}
-        )
         found = replace(
             mapping,
             tiles=tuple(map(self._tile, mapping.tiles)),
