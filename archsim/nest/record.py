@@ -201,17 +201,20 @@ class CorePartitioning:
     replicated: frozenset[tuple[str, str]] = frozenset()
     """Pairs of an Einsum that each core runs for itself and a rank in parts that it lacks."""
 
-    def copies(self, access_map: AccessMap, level: int) -> int:
+    def copies(
+        self, access_map: AccessMap, level: int, shared: frozenset[str] = frozenset()
+    ) -> int:
         """Return the number of different tiles of a tensor that the cores below a memory use.
 
         Parameters
         ----------
         level : int
             Index of the memory.
+        shared : frozenset of str
+            Variables whose parts use the same tiles.
         """
-        return prod(
-            s.parts for s in self.partitions if s.level >= level and s.variable in access_map.moving
-        )
+        moving = access_map.moving - shared
+        return prod(s.parts for s in self.partitions if s.level >= level and s.variable in moving)
 
 
 ONE_CORE = CorePartitioning()

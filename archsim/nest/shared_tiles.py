@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
-from math import gcd, prod
+from math import gcd
 from typing import NamedTuple
 
 from ..iteration.access_map import AccessMap, GatheredIndex
@@ -396,9 +396,5 @@ def size_for_all_cores(
     gather = shared_gather(bound, e, access_map, level if to is None else to, tile)
     if gather is None:
         return found
-    others = prod(
-        s.parts
-        for s in bound.cores.partitions
-        if s.level >= level and s.variable in access_map.moving and s.variable not in gather.shared
-    )
+    others = bound.cores.copies(access_map, level, gather.shared)
     return min(found, others * gather.all_of(gather.access_map.size)(tile))
