@@ -505,16 +505,10 @@ def windowed_distinct(
 
     Parameters
     ----------
-    loops : tuple of Loop
-        Loops, outermost first.
+    loops, extents, window, size
+        See ``windowed_deliveries``.
     counted : tuple of bool
         True for each loop whose iterations are distinguished.
-    extents : Extents
-        Elements of every axis outside all loops.
-    window : Window
-        Window outside of which iterations are skipped.
-    size : callable
-        Size of a tile of given extents.
     """
     if all(counted):
         return windowed_deliveries(loops, counted, extents, window, size)

@@ -321,12 +321,8 @@ def shared_gather(
 
     Parameters
     ----------
-    bound : Bound
-        Nest of one core.
-    e : BoundEinsum
-        One of its Einsums.
-    access_map : AccessMap
-        One of the Einsum's ``access_maps``.
+    bound, e, access_map
+        See ``unique_halo``.
     level : int
         Index of a memory that feeds cores, or is outside of one.
     tile : tuple of int
