@@ -47,10 +47,18 @@ class TensorPasses:
     read: tuple[int, ...]
 
     @property
+    def first(self) -> int:
+        """First pass that writes or reads the tensor."""
+        return min(p for p in (self.written, *self.read) if p is not None)
+
+    @property
     def reread(self) -> tuple[int, ...]:
         """Passes that read the tensor after an earlier pass has written or read it."""
-        first = min(p for p in (self.written, *self.read) if p is not None)
-        return tuple(p for p in self.read if p > first)
+        return tuple(p for p in self.read if p > self.first)
+
+    def survives(self, number: int) -> bool:
+        """Return whether a pass up to ``number`` traverses the tensor and a later pass reads it."""
+        return self.first <= number and any(p > number for p in self.read)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -195,7 +195,8 @@ def _order(form: Affine) -> Iterator[Before | Compared]:
     [Compared(one='p', other='m', sign=1)]
     """
     signs = [form.coefficient(v) for v in form.variables]
-    if len(signs) < 2 or (signs != [1, 1] and signs != [-1, -1] and _one_sided(form)):
+    one_sided = len({t.coefficient > 0 for t in form.terms if t.variable}) == 1
+    if len(signs) < 2 or (signs != [1, 1] and signs != [-1, -1] and one_sided):
         # A form with one variable, or with variables of one sign (m1*M0 + m0 <= M - 1), compares no
         # two positions: it only keeps an index inside its rank. Two variables of one sign with
         # coefficients 1 are kept, because ``m + p < M`` compares m with p counted from the far end.
@@ -211,7 +212,3 @@ def _order(form: Affine) -> Iterator[Before | Compared]:
         yield Before(first, second, form.constant)
     else:  # allows a distance
         yield Compared(first, second)
-
-
-def _one_sided(form: Affine) -> bool:
-    return len({t.coefficient > 0 for t in form.terms if t.variable}) == 1

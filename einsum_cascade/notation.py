@@ -557,17 +557,14 @@ def program_dot(program: ir.Program) -> str:
         if einsum.name in program.iterative:
             style += ', style=filled, fillcolor="lightgrey"'
         lines.append(f"  {_quote(einsum.name)} [{style}];")
-    for writer, reader in _edges(program):
+    for writer, reader in dict.fromkeys(
+        (a.tensor, e.name) for e in program.einsums for a in e.reads
+    ):
         dashed = (writer, reader) in delayed and (writer, reader) not in at_once
         lines.append(
             f"  {_quote(writer)} -> {_quote(reader)}{' [style=dashed]' if dashed else ''};"
         )
     return "\n".join([*lines, "}"]) + "\n"
-
-
-def _edges(program: ir.Program) -> Iterator[tuple[str, str]]:
-    pairs = ((a.tensor, e.name) for e in program.einsums for a in e.reads)
-    yield from dict.fromkeys(pairs)
 
 
 def _quote(text: str) -> str:

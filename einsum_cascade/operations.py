@@ -42,21 +42,17 @@ def einsum_operations(program: ir.Program, einsum: ir.Einsum) -> Operations:
     (('exp', 1), ('sub', 1))
     """
     if program.einsum_of.get(einsum.name) is einsum:
-        return program.memo(_own_operations, einsum.name)
+        return program.memo(operations_of)[einsum.name]
     return _counted(program, einsum)
-
-
-def _own_operations(program: ir.Program, name: str) -> Operations:
-    """Return the operations of an Einsum of the program, by name (for ``Program.memo``)."""
-    return _counted(program, program.einsum_of[name])
 
 
 def _counted(program: ir.Program, einsum: ir.Einsum) -> Operations:
     count = _expression(program, einsum.expression)
     merged: Counter[str] = Counter()
+    is_product = isinstance(einsum.expression, ir.Binary) and einsum.expression.operator == "*"
     if einsum.select is not None:
         count["compare"] += 1
-    elif einsum.over and einsum.reduction == "+" and _is_product(einsum.expression):
+    elif einsum.over and einsum.reduction == "+" and is_product:
         count -= Counter({"mul": 1})
         count["mac"] += 1
     elif einsum.over:
@@ -110,7 +106,7 @@ def operation_label(name: str) -> str:
 
 def operations_of(program: ir.Program) -> dict[str, Operations]:
     """Return the operations of every Einsum of a cascade, by name (for ``Program.memo``)."""
-    return {e.name: einsum_operations(program, e) for e in program.einsums}
+    return {e.name: _counted(program, e) for e in program.einsums}
 
 
 def is_constant(expression: ir.Expression | ir.Condition) -> bool:
@@ -119,10 +115,6 @@ def is_constant(expression: ir.Expression | ir.Condition) -> bool:
         isinstance(n, ir.Access) or (isinstance(n, ir.Name) and n.kind == "variable")
         for n in ir.walk(expression)
     )
-
-
-def _is_product(expression: ir.Expression) -> bool:
-    return isinstance(expression, ir.Binary) and expression.operator == "*"
 
 
 def _reduction(program: ir.Program, operator: str) -> Counter[str]:

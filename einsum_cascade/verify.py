@@ -427,14 +427,11 @@ def _statement(
     for root in einsum.roots:
         yield from call_problems(program, root, spoiled)
     # Whether a guard keeps every read inside depends on shapes, which the evaluation checks.
-    guards = {a for n in ir.walk(einsum.expression) if _is_where(n) for a in ir.walk(n)}
+    calls = (n for n in ir.walk(einsum.expression) if isinstance(n, ir.Call))
+    guards = {a for call in calls if call.function == "where" for a in ir.walk(call)}
     for access in einsum.reads:
         guarded = einsum.where is not None or access in guards
         yield from _read(program, einsum, access, guarded, spoiled)
-
-
-def _is_where(node: ir.Node) -> bool:
-    return isinstance(node, ir.Call) and node.function == "where"
 
 
 # ------------------------------------------------------------------------- names

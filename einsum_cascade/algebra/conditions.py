@@ -159,7 +159,9 @@ class Masks:
             if depends_on_data(condition) or not variables_of(condition) <= places:
                 continue
             forms = self._forms(condition)
-            if condition in beyond and not all(map(_has_unit_coefficients, forms)):
+            # Only forms of positions themselves, not of multiples of them, end with a rank.
+            terms = [t for form in forms for t in form.terms if t.variable is not None]
+            if condition in beyond and any(t.coefficient != 1 for t in terms):
                 continue
             if not is_implied_by(condition, forms) or not all(_is_implied(f, given) for f in forms):
                 added.append(condition)
@@ -340,8 +342,3 @@ def _with_full_masks(program: ir.Program) -> ir.Program:
     if all(a is b for a, b in zip(with_full_mask, program.einsums, strict=True)):
         return program
     return replace(program, einsums=with_full_mask)
-
-
-def _has_unit_coefficients(form: Affine) -> bool:
-    """Return whether a form refers to positions themselves, not to multiples of them."""
-    return all(t.coefficient == 1 for t in form.terms if t.variable is not None)

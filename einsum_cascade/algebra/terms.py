@@ -378,13 +378,9 @@ def _ready(einsum: ir.Einsum, own: set[str], written: set[str], iterative: set[s
 def _is_shifted(access: ir.Access) -> bool:
     """Return whether an iterative tensor is read at ``v + 1`` or at its last state."""
     return any(
-        isinstance(i, ir.Affine) and ((i.variables and i.offset == 1) or _is_stop(i))
+        isinstance(i, ir.Affine) and (i.offset == 1 if i.variables else bool(i.shape_terms))
         for i in access.indices
     )
-
-
-def _is_stop(index: ir.Affine) -> bool:
-    return not index.variables and any(t.shapes for t in index.terms)
 
 
 def stop_rank(index: ir.Index) -> str | None:

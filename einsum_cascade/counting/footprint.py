@@ -127,14 +127,9 @@ def extra_traffic(program: ir.Program, passes: PassAnalysis) -> tuple[ExtraTraff
 
     Members are left out, because the passes of their family already count them.
     """
-    found = []
-    for r in passes.ranks:
-        if r.count > 1 and r.grain != "member":
-            traversal = _Traversal(program, passes, r)
-            extra = traversal.extra
-            if extra is not None:
-                found.append(extra)
-    return tuple(found)
+    ranks = (r for r in passes.ranks if r.count > 1 and r.grain != "member")
+    found = (_Traversal(program, passes, r).extra for r in ranks)
+    return tuple(extra for extra in found if extra is not None)
 
 
 @dataclass(frozen=True)
@@ -234,7 +229,7 @@ class _Traversal:
         totals = [sympy.Integer(0)]
         # Nothing has to survive the last pass.
         for number in range(1, self.rank.count):
-            alive = [t.tensor for t in self.rank.tensors if _survives(t, number)]
+            alive = [t.tensor for t in self.rank.tensors if t.survives(number)]
             totals.append(sympy.Add(*(self._tensor(t).held for t in alive)))
         return sympy.Max(*totals)
 
@@ -292,9 +287,3 @@ class _Traversal:
 
     def _carries(self, tensor: str) -> bool:
         return bool(set(self.program.tensor_ranks.get(tensor, ())) & self._own)
-
-
-def _survives(tensor: TensorPasses, number: int) -> bool:
-    """Return whether a tensor is traversed by the end of pass ``number`` and read after it."""
-    first = min(p for p in (tensor.written, *tensor.read) if p is not None)
-    return first <= number and any(p > number for p in tensor.read)

@@ -22,7 +22,6 @@ from ..shapes import resolve_shapes
 from .footprint import (
     ExtraTraffic,
     RankFootprint,
-    TensorFootprint,
     extra_traffic,
     footprints,
 )
@@ -309,10 +308,7 @@ def _operations(program: ir.Program, einsum: ir.Einsum, masks: Masks) -> EinsumO
 
 
 def _footprint_with(footprint: RankFootprint, put: Any) -> RankFootprint:
-    tensors = tuple(
-        TensorFootprint(tensor=t.tensor, along=put(t.along), held=put(t.held), reason=t.reason)
-        for t in footprint.tensors
-    )
+    tensors = tuple(replace(t, along=put(t.along), held=put(t.held)) for t in footprint.tensors)
     return replace(footprint, tensors=tensors, needed=put(footprint.needed))
 
 

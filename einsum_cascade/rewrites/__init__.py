@@ -16,12 +16,10 @@ from ..notation import statement_text
 from ..source import html_text
 from ..verify import check
 from .base import Rewrite, RewriteStep
-from .chunk import Chunk
-from .factor import Factor, Separate
-from .iterative import MakeIterative
+from .chunk import Chunk, MakeIterative
+from .factor import Factor, Reassociate, Separate
 from .partition import FusePartition, Partition
 from .proof import Proof, prove
-from .reassociate import Reassociate
 from .reduce_passes import ReducePasses
 
 __all__ = [

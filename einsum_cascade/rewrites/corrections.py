@@ -182,9 +182,10 @@ class Corrections:
         local = sorted(symbol_text(n) for n in bridge.nodes(factor) if not self._is_free(n, bound))
         if local:
             change = render(bridge, factor)
+            finals = ", ".join(_finals_of(bridge, factor)) or "it"
             shown = f" = {change}" if len(change) <= _MAX_FACTOR_CHARACTERS else ""
             return (
-                f"{_NONE}: when {_finals_text(bridge, factor)} moves on, {_INVERSE[operator]}"
+                f"{_NONE}: when {finals} moves on, {_INVERSE[operator]}"
                 f"{shown} still depends on {', '.join(local)}"
             )
         ordered = einsum.reduction in ("max", "min") and einsum.over
@@ -272,7 +273,3 @@ def _finals_of(bridge: Bridge, value: Any) -> tuple[str, ...]:
     """Return the names of final values, before or after a step, in a sympy expression."""
     nodes = (n for n in bridge.nodes(value) if isinstance(n, Access))
     return tuple(sorted({n.tensor.rstrip("'") for n in nodes if n.tensor.endswith("'")}))
-
-
-def _finals_text(bridge: Bridge, value: Any) -> str:
-    return ", ".join(_finals_of(bridge, value)) or "it"

@@ -229,11 +229,8 @@ class _InMembers:
         new = map_einsum(einsum, self._node, self._node(einsum.target))
         if einsum.select is None:
             return settled(new)
-        over = tuple(m for v in einsum.over for m in self._of_variable(v))
-        return replace(new, over=over)
-
-    def _of_variable(self, name: str) -> tuple[str, ...]:
-        return self.members if name == self.family else (name,)
+        own = {self.family: self.members}
+        return replace(new, over=tuple(m for v in einsum.over for m in own.get(v, (v,))))
 
     def _node(self, node: _N) -> _N:
         marked = rebuild(node, lambda n: self._access(n) if isinstance(n, ir.Access) else n)

@@ -194,12 +194,9 @@ def _set(
             entries[at] = (key, _set(value, rest, setting, error))
             break
     else:
-        entries.append((step, _set(_nothing(step), rest, setting, error)))
+        nothing = YamlMapping(span=step.span, entries=())
+        entries.append((step, _set(nothing, rest, setting, error)))
     return dataclasses.replace(node, entries=tuple(entries))
-
-
-def _nothing(step: YamlScalar) -> YamlMapping:
-    return YamlMapping(span=step.span, entries=())
 
 
 def _position(node: YamlSequence, step: YamlScalar, error: type[InputError]) -> int:
