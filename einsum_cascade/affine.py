@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import reduce
 from types import MappingProxyType
 from typing import Literal
 
@@ -205,13 +206,16 @@ def _added(
     size = abs(term.coefficient)
     if size != 1 or not factors:
         factors.insert(0, ir.Number(size))
-    product = factors[0]
-    for factor in factors[1:]:
-        product = ir.Binary("*", product, factor)
+    product = product_of(factors)
     if total is None:
         return ir.Unary("-", product) if term.coefficient < 0 else product
     operator: Sign = "-" if term.coefficient < 0 else "+"
     return ir.Binary(operator, total, product)
+
+
+def product_of(factors: Iterable[ir.Expression]) -> ir.Expression:
+    """Return the product of at least one factor, from left to right."""
+    return reduce(lambda left, right: ir.Binary("*", left, right), factors)
 
 
 def substituted(index: Affine, values: Mapping[str, ir.Index]) -> ir.Index:

@@ -57,8 +57,6 @@ def resolve_shapes(
         for rank in program.ranks
         if rank.partition
     }
-    # Repeat: members and families that other ranks are like may have a shape by now.
-    _alike(program, shapes, problems)
     missing: list[str] = []
     for rank in program.ranks:
         missing.extend(families.get(rank.name, ()))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from typing_extensions import override
 
-from ..affine import Sign
+from ..affine import Sign, product_of
 from ..ir import Access, Binary, Einsum, Expression, Name, Number, Program, Unary
 from ..notation import expression_text
 from ..operations import einsum_operations
@@ -141,18 +141,11 @@ def product(parts: Iterable[ProductPart], first: Expression | None = None) -> Ex
     parts = tuple(p for p in parts if p.value != _MINUS)
     if signs % 2:
         return Unary("-", product(parts, first))
-    total = first
-    for part in parts:
-        if part.count > 0:
-            factor = _power(part.value, part.count)
-            total = factor if total is None else Binary("*", total, factor)
-    below: Expression | None = None
-    for part in parts:
-        if part.count < 0:
-            factor = _power(part.value, -part.count)
-            below = factor if below is None else Binary("*", below, factor)
-    total = total if total is not None else Number(1)
-    return total if below is None else Binary("/", total, below)
+    above = [] if first is None else [first]
+    above += [_power(p.value, p.count) for p in parts if p.count > 0]
+    below = [_power(p.value, -p.count) for p in parts if p.count < 0]
+    whole = product_of(above or [Number(1)])
+    return Binary("/", whole, product_of(below)) if below else whole
 
 
 def total(parts: Iterable[ProductPart], first: Expression | None = None) -> Expression:

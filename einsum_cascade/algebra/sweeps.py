@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ..errors import RewriteError, did_you_mean
@@ -106,41 +107,31 @@ class RankView:
     @cached_property
     def finals(self) -> frozenset[str]:
         """Tensors without the grain that are known only after a whole sweep."""
-        found: set[str] = set()
-        grown = True
-        while grown:
-            before = len(found)
-            for einsum in self.program.einsums:
-                # Repeat, because an iterative tensor is read above the line that writes it.
-                if not self.carries(einsum) and (
-                    self.sweeps(einsum) or self._reads_final(einsum, found)
-                ):
-                    found.add(einsum.name)
-            grown = len(found) > before
-        return frozenset(found)
 
-    def _reads_final(self, einsum: Einsum, finals: set[str]) -> bool:
-        return any(
-            a.tensor in finals or self.is_stop_read(a)
-            for a in accesses_of(einsum.expression, einsum.where)
-            if a.tensor != einsum.name
-        )
+        def belongs(einsum: Einsum, found: set[str]) -> bool:
+            late = (a.tensor in found or self.is_stop_read(a) for a in _operands(einsum))
+            return not self.carries(einsum) and (self.sweeps(einsum) or any(late))
+
+        return self._closure(belongs)
 
     @cached_property
     def stale(self) -> frozenset[str]:
         """Einsums that sweep the grain and depend on a final value."""
+
+        def belongs(einsum: Einsum, found: set[str]) -> bool:
+            late = (a.tensor in found or self.is_final(a) for a in _operands(einsum))
+            return self.sweeps(einsum) and any(late)
+
+        return self._closure(belongs)
+
+    def _closure(self, belongs: Callable[[Einsum, set[str]], bool]) -> frozenset[str]:
+        """Return the smallest set of Einsums that has each one that belongs to it."""
         found: set[str] = set()
-        grown = True
-        while grown:
-            before = len(found)
-            for einsum in self.program.einsums:
-                if self.sweeps(einsum) and any(
-                    self.is_final(a) or a.tensor in found
-                    for a in accesses_of(einsum.expression, einsum.where)
-                    if a.tensor != einsum.name
-                ):
-                    found.add(einsum.name)
-            grown = len(found) > before
+        size = -1
+        while size != len(found):
+            size = len(found)
+            # Repeat, because an iterative tensor is read above the line that writes it.
+            found |= {e.name for e in self.program.einsums if belongs(e, found)}
         return frozenset(found)
 
     @cached_property
@@ -172,6 +163,12 @@ class RankView:
             return None if body is None else self._inlined(reader, body)
 
         return replace_accesses(expression, change)
+
+
+def _operands(einsum: Einsum) -> Iterator[Access]:
+    """Yield the accesses of an Einsum to tensors other than its own."""
+    accesses = accesses_of(einsum.expression, einsum.where)
+    return (a for a in accesses if a.tensor != einsum.name)
 
 
 def is_map(einsum: Einsum) -> bool:

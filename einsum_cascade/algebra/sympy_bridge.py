@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any, Literal
 
 from .. import ir
+from ..affine import product_of
 from ..functions import ARITHMETIC, FUNCTIONS, REDUCTIONS, of
 from ..libraries import sympy
 from ..notation import access_text, expression_text
@@ -142,20 +143,16 @@ class Bridge:
 
     def _sum(self, value: Any) -> ir.Expression:
         # Write 2*a + 2*b as 2 * (a + b): one multiplication.
-        content, rest = value.primitive()
+        content, inside = value.primitive()
         if content.is_Integer and content != 1:
-            inside = self.from_sympy(rest)
-            return ir.Binary("*", ir.Number(int(content)), inside)
-        terms = sorted(value.args, key=lambda t: (_negative(t), sympy.default_sort_key(t)))
-        total: ir.Expression | None = None
-        for term in terms:
-            if total is None:
-                total = self.from_sympy(term)
-            elif _negative(term):
+            return ir.Binary("*", ir.Number(int(content)), self.from_sympy(inside))
+        first, *rest = sorted(value.args, key=lambda t: (_negative(t), sympy.default_sort_key(t)))
+        total = self.from_sympy(first)
+        for term in rest:
+            if _negative(term):
                 total = ir.Binary("-", total, self.from_sympy(-term))
             else:
                 total = ir.Binary("+", total, self.from_sympy(term))
-        assert total is not None
         return total
 
     def _product(self, value: Any) -> ir.Expression:
@@ -174,11 +171,7 @@ class Bridge:
         return ir.Binary("/", top, self._chain(below)) if below else top
 
     def _chain(self, factors: list[Any]) -> ir.Expression:
-        parts = [self.from_sympy(f) for f in factors]
-        product = parts[0]
-        for part in parts[1:]:
-            product = ir.Binary("*", product, part)
-        return product
+        return product_of(self.from_sympy(f) for f in factors)
 
     def _power(self, value: Any) -> ir.Expression:
         base, exponent = value.base, value.exp

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, TypeVar
 
 from .. import ir
-from ..affine import affine_value
+from ..affine import affine_value, product_of
 from ..algebra.conditions import Masks
 from ..algebra.products import ProductPart, product
 from ..algebra.sweeps import RankView, grain_of
@@ -258,10 +258,7 @@ class _ChunkWriter:
             )
             self.shared[expression] = target
             yield self._ended(ir.Einsum(target, expression))
-        total: ir.Expression = self.shared[expression]
-        for part in rest:
-            total = ir.Binary("*", total, part)
-        return total
+        return product_of((self.shared[expression], *rest))
 
     def _ended(self, einsum: ir.Einsum) -> ir.Einsum:
         """Restrict an Einsum to keys inside the sequence, if its last chunk may be partial.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -146,16 +146,17 @@ def is_file_name(name: str) -> bool:
 
 def file_exists(path: Path) -> bool:
     """Return whether there is such a file; False for a path that no system accepts."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
+    return _accepted(path.is_file)
 
 
 def folder_exists(path: Path) -> bool:
     """Return whether there is such a folder; False for a path that no system accepts."""
+    return _accepted(path.is_dir)
+
+
+def _accepted(check: Callable[[], bool]) -> bool:
     try:
-        return path.is_dir()
+        return check()
     except (OSError, ValueError):
         return False
 
