@@ -382,10 +382,9 @@ def _accumulated(program: ir.Program) -> Iterator[Problem]:
 
 @dataclass(frozen=True)
 class _Place:
-    """Index at a position of a tensor in an Einsum."""
+    """Index at a position of a tensor that is read."""
 
     program: ir.Program
-    einsum: ir.Einsum
     tensor: str
     rank: str
     index: ir.Index
@@ -431,7 +430,7 @@ def _statement(
     guards = {a for call in calls if call.function == "where" for a in ir.walk(call)}
     for access in einsum.reads:
         guarded = einsum.where is not None or access in guards
-        yield from _read(program, einsum, access, guarded, spoiled)
+        yield from _read(program, access, guarded, spoiled)
 
 
 # ------------------------------------------------------------------------- names
@@ -612,11 +611,7 @@ def family_of(program: ir.Program, index: ir.Index) -> str | None:
 
 
 def _read(
-    program: ir.Program,
-    einsum: ir.Einsum,
-    access: ir.Access,
-    guarded: bool,
-    spoiled: frozenset[str],
+    program: ir.Program, access: ir.Access, guarded: bool, spoiled: frozenset[str]
 ) -> Iterator[Problem]:
     ranks = program.tensor_ranks.get(access.tensor)
     if ranks is None:
@@ -632,7 +627,7 @@ def _read(
         yield Problem(what, access.span, f"it is {access.tensor}{shape}")
         return
     for rank, index in zip(ranks, access.indices, strict=True):
-        place = _Place(program, einsum, access.tensor, rank, index, guarded)
+        place = _Place(program, access.tensor, rank, index, guarded)
         if isinstance(index, ir.Gather):
             if wrong := _no_coordinates(program, index):
                 yield wrong

@@ -19,6 +19,7 @@ from .. import ir
 from ..affine import digits, linear
 from ..algebra.conditions import Masks, is_implied_by
 from ..algebra.terms import rebuild
+from ..algebra.terms import variable as plain_index
 from ..libraries import sympy
 from ..masks import conjuncts, depends_on_data, inequalities
 from .footprint import tensor_size
@@ -95,8 +96,7 @@ def guaranteed_access(program: ir.Program, einsum: ir.Einsum, access: ir.Access)
     )
     used = {*_masked_variables(program, einsum), *(v for i in kept for v in i.variables)}
     distinct = [v for gather in gathers for v in _distinct_variables(program, gather, used)]
-    terms = (ir.AffineTerm(1, variable=v) for v in distinct)
-    return replace(access, indices=(*kept, *(ir.Affine((term,)) for term in terms)))
+    return replace(access, indices=(*kept, *map(plain_index, distinct)))
 
 
 def _reads(program: ir.Program, tensor: str) -> tuple[tuple[ir.Einsum, ir.Access], ...]:
@@ -356,8 +356,7 @@ class _GatherBound:
         if share is None:
             return None
         kept = (*self._others, *((gather.offset,) if gather.offset.variables else ()))
-        terms = (ir.AffineTerm(variable=v) for v in distinct)
-        indices = (*kept, *(ir.Affine((term,)) for term in terms))
+        indices = (*kept, *map(plain_index, distinct))
         return GuaranteedElements(replace(self.access, indices=indices), share)
 
     # ----------------------------------------------------------------- around a position

@@ -35,7 +35,7 @@ from ..operations import identity_of
 from .base import Rewrite, RewriteStep, einsum_named, rank_named, refuse, step
 from .corrections import Corrections, known_reduction
 from .factor import opened_sum
-from .partition import member_index
+from .partition import member_index, with_members
 from .running import RunningPlan, write
 
 _RULE = "chunk"
@@ -138,19 +138,13 @@ class _Chunks:
     def ranks(self, program: ir.Program) -> tuple[ir.Rank, ...]:
         """Return the program's ranks with the members; keys are declared like queries."""
         new: list[ir.Rank] = []
-        for rank in program.ranks:
-            if rank.name == self.query.name:
-                members = (self.outer, self.inner)
-                new.append(replace(rank, partition=members))
-                new.extend(ir.Rank(name=m, family=rank.name, span=rank.span) for m in members)
-            elif rank.name == self.key.name:
-                new.append(replace(rank, like=self.query.name))
-                meaning = f"{rank.meaning} in a chunk" if rank.meaning else ""
-                new.append(
-                    ir.Rank(name=self.key_inner, meaning=meaning, like=self.inner, span=rank.span)
-                )
-            else:
+        for rank in with_members(program, self.query, (self.outer, self.inner)):
+            if rank.name != self.key.name:
                 new.append(rank)
+                continue
+            meaning = f"{rank.meaning} in a chunk" if rank.meaning else ""
+            tile = ir.Rank(name=self.key_inner, meaning=meaning, like=self.inner, span=rank.span)
+            new += [replace(rank, like=self.query.name), tile]
         return tuple(new)
 
     @property

@@ -63,7 +63,7 @@ class Partition(Rewrite):
         model = program.model_of(self.rank)
         after = replace(
             program,
-            ranks=_with_members(program, family, self.members),
+            ranks=with_members(program, family, self.members),
             usual=tuple(
                 replace(u, name=self.rank) if u.name == model else u for u in program.usual
             ),
@@ -307,9 +307,10 @@ def _fused_index(part: ir.Node, members: tuple[str, ...], name: str) -> ir.Node:
     return part
 
 
-def _with_members(
+def with_members(
     program: ir.Program, family: ir.Rank, members: tuple[str, ...]
 ) -> tuple[ir.Rank, ...]:
+    """Return the ranks of a program with a rank partitioned into members, outermost first."""
     ranks: list[ir.Rank] = []
     model = program.model_of(family.name)
     for rank in program.ranks:
