@@ -52,10 +52,9 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-def table_of(title: str, columns: Iterable[Column | str], rows: Iterable[Sequence[str]]) -> Table:
-    """Return a table; a column given by its title alone holds numbers."""
-    made = tuple(Column(c) if isinstance(c, str) else c for c in columns)
-    return Table(title=title, columns=made, rows=tuple(map(tuple, rows)))
+def table_of(title: str, columns: Iterable[Column], rows: Iterable[Sequence[str]]) -> Table:
+    """Return a table of rows."""
+    return Table(title=title, columns=tuple(columns), rows=tuple(map(tuple, rows)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,9 @@ import csv
 from collections.abc import Iterator
 from io import StringIO
 
-from ..document import Column, Document, Table, table_of
+from ..document import Document, Table, names, numbers, table_of, texts
 from ..quantities import area, byte_size, count, energy, engineering, percent, ratio, seconds
 from .record import ComparedMachine, ComparisonRecord
-
-_MACHINE = Column("machine", "name")
 
 
 def comparison_report(comparison: ComparisonRecord) -> Document:
@@ -45,7 +43,7 @@ def _copies(comparison: ComparisonRecord) -> Table:
     for row in comparison.rows:
         watts = 1e-12 * row.result.energy_pj / row.result.latency_s
         rows.append((row.label, f"{row.copies:,.3g}", engineering(watts, "W")))
-    heads = (_MACHINE, "copies", "power")
+    heads = (*names("machine"), *numbers("copies", "power"))
     return table_of(f"copies with the first machine's {what}", heads, rows)
 
 
@@ -59,8 +57,8 @@ def _ratios(comparison: ComparisonRecord) -> Table:
         )
         for row in comparison.rows
     ]
-    numbers = ("latency", "speedup", "energy", "ratio", "area", "ratio")
-    return table_of("", (_MACHINE, Column("mapping", "text"), *numbers), rows)
+    measured = numbers("latency", "speedup", "energy", "ratio", "area", "ratio")
+    return table_of("", (*names("machine"), *texts("mapping"), *measured), rows)
 
 
 def _runs(comparison: ComparisonRecord) -> Table:
@@ -68,15 +66,15 @@ def _runs(comparison: ComparisonRecord) -> Table:
     for row in comparison.rows:
         uses = ", ".join(f"{a} {percent(u)}" for a, u in row.result.utilization.items())
         rows.append((row.label, row.result.bound_by, uses, byte_size(row.result.traffic_bytes)))
-    bound_by, used = Column("bound by", "text"), Column("utilization", "text")
-    heads = (_MACHINE, bound_by, used, "outermost traffic")
+    words = texts("bound by", "utilization")
+    heads = (*names("machine"), *words, *numbers("outermost traffic"))
     return table_of("bottleneck and utilization", heads, rows)
 
 
 def area_components(comparison: ComparisonRecord) -> tuple[str, ...]:
     """Return the components of all machines, in the order in which they first occur."""
-    names = (n for row in comparison.rows for n, _ in row.result.area_by_component)
-    return tuple(dict.fromkeys(names))
+    found = (n for row in comparison.rows for n, _ in row.result.area_by_component)
+    return tuple(dict.fromkeys(found))
 
 
 def _areas(comparison: ComparisonRecord) -> Table:
@@ -86,14 +84,14 @@ def _areas(comparison: ComparisonRecord) -> Table:
         for name in area_components(comparison)
     ]
     rows.append(("total", *(area(row.result.area_um2) for row in comparison.rows)))
-    labels = [row.label for row in comparison.rows]
-    return table_of("area by component", [Column("component", "name"), *labels], rows)
+    machines = numbers(*(row.label for row in comparison.rows))
+    return table_of("area by component", (*names("component"), *machines), rows)
 
 
 def _scalings(rows: list[ComparedMachine]) -> Table:
     return table_of(
         "sizes scaled to the first machine's area",
-        (_MACHINE, Column("size", "text"), "before", "after", "residual"),
+        (*names("machine"), *texts("size"), *numbers("before", "after", "residual")),
         (line for row in rows for line in _scaling_lines(row)),
     )
 

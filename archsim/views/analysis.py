@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from einsum_cascade.algebra.products import hoistable
 from einsum_cascade.counting.traffic import gathered_inputs
 
-from ..document import Column, Document, Fact, Table, table_of
+from ..document import Document, Fact, Table, names, numbers, table_of, texts
 
 if TYPE_CHECKING:
     from einsum_cascade.analysis_report import RankPasses
@@ -34,18 +34,18 @@ def analysis_report(analysis: Analysis, rank: str | None = None) -> Document:
         The cascade has no such rank.
     """
     ranks = analysis.passes.ranks if rank is None else (analysis.passes.of(rank),)
-    names = [r.rank for r in ranks]
+    shown = [r.rank for r in ranks]
     program = analysis.program
     return Document(
         title=f"{program.name}: {program.title}" if program.title else program.name,
-        subtitle=_meanings(analysis, names),
+        subtitle=_meanings(analysis, shown),
         facts=_facts(analysis, ranks),
         tables=tuple(
             (table,)
             for table in (
                 _passes(ranks),
                 _barriers(ranks),
-                _footprints(analysis, names),
+                _footprints(analysis, shown),
                 _operations(analysis),
                 _traffic(analysis),
             )
@@ -71,9 +71,9 @@ def analysis_dict(analysis: Analysis, rank: str | None = None) -> dict[str, Any]
     return found
 
 
-def _meanings(analysis: Analysis, names: list[str]) -> str:
+def _meanings(analysis: Analysis, shown: list[str]) -> str:
     ranks = analysis.program.rank_of
-    meanings = (f"{n} {ranks[n].meaning}" for n in names if n in ranks and ranks[n].meaning)
+    meanings = (f"{n} {ranks[n].meaning}" for n in shown if n in ranks and ranks[n].meaning)
     return ", ".join(meanings)
 
 
@@ -93,7 +93,7 @@ def _facts(analysis: Analysis, ranks: tuple[RankPasses, ...]) -> tuple[Fact, ...
 def _passes(ranks: tuple[RankPasses, ...]) -> Table:
     return table_of(
         "passes over each rank",
-        (Column("rank", "name"), "passes", Column("Einsums by pass", "text")),
+        (*names("rank"), *numbers("passes"), *texts("Einsums by pass")),
         ((_grain(r), r.counted, _by_pass(r)) for r in ranks),
     )
 
@@ -114,21 +114,23 @@ def _barriers(ranks: tuple[RankPasses, ...]) -> Table:
     barriers = [b for r in ranks for b in r.barriers]
     return table_of(
         "why each pass begins",
-        (Column("rank", "name"), "pass", Column("Einsum", "name"), Column("because", "text")),
+        (*names("rank"), *numbers("pass"), *names("Einsum"), *texts("because")),
         ((b.rank, str(b.opens), b.einsum, "\n".join((b.chain, *b.because))) for b in barriers),
     )
 
 
-def _footprints(analysis: Analysis, names: list[str]) -> Table:
-    texts = ("per", "footprint", "for later passes", "tensors longer than one element")
+def _footprints(analysis: Analysis, shown: list[str]) -> Table:
     rows = []
-    for f in (f for f in analysis.footprint if f.rank in names):
+    for f in (f for f in analysis.footprint if f.rank in shown):
         long = [f"{t.tensor} {_text(t.along)}" for t in f.tensors if t.along != 1]
         row = (f.rank, " ".join(f.per), _text(f.total), _text(f.needed), ", ".join(long) or "-")
         rows.append(row)
     return table_of(
         "footprint while a rank is traversed (elements)",
-        (Column("rank", "name"), *(Column(title, "text") for title in texts)),
+        (
+            *names("rank"),
+            *texts("per", "footprint", "for later passes", "tensors longer than one element"),
+        ),
         rows,
     )
 
@@ -138,15 +140,13 @@ def _operations(analysis: Analysis) -> Table:
     for kind, total in analysis.operations.items():
         einsums = [e.einsum for e in analysis.by_einsum if kind in dict(e.operations)]
         rows.append((kind, _text(total), " ".join(einsums)))
-    heads = (Column("kind", "name"), Column("count", "text"), Column("Einsums", "text"))
-    return table_of("operations", heads, rows)
+    return table_of("operations", (*names("kind"), *texts("count", "Einsums")), rows)
 
 
 def _traffic(analysis: Analysis) -> Table:
-    texts = ("buffer below", "adds (elements)", "by")
     return table_of(
         "traffic when the buffer is too small",
-        (Column("rank", "name"), *(Column(title, "text") for title in texts)),
+        (*names("rank"), *texts("buffer below", "adds (elements)", "by")),
         ((x.rank, _text(x.needed), _text(x.cheapest), x.choice) for x in analysis.extra),
     )
 
@@ -204,16 +204,14 @@ def validation_report(checks: Sequence[tuple[ValidationReport, str | None]]) -> 
     )
     dtypes = " and ".join(dict.fromkeys(check.dtype for check, _ in checks))
     mapped = any(mapping for _, mapping in checks)
-    run_as = (Column("run as", "text"),) if mapped else ()
-    numbers = ("rel error", "tolerance", "abs error")
     table = table_of(
         "",
         (
-            Column("cascade", "name"),
-            *run_as,
-            Column("", "name"),
-            *numbers,
-            Column("compared with", "text"),
+            *names("cascade"),
+            *texts(*(("run as",) if mapped else ())),
+            *names(""),
+            *numbers("rel error", "tolerance", "abs error"),
+            *texts("compared with"),
         ),
         (_validated(check, mapping, mapped) for check, mapping in checks),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from archsim.document import Column, Document, Fact, Table, table_of
+from archsim.document import Column, Document, Fact, Table, names, numbers, table_of, texts
 from archsim.quantities import bar, byte_size, count, energy, percent, seconds
 from archsim.result.record import limits
 from archsim.result.result import Result
@@ -60,8 +60,8 @@ def _limits(result: Result) -> Table:
         (x.name, x.kind, seconds(x.seconds), percent(x.share), bar(min(1.0, x.share)))
         for x in limits(result)
     ]
-    words = (Column("part", "name"), Column("works at", "text"))
-    heads = (*words, "for", "of the latency", Column("", "bar"))
+    words = (*names("part"), *texts("works at"))
+    heads = (*words, *numbers("for", "of the latency"), Column("", "bar"))
     return table_of("what bounds the latency", heads, rows)
 
 
@@ -81,8 +81,7 @@ def _against_runner_up(part: PartSearched) -> Table:
     if more := len(other.differences) - _MAX_DIFFERENCES:
         rows += [(f"{more} more differ", "", "")] if more > 0 else []
     title = f"{part.name}: against the best found that shares other loops, or in another order"
-    heads = (Column("", "name"), Column("here", "text"), Column("runner-up", "text"))
-    return table_of(title, heads, rows)
+    return table_of(title, (*names(""), *texts("here", "runner-up")), rows)
 
 
 def _name_of(mapping: Mapping) -> str:
@@ -155,7 +154,6 @@ def _gap_of(certificate: Certificate, space: str = "space") -> str:
 
 def _coverage(found: WorkloadSearched) -> Table:
     """Return the table of candidates of every part, evaluated and pruned."""
-    names = [p.name for p in found.parts]
     certificates = [p.found.certificate for p in found.parts]
     reasons = dict.fromkeys(why for c in certificates for why, _ in c.reasons)
     rows = [
@@ -167,7 +165,8 @@ def _coverage(found: WorkloadSearched) -> Table:
             for why in reasons
         ),
     ]
-    return table_of("how the space was covered", (Column("mappings", "name"), *names), rows)
+    heads = (*names("mappings"), *numbers(*(p.name for p in found.parts)))
+    return table_of("how the space was covered", heads, rows)
 
 
 def front_report(front: Front) -> Document:
@@ -187,8 +186,8 @@ def front_report(front: Front) -> Document:
     ]
     footprint = (f"in {front.memory}",) if front.memory else ()
     columns = (
-        *(Column("point", "name"), Column("mapping", "text")),
-        *("latency", "cycles", "energy", "traffic", *footprint, "energy gap"),
+        *(*names("point"), *texts("mapping")),
+        *numbers("latency", "cycles", "energy", "traffic", *footprint, "energy gap"),
     )
     axes = "latency against energy" + (f" and footprint in {front.memory}" if front.memory else "")
     those = (
@@ -235,7 +234,8 @@ def capacity_report(curves: CapacityCurves) -> Document:
         "",
     )
     title = f"least {curves.outermost} traffic, and least energy"
-    heads = (Column(curves.memory, "name"), "fused", "energy", "Einsum by Einsum", "its energy")
+    series = numbers("fused", "energy", "Einsum by Einsum", "its energy")
+    heads = (*names(curves.memory), *series)
     return Document(
         title=f"traffic and energy of {curves.workload} on {curves.architecture} "
         f"against the capacity of {curves.memory}",
