@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from matplotlib.patches import Patch
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import EngFormatter
 
 from einsum_cascade.errors import InputError
 
@@ -24,7 +23,11 @@ from ..figure_style import (
     ink_on,
     look,
     name_bars,
+    note_bar,
     palette,
+    patches,
+    show_shares,
+    stack_bar,
     wrapped_name,
 )
 from ..quantities import byte_size, energy, percent, seconds
@@ -77,15 +80,11 @@ def draw_array_time(axes: Axes, result: RunRecord) -> None:
     if result.parts:
         _draw_part_time(axes, result)
         return
-    colours = run_colours(result)
+    colours = run_colours(result) | {_WAITING: IDLE}
     for row, use in enumerate(result.arrays):
         pieces = _time(result, use)
         idle = max(0.0, 1 - sum(share for _, share in pieces))
-        _stack(axes, row, pieces, colours)
-        axes.barh(row, idle, _HEIGHT, left=1 - idle, color=IDLE)
-        if idle >= _LABEL_SHARE:
-            text = f"waiting\n{percent(idle)}"
-            axes.text(1 - idle / 2, row, text, ha="center", va="center", fontsize=7)
+        _stack(axes, row, [*pieces, (_WAITING, idle)], colours)
     _rows(axes, [a.array for a in result.arrays])
     axes.set_title(
         f"time of each array in {seconds(result.latency_s)} (grey: waiting), "
@@ -108,13 +107,11 @@ def _draw_part_time(axes: Axes, result: RunRecord) -> None:
             axes.barh(row, share, _HEIGHT, left=left, color=IDLE)
             axes.barh(row, busy, _HEIGHT, left=left, color=colour)
             if busy >= _LABEL_SHARE:
-                text = percent(works[use.array])
-                at, ink = left + busy / 2, ink_on(colour)
-                axes.text(at, row, text, ha="center", va="center", fontsize=7, color=ink)
+                _write_inside(axes, left + busy / 2, row, percent(works[use.array]), colour)
         left += share
-    _rows(axes, ["parts", *(a.array for a in result.arrays)])
+    _rows(axes, ["operators", *(a.array for a in result.arrays)])
     axes.set_title(
-        f"time of each part in {seconds(result.latency_s)}, and the share of it that each "
+        f"time of each operator in {seconds(result.latency_s)}, and the share of it that each "
         f"array works (grey: waiting)",
         loc="left",
     )
@@ -125,37 +122,31 @@ def draw_energy(axes: Axes, result: RunRecord) -> None:
     components = palette([name for name, _ in result.energy_by_component])
     _stack(axes, 0, _shares(result.energy_by_component, result.energy_pj), components)
     _stack(axes, 1, _energy(result), run_colours(result))
-    _rows(axes, ["by component", "by part" if result.parts else "by Einsum"])
+    _rows(axes, ["by component", "by operator" if result.parts else "by Einsum"])
     axes.set_title(f"energy: {energy(result.energy_pj)}", loc="left")
 
 
-def _stack(axes: Axes, row: int, pieces: Sequence[tuple[str, float]], colours: _Colours) -> None:
+def _stack(
+    axes: Axes, row: int, pieces: Sequence[tuple[str, float]], colours: dict[str, str]
+) -> None:
     """Draw a stacked bar; segments that are too narrow for a label are named below, in order."""
+    stack_bar(axes, row, pieces, colours, _HEIGHT)
+    left = 0.0
     narrow: list[str] = []
-    for name, share, left in _segments(axes, row, pieces, colours, _HEIGHT):
+    for name, share in pieces:
         if share >= max(_LABEL_SHARE, _CHARACTER_SHARE * len(name)):
             text = f"{name}\n{percent(share)}"
-            ink = ink_on(colours[name])
-            axes.text(left + share / 2, row, text, ha="center", va="center", fontsize=7, color=ink)
+            _write_inside(axes, left + share / 2, row, text, colours[name])
         elif share >= _MIN_NAMED_SHARE:
             narrow.append(f"{name} {percent(share)}")
+        left += share
     if narrow:
         text = f"narrow ones, left to right: {_one_line(narrow)}"
         axes.text(0, row + _HEIGHT / 2 + 0.03, text, ha="left", va="top", fontsize=7)
 
 
-def _segments(
-    axes: Axes, row: int, pieces: Sequence[tuple[str, float]], colours: _Colours, height: float
-) -> list[tuple[str, float, float]]:
-    """Draw the segments of a stacked bar; return the name, the share and the left end of each."""
-    left = 0.0
-    drawn: list[tuple[str, float, float]] = []
-    for name, share in pieces:
-        colour = colours[name]
-        axes.barh(row, share, height, left=left, color=colour, edgecolor="white", linewidth=0.5)
-        drawn.append((name, share, left))
-        left += share
-    return drawn
+def _write_inside(axes: Axes, x: float, row: int, text: str, colour: str) -> None:
+    axes.text(x, row, text, ha="center", va="center", fontsize=7, color=ink_on(colour))
 
 
 def _one_line(names: list[str]) -> str:
@@ -171,14 +162,11 @@ def _one_line(names: list[str]) -> str:
 def _rows(axes: Axes, names: list[str]) -> None:
     """Name the bars, first on top, and show percentages on the axis."""
     name_bars(axes, names)
-    _shares_axis(axes)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlim(0, 1)
+    show_shares(axes.xaxis)
 
 
-_Colours = dict[str, str]
-
-
-def run_colours(result: RunRecord) -> _Colours:
+def run_colours(result: RunRecord) -> dict[str, str]:
     """Return a colour for every part of a run, else for every Einsum: equal in all its pictures."""
     return palette([piece.name for piece in result.parts or result.einsums])
 
@@ -186,7 +174,7 @@ def run_colours(result: RunRecord) -> _Colours:
 _LEAST = 0.01
 """Share of a bar below which a segment in all bars is merged into the others."""
 _MOST = 13
-_OTHERS, _WAITING_SHARE = "others", "waiting"
+_OTHERS, _WAITING = "others", "waiting"
 _OTHERS_COLOUR = "#777777"
 _COMPONENT = "#555555"
 _SHARE_ROW_IN = 0.27
@@ -253,7 +241,7 @@ def _without_small(bar: ShareBar, large: frozenset[str]) -> ShareBar:
     if rest > 0:
         kept.append((_OTHERS, rest))
     if idle > 1e-9:
-        kept.append((_WAITING_SHARE, idle))
+        kept.append((_WAITING, idle))
     return ShareBar(bar.name, tuple(kept))
 
 
@@ -265,57 +253,31 @@ def plot_breakdown(result: RunRecord, width_in: float = 7.0) -> Picture:
     bars = share_bars(result)
     components = [(n, pj) for n, pj in result.energy_by_component if pj > 0]
     rows = (len(bars), len(components))
-    colours = {**run_colours(result), _OTHERS: _OTHERS_COLOUR, _WAITING_SHARE: IDLE}
+    colours = {**run_colours(result), _OTHERS: _OTHERS_COLOUR, _WAITING: IDLE}
     names = [n for n in colours if any(n == piece for b in bars for piece, _ in b.pieces)]
     columns = max(1, int(width_in / (0.42 + 0.068 * max(map(len, names)))))
     legend = _LINE_IN * math.ceil(len(names) / columns)
     high = 1.45 + _SHARE_ROW_IN * sum(rows) + legend
     figure = Picture(figsize=(width_in, high), layout="constrained")
     upper, lower = figure.subplots(2, 1, height_ratios=[rows[0] + 0.6, rows[1] + 0.6])
-    _draw_shares(upper, bars, colours)
+    for at, bar in enumerate(bars):
+        stack_bar(upper, at, bar.pieces, colours)
+    _rows(upper, [wrapped_name(bar.name, 16) for bar in bars])
     whole = f"{seconds(result.latency_s)}, {energy(result.energy_pj)}"
-    upper.set_title(f"by {'part' if result.parts else 'Einsum'}: {whole}", loc="left")
+    upper.set_title(f"by {'operator' if result.parts else 'Einsum'}: {whole}", loc="left")
     _draw_components(lower, components, result.energy_pj)
     lower.set_title("energy by component", loc="left")
-    handles = [Patch(color=colours[n], label=n) for n in names]
+    handles = patches({n: colours[n] for n in names})
     figure.legend(handles=handles, loc="outside upper left", ncols=columns)
     return figure
-
-
-def _draw_shares(axes: Axes, bars: Sequence[ShareBar], colours: dict[str, str]) -> None:
-    for at, bar in enumerate(bars):
-        _segments(axes, at, bar.pieces, colours, 0.72)
-    name_bars(axes, [wrapped_name(b.name, 16) for b in bars])
-    _shares_axis(axes)
 
 
 def _draw_components(axes: Axes, components: Sequence[tuple[str, float]], whole: float) -> None:
     for at, (_, pj) in enumerate(components):
         share = pj / whole
         axes.barh(at, share, 0.72, color=_COMPONENT)
-        text = f"{percent(share)} ({energy(pj)})"
-        _end_text(axes, at, share, text, before=share > 0.6, light=share > 0.6)
-    name_bars(axes, [wrapped_name(name, 20) for name, _ in components])
-    _shares_axis(axes)
-
-
-def _end_text(
-    axes: Axes, at: int, end: float, text: str, *, before: bool, light: bool = False
-) -> None:
-    """Write text beside an end of a bar: before the end, or else behind the end."""
-    axes.annotate(
-        text, (end, at), xytext=(-3 if before else 3, 0), textcoords="offset points", va="center",
-        ha="right" if before else "left", fontsize=7, color="white" if light else "black",
-    )  # fmt: skip
-
-
-def _shares_axis(axes: Axes) -> None:
-    axes.set_xlim(0, 1)
-    axes.xaxis.set_major_formatter(_percentages())
-
-
-def _percentages() -> PercentFormatter:
-    return PercentFormatter(1, decimals=0, symbol=" %")
+        note_bar(axes, share, at, f"{percent(share)} ({energy(pj)})", inside=share > 0.6)
+    _rows(axes, [wrapped_name(name, 20) for name, _ in components])
 
 
 _WIDTH = 0.32
@@ -349,21 +311,14 @@ def plot_utilization(result: RunRecord) -> Picture:
     gap = _LINE / (height - 1.0)
     for at, column in enumerate(columns):
         _column(axes, at, column, colours, gap)
-    axes.set_xticks(
-        range(len(result.arrays)),
-        [f"{a.array}\n{percent(a.utilization)}" for a in result.arrays],
-    )
+    names = [f"{a.array}\n{percent(a.utilization)}" for a in result.arrays]
+    axes.set_xticks(range(len(names)), names)
     axes.set_xlim(-0.3, len(result.arrays) - 0.3)
     axes.set_ylim(0, 1)
-    axes.yaxis.set_major_formatter(_percentages())
+    show_shares(axes.yaxis)
     axes.set_ylabel(f"share of {seconds(result.latency_s)}")
-    axes.set_title(
-        picture_text(f"{result.workload} on {result.architecture}\nmapped by {result.mapping}"),
-        loc="left",
-        fontsize=10,
-    )
-    axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(bottom=False)
+    headline(figure, f"{result.workload} on {result.architecture}, mapped by {result.mapping}")
     return figure
 
 
@@ -431,7 +386,6 @@ _MOST_PARTS = 10
 _MIN_STEP_SHARE = 0.001
 """Share of the latency below which the costs of parts above their floor are merged."""
 _STEP_ROW_IN = 0.27
-_TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -486,7 +440,7 @@ def _of_one(result: RunRecord) -> list[tuple[str, float, str]]:
     by = "compute" if floor.compute_s >= floor.bandwidth_s else "bandwidth"
     mine = "compute" if result.bounds.compute_s >= result.bounds.bandwidth_s else "bandwidth"
     return [
-        (f"floor: {by}, by any mapping", floor.latency_s, _FLOOR),
+        (f"lower bound of any mapping: {by}", floor.latency_s, _FLOOR),
         (f"this mapping: more {mine}", bound - floor.latency_s, _MAPPING),
         ("waiting for one another", latency - bound - ends, _WAITING_STEP),
         ("fill and drain", ends, _ENDS),
@@ -498,11 +452,11 @@ def _of_parts(result: RunRecord) -> list[tuple[str, float, str]]:
     above.sort(key=lambda part: -part[1])
     large = [part for part in above[:_MOST_PARTS] if part[1] >= _MIN_STEP_SHARE * result.latency_s]
     rest = above[len(large) :]
-    steps = [("floor of all parts", result.floor.latency_s, _FLOOR)]
-    steps += [(f"{name}: above its floor", height, _MAPPING) for name, height in large]
+    steps = [("lower bound of all operators", result.floor.latency_s, _FLOOR)]
+    steps += [(f"{name}: above its lower bound", height, _MAPPING) for name, height in large]
     if rest:
         left = sum(height for _, height in rest)
-        steps.append((f"{len(rest)} more parts, above theirs", left, _MAPPING))
+        steps.append((f"{len(rest)} more operators, above theirs", left, _MAPPING))
     return steps
 
 
@@ -522,30 +476,25 @@ def plot_waterfall(result: RunRecord, width_in: float = 7.0) -> Picture:
         axes.barh(at, step.length_s, 0.68, left=step.begin_s, color=step.colour)
         share = step.length_s / result.latency_s
         text = seconds(step.length_s) if at == len(steps) - 1 else percent(share)
-        _beside(axes, at, step, result.latency_s, text)
+        _note_step(axes, at, step, result.latency_s, text)
         if at < len(steps) - 2:
             axes.plot([step.end_s] * 2, [at, at + 1], color="0.5", linewidth=0.6, zorder=0)
     wide = 40 if width_in > 5 else 18
     name_bars(axes, [wrapped_name(s.name, wide) for s in steps])
     axes.set_xlim(0, 1.02 * result.latency_s)
     headline(figure, f"{result.workload} on {result.architecture}, mapped by {result.mapping}")
-    _seconds_axis(axes, result.latency_s)
+    axes.xaxis.set_major_formatter(EngFormatter("s"))
+    axes.set_xlabel("time")
     return figure
 
 
-def _beside(axes: Axes, at: int, step: LatencyStep, whole: float, text: str) -> None:
+def _note_step(axes: Axes, at: int, step: LatencyStep, whole: float, text: str) -> None:
     """Write text at the end of a bar if there is space, else before it; in a long bar, inside."""
     inside = step.length_s > 0.3 * whole
     behind = not inside and step.end_s < 0.85 * whole
     end = step.end_s if behind or inside else step.begin_s
-    _end_text(axes, at, end, text, before=not behind, light=inside and step.colour != _FLOOR)
-
-
-def _seconds_axis(axes: Axes, whole: float) -> None:
-    """Label the lower edge in a readable unit of time."""
-    factor, unit = next((f for f in _TIMES if whole >= f[0]), _TIMES[-1])
-    axes.xaxis.set_major_formatter(lambda x, _: f"{x / factor:,.4g}")
-    axes.set_xlabel(f"time ({unit})")
+    colour = "white" if inside and step.colour != _FLOOR else "black"
+    note_bar(axes, end, at, text, inside=not behind, colour=colour)
 
 
 def plot_capacity(result: RunRecord, width_in: float = 7.0) -> Picture:
@@ -570,8 +519,7 @@ def plot_capacities(runs: Sequence[tuple[str, RunRecord]], width_in: float) -> P
     for at, (_, buffer) in enumerate(rows):
         _level(axes, at, buffer)
     texts = [f"{picture_text(name)}: {b.level}" if several else b.level for name, b in rows]
-    name_bars(axes, [wrapped_name(t, 40 if width_in > 5 else 18) for t in texts])
-    _shares_axis(axes)
+    _rows(axes, [wrapped_name(t, 40 if width_in > 5 else 18) for t in texts])
     axes.set_xlabel("share of the memory that live tiles take")
     return figure
 
@@ -585,7 +533,7 @@ def _level(axes: Axes, at: int, buffer: LevelBuffer) -> None:
     axes.barh(at, 1, 0.68, color="white", edgecolor=FAINT, linewidth=0.7)
     axes.barh(at, min(1.0, share), 0.68, color=PALETTE[0])
     text = f"{needed} of {byte_size(buffer.capacity_bytes, digits=3)} ({percent(share)})"
-    _end_text(axes, at, min(1.0, share), text, before=share > 0.5, light=share > 0.5)
+    note_bar(axes, min(1.0, share), at, text, inside=share > 0.5)
 
 
 _IN_ANY_WIDTH = {
@@ -610,7 +558,7 @@ def draw_result(result: RunRecord, kind: str, width_in: float | None = None) -> 
     InputError
         The result lacks the data of the picture, as one made by hand.
     """
-    if width_in is None:
-        return _IN_ONE_WIDTH[kind](result)
     with look():
+        if width_in is None:
+            return _IN_ONE_WIDTH[kind](result)
         return _IN_ANY_WIDTH[kind](result, width_in)

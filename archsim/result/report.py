@@ -107,7 +107,7 @@ def _facts(result: RunRecord) -> tuple[Fact, ...]:
         _floor(result),
     ]
     if outer is not None:
-        once = "each part's inputs" if result.parts else "each input"
+        once = "each operator's inputs" if result.parts else "each input"
         facts.append(
             Fact(
                 f"{outer.level} traffic",
@@ -199,7 +199,7 @@ def _loops(result: RunRecord) -> str:
 def _latency_parts(result: RunRecord) -> tuple[Fact, ...]:
     s = result.schedule
     if result.parts:
-        sums = f"sum over {len(result.parts)} parts, each as often as it runs"
+        sums = f"sum over {len(result.parts)} operators, each as often as it runs"
         return (
             Fact("cycles", count(result.cycles), sums),
             Fact("fill and drain", count(s.fill_drain_cycles), "of all runs"),
@@ -244,7 +244,7 @@ def _memories(result: RunRecord) -> Table:
         title="memories and registers",
         columns=(
             *names("level"),
-            *numbers("read", "written", "total", "holds", "capacity", "full"),
+            *numbers("read", "written", "total", "footprint", "capacity", "full"),
         ),
         rows=tuple(
             (level, *_moved(traffic.get(level)), *_held(buffers.get(level))) for level in levels
@@ -408,9 +408,9 @@ def _operations(result: RunRecord) -> Table:
 def parts_table(result: RunRecord) -> Table:
     """Return a table with a row for each part and all its runs; empty without parts."""
     return Table(
-        title="parts, one after the other",
+        title="operators, one after the other",
         columns=(
-            *names("part"),
+            *names("operator"),
             *numbers("runs"),
             *texts("mapping"),
             *numbers("latency", "share"),
@@ -440,7 +440,7 @@ def parts_schedule(result: RunRecord) -> Fact:
     runs = sum(p.times for p in result.parts)
     return Fact(
         "schedule",
-        "in parts",
+        "in order",
         f"{runs:,} runs one after the other, "
         f"{count(result.schedule.fill_drain_cycles)} cycles of fill and drain in all",
     )
@@ -449,9 +449,9 @@ def parts_schedule(result: RunRecord) -> Fact:
 def part_schedules(result: RunRecord) -> Table:
     """Return the schedule of one run of each part, and its loops."""
     return Table(
-        title="one run of each part",
+        title="one run of each operator",
         columns=(
-            *names("part"),
+            *names("operator"),
             *texts("schedule"),
             *numbers("cycles", "steps", "cycles a step", "fill and drain"),
             *texts("bound by", "loops"),

@@ -216,7 +216,7 @@ def _describe(
     below = f"\nno traffic here: {_wrapped(quiet, int(11 * wide_in))}" if quiet else ""
     if _nameless(result):
         below += (
-            f"\nwithout a number: parts of less than {100 * _LEAST_TIME:.0f} % of the time each"
+            f"\nwithout a number: operators of less than {100 * _LEAST_TIME:.0f} % of the time each"
         )
     axes.set_xlabel(
         f"operations a byte of {memory.level} traffic (op/B){below}", fontsize=8 if narrow else 9

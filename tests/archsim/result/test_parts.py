@@ -161,7 +161,7 @@ def test_the_report_has_a_row_per_part() -> None:
     result = of_scope("model")
     for text in (str(result.table()), str(result.explain())):
         assert all(f"\n{p.name} " in text for p in result.parts)
-    assert "each part's inputs once" in str(result.table())
+    assert "each operator's inputs once" in str(result.table())
     assert "84 runs one after the other" in str(result.table())
     assert "not counted" in str(result.table())
     alone = str(of_scope("attention").table())

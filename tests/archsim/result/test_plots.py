@@ -48,7 +48,7 @@ def test_parts_have_a_bar_of_their_own() -> None:
     whole = simulate(work, Architecture.load("fusemax"))
     (axes,) = plot_time(whole).axes
     arrays = [a.array for a in whole.arrays]
-    assert [t.get_text() for t in axes.get_yticklabels()] == ["parts", *arrays]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["operators", *arrays]
     shares = [p.latency_s / whole.latency_s for p in whole.parts]
     assert widths(axes, 0) == pytest.approx(shares)
     for row, use in enumerate(whole.arrays, start=1):
@@ -57,7 +57,7 @@ def test_parts_have_a_bar_of_their_own() -> None:
         assert sum(drawn[1::2]) == pytest.approx(use.occupied_cycles / whole.cycles)
     (axes,) = plot_energy(whole).axes
     assert widths(axes, 1) == pytest.approx([p.energy_pj / whole.energy_pj for p in whole.parts])
-    assert [t.get_text() for t in axes.get_yticklabels()] == ["by component", "by part"]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["by component", "by operator"]
 
 
 def colours(axes: object, along: str) -> list[tuple[float, ...]]:
@@ -136,7 +136,7 @@ def test_many_parts_are_named_where_there_is_room() -> None:
     for panel in roofs.axes:
         boxes = [Text.get_window_extent(t) for t in panel.texts]
         assert not [1 for a, b in combinations(boxes, 2) if a.overlaps(b)]
-        assert "parts of less than 3 % of the time" in panel.get_xlabel()
+        assert "operators of less than 3 % of the time" in panel.get_xlabel()
     columns = plot_utilization(whole)
     columns.draw_without_rendering()
     (axes,) = columns.axes
