@@ -19,8 +19,8 @@ from matplotlib.ticker import LogLocator, NullLocator
 from archsim import Architecture
 from archsim.figure_style import PAGE_IN, PALETTE, Picture, headline, look
 from mappers.problem.certificate import Moment
+from mappers.problem.incumbents import space_of
 from mappers.problem.objectives import objective_called
-from mappers.problem.part_space import space_of
 from mappers.problem.protocol import SearchProblem
 from mappers.strategies import strategy_called
 from workloads import load

@@ -14,9 +14,8 @@ from .exact.search import STRATEGY, Exhaustive
 from .local.local_search import improve_locally
 from .problem.certificate import INTERRUPTED, Certificate, Searched
 from .problem.engine_run import EngineRun
-from .problem.incumbents import Incumbents, best_first
+from .problem.incumbents import Incumbents, best_first, space_of
 from .problem.objectives import LATENCY
-from .problem.part_space import space_of
 from .problem.protocol import Mapper, Progress, SearchProblem
 from .relax.relaxation import Family, FamilyMember, Query, Relaxation
 

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 STRATEGIES = {
     "exhaustive": "mappers.exact.search",
-    "anneal": "mappers.local.annealing",
-    "random": "mappers.local.trials",
-    "optuna": "mappers.local.optuna_search",
+    "anneal": "mappers.local.trials:ANNEALING",
+    "random": "mappers.local.trials:RANDOM",
+    "optuna": "mappers.local.trials:OPTUNA",
 }
-"""Module of each strategy, whose ``STRATEGY`` is the mapper. The command line lists the names
-without importing the modules."""
+"""Module of each strategy, and the name of its mapper there, which is ``STRATEGY`` by default. The
+command line lists the strategies without importing the modules."""
 
 
 def unless_usual(name: str, **options: int) -> Mapper | None:
@@ -45,13 +45,14 @@ def strategy_called(name: str, **options: int) -> Mapper:
     SpecError
         No strategy has this name (the nearest one is suggested), or it has no such field.
     TypeError
-        ``STRATEGY`` of the module is not a mapper.
+        The object of this name is not a mapper.
     """
     if name not in STRATEGIES:
         raise SpecError(f"there is no strategy '{name}'; {did_you_mean(name, STRATEGIES)}")
     from .problem.protocol import Mapper
 
-    found: Any = import_module(STRATEGIES[name]).STRATEGY
+    module, _, mapper = STRATEGIES[name].partition(":")
+    found: Any = getattr(import_module(module), mapper or "STRATEGY")
     for option, value in options.items():
         if option not in getattr(found, "__dataclass_fields__", {}):
             raise SpecError(
@@ -62,5 +63,5 @@ def strategy_called(name: str, **options: int) -> Mapper:
             )
         found = replace(found, **{option: value})
     if not isinstance(found, Mapper):
-        raise TypeError(f"'{STRATEGIES[name]}.STRATEGY' must be a Mapper, not {found!r}")
+        raise TypeError(f"{STRATEGIES[name]} must name a Mapper, not {found!r}")
     return found

@@ -26,9 +26,15 @@ from .construct.generators import GENERATORS
 from .memory import MappingKey
 from .problem.certificate import INTERRUPTED, Searched, added_reasons
 from .problem.constraint_files import ConstraintFile
-from .problem.incumbents import given_runs, incumbents_of, recall_search, remember_search
+from .problem.incumbents import (
+    check_start,
+    given_runs,
+    incumbents_of,
+    recall_search,
+    remember_search,
+    space_of,
+)
 from .problem.objectives import EDP, LATENCY, SearchObjective, objective_called
-from .problem.part_space import check_start, space_of
 from .problem.protocol import (
     TOLERANCE,
     Clock,

@@ -22,8 +22,8 @@ from .files import NamedPath, check_file, check_folder, write_result
 from .options import ChoiceWithHint, json_option, refuse_mapping_settings, settings_option
 
 if TYPE_CHECKING:
-    from mappers.pareto.capacity import CapacityCurves
-    from mappers.pareto.front import Front
+    from mappers.pareto.capacity_search import CapacityCurves
+    from mappers.pareto.front_search import Front
     from mappers.problem.constraint_files import ConstraintFile
     from mappers.workload_search import WorkloadSearched
     from workloads import Workload

@@ -18,7 +18,7 @@ from einsum_cascade.masks import conjuncts, depends_on_data
 from einsum_cascade.memo import Memoized, cached_property
 
 from ..space.array_tiles import array_strides, outer_parts_first
-from ..space.components import strongly_connected_components
+from ..space.factorisation import strongly_connected_components
 
 
 def gathers(access: Access) -> bool:

@@ -28,7 +28,7 @@ from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Keep, Mapping, NestLevel
 from einsum_cascade.errors import MappingError
 
-from ..space.components import strongly_connected_components
+from ..space.factorisation import strongly_connected_components
 from . import policy
 
 

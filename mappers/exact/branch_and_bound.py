@@ -19,8 +19,7 @@ from ..problem.protocol import Advance, SearchProblem, never
 from ..problem.search_log import SearchLog
 from ..space.fusion import candidates_of
 from ..space.grid import PromisedRegion
-from ..space.infeasibility import explain_infeasibility, no_legal_mapping
-from ..space.mapspace import Mapspace
+from ..space.mapspace import Mapspace, explain_infeasibility, no_legal_mapping
 from . import policy
 from .kernels.descent import LEAVES
 from .policy import Effort

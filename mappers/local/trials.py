@@ -1,18 +1,22 @@
-"""Trials of single mappings: points of a mapspace, run by the engine one by one; strategy
-``random``."""
+"""Trials of single mappings: points of a mapspace, which the engine runs one by one.
+
+The strategies ``random``, ``anneal`` and ``optuna`` differ in the point that they try next.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
-from math import inf
+from importlib import import_module
+from math import exp, inf, log
 from random import Random
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from archsim.spec.mapping import Mapping
-from einsum_cascade.errors import MappingError, Problem
+from einsum_cascade.errors import MappingError, Problem, SpecError
 from einsum_cascade.memo import cached_property
 
 from ..problem.certificate import INTERRUPTED, TIME_LIMIT, Certificate, Searched, gap_to
@@ -21,8 +25,7 @@ from ..problem.objectives import LATENCY, SearchObjective
 from ..problem.protocol import Advance, Progress, SearchProblem, silent
 from ..problem.search_log import SearchLog
 from ..space.fusion import candidates_of, subspaces_of
-from ..space.infeasibility import explain_infeasibility, no_legal_mapping
-from ..space.mapspace import Mapspace
+from ..space.mapspace import Mapspace, explain_infeasibility, no_legal_mapping
 from ..space.region import Region, Subspace, mapping_of
 from . import policy
 
@@ -433,4 +436,158 @@ class RandomSearch:
             trials.value(trials.points.draw(random))
 
 
-STRATEGY = RandomSearch()
+RANDOM = RandomSearch()
+
+
+@dataclass(frozen=True, slots=True)
+class Annealing:
+    """Walk from the best known mapping to mappings that differ in one choice (``Mapper``)."""
+
+    seed: int = 0
+    evaluations: int = policy.EVALUATIONS
+
+    def search(self, problem: SearchProblem, progress: Progress = silent) -> Searched:
+        """Return the best point of a walk. Raises as ``search_by``."""
+        return search_by(self.walk, "anneal", self.evaluations, problem, progress)
+
+    def walk(self, trials: MappingTrials) -> None:
+        """Walk from point to point until the search is over."""
+        random = Random(self.seed)  # noqa: S311
+        here, value = _start(trials, random)
+        while here is not None and not trials.is_over():
+            there = trials.points.near(here, random)
+            if there == here:
+                # A mapspace of a single point has no neighbour, and its search has to end, too.
+                there = trials.points.near(trials.points.draw(random), random)
+            reached = trials.value(there)
+            # The heat falls from 0.1 to 0.002. A mapping worse by a tenth is accepted with a
+            # probability of exp(log(1 / 1.1) / 0.1) = 0.39 at first, and of 0 at the end.
+            heat = policy.FIRST_HEAT * (policy.LAST_HEAT / policy.FIRST_HEAT) ** trials.done
+            if reached < inf and random.random() < exp(min(0.0, log(value / reached) / heat)):
+                here, value = there, reached
+
+
+def _start(trials: MappingTrials, random: Random) -> tuple[MappingPoint | None, float]:
+    """Return the best of the first points; none if time is up before one is legal."""
+    best: MappingPoint | None = None
+    value, legal = inf, 0
+    for point in _starts(trials, random):
+        if trials.is_over() or legal >= policy.MAX_STARTS:
+            break
+        reached = trials.value(point)
+        legal += reached < inf
+        if reached < value:
+            best, value = point, reached
+    return best, value
+
+
+def _starts(trials: MappingTrials, random: Random) -> Iterator[MappingPoint]:
+    """Yield the points nearest to the known mapping, then random points without end."""
+    known = trials.problem.known
+    if known is not None:
+        for number, choices in enumerate(trials.points.regions[: policy.MAX_STARTS]):
+            found = trials.points.like(known.mapping, number)
+            yield found
+            yield replace(found, places=choices.outermost)
+    while True:
+        yield trials.points.draw(random)
+
+
+ANNEALING = Annealing()
+
+
+@dataclass(frozen=True, slots=True)
+class OptunaSearch:
+    """Search that tries more often what good points have in common (``Mapper``)."""
+
+    seed: int = 0
+    evaluations: int = policy.OPTUNA_EVALUATIONS
+
+    def search(self, problem: SearchProblem, progress: Progress = silent) -> Searched:
+        """Return the best of the suggested points. Raises as ``search_by``.
+
+        Raises
+        ------
+        SpecError
+            Optuna is not installed; tells how to install it.
+        """
+        _optuna()
+        return search_by(self.walk, "optuna", self.evaluations, problem, progress)
+
+    def walk(self, trials: MappingTrials) -> None:
+        """Try suggested points until the search is over."""
+        optuna = _optuna()
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=self.seed))
+        if trials.problem.known is not None:
+            point = trials.points.like(trials.problem.known.mapping, 0)
+            study.enqueue_trial(_parameters(point, trials))
+        while not trials.is_over():
+            trial = study.ask()
+            value = trials.value(_suggested(trial, trials))
+            if value < inf:
+                study.tell(trial, value)
+            else:
+                # A pruned trial counts as worse than all trials with a value.
+                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+
+
+def _optuna() -> Any:
+    try:
+        return import_module("optuna")
+    except ImportError:
+        raise SpecError(
+            Problem(
+                "the strategy 'optuna' needs the package optuna, which is not installed",
+                hint="pip install 'archsim[optuna]'",
+            )
+        ) from None
+
+
+def _suggested(trial: Any, trials: MappingTrials) -> MappingPoint:
+    """Return a point from parameters that mean about the same in every region."""
+    regions = trials.points.regions
+    number = trial.suggest_int("region", 0, len(regions) - 1)
+    choices = regions[number]
+    subspace = _at(trial, "loops", len(choices.subspaces))
+    placements = []
+    for e, (name, found) in zip(
+        trials.points.program.einsums, choices.region.placements.items(), strict=True
+    ):
+        array = trial.suggest_categorical(f"array of {e.name}", choices.region.arrays[name])
+        able = [n for n, way in enumerate(found) if way.array == array] or [*range(len(found))]
+        placements.append(able[_at(trial, f"way of {e.name}", len(able))])
+    places = [
+        trial.suggest_categorical(f"places of {tensor}", range(len(found)))
+        for tensor, found in choices.region.places.items()
+    ]
+    tiling = _at(trial, "tiles", len(choices.subspaces[subspace].sizes))
+    return MappingPoint(number, subspace, tiling, tuple(placements), tuple(places))
+
+
+def _at(trial: Any, name: str, number: int) -> int:
+    """Return the index of one of some ordered choices, from a parameter between 0 and 1."""
+    return min(number - 1, int(trial.suggest_float(name, 0.0, 1.0) * number))
+
+
+def _parameters(point: MappingPoint, trials: MappingTrials) -> dict[str, Any]:
+    """Return the parameters that suggest a point."""
+    choices: OpenChoices = trials.points.regions[point.region]
+    sizes = choices.subspaces[point.subspace].sizes
+    found: dict[str, Any] = {
+        "region": point.region,
+        "loops": (point.subspace + 0.5) / len(choices.subspaces),
+        "tiles": (point.tiling + 0.5) / len(sizes),
+    }
+    for (name, placements), n in zip(
+        choices.region.placements.items(), point.placements, strict=True
+    ):
+        able = [k for k, way in enumerate(placements) if way.array == placements[n].array]
+        found[f"array of {name}"] = placements[n].array
+        found[f"way of {name}"] = (able.index(n) + 0.5) / len(able)
+    for tensor, n in zip(choices.region.places, point.places, strict=True):
+        found[f"places of {tensor}"] = n
+    return found
+
+
+OPTUNA = OptunaSearch()

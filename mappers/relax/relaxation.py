@@ -25,8 +25,7 @@ from ..problem.certificate import INTERRUPTED, Certificate, added_reasons, gap_t
 from ..problem.engine_run import EngineRun, run_mapping
 from ..problem.protocol import SearchProblem
 from ..space.constraints import Constraints, HasTiles, IsKept, IsOutside, MappingConstraint
-from ..space.infeasibility import no_legal_mapping
-from ..space.mapspace import Mapspace
+from ..space.mapspace import Mapspace, no_legal_mapping
 
 Answer = TypeVar("Answer")
 

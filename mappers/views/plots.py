@@ -13,8 +13,8 @@ from archsim.document import picture_text
 from archsim.figure_style import FAINT, PAGE_IN, PALETTE, Picture, headline, look
 from archsim.quantities import byte_size, count, energy, seconds
 
-from ..pareto.capacity import CapacityCurves
-from ..pareto.front import Front
+from ..pareto.capacity_search import CapacityCurves
+from ..pareto.front_search import Front
 from ..workload_search import PartSearched, WorkloadSearched
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from archsim.result.record import limits
 from archsim.result.result import Result
 from archsim.spec.mapping import Mapping
 
-from ..pareto.capacity import CapacityCurves, CapacitySeries
-from ..pareto.front import Front
+from ..pareto.capacity_search import CapacityCurves, CapacitySeries
+from ..pareto.front_search import Front
 from ..problem.certificate import INTERRUPTED, Certificate
 from ..workload_search import PartSearched, WorkloadSearched
 

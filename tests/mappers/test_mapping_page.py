@@ -12,7 +12,7 @@ from places import ROOT
 from archsim import Architecture, Mapping, loop_nest, simulate
 from archsim.quantities import byte_size, count, energy, seconds
 from archsim.result.result import Result
-from mappers.problem.part_space import space_of
+from mappers.problem.incumbents import space_of
 from mappers.problem.protocol import TOLERANCE
 from mappers.space.fusion import subspaces_of
 from mappers.space.mapspace import Mapspace

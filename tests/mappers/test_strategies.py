@@ -12,7 +12,7 @@ from commands import refused, run
 
 from archsim import Architecture, simulate
 from einsum_cascade.errors import MappingError, NoLegalMappingError, SpecError
-from mappers.local.annealing import Annealing
+from mappers.local.trials import Annealing
 from mappers.problem.certificate import Certificate, Searched
 from mappers.problem.engine_run import run_mapping
 from mappers.problem.objectives import objective_called
@@ -122,5 +122,5 @@ def test_a_wrong_name_is_answered_with_the_nearest() -> None:
 def test_what_a_registered_module_holds_must_be_a_mapper(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(STRATEGIES, "none", "json")
     monkeypatch.setattr(json, "STRATEGY", object(), raising=False)
-    with pytest.raises(TypeError, match="must be a Mapper"):
+    with pytest.raises(TypeError, match="must name a Mapper"):
         strategy_called("none")

@@ -29,7 +29,7 @@ from einsum_cascade.operations import einsum_operations
 from einsum_cascade.yaml.library import builtin_names, builtin_source
 from mappers.construct.einsum_by_einsum import einsum_by_einsum
 from mappers.construct.generators import GENERATORS
-from mappers.space.components import strongly_connected_components
+from mappers.space.factorisation import strongly_connected_components
 from workloads import load
 from workloads.references import find_reference
 

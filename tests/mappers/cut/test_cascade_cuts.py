@@ -9,7 +9,7 @@ import pytest
 
 from archsim import Architecture
 from einsum_cascade import Cascade
-from mappers.cut.cascade_cuts import shortest_path, tensor_bytes
+from mappers.cut.nest_search import shortest_path, tensor_bytes
 from mappers.space.mapspace import Mapspace
 
 SHAPES = {"B": 1, "H": 2, "E": 16, "F": 16, "P": 8, "M": 30}

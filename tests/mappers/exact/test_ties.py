@@ -12,9 +12,8 @@ from archsim.result.result import Result
 from mappers.exact.search import tied
 from mappers.problem.certificate import Certificate, Searched
 from mappers.problem.engine_run import EngineRun
-from mappers.problem.incumbents import incumbents_of
+from mappers.problem.incumbents import incumbents_of, space_of
 from mappers.problem.objectives import OBJECTIVES
-from mappers.problem.part_space import space_of
 from mappers.problem.protocol import SearchProblem
 from workloads import load
 

@@ -13,9 +13,7 @@ from einsum_cascade import Cascade
 from einsum_cascade.errors import SpecError
 from mappers.exact.policy import THOROUGH
 from mappers.exact.search import exhaustive
-from mappers.local.annealing import Annealing
-from mappers.local.optuna_search import OptunaSearch
-from mappers.local.trials import Points, RandomSearch
+from mappers.local.trials import Annealing, OptunaSearch, Points, RandomSearch
 from mappers.problem.certificate import Certificate, Searched
 from mappers.problem.engine_run import EngineRun, run_mapping
 from mappers.problem.objectives import objective_called

@@ -14,8 +14,12 @@ from test_fronts import front_of
 
 from archsim import Architecture
 from einsum_cascade.errors import InputError, NoLegalMappingError, SpecError
-from mappers.pareto.front import FrontRun
-from mappers.pareto.front_search import axes_called, footprint_front, non_dominated_in_three
+from mappers.pareto.front_search import (
+    FrontRun,
+    axes_called,
+    footprint_front,
+    non_dominated_in_three,
+)
 from mappers.pareto.policy import MAX_POINTS_IN_THREE
 from mappers.problem.engine_run import run_mapping
 from mappers.problem.objectives import OBJECTIVES

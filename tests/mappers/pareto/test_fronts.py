@@ -14,9 +14,7 @@ from test_exhaustive import mappings, small_space
 from archsim import Architecture
 from einsum_cascade.errors import InputError, NoLegalMappingError
 from mappers.exact.policy import THOROUGH
-from mappers.pareto.epsilon_constraint import epsilon_constraint_front
-from mappers.pareto.front import FrontSearched
-from mappers.pareto.front_search import search_front
+from mappers.pareto.front_search import FrontSearched, epsilon_constraint_front, search_front
 from mappers.problem.engine_run import run_mapping
 from mappers.problem.objectives import OBJECTIVES
 from mappers.problem.protocol import Clock, SearchProblem

@@ -23,8 +23,7 @@ from einsum_cascade.errors import InputError, NoLegalMappingError
 from mappers.exact.policy import BRIEF
 from mappers.pareto.capacity_search import capacity_curve
 from mappers.pareto.capacity_sweep import run_with, value_of
-from mappers.pareto.front import FrontSearched
-from mappers.pareto.front_search import pareto_front
+from mappers.pareto.front_search import FrontSearched, pareto_front
 from mappers.problem.constraint_files import ConstraintFile, constraints_of
 from mappers.problem.engine_run import EngineRun, bound_mapping, run_mapping
 from mappers.problem.objectives import OBJECTIVES

@@ -11,9 +11,8 @@ from archsim import Architecture, Mapping
 from archsim.plan.defaults import KnownMapping
 from mappers.problem.certificate import Certificate, Searched
 from mappers.problem.engine_run import EngineRun, run_mapping
-from mappers.problem.incumbents import Incumbents, incumbents_of
+from mappers.problem.incumbents import Incumbents, incumbents_of, space_of
 from mappers.problem.objectives import objective_called
-from mappers.problem.part_space import space_of
 from mappers.problem.protocol import SearchProblem, never
 from mappers.views.reports import search_report
 from mappers.workload_search import search_workload

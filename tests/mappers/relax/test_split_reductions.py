@@ -21,9 +21,8 @@ from mappers.memory import VARIABLE
 from mappers.part_search import SplitReductions
 from mappers.problem.certificate import INTERRUPTED, Searched
 from mappers.problem.engine_run import run_mapping
-from mappers.problem.incumbents import Incumbents
+from mappers.problem.incumbents import Incumbents, space_of
 from mappers.problem.objectives import objective_called
-from mappers.problem.part_space import space_of
 from mappers.problem.protocol import Mapper, Progress, SearchProblem, silent
 from mappers.relax.relaxation import Family, answer
 from mappers.relax.search import BestMapping
