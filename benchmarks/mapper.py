@@ -17,7 +17,7 @@ from archsim.counts.accesses import count_einsum
 from archsim.nest.binder import bind_loops
 from archsim.nest.tiling import build_tiling
 from einsum_cascade import Cascade
-from mappers.exact.batch import measured
+from mappers.exact.measures import measured
 from mappers.exact.search import exhaustive
 from mappers.exact.subspaces import strides_of
 from mappers.exact.tables import tabulate

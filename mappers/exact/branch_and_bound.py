@@ -32,7 +32,6 @@ from .questions import (
     OpenSubspace,
     Question,
     RegionState,
-    RunAnswer,
     SubspaceAnswer,
     SubspaceKey,
     SubspaceQuestion,
@@ -411,7 +410,7 @@ class BranchAndBound:
         for offer in answer.offers[:1]:
             candidate.estimate = offer.estimate
             region.estimate = min(region.estimate, candidate.estimate)
-            self.log.promise(offer.estimate, candidate.kind, partial(self._engine, offer))
+            self.log.promise(offer.estimate, candidate.kind, partial(self.answering.run, offer))
             if self._runs_at_once(offer):
                 self._run(offer)
             elif self.best_offer is None or offer.promise < self.best_offer.promise:
@@ -573,27 +572,17 @@ class BranchAndBound:
     def _record_run(self, answer: Answer | None) -> None:
         if answer is None:
             return
-        assert isinstance(answer, RunAnswer), "what is said of an offer"
         self.runs += 1
-        run = answer.run
-        if run is None:
-            assert answer.refused is not None, "one of the two"
-            self.failed.append(answer.refused)
+        if isinstance(answer, MappingError):
+            self.failed.append(answer)
             return
-        if self.cap is not None and self.cap[0].of(run.result) > self.cap[1]:
+        assert isinstance(answer, EngineRun), "an offer was asked about"
+        if self.cap is not None and self.cap[0].of(answer.result) > self.cap[1]:
             return
-        self.log.ran(run)
-        if self.best is None or run.value < self.best.value:
-            self.best, self.found = run, True
+        self.log.ran(answer)
+        if self.best is None or answer.value < self.best.value:
+            self.best, self.found = answer, True
             self._log_progress()
-
-    def _engine(self, offer: Offer) -> EngineRun:
-        """Run an offer in this process. Raises ``MappingError``."""
-        answer = self.answering.run(offer)
-        if answer.run is None:
-            assert answer.refused is not None, "one of the two"
-            raise answer.refused
-        return answer.run
 
     def _log_progress(self) -> None:
         value = self.best.value if self.best is not None else inf

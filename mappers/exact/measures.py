@@ -21,8 +21,8 @@ from archsim.nest.record import BoundEinsum
 from archsim.nest.tiling import Tiling
 from einsum_cascade.memo import Interner
 
-from .kernels.arrays import Floats, Ints
-from .kernels.measures import band_coverages
+from .kernels.arrays import FlatMeasures, Floats, Ints
+from .kernels.measures import band_coverages, measure_all
 
 FIXED = -1
 """Member of a loop whose stride is the same in all tilings."""
@@ -513,3 +513,85 @@ def _closed(part: tuple[tuple[int, OpenDigits], ...], extents: tuple[int, ...]) 
         for c, d in part
     )
     return Sum(terms=terms, span=None).size(extents)
+
+
+def flatten(measures: Sequence[OpenMeasure]) -> FlatMeasures:
+    """Return measures as flat arrays."""
+    extents: list[int] = []
+    loops: list[tuple[int, ...]] = []
+    parts: list[int] = [0]
+    terms: list[tuple[int, int]] = []
+    digits: list[tuple[int, int, int]] = []
+    ends: list[tuple[int, int, int]] = [(0, 0, 0)]
+    first_digit = [0]
+    for m in measures:
+        extents += m.extents
+        loops += [(x.axis, x.member, x.unit, x.limit, x.mode) for x in m.loops]
+        for part in m.parts:
+            for coefficient, d in part:
+                terms.append((coefficient, d.axis))
+                digits += [(stride, int(kept), inside) for stride, kept, inside in d.digits]
+                first_digit.append(len(digits))
+            parts.append(len(terms))
+        ends.append((len(extents), len(loops), len(parts) - 1))
+    first_extent, first_loop, first_part = (_array(column, 0) for column in zip(*ends, strict=True))
+    return FlatMeasures(
+        extents=_array(extents, 0),
+        first_extent=first_extent,
+        loops=_array(loops, 5),
+        first_loop=first_loop,
+        parts=_array(parts, 0),
+        first_part=first_part,
+        terms=_array(terms, 2),
+        first_digit=_array(first_digit, 0),
+        digits=_array(digits, 3),
+    )
+
+
+def offsets(lengths: Sequence[int]) -> Ints:
+    """Return where each of some consecutive ranges begins, and where the last one ends."""
+    # Lengths 2, 0 and 3 give 0, 2, 2, 5: range n is from offset n to offset n + 1.
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def _array(rows: Sequence[object], width: int) -> Ints:
+    """Return rows of integers as an array, of the right shape even if there are none."""
+    shape = (len(rows), width) if width else (len(rows),)
+    return np.array(rows, dtype=np.int64).reshape(shape)
+
+
+def measured(measures: Sequence[OpenMeasure], strides: Ints) -> Floats:
+    """Return all measures of many tilings.
+
+    Parameters
+    ----------
+    strides : array of int64, (tilings, members)
+
+    Returns
+    -------
+    array of float64, (tilings, measures)
+        NaN where indices are too irregular to be counted in closed form.
+    """
+    found = np.empty((strides.shape[0], len(measures)))
+    measure_all(flatten(measures), np.ascontiguousarray(strides), found)
+    bands = [m.band for m in measures]
+    if several := {band: n for n, band in enumerate(dict.fromkeys(b for b in bands if b))}:
+        shares = shares_left([*several], strides)
+        masked = [n for n, band in enumerate(bands) if band]
+        found[:, masked] *= shares[:, [several[band] for band in bands if band]]
+    return found
+
+
+def matrix(forms: Sequence[Linear], columns: Mapping[int, int]) -> tuple[Floats, Floats]:
+    """Return the coefficients, (forms, columns), and constants, (forms,), of linear sums.
+
+    Parameters
+    ----------
+    columns : mapping of int to int
+        Column of each measure in the sums, by the measure's number.
+    """
+    coefficients = np.zeros((len(forms), len(columns)))
+    for row, form in enumerate(forms):
+        for place, factor in form.terms.items():
+            coefficients[row, columns[place]] = float(factor)
+    return coefficients, np.array([float(form.constant) for form in forms])

@@ -18,10 +18,9 @@ from ..problem.objectives import SearchObjective
 from ..space.fusion import spread, subspaces_of
 from ..space.grid import RegionKey
 from ..space.mapspace import Mapspace
-from ..space.placements import EinsumPlacement
 from ..space.region import Region, Skeleton, Subspace, mapping_of
 from . import policy
-from .kernels.arrays import Floats, Ints
+from .kernels.arrays import Floats
 from .subspaces import Proposal, SubspaceSearch, TablesOf, pruned
 from .tables import CostMemo, SubspaceRefusedError
 
@@ -66,29 +65,35 @@ class SubspaceQuestion:
     """True for a sketch, which has the simplest placements only."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Offer:
-    """A ``Proposal`` that names its region and subspace by number, so that it can be pickled."""
+    """A proposal for a subspace, which the numbers of a region and a subspace identify."""
 
     region: int
     subspace: int
-    value: float
-    estimate: float
-    tie: float
-    sizes: Ints
-    placements: dict[str, EinsumPlacement]
-    places: dict[str, tuple[str, ...]]
+    proposal: Proposal
 
     @property
     def key(self) -> Hashable:
         """Identity of the mapping among all mappings of a search."""
-        chosen = (*self.placements.items(), *self.places.items())
-        return self.region, self.subspace, self.sizes.tobytes(), chosen
+        found = self.proposal
+        chosen = (*found.placements.items(), *found.places.items())
+        return self.region, self.subspace, found.sizes.tobytes(), chosen
+
+    @property
+    def value(self) -> float:
+        """Lower bound of the objective."""
+        return self.proposal.value
+
+    @property
+    def estimate(self) -> float:
+        """Estimate of the objective."""
+        return self.proposal.estimate
 
     @property
     def promise(self) -> tuple[float, float]:
         """Sort key of offers, the best first."""
-        return self.estimate, self.tie
+        return self.proposal.estimate, self.proposal.tie
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,18 +107,11 @@ class SubspaceAnswer:
     combinations: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunAnswer:
-    """A run of the engine, or the reason why the mapping is refused."""
-
-    run: EngineRun | None = None
-    refused: MappingError | None = None
-
-
 Question = SubspaceQuestion | Offer
 """A subspace to search, or an offer to run on the engine."""
 
-Answer = SubspaceAnswer | RunAnswer
+Answer = SubspaceAnswer | EngineRun | MappingError
+"""What was found of a subspace; or the run of an offer, or the reason why it is refused."""
 
 
 def region_of(question: Question) -> int | None:
@@ -147,9 +145,12 @@ class Answering:
 
     def __call__(self, question: Question) -> Answer:
         """Search the subspace, or run the offer, of a question."""
-        if isinstance(question, Offer):
+        if isinstance(question, SubspaceQuestion):
+            return self._search(question)
+        try:
             return self.run(question)
-        return self._search(question)
+        except MappingError as error:
+            return error
 
     def _search(self, question: SubspaceQuestion) -> SubspaceAnswer:
         opened = self.opened[question.region]
@@ -164,7 +165,10 @@ class Answering:
         )
         try:
             tables = self.tables_of(region, subspace, relaxed=self.relaxed, memo=opened.memo)
-            found = [_offer(question, f) for f in search.search(subspace, tables)]
+            found = [
+                Offer(question.region, question.subspace, f)
+                for f in search.search(subspace, tables)
+            ]
         except SubspaceRefusedError as why:
             return SubspaceAnswer(refused=why)
         return SubspaceAnswer(
@@ -181,32 +185,16 @@ class Answering:
         if self.relaxed:
             return found[: self.most]
         # Runs wait for their first tiles: among equals, smaller tiles are at least as fast.
-        others = sorted(found[1:], key=lambda f: (f.estimate, f.sizes.prod()))
+        others = sorted(found[1:], key=lambda f: (f.estimate, f.proposal.sizes.prod()))
         return [*found[:1], *others[: policy.MAX_RUNS_PER_SUBSPACE - 1]]
 
-    def run(self, offer: Offer) -> RunAnswer:
-        """Run an offer on the engine."""
+    def run(self, offer: Offer) -> EngineRun:
+        """Run an offer on the engine. Raises ``MappingError``."""
         opened = self.opened[offer.region]
-        skeleton = opened.subspaces[offer.subspace].skeleton
-        mapping = mapping_of(opened.region, skeleton, offer.sizes, offer.placements, offer.places)
-        mapping = replace(mapping, name=f"best-{self.objective.name}")
-        try:
-            return RunAnswer(run=run_mapping(opened.region, mapping, self.objective))
-        except MappingError as error:
-            return RunAnswer(refused=error)
-
-
-def _offer(question: SubspaceQuestion, found: Proposal) -> Offer:
-    return Offer(
-        region=question.region,
-        subspace=question.subspace,
-        value=found.value,
-        estimate=found.estimate,
-        tie=found.tie,
-        sizes=found.sizes,
-        placements=found.placements,
-        places=found.places,
-    )
+        subspace = opened.subspaces[offer.subspace]
+        name = f"best-{self.objective.name}"
+        mapping = offer.proposal.mapping(opened.region, subspace, name)
+        return run_mapping(opened.region, mapping, self.objective)
 
 
 @dataclass(kw_only=True)

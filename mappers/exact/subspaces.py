@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf, prod
 from typing import Protocol
 
 import numpy as np
 
 from archsim.bounds.makespan import tie_shares
+from archsim.spec.mapping import Mapping
 
 from ..problem.objectives import ENERGY
 from ..problem.protocol import never
 from ..space.placements import EinsumPlacement
-from ..space.region import Region, Subspace
+from ..space.region import Region, Subspace, mapping_of
 from . import policy
-from .batch import measured, offsets
 from .kernels.arrays import Floats, Ints
 from .kernels.bounds import EINSUM, TENSOR, Choices
 from .kernels.descent import (
@@ -31,7 +31,7 @@ from .kernels.descent import (
     Search,
     search,
 )
-from .measures import shares_left
+from .measures import measured, offsets, shares_left
 from .tables import CostMemo, SubspaceRefusedError, Tables, tabulate
 
 
@@ -45,11 +45,14 @@ class Proposal:
     """Estimate of the objective: the bound with the time to fill arrays and memories."""
     tie: float
     """Value that decides between equals: latency in cycles, or energy in pJ."""
-    region: Region
-    subspace: Subspace
     sizes: Ints
     placements: dict[str, EinsumPlacement]
     places: dict[str, tuple[str, ...]]
+
+    def mapping(self, region: Region, subspace: Subspace, name: str) -> Mapping:
+        """Return the mapping of these choices."""
+        chosen = (self.sizes, self.placements, self.places)
+        return replace(mapping_of(region, subspace.skeleton, *chosen), name=name)
 
 
 @dataclass(kw_only=True)
@@ -148,8 +151,6 @@ class SubspaceSearch:
             value=value,
             estimate=value * (1 + late),
             tie=float(state.values[row, TIE]),
-            region=self.space,
-            subspace=subspace,
             sizes=subspace.sizes[tiling],
             placements=placements,
             places=places,
@@ -438,7 +439,7 @@ def proposals_below(
     limit: float,
     cap: float = inf,
     is_over: Callable[[], bool] = never,
-) -> tuple[list[Proposal], float]:
+) -> tuple[list[tuple[Proposal, Region, Subspace]], float]:
     """Return the best proposals of the subspaces tabulated with all placements, under a cap.
 
     Parameters
@@ -454,19 +455,20 @@ def proposals_below(
 
     Returns
     -------
-    proposals : list of Proposal
-        Proposals about as good as the best one, best first.
+    proposals : list of (Proposal, Region, Subspace)
+        Proposals about as good as the best one, best first, with their subspaces.
     least : float
         Lower bound of all mappings of these subspaces; at most the limit.
     """
-    found: list[Proposal] = []
+    found: list[tuple[Proposal, Region, Subspace]] = []
     least = best = limit
     for region, subspace, tables in known.whole:
         if is_over():
             least = 0.0
             break
         search = SubspaceSearch(space=region, objective=objective, cap=cap, limit=best)
-        found += search.search(subspace, tables)
+        found += ((f, region, subspace) for f in search.search(subspace, tables))
         least = min(least, search.least)
-        best = min(limit, min((policy.MAX_PROPOSAL_RATIO * f.value for f in found), default=inf))
-    return sorted((f for f in found if f.value <= best), key=lambda f: (f.value, f.tie)), least
+        best = min([limit, *(policy.MAX_PROPOSAL_RATIO * f.value for f, _, _ in found)])
+    able = (one for one in found if one[0].value <= best)
+    return sorted(able, key=lambda one: (one[0].value, one[0].tie)), least

@@ -38,7 +38,6 @@ from ..space.fusion import bound_placements, bound_subspace
 from ..space.mask_bounds import mask_shares
 from ..space.placements import EinsumPlacement
 from ..space.region import Region, Subspace
-from .batch import matrix
 from .kernels.arrays import Floats, Ints
 from .measures import (
     IrregularError,
@@ -48,6 +47,7 @@ from .measures import (
     OpenBand,
     OpenMeasure,
     OpenMeter,
+    matrix,
 )
 
 

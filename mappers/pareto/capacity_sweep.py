@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from itertools import chain, islice, product
 from math import inf
 from typing import Literal
@@ -27,7 +28,6 @@ from ..exact.kernels.bounds import Choices
 from ..exact.kernels.descent import LEAST, Search, SizedSearch, search, search_sized
 from ..exact.policy import Effort
 from ..exact.subspaces import (
-    Proposal,
     SubspaceSearch,
     TableMemo,
     choices_of,
@@ -44,7 +44,7 @@ from ..problem.objectives import ENERGY, OBJECTIVES
 from ..problem.protocol import Advance, SearchProblem, never
 from ..space.fusion import subspaces_of
 from ..space.mapspace import Mapspace
-from ..space.region import Region, Subspace, mapping_of
+from ..space.region import Region, Subspace
 from . import policy
 
 Kind = Literal["traffic", "energy"]
@@ -195,7 +195,7 @@ class CapacityCurve:
         # Columns of costs: energy, the arrays, then the memories, the outermost first.
         self.column = 1 + len(self.machine.arrays)
         self.best = {kind: [inf] * len(self.capacities) for kind in KINDS}
-        self.found: dict[tuple[Kind, int], list[Proposal]] = {}
+        self.found: dict[tuple[Kind, int], list[Callable[[], Mapping]]] = {}
 
     def run(self, advance: Advance) -> tuple[CapacityRun, ...]:
         """Return the confirmed runs of both quantities at each capacity that anything fits.
@@ -340,7 +340,8 @@ class CapacityCurve:
                         subspace, tables, choices, tiling, int(number), found
                     )
                     key = (kind, self.capacities[number])
-                    self.found.setdefault(key, []).append(proposal)
+                    make = partial(proposal.mapping, region, subspace, f"least-{kind}")
+                    self.found.setdefault(key, []).append(make)
 
     @staticmethod
     def _least_root(choices: Choices, cost: Floats, tile: Floats) -> float:
@@ -353,20 +354,13 @@ class CapacityCurve:
 
     def _first(self, kind: Kind, capacity: int) -> Iterator[EngineRun]:
         """Yield the run of the best mapping at a capacity that the engine accepts, if any."""
-        for proposal in self.found.get((kind, capacity), [])[::-1][: policy.MAX_RUNS_PER_POINT]:
-            region, skeleton = proposal.region, proposal.subspace.skeleton
-            chosen = (proposal.sizes, proposal.placements, proposal.places)
-            mapping = replace(mapping_of(region, skeleton, *chosen), name=f"least-{kind}")
-            run = self._run(capacity, mapping)
+        space = replace(self.space, architecture=self.machine)
+        for make in self.found.get((kind, capacity), [])[::-1][: policy.MAX_RUNS_PER_POINT]:
+            self.runs += 1
+            run = run_with(space, self.memory, capacity, make())
             if run is not None:
                 yield run
                 return
-
-    def _run(self, capacity: int, mapping: Mapping) -> EngineRun | None:
-        self.runs += 1
-        return run_with(
-            replace(self.space, architecture=self.machine), self.memory, capacity, mapping
-        )
 
 
 def run_with(space: Mapspace, memory: str, capacity: int, mapping: Mapping) -> EngineRun | None:

@@ -8,6 +8,7 @@ searched again under each cap, so that nothing is tabulated twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -30,7 +31,7 @@ from ..construct.generators import GENERATORS
 from ..exact.branch_and_bound import BranchAndBound, in_batches, tie_search
 from ..exact.policy import Effort
 from ..exact.questions import SubspaceKey
-from ..exact.subspaces import Proposal, TableMemo, proposals_below
+from ..exact.subspaces import TableMemo, proposals_below
 from ..problem.certificate import INTERRUPTED, TIME_LIMIT, Certificate, Searched
 from ..problem.constraint_files import ConstraintFile
 from ..problem.engine_run import EngineRun, run_mapping
@@ -57,7 +58,7 @@ from ..relax.relaxation import (
 from ..relax.search import family_of
 from ..space.grid import PromisedRegion
 from ..space.mapspace import Mapspace
-from ..space.region import mapping_of
+from ..space.region import Region
 from . import policy
 from .capacity_search import BUFFER, limited_memory
 from .capacity_sweep import with_capacity
@@ -412,9 +413,9 @@ class _EpsilonConstraintSearch:
         )
         if objective == ENERGY and not self.relaxed:
             self.proven.append((cap, self._proven(cap, least)))
-        for one in found[: policy.MAX_RUNS_PER_SEARCH]:
+        for one, region, subspace in found[: policy.MAX_RUNS_PER_SEARCH]:
             if one.value < limit * (1 - self.problem.tolerance):
-                self._try(one)
+                self._try(region, one.mapping(region, subspace, NAME))
         return self._best(objective, cap)
 
     def _best(self, objective: int, cap: float) -> FrontRun:
@@ -434,17 +435,10 @@ class _EpsilonConstraintSearch:
         aside = min((p.region.slower for p in whole), default=inf)
         return least if min(aside, self.space.bound_beside(whole)) > cap else 0.0
 
-    def _try(self, found: Proposal) -> None:
-        mapping = mapping_of(
-            found.region, found.subspace.skeleton, found.sizes, found.placements, found.places
-        )
+    def _try(self, region: Region, mapping: Mapping) -> None:
         self.engine_runs += 1
-        mapping = replace(mapping, name=NAME)
-        try:
-            self._keep(run_mapping(found.region, mapping, OBJECTIVES["energy"]))
-        except MappingError:
-            # the engine refuses the mapping
-            return
+        with suppress(MappingError):
+            self._keep(run_mapping(region, mapping, OBJECTIVES["energy"]))
 
     def _keep(self, run: EngineRun) -> None:
         self.runs.append(FrontRun.of(run.mapping, run.result))

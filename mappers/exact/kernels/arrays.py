@@ -28,19 +28,3 @@ class FlatMeasures(NamedTuple):
     terms: Ints
     first_digit: Ints
     digits: Ints
-
-
-class FlatProducts(NamedTuple):
-    """Measures as products of chains, which are measures of one axis each.
-
-    ``factors`` are chains. ``turning`` are loops of ``chains``, one of which must always take
-    several iterations. Chains that are ``fixed`` are the same in all tilings.
-    """
-
-    chains: FlatMeasures
-    fixed: Ints
-    factors: Ints
-    first_factor: Ints
-    turning: Ints
-    first_turning: Ints
-    walked: Ints

@@ -9,7 +9,7 @@ import numpy as np
 from archsim.compiled import compiled, compiled_inside
 from archsim.iteration.bands import covered_tiles
 
-from .arrays import FlatMeasures, FlatProducts, Floats, Ints
+from .arrays import FlatMeasures, Floats, Ints
 
 _LOOKED_AT = 1 << 12
 """Most rows of tiles that are examined; of more rows every n-th one is."""
@@ -196,67 +196,21 @@ def _total(
 
 
 @compiled_inside
-def _factor(f: FlatMeasures, chain: int, strides: Ints, turns: Ints, whole: Floats) -> float:
-    """Return one chain of one tiling; NaN where whole tiles are cut unevenly.
-
-    Sets ``turns`` of its loops: whether a loop takes several iterations each time. ``whole`` has
-    the factors inside the full iterations of loops.
-    """
-    begin, end = f.first_loop[chain], f.first_loop[chain + 1]
-    sized = f.first_part[chain] < f.first_part[chain + 1]
-    term = f.parts[f.first_part[chain]]
-    rest = f.extents[f.first_extent[chain]]
-    inner = 1
-    for loop in range(end - 1, begin - 1, -1):
-        stride = _loop_stride(f, loop, strides)
-        here = loop - begin
-        if loop == end - 1:
-            whole[here] = _digits_of(f, term, stride) if sized else 1.0
-        # Whole tiles would contain a shorter last one, which is no product.
-        elif stride % inner != 0:
-            return np.nan
-        else:
-            times = stride // inner
-            whole[here] = whole[here + 1] * (1 if f.loops[loop + 1, 4] > _MOVES else times)
-            turns[loop + 1] = times > 1
-        inner = stride
-    total = 0.0
-    for loop in range(begin, end):
-        stride = _loop_stride(f, loop, strides)
-        times = rest // stride
-        turns[loop] = (loop == begin or turns[loop] > 0) and rest > stride
-        if f.loops[loop, 4] > _MOVES:
-            if times > 0:
-                total += whole[loop - begin]
-                rest = 0
-        else:
-            total += times * whole[loop - begin]
-            rest -= times * stride
-        if rest == 0:
-            return total
-    return total + (_digits_of(f, term, rest) if sized else 1.0)
-
-
-@compiled_inside
-def _turned(p: FlatProducts, measure: int, turns: Ints) -> bool:
-    """Return whether a measure is the product of its chains."""
-    if p.walked[measure]:
-        return False
-    begin, end = p.first_turning[measure], p.first_turning[measure + 1]
-    for place in range(begin, end):
-        if turns[p.turning[place]] > 0:
-            return True
-    return bool(begin == end)
+def _has_same_loops(f: FlatMeasures, measure: int, strides: Ints, others: Ints) -> bool:
+    """Return whether all loops of a measure have the same strides in two tilings."""
+    for loop in range(f.first_loop[measure], f.first_loop[measure + 1]):
+        member = f.loops[loop, 1]
+        if member >= 0 and strides[member] != others[member]:
+            return False
+    return True
 
 
 @compiled
-def measure_all(f: FlatMeasures, p: FlatProducts, strides: Ints, found: Floats) -> None:
+def measure_all(f: FlatMeasures, strides: Ints, found: Floats) -> None:
     """Fill all measures of all tilings.
 
     Parameters
     ----------
-    f, p : FlatMeasures, FlatProducts
-        The measures one by one, and as products of chains.
     strides : array of int64, (tilings, members)
     found : array, (tilings, measures)
         Filled; NaN where a size is irregular.
@@ -264,22 +218,10 @@ def measure_all(f: FlatMeasures, p: FlatProducts, strides: Ints, found: Floats) 
     now = np.empty(_DEEPEST, np.int64)
     stack = np.empty((_DEEPEST, 3), np.int64)
     first = np.empty((_DEEPEST, 3))
-    chains = p.chains.first_loop.shape[0] - 1
-    factors = np.empty(chains)
-    turns = np.empty(p.chains.loops.shape[0], np.int64)
-    whole = np.empty(_DEEPEST)
     for row in range(strides.shape[0]):
-        mine = strides[row]
-        for chain in range(chains):
-            if row > 0 and p.fixed[chain] > 0:
-                continue
-            factors[chain] = _factor(p.chains, chain, mine, turns, whole)
         for measure in range(found.shape[1]):
-            total = np.nan
-            if _turned(p, measure, turns):
-                total = 1.0
-                for place in range(p.first_factor[measure], p.first_factor[measure + 1]):
-                    total *= factors[p.factors[place]]
-            if np.isnan(total):
-                total = _total(f, measure, mine, now, stack, first)
-            found[row, measure] = total
+            # Neighbours among the tilings mostly differ in the tiles of one rank.
+            if row > 0 and _has_same_loops(f, measure, strides[row], strides[row - 1]):
+                found[row, measure] = found[row - 1, measure]
+            else:
+                found[row, measure] = _total(f, measure, strides[row], now, stack, first)

@@ -16,8 +16,7 @@ from archsim.nest.binder import bind_loops, with_initial
 from archsim.nest.record import Bound
 from archsim.nest.tiling import build_tiling
 from einsum_cascade.errors import InputError
-from mappers.exact.batch import matrix, measured, strides_of
-from mappers.exact.measures import IrregularError, Linear, OpenMeter
+from mappers.exact.measures import IrregularError, Linear, OpenMeter, matrix, measured
 
 CASES = 200
 BATCH = 50
@@ -97,7 +96,8 @@ def test_counts_are_sums_of_measures(first: int) -> None:
                 continue
             if structure(other) == structure(lowered):
                 rows.append(other)
-        found = measured(meter.measures, np.array([strides_of(r.tiling) for r in rows]))
+        strides = np.array([[m.stride for m in r.tiling.members.values()] for r in rows])
+        found = measured(meter.measures, strides)
         coefficients, constants = matrix(
             [x if isinstance(x, Linear) else Linear(x) for x in forms],
             {n: n for n in range(len(meter.measures))},

@@ -25,7 +25,7 @@ from archsim.spec.tensor_words import in_formats
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
 from einsum_cascade.number_formats import TensorFormats
-from mappers.exact.batch import Floats, measured
+from mappers.exact.measures import Floats, measured
 from mappers.exact.subspaces import strides_of
 from mappers.exact.tables import SubspaceRefusedError, Tables, tabulate
 from mappers.space.fusion import subspaces_of
