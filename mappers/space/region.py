@@ -23,14 +23,16 @@ from numpy.typing import NDArray
 
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import EinsumMapping, Keep, Mapping, NestLevel, Schedule, Tile
-from einsum_cascade.ir import Program
+from einsum_cascade.ir import Einsum, Program
 from einsum_cascade.memo import cached_property
+from einsum_cascade.operations import operations_of
 
 from . import policy
 from .array_tiles import arrays_of, decided_by, outer_parts_first
 from .constraints import NO_CONSTRAINTS, Constraints, SharedRanks
-from .factorisation import Cut, Factorisation, closed, factorise, stepped_ranks
-from .placements import EinsumPlacement, EinsumPlacements
+from .factorisation import Cut, Factorisation, closed, factorise, stepped_ranks, unlaid_ranks
+from .mask_bounds import mask_shares
+from .placements import Along, EinsumPlacement, LayableRank, Layout, layouts_of
 
 Ints = NDArray[np.int64]
 
@@ -330,16 +332,7 @@ class Region:
     @cached_property
     def all_placements(self) -> EinsumPlacements:
         """Placements of all Einsums."""
-        return EinsumPlacements(
-            program=self.program,
-            architecture=self.architecture,
-            shapes=self.shapes,
-            factorisations=self.factorisations,
-            least_cycles=self.least_cycles,
-            slow=self.slow,
-            plain=self.plain,
-            constraints=self.constraints,
-        )
+        return EinsumPlacements(self)
 
     @cached_property
     def placements(self) -> dict[str, tuple[EinsumPlacement, ...]]:
@@ -366,6 +359,155 @@ class Region:
     def residencies(self) -> int:
         """Combinations of places of all tensors."""
         return prod(len(places) for places in self.places.values())
+
+
+@dataclass(frozen=True)
+class EinsumPlacements:
+    """Placements of a cascade's Einsums in a region."""
+
+    region: Region
+
+    def of(self, e: Einsum) -> Iterator[EinsumPlacement]:
+        """Yield the placements of an Einsum. In a subspace several of them may coincide."""
+        found = [
+            (work, array, layout)
+            for array, layouts in self._layouts_by_array[e.name]
+            for work, layout in layouts[: self._alternatives(e)]
+            if work <= policy.MAX_LAYOUT_SLOWDOWN * layouts[0][0]
+        ]
+        if not found:
+            return
+        most = max(self.region.slower, min(work for work, _, _ in found))
+        # The innermost loop is known once an Einsum is bound: constraints on it need all orders.
+        one = self.region.plain and not self.region.constraints.are_on_loops_of(e.name)
+        for work, array, layout in found:
+            if work <= most:
+                orders = self._orders(e, layout.along)[: 1 if one else None]
+                yield from (EinsumPlacement(array, layout.along, order) for order in orders)
+        if self._may_be_alone(e):
+            for array, layouts in self._layouts_by_array[e.name]:
+                if layouts[0][0] <= most:
+                    for order in self._orders(e, layouts[0][1].along):
+                        yield EinsumPlacement(array, layouts[0][1].along, order, alone=True)
+
+    def _alternatives(self, e: Einsum) -> int:
+        """Return how many layouts of an Einsum on one array are examined."""
+        if self.region.plain:
+            return policy.MAX_LAYOUTS_OF_SMALL_WORK
+        least = min(layouts[0][0] for _, layouts in self._layouts_by_array[e.name])
+        return (
+            policy.MAX_LAYOUTS_PER_ARRAY
+            if least > policy.SMALL_WORK_SHARE * self.region.least_cycles
+            else policy.MAX_LAYOUTS_OF_SMALL_WORK
+        )
+
+    def _may_be_alone(self, e: Einsum) -> bool:
+        """Return whether an Einsum may run before all shared loops, or after them.
+
+        It may if it needs no other Einsum, or no other needs it.
+        """
+        written = {x.name for x in self.region.program.einsums}
+        first = all(a.tensor not in written for a in e.reads)
+        return first or all(
+            a.tensor != e.name for x in self.region.program.einsums for a in x.reads
+        )
+
+    @property
+    def least_work(self) -> tuple[dict[str, float], ...]:
+        """Least cycles of each Einsum, by the arrays that can do it."""
+        return tuple(
+            {array: layouts[0][0] for array, layouts in able}
+            for able in self._layouts_by_array.values()
+        )
+
+    @cached_property
+    def _layouts_by_array(
+        self,
+    ) -> dict[str, tuple[tuple[str, tuple[tuple[float, Layout], ...]], ...]]:
+        """Arrays of each Einsum, with its layouts there and their cycles."""
+        operations = self.region.program.memo(operations_of)
+        found = {}
+        for e in self.region.program.einsums:
+            able = []
+            for array in arrays_of(self.region.program, e, self.region.architecture):
+                cycles = float(array.cycles_of(operations[e.name])) * self._share(e.name)
+                layouts = self.laid_out(e.name, array.name)
+                if layouts:
+                    able.append((array.name, tuple((cycles * x.iterations, x) for x in layouts)))
+            found[e.name] = tuple(able)
+        return found
+
+    def _share(self, name: str) -> float:
+        """Return the least share of an Einsum's iterations that masks leave."""
+        shares = mask_shares(self.region.program, self.region.architecture, self.region.shapes)
+        cuts = (self.region.factorisation_of[r] for r in self.ranks(name))
+        return shares.of(
+            name, ((c.rank, self.region.shapes[c.rank], prod(n for _, n in c.fine)) for c in cuts)
+        )
+
+    def laid_out(self, name: str, array: str) -> tuple[Layout, ...]:
+        """Return the allowed layouts of an Einsum on an array, best first."""
+        machine = self.region.architecture.array(array)
+        assert machine is not None, "arrays come from the machine"
+        unlaid = unlaid_ranks(self.region.program, name)
+        cuts = [self.region.factorisation_of[r] for r in self.ranks(name)]
+        cuts.sort(key=lambda c: self._common[c.rank])
+        free = [
+            LayableRank(c.rank, self.region.shapes[c.rank], c.fine)
+            for c in cuts
+            if c.rank not in unlaid
+        ]
+        still = prod(self.region.shapes[c.rank] for c in cuts if c.rank in unlaid)
+        allowed = self.region.constraints.layouts(name, array, self._part_of.__getitem__)
+        return layouts_of(free, machine.dimensions, still, allowed)
+
+    @cached_property
+    def _part_of(self) -> dict[str, tuple[str, int]]:
+        """Rank and number of parts of every member that arrays may take."""
+        return {
+            member: (cut.rank, n) for cut in self.region.factorisations for member, n in cut.fine
+        }
+
+    @cached_property
+    def _common(self) -> dict[str, int]:
+        """Position of each rank by the number of Einsums that have it, the most common first."""
+        variables = [e.variables for e in self.region.program.einsums]
+        often = {
+            c.rank: sum(c.rank.lower() in v for v in variables) for c in self.region.factorisations
+        }
+        return {rank: n for n, rank in enumerate(sorted(often, key=lambda r: -often[r]))}
+
+    def ranks(self, name: str) -> tuple[str, ...]:
+        """Return the ranks of an Einsum, in the order of the cuts."""
+        variables = self.region.program.einsum_of[name].variables
+        parallel = self.region.program.parallel
+        return tuple(
+            r for r in self.region.factorisation_of if r in parallel or r.lower() in variables
+        )
+
+    def _orders(self, e: Einsum, along: Along) -> tuple[tuple[str, ...], ...]:
+        """Return loop orders of an Einsum.
+
+        The first order is as written, ranks of the result outside of reduced ones. In the others
+        one rank of several iterations is innermost.
+        """
+        laid = {m for _, members in along for m in members}
+        ranks = self.ranks(e.name)
+        results = {*(v.upper() for v in e.target.variables), *self.region.program.parallel}
+        moving = [
+            r
+            for r in ranks
+            if (c := self.region.factorisation_of[r]).levelled
+            or any(m not in laid for m, n in c.fine if n > 1)
+        ]
+        first = sorted(ranks, key=lambda r: r not in results)
+        # QK[p, m] = Q[p, e] * K[m, e] has (P, M, E) as written, then P, M or E innermost.
+        found = [first, *([*(x for x in first if x != r), r] for r in moving)]
+        seen: dict[tuple[str, ...], tuple[str, ...]] = {}
+        for order in found:
+            ordered = tuple(outer_parts_first(self.region.program, order))
+            seen.setdefault(tuple(r for r in ordered if r in moving), ordered)
+        return tuple(seen.values())
 
 
 def fewer_tilings(
