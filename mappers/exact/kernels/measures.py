@@ -196,6 +196,84 @@ def _total(
 
 
 @compiled_inside
+def _factor(
+    f: FlatMeasures, measure: int, axis: int, term: int, strides: Ints, turns: Ints, whole: Floats
+) -> float:
+    """Return the factor of one axis in a measure; NaN where whole tiles are cut unevenly.
+
+    Sets ``turns`` of the axis's loops: whether a loop takes several iterations each time. ``whole``
+    receives the factors inside the full iterations of loops. ``term`` is -1 for an axis without a
+    size.
+    """
+    begin, end = f.first_loop[measure], f.first_loop[measure + 1]
+    rest = f.extents[f.first_extent[measure] + axis]
+    inner = -1
+    for loop in range(end - 1, begin - 1, -1):
+        if f.loops[loop, 0] != axis:
+            continue
+        stride = _loop_stride(f, loop, strides)
+        if inner < 0:
+            whole[loop - begin] = _digits_of(f, term, stride) if term >= 0 else 1.0
+        else:
+            step = _loop_stride(f, inner, strides)
+            # Whole tiles would contain a shorter last one, which is no product.
+            if stride % step != 0:
+                return np.nan
+            times = stride // step
+            once = f.loops[inner, 4] > _MOVES
+            whole[loop - begin] = whole[inner - begin] * (1 if once else times)
+            turns[inner - begin] = times > 1
+        inner = loop
+    total, outermost = 0.0, inner
+    for loop in range(begin, end):
+        if f.loops[loop, 0] != axis:
+            continue
+        stride = _loop_stride(f, loop, strides)
+        times = rest // stride
+        turns[loop - begin] = (loop == outermost or turns[loop - begin] > 0) and rest > stride
+        if f.loops[loop, 4] > _MOVES:
+            if times > 0:
+                total += whole[loop - begin]
+                rest = 0
+        else:
+            total += times * whole[loop - begin]
+            rest -= times * stride
+        if rest == 0:
+            return total
+    return total + (_digits_of(f, term, rest) if term >= 0 else 1.0)
+
+
+@compiled_inside
+def _product(f: FlatMeasures, measure: int, strides: Ints, turns: Ints, whole: Floats) -> float:
+    """Return one measure as a product over its axes; NaN where it is none.
+
+    It is a product if each part of the size has an axis of its own, and tiles never return to a
+    place that they have left: a loop that moves the tile takes several iterations inside of each
+    loop that leaves it in place.
+    """
+    total = 1.0
+    for axis in range(f.first_extent[measure + 1] - f.first_extent[measure]):
+        term = -1
+        for part in range(f.first_part[measure], f.first_part[measure + 1]):
+            first = f.parts[part]
+            if f.parts[part + 1] > first and f.terms[first, 1] == axis:
+                if term >= 0:
+                    return np.nan
+                term = first
+            if f.parts[part + 1] > first + 1:
+                return np.nan
+        total *= _factor(f, measure, axis, term, strides, turns, whole)
+    moved = False
+    for loop in range(f.first_loop[measure + 1] - 1, f.first_loop[measure] - 1, -1):
+        mode = f.loops[loop, 4]
+        if mode == _STAYS:
+            # Loops inside the innermost such loop are inside all of them.
+            return total if moved else np.nan
+        moved = moved or (mode == _MOVES and turns[loop - f.first_loop[measure]] > 0)
+    return total
+
+
+@compiled_inside
 def _has_same_loops(f: FlatMeasures, measure: int, strides: Ints, others: Ints) -> bool:
     """Return whether all loops of a measure have the same strides in two tilings."""
     for loop in range(f.first_loop[measure], f.first_loop[measure + 1]):
@@ -218,10 +296,15 @@ def measure_all(f: FlatMeasures, strides: Ints, found: Floats) -> None:
     now = np.empty(_DEEPEST, np.int64)
     stack = np.empty((_DEEPEST, 3), np.int64)
     first = np.empty((_DEEPEST, 3))
+    turns, whole = np.empty(_DEEPEST, np.int64), np.empty(_DEEPEST)
     for row in range(strides.shape[0]):
+        mine = strides[row]
         for measure in range(found.shape[1]):
             # Neighbours among the tilings mostly differ in the tiles of one rank.
-            if row > 0 and _has_same_loops(f, measure, strides[row], strides[row - 1]):
+            if row > 0 and _has_same_loops(f, measure, mine, strides[row - 1]):
                 found[row, measure] = found[row - 1, measure]
-            else:
-                found[row, measure] = _total(f, measure, strides[row], now, stack, first)
+                continue
+            total = _product(f, measure, mine, turns, whole)
+            if np.isnan(total):
+                total = _total(f, measure, mine, now, stack, first)
+            found[row, measure] = total
