@@ -23,7 +23,7 @@ from archsim.counts.accesses import (
 )
 from archsim.counts.meter import EXACT
 from archsim.counts.occupancy import StationaryOperand, stationary_operand
-from archsim.energy import access_pj, operations_pj
+from archsim.energy.charges import access_pj, operations_pj
 from archsim.iteration.access_map import AccessMap
 from archsim.iteration.windowed import one
 from archsim.legality.dependences import crossed_stream, illegalities, interruption, is_still_held
@@ -98,22 +98,6 @@ class CostMemo:
         shared = sum(e.trip_counts[x.member] > 1 for x in e.shared)
         return self.nests((self.loops_number(e), shared, e.outside))
 
-    def outer_nest_number(self, e: BoundEinsum, inner: int, *, line: bool) -> int:
-        """Return the number of what decides which tiles of memories an Einsum finds and leaves.
-
-        Loops inside of the innermost memory make no difference.
-
-        Parameters
-        ----------
-        inner : int
-            Index of the innermost memory.
-        line : bool
-            True if all arrays have the same memories.
-        """
-        outer = tuple((x.member, x.level) for x in e.nonunit_loops if x.level < inner)
-        shared = sum(e.trip_counts[x.member] > 1 and x.level < inner for x in e.shared)
-        return self.nests((outer, shared, e.outside, "" if line else e.array.name))
-
 
 def loops_of(e: BoundEinsum, access_map: AccessMap) -> tuple[object, ...]:
     """Return everything of an Einsum that decides whether another Einsum finds its tiles.
@@ -142,9 +126,7 @@ class AccessRoutes:
         self._space = space
         self._base = base
         self._memo = memo
-        self._inner = base.register_level - 1
-        self._nests: dict[tuple[int, bool], int] = {}
-        self._kinds: dict[str, tuple[tuple[bool, tuple[int, ...]], ...]] = {}
+        self._nests: dict[int, int] = {}
 
     def of(self, own: BoundEinsum, writer: BoundEinsum | None, position: int) -> list[int]:
         """Return the route numbers of an access, one for each place of its tensor.
@@ -159,27 +141,11 @@ class AccessRoutes:
         position : int
             Index of the access among the Einsum's ``access_maps``.
         """
-        found: dict[int, int] = {}
-        for registers, places in self._places(own.access_maps[position].access.tensor):
-            key = (own.name, position, registers, *self._loops(own, writer, position, registers))
-            make = partial(self._worked_out, own, writer, position, places)
-            numbers = self._memo.alternatives.get(key, make)
-            found.update(zip(places, numbers, strict=True))
-        return [found[place] for place in range(len(found))]
-
-    def _places(self, tensor: str) -> tuple[tuple[bool, tuple[int, ...]], ...]:
-        """Return the numbers of a tensor's places in memories alone, and of those in registers."""
-        if tensor not in self._kinds:
-            kept = [r.registers(tensor) for r in self._residencies(tensor)]
-            kinds = (
-                (kind, tuple(n for n, x in enumerate(kept) if bool(x) is kind))
-                for kind in (False, True)
-            )
-            self._kinds[tensor] = tuple((kind, places) for kind, places in kinds if places)
-        return self._kinds[tensor]
+        key = (own.name, position, *self._loops(own, writer, position))
+        return self._memo.alternatives.get(key, partial(self._worked_out, own, writer, position))
 
     def _loops(
-        self, own: BoundEinsum, writer: BoundEinsum | None, position: int, registers: bool
+        self, own: BoundEinsum, writer: BoundEinsum | None, position: int
     ) -> tuple[object, ...]:
         """Return the numbers of all loops that decide the route of an access."""
         others: tuple[int, ...] = ()
@@ -188,38 +154,23 @@ class AccessRoutes:
             place, operand = self._base.position, own.operands[position]
             names = (*operand.readers, *(same.einsum for same in operand.same))
             before = (r for r in dict.fromkeys(names) if place[r] < place[own.name])
-            others = tuple(self._nest(self._base.by_name[r], registers) for r in before)
-        made = NO_ROUTE if writer is None else self._nest(writer, registers)
-        return self._nest(own, registers), made, others
+            others = tuple(self._nest(self._base.by_name[r]) for r in before)
+        made = NO_ROUTE if writer is None else self._nest(writer)
+        return self._nest(own), made, others
 
-    def _nest(self, e: BoundEinsum, registers: bool) -> int:
-        """Return the number of what decides which tiles an Einsum finds and leaves behind.
-
-        Loops inside all memories do not change the tiles of memories.
-        """
-        if (id(e), registers) not in self._nests:
-            number = (
-                self._memo.nest_number(e)
-                if registers
-                else self._memo.outer_nest_number(
-                    e, self._inner, line=self._base.architecture.tree.is_line
-                )
-            )
-            self._nests[id(e), registers] = number
-        return self._nests[id(e), registers]
+    def _nest(self, e: BoundEinsum) -> int:
+        """Return the number of what decides which tiles an Einsum finds and leaves behind."""
+        if id(e) not in self._nests:
+            self._nests[id(e)] = self._memo.nest_number(e)
+        return self._nests[id(e)]
 
     def _worked_out(
-        self,
-        own: BoundEinsum,
-        writer: BoundEinsum | None,
-        position: int,
-        places: tuple[int, ...],
+        self, own: BoundEinsum, writer: BoundEinsum | None, position: int
     ) -> list[int]:
         mixed = self._base.with_loops_of(own if writer is None else writer, own)
-        residencies = self._residencies(own.access_maps[position].access.tensor)
         found: list[int] = []
-        for place in places:
-            route = _route(mixed.with_residency(residencies[place]), own, position)
+        for residency in self._residencies(own.access_maps[position].access.tensor):
+            route = _route(mixed.with_residency(residency), own, position)
             found.append(NO_ROUTE if route is None else self._memo.routes(route))
         return found
 
