@@ -99,18 +99,6 @@ class CostMemo:
         return self.nests((self.loops_number(e), shared, e.outside))
 
 
-def loops_of(e: BoundEinsum, access_map: AccessMap) -> tuple[object, ...]:
-    """Return everything of an Einsum that decides whether another Einsum finds its tiles.
-
-    The array, the loops that step through the tensor at each level, and the spatial loops decide.
-    """
-    levels = {loop.level for loop in e.nonunit_loops} | {
-        1 + max((x.level for x in e.nonunit_loops), default=0)
-    }
-    stepping = tuple((n, e.stepping(access_map, n)) for n in sorted(levels))
-    return e.array.name, stepping, frozenset(x.member for x in e.spatial)
-
-
 class AccessRoutes:
     """Routes of accesses in one subspace.
 
@@ -164,9 +152,7 @@ class AccessRoutes:
             self._nests[id(e)] = self._memo.nest_number(e)
         return self._nests[id(e)]
 
-    def _worked_out(
-        self, own: BoundEinsum, writer: BoundEinsum | None, position: int
-    ) -> list[int]:
+    def _worked_out(self, own: BoundEinsum, writer: BoundEinsum | None, position: int) -> list[int]:
         mixed = self._base.with_loops_of(own if writer is None else writer, own)
         found: list[int] = []
         for residency in self._residencies(own.access_maps[position].access.tensor):
@@ -545,28 +531,16 @@ class _Tabulator:
         name, tensor = self.names[number], access_map.access.tensor
         first = len(self.entries)
         writing = access_map is self.variants[name][0].write
-        others = () if writing else self.variants.get(tensor, ())
-        routes: dict[tuple[int, int], list[int]] = {}
-        numbers = Interner[Hashable]()
-        mine = [numbers(loops_of(v, v.access_maps[position])) for v in self.variants[name]]
-        written = [numbers(loops_of(v, v.write)) for v in others]
-        for k, own in enumerate(self.variants[name]):
+        writers: Sequence[BoundEinsum | None] = self.variants.get(tensor, (None,))
+        for own in self.variants[name]:
             rows: dict[int, int] = {NO_ROUTE: NO_ROUTE}
-            lines: dict[int, list[int]] = {}
             # An Einsum that writes is its own writer. Entries for another placement of the writer
             # keep the numbering regular and are never read.
-            writers = others or (own if writing else None,) * self._writers(tensor)
-            for w, writer in enumerate(writers):
-                there = written[w] if others else -1
-                if there not in lines:
-                    key = (mine[k], there)
-                    if key not in routes:
-                        routes[key] = self.routes.of(own, writer, position)
-                    for route in routes[key]:
-                        if route not in rows:
-                            rows[route] = self._touching_row(own, position, route)
-                    lines[there] = [rows[route] for route in routes[key]]
-                self.entries += lines[there]
+            for writer in (own,) * len(writers) if writing else writers:
+                for route in self.routes.of(own, writer, position):
+                    if route not in rows:
+                        rows[route] = self._touching_row(own, position, route)
+                    self.entries.append(rows[route])
         return AccessEntries(einsum=number, tensor=self.tensors.index(tensor), first=first)
 
     def _touching_row(self, own: BoundEinsum, position: int, route: int) -> int:
@@ -587,9 +561,6 @@ class _Tabulator:
         if id(e) not in self._loops_numbers:
             self._loops_numbers[id(e)] = self.memo.loops_number(e)
         return self._loops_numbers[id(e)]
-
-    def _writers(self, tensor: str) -> int:
-        return len(self.variants.get(tensor, ("",)))
 
     def _touching(self, e: BoundEinsum, number: int, route: int) -> list[Linear]:
         """Return the costs of one access, which its Einsum's loops and its route decide."""
