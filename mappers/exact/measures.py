@@ -21,8 +21,7 @@ from archsim.nest.record import BoundEinsum
 from archsim.nest.tiling import Tiling
 from einsum_cascade.memo import Interner
 
-from .kernels.arrays import FlatMeasures, Floats, Ints
-from .kernels.measures import band_coverages, measure_all
+from .kernels.measures import FlatMeasures, Floats, Ints, band_coverages, measure_all
 
 FIXED = -1
 """Member of a loop whose stride is the same in all tilings."""

@@ -20,7 +20,7 @@ from ..space.grid import RegionKey
 from ..space.mapspace import Mapspace
 from ..space.region import Region, Skeleton, Subspace, mapping_of
 from . import policy
-from .kernels.arrays import Floats
+from .kernels.measures import Floats
 from .subspaces import Proposal, SubspaceSearch, TablesOf, pruned
 from .tables import CostMemo, SubspaceRefusedError
 

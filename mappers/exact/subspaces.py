@@ -14,10 +14,9 @@ from archsim.spec.mapping import Mapping
 
 from ..problem.objectives import ENERGY
 from ..problem.protocol import never
-from ..space.placements import EinsumPlacement
+from ..space.factorisation import EinsumPlacement
 from ..space.region import Region, Subspace, mapping_of
 from . import policy
-from .kernels.arrays import Floats, Ints
 from .kernels.bounds import EINSUM, TENSOR, Choices
 from .kernels.descent import (
     BOUND,
@@ -31,6 +30,7 @@ from .kernels.descent import (
     Search,
     search,
 )
+from .kernels.measures import Floats, Ints
 from .measures import measured, offsets, shares_left
 from .tables import CostMemo, SubspaceRefusedError, Tables, tabulate
 

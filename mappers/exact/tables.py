@@ -34,11 +34,11 @@ from archsim.nest.residency import Home, Residency
 from einsum_cascade.errors import MappingError
 from einsum_cascade.memo import Cache, Interner
 
+from ..space.factorisation import EinsumPlacement
 from ..space.fusion import bound_placements, bound_subspace
 from ..space.mask_bounds import mask_shares
-from ..space.placements import EinsumPlacement
 from ..space.region import Region, Subspace
-from .kernels.arrays import Floats, Ints
+from .kernels.measures import Floats, Ints
 from .measures import (
     IrregularError,
     Linear,

@@ -23,9 +23,9 @@ from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import MappingError
 
 from ..exact.branch_and_bound import BranchAndBound, NotInBatchesError
-from ..exact.kernels.arrays import Floats
 from ..exact.kernels.bounds import Choices
 from ..exact.kernels.descent import LEAST, Search, SizedSearch, search, search_sized
+from ..exact.kernels.measures import Floats
 from ..exact.policy import Effort
 from ..exact.subspaces import (
     SubspaceSearch,

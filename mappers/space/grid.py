@@ -22,9 +22,8 @@ from einsum_cascade.operations import operations_of
 from . import policy
 from .array_tiles import arrays_of, sides_of
 from .constraints import NO_CONSTRAINTS, Constraints
-from .factorisation import Cut, factorise, unlaid_ranks
+from .factorisation import Cut, LayableRank, factorise, fewest_iterations, layouts_of, unlaid_ranks
 from .mask_bounds import MaskShares, mask_shares
-from .placements import LayableRank, fewest_iterations, layouts_of
 from .region import Region
 
 Cells = NDArray[np.float64]

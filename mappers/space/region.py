@@ -30,9 +30,20 @@ from einsum_cascade.operations import operations_of
 from . import policy
 from .array_tiles import arrays_of, decided_by, outer_parts_first
 from .constraints import NO_CONSTRAINTS, Constraints, SharedRanks
-from .factorisation import Cut, Factorisation, closed, factorise, stepped_ranks, unlaid_ranks
+from .factorisation import (
+    Along,
+    Cut,
+    EinsumPlacement,
+    Factorisation,
+    LayableRank,
+    Layout,
+    closed,
+    factorise,
+    layouts_of,
+    stepped_ranks,
+    unlaid_ranks,
+)
 from .mask_bounds import mask_shares
-from .placements import Along, EinsumPlacement, LayableRank, Layout, layouts_of
 
 Ints = NDArray[np.int64]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from archsim.compiled import compiled_inside
 
 from ...problem.objectives import ENERGY
-from .arrays import Floats, Ints
+from .measures import Floats, Ints
 
 EINSUM, TENSOR = range(2)
 

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from archsim.compiled import compiled, compiled_inside
 
 from ...problem.objectives import EDP, ENERGY, LATENCY
-from .arrays import Floats, Ints
 from .bounds import (
     EINSUM,
     TENSOR,
@@ -24,6 +23,7 @@ from .bounds import (
     share_of,
     weighted_cost,
 )
+from .measures import Floats, Ints
 
 
 @compiled_inside

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archsim.compiled import compiled
-from mappers.exact.kernels.arrays import Floats, Ints
 from mappers.exact.kernels.bounds import EINSUM, TENSOR, Choices, least_to_go, planned
+from mappers.exact.kernels.measures import Floats, Ints
 
 S, A = 0, 1
 REGISTERS, BUFFER = 0, 1

@@ -18,7 +18,7 @@ from archsim.nest.record import Bound
 from archsim.spec.mapping import Mapping
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
-from mappers.exact.kernels.arrays import Floats
+from mappers.exact.kernels.measures import Floats
 from mappers.exact.measures import FIXED, OpenBand, OpenSide, measured, shares_left
 from mappers.exact.subspaces import strides_of
 from mappers.exact.tables import SubspaceRefusedError, tabulate

@@ -15,7 +15,6 @@ from archsim import Architecture
 from archsim.compiled import compiled
 from archsim.spec.overrides import parse_overrides
 from einsum_cascade import Cascade
-from mappers.exact.kernels.arrays import Floats
 from mappers.exact.kernels.bounds import (
     EINSUM,
     TENSOR,
@@ -25,6 +24,7 @@ from mappers.exact.kernels.bounds import (
     raise_multipliers,
 )
 from mappers.exact.kernels.descent import CAPACITY, LEAST, LEAVES, TIE, VALUE, search
+from mappers.exact.kernels.measures import Floats
 from mappers.exact.policy import MAX_MULTIPLIER_STEPS
 from mappers.exact.subspaces import choices_of, fresh_state, priced, weights_of
 from mappers.exact.tables import tabulate

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archsim.spec.arch import Dimension
+from mappers.space.factorisation import LayableRank, fewest_iterations, layouts_of
 from mappers.space.grid import Cells, busiest
-from mappers.space.placements import LayableRank, fewest_iterations, layouts_of
 
 ARRAYS = ("square", "lanes", "other")
 CELLS = 3
