@@ -31,7 +31,6 @@ from .questions import (
     OpenRegion,
     OpenSubspace,
     Question,
-    RegionState,
     SubspaceAnswer,
     SubspaceKey,
     SubspaceQuestion,
@@ -69,7 +68,7 @@ class RegionScheduler:
 
     Parameters
     ----------
-    regions : sequence of RegionState
+    regions : sequence of OpenRegion
         Open regions, most promising first.
     effort : Effort
         Limits of the search.
@@ -81,13 +80,13 @@ class RegionScheduler:
         Returns whether a region with a given bound can hardly improve the incumbent.
     """
 
-    regions: Sequence[RegionState]
+    regions: Sequence[OpenRegion]
     """Open regions; each stage adds some."""
     effort: Effort
     more: float
     early: bool
     is_near: Callable[[float], bool]
-    turn: list[RegionState] = field(default_factory=list)
+    turn: list[OpenRegion] = field(default_factory=list)
     first: bool = False
     """True while only the early regions are open."""
 
@@ -100,7 +99,7 @@ class RegionScheduler:
             promising = promising[policy.EARLY_REGIONS :]
         yield promising
 
-    def few(self, most: float) -> RegionState | None:
+    def few(self, most: float) -> OpenRegion | None:
         """Return a region with fewer sketches than its share, or None.
 
         A region whose estimates exceed ``most`` gets only the first sketches.
@@ -113,7 +112,7 @@ class RegionScheduler:
                     return region
         return None
 
-    def again(self, worst: Callable[[], float]) -> RegionState | None:
+    def again(self, worst: Callable[[], float]) -> OpenRegion | None:
         """Return one of the most promising regions until all sketches are used up, else None.
 
         Parameters
@@ -208,7 +207,7 @@ class BranchAndBound:
         self.best_offer: Offer | None = None
         self.legal: OpenSubspace | None = None
         self.refused, self.failed = list[str](), list[MappingError]()
-        self.opened: list[RegionState] = []
+        self.opened: list[OpenRegion] = []
         more, early = (effort.more_sketches, not self._timed) if cap is None else (0.0, False)
         self.turns = RegionScheduler(
             self.opened, effort, more, early=early, is_near=self._hardly_improves
@@ -216,9 +215,8 @@ class BranchAndBound:
         self.candidates = self.runs = self.lost = self.same_loops = 0
         self.left, self.sketches = list[OpenSubspace](), list[OpenSubspace]()
         self.crossed: dict[str, bool] = {}
-        self.regions: list[OpenRegion] = []
         self.answering = Answering(
-            opened=self.regions,
+            opened=self.opened,
             objective=problem.objective,
             tables_of=tables_of,
             # The gap accounts for the slack: a tenth of the tolerance leaves the rest to the
@@ -268,11 +266,9 @@ class BranchAndBound:
             if self._cannot_improve(bound) or self._is_over():
                 self.unopened = min(self.unopened, bound)
                 continue
-            opened = OpenRegion.of(promised.region, bound, self.crossed)
+            opened = OpenRegion.of(promised.region, bound, self.crossed, len(self.opened))
             self.candidates += candidates_of(promised.region, opened.subspaces)
-            number, left = len(self.regions), [*range(len(opened.subspaces))]
-            self.opened.append(RegionState(number=number, opened=opened, left=left))
-            self.regions.append(opened)
+            self.opened.append(opened)
 
     def _new_pool(self) -> ProcessPool[Question, Answer]:
         """Return a pool whose workers inherit the open regions."""
@@ -358,15 +354,15 @@ class BranchAndBound:
             self.left.append(candidate)
         return None
 
-    def _skips_sketches(self, region: RegionState) -> bool:
+    def _skips_sketches(self, region: OpenRegion) -> bool:
         """Return whether a region's subspaces are searched in full instead of sketched.
 
         Where masks are relaxed, a sketch ranks subspaces better: more placements are estimated
         wrongly.
         """
-        return region.opened.skips_sketches and not self.relaxed
+        return region.skips_sketches and not self.relaxed
 
-    def _next_region(self) -> RegionState | None:
+    def _next_region(self) -> OpenRegion | None:
         """Return the region that gets the next sketch."""
         # A search among equals has no use for regions that look no better than its start.
         most = inf
@@ -482,7 +478,7 @@ class BranchAndBound:
         self.legal = self.legal or candidate
         self.same_loops += tilings * (region.mappings_per_tiling - answer.combinations)
 
-    def _lose_patience(self, region: RegionState) -> None:
+    def _lose_patience(self, region: OpenRegion) -> None:
         """End the search after many subspaces without an improvement."""
         self.fruitless += 1
         value = self.best.value if self.best is not None else inf

@@ -25,21 +25,35 @@ from .subspaces import Proposal, SubspaceSearch, TablesOf, pruned
 from .tables import CostMemo, SubspaceRefusedError
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(eq=False, kw_only=True)
 class OpenRegion:
-    """A region under search, with a lower bound of its mappings."""
+    """A region under search, and the progress of its search."""
 
+    number: int
     region: Region
     bound: float
+    """Lower bound of all mappings of the region."""
     subspaces: tuple[Subspace, ...]
     """Subspaces in an order that alternates between unlike ones (``fusion.spread``)."""
+    left: list[int]
+    """Numbers of the subspaces without a sketch or search, in order."""
     memo: CostMemo = field(default_factory=CostMemo)
+    estimate: float = inf
+    """Best estimate of the sketches."""
+    least: float = inf
+    """Lower bound of the mappings in searched subspaces."""
+    tally: Floats = field(default_factory=lambda: np.zeros(6))
+    sketched: int = 0
+    """Number of subspaces with a finished or pending sketch."""
 
     @classmethod
-    def of(cls, region: Region, bound: float, crossed: dict[str, bool]) -> OpenRegion:
+    def of(
+        cls, region: Region, bound: float, crossed: dict[str, bool], number: int = 0
+    ) -> OpenRegion:
         """Open a region; ``crossed`` is a memo of ``shareable_ranks``."""
-        found = spread(region, subspaces_of(region, crossed))
-        return cls(region=region, bound=bound, subspaces=tuple(found))
+        found = tuple(spread(region, subspaces_of(region, crossed)))
+        left = [*range(len(found))]
+        return cls(number=number, region=region, bound=bound, subspaces=found, left=left)
 
     @cached_property
     def plain(self) -> Region:
@@ -51,6 +65,26 @@ class OpenRegion:
         """True if subspaces are searched in full at once, as a sketch would save little."""
         plain, every = (sum(map(len, r.placements.values())) for r in (self.plain, self.region))
         return every <= policy.MIN_PLACEMENTS_PER_SKETCHED * plain
+
+    def wants_sketch(self, few: float, first: float, most: float = inf) -> bool:
+        """Return whether the region should get a sketch.
+
+        Parameters
+        ----------
+        few : float
+            Sketches that each region is to have.
+        first : float
+            Sketches that a region has even if none of them was of interest.
+        most : float
+            Largest estimate of a region that gets more than ``first`` sketches.
+        """
+        able = few <= first or (self.estimate < inf and self.estimate <= most)
+        return bool(self.left) and self.sketched < few and able
+
+    @property
+    def mappings_per_tiling(self) -> int:
+        """Number of mappings with the same tiling."""
+        return self.region.bindings * self.region.residencies
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,53 +231,6 @@ class Answering:
         return run_mapping(opened.region, mapping, self.objective)
 
 
-@dataclass(kw_only=True)
-class RegionState:
-    """Progress of the search in an open region."""
-
-    number: int
-    opened: OpenRegion
-    left: list[int]
-    """Numbers of the subspaces without a sketch or search, in order."""
-    estimate: float = inf
-    """Best estimate of the sketches."""
-    least: float = inf
-    """Lower bound of the mappings in searched subspaces."""
-    tally: Floats = field(default_factory=lambda: np.zeros(6))
-    sketched: int = 0
-    """Number of subspaces with a finished or pending sketch."""
-
-    @property
-    def region(self) -> Region:
-        """The open region's region."""
-        return self.opened.region
-
-    @property
-    def bound(self) -> float:
-        """Lower bound of all mappings of the region."""
-        return self.opened.bound
-
-    def wants_sketch(self, few: float, first: float, most: float = inf) -> bool:
-        """Return whether the region should get a sketch.
-
-        Parameters
-        ----------
-        few : float
-            Sketches that each region is to have.
-        first : float
-            Sketches that a region has even if none of them was of interest.
-        most : float
-            Largest estimate of a region that gets more than ``first`` sketches.
-        """
-        able = few <= first or (self.estimate < inf and self.estimate <= most)
-        return bool(self.left) and self.sketched < few and able
-
-    @property
-    def mappings_per_tiling(self) -> int:
-        """Number of mappings with the same tiling."""
-        return self.region.bindings * self.region.residencies
-
-
 SubspaceKey = tuple[RegionKey, Skeleton, bool]
 """Identity of a subspace in any search: its region, its loops, and whether it is a sketch."""
 
@@ -252,7 +239,7 @@ SubspaceKey = tuple[RegionKey, Skeleton, bool]
 class OpenSubspace:
     """A subspace without a full search so far, and the estimate of its sketch."""
 
-    region: RegionState
+    region: OpenRegion
     number: int
     estimate: float = inf
     answer: SubspaceAnswer | None = None
@@ -261,7 +248,7 @@ class OpenSubspace:
     @property
     def subspace(self) -> Subspace:
         """The subspace itself."""
-        return self.region.opened.subspaces[self.number]
+        return self.region.subspaces[self.number]
 
     @property
     def kind(self) -> Kind:
@@ -292,7 +279,7 @@ class OpenSubspace:
 
 
 def left_out(
-    regions: Iterable[RegionState],
+    regions: Iterable[OpenRegion],
     left: Iterable[OpenSubspace],
     beaten: Callable[[float], bool],
 ) -> Iterator[tuple[str, int]]:
@@ -300,7 +287,7 @@ def left_out(
 
     Parameters
     ----------
-    regions : iterable of RegionState
+    regions : iterable of OpenRegion
         Opened regions.
     left : iterable of OpenSubspace
         Subspaces without a search of all placements.

@@ -11,7 +11,7 @@ from archsim import Architecture
 from einsum_cascade import Cascade
 from mappers.exact.branch_and_bound import RegionScheduler
 from mappers.exact.policy import Effort
-from mappers.exact.questions import OpenRegion, RegionState
+from mappers.exact.questions import OpenRegion
 from mappers.space.mapspace import Mapspace
 
 EFFORT = Effort(sketches=4, more_sketches=6)
@@ -33,7 +33,7 @@ def order(
 ) -> list[list[int]]:
     """Regions in the order of their turns, by stage, each told its estimate when it is sketched."""
     stages: list[list[int]] = []
-    regions = [RegionState(number=n, opened=opened, left=[*range(9)]) for n in range(6)]
+    regions = [replace(opened, number=n, left=[*range(9)]) for n in range(6)]
     for some in found.stages(regions):
         found.regions = [*found.regions, *some]
         stages.append([])
