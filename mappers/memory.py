@@ -96,8 +96,7 @@ def remember(
 
 def recall_details(question: MappingKey) -> str | None:
     """Return the JSON text kept with a search; None if there is none."""
-    path = _path(question, ".json")
-    return None if path is None else _kept(path)
+    return _kept(_path(question, ".json"))
 
 
 def remember_details(question: MappingKey, text: str) -> None:
@@ -119,9 +118,9 @@ def _keep(path: Path | None, text: str) -> None:
         folder.text(path.name, f"{_checksum_line(text)}\n{text}")
 
 
-def _kept(path: Path) -> str | None:
+def _kept(path: Path | None) -> str | None:
     """Return the text of a file; None if there is none, or its checksum is wrong."""
-    if not file_exists(path):
+    if path is None or not file_exists(path):
         return None
     with suppress(OSError, UnicodeDecodeError):
         head, _, text = path.read_text(encoding="utf-8").partition("\n")

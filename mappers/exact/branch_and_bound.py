@@ -19,7 +19,7 @@ from ..problem.protocol import Advance, SearchProblem, never
 from ..problem.search_log import SearchLog
 from ..space.fusion import candidates_of
 from ..space.grid import PromisedRegion
-from ..space.mapspace import Mapspace, explain_infeasibility, no_legal_mapping
+from ..space.mapspace import explain_infeasibility, no_legal_mapping
 from . import policy
 from .kernels.descent import LEAVES
 from .policy import Effort
@@ -133,26 +133,6 @@ class RegionScheduler:
         return self.turn.pop() if self.turn else None
 
 
-def promising_regions(
-    space: Mapspace,
-    effort: Effort,
-    timed: bool,
-    cap: tuple[SearchObjective, float] | None,
-) -> tuple[PromisedRegion, ...]:
-    """Return the most promising regions of a space, as many as the effort allows.
-
-    Parameters
-    ----------
-    timed : bool
-        True if bounds on cycles rank the regions.
-    cap : tuple, optional
-        Another objective and its largest allowed value.
-    """
-    most = min(effort.regions if timed or cap else effort.untimed, space.size)
-    within = cap[1] if cap is not None and cap[0].code == LATENCY else inf
-    return space.regions(round(most), spread=not (timed or cap), within=within, fair=True)
-
-
 class BranchAndBound:
     """One search of a space.
 
@@ -252,7 +232,10 @@ class BranchAndBound:
 
     def _promising(self) -> tuple[PromisedRegion, ...]:
         """Return the most promising regions, and note a bound of the others."""
-        promising = promising_regions(self.space, self.effort, self._timed, self.cap)
+        ranked = self._timed or self.cap is not None
+        most = round(min(self.effort.regions if ranked else self.effort.untimed, self.space.size))
+        within = self.cap[1] if self.cap is not None and self.cap[0].code == LATENCY else inf
+        promising = self.space.regions(most, spread=not ranked, within=within, fair=True)
         if (beside := self.space.bound_beside(promising)) < inf:
             self.unopened = beside if self._timed else 0.0
         return promising
@@ -423,17 +406,6 @@ class BranchAndBound:
                 for offer in (one for one in answer.offers[:1] if self._runs_at_once(one)):
                     self._run(offer)
 
-    def _next_search(
-        self, order: Iterator[OpenSubspace]
-    ) -> tuple[OpenSubspace, SubspaceQuestion] | None:
-        """Return the subspace to search next with all placements."""
-        candidate = self._next_open(order)
-        return (
-            None
-            if candidate is None
-            else (candidate, candidate.question(self._limit(), plain=False))
-        )
-
     def _limit(self) -> float:
         """Return the value that mappings of a search with all placements have to beat."""
         if self.relaxed:
@@ -442,7 +414,9 @@ class BranchAndBound:
             return nextafter(self.waiting[-1].value, inf) if full else inf
         return self.best.value if self.best is not None else inf
 
-    def _next_open(self, order: Iterator[OpenSubspace]) -> OpenSubspace | None:
+    def _next_search(
+        self, order: Iterator[OpenSubspace]
+    ) -> tuple[OpenSubspace, SubspaceQuestion] | None:
         """Return the next subspace worth a search with all placements.
 
         Answers that came in place of sketches are recorded when their subspace has its turn.
@@ -459,7 +433,7 @@ class BranchAndBound:
             if candidate.answer is not None:
                 self._record_search(candidate, candidate.answer)
             elif not beaten:
-                return candidate
+                return candidate, candidate.question(self._limit(), plain=False)
         return None
 
     def _record_search(self, candidate: OpenSubspace, answer: SubspaceAnswer) -> None:

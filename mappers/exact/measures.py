@@ -187,21 +187,6 @@ class OpenMeasure(NamedTuple):
     band: OpenBand | None = None
 
 
-class LinearSum:
-    """Accumulator of multiples of ``Linear`` sums."""
-
-    def __init__(self) -> None:
-        self.constant: Number = 0
-        self.terms: dict[int, Number] = {}
-
-    def add(self, form: Linear, factor: Number) -> None:
-        """Add a multiple of a sum."""
-        terms = self.terms
-        self.constant += form.constant * factor
-        for place, multiple in form.terms.items():
-            terms[place] = terms.get(place, 0) + multiple * factor
-
-
 @dataclass(frozen=True, slots=True)
 class Linear:
     """Constant plus multiples of measures, which their numbers identify."""

@@ -68,11 +68,6 @@ class ProcessPool(Generic[W, A]):
         self._answers: dict[int, tuple[A | None, BaseException | None]] = {}
         self._number = 0
 
-    @property
-    def forked(self) -> bool:
-        """True if other processes work for this one."""
-        return bool(self._processes)
-
     def begin(self) -> None:
         """Fork now, so that workers begin before an answer is asked for."""
         self._fork_at = 0.0

@@ -42,7 +42,6 @@ from .kernels.measures import Floats, Ints
 from .measures import (
     IrregularError,
     Linear,
-    LinearSum,
     MaskedShares,
     OpenBand,
     OpenMeasure,
@@ -564,7 +563,7 @@ class _Tabulator:
 
     def _touching(self, e: BoundEinsum, number: int, route: int) -> list[Linear]:
         """Return the costs of one access, which its Einsum's loops and its route decide."""
-        costs = [LinearSum() for _ in range(self.columns)]
+        costs = [Linear()] * self.columns
         way, waits = self.memo.routes[route]
         tensor = e.access_maps[number].access.tensor
         own = self._in_registers(e, number, waits=waits)
@@ -572,14 +571,15 @@ class _Tabulator:
         moved = [(a.place, a.reads, a.writes) for a in accesses]
         for place, reads, writes in ((e.array.name, own.reads, own.writes), *moved):
             price = self.memo.prices.get((place, tensor), partial(self._price, place, tensor))
-            costs[0].add(reads, price.read_pj)
-            costs[0].add(writes, price.write_pj)
+            costs[0] += reads * price.read_pj
+            costs[0] += writes * price.write_pj
             if price.cycles:
-                costs[self.column[place]].add(reads + writes, price.cycles)
+                costs[self.column[place]] += (reads + writes) * price.cycles
         array = e.array.name
-        column = self.loading.get(array, self.column[array])
-        costs[column].add(self.stationary.loads(e, number, waits=waits), 1)
-        return [Linear(c.constant, c.terms) for c in costs]
+        costs[self.loading.get(array, self.column[array])] += self.stationary.loads(
+            e, number, waits=waits
+        )
+        return costs
 
     def _in_registers(self, e: BoundEinsum, number: int, *, waits: bool) -> Uses[Linear]:
         """Return the billed uses of its array's registers by an access."""
