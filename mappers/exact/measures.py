@@ -253,13 +253,9 @@ class OpenMeter(Meter[Linear]):
         self._limits = {m.name: tiling.shapes[m.rank] for m in cut}
         self._strides = {m.name: min(m.stride, self._limits[m.name]) for m in cut}
         self._numbers = Interner[OpenMeasure]() if numbers is None else numbers
-        self._known: dict[tuple[object, ...], Linear] = {}
-        """Counts by loops and size."""
         self._asked: dict[tuple[object, ...], tuple[Linear, object, object]] = {}
         """Counts by the identity of a nest and a size, with both objects, which keeps them
         alive. The same nest comes once for every placement of every access."""
-        self._parts: dict[tuple[object, ...], tuple[_Parts, object]] = {}
-        """Parts of sizes by the identity of a size, with that object."""
         self._opened: dict[tuple[str, int], tuple[int, int, int]] = {}
 
     @property
@@ -299,22 +295,15 @@ class OpenMeter(Meter[Linear]):
             sized = size.spatial
         asked = (id(nest), relevant, type(size), id(sized))
         if asked not in self._asked:
-            parts = self._parts_of(size, sized)
-            key = (nest.extents, nest.loops, relevant, parts, self.masked_shares.key(e))
-            if key not in self._known:
-                modes = (MOVES if moves else STAYS for moves in relevant)
-                self._known[key] = self._form(e, nest.loops, modes, parts)
-            self._asked[asked] = self._known[key], nest, sized
+            modes = (MOVES if moves else STAYS for moves in relevant)
+            form = self._form(e, nest.loops, modes, self._parts_of(size))
+            self._asked[asked] = form, nest, sized
         return self._asked[asked][0]
 
     @override
     def distinct(self, e: BoundEinsum, nest: LoopNest, counted: tuple[bool, ...]) -> Linear:
-        asked = (id(nest), counted)
-        if asked not in self._asked:
-            modes = (MOVES if wanted else ONCE for wanted in counted)
-            found = self._form(e, nest.loops, modes, ())
-            self._asked[asked] = found, nest, None
-        return self._asked[asked][0]
+        modes = (MOVES if wanted else ONCE for wanted in counted)
+        return self._form(e, nest.loops, modes, ())
 
     @override
     def accessed(
@@ -325,7 +314,7 @@ class OpenMeter(Meter[Linear]):
         if not self.masked_shares.key(e):
             return Linear(access_map.size(e.extents))
         modes = (MOVES if moves else ONCE for moves in relevant)
-        return self._form(e, nest.loops, modes, self._parts_of(Elements(access_map), access_map))
+        return self._form(e, nest.loops, modes, self._parts_of(Elements(access_map)))
 
     def steps_left(self, einsums: Iterable[BoundEinsum]) -> OpenBand | None:
         """Return the band that a mask leaves of a nest's steps; None if it may leave all.
@@ -347,12 +336,9 @@ class OpenMeter(Meter[Linear]):
         self, e: BoundEinsum, loops: tuple[Loop, ...], access_map: AccessMap, *, one_copy: bool
     ) -> Linear:
         """Return the size of the largest tile under some loops."""
-        asked = (one_copy, id(access_map))
-        if asked not in self._parts:
-            parts = access_map.one_copy if one_copy else access_map.parts
-            found = tuple(_access_map_parts(parts, relaxed=self._relaxed))
-            self._parts[asked] = found, access_map
-        return self._form(e, loops, (ONCE for _ in loops), self._parts[asked][0])
+        parts = access_map.one_copy if one_copy else access_map.parts
+        found = tuple(_access_map_parts(parts, relaxed=self._relaxed))
+        return self._form(e, loops, (ONCE for _ in loops), found)
 
     def _form(
         self, e: BoundEinsum, loops: tuple[Loop, ...], modes: Iterable[int], parts: _Parts
@@ -377,13 +363,7 @@ class OpenMeter(Meter[Linear]):
         if e.einsum.where is not None and not self._relaxed:
             raise IrregularError(f"{e.name}: a mask makes tiles unlike")
 
-    def _parts_of(self, size: Size, sized: object) -> _Parts:
-        asked = (type(size), id(sized))
-        if asked not in self._parts:
-            self._parts[asked] = self._sized(size), sized
-        return self._parts[asked][0]
-
-    def _sized(self, size: Size) -> _Parts:
+    def _parts_of(self, size: Size) -> _Parts:
         """Return the parts of a size."""
         if size is one:
             return ()
