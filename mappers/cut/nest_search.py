@@ -14,8 +14,7 @@ from itertools import pairwise
 from math import inf, prod
 from time import monotonic
 
-from archsim.energy.estimators import memory_access
-
+from archsim.energy import memory_access
 from archsim.nest.sequence import join_nests
 from archsim.plan.bandwidth_bound import bandwidth_bounds
 from archsim.plan.job import MakeMapping

@@ -23,7 +23,7 @@ from archsim.counts.accesses import (
 )
 from archsim.counts.meter import EXACT
 from archsim.counts.occupancy import StationaryOperand, stationary_operand
-from archsim.energy.charges import access_pj, operations_pj
+from archsim.energy import access_pj, operations_pj
 from archsim.iteration.access_map import AccessMap
 from archsim.iteration.windowed import one
 from archsim.legality.dependences import crossed_stream, illegalities, interruption, is_still_held
