@@ -8,7 +8,7 @@ from itertools import product
 from math import prod
 
 from einsum_cascade.errors import MappingError, Problem
-from einsum_cascade.ir import Access, Affine, AffineTerm, Gather, Index
+from einsum_cascade.ir import Access, Affine, Gather, Index
 from einsum_cascade.memo import cached_property
 from einsum_cascade.source import Span
 
@@ -205,19 +205,6 @@ class AccessMap:
         return prod([p.size(extents) for p in self.one_copy])
 
 
-def coefficient(term: AffineTerm, shapes: Mapping[str, int]) -> int:
-    """Return the number that a term multiplies its variable by.
-
-    Parameters
-    ----------
-    term : AffineTerm
-        Term of an index, such as ``m1*M0``.
-    shapes : mapping of str to int
-        Sizes of the shapes that the term names, here of ``M0``.
-    """
-    return term.coefficient * prod(shapes[s] for s in term.shapes)
-
-
 @dataclass(frozen=True, slots=True)
 class _Weights:
     """Index as a weighted sum of variables."""
@@ -350,7 +337,7 @@ class AccessMapper:
         )
         if not isinstance(index, Gather) or not index.offset.variables:
             return plain
-        step = index.coefficient * prod(self.shapes[s] for s in index.shapes)
+        step = index.factor(self.shapes)
         offsets = [i for i in gathers if i == index.offset]
         others = [i for i in gathers if i != index.offset]
         mine, theirs = (
@@ -411,7 +398,7 @@ class AccessMapper:
         for term in index.terms:
             if term.variable:
                 name = self.names[term.variable]
-                found[name] = found.get(name, 0) + coefficient(term, self.shapes)
+                found[name] = found.get(name, 0) + term.factor(self.shapes)
         return _Weights(tuple((n, c) for n, c in found.items() if c), index.span)
 
     def _distinguished(self, weights: _Weights) -> set[_Name] | None:

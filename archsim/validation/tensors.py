@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod
 
 import numpy as np
 
@@ -16,8 +15,6 @@ from einsum_cascade.numeric.evaluation import UFUNCS, Evaluator, topk
 from einsum_cascade.numeric.inputs import Binding
 from einsum_cascade.numeric.targets import deciding_places, tensor_shape, unwritten_places
 from einsum_cascade.operations import identity_of
-
-from ..iteration.access_map import coefficient
 
 Coordinates = dict[str, Array]
 """Value of each rank variable in every lane."""
@@ -363,12 +360,12 @@ class TensorStore:
 
     def _index(self, index: ir.Index, lanes: Coordinates) -> Array:
         if isinstance(index, ir.Gather):
-            factor = index.coefficient * prod(self.shapes[s] for s in index.shapes)
+            factor = index.factor(self.shapes)
             picked = self.fetch(index.access, lanes).values.astype(np.int64)
             return factor * picked + self._index(index.offset, lanes)
         found = np.zeros((), np.int64)
         for term in index.terms:
-            scale = coefficient(term, self.shapes)
+            scale = term.factor(self.shapes)
             found = found + scale * (lanes[term.variable] if term.variable else 1)
         return found
 
