@@ -394,12 +394,8 @@ class AccessMapper:
         return tuple(self._digits(axis, distinguished) for axis in axes)
 
     def _weights(self, index: Affine) -> _Weights:
-        found: dict[_Name, int] = {}
-        for term in index.terms:
-            if term.variable:
-                name = self.names[term.variable]
-                found[name] = found.get(name, 0) + term.factor(self.shapes)
-        return _Weights(tuple((n, c) for n, c in found.items() if c), index.span)
+        weights = index.weights(self.shapes).items()
+        return _Weights(tuple((self.names[v], c) for v, c in weights if v and c), index.span)
 
     def _distinguished(self, weights: _Weights) -> set[_Name] | None:
         """Return the variables of an index whose values are as many as the tuples of its
