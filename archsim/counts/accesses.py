@@ -94,8 +94,6 @@ def count_einsum(bound: Bound, e: BoundEinsum, meter: Meter[Any] = EXACT) -> Ein
 
     If the Einsum's result starts from inputs, their transfer is among the accesses.
 
-    Where what it writes begins with inputs, bringing these is among its accesses.
-
     Raises
     ------
     MappingError
@@ -103,7 +101,12 @@ def count_einsum(bound: Bound, e: BoundEinsum, meter: Meter[Any] = EXACT) -> Ein
     """
     allowed = allowed_points(bound, e, meter)
     access_maps = [(part, n) for part in (e, *e.initial) for n in range(len(part.access_maps))]
-    used = [registers_of(bound, part, n, meter) for part, n in access_maps]
+    used = [
+        register_uses(
+            part, n, meter, waits=n < len(part.reads) and in_own_registers(bound, part, n)
+        )
+        for part, n in access_maps
+    ]
     return EinsumCount(
         einsum=e.name,
         array=e.array.name,
@@ -134,8 +137,6 @@ def allowed_points(bound: Bound, e: BoundEinsum, meter: Meter[Any]) -> int:
     """Return the points of the iteration space that the mask lets through.
 
     A mask that depends on data counts as no mask, because its points cannot be counted beforehand.
-
-    What depends on data is taken to let everything through: nobody can count it beforehand.
 
     Parameters
     ----------
@@ -178,34 +179,20 @@ def _inside(e: BoundEinsum, window: Window) -> int:
     return across * window.band.points
 
 
-def registers_of(bound: Bound, e: BoundEinsum, number: int, meter: Meter[T]) -> RegisterUses[T]:
-    """Return the accesses of an Einsum to its own array's registers for one tensor.
+def register_uses(e: BoundEinsum, number: int, meter: Meter[T], *, waits: bool) -> RegisterUses[T]:
+    """Return the accesses of an Einsum to its own array's registers for one operand or result.
 
     An operand is read at every use and written when it changes. A result is written at every update
     and read back at every update but an element's first. A partial result that comes back from
     outside is written once more.
 
-    An operand is read at every use and written when it changes. A result is written at every update
-    and read back at all but an element's first; a partial result that comes back from outside is
-    written once more.
-
     Parameters
     ----------
+    e : BoundEinsum
     number : int
         Index into the Einsum's ``access_maps``: its reads in order, then its write.
-    """
-    reads = number < len(e.reads)
-    return register_uses(e, number, meter, waits=reads and in_own_registers(bound, e, number))
-
-
-def register_uses(e: BoundEinsum, number: int, meter: Meter[T], *, waits: bool) -> RegisterUses[T]:
-    """Return the register accesses of an operand or result, given whether the operand waits
-    there.
-
-    Parameters
-    ----------
-    e, number, meter
-        As in ``registers_of``.
+    meter : Meter
+        Meter that counts, in numbers or symbols.
     waits : bool
         True if ``in_own_registers`` holds for the operand; False for a result.
     """
@@ -245,8 +232,6 @@ def deliveries(e: BoundEinsum, access_map: AccessMap, level: int, meter: Meter[T
     """Return the elements of a tensor that arrive at ``level`` under the loops outside it.
 
     At the register level, the tile is the union over all array elements; shared values count once.
-
-    For the register level the tile is what all array elements take together, shared values once.
 
     Parameters
     ----------
@@ -326,9 +311,6 @@ def path_of(bound: Bound, e: BoundEinsum, number: int) -> tuple[PathStop, ...]:
 
     An operand starts at the innermost place that already holds its tile. The path is empty if the
     operand waits in the Einsum's own registers. A result goes to all places that keep it.
-
-    An operand comes from the innermost place where it is found already; there is none on the way of
-    one that waits in the Einsum's own registers. A result goes to all that keep it.
 
     Parameters
     ----------

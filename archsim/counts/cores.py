@@ -307,11 +307,6 @@ class _CoreSums:
     def _own(self, e: BoundEinsum) -> Iterator[RankPartition]:
         return (s for s in self.partitions if s.variable in e.variables)
 
-    def _is_run_by_each(self, e: BoundEinsum, s: RankPartition) -> bool:
-        """Return whether every core runs an Einsum, on its part or in full; if not, one core
-        runs it."""
-        return s.variable in e.variables or (e.name, s.rank) in self.replicated
-
     def _sum(
         self,
         e: BoundEinsum,
@@ -346,7 +341,8 @@ class _CoreSums:
         halo_shares: Callable[[RankPartition], tuple[Fraction, ...] | None],
     ) -> Sequence[Amount]:
         """Return how many cores count, by kind of part of a rank."""
-        each = self._is_run_by_each(e, s)
+        # Every core runs the Einsum, on its part or in full; or one core runs it.
+        each = s.variable in e.variables or (e.name, s.rank) in self.replicated
         if s.work_order and each and not every and (shares := halo_shares(s)) is not None:
             return shares
         return [s.weight(kind, every=each and every) for kind in range(len(s.kinds))]

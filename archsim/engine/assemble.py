@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from math import prod
 from operator import attrgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 from einsum_cascade.algebra.products import hoistable
 from einsum_cascade.ir import Name, Parameter, walk
@@ -496,30 +496,25 @@ def differ_in_capacities(one: Architecture, other: Architecture) -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _MemoryPrice:
+class _MemoryPrice(NamedTuple):
     """Energy of a memory's line, and area of the memory; 0 if the memory is off chip."""
 
     line: AccessEnergy
     area_um2: float
 
 
-class MemoryPrices:
-    """Prices of memories, cached: neighbouring machines of a sweep share most of them."""
+_MEMORY_PRICES = Cache[_MemoryPrice](MAX_CACHED_PRICES)
+"""Prices of memories: neighbouring machines of a sweep share most of them."""
 
-    def __init__(self) -> None:
-        self._known = Cache[_MemoryPrice](MAX_CACHED_PRICES)
 
-    def of(self, machine: Architecture, memory: Memory) -> _MemoryPrice:
-        """Return the price of one of a machine's memories. Raises SpecError as ``areas``."""
-        technology, copies = Identity(machine.technology), machine.copies(memory.name)
-        key = (technology, memory.name, memory.energy, memory.line_bits, memory_rows(memory))
-        return self._known.get(
-            (*key, copies),
-            lambda: _MemoryPrice(
-                memory_access(machine, memory), memory_area(machine, memory) or 0.0
-            ),
-        )
+def _price_of(machine: Architecture, memory: Memory) -> _MemoryPrice:
+    """Return the price of one of a machine's memories. Raises SpecError as ``areas``."""
+    technology, copies = Identity(machine.technology), machine.copies(memory.name)
+    of_memory = memory.name, memory.energy, memory.line_bits, memory_rows(memory)
+    return _MEMORY_PRICES.get(
+        (technology, *of_memory, copies),
+        lambda: _MemoryPrice(memory_access(machine, memory), memory_area(machine, memory) or 0.0),
+    )
 
 
 class CapacityVariants:
@@ -533,8 +528,6 @@ class CapacityVariants:
         Mapping on the machine.
     counts, least
         As in ``assemble``; equal on all of the machines.
-    prices : MemoryPrices
-        Cache of the prices of memories.
     """
 
     def __init__(
@@ -543,14 +536,12 @@ class CapacityVariants:
         bound: Bound,
         counts: tuple[EinsumCount, ...],
         least: LeastWork,
-        prices: MemoryPrices,
     ) -> None:
         self.machine = bound.architecture
         self._known = known
         self._bound = bound
         self._counts = counts
         self._least = least
-        self._prices = prices
         self._needed = tuple(r.required_bytes for r in requirements(bound))
         leaking = len(leakage_w(self.machine))
         kinds = self.machine.technology.memories
@@ -573,7 +564,7 @@ class CapacityVariants:
         ):
             return None
         prices = {
-            memory.name: self._prices.of(machine, memory)
+            memory.name: _price_of(machine, memory)
             for memory, there in zip(machine.memories, self.machine.memories, strict=True)
             if memory != there
         }

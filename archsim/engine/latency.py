@@ -155,34 +155,29 @@ def _timing(
         average = time_average(bound, counts, tuple(r.group for r in runs))
         found = average.bound_by, average.critical
     limit, critical = found
-    simulated = sum(r.run.fired for r in runs)
     notes = tuple(
         f"{r.group.name}: times are rounded up to whole multiples of {1 / r.run.unit:.3g} cycles, "
         "the finest that 64 bits hold"
         for r in runs
         if not r.run.exact
     )
-    if kind_of(bound).in_turn:
-        # Steps belong to each group's own loops: the run of all groups is one step.
-        return Timing(
-            cycles=cycles,
-            steps=1,
-            period=cycles,
-            bound_by=limit,
-            critical=(f"{slowest.group.name} on {limit}",),
-            simulated=simulated,
-            notes=notes,
-        )
-    period = slowest.run.period or cycles / bound.steps
+    # Groups in sequence have loops of their own: the run of all groups is one step.
+    in_turn = kind_of(bound).in_turn
+    steps = 1 if in_turn else bound.steps
+    period = cycles / steps
+    if in_turn:
+        critical = (f"{slowest.group.name} on {limit}",)
+    elif slowest.run.period:
+        # Repeated steps may be slower than others: no single period then holds for all steps.
+        period = min(slowest.run.period, period)
     return Timing(
         cycles=cycles,
-        steps=bound.steps,
-        # Repeated steps may be slower than others: no single period then holds for all steps.
-        period=min(period, cycles / bound.steps),
+        steps=steps,
+        period=period,
         bound_by=limit,
         critical=critical,
         lookahead=slowest.program.lookahead,
-        simulated=simulated,
+        simulated=sum(r.run.fired for r in runs),
         notes=notes,
     )
 

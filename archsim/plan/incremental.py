@@ -11,7 +11,7 @@ from einsum_cascade.number_formats import TensorFormats
 from ..bounds.floor import LeastWork, least_work
 from ..counts.accesses import EinsumCount
 from ..counts.spill import count_mapping, spilled_share
-from ..engine.assemble import CapacityVariants, MemoryPrices, differ_in_capacities
+from ..engine.assemble import CapacityVariants, differ_in_capacities
 from ..engine.evaluate import evaluate_bound
 from ..engine.latency import time_bound
 from ..engine.timing import Timing
@@ -75,7 +75,6 @@ class IncrementalEvaluator:
         self._variants: Cache[CapacityVariants] = Cache(
             None if kept is None else policy.MAX_CACHED_RESULTS
         )
-        self._prices = MemoryPrices()
 
     def evaluate(self, job: Job, /) -> Result:
         """Return the result of a job, without the job's own notes. Raises as ``Job.bind``."""
@@ -137,9 +136,7 @@ class IncrementalEvaluator:
             least=least,
         )
         if bound.mapping.spill is None:
-            self._variants.keep(
-                timed, CapacityVariants(result, bound, run.counts, least, self._prices)
-            )
+            self._variants.keep(timed, CapacityVariants(result, bound, run.counts, least))
         return result
 
 

@@ -262,7 +262,9 @@ def _attempts(
         yield _WAITING_POLICIES[0], plans[-1]
     # In written order, no task is ahead of those it waits for.
     last = plans[-1]
-    plans.append(_IssuePlan(last.step, _flat_issue(last.step.graph), last.period))
+    tasks = len(last.step.tasks)
+    written = Issue(stage=(0,) * tasks, position=tuple(range(tasks)))
+    plans.append(_IssuePlan(last.step, written, last.period))
     yield _WAITING_POLICIES[0], plans[-1]
     yield from product(_WAITING_POLICIES[1:], plans)
 
@@ -282,10 +284,6 @@ def _issue(bound: Bound, graph: EventGraph) -> tuple[Issue, int]:
         text = f"these wait for one another within one step: {names}{what}"
         raise MappingError(Problem(text, bound.mapping.schedule.span)) from None
     return issue, max(1, ceil(mean), max(issue.position) + 1)
-
-
-def _flat_issue(graph: EventGraph) -> Issue:
-    return Issue(stage=(0,) * len(graph.tasks), position=tuple(range(len(graph.tasks))))
 
 
 def _staged(
