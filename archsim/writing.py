@@ -80,7 +80,7 @@ class OutputFolder:
             The file cannot be written; gives the reason.
         """
         path = self.folder / name
-        with _WriteProblems(path):
+        with _write_problems(path):
             if self._make:
                 self.folder.parent.mkdir(parents=True, exist_ok=True)
             now = path if _stays_in_place(path) else self._stage_of(path).folder / path.name
@@ -125,7 +125,7 @@ class OutputFolder:
     def _move(self) -> None:
         together: list[_Staged] = []
         for staged in self._written:
-            with _WriteProblems(staged.path):
+            with _write_problems(staged.path):
                 with suppress(FileNotFoundError):
                     staged.now.chmod(S_IMODE(staged.path.stat().st_mode))
                 if self._together is not None and staged.now.parent == self._together.folder:
@@ -133,7 +133,7 @@ class OutputFolder:
                 elif staged.now != staged.path:
                     staged.now.replace(staged.path.resolve())
         if together and self._together is not None:
-            with _WriteProblems(self.folder):
+            with _write_problems(self.folder):
                 move_together(self._together.folder, self.folder.resolve())
 
 
@@ -150,24 +150,14 @@ def write_whole(path: Path, write: Write) -> Path:
     return path
 
 
-class _WriteProblems:
-    """Context that reports errors of the system about a path as InputError."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        where: TracebackType | None,
-    ) -> None:
-        if isinstance(error, OSError):
-            reason = (error.strerror or "it failed").lower()
-            raise InputError(f"cannot write {self._path}: {reason}") from None
+@contextmanager
+def _write_problems(path: Path) -> Iterator[None]:
+    """Report errors of the system about a path as InputError."""
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or "it failed").lower()
+        raise InputError(f"cannot write {path}: {reason}") from None
 
 
 def _stays_in_place(path: Path) -> bool:

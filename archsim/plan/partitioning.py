@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from collections.abc import Mapping as Sizes
 from dataclasses import replace
-from itertools import chain
+from itertools import accumulate, chain
 from math import prod
+from operator import mul
 
 from einsum_cascade.algebra.conditions import with_masks
 from einsum_cascade.ir import Access, Affine, Einsum, Gather, Index, Program, walk
@@ -68,12 +69,8 @@ def usual_partitionings(problem: MappingProblem) -> tuple[Partitioning, ...]:
 
     choices = ((*parallel, *others, *more_of) for more_of in ((), *((r,) for r in summed)))
     least = bandwidth_optimal(problem, [*choices], [w for w in found if w])
-    ways = (
-        partitioning
-        for partitioning in (*more, *found, *split, least, ())
-        if partitioning is not None
-    )
-    return distinct_partitionings(ways, program.parallel, given)
+    every = (p for p in (*more, *found, *split, least, ()) if p is not None)
+    return distinct_partitionings(every, program.parallel, given)
 
 
 def bandwidth_bounds_of(
@@ -117,8 +114,8 @@ def replicating_partitionings(problem: MappingProblem) -> tuple[Partitioning, ..
     """
     program, architecture, given = problem.program, problem.architecture, problem.shapes
     usual = problem.memo(usual_partitionings)
-    apart = [partitioning for partitioning in usual if not splits_reduction(program, partitioning)]
-    if not architecture.has_instances or not all(_leaves_idle(architecture, w) for w in apart):
+    unsplit = [p for p in usual if not splits_reduction(program, p)]
+    if not architecture.has_instances or not all(_leaves_idle(architecture, p) for p in unsplit):
         return ()
     outermost = outermost_tiles(program, given)
     sizes = {**given, **outermost}
@@ -148,15 +145,10 @@ def replicating_partitionings(problem: MappingProblem) -> tuple[Partitioning, ..
     ]
     # Fewer heads at a time, each in more tiles: the memory that feeds the cores can then hold all
     # that the tiles may gather from.
-    picking = (
+    gathering = (
         _with_factors(architecture, sizes, parallel, r) for r in masked if gathers_along(program, r)
     )
-    ways = (*picking, *more, *found)
-    return tuple(
-        dict.fromkeys(
-            partitioning for partitioning in ways if partitioning and partitioning not in usual
-        )
-    )
+    return tuple(p for p in dict.fromkeys((*gathering, *more, *found)) if p and p not in usual)
 
 
 def gathers_along(program: Program, rank: str) -> bool:
@@ -227,10 +219,10 @@ def machine_of_one_core(architecture: Architecture, partitioning: Partitioning) 
     on its own data.
     """
     parts = {name: prod(s.parts or 1 for s in ranks) for name, ranks in partitioning}
+    inside = _cores_inside(architecture, parts)
     memories: list[Memory] = []
-    sharing = 1
-    for memory in reversed(architecture.memories[architecture.home_level :]):
-        sharing *= parts.get(memory.name, 1)
+    for memory in architecture.memories[architecture.home_level :]:
+        sharing = inside[memory.name]
         room, speed = memory.capacity_bytes, memory.bandwidth_bytes_per_s
         memories.append(
             replace(
@@ -239,7 +231,13 @@ def machine_of_one_core(architecture: Architecture, partitioning: Partitioning) 
                 bandwidth_bytes_per_s=None if speed is None else speed / sharing,
             )
         )
-    return replace(architecture, memories=tuple(reversed(memories)))
+    return replace(architecture, memories=tuple(memories))
+
+
+def _cores_inside(architecture: Architecture, parts: Sizes[str, int]) -> dict[str, int]:
+    """Return the number of cores inside of each memory, from the number that each feeds."""
+    names = [m.name for m in reversed(architecture.memories)]
+    return dict(zip(names, accumulate((parts.get(name, 1) for name in names), mul), strict=True))
 
 
 def machines_with_shared_capacity(
@@ -250,19 +248,24 @@ def machines_with_shared_capacity(
     Tiles of a masked rank need the same part of all tensors without that rank. A mapping generated
     for more capacity may not fit: it has to be bound on the whole machine.
     """
-    seen = machine_of_one_core(architecture, partitioning)
+    core = machine_of_one_core(architecture, partitioning)
     parts = {name: prod(s.parts or 1 for s in ranks if s.balanced) for name, ranks in partitioning}
     if max(parts.values(), default=1) == 1:
         return
+    inside = _cores_inside(architecture, parts)
     for share in policy.SHARED_CAPACITY_SHARES:
-        inner = 1
-        memories: list[Memory] = []
-        for memory in reversed(seen.memories):
-            inner *= parts.get(memory.name, 1)
-            room = memory.capacity_bytes
-            more = None if room is None else max(room, int(room * inner * share))
-            memories.append(replace(memory, capacity_bytes=more))
-        yield replace(seen, memories=tuple(reversed(memories)))
+        memories = (
+            m
+            if m.capacity_bytes is None
+            else replace(
+                m,
+                capacity_bytes=max(
+                    m.capacity_bytes, int(m.capacity_bytes * inside[m.name] * share)
+                ),
+            )
+            for m in core.memories
+        )
+        yield replace(core, memories=tuple(memories))
 
 
 def partition_mapping(

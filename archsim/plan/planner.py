@@ -75,17 +75,16 @@ class _JobEvaluator:
             if limit_s is not None and limit_s <= self._exceeded.get(key, -1.0):
                 raise SlowerError
             try:
-                self._results[key] = self._simulated(job, limit_s)
+                self._results[key] = (
+                    evaluate_job(job, self._engine, limit_s)
+                    if self._evaluate is None
+                    else self._evaluate(job)
+                )
             except SlowerError:
                 assert limit_s is not None, "only a limit can be exceeded"
                 self._exceeded[key] = limit_s
                 raise
         return replace(self._results[key], workload=job.name)
-
-    def _simulated(self, job: Job, limit_s: float | None) -> Result:
-        if self._evaluate is not None:
-            return self._evaluate(job)
-        return evaluate_job(job, self._engine, limit_s)
 
 
 def run_plan(
@@ -124,10 +123,11 @@ def run_plan(
         except InputError as wrong:
             raise naming_part(part.name, wrong) from None
         parts.append(PartUse(name=part.name, times=part.times, result=result, stage=part.stage))
+    own_first = sorted(plan.jobs, key=lambda job: job.part.cascade != plan.workload.cascade)
     whole = merged(
         tuple(parts),
         workload=plan.workload.name,
-        mapping=" + ".join(dict.fromkeys(m.name for m in _own_first(plan))),
+        mapping=" + ".join(dict.fromkeys(job.mapping.name for job in own_first)),
         shape=plan.workload.shapes,
         notes=plan.workload.left_out,
     )
@@ -160,12 +160,6 @@ def _advised(plan: JobPlan, result: Result) -> Result:
     note = f"latency is {result.over_floor:.3g}x the lower bound of any mapping"
     note += ": --mapping auto searches for a faster one"
     return replace(result, notes=(*result.notes, note))
-
-
-def _own_first(plan: JobPlan) -> list[Mapping]:
-    """Return the mappings of the jobs, those of the workload's own cascade first."""
-    own = plan.workload.cascade
-    return [job.mapping for job in sorted(plan.jobs, key=lambda j: j.part.cascade != own)]
 
 
 def plan(
