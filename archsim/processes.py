@@ -130,8 +130,8 @@ def report_killed_workers(left: str) -> Iterator[None]:
     try:
         yield
     except BrokenProcessPool:
-        told = "a worker process was killed, perhaps for want of memory"
-        raise InputError(f"{told}: {left}") from None
+        text = "a worker process was killed, perhaps for want of memory"
+        raise InputError(f"{text}: {left}") from None
 
 
 def usable_cores() -> int:

@@ -74,9 +74,9 @@ def bandwidth_optimal(
     # The overlap in the bound is not complete in a run. Among nearly equal partitionings, those
     # with equal tiles come first, which suit arrays in more ways, and then the one with the least
     # total time.
-    near = np.flatnonzero(times[: len(tried)] <= policy.NEARLY_FASTEST_RATIO * best)
+    fastest = np.flatnonzero(times[: len(tried)] <= policy.NEARLY_FASTEST_RATIO * best)
     found = tried[
-        min(near, key=lambda w: (any(given[r] % n for r, n in tried[w].items()), sums[w]))
+        min(fastest, key=lambda w: (any(given[r] % n for r, n in tried[w].items()), sums[w]))
     ]
     spread = tuple(
         SpreadRank(instances=bound.cores.name, rank=r, parts=n) for r, n in found.items() if n > 1
@@ -175,10 +175,10 @@ class _BandwidthBound:
         """Return the times of the outermost memory and of the memory that feeds the cores."""
         parts, one = _by_rank(partitionings)
         outer, memory = self.architecture.home, self.memory
-        moved, served = self._moved(parts, one), self._served(parts, one, only_inputs)
+        moved, delivered = self._moved(parts, one), self._served(parts, one, only_inputs)
         if memory.name != outer.name:
-            served = served + moved
-        amounts = ((outer, moved), (memory, served))
+            delivered = delivered + moved
+        amounts = ((outer, moved), (memory, delivered))
         found = [n / float(m.bandwidth_bytes_per_s) for m, n in amounts if m.bandwidth_bytes_per_s]
         return found or [0 * one]
 
@@ -188,11 +188,11 @@ class _BandwidthBound:
         An input of several passes counts once per pass if neither its core nor the memory that
         feeds the cores can hold it.
         """
-        moved, room = 0 * one, self.memory.capacity_bytes
+        moved, capacity = 0 * one, self.memory.capacity_bytes
         for name in (t.name for t in self.program.inputs):
             of_all, part = self._refetched_bytes(name, parts, one)
-            here = room is None or self.memory.name == self.architecture.home.name
-            stays = self._fits_core_memory(part) | (one > 0 if here else of_all <= (room or 0))
+            here = capacity is None or self.memory.name == self.architecture.home.name
+            stays = self._fits_core_memory(part) | (one > 0 if here else of_all <= (capacity or 0))
             moved = moved + self._bytes(name) * np.where(stays, 1, self._refetches(name))
         return moved
 
@@ -244,10 +244,10 @@ class _BandwidthBound:
         """Return whether a core's own memory can hold so many bytes."""
         names = [m.name for m in self.architecture.memories]
         inner = self.architecture.memories[names.index(self.memory.name) + 1 :]
-        rooms = [m.capacity_bytes for m in inner]
-        most = max((n for n in rooms if n is not None), default=None)
+        capacities = [m.capacity_bytes for m in inner]
+        most = max((n for n in capacities if n is not None), default=None)
         return part <= (
-            np.inf if most is None or None in rooms else policy.INPUT_CAPACITY_SHARE * most
+            np.inf if most is None or None in capacities else policy.INPUT_CAPACITY_SHARE * most
         )
 
     def _work(self, parts: Sizes[str, Amounts], one: Amounts) -> Amounts:
@@ -288,7 +288,7 @@ class _BandwidthBound:
         read in the memory in which they meet.
         """
         copies: dict[str, Amounts] = {}
-        met = 0 * one
+        delivered = 0 * one
         made = self.program.einsum_of
         for e in self.program.einsums:
             mine = self._ranks(e.variables) & parts.keys()
@@ -304,15 +304,17 @@ class _BandwidthBound:
             partial = self._times(parts, mine - self._ranks(e.target.variables), one)
             # A memory that reduces is only written to; partial results in other memories are read
             # again.
-            once = 1 if self.memory.reduces else 2
-            met = met + self._bytes(e.name) * np.where(partial > 1, once * partial, 0)
+            accesses = 1 if self.memory.reduces else 2
+            delivered = delivered + self._bytes(e.name) * np.where(
+                partial > 1, accesses * partial, 0
+            )
         for tensor, times in copies.items():
             again = self._refetches(tensor)
             if again > 1:
                 _, part = self._refetched_bytes(tensor, parts, one)
                 times = times * np.where(self._fits_core_memory(part), 1, again)
-            met = met + self._bytes(tensor) * times
-        return met
+            delivered = delivered + self._bytes(tensor) * times
+        return delivered
 
     @staticmethod
     def _times(parts: Sizes[str, Amounts], ranks: set[str], one: Amounts) -> Amounts:

@@ -76,14 +76,14 @@ def default_job(
     best: EvaluatedJob | None = None
     errors: dict[str, InputError] = {}
     refused: tuple[Refusal, ...] = ()
-    unmade: InputError | None = None
+    not_generated: InputError | None = None
     for known in known_mappings(part, architecture, generators):
         if (best is not None and not known.may_be_faster(best.result)) or not known.there():
             continue
         try:
             made = known.make()
         except InputError as wrong:
-            errors[known.name] = unmade = _without_traceback(wrong)
+            errors[known.name] = not_generated = _without_traceback(wrong)
             continue
         try:
             job = _job_of_known(known, made, part, name, architecture, generators)
@@ -102,9 +102,9 @@ def default_job(
         if result.over_floor <= policy.ACCEPTED_FLOOR_RATIO or known.designed:
             break
     if best is None:
-        raise _none_is_legal(part, architecture, errors, unmade)
-    said = (f"mapping '{r.mapping}' is not legal here: {r.reason}" for r in refused)
-    job = replace(best.job, refused=refused, notes=(*best.job.notes, *said))
+        raise _none_is_legal(part, architecture, errors, not_generated)
+    reasons = (f"mapping '{r.mapping}' is not legal here: {r.reason}" for r in refused)
+    job = replace(best.job, refused=refused, notes=(*best.job.notes, *reasons))
     return replace(best, job=job)
 
 
@@ -220,8 +220,8 @@ def _fused_and_after(problem: PartProblem, generators: Generators) -> Iterator[K
         beyond=far if architecture.has_instances else policy.FLOOR_RATIO_TO_TRY_NESTS,
     )
     cuts = partial(cuts_of, problem, generators)
-    picked = architecture.has_instances and gathered_inputs(problem.program)
-    first = bool(picked) and cuts().at_gathers
+    gathers = architecture.has_instances and gathered_inputs(problem.program)
+    first = bool(gathers) and cuts().at_gathers
     if first:
         yield nests
         far = policy.FLOOR_RATIO_TO_TRY_NESTS
@@ -249,13 +249,13 @@ def _fused_and_after(problem: PartProblem, generators: Generators) -> Iterator[K
                 idle=idle_factor(architecture, partitioning),
             )
     yield from _with_partitioned_tiles(problem, generators)
-    picking = _shared_gather_partitioning(problem)
-    if picking is not None:
+    gathering = _shared_gather_partitioning(problem)
+    if gathering is not None:
         yield KnownMapping(
             FUSED,
-            partial(fused_with_shared_gathers, problem, generators, picking),
+            partial(fused_with_shared_gathers, problem, generators, gathering),
             beyond=max(far, policy.FLOOR_RATIO_TO_TRY_SLOW_GENERATORS),
-            idle=idle_factor(architecture, picking),
+            idle=idle_factor(architecture, gathering),
         )
     if not first:
         yield replace(nests, there=lambda: cuts().any)
@@ -338,7 +338,7 @@ def _none_is_legal(
     part: Part,
     architecture: Architecture,
     errors: dict[str, InputError],
-    unmade: InputError | None,
+    not_generated: InputError | None,
 ) -> InputError:
     """Return one error that gives the reason of each mapping; a common reason is given once.
 
@@ -353,8 +353,8 @@ def _none_is_legal(
     lines = [f"no mapping that is known is legal on {architecture.name}:"]
     lines += [f"    {name}: {_reason(e)}" for name, e in errors.items()]
     hint = "write one for this machine, or search with --mapping auto"
-    if unmade is not None:
-        hint = unmade.problems[0].hint or hint
+    if not_generated is not None:
+        hint = not_generated.problems[0].hint or hint
     problems = [Problem("\n".join(lines), hint=hint), *_advice(part, architecture)]
     return (NoLegalMappingError if short else MappingError)(problems)
 
@@ -407,18 +407,20 @@ def with_shared_gather_capacity(
         The whole machine.
     partitioning : Partitioning
     """
-    seen, alike = (
-        machine_of_one_core(architecture, partitioning),
-        cores_with_shared_gathers(program, partitioning),
-    )
-    whole = {m.name: m.capacity_bytes for m in architecture.memories}
-    for times in (alike // n for n in policy.SHARED_GATHER_CAPACITY_DIVISORS if alike // n >= 2):
+    core = machine_of_one_core(architecture, partitioning)
+    sharers = cores_with_shared_gathers(program, partitioning)
+    whole = {m.name: m.capacity_bytes or 0 for m in architecture.memories}
+    for divisor in policy.SHARED_GATHER_CAPACITY_DIVISORS:
+        times = sharers // divisor
+        if times < 2:
+            continue
         memories = (
-            m if m.capacity_bytes is None else replace(m, capacity_bytes=min(room, times * share))
-            for m in seen.memories
-            for room, share in [(whole[m.name] or 0, m.capacity_bytes or 0)]
+            replace(m, capacity_bytes=min(whole[m.name], times * m.capacity_bytes))
+            if m.capacity_bytes is not None
+            else m
+            for m in core.memories
         )
-        yield replace(seen, memories=tuple(memories))
+        yield replace(core, memories=tuple(memories))
 
 
 def fused_with_shared_gathers(

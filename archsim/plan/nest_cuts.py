@@ -146,7 +146,7 @@ def _stages(
 ) -> tuple[Names, ...]:
     """Return connected groups of Einsums, where ``after`` has pairs of a tensor and a later
     reader."""
-    made, joined = program.einsum_of, program.memo(inseparable)
+    made, together_with = program.einsum_of, program.memo(inseparable)
     level = dict.fromkeys(made, 0)
     # Einsums that exchange a value along an iterative rank are on one level. A cycle across an edge
     # would raise levels without end, so that there are no more levels than edges.
@@ -154,7 +154,7 @@ def _stages(
         before = dict(level)
         for e in program.einsums:
             needs = [level[t] + ((t, e.name) in after) for t in _needs(program, e)]
-            for name in joined[e.name]:
+            for name in together_with[e.name]:
                 level[name] = max(level[name], min(max(needs, default=0), len(after)))
         if level == before:
             break
@@ -174,13 +174,13 @@ def _connected(program: Program, given: Collection[str], level: dict[str, int]) 
     """
     first = {name: name for name in level}
     for e in program.einsums:
-        near = {*program.memo(inseparable)[e.name]}
-        near |= {
+        partners = {*program.memo(inseparable)[e.name]}
+        partners |= {
             t
             for t in _needs(program, e)
             if level[t] == level[e.name] or _is_cut_by_nests(program, t, given)
         }
-        groups = {first[n] for n in near}
+        groups = {first[n] for n in partners}
         lead = next(n for n in first if n in groups)
         first = {n: lead if g in groups else g for n, g in first.items()}
     return first
@@ -347,8 +347,8 @@ class _CutCascade:
             stages = self._cheapest_cut(nest, worth_s)
         if len(stages) < 2:
             return ()
-        apart = (piece for stage in stages for piece in self.negligible_cuts(stage))
-        return tuple(run for piece in apart for run in self.best(piece))
+        pieces = (piece for stage in stages for piece in self.negligible_cuts(stage))
+        return tuple(run for piece in pieces for run in self.best(piece))
 
     def _cheapest_cut(self, nest: MappingProblem, worth_s: float | None) -> tuple[Names, ...]:
         """Return two groups with the smallest transfer between them, or one if it takes too
@@ -372,12 +372,12 @@ class _CutCascade:
         """Yield groups with negligible transfers, compared with the compulsory traffic."""
         nest = self._excerpt(names)
         least = self.outside(nest)
-        begun = 0
+        start = 0
         for handed, before in self._traffic_at_cuts(nest):
             if policy.HANDOFF_ACCESSES * handed <= policy.NEGLIGIBLE_HANDOFF_SHARE * least:
-                yield names[begun : len(before)]
-                begun = len(before)
-        yield names[begun:]
+                yield names[start : len(before)]
+                start = len(before)
+        yield names[start:]
 
     def _traffic_at_cuts(self, nest: MappingProblem) -> list[tuple[float, Names]]:
         return traffic_at_cuts(nest.program, nest.shapes, partial(self.bytes_of, nest))

@@ -42,8 +42,8 @@ def partition_factors(shapes: Sizes[str, int], available: int, square: bool) -> 
     if not square:
         return candidates[min(range(len(candidates)), key=lambda n: (prod(sizes[n]), sizes[n]))]
     most = policy.SQUARE_TILE_TOLERANCE * min(map(prod, sizes))
-    near = [n for n, size in enumerate(sizes) if prod(size) <= most]
-    return candidates[min(near, key=lambda n: (sum(sizes[n]), prod(sizes[n])))]
+    nearly_smallest = [n for n, size in enumerate(sizes) if prod(size) <= most]
+    return candidates[min(nearly_smallest, key=lambda n: (sum(sizes[n]), prod(sizes[n])))]
 
 
 def all_partition_factors(shapes: Sizes[str, int], available: int) -> list[dict[str, int]]:
@@ -128,8 +128,8 @@ def distinct_partitionings(
 def stepwise_ranks(program: Program) -> set[str]:
     """Return ranks that no partitioning may split: those of a recurrence, and ranks declared
     alike."""
-    alike = {r.like for r in program.ranks if r.like} | {r.name for r in program.ranks if r.like}
-    return alike.union(*program.iterative.values())
+    equated = {r.like for r in program.ranks if r.like} | {r.name for r in program.ranks if r.like}
+    return equated.union(*program.iterative.values())
 
 
 def summed_ranks(program: Program) -> Iterator[str]:

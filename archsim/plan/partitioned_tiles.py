@@ -125,8 +125,8 @@ def _is_open(program: Program, given: Sizes[str, int], member: str) -> bool:
     ``replicating_partitionings`` already split all other tiles.
     """
     family = program.rank_of[member].family or member
-    told = any(m in given for m in program.rank_of[family].partition)
-    return not told or bool(partial_results(program, {member.lower()}))
+    fixed = any(m in given for m in program.rank_of[family].partition)
+    return not fixed or bool(partial_results(program, {member.lower()}))
 
 
 def _is_even(partitioning: Partitioning) -> bool:
@@ -181,8 +181,8 @@ def _divisible(program: Program, e: Einsum, variable: str) -> bool:
     data."""
     if e.select is not None and variable in e.over:
         return False
-    asked = () if e.where is None else (n for n in walk(e.where) if isinstance(n, Access))
-    if any(variable in node.variables for node in asked):
+    conditions = () if e.where is None else (n for n in walk(e.where) if isinstance(n, Access))
+    if any(variable in node.variables for node in conditions):
         return False
     return all(
         follows_partition(program, i, variable)
@@ -213,12 +213,12 @@ def mapping_with_partitioned_tiles(
     program, architecture = problem.program, problem.architecture
     core = _machine_of_one_core(architecture, tiles)
     made = fuse(program, core, critical_core_shapes(tiles.rest, problem.shapes, program))
-    told, sizes = with_parameters(program, problem.shapes)
+    cascade, sizes = with_parameters(program, problem.shapes)
     refused: InputError | None = None
     for mapping in _with_loops_sunk(made, architecture, tiles.partitioning):
         spread = partition_mapping(mapping, tiles.partitioning, architecture, program)
         try:
-            bind(told, spread, architecture, sizes)
+            bind(cascade, spread, architecture, sizes)
         except InputError as wrong:
             refused = wrong.with_traceback(None)
         else:

@@ -46,10 +46,10 @@ def usual_partitionings(problem: MappingProblem) -> tuple[Partitioning, ...]:
     found = [_balanced_partitioning(architecture, given, names, square) for names, square in tried]
     masked = [r for r in independent_ranks(program, masked=True) if r in given and r not in others]
     # Masked tiles extend partitionings of other ranks, if there are any: each is bound by itself.
-    begun = [partitioning for partitioning in found if partitioning] or found
+    bases = [partitioning for partitioning in found if partitioning] or found
     more = [
         _with_idle_cores_used(architecture, given, partitioning, rank, masked=True)
-        for partitioning in begun
+        for partitioning in bases
         for rank in masked
     ]
     more += [_with_factors(architecture, given, (*parallel, *others), rank) for rank in masked]
@@ -176,12 +176,12 @@ def critical_core_shapes(
     found = dict(given)
     if program is not None:
         found |= {r: n for r, n in outermost_tiles(program, given).items() if r not in found}
-    for spread in chain.from_iterable(ranks for _, ranks in partitioning):
-        whole = found[spread.rank]
-        found[spread.rank] = -(-whole // (spread.parts or 1))
-        declared = program.rank_of.get(spread.rank) if program is not None else None
+    for split in chain.from_iterable(ranks for _, ranks in partitioning):
+        whole = found[split.rank]
+        found[split.rank] = -(-whole // (split.parts or 1))
+        declared = program.rank_of.get(split.rank) if program is not None else None
         if declared is not None and declared.family in found:
-            found[declared.family] = found[declared.family] // whole * found[spread.rank]
+            found[declared.family] = found[declared.family] // whole * found[split.rank]
     return found
 
 
@@ -223,11 +223,11 @@ def machine_of_one_core(architecture: Architecture, partitioning: Partitioning) 
     memories: list[Memory] = []
     for memory in architecture.memories[architecture.home_level :]:
         sharing = inside[memory.name]
-        room, speed = memory.capacity_bytes, memory.bandwidth_bytes_per_s
+        capacity, speed = memory.capacity_bytes, memory.bandwidth_bytes_per_s
         memories.append(
             replace(
                 memory,
-                capacity_bytes=None if room is None else max(1, room // sharing),
+                capacity_bytes=None if capacity is None else max(1, capacity // sharing),
                 bandwidth_bytes_per_s=None if speed is None else speed / sharing,
             )
         )
@@ -311,7 +311,7 @@ def _keeping(keep: tuple[Keep, ...], word: str, tensors: tuple[str, ...]) -> tup
     )
 
 
-def _common(program: Program, spread: Collection[str]) -> tuple[str, ...]:
+def _common(program: Program, split: Collection[str]) -> tuple[str, ...]:
     """Return the tensors that all cores need and that no partitioned rank divides."""
     made = program.einsum_of
     return tuple(
@@ -319,7 +319,7 @@ def _common(program: Program, spread: Collection[str]) -> tuple[str, ...]:
             a.tensor
             for e in program.einsums
             for a in e.reads
-            for v in spread
+            for v in split
             if a.tensor in made
             and v in e.variables
             and not is_partitioned_along(a, v)
@@ -399,18 +399,19 @@ def _with_factors(
         return None
     ((memory, instances, available),) = fed
     sizes = {r: shapes[r] for r in ranks if shapes[r] > 1}
-    ways = [
+    candidates = [
         (partition_factors(sizes, available // parts, False), parts)
         for parts in useful_factors(shapes[rank], min(policy.MAX_UNEQUAL_TILES, available))
     ]
     others, parts = min(
-        ways, key=lambda w: (prod(-(-n // w[0].get(r, 1)) for r, n in sizes.items()) / w[1], w[1])
+        candidates,
+        key=lambda w: (prod(-(-n // w[0].get(r, 1)) for r, n in sizes.items()) / w[1], w[1]),
     )
     if parts == 1:
         return None
-    spread = [SpreadRank(instances=instances, rank=r, parts=n) for r, n in others.items() if n > 1]
-    spread.append(SpreadRank(instances=instances, rank=rank, parts=parts, balanced=True))
-    return ((memory, tuple(spread)),)
+    split = [SpreadRank(instances=instances, rank=r, parts=n) for r, n in others.items() if n > 1]
+    split.append(SpreadRank(instances=instances, rank=rank, parts=parts, balanced=True))
+    return ((memory, tuple(split)),)
 
 
 def _leaves_idle(architecture: Architecture, partitioning: Partitioning) -> bool:
@@ -443,11 +444,11 @@ def independent_ranks(
     einsums = with_masks(program).einsums
     stepwise = stepwise_ranks(program)
     made = {e.name for e in einsums}
-    gone_over = {v for e in einsums for v in e.variables}
+    iterated = {v for e in einsums for v in e.variables}
     for rank in program.ranks:
         if rank.partition or rank.name in stepwise:
             continue
-        if rank.variable not in gone_over:
+        if rank.variable not in iterated:
             continue  # The rank is only the length of gathered tensors.
         if rank.family and rank.name not in (copied or ()):
             continue

@@ -143,9 +143,9 @@ def job_of(
     given, usual = complete_shapes(program, shapes, fixed=own)
     derived = (_DERIVED[mapping.name],) if mapping.name in _DERIVED else ()
     sizes = ", ".join(f"{rank} = {size}" for rank, size in usual.items())
-    said = [f"{sizes}: usual for {program.name}; the workload gives none"] if usual else []
+    assumptions = [f"{sizes}: usual for {program.name}; the workload gives none"] if usual else []
     wanted = {**shapes, **usual}
-    said += [
+    assumptions += [
         f"{rank} = {size}, not {wanted[rank]}: there are no more candidates"
         for rank, size in given.items()
         if size < wanted[rank]
@@ -164,7 +164,7 @@ def job_of(
             *another,
             *part.notes_for(ranks),
             *part.left_out_by(program),
-            *said,
+            *assumptions,
             *derived,
         ),
     )
@@ -191,10 +191,10 @@ def _for_another(part: Part, mapping: Mapping) -> Problem:
 
 def _refuse_unlike_rows(program: Program, folded: int) -> None:
     """Refuse to fold query heads into queries if the cascade distinguishes queries."""
-    apart = rank_asymmetry(program, "P") if folded > 1 else None
-    if apart is not None:
+    asymmetry = rank_asymmetry(program, "P") if folded > 1 else None
+    if asymmetry is not None:
         text = (
-            f"cascade '{program.name}' tells queries apart by their position ({apart}), so"
+            f"cascade '{program.name}' tells queries apart by their position ({asymmetry}), so"
             f" {folded} query heads that share keys and values cannot be rows of one head"
         )
         hint = "use a cascade without a mask, or one with ranks for such heads (G groups of S)"
@@ -257,8 +257,8 @@ def refuse_uncomputable_formats(workload: Workload, part: Part, architecture: Ar
             kind, fmt = kind_and_format(name)
             own = dict.fromkeys(o.format for o in operations if o.kind == kind and o.format)
             if fmt and own and not architecture.arrays_for([name]):
-                asked = f"{operation_label(name)}, which {e.name} needs"
-                text = f"no array of {architecture.name} does {asked}"
+                needed = f"{operation_label(name)}, which {e.name} needs"
+                text = f"no array of {architecture.name} does {needed}"
                 known = ", ".join(x for x in own if x != OF_WORDS)
                 hint = f"{kind} is done in {known}; 'convert' or 'wider' of an array say what else"
                 raise SpecError(Problem(text, _stated(workload, program, e.name, fmt), hint))

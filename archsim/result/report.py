@@ -128,17 +128,17 @@ def _facts(result: RunRecord) -> tuple[Fact, ...]:
 
 def _request(result: RunRecord) -> tuple[Fact, ...]:
     """Return the times of an answer's first token and of each further one."""
-    if (asked := result.request) is None:
+    if (request := result.request) is None:
         return ()
-    first = f"of {asked.answer_len:,}, after {asked.prompt_len:,} of the prompt"
+    first = f"of {request.answer_len:,}, after {request.prompt_len:,} of the prompt"
     facts = [
         Fact(
             "first token",
-            seconds(asked.time_to_first_token_s),
-            f"{first}; {energy(1e12 * asked.first_token_j)}",
+            seconds(request.time_to_first_token_s),
+            f"{first}; {energy(1e12 * request.first_token_j)}",
         )
     ]
-    further, joules = asked.time_per_output_token_s, asked.output_token_j
+    further, joules = request.time_per_output_token_s, request.output_token_j
     if further is None or joules is None:
         facts.append(Fact("further tokens", "-", "the first is the only one"))
     else:

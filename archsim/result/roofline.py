@@ -83,13 +83,13 @@ def plot_roofline(result: RunRecord, width_in: float | None = None) -> Picture:
     levels = [m for m in result.roofs.memories if spots(result, m)]
     number = max(1, len(levels))
     wide = width_in or 1.0 + 5.6 * number
-    beside = number if wide / number > _LEAST_PANEL_IN else 1
-    rows = -(-number // beside)
-    high = 4.8 if width_in is None else 0.4 + rows * (0.5 + min(3.2, 0.85 * wide / beside))
+    columns = number if wide / number > _LEAST_PANEL_IN else 1
+    rows = -(-number // columns)
+    high = 4.8 if width_in is None else 0.4 + rows * (0.5 + min(3.2, 0.85 * wide / columns))
     figure = Picture(figsize=(wide, high), layout="constrained")
-    panels = figure.subplots(rows, beside, squeeze=False).ravel()
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, memory in zip(panels, levels, strict=False):
-        _panel(axes, result, memory, wide / beside)
+        _panel(axes, result, memory, wide / columns)
     subject = f"{result.workload} on {result.architecture}, mapped by {result.mapping}"
     if width_in is None:
         figure.suptitle(picture_text(subject), x=0.01, ha="left", fontsize=11)
@@ -101,7 +101,7 @@ def plot_roofline(result: RunRecord, width_in: float | None = None) -> Picture:
     # Constrained layout moves the axes; labels need their final places.
     figure.draw_without_rendering()
     for axes, memory in zip(panels, levels, strict=False):
-        longest = _NARROW_LABEL if wide / beside < _NARROW_IN else _WIDE_LABEL
+        longest = _NARROW_LABEL if wide / columns < _NARROW_IN else _WIDE_LABEL
         _name_spots(axes, spots(result, memory), numbers, longest)
     return figure
 
@@ -234,8 +234,8 @@ def _wrapped(names: list[str], width: int) -> str:
 def _range(values: list[float]) -> tuple[float, float]:
     """Return limits of a logarithmic axis with a margin around the values."""
     low, high = min(values), max(values)
-    room = max(3.0, (high / low) ** 0.12)
-    return low / room, high * room
+    margin = max(3.0, (high / low) ** 0.12)
+    return low / margin, high * margin
 
 
 def _nameless(result: RunRecord) -> frozenset[str]:

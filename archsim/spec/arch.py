@@ -638,18 +638,20 @@ def _copied_in_part(
     for at, memory in enumerate(memories):
         if not memory.instances:
             continue
-        beside = [
+        elsewhere = [
             m.name
             for m, path in zip(memories, tree.paths, strict=True)
             if at not in path and path[-1] not in tree.paths[at]
         ]
-        beside += [
+        elsewhere += [
             a.name
             for a in arrays
             if not all(at in tree.paths[end] for end in (*tree.reads[a.name], *tree.writes[a.name]))
         ]
-        if beside:
-            text = f"'{memory.name}' feeds instances, but {', '.join(beside)} is not inside of it"
+        if elsewhere:
+            text = (
+                f"'{memory.name}' feeds instances, but {', '.join(elsewhere)} is not inside of it"
+            )
             hint = "give 'instances' to a memory that all arrays are inside of"
             yield TreeProblem("memories", at, "instances", text, hint)
 

@@ -87,8 +87,8 @@ _OF_ALL_NESTS = ("name", "cascade", "machine")
 
 def _one_nest(nest: Mapping) -> Plain:
     """Return the fields of one nest without those of the whole mapping."""
-    told = mapping_dict(nest)
-    return {name: value for name, value in told.items() if name not in _OF_ALL_NESTS}
+    stated = mapping_dict(nest)
+    return {name: value for name, value in stated.items() if name not in _OF_ALL_NESTS}
 
 
 def mapping_dict(mapping: Mapping) -> Plain:
@@ -179,8 +179,8 @@ def _spread(level: NestLevel) -> Plain:
         parts = _by_name(f"{instances}: rank", ((s.rank, _parts(s)) for s in ranks))
         if instances in found:
             raise SpecError(f"a mapping file has one place for '{instances}', not two")
-        told = any(n != REST for n in parts.values())
-        found[instances] = parts if told else _one_or_more(parts)
+        stated = any(n != REST for n in parts.values())
+        found[instances] = parts if stated else _one_or_more(parts)
     return found
 
 
@@ -218,10 +218,10 @@ def _keep(keep: Iterable[Keep]) -> Plain:
 
 
 def _schedule(schedule: Schedule) -> Plain:
-    said = schedule.kind == "pipelined" or schedule.lookahead != FIT
+    stated = schedule.kind == "pipelined" or schedule.lookahead != FIT
     return _given(
         kind=schedule.kind,
-        lookahead=schedule.lookahead if said else None,
+        lookahead=schedule.lookahead if stated else None,
         groups=[[_task(t) for t in group] for group in schedule.groups] or None,
         exposes=None if schedule.exposes is None else [*schedule.exposes],
     )
@@ -278,9 +278,9 @@ def _case(case: Case) -> Plain:
 
 
 def _comment(chosen: Iterable[tuple[str, str]]) -> list[str]:
-    said = ", ".join(f"{_scalar(name)} {_scalar(what)}" for name, what in chosen)
-    text = f"Chosen by the objective: {said}."
-    return wrap(text, _WIDTH, initial_indent="# ", subsequent_indent="# ") if said else []
+    stated = ", ".join(f"{_scalar(name)} {_scalar(what)}" for name, what in chosen)
+    text = f"Chosen by the objective: {stated}."
+    return wrap(text, _WIDTH, initial_indent="# ", subsequent_indent="# ") if stated else []
 
 
 def _field(
