@@ -6,8 +6,6 @@ prefixes (1 MiB is 1,048,576 bytes), everything else decimal ones.
 
 from __future__ import annotations
 
-import math
-
 LARGE = ("", "k", "M", "G", "T", "P", "E")
 SMALL = ("", "m", "µ", "n", "p", "f", "a")
 BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
@@ -32,7 +30,7 @@ def engineering(value: float, unit: str, *, digits: int = 4) -> str:
         return f"0 {unit}".rstrip()
     if not unit and value == int(value) and abs(value) < 1000:
         return f"{value:.0f}"
-    power = _power_of_thousand(value, digits)
+    power = _exponent(value, digits) // 3
     power = max(1 - len(SMALL), min(power, len(LARGE) - 1))
     prefix = LARGE[power] if power >= 0 else SMALL[-power]
     return f"{_significant(value / 1000.0**power, digits)} {prefix}{unit}".rstrip()
@@ -152,15 +150,13 @@ def bar(share: float, width: int = 20) -> str:
     return "█" * full + "░" * (width - full)
 
 
-def _power_of_thousand(value: float, digits: int) -> int:
-    """Return the prefix's power of 1000, after ``value`` is rounded to ``digits``."""
-    exponent = int(f"{abs(value):.{digits - 1}e}".split("e")[1])
-    return math.floor(exponent / 3)
+def _exponent(value: float, digits: int) -> int:
+    """Return the power of ten of a value that is rounded to ``digits``."""
+    return int(f"{abs(value):.{digits - 1}e}".split("e")[1])
 
 
 def _significant(value: float, digits: int) -> str:
     """Return ``value`` in fixed notation with ``digits`` significant digits."""
     if value == 0:
         return "0"
-    exponent = int(f"{abs(value):.{digits - 1}e}".split("e")[1])
-    return f"{value:,.{max(0, digits - 1 - exponent)}f}"
+    return f"{value:,.{max(0, digits - 1 - _exponent(value, digits))}f}"

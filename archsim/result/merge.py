@@ -174,11 +174,11 @@ def _array(parts: tuple[PartUse, ...], name: str, cycles: float) -> ArrayUse:
 
 
 def _level(parts: tuple[PartUse, ...], level: str) -> LevelTraffic:
-    moved = [(p.times, t) for p in parts for t in p.result.traffic if t.level == level]
+    moved = [t.of_runs(p.times) for p in parts for t in p.result.traffic if t.level == level]
     return replace(
-        moved[0][1],
-        read_bytes=sum(times * t.read_bytes for times, t in moved),
-        write_bytes=sum(times * t.write_bytes for times, t in moved),
+        moved[0],
+        read_bytes=sum(t.read_bytes for t in moved),
+        write_bytes=sum(t.write_bytes for t in moved),
     )
 
 
@@ -190,17 +190,13 @@ def _buffer(parts: tuple[PartUse, ...], level: str) -> LevelBuffer:
 def _einsum(einsum: EinsumUse, name: str, part: PartUse, cycles: float) -> EinsumUse:
     times = part.times
     # A part's cycles cover all its runs, so that its utilization needs no ``times``.
-    return EinsumUse(
+    return replace(
+        einsum,
         name=name,
-        array=einsum.array,
         cycles=times * einsum.cycles,
         operations=tuple((kind, times * n) for kind, n in einsum.operations),
         utilization=einsum.utilization * (part.cycles / cycles),
-        formats=einsum.formats,
-        traffic=tuple(
-            replace(t, read_bytes=times * t.read_bytes, write_bytes=times * t.write_bytes)
-            for t in einsum.traffic
-        ),
+        traffic=tuple(t.of_runs(times) for t in einsum.traffic),
     )
 
 

@@ -7,7 +7,7 @@ micrometres. ``Result.to_dict`` is the JSON of the command line.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from einsum_cascade.memo import lazy_field
@@ -61,6 +61,12 @@ class LevelTraffic:
         """Bytes read and written."""
         return self.read_bytes + self.write_bytes
 
+    def of_runs(self, times: int) -> LevelTraffic:
+        """Return the traffic of several runs."""
+        return replace(
+            self, read_bytes=times * self.read_bytes, write_bytes=times * self.write_bytes
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelBuffer:
@@ -102,9 +108,6 @@ class Folds:
         Where loads overlap with work, the first load is exposed, and every other load hides behind
         the work of one fold: 256 loads of 256 cycles, each behind one cycle of work, take 65,536
         cycles.
-
-        Where loads overlap with work, the first has none to hide behind, and each other one that of
-        a fold: 256 loads of 256 cycles behind a cycle of work each take 65,536.
 
         Examples
         --------
@@ -373,7 +376,7 @@ class Limit:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object of ``archsim map --json``."""
-        return {"name": self.name, "kind": self.kind, "seconds": self.seconds, "share": self.share}
+        return asdict(self)
 
 
 def limits(result: RunRecord) -> tuple[Limit, ...]:

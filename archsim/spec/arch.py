@@ -662,11 +662,7 @@ def _open_rings(memories: Sequence[Memory]) -> Iterator[TreeProblem]:
     for at, memory in enumerate(memories):
         if not memory.ring:
             continue
-        inside = [
-            m.name
-            for n, m in enumerate(memories)
-            if n and (m.inside or memories[n - 1].name) == memory.name
-        ]
+        inside = [m.name for n, m in enumerate(memories) if _outside(memories, n) == memory.name]
         text = hint = ""
         if at:
             text = f"'{memory.name}' is a ring of links, but inside of '{memories[0].name}'"

@@ -172,7 +172,7 @@ def parse_quantity(value: Any, measure: QuantityKind) -> Fraction:
     return _in_range(quantity, text, measure, wanted)
 
 
-def parse_number(value: Any, *, zero: bool = True) -> Fraction:
+def parse_number(value: Any) -> Fraction:
     """Return a finite number that is not negative, exactly as written in decimal.
 
     Raises
@@ -180,7 +180,7 @@ def parse_number(value: Any, *, zero: bool = True) -> Fraction:
     PydanticCustomError
         The value is not such a number.
     """
-    wanted = "expected a number, zero or more" if zero else "expected a number above zero"
+    wanted = "expected a number, zero or more"
     if isinstance(value, str) and (found := _NUMBER_TEXT.fullmatch(value.strip())):
         number = _number(found, wanted)
     elif isinstance(value, bool) or not isinstance(value, int | float):
@@ -189,7 +189,7 @@ def parse_number(value: Any, *, zero: bool = True) -> Fraction:
         raise expected(f"{wanted}, got {format_value(value)}, which is no size for it")
     else:
         number = _exact(repr(value), 0)
-    if number < 0 or (number == 0 and not zero):
+    if number < 0:
         raise expected(f"{wanted}, got {format_value(value)}")
     return number
 

@@ -82,15 +82,6 @@ def mapping_text(mapping: Mapping, folder: str | os.PathLike[str] = "") -> str:
     return "\n".join(lines) + "\n"
 
 
-_OF_ALL_NESTS = ("name", "cascade", "machine")
-
-
-def _one_nest(nest: Mapping) -> Plain:
-    """Return the fields of one nest without those of the whole mapping."""
-    stated = mapping_dict(nest)
-    return {name: value for name, value in stated.items() if name not in _OF_ALL_NESTS}
-
-
 def mapping_dict(mapping: Mapping) -> Plain:
     """Return the content of a mapping file below ``mapping:``, ready for JSON.
 
@@ -103,14 +94,18 @@ def mapping_dict(mapping: Mapping) -> Plain:
         No file can hold the mapping: a name occurs twice where a file has one place, or tiles of
         one rank are not next to each other.
     """
+    head = _given(name=mapping.name, cascade=mapping.cascade, machine=mapping.machine or None)
     if mapping.nests:
-        nests = [_one_nest(nest) for nest in mapping.nests]
-        machine = mapping.machine or None
-        return _given(name=mapping.name, cascade=mapping.cascade, machine=machine, nests=nests)
+        return head | {"nests": [_nest_fields(nest) for nest in mapping.nests]}
+    return head | _nest_fields(mapping)
+
+
+# ------------------------------------------------------------------------------ fields
+
+
+def _nest_fields(mapping: Mapping) -> Plain:
+    """Return the fields of one nest."""
     return _given(
-        name=mapping.name,
-        cascade=mapping.cascade,
-        machine=mapping.machine or None,
         choices=_by_name("choice", ((c.name, [*c.alternatives]) for c in mapping.choices)) or None,
         objective=_objective(mapping.objective),
         partition=_partition(mapping.tiles) or None,
@@ -121,9 +116,6 @@ def mapping_dict(mapping: Mapping) -> Plain:
         spill=_spill(mapping.spill),
         cases=[_case(c) for c in mapping.cases] or None,
     )
-
-
-# ------------------------------------------------------------------------------ fields
 
 
 def _given(**fields: Any) -> Plain:
