@@ -6,9 +6,11 @@ from dataclasses import replace
 from functools import partial
 from time import monotonic
 
+from archsim.plan.parts import PartProblem
 from archsim.plan.selection import promising_split_reductions
 from workloads.parts.part import Part
 
+from .construct.generators import GENERATORS
 from .cut.nest_search import search_cuts
 from .exact.search import STRATEGY, Exhaustive
 from .local.local_search import improve_locally
@@ -102,7 +104,9 @@ def _split_cascades(part: Part, problem: SearchProblem) -> tuple[str, ...]:
     """Return cascades whose partial reductions promise less latency than the part's own."""
     if problem.space.constraints or problem.objective.code != LATENCY:
         return ()
-    return tuple(promising_split_reductions(part, problem.space.architecture))
+    return tuple(
+        promising_split_reductions(PartProblem(part, problem.space.architecture, GENERATORS))
+    )
 
 
 def _other_cascade(part: Part, problem: SearchProblem, cascade: str) -> Relaxation:

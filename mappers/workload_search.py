@@ -255,8 +255,7 @@ def best_mappings(
     Raises as ``search_workload``.
     """
     known = [
-        recalled_mapping(PartProblem(part, architecture, part.cascade), GENERATORS)
-        for part in workload.parts
+        recalled_mapping(PartProblem(part, architecture, GENERATORS)) for part in workload.parts
     ]
     if all(mapping is not None for mapping in known):
         return ByPart(tuple(mapping for mapping in known if mapping is not None))
@@ -266,7 +265,7 @@ def best_mappings(
 
 def _question(part: Part, problem: SearchProblem) -> MappingKey:
     """Return the content of a part's mapping problem."""
-    content = PartProblem(part, problem.space.architecture, part.cascade)
+    content = PartProblem(part, problem.space.architecture, GENERATORS)
     return MappingKey(
         program=content.program,
         architecture=content.architecture,

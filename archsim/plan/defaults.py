@@ -17,7 +17,6 @@ from math import log2, prod
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError, Problem, SpecError
 from einsum_cascade.ir import Program
-from workloads.parts.part import Part
 
 from ..legality.binding import bind
 from ..result.result import Result
@@ -25,7 +24,7 @@ from ..spec.arch import Architecture
 from ..spec.index import mapping_entries
 from ..spec.mapping import BLOCK_BY_BLOCK, EINSUM_BY_EINSUM, FUSED, NEST_BY_NEST, Mapping
 from . import policy
-from .job import EvaluatedJob, EvaluateWithin, Generators, Job, Refusal, SlowerError
+from .job import EvaluatedJob, EvaluateWithin, Job, Refusal, SlowerError
 from .nest_cuts import NestedMapping, cuts_of, gathered_inputs, nest_by_nest
 from .partition_factors import Partitioning
 from .partitioned_tiles import (
@@ -49,13 +48,7 @@ from .selection import (
 _SEARCHED = "an earlier search for the same problem found the mapping"
 
 
-def default_job(
-    part: Part,
-    name: str,
-    architecture: Architecture,
-    generators: Generators,
-    evaluate: EvaluateWithin,
-) -> EvaluatedJob:
+def default_job(problem: PartProblem, name: str, evaluate: EvaluateWithin) -> EvaluatedJob:
     """Return a part under the best mapping known, with its result.
 
     Parameters
@@ -77,7 +70,7 @@ def default_job(
     errors: dict[str, InputError] = {}
     refused: tuple[Refusal, ...] = ()
     not_generated: InputError | None = None
-    for known in known_mappings(part, architecture, generators):
+    for known in known_mappings(problem):
         if (best is not None and not known.may_be_faster(best.result)) or not known.there():
             continue
         try:
@@ -86,7 +79,7 @@ def default_job(
             errors[known.name] = not_generated = _without_traceback(wrong)
             continue
         try:
-            job = _job_of_known(known, made, part, name, architecture, generators)
+            job = _job_of_known(known, made, problem, name)
             result = evaluate(job, None if best is None else _limit(job, best))
         except SlowerError:
             continue
@@ -102,23 +95,18 @@ def default_job(
         if result.over_floor <= policy.ACCEPTED_FLOOR_RATIO or known.designed:
             break
     if best is None:
-        raise _none_is_legal(part, architecture, errors, not_generated)
+        raise _none_is_legal(problem, errors, not_generated)
     reasons = (f"mapping '{r.mapping}' is not legal here: {r.reason}" for r in refused)
     job = replace(best.job, refused=refused, notes=(*best.job.notes, *reasons))
     return replace(best, job=job)
 
 
 def _job_of_known(
-    known: KnownMapping,
-    made: Mapping | NestedMapping,
-    part: Part,
-    name: str,
-    architecture: Architecture,
-    generators: Generators,
+    known: KnownMapping, made: Mapping | NestedMapping, problem: PartProblem, name: str
 ) -> Job:
     """Return the job of a known mapping. Raises SpecError."""
     mapping, nests = (made, ()) if isinstance(made, Mapping) else (made.mapping, made.nests)
-    job = job_of(part, mapping, architecture, generators, name=name)
+    job = job_of(problem, mapping, name)
     notes = (*job.notes, _SEARCHED) if known.searched else job.notes
     return replace(job, searched=known.searched, notes=notes, bound_nests=nests)
 
@@ -168,23 +156,16 @@ class KnownMapping:
         return made if isinstance(made, Mapping) else made.mapping
 
 
-def known_mappings(
-    part: Part, architecture: Architecture, generators: Generators
-) -> Iterator[KnownMapping]:
-    """Yield mappings that compute a part, in the order of trials.
-
-    Parameters
-    ----------
-    generators : Generators
-        Generators of the last mappings: fused ones, and one Einsum after the other.
-    """
-    own = machines_own(part, architecture)
-    problem = PartProblem(part, architecture, part.cascade if own is None else own.cascade)
+def known_mappings(problem: PartProblem) -> Iterator[KnownMapping]:
+    """Yield mappings that compute a part, in the order of trials."""
+    own = machines_own(problem.part, problem.architecture)
+    if own is not None:
+        problem = problem.computed_by(own.cascade)
     written: list[KnownMapping] = []
     if own is not None:
         written.append(KnownMapping(own.name, lambda: own, designed=True))
     else:
-        recalled = recalled_mapping(problem, generators)
+        recalled = recalled_mapping(problem)
         if recalled is not None:
             written.append(KnownMapping(recalled.name, lambda: recalled, searched=True))
     entries = mapping_entries(problem.cascade)
@@ -196,17 +177,17 @@ def known_mappings(
             known,
             make=partial(_partitioned, known, partitioning, problem),
             beyond=policy.FLOOR_RATIO_TO_TRY_SLOW_GENERATORS,
-            idle=idle_factor(architecture, partitioning),
+            idle=idle_factor(problem.architecture, partitioning),
         )
     for partitioning in problem.partitionings if len(problem.partitionings) > 1 else ():
-        blocks = blocks_mapping(problem, generators, partitioning)
+        blocks = blocks_mapping(problem, partitioning)
         if blocks is not None:
             yield KnownMapping(BLOCK_BY_BLOCK, partial(_itself, blocks))
-    yield from _fused_and_after(problem, generators)
-    yield from _split(problem, generators)
+    yield from _fused_and_after(problem)
+    yield from _split(problem)
 
 
-def _fused_and_after(problem: PartProblem, generators: Generators) -> Iterator[KnownMapping]:
+def _fused_and_after(problem: PartProblem) -> Iterator[KnownMapping]:
     """Yield generated mappings: fused, one Einsum after the other, and of several nests."""
     architecture = problem.architecture
     far = (
@@ -216,10 +197,10 @@ def _fused_and_after(problem: PartProblem, generators: Generators) -> Iterator[K
     )
     nests = KnownMapping(
         NEST_BY_NEST,
-        partial(nest_by_nest, problem, generators),
+        partial(nest_by_nest, problem),
         beyond=far if architecture.has_instances else policy.FLOOR_RATIO_TO_TRY_NESTS,
     )
-    cuts = partial(cuts_of, problem, generators)
+    cuts = partial(cuts_of, problem)
     gathers = architecture.has_instances and gathered_inputs(problem.program)
     first = bool(gathers) and cuts().at_gathers
     if first:
@@ -244,16 +225,16 @@ def _fused_and_after(problem: PartProblem, generators: Generators) -> Iterator[K
                 beyond = policy.FLOOR_RATIO_TO_TRY_FUSED
             yield KnownMapping(
                 name,
-                partial(derived_mapping, problem, generators, partitioning, fuse=fuse),
+                partial(derived_mapping, problem, partitioning, fuse=fuse),
                 beyond=beyond,
                 idle=idle_factor(architecture, partitioning),
             )
-    yield from _with_partitioned_tiles(problem, generators)
+    yield from _with_partitioned_tiles(problem)
     gathering = _shared_gather_partitioning(problem)
     if gathering is not None:
         yield KnownMapping(
             FUSED,
-            partial(fused_with_shared_gathers, problem, generators, gathering),
+            partial(fused_with_shared_gathers, problem, gathering),
             beyond=max(far, policy.FLOOR_RATIO_TO_TRY_SLOW_GENERATORS),
             idle=idle_factor(architecture, gathering),
         )
@@ -261,7 +242,7 @@ def _fused_and_after(problem: PartProblem, generators: Generators) -> Iterator[K
         yield replace(nests, there=lambda: cuts().any)
 
 
-def _with_partitioned_tiles(problem: PartProblem, generators: Generators) -> Iterator[KnownMapping]:
+def _with_partitioned_tiles(problem: PartProblem) -> Iterator[KnownMapping]:
     """Yield fused mappings whose tiles are partitioned over idle cores, or are unequal."""
     architecture = problem.architecture
     if not architecture.has_instances:
@@ -271,7 +252,9 @@ def _with_partitioned_tiles(problem: PartProblem, generators: Generators) -> Ite
     for tiles in (*tile_partitionings(problem.of_machine), *uneven):
 
         def made(tiles: TilePartitioning = tiles) -> Mapping:
-            found = mapping_with_partitioned_tiles(problem.of_machine, generators.fuse, tiles)
+            found = mapping_with_partitioned_tiles(
+                problem.of_machine, problem.generators.fuse, tiles
+            )
             return replace(found, cascade=problem.cascade)
 
         idle = idle_factor(architecture, tiles.partitioning)
@@ -299,11 +282,11 @@ def _idle_half_octaves(architecture: Architecture, partitioning: Partitioning) -
     return round(2 * log2(idle_factor(architecture, partitioning)))
 
 
-def _split(problem: PartProblem, generators: Generators) -> Iterator[KnownMapping]:
+def _split(problem: PartProblem) -> Iterator[KnownMapping]:
     """Yield generated mappings of other cascades, whose sums are split over the cores."""
     for other, partitioning in split_reductions(problem):
         for name, fuse in ((FUSED, True), (EINSUM_BY_EINSUM, False)):
-            make = partial(derived_mapping, other, generators, partitioning, fuse=fuse)
+            make = partial(derived_mapping, other, partitioning, fuse=fuse)
             yield KnownMapping(name, make, beyond=policy.ACCEPTED_FLOOR_RATIO)
 
 
@@ -335,10 +318,7 @@ def _reason(error: InputError) -> str:
 
 
 def _none_is_legal(
-    part: Part,
-    architecture: Architecture,
-    errors: dict[str, InputError],
-    not_generated: InputError | None,
+    problem: PartProblem, errors: dict[str, InputError], not_generated: InputError | None
 ) -> InputError:
     """Return one error that gives the reason of each mapping; a common reason is given once.
 
@@ -350,17 +330,18 @@ def _none_is_legal(
         return found[-1]
     # The generated mapping has no tiles to fit, so that it never lacks capacity alone.
     short = all(isinstance(e, NoLegalMappingError) for e in found[:-1])
-    lines = [f"no mapping that is known is legal on {architecture.name}:"]
+    lines = [f"no mapping that is known is legal on {problem.architecture.name}:"]
     lines += [f"    {name}: {_reason(e)}" for name, e in errors.items()]
     hint = "write one for this machine, or search with --mapping auto"
     if not_generated is not None:
         hint = not_generated.problems[0].hint or hint
-    problems = [Problem("\n".join(lines), hint=hint), *_advice(part, architecture)]
+    problems = [Problem("\n".join(lines), hint=hint), *_advice(problem)]
     return (NoLegalMappingError if short else MappingError)(problems)
 
 
-def _advice(part: Part, architecture: Architecture) -> Iterator[Problem]:
+def _advice(problem: PartProblem) -> Iterator[Problem]:
     """Yield advice about the mapping that the machine was designed for: the features it omits."""
+    part, architecture = problem.part, problem.architecture
     if architecture.mapping is None:
         return
     own = Mapping.load(architecture.mapping)
@@ -423,15 +404,11 @@ def with_shared_gather_capacity(
         yield replace(core, memories=tuple(memories))
 
 
-def fused_with_shared_gathers(
-    problem: PartProblem, generators: Generators, partitioning: Partitioning
-) -> Mapping:
+def fused_with_shared_gathers(problem: PartProblem, partitioning: Partitioning) -> Mapping:
     """Generate a fused mapping for the largest capacity in which it fits.
 
     Parameters
     ----------
-    problem : PartProblem
-    generators : Generators
     partitioning : Partitioning
         Partitioning in which several cores share a gather.
 
@@ -445,7 +422,7 @@ def fused_with_shared_gathers(
     why: MappingError | None = None
     for core in with_shared_gather_capacity(program, architecture, partitioning):
         try:
-            made = generators.fuse(program, core, shapes)
+            made = problem.generators.fuse(program, core, shapes)
             mapping = partitioned_mapping(made, partitioning, problem)
             named = replace(mapping, cascade=program.name)
             bind(program, named, architecture, problem.shapes)

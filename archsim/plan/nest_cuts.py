@@ -225,7 +225,7 @@ class NestCuts:
     """
 
 
-def cuts_of(problem: PartProblem, generators: Generators) -> NestCuts:
+def cuts_of(problem: PartProblem) -> NestCuts:
     """Return whether ``nest_by_nest`` can cut a cascade.
 
     Chips in a ring allow no cut, since tensors between nests would move from chip to chip. A single
@@ -234,7 +234,7 @@ def cuts_of(problem: PartProblem, generators: Generators) -> NestCuts:
     """
     if problem.architecture.memories[0].ring:
         return NestCuts(any=False)
-    cut = _cut_cascade(problem, generators)
+    cut = _cut_cascade(problem)
     whole = cut.problem
     gathered = gathered_inputs(whole.program)
     if len(_stages_of_cascade(whole)) > 1:
@@ -253,21 +253,20 @@ class NestedMapping:
     nests: tuple[BoundNest, ...]
 
 
-def nest_by_nest(problem: PartProblem, generators: Generators) -> NestedMapping:
+def nest_by_nest(problem: PartProblem) -> NestedMapping:
     """Generate a mapping of several nests, cut where that is faster.
 
     Parameters
     ----------
     problem : PartProblem
         Its machine has no ring: tensors between nests would move from chip to chip.
-    generators : Generators
 
     Raises
     ------
     MappingError
         A nest cannot be mapped, or the cascade cannot be cut.
     """
-    cut = _cut_cascade(problem, generators)
+    cut = _cut_cascade(problem)
     runs = cut.pieces(cut.names)
     if len(runs) < 2:
         raise NoLegalMappingError(Problem("there is no place to cut it into nests"))
@@ -277,10 +276,11 @@ def nest_by_nest(problem: PartProblem, generators: Generators) -> NestedMapping:
     )
 
 
-def _cut_cascade(problem: PartProblem, generators: Generators) -> _CutCascade:
+def _cut_cascade(problem: PartProblem) -> _CutCascade:
     program, shapes = with_parameters(problem.program, problem.shapes)
     whole = Mapping(name=NEST_BY_NEST, cascade=problem.cascade)
-    return _CutCascade(MappingProblem(program, problem.architecture, shapes), generators, whole)
+    cut = MappingProblem(program, problem.architecture, shapes)
+    return _CutCascade(cut, problem.generators, whole)
 
 
 @dataclass(frozen=True, slots=True)

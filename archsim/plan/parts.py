@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from einsum_cascade import Cascade
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
@@ -45,7 +45,7 @@ def program_of(part: Part, architecture: Architecture, cascade: str = "") -> Pro
 
 @dataclass(frozen=True)
 class PartProblem:
-    """Part of a workload, a cascade that computes it, and the machine that runs it.
+    """Part of a workload, the machine that runs it, and a cascade that computes it.
 
     Each property is computed on first use, and raises SpecError if the cascade does not exist
     or shapes are missing.
@@ -53,8 +53,14 @@ class PartProblem:
 
     part: Part
     architecture: Architecture
-    cascade: str
-    """Name or file of the cascade; mappings of the problem refer to it by this name."""
+    generators: Generators
+    """Generators of mappings that no file states."""
+    cascade: str = ""
+    """Name or file of the cascade, by default the part's own; mappings of the problem refer to it
+    by this name."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cascade", self.cascade or self.part.cascade)
 
     @cached_property
     def program(self) -> Program:
@@ -90,7 +96,7 @@ class PartProblem:
         """Return the problem with another cascade that computes the same part."""
         if cascade == self.cascade:
             return self
-        return PartProblem(self.part, self.architecture, cascade)
+        return replace(self, cascade=cascade)
 
 
 def stands_in(part: Part, cascade: str) -> bool:
@@ -110,14 +116,7 @@ _DERIVED = {
 }
 
 
-def job_of(
-    part: Part,
-    mapping: Mapping,
-    architecture: Architecture,
-    generators: Generators,
-    *,
-    name: str = "",
-) -> Job:
+def job_of(problem: PartProblem, mapping: Mapping, name: str = "") -> Job:
     """Return the job of one part under one mapping, with its shapes and notes.
 
     Parameters
@@ -130,7 +129,7 @@ def job_of(
     SpecError
         The cascade does not exist, or tells query heads apart that the part folds into rows.
     """
-    program = program_of(part, architecture, mapping.cascade)
+    part, program = problem.part, problem.computed_by(mapping.cascade).program
     ranks = (*program.parallel, *(r.name for r in program.ranks))
     _refuse_unlike_rows(program, part.folded_for(ranks))
     own = [t.member for m in (mapping, *mapping.nests) for t in m.tiles]
@@ -157,8 +156,8 @@ def job_of(
         program=program,
         mapping=mapping,
         shapes=tuple(given.items()),
-        architecture=architecture,
-        choose=generators.choose,
+        architecture=problem.architecture,
+        choose=problem.generators.choose,
         foreign=_for_another(part, mapping) if another else None,
         notes=(
             *another,

@@ -20,7 +20,7 @@ from ..spec.mapping import Mapping
 from . import policy
 from .defaults import default_job
 from .job import Evaluate, Generators, Job, JobPlan, SlowerError, naming_part
-from .parts import job_of, refuse_uncomputable_formats, refuse_unknown_tensors
+from .parts import PartProblem, job_of, refuse_uncomputable_formats, refuse_unknown_tensors
 from .selection import ByPart, Given, check_partitioned, given_mappings
 
 Engine = Literal["analytical", "event"]
@@ -197,10 +197,11 @@ def plan(
 
     def planned(part: Part, how: Mapping | None) -> tuple[Job, Result | None]:
         name = workload.name if single else part.name
+        problem = PartProblem(part, architecture, generators)
         if how is None:
-            best = default_job(part, name, architecture, generators, judge)
+            best = default_job(problem, name, judge)
             return best.job, best.result
-        job = job_of(part, how, architecture, generators, name=name)
+        job = job_of(problem, how, name)
         if not isinstance(mapping, ByPart):
             check_partitioned(job)
         return job, None

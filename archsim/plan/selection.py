@@ -76,18 +76,12 @@ def given_mappings(workload: Workload, mapping: Given) -> tuple[Mapping | None, 
 
 
 def derived_mapping(
-    problem: PartProblem,
-    generators: Generators,
-    partitioning: Partitioning | None = None,
-    *,
-    fuse: bool = False,
+    problem: PartProblem, partitioning: Partitioning | None = None, *, fuse: bool = False
 ) -> Mapping:
     """Generate a mapping that runs the Einsums one after the other, or fuses them.
 
     Parameters
     ----------
-    problem : PartProblem
-    generators : Generators
     partitioning : Partitioning, optional
         Partitioning over the cores; by default the first of the usual ones.
     fuse : bool
@@ -101,20 +95,18 @@ def derived_mapping(
     chosen = problem.partitionings[0] if partitioning is None else partitioning
     core = machine_of_one_core(problem.architecture, chosen)
     shapes = critical_core_shapes(chosen, problem.shapes, problem.program)
-    make = generators.fuse if fuse else generators.make
+    make = problem.generators.fuse if fuse else problem.generators.make
     return partitioned_mapping(make(problem.program, core, shapes), chosen, problem)
 
 
-def blocks_mapping(
-    problem: PartProblem, generators: Generators, partitioning: Partitioning
-) -> Mapping | None:
+def blocks_mapping(problem: PartProblem, partitioning: Partitioning) -> Mapping | None:
     """Generate a blocked mapping; None if there is none or nothing is partitioned."""
     if not partitioning:
         return None
     core = machine_of_one_core(problem.architecture, partitioning)
     shapes = critical_core_shapes(partitioning, problem.shapes)
     try:
-        made = generators.make_blocks(problem.program, core, shapes)
+        made = problem.generators.make_blocks(problem.program, core, shapes)
     except InputError:
         return None  # The mapping of one Einsum after the other reports the error.
     return None if made is None else partitioned_mapping(made, partitioning, problem)
@@ -201,9 +193,8 @@ def split_reductions(problem: PartProblem) -> Iterator[tuple[PartProblem, Partit
                 yield other, partitioning
 
 
-def promising_split_reductions(part: Part, architecture: Architecture) -> tuple[str, ...]:
+def promising_split_reductions(own: PartProblem) -> tuple[str, ...]:
     """Return other cascades of a part whose split reductions are faster by their bounds."""
-    own = PartProblem(part, architecture, part.cascade)
     splits = {other.cascade: other for other, _ in split_reductions(own)}
     if not splits:
         return ()
@@ -228,9 +219,9 @@ def _least_time(problem: PartProblem, *, summed: bool = True) -> float:
     return min(bandwidth_bounds_of(problem.of_machine, able))
 
 
-def recalled_mapping(problem: PartProblem, generators: Generators) -> Mapping | None:
+def recalled_mapping(problem: PartProblem) -> Mapping | None:
     """Return the mapping that an earlier search found for a problem, or None."""
-    found = generators.recall(problem.program, problem.architecture, problem.shapes)
+    found = problem.generators.recall(problem.program, problem.architecture, problem.shapes)
     if found is None or found.cascade != problem.program.name:
         return found  # There is none, or it is of another cascade that computes the same.
     return replace(found, cascade=problem.cascade)
@@ -265,9 +256,8 @@ def mapping_called(
     """
     if name not in MADE:
         return Mapping.load(name, overrides)
-    part = own_part(workload)
-    problem = PartProblem(part, architecture, part.cascade)
-    return derived_mapping(problem, generators, fuse=name == FUSED)
+    problem = PartProblem(own_part(workload), architecture, generators)
+    return derived_mapping(problem, fuse=name == FUSED)
 
 
 def _meant(own: str, parts: tuple[Part, ...], mapping: Mapping) -> tuple[str, ...]:

@@ -61,7 +61,7 @@ def space_of(
     InputError
         As ``Mapspace.of``, with the name of the part.
     """
-    problem = PartProblem(part, architecture, cascade or part.cascade)
+    problem = PartProblem(part, architecture, GENERATORS, cascade)
     given = problem.shapes
     try:
         program, shapes = with_parameters(problem.program, given)
@@ -191,7 +191,7 @@ def incumbents_of(
     sparing = sparing and problem.objective.code == LATENCY
     deferred: list[KnownMapping] = []
     runs = _Runs(part, problem)
-    for known in known_mappings(part, problem.space.architecture, GENERATORS):
+    for known in known_mappings(PartProblem(part, problem.space.architecture, GENERATORS)):
         if found and problem.is_over():
             break
         if not known.there():

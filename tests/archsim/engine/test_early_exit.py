@@ -27,12 +27,12 @@ def in_parts(name: str) -> list[Bound]:
     """A workload's cascade in all ways in which it has parts under a mask, each newly bound: one
     Einsum after the other, so that it has most to move."""
     (part,) = load(name, seq_len=WORKS[name]).parts
-    problem = PartProblem(part, MACHINE, part.cascade)
+    problem = PartProblem(part, MACHINE, GENERATORS)
     found: list[Bound] = []
     for way in (*problem.partitionings, *problem.replicating_partitionings):
         if any(s.balanced and s.parts <= 32 for _, ranks in way for s in ranks):
             try:
-                mapping = derived_mapping(problem, GENERATORS, way)
+                mapping = derived_mapping(problem, way)
                 found.append(bind(problem.program, mapping, MACHINE, problem.shapes))
             except InputError:
                 continue  # there is no room for these parts

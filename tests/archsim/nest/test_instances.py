@@ -26,6 +26,7 @@ from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError
 from mappers.construct.choices import choose
 from mappers.construct.einsum_by_einsum import einsum_by_einsum
+from mappers.construct.generators import GENERATORS
 from workloads import load
 
 AMPLE = "memories.DRAM.bandwidth=1000 TB/s"
@@ -351,7 +352,7 @@ def test_parts_that_an_array_holds_whole_stay_as_long_as_they_are() -> None:
 def test_a_masked_rank_is_cut_for_instances_that_others_leave_idle() -> None:
     machine = Architecture.load("fusemax", [CORES.format(64), AMPLE])
     work = load("llama-3-8b", seq_len=256, batch=1)
-    ways = PartProblem(work.parts[0], machine, work.cascade).partitionings
+    ways = PartProblem(work.parts[0], machine, GENERATORS).partitionings
     parts = [[(s.rank, s.parts) for _, ranks in way for s in ranks] for way in ways]
     assert [("G", 8), ("S", 4), ("P", 2)] in parts
     assert any("64 of 64 cores are used" in note for note in simulate(work, machine).notes)

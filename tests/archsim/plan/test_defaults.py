@@ -11,6 +11,7 @@ from archsim.engine.evaluate import evaluate_bound, takes_longer
 from archsim.nest.record import Bound
 from archsim.plan import planner
 from archsim.plan.defaults import known_mappings
+from archsim.plan.parts import PartProblem
 from archsim.plan.planner import evaluate_job
 from archsim.plan.selection import mapping_called
 from einsum_cascade.errors import MappingError
@@ -49,7 +50,7 @@ def test_the_fastest_of_those_known_is_taken() -> None:
     machine = Architecture.load("fusemax", ["memories.DRAM.bandwidth=2 TB/s"])
     work = load("llama-3-8b", phase="decode", cached_len=511, batch=4)
     (part,) = work.parts
-    known = (k for k in known_mappings(part, machine, GENERATORS) if k.there())
+    known = (k for k in known_mappings(PartProblem(part, machine, GENERATORS)) if k.there())
     runs = [simulate(work, machine, k()) for k in known]
     assert len(runs) > 1
     best = min(r.latency_s for r in runs)

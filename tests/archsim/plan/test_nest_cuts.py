@@ -100,7 +100,7 @@ def test_what_is_made_nest_by_nest_computes_the_same(name: str, fields: dict[str
     work = load(name, **fields, seq_len=16, H=2, E=8, F=8)
     part, machine = work.parts[0], Architecture.load("a100-80gb")
     known = Cascade.load(part.cascade)
-    made = nest_by_nest(PartProblem(part, machine, part.cascade), GENERATORS).mapping
+    made = nest_by_nest(PartProblem(part, machine, GENERATORS)).mapping
     assert made.name == NEST_BY_NEST
     assert len(made.nests) > 1
     program = known.program
@@ -129,7 +129,7 @@ def test_nothing_is_cut_in_one_pass_without_picks_nor_on_chips_in_a_ring() -> No
     part = load("moba").parts[0]
 
     def cuts(part: Part, machine: Architecture, cascade: str) -> NestCuts:
-        return cuts_of(PartProblem(part, machine, cascade), GENERATORS)
+        return cuts_of(PartProblem(part, machine, GENERATORS, cascade))
 
     assert cuts(part, machine, part.cascade) == NestCuts(any=True, at_gathers=True)
     assert not cuts(part, ring, part.cascade).any
@@ -193,9 +193,9 @@ def test_nests_that_were_bound_to_be_chosen_are_not_bound_again(
     """They are what they would be: the mapping alone, which nobody has bound, takes as long."""
     work, machine = load("t5-bias"), Architecture.load("a100-80gb")
     part = work.parts[0]
-    nested = nest_by_nest(PartProblem(part, machine, part.cascade), GENERATORS)
+    nested = nest_by_nest(PartProblem(part, machine, GENERATORS))
     mapping = nested.mapping
-    fresh = job_of(part, mapping, machine, GENERATORS)
+    fresh = job_of(PartProblem(part, machine, GENERATORS), mapping)
     made = replace(fresh, bound_nests=nested.nests)
     bound: list[Mapping] = []
 

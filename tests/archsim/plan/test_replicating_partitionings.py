@@ -24,6 +24,7 @@ from archsim.spec.mapping import Mapping as Written
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
 from mappers.construct.einsum_by_einsum import einsum_by_einsum
+from mappers.construct.generators import GENERATORS
 from workloads import load
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def test_heads_that_share_their_keys_are_spread_over_cores() -> None:
     work = load("mamba-2-2.7b", seq_len=512, batch=1)
     machine, written = Architecture.load(MACHINE), Written.load("ssd-chunked-prefill")
     (part,) = work.parts
-    problem = PartProblem(part, machine, part.cascade)
+    problem = PartProblem(part, machine, GENERATORS)
     spread = [
         partitioned_mapping(written, partitioning, problem)
         for partitioning in problem.replicating_partitionings
@@ -69,7 +70,7 @@ def test_heads_that_share_their_keys_are_spread_over_cores() -> None:
 def test_there_are_none_where_the_usual_ways_leave_nothing_idle() -> None:
     (part,) = load("mamba-2-2.7b", seq_len=256, batch=24).parts
     for machine in (MACHINE, "fusemax"):
-        problem = PartProblem(part, Architecture.load(machine), part.cascade)
+        problem = PartProblem(part, Architecture.load(machine), GENERATORS)
         assert problem.replicating_partitionings == ()
 
 
@@ -89,7 +90,7 @@ def test_what_is_outside_of_a_part_has_to_be_one() -> None:
 def test_a_written_mapping_keeps_what_all_need_where_all_find_it() -> None:
     (part,) = load("mamba-2-2.7b", seq_len=256, batch=1).parts
     machine = Architecture.load(MACHINE)
-    problem = PartProblem(part, machine, part.cascade)
+    problem = PartProblem(part, machine, GENERATORS)
     written, partitioning = (
         Written.load("ssd-chunked-prefill"),
         problem.replicating_partitionings[0],

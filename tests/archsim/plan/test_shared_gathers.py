@@ -90,11 +90,11 @@ def test_loops_are_shared_where_a_share_alone_has_no_room() -> None:
     shapes = {"H": 1, "J": 16, "U": 16, "E": 32, "F": 32}
     work, machine = load("moba", seq_len=1024, **shapes), with_l2("a100-80gb", 1 << 20)
     part, partitioning = work.parts[0], spread("sms", P=8)
-    problem = PartProblem(part, machine, part.cascade)
-    more = fused_with_shared_gathers(problem, GENERATORS, partitioning)
+    problem = PartProblem(part, machine, GENERATORS)
+    more = fused_with_shared_gathers(problem, partitioning)
     after = simulate(work, machine, more)
     for fuse, most in ((False, 0.8), (True, 0.9)):
-        alone = derived_mapping(problem, GENERATORS, partitioning, fuse=fuse)
+        alone = derived_mapping(problem, partitioning, fuse=fuse)
         assert after.latency_s < most * simulate(work, machine, alone).latency_s
     event = simulate(work, machine, more, engine="event")
     assert event.cycles == pytest.approx(after.cycles, rel=1e-2)
@@ -103,14 +103,14 @@ def test_loops_are_shared_where_a_share_alone_has_no_room() -> None:
 def test_what_has_no_room_on_the_whole_machine_is_refused() -> None:
     part = load("moba", seq_len=64, H=1, U=8, E=8, F=8).parts[0]
     partitioning = spread("sms", P=8)
-    problem = PartProblem(part, with_l2("a100-80gb", 512), MOBA)
+    problem = PartProblem(part, with_l2("a100-80gb", 512), GENERATORS, MOBA)
     with pytest.raises(MappingError):
-        fused_with_shared_gathers(problem, GENERATORS, partitioning)
+        fused_with_shared_gathers(problem, partitioning)
 
 
 @pytest.mark.parametrize(("name", "more"), [("moba", 1), ("bert-base", 0)])
 def test_more_room_is_tried_only_where_instances_pick_alike(name: str, more: int) -> None:
     machine = Architecture.load("a100-80gb")
-    known = known_mappings(load(name).parts[0], machine, GENERATORS)
+    known = known_mappings(PartProblem(load(name).parts[0], machine, GENERATORS))
     asked = [getattr(k.make, "func", None) for k in known]
     assert asked.count(fused_with_shared_gathers) == more

@@ -61,7 +61,7 @@ def test_what_is_found_of_another_cascade_is_known(
         """What is made for one way to spread, for a search of all."""
         machine = problem.space.architecture
         search = BestMapping(strategy, problem, progress, Family())
-        mapping = derived_mapping(PartProblem(part, machine, OTHER), GENERATORS, (("L2", SPREAD),))
+        mapping = derived_mapping(PartProblem(part, machine, GENERATORS, OTHER), (("L2", SPREAD),))
         run = run_mapping(problem.space, mapping, problem.objective)
         if problem.known is None or run.value < problem.known.value:
             search.best = replace(run, mapping=replace(mapping, cascade="whatever"))
@@ -92,7 +92,7 @@ def test_an_interrupted_search_of_another_cascade_ends_the_whole(
     def interrupted(strategy: Mapper, problem: SearchProblem, progress: Progress) -> Searched:
         search = BestMapping(strategy, problem, progress, Family())
         machine = problem.space.architecture
-        mapping = derived_mapping(PartProblem(part, machine, OTHER), GENERATORS, (("L2", SPREAD),))
+        mapping = derived_mapping(PartProblem(part, machine, GENERATORS, OTHER), (("L2", SPREAD),))
         search.best = run_mapping(problem.space, mapping, problem.objective)
         found = search.answer()
         return replace(found, certificate=replace(found.certificate, ended=INTERRUPTED))
@@ -111,10 +111,15 @@ def test_an_interrupted_search_of_another_cascade_ends_the_whole(
 
 
 def test_keys_are_in_parts_where_each_core_would_read_all_of_them(part: Part) -> None:
-    assert promising_split_reductions(part, cores()) == (OTHER,)
-    assert promising_split_reductions(part, cores("multicast=true")) == ()
-    assert promising_split_reductions(part, cores("bandwidth=900 TB/s")) == ()
-    assert promising_split_reductions(part, Architecture.load("fusemax")) == ()
+    assert promising_split_reductions(PartProblem(part, cores(), GENERATORS)) == (OTHER,)
+    assert promising_split_reductions(PartProblem(part, cores("multicast=true"), GENERATORS)) == ()
+    assert (
+        promising_split_reductions(PartProblem(part, cores("bandwidth=900 TB/s"), GENERATORS)) == ()
+    )
+    assert (
+        promising_split_reductions(PartProblem(part, Architecture.load("fusemax"), GENERATORS))
+        == ()
+    )
 
 
 def test_what_is_found_of_another_cascade_is_remembered(
@@ -129,7 +134,7 @@ def test_what_is_found_of_another_cascade_is_remembered(
         if problem.space.program.name == OTHER:
             machine = problem.space.architecture
             mapping = derived_mapping(
-                PartProblem(part, machine, OTHER), GENERATORS, (("L2", SPREAD),)
+                PartProblem(part, machine, GENERATORS, OTHER), (("L2", SPREAD),)
             )
             search.best = run_mapping(problem.space, mapping, problem.objective)
         return search.answer()
@@ -151,7 +156,7 @@ def test_what_is_found_of_another_cascade_is_remembered(
         assert its.found.mapping.cascade == OTHER
     assert again.result.cycles == found.result.cycles
     # Who asks for what is known is given it, too.
-    recalled = recalled_mapping(PartProblem(part, machine, part.cascade), GENERATORS)
+    recalled = recalled_mapping(PartProblem(part, machine, GENERATORS))
     assert recalled is not None
     assert recalled.cascade == OTHER
     assert simulate(work, machine, recalled).cycles == found.result.cycles
