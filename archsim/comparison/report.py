@@ -39,10 +39,10 @@ def in_copies(comparison: ComparisonRecord) -> bool:
 
 def _copies(comparison: ComparisonRecord) -> Table:
     what = "power" if comparison.iso_power else "area"
-    rows = []
-    for row in comparison.rows:
-        watts = 1e-12 * row.result.energy_pj / row.result.latency_s
-        rows.append((row.label, f"{row.copies:,.3g}", engineering(watts, "W")))
+    rows = [
+        (row.label, f"{row.copies:,.3g}", engineering(row.result.power_w, "W"))
+        for row in comparison.rows
+    ]
     heads = (*names("machine"), *numbers("copies", "power"))
     return table_of(f"copies with the first machine's {what}", heads, rows)
 

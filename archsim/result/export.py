@@ -287,7 +287,7 @@ def result_frame(result: RunRecord) -> DataFrame:
     from pandas import DataFrame
 
     pieces = [(p.name, p.times, p.result) for p in result.parts] or [("", 1, result)]
-    clock = result.cycles / result.latency_s if result.latency_s else 0.0
+    clock = result.clock_hz
     rows: list[dict[str, Cell]] = []
     for name, times, part in pieces:
         energy = dict(part.energy_by_einsum)

@@ -435,8 +435,7 @@ def latency_steps(result: RunRecord) -> tuple[LatencyStep, ...]:
 def _of_one(result: RunRecord) -> list[tuple[str, float, str]]:
     floor, latency = result.floor, result.latency_s
     bound = min(latency, max(floor.latency_s, result.bounds.compute_s, result.bounds.bandwidth_s))
-    clock = result.cycles / latency
-    ends = min(latency - bound, result.schedule.fill_drain_cycles / clock)
+    ends = min(latency - bound, result.schedule.fill_drain_cycles / result.clock_hz)
     by = "compute" if floor.compute_s >= floor.bandwidth_s else "bandwidth"
     mine = "compute" if result.bounds.compute_s >= result.bounds.bandwidth_s else "bandwidth"
     return [

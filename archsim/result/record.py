@@ -358,6 +358,16 @@ class RunRecord:
         return next(t.total_bytes for t in self.traffic if not t.links)
 
     @property
+    def clock_hz(self) -> float:
+        """Clock of the machine; 0 for an empty run."""
+        return self.cycles / self.latency_s if self.latency_s else 0.0
+
+    @property
+    def power_w(self) -> float:
+        """Average power in watts; 0 for an empty run."""
+        return self.energy_pj / 1e12 / self.latency_s if self.latency_s else 0.0
+
+    @property
     def over_floor(self) -> float:
         """Latency over the floor's latency, at least 1; 1 if no floor is known."""
         return self.latency_s / self.floor.latency_s if self.floor.latency_s else 1.0

@@ -86,7 +86,6 @@ def _shape(result: RunRecord) -> str:
 
 
 def _facts(result: RunRecord) -> tuple[Fact, ...]:
-    clock = result.cycles / result.latency_s if result.latency_s else 0.0
     bounds = result.bounds
     compute, bandwidth = seconds(bounds.compute_s), seconds(bounds.bandwidth_s)
     least = max(bounds.compute_s, bounds.bandwidth_s)
@@ -95,7 +94,7 @@ def _facts(result: RunRecord) -> tuple[Fact, ...]:
         Fact(
             "latency",
             seconds(result.latency_s),
-            f"{count(result.cycles)} cycles at {engineering(clock, 'Hz')}, "
+            f"{count(result.cycles)} cycles at {engineering(result.clock_hz, 'Hz')}, "
             f"bound by {result.bound_by}",
         ),
         Fact(
@@ -118,7 +117,7 @@ def _facts(result: RunRecord) -> tuple[Fact, ...]:
         )
     return (
         *facts,
-        Fact("energy", energy(result.energy_pj), f"{_power(result)} on average"),
+        Fact("energy", energy(result.energy_pj), f"{engineering(result.power_w, 'W')} on average"),
         *_request(result),
         *_tokens(result),
         Fact("area", area(result.area_um2)),
@@ -166,11 +165,6 @@ def _floor(result: RunRecord) -> Fact:
         f"of any mapping: compute {compute}, bandwidth {bandwidth}; "
         f"latency is {_over(result.latency_s, floor.latency_s, 'floor')}",
     )
-
-
-def _power(result: RunRecord) -> str:
-    watts = result.energy_pj / 1e12 / result.latency_s if result.latency_s else 0.0
-    return engineering(watts, "W")
 
 
 def _over(value: float, bound: float, name: str = "bound") -> str:
@@ -427,11 +421,11 @@ def _part(part: PartUse, whole: RunRecord) -> tuple[str, ...]:
         f"{part.times:,}",
         part.result.mapping,
         seconds(part.latency_s),
-        percent(part.latency_s / whole.latency_s),
+        _share(part.latency_s, whole.latency_s),
         part.result.bound_by,
         byte_size(part.traffic_bytes),
         energy(part.energy_pj),
-        percent(part.energy_pj / whole.energy_pj) if whole.energy_pj else "-",
+        _share(part.energy_pj, whole.energy_pj),
     )
 
 

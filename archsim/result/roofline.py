@@ -135,11 +135,12 @@ def spots(result: RunRecord, memory: MemoryRoof) -> list[Spot]:
 
 def _einsums(result: RunRecord, memory: MemoryRoof) -> Iterator[Spot]:
     untimed = _untimed(result.roofs)
-    clock = result.cycles / result.latency_s
     for e in result.einsums:
         moved = sum(t.total_bytes for t in e.traffic if t.level == memory.level)
         ops = _operations(e, untimed)
-        time = max(e.cycles / clock, moved / memory.bytes_per_s if memory.bytes_per_s else 0.0)
+        time = max(
+            e.cycles / result.clock_hz, moved / memory.bytes_per_s if memory.bytes_per_s else 0.0
+        )
         if moved and ops and time:
             yield Spot(e.name, e.array, ops / moved, ops / time)
 
