@@ -9,7 +9,7 @@ from collections.abc import Collection, Hashable, Iterable, Iterator
 from collections.abc import Mapping as Sizes
 from math import prod
 
-from einsum_cascade.ir import Access, Affine, Einsum, Program, walk
+from einsum_cascade.ir import Access, Affine, Einsum, Index, Program, walk
 
 from ..nest.partition import has_mask_over
 from ..spec.mapping import SpreadRank
@@ -145,7 +145,7 @@ def summed_ranks(program: Program) -> Iterator[str]:
         if has_mask_over(program, rank.name):
             continue
         users = [e for e in program.einsums if rank.variable in e.variables]
-        if all(_divisible(e, rank.variable) for e in users) and any(
+        if all(is_divisible(program, e, rank.variable) for e in users) and any(
             rank.variable not in e.target.variables for e in users
         ):
             yield rank.name
@@ -202,16 +202,42 @@ def partial_elements(problem: MappingProblem, partitioning: Partitioning) -> int
     return found
 
 
-def _divisible(e: Einsum, variable: str) -> bool:
-    """Return whether an Einsum reads its operands at a tile's own coordinates, without gathers."""
+def is_divisible(program: Program, e: Einsum, variable: str) -> bool:
+    """Return whether an Einsum can compute a split tile: without gathers, and without masks by
+    data."""
     if e.select is not None and variable in e.over:
         return False
-    if e.where is not None and any(
-        isinstance(node, Access) and variable in node.variables for node in walk(e.where)
-    ):
+    conditions = () if e.where is None else (n for n in walk(e.where) if isinstance(n, Access))
+    if any(variable in node.variables for node in conditions):
         return False
-    indices = [i for a in (e.target, *e.reads) for i in a.indices if variable in i.variables]
-    return all(isinstance(i, Affine) and i.as_variable == variable for i in indices)
+    return all(
+        follows_partition(program, i, variable)
+        for a in (e.target, *e.reads)
+        for i in a.indices
+        if variable in i.variables
+    )
+
+
+def follows_partition(program: Program, index: Index, variable: str) -> bool:
+    """Return whether an index of a partitioned variable stays inside a tile.
+
+    The index is the rank itself, or a rank of which it is a tile. Binding has the last word: outer
+    tiles must have size one.
+
+    Parameters
+    ----------
+    variable : str
+        Partitioned rank variable.
+    """
+    if not isinstance(index, Affine):
+        return False
+    if index.as_variable == variable:
+        return True
+    declared = program.rank_of.get(variable.upper())
+    if declared is None or declared.family is None:
+        return False
+    members = program.rank_of[declared.family].partition
+    return {t.variable for t in index.terms} == {m.lower() for m in members}
 
 
 def partial_results(program: Program, spread: Collection[str]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from einsum_cascade.errors import InputError, NoLegalMappingError, Problem
-from einsum_cascade.ir import Access, Einsum, Program, walk
+from einsum_cascade.ir import Program
 
 from ..legality.binding import bind, with_parameters
 from ..nest.partition import has_mask_over
@@ -19,13 +19,13 @@ from .job import MakeMapping
 from .partition_factors import (
     Partitioning,
     cores_used,
+    is_divisible,
     partial_elements,
     partial_results,
     stepwise_ranks,
 )
 from .partitioning import (
     critical_core_shapes,
-    follows_partition,
     idle_factor,
     machine_of_one_core,
     partition_mapping,
@@ -170,26 +170,10 @@ def divisible_tiles(program: Program) -> tuple[str, ...]:
             continue
         whole, member = rank.variable, rank.partition[0]
         using = [e for e in program.einsums if member.lower() in e.variables]
-        able = all(_divisible(program, e, member.lower()) for e in using)
+        able = all(is_divisible(program, e, member.lower()) for e in using)
         if using and able and not any(whole in e.variables for e in program.einsums):
             found.append(member)
     return tuple(found)
-
-
-def _divisible(program: Program, e: Einsum, variable: str) -> bool:
-    """Return whether an Einsum can compute a split tile: without gathers, and without masks by
-    data."""
-    if e.select is not None and variable in e.over:
-        return False
-    conditions = () if e.where is None else (n for n in walk(e.where) if isinstance(n, Access))
-    if any(variable in node.variables for node in conditions):
-        return False
-    return all(
-        follows_partition(program, i, variable)
-        for a in (e.target, *e.reads)
-        for i in a.indices
-        if variable in i.variables
-    )
 
 
 def mapping_with_partitioned_tiles(

@@ -10,7 +10,7 @@ from math import prod
 from operator import mul
 
 from einsum_cascade.algebra.conditions import with_masks
-from einsum_cascade.ir import Access, Affine, Einsum, Gather, Index, Program, walk
+from einsum_cascade.ir import Access, Einsum, Gather, Program, walk
 
 from ..nest.partition import has_mask_over, is_local_gather, is_partitioned_along
 from ..spec.arch import Architecture, Memory
@@ -21,6 +21,7 @@ from .partition_factors import (
     Partitioning,
     cores_used,
     distinct_partitionings,
+    follows_partition,
     has_fast_partial_results,
     has_small_partial_results,
     partial_results,
@@ -480,25 +481,3 @@ def _is_partitionable(program: Program, e: Einsum, variable: str, made: Collecti
         for i in a.indices
         if variable in i.variables
     )
-
-
-def follows_partition(program: Program, index: Index, variable: str) -> bool:
-    """Return whether an index of a partitioned variable stays inside a tile.
-
-    The index is the rank itself, or a rank of which it is a tile. Binding has the last word: outer
-    tiles must have size one.
-
-    Parameters
-    ----------
-    variable : str
-        Partitioned rank variable.
-    """
-    if not isinstance(index, Affine):
-        return False
-    if index.as_variable == variable:
-        return True
-    declared = program.rank_of.get(variable.upper())
-    if declared is None or declared.family is None:
-        return False
-    members = program.rank_of[declared.family].partition
-    return {t.variable for t in index.terms} == {m.lower() for m in members}

@@ -86,13 +86,8 @@ class FormatFields(Fields):
                 yield name, cost
 
 
-class OperationFields(FormatFields):
+class OperationFields(CostFields, FormatFields):
     """Cost of an operation in any format without an entry of its own."""
-
-    cycles: Number
-    """Cycles that the operation occupies an element."""
-    bill: dict[str, Number]
-    """Number of times each action of the technology is billed."""
 
 
 def _chosen(value: Any) -> FormatFields:
@@ -108,7 +103,7 @@ AnyOperation = Annotated[
 ]
 
 
-def costs_of(fields: FormatFields) -> Iterator[tuple[str, CostFields | OperationFields]]:
+def costs_of(fields: FormatFields) -> Iterator[tuple[str, CostFields]]:
     """Yield the costs of an operation by format; an empty name stands for any other format."""
     if isinstance(fields, OperationFields):
         yield "", fields
@@ -239,7 +234,7 @@ class _ArrayFields(Fields):
     """Area of the array's network."""
 
 
-class _BesideArrays(Fields):
+class _WithoutArrays(Fields):
     name: Title
     """Name of the machine."""
     title: Words = ""
@@ -260,7 +255,7 @@ class _BesideArrays(Fields):
     """Memories, outermost first."""
 
 
-class _ArchitectureFields(_BesideArrays):
+class _ArchitectureFields(_WithoutArrays):
     arrays: Annotated[tuple[_ArrayFields, ...], Field(min_length=1)]
     """Arrays of processing elements."""
 
@@ -302,11 +297,11 @@ def check_architecture(root: YamlNode, known: ArraysRead | None = None) -> _Arch
     path = section(root, KEY)
     if known is not None:
         try:
-            beside = validate(_BesideArrays, _without_arrays(root), path)
+            rest = validate(_WithoutArrays, _without_arrays(root), path)
         except SpecError:
             pass  # The check of all fields below names the problem.
         else:
-            return _ArchitectureFields.model_construct(**dict(beside), arrays=known.checked)
+            return _ArchitectureFields.model_construct(**dict(rest), arrays=known.checked)
     return validate(_ArchitectureFields, root, path)
 
 
