@@ -15,7 +15,7 @@ from einsum_cascade.ir import Access, Einsum, Gather, Program, walk
 from ..nest.partition import has_mask_over, is_local_gather, is_partitioned_along
 from ..spec.arch import Architecture, Memory
 from ..spec.mapping import Keep, Mapping, NestLevel, SpreadRank
-from ..spec.roles import memory_in_role
+from ..spec.roles import memory_called, memory_in_role
 from . import policy
 from .partition_factors import (
     Partitioning,
@@ -332,7 +332,7 @@ def _common(program: Program, split: Collection[str]) -> tuple[str, ...]:
 def _outermost(mapping: Mapping, architecture: Architecture) -> tuple[str, ...]:
     """Return the tensors that a mapping keeps in the outermost memory."""
     name = architecture.memories[0].name
-    kept = (k for k in mapping.keep if (memory_in_role(architecture, k.level) or k.level) == name)
+    kept = (k for k in mapping.keep if memory_called(architecture, k.level) == name)
     return tuple(t for k in kept for t in k.tensors)
 
 

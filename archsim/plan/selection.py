@@ -15,7 +15,7 @@ from workloads.workload import Workload
 from ..spec.arch import Architecture
 from ..spec.index import compute_the_same, interchangeable_entries, mapping_entries
 from ..spec.mapping import FUSED, MADE, Mapping, SpreadRank
-from ..spec.roles import memory_in_role
+from ..spec.roles import memory_called
 from . import policy
 from .job import Generators, Job
 from .partition_factors import Partitioning
@@ -145,16 +145,11 @@ def check_partitioned(job: Job) -> None:
     partitioning = next(filter(None, usual_partitionings(problem)), ())
     for memory, ranks in partitioning:
         for nest in mapping.nests or (mapping,):
-            if not _is_partitioned_at(memory, nest, architecture):
+            if not any(
+                level.spatial and memory_called(architecture, level.level) == memory
+                for level in nest.nest
+            ):
                 raise MappingError(_not_partitioned(nest, memory, ranks[0], architecture))
-
-
-def _is_partitioned_at(memory: str, mapping: Mapping, architecture: Architecture) -> bool:
-    """Return whether a mapping partitions anything over the cores that a memory feeds."""
-    return any(
-        level.spatial and (memory_in_role(architecture, level.level) or level.level) == memory
-        for level in mapping.nest
-    )
 
 
 def _not_partitioned(

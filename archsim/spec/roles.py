@@ -66,6 +66,11 @@ def memory_in_role(architecture: Architecture, role: str) -> str | None:
     return (architecture.home if role == OUTER else architecture.memories[-1]).name
 
 
+def memory_called(architecture: Architecture, name: str) -> str:
+    """Return the memory that a mapping means by a name or a role."""
+    return memory_in_role(architecture, name) or name
+
+
 def axis_in_role(array: ProcessingArray, role: str, axis: str) -> str | None:
     """Return the axis of an array that takes the place of a role's axis.
 

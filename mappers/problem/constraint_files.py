@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, PositiveInt
 
 from archsim.spec.arch import Architecture
 from archsim.spec.files.fields import Name, Names, one_or_more
-from archsim.spec.roles import array_in_role, memory_in_role
+from archsim.spec.roles import array_in_role, memory_called, memory_in_role
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
 from einsum_cascade.ir import Program
 from einsum_cascade.yaml.library import read_source
@@ -186,7 +186,7 @@ class _NamesOfFile:
                 yield self._constraint(IsShared(rank), here)
         for name, ranks in self.fields.order.items():
             path = (KEY, "order", name)
-            memory = memory_in_role(self.architecture, name) or name
+            memory = memory_called(self.architecture, name)
             known = self._knows(memory, self.memories, "a memory of", path, key=True, machine=True)
             right = [self._is_rank(r, (*path, n)) for n, r in enumerate(ranks)]
             if known and all(right):
@@ -212,7 +212,7 @@ class _NamesOfFile:
 
     def _tiles(self, name: str, sizes: dict[str, SizeFields]) -> Iterator[MappingConstraint]:
         path: Path = (KEY, "tiles", name)
-        memory = memory_in_role(self.architecture, name) or name
+        memory = memory_called(self.architecture, name)
         known = self._knows(memory, self.memories, "a memory of", path, key=True, machine=True)
         if known and memory == self.memories[0]:
             text = f"{memory} is the outermost memory: it holds all of a rank, and not a tile"

@@ -28,7 +28,7 @@ from archsim.plan.partitioning import (
 from archsim.plan.problem import MappingProblem
 from archsim.spec.arch import Architecture, Memory
 from archsim.spec.mapping import Keep, Mapping, NestLevel
-from archsim.spec.roles import memory_in_role
+from archsim.spec.roles import memory_called
 from archsim.spec.tensor_words import words_of
 from einsum_cascade.ir import Program
 
@@ -300,7 +300,8 @@ def _at_links(mapping: Mapping, architecture: Architecture) -> Iterator[Mapping]
 
     def at_links(nest: tuple[NestLevel, ...]) -> tuple[NestLevel, ...]:
         return tuple(
-            replace(n, level=links) if _named(n.level, architecture) == home else n for n in nest
+            replace(n, level=links) if memory_called(architecture, n.level) == home else n
+            for n in nest
         )
 
     einsums = tuple(replace(e, nest=at_links(e.nest)) for e in mapping.einsums)
@@ -317,10 +318,6 @@ def _at_links(mapping: Mapping, architecture: Architecture) -> Iterator[Mapping]
         outermost = NestLevel(level=links, loops=tuple(loops))
         kept = (level for level in levels if level.loops or level.spatial)
         yield replace(mapping, nest=(outermost, *kept), einsums=einsums)
-
-
-def _named(level: str, architecture: Architecture) -> str:
-    return memory_in_role(architecture, level) or level
 
 
 def partitionings_of(space: Mapspace) -> tuple[Partitioning, ...]:

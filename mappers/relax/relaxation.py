@@ -16,7 +16,7 @@ from archsim.result.result import Result
 from archsim.spec.arch import Architecture
 from archsim.spec.index import mapping_entries
 from archsim.spec.mapping import Keep, Mapping
-from archsim.spec.roles import memory_in_role
+from archsim.spec.roles import memory_called
 from einsum_cascade.errors import InputError, NoLegalMappingError, Problem
 
 from ..construct.block_by_block import block_by_block
@@ -250,7 +250,7 @@ def _residencies(
     """Yield the residencies of a mapping, with or without a tensor in one memory."""
     is_found = False
     for keep in mapping.keep:
-        if (memory_in_role(machine, keep.level) or keep.level) != statement.level:
+        if memory_called(machine, keep.level) != statement.level:
             yield keep
             continue
         is_found = True
