@@ -48,18 +48,14 @@ def partition_factors(shapes: Sizes[str, int], available: int, square: bool) -> 
 
 def all_partition_factors(shapes: Sizes[str, int], available: int) -> list[dict[str, int]]:
     """Return all combinations of useful numbers of tiles, up to a total number."""
-    return list(_parts(tuple(shapes.items()), available))
-
-
-def _parts(ranks: tuple[tuple[str, int], ...], available: int) -> Iterator[dict[str, int]]:
-    """Yield all combinations of useful numbers of tiles, up to a total number."""
-    if not ranks:
-        yield {}
-        return
-    (rank, extent), *others = ranks
-    for parts in useful_factors(extent, available):
-        for rest in _parts(tuple(others), available // parts):
-            yield {rank: parts, **rest}
+    if not shapes:
+        return [{}]
+    (rank, extent), *others = shapes.items()
+    return [
+        {rank: parts, **rest}
+        for parts in useful_factors(extent, available)
+        for rest in all_partition_factors(dict(others), available // parts)
+    ]
 
 
 def useful_factors(extent: int, available: int) -> list[int]:

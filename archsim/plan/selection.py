@@ -277,7 +277,8 @@ def usual_mapping(workload: Workload, architecture: Architecture) -> Mapping | N
         None if no mapping is written: the planner generates one then (``derived_mapping``).
     """
     part = own_part(workload)
-    return machines_own(part, architecture) or default_mapping(part.cascade)
+    entries = mapping_entries(part.cascade)
+    return machines_own(part, architecture) or (entries[0].load() if entries else None)
 
 
 def machines_own(part: Part, architecture: Architecture) -> Mapping | None:
@@ -295,9 +296,3 @@ def machines_own(part: Part, architecture: Architecture) -> Mapping | None:
     if not stands_in(part, mapping.cascade):
         return None
     return None if part.left_out_by(Cascade.load(mapping.cascade).program) else mapping
-
-
-def default_mapping(cascade: str) -> Mapping | None:
-    """Return the built-in mapping of a cascade: a pipelined one if there is one, else the first."""
-    entries = mapping_entries(cascade)
-    return entries[0].load() if entries else None
