@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from einsum_cascade import Cascade
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
-from einsum_cascade.ir import Access, Einsum, Program, walk
+from einsum_cascade.ir import Access, Program, walk
 from einsum_cascade.memo import cached_property
 from einsum_cascade.number_formats import ACCUMULATE, DEFAULT
 from einsum_cascade.operations import einsum_operations, kind_and_format, operation_label
@@ -266,13 +266,10 @@ def refuse_uncomputable_formats(workload: Workload, part: Part, architecture: Ar
 def _stated(workload: Workload, program: Program, einsum: str, fmt: str) -> Span | None:
     """Return the place where the format of an Einsum's operands is stated."""
     places, formats = dict(workload.formats_at), dict(workload.formats.tensors)
-    (e,) = (x for x in program.einsums if x.name == einsum)
-    read = [name for name in formats if formats[name] == fmt and name in _read_by(e)]
+    nodes = walk(program.einsum_of[einsum].expression)
+    operands = {n.tensor for n in nodes if isinstance(n, Access)}
+    read = [name for name in formats if formats[name] == fmt and name in operands]
     return next((places[name] for name in (*read, DEFAULT) if name in places), None)
-
-
-def _read_by(e: Einsum) -> set[str]:
-    return {n.tensor for n in walk(e.expression) if isinstance(n, Access)}
 
 
 def _tensors(program: Program) -> Iterator[str]:

@@ -361,7 +361,9 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
     groups: list[list[float]] = []
     for place in places:
         groups.append([place])
-        while len(groups) > 1 and _low(groups[-1], gap) < _high(groups[-2], gap) + gap:
+        while len(groups) > 1 and (
+            _low(groups[-1], gap) < _low(groups[-2], gap) + len(groups[-2]) * gap
+        ):
             groups[-2:] = [groups[-2] + groups[-1]]
     found: list[float] = []
     for group in groups:
@@ -374,10 +376,6 @@ def _low(group: list[float], gap: float) -> float:
     length = (len(group) - 1) * gap
     middle = sum(group) / len(group) - length / 2
     return max(gap / 2, min(middle, 1.0 - gap / 2 - length))
-
-
-def _high(group: list[float], gap: float) -> float:
-    return _low(group, gap) + (len(group) - 1) * gap
 
 
 _FLOOR, _MAPPING, _WAITING_STEP, _ENDS = FAINT, PALETTE[0], PALETTE[1], PALETTE[3]

@@ -136,14 +136,13 @@ def _with_distinct_names(parts: tuple[PartUse, ...]) -> Iterator[PartUse]:
 
 def _names(parts: tuple[PartUse, ...]) -> dict[tuple[str, str], str]:
     """Return a name for every Einsum: with its part's name if another part has the same Einsum."""
-    own = [(p.name, e) for p in parts for e in dict.fromkeys(_einsum_names(p.result))]
+    own = [
+        (p.name, name)
+        for p in parts
+        for name in {e.name: 0.0 for e in p.result.einsums} | dict(p.result.energy_by_einsum)
+    ]
     alone = [e for _, e in own]
     return {(p, e): e if alone.count(e) == 1 else f"{p}.{e}" for p, e in own}
-
-
-def _einsum_names(result: RunRecord) -> Iterator[str]:
-    yield from (e.name for e in result.einsums)
-    yield from (name for name, _ in result.energy_by_einsum)
 
 
 def _total(parts: tuple[PartUse, ...], number: Callable[[RunRecord], float]) -> float:

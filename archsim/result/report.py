@@ -329,6 +329,7 @@ def _energy_matrix(result: RunRecord) -> Table:
 
 
 def _traffic_by_einsum(result: RunRecord) -> Table:
+    moved = {t.level: t.total_bytes for t in result.traffic}
     return Table(
         title="traffic by Einsum",
         columns=(
@@ -342,17 +343,13 @@ def _traffic_by_einsum(result: RunRecord) -> Table:
                 t.level,
                 byte_size(t.read_bytes),
                 byte_size(t.write_bytes),
-                _share(t.total_bytes, _level_total(result, t.level)),
+                _share(t.total_bytes, moved[t.level]),
             )
             for e in result.einsums
             for t in e.traffic
             if t.total_bytes
         ),
     )
-
-
-def _level_total(result: RunRecord, level: str) -> float:
-    return sum(t.total_bytes for t in result.traffic if t.level == level)
 
 
 def _folds(result: RunRecord) -> Table:

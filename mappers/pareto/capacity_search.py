@@ -15,7 +15,7 @@ from archsim.result.result import Result
 from archsim.spec.arch import Architecture, Memory
 from archsim.spec.files.mapping_text import mapping_dict
 from archsim.spec.mapping import Mapping
-from archsim.spec.roles import memory_in_role
+from archsim.spec.roles import memory_called
 from einsum_cascade.errors import InputError, NoLegalMappingError, Problem, SpecError, did_you_mean
 from workloads.parts.part import Part
 from workloads.workload import Workload
@@ -73,7 +73,7 @@ def limited_memory(architecture: Architecture, name: str, option: str) -> Memory
     """
     outermost, *inner = architecture.memories[architecture.home_level :]
     known = [m.name for m in inner if m.capacity_bytes is not None]
-    named = memory_in_role(architecture, name) or name
+    named = memory_called(architecture, name)
     if named == BUFFER and architecture.memory(named) is None:
         if not known:
             raise SpecError(f"{option}: no inner memory of {architecture.name} is limited in size")
