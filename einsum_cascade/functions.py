@@ -75,7 +75,7 @@ class Function:
     ----------
     name : str
         Name in cascade files.
-    least, most : int, int or None
+    min_arity, max_arity : int, int or None
         Smallest and largest number of arguments (None: no limit).
     operation : str
         Kind of operation to count: one, or one between every two of its arguments.
@@ -96,8 +96,8 @@ class Function:
     """
 
     name: str
-    least: int = 1
-    most: int | None = 1
+    min_arity: int = 1
+    max_arity: int | None = 1
     operation: str
     real: Callable[..., float]
     numpy: Lookup
@@ -298,15 +298,15 @@ FUNCTIONS: Mapping[str, Function] = _table(
         latex=r"\left\lfloor {0} \right\rfloor",
         mathml="<mrow><mo>⌊</mo>{0}<mo>⌋</mo></mrow>",
     ),
-    _function("max", max, "maximum", sympy="Max", latex_name=r"\max", least=2, most=None),
-    _function("min", min, "minimum", sympy="Min", latex_name=r"\min", least=2, most=None),
+    _function("max", max, "maximum", sympy="Max", latex_name=r"\max", min_arity=2, max_arity=None),
+    _function("min", min, "minimum", sympy="Min", latex_name=r"\min", min_arity=2, max_arity=None),
     _function(
         "where",
         lambda condition, yes, no: yes if condition else no,
         _choose,
         operation="select",
-        least=3,
-        most=3,
+        min_arity=3,
+        max_arity=3,
         latex=r"\begin{{cases}} {1} & {0} \\ {2} & \text{{otherwise}} \end{{cases}}",
         mathml=(
             "<mrow><mo>{{</mo><mtable><mtr><mtd>{1}</mtd><mtd>{0}</mtd></mtr>"

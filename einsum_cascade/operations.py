@@ -171,7 +171,7 @@ def _call(program: ir.Program, call: ir.Call, bound: frozenset[str]) -> Counter[
         return inner + _body(program, function.body, function.arguments)
     row = FUNCTIONS[call.function]
     # With any number of arguments: one operation between every two neighbours.
-    times = len(call.arguments) - 1 if row.most is None else 1
+    times = len(call.arguments) - 1 if row.max_arity is None else 1
     return inner + Counter({row.operation: times})
 
 

@@ -51,7 +51,7 @@ def resolve_shapes(
     shapes = _checked(program, given, problems)
     _fixed(program, shapes, problems)
     _follow(program, shapes, frozenset(given))
-    _alike(program, shapes, problems)
+    _copy_like(program, shapes, problems)
     families = {
         rank.name: _family(rank, shapes, problems, frozenset(given))
         for rank in program.ranks
@@ -159,13 +159,13 @@ def _follow(program: ir.Program, shapes: dict[str, int], given: frozenset[str]) 
     known = -1
     while known != len(shapes):
         known = len(shapes)
-        _alike(program, shapes, [])
+        _copy_like(program, shapes, [])
         for rank in program.ranks:
             if rank.partition:
                 _family(rank, shapes, [], given)
 
 
-def _alike(program: ir.Program, shapes: dict[str, int], problems: list[Problem]) -> None:
+def _copy_like(program: ir.Program, shapes: dict[str, int], problems: list[Problem]) -> None:
     """Copy shapes between ranks that are declared alike, in place."""
     for rank in program.ranks:
         other = program.rank_of.get(rank.like or "")

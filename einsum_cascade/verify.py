@@ -318,7 +318,7 @@ def _expansion(program: ir.Program) -> Iterator[Problem]:
 
 def call_problems(program: ir.Program, root: ir.Node, spoiled: frozenset[str]) -> Iterator[Problem]:
     """Yield unknown functions, wrong numbers of arguments, and divisions by a literal zero."""
-    arity = {f.name: (f.least, f.most) for f in FUNCTIONS.values()}
+    arity = {f.name: (f.min_arity, f.max_arity) for f in FUNCTIONS.values()}
     arity |= {f.name: (len(f.arguments), len(f.arguments)) for f in program.functions}
     for node in ir.walk(root):
         match node:
@@ -341,7 +341,7 @@ def call_problems(program: ir.Program, root: ir.Node, spoiled: frozenset[str]) -
 def _partitions(program: ir.Program) -> Iterator[Problem]:
     for rank in program.ranks:
         if rank.like is not None:
-            yield from _alike(program, rank)
+            yield from _like_problems(program, rank)
         like = program.rank_of.get(rank.like or "")
         # A member has no declaration of its own: a rank like it states its shape.
         takes_model = like is not None and like.family is None
@@ -360,7 +360,7 @@ def _partitions(program: ir.Program) -> Iterator[Problem]:
                 yield Problem(f"rank '{member}' belongs to two partitions", known.span)
 
 
-def _alike(program: ir.Program, rank: ir.Rank) -> Iterator[Problem]:
+def _like_problems(program: ir.Program, rank: ir.Rank) -> Iterator[Problem]:
     other = program.rank_of.get(rank.like or "")
     if other is None or other is rank:
         hint = did_you_mean(rank.like or "", (r for r in program.rank_of if r != rank.name))

@@ -53,7 +53,7 @@ def excerpt(program: Program, names: tuple[str, ...]) -> Program:
     return replace(
         program,
         ranks=tuple(
-            r if _asks_alike(program, r, (*inside, *init)) else replace(r, like=None)
+            r if _requires_model(program, r, (*inside, *init)) else replace(r, like=None)
             for r in program.ranks
             if r.name in ranks
         ),
@@ -112,7 +112,7 @@ def sizes_of_excerpt(program: Program, part: Program, sizes: Mapping[str, int]) 
     return found
 
 
-def _asks_alike(program: Program, rank: Rank, einsums: tuple[Einsum, ...]) -> bool:
+def _requires_model(program: Program, rank: Rank, einsums: tuple[Einsum, ...]) -> bool:
     """Return whether Einsums require a rank to be as long as the rank it is declared like.
 
     They do if a tensor is read along both ranks, or if both ranks are partitioned. A rank declared

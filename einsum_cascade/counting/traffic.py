@@ -142,8 +142,8 @@ def _reads_neighbours(program: ir.Program, einsum: ir.Einsum, gather: ir.Gather)
     last block. A neighbour index that also moves the gather has no neighbours.
     """
     offset = gather.offset
-    asked = any(depends_on_data(c) for c in _mask_conditions(program, einsum))
-    if asked or not offset.variables:
+    by_data = any(depends_on_data(c) for c in _mask_conditions(program, einsum))
+    if by_data or not offset.variables:
         return False
     if not {*offset.variables}.isdisjoint(gather.access.variables):
         return False

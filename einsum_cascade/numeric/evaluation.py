@@ -348,9 +348,9 @@ class Evaluator:
 
     def _apply(self, lanes: tuple[AlignedArray, ...], function: object) -> AlignedArray:
         assert callable(function)
-        return merged(lanes, np.asarray(reduce(function, self._alike(lanes))))
+        return merged(lanes, np.asarray(reduce(function, self._in_one_type(lanes))))
 
-    def _alike(self, lanes: tuple[AlignedArray, ...]) -> list[Array]:
+    def _in_one_type(self, lanes: tuple[AlignedArray, ...]) -> list[Array]:
         """Return the operands in one number type."""
         if len({lane.values.dtype for lane in lanes}) == 1:
             return [lane.values for lane in lanes]
@@ -378,7 +378,7 @@ class Evaluator:
             self.value(yes).only_where(chooser.values & known, variables),
             self.value(no).only_where(~chooser.values & known, variables),
         )
-        first, second = self._alike(chosen)
+        first, second = self._in_one_type(chosen)
         return merged((chooser, *chosen), np.where(chooser.values, first, second))
 
     def condition(self, node: ir.Expression | ir.Condition) -> AlignedArray:

@@ -113,12 +113,12 @@ def _statement(
     )
     if einsum.scattered:
         scatter = _scatter_node(program, families, einsum, f"{einsum.name}>{position}")
-        written = tuple(f for i in einsum.target.indices for f in _spread(families, i))
+        written = tuple(f for i in einsum.target.indices for f in _unscattered(families, i))
         return [*gathers, replace(node, tensor=scatter.reads[0].tensor, target=written), scatter]
     return [*gathers, node]
 
 
-def _spread(families: Families, index: ir.Index) -> tuple[Affine, ...]:
+def _unscattered(families: Families, index: ir.Index) -> tuple[Affine, ...]:
     """Return the forms of an element before it is scattered: those of its position's lookup."""
     if isinstance(index, ir.Gather):
         return _forms(families, index.access)

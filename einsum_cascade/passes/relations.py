@@ -275,7 +275,7 @@ def _masked(found: dict[tuple[str, str], Interval], node: PassNode, families: Fa
     The order holds at every point that the mask keeps, so for every chain of reads through this
     node. Orders may follow from one another (``m <= p and p <= q``), hence one round per mask.
     """
-    _alike_families(found, node, families)
+    _equal_families(found, node, families)
     for _ in node.masks:
         for mask in node.masks:
             for u in {u for u, _ in found if not u.startswith(SINCE)}:
@@ -307,7 +307,7 @@ def _tie(
         found[known[0], v] = new if old is None else old.meet(new)
 
 
-def _alike_families(
+def _equal_families(
     found: dict[tuple[str, str], Interval], node: PassNode, families: Families
 ) -> None:
     """Equate two families whose members are equal one by one."""
@@ -435,7 +435,9 @@ class Dependences:
         """Return the state behind an edge; sources in equal states share it."""
         found = self._after.get((at.number, number))
         if found is None:
-            found = self._known(self._closed(_carried(at.state, edge), self.node_of[edge.reader]))
+            found = self._known(
+                self._closed(_after_edge(at.state, edge), self.node_of[edge.reader])
+            )
             self._after[at.number, number] = found
         return found
 
@@ -480,16 +482,16 @@ class Dependences:
         if any(old.at is step.at or _implied(step.at.known, old.at) for old in found):
             return
         if len(found) >= MAX_STATES:
-            joined = step.at.state
+            merged = step.at.state
             for old in found:
-                joined = _generalized(joined, old.at.state)
-            step = ReadChain(step.node, self._known(joined), step.before)
+                merged = _generalized(merged, old.at.state)
+            step = ReadChain(step.node, self._known(merged), step.before)
             found.clear()
         found.append(step)
         queue.append(step)
 
 
-def _carried(state: State, edge: ReadEdge) -> dict[tuple[str, str], Interval]:
+def _after_edge(state: State, edge: ReadEdge) -> dict[tuple[str, str], Interval]:
     found = {pair: known for pair, known in state if pair[1] in (START, STOP)}
     for (u, v), known in state:
         for read, tie in edge.onward.get(v, ()):

@@ -211,10 +211,10 @@ class Traversals:
         nodes = [n for n in self.dependences.nodes if n.kind != "init"]
         found = {n.name: self.coordinates(n, rank) for n in nodes}
         if not any(found.values()):
-            found = {n.name: self._carried(n, rank) for n in nodes}
+            found = {n.name: self._through_tensors(n, rank) for n in nodes}
         return {name: coordinates for name, coordinates in found.items() if coordinates}
 
-    def _carried(self, node: PassNode, rank: str) -> tuple[str, ...]:
+    def _through_tensors(self, node: PassNode, rank: str) -> tuple[str, ...]:
         ranks = self.program.tensor_ranks
         return tuple(
             dict.fromkeys(

@@ -201,11 +201,11 @@ class _ChunkWriter:
         now = ir.Access(state, (self.chunks.chunk, *kept))
         whole = now if decayed is None else ir.Binary("*", decayed, now)
         yield settled(ir.Einsum(before, whole, span=einsum.span))
-        joined = ir.Binary("+", own, before)
-        yield ir.Einsum(self.target(einsum), joined, span=einsum.span)
-        yield from self._carried(found, state, kept)
+        both = ir.Binary("+", own, before)
+        yield ir.Einsum(self.target(einsum), both, span=einsum.span)
+        yield from self._recurrence(found, state, kept)
 
-    def _carried(
+    def _recurrence(
         self, found: CausalSum, state: str, kept: tuple[ir.Affine, ...]
     ) -> Iterator[ir.Einsum]:
         """Yield the state: the previous state, decayed over one chunk, plus the chunk's own sum."""

@@ -247,7 +247,7 @@ class RunningValues:
 
 _NUMERIC: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
-        name: row.real if row.most is None else of(np, row.numpy)
+        name: row.real if row.max_arity is None else of(np, row.numpy)
         for name, row in FUNCTIONS.items()
         if row.sympy and row.algebra
     }

@@ -559,12 +559,12 @@ def expand_shared_inputs(program: ir.Program, shared: tuple[SharedInput, ...]) -
         Program without parallel ranks. Those of a tensor precede its own ranks, in the order of
         ``parallel``.
     """
-    carried = _carried(program, {s.name: frozenset(s.ranks) for s in shared})
+    kept = _parallel_ranks(program, {s.name: frozenset(s.ranks) for s in shared})
 
     def explicit(node: ir.Node) -> ir.Node:
         if not isinstance(node, ir.Access):
             return node
-        ranks = (r for r in program.parallel if r in carried[node.tensor])
+        ranks = (r for r in program.parallel if r in kept[node.tensor])
         return replace(node, indices=(*(variable(r.lower()) for r in ranks), *node.indices))
 
     def statement(einsum: ir.Einsum) -> ir.Einsum:
@@ -580,7 +580,7 @@ def expand_shared_inputs(program: ir.Program, shared: tuple[SharedInput, ...]) -
         parallel=(),
         ranks=(*added, *program.ranks),
         inputs=tuple(
-            replace(t, ranks=(*(r for r in program.parallel if r in carried[t.name]), *t.ranks))
+            replace(t, ranks=(*(r for r in program.parallel if r in kept[t.name]), *t.ranks))
             for t in program.inputs
         ),
         init=tuple(statement(e) for e in program.init),
@@ -588,7 +588,7 @@ def expand_shared_inputs(program: ir.Program, shared: tuple[SharedInput, ...]) -
     )
 
 
-def _carried(
+def _parallel_ranks(
     program: ir.Program, lacking: Mapping[str, frozenset[str]]
 ) -> dict[str, frozenset[str]]:
     """Return the parallel ranks of every tensor: those of its operands."""

@@ -69,8 +69,8 @@ def expected(message: str, hint: str = "") -> PydanticCustomError:
     return PydanticCustomError("expected", "{text}", {"text": message, "hint": hint})
 
 
-def parse_count(value: Any, least: int = 1) -> int:
-    """Return an integer from ``least`` to 1e15; ``64K`` is 65,536 (M and G likewise).
+def parse_count(value: Any, minimum: int = 1) -> int:
+    """Return an integer from ``minimum`` to 1e15; ``64K`` is 65,536 (M and G likewise).
 
     Raises
     ------
@@ -93,8 +93,8 @@ def parse_count(value: Any, least: int = 1) -> int:
         raise expected(f"{wanted}, got {text}, which is not finite")
     if number != int(number):
         raise expected(f"{wanted}, got {text}")
-    if number < least:
-        raise expected(f"{wanted}, at least {least}, got {text}")
+    if number < minimum:
+        raise expected(f"{wanted}, at least {minimum}, got {text}")
     if number > LARGEST_COUNT:
         raise expected(f"{wanted} up to 1e15, got {text}")
     return int(number)

@@ -100,7 +100,7 @@ def _scope(value: Any) -> Scope:
 
 
 def _count_or_zero(value: Any) -> int:
-    return parse_count(value, least=0)
+    return parse_count(value, minimum=0)
 
 
 def _format(value: Any) -> str:

@@ -135,7 +135,7 @@ def _latency(value: Any) -> int | str:
     """Parse a latency: cycles, or the name of a dimension for one hop per element along it."""
     if isinstance(value, str) and not value[:1].isdigit():
         return value
-    return parse_count(value, least=0)
+    return parse_count(value, minimum=0)
 
 
 def _overlap(value: Any) -> Overlap:
