@@ -127,6 +127,8 @@ def cast(values: Array, dtype: DType) -> Array:
 
 
 _ELEMENTS = {
+    "fp32": "float32",
+    "fp16": "float16",
     "bf16": "bfloat16",
     "fp8_e4m3": "float8_e4m3fn",
     "fp8_e5m2": "float8_e5m2",
@@ -136,7 +138,6 @@ _ELEMENTS = {
     "mxfp4": "float4_e2m1fn",
     "nvfp4": "float4_e2m1fn",
 }
-_LARGEST = {"fp32": (2 - 2.0**-23) * 2.0**127, "fp16": 65504.0}
 _TF32_BITS = FORMATS["tf32"].significand
 
 
@@ -196,7 +197,7 @@ def largest(fmt: NumberFormat) -> float:
     """
     if fmt.exponent == 0 or fmt.block > 1 or fmt.name == "tf32":
         return float("inf")
-    return _LARGEST[fmt.name] if fmt.name in _LARGEST else float(_largest_element(_element(fmt)))
+    return _largest_element(_element(fmt))
 
 
 def _floating(values: Array, fmt: NumberFormat) -> Array:
@@ -205,12 +206,8 @@ def _floating(values: Array, fmt: NumberFormat) -> Array:
         # Exponents are those of float32; fractions in [0.5, 1) keep 11 bits.
         scale = 2.0**_TF32_BITS
         return np.asarray(np.ldexp(np.rint(fraction * scale) / scale, exponent))
-    if fmt.name in ("fp32", "fp16"):
-        element: DType = np.dtype(np.float32 if fmt.name == "fp32" else np.float16)
-        most = _LARGEST[fmt.name]
-    else:
-        element = _element(fmt)
-        most = _largest_element(element)
+    element = _element(fmt)
+    most = _largest_element(element)
     return np.clip(values, -most, most).astype(element).astype(np.float64)
 
 
@@ -258,7 +255,8 @@ def _scales(largest: Array, most: float, top: int, fmt: NumberFormat) -> Array:
 def _element(fmt: NumberFormat) -> DType:
     import ml_dtypes
 
-    found: DType = np.dtype(getattr(ml_dtypes, _ELEMENTS[fmt.name]))
+    name = _ELEMENTS[fmt.name]
+    found: DType = np.dtype(getattr(ml_dtypes, name, name))
     return found
 
 
