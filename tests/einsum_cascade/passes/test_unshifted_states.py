@@ -8,7 +8,7 @@ import pytest
 
 from einsum_cascade import Cascade
 from einsum_cascade.passes.nodes import nodes_of
-from einsum_cascade.passes.relations import _carried, closed
+from einsum_cascade.passes.relations import _after_edge, closed
 from einsum_cascade.passes.traversals import Traversals, _same_possible
 
 NAMES = (
@@ -54,7 +54,11 @@ def test_what_is_kept_of_states_is_what_is_found_of_each(is_optimistic: bool) ->
         node = found.node_of[step.node]
         assert step.at.state in [
             closed(
-                _carried(step.before.at.state, e), node, found.families, found.moving, is_optimistic
+                _after_edge(step.before.at.state, e),
+                node,
+                found.families,
+                found.moving,
+                is_optimistic,
             )
             for e in edges
         ]
