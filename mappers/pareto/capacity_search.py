@@ -181,17 +181,9 @@ class CurveFound:
     """Reason of an early end; empty if the search was complete."""
 
 
-def capacity_curve(
-    space: Mapspace,
-    memory: str,
-    capacities: Sequence[int],
-    clock: Clock,
-    advance: Advance,
-    *,
-    is_stopped: Callable[[], bool] = never,
-    all_confirmed: bool = False,
-) -> CurveFound:
-    """Search the least traffic and the least energy of a mapspace at some capacities of a memory.
+class CurveQuery(Query[CurveFound]):
+    """Query for the least traffic and the least energy of a mapspace at some capacities of a
+    memory.
 
     Parameters
     ----------
@@ -206,11 +198,6 @@ def capacity_curve(
     all_confirmed : bool
         True if every point is run by the engine, past the time limit too.
     """
-    return answer(_CurveQuery(space, memory, capacities, clock, advance, is_stopped, all_confirmed))
-
-
-class _CurveQuery(Query[CurveFound]):
-    """Query for a capacity curve."""
 
     def __init__(
         self,
@@ -219,8 +206,9 @@ class _CurveQuery(Query[CurveFound]):
         capacities: Sequence[int],
         clock: Clock,
         advance: Advance,
-        is_stopped: Callable[[], bool],
-        all_confirmed: bool,
+        *,
+        is_stopped: Callable[[], bool] = never,
+        all_confirmed: bool = False,
     ) -> None:
         super().__init__(space, family_of(space, memory))
         self.memory, self.capacities = memory, tuple(capacities)
@@ -263,7 +251,7 @@ class _CurveQuery(Query[CurveFound]):
         """Search the curve of a relaxation, whose cores share the capacity evenly."""
         # Several capacities may have one share, such as 1 B: the smallest of them keeps it.
         of_share = {max(1, c // relaxation.sharers): c for c in self.capacities[::-1]}
-        found = capacity_curve(
+        curve = CurveQuery(
             relaxation.space,
             self.memory,
             sorted(of_share),
@@ -272,6 +260,7 @@ class _CurveQuery(Query[CurveFound]):
             is_stopped=self.is_stopped,
             all_confirmed=all_confirmed,
         )
+        found = answer(curve)
         self.engine_runs += found.engine_runs
         self.ended = found.ended or self.ended
         for run in found.runs:
@@ -415,7 +404,7 @@ class _SeriesSearch:
         is_late = clock.late()
         shows_progress = number == 0 or not self.together
         advance = self.advance if shows_progress else silent(STEPS)
-        found = capacity_curve(
+        curve = CurveQuery(
             self.spaces[number],
             self.memory,
             self.capacities,
@@ -423,6 +412,7 @@ class _SeriesSearch:
             advance,
             is_stopped=self.stopped.is_set,
         )
+        found = answer(curve)
         series, ended = self._series(found.runs, is_late)
         return _SeriesFound(series=series, runs=found.engine_runs, ended=found.ended or ended)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from archsim.nest.record import Bound, BoundEinsum
 from einsum_cascade.errors import Problem
@@ -235,17 +236,21 @@ class Constraints:
 
     @cached_property
     def _of_einsum(self) -> dict[str, tuple[MappingConstraint, ...]]:
+        return self._grouped(RunsOn | LiesAlong | IsInnermost | IsAlone, "einsum")
+
+    @cached_property
+    def _of_tensor(self) -> dict[str, tuple[MappingConstraint, ...]]:
+        """Constraints on the places of tensors."""
+        return self._grouped(IsKept, "tensor")
+
+    def _grouped(self, kinds: Any, field_name: str) -> dict[str, tuple[MappingConstraint, ...]]:
+        """Return the constraints with statements of some kinds, by a field of the statement."""
         found: dict[str, tuple[MappingConstraint, ...]] = {}
         for c in self.all:
-            if isinstance(c.statement, RunsOn | LiesAlong | IsInnermost | IsAlone):
-                found[c.statement.einsum] = (*found.get(c.statement.einsum, ()), c)
+            if isinstance(c.statement, kinds):
+                name = getattr(c.statement, field_name)
+                found[name] = (*found.get(name, ()), c)
         return found
-
-    def of_tensor(self, name: str) -> tuple[MappingConstraint, ...]:
-        """Return the constraints on the places of a tensor."""
-        return tuple(
-            c for c in self.all if isinstance(c.statement, IsKept) and c.statement.tensor == name
-        )
 
     @cached_property
     def of_nest(self) -> tuple[MappingConstraint, ...]:
@@ -261,11 +266,7 @@ class Constraints:
     @cached_property
     def of_tiles(self) -> dict[str, tuple[MappingConstraint, ...]]:
         """Constraints on tiles in memories, by rank."""
-        found: dict[str, tuple[MappingConstraint, ...]] = {}
-        for c in self.all:
-            if isinstance(s := c.statement, HasTiles):
-                found[s.rank] = (*found.get(s.rank, ()), c)
-        return found
+        return self._grouped(HasTiles, "rank")
 
     def named_tile_sizes(self, rank: str) -> tuple[int, ...]:
         """Return tile sizes of a rank that constraints name; a space has them where it can."""
@@ -316,39 +317,23 @@ class Constraints:
         lying : mapping
             Coordinates along dimensions, by dimension and rank.
         """
-        for c in self.of_einsum(einsum):
-            s = c.statement
-            if isinstance(s, RunsOn | LiesAlong) and s.holds(array, coordinates) is not c.must:
-                return c
-        return None
+        return _first_broken(self.of_einsum(einsum), RunsOn | LiesAlong, array, coordinates)
 
     def broken_by_array(self, einsum: str, array: str) -> MappingConstraint | None:
         """Return the first constraint that an Einsum breaks on an array, whatever lies along it."""
-        for c in self.of_einsum(einsum):
-            if isinstance(s := c.statement, RunsOn) and s.holds(array, {}) is not c.must:
-                return c
-        return None
+        return _first_broken(self.of_einsum(einsum), RunsOn, array, {})
 
     def broken_by_loops(self, e: BoundEinsum) -> MappingConstraint | None:
         """Return the first constraint that the loops of an Einsum break."""
-        for c in self.of_einsum(e.name):
-            if isinstance(s := c.statement, IsInnermost | IsAlone) and s.holds(e) is not c.must:
-                return c
-        return None
+        return _first_broken(self.of_einsum(e.name), IsInnermost | IsAlone, e)
 
     def broken_by_nest(self, shared: SharedRanks) -> MappingConstraint | None:
         """Return the first constraint that shared loops break."""
-        for c in self.of_nest:
-            if isinstance(s := c.statement, IsShared | IsOutside) and s.holds(shared) is not c.must:
-                return c
-        return None
+        return _first_broken(self.of_nest, IsShared | IsOutside, shared)
 
     def broken_by_places(self, tensor: str, places: Collection[str]) -> MappingConstraint | None:
         """Return the first constraint that a tensor in some places breaks."""
-        for c in self.of_tensor(tensor):
-            if isinstance(s := c.statement, IsKept) and s.holds(places) is not c.must:
-                return c
-        return None
+        return _first_broken(self._of_tensor.get(tensor, ()), IsKept, places)
 
     def places(self, tensor: str, found: Iterable[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
         """Return the places that a tensor may have, out of some."""
@@ -398,6 +383,20 @@ class Constraints:
             for level, m in enumerate(bound.architecture.memories)
         ]
         return self.broken_by_nest(shared)
+
+
+def _first_broken(
+    constraints: Iterable[MappingConstraint], kinds: Any, *facts: Any
+) -> MappingConstraint | None:
+    """Return the first constraint with a statement of some kinds that facts break.
+
+    Parameters
+    ----------
+    kinds : type or union of types
+        Statements whose ``holds`` takes the facts.
+    """
+    able = ((c, c.statement) for c in constraints if isinstance(c.statement, kinds))
+    return next((c for c, statement in able if statement.holds(*facts) is not c.must), None)
 
 
 def _coordinates_along(e: BoundEinsum) -> dict[tuple[str, str], int]:

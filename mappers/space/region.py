@@ -670,27 +670,20 @@ def _einsum(region: Region, skeleton: Skeleton, name: str, way: EinsumPlacement)
             reached[rank] = at
         loops[-1] += [m for m, _ in reversed(cut.fine) if m not in laid]
     levels = [m.name for m in region.architecture.memories]
+    # An Einsum that runs alone stays out of all shared loops over its ranks.
+    mine = region.all_placements.ranks(name) if way.alone else ()
+    passed_by = [region.factorisation_of[r] for r in skeleton.shared if r in mine]
     return EinsumMapping(
         einsum=name,
         array=way.array,
         spatial=way.along,
-        outside=_outside(region, skeleton, name) if way.alone else (),
+        outside=tuple(m for cut in passed_by for m in cut.levelled),
         nest=tuple(
             NestLevel(level=level, loops=tuple(found))
             for level, found in zip(levels, loops, strict=True)
             if found
         ),
     )
-
-
-def _outside(region: Region, skeleton: Skeleton, name: str) -> tuple[str, ...]:
-    """Return the shared loops over an Einsum's ranks that it stays out of."""
-    mine = (
-        region.factorisation_of[r]
-        for r in skeleton.shared
-        if r in region.all_placements.ranks(name)
-    )
-    return tuple(m for cut in mine for m in cut.levelled)
 
 
 def _find(nest: list[list[str]], member: str) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from archsim import Architecture
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, NoLegalMappingError
 from mappers.exact.policy import BRIEF
-from mappers.pareto.capacity_search import capacity_curve
+from mappers.pareto.capacity_search import CurveQuery
 from mappers.pareto.capacity_sweep import run_with, value_of
 from mappers.pareto.front_search import FrontSearched, pareto_front
 from mappers.problem.constraint_files import ConstraintFile, constraints_of
@@ -29,6 +29,7 @@ from mappers.problem.engine_run import EngineRun, bound_mapping, run_mapping
 from mappers.problem.objectives import OBJECTIVES
 from mappers.problem.protocol import Clock, SearchProblem, silent
 from mappers.relax.multi_core import core_family
+from mappers.relax.relaxation import answer
 from mappers.relax.search import best_mapping
 from mappers.space.mapspace import Mapspace
 
@@ -124,7 +125,7 @@ def test_nothing_moves_less_with_so_much_of_a_memory(
     memory: str, two_cores: Architecture, tried: list[EngineRun], tmp_path: Path
 ) -> None:
     space, capacities = space_of(two_cores, tmp_path), (32, 64, 4096)
-    runs = capacity_curve(space, memory, capacities, Clock(None), lambda _: None).runs
+    runs = answer(CurveQuery(space, memory, capacities, Clock(None), lambda _: None)).runs
     moved = {r.capacity_bytes: r.value for r in runs if r.kind == "traffic"}
     assert [*moved.values()] == sorted(moved.values(), reverse=True)
     bounds = tried[0].result.bounds
@@ -151,8 +152,8 @@ def test_time_that_is_up_leaves_a_first_point(two_cores: Architecture, tmp_path:
     space, capacities = space_of(two_cores, tmp_path), (32, 64, 4096)
     (core, *_) = (member.make() for member in core_family(space).members)
     for one in (space, core.space):
-        whole = capacity_curve(one, "L1", capacities, Clock(None), lambda _: None)
-        hasty = capacity_curve(one, "L1", capacities, UpAfterTheSearch(0.0), lambda _: None)
+        whole = answer(CurveQuery(one, "L1", capacities, Clock(None), lambda _: None))
+        hasty = answer(CurveQuery(one, "L1", capacities, UpAfterTheSearch(0.0), lambda _: None))
         assert len(hasty.runs) == 1 < len(whole.runs)
         assert (hasty.ended, whole.ended) == ("time limit", "")
         assert hasty.engine_runs < whole.engine_runs
@@ -168,7 +169,7 @@ def test_one_core_below_its_memory_is_the_machine_itself(tmp_path: Path) -> None
         space = space_of(machine, tmp_path, told)
         front = front_of(space)
         fronts.append([(run.cycles, run.energy_pj) for run in front.runs])
-        curve = capacity_curve(space, "global_buffer", (64, 256), Clock(None), lambda _: None)
+        curve = answer(CurveQuery(space, "global_buffer", (64, 256), Clock(None), lambda _: None))
         curves.append([(r.kind, r.capacity_bytes, r.value) for r in curve.runs])
     assert fronts[0] == fronts[1]
     assert curves[0] == curves[1]
