@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from einsum_cascade.errors import MappingError, Problem
 
-from ..problem.certificate import INTERRUPTED, TIME_LIMIT, Certificate, Searched, gap_to
+from ..problem.certificate import INTERRUPTED, TIME_LIMIT, Certificate, Searched
 from ..problem.engine_run import EngineRun
 from ..problem.objectives import LATENCY, OBJECTIVES, SearchObjective
 from ..problem.protocol import Advance, SearchProblem, never
@@ -173,8 +173,8 @@ class BranchAndBound:
         self.effort = effort
         self.searches_left = effort.subspaces
         self.fruitless, self.last_improvement, self.unopened = 0, inf, inf
-        self.space = problem.space
-        self.objective = problem.objective
+        self.problem = problem
+        self.space, self.objective = problem.space, problem.objective
         self.tolerance = problem.tolerance
         self.tried: set[Hashable] = set()
         self.vain_runs: Counter[tuple[int, float]] = Counter()
@@ -465,17 +465,14 @@ class BranchAndBound:
     def _certificate(self) -> Certificate:
         assert self.best is not None, "what is certified"
         evaluated = int(sum(region.tally[LEAVES] for region in self.opened))
-        return Certificate(
+        return self.problem.certificate(
+            self.best.result,
+            self._least(),
             strategy="exhaustive, masks and gathers aside" if self.relaxed else "exhaustive",
-            objective=self.objective.name,
             candidates=self.candidates,
             evaluated=evaluated,
             reasons=tuple(self._reasons(evaluated).items()),
             runs=self.runs,
-            gap=gap_to(self._least(), self.best.value),
-            tolerance=self.tolerance,
-            value=self.best.value,
-            floor=self.objective.floor(self.best.result),
             ended=self.ended,
         )
 

@@ -92,11 +92,6 @@ class CostMemo:
             (e.array.name, tuple((x.member, x.level) for x in e.nonunit_loops), spatial)
         )
 
-    def nest_number(self, e: BoundEinsum) -> int:
-        """Return the number of what decides which tiles an Einsum finds and leaves behind."""
-        shared = sum(e.trip_counts[x.member] > 1 for x in e.shared)
-        return self.nests((self.loops_number(e), shared, e.outside))
-
 
 class AccessRoutes:
     """Routes of accesses in one subspace.
@@ -148,7 +143,9 @@ class AccessRoutes:
     def _nest(self, e: BoundEinsum) -> int:
         """Return the number of what decides which tiles an Einsum finds and leaves behind."""
         if id(e) not in self._nests:
-            self._nests[id(e)] = self._memo.nest_number(e)
+            shared = sum(e.trip_counts[x.member] > 1 for x in e.shared)
+            key = (self._memo.loops_number(e), shared, e.outside)
+            self._nests[id(e)] = self._memo.nests(key)
         return self._nests[id(e)]
 
     def _worked_out(self, own: BoundEinsum, writer: BoundEinsum | None, position: int) -> list[int]:

@@ -19,7 +19,7 @@ from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import MappingError, Problem, SpecError
 from einsum_cascade.memo import cached_property
 
-from ..problem.certificate import INTERRUPTED, TIME_LIMIT, Certificate, Searched, gap_to
+from ..problem.certificate import INTERRUPTED, TIME_LIMIT, Certificate, Searched
 from ..problem.engine_run import EngineRun, run_mapping
 from ..problem.objectives import LATENCY, SearchObjective
 from ..problem.protocol import Advance, Progress, SearchProblem, silent
@@ -365,12 +365,11 @@ class MappingTrials:
     def _certificate(self, strategy: str, best: EngineRun) -> Certificate:
         opened = {point.region for point in self._values}
         candidates = sum(self.points.regions[n].candidates for n in opened)
-        objective = self.problem.objective
-        floor = objective.floor(best.result)
         refused = len(self._values) - self._legal
-        return Certificate(
+        return self.problem.certificate(
+            best.result,
+            self.points.bound,
             strategy=strategy,
-            objective=objective.name,
             candidates=candidates,
             evaluated=self._legal,
             reasons=(
@@ -378,10 +377,6 @@ class MappingTrials:
                 ("not looked at", candidates - self._legal - refused),
             ),
             runs=self._legal,
-            gap=gap_to(max(self.points.bound, floor), best.value),
-            tolerance=self.problem.tolerance,
-            value=best.value,
-            floor=floor,
             ended=self.ended,
         )
 

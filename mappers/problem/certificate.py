@@ -14,6 +14,8 @@ from archsim.result.result import Result
 from archsim.spec.files.mapping_text import mapping_dict
 from archsim.spec.mapping import Mapping
 
+from .engine_run import EngineRun
+
 TIME_LIMIT, INTERRUPTED = "time limit", "interrupted"
 """Reasons of an early end of a search."""
 
@@ -174,14 +176,6 @@ class RunnerUp:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class RanMapping:
-    """Mapping that the engine ran, and its objective."""
-
-    value: float
-    mapping: Mapping
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Searched:
     """Best mapping of a search."""
@@ -192,7 +186,7 @@ class Searched:
     runner_up: RunnerUp | None = None
     history: tuple[Moment, ...] = ()
     """Moments at which the incumbent or the lower bound improved."""
-    ran: tuple[RanMapping, ...] = ()
+    ran: tuple[EngineRun, ...] = ()
     """A few of all runs, best first. The best mapping of a relaxation may be illegal on the
     machine."""
 

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
+
+from archsim.result.result import Result
 
 from ..space.mapspace import Mapspace
-from .certificate import Searched
+from .certificate import Certificate, Searched, gap_to
 from .engine_run import EngineRun
 from .objectives import SearchObjective
 
@@ -139,6 +141,28 @@ class SearchProblem:
     is_over: Callable[[], bool] = never
     others: tuple[EngineRun, ...] = ()
     is_late: Callable[[], bool] = never
+
+    def certificate(self, best: Result, bound: float, **effort: Any) -> Certificate:
+        """Return the certificate of a search.
+
+        Parameters
+        ----------
+        best : Result
+            Result of the mapping found.
+        bound : float
+            Lower bound of the objective that the search proves; the floor is another.
+        **effort
+            Fields of the certificate that say what was searched.
+        """
+        value, floor = self.objective.of(best), self.objective.floor(best)
+        return Certificate(
+            objective=self.objective.name,
+            gap=gap_to(max(bound, floor), value),
+            tolerance=self.tolerance,
+            value=value,
+            floor=floor,
+            **effort,
+        )
 
 
 @runtime_checkable

@@ -19,7 +19,6 @@ from ..space.region import Region
 from .certificate import (
     Certificate,
     Moment,
-    RanMapping,
     RunnerUp,
     Searched,
     differences_of_nests,
@@ -54,7 +53,7 @@ class SearchLog:
         self.moments: list[Moment] = []
         self._begun = monotonic()
         self._runs: dict[Kind, EngineRun] = {}
-        self._few: dict[float, Mapping] = {}
+        self._few: dict[float, EngineRun] = {}
         """Best few runs, by their values."""
         self._promises: dict[Kind, tuple[float, Callable[[], EngineRun]]] = {}
         for run in others:
@@ -98,13 +97,13 @@ class SearchLog:
         known = self._runs.get(run.kind)
         if known is None or run.value < known.value:
             self._runs[run.kind] = run
-        self._few.setdefault(run.value, run.mapping)
+        self._few.setdefault(run.value, run)
         if len(self._few) > _FEW:
             del self._few[max(self._few)]
 
-    def best(self) -> tuple[RanMapping, ...]:
+    def best(self) -> tuple[EngineRun, ...]:
         """Return the best few runs, best first; of equal ones the first."""
-        return tuple(RanMapping(value, self._few[value]) for value in sorted(self._few))
+        return tuple(self._few[value] for value in sorted(self._few))
 
     def promise(self, estimate: float, kind: Kind, run: Callable[[], EngineRun]) -> None:
         """Note a mapping that was not run, with an estimate of its objective.

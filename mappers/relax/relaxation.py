@@ -21,7 +21,7 @@ from einsum_cascade.errors import InputError, NoLegalMappingError, Problem
 
 from ..construct.block_by_block import block_by_block
 from ..construct.einsum_by_einsum import einsum_by_einsum
-from ..problem.certificate import INTERRUPTED, Certificate, added_reasons, gap_to
+from ..problem.certificate import INTERRUPTED, Certificate, added_reasons
 from ..problem.engine_run import EngineRun, run_mapping
 from ..problem.protocol import SearchProblem
 from ..space.constraints import Constraints, HasTiles, IsKept, IsOutside, MappingConstraint
@@ -285,19 +285,15 @@ def relaxed_certificate(
     runs : int
         Mappings that the engine ran on the machine itself.
     """
-    value, floor = problem.objective.of(best), problem.objective.floor(best)
     strategy = all_of[0].strategy if all_of else "exhaustive"
-    return Certificate(
+    return problem.certificate(
+        best,
+        bound=0.0,
         strategy=strategy + where,
-        objective=problem.objective.name,
         candidates=sum(c.candidates for c in all_of),
         evaluated=sum(c.evaluated for c in all_of),
         reasons=added_reasons(all_of),
         runs=runs + sum(c.runs for c in all_of),
-        gap=gap_to(floor, value),
-        tolerance=problem.tolerance,
-        value=value,
-        floor=floor,
         ended=ended,
     )
 
