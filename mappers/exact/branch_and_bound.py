@@ -236,7 +236,7 @@ class BranchAndBound:
         most = round(min(self.effort.regions if ranked else self.effort.untimed, self.space.size))
         within = self.cap[1] if self.cap is not None and self.cap[0].code == LATENCY else inf
         promising = self.space.regions(most, spread=not ranked, within=within, fair=True)
-        if (beside := self.space.bound_beside(promising)) < inf:
+        if (beside := self.space.bound_outside(promising)) < inf:
             self.unopened = beside if self._timed else 0.0
         return promising
 

@@ -274,7 +274,7 @@ def choices_of(tables: Tables) -> Choices:
         order += [(TENSOR, t, tables.places[t]) for t in ready]
     rows = sorted(tables.accesses, key=lambda a: a.tensor)
     counts = [len([a for a in rows if a.tensor == t]) for t in range(len(tables.tensors))]
-    tiles = [(t.memory, t.einsum, t.way) for t in tables.tiles]
+    tiles = [(t.memory, t.einsum, t.placement) for t in tables.tiles]
     of_tensor = [sum(t.tensor == n for t in tables.tiles) for n in range(len(tables.tensors))]
     frontier = _frontiers(tables, order, touching)
     states = [prod(len(tables.placements[e]) for e in before) for before in frontier]

@@ -289,12 +289,12 @@ class AccessEntries:
 
 @dataclass(frozen=True, slots=True)
 class TileEntry:
-    """Tile of a tensor at a memory, for an Einsum in one placement (``way``; -1: in all)."""
+    """Tile of a tensor at a memory, for an Einsum in one placement (-1: in all)."""
 
     tensor: int
     memory: int
     einsum: int
-    way: int
+    placement: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -500,9 +500,9 @@ class _Tabulator:
             *self.stationary.reloaded_at(e),
             *self.masked_shares.key(e),
         )
-        return self.memo.rows.get(key, partial(self._working, e))
+        return self.memo.rows.get(key, partial(self._work_costs, e))
 
-    def _working(self, e: BoundEinsum) -> list[Linear]:
+    def _work_costs(self, e: BoundEinsum) -> list[Linear]:
         costs = [Linear()] * self.columns
         costs[0] = self._points(e) * sum(operations_pj(self.machine, e.array, e.operations))
         busy = self.meter.iterations(e) * e.cycles_of_point
@@ -535,11 +535,11 @@ class _Tabulator:
             for writer in (own,) * len(writers) if writing else writers:
                 for route in self.routes.of(own, writer, position):
                     if route not in rows:
-                        rows[route] = self._touching_row(own, position, route)
+                        rows[route] = self._access_row(own, position, route)
                     self.entries.append(rows[route])
         return AccessEntries(einsum=number, tensor=self.tensors.index(tensor), first=first)
 
-    def _touching_row(self, own: BoundEinsum, position: int, route: int) -> int:
+    def _access_row(self, own: BoundEinsum, position: int, route: int) -> int:
         """Return the row of one access along a route."""
         reloaded_at = self.stationary.reloaded_at(own)
         key = (
@@ -550,7 +550,7 @@ class _Tabulator:
             *reloaded_at,
             *self.masked_shares.key(own),
         )
-        return self._row(self.memo.rows.get(key, partial(self._touching, own, position, route)))
+        return self._row(self.memo.rows.get(key, partial(self._access_costs, own, position, route)))
 
     def _loops_number(self, e: BoundEinsum) -> int:
         """Return the number of an Einsum's array and loops, valid in the whole region."""
@@ -558,13 +558,13 @@ class _Tabulator:
             self._loops_numbers[id(e)] = self.memo.loops_number(e)
         return self._loops_numbers[id(e)]
 
-    def _touching(self, e: BoundEinsum, number: int, route: int) -> list[Linear]:
+    def _access_costs(self, e: BoundEinsum, number: int, route: int) -> list[Linear]:
         """Return the costs of one access, which its Einsum's loops and its route decide."""
         costs = [Linear()] * self.columns
-        way, waits = self.memo.routes[route]
+        stops, waits = self.memo.routes[route]
         tensor = e.access_maps[number].access.tensor
         own = self._in_registers(e, number, waits=waits)
-        accesses = accesses_on_path(self.base, e, number, way, self.meter)
+        accesses = accesses_on_path(self.base, e, number, stops, self.meter)
         moved = [(a.place, a.reads, a.writes) for a in accesses]
         for place, reads, writes in ((e.array.name, own.reads, own.writes), *moved):
             price = self.memo.prices.get((place, tensor), partial(self._price, place, tensor))
@@ -623,14 +623,16 @@ class _Tabulator:
                 for position, access_map in enumerate(variants[0].access_maps):
                     tensor = self.tensors.index(access_map.access.tensor)
                     sizes = [self._tile(v, position, level) for v in variants]
-                    for way, size in enumerate(sizes):
+                    for placement, size in enumerate(sizes):
                         if all(other == size for other in sizes):
                             # Most accesses of a tensor have the same tile.
-                            if way == 0 and not any(t == tensor and x == size for t, x in known):
+                            if placement == 0 and not any(
+                                t == tensor and x == size for t, x in known
+                            ):
                                 known.append((tensor, size))
                                 yield TileEntry(tensor, number, einsum, -1), size
                         else:
-                            yield TileEntry(tensor, number, einsum, way), size
+                            yield TileEntry(tensor, number, einsum, placement), size
 
     def _tile(self, e: BoundEinsum, position: int, level: int) -> Linear:
         """Return the bytes of a tensor's tile that an Einsum has at a level."""

@@ -99,7 +99,7 @@ class Points:
         self.bound = 0.0
         """Lower bound of the objective for the mappings of the mapspace."""
         if timed:
-            self.bound = min(space.bound_beside(promised), *(one.bound for one in promised))
+            self.bound = min(space.bound_outside(promised), *(one.bound for one in promised))
 
     def mapping(self, point: MappingPoint) -> Mapping:
         """Return a point as a mapping."""
@@ -162,7 +162,7 @@ class Points:
         subspace = choices.sharing[sharing][-1]
         return MappingPoint(number, subspace, 0, tuple(placements), tuple(places))
 
-    def near(self, point: MappingPoint, random: Random) -> MappingPoint:
+    def neighbour(self, point: MappingPoint, random: Random) -> MappingPoint:
         """Return a point that differs in one choice, sometimes in several or in none."""
         moves = (
             self._tiling,
@@ -450,10 +450,10 @@ class Annealing:
         random = Random(self.seed)  # noqa: S311
         here, value = _start(trials, random)
         while here is not None and not trials.is_over():
-            there = trials.points.near(here, random)
+            there = trials.points.neighbour(here, random)
             if there == here:
                 # A mapspace of a single point has no neighbour, and its search has to end, too.
-                there = trials.points.near(trials.points.draw(random), random)
+                there = trials.points.neighbour(trials.points.draw(random), random)
             reached = trials.value(there)
             # The heat falls from 0.1 to 0.002. A mapping worse by a tenth is accepted with a
             # probability of exp(log(1 / 1.1) / 0.1) = 0.39 at first, and of 0 at the end.

@@ -226,7 +226,7 @@ class CapacityCurve:
         if regions:
             yield from filter(None, self._simple(KINDS, regions, subspaces_of, advance))
             return
-        uncut = self._simple(("traffic",), self.space.uncut(), self._unlike, advance)
+        uncut = self._simple(("traffic",), self.space.uncut(), self._distinct_outside, advance)
         for tabulated in uncut:
             if tabulated is not None:
                 yield tabulated
@@ -287,7 +287,7 @@ class CapacityCurve:
         self.ended = TIME_LIMIT if over else self.ended
         return over
 
-    def _unlike(self, region: Region) -> Iterator[Subspace]:
+    def _distinct_outside(self, region: Region) -> Iterator[Subspace]:
         """Yield subspaces that may differ in the traffic of the outermost memory or in the
         footprint.
 

@@ -433,7 +433,7 @@ class _EpsilonConstraintSearch:
         """
         whole = [*self.whole.values()]
         aside = min((p.region.slower for p in whole), default=inf)
-        return least if min(aside, self.space.bound_beside(whole)) > cap else 0.0
+        return least if min(aside, self.space.bound_outside(whole)) > cap else 0.0
 
     def _try(self, region: Region, mapping: Mapping) -> None:
         self.engine_runs += 1

@@ -305,7 +305,7 @@ class Constraints:
         mine = (c.statement for c in self.of_einsum(einsum))
         return any(isinstance(s, IsInnermost | IsAlone) for s in mine)
 
-    def broken_by_way(
+    def broken_by_layout(
         self, einsum: str, array: str, coordinates: CoordinatesAlong
     ) -> MappingConstraint | None:
         """Return the first constraint that an Einsum breaks on an array.
@@ -358,7 +358,7 @@ class Constraints:
             for dimension, members in along:
                 for rank, parts in map(part_of, members):
                     coordinates[dimension, rank] = coordinates.get((dimension, rank), 1) * parts
-            return self.broken_by_way(einsum, array, coordinates) is None
+            return self.broken_by_layout(einsum, array, coordinates) is None
 
         return may
 
@@ -368,7 +368,9 @@ class Constraints:
             return None
         for e in bound.einsums:
             coordinates = _coordinates_along(e)
-            wrong = self.broken_by_way(e.name, e.array.name, coordinates) or self.broken_by_loops(e)
+            wrong = self.broken_by_layout(
+                e.name, e.array.name, coordinates
+            ) or self.broken_by_loops(e)
             if wrong is not None:
                 return wrong
         for tensor, homes in bound.residency.places:

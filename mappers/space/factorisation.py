@@ -53,7 +53,9 @@ def cuts_of(size: int, sides: Iterable[int]) -> tuple[Cut, ...]:
     return (*(cut for cut in found if cut), ())
 
 
-def cuts_beside(size: int, sides: Iterable[int], companions: Iterable[int]) -> tuple[Cut, ...]:
+def cuts_sharing_dimensions(
+    size: int, sides: Iterable[int], companions: Iterable[int]
+) -> tuple[Cut, ...]:
     """Return the cuts of a rank of which a part shares a dimension with a shorter rank.
 
     Parameters
@@ -65,7 +67,7 @@ def cuts_beside(size: int, sides: Iterable[int], companions: Iterable[int]) -> t
     --------
     Beside heads that are 64 long a dimension of 256 has room for four keys:
 
-    >>> cuts_beside(1000, (256,), (64,))
+    >>> cuts_sharing_dimensions(1000, (256,), (64,))
     ((4,), (4, 256))
     """
     found: dict[Cut, None] = {}

@@ -28,7 +28,7 @@ from .constraints import (
     MappingConstraint,
     RunsOn,
 )
-from .factorisation import cuts_beside, cuts_of, unlaid_ranks
+from .factorisation import cuts_of, cuts_sharing_dimensions, unlaid_ranks
 from .fusion import allowed_subspaces, crossing, shareable_ranks
 from .grid import Iterations, Options, PromisedRegion, RegionGrid, RegionKey
 from .region import Region
@@ -91,13 +91,13 @@ def _of_width(
         return None  # A given size contradicts it.
 
 
-def _are_torn(program: Program, families: Collection[Family]) -> bool:
+def _have_less_work_in_small_tiles(program: Program, families: Collection[Family]) -> bool:
     """Return whether smaller tiles of the cascade leave less work."""
     sized = sorted(([t.size for t in family[0]], _work(program, family)) for family in families)
     return any(small < large for (_, small), (_, large) in pairwise(sized))
 
 
-def _hold_still(architecture: Architecture) -> bool:
+def _has_stationary_arrays(architecture: Architecture) -> bool:
     """Return whether elements of an array hold a value while others pass.
 
     A tile as long as such an array stays there from one Einsum to the next; a longer one is loaded
@@ -178,7 +178,7 @@ class Mapspace:
             if family not in found and (not found or _is_alike(program, family)):
                 found.append(family)
         found += _smaller(program, architecture, given, sides[0], found)
-        if torn := _are_torn(program, found):
+        if has_tradeoff := _have_less_work_in_small_tiles(program, found):
             found += _between(program, architecture, given, found)
         fixed, shapes = found[0]
         left = {r: size for r, size in shapes.items() if r not in decided_by(program, fixed)}
@@ -187,7 +187,7 @@ class Mapspace:
             architecture=architecture,
             given=left,
             families=tuple(found),
-            each=2 if _hold_still(architecture) else int(torn),
+            each=2 if _has_stationary_arrays(architecture) else int(has_tradeoff),
             slow=slow,
             constraints=constraints,
         )
@@ -359,7 +359,7 @@ class Mapspace:
             for fixed, shapes in self.families
         )
 
-    def bound_beside(self, regions: Collection[PromisedRegion]) -> float:
+    def bound_outside(self, regions: Collection[PromisedRegion]) -> float:
         """Return a lower bound of cycles of all mappings outside of some regions."""
         known = {(r.region.fixed, r.region.cuts) for r in regions}
         known |= {key for key, left in self._obeying.items() if not left}
@@ -392,7 +392,9 @@ class Mapspace:
         for rank in ranks:
             if rank in parallel or rank in unlaid:
                 continue
-            beside = cuts_beside(shapes[rank], sides, self._companions(rank, shapes, narrowest))
+            beside = cuts_sharing_dimensions(
+                shapes[rank], sides, self._companions(rank, shapes, narrowest)
+            )
             if beside := tuple(cut for cut in beside if cut not in usual[rank]):
                 # A rank that fits whole seldom lies there in part.
                 yield (

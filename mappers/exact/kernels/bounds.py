@@ -327,10 +327,10 @@ def least_sizes(c: Choices, tile: Floats, found: Floats) -> None:
         for memory in range(found.shape[1]):
             largest = 0.0
             for row in range(first, end):
-                place, einsum, way = c.tiles[row]
-                if place != memory or way > 0:
+                place, einsum, placement = c.tiles[row]
+                if place != memory or placement > 0:
                     continue
-                if way < 0:
+                if placement < 0:
                     largest = max(largest, tile[row])
                     continue
                 least = np.inf

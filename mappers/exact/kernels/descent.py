@@ -31,8 +31,8 @@ def size_of(c: Choices, tile: Floats, tensor: int, memory: int, placed: Ints) ->
     """Return the bytes of a tensor's largest tile at a memory, for given placements."""
     largest = 0.0
     for row in range(c.first_tile[tensor], c.first_tile[tensor + 1]):
-        place, einsum, way = c.tiles[row]
-        if place == memory and (way < 0 or placed[einsum] == way):
+        place, einsum, placement = c.tiles[row]
+        if place == memory and (placement < 0 or placed[einsum] == placement):
             largest = max(largest, tile[row])
     return float(largest)
 

@@ -208,7 +208,7 @@ def test_tables_say_what_memories_hold() -> None:
             mine: dict[str, float] = {}
             for entry, size in zip(tables.tiles, tiles, strict=True):
                 # The mapping has the first ways.
-                if entry.memory == memory and entry.way <= 0:
+                if entry.memory == memory and entry.placement <= 0:
                     tensor = tables.tensors[entry.tensor]
                     mine[tensor] = max(mine.get(tensor, 0.0), size)
             assert mine == held
