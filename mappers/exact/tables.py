@@ -626,9 +626,7 @@ class _Tabulator:
                     for placement, size in enumerate(sizes):
                         if all(other == size for other in sizes):
                             # Most accesses of a tensor have the same tile.
-                            if placement == 0 and not any(
-                                t == tensor and x == size for t, x in known
-                            ):
+                            if placement == 0 and (tensor, size) not in known:
                                 known.append((tensor, size))
                                 yield TileEntry(tensor, number, einsum, -1), size
                         else:
